@@ -1,0 +1,2 @@
+#![no_std]
+//! Elastic Building Blocks: see the README.
