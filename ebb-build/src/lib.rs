@@ -17,10 +17,14 @@ const LINKER_SCRIPT: &str = include_str!("../../native-target/link.ld");
 /// When not called from a build script.
 pub fn images(kinds: &[&str]) {
     println!("cargo::rerun-if-env-changed=EBB_PLATFORM");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("ebb_build::images is for build scripts"));
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").expect("ebb_build::images is for build scripts"));
     // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out; Cargo tells a build script only the
     // profile that ours inherits from.
-    let hosted_profile = out.ancestors().nth(3).is_some_and(|p| p.ends_with("hosted"));
+    let hosted_profile = out
+        .ancestors()
+        .nth(3)
+        .is_some_and(|p| p.ends_with("hosted"));
     let hosted = match env::var("EBB_PLATFORM").as_deref() {
         Ok("hosted") => true,
         Ok("native") => false,

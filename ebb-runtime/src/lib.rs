@@ -1,2 +1,6 @@
 #![no_std]
 //! See the crate's description.
+
+extern crate alloc;
+
+pub mod sync;
