@@ -144,16 +144,11 @@ impl<N: Node> Inbox<N> {
         let consumer = &*self.consumer;
         self.head.load(Ordering::Acquire).is_null()
             && consumer.ready.get().is_null()
-            && match NonNull::new(consumer.gap.get()) {
-                None => true,
+            && NonNull::new(consumer.gap.get()).is_none_or(|node| {
                 // SAFETY: a node with a gap has not been handed out.
-                Some(node) => {
-                    unsafe { N::link(node).as_ref() }
-                        .next
-                        .load(Ordering::Acquire)
-                        == mark(AWAITED)
-                }
-            }
+                let link = unsafe { N::link(node).as_ref() };
+                link.next.load(Ordering::Acquire) == mark(AWAITED)
+            })
     }
 
     /// Everything that has arrived, oldest first (in the order in which the pushes took effect).

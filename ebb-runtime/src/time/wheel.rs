@@ -169,7 +169,7 @@ impl Wheel {
     /// none. Timers come in the order of their ticks. Two comparisons if nothing is due; amortised O(1) for each timer
     /// in its life. A `now_ns` before an earlier one counts as that one.
     pub fn pop_expired(&mut self, now_ns: u64) -> Option<Waker> {
-        let now = now_ns / TICK_NS;
+        let now = (now_ns / TICK_NS).max(self.position);
         while self.first_start <= now {
             let level = self.levels.trailing_zeros();
             let slot = self.occupied[level as usize].trailing_zeros();
@@ -183,7 +183,7 @@ impl Wheel {
             }
             self.cascade(list, head);
         }
-        self.position = self.position.max(now);
+        self.position = now;
         None
     }
 
@@ -198,6 +198,7 @@ impl Wheel {
     }
 
     /// Takes a slot's timers out and puts them in again, relative to the position, which has just entered the slot.
+    /// Each goes to a lower level.
     fn cascade(&mut self, list: usize, mut index: u32) {
         self.vacate(list);
         while index != NIL {
@@ -290,7 +291,7 @@ impl Wheel {
         let shift = level * SLOT_BITS;
         // What the slot shares with the position: all above its level.
         let above = shift + SLOT_BITS;
-        let base = self.position.checked_shr(above).map_or(0, |p| p << above);
+        let base = self.position >> above << above;
         self.first_start = base | u64::from(slot) << shift;
         self.first_due = self.slots[level as usize * SLOTS + slot as usize].earliest;
     }
@@ -354,3 +355,165 @@ impl core::fmt::Display for Expired {
 }
 
 impl core::error::Error for Expired {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A waker that says which timer it belongs to.
+    struct Named(u64, Arc<AtomicU64>);
+
+    impl Wake for Named {
+        fn wake(self: Arc<Self>) {
+            self.1.store(self.0, Ordering::Relaxed);
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u64),
+        Cancel(usize),
+        Advance(u64),
+        Late(u64),
+    }
+
+    fn span() -> impl Strategy<Value = u64> {
+        // Spread over all levels.
+        (0u32..63, any::<u64>()).prop_map(|(bits, n)| n & ((1 << bits) - 1))
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => span().prop_map(Op::Insert),
+            1 => any::<usize>().prop_map(Op::Cancel),
+            2 => span().prop_map(|s| Op::Advance(s >> 2)),
+            1 => span().prop_map(Op::Late),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_wheel_does_what_a_sorted_map_does(ops in prop::collection::vec(op(), 1..120)) {
+            let mut now: u64 = 12_345;
+            let mut wheel = Wheel::new(now);
+            let mut model: BTreeMap<(u64, u64), Key> = BTreeMap::new();
+            let mut dead: Vec<Key> = Vec::new();
+            let fired = Arc::new(AtomicU64::new(0));
+            let mut cancelled = false;
+            for (name, op) in (1..).zip(ops) {
+                match op {
+                    Op::Insert(_) | Op::Late(_) => {
+                        let deadline = match op {
+                            Op::Insert(after) => now.saturating_add(after),
+                            Op::Late(before) => now.saturating_sub(before),
+                            _ => unreachable!(),
+                        };
+                        let key = wheel.insert(deadline, Arc::new(Named(name, fired.clone())).into());
+                        // What is late fires with what is due now, in order of insertion.
+                        model.insert((tick_after(deadline).max(now / TICK_NS), name), key);
+                    }
+                    Op::Cancel(n) => if let Some((&at, &key)) = model.iter().nth(n % model.len().max(1)) {
+                        prop_assert!(wheel.contains(key));
+                        prop_assert!(wheel.cancel(key).is_some());
+                        model.remove(&at);
+                        dead.push(key);
+                        cancelled = true;
+                    },
+                    Op::Advance(by) => {
+                        now = now.saturating_add(by);
+                        let mut order = Vec::new();
+                        wheel.expire(now, &mut |waker| {
+                            waker.wake();
+                            order.push(fired.load(Ordering::Relaxed));
+                        });
+                        let later = model.split_off(&(now / TICK_NS + 1, 0));
+                        let due = core::mem::replace(&mut model, later);
+                        let mut names: Vec<_> = due.keys().map(|at| at.1).collect();
+                        let ticks: BTreeMap<_, _> = due.keys().map(|at| (at.1, at.0)).collect();
+                        prop_assert!(order.iter().map(|n| ticks[n]).is_sorted());
+                        order.sort_unstable();
+                        names.sort_unstable();
+                        prop_assert_eq!(order, names);
+                        dead.extend(due.into_values());
+                        cancelled &= !model.is_empty();
+                    }
+                }
+                prop_assert_eq!(wheel.len(), model.len());
+                let first = model.keys().next().map(|at| nanoseconds(at.0));
+                if cancelled {
+                    prop_assert!(wheel.next_deadline() <= first || first.is_none());
+                    prop_assert_eq!(wheel.next_deadline().is_none(), first.is_none());
+                } else {
+                    prop_assert_eq!(wheel.next_deadline(), first);
+                }
+                for &key in &dead {
+                    prop_assert!(!wheel.contains(key));
+                }
+            }
+            for key in dead {
+                prop_assert!(wheel.cancel(key).is_none());
+                prop_assert!(wheel.update(key, Waker::noop()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_timer_never_fires_early_and_at_most_a_tick_late() {
+        for deadline in [0, 1, 255, 256, 257, 4096, 1_000_000, 16_777_217, 1 << 40] {
+            let mut wheel = Wheel::new(0);
+            wheel.insert(deadline, Waker::noop().clone());
+            let told = wheel.next_deadline().unwrap();
+            assert!(told >= deadline && told - deadline < TICK_NS);
+            if let Some(before) = told.checked_sub(1) {
+                assert!(wheel.pop_expired(before).is_none(), "{deadline}");
+            }
+            assert!(wheel.pop_expired(told).is_some(), "{deadline}");
+            assert!(wheel.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_deadline_at_the_end_of_time_never_fires() {
+        let mut wheel = Wheel::new(u64::MAX - 5000);
+        let key = wheel.insert(u64::MAX, Waker::noop().clone());
+        assert_eq!(wheel.next_deadline(), Some(u64::MAX));
+        assert!(wheel.pop_expired(u64::MAX).is_none());
+        assert!(wheel.cancel(key).is_some());
+    }
+
+    #[test]
+    fn a_million_timers_fire_in_order_and_their_places_are_used_again() {
+        let mut wheel = Wheel::new(0);
+        let mut seed = 1u64;
+        for round in 0..2 {
+            let start = round * 20_000_000_000;
+            for _ in 0..1_000_000 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                wheel.insert(start + seed % 10_000_000_000, Waker::noop().clone());
+            }
+            assert_eq!(wheel.len(), 1_000_000);
+            let mut fired = 0;
+            while let Some(next) = wheel.next_deadline() {
+                assert_eq!(wheel.expire(next - 1, &mut |_| ()), 0);
+                let now = wheel.expire(next, &mut |_| ());
+                assert!(now > 0);
+                fired += now;
+            }
+            assert_eq!(fired, 1_000_000);
+        }
+        assert_eq!(wheel.chunks.len(), 1_000_000usize.div_ceil(CHUNK));
+    }
+}

@@ -1,0 +1,2 @@
+//! Time: the timer wheel.
+pub mod wheel;
