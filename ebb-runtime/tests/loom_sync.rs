@@ -101,3 +101,211 @@ mod inbox {
         });
     }
 }
+
+mod oneshot {
+    use super::sync::oneshot::{Closed, channel};
+    use super::*;
+    use loom::future::block_on;
+
+    /// A value whose places in memory loom watches.
+    struct Watched(Box<UnsafeCell<u32>>, Arc<AtomicUsize>);
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // SAFETY: owned; loom checks that.
+            self.0.with_mut(|v| unsafe { *v = 0 });
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn watched(drops: &Arc<AtomicUsize>) -> Watched {
+        Watched(Box::new(UnsafeCell::new(7)), drops.clone())
+    }
+
+    #[test]
+    fn a_value_sent_on_one_core_arrives_on_another() {
+        model(|| {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let (tx, rx) = channel();
+            let sender = thread::spawn({
+                let drops = drops.clone();
+                move || assert!(tx.send(watched(&drops)).is_ok())
+            });
+            let value = block_on(rx).ok().unwrap();
+            // SAFETY: owned here.
+            assert_eq!(value.0.with(|v| unsafe { *v }), 7);
+            drop(value);
+            sender.join().unwrap();
+            assert_eq!(drops.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_sender_dropped_on_another_core_wakes_the_receiver() {
+        model(|| {
+            let (tx, rx) = channel::<u32>();
+            let sender = thread::spawn(move || drop(tx));
+            assert_eq!(block_on(rx), Err(Closed));
+            sender.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_value_is_dropped_once_when_the_receiver_leaves_at_any_moment() {
+        use core::future::Future;
+        use core::pin::Pin;
+        use core::task::{Context, Waker};
+        model(|| {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let (tx, mut rx) = channel();
+            let sender = thread::spawn({
+                let drops = drops.clone();
+                move || drop(tx.send(watched(&drops)))
+            });
+            // Polled first, so that a waker is in place or not.
+            let _ = Pin::new(&mut rx).poll(&mut Context::from_waker(Waker::noop()));
+            drop(rx);
+            sender.join().unwrap();
+            assert_eq!(drops.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_waker_changed_while_the_value_arrives_is_not_lost() {
+        use core::future::Future;
+        use core::pin::Pin;
+        use core::task::{Context, Waker};
+        model(|| {
+            let (tx, mut rx) = channel();
+            let sender = thread::spawn(move || tx.send(3u32).unwrap());
+            let _ = Pin::new(&mut rx).poll(&mut Context::from_waker(Waker::noop()));
+            // `block_on` polls with another waker; a lost wake-up would hang, which loom reports.
+            let _ = block_on(rx);
+            sender.join().unwrap();
+        });
+    }
+}
+
+mod quiesce {
+    use super::sync::quiesce::Domain;
+    use super::*;
+    use loom::sync::atomic::AtomicPtr;
+
+    type Slot = Arc<AtomicPtr<UnsafeCell<u32>>>;
+
+    fn boxed(value: u32) -> *mut UnsafeCell<u32> {
+        Box::into_raw(Box::new(UnsafeCell::new(value)))
+    }
+
+    /// One event: finds what is published and reads it.
+    fn read(slot: &Slot) -> u32 {
+        let current = slot.load(Ordering::Acquire);
+        // SAFETY: that nobody frees it meanwhile is what the test proves.
+        unsafe { (*current).with(|v| *v) }
+    }
+
+    fn replace(slot: &Slot, value: u32) -> Box<dyn FnOnce()> {
+        let old = slot.swap(boxed(value), Ordering::AcqRel);
+        Box::new(move || {
+            // SAFETY: unlinked; loom fails the test if a reader is or was unordered with this write.
+            unsafe {
+                (*old).with_mut(|v| *v = 0);
+                drop(Box::from_raw(old));
+            }
+        })
+    }
+
+    fn free(slot: &Slot) {
+        // SAFETY: the last value; all threads have ended.
+        drop(unsafe { Box::from_raw(slot.load(Ordering::Acquire)) });
+    }
+
+    #[test]
+    fn what_a_running_core_reads_is_not_freed_under_it() {
+        model(|| {
+            let domain = Domain::new(2);
+            let slot: Slot = Arc::new(AtomicPtr::new(boxed(1)));
+            let reader = thread::spawn({
+                let (domain, slot) = (domain.clone(), slot.clone());
+                move || {
+                    let core = domain.join(1);
+                    core.unpark();
+                    assert!(matches!(read(&slot), 1 | 2));
+                    core.poll();
+                    assert!(matches!(read(&slot), 1 | 2));
+                    core.poll();
+                }
+            });
+            let core = domain.join(0);
+            core.unpark();
+            core.retire(replace(&slot, 2));
+            core.poll();
+            core.poll();
+            reader.join().unwrap();
+            // The reader has been dropped, hence is parked: what is left ends now.
+            for _ in 0..2 {
+                core.poll();
+            }
+            assert!(!core.is_pending());
+            free(&slot);
+        });
+    }
+
+    #[test]
+    fn a_core_that_wakes_up_while_something_is_freed_does_not_see_it() {
+        model(|| {
+            let domain = Domain::new(2);
+            let slot: Slot = Arc::new(AtomicPtr::new(boxed(1)));
+            let reader = thread::spawn({
+                let (domain, slot) = (domain.clone(), slot.clone());
+                move || {
+                    let core = domain.join(1);
+                    for _ in 0..2 {
+                        core.unpark();
+                        read(&slot);
+                        core.park();
+                    }
+                }
+            });
+            let core = domain.join(0);
+            core.unpark();
+            core.retire(replace(&slot, 2));
+            core.poll();
+            core.poll();
+            reader.join().unwrap();
+            core.poll();
+            core.poll();
+            assert!(!core.is_pending());
+            free(&slot);
+        });
+    }
+
+    #[test]
+    fn two_cores_that_retire_at_once_do_not_hold_each_other_up() {
+        model(|| {
+            let domain = Domain::new(2);
+            let slots: [Slot; 2] = [1, 2].map(|v| Arc::new(AtomicPtr::new(boxed(v))));
+            let run = |index: usize| {
+                let (domain, slots) = (domain.clone(), slots.clone());
+                move || {
+                    let core = domain.join(index);
+                    core.unpark();
+                    read(&slots[1 - index]);
+                    core.retire(replace(&slots[index], 3));
+                    core.poll();
+                    read(&slots[1 - index]);
+                    // From here on this core needs nobody else to run events.
+                    core.park();
+                    while core.is_pending() {
+                        core.poll();
+                        thread::yield_now();
+                    }
+                }
+            };
+            let other = thread::spawn(run(1));
+            run(0)();
+            other.join().unwrap();
+            slots.iter().for_each(free);
+        });
+    }
+}

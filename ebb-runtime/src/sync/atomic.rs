@@ -1,18 +1,43 @@
-//! Atomics as the rest of [`crate::sync`](super) sees them: `core`'s, or loom's in a loom test.
+//! Atomics and cells as the rest of [`sync`](super) sees them: `core`'s, or loom's in a loom test.
 //!
 //! A loom test includes the sources of this folder by path (`tests/loom_sync.rs`), so only that test, and never the
 //! library itself, is built against loom.
 
+#![allow(unused_imports)]
+
 #[cfg(not(all(loom, test)))]
-#[allow(unused_imports)]
 pub(crate) use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 #[cfg(all(loom, test))]
-#[allow(unused_imports)]
-pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{
+        AtomicBool, AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    },
 };
+
+/// `core`'s cell with loom's interface: loom checks that no two accesses overlap.
+#[cfg(not(all(loom, test)))]
+pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+#[cfg(not(all(loom, test)))]
+#[allow(dead_code)]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        UnsafeCell(core::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
 
 /// Declares a function `const` except under loom, whose atomics cannot be made in a constant.
 macro_rules! const_fn {

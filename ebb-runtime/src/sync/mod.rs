@@ -9,3 +9,5 @@
 
 pub(crate) mod atomic;
 pub mod inbox;
+pub mod oneshot;
+pub mod quiesce;
