@@ -1,7 +1,58 @@
 #![no_std]
-//! See the crate's description.
+//! The Ebb model, events, timers and cross-core calls. Knows no platform.
+//!
+//! # Principles
+//! 1. A core is a thread of its own making: what belongs to a core is touched by that core only,
+//!    without locks and mostly without atomic operations. What crosses cores is explicit.
+//! 2. An event runs to completion. Between two events of a core nothing of its state is in use.
+//! 3. A dereference costs one load and one predicted branch; everything else about Ebbs is paid once.
+//! 4. The platform is a set of components that the linker binds; nothing here names one.
+//! 5. No queue that others fill makes them wait: pushes are wait-free, and bounded queues say so.
+//!
+//! # Where things are
+//! [`EbbRef`] is the centre; [`spawn`] and [`time`] are what a task uses; [`sync`] holds the
+//! primitives; [`platform`] is the seam to whatever runs underneath.
 
 extern crate alloc;
+// The macros name everything through `::ebb`, here as in a user's crate.
+extern crate self as ebb;
 
+mod core;
+mod event;
+mod machine;
+mod model;
+pub mod platform;
+mod program;
+mod remote;
 pub mod sync;
+mod testing;
 pub mod time;
+
+pub use ebb_macros::{component, ebb, provides};
+
+pub use crate::{
+    core::{CoreId, core_count, cores, current_core, try_current_core},
+    event::{
+        CoreStats, IdleWork, JoinError, JoinHandle, Stats, Yield, core_stats, idle, running_site,
+        set_hog_limit, spawn, yield_now,
+    },
+    machine::{Machine, core_main},
+    model::{Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, live_dynamic_ebbs},
+    program::{PANIC_STATUS, Termination, args, exit},
+    remote::{Gather, RemoteHandle, spawn_on},
+};
+
+/// What the macros' output uses. Not for anybody else.
+#[doc(hidden)]
+pub mod __private {
+    pub use alloc::{boxed::Box, sync::Arc};
+
+    pub use crate::{
+        model::{
+            Definition, Dynamic, NoDefaultRoot, PerCore, RootProbe, Shared, ViaDefault, WellKnown,
+            assert_shareable, by_default, dereference, from_root, with_dynamic,
+        },
+        program::{print, run_main},
+        testing::{TestCase, TestFuture, test_image, test_outcome},
+    };
+}

@@ -1,0 +1,193 @@
+//! Machines of threads: start, stop, and results.
+
+use std::{
+    ffi::{CStr, c_char, c_int},
+    pin::pin,
+    sync::{Arc, Mutex, OnceLock},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+use ebb_runtime::{CoreId, Machine, core_main};
+
+use crate::platform::{self, Parker};
+
+/// How to make a machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of cores, 1 to 64.
+    pub cores: usize,
+    /// Pin each core's thread to a CPU of its own.
+    pub pin: bool,
+}
+
+impl Config {
+    /// What the environment says: `EBB_CORES`, else one core for each CPU that this process may
+    /// use.
+    ///
+    /// # Errors
+    /// When `EBB_CORES` is not a number from 1 to 64; the text says so.
+    pub fn from_environment() -> Result<Self, String> {
+        let available = thread::available_parallelism().map_or(1, usize::from);
+        let cores = match std::env::var("EBB_CORES") {
+            Err(std::env::VarError::NotPresent) => available.min(64),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                return Err("EBB_CORES is not text; it is a number from 1 to 64".to_owned());
+            }
+            Ok(text) => match text.trim().parse() {
+                Ok(cores @ 1..=64) => cores,
+                _ => {
+                    return Err(format!(
+                        "EBB_CORES is `{text}`; it is a number from 1 to 64"
+                    ));
+                }
+            },
+        };
+        Ok(Self {
+            cores,
+            pin: cores <= available,
+        })
+    }
+}
+
+/// Runs a program: what `#[ebb::main]` makes of `main`. Gives the exit status.
+///
+/// # Safety
+/// `argv` points to `argc` strings that live as long as the process, as the C runtime passes them.
+#[doc(hidden)]
+pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_int {
+    let arguments = (1..usize::try_from(argc).unwrap_or(0)).map(|n| {
+        // SAFETY: the caller's promise.
+        let argument = unsafe { CStr::from_ptr(*argv.add(n)) };
+        argument.to_string_lossy().into_owned()
+    });
+    platform::set_arguments(arguments);
+    let config = match Config::from_environment() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("ebb: {error}");
+            return 2;
+        }
+    };
+    launch(&config, start)
+}
+
+/// Starts a machine whose first event is `start`, and waits for its end. Gives its exit status.
+fn launch(config: &Config, start: impl FnOnce() + Send + 'static) -> i32 {
+    // Parkers live as long as the program: a waker may outlive its machine.
+    let parkers: Vec<&'static Parker> = (0..config.cores)
+        .map(|_| &*Box::leak(Box::new(Parker::new())))
+        .collect();
+    let tokens: Vec<usize> = parkers.iter().map(|p| p.token()).collect();
+    let machine = Machine::new(&tokens);
+    machine.start(start);
+    let pin = config.pin;
+    let threads: Vec<_> = (0..config.cores)
+        .map(|n| {
+            thread::Builder::new()
+                .name(format!("ebb core {n}"))
+                .stack_size(8 << 20)
+                .spawn(move || {
+                    if pin {
+                        platform::pin_to_cpu(n);
+                    }
+                    // SAFETY: once for each core, on a new thread of this program.
+                    unsafe { core_main(machine, CoreId::new(n)) };
+                })
+                .unwrap_or_else(|e| panic!("starting the thread of core {n}: {e}"))
+        })
+        .collect();
+    for thread in threads {
+        if thread.join().is_err() {
+            return ebb_runtime::PANIC_STATUS;
+        }
+    }
+    machine.status()
+}
+
+/// Runs `future` as a task on core 0 of a machine of its own, and gives its result when the machine
+/// has stopped.
+///
+/// # Panics
+/// On a thread that is a core, and when the future panics.
+pub fn run<F>(config: &Config, future: F) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    run_with(config, move || future)
+}
+
+/// As [`run`], for a future that is not `Send`: `make` runs on core 0.
+fn run_with<F>(config: &Config, make: impl FnOnce() -> F + Send + 'static) -> F::Output
+where
+    F: Future + 'static,
+    F::Output: Send,
+{
+    assert!(
+        ebb_runtime::try_current_core().is_none(),
+        "this thread is a core, which would wait for another machine; spawn a task instead"
+    );
+    let place = Arc::new(Mutex::new(None));
+    let result = Arc::clone(&place);
+    launch(config, move || {
+        let task = ebb_runtime::spawn(async move { make().await });
+        ebb_runtime::spawn(async move {
+            let outcome = task.await;
+            *result.lock().expect("only locked here and after the end") = Some(outcome);
+            ebb_runtime::exit(0);
+        });
+    });
+    let outcome = place.lock().expect("the machine has ended").take();
+    match outcome {
+        Some(Ok(value)) => value,
+        Some(Err(ebb_runtime::JoinError::Panicked(payload))) => std::panic::resume_unwind(payload),
+        Some(Err(ebb_runtime::JoinError::Cancelled)) | None => {
+            panic!("the machine stopped before its future was ready")
+        }
+    }
+}
+
+/// Runs a test on a machine of `cores` (default 2) cores; what `#[ebb::test]` calls.
+#[doc(hidden)]
+pub fn test<F>(cores: Option<usize>, make: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    run_with(
+        &Config {
+            cores: cores.unwrap_or(2),
+            pin: false,
+        },
+        make,
+    );
+}
+
+/// Waits for a future on a thread that is not a core: for example a handle on a core's task.
+///
+/// # Panics
+/// On a thread that is a core: it would stop the core's events.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    assert!(
+        ebb_runtime::try_current_core().is_none(),
+        "block_on would stop the events of this core; await the future instead"
+    );
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// The process's arguments, once.
+pub(crate) static ARGUMENTS: OnceLock<Vec<&'static str>> = OnceLock::new();

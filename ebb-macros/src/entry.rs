@@ -1,0 +1,203 @@
+//! `#[main]` and `#[test]`: where a program begins.
+//!
+//! The platform is the one that the package's build script chose (`ebb_build::images`), told
+//! through the environment variable `EBB_PLATFORM`; without a build script it is the hosted one.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{
+    Expr, ItemFn, LitInt, Token,
+    parse::{ParseStream, Parser},
+    spanned::Spanned,
+};
+
+use crate::report::Report;
+
+fn native() -> bool {
+    std::env::var("EBB_PLATFORM").as_deref() == Ok("native")
+}
+
+fn parse_function(item: &TokenStream, what: &str, report: &mut Report) -> Option<ItemFn> {
+    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+        report.error(
+            item.clone().into_iter().take(3).collect::<TokenStream>(),
+            format!("`#[ebb::{what}]` is for functions"),
+        );
+        return None;
+    };
+    if !function.sig.inputs.is_empty() {
+        report.error(
+            &function.sig.inputs,
+            format!(
+                "`#[ebb::{what}]` functions have no parameters; a program's arguments are `ebb::args()`"
+            ),
+        );
+    }
+    if !function.sig.generics.params.is_empty() {
+        report.error(
+            &function.sig.generics,
+            format!("`#[ebb::{what}]` functions are not generic"),
+        );
+    }
+    Some(function)
+}
+
+/// The function's result as a future, whether or not it is `async`.
+fn call(function: &ItemFn) -> TokenStream {
+    let name = &function.sig.ident;
+    if function.sig.asyncness.is_some() {
+        quote!(#name().await)
+    } else {
+        quote!(#name())
+    }
+}
+
+pub fn expand_main(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut report = Report::default();
+    if !options.is_empty() {
+        report.error(
+            &options,
+            "`#[ebb::main]` has no options; cores are chosen when the program starts (`EBB_CORES`)",
+        );
+    }
+    let function = parse_function(&item, "main", &mut report);
+    let Some(function) = function.filter(|_| report.is_empty()) else {
+        let errors = report.into_tokens();
+        return quote!(#item #errors);
+    };
+    let call = call(&function);
+    let start = quote_spanned! {function.sig.ident.span()=>
+        fn __ebb_start() {
+            ::ebb::__private::run_main(async { #call });
+        }
+    };
+    let entry = if native() {
+        quote! {
+            extern crate native_target as _;
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __ebb_main() { __ebb_start(); }
+        }
+    } else {
+        quote! {
+            extern crate ebb_hosted as platform;
+            #[unsafe(no_mangle)]
+            extern "C" fn main(
+                argc: ::core::ffi::c_int,
+                argv: *const *const ::core::ffi::c_char,
+            ) -> ::core::ffi::c_int {
+                // SAFETY: the C runtime's own arguments.
+                unsafe { platform::main(argc, argv, __ebb_start) }
+            }
+        }
+    };
+    quote! {
+        #function
+        // Two scopes: the entry point may have the name of the user's function.
+        const _: () = { #start const _: () = { #entry }; };
+    }
+}
+
+#[derive(Default)]
+struct TestOptions {
+    cores: Option<LitInt>,
+}
+
+fn parse_test_options(tokens: TokenStream, report: &mut Report) -> TestOptions {
+    let mut options = TestOptions::default();
+    let parser = |input: ParseStream| -> syn::Result<()> {
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            if name != "cores" {
+                return Err(syn::Error::new_spanned(
+                    &name,
+                    format!("unknown option `{name}`; the only option is `cores = NUMBER`"),
+                ));
+            }
+            input.parse::<Token![=]>()?;
+            match input.parse::<Expr>()? {
+                Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::Int(n),
+                    ..
+                }) if n
+                    .base10_parse::<usize>()
+                    .is_ok_and(|n| (1..=64).contains(&n)) =>
+                {
+                    options.cores = Some(n);
+                }
+                other => {
+                    return Err(syn::Error::new_spanned(
+                        other,
+                        "`cores` is a number from 1 to 64",
+                    ));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(e) = Parser::parse2(parser, tokens) {
+        report.add(e);
+    }
+    options
+}
+
+pub fn expand_test(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut report = Report::default();
+    let options = parse_test_options(options, &mut report);
+    let function = parse_function(&item, "test", &mut report);
+    let Some(function) = function.filter(|_| report.is_empty()) else {
+        let errors = report.into_tokens();
+        return quote!(#item #errors);
+    };
+    let cores = match &options.cores {
+        Some(n) => quote!(::core::option::Option::Some(#n)),
+        None => quote!(::core::option::Option::None),
+    };
+    let name = &function.sig.ident;
+    let text = name.to_string();
+    let (ignored, kept): (Vec<_>, Vec<_>) = function
+        .attrs
+        .iter()
+        .partition(|a| a.path().is_ident("ignore"));
+    let (test_attributes, attributes): (Vec<_>, Vec<_>) = kept
+        .into_iter()
+        .partition(|a| a.path().is_ident("should_panic"));
+    let ignore = !ignored.is_empty();
+    let mut body = function.clone();
+    body.attrs = attributes.into_iter().cloned().collect();
+    let body_name = format_ident!("body", span = function.sig.span());
+    body.sig.ident = body_name;
+    body.vis = syn::Visibility::Inherited;
+    let call = call(&body);
+    let vis = &function.vis;
+    // A crate under libtest has `cfg(test)`, an image has not.
+    quote! {
+        #[cfg(test)]
+        #[test]
+        #(#ignored)*
+        #(#test_attributes)*
+        #vis fn #name() {
+            #body
+            ::ebb_hosted::test(#cores, || async { ::ebb::__private::test_outcome(#call) });
+        }
+
+        #[cfg(not(test))]
+        const _: () = {
+            #body
+            fn start() -> ::ebb::__private::TestFuture {
+                ::ebb::__private::Box::pin(async { ::ebb::__private::test_outcome(#call) })
+            }
+            #[used]
+            #[unsafe(link_section = "ebb_tests")]
+            static TEST: ::ebb::__private::TestCase = ::ebb::__private::TestCase {
+                module: ::core::module_path!(),
+                name: #text,
+                cores: #cores,
+                ignore: #ignore,
+                start,
+            };
+        };
+    }
+}

@@ -1,0 +1,250 @@
+//! A core: one event loop and all that only it touches.
+//!
+//! Invariant: [`Core::local`] is touched only by the thread (hosted) or CPU (native) that runs the
+//! core, between [`enter`] and the end of its loop. [`Core::current`] is the only way to reach it,
+//! and gives it out only there.
+
+use core::{
+    arch::{asm, global_asm},
+    cell::{Cell, RefCell},
+    fmt, ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+};
+
+use crate::{
+    event::{Local as Events, Stats},
+    machine::Machine,
+    model::{Constructing, DynamicTable, SharedCell},
+    sync::inbox::Inbox,
+    time::Timers,
+};
+
+/// The number of a core: 0 up to one less than [`core_count`](crate::core_count).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoreId(pub(crate) u32);
+
+impl CoreId {
+    /// The core of that number. Using one that the machine does not have is an error where it is
+    /// used.
+    #[must_use]
+    pub const fn new(number: usize) -> Self {
+        Self(number as u32)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "core {}", self.0)
+    }
+}
+
+/// Where a core is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    Stopping,
+}
+
+/// One core of a machine. Lives as long as the program.
+#[repr(align(128))]
+pub(crate) struct Core {
+    pub id: CoreId,
+    pub machine: &'static Machine,
+    /// The platform's name for this core.
+    pub token: usize,
+    /// Tasks that other cores have woken.
+    pub inbox: Inbox<crate::event::Header>,
+    /// True while the core is parked or about to be: a push into the inbox must then wake it.
+    pub sleeping: AtomicBool,
+    /// The shared representative that this core waits for while another core builds it.
+    pub waiting: AtomicPtr<SharedCell>,
+    /// Written by this core, read by all.
+    pub stats: Stats,
+    pub local: Local,
+}
+
+/// What only the core itself touches.
+pub(crate) struct Local {
+    pub phase: Cell<Phase>,
+    pub events: Events,
+    pub timers: Timers,
+    /// Representatives under construction, innermost first.
+    pub constructing: Cell<*const Constructing>,
+    pub dynamic: RefCell<DynamicTable>,
+}
+
+// SAFETY: everything outside `local` is Sync by itself; `local` is touched by one thread only (see
+// the module's invariant).
+unsafe impl Sync for Core {}
+// SAFETY: as above; a core that has not been entered has no thread affinity yet.
+unsafe impl Send for Core {}
+
+impl Core {
+    pub fn new(id: CoreId, machine: &'static Machine, token: usize) -> Self {
+        Self {
+            id,
+            machine,
+            token,
+            inbox: Inbox::new(),
+            sleeping: AtomicBool::new(false),
+            waiting: AtomicPtr::new(ptr::null_mut()),
+            stats: Stats::default(),
+            local: Local {
+                phase: Cell::new(Phase::Running),
+                events: Events::default(),
+                timers: Timers::new(0),
+                constructing: Cell::new(ptr::null()),
+                dynamic: RefCell::default(),
+            },
+        }
+    }
+
+    /// The core that this code runs on.
+    #[inline(always)]
+    pub fn try_current() -> Option<&'static Core> {
+        // SAFETY: the slot is null or was set by `enter` to a core that lives as long as the program.
+        unsafe { slot().as_ref() }
+    }
+
+    /// The core that this code runs on. Panics on a thread that is not a core.
+    #[inline]
+    #[track_caller]
+    pub fn current() -> &'static Core {
+        match Self::try_current() {
+            Some(core) => core,
+            None => off_core(),
+        }
+    }
+
+    /// True when this code runs on this core.
+    #[inline(always)]
+    pub fn is_current(&self) -> bool {
+        ptr::eq(slot(), self)
+    }
+
+    /// Wakes the core if it sleeps. To be called after a push into its inbox.
+    #[inline]
+    pub fn nudge(&self) {
+        // Pairs with the fence in the event loop between `sleeping = true` and the last look into
+        // the inbox: one of the two sides sees the other.
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+            use crate::platform::Cores;
+            crate::EbbRef::<dyn Cores>::get().wake(self.token);
+        }
+    }
+}
+
+#[cold]
+#[track_caller]
+fn off_core() -> ! {
+    panic!(
+        "this thread is not a core, so it has no event loop and no Ebbs; run this code as an event \
+         (spawn it on a core)"
+    )
+}
+
+global_asm!(
+    ".pushsection .tbss.__ebb_current_core,\"awT\",@nobits",
+    ".balign 8",
+    ".globl __ebb_current_core",
+    ".hidden __ebb_current_core",
+    ".type __ebb_current_core, @object",
+    ".size __ebb_current_core, 8",
+    "__ebb_current_core:",
+    ".zero 8",
+    ".popsection",
+);
+
+#[inline(always)]
+fn slot() -> *const Core {
+    let core: *const Core;
+    // SAFETY: reads this thread's slot.
+    unsafe {
+        asm!(
+            "mov {core}, qword ptr fs:[__ebb_current_core@tpoff]",
+            core = out(reg) core,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    core
+}
+
+/// Makes the calling thread this core.
+///
+/// # Safety
+/// No other thread is or becomes this core.
+pub(crate) unsafe fn enter(core: &'static Core) {
+    assert!(slot().is_null(), "this thread is a core already");
+    // SAFETY: writes this thread's slot.
+    unsafe {
+        asm!(
+            "mov qword ptr fs:[__ebb_current_core@tpoff], {core}",
+            core = in(reg) core as *const Core,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes the calling thread no core any more.
+pub(crate) fn leave() {
+    // SAFETY: writes this thread's slot.
+    unsafe {
+        asm!(
+            "mov qword ptr fs:[__ebb_current_core@tpoff], {core}",
+            core = in(reg) ptr::null::<Core>(),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// The core that this code runs on.
+///
+/// # Panics
+/// On a thread that is not a core; see [`try_current_core`].
+#[inline]
+#[must_use]
+#[track_caller]
+pub fn current_core() -> CoreId {
+    Core::current().id
+}
+
+/// The core that this code runs on, if it runs on one.
+#[inline]
+#[must_use]
+pub fn try_current_core() -> Option<CoreId> {
+    Core::try_current().map(|core| core.id)
+}
+
+/// How many cores this machine has.
+///
+/// # Panics
+/// On a thread that is not a core.
+#[inline]
+#[must_use]
+#[track_caller]
+pub fn core_count() -> usize {
+    Core::current().machine.cores.len()
+}
+
+/// Every core of this machine.
+///
+/// # Panics
+/// On a thread that is not a core.
+#[track_caller]
+pub fn cores() -> impl ExactSizeIterator<Item = CoreId> {
+    let count = core_count() as u32;
+    (0..count as u16).map(|n| CoreId(u32::from(n)))
+}

@@ -1,0 +1,327 @@
+//! The event loop of a core, what it counts, and how it ends.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    panic::Location,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+};
+
+use super::{
+    BATCH, Header,
+    idle::IdleList,
+    join::JoinError,
+    task::{LiveList, RunQueue},
+};
+use crate::{
+    EbbRef,
+    core::{Core, CoreId, Phase},
+    platform::{Clock, Cores, Unwind},
+};
+
+/// The executor's own part of a core.
+#[derive(Default)]
+pub(crate) struct Local {
+    pub queue: RunQueue,
+    pub live: LiveList,
+    pub idle: IdleList,
+    /// The task whose event runs; null between events.
+    pub running: Cell<*const Header>,
+    /// No task is accepted any more.
+    pub closed: Cell<bool>,
+    /// A point in time by both clocks, from which the counter's rate follows.
+    origin: Cell<(u64, u64)>,
+}
+
+/// Counters of one core: written by it, readable from all ([`core_stats`]).
+#[derive(Default)]
+pub struct Stats {
+    events: AtomicU64,
+    parks: AtomicU64,
+    hogs: AtomicU64,
+    timers: AtomicU64,
+    arrivals: AtomicU64,
+    panics: AtomicU64,
+    tasks: AtomicU64,
+}
+
+/// Adds without a locked instruction: the owning core is the only writer.
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
+/// What a core has done since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoreStats {
+    /// The core.
+    pub core: CoreId,
+    /// Events run: polls of tasks.
+    pub events: u64,
+    /// Times that the core slept.
+    pub parks: u64,
+    /// Events that took longer than the hog limit.
+    pub hogs: u64,
+    /// Timers fired.
+    pub timers: u64,
+    /// Tasks that other cores and threads woke or spawned here.
+    pub arrivals: u64,
+    /// Tasks that ended by a panic.
+    pub panics: u64,
+    /// Tasks alive, as of the last look at the inbox.
+    pub tasks: u64,
+}
+
+/// The counters of every core of this machine.
+///
+/// # Panics
+/// On a thread that is not a core.
+#[must_use]
+pub fn core_stats() -> Vec<CoreStats> {
+    Core::current()
+        .machine
+        .cores
+        .iter()
+        .map(|core| {
+            let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            CoreStats {
+                core: core.id,
+                events: get(&core.stats.events),
+                parks: get(&core.stats.parks),
+                hogs: get(&core.stats.hogs),
+                timers: get(&core.stats.timers),
+                arrivals: get(&core.stats.arrivals),
+                panics: get(&core.stats.panics),
+                tasks: get(&core.stats.tasks),
+            }
+        })
+        .collect()
+}
+
+// --- Hogs ------------------------------------------------------------------------------------
+
+/// An event is a hog when it takes longer than this, in nanoseconds.
+static HOG_LIMIT: AtomicU64 = AtomicU64::new(10_000_000);
+static HOG_REPORTS: AtomicBool = AtomicBool::new(true);
+
+/// Sets how long an event may take, in nanoseconds, before it is counted and reported as one that
+/// hogs its core. The default is 10 ms. `report` says whether the console tells of it (at most
+/// once a second for each core).
+pub fn set_hog_limit(nanoseconds: u64, report: bool) {
+    HOG_LIMIT.store(nanoseconds, Ordering::Relaxed);
+    HOG_REPORTS.store(report, Ordering::Relaxed);
+}
+
+/// Events shorter than this many ticks of the time stamp counter are never looked at: a quarter of
+/// a millisecond at 4 GHz.
+const HOG_TICKS: u64 = 1 << 20;
+
+#[inline(always)]
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 has the counter, and both runtimes leave it readable.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+#[cold]
+#[inline(never)]
+fn long_event(core: &Core, site: &Location<'_>, spent: u64) {
+    let (tick, nanoseconds) = core.local.events.origin.get();
+    let now = EbbRef::<dyn Clock>::get().now();
+    let elapsed_ticks = ticks().wrapping_sub(tick).max(1);
+    let elapsed = now.saturating_sub(nanoseconds);
+    let spent = (u128::from(spent) * u128::from(elapsed) / u128::from(elapsed_ticks)) as u64;
+    if spent < HOG_LIMIT.load(Ordering::Relaxed) {
+        return;
+    }
+    add(&core.stats.hogs, 1);
+    static LAST: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+    let last = &LAST[core.id.number() % LAST.len()];
+    let due = last.load(Ordering::Relaxed);
+    if HOG_REPORTS.load(Ordering::Relaxed) && (due == 0 || now > due) {
+        last.store(now + 1_000_000_000, Ordering::Relaxed);
+        crate::println!(
+            "ebb: an event held {:?} for {}.{:03} ms; its task was spawned at {}",
+            core.id,
+            spent / 1_000_000,
+            spent / 1000 % 1000,
+            site,
+        );
+    }
+}
+
+// --- The loop ----------------------------------------------------------------------------------
+
+/// Runs a core's events until the machine stops.
+pub(crate) fn run(core: &'static Core) {
+    let local = &core.local.events;
+    local
+        .origin
+        .set((ticks(), EbbRef::<dyn Clock>::get().now()));
+    while !core.machine.is_stopping() {
+        catch(core, &mut || {
+            while !core.machine.is_stopping() {
+                turn(core);
+            }
+        });
+    }
+    stop(core);
+}
+
+/// Runs `f`; a panic in it ends the task whose event it was.
+fn catch(core: &'static Core, f: &mut dyn FnMut()) {
+    let Err(payload) = EbbRef::<dyn Unwind>::get().catch(f) else {
+        return;
+    };
+    add(&core.stats.panics, 1);
+    let mut payload: Option<Box<dyn Any + Send>> = Some(payload);
+    let running = core.local.events.running.replace(ptr::null());
+    // SAFETY: a running task has the executor's reference.
+    if let Some(header) = unsafe { running.as_ref() } {
+        // The future's destructor may panic as well; the task ends all the same.
+        let result = EbbRef::<dyn Unwind>::get().catch(&mut || {
+            if let Some(payload) = payload.take() {
+                header.panicked(payload);
+            }
+        });
+        drop(result);
+    }
+}
+
+/// Once round the loop.
+#[inline]
+fn turn(core: &'static Core) {
+    let local = &core.local.events;
+    arrivals(core);
+    // Without timers there is no reason to ask the clock.
+    let mut next_timer = core.local.timers.next_deadline();
+    if next_timer.is_some() {
+        let now = EbbRef::<dyn Clock>::get().now();
+        add(&core.stats.timers, core.local.timers.expire(now));
+        next_timer = core.local.timers.next_deadline();
+    }
+    if run_batch(core) {
+        EbbRef::<dyn Cores>::get().poll(core.token);
+        return;
+    }
+    if local.idle.run() {
+        EbbRef::<dyn Cores>::get().poll(core.token);
+        return;
+    }
+    core.sleeping.store(true, Ordering::Relaxed);
+    // Pairs with the fence in `Core::nudge`.
+    fence(Ordering::SeqCst);
+    // SAFETY: this core is the inbox's consumer.
+    if unsafe { core.inbox.is_empty() } && local.queue.is_empty() && !core.machine.is_stopping() {
+        add(&core.stats.parks, 1);
+        EbbRef::<dyn Cores>::get().park(core.token, next_timer);
+    }
+    core.sleeping.store(false, Ordering::Relaxed);
+}
+
+/// Takes in what other cores sent.
+#[inline]
+fn arrivals(core: &'static Core) {
+    // SAFETY: this core is the inbox's consumer.
+    if unsafe { core.inbox.is_empty() } {
+        return;
+    }
+    let mut count = 0;
+    // SAFETY: as above; the iterator ends before the next `drain`.
+    for header in unsafe { core.inbox.drain() } {
+        // SAFETY: the inbox gave it out, on its home core.
+        unsafe { Header::arrive(header) };
+        count += 1;
+    }
+    add(&core.stats.arrivals, count);
+    core.stats
+        .tasks
+        .store(core.local.events.live.len() as u64, Ordering::Relaxed);
+}
+
+/// Runs up to [`BATCH`] events. False when there was none.
+#[inline]
+fn run_batch(core: &'static Core) -> bool {
+    let local = &core.local.events;
+    let mut count = 0;
+    let mut stamp = ticks();
+    while count < BATCH {
+        let Some(header) = local.queue.pop() else {
+            break;
+        };
+        local.running.set(header.as_ptr());
+        // SAFETY: queued tasks have the executor's reference. Taken now: the event may end the task.
+        let site = unsafe { header.as_ref() }.site;
+        // SAFETY: from this core's run queue; the loop is not within a task.
+        unsafe { Header::run(header) };
+        local.running.set(ptr::null());
+        count += 1;
+        let now = ticks();
+        let spent = now.wrapping_sub(stamp);
+        stamp = now;
+        if spent > HOG_TICKS {
+            long_event(core, site, spent);
+        }
+    }
+    if count > 0 {
+        add(&core.stats.events, count as u64);
+    }
+    count > 0
+}
+
+/// Where the task whose event runs on this core was spawned; `None` between events and on threads
+/// that are no cores. For panic messages.
+#[must_use]
+pub fn running_site() -> Option<&'static Location<'static>> {
+    let core = Core::try_current()?;
+    // SAFETY: a running task has the executor's reference.
+    unsafe { core.local.events.running.get().as_ref() }.map(|header| header.site)
+}
+
+/// Drops every task and every Ebb made at run time, so that their destructors run on their core.
+fn stop(core: &'static Core) {
+    core.local.phase.set(Phase::Stopping);
+    let local = &core.local.events;
+    local.closed.set(true);
+    // A destructor may spawn on this core or have others spawn here; both are cancelled at once.
+    for _ in 0..BATCH {
+        catch(core, &mut || {
+            arrivals(core);
+            while let Some(header) = local.live.first() {
+                // SAFETY: live tasks have the executor's reference.
+                unsafe { header.as_ref() }.end(JoinError::Cancelled);
+            }
+            while let Some(header) = local.queue.pop() {
+                // SAFETY: from this core's run queue; every task has ended, so none is polled.
+                unsafe { Header::run(header) };
+            }
+            local.idle.clear();
+            let table = core.local.dynamic.take();
+            drop(table);
+            core.local.timers.clear();
+        });
+        // SAFETY: this core is the inbox's consumer.
+        if unsafe { core.inbox.is_empty() } && local.live.first().is_none() {
+            break;
+        }
+    }
+}
+
+impl fmt::Display for CoreStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?}: {} events, {} parks, {} timers, {} arrivals, {} tasks, {} hogs, {} panics",
+            self.core,
+            self.events,
+            self.parks,
+            self.timers,
+            self.arrivals,
+            self.tasks,
+            self.hogs,
+            self.panics
+        )
+    }
+}

@@ -1,0 +1,115 @@
+//! A machine: its cores and what they share. Native programs have one; a Linux process may run
+//! several, one after another or side by side (every hosted test has its own).
+
+use alloc::{boxed::Box, vec::Vec};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+use crate::{
+    EbbRef,
+    core::{Core, CoreId},
+    model::{DynamicIds, SharedReps},
+    platform::Cores,
+};
+
+/// The cores of one machine. Made once by the platform, lives as long as the program.
+pub struct Machine {
+    pub(crate) cores: Vec<&'static Core>,
+    pub(crate) shared: SharedReps,
+    pub(crate) dynamic: DynamicIds,
+    stopping: AtomicBool,
+    status: AtomicI32,
+    running: AtomicUsize,
+}
+
+impl Machine {
+    /// A machine with one core per token. The token is the platform's own name for the core; it
+    /// comes back in [`Cores::wake`] and [`Cores::park`].
+    ///
+    /// # Panics
+    /// When there are no tokens, or more than 64.
+    #[must_use]
+    pub fn new(tokens: &[usize]) -> &'static Self {
+        assert!(
+            (1..=64).contains(&tokens.len()),
+            "a machine has 1 to 64 cores, not {}",
+            tokens.len()
+        );
+        let machine = Box::into_raw(Box::new(Self {
+            cores: Vec::with_capacity(tokens.len()),
+            shared: SharedReps::default(),
+            dynamic: DynamicIds::default(),
+            stopping: AtomicBool::new(false),
+            status: AtomicI32::new(0),
+            running: AtomicUsize::new(tokens.len()),
+        }));
+        let cores = tokens.iter().enumerate().map(|(n, &token)| {
+            // SAFETY: the box was leaked just now, so it lives as long as the program.
+            let core = Core::new(CoreId::new(n), unsafe { &*machine }, token);
+            &*Box::leak(Box::new(core))
+        });
+        let cores = cores.collect();
+        // SAFETY: nobody has dereferenced the machine yet: a core only carries its address until it
+        // is entered. Written through the raw pointer before the reference is made.
+        unsafe {
+            (&raw mut (*machine).cores).write(cores);
+            &*machine
+        }
+    }
+
+    /// Asks every core to stop: tasks are dropped, event loops return. The first status counts.
+    pub fn stop(&self, status: i32) {
+        if !self.stopping.swap(true, Ordering::AcqRel) {
+            self.status.store(status, Ordering::Release);
+        }
+        for core in &self.cores {
+            EbbRef::<dyn Cores>::get().wake(core.token);
+        }
+    }
+
+    /// True from the moment that [`stop`](Self::stop) was called.
+    #[inline]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// What the machine ended with. Meaningful after [`stop`](Self::stop).
+    pub fn status(&self) -> i32 {
+        self.status.load(Ordering::Acquire)
+    }
+
+    /// Cores whose event loop has not returned yet.
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Makes `start` the first event on core 0. To be called before the cores run, or from any
+    /// thread while they do.
+    pub fn start(&'static self, start: impl FnOnce() + Send + 'static) {
+        let handle = crate::remote::spawn_to(self.cores[0], async move || start());
+        drop(handle);
+    }
+
+    pub(crate) fn core(&self, id: CoreId) -> &'static Core {
+        match self.cores.get(id.number()) {
+            Some(core) => core,
+            None => panic!(
+                "there is no {id:?}: this machine has {} cores",
+                self.cores.len()
+            ),
+        }
+    }
+}
+
+/// Runs the event loop of a core on the calling thread until the machine stops.
+///
+/// # Safety
+/// Called once for each core, on a thread whose thread-local storage holds the program's slots,
+/// zero-initialised.
+pub unsafe fn core_main(machine: &'static Machine, id: CoreId) {
+    let core = machine.core(id);
+    // SAFETY: the caller calls this once for each core.
+    unsafe { crate::core::enter(core) };
+    crate::event::run(core);
+    machine.running.fetch_sub(1, Ordering::AcqRel);
+    crate::core::leave();
+}

@@ -1,0 +1,21 @@
+//! The Ebb model: what an Ebb is, how a reference finds this core's representative, and what
+//! happens the first time.
+//!
+//! | file | |
+//! |---|---|
+//! | `reference.rs` | [`EbbRef`] and the traits that `#[ebb]` implements |
+//! | `miss.rs` | the first dereference on a core: construction, shared representatives, errors |
+//! | `dynamic.rs` | Ebbs made at run time: ids, per-core tables, destruction |
+
+mod dynamic;
+mod miss;
+mod reference;
+
+pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
+pub(crate) use dynamic::{DynamicIds, DynamicTable};
+pub(crate) use miss::{Constructing, SharedCell, SharedReps};
+pub use miss::{PerCore, Representation, Shared, WellKnown, dereference};
+pub use reference::{
+    Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, RootProbe, ViaDefault,
+    assert_shareable, by_default, from_root,
+};

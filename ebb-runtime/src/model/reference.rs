@@ -1,0 +1,308 @@
+//! [`EbbRef`] and the traits that `#[ebb]` implements.
+
+use alloc::sync::Arc;
+use core::{any::type_name, fmt, marker::PhantomData};
+
+/// Where an Ebb was defined, for messages.
+pub struct Definition {
+    name: &'static str,
+    module: &'static str,
+    file: &'static str,
+    line: u32,
+    column: u32,
+}
+
+impl Definition {
+    /// Used by `#[ebb]`.
+    #[doc(hidden)]
+    pub const fn new(
+        name: &'static str,
+        module: &'static str,
+        file: &'static str,
+        line: u32,
+        column: u32,
+    ) -> Self {
+        Self {
+            name,
+            module,
+            file,
+            line,
+            column,
+        }
+    }
+
+    /// The struct's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The module it is in.
+    #[must_use]
+    pub const fn module(&self) -> &'static str {
+        self.module
+    }
+}
+
+impl fmt::Display for Definition {
+    /// `` `Hits` (src/main.rs:3:8) ``
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` ({}:{}:{})",
+            self.name, self.file, self.line, self.column
+        )
+    }
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{}", self.module, self.name)
+    }
+}
+
+/// Which of the Ebbs of a type an [`EbbRef`] means.
+///
+/// A well-known Ebb is the only one of its type and has the id [`WELL_KNOWN`](Self::WELL_KNOWN). An
+/// Ebb made at run time has a small index that is used again after its destruction, and a generation
+/// that never is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EbbId {
+    pub(crate) index: u32,
+    /// 0 for well-known Ebbs. Never used twice in a process.
+    pub(crate) generation: u64,
+}
+
+impl EbbId {
+    /// The id of every well-known Ebb.
+    pub const WELL_KNOWN: Self = Self {
+        index: 0,
+        generation: 0,
+    };
+
+    /// The place in the per-core tables. Small: ids of destroyed Ebbs are used again.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+}
+
+impl fmt::Debug for EbbId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::WELL_KNOWN {
+            f.write_str("well-known")
+        } else {
+            write!(f, "#{}.{}", self.index, self.generation)
+        }
+    }
+}
+
+/// A type that `#[ebb]` made an Ebb. Not to be implemented by hand.
+pub trait Ebb: Sized + 'static {
+    /// What all representatives are built from; `()` without `root = Type`.
+    type Root: Send + Sync + 'static;
+    /// Where it was defined.
+    #[doc(hidden)]
+    const DEFINITION: &'static Definition;
+    /// Builds a representative.
+    #[doc(hidden)]
+    fn construct(root: Arc<Self::Root>, this: EbbRef<Self>) -> Self;
+    /// Calls `f` with this core's representative.
+    #[doc(hidden)]
+    fn with_rep<R>(id: EbbId, f: impl FnOnce(&Self) -> R) -> R;
+}
+
+/// What [`EbbRef::get`] can give: well-known Ebbs, and components as `dyn Trait`.
+pub trait Global {
+    /// What `get` returns a reference to.
+    type Target: 'static;
+    /// This core's representative, or the component's provider.
+    #[doc(hidden)]
+    fn get() -> &'static Self::Target;
+}
+
+/// How the representatives of an Ebb with `root = Root` are built.
+///
+/// ```ignore
+/// #[ebb(per_core, root = Limits)]
+/// struct Pool { limits: Arc<Limits>, free: RefCell<Vec<Buffer>> }
+///
+/// impl FromRoot<Limits> for Pool {
+///     fn from_root(limits: Arc<Limits>, _: EbbRef<Self>) -> Self {
+///         Self { limits, free: RefCell::default() }
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the Ebb `{Self}` says `root = {Root}`, but does not say how to build a representative from one",
+    label = "this Ebb has a root",
+    note = "write `impl FromRoot<{Root}> for {Self}`"
+)]
+pub trait FromRoot<Root>: Sized {
+    /// Builds the representative of the core that this runs on ([`current_core`](crate::current_core)).
+    /// `this` is the Ebb's own reference, by which the representative can reach the other cores.
+    fn from_root(root: Arc<Root>, this: EbbRef<Self>) -> Self;
+}
+
+/// Used by `#[ebb]`.
+#[doc(hidden)]
+pub fn from_root<T: FromRoot<Root>, Root>(root: Arc<Root>, this: EbbRef<T>) -> T {
+    T::from_root(root, this)
+}
+
+/// `Default`, with the message that the user of `#[ebb]` should read.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the Ebb `{Self}` has neither `Default` nor a root, so no core can build its representative",
+    label = "this Ebb is built lazily, on the core that first uses it",
+    note = "derive or implement `Default`, or give a root: `#[ebb(.., root = Type)]` with `impl FromRoot<Type> for {Self}`"
+)]
+pub trait BuiltByDefault {
+    fn build() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default> BuiltByDefault for T {
+    fn build() -> Self {
+        T::default()
+    }
+}
+
+/// Used by `#[ebb]`.
+#[doc(hidden)]
+pub fn by_default<T: BuiltByDefault>() -> T {
+    T::build()
+}
+
+/// Finds out whether a root can be made by `Default`: method look-up prefers [`ViaDefault`] where it
+/// applies (autoref specialisation, after David Tolnay).
+#[doc(hidden)]
+pub struct RootProbe<Root>(pub PhantomData<Root>);
+
+#[doc(hidden)]
+pub trait ViaDefault {
+    type Root;
+    fn root(&self) -> Option<Arc<Self::Root>>;
+}
+
+impl<Root: Default> ViaDefault for RootProbe<Root> {
+    type Root = Root;
+    fn root(&self) -> Option<Arc<Root>> {
+        Some(Arc::new(Root::default()))
+    }
+}
+
+#[doc(hidden)]
+pub trait NoDefaultRoot {
+    type Root;
+    fn root(&self) -> Option<Arc<Self::Root>>;
+}
+
+impl<Root> NoDefaultRoot for &RootProbe<Root> {
+    type Root = Root;
+    fn root(&self) -> Option<Arc<Root>> {
+        None
+    }
+}
+
+/// `Sync`, with the message that the user of `#[ebb(shared)]` should read.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a field of a shared Ebb has the type `{Self}`, which cores cannot share",
+    label = "this field's type is not `Sync`",
+    note = "all cores use the one representative of a shared Ebb at the same time: use atomics or a lock, or make it `#[ebb(per_core)]`"
+)]
+pub trait Shareable {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Sync + ?Sized> Shareable for T {}
+
+/// Used by `#[ebb(shared)]`.
+#[doc(hidden)]
+pub const fn assert_shareable<T: Shareable + ?Sized>() {}
+
+/// A reference to an Ebb: the same on every core, resolved to each core's representative when used.
+///
+/// - `EbbRef::<Hits>::get()` gives this core's representative of a well-known Ebb. It costs one load
+///   and one predicted branch; the first use on a core builds the representative.
+/// - `EbbRef::<dyn Console>::get()` gives the linked provider of a component.
+/// - `EbbRef::create(root)` makes an Ebb at run time (`#[ebb(.., dynamic)]`); `with` calls a closure
+///   with this core's representative, and `destroy` ends it.
+/// - [`on`](Self::on), [`gather`](Self::gather), [`broadcast`](Self::broadcast) and
+///   [`fold`](Self::fold) reach the representatives of other cores.
+///
+/// `Copy`, `Send` and `'static` whatever `T` is: it is a name, not a pointer.
+pub struct EbbRef<T: ?Sized> {
+    pub(crate) id: EbbId,
+    pub(crate) of: PhantomData<fn() -> *const T>,
+}
+
+impl<T: ?Sized> Clone for EbbRef<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for EbbRef<T> {}
+
+impl<T: ?Sized> PartialEq for EbbRef<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<T: ?Sized> Eq for EbbRef<T> {}
+
+impl<T: ?Sized> fmt::Debug for EbbRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EbbRef<{}>({:?})", type_name::<T>(), self.id)
+    }
+}
+
+impl<T: ?Sized + Global> EbbRef<T> {
+    /// This core's representative of a well-known Ebb, or the linked provider of a component.
+    ///
+    /// # Panics
+    /// On a thread that is not a core, when the representative's construction panics or needs
+    /// itself, and for a representative not built yet while the machine stops. The message names
+    /// the Ebb and where it was defined.
+    #[inline(always)]
+    #[must_use]
+    pub fn get() -> &'static T::Target {
+        T::get()
+    }
+}
+
+impl<T: super::WellKnown> Default for EbbRef<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: super::WellKnown> EbbRef<T> {
+    /// The reference to the well-known Ebb `T`, for [`on`](Self::on) and its kin.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            id: EbbId::WELL_KNOWN,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T: Ebb> EbbRef<T> {
+    /// The id; [`EbbId::WELL_KNOWN`] for a well-known Ebb.
+    #[must_use]
+    pub const fn id(self) -> EbbId {
+        self.id
+    }
+
+    /// Calls `f` with this core's representative.
+    ///
+    /// # Panics
+    /// As [`get`](Self::get); and after [`destroy`](Self::destroy).
+    #[inline]
+    pub fn with<R>(self, f: impl FnOnce(&T) -> R) -> R {
+        T::with_rep(self.id, f)
+    }
+}

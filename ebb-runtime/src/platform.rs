@@ -1,0 +1,132 @@
+//! The platform seam: what the runtime needs from whatever it runs on.
+//!
+//! Each trait is a component: exactly one crate in a program provides it (`native-target` or
+//! `ebb-hosted`, or an application that brings its own), and calls go straight to that crate. A
+//! component that nobody uses needs no provider.
+
+use alloc::boxed::Box;
+use core::any::Any;
+
+use crate::{CoreId, component};
+
+/// Time, in nanoseconds.
+#[component]
+pub trait Clock {
+    /// Nanoseconds since the machine started. Monotonic, the same on all cores.
+    fn now(&self) -> u64;
+    /// Nanoseconds since 1970-01-01 00:00 UTC.
+    fn unix_time(&self) -> u64;
+}
+
+/// Sleeping and waking of cores. The runtime is the only caller.
+#[component]
+pub trait Cores {
+    /// Ends a [`park`](Cores::park) of that core, or makes its next one return at once. Called from
+    /// any thread; `token` is the one that the machine's maker gave for the core.
+    fn wake(&self, token: usize);
+    /// Sleeps until woken, an interrupt or I/O readiness arrives, or the clock reaches `deadline`.
+    /// May return early. Called by the core itself, between events.
+    fn park(&self, token: usize, deadline: Option<u64>);
+    /// Lets pending interrupts and I/O readiness in, without waiting. Called often.
+    fn poll(&self, token: usize);
+}
+
+/// Where messages for people go.
+#[component]
+pub trait Console {
+    /// Writes all of `bytes`. Never fails: a console that is gone swallows them.
+    fn write(&self, bytes: &[u8]);
+    /// Takes what was typed, at most `buffer.len()` bytes, without waiting. 0 when there is none.
+    fn read(&self, buffer: &mut [u8]) -> usize;
+}
+
+/// The end of the program.
+#[component]
+pub trait Power {
+    /// Ends the machine with an exit status, at once. Status 0 is success.
+    fn exit(&self, status: i32) -> !;
+}
+
+/// Randomness fit for keys.
+#[component]
+pub trait Entropy {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// What the program was started with.
+#[component]
+pub trait Environment {
+    /// The application's arguments, without a program name.
+    fn arguments(&self) -> &'static [&'static str];
+    /// The value of a platform option (`EBB_OPTIONS`, or the kernel command line), if given.
+    fn option(&self, name: &str) -> Option<&'static str>;
+}
+
+/// Unwinding, where it exists.
+#[component]
+pub trait Unwind {
+    /// Calls `f`. A panic that leaves it comes back as an error; without unwinding a panic has
+    /// stopped the machine before that.
+    fn catch(&self, f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
+}
+
+/// Devices on the machine's bus. Only native platforms provide it.
+#[component]
+pub trait Hardware {
+    /// Every PCI function that was found.
+    fn pci_functions(&self) -> &'static [PciFunction];
+    /// Reads an aligned 32-bit register of a function's configuration space.
+    fn pci_read(&self, function: PciAddress, offset: u16) -> u32;
+    /// Writes an aligned 32-bit register of a function's configuration space.
+    fn pci_write(&self, function: PciAddress, offset: u16, value: u32);
+    /// Maps `length` bytes of device memory at a physical address, uncached. The mapping lasts as
+    /// long as the machine. `None` when there is no room or the range is memory.
+    fn map_device(&self, physical: u64, length: usize) -> Option<core::ptr::NonNull<u8>>;
+    /// The physical address of a byte of ordinary memory (heap, frames, statics).
+    fn physical_address(&self, virtual_address: *const u8) -> u64;
+    /// The linear-map address of a physical address of ordinary memory.
+    fn virtual_address(&self, physical: u64) -> *mut u8;
+    /// Allocates an interrupt vector on a core; whenever it arrives, `handler(argument)` runs there
+    /// with interrupts off, outside any event. It may only record and wake tasks. `None` when the
+    /// core has no vector left.
+    fn bind_interrupt(
+        &self,
+        core: CoreId,
+        handler: fn(usize),
+        argument: usize,
+    ) -> Option<MsiMessage>;
+}
+
+/// Bus, device and function numbers of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PciAddress {
+    /// Bus, 0 to 255.
+    pub bus: u8,
+    /// Device, 0 to 31.
+    pub device: u8,
+    /// Function, 0 to 7.
+    pub function: u8,
+}
+
+/// A PCI function that enumeration found.
+#[derive(Clone, Copy, Debug)]
+pub struct PciFunction {
+    /// Where it is.
+    pub address: PciAddress,
+    /// Vendor number.
+    pub vendor: u16,
+    /// Device number.
+    pub device: u16,
+    /// Class, subclass, programming interface, revision: the register at offset 8.
+    pub class: u32,
+}
+
+/// What a device writes where to raise an interrupt: an MSI or MSI-X entry.
+#[derive(Clone, Copy, Debug)]
+pub struct MsiMessage {
+    /// Message address.
+    pub address: u64,
+    /// Message data.
+    pub data: u32,
+}

@@ -1,0 +1,105 @@
+//! A program: its main task, its arguments, its end, and what it prints.
+
+use core::fmt::{self, Debug};
+
+use crate::{
+    EbbRef,
+    core::Core,
+    event,
+    platform::{Console, Environment},
+};
+
+/// What `main` may return, as an exit status. 0 is success.
+pub trait Termination {
+    /// The exit status; says on the console what went wrong, if something did.
+    fn report(self) -> i32;
+}
+
+impl Termination for () {
+    fn report(self) -> i32 {
+        0
+    }
+}
+
+/// An exit status.
+impl Termination for u8 {
+    fn report(self) -> i32 {
+        i32::from(self)
+    }
+}
+
+impl<T: Termination, E: Debug> Termination for Result<T, E> {
+    fn report(self) -> i32 {
+        match self {
+            Ok(value) => value.report(),
+            Err(error) => {
+                crate::println!("Error: {error:?}");
+                1
+            }
+        }
+    }
+}
+
+/// The status of a program whose main task panicked; the one that Rust programs have.
+pub const PANIC_STATUS: i32 = 101;
+
+/// Used by `#[main]`: spawns the main task, and the one that ends the machine after it.
+#[doc(hidden)]
+pub fn run_main<F: Future<Output: Termination> + 'static>(main: F) {
+    let main = event::spawn(main);
+    event::spawn(async move {
+        let status = match main.await {
+            Ok(result) => result.report(),
+            Err(_) => PANIC_STATUS,
+        };
+        Core::current().machine.stop(status);
+    });
+}
+
+/// Ends the program with an exit status, 0 for success. Tasks are dropped on every core; the current
+/// event is the last that this core runs.
+///
+/// # Panics
+/// On a thread that is not a core.
+pub fn exit(status: u8) {
+    Core::current().machine.stop(i32::from(status));
+}
+
+/// The program's arguments, without a name of the program.
+#[must_use]
+pub fn args() -> &'static [&'static str] {
+    EbbRef::<dyn Environment>::get().arguments()
+}
+
+/// Collects one message, so that it is written whole.
+#[doc(hidden)]
+pub fn print(arguments: fmt::Arguments<'_>, newline: bool) {
+    let console = EbbRef::<dyn Console>::get();
+    match (arguments.as_str(), newline) {
+        (Some(text), false) => console.write(text.as_bytes()),
+        _ => {
+            let mut text = alloc::fmt::format(arguments);
+            if newline {
+                text.push('\n');
+            }
+            console.write(text.as_bytes());
+        }
+    }
+}
+
+/// Prints to the console. Messages of several cores do not mix.
+#[macro_export]
+macro_rules! print {
+    ($($arguments:tt)*) => {
+        $crate::__private::print(::core::format_args!($($arguments)*), false)
+    };
+}
+
+/// Prints a line to the console. Lines of several cores do not mix.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::__private::print(::core::format_args!(""), true) };
+    ($($arguments:tt)*) => {
+        $crate::__private::print(::core::format_args!($($arguments)*), true)
+    };
+}

@@ -1,0 +1,3 @@
+//! Tests that run on both platforms: hosted under libtest, native in a test image.
+
+mod model;

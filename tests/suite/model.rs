@@ -1,0 +1,150 @@
+//! The Ebb model: representatives, roots, ids, cross-core calls.
+
+use alloc::{borrow::ToOwned, string::String, sync::Arc};
+use core::{
+    cell::Cell,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use ebb::{CoreId, EbbRef, FromRoot, ebb, spawn, time};
+
+#[ebb(per_core)]
+#[derive(Default)]
+struct Hits {
+    n: Cell<u64>,
+}
+
+impl Hits {
+    fn hit(&self) {
+        self.n.set(self.n.get() + 1);
+    }
+}
+
+#[ebb::test(cores = 4)]
+async fn a_per_core_ebb_has_one_representative_for_each_core() {
+    EbbRef::<Hits>::new().broadcast(Hits::hit).await.unwrap();
+    EbbRef::<Hits>::get().hit();
+    assert_eq!(
+        EbbRef::<Hits>::new().gather(|h| h.n.get()).await.unwrap(),
+        [2, 1, 1, 1]
+    );
+    let sum = EbbRef::<Hits>::new()
+        .fold(0, |h| h.n.get(), |a, n| a + n)
+        .await
+        .unwrap();
+    assert_eq!(sum, 5);
+}
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Registry {
+    n: AtomicUsize,
+}
+
+#[ebb::test(cores = 4)]
+async fn a_shared_ebb_has_one_representative_for_all_cores() {
+    EbbRef::<Registry>::new()
+        .broadcast(|r| _ = r.n.fetch_add(1, Ordering::Relaxed))
+        .await
+        .unwrap();
+    assert_eq!(EbbRef::<Registry>::get().n.load(Ordering::Relaxed), 4);
+}
+
+#[derive(Default)]
+struct Limits {
+    most: usize,
+}
+
+#[ebb(per_core, root = Limits)]
+struct Pool {
+    limits: Arc<Limits>,
+    core: CoreId,
+}
+
+impl FromRoot<Limits> for Pool {
+    fn from_root(limits: Arc<Limits>, _: EbbRef<Self>) -> Self {
+        Self {
+            limits,
+            core: ebb::current_core(),
+        }
+    }
+}
+
+#[ebb::test(cores = 3)]
+async fn representatives_are_built_from_the_root_that_was_given() {
+    assert!(EbbRef::<Pool>::set_root(Limits { most: 7 }).is_ok());
+    assert!(EbbRef::<Pool>::set_root(Limits { most: 8 }).is_err());
+    let all = EbbRef::<Pool>::new()
+        .gather(|p| (p.core, p.limits.most))
+        .await
+        .unwrap();
+    assert_eq!(
+        all,
+        [
+            (CoreId::new(0), 7),
+            (CoreId::new(1), 7),
+            (CoreId::new(2), 7)
+        ]
+    );
+}
+
+#[ebb(per_core, dynamic)]
+struct Cache<K: 'static, V: 'static> {
+    entry: Cell<Option<(K, V)>>,
+}
+
+impl<K, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self {
+            entry: Cell::new(None),
+        }
+    }
+}
+
+#[ebb::test(cores = 2)]
+async fn ids_of_destroyed_ebbs_are_used_again_and_not_confused() {
+    let first = EbbRef::<Cache<u32, String>>::create(());
+    first
+        .on(CoreId::new(1), |c| c.entry.set(Some((1, "one".to_owned()))))
+        .await
+        .unwrap();
+    first.destroy().await;
+    let second = EbbRef::<Cache<u32, String>>::create(());
+    assert_eq!(first.id().index(), second.id().index());
+    assert_ne!(first.id(), second.id());
+    assert!(
+        second
+            .on(CoreId::new(1), |c| c.entry.take().is_none())
+            .await
+            .unwrap()
+    );
+    second.destroy().await;
+    assert_eq!(ebb::live_dynamic_ebbs(), 0);
+}
+
+#[ebb::test]
+async fn sleeping_takes_at_least_as_long_as_asked() {
+    let start = time::Instant::now();
+    time::sleep(Duration::from_millis(20)).await;
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert_eq!(
+        time::timeout(Duration::from_millis(5), core::future::pending::<()>()).await,
+        Err(time::Elapsed)
+    );
+}
+
+#[ebb::test]
+async fn a_cancelled_task_drops_its_future_at_once() {
+    let guard = Arc::new(());
+    let held = Arc::clone(&guard);
+    let task = spawn(async move {
+        let _held = held;
+        core::future::pending::<()>().await;
+    });
+    ebb::yield_now().await;
+    assert_eq!(Arc::strong_count(&guard), 2);
+    task.cancel();
+    assert_eq!(Arc::strong_count(&guard), 1);
+    assert!(matches!(task.await, Err(ebb::JoinError::Cancelled)));
+}
