@@ -1,2 +1,246 @@
-//! See the crate description.
-fn main() {}
+//! `ebb-runner IMAGE [ARGUMENT...]`: see the library's documentation, and `--help`.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{IsTerminal, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread,
+};
+
+use ebb_runner::{
+    accel, cmdline,
+    config::{self, Accel, Config, Console},
+    failure::{Failure, NOT_EXECUTABLE, UNUSABLE},
+    image::{self, Image, Kind},
+    machine,
+    net::{self, Protocol},
+    outcome, qemu,
+    report::Report,
+    supervise,
+};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let (status, message) = match arguments.next() {
+        None => (UNUSABLE, format!("ebb-runner: which image?\n{USAGE}")),
+        Some(first) if first == "--help" || first == "-h" => return print(&help()),
+        Some(first) if first == "--version" || first == "-V" => {
+            return print(concat!("ebb-runner ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Some(first) if first.as_encoded_bytes().starts_with(b"-") => (
+            UNUSABLE,
+            format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
+        ),
+        Some(first) => match run(&PathBuf::from(first), &arguments.collect::<Vec<_>>()) {
+            Ok(status) => return status.into(),
+            Err((name, failure)) => (failure.status, format!("ebb-runner: {name}: {failure}")),
+        },
+    };
+    eprintln!("{message}");
+    status.into()
+}
+
+const USAGE: &str = "usage: ebb-runner IMAGE [ARGUMENT...]   (ebb-runner --help tells more)";
+
+fn print(text: &str) -> ExitCode {
+    // `ebb-runner --help | head` is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn help() -> String {
+    let mut text = format!(
+        "{USAGE}\n\n\
+         Boots an ebb image under QEMU; the image's exit status becomes the runner's. Executes\n\
+         anything else as it is. This is what `cargo run` and `cargo test` start (see `runner` in\n\
+         .cargo/config.toml). The arguments go to the application.\n\n\
+         Environment:\n"
+    );
+    for variable in config::VARIABLES {
+        let head = format!("  {}={}", variable.name, variable.value);
+        text.push_str(&head);
+        let mut column = head.len();
+        for line in wrap(variable.help, 62) {
+            if column > 33 {
+                text.push('\n');
+                column = 0;
+            }
+            text.push_str(&format!("{:1$}{line}", "", 34 - column));
+            column = 99;
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nExit status of the runner's own: 123 the image ended without one (triple fault, reset),\n\
+         124 EBB_TIMEOUT, 125 it could not be run, 126 not bootable or executable, 127 not found,\n\
+         130 Ctrl-C, 128+N signal N.\n",
+    );
+    text
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
+/// Boots an image or executes another program; errors carry the name to report them under.
+fn run(path: &Path, arguments: &[OsString]) -> Result<u8, (String, Failure)> {
+    match image::inspect(path).map_err(|f| (path.display().to_string(), f))? {
+        Kind::Image(image) => boot(&image, arguments).map_err(|f| (image.name(), f)),
+        Kind::Other => Err((path.display().to_string(), execute(path, arguments))),
+    }
+}
+
+/// Becomes this program; returns only if that fails.
+fn execute(path: &Path, arguments: &[OsString]) -> Failure {
+    // A name without a slash would be looked up in PATH.
+    let program = if path.components().count() == 1 {
+        Path::new(".").join(path)
+    } else {
+        path.into()
+    };
+    let error = Command::new(program).args(arguments).exec();
+    Failure::new(
+        NOT_EXECUTABLE,
+        format!("neither an ebb image nor a program that can be executed: {error}"),
+    )
+}
+
+fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
+    let name = image.name();
+    let host_cores =
+        thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(64));
+    let mut config = config::parse(|name| env::var_os(name), host_cores)
+        .map_err(|errors| Failure::unusable(errors.join("\nebb-runner: ")))?;
+    let inform = |line: String| {
+        if !config.quiet {
+            eprintln!("ebb-runner: {name}: {line}");
+        }
+    };
+    let names: Vec<OsString> = env::vars_os().map(|(name, _)| name).collect();
+    for warning in config::unknown_variables(names.iter().map(OsString::as_os_str)) {
+        inform(warning);
+    }
+
+    let command_line = cmdline::join(&config.options, arguments)?;
+    check_files(&config)?;
+    let qemu = qemu::find(&config)?;
+    let choice = accel::pick(config.accel)?;
+    let mut report = open_report(&config)?;
+    let mut forwards = config.forwards.clone();
+    for forward in &mut forwards {
+        forward.reserve()?;
+    }
+    if let Some(port) = config.gdb {
+        net::check_tcp_port(port, "EBB_GDB")?;
+    }
+
+    inform(format!(
+        "{} core{}, {}, {} ({})",
+        config.cores,
+        if config.cores == 1 { "" } else { "s" },
+        size(config.memory_mib),
+        if choice.accel == Accel::Kvm {
+            "KVM"
+        } else {
+            "TCG"
+        },
+        choice.why
+    ));
+    for f in &forwards {
+        let protocol = if f.protocol == Protocol::Tcp {
+            "tcp"
+        } else {
+            "udp"
+        };
+        report.note(&format!(
+            "forward {protocol} {}:{} {}",
+            f.address, f.host, f.guest
+        ));
+        inform(format!(
+            "{} {}:{} is port {} of the image",
+            f.protocol, f.address, f.host, f.guest
+        ));
+    }
+    if let Some(port) = config.gdb {
+        // Not even a quiet runner may wait without a word.
+        let quoted = image
+            .path
+            .to_str()
+            .and_then(|p| shlex::try_quote(p).ok())
+            .unwrap_or_default();
+        eprintln!(
+            "ebb-runner: {name}: waiting for gdb: gdb {quoted} -ex 'target remote 127.0.0.1:{port}'"
+        );
+    }
+    if config.console == Console::Raw && std::io::stdin().is_terminal() {
+        inform("every key goes to the image; Ctrl-] ends it".into());
+    }
+
+    let (timeout, console) = (config.timeout, config.console);
+    config.forwards = forwards;
+    let ended = supervise::run(supervise::Task {
+        program: &qemu.program,
+        arguments: &|inherited| {
+            machine::arguments(
+                &config,
+                image,
+                &qemu,
+                choice.accel,
+                &command_line,
+                inherited,
+            )
+        },
+        report,
+        console,
+        timeout,
+    })?;
+    outcome::judge(&ended, &image.path, timeout)
+}
+
+/// Files that QEMU would complain about in its own words.
+fn check_files(config: &Config) -> Result<(), Failure> {
+    match &config.archive {
+        Some(path) => File::open(path)
+            .and_then(|f| f.metadata())
+            .and_then(|m| {
+                if m.is_file() {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::other("not a file"))
+                }
+            })
+            .map_err(|e| Failure::unusable(format!("EBB_ARCHIVE is `{}`: {e}", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn open_report(config: &Config) -> Result<Report, Failure> {
+    let file = config.report.as_ref().map(|path| {
+        let shown = Path::new(AsRef::<OsStr>::as_ref(path)).display();
+        File::create(path).map_err(|e| Failure::unusable(format!("EBB_REPORT is `{shown}`: {e}")))
+    });
+    Ok(Report::new(file.transpose()?))
+}
+
+/// `512 MiB`, `2 GiB`.
+fn size(mib: u64) -> String {
+    if mib.is_multiple_of(1024) {
+        format!("{} GiB", mib / 1024)
+    } else {
+        format!("{mib} MiB")
+    }
+}

@@ -1,0 +1,549 @@
+//! The `EBB_*` environment variables: their table (which `--help` prints) and their parsers.
+//!
+//! What must hold: a malformed value is an error that names the variable, the value and what is
+//! accepted; all errors of one run are reported together.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::net::{Forward, Net};
+
+/// One line of `--help`.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// The form of its value.
+    pub value: &'static str,
+    /// What it does and what happens without it.
+    pub help: &'static str,
+}
+
+const fn var(name: &'static str, value: &'static str, help: &'static str) -> Variable {
+    Variable { name, value, help }
+}
+
+/// Every variable the runner knows.
+pub const VARIABLES: &[Variable] = &[
+    var(
+        "EBB_CORES",
+        "N",
+        "cores, 1 to 64 (default: the host's, at most 8)",
+    ),
+    var(
+        "EBB_MEMORY",
+        "SIZE",
+        "memory, with suffix M or G (default: 512M)",
+    ),
+    var(
+        "EBB_FORWARD",
+        "HOST:GUEST[,...]",
+        "forward a TCP port of 127.0.0.1 to the image; udp:HOST:GUEST for UDP, \
+         ADDRESS:HOST:GUEST to listen elsewhere; HOST 0 picks a free port and says which",
+    ),
+    var(
+        "EBB_NET",
+        "KIND",
+        "user (default) | none | tap:INTERFACE[,queues=N][,mac=MAC][,vhost]",
+    ),
+    var(
+        "EBB_ACCEL",
+        "kvm|tcg",
+        "accelerator (default: KVM if the CPU has vmx or svm and /dev/kvm opens, else TCG)",
+    ),
+    var(
+        "EBB_TIMEOUT",
+        "SECONDS",
+        "end an image that runs longer, with status 124 and a report of where its cores are",
+    ),
+    var(
+        "EBB_GDB",
+        "1|PORT",
+        "wait for gdb before the first instruction (port 1234 or PORT)",
+    ),
+    var(
+        "EBB_OPTIONS",
+        "'NAME=VALUE ...'",
+        "options for the image's kernel, such as timeline=full",
+    ),
+    var("EBB_ARCHIVE", "FILE", "boot archive handed to the image"),
+    var(
+        "EBB_CONSOLE",
+        "line|raw",
+        "line (default): the terminal stays as it is; raw: every key goes to the image, Ctrl-] ends it",
+    ),
+    var(
+        "EBB_REPORT",
+        "FILE",
+        "write the image's report lines (boot ..., exit ...) there",
+    ),
+    var("EBB_QUIET", "1", "say nothing unless something goes wrong"),
+    var(
+        "EBB_QEMU",
+        "PROGRAM",
+        "the QEMU to use (default: qemu-system-x86_64 in PATH)",
+    ),
+    var(
+        "EBB_QEMU_ARGS",
+        "'ARG ...'",
+        "further QEMU arguments, split as a shell would",
+    ),
+    var(
+        "EBB_FIRMWARE",
+        "qboot|seabios",
+        "firmware (default: qboot, which is faster, if the image says that it assigns PCI addresses itself)",
+    ),
+    var(
+        "EBB_NO_INSTALL",
+        "1",
+        "do not install QEMU when it is missing",
+    ),
+];
+
+/// Variables of other parts of ebb, which the runner leaves alone.
+const FOREIGN: &[&str] = &["EBB_PLATFORM", "EBB_NODE"];
+
+/// What the variables ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Number of cores.
+    pub cores: u32,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Forwarded ports.
+    pub forwards: Vec<Forward>,
+    /// The network.
+    pub net: Net,
+    /// The accelerator, if the user says.
+    pub accel: Option<Accel>,
+    /// Time limit.
+    pub timeout: Option<Duration>,
+    /// Port on which gdb is awaited.
+    pub gdb: Option<u16>,
+    /// Typed options for the image's kernel.
+    pub options: Vec<String>,
+    /// Boot archive.
+    pub archive: Option<PathBuf>,
+    /// How the terminal is used.
+    pub console: Console,
+    /// Where report lines go.
+    pub report: Option<PathBuf>,
+    /// No information lines.
+    pub quiet: bool,
+    /// The user's QEMU.
+    pub qemu: Option<PathBuf>,
+    /// Further arguments for QEMU.
+    pub qemu_args: Vec<String>,
+    /// The firmware, if the user says.
+    pub firmware: Option<Firmware>,
+    /// Never install anything.
+    pub no_install: bool,
+}
+
+/// What executes the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// The CPU's virtualization.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+/// How the terminal is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// Line by line, Ctrl-C ends the image.
+    Line,
+    /// Key by key, Ctrl-] ends the image.
+    Raw,
+}
+
+/// What runs before the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// Minimal: ACPI tables and memory map, but no PCI addresses.
+    Qboot,
+    /// QEMU's default.
+    SeaBios,
+}
+
+/// Reads the variables through `get`. `host_cores` is how many cores the host has.
+///
+/// # Errors
+/// One message per malformed variable.
+pub fn parse(
+    get: impl Fn(&str) -> Option<OsString>,
+    host_cores: u32,
+) -> Result<Config, Vec<String>> {
+    let mut reader = Reader {
+        get: &get,
+        errors: Vec::new(),
+    };
+    let config = Config {
+        cores: reader
+            .value("EBB_CORES", parse_cores)
+            .unwrap_or(host_cores.clamp(1, 8)),
+        memory_mib: reader.value("EBB_MEMORY", parse_memory).unwrap_or(512),
+        forwards: reader
+            .value("EBB_FORWARD", Forward::parse_list)
+            .unwrap_or_default(),
+        net: reader.value("EBB_NET", Net::parse).unwrap_or(Net::User),
+        accel: reader.value("EBB_ACCEL", parse_accel),
+        timeout: reader.value("EBB_TIMEOUT", parse_timeout),
+        gdb: reader.value("EBB_GDB", parse_gdb).flatten(),
+        options: reader
+            .value("EBB_OPTIONS", parse_options)
+            .unwrap_or_default(),
+        archive: reader.path("EBB_ARCHIVE"),
+        console: reader
+            .value("EBB_CONSOLE", parse_console)
+            .unwrap_or(Console::Line),
+        report: reader.path("EBB_REPORT"),
+        quiet: reader.value("EBB_QUIET", parse_flag).unwrap_or(false),
+        qemu: reader.path("EBB_QEMU"),
+        qemu_args: reader
+            .value("EBB_QEMU_ARGS", parse_qemu_args)
+            .unwrap_or_default(),
+        firmware: reader.value("EBB_FIRMWARE", parse_firmware),
+        no_install: reader.value("EBB_NO_INSTALL", parse_flag).unwrap_or(false),
+    };
+    if !config.forwards.is_empty() && config.net != Net::User {
+        reader.errors.push(
+            "EBB_FORWARD needs EBB_NET=user (the default): with a tap device the image is reached at its own address"
+                .into(),
+        );
+    }
+    if reader.errors.is_empty() {
+        Ok(config)
+    } else {
+        Err(reader.errors)
+    }
+}
+
+/// A warning for each `EBB_*` variable among `names` that nothing reads, with the likely meaning.
+pub fn unknown_variables<'a>(names: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
+    let known = || {
+        VARIABLES
+            .iter()
+            .map(|v| v.name)
+            .chain(FOREIGN.iter().copied())
+    };
+    let mut warnings: Vec<String> = names
+        .filter_map(OsStr::to_str)
+        .filter(|name| name.starts_with("EBB_") && !known().any(|k| k == *name))
+        .map(|name| {
+            let near = known()
+                .map(|k| (distance(name, k), k))
+                .min()
+                .filter(|(d, _)| *d <= 2);
+            let hint = near
+                .map(|(_, k)| format!("; did you mean {k}?"))
+                .unwrap_or_default();
+            format!("nothing reads the variable {name}{hint}")
+        })
+        .collect();
+    warnings.sort();
+    warnings
+}
+
+/// Reads variables and gathers what is wrong with them. An empty value counts as absent.
+struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<OsString>,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        (self.get)(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    }
+
+    fn value<T>(&mut self, name: &str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+        let raw = (self.get)(name).filter(|v| !v.is_empty())?;
+        let parsed = raw
+            .to_str()
+            .ok_or_else(|| "text in UTF-8".to_string())
+            .and_then(parse);
+        parsed
+            .map_err(|wanted| {
+                self.errors
+                    .push(format!("{name} is `{}`; accepted: {wanted}", raw.display()))
+            })
+            .ok()
+    }
+}
+
+fn parse_cores(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=64).contains(n))
+        .ok_or_else(|| "a number from 1 to 64".into())
+}
+
+/// MiB of `512M`, `2G`, `512MiB`, `2GB`.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let wanted = || "a size such as 512M or 2G, from 16M to 1024G".to_string();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let mib = match unit.to_ascii_uppercase().as_str() {
+        "M" | "MB" | "MIB" => Some(number),
+        "G" | "GB" | "GIB" => number.checked_mul(1024),
+        _ => None,
+    };
+    mib.filter(|m| (16..=1024 * 1024).contains(m))
+        .ok_or_else(wanted)
+}
+
+fn parse_accel(text: &str) -> Result<Accel, String> {
+    match text {
+        "kvm" => Ok(Accel::Kvm),
+        "tcg" => Ok(Accel::Tcg),
+        _ => Err("kvm or tcg".into()),
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    seconds
+        .filter(|s| *s > 0.0 && *s <= 1e8)
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds above 0, such as 10 or 0.5".into())
+}
+
+fn parse_gdb(text: &str) -> Result<Option<u16>, String> {
+    match text.parse() {
+        Ok(0) => Ok(None),
+        Ok(1) => Ok(Some(1234)),
+        Ok(port) => Ok(Some(port)),
+        Err(_) => Err("1 (port 1234), a port number, or 0 for no gdb".into()),
+    }
+}
+
+/// The kernel's own options: words of printable ASCII, none of them `--`.
+fn parse_options(text: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = text.split_ascii_whitespace().map(str::to_string).collect();
+    let fine = |w: &String| w != "--" && w.bytes().all(|b| b.is_ascii_graphic());
+    if words.iter().all(fine) {
+        Ok(words)
+    } else {
+        Err("blank-separated words of printable ASCII, none of them `--` (an application's arguments follow the image)"
+            .into())
+    }
+}
+
+fn parse_console(text: &str) -> Result<Console, String> {
+    match text {
+        "line" => Ok(Console::Line),
+        "raw" => Ok(Console::Raw),
+        _ => Err("line or raw".into()),
+    }
+}
+
+fn parse_firmware(text: &str) -> Result<Firmware, String> {
+    match text {
+        "qboot" => Ok(Firmware::Qboot),
+        "seabios" => Ok(Firmware::SeaBios),
+        _ => Err("qboot or seabios".into()),
+    }
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "yes" | "true" | "on" => Ok(true),
+        "0" | "no" | "false" | "off" => Ok(false),
+        _ => Err("1 or 0".into()),
+    }
+}
+
+fn parse_qemu_args(text: &str) -> Result<Vec<String>, String> {
+    shlex::split(text).ok_or_else(|| "words with balanced quotes".into())
+}
+
+/// Edits (insert, delete, replace) between two short ASCII names.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        parse(
+            |name| {
+                pairs
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, v)| v.into())
+            },
+            2,
+        )
+    }
+
+    #[test]
+    fn without_variables_the_machine_has_the_hosts_cores_and_512_mib() {
+        let config = with(&[]).unwrap();
+        assert_eq!((config.cores, config.memory_mib), (2, 512));
+        assert_eq!(
+            (config.net, config.console, config.quiet),
+            (Net::User, Console::Line, false)
+        );
+        assert_eq!(parse(|_| None, 96).unwrap().cores, 8);
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_absent() {
+        assert_eq!(
+            with(&[("EBB_CORES", ""), ("EBB_GDB", ""), ("EBB_QEMU", "")]),
+            with(&[])
+        );
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let config = with(&[
+            ("EBB_CORES", "4"),
+            ("EBB_MEMORY", "2G"),
+            ("EBB_FORWARD", "8080:80"),
+            ("EBB_NET", "user"),
+            ("EBB_ACCEL", "tcg"),
+            ("EBB_TIMEOUT", "0.5"),
+            ("EBB_GDB", "1"),
+            ("EBB_OPTIONS", "timeline=full  cores=2"),
+            ("EBB_ARCHIVE", "/a b"),
+            ("EBB_CONSOLE", "raw"),
+            ("EBB_REPORT", "/r"),
+            ("EBB_QUIET", "1"),
+            ("EBB_QEMU", "/q"),
+            ("EBB_QEMU_ARGS", "-d 'int,cpu reset'"),
+            ("EBB_FIRMWARE", "qboot"),
+            ("EBB_NO_INSTALL", "yes"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (config.cores, config.memory_mib, config.forwards.len()),
+            (4, 2048, 1)
+        );
+        assert_eq!((config.accel, config.gdb), (Some(Accel::Tcg), Some(1234)));
+        assert_eq!(config.timeout, Some(Duration::from_millis(500)));
+        assert_eq!(config.options, ["timeline=full", "cores=2"]);
+        assert_eq!(config.qemu_args, ["-d", "int,cpu reset"]);
+        assert_eq!(
+            (config.console, config.firmware),
+            (Console::Raw, Some(Firmware::Qboot))
+        );
+        assert_eq!(config.archive, Some("/a b".into()));
+        assert!(
+            config.quiet && config.no_install && config.qemu.is_some() && config.report.is_some()
+        );
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_bounds() {
+        for (text, mib) in [
+            ("16M", 16),
+            ("512m", 512),
+            ("1MiB", 0),
+            ("2GiB", 2048),
+            ("16GB", 16384),
+            ("1024G", 1 << 20),
+        ] {
+            assert_eq!(parse_memory(text).ok(), (mib > 0).then_some(mib), "{text}");
+        }
+        for text in [
+            "512",
+            "",
+            "G",
+            "-1G",
+            "1.5G",
+            "15M",
+            "1025G",
+            "99999999999999999999G",
+            "18446744073709551615G",
+            "2T",
+        ] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_value_is_named_with_what_is_accepted_and_all_are_reported() {
+        let bad = [
+            ("EBB_CORES", "65", "1 to 64"),
+            ("EBB_MEMORY", "many", "512M"),
+            ("EBB_FORWARD", "80", "HOST:GUEST"),
+            ("EBB_NET", "wifi", "tap:INTERFACE"),
+            ("EBB_ACCEL", "hvf", "kvm or tcg"),
+            ("EBB_TIMEOUT", "-1", "seconds"),
+            ("EBB_TIMEOUT", "NaN", "seconds"),
+            ("EBB_GDB", "yes", "1 (port 1234)"),
+            ("EBB_OPTIONS", "a -- b", "--"),
+            ("EBB_CONSOLE", "cooked", "line or raw"),
+            ("EBB_QUIET", "maybe", "1 or 0"),
+            ("EBB_QEMU_ARGS", "'open", "quotes"),
+            ("EBB_FIRMWARE", "ovmf", "qboot or seabios"),
+        ];
+        for (name, value, accepted) in bad {
+            let errors = with(&[(name, value)]).unwrap_err();
+            assert_eq!(errors.len(), 1);
+            let error = &errors[0];
+            assert!(
+                error.starts_with(&format!("{name} is `{value}`")) && error.contains(accepted),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            with(&[("EBB_CORES", "0"), ("EBB_MEMORY", "0")])
+                .unwrap_err()
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn ports_cannot_be_forwarded_to_a_tap_device() {
+        let errors = with(&[("EBB_NET", "tap:t0"), ("EBB_FORWARD", "1:1")]).unwrap_err();
+        assert!(errors[0].contains("EBB_NET=user"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_pointed_out() {
+        let names = ["EBB_CORE", "EBB_CORES", "EBB_PLATFORM", "HOME", "EBB_XYZZY"].map(OsStr::new);
+        assert_eq!(
+            unknown_variables(names.into_iter()),
+            [
+                "nothing reads the variable EBB_CORE; did you mean EBB_CORES?",
+                "nothing reads the variable EBB_XYZZY",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_distance_of_names_counts_edits() {
+        for (a, b, d) in [
+            ("abc", "abc", 0),
+            ("abc", "abd", 1),
+            ("abc", "ab", 1),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(a, b), d);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The runner behind `cargo run` and `cargo test`: boots an ebb image under QEMU, executes
+//! anything else as it is.
+//!
+//! Top down: [`config`] reads the `EBB_*` variables, [`image`] tells an image from an ordinary
+//! executable, [`qemu`] finds (or [`install`]s) a QEMU, [`accel`] picks KVM or TCG, [`net`]
+//! checks the ports, [`machine`] makes QEMU's arguments, [`supervise`] runs it and [`outcome`]
+//! turns the way it ended into an exit status and, where something went wrong, into advice.
+//!
+//! What must hold: the runner never leaves a QEMU behind, whatever ends the runner; the terminal
+//! is as it was; an exit status of 0 means that the image said `exit 0`.
+
+pub mod accel;
+pub mod cmdline;
+pub mod config;
+pub mod failure;
+pub mod image;
+pub mod install;
+pub mod machine;
+pub mod monitor;
+pub mod net;
+pub mod outcome;
+pub mod qemu;
+pub mod report;
+pub mod supervise;
+pub mod terminal;
