@@ -1,0 +1,272 @@
+//! The frame allocator against a model that remembers who owns what.
+
+use super::*;
+use crate::arena::{Arena, Rng};
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+fn allocator(arena: &Arena, map: &[Range<PhysAddr>]) -> FrameAllocator {
+    // SAFETY: the arena outlives the allocator in every test.
+    match unsafe { FrameAllocator::new(map, arena.linear(), 8192) } {
+        Ok((frames, extra)) => {
+            assert!(extra.is_aligned(4096));
+            frames
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Allocates, resizes and frees at random, checking that live ranges never
+/// overlap and never leave the map; then frees all.
+fn against_model(map_of: impl Fn(&Arena) -> Vec<Range<PhysAddr>>, seed: u64, steps: usize) {
+    let arena = Arena::new(16 << 20, 3 << 28);
+    let map = map_of(&arena);
+    let frames = allocator(&arena, &map);
+    let fresh = frames.stats();
+    assert_eq!(fresh.free, fresh.total);
+    let mut live: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut rng = Rng(seed);
+    for _ in 0..steps {
+        match rng.below(8) {
+            0..=3 => {
+                let pages = rng.size(11) as u32;
+                let order = pages.next_power_of_two().ilog2() + (rng.below(8) == 0) as u32;
+                if let Some(addr) = frames.alloc_pages(pages, order) {
+                    assert!(addr.is_aligned((FRAME_SIZE as u64) << order));
+                    claim(&mut live, &map, addr, pages);
+                }
+            }
+            4..=5 => {
+                if let Some((addr, pages)) = pick(&live, &mut rng) {
+                    live.remove(&addr.0);
+                    // SAFETY: the range is live and ours.
+                    unsafe { frames.free_pages(addr, pages) };
+                }
+            }
+            _ => {
+                if let Some((addr, pages)) = pick(&live, &mut rng) {
+                    let new = (1 + rng.below(2 * pages as usize)) as u32;
+                    live.remove(&addr.0);
+                    // SAFETY: as above.
+                    let done = unsafe { frames.resize_pages(addr, pages, new) };
+                    assert!(done || new > pages, "shrinking always works");
+                    claim(&mut live, &map, addr, if done { new } else { pages });
+                }
+            }
+        }
+        let used: u64 = live.values().map(|&pages| u64::from(pages)).sum();
+        assert_eq!(frames.stats().free + used, fresh.total);
+    }
+    for (addr, pages) in live {
+        // SAFETY: as above.
+        unsafe { frames.free_pages(PhysAddr(addr), pages) };
+    }
+    assert_eq!(frames.stats(), fresh, "all joined again");
+}
+
+fn pick(live: &BTreeMap<u64, u32>, rng: &mut Rng) -> Option<(PhysAddr, u32)> {
+    if live.is_empty() {
+        return None;
+    }
+    live.iter()
+        .nth(rng.below(live.len()))
+        .map(|(&a, &p)| (PhysAddr(a), p))
+}
+
+fn claim(live: &mut BTreeMap<u64, u32>, map: &[Range<PhysAddr>], addr: PhysAddr, pages: u32) {
+    let end = addr.0 + u64::from(pages) * FRAME_SIZE as u64;
+    for page in 0..u64::from(pages) {
+        // Page by page, for a block may lie in two adjacent ranges.
+        let at = addr.offset(page * FRAME_SIZE as u64);
+        assert!(
+            map.iter().any(|r| r.contains(&at)),
+            "{at} is outside the map"
+        );
+    }
+    if let Some((&before, &n)) = live.range(..=addr.0).next_back() {
+        assert!(
+            before + u64::from(n) * FRAME_SIZE as u64 <= addr.0,
+            "overlap at {addr}"
+        );
+    }
+    if let Some((&after, _)) = live.range(addr.0..).next() {
+        assert!(end <= after, "overlap at {addr}");
+    }
+    live.insert(addr.0, pages);
+}
+
+#[test]
+fn random_use_of_one_range_never_overlaps_and_joins_again() {
+    for seed in 1..20 {
+        against_model(|a| [a.range()].into(), seed, 2000);
+    }
+}
+
+#[test]
+fn random_use_of_scattered_odd_ranges_never_overlaps_and_joins_again() {
+    for seed in 1..20 {
+        against_model(
+            |a| {
+                [
+                    a.frames(3..77),
+                    a.frames(78..1001),
+                    a.frames(2000..4095),
+                    a.frames(1001..1003),
+                ]
+                .into()
+            },
+            seed,
+            2000,
+        );
+    }
+}
+
+#[test]
+fn ranges_are_sorted_joined_and_rounded_inwards() {
+    let ranges = [
+        PhysAddr(0x9000)..PhysAddr(0xa000),
+        PhysAddr(0)..PhysAddr(0x2fff),
+        PhysAddr(0x8001)..PhysAddr(0x9000),
+        PhysAddr(0x5000)..PhysAddr(0x9800),
+        PhysAddr(0xb000)..PhysAddr(0xbfff),
+    ];
+    let usable = UsableRanges::from_map(&ranges);
+    assert_eq!(usable.as_slice(), [(1, 2), (5, 10)]);
+}
+
+#[test]
+fn a_little_memory_far_up_is_left_out() {
+    let ranges = [
+        PhysAddr(0x1000)..PhysAddr(64 << 20),
+        PhysAddr(1 << 40)..PhysAddr((1 << 40) + 4096),
+    ];
+    let mut usable = UsableRanges::from_map(&ranges);
+    usable.drop_not_worth_it();
+    assert_eq!(usable.as_slice(), [(1, 64 << 8)]);
+}
+
+#[test]
+fn more_ranges_than_fit_keep_the_largest() {
+    let ranges: Vec<_> = (1..200u64)
+        .map(|i| PhysAddr(i << 24)..PhysAddr((i << 24) + i * FRAME_SIZE as u64))
+        .collect();
+    let usable = UsableRanges::from_map(&ranges);
+    assert_eq!(usable.as_slice().len(), MAX_RANGES);
+    assert_eq!(
+        usable.as_slice()[0].1 - usable.as_slice()[0].0,
+        200 - MAX_RANGES as u32
+    );
+}
+
+#[test]
+fn no_memory_and_too_little_memory_are_errors() {
+    let arena = Arena::new(2 << 20, 0);
+    // SAFETY: nothing is allocated from them.
+    let (none, little) = unsafe {
+        (
+            FrameAllocator::new(&[], arena.linear(), 0).err(),
+            FrameAllocator::new(&[arena.frames(1..4)], arena.linear(), 1 << 20).err(),
+        )
+    };
+    assert_eq!(none, Some(InitError::NoUsableMemory));
+    assert!(
+        matches!(little, Some(InitError::TooLittleMemory { .. })),
+        "{little:?}"
+    );
+}
+
+#[test]
+fn references_keep_a_frame_until_the_last_is_gone() {
+    let arena = Arena::new(4 << 20, 1 << 30);
+    let frames = allocator(&arena, &[arena.range()]);
+    let Some(frame) = frames.alloc(0) else {
+        panic!("no memory")
+    };
+    assert_eq!(frames.refs(frame), 1);
+    frames.share(frame);
+    frames.share(frame);
+    assert!(!frames.unref(frame));
+    assert!(!frames.unref(frame));
+    assert_eq!(frames.refs(frame), 1);
+    assert!(frames.unref(frame));
+}
+
+#[test]
+fn a_broken_up_block_is_freed_frame_by_frame_and_joins_again() {
+    let arena = Arena::new(4 << 20, 1 << 30);
+    let frames = allocator(&arena, &[arena.range()]);
+    let fresh = frames.stats();
+    let Some(block) = frames.alloc(5) else {
+        panic!("no memory")
+    };
+    frames.break_up(block, 5);
+    for i in 0..32 {
+        // SAFETY: each frame is ours.
+        unsafe { frames.free(block.offset(i * FRAME_SIZE as u64), 0) };
+    }
+    assert_eq!(frames.stats(), fresh);
+}
+
+#[test]
+fn a_core_s_cache_gives_everything_back() {
+    let arena = Arena::new(4 << 20, 1 << 30);
+    let frames = allocator(&arena, &[arena.range()]);
+    let fresh = frames.stats();
+    let mut cache = FrameCache::new();
+    let mut live = Vec::new();
+    while let Some(frame) = cache.alloc(&frames) {
+        live.push(frame);
+    }
+    assert_eq!(live.len() as u64, fresh.total);
+    for frame in live {
+        // SAFETY: ours.
+        unsafe { cache.free(&frames, frame) };
+    }
+    cache.flush(&frames, usize::MAX);
+    assert_eq!(frames.stats(), fresh);
+}
+
+#[cfg(debug_assertions)]
+mod misuse {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "double free")]
+    fn freeing_a_frame_twice_is_caught() {
+        let arena = Arena::new(4 << 20, 1 << 30);
+        let frames = allocator(&arena, &[arena.range()]);
+        let Some(frame) = frames.alloc(0) else {
+            panic!("no memory")
+        };
+        // SAFETY: deliberately wrong; caught.
+        unsafe {
+            frames.free(frame, 0);
+            frames.free(frame, 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "double free")]
+    fn freeing_a_cached_frame_twice_is_caught() {
+        let arena = Arena::new(4 << 20, 1 << 30);
+        let frames = allocator(&arena, &[arena.range()]);
+        let mut cache = FrameCache::new();
+        let Some(frame) = cache.alloc(&frames) else {
+            panic!("no memory")
+        };
+        // SAFETY: deliberately wrong; caught.
+        unsafe {
+            cache.free(&frames, frame);
+            cache.free(&frames, frame);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "foreign")]
+    fn freeing_a_foreign_frame_is_caught() {
+        let arena = Arena::new(4 << 20, 1 << 30);
+        let frames = allocator(&arena, &[arena.range()]);
+        // SAFETY: deliberately wrong; caught.
+        unsafe { frames.free(PhysAddr(0x1000), 0) };
+    }
+}

@@ -1,0 +1,653 @@
+//! One core's part of the heap.
+//!
+//! A core allocates from a plain list per class, refilled from one span at a
+//! time, and frees into the span that the block came from; both touch nothing
+//! that another core writes (mimalloc's sharded free lists). A block of
+//! another core's goes into an outgoing batch, which is pushed to the owner
+//! with one compare-and-swap (snmalloc's message passing: Lietar et al.,
+//! "snmalloc: A Message Passing Allocator", 2019); the owner takes the whole
+//! list when it next runs out of blocks.
+//!
+//! What must hold: `Local` is touched by one thread at a time: the attached
+//! core, or the holder of the lock for the state that unattached threads
+//! share. Other cores touch `remote`, `claimed` and the counters only. The
+//! list `free[class]` holds blocks of `bins[class].current` alone.
+
+use super::class::{CLASSES, SIZES};
+use super::span::{Block, CHUNK_SIZE, Chunk, GROUP, Span, State, chunk_of, slices_of, span_of};
+use crate::frame::{FrameAllocator, FrameCache, LARGE_PAGE_ORDER};
+use crate::stats::{CoreStats, Counters};
+use core::cell::UnsafeCell;
+use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Bytes of foreign blocks that a core collects before it sends them home.
+const BATCH_BYTES: u32 = 16 << 10;
+/// The smallest share of [`BATCH_BYTES`] that a block counts for: at most 64
+/// blocks in a batch.
+const BATCH_STEP: u32 = BATCH_BYTES / 64;
+
+/// Bytes of blocks that are linked at a time in a fresh span.
+const EXTEND_BYTES: u32 = 4096;
+
+/// A span of one class that has free blocks, or is being used up.
+#[derive(Clone, Copy)]
+struct Bin {
+    current: *mut Span,
+    /// Spans with free blocks, oldest first.
+    head: *mut Span,
+    tail: *mut Span,
+}
+
+/// Blocks on their way to one other core.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing {
+    head: *mut Block,
+    tail: *mut Block,
+    bytes: u32,
+    count: u32,
+}
+
+impl Outgoing {
+    const EMPTY: Outgoing = Outgoing {
+        head: null_mut(),
+        tail: null_mut(),
+        bytes: 0,
+        count: 0,
+    };
+}
+
+/// What only the core itself touches.
+#[repr(C)]
+struct Local {
+    free: [*mut Block; CLASSES],
+    bins: [Bin; CLASSES],
+    /// Chunks with free slices.
+    chunks: *mut Chunk,
+    /// An empty chunk kept back, so that a span that comes and goes does not
+    /// cost a trip to the buddy allocator each time.
+    spare: *mut Chunk,
+    outgoing: *mut Outgoing,
+    destinations: usize,
+    frames: FrameCache,
+}
+
+/// A core's state.
+#[repr(C, align(128))]
+pub(crate) struct Core {
+    local: UnsafeCell<Local>,
+    memory: *const FrameAllocator,
+    pub(super) id: usize,
+    pub(crate) claimed: AtomicBool,
+    pub(crate) counters: Counters,
+    remote: Remote,
+}
+
+/// Blocks of this core's that others have freed, on a cache line of its own.
+#[repr(C, align(128))]
+struct Remote(AtomicPtr<Block>);
+
+// SAFETY: `Local` is guarded as the module says; the rest is atomic or never
+// written after `init`.
+unsafe impl Sync for Core {}
+
+impl Core {
+    /// Bytes of a core's state in a machine of `destinations` states.
+    pub const fn footprint(destinations: usize) -> usize {
+        (size_of::<Core>() + destinations * size_of::<Outgoing>()).next_multiple_of(4096)
+    }
+
+    /// # Safety
+    /// `at` is `footprint(destinations)` unused bytes aligned to 4096;
+    /// `memory` outlives the core.
+    pub unsafe fn init(
+        at: *mut Core,
+        id: usize,
+        destinations: usize,
+        memory: *const FrameAllocator,
+    ) {
+        let outgoing = at.wrapping_add(1).cast::<Outgoing>();
+        // SAFETY: the caller's memory, large enough by `footprint`.
+        unsafe {
+            for i in 0..destinations {
+                outgoing.add(i).write(Outgoing::EMPTY);
+            }
+            at.write(Core {
+                local: UnsafeCell::new(Local {
+                    free: [null_mut(); CLASSES],
+                    bins: [Bin {
+                        current: null_mut(),
+                        head: null_mut(),
+                        tail: null_mut(),
+                    }; CLASSES],
+                    chunks: null_mut(),
+                    spare: null_mut(),
+                    outgoing,
+                    destinations,
+                    frames: FrameCache::new(),
+                }),
+                memory,
+                id,
+                claimed: AtomicBool::new(false),
+                counters: Counters::new(),
+                remote: Remote(AtomicPtr::new(null_mut())),
+            });
+        }
+    }
+
+    fn memory(&self) -> &FrameAllocator {
+        // SAFETY: outlives the core, by `init`'s contract.
+        unsafe { &*self.memory }
+    }
+
+    /// The core's own frames.
+    ///
+    /// # Safety
+    /// The caller is the one thread that may touch this core's `Local`, and
+    /// does not call back into the core while it holds the reference.
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the module's invariant")]
+    pub unsafe fn frame_cache(&self) -> &mut FrameCache {
+        // SAFETY: the caller's promise.
+        unsafe { &mut (*self.local.get()).frames }
+    }
+
+    /// A block of `class`; null when memory is exhausted.
+    ///
+    /// # Safety
+    /// The caller is the one thread that may touch this core's `Local`.
+    #[inline(always)]
+    pub unsafe fn alloc(&self, class: usize) -> *mut u8 {
+        debug_assert!(class < CLASSES);
+        // SAFETY: exclusive by the caller; the list holds free blocks.
+        unsafe {
+            let list = &raw mut (*self.local.get()).free;
+            let head = list.cast::<*mut Block>().add(class);
+            let block = *head;
+            if block.is_null() {
+                return self.refill(class);
+            }
+            *head = (*block).next;
+            block.cast()
+        }
+    }
+
+    /// Whether the block is this core's.
+    ///
+    /// # Safety
+    /// `block` is a live block of a chunk.
+    #[inline(always)]
+    pub unsafe fn owns(this: *const Core, block: *mut u8) -> bool {
+        // SAFETY: a live block's chunk has a header, whose owner is constant.
+        unsafe { core::ptr::eq((*chunk_of(block)).owner, this) }
+    }
+
+    /// Frees a block of this core's into its span.
+    ///
+    /// # Safety
+    /// As [`alloc`](Self::alloc); `block` is a live block of `span`, which is
+    /// this core's.
+    #[inline(always)]
+    pub unsafe fn free_local(&self, span: *mut Span, block: *mut u8) {
+        // SAFETY: exclusive by the caller; the block is not used any more.
+        unsafe {
+            let block = block.cast::<Block>();
+            (*block).next = (*span).local_free;
+            (*span).local_free = block;
+            (*span).countdown -= 1;
+            if (*span).countdown == 0 {
+                self.look(span);
+            }
+        }
+    }
+
+    /// Frees a block of another core's: into the batch for its owner.
+    ///
+    /// # Safety
+    /// As [`alloc`](Self::alloc); `block` is a live block of `size` bytes.
+    #[inline(never)]
+    pub unsafe fn free_remote(&self, block: *mut u8, size: usize) {
+        // SAFETY: exclusive by the caller; a live block's owner is a core of
+        // this machine, so its id indexes the batches.
+        unsafe {
+            let owner = (*chunk_of(block)).owner;
+            let out = (*self.local.get()).outgoing.add((*owner).id);
+            let block = block.cast::<Block>();
+            (*block).next = (*out).head;
+            if (*out).head.is_null() {
+                (*out).tail = block;
+            }
+            (*out).head = block;
+            (*out).count += 1;
+            (*out).bytes += (size as u32).max(BATCH_STEP);
+            if (*out).bytes >= BATCH_BYTES {
+                self.send(out, &*owner);
+            }
+        }
+    }
+
+    unsafe fn send(&self, out: *mut Outgoing, owner: &Core) {
+        // SAFETY: `out` is this core's and holds a list from head to tail.
+        unsafe {
+            let batch = *out;
+            *out = Outgoing::EMPTY;
+            self.counters
+                .add(&self.counters.remote_sent, u64::from(batch.count));
+            owner.push_remote(batch.head, batch.tail);
+        }
+    }
+
+    /// Pushes a list of this core's blocks from another core.
+    ///
+    /// # Safety
+    /// `head` to `tail` is a list of blocks of this core's that nothing uses.
+    pub unsafe fn push_remote(&self, head: *mut Block, tail: *mut Block) {
+        let list = &self.remote.0;
+        let mut seen = list.load(Relaxed);
+        loop {
+            // SAFETY: the tail is the caller's until the list is pushed.
+            unsafe { (*tail).next = seen };
+            // Only ever emptied as a whole, so there is no ABA.
+            match list.compare_exchange_weak(seen, head, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes back what other cores have freed.
+    unsafe fn collect_remote(&self) {
+        if self.remote.0.load(Relaxed).is_null() {
+            return;
+        }
+        let mut block = self.remote.0.swap(null_mut(), Acquire);
+        let mut count = 0;
+        while !block.is_null() {
+            // SAFETY: a list of free blocks of this core's.
+            unsafe {
+                let next = (*block).next;
+                self.free_local(span_of(block.cast()), block.cast());
+                block = next;
+            }
+            count += 1;
+        }
+        self.counters.add(&self.counters.remote_received, count);
+    }
+
+    /// The list of a class is empty: finds blocks.
+    #[cold]
+    #[inline(never)]
+    unsafe fn refill(&self, class: usize) -> *mut u8 {
+        // SAFETY: exclusive by the callers' contract, here and in all private
+        // functions below.
+        unsafe {
+            self.counters.add(&self.counters.refills, 1);
+            self.collect_remote();
+            let bin = &raw mut (*self.local.get()).bins[class];
+            let span = (*bin).current;
+            if !span.is_null() {
+                if !(*span).local_free.is_null() {
+                    return self.take(span, class);
+                }
+                if (*span).made < (*span).capacity {
+                    return self.extend(span, class);
+                }
+                (*bin).current = null_mut();
+                self.sync(span);
+                (*span).state = State::Full;
+                // A few frees at a time make the span worth coming back to.
+                arm(span, ((*span).capacity / 8).clamp(1, (*span).used));
+            }
+            let span = (*bin).head;
+            if !span.is_null() {
+                self.unlink(span);
+                (*bin).current = span;
+                return self.take(span, class);
+            }
+            let mut span = self.new_span(class);
+            if span.is_null() {
+                self.trim();
+                span = self.new_span(class);
+                if span.is_null() {
+                    self.counters.add(&self.counters.failures, 1);
+                    return null_mut();
+                }
+            }
+            (*bin).current = span;
+            self.extend(span, class)
+        }
+    }
+
+    /// Makes the blocks freed into `span` the list of its class and takes one.
+    unsafe fn take(&self, span: *mut Span, class: usize) -> *mut u8 {
+        // SAFETY: see `refill`.
+        unsafe {
+            self.sync(span);
+            (*span).state = State::Current;
+            arm(span, u32::MAX);
+            let count = (*span).made - (*span).used;
+            (*span).used = (*span).made;
+            self.count_used(class, i64::from(count));
+            let block = (*span).local_free;
+            (*span).local_free = null_mut();
+            (&mut (*self.local.get()).free)[class] = (*block).next;
+            block.cast()
+        }
+    }
+
+    /// Makes some new blocks of `span` the list of its class and takes one.
+    unsafe fn extend(&self, span: *mut Span, class: usize) -> *mut u8 {
+        // SAFETY: see `refill`; blocks `made..capacity` lie in the span and
+        // are untouched.
+        unsafe {
+            let size = SIZES[class] as usize;
+            let room = (*span).capacity - (*span).made;
+            let count = (EXTEND_BYTES / SIZES[class]).clamp(1, room);
+            let first = Span::base(span, class).add((*span).made as usize * size);
+            let mut block = first;
+            for _ in 1..count {
+                let next = block.add(size);
+                (*block.cast::<Block>()).next = next.cast();
+                super::check::fresh(block, size);
+                block = next;
+            }
+            (*block.cast::<Block>()).next = null_mut();
+            super::check::fresh(block, size);
+            (*span).state = State::Current;
+            (*span).made += count;
+            (*span).used += count;
+            self.count_used(class, i64::from(count));
+            (&mut (*self.local.get()).free)[class] = (*first.cast::<Block>()).next;
+            first
+        }
+    }
+
+    fn count_used(&self, class: usize, blocks: i64) {
+        let counters = &self.counters;
+        counters.add(&counters.blocks, blocks as u64);
+        counters.add(&counters.bytes, (blocks * i64::from(SIZES[class])) as u64);
+    }
+
+    /// Brings `used` up to date.
+    unsafe fn sync(&self, span: *mut Span) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let freed = (*span).armed - (*span).countdown;
+            (*span).armed = (*span).countdown;
+            (*span).used -= freed;
+            self.count_used((*span).class as usize, -i64::from(freed));
+        }
+    }
+
+    /// The countdown of a span has come to zero.
+    #[cold]
+    #[inline(never)]
+    unsafe fn look(&self, span: *mut Span) {
+        // SAFETY: see `refill`.
+        unsafe {
+            self.sync(span);
+            match (*span).state {
+                State::Full if (*span).used == 0 => self.retire(span),
+                State::Full => {
+                    (*span).state = State::Available;
+                    arm(span, (*span).used);
+                    self.append(span);
+                }
+                State::Available => {
+                    self.unlink(span);
+                    self.retire(span);
+                }
+                // Counts from `u32::MAX`, more than there are blocks.
+                State::Current | State::Unused => {
+                    debug_assert!(false, "ebb-mem: heap corrupted: too many frees into a span");
+                    arm(span, u32::MAX);
+                }
+            }
+        }
+    }
+
+    unsafe fn append(&self, span: *mut Span) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let bin = &raw mut (*self.local.get()).bins[(*span).class as usize];
+            (*span).next = null_mut();
+            (*span).prev = (*bin).tail;
+            if (*bin).tail.is_null() {
+                (*bin).head = span;
+            } else {
+                (*(*bin).tail).next = span;
+            }
+            (*bin).tail = span;
+        }
+    }
+
+    unsafe fn unlink(&self, span: *mut Span) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let bin = &raw mut (*self.local.get()).bins[(*span).class as usize];
+            let (next, prev) = ((*span).next, (*span).prev);
+            if prev.is_null() {
+                (*bin).head = next;
+            } else {
+                (*prev).next = next;
+            }
+            if next.is_null() {
+                (*bin).tail = prev;
+            } else {
+                (*next).prev = prev;
+            }
+        }
+    }
+
+    unsafe fn new_span(&self, class: usize) -> *mut Span {
+        let slices = slices_of(class);
+        // SAFETY: see `refill`.
+        unsafe {
+            let local = self.local.get();
+            let mut chunk = (*local).chunks;
+            let mut found = None;
+            while !chunk.is_null() {
+                found = (*chunk).find(slices);
+                if found.is_some() {
+                    break;
+                }
+                chunk = (*chunk).next;
+            }
+            if found.is_none() {
+                chunk = self.new_chunk();
+                if chunk.is_null() {
+                    return null_mut();
+                }
+                found = (*chunk).find(slices);
+            }
+            let Some(slice) = found else {
+                return null_mut();
+            };
+            (*chunk).free_slices &= !slice_mask(slice, slices);
+            if (*chunk).free_slices == 0 {
+                self.unlist(chunk);
+            }
+            let span = (&raw mut (*chunk).spans).cast::<Span>().add(slice);
+            Span::init(span, class);
+            self.counters.add(&self.counters.spans, 1);
+            span
+        }
+    }
+
+    unsafe fn new_chunk(&self) -> *mut Chunk {
+        // SAFETY: see `refill`; a fresh block of 2 MiB is this core's alone.
+        unsafe {
+            let local = self.local.get();
+            let mut chunk = (*local).spare;
+            (*local).spare = null_mut();
+            if chunk.is_null() {
+                let Some(addr) = self.memory().alloc(LARGE_PAGE_ORDER) else {
+                    return null_mut();
+                };
+                chunk = self.memory().linear().to_virt(addr).cast();
+                Chunk::init(chunk, self);
+                self.counters.add(&self.counters.chunks, 1);
+            }
+            self.list(chunk);
+            chunk
+        }
+    }
+
+    unsafe fn list(&self, chunk: *mut Chunk) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let local = self.local.get();
+            (*chunk).listed = true;
+            (*chunk).prev = null_mut();
+            (*chunk).next = (*local).chunks;
+            if !(*chunk).next.is_null() {
+                (*(*chunk).next).prev = chunk;
+            }
+            (*local).chunks = chunk;
+        }
+    }
+
+    unsafe fn unlist(&self, chunk: *mut Chunk) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let local = self.local.get();
+            (*chunk).listed = false;
+            let (next, prev) = ((*chunk).next, (*chunk).prev);
+            if prev.is_null() {
+                (*local).chunks = next;
+            } else {
+                (*prev).next = next;
+            }
+            if !next.is_null() {
+                (*next).prev = prev;
+            }
+        }
+    }
+
+    /// Gives an empty span's slices back to its chunk.
+    unsafe fn retire(&self, span: *mut Span) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let slices = slices_of((*span).class as usize);
+            let chunk = chunk_of(span.cast());
+            (*span).state = State::Unused;
+            (*chunk).free_slices |= slice_mask(Span::slice(span), slices);
+            self.counters.sub(&self.counters.spans, 1);
+            if !(*chunk).listed {
+                self.list(chunk);
+            }
+            if (*chunk).is_empty() {
+                self.unlist(chunk);
+                let local = self.local.get();
+                if (*local).spare.is_null() {
+                    (*local).spare = chunk;
+                } else {
+                    self.free_chunk(chunk);
+                }
+            }
+        }
+    }
+
+    unsafe fn free_chunk(&self, chunk: *mut Chunk) {
+        self.counters.sub(&self.counters.chunks, 1);
+        let addr = self.memory().linear().to_phys(chunk.cast());
+        // SAFETY: the chunk came from `alloc` with this order and is empty.
+        unsafe { self.memory().free(addr, LARGE_PAGE_ORDER) };
+    }
+
+    /// Sends foreign blocks home, collects what others freed, and gives
+    /// whatever is empty back to the frame allocator.
+    ///
+    /// # Safety
+    /// As [`alloc`](Self::alloc).
+    pub unsafe fn trim(&self) {
+        // SAFETY: see `refill`.
+        unsafe {
+            self.flush_outgoing();
+            self.collect_remote();
+            let local = self.local.get();
+            for class in 0..CLASSES {
+                let span = (*local).bins[class].current;
+                if span.is_null() {
+                    continue;
+                }
+                let mut block = (*local).free[class];
+                (&mut (*local).free)[class] = null_mut();
+                while !block.is_null() {
+                    let next = (*block).next;
+                    self.free_local(span, block.cast());
+                    block = next;
+                }
+                self.sync(span);
+                if (*span).used == 0 {
+                    (&mut (*local).bins)[class].current = null_mut();
+                    self.retire(span);
+                }
+            }
+            let spare = (*local).spare;
+            if !spare.is_null() {
+                (*local).spare = null_mut();
+                self.free_chunk(spare);
+            }
+            (*local).frames.flush(self.memory(), usize::MAX);
+        }
+    }
+
+    /// Sends foreign blocks home.
+    ///
+    /// # Safety
+    /// As [`alloc`](Self::alloc).
+    pub unsafe fn flush_outgoing(&self) {
+        // SAFETY: see `refill`; a batch's blocks all belong to one core.
+        unsafe {
+            let local = self.local.get();
+            for i in 0..(*local).destinations {
+                let out = (*local).outgoing.add(i);
+                if !(*out).head.is_null() {
+                    let owner = (*chunk_of((*out).head.cast())).owner;
+                    self.send(out, &*owner);
+                }
+            }
+        }
+    }
+
+    /// The counters, readable from any core.
+    pub fn stats(&self) -> CoreStats {
+        self.counters.read()
+    }
+
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Frees a block whoever owns it.
+    ///
+    /// # Safety
+    /// As [`free_remote`](Self::free_remote).
+    pub unsafe fn free_any(&self, block: *mut u8, size: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if Core::owns(self, block) {
+                self.free_local(span_of(block), block);
+            } else {
+                self.free_remote(block, size);
+            }
+        }
+    }
+}
+
+unsafe fn arm(span: *mut Span, count: u32) {
+    // SAFETY: a span of the calling core's.
+    unsafe {
+        (*span).countdown = count;
+        (*span).armed = count;
+    }
+}
+
+fn slice_mask(slice: usize, slices: usize) -> u32 {
+    (((1u64 << slices) - 1) << slice) as u32
+}
+
+const _: () = assert!(GROUP < 32 && CHUNK_SIZE == 4096 << LARGE_PAGE_ORDER);
