@@ -2,9 +2,7 @@
 //!
 //! A q35 board (PCI Express with ECAM, ACPI tables) with nothing on it that the image does not
 //! use: a virtio network card without option ROM, COM1, the debug console and the exit device.
-//! Measured under QEMU 7.2 with TCG, a board of QEMU's defaults takes 121 ms from the start of
-//! QEMU to the image's end, this one 75 ms with SeaBIOS and 44 ms with qboot, microvm (which has
-//! no SATA, SMBus or VGA to leave out) 42 ms; `qemu --version` alone takes 20 ms.
+//! What each of these is worth is measured by tests/startup.rs; docs/src/runner.md has the figures.
 
 use std::{ffi::OsString, path::Path};
 

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::{IsTerminal, Write},
     os::unix::process::CommandExt,
@@ -230,8 +230,8 @@ fn check_files(config: &Config) -> Result<(), Failure> {
 
 fn open_report(config: &Config) -> Result<Report, Failure> {
     let file = config.report.as_ref().map(|path| {
-        let shown = Path::new(AsRef::<OsStr>::as_ref(path)).display();
-        File::create(path).map_err(|e| Failure::unusable(format!("EBB_REPORT is `{shown}`: {e}")))
+        File::create(path)
+            .map_err(|e| Failure::unusable(format!("EBB_REPORT is `{}`: {e}", path.display())))
     });
     Ok(Report::new(file.transpose()?))
 }

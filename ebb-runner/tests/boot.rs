@@ -1,0 +1,308 @@
+//! The runner with a real QEMU and images of a few instructions.
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use common::{Code, complete, directory, finish, note, runner};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+#[test]
+fn an_images_output_and_exit_status_are_the_runners() {
+    let dir = directory("status");
+    for status in [0, 7, 255] {
+        let image = Code::default()
+            .print("hello\n")
+            .report(&format!("exit {status}"))
+            .end()
+            .image(&dir.join("hello"));
+        let (code, out, err) = complete(&mut runner(&dir, &image));
+        assert_eq!((code, out.as_str()), (status, "hello\n"), "{err}");
+        assert!(
+            err.starts_with("ebb-runner: hello: 1 core, 64 MiB, ") && err.lines().count() == 1,
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_quiet_runner_says_nothing() {
+    let dir = directory("quiet");
+    let image = Code::default()
+        .report("exit 0")
+        .end()
+        .image(&dir.join("quiet"));
+    assert_eq!(
+        complete(runner(&dir, &image).env("EBB_QUIET", "1")),
+        (0, String::new(), String::new())
+    );
+}
+
+#[test]
+fn both_firmwares_boot_an_image() {
+    let dir = directory("firmware");
+    let image = Code::default()
+        .report("exit 3")
+        .end()
+        .image(&dir.join("image"));
+    for firmware in ["qboot", "seabios"] {
+        let (code, _, err) = complete(runner(&dir, &image).env("EBB_FIRMWARE", firmware));
+        assert_eq!(code, 3, "{firmware}: {err}");
+    }
+}
+
+#[test]
+fn options_and_arguments_reach_the_image_as_the_command_line() {
+    let dir = directory("arguments");
+    let command_line = Code::default().raw(&[0x8b, 0x73, 24]).print_string(); // mov esi, [ebx+24]
+    let image = command_line
+        .report("exit 0")
+        .end()
+        .image(&dir.join("image"));
+    let mut command = runner(&dir, &image);
+    command.env("EBB_OPTIONS", "timeline=full").args([
+        "a b",
+        "",
+        "--",
+        "50%",
+        "h\u{f6}",
+        "x=\"1,2\"",
+    ]);
+    let (_, out, err) = complete(&mut command);
+    assert_eq!(
+        out, "timeline=full -- a%20b % -- 50%25 h%C3%B6 x=\"1,2\"",
+        "{err}"
+    );
+}
+
+#[test]
+fn the_archive_is_the_first_boot_module_on_a_page_boundary() {
+    let dir = directory("archive");
+    // mov esi, [ebx+16]; mov esi, [esi]; test esi, 0xfff; jnz over the print
+    let module = Code::default().raw(&[
+        0x8b, 0x73, 16, 0x8b, 0x36, 0xf7, 0xc6, 0xff, 0x0f, 0, 0, 0x75, 12,
+    ]);
+    let image = module
+        .print_string()
+        .report("exit 0")
+        .end()
+        .image(&dir.join("image"));
+    let archive = dir.join("an archive");
+    fs::write(&archive, "the archive\0").unwrap();
+    for firmware in ["qboot", "seabios"] {
+        let (_, out, err) = complete(
+            runner(&dir, &image)
+                .env("EBB_ARCHIVE", &archive)
+                .env("EBB_FIRMWARE", firmware),
+        );
+        assert_eq!(out, "the archive", "{firmware}: {err}");
+    }
+}
+
+#[test]
+fn input_reaches_the_image_and_its_end_is_a_byte_4() {
+    let dir = directory("input");
+    #[rustfmt::skip]
+    let echo = Code::default().raw(&[
+        0x66, 0xba, 0xfd, 0x03, // again: mov dx, 0x3fd
+        0xec,                   // in al, dx
+        0xa8, 0x01,             // test al, 1
+        0x74, 0xf7,             // jz again
+        0xb2, 0xf8,             // mov dl, 0xf8
+        0xec,                   // in al, dx
+        0x3c, 0x04,             // cmp al, 4
+        0x74, 0x03,             // jz done
+        0xee,                   // out dx, al
+        0xeb, 0xed,             // jmp again
+    ]);
+    let image = echo.report("exit 5").end().image(&dir.join("echo"));
+    let text: String = (0..5000).map(|i| format!("line {i}\n")).collect();
+    let mut child = runner(&dir, &image)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let sent = text.clone();
+    let writer = std::thread::spawn(move || input.write_all(sent.as_bytes()));
+    let (code, out, err) = finish(child.wait_with_output().unwrap());
+    writer.join().unwrap().unwrap();
+    assert_eq!(code, 5, "{err}");
+    assert!(
+        out == text,
+        "{} of {} bytes came back",
+        out.len(),
+        text.len()
+    );
+}
+
+#[test]
+fn a_triple_fault_is_explained_with_the_place() {
+    let dir = directory("triple");
+    let image = Code::default()
+        .print("before")
+        .triple_fault()
+        .image(&dir.join("faulty-0123456789abcdef"));
+    let (code, out, err) = complete(&mut runner(&dir, &image));
+    assert_eq!((code, out.as_str()), (123, "before"), "{err}");
+    for word in [
+        "ebb-runner: faulty: ",
+        "triple fault",
+        "core 0: running at 0x0000000000100031 tiny::code+0x31",
+        "EBB_GDB=1",
+    ] {
+        assert!(err.contains(word), "{word} in {err}");
+    }
+}
+
+#[test]
+fn an_image_that_hangs_is_ended_with_a_report_of_its_cores() {
+    let dir = directory("hang");
+    let image = Code::default()
+        .print("begin")
+        .halt()
+        .image(&dir.join("hang"));
+    let start = Instant::now();
+    let (code, out, err) = complete(
+        runner(&dir, &image)
+            .env("EBB_TIMEOUT", "1")
+            .env("EBB_CORES", "2"),
+    );
+    assert_eq!((code, out.as_str()), (124, "begin"), "{err}");
+    assert!(start.elapsed() < Duration::from_secs(15));
+    for word in [
+        "still running after 1 s",
+        "core 0: halted at 0x",
+        "tiny::code+0x",
+        "core 1: ",
+    ] {
+        assert!(err.contains(word), "{word} in {err}");
+    }
+}
+
+#[test]
+fn ending_without_a_status_is_a_failure() {
+    let dir = directory("silent");
+    let image = Code::default().end().image(&dir.join("silent"));
+    let (code, _, err) = complete(&mut runner(&dir, &image));
+    assert!(
+        code == 123 && err.contains("without a report"),
+        "{code} {err}"
+    );
+}
+
+#[test]
+fn an_image_that_stays_after_its_exit_line_is_ended() {
+    let dir = directory("stays");
+    let image = Code::default()
+        .report("exit 9")
+        .halt()
+        .image(&dir.join("stays"));
+    let (code, _, err) = complete(&mut runner(&dir, &image));
+    assert_eq!(code, 9, "{err}");
+}
+
+#[test]
+fn report_lines_go_to_a_file() {
+    let dir = directory("report");
+    let image = Code::default()
+        .report("boot total=3")
+        .report("exit 0")
+        .end()
+        .image(&dir.join("image"));
+    let file = dir.join("report");
+    let (code, _, err) = complete(
+        runner(&dir, &image)
+            .env("EBB_REPORT", &file)
+            .env("EBB_FORWARD", "0:80"),
+    );
+    let report = fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = report.lines().collect();
+    assert!(
+        code == 0 && lines[0].starts_with("forward tcp 127.0.0.1:") && lines[0].ends_with(" 80"),
+        "{report} {err}"
+    );
+    assert_eq!(lines[1..], ["boot total=3", "exit 0"]);
+}
+
+#[test]
+fn a_reader_that_stops_reading_ends_the_image() {
+    let dir = directory("reader");
+    // jmp back over one print, for ever.
+    let image = Code::default()
+        .print("x")
+        .raw(&[0xeb, 0xf7])
+        .image(&dir.join("chatty"));
+    let mut child = runner(&dir, &image)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0; 100]).unwrap();
+    drop(output);
+    let (code, _, err) = finish(child.wait_with_output().unwrap());
+    assert!(code == 141 && err.contains("nobody reads"), "{code} {err}");
+}
+
+#[test]
+fn a_slow_reader_loses_nothing_and_does_not_delay_a_signal() {
+    let dir = directory("slow");
+    let image = Code::default()
+        .print("x")
+        .raw(&[0xeb, 0xf7])
+        .image(&dir.join("chatty"));
+    let mut child = runner(&dir, &image)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nobody reads: the pipes fill up, the image waits.
+    std::thread::sleep(Duration::from_millis(700));
+    let start = Instant::now();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    // What is in the pipes may still be read.
+    let mut out = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(start.elapsed() < Duration::from_secs(8));
+    assert!(out.len() >= 4096 && out.iter().all(|b| *b == b'x'));
+}
+
+#[test]
+fn a_broken_image_is_refused_before_qemu_starts() {
+    let dir = directory("broken");
+    let good = [
+        note(b"ebb\0", 1, &[1, 1]),
+        note(b"Xen\0", 18, &[common::BASE]),
+    ];
+    let path = dir.join("broken");
+    let refused = |word: &str| {
+        let (code, _, err) = complete(runner(&dir, &path).env("EBB_QEMU", "/bin/false"));
+        assert!(code == 126 && err.contains(word), "{word}: {code} {err}");
+    };
+    Code::default().end().image_with(&path, &good[..1]);
+    refused("no PVH entry note");
+    Code::default()
+        .end()
+        .image_with(&path, &[note(b"ebb\0", 1, &[2]), good[1].clone()]);
+    refused("newer runner");
+    Code::default().raw(&[0; 4096]).image(&path);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[18] = 183; // AArch64
+    fs::write(&path, &bytes).unwrap();
+    refused("not a statically linked x86-64");
+    bytes[18] = 62;
+    bytes[64 + 32..64 + 40].copy_from_slice(&u64::MAX.to_le_bytes()); // size of the segment
+    fs::write(&path, &bytes).unwrap();
+    refused("shorter than its headers say");
+}

@@ -1,0 +1,421 @@
+//! Every way in which the runner's surroundings can fail, with QEMUs that are shell scripts.
+
+mod common;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::{
+    Code, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
+    write_program,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+fn image(dir: &Path) -> PathBuf {
+    Code::default()
+        .report("exit 0")
+        .end()
+        .image(&dir.join("image"))
+}
+
+/// Runs an image with a fake QEMU of these lines.
+fn with_qemu(test: &str, lines: &str) -> (i32, String, String) {
+    let dir = directory(test);
+    let qemu = fake_qemu(&dir.join("qemu"), lines);
+    complete(runner(&dir, &image(&dir)).env("EBB_QEMU", qemu))
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+#[test]
+fn a_program_that_is_no_image_is_executed_as_it_is() {
+    let dir = directory("other");
+    let (code, out, err) =
+        complete(runner(&dir, Path::new("/bin/sh")).args(["-c", "echo $0 $1; exit 3", "a", "b c"]));
+    assert_eq!((code, out.as_str(), err.as_str()), (3, "a b c\n", ""));
+    let script = write_program(&dir.join("script"), b"#!/bin/sh\necho script\n");
+    assert_eq!(complete(&mut runner(&dir, &script)).1, "script\n");
+    let (code, out, _) = complete(runner(&dir, Path::new("script")).current_dir(&dir));
+    assert_eq!((code, out.as_str()), (0, "script\n"));
+}
+
+#[test]
+fn a_file_that_is_neither_image_nor_program_is_named() {
+    let dir = directory("neither");
+    fs::write(dir.join("text"), "text").unwrap();
+    fs::write(dir.join("empty"), "").unwrap();
+    for (file, status, word) in [
+        ("text", 126, "neither an ebb image nor a program"),
+        ("empty", 126, "neither"),
+        ("missing", 127, "No such file"),
+        (".", 126, "is a directory"),
+    ] {
+        let (code, _, err) = complete(&mut runner(&dir, &dir.join(file)));
+        assert!(
+            code == status && err.contains(word) && err.contains(file),
+            "{file}: {code} {err}"
+        );
+    }
+}
+
+#[test]
+fn every_malformed_variable_is_reported_at_once() {
+    let dir = directory("malformed");
+    let (code, out, err) = complete(
+        runner(&dir, &image(&dir))
+            .env("EBB_CORES", "none")
+            .env("EBB_MEMORY", "1"),
+    );
+    assert_eq!((code, out.as_str()), (125, ""));
+    assert!(
+        err.contains("EBB_CORES is `none`; accepted: ")
+            && err.contains("EBB_MEMORY is `1`; accepted: "),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_misspelt_variable_is_a_warning() {
+    let dir = directory("misspelt");
+    let qemu = fake_qemu(&dir.join("qemu"), "echo exit 0 >$report");
+    let (code, _, err) = complete(
+        runner(&dir, &image(&dir))
+            .env("EBB_QEMU", qemu)
+            .env("EBB_MEMROY", "1G"),
+    );
+    assert!(
+        code == 0 && err.contains("EBB_MEMROY; did you mean EBB_MEMORY?"),
+        "{code} {err}"
+    );
+}
+
+#[test]
+fn a_missing_qemu_is_reported_with_what_to_install() {
+    let dir = directory("missing");
+    let (code, _, err) = complete(runner(&dir, &image(&dir)).env("PATH", &dir));
+    assert!(
+        code == 127 && err.contains("Install it: ") && err.contains("EBB_QEMU"),
+        "{code} {err}"
+    );
+    for wanted in ["/no/such/qemu", "no-such-qemu"] {
+        let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_QEMU", wanted));
+        assert!(
+            code == 127 && err.contains(&format!("EBB_QEMU is `{wanted}`")),
+            "{code} {err}"
+        );
+    }
+}
+
+/// A directory for PATH in which `apt-get install` is these lines.
+fn with_apt(test: &str, install: &str) -> (PathBuf, Command) {
+    let dir = directory(test);
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let apt = format!(
+        "#!/bin/sh\necho \"$@\" >>{0}/apt.log\n[ \"$1\" = update ] || {{ {install}\n}}\n",
+        dir.display()
+    );
+    write_program(&bin.join("apt-get"), apt.as_bytes());
+    write_program(&bin.join("sudo"), b"#!/bin/sh\nshift\nexec \"$@\"\n");
+    for tool in ["sh", "true", "mv"] {
+        let _ = symlink(Path::new("/bin").join(tool), bin.join(tool));
+    }
+    fake_qemu(&dir.join("new"), "echo exit 4 >$report");
+    let mut command = runner(&dir, &image(&dir));
+    command.env("PATH", &bin).env_remove("EBB_NO_INSTALL");
+    (dir, command)
+}
+
+fn on_debian() -> bool {
+    let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    os_release
+        .lines()
+        .any(|line| line.starts_with("ID") && (line.contains("debian") || line.contains("ubuntu")))
+}
+
+#[test]
+fn on_debian_a_missing_qemu_is_installed_after_saying_so() {
+    let dir = directory("install");
+    let (_, mut command) = with_apt(
+        "install",
+        &format!("mv {0}/new {0}/bin/qemu-system-x86_64", dir.display()),
+    );
+    let (code, out, err) = complete(&mut command);
+    if !on_debian() {
+        assert!(code == 127 && !dir.join("apt.log").exists(), "{err}");
+        return;
+    }
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert!(
+        err.contains("QEMU is missing; installing qemu-system-x86"),
+        "{err}"
+    );
+    assert!(
+        fs::read_to_string(dir.join("apt.log"))
+            .unwrap()
+            .starts_with("install -y ")
+    );
+}
+
+#[test]
+fn a_failing_installation_is_tried_with_new_lists_and_then_reported() {
+    let (dir, mut command) = with_apt("failing", "echo no such package >&2; exit 100");
+    let (code, _, err) = complete(&mut command);
+    assert_eq!(code, 127, "{err}");
+    if on_debian() {
+        assert!(
+            err.contains("no such package") && err.contains("installing it failed"),
+            "{err}"
+        );
+        let log = fs::read_to_string(dir.join("apt.log")).unwrap();
+        let verbs: Vec<_> = log
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(verbs, ["install", "update", "install"]);
+    }
+}
+
+#[test]
+fn installing_can_be_forbidden() {
+    let (dir, mut command) = with_apt("forbidden", "exit 0");
+    let (code, _, err) = complete(command.env("EBB_NO_INSTALL", "1"));
+    assert!(code == 127 && !dir.join("apt.log").exists(), "{err}");
+    assert!(!on_debian() || err.contains("EBB_NO_INSTALL"), "{err}");
+}
+
+#[test]
+fn an_old_qemu_is_refused_with_its_version() {
+    let dir = directory("old");
+    let old = write_program(
+        &dir.join("qemu"),
+        b"#!/bin/sh\necho 'QEMU emulator version 5.2.0 (Debian 1:5.2)'\n",
+    );
+    for _ in 0..2 {
+        let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_QEMU", &old));
+        assert!(
+            code == 125 && err.contains("is QEMU 5.2; 6.0 or newer is needed"),
+            "{code} {err}"
+        );
+    }
+}
+
+#[test]
+fn a_program_that_is_no_qemu_is_refused() {
+    let dir = directory("noqemu");
+    let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_QEMU", "/bin/echo"));
+    assert!(
+        code == 125 && err.contains("does not look like QEMU: `--version` said `"),
+        "{code} {err}"
+    );
+}
+
+#[test]
+fn qemu_is_asked_for_its_version_once() {
+    let dir = directory("once");
+    let qemu = write_program(
+        &dir.join("qemu"),
+        format!("#!/bin/sh\necho $1 >>{}/log\ncase $1 in --version) echo QEMU emulator version 7.2;; esac\n", dir.display()).as_bytes(),
+    );
+    for _ in 0..3 {
+        complete(runner(&dir, &image(&dir)).env("EBB_QEMU", &qemu));
+    }
+    let log = fs::read_to_string(dir.join("log")).unwrap();
+    assert_eq!(
+        log.lines().filter(|line| *line == "--version").count(),
+        1,
+        "{log}"
+    );
+}
+
+#[test]
+fn a_port_in_use_is_reported_before_qemu_starts() {
+    let dir = directory("port");
+    let qemu = fake_qemu(&dir.join("qemu"), "echo started >&2; echo exit 0 >$report");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (variable, value) in [
+        ("EBB_FORWARD", format!("{port}:80")),
+        ("EBB_GDB", port.to_string()),
+    ] {
+        let (code, _, err) = complete(
+            runner(&dir, &image(&dir))
+                .env("EBB_QEMU", &qemu)
+                .env(variable, value),
+        );
+        assert!(
+            code == 125 && err.contains(&format!("port {port} of 127.0.0.1 is in use")),
+            "{code} {err}"
+        );
+        assert!(err.contains(variable) && !err.contains("started"), "{err}");
+    }
+}
+
+#[test]
+fn the_command_for_gdb_is_printed() {
+    let dir = directory("gdb");
+    let qemu = fake_qemu(&dir.join("qemu"), "echo exit 0 >$report");
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut command = runner(&dir, &image(&dir));
+    let (_, _, err) = complete(
+        command
+            .env("EBB_QEMU", qemu)
+            .env("EBB_GDB", port.to_string())
+            .env("EBB_QUIET", "1"),
+    );
+    let wanted = format!(
+        "gdb {} -ex 'target remote 127.0.0.1:{port}'",
+        dir.join("image").display()
+    );
+    assert!(err.contains(&wanted), "{err}");
+}
+
+#[test]
+fn a_missing_archive_is_reported_by_its_variable() {
+    let dir = directory("noarchive");
+    for path in ["/no/such/archive", "/tmp"] {
+        let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_ARCHIVE", path));
+        assert!(
+            code == 125 && err.contains(&format!("EBB_ARCHIVE is `{path}`")),
+            "{code} {err}"
+        );
+    }
+}
+
+#[test]
+fn a_qemu_that_does_not_start_is_explained() {
+    let (code, _, err) = with_qemu(
+        "nostart",
+        "echo 'qemu: Could not set up host forwarding rule' >&2; exit 1",
+    );
+    assert_eq!(code, 125, "{err}");
+    assert!(
+        err.contains("qemu: Could not set up") && err.contains("QEMU did not start (status 1)"),
+        "{err}"
+    );
+    assert!(err.contains("Hint: a port of EBB_FORWARD"), "{err}");
+}
+
+#[test]
+fn a_qemu_that_is_killed_is_explained() {
+    let (code, _, err) = with_qemu("killed", "kill -9 $$");
+    assert!(
+        code == 125 && err.contains("QEMU was killed by signal 9") && err.contains("EBB_MEMORY"),
+        "{code} {err}"
+    );
+}
+
+#[test]
+fn the_last_output_and_report_of_a_qemu_that_ends_are_not_lost() {
+    let (code, out, err) = with_qemu(
+        "last",
+        "i=0; while [ $i -lt 2000 ]; do echo 0123456789 $i; i=$((i+1)); done; echo exit 6 >$report; exit 1",
+    );
+    assert_eq!((code, out.lines().count()), (6, 2000), "{err}");
+    assert!(out.ends_with("0123456789 1999\n"));
+}
+
+#[test]
+fn a_signal_to_the_runner_ends_qemu_and_is_its_exit_status() {
+    for (sent, status) in [
+        (Signal::SIGINT, 130),
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+    ] {
+        let dir = directory(sent.as_str());
+        let image = Code::default().halt().image(&dir.join("image"));
+        let child = runner(&dir, &image)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let runner = child.id();
+
+        let qemu = qemu_of(runner);
+        signal(runner, sent);
+        let (code, _, err) = finish(child.wait_with_output().unwrap());
+        assert!(
+            code == status && err.contains(&format!("ended by {sent}")),
+            "{code} {err}"
+        );
+        assert!(!err.contains("terminating on signal"), "{err}");
+        assert!(!is_alive(qemu));
+    }
+}
+
+#[test]
+fn a_qemu_that_does_not_want_to_end_is_killed() {
+    let dir = directory("stubborn");
+    let qemu = fake_qemu(
+        &dir.join("qemu"),
+        "trap '' TERM; echo up; while :; do sleep 0.1; done",
+    );
+    for signals in [1, 2] {
+        let mut command = runner(&dir, &image(&dir));
+        let child = command
+            .env("EBB_QEMU", &qemu)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let runner = child.id();
+
+        std::thread::sleep(Duration::from_millis(200));
+        let qemu = qemu_of(runner);
+        let start = Instant::now();
+        for _ in 0..signals {
+            signal(runner, Signal::SIGINT);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(finish(child.wait_with_output().unwrap()).0, 130);
+        assert!(
+            start.elapsed() < Duration::from_secs(if signals == 1 { 8 } else { 2 }),
+            "the second signal kills at once"
+        );
+        assert!(!is_alive(qemu));
+    }
+}
+
+#[test]
+fn no_qemu_survives_a_runner_that_is_killed() {
+    let dir = directory("orphan");
+    let image = Code::default().halt().image(&dir.join("image"));
+    let mut child = runner(&dir, &image).stderr(Stdio::null()).spawn().unwrap();
+    let runner = child.id();
+
+    let qemu = qemu_of(runner);
+    eventually("it is QEMU", || {
+        fs::read_to_string(format!("/proc/{qemu}/comm")).is_ok_and(|c| c.starts_with("qemu"))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("QEMU is gone", || !is_alive(qemu));
+}
+
+#[test]
+fn what_qemu_started_goes_with_it() {
+    let dir = directory("group");
+    let qemu = fake_qemu(
+        &dir.join("qemu"),
+        "sleep 1000 & echo $!; echo exit 0 >$report",
+    );
+    let (code, out, err) = complete(runner(&dir, &image(&dir)).env("EBB_QEMU", qemu));
+    assert_eq!(code, 0, "{err}");
+    let sleeper: i32 = out.trim().parse().unwrap();
+    eventually("it is gone", || !is_alive(sleeper));
+}
