@@ -1,2 +1,30 @@
 #![no_std]
-//! See the crate's description.
+//! The machine: what an image does between the loader's jump and the application's first line,
+//! and the components of the platform seam that need hardware.
+//!
+//! `start` is the list of steps; each module says what must hold for it. What the image finds in
+//! its address space is in `paging`, how interrupts behave in `interrupts`, how it ends in `fault`
+//! and `report`.
+
+mod apic;
+mod backtrace;
+mod boot;
+mod clock;
+mod console;
+mod cpu;
+mod extable;
+mod fault;
+mod interrupts;
+mod mem;
+mod memory;
+mod paging;
+mod pvh;
+mod report;
+mod smp;
+mod start;
+mod symbols;
+mod tables;
+mod timeline;
+mod tls;
+mod user;
+mod watchdog;

@@ -1,0 +1,258 @@
+//! The end of an image that went wrong: one report, from one core, while the others stand still.
+//!
+//! What must hold: the first core to get here reports, once; a fault inside the report ends the
+//! machine at once. The others are stopped by NMI, which asks nothing of what they were doing;
+//! when the reason is a hang, each prints its backtrace first, in turn.
+
+use crate::backtrace::{self, Registers};
+use crate::cpu::{self, CpuBlock, MAX_CORES, STACK_NAMES};
+use crate::interrupts::TrapFrame;
+use crate::{apic, report, say};
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use x86_64::registers::control::Cr2;
+use x86_64::registers::model_specific::Msr;
+
+/// APIC-independent number of the core that reports, plus 1; 0 while all is well.
+static REPORTER: AtomicU32 = AtomicU32::new(0);
+static IN_REPORT: AtomicBool = AtomicBool::new(false);
+/// Set when the other cores are to print their backtraces as they stop.
+static ALL_CORES: AtomicBool = AtomicBool::new(false);
+/// Whose turn it is to print.
+static TURN: AtomicU32 = AtomicU32::new(u32::MAX);
+static STOPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Becomes the reporting core, or does not come back.
+fn claim(core: u32) {
+    match REPORTER.compare_exchange(0, core + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {}
+        Err(reporter) if reporter == core + 1 => {
+            // A fault within our own report.
+            if !IN_REPORT.swap(true, Ordering::Relaxed) {
+                say!("core {core} went wrong again while it reported; ending");
+            }
+            report::exit(report::PANIC);
+        }
+        Err(_) => cpu::halt(),
+    }
+    if cpu::count() > 1 {
+        apic::send_nmi_to_others();
+        // A core in the middle of a console line holds its lock until it is stopped.
+        for _ in 0..20_000_000u32 {
+            if STOPPED.load(Ordering::Acquire) as usize + 1 >= cpu::count() {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+fn core_id() -> u32 {
+    cpu::try_this().map_or(0, |block| block.id.load(Ordering::Relaxed))
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let registers = Registers::here();
+    let core = core_id();
+    claim(core);
+    match info.location() {
+        Some(at) => say!("core {core} panicked at {at}:\n{}", info.message()),
+        None => say!("core {core} panicked:\n{}", info.message()),
+    }
+    backtrace::print(registers);
+    report::exit(report::PANIC)
+}
+
+/// Ends the image because the machine or its command line is not fit; `status` is one of `report`'s.
+pub fn refuse(status: u8, message: core::fmt::Arguments<'_>) -> ! {
+    say!("ebb: {message}");
+    report::exit(status)
+}
+
+const NAMES: [&str; 32] = [
+    "divide error",
+    "debug trap",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range exceeded",
+    "invalid opcode",
+    "no FPU",
+    "double fault",
+    "coprocessor overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack segment fault",
+    "general protection fault",
+    "page fault",
+    "exception 15",
+    "x87 error",
+    "misaligned access",
+    "machine check",
+    "SIMD error",
+    "virtualization exception",
+    "control protection fault",
+    "exception 22",
+    "exception 23",
+    "exception 24",
+    "exception 25",
+    "exception 26",
+    "exception 27",
+    "hypervisor injection",
+    "VMM communication",
+    "security exception",
+    "exception 31",
+];
+
+/// An exception in the kernel that nothing expects.
+pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) -> ! {
+    // Whatever FS and GS were, the report needs the kernel's.
+    // SAFETY: the block is this core's (it lay above this core's interrupt stack).
+    unsafe {
+        Msr::new(0xc000_0101).write(&raw const *block as u64);
+        Msr::new(0xc000_0100).write(block.tls);
+    }
+    let core = block.id.load(Ordering::Relaxed);
+    if vector == 2 {
+        nmi(core, frame);
+    }
+    let address = Cr2::read_raw();
+    claim(core);
+    if matches!(vector, 14 | 8)
+        && let Some((owner, name)) = guarded(address)
+    {
+        say!(
+            "stack overflow on core {core}: the {name} of core {owner} is used up ({} KiB)",
+            size_of_stack(owner, name) / 1024
+        );
+    } else if vector == 14 {
+        page_fault(core, frame, address);
+    } else {
+        say!(
+            "{} on core {core} (error code {:#x})",
+            NAMES[usize::from(vector & 31)],
+            frame.error
+        );
+    }
+    registers(frame);
+    backtrace::print(Registers::of(frame));
+    report::exit(report::PANIC)
+}
+
+fn page_fault(core: u32, frame: &TrapFrame, address: u64) {
+    let doing = match frame.error {
+        e if e & 16 != 0 => "executing",
+        e if e & 2 != 0 => "writing",
+        _ => "reading",
+    };
+    let why = match (address, frame.error & 1) {
+        (0..4096, _) if frame.error & 16 != 0 => "a call through a null pointer",
+        (0..4096, _) => "a null pointer",
+        (_, 0) => "nothing is mapped there",
+        _ => "its protection forbids it",
+    };
+    say!("page fault on core {core}: {doing} {address:#x}: {why}");
+}
+
+fn guarded(address: u64) -> Option<(u32, &'static str)> {
+    let cores = (0..MAX_CORES).filter_map(cpu::get);
+    for block in cores {
+        for (stack, name) in block.stacks.iter().zip(STACK_NAMES) {
+            if stack.guards(address) {
+                return Some((block.id.load(Ordering::Relaxed), name));
+            }
+        }
+    }
+    None
+}
+
+fn size_of_stack(core: u32, name: &str) -> u64 {
+    let Some(block) = cpu::get(core as usize) else {
+        return 0;
+    };
+    block
+        .stacks
+        .iter()
+        .zip(STACK_NAMES)
+        .find(|(_, n)| *n == name)
+        .map_or(0, |(s, _)| s.top - s.bottom)
+}
+
+fn registers(f: &TrapFrame) {
+    say!(
+        "  rip {:016x}  rsp {:016x}  rflags {:08x}  cs {:x}  ss {:x}",
+        f.rip,
+        f.rsp,
+        f.rflags,
+        f.cs,
+        f.ss
+    );
+    say!(
+        "  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}",
+        f.rax,
+        f.rbx,
+        f.rcx,
+        f.rdx
+    );
+    say!(
+        "  rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}",
+        f.rsi,
+        f.rdi,
+        f.rbp,
+        f.r8
+    );
+    say!(
+        "  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}",
+        f.r9,
+        f.r10,
+        f.r11,
+        f.r12
+    );
+    say!(
+        "  r13 {:016x}  r14 {:016x}  r15 {:016x}  cr2 {:016x}",
+        f.r13,
+        f.r14,
+        f.r15,
+        Cr2::read_raw()
+    );
+}
+
+/// An NMI: another core stops us, or the watchdog (or a person at the hypervisor) asks where we are.
+fn nmi(core: u32, frame: &TrapFrame) -> ! {
+    let reporter = REPORTER.load(Ordering::Acquire);
+    if reporter == 0 || reporter == core + 1 {
+        hang(core, frame);
+    }
+    STOPPED.fetch_add(1, Ordering::AcqRel);
+    if ALL_CORES.load(Ordering::Acquire) {
+        while TURN.load(Ordering::Acquire) != core {
+            core::hint::spin_loop();
+        }
+        say!("core {core}:");
+        backtrace::print(Registers::of(frame));
+        TURN.store(u32::MAX, Ordering::Release);
+    }
+    cpu::halt()
+}
+
+/// Reports where every core is, and ends.
+fn hang(core: u32, frame: &TrapFrame) -> ! {
+    ALL_CORES.store(true, Ordering::Release);
+    claim(core);
+    say!("{}; every core's backtrace:", crate::watchdog::reason());
+    say!("core {core}:");
+    backtrace::print(Registers::of(frame));
+    for other in (0..cpu::count() as u32).filter(|&other| other != core) {
+        TURN.store(other, Ordering::Release);
+        let mut patience = 200_000_000u32;
+        while TURN.load(Ordering::Acquire) == other && patience > 0 {
+            patience -= 1;
+            core::hint::spin_loop();
+        }
+        if patience == 0 {
+            say!("core {other}: does not answer an NMI");
+        }
+    }
+    report::exit(report::PANIC)
+}

@@ -1,0 +1,53 @@
+//! The image's reports to whoever started it: lines on the debug console (port 0xe9), and the end
+//! of the machine with an exit status.
+
+use core::fmt::{self, Write};
+use spin::mutex::SpinMutex as Mutex;
+use x86_64::instructions::port::Port;
+
+const DEBUG_CONSOLE: u16 = 0xe9;
+const DEBUG_EXIT: u16 = 0xf4;
+
+/// Exit status of a panic or fault, as Rust programs have it.
+pub const PANIC: u8 = 101;
+/// Exit status when the machine lacks what the image needs (`EX_OSERR`).
+pub const MACHINE: u8 = 71;
+/// Exit status when the command line is wrong (`EX_CONFIG`).
+pub const CONFIG: u8 = 78;
+
+static LINE: Mutex<()> = Mutex::new(());
+
+struct Debugcon;
+
+impl Write for Debugcon {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        // SAFETY: the port is QEMU's debug console, or nobody's.
+        unsafe {
+            core::arch::asm!("rep outsb", in("dx") DEBUG_CONSOLE, inout("rsi") s.as_ptr() => _, inout("rcx") s.len() => _,
+                options(nostack, preserves_flags, readonly));
+        }
+        Ok(())
+    }
+}
+
+/// Writes one line to the debug console.
+pub fn line(args: fmt::Arguments<'_>) {
+    // A core that was stopped may hold the lock: a bounded wait, then a line that may be torn.
+    let _guard = crate::console::patiently(&LINE);
+    let _ = Debugcon.write_fmt(args);
+    let _ = Debugcon.write_str("\n");
+}
+
+/// Ends the machine with `status`.
+pub fn exit(status: u8) -> ! {
+    line(format_args!("exit {status}"));
+    // SAFETY: the first port is isa-debug-exit's; without it the next tries the power-off of
+    // QEMU's chipsets (PM1a control, sleep type 0, as their DSDT says), else this core stops.
+    unsafe {
+        Port::<u32>::new(DEBUG_EXIT).write(u32::from(status));
+        if let Some(port) = crate::tables::power_off_port() {
+            Port::<u16>::new(port).write(0x2000);
+        }
+    }
+    crate::cpu::halt()
+}

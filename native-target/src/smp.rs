@@ -1,0 +1,213 @@
+//! Bringing up the other cores: INIT, startup IPI, the trampoline, and who came.
+//!
+//! What must hold: `STARTING` is complete before the first startup IPI; a core runs on only if it
+//! wins its block's state from STARTING to ARRIVED before the boot core gives it up, so that a
+//! late core can do no harm.
+
+use crate::cpu::{self, CpuBlock, MAX_CORES};
+use crate::memory::{Kind, Region};
+use crate::paging::{self, OutOfFrames};
+use crate::{apic, clock, tables};
+use core::cell::UnsafeCell;
+use core::hint::spin_loop;
+use core::ptr::copy_nonoverlapping;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+const WAITING: u32 = 0;
+const ARRIVED: u32 = 1;
+const GIVEN_UP: u32 = 2;
+
+/// How long a core may take to come up, in nanoseconds. Generous: a host may be busy.
+const PATIENCE: u64 = 2_000_000_000;
+
+#[repr(C)]
+struct Entry {
+    apic_id: u32,
+    stack: u64,
+    block: *const CpuBlock,
+}
+
+/// What a starting core needs, found by its APIC ID. Read by the trampoline: the layout counts.
+#[repr(C)]
+pub struct Starting(UnsafeCell<Table>);
+
+#[repr(C)]
+struct Table {
+    count: u64,
+    entries: [Entry; MAX_CORES],
+}
+
+// SAFETY: written by the boot core before any other runs, read afterwards.
+unsafe impl Sync for Starting {}
+
+/// See [`Starting`].
+pub static STARTING: Starting = Starting(UnsafeCell::new(Table {
+    count: 0,
+    entries: [const {
+        Entry {
+            apic_id: 0,
+            stack: 0,
+            block: core::ptr::null(),
+        }
+    }; MAX_CORES],
+}));
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" {
+    static ebb_trampoline: u8;
+    static ebb_trampoline_end: u8;
+    static ebb_trampoline_far: u8;
+    static ebb_trampoline_cr3: u8;
+    static ebb_trampoline_gdt_ptr: u8;
+    static ebb_boot_pml4: u8;
+}
+
+/// Finds a page below 640 KiB for the trampoline, clear of the first 32 KiB.
+fn low_page(map: &[Region]) -> Option<u64> {
+    let usable = |at: u64| {
+        map.iter()
+            .any(|r| r.kind == Kind::Usable && r.start <= at && at + 4096 <= r.end())
+    };
+    (0x8..0xa0).map(|n| n * 4096).find(|&at| usable(at))
+}
+
+/// What became of the cores.
+#[derive(Debug)]
+pub struct Outcome {
+    /// APIC IDs of cores that did not come up.
+    pub missing: [u32; MAX_CORES],
+    /// How many of `missing` are valid.
+    pub missing_count: usize,
+    /// No page below 1 MiB was free for the trampoline.
+    pub no_low_page: bool,
+}
+
+/// Starts the cores after the first, `limit` in all, and waits for them. `boot` is core 0's block, published already. A core in
+/// `skip` (for tests) is given no startup IPI.
+///
+/// # Errors
+/// [`OutOfFrames`] when memory does not suffice for the cores' stacks.
+pub fn start(map: &[Region], limit: usize, skip: Option<u32>) -> Result<Outcome, OutOfFrames> {
+    let machine = tables::get();
+    let ids = &machine.cores[1..machine.count.min(limit)];
+    let mut outcome = Outcome {
+        missing: [0; MAX_CORES],
+        missing_count: 0,
+        no_low_page: false,
+    };
+    if ids.is_empty() {
+        return Ok(outcome);
+    }
+    let Some(page) = low_page(map) else {
+        outcome.no_low_page = true;
+        return Ok(outcome);
+    };
+    let mut blocks: [Option<&'static CpuBlock>; MAX_CORES] = [None; MAX_CORES];
+    for (slot, &id) in blocks.iter_mut().zip(ids) {
+        let block = cpu::new_block(id)?;
+        block.apic = apic::registers();
+        *slot = Some(block);
+    }
+    {
+        // SAFETY: no other core runs yet.
+        let table = unsafe { &mut *STARTING.0.get() };
+        for (entry, block) in table.entries.iter_mut().zip(blocks.iter().flatten()) {
+            *entry = Entry {
+                apic_id: block.apic_id,
+                stack: block.stacks[0].top,
+                block: *block,
+            };
+        }
+        table.count = ids.len() as u64;
+    }
+    // SAFETY: `page` is a whole page of usable memory, mapped by the linear map, that nobody owns.
+    unsafe {
+        let start = &raw const ebb_trampoline;
+        let at = paging::linear(page).cast::<u8>();
+        copy_nonoverlapping(
+            start,
+            at,
+            (&raw const ebb_trampoline_end).offset_from_unsigned(start),
+        );
+        let field = |symbol: *const u8| at.add(symbol.offset_from_unsigned(start)).cast::<u32>();
+        let far = field(&raw const ebb_trampoline_far);
+        far.write_unaligned(far.read_unaligned() + page as u32);
+        let gdt = field(&raw const ebb_trampoline_gdt_ptr).byte_add(2);
+        gdt.write_unaligned(gdt.read_unaligned() + page as u32);
+        field(&raw const ebb_trampoline_cr3)
+            .write_unaligned((&raw const ebb_boot_pml4 as u64 - crate::boot::BASE) as u32);
+    }
+    let started = || ids.iter().filter(move |&&id| Some(id) != skip);
+    for &id in started() {
+        apic::send_init(id);
+    }
+    // Processors since the Pentium 4 need no pause after INIT, and one startup IPI; a second, to
+    // those that have not come after a while, does no harm (Linux `wakeup_secondary_cpu_via_init`).
+    for &id in started() {
+        apic::send_startup(id, (page >> 12) as u8);
+    }
+    let waiting = |block: &&CpuBlock| block.state.load(Ordering::Acquire) == WAITING;
+    let begin = clock::tsc();
+    let mut again = false;
+    // The clock may not be calibrated yet; the slowest TSC there is counts about 1 GHz, the fastest 5.
+    let ns = |ticks: u64| match clock::frequency() {
+        0 => ticks / 4,
+        _ => clock::ticks_to_ns(ticks),
+    };
+    while blocks.iter().flatten().any(|b| waiting(&b)) {
+        let elapsed = ns(clock::tsc() - begin);
+        if elapsed > PATIENCE {
+            break;
+        }
+        if elapsed > PATIENCE / 20 && !again {
+            again = true;
+            for block in blocks
+                .iter()
+                .flatten()
+                .filter(|b| waiting(b) && Some(b.apic_id) != skip)
+            {
+                apic::send_startup(block.apic_id, (page >> 12) as u8);
+            }
+        }
+        spin_loop();
+    }
+    let mut next = 1;
+    for block in blocks.iter().flatten() {
+        let gave_up = block
+            .state
+            .compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if gave_up {
+            outcome.missing[outcome.missing_count] = block.apic_id;
+            outcome.missing_count += 1;
+        } else {
+            cpu::publish(block, next);
+            next += 1;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Lets the cores that came up go on to their loops.
+pub fn release() {
+    GO.store(true, Ordering::Release);
+}
+
+/// Where a core other than the first arrives, on its own stack and the kernel's page tables.
+pub extern "C" fn ap_start(block: &'static CpuBlock) -> ! {
+    // SAFETY: the trampoline found this block by our APIC ID, so it is ours alone.
+    unsafe { cpu::enter(block) };
+    apic::init();
+    if block
+        .state
+        .compare_exchange(WAITING, ARRIVED, Ordering::AcqRel, Ordering::Acquire)
+        .is_err()
+    {
+        cpu::halt();
+    }
+    while !GO.load(Ordering::Acquire) {
+        spin_loop();
+    }
+    crate::start::run(block)
+}

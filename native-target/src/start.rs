@@ -1,0 +1,201 @@
+//! The order in which the machine comes up. Each step's time goes into the boot timeline.
+
+use crate::memory::{self, Kind};
+use crate::pvh::{Bad, Handover};
+use crate::{
+    apic, clock, console, cpu, fault, interrupts, mem, paging, report, smp, tables, timeline,
+};
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+struct Kept(UnsafeCell<Handover>);
+// SAFETY: written by the boot core before any other core runs, read afterwards.
+unsafe impl Sync for Kept {}
+static HANDOVER: Kept = Kept(UnsafeCell::new(Handover::EMPTY));
+
+unsafe extern "C" {
+    #[link_name = "ebb_entry_tsc"]
+    static ENTRY_TSC: AtomicU64;
+}
+
+/// What the loader said.
+pub fn handover() -> &'static Handover {
+    // SAFETY: only `start` writes it, before anybody can ask.
+    unsafe { &*HANDOVER.0.get() }
+}
+
+/// Least memory in bytes that an image starts in.
+pub const LEAST_MEMORY: u64 = 24 << 20;
+
+/// From the assembly: on the boot stack and the first page tables, with the physical address of the start info.
+pub extern "C" fn start(info: u32) -> ! {
+    // SAFETY: the assembly wrote it; nothing else does.
+    let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
+    timeline::begin(entry);
+    mem::init();
+    console::init();
+    timeline::mark("console");
+    // SAFETY: nobody else runs; `info` came from EBX; the first page tables map the first GiB.
+    let read = unsafe { (*HANDOVER.0.get()).read(u64::from(info), paging::linear(0).cast()) };
+    match read {
+        Ok(()) => {}
+        Err(Bad::Magic(found)) => fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the loader is not a PVH loader (start info begins with {found:#x}); boot with QEMU's -kernel"
+            ),
+        ),
+        Err(Bad::NoMap) => fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the loader gave no memory map (PVH start info version 0); use QEMU 4.0 or newer"
+            ),
+        ),
+        Err(Bad::LongCommandLine) => fault::refuse(
+            report::CONFIG,
+            format_args!(
+                "the command line is longer than {} bytes; shorten it",
+                crate::pvh::MAX_COMMAND_LINE
+            ),
+        ),
+    }
+    let handover = handover();
+    let (image_start, image_end) = paging::image();
+    let usable: u64 = handover
+        .map()
+        .iter()
+        .filter(|r| r.kind == Kind::Usable)
+        .map(|r| r.len)
+        .sum();
+    let home = handover
+        .map()
+        .iter()
+        .find(|r| r.kind == Kind::Usable && r.start <= image_start && r.end() >= image_end);
+    let Some(home) = home else {
+        fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the memory map has no usable memory around the image ({image_start:#x} to {image_end:#x}); is the loader's map right?"
+            ),
+        )
+    };
+    if usable < LEAST_MEMORY {
+        fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "{} MiB of memory are too little; give the machine at least {} MiB",
+                usable >> 20,
+                LEAST_MEMORY >> 20
+            ),
+        );
+    }
+    // Modules, if any, lie above the image; start behind them.
+    let reserved = handover
+        .modules
+        .iter()
+        .filter(|m| m.1 > 0 && m.0 < 1 << 30)
+        .map(|m| m.0 + m.1)
+        .max()
+        .unwrap_or(0);
+    memory::set_early(image_end.max(reserved), home.end().min(1 << 30));
+    interrupts::init();
+    // SAFETY: once, here.
+    unsafe { paging::init(handover.map(), cpu::has_gib_pages()) }
+        .unwrap_or_else(|_| no_memory("page tables"));
+    timeline::mark("paging");
+
+    apic::find(true, true).unwrap_or_else(|_| no_memory("the local APIC's mapping"));
+    let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
+    block.apic = apic::registers();
+    // SAFETY: core 0's own block.
+    unsafe { cpu::enter(block) };
+    apic::init();
+    block.apic_id = apic::id();
+    let block: &'static cpu::CpuBlock = block;
+    cpu::publish(block, 0);
+    timeline::mark("core 0");
+    // SAFETY: the new stack is mapped and unused; `on_own_stack` does not return.
+    unsafe {
+        asm!("mov rsp, {stack}", "xor ebp, ebp", "call {next}", "ud2",
+            stack = in(reg) block.stacks[0].top, next = sym on_own_stack, in("rdi") block, options(noreturn));
+    }
+}
+
+fn no_memory(what: &str) -> ! {
+    fault::refuse(
+        report::MACHINE,
+        format_args!(
+            "memory ran out while making {what}; give the machine more memory or fewer cores"
+        ),
+    )
+}
+
+extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
+    let handover = handover();
+    match tables::read(handover.rsdp, block.apic_id) {
+        Ok(_) => {}
+        Err(tables::Bad::NoRoot) => fault::refuse(
+            report::MACHINE,
+            format_args!("the machine has no ACPI tables; do not start it with acpi=off"),
+        ),
+        Err(tables::Bad::NoMadt) => fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the ACPI tables name no cores and interrupt controllers (no MADT); use another machine type"
+            ),
+        ),
+    }
+    timeline::mark("ACPI");
+    // SAFETY: as in `start`.
+    let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
+    let calibration = clock::begin(entry, false);
+    timeline::mark("clock found");
+    let outcome = smp::start(handover.map(), cpu::MAX_CORES, None)
+        .unwrap_or_else(|_| no_memory("the cores' stacks"));
+    timeline::mark("cores");
+    if calibration.finish().is_none() {
+        fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the machine has no timer to measure the TSC with (no HPET, ACPI timer or PIT), and the CPU does not tell its frequency"
+            ),
+        );
+    }
+    timeline::mark("clock");
+    for id in &outcome.missing[..outcome.missing_count] {
+        crate::say!(
+            "ebb: the core with APIC ID {id} did not start within 2 s; going on without it ({} cores)",
+            cpu::count()
+        );
+    }
+    if outcome.no_low_page {
+        crate::say!(
+            "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
+        );
+    }
+    timeline::report();
+    smp::release();
+    run(block)
+}
+
+unsafe extern "Rust" {
+    fn __ebb_main();
+}
+
+/// Each core ends up here.
+pub fn run(block: &'static cpu::CpuBlock) -> ! {
+    let id = block.id.load(Ordering::Relaxed);
+    crate::say!(
+        "core {id} of {} up at {} us",
+        cpu::count(),
+        clock::now() / 1000
+    );
+    if id == 0 {
+        unsafe { __ebb_main() };
+        report::exit(0);
+    }
+    loop {
+        interrupts::wait();
+    }
+}

@@ -1,0 +1,263 @@
+//! What the ACPI tables say of the machine: cores, interrupt routing, timers, PCI.
+//!
+//! What must hold: [`read`] runs once, before any other core; afterwards [`get`] returns the same
+//! facts for ever.
+
+use crate::cpu::MAX_CORES;
+use crate::paging::{self, linear};
+use acpi::sdt::fadt::Fadt;
+use acpi::sdt::hpet::HpetInfo;
+use acpi::sdt::madt::{Madt, MadtEntry};
+use acpi::sdt::mcfg::Mcfg;
+use acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
+use core::ptr::NonNull;
+use spin::Once;
+
+/// An I/O APIC.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IoApic {
+    /// Physical address of its registers.
+    pub address: u64,
+    /// The first global interrupt it serves.
+    pub first: u32,
+}
+
+/// Configuration space of one PCI segment's buses, mapped in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Ecam {
+    /// Physical address of bus 0's space.
+    pub address: u64,
+    /// First bus.
+    pub first: u8,
+    /// Last bus.
+    pub last: u8,
+}
+
+/// What the tables say.
+#[derive(Debug)]
+pub struct Machine {
+    /// APIC IDs of the cores that may be used, the boot core first.
+    pub cores: [u32; MAX_CORES],
+    /// How many of `cores` are valid.
+    pub count: usize,
+    /// Cores the tables name beyond [`MAX_CORES`].
+    pub ignored: usize,
+    /// I/O APICs.
+    pub io_apics: [IoApic; 4],
+    /// Global interrupt of each ISA line, and its flags (MPS INTI).
+    pub isa: [(u32, u16); 16],
+    /// Port of the ACPI power-management timer.
+    pub pm_timer: Option<u16>,
+    /// Whether that timer has 32 bits rather than 24.
+    pub pm_timer_32: bool,
+    /// PM1a control port: power-off.
+    pub pm1a_control: Option<u16>,
+    /// Physical address of the HPET.
+    pub hpet: Option<u64>,
+    /// PCI configuration space of segment 0.
+    pub ecam: Option<Ecam>,
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// The facts; only after [`read`].
+pub fn get() -> &'static Machine {
+    MACHINE.get().expect("the ACPI tables have been read")
+}
+
+/// Port that takes the power-off, if known yet.
+pub fn power_off_port() -> Option<u16> {
+    MACHINE.get()?.pm1a_control
+}
+
+/// Why the tables are of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// No root pointer, neither from the loader nor in the BIOS area.
+    NoRoot,
+    /// No table of cores and interrupt controllers (MADT).
+    NoMadt,
+}
+
+#[derive(Clone)]
+struct Access;
+
+impl Handler for Access {
+    unsafe fn map_physical_region<T>(&self, at: usize, size: usize) -> RawPhysicalMapping<T> {
+        let direct = linear(at as u64).cast::<u8>();
+        let address = if paging::is_mapped(direct as u64, size as u64) {
+            direct
+        } else {
+            // Firmware keeps its tables in a reserved region at the end of memory.
+            paging::map_device(at as u64, size as u64).unwrap_or(direct)
+        };
+        let address = NonNull::new(address.cast::<T>()).expect("no mapping begins at 0");
+        // SAFETY: the mapping holds `size` bytes and is never removed.
+        unsafe { RawPhysicalMapping::new(at, address, size, size) }
+    }
+
+    unsafe fn unmap_physical_region<T>(&self, _region: RawPhysicalMapping<T>) {}
+
+    // Registers and locks are the AML interpreter's business, which is not compiled in.
+    fn read_u8(&self, _: usize) -> u8 {
+        unreachable!("no AML")
+    }
+    fn read_u16(&self, _: usize) -> u16 {
+        unreachable!("no AML")
+    }
+    fn read_u32(&self, _: usize) -> u32 {
+        unreachable!("no AML")
+    }
+    fn read_u64(&self, _: usize) -> u64 {
+        unreachable!("no AML")
+    }
+    fn write_u8(&self, _: usize, _: u8) {
+        unreachable!("no AML")
+    }
+    fn write_u16(&self, _: usize, _: u16) {
+        unreachable!("no AML")
+    }
+    fn write_u32(&self, _: usize, _: u32) {
+        unreachable!("no AML")
+    }
+    fn write_u64(&self, _: usize, _: u64) {
+        unreachable!("no AML")
+    }
+    fn read_io_u8(&self, _: u16) -> u8 {
+        unreachable!("no AML")
+    }
+    fn read_io_u16(&self, _: u16) -> u16 {
+        unreachable!("no AML")
+    }
+    fn read_io_u32(&self, _: u16) -> u32 {
+        unreachable!("no AML")
+    }
+    fn write_io_u8(&self, _: u16, _: u8) {
+        unreachable!("no AML")
+    }
+    fn write_io_u16(&self, _: u16, _: u16) {
+        unreachable!("no AML")
+    }
+    fn write_io_u32(&self, _: u16, _: u32) {
+        unreachable!("no AML")
+    }
+    fn read_pci_u8(&self, _: PciAddress, _: u16) -> u8 {
+        unreachable!("no AML")
+    }
+    fn read_pci_u16(&self, _: PciAddress, _: u16) -> u16 {
+        unreachable!("no AML")
+    }
+    fn read_pci_u32(&self, _: PciAddress, _: u16) -> u32 {
+        unreachable!("no AML")
+    }
+    fn write_pci_u8(&self, _: PciAddress, _: u16, _: u8) {
+        unreachable!("no AML")
+    }
+    fn write_pci_u16(&self, _: PciAddress, _: u16, _: u16) {
+        unreachable!("no AML")
+    }
+    fn write_pci_u32(&self, _: PciAddress, _: u16, _: u32) {
+        unreachable!("no AML")
+    }
+    fn nanos_since_boot(&self) -> u64 {
+        unreachable!("no AML")
+    }
+    fn stall(&self, _: u64) {
+        unreachable!("no AML")
+    }
+    fn sleep(&self, _: u64) {
+        unreachable!("no AML")
+    }
+}
+
+/// Reads the tables; `root` is where the loader says the root pointer is (0: it does not), `boot_core` the
+/// APIC ID of the core this runs on.
+///
+/// # Errors
+/// See [`Bad`].
+pub fn read(root: u64, boot_core: u32) -> Result<&'static Machine, Bad> {
+    let at = if root != 0 {
+        root as usize
+    } else {
+        // SAFETY: the BIOS area is mapped (the first MiB is).
+        let found = unsafe { Rsdp::search_for_on_bios(Access) }.map_err(|_| Bad::NoRoot)?;
+        found.raw().physical_start()
+    };
+    // SAFETY: the address comes from the loader or the search; the crate checks the signature.
+    let tables = unsafe { AcpiTables::from_rsdp(Access, at) }.map_err(|_| Bad::NoRoot)?;
+
+    let mut machine = Machine {
+        cores: [0; MAX_CORES],
+        count: 1,
+        ignored: 0,
+        io_apics: [IoApic::default(); 4],
+        isa: core::array::from_fn(|i| (i as u32, 0)),
+        pm_timer: None,
+        pm_timer_32: false,
+        pm1a_control: None,
+        hpet: None,
+        ecam: None,
+    };
+    machine.cores[0] = boot_core;
+
+    let madt = tables.find_table::<Madt>().ok_or(Bad::NoMadt)?;
+    let mut io_apics = 0;
+    // A table with an entry of length 0 would never end.
+    for entry in madt.get().entries().take(4096) {
+        match entry {
+            MadtEntry::LocalApic(e) => machine.add_core(u32::from(e.apic_id), e.flags),
+            MadtEntry::LocalX2Apic(e) => machine.add_core(e.x2apic_id, e.flags),
+            MadtEntry::IoApic(e) if io_apics < machine.io_apics.len() => {
+                machine.io_apics[io_apics] = IoApic {
+                    address: u64::from(e.io_apic_address),
+                    first: e.global_system_interrupt_base,
+                };
+                io_apics += 1;
+            }
+            MadtEntry::InterruptSourceOverride(e) if e.bus == 0 && e.irq < 16 => {
+                machine.isa[usize::from(e.irq)] = (e.global_system_interrupt, e.flags);
+            }
+            _ => {}
+        }
+    }
+    if let Some(fadt) = tables.find_table::<Fadt>() {
+        let fadt = fadt.get();
+        if fadt.pm_timer_length == 4 {
+            machine.pm_timer = u16::try_from(fadt.pm_timer_block).ok().filter(|&p| p != 0);
+        }
+        let flags = fadt.flags;
+        machine.pm_timer_32 = flags.pm_timer_is_32_bit();
+        machine.pm1a_control = u16::try_from(fadt.pm1a_control_block)
+            .ok()
+            .filter(|&p| p != 0);
+    }
+    machine.hpet = HpetInfo::new(&tables)
+        .ok()
+        .map(|hpet| hpet.base_address as u64);
+    machine.ecam = tables.find_table::<Mcfg>().and_then(|mcfg| {
+        let mcfg = mcfg.get();
+        let entry = mcfg.entries().iter().find(|e| e.pci_segment_group == 0)?;
+        Some(Ecam {
+            address: entry.base_address,
+            first: entry.bus_number_start,
+            last: entry.bus_number_end,
+        })
+    });
+    Ok(MACHINE.call_once(|| machine))
+}
+
+impl Machine {
+    fn add_core(&mut self, id: u32, flags: u32) {
+        // Bit 0: enabled. A core that could be plugged in later is not one.
+        if flags & 1 == 0 || self.cores[..self.count].contains(&id) {
+            return;
+        }
+        match self.cores.get_mut(self.count) {
+            Some(slot) => {
+                *slot = id;
+                self.count += 1;
+            }
+            None => self.ignored += 1,
+        }
+    }
+}
