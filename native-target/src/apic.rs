@@ -4,7 +4,7 @@
 //! sends, sleeps or sets a timer. Sources: Intel SDM volume 3, chapter "Advanced Programmable
 //! Interrupt Controller (APIC)".
 
-use crate::{cpu, interrupts, paging};
+use crate::{interrupts, paging};
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
@@ -150,11 +150,6 @@ pub fn send_nmi_to_others() {
     command(0, 0b11 << 18 | 1 << 14 | 0b100 << 8);
 }
 
-/// Sends an NMI to one core.
-pub fn send_nmi(target: u32) {
-    command(target, 1 << 14 | 0b100 << 8);
-}
-
 /// Puts a core into its wait-for-startup state.
 pub fn send_init(target: u32) {
     command(target, 1 << 14 | 0b101 << 8);
@@ -176,6 +171,17 @@ pub fn set_deadline(deadline: u64) {
 #[inline]
 pub fn set_countdown(ticks: u32) {
     write(TIMER_INITIAL, ticks);
+}
+
+/// Starts the longest countdown there is, without an interrupt at its end.
+pub fn start_silent_countdown() {
+    write(LVT_TIMER, MASKED | u32::from(interrupts::TIMER));
+    write(TIMER_INITIAL, u32::MAX);
+}
+
+/// Lets the timer interrupt again.
+pub fn arm_timer() {
+    write(LVT_TIMER, u32::from(interrupts::TIMER));
 }
 
 /// What is left of the countdown.

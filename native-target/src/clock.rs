@@ -90,6 +90,34 @@ pub fn tsc_at(ns: u64) -> u64 {
     base.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
 }
 
+/// Ticks of the local APIC's timer per TSC tick, times 2^32.
+static APIC_PER_TSC: AtomicU64 = AtomicU64::new(0);
+
+/// Measures the local APIC's timer against the TSC: it counts down from [`begin`] to
+/// [`Calibration::finish`].
+fn measure_apic(started: u64) -> bool {
+    let left = crate::apic::countdown();
+    let ticks = tsc() - started;
+    crate::apic::set_countdown(0);
+    let counted = u64::from(u32::MAX - left);
+    if counted == 0 || left == 0 {
+        return false;
+    }
+    APIC_PER_TSC.store(
+        ((u128::from(counted) << 32) / u128::from(ticks.max(1))) as u64,
+        Ordering::Relaxed,
+    );
+    true
+}
+
+/// How far the local APIC's timer counts in `ns` nanoseconds; at most what its register holds.
+pub fn apic_ticks(ns: u64) -> u32 {
+    let tsc = u128::from(ns) * u128::from(frequency()) / 1_000_000_000;
+    let ticks = tsc.saturating_mul(u128::from(APIC_PER_TSC.load(Ordering::Relaxed))) >> 32;
+    // Up by one: early is worse than late. The core comes back for what is cut off.
+    u32::try_from(ticks + 1).unwrap_or(u32::MAX)
+}
+
 /// Nanoseconds that `ticks` of the TSC last.
 pub fn ticks_to_ns(ticks: u64) -> u64 {
     scaled(ticks, SCALE.load(Ordering::Relaxed))
@@ -219,7 +247,7 @@ impl Reference {
         }) as u64
     }
 
-    /// The reference, the TSC and the APIC timer at one moment: the tightest of a few tries.
+    /// The reference and the TSC at one moment: the tightest of a few tries.
     fn sample(self) -> Sample {
         let mut best = Sample::default();
         let mut width = u64::MAX;
@@ -250,6 +278,8 @@ pub struct Calibration {
     known: Option<(u64, Source)>,
     reference: Option<Reference>,
     first: Sample,
+    /// TSC when the local APIC's timer was started.
+    apic_started: Option<u64>,
 }
 
 /// The measuring of the frequency goes on over at least this many nanoseconds.
@@ -264,16 +294,38 @@ pub fn begin(entry_tsc: u64, measure: bool) -> Calibration {
     } else {
         None
     };
+    let apic_started = (!crate::apic::has_deadline_timer()).then(|| {
+        let at = tsc();
+        crate::apic::start_silent_countdown();
+        at
+    });
     Calibration {
         known,
         reference,
         first: reference.map(Reference::sample).unwrap_or_default(),
+        apic_started,
     }
 }
 
 impl Calibration {
     /// Ends the measurement; `None` when there is nothing to measure with.
     pub fn finish(self) -> Option<Source> {
+        let source = self.finish_tsc()?;
+        if let Some(started) = self.apic_started {
+            // Against a told frequency there may have been too little time for a good measurement.
+            let least = frequency() / 1000;
+            while tsc() - started < least {
+                spin_loop();
+            }
+            if !measure_apic(started) {
+                return None;
+            }
+            crate::apic::arm_timer();
+        }
+        Some(source)
+    }
+
+    fn finish_tsc(&self) -> Option<Source> {
         if let Some((hz, source)) = self.known {
             set_frequency(hz);
             return Some(source);

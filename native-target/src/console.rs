@@ -3,8 +3,10 @@
 //! What must hold: the UART is driven under its lock. A core that reports the end of the image
 //! waits for the lock only so long, because its holder may have been stopped.
 
+use crate::{cpu, platform};
 use core::fmt::{self, Write};
 use spin::mutex::{SpinMutex as Mutex, SpinMutexGuard as Guard};
+use uart_16550::spec::registers::IER;
 use uart_16550::{BaudRate, Config, Uart16550, backend::PioBackend};
 
 const COM1: u16 = 0x3f8;
@@ -55,6 +57,71 @@ pub fn write(bytes: &[u8]) {
                 rest = &rest[n..];
                 patience = 1_000_000;
             }
+        }
+    }
+}
+
+/// Takes what has arrived, without waiting.
+pub fn read(buffer: &mut [u8]) -> usize {
+    let mut guard = UART.lock();
+    let Some(uart) = guard.as_mut() else { return 0 };
+    let mut received = RECEIVED.lock();
+    let mut n = 0;
+    while n < buffer.len() {
+        let byte = received.pop().or_else(|| uart.try_receive_byte().ok());
+        let Some(byte) = byte else { break };
+        buffer[n] = byte;
+        n += 1;
+    }
+    n
+}
+
+/// What the interrupt handler took out of the UART's 16 bytes.
+struct Ring {
+    bytes: [u8; 1024],
+    start: usize,
+    len: usize,
+}
+
+static RECEIVED: Mutex<Ring> = Mutex::new(Ring {
+    bytes: [0; 1024],
+    start: 0,
+    len: 0,
+});
+
+impl Ring {
+    fn pop(&mut self) -> Option<u8> {
+        (self.len > 0).then(|| {
+            let byte = self.bytes[self.start];
+            self.start = (self.start + 1) % self.bytes.len();
+            self.len -= 1;
+            byte
+        })
+    }
+}
+
+/// Lets the UART interrupt core 0 when something arrives. Without the interrupt, input waits in
+/// the UART until somebody reads.
+pub fn listen(core: &'static cpu::CpuBlock) {
+    if platform::bind_isa(4, core, |_| receive()).is_some()
+        && let Some(uart) = UART.lock().as_mut()
+    {
+        uart.enable_interrupts(IER::DATA_READY);
+    }
+}
+
+fn receive() {
+    let mut guard = UART.lock();
+    let Some(uart) = guard.as_mut() else { return };
+    let mut ring = RECEIVED.lock();
+    // Reading the cause acknowledges it.
+    let _ = uart.isr();
+    while let Ok(byte) = uart.try_receive_byte() {
+        // A full ring drops what comes: nobody reads.
+        if ring.len < ring.bytes.len() {
+            let end = (ring.start + ring.len) % ring.bytes.len();
+            ring.bytes[end] = byte;
+            ring.len += 1;
         }
     }
 }

@@ -11,6 +11,7 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
@@ -24,8 +25,10 @@ pub const MAX_CORES: usize = 64;
 pub const KERNEL_CODE: u16 = 0x08;
 /// Kernel data selector.
 pub const KERNEL_DATA: u16 = 0x10;
+#[expect(dead_code, reason = "for user mode")]
 /// User data selector, with its privilege level.
 pub const USER_DATA: u16 = 0x18 | 3;
+#[expect(dead_code, reason = "for user mode")]
 /// User code selector, with its privilege level.
 pub const USER_CODE: u16 = 0x20 | 3;
 const TSS: u16 = 0x28;
@@ -48,6 +51,15 @@ const STACK_SIZES: [u64; 8] = [
     MAIN_STACK, 0x2000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x4000,
 ];
 
+/// A device's interrupt handler and its argument.
+pub struct Handler(pub fn(usize), pub usize);
+
+/// A device vector: free until somebody takes it.
+pub struct Slot {
+    /// Set once.
+    pub handler: Once<Handler>,
+}
+
 /// What a core keeps for itself, found through GS.
 #[repr(C, align(64))]
 pub struct CpuBlock {
@@ -61,8 +73,12 @@ pub struct CpuBlock {
     pub apic: u64,
     /// Vectors that fired and have not been handled, one bit each; set by the stubs, cleared by the loop.
     pub pending: [AtomicU64; 4],
-    /// 1 while the core sleeps or is about to.
-    pub sleeping: AtomicU32,
+    /// 1 from a wake-up to the end of the core's next sleep.
+    pub notified: AtomicU32,
+    /// The deadline that the core's timer is set to, in clock nanoseconds; 0 for none.
+    pub armed: AtomicU64,
+    /// Who handles the device vectors, from `FIRST_DEVICE` on.
+    pub handlers: [Slot; 192],
     /// How far the core has come up (`smp`).
     pub state: AtomicU32,
     /// Thread pointer of the core (FS base).
@@ -79,6 +95,7 @@ pub struct CpuBlock {
 pub const PENDING: usize = offset_of!(CpuBlock, pending);
 /// Offset of [`CpuBlock::apic`], for assembly.
 pub const APIC: usize = offset_of!(CpuBlock, apic);
+#[expect(dead_code, reason = "for user mode")]
 /// Offset of [`CpuBlock::user`], for assembly.
 pub const USER: usize = offset_of!(CpuBlock, user);
 
@@ -138,12 +155,16 @@ impl ReadChecked for Msr {
 pub fn new_block(apic_id: u32) -> Result<&'static mut CpuBlock, OutOfFrames> {
     let frames = (size_of::<CpuBlock>() as u64).div_ceil(memory::FRAME);
     let at = paging::linear(memory::take_frames(frames).ok_or(OutOfFrames)?).cast::<CpuBlock>();
-    // SAFETY: the frames are ours alone; all-zero bytes are a valid CpuBlock.
+    // SAFETY: the frames are ours alone; all-zero bytes are a valid CpuBlock (a `Once` of zeroes
+    // has not run, which `Once::INIT` written over it makes sure of).
     let block = unsafe {
         at.cast::<u8>()
             .write_bytes(0, (frames * memory::FRAME) as usize);
         &mut *at
     };
+    for slot in &mut block.handlers {
+        slot.handler = Once::INIT;
+    }
     block.this = at;
     block.apic_id = apic_id;
     block.tls = tls::new_block().ok_or(OutOfFrames)?;

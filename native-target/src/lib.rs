@@ -6,6 +6,9 @@
 //! its address space is in `paging`, how interrupts behave in `interrupts`, how it ends in `fault`
 //! and `report`.
 
+extern crate alloc;
+extern crate ebb_runtime as ebb;
+
 mod apic;
 mod backtrace;
 mod boot;
@@ -17,7 +20,10 @@ mod fault;
 mod interrupts;
 mod mem;
 mod memory;
+mod options;
 mod paging;
+mod pci;
+mod platform;
 mod pvh;
 mod report;
 mod smp;

@@ -5,6 +5,7 @@
 //! makes page tables, stacks and core blocks, which live as long as the machine.
 
 use crate::paging::linear;
+use core::alloc::{GlobalAlloc, Layout};
 use spin::mutex::SpinMutex as Mutex;
 
 /// Size of a frame in bytes.
@@ -59,7 +60,7 @@ pub fn set_early(start: u64, end: u64) {
 /// Takes `count` adjoining frames; their contents are whatever they were. `None` when the range is used up.
 pub fn take_frames(count: u64) -> Option<u64> {
     let mut early = EARLY.lock();
-    let start = early.next;
+    let start = early.next.next_multiple_of(FRAME);
     let end = start.checked_add(count * FRAME)?;
     if end > early.end {
         return None;
@@ -76,10 +77,28 @@ pub fn take_zeroed() -> Option<u64> {
     Some(frame)
 }
 
-/// Ends the early allocator and returns what it has left.
-pub fn finish() -> (u64, u64) {
-    let mut early = EARLY.lock();
-    let left = (early.next, early.end);
-    early.end = early.next;
-    left
+/// Gives every usable region that is not taken to the heap. Until `ebb-mem` is there, the heap is the early range itself.
+pub fn to_heap(_map: &[Region], _modules: &[(u64, u64)]) {}
+
+struct Bump;
+
+// SAFETY: blocks come from a range nobody else has, each once; nothing is freed.
+unsafe impl GlobalAlloc for Bump {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let mut early = EARLY.lock();
+        let at = early.next.next_multiple_of(layout.align() as u64);
+        let Some(end) = at
+            .checked_add(layout.size() as u64)
+            .filter(|&end| end <= early.end)
+        else {
+            return core::ptr::null_mut();
+        };
+        early.next = end;
+        linear(at).cast()
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 }
+
+#[global_allocator]
+static BUMP: Bump = Bump;

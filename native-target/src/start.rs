@@ -1,18 +1,25 @@
 //! The order in which the machine comes up. Each step's time goes into the boot timeline.
 
 use crate::memory::{self, Kind};
+use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
-    apic, clock, console, cpu, fault, interrupts, mem, paging, report, smp, tables, timeline,
+    apic, clock, console, cpu, fault, interrupts, mem, paging, platform, report, smp, tables,
+    timeline,
 };
+use alloc::vec::Vec;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
+use ebb_runtime::{CoreId, Machine, core_main};
+use spin::Once;
 
 struct Kept(UnsafeCell<Handover>);
 // SAFETY: written by the boot core before any other core runs, read afterwards.
 unsafe impl Sync for Kept {}
 static HANDOVER: Kept = Kept(UnsafeCell::new(Handover::EMPTY));
+
+static OPTIONS: Once<Options> = Once::new();
 
 unsafe extern "C" {
     #[link_name = "ebb_entry_tsc"]
@@ -61,6 +68,9 @@ pub extern "C" fn start(info: u32) -> ! {
         ),
     }
     let handover = handover();
+    let options = Options::parse(handover.command_line())
+        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
+    OPTIONS.call_once(|| options);
     let (image_start, image_end) = paging::image();
     let usable: u64 = handover
         .map()
@@ -105,7 +115,8 @@ pub extern "C" fn start(info: u32) -> ! {
         .unwrap_or_else(|_| no_memory("page tables"));
     timeline::mark("paging");
 
-    apic::find(true, true).unwrap_or_else(|_| no_memory("the local APIC's mapping"));
+    apic::find(options.x2apic, options.deadline_timer)
+        .unwrap_or_else(|_| no_memory("the local APIC's mapping"));
     let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
     block.apic = apic::registers();
     // SAFETY: core 0's own block.
@@ -133,6 +144,7 @@ fn no_memory(what: &str) -> ! {
 
 extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     let handover = handover();
+    let options = *OPTIONS.get().unwrap_or(&Options::DEFAULT);
     match tables::read(handover.rsdp, block.apic_id) {
         Ok(_) => {}
         Err(tables::Bad::NoRoot) => fault::refuse(
@@ -149,9 +161,9 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     timeline::mark("ACPI");
     // SAFETY: as in `start`.
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
-    let calibration = clock::begin(entry, false);
+    let calibration = clock::begin(entry, options.measure_clock);
     timeline::mark("clock found");
-    let outcome = smp::start(handover.map(), cpu::MAX_CORES, None)
+    let outcome = smp::start(handover.map(), options.cores, options.broken_core)
         .unwrap_or_else(|_| no_memory("the cores' stacks"));
     timeline::mark("cores");
     if calibration.finish().is_none() {
@@ -174,10 +186,26 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
             "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
         );
     }
-    timeline::report();
+    memory::to_heap(handover.map(), &handover.modules);
+    timeline::mark("heap");
+    console::listen(block);
+    timeline::mark("input");
+    timeline::report(
+        options.timeline != Timeline::Off,
+        options.timeline == Timeline::Full,
+    );
+    let tokens: Vec<usize> = (0..cpu::count())
+        .filter_map(cpu::get)
+        .map(platform::token)
+        .collect();
+    let machine = MACHINE.call_once(|| Machine::new(&tokens));
+    // SAFETY: `#[ebb::main]` makes it, once in an image, with this signature.
+    machine.start(|| unsafe { __ebb_main() });
     smp::release();
     run(block)
 }
+
+static MACHINE: Once<&'static Machine> = Once::new();
 
 unsafe extern "Rust" {
     fn __ebb_main();
@@ -185,17 +213,19 @@ unsafe extern "Rust" {
 
 /// Each core ends up here.
 pub fn run(block: &'static cpu::CpuBlock) -> ! {
-    let id = block.id.load(Ordering::Relaxed);
-    crate::say!(
-        "core {id} of {} up at {} us",
-        cpu::count(),
-        clock::now() / 1000
-    );
+    let machine = MACHINE
+        .get()
+        .expect("the boot core made it before it released this one");
+    let id = block.id.load(Ordering::Relaxed) as usize;
+    // SAFETY: once on each core; its TLS block is fresh.
+    unsafe { core_main(machine, CoreId::new(id)) };
     if id == 0 {
-        unsafe { __ebb_main() };
-        report::exit(0);
+        // Destructors run on every core; one that never ends must not keep the machine.
+        let patience = clock::now() + 2_000_000_000;
+        while machine.running() > 0 && clock::now() < patience {
+            core::hint::spin_loop();
+        }
+        report::exit(platform::exit_status(machine.status()));
     }
-    loop {
-        interrupts::wait();
-    }
+    cpu::halt()
 }

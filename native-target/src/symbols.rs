@@ -5,7 +5,7 @@
 //! device or the file is missing, addresses are printed for `addr2line -e IMAGE`.
 //! Source: QEMU `docs/specs/fw_cfg.rst`.
 
-use crate::paging::{self, linear};
+use crate::paging;
 use crate::say;
 use core::fmt;
 use rustc_demangle::demangle;

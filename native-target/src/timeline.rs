@@ -1,6 +1,6 @@
 //! Where the image's start-up time went: the TSC at each step, reported when the clock is known.
 
-use crate::{clock, report};
+use crate::{clock, cpu, report};
 use core::fmt::Write;
 use spin::mutex::SpinMutex as Mutex;
 
@@ -40,22 +40,38 @@ pub fn mark(step: &'static str) {
     t.last = now;
 }
 
-/// Writes the line to the debug console.
-pub fn report() {
+/// Reports: a line on the debug console, and a table on the console.
+pub fn report(line: bool, table: bool) {
     let t = TIMELINE.lock();
     let us = |ticks: u64| clock::ticks_to_ns(ticks) / 1000;
-    let mut line = Line {
-        bytes: [0; 512],
-        len: 0,
-    };
-    let _ = write!(line, "boot total={}us", us(t.last - t.first));
-    for (step, ticks) in &t.steps[..t.count] {
-        let _ = write!(line, " {step}={}us", us(*ticks));
+    if line {
+        let mut text = Line {
+            bytes: [0; 512],
+            len: 0,
+        };
+        let _ = write!(
+            text,
+            "boot total={}us cores={}",
+            us(t.last - t.first),
+            cpu::count()
+        );
+        for (step, ticks) in &t.steps[..t.count] {
+            let _ = write!(text, " {step}={}us", us(*ticks));
+        }
+        report::line(format_args!(
+            "{}",
+            core::str::from_utf8(&text.bytes[..text.len]).unwrap_or("boot")
+        ));
     }
-    report::line(format_args!(
-        "{}",
-        core::str::from_utf8(&line.bytes[..line.len]).unwrap_or("boot")
-    ));
+    if table {
+        crate::say!("boot step        time (us)   until (us)");
+        let mut until = 0;
+        for (step, ticks) in &t.steps[..t.count] {
+            until += ticks;
+            crate::say!("{step:<16} {:>9} {:>12}", us(*ticks), us(until));
+        }
+        crate::say!("{:<16} {:>9} {:>12}", "main", "", us(t.last - t.first));
+    }
 }
 
 struct Line {

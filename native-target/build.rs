@@ -1,4 +1,0 @@
-//! The examples are bootable images.
-fn main() {
-    ebb_build::images(&["examples"]);
-}

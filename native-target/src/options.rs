@@ -1,0 +1,196 @@
+//! The kernel command line: typed options, then `--` and the application's arguments.
+//!
+//! An option is `name=value`. A name that nobody knows and a value that its option does not take
+//! are errors that say what would be right. Names with a dot (`net.address=...`) belong to the
+//! component before the dot, which judges them itself. Arguments are percent-encoded where they
+//! hold a blank.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// How much of the boot timeline is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeline {
+    /// Nothing.
+    Off,
+    /// One line on the debug console.
+    Line,
+    /// Also a table on the console.
+    Full,
+}
+
+/// The options that the machine itself knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Use at most this many cores.
+    pub cores: usize,
+    /// See [`Timeline`].
+    pub timeline: Timeline,
+    /// Use the x2APIC and the TSC-deadline timer where the CPU has them.
+    pub x2apic: bool,
+    /// See `x2apic`.
+    pub deadline_timer: bool,
+    /// Measure the TSC even if the CPU or the hypervisor tell its frequency.
+    pub measure_clock: bool,
+    /// Do not start the core with this APIC ID, as if it were broken.
+    pub broken_core: Option<u32>,
+}
+
+/// An option that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong<'a> {
+    /// The command line is not UTF-8.
+    NotText,
+    /// No option has that name.
+    Unknown(&'a str),
+    /// The option does not take that value: name, value, what it takes.
+    Value(&'a str, &'a str, &'static str),
+}
+
+type Set = fn(&mut Options, &str) -> Option<()>;
+
+/// Every option: name, what it takes, how it is set. The table is the documentation's too.
+const TABLE: [(&str, &str, Set); 6] = [
+    ("cores", "a number from 1 to 64", |o, v| {
+        o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
+        Some(())
+    }),
+    ("timeline", "off, line or full", |o, v| {
+        o.timeline = match v {
+            "off" => Timeline::Off,
+            "line" => Timeline::Line,
+            "full" => Timeline::Full,
+            _ => return None,
+        };
+        Some(())
+    }),
+    ("x2apic", "on or off", |o, v| switch(&mut o.x2apic, v)),
+    ("deadline-timer", "on or off", |o, v| {
+        switch(&mut o.deadline_timer, v)
+    }),
+    ("measure-clock", "on or off", |o, v| {
+        switch(&mut o.measure_clock, v)
+    }),
+    ("broken-core", "an APIC ID", |o, v| {
+        o.broken_core = Some(v.parse().ok()?);
+        Some(())
+    }),
+];
+
+fn switch(flag: &mut bool, value: &str) -> Option<()> {
+    *flag = match value {
+        "on" => true,
+        "off" => false,
+        _ => return None,
+    };
+    Some(())
+}
+
+impl Options {
+    /// What holds when the command line says nothing.
+    pub const DEFAULT: Self = Self {
+        cores: 64,
+        timeline: Timeline::Line,
+        x2apic: true,
+        deadline_timer: true,
+        measure_clock: false,
+        broken_core: None,
+    };
+
+    /// Reads the options of a command line.
+    ///
+    /// # Errors
+    /// See [`Wrong`].
+    pub fn parse(line: &[u8]) -> Result<Self, Wrong<'_>> {
+        let mut options = Self::DEFAULT;
+        for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
+            if name.contains('.') {
+                continue;
+            }
+            let (_, takes, set) = TABLE
+                .iter()
+                .find(|(n, ..)| *n == name)
+                .ok_or(Wrong::Unknown(name))?;
+            set(&mut options, value).ok_or(Wrong::Value(name, value, takes))?;
+        }
+        Ok(options)
+    }
+}
+
+impl fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText => f.write_str("the command line is not UTF-8 text"),
+            Self::Unknown(name) => {
+                write!(f, "unknown option `{name}`; the options are")?;
+                for (i, (name, takes, _)) in TABLE.iter().enumerate() {
+                    write!(f, "{} {name}= ({takes})", if i == 0 { "" } else { "," })?;
+                }
+                f.write_str("; the application's arguments come after `--`")
+            }
+            Self::Value(name, value, takes) => {
+                write!(f, "option `{name}` is `{value}`; it takes {takes}")
+            }
+        }
+    }
+}
+
+fn named(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split_ascii_whitespace()
+        .take_while(|word| *word != "--")
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+}
+
+/// The value of an option, whoever's it is. The last one counts.
+pub fn value(line: &'static [u8], name: &str) -> Option<&'static str> {
+    let line = core::str::from_utf8(line).ok()?;
+    named(line)
+        .filter(|(n, _)| *n == name)
+        .last()
+        .map(|(_, value)| value)
+}
+
+/// The application's arguments, decoded.
+pub fn arguments(line: &'static [u8]) -> Vec<&'static str> {
+    let Ok(line) = core::str::from_utf8(line) else {
+        return Vec::new();
+    };
+    let words = line
+        .split_ascii_whitespace()
+        .skip_while(|word| *word != "--")
+        .skip(1);
+    words
+        .map(|word| {
+            if word.contains('%') {
+                &*decode(word).leak()
+            } else {
+                word
+            }
+        })
+        .collect()
+}
+
+/// Percent-decoding; a percent sign that begins no code stands for itself.
+fn decode(word: &str) -> String {
+    let bytes = word.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let code = bytes
+            .get(i + 1..i + 3)
+            .and_then(|hex| core::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (bytes[i], code) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                i += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
