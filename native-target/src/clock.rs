@@ -213,9 +213,10 @@ impl Reference {
 
     fn read(self) -> u64 {
         match self {
-            // SAFETY: the main counter, mapped uncached; 32 bits are enough and always valid.
             Self::Hpet { registers, .. } => {
-                u64::from(unsafe { ((registers + 0xf0) as *const u32).read_volatile() })
+                let counter = (registers + 0xf0) as *const u32;
+                // SAFETY: the main counter, mapped uncached; 32 bits are enough and always valid.
+                u64::from(unsafe { counter.read_volatile() })
             }
             // SAFETY: reading the timer has no effect.
             Self::AcpiTimer { port, .. } => u64::from(unsafe { Port::<u32>::new(port).read() }),

@@ -151,10 +151,7 @@ impl Power for Native {
 
 /// A status as eight bits; failure stays failure.
 pub fn exit_status(status: i32) -> u8 {
-    match u8::try_from(status) {
-        Ok(status) => status,
-        Err(_) => 255,
-    }
+    u8::try_from(status).unwrap_or(255)
 }
 
 #[provides(Entropy, instance = &Native)]

@@ -147,7 +147,7 @@ pub fn start(map: &[Region], limit: usize, skip: Option<u32>) -> Result<Outcome,
     for &id in started() {
         apic::send_startup(id, (page >> 12) as u8);
     }
-    let waiting = |block: &&CpuBlock| block.state.load(Ordering::Acquire) == WAITING;
+    let waiting = |block: &CpuBlock| block.state.load(Ordering::Acquire) == WAITING;
     let begin = clock::tsc();
     let mut again = false;
     // The clock may not be calibrated yet; the slowest TSC there is counts about 1 GHz, the fastest 5.
@@ -155,7 +155,7 @@ pub fn start(map: &[Region], limit: usize, skip: Option<u32>) -> Result<Outcome,
         0 => ticks / 4,
         _ => clock::ticks_to_ns(ticks),
     };
-    while blocks.iter().flatten().any(|b| waiting(&b)) {
+    while blocks.iter().flatten().any(|b| waiting(b)) {
         let elapsed = ns(clock::tsc() - begin);
         if elapsed > PATIENCE {
             break;
