@@ -1,7 +1,7 @@
 //! Model checks of the cross-core primitives: loom runs each test under every interleaving the C11 memory model allows
-//! (up to the preemption bound). `RUSTFLAGS="--cfg loom" cargo test -p ebb-runtime --release --test loom_sync`
-#![cfg(loom)]
-#![allow(dead_code, missing_docs)]
+//! (up to the preemption bound). `RUSTFLAGS="--cfg ebb_loom" cargo test -p ebb-runtime --release --test loom_sync`
+#![cfg(ebb_loom)]
+#![allow(dead_code, unused_imports, missing_docs)]
 
 extern crate alloc;
 
@@ -14,9 +14,14 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
+/// Explores with at most three involuntary switches (`LOOM_MAX_PREEMPTIONS` sets another number).
 fn model(f: impl Fn() + Send + Sync + 'static) {
+    model_bounded(3, f);
+}
+
+fn model_bounded(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.check(f);
 }
 
@@ -306,6 +311,90 @@ mod quiesce {
             run(0)();
             other.join().unwrap();
             slots.iter().for_each(free);
+        });
+    }
+}
+
+mod queue {
+    use super::sync::queue::{PushError, TryRecvError, queue};
+    use super::*;
+    use loom::future::block_on;
+
+    #[test]
+    fn pushes_from_two_cores_share_the_places_without_meeting_in_one() {
+        model(|| {
+            let (tx, mut rx) = queue::<u32>(1);
+            let senders: Vec<_> = [1, 2]
+                .into_iter()
+                .map(|n| {
+                    let tx = tx.clone();
+                    thread::spawn(move || tx.push(n).is_ok())
+                })
+                .collect();
+            drop(tx);
+            let mut got = Vec::new();
+            got.extend(rx.try_recv());
+            let sent = senders
+                .into_iter()
+                .filter_map(|s| s.join().unwrap().then_some(()))
+                .count();
+            got.extend(rx.try_recv());
+            got.extend(rx.try_recv());
+            assert!(
+                sent >= 1,
+                "two pushes to a queue with room cannot both fail"
+            );
+            assert_eq!(got.len(), sent);
+            assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+        });
+    }
+
+    #[test]
+    fn a_place_is_used_again_only_after_it_was_emptied() {
+        model(|| {
+            let (tx, mut rx) = queue::<u32>(2);
+            tx.push(0).unwrap();
+            let sender = thread::spawn(move || {
+                let mut sent = 0;
+                for n in 1..4 {
+                    match tx.push(n) {
+                        Ok(()) => sent += 1,
+                        Err(PushError::Full(_)) => break,
+                        Err(PushError::Closed(_)) => unreachable!(),
+                    }
+                }
+                assert!(sent >= 1);
+                sent
+            });
+            let mut got = Vec::new();
+            got.extend(rx.try_recv());
+            got.extend(rx.try_recv());
+            let sent = sender.join().unwrap();
+            while let Ok(n) = rx.try_recv() {
+                got.push(n);
+            }
+            assert_eq!(got, (0..=sent).collect::<Vec<u32>>());
+        });
+    }
+
+    #[test]
+    fn a_sleeping_receiver_is_woken_for_every_value_and_for_the_end() {
+        model_bounded(2, || {
+            let (tx, mut rx) = queue::<u32>(2);
+            let senders: Vec<_> = [1, 2]
+                .into_iter()
+                .map(|n| {
+                    let tx = tx.clone();
+                    thread::spawn(move || tx.push(n).unwrap())
+                })
+                .collect();
+            drop(tx);
+            let mut sum = 0;
+            while let Some(n) = block_on(rx.recv()) {
+                sum += n;
+            }
+            assert_eq!(sum, 3);
+            senders.into_iter().for_each(|s| s.join().unwrap());
         });
     }
 }

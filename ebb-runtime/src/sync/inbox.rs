@@ -249,7 +249,7 @@ impl<N: Node> Iterator for Drain<'_, N> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(ebb_loom)))]
 mod tests {
     extern crate std;
 

@@ -275,7 +275,7 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(ebb_loom)))]
 mod tests {
     extern crate std;
 

@@ -244,7 +244,7 @@ pub unsafe trait Quiescence: 'static {
     fn retire(action: Retired);
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(ebb_loom)))]
 mod tests {
     extern crate std;
 
