@@ -105,21 +105,13 @@ fn launch(config: &Config, start: impl FnOnce() + Send + 'static) -> i32 {
     machine.status()
 }
 
-/// Runs `future` as a task on core 0 of a machine of its own, and gives its result when the machine
-/// has stopped.
+/// Runs a future as a task on core 0 of a machine of its own, and gives its result when the machine
+/// has stopped. `make` runs on core 0, so the future need not be `Send`:
+/// `run(&config, || async { .. })`.
 ///
 /// # Panics
 /// On a thread that is a core, and when the future panics.
-pub fn run<F>(config: &Config, future: F) -> F::Output
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    run_with(config, move || future)
-}
-
-/// As [`run`], for a future that is not `Send`: `make` runs on core 0.
-fn run_with<F>(config: &Config, make: impl FnOnce() -> F + Send + 'static) -> F::Output
+pub fn run<F>(config: &Config, make: impl FnOnce() -> F + Send + 'static) -> F::Output
 where
     F: Future + 'static,
     F::Output: Send,
@@ -154,7 +146,7 @@ pub fn test<F>(cores: Option<usize>, make: impl FnOnce() -> F + Send + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
-    run_with(
+    run(
         &Config {
             cores: cores.unwrap_or(2),
             pin: false,

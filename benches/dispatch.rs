@@ -1,0 +1,137 @@
+//! What does it cost to reach an Ebb?
+//!
+//! A dereference and a call, hot, inlined and not, beside a call through a plain static pointer and
+//! beside what one would use instead. `cargo bench --bench dispatch [-- --quick]`.
+
+mod support;
+
+use std::{
+    cell::Cell,
+    hint::black_box,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicPtr, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ebb::{EbbRef, ebb};
+use ebb_hosted::Config;
+use support::{Side, compare};
+
+#[ebb(per_core)]
+#[derive(Default)]
+struct Hits {
+    n: Cell<u64>,
+}
+
+trait Counter {
+    fn count(&self, by: u64);
+}
+
+impl Hits {
+    #[inline(always)]
+    fn hit(&self, by: u64) {
+        self.n.set(self.n.get().wrapping_add(by));
+    }
+
+    #[inline(never)]
+    fn hit_call(&self, by: u64) {
+        self.hit(by);
+    }
+}
+
+impl Counter for Hits {
+    #[inline(never)]
+    fn count(&self, by: u64) {
+        self.hit(by);
+    }
+}
+
+static POINTER: AtomicPtr<Hits> = AtomicPtr::new(std::ptr::null_mut());
+
+thread_local! {
+    static LOCAL: Hits = Hits::default();
+}
+
+/// Runs `operation` `n` times; the argument keeps the loop from being folded.
+#[inline(always)]
+fn timed(n: u64, mut operation: impl FnMut(u64)) -> Duration {
+    let start = Instant::now();
+    for i in 0..n {
+        operation(black_box(i));
+    }
+    start.elapsed()
+}
+
+fn pointer() -> &'static Hits {
+    // SAFETY: set to a leaked `Hits` before any side runs.
+    unsafe { &*POINTER.load(Ordering::Relaxed) }
+}
+
+fn main() {
+    let quick = support::quick();
+    let (n, rounds) = if quick {
+        (2_000_000, 5)
+    } else {
+        (50_000_000, 15)
+    };
+    ebb_hosted::run(
+        &Config {
+            cores: 1,
+            pin: true,
+        },
+        move || async move {
+            POINTER.store(Box::leak(Box::default()), Ordering::Relaxed);
+            let table: Box<dyn Counter> = black_box(Box::new(Hits::default()));
+            let locked = Arc::new(Mutex::new(Hits::default()));
+
+            let inlined = compare(
+                "reach the object and add to its counter, inlined",
+                n,
+                rounds,
+                vec![
+                    Side::new("static pointer", |n| timed(n, |i| pointer().hit(i))),
+                    Side::new("ebb", |n| timed(n, |i| EbbRef::<Hits>::get().hit(i))),
+                    Side::new("thread_local!", |n| timed(n, |i| LOCAL.with(|h| h.hit(i)))),
+                    Side::new("Arc<Mutex>", |n| {
+                        timed(n, |i| {
+                            locked.lock().expect("nothing panics under it").hit(i)
+                        })
+                    }),
+                ],
+            );
+            let called = compare(
+                "reach the object and call a function of it",
+                n,
+                rounds,
+                vec![
+                    Side::new("static pointer", |n| timed(n, |i| pointer().hit_call(i))),
+                    Side::new("ebb", |n| timed(n, |i| EbbRef::<Hits>::get().hit_call(i))),
+                    Side::new("thread_local!", |n| {
+                        timed(n, |i| LOCAL.with(|h| h.hit_call(i)))
+                    }),
+                    Side::new("dyn", |n| timed(n, |i| table.count(i))),
+                    Side::new("Arc<Mutex>", |n| {
+                        timed(n, |i| {
+                            locked.lock().expect("nothing panics under it").hit_call(i)
+                        })
+                    }),
+                ],
+            );
+            println!();
+            inlined.goal("dispatch_inlined_vs_direct", "ebb", "static pointer", 1.02);
+            inlined.goal(
+                "dispatch_inlined_vs_thread_local",
+                "ebb",
+                "thread_local!",
+                1.0,
+            );
+            inlined.goal("dispatch_inlined_vs_mutex", "ebb", "Arc<Mutex>", 1.0);
+            called.goal("dispatch_vs_direct", "ebb", "static pointer", 1.02);
+            called.goal("dispatch_vs_thread_local", "ebb", "thread_local!", 1.0);
+            called.goal("dispatch_vs_dyn", "ebb", "dyn", 1.0);
+            called.goal("dispatch_vs_mutex", "ebb", "Arc<Mutex>", 1.0);
+        },
+    );
+}
