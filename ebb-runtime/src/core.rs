@@ -6,7 +6,7 @@
 
 use core::{
     arch::{asm, global_asm},
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt, ptr,
     sync::atomic::{AtomicBool, AtomicPtr, Ordering},
 };
@@ -15,7 +15,7 @@ use crate::{
     event::{Local as Events, Stats},
     machine::Machine,
     model::{Constructing, DynamicTable, SharedCell},
-    sync::inbox::Inbox,
+    sync::{inbox::Inbox, quiesce},
     time::Timers,
 };
 
@@ -83,6 +83,8 @@ pub(crate) struct Local {
     /// Representatives under construction, innermost first.
     pub constructing: Cell<*const Constructing>,
     pub dynamic: RefCell<DynamicTable>,
+    /// There while the event loop runs.
+    pub quiesce: OnceCell<quiesce::Core>,
 }
 
 // SAFETY: everything outside `local` is Sync by itself; `local` is touched by one thread only (see
@@ -107,6 +109,7 @@ impl Core {
                 timers: Timers::new(0),
                 constructing: Cell::new(ptr::null()),
                 dynamic: RefCell::default(),
+                quiesce: OnceCell::new(),
             },
         }
     }

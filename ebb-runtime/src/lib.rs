@@ -23,6 +23,7 @@ mod machine;
 mod model;
 pub mod platform;
 mod program;
+pub mod quiesce;
 mod remote;
 pub mod sync;
 mod testing;

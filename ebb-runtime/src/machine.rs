@@ -1,7 +1,7 @@
 //! A machine: its cores and what they share. Native programs have one; a Linux process may run
 //! several, one after another or side by side (every hosted test has its own).
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     core::{Core, CoreId},
     model::{DynamicIds, SharedReps},
     platform::Cores,
+    sync::quiesce::Domain,
 };
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
@@ -16,6 +17,7 @@ pub struct Machine {
     pub(crate) cores: Vec<&'static Core>,
     pub(crate) shared: SharedReps,
     pub(crate) dynamic: DynamicIds,
+    pub(crate) quiesce: Arc<Domain>,
     stopping: AtomicBool,
     status: AtomicI32,
     running: AtomicUsize,
@@ -38,6 +40,7 @@ impl Machine {
             cores: Vec::with_capacity(tokens.len()),
             shared: SharedReps::default(),
             dynamic: DynamicIds::default(),
+            quiesce: Domain::new(tokens.len()),
             stopping: AtomicBool::new(false),
             status: AtomicI32::new(0),
             running: AtomicUsize::new(tokens.len()),

@@ -148,3 +148,10 @@ async fn a_cancelled_task_drops_its_future_at_once() {
     assert_eq!(Arc::strong_count(&guard), 1);
     assert!(matches!(task.await, Err(ebb::JoinError::Cancelled)));
 }
+
+#[ebb::test(cores = 4)]
+async fn a_grace_period_ends_although_other_cores_sleep() {
+    for _ in 0..100 {
+        ebb::quiesce::grace_period().await;
+    }
+}

@@ -20,6 +20,7 @@ use crate::{
     EbbRef,
     core::{Core, CoreId, Phase},
     platform::{Clock, Cores, Unwind},
+    sync::quiesce,
 };
 
 /// The executor's own part of a core.
@@ -160,14 +161,21 @@ pub(crate) fn run(core: &'static Core) {
     local
         .origin
         .set((ticks(), EbbRef::<dyn Clock>::get().now()));
+    let quiesce = core
+        .local
+        .quiesce
+        .get_or_init(|| core.machine.quiesce.join(core.id.number()));
+    quiesce.unpark();
     while !core.machine.is_stopping() {
         catch(core, &mut || {
             while !core.machine.is_stopping() {
-                turn(core);
+                turn(core, quiesce);
             }
         });
     }
     stop(core);
+    // Nobody need wait for this core any more.
+    quiesce.park();
 }
 
 /// Runs `f`; a panic in it ends the task whose event it was.
@@ -190,10 +198,14 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
     }
 }
 
+/// How often an idle core looks whether its grace period is over, in nanoseconds.
+const GRACE_LOOK: u64 = 200_000;
+
 /// Once round the loop.
 #[inline]
-fn turn(core: &'static Core) {
+fn turn(core: &'static Core, quiesce: &quiesce::Core) {
     let local = &core.local.events;
+    quiesce.poll();
     arrivals(core);
     // Without timers there is no reason to ask the clock.
     let mut next_timer = core.local.timers.next_deadline();
@@ -216,7 +228,16 @@ fn turn(core: &'static Core) {
     // SAFETY: this core is the inbox's consumer.
     if unsafe { core.inbox.is_empty() } && local.queue.is_empty() && !core.machine.is_stopping() {
         add(&core.stats.parks, 1);
-        EbbRef::<dyn Cores>::get().park(core.token, next_timer);
+        let deadline = if quiesce.is_pending() {
+            // Nobody wakes this core when its grace period ends, so it looks now and then.
+            let look = EbbRef::<dyn Clock>::get().now() + GRACE_LOOK;
+            Some(next_timer.map_or(look, |timer| timer.min(look)))
+        } else {
+            next_timer
+        };
+        quiesce.park();
+        EbbRef::<dyn Cores>::get().park(core.token, deadline);
+        quiesce.unpark();
     }
     core.sleeping.store(false, Ordering::Relaxed);
 }
