@@ -398,3 +398,151 @@ mod queue {
         });
     }
 }
+
+mod rcu {
+    use super::sync::quiesce::{Core, Domain, Quiescence, Retired};
+    use super::sync::{Rcu, RcuMap};
+    use super::*;
+    use core::cell::RefCell;
+    use std::rc::Rc;
+
+    loom::thread_local! {
+        static CORE: RefCell<Option<Rc<Core>>> = RefCell::new(None);
+    }
+
+    struct Here;
+
+    impl Here {
+        fn core() -> Rc<Core> {
+            CORE.with(|core| core.borrow().clone().expect("not a core"))
+        }
+
+        fn enter(domain: &std::sync::Arc<Domain>, index: usize) {
+            let core = domain.join(index);
+            core.unpark();
+            CORE.with(|place| *place.borrow_mut() = Some(Rc::new(core)));
+        }
+
+        fn leave() {
+            CORE.with(|place| place.borrow_mut().take());
+        }
+
+        /// To be called when the other cores have left.
+        fn drain() {
+            for _ in 0..2 {
+                Self::core().poll();
+            }
+            assert!(!Self::core().is_pending());
+        }
+    }
+
+    // SAFETY: each model has one domain; the tests poll between reads only.
+    unsafe impl Quiescence for Here {
+        fn domain() -> usize {
+            Self::core();
+            1
+        }
+
+        fn retire(action: Retired) {
+            Self::core().retire(action);
+        }
+    }
+
+    /// Spoilt when dropped, under loom's eyes.
+    struct Value(UnsafeCell<u32>);
+
+    impl Value {
+        fn get(&self) -> u32 {
+            // SAFETY: nobody writes a value that can be read; loom checks that.
+            self.0.with(|v| unsafe { *v })
+        }
+    }
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            // SAFETY: owned; loom checks that.
+            self.0.with_mut(|v| unsafe { *v = 0 });
+        }
+    }
+
+    // SAFETY: written by its owner only.
+    unsafe impl Sync for Value {}
+
+    fn value(n: u32) -> Value {
+        Value(UnsafeCell::new(n))
+    }
+
+    #[test]
+    fn a_reader_keeps_the_value_it_found_until_its_event_ends() {
+        model_bounded(2, || {
+            let domain = Domain::new(2);
+            let rcu = Arc::new(Rcu::<Value, Here>::new(value(1)));
+            let reader = thread::spawn({
+                let (domain, rcu) = (domain.clone(), rcu.clone());
+                move || {
+                    Here::enter(&domain, 1);
+                    let first = rcu.read(Value::get);
+                    Here::core().poll();
+                    let second = rcu.read(Value::get);
+                    assert!(1 <= first && first <= second && second <= 2);
+                    Here::leave();
+                }
+            });
+            Here::enter(&domain, 0);
+            rcu.update(value(2));
+            Here::core().poll();
+            Here::core().poll();
+            reader.join().unwrap();
+            Here::drain();
+            Here::leave();
+        });
+    }
+
+    /// Every key in one chain.
+    #[derive(Clone, Default)]
+    struct Constant;
+
+    impl core::hash::BuildHasher for Constant {
+        type Hasher = Self;
+        fn build_hasher(&self) -> Self {
+            Self
+        }
+    }
+
+    impl core::hash::Hasher for Constant {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, _: &[u8]) {}
+    }
+
+    #[test]
+    fn a_reader_finds_what_stays_in_the_map_while_neighbours_come_and_go() {
+        model_bounded(2, || {
+            let domain = Domain::new(2);
+            let map = Arc::new(RcuMap::<u32, Value, Here, _>::with_hasher(Constant));
+            Here::enter(&domain, 0);
+            for key in 1..3 {
+                map.insert(key, value(key));
+            }
+            let reader = thread::spawn({
+                let (domain, map) = (domain.clone(), map.clone());
+                move || {
+                    Here::enter(&domain, 1);
+                    assert_eq!(map.read(&2, |v| v.map(Value::get)), Some(2));
+                    let one = map.read(&1, |v| v.map(Value::get));
+                    assert!(matches!(one, None | Some(1 | 10)));
+                    Here::leave();
+                }
+            });
+            map.insert(1, value(10));
+            Here::core().poll();
+            map.remove(&1);
+            Here::core().poll();
+            Here::core().poll();
+            reader.join().unwrap();
+            Here::drain();
+            Here::leave();
+        });
+    }
+}

@@ -10,6 +10,8 @@
 //! | [`queue`](mod@queue) | cross-core | bounded queue, wait-free to push, one receiver |
 //! | [`shared`] | cross-core | async mutex, reader-writer lock, semaphore, barrier |
 //! | [`inbox`] | cross-core | intrusive list, wait-free to push, for one consumer |
+//! | [`rcu`] | cross-core | pointer that is read without an atomic read-modify-write |
+//! | [`rcu_map`] | cross-core | hash map read the same way |
 //! | [`quiesce`] | cross-core | has every core passed an event boundary? |
 //!
 //! *Per-core* types are built on `Cell`, are neither `Send` nor `Sync`, and need no atomic instruction. *Cross-core*
@@ -23,6 +25,8 @@ pub mod notify;
 pub mod oneshot;
 pub mod queue;
 pub mod quiesce;
+pub mod rcu;
+pub mod rcu_map;
 pub mod semaphore;
 /// Async locks that tasks of different cores may share, from the `async-lock` crate. **Cross-core**: a few atomic
 /// operations uncontended, and a wake across cores where one waits for another. A lock that only one core uses is better
@@ -43,4 +47,6 @@ pub use channel::channel;
 pub use mutex::{Mutex, MutexGuard};
 pub use notify::Notify;
 pub use queue::queue;
+pub use rcu::Rcu;
+pub use rcu_map::RcuMap;
 pub use semaphore::Semaphore;

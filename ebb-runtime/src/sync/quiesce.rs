@@ -23,7 +23,7 @@ use core::cell::{Cell, RefCell};
 
 use crossbeam_utils::CachePadded;
 
-use super::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use super::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// What is to be done after a grace period, on the core that retired it.
 pub type Retired = Box<dyn FnOnce()>;
@@ -231,17 +231,60 @@ impl Drop for Core {
     }
 }
 
-/// Where deferred reclamation goes: the cores' event boundaries.
+/// Where deferred reclamation goes: the event boundaries of the caller's cores. A type without values, so that what is
+/// built on it carries no reference.
 ///
 /// # Safety
-/// - [`assert_on_core`](Self::assert_on_core) returns only on a core, inside an event; it panics elsewhere.
-/// - An action given to [`retire`](Self::retire) runs on the same core, no sooner than every core has come to an event
-///   boundary or been parked since, with the orderings of [`Core`].
+/// - [`domain`](Self::domain) returns only on a core, inside an event, and panics elsewhere. Cores that wait for one
+///   another get the same number, and other cores a different one; 0 is nobody's.
+/// - An action given to [`retire`](Self::retire) runs on the core that gave it, no sooner than every core of that domain
+///   has come to an event boundary or been parked since, with the orderings of [`Core`].
 pub unsafe trait Quiescence: 'static {
-    /// Panics unless the caller runs inside an event of a core.
-    fn assert_on_core();
+    /// The domain whose core the caller runs on.
+    fn domain() -> usize;
     /// See [`Core::retire`].
     fn retire(action: Retired);
+}
+
+/// Keeps a structure to one domain: the first that uses it.
+pub(super) struct Bound(AtomicUsize);
+
+impl Bound {
+    pub(super) fn new() -> Self {
+        Bound(AtomicUsize::new(0))
+    }
+
+    /// Panics unless the caller is a core of the domain. Two loads and a branch.
+    #[inline(always)]
+    pub(super) fn check<Q: Quiescence>(&self) {
+        let domain = Q::domain();
+        if self.0.load(Ordering::Relaxed) != domain {
+            self.bind(domain);
+        }
+    }
+
+    #[cold]
+    fn bind(&self, domain: usize) {
+        let bound = self
+            .0
+            .compare_exchange(0, domain, Ordering::Relaxed, Ordering::Relaxed);
+        assert!(
+            bound.is_ok_and(|_| domain != 0) || bound == Err(domain),
+            "this RCU structure belongs to the cores of another machine; make one for each machine"
+        );
+    }
+}
+
+/// Tears a retired object down.
+///
+/// # Safety
+/// `object` came from `Box::into_raw`, and is unreachable for whoever starts to look after this call.
+pub(super) unsafe fn retire_box<T: Send + 'static, Q: Quiescence>(object: *mut T) {
+    // A raw pointer up to the last moment: a `Box` would claim an object that others still read.
+    Q::retire(Box::new(move || {
+        // SAFETY: the caller's promise, and every core has passed an event boundary since.
+        drop(unsafe { Box::from_raw(object) })
+    }));
 }
 
 #[cfg(all(test, not(ebb_loom)))]

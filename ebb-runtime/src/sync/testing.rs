@@ -1,13 +1,17 @@
-//! Polls one future by hand and counts its wakes; for the tests of this folder.
+//! For the tests of this folder: polls one future by hand and counts its wakes; makes a thread a core.
 
 extern crate std;
 
 use std::boxed::Box;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+
+use super::quiesce::{Core, Domain, Quiescence, Retired};
 
 struct Wakes(AtomicUsize);
 
@@ -37,5 +41,63 @@ impl<F: Future> Task<F> {
 
     pub(super) fn wakes(&self) -> usize {
         self.wakes.0.load(Ordering::Relaxed)
+    }
+}
+
+std::thread_local! {
+    static CORE: RefCell<Option<(usize, Rc<Core>)>> = const { RefCell::new(None) };
+}
+
+/// The cores that threads of a test have entered.
+pub(super) struct Here;
+
+/// Ends the thread's time as a core when dropped.
+pub(super) struct Entered;
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CORE.take();
+    }
+}
+
+impl Here {
+    pub(super) fn enter(domain: &Arc<Domain>, index: usize) -> Entered {
+        let core = domain.join(index);
+        core.unpark();
+        CORE.set(Some((Arc::as_ptr(domain) as usize, Rc::new(core))));
+        Entered
+    }
+
+    fn core() -> (usize, Rc<Core>) {
+        CORE.with_borrow(|core| core.clone().expect("not a core"))
+    }
+
+    pub(super) fn boundary() {
+        Self::core().1.poll();
+    }
+
+    pub(super) fn drain() {
+        let core = Self::core().1;
+        while core.is_pending() {
+            core.poll();
+            std::thread::yield_now();
+        }
+    }
+
+    pub(super) fn park_and_drain() {
+        Self::core().1.park();
+        Self::drain();
+    }
+}
+
+// SAFETY: `domain` panics off the test's cores; `retire` goes to the core that the thread is. The tests call `boundary`
+// between reads only.
+unsafe impl Quiescence for Here {
+    fn domain() -> usize {
+        Self::core().0
+    }
+
+    fn retire(action: Retired) {
+        Self::core().1.retire(action);
     }
 }
