@@ -25,9 +25,9 @@ global_asm!(
     .globl ebb_image_note
     .balign 4
 ebb_image_note:
-    .long 4, 4, 1
+    .long 4, 8, 1
     .asciz "ebb"
-    .long 1
+    .long 1, 1                  # version, flags: 1 = gives PCI devices their addresses
     .popsection
     "#,
     base = const BASE,

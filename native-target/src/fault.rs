@@ -13,14 +13,16 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use x86_64::registers::control::Cr2;
 use x86_64::registers::model_specific::Msr;
 
-/// APIC-independent number of the core that reports, plus 1; 0 while all is well.
+/// Number of the core that reports, plus 1; 0 while all is well.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
 static IN_REPORT: AtomicBool = AtomicBool::new(false);
-/// Set when the other cores are to print their backtraces as they stop.
-static ALL_CORES: AtomicBool = AtomicBool::new(false);
-/// Whose turn it is to print.
+/// The core that is asked to print its backtrace.
 static TURN: AtomicU32 = AtomicU32::new(u32::MAX);
+/// No core will be asked.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicU32 = AtomicU32::new(0);
+/// Turns of a loop that waits for another core: some seconds.
+const PATIENCE: u32 = 100_000_000;
 
 /// Becomes the reporting core, or does not come back.
 fn claim(core: u32) {
@@ -35,15 +37,21 @@ fn claim(core: u32) {
         }
         Err(_) => cpu::halt(),
     }
-    if cpu::count() > 1 {
-        apic::send_nmi_to_others();
-        // A core in the middle of a console line holds its lock until it is stopped.
-        for _ in 0..20_000_000u32 {
-            if STOPPED.load(Ordering::Acquire) as usize + 1 >= cpu::count() {
-                break;
-            }
-            core::hint::spin_loop();
+    stop_others();
+    REPORTED.store(true, Ordering::Release);
+}
+
+fn stop_others() {
+    if cpu::count() < 2 {
+        return;
+    }
+    apic::send_nmi_to_others();
+    // A core in the middle of a console line holds the console's lock until it is stopped.
+    for _ in 0..PATIENCE {
+        if STOPPED.load(Ordering::Acquire) as usize + 1 >= cpu::count() {
+            break;
         }
+        core::hint::spin_loop();
     }
 }
 
@@ -105,8 +113,8 @@ const NAMES: [&str; 32] = [
     "exception 31",
 ];
 
-/// An exception in the kernel that nothing expects.
-pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) -> ! {
+/// An exception in the kernel that nothing expects. Comes back only from an NMI to the reporting core.
+pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) {
     // Whatever FS and GS were, the report needs the kernel's.
     // SAFETY: the block is this core's (it lay above this core's interrupt stack).
     unsafe {
@@ -115,7 +123,7 @@ pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) -> ! {
     }
     let core = block.id.load(Ordering::Relaxed);
     if vector == 2 {
-        nmi(core, frame);
+        return nmi(core, frame);
     }
     let address = Cr2::read_raw();
     claim(core);
@@ -218,40 +226,51 @@ fn registers(f: &TrapFrame) {
     );
 }
 
-/// An NMI: another core stops us, or the watchdog (or a person at the hypervisor) asks where we are.
-fn nmi(core: u32, frame: &TrapFrame) -> ! {
-    let reporter = REPORTER.load(Ordering::Acquire);
-    if reporter == 0 || reporter == core + 1 {
-        hang(core, frame);
-    }
-    STOPPED.fetch_add(1, Ordering::AcqRel);
-    if ALL_CORES.load(Ordering::Acquire) {
-        while TURN.load(Ordering::Acquire) != core {
-            core::hint::spin_loop();
+/// An NMI: another core stops us, or somebody outside asks where every core is (the runner, at its
+/// time limit; `nmi` in QEMU's monitor). From outside it comes to all cores at once.
+fn nmi(core: u32, frame: &TrapFrame) {
+    match REPORTER.compare_exchange(0, core + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => asked(core, frame),
+        // A second one while we report changes nothing.
+        Err(reporter) if reporter == core + 1 => {}
+        Err(_) => {
+            STOPPED.fetch_add(1, Ordering::AcqRel);
+            wait_for_turn(core, frame);
+            cpu::halt()
         }
-        say!("core {core}:");
-        backtrace::print(Registers::of(frame));
-        TURN.store(u32::MAX, Ordering::Release);
     }
-    cpu::halt()
+}
+
+/// A stopped core prints its backtrace when the reporting core asks for it.
+fn wait_for_turn(core: u32, frame: &TrapFrame) {
+    while !REPORTED.load(Ordering::Acquire) {
+        if TURN.load(Ordering::Acquire) == core {
+            say!("core {core}:");
+            backtrace::print(Registers::of(frame));
+            TURN.store(u32::MAX, Ordering::Release);
+            return;
+        }
+        core::hint::spin_loop();
+    }
 }
 
 /// Reports where every core is, and ends.
-fn hang(core: u32, frame: &TrapFrame) -> ! {
-    ALL_CORES.store(true, Ordering::Release);
-    claim(core);
-    say!("{}; every core's backtrace:", crate::watchdog::reason());
+fn asked(core: u32, frame: &TrapFrame) -> ! {
+    stop_others();
+    say!(
+        "core {core} got an NMI from outside (a time limit, or somebody at the machine's monitor); where every core is:"
+    );
     say!("core {core}:");
     backtrace::print(Registers::of(frame));
     for other in (0..cpu::count() as u32).filter(|&other| other != core) {
         TURN.store(other, Ordering::Release);
-        let mut patience = 200_000_000u32;
+        let mut patience = PATIENCE;
         while TURN.load(Ordering::Acquire) == other && patience > 0 {
             patience -= 1;
             core::hint::spin_loop();
         }
         if patience == 0 {
-            say!("core {other}: does not answer an NMI");
+            say!("core {other}: does not answer");
         }
     }
     report::exit(report::PANIC)

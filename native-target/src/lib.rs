@@ -33,4 +33,3 @@ mod tables;
 mod timeline;
 mod tls;
 mod user;
-mod watchdog;

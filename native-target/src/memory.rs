@@ -4,8 +4,9 @@
 //! What must hold: a frame is handed out once. Frames of this allocator are never given back; it
 //! makes page tables, stacks and core blocks, which live as long as the machine.
 
-use crate::paging::linear;
-use core::alloc::{GlobalAlloc, Layout};
+use crate::paging::{LINEAR, linear};
+use core::ops::Range;
+use ebb_mem::{PhysAddr, frame::Node};
 use spin::mutex::SpinMutex as Mutex;
 
 /// Size of a frame in bytes.
@@ -63,7 +64,9 @@ pub fn take_frames(count: u64) -> Option<u64> {
     let start = early.next.next_multiple_of(FRAME);
     let end = start.checked_add(count * FRAME)?;
     if end > early.end {
-        return None;
+        drop(early);
+        let order = count.next_power_of_two().trailing_zeros();
+        return ebb_mem::frame::alloc(order, Node(0)).map(|at| at.0);
     }
     early.next = end;
     Some(start)
@@ -77,28 +80,55 @@ pub fn take_zeroed() -> Option<u64> {
     Some(frame)
 }
 
-/// Gives every usable region that is not taken to the heap. Until `ebb-mem` is there, the heap is the early range itself.
-pub fn to_heap(_map: &[Region], _modules: &[(u64, u64)]) {}
-
-struct Bump;
-
-// SAFETY: blocks come from a range nobody else has, each once; nothing is freed.
-unsafe impl GlobalAlloc for Bump {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let mut early = EARLY.lock();
-        let at = early.next.next_multiple_of(layout.align() as u64);
-        let Some(end) = at
-            .checked_add(layout.size() as u64)
-            .filter(|&end| end <= early.end)
-        else {
-            return core::ptr::null_mut();
-        };
-        early.next = end;
-        linear(at).cast()
-    }
-
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
-}
-
 #[global_allocator]
-static BUMP: Bump = Bump;
+static HEAP: ebb_mem::Heap = ebb_mem::Heap;
+
+/// Gives all memory that is not taken to `ebb-mem`, which serves [`take_frames`] from then on:
+/// the usable regions above 1 MiB without the image and what the early allocator gave out
+/// (`taken`, which ends where that allocator stands) and without `modules` (start, length).
+///
+/// # Errors
+/// What `ebb-mem` says.
+pub fn to_heap(
+    map: &[Region],
+    taken: u64,
+    modules: &[(u64, u64)],
+    cores: usize,
+) -> Result<(), ebb_mem::frame::InitError> {
+    let end = {
+        let mut early = EARLY.lock();
+        let end = early.next;
+        early.end = end;
+        end
+    };
+    const MAX: usize = crate::pvh::MAX_REGIONS;
+    const MAX_PIECES: usize = 8;
+    let mut free: [Range<PhysAddr>; MAX] = [const { PhysAddr(0)..PhysAddr(0) }; MAX];
+    let mut count = 0;
+    for region in map.iter().filter(|r| r.kind == Kind::Usable) {
+        // What is left of the region after each thing in it has been cut out.
+        let mut pieces = [(0, 0); MAX_PIECES];
+        pieces[0] = (region.start.max(1 << 20), region.end());
+        let mut n = 1;
+        let cuts = modules.iter().filter(|m| m.1 > 0).map(|m| (m.0, m.0 + m.1));
+        for (from, to) in cuts.chain([(taken, end)]) {
+            for i in 0..MAX_PIECES {
+                let (start, stop) = pieces[i];
+                if from < stop && start < to && n < MAX_PIECES {
+                    pieces[i] = (start, from.max(start));
+                    pieces[n] = (to.min(stop), stop);
+                    n += 1;
+                }
+            }
+        }
+        for &(start, stop) in &pieces[..n] {
+            let (start, stop) = (start.next_multiple_of(FRAME), stop & !(FRAME - 1));
+            if start < stop && count < MAX {
+                free[count] = PhysAddr(start)..PhysAddr(stop);
+                count += 1;
+            }
+        }
+    }
+    // SAFETY: the ranges are usable by the map, nobody's, and in the linear map for ever.
+    unsafe { ebb_mem::init(&free[..count], LINEAR as usize, cores) }
+}

@@ -86,8 +86,108 @@ pub fn functions() -> &'static [PciFunction] {
     FUNCTIONS.call_once(|| {
         let mut found = Vec::new();
         scan(0, &mut found, 0);
+        assign(&found);
         found
     })
+}
+
+/// Where memory BARs go that the firmware left at 0 (qboot does): above the most memory that QEMU's
+/// machines put below 4 GiB, below the I/O APIC.
+const WINDOW: (u64, u64) = (0xe000_0000, 0xfec0_0000);
+
+/// Gives addresses to memory BARs without one. The image's note says that it does this.
+fn assign(found: &[PciFunction]) {
+    let mut used = [(0u64, 0u64); 64];
+    let mut count = 0;
+    // What has an address keeps it.
+    for each in found {
+        bars(each, |bar| {
+            if bar.base != 0 && count < used.len() {
+                used[count] = (bar.base, bar.base + bar.size);
+                count += 1;
+            }
+        });
+    }
+    let mut next = WINDOW.0;
+    for each in found {
+        let at = each.address;
+        let mut changed = false;
+        bars(each, |bar| {
+            if bar.base != 0 {
+                return;
+            }
+            let mut base = next.next_multiple_of(bar.size.max(4096));
+            while let Some(taken) = used[..count]
+                .iter()
+                .find(|u| base < u.1 && u.0 < base + bar.size)
+            {
+                base = taken.1.next_multiple_of(bar.size.max(4096));
+            }
+            if base + bar.size > WINDOW.1 {
+                crate::say!(
+                    "ebb: no address is left for a BAR of {} bytes of PCI function {at:?}",
+                    bar.size
+                );
+                return;
+            }
+            write(at, bar.register, base as u32);
+            if bar.wide {
+                write(at, bar.register + 4, 0);
+            }
+            next = base + bar.size;
+            changed = true;
+        });
+        if changed {
+            // Decode memory.
+            write(at, 4, read(at, 4) & 0xffff | 2);
+        }
+    }
+}
+
+struct Bar {
+    register: u16,
+    base: u64,
+    size: u64,
+    wide: bool,
+}
+
+/// Calls `each` for every memory BAR of an ordinary function.
+fn bars(function: &PciFunction, mut each: impl FnMut(Bar)) {
+    let at = function.address;
+    if read(at, 0x0c) >> 16 & 0x7f != 0 {
+        return; // a bridge
+    }
+    let command = read(at, 4) & 0xffff;
+    let mut register = 0x10;
+    while register < 0x28 {
+        let low = read(at, register);
+        let wide = low & 0b111 == 0b100;
+        if low & 1 == 0 {
+            // Its size shows in the bits that stay 0; nothing may decode meanwhile.
+            write(at, 4, command & !3);
+            write(at, register, u32::MAX);
+            let mut mask = u64::from(read(at, register) & !15) | 0xffff_ffff_0000_0000;
+            write(at, register, low);
+            let mut base = u64::from(low & !15);
+            if wide {
+                let high = read(at, register + 4);
+                write(at, register + 4, u32::MAX);
+                mask = mask & 0xffff_ffff | u64::from(read(at, register + 4)) << 32;
+                write(at, register + 4, high);
+                base |= u64::from(high) << 32;
+            }
+            write(at, 4, command);
+            if mask & 0xffff_fff0 != 0 || wide && mask != 0 {
+                each(Bar {
+                    register,
+                    base,
+                    size: (!mask).wrapping_add(1),
+                    wide,
+                });
+            }
+        }
+        register += if wide { 8 } else { 4 };
+    }
 }
 
 fn scan(bus: u8, found: &mut Vec<PciFunction>, depth: u32) {

@@ -186,7 +186,16 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
             "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
         );
     }
-    memory::to_heap(handover.map(), &handover.modules);
+    let (image_start, _) = paging::image();
+    if let Err(error) =
+        memory::to_heap(handover.map(), image_start, &handover.modules, cpu::count())
+    {
+        fault::refuse(
+            report::MACHINE,
+            format_args!("the heap cannot be made: {error}"),
+        );
+    }
+    attach_heap(0);
     timeline::mark("heap");
     console::listen(block);
     timeline::mark("input");
@@ -205,6 +214,12 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     run(block)
 }
 
+fn attach_heap(core: usize) {
+    if let Err(error) = ebb_mem::attach_core(core) {
+        panic!("core {core} has no heap: {error:?}");
+    }
+}
+
 static MACHINE: Once<&'static Machine> = Once::new();
 
 unsafe extern "Rust" {
@@ -217,7 +232,10 @@ pub fn run(block: &'static cpu::CpuBlock) -> ! {
         .get()
         .expect("the boot core made it before it released this one");
     let id = block.id.load(Ordering::Relaxed) as usize;
-    // SAFETY: once on each core; its TLS block is fresh.
+    if id != 0 {
+        attach_heap(id);
+    }
+    // SAFETY: once on each core; its TLS block is fresh but for the heap's slot.
     unsafe { core_main(machine, CoreId::new(id)) };
     if id == 0 {
         // Destructors run on every core; one that never ends must not keep the machine.
