@@ -5,7 +5,45 @@
 
 use alloc::boxed::Box;
 
-use crate::{core::Core, sync::oneshot};
+use crate::{
+    core::Core,
+    sync::{
+        self, oneshot,
+        quiesce::{Quiescence, Retired},
+    },
+};
+
+/// A replaceable value that the cores of this machine read without atomic read-modify-writes.
+pub type Rcu<T> = sync::Rcu<T, EventBoundary>;
+
+/// A hash map that the cores of this machine read without atomic read-modify-writes.
+pub type RcuMap<K, V> = sync::RcuMap<K, V, EventBoundary>;
+
+/// The event boundaries of the machine that the caller runs on, for [`Rcu`] and [`RcuMap`].
+pub struct EventBoundary;
+
+// SAFETY: the event loop calls `poll` between events only, `park` before it sleeps or ends and `unpark` before the next
+// event, on each core of the machine's one domain; a machine is never freed, so its address is its own.
+unsafe impl Quiescence for EventBoundary {
+    fn domain() -> usize {
+        let core = Core::current();
+        match core.local.quiesce.get() {
+            Some(quiesce) if quiesce.is_running() => core::ptr::from_ref(core.machine).addr(),
+            _ => panic!(
+                "{:?} is between events, where nothing read by RCU is safe; do this in a task",
+                core.id
+            ),
+        }
+    }
+
+    fn retire(action: Retired) {
+        let core = Core::current();
+        match core.local.quiesce.get() {
+            Some(quiesce) => quiesce.retire(action),
+            None => panic!("{:?} has not started its event loop", core.id),
+        }
+    }
+}
 
 /// Has `action` run on this core, at an event boundary, once every core has passed one since now or
 /// is asleep. What it frees must be unreachable for new readers by now. O(1), amortised.

@@ -1,3 +1,4 @@
 //! Tests that run on both platforms: hosted under libtest, native in a test image.
 
 mod model;
+mod sync;

@@ -198,6 +198,11 @@ impl Core {
             || !self.due.borrow().is_empty()
     }
 
+    /// Whether this core is between [`unpark`](Self::unpark) and [`park`](Self::park), so that others wait for it.
+    pub fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
     /// This core runs no events from now on, so nobody need wait for it. It may still [`poll`](Self::poll). One store.
     pub fn park(&self) {
         self.running.set(false);
