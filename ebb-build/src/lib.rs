@@ -42,7 +42,10 @@ pub fn images(kinds: &[&str]) {
     let script = out.join("link.ld");
     fs::write(&script, LINKER_SCRIPT).expect("writing the linker script to OUT_DIR");
     for kind in kinds {
-        for arg in ["-nostartfiles", "-nostdlib", "-static", "-no-pie"] {
+        // Not `-static`: an image is that because it names no shared library. `cargo test` compiles
+        // examples with unwinding, for which `#[ebb::main]` takes the hosted platform; those are
+        // linked to be checked and never run, and need the C library.
+        for arg in ["-nostartfiles", "-nostdlib", "-no-pie"] {
             println!("cargo::rustc-link-arg-{kind}={arg}");
         }
         println!("cargo::rustc-link-arg-{kind}=-Wl,-T,{}", script.display());

@@ -71,24 +71,32 @@ pub fn expand_main(options: TokenStream, item: TokenStream) -> TokenStream {
             ::ebb::__private::run_main(async { #call });
         }
     };
+    let hosted = quote! {
+        extern crate ebb_hosted as platform;
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            argc: ::core::ffi::c_int,
+            argv: *const *const ::core::ffi::c_char,
+        ) -> ::core::ffi::c_int {
+            // SAFETY: the C runtime's own arguments.
+            unsafe { platform::main(argc, argv, __ebb_start) }
+        }
+    };
     let entry = if native() {
+        // Unwinding needs std. Only `cargo test` compiles an image's example that way, to see
+        // whether it builds; so it builds as a Linux process.
         quote! {
-            extern crate native_target as _;
-            #[unsafe(no_mangle)]
-            extern "Rust" fn __ebb_main() { __ebb_start(); }
+            #[cfg(panic = "abort")]
+            const _: () = {
+                extern crate native_target as _;
+                #[unsafe(no_mangle)]
+                extern "Rust" fn __ebb_main() { __ebb_start(); }
+            };
+            #[cfg(not(panic = "abort"))]
+            const _: () = { #hosted };
         }
     } else {
-        quote! {
-            extern crate ebb_hosted as platform;
-            #[unsafe(no_mangle)]
-            extern "C" fn main(
-                argc: ::core::ffi::c_int,
-                argv: *const *const ::core::ffi::c_char,
-            ) -> ::core::ffi::c_int {
-                // SAFETY: the C runtime's own arguments.
-                unsafe { platform::main(argc, argv, __ebb_start) }
-            }
-        }
+        hosted
     };
     quote! {
         #function
