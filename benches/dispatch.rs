@@ -3,8 +3,6 @@
 //! A dereference and a call, hot, inlined and not, beside a call through a plain static pointer and
 //! beside what one would use instead. `cargo bench --bench dispatch [-- --quick]`.
 
-mod support;
-
 use std::{
     cell::Cell,
     hint::black_box,
@@ -16,8 +14,8 @@ use std::{
 };
 
 use ebb::{EbbRef, ebb};
+use ebb_benches::{Side, compare};
 use ebb_hosted::Config;
-use support::{Side, compare};
 
 #[ebb(per_core)]
 #[derive(Default)]
@@ -70,7 +68,7 @@ fn pointer() -> &'static Hits {
 }
 
 fn main() {
-    let quick = support::quick();
+    let quick = ebb_benches::quick();
     let (n, rounds) = if quick {
         (2_000_000, 5)
     } else {

@@ -3,8 +3,6 @@
 //! Each side runs natively on this machine, with the same number of threads. `cargo bench --bench
 //! events [-- --quick]`.
 
-mod support;
-
 use std::{
     sync::mpsc,
     thread,
@@ -12,8 +10,8 @@ use std::{
 };
 
 use ebb::{CoreId, time};
+use ebb_benches::{Side, compare};
 use ebb_hosted::Config;
-use support::{Side, compare};
 
 /// A job for a side's own thread: runs there and gives the time it took.
 type Job = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Duration>>> + Send>;
@@ -89,7 +87,7 @@ async fn in_task<F: Future<Output = ()> + Send + 'static>(future: F) -> Duration
 
 fn main() {
     ebb::set_hog_limit(u64::MAX, false);
-    let quick = support::quick();
+    let quick = ebb_benches::quick();
     let scale = if quick { 20 } else { 1 };
     let rounds = if quick { 3 } else { 9 };
     let ebb = Runner::ebb(2);

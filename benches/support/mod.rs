@@ -2,8 +2,6 @@
 //! process, and the medians are compared. Absolute times on a shared machine mean little; the ratio
 //! of two sides that ran within the same milliseconds does.
 
-#![allow(dead_code)] // Each bench uses what it needs.
-
 use std::time::Duration;
 
 /// True when only the form of the answer matters: CI, a first look.
@@ -13,11 +11,12 @@ pub fn quick() -> bool {
 
 /// One contestant: runs `n` operations and says how long they took.
 pub struct Side<'a> {
-    pub name: &'static str,
-    pub run: Box<dyn FnMut(u64) -> Duration + 'a>,
+    name: &'static str,
+    run: Box<dyn FnMut(u64) -> Duration + 'a>,
 }
 
 impl<'a> Side<'a> {
+    /// A side of that name.
     pub fn new(name: &'static str, run: impl FnMut(u64) -> Duration + 'a) -> Self {
         Self {
             name,
