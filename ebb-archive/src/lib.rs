@@ -6,7 +6,7 @@
 //! of a file where they lie. The tree is a table of fixed-size entries in breadth-first order:
 //! the children of a directory stand together, sorted by name, so a look-up is one binary search
 //! per path component and a listing is a slice. The format is laid out in
-//! `docs/src/archive.md`; [`write`] makes archives, [`Archive`] reads them.
+//! `docs/src/archive.md`; [`mod@write`] makes archives, [`Archive`] reads them.
 //!
 //! What must hold: [`Archive::new`] accepts nothing that a later access could trip over. Every
 //! name, range and index is checked there, so a malicious archive is an error at boot and
