@@ -19,6 +19,7 @@ extern crate self as ebb;
 
 mod core;
 mod event;
+pub mod guest;
 mod machine;
 mod model;
 pub mod platform;

@@ -1,0 +1,181 @@
+//! Guest programs: the registers of a thread that runs in user mode, and the component that runs it.
+//!
+//! A guest thread is a task. It calls [`GuestCpu::enter`] with its registers; the call returns when the guest traps: by a
+//! system call, a fault, or an interrupt that the core has to see to. So a thread that is not running is nothing but a
+//! [`Context`], and there is no kernel stack behind it.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::marker::PhantomData;
+
+use crate::{EbbRef, component};
+
+/// The registers of a guest thread. What the CPU's assembly reads and writes comes first, in this order.
+#[repr(C, align(64))]
+#[allow(missing_docs)]
+pub struct Context {
+    /// The vector registers that the kernel itself uses, as of the last trap. The rest of the vector and floating-point
+    /// state stays in the CPU until another thread needs it.
+    pub xmm: [[u64; 2]; 16],
+    pub rax: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rbp: u64,
+    pub rsp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rip: u64,
+    pub rflags: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+    /// The last trap, as the CPU tells it; see [`Trap`].
+    pub vector: u64,
+    pub error: u64,
+    pub mxcsr: u32,
+    /// Not zero: the last trap was a system call and nobody changed `rip`, `rcx`, `r11` or the flags since, so the way back
+    /// may be the fast one. Whoever sets these registers clears it.
+    pub fast_return: u32,
+    /// The extended state (XSAVE area) when it is not in the CPU; see [`GuestCpu::save`].
+    extended: Vec<Line>,
+    /// A context belongs to the core that made it.
+    _core: PhantomData<*mut ()>,
+}
+
+/// 64 bytes, aligned as XSAVE wants them.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub struct Line(pub [u8; 64]);
+
+/// MXCSR after reset: all exceptions masked, round to nearest.
+pub const MXCSR_DEFAULT: u32 = 0x1f80;
+
+impl Context {
+    /// Registers of a thread that has not run: all zero, floating point in its initial state.
+    #[must_use]
+    pub fn new() -> Box<Self> {
+        let size = EbbRef::<dyn GuestCpu>::get().extended_size();
+        let mut extended = Vec::new();
+        extended.resize(size.div_ceil(64), Line([0; 64]));
+        // FCW and MXCSR of the legacy area; XSTATE_BV = 0 makes the rest initial.
+        extended[0].0[..2].copy_from_slice(&0x37fu16.to_le_bytes());
+        extended[0].0[24..28].copy_from_slice(&MXCSR_DEFAULT.to_le_bytes());
+        Box::new(Self {
+            xmm: [[0; 2]; 16],
+            rax: 0,
+            rbx: 0,
+            rcx: 0,
+            rdx: 0,
+            rsi: 0,
+            rdi: 0,
+            rbp: 0,
+            rsp: 0,
+            r8: 0,
+            r9: 0,
+            r10: 0,
+            r11: 0,
+            r12: 0,
+            r13: 0,
+            r14: 0,
+            r15: 0,
+            rip: 0,
+            rflags: 0x202,
+            fs_base: 0,
+            gs_base: 0,
+            vector: 0,
+            error: 0,
+            mxcsr: MXCSR_DEFAULT,
+            fast_return: 0,
+            extended,
+            _core: PhantomData,
+        })
+    }
+
+    /// A copy, for a new thread or a snapshot. Brings the extended state in first.
+    #[must_use]
+    pub fn duplicate(&mut self) -> Box<Self> {
+        EbbRef::<dyn GuestCpu>::get().save(self);
+        Box::new(Self {
+            extended: self.extended.clone(),
+            ..*self
+        })
+    }
+
+    /// The extended state in the CPU's standard XSAVE format, current after [`GuestCpu::save`].
+    #[must_use]
+    pub fn extended(&self) -> &[Line] {
+        &self.extended
+    }
+
+    /// As [`extended`](Self::extended), to be changed only after [`GuestCpu::evict`].
+    pub fn extended_mut(&mut self) -> &mut [Line] {
+        &mut self.extended
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        EbbRef::<dyn GuestCpu>::get().evict(self);
+    }
+}
+
+/// Why a guest stopped running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// It executed `syscall`; number and arguments are in its registers.
+    Syscall,
+    /// An interrupt that the core has to see to, the end of its time slice perhaps.
+    Interrupt,
+    /// A page fault at this address.
+    PageFault {
+        /// The address that was used.
+        address: u64,
+        /// It was a write.
+        write: bool,
+        /// It was an instruction fetch.
+        execute: bool,
+    },
+    /// Another exception.
+    Exception {
+        /// Its vector, below 32.
+        vector: u8,
+        /// Its error code, or 0.
+        error: u64,
+    },
+}
+
+/// What a change of page tables has made wrong in the TLB since the space was entered last.
+#[derive(Clone, Copy, Debug)]
+pub enum Stale<'a> {
+    /// These pages, by address.
+    Pages(&'a [u64]),
+    /// Any.
+    All,
+}
+
+/// Running guests. Only platforms with a machine of their own provide it.
+#[component]
+pub trait GuestCpu {
+    /// Runs the guest until it traps. `root` is the physical address of its top-level page table, whose upper half is
+    /// that of [`kernel_root`](GuestCpu::kernel_root).
+    fn enter(&self, context: &mut Context, root: u64, stale: Stale<'_>) -> Trap;
+    /// Lets a running guest trap with [`Trap::Interrupt`] when the clock reaches `deadline`, in nanoseconds, or earlier.
+    fn interrupt_at(&self, deadline: u64);
+    /// Makes [`Context::extended`] current; it may stay in the CPU as well.
+    fn save(&self, context: &mut Context);
+    /// As [`save`](GuestCpu::save), and forgets that the state is in the CPU. Before a context moves or is changed.
+    fn evict(&self, context: &mut Context);
+    /// Bytes of the extended state.
+    fn extended_size(&self) -> usize;
+    /// Physical address of the top-level page table outside any guest.
+    fn kernel_root(&self) -> u64;
+    /// Makes sure that this core does not use the tables below `root` any more, so that they can be freed.
+    fn leave(&self, root: u64);
+}
