@@ -11,6 +11,7 @@ use x86_64::registers::model_specific::Msr;
 
 const ID: u32 = 0x20;
 const TASK_PRIORITY: u32 = 0x80;
+const END_OF_INTERRUPT: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
 const COMMAND: u32 = 0x300;
 const COMMAND_HIGH: u32 = 0x310;
@@ -110,6 +111,12 @@ pub fn init() {
     // In deadline mode the switch must be seen before the first deadline (SDM 11.5.4.1).
     // SAFETY: a fence has no other effect.
     unsafe { core::arch::x86_64::_mm_mfence() };
+}
+
+/// Acknowledges the interrupt that was taken last.
+#[inline]
+pub fn end_of_interrupt() {
+    write(END_OF_INTERRUPT, 0);
 }
 
 /// This core's APIC ID.

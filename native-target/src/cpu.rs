@@ -8,6 +8,7 @@
 use crate::paging::{self, OutOfFrames, Stack};
 use crate::{interrupts, memory, tls};
 use core::arch::asm;
+use core::cell::UnsafeCell;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -25,10 +26,8 @@ pub const MAX_CORES: usize = 64;
 pub const KERNEL_CODE: u16 = 0x08;
 /// Kernel data selector.
 pub const KERNEL_DATA: u16 = 0x10;
-#[expect(dead_code, reason = "for user mode")]
 /// User data selector, with its privilege level.
 pub const USER_DATA: u16 = 0x18 | 3;
-#[expect(dead_code, reason = "for user mode")]
 /// User code selector, with its privilege level.
 pub const USER_CODE: u16 = 0x20 | 3;
 const TSS: u16 = 0x28;
@@ -86,7 +85,7 @@ pub struct CpuBlock {
     /// The core's stacks, in the order of [`STACK_NAMES`].
     pub stacks: [Stack; 8],
     /// For the code that enters and leaves user mode; see `user`.
-    pub user: [u64; 32],
+    pub user: UnsafeCell<[u64; 32]>,
     gdt: [u64; 8],
     tss: TaskStateSegment,
 }
@@ -95,7 +94,6 @@ pub struct CpuBlock {
 pub const PENDING: usize = offset_of!(CpuBlock, pending);
 /// Offset of [`CpuBlock::apic`], for assembly.
 pub const APIC: usize = offset_of!(CpuBlock, apic);
-#[expect(dead_code, reason = "for user mode")]
 /// Offset of [`CpuBlock::user`], for assembly.
 pub const USER: usize = offset_of!(CpuBlock, user);
 

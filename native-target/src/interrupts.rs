@@ -247,6 +247,12 @@ pub fn poll() {
     unsafe { asm!("sti", "nop", "cli", clobber_abi("sysv64")) };
 }
 
+/// Marks a vector pending on this core, as its stub would have done outside user mode.
+#[inline]
+pub fn record(vector: u8) {
+    cpu::this().pending[usize::from(vector >> 6)].fetch_or(1 << (vector & 63), Ordering::Relaxed);
+}
+
 /// Takes the pending vectors of this core and calls `each` for every one.
 #[inline]
 pub fn drain(mut each: impl FnMut(u8)) {

@@ -95,6 +95,15 @@ fn arm(block: &CpuBlock, deadline: Option<u64>) -> bool {
     true
 }
 
+/// Sets this core's timer to `deadline` unless it fires earlier anyway. A deadline that has passed
+/// fires at once.
+pub fn arm_earlier(block: &CpuBlock, deadline: u64) {
+    let armed = block.armed.load(Ordering::Relaxed);
+    if (armed == 0 || armed > deadline) && !arm(block, Some(deadline)) {
+        arm(block, Some(clock::now() + 20_000));
+    }
+}
+
 fn disarm(block: &CpuBlock) {
     if apic::has_deadline_timer() {
         apic::set_deadline(0);
