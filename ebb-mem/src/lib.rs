@@ -34,6 +34,7 @@
 //! poison what is freed: overflow, double free and writing after freeing end
 //! in a panic that says which.
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -44,6 +45,7 @@ pub mod frame;
 mod global;
 mod heap;
 mod phys;
+pub mod space;
 mod stats;
 mod tls;
 

@@ -8,8 +8,8 @@
 use crate::paging::{self, OutOfFrames, Stack};
 use crate::{interrupts, memory, tls};
 use core::arch::asm;
-use core::cell::UnsafeCell;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spin::Once;

@@ -295,7 +295,10 @@ fn prepare() {
         Msr::new(0xc000_0084).write(FLAG_MASK);
         efer.write(efer.read() | 1);
     }
-    set(FSGSBASE, u64::from(Cr4::read().contains(Cr4Flags::FSGSBASE)));
+    set(
+        FSGSBASE,
+        u64::from(Cr4::read().contains(Cr4Flags::FSGSBASE)),
+    );
     set(READY, 1);
 }
 
@@ -383,7 +386,10 @@ impl GuestCpu for User {
             prepare();
         }
         if context.rip >= GUEST_END || !canonical(context.fs_base) || !canonical(context.gs_base) {
-            return Trap::Exception { vector: 13, error: 0 };
+            return Trap::Exception {
+                vector: 13,
+                error: 0,
+            };
         }
         if get(ROOT) != root {
             write_cr3(root);
@@ -393,7 +399,9 @@ impl GuestCpu for User {
                 Stale::Pages(pages) => {
                     for page in pages {
                         // SAFETY: drops a TLB entry.
-                        unsafe { asm!("invlpg [{}]", in(reg) *page, options(nostack, preserves_flags)) };
+                        unsafe {
+                            asm!("invlpg [{}]", in(reg) *page, options(nostack, preserves_flags))
+                        };
                     }
                 }
             }
@@ -422,7 +430,10 @@ impl GuestCpu for User {
                 write: context.error & 2 != 0,
                 execute: context.error & 16 != 0,
             },
-            vector @ 0..32 => Trap::Exception { vector, error: context.error },
+            vector @ 0..32 => Trap::Exception {
+                vector,
+                error: context.error,
+            },
             vector => {
                 interrupts::record(vector);
                 if vector != interrupts::SPURIOUS {

@@ -1,0 +1,243 @@
+//! Reading and writing a guest's memory on its behalf: page by page through the linear map.
+//!
+//! What must hold: a page is provided as for a fault of the guest before it is used, so rights are checked and
+//! copy-on-write happens; a slice into a frame lives no longer than the borrow of the space.
+
+use super::{Access, Fault, PAGE, Space};
+use alloc::vec::Vec;
+
+/// A guest's pointer cannot be used as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadAddress;
+
+impl From<Fault> for BadAddress {
+    fn from(_: Fault) -> Self {
+        Self
+    }
+}
+
+/// Plain data: every pattern of bits is a value.
+///
+/// # Safety
+/// The type has no padding and no invalid values.
+pub unsafe trait Plain: Copy {}
+
+macro_rules! plain {
+    ($($t:ty),*) => {$(
+        // SAFETY: integers.
+        unsafe impl Plain for $t {}
+    )*};
+}
+plain!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
+// SAFETY: an array of plain data has no padding.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+impl Space {
+    /// Physical address of a page that may be used so.
+    #[inline]
+    fn page(&mut self, address: u64, access: Access) -> Result<*mut u8, Fault> {
+        let page = address & !(PAGE - 1);
+        if let Some(frame) = self.tables.usable(page, access == Access::Write) {
+            return Ok(crate::phys_to_virt(frame));
+        }
+        self.fault(page, access)?;
+        let frame = self
+            .tables
+            .usable(page, access == Access::Write)
+            .ok_or(Fault::Denied)?;
+        Ok(crate::phys_to_virt(frame))
+    }
+
+    /// Calls `f` with the pieces of a range, in order, none crossing a page. Stops with an error at the first byte that
+    /// cannot be used; the pieces before have been handed out then.
+    ///
+    /// # Errors
+    /// [`BadAddress`], or what `f` gives.
+    fn pieces<E: From<BadAddress>>(
+        &mut self,
+        address: u64,
+        len: usize,
+        access: Access,
+        mut f: impl FnMut(*mut u8, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let end = address.checked_add(len as u64).ok_or(BadAddress)?;
+        if len > 0 && end > super::GUEST_END {
+            return Err(BadAddress.into());
+        }
+        let mut at = address;
+        while at < end {
+            let page = self.page(at, access).map_err(|_| BadAddress)?;
+            let within = (at % PAGE) as usize;
+            let n = (PAGE as usize - within).min((end - at) as usize);
+            // SAFETY: `page` is a mapped frame, `within` lies in it.
+            f(unsafe { page.add(within) }, n)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies from the guest.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when a byte cannot be read; the buffer may have been filled in part.
+    pub fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), BadAddress> {
+        let mut done = 0;
+        let len = buffer.len();
+        self.pieces(address, len, Access::Read, |piece, n| {
+            // SAFETY: `piece` is `n` bytes of a frame that the guest's entry keeps alive, and no reference to it exists.
+            unsafe { core::ptr::copy_nonoverlapping(piece, buffer.as_mut_ptr().add(done), n) };
+            done += n;
+            Ok(())
+        })
+    }
+
+    /// Copies to the guest.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when a byte cannot be written; those before it have been.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), BadAddress> {
+        let mut done = 0;
+        self.pieces(address, bytes.len(), Access::Write, |piece, n| {
+            // SAFETY: as in `read`; the frame is this space's alone (`Access::Write`).
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr().add(done), piece, n) };
+            done += n;
+            Ok(())
+        })
+    }
+
+    /// Fills guest memory with a byte.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn fill(&mut self, address: u64, len: usize, byte: u8) -> Result<(), BadAddress> {
+        self.pieces(address, len, Access::Write, |piece, n| {
+            // SAFETY: as in `write`.
+            unsafe { piece.write_bytes(byte, n) };
+            Ok(())
+        })
+    }
+
+    /// Hands out a range as slices of guest memory to write to, none crossing a page; `f` says how much it used, and less
+    /// than the slice ends it. Returns the bytes used.
+    ///
+    /// # Errors
+    /// [`BadAddress`], or what `f` gives; only if nothing was used before.
+    pub fn write_with<E: From<BadAddress>>(
+        &mut self,
+        address: u64,
+        len: usize,
+        mut f: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut done = 0;
+        let mut more = true;
+        while more && done < len {
+            let at = address.checked_add(done as u64).ok_or(BadAddress)?;
+            let n = (PAGE - at % PAGE).min((len - done) as u64) as usize;
+            let result = self.pieces(at, n, Access::Write, |piece, n| {
+                // SAFETY: as in `write`; the slice ends with the call.
+                let used = f(unsafe { core::slice::from_raw_parts_mut(piece, n) })?;
+                done += used;
+                more = used == n;
+                Ok(())
+            });
+            match result {
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
+        }
+        Ok(done)
+    }
+
+    /// A value from the guest.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    #[inline]
+    pub fn get<T: Plain>(&mut self, address: u64) -> Result<T, BadAddress> {
+        let mut value = core::mem::MaybeUninit::<T>::zeroed();
+        // SAFETY: the bytes of the value, zeroed.
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>())
+        };
+        self.read(address, bytes)?;
+        // SAFETY: plain data has a value for every pattern.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// A value to the guest.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    #[inline]
+    pub fn put<T: Plain>(&mut self, address: u64, value: T) -> Result<(), BadAddress> {
+        // SAFETY: plain data has no padding, so all its bytes are initialised.
+        let bytes =
+            unsafe { core::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
+        self.write(address, bytes)
+    }
+
+    /// An array from the guest.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    pub fn get_array<T: Plain>(
+        &mut self,
+        address: u64,
+        count: usize,
+    ) -> Result<Vec<T>, BadAddress> {
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| BadAddress)?;
+        for i in 0..count {
+            let at = address
+                .checked_add((i * size_of::<T>()) as u64)
+                .ok_or(BadAddress)?;
+            values.push(self.get(at)?);
+        }
+        Ok(values)
+    }
+
+    /// A string that a zero byte ends, without it; `None` when it has none within `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    pub fn get_string(
+        &mut self,
+        address: u64,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, BadAddress> {
+        let mut string = Vec::new();
+        let mut at = address;
+        while string.len() < limit {
+            if at >= super::GUEST_END {
+                return Err(BadAddress);
+            }
+            let within = (at % PAGE) as usize;
+            let n = (PAGE as usize - within).min(limit - string.len());
+            let page = self.page(at, Access::Read)?;
+            // SAFETY: as in `read`; the slice ends with this turn.
+            let piece = unsafe { core::slice::from_raw_parts(page.add(within), n) };
+            match piece.iter().position(|&b| b == 0) {
+                Some(end) => {
+                    string.extend_from_slice(&piece[..end]);
+                    return Ok(Some(string));
+                }
+                None => string.extend_from_slice(piece),
+            }
+            at += n as u64;
+        }
+        Ok(None)
+    }
+
+    /// The frame behind an address and the offset in it: a name for the memory that stays the same while it is mapped.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    pub fn check(&mut self, address: u64, access: Access) -> Result<(), BadAddress> {
+        if address >= super::GUEST_END {
+            return Err(BadAddress);
+        }
+        self.page(address, access)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! What may be where: areas sorted by address, without overlaps, shared between copies of a space until one changes.
+
+use super::{Error, GUEST_START};
+use crate::PhysAddr;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The most areas of a space; what Linux allows by default (`vm.max_map_count`).
+const MAX_AREAS: usize = 65530;
+
+/// What may be done with an area. Whatever may be written or executed may be read: the CPU knows no other way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Protection {
+    pub read: bool,
+    pub write: bool,
+    pub execute: bool,
+}
+
+impl Protection {
+    /// Nothing allowed.
+    pub const NONE: Self = Self {
+        read: false,
+        write: false,
+        execute: false,
+    };
+    /// Reading.
+    pub const READ: Self = Self {
+        read: true,
+        ..Self::NONE
+    };
+    /// Reading and writing.
+    pub const WRITE: Self = Self {
+        write: true,
+        ..Self::READ
+    };
+    /// Reading and executing.
+    pub const EXECUTE: Self = Self {
+        execute: true,
+        ..Self::READ
+    };
+
+    /// Whether anything is allowed.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.read || self.write || self.execute
+    }
+}
+
+/// What the pages of an area hold before they are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Zeroes.
+    Anonymous,
+    /// Memory outside the frame allocator that never changes: a file of the boot archive. It begins on a frame, and its
+    /// last frame is filled up with zeroes.
+    Image {
+        /// First byte.
+        start: PhysAddr,
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// A range of pages of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// What is allowed.
+    pub protection: Protection,
+    /// What it holds.
+    pub backing: Backing,
+    /// Where in the backing it begins.
+    pub offset: u64,
+    /// The caller's.
+    pub note: u32,
+}
+
+impl Area {
+    fn continues(&self, next: &Area) -> bool {
+        self.end == next.start
+            && self.protection == next.protection
+            && self.backing == next.backing
+            && self.note == next.note
+            && (self.backing == Backing::Anonymous
+                || self.offset + (self.end - self.start) == next.offset)
+    }
+}
+
+#[derive(Clone, Default)]
+pub struct Areas {
+    list: Arc<Vec<Area>>,
+}
+
+impl Areas {
+    pub fn iter(&self) -> impl Iterator<Item = &Area> {
+        self.list.iter()
+    }
+
+    /// Index of the first area that ends above `address`.
+    #[inline]
+    fn position(&self, address: u64) -> usize {
+        self.list.partition_point(|a| a.end <= address)
+    }
+
+    #[inline]
+    pub fn find(&self, address: u64) -> Option<&Area> {
+        self.list
+            .get(self.position(address))
+            .filter(|a| a.start <= address)
+    }
+
+    pub fn is_free(&self, range: &Range<u64>) -> bool {
+        self.list
+            .get(self.position(range.start))
+            .is_none_or(|a| a.start >= range.end)
+    }
+
+    /// The areas of a range.
+    fn within(&self, range: &Range<u64>) -> Range<usize> {
+        let first = self.position(range.start);
+        let last = self.list[first..].partition_point(|a| a.start < range.end);
+        first..first + last
+    }
+
+    pub fn is_full(&self, range: &Range<u64>) -> bool {
+        let mut at = range.start;
+        for area in &self.list[self.within(range)] {
+            if area.start > at {
+                return false;
+            }
+            at = area.end;
+        }
+        at >= range.end
+    }
+
+    pub fn all(&self, range: &Range<u64>, test: impl Fn(&Area) -> bool) -> bool {
+        self.list[self.within(range)].iter().all(test)
+    }
+
+    /// The highest gap of `len` bytes below `top`.
+    pub fn gap(&self, len: u64, top: u64) -> Option<u64> {
+        let mut end = top;
+        for area in self.list.iter().rev() {
+            if area.start >= end {
+                continue;
+            }
+            if area.end <= end && end - area.end >= len {
+                return Some(end - len);
+            }
+            end = area.start;
+        }
+        (end >= GUEST_START && end - GUEST_START >= len).then(|| end - len)
+    }
+
+    /// What is free around a range that is free itself.
+    pub fn hole_around(&self, range: &Range<u64>) -> Range<u64> {
+        let next = self.position(range.start);
+        let start = next.checked_sub(1).map_or(0, |i| self.list[i].end);
+        let end = self.list.get(next).map_or(1 << 47, |a| a.start);
+        start..end
+    }
+
+    /// Adds an area where nothing is, joined to its neighbours when it continues them.
+    pub fn insert(&mut self, area: Area) -> Result<(), Error> {
+        let list = Arc::make_mut(&mut self.list);
+        let at = list.partition_point(|a| a.end <= area.start);
+        let before = at > 0 && list[at - 1].continues(&area);
+        let after = list.get(at).is_some_and(|next| area.continues(next));
+        match (before, after) {
+            (true, true) => {
+                list[at - 1].end = list[at].end;
+                list.remove(at);
+            }
+            (true, false) => list[at - 1].end = area.end,
+            (false, true) => {
+                list[at].start = area.start;
+                list[at].offset = area.offset;
+            }
+            (false, false) => {
+                if list.len() >= MAX_AREAS {
+                    return Err(Error::NoRoom);
+                }
+                list.insert(at, area);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes areas begin and end where the range does.
+    pub fn split(&mut self, range: &Range<u64>) -> Result<(), Error> {
+        if self.list.len() + 2 > MAX_AREAS {
+            return Err(Error::NoRoom);
+        }
+        let list = Arc::make_mut(&mut self.list);
+        for at in [range.start, range.end] {
+            let i = list.partition_point(|a| a.end <= at);
+            if let Some(area) = list.get_mut(i)
+                && area.start < at
+            {
+                let mut tail = area.clone();
+                tail.offset += at - area.start;
+                tail.start = at;
+                area.end = at;
+                list.insert(i + 1, tail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the areas of a range that was split.
+    pub fn remove(&mut self, range: &Range<u64>) {
+        let within = self.within(range);
+        Arc::make_mut(&mut self.list).drain(within);
+    }
+
+    /// Changes the areas of a range that was split, and joins what now fits.
+    pub fn change(&mut self, range: &Range<u64>, f: impl Fn(&mut Area)) {
+        let within = self.within(range);
+        let list = Arc::make_mut(&mut self.list);
+        list[within.clone()].iter_mut().for_each(f);
+        let first = within.start.saturating_sub(1);
+        let mut last = within.end.min(list.len() - 1);
+        let mut i = first;
+        while i < last {
+            let (left, right) = list.split_at_mut(i + 1);
+            if left[i].continues(&right[0]) {
+                left[i].end = right[0].end;
+                list.remove(i + 1);
+                last -= 1;
+            } else {
+                i += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Address spaces of guest programs: areas that say what may be where, and page tables that are filled as pages are
+//! touched.
+//!
+//! What must hold:
+//! - a space is used by one core at a time, and only the kernel's own linear map is used to reach a guest's memory: the
+//!   kernel never follows a guest's pointer, so no fault can happen in it;
+//! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked [`FOREIGN`](table::FOREIGN)
+//!   (memory of the boot archive, never freed). It is writable only if the space is the frame's only holder and its area
+//!   allows writing;
+//! - every page with an entry lies in an area;
+//! - whoever enters the space first drops what [`Space::stale`] names from the TLB.
+//!
+//! The kernel's half of the top-level table is copied from the root given to [`Space::new`] and never changed.
+
+mod access;
+mod area;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use access::{BadAddress, Plain};
+pub use area::{Area, Backing, Protection};
+pub use table::Stale;
+
+use crate::PhysAddr;
+use alloc::vec::Vec;
+use area::Areas;
+use core::ops::Range;
+use table::Tables;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// One past the highest address that a guest can use. The last page below the canonical hole is left out: an instruction
+/// there would make SYSRET return to a non-canonical address.
+pub const GUEST_END: u64 = 0x7fff_ffff_f000;
+
+/// The lowest address that a guest can use; a null pointer with an offset below it always faults.
+pub const GUEST_START: u64 = 0x1_0000;
+
+/// Why a change of a space was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address or a length is not a multiple of [`PAGE`], is zero, or reaches beyond the guest's half.
+    Invalid,
+    /// Something is mapped there already.
+    Occupied,
+    /// No gap is large enough, or there are too many areas.
+    NoRoom,
+    /// Part of the range is not mapped.
+    NotMapped,
+    /// The space's limit or the machine's memory is used up.
+    OutOfMemory,
+}
+
+/// Why a page cannot be used as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is mapped there.
+    NotMapped,
+    /// Its area forbids it.
+    Denied,
+    /// The page lies beyond the end of the file that backs it.
+    BeyondEnd,
+    /// The space's limit or the machine's memory is used up.
+    OutOfMemory,
+}
+
+/// What a page is to be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Fetching instructions.
+    Execute,
+}
+
+/// Where a new mapping goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At this address if it is free and not 0, else anywhere.
+    Near(u64),
+    /// Exactly there; what was mapped is unmapped.
+    Fixed(u64),
+    /// Exactly there, or not at all.
+    FixedFree(u64),
+}
+
+/// An address space.
+pub struct Space {
+    tables: Tables,
+    areas: Areas,
+    /// Mappings without a place of their own end at most here.
+    top: u64,
+}
+
+fn whole_pages(start: u64, len: u64) -> Result<Range<u64>, Error> {
+    let len = len.checked_next_multiple_of(PAGE).ok_or(Error::Invalid)?;
+    let end = start.checked_add(len).ok_or(Error::Invalid)?;
+    if !start.is_multiple_of(PAGE) || len == 0 || end > GUEST_END {
+        return Err(Error::Invalid);
+    }
+    Ok(start..end)
+}
+
+impl Space {
+    /// An empty space with the upper half of `kernel_root` and at most `limit` bytes of memory, page tables counted.
+    /// `None` when there is no frame for it.
+    #[must_use]
+    pub fn new(kernel_root: PhysAddr, limit: u64) -> Option<Self> {
+        Some(Self {
+            tables: Tables::new(kernel_root, limit / PAGE)?,
+            areas: Areas::default(),
+            top: GUEST_END,
+        })
+    }
+
+    /// Physical address of the top-level table.
+    #[must_use]
+    pub fn root(&self) -> PhysAddr {
+        self.tables.root()
+    }
+
+    /// Takes what has to be dropped from the TLB before the space is entered.
+    #[inline]
+    pub fn take_stale(&mut self) -> Stale {
+        self.tables.take_stale()
+    }
+
+    /// Bytes of memory in use: pages and page tables.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.tables.used() * PAGE
+    }
+
+    /// Bytes of pages in use that could be written to: those that belong to this space or are shared with its copies.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.tables.resident() * PAGE
+    }
+
+    /// Bytes of all areas.
+    #[must_use]
+    pub fn mapped(&self) -> u64 {
+        self.areas.iter().map(|a| a.end - a.start).sum()
+    }
+
+    /// The areas by address.
+    pub fn areas(&self) -> impl Iterator<Item = &Area> {
+        self.areas.iter()
+    }
+
+    /// The area that an address is in.
+    #[must_use]
+    pub fn area(&self, address: u64) -> Option<&Area> {
+        self.areas.find(address)
+    }
+
+    /// Mappings that may go anywhere go below `top` from now on.
+    pub fn set_top(&mut self, top: u64) {
+        self.top = (top & !(PAGE - 1)).clamp(GUEST_START, GUEST_END);
+    }
+
+    /// Maps `len` bytes, rounded up to whole pages; returns where. `note` is kept for the caller (a name, say); areas
+    /// with different notes are not joined.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn map(
+        &mut self,
+        place: Place,
+        len: u64,
+        protection: Protection,
+        backing: Backing,
+        offset: u64,
+        note: u32,
+    ) -> Result<u64, Error> {
+        if !offset.is_multiple_of(PAGE) {
+            return Err(Error::Invalid);
+        }
+        let range = match place {
+            Place::Near(hint) => {
+                let hint = hint & !(PAGE - 1);
+                match whole_pages(hint, len) {
+                    Ok(range) if hint >= GUEST_START && self.areas.is_free(&range) => range,
+                    _ => {
+                        let len = whole_pages(0, len)?.end;
+                        let start = self.areas.gap(len, self.top).ok_or(Error::NoRoom)?;
+                        start..start + len
+                    }
+                }
+            }
+            Place::Fixed(at) => {
+                let range = whole_pages(at, len)?;
+                if at < GUEST_START {
+                    return Err(Error::Invalid);
+                }
+                self.unmap_range(&range)?;
+                range
+            }
+            Place::FixedFree(at) => {
+                let range = whole_pages(at, len)?;
+                if at < GUEST_START {
+                    return Err(Error::Invalid);
+                }
+                if !self.areas.is_free(&range) {
+                    return Err(Error::Occupied);
+                }
+                range
+            }
+        };
+        let start = range.start;
+        self.areas.insert(Area {
+            start,
+            end: range.end,
+            protection,
+            backing,
+            offset,
+            note,
+        })?;
+        Ok(start)
+    }
+
+    /// Unmaps `len` bytes, rounded up to whole pages. Parts that are not mapped are skipped.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::NoRoom`] when it would split an area too many.
+    pub fn unmap(&mut self, start: u64, len: u64) -> Result<(), Error> {
+        let range = whole_pages(start, len)?;
+        self.unmap_range(&range)
+    }
+
+    fn unmap_range(&mut self, range: &Range<u64>) -> Result<(), Error> {
+        if self.areas.is_free(range) {
+            return Ok(());
+        }
+        self.areas.split(range)?;
+        self.areas.remove(range);
+        let hole = self.areas.hole_around(range);
+        self.tables.clear(range.clone(), hole);
+        Ok(())
+    }
+
+    /// Changes what may be done with `len` bytes, rounded up to whole pages. All of it must be mapped.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn protect(&mut self, start: u64, len: u64, protection: Protection) -> Result<(), Error> {
+        let range = whole_pages(start, len)?;
+        if !self.areas.is_full(&range) {
+            return Err(Error::NotMapped);
+        }
+        if self.areas.all(&range, |a| a.protection == protection) {
+            return Ok(());
+        }
+        self.areas.split(&range)?;
+        self.areas.change(&range, |a| a.protection = protection);
+        self.tables.protect(range, protection);
+        Ok(())
+    }
+
+    /// Gives the pages back; the next use finds them as they were when they were mapped. Parts that are not mapped are
+    /// skipped, and so says the result.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::NotMapped`].
+    pub fn discard(&mut self, start: u64, len: u64) -> Result<(), Error> {
+        let range = whole_pages(start, len)?;
+        self.tables.clear(range.clone(), 0..0);
+        if self.areas.is_full(&range) {
+            Ok(())
+        } else {
+            Err(Error::NotMapped)
+        }
+    }
+
+    /// Changes the size of a mapping, all of one area, and moves it if `to` says so: `None` leaves it in place.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::NoRoom`] when it cannot grow in place and may not move.
+    pub fn remap(
+        &mut self,
+        start: u64,
+        old: u64,
+        new: u64,
+        to: Option<Place>,
+    ) -> Result<u64, Error> {
+        let from = whole_pages(start, old)?;
+        let wanted = whole_pages(start, new).or_else(|e| {
+            if to.is_some() {
+                whole_pages(0, new)
+            } else {
+                Err(e)
+            }
+        })?;
+        let new = wanted.end - wanted.start;
+        let area = self
+            .areas
+            .find(start)
+            .filter(|a| a.end >= from.end)
+            .ok_or(Error::NotMapped)?
+            .clone();
+        let moves = matches!(to, Some(Place::Fixed(_) | Place::FixedFree(_)));
+        let old = from.end - from.start;
+        if !moves {
+            if new <= old {
+                if new < old {
+                    self.unmap_range(&(start + new..from.end))?;
+                }
+                return Ok(start);
+            }
+            // Growing in place, when the mapping ends with its area and what follows is free.
+            let more = from.end..start + new;
+            if area.end == from.end && more.end <= GUEST_END && self.areas.is_free(&more) {
+                self.areas.insert(Area {
+                    start: more.start,
+                    end: more.end,
+                    offset: area.offset + (more.start - area.start),
+                    ..area
+                })?;
+                return Ok(start);
+            }
+        }
+        let place = to.ok_or(Error::NoRoom)?;
+        if let Place::Fixed(at) | Place::FixedFree(at) = place {
+            let target = whole_pages(at, new)?;
+            if target.start < from.end && from.start < target.end {
+                return Err(Error::Invalid);
+            }
+        }
+        let offset = area.offset + (start - area.start);
+        let at = self.map(place, new, area.protection, area.backing, offset, area.note)?;
+        let kept = old.min(new);
+        if self.tables.carry(start..start + kept, at).is_err() {
+            // What was carried over goes back: its tables are still there.
+            let _ = self.tables.carry(at..at + kept, start);
+            self.unmap_range(&(at..at + new))?;
+            return Err(Error::OutOfMemory);
+        }
+        self.unmap_range(&from)?;
+        Ok(at)
+    }
+
+    /// Makes a page usable, as a fault on it asks. `Ok` also when it was already: the TLB was behind.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn fault(&mut self, address: u64, access: Access) -> Result<(), Fault> {
+        let area = self.areas.find(address).ok_or(Fault::NotMapped)?;
+        let allowed = match access {
+            Access::Read => area.protection.any(),
+            Access::Write => area.protection.write,
+            Access::Execute => area.protection.execute,
+        };
+        if !allowed {
+            return Err(Fault::Denied);
+        }
+        self.tables
+            .provide(address & !(PAGE - 1), area, access == Access::Write)
+    }
+
+    /// A copy of the space: pages are shared and copied when either side writes. `None` when memory is short.
+    #[must_use]
+    pub fn duplicate(&mut self) -> Option<Self> {
+        Some(Self {
+            tables: self.tables.duplicate()?,
+            areas: self.areas.clone(),
+            top: self.top,
+        })
+    }
+
+    /// Whether every page of the range is in an area, whatever it allows.
+    #[must_use]
+    pub fn is_mapped(&self, start: u64, len: u64) -> bool {
+        whole_pages(start & !(PAGE - 1), len.saturating_add(start % PAGE))
+            .is_ok_and(|r| self.areas.is_full(&r))
+    }
+
+    /// For each page of the range, whether it is in memory. The range must be mapped.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::NotMapped`].
+    pub fn residency(&self, start: u64, len: u64) -> Result<Vec<bool>, Error> {
+        let range = whole_pages(start, len)?;
+        if !self.areas.is_full(&range) {
+            return Err(Error::NotMapped);
+        }
+        Ok(range
+            .step_by(PAGE as usize)
+            .map(|page| self.tables.entry(page) != 0)
+            .collect())
+    }
+}

@@ -1,0 +1,422 @@
+//! Page tables of a space: four levels, 4 KiB pages (Intel SDM volume 3, "4-Level Paging").
+
+use super::{Area, Backing, Fault, PAGE, Protection};
+use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
+use core::ops::Range;
+
+pub const PRESENT: u64 = 1;
+const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+/// The frame is not the allocator's and has no reference count.
+pub const FOREIGN: u64 = 1 << 9;
+/// Set in every entry that holds a frame, present or not.
+const HELD: u64 = 1 << 10;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// How many pages of a file are mapped at once by a fault on one of them, aligned to as many.
+const AROUND: u64 = 16;
+
+/// What has to be dropped from the TLB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stale {
+    pages: [u64; 16],
+    len: usize,
+    all: bool,
+}
+
+impl Stale {
+    /// The pages by address; `None` for all.
+    #[inline]
+    #[must_use]
+    pub fn pages(&self) -> Option<&[u64]> {
+        (!self.all).then(|| &self.pages[..self.len])
+    }
+
+    fn add(&mut self, page: u64) {
+        if let Some(slot) = self.pages.get_mut(self.len) {
+            *slot = page;
+            self.len += 1;
+        } else {
+            self.all = true;
+        }
+    }
+}
+
+pub struct Tables {
+    root: PhysAddr,
+    stale: Stale,
+    /// Frames: pages with a reference of ours, and tables.
+    pages: u64,
+    tables: u64,
+    /// Most of both together.
+    limit: u64,
+}
+
+fn shift(level: u32) -> u32 {
+    12 + 9 * level
+}
+
+fn slot(table: PhysAddr, index: u64) -> *mut u64 {
+    // SAFETY: a table is one frame of 512 entries in the linear map; the index is masked.
+    unsafe {
+        phys_to_virt(table)
+            .cast::<u64>()
+            .add((index & 511) as usize)
+    }
+}
+
+fn read(slot: *mut u64) -> u64 {
+    // SAFETY: from `slot`; the CPU may set accessed and dirty bits, which we do not look at.
+    unsafe { slot.read_volatile() }
+}
+
+fn set(slot: *mut u64, value: u64) {
+    // SAFETY: as above; only the space's owner changes its tables.
+    unsafe { slot.write_volatile(value) }
+}
+
+fn bits(protection: Protection, exclusive: bool) -> u64 {
+    let mut bits = HELD | USER;
+    if protection.any() {
+        bits |= PRESENT;
+    }
+    if protection.write && exclusive {
+        bits |= WRITE;
+    }
+    if !protection.execute {
+        bits |= NO_EXECUTE;
+    }
+    bits
+}
+
+/// Whether nobody else holds the frame of an entry.
+fn exclusive(entry: u64) -> bool {
+    entry & FOREIGN == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
+}
+
+impl Tables {
+    pub fn new(kernel_root: PhysAddr, limit: u64) -> Option<Self> {
+        let root = frame::alloc_zeroed(0, Node::LOCAL)?;
+        for index in 256..512 {
+            set(slot(root, index), read(slot(kernel_root, index)));
+        }
+        Some(Self {
+            root,
+            stale: Stale::default(),
+            pages: 0,
+            tables: 1,
+            limit,
+        })
+    }
+
+    pub fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    pub fn used(&self) -> u64 {
+        self.pages + self.tables
+    }
+
+    pub fn resident(&self) -> u64 {
+        self.pages
+    }
+
+    #[inline]
+    pub fn take_stale(&mut self) -> Stale {
+        if self.stale.len == 0 && !self.stale.all {
+            return Stale::default();
+        }
+        core::mem::take(&mut self.stale)
+    }
+
+    /// A frame that counts against the limit.
+    fn take_frame(&mut self, zeroed: bool) -> Result<PhysAddr, Fault> {
+        if self.used() >= self.limit {
+            return Err(Fault::OutOfMemory);
+        }
+        let frame = if zeroed {
+            frame::alloc_zeroed(0, Node::LOCAL)
+        } else {
+            frame::alloc(0, Node::LOCAL)
+        };
+        frame.ok_or(Fault::OutOfMemory)
+    }
+
+    /// The slot of a page, with its tables made if they are missing.
+    fn slot_mut(&mut self, page: u64) -> Result<*mut u64, Fault> {
+        let mut table = self.root;
+        for level in (1..4).rev() {
+            let at = slot(table, page >> shift(level));
+            let entry = read(at);
+            table = if entry == 0 {
+                let new = self.take_frame(true)?;
+                self.tables += 1;
+                set(at, new.0 | PRESENT | WRITE | USER);
+                new
+            } else {
+                PhysAddr(entry & ADDRESS)
+            };
+        }
+        Ok(slot(table, page >> 12))
+    }
+
+    /// The entry of a page; 0 when there is none.
+    #[inline]
+    pub fn entry(&self, page: u64) -> u64 {
+        let mut table = self.root;
+        for level in (1..4).rev() {
+            let entry = read(slot(table, page >> shift(level)));
+            if entry == 0 {
+                return 0;
+            }
+            table = PhysAddr(entry & ADDRESS);
+        }
+        read(slot(table, page >> 12))
+    }
+
+    /// The frame of a page that the guest could use so right now.
+    #[inline]
+    pub fn usable(&self, page: u64, write: bool) -> Option<PhysAddr> {
+        let needed = if write { PRESENT | WRITE } else { PRESENT };
+        let entry = self.entry(page);
+        (entry & needed == needed).then_some(PhysAddr(entry & ADDRESS))
+    }
+
+    /// Makes a page usable as its area allows.
+    pub fn provide(&mut self, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        let at = self.slot_mut(page)?;
+        let old = read(at);
+        if old == 0 {
+            return self.fill(at, page, area, write);
+        }
+        let mut frame = PhysAddr(old & ADDRESS);
+        let mut kept = old & FOREIGN;
+        let mut alone = exclusive(old);
+        if write && !alone {
+            let copy = self.take_frame(false)?;
+            // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
+            unsafe {
+                core::ptr::copy_nonoverlapping(
+                    phys_to_virt(frame),
+                    phys_to_virt(copy),
+                    PAGE as usize,
+                )
+            };
+            self.drop_frame(old);
+            self.pages += 1;
+            frame = copy;
+            kept = 0;
+            alone = true;
+        }
+        set(at, frame.0 | kept | bits(area.protection, alone));
+        if old & PRESENT != 0 {
+            self.stale.add(page);
+        }
+        Ok(())
+    }
+
+    /// Fills an empty slot from its area.
+    fn fill(&mut self, at: *mut u64, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        let Backing::Image { start, len } = area.backing else {
+            let new = self.take_frame(true)?;
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        };
+        let offset = area.offset + (page - area.start);
+        if offset >= len {
+            return Err(Fault::BeyondEnd);
+        }
+        if write {
+            let new = self.take_frame(false)?;
+            let from = phys_to_virt(start.offset(offset));
+            // SAFETY: the page lies in the image, whose last frame is filled up; the new frame is ours alone.
+            unsafe { core::ptr::copy_nonoverlapping(from, phys_to_virt(new), PAGE as usize) };
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        // Neighbours in the same block of the table cost next to nothing, a fault each would.
+        let block = page & !(AROUND * PAGE - 1);
+        let first = block.max(area.start);
+        let last = (block + AROUND * PAGE).min(area.end);
+        for near in (first..last).step_by(PAGE as usize) {
+            let offset = area.offset + (near - area.start);
+            // SAFETY: the block is aligned to its size, so its slots are in the same table as `at`.
+            let near_at =
+                unsafe { at.offset((near as i64 - page as i64) as isize / PAGE as isize) };
+            if offset < len && read(near_at) == 0 {
+                set(
+                    near_at,
+                    start.offset(offset).0 | FOREIGN | bits(area.protection, false),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the frame of an entry.
+    fn drop_frame(&mut self, entry: u64) {
+        if entry & FOREIGN == 0 {
+            // SAFETY: the entry held a reference, and nothing uses the frame through it any more: the space is not
+            // entered before its TLB entry is dropped.
+            unsafe { frame::release(PhysAddr(entry & ADDRESS)) };
+            self.pages -= 1;
+        }
+    }
+
+    /// Calls `f` for every entry of a range that holds a frame.
+    fn visit(&mut self, range: Range<u64>, f: &mut impl FnMut(&mut Self, u64, *mut u64)) {
+        self.visit_table(self.root, 3, 0, &range, f);
+    }
+
+    fn visit_table(
+        &mut self,
+        table: PhysAddr,
+        level: u32,
+        base: u64,
+        range: &Range<u64>,
+        f: &mut impl FnMut(&mut Self, u64, *mut u64),
+    ) {
+        let size = 1u64 << shift(level);
+        let first = (range.start.max(base) - base) / size;
+        for index in first..512 {
+            let start = base + index * size;
+            if start >= range.end || start >= 1 << 47 {
+                break;
+            }
+            let at = slot(table, index);
+            let entry = read(at);
+            if entry == 0 {
+                continue;
+            }
+            if level == 0 {
+                f(self, start, at);
+            } else {
+                self.visit_table(PhysAddr(entry & ADDRESS), level - 1, start, range, f);
+            }
+        }
+    }
+
+    /// Empties a range, and frees the tables that lie in `hole` altogether.
+    pub fn clear(&mut self, range: Range<u64>, hole: Range<u64>) {
+        self.visit(range.clone(), &mut |tables, page, at| {
+            let entry = read(at);
+            set(at, 0);
+            tables.drop_frame(entry);
+            if entry & PRESENT != 0 {
+                tables.stale.add(page);
+            }
+        });
+        if hole.start < hole.end {
+            self.free_tables(self.root, 3, 0, &range, &hole);
+        }
+    }
+
+    fn free_tables(
+        &mut self,
+        table: PhysAddr,
+        level: u32,
+        base: u64,
+        range: &Range<u64>,
+        hole: &Range<u64>,
+    ) {
+        let size = 1u64 << shift(level);
+        let first = (range.start.max(base) - base) / size;
+        for index in first..512 {
+            let start = base + index * size;
+            if start >= range.end || start >= 1 << 47 {
+                break;
+            }
+            let at = slot(table, index);
+            let entry = read(at);
+            if entry == 0 {
+                continue;
+            }
+            let child = PhysAddr(entry & ADDRESS);
+            if level > 1 {
+                self.free_tables(child, level - 1, start, range, hole);
+            }
+            if hole.start <= start && start + size <= hole.end {
+                set(at, 0);
+                // SAFETY: an empty table of ours; the CPU may have cached it until everything is dropped.
+                unsafe { frame::free(child, 0) };
+                self.tables -= 1;
+                self.stale.all = true;
+            }
+        }
+    }
+
+    /// Gives the pages of a range the rights of a protection.
+    pub fn protect(&mut self, range: Range<u64>, protection: Protection) {
+        self.visit(range, &mut |tables, page, at| {
+            let old = read(at);
+            // Whether writing is possible at once is worth asking only where it is allowed.
+            let alone = protection.write && exclusive(old);
+            let new = old & (ADDRESS | FOREIGN) | bits(protection, alone);
+            set(at, new);
+            if old & PRESENT != 0 && (old ^ new) & (PRESENT | WRITE | NO_EXECUTE) != 0 {
+                tables.stale.add(page);
+            }
+        });
+    }
+
+    /// Moves the pages of a range to `to`, where nothing is. Their protection stays.
+    pub fn carry(&mut self, range: Range<u64>, to: u64) -> Result<(), Fault> {
+        let mut result = Ok(());
+        let start = range.start;
+        self.visit(range, &mut |tables, page, at| {
+            if result.is_err() {
+                return;
+            }
+            match tables.slot_mut(to + (page - start)) {
+                Ok(new) => {
+                    let entry = read(at);
+                    set(new, entry);
+                    set(at, 0);
+                    if entry & PRESENT != 0 {
+                        tables.stale.add(page);
+                    }
+                }
+                Err(fault) => result = Err(fault),
+            }
+        });
+        result
+    }
+
+    /// Tables of a copy: every page shared, none writable on either side until it is copied.
+    pub fn duplicate(&mut self) -> Option<Self> {
+        let mut copy = Self::new(self.root, self.limit)?;
+        let mut result = Ok(());
+        self.visit(0..1 << 47, &mut |tables, page, at| {
+            if result.is_err() {
+                return;
+            }
+            match copy.slot_mut(page) {
+                Ok(new) => {
+                    let entry = read(at);
+                    if entry & FOREIGN == 0 {
+                        frame::share(PhysAddr(entry & ADDRESS));
+                        copy.pages += 1;
+                    }
+                    if entry & WRITE != 0 {
+                        set(at, entry & !WRITE);
+                        tables.stale.all = true;
+                    }
+                    set(new, entry & !WRITE);
+                }
+                Err(fault) => result = Err(fault),
+            }
+        });
+        result.ok().map(|()| copy)
+    }
+}
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        self.clear(0..1 << 47, 0..1 << 47);
+        // SAFETY: whoever ran the space has left it; the tables below are gone.
+        unsafe { frame::free(self.root, 0) };
+    }
+}

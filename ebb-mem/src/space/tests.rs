@@ -1,0 +1,392 @@
+//! The space against a model that remembers what every page allows and holds.
+
+use super::*;
+use crate::arena::{Arena, Rng};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+const BASE: u64 = 0x5000_0000;
+const PAGES: u64 = 64;
+
+/// The process has one machine; the tests that count its frames take turns.
+fn machine() -> MutexGuard<'static, PhysAddr> {
+    static MACHINE: OnceLock<Mutex<PhysAddr>> = OnceLock::new();
+    let lock = MACHINE.get_or_init(|| {
+        let arena = Arena::new(32 << 20, 1 << 30);
+        let offset = arena.linear().to_virt(PhysAddr(0)) as usize;
+        let map: std::vec::Vec<_> = [arena.range()].into();
+        // SAFETY: the arena is leaked.
+        assert_eq!(unsafe { crate::init(&map, offset, 1) }, Ok(()));
+        std::mem::forget(arena);
+        let Some(root) = crate::frame::alloc_zeroed(0, crate::frame::Node::LOCAL) else {
+            unreachable!()
+        };
+        Mutex::new(root)
+    });
+    lock.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn space(root: &PhysAddr, limit: u64) -> Space {
+    let Some(space) = Space::new(*root, limit) else {
+        panic!("no frame for a space")
+    };
+    space
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Page {
+    protection: Protection,
+    /// What its first byte is, and what it was at first.
+    byte: u8,
+    fresh: u8,
+}
+
+type Model = BTreeMap<u64, Page>;
+
+fn protection(rng: &mut Rng) -> Protection {
+    [
+        Protection::NONE,
+        Protection::READ,
+        Protection::WRITE,
+        Protection::WRITE,
+        Protection::EXECUTE,
+    ][rng.below(5)]
+}
+
+fn check(space: &mut Space, model: &Model) {
+    for page in 0..PAGES {
+        let at = BASE + page * PAGE;
+        let expected = match model.get(&at) {
+            Some(p) if p.protection.any() => Ok(p.byte),
+            _ => Err(BadAddressOf),
+        };
+        assert_eq!(
+            space.get::<u8>(at).map_err(|_| BadAddressOf),
+            expected,
+            "page {page}"
+        );
+        if model.get(&at).is_none_or(|p| !p.protection.write) {
+            assert!(
+                space.put::<u8>(at, 1).is_err(),
+                "page {page} must not be writable"
+            );
+        }
+    }
+    let mapped: u64 = model.len() as u64 * PAGE;
+    assert_eq!(space.mapped(), mapped);
+    let areas: std::vec::Vec<_> = space.areas().cloned().collect();
+    for pair in areas.windows(2) {
+        assert!(
+            pair[0].end <= pair[1].start,
+            "areas overlap or are unsorted"
+        );
+    }
+}
+
+#[derive(PartialEq, Debug)]
+struct BadAddressOf;
+
+/// A file of `PAGES / 2` pages: page i is filled with i + 1.
+fn file() -> Backing {
+    static FILE: OnceLock<PhysAddr> = OnceLock::new();
+    let pages = PAGES / 2;
+    let start = *FILE.get_or_init(|| {
+        let order = pages.next_power_of_two().ilog2();
+        let Some(at) = crate::frame::alloc(order, crate::frame::Node::LOCAL) else {
+            unreachable!()
+        };
+        for i in 0..pages {
+            // SAFETY: within the block.
+            unsafe {
+                crate::phys_to_virt(at.offset(i * PAGE)).write_bytes(i as u8 + 1, PAGE as usize)
+            };
+        }
+        at
+    });
+    Backing::Image {
+        start,
+        len: pages * PAGE,
+    }
+}
+
+fn step(space: &mut Space, model: &mut Model, rng: &mut Rng) {
+    let first = rng.below(PAGES as usize) as u64;
+    let count = 1 + rng.below((PAGES - first).min(12) as usize) as u64;
+    let start = BASE + first * PAGE;
+    let len = count * PAGE;
+    let pages = || (0..count).map(move |i| start + i * PAGE);
+    match rng.below(9) {
+        0 => {
+            let protection = protection(rng);
+            assert_eq!(
+                space.map(
+                    Place::Fixed(start),
+                    len,
+                    protection,
+                    Backing::Anonymous,
+                    0,
+                    0
+                ),
+                Ok(start)
+            );
+            for at in pages() {
+                model.insert(
+                    at,
+                    Page {
+                        protection,
+                        byte: 0,
+                        fresh: 0,
+                    },
+                );
+            }
+        }
+        1 => {
+            let protection = protection(rng);
+            let offset = rng.below((PAGES / 2 - count + 1) as usize) as u64;
+            assert_eq!(
+                space.map(
+                    Place::Fixed(start),
+                    len,
+                    protection,
+                    file(),
+                    offset * PAGE,
+                    0
+                ),
+                Ok(start)
+            );
+            for (i, at) in pages().enumerate() {
+                let byte = offset as u8 + i as u8 + 1;
+                model.insert(
+                    at,
+                    Page {
+                        protection,
+                        byte,
+                        fresh: byte,
+                    },
+                );
+            }
+        }
+        2 => {
+            assert_eq!(space.unmap(start, len), Ok(()));
+            for at in pages() {
+                model.remove(&at);
+            }
+        }
+        3 => {
+            let protection = protection(rng);
+            let full = pages().all(|at| model.contains_key(&at));
+            assert_eq!(space.protect(start, len, protection).is_ok(), full);
+            if full {
+                for at in pages() {
+                    model.entry(at).and_modify(|p| p.protection = protection);
+                }
+            }
+        }
+        4 => {
+            let full = pages().all(|at| model.contains_key(&at));
+            assert_eq!(space.discard(start, len).is_ok(), full);
+            for at in pages() {
+                model.entry(at).and_modify(|p| p.byte = p.fresh);
+            }
+        }
+        5 => {
+            let to = BASE + rng.below((PAGES - count) as usize + 1) as u64 * PAGE;
+            let new = 1 + rng.below(count as usize) as u64;
+            let overlap = to < start + len && start < to + new * PAGE;
+            let one = space.area(start).is_some_and(|a| a.end >= start + len);
+            let result = space.remap(start, len, new * PAGE, Some(Place::Fixed(to)));
+            assert_eq!(result.is_ok(), one && !overlap, "{result:?}");
+            if result.is_ok() {
+                let old: std::vec::Vec<_> = pages().filter_map(|at| model.remove(&at)).collect();
+                for (i, page) in old.into_iter().take(new as usize).enumerate() {
+                    model.insert(to + i as u64 * PAGE, page);
+                }
+            }
+        }
+        _ => {
+            for at in pages() {
+                let byte = rng.next() as u8;
+                let allowed = model.get(&at).is_some_and(|p| p.protection.write);
+                assert_eq!(space.put(at, byte).is_ok(), allowed);
+                if allowed {
+                    model.entry(at).and_modify(|p| p.byte = byte);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_changes_and_copies_read_back_as_the_model_says_and_give_every_frame_back() {
+    let root = machine();
+    file();
+    crate::trim();
+    let before = crate::frame::stats().free;
+    for seed in 1..30 {
+        let mut rng = Rng(seed);
+        let mut spaces = std::vec::Vec::from([(space(&root, 1 << 30), Model::new())]);
+        for _ in 0..400 {
+            let which = rng.below(spaces.len());
+            if rng.below(40) == 0 && spaces.len() < 5 {
+                let Some(copy) = spaces[which].0.duplicate() else {
+                    panic!("no memory for a copy")
+                };
+                let model = spaces[which].1.clone();
+                spaces.push((copy, model));
+            } else if rng.below(100) == 0 && spaces.len() > 1 {
+                spaces.swap_remove(which);
+            } else {
+                let (space, model) = &mut spaces[which];
+                step(space, model, &mut rng);
+            }
+        }
+        for (space, model) in &mut spaces {
+            check(space, model);
+        }
+    }
+    crate::trim();
+    assert_eq!(crate::frame::stats().free, before);
+}
+
+#[test]
+fn a_space_refuses_more_memory_than_its_limit() {
+    let root = machine();
+    let mut space = space(&root, 20 * PAGE);
+    assert!(
+        space
+            .map(
+                Place::Fixed(BASE),
+                1 << 40,
+                Protection::WRITE,
+                Backing::Anonymous,
+                0,
+                0
+            )
+            .is_ok()
+    );
+    let written = (0..64)
+        .take_while(|i| space.put(BASE + i * PAGE, 1u8).is_ok())
+        .count();
+    assert_eq!(written, 16, "20 frames less 4 tables");
+    assert_eq!(space.used(), 20 * PAGE);
+    assert_eq!(
+        space.fault(BASE + 17 * PAGE, Access::Write),
+        Err(Fault::OutOfMemory)
+    );
+    assert_eq!(space.discard(BASE, 4 * PAGE), Ok(()));
+    assert!(space.put(BASE + 17 * PAGE, 1u8).is_ok());
+}
+
+#[test]
+fn wrapping_and_kernel_ranges_are_refused_everywhere() {
+    let root = machine();
+    let mut space = space(&root, 1 << 20);
+    for (start, len) in [
+        (0, PAGE),
+        (GUEST_END, PAGE),
+        (GUEST_END - PAGE, 2 * PAGE),
+        (0xffff_8000_0000_0000, PAGE),
+        (PAGE, u64::MAX),
+        (u64::MAX - PAGE + 1, PAGE),
+        (BASE, 0),
+        (BASE + 1, PAGE),
+    ] {
+        let map = space.map(
+            Place::Fixed(start),
+            len,
+            Protection::WRITE,
+            Backing::Anonymous,
+            0,
+            0,
+        );
+        assert_eq!(map, Err(Error::Invalid), "{start:#x} {len:#x}");
+        if start != 0 {
+            assert_eq!(
+                space.unmap(start, len),
+                Err(Error::Invalid),
+                "{start:#x} {len:#x}"
+            );
+        }
+    }
+    let mut byte = [0; 2];
+    for at in [
+        0,
+        GUEST_END,
+        GUEST_END - 1,
+        0x8000_0000_0000,
+        0xffff_ffff_8000_0000,
+        u64::MAX,
+    ] {
+        assert_eq!(space.read(at, &mut byte), Err(BadAddress), "{at:#x}");
+        assert_eq!(space.write(at, &byte), Err(BadAddress), "{at:#x}");
+    }
+}
+
+#[test]
+fn mappings_without_a_place_do_not_overlap_and_fill_gaps_from_the_top() {
+    let root = machine();
+    let mut space = space(&root, 1 << 20);
+    space.set_top(BASE + 100 * PAGE);
+    let mut at = |len| {
+        space.map(
+            Place::Near(0),
+            len,
+            Protection::WRITE,
+            Backing::Anonymous,
+            0,
+            0,
+        )
+    };
+    let a = at(10 * PAGE);
+    let b = at(1);
+    assert_eq!(a, Ok(BASE + 90 * PAGE));
+    assert_eq!(b, Ok(BASE + 89 * PAGE));
+    assert_eq!(
+        space.areas().count(),
+        1,
+        "adjoining areas of a kind are one"
+    );
+    assert_eq!(space.unmap(BASE + 92 * PAGE, 2 * PAGE), Ok(()));
+    let near = space.map(
+        Place::Near(0),
+        2 * PAGE,
+        Protection::READ,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    assert_eq!(near, Ok(BASE + 92 * PAGE));
+    let taken = space.map(
+        Place::FixedFree(BASE + 92 * PAGE),
+        PAGE,
+        Protection::READ,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    assert_eq!(taken, Err(Error::Occupied));
+}
+
+#[test]
+fn pages_beyond_the_end_of_a_file_fault_as_such() {
+    let root = machine();
+    let mut space = space(&root, 1 << 20);
+    let offset = (PAGES / 2 - 1) * PAGE;
+    assert!(
+        space
+            .map(
+                Place::Fixed(BASE),
+                2 * PAGE,
+                Protection::READ,
+                file(),
+                offset,
+                0
+            )
+            .is_ok()
+    );
+    assert_eq!(space.fault(BASE, Access::Read), Ok(()));
+    assert_eq!(
+        space.fault(BASE + PAGE, Access::Read),
+        Err(Fault::BeyondEnd)
+    );
+}
