@@ -188,6 +188,10 @@ impl Environment for Linux {
             .find(|(n, _)| *n == name)
             .map(|(_, value)| *value)
     }
+
+    fn archive(&self) -> &'static [u8] {
+        &[]
+    }
 }
 
 #[provides(Unwind, instance = &Linux)]

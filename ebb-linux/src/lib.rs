@@ -1,2 +1,23 @@
 #![no_std]
-//! See the crate's description.
+//! Runs unmodified Linux programs as isolated unikernel contexts (UCs).
+//!
+//! # Principles
+//! 1. A UC lives on one core. A guest thread is one task there; its system calls are functions that either finish or say
+//!    what they wait for. There is no kernel stack behind a thread, and no lock.
+//! 2. A system call that would block is restartable: it changes nothing before it waits, and is called again when it is
+//!    woken. What it has to remember (a deadline) is kept in its thread as plain data.
+//! 3. What a UC owns is plain data that refers to itself by index, so a snapshot is a clone.
+//! 4. The kernel never follows a guest's pointer: it walks the guest's page tables in software ([`ebb_mem::space`]), so a
+//!    wrong pointer is `EFAULT` and a fault in the kernel cannot happen.
+//! 5. Nothing that a guest does may panic or hold up the core; every value that it gives is checked where it is used.
+//!
+//! # Where things are
+//! - `object`: descriptors and what is behind them, without address spaces: operations that never block and take bytes from
+//!   and give them to a [`Source`](object::io::Source) or [`Sink`](object::io::Sink); wait queues. Everything in it belongs
+//!   to one `Objects`, which a UC embeds.
+//! - the rest: the UC around them: address space, program loading, threads, futexes, signals, and the table of system calls,
+//!   which moves arguments between guest memory and `object`.
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;

@@ -61,6 +61,9 @@ pub trait Environment {
     fn arguments(&self) -> &'static [&'static str];
     /// The value of a platform option (`EBB_OPTIONS`, or the kernel command line), if given.
     fn option(&self, name: &str) -> Option<&'static str>;
+    /// The boot archive that the program was started with: pages that never change, beginning on a page. Empty when there
+    /// is none.
+    fn archive(&self) -> &'static [u8];
 }
 
 /// Unwinding, where it exists.

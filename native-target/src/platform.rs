@@ -224,6 +224,24 @@ impl Environment for Native {
     fn option(&self, name: &str) -> Option<&'static str> {
         options::value(start::handover().command_line(), name)
     }
+
+    fn archive(&self) -> &'static [u8] {
+        let Some(&(start, len)) = start::handover().modules.first() else {
+            return &[];
+        };
+        // A module outside memory is not in the linear map.
+        let reachable = start.checked_add(len).is_some_and(|end| {
+            let holds = |r: &crate::memory::Region| {
+                r.kind == crate::memory::Kind::Usable && r.start <= start && end <= r.end()
+            };
+            start::handover().map().iter().any(holds)
+        });
+        if len == 0 || !start.is_multiple_of(crate::memory::FRAME) || !reachable {
+            return &[];
+        }
+        // SAFETY: the loader filled this memory, the linear map has it, and the heap was not given it.
+        unsafe { core::slice::from_raw_parts(paging::linear(start).cast(), len as usize) }
+    }
 }
 
 #[provides(Unwind, instance = &Native)]
