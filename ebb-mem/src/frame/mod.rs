@@ -279,6 +279,11 @@ impl FrameAllocator {
     /// `alloc_pages(pages, _)` gave this address, or the range was brought to
     /// this length since, and nothing uses it any more.
     pub unsafe fn free_pages(&self, addr: PhysAddr, pages: u32) {
+        if cfg!(debug_assertions) {
+            for (at, order) in buddy::pieces(number(addr), pages) {
+                self.check_allocated(address(at), order);
+            }
+        }
         self.buddy.lock().give_pages(number(addr), pages);
     }
 

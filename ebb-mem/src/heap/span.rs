@@ -106,15 +106,14 @@ impl Chunk {
     }
 
     /// Finds room for a span of 1 slice or of [`GROUP`] slices in a row,
-    /// aligned to as many. The header lies in slice 0, so the first group is
-    /// for small spans.
+    /// aligned to as many. The header lies in slice 0, so small spans use the
+    /// first group first, and medium spans use it last.
     pub fn find(&self, slices: usize) -> Option<usize> {
         if slices == 1 {
-            // The first group first: the others stay whole for medium spans.
             return (self.free_slices != 0).then(|| self.free_slices.trailing_zeros() as usize);
         }
-        (1..SLICES / GROUP)
-            .map(|g| g * GROUP)
+        [8, 16, 24, 0]
+            .into_iter()
             .find(|&at| self.free_slices >> at & 0xFF == 0xFF)
     }
 }
