@@ -5,16 +5,23 @@
 //!
 //! # Bringing it up
 //!
-//! ```ignore
+//! ```no_run
+//! use ebb_mem::PhysAddr;
+//!
 //! #[global_allocator]
 //! static HEAP: ebb_mem::Heap = ebb_mem::Heap;
 //!
-//! // Boot core, FS valid, memory mapped linearly, before any allocation:
-//! let map = [PhysAddr(0x10_0000)..PhysAddr(0x800_0000), ...]; // usable and unused
+//! # fn boot(cores: usize, id: usize) -> Result<(), Box<dyn std::error::Error>> {
+//! // Boot core, FS valid, memory mapped linearly, before any allocation.
+//! // Usable memory, the image and boot data left out:
+//! let map = [PhysAddr(0x20_0000)..PhysAddr(0x800_0000)];
+//! // SAFETY: nobody else touches this memory; it is mapped linearly there.
 //! unsafe { ebb_mem::init(&map, 0xffff_8000_0000_0000, cores) }?;
 //! ebb_mem::attach_core(0)?;
 //! // Each other core, once FS points to its own TLS block:
 //! ebb_mem::attach_core(id)?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! A thread that never attaches may allocate too; it shares one locked state

@@ -122,6 +122,46 @@ fn random_use_of_scattered_odd_ranges_never_overlaps_and_joins_again() {
 }
 
 #[test]
+fn sixteen_gib_start_without_touching_their_table() {
+    let resident = || {
+        let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
+            return 0;
+        };
+        statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .unwrap_or(0)
+    };
+    const BYTES: usize = 16 << 30;
+    let Ok(layout) = std::alloc::Layout::from_size_align(BYTES, 2 << 20) else {
+        unreachable!()
+    };
+    // SAFETY: the size is not zero. The system gives address space only.
+    let base = unsafe { std::alloc::alloc(layout) };
+    if base.is_null() {
+        // A system that does not overcommit; nothing to see.
+        return;
+    }
+    let start = PhysAddr(1 << 32);
+    let linear = LinearMap::new(base.expose_provenance().wrapping_sub(start.0 as usize));
+    let before: usize = resident();
+    // SAFETY: the memory is ours while the allocator is used.
+    let frames = unsafe { FrameAllocator::new(&[start..start.offset(BYTES as u64)], linear, 0) };
+    let Ok((frames, _)) = frames else {
+        panic!("init failed")
+    };
+    let Some(block) = frames.alloc(MAX_ORDER) else {
+        panic!("no 1 GiB block")
+    };
+    assert!(block.is_aligned(1 << 30));
+    let pages = resident() - before;
+    assert!(pages < 256, "{pages} pages were touched");
+    // SAFETY: ours.
+    unsafe { std::alloc::dealloc(base, layout) };
+}
+
+#[test]
 fn ranges_are_sorted_joined_and_rounded_inwards() {
     let ranges = [
         PhysAddr(0x9000)..PhysAddr(0xa000),

@@ -29,8 +29,7 @@ use check::CHECKED;
 
 /// The heap of the machine as a global allocator:
 ///
-/// ```
-/// # #[cfg(any())] // The documentation test's own process is not a machine.
+/// ```no_run
 /// #[global_allocator]
 /// static HEAP: ebb_mem::Heap = ebb_mem::Heap;
 /// ```

@@ -243,7 +243,7 @@ fn exhausted_memory_is_null_and_everything_comes_back() {
             live.push(ptr);
         }
         // The checks around a block cost most where it is small.
-        let least = if CHECKED { 10 << 20 } else { 18 << 20 };
+        let least = if CHECKED { 10 << 20 } else { 16 << 20 };
         assert!(live.len() * size > least, "{} blocks of {size}", live.len());
         assert_eq!(on.core.stats().failures, 1);
         for ptr in live {
