@@ -18,10 +18,8 @@ fn machine() -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     READY.get_or_init(|| {
         // SAFETY: the size is not zero.
-        assert!(
-            unsafe { Heap.alloc(layout(64)) }.is_null(),
-            "nothing before init"
-        );
+        let early = unsafe { Heap.alloc(layout(64)) };
+        assert!(early.is_null(), "nothing before init");
         assert!(
             frame::alloc(0, Node::LOCAL).is_none(),
             "nothing before init"
