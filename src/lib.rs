@@ -26,4 +26,5 @@
 //! ```
 
 pub use ebb_macros::{main, test};
+pub use ebb_net as net;
 pub use ebb_runtime::*;

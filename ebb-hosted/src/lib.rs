@@ -6,6 +6,8 @@
 extern crate ebb_runtime as ebb;
 
 mod machine;
+mod net;
+mod parker;
 mod platform;
 
 pub use machine::{Config, block_on, main, run, test};

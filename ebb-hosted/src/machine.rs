@@ -10,7 +10,7 @@ use std::{
 
 use ebb_runtime::{CoreId, Machine, core_main};
 
-use crate::platform::{self, Parker};
+use crate::{parker::Parker, platform};
 
 /// How to make a machine.
 #[derive(Clone, Debug)]
@@ -74,20 +74,20 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
 
 /// Starts a machine whose first event is `start`, and waits for its end. Gives its exit status.
 fn launch(config: &Config, start: impl FnOnce() + Send + 'static) -> i32 {
-    // Parkers live as long as the program: a waker may outlive its machine.
-    let parkers: Vec<&'static Parker> = (0..config.cores)
-        .map(|_| &*Box::leak(Box::new(Parker::new())))
-        .collect();
+    let parkers: Vec<&'static Parker> = (0..config.cores).map(|_| Parker::get()).collect();
     let tokens: Vec<usize> = parkers.iter().map(|p| p.token()).collect();
     let machine = Machine::new(&tokens);
     machine.start(start);
     let pin = config.pin;
-    let threads: Vec<_> = (0..config.cores)
-        .map(|n| {
+    let threads: Vec<_> = parkers
+        .iter()
+        .enumerate()
+        .map(|(n, &parker)| {
             thread::Builder::new()
                 .name(format!("ebb core {n}"))
                 .stack_size(8 << 20)
                 .spawn(move || {
+                    parker.enter();
                     if pin {
                         platform::pin_to_cpu(n);
                     }
@@ -102,6 +102,7 @@ fn launch(config: &Config, start: impl FnOnce() + Send + 'static) -> i32 {
             return ebb_runtime::PANIC_STATUS;
         }
     }
+    parkers.iter().for_each(|parker| parker.retire());
     machine.status()
 }
 

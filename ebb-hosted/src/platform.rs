@@ -5,11 +5,8 @@ use std::{
     io::{self, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process,
-    sync::{
-        Condvar, LazyLock, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::LazyLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ebb_runtime::{
@@ -17,7 +14,7 @@ use ebb_runtime::{
     provides,
 };
 
-use crate::machine::ARGUMENTS;
+use crate::{machine::ARGUMENTS, parker::Parker};
 
 pub(crate) fn set_arguments(arguments: impl Iterator<Item = String>) {
     let _ = ARGUMENTS.set(arguments.map(|a| &*a.leak()).collect());
@@ -46,69 +43,20 @@ pub(crate) fn pin_to_cpu(n: usize) {
 /// Linux, as the provider of every component.
 struct Linux;
 
-/// Where a core's thread sleeps.
-pub(crate) struct Parker {
-    notified: AtomicBool,
-    lock: Mutex<()>,
-    condition: Condvar,
-}
-
-impl Parker {
-    pub fn new() -> Self {
-        Self {
-            notified: AtomicBool::new(false),
-            lock: Mutex::new(()),
-            condition: Condvar::new(),
-        }
-    }
-
-    /// The name under which the runtime knows it.
-    pub fn token(&'static self) -> usize {
-        std::ptr::from_ref(self).expose_provenance()
-    }
-
-    fn from_token(token: usize) -> &'static Self {
-        // SAFETY: tokens are made by `token` from parkers that are never freed.
-        unsafe { &*std::ptr::with_exposed_provenance(token) }
-    }
-}
-
 #[provides(Cores, instance = &Linux)]
 impl Cores for Linux {
     fn wake(&self, token: usize) {
-        let parker = Parker::from_token(token);
-        if !parker.notified.swap(true, Ordering::AcqRel) {
-            drop(parker.lock.lock());
-            parker.condition.notify_one();
-        }
+        Parker::from_token(token).wake();
     }
 
     fn park(&self, token: usize, deadline: Option<u64>) {
         let parker = Parker::from_token(token);
-        let mut guard = parker.lock.lock().expect("nothing panics under it");
-        if !parker.notified.swap(false, Ordering::AcqRel) {
-            match deadline {
-                None => {
-                    guard = parker
-                        .condition
-                        .wait(guard)
-                        .expect("nothing panics under it")
-                }
-                Some(deadline) => {
-                    let wait = Duration::from_nanos(deadline.saturating_sub(Linux.now()));
-                    guard = parker
-                        .condition
-                        .wait_timeout(guard, wait)
-                        .expect("as above")
-                        .0;
-                }
-            }
-            parker.notified.store(false, Ordering::Release);
-        }
-        drop(guard);
+        parker.park(deadline.map(|d| d.saturating_sub(Linux.now())));
     }
 
-    fn poll(&self, _token: usize) {}
+    fn poll(&self, token: usize) {
+        Parker::from_token(token).poll();
+    }
 }
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);

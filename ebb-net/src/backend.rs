@@ -1,0 +1,166 @@
+//! The seam below the sockets: non-blocking operations on sockets by number, and readiness.
+//!
+//! What must hold on both sides:
+//! - a [`SocketId`] is used only on the core that made it, and not after [`NetStack::close`];
+//! - every operation returns at once; [`Error::WouldBlock`] means that the state of the socket has to change
+//!   first. A waker registered *in the same event, after* that answer is woken when it has changed (events of one core
+//!   are not preempted, so there is no window between the two);
+//! - a provider may wake without reason, never too little: it wakes readers for new data, a connection to accept, the
+//!   end of the stream and errors, writers for new room, an established connection and errors.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use core::{
+    net::{IpAddr, SocketAddr},
+    task::Waker,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ebb::{EbbRef, component};
+
+use crate::{Error, Result};
+
+/// A socket of the core that uses this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// Which directions of a socket somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Data, a connection to accept, the end of the stream, an error.
+    pub read: bool,
+    /// Room to send, the connection established, an error.
+    pub write: bool,
+}
+
+impl Interest {
+    /// Reading.
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+    };
+    /// Writing.
+    pub const WRITE: Self = Self {
+        read: false,
+        write: true,
+    };
+    /// Both.
+    pub const BOTH: Self = Self {
+        read: true,
+        write: true,
+    };
+}
+
+/// What a socket is ready for now (level, not edge): what `poll` reports on Unix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Receiving (or accepting) would not block: there is data, a connection, the end of the stream or an error.
+    pub readable: bool,
+    /// Sending would not block: there is room, or an error.
+    pub writable: bool,
+    /// The peer has ended its direction (`EPOLLRDHUP`).
+    pub read_closed: bool,
+    /// Both directions have ended (`EPOLLHUP`).
+    pub hung_up: bool,
+    /// An error waits to be taken (`EPOLLERR`).
+    pub error: bool,
+}
+
+/// A setting of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TcpOption {
+    /// Send small segments at once instead of waiting for earlier ones to be acknowledged. On by default.
+    NoDelay(bool),
+    /// Probe a connection that has been silent for this long; `None` for never, the default. A peer that
+    /// answers no probe fails the connection with [`Error::TimedOut`].
+    KeepAlive(Option<Duration>),
+    /// Bytes that may wait to be sent or acknowledged before sending blocks.
+    SendBuffer(usize),
+    /// Bytes that may wait to be received; what the advertised window grows to.
+    ReceiveBuffer(usize),
+    /// How long sent data may stay unacknowledged before the connection fails.
+    UserTimeout(Option<Duration>),
+}
+
+/// How the machine is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Addresses and prefix lengths. Empty until configured.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Default routers.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers.
+    pub dns_servers: Vec<IpAddr>,
+    /// Hardware address, where there is one.
+    pub hardware_address: Option<[u8; 6]>,
+    /// Largest IP packet that is sent, in bytes.
+    pub mtu: usize,
+}
+
+/// A TCP/IP stack. Bound by the linker; see the [module](self) for what must hold.
+#[component]
+pub trait NetStack {
+    /// Listens on this core. With port 0 a free one is picked. Connections wait in a queue of at most `backlog`.
+    fn tcp_listen(&self, address: SocketAddr, backlog: usize) -> Result<SocketId>;
+    /// Takes a connection from a listener's queue.
+    fn tcp_accept(&self, listener: SocketId) -> Result<(SocketId, SocketAddr)>;
+    /// Starts to connect. An unspecified local address or port 0 lets the stack choose.
+    fn tcp_connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketId>;
+    /// Whether a connection is established: `WouldBlock` until then, else how it failed.
+    fn tcp_connected(&self, socket: SocketId) -> Result<()>;
+    /// Lends the next received bytes, contiguous and at least one, to `f`, which returns how many it has consumed.
+    /// `Ok(false)`, without a call, at the end of the stream.
+    fn tcp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8]) -> usize) -> Result<bool>;
+    /// Copies bytes into the send queue; returns how many, at least one.
+    fn tcp_send(&self, socket: SocketId, bytes: &[u8]) -> Result<usize>;
+    /// Moves buffers from the front of `buffers` into the send queue, without copying where the stack can, until it is
+    /// full; returns the number of bytes. A buffer may be moved in part.
+    fn tcp_send_buffers(&self, socket: SocketId, buffers: &mut VecDeque<Bytes>) -> Result<usize>;
+    /// Ends the sending direction after what is queued.
+    fn tcp_shutdown_write(&self, socket: SocketId) -> Result<()>;
+    /// Changes a setting.
+    fn tcp_set(&self, socket: SocketId, option: TcpOption) -> Result<()>;
+    /// Bytes queued to be sent that the peer has not acknowledged, and bytes received and not taken.
+    fn tcp_queued(&self, socket: SocketId) -> Result<(usize, usize)>;
+    /// Resets the connection; the socket is closed. What is queued is lost.
+    fn tcp_abort(&self, socket: SocketId);
+
+    /// Binds a UDP socket. With port 0 a free one is picked.
+    fn udp_bind(&self, address: SocketAddr) -> Result<SocketId>;
+    /// Sends one datagram.
+    fn udp_send(&self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> Result<()>;
+    /// Lends one received datagram and its sender to `f`, and drops it.
+    fn udp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8], SocketAddr)) -> Result<()>;
+
+    /// The local address.
+    fn local_address(&self, socket: SocketId) -> Result<SocketAddr>;
+    /// The peer's address, of a TCP connection.
+    fn peer_address(&self, socket: SocketId) -> Result<SocketAddr>;
+    /// What the socket is ready for.
+    fn readiness(&self, socket: SocketId) -> Ready;
+    /// Wakes `waker` once when the socket changes in a direction of `interest`. A waker that is there already is not
+    /// added again. Any number may wait.
+    fn register(&self, socket: SocketId, interest: Interest, waker: &Waker);
+    /// Takes the error of a failed connection, if it has not been reported yet.
+    fn take_error(&self, socket: SocketId) -> Option<Error>;
+    /// Gives a socket up. A connection sends what is queued and closes; a listener resets what waits in its queue.
+    fn close(&self, socket: SocketId);
+
+    /// How this machine is connected now.
+    fn configuration(&self) -> Configuration;
+    /// Wakes `waker` once when the configuration changes.
+    fn register_configuration(&self, waker: &Waker);
+}
+
+/// The linked stack.
+#[inline(always)]
+pub(crate) fn stack() -> &'static NetStackLinked {
+    EbbRef::<dyn NetStack>::get()
+}
+
+/// How this machine is connected now. The first use of the network on a native machine starts its devices.
+#[must_use]
+pub fn configuration() -> Configuration {
+    stack().configuration()
+}
