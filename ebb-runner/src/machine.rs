@@ -242,6 +242,7 @@ mod tests {
             "-append a=b -- c",
             "-kernel /t/he,llo-0123456789abcdef",
             "guest=he,,llo,",
+            "-fw_cfg name=opt/ebb/image,file=/t/he,,llo-0123456789abcdef",
         ] {
             assert!(all.contains(part), "{part} in {all}");
         }

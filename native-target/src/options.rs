@@ -162,7 +162,10 @@ pub fn arguments(line: &'static [u8]) -> Vec<&'static str> {
         .skip(1);
     words
         .map(|word| {
-            if word.contains('%') {
+            if word == "%" {
+                // An empty argument.
+                ""
+            } else if word.contains('%') {
                 &*decode(word).leak()
             } else {
                 word
