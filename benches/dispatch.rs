@@ -33,6 +33,13 @@ impl Hits {
         self.n.set(self.n.get().wrapping_add(by));
     }
 
+    /// Without an argument, so that the count has only what reaching the object takes: an argument
+    /// that is computed first costs one more move, as before any conditional call.
+    #[inline(never)]
+    fn bump(&self) {
+        self.hit(1);
+    }
+
     #[inline(never)]
     fn hit_call(&self, by: u64) {
         self.hit(by);
@@ -67,7 +74,52 @@ fn pointer() -> &'static Hits {
     unsafe { &*POINTER.load(Ordering::Relaxed) }
 }
 
+/// The sides whose instructions can be counted, by name.
+fn counted(side: &str, n: u64) {
+    match side {
+        "pointer" => timed(n, |_| pointer().bump()),
+        "ebb" => timed(n, |_| EbbRef::<Hits>::get().bump()),
+        other => panic!("no side is called {other}"),
+    };
+}
+
+/// Instructions of one operation by callgrind: the difference between a run of `2 n` and one of `n`.
+fn instructions(side: &str) -> Option<f64> {
+    let total = |n: u64| {
+        let output = std::process::Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(std::env::current_exe().ok()?)
+            .args(["--count", side, &n.to_string()])
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = text.lines().find(|l| l.contains("Collected :"))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    const N: u64 = 1_000_000;
+    Some((total(2 * N)? - total(N)?) / N as f64)
+}
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|a| a == "--count") {
+        let (side, n) = (
+            arguments[at + 1].clone(),
+            arguments[at + 2].parse().expect("a number"),
+        );
+        ebb_hosted::run(
+            &Config {
+                cores: 1,
+                pin: false,
+            },
+            move || async move {
+                POINTER.store(Box::leak(Box::default()), Ordering::Relaxed);
+                counted(&side, n);
+            },
+        );
+        return;
+    }
+    ebb::set_hog_limit(u64::MAX, false);
     let quick = ebb_benches::quick();
     let (n, rounds) = if quick {
         (2_000_000, 5)
@@ -132,4 +184,11 @@ fn main() {
             called.goal("dispatch_vs_mutex", "ebb", "Arc<Mutex>", 1.0);
         },
     );
+    match (instructions("ebb"), instructions("pointer")) {
+        (Some(ebb), Some(pointer)) => {
+            println!("instructions by callgrind: ebb {ebb:.2}, static pointer {pointer:.2}");
+            ebb_benches::goal("dispatch_extra_instructions", ebb - pointer, 2.0);
+        }
+        _ => println!("instructions are not counted: no valgrind here (apt-get install valgrind)"),
+    }
 }
