@@ -179,7 +179,7 @@ pub async unsafe fn test_image(start: *const TestCase, stop: *const TestCase) ->
 #[macro_export]
 macro_rules! test_image {
     () => {
-        #[$crate::main]
+        #[::ebb::main]
         async fn main() -> u8 {
             unsafe extern "C" {
                 #[link_name = "__start_ebb_tests"]

@@ -174,8 +174,12 @@ pub fn arguments(line: &'static [u8]) -> Vec<&'static str> {
         .collect()
 }
 
-/// Percent-decoding; a percent sign that begins no code stands for itself.
+/// Percent-decoding, and `%` alone is the empty argument; another percent sign that begins no code
+/// stands for itself.
 fn decode(word: &str) -> String {
+    if word == "%" {
+        return String::new();
+    }
     let bytes = word.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;

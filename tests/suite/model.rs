@@ -1,6 +1,6 @@
 //! The Ebb model: representatives, roots, ids, cross-core calls.
 
-use alloc::{borrow::ToOwned, string::String, sync::Arc};
+use alloc::{borrow::ToOwned, string::String, sync::Arc, vec::Vec};
 use core::{
     cell::Cell,
     sync::atomic::{AtomicUsize, Ordering},
@@ -26,7 +26,7 @@ async fn a_per_core_ebb_has_one_representative_for_each_core() {
     EbbRef::<Hits>::new().broadcast(Hits::hit).await.unwrap();
     EbbRef::<Hits>::get().hit();
     assert_eq!(
-        EbbRef::<Hits>::new().gather(|h| h.n.get()).await.unwrap(),
+        EbbRef::<Hits>::new().gather(|h| h.n.get()).await.unwrap()[..4],
         [2, 1, 1, 1]
     );
     let sum = EbbRef::<Hits>::new()
@@ -79,14 +79,9 @@ async fn representatives_are_built_from_the_root_that_was_given() {
         .gather(|p| (p.core, p.limits.most))
         .await
         .unwrap();
-    assert_eq!(
-        all,
-        [
-            (CoreId::new(0), 7),
-            (CoreId::new(1), 7),
-            (CoreId::new(2), 7)
-        ]
-    );
+    // A machine may have more cores than the test needs.
+    let expected: Vec<_> = ebb::cores().map(|core| (core, 7)).collect();
+    assert!(all == expected && all.len() >= 3, "{all:?}");
 }
 
 #[ebb(per_core, dynamic)]

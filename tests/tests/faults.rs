@@ -1,0 +1,295 @@
+//! What an image says when something goes wrong: each fault ends it with one report that names what,
+//! where and, where that helps, what to do. Boots `images/faults.rs`.
+
+use std::process::{Command, Stdio};
+
+const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
+
+struct Ended {
+    status: Option<i32>,
+    console: String,
+    messages: String,
+}
+
+impl Ended {
+    #[track_caller]
+    fn says(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(
+                self.console.contains(part),
+                "`{part}` is not in:\n{}\n{}",
+                self.console,
+                self.messages
+            );
+        }
+        self
+    }
+
+    #[track_caller]
+    fn ends_with(&self, status: i32) -> &Self {
+        assert_eq!(
+            self.status,
+            Some(status),
+            "{}\n{}",
+            self.console,
+            self.messages
+        );
+        self
+    }
+}
+
+fn boot(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let output = Command::new(RUNNER)
+        .arg(env!("CARGO_BIN_EXE_image-faults"))
+        .args(arguments)
+        .envs([
+            ("EBB_CORES", "2"),
+            ("EBB_MEMORY", "128M"),
+            ("EBB_TIMEOUT", "60"),
+            ("EBB_NET", "none"),
+        ])
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the runner starts");
+    Ended {
+        status: output.status.code(),
+        console: String::from_utf8_lossy(&output.stdout).into_owned(),
+        messages: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn fault(name: &str) -> Ended {
+    boot(&[name], &[])
+}
+
+#[test]
+fn the_status_of_main_is_the_status_of_the_run() {
+    boot(&["status", "0"], &[]).ends_with(0);
+    boot(&["status", "42"], &[]).ends_with(42);
+}
+
+#[test]
+fn arguments_arrive_as_they_were() {
+    boot(&["arguments", "a b", "", "100%", "--", "h\u{f6}"], &[])
+        .ends_with(0)
+        .says(&["<a b>\n<>\n<100%>\n<-->\n<h\u{f6}>\n"]);
+}
+
+#[test]
+fn a_panic_says_where_and_who_called_whom() {
+    let ended = fault("panic");
+    ended.ends_with(101).says(&[
+        "core 0 panicked at tests/images/faults.rs:",
+        "41 is not above 41",
+        "image_faults::inner+0x",
+        "image_faults::outer+0x",
+        "ebb_runtime::event::run",
+    ]);
+    let (inner, outer) = (ended.console.find("::inner"), ended.console.find("::outer"));
+    assert!(inner < outer, "{}", ended.console);
+}
+
+#[test]
+fn a_panic_on_another_core_ends_the_image_too() {
+    fault("panic-on-core-1")
+        .ends_with(101)
+        .says(&["core 1 panicked at", "image_faults::inner+0x"]);
+}
+
+#[test]
+fn panics_on_all_cores_at_once_give_one_report() {
+    let ended = boot(&["panic-in-all"], &[("EBB_CORES", "4")]);
+    ended.ends_with(101);
+    assert_eq!(
+        ended.console.matches("panicked at").count(),
+        1,
+        "{}",
+        ended.console
+    );
+}
+
+#[test]
+fn a_null_read_is_reported_as_one_with_registers() {
+    fault("null-read").ends_with(101).says(&[
+        "page fault on core 0: reading 0x0: a null pointer",
+        "  rip ffffffff8",
+        "  rax ",
+        "cr2 0000000000000000",
+        "image_faults::null_read+0x",
+    ]);
+}
+
+#[test]
+fn a_null_call_is_reported_with_its_caller() {
+    fault("null-call").ends_with(101).says(&[
+        "executing 0x0: a call through a null pointer",
+        "image_faults::null_call+0x",
+    ]);
+}
+
+#[test]
+fn memory_that_is_not_there_is_not_read() {
+    fault("wild-read")
+        .ends_with(101)
+        .says(&["reading 0xffff900000000000: nothing is mapped there"]);
+    fault("user-memory")
+        .ends_with(101)
+        .says(&["reading 0x400000: nothing is mapped there"]);
+}
+
+#[test]
+fn the_image_cannot_be_changed_nor_data_executed() {
+    for name in ["write-text", "write-text-by-linear-map", "write-rodata"] {
+        fault(name)
+            .ends_with(101)
+            .says(&["writing 0xffff", "its protection forbids it"]);
+    }
+    fault("execute-heap")
+        .ends_with(101)
+        .says(&["executing 0xffff8", "its protection forbids it"]);
+}
+
+#[test]
+fn a_stack_overflow_is_reported_as_one() {
+    fault("stack-overflow").ends_with(101).says(&[
+        "stack overflow on core 0: the event stack of core 0 is used up (256 KiB)",
+        "image_faults::endless+0x",
+        "... and more",
+    ]);
+    fault("stack-overflow-on-core-1")
+        .ends_with(101)
+        .says(&["stack overflow on core 1: the event stack of core 1"]);
+}
+
+#[test]
+fn a_double_fault_is_reported() {
+    fault("double-fault")
+        .ends_with(101)
+        .says(&["double fault on core 0", "image_faults::double_fault+0x"]);
+}
+
+#[test]
+fn other_exceptions_are_named() {
+    fault("invalid-opcode")
+        .ends_with(101)
+        .says(&["invalid opcode on core 0"]);
+    fault("divide")
+        .ends_with(101)
+        .says(&["divide error on core 0"]);
+}
+
+#[test]
+fn exhausted_memory_is_an_error_to_a_caller_who_asks_and_a_clear_end_to_others() {
+    fault("memory-politely")
+        .ends_with(0)
+        .says(&[" MiB: memory allocation failed", "and again 8 MiB"]);
+    fault("memory")
+        .ends_with(101)
+        .says(&["memory allocation of 1048576 bytes failed"]);
+}
+
+#[test]
+fn a_hang_ends_with_a_backtrace_of_every_core() {
+    let ended = boot(&["hang"], &[("EBB_TIMEOUT", "3")]);
+    assert_ne!(ended.status, Some(0));
+    ended.says(&[
+        "got an NMI from outside",
+        "core 0:\n",
+        "core 1:\n",
+        "image_faults::spins_for_ever+0x",
+    ]);
+    assert_eq!(
+        ended
+            .console
+            .matches("image_faults::spins_for_ever")
+            .count(),
+        2,
+        "{}",
+        ended.console
+    );
+}
+
+#[test]
+fn a_program_that_waits_for_ever_shows_its_cores_asleep() {
+    let ended = boot(&["wait-for-ever"], &[("EBB_TIMEOUT", "3")]);
+    assert_ne!(ended.status, Some(0));
+    ended.says(&["core 0:\n", "core 1:\n", "ebb_runtime::event::run_loop"]);
+}
+
+#[test]
+fn an_unknown_option_is_refused_with_the_options_there_are() {
+    boot(&[], &[("EBB_OPTIONS", "colour=blue")])
+        .ends_with(78)
+        .says(&[
+            "ebb: unknown option `colour`",
+            "timeline= (off, line or full)",
+            "after `--`",
+        ]);
+}
+
+#[test]
+fn a_malformed_option_is_refused_with_what_it_takes() {
+    boot(&[], &[("EBB_OPTIONS", "cores=many")])
+        .ends_with(78)
+        .says(&["ebb: option `cores` is `many`; it takes a number from 1 to 64"]);
+    boot(&[], &[("EBB_OPTIONS", "x2apic")])
+        .ends_with(78)
+        .says(&["ebb: option `x2apic` is ``; it takes on or off"]);
+}
+
+#[test]
+fn fewer_cores_than_there_are_can_be_asked_for() {
+    boot(&["none"], &[("EBB_CORES", "4"), ("EBB_OPTIONS", "cores=3")])
+        .ends_with(0)
+        .says(&["3 cores\n"]);
+}
+
+#[test]
+fn a_core_that_does_not_come_up_is_done_without() {
+    boot(
+        &["none"],
+        &[("EBB_CORES", "4"), ("EBB_OPTIONS", "broken-core=2")],
+    )
+    .ends_with(0)
+    .says(&[
+        "ebb: the core with APIC ID 2 did not start",
+        "going on without it (3 cores)",
+        "\n3 cores\n",
+    ]);
+}
+
+#[test]
+fn too_little_memory_is_refused_with_how_much_it_takes() {
+    boot(&[], &[("EBB_QEMU_ARGS", "-m 16M")])
+        .ends_with(71)
+        .says(&["MiB of memory are too little; give the machine at least 24 MiB"]);
+}
+
+#[test]
+fn a_machine_without_acpi_is_refused() {
+    // SeaBIOS would make tables of its own.
+    boot(
+        &[],
+        &[
+            ("EBB_QEMU_ARGS", "-machine acpi=off"),
+            ("EBB_FIRMWARE", "qboot"),
+        ],
+    )
+    .ends_with(71)
+    .says(&["ebb: the machine has no ACPI tables"]);
+}
+
+#[test]
+fn the_clock_does_without_an_hpet() {
+    boot(&["none"], &[("EBB_QEMU_ARGS", "-machine hpet=off")])
+        .ends_with(0)
+        .says(&["2 cores\n"]);
+}
+
+#[test]
+fn the_boot_timeline_is_a_table_on_request() {
+    boot(&["none"], &[("EBB_OPTIONS", "timeline=full")])
+        .ends_with(0)
+        .says(&["boot step", "paging", "cores", "main"]);
+}
