@@ -1,10 +1,9 @@
 //! What does the heap cost, next to glibc malloc, jemalloc and mimalloc?
 //!
 //! Every side runs the same generic code through the `GlobalAlloc` trait, in
-//! one process, alternating round by round; worker threads are always fresh
-//! threads. Time is the workers' processor time, waiting left out. A figure is
-//! the median of its rounds, a ratio the median of the rounds' ratios.
-//! `--quick` runs fewer and shorter rounds; a word runs what it is part of.
+//! one process, alternating; worker threads are fresh threads each time. Time
+//! is the workers' processor time, waiting left out, for one allocation and
+//! its free. `cargo bench --bench alloc [-- --quick] [WORKLOAD]`.
 //!
 //! - threadtest (Berger et al., "Hoard", 2000): each thread allocates N
 //!   objects of 8 bytes and frees them, over and over.
@@ -14,9 +13,11 @@
 
 mod workload;
 
+use ebb_benches::{compare, quick};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 use workload::Workload;
 
 /// An allocator under test.
@@ -69,8 +70,12 @@ pub fn thread_time() -> u64 {
 }
 
 /// Runs `work` on fresh threads that start together; `work` gives its time in
-/// nanoseconds. The mean over the threads.
-fn on_threads<A: Side>(alloc: &A, threads: usize, work: impl Fn(&A, usize) -> u64 + Sync) -> f64 {
+/// nanoseconds. Gives the mean over the threads.
+fn on_threads<A: Side>(
+    alloc: &A,
+    threads: usize,
+    work: impl Fn(&A, usize) -> u64 + Sync,
+) -> Duration {
     let barrier = Barrier::new(threads);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -89,94 +94,43 @@ fn on_threads<A: Side>(alloc: &A, threads: usize, work: impl Fn(&A, usize) -> u6
             .into_iter()
             .map(|w| w.join().expect("a worker"))
             .sum();
-        total as f64 / threads as f64
+        Duration::from_nanos(total / threads as u64)
     })
 }
 
-/// Nanoseconds per operation (one allocation and its free).
-fn run<A: Side>(alloc: &A, workload: &Workload, threads: usize, scale: f64) -> f64 {
-    workload.run(alloc, threads, scale)
-}
-
-const SIDES: [&str; 4] = ["ebb", "glibc", "jemalloc", "mimalloc"];
-
-fn run_side(side: usize, workload: &Workload, threads: usize, scale: f64) -> f64 {
-    match side {
-        0 => run(&ebb_mem::Heap, workload, threads, scale),
-        1 => run(&System, workload, threads, scale),
-        2 => run(&tikv_jemallocator::Jemalloc, workload, threads, scale),
-        _ => run(&mimalloc::MiMalloc, workload, threads, scale),
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn side<'a, A: Side + 'a>(
+    name: &'static str,
+    alloc: A,
+    workload: &'a Workload,
+    threads: usize,
+) -> ebb_benches::Side<'a> {
+    ebb_benches::Side::new(name, move |n| workload.run(&alloc, threads, n))
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let quick = args.iter().any(|a| a == "--quick");
-    let only = args.iter().find(|a| !a.starts_with('-'));
-    let (rounds, scale) = if quick { (3, 0.1) } else { (15, 1.0) };
+    let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    let (rounds, share) = if quick() { (5, 10) } else { (21, 1) };
     start_ebb();
 
-    println!(
-        "{} rounds, nanoseconds per allocation and free, median (fastest..slowest)",
-        rounds
-    );
-    print!("{:22}", "");
-    for side in SIDES {
-        print!("{side:>24}");
-    }
-    println!();
-
-    let mut verdicts = Vec::new();
+    let mut measured = Vec::new();
     for (name, workload, threads) in workload::all() {
-        if only.is_some_and(|o| !name.contains(o.as_str())) {
+        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
             continue;
         }
-        let mut times = [const { Vec::new() }; SIDES.len()];
-        for side in 0..SIDES.len() {
-            run_side(side, &workload, threads, scale * 0.1);
-        }
-        for round in 0..rounds {
-            for i in 0..SIDES.len() {
-                // Each side is first as often as the others.
-                let side = (round + i) % SIDES.len();
-                times[side].push(run_side(side, &workload, threads, scale));
-            }
-        }
-        print!("{name:22}");
-        for side in &times {
-            let fastest = side.iter().copied().fold(f64::INFINITY, f64::min);
-            let slowest = side.iter().copied().fold(0.0, f64::max);
-            print!(
-                "{:>8.2} {:>15}",
-                median(side.clone()),
-                format!("({fastest:.2}..{slowest:.2})")
-            );
-        }
-        println!();
-        for other in 1..SIDES.len() {
-            let ratios = times[0]
-                .iter()
-                .zip(&times[other])
-                .map(|(a, b)| a / b)
-                .collect();
-            let goal = if SIDES[other] == "mimalloc" {
-                "<= 1.05"
-            } else {
-                "< 1.00"
-            };
-            verdicts.push(format!(
-                "ratio alloc_{name}_vs_{} {:.2} goal {goal}",
-                SIDES[other],
-                median(ratios)
-            ));
-        }
+        let sides = vec![
+            side("ebb", ebb_mem::Heap, &workload, threads),
+            side("glibc", System, &workload, threads),
+            side("jemalloc", tikv_jemallocator::Jemalloc, &workload, threads),
+            side("mimalloc", mimalloc::MiMalloc, &workload, threads),
+        ];
+        measured.push((
+            name,
+            compare(name, workload.operations() / share, rounds, sides),
+        ));
     }
-    for verdict in verdicts {
-        println!("{verdict}");
+    for (name, comparison) in &measured {
+        for (other, bound) in [("glibc", 1.0), ("jemalloc", 1.0), ("mimalloc", 1.05)] {
+            comparison.goal(&format!("alloc_{name}_vs_{other}"), "ebb", other, bound);
+        }
     }
 }

@@ -4,51 +4,35 @@ use super::{Side, on_threads, thread_time};
 use std::alloc::Layout;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// One kind of work.
 pub enum Workload {
-    /// `objects` of 8 bytes allocated, then freed, `repeat` times.
-    Threadtest { objects: usize, repeat: usize },
+    /// `objects` of 8 bytes allocated, then freed, over and over.
+    Threadtest { objects: usize },
     /// Random replacement in an array of `slots`; `generations` of threads.
-    Larson {
-        slots: usize,
-        steps: usize,
-        generations: usize,
-    },
+    Larson { slots: usize, generations: usize },
     /// Pairs of threads: one allocates batches, the other frees them.
-    Xmalloc { batch: usize, batches: usize },
+    Xmalloc { batch: usize },
 }
 
 /// All of them: name, work, threads.
-pub fn all() -> Vec<(String, Workload, usize)> {
-    let mut all = Vec::new();
-    for threads in [1, 2] {
-        let small = Workload::Threadtest {
-            objects: 100,
-            repeat: 200_000,
-        };
-        let large = Workload::Threadtest {
-            objects: 100_000,
-            repeat: 100,
-        };
-        let larson = Workload::Larson {
-            slots: 1000,
-            steps: 1_000_000,
-            generations: 4,
-        };
-        all.push((format!("threadtest_100_{threads}t"), small, threads));
-        all.push((format!("threadtest_100k_{threads}t"), large, threads));
-        all.push((format!("larson_{threads}t"), larson, threads));
-    }
-    all.push((
-        "xmalloc_2t".into(),
-        Workload::Xmalloc {
-            batch: 4096,
-            batches: 1000,
-        },
-        2,
-    ));
-    all
+pub fn all() -> [(&'static str, Workload, usize); 7] {
+    let few = || Workload::Threadtest { objects: 100 };
+    let many = || Workload::Threadtest { objects: 100_000 };
+    let larson = || Workload::Larson {
+        slots: 1000,
+        generations: 4,
+    };
+    [
+        ("threadtest_100_1t", few(), 1),
+        ("threadtest_100_2t", few(), 2),
+        ("threadtest_100k_1t", many(), 1),
+        ("threadtest_100k_2t", many(), 2),
+        ("larson_1t", larson(), 1),
+        ("larson_2t", larson(), 2),
+        ("xmalloc_2t", Workload::Xmalloc { batch: 4096 }, 2),
+    ]
 }
 
 /// A pointer that may be handed to another thread.
@@ -93,13 +77,21 @@ impl Rng {
 }
 
 impl Workload {
-    /// Nanoseconds per allocation and free.
-    pub fn run<A: Side>(&self, alloc: &A, threads: usize, scale: f64) -> f64 {
-        let scaled = |n: usize| ((n as f64 * scale) as usize).max(1);
+    /// Operations per thread in a round.
+    pub fn operations(&self) -> u64 {
+        match self {
+            Workload::Threadtest { .. } => 10_000_000,
+            Workload::Larson { .. } | Workload::Xmalloc { .. } => 4_000_000,
+        }
+    }
+
+    /// Does about `n` operations on each thread: one allocation and its free
+    /// each, or, where a pair of threads shares them, half of them.
+    pub fn run<A: Side>(&self, alloc: &A, threads: usize, n: u64) -> Duration {
         match *self {
-            Workload::Threadtest { objects, repeat } => {
-                let repeat = scaled(repeat);
-                let time = on_threads(alloc, threads, |alloc, _| {
+            Workload::Threadtest { objects } => {
+                let repeat = (n as usize / objects).max(1);
+                on_threads(alloc, threads, |alloc, _| {
                     let mut blocks = Vec::with_capacity(objects);
                     let start = thread_time();
                     for _ in 0..repeat {
@@ -111,19 +103,14 @@ impl Workload {
                         }
                     }
                     thread_time() - start
-                });
-                time / (repeat * objects) as f64
+                })
             }
-            Workload::Larson {
-                slots,
-                steps,
-                generations,
-            } => {
-                let steps = scaled(steps);
+            Workload::Larson { slots, generations } => {
+                let steps = n as usize / generations;
                 let heirs: Vec<_> = (0..threads)
                     .map(|_| std::sync::Mutex::new(Vec::<Block>::new()))
                     .collect();
-                let mut time = 0.0;
+                let mut time = Duration::ZERO;
                 for generation in 0..generations {
                     time += on_threads(alloc, threads, |alloc, id| {
                         let mut blocks = std::mem::take(&mut *heirs[id].lock().expect("one user"));
@@ -148,12 +135,11 @@ impl Workload {
                         thread_time() - start
                     });
                 }
-                time / (steps * generations) as f64
+                time
             }
-            Workload::Xmalloc { batch, batches } => {
-                let batches = scaled(batches);
-                let time = on_threads_pairs(alloc, threads, batch, batches);
-                time / (batch * batches) as f64
+            Workload::Xmalloc { batch } => {
+                let batches = (n as usize / batch).max(1);
+                pairs(alloc, threads, batch, batches)
             }
         }
     }
@@ -161,7 +147,7 @@ impl Workload {
 
 /// Two buffers per pair go back and forth: full to the freeing thread, empty
 /// to the allocating one.
-fn on_threads_pairs<A: Side>(alloc: &A, threads: usize, batch: usize, batches: usize) -> f64 {
+fn pairs<A: Side>(alloc: &A, threads: usize, batch: usize, batches: usize) -> Duration {
     const SIZES: [usize; 8] = [16, 32, 48, 64, 96, 128, 192, 256];
     let pairs = threads / 2;
     let buffers: Vec<[std::sync::Mutex<Vec<Block>>; 2]> = (0..pairs)
@@ -207,5 +193,5 @@ fn on_threads_pairs<A: Side>(alloc: &A, threads: usize, batch: usize, batches: u
             }
         }
         time
-    }) * 2.0
+    }) * 2
 }
