@@ -197,3 +197,38 @@ fn a_frame_shared_by_two_cores_is_freed_exactly_once() {
     }
     assert!(all_free());
 }
+
+/// A global allocator must not unwind, so this is seen from outside.
+#[cfg(debug_assertions)]
+#[test]
+fn misuse_of_the_heap_ends_the_process_with_a_message() {
+    if std::env::var_os("EBB_MEM_TEST_MISUSE").is_some() {
+        let _turn = machine();
+        // SAFETY: deliberately wrong; the memory stays mapped.
+        on_core(0, || unsafe {
+            let block = Heap.alloc(layout(40));
+            Heap.dealloc(block, layout(40));
+            Heap.dealloc(block, layout(40));
+        });
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args([
+            "--exact",
+            "misuse_of_the_heap_ends_the_process_with_a_message",
+            "--nocapture",
+        ])
+        .env("EBB_MEM_TEST_MISUSE", "1")
+        .output()
+        .expect("this program runs again");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code().is_none(),
+        "ended by a signal, not by {:?}: {said}",
+        output.status
+    );
+    assert!(
+        said.contains("double free of") && said.contains("40 bytes"),
+        "{said}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arena::{Arena, Rng};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -16,36 +17,43 @@ fn allocator(arena: &Arena, map: &[Range<PhysAddr>]) -> FrameAllocator {
     }
 }
 
-/// Allocates, resizes and frees at random, checking that live ranges never
-/// overlap and never leave the map; then frees all.
-fn against_model(map_of: impl Fn(&Arena) -> Vec<Range<PhysAddr>>, seed: u64, steps: usize) {
+/// One use of the allocator; numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    /// So many frames, aligned to so many orders more than needed.
+    Alloc(u32, u32),
+    Free(usize),
+    Resize(usize, u32),
+}
+
+/// Does `uses`, checking that live ranges never overlap and never leave the
+/// map; then frees all.
+fn against_model(map_of: impl Fn(&Arena) -> Vec<Range<PhysAddr>>, uses: impl Iterator<Item = Use>) {
     let arena = Arena::new(16 << 20, 3 << 28);
     let map = map_of(&arena);
     let frames = allocator(&arena, &map);
     let fresh = frames.stats();
     assert_eq!(fresh.free, fresh.total);
     let mut live: BTreeMap<u64, u32> = BTreeMap::new();
-    let mut rng = Rng(seed);
-    for _ in 0..steps {
-        match rng.below(8) {
-            0..=3 => {
-                let pages = rng.size(11) as u32;
-                let order = pages.next_power_of_two().ilog2() + (rng.below(8) == 0) as u32;
+    for step in uses {
+        match step {
+            Use::Alloc(pages, more) => {
+                let order = pages.next_power_of_two().ilog2() + more;
                 if let Some(addr) = frames.alloc_pages(pages, order) {
                     assert!(addr.is_aligned((FRAME_SIZE as u64) << order));
                     claim(&mut live, &map, addr, pages);
                 }
             }
-            4..=5 => {
-                if let Some((addr, pages)) = pick(&live, &mut rng) {
+            Use::Free(which) => {
+                if let Some((addr, pages)) = pick(&live, which) {
                     live.remove(&addr.0);
                     // SAFETY: the range is live and ours.
                     unsafe { frames.free_pages(addr, pages) };
                 }
             }
-            _ => {
-                if let Some((addr, pages)) = pick(&live, &mut rng) {
-                    let new = (1 + rng.below(2 * pages as usize)) as u32;
+            Use::Resize(which, new) => {
+                if let Some((addr, pages)) = pick(&live, which) {
+                    let new = 1 + new % (2 * pages);
                     live.remove(&addr.0);
                     // SAFETY: as above.
                     let done = unsafe { frames.resize_pages(addr, pages, new) };
@@ -64,12 +72,48 @@ fn against_model(map_of: impl Fn(&Arena) -> Vec<Range<PhysAddr>>, seed: u64, ste
     assert_eq!(frames.stats(), fresh, "all joined again");
 }
 
-fn pick(live: &BTreeMap<u64, u32>, rng: &mut Rng) -> Option<(PhysAddr, u32)> {
+/// A long random run of uses.
+fn random_uses(seed: u64) -> impl Iterator<Item = Use> {
+    let mut rng = Rng(seed);
+    (0..3000).map(move |_| match rng.below(8) {
+        0..=3 => Use::Alloc(rng.size(11) as u32, u32::from(rng.below(8) == 0)),
+        4..=5 => Use::Free(rng.next() as usize),
+        _ => Use::Resize(rng.next() as usize, rng.next() as u32),
+    })
+}
+
+fn any_use() -> impl Strategy<Value = Use> {
+    prop_oneof![
+        (1..200u32, 0..2u32).prop_map(|(pages, more)| Use::Alloc(pages, more)),
+        any::<usize>().prop_map(Use::Free),
+        (any::<usize>(), any::<u32>()).prop_map(|(which, new)| Use::Resize(which, new)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    /// Ranges may touch, overlap and be of any length and alignment.
+    #[test]
+    fn any_use_of_any_map_never_overlaps_and_joins_again(
+        ranges in prop::collection::vec((1..3800usize, 1..250usize), 1..6),
+        uses in prop::collection::vec(any_use(), 0..300),
+    ) {
+        against_model(
+            // One range that surely holds the tables.
+            |a| ranges.iter().map(|&(start, length)| a.frames(start..start + length))
+                .chain([a.frames(4066..4096)]).collect(),
+            uses.iter().copied(),
+        );
+    }
+}
+
+fn pick(live: &BTreeMap<u64, u32>, which: usize) -> Option<(PhysAddr, u32)> {
     if live.is_empty() {
         return None;
     }
     live.iter()
-        .nth(rng.below(live.len()))
+        .nth(which % live.len())
         .map(|(&a, &p)| (PhysAddr(a), p))
 }
 
@@ -98,7 +142,7 @@ fn claim(live: &mut BTreeMap<u64, u32>, map: &[Range<PhysAddr>], addr: PhysAddr,
 #[test]
 fn random_use_of_one_range_never_overlaps_and_joins_again() {
     for seed in 1..20 {
-        against_model(|a| [a.range()].into(), seed, 2000);
+        against_model(|a| [a.range()].into(), random_uses(seed));
     }
 }
 
@@ -115,8 +159,7 @@ fn random_use_of_scattered_odd_ranges_never_overlaps_and_joins_again() {
                 ]
                 .into()
             },
-            seed,
-            2000,
+            random_uses(seed),
         );
     }
 }

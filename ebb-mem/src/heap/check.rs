@@ -15,6 +15,16 @@ use core::alloc::Layout;
 /// Whether blocks are checked: where debug assertions are on.
 pub(super) const CHECKED: bool = cfg!(debug_assertions);
 
+/// Ends the program when it is dropped by unwinding: a global allocator must
+/// not unwind, and after misuse of the heap there is nothing to go on with.
+pub(super) struct NoUnwind;
+
+impl Drop for NoUnwind {
+    fn drop(&mut self) {
+        panic!("ebb-mem: the heap was misused, see the message above; ending");
+    }
+}
+
 const RED_ZONE: usize = 16;
 const RED: u8 = 0xFB;
 const FREED: u8 = 0xDB;

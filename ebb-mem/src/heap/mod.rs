@@ -48,14 +48,21 @@ fn pages_of(size: usize) -> u32 {
     u32::try_from(size.div_ceil(FRAME_SIZE)).unwrap_or(u32::MAX)
 }
 
-// SAFETY: blocks are disjoint, aligned and stay until freed; nothing unwinds
-// in a build without checks.
+/// Runs a checked operation; a failed check ends the program.
+fn checked<R>(operation: impl FnOnce() -> R) -> R {
+    let guard = check::NoUnwind;
+    let result = operation();
+    ::core::mem::forget(guard);
+    result
+}
+
+// SAFETY: blocks are disjoint, aligned and stay until freed; nothing unwinds.
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if CHECKED {
             // SAFETY: this thread's own core, by the slot's invariant.
-            return unsafe { checked_alloc(Caller::Slot, layout) };
+            return checked(|| unsafe { checked_alloc(Caller::Slot, layout) });
         }
         // SAFETY: as above.
         unsafe { raw_alloc(Caller::Slot, layout) }
@@ -63,17 +70,20 @@ unsafe impl GlobalAlloc for Heap {
 
     #[inline]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if CHECKED {
-                return checked_dealloc(Caller::Slot, ptr, layout);
-            }
-            raw_dealloc(Caller::Slot, ptr, layout);
+        if CHECKED {
+            // SAFETY: the caller's promise.
+            return checked(|| unsafe { checked_dealloc(Caller::Slot, ptr, layout) });
         }
+        // SAFETY: the caller's promise.
+        unsafe { raw_dealloc(Caller::Slot, ptr, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if CHECKED {
+            // SAFETY: the caller's promise.
+            return checked(|| unsafe { realloc(Caller::Slot, ptr, layout, new_size) });
+        }
         // SAFETY: the caller's promise.
         unsafe { realloc(Caller::Slot, ptr, layout, new_size) }
     }
