@@ -60,6 +60,23 @@ impl Runner {
         Self { jobs }
     }
 
+    /// `None` where the kernel has no io_uring.
+    fn monoio() -> Option<Self> {
+        let (jobs, queue) = mpsc::channel::<(Job, mpsc::Sender<Duration>)>();
+        let (ready, wait) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+                .enable_timer()
+                .build();
+            let Ok(mut runtime) = runtime else { return };
+            let _ = ready.send(());
+            while let Ok((job, done)) = queue.recv() {
+                let _ = done.send(runtime.block_on(async { monoio::spawn(job()).await }));
+            }
+        });
+        wait.recv().ok().map(|()| Self { jobs })
+    }
+
     fn run<F: Future<Output = Duration> + 'static>(
         &self,
         job: impl FnOnce() -> F + Send + 'static,
@@ -93,74 +110,106 @@ fn main() {
     let ebb = Runner::ebb(2);
     let current = Runner::tokio_current();
     let multi = Runner::tokio_multi(2);
+    let monoio = Runner::monoio();
+    if monoio.is_none() {
+        println!("monoio is left out: no io_uring here");
+    }
 
     let spawn = compare(
         "spawn a task here and join it",
         1_000_000 / scale,
         rounds,
-        vec![
-            Side::new("ebb", |n| {
-                ebb.run(move || {
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    ebb.run(move || {
+                        timed(async move {
+                            for i in 0..n {
+                                let _ = ebb::spawn(async move { i }).await;
+                            }
+                        })
+                    })
+                }),
+                Side::new("tokio current-thread", |n| {
+                    current.run(move || {
+                        in_task(async move {
+                            for i in 0..n {
+                                let _ = tokio::spawn(async move { i }).await;
+                            }
+                        })
+                    })
+                }),
+                Side::new("tokio multi-thread", |n| {
+                    multi.run(move || {
+                        in_task(async move {
+                            for i in 0..n {
+                                let _ = tokio::spawn(async move { i }).await;
+                            }
+                        })
+                    })
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                runner.run(move || {
                     timed(async move {
                         for i in 0..n {
-                            let _ = ebb::spawn(async move { i }).await;
+                            monoio::spawn(async move { i }).await;
                         }
                     })
                 })
-            }),
-            Side::new("tokio current-thread", |n| {
-                current.run(move || {
-                    in_task(async move {
-                        for i in 0..n {
-                            let _ = tokio::spawn(async move { i }).await;
-                        }
-                    })
-                })
-            }),
-            Side::new("tokio multi-thread", |n| {
-                multi.run(move || {
-                    in_task(async move {
-                        for i in 0..n {
-                            let _ = tokio::spawn(async move { i }).await;
-                        }
-                    })
-                })
-            }),
-        ],
+            },
+        ),
     );
 
     let batch = compare(
         "spawn 1,000 tasks, then join them",
         1_000_000 / scale,
         rounds,
-        vec![
-            Side::new("ebb", |n| {
-                ebb.run(move || {
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    ebb.run(move || {
+                        timed(async move {
+                            for _ in 0..n / 1000 {
+                                let tasks: Vec<_> =
+                                    (0..1000).map(|i| ebb::spawn(async move { i })).collect();
+                                for task in tasks {
+                                    let _ = task.await;
+                                }
+                            }
+                        })
+                    })
+                }),
+                Side::new("tokio current-thread", |n| {
+                    current.run(move || {
+                        in_task(async move {
+                            for _ in 0..n / 1000 {
+                                let tasks: Vec<_> =
+                                    (0..1000).map(|i| tokio::spawn(async move { i })).collect();
+                                for task in tasks {
+                                    let _ = task.await;
+                                }
+                            }
+                        })
+                    })
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                runner.run(move || {
                     timed(async move {
                         for _ in 0..n / 1000 {
                             let tasks: Vec<_> =
-                                (0..1000).map(|i| ebb::spawn(async move { i })).collect();
+                                (0..1000).map(|i| monoio::spawn(async move { i })).collect();
                             for task in tasks {
-                                let _ = task.await;
+                                task.await;
                             }
                         }
                     })
                 })
-            }),
-            Side::new("tokio current-thread", |n| {
-                current.run(move || {
-                    in_task(async move {
-                        for _ in 0..n / 1000 {
-                            let tasks: Vec<_> =
-                                (0..1000).map(|i| tokio::spawn(async move { i })).collect();
-                            for task in tasks {
-                                let _ = task.await;
-                            }
-                        }
-                    })
-                })
-            }),
-        ],
+            },
+        ),
     );
 
     let switch = compare(
@@ -232,29 +281,43 @@ fn main() {
         "set a timer and cancel it",
         2_000_000 / scale,
         rounds,
-        vec![
-            Side::new("ebb", |n| {
-                ebb.run(move || {
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    ebb.run(move || {
+                        timed(async move {
+                            for i in 0..n {
+                                let sleep = std::pin::pin!(time::sleep(Duration::from_millis(
+                                    i % 1000 + 1
+                                )));
+                                poll_once(sleep).await;
+                            }
+                        })
+                    })
+                }),
+                Side::new("tokio current-thread", |n| {
+                    current.run(move || {
+                        in_task(async move {
+                            for i in 0..n {
+                                let sleep = tokio::time::sleep(Duration::from_millis(i % 1000 + 1));
+                                poll_once(std::pin::pin!(sleep)).await;
+                            }
+                        })
+                    })
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                runner.run(move || {
                     timed(async move {
                         for i in 0..n {
-                            let sleep =
-                                std::pin::pin!(time::sleep(Duration::from_millis(i % 1000 + 1)));
-                            poll_once(sleep).await;
-                        }
-                    })
-                })
-            }),
-            Side::new("tokio current-thread", |n| {
-                current.run(move || {
-                    in_task(async move {
-                        for i in 0..n {
-                            let sleep = tokio::time::sleep(Duration::from_millis(i % 1000 + 1));
+                            let sleep = monoio::time::sleep(Duration::from_millis(i % 1000 + 1));
                             poll_once(std::pin::pin!(sleep)).await;
                         }
                     })
                 })
-            }),
-        ],
+            },
+        ),
     );
 
     let million = if quick { 100_000 } else { 1_000_000 };
@@ -262,35 +325,55 @@ fn main() {
         "a million tasks that sleep, each 1 to 500 ms: all of it",
         million,
         rounds.min(3),
-        vec![
-            Side::new("ebb", |n| {
-                ebb.run(move || {
-                    timed(async move {
-                        let tasks: Vec<_> = (0..n)
-                            .map(|i| ebb::spawn(time::sleep(Duration::from_millis(i % 500 + 1))))
-                            .collect();
-                        for task in tasks {
-                            let _ = task.await;
-                        }
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    ebb.run(move || {
+                        timed(async move {
+                            let tasks: Vec<_> = (0..n)
+                                .map(|i| {
+                                    ebb::spawn(time::sleep(Duration::from_millis(i % 500 + 1)))
+                                })
+                                .collect();
+                            for task in tasks {
+                                let _ = task.await;
+                            }
+                        })
                     })
-                })
-            }),
-            Side::new("tokio current-thread", |n| {
-                current.run(move || {
-                    in_task(async move {
+                }),
+                Side::new("tokio current-thread", |n| {
+                    current.run(move || {
+                        in_task(async move {
+                            let tasks: Vec<_> = (0..n)
+                                .map(|i| {
+                                    let limit = Duration::from_millis(i % 500 + 1);
+                                    tokio::spawn(tokio::time::sleep(limit))
+                                })
+                                .collect();
+                            for task in tasks {
+                                let _ = task.await;
+                            }
+                        })
+                    })
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                runner.run(move || {
+                    timed(async move {
                         let tasks: Vec<_> = (0..n)
                             .map(|i| {
                                 let limit = Duration::from_millis(i % 500 + 1);
-                                tokio::spawn(tokio::time::sleep(limit))
+                                monoio::spawn(monoio::time::sleep(limit))
                             })
                             .collect();
                         for task in tasks {
-                            let _ = task.await;
+                            task.await;
                         }
                     })
                 })
-            }),
-        ],
+            },
+        ),
     );
 
     println!();
@@ -331,6 +414,24 @@ fn main() {
         "tokio current-thread",
         1.0,
     );
+    if monoio.is_some() {
+        spawn.goal("spawn_join_vs_monoio", "ebb", "monoio", 1.0);
+        batch.goal("spawn_batch_vs_monoio", "ebb", "monoio", 1.0);
+        timers.goal("timer_vs_monoio", "ebb", "monoio", 1.0);
+        live.goal("million_sleepers_vs_monoio", "ebb", "monoio", 1.0);
+    }
+}
+
+/// Adds monoio, where it runs.
+fn with<'a>(
+    mut sides: Vec<Side<'a>>,
+    monoio: &'a Option<Runner>,
+    mut run: impl FnMut(&'a Runner, u64) -> Duration + 'a,
+) -> Vec<Side<'a>> {
+    if let Some(runner) = monoio {
+        sides.push(Side::new("monoio", move |n| run(runner, n)));
+    }
+    sides
 }
 
 async fn poll_once<F: Future<Output = ()>>(mut future: std::pin::Pin<&mut F>) {

@@ -111,6 +111,11 @@ impl Comparison {
 
 /// Prints one verdict line for a figure that should be at most `bound`.
 pub fn goal(name: &str, value: f64, bound: f64) {
-    let verdict = if value <= bound { "" } else { "  (missed)" };
+    // As printed: three digits.
+    let verdict = if (value * 1000.0).round() <= bound * 1000.0 {
+        ""
+    } else {
+        "  (missed)"
+    };
     println!("ratio {name} {value:.3} goal <= {bound}{verdict}");
 }

@@ -144,7 +144,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(Instant::now() + duration)
 }
 
-/// Waits until `deadline`.
+/// Waits until `deadline`. One that has passed still lets the other events of the core run first.
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
         deadline,
@@ -187,14 +187,15 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.deadline {
-            self.disarm();
-            return Poll::Ready(());
-        }
         let timers = &Core::current().local.timers;
         match self.timer {
-            Some(key) => timers.update(key, cx.waker()),
+            // The wheel finds out whether the time has come: no look at the clock here.
             None => self.timer = Some(timers.insert(self.deadline.0, cx.waker().clone())),
+            Some(_) if Instant::now() >= self.deadline => {
+                self.disarm();
+                return Poll::Ready(());
+            }
+            Some(key) => timers.update(key, cx.waker()),
         }
         Poll::Pending
     }
