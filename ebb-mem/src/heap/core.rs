@@ -3,17 +3,19 @@
 //! A core allocates from a plain list per class, refilled from one span at a
 //! time, and frees into the span that the block came from; both touch nothing
 //! that another core writes (mimalloc's sharded free lists). A block of
-//! another core's goes into an outgoing batch, which is pushed to the owner
-//! with one compare-and-swap (snmalloc's message passing: Lietar et al.,
-//! "snmalloc: A Message Passing Allocator", 2019); the owner takes the whole
-//! list when it next runs out of blocks.
+//! another core's goes into a batch, which is pushed to the owner with one
+//! compare-and-swap (snmalloc's message passing: Lietar et al., "snmalloc: A
+//! Message Passing Allocator", 2019); the owner takes all batches when it next
+//! runs out of blocks. A batch holds pointers and is itself a block of the
+//! sender's, so the blocks are not touched on the way, and it goes home as
+//! soon as it is unpacked.
 //!
 //! What must hold: `Local` is touched by one thread at a time: the attached
 //! core, or the holder of the lock for the state that unattached threads
-//! share. Other cores touch `remote`, `claimed` and the counters only. The
+//! share. Other cores touch the inbox, `claimed` and the counters only. The
 //! list `free[class]` holds blocks of `bins[class].current` alone.
 
-use super::class::{CLASSES, SIZES};
+use super::class::{CLASSES, SIZES, class_of};
 use super::span::{Block, CHUNK_SIZE, Chunk, GROUP, Span, State, chunk_of, slices_of, span_of};
 use crate::frame::{FrameAllocator, FrameCache, LARGE_PAGE_ORDER};
 use crate::stats::{CoreStats, Counters};
@@ -26,9 +28,9 @@ use core::sync::atomic::{
 
 /// Bytes of foreign blocks that a core collects before it sends them home.
 const BATCH_BYTES: u32 = 16 << 10;
-/// The smallest share of [`BATCH_BYTES`] that a block counts for: at most 64
-/// blocks in a batch.
-const BATCH_STEP: u32 = BATCH_BYTES / 64;
+
+/// Blocks in a full batch; a batch is 512 bytes.
+const BATCH_BLOCKS: usize = 62;
 
 /// Bytes of blocks that are linked at a time in a fresh span.
 const EXTEND_BYTES: u32 = 4096;
@@ -43,22 +45,15 @@ struct Bin {
 }
 
 /// Blocks on their way to one other core.
-#[derive(Clone, Copy)]
-pub(crate) struct Outgoing {
-    head: *mut Block,
-    tail: *mut Block,
-    bytes: u32,
+#[repr(C)]
+struct Batch {
+    next: *mut Batch,
     count: u32,
+    bytes: u32,
+    blocks: [*mut u8; BATCH_BLOCKS],
 }
 
-impl Outgoing {
-    const EMPTY: Outgoing = Outgoing {
-        head: null_mut(),
-        tail: null_mut(),
-        bytes: 0,
-        count: 0,
-    };
-}
+const _: () = assert!(size_of::<Batch>() == 512);
 
 /// What only the core itself touches.
 #[repr(C)]
@@ -70,7 +65,8 @@ struct Local {
     /// An empty chunk kept back, so that a span that comes and goes does not
     /// cost a trip to the buddy allocator each time.
     spare: *mut Chunk,
-    outgoing: *mut Outgoing,
+    /// A batch being filled, or null, per core.
+    outgoing: *mut *mut Batch,
     destinations: usize,
     frames: FrameCache,
 }
@@ -83,12 +79,16 @@ pub(crate) struct Core {
     pub(super) id: usize,
     pub(crate) claimed: AtomicBool,
     pub(crate) counters: Counters,
-    remote: Remote,
+    inbox: Inbox,
 }
 
 /// Blocks of this core's that others have freed, on a cache line of its own.
 #[repr(C, align(128))]
-struct Remote(AtomicPtr<Block>);
+struct Inbox {
+    batches: AtomicPtr<Batch>,
+    /// Unpacked batches, and what was sent when there was no memory for one.
+    blocks: AtomicPtr<Block>,
+}
 
 // SAFETY: `Local` is guarded as the module says; the rest is atomic or never
 // written after `init`.
@@ -97,7 +97,7 @@ unsafe impl Sync for Core {}
 impl Core {
     /// Bytes of a core's state in a machine of `destinations` states.
     pub const fn footprint(destinations: usize) -> usize {
-        (size_of::<Core>() + destinations * size_of::<Outgoing>()).next_multiple_of(4096)
+        (size_of::<Core>() + destinations * size_of::<*mut Batch>()).next_multiple_of(4096)
     }
 
     /// # Safety
@@ -109,11 +109,11 @@ impl Core {
         destinations: usize,
         memory: *const FrameAllocator,
     ) {
-        let outgoing = at.wrapping_add(1).cast::<Outgoing>();
+        let outgoing = at.wrapping_add(1).cast::<*mut Batch>();
         // SAFETY: the caller's memory, large enough by `footprint`.
         unsafe {
             for i in 0..destinations {
-                outgoing.add(i).write(Outgoing::EMPTY);
+                outgoing.add(i).write(null_mut());
             }
             at.write(Core {
                 local: UnsafeCell::new(Local {
@@ -133,7 +133,10 @@ impl Core {
                 id,
                 claimed: AtomicBool::new(false),
                 counters: Counters::new(),
-                remote: Remote(AtomicPtr::new(null_mut())),
+                inbox: Inbox {
+                    batches: AtomicPtr::new(null_mut()),
+                    blocks: AtomicPtr::new(null_mut()),
+                },
             });
         }
     }
@@ -210,70 +213,84 @@ impl Core {
     #[inline(never)]
     pub unsafe fn free_remote(&self, block: *mut u8, size: usize) {
         // SAFETY: exclusive by the caller; a live block's owner is a core of
-        // this machine, so its id indexes the batches.
+        // this machine, so its id indexes the batches; a batch is sent as
+        // soon as it is full.
         unsafe {
-            let owner = (*chunk_of(block)).owner;
-            let out = (*self.local.get()).outgoing.add((*owner).id);
-            let block = block.cast::<Block>();
-            (*block).next = (*out).head;
-            if (*out).head.is_null() {
-                (*out).tail = block;
+            let chunk = chunk_of(block);
+            let slot = (*self.local.get()).outgoing.add((*chunk).owner_id as usize);
+            let mut batch = *slot;
+            if batch.is_null() {
+                batch = self.alloc(class_of(size_of::<Batch>())).cast();
+                if batch.is_null() {
+                    return (*(*chunk).owner).push_block(block.cast());
+                }
+                (*batch).count = 0;
+                (*batch).bytes = 0;
+                *slot = batch;
             }
-            (*out).head = block;
-            (*out).count += 1;
-            (*out).bytes += (size as u32).max(BATCH_STEP);
-            if (*out).bytes >= BATCH_BYTES {
-                self.send(out, &*owner);
+            let count = (*batch).count as usize;
+            (&raw mut (*batch).blocks)
+                .cast::<*mut u8>()
+                .add(count)
+                .write(block);
+            (*batch).count += 1;
+            (*batch).bytes += size as u32;
+            if (*batch).count as usize == BATCH_BLOCKS || (*batch).bytes >= BATCH_BYTES {
+                *slot = null_mut();
+                self.send(batch, &*(*chunk).owner);
             }
         }
     }
 
-    unsafe fn send(&self, out: *mut Outgoing, owner: &Core) {
-        // SAFETY: `out` is this core's and holds a list from head to tail.
+    unsafe fn send(&self, batch: *mut Batch, owner: &Core) {
+        // SAFETY: the batch is this core's until it is pushed.
         unsafe {
-            let batch = *out;
-            *out = Outgoing::EMPTY;
             self.counters
-                .add(&self.counters.remote_sent, u64::from(batch.count));
-            owner.push_remote(batch.head, batch.tail);
+                .add(&self.counters.remote_sent, u64::from((*batch).count));
+            push(&owner.inbox.batches, batch, &raw mut (*batch).next);
         }
     }
 
-    /// Pushes a list of this core's blocks from another core.
+    /// Pushes a block of this core's from another core.
     ///
     /// # Safety
-    /// `head` to `tail` is a list of blocks of this core's that nothing uses.
-    pub unsafe fn push_remote(&self, head: *mut Block, tail: *mut Block) {
-        let list = &self.remote.0;
-        let mut seen = list.load(Relaxed);
-        loop {
-            // SAFETY: the tail is the caller's until the list is pushed.
-            unsafe { (*tail).next = seen };
-            // Only ever emptied as a whole, so there is no ABA.
-            match list.compare_exchange_weak(seen, head, Release, Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
+    /// Nothing uses the block any more.
+    unsafe fn push_block(&self, block: *mut Block) {
+        // SAFETY: the block is the caller's until it is pushed.
+        unsafe { push(&self.inbox.blocks, block, &raw mut (*block).next) };
     }
 
     /// Takes back what other cores have freed.
     unsafe fn collect_remote(&self) {
-        if self.remote.0.load(Relaxed).is_null() {
-            return;
-        }
-        let mut block = self.remote.0.swap(null_mut(), Acquire);
-        let mut count = 0;
-        while !block.is_null() {
-            // SAFETY: a list of free blocks of this core's.
-            unsafe {
-                let next = (*block).next;
-                self.free_local(span_of(block.cast()), block.cast());
-                block = next;
+        let inbox = &self.inbox;
+        // SAFETY: lists of batches and blocks that were pushed whole; all
+        // blocks in them are free and this core's.
+        unsafe {
+            if !inbox.batches.load(Relaxed).is_null() {
+                let mut batch = inbox.batches.swap(null_mut(), Acquire);
+                while !batch.is_null() {
+                    let next = (*batch).next;
+                    let count = (*batch).count;
+                    let blocks = (&raw const (*batch).blocks).cast::<*mut u8>();
+                    for i in 0..count as usize {
+                        let block = *blocks.add(i);
+                        self.free_local(span_of(block), block);
+                    }
+                    self.counters
+                        .add(&self.counters.remote_received, u64::from(count));
+                    (*(*chunk_of(batch.cast())).owner).push_block(batch.cast());
+                    batch = next;
+                }
             }
-            count += 1;
+            if !inbox.blocks.load(Relaxed).is_null() {
+                let mut block = inbox.blocks.swap(null_mut(), Acquire);
+                while !block.is_null() {
+                    let next = (*block).next;
+                    self.free_local(span_of(block.cast()), block.cast());
+                    block = next;
+                }
+            }
         }
-        self.counters.add(&self.counters.remote_received, count);
     }
 
     /// The list of a class is empty: finds blocks.
@@ -604,10 +621,12 @@ impl Core {
         unsafe {
             let local = self.local.get();
             for i in 0..(*local).destinations {
-                let out = (*local).outgoing.add(i);
-                if !(*out).head.is_null() {
-                    let owner = (*chunk_of((*out).head.cast())).owner;
-                    self.send(out, &*owner);
+                let slot = (*local).outgoing.add(i);
+                let batch = *slot;
+                if !batch.is_null() {
+                    *slot = null_mut();
+                    let owner = (*chunk_of((*batch).blocks[0])).owner;
+                    self.send(batch, &*owner);
                 }
             }
         }
@@ -634,6 +653,23 @@ impl Core {
             } else {
                 self.free_remote(block, size);
             }
+        }
+    }
+}
+
+/// Pushes `node` onto a list that is only ever emptied as a whole, so that
+/// there is no ABA; `next` is the node's link.
+///
+/// # Safety
+/// The node is the caller's, and `next` points to its link.
+unsafe fn push<T>(list: &AtomicPtr<T>, node: *mut T, next: *mut *mut T) {
+    let mut seen = list.load(Relaxed);
+    loop {
+        // SAFETY: the node is the caller's until it is pushed.
+        unsafe { *next = seen };
+        match list.compare_exchange_weak(seen, node, Release, Relaxed) {
+            Ok(_) => return,
+            Err(now) => seen = now,
         }
     }
 }

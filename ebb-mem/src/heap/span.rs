@@ -6,8 +6,8 @@
 //! segments and pages: Leijen, Zorn, de Moura, "Mimalloc: Free List Sharding
 //! in Action", 2019).
 //!
-//! What must hold: `owner` does not change while the chunk is in use, and is
-//! the only field that other cores read. Everything else is touched by the
+//! What must hold: the owner does not change while the chunk is in use, and is
+//! the only thing that other cores read. Everything else is touched by the
 //! owning core alone.
 
 use super::class::{self, SIZES};
@@ -70,6 +70,9 @@ pub(crate) struct Span {
 #[repr(C, align(64))]
 pub(super) struct Chunk {
     pub owner: *const Core,
+    /// Its number, here so that freeing another core's block need not read
+    /// that core's state.
+    pub owner_id: u32,
     /// Bit per slice.
     pub free_slices: u32,
     pub listed: bool,
@@ -84,11 +87,12 @@ impl Chunk {
     /// Writes the header of a fresh chunk.
     ///
     /// # Safety
-    /// `chunk` is 2 MiB of the caller's, aligned to 2 MiB.
+    /// `chunk` is 2 MiB of the caller's, aligned to 2 MiB; `owner` is a core.
     pub unsafe fn init(chunk: *mut Chunk, owner: *const Core) {
         // SAFETY: the caller's memory; fields are written before any is read.
         unsafe {
             (*chunk).owner = owner;
+            (*chunk).owner_id = (*owner).id as u32;
             (*chunk).free_slices = ALL_FREE;
             (*chunk).listed = false;
             (*chunk).next = null_mut();
