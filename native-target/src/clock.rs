@@ -59,17 +59,19 @@ fn scaled(ticks: u64, scale: u64) -> u64 {
     ((u128::from(ticks) * u128::from(scale)) >> 32) as u64
 }
 
-fn line() -> (u64, u64, u64) {
+/// The line from ticks to nanoseconds (its origin in both, its slope), and a TSC read while it held:
+/// with an older line the time could be ahead of what the next call says.
+#[inline]
+fn line() -> (u64, u64, u64, u64) {
     loop {
         let before = SEQUENCE.load(Ordering::Acquire);
-        let line = (
-            BASE_TSC.load(Ordering::Relaxed),
-            BASE_NS.load(Ordering::Relaxed),
-            SCALE.load(Ordering::Relaxed),
-        );
+        let base = BASE_TSC.load(Ordering::Relaxed);
+        let ns = BASE_NS.load(Ordering::Relaxed);
+        let scale = SCALE.load(Ordering::Relaxed);
+        let tsc = tsc();
         fence(Ordering::Acquire);
         if before.is_multiple_of(2) && SEQUENCE.load(Ordering::Relaxed) == before {
-            return line;
+            return (base, ns, scale, tsc);
         }
         spin_loop();
     }
@@ -78,13 +80,13 @@ fn line() -> (u64, u64, u64) {
 /// Nanoseconds since the image was entered.
 #[inline]
 pub fn now() -> u64 {
-    let (base, ns, scale) = line();
-    ns + scaled(tsc().saturating_sub(base), scale)
+    let (base, ns, scale, tsc) = line();
+    ns + scaled(tsc.saturating_sub(base), scale)
 }
 
 /// The TSC's value at `ns` nanoseconds since entry.
 pub fn tsc_at(ns: u64) -> u64 {
-    let (base, base_ns, _) = line();
+    let (base, base_ns, ..) = line();
     let frequency = u128::from(frequency());
     let ticks = u128::from(ns.saturating_sub(base_ns)) * frequency / 1_000_000_000;
     base.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
@@ -508,7 +510,7 @@ fn kvm_wall() -> Option<u64> {
         u64::from(at.add(1).read_volatile()) * 1_000_000_000 + u64::from(at.add(2).read_volatile())
     };
     // The hypervisor's time when its TSC was `time.tsc`, against ours at the same tick.
-    let (base, ns, scale) = line();
+    let (base, ns, scale, _) = line();
     let ours = ns + scaled(time.tsc.saturating_sub(base), scale);
     Some((boot + time.system_ns).saturating_sub(ours))
 }

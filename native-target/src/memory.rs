@@ -44,16 +44,48 @@ impl Region {
 }
 
 struct Early {
+    start: u64,
     next: u64,
     end: u64,
 }
 
-static EARLY: Mutex<Early> = Mutex::new(Early { next: 0, end: 0 });
+static EARLY: Mutex<Early> = Mutex::new(Early {
+    start: 0,
+    next: 0,
+    end: 0,
+});
+
+/// The largest part of a range `[start, end)` that holds none of `modules` (start, length).
+pub fn largest_gap(range: (u64, u64), modules: &[(u64, u64)]) -> (u64, u64) {
+    let taken = || {
+        modules
+            .iter()
+            .filter(|m| m.1 > 0)
+            .map(|m| (m.0, m.0.saturating_add(m.1)))
+    };
+    let mut best = (range.0, range.0);
+    for start in core::iter::once(range.0).chain(taken().map(|m| m.1)) {
+        let inside =
+            range.0 <= start && start < range.1 && !taken().any(|m| m.0 <= start && start < m.1);
+        if inside {
+            let end = taken()
+                .map(|m| m.0)
+                .filter(|&m| m > start)
+                .fold(range.1, u64::min);
+            if end - start > best.1 - best.0 {
+                best = (start, end);
+            }
+        }
+    }
+    best
+}
 
 /// Gives the early allocator the physical range `[start, end)`.
 pub fn set_early(start: u64, end: u64) {
+    let start = start.next_multiple_of(FRAME);
     *EARLY.lock() = Early {
-        next: start.next_multiple_of(FRAME),
+        start,
+        next: start,
         end: end & !(FRAME - 1),
     };
 }
@@ -85,21 +117,19 @@ static HEAP: ebb_mem::Heap = ebb_mem::Heap;
 
 /// Gives all memory that is not taken to `ebb-mem`, which serves [`take_frames`] from then on:
 /// the usable regions above 1 MiB without the image and what the early allocator gave out
-/// (`taken`, which ends where that allocator stands) and without `modules` (start, length).
+/// and without `modules` (start, length).
 ///
 /// # Errors
 /// What `ebb-mem` says.
 pub fn to_heap(
     map: &[Region],
-    taken: u64,
     modules: &[(u64, u64)],
     cores: usize,
 ) -> Result<(), ebb_mem::frame::InitError> {
-    let end = {
+    let early = {
         let mut early = EARLY.lock();
-        let end = early.next;
-        early.end = end;
-        end
+        early.end = early.next;
+        (early.start, early.next)
     };
     const MAX: usize = crate::pvh::MAX_REGIONS;
     const MAX_PIECES: usize = 8;
@@ -111,7 +141,7 @@ pub fn to_heap(
         pieces[0] = (region.start.max(1 << 20), region.end());
         let mut n = 1;
         let cuts = modules.iter().filter(|m| m.1 > 0).map(|m| (m.0, m.0 + m.1));
-        for (from, to) in cuts.chain([(taken, end)]) {
+        for (from, to) in cuts.chain([crate::paging::image(), early]) {
             for i in 0..MAX_PIECES {
                 let (start, stop) = pieces[i];
                 if from < stop && start < to && n < MAX_PIECES {

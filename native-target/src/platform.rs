@@ -52,6 +52,7 @@ impl Cores for Native {
         if block.notified.load(Ordering::Acquire) != 0 || !arm(block, deadline) {
             interrupts::poll();
         } else {
+            ebb_mem::flush_remote();
             interrupts::wait();
         }
         block.notified.store(0, Ordering::Release);

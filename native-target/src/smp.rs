@@ -72,38 +72,40 @@ fn low_page(map: &[Region]) -> Option<u64> {
     (0x8..0xa0).map(|n| n * 4096).find(|&at| usable(at))
 }
 
-/// What became of the cores.
-#[derive(Debug)]
-pub struct Outcome {
-    /// APIC IDs of cores that did not come up.
-    pub missing: [u32; MAX_CORES],
-    /// How many of `missing` are valid.
-    pub missing_count: usize,
-    /// No page below 1 MiB was free for the trampoline.
+/// Cores on their way up.
+pub struct Launch {
+    blocks: [Option<&'static CpuBlock>; MAX_CORES],
+    page: u8,
+    broken: Option<u32>,
+    begun: u64,
+    /// No page below 1 MiB was free for the trampoline, so only the first core runs.
     pub no_low_page: bool,
 }
 
-/// Starts the cores after the first, `limit` in all, and waits for them. `boot` is core 0's block, published already. A core in
-/// `skip` (for tests) is given no startup IPI.
+/// Starts the cores after the first, `limit` in all; [`Launch::collect`] waits for them. The core with the APIC ID
+/// `broken` (for tests) is given no startup IPI.
 ///
 /// # Errors
 /// [`OutOfFrames`] when memory does not suffice for the cores' stacks.
-pub fn start(map: &[Region], limit: usize, skip: Option<u32>) -> Result<Outcome, OutOfFrames> {
+pub fn launch(map: &[Region], limit: usize, broken: Option<u32>) -> Result<Launch, OutOfFrames> {
     let machine = tables::get();
     let ids = &machine.cores[1..machine.count.min(limit)];
-    let mut outcome = Outcome {
-        missing: [0; MAX_CORES],
-        missing_count: 0,
+    let mut launch = Launch {
+        blocks: [None; MAX_CORES],
+        page: 0,
+        broken,
+        begun: clock::tsc(),
         no_low_page: false,
     };
     if ids.is_empty() {
-        return Ok(outcome);
+        return Ok(launch);
     }
     let Some(page) = low_page(map) else {
-        outcome.no_low_page = true;
-        return Ok(outcome);
+        launch.no_low_page = true;
+        return Ok(launch);
     };
-    let mut blocks: [Option<&'static CpuBlock>; MAX_CORES] = [None; MAX_CORES];
+    launch.page = (page >> 12) as u8;
+    let blocks = &mut launch.blocks;
     for (slot, &id) in blocks.iter_mut().zip(ids) {
         let block = cpu::new_block(id)?;
         block.apic = apic::registers();
@@ -138,55 +140,62 @@ pub fn start(map: &[Region], limit: usize, skip: Option<u32>) -> Result<Outcome,
         field(&raw const ebb_trampoline_cr3)
             .write_unaligned((&raw const ebb_boot_pml4 as u64 - crate::boot::BASE) as u32);
     }
-    let started = || ids.iter().filter(move |&&id| Some(id) != skip);
-    for &id in started() {
+    for &id in ids.iter().filter(|&&id| Some(id) != broken) {
         apic::send_init(id);
     }
-    // Processors since the Pentium 4 need no pause after INIT, and one startup IPI; a second, to
-    // those that have not come after a while, does no harm (Linux `wakeup_secondary_cpu_via_init`).
-    for &id in started() {
-        apic::send_startup(id, (page >> 12) as u8);
+    launch.send_startup();
+    Ok(launch)
+}
+
+fn is_waiting(block: &CpuBlock) -> bool {
+    block.state.load(Ordering::Acquire) == WAITING
+}
+
+impl Launch {
+    fn blocks(&self) -> impl Iterator<Item = &'static CpuBlock> {
+        self.blocks.iter().flatten().copied()
     }
-    let waiting = |block: &CpuBlock| block.state.load(Ordering::Acquire) == WAITING;
-    let begin = clock::tsc();
-    let mut again = false;
-    // The clock may not be calibrated yet; the slowest TSC there is counts about 1 GHz, the fastest 5.
-    let ns = |ticks: u64| match clock::frequency() {
-        0 => ticks / 4,
-        _ => clock::ticks_to_ns(ticks),
-    };
-    while blocks.iter().flatten().any(|b| waiting(b)) {
-        let elapsed = ns(clock::tsc() - begin);
-        if elapsed > PATIENCE {
-            break;
+
+    fn send_startup(&self) {
+        for block in self
+            .blocks()
+            .filter(|b| is_waiting(b) && Some(b.apic_id) != self.broken)
+        {
+            apic::send_startup(block.apic_id, self.page);
         }
-        if elapsed > PATIENCE / 20 && !again {
-            again = true;
-            for block in blocks
-                .iter()
-                .flatten()
-                .filter(|b| waiting(b) && Some(b.apic_id) != skip)
-            {
-                apic::send_startup(block.apic_id, (page >> 12) as u8);
+    }
+
+    /// Waits for the cores and numbers those that came; calls `missing` with the APIC ID of each
+    /// that did not. The clock runs.
+    ///
+    /// Processors since the Pentium 4 need no pause between INIT and the startup IPI, and no second
+    /// startup IPI; but one to those that have not come after a while does no harm (Linux,
+    /// `wakeup_secondary_cpu_via_init`).
+    pub fn collect(self, mut missing: impl FnMut(u32)) {
+        let mut again = false;
+        while self.blocks().any(is_waiting) {
+            let elapsed = clock::ticks_to_ns(clock::tsc() - self.begun);
+            if elapsed > PATIENCE {
+                break;
+            }
+            if elapsed > PATIENCE / 20 && !again {
+                again = true;
+                self.send_startup();
+            }
+            spin_loop();
+        }
+        let mut next = 1;
+        for block in self.blocks() {
+            let state = &block.state;
+            match state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => missing(block.apic_id),
+                Err(_) => {
+                    cpu::publish(block, next);
+                    next += 1;
+                }
             }
         }
-        spin_loop();
     }
-    let mut next = 1;
-    for block in blocks.iter().flatten() {
-        let gave_up = block
-            .state
-            .compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if gave_up {
-            outcome.missing[outcome.missing_count] = block.apic_id;
-            outcome.missing_count += 1;
-        } else {
-            cpu::publish(block, next);
-            next += 1;
-        }
-    }
-    Ok(outcome)
 }
 
 /// Lets the cores that came up go on to their loops.

@@ -100,15 +100,8 @@ pub extern "C" fn start(info: u32) -> ! {
             ),
         );
     }
-    // Modules, if any, lie above the image; start behind them.
-    let reserved = handover
-        .modules
-        .iter()
-        .filter(|m| m.1 > 0 && m.0 < 1 << 30)
-        .map(|m| m.0 + m.1)
-        .max()
-        .unwrap_or(0);
-    memory::set_early(image_end.max(reserved), home.end().min(1 << 30));
+    let (start, end) = memory::largest_gap((image_end, home.end().min(1 << 30)), &handover.modules);
+    memory::set_early(start, end);
     interrupts::init();
     // SAFETY: once, here.
     unsafe { paging::init(handover.map(), cpu::has_gib_pages()) }
@@ -163,33 +156,12 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
     let calibration = clock::begin(entry, options.measure_clock);
     timeline::mark("clock found");
-    let outcome = smp::start(handover.map(), options.cores, options.broken_core)
+    let launch = smp::launch(handover.map(), options.cores, options.broken_core)
         .unwrap_or_else(|_| no_memory("the cores' stacks"));
-    timeline::mark("cores");
-    if calibration.finish().is_none() {
-        fault::refuse(
-            report::MACHINE,
-            format_args!(
-                "the machine has no timer to measure the TSC with (no HPET, ACPI timer or PIT), and the CPU does not tell its frequency"
-            ),
-        );
-    }
-    timeline::mark("clock");
-    for id in &outcome.missing[..outcome.missing_count] {
-        crate::say!(
-            "ebb: the core with APIC ID {id} did not start within 2 s; going on without it ({} cores)",
-            cpu::count()
-        );
-    }
-    if outcome.no_low_page {
-        crate::say!(
-            "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
-        );
-    }
-    let (image_start, _) = paging::image();
-    if let Err(error) =
-        memory::to_heap(handover.map(), image_start, &handover.modules, cpu::count())
-    {
+    timeline::mark("cores started");
+    // What follows until `collect` goes on while the other cores come up.
+    let most = tables::get().count.min(options.cores);
+    if let Err(error) = memory::to_heap(handover.map(), &handover.modules, most) {
         fault::refuse(
             report::MACHINE,
             format_args!("the heap cannot be made: {error}"),
@@ -199,6 +171,36 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     timeline::mark("heap");
     console::listen(block);
     timeline::mark("input");
+    if calibration.finish().is_none() {
+        fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the machine has no timer to measure the TSC with (no HPET, ACPI timer or PIT), and the CPU does not tell its frequency"
+            ),
+        );
+    }
+    timeline::mark("clock");
+    if launch.no_low_page {
+        crate::say!(
+            "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
+        );
+    }
+    let ignored = tables::get().ignored;
+    if ignored > 0 {
+        crate::say!(
+            "ebb: the machine has {ignored} cores more than the {} that an image uses",
+            cpu::MAX_CORES
+        );
+    }
+    let mut missing = 0;
+    launch.collect(|id| {
+        missing += 1;
+        crate::say!("ebb: the core with APIC ID {id} did not start within 2 s");
+    });
+    if missing > 0 {
+        crate::say!("ebb: going on without {missing} ({} cores)", cpu::count());
+    }
+    timeline::mark("cores up");
     timeline::report(
         options.timeline != Timeline::Off,
         options.timeline == Timeline::Full,

@@ -12,6 +12,7 @@ use acpi::sdt::mcfg::Mcfg;
 use acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
 use core::ptr::NonNull;
 use spin::Once;
+use spin::mutex::SpinMutex as Mutex;
 
 /// An I/O APIC.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,18 +80,37 @@ pub enum Bad {
     NoMadt,
 }
 
+/// Where tables outside the linear map are mapped: physical start, end, address.
+static MAPPED: Mutex<[(u64, u64, u64); 8]> = Mutex::new([(0, 0, 0); 8]);
+
+/// The address of firmware's tables. Firmware keeps them in a reserved region at the end of memory,
+/// close together.
+fn reach(at: u64, size: u64) -> *mut u8 {
+    const AROUND: u64 = 64 << 10;
+    let direct = linear(at).cast::<u8>();
+    let mut mapped = MAPPED.lock();
+    if let Some(m) = mapped.iter().find(|m| m.0 <= at && at + size <= m.1) {
+        return (m.2 + (at - m.0)) as *mut u8;
+    }
+    if paging::is_mapped(direct as u64, size) {
+        return direct;
+    }
+    let (start, end) = (at & !(AROUND - 1), (at + size).next_multiple_of(AROUND));
+    let Ok(address) = paging::map_device(start, end - start) else {
+        return direct;
+    };
+    if let Some(free) = mapped.iter_mut().find(|m| m.1 == 0) {
+        *free = (start, end, address as u64);
+    }
+    address.wrapping_add((at - start) as usize)
+}
+
 #[derive(Clone)]
 struct Access;
 
 impl Handler for Access {
     unsafe fn map_physical_region<T>(&self, at: usize, size: usize) -> RawPhysicalMapping<T> {
-        let direct = linear(at as u64).cast::<u8>();
-        let address = if paging::is_mapped(direct as u64, size as u64) {
-            direct
-        } else {
-            // Firmware keeps its tables in a reserved region at the end of memory.
-            paging::map_device(at as u64, size as u64).unwrap_or(direct)
-        };
+        let address = reach(at as u64, size as u64);
         let address = NonNull::new(address.cast::<T>()).expect("no mapping begins at 0");
         // SAFETY: the mapping holds `size` bytes and is never removed.
         unsafe { RawPhysicalMapping::new(at, address, size, size) }
