@@ -66,6 +66,14 @@ impl Cores for Native {
     }
 }
 
+/// Sleeps until an interrupt comes or the clock reaches `deadline`; for the time before the core's loop runs.
+pub fn sleep_until(block: &CpuBlock, deadline: u64) {
+    if arm(block, Some(deadline)) {
+        interrupts::wait();
+    }
+    handle(block);
+}
+
 /// Sets this core's timer; false if the deadline has passed.
 fn arm(block: &CpuBlock, deadline: Option<u64>) -> bool {
     let armed = block.armed.load(Ordering::Relaxed);

@@ -7,9 +7,8 @@
 use crate::cpu::{self, CpuBlock, MAX_CORES};
 use crate::memory::{Kind, Region};
 use crate::paging::{self, OutOfFrames};
-use crate::{apic, clock, tables};
+use crate::{apic, clock, interrupts, platform, tables};
 use core::cell::UnsafeCell;
-use core::hint::spin_loop;
 use core::ptr::copy_nonoverlapping;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,7 +76,6 @@ pub struct Launch {
     blocks: [Option<&'static CpuBlock>; MAX_CORES],
     page: u8,
     broken: Option<u32>,
-    begun: u64,
     /// No page below 1 MiB was free for the trampoline, so only the first core runs.
     pub no_low_page: bool,
 }
@@ -94,7 +92,6 @@ pub fn launch(map: &[Region], limit: usize, broken: Option<u32>) -> Result<Launc
         blocks: [None; MAX_CORES],
         page: 0,
         broken,
-        begun: clock::tsc(),
         no_low_page: false,
     };
     if ids.is_empty() {
@@ -172,9 +169,11 @@ impl Launch {
     /// startup IPI; but one to those that have not come after a while does no harm (Linux,
     /// `wakeup_secondary_cpu_via_init`).
     pub fn collect(self, mut missing: impl FnMut(u32)) {
+        let begun = clock::now();
         let mut again = false;
         while self.blocks().any(is_waiting) {
-            let elapsed = clock::ticks_to_ns(clock::tsc() - self.begun);
+            let now = clock::now();
+            let elapsed = now.saturating_sub(begun);
             if elapsed > PATIENCE {
                 break;
             }
@@ -182,7 +181,9 @@ impl Launch {
                 again = true;
                 self.send_startup();
             }
-            spin_loop();
+            // Asleep: where the host has fewer cores than the machine, the others need them to get
+            // here. Each wakes us as it arrives.
+            platform::sleep_until(cpu::this(), now + PATIENCE / 40);
         }
         let mut next = 1;
         for block in self.blocks() {
@@ -200,7 +201,10 @@ impl Launch {
 
 /// Lets the cores that came up go on to their loops.
 pub fn release() {
-    GO.store(true, Ordering::Release);
+    GO.store(true, Ordering::SeqCst);
+    for block in (1..cpu::count()).filter_map(cpu::get) {
+        apic::send(block.apic_id, interrupts::WAKE);
+    }
 }
 
 /// Where a core other than the first arrives, on its own stack and the kernel's page tables.
@@ -215,8 +219,12 @@ pub extern "C" fn ap_start(block: &'static CpuBlock) -> ! {
     {
         cpu::halt();
     }
-    while !GO.load(Ordering::Acquire) {
-        spin_loop();
+    if let Some(first) = cpu::get(0) {
+        apic::send(first.apic_id, interrupts::WAKE);
+    }
+    // `release` sets GO before it sends the interrupt that ends a sleep begun too early.
+    while !GO.load(Ordering::SeqCst) {
+        interrupts::wait();
     }
     crate::start::run(block)
 }

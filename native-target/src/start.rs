@@ -118,7 +118,7 @@ pub extern "C" fn start(info: u32) -> ! {
     block.apic_id = apic::id();
     let block: &'static cpu::CpuBlock = block;
     cpu::publish(block, 0);
-    timeline::mark("core 0");
+    timeline::mark("core-0");
     // SAFETY: the new stack is mapped and unused; `on_own_stack` does not return.
     unsafe {
         asm!("mov rsp, {stack}", "xor ebp, ebp", "call {next}", "ud2",
@@ -155,10 +155,10 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     // SAFETY: as in `start`.
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
     let calibration = clock::begin(entry, options.measure_clock);
-    timeline::mark("clock found");
+    timeline::mark("reference");
     let launch = smp::launch(handover.map(), options.cores, options.broken_core)
         .unwrap_or_else(|_| no_memory("the cores' stacks"));
-    timeline::mark("cores started");
+    timeline::mark("launch");
     // What follows until `collect` goes on while the other cores come up.
     let most = tables::get().count.min(options.cores);
     if let Err(error) = memory::to_heap(handover.map(), &handover.modules, most) {
@@ -200,7 +200,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     if missing > 0 {
         crate::say!("ebb: going on without {missing} ({} cores)", cpu::count());
     }
-    timeline::mark("cores up");
+    timeline::mark("cores");
     timeline::report(
         options.timeline != Timeline::Off,
         options.timeline == Timeline::Full,

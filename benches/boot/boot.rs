@@ -1,0 +1,210 @@
+//! What does an image cost? From the loader's jump to `main`; its size; its memory and the host's CPU
+//! while it sleeps; and how fast it wakes, keeps time and goes from event to event.
+//!
+//! `cargo bench --bench boot [-- --quick]`. Under whatever accelerator the runner picks (`EBB_ACCEL`).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ebb_benches::{goal, quick};
+
+const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
+const HELLO: &str = env!("CARGO_BIN_EXE_bench-hello");
+const LATENCY: &str = env!("CARGO_BIN_EXE_bench-latency");
+
+fn image(path: &str, cores: usize, arguments: &[&str]) -> Command {
+    let mut command = Command::new(RUNNER);
+    command
+        .arg(path)
+        .args(arguments)
+        .env("EBB_CORES", cores.to_string())
+        .env("EBB_MEMORY", "512M")
+        .env("EBB_NET", "none")
+        .env("EBB_TIMEOUT", "120")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+fn main() {
+    let rounds = if quick() { 5 } else { 25 };
+    size();
+    for cores in [1, 4] {
+        boot(cores, rounds);
+    }
+    for cores in [1, 4] {
+        latency(cores);
+    }
+    idle();
+}
+
+/// Percentiles 50, 99 and the most of some values.
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |part: usize| values[(values.len() - 1) * part / 100];
+    (at(50), at(99), at(100))
+}
+
+fn size() {
+    let stripped = scratch("hello.stripped");
+    let done = Command::new("strip")
+        .arg("-o")
+        .args([stripped.as_os_str(), HELLO.as_ref()])
+        .status();
+    assert!(
+        done.is_ok_and(|s| s.success()),
+        "strip (binutils) is needed"
+    );
+    let bytes = fs::metadata(&stripped).expect("strip wrote it").len();
+    println!("hello, stripped: {} KiB", bytes / 1024);
+    goal("hello_image_kib", bytes as f64 / 1024.0, 1024.0);
+}
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// From the entry of the image to the first instruction of `main`, in guest time.
+fn boot(cores: usize, rounds: usize) {
+    let report = scratch("boot.report");
+    let mut steps: BTreeMap<usize, (String, Vec<f64>)> = BTreeMap::new();
+    for _ in 0..rounds {
+        let output = image(HELLO, cores, &[])
+            .env("EBB_REPORT", &report)
+            .output()
+            .expect("the runner starts");
+        assert!(output.status.success(), "hello failed: {output:?}");
+        let text = fs::read_to_string(&report).expect("the runner wrote the report");
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("boot "))
+            .expect("a boot line");
+        for (i, field) in line["boot ".len()..].split(' ').enumerate() {
+            let (name, value) = field.split_once('=').expect("name=value");
+            if let Some(micros) = value.strip_suffix("us") {
+                let step = steps
+                    .entry(i)
+                    .or_insert_with(|| (name.to_owned(), Vec::new()));
+                step.1.push(micros.parse().expect("microseconds"));
+            }
+        }
+    }
+    println!("\nentry to main, {cores} cores, 512 MiB, {rounds} boots (us)");
+    println!("{:<16} {:>9} {:>9} {:>9}", "step", "median", "p99", "most");
+    let mut total = 0.0;
+    for (name, values) in steps.into_values() {
+        let (median, p99, most) = spread(values);
+        println!("{name:<16} {median:>9.0} {p99:>9.0} {most:>9.0}");
+        if name == "total" {
+            total = median;
+        }
+    }
+    goal(&format!("boot_ms_{cores}_cores"), total / 1000.0, 15.0);
+}
+
+fn latency(cores: usize) {
+    let output = image(LATENCY, cores, &[])
+        .output()
+        .expect("the runner starts");
+    assert!(
+        output.status.success(),
+        "the latency image failed: {output:?}"
+    );
+    println!("\nin the image, {cores} cores (ns)");
+    println!("{:<16} {:>9} {:>9} {:>9}", "", "median", "p99", "most");
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["figure", name, median, p99, most] = words[..] {
+            println!("{name:<16} {median:>9} {p99:>9} {most:>9}");
+        }
+    }
+}
+
+/// Memory and CPU time of a QEMU whose image sleeps.
+fn idle() {
+    let mut runner = image(LATENCY, 4, &["idle"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
+    let mut heap = 0.0;
+    for line in BufReader::new(runner.stdout.take().expect("piped")).lines() {
+        let line = line.unwrap_or_default();
+        if let Some(bytes) = line.strip_prefix("figure heap ") {
+            heap = bytes.parse().expect("bytes");
+        } else if line == "idle" {
+            break;
+        }
+    }
+    thread::sleep(Duration::from_millis(500));
+    let qemu = child_of(&runner);
+    let resident = guest_memory(qemu, 512 << 20);
+    let (begun, before) = (Instant::now(), cpu_time(qemu));
+    thread::sleep(Duration::from_secs(if quick() { 2 } else { 5 }));
+    let used = cpu_time(qemu) - before;
+    let share = 100.0 * used / begun.elapsed().as_secs_f64();
+    println!(
+        "\nasleep, 4 cores: {:.1} MiB of 512 resident, {:.1} MiB of them the heap's; {share:.1} % of a host CPU",
+        resident / (1 << 20) as f64,
+        heap / (1 << 20) as f64
+    );
+    goal(
+        "idle_resident_mib_beyond_heap",
+        (resident - heap) / (1 << 20) as f64,
+        8.0,
+    );
+    goal("idle_host_cpu_percent", share, 2.0);
+    // The runner passes the signal on to QEMU.
+    let _ = Command::new("kill").arg(runner.id().to_string()).status();
+    let _ = runner.wait();
+}
+
+fn child_of(parent: &Child) -> u32 {
+    let path = format!("/proc/{0}/task/{0}/children", parent.id());
+    let text = fs::read_to_string(path).expect("the kernel lists children");
+    let first = text.split_whitespace().next().expect("QEMU runs");
+    first.parse().expect("a process number")
+}
+
+/// Resident bytes of the mapping that is the guest's memory: the one of its size.
+fn guest_memory(process: u32, size: u64) -> f64 {
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps")).expect("smaps of QEMU");
+    let mut ours = false;
+    for line in maps.lines() {
+        if let Some((range, _)) = line.split_once(' ')
+            && let Some((start, end)) = range.split_once('-')
+            && let (Ok(start), Ok(end)) =
+                (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16))
+        {
+            // QEMU may put a guard page or a neighbour into the same mapping.
+            ours = (size..size + (4 << 20)).contains(&(end - start));
+        } else if ours && let Some(rest) = line.strip_prefix("Rss:") {
+            let kib: f64 = rest
+                .trim()
+                .trim_end_matches(" kB")
+                .trim()
+                .parse()
+                .expect("kB");
+            return kib * 1024.0;
+        }
+    }
+    panic!("QEMU has no mapping of {size} bytes");
+}
+
+/// Seconds of CPU time that a process has used.
+fn cpu_time(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("stat of QEMU");
+    let after = stat.rsplit(')').next().expect("a name in parentheses");
+    let field = |n: usize| -> f64 {
+        let value = after.split_whitespace().nth(n).expect("fields");
+        value.parse().expect("a number")
+    };
+    // utime and stime, in ticks of 10 ms.
+    (field(11) + field(12)) / 100.0
+}
