@@ -35,7 +35,7 @@ pub const VARIABLES: &[Variable] = &[
     var(
         "EBB_MEMORY",
         "SIZE",
-        "memory, with suffix M or G (default: 512M)",
+        "memory, with suffix M or G (default: 512M, and what the boot archive takes)",
     ),
     var(
         "EBB_FORWARD",
@@ -68,7 +68,21 @@ pub const VARIABLES: &[Variable] = &[
         "'NAME=VALUE ...'",
         "options for the image's kernel, such as timeline=full",
     ),
-    var("EBB_ARCHIVE", "FILE", "boot archive handed to the image"),
+    var(
+        "EBB_ARCHIVE",
+        "FILE",
+        "boot archive handed to the image, instead of the one that its manifest describes",
+    ),
+    var(
+        "EBB_FILES",
+        "PATH[:...]",
+        "further files and directories for the boot archive, under their own paths",
+    ),
+    var(
+        "EBB_NODE",
+        "PROGRAM",
+        "the Node.js to pack (default: node in PATH)",
+    ),
     var(
         "EBB_CONSOLE",
         "line|raw",
@@ -103,15 +117,15 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Variables of other parts of ebb, which the runner leaves alone.
-const FOREIGN: &[&str] = &["EBB_PLATFORM", "EBB_NODE"];
+const FOREIGN: &[&str] = &["EBB_PLATFORM"];
 
 /// What the variables ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Number of cores.
     pub cores: u32,
-    /// Guest memory in MiB.
-    pub memory_mib: u64,
+    /// Guest memory in MiB, if the user says.
+    pub memory_mib: Option<u64>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
     /// The network.
@@ -169,6 +183,14 @@ pub enum Firmware {
     SeaBios,
 }
 
+impl Config {
+    /// The user's memory, else 512 MiB and room for the boot archive; MiB.
+    pub fn memory(&self, archive_bytes: u64) -> u64 {
+        self.memory_mib
+            .unwrap_or(512 + archive_bytes.div_ceil(64 << 20) * 64)
+    }
+}
+
 /// Reads the variables through `get`. `host_cores` is how many cores the host has.
 ///
 /// # Errors
@@ -185,7 +207,7 @@ pub fn parse(
         cores: reader
             .value("EBB_CORES", parse_cores)
             .unwrap_or(host_cores.clamp(1, 8)),
-        memory_mib: reader.value("EBB_MEMORY", parse_memory).unwrap_or(512),
+        memory_mib: reader.value("EBB_MEMORY", parse_memory),
         forwards: reader
             .value("EBB_FORWARD", Forward::parse_list)
             .unwrap_or_default(),
@@ -397,9 +419,9 @@ mod tests {
     }
 
     #[test]
-    fn without_variables_the_machine_has_the_hosts_cores_and_512_mib() {
+    fn without_variables_the_machine_has_the_hosts_cores() {
         let config = with(&[]).unwrap();
-        assert_eq!((config.cores, config.memory_mib), (2, 512));
+        assert_eq!((config.cores, config.memory_mib), (2, None));
         assert_eq!(
             (config.net, config.console, config.quiet),
             (Net::User, Console::Line, false)
@@ -438,7 +460,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (config.cores, config.memory_mib, config.forwards.len()),
-            (4, 2048, 1)
+            (4, Some(2048), 1)
         );
         assert_eq!((config.accel, config.gdb), (Some(Accel::Tcg), Some(1234)));
         assert_eq!(config.timeout, Some(Duration::from_millis(500)));
@@ -451,6 +473,18 @@ mod tests {
         assert_eq!(config.archive, Some("/a b".into()));
         assert!(
             config.quiet && config.no_install && config.qemu.is_some() && config.report.is_some()
+        );
+    }
+
+    #[test]
+    fn an_archive_adds_to_the_default_memory_only() {
+        assert_eq!(
+            [0, 1, 64 << 20, (64 << 20) + 1].map(|b| with(&[]).unwrap().memory(b)),
+            [512, 576, 576, 640]
+        );
+        assert_eq!(
+            with(&[("EBB_MEMORY", "128M")]).unwrap().memory(1 << 30),
+            128
         );
     }
 

@@ -3,7 +3,8 @@
 //! An image carries an ELF note of name `ebb` and type 1. Its descriptor is a 32-bit version (1)
 //! and, optionally, a 32-bit word of flags: bit 0 says that the image gives PCI devices their
 //! addresses itself when the firmware has not. It also carries the PVH note (name `Xen`, type 18)
-//! by which QEMU enters it. Only the headers and notes of the file are read.
+//! by which QEMU enters it. One that wants a boot archive has a note of name `ebb` and type 2 with the
+//! archive's manifest as text. Only the headers and notes of the file are read.
 
 use std::{
     fs::File,
@@ -41,6 +42,8 @@ pub struct Image {
     pub path: PathBuf,
     /// Whether it assigns PCI addresses where the firmware has not.
     pub assigns_pci: bool,
+    /// The manifest of the boot archive that it wants.
+    pub manifest: Option<String>,
 }
 
 impl Image {
@@ -91,6 +94,7 @@ struct Notes {
     /// Version and flags of our note.
     ebb: Option<(u32, u32)>,
     pvh: bool,
+    manifest: Option<String>,
     machine: bool,
     fixed: bool,
     /// There is something to load and all of it is in the file.
@@ -131,6 +135,7 @@ impl Notes {
             None => Ok(Image {
                 path: path.into(),
                 assigns_pci: flags & ASSIGNS_PCI != 0,
+                manifest: self.manifest,
             }),
         }
     }
@@ -168,6 +173,10 @@ fn read_notes(cache: &ReadCache<File>) -> Option<Notes> {
                                     .map(|b| u32::from_le_bytes(b.try_into().unwrap_or_default()))
                             };
                             found.ebb = Some((word(0).unwrap_or(VERSION), word(1).unwrap_or(0)));
+                        }
+                        (b"ebb", object::elf::NoteType(2)) => {
+                            let text = String::from_utf8_lossy(note.desc()).into_owned();
+                            found.manifest = Some(text.trim_end_matches('\0').into());
                         }
                         (b"Xen", object::elf::NoteType(18)) => found.pvh = true,
                         _ => {}

@@ -1,29 +1,115 @@
-//! A machine without QEMU: what to install, and on Debian and its relatives the installation.
+//! A machine without QEMU, or without Node: what to install, and on Debian and its relatives the
+//! installation.
 
-use std::{fs, process::Command, process::Stdio};
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use nix::unistd::Uid;
 
 use crate::failure::{Failure, NOT_FOUND};
 
-/// Debian's package; its recommended packages (a GUI) are left out.
-const DEBIAN_PACKAGE: &str = "qemu-system-x86";
+/// Something that can be installed.
+pub struct Package {
+    /// The program that is missing.
+    program: &'static str,
+    /// What people call it.
+    name: &'static str,
+    /// Debian's package; its recommended packages (a GUI, a compiler) are left out.
+    debian: &'static str,
+    /// The variable that names the program.
+    variable: &'static str,
+    /// The command for each family of distributions.
+    commands: &'static [(&'static str, &'static str)],
+    /// For all others.
+    otherwise: &'static str,
+}
 
-/// Installs QEMU, or says what the user has to install.
+impl Package {
+    /// QEMU for x86-64.
+    pub const QEMU: Self = Self {
+        program: "qemu-system-x86_64",
+        name: "QEMU",
+        debian: "qemu-system-x86",
+        variable: "EBB_QEMU",
+        commands: &[
+            (
+                "debian",
+                "sudo apt-get install --no-install-recommends qemu-system-x86",
+            ),
+            ("fedora", "sudo dnf install qemu-system-x86-core"),
+            (
+                "rhel",
+                "sudo dnf install qemu-kvm, then EBB_QEMU=/usr/libexec/qemu-kvm EBB_ACCEL=kvm",
+            ),
+            ("arch", "sudo pacman -S qemu-system-x86"),
+            ("alpine", "sudo apk add qemu-system-x86_64"),
+            ("suse", "sudo zypper install qemu-x86"),
+            (
+                "gentoo",
+                "sudo env QEMU_SOFTMMU_TARGETS=x86_64 emerge app-emulation/qemu",
+            ),
+            ("void", "sudo xbps-install qemu-system-amd64"),
+            ("nixos", "nix-shell -p qemu"),
+            ("guix", "guix install qemu"),
+        ],
+        otherwise: "your distribution's package of QEMU for x86_64 (https://www.qemu.org/download)",
+    };
+
+    /// Node.js.
+    pub const NODE: Self = Self {
+        program: "node",
+        name: "Node.js",
+        debian: "nodejs",
+        variable: "EBB_NODE",
+        commands: &[
+            (
+                "debian",
+                "sudo apt-get install --no-install-recommends nodejs",
+            ),
+            ("fedora", "sudo dnf install nodejs"),
+            ("rhel", "sudo dnf install nodejs"),
+            ("arch", "sudo pacman -S nodejs"),
+            ("alpine", "sudo apk add nodejs"),
+            ("suse", "sudo zypper install nodejs"),
+            ("gentoo", "sudo emerge net-libs/nodejs"),
+            ("void", "sudo xbps-install nodejs"),
+        ],
+        otherwise: "Node.js 18 to 26 for Linux (https://nodejs.org/download)",
+    };
+}
+
+/// Finds a program in PATH.
+pub fn in_path(name: &Path) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .map(|dir| dir.join(name))
+        .find(|p| is_program(p))
+}
+
+/// Whether it is a file that can be executed.
+pub fn is_program(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Installs a package, or says what the user has to install.
 ///
 /// # Errors
 /// With the command for this distribution, when nothing was installed.
-pub fn install(refused: bool) -> Result<(), Failure> {
+pub fn install(package: &Package, refused: bool) -> Result<(), Failure> {
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let advice = advice(&os_release);
     let missing = |why: &str| {
-        Failure::new(
-            NOT_FOUND,
-            format!(
-                "qemu-system-x86_64 was not found in PATH{why}. Install it: {advice}\n\
-                 or set EBB_QEMU to the program."
-            ),
-        )
+        let Package {
+            program, variable, ..
+        } = package;
+        let advice = package.advice(&os_release);
+        let text = format!(
+            "{program} was not found in PATH{why}. Install it: {advice}\nor set {variable} to the program."
+        );
+        Failure::new(NOT_FOUND, text)
     };
     if !is_debian(&os_release) {
         return Err(missing(""));
@@ -36,8 +122,9 @@ pub fn install(refused: bool) -> Result<(), Failure> {
             ", and installing it needs root or sudo without a password",
         ));
     };
+    let Package { name, debian, .. } = package;
     eprintln!(
-        "ebb-runner: QEMU is missing; installing {DEBIAN_PACKAGE} with {} (EBB_NO_INSTALL=1 refuses)",
+        "ebb-runner: {name} is missing; installing {debian} with {} (EBB_NO_INSTALL=1 refuses)",
         apt.join(" ")
     );
     let try_install = || {
@@ -50,7 +137,7 @@ pub fn install(refused: bool) -> Result<(), Failure> {
                 "--no-install-recommends",
                 "-o",
                 "DPkg::Lock::Timeout=300",
-                DEBIAN_PACKAGE,
+                debian,
             ],
         )
     };
@@ -104,28 +191,27 @@ fn is_debian(os_release: &str) -> bool {
         .any(|f| f == "debian" || f == "ubuntu")
 }
 
-/// The command that installs QEMU here.
-fn advice(os_release: &str) -> &'static str {
-    for family in families(os_release) {
-        return match family.as_str() {
-            "debian" | "ubuntu" => "sudo apt-get install --no-install-recommends qemu-system-x86",
-            "fedora" => "sudo dnf install qemu-system-x86-core",
-            "rhel" | "centos" => {
-                "sudo dnf install qemu-kvm, then EBB_QEMU=/usr/libexec/qemu-kvm EBB_ACCEL=kvm"
-            }
-            "arch" => "sudo pacman -S qemu-system-x86",
-            "alpine" => "sudo apk add qemu-system-x86_64",
-            "opensuse" | "suse" | "opensuse-leap" | "opensuse-tumbleweed" => {
-                "sudo zypper install qemu-x86"
-            }
-            "gentoo" => "sudo env QEMU_SOFTMMU_TARGETS=x86_64 emerge app-emulation/qemu",
-            "void" => "sudo xbps-install qemu-system-amd64",
-            "nixos" => "nix-shell -p qemu",
-            "guix" => "guix install qemu",
-            _ => continue,
+impl Package {
+    /// The command that installs it here.
+    fn advice(&self, os_release: &str) -> &'static str {
+        let command = |family: &String| {
+            // A family by another name.
+            let family = match family.as_str() {
+                "ubuntu" => "debian",
+                "centos" => "rhel",
+                other if other.starts_with("opensuse") => "suse",
+                other => other,
+            };
+            self.commands
+                .iter()
+                .find(|(name, _)| *name == family)
+                .map(|(_, command)| *command)
         };
+        families(os_release)
+            .iter()
+            .find_map(command)
+            .unwrap_or(self.otherwise)
     }
-    "your distribution's package of QEMU for x86_64 (https://www.qemu.org/download)"
 }
 
 #[cfg(test)]
@@ -156,9 +242,9 @@ mod tests {
             ("ID=plan9", "qemu.org"),
         ] {
             assert!(
-                advice(os_release).contains(word),
+                Package::QEMU.advice(os_release).contains(word),
                 "{os_release}: {}",
-                advice(os_release)
+                Package::QEMU.advice(os_release)
             );
         }
     }

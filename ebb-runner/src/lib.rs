@@ -3,7 +3,7 @@
 //!
 //! Top down: [`config`] reads the `EBB_*` variables, [`image`] tells an image from an ordinary
 //! executable, [`qemu`] finds (or [`install`]s) a QEMU, [`accel`] picks KVM or TCG, [`net`]
-//! checks the ports, [`machine`] makes QEMU's arguments, [`supervise`] runs it and [`outcome`]
+//! checks the ports, [`pack`] builds the boot archive that an image asks for, [`machine`] makes QEMU's arguments, [`supervise`] runs it and [`outcome`]
 //! turns the way it ended into an exit status and, where something went wrong, into advice.
 //!
 //! What must hold: the runner never leaves a QEMU behind, whatever ends the runner; the terminal
@@ -19,6 +19,7 @@ pub mod machine;
 pub mod monitor;
 pub mod net;
 pub mod outcome;
+pub mod pack;
 pub mod qemu;
 pub mod report;
 pub mod supervise;

@@ -33,6 +33,7 @@ pub fn arguments(
     image: &Image,
     qemu: &Qemu,
     accel: Accel,
+    memory_mib: u64,
     command_line: &str,
     inherited: Inherited,
 ) -> Vec<OsString> {
@@ -60,7 +61,7 @@ pub fn arguments(
     );
     args.option("-cpu", if accel == Accel::Kvm { "host" } else { "max" });
     args.option("-smp", &config.cores.to_string());
-    args.option("-m", &format!("{}M", config.memory_mib));
+    args.option("-m", &format!("{memory_mib}M"));
     if firmware(config, image, qemu) == Firmware::Qboot {
         args.add(
             "-bios",
@@ -203,12 +204,21 @@ mod tests {
         let image = Image {
             path: "/t/he,llo-0123456789abcdef".into(),
             assigns_pci: true,
+            manifest: None,
         };
         let inherited = Inherited {
             report: 7,
             monitor: 8,
         };
-        let args = arguments(&config, &image, qemu, accel, "a=b -- c", inherited);
+        let args = arguments(
+            &config,
+            &image,
+            qemu,
+            accel,
+            config.memory(0),
+            "a=b -- c",
+            inherited,
+        );
         args.iter()
             .map(|a| a.to_str().unwrap())
             .collect::<Vec<_>>()

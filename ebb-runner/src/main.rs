@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io::{IsTerminal, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -11,14 +11,17 @@ use std::{
     thread,
 };
 
+use ebb_archive::Archive;
 use ebb_runner::{
     accel, cmdline,
     config::{self, Accel, Config, Console},
-    failure::{Failure, NOT_EXECUTABLE, UNUSABLE},
+    failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
     image::{self, Image, Kind},
     machine,
     net::{self, Protocol},
-    outcome, qemu,
+    outcome,
+    pack::{self, Manifest, Plan, Surroundings},
+    qemu,
     report::Report,
     supervise,
 };
@@ -35,6 +38,18 @@ fn main() -> ExitCode {
             UNUSABLE,
             format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
         ),
+        Some(first) if first == "pack" || first == "list" => {
+            let rest: Vec<OsString> = arguments.collect();
+            let done = if first == "pack" {
+                pack_command(&rest)
+            } else {
+                list_command(&rest)
+            };
+            match done {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(failure) => (failure.status, format!("ebb-runner: {failure}")),
+            }
+        }
         Some(first) => match run(&PathBuf::from(first), &arguments.collect::<Vec<_>>()) {
             Ok(status) => return status.into(),
             Err((name, failure)) => (failure.status, format!("ebb-runner: {name}: {failure}")),
@@ -45,6 +60,7 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: ebb-runner IMAGE [ARGUMENT...]   (ebb-runner --help tells more)";
+const PACK_USAGE: &str = "usage: ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]";
 
 fn print(text: &str) -> ExitCode {
     // `ebb-runner --help | head` is no error.
@@ -58,6 +74,8 @@ fn help() -> String {
          Boots an ebb image under QEMU; the image's exit status becomes the runner's. Executes\n\
          anything else as it is. This is what `cargo run` and `cargo test` start (see `runner` in\n\
          .cargo/config.toml). The arguments go to the application.\n\n\
+         ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]   makes a boot archive\n\
+         ebb-runner list ARCHIVE                                shows one\n\n\
          Environment:\n"
     );
     for variable in config::VARIABLES {
@@ -136,10 +154,22 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     }
 
     let command_line = cmdline::join(&config.options, arguments)?;
-    check_files(&config)?;
     let qemu = qemu::find(&config)?;
     let choice = accel::pick(config.accel)?;
     let mut report = open_report(&config)?;
+    if let (None, Some(manifest)) = (&config.archive, &image.manifest) {
+        let here = env::current_dir()
+            .map_err(|e| Failure::unusable(format!("the current directory: {e}")))?;
+        let around = Surroundings::new(here, config.no_install);
+        config.archive = Some(pack::prepare(
+            &image.path,
+            manifest,
+            arguments,
+            &around,
+            inform,
+        )?);
+    }
+    let memory = check_archive(&config)?;
     let mut forwards = config.forwards.clone();
     for forward in &mut forwards {
         forward.reserve()?;
@@ -152,7 +182,7 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
         "{} core{}, {}, {} ({})",
         config.cores,
         if config.cores == 1 { "" } else { "s" },
-        size(config.memory_mib),
+        size(memory),
         if choice.accel == Accel::Kvm {
             "KVM"
         } else {
@@ -200,6 +230,7 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
                 image,
                 &qemu,
                 choice.accel,
+                memory,
                 &command_line,
                 inherited,
             )
@@ -211,21 +242,63 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     outcome::judge(&ended, &image.path, timeout)
 }
 
-/// Files that QEMU would complain about in its own words.
-fn check_files(config: &Config) -> Result<(), Failure> {
-    match &config.archive {
-        Some(path) => File::open(path)
-            .and_then(|f| f.metadata())
-            .and_then(|m| {
-                if m.is_file() {
-                    Ok(())
-                } else {
-                    Err(std::io::Error::other("not a file"))
-                }
-            })
-            .map_err(|e| Failure::unusable(format!("EBB_ARCHIVE is `{}`: {e}", path.display()))),
-        None => Ok(()),
+/// Makes sure that the archive can be read and fits; gives the machine's memory in MiB.
+fn check_archive(config: &Config) -> Result<u64, Failure> {
+    let Some(path) = &config.archive else {
+        return Ok(config.memory(0));
+    };
+    let wrong =
+        |e: std::io::Error| Failure::unusable(format!("EBB_ARCHIVE is `{}`: {e}", path.display()));
+    let meta = File::open(path).and_then(|f| f.metadata()).map_err(wrong)?;
+    if !meta.is_file() {
+        return Err(wrong(std::io::Error::other("not a file")));
     }
+    let (memory, needed) = (config.memory(meta.len()), meta.len().div_ceil(1 << 20));
+    if memory < needed + 32 {
+        return Err(Failure::unusable(format!(
+            "the boot archive takes {needed} MiB and EBB_MEMORY is {memory}M; use at least EBB_MEMORY={}M",
+            (needed + 256).next_multiple_of(64)
+        )));
+    }
+    Ok(memory)
+}
+
+/// `pack MANIFEST -o ARCHIVE [-- ARGUMENT...]`
+fn pack_command(words: &[OsString]) -> Result<(), Failure> {
+    let (words, arguments) = match words.iter().position(|w| w == "--") {
+        Some(at) => (&words[..at], &words[at + 1..]),
+        None => (words, &[][..]),
+    };
+    let (manifest, archive) = match words {
+        [manifest, option, archive] if option == "-o" => (Path::new(manifest), Path::new(archive)),
+        [option, archive, manifest] if option == "-o" => (Path::new(manifest), Path::new(archive)),
+        _ => return Err(Failure::unusable(PACK_USAGE)),
+    };
+    let text = fs::read_to_string(manifest).map_err(|e| {
+        Failure::new(
+            NOT_FOUND,
+            format!("cannot read {}: {e}", manifest.display()),
+        )
+    })?;
+    let no_install = env::var_os("EBB_NO_INSTALL").is_some_and(|v| !v.is_empty() && v != "0");
+    let base = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
+    let around = Surroundings::new(base, no_install);
+    let manifest = Manifest::parse(&text).map_err(Failure::unusable)?;
+    pack::write(Plan::new(&manifest, arguments, &around)?, archive)
+}
+
+/// `list ARCHIVE`
+fn list_command(words: &[OsString]) -> Result<(), Failure> {
+    let [path] = words else {
+        return Err(Failure::unusable("usage: ebb-runner list ARCHIVE"));
+    };
+    let told = |what: &dyn std::fmt::Display| {
+        Failure::unusable(format!("{}: {what}", Path::new(path).display()))
+    };
+    let bytes = fs::read(path).map_err(|e| told(&e))?;
+    let archive = Archive::new(&bytes).map_err(|e| told(&e))?;
+    print(&pack::list(&archive));
+    Ok(())
 }
 
 fn open_report(config: &Config) -> Result<Report, Failure> {

@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
 };
@@ -13,7 +13,7 @@ use std::{
 use crate::{
     config::Config,
     failure::{Failure, NOT_FOUND},
-    install,
+    install::{self, Package},
 };
 
 /// The first version with `-action`, which lets the runner see why a machine stopped.
@@ -42,14 +42,11 @@ pub struct Qemu {
 /// # Errors
 /// When there is none, it does not answer, or it is too old.
 pub fn find(config: &Config) -> Result<Qemu, Failure> {
-    let path = env::var_os("PATH").unwrap_or_default();
     let search = |name: &Path| -> Option<PathBuf> {
         if name.components().count() > 1 {
-            return is_program(name).then(|| name.to_path_buf());
+            return install::is_program(name).then(|| name.to_path_buf());
         }
-        env::split_paths(&path)
-            .map(|dir| dir.join(name))
-            .find(|p| is_program(p))
+        install::in_path(name)
     };
     let program = match &config.qemu {
         Some(wanted) => search(wanted).ok_or_else(|| {
@@ -64,7 +61,7 @@ pub fn find(config: &Config) -> Result<Qemu, Failure> {
         None => match search(Path::new(PROGRAM)) {
             Some(program) => program,
             None => {
-                install::install(config.no_install)?;
+                install::install(&Package::QEMU, config.no_install)?;
                 search(Path::new(PROGRAM)).ok_or_else(|| {
                     Failure::new(NOT_FOUND, format!("{PROGRAM} is still not in PATH after its installation; set EBB_QEMU to the program."))
                 })?
@@ -81,11 +78,6 @@ pub fn find(config: &Config) -> Result<Qemu, Failure> {
         )));
     }
     Ok(answer)
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 /// The cached answer, if the program is the one that gave it.

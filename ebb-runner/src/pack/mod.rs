@@ -1,0 +1,189 @@
+//! The packer: from a [`manifest`] to a boot archive (docs/src/archive.md), with a program's
+//! loader and libraries found as the loader itself would find them.
+//!
+//! Files keep their paths, and symbolic links on the way stay links, so a program sees in the image
+//! what it would see on the host. Finished archives are kept beside the image under a hash of
+//! everything that went in (paths, sizes, times), so only a change packs again.
+
+pub mod elf;
+pub mod manifest;
+mod plan;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process,
+    time::SystemTime,
+};
+
+use ebb_archive::Archive;
+
+use crate::failure::Failure;
+pub use manifest::Manifest;
+pub use plan::{Plan, Source};
+
+/// Archives that are kept for one image.
+const KEPT: usize = 8;
+
+/// What the packer takes from its surroundings.
+pub struct Surroundings {
+    /// Relative sources start here.
+    pub base: PathBuf,
+    /// The program that a manifest's `node` means, if the user says (`EBB_NODE`).
+    pub node: Option<PathBuf>,
+    /// Further files and directories (`EBB_FILES`).
+    pub files: Vec<PathBuf>,
+    /// Never install anything.
+    pub no_install: bool,
+}
+
+impl Surroundings {
+    /// From the environment, with relative sources below `base`.
+    pub fn new(base: PathBuf, no_install: bool) -> Self {
+        let set = |name| env::var_os(name).filter(|v| !v.is_empty());
+        let files = set("EBB_FILES")
+            .map(|v| env::split_paths(&v).collect())
+            .unwrap_or_default();
+        Self {
+            base,
+            node: set("EBB_NODE").map(PathBuf::from),
+            files,
+            no_install,
+        }
+    }
+}
+
+/// The archive that an image with this manifest is to be started with; packed if there is none yet.
+/// `say` is called with a line before the work begins.
+///
+/// # Errors
+/// When something is missing or cannot be packed.
+pub fn prepare(
+    image: &Path,
+    text: &str,
+    arguments: &[OsString],
+    around: &Surroundings,
+    say: impl Fn(String),
+) -> Result<PathBuf, Failure> {
+    let manifest = Manifest::parse(text).map_err(Failure::unusable)?;
+    let plan = Plan::new(&manifest, arguments, around)?;
+    let (directory, stem) = (
+        image.parent().unwrap_or(Path::new(".")),
+        image.file_name().unwrap_or_default().to_string_lossy(),
+    );
+    let path = directory.join(format!("{stem}.{:016x}.archive", plan.key()));
+    if let Ok(file) = File::options().append(true).open(&path) {
+        // The least recently used ones go first.
+        let _ = file.set_modified(SystemTime::now());
+        return Ok(path);
+    }
+    say(format!(
+        "packing {} files, {} MiB",
+        plan.sources().len(),
+        plan.bytes() >> 20
+    ));
+    write(plan, &path)?;
+    prune(directory, &format!("{stem}."));
+    Ok(path)
+}
+
+/// Writes an archive; a file that is there is replaced at once or not at all.
+///
+/// # Errors
+/// When a source changed meanwhile or the file cannot be written.
+pub fn write(plan: Plan, path: &Path) -> Result<(), Failure> {
+    let draft = path.with_extension(format!("draft{}", process::id()));
+    let result = write_to(plan, &draft).and_then(|()| {
+        fs::rename(&draft, path)
+            .map_err(|e| Failure::unusable(format!("cannot write {}: {e}", path.display())))
+    });
+    if result.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    result
+}
+
+fn write_to(plan: Plan, draft: &Path) -> Result<(), Failure> {
+    let unwritable =
+        |e: io::Error| Failure::unusable(format!("cannot write {}: {e}", draft.display()));
+    let (layout, sources) = plan.finish()?;
+    let mut out = File::create(draft).map_err(unwritable)?;
+    out.write_all(&layout.table).map_err(unwritable)?;
+    for placed in &layout.files {
+        out.seek(SeekFrom::Start(placed.offset))
+            .map_err(unwritable)?;
+        let source = usize::try_from(placed.content)
+            .ok()
+            .and_then(|i| sources.get(i));
+        let copied = match source {
+            Some(Source::Text(text)) => out.write_all(text.as_bytes()).map(|()| text.len() as u64),
+            Some(Source::File(path)) => {
+                let mut file = File::open(path).map_err(|e| {
+                    Failure::unusable(format!("cannot read {}: {e}", path.display()))
+                })?;
+                io::copy(&mut io::Read::take(&mut file, placed.size), &mut out)
+            }
+            None => Ok(0),
+        };
+        if copied.map_err(unwritable)? != placed.size {
+            return Err(Failure::unusable(format!(
+                "{source:?} changed while it was packed; try again"
+            )));
+        }
+    }
+    out.set_len(layout.len).map_err(unwritable)
+}
+
+/// The content of an archive, one line an entry, like `ls -l`.
+pub fn list(archive: &Archive<'_>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut out = String::new();
+    for (what, strings) in [
+        ("argument", archive.arguments()),
+        ("environment", archive.environment()),
+    ] {
+        strings.for_each(|s| out.push_str(&format!("{what} {}\n", text(s))));
+    }
+    out.push_str(&format!("directory {}\n", text(archive.directory())));
+    let mut pending = vec![(archive.root(), String::new())];
+    while let Some((node, path)) = pending.pop() {
+        let link = node
+            .target()
+            .map(|t| format!(" -> {}", text(t)))
+            .unwrap_or_default();
+        let shown = if path.is_empty() { "/" } else { &path };
+        out.push_str(&format!(
+            "{:06o} {:>10} {shown}{link}\n",
+            node.mode(),
+            node.size()
+        ));
+        pending.extend(
+            node.children()
+                .rev()
+                .map(|child| (child, format!("{path}/{}", text(child.name())))),
+        );
+    }
+    out
+}
+
+/// Removes the oldest archives of an image.
+fn prune(directory: &Path, prefix: &str) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut archives: Vec<(SystemTime, PathBuf)> = entries
+        .filter(|e| {
+            let name = e.file_name().to_string_lossy().into_owned();
+            let hash = name
+                .strip_prefix(prefix)
+                .and_then(|n| n.strip_suffix(".archive"));
+            hash.is_some_and(|h| h.len() == 16 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+        })
+        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
+        .collect();
+    archives.sort();
+    for (_, path) in archives.iter().rev().skip(KEPT) {
+        let _ = fs::remove_file(path);
+    }
+}

@@ -1,0 +1,595 @@
+//! What goes into an archive and where it comes from.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    env,
+    ffi::OsString,
+    fs::{self, Metadata as HostMetadata},
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Component, Path, PathBuf},
+    process::Command,
+};
+
+use ebb_archive::{
+    Metadata,
+    write::{Builder, Error, Layout},
+};
+
+use super::{
+    Surroundings,
+    elf::{self, Elf, Search},
+    manifest::{Item, Manifest, Program},
+};
+use crate::{
+    failure::{Failure, NOT_FOUND},
+    install::{self, Package},
+};
+
+/// The most symbolic links on the way to a file.
+const LINKS: u32 = 40;
+/// Libraries that glibc loads by itself: name look-ups, and the unwinder when a thread is cancelled.
+const LOADED_BY_GLIBC: [&str; 5] = [
+    "libnss_files.so.2",
+    "libnss_dns.so.2",
+    "libresolv.so.2",
+    "libgcc_s.so.1",
+    "libpthread.so.0",
+];
+/// The versions of Node that are known to work.
+const NODE: std::ops::RangeInclusive<u32> = 18..=26;
+/// Everywhere but on the host.
+const LEFT_OUT: [&str; 1] = [".git"];
+
+/// Where a file's data comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file of the host.
+    File(PathBuf),
+    /// A text of the manifest or of the packer.
+    Text(String),
+}
+
+/// An archive before it is written.
+pub struct Plan {
+    builder: Builder,
+    sources: Vec<Source>,
+    /// Device and inode to the source, so that hard links stay one file.
+    known: BTreeMap<(u64, u64), u64>,
+    /// What the archive depends on beside the builder's content.
+    hasher: DefaultHasher,
+    bytes: u64,
+    /// The Node whose version is to be checked before it is packed.
+    node: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Finds everything that the manifest and the arguments ask for.
+    ///
+    /// # Errors
+    /// With what is missing and who needs it.
+    pub fn new(
+        manifest: &Manifest,
+        arguments: &[OsString],
+        around: &Surroundings,
+    ) -> Result<Self, Failure> {
+        let mut plan = Self {
+            builder: Builder::new(),
+            sources: Vec::new(),
+            known: BTreeMap::new(),
+            hasher: DefaultHasher::new(),
+            bytes: 0,
+            node: None,
+        };
+        format!("{manifest:?}").hash(&mut plan.hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut plan.hasher);
+        // The manifest's own words first: what the host has of the same directory gives way.
+        let (of_host, own): (Vec<_>, Vec<_>) = manifest
+            .items
+            .iter()
+            .partition(|i| matches!(i, Item::Host { .. }));
+        for item in own.into_iter().chain(of_host) {
+            plan.item(item, around)?;
+        }
+        plan.program(manifest, arguments, around)?;
+        for path in &around.files {
+            plan.host(&around.base.join(path))?;
+        }
+        if manifest.files_of_arguments {
+            plan.files_of(arguments)?;
+        }
+        let here = env::current_dir().unwrap_or_else(|_| "/".into());
+        let directory = manifest.directory.as_ref().map_or(here, PathBuf::from);
+        plan.usual(&directory)?;
+        plan.builder
+            .working_directory(directory.as_os_str().as_bytes())
+            .map_err(refused)?;
+        for string in &manifest.environment {
+            plan.builder
+                .environment(string.as_bytes())
+                .map_err(refused)?;
+        }
+        Ok(plan)
+    }
+
+    /// A number for all that goes in: it changes with the manifest and with each source's path,
+    /// size, time and inode.
+    pub fn key(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// Where the data comes from.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The layout, and the sources that its content numbers mean.
+    ///
+    /// # Errors
+    /// When the archive would be too large, or Node is of an unknown version.
+    pub fn finish(self) -> Result<(Layout, Vec<Source>), Failure> {
+        self.node.as_deref().map_or(Ok(()), check_node)?;
+        Ok((self.builder.finish().map_err(refused)?, self.sources))
+    }
+
+    fn item(&mut self, item: &Item, around: &Surroundings) -> Result<(), Failure> {
+        match item {
+            Item::Host { to: None, from } => self.host(&around.base.join(from)),
+            Item::Host { to: Some(to), from } => self.copy(Path::new(to), &around.base.join(from)),
+            Item::Text { to, text } => self.text(to, &format!("{text}\n")),
+            Item::Directory { to, mode } => self
+                .builder
+                .directory(to.as_bytes(), Metadata::root(*mode))
+                .map_err(refused),
+            Item::Symlink { to, target } => self
+                .builder
+                .symlink(to.as_bytes(), target.as_bytes(), Metadata::root(0o777))
+                .map_err(refused),
+        }
+    }
+
+    /// The program with its loader and libraries, and the archive's arguments.
+    fn program(
+        &mut self,
+        manifest: &Manifest,
+        arguments: &[OsString],
+        around: &Surroundings,
+    ) -> Result<(), Failure> {
+        let path = match &manifest.program {
+            None => None,
+            Some(Program::FirstArgument) => {
+                let usage = || {
+                    Failure::unusable(
+                        "this image runs the program that its first argument names; give one after `--`",
+                    )
+                };
+                let path = find_program(
+                    Path::new(arguments.first().ok_or_else(usage)?),
+                    &around.base,
+                )?;
+                path.hash(&mut self.hasher);
+                Some(path)
+            }
+            Some(Program::Named(name)) => {
+                let path = if name == "node" {
+                    find_node(around)?
+                } else {
+                    find_program(Path::new(name), &around.base)?
+                };
+                self.node = (name == "node").then(|| path.clone());
+                self.builder
+                    .argument(path.as_os_str().as_bytes())
+                    .map_err(refused)?;
+                Some(path)
+            }
+        };
+        for argument in &manifest.arguments {
+            self.builder
+                .argument(argument.as_bytes())
+                .map_err(refused)?;
+        }
+        path.map_or(Ok(()), |path| {
+            self.with_libraries(&path, &manifest.libraries)
+        })
+    }
+
+    /// Breadth first, as the loader goes.
+    fn with_libraries(&mut self, program: &Path, extra: &[String]) -> Result<(), Failure> {
+        let main = elf::read(program).map_err(Failure::unusable)?;
+        self.host(program)?;
+        let search = Search::new(main.interpreter.as_deref());
+        if let Some(interpreter) = &main.interpreter {
+            self.host(interpreter).map_err(|f| {
+                Failure::unusable(format!(
+                    "{}, the loader of {}",
+                    f.message,
+                    program.display()
+                ))
+            })?;
+            // Where the loader finds libraries outside the usual directories.
+            for conf in ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"] {
+                if Path::new(conf).exists() {
+                    self.host(Path::new(conf))?;
+                }
+            }
+        }
+        let mut loaded: BTreeSet<String> = main
+            .interpreter
+            .iter()
+            .filter_map(|i| Some(i.file_name()?.to_str()?.to_string()))
+            .collect();
+        let mut pending: VecDeque<(PathBuf, Elf, Vec<String>)> = VecDeque::new();
+        let dynamic = main.interpreter.is_some();
+        pending.push_back((program.into(), main.clone(), Vec::new()));
+        // Those are found as if the program named them; glibc's own may be missing.
+        let glibc = LOADED_BY_GLIBC
+            .iter()
+            .filter(|_| dynamic)
+            .map(|name| (name.to_string(), false));
+        let mut late: Vec<(String, bool)> = extra
+            .iter()
+            .map(|name| (name.clone(), true))
+            .chain(glibc)
+            .collect();
+        while let Some((user, elf, rpaths)) = pending.pop_front() {
+            let named = elf
+                .needed
+                .iter()
+                .map(|name| (name.clone(), true))
+                .collect::<Vec<_>>();
+            let named = if user == program {
+                named.into_iter().chain(late.drain(..)).collect()
+            } else {
+                named
+            };
+            for (name, required) in named {
+                if !loaded.insert(name.clone()) {
+                    continue;
+                }
+                let Some(path) = search.find(&name, &elf, &user, &rpaths) else {
+                    if !required {
+                        continue;
+                    }
+                    return Err(Failure::new(
+                        NOT_FOUND,
+                        format!(
+                            "{} needs {name}, which is in none of its own directories nor in {}.\nInstall the package that has it.",
+                            user.display(),
+                            search.describe()
+                        ),
+                    ));
+                };
+                self.host(&path)?;
+                let library = elf::read(&path).map_err(Failure::unusable)?;
+                let inherited = elf
+                    .rpath
+                    .iter()
+                    .map(|d| d.replace("$ORIGIN", &origin(&user)))
+                    .chain(rpaths.iter().cloned());
+                pending.push_back((path, library, inherited.collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Host files that arguments name. A script in a package (there is a package.json beside it)
+    /// brings its whole directory, for the modules that it loads.
+    fn files_of(&mut self, arguments: &[OsString]) -> Result<(), Failure> {
+        let here = env::current_dir().unwrap_or_else(|_| "/".into());
+        for argument in arguments {
+            let path = here.join(argument);
+            let Ok(meta) = fs::metadata(&path) else {
+                continue;
+            };
+            let package = path
+                .parent()
+                .filter(|dir| meta.is_file() && dir.join("package.json").is_file());
+            match package {
+                Some(directory) => self.host(directory)?,
+                // `.` or `/` is hardly meant as a file to bring along.
+                None if meta.is_file() => self.host(&path)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What programs expect and the manifest has not said.
+    fn usual(&mut self, working_directory: &Path) -> Result<(), Failure> {
+        for (path, text) in [
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+            ),
+            ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+            ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            (
+                "/etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\n",
+            ),
+            // The resolver of QEMU's user networking.
+            ("/etc/resolv.conf", "nameserver 10.0.2.3\n"),
+        ] {
+            if !self.builder.contains(path.as_bytes()) {
+                self.text(path, text)?;
+            }
+        }
+        let directories = [
+            ("/tmp", 0o1777),
+            ("/proc", 0o555),
+            ("/sys", 0o555),
+            ("/dev", 0o755),
+            ("/run", 0o755),
+            ("/root", 0o700),
+        ];
+        let directories = directories.map(|(path, mode)| (Path::new(path), mode));
+        for (path, mode) in directories.into_iter().chain([(working_directory, 0o755)]) {
+            if !self.builder.contains(path.as_os_str().as_bytes()) {
+                self.builder
+                    .directory(path.as_os_str().as_bytes(), Metadata::root(mode))
+                    .map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a host path under its own name: the file or the whole directory it leads to, and the
+    /// symbolic links on the way.
+    fn host(&mut self, path: &Path) -> Result<(), Failure> {
+        let unreadable = |at: &Path, e: std::io::Error| {
+            Failure::new(
+                NOT_FOUND,
+                format!("cannot pack {}: {}: {e}", path.display(), at.display()),
+            )
+        };
+        let absolute = std::path::absolute(path).map_err(|e| unreadable(path, e))?;
+        let mut rest: VecDeque<OsString> = absolute.components().filter_map(name_of).collect();
+        let mut at = PathBuf::from("/");
+        let mut links = LINKS;
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(&name);
+            let meta = fs::symlink_metadata(&next).map_err(|e| unreadable(&next, e))?;
+            if meta.is_symlink() {
+                links = links.checked_sub(1).ok_or_else(|| {
+                    unreadable(&next, std::io::Error::other("too many symbolic links"))
+                })?;
+                let target = fs::read_link(&next).map_err(|e| unreadable(&next, e))?;
+                self.link(&next, &target, &meta)?;
+                if target.is_absolute() {
+                    at = "/".into();
+                }
+                for name in target.components().filter_map(name_of).rev() {
+                    rest.push_front(name);
+                }
+            } else if rest.is_empty() {
+                return self.copy_entry(&next, &next, &meta);
+            } else {
+                self.directory(&next, &meta)?;
+                at = next;
+            }
+        }
+        Err(Failure::unusable(format!(
+            "{} is the root directory; pack a part of it",
+            path.display()
+        )))
+    }
+
+    /// Adds a host path under another name; links at its end are followed.
+    fn copy(&mut self, to: &Path, from: &Path) -> Result<(), Failure> {
+        let unreadable = |e: std::io::Error| {
+            Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", from.display()))
+        };
+        let real = from.canonicalize().map_err(unreadable)?;
+        let meta = fs::metadata(&real).map_err(unreadable)?;
+        self.copy_entry(to, &real, &meta)
+    }
+
+    fn copy_entry(&mut self, to: &Path, from: &Path, meta: &HostMetadata) -> Result<(), Failure> {
+        let unreadable = |e: std::io::Error| {
+            Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", from.display()))
+        };
+        if meta.is_symlink() {
+            let target = fs::read_link(from).map_err(unreadable)?;
+            self.link(to, &target, meta)
+        } else if meta.is_file() {
+            self.file(to, from, meta)
+        } else if meta.is_dir() {
+            self.directory(to, meta)?;
+            let mut entries: Vec<_> = fs::read_dir(from)
+                .and_then(Iterator::collect)
+                .map_err(unreadable)?;
+            entries.sort_by_key(fs::DirEntry::file_name);
+            for entry in entries
+                .iter()
+                .filter(|e| LEFT_OUT.iter().all(|name| e.file_name() != *name))
+            {
+                let meta = entry.metadata().map_err(unreadable)?;
+                self.copy_entry(&to.join(entry.file_name()), &entry.path(), &meta)?;
+            }
+            Ok(())
+        } else {
+            // Sockets, pipes and devices are the host's.
+            Ok(())
+        }
+    }
+
+    fn file(&mut self, to: &Path, from: &Path, meta: &HostMetadata) -> Result<(), Failure> {
+        let next = self.sources.len() as u64;
+        let content = *self.known.entry((meta.dev(), meta.ino())).or_insert(next);
+        if content == next {
+            self.sources.push(Source::File(from.into()));
+            self.bytes += meta.len();
+        }
+        self.note(to, meta);
+        self.builder
+            .file(
+                to.as_os_str().as_bytes(),
+                content,
+                meta.len(),
+                metadata(meta),
+            )
+            .map_err(refused)
+    }
+
+    fn directory(&mut self, to: &Path, meta: &HostMetadata) -> Result<(), Failure> {
+        // What the manifest says of a directory stands. Its time of change is that of the host's
+        // directory, not of what is packed of it, so it is left out.
+        if self.builder.contains(to.as_os_str().as_bytes()) {
+            return Ok(());
+        }
+        (to, meta.mode()).hash(&mut self.hasher);
+        self.builder
+            .directory(
+                to.as_os_str().as_bytes(),
+                Metadata::root(meta.mode() & 0o7777),
+            )
+            .map_err(refused)
+    }
+
+    fn link(&mut self, to: &Path, target: &Path, meta: &HostMetadata) -> Result<(), Failure> {
+        self.note(to, meta);
+        target.hash(&mut self.hasher);
+        self.builder
+            .symlink(
+                to.as_os_str().as_bytes(),
+                target.as_os_str().as_bytes(),
+                metadata(meta),
+            )
+            .map_err(refused)
+    }
+
+    fn text(&mut self, to: &str, text: &str) -> Result<(), Failure> {
+        (to, text).hash(&mut self.hasher);
+        let content = self.sources.len() as u64;
+        self.sources.push(Source::Text(text.into()));
+        self.builder
+            .file(
+                to.as_bytes(),
+                content,
+                text.len() as u64,
+                Metadata::root(0o644),
+            )
+            .map_err(refused)
+    }
+
+    fn note(&mut self, to: &Path, meta: &HostMetadata) {
+        let what = (
+            meta.mode(),
+            meta.size(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.dev(),
+            meta.ino(),
+        );
+        (to, what).hash(&mut self.hasher);
+    }
+}
+
+/// The host's permissions and times; everything belongs to root.
+fn metadata(meta: &HostMetadata) -> Metadata {
+    Metadata {
+        permissions: meta.mode() & 0o7777,
+        uid: 0,
+        gid: 0,
+        mtime: meta.mtime(),
+        mtime_nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap_or(0),
+    }
+}
+
+fn name_of(component: Component<'_>) -> Option<OsString> {
+    match component {
+        Component::Normal(name) => Some(name.into()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    }
+}
+
+fn origin(object: &Path) -> String {
+    let real = object.canonicalize().unwrap_or_else(|_| object.into());
+    real.parent()
+        .unwrap_or(Path::new("/"))
+        .display()
+        .to_string()
+}
+
+fn refused(error: Error) -> Failure {
+    Failure::unusable(format!("cannot pack: {error}"))
+}
+
+/// A path as it is, or a name found in PATH.
+fn find_program(name: &Path, base: &Path) -> Result<PathBuf, Failure> {
+    let found = if name.components().count() > 1 {
+        Some(base.join(name))
+    } else {
+        install::in_path(name)
+    };
+    let found = found.filter(|p| p.is_file()).ok_or_else(|| {
+        Failure::new(
+            NOT_FOUND,
+            format!("the program {} is not there (nor in PATH)", name.display()),
+        )
+    })?;
+    std::path::absolute(&found).map_err(|e| Failure::unusable(format!("{}: {e}", found.display())))
+}
+
+/// The user's Node, the machine's, or after saying so Debian's.
+fn find_node(around: &Surroundings) -> Result<PathBuf, Failure> {
+    let path = match &around.node {
+        Some(path) => find_program(path, &env::current_dir().unwrap_or_default())
+            .map_err(|f| Failure::new(f.status, format!("EBB_NODE: {}", f.message)))?,
+        None => match install::in_path(Path::new("node")) {
+            Some(path) => path,
+            None => {
+                install::install(&Package::NODE, around.no_install)?;
+                find_program(Path::new("node"), Path::new("/"))?
+            }
+        },
+    };
+    // A version manager's script is not Node; it says where Node is.
+    if elf::read(&path).is_err()
+        && let Ok(said) = Command::new(&path)
+            .args(["-p", "process.execPath"])
+            .output()
+        && let Some(real) = String::from_utf8(said.stdout)
+            .ok()
+            .map(|s| PathBuf::from(s.trim()))
+            .filter(|p| p.is_absolute())
+    {
+        return Ok(real);
+    }
+    Ok(path)
+}
+
+/// Asking Node takes longer than planning, so it is asked only when an archive is made.
+fn check_node(path: &Path) -> Result<(), Failure> {
+    let said = Command::new(path).arg("--version").output();
+    let said =
+        said.map_err(|e| Failure::unusable(format!("cannot execute {}: {e}", path.display())))?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    let major = text
+        .trim()
+        .strip_prefix('v')
+        .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
+    match major {
+        Some(major) if NODE.contains(&major) => Ok(()),
+        Some(major) => Err(Failure::unusable(format!(
+            "{} is Node {major}; {} to {} are supported. Set EBB_NODE to one of those.",
+            path.display(),
+            NODE.start(),
+            NODE.end()
+        ))),
+        None => Err(Failure::unusable(format!(
+            "{} does not answer `--version` as Node does. Set EBB_NODE to node.",
+            path.display()
+        ))),
+    }
+}
