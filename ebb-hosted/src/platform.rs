@@ -9,6 +9,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use ebb_runtime::guest::{Context, GuestCpu, Stale, Trap};
 use ebb_runtime::{
     platform::{Clock, Console, Cores, Entropy, Environment, Power, Unwind},
     provides,
@@ -147,4 +148,31 @@ impl Unwind for Linux {
     fn catch(&self, f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
         catch_unwind(AssertUnwindSafe(f))
     }
+}
+
+/// User mode needs a machine of one's own: no guest can be started here.
+#[provides(GuestCpu, instance = &Linux)]
+impl GuestCpu for Linux {
+    fn enter(&self, _: &mut Context, _: u64, _: Stale<'_>) -> Trap {
+        Trap::Exception {
+            vector: 13,
+            error: 0,
+        }
+    }
+
+    fn interrupt_at(&self, _: u64) {}
+
+    fn save(&self, _: &mut Context) {}
+
+    fn evict(&self, _: &mut Context) {}
+
+    fn extended_size(&self) -> usize {
+        576
+    }
+
+    fn kernel_root(&self) -> u64 {
+        0
+    }
+
+    fn leave(&self, _: u64) {}
 }

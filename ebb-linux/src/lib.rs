@@ -21,3 +21,44 @@
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod elf;
+pub mod exec;
+mod files;
+mod futex;
+pub mod object {
+    #![allow(missing_docs)]
+    pub mod errno;
+}
+mod report;
+mod signal;
+pub mod sys;
+mod thread;
+mod uc;
+
+pub use object::errno::Errno;
+pub use report::missing_calls;
+pub use uc::{Exit, Options, Uc};
+
+use ebb_runtime::EbbRef;
+use ebb_runtime::platform::Clock;
+
+/// Nanoseconds of the machine's monotonic clock.
+fn now() -> u64 {
+    EbbRef::<dyn Clock>::get().now()
+}
+
+/// Nanoseconds since 1970.
+fn unix_now() -> u64 {
+    EbbRef::<dyn Clock>::get().unix_time()
+}
+
+/// The error number for a refused change of an address space.
+fn errno_of(error: ebb_mem::space::Error) -> Errno {
+    use ebb_mem::space::Error;
+    match error {
+        Error::Occupied => Errno::EEXIST,
+        Error::NoRoom | Error::NotMapped | Error::OutOfMemory => Errno::ENOMEM,
+        _ => Errno::EINVAL,
+    }
+}

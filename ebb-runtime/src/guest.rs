@@ -160,7 +160,7 @@ pub enum Stale<'a> {
     All,
 }
 
-/// Running guests. Only platforms with a machine of their own provide it.
+/// Running guests.
 #[component]
 pub trait GuestCpu {
     /// Runs the guest until it traps. `root` is the physical address of its top-level page table, whose upper half is
@@ -174,7 +174,7 @@ pub trait GuestCpu {
     fn evict(&self, context: &mut Context);
     /// Bytes of the extended state.
     fn extended_size(&self) -> usize;
-    /// Physical address of the top-level page table outside any guest.
+    /// Physical address of the top-level page table outside any guest; 0 on a platform that cannot run guests.
     fn kernel_root(&self) -> u64;
     /// Makes sure that this core does not use the tables below `root` any more, so that they can be freed.
     fn leave(&self, root: u64);

@@ -1,0 +1,112 @@
+//! What a person is told when a guest goes wrong: where, in which thread, with which registers, in which mapping.
+
+use crate::signal::Info;
+use crate::uc::Uc;
+use alloc::string::String;
+use core::fmt::Write;
+use ebb_mem::space::Area;
+
+fn describe(uc: &Uc, area: Option<&Area>, address: u64) -> String {
+    let mut text = String::new();
+    let _ = match area {
+        None => write!(text, "not mapped"),
+        Some(a) => {
+            let p = a.protection;
+            let name = uc.area_name(a.note);
+            write!(
+                text,
+                "in {:x}-{:x} {}{}{} {} +{:#x}",
+                a.start,
+                a.end,
+                if p.read { 'r' } else { '-' },
+                if p.write { 'w' } else { '-' },
+                if p.execute { 'x' } else { '-' },
+                String::from_utf8_lossy(&name),
+                a.offset + (address - a.start),
+            )
+        }
+    };
+    text
+}
+
+/// A fault or exception that nothing in the guest handles.
+pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
+    let mut out = String::new();
+    let threads = uc.threads.borrow();
+    let Some(thread) = threads.get(index) else { return };
+    let c = &thread.context;
+    let mut space = uc.space.borrow_mut();
+    let _ = writeln!(
+        out,
+        "{}: thread {} ended by {signal} (vector {}, error {:#x}, code {})",
+        uc.options.name, thread.tid, info.vector, info.error, info.code
+    );
+    let at = [("address", info.address), ("rip", c.rip), ("rsp", c.rsp)];
+    for (name, address) in at {
+        let place = describe(uc, space.area(address), address);
+        let _ = writeln!(out, "  {name:7} {address:016x}  {place}");
+    }
+    for row in [
+        [("rax", c.rax), ("rbx", c.rbx), ("rcx", c.rcx), ("rdx", c.rdx)],
+        [("rsi", c.rsi), ("rdi", c.rdi), ("rbp", c.rbp), ("r8 ", c.r8)],
+        [("r9 ", c.r9), ("r10", c.r10), ("r11", c.r11), ("r12", c.r12)],
+        [("r13", c.r13), ("r14", c.r14), ("r15", c.r15), ("fs ", c.fs_base)],
+    ] {
+        for (name, value) in row {
+            let _ = write!(out, "  {name} {value:016x}");
+        }
+        out.push('\n');
+    }
+    let _ = write!(out, "  code ");
+    for i in 0..16 {
+        match space.get::<u8>(c.rip.wrapping_add(i)) {
+            Ok(byte) => drop(write!(out, " {byte:02x}")),
+            Err(_) => break,
+        }
+    }
+    let _ = write!(out, "\n  stack");
+    for i in 0..8 {
+        match space.get::<u64>(c.rsp.wrapping_add(8 * i)) {
+            Ok(word) => drop(write!(out, " {word:x}")),
+            Err(_) => break,
+        }
+    }
+    // Frame pointers, as far as they lead.
+    let _ = write!(out, "\n  called from");
+    let mut frame = c.rbp;
+    for _ in 0..12 {
+        let Ok([next, from]) = space.get::<[u64; 2]>(frame) else { break };
+        let _ = write!(out, " {from:x}");
+        if next <= frame {
+            break;
+        }
+        frame = next;
+    }
+    ebb_runtime::println!("{out}");
+}
+
+/// The memory of a UC is used up.
+pub fn out_of_memory(uc: &Uc, index: usize, address: u64) {
+    let space = uc.space.borrow();
+    let tid = uc.threads.borrow().get(index).map_or(0, |t| t.tid);
+    ebb_runtime::println!(
+        "{}: out of memory: thread {tid} touched {address:#x} with {} of {} KiB in use",
+        uc.options.name,
+        space.used() >> 10,
+        uc.options.memory >> 10
+    );
+}
+
+/// What the program called that does not exist here.
+pub fn missing_calls(uc: &Uc) {
+    let missing = uc.missing.borrow();
+    if missing.is_empty() {
+        return;
+    }
+    let mut out = String::new();
+    for (number, count) in missing.iter() {
+        let name = crate::sys::name(*number);
+        let _ = write!(out, " {name} ({number}) x {count}");
+    }
+    ebb_runtime::println!("{}: system calls answered with ENOSYS:{out}", uc.options.name);
+}

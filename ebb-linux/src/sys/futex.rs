@@ -1,0 +1,223 @@
+//! `futex` and robust lists.
+
+use super::{Call, Outcome, Stop};
+use crate::object::errno::Errno;
+use crate::thread::{Thread, Waiting};
+use crate::uc::Uc;
+use ebb_mem::space::Access;
+
+const WAIT: u64 = 0;
+const WAKE: u64 = 1;
+const REQUEUE: u64 = 3;
+const CMP_REQUEUE: u64 = 4;
+const WAKE_OP: u64 = 5;
+const WAIT_BITSET: u64 = 9;
+const WAKE_BITSET: u64 = 10;
+const PRIVATE: u64 = 128;
+const CLOCK_REALTIME: u64 = 256;
+
+/// Reads a `struct timespec` that may be absent.
+pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
+    if address == 0 {
+        return Ok(None);
+    }
+    let [seconds, nanoseconds]: [i64; 2] = call.space().get(address)?;
+    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Some((seconds as u64).saturating_mul(1_000_000_000).saturating_add(nanoseconds as u64)))
+}
+
+pub fn futex(call: &Call<'_>) -> Outcome {
+    let [address, op, value, timeout, address2, value3] = call.args;
+    if !address.is_multiple_of(4) {
+        return Err(Errno::EINVAL.into());
+    }
+    let realtime = op & CLOCK_REALTIME != 0;
+    match op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME) {
+        WAIT => wait(call, address, value as u32, timeout, !0, true, false),
+        WAIT_BITSET => wait(call, address, value as u32, timeout, value3 as u32, false, realtime),
+        WAKE => wake(call, address, value as u32, !0),
+        WAKE_BITSET => wake(call, address, value as u32, value3 as u32),
+        REQUEUE => requeue(call, address, value as u32, timeout as u32, address2),
+        CMP_REQUEUE => {
+            if call.space().get::<u32>(address)? != value3 as u32 {
+                return Err(Errno::EAGAIN.into());
+            }
+            requeue(call, address, value as u32, timeout as u32, address2)
+        }
+        WAKE_OP => wake_op(call, address, value as u32, timeout as u32, address2, value3 as u32),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn wait(call: &Call<'_>, address: u64, expected: u32, timeout: u64, bits: u32, relative: bool, realtime: bool) -> Outcome {
+    if let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex)) {
+        if woken {
+            return Ok(0);
+        }
+        if call.is_late() {
+            // Requeued or not: where it is now, it leaves.
+            if let Some(at) = queued {
+                call.uc.futexes.borrow_mut().cancel(at, call.index);
+                call.waited(|w| w.futex = None);
+            }
+            return Err(Errno::ETIMEDOUT.into());
+        }
+        return Err(Stop::Wait);
+    }
+    if bits == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let deadline = timespec(call, timeout)?.map(|t| {
+        if relative {
+            crate::now().saturating_add(t)
+        } else if realtime {
+            let offset = crate::unix_now().saturating_sub(crate::now());
+            t.saturating_sub(offset)
+        } else {
+            t
+        }
+    });
+    if call.space().get::<u32>(address)? != expected {
+        return Err(Errno::EAGAIN.into());
+    }
+    if deadline.is_some_and(|d| d <= crate::now()) {
+        return Err(Errno::ETIMEDOUT.into());
+    }
+    call.uc.futexes.borrow_mut().wait(address, call.index, bits);
+    call.thread(|t| {
+        t.waiting = Some(Waiting {
+            deadline,
+            futex: Some(address),
+            ..Waiting::default()
+        });
+    })?;
+    Err(Stop::Wait)
+}
+
+fn wake(call: &Call<'_>, address: u64, count: u32, bits: u32) -> Outcome {
+    if bits == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    // Negative counts mean one, as on Linux; so does zero wake none.
+    let count = if count > i32::MAX as u32 { 1 } else { count };
+    Ok(call.uc.wake_futex(address, count, bits).into())
+}
+
+fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcome {
+    if !to.is_multiple_of(4) || wake > i32::MAX as u32 || move_ > i32::MAX as u32 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.space().check(to, Access::Read)?;
+    let woken = call.uc.wake_futex(from, wake, !0);
+    let mut threads = call.uc.threads.borrow_mut();
+    let moved = call.uc.futexes.borrow_mut().requeue(from, to, move_, |index| {
+        if let Some(waiting) = threads.get_mut(index).and_then(|t| t.waiting.as_mut()) {
+            waiting.futex = Some(to);
+        }
+    });
+    Ok(u64::from(woken) + u64::from(moved))
+}
+
+fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op: u32) -> Outcome {
+    if !second.is_multiple_of(4) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut operand = (op << 8) as i32 >> 20;
+    let compared = (op << 20) as i32 >> 20;
+    if op >> 28 & 8 != 0 {
+        operand = 1i32.checked_shl(operand as u32).ok_or(Errno::EINVAL)?;
+    }
+    let old: i32 = call.space().get(second)?;
+    let new = match op >> 28 & 7 {
+        0 => operand,
+        1 => old.wrapping_add(operand),
+        2 => old | operand,
+        3 => old & !operand,
+        4 => old ^ operand,
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    let hit = match op >> 24 & 15 {
+        0 => old == compared,
+        1 => old != compared,
+        2 => old < compared,
+        3 => old <= compared,
+        4 => old > compared,
+        5 => old >= compared,
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    // No other thread of the program runs meanwhile, so reading and writing are one step.
+    call.space().put(second, new)?;
+    let mut woken = call.uc.wake_futex(first, count.min(i32::MAX as u32), !0);
+    if hit {
+        woken += call.uc.wake_futex(second, count2.min(i32::MAX as u32), !0);
+    }
+    Ok(woken.into())
+}
+
+pub fn set_robust_list(call: &Call<'_>) -> Outcome {
+    let [head, len, ..] = call.args;
+    if len != 24 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.thread(|t| t.robust = (head, len))?;
+    Ok(0)
+}
+
+pub fn get_robust_list(call: &Call<'_>) -> Outcome {
+    let [tid, head, len, ..] = call.args;
+    let threads = call.uc.threads.borrow();
+    let wanted = if tid == 0 { call.tid } else { tid as u32 };
+    let robust = threads.iter().find(|t| t.tid == wanted).map(|t| t.robust);
+    let (list, size) = robust.ok_or(Errno::ESRCH)?;
+    drop(threads);
+    let mut space = call.space();
+    space.put(len, size)?;
+    space.put(head, list)?;
+    Ok(0)
+}
+
+/// Tells the waiters of the locks that a dead thread held. The list is the guest's: it may be a cycle, or nonsense.
+pub fn release_robust_list(uc: &Uc, thread: &Thread) {
+    const OWNER_DIED: u32 = 0x4000_0000;
+    const WAITERS: u32 = 0x8000_0000;
+    let (head, _) = thread.robust;
+    if head == 0 {
+        return;
+    }
+    let header: Result<[u64; 3], _> = uc.space.borrow_mut().get(head);
+    let Ok([first, offset, pending]) = header else { return };
+    let release = |entry: u64| {
+        // Bit 0 marks priority-inheriting locks.
+        let word = (entry & !1).wrapping_add(offset);
+        if !word.is_multiple_of(4) {
+            return;
+        }
+        let mut space = uc.space.borrow_mut();
+        let Ok(value) = space.get::<u32>(word) else { return };
+        if value & 0x3fff_ffff == thread.tid && space.put(word, value & WAITERS | OWNER_DIED).is_ok() {
+            drop(space);
+            if value & WAITERS != 0 {
+                uc.wake_futex(word, 1, !0);
+            }
+        }
+    };
+    let mut entry = first;
+    for _ in 0..2048 {
+        if entry & !1 == head {
+            break;
+        }
+        let next = uc.space.borrow_mut().get::<u64>(entry & !1);
+        if entry != pending {
+            release(entry);
+        }
+        match next {
+            Ok(next) => entry = next,
+            Err(_) => break,
+        }
+    }
+    if pending != 0 {
+        release(pending);
+    }
+}

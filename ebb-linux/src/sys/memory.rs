@@ -1,0 +1,182 @@
+//! `mmap` and its kin.
+
+use super::{Call, Outcome, Stop};
+use crate::exec::note;
+use crate::object::errno::Errno;
+use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection};
+
+const MAP_SHARED: u64 = 1;
+const MAP_PRIVATE: u64 = 2;
+const MAP_SHARED_VALIDATE: u64 = 3;
+const MAP_FIXED: u64 = 0x10;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+
+fn protection(bits: u64) -> Result<Protection, Stop> {
+    // PROT_SEM (8) means nothing; PROT_GROWSDOWN and -UP are not for mappings of a fixed size.
+    if bits & !0xf != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Protection {
+        read: bits & 1 != 0,
+        write: bits & 2 != 0,
+        execute: bits & 4 != 0,
+    })
+}
+
+pub fn mmap(call: &Call<'_>) -> Outcome {
+    let [address, len, prot, flags, fd, offset] = call.args;
+    let protection = protection(prot)?;
+    if len == 0 || !matches!(flags & 0xf, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE) || !offset.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let place = if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0 {
+        if !address.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL.into());
+        }
+        if address < GUEST_START {
+            return Err(Errno::EPERM.into());
+        }
+        if flags & MAP_FIXED_NOREPLACE != 0 {
+            Place::FixedFree(address)
+        } else {
+            Place::Fixed(address)
+        }
+    } else {
+        Place::Near(address)
+    };
+    if flags & MAP_ANONYMOUS != 0 {
+        // There is no other process to share with, so shared and private are the same.
+        return Ok(call.space().map(place, len, protection, Backing::Anonymous, 0, note::NONE).map_err(no_room)?);
+    }
+    super::file::mmap(call, place, len, protection, flags & 0xf != MAP_PRIVATE, fd as i32, offset)
+}
+
+/// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
+pub fn no_room(error: ebb_mem::space::Error) -> Stop {
+    match error {
+        ebb_mem::space::Error::Invalid => Errno::ENOMEM.into(),
+        other => other.into(),
+    }
+}
+
+pub fn munmap(call: &Call<'_>) -> Outcome {
+    call.space().unmap(call.args[0], call.args[1])?;
+    Ok(0)
+}
+
+pub fn mprotect(call: &Call<'_>) -> Outcome {
+    let [address, len, prot, ..] = call.args;
+    let protection = protection(prot)?;
+    if !address.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    call.space().protect(address, len, protection).map_err(no_room)?;
+    Ok(0)
+}
+
+pub fn mremap(call: &Call<'_>) -> Outcome {
+    let [old, old_len, new_len, flags, new, _] = call.args;
+    // MREMAP_MAYMOVE, MREMAP_FIXED; MREMAP_DONTUNMAP is not here.
+    if flags & !3 != 0 || flags & 3 == 2 || new_len == 0 || old_len == 0 || !old.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let place = match flags {
+        0 => None,
+        1 => Some(Place::Near(0)),
+        _ => Some(Place::Fixed(new)),
+    };
+    match call.space().remap(old, old_len, new_len, place) {
+        Ok(at) => Ok(at),
+        Err(ebb_mem::space::Error::NotMapped) => Err(Errno::EFAULT.into()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub fn madvise(call: &Call<'_>) -> Outcome {
+    let [address, len, advice, ..] = call.args;
+    if !address.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    match advice {
+        // MADV_DONTNEED, MADV_FREE (which may take effect at once), MADV_DONTNEED_LOCKED.
+        4 | 8 | 24 => call.space().discard(address, len).map_err(no_room)?,
+        // Hints: normal, random, sequential, willneed, dontfork, dofork, mergeable, unmergeable, hugepage, nohugepage,
+        // dontdump, dodump, cold, pageout.
+        0..=3 | 10..=17 | 20 | 21 => {}
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+pub fn brk(call: &Call<'_>) -> Outcome {
+    let wanted = call.args[0];
+    let mut process = call.uc.process.borrow_mut();
+    let (start, now) = (process.started.heap, process.brk);
+    if wanted < start {
+        return Ok(now);
+    }
+    let (old, new) = (now.next_multiple_of(PAGE), wanted.checked_next_multiple_of(PAGE));
+    let Some(new) = new else { return Ok(now) };
+    let mut space = call.space();
+    let done = if new > old {
+        let place = Place::FixedFree(old);
+        space.map(place, new - old, Protection::WRITE, Backing::Anonymous, 0, note::HEAP).map(drop)
+    } else if new < old {
+        space.unmap(new, old - new)
+    } else {
+        Ok(())
+    };
+    if done.is_ok() {
+        process.brk = wanted;
+    }
+    Ok(process.brk)
+}
+
+pub fn msync(call: &Call<'_>) -> Outcome {
+    let [address, len, flags, ..] = call.args;
+    if !address.is_multiple_of(PAGE) || flags & !7 != 0 || flags & 5 == 5 {
+        return Err(Errno::EINVAL.into());
+    }
+    if len > 0 && !call.space().is_mapped(address, len) {
+        return Err(Errno::ENOMEM.into());
+    }
+    Ok(0)
+}
+
+pub fn mincore(call: &Call<'_>) -> Outcome {
+    let [address, len, vector, ..] = call.args;
+    if !address.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut at = address;
+    let end = address.checked_add(len).and_then(|e| e.checked_next_multiple_of(PAGE)).ok_or(Errno::ENOMEM)?;
+    let mut space = call.space();
+    // A vector too long for memory ends with EFAULT.
+    while at < end {
+        let part = (end - at).min(512 * PAGE);
+        let pages = space.residency(at, part).map_err(no_room)?;
+        for (i, resident) in pages.iter().enumerate() {
+            let index = (at - address) / PAGE + i as u64;
+            space.put(vector.wrapping_add(index), u8::from(*resident))?;
+        }
+        at += part;
+    }
+    Ok(0)
+}
+
+/// Nothing is ever paged out, so locking is only a matter of being mapped.
+pub fn mlock(call: &Call<'_>) -> Outcome {
+    let start = call.args[0] & !(PAGE - 1);
+    let len = call.args[1].checked_add(call.args[0] - start).ok_or(Errno::EINVAL)?;
+    if len > 0 && !call.space().is_mapped(start, len) {
+        return Err(Errno::ENOMEM.into());
+    }
+    Ok(0)
+}

@@ -1,0 +1,183 @@
+//! System calls: finding the handler, calling it, putting the result where the guest expects it.
+//!
+//! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its [`Waiting`] (principle 2 in
+//! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
+
+mod file;
+pub(crate) mod futex;
+mod memory;
+mod misc;
+mod signal;
+pub mod table;
+mod thread;
+mod time;
+mod trace;
+
+use crate::object::errno::Errno;
+use crate::thread::{Thread, Waiting};
+use crate::uc::Uc;
+use alloc::rc::Rc;
+use core::cell::RefMut;
+use core::task::Waker;
+use ebb_mem::space::{BadAddress, Error, Space};
+pub use table::{State, TABLE};
+
+/// Why a handler did not give a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It failed.
+    Error(Errno),
+    /// It waits.
+    Wait,
+    /// The thread is over, with this status.
+    Gone(u8),
+    /// The thread's registers were replaced; there is no result.
+    Replaced,
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Error(errno)
+    }
+}
+
+impl From<BadAddress> for Stop {
+    fn from(_: BadAddress) -> Self {
+        Self::Error(Errno::EFAULT)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(crate::errno_of(error))
+    }
+}
+
+/// What a handler gives.
+pub type Outcome = Result<u64, Stop>;
+/// A handler.
+pub type Handler = fn(&Call<'_>) -> Outcome;
+
+/// A system call being made.
+pub struct Call<'a> {
+    /// By whom.
+    pub uc: &'a Rc<Uc>,
+    /// Index of the thread.
+    pub index: usize,
+    /// The thread's number.
+    pub tid: u32,
+    /// Its number.
+    pub number: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// Wakes the thread's task.
+    pub waker: &'a Waker,
+}
+
+impl Call<'_> {
+    /// The guest's memory.
+    pub fn space(&self) -> RefMut<'_, Space> {
+        self.uc.space.borrow_mut()
+    }
+
+    /// Runs `f` with the calling thread.
+    pub fn thread<R>(&self, f: impl FnOnce(&mut Thread) -> R) -> Result<R, Stop> {
+        let mut threads = self.uc.threads.borrow_mut();
+        threads.get_mut(self.index).map(f).ok_or(Stop::Gone(0))
+    }
+
+    /// Runs `f` with what the call remembers while it waits, if it has waited.
+    pub fn waited<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
+        let mut threads = self.uc.threads.borrow_mut();
+        threads.get_mut(self.index)?.waiting.as_mut().map(f)
+    }
+
+    /// Waits, with `deadline` in clock nanoseconds if it is the first time.
+    pub fn wait(&self, deadline: Option<u64>) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(|| Waiting { deadline, ..Waiting::default() });
+        })?;
+        Err(Stop::Wait)
+    }
+
+    /// Whether the call has waited and its deadline has passed.
+    pub fn is_late(&self) -> bool {
+        let deadline = self.waited(|w| w.deadline).flatten();
+        deadline.is_some_and(|d| crate::now() >= d)
+    }
+}
+
+fn absent(call: &Call<'_>) -> Outcome {
+    *call.uc.missing.borrow_mut().entry(call.number.min(table::NUMBERS as u64)).or_default() += 1;
+    Err(Stop::Error(Errno::ENOSYS))
+}
+
+/// The name of a system call by number.
+#[must_use]
+pub fn name(number: u64) -> &'static str {
+    let entry = usize::try_from(number).ok().and_then(|n| TABLE.get(n)).copied().flatten();
+    entry.map_or("unknown", |e| e.name)
+}
+
+/// Makes the system call that a thread's registers ask for, or tries again the one it waits in.
+///
+/// # Errors
+/// [`Stop::Wait`], [`Stop::Gone`] or [`Stop::Replaced`].
+pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
+    let (tid, number, args, first) = {
+        let mut threads = uc.threads.borrow_mut();
+        let Some(thread) = threads.get_mut(index) else {
+            return Err(Stop::Gone(0));
+        };
+        let c = &thread.context;
+        (thread.tid, c.rax, [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9], thread.waiting.is_none())
+    };
+    let call = Call {
+        uc,
+        index,
+        tid,
+        number,
+        args,
+        waker,
+    };
+    let handler = usize::try_from(number).ok().and_then(|n| TABLE.get(n)?.as_ref()).map_or(absent as Handler, |e| e.handler);
+    if first {
+        uc.calls.set(uc.calls.get() + 1);
+        if uc.options.trace {
+            trace::begin(&call);
+        }
+    }
+    let mut outcome = handler(&call);
+    if outcome == Err(Stop::Wait) {
+        if !crate::signal::is_due(uc, index) {
+            return Err(Stop::Wait);
+        }
+        cancel(&call);
+        outcome = Err(Stop::Error(Errno::EINTR));
+    }
+    if uc.options.trace {
+        trace::end(&call, outcome);
+    }
+    let result = match outcome {
+        Ok(value) => value,
+        Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
+        Err(stop) => return Err(stop),
+    };
+    let mut threads = uc.threads.borrow_mut();
+    if let Some(thread) = threads.get_mut(index) {
+        thread.context.rax = result;
+        if let Some(waiting) = thread.waiting.take()
+            && let Some(mask) = waiting.restore_mask
+        {
+            thread.mask = mask;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a waiting thread out of the queues it is in.
+fn cancel(call: &Call<'_>) {
+    if let Some(Some(address)) = call.waited(|w| w.futex.take()) {
+        call.uc.futexes.borrow_mut().cancel(address, call.index);
+    }
+}

@@ -1,0 +1,315 @@
+//! Guest threads: their state, which is plain data, and the task that runs one.
+
+use crate::signal::{AltStack, Info};
+use crate::sys::{self, Stop};
+use crate::uc::{Exit, Uc};
+use crate::{now, report, signal};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Poll, Waker};
+use core::time::Duration;
+use ebb_mem::space::{Access, Fault};
+use ebb_runtime::EbbRef;
+use ebb_runtime::guest::{Context, GuestCpu, Trap};
+use ebb_runtime::time::{Instant, Sleep, sleep_until};
+
+/// How long a thread runs before others get their turn, in nanoseconds.
+const SLICE: u64 = 2_000_000;
+
+/// A system call that waits.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// When it gives up, in clock nanoseconds.
+    pub deadline: Option<u64>,
+    /// What it waited for has come (futexes).
+    pub woken: bool,
+    /// The futex in whose queue the thread is.
+    pub futex: Option<u64>,
+    /// The mask to be restored when the call ends (`ppoll` and its kin).
+    pub restore_mask: Option<u64>,
+}
+
+/// A guest thread.
+pub struct Thread {
+    /// Its number.
+    pub tid: u32,
+    /// Its registers.
+    pub context: Box<Context>,
+    /// Word to be cleared and woken when it ends.
+    pub clear_tid: u64,
+    /// Head of its robust futexes, and the length that was given.
+    pub robust: (u64, u64),
+    /// Signals that it holds off; bit `n - 1` is signal `n`.
+    pub mask: u64,
+    /// Signals sent to it.
+    pub pending: u64,
+    /// Where handlers run that ask for it.
+    pub alt_stack: AltStack,
+    /// Its name.
+    pub name: [u8; 16],
+    /// The system call that it waits in, if it does.
+    pub waiting: Option<Waiting>,
+    /// Nanoseconds that it ran.
+    pub ran: u64,
+    waker: Option<Waker>,
+}
+
+impl Thread {
+    /// A thread about to run.
+    pub fn new(tid: u32, context: Box<Context>) -> Self {
+        Self {
+            tid,
+            context,
+            clear_tid: 0,
+            robust: (0, 0),
+            mask: 0,
+            pending: 0,
+            alt_stack: AltStack::default(),
+            name: [0; 16],
+            waiting: None,
+            ran: 0,
+            waker: None,
+        }
+    }
+
+    /// Lets its task look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// The threads of a UC, by index. An index is used again when its thread is gone and its task has ended.
+#[derive(Default)]
+pub struct Threads {
+    slots: Vec<Option<Thread>>,
+    live: usize,
+    last_tid: u32,
+}
+
+impl Threads {
+    /// Adds a thread; its index.
+    pub fn insert(&mut self, thread: Thread) -> usize {
+        self.live += 1;
+        self.last_tid = self.last_tid.max(thread.tid);
+        match self.slots.iter().position(Option::is_none) {
+            Some(index) => {
+                self.slots[index] = Some(thread);
+                index
+            }
+            None => {
+                self.slots.push(Some(thread));
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// Takes a thread out.
+    pub fn remove(&mut self, index: usize) -> Option<Thread> {
+        let thread = self.slots.get_mut(index)?.take();
+        self.live -= usize::from(thread.is_some());
+        thread
+    }
+
+    /// The thread of an index.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&Thread> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// The thread of an index.
+    #[inline]
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Thread> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// All threads.
+    pub fn iter(&self) -> impl Iterator<Item = &Thread> {
+        self.slots.iter().flatten()
+    }
+
+    /// All threads.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Thread> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether none is left.
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// A number for a new thread.
+    pub fn new_tid(&mut self) -> u32 {
+        loop {
+            self.last_tid = if self.last_tid >= 4_000_000 { 2 } else { self.last_tid + 1 };
+            if self.iter().all(|t| t.tid != self.last_tid) {
+                return self.last_tid;
+            }
+        }
+    }
+}
+
+/// The task of a guest thread.
+pub struct GuestThread {
+    uc: Rc<Uc>,
+    index: usize,
+    sleep: Option<Sleep>,
+}
+
+impl GuestThread {
+    /// The task for the thread of this index.
+    pub fn new(uc: Rc<Uc>, index: usize) -> Self {
+        Self { uc, index, sleep: None }
+    }
+
+    /// One try of the system call that the thread's registers ask for. `false` when it waits.
+    fn system_call(&mut self, task: &mut core::task::Context<'_>) -> Step {
+        loop {
+            match sys::step(&self.uc, self.index, task.waker()) {
+                Ok(()) => {
+                    self.sleep = None;
+                    return Step::Run;
+                }
+                Err(Stop::Wait) => {}
+                Err(Stop::Gone(status)) => return Step::Gone(status),
+                Err(_) => return Step::Run,
+            }
+            let threads = self.uc.threads.borrow();
+            let deadline = threads.get(self.index).and_then(|t| t.waiting.as_ref()?.deadline);
+            drop(threads);
+            let Some(deadline) = deadline else { return Step::Wait };
+            let deadline = Instant::now() + Duration::from_nanos(deadline.saturating_sub(now()));
+            let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
+            if Pin::new(sleep).poll(task).is_pending() {
+                return Step::Wait;
+            }
+            // Over: the call finds its deadline passed. A later one of the same call gets a new timer.
+            self.sleep = None;
+        }
+    }
+}
+
+enum Step {
+    Run,
+    Wait,
+    Gone(u8),
+}
+
+impl Future for GuestThread {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut core::task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let index = this.index;
+        let uc = Rc::clone(&this.uc);
+        {
+            let mut threads = uc.threads.borrow_mut();
+            let Some(thread) = threads.get_mut(index) else {
+                return Poll::Ready(());
+            };
+            if thread.waker.as_ref().is_none_or(|w| !w.will_wake(task.waker())) {
+                thread.waker = Some(task.waker().clone());
+            }
+        }
+        let mut waits = uc.threads.borrow().get(index).is_some_and(|t| t.waiting.is_some());
+        let begun = now();
+        if !waits {
+            EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
+        }
+        let result = loop {
+            if uc.exit_status().is_some() {
+                uc.thread_ended(index, 0);
+                break Poll::Ready(());
+            }
+            if !waits {
+                signal::deliver(&uc, index);
+                if uc.exit_status().is_some() {
+                    continue;
+                }
+                match uc.enter(index) {
+                    Some(Trap::Syscall) => {}
+                    Some(Trap::Interrupt) => {
+                        task.waker().wake_by_ref();
+                        break Poll::Pending;
+                    }
+                    Some(Trap::PageFault { address, write, execute }) => {
+                        let access = match (write, execute) {
+                            (true, _) => Access::Write,
+                            (_, true) => Access::Execute,
+                            _ => Access::Read,
+                        };
+                        let fault = uc.space.borrow_mut().fault(address, access);
+                        if let Err(fault) = fault {
+                            page_fault(&uc, index, address, access, fault);
+                        }
+                        continue;
+                    }
+                    Some(Trap::Exception { vector, error }) => {
+                        exception(&uc, index, vector, error);
+                        continue;
+                    }
+                    None => break Poll::Ready(()),
+                }
+            }
+            waits = false;
+            match this.system_call(task) {
+                Step::Run => {}
+                Step::Wait => break Poll::Pending,
+                Step::Gone(status) => {
+                    uc.thread_ended(index, status);
+                    break Poll::Ready(());
+                }
+            }
+        };
+        if let Some(thread) = uc.threads.borrow_mut().get_mut(index) {
+            thread.ran += now().saturating_sub(begun);
+        }
+        result
+    }
+}
+
+/// A fault that the guest's memory does not explain away.
+fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fault) {
+    let (number, code) = match fault {
+        Fault::NotMapped => (signal::SIGSEGV, 1),
+        Fault::Denied => (signal::SIGSEGV, 2),
+        Fault::BeyondEnd => (signal::SIGBUS, 2),
+        Fault::OutOfMemory => {
+            report::out_of_memory(uc, index, address);
+            uc.end(Exit::Signal(signal::SIGKILL));
+            return;
+        }
+    };
+    let error = match access {
+        Access::Read => 4,
+        Access::Write => 6,
+        Access::Execute => 20,
+    };
+    signal::fault(uc, index, number, Info { code, address, vector: 14, error });
+}
+
+fn exception(uc: &Rc<Uc>, index: usize, vector: u8, error: u64) {
+    let (number, code) = match vector {
+        0 => (signal::SIGFPE, 1),
+        1 => (signal::SIGTRAP, 2),
+        3 => (signal::SIGTRAP, 0x80),
+        4 | 5 => (signal::SIGSEGV, 0x80),
+        6 => (signal::SIGILL, 2),
+        16 | 19 => (signal::SIGFPE, 3),
+        17 => (signal::SIGBUS, 1),
+        _ => (signal::SIGSEGV, 0x80),
+    };
+    let address = match vector {
+        0 | 1 | 6 | 16 | 19 => uc.threads.borrow().get(index).map_or(0, |t| t.context.rip),
+        _ => 0,
+    };
+    signal::fault(uc, index, number, Info { code, address, vector, error });
+}

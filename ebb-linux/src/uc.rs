@@ -1,0 +1,295 @@
+//! A UC: one guest program with its memory, threads and files.
+//!
+//! What must hold: a UC is used on one core only (`Rc`); no borrow of a cell is held across an await or while a guest runs,
+//! but for the one that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
+
+use crate::exec::{self, Started, note};
+use crate::futex::Futexes;
+use crate::object::errno::Errno;
+use crate::signal::Actions;
+use crate::thread::{GuestThread, Thread, Threads};
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use ebb_mem::PhysAddr;
+use ebb_mem::space::Space;
+use ebb_runtime::guest::{Context, GuestCpu, Stale, Trap};
+use ebb_runtime::platform::Entropy;
+use ebb_runtime::sync::notify::Notify;
+use ebb_runtime::{EbbRef, spawn};
+
+/// How a UC is to be set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name in messages.
+    pub name: String,
+    /// Most bytes of memory, page tables counted.
+    pub memory: u64,
+    /// Most threads.
+    pub threads: usize,
+    /// Prints every system call, as strace does.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: String::from("uc"),
+            memory: 1 << 30,
+            threads: 1000,
+            trace: false,
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called `exit` with this status.
+    Status(u8),
+    /// A signal ended it.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The status as a shell gives it.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Status(status) => status,
+            Self::Signal(signal) => 128u8.wrapping_add(signal),
+        }
+    }
+}
+
+/// What all threads of the program share besides memory and files.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Where the program's stack, heap and strings are.
+    pub started: Started,
+    /// The end of the heap.
+    pub brk: u64,
+    /// Absolute path of the program.
+    pub path: Vec<u8>,
+    /// Arguments and environment it was started with.
+    pub arguments: Vec<Vec<u8>>,
+    /// See `arguments`.
+    pub environment: Vec<Vec<u8>>,
+    /// Names of files that areas are backed by, from [`note::FIRST_FILE`] on.
+    pub names: Vec<Vec<u8>>,
+    /// What signals do.
+    pub actions: Actions,
+    /// Signals sent to the process that no thread has taken.
+    pub pending: u64,
+    /// Soft and hard limits by `RLIMIT_*` number.
+    pub limits: [(u64, u64); 16],
+    /// Clock nanoseconds at the start.
+    pub begun: u64,
+}
+
+/// A guest program.
+pub struct Uc {
+    /// How it was set up.
+    pub options: Options,
+    /// Its memory.
+    pub space: RefCell<Space>,
+    /// Its threads.
+    pub threads: RefCell<Threads>,
+    /// Who waits for which word of memory.
+    pub futexes: RefCell<Futexes>,
+    /// The rest.
+    pub process: RefCell<Process>,
+    /// Unknown and missing system calls by number, with how often they were called.
+    pub missing: RefCell<BTreeMap<u64, u64>>,
+    /// System calls made.
+    pub calls: Cell<u64>,
+    exit: Cell<Option<Exit>>,
+    ended: Notify,
+}
+
+impl Uc {
+    /// Starts a program; its threads run as tasks of this core.
+    ///
+    /// # Errors
+    /// What starting it gives: `ENOENT`, `ENOEXEC`, `ENOMEM`, ...
+    pub fn start(
+        options: Options,
+        path: &[u8],
+        arguments: Vec<Vec<u8>>,
+        environment: Vec<Vec<u8>>,
+    ) -> Result<Rc<Self>, Errno> {
+        let cpu = EbbRef::<dyn GuestCpu>::get();
+        if cpu.kernel_root() == 0 {
+            // No user mode here: the program is hosted.
+            return Err(Errno::ENOSYS);
+        }
+        let mut space = Space::new(PhysAddr(cpu.kernel_root()), options.memory).ok_or(Errno::ENOMEM)?;
+        let names = RefCell::new(Vec::new());
+        let image = |path: &[u8]| {
+            let mut names = names.borrow_mut();
+            let image = crate::files::image(path, note::FIRST_FILE + names.len() as u32)?;
+            names.push(path.to_vec());
+            Ok(image)
+        };
+        let mut random = [0; 32];
+        EbbRef::<dyn Entropy>::get().fill(&mut random);
+        let start = exec::Start {
+            program: image(path)?,
+            interpreter: &image,
+            path,
+            arguments: &arguments,
+            environment: &environment,
+            random,
+            vdso: 0,
+        };
+        let started = exec::start(&mut space, &start)?;
+        let mut context = Context::new();
+        context.rip = started.entry;
+        context.rsp = started.stack;
+        let limits = {
+            let mut limits = [(u64::MAX, u64::MAX); 16];
+            limits[3] = (exec::STACK, u64::MAX);
+            limits[4] = (0, u64::MAX);
+            limits[7] = (1024, 1 << 20);
+            limits
+        };
+        let process = Process {
+            brk: started.heap,
+            started,
+            path: path.to_vec(),
+            arguments,
+            environment,
+            names: names.into_inner(),
+            actions: Actions::default(),
+            pending: 0,
+            limits,
+            begun: crate::now(),
+        };
+        let uc = Rc::new(Self {
+            options,
+            space: RefCell::new(space),
+            threads: RefCell::new(Threads::default()),
+            futexes: RefCell::default(),
+            process: RefCell::new(process),
+            missing: RefCell::default(),
+            calls: Cell::new(0),
+            exit: Cell::new(None),
+            ended: Notify::new(),
+        });
+        uc.add_thread(Thread::new(1, context));
+        Ok(uc)
+    }
+
+    /// Adds a thread and the task that runs it.
+    pub(crate) fn add_thread(self: &Rc<Self>, thread: Thread) {
+        let index = self.threads.borrow_mut().insert(thread);
+        // The task ends with the thread; nobody waits for it.
+        drop(spawn(GuestThread::new(Rc::clone(self), index)));
+    }
+
+    /// Runs a thread until it traps; `None` when the thread is gone.
+    pub(crate) fn enter(&self, index: usize) -> Option<Trap> {
+        let mut threads = self.threads.borrow_mut();
+        let thread = threads.get_mut(index)?;
+        let mut space = self.space.borrow_mut();
+        let stale = space.take_stale();
+        let stale = stale.pages().map_or(Stale::All, Stale::Pages);
+        Some(EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale))
+    }
+
+    /// How the program ended, if it has.
+    pub fn exit_status(&self) -> Option<Exit> {
+        self.exit.get()
+    }
+
+    /// Ends the program: every thread stops where it is. The first reason counts.
+    pub fn end(&self, exit: Exit) {
+        if self.exit.get().is_none() {
+            self.exit.set(Some(exit));
+        }
+        for thread in self.threads.borrow().iter() {
+            thread.wake();
+        }
+        self.ended.notify_all();
+    }
+
+    /// Waits for the end of the program.
+    pub async fn wait(&self) -> Exit {
+        loop {
+            if let Some(exit) = self.exit.get() {
+                return exit;
+            }
+            self.ended.notified().await;
+        }
+    }
+
+    /// The thread of this index is over: its memory says so to who waits for it, and the last one ends the program.
+    pub(crate) fn thread_ended(&self, index: usize, status: u8) {
+        let Some(thread) = self.threads.borrow_mut().remove(index) else {
+            return;
+        };
+        if let Some(address) = thread.waiting.as_ref().and_then(|w| w.futex) {
+            self.futexes.borrow_mut().cancel(address, index);
+        }
+        if self.exit.get().is_none() {
+            crate::sys::futex::release_robust_list(self, &thread);
+            if thread.clear_tid != 0 && self.space.borrow_mut().put(thread.clear_tid, 0u32).is_ok() {
+                self.wake_futex(thread.clear_tid, 1, !0);
+            }
+        }
+        if self.threads.borrow().is_empty() {
+            self.end(Exit::Status(status));
+        }
+    }
+
+    /// Wakes threads that wait for a word of memory; returns how many.
+    pub(crate) fn wake_futex(&self, address: u64, count: u32, bits: u32) -> u32 {
+        let mut threads = self.threads.borrow_mut();
+        self.futexes.borrow_mut().wake(address, count, bits, |index| {
+            if let Some(thread) = threads.get_mut(index) {
+                if let Some(waiting) = &mut thread.waiting {
+                    waiting.woken = true;
+                    waiting.futex = None;
+                }
+                thread.wake();
+            }
+        })
+    }
+
+    /// The name that a note of an area stands for.
+    pub(crate) fn area_name(&self, number: u32) -> Vec<u8> {
+        match number {
+            note::NONE => Vec::new(),
+            note::STACK => b"[stack]".to_vec(),
+            note::HEAP => b"[heap]".to_vec(),
+            note::VDSO => b"[vdso]".to_vec(),
+            note::VVAR => b"[vvar]".to_vec(),
+            n => {
+                let process = self.process.borrow();
+                let index = n.saturating_sub(note::FIRST_FILE) as usize;
+                process.names.get(index).cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The number of a file's name among the notes.
+    pub(crate) fn note_of(&self, path: &[u8]) -> u32 {
+        let names = &mut self.process.borrow_mut().names;
+        let index = names.iter().position(|n| n == path).unwrap_or_else(|| {
+            // A program that maps ever new files gets no more names.
+            if names.len() < 4096 {
+                names.push(path.to_vec());
+            }
+            names.len() - 1
+        });
+        note::FIRST_FILE + index as u32
+    }
+}
+
+impl Drop for Uc {
+    fn drop(&mut self) {
+        EbbRef::<dyn GuestCpu>::get().leave(self.space.get_mut().root().0);
+    }
+}

@@ -1,0 +1,46 @@
+//! Runs an unmodified Linux program out of the boot archive.
+//!
+//! `EBB_ARCHIVE=FILE cargo run --release --example linux -- /path/to/program arguments` boots the image, runs the program and
+//! ends with its exit status. Options for the image (`EBB_OPTIONS`): `trace=1` prints every system call, `memory=BYTES` is
+//! what the program may use.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::{string::String, vec::Vec};
+
+use ebb::{EbbRef, println};
+use ebb_linux::{Options, Uc};
+use ebb_runtime::platform::Environment;
+
+#[ebb::main]
+async fn main() -> u8 {
+    let machine = EbbRef::<dyn Environment>::get();
+    let arguments: Vec<Vec<u8>> = ebb::args().iter().map(|a| a.as_bytes().to_vec()).collect();
+    let Some(program) = arguments.first().cloned() else {
+        println!("usage: linux PROGRAM [ARGUMENTS]; the program is a path in the boot archive");
+        return 2;
+    };
+    let mut options = Options {
+        name: String::from("linux"),
+        trace: machine.option("trace").is_some_and(|v| v == "1"),
+        ..Options::default()
+    };
+    if let Some(bytes) = machine.option("memory").and_then(|v| v.parse().ok()) {
+        options.memory = bytes;
+    }
+    let environment = ["PATH=/usr/bin:/bin", "HOME=/", "LANG=C.UTF-8"].map(|e| e.as_bytes().to_vec());
+    match Uc::start(options, &program, arguments, environment.to_vec()) {
+        Ok(uc) => {
+            let exit = uc.wait().await;
+            ebb_linux::missing_calls(&uc);
+            exit.code()
+        }
+        Err(errno) => {
+            println!("{}: {}", String::from_utf8_lossy(&program), errno.text());
+            127
+        }
+    }
+}
