@@ -31,7 +31,8 @@ async fn main() -> u8 {
     if let Some(bytes) = machine.option("memory").and_then(|v| v.parse().ok()) {
         options.memory = bytes;
     }
-    let environment = ["PATH=/usr/bin:/bin", "HOME=/", "LANG=C.UTF-8"].map(|e| e.as_bytes().to_vec());
+    let environment =
+        ["PATH=/usr/bin:/bin", "HOME=/", "LANG=C.UTF-8"].map(|e| e.as_bytes().to_vec());
     match Uc::start(options, &program, arguments, environment.to_vec()) {
         Ok(uc) => {
             let exit = uc.wait().await;

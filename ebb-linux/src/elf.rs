@@ -94,7 +94,10 @@ impl Elf {
         let entry = u64_at(file, 24)?;
         let table = usize::try_from(u64_at(file, 32)?).ok()?;
         let count = usize::from(u16_at(file, 56)?);
-        if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER || count == 0 || count > MAX_PROGRAM_HEADERS {
+        if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER
+            || count == 0
+            || count > MAX_PROGRAM_HEADERS
+        {
             return None;
         }
         let table_bytes = file.get(table..)?.get(..count * PROGRAM_HEADER)?;
@@ -137,7 +140,9 @@ impl Elf {
                 PT_INTERP => {
                     let start = usize::try_from(offset).ok()?;
                     let path = file.get(start..)?.get(..usize::try_from(in_file).ok()?)?;
-                    let (&0, path) = path.split_last()? else { return None };
+                    let (&0, path) = path.split_last()? else {
+                        return None;
+                    };
                     if path.is_empty() || path.len() > 4095 || path.contains(&0) {
                         return None;
                     }
@@ -150,7 +155,10 @@ impl Elf {
         }
         let table = table as u64;
         let end = table + table_bytes.len() as u64;
-        let holder = elf.segments.iter().find(|s| s.offset <= table && end <= s.offset + s.file);
+        let holder = elf
+            .segments
+            .iter()
+            .find(|s| s.offset <= table && end <= s.offset + s.file);
         elf.headers = holder.map(|s| s.address + (table - s.offset));
         if elf.segments.is_empty() {
             return None;
@@ -161,9 +169,15 @@ impl Elf {
     /// Segments come in order, do not share a page with other permissions to fight over, and lie in the guest's half.
     fn check(&self, s: &Segment, file: u64) -> Result<(), Errno> {
         let in_file = s.offset.checked_add(s.file).is_some_and(|end| end <= file);
-        let end = s.address.checked_add(s.memory).filter(|end| *end <= GUEST_END);
+        let end = s
+            .address
+            .checked_add(s.memory)
+            .filter(|end| *end <= GUEST_END);
         let congruent = s.address % PAGE == s.offset % PAGE;
-        let after = self.segments.last().is_none_or(|l| l.address + l.memory <= s.address);
+        let after = self
+            .segments
+            .last()
+            .is_none_or(|l| l.address + l.memory <= s.address);
         if !in_file || s.file > s.memory || !congruent || !after {
             return Err(Errno::ENOEXEC);
         }
@@ -174,7 +188,10 @@ impl Elf {
     #[must_use]
     pub fn extent(&self) -> (u64, u64) {
         let first = self.segments.first().map_or(0, |s| s.address & !(PAGE - 1));
-        let last = self.segments.last().map_or(0, |s| (s.address + s.memory).next_multiple_of(PAGE));
+        let last = self
+            .segments
+            .last()
+            .map_or(0, |s| (s.address + s.memory).next_multiple_of(PAGE));
         (first, last)
     }
 }
@@ -205,11 +222,18 @@ fn map_segment(space: &mut Space, s: &Segment, image: Image<'_>, bias: u64) -> R
     let start = s.address.checked_add(bias).ok_or(Errno::ENOEXEC)?;
     let first = start & !(PAGE - 1);
     let file_end = start.checked_add(s.file).ok_or(Errno::ENOEXEC)?;
-    let end = start.checked_add(s.memory).filter(|e| *e <= GUEST_END).ok_or(Errno::ENOEXEC)?;
+    let end = start
+        .checked_add(s.memory)
+        .filter(|e| *e <= GUEST_END)
+        .ok_or(Errno::ENOEXEC)?;
     if first < GUEST_START {
         return Err(Errno::EPERM);
     }
-    let file_pages = if s.file > 0 { file_end.next_multiple_of(PAGE) } else { first };
+    let file_pages = if s.file > 0 {
+        file_end.next_multiple_of(PAGE)
+    } else {
+        first
+    };
     let last = end.next_multiple_of(PAGE);
     if s.file > 0 {
         let offset = s.offset & !(PAGE - 1);
@@ -223,9 +247,22 @@ fn map_segment(space: &mut Space, s: &Segment, image: Image<'_>, bias: u64) -> R
             None => Backing::Anonymous,
         };
         let copy = image.frames.is_none();
-        let protection = if clear || copy { Protection::WRITE } else { s.protection };
+        let protection = if clear || copy {
+            Protection::WRITE
+        } else {
+            s.protection
+        };
         let offset_in_backing = if copy { 0 } else { offset };
-        space.map(Place::Fixed(first), file_pages - first, protection, backing, offset_in_backing, image.note).map_err(crate::errno_of)?;
+        space
+            .map(
+                Place::Fixed(first),
+                file_pages - first,
+                protection,
+                backing,
+                offset_in_backing,
+                image.note,
+            )
+            .map_err(crate::errno_of)?;
         if copy {
             let to = usize::try_from(s.offset + s.file).map_err(|_| Errno::ENOEXEC)?;
             let bytes = image.bytes.get(offset as usize..to).ok_or(Errno::ENOEXEC)?;
@@ -235,10 +272,21 @@ fn map_segment(space: &mut Space, s: &Segment, image: Image<'_>, bias: u64) -> R
             let len = (file_pages - file_end) as usize;
             space.fill(file_end, len, 0).map_err(|_| Errno::ENOMEM)?;
         }
-        space.protect(first, file_pages - first, s.protection).map_err(crate::errno_of)?;
+        space
+            .protect(first, file_pages - first, s.protection)
+            .map_err(crate::errno_of)?;
     }
     if last > file_pages {
-        space.map(Place::Fixed(file_pages), last - file_pages, s.protection, Backing::Anonymous, 0, 0).map_err(crate::errno_of)?;
+        space
+            .map(
+                Place::Fixed(file_pages),
+                last - file_pages,
+                s.protection,
+                Backing::Anonymous,
+                0,
+                0,
+            )
+            .map_err(crate::errno_of)?;
     }
     Ok(())
 }
@@ -285,7 +333,9 @@ mod tests {
         for _ in 0..200_000 {
             let mut bad = good.clone();
             for _ in 0..3 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 let at = (state >> 33) as usize % bad.len();
                 bad[at] = (state >> 24) as u8;
             }

@@ -81,8 +81,20 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
 
     let stack_top = GUEST_END - pages(14);
     let stack = stack_top - STACK;
-    let prot = Protection { execute: elf.executable_stack, ..Protection::WRITE };
-    space.map(Place::Fixed(stack), STACK, prot, Backing::Anonymous, 0, note::STACK).map_err(crate::errno_of)?;
+    let prot = Protection {
+        execute: elf.executable_stack,
+        ..Protection::WRITE
+    };
+    space
+        .map(
+            Place::Fixed(stack),
+            STACK,
+            prot,
+            Backing::Anonymous,
+            0,
+            note::STACK,
+        )
+        .map_err(crate::errno_of)?;
     space.set_top(stack - STACK_GAP - pages(14));
 
     let bias = if elf.relocatable {
@@ -107,7 +119,16 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         let size = last - first;
         // Finds a gap of the right size, with room to align in.
         let room = size.checked_add(loader.align).ok_or(Errno::ENOMEM)?;
-        let at = space.map(Place::Near(0), room, Protection::NONE, Backing::Anonymous, 0, 0).map_err(crate::errno_of)?;
+        let at = space
+            .map(
+                Place::Near(0),
+                room,
+                Protection::NONE,
+                Backing::Anonymous,
+                0,
+                0,
+            )
+            .map_err(crate::errno_of)?;
         space.unmap(at, room).map_err(crate::errno_of)?;
         let base = at.next_multiple_of(loader.align);
         interpreter_base = base.wrapping_sub(first);
@@ -120,7 +141,11 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     let mut strings: Vec<u8> = Vec::new();
     let mut offsets = Vec::new();
     let lists = [s.arguments, s.environment];
-    let total: usize = lists.iter().flat_map(|l| l.iter()).map(|x| x.len() + 9).sum();
+    let total: usize = lists
+        .iter()
+        .flat_map(|l| l.iter())
+        .map(|x| x.len() + 9)
+        .sum();
     if total + s.path.len() > MAX_STRINGS {
         return Err(Errno::E2BIG);
     }
@@ -170,7 +195,11 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         auxv.insert(0, (33, s.vdso));
     }
     auxv.push((0, 0));
-    let auxv: Vec<u8> = auxv.iter().flat_map(|(k, v)| [k.to_le_bytes(), v.to_le_bytes()]).flatten().collect();
+    let auxv: Vec<u8> = auxv
+        .iter()
+        .flat_map(|(k, v)| [k.to_le_bytes(), v.to_le_bytes()])
+        .flatten()
+        .collect();
 
     let mut words: Vec<u64> = Vec::from([s.arguments.len() as u64]);
     let (arguments, environment) = offsets.split_at(s.arguments.len());
@@ -181,8 +210,12 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     let mut block: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     block.extend_from_slice(&auxv);
     let stack_pointer = (strings_base - block.len() as u64) & !15;
-    space.write(strings_base, &strings).map_err(|_| Errno::ENOMEM)?;
-    space.write(stack_pointer, &block).map_err(|_| Errno::ENOMEM)?;
+    space
+        .write(strings_base, &strings)
+        .map_err(|_| Errno::ENOMEM)?;
+    space
+        .write(stack_pointer, &block)
+        .map_err(|_| Errno::ENOMEM)?;
     Ok(Started {
         entry,
         stack: stack_pointer,

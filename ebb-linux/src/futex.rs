@@ -23,7 +23,10 @@ pub struct Futexes {
 impl Futexes {
     /// Adds a thread that waits.
     pub fn wait(&mut self, address: u64, thread: usize, bits: Bits) {
-        self.queues.entry(address).or_default().push_back(Waiter { thread, bits });
+        self.queues
+            .entry(address)
+            .or_default()
+            .push_back(Waiter { thread, bits });
     }
 
     /// Takes a thread away that waits no longer.
@@ -37,7 +40,13 @@ impl Futexes {
     }
 
     /// Takes up to `count` waiters of these bits away, in the order they came, and calls `woken` for each.
-    pub fn wake(&mut self, address: u64, count: u32, bits: Bits, mut woken: impl FnMut(usize)) -> u32 {
+    pub fn wake(
+        &mut self,
+        address: u64,
+        count: u32,
+        bits: Bits,
+        mut woken: impl FnMut(usize),
+    ) -> u32 {
         let Some(queue) = self.queues.get_mut(&address) else {
             return 0;
         };

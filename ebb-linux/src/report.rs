@@ -33,7 +33,9 @@ fn describe(uc: &Uc, area: Option<&Area>, address: u64) -> String {
 pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
     let mut out = String::new();
     let threads = uc.threads.borrow();
-    let Some(thread) = threads.get(index) else { return };
+    let Some(thread) = threads.get(index) else {
+        return;
+    };
     let c = &thread.context;
     let mut space = uc.space.borrow_mut();
     let _ = writeln!(
@@ -47,10 +49,30 @@ pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
         let _ = writeln!(out, "  {name:7} {address:016x}  {place}");
     }
     for row in [
-        [("rax", c.rax), ("rbx", c.rbx), ("rcx", c.rcx), ("rdx", c.rdx)],
-        [("rsi", c.rsi), ("rdi", c.rdi), ("rbp", c.rbp), ("r8 ", c.r8)],
-        [("r9 ", c.r9), ("r10", c.r10), ("r11", c.r11), ("r12", c.r12)],
-        [("r13", c.r13), ("r14", c.r14), ("r15", c.r15), ("fs ", c.fs_base)],
+        [
+            ("rax", c.rax),
+            ("rbx", c.rbx),
+            ("rcx", c.rcx),
+            ("rdx", c.rdx),
+        ],
+        [
+            ("rsi", c.rsi),
+            ("rdi", c.rdi),
+            ("rbp", c.rbp),
+            ("r8 ", c.r8),
+        ],
+        [
+            ("r9 ", c.r9),
+            ("r10", c.r10),
+            ("r11", c.r11),
+            ("r12", c.r12),
+        ],
+        [
+            ("r13", c.r13),
+            ("r14", c.r14),
+            ("r15", c.r15),
+            ("fs ", c.fs_base),
+        ],
     ] {
         for (name, value) in row {
             let _ = write!(out, "  {name} {value:016x}");
@@ -75,7 +97,9 @@ pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
     let _ = write!(out, "\n  called from");
     let mut frame = c.rbp;
     for _ in 0..12 {
-        let Ok([next, from]) = space.get::<[u64; 2]>(frame) else { break };
+        let Ok([next, from]) = space.get::<[u64; 2]>(frame) else {
+            break;
+        };
         let _ = write!(out, " {from:x}");
         if next <= frame {
             break;
@@ -108,5 +132,8 @@ pub fn missing_calls(uc: &Uc) {
         let name = crate::sys::name(*number);
         let _ = write!(out, " {name} ({number}) x {count}");
     }
-    ebb_runtime::println!("{}: system calls answered with ENOSYS:{out}", uc.options.name);
+    ebb_runtime::println!(
+        "{}: system calls answered with ENOSYS:{out}",
+        uc.options.name
+    );
 }

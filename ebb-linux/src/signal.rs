@@ -59,7 +59,10 @@ impl Actions {
 
     /// Sets the action of a signal, 1 to 64.
     pub fn set(&mut self, signal: u8, action: Action) {
-        if let Some(slot) = usize::from(signal).checked_sub(1).and_then(|i| self.0.get_mut(i)) {
+        if let Some(slot) = usize::from(signal)
+            .checked_sub(1)
+            .and_then(|i| self.0.get_mut(i))
+        {
             *slot = action;
         }
     }
@@ -78,7 +81,11 @@ pub struct AltStack {
 
 impl Default for AltStack {
     fn default() -> Self {
-        Self { start: 0, size: 0, flags: 2 }
+        Self {
+            start: 0,
+            size: 0,
+            flags: 2,
+        }
     }
 }
 
@@ -107,12 +114,42 @@ pub struct Info {
 #[must_use]
 pub fn name(signal: u8) -> &'static str {
     const NAMES: [&str; 32] = [
-        "signal 0", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL",
-        "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
-        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",
-        "SIGPWR", "SIGSYS",
+        "signal 0",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
-    NAMES.get(usize::from(signal)).unwrap_or(&"a real-time signal")
+    NAMES
+        .get(usize::from(signal))
+        .unwrap_or(&"a real-time signal")
 }
 
 /// A thread did something that the CPU refused.
@@ -163,7 +200,9 @@ pub fn take_process_signals(uc: &Uc, index: usize) {
 /// Whether a signal waits for the thread that it does not block and that does something.
 pub fn is_due(uc: &Uc, index: usize) -> bool {
     let threads = uc.threads.borrow();
-    let Some(thread) = threads.get(index) else { return false };
+    let Some(thread) = threads.get(index) else {
+        return false;
+    };
     thread.pending & !thread.mask != 0
 }
 
@@ -171,7 +210,9 @@ pub fn is_due(uc: &Uc, index: usize) -> bool {
 pub fn deliver(uc: &Rc<Uc>, index: usize) {
     while is_due(uc, index) {
         let mut threads = uc.threads.borrow_mut();
-        let Some(thread) = threads.get_mut(index) else { return };
+        let Some(thread) = threads.get_mut(index) else {
+            return;
+        };
         let signal = (thread.pending & !thread.mask).trailing_zeros() as u8 + 1;
         thread.pending &= !bit(signal);
         drop(threads);

@@ -149,7 +149,11 @@ impl Threads {
     /// A number for a new thread.
     pub fn new_tid(&mut self) -> u32 {
         loop {
-            self.last_tid = if self.last_tid >= 4_000_000 { 2 } else { self.last_tid + 1 };
+            self.last_tid = if self.last_tid >= 4_000_000 {
+                2
+            } else {
+                self.last_tid + 1
+            };
             if self.iter().all(|t| t.tid != self.last_tid) {
                 return self.last_tid;
             }
@@ -167,7 +171,11 @@ pub struct GuestThread {
 impl GuestThread {
     /// The task for the thread of this index.
     pub fn new(uc: Rc<Uc>, index: usize) -> Self {
-        Self { uc, index, sleep: None }
+        Self {
+            uc,
+            index,
+            sleep: None,
+        }
     }
 
     /// One try of the system call that the thread's registers ask for. `false` when it waits.
@@ -183,9 +191,13 @@ impl GuestThread {
                 Err(_) => return Step::Run,
             }
             let threads = self.uc.threads.borrow();
-            let deadline = threads.get(self.index).and_then(|t| t.waiting.as_ref()?.deadline);
+            let deadline = threads
+                .get(self.index)
+                .and_then(|t| t.waiting.as_ref()?.deadline);
             drop(threads);
-            let Some(deadline) = deadline else { return Step::Wait };
+            let Some(deadline) = deadline else {
+                return Step::Wait;
+            };
             let deadline = Instant::now() + Duration::from_nanos(deadline.saturating_sub(now()));
             let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
             if Pin::new(sleep).poll(task).is_pending() {
@@ -215,11 +227,19 @@ impl Future for GuestThread {
             let Some(thread) = threads.get_mut(index) else {
                 return Poll::Ready(());
             };
-            if thread.waker.as_ref().is_none_or(|w| !w.will_wake(task.waker())) {
+            if thread
+                .waker
+                .as_ref()
+                .is_none_or(|w| !w.will_wake(task.waker()))
+            {
                 thread.waker = Some(task.waker().clone());
             }
         }
-        let mut waits = uc.threads.borrow().get(index).is_some_and(|t| t.waiting.is_some());
+        let mut waits = uc
+            .threads
+            .borrow()
+            .get(index)
+            .is_some_and(|t| t.waiting.is_some());
         let begun = now();
         if !waits {
             EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
@@ -240,7 +260,11 @@ impl Future for GuestThread {
                         task.waker().wake_by_ref();
                         break Poll::Pending;
                     }
-                    Some(Trap::PageFault { address, write, execute }) => {
+                    Some(Trap::PageFault {
+                        address,
+                        write,
+                        execute,
+                    }) => {
                         let access = match (write, execute) {
                             (true, _) => Access::Write,
                             (_, true) => Access::Execute,
@@ -293,7 +317,17 @@ fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fa
         Access::Write => 6,
         Access::Execute => 20,
     };
-    signal::fault(uc, index, number, Info { code, address, vector: 14, error });
+    signal::fault(
+        uc,
+        index,
+        number,
+        Info {
+            code,
+            address,
+            vector: 14,
+            error,
+        },
+    );
 }
 
 fn exception(uc: &Rc<Uc>, index: usize, vector: u8, error: u64) {
@@ -311,5 +345,15 @@ fn exception(uc: &Rc<Uc>, index: usize, vector: u8, error: u64) {
         0 | 1 | 6 | 16 | 19 => uc.threads.borrow().get(index).map_or(0, |t| t.context.rip),
         _ => 0,
     };
-    signal::fault(uc, index, number, Info { code, address, vector, error });
+    signal::fault(
+        uc,
+        index,
+        number,
+        Info {
+            code,
+            address,
+            vector,
+            error,
+        },
+    );
 }

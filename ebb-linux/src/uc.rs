@@ -125,7 +125,8 @@ impl Uc {
             // No user mode here: the program is hosted.
             return Err(Errno::ENOSYS);
         }
-        let mut space = Space::new(PhysAddr(cpu.kernel_root()), options.memory).ok_or(Errno::ENOMEM)?;
+        let mut space =
+            Space::new(PhysAddr(cpu.kernel_root()), options.memory).ok_or(Errno::ENOMEM)?;
         let names = RefCell::new(Vec::new());
         let image = |path: &[u8]| {
             let mut names = names.borrow_mut();
@@ -235,7 +236,8 @@ impl Uc {
         }
         if self.exit.get().is_none() {
             crate::sys::futex::release_robust_list(self, &thread);
-            if thread.clear_tid != 0 && self.space.borrow_mut().put(thread.clear_tid, 0u32).is_ok() {
+            if thread.clear_tid != 0 && self.space.borrow_mut().put(thread.clear_tid, 0u32).is_ok()
+            {
                 self.wake_futex(thread.clear_tid, 1, !0);
             }
         }
@@ -247,15 +249,17 @@ impl Uc {
     /// Wakes threads that wait for a word of memory; returns how many.
     pub(crate) fn wake_futex(&self, address: u64, count: u32, bits: u32) -> u32 {
         let mut threads = self.threads.borrow_mut();
-        self.futexes.borrow_mut().wake(address, count, bits, |index| {
-            if let Some(thread) = threads.get_mut(index) {
-                if let Some(waiting) = &mut thread.waiting {
-                    waiting.woken = true;
-                    waiting.futex = None;
+        self.futexes
+            .borrow_mut()
+            .wake(address, count, bits, |index| {
+                if let Some(thread) = threads.get_mut(index) {
+                    if let Some(waiting) = &mut thread.waiting {
+                        waiting.woken = true;
+                        waiting.futex = None;
+                    }
+                    thread.wake();
                 }
-                thread.wake();
-            }
-        })
+            })
     }
 
     /// The name that a note of an area stands for.

@@ -25,7 +25,11 @@ pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
     if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
         return Err(Errno::EINVAL.into());
     }
-    Ok(Some((seconds as u64).saturating_mul(1_000_000_000).saturating_add(nanoseconds as u64)))
+    Ok(Some(
+        (seconds as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanoseconds as u64),
+    ))
 }
 
 pub fn futex(call: &Call<'_>) -> Outcome {
@@ -36,7 +40,15 @@ pub fn futex(call: &Call<'_>) -> Outcome {
     let realtime = op & CLOCK_REALTIME != 0;
     match op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME) {
         WAIT => wait(call, address, value as u32, timeout, !0, true, false),
-        WAIT_BITSET => wait(call, address, value as u32, timeout, value3 as u32, false, realtime),
+        WAIT_BITSET => wait(
+            call,
+            address,
+            value as u32,
+            timeout,
+            value3 as u32,
+            false,
+            realtime,
+        ),
         WAKE => wake(call, address, value as u32, !0),
         WAKE_BITSET => wake(call, address, value as u32, value3 as u32),
         REQUEUE => requeue(call, address, value as u32, timeout as u32, address2),
@@ -46,12 +58,27 @@ pub fn futex(call: &Call<'_>) -> Outcome {
             }
             requeue(call, address, value as u32, timeout as u32, address2)
         }
-        WAKE_OP => wake_op(call, address, value as u32, timeout as u32, address2, value3 as u32),
+        WAKE_OP => wake_op(
+            call,
+            address,
+            value as u32,
+            timeout as u32,
+            address2,
+            value3 as u32,
+        ),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
-fn wait(call: &Call<'_>, address: u64, expected: u32, timeout: u64, bits: u32, relative: bool, realtime: bool) -> Outcome {
+fn wait(
+    call: &Call<'_>,
+    address: u64,
+    expected: u32,
+    timeout: u64,
+    bits: u32,
+    relative: bool,
+    realtime: bool,
+) -> Outcome {
     if let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex)) {
         if woken {
             return Ok(0);
@@ -112,11 +139,15 @@ fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcom
     call.space().check(to, Access::Read)?;
     let woken = call.uc.wake_futex(from, wake, !0);
     let mut threads = call.uc.threads.borrow_mut();
-    let moved = call.uc.futexes.borrow_mut().requeue(from, to, move_, |index| {
-        if let Some(waiting) = threads.get_mut(index).and_then(|t| t.waiting.as_mut()) {
-            waiting.futex = Some(to);
-        }
-    });
+    let moved = call
+        .uc
+        .futexes
+        .borrow_mut()
+        .requeue(from, to, move_, |index| {
+            if let Some(waiting) = threads.get_mut(index).and_then(|t| t.waiting.as_mut()) {
+                waiting.futex = Some(to);
+            }
+        });
     Ok(u64::from(woken) + u64::from(moved))
 }
 
@@ -187,7 +218,9 @@ pub fn release_robust_list(uc: &Uc, thread: &Thread) {
         return;
     }
     let header: Result<[u64; 3], _> = uc.space.borrow_mut().get(head);
-    let Ok([first, offset, pending]) = header else { return };
+    let Ok([first, offset, pending]) = header else {
+        return;
+    };
     let release = |entry: u64| {
         // Bit 0 marks priority-inheriting locks.
         let word = (entry & !1).wrapping_add(offset);
@@ -195,8 +228,12 @@ pub fn release_robust_list(uc: &Uc, thread: &Thread) {
             return;
         }
         let mut space = uc.space.borrow_mut();
-        let Ok(value) = space.get::<u32>(word) else { return };
-        if value & 0x3fff_ffff == thread.tid && space.put(word, value & WAITERS | OWNER_DIED).is_ok() {
+        let Ok(value) = space.get::<u32>(word) else {
+            return;
+        };
+        if value & 0x3fff_ffff == thread.tid
+            && space.put(word, value & WAITERS | OWNER_DIED).is_ok()
+        {
             drop(space);
             if value & WAITERS != 0 {
                 uc.wake_futex(word, 1, !0);

@@ -27,7 +27,10 @@ fn protection(bits: u64) -> Result<Protection, Stop> {
 pub fn mmap(call: &Call<'_>) -> Outcome {
     let [address, len, prot, flags, fd, offset] = call.args;
     let protection = protection(prot)?;
-    if len == 0 || !matches!(flags & 0xf, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE) || !offset.is_multiple_of(PAGE) {
+    if len == 0
+        || !matches!(flags & 0xf, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE)
+        || !offset.is_multiple_of(PAGE)
+    {
         return Err(Errno::EINVAL.into());
     }
     let place = if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0 {
@@ -47,9 +50,20 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
     };
     if flags & MAP_ANONYMOUS != 0 {
         // There is no other process to share with, so shared and private are the same.
-        return Ok(call.space().map(place, len, protection, Backing::Anonymous, 0, note::NONE).map_err(no_room)?);
+        return Ok(call
+            .space()
+            .map(place, len, protection, Backing::Anonymous, 0, note::NONE)
+            .map_err(no_room)?);
     }
-    super::file::mmap(call, place, len, protection, flags & 0xf != MAP_PRIVATE, fd as i32, offset)
+    super::file::mmap(
+        call,
+        place,
+        len,
+        protection,
+        flags & 0xf != MAP_PRIVATE,
+        fd as i32,
+        offset,
+    )
 }
 
 /// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
@@ -74,14 +88,21 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
     if len == 0 {
         return Ok(0);
     }
-    call.space().protect(address, len, protection).map_err(no_room)?;
+    call.space()
+        .protect(address, len, protection)
+        .map_err(no_room)?;
     Ok(0)
 }
 
 pub fn mremap(call: &Call<'_>) -> Outcome {
     let [old, old_len, new_len, flags, new, _] = call.args;
     // MREMAP_MAYMOVE, MREMAP_FIXED; MREMAP_DONTUNMAP is not here.
-    if flags & !3 != 0 || flags & 3 == 2 || new_len == 0 || old_len == 0 || !old.is_multiple_of(PAGE) {
+    if flags & !3 != 0
+        || flags & 3 == 2
+        || new_len == 0
+        || old_len == 0
+        || !old.is_multiple_of(PAGE)
+    {
         return Err(Errno::EINVAL.into());
     }
     let place = match flags {
@@ -122,12 +143,24 @@ pub fn brk(call: &Call<'_>) -> Outcome {
     if wanted < start {
         return Ok(now);
     }
-    let (old, new) = (now.next_multiple_of(PAGE), wanted.checked_next_multiple_of(PAGE));
+    let (old, new) = (
+        now.next_multiple_of(PAGE),
+        wanted.checked_next_multiple_of(PAGE),
+    );
     let Some(new) = new else { return Ok(now) };
     let mut space = call.space();
     let done = if new > old {
         let place = Place::FixedFree(old);
-        space.map(place, new - old, Protection::WRITE, Backing::Anonymous, 0, note::HEAP).map(drop)
+        space
+            .map(
+                place,
+                new - old,
+                Protection::WRITE,
+                Backing::Anonymous,
+                0,
+                note::HEAP,
+            )
+            .map(drop)
     } else if new < old {
         space.unmap(new, old - new)
     } else {
@@ -156,7 +189,10 @@ pub fn mincore(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let mut at = address;
-    let end = address.checked_add(len).and_then(|e| e.checked_next_multiple_of(PAGE)).ok_or(Errno::ENOMEM)?;
+    let end = address
+        .checked_add(len)
+        .and_then(|e| e.checked_next_multiple_of(PAGE))
+        .ok_or(Errno::ENOMEM)?;
     let mut space = call.space();
     // A vector too long for memory ends with EFAULT.
     while at < end {
@@ -174,7 +210,9 @@ pub fn mincore(call: &Call<'_>) -> Outcome {
 /// Nothing is ever paged out, so locking is only a matter of being mapped.
 pub fn mlock(call: &Call<'_>) -> Outcome {
     let start = call.args[0] & !(PAGE - 1);
-    let len = call.args[1].checked_add(call.args[0] - start).ok_or(Errno::EINVAL)?;
+    let len = call.args[1]
+        .checked_add(call.args[0] - start)
+        .ok_or(Errno::EINVAL)?;
     if len > 0 && !call.space().is_mapped(start, len) {
         return Err(Errno::ENOMEM.into());
     }

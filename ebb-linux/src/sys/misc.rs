@@ -35,7 +35,11 @@ pub fn capget(call: &Call<'_>) -> Outcome {
     let [version, _]: [u32; 2] = space.get(header)?;
     if version != VERSION_3 {
         space.put(header, VERSION_3)?;
-        return if data == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) };
+        return if data == 0 {
+            Ok(0)
+        } else {
+            Err(Errno::EINVAL.into())
+        };
     }
     if data != 0 {
         space.put(data, [0u32; 6])?;
@@ -45,7 +49,14 @@ pub fn capget(call: &Call<'_>) -> Outcome {
 
 pub fn uname(call: &Call<'_>) -> Outcome {
     let mut fields = [[0u8; 65]; 6];
-    let values: [&[u8]; 6] = [b"Linux", b"ebb", b"6.1.0-ebb", b"#1 SMP ebb", b"x86_64", b"(none)"];
+    let values: [&[u8]; 6] = [
+        b"Linux",
+        b"ebb",
+        b"6.1.0-ebb",
+        b"#1 SMP ebb",
+        b"x86_64",
+        b"(none)",
+    ];
     for (field, value) in fields.iter_mut().zip(values) {
         field[..value.len()].copy_from_slice(value);
     }
@@ -121,7 +132,10 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
 
 fn limit(call: &Call<'_>, resource: u64) -> Result<(u64, u64), Stop> {
     let process = call.uc.process.borrow();
-    let limit = usize::try_from(resource).ok().and_then(|r| process.limits.get(r)).copied();
+    let limit = usize::try_from(resource)
+        .ok()
+        .and_then(|r| process.limits.get(r))
+        .copied();
     limit.ok_or(Stop::Error(Errno::EINVAL))
 }
 
@@ -130,7 +144,9 @@ fn set_limit(call: &Call<'_>, resource: u64, soft: u64, hard: u64) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let mut process = call.uc.process.borrow_mut();
-    let slot = usize::try_from(resource).ok().and_then(|r| process.limits.get_mut(r));
+    let slot = usize::try_from(resource)
+        .ok()
+        .and_then(|r| process.limits.get_mut(r));
     let slot = slot.ok_or(Errno::EINVAL)?;
     if hard > slot.1 {
         return Err(Errno::EPERM.into());

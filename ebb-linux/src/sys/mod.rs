@@ -95,7 +95,10 @@ impl Call<'_> {
     /// Waits, with `deadline` in clock nanoseconds if it is the first time.
     pub fn wait(&self, deadline: Option<u64>) -> Outcome {
         self.thread(|t| {
-            t.waiting.get_or_insert_with(|| Waiting { deadline, ..Waiting::default() });
+            t.waiting.get_or_insert_with(|| Waiting {
+                deadline,
+                ..Waiting::default()
+            });
         })?;
         Err(Stop::Wait)
     }
@@ -108,14 +111,23 @@ impl Call<'_> {
 }
 
 fn absent(call: &Call<'_>) -> Outcome {
-    *call.uc.missing.borrow_mut().entry(call.number.min(table::NUMBERS as u64)).or_default() += 1;
+    *call
+        .uc
+        .missing
+        .borrow_mut()
+        .entry(call.number.min(table::NUMBERS as u64))
+        .or_default() += 1;
     Err(Stop::Error(Errno::ENOSYS))
 }
 
 /// The name of a system call by number.
 #[must_use]
 pub fn name(number: u64) -> &'static str {
-    let entry = usize::try_from(number).ok().and_then(|n| TABLE.get(n)).copied().flatten();
+    let entry = usize::try_from(number)
+        .ok()
+        .and_then(|n| TABLE.get(n))
+        .copied()
+        .flatten();
     entry.map_or("unknown", |e| e.name)
 }
 
@@ -130,7 +142,12 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
             return Err(Stop::Gone(0));
         };
         let c = &thread.context;
-        (thread.tid, c.rax, [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9], thread.waiting.is_none())
+        (
+            thread.tid,
+            c.rax,
+            [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9],
+            thread.waiting.is_none(),
+        )
     };
     let call = Call {
         uc,
@@ -140,7 +157,10 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
         args,
         waker,
     };
-    let handler = usize::try_from(number).ok().and_then(|n| TABLE.get(n)?.as_ref()).map_or(absent as Handler, |e| e.handler);
+    let handler = usize::try_from(number)
+        .ok()
+        .and_then(|n| TABLE.get(n)?.as_ref())
+        .map_or(absent as Handler, |e| e.handler);
     if first {
         uc.calls.set(uc.calls.get() + 1);
         if uc.options.trace {

@@ -5,7 +5,11 @@ use crate::object::errno::Errno;
 use crate::signal::{self, Action, AltStack, UNBLOCKABLE, bit};
 
 fn check_size(size: u64) -> Result<(), Stop> {
-    if size == 8 { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    if size == 8 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL.into())
+    }
 }
 
 fn number(value: u64) -> Result<u8, Stop> {
@@ -19,18 +23,32 @@ pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
     let [signal, new, old, size, ..] = call.args;
     check_size(size)?;
     let signal = number(signal)?;
-    let before = call.uc.process.borrow().actions.get(signal).ok_or(Errno::EINVAL)?;
+    let before = call
+        .uc
+        .process
+        .borrow()
+        .actions
+        .get(signal)
+        .ok_or(Errno::EINVAL)?;
     if new != 0 {
         if UNBLOCKABLE & bit(signal) != 0 {
             return Err(Errno::EINVAL.into());
         }
         let [handler, flags, restorer, mask]: [u64; 4] = call.space().get(new)?;
         let mask = mask & !UNBLOCKABLE;
-        let action = Action { handler, flags, restorer, mask };
+        let action = Action {
+            handler,
+            flags,
+            restorer,
+            mask,
+        };
         call.uc.process.borrow_mut().actions.set(signal, action);
     }
     if old != 0 {
-        call.space().put(old, [before.handler, before.flags, before.restorer, before.mask])?;
+        call.space().put(
+            old,
+            [before.handler, before.flags, before.restorer, before.mask],
+        )?;
     }
     Ok(0)
 }
@@ -77,14 +95,19 @@ pub fn sigaltstack(call: &Call<'_>) -> Outcome {
         let stack = match flags & 0x7fff_ffff {
             2 => AltStack::default(),
             0 | 1 if size < 2048 => return Err(Errno::ENOMEM.into()),
-            0 | 1 => AltStack { start, size, flags: flags & !1 },
+            0 | 1 => AltStack {
+                start,
+                size,
+                flags: flags & !1,
+            },
             _ => return Err(Errno::EINVAL.into()),
         };
         call.thread(|t| t.alt_stack = stack)?;
     }
     if old != 0 {
         let flags = before.flags | u32::from(inside);
-        call.space().put(old, [before.start, u64::from(flags), before.size])?;
+        call.space()
+            .put(old, [before.start, u64::from(flags), before.size])?;
     }
     Ok(0)
 }

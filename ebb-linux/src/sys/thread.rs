@@ -98,7 +98,16 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
         }
     }
     drop(space);
-    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls] = words;
+    let [
+        flags,
+        _,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+    ] = words;
     if flags & THREAD == THREAD && exit_signal != 0 || (stack == 0) != (stack_size == 0) {
         return Err(Errno::EINVAL.into());
     }

@@ -15,7 +15,12 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
         1 | 4 | 6 | 7 => crate::now(),
         // CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
         2 => call.uc.threads.borrow().iter().map(|t| t.ran).sum(),
-        3 => call.uc.threads.borrow().get(call.index).map_or(0, |t| t.ran),
+        3 => call
+            .uc
+            .threads
+            .borrow()
+            .get(call.index)
+            .map_or(0, |t| t.ran),
         // A thread's or process's own clock (negative numbers): that of the program.
         id if id < 0 => call.uc.threads.borrow().iter().map(|t| t.ran).sum(),
         _ => return Err(Errno::EINVAL),
@@ -24,7 +29,8 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
 
 pub fn clock_gettime(call: &Call<'_>) -> Outcome {
     let time = clock(call, call.args[0])?;
-    call.space().put(call.args[1], [time / SECOND, time % SECOND])?;
+    call.space()
+        .put(call.args[1], [time / SECOND, time % SECOND])?;
     Ok(0)
 }
 
@@ -62,7 +68,9 @@ pub fn nanosleep(call: &Call<'_>) -> Outcome {
     }
     let deadline = match call.waited(|w| w.deadline) {
         Some(deadline) => deadline,
-        None => Some(crate::now().saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?)),
+        None => {
+            Some(crate::now().saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?))
+        }
     };
     call.wait(deadline)
 }
@@ -77,7 +85,11 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
         Some(deadline) => deadline,
         None => {
             let time = timespec(call, request)?.ok_or(Errno::EFAULT)?;
-            let span = if flags & 1 != 0 { time.saturating_sub(now) } else { time };
+            let span = if flags & 1 != 0 {
+                time.saturating_sub(now)
+            } else {
+                time
+            };
             if span == 0 {
                 return Ok(0);
             }
@@ -103,7 +115,12 @@ pub fn times(call: &Call<'_>) -> Outcome {
 pub fn getrusage(call: &Call<'_>) -> Outcome {
     let time = match call.args[0] as i32 {
         0 => ran(call),
-        1 => call.uc.threads.borrow().get(call.index).map_or(0, |t| t.ran),
+        1 => call
+            .uc
+            .threads
+            .borrow()
+            .get(call.index)
+            .map_or(0, |t| t.ran),
         -1 => 0,
         _ => return Err(Errno::EINVAL.into()),
     };

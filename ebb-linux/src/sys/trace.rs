@@ -8,7 +8,11 @@ use core::fmt::Write;
 const SHOWN: usize = 80;
 
 fn arguments(call: &Call<'_>) -> String {
-    let entry = usize::try_from(call.number).ok().and_then(|n| TABLE.get(n)).copied().flatten();
+    let entry = usize::try_from(call.number)
+        .ok()
+        .and_then(|n| TABLE.get(n))
+        .copied()
+        .flatten();
     let mut out = String::new();
     let Some(entry) = entry else {
         let _ = write!(out, "syscall_{}(", call.number);
@@ -42,7 +46,12 @@ fn arguments(call: &Call<'_>) -> String {
 /// A call that begins: shown only if it does not return.
 pub fn begin(call: &Call<'_>) {
     if matches!(call.number, 15 | 60 | 231) {
-        ebb_runtime::println!("[{} {}] {}", call.uc.options.name, call.tid, arguments(call));
+        ebb_runtime::println!(
+            "[{} {}] {}",
+            call.uc.options.name,
+            call.tid,
+            arguments(call)
+        );
     }
 }
 
