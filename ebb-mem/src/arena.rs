@@ -96,6 +96,8 @@ impl Drop for Arena {
 /// A machine of its own.
 pub(crate) struct Machine {
     memory: Box<MaybeUninit<Memory>>,
+    /// Chunks that the heap keeps from the start.
+    pub chunks: i64,
     _arena: Arena,
 }
 
@@ -108,10 +110,14 @@ impl Machine {
         // what it holds.
         let result = unsafe { Memory::init_at(memory.as_mut_ptr(), &map, arena.linear(), cores) };
         assert_eq!(result, Ok(()));
-        Machine {
+        let mut machine = Machine {
             memory,
+            chunks: 0,
             _arena: arena,
-        }
+        };
+        let shared = machine.memory().core(cores).map(|core| core.stats().chunks);
+        machine.chunks = shared.unwrap_or(0);
+        machine
     }
 
     pub fn memory(&self) -> &Memory {

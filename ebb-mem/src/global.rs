@@ -17,6 +17,9 @@ use core::sync::atomic::{
 };
 use spin::mutex::SpinMutex;
 
+/// Frames per core below which memory is scarce: two chunks.
+const FEW_FRAMES: usize = 1024;
+
 /// Frames and core states of one machine.
 pub(crate) struct Memory {
     frames: FrameAllocator,
@@ -69,6 +72,11 @@ impl Memory {
             let frames = &raw const (*slot).frames;
             for id in 0..states {
                 Core::init(cores.byte_add(id * stride), id, states, frames);
+            }
+            if (*frames).stats().total < (states * FEW_FRAMES) as u64 {
+                // Not every core may get a chunk; the shared state, from
+                // which they then allocate, must have one.
+                (*cores.byte_add(count * stride)).reserve_chunk();
             }
         }
         Ok(())
@@ -309,13 +317,14 @@ pub fn trim() {
     }
 }
 
-/// Sends freed blocks of other cores home. For an idle loop, so that the
-/// owners' memory does not wait in this core's batches.
+/// Sends freed blocks of other cores home and takes some of the calling
+/// core's own back. For an idle loop, before it sleeps; takes microseconds at
+/// most.
 pub fn flush_remote() {
     let core = tls::get();
     if !core.is_null() {
         // SAFETY: this thread's own core.
-        unsafe { (*core).flush_outgoing() };
+        unsafe { (*core).exchange() };
     }
 }
 

@@ -32,6 +32,9 @@ const BATCH_BYTES: u32 = 16 << 10;
 /// Blocks in a full batch; a batch is 512 bytes.
 const BATCH_BLOCKS: usize = 62;
 
+/// Batches that are unpacked in passing, so that no allocation takes long.
+const UNPACK: usize = 16;
+
 /// Bytes of blocks that are linked at a time in a fresh span.
 const EXTEND_BYTES: u32 = 4096;
 
@@ -65,9 +68,13 @@ struct Local {
     /// An empty chunk kept back, so that a span that comes and goes does not
     /// cost a trip to the buddy allocator each time.
     spare: *mut Chunk,
+    /// Whether the spare chunk stays even when the core is trimmed.
+    keeps_spare: bool,
     /// A batch being filled, or null, per core.
     outgoing: *mut *mut Batch,
     destinations: usize,
+    /// Batches that arrived and are not unpacked yet.
+    arrived: *mut Batch,
     frames: FrameCache,
 }
 
@@ -125,8 +132,10 @@ impl Core {
                     }; CLASSES],
                     chunks: null_mut(),
                     spare: null_mut(),
+                    keeps_spare: false,
                     outgoing,
                     destinations,
+                    arrived: null_mut(),
                     frames: FrameCache::new(),
                 }),
                 memory,
@@ -157,23 +166,38 @@ impl Core {
         unsafe { &mut (*self.local.get()).frames }
     }
 
-    /// A block of `class`; null when memory is exhausted.
+    /// A block of `class` from the core's list; null when it is empty.
     ///
     /// # Safety
     /// The caller is the one thread that may touch this core's `Local`.
     #[inline(always)]
-    pub unsafe fn alloc(&self, class: usize) -> *mut u8 {
+    pub unsafe fn alloc_listed(&self, class: usize) -> *mut u8 {
         debug_assert!(class < CLASSES);
         // SAFETY: exclusive by the caller; the list holds free blocks.
         unsafe {
             let list = &raw mut (*self.local.get()).free;
             let head = list.cast::<*mut Block>().add(class);
             let block = *head;
-            if block.is_null() {
-                return self.refill(class);
+            if !block.is_null() {
+                *head = (*block).next;
             }
-            *head = (*block).next;
             block.cast()
+        }
+    }
+
+    /// A block of `class`; null when memory is exhausted.
+    ///
+    /// # Safety
+    /// As [`alloc_listed`](Self::alloc_listed).
+    pub unsafe fn alloc(&self, class: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let block = self.alloc_listed(class);
+            if block.is_null() {
+                self.refill(class)
+            } else {
+                block
+            }
         }
     }
 
@@ -260,27 +284,30 @@ impl Core {
         unsafe { push(&self.inbox.blocks, block, &raw mut (*block).next) };
     }
 
-    /// Takes back what other cores have freed.
-    unsafe fn collect_remote(&self) {
+    /// Takes back what other cores have freed: at most `limit` batches.
+    unsafe fn collect_remote(&self, limit: usize) {
         let inbox = &self.inbox;
         // SAFETY: lists of batches and blocks that were pushed whole; all
         // blocks in them are free and this core's.
         unsafe {
-            if !inbox.batches.load(Relaxed).is_null() {
-                let mut batch = inbox.batches.swap(null_mut(), Acquire);
-                while !batch.is_null() {
-                    let next = (*batch).next;
-                    let count = (*batch).count;
-                    let blocks = (&raw const (*batch).blocks).cast::<*mut u8>();
-                    for i in 0..count as usize {
-                        let block = *blocks.add(i);
-                        self.free_local(span_of(block), block);
+            for _ in 0..limit {
+                let mut batch = (*self.local.get()).arrived;
+                if batch.is_null() {
+                    if inbox.batches.load(Relaxed).is_null() {
+                        break;
                     }
-                    self.counters
-                        .add(&self.counters.remote_received, u64::from(count));
-                    (*(*chunk_of(batch.cast())).owner).push_block(batch.cast());
-                    batch = next;
+                    batch = inbox.batches.swap(null_mut(), Acquire);
                 }
+                (*self.local.get()).arrived = (*batch).next;
+                let count = (*batch).count;
+                let blocks = (&raw const (*batch).blocks).cast::<*mut u8>();
+                for i in 0..count as usize {
+                    let block = *blocks.add(i);
+                    self.free_local(span_of(block), block);
+                }
+                self.counters
+                    .add(&self.counters.remote_received, u64::from(count));
+                (*(*chunk_of(batch.cast())).owner).push_block(batch.cast());
             }
             if !inbox.blocks.load(Relaxed).is_null() {
                 let mut block = inbox.blocks.swap(null_mut(), Acquire);
@@ -293,15 +320,14 @@ impl Core {
         }
     }
 
-    /// The list of a class is empty: finds blocks.
-    #[cold]
-    #[inline(never)]
+    /// The list of a class is empty: finds blocks and takes one; null when
+    /// memory is exhausted.
     unsafe fn refill(&self, class: usize) -> *mut u8 {
         // SAFETY: exclusive by the callers' contract, here and in all private
         // functions below.
         unsafe {
             self.counters.add(&self.counters.refills, 1);
-            self.collect_remote();
+            self.collect_remote(UNPACK);
             let bin = &raw mut (*self.local.get()).bins[class];
             let span = (*bin).current;
             if !span.is_null() {
@@ -328,7 +354,6 @@ impl Core {
                 self.trim();
                 span = self.new_span(class);
                 if span.is_null() {
-                    self.counters.add(&self.counters.failures, 1);
                     return null_mut();
                 }
             }
@@ -512,6 +537,22 @@ impl Core {
         }
     }
 
+    /// Takes a chunk now, and keeps one for good.
+    ///
+    /// # Safety
+    /// As [`alloc`](Self::alloc); the core has no chunk yet.
+    pub unsafe fn reserve_chunk(&self) {
+        // SAFETY: see `refill`.
+        unsafe {
+            let chunk = self.new_chunk();
+            if !chunk.is_null() {
+                self.unlist(chunk);
+                (*self.local.get()).spare = chunk;
+                (*self.local.get()).keeps_spare = true;
+            }
+        }
+    }
+
     unsafe fn list(&self, chunk: *mut Chunk) {
         // SAFETY: see `refill`.
         unsafe {
@@ -583,7 +624,7 @@ impl Core {
         // SAFETY: see `refill`.
         unsafe {
             self.flush_outgoing();
-            self.collect_remote();
+            self.collect_remote(usize::MAX);
             let local = self.local.get();
             for class in 0..CLASSES {
                 let span = (*local).bins[class].current;
@@ -604,7 +645,7 @@ impl Core {
                 }
             }
             let spare = (*local).spare;
-            if !spare.is_null() {
+            if !spare.is_null() && !(*local).keeps_spare {
                 (*local).spare = null_mut();
                 self.free_chunk(spare);
             }
@@ -612,11 +653,20 @@ impl Core {
         }
     }
 
-    /// Sends foreign blocks home.
+    /// Sends foreign blocks home, and takes some of its own back.
     ///
     /// # Safety
     /// As [`alloc`](Self::alloc).
-    pub unsafe fn flush_outgoing(&self) {
+    pub unsafe fn exchange(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.flush_outgoing();
+            self.collect_remote(UNPACK);
+        }
+    }
+
+    /// Sends foreign blocks home.
+    unsafe fn flush_outgoing(&self) {
         // SAFETY: see `refill`; a batch's blocks all belong to one core.
         unsafe {
             let local = self.local.get();

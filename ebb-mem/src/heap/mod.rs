@@ -143,29 +143,38 @@ pub(crate) unsafe fn raw_alloc(caller: Caller<'_>, layout: Layout) -> *mut u8 {
     let core = caller.core();
     if size <= MEDIUM_MAX && !core.is_null() {
         // SAFETY: the caller's promise.
-        unsafe { (*core).alloc(class_of(size)) }
-    } else {
-        alloc_rare(caller, layout)
+        let block = unsafe { (*core).alloc_listed(class_of(size)) };
+        if !block.is_null() {
+            return block;
+        }
     }
+    alloc_rare(caller, layout)
 }
 
-/// Large blocks, and blocks of threads that are not cores.
+/// Empty lists, large blocks, and threads that are not cores.
 #[cold]
 #[inline(never)]
 fn alloc_rare(caller: Caller<'_>, layout: Layout) -> *mut u8 {
     let size = effective(layout);
     let block = caller.with(|memory, core| {
-        if size <= MEDIUM_MAX {
-            // SAFETY: `with` gives a core that this thread may use.
-            return unsafe { core.alloc(class_of(size)) };
+        if size > MEDIUM_MAX {
+            return alloc_large(memory.frames(), core, layout);
         }
-        let block = alloc_large(memory.frames(), core, layout);
-        if block.is_null() {
-            core.counters.add(&core.counters.failures, 1);
+        // SAFETY: `with` gives a core that this thread may use.
+        let block = unsafe { core.alloc(class_of(size)) };
+        if block.is_null() && core.id() < memory.count() {
+            // No chunk left for a core of its own (many cores, little
+            // memory): the shared state may have room.
+            // SAFETY: under the shared state's lock.
+            return memory.with_shared(|shared| unsafe { shared.alloc(class_of(size)) });
         }
         block
     });
-    block.unwrap_or(null_mut())
+    let block = block.unwrap_or(null_mut());
+    if block.is_null() {
+        caller.with(|_, core| core.counters.add(&core.counters.failures, 1));
+    }
+    block
 }
 
 fn alloc_large(frames: &FrameAllocator, core: &Core, layout: Layout) -> *mut u8 {
