@@ -15,6 +15,7 @@ extern crate ebb_runtime as ebb;
 mod backend;
 pub mod dns;
 mod error;
+pub mod http;
 pub mod tcp;
 pub mod udp;
 mod wakers;

@@ -1,0 +1,333 @@
+//! Message heads. httparse takes the bytes apart; the rules about framing are here.
+
+use alloc::vec::Vec;
+use core::{fmt, ops::Range, str};
+
+use super::Error;
+
+/// The most headers that a head may have, whatever the limits say.
+const MOST_HEADERS: usize = 100;
+
+/// How a message's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    Chunked,
+    /// With the connection (responses only).
+    ToEnd,
+}
+
+/// A message's first line and headers: one copy of the bytes, and where things are in it. Kept by the
+/// connection and filled again for the next message.
+#[derive(Default)]
+pub struct Head {
+    bytes: Vec<u8>,
+    /// Method (requests) or reason (responses).
+    first: Range<usize>,
+    target: Range<usize>,
+    status: u16,
+    minor: u8,
+    headers: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Head {
+    fn text(&self, range: &Range<usize>) -> &str {
+        // httparse lets only ASCII through here.
+        str::from_utf8(&self.bytes[range.clone()]).unwrap_or("")
+    }
+
+    /// The request's method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.text(&self.first)
+    }
+
+    /// The request's target, as sent: path and query.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.text(&self.target)
+    }
+
+    /// The response's status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// True for HTTP/1.1, false for 1.0.
+    #[must_use]
+    pub fn is_1_1(&self) -> bool {
+        self.minor == 1
+    }
+
+    /// The first header of that name, in whatever case. `None` when there is none, or its value is
+    /// not UTF-8.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.values(name)
+            .next()
+            .and_then(|v| str::from_utf8(v).ok())
+    }
+
+    /// All headers: names as sent, values as bytes.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (self.text(name), &self.bytes[value.clone()]))
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v)
+    }
+
+    /// Whether a comma-separated header has that element.
+    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
+        self.values(name).any(|value| {
+            value
+                .split(|&b| b == b',')
+                .any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        })
+    }
+
+    /// Whether the peer wants the connection to stay (RFC 9112, section 9.3).
+    pub(super) fn keeps_alive(&self) -> bool {
+        if self.has_token("connection", "close") {
+            return false;
+        }
+        self.is_1_1() || self.has_token("connection", "keep-alive")
+    }
+
+    /// Takes a request's head from the front of `input`. `None` when it is not complete; else how
+    /// many bytes it has.
+    pub(super) fn parse_request(
+        &mut self,
+        input: &[u8],
+        most: usize,
+        most_headers: usize,
+    ) -> Result<Option<usize>, Error> {
+        let mut headers = [const { core::mem::MaybeUninit::uninit() }; MOST_HEADERS];
+        let most_headers = most_headers.min(MOST_HEADERS);
+        let mut request = httparse::Request::new(&mut []);
+        let parsed = request.parse_with_uninit_headers(input, &mut headers[..most_headers]);
+        let Some(length) = complete(parsed, input.len(), most)? else {
+            return Ok(None);
+        };
+        let base = input.as_ptr().addr();
+        self.first = range(base, request.method.unwrap_or("").as_bytes());
+        self.target = range(base, request.path.unwrap_or("").as_bytes());
+        self.minor = request.version.unwrap_or(0);
+        self.keep(input, length, request.headers);
+        Ok(Some(length))
+    }
+
+    /// As [`parse_request`](Self::parse_request), for a response.
+    pub(super) fn parse_response(
+        &mut self,
+        input: &[u8],
+        most: usize,
+    ) -> Result<Option<usize>, Error> {
+        let mut headers = [const { core::mem::MaybeUninit::uninit() }; MOST_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            input,
+            &mut headers,
+        );
+        let Some(length) = complete(parsed, input.len(), most)? else {
+            return Ok(None);
+        };
+        let base = input.as_ptr().addr();
+        self.first = range(base, response.reason.unwrap_or("").as_bytes());
+        self.target = 0..0;
+        self.status = response.code.unwrap_or(0);
+        self.minor = response.version.unwrap_or(0);
+        self.keep(input, length, response.headers);
+        Ok(Some(length))
+    }
+
+    fn keep(&mut self, input: &[u8], length: usize, headers: &[httparse::Header<'_>]) {
+        let base = input.as_ptr().addr();
+        self.headers.clear();
+        self.headers.extend(
+            headers
+                .iter()
+                .map(|h| (range(base, h.name.as_bytes()), range(base, h.value))),
+        );
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&input[..length]);
+    }
+
+    /// How a request's body ends (RFC 9112, section 6.3). What could be read in two ways is an error:
+    /// another server on the way may have read it in the other one.
+    pub(super) fn request_framing(&self) -> Result<Framing, Error> {
+        let chunked = self.transfer_coding()?;
+        let length = self.content_length()?;
+        match (chunked, length) {
+            (true, Some(_)) => Err(Error::Malformed(
+                "both Content-Length and Transfer-Encoding",
+            )),
+            (true, None) if !self.is_1_1() => {
+                Err(Error::Malformed("Transfer-Encoding in HTTP/1.0"))
+            }
+            (true, None) => Ok(Framing::Chunked),
+            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+
+    /// How a response's body ends, given the request's method.
+    pub(super) fn response_framing(&self, method: &str) -> Result<Framing, Error> {
+        if method == "HEAD" || matches!(self.status, 100..=199 | 204 | 304) {
+            return Ok(Framing::Length(0));
+        }
+        if self.transfer_coding()? {
+            return Ok(Framing::Chunked);
+        }
+        Ok(self
+            .content_length()?
+            .map_or(Framing::ToEnd, Framing::Length))
+    }
+
+    fn transfer_coding(&self) -> Result<bool, Error> {
+        let mut values = self.values("transfer-encoding");
+        match (values.next(), values.next()) {
+            (None, _) => Ok(false),
+            (Some(value), None) if value.trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(true),
+            _ => Err(Error::TransferCoding),
+        }
+    }
+
+    fn content_length(&self) -> Result<Option<u64>, Error> {
+        const WRONG: Error = Error::Malformed("Content-Length is not one number");
+        let mut length = None;
+        for value in self.values("content-length") {
+            let value = value.trim_ascii();
+            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+                return Err(WRONG);
+            }
+            let value = str::from_utf8(value)
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .ok_or(WRONG)?;
+            if length.replace(value).is_some_and(|before| before != value) {
+                return Err(WRONG);
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self
+            .bytes
+            .iter()
+            .position(|&b| b == b'\r')
+            .unwrap_or(self.bytes.len());
+        write!(
+            f,
+            "Head({})",
+            alloc::string::String::from_utf8_lossy(&self.bytes[..end])
+        )
+    }
+}
+
+/// Where a part of the input lies in it.
+fn range(base: usize, part: &[u8]) -> Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr().addr() - base;
+    start..start + part.len()
+}
+
+fn complete(
+    parsed: httparse::Result<usize>,
+    available: usize,
+    most: usize,
+) -> Result<Option<usize>, Error> {
+    match parsed {
+        Ok(httparse::Status::Complete(length)) if length > most => Err(Error::HeadTooLarge),
+        Ok(httparse::Status::Complete(length)) => Ok(Some(length)),
+        Ok(httparse::Status::Partial) if available >= most => Err(Error::HeadTooLarge),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(Error::HeadTooLarge),
+        Err(httparse::Error::Version) => Err(Error::Version),
+        Err(httparse::Error::HeaderName) => Err(Error::Malformed("a header's name")),
+        Err(httparse::Error::HeaderValue) => Err(Error::Malformed("a header's value")),
+        Err(httparse::Error::NewLine) => Err(Error::Malformed("a line's end")),
+        Err(httparse::Error::Status) => Err(Error::Malformed("the status")),
+        Err(httparse::Error::Token) => Err(Error::Malformed("the first line")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(headers: &str) -> Result<Framing, Error> {
+        let mut head = Head::default();
+        let input = alloc::format!("POST / HTTP/1.1\r\n{headers}\r\n");
+        head.parse_request(input.as_bytes(), 1000, 10)?
+            .expect("complete");
+        head.request_framing()
+    }
+
+    #[test]
+    fn a_body_ends_where_the_headers_say_and_nowhere_else() {
+        assert_eq!(framing(""), Ok(Framing::Length(0)));
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(
+            framing("content-length: 5\r\nContent-Length: 5\r\n"),
+            Ok(Framing::Length(5))
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: Chunked\r\n"),
+            Ok(Framing::Chunked)
+        );
+    }
+
+    #[test]
+    fn framing_that_could_be_read_in_two_ways_is_an_error() {
+        for headers in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert!(
+                matches!(framing(headers), Err(Error::Malformed(_))),
+                "{headers}"
+            );
+        }
+        for headers in [
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        ] {
+            assert_eq!(framing(headers), Err(Error::TransferCoding), "{headers}");
+        }
+    }
+
+    #[test]
+    fn heads_beyond_the_limits_are_refused_before_they_are_complete() {
+        let mut head = Head::default();
+        let long = alloc::format!("GET /{} HTTP/1.1\r\n", "a".repeat(200));
+        assert_eq!(
+            head.parse_request(long.as_bytes(), 100, 10),
+            Err(Error::HeadTooLarge)
+        );
+        let many = alloc::format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(11));
+        assert_eq!(
+            head.parse_request(many.as_bytes(), 1000, 10),
+            Err(Error::HeadTooLarge)
+        );
+        assert_eq!(
+            head.parse_request(b"GET / HTTP/1.1\r\na: b\r\n", 1000, 10),
+            Ok(None)
+        );
+    }
+}

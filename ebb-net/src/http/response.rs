@@ -1,0 +1,296 @@
+//! Responses, and how they are written.
+
+use alloc::{borrow::Cow, string::String, vec::Vec};
+use core::{fmt::Write, time::Duration};
+
+use bytes::Bytes;
+use ebb::{sync::channel::Receiver, time::timeout};
+
+use super::{Error, date::Date};
+use crate::tcp::TcpStream;
+
+/// A response: status, headers, content.
+#[derive(Debug)]
+pub struct Response {
+    status: u16,
+    headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    content: Content,
+    close: bool,
+}
+
+/// What a response carries.
+pub enum Content {
+    /// Nothing.
+    Empty,
+    /// A whole body. A large one is sent from where it lies.
+    Bytes(Bytes),
+    /// Pieces that come later, until the sender is dropped. Sent in chunks.
+    Stream(Receiver<Bytes>),
+}
+
+impl core::fmt::Debug for Content {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// Bodies up to this size are copied behind the head, so that both leave in one buffer.
+const SMALL: usize = 2048;
+
+impl Response {
+    /// A response without headers and content.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            content: Content::Empty,
+            close: false,
+        }
+    }
+
+    /// 200 with plain text.
+    #[must_use]
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        Self::new(200)
+            .with("content-type", "text/plain; charset=utf-8")
+            .body(text)
+    }
+
+    /// 200 with JSON.
+    #[must_use]
+    pub fn json(text: impl Into<Bytes>) -> Self {
+        Self::new(200)
+            .with("content-type", "application/json")
+            .body(text)
+    }
+
+    /// 200 with HTML.
+    #[must_use]
+    pub fn html(text: impl Into<Bytes>) -> Self {
+        Self::new(200)
+            .with("content-type", "text/html; charset=utf-8")
+            .body(text)
+    }
+
+    /// An error for people: one line of text.
+    #[must_use]
+    pub fn error(status: u16, what: impl core::fmt::Display) -> Self {
+        Self {
+            status,
+            ..Self::text(alloc::format!("{what}\n").into_bytes())
+        }
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Adds a header. Line ends in it become blanks: a value from outside cannot add headers.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.headers.push((clean(name.into()), clean(value.into())));
+        self
+    }
+
+    /// Sets the content.
+    #[must_use]
+    pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.content = Content::Bytes(bytes.into());
+        self
+    }
+
+    /// Sets content that comes in pieces.
+    #[must_use]
+    pub fn stream(mut self, pieces: Receiver<Bytes>) -> Self {
+        self.content = Content::Stream(pieces);
+        self
+    }
+
+    /// Closes the connection behind this response.
+    #[must_use]
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream(_))
+    }
+
+    pub(super) fn closes(&self) -> bool {
+        self.close
+    }
+
+    /// Writes it all. `scratch` is the connection's, for the head. Returns whether the connection may
+    /// go on.
+    pub(super) async fn write(
+        self,
+        stream: &TcpStream,
+        scratch: &mut Vec<u8>,
+        to: Recipient,
+        write_time: Duration,
+    ) -> Result<(), Error> {
+        let bodiless = matches!(self.status, 100..=199 | 204 | 304);
+        scratch.clear();
+        let mut head = Text(scratch);
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        Date::append(head.0);
+        for (name, value) in &self.headers {
+            head.0.extend_from_slice(name.as_bytes());
+            head.0.extend_from_slice(b": ");
+            head.0.extend_from_slice(value.as_bytes());
+            head.0.extend_from_slice(b"\r\n");
+        }
+        let chunked = matches!(self.content, Content::Stream(_)) && to.is_1_1;
+        match &self.content {
+            _ if bodiless => {}
+            Content::Empty => head.0.extend_from_slice(b"content-length: 0\r\n"),
+            Content::Bytes(bytes) => {
+                let _ = write!(head, "content-length: {}\r\n", bytes.len());
+            }
+            Content::Stream(_) if chunked => {
+                head.0.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            }
+            // An older client reads until the end.
+            Content::Stream(_) => {}
+        }
+        if to.close {
+            head.0.extend_from_slice(b"connection: close\r\n");
+        } else if !to.is_1_1 {
+            head.0.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        head.0.extend_from_slice(b"\r\n");
+        let send_body = !bodiless && !to.head_only;
+        match self.content {
+            Content::Bytes(bytes) if send_body && bytes.len() > SMALL => {
+                write_all(stream, scratch, write_time).await?;
+                // Waits until the peer has made room; the bytes stay where they are.
+                timeout(write_time, stream.send(bytes)).await??;
+            }
+            Content::Bytes(bytes) if send_body => {
+                scratch.extend_from_slice(&bytes);
+                write_all(stream, scratch, write_time).await?;
+            }
+            Content::Stream(mut pieces) if send_body => {
+                write_all(stream, scratch, write_time).await?;
+                while let Some(piece) = pieces.recv().await {
+                    if piece.is_empty() {
+                        continue;
+                    }
+                    if chunked {
+                        scratch.clear();
+                        let _ = write!(Text(scratch), "{:x}\r\n", piece.len());
+                        write_all(stream, scratch, write_time).await?;
+                    }
+                    timeout(write_time, stream.send(piece)).await??;
+                    if chunked {
+                        write_all(stream, b"\r\n", write_time).await?;
+                    }
+                }
+                if chunked {
+                    write_all(stream, b"0\r\n\r\n", write_time).await?;
+                }
+            }
+            _ => write_all(stream, scratch, write_time).await?,
+        }
+        Ok(())
+    }
+}
+
+/// Writes `bytes`; the limit counts from the last time the peer took some.
+async fn write_all(
+    stream: &TcpStream,
+    mut bytes: &[u8],
+    write_time: Duration,
+) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        let n = timeout(write_time, stream.write(bytes)).await??;
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+/// What decides how a response is written.
+#[derive(Clone, Copy)]
+pub(super) struct Recipient {
+    pub is_1_1: bool,
+    pub head_only: bool,
+    pub close: bool,
+}
+
+/// Formats into bytes.
+pub(super) struct Text<'a>(pub &'a mut Vec<u8>);
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// `text` without control characters.
+pub(super) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        let cleaned: String = text
+            .chars()
+            .map(|c| if c.is_ascii_control() { ' ' } else { c })
+            .collect();
+        Cow::Owned(cleaned)
+    } else {
+        text
+    }
+}
+
+/// The phrase that goes with a status.
+#[must_use]
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,316 @@
+//! The life of a connection: one request after another, each answered before the next is read.
+//!
+//! Pipelined requests wait in the buffer; their responses are queued in one event and leave together.
+
+use alloc::{rc::Rc, string::String, vec::Vec};
+use core::fmt;
+
+use ebb::time::timeout;
+
+use super::{
+    Body, Error, Head, Limits, Response, body::Reader, head::Framing, response::Recipient,
+};
+use crate::tcp::{self, Shutdown, TcpStream, ToBindAddress};
+
+/// A request: its head, and its body as it comes in.
+pub struct Request<'c> {
+    head: &'c Head,
+    body: Body<'c>,
+    stream: &'c TcpStream,
+    limits: &'c Limits,
+    /// The client waits for `100 Continue` before it sends the body.
+    expects: bool,
+}
+
+impl Request<'_> {
+    /// The method, such as `GET`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.head.method()
+    }
+
+    /// The path: the target up to the query, as sent (percent-encoded).
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target_parts().0
+    }
+
+    /// The query behind the `?`, as sent; empty without one.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.target_parts().1
+    }
+
+    fn target_parts(&self) -> (&str, &str) {
+        let mut target = self.head.target();
+        // The absolute form, which proxies send.
+        if let Some((_, rest)) = target
+            .split_once("://")
+            .filter(|_| !target.starts_with('/'))
+        {
+            target = rest.find('/').map_or("/", |at| &rest[at..]);
+        }
+        target.split_once('?').unwrap_or((target, ""))
+    }
+
+    /// The first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The request's first line and headers.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        self.head
+    }
+
+    /// The connection it came on.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        self.stream
+    }
+
+    /// The whole body, at most [`Limits::body`] bytes, within [`Limits::body_time`].
+    ///
+    /// # Errors
+    /// When it is larger, slower, or breaks the protocol. The handler may answer as it likes;
+    /// [`Error::status`] is the usual way. The connection is closed behind the answer.
+    pub async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        self.bytes_up_to(self.limits.body).await
+    }
+
+    /// As [`bytes`](Self::bytes), with another limit.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    pub async fn bytes_up_to(&mut self, most: usize) -> Result<Vec<u8>, Error> {
+        if self.body.remaining().is_some_and(|n| n > most as u64) {
+            return Err(Error::BodyTooLarge);
+        }
+        let limit = self.limits.body_time;
+        timeout(limit, async {
+            self.welcome().await?;
+            self.body.bytes(most).await
+        })
+        .await?
+    }
+
+    /// Waits for the next piece of the body and lends it to `f`. False at the body's end. The time
+    /// limit is for each piece.
+    ///
+    /// # Errors
+    /// When the connection or its coding fails.
+    pub async fn piece(&mut self, f: impl FnMut(&[u8])) -> Result<bool, Error> {
+        self.welcome().await?;
+        timeout(self.limits.body_time, self.body.piece(f)).await?
+    }
+
+    /// Tells a client that waits for it to send the body.
+    async fn welcome(&mut self) -> Result<(), Error> {
+        if core::mem::take(&mut self.expects) && self.head.is_1_1() {
+            self.stream
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {})", self.method(), self.head.target())
+    }
+}
+
+/// A body that was not read is read and dropped up to this size, so that the connection can go on.
+const SKIP: usize = 64 << 10;
+
+/// Serves a connection until its end: the client closes it, breaks the protocol or a limit, or the
+/// handler says so.
+///
+/// # Errors
+/// What ended it, if that was not an orderly end.
+pub async fn serve_connection<H>(
+    stream: TcpStream,
+    limits: &Limits,
+    handler: &H,
+) -> Result<(), Error>
+where
+    H: AsyncFn(&mut Request<'_>) -> Response,
+{
+    let stream = Rc::new(stream);
+    let _ = stream.set_nodelay(true);
+    let mut reader = Reader::new(Rc::clone(&stream));
+    let mut head = Head::default();
+    let mut scratch = Vec::new();
+    let mut served = 0;
+    loop {
+        let framing = match next_head(&mut reader, &mut head, limits).await {
+            Ok(Some(framing)) => framing,
+            Ok(None) => return Ok(()),
+            Err(error) => return refuse(&stream, &mut scratch, limits, error).await,
+        };
+        served += 1;
+        let mut request = Request {
+            head: &head,
+            body: Body::new(&mut reader, framing),
+            stream: &stream,
+            limits,
+            expects: framing != Framing::Length(0) && head.has_token("expect", "100-continue"),
+        };
+        let response = handler(&mut request).await;
+        let expects = request.expects;
+        let mut body = request.body;
+        let mut close = response.closes() || !head.keeps_alive() || served >= limits.requests;
+        // A client that was never told to go on may or may not send its body.
+        close |= expects && !body.is_done();
+        let to = Recipient {
+            is_1_1: head.is_1_1(),
+            head_only: head.method() == "HEAD",
+            close,
+        };
+        let streams_to_1_0 = !to.is_1_1 && response.is_stream();
+        if !close && !body.is_done() {
+            // Read before answering: a client that only reads when it has sent all is not stuck.
+            match timeout(limits.body_time, body.skip(SKIP)).await {
+                Ok(Ok(true)) => {}
+                _ => close = true,
+            }
+        }
+        let to = Recipient {
+            close: close || streams_to_1_0,
+            ..to
+        };
+        response
+            .write(&stream, &mut scratch, to, limits.write_time)
+            .await?;
+        if to.close {
+            return linger(&stream, &mut reader).await;
+        }
+        reader.shrink();
+        if scratch.capacity() > 64 << 10 {
+            scratch = Vec::new();
+        }
+    }
+}
+
+/// Waits for the next request's head. `None` at an orderly end.
+async fn next_head(
+    reader: &mut Reader,
+    head: &mut Head,
+    limits: &Limits,
+) -> Result<Option<Framing>, Error> {
+    if reader.available().is_empty() {
+        match timeout(limits.idle_time, reader.more(limits.head)).await {
+            // Nothing was asked, so nothing is answered.
+            Ok(Ok(false)) | Err(_) => return Ok(None),
+            Ok(result) => result?,
+        };
+    }
+    let parse = |reader: &mut Reader, head: &mut Head| {
+        // Empty lines in front of a request are skipped (RFC 9112, section 2.2); httparse does it.
+        match head.parse_request(reader.available(), limits.head, limits.headers)? {
+            Some(length) => {
+                reader.consume(length);
+                head.request_framing().map(Some)
+            }
+            None => Ok(None),
+        }
+    };
+    if let Some(framing) = parse(reader, head)? {
+        return Ok(Some(framing));
+    }
+    timeout(limits.head_time, async {
+        loop {
+            if !reader.more(limits.head).await? {
+                return Err(Error::Truncated);
+            }
+            if let Some(framing) = parse(reader, head)? {
+                return Ok(Some(framing));
+            }
+        }
+    })
+    .await?
+}
+
+/// Answers what could not be read, and ends the connection.
+async fn refuse(
+    stream: &Rc<TcpStream>,
+    scratch: &mut Vec<u8>,
+    limits: &Limits,
+    error: Error,
+) -> Result<(), Error> {
+    if let Some(status) = error.status() {
+        let to = Recipient {
+            is_1_1: true,
+            head_only: false,
+            close: true,
+        };
+        Response::error(status, error)
+            .write(stream, scratch, to, limits.write_time)
+            .await?;
+        linger(stream, &mut Reader::new(Rc::clone(stream))).await?;
+    }
+    Err(error)
+}
+
+/// Ends the sending side, and reads on for a moment: closing with unread bytes would reset the
+/// connection, and the client might never see the answer.
+async fn linger(stream: &TcpStream, reader: &mut Reader) -> Result<(), Error> {
+    stream.shutdown(Shutdown::Write)?;
+    let _ = timeout(core::time::Duration::from_secs(1), async {
+        let mut read = 0;
+        while read < SKIP {
+            let available = reader.available().len();
+            reader.consume(available);
+            read += available;
+            if !matches!(reader.more(SKIP).await, Ok(true)) {
+                break;
+            }
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// Listens on every core and serves HTTP there. Clones of `handler` travel to the cores.
+///
+/// # Errors
+/// As [`tcp::listen_on_all_cores`].
+pub async fn listen<H>(
+    address: impl ToBindAddress,
+    limits: Limits,
+    handler: H,
+) -> crate::Result<tcp::Server>
+where
+    H: AsyncFn(&mut Request<'_>) -> Response + Clone + Send + 'static,
+{
+    tcp::listen_on_all_cores(address, move |stream| {
+        let handler = handler.clone();
+        async move {
+            // How a connection ended is the client's affair.
+            let _ = serve_connection(stream, &limits, &handler).await;
+        }
+    })
+    .await
+}
+
+/// Decodes `%XX` (and `+`, in queries). `None` for what is not UTF-8 or badly encoded.
+#[must_use]
+pub fn percent_decode(text: &str, plus_is_blank: bool) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let high = char::from(rest.next()?).to_digit(16)?;
+                let low = char::from(rest.next()?).to_digit(16)?;
+                (high * 16 + low) as u8
+            }
+            b'+' if plus_is_blank => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
