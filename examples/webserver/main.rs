@@ -1,0 +1,114 @@
+//! A web server on every core: a static page, a JSON route, and its own metrics.
+//!
+//!     EBB_FORWARD=8080:80 cargo run --release --example webserver
+//!     curl http://localhost:8080/
+//!
+//! or as a Linux process, `cargo hosted webserver -- 8080`. The argument is the port, 80 by default.
+//!
+//! Each connection is accepted, parsed and answered on one core. Nothing is shared on the way: the
+//! page is a static, and every core counts in an Ebb of its own; `/metrics` adds the counts up.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::{format, string::String};
+use core::{cell::Cell, fmt::Write};
+
+use ebb::{EbbRef, current_core, ebb, println};
+use ebb_net::http::{self, Limits, Request, Response};
+
+/// What one core has served.
+#[ebb(per_core)]
+#[derive(Default)]
+struct Served {
+    requests: Cell<u64>,
+    not_found: Cell<u64>,
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+static PAGE: &[u8] = include_bytes!("index.html");
+
+async fn answer(request: &mut Request<'_>) -> Response {
+    let served = EbbRef::<Served>::get();
+    count(&served.requests);
+    match (request.method(), request.path()) {
+        ("GET" | "HEAD", "/") => Response::html(PAGE),
+        ("GET" | "HEAD", "/api/core") => Response::json(format!(
+            "{{\"core\":{},\"requests\":{}}}\n",
+            current_core(),
+            served.requests.get()
+        )),
+        ("GET" | "HEAD", "/metrics") => metrics().await,
+        (_, "/" | "/api/core" | "/metrics") => {
+            Response::error(405, "this page is for GET").with("allow", "GET, HEAD")
+        }
+        (_, path) => {
+            count(&served.not_found);
+            Response::error(
+                404,
+                format_args!("there is no {path} here; try /, /api/core or /metrics"),
+            )
+        }
+    }
+}
+
+/// The counters in Prometheus' text format.
+async fn metrics() -> Response {
+    let served = EbbRef::<Served>::new()
+        .gather(|served| (served.requests.get(), served.not_found.get()))
+        .await;
+    let Ok(served) = served else {
+        return Response::error(503, "the server is stopping");
+    };
+    let mut text = String::from(
+        "# HELP http_requests_total Requests received.\n# TYPE http_requests_total counter\n",
+    );
+    for (core, (requests, _)) in served.iter().enumerate() {
+        let _ = writeln!(text, "http_requests_total{{core=\"{core}\"}} {requests}");
+    }
+    text.push_str(
+        "# HELP http_not_found_total Requests for nothing.\n# TYPE http_not_found_total counter\n",
+    );
+    for (core, (_, not_found)) in served.iter().enumerate() {
+        let _ = writeln!(text, "http_not_found_total{{core=\"{core}\"}} {not_found}");
+    }
+    text.push_str("# HELP core_events_total Events run.\n# TYPE core_events_total counter\n");
+    for stats in ebb::core_stats() {
+        let _ = writeln!(
+            text,
+            "core_events_total{{core=\"{}\"}} {}",
+            stats.core, stats.events
+        );
+    }
+    Response::new(200)
+        .with("content-type", "text/plain; version=0.0.4")
+        .body(text)
+}
+
+#[ebb::main]
+async fn main() -> Result<(), String> {
+    let port = match ebb::args() {
+        [] => 80,
+        [port] => port
+            .parse::<u16>()
+            .map_err(|_| format!("`{port}` is not a port; give a number from 0 to 65535"))?,
+        _ => return Err(String::from("the only argument is the port")),
+    };
+    let server = http::listen(port, Limits::default(), answer)
+        .await
+        .map_err(|error| format!("listening on port {port}: {error}"))?;
+    println!(
+        "serving HTTP on {} with {} cores",
+        server.local_addr(),
+        ebb::core_count()
+    );
+    server
+        .failed()
+        .await
+        .map_err(|error| format!("the listener failed: {error}"))
+}
