@@ -1,0 +1,4 @@
+#![no_std]
+//! Apache OpenWhisk as logic without I/O.
+
+extern crate alloc;

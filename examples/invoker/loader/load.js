@@ -1,0 +1,78 @@
+// From the code of an action to the function that runs it.
+//
+// Source text is the body of a CommonJS module of its own; an archive is unpacked into a fresh directory, which
+// becomes the working directory. What goes wrong is thrown: a string where the text is the protocol's, else
+// the error that Node or the action raised.
+'use strict';
+
+const fs = require('node:fs');
+const Module = require('node:module');
+const path = require('node:path');
+const vm = require('node:vm');
+const world = require('./world.js');
+
+/** String(value), for values that cannot be converted as well. */
+function text(value) {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+function assertFunction(entry, main) {
+  if (typeof entry !== 'function') throw `Action entrypoint '${main}' is not a function.`;
+  return entry;
+}
+
+const property = (object, names) => names.reduce((value, name) => value?.[name], object);
+
+/** A dotted name can be compiled into the module; any other expression has to be evaluated in its scope. */
+const DOTTED_NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\.[\p{ID_Start}$_][\p{ID_Continue}$]*)*$/u;
+
+function loadSource(code, main) {
+  const file = path.join(process.cwd(), 'action.js');
+  const module = new Module(file, null);
+  module.filename = file;
+  module.paths = Module._nodeModulePaths(path.dirname(file));
+  const lookup = DOTTED_NAME.test(main) ? main : `eval(${JSON.stringify(main)})`;
+  const body = `${code}\n;return () => (${lookup});`;
+  const compiled = vm.compileFunction(body, ['exports', 'require', 'module', '__filename', '__dirname'], {
+    filename: file,
+    importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  });
+  const { exports } = module;
+  const found = compiled.call(exports, exports, Module.createRequire(file), module, file, path.dirname(file));
+  module.loaded = true;
+  let entry;
+  try {
+    entry = typeof found === 'function' ? found() : undefined;
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error;
+    const names = main.split('.');
+    entry = property(module.exports, names) ?? property(exports, names);
+  }
+  return assertFunction(entry, main);
+}
+
+function loadArchive(code, main) {
+  const { unpack } = require('./archive.js');
+  const root = unpack(Buffer.from(code, 'base64'), () => world.directory());
+  process.chdir(root);
+  const dot = main.indexOf('.');
+  let file = root;
+  let names = [main];
+  if (dot >= 0) {
+    file = path.join(root, main.slice(0, dot));
+    names = main.slice(dot + 1).split('.');
+  } else if (!fs.existsSync(path.join(root, 'package.json')) && !fs.existsSync(path.join(root, 'index.js'))) {
+    throw 'Zipped actions must contain either package.json or index.js at the root.';
+  }
+  const load = Module.createRequire(path.join(root, 'action.js'));
+  return assertFunction(property(load(file), names), main);
+}
+
+/** Loads the code and returns its entry point. */
+const load = (code, main, binary) => (binary ? loadArchive(code, main) : loadSource(code, main));
+
+module.exports = { load, text };

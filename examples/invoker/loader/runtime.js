@@ -1,0 +1,159 @@
+// The states of an action runtime and its answers, whatever carries them (channel.js, http.js).
+//
+//   ready -> init -> ready with code -> run -> ready ...      starting: init is at work; stopped: final
+//
+// `init` and `run` take the parsed body of a request and a function `reply(status, text)`, where text is
+// JSON. Exactly one reply is given to every request, unless the action ends the process.
+'use strict';
+
+const { load, text } = require('./load.js');
+const { describeRejection } = require('./rejection.js');
+const world = require('./world.js');
+
+const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n';
+const OK = '{"OK":true}';
+const failure = (message) => JSON.stringify({ error: message });
+
+/** What an `init` environment value looks like as an environment variable. */
+function environmentText(value) {
+  if (!value) return '';
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+/** The reason of a failed init: the stack, starting with its own `Name: message`. */
+function reason(error) {
+  const stack = error?.stack;
+  if (typeof stack !== 'string' || stack === '') return text(error);
+  // A syntax error's stack opens with the source line; the answer opens with the error.
+  const at = stack.indexOf(`${error.name}: ${error.message}`);
+  return at > 0 ? stack.slice(at) : stack;
+}
+
+class Runtime {
+  #state = 'ready';
+  #entry;
+  #concurrent;
+  #marker;
+
+  constructor({ concurrent = false, marker = true } = {}) {
+    this.#concurrent = concurrent;
+    this.#marker = marker;
+    world.remember();
+  }
+
+  init(body, reply) {
+    if (this.#entry !== undefined) return this.#refuse('Cannot initialize the action more than once.', reply);
+    if (this.#state !== 'ready') return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
+    const value = body.value;
+    const filled = (member) => typeof member === 'string' && member !== '';
+    if (!filled(value?.main) || !filled(value?.code)) return reply(403, failure('Missing main/no code to execute.'));
+    this.#state = 'starting';
+    // Requests that came with this one see `starting`.
+    setImmediate(() => this.#load(value, reply));
+  }
+
+  #load(value, reply) {
+    const { env } = value;
+    if (env !== null && typeof env === 'object' && !Array.isArray(env)) {
+      for (const name in env) process.env[name] = environmentText(env[name]);
+    }
+    try {
+      this.#entry = load(value.code, value.main, value.binary === true);
+    } catch (error) {
+      this.#state = 'stopped';
+      console.error('Error during initialization:', error);
+      const message = `Initialization has failed due to: ${reason(error)}`;
+      return this.#mark(() => reply(502, failure(message)));
+    }
+    this.#state = 'ready';
+    reply(200, OK);
+  }
+
+  run(body, reply) {
+    if (this.#entry === undefined) return this.#refuse('System not initialized.', reply);
+    if (this.#state !== 'ready' && !(this.#concurrent && this.#state === 'running')) {
+      return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
+    }
+    this.#state = 'running';
+    const value = body.value ?? {};
+    if (typeof value !== 'object') {
+      // The reference runtime stays in `running` for good; its callers replace the instance.
+      return this.#refuse(
+        `Internal system error: the argument must be a dictionary but has type '${typeof value}'.`, reply);
+    }
+    for (const name in body) {
+      if (name !== 'value' && typeof body[name] === 'string') process.env[`__OW_${name.toUpperCase()}`] = body[name];
+    }
+    let result;
+    try {
+      result = (0, this.#entry)(value);
+    } catch (thrown) {
+      this.#state = 'stopped';
+      console.error(thrown);
+      return this.#mark(() => reply(502, failure(`An error has occurred: ${text(thrown)}`)));
+    }
+    Promise.resolve(result).then(
+      (resolved) => this.#complete(resolved, reply),
+      (rejected) => this.#complete({ error: describeRejection(rejected) }, reply));
+  }
+
+  #complete(result = {}, reply) {
+    if (this.#state === 'running') this.#state = 'ready';
+    if (typeof result !== 'object') {
+      console.error(`Result must be of type object but has type "${typeof result}":`, result);
+      return this.#mark(() => reply(502, failure('The action did not return a dictionary.')));
+    }
+    this.#mark(() => {
+      let answer;
+      try {
+        // toJSON may have the last word, and it may say nothing.
+        answer = JSON.stringify(result) ?? '';
+      } catch (error) {
+        console.error('[wrapEndpoint]', error);
+        return reply(500, failure('Internal error.'));
+      }
+      reply(200, answer);
+    });
+  }
+
+  /** Back to `ready` without code, as after the start: what a warmed instance does before its snapshot. */
+  reset(reply) {
+    if (this.#state === 'starting' || this.#state === 'running') {
+      return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
+    }
+    this.#entry = undefined;
+    this.#state = 'ready';
+    world.restore();
+    reply(200, OK);
+  }
+
+  #refuse(message, reply) {
+    console.error('Internal system error:', message);
+    reply(403, failure(message));
+  }
+
+  /** Ends the activation's logs, then continues: what was logged is out before the answer is. */
+  #mark(then) {
+    const { stdout, stderr } = process;
+    if (this.#marker) {
+      stdout.write(MARKER);
+      stderr.write(MARKER);
+    }
+    if (!stdout.writableLength && !stderr.writableLength) return then();
+    stdout.write('', () => stderr.write('', () => then()));
+  }
+}
+
+/** The body of a request: an object or array, `{}` for an empty one; throws for anything else. */
+function parseBody(json) {
+  if (json === '') return {};
+  const body = JSON.parse(json);
+  if (body === null || typeof body !== 'object') throw new SyntaxError('the body is neither an object nor an array');
+  return body;
+}
+
+const BAD_REQUEST = failure('Bad request.');
+/** The largest request body in bytes. */
+const BODY_LIMIT = 48 * 1024 * 1024;
+
+module.exports = { Runtime, parseBody, BAD_REQUEST, BODY_LIMIT, MARKER };
