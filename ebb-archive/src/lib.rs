@@ -21,6 +21,43 @@ pub mod write;
 pub use entry::{Kind, Metadata};
 pub use read::{Archive, Error, Node, Strings};
 
+/// Puts a manifest into the image, from which the runner packs the boot archive that it hands
+/// over: `ebb_archive::manifest!("program node\nfiles-of-arguments\n");` in the program itself (not
+/// in a library). docs/src/archive.md has the directives.
+#[macro_export]
+macro_rules! manifest {
+    ($text:expr) => {
+        const _: () = {
+            const TEXT: &str = $text;
+
+            /// An ELF note: name `ebb`, type 2.
+            #[repr(C, align(4))]
+            struct Note {
+                name_size: u32,
+                text_size: u32,
+                kind: u32,
+                name: [u8; 4],
+                text: [u8; TEXT.len()],
+            }
+
+            // SAFETY: the section holds ELF notes, and this is one; its alignment pads it for the next.
+            #[used]
+            #[unsafe(link_section = ".note.ebb.manifest")]
+            static NOTE: Note = Note {
+                name_size: 4,
+                text_size: TEXT.len() as u32,
+                kind: 2,
+                name: *b"ebb\0",
+                text: {
+                    let mut text = [0; TEXT.len()];
+                    text.copy_from_slice(TEXT.as_bytes());
+                    text
+                },
+            };
+        };
+    };
+}
+
 /// Data is aligned to this.
 pub const PAGE: u64 = 4096;
 /// The longest name of one path component, as in Linux.

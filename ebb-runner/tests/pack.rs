@@ -202,6 +202,54 @@ fn libraries_are_found_as_the_loader_finds_them() {
 }
 
 #[test]
+fn what_a_program_may_load_brings_its_libraries_too() {
+    let dir = place("plugins");
+    compile(
+        &dir.join("deep/libdeep.so"),
+        "int deep(void) { return 42; }",
+        &["-shared", "-fPIC"],
+    );
+    let plugin = [
+        "-shared",
+        "-fPIC",
+        "-L../deep",
+        "-ldeep",
+        "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../deep",
+    ];
+    compile(
+        &dir.join("plugins/plugin.so"),
+        "int deep(void); int plugin(void) { return deep(); }",
+        &plugin,
+    );
+    let lame = ["-shared", "-fPIC", "-L../deep", "-ldeep"];
+    compile(
+        &dir.join("plugins/lame.so"),
+        "int deep(void); int lame(void) { return deep(); }",
+        &lame,
+    );
+    fs::write(dir.join("plugins/script.so"), "INPUT(-lx)").unwrap();
+    let main = "#include <dlfcn.h>\n#include <stdio.h>\nint main(int n, char **v) {\n\
+                void *p = dlopen(v[1], RTLD_NOW); if (!p) { puts(dlerror()); return 0; }\n\
+                int (*f)(void) = dlsym(p, \"plugin\"); printf(\"%d\\n\", f()); }";
+    let program = compile(&dir.join("program"), main, &["-ldl"]);
+    let bytes = packed(&dir, "program ./program\ntree plugins", &[]);
+    let archive = Archive::new(&bytes).unwrap();
+    assert!(
+        archive
+            .lookup(dir.join("deep/libdeep.so").to_str().unwrap().as_bytes())
+            .is_some()
+    );
+    let plugin = dir.join("plugins/plugin.so");
+    if let Some(said) = run_alone(
+        &dir,
+        &bytes,
+        &[program.to_str().unwrap(), plugin.to_str().unwrap()],
+    ) {
+        assert_eq!(said, "42\n");
+    }
+}
+
+#[test]
 fn a_static_program_needs_no_loader() {
     let dir = place("static");
     let program = compile(
@@ -445,6 +493,33 @@ fn image(dir: &Path, manifest: &str) -> PathBuf {
             note(b"Xen\0", 18, &[common::BASE]),
         ],
     )
+}
+
+const OWN: &str = "program $1\n# odd length\n";
+ebb_archive::manifest!(OWN);
+
+#[test]
+fn the_macro_puts_a_manifest_into_the_program() {
+    use object::{LittleEndian as LE, read::elf::*};
+    let bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let header = object::elf::FileHeader64::<LE>::parse(&*bytes).unwrap();
+    let mut found = Vec::new();
+    for segment in header.program_headers(LE, &*bytes).unwrap() {
+        let Ok(Some(mut notes)) = segment.notes(LE, &*bytes) else {
+            continue;
+        };
+        while let Ok(Some(note)) = notes.next() {
+            found.push((
+                note.name().to_vec(),
+                note.n_type(LE).0,
+                note.desc().to_vec(),
+            ));
+        }
+    }
+    assert!(
+        found.contains(&(b"ebb".to_vec(), 2, OWN.as_bytes().to_vec())),
+        "{found:?}"
+    );
 }
 
 fn archives(dir: &Path) -> usize {

@@ -6,6 +6,7 @@
 //! everything that went in (paths, sizes, times), so only a change packs again.
 
 pub mod elf;
+mod libraries;
 pub mod manifest;
 mod plan;
 

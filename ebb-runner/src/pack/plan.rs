@@ -1,7 +1,7 @@
 //! What goes into an archive and where it comes from.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     env,
     ffi::OsString,
     fs::{self, Metadata as HostMetadata},
@@ -17,8 +17,7 @@ use ebb_archive::{
 };
 
 use super::{
-    Surroundings,
-    elf::{self, Elf, Search},
+    Surroundings, elf, libraries,
     manifest::{Item, Manifest, Program},
 };
 use crate::{
@@ -28,14 +27,6 @@ use crate::{
 
 /// The most symbolic links on the way to a file.
 const LINKS: u32 = 40;
-/// Libraries that glibc loads by itself: name look-ups, and the unwinder when a thread is cancelled.
-const LOADED_BY_GLIBC: [&str; 5] = [
-    "libnss_files.so.2",
-    "libnss_dns.so.2",
-    "libresolv.so.2",
-    "libgcc_s.so.1",
-    "libpthread.so.0",
-];
 /// The versions of Node that are known to work.
 const NODE: std::ops::RangeInclusive<u32> = 18..=26;
 /// Everywhere but on the host.
@@ -59,6 +50,8 @@ pub struct Plan {
     /// What the archive depends on beside the builder's content.
     hasher: DefaultHasher,
     bytes: u64,
+    /// Packed files whose names are those of shared objects.
+    loadable: Vec<PathBuf>,
     /// The Node whose version is to be checked before it is packed.
     node: Option<PathBuf>,
 }
@@ -79,6 +72,7 @@ impl Plan {
             known: BTreeMap::new(),
             hasher: DefaultHasher::new(),
             bytes: 0,
+            loadable: Vec::new(),
             node: None,
         };
         format!("{manifest:?}").hash(&mut plan.hasher);
@@ -91,12 +85,15 @@ impl Plan {
         for item in own.into_iter().chain(of_host) {
             plan.item(item, around)?;
         }
-        plan.program(manifest, arguments, around)?;
+        let program = plan.program(manifest, arguments, around)?;
         for path in &around.files {
             plan.host(&around.base.join(path))?;
         }
         if manifest.files_of_arguments {
             plan.files_of(arguments)?;
+        }
+        if let Some(program) = &program {
+            plan.libraries(program, &manifest.libraries)?;
         }
         let here = env::current_dir().unwrap_or_else(|_| "/".into());
         let directory = manifest.directory.as_ref().map_or(here, PathBuf::from);
@@ -153,13 +150,13 @@ impl Plan {
         }
     }
 
-    /// The program with its loader and libraries, and the archive's arguments.
+    /// The program itself, and the archive's arguments.
     fn program(
         &mut self,
         manifest: &Manifest,
         arguments: &[OsString],
         around: &Surroundings,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<PathBuf>, Failure> {
         let path = match &manifest.program {
             None => None,
             Some(Program::FirstArgument) => {
@@ -193,86 +190,34 @@ impl Plan {
                 .argument(argument.as_bytes())
                 .map_err(refused)?;
         }
-        path.map_or(Ok(()), |path| {
-            self.with_libraries(&path, &manifest.libraries)
-        })
+        if let Some(path) = &path {
+            self.host(path)?;
+        }
+        Ok(path)
     }
 
-    /// Breadth first, as the loader goes.
-    fn with_libraries(&mut self, program: &Path, extra: &[String]) -> Result<(), Failure> {
+    /// The loader and the libraries of the program, and of what it may load: the shared objects that
+    /// are packed already (Python's extension modules, Node's addons).
+    fn libraries(&mut self, program: &Path, extra: &[String]) -> Result<(), Failure> {
         let main = elf::read(program).map_err(Failure::unusable)?;
-        self.host(program)?;
-        let search = Search::new(main.interpreter.as_deref());
-        if let Some(interpreter) = &main.interpreter {
-            self.host(interpreter).map_err(|f| {
-                Failure::unusable(format!(
-                    "{}, the loader of {}",
-                    f.message,
-                    program.display()
-                ))
-            })?;
-            // Where the loader finds libraries outside the usual directories.
-            for conf in ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"] {
-                if Path::new(conf).exists() {
-                    self.host(Path::new(conf))?;
-                }
+        let Some(interpreter) = &main.interpreter else {
+            return Ok(());
+        };
+        self.host(interpreter).map_err(|f| {
+            Failure::new(
+                f.status,
+                format!("{}, the loader of {}", f.message, program.display()),
+            )
+        })?;
+        // Where the loader finds libraries outside the usual directories.
+        for conf in ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"] {
+            if Path::new(conf).exists() {
+                self.host(Path::new(conf))?;
             }
         }
-        let mut loaded: BTreeSet<String> = main
-            .interpreter
-            .iter()
-            .filter_map(|i| Some(i.file_name()?.to_str()?.to_string()))
-            .collect();
-        let mut pending: VecDeque<(PathBuf, Elf, Vec<String>)> = VecDeque::new();
-        let dynamic = main.interpreter.is_some();
-        pending.push_back((program.into(), main.clone(), Vec::new()));
-        // Those are found as if the program named them; glibc's own may be missing.
-        let glibc = LOADED_BY_GLIBC
-            .iter()
-            .filter(|_| dynamic)
-            .map(|name| (name.to_string(), false));
-        let mut late: Vec<(String, bool)> = extra
-            .iter()
-            .map(|name| (name.clone(), true))
-            .chain(glibc)
-            .collect();
-        while let Some((user, elf, rpaths)) = pending.pop_front() {
-            let named = elf
-                .needed
-                .iter()
-                .map(|name| (name.clone(), true))
-                .collect::<Vec<_>>();
-            let named = if user == program {
-                named.into_iter().chain(late.drain(..)).collect()
-            } else {
-                named
-            };
-            for (name, required) in named {
-                if !loaded.insert(name.clone()) {
-                    continue;
-                }
-                let Some(path) = search.find(&name, &elf, &user, &rpaths) else {
-                    if !required {
-                        continue;
-                    }
-                    return Err(Failure::new(
-                        NOT_FOUND,
-                        format!(
-                            "{} needs {name}, which is in none of its own directories nor in {}.\nInstall the package that has it.",
-                            user.display(),
-                            search.describe()
-                        ),
-                    ));
-                };
-                self.host(&path)?;
-                let library = elf::read(&path).map_err(Failure::unusable)?;
-                let inherited = elf
-                    .rpath
-                    .iter()
-                    .map(|d| d.replace("$ORIGIN", &origin(&user)))
-                    .chain(rpaths.iter().cloned());
-                pending.push_back((path, library, inherited.collect()));
-            }
+        let loadable = std::mem::take(&mut self.loadable);
+        for library in libraries::find(program, &main, extra, &loadable)? {
+            self.host(&library)?;
         }
         Ok(())
     }
@@ -428,6 +373,10 @@ impl Plan {
         if content == next {
             self.sources.push(Source::File(from.into()));
             self.bytes += meta.len();
+            let name = from.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".so") || name.ends_with(".node") || name.contains(".so.") {
+                self.loadable.push(from.into());
+            }
         }
         self.note(to, meta);
         self.builder
@@ -511,14 +460,6 @@ fn name_of(component: Component<'_>) -> Option<OsString> {
         Component::ParentDir => Some("..".into()),
         _ => None,
     }
-}
-
-fn origin(object: &Path) -> String {
-    let real = object.canonicalize().unwrap_or_else(|_| object.into());
-    real.parent()
-        .unwrap_or(Path::new("/"))
-        .display()
-        .to_string()
 }
 
 fn refused(error: Error) -> Failure {
