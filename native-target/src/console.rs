@@ -3,15 +3,14 @@
 //! What must hold: the UART is driven under its lock. A core that reports the end of the image
 //! waits for the lock only so long, because its holder may have been stopped.
 
+use crate::uart::Uart;
 use crate::{cpu, platform};
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::mutex::{SpinMutex as Mutex, SpinMutexGuard as Guard};
-use uart_16550::spec::registers::IER;
-use uart_16550::{BaudRate, Config, Uart16550, backend::PioBackend};
-
 const COM1: u16 = 0x3f8;
 
-static UART: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
+static UART: Mutex<Option<Uart>> = Mutex::new(None);
 
 /// Takes a lock, but gives up after a while (`None`).
 pub fn patiently<T>(lock: &Mutex<T>) -> Option<Guard<'_, T>> {
@@ -26,19 +25,10 @@ pub fn patiently<T>(lock: &Mutex<T>) -> Option<Guard<'_, T>> {
 
 /// Sets the UART up; without one, output is lost and input never comes.
 pub fn init() {
+    let mut uart = UART.lock();
+    let mut ring = RECEIVED.lock();
     // SAFETY: COM1's ports belong to this driver alone.
-    let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else {
-        return;
-    };
-    if uart
-        .init(Config {
-            baud_rate: BaudRate::Baud115200,
-            ..Config::default()
-        })
-        .is_ok()
-    {
-        *UART.lock() = Some(uart);
-    }
+    *uart = unsafe { Uart::new(COM1, |byte| ring.push(byte)) };
 }
 
 /// Writes bytes as they are.
@@ -51,7 +41,7 @@ pub fn write(bytes: &[u8]) {
     // A UART that nobody drains must not stop the machine.
     let mut patience = 1_000_000u32;
     while !rest.is_empty() && patience > 0 {
-        match uart.send_bytes(rest) {
+        match uart.send(rest) {
             0 => patience -= 1,
             n => {
                 rest = &rest[n..];
@@ -65,13 +55,18 @@ pub fn write(bytes: &[u8]) {
 pub fn read(buffer: &mut [u8]) -> usize {
     let mut guard = UART.lock();
     let Some(uart) = guard.as_mut() else { return 0 };
-    let mut received = RECEIVED.lock();
+    let mut ring = RECEIVED.lock();
+    let full = ring.is_full();
     let mut n = 0;
     while n < buffer.len() {
-        let byte = received.pop().or_else(|| uart.try_receive_byte().ok());
-        let Some(byte) = byte else { break };
+        let Some(byte) = ring.pop().or_else(|| uart.receive()) else {
+            break;
+        };
         buffer[n] = byte;
         n += 1;
+    }
+    if full && n > 0 && LISTENING.load(Ordering::Relaxed) {
+        uart.interrupt(true);
     }
     n
 }
@@ -89,7 +84,22 @@ static RECEIVED: Mutex<Ring> = Mutex::new(Ring {
     len: 0,
 });
 
+/// Whether the UART may interrupt.
+static LISTENING: AtomicBool = AtomicBool::new(false);
+
 impl Ring {
+    fn is_full(&self) -> bool {
+        self.len == self.bytes.len()
+    }
+
+    /// Adds a byte, for which there must be room; says whether there is still some.
+    fn push(&mut self, byte: u8) -> bool {
+        let end = (self.start + self.len) % self.bytes.len();
+        self.bytes[end] = byte;
+        self.len += 1;
+        !self.is_full()
+    }
+
     fn pop(&mut self) -> Option<u8> {
         (self.len > 0).then(|| {
             let byte = self.bytes[self.start];
@@ -106,7 +116,8 @@ pub fn listen(core: &'static cpu::CpuBlock) {
     if platform::bind_isa(4, core, |_| receive()).is_some()
         && let Some(uart) = UART.lock().as_mut()
     {
-        uart.enable_interrupts(IER::DATA_READY);
+        LISTENING.store(true, Ordering::Relaxed);
+        uart.interrupt(!RECEIVED.lock().is_full());
     }
 }
 
@@ -114,16 +125,13 @@ fn receive() {
     let mut guard = UART.lock();
     let Some(uart) = guard.as_mut() else { return };
     let mut ring = RECEIVED.lock();
-    // Reading the cause acknowledges it.
-    let _ = uart.isr();
-    while let Ok(byte) = uart.try_receive_byte() {
-        // A full ring drops what comes: nobody reads.
-        if ring.len < ring.bytes.len() {
-            let end = (ring.start + ring.len) % ring.bytes.len();
-            ring.bytes[end] = byte;
-            ring.len += 1;
-        }
+    uart.acknowledge();
+    while !ring.is_full() {
+        let Some(byte) = uart.receive() else { return };
+        ring.push(byte);
     }
+    // Nobody reads: the rest waits in the UART, and the sender with it.
+    uart.interrupt(false);
 }
 
 /// Formats to the console.

@@ -32,4 +32,5 @@ mod symbols;
 mod tables;
 mod timeline;
 mod tls;
+mod uart;
 mod user;

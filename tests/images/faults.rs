@@ -9,7 +9,7 @@ extern crate alloc;
 use alloc::{boxed::Box, vec::Vec};
 use core::{arch::asm, hint::black_box, ptr};
 
-use ebb::{CoreId, core_count, println, spawn_on, time};
+use ebb::{CoreId, EbbRef, core_count, platform::Console, println, spawn_on, time};
 
 #[ebb::main]
 async fn main() -> u8 {
@@ -75,6 +75,8 @@ async fn main() -> u8 {
             // SAFETY: none; that is the test.
             unsafe { asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _) };
         }
+        "memory-size" => println!("{}", ebb_mem::frame::stats().total >> 8),
+        "echo" => echo().await,
         "memory-politely" => return politely(),
         "memory" => {
             let mut all: Vec<Vec<u8>> = Vec::new();
@@ -100,6 +102,24 @@ async fn main() -> u8 {
         other => println!("no fault is called {other}"),
     }
     0
+}
+
+/// Prints one line of input.
+async fn echo() {
+    let console = EbbRef::<dyn Console>::get();
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut buffer = [0; 7];
+        let n = console.read(&mut buffer);
+        line.extend_from_slice(&buffer[..n]);
+        if n == 0 {
+            time::sleep(core::time::Duration::from_millis(1)).await;
+        }
+    }
+    println!(
+        "<{}>",
+        alloc::string::String::from_utf8_lossy(&line).trim_end()
+    );
 }
 
 #[inline(never)]

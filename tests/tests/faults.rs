@@ -1,7 +1,12 @@
 //! What an image says when something goes wrong: each fault ends it with one report that names what,
 //! where and, where that helps, what to do. Boots `images/faults.rs`.
 
-use std::process::{Command, Stdio};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
 
@@ -254,9 +259,65 @@ fn a_core_that_does_not_come_up_is_done_without() {
     .ends_with(0)
     .says(&[
         "ebb: the core with APIC ID 2 did not start",
-        "going on without it (3 cores)",
+        "ebb: going on without 1 (3 cores)",
         "\n3 cores\n",
     ]);
+}
+
+#[test]
+fn sixty_four_cores_come_up() {
+    boot(&["none"], &[("EBB_CORES", "64"), ("EBB_MEMORY", "256M")])
+        .ends_with(0)
+        .says(&["64 cores\n"]);
+}
+
+#[test]
+fn memory_from_64_mib_to_16_gib_is_used() {
+    for (memory, least) in [("64M", 50), ("3G", 2900), ("5G", 4900), ("16G", 16000)] {
+        let ended = boot(&["memory-size"], &[("EBB_MEMORY", memory)]);
+        ended.ends_with(0);
+        let mib: u64 = ended.console.trim().parse().expect("a number of MiB");
+        assert!(mib >= least, "{mib} MiB of {memory}");
+    }
+}
+
+/// Boots the image that answers one line, and types it after `wait`.
+fn type_line(text: &str, wait: Duration) {
+    let mut child = Command::new(RUNNER)
+        .arg(env!("CARGO_BIN_EXE_image-faults"))
+        .arg("echo")
+        .envs([
+            ("EBB_CORES", "2"),
+            ("EBB_NET", "none"),
+            ("EBB_TIMEOUT", "60"),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the runner starts");
+    let mut input = child.stdin.take().expect("piped");
+    thread::sleep(wait);
+    writeln!(input, "{text}").expect("the runner reads");
+    let output = child.wait_with_output().expect("the runner ends");
+    let console = String::from_utf8_lossy(&output.stdout);
+    assert!(console.contains(&format!("<{text}>")), "{console}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn what_is_typed_arrives_whole() {
+    // Longer than the UART's 16 bytes.
+    type_line(
+        "the quick brown fox jumps over the lazy dog, again and again",
+        Duration::from_millis(700),
+    );
+}
+
+#[test]
+fn what_was_typed_before_the_image_is_up_is_not_lost() {
+    type_line("early", Duration::ZERO);
+    type_line(&"0123456789".repeat(300), Duration::ZERO);
 }
 
 #[test]
