@@ -62,7 +62,7 @@ impl Cores for Linux {
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-#[provides(Clock, instance = &Linux)]
+#[provides(Clock, default, instance = &Linux)]
 impl Clock for Linux {
     fn now(&self) -> u64 {
         START.elapsed().as_nanos() as u64
@@ -75,7 +75,7 @@ impl Clock for Linux {
     }
 }
 
-#[provides(Console, instance = &Linux)]
+#[provides(Console, default, instance = &Linux)]
 impl Console for Linux {
     fn write(&self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
@@ -96,14 +96,14 @@ impl Console for Linux {
     }
 }
 
-#[provides(Power, instance = &Linux)]
+#[provides(Power, default, instance = &Linux)]
 impl Power for Linux {
     fn exit(&self, status: i32) -> ! {
         process::exit(status)
     }
 }
 
-#[provides(Entropy, instance = &Linux)]
+#[provides(Entropy, default, instance = &Linux)]
 impl Entropy for Linux {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(256) {
@@ -118,7 +118,7 @@ impl Entropy for Linux {
     }
 }
 
-#[provides(Environment, instance = &Linux)]
+#[provides(Environment, default, instance = &Linux)]
 impl Environment for Linux {
     fn arguments(&self) -> &'static [&'static str] {
         ARGUMENTS.get().map_or(&[], Vec::as_slice)

@@ -1,108 +1,215 @@
-//! `#[component]` and `#[provides]`: traits whose one provider the linker binds.
+//! `#[component]`: traits whose one provider the linker binds.
 //!
-//! The component side declares one `extern "Rust"` symbol per method and a macro of the trait's
-//! name; the provider side calls that macro, which alone knows the symbols. So the two sides agree
-//! on a name that nobody can spell by accident, and a missing or doubled provider is the linker's
-//! error. The seam follows embassy's time driver; the symbol text is the error message.
+//! The component side declares one `extern "Rust"` symbol per method, and a macro of the trait's
+//! name that defines them; the provider side (`provides.rs`) calls that macro. So the two sides
+//! agree on a name that nobody can spell by accident, and a missing or doubled provider is the
+//! linker's error, whose text is the symbol. The seam follows embassy's time driver.
+//!
+//! The macro also defines a presence symbol, the same for all providers of a component, beside a
+//! mark of each provider's own which a `#[used]` static refers to. rustc makes the linker look for
+//! what such statics refer to in every linked crate, so that each provider's object is pulled from
+//! its archive, and two of them clash, even where one would have been enough.
+//!
+//! A replaceable component's symbols are defined in assembly: weak ones by a default provider,
+//! strong ones by the provider that replaces it, both as a jump to the method. In an object of their
+//! own the linker prefers the strong ones; where link-time optimisation put both into one assembly,
+//! the conditions in it do. (`#[linkage = "weak"]` would do all that, and is unstable.)
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote};
 use syn::{
-    Expr, FnArg, ItemImpl, ItemTrait, Pat, Path, Token, TraitItem, Type,
-    parse::{Parse, ParseStream},
-    spanned::Spanned,
+    FnArg, GenericParam, ItemTrait, Lifetime, Pat, TraitItem, TraitItemFn, Type, TypeParamBound,
+    TypeReference,
+    parse::Parser,
+    punctuated::Punctuated,
+    visit_mut::{self, VisitMut},
 };
 
-use crate::report::Report;
+use crate::{
+    origin::Origin,
+    report::{Report, failed, header},
+};
 
-pub fn expand_component(options: TokenStream, item: TokenStream) -> TokenStream {
+pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> TokenStream {
     let mut report = Report::default();
-    if !options.is_empty() {
-        report.error(&options, "`#[component]` has no options");
+    let replaceable = parse_options(options, &mut report);
+    let Ok(input) = syn::parse2::<ItemTrait>(item.clone()) else {
+        report.error(
+            header(&item),
+            "`#[component]` is for traits: the provider is another type's `impl`",
+        );
+        return failed(item, report);
+    };
+    check_trait(&input, &mut report);
+    let methods = methods(&input, &mut report);
+    if !report.is_empty() {
+        return failed(item, report);
     }
-    let input = match syn::parse2::<ItemTrait>(item.clone()) {
-        Ok(input) => input,
+    let names = Names::new(&input.ident, origin);
+    let linked = linked(&input, &methods, &names);
+    let provide = provide_macro(&input.ident, &methods, &names, replaceable);
+    let vis = &input.vis;
+    let name = &input.ident;
+    let provide_name = &names.provide;
+    quote! {
+        #input
+        #linked
+        #provide
+        #[doc(hidden)]
+        #[allow(unused_imports)]
+        #vis use #provide_name as #name;
+    }
+}
+
+fn parse_options(options: TokenStream, report: &mut Report) -> bool {
+    let parser = Punctuated::<Ident, syn::Token![,]>::parse_terminated;
+    let options = match parser.parse2(options.clone()) {
+        Ok(options) => options,
         Err(_) => {
             report.error(
-                item.clone().into_iter().take(3).collect::<TokenStream>(),
-                "`#[component]` is for traits: the provider is another type's `impl`",
+                options,
+                "`#[component]` has one option: `replaceable`, for components that may have a default \
+                 provider",
             );
-            let errors = report.into_tokens();
-            return quote!(#item #errors);
+            return false;
         }
     };
-    let name = &input.ident;
+    for option in &options {
+        if option != "replaceable" {
+            report.error(
+                option,
+                format!(
+                    "unknown option `{option}`; the only option is `replaceable`, for components that \
+                     may have a default provider"
+                ),
+            );
+        }
+    }
+    if let Some(second) = options.iter().nth(1).filter(|o| *o == "replaceable") {
+        report.error(second, "the option `replaceable` is given twice");
+    }
+    !options.is_empty()
+}
+
+fn check_trait(input: &ItemTrait, report: &mut Report) {
     if !input.generics.params.is_empty() {
         report.error(
             &input.generics,
             "a component has one provider, so its trait cannot be generic",
         );
     }
-    let methods = methods(&input, &mut report);
-    if !report.is_empty() {
-        let errors = report.into_tokens();
-        return quote!(#item #errors);
+    if let Some(clause) = &input.generics.where_clause {
+        report.error(clause, "a component's trait has no `where` clause");
+    }
+    if let Some(token) = &input.unsafety {
+        report.error(
+            token,
+            "a component's trait is safe: whoever links a provider cannot promise anything about it",
+        );
+    }
+    for bound in &input.supertraits {
+        let harmless = match bound {
+            TypeParamBound::Lifetime(_) => true,
+            TypeParamBound::Trait(t) => t
+                .path
+                .segments
+                .last()
+                .is_some_and(|s| s.ident == "Send" || s.ident == "Sync" || s.ident == "Debug"),
+            _ => false,
+        };
+        if !harmless {
+            report.error(
+                bound,
+                "a component's trait has no supertraits, as the linker binds its own methods only; \
+                 write what is needed into the trait",
+            );
+        }
+    }
+}
+
+/// The symbols and identifiers of one component.
+struct Names {
+    component: String,
+    symbol: String,
+    linked: Ident,
+    provide: Ident,
+}
+
+impl Names {
+    fn new(name: &Ident, origin: &Origin) -> Self {
+        let symbol = origin.symbol("__ebb_provide", name);
+        Self {
+            component: format!("{}::{name}", origin.crate_name()),
+            linked: format_ident!("{name}Linked"),
+            provide: format_ident!("{symbol}", span = name.span()),
+            symbol,
+        }
     }
 
-    let vis = &input.vis;
-    let linked = format_ident!("{name}Linked");
-    let provide = format_ident!("__ebb_provide_{name}");
-    let origin = format!(
-        "{}::{}",
-        std::env::var("CARGO_CRATE_NAME").unwrap_or_default(),
-        name
-    );
-    let mut forwards = TokenStream::new();
-    let mut definitions = TokenStream::new();
-    for method in &methods {
-        let symbol = format!(
-            "ebb component {origin}: method {} (link exactly one crate that provides {name}; see #[ebb::provides])",
-            method.name
-        );
+    fn method(&self, method: &Ident) -> String {
+        let component = &self.component;
+        format!(
+            "ebb component {component}: method {} (link exactly one crate that provides \
+             {component}; see #[ebb::provides])",
+            plain(method)
+        )
+    }
+
+    fn presence(&self) -> String {
+        let component = &self.component;
+        format!(
+            "ebb component {component}: provided twice (link exactly one crate that provides \
+             {component}; see #[ebb::provides])"
+        )
+    }
+
+    fn default_presence(&self) -> String {
+        let component = &self.component;
+        format!("ebb component {component}: two defaults (link one platform; see #[ebb::provides])")
+    }
+}
+
+/// The type that stands for whatever provider is linked.
+fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
+    let Names { linked, .. } = names;
+    let (name, vis) = (&input.ident, &input.vis);
+    let forwards = methods.iter().map(|method| {
+        let symbol = names.method(method.name);
         let Method {
-            name: method_name,
-            signature,
+            name,
+            lifetimes,
             arguments,
             types,
             output,
-            attributes,
+            linked_output,
         } = method;
-        forwards.extend(quote! {
-            #(#attributes)*
+        quote! {
             #[inline(always)]
-            #signature {
+            fn #name #lifetimes (&self, #(#arguments: #types),*) #output {
                 unsafe extern "Rust" {
                     #[link_name = #symbol]
-                    safe fn linked(#(#arguments: #types),*) #output;
+                    safe fn __ebb_linked #lifetimes (#(#arguments: #types),*) #linked_output;
                 }
-                linked(#(#arguments),*)
+                __ebb_linked(#(#arguments),*)
             }
-        });
-        definitions.extend(quote! {
-            const _: () = {
-                #[unsafe(export_name = #symbol)]
-                fn linked(#(#arguments: #types),*) #output {
-                    let provider: &'static $provider = $instance;
-                    <$provider as $component>::#method_name(provider, #(#arguments),*)
-                }
-            };
-        });
-    }
-    let linked_doc =
-        format!("The linked provider of [`{name}`]; see [`component`](::ebb::component).");
-    let macro_doc = format!("Used by `#[provides({name})]`.");
+        }
+    });
+    let doc = format!(
+        "The provider of [`{name}`] that is linked into the program: what \
+         `EbbRef::<dyn {name}>::get()` gives."
+    );
     quote! {
-        #input
-
-        #[doc = #linked_doc]
-        #[derive(Clone, Copy, Debug)]
+        #[doc = #doc]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #vis struct #linked;
 
         #[automatically_derived]
         impl #name for #linked {
-            #forwards
+            #(#forwards)*
         }
 
+        // Not in a list of what else might have been meant.
+        #[diagnostic::do_not_recommend]
         #[automatically_derived]
         impl ::ebb::Global for dyn #name {
             type Target = #linked;
@@ -111,26 +218,190 @@ pub fn expand_component(options: TokenStream, item: TokenStream) -> TokenStream 
                 &#linked
             }
         }
+    }
+}
 
+/// The macro that `#[provides]` calls:
+/// `(ROLE, COMPONENT, PROVIDER, INSTANCE, "unique name")`, where the role is `one` or `default`.
+fn provide_macro(
+    name: &Ident,
+    methods: &[Method],
+    names: &Names,
+    replaceable: bool,
+) -> TokenStream {
+    let provide = &names.provide;
+    let macro_doc = format!("Used by `#[provides({name})]`.");
+    let presence = assembly_name(&names.presence());
+    let arms = if replaceable {
+        let functions = definitions(methods, |method| {
+            let suffix = format!("_{}", plain(method));
+            quote!(::core::concat!("__ebb_provider_", $unique, #suffix))
+        });
+        let bind = |binding: &str| -> TokenStream {
+            methods
+                .iter()
+                .map(|method| {
+                    let symbol = assembly_name(&names.method(method.name));
+                    let binding = format!("{binding}{symbol}");
+                    let set = format!(".set {symbol}, __ebb_jump_");
+                    let suffix = format!("_{}", plain(method.name));
+                    let bind = if binding.starts_with('.') {
+                        quote!(#binding,)
+                    } else {
+                        TokenStream::new()
+                    };
+                    quote!(#bind ::core::concat!(#set, $unique, #suffix),)
+                })
+                .collect()
+        };
+        let jumps: TokenStream = methods
+            .iter()
+            .map(|method| {
+                let suffix = format!("_{}", plain(method.name));
+                let typed = format!("_{}, @function", plain(method.name));
+                let jump = format!("_{}: jmp __ebb_provider_", plain(method.name));
+                quote! {
+                    ::core::concat!(".type __ebb_jump_", $unique, #typed),
+                    ::core::concat!("__ebb_jump_", $unique, #jump, $unique, #suffix),
+                }
+            })
+            .collect();
+        let (weak, strong, again) = (bind(".weak "), bind(".globl "), bind(""));
+        let replaced = format!("{}_replaced", names.symbol);
+        let defaulted = format!("{}_defaulted", names.symbol);
+        let unless_replaced = format!(".ifndef {replaced}");
+        let unless_defaulted = format!(".ifndef {defaulted}");
+        let set_replaced = format!(".set {replaced}, 1");
+        let set_defaulted = format!(".set {defaulted}, 1");
+        let default_presence = assembly_name(&names.default_presence());
+        let one = object(
+            &presence,
+            quote! {
+                #jumps
+                // Where the default came before, in this assembly, its symbols are weak already.
+                #unless_defaulted,
+                #strong
+                ".else",
+                #again
+                ".endif",
+                #set_replaced,
+            },
+        );
+        let default = object(
+            &default_presence,
+            quote! {
+                #jumps
+                #unless_replaced,
+                #weak
+                #set_defaulted,
+                ".endif",
+            },
+        );
+        quote! {
+            (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+                const _: () = { #functions #one };
+            };
+            (default, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+                const _: () = { #functions #default };
+            };
+        }
+    } else {
+        let functions = definitions(methods, |method| names.method(method).to_token_stream());
+        let one = object(&presence, TokenStream::new());
+        let refusal = format!(
+            "the component `{name}` has no default provider: its trait says `#[component]`, not \
+             `#[component(replaceable)]`"
+        );
+        quote! {
+            (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+                const _: () = { #functions #one };
+            };
+            (default, $($rest:tt)*) => {
+                ::core::compile_error!(#refusal);
+            };
+        }
+    };
+    quote! {
         #[doc(hidden)]
         #[doc = #macro_doc]
         #[macro_export]
-        macro_rules! #provide {
-            ($component:path, $provider:ty, $instance:expr) => { #definitions };
-        }
-        #[doc(hidden)]
-        #[allow(unused_imports)]
-        #vis use #provide as #name;
+        macro_rules! #provide { #arms }
     }
+}
+
+/// The provider's methods as functions with symbols.
+fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> TokenStream {
+    methods
+        .iter()
+        .map(|method| {
+            let Method {
+                name,
+                lifetimes,
+                arguments,
+                types,
+                linked_output,
+                ..
+            } = method;
+            let symbol = symbol(name);
+            quote! {
+                const _: () = {
+                    #[unsafe(export_name = #symbol)]
+                    fn __ebb_linked #lifetimes (#(#arguments: #types),*) #linked_output {
+                        let __ebb_provider: &'static $provider = $instance;
+                        <$provider as $component>::#name(__ebb_provider, #(#arguments),*)
+                    }
+                };
+            }
+        })
+        .collect()
+}
+
+/// An object that every program pulls from the provider's archive, with the presence symbol and
+/// `body`.
+fn object(presence: &str, body: TokenStream) -> TokenStream {
+    let global = format!(".globl {presence}");
+    let label = format!("{presence}:");
+    quote! {
+        mod __ebb_provider {
+            ::core::arch::global_asm!(
+                ::core::concat!(".pushsection .text.__ebb_mark_", $unique, ",\"ax\",@progbits"),
+                ::core::concat!(".globl __ebb_mark_", $unique),
+                ::core::concat!("__ebb_mark_", $unique, ":"),
+                #global,
+                #label,
+                "ud2",
+                #body
+                ".popsection",
+            );
+        }
+        unsafe extern "C" {
+            #[link_name = ::core::concat!("__ebb_mark_", $unique)]
+            static __EBB_MARK: ::core::primitive::u8;
+        }
+        #[used]
+        static __EBB_PULL: &::core::primitive::u8 = unsafe { &__EBB_MARK };
+    }
+}
+
+/// A method's name as a part of a symbol.
+fn plain(method: &Ident) -> String {
+    method.to_string().trim_start_matches("r#").to_owned()
+}
+
+/// A symbol as assembly spells it.
+fn assembly_name(symbol: &str) -> String {
+    format!("\"{symbol}\"")
 }
 
 struct Method<'a> {
     name: &'a Ident,
-    signature: TokenStream,
+    lifetimes: TokenStream,
     arguments: Vec<Ident>,
     types: Vec<&'a Type>,
     output: TokenStream,
-    attributes: Vec<&'a syn::Attribute>,
+    /// The result of the function behind the symbol, which has no `self` to borrow from: the
+    /// provider lives as long as the program.
+    linked_output: TokenStream,
 }
 
 fn methods<'a>(input: &'a ItemTrait, report: &mut Report) -> Vec<Method<'a>> {
@@ -143,133 +414,140 @@ fn methods<'a>(input: &'a ItemTrait, report: &mut Report) -> Vec<Method<'a>> {
             );
             continue;
         };
-        let sig = &function.sig;
-        if let Some(a) = &sig.asyncness {
-            report.error(
-                a,
-                "a component's methods are not `async`; return a future type instead",
-            );
-        }
-        if !sig.generics.params.is_empty() {
-            report.error(
-                &sig.generics,
-                "a component's methods are not generic: each is one symbol",
-            );
-        }
-        let by_reference = matches!(
-            sig.inputs.first(),
-            Some(FnArg::Receiver(r)) if matches!(r.kind, syn::ReceiverKind::Reference(_, _, None))
-        );
-        if !by_reference {
-            report.error(sig, "a component's methods take `&self`");
+        if !check_method(function, report) {
             continue;
         }
-        let mut arguments = Vec::new();
-        let mut types = Vec::new();
-        for (i, argument) in sig.inputs.iter().skip(1).enumerate() {
-            let FnArg::Typed(argument) = argument else {
-                continue;
-            };
-            arguments.push(match &*argument.pat {
-                Pat::Ident(p) => p.ident.clone(),
-                _ => format_ident!("argument_{i}"),
-            });
-            types.push(&*argument.ty);
-        }
-        let name = &sig.ident;
-        let output = sig.output.to_token_stream();
+        let sig = &function.sig;
+        let (arguments, types) = sig
+            .inputs
+            .iter()
+            .skip(1)
+            .enumerate()
+            .filter_map(|(i, argument)| match argument {
+                FnArg::Typed(argument) => {
+                    let name = match &*argument.pat {
+                        Pat::Ident(p) => p.ident.clone(),
+                        _ => format_ident!("__ebb_argument_{i}"),
+                    };
+                    Some((name, &*argument.ty))
+                }
+                FnArg::Receiver(_) => None,
+            })
+            .unzip();
+        let mut linked_output = sig.output.clone();
+        ElidedToStatic.visit_return_type_mut(&mut linked_output);
         methods.push(Method {
-            name,
-            signature: quote!(fn #name(&self, #(#arguments: #types),*) #output),
+            name: &sig.ident,
+            lifetimes: sig.generics.to_token_stream(),
             arguments,
             types,
-            output,
-            attributes: function
-                .attrs
-                .iter()
-                .filter(|a| a.path().is_ident("cfg"))
-                .collect(),
+            output: sig.output.to_token_stream(),
+            linked_output: linked_output.to_token_stream(),
         });
     }
     methods
 }
 
-struct Provides {
-    component: Path,
-    instance: Option<Expr>,
+/// Reports what keeps a method from being one symbol.
+fn check_method(function: &TraitItemFn, report: &mut Report) -> bool {
+    let sig = &function.sig;
+    let mut good = true;
+    let mut error = |at: &dyn ToTokens, message: &str| {
+        report.error(at, message);
+        good = false;
+    };
+    if let Some(token) = &sig.asyncness {
+        error(
+            token,
+            "a component's methods are not `async`; return a future type instead",
+        );
+    }
+    if let Some(token) = &sig.constness {
+        error(token, "a component's methods are not `const`");
+    }
+    if let Some(abi) = &sig.abi {
+        error(abi, "a component's methods are plain Rust functions");
+    }
+    if sig.safety.to_token_stream().to_string() == "unsafe" {
+        error(
+            &sig.safety,
+            "a component's methods are safe: whoever links a provider cannot promise anything about it",
+        );
+    }
+    for parameter in &sig.generics.params {
+        if !matches!(parameter, GenericParam::Lifetime(_)) {
+            error(
+                parameter,
+                "a component's methods are not generic: each is one symbol",
+            );
+        }
+    }
+    if let Some(clause) = &sig.generics.where_clause {
+        error(clause, "a component's methods have no `where` clause");
+    }
+    for attribute in &function.attrs {
+        if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
+            error(
+                attribute,
+                "a component's methods are the same in every build: its provider may be compiled with \
+                 other features",
+            );
+        }
+    }
+    match sig.inputs.first() {
+        Some(FnArg::Receiver(r))
+            if matches!(r.kind, syn::ReceiverKind::Reference(_, None, None)) => {}
+        Some(FnArg::Receiver(r)) => error(
+            r,
+            "a component's methods take `&self`: the provider is shared by the whole program",
+        ),
+        _ => error(
+            &sig.ident,
+            "a component's methods take `&self`: the provider is an object",
+        ),
+    }
+    let mut traits = ImplTraits(Vec::new());
+    let mut copy = sig.clone();
+    traits.visit_signature_mut(&mut copy);
+    for found in traits.0 {
+        error(
+            &found,
+            "a component's methods name their types: `impl Trait` has no fixed size for the linker",
+        );
+    }
+    good
 }
 
-impl Parse for Provides {
-    fn parse(input: ParseStream) -> syn::Result<Self> {
-        let component = input.parse().map_err(|e| {
-            syn::Error::new(
-                e.span(),
-                "say which component this provides: `#[provides(Trait)]`",
-            )
-        })?;
-        let mut instance = None;
-        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
-            let option: Ident = input.parse()?;
-            if option != "instance" {
-                return Err(syn::Error::new_spanned(
-                    option,
-                    "the only option is `instance = EXPR`, a `&'static` to the provider",
-                ));
-            }
-            input.parse::<Token![=]>()?;
-            instance = Some(input.parse()?);
-        }
-        if !input.is_empty() {
-            return Err(input.error("expected `, instance = EXPR` or the end"));
-        }
-        Ok(Self {
-            component,
-            instance,
-        })
+/// Finds `impl Trait`.
+struct ImplTraits(Vec<TokenStream>);
+
+impl VisitMut for ImplTraits {
+    fn visit_type_impl_trait_mut(&mut self, node: &mut syn::TypeImplTrait) {
+        self.0.push(node.to_token_stream());
     }
 }
 
-pub fn expand_provides(options: TokenStream, item: TokenStream) -> TokenStream {
-    let mut report = Report::default();
-    let options = syn::parse2::<Provides>(options).map_err(|e| report.add(e));
-    let input = syn::parse2::<ItemImpl>(item.clone()).map_err(|_| {
-        report.error(
-            item.clone().into_iter().take(3).collect::<TokenStream>(),
-            "`#[provides(Trait)]` stands on an `impl Trait for Type`",
-        );
-    });
-    let (Ok(options), Ok(input)) = (options, input) else {
-        let errors = report.into_tokens();
-        return quote!(#item #errors);
-    };
-    let component = &options.component;
-    if !matches!(&input.trait_, Some((path, _)) if path.segments.last().map(|s| &s.ident) == component.segments.last().map(|s| &s.ident))
-    {
-        report.error(
-            &input.self_ty,
-            format!(
-                "`#[provides({0})]` stands on an `impl {0} for Type`",
-                component.to_token_stream()
-            ),
-        );
+/// What is elided in the result of a `&self` method borrows from `self`.
+struct ElidedToStatic;
+
+impl VisitMut for ElidedToStatic {
+    fn visit_type_reference_mut(&mut self, node: &mut TypeReference) {
+        node.lifetime
+            .get_or_insert_with(|| Lifetime::new("'static", node.and_token.span));
+        visit_mut::visit_type_reference_mut(self, node);
     }
-    if !input.generics.params.is_empty() {
-        report.error(
-            &input.generics,
-            "a component has one provider, so it cannot be generic",
-        );
+
+    fn visit_lifetime_mut(&mut self, node: &mut Lifetime) {
+        if node.ident == "_" {
+            *node = Lifetime::new("'static", node.span());
+        }
     }
-    if !report.is_empty() {
-        let errors = report.into_tokens();
-        return quote!(#item #errors);
-    }
-    let provider = &input.self_ty;
-    let instance = match &options.instance {
-        Some(expr) => quote!(#expr),
-        None => quote_spanned!(provider.span()=> ::ebb::EbbRef::<#provider>::get()),
-    };
-    quote! {
-        #item
-        #component! { #component, #provider, #instance }
+
+    // These have elision rules of their own.
+    fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
+    fn visit_parenthesized_generic_arguments_mut(
+        &mut self,
+        _: &mut syn::ParenthesizedGenericArguments,
+    ) {
     }
 }

@@ -4,25 +4,23 @@
 //! through the environment variable `EBB_PLATFORM`; without a build script it is the hosted one.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Expr, ItemFn, LitInt, Token,
     parse::{ParseStream, Parser},
     spanned::Spanned,
 };
 
-use crate::report::Report;
+use crate::report::{Report, failed, header};
 
-fn native() -> bool {
+/// Whether the package's programs are images.
+pub fn native() -> bool {
     std::env::var("EBB_PLATFORM").as_deref() == Ok("native")
 }
 
 fn parse_function(item: &TokenStream, what: &str, report: &mut Report) -> Option<ItemFn> {
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
-        report.error(
-            item.clone().into_iter().take(3).collect::<TokenStream>(),
-            format!("`#[ebb::{what}]` is for functions"),
-        );
+        report.error(header(item), format!("`#[ebb::{what}]` is for functions"));
         return None;
     };
     if !function.sig.inputs.is_empty() {
@@ -32,6 +30,18 @@ fn parse_function(item: &TokenStream, what: &str, report: &mut Report) -> Option
                 "`#[ebb::{what}]` functions have no parameters; a program's arguments are `ebb::args()`"
             ),
         );
+    }
+    for token in [
+        function.sig.constness.to_token_stream(),
+        function.sig.safety.to_token_stream(),
+        function.sig.abi.to_token_stream(),
+    ] {
+        if !token.is_empty() {
+            report.error(
+                token,
+                format!("`#[ebb::{what}]` functions are plain functions, `async` or not"),
+            );
+        }
     }
     if !function.sig.generics.params.is_empty() {
         report.error(
@@ -52,37 +62,39 @@ fn call(function: &ItemFn) -> TokenStream {
     }
 }
 
-pub fn expand_main(options: TokenStream, item: TokenStream) -> TokenStream {
+pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> TokenStream {
     let mut report = Report::default();
     if !options.is_empty() {
         report.error(
             &options,
-            "`#[ebb::main]` has no options; cores are chosen when the program starts (`EBB_CORES`)",
+            "`#[ebb::main]` has no options; the number of cores is chosen when the program starts \
+             (`EBB_CORES`)",
         );
     }
     let function = parse_function(&item, "main", &mut report);
     let Some(function) = function.filter(|_| report.is_empty()) else {
-        let errors = report.into_tokens();
-        return quote!(#item #errors);
+        return failed(item, report);
     };
     let call = call(&function);
-    let start = quote_spanned! {function.sig.ident.span()=>
+    // A result that is no exit status is an error at the result's type.
+    let run = quote_spanned!(function.sig.output.span()=> ::ebb::__private::run_main);
+    let start = quote! {
         fn __ebb_start() {
-            ::ebb::__private::run_main(async { #call });
+            #run(async { #call });
         }
     };
     let hosted = quote! {
-        extern crate ebb_hosted as platform;
+        extern crate ebb_hosted as __ebb_platform;
         #[unsafe(no_mangle)]
         extern "C" fn main(
-            argc: ::core::ffi::c_int,
-            argv: *const *const ::core::ffi::c_char,
+            __ebb_argc: ::core::ffi::c_int,
+            __ebb_argv: *const *const ::core::ffi::c_char,
         ) -> ::core::ffi::c_int {
             // SAFETY: the C runtime's own arguments.
-            unsafe { platform::main(argc, argv, __ebb_start) }
+            unsafe { __ebb_platform::main(__ebb_argc, __ebb_argv, __ebb_start) }
         }
     };
-    let entry = if native() {
+    let entry = if native {
         // Unwinding needs std. Only `cargo test` compiles an image's example that way, to see
         // whether it builds; so it builds as a Linux process.
         quote! {
@@ -112,31 +124,36 @@ struct TestOptions {
 
 fn parse_test_options(tokens: TokenStream, report: &mut Report) -> TestOptions {
     let mut options = TestOptions::default();
+    const RULE: &str = "`cores` is a number from 1 to 64: `cores = 4`";
     let parser = |input: ParseStream| -> syn::Result<()> {
         while !input.is_empty() {
-            let name: Ident = input.parse()?;
+            let name: Ident = input.call(syn::ext::IdentExt::parse_any)?;
             if name != "cores" {
-                return Err(syn::Error::new_spanned(
+                report.error(
                     &name,
                     format!("unknown option `{name}`; the only option is `cores = NUMBER`"),
-                ));
-            }
-            input.parse::<Token![=]>()?;
-            match input.parse::<Expr>()? {
-                Expr::Lit(syn::ExprLit {
-                    lit: syn::Lit::Int(n),
-                    ..
-                }) if n
-                    .base10_parse::<usize>()
-                    .is_ok_and(|n| (1..=64).contains(&n)) =>
-                {
-                    options.cores = Some(n);
+                );
+                while !input.is_empty() && !input.peek(Token![,]) {
+                    input.parse::<proc_macro2::TokenTree>()?;
                 }
-                other => {
-                    return Err(syn::Error::new_spanned(
-                        other,
-                        "`cores` is a number from 1 to 64",
-                    ));
+            } else {
+                if options.cores.is_some() {
+                    report.error(&name, "the option `cores` is given twice");
+                }
+                input
+                    .parse::<Token![=]>()
+                    .map_err(|_| syn::Error::new(name.span(), RULE))?;
+                match input.parse::<Expr>()? {
+                    Expr::Lit(syn::ExprLit {
+                        lit: syn::Lit::Int(n),
+                        ..
+                    }) if n
+                        .base10_parse::<usize>()
+                        .is_ok_and(|n| (1..=64).contains(&n)) =>
+                    {
+                        options.cores = Some(n);
+                    }
+                    other => report.error(other, RULE),
                 }
             }
             if !input.is_empty() {
@@ -156,8 +173,7 @@ pub fn expand_test(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse_test_options(options, &mut report);
     let function = parse_function(&item, "test", &mut report);
     let Some(function) = function.filter(|_| report.is_empty()) else {
-        let errors = report.into_tokens();
-        return quote!(#item #errors);
+        return failed(item, report);
     };
     let cores = match &options.cores {
         Some(n) => quote!(::core::option::Option::Some(#n)),
@@ -175,7 +191,7 @@ pub fn expand_test(options: TokenStream, item: TokenStream) -> TokenStream {
     let ignore = !ignored.is_empty();
     let mut body = function.clone();
     body.attrs = attributes.into_iter().cloned().collect();
-    let body_name = format_ident!("body", span = function.sig.span());
+    let body_name = format_ident!("__ebb_body");
     body.sig.ident = body_name;
     body.vis = syn::Visibility::Inherited;
     let call = call(&body);
@@ -194,17 +210,17 @@ pub fn expand_test(options: TokenStream, item: TokenStream) -> TokenStream {
         #[cfg(not(test))]
         const _: () = {
             #body
-            fn start() -> ::ebb::__private::TestFuture {
+            fn __ebb_start() -> ::ebb::__private::TestFuture {
                 ::ebb::__private::Box::pin(async { ::ebb::__private::test_outcome(#call) })
             }
             #[used]
             #[unsafe(link_section = "ebb_tests")]
-            static TEST: ::ebb::__private::TestCase = ::ebb::__private::TestCase {
+            static __EBB_TEST: ::ebb::__private::TestCase = ::ebb::__private::TestCase {
                 module: ::core::module_path!(),
                 name: #text,
                 cores: #cores,
                 ignore: #ignore,
-                start,
+                start: __ebb_start,
             };
         };
     }

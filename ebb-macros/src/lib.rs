@@ -8,9 +8,16 @@
 mod component;
 mod ebb;
 mod entry;
+mod expand;
+#[cfg(test)]
+mod golden;
+mod origin;
+mod provides;
 mod report;
 
 use proc_macro::TokenStream;
+
+use crate::origin::Origin;
 
 /// Makes a struct an Elastic Building Block.
 ///
@@ -32,7 +39,7 @@ use proc_macro::TokenStream;
 /// Exactly one of `per_core` and `shared` is given.
 #[proc_macro_attribute]
 pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
-    ebb::expand(options.into(), item.into()).into()
+    ebb::expand(options.into(), item.into(), &Origin::here()).into()
 }
 
 /// Makes a trait a system component: a seam with one provider, bound by the linker.
@@ -42,7 +49,7 @@ pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
 /// the component. The methods take `&self` and are neither generic nor `async`.
 #[proc_macro_attribute]
 pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
-    component::expand_component(options.into(), item.into()).into()
+    component::expand(options.into(), item.into(), &Origin::here()).into()
 }
 
 /// Makes an `impl Trait for Type` the provider of the component `Trait` in every program that
@@ -52,7 +59,7 @@ pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Type` that the expression gives, for what must work where no core runs yet.
 #[proc_macro_attribute]
 pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
-    component::expand_provides(options.into(), item.into()).into()
+    provides::expand(options.into(), item.into(), &Origin::here()).into()
 }
 
 /// Makes `async fn main()` or `fn main()` the first event on core 0. The machine stops with the
@@ -60,7 +67,7 @@ pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
 /// `ebb_build::images`.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
-    entry::expand_main(options.into(), item.into()).into()
+    entry::expand_main(options.into(), item.into(), entry::native()).into()
 }
 
 /// Makes `async fn` or `fn` a test that runs as an event on core 0 of a machine: under libtest on

@@ -1,6 +1,6 @@
 //! Collects the errors of one macro use.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 
 /// Every error found so far, in the order of discovery.
@@ -32,4 +32,29 @@ impl Report {
             .map(syn::Error::to_compile_error)
             .collect()
     }
+}
+
+/// The part of an item to point an error at: from its keyword to its name or type, without
+/// attributes and body.
+pub fn header(item: &TokenStream) -> TokenStream {
+    let mut header = TokenStream::new();
+    let mut tokens = item.clone().into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Punct(p) if p.as_char() == '#' => {
+                tokens.next_if(|t| matches!(t, TokenTree::Group(_)));
+                continue;
+            }
+            TokenTree::Group(g) if g.delimiter() == Delimiter::Brace => break,
+            TokenTree::Punct(p) if p.as_char() == ';' => break,
+            _ => header.extend([token]),
+        }
+    }
+    header
+}
+
+/// The item after the errors about it, without further expansion.
+pub fn failed(item: TokenStream, report: Report) -> TokenStream {
+    let errors = report.into_tokens();
+    quote::quote!(#item #errors)
 }

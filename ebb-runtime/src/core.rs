@@ -8,13 +8,13 @@ use core::{
     arch::{asm, global_asm},
     cell::{Cell, OnceCell, RefCell},
     fmt, ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::{
     event::{Local as Events, Stats},
     machine::Machine,
-    model::{Constructing, DynamicTable, SharedCell},
+    model::{Constructing, DynamicTable},
     sync::{inbox::Inbox, quiesce},
     time::Timers,
 };
@@ -68,8 +68,6 @@ pub(crate) struct Core {
     pub inbox: Inbox<crate::event::Header>,
     /// True while the core is parked or about to be: a push into the inbox must then wake it.
     pub sleeping: AtomicBool,
-    /// The shared representative that this core waits for while another core builds it.
-    pub waiting: AtomicPtr<SharedCell>,
     /// Written by this core, read by all.
     pub stats: Stats,
     pub local: Local,
@@ -101,7 +99,6 @@ impl Core {
             token,
             inbox: Inbox::new(),
             sleeping: AtomicBool::new(false),
-            waiting: AtomicPtr::new(ptr::null_mut()),
             stats: Stats::default(),
             local: Local {
                 phase: Cell::new(Phase::Running),

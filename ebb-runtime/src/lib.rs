@@ -39,7 +39,9 @@ pub use crate::{
         set_hog_limit, spawn, yield_now,
     },
     machine::{Machine, core_main},
-    model::{Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, live_dynamic_ebbs},
+    model::{
+        Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, RootObject, live_dynamic_ebbs,
+    },
     program::{PANIC_STATUS, Termination, args, exit},
     remote::{Gather, RemoteHandle, spawn_on},
 };
@@ -51,8 +53,9 @@ pub mod __private {
 
     pub use crate::{
         model::{
-            Definition, Dynamic, NoDefaultRoot, PerCore, RootProbe, Shared, ViaDefault, WellKnown,
-            assert_shareable, by_default, dereference, from_root, with_dynamic,
+            Definition, Dynamic, NoDefaultRoot, NotKnown, PerCore, RootProbe, SendProbe, Shared,
+            SyncProbe, ViaDefault, WellKnown, assert_field_send, assert_field_sync, by_default,
+            dereference, from_root, with_dynamic,
         },
         program::{print, run_main},
         testing::{TestCase, TestFuture, test_image, test_outcome},

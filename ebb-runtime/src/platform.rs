@@ -10,7 +10,7 @@ use core::any::Any;
 use crate::{CoreId, component};
 
 /// Time, in nanoseconds.
-#[component]
+#[component(replaceable)]
 pub trait Clock {
     /// Nanoseconds since the machine started. Monotonic, the same on all cores.
     fn now(&self) -> u64;
@@ -32,7 +32,7 @@ pub trait Cores {
 }
 
 /// Where messages for people go.
-#[component]
+#[component(replaceable)]
 pub trait Console {
     /// Writes all of `bytes`. Never fails: a console that is gone swallows them.
     fn write(&self, bytes: &[u8]);
@@ -41,21 +41,21 @@ pub trait Console {
 }
 
 /// The end of the program.
-#[component]
+#[component(replaceable)]
 pub trait Power {
     /// Ends the machine with an exit status, at once. Status 0 is success.
     fn exit(&self, status: i32) -> !;
 }
 
 /// Randomness fit for keys.
-#[component]
+#[component(replaceable)]
 pub trait Entropy {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
 }
 
 /// What the program was started with.
-#[component]
+#[component(replaceable)]
 pub trait Environment {
     /// The application's arguments, without a program name.
     fn arguments(&self) -> &'static [&'static str];

@@ -10,6 +10,11 @@ use crate::{
 };
 
 /// What `main` may return, as an exit status. 0 is success.
+#[diagnostic::on_unimplemented(
+    message = "`main` returns `{Self}`, which is no exit status",
+    label = "not an exit status",
+    note = "`main` returns `()`, a `u8`, or a `Result` of one of them whose error is `Debug`"
+)]
 pub trait Termination {
     /// The exit status; says on the console what went wrong, if something did.
     fn report(self) -> i32;

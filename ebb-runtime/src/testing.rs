@@ -29,6 +29,11 @@ pub struct TestCase {
 }
 
 /// What a test may return.
+#[diagnostic::on_unimplemented(
+    message = "the test returns `{Self}`, which says neither success nor failure",
+    label = "not the outcome of a test",
+    note = "a test returns `()`, or a `Result` of it whose error is `Debug`"
+)]
 pub trait TestOutcome {
     /// Panics when the test failed.
     fn check(self);

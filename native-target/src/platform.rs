@@ -137,7 +137,7 @@ fn handle(block: &CpuBlock) {
     });
 }
 
-#[provides(Clock, instance = &Native)]
+#[provides(Clock, default, instance = &Native)]
 impl Clock for Native {
     #[inline]
     fn now(&self) -> u64 {
@@ -149,7 +149,7 @@ impl Clock for Native {
     }
 }
 
-#[provides(Console, instance = &Native)]
+#[provides(Console, default, instance = &Native)]
 impl Console for Native {
     fn write(&self, bytes: &[u8]) {
         console::write(bytes);
@@ -160,7 +160,7 @@ impl Console for Native {
     }
 }
 
-#[provides(Power, instance = &Native)]
+#[provides(Power, default, instance = &Native)]
 impl Power for Native {
     fn exit(&self, status: i32) -> ! {
         report::exit(exit_status(status))
@@ -172,7 +172,7 @@ pub fn exit_status(status: i32) -> u8 {
     u8::try_from(status).unwrap_or(255)
 }
 
-#[provides(Entropy, instance = &Native)]
+#[provides(Entropy, default, instance = &Native)]
 impl Entropy for Native {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
@@ -223,7 +223,7 @@ fn jitter() -> u64 {
     x
 }
 
-#[provides(Environment, instance = &Native)]
+#[provides(Environment, default, instance = &Native)]
 impl Environment for Native {
     fn arguments(&self) -> &'static [&'static str] {
         static ARGUMENTS: Once<Vec<&'static str>> = Once::new();

@@ -16,14 +16,22 @@ use core::{
     task::{Context, Poll},
 };
 
-use super::{Definition, Ebb, EbbId, EbbRef, Representation, miss};
+use super::{Definition, Ebb, EbbId, EbbRef, Representation, cell::BuildCell, miss};
 use crate::{
     core::Core,
     remote::{RemoteHandle, spawn_to},
 };
 
 /// An Ebb whose instances are made at run time.
-pub trait Dynamic: Ebb {
+///
+/// # Safety
+/// A type whose representation is [`Shared`](super::Shared) is `Send` and `Sync`.
+#[diagnostic::on_unimplemented(
+    message = "the Ebb `{Self}` is not made at run time",
+    label = "a well-known Ebb: there is one, and nobody creates it",
+    note = "use `EbbRef::<{Self}>::get()`, or say `#[ebb(.., dynamic)]` to make any number of them"
+)]
+pub unsafe trait Dynamic: Ebb {
     /// How representatives relate to cores.
     type Representation: Representation<Self>;
 }
@@ -75,8 +83,7 @@ impl DynamicTable {
         let entry = Entry {
             generation: id.generation,
             rep: Arc::into_raw(rep).cast(),
-            // SAFETY: called once, with the pointer that `into_raw` gave.
-            release: |rep| unsafe { drop(Arc::from_raw(rep.cast::<T>())) },
+            release: release::<T>,
         };
         core::mem::replace(&mut self.entries[index], entry)
     }
@@ -103,18 +110,21 @@ struct Ids {
 struct Known {
     generation: u64,
     root: Arc<dyn Any + Send + Sync>,
-    shared: Arc<spin::Mutex<Option<Arc<dyn Any + Send + Sync>>>>,
+    shared: Arc<SharedPlace>,
     dying: bool,
 }
 
 impl DynamicIds {
-    fn create(&self, root: Arc<dyn Any + Send + Sync>) -> EbbId {
+    fn create<T: Dynamic>(&self, root: Arc<T::Root>) -> EbbId {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
         let known = Known {
             generation,
             root,
-            shared: Arc::default(),
+            shared: Arc::new(SharedPlace {
+                rep: BuildCell::new(),
+                release: release::<T>,
+            }),
             dying: false,
         };
         let mut ids = self.ids.lock();
@@ -126,7 +136,7 @@ impl DynamicIds {
         EbbId { index, generation }
     }
 
-    fn roots(&self, id: EbbId) -> Option<(Arc<dyn Any + Send + Sync>, SharedPlace)> {
+    fn roots(&self, id: EbbId) -> Option<(Arc<dyn Any + Send + Sync>, Arc<SharedPlace>)> {
         let ids = self.ids.lock();
         let known = ids.known.get(id.index as usize)?.as_ref()?;
         (known.generation == id.generation && !known.dying)
@@ -160,7 +170,34 @@ impl DynamicIds {
     }
 }
 
-type SharedPlace = Arc<spin::Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
+/// Where the cores find the representative of a shared Ebb; stays empty for other Ebbs.
+struct SharedPlace {
+    rep: BuildCell,
+    release: unsafe fn(*const ()),
+}
+
+// SAFETY: the representative is one of a shared Ebb, hence `Send` and `Sync` (see [`Dynamic`]).
+unsafe impl Send for SharedPlace {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPlace {}
+
+impl Drop for SharedPlace {
+    fn drop(&mut self) {
+        if let Some(rep) = self.rep.get() {
+            // SAFETY: the place holds one count of the `Arc`, of the type that it was made for.
+            unsafe { (self.release)(rep) }
+        }
+    }
+}
+
+/// Gives a count of an `Arc<T>` back.
+///
+/// # Safety
+/// `rep` is from `Arc::<T>::into_raw`, and this count is nobody else's.
+unsafe fn release<T>(rep: *const ()) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Arc::from_raw(rep.cast::<T>()) });
+}
 
 /// How many Ebbs made at run time exist on this machine, those being destroyed included.
 ///
@@ -212,7 +249,7 @@ fn miss_dynamic<T: Dynamic>(id: EbbId) -> *const T {
             id,
             of: PhantomData,
         },
-        &shared,
+        &shared.rep,
     );
     let pointer = Arc::as_ptr(&rep);
     let old = core.local.dynamic.borrow_mut().set(id, rep);
@@ -226,14 +263,17 @@ fn destroyed(definition: &Definition, id: EbbId) -> ! {
     panic!("the Ebb {definition} ({id:?}) was used after it was destroyed")
 }
 
-impl<T: Dynamic> EbbRef<T> {
+impl<T: Ebb> EbbRef<T> {
     /// Makes an Ebb. Its representatives are built from `root`, each on the core that first uses it.
     ///
     /// # Panics
     /// On a thread that is not a core.
     #[must_use = "an Ebb that nobody refers to can never be destroyed"]
-    pub fn create(root: T::Root) -> Self {
-        let id = Core::current().machine.dynamic.create(Arc::new(root));
+    pub fn create(root: T::Root) -> Self
+    where
+        T: Dynamic,
+    {
+        let id = Core::current().machine.dynamic.create::<T>(Arc::new(root));
         Self {
             id,
             of: PhantomData,

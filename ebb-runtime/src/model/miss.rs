@@ -4,15 +4,13 @@
 //! relies on it ([`dereference`]); only [`miss`] sets slots. Representatives of well-known Ebbs are
 //! like statics: they live as long as the program, so `&'static` is the truth.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
-use core::{
-    any::Any,
-    fmt::Write,
-    ptr,
-    sync::atomic::{AtomicU8, Ordering},
-};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use core::{fmt::Write, ptr};
 
-use super::{Definition, Ebb, EbbId, EbbRef};
+use super::{
+    Definition, Ebb, EbbId, EbbRef,
+    cell::{BuildCell, Claim},
+};
 use crate::{
     core::{Core, CoreId, Phase},
     machine::Machine,
@@ -22,7 +20,7 @@ use crate::{
 ///
 /// # Safety
 /// The functions access an 8-byte slot of the calling thread that belongs to this type alone and
-/// starts as null.
+/// starts as null. A type whose representation is [`Shared`] is `Sync`.
 pub unsafe trait WellKnown: Ebb {
     /// How representatives relate to cores.
     type Representation: Representation<Self>;
@@ -77,11 +75,7 @@ pub trait Representation<T: Ebb> {
     where
         T: WellKnown;
     /// This core's representative of an Ebb made at run time. `shared` is one place for all cores.
-    fn make_dynamic(
-        root: Arc<T::Root>,
-        this: EbbRef<T>,
-        shared: &spin::Mutex<Option<Arc<dyn Any + Send + Sync>>>,
-    ) -> Arc<T>;
+    fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T>;
 }
 
 /// A representative for every core.
@@ -96,30 +90,24 @@ impl<T: Ebb> Representation<T> for PerCore {
         Box::leak(Box::new(T::construct(root, EbbRef::new())))
     }
 
-    #[allow(clippy::arc_with_non_send_sync)] // It stays on its core; see `DynamicTable`.
-    fn make_dynamic(
-        root: Arc<T::Root>,
-        this: EbbRef<T>,
-        _: &spin::Mutex<Option<Arc<dyn Any + Send + Sync>>>,
-    ) -> Arc<T> {
+    fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, _: &BuildCell) -> Arc<T> {
         Arc::new(T::construct(root, this))
     }
 }
 
-/// One representative for all cores.
+/// One representative for all cores. Whoever makes it the representation of a type promises that
+/// the type is `Sync`, and `Send` for Ebbs made at run time; see [`WellKnown`] and
+/// [`Dynamic`](super::Dynamic).
 pub struct Shared;
 
-impl<T: Ebb + Sync> Representation<T> for Shared
-where
-    T: Send,
-{
+impl<T: Ebb> Representation<T> for Shared {
     fn make() -> &'static T
     where
         T: WellKnown,
     {
         let core = Core::current();
         let cell = core.machine.shared.cell::<T>(Role::Rep);
-        let rep = cell.get_or_build(core, T::DEFINITION, || {
+        let rep = get_or_build(cell, core, T::DEFINITION, || {
             let root = root_of::<T>(core.machine);
             Box::into_raw(Box::new(T::construct(root, EbbRef::new()))).cast()
         });
@@ -127,21 +115,22 @@ where
         unsafe { &*rep.cast::<T>() }
     }
 
-    fn make_dynamic(
-        root: Arc<T::Root>,
-        this: EbbRef<T>,
-        shared: &spin::Mutex<Option<Arc<dyn Any + Send + Sync>>>,
-    ) -> Arc<T> {
-        // Held while the representative is built; a builder that panics leaves the place empty.
-        let mut place = shared.lock();
-        let rep = place.get_or_insert_with(|| Arc::new(T::construct(root, this)));
-        Arc::clone(rep)
-            .downcast::<T>()
-            .expect("the place belongs to this Ebb")
+    fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T> {
+        let rep = get_or_build(shared, Core::current(), T::DEFINITION, || {
+            Arc::into_raw(Arc::new(T::construct(root, this)))
+                .cast_mut()
+                .cast()
+        });
+        let rep: *const T = rep.cast_const().cast();
+        // SAFETY: the place belongs to this Ebb and holds a count of its `Arc<T>`.
+        unsafe {
+            Arc::increment_strong_count(rep);
+            Arc::from_raw(rep)
+        }
     }
 }
 
-// --- Roots and shared representatives of well-known Ebbs --------------------------------------
+// --- Roots and shared representatives ----------------------------------------------------------
 
 /// What a machine shares for one well-known Ebb.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,102 +142,105 @@ enum Role {
 /// The roots and shared representatives of a machine's well-known Ebbs. Only misses look here.
 #[derive(Default)]
 pub(crate) struct SharedReps {
-    cells: spin::Mutex<BTreeMap<(usize, Role), &'static SharedCell>>,
+    cells: spin::Mutex<BTreeMap<(usize, Role), &'static BuildCell>>,
+    waits: spin::Mutex<Vec<Wait>>,
 }
 
 impl SharedReps {
-    fn cell<T: Ebb>(&self, role: Role) -> &'static SharedCell {
+    fn cell<T: Ebb>(&self, role: Role) -> &'static BuildCell {
         let key = (ptr::from_ref(T::DEFINITION).addr(), role);
         self.cells
             .lock()
             .entry(key)
-            .or_insert_with(|| Box::leak(Box::default()))
+            .or_insert_with(|| Box::leak(Box::new(BuildCell::new())))
     }
 }
 
-const EMPTY: u8 = 0;
-const READY: u8 = 0xff;
-
-/// Built once, whoever races. A core that loses the race waits for the winner; a builder that
-/// panics leaves the cell empty for the next.
-#[derive(Default)]
-pub(crate) struct SharedCell {
-    /// `EMPTY`, `READY`, or one more than the number of the core that builds.
-    state: AtomicU8,
-    value: spin::Once<usize>,
+/// A core that waits until another has built something. In the list as long as it waits; what it
+/// points to lives as long as that.
+struct Wait {
+    core: CoreId,
+    cell: *const BuildCell,
+    definition: &'static Definition,
 }
 
-impl SharedCell {
-    fn get_or_build(
-        &self,
-        core: &'static Core,
-        definition: &'static Definition,
-        build: impl FnOnce() -> *mut (),
-    ) -> *mut () {
-        let me = core.id.number() as u8 + 1;
-        loop {
-            match self
-                .state
-                .compare_exchange(EMPTY, me, Ordering::Acquire, Ordering::Acquire)
-            {
-                Ok(_) => break,
-                Err(READY) => {
-                    return ptr::with_exposed_provenance_mut(
-                        *self.value.get().expect("set before READY"),
-                    );
-                }
-                Err(builder) => {
-                    core.waiting
-                        .store(ptr::from_ref(self).cast_mut(), Ordering::Release);
-                    let cycle = self.leads_to(core, usize::from(builder) - 1);
-                    if let Some(other) = cycle {
-                        core.waiting.store(ptr::null_mut(), Ordering::Release);
-                        panic!(
-                            "shared Ebbs that need each other while they are built, on two cores: \
-                             {definition} waits for {:?}, which waits for {:?}; let one of them \
-                             look the other up when it is used, not when it is built",
-                            other, core.id
-                        );
-                    }
-                    core::hint::spin_loop();
-                    core.waiting.store(ptr::null_mut(), Ordering::Release);
-                }
+// SAFETY: the cell is `Sync`, and alive while its wait is in the list.
+unsafe impl Send for Wait {}
+
+/// The value of a cell, built by `build` if nobody did so yet. A core that loses a race waits for
+/// the winner, unless the winner waits for it.
+fn get_or_build(
+    cell: &BuildCell,
+    core: &'static Core,
+    definition: &'static Definition,
+    build: impl FnOnce() -> *mut (),
+) -> *mut () {
+    loop {
+        match cell.claim(core.id.number()) {
+            Claim::Ready(value) => return value,
+            Claim::Mine(builder) => {
+                let value = build();
+                builder.finish(value);
+                return value;
             }
+            Claim::Building(builder) => wait_for(cell, builder, core, definition),
         }
-        struct Reset<'a>(&'a AtomicU8);
-        impl Drop for Reset<'_> {
-            fn drop(&mut self) {
-                self.0.store(EMPTY, Ordering::Release);
-            }
-        }
-        let reset = Reset(&self.state);
-        let value = build();
-        core::mem::forget(reset);
-        self.value.call_once(|| value.expose_provenance());
-        self.state.store(READY, Ordering::Release);
-        value
     }
 }
 
-impl SharedCell {
-    /// The core at which a chain of cores that wait for one another, starting with the builder of
-    /// this cell, comes back to `core`. Such a chain is stable: nobody in it can go on.
-    fn leads_to(&self, core: &'static Core, builder: usize) -> Option<CoreId> {
-        let mut at = builder;
-        for _ in 0..core.machine.cores.len() {
-            let other = core.machine.cores.get(at)?;
-            // SAFETY: null or a leaked cell.
-            let cell = unsafe { other.waiting.load(Ordering::Acquire).as_ref() }?;
-            let next = cell.state.load(Ordering::Acquire);
-            if next == EMPTY || next == READY {
-                return None;
-            }
-            if usize::from(next) - 1 == core.id.number() {
-                return Some(other.id);
-            }
-            at = usize::from(next) - 1;
+/// Waits until `builder` no longer builds the value of `cell`. Builders run to completion, so the
+/// wait ends, unless cores wait for one another in a circle. A circle is closed by the last of its
+/// cores that begins to wait, and that one sees all the others: the list is changed and read under
+/// one lock.
+fn wait_for(
+    cell: &BuildCell,
+    builder: usize,
+    core: &'static Core,
+    definition: &'static Definition,
+) {
+    let waits = &core.machine.shared.waits;
+    {
+        let mut waits = waits.lock();
+        if let Some(circle) = circle(&waits, builder, core.id, definition) {
+            drop(waits);
+            panic!(
+                "shared Ebbs that need each other while they are built: {circle}; let one of them \
+                 look the other up when it is used, not when it is built"
+            );
         }
-        None
+        waits.push(Wait {
+            core: core.id,
+            cell,
+            definition,
+        });
+    }
+    while cell.builder() == Some(builder) {
+        core::hint::spin_loop();
+    }
+    waits.lock().retain(|wait| wait.core != core.id);
+}
+
+/// The circle that `core` would close by waiting for `builder`, in words.
+fn circle(
+    waits: &[Wait],
+    mut builder: usize,
+    core: CoreId,
+    definition: &'static Definition,
+) -> Option<String> {
+    let mut text = format!("{core:?} needs {definition}");
+    loop {
+        if builder == core.number() {
+            return Some(text);
+        }
+        let wait = waits.iter().find(|wait| wait.core.number() == builder)?;
+        // SAFETY: in the list, so its core waits, and has the cell borrowed.
+        let next = unsafe { (*wait.cell).builder() }?;
+        let _ = write!(
+            text,
+            ", which {:?} builds, which needs {}",
+            wait.core, wait.definition
+        );
+        builder = next;
     }
 }
 
@@ -257,7 +249,7 @@ impl SharedCell {
 fn root_of<T: WellKnown>(machine: &'static Machine) -> Arc<T::Root> {
     let core = Core::current();
     let cell = machine.shared.cell::<T>(Role::Root);
-    let root = cell.get_or_build(core, T::DEFINITION, || {
+    let root = get_or_build(cell, core, T::DEFINITION, || {
         let root = T::default_root().unwrap_or_else(|| {
             panic!(
                 "the Ebb {} was used before its root was given; call `EbbRef::<{}>::set_root` \
@@ -286,7 +278,7 @@ impl<T: WellKnown> EbbRef<T> {
         let core = Core::current();
         let cell = core.machine.shared.cell::<T>(Role::Root);
         let mut root = Some(root);
-        cell.get_or_build(core, T::DEFINITION, || {
+        get_or_build(cell, core, T::DEFINITION, || {
             let root = root.take().expect("built at most once");
             Arc::into_raw(Arc::new(root)).cast_mut().cast()
         });

@@ -5,17 +5,20 @@
 //! |---|---|
 //! | `reference.rs` | [`EbbRef`] and the traits that `#[ebb]` implements |
 //! | `miss.rs` | the first dereference on a core: construction, shared representatives, errors |
+//! | `cell.rs` | a value that is built once, whoever races for it |
 //! | `dynamic.rs` | Ebbs made at run time: ids, per-core tables, destruction |
 
+mod cell;
 mod dynamic;
 mod miss;
 mod reference;
 
 pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
 pub(crate) use dynamic::{DynamicIds, DynamicTable};
-pub(crate) use miss::{Constructing, SharedCell, SharedReps};
+pub(crate) use miss::{Constructing, SharedReps};
 pub use miss::{PerCore, Representation, Shared, WellKnown, dereference};
 pub use reference::{
-    Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, RootProbe, ViaDefault,
-    assert_shareable, by_default, from_root,
+    Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, NotKnown, RootObject,
+    RootProbe, SendProbe, SyncProbe, ViaDefault, assert_field_send, assert_field_sync, by_default,
+    from_root,
 };

@@ -100,7 +100,7 @@ impl fmt::Debug for EbbId {
 /// A type that `#[ebb]` made an Ebb. Not to be implemented by hand.
 pub trait Ebb: Sized + 'static {
     /// What all representatives are built from; `()` without `root = Type`.
-    type Root: Send + Sync + 'static;
+    type Root: RootObject;
     /// Where it was defined.
     #[doc(hidden)]
     const DEFINITION: &'static Definition;
@@ -112,7 +112,25 @@ pub trait Ebb: Sized + 'static {
     fn with_rep<R>(id: EbbId, f: impl FnOnce(&Self) -> R) -> R;
 }
 
+/// What can be a root: all cores share it, so it is `Send`, `Sync` and owns what it holds.
+/// Implemented by every type that is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the root of an Ebb, because cores cannot share it",
+    label = "this root is not `Send + Sync + 'static`",
+    note = "all cores build their representatives from the one root: use `Arc`, atomics or a lock in it instead of `Rc`, `Cell` or `RefCell`"
+)]
+pub trait RootObject: Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send + Sync + 'static> RootObject for T {}
+
 /// What [`EbbRef::get`] can give: well-known Ebbs, and components as `dyn Trait`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a well-known Ebb nor a component, so there is nothing to get",
+    label = "not an Ebb with a representative on every core",
+    note = "a well-known Ebb is a struct with `#[ebb(per_core)]` or `#[ebb(shared)]`; a component is a trait with `#[component]`, named `dyn Trait`",
+    note = "Ebbs made at run time (`dynamic`) are reached through the `EbbRef` that `create` gave: `ebb.with(|rep| ..)`"
+)]
 pub trait Global {
     /// What `get` returns a reference to.
     type Target: 'static;
@@ -182,12 +200,12 @@ pub struct RootProbe<Root>(pub PhantomData<Root>);
 #[doc(hidden)]
 pub trait ViaDefault {
     type Root;
-    fn root(&self) -> Option<Arc<Self::Root>>;
+    fn __ebb_default_root(&self) -> Option<Arc<Self::Root>>;
 }
 
 impl<Root: Default> ViaDefault for RootProbe<Root> {
     type Root = Root;
-    fn root(&self) -> Option<Arc<Root>> {
+    fn __ebb_default_root(&self) -> Option<Arc<Root>> {
         Some(Arc::new(Root::default()))
     }
 }
@@ -195,31 +213,80 @@ impl<Root: Default> ViaDefault for RootProbe<Root> {
 #[doc(hidden)]
 pub trait NoDefaultRoot {
     type Root;
-    fn root(&self) -> Option<Arc<Self::Root>>;
+    fn __ebb_default_root(&self) -> Option<Arc<Self::Root>>;
 }
 
 impl<Root> NoDefaultRoot for &RootProbe<Root> {
     type Root = Root;
-    fn root(&self) -> Option<Arc<Root>> {
+    fn __ebb_default_root(&self) -> Option<Arc<Root>> {
         None
     }
 }
 
-/// `Sync`, with the message that the user of `#[ebb(shared)]` should read.
+/// Finds out whether a concrete type is `Sync`: the inherent constant hides the trait's where it
+/// applies (as in the crate `impls`, by Nikolai Vazquez).
+#[doc(hidden)]
+pub struct SyncProbe<T: ?Sized>(PhantomData<T>);
+
+/// As [`SyncProbe`], for `Send`.
+#[doc(hidden)]
+pub struct SendProbe<T: ?Sized>(PhantomData<T>);
+
+#[doc(hidden)]
+pub trait NotKnown {
+    const YES: bool = false;
+}
+
+impl<T: ?Sized> NotKnown for SyncProbe<T> {}
+impl<T: ?Sized> NotKnown for SendProbe<T> {}
+
+impl<T: ?Sized + Sync> SyncProbe<T> {
+    /// It is.
+    pub const YES: bool = true;
+}
+
+impl<T: ?Sized + Send> SendProbe<T> {
+    /// It is.
+    pub const YES: bool = true;
+}
+
+/// `Sync`, with the message that the user of `#[ebb(shared)]` should read. `WHOLE` says that the
+/// struct is `Sync` whatever its fields are.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a field of a shared Ebb has the type `{Self}`, which cores cannot share",
     label = "this field's type is not `Sync`",
     note = "all cores use the one representative of a shared Ebb at the same time: use atomics or a lock, or make it `#[ebb(per_core)]`"
 )]
-pub trait Shareable {}
+pub trait SyncField<const WHOLE: bool> {}
+
+impl<T: ?Sized> SyncField<true> for T {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Sync + ?Sized> Shareable for T {}
+impl<T: ?Sized + Sync> SyncField<false> for T {}
 
 /// Used by `#[ebb(shared)]`.
 #[doc(hidden)]
-pub const fn assert_shareable<T: Shareable + ?Sized>() {}
+pub const fn assert_field_sync<T: SyncField<WHOLE> + ?Sized, const WHOLE: bool>() {}
+
+/// As [`SyncField`], for `Send`: the last core that lets go of a shared Ebb made at run time drops
+/// it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a field of a shared Ebb made at run time has the type `{Self}`, which cannot go to another core",
+    label = "this field's type is not `Send`",
+    note = "whichever core is the last to let go of the representative drops it"
+)]
+pub trait SendField<const WHOLE: bool> {}
+
+impl<T: ?Sized> SendField<true> for T {}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized + Send> SendField<false> for T {}
+
+/// Used by `#[ebb(shared, dynamic)]`.
+#[doc(hidden)]
+pub const fn assert_field_send<T: SendField<WHOLE> + ?Sized, const WHOLE: bool>() {}
 
 /// A reference to an Ebb: the same on every core, resolved to each core's representative when used.
 ///
@@ -259,7 +326,7 @@ impl<T: ?Sized> fmt::Debug for EbbRef<T> {
     }
 }
 
-impl<T: ?Sized + Global> EbbRef<T> {
+impl<T: ?Sized> EbbRef<T> {
     /// This core's representative of a well-known Ebb, or the linked provider of a component.
     ///
     /// # Panics
@@ -268,7 +335,10 @@ impl<T: ?Sized + Global> EbbRef<T> {
     /// the Ebb and where it was defined.
     #[inline(always)]
     #[must_use]
-    pub fn get() -> &'static T::Target {
+    pub fn get() -> &'static T::Target
+    where
+        T: Global,
+    {
         T::get()
     }
 }

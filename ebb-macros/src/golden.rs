@@ -1,0 +1,177 @@
+//! What the macros expand to, compared with the files in `tests/golden/`, which
+//! `tests/golden.rs` compiles. `EBB_BLESS=1 cargo test -p ebb-macros` writes the files anew.
+
+use std::{fs, path::Path};
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::{component, ebb, entry, origin::Origin, provides};
+
+fn check(name: &str, expansion: TokenStream) {
+    let file = syn::parse2::<syn::File>(expansion.clone())
+        .unwrap_or_else(|e| panic!("{name} does not parse: {e}\n{expansion}"));
+    let text = format!(
+        "// What the macro makes of `{name}` in src/golden.rs. Formatted by prettyplease.\n{}",
+        prettyplease::unparse(&file)
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.rs"));
+    if std::env::var_os("EBB_BLESS").is_some() {
+        fs::write(&path, text).expect("writing the golden file");
+        return;
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    if golden == text {
+        return;
+    }
+    let line = golden
+        .lines()
+        .zip(text.lines())
+        .take_while(|(a, b)| a == b)
+        .count();
+    panic!(
+        "{} differs from the expansion at line {}:\n  file:      {}\n  expansion: {}\n\
+         If that is meant, run `EBB_BLESS=1 cargo test -p ebb-macros` and look at the difference.",
+        path.display(),
+        line + 1,
+        golden.lines().nth(line).unwrap_or("(end)"),
+        text.lines().nth(line).unwrap_or("(end)"),
+    );
+}
+
+fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    ebb::expand(options, item, &Origin::fixed("golden"))
+}
+
+#[test]
+fn a_per_core_ebb() {
+    let item = quote! {
+        /// Counts.
+        #[derive(Default)]
+        pub struct Hits {
+            n: Cell<u64>,
+        }
+    };
+    check("per_core", expand(quote!(per_core), item));
+}
+
+#[test]
+fn a_shared_ebb_with_a_root() {
+    let item = quote! {
+        pub struct Registry {
+            limits: Arc<Limits>,
+            next: Option<Box<Self>>,
+        }
+    };
+    check("shared_root", expand(quote!(shared, root = Limits), item));
+}
+
+#[test]
+fn a_generic_ebb_made_at_run_time() {
+    let item = quote! {
+        #[derive(Default)]
+        pub struct Cache<K: Ord, V = u32, const N: usize = 4>
+        where
+            V: Copy,
+        {
+            entries: RefCell<BTreeMap<K, V>>,
+        }
+    };
+    check("dynamic", expand(quote!(per_core, dynamic), item));
+}
+
+#[test]
+fn a_shared_ebb_made_at_run_time() {
+    let item = quote! {
+        #[derive(Default)]
+        pub struct Total(AtomicU64, Vec<u8>);
+    };
+    check("shared_dynamic", expand(quote!(shared, dynamic), item));
+}
+
+fn horn() -> TokenStream {
+    quote! {
+        /// Makes itself heard.
+        pub trait Horn {
+            /// Once.
+            fn blow(&self, loudness: u8) -> u32;
+            /// What is written on it.
+            fn name<'a>(&self, prefix: &'a str, _: &[&'a u8]) -> (&str, &'a str, Option<Box<dyn Fn() -> u8 + '_>>);
+        }
+    }
+}
+
+fn horn_provider() -> TokenStream {
+    quote! {
+        impl Horn for Brass {
+            fn blow(&self, loudness: u8) -> u32 {
+                u32::from(loudness)
+            }
+            fn name<'a>(&self, prefix: &'a str, _: &[&'a u8]) -> (&str, &'a str, Option<Box<dyn Fn() -> u8 + '_>>) {
+                ("brass", prefix, None)
+            }
+        }
+    }
+}
+
+#[test]
+fn a_component_and_its_provider() {
+    let component = component::expand(quote!(), horn(), &Origin::fixed("component"));
+    let provider = provides::expand(
+        quote!(Horn, instance = &Brass),
+        horn_provider(),
+        &Origin::fixed("component"),
+    );
+    check("component", quote!(#component #provider));
+}
+
+#[test]
+fn a_replaceable_component_and_its_default() {
+    let component = component::expand(quote!(replaceable), horn(), &Origin::fixed("replaceable"));
+    let provider = provides::expand(
+        quote!(Horn, default),
+        horn_provider(),
+        &Origin::fixed("replaceable"),
+    );
+    check("replaceable", quote!(#component #provider));
+}
+
+#[test]
+fn a_main_of_a_process() {
+    let item = quote! {
+        async fn main() -> Result<(), u8> {
+            Ok(())
+        }
+    };
+    check("main_hosted", entry::expand_main(quote!(), item, false));
+}
+
+#[test]
+fn a_main_of_an_image() {
+    let item = quote! {
+        fn main() {}
+    };
+    check("main_native", entry::expand_main(quote!(), item, true));
+}
+
+#[test]
+fn a_test() {
+    let item = quote! {
+        #[ignore = "slow"]
+        #[should_panic]
+        async fn four_cores() {
+            panic!()
+        }
+    };
+    check("test", entry::expand_test(quote!(cores = 4), item));
+}
+
+#[test]
+fn an_ebb_with_an_error() {
+    let item = quote! {
+        pub struct Hits;
+    };
+    check("error", expand(quote!(dynamic), item));
+}

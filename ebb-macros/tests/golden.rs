@@ -1,0 +1,104 @@
+//! The golden expansions as code: what `src/golden.rs` compares is also right. (`main_hosted` is in
+//! `golden_main.rs`; `main_native` is for images, and `error` does not compile, both on purpose.)
+
+#![allow(dead_code, missing_docs)]
+
+mod per_core {
+    use std::cell::Cell;
+    include!("golden/per_core.rs");
+
+    impl Hits {
+        fn hit(&self) -> u64 {
+            self.n.set(self.n.get() + 1);
+            self.n.get()
+        }
+    }
+
+    #[ebb::test]
+    async fn the_expansion_of_per_core_works() {
+        assert_eq!(ebb::EbbRef::<Hits>::get().hit(), 1);
+        assert_eq!(
+            ebb::EbbRef::<Hits>::new().gather(Hits::hit).await.unwrap(),
+            [2, 1]
+        );
+    }
+}
+
+mod shared_root {
+    use std::sync::Arc;
+    include!("golden/shared_root.rs");
+
+    #[derive(Default)]
+    pub struct Limits;
+
+    impl ebb::FromRoot<Limits> for Registry {
+        fn from_root(limits: Arc<Limits>, _: ebb::EbbRef<Self>) -> Self {
+            Self { limits, next: None }
+        }
+    }
+
+    #[ebb::test]
+    async fn the_expansion_of_shared_works() {
+        let here = std::ptr::from_ref(ebb::EbbRef::<Registry>::get()).addr();
+        let all = ebb::EbbRef::<Registry>::new()
+            .gather(|r| std::ptr::from_ref(r).addr())
+            .await;
+        assert_eq!(all.unwrap(), [here, here]);
+    }
+}
+
+mod dynamic {
+    use std::{cell::RefCell, collections::BTreeMap};
+    include!("golden/dynamic.rs");
+
+    #[ebb::test]
+    async fn the_expansion_of_dynamic_works() {
+        let cache = ebb::EbbRef::<Cache<u8>>::create(());
+        cache.with(|c| c.entries.borrow_mut().insert(1, 2));
+        assert_eq!(cache.with(|c| c.entries.borrow().len()), 1);
+        cache.destroy().await;
+    }
+}
+
+mod shared_dynamic {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    include!("golden/shared_dynamic.rs");
+
+    #[ebb::test]
+    async fn the_expansion_of_shared_dynamic_works() {
+        let total = ebb::EbbRef::<Total>::create(());
+        let add = |t: &Total| t.0.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(total.gather(add).await.unwrap().into_iter().sum::<u64>(), 1);
+        total.destroy().await;
+    }
+}
+
+mod component {
+    struct Brass;
+    include!("golden/component.rs");
+
+    #[test]
+    fn the_expansion_of_a_component_works() {
+        let horn = ebb::EbbRef::<dyn Horn>::get();
+        assert_eq!(horn.blow(7), 7);
+        assert_eq!(horn.name("b", &[]).0, "brass");
+    }
+}
+
+mod replaceable {
+    #[ebb::ebb(shared)]
+    #[derive(Default)]
+    struct Brass;
+    include!("golden/replaceable.rs");
+
+    #[ebb::test]
+    async fn the_expansion_of_a_replaceable_component_works() {
+        let horn = ebb::EbbRef::<dyn Horn>::get();
+        assert_eq!(horn.blow(7), 7);
+        assert_eq!(horn.name("b", &[]).1, "b");
+    }
+}
+
+mod test {
+    include!("golden/test.rs");
+}

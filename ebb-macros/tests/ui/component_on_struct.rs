@@ -1,0 +1,6 @@
+use ebb::component;
+
+#[component]
+struct Console;
+
+fn main() {}

@@ -1,0 +1,8 @@
+use ebb::ebb;
+
+#[ebb(shared)]
+trait Hello {
+    fn hello(&self);
+}
+
+fn main() {}

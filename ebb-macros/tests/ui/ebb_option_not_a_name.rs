@@ -1,0 +1,7 @@
+use ebb::ebb;
+
+#[ebb("per_core")]
+#[derive(Default)]
+struct Hits;
+
+fn main() {}

@@ -1,0 +1,13 @@
+use ebb::{platform::Entropy, provides};
+
+struct Dice;
+struct Coin;
+
+#[provides(Entropy, instance = &Coin)]
+impl Entropy for Dice {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(4);
+    }
+}
+
+fn main() {}
