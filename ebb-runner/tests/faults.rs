@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{
-    Code, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
+    Code, Directory, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
     write_program,
 };
 use nix::{
@@ -46,7 +46,7 @@ fn a_program_that_is_no_image_is_executed_as_it_is() {
     assert_eq!((code, out.as_str(), err.as_str()), (3, "a b c\n", ""));
     let script = write_program(&dir.join("script"), b"#!/bin/sh\necho script\n");
     assert_eq!(complete(&mut runner(&dir, &script)).1, "script\n");
-    let (code, out, _) = complete(runner(&dir, Path::new("script")).current_dir(&dir));
+    let (code, out, _) = complete(runner(&dir, Path::new("script")).current_dir(&*dir));
     assert_eq!((code, out.as_str()), (0, "script\n"));
 }
 
@@ -103,7 +103,7 @@ fn a_misspelt_variable_is_a_warning() {
 #[test]
 fn a_missing_qemu_is_reported_with_what_to_install() {
     let dir = directory("missing");
-    let (code, _, err) = complete(runner(&dir, &image(&dir)).env("PATH", &dir));
+    let (code, _, err) = complete(runner(&dir, &image(&dir)).env("PATH", &*dir));
     assert!(
         code == 127 && err.contains("Install it: ") && err.contains("EBB_QEMU"),
         "{code} {err}"
@@ -118,7 +118,7 @@ fn a_missing_qemu_is_reported_with_what_to_install() {
 }
 
 /// A directory for PATH in which `apt-get install` is these lines.
-fn with_apt(test: &str, install: &str) -> (PathBuf, Command) {
+fn with_apt(test: &str, install: &str) -> (Directory, Command) {
     let dir = directory(test);
     let bin = dir.join("bin");
     fs::create_dir_all(&bin).unwrap();
@@ -147,7 +147,7 @@ fn on_debian() -> bool {
 #[test]
 fn on_debian_a_missing_qemu_is_installed_after_saying_so() {
     let dir = directory("install");
-    let (_, mut command) = with_apt(
+    let (_dir, mut command) = with_apt(
         "install",
         &format!("mv {0}/new {0}/bin/qemu-system-x86_64", dir.display()),
     );

@@ -13,11 +13,6 @@ use common::{Code, complete, directory, note, runner, write_program};
 use ebb_archive::{Archive, Kind, Node};
 use ebb_runner::pack::elf;
 
-/// The real path of a directory of this test's own.
-fn place(test: &str) -> PathBuf {
-    directory(test).canonicalize().unwrap()
-}
-
 /// `ebb-runner pack` of a manifest of this text.
 fn pack(dir: &Path, manifest: &str, arguments: &[&str]) -> (i32, String) {
     fs::write(dir.join("manifest"), manifest).unwrap();
@@ -102,7 +97,7 @@ fn run_alone(dir: &Path, bytes: &[u8], command: &[&str]) -> Option<String> {
 
 #[test]
 fn a_packed_program_runs_with_nothing_else_around() {
-    let dir = place("alone");
+    let dir = directory("alone");
     let bytes = packed(&dir, "program sh\nargs -c", &[]);
     let archive = Archive::new(&bytes).unwrap();
     let program = String::from_utf8(archive.arguments().next().unwrap().to_vec()).unwrap();
@@ -114,7 +109,7 @@ fn a_packed_program_runs_with_nothing_else_around() {
 
 #[test]
 fn node_runs_with_nothing_else_around() {
-    let dir = place("node");
+    let dir = directory("node");
     let known = Command::new("node")
         .arg("--version")
         .output()
@@ -153,7 +148,7 @@ fn node_runs_with_nothing_else_around() {
 
 #[test]
 fn libraries_are_found_as_the_loader_finds_them() {
-    let dir = place("libraries");
+    let dir = directory("libraries");
     compile(
         &dir.join("deep/libdeep.so"),
         "int deep(void) { return 40; }",
@@ -203,7 +198,7 @@ fn libraries_are_found_as_the_loader_finds_them() {
 
 #[test]
 fn what_a_program_may_load_brings_its_libraries_too() {
-    let dir = place("plugins");
+    let dir = directory("plugins");
     compile(
         &dir.join("deep/libdeep.so"),
         "int deep(void) { return 42; }",
@@ -251,7 +246,7 @@ fn what_a_program_may_load_brings_its_libraries_too() {
 
 #[test]
 fn a_static_program_needs_no_loader() {
-    let dir = place("static");
+    let dir = directory("static");
     let program = compile(
         &dir.join("program"),
         "#include <stdio.h>\nint main(void) { puts(\"static\"); }",
@@ -273,7 +268,7 @@ fn a_static_program_needs_no_loader() {
 
 #[test]
 fn files_keep_their_place_links_stay_links_and_the_manifest_has_the_last_word() {
-    let dir = place("files");
+    let dir = directory("files");
     fs::create_dir_all(dir.join("real/sub/.git")).unwrap();
     fs::write(dir.join("real/sub/file"), "data").unwrap();
     fs::write(dir.join("real/sub/.git/big"), "no").unwrap();
@@ -336,7 +331,7 @@ fn files_keep_their_place_links_stay_links_and_the_manifest_has_the_last_word() 
 
 #[test]
 fn a_script_of_a_package_brings_the_package_and_a_lone_one_itself() {
-    let dir = place("scripts");
+    let dir = directory("scripts");
     fs::create_dir_all(dir.join("package/node_modules/m")).unwrap();
     for file in [
         "package/package.json",
@@ -368,7 +363,7 @@ fn a_script_of_a_package_brings_the_package_and_a_lone_one_itself() {
 
 #[test]
 fn a_program_that_cannot_be_packed_is_explained() {
-    let dir = place("unpackable");
+    let dir = directory("unpackable");
     write_program(&dir.join("script"), b"#!/bin/sh\n");
     fs::write(dir.join("text"), "text").unwrap();
     let mut elf = fs::read("/bin/sh").unwrap();
@@ -394,7 +389,7 @@ fn a_program_that_cannot_be_packed_is_explained() {
 
 #[test]
 fn a_damaged_elf_file_is_an_error_or_read_without_harm() {
-    let dir = place("damaged");
+    let dir = directory("damaged");
     let good = fs::read("/bin/sh").unwrap();
     let file = dir.join("elf");
     let mut random = 0x1234_5678_u64;
@@ -425,7 +420,7 @@ fn a_damaged_elf_file_is_an_error_or_read_without_harm() {
 
 #[test]
 fn the_users_node_is_packed_and_must_be_of_a_known_version() {
-    let dir = place("versions");
+    let dir = directory("versions");
     let node = |version: &str| {
         let source = format!("#include <stdio.h>\nint main(void) {{ puts(\"{version}\"); }}");
         compile(&dir.join("node"), &source, &[])
@@ -465,7 +460,7 @@ fn the_users_node_is_packed_and_must_be_of_a_known_version() {
             .arg(dir.join("manifest"))
             .arg("-o")
             .arg(dir.join("out"))
-            .env("PATH", &dir),
+            .env("PATH", &*dir),
     );
     assert!(
         code == 127 && err.contains("node was not found in PATH"),
@@ -537,11 +532,11 @@ fn archives(dir: &Path) -> usize {
 
 #[test]
 fn an_image_with_a_manifest_gets_its_archive_which_is_packed_only_after_a_change() {
-    let dir = place("image");
+    let dir = directory("image");
     fs::write(dir.join("data"), "1").unwrap();
     let image = image(&dir, "file /data data\nfiles-of-arguments");
     let boot = |arguments: &[&str]| {
-        let (code, out, err) = complete(runner(&dir, &image).current_dir(&dir).args(arguments));
+        let (code, out, err) = complete(runner(&dir, &image).current_dir(&*dir).args(arguments));
         assert!(
             code == 0 && out.starts_with("EBBARCH\u{1}"),
             "{code} {out} {err}"
@@ -561,7 +556,7 @@ fn an_image_with_a_manifest_gets_its_archive_which_is_packed_only_after_a_change
 
 #[test]
 fn old_archives_go() {
-    let dir = place("prune");
+    let dir = directory("prune");
     let image = image(&dir, "file /data data");
     fs::write(dir.join("image.keep.archive"), "").unwrap();
     for length in 1..=10 {
@@ -569,7 +564,7 @@ fn old_archives_go() {
         // Only the packing matters.
         complete(
             runner(&dir, &image)
-                .current_dir(&dir)
+                .current_dir(&*dir)
                 .env("EBB_NET", "none")
                 .env("EBB_QUIET", "1"),
         );
@@ -579,7 +574,7 @@ fn old_archives_go() {
 
 #[test]
 fn an_archive_that_does_not_fit_into_memory_is_refused() {
-    let dir = place("memory");
+    let dir = directory("memory");
     let archive = dir.join("archive");
     fs::File::create(&archive)
         .unwrap()
@@ -596,7 +591,7 @@ fn an_archive_that_does_not_fit_into_memory_is_refused() {
 
 #[test]
 fn a_listing_shows_what_is_in_an_archive() {
-    let dir = place("list");
+    let dir = directory("list");
     packed(
         &dir,
         "args a\nenv B=c\nworkdir /w\ntext /w/f x\nsymlink /w/l f",

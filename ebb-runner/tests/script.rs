@@ -4,15 +4,15 @@ mod common;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, SystemTime},
 };
 
-use common::{complete, directory, write_program};
+use common::{Directory, complete, directory, write_program};
 
 /// A workspace with the script, one source, and a Cargo that makes a runner of one line.
-fn workspace(test: &str, cargo: &str) -> PathBuf {
+fn workspace(test: &str, cargo: &str) -> Directory {
     let dir = directory(test);
     fs::create_dir_all(dir.join("ebb-runner/src")).unwrap();
     for file in [

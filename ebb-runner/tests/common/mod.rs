@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    ops::Deref,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -16,11 +17,30 @@ pub const BASE: u32 = 0x10_0000;
 /// The symbol that covers all of it.
 pub const SYMBOL: &str = "_ZN4tiny4code17h0123456789abcdefE";
 
-/// A directory of this test's own.
-pub fn directory(test: &str) -> PathBuf {
+/// A directory of this test's own, which goes when the test has passed.
+pub struct Directory(PathBuf);
+
+/// Makes it; its path has no symbolic links.
+pub fn directory(test: &str) -> Directory {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
-    dir
+    Directory(dir.canonicalize().unwrap())
+}
+
+impl Deref for Directory {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
 }
 
 /// 32-bit code, as the PVH entry finds the machine: EBX holds the start info.
