@@ -6,7 +6,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{arch::asm, hint::black_box, time::Duration};
 
 use ebb::{CoreId, EbbRef, core_count, platform::Clock, println, spawn_on, time, yield_now};
 
@@ -24,6 +24,7 @@ async fn main() {
     }
     timers().await;
     events().await;
+    copies();
     if core_count() > 1 {
         wakes().await;
     }
@@ -54,6 +55,38 @@ async fn events() {
         spent.push((now() - begun) / EACH);
     }
     report("event", spent);
+}
+
+/// The image's `memcpy` beside the string instruction.
+fn copies() {
+    for (size, names) in [
+        (64, ["copy_64", "copy_64_rep"]),
+        (4096, ["copy_4k", "copy_4k_rep"]),
+        (1 << 20, ["copy_1m", "copy_1m_rep"]),
+    ] {
+        let source = alloc::vec![1u8; size];
+        let mut target = alloc::vec![0u8; size];
+        let times = (1 << 22) / size;
+        let (mut ours, mut rep) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            let begun = now();
+            for _ in 0..times {
+                black_box(&mut target[..]).copy_from_slice(black_box(&source));
+            }
+            let middle = now();
+            for _ in 0..times {
+                // SAFETY: both buffers have the size.
+                unsafe {
+                    asm!("rep movsb", inout("rcx") size => _, inout("rsi") source.as_ptr() => _,
+                        inout("rdi") target.as_mut_ptr() => _, options(nostack, preserves_flags));
+                }
+            }
+            ours.push((middle - begun) / times as u64);
+            rep.push((now() - middle) / times as u64);
+        }
+        report(names[0], ours);
+        report(names[1], rep);
+    }
 }
 
 /// From the spawn on core 0 to the first instruction of the task on core 1, which sleeps, and back.

@@ -43,17 +43,30 @@ pub fn has_deadline_timer() -> bool {
     DEADLINE_MODE.load(Ordering::Relaxed)
 }
 
+/// Why there is no local APIC to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// The CPU has none.
+    None,
+    /// No frame for the mapping.
+    OutOfFrames,
+}
+
 /// Chooses the mode and maps the registers. Once, on the boot core.
 ///
 /// # Errors
-/// No frame for the mapping.
-pub fn find(allow_x2apic: bool, allow_deadline: bool) -> Result<(), paging::OutOfFrames> {
+/// See [`Bad`].
+pub fn find(allow_x2apic: bool, allow_deadline: bool) -> Result<(), Bad> {
+    if __cpuid(1).edx & 1 << 9 == 0 {
+        return Err(Bad::None);
+    }
     let features = __cpuid(1).ecx;
     // SAFETY: every 64-bit CPU has the MSR.
     let base = unsafe { Msr::new(APIC_BASE).read() };
     // Firmware may have left x2APIC on, and it cannot simply be switched off.
     if !(features & 1 << 21 != 0 && allow_x2apic || base & 1 << 10 != 0) {
-        let registers = paging::map_device(base & 0x000f_ffff_ffff_f000, 4096)?;
+        let registers =
+            paging::map_device(base & 0x000f_ffff_ffff_f000, 4096).map_err(|_| Bad::OutOfFrames)?;
         REGISTERS.store(registers as u64, Ordering::Relaxed);
     }
     DEADLINE_MODE.store(features & 1 << 24 != 0 && allow_deadline, Ordering::Relaxed);

@@ -108,8 +108,16 @@ pub extern "C" fn start(info: u32) -> ! {
         .unwrap_or_else(|_| no_memory("page tables"));
     timeline::mark("paging");
 
-    apic::find(options.x2apic, options.deadline_timer)
-        .unwrap_or_else(|_| no_memory("the local APIC's mapping"));
+    match apic::find(options.x2apic, options.deadline_timer) {
+        Ok(()) => {}
+        Err(apic::Bad::None) => fault::refuse(
+            report::MACHINE,
+            format_args!(
+                "the CPU has no local APIC (interrupts, timer); give the machine a CPU model that has"
+            ),
+        ),
+        Err(apic::Bad::OutOfFrames) => no_memory("the local APIC's mapping"),
+    }
     let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
     block.apic = apic::registers();
     // SAFETY: core 0's own block.

@@ -341,6 +341,83 @@ fn a_machine_without_acpi_is_refused() {
     .says(&["ebb: the machine has no ACPI tables"]);
 }
 
+/// Boots in a machine that the runner would not make.
+fn boot_bare(machine: &[&str]) -> Ended {
+    let report = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(machine.join("-"));
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            "qemu-system-x86_64",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+        ])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-m",
+            "128M",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
+        .args([
+            "-chardev".into(),
+            format!(
+                "file,id=report,path={}",
+                report.display().to_string().replace(',', ",,")
+            ),
+        ])
+        .args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"])
+        .args(["-kernel", env!("CARGO_BIN_EXE_image-faults")])
+        .args(machine)
+        .stdin(Stdio::null())
+        .output()
+        .expect("QEMU starts (the runner installs it)");
+    let text = std::fs::read_to_string(&report).unwrap_or_default();
+    let status = text
+        .lines()
+        .find_map(|l| l.strip_prefix("exit ")?.parse().ok());
+    Ended {
+        status,
+        console: String::from_utf8_lossy(&output.stdout).into_owned(),
+        messages: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn other_machines_of_qemus_boot_too() {
+    for machine in ["pc", "q35", "microvm", "microvm,rtc=off"] {
+        boot_bare(&["-M", machine, "-cpu", "max", "-smp", "2"])
+            .ends_with(0)
+            .says(&["2 cores"]);
+    }
+    boot_bare(&["-cpu", "qemu64"])
+        .ends_with(0)
+        .says(&["1 cores"]);
+}
+
+#[test]
+fn a_machine_without_a_timer_is_refused() {
+    boot_bare(&["-M", "microvm,pit=off", "-cpu", "max"])
+        .ends_with(71)
+        .says(&["ebb: the machine has no timer to measure the TSC with"]);
+}
+
+#[test]
+fn a_cpu_that_lacks_what_an_image_needs_is_refused() {
+    for cpu in ["qemu64,-lm", "qemu64,-nx"] {
+        boot_bare(&["-cpu", cpu])
+            .ends_with(71)
+            .says(&["ebb: this CPU lacks 64-bit mode or no-execute pages"]);
+    }
+    boot_bare(&["-cpu", "max,-apic"])
+        .ends_with(71)
+        .says(&["ebb: the CPU has no local APIC"]);
+}
+
 #[test]
 fn the_clock_does_without_an_hpet() {
     boot(&["none"], &[("EBB_QEMU_ARGS", "-machine hpet=off")])

@@ -56,6 +56,8 @@ fn boot(cores: usize, arguments: &[String], after: Option<&str>) -> (Option<Stri
         .env("EBB_MEMORY", "256M")
         .env("EBB_TIMEOUT", TIME_LIMIT)
         .env("EBB_OPTIONS", "test.colour=blue")
+        // QEMU's device for learning: it raises an interrupt when told to.
+        .env("EBB_QEMU_ARGS", "-device edu")
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = match command.spawn() {
