@@ -474,7 +474,7 @@ pub fn alloc(order: u32, node: Node) -> Option<PhysAddr> {
     })?
 }
 
-/// As [`alloc`], filled with zeroes.
+/// As [`alloc()`], filled with zeroes.
 #[must_use]
 pub fn alloc_zeroed(order: u32, node: Node) -> Option<PhysAddr> {
     let addr = alloc(order, node)?;
@@ -486,7 +486,7 @@ pub fn alloc_zeroed(order: u32, node: Node) -> Option<PhysAddr> {
 /// Frees a block whatever its reference count says.
 ///
 /// # Safety
-/// `addr` came from [`alloc`] with this order, and nothing uses it any more.
+/// `addr` came from [`alloc()`] with this order, and nothing uses it any more.
 #[inline]
 pub unsafe fn free(addr: PhysAddr, order: u32) {
     crate::global::with_frames(order == 0, |frames, cache| {

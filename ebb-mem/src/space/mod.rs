@@ -4,11 +4,11 @@
 //! What must hold:
 //! - a space is used by one core at a time, and only the kernel's own linear map is used to reach a guest's memory: the
 //!   kernel never follows a guest's pointer, so no fault can happen in it;
-//! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked [`FOREIGN`](table::FOREIGN)
+//! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked `FOREIGN`
 //!   (memory of the boot archive, never freed). It is writable only if the space is the frame's only holder and its area
 //!   allows writing;
 //! - every page with an entry lies in an area;
-//! - whoever enters the space first drops what [`Space::stale`] names from the TLB.
+//! - whoever enters the space first drops what [`Space::take_stale`] names from the TLB.
 //!
 //! The kernel's half of the top-level table is copied from the root given to [`Space::new`] and never changed.
 
