@@ -1,7 +1,8 @@
 //! Runs an unmodified Linux program out of the boot archive.
 //!
-//! `EBB_ARCHIVE=FILE cargo run --release --example linux -- /path/to/program arguments` boots the image, runs the program and
-//! ends with its exit status. Options for the image (`EBB_OPTIONS`): `trace=1` prints every system call, `memory=BYTES` is
+//! `cargo run --release --example linux -- /path/to/program arguments` packs the program with its libraries and the files that
+//! the arguments name, boots the image, runs the program and ends with its exit status. `EBB_FILES=PATH:...` brings more files,
+//! `EBB_ARCHIVE=FILE` an archive of your own. Options for the image (`EBB_OPTIONS`): `trace=1` prints every system call, `memory=BYTES` is
 //! what the program may use.
 
 #![no_std]
@@ -14,6 +15,8 @@ use alloc::{string::String, vec::Vec};
 use ebb::{EbbRef, println};
 use ebb_linux::{Options, Uc};
 use ebb_runtime::platform::Environment;
+
+ebb_archive::manifest!("program $1\nfiles-of-arguments\n");
 
 #[ebb::main]
 async fn main() -> u8 {
