@@ -75,12 +75,13 @@ pub fn arguments(
     }
 
     args.add("-kernel", Some(image.path.clone().into()));
-    // The image reads its own symbol table from here when it prints a backtrace.
-    let path = image.path.to_string_lossy();
-    args.option(
-        "-fw_cfg",
-        &format!("name=opt/ebb/image,file={}", escape(&path)),
-    );
+    // The image reads its own symbol table from here when it prints a backtrace. QEMU takes only text.
+    if let Some(path) = image.path.to_str() {
+        args.option(
+            "-fw_cfg",
+            &format!("name=opt/ebb/image,file={}", escape(path)),
+        );
+    }
     if !command_line.is_empty() {
         args.option("-append", command_line);
     }

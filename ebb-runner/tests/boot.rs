@@ -5,6 +5,7 @@ mod common;
 use std::{
     fs,
     io::{Read, Write},
+    os::unix::ffi::OsStrExt,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -56,6 +57,39 @@ fn both_firmwares_boot_an_image() {
     for firmware in ["qboot", "seabios"] {
         let (code, _, err) = complete(runner(&dir, &image).env("EBB_FIRMWARE", firmware));
         assert_eq!(code, 3, "{firmware}: {err}");
+    }
+}
+
+#[test]
+fn an_image_may_lie_anywhere() {
+    let dir = directory("path");
+    for name in ["a b,c=d", "-x", "\u{f6}", "%s"] {
+        let image = Code::default()
+            .report("exit 3")
+            .end()
+            .image(&dir.join(name));
+        assert_eq!(complete(&mut runner(&dir, &image)).0, 3, "{name}");
+    }
+    let name = std::ffi::OsStr::from_bytes(b"\xff\n");
+    let image = Code::default()
+        .report("exit 3")
+        .end()
+        .image(&dir.join(name));
+    assert_eq!(complete(&mut runner(&dir, &image)).0, 3);
+}
+
+#[test]
+fn forty_boots_in_a_row_all_end_as_they_should() {
+    let dir = directory("forty");
+    let image = Code::default()
+        .print("x")
+        .report("exit 3")
+        .end()
+        .image(&dir.join("image"));
+    for round in 0..40 {
+        let cores = ["1", "2", "4"][round % 3];
+        let (code, out, err) = complete(runner(&dir, &image).env("EBB_CORES", cores));
+        assert_eq!((code, out.as_str()), (3, "x"), "round {round}: {err}");
     }
 }
 
