@@ -1,0 +1,198 @@
+//! Arenas: where kernel objects live, and the checked indices by which they name one another.
+//!
+//! An index carries the generation of its slot, so an index that outlives its object finds nothing
+//! rather than the slot's next tenant. An arena is plain data: its clone holds clones of the
+//! objects under the same indices, which is what makes a snapshot of a UC a `clone()`.
+
+use alloc::vec::Vec;
+use core::{cmp::Ordering, fmt, hash, marker::PhantomData};
+
+/// The name of an object of type `T` in its [`Arena`].
+pub struct Id<T> {
+    index: u32,
+    generation: u32,
+    _kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Id<T> {
+    /// The slot, which says nothing about the object once it is gone.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    const fn key(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+}
+
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Id<T> {}
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl<T> Eq for Id<T> {}
+impl<T> PartialOrd for Id<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Id<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+impl<T> hash::Hash for Id<T> {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.index, self.generation)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Slot<T> {
+    Full { generation: u32, value: T },
+    Free { generation: u32, next: Option<u32> },
+}
+
+/// Objects of one kind, named by [`Id`].
+#[derive(Clone, Debug)]
+pub struct Arena<T> {
+    slots: Vec<Slot<T>>,
+    free: Option<u32>,
+    len: usize,
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Arena<T> {
+    /// An empty arena.
+    pub const fn new() -> Self {
+        Self { slots: Vec::new(), free: None, len: 0 }
+    }
+
+    /// How many objects live here.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none does.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Moves `value` in. The caller bounds how many there are.
+    pub fn insert(&mut self, value: T) -> Id<T> {
+        self.len += 1;
+        let (index, generation) = match self.free {
+            Some(index) => {
+                let slot = &mut self.slots[index as usize];
+                let Slot::Free { generation, next } = *slot else {
+                    unreachable!("the free list names free slots only")
+                };
+                self.free = next;
+                *slot = Slot::Full { generation, value };
+                (index, generation)
+            }
+            None => {
+                let index = self.slots.len() as u32;
+                self.slots.push(Slot::Full { generation: 0, value });
+                (index, 0)
+            }
+        };
+        Id { index, generation, _kind: PhantomData }
+    }
+
+    /// Moves the object out; its id names nothing from now on.
+    pub fn remove(&mut self, id: Id<T>) -> Option<T> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if !matches!(slot, Slot::Full { generation, .. } if *generation == id.generation) {
+            return None;
+        }
+        let free = Slot::Free { generation: id.generation.wrapping_add(1), next: self.free };
+        self.free = Some(id.index);
+        self.len -= 1;
+        match core::mem::replace(slot, free) {
+            Slot::Full { value, .. } => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    /// The object of this name, if it still lives.
+    pub fn get(&self, id: Id<T>) -> Option<&T> {
+        match self.slots.get(id.index as usize) {
+            Some(Slot::Full { generation, value }) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The object of this name, if it still lives.
+    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+        match self.slots.get_mut(id.index as usize) {
+            Some(Slot::Full { generation, value }) if *generation == id.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Every object with its name, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| match slot {
+            Slot::Full { generation, value } => Some((
+                Id { index: index as u32, generation: *generation, _kind: PhantomData },
+                value,
+            )),
+            Slot::Free { .. } => None,
+        })
+    }
+
+    /// Every object with its name, in slot order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| match slot {
+            Slot::Full { generation, value } => Some((
+                Id { index: index as u32, generation: *generation, _kind: PhantomData },
+                value,
+            )),
+            Slot::Free { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_a_removed_object_finds_nothing_even_when_the_slot_is_reused() {
+        let mut arena = Arena::new();
+        let a = arena.insert("a");
+        assert_eq!(arena.remove(a), Some("a"));
+        let b = arena.insert("b");
+        assert_eq!(b.index(), a.index());
+        assert_eq!(arena.get(a), None);
+        assert_eq!(arena.remove(a), None);
+        assert_eq!(arena.get(b), Some(&"b"));
+        assert_eq!(arena.len(), 1);
+    }
+
+    #[test]
+    fn a_clone_keeps_the_names_and_shares_nothing() {
+        let mut arena = Arena::new();
+        let a = arena.insert(1);
+        let mut copy = arena.clone();
+        *copy.get_mut(a).unwrap() = 2;
+        assert_eq!((arena.get(a), copy.get(a)), (Some(&1), Some(&2)));
+    }
+}

@@ -1,0 +1,126 @@
+//! Character devices without state: null, zero, full, random, urandom and tty.
+
+use super::{
+    env::Env,
+    errno::{Errno, Result},
+    io::{Sink, Source, fill_zero},
+    wait::Events,
+};
+
+/// The most bytes of randomness that one read gives; a short read is allowed, and bounds the
+/// time that one system call can take.
+const RANDOM_CHUNK: usize = 1 << 16;
+/// The same for zeroes.
+const ZERO_CHUNK: usize = 1 << 24;
+
+/// A device by its role; numbers are Linux'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Swallows everything, gives nothing.
+    Null,
+    /// Gives zeroes.
+    Zero,
+    /// Gives zeroes, is always full.
+    Full,
+    /// Gives randomness (`random` and `urandom`, which are the same once seeded).
+    Random,
+    /// The terminal of the UC: opening it opens its console channel.
+    Tty,
+}
+
+/// A device number from its parts, as `makedev` does.
+pub const fn device_number(major: u64, minor: u64) -> u64 {
+    (major & 0xffff_f000) << 32 | (major & 0xfff) << 8 | (minor & 0xffff_ff00) << 12 | minor & 0xff
+}
+
+impl Device {
+    /// The device that a character special file of this number opens.
+    pub(crate) fn from_number(number: u64) -> Option<Device> {
+        const NULL: u64 = device_number(1, 3);
+        const ZERO: u64 = device_number(1, 5);
+        const FULL: u64 = device_number(1, 7);
+        const RANDOM: u64 = device_number(1, 8);
+        const URANDOM: u64 = device_number(1, 9);
+        const TTY: u64 = device_number(5, 0);
+        const CONSOLE: u64 = device_number(5, 1);
+        Some(match number {
+            NULL => Device::Null,
+            ZERO => Device::Zero,
+            FULL => Device::Full,
+            RANDOM | URANDOM => Device::Random,
+            TTY | CONSOLE => Device::Tty,
+            _ => return None,
+        })
+    }
+
+    /// Linux lets epoll watch the random devices and terminals, not null, zero and full.
+    pub(crate) fn pollable(self) -> bool {
+        matches!(self, Device::Random | Device::Tty)
+    }
+
+    pub(crate) fn poll(self) -> Events {
+        Events::READ | Events::WRITE
+    }
+
+    pub(crate) fn read(self, env: &dyn Env, sink: &mut dyn Sink) -> Result<usize> {
+        match self {
+            Device::Null => Ok(0),
+            Device::Zero | Device::Full => {
+                let mut chunk = Limited { sink, left: ZERO_CHUNK };
+                fill_zero(&mut chunk)
+            }
+            Device::Random => {
+                let mut done = 0;
+                let mut block = [0; 256];
+                while done < RANDOM_CHUNK && sink.remaining() > 0 {
+                    let want = sink.remaining().min(block.len());
+                    env.random(&mut block[..want]);
+                    let n = sink.put(&block[..want]);
+                    done += n;
+                    if n < want {
+                        break;
+                    }
+                }
+                if done == 0 && sink.remaining() > 0 { Err(Errno::EFAULT) } else { Ok(done) }
+            }
+            Device::Tty => Err(Errno::EIO),
+        }
+    }
+
+    pub(crate) fn write(self, source: &mut dyn Source) -> Result<usize> {
+        match self {
+            // Not even looked at, so a bad pointer is no error: as in Linux.
+            Device::Null | Device::Zero => Ok(source.remaining()),
+            Device::Full => Err(Errno::ENOSPC),
+            Device::Random => {
+                let mut done = 0;
+                let mut block = [0; 256];
+                while source.remaining() > 0 && done < RANDOM_CHUNK {
+                    match source.take(&mut block) {
+                        0 if done == 0 => return Err(Errno::EFAULT),
+                        0 => break,
+                        n => done += n,
+                    }
+                }
+                Ok(done)
+            }
+            Device::Tty => Err(Errno::EIO),
+        }
+    }
+}
+
+struct Limited<'a> {
+    sink: &'a mut dyn Sink,
+    left: usize,
+}
+
+impl Sink for Limited<'_> {
+    fn remaining(&self) -> usize {
+        self.sink.remaining().min(self.left)
+    }
+    fn put(&mut self, from: &[u8]) -> usize {
+        let n = self.sink.put(&from[..from.len().min(self.left)]);
+        self.left -= n;
+        n
+    }
+}

@@ -1,0 +1,174 @@
+//! What the objects of a UC ask of the UC around them: the time, randomness, signals, and the
+//! facts that /proc shows.
+//!
+//! It is passed into the operations that need it rather than stored, so that objects stay plain
+//! data and one set of objects can be tested with a world made up by the test.
+
+use alloc::vec::Vec;
+
+/// A point in time or a span, as in Linux' `struct timespec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Time {
+    /// Seconds.
+    pub sec: i64,
+    /// Nanoseconds within the second.
+    pub nsec: u32,
+}
+
+impl Time {
+    /// From nanoseconds.
+    pub const fn from_ns(ns: u64) -> Self {
+        Self { sec: (ns / 1_000_000_000) as i64, nsec: (ns % 1_000_000_000) as u32 }
+    }
+
+    /// In nanoseconds, clamped to what fits; a time before the epoch is 0.
+    pub const fn to_ns(self) -> u64 {
+        if self.sec < 0 {
+            return 0;
+        }
+        (self.sec as u64).saturating_mul(1_000_000_000).saturating_add(self.nsec as u64)
+    }
+}
+
+/// The memory of a machine or of a UC, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryInfo {
+    /// What the UC may use at most.
+    pub total: u64,
+    /// How much of it is unused.
+    pub free: u64,
+    /// The size of the address space.
+    pub virtual_size: u64,
+    /// The largest it has been.
+    pub virtual_peak: u64,
+    /// What is resident.
+    pub resident: u64,
+    /// The most that was ever resident.
+    pub resident_peak: u64,
+    /// The resident part that is shared or backed by files.
+    pub shared: u64,
+    /// Writable private mappings.
+    pub data: u64,
+    /// The stack mapping of the first thread.
+    pub stack: u64,
+    /// The program's text.
+    pub text: u64,
+}
+
+/// The facts about a UC that /proc and /sys show. The defaults describe an empty machine.
+pub trait ProcInfo {
+    /// The process id.
+    fn pid(&self) -> u32 {
+        1
+    }
+    /// The ids of its threads, the first of which is the process id.
+    fn threads(&self) -> Vec<u32> {
+        Vec::from([self.pid()])
+    }
+    /// The absolute path of the program.
+    fn exe(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// The name of the thread `tid` (at most 15 bytes), as in `comm`.
+    fn comm(&self, tid: u32) -> Vec<u8> {
+        let _ = tid;
+        let exe = self.exe();
+        let name = exe.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
+        name[..name.len().min(15)].to_vec()
+    }
+    /// The arguments, each ended by a zero byte.
+    fn cmdline(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// The environment the program was started with, each entry ended by a zero byte.
+    fn environ(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// The auxiliary vector as the program got it.
+    fn auxv(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// Appends the lines of `/proc/self/maps`.
+    fn maps(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+    /// The UC's memory.
+    fn memory(&self) -> MemoryInfo {
+        MemoryInfo::default()
+    }
+    /// How many processors the guest is to see.
+    fn cpus(&self) -> u32 {
+        1
+    }
+    /// The processor's name and flags: lines that go into /proc/cpuinfo as they are.
+    fn cpu_model(&self) -> CpuModel {
+        CpuModel::default()
+    }
+    /// Processor time used so far, in nanoseconds: in user mode, in the kernel.
+    fn cpu_time(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    /// When the process started, in nanoseconds of the monotonic clock.
+    fn started(&self) -> u64 {
+        0
+    }
+    /// Soft and hard limit of the resource with this `RLIMIT_*` number; `u64::MAX` is unlimited.
+    fn rlimit(&self, resource: u32) -> (u64, u64) {
+        let _ = resource;
+        (u64::MAX, u64::MAX)
+    }
+    /// Signal sets for `/proc/self/status`: pending, blocked, ignored, caught.
+    fn signal_sets(&self) -> [u64; 4] {
+        [0; 4]
+    }
+    /// The machine's name.
+    fn hostname(&self) -> Vec<u8> {
+        b"ebb".to_vec()
+    }
+    /// The kernel release that `uname` gives.
+    fn release(&self) -> &'static str {
+        "6.1.0-ebb"
+    }
+}
+
+/// What /proc/cpuinfo says of each processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuModel {
+    /// `vendor_id`, such as `GenuineIntel`.
+    pub vendor: &'static str,
+    /// `model name`, from CPUID leaves 0x80000002 to 4.
+    pub name: Vec<u8>,
+    /// `cpu family`, `model`, `stepping`.
+    pub signature: (u32, u32, u32),
+    /// `cpu MHz`.
+    pub mhz: u32,
+    /// `flags`, separated by blanks.
+    pub flags: Vec<u8>,
+}
+
+/// The world around a UC's objects.
+pub trait Env {
+    /// Nanoseconds of the monotonic clock.
+    fn monotonic(&self) -> u64;
+    /// Nanoseconds since 1970.
+    fn realtime(&self) -> u64;
+    /// Fills `bytes` with cryptographically strong randomness.
+    fn random(&self, bytes: &mut [u8]);
+    /// Facts for /proc.
+    fn process(&self) -> &dyn ProcInfo;
+
+    /// The signals of `mask` (bit `n - 1` is signal `n`) that are pending for the caller.
+    fn pending_signals(&self, mask: u64) -> u64 {
+        let _ = mask;
+        0
+    }
+    /// Dequeues one pending signal of `mask` as a `struct signalfd_siginfo`.
+    fn take_signal(&self, mask: u64) -> Option<[u8; 128]> {
+        let _ = mask;
+        None
+    }
+    /// The network beyond loopback, if this UC has one.
+    fn network(&self) -> Option<&dyn super::socket::network::Network> {
+        None
+    }
+}

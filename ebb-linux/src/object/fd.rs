@@ -1,0 +1,388 @@
+//! Descriptor tables: small numbers that name open file descriptions.
+//!
+//! The lowest free number is always the one given out, as POSIX wants. The table holds one
+//! reference to the description of each number; [`Objects`] does the counting.
+
+use alloc::vec::Vec;
+
+use super::{
+    Objects,
+    description::DescId,
+    env::Env,
+    errno::{Errno, Result},
+    flags::OpenFlags,
+    vfs::NodeRef,
+};
+
+/// A descriptor as the guest passes it: negative ones name nothing.
+pub type Fd = i32;
+
+/// The highest `RLIMIT_NOFILE` a UC can ask for (Linux' `fs.nr_open` is the same).
+pub const MAX_NOFILE: u32 = 1 << 20;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    desc: DescId,
+    close_on_exec: bool,
+}
+
+/// The descriptors of a process.
+#[derive(Clone, Debug)]
+pub struct FdTable {
+    entries: Vec<Option<Entry>>,
+    /// No number below this one is free.
+    lowest: usize,
+    open: usize,
+    limit: u32,
+}
+
+impl FdTable {
+    /// An empty table; `limit` is the soft `RLIMIT_NOFILE`.
+    pub fn new(limit: u32) -> Self {
+        Self { entries: Vec::new(), lowest: 0, open: 0, limit: limit.min(MAX_NOFILE) }
+    }
+
+    /// The soft `RLIMIT_NOFILE`: one more than the highest number given out.
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Changes the limit; descriptors beyond it stay open.
+    pub fn set_limit(&mut self, limit: u32) {
+        self.limit = limit.min(MAX_NOFILE);
+    }
+
+    /// How many descriptors are open.
+    pub const fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Whether none is open.
+    pub const fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    fn entry(&self, fd: Fd) -> Result<&Entry> {
+        let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        self.entries.get(index).and_then(Option::as_ref).ok_or(Errno::EBADF)
+    }
+
+    /// The description behind a descriptor.
+    pub fn get(&self, fd: Fd) -> Result<DescId> {
+        Ok(self.entry(fd)?.desc)
+    }
+
+    /// The open descriptors in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Fd, DescId)> {
+        let numbered = self.entries.iter().enumerate();
+        numbered.filter_map(|(fd, e)| e.as_ref().map(|e| (fd as Fd, e.desc)))
+    }
+
+    /// The lowest free number not below `from`.
+    fn find_free(&self, from: usize) -> Result<usize> {
+        let start = from.max(self.lowest);
+        let free = self.entries.iter().skip(start).position(Option::is_none);
+        let fd = free.map_or(self.entries.len().max(start), |n| start + n);
+        if fd < self.limit as usize { Ok(fd) } else { Err(Errno::EMFILE) }
+    }
+
+    /// Whether one more descriptor can be opened.
+    pub fn check_room(&self) -> Result<()> {
+        self.find_free(0).map(|_| ())
+    }
+
+    fn set(&mut self, fd: usize, entry: Entry) -> Option<DescId> {
+        if fd >= self.entries.len() {
+            self.entries.resize(fd + 1, None);
+        }
+        let old = self.entries[fd].replace(entry);
+        self.open += usize::from(old.is_none());
+        if fd == self.lowest {
+            self.lowest += 1;
+        }
+        old.map(|e| e.desc)
+    }
+
+    fn insert(&mut self, from: usize, desc: DescId, close_on_exec: bool) -> Result<Fd> {
+        let fd = self.find_free(from)?;
+        if from <= self.lowest {
+            self.lowest = fd;
+        }
+        self.set(fd, Entry { desc, close_on_exec });
+        Ok(fd as Fd)
+    }
+
+    fn remove(&mut self, fd: Fd) -> Result<DescId> {
+        let desc = self.entry(fd)?.desc;
+        let index = fd as usize;
+        self.entries[index] = None;
+        self.open -= 1;
+        self.lowest = self.lowest.min(index);
+        while let Some(None) = self.entries.last() {
+            self.entries.pop();
+        }
+        Ok(desc)
+    }
+}
+
+/// What a process has besides its descriptors: where relative paths start, and the file mode mask.
+/// (Linux' `files_struct` and `fs_struct`.)
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Open descriptors.
+    pub fds: FdTable,
+    /// The working directory.
+    pub cwd: NodeRef,
+    /// Permission bits that new files do not get.
+    pub umask: u32,
+}
+
+/// How `F_SETFL` may change a description.
+const SETTABLE: OpenFlags = OpenFlags::APPEND
+    .union(OpenFlags::NONBLOCK)
+    .union(OpenFlags::DIRECT)
+    .union(OpenFlags::NOATIME)
+    .union(OpenFlags::ASYNC);
+
+/// A `fcntl` that concerns descriptors and descriptions; locks are in [`super::lock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fcntl {
+    /// `F_DUPFD` and, with `close_on_exec`, `F_DUPFD_CLOEXEC`.
+    Dup {
+        /// The lowest number wanted.
+        from: i32,
+        /// Set `FD_CLOEXEC` on the new descriptor.
+        close_on_exec: bool,
+    },
+    /// `F_GETFD`.
+    GetFd,
+    /// `F_SETFD`.
+    SetFd(u32),
+    /// `F_GETFL`.
+    GetFl,
+    /// `F_SETFL`.
+    SetFl(u32),
+    /// `F_GETPIPE_SZ`.
+    GetPipeSize,
+    /// `F_SETPIPE_SZ`.
+    SetPipeSize(u32),
+    /// `F_ADD_SEALS`.
+    AddSeals(u32),
+    /// `F_GET_SEALS`.
+    GetSeals,
+    /// `F_GETOWN`, `F_GETSIG`, `F_GETLEASE`: state that only asynchronous I/O would use.
+    GetInert,
+    /// `F_SETOWN`, `F_SETSIG`: accepted.
+    SetInert,
+}
+
+impl Fcntl {
+    /// From the numbers of the system call; `None` for a command that is not here.
+    pub fn from_numbers(command: u32, argument: u64) -> Option<Fcntl> {
+        Some(match command {
+            0 => Fcntl::Dup { from: argument as i32, close_on_exec: false },
+            1030 => Fcntl::Dup { from: argument as i32, close_on_exec: true },
+            1 => Fcntl::GetFd,
+            2 => Fcntl::SetFd(argument as u32),
+            3 => Fcntl::GetFl,
+            4 => Fcntl::SetFl(argument as u32),
+            8 | 10 => Fcntl::SetInert,
+            9 | 11 => Fcntl::GetInert,
+            1031 => Fcntl::SetPipeSize(argument as u32),
+            1032 => Fcntl::GetPipeSize,
+            1033 => Fcntl::AddSeals(argument as u32),
+            1034 => Fcntl::GetSeals,
+            _ => return None,
+        })
+    }
+}
+
+impl Objects {
+    /// Gives a description that nobody holds yet its descriptor; drops it if there is none free.
+    pub(crate) fn install(&mut self, desc: DescId, close_on_exec: bool) -> Result<Fd> {
+        self.install_from(desc, 0, close_on_exec)
+    }
+
+    fn install_from(&mut self, desc: DescId, from: usize, close_on_exec: bool) -> Result<Fd> {
+        self.retain(desc);
+        let fd = self.files.fds.insert(from, desc, close_on_exec);
+        if fd.is_err() {
+            self.release(desc);
+        }
+        fd
+    }
+
+    /// The description behind a descriptor, for [`Objects::hold`] and the like.
+    pub fn lookup_fd(&self, fd: Fd) -> Result<DescId> {
+        self.files.fds.get(fd)
+    }
+
+    /// `close`.
+    pub fn close(&mut self, fd: Fd) -> Result<()> {
+        let desc = self.files.fds.remove(fd)?;
+        self.release(desc);
+        Ok(())
+    }
+
+    /// `close_range`; `mark` only sets `FD_CLOEXEC` (`CLOSE_RANGE_CLOEXEC`).
+    pub fn close_range(&mut self, first: u32, last: u32, mark: bool) -> Result<()> {
+        if first > last {
+            return Err(Errno::EINVAL);
+        }
+        let end = self.files.fds.entries.len().min((last as usize).saturating_add(1));
+        for fd in first as usize..end {
+            if mark {
+                if let Some(Some(entry)) = self.files.fds.entries.get_mut(fd) {
+                    entry.close_on_exec = true;
+                }
+            } else {
+                let _ = self.close(fd as Fd);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `execve` does: closes every descriptor marked `FD_CLOEXEC`.
+    pub fn close_on_exec(&mut self) {
+        for fd in 0..self.files.fds.entries.len() {
+            if matches!(self.files.fds.entries.get(fd), Some(Some(e)) if e.close_on_exec) {
+                let _ = self.close(fd as Fd);
+            }
+        }
+    }
+
+    /// `dup`.
+    pub fn dup(&mut self, fd: Fd) -> Result<Fd> {
+        let desc = self.files.fds.get(fd)?;
+        self.install_from(desc, 0, false)
+    }
+
+    /// `dup2`.
+    pub fn dup2(&mut self, old: Fd, new: Fd) -> Result<Fd> {
+        if old == new {
+            self.files.fds.get(old)?;
+            return Ok(new);
+        }
+        self.dup_to(old, new, false)
+    }
+
+    /// `dup3`; `flags` may hold `O_CLOEXEC`.
+    pub fn dup3(&mut self, old: Fd, new: Fd, flags: u32) -> Result<Fd> {
+        let flags = OpenFlags::from_bits_retain(flags);
+        if !OpenFlags::CLOEXEC.contains(flags) || old == new {
+            return Err(Errno::EINVAL);
+        }
+        self.dup_to(old, new, flags.contains(OpenFlags::CLOEXEC))
+    }
+
+    fn dup_to(&mut self, old: Fd, new: Fd, close_on_exec: bool) -> Result<Fd> {
+        let target = usize::try_from(new).map_err(|_| Errno::EBADF)?;
+        if target >= self.files.fds.limit as usize {
+            return Err(Errno::EBADF);
+        }
+        let desc = self.files.fds.get(old)?;
+        self.retain(desc);
+        if let Some(replaced) = self.files.fds.set(target, Entry { desc, close_on_exec }) {
+            self.release(replaced);
+        }
+        Ok(new)
+    }
+
+    /// `fcntl`, but for locks.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL`, `EMFILE`, `EPERM`, `EBUSY`, as in fcntl(2).
+    pub fn fcntl(&mut self, env: &dyn Env, fd: Fd, command: Fcntl) -> Result<u32> {
+        let entry = *self.files.fds.entry(fd)?;
+        let desc = entry.desc;
+        match command {
+            Fcntl::Dup { from, close_on_exec } => {
+                let from = u32::try_from(from).map_err(|_| Errno::EINVAL)?;
+                if from >= self.files.fds.limit {
+                    return Err(Errno::EINVAL);
+                }
+                Ok(self.install_from(desc, from as usize, close_on_exec)? as u32)
+            }
+            Fcntl::GetFd => Ok(u32::from(entry.close_on_exec)),
+            Fcntl::SetFd(flags) => {
+                if let Some(Some(entry)) = self.files.fds.entries.get_mut(fd as usize) {
+                    entry.close_on_exec = flags & 1 != 0;
+                }
+                Ok(0)
+            }
+            Fcntl::GetFl => Ok(self.description(desc)?.flags.bits()),
+            _ if self.description(desc)?.flags.contains(OpenFlags::PATH) => Err(Errno::EBADF),
+            Fcntl::SetFl(flags) => {
+                let flags = OpenFlags::from_bits_retain(flags) & SETTABLE;
+                let desc = self.description_mut(desc)?;
+                desc.flags = desc.flags.difference(SETTABLE) | flags;
+                Ok(0)
+            }
+            Fcntl::GetPipeSize => Ok(self.pipe_of(desc)?.1.capacity()),
+            Fcntl::SetPipeSize(size) => self.set_pipe_size(desc, size),
+            Fcntl::AddSeals(seals) => self.add_seals(env, desc, seals).map(|()| 0),
+            Fcntl::GetSeals => self.seals(desc),
+            Fcntl::GetInert | Fcntl::SetInert => Ok(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{World, objects};
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_given_out() {
+        let mut o = objects();
+        let fds: Vec<Fd> = (0..4).map(|_| o.eventfd(0, 0).unwrap()).collect();
+        assert_eq!(fds, [0, 1, 2, 3]);
+        o.close(2).unwrap();
+        o.close(1).unwrap();
+        assert_eq!(o.dup(3), Ok(1));
+        assert_eq!(o.dup(3), Ok(2));
+        assert_eq!(o.dup(3), Ok(4));
+    }
+
+    #[test]
+    fn the_limit_gives_emfile_and_a_lower_limit_leaves_open_descriptors_alone() {
+        let mut o = objects();
+        o.files.fds.set_limit(3);
+        for _ in 0..3 {
+            o.eventfd(0, 0).unwrap();
+        }
+        assert_eq!(o.eventfd(0, 0), Err(Errno::EMFILE));
+        assert_eq!(o.dup2(0, 3), Err(Errno::EBADF));
+        let dup = Fcntl::Dup { from: 3, close_on_exec: false };
+        assert_eq!(o.fcntl(&World::default(), 0, dup), Err(Errno::EINVAL));
+        o.files.fds.set_limit(1);
+        assert_eq!(o.dup2(2, 2), Ok(2));
+    }
+
+    #[test]
+    fn close_on_exec_belongs_to_the_descriptor_and_status_flags_to_the_description() {
+        let (mut o, w) = (objects(), World::default());
+        let a = o.eventfd(0, OpenFlags::CLOEXEC.bits()).unwrap();
+        let b = o.dup(a).unwrap();
+        assert_eq!(o.fcntl(&w, a, Fcntl::GetFd), Ok(1));
+        assert_eq!(o.fcntl(&w, b, Fcntl::GetFd), Ok(0));
+        o.fcntl(&w, a, Fcntl::SetFl(OpenFlags::NONBLOCK.bits())).unwrap();
+        let flags = OpenFlags::from_bits_retain(o.fcntl(&w, b, Fcntl::GetFl).unwrap());
+        assert!(flags.contains(OpenFlags::NONBLOCK));
+        o.close_on_exec();
+        assert_eq!(o.lookup_fd(a), Err(Errno::EBADF));
+        assert!(o.lookup_fd(b).is_ok());
+    }
+
+    #[test]
+    fn the_last_close_frees_the_object() {
+        let mut o = objects();
+        let a = o.eventfd(0, 0).unwrap();
+        let b = o.dup(a).unwrap();
+        o.close(a).unwrap();
+        assert_eq!(o.eventfds.len(), 1);
+        o.close(b).unwrap();
+        assert_eq!((o.eventfds.len(), o.descriptions.len()), (0, 0));
+        assert_eq!(o.close(b), Err(Errno::EBADF));
+    }
+}

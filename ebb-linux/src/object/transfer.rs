@@ -1,0 +1,339 @@
+//! Moving bytes: read, write and their positioned forms, seeking, and copies between descriptors.
+
+use alloc::{sync::Arc, vec};
+
+use super::{
+    Objects,
+    description::{DescId, Object},
+    env::Env,
+    errno::{Errno, Result},
+    fd::Fd,
+    flags::OpenFlags,
+    io::{Sink, Source, put_some},
+    vfs::NodeRef,
+};
+
+/// The most that one system call moves (Linux' `MAX_RW_COUNT`).
+pub const MAX_COUNT: usize = 0x7fff_f000;
+/// What a copy between descriptors moves at a time.
+const CHUNK: usize = 64 << 10;
+
+/// The largest position in a file.
+const MAX_POS: u64 = i64::MAX as u64;
+
+/// Where `lseek` counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// The start of the file.
+    Set,
+    /// The present position.
+    Current,
+    /// The end of the file.
+    End,
+    /// The next data at or after the offset.
+    Data,
+    /// The next hole at or after the offset.
+    Hole,
+}
+
+impl Whence {
+    /// From the number of the system call.
+    pub const fn from_number(number: u32) -> Option<Whence> {
+        Some(match number {
+            0 => Whence::Set,
+            1 => Whence::Current,
+            2 => Whence::End,
+            3 => Whence::Data,
+            4 => Whence::Hole,
+            _ => return None,
+        })
+    }
+}
+
+impl Objects {
+    /// `read` or `readv`. Gives 0 at the end; `EAGAIN` when there is nothing yet.
+    pub fn read(&mut self, env: &dyn Env, fd: Fd, sink: &mut dyn Sink) -> Result<usize> {
+        self.read_desc(env, self.files.fds.get(fd)?, sink)
+    }
+
+    /// `write` or `writev`. `EAGAIN` when there is no room yet; may write a part only.
+    pub fn write(&mut self, env: &dyn Env, fd: Fd, source: &mut dyn Source) -> Result<usize> {
+        self.write_desc(env, self.files.fds.get(fd)?, source)
+    }
+
+    /// [`read`](Self::read) by the description, for a call that may have waited.
+    pub fn read_desc(&mut self, env: &dyn Env, id: DescId, sink: &mut dyn Sink) -> Result<usize> {
+        let desc = self.description(id)?;
+        if !desc.flags.readable() {
+            return Err(Errno::EBADF);
+        }
+        let (flags, pos) = (desc.flags, desc.pos);
+        match desc.object {
+            Object::File | Object::Text => {
+                let done = self.read_at(env, id, pos, sink)?;
+                self.description_mut(id)?.pos = pos + done as u64;
+                Ok(done)
+            }
+            Object::Dir => Err(Errno::EISDIR),
+            Object::Path => Err(Errno::EBADF),
+            Object::Device(device) => device.read(env, sink),
+            Object::Pipe(id) => self.read_pipe(id, sink),
+            Object::EventFd(id) => self.read_eventfd(id, sink),
+            Object::TimerFd(id) => self.read_timerfd(env, id, sink),
+            Object::SignalFd(id) => self.read_signalfd(env, id, sink),
+            Object::Epoll(_) => Err(Errno::EINVAL),
+            Object::Channel(id) => self.read_channel(id, sink),
+            Object::Inotify(_) => Err(Errno::EAGAIN),
+            Object::Socket(id) => self.read_socket(env, id, flags, sink),
+        }
+    }
+
+    /// [`write`](Self::write) by the description, for a call that may have waited.
+    pub fn write_desc(
+        &mut self,
+        env: &dyn Env,
+        id: DescId,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let desc = self.description(id)?;
+        if !desc.flags.writable() {
+            return Err(Errno::EBADF);
+        }
+        let (flags, pos, node) = (desc.flags, desc.pos, desc.node);
+        match (desc.object, node) {
+            (Object::File, Some(node)) => {
+                let append = flags.contains(OpenFlags::APPEND);
+                let (at, done) = self.write_file(env, node, pos, append, source)?;
+                if done > 0 {
+                    self.description_mut(id)?.pos = at + done as u64;
+                }
+                Ok(done)
+            }
+            (Object::Text, _) => Ok(source.remaining()),
+            (Object::Device(device), _) => device.write(source),
+            (Object::Pipe(id), _) => self.write_pipe(id, flags, source),
+            (Object::EventFd(id), _) => self.write_eventfd(id, source),
+            (Object::Channel(id), _) => self.write_channel(id, source),
+            (Object::Socket(id), _) => self.write_socket(env, id, flags, source),
+            (Object::Path | Object::Dir, _) => Err(Errno::EBADF),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Reads from what has positions.
+    fn read_at(
+        &mut self,
+        env: &dyn Env,
+        id: DescId,
+        pos: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
+        let desc = self.description(id)?;
+        match (desc.object, desc.node) {
+            (Object::File, Some(node)) => self.fs.read_file(node, pos, sink),
+            (Object::Text, Some(NodeRef::Synth(node))) => {
+                let text = match &desc.text {
+                    Some(text) if pos > 0 => text.clone(),
+                    _ => {
+                        let text: Arc<[u8]> = self.generated(env, node)?.into();
+                        self.description_mut(id)?.text = Some(text.clone());
+                        text
+                    }
+                };
+                let start = usize::try_from(pos).unwrap_or(usize::MAX).min(text.len());
+                put_some(sink, &text[start..])
+            }
+            _ => Err(Errno::ESPIPE),
+        }
+    }
+
+    /// `pread64` or `preadv`.
+    pub fn pread(
+        &mut self,
+        env: &dyn Env,
+        fd: Fd,
+        pos: i64,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
+        let pos = u64::try_from(pos).map_err(|_| Errno::EINVAL)?;
+        let id = self.files.fds.get(fd)?;
+        let desc = self.description(id)?;
+        match desc.object {
+            Object::Path => Err(Errno::EBADF),
+            Object::File | Object::Text if !desc.flags.readable() => Err(Errno::EBADF),
+            Object::File | Object::Text => self.read_at(env, id, pos, sink),
+            Object::Dir => Err(Errno::EISDIR),
+            Object::Device(_) if !desc.flags.readable() => Err(Errno::EBADF),
+            Object::Device(device) => device.read(env, sink),
+            _ => Err(Errno::ESPIPE),
+        }
+    }
+
+    /// `pwrite64` or `pwritev`. As in Linux, `O_APPEND` wins over the position.
+    pub fn pwrite(
+        &mut self,
+        env: &dyn Env,
+        fd: Fd,
+        pos: i64,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let pos = u64::try_from(pos).map_err(|_| Errno::EINVAL)?;
+        let desc = self.description(self.files.fds.get(fd)?)?;
+        let flags = desc.flags;
+        match (desc.object, desc.node) {
+            (Object::Path | Object::Dir, _) => Err(Errno::EBADF),
+            (Object::File | Object::Text | Object::Device(_), _) if !flags.writable() => {
+                Err(Errno::EBADF)
+            }
+            (Object::File, Some(node)) => {
+                let append = flags.contains(OpenFlags::APPEND);
+                self.write_file(env, node, pos, append, source).map(|w| w.1)
+            }
+            (Object::Text, _) => Ok(source.remaining()),
+            (Object::Device(device), _) => device.write(source),
+            _ => Err(Errno::ESPIPE),
+        }
+    }
+
+    /// `lseek`.
+    pub fn seek(&mut self, fd: Fd, offset: i64, whence: Whence) -> Result<u64> {
+        let id = self.files.fds.get(fd)?;
+        let desc = self.description(id)?;
+        let (object, node, pos) = (desc.object, desc.node, desc.pos);
+        let size = match (object, node) {
+            (Object::Path, _) => return Err(Errno::EBADF),
+            (Object::File, Some(node)) => self.fs.file_size(node)?,
+            (Object::Dir | Object::Text, _) => 0,
+            // Null, zero and full say 0 to every seek.
+            (Object::Device(_), _) => return Ok(0),
+            (Object::EventFd(_) | Object::Epoll(_) | Object::SignalFd(_), _) => return Ok(0),
+            (Object::TimerFd(_) | Object::Inotify(_), _) => return Ok(0),
+            _ => return Err(Errno::ESPIPE),
+        };
+        let target = match whence {
+            Whence::Set => offset,
+            Whence::Current => (pos as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+            Whence::End if object == Object::Dir => return Err(Errno::EINVAL),
+            Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+            Whence::Data | Whence::Hole => {
+                let (Object::File, Some(node)) = (object, node) else { return Err(Errno::EINVAL) };
+                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                self.fs.seek_extent(node, from, whence == Whence::Hole)? as i64
+            }
+        };
+        let target = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
+        let desc = self.description_mut(id)?;
+        if target != desc.pos {
+            desc.text = None;
+        }
+        desc.pos = target;
+        Ok(target)
+    }
+
+    /// The regular file behind a description, its position and flags.
+    fn regular(&self, fd: Fd) -> Result<(DescId, NodeRef, u64, OpenFlags)> {
+        let id = self.files.fds.get(fd)?;
+        let desc = self.description(id)?;
+        match (desc.object, desc.node) {
+            (Object::Path, _) => Err(Errno::EBADF),
+            (Object::File, Some(node)) => Ok((id, node, desc.pos, desc.flags)),
+            (Object::Dir, _) => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// `sendfile`: from a regular file, at `offset` or at its position (which then moves), to
+    /// anything. Moves at most [`CHUNK`] bytes per call; the caller goes on until it has moved all
+    /// or gets 0.
+    pub fn sendfile(
+        &mut self,
+        env: &dyn Env,
+        out: Fd,
+        input: Fd,
+        offset: Option<&mut u64>,
+        count: usize,
+    ) -> Result<usize> {
+        let (id, node, pos, flags) = self.regular(input)?;
+        let target = self.files.fds.get(out)?;
+        let target_flags = self.description(target)?.flags;
+        if !flags.readable() || !target_flags.writable() {
+            return Err(Errno::EBADF);
+        }
+        if target_flags.contains(OpenFlags::APPEND) {
+            return Err(Errno::EINVAL);
+        }
+        let at = offset.as_deref().copied().unwrap_or(pos);
+        if at > MAX_POS {
+            return Err(Errno::EINVAL);
+        }
+        let mut buffer = vec![0; count.min(CHUNK)];
+        let n = self.fs.read_file(node, at, &mut &mut buffer[..])?;
+        if n == 0 {
+            return Ok(0);
+        }
+        let done = self.write_desc(env, target, &mut &buffer[..n])?;
+        match offset {
+            Some(offset) => *offset = at + done as u64,
+            None => self.description_mut(id)?.pos = at + done as u64,
+        }
+        Ok(done)
+    }
+
+    /// `copy_file_range` between regular files; offsets as for [`sendfile`](Self::sendfile).
+    pub fn copy_file_range(
+        &mut self,
+        env: &dyn Env,
+        (input, in_offset): (Fd, Option<&mut u64>),
+        (output, out_offset): (Fd, Option<&mut u64>),
+        count: usize,
+    ) -> Result<usize> {
+        let (in_id, in_node, in_pos, in_flags) = self.regular(input)?;
+        let (out_id, out_node, out_pos, out_flags) = self.regular(output)?;
+        if !in_flags.readable()
+            || !out_flags.writable()
+            || out_flags.contains(OpenFlags::APPEND)
+        {
+            return Err(Errno::EBADF);
+        }
+        let from = in_offset.as_deref().copied().unwrap_or(in_pos);
+        let to = out_offset.as_deref().copied().unwrap_or(out_pos);
+        if from > MAX_POS || to > MAX_POS {
+            return Err(Errno::EINVAL);
+        }
+        let size = self.fs.file_size(in_node)?;
+        let count = count.min(MAX_COUNT) as u64;
+        let overlap = from < to.saturating_add(count) && to < from.saturating_add(count);
+        if self.fs.canon(in_node) == self.fs.canon(out_node) && overlap && count > 0 {
+            return Err(Errno::EINVAL);
+        }
+        let count = count.min(size.saturating_sub(from)) as usize;
+        let mut buffer = vec![0; count.min(CHUNK)];
+        let n = self.fs.read_file(in_node, from, &mut &mut buffer[..])?;
+        let (_, done) = self.write_file(env, out_node, to, false, &mut &buffer[..n])?;
+        for (offset, id, at) in [(in_offset, in_id, from), (out_offset, out_id, to)] {
+            match offset {
+                Some(offset) => *offset = at + done as u64,
+                None => self.description_mut(id)?.pos = at + done as u64,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Whether a write that gives `EPIPE` also sends `SIGPIPE`.
+    pub fn raises_sigpipe(&self, id: DescId) -> bool {
+        match self.description(id).map(|d| d.object) {
+            Ok(Object::Pipe(_)) => true,
+            Ok(Object::Socket(id)) => self.is_stream_socket(id),
+            _ => false,
+        }
+    }
+
+    /// Whether a blocking write goes on until all is written: byte streams do.
+    pub fn writes_all(&self, id: DescId) -> bool {
+        match self.description(id).map(|d| d.object) {
+            Ok(Object::Pipe(_) | Object::Channel(_)) => true,
+            Ok(Object::Socket(id)) => self.is_stream_socket(id),
+            _ => false,
+        }
+    }
+}

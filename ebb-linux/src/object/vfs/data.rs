@@ -1,0 +1,350 @@
+//! The content of a writable file: pages that are shared until written.
+//!
+//! A page is absent (a hole, or still as in the archive) or an `Arc`: clones of a UC share it, and
+//! the first write in either copies it. So a copy of an archive file costs only the pages written,
+//! and a clone of a UC costs no page.
+
+use alloc::{collections::BTreeMap, sync::Arc};
+
+use super::super::{
+    errno::{Errno, Result},
+    io::{Sink, Source},
+};
+
+/// Bytes in a page.
+pub const PAGE: usize = 4096;
+
+/// A page of file content.
+#[derive(Clone)]
+#[repr(C, align(4096))]
+pub struct Page(pub [u8; PAGE]);
+
+impl core::fmt::Debug for Page {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Page")
+    }
+}
+
+static ZERO: Page = Page([0; PAGE]);
+
+/// What lies at a page of a file, for whoever maps it.
+#[derive(Clone, Debug)]
+pub enum PageContent {
+    /// Bytes of the archive; fewer than a page at its end, the rest is zero.
+    Archive(&'static [u8]),
+    /// A page of a writable file.
+    Page(Arc<Page>),
+    /// Zeroes.
+    Hole,
+}
+
+/// The content of a regular file.
+#[derive(Clone, Debug, Default)]
+pub struct FileData {
+    size: u64,
+    /// What absent pages show; cut when the file is.
+    lower: &'static [u8],
+    pages: BTreeMap<u64, Arc<Page>>,
+}
+
+/// How many pages the writable files of a UC have and may have.
+#[derive(Clone, Copy, Debug)]
+pub struct PageBudget {
+    /// In use.
+    pub used: u64,
+    /// The most there may be.
+    pub max: u64,
+}
+
+impl PageBudget {
+    fn charge(&mut self) -> Result<()> {
+        if self.used >= self.max {
+            return Err(Errno::ENOSPC);
+        }
+        self.used += 1;
+        Ok(())
+    }
+}
+
+impl FileData {
+    /// A file that reads as this part of the archive until it is written.
+    pub fn over(lower: &'static [u8]) -> Self {
+        Self { size: lower.len() as u64, lower, pages: BTreeMap::new() }
+    }
+
+    /// Length in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Pages of its own.
+    pub fn own_pages(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    /// Bytes that `stat` counts as allocated.
+    pub fn allocated(&self) -> u64 {
+        self.pages.len() as u64 * PAGE as u64 + self.lower.len() as u64
+    }
+
+    fn lower_page(&self, index: u64) -> &'static [u8] {
+        let Some(start) = usize::try_from(index).ok().and_then(|i| i.checked_mul(PAGE)) else {
+            return &[];
+        };
+        let rest = self.lower.get(start..).unwrap_or(&[]);
+        &rest[..rest.len().min(PAGE)]
+    }
+
+    /// What lies at page `index`.
+    pub fn page(&self, index: u64) -> PageContent {
+        match (self.pages.get(&index), self.lower_page(index)) {
+            (Some(page), _) => PageContent::Page(page.clone()),
+            (None, []) => PageContent::Hole,
+            (None, lower) => PageContent::Archive(lower),
+        }
+    }
+
+    /// The page at `index` for writing, made if it is absent.
+    fn page_mut(&mut self, budget: &mut PageBudget, index: u64) -> Result<&mut [u8; PAGE]> {
+        if !self.pages.contains_key(&index) {
+            budget.charge()?;
+            let lower = self.lower_page(index);
+            let mut page = Arc::new(Page([0; PAGE]));
+            if let Some(page) = Arc::get_mut(&mut page) {
+                page.0[..lower.len()].copy_from_slice(lower);
+            }
+            self.pages.insert(index, page);
+        }
+        let page = self.pages.get_mut(&index).ok_or(Errno::EIO)?;
+        Ok(&mut Arc::make_mut(page).0)
+    }
+
+    /// Reads from `pos` to the end of the file or of the sink.
+    pub fn read(&self, pos: u64, sink: &mut dyn Sink) -> Result<usize> {
+        let mut done = 0;
+        while pos + (done as u64) < self.size && sink.remaining() > 0 {
+            let at = pos + done as u64;
+            let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let left = (self.size - at).min((PAGE - offset) as u64) as usize;
+            let want = left.min(sink.remaining());
+            let bytes = match self.pages.get(&index) {
+                Some(page) => &page.0[offset..],
+                None => match self.lower_page(index).get(offset..) {
+                    Some(bytes) if !bytes.is_empty() => bytes,
+                    _ => &ZERO.0[offset..],
+                },
+            };
+            let want = want.min(bytes.len());
+            let n = sink.put(&bytes[..want]);
+            done += n;
+            if n < want {
+                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes at `pos`, growing the file. Stops at the first page that cannot be had.
+    pub fn write(
+        &mut self,
+        budget: &mut PageBudget,
+        pos: u64,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let mut done = 0;
+        while source.remaining() > 0 {
+            let at = pos + done as u64;
+            let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let want = source.remaining().min(PAGE - offset);
+            let page = match self.page_mut(budget, index) {
+                Ok(page) => page,
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            };
+            let n = source.take(&mut page[offset..offset + want]);
+            done += n;
+            self.size = self.size.max(pos + done as u64);
+            if n < want {
+                if done == 0 {
+                    return Err(Errno::EFAULT);
+                }
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Cuts or extends the file. What is cut off reads as zero if the file grows again.
+    pub fn truncate(&mut self, budget: &mut PageBudget, size: u64) -> Result<()> {
+        if size < self.size {
+            let first_gone = size.div_ceil(PAGE as u64);
+            let gone = self.pages.split_off(&first_gone);
+            budget.used = budget.used.saturating_sub(gone.len() as u64);
+            let keep = usize::try_from(size).unwrap_or(usize::MAX).min(self.lower.len());
+            self.lower = &self.lower[..keep];
+            if let Some(page) = self.pages.get_mut(&(size / PAGE as u64)) {
+                Arc::make_mut(page).0[(size % PAGE as u64) as usize..].fill(0);
+            }
+        }
+        self.size = size;
+        Ok(())
+    }
+
+    /// Makes sure that writes to `[start, end)` will find room; grows the file to `end` if `grow`.
+    pub fn allocate(
+        &mut self,
+        budget: &mut PageBudget,
+        start: u64,
+        end: u64,
+        grow: bool,
+    ) -> Result<()> {
+        let (first, last) = (start / PAGE as u64, end.div_ceil(PAGE as u64));
+        let have = self.pages.range(first..last).count() as u64;
+        if last - first - have > budget.max.saturating_sub(budget.used) {
+            return Err(Errno::ENOSPC);
+        }
+        for index in first..last {
+            self.page_mut(budget, index)?;
+        }
+        if grow {
+            self.size = self.size.max(end);
+        }
+        Ok(())
+    }
+
+    /// Makes `[start, end)` read as zero without changing the size.
+    pub fn punch(&mut self, budget: &mut PageBudget, start: u64, end: u64) -> Result<()> {
+        let end = end.min(self.size.next_multiple_of(PAGE as u64));
+        let mut at = start;
+        while at < end {
+            let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let n = (end - at).min((PAGE - offset) as u64) as usize;
+            let in_lower = !self.lower_page(index).is_empty();
+            if n == PAGE && !in_lower {
+                if self.pages.remove(&index).is_some() {
+                    budget.used = budget.used.saturating_sub(1);
+                }
+                // Skip to the next page that exists, whichever kind.
+                let next = self.pages.range(index..).next().map_or(u64::MAX, |(&i, _)| i);
+                let next = next.max(index + 1).saturating_mul(PAGE as u64);
+                let in_archive = (self.lower.len() as u64).next_multiple_of(PAGE as u64);
+                at = if at < in_archive { at + PAGE as u64 } else { next };
+                continue;
+            }
+            if in_lower || self.pages.contains_key(&index) {
+                self.page_mut(budget, index)?[offset..offset + n].fill(0);
+            }
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The next data (`hole` false) or hole (`hole` true) at or after `pos`, for `lseek`.
+    pub fn seek_extent(&self, pos: u64, hole: bool) -> Result<u64> {
+        if pos >= self.size {
+            return Err(Errno::ENXIO);
+        }
+        let lower_pages = (self.lower.len() as u64).div_ceil(PAGE as u64);
+        let mut index = pos / PAGE as u64;
+        let is_data = |index| index < lower_pages || self.pages.contains_key(&index);
+        if hole {
+            while index * (PAGE as u64) < self.size && is_data(index) {
+                index += 1;
+            }
+        } else if !is_data(index) {
+            let Some((&next, _)) = self.pages.range(index..).next() else {
+                return Err(Errno::ENXIO);
+            };
+            index = next;
+        }
+        let found = (index * PAGE as u64).max(pos);
+        match hole {
+            true => Ok(found.min(self.size)),
+            false if found >= self.size => Err(Errno::ENXIO),
+            false => Ok(found),
+        }
+    }
+
+    /// Gives its pages back to the budget: the file is gone.
+    pub fn discard(&mut self, budget: &mut PageBudget) {
+        budget.used = budget.used.saturating_sub(self.pages.len() as u64);
+        self.pages.clear();
+        self.lower = &[];
+        self.size = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+
+    fn budget() -> PageBudget {
+        PageBudget { used: 0, max: 4 }
+    }
+
+    fn content(data: &FileData) -> Vec<u8> {
+        let mut bytes = vec![0xee; data.size() as usize];
+        assert_eq!(data.read(0, &mut &mut bytes[..]), Ok(bytes.len()));
+        bytes
+    }
+
+    #[test]
+    fn a_file_over_the_archive_owns_only_the_pages_written() {
+        static LOWER: [u8; 10_000] = [7; 10_000];
+        let (mut data, mut budget) = (FileData::over(&LOWER), budget());
+        data.write(&mut budget, 5000, &mut &b"xyz"[..]).unwrap();
+        let mut expected = LOWER.to_vec();
+        expected[5000..5003].copy_from_slice(b"xyz");
+        assert_eq!(content(&data), expected);
+        assert_eq!((data.own_pages(), budget.used), (1, 1));
+    }
+
+    #[test]
+    fn what_was_cut_off_reads_as_zero_after_growing_again() {
+        static LOWER: [u8; 10_000] = [7; 10_000];
+        let (mut data, mut budget) = (FileData::over(&LOWER), budget());
+        data.write(&mut budget, 0, &mut &[1u8; 100][..]).unwrap();
+        data.truncate(&mut budget, 50).unwrap();
+        data.truncate(&mut budget, 9000).unwrap();
+        let bytes = content(&data);
+        assert!(bytes[..50].iter().all(|&b| b == 1) && bytes[50..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn a_write_stops_at_the_limit_and_removal_gives_everything_back() {
+        let (mut data, mut budget) = (FileData::default(), budget());
+        let big = vec![1; 30_000];
+        assert_eq!(data.write(&mut budget, 100, &mut &big[..]), Ok(4 * PAGE - 100));
+        assert_eq!(data.write(&mut budget, 1 << 20, &mut &b"x"[..]), Err(Errno::ENOSPC));
+        data.discard(&mut budget);
+        assert_eq!(budget.used, 0);
+    }
+
+    #[test]
+    fn clones_share_pages_until_one_writes() {
+        let (mut data, mut budget) = (FileData::default(), budget());
+        data.write(&mut budget, 0, &mut &[1u8; 5000][..]).unwrap();
+        let copy = data.clone();
+        data.write(&mut budget, 0, &mut &[2u8; 1][..]).unwrap();
+        assert_eq!((content(&data)[0], content(&copy)[0]), (2, 1));
+        let shared = |d: &FileData| match d.page(1) {
+            PageContent::Page(page) => Arc::strong_count(&page),
+            _ => 0,
+        };
+        assert_eq!(shared(&data), 3, "both files and the temporary");
+    }
+
+    #[test]
+    fn holes_are_found_and_punched() {
+        let (mut data, mut budget) = (FileData::default(), budget());
+        data.truncate(&mut budget, 5 * PAGE as u64).unwrap();
+        data.write(&mut budget, 2 * PAGE as u64 + 5, &mut &b"data"[..]).unwrap();
+        assert_eq!(data.seek_extent(0, false), Ok(2 * PAGE as u64));
+        assert_eq!(data.seek_extent(2 * PAGE as u64 + 9, true), Ok(3 * PAGE as u64));
+        assert_eq!(data.seek_extent(3 * PAGE as u64, false), Err(Errno::ENXIO));
+        data.punch(&mut budget, 0, 1 << 40).unwrap();
+        assert_eq!((data.own_pages(), budget.used, data.size()), (0, 0, 5 * PAGE as u64));
+    }
+}

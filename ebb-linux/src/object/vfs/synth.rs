@@ -1,0 +1,411 @@
+//! /proc and /sys: trees whose files are made when they are read.
+//!
+//! The trees are one table of paths. What cannot be in a table (the entries of `fd` and `task`) has
+//! node variants of its own. [`super::text`] makes the text of files.
+
+use alloc::{format, vec::Vec};
+
+use super::{NodeKind, NodeRef, text};
+use crate::object::{
+    Objects,
+    description::Object,
+    env::Env,
+    errno::{Errno, Result},
+    fd::Fd,
+};
+
+/// A node of /proc or /sys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SynthNode {
+    /// A row of the table.
+    Row(u16),
+    /// `/proc/self/fd/N`.
+    Fd(Fd),
+    /// `/proc/self/fdinfo/N`.
+    FdInfo(Fd),
+    /// `/proc/self/task/N`.
+    Task(u32),
+    /// A file of `/proc/self/task/N`: the thread, and the row of the process' file of that name.
+    TaskFile(u32, u16),
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Dir,
+    Fds,
+    FdInfos,
+    Tasks,
+    File(text::Make),
+    /// A file that also accepts writes, which change nothing.
+    Accepting(text::Make),
+    SelfLink,
+    ThreadSelfLink,
+    Exe,
+    Cwd,
+    RootLink,
+    Link(&'static str),
+}
+
+use What::{Accepting, Dir, File, Link};
+
+/// Every fixed node. A directory stands before what is in it; `PID` is the process.
+static TREE: &[(&str, What)] = &[
+    ("/proc", Dir),
+    ("/proc/PID", Dir),
+    ("/proc/PID/auxv", File(text::auxv)),
+    ("/proc/PID/cgroup", File(text::cgroup)),
+    ("/proc/PID/cmdline", File(text::cmdline)),
+    ("/proc/PID/comm", Accepting(text::comm)),
+    ("/proc/PID/cwd", What::Cwd),
+    ("/proc/PID/environ", File(text::environ)),
+    ("/proc/PID/exe", What::Exe),
+    ("/proc/PID/fd", What::Fds),
+    ("/proc/PID/fdinfo", What::FdInfos),
+    ("/proc/PID/io", File(text::io)),
+    ("/proc/PID/limits", File(text::limits)),
+    ("/proc/PID/maps", File(text::maps)),
+    ("/proc/PID/mountinfo", File(text::mountinfo)),
+    ("/proc/PID/mounts", File(text::mounts)),
+    ("/proc/PID/net", Dir),
+    ("/proc/PID/net/if_inet6", File(text::if_inet6)),
+    ("/proc/PID/oom_score", File(text::zero)),
+    ("/proc/PID/oom_score_adj", Accepting(text::zero)),
+    ("/proc/PID/personality", File(text::personality)),
+    ("/proc/PID/root", What::RootLink),
+    ("/proc/PID/stat", File(text::process_stat)),
+    ("/proc/PID/statm", File(text::statm)),
+    ("/proc/PID/status", File(text::status)),
+    ("/proc/PID/task", What::Tasks),
+    ("/proc/cmdline", File(text::kernel_cmdline)),
+    ("/proc/cpuinfo", File(text::cpuinfo)),
+    ("/proc/filesystems", File(text::filesystems)),
+    ("/proc/loadavg", File(text::loadavg)),
+    ("/proc/meminfo", File(text::meminfo)),
+    ("/proc/mounts", Link("self/mounts")),
+    ("/proc/net", Link("self/net")),
+    ("/proc/self", What::SelfLink),
+    ("/proc/stat", File(text::stat)),
+    ("/proc/swaps", File(text::swaps)),
+    ("/proc/sys", Dir),
+    ("/proc/sys/fs", Dir),
+    ("/proc/sys/fs/file-max", File(text::file_max)),
+    ("/proc/sys/fs/nr_open", File(text::nr_open)),
+    ("/proc/sys/fs/pipe-max-size", File(text::pipe_max_size)),
+    ("/proc/sys/kernel", Dir),
+    ("/proc/sys/kernel/cap_last_cap", File(text::cap_last_cap)),
+    ("/proc/sys/kernel/hostname", File(text::hostname)),
+    ("/proc/sys/kernel/ngroups_max", File(text::ngroups_max)),
+    ("/proc/sys/kernel/osrelease", File(text::osrelease)),
+    ("/proc/sys/kernel/ostype", File(text::ostype)),
+    ("/proc/sys/kernel/pid_max", File(text::pid_max)),
+    ("/proc/sys/kernel/random", Dir),
+    ("/proc/sys/kernel/random/boot_id", File(text::boot_id)),
+    ("/proc/sys/kernel/random/entropy_avail", File(text::entropy_avail)),
+    ("/proc/sys/kernel/random/uuid", File(text::uuid)),
+    ("/proc/sys/kernel/threads-max", File(text::pid_max)),
+    ("/proc/sys/kernel/version", File(text::kernel_version)),
+    ("/proc/sys/net", Dir),
+    ("/proc/sys/net/core", Dir),
+    ("/proc/sys/net/core/somaxconn", File(text::somaxconn)),
+    ("/proc/sys/net/ipv4", Dir),
+    ("/proc/sys/net/ipv4/ip_local_port_range", File(text::port_range)),
+    ("/proc/sys/vm", Dir),
+    ("/proc/sys/vm/max_map_count", File(text::max_map_count)),
+    ("/proc/sys/vm/mmap_min_addr", File(text::mmap_min_addr)),
+    ("/proc/sys/vm/overcommit_memory", File(text::zero)),
+    ("/proc/thread-self", What::ThreadSelfLink),
+    ("/proc/uptime", File(text::uptime)),
+    ("/proc/version", File(text::version)),
+    ("/sys", Dir),
+    ("/sys/devices", Dir),
+    ("/sys/devices/system", Dir),
+    ("/sys/devices/system/cpu", Dir),
+    ("/sys/devices/system/cpu/kernel_max", File(text::cpu_kernel_max)),
+    ("/sys/devices/system/cpu/online", File(text::cpu_range)),
+    ("/sys/devices/system/cpu/possible", File(text::cpu_range)),
+    ("/sys/devices/system/cpu/present", File(text::cpu_range)),
+    ("/sys/devices/system/node", Dir),
+    ("/sys/devices/system/node/online", File(text::zero)),
+    ("/sys/fs", Dir),
+    ("/sys/fs/cgroup", Dir),
+    ("/sys/fs/cgroup/cgroup.controllers", File(text::cgroup_controllers)),
+    ("/sys/fs/cgroup/cgroup.procs", File(text::cgroup_procs)),
+    ("/sys/fs/cgroup/cpu.max", File(text::cpu_max)),
+    ("/sys/fs/cgroup/cpu.stat", File(text::cpu_stat)),
+    ("/sys/fs/cgroup/cpuset.cpus.effective", File(text::cpu_range)),
+    ("/sys/fs/cgroup/memory.current", File(text::memory_current)),
+    ("/sys/fs/cgroup/memory.high", File(text::max)),
+    ("/sys/fs/cgroup/memory.max", File(text::memory_max)),
+    ("/sys/fs/cgroup/memory.swap.max", File(text::zero)),
+    ("/sys/fs/cgroup/pids.max", File(text::max)),
+    ("/sys/kernel", Dir),
+    ("/sys/kernel/mm", Dir),
+    ("/sys/kernel/mm/transparent_hugepage", Dir),
+    ("/sys/kernel/mm/transparent_hugepage/enabled", File(text::hugepage_enabled)),
+    ("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", File(text::hugepage_size)),
+];
+
+/// What a thread's directory in `task` has.
+const TASK_FILES: &[&str] = &["comm", "stat", "status", "maps", "cgroup"];
+
+const PID: &str = "/proc/PID";
+
+fn row(path: &str) -> Option<SynthNode> {
+    TREE.iter().position(|(p, _)| *p == path).map(|at| SynthNode::Row(at as u16))
+}
+
+/// The root of /proc.
+pub(crate) fn proc_root() -> SynthNode {
+    SynthNode::Row(0)
+}
+
+/// The root of /sys.
+pub(crate) fn sys_root() -> SynthNode {
+    row("/sys").unwrap_or(SynthNode::Row(0))
+}
+
+impl SynthNode {
+    fn row(self) -> Option<(&'static str, What)> {
+        match self {
+            SynthNode::Row(at) | SynthNode::TaskFile(_, at) => TREE.get(at as usize).copied(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn kind(self) -> NodeKind {
+        match (self, self.row().map(|r| r.1)) {
+            (SynthNode::Fd(_), _) => NodeKind::Symlink,
+            (SynthNode::FdInfo(_), _) => NodeKind::File,
+            (SynthNode::Task(_), _) => NodeKind::Dir,
+            (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
+            (_, Some(File(_) | Accepting(_))) => NodeKind::File,
+            _ => NodeKind::Symlink,
+        }
+    }
+
+    pub(crate) fn mode(self) -> u32 {
+        match self.kind() {
+            NodeKind::Symlink => 0o777,
+            NodeKind::Dir => 0o555,
+            _ if self.writable() => 0o644,
+            _ => 0o444,
+        }
+    }
+
+    /// Whether writes are accepted.
+    pub(crate) fn writable(self) -> bool {
+        matches!(self.row(), Some((_, Accepting(_))))
+    }
+
+    pub(crate) fn ino(self) -> u64 {
+        match self {
+            SynthNode::Row(at) => 0x1_0000 + u64::from(at),
+            SynthNode::Fd(fd) => 0x1_0000_0000 + fd as u64,
+            SynthNode::FdInfo(fd) => 0x2_0000_0000 + fd as u64,
+            SynthNode::Task(tid) => 0x3_0000_0000 + u64::from(tid),
+            SynthNode::TaskFile(tid, at) => u64::from(at) << 40 | 0x4_0000_0000 + u64::from(tid),
+        }
+    }
+
+    /// The directory above; `None` for the root of a tree.
+    pub(crate) fn parent(self) -> Option<SynthNode> {
+        match self {
+            SynthNode::Row(_) => {
+                let (path, _) = self.row()?;
+                row(&path[..path.rfind('/')?])
+            }
+            SynthNode::Fd(_) => row("/proc/PID/fd"),
+            SynthNode::FdInfo(_) => row("/proc/PID/fdinfo"),
+            SynthNode::Task(_) => row("/proc/PID/task"),
+            SynthNode::TaskFile(tid, _) => Some(SynthNode::Task(tid)),
+        }
+    }
+
+    /// The name in the directory above; the process goes by `self`.
+    pub(crate) fn name(self) -> Vec<u8> {
+        match self {
+            SynthNode::Row(_) | SynthNode::TaskFile(..) => match self.row() {
+                Some((PID, _)) => b"self".to_vec(),
+                Some((path, _)) => path.rsplit('/').next().unwrap_or("").as_bytes().to_vec(),
+                None => Vec::new(),
+            },
+            SynthNode::Fd(n) | SynthNode::FdInfo(n) => format!("{n}").into_bytes(),
+            SynthNode::Task(n) => format!("{n}").into_bytes(),
+        }
+    }
+}
+
+/// A decimal number without sign or leading zeroes.
+fn number(name: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(name).ok()?;
+    let canonical = text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c));
+    if canonical { text.parse().ok() } else { None }
+}
+
+pub(crate) fn lookup(
+    o: &Objects,
+    env: &dyn Env,
+    dir: SynthNode,
+    name: &[u8],
+) -> Result<Option<SynthNode>> {
+    if name.len() > super::NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    let open = |n: u32| Fd::try_from(n).ok().filter(|&fd| o.lookup_fd(fd).is_ok());
+    if let SynthNode::Task(tid) = dir {
+        let file = TASK_FILES.iter().find(|f| f.as_bytes() == name);
+        return Ok(file.and_then(|f| match row(&format!("{PID}/{f}"))? {
+            SynthNode::Row(at) => Some(SynthNode::TaskFile(tid, at)),
+            _ => None,
+        }));
+    }
+    let Some((path, what)) = dir.row() else { return Err(Errno::ENOTDIR) };
+    Ok(match what {
+        What::Fds => number(name).and_then(open).map(SynthNode::Fd),
+        What::FdInfos => number(name).and_then(open).map(SynthNode::FdInfo),
+        What::Tasks => {
+            number(name).filter(|t| env.process().threads().contains(t)).map(SynthNode::Task)
+        }
+        Dir => {
+            if path == "/proc" && number(name) == Some(env.process().pid()) {
+                return Ok(row(PID));
+            }
+            let named = core::str::from_utf8(name).ok().filter(|n| *n != "PID");
+            named.and_then(|n| row(&format!("{path}/{n}")))
+        }
+        _ => return Err(Errno::ENOTDIR),
+    })
+}
+
+/// The first entry of a directory at or after a cookie, and the cookie behind it.
+pub(crate) fn entry(
+    o: &Objects,
+    env: &dyn Env,
+    dir: SynthNode,
+    cookie: u64,
+) -> Result<Option<(Vec<u8>, SynthNode, u64)>> {
+    let named = |node: SynthNode, next: u64| Some((node.name(), node, next));
+    if let SynthNode::Task(_) = dir {
+        let Some(file) = TASK_FILES.get(cookie as usize) else { return Ok(None) };
+        return Ok(lookup(o, env, dir, file.as_bytes())?.and_then(|n| named(n, cookie + 1)));
+    }
+    let Some((path, what)) = dir.row() else { return Err(Errno::ENOTDIR) };
+    Ok(match what {
+        What::Fds | What::FdInfos => {
+            let next = o.files.fds.iter().map(|(fd, _)| fd).find(|&fd| fd as u64 >= cookie);
+            next.and_then(|fd| match what {
+                What::Fds => named(SynthNode::Fd(fd), fd as u64 + 1),
+                _ => named(SynthNode::FdInfo(fd), fd as u64 + 1),
+            })
+        }
+        What::Tasks => {
+            let mut threads = env.process().threads();
+            threads.sort_unstable();
+            let next = threads.into_iter().find(|&t| u64::from(t) >= cookie);
+            next.and_then(|t| named(SynthNode::Task(t), u64::from(t) + 1))
+        }
+        Dir => {
+            let start = usize::try_from(cookie).unwrap_or(usize::MAX);
+            let is_child = |p: &str| {
+                let rest = p.strip_prefix(path).and_then(|r| r.strip_prefix('/'));
+                rest.is_some_and(|r| !r.contains('/'))
+            };
+            let mut rows = TREE.iter().enumerate().skip(start);
+            let found = rows.find(|(_, (p, _))| is_child(p));
+            found.map(|(at, (p, _))| {
+                let node = SynthNode::Row(at as u16);
+                let name = match *p {
+                    PID => format!("{}", env.process().pid()).into_bytes(),
+                    _ => node.name(),
+                };
+                (name, node, at as u64 + 1)
+            })
+        }
+        _ => return Err(Errno::ENOTDIR),
+    })
+}
+
+/// Where a link leads that is not a matter of paths.
+pub(crate) fn jump(o: &Objects, link: SynthNode) -> Result<Option<NodeRef>> {
+    if let SynthNode::Fd(fd) = link {
+        let id = o.lookup_fd(fd)?;
+        let desc = o.description(id)?;
+        let dir = desc.node.filter(|_| desc.object == Object::Dir);
+        return Ok(Some(dir.unwrap_or(NodeRef::Open(id))));
+    }
+    match link.row() {
+        Some((_, What::Cwd)) => Ok(Some(o.files.cwd)),
+        Some((_, What::RootLink)) => Ok(Some(o.fs.root())),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Vec<u8>> {
+    let pid = env.process().pid();
+    if let SynthNode::Fd(fd) = link {
+        let desc = o.description(o.lookup_fd(fd)?)?;
+        if let Some(node) = desc.node {
+            return o.path_text(node);
+        }
+        let anon = |kind: &str| format!("anon_inode:{kind}").into_bytes();
+        return Ok(match desc.object {
+            Object::Pipe(id) => format!("pipe:[{}]", 0x1000_0000 + id.index()).into_bytes(),
+            Object::Socket(id) => format!("socket:[{}]", 0x2000_0000 + id.index()).into_bytes(),
+            Object::Channel(id) => format!("pipe:[{}]", 0x3000_0000 + id.index()).into_bytes(),
+            Object::EventFd(_) => anon("[eventfd]"),
+            Object::TimerFd(_) => anon("[timerfd]"),
+            Object::SignalFd(_) => anon("[signalfd]"),
+            Object::Epoll(_) => anon("[eventpoll]"),
+            Object::Inotify(_) => anon("inotify"),
+            _ => return Err(Errno::ENOENT),
+        });
+    }
+    Ok(match link.row() {
+        Some((_, What::SelfLink)) => format!("{pid}").into_bytes(),
+        Some((_, What::ThreadSelfLink)) => format!("{pid}/task/{pid}").into_bytes(),
+        Some((_, What::Exe)) => {
+            let exe = env.process().exe();
+            if exe.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            exe
+        }
+        Some((_, What::Cwd)) => o.path_text(o.files.cwd)?,
+        Some((_, What::RootLink)) => b"/".to_vec(),
+        Some((_, Link(target))) => target.as_bytes().to_vec(),
+        _ => return Err(Errno::EINVAL),
+    })
+}
+
+/// The content of a file as of now.
+pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
+    let pid = env.process().pid();
+    let subject = text::Subject { objects: o, env, tid: pid };
+    let mut out = Vec::new();
+    match (node, node.row()) {
+        (SynthNode::FdInfo(fd), _) => text::fdinfo(&subject, fd, &mut out)?,
+        (SynthNode::TaskFile(tid, _), Some((_, File(make) | Accepting(make)))) => {
+            make(&text::Subject { tid, ..subject }, &mut out);
+        }
+        (_, Some((_, File(make) | Accepting(make)))) => make(&subject, &mut out),
+        _ => return Err(Errno::EISDIR),
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_in_a_directory_of_the_table() {
+        for (at, (path, _)) in TREE.iter().enumerate() {
+            let node = SynthNode::Row(at as u16);
+            assert_eq!(row(path), Some(node), "{path} is there twice");
+            match node.parent() {
+                Some(parent) => assert_eq!(parent.kind(), NodeKind::Dir, "{path}"),
+                None => assert!(matches!(*path, "/proc" | "/sys"), "{path} hangs in the air"),
+            }
+        }
+    }
+}

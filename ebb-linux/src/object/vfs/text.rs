@@ -1,0 +1,368 @@
+//! The text of the files in /proc and /sys, in the formats of proc(5).
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use crate::object::{
+    Objects,
+    env::Env,
+    errno::Result,
+    fd::{Fd, MAX_NOFILE},
+    pipe,
+};
+
+/// Whose files are read.
+pub(crate) struct Subject<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) env: &'a dyn Env,
+    pub(crate) tid: u32,
+}
+
+/// Appends the text of a file.
+pub(crate) type Make = fn(&Subject<'_>, &mut Vec<u8>);
+
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0.extend_from_slice(s.as_bytes());
+        Ok(())
+    }
+}
+
+/// Appends formatted text; appending to a vector cannot fail.
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => { let _ = write!(Text($out), $($arg)*); };
+}
+
+const PAGE: u64 = 4096;
+/// Clock ticks per second (`USER_HZ`).
+const HZ: u64 = 100;
+
+const fn ticks(ns: u64) -> u64 {
+    ns / (1_000_000_000 / HZ)
+}
+
+macro_rules! fixed {
+    ($($name:ident = $text:expr;)*) => {
+        $(pub(crate) fn $name(_: &Subject<'_>, out: &mut Vec<u8>) {
+            put!(out, "{}\n", $text);
+        })*
+    };
+}
+
+fixed! {
+    zero = 0;
+    max = "max";
+    cgroup = "0::/";
+    personality = "00000000";
+    kernel_cmdline = "";
+    file_max = i64::MAX;
+    nr_open = MAX_NOFILE;
+    pipe_max_size = pipe::MAX_SLOTS * pipe::SLOT;
+    cap_last_cap = 40;
+    ngroups_max = 65536;
+    ostype = "Linux";
+    pid_max = 4_194_304;
+    entropy_avail = 256;
+    kernel_version = VERSION;
+    somaxconn = 4096;
+    port_range = "32768\t60999";
+    max_map_count = 65530;
+    mmap_min_addr = 65536;
+    cpu_kernel_max = 8191;
+    cgroup_controllers = "cpu memory pids";
+    hugepage_enabled = "always [madvise] never";
+    hugepage_size = 2 << 20;
+    swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority";
+    filesystems = "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tpipefs\nnodev\tsockfs";
+    mounts = "none / tmpfs rw 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs ro 0 0\n\
+              cgroup2 /sys/fs/cgroup cgroup2 ro 0 0";
+    mountinfo = "1 0 0:18 / / rw - tmpfs none rw\n2 1 0:19 / /proc rw - proc proc rw\n\
+                 3 1 0:20 / /sys ro - sysfs sysfs ro\n\
+                 4 3 0:21 / /sys/fs/cgroup ro - cgroup2 cgroup2 ro";
+    io = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
+          cancelled_write_bytes: 0";
+    if_inet6 = "00000000000000000000000000000001 01 80 10 80       lo";
+}
+
+/// The build as `uname -v` gives it.
+const VERSION: &str = "#1 SMP ebb";
+
+pub(crate) fn auxv(s: &Subject<'_>, out: &mut Vec<u8>) {
+    out.extend(s.env.process().auxv());
+}
+
+pub(crate) fn cmdline(s: &Subject<'_>, out: &mut Vec<u8>) {
+    out.extend(s.env.process().cmdline());
+}
+
+pub(crate) fn environ(s: &Subject<'_>, out: &mut Vec<u8>) {
+    out.extend(s.env.process().environ());
+}
+
+pub(crate) fn maps(s: &Subject<'_>, out: &mut Vec<u8>) {
+    s.env.process().maps(out);
+}
+
+pub(crate) fn comm(s: &Subject<'_>, out: &mut Vec<u8>) {
+    out.extend(s.env.process().comm(s.tid));
+    out.push(b'\n');
+}
+
+pub(crate) fn hostname(s: &Subject<'_>, out: &mut Vec<u8>) {
+    out.extend(s.env.process().hostname());
+    out.push(b'\n');
+}
+
+pub(crate) fn osrelease(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\n", s.env.process().release());
+}
+
+pub(crate) fn version(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "Linux version {} (ebb@ebb) (rustc) {VERSION}\n", s.env.process().release());
+}
+
+pub(crate) fn cgroup_procs(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\n", s.env.process().pid());
+}
+
+pub(crate) fn cpu_range(s: &Subject<'_>, out: &mut Vec<u8>) {
+    match s.env.process().cpus() {
+        0 | 1 => {
+            put!(out, "0\n");
+        }
+        n => {
+            put!(out, "0-{}\n", n - 1);
+        }
+    }
+}
+
+pub(crate) fn cpu_max(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let _ = s;
+    put!(out, "max 100000\n");
+}
+
+pub(crate) fn cpu_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let (user, system) = s.env.process().cpu_time();
+    put!(out, "usage_usec {}\n", (user + system) / 1000);
+    put!(out, "user_usec {}\nsystem_usec {}\n", user / 1000, system / 1000);
+}
+
+pub(crate) fn memory_current(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let memory = s.env.process().memory();
+    put!(out, "{}\n", memory.total.saturating_sub(memory.free));
+}
+
+pub(crate) fn memory_max(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\n", s.env.process().memory().total);
+}
+
+pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let now = s.env.monotonic() / 10_000_000;
+    put!(out, "{}.{:02} 0.00\n", now / 100, now % 100);
+}
+
+pub(crate) fn loadavg(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.env.process();
+    put!(out, "0.00 0.00 0.00 1/{} {}\n", process.threads().len(), process.pid());
+}
+
+fn put_uuid(bytes: [u8; 16], out: &mut Vec<u8>) {
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        put!(out, "{byte:02x}");
+    }
+    out.push(b'\n');
+}
+
+/// Marks random bytes as a UUID of version 4.
+fn uuid4(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
+pub(crate) fn uuid(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut bytes = [0; 16];
+    s.env.random(&mut bytes);
+    put_uuid(uuid4(bytes), out);
+}
+
+pub(crate) fn boot_id(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put_uuid(uuid4(s.objects.boot_id.to_le_bytes()), out);
+}
+
+pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let memory = s.env.process().memory();
+    let (total, free) = (memory.total / 1024, memory.free / 1024);
+    let anon = memory.resident.saturating_sub(memory.shared) / 1024;
+    for (name, value) in [
+        ("MemTotal", total),
+        ("MemFree", free),
+        ("MemAvailable", free),
+        ("Buffers", 0),
+        ("Cached", memory.shared / 1024),
+        ("SwapCached", 0),
+        ("Active", memory.resident / 1024),
+        ("Inactive", 0),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Dirty", 0),
+        ("Writeback", 0),
+        ("AnonPages", anon),
+        ("Mapped", memory.shared / 1024),
+        ("Shmem", s.objects.fs.budget().used * (PAGE / 1024)),
+        ("Slab", 0),
+        ("PageTables", 0),
+        ("CommitLimit", total),
+        ("Committed_AS", memory.virtual_size / 1024),
+        ("VmallocTotal", 34_359_738_367),
+        ("VmallocUsed", 0),
+    ] {
+        put!(out, "{:<16}{value:>8} kB\n", alloc::format!("{name}:"));
+    }
+    put!(out, "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+}
+
+pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.env.process();
+    let model = process.cpu_model();
+    let (family, number, stepping) = model.signature;
+    for cpu in 0..process.cpus() {
+        put!(out, "processor\t: {cpu}\nvendor_id\t: {}\n", model.vendor);
+        put!(out, "cpu family\t: {family}\nmodel\t\t: {number}\nmodel name\t: ");
+        out.extend_from_slice(&model.name);
+        put!(out, "\nstepping\t: {stepping}\ncpu MHz\t\t: {}.000\n", model.mhz);
+        put!(out, "physical id\t: 0\nsiblings\t: {}\n", process.cpus());
+        put!(out, "core id\t\t: {cpu}\ncpu cores\t: {}\n", process.cpus());
+        put!(out, "fpu\t\t: yes\nfpu_exception\t: yes\nflags\t\t: ");
+        out.extend_from_slice(&model.flags);
+        put!(out, "\nbogomips\t: {}.00\n", model.mhz * 2);
+        put!(out, "clflush size\t: 64\ncache_alignment\t: 64\n\n");
+    }
+}
+
+pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.env.process();
+    let (user, system) = process.cpu_time();
+    let cpus = process.cpus().max(1);
+    let up = ticks(s.env.monotonic());
+    let busy = ticks(user) + ticks(system);
+    let line = |user: u64, system: u64, idle: u64| {
+        alloc::format!("{user} 0 {system} {idle} 0 0 0 0 0 0")
+    };
+    let idle = (up * u64::from(cpus)).saturating_sub(busy);
+    put!(out, "cpu  {}\n", line(ticks(user), ticks(system), idle));
+    // A UC runs on one core; what it used is booked on the first.
+    put!(out, "cpu0 {}\n", line(ticks(user), ticks(system), up.saturating_sub(busy)));
+    for cpu in 1..cpus {
+        put!(out, "cpu{cpu} {}\n", line(0, 0, up));
+    }
+    let booted = s.env.realtime().saturating_sub(s.env.monotonic()) / 1_000_000_000;
+    put!(out, "intr 0\nctxt 0\nbtime {booted}\nprocesses 1\n");
+    put!(out, "procs_running 1\nprocs_blocked 0\n");
+}
+
+pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.env.process();
+    let (memory, (user, system)) = (process.memory(), process.cpu_time());
+    put!(out, "{} (", s.tid);
+    out.extend(process.comm(s.tid));
+    put!(out, ") R 0 {pid} {pid} 0 -1 4194560 0 0 0 0 ", pid = process.pid());
+    put!(out, "{} {} 0 0 20 0 {} 0 ", ticks(user), ticks(system), process.threads().len());
+    put!(out, "{} {} ", ticks(process.started()), memory.virtual_size);
+    put!(out, "{} 18446744073709551615 ", memory.resident / PAGE);
+    // startcode to kstkeip, signal sets (obsolete), wchan, swap, exit_signal, processor and the rest.
+    put!(out, "0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
+}
+
+pub(crate) fn statm(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let m = s.env.process().memory();
+    let pages = [m.virtual_size, m.resident, m.shared, m.text, 0, m.data + m.stack, 0];
+    for (at, bytes) in pages.iter().enumerate() {
+        put!(out, "{}{}", if at == 0 { "" } else { " " }, bytes / PAGE);
+    }
+    out.push(b'\n');
+}
+
+pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.env.process();
+    put!(out, "Name:\t");
+    out.extend(process.comm(s.tid));
+    put!(out, "\nUmask:\t{:04o}\nState:\tR (running)\n", s.objects.files.umask);
+    put!(out, "Tgid:\t{pid}\nNgid:\t0\nPid:\t{}\n", s.tid, pid = process.pid());
+    put!(out, "PPid:\t0\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n");
+    put!(out, "FDSize:\t{}\nGroups:\t0 \n", s.objects.files.fds.len().next_power_of_two().max(64));
+    let m = process.memory();
+    for (name, bytes) in [
+        ("VmPeak", m.virtual_peak),
+        ("VmSize", m.virtual_size),
+        ("VmLck", 0),
+        ("VmPin", 0),
+        ("VmHWM", m.resident_peak),
+        ("VmRSS", m.resident),
+        ("RssAnon", m.resident.saturating_sub(m.shared)),
+        ("RssFile", m.shared),
+        ("RssShmem", 0),
+        ("VmData", m.data),
+        ("VmStk", m.stack),
+        ("VmExe", m.text),
+        ("VmLib", 0),
+        ("VmPTE", 0),
+        ("VmSwap", 0),
+    ] {
+        put!(out, "{name}:\t{:>8} kB\n", bytes / 1024);
+    }
+    let [pending, blocked, ignored, caught] = process.signal_sets();
+    put!(out, "Threads:\t{}\nSigQ:\t0/31000\n", process.threads().len());
+    put!(out, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{blocked:016x}\n", 0);
+    put!(out, "SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        put!(out, "{set}:\t0000000000000000\n");
+    }
+    put!(out, "NoNewPrivs:\t0\nSeccomp:\t0\n");
+    let cpus = process.cpus().clamp(1, 64);
+    put!(out, "Cpus_allowed:\t{:x}\n", u64::MAX >> (64 - cpus));
+    put!(out, "Cpus_allowed_list:\t");
+    cpu_range(s, out);
+    put!(out, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+}
+
+pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
+    const ROWS: [(&str, u32, &str); 16] = [
+        ("Max cpu time", 0, "seconds"),
+        ("Max file size", 1, "bytes"),
+        ("Max data size", 2, "bytes"),
+        ("Max stack size", 3, "bytes"),
+        ("Max core file size", 4, "bytes"),
+        ("Max resident set", 5, "bytes"),
+        ("Max processes", 6, "processes"),
+        ("Max open files", 7, "files"),
+        ("Max locked memory", 8, "bytes"),
+        ("Max address space", 9, "bytes"),
+        ("Max file locks", 10, "locks"),
+        ("Max pending signals", 11, "signals"),
+        ("Max msgqueue size", 12, "bytes"),
+        ("Max nice priority", 13, ""),
+        ("Max realtime priority", 14, ""),
+        ("Max realtime timeout", 15, "us"),
+    ];
+    let word = |limit: u64| match limit {
+        u64::MAX => alloc::string::String::from("unlimited"),
+        limit => alloc::format!("{limit}"),
+    };
+    put!(out, "{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (name, resource, unit) in ROWS {
+        let (soft, hard) = s.env.process().rlimit(resource);
+        put!(out, "{name:<25} {:<20} {:<20} {unit:<10}\n", word(soft), word(hard));
+    }
+}
+
+pub(crate) fn fdinfo(s: &Subject<'_>, fd: Fd, out: &mut Vec<u8>) -> Result<()> {
+    let desc = s.objects.description(s.objects.lookup_fd(fd)?)?;
+    put!(out, "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t1\n", desc.pos, desc.flags.bits());
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Waiting: event masks, wait queues, and the hub that carries a wake-up to tasks and epoll sets.
+//!
+//! Operations never block. One that would returns `EAGAIN`; its caller registers a waker on the
+//! object's queue, awaits, and tries again. Because a UC lives on one core, trying and registering
+//! in one borrow cannot miss a wake-up. A waker is dropped when it has been woken or cancelled, and
+//! a clone of the hub has none: the threads of a cloned UC restart their system calls.
+//!
+//! Queues live beside the objects and not inside them so that waking one needs only the hub, while
+//! the object that wakes is being changed.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use core::task::Waker;
+
+use bitflags::bitflags;
+
+use super::{
+    arena::{Arena, Id},
+    description::DescId,
+    epoll::{Epoll, Item},
+};
+
+bitflags! {
+    /// Readiness, in the bits of Linux' `EPOLL*` and (the low half) `POLL*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Events: u32 {
+        /// There is something to read.
+        const IN = 0x1;
+        /// There is something urgent.
+        const PRI = 0x2;
+        /// There is room to write.
+        const OUT = 0x4;
+        /// An error is pending, or a pipe has no reader.
+        const ERR = 0x8;
+        /// The other side is gone.
+        const HUP = 0x10;
+        /// Not a descriptor (poll only).
+        const NVAL = 0x20;
+        /// As `IN`.
+        const RDNORM = 0x40;
+        /// Out-of-band data.
+        const RDBAND = 0x80;
+        /// As `OUT`.
+        const WRNORM = 0x100;
+        /// Out-of-band room.
+        const WRBAND = 0x200;
+        /// Unused by Linux.
+        const MSG = 0x400;
+        /// The peer will send no more.
+        const RDHUP = 0x2000;
+        /// Wake one of several epoll sets (accepted; all are woken).
+        const EXCLUSIVE = 1 << 28;
+        /// Keep the system awake (accepted; without meaning here).
+        const WAKEUP = 1 << 29;
+        /// Report once, then stay silent until modified.
+        const ONESHOT = 1 << 30;
+        /// Report changes, not states.
+        const EDGE = 1 << 31;
+
+        const _ = !0;
+    }
+}
+
+impl Events {
+    /// Readable, in both spellings.
+    pub const READ: Events = Events::IN.union(Events::RDNORM);
+    /// Writable, in both spellings.
+    pub const WRITE: Events = Events::OUT.union(Events::WRNORM);
+    /// What is always reported, asked for or not.
+    pub const ALWAYS: Events = Events::ERR.union(Events::HUP);
+    /// What a blocked reader waits for.
+    pub const FOR_READ: Events = Events::READ.union(Events::RDHUP).union(Events::ALWAYS);
+    /// What a blocked writer waits for.
+    pub const FOR_WRITE: Events = Events::WRITE.union(Events::ALWAYS);
+    /// Bits that say how to report, not what.
+    pub const MODES: Events =
+        Events::EXCLUSIVE.union(Events::WAKEUP).union(Events::ONESHOT).union(Events::EDGE);
+}
+
+/// The name of a wait queue.
+pub type QueueId = Id<Queue>;
+
+/// The name of one registration of a waker, over however many queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+#[derive(Debug)]
+struct Waiter {
+    token: Token,
+    events: Events,
+    waker: Waker,
+}
+
+/// An epoll item that watches a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    pub(crate) epoll: Id<Epoll>,
+    pub(crate) item: Id<Item>,
+    pub(crate) desc: DescId,
+}
+
+/// Who wants to hear of an object.
+#[derive(Debug, Default)]
+pub struct Queue {
+    tasks: Vec<Waiter>,
+    watches: Vec<Watch>,
+}
+
+impl Clone for Queue {
+    /// Epoll sets go on watching; tasks are not part of a snapshot.
+    fn clone(&self) -> Self {
+        Self { tasks: Vec::new(), watches: self.watches.clone() }
+    }
+}
+
+/// All wait queues and epoll sets of a UC.
+#[derive(Clone, Debug, Default)]
+pub struct Hub {
+    queues: Arena<Queue>,
+    pub(crate) epolls: Arena<Epoll>,
+    next_token: u64,
+    stamp: u64,
+}
+
+impl Hub {
+    /// A new queue for a new object.
+    pub fn new_queue(&mut self) -> QueueId {
+        self.queues.insert(Queue::default())
+    }
+
+    /// Ends a queue with its object. Whoever still waits is woken and finds the object gone.
+    pub fn remove_queue(&mut self, queue: QueueId) {
+        self.wake(queue, Events::all());
+        self.queues.remove(queue);
+    }
+
+    /// A name for one blocked operation.
+    pub fn new_token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// Wakes `waker` at the next wake-up of `queue` that concerns `events`. A later registration
+    /// under the same token takes the place of an earlier one.
+    pub fn register(&mut self, queue: QueueId, token: Token, events: Events, waker: &Waker) {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            waker.wake_by_ref();
+            return;
+        };
+        match queue.tasks.iter_mut().find(|w| w.token == token) {
+            Some(waiter) => {
+                waiter.events |= events;
+                waiter.waker.clone_from(waker);
+            }
+            None => queue.tasks.push(Waiter { token, events, waker: waker.clone() }),
+        }
+    }
+
+    /// Takes a registration back. Harmless when it was woken already.
+    pub fn cancel(&mut self, queue: QueueId, token: Token) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.tasks.retain(|w| w.token != token);
+        }
+    }
+
+    /// How many tasks wait on `queue`.
+    pub fn waiting(&self, queue: QueueId) -> usize {
+        self.queues.get(queue).map_or(0, |q| q.tasks.len())
+    }
+
+    /// Tells everybody who waits on `queue` for one of `events` that it is worth trying again.
+    ///
+    /// An epoll set that gets a ready item passes the news on to its own queue. Each set is
+    /// visited once per wake-up, so the work is bounded by the number of items.
+    pub fn wake(&mut self, queue: QueueId, events: Events) {
+        let Some(first) = self.queues.get_mut(queue) else { return };
+        wake_tasks(first, events);
+        if first.watches.is_empty() {
+            return;
+        }
+        self.stamp += 1;
+        let mut work = VecDeque::from([(queue, events)]);
+        while let Some((queue, events)) = work.pop_front() {
+            let Some(queue) = self.queues.get_mut(queue) else { continue };
+            wake_tasks(queue, events);
+            for watch in &queue.watches {
+                let Some(epoll) = self.epolls.get_mut(watch.epoll) else { continue };
+                if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
+                    epoll.stamp = self.stamp;
+                    work.push_back((epoll.queue, Events::READ));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn watch(&mut self, queue: QueueId, watch: Watch) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.watches.push(watch);
+        }
+    }
+
+    pub(crate) fn unwatch(&mut self, queue: QueueId, epoll: Id<Epoll>, item: Id<Item>) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.watches.retain(|w| !(w.epoll == epoll && w.item == item));
+        }
+    }
+
+    /// Whether any epoll set watches `queue`.
+    pub(crate) fn is_watched(&self, queue: QueueId) -> bool {
+        self.queues.get(queue).is_some_and(|q| !q.watches.is_empty())
+    }
+
+    /// The epoll sets that watch `queue`.
+    pub(crate) fn watchers(&self, queue: QueueId) -> impl Iterator<Item = Id<Epoll>> {
+        self.queues.get(queue).into_iter().flat_map(|q| q.watches.iter().map(|w| w.epoll))
+    }
+
+    /// Removes a closed description from every epoll set that watches it; says from how many.
+    pub(crate) fn forget(&mut self, queue: QueueId, desc: DescId) -> usize {
+        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+        let mut removed = 0;
+        for watch in queue.watches.extract_if(.., |w| w.desc == desc) {
+            if let Some(epoll) = self.epolls.get_mut(watch.epoll) {
+                removed += usize::from(epoll.remove(watch.item).is_some());
+            }
+        }
+        removed
+    }
+}
+
+fn wake_tasks(queue: &mut Queue, events: Events) {
+    for waiter in queue.tasks.extract_if(.., |w| w.events.intersects(events)) {
+        waiter.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{sync::Arc, task::Wake};
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    struct Count(AtomicU32);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_is_woken_once_by_what_it_asked_for_and_not_after_a_cancel() {
+        let mut hub = Hub::default();
+        let queue = hub.new_queue();
+        let (a, b) = (hub.new_token(), hub.new_token());
+        let count = Arc::new(Count(AtomicU32::new(0)));
+        let waker = Waker::from(count.clone());
+        hub.register(queue, a, Events::IN, &waker);
+        hub.register(queue, b, Events::IN, &waker);
+        hub.cancel(queue, b);
+        hub.wake(queue, Events::OUT);
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        hub.wake(queue, Events::IN);
+        hub.wake(queue, Events::IN);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(hub.waiting(queue), 0);
+    }
+
+    #[test]
+    fn the_clone_of_a_queue_has_no_waiters() {
+        let mut hub = Hub::default();
+        let queue = hub.new_queue();
+        let token = hub.new_token();
+        hub.register(queue, token, Events::IN, Waker::noop());
+        assert_eq!((hub.waiting(queue), hub.clone().waiting(queue)), (1, 0));
+    }
+}
