@@ -26,10 +26,7 @@ pub mod elf;
 pub mod exec;
 mod files;
 mod futex;
-pub mod object {
-    #![allow(missing_docs)]
-    pub mod errno;
-}
+pub mod object;
 mod report;
 mod signal;
 pub mod sys;

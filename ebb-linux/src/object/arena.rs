@@ -81,7 +81,11 @@ impl<T> Default for Arena<T> {
 impl<T> Arena<T> {
     /// An empty arena.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: None, len: 0 }
+        Self {
+            slots: Vec::new(),
+            free: None,
+            len: 0,
+        }
     }
 
     /// How many objects live here.
@@ -109,11 +113,18 @@ impl<T> Arena<T> {
             }
             None => {
                 let index = self.slots.len() as u32;
-                self.slots.push(Slot::Full { generation: 0, value });
+                self.slots.push(Slot::Full {
+                    generation: 0,
+                    value,
+                });
                 (index, 0)
             }
         };
-        Id { index, generation, _kind: PhantomData }
+        Id {
+            index,
+            generation,
+            _kind: PhantomData,
+        }
     }
 
     /// Moves the object out; its id names nothing from now on.
@@ -122,7 +133,10 @@ impl<T> Arena<T> {
         if !matches!(slot, Slot::Full { generation, .. } if *generation == id.generation) {
             return None;
         }
-        let free = Slot::Free { generation: id.generation.wrapping_add(1), next: self.free };
+        let free = Slot::Free {
+            generation: id.generation.wrapping_add(1),
+            next: self.free,
+        };
         self.free = Some(id.index);
         self.len -= 1;
         match core::mem::replace(slot, free) {
@@ -149,24 +163,38 @@ impl<T> Arena<T> {
 
     /// Every object with its name, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| match slot {
-            Slot::Full { generation, value } => Some((
-                Id { index: index as u32, generation: *generation, _kind: PhantomData },
-                value,
-            )),
-            Slot::Free { .. } => None,
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| match slot {
+                Slot::Full { generation, value } => Some((
+                    Id {
+                        index: index as u32,
+                        generation: *generation,
+                        _kind: PhantomData,
+                    },
+                    value,
+                )),
+                Slot::Free { .. } => None,
+            })
     }
 
     /// Every object with its name, in slot order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
-        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| match slot {
-            Slot::Full { generation, value } => Some((
-                Id { index: index as u32, generation: *generation, _kind: PhantomData },
-                value,
-            )),
-            Slot::Free { .. } => None,
-        })
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, slot)| match slot {
+                Slot::Full { generation, value } => Some((
+                    Id {
+                        index: index as u32,
+                        generation: *generation,
+                        _kind: PhantomData,
+                    },
+                    value,
+                )),
+                Slot::Free { .. } => None,
+            })
     }
 }
 

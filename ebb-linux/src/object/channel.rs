@@ -40,8 +40,14 @@ pub type ChannelId = Id<Channel>;
 impl Channel {
     pub(crate) fn poll(&self) -> Events {
         let mut events = Events::empty();
-        events.set(Events::READ, !self.to_guest.is_empty() || !self.owner_writes);
-        events.set(Events::WRITE, self.from_guest.len() < CAPACITY || !self.owner_reads);
+        events.set(
+            Events::READ,
+            !self.to_guest.is_empty() || !self.owner_writes,
+        );
+        events.set(
+            Events::WRITE,
+            self.from_guest.len() < CAPACITY || !self.owner_reads,
+        );
         events.set(Events::RDHUP, !self.owner_writes);
         events.set(Events::HUP, !self.owner_writes && !self.owner_reads);
         events
@@ -91,7 +97,11 @@ impl Objects {
 
     /// A terminal is `/dev/tty` to those who ask where it is.
     fn channel_node(&self, id: ChannelId) -> Option<super::vfs::NodeRef> {
-        if self.channels.get(id)?.terminal { self.tty_node } else { None }
+        if self.channels.get(id)?.terminal {
+            self.tty_node
+        } else {
+            None
+        }
     }
 
     /// The guest's descriptors and the owner's end are gone: nothing is left to say.
@@ -108,7 +118,9 @@ impl Objects {
     }
 
     pub(crate) fn close_channel_guest(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
         channel.guests = channel.guests.saturating_sub(1);
         let queue = channel.owner_queue;
         self.hub.wake(queue, Events::all());
@@ -121,7 +133,11 @@ impl Objects {
             return Ok(0);
         }
         if channel.to_guest.is_empty() {
-            return if channel.owner_writes { Err(Errno::EAGAIN) } else { Ok(0) };
+            return if channel.owner_writes {
+                Err(Errno::EAGAIN)
+            } else {
+                Ok(0)
+            };
         }
         let mut done = 0;
         // A terminal gives one line per read.
@@ -150,12 +166,20 @@ impl Objects {
     ) -> Result<usize> {
         let channel = self.channels.get_mut(id).ok_or(Errno::EIO)?;
         if !channel.owner_reads {
-            return Err(if channel.terminal { Errno::EIO } else { Errno::EPIPE });
+            return Err(if channel.terminal {
+                Errno::EIO
+            } else {
+                Errno::EPIPE
+            });
         }
         let room = CAPACITY - channel.from_guest.len();
         let want = source.remaining().min(room);
         if want == 0 {
-            return if source.remaining() == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+            return if source.remaining() == 0 {
+                Ok(0)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         let mut bytes = vec![0; want];
         let n = source.take(&mut bytes);

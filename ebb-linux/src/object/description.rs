@@ -16,6 +16,7 @@ use super::{
     epoll::Epoll,
     errno::{Errno, Result},
     eventfd::EventFd,
+    fd::Fd,
     flags::OpenFlags,
     inotify::Inotify,
     pipe::Pipe,
@@ -79,7 +80,15 @@ pub struct Description {
 
 impl Description {
     pub(crate) fn new(object: Object, flags: OpenFlags, node: Option<NodeRef>) -> Self {
-        Self { object, flags, pos: 0, node, text: None, refs: 0, holds: 0 }
+        Self {
+            object,
+            flags,
+            pos: 0,
+            node,
+            text: None,
+            refs: 0,
+            holds: 0,
+        }
     }
 }
 
@@ -122,7 +131,9 @@ impl Objects {
         if let Some(node) = node {
             self.fs.open_node(node);
         }
-        let desc = self.descriptions.insert(Description::new(object, kept, node));
+        let desc = self
+            .descriptions
+            .insert(Description::new(object, kept, node));
         if self.descriptions.len() > self.limits.descriptions {
             self.drop_description(desc);
             return Err(Errno::ENFILE);
@@ -193,7 +204,9 @@ impl Objects {
             if let Ok(Some(queue)) = self.queue_of(id) {
                 self.epoll_items -= self.hub.forget(queue, id);
             }
-            let Some(desc) = self.descriptions.remove(id) else { continue };
+            let Some(desc) = self.descriptions.remove(id) else {
+                continue;
+            };
             match desc.object {
                 Object::File | Object::Dir | Object::Path | Object::Text | Object::Device(_) => {}
                 Object::Pipe(pipe) => self.close_pipe(pipe, desc.flags, desc.node),
@@ -225,6 +238,7 @@ impl Objects {
                 }
             }
             if let Some(node) = desc.node {
+                self.drop_locks(id, node);
                 self.fs.close_node(node);
             }
         }
@@ -257,13 +271,18 @@ impl Objects {
 
     /// What a description is ready for now. What cannot be polled is always readable and writable.
     pub fn poll(&mut self, env: &dyn Env, id: DescId) -> Events {
-        let Some(desc) = self.descriptions.get(id) else { return Events::NVAL };
+        let Some(desc) = self.descriptions.get(id) else {
+            return Events::NVAL;
+        };
         let flags = desc.flags;
         match desc.object {
             Object::File | Object::Dir | Object::Text => Events::READ | Events::WRITE,
             Object::Path => Events::NVAL,
             Object::Device(device) => device.poll(),
-            Object::Pipe(id) => self.pipes.get_mut(id).map_or(Events::NVAL, |p| p.poll(flags)),
+            Object::Pipe(id) => self
+                .pipes
+                .get_mut(id)
+                .map_or(Events::NVAL, |p| p.poll(flags)),
             Object::EventFd(id) => self.eventfds.get(id).map_or(Events::NVAL, EventFd::poll),
             Object::TimerFd(id) => self.poll_timerfd(env, id),
             Object::SignalFd(id) => match self.signalfds.get(id) {
@@ -277,5 +296,3 @@ impl Objects {
         }
     }
 }
-
-use super::fd::Fd;

@@ -66,7 +66,10 @@ impl Device {
         match self {
             Device::Null => Ok(0),
             Device::Zero | Device::Full => {
-                let mut chunk = Limited { sink, left: ZERO_CHUNK };
+                let mut chunk = Limited {
+                    sink,
+                    left: ZERO_CHUNK,
+                };
                 fill_zero(&mut chunk)
             }
             Device::Random => {
@@ -81,7 +84,11 @@ impl Device {
                         break;
                     }
                 }
-                if done == 0 && sink.remaining() > 0 { Err(Errno::EFAULT) } else { Ok(done) }
+                if done == 0 && sink.remaining() > 0 {
+                    Err(Errno::EFAULT)
+                } else {
+                    Ok(done)
+                }
             }
             Device::Tty => Err(Errno::EIO),
         }

@@ -18,7 +18,10 @@ pub struct Time {
 impl Time {
     /// From nanoseconds.
     pub const fn from_ns(ns: u64) -> Self {
-        Self { sec: (ns / 1_000_000_000) as i64, nsec: (ns % 1_000_000_000) as u32 }
+        Self {
+            sec: (ns / 1_000_000_000) as i64,
+            nsec: (ns % 1_000_000_000) as u32,
+        }
     }
 
     /// In nanoseconds, clamped to what fits; a time before the epoch is 0.
@@ -26,7 +29,9 @@ impl Time {
         if self.sec < 0 {
             return 0;
         }
-        (self.sec as u64).saturating_mul(1_000_000_000).saturating_add(self.nsec as u64)
+        (self.sec as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(self.nsec as u64)
     }
 }
 

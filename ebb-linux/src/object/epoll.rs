@@ -16,6 +16,7 @@ use super::{
     env::Env,
     errno::{Errno, Result},
     fd::Fd,
+    flags::OpenFlags,
     wait::{Events, QueueId, Watch},
 };
 
@@ -94,7 +95,9 @@ impl Epoll {
     /// Marks an item as worth a look, as `ep_poll_callback` does; says whether the set's own
     /// waiters must hear of it.
     pub(crate) fn notify(&mut self, item: Id<Item>, events: Events) -> bool {
-        let Some(found) = self.items.get_mut(item) else { return false };
+        let Some(found) = self.items.get_mut(item) else {
+            return false;
+        };
         if found.events.difference(Events::MODES).is_empty() || !found.events.intersects(events) {
             return false;
         }
@@ -121,20 +124,27 @@ impl Epoll {
 }
 
 impl Objects {
-    /// `epoll_create1`, without the descriptor.
-    pub(crate) fn new_epoll(&mut self) -> Id<Epoll> {
+    /// `epoll_create1`; `flags` may hold `EPOLL_CLOEXEC`, which is `O_CLOEXEC`.
+    pub fn epoll_create(&mut self, flags: u32) -> Result<Fd> {
+        let flags = OpenFlags::from_bits_retain(flags);
+        if !OpenFlags::CLOEXEC.contains(flags) {
+            return Err(Errno::EINVAL);
+        }
         let queue = self.hub.new_queue();
-        self.hub.epolls.insert(Epoll {
+        let epoll = self.hub.epolls.insert(Epoll {
             items: Arena::new(),
             index: BTreeMap::new(),
             ready: VecDeque::new(),
             queue,
             stamp: 0,
-        })
+        });
+        self.open_object(Object::Epoll(epoll), flags | OpenFlags::RDWR, None)
     }
 
     pub(crate) fn close_epoll(&mut self, id: Id<Epoll>) {
-        let Some(epoll) = self.hub.epolls.remove(id) else { return };
+        let Some(epoll) = self.hub.epolls.remove(id) else {
+            return;
+        };
         self.epoll_items -= epoll.items.len();
         for (item, found) in epoll.items.iter() {
             self.hub.unwatch(found.queue, id, item);
@@ -162,7 +172,9 @@ impl Objects {
         let (ep_desc, epoll) = self.epoll_of(epfd)?;
         let (desc, nested) = self.epoll_of(fd)?;
         let queue = self.queue_of(desc)?.ok_or(Errno::EPERM)?;
-        let Some(epoll) = epoll.filter(|_| ep_desc != desc) else { return Err(Errno::EINVAL) };
+        let Some(epoll) = epoll.filter(|_| ep_desc != desc) else {
+            return Err(Errno::EINVAL);
+        };
         match control {
             Control::Modify(e) if e.events.contains(Events::EXCLUSIVE) => {
                 return Err(Errno::EINVAL);
@@ -192,8 +204,15 @@ impl Objects {
                 self.epoll_items += 1;
                 let events = event.events | Events::ALWAYS;
                 let data = event.data;
-                let item =
-                    set.items.insert(Item { desc, fd, events, data, queue, linked: false, nested });
+                let item = set.items.insert(Item {
+                    desc,
+                    fd,
+                    events,
+                    data,
+                    queue,
+                    linked: false,
+                    nested,
+                });
                 set.index.insert((desc, fd), item);
                 self.hub.watch(queue, Watch { epoll, item, desc });
                 self.refresh(env, epoll, item, desc, events)
@@ -241,12 +260,23 @@ impl Objects {
     /// Refuses circles, and chains of more than [`MAX_NESTS`] sets.
     fn check_nesting(&self, outer: Id<Epoll>, inner: Id<Epoll>) -> Result<()> {
         let nested = |e: &Epoll| e.items.iter().filter(|(_, i)| i.nested.is_some()).count();
-        if self.hub.epolls.iter().map(|(_, e)| nested(e)).sum::<usize>() >= MAX_NESTED_ITEMS {
+        if self
+            .hub
+            .epolls
+            .iter()
+            .map(|(_, e)| nested(e))
+            .sum::<usize>()
+            >= MAX_NESTED_ITEMS
+        {
             return Err(Errno::ENOSPC);
         }
         let down = self.depth_below(inner, outer, 0).ok_or(Errno::ELOOP)?;
         let up = self.depth_above(outer, 0);
-        if down + 1 + up > MAX_NESTS { Err(Errno::ELOOP) } else { Ok(()) }
+        if down + 1 + up > MAX_NESTS {
+            Err(Errno::ELOOP)
+        } else {
+            Ok(())
+        }
     }
 
     /// How many levels of sets `epoll` watches; `None` if `forbidden` is among them.
@@ -265,17 +295,26 @@ impl Objects {
 
     /// How many levels of sets watch `epoll`.
     fn depth_above(&self, epoll: Id<Epoll>, depth: usize) -> usize {
-        let Some(set) = self.hub.epolls.get(epoll).filter(|_| depth <= MAX_NESTS) else { return 0 };
+        let Some(set) = self.hub.epolls.get(epoll).filter(|_| depth <= MAX_NESTS) else {
+            return 0;
+        };
         let above = self.hub.watchers(set.queue);
-        above.map(|outer| self.depth_above(outer, depth + 1) + 1).max().unwrap_or(0)
+        above
+            .map(|outer| self.depth_above(outer, depth + 1) + 1)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether the set has an item to report. Items that turn out not to be ready leave the ready
     /// list, as in Linux.
     pub(crate) fn poll_epoll(&mut self, env: &dyn Env, id: Id<Epoll>) -> Events {
         while let Some(set) = self.hub.epolls.get(id) {
-            let Some(&first) = set.ready.front() else { break };
-            let Some(item) = set.items.get(first) else { break };
+            let Some(&first) = set.ready.front() else {
+                break;
+            };
+            let Some(item) = set.items.get(first) else {
+                break;
+            };
             let (desc, wanted) = (item.desc, item.events);
             if self.poll(env, desc).intersects(wanted) {
                 return Events::READ;
@@ -320,18 +359,31 @@ impl Objects {
         let mut scan = core::mem::take(&mut set.ready);
         let mut reported = 0;
         while reported < max {
-            let Some(id_of_item) = scan.pop_front() else { break };
-            let Some(set) = self.hub.epolls.get_mut(id) else { break };
-            let Some(item) = set.items.get_mut(id_of_item) else { continue };
+            let Some(id_of_item) = scan.pop_front() else {
+                break;
+            };
+            let Some(set) = self.hub.epolls.get_mut(id) else {
+                break;
+            };
+            let Some(item) = set.items.get_mut(id_of_item) else {
+                continue;
+            };
             item.linked = false;
             let (desc, wanted) = (item.desc, item.events);
             let events = self.poll(env, desc) & wanted;
             if events.is_empty() {
                 continue;
             }
-            let Some(set) = self.hub.epolls.get_mut(id) else { break };
-            let Some(item) = set.items.get_mut(id_of_item) else { continue };
-            out.push(EpollEvent { events, data: item.data });
+            let Some(set) = self.hub.epolls.get_mut(id) else {
+                break;
+            };
+            let Some(item) = set.items.get_mut(id_of_item) else {
+                continue;
+            };
+            out.push(EpollEvent {
+                events,
+                data: item.data,
+            });
             reported += 1;
             if item.events.contains(Events::ONESHOT) {
                 item.events &= Events::MODES;

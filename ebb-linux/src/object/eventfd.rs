@@ -42,7 +42,11 @@ impl Objects {
         }
         let semaphore = flags & SEMAPHORE != 0;
         let queue = self.hub.new_queue();
-        let id = self.eventfds.insert(EventFd { count: count.into(), semaphore, queue });
+        let id = self.eventfds.insert(EventFd {
+            count: count.into(),
+            semaphore,
+            queue,
+        });
         self.open_object(Object::EventFd(id), status | OpenFlags::RDWR, None)
     }
 

@@ -39,7 +39,12 @@ pub struct FdTable {
 impl FdTable {
     /// An empty table; `limit` is the soft `RLIMIT_NOFILE`.
     pub fn new(limit: u32) -> Self {
-        Self { entries: Vec::new(), lowest: 0, open: 0, limit: limit.min(MAX_NOFILE) }
+        Self {
+            entries: Vec::new(),
+            lowest: 0,
+            open: 0,
+            limit: limit.min(MAX_NOFILE),
+        }
     }
 
     /// The soft `RLIMIT_NOFILE`: one more than the highest number given out.
@@ -64,7 +69,10 @@ impl FdTable {
 
     fn entry(&self, fd: Fd) -> Result<&Entry> {
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        self.entries.get(index).and_then(Option::as_ref).ok_or(Errno::EBADF)
+        self.entries
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or(Errno::EBADF)
     }
 
     /// The description behind a descriptor.
@@ -83,7 +91,11 @@ impl FdTable {
         let start = from.max(self.lowest);
         let free = self.entries.iter().skip(start).position(Option::is_none);
         let fd = free.map_or(self.entries.len().max(start), |n| start + n);
-        if fd < self.limit as usize { Ok(fd) } else { Err(Errno::EMFILE) }
+        if fd < self.limit as usize {
+            Ok(fd)
+        } else {
+            Err(Errno::EMFILE)
+        }
     }
 
     /// Whether one more descriptor can be opened.
@@ -108,7 +120,13 @@ impl FdTable {
         if from <= self.lowest {
             self.lowest = fd;
         }
-        self.set(fd, Entry { desc, close_on_exec });
+        self.set(
+            fd,
+            Entry {
+                desc,
+                close_on_exec,
+            },
+        );
         Ok(fd as Fd)
     }
 
@@ -180,8 +198,14 @@ impl Fcntl {
     /// From the numbers of the system call; `None` for a command that is not here.
     pub fn from_numbers(command: u32, argument: u64) -> Option<Fcntl> {
         Some(match command {
-            0 => Fcntl::Dup { from: argument as i32, close_on_exec: false },
-            1030 => Fcntl::Dup { from: argument as i32, close_on_exec: true },
+            0 => Fcntl::Dup {
+                from: argument as i32,
+                close_on_exec: false,
+            },
+            1030 => Fcntl::Dup {
+                from: argument as i32,
+                close_on_exec: true,
+            },
             1 => Fcntl::GetFd,
             2 => Fcntl::SetFd(argument as u32),
             3 => Fcntl::GetFl,
@@ -229,7 +253,12 @@ impl Objects {
         if first > last {
             return Err(Errno::EINVAL);
         }
-        let end = self.files.fds.entries.len().min((last as usize).saturating_add(1));
+        let end = self
+            .files
+            .fds
+            .entries
+            .len()
+            .min((last as usize).saturating_add(1));
         for fd in first as usize..end {
             if mark {
                 if let Some(Some(entry)) = self.files.fds.entries.get_mut(fd) {
@@ -282,7 +311,13 @@ impl Objects {
         }
         let desc = self.files.fds.get(old)?;
         self.retain(desc);
-        if let Some(replaced) = self.files.fds.set(target, Entry { desc, close_on_exec }) {
+        if let Some(replaced) = self.files.fds.set(
+            target,
+            Entry {
+                desc,
+                close_on_exec,
+            },
+        ) {
             self.release(replaced);
         }
         Ok(new)
@@ -296,7 +331,10 @@ impl Objects {
         let entry = *self.files.fds.entry(fd)?;
         let desc = entry.desc;
         match command {
-            Fcntl::Dup { from, close_on_exec } => {
+            Fcntl::Dup {
+                from,
+                close_on_exec,
+            } => {
                 let from = u32::try_from(from).map_err(|_| Errno::EINVAL)?;
                 if from >= self.files.fds.limit {
                     return Err(Errno::EINVAL);
@@ -353,7 +391,10 @@ mod tests {
         }
         assert_eq!(o.eventfd(0, 0), Err(Errno::EMFILE));
         assert_eq!(o.dup2(0, 3), Err(Errno::EBADF));
-        let dup = Fcntl::Dup { from: 3, close_on_exec: false };
+        let dup = Fcntl::Dup {
+            from: 3,
+            close_on_exec: false,
+        };
         assert_eq!(o.fcntl(&World::default(), 0, dup), Err(Errno::EINVAL));
         o.files.fds.set_limit(1);
         assert_eq!(o.dup2(2, 2), Ok(2));
@@ -366,7 +407,8 @@ mod tests {
         let b = o.dup(a).unwrap();
         assert_eq!(o.fcntl(&w, a, Fcntl::GetFd), Ok(1));
         assert_eq!(o.fcntl(&w, b, Fcntl::GetFd), Ok(0));
-        o.fcntl(&w, a, Fcntl::SetFl(OpenFlags::NONBLOCK.bits())).unwrap();
+        o.fcntl(&w, a, Fcntl::SetFl(OpenFlags::NONBLOCK.bits()))
+            .unwrap();
         let flags = OpenFlags::from_bits_retain(o.fcntl(&w, b, Fcntl::GetFl).unwrap());
         assert!(flags.contains(OpenFlags::NONBLOCK));
         o.close_on_exec();

@@ -39,7 +39,11 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         let queue = self.hub.new_queue();
-        let id = self.inotifies.insert(Inotify { watches: BTreeMap::new(), last: 0, queue });
+        let id = self.inotifies.insert(Inotify {
+            watches: BTreeMap::new(),
+            last: 0,
+            queue,
+        });
         self.open_object(Object::Inotify(id), flags, None)
     }
 
@@ -57,7 +61,11 @@ impl Objects {
         }
         let inotify = self.inotifies.get_mut(id).ok_or(Errno::EBADF)?;
         if let Some((&watch, _)) = inotify.watches.iter().find(|&(_, &n)| n == node) {
-            return if mask & MASK_CREATE != 0 { Err(Errno::EEXIST) } else { Ok(watch) };
+            return if mask & MASK_CREATE != 0 {
+                Err(Errno::EEXIST)
+            } else {
+                Ok(watch)
+            };
         }
         if inotify.watches.len() >= MAX_WATCHES {
             return Err(Errno::ENOSPC);
@@ -73,6 +81,10 @@ impl Objects {
             return Err(Errno::EINVAL);
         };
         let inotify = self.inotifies.get_mut(id).ok_or(Errno::EBADF)?;
-        inotify.watches.remove(&watch).map(|_| ()).ok_or(Errno::EINVAL)
+        inotify
+            .watches
+            .remove(&watch)
+            .map(|_| ())
+            .ok_or(Errno::EINVAL)
     }
 }

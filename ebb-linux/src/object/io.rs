@@ -121,19 +121,31 @@ impl Sink for Scatter<'_, '_> {
 /// Takes exactly `N` bytes, for the small records of eventfd and the like.
 pub(crate) fn take_array<const N: usize>(source: &mut dyn Source) -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    if source.take(&mut bytes) == N { Ok(bytes) } else { Err(Errno::EFAULT) }
+    if source.take(&mut bytes) == N {
+        Ok(bytes)
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// Stores all of a small record.
 pub(crate) fn put_all(sink: &mut dyn Sink, bytes: &[u8]) -> Result<usize> {
-    if sink.put(bytes) == bytes.len() { Ok(bytes.len()) } else { Err(Errno::EFAULT) }
+    if sink.put(bytes) == bytes.len() {
+        Ok(bytes.len())
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// Stores as much of `bytes` as there is room for.
 pub(crate) fn put_some(sink: &mut dyn Sink, bytes: &[u8]) -> Result<usize> {
     let want = bytes.len().min(sink.remaining());
     let done = sink.put(&bytes[..want]);
-    if done == 0 && want > 0 { Err(Errno::EFAULT) } else { Ok(done) }
+    if done == 0 && want > 0 {
+        Err(Errno::EFAULT)
+    } else {
+        Ok(done)
+    }
 }
 
 /// A sink that counts and forgets.
@@ -145,7 +157,11 @@ pub(crate) fn fill_zero(sink: &mut dyn Sink) -> Result<usize> {
         let n = sink.put(&ZERO[..want]);
         done += n;
         if n < want {
-            return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            return if done == 0 {
+                Err(Errno::EFAULT)
+            } else {
+                Ok(done)
+            };
         }
     }
     Ok(done)

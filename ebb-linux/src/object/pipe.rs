@@ -87,7 +87,11 @@ impl Pipe {
             events.set(Events::HUP, self.writers == 0 && self.opens.1 > 0);
         }
         if flags.writable() {
-            events |= if self.full() { Events::empty() } else { Events::WRITE };
+            events |= if self.full() {
+                Events::empty()
+            } else {
+                Events::WRITE
+            };
             events.set(Events::ERR, self.readers == 0);
         }
         events
@@ -163,7 +167,11 @@ impl Pipe {
             done += n;
             fault = n < want;
             if n > 0 {
-                self.ring.push_back(Slot { bytes, start: 0, packet });
+                self.ring.push_back(Slot {
+                    bytes,
+                    start: 0,
+                    packet,
+                });
             }
         }
         if done > 0 && (was_empty || self.polled) {
@@ -234,11 +242,7 @@ impl Objects {
 
     /// Opens an end (or both) of a FIFO. The flag says whether the open must wait for the other
     /// side, in which case [`fifo_partner`](Self::fifo_partner) says when it has come.
-    pub(crate) fn open_fifo(
-        &mut self,
-        node: NodeRef,
-        flags: OpenFlags,
-    ) -> Result<(DescId, bool)> {
+    pub(crate) fn open_fifo(&mut self, node: NodeRef, flags: OpenFlags) -> Result<(DescId, bool)> {
         let id = self.fifo(node)?;
         let pipe = self.pipes.get_mut(id).ok_or(Errno::EIO)?;
         let wait = match (flags.readable(), flags.writable()) {
@@ -264,7 +268,24 @@ impl Objects {
         }
         let queue = pipe.queue;
         self.hub.wake(queue, Events::all());
-        Ok((self.describe(Object::Pipe(id), flags, Some(node))?, wait && !nonblocking))
+        Ok((
+            self.describe(Object::Pipe(id), flags, Some(node))?,
+            wait && !nonblocking,
+        ))
+    }
+
+    /// A new open description of the pipe behind another (`/dev/stdin`, `/proc/self/fd/N`).
+    pub(crate) fn reopen_pipe(&mut self, desc: DescId, flags: OpenFlags) -> Result<DescId> {
+        let desc = self.description(desc)?;
+        let (Object::Pipe(id), node) = (desc.object, desc.node) else {
+            return Err(Errno::ENXIO);
+        };
+        let pipe = self.pipes.get_mut(id).ok_or(Errno::ENXIO)?;
+        pipe.readers += u32::from(flags.readable());
+        pipe.opens.0 += u32::from(flags.readable());
+        pipe.writers += u32::from(flags.writable());
+        pipe.opens.1 += u32::from(flags.writable());
+        self.describe(Object::Pipe(id), flags, node)
     }
 
     /// Whether the other side of a FIFO has been opened since.
@@ -283,7 +304,9 @@ impl Objects {
 
     /// Closes the ends that `flags` names; the last one frees the pipe.
     pub(crate) fn close_pipe(&mut self, id: Id<Pipe>, flags: OpenFlags, node: Option<NodeRef>) {
-        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        let Some(pipe) = self.pipes.get_mut(id) else {
+            return;
+        };
         if flags.readable() {
             pipe.readers = pipe.readers.saturating_sub(1);
         }
@@ -311,7 +334,10 @@ impl Objects {
     }
 
     pub(crate) fn read_pipe(&mut self, id: Id<Pipe>, sink: &mut dyn Sink) -> Result<usize> {
-        self.pipes.get_mut(id).ok_or(Errno::EBADF)?.read(&mut self.hub, sink)
+        self.pipes
+            .get_mut(id)
+            .ok_or(Errno::EBADF)?
+            .read(&mut self.hub, sink)
     }
 
     pub(crate) fn write_pipe(
@@ -321,12 +347,17 @@ impl Objects {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let packet = flags.contains(OpenFlags::DIRECT);
-        self.pipes.get_mut(id).ok_or(Errno::EBADF)?.write(&mut self.hub, packet, source)
+        self.pipes
+            .get_mut(id)
+            .ok_or(Errno::EBADF)?
+            .write(&mut self.hub, packet, source)
     }
 
     /// `F_SETPIPE_SZ`.
     pub(crate) fn set_pipe_size(&mut self, desc: DescId, size: u32) -> Result<u32> {
-        let Object::Pipe(id) = self.description(desc)?.object else { return Err(Errno::EBADF) };
+        let Object::Pipe(id) = self.description(desc)?.object else {
+            return Err(Errno::EBADF);
+        };
         let pipe = self.pipes.get_mut(id).ok_or(Errno::EBADF)?;
         if size > 1 << 31 {
             return Err(Errno::EINVAL);
@@ -358,7 +389,11 @@ mod tests {
         assert_eq!(o.write(&w, s, &mut &[7u8; 1][..]), Err(Errno::EAGAIN));
         let mut buffer = [0; 4095];
         assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(4095));
-        assert_eq!(o.write(&w, s, &mut &[7u8; 1][..]), Err(Errno::EAGAIN), "no slot is free yet");
+        assert_eq!(
+            o.write(&w, s, &mut &[7u8; 1][..]),
+            Err(Errno::EAGAIN),
+            "no slot is free yet"
+        );
         assert_eq!(o.read(&w, r, &mut &mut buffer[..1]), Ok(1));
         assert_eq!(o.write(&w, s, &mut &[7u8; 5000][..]), Ok(4096));
     }

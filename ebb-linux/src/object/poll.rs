@@ -55,8 +55,15 @@ pub struct Registration {
 
 /// What of `revents` a `select` set means: readable, writable, exceptional.
 pub const SELECT_SETS: [Events; 3] = [
-    Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR),
-    Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR),
+    Events::IN
+        .union(Events::RDNORM)
+        .union(Events::RDBAND)
+        .union(Events::HUP)
+        .union(Events::ERR),
+    Events::OUT
+        .union(Events::WRNORM)
+        .union(Events::WRBAND)
+        .union(Events::ERR),
     Events::PRI,
 ];
 
@@ -97,7 +104,11 @@ impl Objects {
         sets: &mut [Option<Vec<u64>>; 3],
     ) -> Result<usize> {
         let asked = |sets: &[Option<Vec<u64>>; 3], which: usize, fd: usize| {
-            let word = sets[which].as_ref().and_then(|s| s.get(fd / 64)).copied().unwrap_or(0);
+            let word = sets[which]
+                .as_ref()
+                .and_then(|s| s.get(fd / 64))
+                .copied()
+                .unwrap_or(0);
             word >> (fd % 64) & 1 != 0
         };
         let fds = (0..count).filter(|&fd| (0..3).any(|s| asked(sets, s, fd)));
@@ -109,10 +120,16 @@ impl Objects {
         for fd in fds {
             let events = self.poll(env, self.files.fds.get(fd as Fd)?);
             for (set, means) in sets.iter_mut().zip(SELECT_SETS) {
-                let Some(word) = set.as_mut().and_then(|s| s.get_mut(fd / 64)) else { continue };
+                let Some(word) = set.as_mut().and_then(|s| s.get_mut(fd / 64)) else {
+                    continue;
+                };
                 let bit = 1 << (fd % 64);
                 if *word & bit != 0 {
-                    if events.intersects(means) { bits += 1 } else { *word &= !bit }
+                    if events.intersects(means) {
+                        bits += 1
+                    } else {
+                        *word &= !bit
+                    }
                 }
             }
         }
@@ -133,7 +150,8 @@ impl Objects {
         for (fd, events) in fds {
             let queue = self.files.fds.get(fd).and_then(|desc| self.queue_of(desc));
             if let Ok(Some(queue)) = queue {
-                self.hub.register(queue, token, events | Events::ALWAYS, waker);
+                self.hub
+                    .register(queue, token, events | Events::ALWAYS, waker);
                 registration.queues.push(queue);
             }
         }

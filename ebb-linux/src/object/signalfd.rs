@@ -66,6 +66,10 @@ impl Objects {
         {
             done += put_all(sink, &info)?;
         }
-        if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+        if done == 0 {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(done)
+        }
     }
 }

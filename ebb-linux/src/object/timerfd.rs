@@ -67,7 +67,10 @@ impl TimerSpec {
                 _ => Err(Errno::EINVAL),
             }
         };
-        Ok(Self { interval: time(0)?, value: time(16)? })
+        Ok(Self {
+            interval: time(0)?,
+            value: time(16)?,
+        })
     }
 
     /// As it lies in the guest's memory.
@@ -87,7 +90,9 @@ impl Timers {
     }
 
     fn arm(&mut self, id: Id<TimerFd>, due: Option<u64>) {
-        let Some(timer) = self.all.get_mut(id) else { return };
+        let Some(timer) = self.all.get_mut(id) else {
+            return;
+        };
         if let Some(old) = timer.due {
             self.due.remove(&(old, id));
         }
@@ -99,7 +104,9 @@ impl Timers {
 
     /// Counts the periods since the last firing and arms the timer for the next one.
     fn forward(&mut self, id: Id<TimerFd>, now: u64) {
-        let Some(timer) = self.all.get_mut(id) else { return };
+        let Some(timer) = self.all.get_mut(id) else {
+            return;
+        };
         if !timer.fired || timer.interval == 0 || timer.due.is_some() {
             return;
         }
@@ -193,7 +200,10 @@ impl Objects {
         self.timers.forward(id, now);
         let timer = self.timers.all.get(id).ok_or(Errno::EBADF)?;
         let left = timer.due.map_or(0, |due| due.saturating_sub(now).max(1));
-        Ok(TimerSpec { interval: Time::from_ns(timer.interval), value: Time::from_ns(left) })
+        Ok(TimerSpec {
+            interval: Time::from_ns(timer.interval),
+            value: Time::from_ns(left),
+        })
     }
 
     /// When the earliest timer fires, in nanoseconds of the monotonic clock.
@@ -218,7 +228,10 @@ impl Objects {
     }
 
     pub(crate) fn poll_timerfd(&mut self, env: &dyn Env, id: Id<TimerFd>) -> Events {
-        if self.next_deadline().is_some_and(|due| due <= env.monotonic()) {
+        if self
+            .next_deadline()
+            .is_some_and(|due| due <= env.monotonic())
+        {
             self.expire_timers(env.monotonic());
         }
         match self.timers.all.get(id) {
@@ -262,7 +275,10 @@ impl Objects {
 
     /// The description, for those who need to know which timer a descriptor names.
     pub fn is_timer(&self, desc: DescId) -> bool {
-        matches!(self.description(desc).map(|d| d.object), Ok(Object::TimerFd(_)))
+        matches!(
+            self.description(desc).map(|d| d.object),
+            Ok(Object::TimerFd(_))
+        )
     }
 }
 
@@ -279,7 +295,10 @@ mod tests {
     fn a_periodic_timer_counts_the_periods_nobody_read() {
         let (mut o, w) = (objects(), World::default());
         let fd = o.timerfd(1, 0).unwrap();
-        let spec = TimerSpec { interval: ms(10), value: ms(5) };
+        let spec = TimerSpec {
+            interval: ms(10),
+            value: ms(5),
+        };
         o.timerfd_set(&w, fd, 0, spec).unwrap();
         let start = w.now.get();
         assert_eq!(o.next_deadline(), Some(start + 5_000_000));
@@ -290,7 +309,13 @@ mod tests {
         assert_eq!(u64::from_le_bytes(word), 4, "at 5, 15, 25 and 35 ms");
         assert_eq!(o.next_deadline(), Some(start + 45_000_000));
         let spec = o.timerfd_get(&w, fd).unwrap();
-        assert_eq!(spec, TimerSpec { interval: ms(10), value: ms(8) });
+        assert_eq!(
+            spec,
+            TimerSpec {
+                interval: ms(10),
+                value: ms(8)
+            }
+        );
     }
 
     #[test]
@@ -298,7 +323,16 @@ mod tests {
         let (mut o, w) = (objects(), World::default());
         let fd = o.timerfd(0, 0).unwrap();
         let value = Time::from_ns(w.realtime() + 3_000);
-        o.timerfd_set(&w, fd, 1, TimerSpec { value, ..Default::default() }).unwrap();
+        o.timerfd_set(
+            &w,
+            fd,
+            1,
+            TimerSpec {
+                value,
+                ..Default::default()
+            },
+        )
+        .unwrap();
         assert_eq!(o.next_deadline(), Some(w.now.get() + 3_000));
         o.close(fd).unwrap();
         assert_eq!(o.next_deadline(), None);

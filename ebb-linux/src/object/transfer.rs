@@ -148,13 +148,7 @@ impl Objects {
     }
 
     /// `pread64` or `preadv`.
-    pub fn pread(
-        &mut self,
-        env: &dyn Env,
-        fd: Fd,
-        pos: i64,
-        sink: &mut dyn Sink,
-    ) -> Result<usize> {
+    pub fn pread(&mut self, env: &dyn Env, fd: Fd, pos: i64, sink: &mut dyn Sink) -> Result<usize> {
         let pos = u64::try_from(pos).map_err(|_| Errno::EINVAL)?;
         let id = self.files.fds.get(fd)?;
         let desc = self.description(id)?;
@@ -216,7 +210,9 @@ impl Objects {
             Whence::End if object == Object::Dir => return Err(Errno::EINVAL),
             Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
             Whence::Data | Whence::Hole => {
-                let (Object::File, Some(node)) = (object, node) else { return Err(Errno::EINVAL) };
+                let (Object::File, Some(node)) = (object, node) else {
+                    return Err(Errno::EINVAL);
+                };
                 let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
                 self.fs.seek_extent(node, from, whence == Whence::Hole)? as i64
             }
@@ -289,10 +285,7 @@ impl Objects {
     ) -> Result<usize> {
         let (in_id, in_node, in_pos, in_flags) = self.regular(input)?;
         let (out_id, out_node, out_pos, out_flags) = self.regular(output)?;
-        if !in_flags.readable()
-            || !out_flags.writable()
-            || out_flags.contains(OpenFlags::APPEND)
-        {
+        if !in_flags.readable() || !out_flags.writable() || out_flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EBADF);
         }
         let from = in_offset.as_deref().copied().unwrap_or(in_pos);

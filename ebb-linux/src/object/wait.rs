@@ -72,8 +72,10 @@ impl Events {
     /// What a blocked writer waits for.
     pub const FOR_WRITE: Events = Events::WRITE.union(Events::ALWAYS);
     /// Bits that say how to report, not what.
-    pub const MODES: Events =
-        Events::EXCLUSIVE.union(Events::WAKEUP).union(Events::ONESHOT).union(Events::EDGE);
+    pub const MODES: Events = Events::EXCLUSIVE
+        .union(Events::WAKEUP)
+        .union(Events::ONESHOT)
+        .union(Events::EDGE);
 }
 
 /// The name of a wait queue.
@@ -108,7 +110,10 @@ pub struct Queue {
 impl Clone for Queue {
     /// Epoll sets go on watching; tasks are not part of a snapshot.
     fn clone(&self) -> Self {
-        Self { tasks: Vec::new(), watches: self.watches.clone() }
+        Self {
+            tasks: Vec::new(),
+            watches: self.watches.clone(),
+        }
     }
 }
 
@@ -151,7 +156,11 @@ impl Hub {
                 waiter.events |= events;
                 waiter.waker.clone_from(waker);
             }
-            None => queue.tasks.push(Waiter { token, events, waker: waker.clone() }),
+            None => queue.tasks.push(Waiter {
+                token,
+                events,
+                waker: waker.clone(),
+            }),
         }
     }
 
@@ -172,7 +181,9 @@ impl Hub {
     /// An epoll set that gets a ready item passes the news on to its own queue. Each set is
     /// visited once per wake-up, so the work is bounded by the number of items.
     pub fn wake(&mut self, queue: QueueId, events: Events) {
-        let Some(first) = self.queues.get_mut(queue) else { return };
+        let Some(first) = self.queues.get_mut(queue) else {
+            return;
+        };
         wake_tasks(first, events);
         if first.watches.is_empty() {
             return;
@@ -180,10 +191,14 @@ impl Hub {
         self.stamp += 1;
         let mut work = VecDeque::from([(queue, events)]);
         while let Some((queue, events)) = work.pop_front() {
-            let Some(queue) = self.queues.get_mut(queue) else { continue };
+            let Some(queue) = self.queues.get_mut(queue) else {
+                continue;
+            };
             wake_tasks(queue, events);
             for watch in &queue.watches {
-                let Some(epoll) = self.epolls.get_mut(watch.epoll) else { continue };
+                let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
+                    continue;
+                };
                 if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
                     epoll.stamp = self.stamp;
                     work.push_back((epoll.queue, Events::READ));
@@ -200,23 +215,25 @@ impl Hub {
 
     pub(crate) fn unwatch(&mut self, queue: QueueId, epoll: Id<Epoll>, item: Id<Item>) {
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.watches.retain(|w| !(w.epoll == epoll && w.item == item));
+            queue
+                .watches
+                .retain(|w| !(w.epoll == epoll && w.item == item));
         }
-    }
-
-    /// Whether any epoll set watches `queue`.
-    pub(crate) fn is_watched(&self, queue: QueueId) -> bool {
-        self.queues.get(queue).is_some_and(|q| !q.watches.is_empty())
     }
 
     /// The epoll sets that watch `queue`.
     pub(crate) fn watchers(&self, queue: QueueId) -> impl Iterator<Item = Id<Epoll>> {
-        self.queues.get(queue).into_iter().flat_map(|q| q.watches.iter().map(|w| w.epoll))
+        self.queues
+            .get(queue)
+            .into_iter()
+            .flat_map(|q| q.watches.iter().map(|w| w.epoll))
     }
 
     /// Removes a closed description from every epoll set that watches it; says from how many.
     pub(crate) fn forget(&mut self, queue: QueueId, desc: DescId) -> usize {
-        let Some(queue) = self.queues.get_mut(queue) else { return 0 };
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return 0;
+        };
         let mut removed = 0;
         for watch in queue.watches.extract_if(.., |w| w.desc == desc) {
             if let Some(epoll) = self.epolls.get_mut(watch.epoll) {

@@ -1,7 +1,8 @@
 //! The boot archive as the file system sees it: a read-only tree that outlives every UC.
 //!
-//! File content is `'static` memory, so that a mapping of it shares the archive's pages. A reader of
-//! the on-disk format implements [`Archive`]; [`TreeBuilder`] makes a tree in memory.
+//! File content is `'static` memory, so that a mapping of it shares the archive's pages. The boot
+//! archive that an image is started with ([`ebb_archive`]) is an [`Archive`]; [`TreeBuilder`] makes
+//! one in memory.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
@@ -59,6 +60,54 @@ pub trait Archive: Sync {
     fn content(&self, node: ArchiveNode) -> &'static [u8];
 }
 
+impl Archive for ebb_archive::Archive<'static> {
+    fn meta(&self, node: ArchiveNode) -> ArchiveMeta {
+        let node = boot_node(self, node);
+        let known = node.metadata();
+        let is_dir = |n: &ebb_archive::Node<'_>| n.kind() == ebb_archive::Kind::Directory;
+        ArchiveMeta {
+            kind: match node.kind() {
+                ebb_archive::Kind::File => ArchiveKind::File,
+                ebb_archive::Kind::Directory => ArchiveKind::Dir,
+                ebb_archive::Kind::Symlink => ArchiveKind::Symlink,
+            },
+            mode: known.permissions & 0o7777,
+            mtime: Time {
+                sec: known.mtime,
+                nsec: known.mtime_nanoseconds,
+            },
+            subdirs: node.children().filter(is_dir).count() as u32,
+        }
+    }
+    fn parent(&self, node: ArchiveNode) -> ArchiveNode {
+        boot_node(self, node).parent().index()
+    }
+    fn name(&self, node: ArchiveNode) -> &'static [u8] {
+        boot_node(self, node).name()
+    }
+    fn lookup(&self, dir: ArchiveNode, name: &[u8]) -> Option<ArchiveNode> {
+        boot_node(self, dir).child(name).map(|n| n.index())
+    }
+    fn entry(&self, dir: ArchiveNode, index: usize) -> Option<ArchiveNode> {
+        // The children of a directory stand together.
+        let mut children = boot_node(self, dir).children();
+        let count = children.len();
+        let first = children.next()?.index();
+        (index < count).then(|| first + index as u32)
+    }
+    fn content(&self, node: ArchiveNode) -> &'static [u8] {
+        let node = boot_node(self, node);
+        node.target().unwrap_or_else(|| node.data())
+    }
+}
+
+fn boot_node(
+    archive: &ebb_archive::Archive<'static>,
+    node: ArchiveNode,
+) -> ebb_archive::Node<'static> {
+    archive.node(node).unwrap_or_else(|| archive.root())
+}
+
 #[derive(Debug)]
 struct TreeNode {
     meta: ArchiveMeta,
@@ -86,7 +135,10 @@ impl Archive for Tree {
     }
     fn lookup(&self, dir: ArchiveNode, name: &[u8]) -> Option<ArchiveNode> {
         let entries = &self.nodes[dir as usize].entries;
-        entries.binary_search_by(|(n, _)| (*n).cmp(name)).ok().map(|at| entries[at].1)
+        entries
+            .binary_search_by(|(n, _)| (*n).cmp(name))
+            .ok()
+            .map(|at| entries[at].1)
     }
     fn entry(&self, dir: ArchiveNode, index: usize) -> Option<ArchiveNode> {
         self.nodes[dir as usize].entries.get(index).map(|e| e.1)
@@ -111,14 +163,22 @@ pub struct TreeBuilder {
 impl TreeBuilder {
     /// An empty tree, all of whose nodes will have this modification time.
     pub fn new(mtime: Time) -> Self {
-        Self { root: Draft::Dir(0o755, BTreeMap::new()), mtime }
+        Self {
+            root: Draft::Dir(0o755, BTreeMap::new()),
+            mtime,
+        }
     }
 
     fn put(&mut self, path: &[u8], draft: Draft) -> Result<()> {
-        let mut names = path.split(|&b| b == b'/').filter(|n| !n.is_empty()).peekable();
+        let mut names = path
+            .split(|&b| b == b'/')
+            .filter(|n| !n.is_empty())
+            .peekable();
         let mut at = &mut self.root;
         while let Some(name) = names.next() {
-            let Draft::Dir(_, entries) = at else { return Err(Errno::ENOTDIR) };
+            let Draft::Dir(_, entries) = at else {
+                return Err(Errno::ENOTDIR);
+            };
             if name.len() > super::NAME_MAX || name == b"." || name == b".." {
                 return Err(Errno::EINVAL);
             }
@@ -174,15 +234,29 @@ impl TreeBuilder {
                 Draft::File(mode, content) => (ArchiveKind::File, mode, content, BTreeMap::new()),
                 Draft::Symlink(to) => (ArchiveKind::Symlink, 0o777, to, BTreeMap::new()),
             };
-            let subdirs = children.values().filter(|c| matches!(c, Draft::Dir(..))).count() as u32;
+            let subdirs = children
+                .values()
+                .filter(|c| matches!(c, Draft::Dir(..)))
+                .count() as u32;
             let mut entries = Vec::with_capacity(children.len());
             for (name, child) in children {
                 let name: &'static [u8] = Box::leak(name.into_boxed_slice());
                 entries.push((name, todo.len() as ArchiveNode));
                 todo.push((child, name, next as ArchiveNode));
             }
-            let meta = ArchiveMeta { kind, mode, mtime: self.mtime, subdirs };
-            tree.nodes.push(TreeNode { meta, parent, name, content, entries });
+            let meta = ArchiveMeta {
+                kind,
+                mode,
+                mtime: self.mtime,
+                subdirs,
+            };
+            tree.nodes.push(TreeNode {
+                meta,
+                parent,
+                name,
+                content,
+                entries,
+            });
             next += 1;
         }
         Box::leak(Box::new(tree))

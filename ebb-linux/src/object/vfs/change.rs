@@ -118,7 +118,10 @@ impl Filesystem {
     ) -> Result<()> {
         let (old_dir, new_dir) = (self.copy_up(old_dir)?, self.copy_up(new_dir)?);
         let (a, b) = (self.copy_up(old)?, self.copy_up(new)?);
-        let (a_dir, b_dir) = (self.inode(a)?.dir().is_some(), self.inode(b)?.dir().is_some());
+        let (a_dir, b_dir) = (
+            self.inode(a)?.dir().is_some(),
+            self.inode(b)?.dir().is_some(),
+        );
         self.remove_entry(old_dir, old_name, a_dir, now)?;
         self.remove_entry(new_dir, new_name, b_dir, now)?;
         self.add_entry(old_dir, old_name, b, now)?;
@@ -150,13 +153,7 @@ fn now(env: &dyn Env) -> Time {
 
 impl Objects {
     /// Where a new node is to be made: the directory, once it is sure that the name is free.
-    fn place_for(
-        &self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        want_dir: bool,
-    ) -> Result<Parent> {
+    fn place_for(&self, env: &dyn Env, dirfd: Fd, path: &[u8], want_dir: bool) -> Result<Parent> {
         let parent = self.resolve_parent(env, dirfd, path)?;
         let name = parent.name(Errno::EEXIST)?;
         if self.child(env, parent.dir, name)?.is_some() {
@@ -179,14 +176,17 @@ impl Objects {
     ) -> Result<InodeId> {
         let want_dir = matches!(kind, Kind::Dir(_));
         let parent = self.place_for(env, dirfd, path, want_dir)?;
-        let Last::Name(name) = parent.last else { return Err(Errno::EEXIST) };
+        let Last::Name(name) = parent.last else {
+            return Err(Errno::EEXIST);
+        };
         self.fs.create(parent.dir, &name, kind, mode, now(env))
     }
 
     /// `mkdirat`.
     pub fn mkdir(&mut self, env: &dyn Env, dirfd: Fd, path: &[u8], mode: u32) -> Result<()> {
         let mode = mode & 0o1777 & !self.files.umask;
-        self.make_node(env, dirfd, path, Kind::Dir(DirData::default()), mode).map(|_| ())
+        self.make_node(env, dirfd, path, Kind::Dir(DirData::default()), mode)
+            .map(|_| ())
     }
 
     /// `mknodat`: regular files, FIFOs, sockets and the character devices that exist here.
@@ -218,7 +218,8 @@ impl Objects {
             PATH_MAX.. => return Err(Errno::ENAMETOOLONG),
             _ => {}
         }
-        self.make_node(env, dirfd, path, Kind::Symlink(Arc::from(target)), 0o777).map(|_| ())
+        self.make_node(env, dirfd, path, Kind::Symlink(Arc::from(target)), 0o777)
+            .map(|_| ())
     }
 
     /// `linkat`; `flags` may hold `SYMLINK_FOLLOW` and `EMPTY_PATH`.
@@ -307,7 +308,11 @@ impl Objects {
         match node {
             NodeRef::Synth(_) => {
                 let on = self.fs.lookup(parent.dir, name);
-                return Err(if matches!(on, Ok(Some(_))) { Errno::EBUSY } else { Errno::EPERM });
+                return Err(if matches!(on, Ok(Some(_))) {
+                    Errno::EBUSY
+                } else {
+                    Errno::EPERM
+                });
             }
             node if self.fs.is_mountpoint(node) => return Err(Errno::EBUSY),
             _ => {}
@@ -339,7 +344,11 @@ impl Objects {
             return Err(Errno::EXDEV);
         }
         let old_name = from.name(Errno::EBUSY)?;
-        let new_name = to.name(if noreplace { Errno::EEXIST } else { Errno::EBUSY })?;
+        let new_name = to.name(if noreplace {
+            Errno::EEXIST
+        } else {
+            Errno::EBUSY
+        })?;
         let node = self.child(env, from.dir, old_name)?.ok_or(Errno::ENOENT)?;
         let target = self.child(env, to.dir, new_name)?;
         match target {
@@ -358,7 +367,11 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         if target.is_some_and(|t| self.is_dir(t) && self.fs.is_within(from.dir, t)) {
-            return Err(if exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
+            return Err(if exchange {
+                Errno::EINVAL
+            } else {
+                Errno::ENOTEMPTY
+            });
         }
         if is_synth(from.dir) {
             return Err(Errno::EPERM);
@@ -374,7 +387,9 @@ impl Objects {
         if let Some(target) = target {
             if exchange {
                 let pair = (node, target);
-                return self.fs.exchange_entries(source, destination, pair, now(env));
+                return self
+                    .fs
+                    .exchange_entries(source, destination, pair, now(env));
             }
             match (is_dir, self.is_dir(target)) {
                 (true, false) => return Err(Errno::ENOTDIR),
@@ -383,7 +398,8 @@ impl Objects {
                 _ => {}
             }
         }
-        self.fs.rename_entry(source, destination, node, target, now(env))
+        self.fs
+            .rename_entry(source, destination, node, target, now(env))
     }
 
     /// The inode of a node whose attributes change.
@@ -398,7 +414,13 @@ impl Objects {
     /// A node whose attributes a call names by descriptor and path.
     fn named(&self, env: &dyn Env, dirfd: Fd, path: &[u8], flags: AtFlags) -> Result<NodeRef> {
         let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-        self.resolve_at(env, dirfd, path, follow, flags.contains(AtFlags::EMPTY_PATH))
+        self.resolve_at(
+            env,
+            dirfd,
+            path,
+            follow,
+            flags.contains(AtFlags::EMPTY_PATH),
+        )
     }
 
     /// `fchmodat2`; `EMPTY_PATH` and an empty path make it `fchmod`.
@@ -448,7 +470,11 @@ impl Objects {
         }
         if inode.dir().is_none() && (uid, gid) != (u32::MAX, u32::MAX) {
             // A change of owner takes set-id bits from programs.
-            inode.mode &= if inode.mode & 0o10 != 0 { !0o6000 } else { !0o4000 };
+            inode.mode &= if inode.mode & 0o10 != 0 {
+                !0o6000
+            } else {
+                !0o4000
+            };
         }
         inode.ctime = now(env);
         Ok(())

@@ -49,7 +49,9 @@ impl Filesystem {
             },
             NodeRef::Lower(n) => {
                 let content = self.archive.content(n);
-                let start = usize::try_from(pos).unwrap_or(usize::MAX).min(content.len());
+                let start = usize::try_from(pos)
+                    .unwrap_or(usize::MAX)
+                    .min(content.len());
                 put_some(sink, &content[start..])
             }
             _ => Err(Errno::EINVAL),
@@ -63,8 +65,14 @@ impl Filesystem {
         now: Time,
         change: impl FnOnce(&mut FileData, &mut super::PageBudget) -> Result<T>,
     ) -> Result<T> {
-        let inode = self.inodes.get_mut(id).map(Arc::make_mut).ok_or(Errno::ENOENT)?;
-        let Kind::File(data) = &mut inode.kind else { return Err(Errno::EINVAL) };
+        let inode = self
+            .inodes
+            .get_mut(id)
+            .map(Arc::make_mut)
+            .ok_or(Errno::ENOENT)?;
+        let Kind::File(data) = &mut inode.kind else {
+            return Err(Errno::EINVAL);
+        };
         let result = change(data, &mut self.budget)?;
         (inode.mtime, inode.ctime) = (now, now);
         Ok(result)
@@ -79,7 +87,9 @@ impl Filesystem {
             },
             NodeRef::Lower(n) => {
                 let content = self.archive.content(n);
-                let start = usize::try_from(index).ok().and_then(|i| i.checked_mul(PAGE));
+                let start = usize::try_from(index)
+                    .ok()
+                    .and_then(|i| i.checked_mul(PAGE));
                 let rest = start.and_then(|s| content.get(s..)).unwrap_or(&[]);
                 Ok(match &rest[..rest.len().min(PAGE)] {
                     [] => PageContent::Hole,
@@ -87,6 +97,17 @@ impl Filesystem {
                 })
             }
             _ => Err(Errno::ENODEV),
+        }
+    }
+
+    pub(crate) fn seek_extent(&self, node: NodeRef, pos: u64, hole: bool) -> Result<u64> {
+        match self.canon(node) {
+            NodeRef::Upper(id) => match &self.inode(id)?.kind {
+                Kind::File(data) => data.seek_extent(pos, hole),
+                _ => Err(Errno::EINVAL),
+            },
+            NodeRef::Lower(n) => FileData::over(self.archive.content(n)).seek_extent(pos, hole),
+            _ => Err(Errno::EINVAL),
         }
     }
 
@@ -108,7 +129,11 @@ impl Objects {
         append: bool,
         source: &mut dyn Source,
     ) -> Result<(u64, usize)> {
-        let pos = if append { self.fs.file_size(node)? } else { pos };
+        let pos = if append {
+            self.fs.file_size(node)?
+        } else {
+            pos
+        };
         if source.remaining() == 0 {
             return Ok((pos, 0));
         }
@@ -124,8 +149,13 @@ impl Objects {
         }
         let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());
-        let mut limited = Limited { source, left: (end - pos) as usize };
-        let done = self.fs.with_data(id, now, |d, budget| d.write(budget, pos, &mut limited))?;
+        let mut limited = Limited {
+            source,
+            left: (end - pos) as usize,
+        };
+        let done = self
+            .fs
+            .with_data(id, now, |d, budget| d.write(budget, pos, &mut limited))?;
         Ok((pos, done))
     }
 
@@ -136,7 +166,8 @@ impl Objects {
         }
         let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());
-        self.fs.with_data(id, now, |data, budget| data.truncate(budget, size))
+        self.fs
+            .with_data(id, now, |data, budget| data.truncate(budget, size))
     }
 
     /// `truncate`.
@@ -198,7 +229,10 @@ impl Objects {
             (Object::Dir, _) => return Err(Errno::EISDIR),
             _ => return Err(Errno::ENODEV),
         };
-        let end = start.checked_add(len).filter(|&e| e <= MAX_POS).ok_or(Errno::EFBIG)?;
+        let end = start
+            .checked_add(len)
+            .filter(|&e| e <= MAX_POS)
+            .ok_or(Errno::EFBIG)?;
         let seals = self.fs.seals(node);
         let punch = mode & PUNCH_HOLE != 0;
         let grows = mode == 0 && end > self.fs.file_size(node)?;
@@ -287,7 +321,9 @@ impl Objects {
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());
-        self.fs.with_data(id, now, |d, budget| d.write(budget, pos, &mut &bytes[..n])).map(|_| ())
+        self.fs
+            .with_data(id, now, |d, budget| d.write(budget, pos, &mut &bytes[..n]))
+            .map(|_| ())
     }
 }
 

@@ -69,7 +69,11 @@ impl PageBudget {
 impl FileData {
     /// A file that reads as this part of the archive until it is written.
     pub fn over(lower: &'static [u8]) -> Self {
-        Self { size: lower.len() as u64, lower, pages: BTreeMap::new() }
+        Self {
+            size: lower.len() as u64,
+            lower,
+            pages: BTreeMap::new(),
+        }
     }
 
     /// Length in bytes.
@@ -88,7 +92,10 @@ impl FileData {
     }
 
     fn lower_page(&self, index: u64) -> &'static [u8] {
-        let Some(start) = usize::try_from(index).ok().and_then(|i| i.checked_mul(PAGE)) else {
+        let Some(start) = usize::try_from(index)
+            .ok()
+            .and_then(|i| i.checked_mul(PAGE))
+        else {
             return &[];
         };
         let rest = self.lower.get(start..).unwrap_or(&[]);
@@ -138,7 +145,11 @@ impl FileData {
             let n = sink.put(&bytes[..want]);
             done += n;
             if n < want {
-                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+                return if done == 0 {
+                    Err(Errno::EFAULT)
+                } else {
+                    Ok(done)
+                };
             }
         }
         Ok(done)
@@ -180,7 +191,9 @@ impl FileData {
             let first_gone = size.div_ceil(PAGE as u64);
             let gone = self.pages.split_off(&first_gone);
             budget.used = budget.used.saturating_sub(gone.len() as u64);
-            let keep = usize::try_from(size).unwrap_or(usize::MAX).min(self.lower.len());
+            let keep = usize::try_from(size)
+                .unwrap_or(usize::MAX)
+                .min(self.lower.len());
             self.lower = &self.lower[..keep];
             if let Some(page) = self.pages.get_mut(&(size / PAGE as u64)) {
                 Arc::make_mut(page).0[(size % PAGE as u64) as usize..].fill(0);
@@ -225,10 +238,18 @@ impl FileData {
                     budget.used = budget.used.saturating_sub(1);
                 }
                 // Skip to the next page that exists, whichever kind.
-                let next = self.pages.range(index..).next().map_or(u64::MAX, |(&i, _)| i);
+                let next = self
+                    .pages
+                    .range(index..)
+                    .next()
+                    .map_or(u64::MAX, |(&i, _)| i);
                 let next = next.max(index + 1).saturating_mul(PAGE as u64);
                 let in_archive = (self.lower.len() as u64).next_multiple_of(PAGE as u64);
-                at = if at < in_archive { at + PAGE as u64 } else { next };
+                at = if at < in_archive {
+                    at + PAGE as u64
+                } else {
+                    next
+                };
                 continue;
             }
             if in_lower || self.pages.contains_key(&index) {
@@ -316,8 +337,14 @@ mod tests {
     fn a_write_stops_at_the_limit_and_removal_gives_everything_back() {
         let (mut data, mut budget) = (FileData::default(), budget());
         let big = vec![1; 30_000];
-        assert_eq!(data.write(&mut budget, 100, &mut &big[..]), Ok(4 * PAGE - 100));
-        assert_eq!(data.write(&mut budget, 1 << 20, &mut &b"x"[..]), Err(Errno::ENOSPC));
+        assert_eq!(
+            data.write(&mut budget, 100, &mut &big[..]),
+            Ok(4 * PAGE - 100)
+        );
+        assert_eq!(
+            data.write(&mut budget, 1 << 20, &mut &b"x"[..]),
+            Err(Errno::ENOSPC)
+        );
         data.discard(&mut budget);
         assert_eq!(budget.used, 0);
     }
@@ -340,11 +367,18 @@ mod tests {
     fn holes_are_found_and_punched() {
         let (mut data, mut budget) = (FileData::default(), budget());
         data.truncate(&mut budget, 5 * PAGE as u64).unwrap();
-        data.write(&mut budget, 2 * PAGE as u64 + 5, &mut &b"data"[..]).unwrap();
+        data.write(&mut budget, 2 * PAGE as u64 + 5, &mut &b"data"[..])
+            .unwrap();
         assert_eq!(data.seek_extent(0, false), Ok(2 * PAGE as u64));
-        assert_eq!(data.seek_extent(2 * PAGE as u64 + 9, true), Ok(3 * PAGE as u64));
+        assert_eq!(
+            data.seek_extent(2 * PAGE as u64 + 9, true),
+            Ok(3 * PAGE as u64)
+        );
         assert_eq!(data.seek_extent(3 * PAGE as u64, false), Err(Errno::ENXIO));
         data.punch(&mut budget, 0, 1 << 40).unwrap();
-        assert_eq!((data.own_pages(), budget.used, data.size()), (0, 0, 5 * PAGE as u64));
+        assert_eq!(
+            (data.own_pages(), budget.used, data.size()),
+            (0, 0, 5 * PAGE as u64)
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{NodeKind, NodeRef, PATH_MAX, Filesystem, Kind, synth};
+use super::{Filesystem, Kind, NodeKind, NodeRef, PATH_MAX, synth};
 use crate::object::{
     Objects,
     description::Object,
@@ -64,7 +64,26 @@ impl Filesystem {
     }
 }
 
+impl Filesystem {
+    /// The node under which a file was first known: what stays the same when an inode takes the
+    /// place of an archive node.
+    pub(crate) fn origin(&self, node: NodeRef) -> NodeRef {
+        match node {
+            NodeRef::Upper(id) => match self.inode(id).ok().and_then(|i| i.origin) {
+                Some(n) => NodeRef::Lower(n),
+                None => node,
+            },
+            other => other,
+        }
+    }
+}
+
 impl Objects {
+    /// The text of a generated file as of now.
+    pub(crate) fn generated(&self, env: &dyn Env, node: super::SynthNode) -> Result<Vec<u8>> {
+        synth::content(self, env, node)
+    }
+
     /// `getdents64`: fills `sink` with whole entries.
     ///
     /// # Errors
@@ -129,9 +148,10 @@ impl Objects {
             pos => Ok(match dir {
                 NodeRef::Synth(dir) => synth::entry(self, env, dir, pos - 2)?
                     .map(|(name, node, next)| (name, NodeRef::Synth(node), next + 2)),
-                dir => self.fs.next_entry(dir, pos - 2)?.map(|(name, node, next)| {
-                    (name.to_vec(), self.fs.cross(node), next + 2)
-                }),
+                dir => self
+                    .fs
+                    .next_entry(dir, pos - 2)?
+                    .map(|(name, node, next)| (name.to_vec(), self.fs.cross(node), next + 2)),
             }),
         }
     }

@@ -94,7 +94,10 @@ pub struct DirData {
 impl DirData {
     /// The archive's directory, unchanged so far.
     pub(crate) fn over(lower: ArchiveNode) -> Self {
-        Self { lower: Some(lower), ..Self::default() }
+        Self {
+            lower: Some(lower),
+            ..Self::default()
+        }
     }
 
     /// How many live entries the writable layer has.
@@ -105,7 +108,13 @@ impl DirData {
     pub(crate) fn insert(&mut self, name: Arc<[u8]>, node: InodeId) {
         let order = self.next;
         self.next += 1;
-        if let Some(old) = self.entries.insert(name.clone(), Entry { node: Some(node), order }) {
+        if let Some(old) = self.entries.insert(
+            name.clone(),
+            Entry {
+                node: Some(node),
+                order,
+            },
+        ) {
             self.order.remove(&old.order);
         }
         self.order.insert(order, name);
@@ -115,10 +124,22 @@ impl DirData {
         if let Some((name, old)) = self.entries.remove_entry(name) {
             self.order.remove(&old.order);
             if leave_whiteout {
-                self.entries.insert(name, Entry { node: None, order: u64::MAX });
+                self.entries.insert(
+                    name,
+                    Entry {
+                        node: None,
+                        order: u64::MAX,
+                    },
+                );
             }
         } else if leave_whiteout {
-            self.entries.insert(Arc::from(name), Entry { node: None, order: u64::MAX });
+            self.entries.insert(
+                Arc::from(name),
+                Entry {
+                    node: None,
+                    order: u64::MAX,
+                },
+            );
         }
     }
 

@@ -39,6 +39,7 @@ pub use change::{RenameFlags, SetTime};
 pub use inode::{Inode, InodeId, Kind};
 pub use open::Opened;
 pub use synth::SynthNode;
+pub(crate) use synth::{proc_root, sys_root};
 
 use self::{
     archive::{Archive, ArchiveKind, ArchiveNode},
@@ -145,7 +146,10 @@ impl Filesystem {
             copied: BTreeMap::new(),
             lower_opens: BTreeMap::new(),
             mounts: Vec::new(),
-            budget: PageBudget { used: 0, max: max_pages },
+            budget: PageBudget {
+                used: 0,
+                max: max_pages,
+            },
             max_inodes,
             next_ino: 1 << 32,
         }
@@ -180,7 +184,10 @@ impl Filesystem {
 
     /// The inode for changing; a clone of the UC that shares it keeps the old one.
     pub(crate) fn inode_mut(&mut self, id: InodeId) -> Result<&mut Inode> {
-        self.inodes.get_mut(id).map(Arc::make_mut).ok_or(Errno::ENOENT)
+        self.inodes
+            .get_mut(id)
+            .map(Arc::make_mut)
+            .ok_or(Errno::ENOENT)
     }
 
     /// The kind of a node of the two layers.
@@ -364,7 +371,9 @@ impl Filesystem {
         (holder.mtime, holder.ctime) = (now, now);
         holder.nlink -= u32::from(was_dir && holder.nlink > 2);
         let entries = holder.dir_mut()?;
-        let in_lower = entries.lower.is_some_and(|l| archive.lookup(l, name).is_some());
+        let in_lower = entries
+            .lower
+            .is_some_and(|l| archive.lookup(l, name).is_some());
         entries.remove(name, in_lower);
         Ok(())
     }
@@ -403,9 +412,9 @@ impl Filesystem {
             }
         }
         let Some(upper) = upper else { return Ok(None) };
-        Ok(upper.after(cookie.saturating_sub(UPPER)).map(|(name, node, next)| {
-            (name, NodeRef::Upper(node), UPPER + next)
-        }))
+        Ok(upper
+            .after(cookie.saturating_sub(UPPER))
+            .map(|(name, node, next)| (name, NodeRef::Upper(node), UPPER + next)))
     }
 
     /// Notes that a description or a working directory refers to a node.
@@ -448,7 +457,9 @@ impl Filesystem {
             && inode.nlink == 0
             && inode.opens == 0
         {
-            let Some(mut inode) = self.inodes.remove(id) else { return };
+            let Some(mut inode) = self.inodes.remove(id) else {
+                return;
+            };
             if let Some(origin) = inode.origin {
                 self.copied.remove(&origin);
             }
@@ -457,7 +468,9 @@ impl Filesystem {
             {
                 data.discard(&mut self.budget);
             }
-            let NodeRef::Upper(parent) = self.canon(inode.parent) else { return };
+            let NodeRef::Upper(parent) = self.canon(inode.parent) else {
+                return;
+            };
             if !inode.pins_parent {
                 return;
             }

@@ -1,5 +1,6 @@
 //! `open` and the descriptions it makes.
 
+use super::data::FileData;
 use super::{Kind, NodeKind, NodeRef, path::Last};
 use crate::object::{
     Objects,
@@ -10,7 +11,6 @@ use crate::object::{
     fd::Fd,
     flags::OpenFlags,
 };
-use super::data::FileData;
 
 /// What `open` has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,8 @@ impl Objects {
         let mut flags = OpenFlags::from_bits_retain(flags) & OpenFlags::KNOWN;
         let tmpfile = flags.contains(OpenFlags::TMPFILE);
         if flags.contains(OpenFlags::PATH) {
-            flags &= OpenFlags::DIRECTORY
-                | OpenFlags::NOFOLLOW
-                | OpenFlags::PATH
-                | OpenFlags::CLOEXEC;
+            flags &=
+                OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::PATH | OpenFlags::CLOEXEC;
         } else {
             if tmpfile {
                 let access = flags.bits() & 3;
@@ -99,7 +97,9 @@ impl Objects {
             let name = parent.name(Errno::EISDIR)?;
             let now = Time::from_ns(env.realtime());
             let kind = Kind::File(FileData::default());
-            let inode = self.fs.create(self.fs.canon(parent.dir), name, kind, mode, now)?;
+            let inode = self
+                .fs
+                .create(self.fs.canon(parent.dir), name, kind, mode, now)?;
             return self.open_as(Object::File, flags, NodeRef::Upper(inode));
         };
         if exclusive {
@@ -155,7 +155,11 @@ impl Objects {
                 }
                 let opens = self.fifo_opens(desc)?;
                 self.hold_description(desc);
-                Ok(Opened::Fifo(PendingFifo { desc, opens, close_on_exec: cloexec }))
+                Ok(Opened::Fifo(PendingFifo {
+                    desc,
+                    opens,
+                    close_on_exec: cloexec,
+                }))
             }
             (NodeKind::Char, node) => {
                 let desc = match node {

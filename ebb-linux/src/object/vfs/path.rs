@@ -83,7 +83,12 @@ impl Objects {
     }
 
     /// The entry `name` of any directory, with mounts crossed.
-    pub(crate) fn child(&self, env: &dyn Env, dir: NodeRef, name: &[u8]) -> Result<Option<NodeRef>> {
+    pub(crate) fn child(
+        &self,
+        env: &dyn Env,
+        dir: NodeRef,
+        name: &[u8],
+    ) -> Result<Option<NodeRef>> {
         match dir {
             NodeRef::Synth(dir) => Ok(synth::lookup(self, env, dir, name)?.map(NodeRef::Synth)),
             dir => Ok(self.fs.lookup(dir, name)?.map(|node| self.fs.cross(node))),
@@ -101,7 +106,11 @@ impl Objects {
     /// Resolves all of a path but its last component.
     pub(crate) fn resolve_parent(&self, env: &dyn Env, dirfd: Fd, path: &[u8]) -> Result<Parent> {
         Self::check_path(path)?;
-        let base = if path[0] == b'/' { self.fs.root() } else { self.base(dirfd)? };
+        let base = if path[0] == b'/' {
+            self.fs.root()
+        } else {
+            self.base(dirfd)?
+        };
         self.walk(env, base, path.to_vec(), 0)
     }
 
@@ -125,9 +134,17 @@ impl Objects {
                 return Err(Errno::ENOTDIR);
             }
             if at == rest.len() {
-                return Ok(Parent { dir, last: Last::Root, slash: true, links });
+                return Ok(Parent {
+                    dir,
+                    last: Last::Root,
+                    slash: true,
+                    links,
+                });
             }
-            let len = rest[at..].iter().position(|&b| b == b'/').unwrap_or(rest.len() - at);
+            let len = rest[at..]
+                .iter()
+                .position(|&b| b == b'/')
+                .unwrap_or(rest.len() - at);
             let (name, after) = (at..at + len, at + len);
             let is_last = rest[after..].iter().all(|&b| b == b'/');
             if is_last {
@@ -136,7 +153,12 @@ impl Objects {
                     b".." => Last::DotDot,
                     name => Last::Name(name.to_vec()),
                 };
-                return Ok(Parent { dir, last, slash: after < rest.len(), links });
+                return Ok(Parent {
+                    dir,
+                    last,
+                    slash: after < rest.len(),
+                    links,
+                });
             }
             match &rest[name] {
                 b"." => {}
@@ -180,7 +202,11 @@ impl Objects {
             return Ok(Target::Node(node));
         }
         let target = self.link_target(env, link)?;
-        if target.is_empty() { Err(Errno::ENOENT) } else { Ok(Target::Path(target)) }
+        if target.is_empty() {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(Target::Path(target))
+        }
     }
 
     /// Where a symbolic link points.
@@ -266,9 +292,9 @@ impl Objects {
     /// The place in the file system that a node or the description behind it has.
     pub(crate) fn place(&self, node: NodeRef) -> Result<NodeRef> {
         match node {
-            NodeRef::Open(desc) => {
-                Ok(self.fs.canon(self.description(desc)?.node.ok_or(Errno::EINVAL)?))
-            }
+            NodeRef::Open(desc) => Ok(self
+                .fs
+                .canon(self.description(desc)?.node.ok_or(Errno::EINVAL)?)),
             node => Ok(self.fs.canon(node)),
         }
     }

@@ -294,7 +294,18 @@ impl Objects {
                 super::NAME_MAX as u64,
                 PAGE as u64,
             ],
-            kind => [kind, PAGE as u64, 0, 0, 0, 0, 0, 0, super::NAME_MAX as u64, PAGE as u64],
+            kind => [
+                kind,
+                PAGE as u64,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                super::NAME_MAX as u64,
+                PAGE as u64,
+            ],
         };
         let mut out = [0; 120];
         for (at, word) in words.iter().enumerate() {

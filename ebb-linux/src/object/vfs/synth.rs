@@ -100,7 +100,10 @@ static TREE: &[(&str, What)] = &[
     ("/proc/sys/kernel/pid_max", File(text::pid_max)),
     ("/proc/sys/kernel/random", Dir),
     ("/proc/sys/kernel/random/boot_id", File(text::boot_id)),
-    ("/proc/sys/kernel/random/entropy_avail", File(text::entropy_avail)),
+    (
+        "/proc/sys/kernel/random/entropy_avail",
+        File(text::entropy_avail),
+    ),
     ("/proc/sys/kernel/random/uuid", File(text::uuid)),
     ("/proc/sys/kernel/threads-max", File(text::pid_max)),
     ("/proc/sys/kernel/version", File(text::kernel_version)),
@@ -108,7 +111,10 @@ static TREE: &[(&str, What)] = &[
     ("/proc/sys/net/core", Dir),
     ("/proc/sys/net/core/somaxconn", File(text::somaxconn)),
     ("/proc/sys/net/ipv4", Dir),
-    ("/proc/sys/net/ipv4/ip_local_port_range", File(text::port_range)),
+    (
+        "/proc/sys/net/ipv4/ip_local_port_range",
+        File(text::port_range),
+    ),
     ("/proc/sys/vm", Dir),
     ("/proc/sys/vm/max_map_count", File(text::max_map_count)),
     ("/proc/sys/vm/mmap_min_addr", File(text::mmap_min_addr)),
@@ -120,7 +126,10 @@ static TREE: &[(&str, What)] = &[
     ("/sys/devices", Dir),
     ("/sys/devices/system", Dir),
     ("/sys/devices/system/cpu", Dir),
-    ("/sys/devices/system/cpu/kernel_max", File(text::cpu_kernel_max)),
+    (
+        "/sys/devices/system/cpu/kernel_max",
+        File(text::cpu_kernel_max),
+    ),
     ("/sys/devices/system/cpu/online", File(text::cpu_range)),
     ("/sys/devices/system/cpu/possible", File(text::cpu_range)),
     ("/sys/devices/system/cpu/present", File(text::cpu_range)),
@@ -128,11 +137,17 @@ static TREE: &[(&str, What)] = &[
     ("/sys/devices/system/node/online", File(text::zero)),
     ("/sys/fs", Dir),
     ("/sys/fs/cgroup", Dir),
-    ("/sys/fs/cgroup/cgroup.controllers", File(text::cgroup_controllers)),
+    (
+        "/sys/fs/cgroup/cgroup.controllers",
+        File(text::cgroup_controllers),
+    ),
     ("/sys/fs/cgroup/cgroup.procs", File(text::cgroup_procs)),
     ("/sys/fs/cgroup/cpu.max", File(text::cpu_max)),
     ("/sys/fs/cgroup/cpu.stat", File(text::cpu_stat)),
-    ("/sys/fs/cgroup/cpuset.cpus.effective", File(text::cpu_range)),
+    (
+        "/sys/fs/cgroup/cpuset.cpus.effective",
+        File(text::cpu_range),
+    ),
     ("/sys/fs/cgroup/memory.current", File(text::memory_current)),
     ("/sys/fs/cgroup/memory.high", File(text::max)),
     ("/sys/fs/cgroup/memory.max", File(text::memory_max)),
@@ -141,8 +156,14 @@ static TREE: &[(&str, What)] = &[
     ("/sys/kernel", Dir),
     ("/sys/kernel/mm", Dir),
     ("/sys/kernel/mm/transparent_hugepage", Dir),
-    ("/sys/kernel/mm/transparent_hugepage/enabled", File(text::hugepage_enabled)),
-    ("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", File(text::hugepage_size)),
+    (
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+        File(text::hugepage_enabled),
+    ),
+    (
+        "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
+        File(text::hugepage_size),
+    ),
 ];
 
 /// What a thread's directory in `task` has.
@@ -151,7 +172,9 @@ const TASK_FILES: &[&str] = &["comm", "stat", "status", "maps", "cgroup"];
 const PID: &str = "/proc/PID";
 
 fn row(path: &str) -> Option<SynthNode> {
-    TREE.iter().position(|(p, _)| *p == path).map(|at| SynthNode::Row(at as u16))
+    TREE.iter()
+        .position(|(p, _)| *p == path)
+        .map(|at| SynthNode::Row(at as u16))
 }
 
 /// The root of /proc.
@@ -259,13 +282,15 @@ pub(crate) fn lookup(
             _ => None,
         }));
     }
-    let Some((path, what)) = dir.row() else { return Err(Errno::ENOTDIR) };
+    let Some((path, what)) = dir.row() else {
+        return Err(Errno::ENOTDIR);
+    };
     Ok(match what {
         What::Fds => number(name).and_then(open).map(SynthNode::Fd),
         What::FdInfos => number(name).and_then(open).map(SynthNode::FdInfo),
-        What::Tasks => {
-            number(name).filter(|t| env.process().threads().contains(t)).map(SynthNode::Task)
-        }
+        What::Tasks => number(name)
+            .filter(|t| env.process().threads().contains(t))
+            .map(SynthNode::Task),
         Dir => {
             if path == "/proc" && number(name) == Some(env.process().pid()) {
                 return Ok(row(PID));
@@ -286,13 +311,22 @@ pub(crate) fn entry(
 ) -> Result<Option<(Vec<u8>, SynthNode, u64)>> {
     let named = |node: SynthNode, next: u64| Some((node.name(), node, next));
     if let SynthNode::Task(_) = dir {
-        let Some(file) = TASK_FILES.get(cookie as usize) else { return Ok(None) };
+        let Some(file) = TASK_FILES.get(cookie as usize) else {
+            return Ok(None);
+        };
         return Ok(lookup(o, env, dir, file.as_bytes())?.and_then(|n| named(n, cookie + 1)));
     }
-    let Some((path, what)) = dir.row() else { return Err(Errno::ENOTDIR) };
+    let Some((path, what)) = dir.row() else {
+        return Err(Errno::ENOTDIR);
+    };
     Ok(match what {
         What::Fds | What::FdInfos => {
-            let next = o.files.fds.iter().map(|(fd, _)| fd).find(|&fd| fd as u64 >= cookie);
+            let next = o
+                .files
+                .fds
+                .iter()
+                .map(|(fd, _)| fd)
+                .find(|&fd| fd as u64 >= cookie);
             next.and_then(|fd| match what {
                 What::Fds => named(SynthNode::Fd(fd), fd as u64 + 1),
                 _ => named(SynthNode::FdInfo(fd), fd as u64 + 1),
@@ -380,7 +414,11 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
 /// The content of a file as of now.
 pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
     let pid = env.process().pid();
-    let subject = text::Subject { objects: o, env, tid: pid };
+    let subject = text::Subject {
+        objects: o,
+        env,
+        tid: pid,
+    };
     let mut out = Vec::new();
     match (node, node.row()) {
         (SynthNode::FdInfo(fd), _) => text::fdinfo(&subject, fd, &mut out)?,

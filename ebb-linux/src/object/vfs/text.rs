@@ -120,7 +120,11 @@ pub(crate) fn osrelease(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn version(s: &Subject<'_>, out: &mut Vec<u8>) {
-    put!(out, "Linux version {} (ebb@ebb) (rustc) {VERSION}\n", s.env.process().release());
+    put!(
+        out,
+        "Linux version {} (ebb@ebb) (rustc) {VERSION}\n",
+        s.env.process().release()
+    );
 }
 
 pub(crate) fn cgroup_procs(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -146,7 +150,12 @@ pub(crate) fn cpu_max(s: &Subject<'_>, out: &mut Vec<u8>) {
 pub(crate) fn cpu_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     let (user, system) = s.env.process().cpu_time();
     put!(out, "usage_usec {}\n", (user + system) / 1000);
-    put!(out, "user_usec {}\nsystem_usec {}\n", user / 1000, system / 1000);
+    put!(
+        out,
+        "user_usec {}\nsystem_usec {}\n",
+        user / 1000,
+        system / 1000
+    );
 }
 
 pub(crate) fn memory_current(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -165,7 +174,12 @@ pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
 
 pub(crate) fn loadavg(s: &Subject<'_>, out: &mut Vec<u8>) {
     let process = s.env.process();
-    put!(out, "0.00 0.00 0.00 1/{} {}\n", process.threads().len(), process.pid());
+    put!(
+        out,
+        "0.00 0.00 0.00 1/{} {}\n",
+        process.threads().len(),
+        process.pid()
+    );
 }
 
 fn put_uuid(bytes: [u8; 16], out: &mut Vec<u8>) {
@@ -224,7 +238,10 @@ pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
     ] {
         put!(out, "{:<16}{value:>8} kB\n", alloc::format!("{name}:"));
     }
-    put!(out, "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+    put!(
+        out,
+        "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
+    );
 }
 
 pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -233,9 +250,16 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
     let (family, number, stepping) = model.signature;
     for cpu in 0..process.cpus() {
         put!(out, "processor\t: {cpu}\nvendor_id\t: {}\n", model.vendor);
-        put!(out, "cpu family\t: {family}\nmodel\t\t: {number}\nmodel name\t: ");
+        put!(
+            out,
+            "cpu family\t: {family}\nmodel\t\t: {number}\nmodel name\t: "
+        );
         out.extend_from_slice(&model.name);
-        put!(out, "\nstepping\t: {stepping}\ncpu MHz\t\t: {}.000\n", model.mhz);
+        put!(
+            out,
+            "\nstepping\t: {stepping}\ncpu MHz\t\t: {}.000\n",
+            model.mhz
+        );
         put!(out, "physical id\t: 0\nsiblings\t: {}\n", process.cpus());
         put!(out, "core id\t\t: {cpu}\ncpu cores\t: {}\n", process.cpus());
         put!(out, "fpu\t\t: yes\nfpu_exception\t: yes\nflags\t\t: ");
@@ -251,13 +275,16 @@ pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     let cpus = process.cpus().max(1);
     let up = ticks(s.env.monotonic());
     let busy = ticks(user) + ticks(system);
-    let line = |user: u64, system: u64, idle: u64| {
-        alloc::format!("{user} 0 {system} {idle} 0 0 0 0 0 0")
-    };
+    let line =
+        |user: u64, system: u64, idle: u64| alloc::format!("{user} 0 {system} {idle} 0 0 0 0 0 0");
     let idle = (up * u64::from(cpus)).saturating_sub(busy);
     put!(out, "cpu  {}\n", line(ticks(user), ticks(system), idle));
     // A UC runs on one core; what it used is booked on the first.
-    put!(out, "cpu0 {}\n", line(ticks(user), ticks(system), up.saturating_sub(busy)));
+    put!(
+        out,
+        "cpu0 {}\n",
+        line(ticks(user), ticks(system), up.saturating_sub(busy))
+    );
     for cpu in 1..cpus {
         put!(out, "cpu{cpu} {}\n", line(0, 0, up));
     }
@@ -271,17 +298,38 @@ pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     let (memory, (user, system)) = (process.memory(), process.cpu_time());
     put!(out, "{} (", s.tid);
     out.extend(process.comm(s.tid));
-    put!(out, ") R 0 {pid} {pid} 0 -1 4194560 0 0 0 0 ", pid = process.pid());
-    put!(out, "{} {} 0 0 20 0 {} 0 ", ticks(user), ticks(system), process.threads().len());
+    put!(
+        out,
+        ") R 0 {pid} {pid} 0 -1 4194560 0 0 0 0 ",
+        pid = process.pid()
+    );
+    put!(
+        out,
+        "{} {} 0 0 20 0 {} 0 ",
+        ticks(user),
+        ticks(system),
+        process.threads().len()
+    );
     put!(out, "{} {} ", ticks(process.started()), memory.virtual_size);
     put!(out, "{} 18446744073709551615 ", memory.resident / PAGE);
     // startcode to kstkeip, signal sets (obsolete), wchan, swap, exit_signal, processor and the rest.
-    put!(out, "0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
+    put!(
+        out,
+        "0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+    );
 }
 
 pub(crate) fn statm(s: &Subject<'_>, out: &mut Vec<u8>) {
     let m = s.env.process().memory();
-    let pages = [m.virtual_size, m.resident, m.shared, m.text, 0, m.data + m.stack, 0];
+    let pages = [
+        m.virtual_size,
+        m.resident,
+        m.shared,
+        m.text,
+        0,
+        m.data + m.stack,
+        0,
+    ];
     for (at, bytes) in pages.iter().enumerate() {
         put!(out, "{}{}", if at == 0 { "" } else { " " }, bytes / PAGE);
     }
@@ -292,10 +340,26 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     let process = s.env.process();
     put!(out, "Name:\t");
     out.extend(process.comm(s.tid));
-    put!(out, "\nUmask:\t{:04o}\nState:\tR (running)\n", s.objects.files.umask);
-    put!(out, "Tgid:\t{pid}\nNgid:\t0\nPid:\t{}\n", s.tid, pid = process.pid());
-    put!(out, "PPid:\t0\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n");
-    put!(out, "FDSize:\t{}\nGroups:\t0 \n", s.objects.files.fds.len().next_power_of_two().max(64));
+    put!(
+        out,
+        "\nUmask:\t{:04o}\nState:\tR (running)\n",
+        s.objects.files.umask
+    );
+    put!(
+        out,
+        "Tgid:\t{pid}\nNgid:\t0\nPid:\t{}\n",
+        s.tid,
+        pid = process.pid()
+    );
+    put!(
+        out,
+        "PPid:\t0\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
+    );
+    put!(
+        out,
+        "FDSize:\t{}\nGroups:\t0 \n",
+        s.objects.files.fds.len().next_power_of_two().max(64)
+    );
     let m = process.memory();
     for (name, bytes) in [
         ("VmPeak", m.virtual_peak),
@@ -317,8 +381,16 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         put!(out, "{name}:\t{:>8} kB\n", bytes / 1024);
     }
     let [pending, blocked, ignored, caught] = process.signal_sets();
-    put!(out, "Threads:\t{}\nSigQ:\t0/31000\n", process.threads().len());
-    put!(out, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{blocked:016x}\n", 0);
+    put!(
+        out,
+        "Threads:\t{}\nSigQ:\t0/31000\n",
+        process.threads().len()
+    );
+    put!(
+        out,
+        "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{blocked:016x}\n",
+        0
+    );
     put!(out, "SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n");
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         put!(out, "{set}:\t0000000000000000\n");
@@ -328,7 +400,10 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "Cpus_allowed:\t{:x}\n", u64::MAX >> (64 - cpus));
     put!(out, "Cpus_allowed_list:\t");
     cpu_range(s, out);
-    put!(out, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+    put!(
+        out,
+        "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+    );
 }
 
 pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -354,15 +429,32 @@ pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
         u64::MAX => alloc::string::String::from("unlimited"),
         limit => alloc::format!("{limit}"),
     };
-    put!(out, "{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    put!(
+        out,
+        "{:<25} {:<20} {:<20} {:<10}\n",
+        "Limit",
+        "Soft Limit",
+        "Hard Limit",
+        "Units"
+    );
     for (name, resource, unit) in ROWS {
         let (soft, hard) = s.env.process().rlimit(resource);
-        put!(out, "{name:<25} {:<20} {:<20} {unit:<10}\n", word(soft), word(hard));
+        put!(
+            out,
+            "{name:<25} {:<20} {:<20} {unit:<10}\n",
+            word(soft),
+            word(hard)
+        );
     }
 }
 
 pub(crate) fn fdinfo(s: &Subject<'_>, fd: Fd, out: &mut Vec<u8>) -> Result<()> {
     let desc = s.objects.description(s.objects.lookup_fd(fd)?)?;
-    put!(out, "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t1\n", desc.pos, desc.flags.bits());
+    put!(
+        out,
+        "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t1\n",
+        desc.pos,
+        desc.flags.bits()
+    );
     Ok(())
 }

@@ -1,0 +1,3 @@
+//! The network beyond loopback.
+/// The seam.
+pub trait Network {}
