@@ -114,10 +114,10 @@ impl Pipe {
             if packet && !fault {
                 slot.start = slot.bytes.len();
             }
-            if slot.start == slot.bytes.len() {
-                if let Some(emptied) = self.ring.pop_front() {
-                    self.spare = emptied.bytes;
-                }
+            if slot.start == slot.bytes.len()
+                && let Some(emptied) = self.ring.pop_front()
+            {
+                self.spare = emptied.bytes;
             }
             if fault || packet || sink.remaining() == 0 {
                 break;

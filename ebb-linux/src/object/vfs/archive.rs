@@ -37,8 +37,6 @@ pub struct ArchiveMeta {
     pub mode: u32,
     /// Last change of the content.
     pub mtime: Time,
-    /// For a directory: how many of its entries are directories.
-    pub subdirs: u32,
 }
 
 /// A read-only tree of files.
@@ -48,6 +46,8 @@ pub struct ArchiveMeta {
 pub trait Archive: Sync {
     /// What is known of a node.
     fn meta(&self, node: ArchiveNode) -> ArchiveMeta;
+    /// How many entries of a directory are directories.
+    fn subdirs(&self, dir: ArchiveNode) -> u32;
     /// The directory that holds a node; the root holds itself.
     fn parent(&self, node: ArchiveNode) -> ArchiveNode;
     /// The name of a node in its directory.
@@ -64,7 +64,6 @@ impl Archive for ebb_archive::Archive<'static> {
     fn meta(&self, node: ArchiveNode) -> ArchiveMeta {
         let node = boot_node(self, node);
         let known = node.metadata();
-        let is_dir = |n: &ebb_archive::Node<'_>| n.kind() == ebb_archive::Kind::Directory;
         ArchiveMeta {
             kind: match node.kind() {
                 ebb_archive::Kind::File => ArchiveKind::File,
@@ -76,8 +75,11 @@ impl Archive for ebb_archive::Archive<'static> {
                 sec: known.mtime,
                 nsec: known.mtime_nanoseconds,
             },
-            subdirs: node.children().filter(is_dir).count() as u32,
         }
+    }
+    fn subdirs(&self, dir: ArchiveNode) -> u32 {
+        let is_dir = |n: &ebb_archive::Node<'_>| n.kind() == ebb_archive::Kind::Directory;
+        boot_node(self, dir).children().filter(is_dir).count() as u32
     }
     fn parent(&self, node: ArchiveNode) -> ArchiveNode {
         boot_node(self, node).parent().index()
@@ -111,6 +113,7 @@ fn boot_node(
 #[derive(Debug)]
 struct TreeNode {
     meta: ArchiveMeta,
+    subdirs: u32,
     parent: ArchiveNode,
     name: &'static [u8],
     content: &'static [u8],
@@ -126,6 +129,9 @@ pub struct Tree {
 impl Archive for Tree {
     fn meta(&self, node: ArchiveNode) -> ArchiveMeta {
         self.nodes[node as usize].meta
+    }
+    fn subdirs(&self, dir: ArchiveNode) -> u32 {
+        self.nodes[dir as usize].subdirs
     }
     fn parent(&self, node: ArchiveNode) -> ArchiveNode {
         self.nodes[node as usize].parent
@@ -248,10 +254,10 @@ impl TreeBuilder {
                 kind,
                 mode,
                 mtime: self.mtime,
-                subdirs,
             };
             tree.nodes.push(TreeNode {
                 meta,
+                subdirs,
                 parent,
                 name,
                 content,

@@ -111,6 +111,9 @@ impl NodeKind {
     }
 }
 
+/// A directory entry: name, node, and the cookie behind it.
+pub(crate) type NextEntry = (Arc<[u8]>, NodeRef, u64);
+
 /// The archive and the writable layer over it.
 #[derive(Clone)]
 pub struct Filesystem {
@@ -315,7 +318,7 @@ impl Filesystem {
         inode.name = Arc::from(self.archive.name(n));
         inode.opens = self.lower_opens.remove(&n).unwrap_or(0);
         if meta.kind == ArchiveKind::Dir {
-            inode.nlink = 2 + meta.subdirs;
+            inode.nlink = 2 + self.archive.subdirs(n);
         }
         let id = self.inodes.insert(Arc::new(inode));
         self.copied.insert(n, id);
@@ -386,11 +389,7 @@ impl Filesystem {
     /// The first entry of a directory at or after a cookie, and the cookie behind it. Cookies keep
     /// their meaning while entries come and go: those of the archive count up from 0, those of the
     /// writable layer from 2^32.
-    pub(crate) fn next_entry(
-        &self,
-        dir: NodeRef,
-        cookie: u64,
-    ) -> Result<Option<(Arc<[u8]>, NodeRef, u64)>> {
+    pub(crate) fn next_entry(&self, dir: NodeRef, cookie: u64) -> Result<Option<NextEntry>> {
         const UPPER: u64 = 1 << 32;
         let (upper, lower) = match self.canon(dir) {
             NodeRef::Upper(id) => {
@@ -501,6 +500,7 @@ impl Filesystem {
     }
 
     /// The socket bound to a node.
+    #[allow(dead_code)]
     pub(crate) fn socket_of(&self, node: NodeRef) -> Option<Id<Socket>> {
         match self.canon(node) {
             NodeRef::Upper(id) => match self.inode(id).ok()?.kind {

@@ -143,7 +143,7 @@ impl Filesystem {
             NodeRef::Lower(n) => {
                 let meta = self.archive.meta(n);
                 let (size, nlink) = match meta.kind {
-                    ArchiveKind::Dir => (40, 2 + meta.subdirs),
+                    ArchiveKind::Dir => (40, 2 + self.archive.subdirs(n)),
                     _ => (self.archive.content(n).len() as u64, 1),
                 };
                 let file = meta.kind == ArchiveKind::File;

@@ -226,7 +226,9 @@ impl SynthNode {
             SynthNode::Fd(fd) => 0x1_0000_0000 + fd as u64,
             SynthNode::FdInfo(fd) => 0x2_0000_0000 + fd as u64,
             SynthNode::Task(tid) => 0x3_0000_0000 + u64::from(tid),
-            SynthNode::TaskFile(tid, at) => u64::from(at) << 40 | 0x4_0000_0000 + u64::from(tid),
+            SynthNode::TaskFile(tid, at) => {
+                (u64::from(at) << 40) | (0x4_0000_0000 + u64::from(tid))
+            }
         }
     }
 
