@@ -555,6 +555,33 @@ fn an_image_with_a_manifest_gets_its_archive_which_is_packed_only_after_a_change
 }
 
 #[test]
+fn further_files_come_along_under_their_own_paths() {
+    let dir = directory("further");
+    fs::create_dir_all(dir.join("d")).unwrap();
+    for file in ["one", "d/two", "three", "manifest"] {
+        fs::write(dir.join(file), "").unwrap();
+    }
+    let mut command = runner(&dir, "pack".as_ref());
+    command
+        .arg(dir.join("manifest"))
+        .arg("-o")
+        .arg(dir.join("out"));
+    let files = format!("{}:{}", dir.join("one").display(), dir.join("d").display());
+    let (code, _, err) = complete(command.env("EBB_FILES", files));
+    assert_eq!(code, 0, "{err}");
+    let bytes = fs::read(dir.join("out")).unwrap();
+    let archive = Archive::new(&bytes).unwrap();
+    let there = |path: &str| {
+        archive
+            .lookup(dir.join(path).to_str().unwrap().as_bytes())
+            .is_some()
+    };
+    assert!(there("one") && there("d/two") && !there("three"));
+    let (code, _, err) = complete(command.env("EBB_FILES", "/no/such/file"));
+    assert!(code == 127 && err.contains("/no/such/file"), "{code} {err}");
+}
+
+#[test]
 fn old_archives_go() {
     let dir = directory("prune");
     let image = image(&dir, "file /data data");
