@@ -69,15 +69,38 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
             return 2;
         }
     };
-    launch(&config, start)
+    launch(&config, Some(stop_on_signals), start)
+}
+
+/// Ctrl-C and `kill` ask the program to end; a second one ends it at once.
+fn stop_on_signals(machine: &'static Machine) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    // Without the handler the signals end the process, which is no worse than before.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    let _ = thread::Builder::new()
+        .name("ebb signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                machine.request_shutdown(128 + signal);
+            }
+        });
 }
 
 /// Starts a machine whose first event is `start`, and waits for its end. Gives its exit status.
-fn launch(config: &Config, start: impl FnOnce() + Send + 'static) -> i32 {
+fn launch(
+    config: &Config,
+    prepare: Option<fn(&'static Machine)>,
+    start: impl FnOnce() + Send + 'static,
+) -> i32 {
     let parkers: Vec<&'static Parker> = (0..config.cores).map(|_| Parker::get()).collect();
     let tokens: Vec<usize> = parkers.iter().map(|p| p.token()).collect();
     let machine = Machine::new(&tokens);
     machine.start(start);
+    if let Some(prepare) = prepare {
+        prepare(machine);
+    }
     let pin = config.pin;
     let threads: Vec<_> = parkers
         .iter()
@@ -123,7 +146,7 @@ where
     );
     let place = Arc::new(Mutex::new(None));
     let result = Arc::clone(&place);
-    launch(config, move || {
+    launch(config, None, move || {
         let task = ebb_runtime::spawn(async move { make().await });
         ebb_runtime::spawn(async move {
             let outcome = task.await;

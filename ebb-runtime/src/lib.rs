@@ -42,7 +42,7 @@ pub use crate::{
     model::{
         Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, RootObject, live_dynamic_ebbs,
     },
-    program::{PANIC_STATUS, Termination, args, exit},
+    program::{PANIC_STATUS, Shutdown, Termination, args, exit, shutdown},
     remote::{Gather, RemoteHandle, spawn_on},
 };
 

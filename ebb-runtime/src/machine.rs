@@ -1,8 +1,11 @@
 //! A machine: its cores and what they share. Native programs have one; a Linux process may run
 //! several, one after another or side by side (every hosted test has its own).
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use core::{
+    sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
+    task::Waker,
+};
 
 use crate::{
     EbbRef,
@@ -21,6 +24,15 @@ pub struct Machine {
     stopping: AtomicBool,
     status: AtomicI32,
     running: AtomicUsize,
+    pub(crate) shutdown: ShutdownRequest,
+}
+
+/// Whether the program was asked to end, and who wants to know.
+#[derive(Default)]
+pub(crate) struct ShutdownRequest {
+    pub asked: AtomicBool,
+    /// Wakers of [`Shutdown`](crate::Shutdown) futures that wait, by number.
+    pub waiting: spin::Mutex<BTreeMap<u64, Waker>>,
 }
 
 impl Machine {
@@ -44,6 +56,7 @@ impl Machine {
             stopping: AtomicBool::new(false),
             status: AtomicI32::new(0),
             running: AtomicUsize::new(tokens.len()),
+            shutdown: ShutdownRequest::default(),
         }));
         let cores = tokens.iter().enumerate().map(|(n, &token)| {
             // SAFETY: the box was leaked just now, so it lives as long as the program.
@@ -67,6 +80,18 @@ impl Machine {
         for core in &self.cores {
             EbbRef::<dyn Cores>::get().wake(core.token);
         }
+    }
+
+    /// Asks the program to end: Ctrl-C, a power button. A program that waits for it (with
+    /// [`shutdown`](crate::shutdown)) is told; any other is stopped with `status`, and so is one that
+    /// is asked again.
+    pub fn request_shutdown(&self, status: i32) {
+        let again = self.shutdown.asked.swap(true, Ordering::AcqRel);
+        let waiting = core::mem::take(&mut *self.shutdown.waiting.lock());
+        if again || waiting.is_empty() {
+            self.stop(status);
+        }
+        waiting.into_values().for_each(Waker::wake);
     }
 
     /// True from the moment that [`stop`](Self::stop) was called.

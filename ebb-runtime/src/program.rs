@@ -1,11 +1,17 @@
 //! A program: its main task, its arguments, its end, and what it prints.
 
-use core::fmt::{self, Debug};
+use core::{
+    fmt::{self, Debug},
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll},
+};
 
 use crate::{
     EbbRef,
     core::Core,
     event,
+    machine::Machine,
     platform::{Console, Environment},
 };
 
@@ -68,6 +74,59 @@ pub fn run_main<F: Future<Output: Termination> + 'static>(main: F) {
 /// On a thread that is not a core.
 pub fn exit(status: u8) {
     Core::current().machine.stop(i32::from(status));
+}
+
+/// Waits until the program is asked to end (Ctrl-C, a power button), so that it can finish what it has
+/// begun and then [`exit`] or return from main. While nobody waits for it, being asked ends the
+/// program at once; so does being asked a second time.
+///
+/// # Panics
+/// On a thread that is not a core.
+pub fn shutdown() -> Shutdown {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    Shutdown {
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        machine: Core::current().machine,
+    }
+}
+
+/// See [`shutdown`].
+#[must_use = "futures do nothing until awaited"]
+pub struct Shutdown {
+    number: u64,
+    machine: &'static Machine,
+}
+
+impl Future for Shutdown {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let request = &self.machine.shutdown;
+        // The flag is set before the list is taken, so a waker put in now is not overlooked.
+        let old = request
+            .waiting
+            .lock()
+            .insert(self.number, cx.waker().clone());
+        drop(old);
+        if request.asked.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Shutdown {
+    fn drop(&mut self) {
+        let waker = self.machine.shutdown.waiting.lock().remove(&self.number);
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shutdown")
+    }
 }
 
 /// The program's arguments, without a name of the program.

@@ -150,3 +150,9 @@ async fn a_grace_period_ends_although_other_cores_sleep() {
         ebb::quiesce::grace_period().await;
     }
 }
+
+#[ebb::test]
+async fn a_task_that_waits_for_shutdown_does_not_see_one_that_nobody_asked_for() {
+    let asked = time::timeout(Duration::from_millis(5), ebb::shutdown()).await;
+    assert_eq!(asked, Err(time::Elapsed));
+}

@@ -31,7 +31,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 }
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n * 31 ^ n >> 8) as u8).collect()
+    (0..len).map(|n| ((n * 31) ^ (n >> 8)) as u8).collect()
 }
 
 #[ebb::test]
