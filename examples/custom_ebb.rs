@@ -26,6 +26,7 @@ use ebb::{
 // Every core has its own `Hits`, which no other core ever touches: a plain `Cell`, no lock, no
 // atomic. It is built by `Default` on the core that first uses it.
 
+// ANCHOR: per_core
 #[ebb(per_core)]
 #[derive(Default)]
 struct Hits {
@@ -37,12 +38,14 @@ impl Hits {
         self.count.set(self.count.get() + 1);
     }
 }
+// ANCHOR_END: per_core
 
 // --- 2. A shared Ebb, built from a root ------------------------------------------------------
 //
 // All cores use the one `Registry` at the same time, so it must be `Sync`; a `Cell` in it would be
 // a compile error that names the field. It is built from a `Limits`, once, whoever comes first.
 
+// ANCHOR: shared
 struct Limits {
     members: usize,
 }
@@ -79,12 +82,14 @@ impl Registry {
         room
     }
 }
+// ANCHOR_END: shared
 
 // --- 3. An Ebb made at run time ----------------------------------------------------------------
 //
 // Any number of caches, of any types: `EbbRef::create` gives a name for one, which is `Copy` and
 // means a different table on every core. Nothing in `Cache` knows about cores.
 
+// ANCHOR: dynamic
 #[ebb(per_core, dynamic)]
 struct Cache<K: 'static, V: 'static> {
     entries: RefCell<BTreeMap<K, V>>,
@@ -111,6 +116,7 @@ impl<K: Ord, V: Clone> Cache<K, V> {
         value
     }
 }
+// ANCHOR_END: dynamic
 
 // --- 4. A system component, replaced -----------------------------------------------------------
 //
@@ -118,6 +124,7 @@ impl<K: Ord, V: Clone> Cache<K, V> {
 // exactly wants the opposite: this provider takes the default's place in this program, in all its
 // crates, at link time. Calls go straight here; the platform's own is not even linked.
 
+// ANCHOR: replace
 #[ebb(shared)]
 #[derive(Default)]
 struct Repeatable {
@@ -141,6 +148,7 @@ impl Entropy for Repeatable {
         }
     }
 }
+// ANCHOR_END: replace
 
 #[ebb::main]
 async fn main() -> Result<(), JoinError> {
@@ -149,12 +157,14 @@ async fn main() -> Result<(), JoinError> {
     hits.hit();
     hits.hit();
     // Other cores are reached explicitly: the closure travels, the counter stays where it is.
+    // ANCHOR: cross_core
     let everywhere = EbbRef::<Hits>::new();
     everywhere.broadcast(Hits::hit).await?;
     let sum = everywhere
         .fold(0, |hits| hits.count.get(), |sum, n| sum + n)
         .await?;
     assert_eq!(sum, 2 + cores().len() as u64);
+    // ANCHOR_END: cross_core
     println!("{sum} hits on {} core(s)", cores().len());
 
     // The root is given once, before the first use.

@@ -6,9 +6,10 @@
 //! linker's error, whose text is the symbol. The seam follows embassy's time driver.
 //!
 //! The macro also defines a presence symbol, the same for all providers of a component, beside a
-//! mark of each provider's own which a `#[used]` static refers to. rustc makes the linker look for
-//! what such statics refer to in every linked crate, so that each provider's object is pulled from
-//! its archive, and two of them clash, even where one would have been enough.
+//! mark of each provider's own which an exported static refers to. rustc makes the linker look for
+//! exported symbols in every linked crate, so that each provider's object is pulled from its
+//! archive, and two of them clash, even where one would have been enough. A provider that nothing
+//! calls is then dropped again, as all sections are that nothing refers to.
 //!
 //! A replaceable component's symbols are defined in assembly: weak ones by a default provider,
 //! strong ones by the provider that replaces it, both as a jump to the method. In an object of their
@@ -329,7 +330,8 @@ fn provide_macro(
     }
 }
 
-/// The provider's methods as functions with symbols.
+/// The provider's methods as functions with symbols. What is unsafe in it is written in macros of
+/// ebb's, hence foreign to the user's lints also where component and provider are in one crate.
 fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> TokenStream {
     methods
         .iter()
@@ -344,13 +346,13 @@ fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> To
             } = method;
             let symbol = symbol(name);
             quote! {
-                const _: () = {
-                    #[unsafe(export_name = #symbol)]
-                    fn __ebb_linked #lifetimes (#(#arguments: #types),*) #linked_output {
+                ::ebb::__provide_method! {
+                    (#symbol) (#lifetimes) (#(#arguments: #types),*) (#linked_output)
+                    {
                         let __ebb_provider: &'static $provider = $instance;
                         <$provider as $component>::#name(__ebb_provider, #(#arguments),*)
                     }
-                };
+                }
             }
         })
         .collect()
@@ -362,24 +364,13 @@ fn object(presence: &str, body: TokenStream) -> TokenStream {
     let global = format!(".globl {presence}");
     let label = format!("{presence}:");
     quote! {
-        mod __ebb_provider {
-            ::core::arch::global_asm!(
-                ::core::concat!(".pushsection .text.__ebb_mark_", $unique, ",\"ax\",@progbits"),
-                ::core::concat!(".globl __ebb_mark_", $unique),
-                ::core::concat!("__ebb_mark_", $unique, ":"),
-                #global,
-                #label,
-                "ud2",
-                #body
-                ".popsection",
-            );
+        ::ebb::__provide_object! {
+            $unique,
+            #global,
+            #label,
+            "ud2",
+            #body
         }
-        unsafe extern "C" {
-            #[link_name = ::core::concat!("__ebb_mark_", $unique)]
-            static __EBB_MARK: ::core::primitive::u8;
-        }
-        #[used]
-        static __EBB_PULL: &::core::primitive::u8 = unsafe { &__EBB_MARK };
     }
 }
 

@@ -53,25 +53,19 @@ impl ::ebb::Global for dyn Horn {
 #[macro_export]
 macro_rules! __ebb_provide_Horn_e502af4f76fbf365 {
     (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
-        const _ : () = { const _ : () = { #[unsafe (export_name =
-        "ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides])")]
-        fn __ebb_linked(loudness : u8) -> u32 { let __ebb_provider : & 'static $provider
-        = $instance; < $provider as $component > ::blow(__ebb_provider, loudness) } };
-        const _ : () = { #[unsafe (export_name =
-        "ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides])")]
-        fn __ebb_linked < 'a > (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8]) -> (&
-        'static str, & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >) { let
-        __ebb_provider : & 'static $provider = $instance; < $provider as $component >
-        ::name(__ebb_provider, prefix, __ebb_argument_1) } }; mod __ebb_provider {
-        ::core::arch::global_asm!(::core::concat!(".pushsection .text.__ebb_mark_",
-        $unique, ",\"ax\",@progbits"), ::core::concat!(".globl __ebb_mark_", $unique),
-        ::core::concat!("__ebb_mark_", $unique, ":"),
+        const _ : () = { ::ebb::__provide_method! {
+        ("ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides])")
+        () (loudness : u8) (-> u32) { let __ebb_provider : & 'static $provider =
+        $instance; < $provider as $component > ::blow(__ebb_provider, loudness) } }
+        ::ebb::__provide_method! {
+        ("ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides])")
+        (< 'a >) (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str,
+        & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : &
+        'static $provider = $instance; < $provider as $component > ::name(__ebb_provider,
+        prefix, __ebb_argument_1) } } ::ebb::__provide_object! { $unique,
         ".globl \"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides])\"",
         "\"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides])\":",
-        "ud2", ".popsection",); } unsafe extern "C" { #[link_name =
-        ::core::concat!("__ebb_mark_", $unique)] static __EBB_MARK :
-        ::core::primitive::u8; } #[used] static __EBB_PULL : & ::core::primitive::u8 =
-        unsafe { & __EBB_MARK }; };
+        "ud2", } };
     };
     (default, $($rest:tt)*) => {
         ::core::compile_error!("the component `Horn` has no default provider: its trait says `#[component]`, not `#[component(replaceable)]`");

@@ -53,18 +53,15 @@ impl ::ebb::Global for dyn Horn {
 #[macro_export]
 macro_rules! __ebb_provide_Horn_4e5da1683261b944 {
     (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
-        const _ : () = { const _ : () = { #[unsafe (export_name =
-        ::core::concat!("__ebb_provider_", $unique, "_blow"))] fn __ebb_linked(loudness :
-        u8) -> u32 { let __ebb_provider : & 'static $provider = $instance; < $provider as
-        $component > ::blow(__ebb_provider, loudness) } }; const _ : () = { #[unsafe
-        (export_name = ::core::concat!("__ebb_provider_", $unique, "_name"))] fn
-        __ebb_linked < 'a > (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8]) -> (&
-        'static str, & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >) { let
+        const _ : () = { ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
+        $unique, "_blow")) () (loudness : u8) (-> u32) { let __ebb_provider : & 'static
+        $provider = $instance; < $provider as $component > ::blow(__ebb_provider,
+        loudness) } } ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
+        $unique, "_name")) (< 'a >) (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8])
+        (-> (& 'static str, & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >)) { let
         __ebb_provider : & 'static $provider = $instance; < $provider as $component >
-        ::name(__ebb_provider, prefix, __ebb_argument_1) } }; mod __ebb_provider {
-        ::core::arch::global_asm!(::core::concat!(".pushsection .text.__ebb_mark_",
-        $unique, ",\"ax\",@progbits"), ::core::concat!(".globl __ebb_mark_", $unique),
-        ::core::concat!("__ebb_mark_", $unique, ":"),
+        ::name(__ebb_provider, prefix, __ebb_argument_1) } } ::ebb::__provide_object! {
+        $unique,
         ".globl \"ebb component replaceable::Horn: provided twice (link exactly one crate that provides replaceable::Horn; see #[ebb::provides])\"",
         "\"ebb component replaceable::Horn: provided twice (link exactly one crate that provides replaceable::Horn; see #[ebb::provides])\":",
         "ud2", ::core::concat!(".type __ebb_jump_", $unique, "_blow, @function"),
@@ -82,24 +79,18 @@ macro_rules! __ebb_provide_Horn_4e5da1683261b944 {
         $unique, "_blow"),
         ::core::concat!(".set \"ebb component replaceable::Horn: method name (link exactly one crate that provides replaceable::Horn; see #[ebb::provides])\", __ebb_jump_",
         $unique, "_name"), ".endif",
-        ".set __ebb_provide_Horn_4e5da1683261b944_replaced, 1", ".popsection",); } unsafe
-        extern "C" { #[link_name = ::core::concat!("__ebb_mark_", $unique)] static
-        __EBB_MARK : ::core::primitive::u8; } #[used] static __EBB_PULL : &
-        ::core::primitive::u8 = unsafe { & __EBB_MARK }; };
+        ".set __ebb_provide_Horn_4e5da1683261b944_replaced, 1", } };
     };
     (default, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
-        const _ : () = { const _ : () = { #[unsafe (export_name =
-        ::core::concat!("__ebb_provider_", $unique, "_blow"))] fn __ebb_linked(loudness :
-        u8) -> u32 { let __ebb_provider : & 'static $provider = $instance; < $provider as
-        $component > ::blow(__ebb_provider, loudness) } }; const _ : () = { #[unsafe
-        (export_name = ::core::concat!("__ebb_provider_", $unique, "_name"))] fn
-        __ebb_linked < 'a > (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8]) -> (&
-        'static str, & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >) { let
+        const _ : () = { ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
+        $unique, "_blow")) () (loudness : u8) (-> u32) { let __ebb_provider : & 'static
+        $provider = $instance; < $provider as $component > ::blow(__ebb_provider,
+        loudness) } } ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
+        $unique, "_name")) (< 'a >) (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8])
+        (-> (& 'static str, & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >)) { let
         __ebb_provider : & 'static $provider = $instance; < $provider as $component >
-        ::name(__ebb_provider, prefix, __ebb_argument_1) } }; mod __ebb_provider {
-        ::core::arch::global_asm!(::core::concat!(".pushsection .text.__ebb_mark_",
-        $unique, ",\"ax\",@progbits"), ::core::concat!(".globl __ebb_mark_", $unique),
-        ::core::concat!("__ebb_mark_", $unique, ":"),
+        ::name(__ebb_provider, prefix, __ebb_argument_1) } } ::ebb::__provide_object! {
+        $unique,
         ".globl \"ebb component replaceable::Horn: two defaults (link one platform; see #[ebb::provides])\"",
         "\"ebb component replaceable::Horn: two defaults (link one platform; see #[ebb::provides])\":",
         "ud2", ::core::concat!(".type __ebb_jump_", $unique, "_blow, @function"),
@@ -113,10 +104,7 @@ macro_rules! __ebb_provide_Horn_4e5da1683261b944 {
         ".weak \"ebb component replaceable::Horn: method name (link exactly one crate that provides replaceable::Horn; see #[ebb::provides])\"",
         ::core::concat!(".set \"ebb component replaceable::Horn: method name (link exactly one crate that provides replaceable::Horn; see #[ebb::provides])\", __ebb_jump_",
         $unique, "_name"), ".set __ebb_provide_Horn_4e5da1683261b944_defaulted, 1",
-        ".endif", ".popsection",); } unsafe extern "C" { #[link_name =
-        ::core::concat!("__ebb_mark_", $unique)] static __EBB_MARK :
-        ::core::primitive::u8; } #[used] static __EBB_PULL : & ::core::primitive::u8 =
-        unsafe { & __EBB_MARK }; };
+        ".endif", } };
     };
 }
 #[doc(hidden)]

@@ -6,9 +6,11 @@
 //! | `reference.rs` | [`EbbRef`] and the traits that `#[ebb]` implements |
 //! | `miss.rs` | the first dereference on a core: construction, shared representatives, errors |
 //! | `cell.rs` | a value that is built once, whoever races for it |
+//! | `component.rs` | what the providers of components are made of |
 //! | `dynamic.rs` | Ebbs made at run time: ids, per-core tables, destruction |
 
 mod cell;
+mod component;
 mod dynamic;
 mod miss;
 mod reference;
