@@ -121,6 +121,10 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
             "unused",
             program(&[], "", "std::any::type_name::<dyn horn::Horn>()"),
         ),
+        (
+            "uncalled",
+            program(&["brass", "drum_default"], "", "\"hello\""),
+        ),
         ("two", program(&["brass", "tin"], "", "horn::blow(1)")),
         ("two_unused", program(&["brass", "tin"], "", "\"hello\"")),
         (
@@ -228,6 +232,24 @@ fn a_program_without_a_provider_does_not_link_and_the_message_names_the_componen
 #[test]
 fn a_component_that_nobody_uses_needs_no_provider() {
     prints("unused", "dyn horn::Horn");
+}
+
+#[test]
+fn a_provider_that_nobody_calls_is_not_in_the_program() {
+    prints("uncalled", "hello");
+    prints("one", "2");
+    for folder in ["debug", "fat"] {
+        let symbols = |name: &str| {
+            let program = WORKSPACE.join(format!("target/{folder}/p_{name}"));
+            let output = Command::new("nm").arg(program).output().expect("nm");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert!(!symbols("uncalled").contains("ebb component"), "{folder}");
+        // So the check can fail.
+        if folder == "debug" {
+            assert!(symbols("one").contains("ebb component horn::Horn"));
+        }
+    }
 }
 
 #[test]
