@@ -16,6 +16,9 @@ use ebb::{EbbRef, println};
 use ebb_linux::{Options, Uc};
 use ebb_runtime::platform::Environment;
 
+ebb::option!("trace", "0 or 1", |v| matches!(v, "0" | "1"));
+ebb::option!("memory", "a number of bytes", |v| v.parse::<u64>().is_ok());
+
 ebb_archive::manifest!("program $1\nfiles-of-arguments\n");
 
 #[ebb::main]

@@ -66,6 +66,40 @@ pub trait Environment {
     fn archive(&self) -> &'static [u8];
 }
 
+/// An option that an application or a component reads with [`Environment::option`]; made by
+/// [`option!`](crate::option!).
+pub struct OptionSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes, in words, for messages.
+    pub takes: &'static str,
+    /// Whether it takes a value.
+    pub accepts: fn(&str) -> bool,
+}
+
+/// Declares an option: its name, what it takes in words, and which values that is. A native program
+/// that is started with an option that nobody declares, or with a value that its option does not
+/// take, ends before `main` with a message that says what would be right.
+///
+/// ```
+/// ebb_runtime::option!("trace", "0 or 1", |value| matches!(value, "0" | "1"));
+/// ```
+#[macro_export]
+macro_rules! option {
+    ($name:expr, $takes:expr, $accepts:expr $(,)?) => {
+        const _: () = {
+            // Native images gather the section; elsewhere it is dropped.
+            #[used]
+            #[unsafe(link_section = "ebb_options")]
+            static OPTION: $crate::platform::OptionSpec = $crate::platform::OptionSpec {
+                name: $name,
+                takes: $takes,
+                accepts: $accepts,
+            };
+        };
+    };
+}
+
 /// Unwinding, where it exists.
 #[component]
 pub trait Unwind {

@@ -1,13 +1,14 @@
 //! The kernel command line: typed options, then `--` and the application's arguments.
 //!
 //! An option is `name=value`. A name that nobody knows and a value that its option does not take
-//! are errors that say what would be right. Names with a dot (`net.address=...`) belong to the
-//! component before the dot, which judges them itself. Arguments are percent-encoded where they
-//! hold a blank.
+//! are errors that say what would be right. Besides the machine's own there are those that the
+//! image's other crates declare (`ebb::option!`), which the linker gathers. Arguments are
+//! percent-encoded where they hold a blank.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use ebb_runtime::platform::OptionSpec;
 
 /// How much of the boot timeline is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +106,10 @@ impl Options {
     pub fn parse(line: &[u8]) -> Result<Self, Wrong<'_>> {
         let mut options = Self::DEFAULT;
         for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
-            if name.contains('.') {
+            if let Some(spec) = declared().iter().find(|spec| spec.name == name) {
+                if !(spec.accepts)(value) {
+                    return Err(Wrong::Value(name, value, spec.takes));
+                }
                 continue;
             }
             let (_, takes, set) = TABLE
@@ -127,6 +131,9 @@ impl fmt::Display for Wrong<'_> {
                 for (i, (name, takes, _)) in TABLE.iter().enumerate() {
                     write!(f, "{} {name}= ({takes})", if i == 0 { "" } else { "," })?;
                 }
+                for spec in declared() {
+                    write!(f, ", {}= ({})", spec.name, spec.takes)?;
+                }
                 f.write_str("; the application's arguments come after `--`")
             }
             Self::Value(name, value, takes) => {
@@ -134,6 +141,19 @@ impl fmt::Display for Wrong<'_> {
             }
         }
     }
+}
+
+unsafe extern "C" {
+    static __start_ebb_options: u8;
+    static __stop_ebb_options: u8;
+}
+
+/// What the image's other crates declare.
+fn declared() -> &'static [OptionSpec] {
+    let start = (&raw const __start_ebb_options).cast::<OptionSpec>();
+    let stop = (&raw const __stop_ebb_options).cast::<OptionSpec>();
+    // SAFETY: the linker's bounds of the section, which holds these and nothing else.
+    unsafe { core::slice::from_raw_parts(start, stop.offset_from_unsigned(start)) }
 }
 
 fn named(line: &str) -> impl Iterator<Item = (&str, &str)> {

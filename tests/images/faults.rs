@@ -11,6 +11,8 @@ use core::{arch::asm, hint::black_box, ptr};
 
 use ebb::{CoreId, EbbRef, core_count, platform::Console, println, spawn_on, time};
 
+ebb::option!("taste", "sweet or sour", |v| matches!(v, "sweet" | "sour"));
+
 #[ebb::main]
 async fn main() -> u8 {
     let mut arguments = ebb::args().iter().copied();

@@ -139,9 +139,12 @@ fn the_last_core_gives_each_interrupt_its_own_vector_and_says_when_there_are_no_
     assert!(seen.len() > 100, "only {} vectors", seen.len());
 }
 
+ebb::option!("colour", "red or blue", |v| matches!(v, "red" | "blue"));
+ebb::option!("shape", "anything", |_| true);
+
 #[ebb::test]
-fn an_option_on_the_command_line_is_seen() {
+fn a_declared_option_on_the_command_line_is_seen() {
     let environment = EbbRef::<dyn Environment>::get();
-    assert_eq!(environment.option("test.colour"), Some("blue"));
-    assert_eq!(environment.option("test.shape"), None);
+    assert_eq!(environment.option("colour"), Some("blue"));
+    assert_eq!(environment.option("shape"), None);
 }

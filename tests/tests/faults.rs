@@ -229,6 +229,7 @@ fn an_unknown_option_is_refused_with_the_options_there_are() {
         .says(&[
             "ebb: unknown option `colour`",
             "timeline= (off, line or full)",
+            "taste= (sweet or sour)",
             "after `--`",
         ]);
 }
@@ -241,6 +242,26 @@ fn a_malformed_option_is_refused_with_what_it_takes() {
     boot(&[], &[("EBB_OPTIONS", "x2apic")])
         .ends_with(78)
         .says(&["ebb: option `x2apic` is ``; it takes on or off"]);
+}
+
+#[test]
+fn an_option_that_the_application_declares_is_checked_like_the_others() {
+    boot(&["none"], &[("EBB_OPTIONS", "taste=sour")]).ends_with(0);
+    boot(&["none"], &[("EBB_OPTIONS", "taste=loud")])
+        .ends_with(78)
+        .says(&["ebb: option `taste` is `loud`; it takes sweet or sour"]);
+}
+
+/// Nine seconds or more: `cargo test -p ebb-tests --test faults -- --ignored`.
+#[test]
+#[ignore = "takes its time"]
+fn a_hundred_boots_in_a_row_succeed() {
+    for n in 0..100 {
+        let cores = [1, 2, 4][n % 3];
+        boot(&["none"], &[("EBB_CORES", &cores.to_string())])
+            .ends_with(0)
+            .says(&[&format!("{cores} cores")]);
+    }
 }
 
 #[test]
@@ -276,7 +297,8 @@ fn memory_from_64_mib_to_16_gib_is_used() {
     for (memory, least) in [("64M", 50), ("3G", 2900), ("5G", 4900), ("16G", 16000)] {
         let ended = boot(&["memory-size"], &[("EBB_MEMORY", memory)]);
         ended.ends_with(0);
-        let mib: u64 = ended.console.trim().parse().expect("a number of MiB");
+        let number = ended.console.lines().find_map(|l| l.parse().ok());
+        let mib: u64 = number.expect("a line with a number of MiB");
         assert!(mib >= least, "{mib} MiB of {memory}");
     }
 }

@@ -55,7 +55,7 @@ fn boot(cores: usize, arguments: &[String], after: Option<&str>) -> (Option<Stri
         .env("EBB_CORES", cores.to_string())
         .env("EBB_MEMORY", "256M")
         .env("EBB_TIMEOUT", TIME_LIMIT)
-        .env("EBB_OPTIONS", "test.colour=blue")
+        .env("EBB_OPTIONS", "colour=blue")
         // QEMU's device for learning: it raises an interrupt when told to.
         .env("EBB_QEMU_ARGS", "-device edu")
         .stdin(Stdio::null())
