@@ -2,7 +2,10 @@
 //!
 //! What must hold: `SIGKILL` and `SIGSTOP` are never blocked or handled; a mask never has their bits.
 
+mod frame;
+
 use crate::report;
+use crate::thread::Thread;
 use crate::uc::{Exit, Uc};
 use alloc::rc::Rc;
 
@@ -152,36 +155,83 @@ pub fn name(signal: u8) -> &'static str {
         .unwrap_or(&"a real-time signal")
 }
 
-/// A thread did something that the CPU refused.
+/// A thread did something that the CPU refused: its handler hears of it, or the program ends with a report.
 pub fn fault(uc: &Rc<Uc>, index: usize, signal: u8, info: Info) {
-    report::crash(uc, index, name(signal), &info);
-    uc.end(Exit::Signal(signal));
+    let action = uc.process.borrow().actions.get(signal).unwrap_or_default();
+    let blocked = uc.threads.borrow().get(index).is_none_or(|t| t.mask & bit(signal) != 0);
+    let mut data = SigInfo::new(signal, info.code);
+    data.0[16..24].copy_from_slice(&info.address.to_le_bytes());
+    if action.handler <= 1 || blocked || frame::push(uc, index, signal, &action, &data, Some(&info)).is_err() {
+        report::crash(uc, index, name(signal), &info);
+        uc.end(Exit::Signal(signal));
+    }
 }
 
-/// Sends a signal to one thread.
-pub fn send_thread(uc: &Uc, tid: u32, signal: u8) -> bool {
+/// `siginfo_t`.
+#[derive(Clone, Debug)]
+pub struct SigInfo(pub [u8; 128]);
+
+/// `si_code` of signals that the kernel sends.
+pub const SI_KERNEL: i32 = 0x80;
+
+impl SigInfo {
+    /// With signal and code, the rest zero.
+    #[must_use]
+    pub fn new(signal: u8, code: i32) -> Self {
+        let mut info = [0; 128];
+        info[0] = signal;
+        info[8..12].copy_from_slice(&code.to_le_bytes());
+        Self(info)
+    }
+
+    /// As `kill` and `tgkill` make it: sent by the program itself.
+    #[must_use]
+    pub fn sent(signal: u8, code: i32) -> Self {
+        let mut info = Self::new(signal, code);
+        info.0[16] = 1;
+        info
+    }
+
+    /// The signal.
+    #[must_use]
+    pub fn signal(&self) -> u8 {
+        self.0[0]
+    }
+}
+
+fn post(thread: &mut Thread, info: SigInfo) {
+    let signal = info.signal();
+    if thread.pending & bit(signal) == 0 {
+        thread.pending |= bit(signal);
+        thread.queued.push(info);
+    }
+    thread.wake();
+}
+
+/// Sends a signal to one thread; false when there is none of that number.
+pub fn send_thread(uc: &Uc, tid: u32, info: SigInfo) -> bool {
+    let effect = info.signal() != 0 && has_effect(uc, info.signal());
     let mut threads = uc.threads.borrow_mut();
     let Some(thread) = threads.iter_mut().find(|t| t.tid == tid) else {
         return false;
     };
-    if signal != 0 {
-        thread.pending |= bit(signal);
-        thread.wake();
+    if info.signal() != 0 && (effect || thread.mask & bit(info.signal()) != 0) {
+        post(thread, info);
     }
     true
 }
 
 /// Sends a signal to the program: to some thread that does not block it.
-pub fn send_process(uc: &Uc, signal: u8) {
+pub fn send_process(uc: &Uc, info: SigInfo) {
+    let signal = info.signal();
     if signal == 0 {
         return;
     }
+    let effect = has_effect(uc, signal);
     let mut threads = uc.threads.borrow_mut();
     match threads.iter_mut().find(|t| t.mask & bit(signal) == 0) {
-        Some(thread) => {
-            thread.pending |= bit(signal);
-            thread.wake();
-        }
+        Some(thread) if effect => post(thread, info),
+        Some(_) => {}
         None => uc.process.borrow_mut().pending |= bit(signal),
     }
 }
@@ -197,6 +247,35 @@ pub fn take_process_signals(uc: &Uc, index: usize) {
     }
 }
 
+/// As [`take_process_signals`], of a set whether blocked or not.
+pub fn take_process_signals_of(uc: &Uc, index: usize, set: u64) {
+    let mut threads = uc.threads.borrow_mut();
+    let mut process = uc.process.borrow_mut();
+    if let Some(thread) = threads.get_mut(index) {
+        thread.pending |= process.pending & set;
+        process.pending &= !set;
+    }
+}
+
+/// Takes a pending signal of a set.
+pub fn take(thread: &mut Thread, set: u64) -> Option<SigInfo> {
+    let found = thread.pending & set;
+    if found == 0 {
+        return None;
+    }
+    let signal = found.trailing_zeros() as u8 + 1;
+    thread.pending &= !bit(signal);
+    let queued = thread.queued.iter().position(|q| q.signal() == signal);
+    Some(queued.map_or(SigInfo::new(signal, SI_KERNEL), |i| thread.queued.remove(i)))
+}
+
+/// `rt_sigreturn` with a frame that cannot be: the program ends.
+pub fn bad_frame(uc: &Uc, index: usize) {
+    let info = Info { code: SI_KERNEL, address: 0, vector: 13, error: 0 };
+    report::crash(uc, index, "rt_sigreturn with a damaged frame", &info);
+    uc.end(Exit::Signal(SIGSEGV));
+}
+
 /// Whether a signal waits for the thread that it does not block and that does something.
 pub fn is_due(uc: &Uc, index: usize) -> bool {
     let threads = uc.threads.borrow();
@@ -206,22 +285,57 @@ pub fn is_due(uc: &Uc, index: usize) -> bool {
     thread.pending & !thread.mask != 0
 }
 
+/// What a signal does when the program asked for nothing.
+fn is_ignored(signal: u8) -> bool {
+    // Stopping and continuing have no meaning without a shell.
+    matches!(signal, SIGCHLD | SIGCONT | SIGURG | SIGWINCH | SIGSTOP..=22)
+}
+
+/// Whether a signal that becomes pending will have any effect.
+fn has_effect(uc: &Uc, signal: u8) -> bool {
+    match uc.process.borrow().actions.get(signal).map(|a| a.handler) {
+        Some(0) => !is_ignored(signal),
+        Some(1) => false,
+        _ => true,
+    }
+}
+
 /// Takes the thread's pending signals that it does not block, and does what they are to do.
+#[inline]
 pub fn deliver(uc: &Rc<Uc>, index: usize) {
+    if is_due(uc, index) {
+        deliver_due(uc, index);
+    }
+}
+
+#[cold]
+fn deliver_due(uc: &Rc<Uc>, index: usize) {
     while is_due(uc, index) {
-        let mut threads = uc.threads.borrow_mut();
-        let Some(thread) = threads.get_mut(index) else {
-            return;
+        let (signal, info) = {
+            let mut threads = uc.threads.borrow_mut();
+            let Some(thread) = threads.get_mut(index) else { return };
+            let due = thread.pending & !thread.mask;
+            // What ends the program comes first.
+            let signal = if due & bit(SIGKILL) != 0 { SIGKILL } else { due.trailing_zeros() as u8 + 1 };
+            thread.pending &= !bit(signal);
+            let queued = thread.queued.iter().position(|q| q.signal() == signal);
+            let info = queued.map_or(SigInfo::new(signal, SI_KERNEL), |i| thread.queued.remove(i));
+            (signal, info)
         };
-        let signal = (thread.pending & !thread.mask).trailing_zeros() as u8 + 1;
-        thread.pending &= !bit(signal);
-        drop(threads);
         let action = uc.process.borrow().actions.get(signal).unwrap_or_default();
         match action.handler {
-            0 if matches!(signal, SIGCHLD | SIGCONT | SIGURG | SIGWINCH | SIGSTOP..=22) => {}
             1 => {}
+            0 if is_ignored(signal) => {}
             0 => uc.end(Exit::Signal(signal)),
-            _ => {}
+            _ => {
+                if frame::push(uc, index, signal, &action, &info, None).is_err() {
+                    let info = Info { code: SI_KERNEL, address: 0, vector: 14, error: 6 };
+                    report::crash(uc, index, "a signal for which its stack has no room", &info);
+                    uc.end(Exit::Signal(SIGSEGV));
+                }
+            }
         }
     }
 }
+
+pub use frame::restore;

@@ -1,6 +1,6 @@
 //! Guest threads: their state, which is plain data, and the task that runs one.
 
-use crate::signal::{AltStack, Info};
+use crate::signal::{AltStack, Info, SigInfo};
 use crate::sys::{self, Stop};
 use crate::uc::{Exit, Uc};
 use crate::{now, report, signal};
@@ -45,6 +45,8 @@ pub struct Thread {
     pub mask: u64,
     /// Signals sent to it.
     pub pending: u64,
+    /// What came with the pending signals, at most one of each.
+    pub queued: Vec<SigInfo>,
     /// Where handlers run that ask for it.
     pub alt_stack: AltStack,
     /// Its name.
@@ -66,6 +68,7 @@ impl Thread {
             robust: (0, 0),
             mask: 0,
             pending: 0,
+            queued: Vec::new(),
             alt_stack: AltStack::default(),
             name: [0; 16],
             waiting: None,

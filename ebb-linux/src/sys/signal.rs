@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome, Stop};
 use crate::object::errno::Errno;
-use crate::signal::{self, Action, AltStack, UNBLOCKABLE, bit};
+use crate::signal::{self, Action, AltStack, SigInfo, UNBLOCKABLE, bit};
 
 fn check_size(size: u64) -> Result<(), Stop> {
     if size == 8 {
@@ -128,7 +128,8 @@ pub fn tkill(call: &Call<'_>) -> Outcome {
 }
 
 fn send(call: &Call<'_>, tid: u64, signal: u64) -> Outcome {
-    if signal::send_thread(call.uc, tid as u32, number(signal)?) {
+    // SI_TKILL
+    if signal::send_thread(call.uc, tid as u32, SigInfo::sent(number(signal)?, -6)) {
         Ok(0)
     } else {
         Err(Errno::ESRCH.into())
@@ -138,8 +139,8 @@ fn send(call: &Call<'_>, tid: u64, signal: u64) -> Outcome {
 pub fn kill(call: &Call<'_>) -> Outcome {
     let signal = number(call.args[1])?;
     match call.args[0] as i32 {
-        1 | 0 | -1 => {
-            signal::send_process(call.uc, signal);
+        -1..=1 => {
+            signal::send_process(call.uc, SigInfo::sent(signal, 0));
             Ok(0)
         }
         _ => Err(Errno::ESRCH.into()),
@@ -148,4 +149,49 @@ pub fn kill(call: &Call<'_>) -> Outcome {
 
 pub fn pause(call: &Call<'_>) -> Outcome {
     call.wait(None)
+}
+
+pub fn rt_sigreturn(call: &Call<'_>) -> Outcome {
+    if signal::restore(call.uc, call.index).is_err() {
+        signal::bad_frame(call.uc, call.index);
+    }
+    Err(Stop::Replaced)
+}
+
+pub fn rt_sigsuspend(call: &Call<'_>) -> Outcome {
+    check_size(call.args[1])?;
+    if call.waited(|_| ()).is_none() {
+        let mask: u64 = call.space().get(call.args[0])?;
+        call.thread(|t| {
+            let before = core::mem::replace(&mut t.mask, mask & !UNBLOCKABLE);
+            t.waiting = Some(crate::thread::Waiting {
+                restore_mask: Some(before),
+                ..Default::default()
+            });
+        })?;
+        signal::take_process_signals(call.uc, call.index);
+    }
+    Err(Stop::Wait)
+}
+
+/// `rt_sigtimedwait`: takes a pending signal of a set.
+pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
+    let [set, info, timeout, size, ..] = call.args;
+    check_size(size)?;
+    let set: u64 = call.space().get(set)?;
+    signal::take_process_signals_of(call.uc, call.index, set);
+    if let Some(found) = call.thread(|t| signal::take(t, set))? {
+        if info != 0 {
+            call.space().put(info, found.0)?;
+        }
+        return Ok(found.signal().into());
+    }
+    if call.is_late() {
+        return Err(Errno::EAGAIN.into());
+    }
+    let deadline = match call.waited(|w| w.deadline) {
+        Some(deadline) => deadline,
+        None => super::futex::timespec(call, timeout)?.map(|t| crate::now().saturating_add(t)),
+    };
+    call.wait(deadline)
 }
