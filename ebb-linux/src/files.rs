@@ -2,24 +2,17 @@
 
 use crate::elf::Image;
 use crate::object::errno::Errno;
-use ebb_archive::{Archive, Kind};
-use ebb_runtime::EbbRef;
-use ebb_runtime::platform::Environment;
-
-/// The boot archive.
-///
-/// # Errors
-/// `ENOENT` when there is none or it is damaged.
-pub fn archive() -> Result<Archive<'static>, Errno> {
-    Archive::new(EbbRef::<dyn Environment>::get().archive()).map_err(|_| Errno::ENOENT)
-}
+use ebb_archive::Kind;
 
 /// A program's file.
 ///
 /// # Errors
 /// `ENOENT`, `EACCES` when it is no file.
 pub fn image(path: &[u8], note: u32) -> Result<Image<'static>, Errno> {
-    let node = archive()?.resolve(path).ok_or(Errno::ENOENT)?;
+    let node = crate::world::archive()
+        .ok_or(Errno::ENOENT)?
+        .resolve(path)
+        .ok_or(Errno::ENOENT)?;
     if node.kind() != Kind::File {
         return Err(Errno::EACCES);
     }

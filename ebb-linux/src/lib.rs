@@ -32,6 +32,7 @@ mod signal;
 pub mod sys;
 mod thread;
 mod uc;
+mod world;
 
 pub use object::errno::Errno;
 pub use report::missing_calls;

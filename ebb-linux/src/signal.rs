@@ -158,10 +158,17 @@ pub fn name(signal: u8) -> &'static str {
 /// A thread did something that the CPU refused: its handler hears of it, or the program ends with a report.
 pub fn fault(uc: &Rc<Uc>, index: usize, signal: u8, info: Info) {
     let action = uc.process.borrow().actions.get(signal).unwrap_or_default();
-    let blocked = uc.threads.borrow().get(index).is_none_or(|t| t.mask & bit(signal) != 0);
+    let blocked = uc
+        .threads
+        .borrow()
+        .get(index)
+        .is_none_or(|t| t.mask & bit(signal) != 0);
     let mut data = SigInfo::new(signal, info.code);
     data.0[16..24].copy_from_slice(&info.address.to_le_bytes());
-    if action.handler <= 1 || blocked || frame::push(uc, index, signal, &action, &data, Some(&info)).is_err() {
+    if action.handler <= 1
+        || blocked
+        || frame::push(uc, index, signal, &action, &data, Some(&info)).is_err()
+    {
         report::crash(uc, index, name(signal), &info);
         uc.end(Exit::Signal(signal));
     }
@@ -271,9 +278,39 @@ pub fn take(thread: &mut Thread, set: u64) -> Option<SigInfo> {
 
 /// `rt_sigreturn` with a frame that cannot be: the program ends.
 pub fn bad_frame(uc: &Uc, index: usize) {
-    let info = Info { code: SI_KERNEL, address: 0, vector: 13, error: 0 };
+    let info = Info {
+        code: SI_KERNEL,
+        address: 0,
+        vector: 13,
+        error: 0,
+    };
     report::crash(uc, index, "rt_sigreturn with a damaged frame", &info);
     uc.end(Exit::Signal(SIGSEGV));
+}
+
+/// Whether a system call that a signal interrupts is made again after the handler (signal(7)).
+pub fn restarts(uc: &Uc, index: usize, number: u64) -> bool {
+    const SA_RESTART: u64 = 0x1000_0000;
+    // read, write, readv, writev, ioctl, connect, accept, sendto, recvfrom, sendmsg, recvmsg, open, flock, wait4, futex,
+    // waitid, openat, accept4, preadv, pwritev, recvmmsg, sendmmsg, getrandom
+    let restartable = [
+        0, 1, 19, 20, 16, 42, 43, 44, 45, 46, 47, 2, 73, 61, 202, 247, 257, 288, 295, 296, 299,
+        307, 318,
+    ];
+    let threads = uc.threads.borrow();
+    let Some(thread) = threads.get(index) else {
+        return false;
+    };
+    let due = thread.pending & !thread.mask;
+    let process = uc.process.borrow();
+    let mut actions = (1..=64u8)
+        .filter(|s| due & bit(*s) != 0)
+        .filter_map(|s| process.actions.get(s));
+    let again = restartable.contains(&number)
+        || thread.waiting.as_ref().is_none_or(|w| w.deadline.is_none());
+    restartable.contains(&number)
+        && again
+        && actions.all(|a| a.handler <= 1 || a.flags & SA_RESTART != 0)
 }
 
 /// Whether a signal waits for the thread that it does not block and that does something.
@@ -313,10 +350,16 @@ fn deliver_due(uc: &Rc<Uc>, index: usize) {
     while is_due(uc, index) {
         let (signal, info) = {
             let mut threads = uc.threads.borrow_mut();
-            let Some(thread) = threads.get_mut(index) else { return };
+            let Some(thread) = threads.get_mut(index) else {
+                return;
+            };
             let due = thread.pending & !thread.mask;
             // What ends the program comes first.
-            let signal = if due & bit(SIGKILL) != 0 { SIGKILL } else { due.trailing_zeros() as u8 + 1 };
+            let signal = if due & bit(SIGKILL) != 0 {
+                SIGKILL
+            } else {
+                due.trailing_zeros() as u8 + 1
+            };
             thread.pending &= !bit(signal);
             let queued = thread.queued.iter().position(|q| q.signal() == signal);
             let info = queued.map_or(SigInfo::new(signal, SI_KERNEL), |i| thread.queued.remove(i));
@@ -329,7 +372,12 @@ fn deliver_due(uc: &Rc<Uc>, index: usize) {
             0 => uc.end(Exit::Signal(signal)),
             _ => {
                 if frame::push(uc, index, signal, &action, &info, None).is_err() {
-                    let info = Info { code: SI_KERNEL, address: 0, vector: 14, error: 6 };
+                    let info = Info {
+                        code: SI_KERNEL,
+                        address: 0,
+                        vector: 14,
+                        error: 6,
+                    };
                     report::crash(uc, index, "a signal for which its stack has no room", &info);
                     uc.end(Exit::Signal(SIGSEGV));
                 }

@@ -1,5 +1,8 @@
 //! Guest threads: their state, which is plain data, and the task that runs one.
 
+use crate::object::description::DescId;
+use crate::object::poll::Registration;
+use crate::object::vfs::PendingFifo;
 use crate::signal::{AltStack, Info, SigInfo};
 use crate::sys::{self, Stop};
 use crate::uc::{Exit, Uc};
@@ -27,6 +30,14 @@ pub struct Waiting {
     pub woken: bool,
     /// The futex in whose queue the thread is.
     pub futex: Option<u64>,
+    /// The call has begun to wait with `deadline`.
+    pub begun: bool,
+    /// The description that it uses, kept open meanwhile.
+    pub held: Option<DescId>,
+    /// Bytes that it has moved.
+    pub progress: usize,
+    /// The FIFO that it opens.
+    pub fifo: Option<PendingFifo>,
     /// The mask to be restored when the call ends (`ppoll` and its kin).
     pub restore_mask: Option<u64>,
 }
@@ -55,6 +66,8 @@ pub struct Thread {
     pub waiting: Option<Waiting>,
     /// Nanoseconds that it ran.
     pub ran: u64,
+    /// The queues of objects in which it waits.
+    pub registration: Registration,
     waker: Option<Waker>,
 }
 
@@ -73,6 +86,7 @@ impl Thread {
             name: [0; 16],
             waiting: None,
             ran: 0,
+            registration: Registration::default(),
             waker: None,
         }
     }

@@ -6,18 +6,21 @@
 use crate::exec::{self, Started, note};
 use crate::futex::Futexes;
 use crate::object::errno::Errno;
+use crate::object::{Console, Limits, Objects};
 use crate::signal::Actions;
 use crate::thread::{GuestThread, Thread, Threads};
 use alloc::collections::BTreeMap;
-use alloc::rc::Rc;
+use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::time::Duration;
 use ebb_mem::PhysAddr;
 use ebb_mem::space::Space;
 use ebb_runtime::guest::{Context, GuestCpu, Stale, Trap};
 use ebb_runtime::platform::Entropy;
 use ebb_runtime::sync::notify::Notify;
+use ebb_runtime::time::timeout;
 use ebb_runtime::{EbbRef, spawn};
 
 /// How a UC is to be set up.
@@ -29,6 +32,10 @@ pub struct Options {
     pub memory: u64,
     /// Most threads.
     pub threads: usize,
+    /// Most of everything else.
+    pub limits: Limits,
+    /// Descriptors 0 to 2 are a terminal to the program.
+    pub terminal: bool,
     /// Prints every system call, as strace does.
     pub trace: bool,
 }
@@ -39,6 +46,8 @@ impl Default for Options {
             name: String::from("uc"),
             memory: 1 << 30,
             threads: 1000,
+            limits: Limits::default(),
+            terminal: false,
             trace: false,
         }
     }
@@ -97,6 +106,8 @@ pub struct Uc {
     pub space: RefCell<Space>,
     /// Its threads.
     pub threads: RefCell<Threads>,
+    /// Its descriptors, files, sockets.
+    pub objects: RefCell<Objects>,
     /// Who waits for which word of memory.
     pub futexes: RefCell<Futexes>,
     /// The rest.
@@ -105,6 +116,12 @@ pub struct Uc {
     pub missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
     pub calls: Cell<u64>,
+    /// The channels behind the first three descriptors.
+    pub console: Console,
+    /// Tells the task of the timers that there are new ones.
+    timers: Notify,
+    /// That task runs.
+    timing: Cell<bool>,
     exit: Cell<Option<Exit>>,
     ended: Notify,
 }
@@ -156,6 +173,10 @@ impl Uc {
             limits[7] = (1024, 1 << 20);
             limits
         };
+        let mut objects = Objects::new(&crate::world::Boot, crate::world::root(), options.limits)?;
+        let console = objects.open_console(options.terminal)?;
+        // Nobody types: input is at its end.
+        objects.channel_end_input(console.input);
         let process = Process {
             brk: started.heap,
             started,
@@ -172,6 +193,10 @@ impl Uc {
             options,
             space: RefCell::new(space),
             threads: RefCell::new(Threads::default()),
+            objects: RefCell::new(objects),
+            console,
+            timers: Notify::new(),
+            timing: Cell::new(false),
             futexes: RefCell::default(),
             process: RefCell::new(process),
             missing: RefCell::default(),
@@ -246,6 +271,27 @@ impl Uc {
         }
     }
 
+    /// Prints what the program wrote to its console.
+    pub(crate) fn flush_console(&self) {
+        use ebb_runtime::platform::Console as _;
+        let machine = EbbRef::<dyn ebb_runtime::platform::Console>::get();
+        for channel in [self.console.output, self.console.error] {
+            while let Ok(bytes) = self.objects.borrow_mut().channel_take(channel, 4096)
+                && !bytes.is_empty()
+            {
+                machine.write(&bytes);
+            }
+        }
+    }
+
+    /// Timers were set: whoever drives them looks again.
+    pub(crate) fn timers_changed(self: &Rc<Self>) {
+        if !self.timing.replace(true) {
+            drop(spawn(drive_timers(Rc::downgrade(self))));
+        }
+        self.timers.notify_one();
+    }
+
     /// Wakes threads that wait for a word of memory; returns how many.
     pub(crate) fn wake_futex(&self, address: u64, count: u32, bits: u32) -> u32 {
         let mut threads = self.threads.borrow_mut();
@@ -295,5 +341,24 @@ impl Uc {
 impl Drop for Uc {
     fn drop(&mut self) {
         EbbRef::<dyn GuestCpu>::get().leave(self.space.get_mut().root().0);
+    }
+}
+
+/// Lets timer descriptors fire, as long as the program lives.
+async fn drive_timers(uc: Weak<Uc>) {
+    loop {
+        let Some(uc) = uc.upgrade() else { return };
+        if uc.exit.get().is_some() {
+            return;
+        }
+        let next = {
+            let mut objects = uc.objects.borrow_mut();
+            objects.expire_timers(crate::now());
+            objects.next_deadline()
+        };
+        // Looking again once a second lets go of a program that has ended.
+        let next = next.unwrap_or(u64::MAX).min(crate::now() + 1_000_000_000);
+        let wait = Duration::from_nanos(next.saturating_sub(crate::now()));
+        let _ = timeout(wait, uc.timers.notified()).await;
     }
 }

@@ -436,6 +436,10 @@ impl GuestCpu for User {
             },
             vector => {
                 interrupts::record(vector);
+                if vector == interrupts::TIMER {
+                    // Who is entered next, before the loop looks at what is pending, gets a timer of its own.
+                    cpu::this().armed.store(0, Ordering::Relaxed);
+                }
                 if vector != interrupts::SPURIOUS {
                     apic::end_of_interrupt();
                 }

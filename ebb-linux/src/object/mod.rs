@@ -52,6 +52,8 @@ pub mod transfer;
 pub mod vfs;
 pub mod wait;
 
+pub use setup::Console;
+
 use self::{
     arena::Arena,
     channel::{Channel, ChannelId},

@@ -41,7 +41,9 @@ fn components() -> u64 {
     }
     let (low, high): (u32, u32);
     // SAFETY: OSXSAVE is set.
-    unsafe { core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
     u64::from(low) | u64::from(high) << 32
 }
 
@@ -49,7 +51,14 @@ fn components() -> u64 {
 ///
 /// # Errors
 /// When the stack has no room; the thread is as before.
-pub fn push(uc: &Uc, index: usize, signal: u8, action: &Action, info: &SigInfo, fault: Option<&Info>) -> Result<(), BadAddress> {
+pub fn push(
+    uc: &Uc,
+    index: usize,
+    signal: u8,
+    action: &Action,
+    info: &SigInfo,
+    fault: Option<&Info>,
+) -> Result<(), BadAddress> {
     let mut threads = uc.threads.borrow_mut();
     let thread = threads.get_mut(index).ok_or(BadAddress)?;
     if action.flags & SA_RESTORER == 0 {
@@ -94,8 +103,8 @@ pub fn push(uc: &Uc, index: usize, signal: u8, action: &Action, info: &SigInfo, 
     put((thread.alt_stack.flags | u32::from(on_alt)).into());
     put(thread.alt_stack.size);
     for word in [
-        c.r8, c.r9, c.r10, c.r11, c.r12, c.r13, c.r14, c.r15, c.rdi, c.rsi, c.rbp, c.rbx, c.rdx, c.rax, c.rcx, c.rsp, c.rip,
-        c.rflags,
+        c.r8, c.r9, c.r10, c.r11, c.r12, c.r13, c.r14, c.r15, c.rdi, c.rsi, c.rbp, c.rbx, c.rdx,
+        c.rax, c.rcx, c.rsp, c.rip, c.rflags,
     ] {
         put(word);
     }
@@ -133,7 +142,10 @@ pub fn push(uc: &Uc, index: usize, signal: u8, action: &Action, info: &SigInfo, 
         thread.mask |= bit(signal);
     }
     if action.flags & SA_RESETHAND != 0 {
-        let reset = Action { handler: 0, ..*action };
+        let reset = Action {
+            handler: 0,
+            ..*action
+        };
         uc.process.borrow_mut().actions.set(signal, reset);
     }
     Ok(())
@@ -196,11 +208,20 @@ fn set_extended(context: &mut Context, mut state: Vec<u8>) {
     EbbRef::<dyn GuestCpu>::get().evict(context);
     sanitise(&mut state, components());
     for (i, xmm) in context.xmm.iter_mut().enumerate() {
-        let half = |at: usize| state[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+        let half = |at: usize| {
+            state[at..]
+                .first_chunk()
+                .copied()
+                .map_or(0, u64::from_le_bytes)
+        };
         *xmm = [half(160 + 16 * i), half(168 + 16 * i)];
     }
     context.mxcsr = u32::from_le_bytes([state[24], state[25], 0, 0]);
-    for (line, bytes) in context.extended_mut().iter_mut().zip(state.chunks_exact(64)) {
+    for (line, bytes) in context
+        .extended_mut()
+        .iter_mut()
+        .zip(state.chunks_exact(64))
+    {
         line.0.copy_from_slice(bytes);
     }
 }
@@ -211,9 +232,17 @@ fn sanitise(state: &mut [u8], components: u64) {
     state[26] = 0;
     state[27] = 0;
     if state.len() >= LEGACY + HEADER {
-        let legacy_only = !u32::from_le_bytes([state[SOFTWARE], state[SOFTWARE + 1], state[SOFTWARE + 2], state[SOFTWARE + 3]]) != !MAGIC1;
-        let mut present = state[LEGACY..].first_chunk().copied().map_or(0, u64::from_le_bytes) & components;
-        if legacy_only {
+        let magic = state[SOFTWARE..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u32::from_le_bytes);
+        let mut present = state[LEGACY..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes)
+            & components;
+        if magic != MAGIC1 {
+            // Only the legacy part was there: x87 and SSE.
             present = 3;
         }
         state[LEGACY..LEGACY + HEADER].fill(0);

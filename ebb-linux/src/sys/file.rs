@@ -1,38 +1,550 @@
-//! Descriptors and files.
+//! Descriptors: reading, writing, duplicating, and mapping what is behind them.
 
 use super::{Call, Outcome, Stop};
+use crate::exec::note;
+use crate::object::Objects;
+use crate::object::description::{DescId, Object};
 use crate::object::errno::Errno;
-use ebb_mem::space::{Place, Protection};
-use ebb_runtime::EbbRef;
-use ebb_runtime::platform::Console;
+use crate::object::fd::{Fcntl, Fd};
+use crate::object::flags::OpenFlags;
+use crate::object::lock::Flock;
+use crate::object::timerfd::TimerSpec;
+use crate::object::transfer::{MAX_COUNT, Whence};
+use crate::object::vfs::data::PageContent;
+use crate::object::wait::Events;
+use crate::signal::{SIGPIPE, SigInfo};
+use crate::thread::Waiting;
+use crate::world::{UserBytes, World, vector};
+use core::cell::RefMut;
+use ebb_mem::space::{Backing, PAGE, Place, Protection};
+
+impl Call<'_> {
+    /// The descriptor in argument `n`.
+    pub fn fd(&self, n: usize) -> Fd {
+        self.args[n] as Fd
+    }
+
+    /// The UC's objects.
+    pub fn objects(&self) -> RefMut<'_, Objects> {
+        self.uc.objects.borrow_mut()
+    }
+
+    /// The UC as its objects see it.
+    pub fn world(&self) -> World<'_> {
+        World(self.uc)
+    }
+
+    /// Runs an operation on objects that takes no descriptor of its own to wait for.
+    pub fn on_objects<R>(
+        &self,
+        f: impl FnOnce(&mut Objects, &World<'_>) -> Result<R, Errno>,
+    ) -> Result<R, Stop> {
+        f(&mut self.objects(), &self.world()).map_err(Stop::Error)
+    }
+
+    /// The description behind a descriptor: the one that the call began with, if it has waited.
+    pub fn held(&self, fd: Fd) -> Result<DescId, Stop> {
+        match self.waited(|w| w.held).flatten() {
+            Some(id) => Ok(id),
+            None => Ok(self.objects().lookup_fd(fd)?),
+        }
+    }
+
+    /// Waits for news of a description.
+    pub fn wait_for(&self, fd: Fd, id: DescId, events: Events, deadline: Option<u64>) -> Outcome {
+        let mut objects = self.objects();
+        if self.waited(|w| w.held).flatten().is_none() {
+            // Between the first try and here nothing ran, so the descriptor still names it.
+            let held = objects.hold(fd).ok();
+            self.thread(|t| {
+                let waiting = t.waiting.get_or_insert_with(|| Waiting {
+                    deadline,
+                    ..Waiting::default()
+                });
+                waiting.held = held;
+            })?;
+        }
+        let queue = objects.queue_of(id)?.ok_or(Errno::EAGAIN)?;
+        self.thread(|t| objects.register_queue(queue, events, &mut t.registration, self.waker))?;
+        Err(Stop::Wait)
+    }
+
+    /// Whether an operation on the description returns rather than waits.
+    pub fn is_nonblocking(&self, id: DescId) -> bool {
+        let objects = self.objects();
+        objects
+            .description(id)
+            .is_ok_and(|d| d.flags.contains(OpenFlags::NONBLOCK))
+    }
+}
+
+/// One try of a transfer, and waiting if it has to.
+fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let mut sink = UserBytes::new(call.uc, parts, 0);
+    let result = call.objects().read_desc(&call.world(), id, &mut sink);
+    match result {
+        Ok(n) => Ok(n as u64),
+        Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
+            call.wait_for(fd, id, Events::FOR_READ, None)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let total: usize = parts.iter().map(|p| p.1).sum();
+    let mut done = call.waited(|w| w.progress).unwrap_or(0);
+    loop {
+        let mut source = UserBytes::new(call.uc, parts, done);
+        let result = call.objects().write_desc(&call.world(), id, &mut source);
+        match result {
+            Ok(n) => {
+                done += n;
+                if matches!(call.objects().description(id)?.object, Object::Channel(_)) {
+                    call.uc.flush_console();
+                }
+                if n == 0
+                    || done >= total
+                    || call.is_nonblocking(id)
+                    || !call.objects().writes_all(id)
+                {
+                    return Ok(done as u64);
+                }
+            }
+            Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
+                let outcome = call.wait_for(fd, id, Events::FOR_WRITE, None);
+                call.waited(|w| w.progress = done);
+                return outcome;
+            }
+            Err(_) if done > 0 => return Ok(done as u64),
+            Err(Errno::EPIPE) => {
+                broken_pipe(call, id);
+                return Err(Errno::EPIPE.into());
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Sends the signal that goes with `EPIPE`.
+pub fn broken_pipe(call: &Call<'_>, id: DescId) {
+    if call.objects().raises_sigpipe(id) {
+        crate::signal::send_thread(call.uc, call.tid, SigInfo::sent(SIGPIPE, 0));
+    }
+}
+
+fn one(call: &Call<'_>) -> [(u64, usize); 1] {
+    [(
+        call.args[1],
+        usize::try_from(call.args[2])
+            .unwrap_or(usize::MAX)
+            .min(MAX_COUNT),
+    )]
+}
+
+pub fn read(call: &Call<'_>) -> Outcome {
+    read_parts(call, &one(call))
+}
 
 pub fn write(call: &Call<'_>) -> Outcome {
-    let [fd, address, len, ..] = call.args;
-    if !matches!(fd as i32, 1 | 2) {
-        return Err(Errno::EBADF.into());
-    }
-    let mut bytes = alloc::vec![0; (len as usize).min(1 << 16)];
-    call.space().read(address, &mut bytes)?;
-    EbbRef::<dyn Console>::get().write(&bytes);
-    Ok(bytes.len() as u64)
+    write_parts(call, &one(call))
+}
+
+pub fn readv(call: &Call<'_>) -> Outcome {
+    read_parts(call, &vector(call, call.args[1], call.args[2])?)
 }
 
 pub fn writev(call: &Call<'_>) -> Outcome {
-    let [fd, vector, count, ..] = call.args;
-    if !matches!(fd as i32, 1 | 2) {
-        return Err(Errno::EBADF.into());
-    }
-    let mut done = 0;
-    for i in 0..count.min(1024) {
-        let [address, len]: [u64; 2] = call.space().get(vector + 16 * i)?;
-        let mut bytes = alloc::vec![0; (len as usize).min(1 << 16)];
-        call.space().read(address, &mut bytes)?;
-        EbbRef::<dyn Console>::get().write(&bytes);
-        done += bytes.len() as u64;
-    }
-    Ok(done)
+    write_parts(call, &vector(call, call.args[1], call.args[2])?)
 }
 
-pub fn mmap(_: &Call<'_>, _: Place, _: u64, _: Protection, _: bool, _: i32, _: u64) -> Outcome {
-    Err(Stop::Error(Errno::EBADF))
+fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
+    let mut sink = UserBytes::new(call.uc, parts, 0);
+    Ok(call.on_objects(|o, w| o.pread(w, call.fd(0), position, &mut sink))? as u64)
+}
+
+fn write_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
+    let mut source = UserBytes::new(call.uc, parts, 0);
+    Ok(call.on_objects(|o, w| o.pwrite(w, call.fd(0), position, &mut source))? as u64)
+}
+
+pub fn pread64(call: &Call<'_>) -> Outcome {
+    read_at(call, &one(call), call.args[3] as i64)
+}
+
+pub fn pwrite64(call: &Call<'_>) -> Outcome {
+    write_at(call, &one(call), call.args[3] as i64)
+}
+
+pub fn preadv(call: &Call<'_>) -> Outcome {
+    read_at(
+        call,
+        &vector(call, call.args[1], call.args[2])?,
+        call.args[3] as i64,
+    )
+}
+
+pub fn pwritev(call: &Call<'_>) -> Outcome {
+    write_at(
+        call,
+        &vector(call, call.args[1], call.args[2])?,
+        call.args[3] as i64,
+    )
+}
+
+pub fn preadv2(call: &Call<'_>) -> Outcome {
+    let parts = vector(call, call.args[1], call.args[2])?;
+    match call.args[3] as i64 {
+        -1 => read_parts(call, &parts),
+        position => read_at(call, &parts, position),
+    }
+}
+
+pub fn pwritev2(call: &Call<'_>) -> Outcome {
+    let parts = vector(call, call.args[1], call.args[2])?;
+    match call.args[3] as i64 {
+        -1 => write_parts(call, &parts),
+        position => write_at(call, &parts, position),
+    }
+}
+
+pub fn lseek(call: &Call<'_>) -> Outcome {
+    let whence = Whence::from_number(call.args[2] as u32).ok_or(Errno::EINVAL)?;
+    call.on_objects(|o, _| o.seek(call.fd(0), call.args[1] as i64, whence))
+}
+
+pub fn close(call: &Call<'_>) -> Outcome {
+    call.on_objects(|o, _| o.close(call.fd(0)))?;
+    Ok(0)
+}
+
+pub fn close_range(call: &Call<'_>) -> Outcome {
+    // CLOSE_RANGE_UNSHARE (2) has nothing to do, CLOSE_RANGE_CLOEXEC is 4.
+    if call.args[2] & !6 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.on_objects(|o, _| {
+        o.close_range(
+            call.args[0] as u32,
+            call.args[1] as u32,
+            call.args[2] & 4 != 0,
+        )
+    })?;
+    Ok(0)
+}
+
+pub fn dup(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup(call.fd(0)))? as u64)
+}
+
+pub fn dup2(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup2(call.fd(0), call.fd(1)))? as u64)
+}
+
+pub fn dup3(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup3(call.fd(0), call.fd(1), call.args[2] as u32))? as u64)
+}
+
+pub fn fcntl(call: &Call<'_>) -> Outcome {
+    let [_, command, argument, ..] = call.args;
+    match command as u32 {
+        // F_GETLK and its open-file-description form: nobody else holds a lock.
+        5 | 36 => {
+            let kind: u16 = call.space().get(argument)?;
+            call.on_objects(|o, _| o.record_lock(call.fd(0), kind))?;
+            call.space().put(argument, 2u16)?;
+            Ok(0)
+        }
+        // F_SETLK, F_SETLKW and theirs.
+        6 | 7 | 37 | 38 => {
+            let kind: u16 = call.space().get(argument)?;
+            call.on_objects(|o, _| o.record_lock(call.fd(0), kind))?;
+            Ok(0)
+        }
+        command => {
+            call.objects().lookup_fd(call.fd(0))?;
+            let command = Fcntl::from_numbers(command, argument).ok_or(Errno::EINVAL)?;
+            Ok(call
+                .on_objects(|o, w| o.fcntl(w, call.fd(0), command))?
+                .into())
+        }
+    }
+}
+
+pub fn flock(call: &Call<'_>) -> Outcome {
+    let operation = call.args[1] as u32;
+    let flock = Flock::from_number(operation).ok_or(Errno::EINVAL)?;
+    let id = call.held(call.fd(0))?;
+    let result = call.objects().flock(id, flock);
+    match result {
+        Ok(()) => Ok(0),
+        Err(Errno::EAGAIN) if operation & 4 == 0 => {
+            let mut objects = call.objects();
+            let queue = objects.lock_queue();
+            call.thread(|t| {
+                t.waiting.get_or_insert_with(Waiting::default);
+                objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
+            })?;
+            Err(Stop::Wait)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub fn ioctl(call: &Call<'_>) -> Outcome {
+    let [_, request, argument, ..] = call.args;
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let terminal = {
+        let objects = call.objects();
+        matches!(objects.description(id)?.object, Object::Channel(_)) && call.uc.options.terminal
+    };
+    match request as u32 {
+        // FIOCLEX, FIONCLEX
+        0x5451 | 0x5450 => {
+            let flag = u32::from(request == 0x5451);
+            call.on_objects(|o, w| o.fcntl(w, call.fd(0), Fcntl::SetFd(flag)))?;
+            Ok(0)
+        }
+        // FIONBIO
+        0x5421 => {
+            let on: i32 = call.space().get(argument)?;
+            let mut objects = call.objects();
+            let mut flags = objects.description(id)?.flags;
+            flags.set(OpenFlags::NONBLOCK, on != 0);
+            objects.fcntl(&call.world(), call.fd(0), Fcntl::SetFl(flags.bits()))?;
+            Ok(0)
+        }
+        // TCGETS: a terminal in its usual (cooked) mode.
+        0x5401 if terminal => {
+            let mut termios = [0u8; 36];
+            for (at, value) in [(0, 0x4500u32), (4, 5), (8, 0xbf), (12, 0x8a3b)] {
+                termios[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            call.space().put(argument, termios)?;
+            Ok(0)
+        }
+        // TCSETS, TCSETSW, TCSETSF
+        0x5402..=0x5404 if terminal => Ok(0),
+        // TIOCGWINSZ
+        0x5413 if terminal => {
+            call.space().put(argument, [24u16, 80, 0, 0])?;
+            Ok(0)
+        }
+        // TIOCSWINSZ, TIOCSPGRP, TIOCSCTTY
+        0x5414 | 0x5410 | 0x540e if terminal => Ok(0),
+        // TIOCGPGRP
+        0x540f if terminal => {
+            call.space().put(argument, 1u32)?;
+            Ok(0)
+        }
+        _ => Err(Errno::ENOTTY.into()),
+    }
+}
+
+pub fn pipe2(call: &Call<'_>) -> Outcome {
+    let (input, output) = call.on_objects(|o, _| o.pipe(call.args[1] as u32))?;
+    give_pair(call, call.args[0], input, output)
+}
+
+pub fn pipe(call: &Call<'_>) -> Outcome {
+    let (input, output) = call.on_objects(|o, _| o.pipe(0))?;
+    give_pair(call, call.args[0], input, output)
+}
+
+/// Tells the guest two new descriptors, or takes them back.
+pub fn give_pair(call: &Call<'_>, address: u64, first: Fd, second: Fd) -> Outcome {
+    let told = call.space().put(address, [first, second]);
+    if let Err(error) = told {
+        let mut objects = call.objects();
+        let _ = objects.close(first);
+        let _ = objects.close(second);
+        return Err(error.into());
+    }
+    Ok(0)
+}
+
+pub fn eventfd2(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.eventfd(call.args[0] as u32, call.args[1] as u32))? as u64)
+}
+
+pub fn eventfd(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.eventfd(call.args[0] as u32, 0))? as u64)
+}
+
+pub fn timerfd_create(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.timerfd(call.args[0] as i32, call.args[1] as u32))? as u64)
+}
+
+pub fn timerfd_settime(call: &Call<'_>) -> Outcome {
+    let [_, flags, new, old, ..] = call.args;
+    let bytes: [u8; 32] = call.space().get(new)?;
+    let spec = TimerSpec::from_bytes(&bytes)?;
+    let before = call.on_objects(|o, w| o.timerfd_set(w, call.fd(0), flags as u32, spec))?;
+    call.uc.timers_changed();
+    if old != 0 {
+        call.space().put(old, before.to_bytes())?;
+    }
+    Ok(0)
+}
+
+pub fn timerfd_gettime(call: &Call<'_>) -> Outcome {
+    let spec = call.on_objects(|o, w| o.timerfd_get(w, call.fd(0)))?;
+    call.space().put(call.args[1], spec.to_bytes())?;
+    Ok(0)
+}
+
+pub fn signalfd4(call: &Call<'_>) -> Outcome {
+    let [_, mask, size, flags, ..] = call.args;
+    if size != 8 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mask: u64 = call.space().get(mask)?;
+    Ok(call.on_objects(|o, _| o.signalfd(call.fd(0), mask, flags as u32))? as u64)
+}
+
+pub fn memfd_create(call: &Call<'_>) -> Outcome {
+    let name = super::path::path(call, call.args[0])?;
+    Ok(call.on_objects(|o, w| o.memfd(w, &name, call.args[1] as u32))? as u64)
+}
+
+pub fn ftruncate(call: &Call<'_>) -> Outcome {
+    call.on_objects(|o, w| o.ftruncate(w, call.fd(0), call.args[1] as i64))?;
+    Ok(0)
+}
+
+pub fn fallocate(call: &Call<'_>) -> Outcome {
+    let [_, mode, start, len, ..] = call.args;
+    call.on_objects(|o, w| o.fallocate(w, call.fd(0), mode as u32, start as i64, len as i64))?;
+    Ok(0)
+}
+
+/// `fsync` and its kin: what is written is where it stays.
+pub fn sync_fd(call: &Call<'_>) -> Outcome {
+    call.objects().lookup_fd(call.fd(0))?;
+    Ok(0)
+}
+
+pub fn getdents64(call: &Call<'_>) -> Outcome {
+    let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
+    let mut sink = UserBytes::new(call.uc, &parts, 0);
+    Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
+}
+
+pub fn sendfile(call: &Call<'_>) -> Outcome {
+    let [_, _, offset, count, ..] = call.args;
+    let (out, input) = (call.fd(0), call.fd(1));
+    let mut position = match offset {
+        0 => None,
+        at => Some(call.space().get::<u64>(at)?),
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_COUNT);
+    let result = call.on_objects(|o, w| o.sendfile(w, out, input, position.as_mut(), count));
+    match result {
+        Err(Stop::Error(Errno::EAGAIN)) => {
+            let id = call.held(out)?;
+            if call.is_nonblocking(id) {
+                return Err(Errno::EAGAIN.into());
+            }
+            call.wait_for(out, id, Events::FOR_WRITE, None)
+        }
+        Err(stop) => Err(stop),
+        Ok(done) => {
+            if let Some(position) = position {
+                call.space().put(offset, position)?;
+            }
+            Ok(done as u64)
+        }
+    }
+}
+
+pub fn copy_file_range(call: &Call<'_>) -> Outcome {
+    let [_, in_at, _, out_at, count, flags] = call.args;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let get = |at: u64| -> Result<Option<u64>, Stop> {
+        if at == 0 {
+            Ok(None)
+        } else {
+            Ok(Some(call.space().get(at)?))
+        }
+    };
+    let (mut from, mut to) = (get(in_at)?, get(out_at)?);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let (input, output) = (call.fd(0), call.fd(2));
+    let done = call.on_objects(|o, w| {
+        o.copy_file_range(w, (input, from.as_mut()), (output, to.as_mut()), count)
+    })?;
+    for (at, value) in [(in_at, from), (out_at, to)] {
+        if let Some(value) = value {
+            call.space().put(at, value)?;
+        }
+    }
+    Ok(done as u64)
+}
+
+/// Maps a file. What lies unchanged in the boot archive is shared; what the guest has written is copied.
+pub fn mmap(
+    call: &Call<'_>,
+    place: Place,
+    len: u64,
+    protection: Protection,
+    shared: bool,
+    fd: Fd,
+    offset: u64,
+) -> Outcome {
+    let objects = call.objects();
+    let id = objects.lookup_fd(fd)?;
+    let description = objects.description(id)?;
+    let flags = description.flags;
+    if flags.contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF.into());
+    }
+    if !flags.readable() || shared && protection.write && !flags.writable() {
+        return Err(Errno::EACCES.into());
+    }
+    let size = objects.mapped_size(id)?;
+    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    let name = objects.path_of_description(id).unwrap_or_default();
+    let note = if name.is_empty() {
+        note::NONE
+    } else {
+        call.uc.note_of(&name)
+    };
+    if let Some(bytes) = objects.archived(id)
+        && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())
+        && start.is_aligned(PAGE)
+        && !bytes.is_empty()
+    {
+        let backing = Backing::Image {
+            start,
+            len: bytes.len() as u64,
+        };
+        return call
+            .space()
+            .map(place, len, protection, backing, offset, note)
+            .map_err(super::memory::no_room);
+    }
+    let at = call
+        .space()
+        .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
+        .map_err(super::memory::no_room)?;
+    let pages = size.saturating_sub(offset).min(len).div_ceil(PAGE);
+    if size != u64::MAX {
+        for page in 0..pages {
+            let to = at + page * PAGE;
+            let written = match objects.mapped_page(id, offset / PAGE + page)? {
+                PageContent::Archive(bytes) => call.space().write(to, bytes),
+                PageContent::Page(page) => call.space().write(to, &page.0),
+                PageContent::Hole => Ok(()),
+            };
+            written.map_err(|_| Errno::ENOMEM)?;
+        }
+    }
+    call.space().protect(at, len, protection)?;
+    Ok(at)
 }

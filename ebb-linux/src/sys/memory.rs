@@ -50,10 +50,10 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
     };
     if flags & MAP_ANONYMOUS != 0 {
         // There is no other process to share with, so shared and private are the same.
-        return Ok(call
+        return call
             .space()
             .map(place, len, protection, Backing::Anonymous, 0, note::NONE)
-            .map_err(no_room)?);
+            .map_err(no_room);
     }
     super::file::mmap(
         call,

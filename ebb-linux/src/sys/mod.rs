@@ -7,6 +7,8 @@ mod file;
 pub(crate) mod futex;
 mod memory;
 mod misc;
+mod path;
+mod poll;
 mod signal;
 pub mod table;
 mod thread;
@@ -173,6 +175,15 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
             return Err(Stop::Wait);
         }
         cancel(&call);
+        if crate::signal::restarts(uc, index, number) {
+            // The handler returns to the instruction before: the call is made again.
+            finish(uc, index, None);
+            if let Some(thread) = uc.threads.borrow_mut().get_mut(index) {
+                thread.context.rip -= 2;
+                thread.context.fast_return = 0;
+            }
+            return Ok(());
+        }
         outcome = Err(Stop::Error(Errno::EINTR));
     }
     if uc.options.trace {
@@ -183,16 +194,32 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
         Err(stop) => return Err(stop),
     };
+    finish(uc, index, Some(result));
+    Ok(())
+}
+
+/// Ends a call: its result, and an end to what it held while it waited.
+fn finish(uc: &Uc, index: usize, result: Option<u64>) {
     let mut threads = uc.threads.borrow_mut();
-    if let Some(thread) = threads.get_mut(index) {
+    let Some(thread) = threads.get_mut(index) else {
+        return;
+    };
+    if let Some(result) = result {
         thread.context.rax = result;
-        if let Some(waiting) = thread.waiting.take()
-            && let Some(mask) = waiting.restore_mask
-        {
+    }
+    if let Some(waiting) = thread.waiting.take() {
+        let mut objects = uc.objects.borrow_mut();
+        objects.unregister(&mut thread.registration);
+        if let Some(held) = waiting.held {
+            objects.unhold(held);
+        }
+        if let Some(pending) = waiting.fifo {
+            objects.abandon_open(pending);
+        }
+        if let Some(mask) = waiting.restore_mask {
             thread.mask = mask;
         }
     }
-    Ok(())
 }
 
 /// Takes a waiting thread out of the queues it is in.

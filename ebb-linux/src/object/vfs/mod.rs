@@ -37,7 +37,7 @@ use core::fmt;
 
 pub use change::{RenameFlags, SetTime};
 pub use inode::{Inode, InodeId, Kind};
-pub use open::Opened;
+pub use open::{Opened, PendingFifo};
 pub use synth::SynthNode;
 pub(crate) use synth::{proc_root, sys_root};
 

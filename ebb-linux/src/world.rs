@@ -1,0 +1,458 @@
+//! What the objects of a UC see of the UC: time, randomness, facts for /proc, its memory as source and sink of bytes, and
+//! the boot archive as the root of its files.
+//!
+//! What must hold: these are called while `Uc::objects` is borrowed, so nothing here touches it; memory is borrowed for each
+//! piece only, because /proc looks at it too.
+
+use crate::object::Objects;
+use crate::object::description::DescId;
+use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Time};
+use crate::object::errno::Errno;
+use crate::object::io::{Sink, Source};
+use crate::object::vfs::NodeRef;
+use crate::object::vfs::archive::{Archive, ArchiveKind, ArchiveMeta, ArchiveNode};
+use crate::sys::{Call, Stop};
+use crate::uc::Uc;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use ebb_archive::Kind;
+use ebb_runtime::EbbRef;
+use ebb_runtime::platform::{Entropy, Environment};
+
+/// A UC, as its objects see it.
+pub struct World<'a>(pub &'a Uc);
+
+impl Env for World<'_> {
+    fn monotonic(&self) -> u64 {
+        crate::now()
+    }
+
+    fn realtime(&self) -> u64 {
+        crate::unix_now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        EbbRef::<dyn Entropy>::get().fill(bytes);
+    }
+
+    fn process(&self) -> &dyn ProcInfo {
+        self
+    }
+
+    fn pending_signals(&self, mask: u64) -> u64 {
+        let threads = self.0.threads.borrow();
+        let of_threads = threads.iter().fold(0, |all, t| all | t.pending);
+        (of_threads | self.0.process.borrow().pending) & mask
+    }
+
+    fn take_signal(&self, mask: u64) -> Option<[u8; 128]> {
+        let mut threads = self.0.threads.borrow_mut();
+        for thread in threads.iter_mut() {
+            if let Some(info) = crate::signal::take(thread, mask) {
+                let mut out = [0; 128];
+                out[0] = info.signal();
+                out[8..12].copy_from_slice(&info.0[8..12]);
+                out[12..16].copy_from_slice(&info.0[16..20]);
+                return Some(out);
+            }
+        }
+        let mut process = self.0.process.borrow_mut();
+        let found = process.pending & mask;
+        if found == 0 {
+            return None;
+        }
+        process.pending &= !(1 << found.trailing_zeros());
+        let mut out = [0; 128];
+        out[0] = found.trailing_zeros() as u8 + 1;
+        Some(out)
+    }
+}
+
+/// The world while a UC is made.
+pub struct Boot;
+
+impl ProcInfo for Boot {}
+
+impl Env for Boot {
+    fn monotonic(&self) -> u64 {
+        crate::now()
+    }
+
+    fn realtime(&self) -> u64 {
+        crate::unix_now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        EbbRef::<dyn Entropy>::get().fill(bytes);
+    }
+
+    fn process(&self) -> &dyn ProcInfo {
+        self
+    }
+}
+
+impl Objects {
+    /// The bytes of a file that lies in the boot archive and has not been changed.
+    pub(crate) fn archived(&self, id: DescId) -> Option<&'static [u8]> {
+        match self.fs.canon(self.description(id).ok()?.node?) {
+            NodeRef::Lower(node) => Some(root().content(node)),
+            _ => None,
+        }
+    }
+}
+
+fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
+    strings
+        .iter()
+        .flat_map(|s| s.iter().copied().chain([0]))
+        .collect()
+}
+
+impl ProcInfo for World<'_> {
+    fn threads(&self) -> Vec<u32> {
+        self.0.threads.borrow().iter().map(|t| t.tid).collect()
+    }
+
+    fn exe(&self) -> Vec<u8> {
+        self.0.process.borrow().path.clone()
+    }
+
+    fn comm(&self, tid: u32) -> Vec<u8> {
+        let threads = self.0.threads.borrow();
+        let name = threads
+            .iter()
+            .find(|t| t.tid == tid)
+            .map_or([0; 16], |t| t.name);
+        if name[0] != 0 {
+            let end = name.iter().position(|b| *b == 0).unwrap_or(15);
+            return name[..end].to_vec();
+        }
+        let exe = self.exe();
+        let name = exe.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
+        name[..name.len().min(15)].to_vec()
+    }
+
+    fn cmdline(&self) -> Vec<u8> {
+        joined(&self.0.process.borrow().arguments)
+    }
+
+    fn environ(&self) -> Vec<u8> {
+        joined(&self.0.process.borrow().environment)
+    }
+
+    fn auxv(&self) -> Vec<u8> {
+        self.0.process.borrow().started.auxv.clone()
+    }
+
+    fn maps(&self, out: &mut Vec<u8>) {
+        struct Text<'a>(&'a mut Vec<u8>);
+        impl Write for Text<'_> {
+            fn write_str(&mut self, s: &str) -> core::fmt::Result {
+                self.0.extend_from_slice(s.as_bytes());
+                Ok(())
+            }
+        }
+        let space = self.0.space.borrow();
+        for area in space.areas() {
+            let p = area.protection;
+            let name = self.0.area_name(area.note);
+            let start = out.len();
+            let _ = write!(
+                Text(out),
+                "{:08x}-{:08x} {}{}{}p {:08x} 00:00 {}",
+                area.start,
+                area.end,
+                if p.read { 'r' } else { '-' },
+                if p.write { 'w' } else { '-' },
+                if p.execute { 'x' } else { '-' },
+                if name.first() == Some(&b'/') {
+                    area.offset
+                } else {
+                    0
+                },
+                if name.first() == Some(&b'/') {
+                    area.note
+                } else {
+                    0
+                },
+            );
+            if !name.is_empty() {
+                while out.len() - start < 73 {
+                    out.push(b' ');
+                }
+                out.extend_from_slice(&name);
+            }
+            out.push(b'\n');
+        }
+    }
+
+    fn memory(&self) -> MemoryInfo {
+        let space = self.0.space.borrow();
+        MemoryInfo {
+            total: self.0.options.memory,
+            free: self.0.options.memory.saturating_sub(space.used()),
+            virtual_size: space.mapped(),
+            virtual_peak: space.mapped(),
+            resident: space.resident(),
+            resident_peak: space.resident(),
+            data: space
+                .areas()
+                .filter(|a| a.protection.write)
+                .map(|a| a.end - a.start)
+                .sum(),
+            stack: crate::exec::STACK,
+            ..MemoryInfo::default()
+        }
+    }
+
+    fn cpu_model(&self) -> CpuModel {
+        CpuModel::default()
+    }
+
+    fn cpu_time(&self) -> (u64, u64) {
+        (self.0.threads.borrow().iter().map(|t| t.ran).sum(), 0)
+    }
+
+    fn started(&self) -> u64 {
+        self.0.process.borrow().begun
+    }
+
+    fn rlimit(&self, resource: u32) -> (u64, u64) {
+        let limits = &self.0.process.borrow().limits;
+        limits
+            .get(resource as usize)
+            .copied()
+            .unwrap_or((u64::MAX, u64::MAX))
+    }
+}
+
+/// Ranges of a guest's memory, one after another.
+pub struct UserBytes<'a> {
+    uc: &'a Uc,
+    parts: &'a [(u64, usize)],
+    /// Bytes used up of the first part.
+    used: usize,
+}
+
+impl<'a> UserBytes<'a> {
+    /// The ranges, without their first `skip` bytes.
+    pub fn new(uc: &'a Uc, parts: &'a [(u64, usize)], skip: usize) -> Self {
+        let mut bytes = Self { uc, parts, used: 0 };
+        bytes.advance(skip);
+        bytes
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some(&(_, len)) = self.parts.first() {
+            let step = n.min(len - self.used);
+            self.used += step;
+            n -= step;
+            if self.used < len {
+                break;
+            }
+            self.parts = &self.parts[1..];
+            self.used = 0;
+        }
+    }
+
+    fn left(&self) -> usize {
+        let all = self.parts.iter().fold(0usize, |n, p| n.saturating_add(p.1));
+        all - self.used
+    }
+
+    /// Calls `f` with address, length and how much was done before, for each piece of up to `len` bytes.
+    fn each(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
+        let mut done = 0;
+        while done < len {
+            let Some(&(address, size)) = self.parts.first() else {
+                break;
+            };
+            let n = (size - self.used).min(len - done);
+            let moved = match address.checked_add(self.used as u64) {
+                Some(at) => f(at, n, done),
+                None => 0,
+            };
+            done += moved;
+            self.advance(moved);
+            if moved < n {
+                break;
+            }
+        }
+        done
+    }
+}
+
+impl Sink for UserBytes<'_> {
+    fn remaining(&self) -> usize {
+        self.left()
+    }
+
+    fn put(&mut self, from: &[u8]) -> usize {
+        let uc = self.uc;
+        self.each(from.len(), |at, n, done| {
+            uc.space.borrow_mut().write_part(at, &from[done..done + n])
+        })
+    }
+}
+
+impl Source for UserBytes<'_> {
+    fn remaining(&self) -> usize {
+        self.left()
+    }
+
+    fn take(&mut self, to: &mut [u8]) -> usize {
+        let uc = self.uc;
+        self.each(to.len(), |at, n, done| {
+            uc.space.borrow_mut().read_part(at, &mut to[done..done + n])
+        })
+    }
+}
+
+/// The most parts of a vector (`UIO_MAXIOV`).
+const MAX_PARTS: u64 = 1024;
+
+/// Reads a `struct iovec` array.
+///
+/// # Errors
+/// `EINVAL` for too many parts or a negative length, `EFAULT`.
+pub fn vector(call: &Call<'_>, address: u64, count: u64) -> Result<Vec<(u64, usize)>, Stop> {
+    if count > MAX_PARTS {
+        return Err(Errno::EINVAL.into());
+    }
+    let parts: Vec<[u64; 2]> = call.space().get_array(address, count as usize)?;
+    let mut total = 0usize;
+    let mut out = Vec::with_capacity(parts.len());
+    for [start, len] in parts {
+        if len > i64::MAX as u64 {
+            return Err(Errno::EINVAL.into());
+        }
+        let len = (len as usize).min(crate::object::transfer::MAX_COUNT - total);
+        total += len;
+        out.push((start, len));
+    }
+    Ok(out)
+}
+
+/// The boot archive as a UC's root.
+struct Root(ebb_archive::Archive<'static>);
+
+/// What an image without an archive has.
+static EMPTY: EmptyRoot = EmptyRoot;
+struct EmptyRoot;
+
+impl Archive for EmptyRoot {
+    fn meta(&self, _: ArchiveNode) -> ArchiveMeta {
+        ArchiveMeta {
+            kind: ArchiveKind::Dir,
+            mode: 0o755,
+            mtime: Time::default(),
+            subdirs: 0,
+        }
+    }
+    fn parent(&self, _: ArchiveNode) -> ArchiveNode {
+        0
+    }
+    fn name(&self, _: ArchiveNode) -> &'static [u8] {
+        b""
+    }
+    fn lookup(&self, _: ArchiveNode, _: &[u8]) -> Option<ArchiveNode> {
+        None
+    }
+    fn entry(&self, _: ArchiveNode, _: usize) -> Option<ArchiveNode> {
+        None
+    }
+    fn content(&self, _: ArchiveNode) -> &'static [u8] {
+        b""
+    }
+}
+
+impl Archive for Root {
+    fn meta(&self, node: ArchiveNode) -> ArchiveMeta {
+        let Some(node) = self.0.node(node) else {
+            return EMPTY.meta(0);
+        };
+        let metadata = node.metadata();
+        let kind = match node.kind() {
+            Kind::File => ArchiveKind::File,
+            Kind::Directory => ArchiveKind::Dir,
+            Kind::Symlink => ArchiveKind::Symlink,
+        };
+        ArchiveMeta {
+            kind,
+            mode: metadata.permissions & 0o7777,
+            mtime: Time {
+                sec: metadata.mtime,
+                nsec: metadata.mtime_nanoseconds,
+            },
+            subdirs: match kind {
+                ArchiveKind::Dir => node
+                    .children()
+                    .filter(|c| c.kind() == Kind::Directory)
+                    .count() as u32,
+                _ => 0,
+            },
+        }
+    }
+
+    fn parent(&self, node: ArchiveNode) -> ArchiveNode {
+        self.0.node(node).map_or(0, |n| n.parent().index())
+    }
+
+    fn name(&self, node: ArchiveNode) -> &'static [u8] {
+        self.0.node(node).map_or(b"", |n| n.name())
+    }
+
+    fn lookup(&self, dir: ArchiveNode, name: &[u8]) -> Option<ArchiveNode> {
+        Some(self.0.node(dir)?.child(name)?.index())
+    }
+
+    fn entry(&self, dir: ArchiveNode, index: usize) -> Option<ArchiveNode> {
+        Some(self.0.node(dir)?.children().nth(index)?.index())
+    }
+
+    fn content(&self, node: ArchiveNode) -> &'static [u8] {
+        let Some(node) = self.0.node(node) else {
+            return b"";
+        };
+        node.target().unwrap_or_else(|| node.data())
+    }
+}
+
+static ROOT: AtomicPtr<Root> = AtomicPtr::new(core::ptr::null_mut());
+
+fn opened() -> Option<&'static Root> {
+    let known = ROOT.load(Ordering::Acquire);
+    if !known.is_null() {
+        // SAFETY: only leaked boxes are stored.
+        return Some(unsafe { &*known });
+    }
+    let archive = ebb_archive::Archive::new(EbbRef::<dyn Environment>::get().archive()).ok()?;
+    let new = Box::leak(Box::new(Root(archive)));
+    // Two cores may both come here; one box stays for ever unused then.
+    let stored = ROOT.compare_exchange(
+        core::ptr::null_mut(),
+        new,
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    );
+    Some(match stored {
+        Ok(_) => new,
+        // SAFETY: as above.
+        Err(other) => unsafe { &*other },
+    })
+}
+
+/// The tree that every UC's files start from; empty without a boot archive.
+pub fn root() -> &'static dyn Archive {
+    match opened() {
+        Some(root) => root,
+        None => &EMPTY,
+    }
+}
+
+/// The boot archive.
+pub fn archive() -> Option<ebb_archive::Archive<'static>> {
+    opened().map(|r| r.0)
+}
