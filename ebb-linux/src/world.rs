@@ -348,8 +348,10 @@ impl Archive for EmptyRoot {
             kind: ArchiveKind::Dir,
             mode: 0o755,
             mtime: Time::default(),
-            subdirs: 0,
         }
+    }
+    fn subdirs(&self, _: ArchiveNode) -> u32 {
+        0
     }
     fn parent(&self, _: ArchiveNode) -> ArchiveNode {
         0
@@ -386,14 +388,13 @@ impl Archive for Root {
                 sec: metadata.mtime,
                 nsec: metadata.mtime_nanoseconds,
             },
-            subdirs: match kind {
-                ArchiveKind::Dir => node
-                    .children()
-                    .filter(|c| c.kind() == Kind::Directory)
-                    .count() as u32,
-                _ => 0,
-            },
         }
+    }
+
+    fn subdirs(&self, dir: ArchiveNode) -> u32 {
+        self.0.node(dir).map_or(0, |n| {
+            n.children().filter(|c| c.kind() == Kind::Directory).count() as u32
+        })
     }
 
     fn parent(&self, node: ArchiveNode) -> ArchiveNode {
