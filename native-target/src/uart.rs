@@ -1,7 +1,7 @@
 //! A 16550 (or 16450) UART at an I/O port, without interrupts but that for received bytes.
 //!
 //! What must hold: input that came before the machine was up is not lost. Switching the FIFO on
-//! clears it, so it is switched on only when the line is quiet; while input keeps coming the UART
+//! clears it, so it is switched on only when nothing has come yet; where something has, the UART
 //! stays a 16450, which holds one byte and makes the sender wait.
 //! Source: National Semiconductor, PC16550D data sheet.
 
@@ -66,8 +66,10 @@ impl Uart {
                 quiet -= 1;
             }
         }
-        uart.fifo = room;
-        if room {
+        // Switching the FIFO on clears what is on its way. Where input has come already, more may come at any
+        // moment, so there the UART stays as it is.
+        uart.fifo = room && !uart.received;
+        if uart.fifo {
             // On, both cleared, trigger at 14 bytes.
             uart.write(FIFO, 0xc7);
             // QEMU looks for input again only when the buffer has been read.
