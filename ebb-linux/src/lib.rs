@@ -35,7 +35,7 @@ mod uc;
 mod world;
 
 pub use object::errno::Errno;
-pub use report::missing_calls;
+pub use report::{missing_calls, threads};
 pub use uc::{Exit, Options, Uc};
 
 use ebb_runtime::EbbRef;

@@ -137,3 +137,32 @@ pub fn missing_calls(uc: &Uc) {
         uc.options.name
     );
 }
+
+/// Where every thread of a program is: running, or in which system call.
+#[must_use]
+pub fn threads(uc: &Uc) -> String {
+    let mut out = String::new();
+    let threads = uc.threads.borrow();
+    for thread in threads.iter() {
+        let c = &thread.context;
+        let _ = write!(out, "{} {}: rip {:#x}, ran {} ms, ", uc.options.name, thread.tid, c.rip, thread.ran / 1_000_000);
+        let _ = match &thread.waiting {
+            None => write!(out, "runs; pending signals {:#x}", thread.pending),
+            Some(w) => write!(
+                out,
+                "waits in {}({:#x}, {:#x}, {:#x}, {:#x}), woken {}, futex {:x?}, deadline {:?}, now {}",
+                crate::sys::name(c.rax),
+                c.rdi,
+                c.rsi,
+                c.rdx,
+                c.r10,
+                w.woken,
+                w.futex,
+                w.deadline,
+                crate::now()
+            ),
+        };
+        out.push('\n');
+    }
+    out
+}

@@ -258,9 +258,7 @@ impl Future for GuestThread {
             .get(index)
             .is_some_and(|t| t.waiting.is_some());
         let begun = now();
-        if !waits {
-            EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
-        }
+        let mut limited = false;
         let result = loop {
             if uc.exit_status().is_some() {
                 uc.thread_ended(index, 0);
@@ -270,6 +268,11 @@ impl Future for GuestThread {
                 signal::deliver(&uc, index);
                 if uc.exit_status().is_some() {
                     continue;
+                }
+                if !limited {
+                    // Only now: a call that goes on waiting needs no timer.
+                    EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
+                    limited = true;
                 }
                 match uc.enter(index) {
                     Some(Trap::Syscall) => {}
