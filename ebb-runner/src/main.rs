@@ -157,6 +157,7 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     let qemu = qemu::find(&config)?;
     let choice = accel::pick(config.accel)?;
     let mut report = open_report(&config)?;
+    report.show = (!config.quiet).then(|| name.clone());
     if let (None, Some(manifest)) = (&config.archive, &image.manifest) {
         let here = env::current_dir()
             .map_err(|e| Failure::unusable(format!("the current directory: {e}")))?;

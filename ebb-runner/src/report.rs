@@ -1,7 +1,7 @@
 //! The image's report: lines on the debug console (I/O port 0xe9), apart from the console proper.
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
-//! ask for the terminal's mode. All lines, these and others (`boot ...`), go to the file named by
+//! ask for the terminal's mode. `boot ...` says where the start-up time went, and is shown. All lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
 use std::{fs::File, io::Write};
@@ -25,6 +25,8 @@ pub enum Request {
 pub struct Report {
     line: Vec<u8>,
     file: Option<File>,
+    /// The image's name, if its boot timeline is to be shown.
+    pub show: Option<String>,
     /// The last `exit` line's status.
     pub exit: Option<u8>,
 }
@@ -64,6 +66,9 @@ impl Report {
             .trim_end()
             .to_string();
         self.note(&line);
+        if let (Some(name), true) = (&self.show, line.starts_with("boot ")) {
+            eprintln!("ebb-runner: {name}: {line}");
+        }
         let request = match line.split_once(' ')? {
             ("exit", status) => Request::Exit(status.parse().ok()?),
             ("console", "raw") => Request::Console(Console::Raw),

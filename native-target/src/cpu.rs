@@ -252,6 +252,11 @@ pub fn max_leaf() -> u32 {
     __cpuid(0).eax
 }
 
+/// Whether the CPU is QEMU's emulator (TCG), which is some ten times slower than one of silicon.
+pub fn is_emulated() -> bool {
+    __cpuid(1).ecx >> 31 == 1 && __cpuid(0x4000_0000).ebx == u32::from_le_bytes(*b"TCGT")
+}
+
 /// Whether the CPU maps 1 GiB pages.
 pub fn has_gib_pages() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).edx & 1 << 26 != 0

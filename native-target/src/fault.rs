@@ -7,7 +7,7 @@
 use crate::backtrace::{self, Registers};
 use crate::cpu::{self, CpuBlock, MAX_CORES, STACK_NAMES};
 use crate::interrupts::TrapFrame;
-use crate::{apic, report, say};
+use crate::{apic, console, report, say};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use x86_64::registers::control::Cr2;
@@ -31,6 +31,7 @@ fn claim(core: u32) {
         Err(reporter) if reporter == core + 1 => {
             // A fault within our own report.
             if !IN_REPORT.swap(true, Ordering::Relaxed) {
+                seize();
                 say!("core {core} went wrong again while it reported; ending");
             }
             report::exit(report::PANIC);
@@ -41,17 +42,27 @@ fn claim(core: u32) {
     REPORTED.store(true, Ordering::Release);
 }
 
+/// Stops the other cores and takes the console from whoever used it.
 fn stop_others() {
-    if cpu::count() < 2 {
-        return;
-    }
-    apic::send_nmi_to_others();
-    // A core in the middle of a console line holds the console's lock until it is stopped.
-    for _ in 0..PATIENCE {
-        if STOPPED.load(Ordering::Acquire) as usize + 1 >= cpu::count() {
-            break;
+    if cpu::count() > 1 {
+        apic::send_nmi_to_others();
+        for _ in 0..PATIENCE {
+            if STOPPED.load(Ordering::Acquire) as usize + 1 >= cpu::count() {
+                break;
+            }
+            core::hint::spin_loop();
         }
-        core::hint::spin_loop();
+    }
+    seize();
+}
+
+/// A core may have been stopped, or have failed, in the middle of a line.
+fn seize() {
+    // SAFETY: the other cores stand still for good (one that does not answer an NMI would not print
+    // either), and this one only reports from here on.
+    unsafe {
+        console::seize();
+        report::seize();
     }
 }
 

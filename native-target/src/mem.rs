@@ -6,6 +6,7 @@
 //! `rep movsb`/`rep stosb`, but only where CPUID says they are fast and it is a CPU that says it
 //! (QEMU's emulator does them byte by byte).
 
+use crate::cpu;
 use core::arch::global_asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +18,7 @@ static ebb_rep_threshold: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Finds out whether the string instructions are fast.
 pub fn init() {
-    let emulated =
-        __cpuid(1).ecx >> 31 == 1 && __cpuid(0x4000_0000).ebx == u32::from_le_bytes(*b"TCGT");
-    if !emulated && __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 9 != 0 {
+    if !cpu::is_emulated() && __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 9 != 0 {
         ebb_rep_threshold.store(2048, Ordering::Relaxed);
     }
 }

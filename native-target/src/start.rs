@@ -213,6 +213,10 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         options.timeline != Timeline::Off,
         options.timeline == Timeline::Full,
     );
+    if cpu::is_emulated() {
+        // What takes 10 ms on silicon; and the emulator's threads are preempted, which looks the same.
+        ebb_runtime::set_hog_limit(100_000_000, true);
+    }
     let tokens: Vec<usize> = (0..cpu::count())
         .filter_map(cpu::get)
         .map(platform::token)

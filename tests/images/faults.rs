@@ -95,6 +95,19 @@ async fn main() -> u8 {
             spins_for_ever();
         }
         "wait-for-ever" => core::future::pending().await,
+        "panic-while-others-print" => {
+            for core in ebb::cores().skip(1) {
+                drop(spawn_on(core, async || {
+                    loop {
+                        println!(
+                            "a line that takes a while to print, so that the panic comes into it"
+                        );
+                    }
+                }));
+            }
+            time::sleep(core::time::Duration::from_millis(30)).await;
+            outer();
+        }
         "panic-in-all" => {
             for core in ebb::cores() {
                 drop(spawn_on(core, async || outer()));

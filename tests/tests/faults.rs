@@ -115,6 +115,29 @@ fn panics_on_all_cores_at_once_give_one_report() {
 }
 
 #[test]
+fn a_report_comes_out_although_others_were_stopped_while_they_printed() {
+    for _ in 0..5 {
+        boot(&["panic-while-others-print"], &[("EBB_CORES", "4")])
+            .ends_with(101)
+            .says(&[
+                "core 0 panicked at",
+                "41 is not above 41",
+                "image_faults::inner+0x",
+            ]);
+    }
+}
+
+#[test]
+fn cores_beyond_64_are_left_alone() {
+    boot_bare(&["-cpu", "max", "-smp", "66"])
+        .ends_with(0)
+        .says(&[
+            "ebb: the machine has 2 cores more than the 64 that an image uses",
+            "64 cores",
+        ]);
+}
+
+#[test]
 fn a_null_read_is_reported_as_one_with_registers() {
     fault("null-read").ends_with(101).says(&[
         "page fault on core 0: reading 0x0: a null pointer",
