@@ -156,3 +156,110 @@ async fn a_task_that_waits_for_shutdown_does_not_see_one_that_nobody_asked_for()
     let asked = time::timeout(Duration::from_millis(5), ebb::shutdown()).await;
     assert_eq!(asked, Err(time::Elapsed));
 }
+
+/// Counts how often a representative was built.
+struct Built(Arc<AtomicUsize>);
+
+#[ebb(shared, root = Built)]
+struct Raced {
+    /// Not zero in a finished representative only.
+    whole: AtomicUsize,
+}
+
+impl FromRoot<Built> for Raced {
+    fn from_root(built: Arc<Built>, _: EbbRef<Self>) -> Self {
+        let n = built.0.fetch_add(1, Ordering::SeqCst);
+        // Long enough for the others to come.
+        for _ in 0..20_000 {
+            core::hint::spin_loop();
+        }
+        Self {
+            whole: AtomicUsize::new(n + 1),
+        }
+    }
+}
+
+#[ebb::test(cores = 8)]
+async fn a_shared_representative_is_built_once_whoever_races() {
+    let built = Arc::new(AtomicUsize::new(0));
+    assert!(EbbRef::<Raced>::set_root(Built(Arc::clone(&built))).is_ok());
+    let all = EbbRef::<Raced>::new()
+        .gather(|raced| {
+            (
+                core::ptr::from_ref(raced).addr(),
+                raced.whole.load(Ordering::Relaxed),
+            )
+        })
+        .await
+        .unwrap();
+    assert_eq!(built.load(Ordering::SeqCst), 1);
+    assert!(all.iter().all(|one| *one == (all[0].0, 1)), "{all:?}");
+}
+
+#[ebb(shared, dynamic)]
+#[derive(Default)]
+struct Tally {
+    n: AtomicUsize,
+}
+
+#[ebb::test(cores = 4)]
+async fn a_shared_ebb_made_at_run_time_has_one_representative_for_all_cores() {
+    let tally = EbbRef::<Tally>::create(());
+    tally
+        .broadcast(|t| _ = t.n.fetch_add(1, Ordering::Relaxed))
+        .await
+        .unwrap();
+    let counted = tally.with(|t| t.n.load(Ordering::Relaxed));
+    assert_eq!(counted, ebb::core_count());
+    tally.destroy().await;
+}
+
+/// Its destruction can be seen.
+#[ebb(per_core, dynamic, root = Arc<()>)]
+struct Witness {
+    _seen: Arc<Arc<()>>,
+}
+
+impl FromRoot<Arc<()>> for Witness {
+    fn from_root(root: Arc<Arc<()>>, _: EbbRef<Self>) -> Self {
+        Self { _seen: root }
+    }
+}
+
+#[ebb::test(cores = 3)]
+async fn when_an_ebb_is_destroyed_its_representatives_and_root_are_dropped() {
+    let seen = Arc::new(());
+    let witness = EbbRef::<Witness>::create(Arc::clone(&seen));
+    witness.broadcast(|_| ()).await.unwrap();
+    let held = witness.hold();
+    witness.destroy().await;
+    // What is held is kept, and nothing else.
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(Arc::strong_count(&seen), 2);
+    drop(held);
+    assert_eq!(Arc::strong_count(&seen), 1);
+}
+
+#[ebb::test(cores = 2)]
+async fn ten_thousand_ebbs_one_after_another_use_few_ids() {
+    let before = ebb::live_dynamic_ebbs();
+    for round in 0..10_000_usize {
+        let tally = EbbRef::<Tally>::create(());
+        assert!(
+            (tally.id().index() as usize) < before + 4,
+            "{:?} in round {round}",
+            tally.id()
+        );
+        assert_eq!(tally.with(|t| t.n.fetch_add(1, Ordering::Relaxed)), 0);
+        let end = tally.destroy();
+        // Some are waited for, some end while the next begins.
+        if round % 4 == 3 {
+            end.await;
+        } else if round % 4 == 2 {
+            ebb::yield_now().await;
+        }
+    }
+    while ebb::live_dynamic_ebbs() > before {
+        time::sleep(Duration::from_millis(1)).await;
+    }
+}
