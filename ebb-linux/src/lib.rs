@@ -27,6 +27,7 @@ pub mod exec;
 mod files;
 mod futex;
 pub mod object;
+mod program;
 mod report;
 mod signal;
 pub mod sys;
@@ -35,6 +36,7 @@ mod uc;
 mod world;
 
 pub use object::errno::Errno;
+pub use program::Program;
 pub use report::{missing_calls, threads};
 pub use uc::{Exit, Options, Uc};
 

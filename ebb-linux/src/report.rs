@@ -145,7 +145,14 @@ pub fn threads(uc: &Uc) -> String {
     let threads = uc.threads.borrow();
     for thread in threads.iter() {
         let c = &thread.context;
-        let _ = write!(out, "{} {}: rip {:#x}, ran {} ms, ", uc.options.name, thread.tid, c.rip, thread.ran / 1_000_000);
+        let _ = write!(
+            out,
+            "{} {}: rip {:#x}, ran {} ms, ",
+            uc.options.name,
+            thread.tid,
+            c.rip,
+            thread.ran / 1_000_000
+        );
         let _ = match &thread.waiting {
             None => write!(out, "runs; pending signals {:#x}", thread.pending),
             Some(w) => write!(

@@ -7,6 +7,7 @@ use crate::exec::{self, Started, note};
 use crate::futex::Futexes;
 use crate::object::errno::Errno;
 use crate::object::{Console, Limits, Objects};
+use crate::program::Program;
 use crate::signal::Actions;
 use crate::thread::{GuestThread, Thread, Threads};
 use alloc::collections::BTreeMap;
@@ -131,12 +132,15 @@ impl Uc {
     ///
     /// # Errors
     /// What starting it gives: `ENOENT`, `ENOEXEC`, `ENOMEM`, ...
-    pub fn start(
-        options: Options,
-        path: &[u8],
-        arguments: Vec<Vec<u8>>,
-        environment: Vec<Vec<u8>>,
-    ) -> Result<Rc<Self>, Errno> {
+    pub fn start(options: Options, program: Program) -> Result<Rc<Self>, Errno> {
+        let path = program.found();
+        let path = &path[..];
+        let Program {
+            arguments,
+            environment,
+            directory,
+            ..
+        } = program;
         let cpu = EbbRef::<dyn GuestCpu>::get();
         if cpu.kernel_root() == 0 {
             // No user mode here: the program is hosted.
@@ -177,6 +181,9 @@ impl Uc {
         let console = objects.open_console(options.terminal)?;
         // Nobody types: input is at its end.
         objects.channel_end_input(console.input);
+        if !directory.is_empty() {
+            objects.chdir(&crate::world::Boot, &directory)?;
+        }
         let process = Process {
             brk: started.heap,
             started,
