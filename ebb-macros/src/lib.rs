@@ -21,12 +21,23 @@ use crate::origin::Origin;
 
 /// Makes a struct an Elastic Building Block.
 ///
-/// ```ignore
-/// #[ebb(per_core)]            // a representative per core, built by `Default` on first use
-/// #[derive(Default)]
-/// struct Hits { n: Cell<u64> }
+/// ```
+/// use ebb::{EbbRef, ebb};
+/// use std::cell::Cell;
 ///
-/// EbbRef::<Hits>::get().hit();
+/// #[ebb(per_core)]
+/// #[derive(Default)]
+/// struct Hits {
+///     n: Cell<u64>,
+/// }
+///
+/// # let config = ebb_hosted::Config { cores: 2, pin: false };
+/// # ebb_hosted::run(&config, || async {
+/// let hits = EbbRef::<Hits>::get();
+/// hits.n.set(hits.n.get() + 1);
+/// let all = EbbRef::<Hits>::new().gather(|hits| hits.n.get()).await.unwrap();
+/// assert_eq!(all, [1, 0]);
+/// # });
 /// ```
 ///
 /// | option | meaning |
@@ -36,7 +47,46 @@ use crate::origin::Origin;
 /// | `root = Type` | representatives are built by `FromRoot` from one `Type` that all cores share |
 /// | `dynamic` | made at run time by `EbbRef::create`, any number of them; the form for generic structs |
 ///
-/// Exactly one of `per_core` and `shared` is given.
+/// Exactly one of `per_core` and `shared` is given. Without a root, representatives are built by
+/// `Default`. A shared Ebb that is `dynamic` is `Send` too: the last core that lets go drops it.
+///
+/// With a root and made at run time:
+///
+/// ```
+/// use ebb::{EbbRef, FromRoot, ebb};
+/// use std::{cell::RefCell, sync::Arc};
+///
+/// struct Limits {
+///     most: usize,
+/// }
+///
+/// #[ebb(per_core, dynamic, root = Limits)]
+/// struct Pool<T: 'static> {
+///     limits: Arc<Limits>,
+///     free: RefCell<Vec<T>>,
+/// }
+///
+/// impl<T> FromRoot<Limits> for Pool<T> {
+///     fn from_root(limits: Arc<Limits>, _: EbbRef<Self>) -> Self {
+///         Self { limits, free: RefCell::default() }
+///     }
+/// }
+///
+/// # let config = ebb_hosted::Config { cores: 2, pin: false };
+/// # ebb_hosted::run(&config, || async {
+/// let pool = EbbRef::<Pool<String>>::create(Limits { most: 8 });
+/// pool.with(|pool| {
+///     if pool.free.borrow().len() < pool.limits.most {
+///         pool.free.borrow_mut().push(String::new());
+///     }
+/// });
+/// pool.destroy().await;
+/// # });
+/// ```
+///
+/// The struct is emitted as it is; the rest is what the traits of `ebb` need. The code names
+/// everything through `::ebb`. It passes `#![forbid(unsafe_code)]`. Ebbs are for executables: a
+/// slot uses the local-exec thread-local model.
 #[proc_macro_attribute]
 pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
     ebb::expand(options.into(), item.into(), &Origin::here()).into()
@@ -44,9 +94,34 @@ pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a trait a system component: a seam with one provider, bound by the linker.
 ///
+/// ```
+/// use ebb::{EbbRef, component, provides};
+///
+/// #[component]
+/// pub trait Horn {
+///     fn blow(&self, loudness: u32) -> u32;
+/// }
+///
+/// // In this crate or another of the same program:
+/// struct Brass;
+///
+/// #[provides(Horn, instance = &Brass)]
+/// impl Horn for Brass {
+///     fn blow(&self, loudness: u32) -> u32 {
+///         loudness + 1
+///     }
+/// }
+///
+/// assert_eq!(EbbRef::<dyn Horn>::get().blow(1), 2);
+/// ```
+///
 /// `EbbRef::<dyn Trait>::get()` gives the linked provider. Calls go straight to it, without a
-/// table. A program without a provider, or with two, does not link, and the linker's message names
-/// the component. The methods take `&self` and are neither generic nor `async`.
+/// table. A program that uses a component without a provider, or has two, does not link, and the
+/// linker's message names the component. The methods take `&self` and are neither generic nor
+/// `async`; what they borrow from `self` lives as long as the program.
+///
+/// `#[component(replaceable)]` allows for a default provider, `#[provides(Trait, default)]`, that
+/// another may replace. Its calls are not inlined by link-time optimisation.
 #[proc_macro_attribute]
 pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
     component::expand(options.into(), item.into(), &Origin::here()).into()
@@ -55,8 +130,36 @@ pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes an `impl Trait for Type` the provider of the component `Trait` in every program that
 /// links it.
 ///
-/// `#[provides(Trait)]` uses the Ebb `Type`; `#[provides(Trait, instance = EXPR)]` the `&'static
-/// Type` that the expression gives, for what must work where no core runs yet.
+/// | option | meaning |
+/// |---|---|
+/// | `Trait` | the component; comes first |
+/// | `instance = EXPR` | the provider is the `&'static Type` that this gives; else it is the Ebb `Type` |
+/// | `default` | another provider replaces this one; for components that are `replaceable` |
+///
+/// ```
+/// use ebb::{EbbRef, ebb, platform::Entropy, provides};
+///
+/// /// In place of the platform's.
+/// #[ebb(shared)]
+/// #[derive(Default)]
+/// struct Dice;
+///
+/// #[provides(Entropy)]
+/// impl Entropy for Dice {
+///     fn fill(&self, bytes: &mut [u8]) {
+///         bytes.fill(4);
+///     }
+/// }
+///
+/// # let config = ebb_hosted::Config { cores: 1, pin: false };
+/// # ebb_hosted::run(&config, || async {
+/// let mut random = [0; 2];
+/// EbbRef::<dyn Entropy>::get().fill(&mut random);
+/// assert_eq!(random, [4, 4]);
+/// # });
+/// ```
+///
+/// An `instance` is for what must work where no core runs yet.
 #[proc_macro_attribute]
 pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
     provides::expand(options.into(), item.into(), &Origin::here()).into()
