@@ -53,6 +53,11 @@ impl Channel {
         events
     }
 
+    /// Bytes that the guest can read.
+    pub fn available(&self) -> usize {
+        self.to_guest.len()
+    }
+
     /// Whether the guest sees a terminal.
     pub const fn is_terminal(&self) -> bool {
         self.terminal

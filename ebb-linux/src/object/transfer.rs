@@ -67,7 +67,7 @@ impl Objects {
         if !desc.flags.readable() {
             return Err(Errno::EBADF);
         }
-        let (flags, pos) = (desc.flags, desc.pos);
+        let pos = desc.pos;
         match desc.object {
             Object::File | Object::Text => {
                 let done = self.read_at(env, id, pos, sink)?;
@@ -84,7 +84,7 @@ impl Objects {
             Object::Epoll(_) => Err(Errno::EINVAL),
             Object::Channel(id) => self.read_channel(id, sink),
             Object::Inotify(_) => Err(Errno::EAGAIN),
-            Object::Socket(id) => self.read_socket(env, id, flags, sink),
+            Object::Socket(_) => self.read_socket(env, id, sink),
         }
     }
 
@@ -114,7 +114,7 @@ impl Objects {
             (Object::Pipe(id), _) => self.write_pipe(id, flags, source),
             (Object::EventFd(id), _) => self.write_eventfd(id, source),
             (Object::Channel(id), _) => self.write_channel(id, source),
-            (Object::Socket(id), _) => self.write_socket(env, id, flags, source),
+            (Object::Socket(_), _) => self.write_socket(env, id, source),
             (Object::Path | Object::Dir, _) => Err(Errno::EBADF),
             _ => Err(Errno::EINVAL),
         }

@@ -1,49 +1,471 @@
-//! Sockets (being built).
+//! Sockets: Unix sockets, loopback TCP and UDP within a UC, and the guest's side of connections
+//! over the network.
+//!
+//! One type serves all families: a stream between two sockets of a UC is a pair of inboxes,
+//! whether their names are paths or ports. Only what leaves the UC goes to the stack below, through
+//! [`network::Network`]. Behaviour is that of Linux' `net/unix/af_unix.c` and `net/ipv4`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`address`] | `sockaddr` structures |
+//! | [`connect`] | bind, listen, connect, accept, shutdown, names |
+//! | [`message`] | send and receive, datagrams, descriptors in flight |
+//! | [`option`] | `getsockopt`, `setsockopt` |
+//! | [`network`] | the seam to the stack below |
+
+pub mod address;
+pub mod connect;
+pub mod message;
+pub mod network;
+pub mod option;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+
+use self::{
+    address::{Address, Domain},
+    message::Message,
+    network::NetSocket,
+    option::Options,
+    ports::Ports,
+};
 use super::{
     Objects,
     arena::{Arena, Id},
-    description::DescId,
+    description::{DescId, Object},
     env::Env,
     errno::{Errno, Result},
+    fd::Fd,
     flags::OpenFlags,
-    io::{Sink, Source},
+    vfs::NodeRef,
     wait::{Events, QueueId},
 };
-use alloc::vec::Vec;
-pub mod network;
+
+/// The name of a socket.
+pub type SocketId = Id<Socket>;
+
+/// How a socket moves bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A stream of bytes.
+    Stream,
+    /// Messages without connection.
+    Datagram,
+    /// Messages over a connection.
+    SeqPacket,
+}
+
+impl SocketKind {
+    /// The `SOCK_*` number.
+    pub const fn number(self) -> u32 {
+        match self {
+            SocketKind::Stream => 1,
+            SocketKind::Datagram => 2,
+            SocketKind::SeqPacket => 5,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Neither connected nor listening.
+    Idle,
+    /// Accepts connections.
+    Listening,
+    /// A connection over the network is under way.
+    Connecting,
+    /// Has a peer, or had one.
+    Connected,
+}
+
 /// A socket.
 #[derive(Clone, Debug)]
 pub struct Socket {
+    pub(crate) domain: Domain,
+    pub(crate) kind: SocketKind,
+    pub(crate) state: State,
     pub(crate) queue: QueueId,
+    pub(crate) local: Address,
+    /// The peer's address, for internet sockets.
+    pub(crate) remote: Address,
+    /// The place in the file system of a name that is a path.
+    node: Option<NodeRef>,
+    /// The socket at the other side, within the UC.
+    pub(crate) peer: Option<SocketId>,
+    /// The socket of the stack below.
+    pub(crate) net: Option<NetSocket>,
+    pub(crate) inbox: VecDeque<Message>,
+    /// What `inbox` costs: bytes and a charge per message.
+    pub(crate) inbox_cost: usize,
+    /// Nothing more will come in; nothing more may go out.
+    pub(crate) no_read: bool,
+    pub(crate) no_write: bool,
+    /// The peer of a TCP connection is gone: the next write provokes a reset.
+    pub(crate) peer_closed: bool,
+    /// What `SO_ERROR` reports, once.
+    pub(crate) error: Option<Errno>,
+    /// Connections that wait to be accepted, and how many may.
+    pub(crate) backlog: VecDeque<SocketId>,
+    pub(crate) backlog_max: usize,
+    /// Sockets that wait for room in the backlog or inbox.
+    pub(crate) waiting: Vec<SocketId>,
+    pub(crate) options: Options,
 }
-/// All.
-pub type Sockets = Arena<Socket>;
+
+/// All sockets of a UC and their names.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    all: Arena<Socket>,
+    abstracts: BTreeMap<Arc<[u8]>, SocketId>,
+    ports: Ports,
+    net: BTreeMap<NetSocket, SocketId>,
+    /// Sockets of the stack below that are to be closed.
+    net_closed: Vec<NetSocket>,
+    /// What all inboxes cost.
+    bytes: usize,
+    autobind: u32,
+}
+
+impl Sockets {
+    pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
+        self.all.get(id)
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
 impl Objects {
-    pub(crate) fn close_socket(&mut self, _id: Id<Socket>) -> Vec<DescId> {
-        Vec::new()
+    pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket> {
+        self.sockets.all.get(id).ok_or(Errno::EBADF)
     }
-    pub(crate) fn poll_socket(&mut self, _env: &dyn Env, _id: Id<Socket>) -> Events {
-        Events::empty()
+
+    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
+        self.sockets.all.get_mut(id).ok_or(Errno::EBADF)
     }
-    pub(crate) fn read_socket(
-        &mut self,
-        _env: &dyn Env,
-        _id: Id<Socket>,
-        _f: OpenFlags,
-        _s: &mut dyn Sink,
-    ) -> Result<usize> {
-        Err(Errno::EBADF)
+
+    /// The socket behind a description.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`, `EBADF`.
+    pub(crate) fn socket_of(&self, desc: DescId) -> Result<SocketId> {
+        match self.description(desc)?.object {
+            Object::Socket(id) => Ok(id),
+            Object::Path => Err(Errno::EBADF),
+            _ => Err(Errno::ENOTSOCK),
+        }
     }
-    pub(crate) fn write_socket(
-        &mut self,
-        _env: &dyn Env,
-        _id: Id<Socket>,
-        _f: OpenFlags,
-        _s: &mut dyn Source,
-    ) -> Result<usize> {
-        Err(Errno::EBADF)
+
+    pub(crate) fn new_socket(&mut self, domain: Domain, kind: SocketKind) -> SocketId {
+        let queue = self.hub.new_queue();
+        self.sockets.all.insert(Socket {
+            domain,
+            kind,
+            state: State::Idle,
+            queue,
+            local: domain.unspecified(),
+            remote: domain.unspecified(),
+            node: None,
+            peer: None,
+            net: None,
+            inbox: VecDeque::new(),
+            inbox_cost: 0,
+            no_read: false,
+            no_write: false,
+            peer_closed: false,
+            error: None,
+            backlog: VecDeque::new(),
+            backlog_max: 0,
+            waiting: Vec::new(),
+            options: Options::default(),
+        })
     }
-    pub(crate) fn is_stream_socket(&self, _id: Id<Socket>) -> bool {
-        false
+
+    fn parse_kind(domain: u32, kind: u32, protocol: u32) -> Result<(Domain, SocketKind)> {
+        let number = kind & 0xf;
+        if number >= 11 {
+            return Err(Errno::EINVAL);
+        }
+        let domain = match domain {
+            1 => Domain::Unix,
+            2 => Domain::Inet,
+            10 => Domain::Inet6,
+            _ => return Err(Errno::EAFNOSUPPORT),
+        };
+        if domain == Domain::Unix {
+            if protocol > 1 {
+                return Err(Errno::EPROTONOSUPPORT);
+            }
+            return match number {
+                1 => Ok((domain, SocketKind::Stream)),
+                2 | 3 => Ok((domain, SocketKind::Datagram)),
+                5 => Ok((domain, SocketKind::SeqPacket)),
+                _ => Err(Errno::ESOCKTNOSUPPORT),
+            };
+        }
+        match (number, protocol) {
+            (1, 0 | 6) => Ok((domain, SocketKind::Stream)),
+            (2, 0 | 17) => Ok((domain, SocketKind::Datagram)),
+            (1 | 2, _) => Err(Errno::EPROTONOSUPPORT),
+            _ => Err(Errno::ESOCKTNOSUPPORT),
+        }
+    }
+
+    fn socket_flags(kind: u32) -> Result<OpenFlags> {
+        let flags = OpenFlags::from_bits_retain(kind & !0xf);
+        match (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
+            true => Ok(flags | OpenFlags::RDWR),
+            false => Err(Errno::EINVAL),
+        }
+    }
+
+    /// `socket`. `kind` may hold `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EINVAL`, `EMFILE`, `ENFILE`.
+    pub fn socket_create(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<Fd> {
+        let flags = Self::socket_flags(kind)?;
+        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
+        let id = self.new_socket(domain, kind);
+        self.open_object(Object::Socket(id), flags, None)
+    }
+
+    /// `socketpair`: two connected Unix sockets.
+    pub fn socketpair(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<(Fd, Fd)> {
+        let flags = Self::socket_flags(kind)?;
+        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
+        if domain != Domain::Unix {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let (a, b) = (self.new_socket(domain, kind), self.new_socket(domain, kind));
+        self.pair(a, b);
+        let first = match self.open_object(Object::Socket(a), flags, None) {
+            Ok(fd) => fd,
+            Err(errno) => {
+                self.close_socket(b);
+                return Err(errno);
+            }
+        };
+        match self.open_object(Object::Socket(b), flags, None) {
+            Ok(second) => Ok((first, second)),
+            Err(errno) => {
+                self.close(first)?;
+                Err(errno)
+            }
+        }
+    }
+
+    /// Makes two sockets each other's peer.
+    pub(crate) fn pair(&mut self, a: SocketId, b: SocketId) {
+        for (this, other) in [(a, b), (b, a)] {
+            if let Ok(socket) = self.socket_mut(this) {
+                socket.peer = Some(other);
+                socket.state = State::Connected;
+            }
+        }
+    }
+
+    /// Closes a socket; gives the descriptions that were in flight to it, which the caller must
+    /// release.
+    pub(crate) fn close_socket(&mut self, id: SocketId) -> Vec<DescId> {
+        let mut in_flight = Vec::new();
+        let mut dead = Vec::from([id]);
+        while let Some(id) = dead.pop() {
+            let Some(socket) = self.sockets.all.remove(id) else {
+                continue;
+            };
+            self.sockets.bytes = self.sockets.bytes.saturating_sub(socket.inbox_cost);
+            if let Some(node) = socket.node {
+                self.set_socket_node(node, None);
+                self.fs.close_node(node);
+            }
+            if let Address::Abstract(name) = &socket.local
+                && self.sockets.abstracts.get(name) == Some(&id)
+            {
+                self.sockets.abstracts.remove(name);
+            }
+            self.sockets.ports.release(id, &socket);
+            if let Some(net) = socket.net {
+                self.sockets.net.remove(&net);
+                self.sockets.net_closed.push(net);
+            }
+            if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
+                self.peer_closed(id, peer, !socket.inbox.is_empty());
+            }
+            in_flight.extend(
+                socket
+                    .inbox
+                    .iter()
+                    .flat_map(|m| m.descriptions.iter().copied()),
+            );
+            // Connections nobody accepted end with the listener.
+            dead.extend(socket.backlog);
+            self.wake_sockets(socket.waiting);
+            self.hub.remove_queue(socket.queue);
+        }
+        in_flight
+    }
+
+    /// What the end of `gone` means to its peer.
+    fn peer_closed(&mut self, gone: SocketId, peer: SocketId, unread: bool) {
+        let Ok(socket) = self.socket_mut(peer) else {
+            return;
+        };
+        if socket.peer != Some(gone) {
+            return;
+        }
+        let stream = socket.kind != SocketKind::Datagram;
+        match (socket.domain, stream) {
+            (Domain::Unix, true) => {
+                (socket.no_read, socket.no_write) = (true, true);
+                if unread {
+                    socket.error = Some(Errno::ECONNRESET);
+                }
+            }
+            (Domain::Unix, false) => {
+                socket.peer = None;
+                socket.error = Some(Errno::ECONNRESET);
+            }
+            (_, true) => {
+                socket.no_read = true;
+                socket.peer_closed = true;
+                if unread {
+                    socket.error = Some(Errno::ECONNRESET);
+                    socket.no_write = true;
+                }
+            }
+            (_, false) => return,
+        }
+        let queue = socket.queue;
+        self.hub.wake(queue, Events::all());
+    }
+
+    /// Wakes sockets that waited for room.
+    pub(crate) fn wake_sockets(&mut self, waiting: Vec<SocketId>) {
+        for id in waiting {
+            if let Ok(socket) = self.socket(id) {
+                let queue = socket.queue;
+                self.hub.wake(queue, Events::WRITE);
+            }
+        }
+    }
+
+    pub(crate) fn is_stream_socket(&self, id: SocketId) -> bool {
+        self.socket(id).is_ok_and(|s| s.kind == SocketKind::Stream)
+    }
+
+    pub(crate) fn poll_socket(&mut self, env: &dyn Env, id: SocketId) -> Events {
+        self.settle_connect(env, id);
+        let Ok(socket) = self.socket(id) else {
+            return Events::NVAL;
+        };
+        let mut events = Events::empty();
+        let net = match (socket.net, env.network()) {
+            (Some(net), Some(network)) => network.readiness(net),
+            _ => Events::empty(),
+        };
+        events.set(Events::ERR, socket.error.is_some());
+        match socket.state {
+            State::Listening => {
+                events.set(
+                    Events::READ,
+                    !socket.backlog.is_empty() || net.intersects(Events::READ),
+                );
+                return events;
+            }
+            State::Connecting => return events,
+            _ => {}
+        }
+        let connected = socket.state == State::Connected;
+        let readable = !socket.inbox.is_empty() || net.intersects(Events::READ);
+        let no_read = socket.no_read || net.intersects(Events::RDHUP);
+        events.set(Events::READ, readable || no_read);
+        events.set(Events::RDHUP, no_read);
+        let stream = socket.kind != SocketKind::Datagram;
+        let hung_up = no_read && socket.no_write || net.intersects(Events::HUP);
+        events.set(Events::HUP, hung_up || stream && !connected);
+        events |= net & Events::ERR;
+        let writable = match (socket.net, stream) {
+            (Some(_), true) if connected => net.intersects(Events::OUT) || socket.no_write,
+            _ => self.has_room(socket),
+        };
+        events.set(Events::WRITE | Events::WRBAND, writable);
+        if socket.domain != Domain::Unix {
+            events.remove(Events::WRBAND);
+        }
+        events
+    }
+
+    /// The stack below has news of one of its sockets.
+    pub fn network_event(&mut self, net: NetSocket) {
+        if let Some(&id) = self.sockets.net.get(&net)
+            && let Ok(socket) = self.socket(id)
+        {
+            let queue = socket.queue;
+            self.hub.wake(queue, Events::all());
+        }
+    }
+
+    /// Sockets of the stack below that the guest has closed: whoever runs the stack closes them.
+    /// Every operation that has a network does so by itself.
+    pub fn take_closed_network(&mut self) -> Vec<NetSocket> {
+        core::mem::take(&mut self.sockets.net_closed)
+    }
+
+    /// Closes what the guest has closed.
+    pub(crate) fn sweep_network(&mut self, env: &dyn Env) {
+        if !self.sockets.net_closed.is_empty()
+            && let Some(network) = env.network()
+        {
+            for net in self.take_closed_network() {
+                network.close(net);
+            }
+        }
+    }
+
+    /// Makes the sockets of a clone its own: connections over the network end with `ECONNRESET`,
+    /// listeners and bound UDP sockets are opened again in the clone's network (or serve loopback
+    /// only if that fails). Everything within the UC stays as it was.
+    pub fn reset_connections(&mut self, env: &dyn Env) {
+        self.sockets.net_closed.clear();
+        self.sockets.net.clear();
+        let ids: Vec<SocketId> = self.sockets.all.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Ok(socket) = self.socket_mut(id) else {
+                continue;
+            };
+            if socket.net.take().is_none() {
+                continue;
+            }
+            let queue = socket.queue;
+            let (state, kind, backlog) = (socket.state, socket.kind, socket.backlog_max);
+            match (state, kind) {
+                (State::Listening, _) => {
+                    let _ = self.listen_outside(env, id, backlog);
+                }
+                (_, SocketKind::Datagram) => {
+                    let _ = self.bind_outside(env, id);
+                }
+                _ => {
+                    socket.error = Some(Errno::ECONNRESET);
+                    (socket.no_read, socket.no_write) = (true, true);
+                    socket.state = State::Connected;
+                }
+            }
+            self.hub.wake(queue, Events::all());
+        }
     }
 }

@@ -237,7 +237,6 @@ impl Objects {
     }
 
     /// Gives the name of a bound socket to its socket, or takes it away.
-    #[allow(dead_code)]
     pub(crate) fn set_socket_node(
         &mut self,
         node: NodeRef,

@@ -500,7 +500,6 @@ impl Filesystem {
     }
 
     /// The socket bound to a node.
-    #[allow(dead_code)]
     pub(crate) fn socket_of(&self, node: NodeRef) -> Option<Id<Socket>> {
         match self.canon(node) {
             NodeRef::Upper(id) => match self.inode(id).ok()?.kind {

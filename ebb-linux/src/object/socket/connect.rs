@@ -1,0 +1,618 @@
+//! Names and connections: bind, listen, connect, accept, shutdown.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{
+    Domain, Objects, SocketId, SocketKind, State,
+    address::{Address, canonical},
+};
+use crate::object::{
+    description::{DescId, Object},
+    env::Env,
+    errno::{Errno, Result},
+    fd::Fd,
+    flags::{AT_FDCWD, OpenFlags},
+    vfs::{Kind, NodeKind, NodeRef},
+    wait::Events,
+};
+
+/// The most connections that wait to be accepted (`somaxconn`).
+const SOMAXCONN: usize = 4096;
+
+impl Objects {
+    /// `bind`.
+    ///
+    /// # Errors
+    /// `EINVAL` (has a name already), `EADDRINUSE`, `EADDRNOTAVAIL`, and for a path those of
+    /// `mknod`.
+    pub fn bind(&mut self, env: &dyn Env, desc: DescId, address: Address) -> Result<()> {
+        let id = self.socket_of(desc)?;
+        let socket = self.socket(id)?;
+        match (socket.domain, address) {
+            (Domain::Unix, address) => {
+                if socket.local != Address::Unnamed {
+                    return Err(Errno::EINVAL);
+                }
+                self.bind_unix(env, id, address)
+            }
+            (domain, Address::Inet(at)) => {
+                if matches!(socket.local, Address::Inet(l) if l.port() != 0) {
+                    return Err(Errno::EINVAL);
+                }
+                if domain == Domain::Inet && at.is_ipv6() {
+                    return Err(Errno::EAFNOSUPPORT);
+                }
+                if !self.is_local(env, at.ip()) {
+                    return Err(Errno::EADDRNOTAVAIL);
+                }
+                self.take_port(env, id, at)?;
+                self.bind_outside(env, id)
+            }
+            // AF_UNSPEC is taken for AF_INET, as long as the address is any.
+            (domain, _) => {
+                let Address::Inet(any) = domain.unspecified() else {
+                    return Err(Errno::EINVAL);
+                };
+                self.take_port(env, id, any)?;
+                self.bind_outside(env, id)
+            }
+        }
+    }
+
+    fn bind_unix(&mut self, env: &dyn Env, id: SocketId, address: Address) -> Result<()> {
+        let local = match address {
+            Address::Path(path) => {
+                let mode = 0o777 & !self.files.umask;
+                let made = self.make_node(env, AT_FDCWD, &path, Kind::Socket(Some(id)), mode);
+                let node = NodeRef::Upper(match made {
+                    Err(Errno::EEXIST) => return Err(Errno::EADDRINUSE),
+                    made => made?,
+                });
+                self.fs.open_node(node);
+                self.socket_mut(id)?.node = Some(node);
+                Address::Path(path)
+            }
+            Address::Abstract(name) => {
+                if self.sockets.abstracts.contains_key(&name) {
+                    return Err(Errno::EADDRINUSE);
+                }
+                self.sockets.abstracts.insert(name.clone(), id);
+                Address::Abstract(name)
+            }
+            Address::Unnamed => {
+                // Autobind: five hexadecimal digits that nobody has.
+                let name: Arc<[u8]> = loop {
+                    self.sockets.autobind = (self.sockets.autobind + 1) & 0xf_ffff;
+                    let name = alloc::format!("{:05x}", self.sockets.autobind);
+                    let name: Arc<[u8]> = name.into_bytes().into();
+                    if !self.sockets.abstracts.contains_key(&name) {
+                        break name;
+                    }
+                    if self.sockets.abstracts.len() > 0xf_ffff {
+                        return Err(Errno::ENOSPC);
+                    }
+                };
+                self.sockets.abstracts.insert(name.clone(), id);
+                Address::Abstract(name)
+            }
+            Address::Inet(_) => return Err(Errno::EINVAL),
+        };
+        self.socket_mut(id)?.local = local;
+        Ok(())
+    }
+
+    /// Opens a bound datagram socket in the network too, if it is to hear from there.
+    pub(super) fn bind_outside(&mut self, env: &dyn Env, id: SocketId) -> Result<()> {
+        self.sweep_network(env);
+        let socket = self.socket(id)?;
+        let (Address::Inet(local), SocketKind::Datagram, None) =
+            (&socket.local, socket.kind, socket.net)
+        else {
+            return Ok(());
+        };
+        let Some(network) = env
+            .network()
+            .filter(|_| !local.ip().to_canonical().is_loopback())
+        else {
+            return Ok(());
+        };
+        let net = network.bind(canonical(*local))?;
+        self.sockets.net.insert(net, id);
+        self.socket_mut(id)?.net = Some(net);
+        Ok(())
+    }
+
+    /// `listen`.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` (datagrams), `EINVAL` (no name, or connected), `EADDRINUSE`.
+    pub fn listen(&mut self, env: &dyn Env, desc: DescId, backlog: i32) -> Result<()> {
+        let id = self.socket_of(desc)?;
+        let socket = self.socket(id)?;
+        if socket.kind == SocketKind::Datagram {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if !matches!(socket.state, State::Idle | State::Listening) {
+            return Err(Errno::EINVAL);
+        }
+        let backlog = usize::try_from(backlog).unwrap_or(SOMAXCONN).min(SOMAXCONN);
+        match &socket.local {
+            Address::Unnamed => return Err(Errno::EINVAL),
+            Address::Inet(local) if local.port() == 0 => {
+                let any = *local;
+                self.take_port(env, id, any)?;
+            }
+            _ => {}
+        }
+        if self.socket(id)?.state == State::Idle {
+            self.listen_outside(env, id, backlog)?;
+        }
+        let socket = self.socket_mut(id)?;
+        socket.state = State::Listening;
+        socket.backlog_max = backlog;
+        let queue = socket.queue;
+        self.hub.wake(queue, Events::all());
+        Ok(())
+    }
+
+    /// Listens in the network too, unless the address is loopback's.
+    pub(super) fn listen_outside(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        backlog: usize,
+    ) -> Result<()> {
+        self.sweep_network(env);
+        let Address::Inet(local) = self.socket(id)?.local else {
+            return Ok(());
+        };
+        let Some(network) = env
+            .network()
+            .filter(|_| !local.ip().to_canonical().is_loopback())
+        else {
+            return Ok(());
+        };
+        let net = network.listen(canonical(local), backlog.max(1))?;
+        self.sockets.net.insert(net, id);
+        self.socket_mut(id)?.net = Some(net);
+        Ok(())
+    }
+
+    /// `connect`.
+    ///
+    /// # Errors
+    /// Those of connect(2). `EINPROGRESS`: the caller that may block waits for
+    /// [`Events::OUT`] and asks [`connect_result`](Self::connect_result). `EAGAIN`: a Unix
+    /// listener's backlog is full; the caller that may block waits and tries again.
+    pub fn connect(&mut self, env: &dyn Env, desc: DescId, to: Address) -> Result<()> {
+        let id = self.socket_of(desc)?;
+        let nonblocking = self.description(desc)?.flags.contains(OpenFlags::NONBLOCK);
+        self.settle_connect(env, id);
+        let socket = self.socket(id)?;
+        let (domain, kind, state) = (socket.domain, socket.kind, socket.state);
+        match (domain, kind, to) {
+            (Domain::Unix, SocketKind::Datagram, to) => self.connect_unix_datagram(env, id, to),
+            (Domain::Unix, _, to) => match state {
+                State::Listening => Err(Errno::EINVAL),
+                State::Connected => Err(Errno::EISCONN),
+                _ => self.connect_unix(env, id, to),
+            },
+            (_, SocketKind::Datagram, Address::Inet(to)) => self.connect_datagram(env, id, to),
+            (_, SocketKind::Datagram, _) => {
+                let socket = self.socket_mut(id)?;
+                socket.remote = domain.unspecified();
+                socket.state = State::Idle;
+                Ok(())
+            }
+            (_, _, Address::Inet(to)) => {
+                match state {
+                    State::Connected | State::Listening => return Err(Errno::EISCONN),
+                    State::Connecting => return Err(Errno::EALREADY),
+                    State::Idle => {}
+                }
+                if let Some(errno) = self.socket_mut(id)?.error.take() {
+                    return Err(errno);
+                }
+                if domain == Domain::Inet && to.is_ipv6() {
+                    return Err(Errno::EAFNOSUPPORT);
+                }
+                if self.is_local(env, to.ip()) {
+                    self.connect_local(env, id, to, nonblocking)
+                } else {
+                    self.connect_outside(env, id, to)
+                }
+            }
+            // AF_UNSPEC ends a connection.
+            _ => {
+                for desc in self.disconnect(id)? {
+                    self.release(desc);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn disconnect(&mut self, id: SocketId) -> Result<Vec<DescId>> {
+        let socket = self.socket_mut(id)?;
+        let net = socket.net.take();
+        let peer = socket.peer.take();
+        socket.state = State::Idle;
+        socket.remote = socket.domain.unspecified();
+        (socket.no_read, socket.no_write) = (false, false);
+        if let Some(net) = net {
+            self.sockets.net.remove(&net);
+            self.sockets.net_closed.push(net);
+        }
+        if let Some(peer) = peer
+            && let Ok(peer) = self.socket_mut(peer)
+        {
+            peer.error = Some(Errno::ECONNRESET);
+            (peer.no_read, peer.no_write) = (true, true);
+            let queue = peer.queue;
+            self.hub.wake(queue, Events::all());
+        }
+        Ok(Vec::new())
+    }
+
+    /// The socket that has a Unix name.
+    pub(super) fn find_unix(
+        &self,
+        env: &dyn Env,
+        kind: SocketKind,
+        name: &Address,
+    ) -> Result<SocketId> {
+        let found = match name {
+            Address::Path(path) => {
+                let node = self.resolve(env, AT_FDCWD, path, true)?;
+                if self.node_kind(node)? != NodeKind::Socket {
+                    return Err(Errno::ECONNREFUSED);
+                }
+                self.fs.socket_of(node)
+            }
+            Address::Abstract(name) => self.sockets.abstracts.get(name).copied(),
+            _ => return Err(Errno::EINVAL),
+        };
+        let found = found.ok_or(Errno::ECONNREFUSED)?;
+        let socket = self.socket(found).map_err(|_| Errno::ECONNREFUSED)?;
+        if socket.kind != kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        Ok(found)
+    }
+
+    fn connect_unix(&mut self, env: &dyn Env, id: SocketId, to: Address) -> Result<()> {
+        let kind = self.socket(id)?.kind;
+        let listener = self.find_unix(env, kind, &to)?;
+        let found = self.socket_mut(listener)?;
+        if found.state != State::Listening || found.no_read {
+            return Err(Errno::ECONNREFUSED);
+        }
+        if found.backlog.len() > found.backlog_max {
+            if !found.waiting.contains(&id) {
+                found.waiting.push(id);
+            }
+            return Err(Errno::EAGAIN);
+        }
+        let (local, queue) = (found.local.clone(), found.queue);
+        let server = self.new_socket(Domain::Unix, kind);
+        self.socket_mut(server)?.local = local;
+        self.pair(id, server);
+        self.socket_mut(listener)?.backlog.push_back(server);
+        self.hub.wake(queue, Events::READ);
+        let queue = self.socket(id)?.queue;
+        self.hub.wake(queue, Events::WRITE);
+        Ok(())
+    }
+
+    fn connect_unix_datagram(&mut self, env: &dyn Env, id: SocketId, to: Address) -> Result<()> {
+        let peer = self.find_unix(env, SocketKind::Datagram, &to)?;
+        let socket = self.socket_mut(id)?;
+        socket.peer = Some(peer);
+        socket.state = State::Connected;
+        Ok(())
+    }
+
+    /// The address from which a socket speaks to a local one.
+    fn local_source(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<SocketAddr> {
+        let own: IpAddr = match to.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()
+            }
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let Address::Inet(local) = self.socket(id)?.local else {
+            return Err(Errno::EINVAL);
+        };
+        let ip = if local.ip().is_unspecified() {
+            own
+        } else {
+            local.ip()
+        };
+        let at = SocketAddr::new(ip, local.port());
+        if local.port() == 0 {
+            self.take_port(env, id, at)?;
+        } else {
+            self.socket_mut(id)?.local = Address::Inet(at);
+        }
+        match self.socket(id)?.local {
+            Address::Inet(local) => Ok(local),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn connect_local(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        to: SocketAddr,
+        nonblocking: bool,
+    ) -> Result<()> {
+        // Connecting to any address is connecting to loopback.
+        let to = match to.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, to.port()).into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, to.port()).into(),
+            _ => to,
+        };
+        let from = self.local_source(env, id, to)?;
+        let room =
+            |o: &Self, l: SocketId| o.socket(l).is_ok_and(|l| l.backlog.len() <= l.backlog_max);
+        let listener = self.find_local(true, from, to).filter(|&l| room(self, l));
+        let queue = self.socket(id)?.queue;
+        let Some(listener) = listener else {
+            if nonblocking {
+                self.socket_mut(id)?.error = Some(Errno::ECONNREFUSED);
+                self.hub.wake(queue, Events::all());
+                return Err(Errno::EINPROGRESS);
+            }
+            return Err(Errno::ECONNREFUSED);
+        };
+        let found = self.socket(listener)?;
+        let (domain, options, heard) = (found.domain, found.options.clone(), found.queue);
+        let server = self.new_socket(domain, SocketKind::Stream);
+        self.pair(id, server);
+        self.note_port(server, to)?;
+        let socket = self.socket_mut(server)?;
+        (socket.remote, socket.options) = (Address::Inet(from), options);
+        self.socket_mut(id)?.remote = Address::Inet(to);
+        self.socket_mut(listener)?.backlog.push_back(server);
+        self.hub.wake(heard, Events::READ);
+        self.hub.wake(queue, Events::WRITE);
+        if nonblocking {
+            Err(Errno::EINPROGRESS)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn connect_outside(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<()> {
+        self.sweep_network(env);
+        let network = env.network().ok_or(Errno::ENETUNREACH)?;
+        let socket = self.socket(id)?;
+        let bound = match socket.local {
+            Address::Inet(local) if local.port() != 0 => Some(canonical(local)),
+            _ => None,
+        };
+        let net = network.connect(bound, canonical(to))?;
+        self.sockets.net.insert(net, id);
+        if bound.is_none()
+            && let Ok(local) = network.local(net)
+        {
+            self.note_port(id, local)?;
+        }
+        let socket = self.socket_mut(id)?;
+        socket.net = Some(net);
+        socket.remote = Address::Inet(to);
+        socket.state = State::Connecting;
+        for (&(level, name), &value) in socket.options.all() {
+            network.set_option(net, level, name, value);
+        }
+        self.settle_connect(env, id);
+        match self.socket(id)?.state {
+            State::Connected => Ok(()),
+            _ => Err(Errno::EINPROGRESS),
+        }
+    }
+
+    fn connect_datagram(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<()> {
+        if self.socket(id)?.domain == Domain::Inet && to.is_ipv6() {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        if self.is_local(env, to.ip()) {
+            self.local_source(env, id, to)?;
+        } else {
+            let network = env.network().ok_or(Errno::ENETUNREACH)?;
+            let Address::Inet(local) = self.socket(id)?.local else {
+                return Err(Errno::EINVAL);
+            };
+            let own = network.addresses().into_iter();
+            let mut own = own.filter(|a| a.is_ipv4() == canonical(to).is_ipv4());
+            let ip = own.next().ok_or(Errno::ENETUNREACH)?;
+            if local.port() == 0 {
+                self.take_port(env, id, SocketAddr::new(ip, 0))?;
+            }
+            self.bind_outside(env, id)?;
+        }
+        let socket = self.socket_mut(id)?;
+        socket.remote = Address::Inet(to);
+        socket.state = State::Connected;
+        Ok(())
+    }
+
+    /// Notes how a connection over the network has come out.
+    pub(crate) fn settle_connect(&mut self, env: &dyn Env, id: SocketId) {
+        let Ok(socket) = self.socket(id) else { return };
+        let (State::Connecting, Some(net), Some(network)) =
+            (socket.state, socket.net, env.network())
+        else {
+            return;
+        };
+        let outcome = network.connected(net);
+        let local = network.local(net);
+        let Ok(socket) = self.socket_mut(id) else {
+            return;
+        };
+        match outcome {
+            Err(Errno::EAGAIN) => {}
+            Ok(()) => {
+                socket.state = State::Connected;
+                if let Ok(local) = local {
+                    socket.local = Address::Inet(local);
+                }
+            }
+            Err(errno) => {
+                socket.state = State::Idle;
+                socket.error = Some(errno);
+                socket.net = None;
+                self.sockets.net.remove(&net);
+                network.close(net);
+            }
+        }
+    }
+
+    /// How a connect that was in progress has come out.
+    ///
+    /// # Errors
+    /// `EAGAIN` while it has not; what went wrong otherwise.
+    pub fn connect_result(&mut self, env: &dyn Env, desc: DescId) -> Result<()> {
+        let id = self.socket_of(desc)?;
+        self.settle_connect(env, id);
+        let socket = self.socket_mut(id)?;
+        match (socket.state, socket.error.take()) {
+            (_, Some(errno)) => Err(errno),
+            (State::Connecting, None) => Err(Errno::EAGAIN),
+            (State::Connected, None) => Ok(()),
+            (_, None) => Err(Errno::ECONNREFUSED),
+        }
+    }
+
+    /// `accept4`: the new descriptor and the peer's address. `flags` may hold `SOCK_NONBLOCK` and
+    /// `SOCK_CLOEXEC`.
+    ///
+    /// # Errors
+    /// `EAGAIN` when nobody waits; `EOPNOTSUPP`, `EINVAL`, `EMFILE`.
+    pub fn accept(&mut self, env: &dyn Env, desc: DescId, flags: u32) -> Result<(Fd, Address)> {
+        let flags = OpenFlags::from_bits_retain(flags);
+        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
+            return Err(Errno::EINVAL);
+        }
+        let id = self.socket_of(desc)?;
+        let socket = self.socket(id)?;
+        if socket.kind == SocketKind::Datagram {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if socket.state != State::Listening {
+            return Err(Errno::EINVAL);
+        }
+        self.files.fds.check_room()?;
+        let accepted = match self.socket_mut(id)?.backlog.pop_front() {
+            Some(accepted) => accepted,
+            None => self.accept_outside(env, id)?,
+        };
+        let waiting = core::mem::take(&mut self.socket_mut(id)?.waiting);
+        self.wake_sockets(waiting);
+        let found = self.socket(accepted)?;
+        let from = match (found.domain, found.peer) {
+            (Domain::Unix, Some(peer)) => self.socket(peer).map(|p| p.local.clone()),
+            _ => Ok(found.remote.clone()),
+        };
+        let object = Object::Socket(accepted);
+        let fd = self.open_object(object, flags | OpenFlags::RDWR, None)?;
+        Ok((fd, from.unwrap_or_default()))
+    }
+
+    fn accept_outside(&mut self, env: &dyn Env, listener: SocketId) -> Result<SocketId> {
+        self.sweep_network(env);
+        let socket = self.socket(listener)?;
+        if socket.no_read {
+            return Err(Errno::EINVAL);
+        }
+        let net = socket.net.ok_or(Errno::EAGAIN)?;
+        let (domain, options) = (socket.domain, socket.options.clone());
+        let network = env.network().ok_or(Errno::EAGAIN)?;
+        let (net, from) = network.accept(net)?;
+        let accepted = self.new_socket(domain, SocketKind::Stream);
+        if let Ok(local) = network.local(net) {
+            self.note_port(accepted, local)?;
+        }
+        self.sockets.net.insert(net, accepted);
+        let socket = self.socket_mut(accepted)?;
+        (socket.net, socket.state, socket.options) = (Some(net), State::Connected, options);
+        socket.remote = Address::Inet(from);
+        Ok(accepted)
+    }
+
+    /// `shutdown`: `how` is 0 (receiving), 1 (sending) or 2.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOTCONN`.
+    pub fn shutdown(&mut self, env: &dyn Env, desc: DescId, how: u32) -> Result<()> {
+        let id = self.socket_of(desc)?;
+        if how > 2 {
+            return Err(Errno::EINVAL);
+        }
+        self.settle_connect(env, id);
+        let socket = self.socket_mut(id)?;
+        let unix = socket.domain == Domain::Unix;
+        if !unix && !matches!(socket.state, State::Connected | State::Listening) {
+            return Err(Errno::ENOTCONN);
+        }
+        let (read, write) = (how != 1, how != 0);
+        if socket.state == State::Listening && !unix {
+            // Receiving no more means listening no more.
+            if read {
+                socket.state = State::Idle;
+            }
+        } else {
+            socket.no_read |= read;
+            socket.no_write |= write;
+        }
+        let (queue, peer, net) = (socket.queue, socket.peer, socket.net);
+        let stream = socket.kind != SocketKind::Datagram;
+        if let (Some(net), Some(network), true) = (net, env.network(), write && stream) {
+            network.shutdown(net)?;
+        }
+        self.hub.wake(queue, Events::all());
+        if let Some(peer) = peer.filter(|_| stream)
+            && let Ok(peer) = self.socket_mut(peer)
+        {
+            peer.no_read |= write;
+            // A Unix peer learns that nobody reads; a TCP peer does not.
+            peer.no_write |= read && unix;
+            let queue = peer.queue;
+            self.hub.wake(queue, Events::all());
+        }
+        Ok(())
+    }
+
+    /// `getsockname`: the address, and the family in which to write it.
+    pub fn socket_name(&self, desc: DescId) -> Result<(Domain, Address)> {
+        let socket = self.socket(self.socket_of(desc)?)?;
+        Ok((socket.domain, socket.local.clone()))
+    }
+
+    /// `getpeername`.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_name(&self, desc: DescId) -> Result<(Domain, Address)> {
+        let socket = self.socket(self.socket_of(desc)?)?;
+        match (socket.domain, socket.state, socket.peer) {
+            (Domain::Unix, State::Connected, peer) => {
+                let peer = peer.and_then(|p| self.socket(p).ok());
+                Ok((
+                    Domain::Unix,
+                    peer.map_or(Address::Unnamed, |p| p.local.clone()),
+                ))
+            }
+            (domain, State::Connected, _) => Ok((domain, socket.remote.clone())),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    /// The family of a socket, for parsing the addresses that go with it.
+    pub fn socket_domain(&self, desc: DescId) -> Result<Domain> {
+        Ok(self.socket(self.socket_of(desc)?)?.domain)
+    }
+}

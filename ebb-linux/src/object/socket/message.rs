@@ -1,0 +1,707 @@
+//! Sending and receiving: streams, datagrams, and descriptors that travel with them.
+
+use alloc::{vec, vec::Vec};
+use core::net::SocketAddr;
+
+use bitflags::bitflags;
+
+use super::{
+    Domain, Objects, Socket, SocketId, SocketKind, State,
+    address::{Address, canonical},
+};
+use crate::object::{
+    description::DescId,
+    env::Env,
+    errno::{Errno, Result},
+    fd::Fd,
+    flags::OpenFlags,
+    io::{Sink, Source},
+    wait::Events,
+};
+
+/// What a message costs beside its bytes.
+const OVERHEAD: usize = 256;
+/// How long small pieces of a stream are put together.
+const MERGE: usize = 16 << 10;
+/// The largest piece of a stream.
+const PIECE: usize = 64 << 10;
+/// The largest UDP datagram.
+const MAX_DATAGRAM: usize = 65_507;
+/// How many messages wait at a Unix datagram socket (Linux' `max_dgram_qlen`, and one).
+const MAX_QUEUE: usize = 11;
+/// The most descriptors that one message carries (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
+
+bitflags! {
+    /// `MSG_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct MessageFlags: u32 {
+        /// Out-of-band data, which there is none of.
+        const OOB = 0x1;
+        /// Look, do not take.
+        const PEEK = 0x2;
+        /// Ancillary data did not fit (result).
+        const CTRUNC = 0x8;
+        /// The datagram did not fit (result), or: give its real length (argument).
+        const TRUNC = 0x20;
+        /// Do not block, this once.
+        const DONTWAIT = 0x40;
+        /// The end of a record.
+        const EOR = 0x80;
+        /// Wait for all (the caller repeats).
+        const WAITALL = 0x100;
+        /// The error queue, which is always empty.
+        const ERRQUEUE = 0x2000;
+        /// No SIGPIPE.
+        const NOSIGNAL = 0x4000;
+        /// Received descriptors are closed at `execve`.
+        const CMSG_CLOEXEC = 0x4000_0000;
+
+        const _ = !0;
+    }
+}
+
+/// Bytes in a socket's inbox.
+#[derive(Clone, Debug)]
+pub struct Message {
+    bytes: Vec<u8>,
+    start: usize,
+    from: Address,
+    pub(super) descriptions: Vec<DescId>,
+}
+
+impl Message {
+    fn cost(&self) -> usize {
+        OVERHEAD + self.bytes.len()
+    }
+}
+
+/// What `recvmsg` gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes; with [`MessageFlags::TRUNC`] asked for, how long the datagram was.
+    pub len: usize,
+    /// From whom, for datagrams.
+    pub from: Address,
+    /// Descriptors that came with it, already in the table.
+    pub fds: Vec<Fd>,
+    /// `TRUNC` and `CTRUNC`.
+    pub flags: MessageFlags,
+}
+
+impl Objects {
+    /// Room in the inbox that a socket sends to.
+    pub(super) fn has_room(&self, socket: &Socket) -> bool {
+        let Some(peer) = socket.peer.and_then(|p| self.socket(p).ok()) else {
+            return true;
+        };
+        match socket.kind {
+            SocketKind::Datagram => peer.inbox.len() < MAX_QUEUE || peer.peer.is_some(),
+            _ => socket.no_write || peer.inbox_cost * 4 <= self.capacity(socket, peer),
+        }
+    }
+
+    fn capacity(&self, from: &Socket, to: &Socket) -> usize {
+        match from.domain {
+            Domain::Unix => from.options.send_buffer(),
+            _ => from.options.send_buffer() + to.options.receive_buffer(),
+        }
+    }
+
+    /// Puts a message (or for streams as much as there is room for) into an inbox.
+    fn deliver(
+        &mut self,
+        to: SocketId,
+        limit: usize,
+        from: Address,
+        descriptions: Vec<DescId>,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let left = self.limits.socket_bytes.saturating_sub(self.sockets.bytes);
+        let socket = self.sockets.all.get_mut(to).ok_or(Errno::ECONNREFUSED)?;
+        let stream = socket.kind == SocketKind::Stream;
+        let room = limit.saturating_sub(socket.inbox_cost).min(left);
+        let mut want = source.remaining();
+        if stream {
+            want = want.min(room.saturating_sub(OVERHEAD)).min(PIECE);
+            if want == 0 {
+                return Err(Errno::EAGAIN);
+            }
+        } else if want + OVERHEAD > room && !(socket.inbox.is_empty() && want + OVERHEAD <= left) {
+            return Err(Errno::EAGAIN);
+        }
+        let fault = |n: usize| n < want && (n == 0 || !stream);
+        let merged = match socket.inbox.back_mut() {
+            Some(last) if stream && descriptions.is_empty() && last.bytes.len() + want <= MERGE => {
+                let end = last.bytes.len();
+                last.bytes.resize(end + want, 0);
+                let n = source.take(&mut last.bytes[end..]);
+                last.bytes.truncate(end + n);
+                if fault(n) {
+                    return Err(Errno::EFAULT);
+                }
+                Some((n, n))
+            }
+            _ => None,
+        };
+        let (n, cost) = match merged {
+            Some(merged) => merged,
+            None => {
+                let mut bytes = vec![0; want];
+                let n = source.take(&mut bytes);
+                if fault(n) {
+                    return Err(Errno::EFAULT);
+                }
+                bytes.truncate(n);
+                let message = Message {
+                    bytes,
+                    start: 0,
+                    from,
+                    descriptions,
+                };
+                let cost = message.cost();
+                socket.inbox.push_back(message);
+                (n, cost)
+            }
+        };
+        socket.inbox_cost += cost;
+        let queue = socket.queue;
+        self.sockets.bytes += cost;
+        self.hub.wake(queue, Events::READ);
+        Ok(n)
+    }
+
+    /// `sendto` and `sendmsg`. Streams may take a part only; the caller goes on.
+    ///
+    /// # Errors
+    /// Those of send(2); `EAGAIN` when there is no room.
+    pub fn send(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+        fds: &[Fd],
+        flags: MessageFlags,
+    ) -> Result<usize> {
+        let id = self.socket_of(desc)?;
+        self.settle_connect(env, id);
+        if flags.contains(MessageFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let socket = self.socket(id)?;
+        let (domain, kind) = (socket.domain, socket.kind);
+        if !fds.is_empty() && domain != Domain::Unix {
+            return Err(Errno::EINVAL);
+        }
+        if fds.len() > MAX_DESCRIPTORS {
+            return Err(Errno::EINVAL);
+        }
+        let mut descriptions = Vec::with_capacity(fds.len());
+        for &fd in fds {
+            descriptions.push(self.files.fds.get(fd)?);
+        }
+        for &desc in &descriptions {
+            self.retain(desc);
+        }
+        let sent = match (domain, kind) {
+            (Domain::Unix, SocketKind::Datagram) => {
+                self.send_unix_datagram(env, id, source, to, descriptions.clone())
+            }
+            (Domain::Unix, _) => self.send_unix(id, source, to, descriptions.clone()),
+            (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to),
+            _ => self.send_tcp(env, id, source),
+        };
+        if sent.is_err() {
+            for desc in descriptions {
+                self.release(desc);
+            }
+        }
+        sent
+    }
+
+    fn send_unix(
+        &mut self,
+        id: SocketId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+        descriptions: Vec<DescId>,
+    ) -> Result<usize> {
+        let socket = self.socket_mut(id)?;
+        let connected = socket.state == State::Connected;
+        if to.is_some() && socket.kind == SocketKind::Stream {
+            return Err(if connected {
+                Errno::EISCONN
+            } else {
+                Errno::EOPNOTSUPP
+            });
+        }
+        if let Some(errno) = socket.error.take() {
+            return Err(errno);
+        }
+        if !connected {
+            return Err(Errno::ENOTCONN);
+        }
+        if socket.no_write {
+            return Err(Errno::EPIPE);
+        }
+        let (kind, peer) = (socket.kind, socket.peer.ok_or(Errno::EPIPE)?);
+        if source.remaining() == 0 && kind == SocketKind::Stream {
+            return Ok(0);
+        }
+        let sender = self.socket(id)?;
+        let Ok(receiver) = self.socket(peer) else {
+            return Err(Errno::EPIPE);
+        };
+        if receiver.no_read {
+            return Err(Errno::EPIPE);
+        }
+        let limit = self.capacity(sender, receiver);
+        if kind == SocketKind::SeqPacket && source.remaining() > limit {
+            return Err(Errno::EMSGSIZE);
+        }
+        self.deliver(peer, limit, Address::Unnamed, descriptions, source)
+    }
+
+    fn send_unix_datagram(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+        descriptions: Vec<DescId>,
+    ) -> Result<usize> {
+        let socket = self.socket_mut(id)?;
+        if let Some(errno) = socket.error.take() {
+            return Err(errno);
+        }
+        if socket.no_write {
+            return Err(Errno::EPIPE);
+        }
+        let (from, connected, limit) = (
+            socket.local.clone(),
+            socket.peer,
+            socket.options.send_buffer(),
+        );
+        let target = match to {
+            Some(to) => self.find_unix(env, SocketKind::Datagram, &to)?,
+            None => connected.ok_or(Errno::ENOTCONN)?,
+        };
+        if source.remaining() > limit {
+            return Err(Errno::EMSGSIZE);
+        }
+        let Ok(receiver) = self.socket_mut(target) else {
+            // The connected peer has gone.
+            self.socket_mut(id)?.peer = None;
+            return Err(Errno::ECONNREFUSED);
+        };
+        if receiver.no_read {
+            return Err(Errno::EPIPE);
+        }
+        if receiver.peer.is_some_and(|p| p != id) {
+            return Err(Errno::EPERM);
+        }
+        if receiver.inbox.len() >= MAX_QUEUE && receiver.peer != Some(id) {
+            if !receiver.waiting.contains(&id) {
+                receiver.waiting.push(id);
+            }
+            return Err(Errno::EAGAIN);
+        }
+        let sent = self.deliver(target, limit, from, descriptions, source);
+        if sent == Err(Errno::EAGAIN)
+            && let Ok(receiver) = self.socket_mut(target)
+            && !receiver.waiting.contains(&id)
+        {
+            receiver.waiting.push(id);
+        }
+        sent
+    }
+
+    fn send_tcp(&mut self, env: &dyn Env, id: SocketId, source: &mut dyn Source) -> Result<usize> {
+        let socket = self.socket_mut(id)?;
+        if let Some(errno) = socket.error.take() {
+            return Err(errno);
+        }
+        match socket.state {
+            State::Connecting => return Err(Errno::EAGAIN),
+            State::Connected if !socket.no_write => {}
+            _ => return Err(Errno::EPIPE),
+        }
+        if source.remaining() == 0 {
+            return Ok(0);
+        }
+        if let Some(net) = socket.net {
+            let network = env.network().ok_or(Errno::ENETDOWN)?;
+            let mut bytes = vec![0; source.remaining().min(PIECE)];
+            let n = source.take(&mut bytes);
+            return if n == 0 {
+                Err(Errno::EFAULT)
+            } else {
+                network.send(net, &bytes[..n])
+            };
+        }
+        let peer = socket.peer.ok_or(Errno::EPIPE)?;
+        if socket.peer_closed {
+            // The bytes leave; what comes back is a reset.
+            (socket.no_write, socket.error) = (true, Some(Errno::EPIPE));
+            let (queue, n) = (socket.queue, source.remaining().min(PIECE));
+            self.hub.wake(queue, Events::all());
+            return Ok(n);
+        }
+        let (sender, receiver) = (self.socket(id)?, self.socket(peer)?);
+        if receiver.no_read {
+            // Nobody will read it, but it is received.
+            return Ok(source.remaining().min(PIECE));
+        }
+        let limit = self.capacity(sender, receiver);
+        self.deliver(peer, limit, Address::Unnamed, Vec::new(), source)
+    }
+
+    fn send_datagram(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+    ) -> Result<usize> {
+        let socket = self.socket_mut(id)?;
+        if let Some(errno) = socket.error.take() {
+            return Err(errno);
+        }
+        if socket.no_write {
+            return Err(Errno::EPIPE);
+        }
+        let to = match (to, socket.state) {
+            (Some(Address::Inet(to)), _) => to,
+            (Some(_), _) => return Err(Errno::EAFNOSUPPORT),
+            (None, State::Connected) => match socket.remote {
+                Address::Inet(to) => to,
+                _ => return Err(Errno::EDESTADDRREQ),
+            },
+            (None, _) => return Err(Errno::EDESTADDRREQ),
+        };
+        if to.port() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if source.remaining() > MAX_DATAGRAM {
+            return Err(Errno::EMSGSIZE);
+        }
+        if matches!(socket.local, Address::Inet(l) if l.port() == 0) {
+            let Address::Inet(any) = socket.domain.unspecified() else {
+                return Err(Errno::EINVAL);
+            };
+            self.take_port(env, id, any)?;
+            self.bind_outside(env, id)?;
+        }
+        if !self.is_local(env, to.ip()) {
+            let network = env.network().ok_or(Errno::ENETUNREACH)?;
+            let net = self.socket(id)?.net.ok_or(Errno::ENETUNREACH)?;
+            let mut bytes = vec![0; source.remaining()];
+            return match source.take(&mut bytes) {
+                n if n < bytes.len() => Err(Errno::EFAULT),
+                _ => network.send_to(net, &bytes, canonical(to)),
+            };
+        }
+        let Address::Inet(local) = self.socket(id)?.local else {
+            return Err(Errno::EINVAL);
+        };
+        let from = match (local.ip().is_unspecified(), canonical(to)) {
+            (true, SocketAddr::V4(_)) => ([127, 0, 0, 1], local.port()).into(),
+            (true, SocketAddr::V6(_)) => (core::net::Ipv6Addr::LOCALHOST, local.port()).into(),
+            (false, _) => local,
+        };
+        let len = source.remaining();
+        let Some(target) = self.find_local(false, from, to) else {
+            // Loopback answers at once that the port is closed; a connected sender hears of it.
+            let socket = self.socket_mut(id)?;
+            if socket.state == State::Connected {
+                socket.error = Some(Errno::ECONNREFUSED);
+                let queue = socket.queue;
+                self.hub.wake(queue, Events::all());
+            }
+            return Ok(len);
+        };
+        let limit = self.socket(target)?.options.receive_buffer();
+        match self.deliver(target, limit, Address::Inet(from), Vec::new(), source) {
+            // A full receiver loses what it cannot hold.
+            Err(Errno::EAGAIN) => Ok(len),
+            sent => sent,
+        }
+    }
+
+    /// `recvfrom` and `recvmsg`. At most `max_fds` descriptors are given to the guest; the rest
+    /// are closed and `CTRUNC` says so.
+    ///
+    /// # Errors
+    /// Those of recv(2); `EAGAIN` when nothing is there.
+    pub fn receive(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        sink: &mut dyn Sink,
+        max_fds: usize,
+        flags: MessageFlags,
+    ) -> Result<Received> {
+        let id = self.socket_of(desc)?;
+        self.settle_connect(env, id);
+        if flags.contains(MessageFlags::OOB) {
+            return Err(Errno::EINVAL);
+        }
+        if flags.contains(MessageFlags::ERRQUEUE) {
+            return Err(Errno::EAGAIN);
+        }
+        let socket = self.socket_mut(id)?;
+        let datagram = socket.kind == SocketKind::Datagram;
+        match (socket.domain, socket.kind, socket.state) {
+            (_, _, State::Connected) | (_, SocketKind::Datagram, _) => {}
+            (_, _, State::Connecting) => return Err(Errno::EAGAIN),
+            (Domain::Unix, SocketKind::Stream, _) => return Err(Errno::EINVAL),
+            _ if socket.error.is_some() => {}
+            _ => return Err(Errno::ENOTCONN),
+        }
+        if socket.inbox.is_empty() {
+            if let Some(errno) = socket.error.take() {
+                return Err(errno);
+            }
+            if let Some(net) = socket.net {
+                return self.receive_outside(env, net, datagram, sink, flags);
+            }
+            if socket.no_read {
+                return Ok(Received::default());
+            }
+            return Err(Errno::EAGAIN);
+        }
+        let received = match socket.kind {
+            SocketKind::Stream => self.take_stream(id, sink, flags)?,
+            _ => self.take_message(id, sink, flags)?,
+        };
+        let (len, from, descriptions, mut result_flags) = received;
+        let mut fds = Vec::new();
+        let cloexec = flags.contains(MessageFlags::CMSG_CLOEXEC);
+        for desc in descriptions {
+            let fd = match fds.len() < max_fds {
+                true => self.install(desc, cloexec).ok(),
+                false => None,
+            };
+            match fd {
+                Some(fd) => fds.push(fd),
+                None => result_flags |= MessageFlags::CTRUNC,
+            }
+            if !flags.contains(MessageFlags::PEEK) {
+                self.release(desc);
+            }
+        }
+        let socket = self.socket_mut(id)?;
+        let (peer, waiting) = (socket.peer, core::mem::take(&mut socket.waiting));
+        if let Some(peer) = peer
+            && let Ok(peer) = self.socket(peer)
+        {
+            let queue = peer.queue;
+            self.hub.wake(queue, Events::WRITE | Events::WRBAND);
+        }
+        self.wake_sockets(waiting);
+        Ok(Received {
+            len,
+            from,
+            fds,
+            flags: result_flags,
+        })
+    }
+
+    fn pay_back(&mut self, id: SocketId, cost: usize) {
+        self.sockets.bytes = self.sockets.bytes.saturating_sub(cost);
+        if let Some(socket) = self.sockets.all.get_mut(id) {
+            socket.inbox_cost = socket.inbox_cost.saturating_sub(cost);
+        }
+    }
+
+    fn take_stream(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn Sink,
+        flags: MessageFlags,
+    ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
+        let peek = flags.contains(MessageFlags::PEEK);
+        let socket = self.sockets.all.get_mut(id).ok_or(Errno::EBADF)?;
+        let (mut done, mut paid, mut at) = (0, 0, 0);
+        let mut descriptions = Vec::new();
+        while sink.remaining() > 0
+            && let Some(message) = socket.inbox.get_mut(at)
+        {
+            // Descriptors belong to the first byte of their message: one such message per call.
+            if !message.descriptions.is_empty() {
+                if done > 0 {
+                    break;
+                }
+                descriptions = match peek {
+                    true => message.descriptions.clone(),
+                    false => core::mem::take(&mut message.descriptions),
+                };
+            }
+            let want = (message.bytes.len() - message.start).min(sink.remaining());
+            let n = sink.put(&message.bytes[message.start..message.start + want]);
+            done += n;
+            let used_up = message.start + n == message.bytes.len();
+            if peek {
+                at += 1;
+            } else if used_up {
+                // What a partly read message had is paid back when it goes.
+                paid += message.cost();
+                socket.inbox.pop_front();
+            } else {
+                message.start += n;
+            }
+            if n < want {
+                if done == 0 {
+                    return Err(Errno::EFAULT);
+                }
+                break;
+            }
+            if !used_up || !descriptions.is_empty() {
+                break;
+            }
+        }
+        self.pay_back(id, paid);
+        Ok((done, Address::Unnamed, descriptions, MessageFlags::empty()))
+    }
+
+    fn take_message(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn Sink,
+        flags: MessageFlags,
+    ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
+        let socket = self.sockets.all.get_mut(id).ok_or(Errno::EBADF)?;
+        let message = match flags.contains(MessageFlags::PEEK) {
+            true => socket.inbox.front().cloned(),
+            false => socket.inbox.pop_front(),
+        };
+        let message = message.ok_or(Errno::EAGAIN)?;
+        if !flags.contains(MessageFlags::PEEK) {
+            self.pay_back(id, message.cost());
+        }
+        let len = message.bytes.len();
+        let want = len.min(sink.remaining());
+        if sink.put(&message.bytes[..want]) < want {
+            // As in Linux the datagram is lost.
+            if !flags.contains(MessageFlags::PEEK) {
+                for desc in message.descriptions {
+                    self.release(desc);
+                }
+            }
+            return Err(Errno::EFAULT);
+        }
+        let mut result = MessageFlags::empty();
+        result.set(MessageFlags::TRUNC, want < len);
+        let given = if flags.contains(MessageFlags::TRUNC) {
+            len
+        } else {
+            want
+        };
+        Ok((given, message.from, message.descriptions, result))
+    }
+
+    fn receive_outside(
+        &mut self,
+        env: &dyn Env,
+        net: super::NetSocket,
+        datagram: bool,
+        sink: &mut dyn Sink,
+        flags: MessageFlags,
+    ) -> Result<Received> {
+        let network = env.network().ok_or(Errno::ENETDOWN)?;
+        let size = if datagram {
+            PIECE
+        } else {
+            sink.remaining().min(PIECE)
+        };
+        let mut buffer = vec![0; size];
+        let (n, from) = if datagram {
+            let (n, from) = network.receive_from(net, &mut buffer)?;
+            (n, Address::Inet(from))
+        } else {
+            let peek = flags.contains(MessageFlags::PEEK);
+            (network.receive(net, &mut buffer, peek)?, Address::Unnamed)
+        };
+        let want = n.min(sink.remaining());
+        if sink.put(&buffer[..want]) < want {
+            return Err(Errno::EFAULT);
+        }
+        let mut result = MessageFlags::empty();
+        result.set(MessageFlags::TRUNC, want < n);
+        let len = if flags.contains(MessageFlags::TRUNC) {
+            n
+        } else {
+            want
+        };
+        Ok(Received {
+            len,
+            from,
+            fds: Vec::new(),
+            flags: result,
+        })
+    }
+
+    pub(crate) fn read_socket(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
+        if sink.remaining() == 0 && self.is_stream_socket(self.socket_of(desc)?) {
+            return Ok(0);
+        }
+        self.receive(env, desc, sink, 0, MessageFlags::empty())
+            .map(|r| r.len)
+    }
+
+    pub(crate) fn write_socket(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        self.send(env, desc, source, None, &[], MessageFlags::empty())
+    }
+
+    /// Bytes that can be read at once (`FIONREAD`).
+    ///
+    /// # Errors
+    /// `ENOTTY` for what has no such number.
+    pub fn bytes_available(&self, desc: DescId) -> Result<usize> {
+        use crate::object::description::Object;
+        let found = self.description(desc)?;
+        match (found.object, found.node) {
+            (Object::Pipe(id), _) => Ok(self.pipes.get(id).map_or(0, |p| p.available())),
+            (Object::Channel(id), _) => Ok(self.channels.get(id).map_or(0, |c| c.available())),
+            (Object::Socket(id), _) => {
+                let socket = self.socket(id)?;
+                let left = |m: &Message| m.bytes.len() - m.start;
+                match socket.kind {
+                    SocketKind::Stream => Ok(socket.inbox.iter().map(left).sum()),
+                    _ => Ok(socket.inbox.front().map_or(0, left)),
+                }
+            }
+            (Object::File, Some(node)) => {
+                Ok(self.fs.file_size(node)?.saturating_sub(found.pos) as usize)
+            }
+            (Object::Inotify(_), _) => Ok(0),
+            (Object::Path, _) => Err(Errno::EBADF),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    /// Sets or clears `O_NONBLOCK` (`FIONBIO`).
+    pub fn set_nonblocking(&mut self, desc: DescId, on: bool) -> Result<()> {
+        self.description_mut(desc)?
+            .flags
+            .set(OpenFlags::NONBLOCK, on);
+        Ok(())
+    }
+
+    /// Whether a call on this description may wait.
+    pub fn may_block(&self, desc: DescId) -> bool {
+        self.description(desc)
+            .is_ok_and(|d| !d.flags.contains(OpenFlags::NONBLOCK))
+    }
+}
