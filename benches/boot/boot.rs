@@ -1,10 +1,13 @@
 //! What does an image cost? From the loader's jump to `main`; its size; its memory and the host's CPU
 //! while it sleeps; and how fast it wakes, keeps time and goes from event to event.
 //!
-//! `cargo bench --bench boot [-- --quick]`. Under whatever accelerator the runner picks (`EBB_ACCEL`).
+//! `cargo bench --bench boot [-- --quick]`. Under whatever accelerator the runner picks (`EBB_ACCEL`). With
+//! `EBB_LINUX_GUEST=PROGRAM` (which boots a small Linux and prints when its first process began, as JSON with
+//! `"init": {"host_s": ..., "guest_s": ...}`) also beside that, taking turns.
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -43,6 +46,68 @@ fn main() {
         latency(cores);
     }
     idle();
+    if let Some(guest) = std::env::var_os("EBB_LINUX_GUEST") {
+        beside_linux(&guest, if quick() { 1 } else { 5 });
+    }
+}
+
+/// From QEMU's start, and from the kernel's entry, to the first line of the application: of `main`
+/// here, of the first process there.
+fn beside_linux(guest: &OsStr, rounds: usize) {
+    let (mut host, mut inside) = (Vec::new(), Vec::new());
+    let report = scratch("boot.report");
+    for _ in 0..rounds {
+        let output = Command::new(guest)
+            .args([
+                "--app", "run", "--run", "true", "--smp", "2", "--mem", "512",
+            ])
+            .stderr(Stdio::null())
+            .output()
+            .expect("EBB_LINUX_GUEST starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let init = text.split_once("\"init\"").expect("a report with init").1;
+        let after = |name: &str| -> f64 {
+            let value = init.split_once(name).expect("the field").1;
+            let value = value.trim_start_matches(['"', ':', ' ']);
+            let end = value.find([',', '}']).expect("an end");
+            value[..end].trim().parse().expect("seconds")
+        };
+        let (linux_host, linux_inside) = (after("host_s"), after("guest_s"));
+
+        let begun = Instant::now();
+        let mut ours = image(HELLO, 2, &[])
+            .env("EBB_REPORT", &report)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the runner starts");
+        let mut line = String::new();
+        let mut console = BufReader::new(ours.stdout.take().expect("piped"));
+        console.read_line(&mut line).expect("a line");
+        let ours_host = begun.elapsed().as_secs_f64();
+        let _ = std::io::copy(&mut console, &mut std::io::sink());
+        assert!(ours.wait().is_ok_and(|s| s.success()));
+        let text = fs::read_to_string(&report).expect("the runner wrote the report");
+        let total = text.split_once("total=").expect("a boot line").1;
+        let total: f64 = total[..total.find("us").expect("us")]
+            .parse()
+            .expect("a number");
+        host.push((linux_host, ours_host));
+        inside.push((linux_inside, total / 1e6));
+    }
+    println!("\nto the first line of the application, 2 cores, 512 MiB, {rounds} rounds, medians");
+    println!(
+        "{:<24} {:>10} {:>10} {:>8}",
+        "", "Linux (s)", "image (s)", "ratio"
+    );
+    for (name, pairs) in [
+        ("from QEMU's start", host),
+        ("from the kernel's entry", inside),
+    ] {
+        let (linux, ..) = spread(pairs.iter().map(|p| p.0).collect());
+        let (ours, ..) = spread(pairs.iter().map(|p| p.1).collect());
+        let (ratio, ..) = spread(pairs.iter().map(|p| p.0 / p.1).collect());
+        println!("{name:<24} {linux:>10.3} {ours:>10.4} {ratio:>8.0}");
+    }
 }
 
 /// Percentiles 50, 99 and the most of some values.

@@ -195,7 +195,8 @@ impl fmt::Display for Name<'_> {
         let end = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
         match core::str::from_utf8(&self.0[..end]) {
             // The alternate form leaves the hash out.
-            Ok(name) => write!(f, "{:#}", demangle(name)),
+            // A component's symbol carries a hint for the linker's message.
+            Ok(name) => write!(f, "{:#}", demangle(name.split(" (").next().unwrap_or(name))),
             Err(_) => f.write_str("?"),
         }
     }
