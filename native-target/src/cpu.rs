@@ -118,10 +118,9 @@ pub fn get(id: usize) -> Option<&'static CpuBlock> {
 
 /// This core's block, or `None` before the core has one.
 pub fn try_this() -> Option<&'static CpuBlock> {
-    if Msr::new(0xc000_0101).read_checked() == 0 {
-        return None;
-    }
-    Some(this())
+    // SAFETY: every 64-bit CPU has a GS base.
+    let base = unsafe { Msr::new(0xc000_0101).read() };
+    (base != 0).then(this)
 }
 
 /// This core's block.
@@ -134,16 +133,6 @@ pub fn this() -> &'static CpuBlock {
     };
     // SAFETY: blocks live for ever.
     unsafe { &*block }
-}
-
-trait ReadChecked {
-    fn read_checked(&self) -> u64;
-}
-impl ReadChecked for Msr {
-    fn read_checked(&self) -> u64 {
-        // SAFETY: GS base exists on every 64-bit CPU.
-        unsafe { self.read() }
-    }
 }
 
 /// Makes the block and the stacks of a core with this APIC ID.
@@ -269,17 +258,12 @@ pub static XSAVE_SIZE: AtomicU32 = AtomicU32::new(512);
 
 fn enable_features() {
     let basic = __cpuid(1);
-    let extended = if max_leaf() >= 7 {
-        __cpuid_count(7, 0)
-    } else {
-        __cpuid(1)
-    };
-    let has7 = max_leaf() >= 7;
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
         | Cr4Flags::OSFXSR
         | Cr4Flags::OSXMMEXCPT_ENABLE
         | Cr4Flags::PAGE_GLOBAL;
-    if has7 {
+    if max_leaf() >= 7 {
+        let extended = __cpuid_count(7, 0);
         for (bit, flag) in [
             (7, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
             (20, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
