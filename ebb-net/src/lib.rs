@@ -16,6 +16,9 @@ mod backend;
 pub mod dns;
 mod error;
 pub mod http;
+#[allow(missing_docs, dead_code)]
+#[doc(hidden)]
+pub mod stack;
 pub mod tcp;
 pub mod udp;
 mod wakers;
