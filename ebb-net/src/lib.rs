@@ -16,11 +16,16 @@ mod backend;
 pub mod dns;
 mod error;
 pub mod http;
+#[doc(hidden)]
+pub mod native;
 #[allow(missing_docs, dead_code)]
 #[doc(hidden)]
 pub mod stack;
 pub mod tcp;
 pub mod udp;
+#[allow(missing_docs, dead_code)]
+#[doc(hidden)]
+pub mod virtio;
 mod wakers;
 
 pub use backend::{
@@ -29,3 +34,11 @@ pub use backend::{
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
 pub use wakers::{Direction, SocketWakers, WakerSet};
+
+/// What `provide_native_stack` uses. Not for anybody else.
+#[doc(hidden)]
+pub mod __private {
+    pub use alloc::collections::VecDeque;
+
+    pub use bytes::Bytes;
+}

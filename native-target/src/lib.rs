@@ -34,3 +34,6 @@ mod timeline;
 mod tls;
 mod uart;
 mod user;
+
+// The TCP/IP stack of an image.
+ebb_net::provide_native_stack!();

@@ -1103,6 +1103,11 @@ impl<P: Port> Host<P> {
         self.transmit(inner, frame);
     }
 
+    /// Tells the device of what was queued.
+    pub fn kick(&self) {
+        self.port.kick();
+    }
+
     // --- Routes -----------------------------------------------------------------------------------------------
 
     /// Takes over changed routes.

@@ -7,11 +7,13 @@
 //! | `connection.rs` | a TCP connection |
 //! | `handshake.rs` | connections that peers have begun |
 //! | `queues.rs` | bytes to send, received bytes |
+//! | `control.rs` | the slow path: ARP, NDP, ICMP, DHCP, fragments |
 //! | `shared.rs` | what the cores share: routes, neighbours, owners of flows |
 //! | `wire.rs`, `seq.rs` | headers, checksums, sequence numbers |
 //! | `frame.rs` | frames, and the port of a device |
 
 pub mod connection;
+pub mod control;
 pub mod frame;
 pub mod handshake;
 pub mod host;

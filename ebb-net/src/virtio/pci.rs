@@ -1,0 +1,296 @@
+//! A virtio device on PCI (VIRTIO 1.2, 4.1, the modern interface): finding it, its registers, its interrupts.
+//!
+//! virtio-drivers' transport keeps its registers to itself and does not give each queue an interrupt of its own, which
+//! the queues of several cores need.
+//!
+//! What must hold: `Registers` are mapped device memory of at least the length they are made with; offsets are
+//! checked against it.
+
+use core::ptr::NonNull;
+
+use ebb::{
+    EbbRef,
+    platform::{Hardware, MsiMessage, PciAddress},
+};
+
+use super::queue::Addresses;
+
+const VENDOR: u16 = 0x1af4;
+const CAPABILITY_VENDOR: u8 = 0x09;
+const CAPABILITY_MSIX: u8 = 0x11;
+const COMMON: u8 = 1;
+const NOTIFY: u8 = 2;
+const DEVICE: u8 = 4;
+
+/// Device status bits.
+pub mod status {
+    pub const ACKNOWLEDGE: u8 = 1;
+    pub const DRIVER: u8 = 2;
+    pub const DRIVER_OK: u8 = 4;
+    pub const FEATURES_OK: u8 = 8;
+}
+
+/// No interrupt.
+const NO_VECTOR: u16 = 0xffff;
+
+/// Mapped registers.
+#[derive(Clone, Copy, Debug)]
+struct Registers {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: device registers; any core may access them. The device's own rules of order are kept by its one
+// initialiser.
+unsafe impl Send for Registers {}
+// SAFETY: as above.
+unsafe impl Sync for Registers {}
+
+impl Registers {
+    fn at<T>(&self, offset: usize) -> NonNull<T> {
+        assert!(
+            offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.length,
+            "a register outside of its device"
+        );
+        // SAFETY: within the mapping, just checked.
+        unsafe { self.base.add(offset).cast() }
+    }
+
+    fn read<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: a mapped, aligned register; every bit pattern is valid for the integers read here.
+        unsafe { self.at::<T>(offset).read_volatile() }
+    }
+
+    fn write<T: Copy>(&self, offset: usize, value: T) {
+        // SAFETY: a mapped, aligned register.
+        unsafe { self.at::<T>(offset).write_volatile(value) }
+    }
+}
+
+/// A device of one type.
+pub struct Transport {
+    common: Registers,
+    notify: Registers,
+    notify_multiplier: usize,
+    config: Option<Registers>,
+    msix: Option<(Registers, u16)>,
+}
+
+/// Why a device cannot be used.
+pub type Fault = &'static str;
+
+fn hardware() -> impl Hardware {
+    *EbbRef::<dyn Hardware>::get()
+}
+
+fn read8(at: PciAddress, offset: u16) -> u8 {
+    (hardware().pci_read(at, offset & !3) >> (8 * (offset & 3))) as u8
+}
+
+/// The physical address of a memory BAR.
+fn bar(at: PciAddress, number: u8) -> Option<u64> {
+    if number > 5 {
+        return None;
+    }
+    let offset = 0x10 + 4 * u16::from(number);
+    let low = hardware().pci_read(at, offset);
+    if low & 1 == 1 {
+        return None;
+    }
+    let mut base = u64::from(low & !15);
+    if low & 0b110 == 0b100 {
+        base |= u64::from(hardware().pci_read(at, offset + 4)) << 32;
+    }
+    (base != 0).then_some(base)
+}
+
+/// The functions that are virtio devices of a type.
+pub fn find(kind: u16) -> impl Iterator<Item = PciAddress> {
+    // Transitional devices have numbers of their own; that of the network is 0x1000.
+    let transitional = if kind == 1 { 0x1000 } else { 0 };
+    hardware()
+        .pci_functions()
+        .iter()
+        .filter(move |f| {
+            f.vendor == VENDOR
+                && (f.device == 0x1040 + kind || transitional != 0 && f.device == transitional)
+        })
+        .map(|f| f.address)
+}
+
+impl Transport {
+    /// Maps a device's registers and resets it.
+    pub fn new(at: PciAddress) -> Result<Self, Fault> {
+        let hardware = hardware();
+        let (mut common, mut notify, mut config, mut msix) = (None, None, None, None);
+        let mut notify_multiplier = 0;
+        // Memory space, bus master; no legacy interrupt line.
+        let command = hardware.pci_read(at, 4) & 0xffff;
+        hardware.pci_write(at, 4, command | 0x406);
+        let mut pointer = u16::from(read8(at, 0x34) & !3);
+        for _ in 0..48 {
+            if pointer < 0x40 {
+                break;
+            }
+            let header = hardware.pci_read(at, pointer);
+            let (id, next) = (header as u8, (header >> 8) as u8 & !3);
+            if id == CAPABILITY_VENDOR {
+                let kind = (header >> 24) as u8;
+                let number = read8(at, pointer + 4);
+                let offset = hardware.pci_read(at, pointer + 8);
+                let length = hardware.pci_read(at, pointer + 12) as usize;
+                let place = match kind {
+                    COMMON => Some((&mut common, 56)),
+                    NOTIFY => {
+                        notify_multiplier = hardware.pci_read(at, pointer + 16) as usize;
+                        Some((&mut notify, 2))
+                    }
+                    DEVICE => Some((&mut config, 8)),
+                    _ => None,
+                };
+                if let Some((place, least)) = place
+                    && place.is_none()
+                    && (least..=1 << 24).contains(&length)
+                    && let Some(base) = bar(at, number)
+                    && let Some(base) = hardware.map_device(base + u64::from(offset), length)
+                {
+                    *place = Some(Registers { base, length });
+                }
+            } else if id == CAPABILITY_MSIX && msix.is_none() {
+                let entries = (header >> 16 & 0x7ff) as u16 + 1;
+                let table = hardware.pci_read(at, pointer + 4);
+                let length = usize::from(entries) * 16;
+                if let Some(base) = bar(at, (table & 7) as u8)
+                    && let Some(base) = hardware.map_device(base + u64::from(table & !7), length)
+                {
+                    msix = Some((Registers { base, length }, entries));
+                    // Enabled, not masked as a whole.
+                    hardware.pci_write(at, pointer, header & !(1 << 30) | 1 << 31);
+                }
+            }
+            pointer = u16::from(next);
+        }
+        let this = Self {
+            common: common.ok_or("it has no modern registers (VIRTIO 1.0)")?,
+            notify: notify.ok_or("it has no doorbells")?,
+            notify_multiplier,
+            config,
+            msix,
+        };
+        this.set_status(0);
+        // The reset is done when the register reads 0; a device that never does it is broken.
+        for _ in 0..1_000_000 {
+            if this.status() == 0 {
+                return Ok(this);
+            }
+            core::hint::spin_loop();
+        }
+        Err("it does not finish its reset")
+    }
+
+    pub fn status(&self) -> u8 {
+        self.common.read(20)
+    }
+
+    pub fn set_status(&self, status: u8) {
+        self.common.write(20, status);
+    }
+
+    pub fn features(&self) -> u64 {
+        let mut features = 0;
+        for half in 0..2u32 {
+            self.common.write(0, half);
+            features |= u64::from(self.common.read::<u32>(4)) << (32 * half);
+        }
+        features
+    }
+
+    pub fn set_features(&self, features: u64) {
+        for half in 0..2u32 {
+            self.common.write(8, half);
+            self.common.write(12, (features >> (32 * half)) as u32);
+        }
+    }
+
+    /// A byte of the device's own configuration.
+    pub fn config8(&self, offset: usize) -> Option<u8> {
+        let config = self.config.filter(|c| offset < c.length)?;
+        Some(config.read(offset))
+    }
+
+    pub fn config16(&self, offset: usize) -> Option<u16> {
+        Some(u16::from_le_bytes([
+            self.config8(offset)?,
+            self.config8(offset + 1)?,
+        ]))
+    }
+
+    pub fn queues(&self) -> u16 {
+        self.common.read(18)
+    }
+
+    /// The largest size of a queue; 0 when there is none.
+    pub fn queue_size(&self, queue: u16) -> u16 {
+        self.common.write(22, queue);
+        self.common.read(24)
+    }
+
+    pub fn doorbell(&self, queue: u16) -> Result<NonNull<u16>, Fault> {
+        self.common.write(22, queue);
+        let offset = usize::from(self.common.read::<u16>(30)) * self.notify_multiplier;
+        if offset + 2 > self.notify.length || offset % 2 != 0 {
+            return Err("a doorbell lies outside of its registers");
+        }
+        Ok(self.notify.at(offset))
+    }
+
+    /// Whether interrupts can be told apart.
+    pub fn vectors(&self) -> u16 {
+        self.msix.map_or(0, |(_, entries)| entries)
+    }
+
+    /// Sets what an interrupt writes.
+    pub fn set_vector(&self, vector: u16, message: MsiMessage) {
+        if let Some((table, entries)) = self.msix
+            && vector < entries
+        {
+            let at = usize::from(vector) * 16;
+            table.write(at, message.address as u32);
+            table.write(at + 4, (message.address >> 32) as u32);
+            table.write(at + 8, message.data);
+            table.write(at + 12, 0u32);
+        }
+    }
+
+    /// Gives the device a queue; `vector` is its interrupt.
+    pub fn enable_queue(
+        &self,
+        queue: u16,
+        size: u16,
+        addresses: &Addresses,
+        vector: Option<u16>,
+    ) -> Result<(), Fault> {
+        self.common.write(22, queue);
+        self.common.write(24, size);
+        let vector = vector.unwrap_or(NO_VECTOR);
+        self.common.write(26, vector);
+        if self.common.read::<u16>(26) != vector {
+            return Err("it has no room for an interrupt vector");
+        }
+        for (offset, address) in [
+            (32, addresses.descriptors),
+            (40, addresses.driver),
+            (48, addresses.device),
+        ] {
+            self.common.write(offset, address as u32);
+            self.common.write(offset + 4, (address >> 32) as u32);
+        }
+        self.common.write(28, 1u16);
+        Ok(())
+    }
+
+    /// Configuration changes raise no interrupt.
+    pub fn no_config_vector(&self) {
+        self.common.write(16, NO_VECTOR);
+    }
+}
