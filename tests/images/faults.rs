@@ -9,7 +9,11 @@ extern crate alloc;
 use alloc::{boxed::Box, vec::Vec};
 use core::{arch::asm, hint::black_box, ptr};
 
-use ebb::{CoreId, EbbRef, core_count, platform::Console, println, spawn_on, time};
+use ebb::{
+    CoreId, EbbRef, core_count,
+    platform::{Clock, Console},
+    println, spawn_on, time,
+};
 
 ebb::option!("taste", "sweet or sour", |v| matches!(v, "sweet" | "sour"));
 
@@ -78,6 +82,7 @@ async fn main() -> u8 {
             unsafe { asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _) };
         }
         "memory-size" => println!("{}", ebb_mem::frame::stats().total >> 8),
+        "time" => println!("{}", EbbRef::<dyn Clock>::get().unix_time() / 1_000_000_000),
         "echo" => echo().await,
         "memory-politely" => return politely(),
         "memory" => {

@@ -5,7 +5,7 @@ use std::{
     io::Write,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
@@ -323,6 +323,49 @@ fn memory_from_64_mib_to_16_gib_is_used() {
         let number = ended.console.lines().find_map(|l| l.parse().ok());
         let mib: u64 = number.expect("a line with a number of MiB");
         assert!(mib >= least, "{mib} MiB of {memory}");
+    }
+}
+
+/// Unix time in the image, with the real-time clock of QEMU's arguments.
+fn time_with(rtc: &str) -> u64 {
+    let ended = boot(&["time"], &[("EBB_QEMU_ARGS", rtc)]);
+    ended.ends_with(0);
+    let seconds = ended.console.lines().find_map(|l| l.parse().ok());
+    seconds.expect("a line with seconds")
+}
+
+#[test]
+fn the_wall_clock_is_the_hosts() {
+    let host = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs()
+    };
+    let before = host();
+    let image = time_with("-rtc base=utc");
+    // The real-time clock tells whole seconds.
+    assert!(
+        (before - 1..=host() + 1).contains(&image),
+        "{image}, here it is {}",
+        host()
+    );
+}
+
+#[test]
+fn the_wall_clock_knows_the_calendar() {
+    // From `date -u -d DATE +%s`.
+    for (date, seconds) in [
+        ("2024-02-29T12:00:00", 1_709_208_000),
+        ("2023-12-31T23:59:50", 1_704_067_190),
+        ("2028-03-01T00:00:00", 1_835_481_600),
+        ("2000-01-01T00:00:00", 946_684_800),
+    ] {
+        let image = time_with(&format!("-rtc base={date}"));
+        assert!(
+            (seconds..seconds + 9).contains(&image),
+            "{image} for {date}"
+        );
     }
 }
 
