@@ -43,12 +43,33 @@ pub enum Source {
     Pit,
 }
 
+impl Source {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hypervisor => "the hypervisor",
+            Self::KvmClock => "kvmclock",
+            Self::Crystal => "CPUID",
+            Self::Hpet => "the HPET",
+            Self::AcpiTimer => "the ACPI timer",
+            Self::Pit => "the PIT",
+        }
+    }
+}
+
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 static BASE_TSC: AtomicU64 = AtomicU64::new(0);
 static BASE_NS: AtomicU64 = AtomicU64::new(0);
 /// Nanoseconds per tick, times 2^32.
 static SCALE: AtomicU64 = AtomicU64::new(0);
 static FREQUENCY: AtomicU64 = AtomicU64::new(0);
+
+static SOURCE: Once<Source> = Once::new();
+
+/// Where the frequency was found; `None` before it is known.
+pub fn source() -> Option<Source> {
+    SOURCE.get().copied()
+}
 
 /// TSC ticks per second; 0 before it is known.
 pub fn frequency() -> u64 {
@@ -312,8 +333,9 @@ pub fn begin(entry_tsc: u64, measure: bool) -> Calibration {
 
 impl Calibration {
     /// Ends the measurement; `None` when there is nothing to measure with.
-    pub fn finish(self) -> Option<Source> {
+    pub fn finish(self) -> Option<()> {
         let source = self.finish_tsc()?;
+        SOURCE.call_once(|| source);
         if let Some(started) = self.apic_started {
             // Against a told frequency there may have been too little time for a good measurement.
             let least = frequency() / 1000;
@@ -325,7 +347,7 @@ impl Calibration {
             }
             crate::apic::arm_timer();
         }
-        Some(source)
+        Some(())
     }
 
     fn finish_tsc(&self) -> Option<Source> {

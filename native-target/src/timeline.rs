@@ -1,6 +1,6 @@
 //! Where the image's start-up time went: the TSC at each step, reported when the clock is known.
 
-use crate::{clock, cpu, report};
+use crate::{apic, clock, cpu, report};
 use core::fmt::Write;
 use spin::mutex::SpinMutex as Mutex;
 
@@ -71,6 +71,18 @@ pub fn report(line: bool, table: bool) {
             crate::say!("{step:<16} {:>9} {:>12}", us(*ticks), us(until));
         }
         crate::say!("{:<16} {:>9} {:>12}", "main", "", us(t.last - t.first));
+        crate::say!(
+            "{} cores; {}, timer by {}; TSC {} MHz by {}",
+            cpu::count(),
+            if apic::is_x2apic() { "x2APIC" } else { "xAPIC" },
+            if apic::has_deadline_timer() {
+                "TSC deadline"
+            } else {
+                "countdown"
+            },
+            clock::frequency() / 1_000_000,
+            clock::source().map_or("nothing", clock::Source::name),
+        );
     }
 }
 
