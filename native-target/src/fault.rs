@@ -256,13 +256,22 @@ fn nmi(core: u32, frame: &TrapFrame) {
 fn wait_for_turn(core: u32, frame: &TrapFrame) {
     while !REPORTED.load(Ordering::Acquire) {
         if TURN.load(Ordering::Acquire) == core {
-            say!("core {core}:");
-            backtrace::print(Registers::of(frame));
+            print_place(core, frame);
             TURN.store(u32::MAX, Ordering::Release);
             return;
         }
         core::hint::spin_loop();
     }
+}
+
+/// Says where a core was interrupted.
+fn print_place(core: u32, frame: &TrapFrame) {
+    if frame.cs & 3 == 3 {
+        say!("core {core}: in a guest program, at {:#x}", frame.rip);
+        return;
+    }
+    say!("core {core}:");
+    backtrace::print(Registers::of(frame));
 }
 
 /// Reports where every core is, and ends.
@@ -271,8 +280,7 @@ fn asked(core: u32, frame: &TrapFrame) -> ! {
     say!(
         "core {core} got an NMI from outside (a time limit, or somebody at the machine's monitor); where every core is:"
     );
-    say!("core {core}:");
-    backtrace::print(Registers::of(frame));
+    print_place(core, frame);
     for other in (0..cpu::count() as u32).filter(|&other| other != core) {
         TURN.store(other, Ordering::Release);
         let mut patience = PATIENCE;
