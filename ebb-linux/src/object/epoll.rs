@@ -341,10 +341,10 @@ impl Objects {
         max: i32,
         out: &mut Vec<EpollEvent>,
     ) -> Result<usize> {
+        let (_, epoll) = self.epoll_of(fd)?;
         if max <= 0 || max > MAX_EVENTS {
             return Err(Errno::EINVAL);
         }
-        let (_, epoll) = self.epoll_of(fd)?;
         self.epoll_harvest(env, epoll.ok_or(Errno::EINVAL)?, max as usize, out)
     }
 

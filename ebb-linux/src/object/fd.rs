@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::{
     Objects,
-    description::DescId,
+    description::{DescId, Object},
     env::Env,
     errno::{Errno, Result},
     flags::OpenFlags,
@@ -352,6 +352,11 @@ impl Objects {
             _ if self.description(desc)?.flags.contains(OpenFlags::PATH) => Err(Errno::EBADF),
             Fcntl::SetFl(flags) => {
                 let flags = OpenFlags::from_bits_retain(flags) & SETTABLE;
+                let object = self.description(desc)?.object;
+                let direct = matches!(object, Object::Pipe(_) | Object::File);
+                if flags.contains(OpenFlags::DIRECT) && !direct {
+                    return Err(Errno::EINVAL);
+                }
                 let desc = self.description_mut(desc)?;
                 desc.flags = desc.flags.difference(SETTABLE) | flags;
                 Ok(0)

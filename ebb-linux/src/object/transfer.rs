@@ -50,6 +50,14 @@ impl Whence {
     }
 }
 
+/// Refuses a transfer that would run over the largest position.
+fn check_range(pos: u64, count: usize) -> Result<()> {
+    match pos.checked_add(count as u64) {
+        Some(end) if end <= MAX_POS => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 impl Objects {
     /// `read` or `readv`. Gives 0 at the end; `EAGAIN` when there is nothing yet.
     pub fn read(&mut self, env: &dyn Env, fd: Fd, sink: &mut dyn Sink) -> Result<usize> {
@@ -70,11 +78,12 @@ impl Objects {
         let pos = desc.pos;
         match desc.object {
             Object::File | Object::Text => {
+                check_range(pos, sink.remaining())?;
                 let done = self.read_at(env, id, pos, sink)?;
                 self.description_mut(id)?.pos = pos + done as u64;
                 Ok(done)
             }
-            Object::Dir => Err(Errno::EISDIR),
+            Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
             Object::Path => Err(Errno::EBADF),
             Object::Device(device) => device.read(env, sink),
             Object::Pipe(id) => self.read_pipe(id, sink),
@@ -102,6 +111,7 @@ impl Objects {
         let (flags, pos, node) = (desc.flags, desc.pos, desc.node);
         match (desc.object, node) {
             (Object::File, Some(node)) => {
+                check_range(pos, source.remaining())?;
                 let append = flags.contains(OpenFlags::APPEND);
                 let (at, done) = self.write_file(env, node, pos, append, source)?;
                 if done > 0 {
@@ -155,8 +165,11 @@ impl Objects {
         match desc.object {
             Object::Path => Err(Errno::EBADF),
             Object::File | Object::Text if !desc.flags.readable() => Err(Errno::EBADF),
-            Object::File | Object::Text => self.read_at(env, id, pos, sink),
-            Object::Dir => Err(Errno::EISDIR),
+            Object::File | Object::Text => {
+                check_range(pos, sink.remaining())?;
+                self.read_at(env, id, pos, sink)
+            }
+            Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
             Object::Device(_) if !desc.flags.readable() => Err(Errno::EBADF),
             Object::Device(device) => device.read(env, sink),
             _ => Err(Errno::ESPIPE),
@@ -180,6 +193,7 @@ impl Objects {
                 Err(Errno::EBADF)
             }
             (Object::File, Some(node)) => {
+                check_range(pos, source.remaining())?;
                 let append = flags.contains(OpenFlags::APPEND);
                 self.write_file(env, node, pos, append, source).map(|w| w.1)
             }
@@ -206,9 +220,9 @@ impl Objects {
         };
         let target = match whence {
             Whence::Set => offset,
-            Whence::Current => (pos as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+            Whence::Current => (pos as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
             Whence::End if object == Object::Dir => return Err(Errno::EINVAL),
-            Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+            Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
             Whence::Data | Whence::Hole => {
                 let (Object::File, Some(node)) = (object, node) else {
                     return Err(Errno::EINVAL);
@@ -249,19 +263,27 @@ impl Objects {
         offset: Option<&mut u64>,
         count: usize,
     ) -> Result<usize> {
-        let (id, node, pos, flags) = self.regular(input)?;
+        let id = self.files.fds.get(input)?;
+        let from = self.description(id)?;
+        if !from.flags.readable() {
+            return Err(Errno::EBADF);
+        }
+        let at = offset.as_deref().copied().unwrap_or(from.pos);
+        check_range(at, count)?;
         let target = self.files.fds.get(out)?;
         let target_flags = self.description(target)?.flags;
-        if !flags.readable() || !target_flags.writable() {
+        if !target_flags.writable() {
             return Err(Errno::EBADF);
         }
         if target_flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EINVAL);
         }
-        let at = offset.as_deref().copied().unwrap_or(pos);
-        if at > MAX_POS {
-            return Err(Errno::EINVAL);
+        if count == 0 {
+            return Ok(0);
         }
+        let (Object::File, Some(node)) = (from.object, from.node) else {
+            return Err(Errno::EINVAL);
+        };
         let mut buffer = vec![0; count.min(CHUNK)];
         let n = self.fs.read_file(node, at, &mut &mut buffer[..])?;
         if n == 0 {
@@ -283,6 +305,7 @@ impl Objects {
         (output, out_offset): (Fd, Option<&mut u64>),
         count: usize,
     ) -> Result<usize> {
+        self.files.fds.get(output)?;
         let (in_id, in_node, in_pos, in_flags) = self.regular(input)?;
         let (out_id, out_node, out_pos, out_flags) = self.regular(output)?;
         if !in_flags.readable() || !out_flags.writable() || out_flags.contains(OpenFlags::APPEND) {
@@ -295,11 +318,12 @@ impl Objects {
         }
         let size = self.fs.file_size(in_node)?;
         let count = count.min(MAX_COUNT) as u64;
-        let overlap = from < to.saturating_add(count) && to < from.saturating_add(count);
-        if self.fs.canon(in_node) == self.fs.canon(out_node) && overlap && count > 0 {
+        let count = count.min(size.saturating_sub(from));
+        let overlap = to + count > from && to < from + count;
+        if self.fs.canon(in_node) == self.fs.canon(out_node) && overlap {
             return Err(Errno::EINVAL);
         }
-        let count = count.min(size.saturating_sub(from)) as usize;
+        let count = count as usize;
         let mut buffer = vec![0; count.min(CHUNK)];
         let n = self.fs.read_file(in_node, from, &mut &mut buffer[..])?;
         let (_, done) = self.write_file(env, out_node, to, false, &mut &buffer[..n])?;

@@ -71,6 +71,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether nothing of it is left to read.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
     fn cost(&self) -> usize {
         OVERHEAD + self.bytes.len()
     }
@@ -236,7 +241,8 @@ impl Objects {
                 Errno::EOPNOTSUPP
             });
         }
-        if let Some(errno) = socket.error.take() {
+        let packet = socket.kind == SocketKind::SeqPacket;
+        if packet && let Some(errno) = socket.error.take() {
             return Err(errno);
         }
         if !connected {
@@ -244,6 +250,9 @@ impl Objects {
         }
         if socket.no_write {
             return Err(Errno::EPIPE);
+        }
+        if let Some(errno) = socket.error.take() {
+            return Err(errno);
         }
         let (kind, peer) = (socket.kind, socket.peer.ok_or(Errno::EPIPE)?);
         if source.remaining() == 0 && kind == SocketKind::Stream {
@@ -291,8 +300,15 @@ impl Objects {
             return Err(Errno::EMSGSIZE);
         }
         let Ok(receiver) = self.socket_mut(target) else {
-            // The connected peer has gone.
-            self.socket_mut(id)?.peer = None;
+            // The connected peer has gone, and with the connection go its messages.
+            let socket = self.socket_mut(id)?;
+            (socket.peer, socket.state) = (None, State::Idle);
+            let lost = core::mem::take(&mut socket.inbox);
+            let cost = socket.inbox_cost;
+            self.pay_back(id, cost);
+            for desc in lost.into_iter().flat_map(|m| m.descriptions) {
+                self.release(desc);
+            }
             return Err(Errno::ECONNREFUSED);
         };
         if receiver.no_read {
@@ -450,6 +466,7 @@ impl Objects {
         if flags.contains(MessageFlags::ERRQUEUE) {
             return Err(Errno::EAGAIN);
         }
+        let impatient = !self.may_block(desc) || flags.contains(MessageFlags::DONTWAIT);
         let socket = self.socket_mut(id)?;
         let datagram = socket.kind == SocketKind::Datagram;
         match (socket.domain, socket.kind, socket.state) {
@@ -459,14 +476,19 @@ impl Objects {
             _ if socket.error.is_some() => {}
             _ => return Err(Errno::ENOTCONN),
         }
+        // Messages come after an error, streams before it.
+        if (socket.inbox.is_empty() || socket.kind != SocketKind::Stream)
+            && let Some(errno) = socket.error.take()
+        {
+            return Err(errno);
+        }
         if socket.inbox.is_empty() {
-            if let Some(errno) = socket.error.take() {
-                return Err(errno);
-            }
             if let Some(net) = socket.net {
                 return self.receive_outside(env, net, datagram, sink, flags);
             }
-            if socket.no_read {
+            // A datagram socket that is shut down ends a wait, but a look finds nothing.
+            let unix_datagram = datagram && socket.domain == Domain::Unix;
+            if socket.no_read && !(unix_datagram && impatient) {
                 return Ok(Received::default());
             }
             return Err(Errno::EAGAIN);
@@ -648,7 +670,8 @@ impl Objects {
         desc: DescId,
         sink: &mut dyn Sink,
     ) -> Result<usize> {
-        if sink.remaining() == 0 && self.is_stream_socket(self.socket_of(desc)?) {
+        // As in System V: reading nothing is not receiving.
+        if sink.remaining() == 0 {
             return Ok(0);
         }
         self.receive(env, desc, sink, 0, MessageFlags::empty())
@@ -678,8 +701,10 @@ impl Objects {
                 let socket = self.socket(id)?;
                 let left = |m: &Message| m.bytes.len() - m.start;
                 match socket.kind {
-                    SocketKind::Stream => Ok(socket.inbox.iter().map(left).sum()),
-                    _ => Ok(socket.inbox.front().map_or(0, left)),
+                    SocketKind::Stream | SocketKind::SeqPacket => {
+                        Ok(socket.inbox.iter().map(left).sum())
+                    }
+                    SocketKind::Datagram => Ok(socket.inbox.front().map_or(0, left)),
                 }
             }
             (Object::File, Some(node)) => {
@@ -687,6 +712,7 @@ impl Objects {
             }
             (Object::Inotify(_), _) => Ok(0),
             (Object::Path, _) => Err(Errno::EBADF),
+            (Object::Epoll(_), _) => Err(Errno::EINVAL),
             _ => Err(Errno::ENOTTY),
         }
     }

@@ -303,7 +303,10 @@ impl Objects {
                 self.sockets.net_closed.push(net);
             }
             if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
-                self.peer_closed(id, peer, !socket.inbox.is_empty());
+                // An empty message at the front is not missed.
+                let skipped = socket.inbox.front().is_some_and(Message::is_used_up);
+                let unread = socket.inbox.len() > usize::from(skipped);
+                self.peer_closed(id, peer, unread);
             }
             in_flight.extend(
                 socket
@@ -335,10 +338,8 @@ impl Objects {
                     socket.error = Some(Errno::ECONNRESET);
                 }
             }
-            (Domain::Unix, false) => {
-                socket.peer = None;
-                socket.error = Some(Errno::ECONNRESET);
-            }
+            // Learns of it when it sends.
+            (Domain::Unix, false) => {}
             (_, true) => {
                 socket.no_read = true;
                 socket.peer_closed = true;

@@ -217,7 +217,9 @@ impl Objects {
         let (Ok(start), Ok(len @ 1..)) = (u64::try_from(start), u64::try_from(len)) else {
             return Err(Errno::EINVAL);
         };
-        if mode & !(KEEP_SIZE | PUNCH_HOLE) != 0 || mode == PUNCH_HOLE {
+        // COLLAPSE_RANGE, ZERO_RANGE, INSERT_RANGE, UNSHARE_RANGE: known, but not to tmpfs.
+        const OTHERS: u32 = 0x78;
+        if mode & !(KEEP_SIZE | PUNCH_HOLE | OTHERS) != 0 || mode == PUNCH_HOLE {
             return Err(Errno::EOPNOTSUPP);
         }
         if !flags.writable() {
@@ -233,6 +235,9 @@ impl Objects {
             .checked_add(len)
             .filter(|&e| e <= MAX_POS)
             .ok_or(Errno::EFBIG)?;
+        if mode & OTHERS != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let seals = self.fs.seals(node);
         let punch = mode & PUNCH_HOLE != 0;
         let grows = mode == 0 && end > self.fs.file_size(node)?;

@@ -46,7 +46,7 @@ impl Objects {
         mode: u32,
     ) -> Result<Opened> {
         let mut flags = OpenFlags::from_bits_retain(flags) & OpenFlags::KNOWN;
-        let tmpfile = flags.contains(OpenFlags::TMPFILE);
+        let tmpfile = flags.contains(OpenFlags::TMPFILE) && !flags.contains(OpenFlags::PATH);
         if flags.contains(OpenFlags::PATH) {
             flags &=
                 OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::PATH | OpenFlags::CLOEXEC;
@@ -54,7 +54,7 @@ impl Objects {
             if tmpfile {
                 let access = flags.bits() & 3;
                 let directory = flags.contains(OpenFlags::DIRECTORY);
-                if !directory || flags.contains(OpenFlags::CREAT) || access == 0 || access == 3 {
+                if !directory || flags.contains(OpenFlags::CREAT) || access == 0 {
                     return Err(Errno::EINVAL);
                 }
             } else if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
