@@ -13,7 +13,10 @@ use ebb::{
 
 #[ebb::main]
 async fn main() -> ebb::net::Result<()> {
-    let port = ebb::args().first().and_then(|a| a.parse().ok()).unwrap_or(7);
+    let port = ebb::args()
+        .first()
+        .and_then(|a| a.parse().ok())
+        .unwrap_or(7);
     let server = tcp::listen_on_all_cores(port, async |stream: TcpStream| {
         // An error is the end of this connection and of nothing else.
         let _ = echo(&stream).await;

@@ -214,14 +214,19 @@ async fn a_shared_ebb_made_at_run_time_has_one_representative_for_all_cores() {
     tally.destroy().await;
 }
 
-/// Its destruction can be seen.
-#[ebb(per_core, dynamic, root = Arc<()>)]
-struct Witness {
-    _seen: Arc<Arc<()>>,
+/// What is dropped with the root.
+struct Seen {
+    _by: Arc<()>,
 }
 
-impl FromRoot<Arc<()>> for Witness {
-    fn from_root(root: Arc<Arc<()>>, _: EbbRef<Self>) -> Self {
+/// Its destruction can be seen.
+#[ebb(per_core, dynamic, root = Seen)]
+struct Witness {
+    _seen: Arc<Seen>,
+}
+
+impl FromRoot<Seen> for Witness {
+    fn from_root(root: Arc<Seen>, _: EbbRef<Self>) -> Self {
         Self { _seen: root }
     }
 }
@@ -229,7 +234,9 @@ impl FromRoot<Arc<()>> for Witness {
 #[ebb::test(cores = 3)]
 async fn when_an_ebb_is_destroyed_its_representatives_and_root_are_dropped() {
     let seen = Arc::new(());
-    let witness = EbbRef::<Witness>::create(Arc::clone(&seen));
+    let witness = EbbRef::<Witness>::create(Seen {
+        _by: Arc::clone(&seen),
+    });
     witness.broadcast(|_| ()).await.unwrap();
     let held = witness.hold();
     witness.destroy().await;
