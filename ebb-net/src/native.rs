@@ -55,6 +55,8 @@ const NETWORK: u16 = 1;
 /// The most memory a machine may have in its linear map, in bytes.
 const REACH: usize = 1 << 46;
 
+ebb::option!("ip", Address::TAKES, |value| Address::parse(value).is_ok());
+
 fn now() -> u64 {
     EbbRef::<dyn Clock>::get().now()
 }
@@ -82,11 +84,8 @@ impl Default for Root {
             .map(|(sender, receiver)| (sender, Some(receiver)))
             .unzip();
         let option = EbbRef::<dyn Environment>::get().option("ip");
-        let address = Address::parse(option.unwrap_or("dhcp")).unwrap_or_else(|wanted| {
-            let given = option.unwrap_or_default();
-            ebb::println!("ebb: the option ip is `{given}`; it can be {wanted}. Using ip=dhcp");
-            Address::parse("dhcp").unwrap_or_default()
-        });
+        // The platform has refused what does not parse.
+        let address = Address::parse(option.unwrap_or("dhcp")).unwrap_or_default();
         Self {
             shared: Arc::new(Shared::new(Secret(random(), random()), senders)),
             device: find_device(cores),

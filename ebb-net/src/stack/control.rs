@@ -51,6 +51,9 @@ pub struct Address {
 }
 
 impl Address {
+    /// The values of the option, in words.
+    pub const TAKES: &str = "dhcp, ADDRESS/LENGTH[,GATEWAY], dhcp,ADDRESS/LENGTH[,GATEWAY] or none";
+
     /// Reads `dhcp`, `ADDRESS/LENGTH[,GATEWAY]`, or `dhcp,ADDRESS/LENGTH[,GATEWAY]` with a fallback.
     ///
     /// # Errors
