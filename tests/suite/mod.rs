@@ -1,5 +1,6 @@
 //! Tests that run on both platforms: hosted under libtest, native in a test image.
 
+mod dns;
 mod model;
 mod net;
 mod sync;
