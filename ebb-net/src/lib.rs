@@ -15,17 +15,15 @@ extern crate ebb_runtime as ebb;
 mod backend;
 pub mod dns;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 #[doc(hidden)]
 pub mod native;
-#[allow(missing_docs, dead_code)]
-#[doc(hidden)]
-pub mod stack;
+mod stack;
 pub mod tcp;
 pub mod udp;
-#[allow(missing_docs, dead_code)]
-#[doc(hidden)]
-pub mod virtio;
+mod virtio;
 mod wakers;
 
 pub use backend::{
@@ -33,6 +31,7 @@ pub use backend::{
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
+pub use stack::host::Stats;
 pub use wakers::{Direction, SocketWakers, WakerSet};
 
 /// What `provide_native_stack` uses. Not for anybody else.

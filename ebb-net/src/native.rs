@@ -227,10 +227,10 @@ async fn start_all(device: Option<Arc<Device>>) {
     for core in cores() {
         let _ = spawn_on(core, async || _ = EbbRef::<Part>::get()).await;
     }
-    if let Some(device) = device {
-        if !device.use_all_pairs() {
-            ebb::println!("ebb: the network device refuses to use all of its queues");
-        }
+    if let Some(device) = device
+        && !device.use_all_pairs()
+    {
+        ebb::println!("ebb: the network device refuses to use all of its queues");
     }
 }
 
@@ -356,6 +356,9 @@ impl Part {
         }
         for frame in reassembled {
             self.host.input(frame, now);
+        }
+        for notice in control.take_notices() {
+            ebb::println!("ebb: {notice}");
         }
         self.host.kick();
         self.control_at.set(control.next_deadline(now));

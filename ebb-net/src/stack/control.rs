@@ -4,7 +4,7 @@
 //! Here are the questions for neighbours, the options, and the way between it and the rest. A malformed frame is dropped by
 //! smoltcp; what it holds is bounded by its compile-time limits.
 
-use alloc::{boxed::Box, collections::VecDeque, string::String, vec, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, format, string::String, vec, vec::Vec};
 use core::{
     fmt::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -134,7 +134,7 @@ impl phy::Device for Queues {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        (self.output.len() < MAX_FRAMES).then(|| Sending(&mut self.output))
+        (self.output.len() < MAX_FRAMES).then_some(Sending(&mut self.output))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -165,6 +165,7 @@ pub struct Control {
     patience: u64,
     questions: Vec<Question>,
     published: Option<Configuration>,
+    notices: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,6 +237,7 @@ impl Control {
             patience: now + DHCP_PATIENCE,
             questions: Vec::new(),
             published: None,
+            notices: Vec::new(),
         };
         if !this.address.dhcp {
             this.use_fixed();
@@ -375,6 +377,11 @@ impl Control {
         (core::mem::take(&mut self.device.output), frames)
     }
 
+    /// What people should know, one line each.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.notices)
+    }
+
     /// When [`poll`](Self::poll) is to be called.
     pub fn next_deadline(&mut self, now: u64) -> u64 {
         let smoltcp = self
@@ -410,7 +417,8 @@ impl Control {
                 self.apply();
             }
             Some(dhcpv4::Event::Deconfigured) if self.leased.is_some() => {
-                ebb::println!("ebb: the DHCP lease of the network address has ended; asking again");
+                self.notices
+                    .push("the DHCP lease of the network address has ended; asking again".into());
                 self.leased = None;
                 self.patience = now + DHCP_PATIENCE;
                 self.apply();
@@ -420,14 +428,13 @@ impl Control {
         if self.leased.is_none() && now >= self.patience {
             self.patience = NEVER;
             match self.address.fixed {
-                Some((ip, length)) => {
-                    ebb::println!(
-                        "ebb: no DHCP server answers; using {ip}/{length}, and asking on"
-                    );
-                }
-                None => ebb::println!(
-                    "ebb: no DHCP server answers, so there is no IPv4 address yet; asking on. The option \
+                Some((ip, length)) => self.notices.push(format!(
+                    "no DHCP server answers; using {ip}/{length}, and asking on"
+                )),
+                None => self.notices.push(
+                    "no DHCP server answers, so there is no IPv4 address yet; asking on. The option \
                      ip=ADDRESS/LENGTH,GATEWAY sets one, ip=dhcp,ADDRESS/LENGTH,GATEWAY a fallback"
+                        .into(),
                 ),
             }
             self.use_fixed();
@@ -500,13 +507,13 @@ impl Control {
         };
         let had = known.map_or(0, |k| k.addresses.len());
         if configuration.addresses.len() > had.max(1) {
-            let mut text = String::new();
+            let mut text = String::from("network address");
             for (ip, length) in &configuration.addresses {
                 if !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
                     let _ = write!(text, " {ip}/{length}");
                 }
             }
-            ebb::println!("ebb: network address{text}");
+            self.notices.push(text);
         }
         self.published = Some(configuration.clone());
         shared.configure(configuration);

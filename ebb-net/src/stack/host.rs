@@ -505,7 +505,8 @@ impl<P: Port> Host<P> {
                     self.input_listener(inner, key, frame, packet, now);
                 } else {
                     if tcp.flags & flags::RST == 0
-                        && (packet.payload.len() > 0 || tcp.flags & (flags::SYN | flags::FIN) != 0)
+                        && (!packet.payload.is_empty()
+                            || tcp.flags & (flags::SYN | flags::FIN) != 0)
                     {
                         let header = TcpOut {
                             seq: ours.0,

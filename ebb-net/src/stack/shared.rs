@@ -6,7 +6,6 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     hash::{BuildHasher, Hasher},
-    net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -225,13 +224,6 @@ impl Shared {
         *self.configuration.lock() = configuration;
         self.version.fetch_add(1, Ordering::Release);
         self.tell_all();
-    }
-
-    /// Some address of this machine, of a family.
-    pub fn any_address(&self, v4: bool) -> Option<IpAddr> {
-        let routes = self.routes.lock();
-        let found = routes.addresses.iter().find(|(a, _)| a.is_v4() == v4);
-        found.map(|(a, _)| IpAddr::from(*a))
     }
 
     // --- Neighbours -------------------------------------------------------------------------------------

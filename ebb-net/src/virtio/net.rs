@@ -151,10 +151,6 @@ impl Receiver {
     pub fn want_interrupt(&mut self) -> bool {
         self.queue.want_interrupt()
     }
-
-    pub fn want_no_interrupt(&mut self) {
-        self.queue.want_no_interrupt();
-    }
 }
 
 // --- Sending -------------------------------------------------------------------------------------------------
@@ -259,11 +255,6 @@ impl Transmitter {
 
     pub fn kick(&mut self) {
         self.queue.publish();
-    }
-
-    /// Whether the device has sent all.
-    pub fn is_idle(&self) -> bool {
-        self.queue.lent() == 0
     }
 }
 

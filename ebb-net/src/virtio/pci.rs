@@ -225,10 +225,6 @@ impl Transport {
         ]))
     }
 
-    pub fn queues(&self) -> u16 {
-        self.common.read(18)
-    }
-
     /// The largest size of a queue; 0 when there is none.
     pub fn queue_size(&self, queue: u16) -> u16 {
         self.common.write(22, queue);
@@ -238,7 +234,7 @@ impl Transport {
     pub fn doorbell(&self, queue: u16) -> Result<NonNull<u16>, Fault> {
         self.common.write(22, queue);
         let offset = usize::from(self.common.read::<u16>(30)) * self.notify_multiplier;
-        if offset + 2 > self.notify.length || offset % 2 != 0 {
+        if offset + 2 > self.notify.length || !offset.is_multiple_of(2) {
             return Err("a doorbell lies outside of its registers");
         }
         Ok(self.notify.at(offset))

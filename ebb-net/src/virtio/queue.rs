@@ -156,11 +156,6 @@ impl Queue {
         self.free
     }
 
-    /// Chains that the device has.
-    pub fn lent(&self) -> u16 {
-        self.lent
-    }
-
     /// The number that the next chain will have.
     #[inline]
     pub fn next_head(&self) -> u16 {
