@@ -1,0 +1,48 @@
+#![no_std]
+#![forbid(unsafe_code)]
+//! memcached without the sockets: its protocols, and a store that all cores read without locks.
+//!
+//! Bytes in, bytes out. A [`Session`] is given what one client has sent, in whatever pieces it arrived, executes the
+//! commands against the [`Store`] and puts the answers into an [`Output`]. It neither waits nor allocates without
+//! bound, so the same code runs under a test, a fuzzer, a Linux process and an image. `examples/memcached` adds the
+//! sockets.
+//!
+//! Read it in this order:
+//!
+//! | module | |
+//! |---|---|
+//! | [`item`] | one key and its value, laid out as the answer to a GET |
+//! | [`store`] | the table: reads follow RCU, writes take a shard's lock |
+//! | [`sieve`] | which item goes when memory is short |
+//! | [`time`] | when an item expires |
+//! | [`text`], [`binary`] | the two protocols' grammar |
+//! | [`session`] | pieces to commands, commands to answers |
+//! | [`output`] | answers: small ones copied together, large ones shared |
+//! | [`stats`] | what each core counts |
+//!
+//! The protocols are those of memcached 1.6 (`doc/protocol.txt`, and the binary protocol's wiki page) without its meta
+//! commands, UDP and SASL.
+
+extern crate alloc;
+
+pub mod binary;
+mod execute;
+pub mod item;
+pub mod output;
+pub mod session;
+pub mod sieve;
+pub mod stats;
+pub mod store;
+pub mod text;
+pub mod time;
+
+pub use output::Output;
+pub use session::{Progress, Session};
+pub use store::{Limits, Store};
+pub use time::Time;
+
+/// Longest key, in bytes.
+pub const KEY_MAX: usize = 250;
+
+/// What `version` answers.
+pub const VERSION: &str = concat!("1.6.0-ebb-", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,549 @@
+//! The table.
+//!
+//! A key's hash picks one of the shards. Each has an [`RcuMap`], the order of eviction, and a lock for writers. What must
+//! hold:
+//! - reads take no lock and write nothing shared, but for a mark on an item that has none;
+//! - an item in a shard's map is in its order of eviction and counted in `used`, and vice versa; all three change under
+//!   the shard's lock;
+//! - a lock is held for a bounded number of steps, none of which copies a value. A write that depends on what was there
+//!   is prepared without the lock and linked only if nothing has changed, else prepared again;
+//! - a core holds at most one shard's lock, except that it may try (not wait for) another to evict there.
+
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    borrow::Borrow,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+use crossbeam_utils::CachePadded;
+use ebb_runtime::sync::{RcuMap, quiesce::Quiescence};
+use foldhash::fast::RandomState;
+use spin::Mutex;
+
+use crate::{
+    item::{Draft, Item, OVERHEAD},
+    sieve::Sieve,
+    stats::{Counters, Totals},
+    time::{NEVER, PAST, Time},
+};
+
+/// How much a store holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory for items, their overhead included.
+    pub memory: usize,
+    /// Longest value, in bytes.
+    pub item: usize,
+}
+
+impl Default for Limits {
+    /// As memcached: 64 MiB, and 1 MiB for an item.
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            item: 1 << 20,
+        }
+    }
+}
+
+/// What a write asks of the item that is there.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition<'a> {
+    /// Nothing.
+    Any,
+    /// That there is none.
+    Absent,
+    /// That there is one.
+    Present,
+    /// That it is the one with this number.
+    Cas(u64),
+    /// That it is this very one.
+    Same(&'a Arc<Item>),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; the new item's number.
+    Stored(u64),
+    /// There is an item, or another than was asked for.
+    Exists,
+    /// There is none.
+    NotFound,
+    /// The result would be too large.
+    TooLarge,
+    /// The value is no number.
+    NotANumber,
+}
+
+/// What to do with a value that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Add after it.
+    Append,
+    /// Add before it.
+    Prepend,
+}
+
+/// An item as the map's key: found by its bytes.
+struct Key(Arc<Item>);
+
+impl Borrow<[u8]> for Key {
+    #[inline]
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl Hash for Key {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for Key {}
+
+/// What writers change.
+#[derive(Default)]
+struct Writer {
+    order: Sieve,
+    /// Items with an expiry time.
+    mortal: usize,
+    /// Where the sweep is.
+    swept: usize,
+    /// The last flush that a sweep has seen.
+    flushed: u64,
+}
+
+struct Shard<Q: Quiescence> {
+    map: RcuMap<Key, Arc<Item>, Q>,
+    writer: CachePadded<Mutex<Writer>>,
+}
+
+/// Items by key, for all cores of one machine.
+pub struct Store<Q: Quiescence> {
+    shards: Box<[Shard<Q>]>,
+    hasher: RandomState,
+    limits: Limits,
+    /// Items up to this number are flushed.
+    flushed: AtomicU64,
+    /// When the next flush is due; 0 for never.
+    flush_at: AtomicU32,
+    used: CachePadded<AtomicUsize>,
+    last_cas: CachePadded<AtomicU64>,
+    counters: Box<[CachePadded<Counters>]>,
+}
+
+impl<Q: Quiescence> Store<Q> {
+    /// An empty store for so many cores.
+    #[must_use]
+    pub fn new(limits: Limits, cores: usize) -> Self {
+        let shards = (16 * cores).next_power_of_two().min(1024);
+        Self {
+            shards: (0..shards)
+                .map(|_| Shard {
+                    map: RcuMap::new(),
+                    writer: CachePadded::default(),
+                })
+                .collect(),
+            hasher: RandomState::default(),
+            limits,
+            flushed: AtomicU64::new(0),
+            flush_at: AtomicU32::new(0),
+            used: CachePadded::default(),
+            last_cas: CachePadded::default(),
+            counters: (0..cores.max(1)).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// What it may hold.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// A core's counters.
+    #[inline]
+    #[must_use]
+    pub fn counters(&self, core: usize) -> &Counters {
+        &self.counters[core % self.counters.len()]
+    }
+
+    /// All cores' counters together.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.counters.iter().for_each(|c| totals.add(c));
+        totals
+    }
+
+    /// Sets the counters to zero.
+    pub fn reset_counters(&self) {
+        self.counters.iter().for_each(|c| c.reset());
+    }
+
+    /// How many cores count.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Bytes of memory that items take.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many items there are, expired ones that nobody has come upon included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.map.len()).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    fn shard(&self, key: &[u8]) -> &Shard<Q> {
+        let hash = self.hasher.hash_one(key);
+        // Not the bits that the map's buckets would use, should it have the same seed.
+        &self.shards[(hash >> 48) as usize & (self.shards.len() - 1)]
+    }
+
+    #[inline]
+    fn is_dead(&self, item: &Item, time: Time) -> bool {
+        item.cas() <= self.flushed.load(Ordering::Relaxed) || item.has_expired(time)
+    }
+
+    // --- Reading -------------------------------------------------------------------------------------
+
+    /// Lends the item of `key` to `f`. No lock; no write, unless it is the first hit since eviction looked.
+    #[inline]
+    pub fn get<R>(&self, key: &[u8], time: Time, f: impl FnOnce(&Item) -> R) -> Option<R> {
+        self.shard(key).map.read(key, |item| {
+            let item = item.filter(|item| !self.is_dead(item, time))?;
+            item.visit();
+            Some(f(item))
+        })
+    }
+
+    fn current(&self, shard: &Shard<Q>, key: &[u8], time: Time) -> Option<Arc<Item>> {
+        let item = shard.map.get(key)?;
+        (!self.is_dead(&item, time)).then_some(item)
+    }
+
+    // --- Writing -------------------------------------------------------------------------------------
+
+    fn next_cas(&self) -> u64 {
+        self.last_cas.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Stores an item if the one that is there is as asked, and makes room for it.
+    pub fn put(&self, draft: Draft, condition: Condition<'_>, time: Time, core: usize) -> Outcome {
+        let item = Arc::new(draft.finish(self.next_cas()));
+        let shard = self.shard(item.key());
+        let mut writer = shard.writer.lock();
+        let mut old = shard.map.get(item.key());
+        let live = old.as_ref().filter(|old| !self.is_dead(old, time));
+        match (condition, live) {
+            (Condition::Any, _) | (Condition::Absent, None) | (Condition::Present, Some(_)) => {}
+            (Condition::Cas(cas), Some(live)) if live.cas() == cas => {}
+            (Condition::Same(same), Some(live)) if Arc::ptr_eq(same, live) => {}
+            (_, None) => return Outcome::NotFound,
+            (_, Some(_)) => return Outcome::Exists,
+        }
+        let cas = item.cas();
+        let size = item.size();
+        if self.used() + size > self.limits.memory {
+            // Before the item is there, lest it be the one to go.
+            while self.used() + size > self.limits.memory
+                && self.evict(shard, &mut writer, time, core)
+            {}
+            old = shard.map.get(item.key());
+        }
+        writer.mortal += usize::from(item.expires() != NEVER);
+        match &old {
+            Some(old) => {
+                writer.mortal -= usize::from(old.expires() != NEVER);
+                writer.order.replace(old, Arc::clone(&item));
+                self.used.fetch_sub(old.size(), Ordering::Relaxed);
+            }
+            None => writer.order.insert(Arc::clone(&item)),
+        }
+        shard.map.insert(Key(Arc::clone(&item)), item);
+        let used = self.used.fetch_add(size, Ordering::Relaxed) + size;
+        drop(writer);
+        self.counters(core).items.add(1);
+        if used > self.limits.memory {
+            self.make_room_elsewhere(shard, time, core);
+        }
+        Outcome::Stored(cas)
+    }
+
+    /// Evicts from the other shards until the limit holds: for an item that is larger than all of its own shard.
+    #[cold]
+    fn make_room_elsewhere(&self, own: &Shard<Q>, time: Time, core: usize) {
+        let others = self.shards.iter().filter(|s| !core::ptr::eq(*s, own));
+        for shard in others {
+            if let Some(mut writer) = shard.writer.try_lock() {
+                while self.used() > self.limits.memory
+                    && self.evict(shard, &mut writer, time, core)
+                {}
+            }
+        }
+    }
+
+    /// Removes the item that should go; false when there is none.
+    fn evict(&self, shard: &Shard<Q>, writer: &mut Writer, time: Time, core: usize) -> bool {
+        let Some(victim) = writer.order.victim(|item| self.is_dead(item, time)) else {
+            return false;
+        };
+        let counters = self.counters(core);
+        if self.is_dead(&victim, time) {
+            counters.expired.add(1);
+        } else {
+            counters.evictions.add(1);
+        }
+        self.unlink(shard, writer, &victim);
+        true
+    }
+
+    fn unlink(&self, shard: &Shard<Q>, writer: &mut Writer, item: &Item) {
+        writer.order.remove(item);
+        writer.mortal -= usize::from(item.expires() != NEVER);
+        shard.map.remove(item.key());
+        self.used.fetch_sub(item.size(), Ordering::Relaxed);
+    }
+
+    /// Removes an item, if its number is `cas` or that is 0.
+    pub fn delete(&self, key: &[u8], cas: u64, time: Time) -> Outcome {
+        let shard = self.shard(key);
+        // Most deletions of what is not there need no lock.
+        if !shard.map.contains_key(key) {
+            return Outcome::NotFound;
+        }
+        let mut writer = shard.writer.lock();
+        let Some(item) = shard.map.get(key) else {
+            return Outcome::NotFound;
+        };
+        let dead = self.is_dead(&item, time);
+        if !dead && cas != 0 && cas != item.cas() {
+            return Outcome::Exists;
+        }
+        self.unlink(shard, &mut writer, &item);
+        match dead {
+            true => Outcome::NotFound,
+            false => Outcome::Stored(item.cas()),
+        }
+    }
+
+    /// Changes when an item expires, and lends it to `f`.
+    pub fn touch<R>(
+        &self,
+        key: &[u8],
+        expires: u32,
+        time: Time,
+        f: impl FnOnce(&Item) -> R,
+    ) -> Option<R> {
+        let shard = self.shard(key);
+        let item = {
+            let mut writer = shard.writer.lock();
+            let item = self.current(shard, key, time)?;
+            writer.mortal -= usize::from(item.expires() != NEVER);
+            writer.mortal += usize::from(expires != NEVER);
+            item.expires.store(expires, Ordering::Relaxed);
+            item
+        };
+        item.visit();
+        Some(f(&item))
+    }
+
+    /// Adds to a value, before or after it. With a `cas` other than 0 only to the item of that number.
+    pub fn extend(
+        &self,
+        key: &[u8],
+        more: &[u8],
+        side: Side,
+        cas: u64,
+        time: Time,
+        core: usize,
+    ) -> Outcome {
+        let shard = self.shard(key);
+        loop {
+            let Some(old) = self.current(shard, key, time) else {
+                return Outcome::NotFound;
+            };
+            if cas != 0 && cas != old.cas() {
+                return Outcome::Exists;
+            }
+            let len = old.value().len() + more.len();
+            if !self.fits(key.len(), len) {
+                return Outcome::TooLarge;
+            }
+            let mut draft = Draft::new(key, old.flags(), old.expires(), len);
+            let (first, second) = match side {
+                Side::Append => (old.value(), more),
+                Side::Prepend => (more, old.value()),
+            };
+            draft.fill(first);
+            draft.fill(second);
+            // Another core's write came between when this fails: once more, with what it wrote.
+            match self.put(draft, Condition::Same(&old), time, core) {
+                Outcome::Exists => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Adds to a number (`delta` modulo 2^64), or subtracts, but not below zero. Returns the new number. `initial` is what
+    /// an absent number becomes, and when it expires.
+    ///
+    /// # Errors
+    /// Why not.
+    #[allow(clippy::too_many_arguments)]
+    pub fn add(
+        &self,
+        key: &[u8],
+        delta: u64,
+        decrement: bool,
+        initial: Option<(u64, u32)>,
+        cas: u64,
+        time: Time,
+        core: usize,
+    ) -> Result<(u64, u64), Outcome> {
+        let shard = self.shard(key);
+        loop {
+            let old = self.current(shard, key, time);
+            let (value, flags, expires) = match (&old, initial) {
+                (None, None) => return Err(Outcome::NotFound),
+                (None, Some((value, expires))) => (value, 0, expires),
+                (Some(old), _) if cas != 0 && cas != old.cas() => return Err(Outcome::Exists),
+                (Some(old), _) => {
+                    let value = number(old.value()).ok_or(Outcome::NotANumber)?;
+                    let value = match decrement {
+                        true => value.saturating_sub(delta),
+                        false => value.wrapping_add(delta),
+                    };
+                    (value, old.flags(), old.expires())
+                }
+            };
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(value).as_bytes();
+            let mut draft = Draft::new(key, flags, expires, digits.len());
+            draft.fill(digits);
+            let condition = match &old {
+                Some(old) => Condition::Same(old),
+                None => Condition::Absent,
+            };
+            // As in `extend`; and what was there may have gone, which the next round sees.
+            if let Outcome::Stored(cas) = self.put(draft, condition, time, core) {
+                return Ok((value, cas));
+            }
+        }
+    }
+
+    /// Whether a value of `len` bytes under a key of `key_len` may be stored.
+    #[must_use]
+    pub fn fits(&self, key_len: usize, len: usize) -> bool {
+        len <= self.limits.item && len + key_len + OVERHEAD <= self.limits.memory
+    }
+
+    // --- Time ----------------------------------------------------------------------------------------
+
+    /// Lets all items that are there now, or will be at `at`, count as gone.
+    pub fn flush(&self, at: u32, time: Time) {
+        if at == NEVER || at <= PAST || time.is_past(at) {
+            self.flush_at.store(0, Ordering::Relaxed);
+            self.flush_now();
+        } else {
+            self.flush_at.store(at, Ordering::Relaxed);
+        }
+    }
+
+    fn flush_now(&self) {
+        let last = self.last_cas.load(Ordering::Relaxed);
+        self.flushed.fetch_max(last, Ordering::Relaxed);
+    }
+
+    /// To be called before a batch of requests: does what is due by now.
+    #[inline]
+    pub fn tick(&self, time: Time) {
+        let at = self.flush_at.load(Ordering::Relaxed);
+        if time.is_past(at) {
+            let this = self.flush_at.compare_exchange(
+                at,
+                0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if this.is_ok() {
+                self.flush_now();
+            }
+        }
+    }
+
+    /// Looks at up to `budget` items of one shard and removes those that have expired or are flushed. True when
+    /// the shard has more to look at. Shards without such items cost nothing.
+    pub fn sweep(&self, shard: usize, budget: usize, time: Time, core: usize) -> bool {
+        let shard = &self.shards[shard % self.shards.len()];
+        let Some(mut writer) = shard.writer.try_lock() else {
+            return true;
+        };
+        let flushed = self.flushed.load(Ordering::Relaxed);
+        if writer.mortal == 0 && writer.flushed == flushed {
+            writer.swept = 0;
+            return false;
+        }
+        for _ in 0..budget {
+            if writer.swept >= writer.order.slots() {
+                writer.swept = 0;
+                writer.flushed = flushed;
+                return false;
+            }
+            let at = writer.swept;
+            writer.swept += 1;
+            let dead = writer.order.get(at).filter(|i| self.is_dead(i, time));
+            if let Some(item) = dead.cloned() {
+                self.unlink(shard, &mut writer, &item);
+                self.counters(core).expired.add(1);
+            }
+        }
+        true
+    }
+
+    /// How many shards there are to [`sweep`](Self::sweep).
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+}
+
+impl<Q: Quiescence> core::fmt::Debug for Store<Q> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Store({} items, {} bytes)", self.len(), self.used())
+    }
+}
+
+/// A decimal number as `incr` takes it: up to 20 digits, spaces may follow.
+#[must_use]
+pub fn number(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii_end();
+    if text.is_empty() || text.len() > 20 {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
+}

@@ -1,0 +1,47 @@
+//! The command line, in memcached's letters.
+
+use alloc::{format, string::String};
+
+use ebb_memcached::Limits;
+
+/// What can be chosen.
+pub struct Options {
+    pub port: u16,
+    pub limits: Limits,
+}
+
+impl Options {
+    pub fn parse(arguments: &[&str]) -> Result<Self, String> {
+        let mut options = Self {
+            port: 11211,
+            limits: Limits::default(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(option) = arguments.next() {
+            let value = arguments.next().copied();
+            let number = || {
+                let value = value.ok_or_else(|| format!("{option} needs a number"))?;
+                value
+                    .parse::<usize>()
+                    .map_err(|_| format!("{option} {value}: not a number"))
+            };
+            match *option {
+                "-p" => {
+                    options.port = u16::try_from(number()?)
+                        .map_err(|_| String::from("-p: a port is at most 65535"))?;
+                }
+                "-m" => {
+                    let bytes = number()?.checked_mul(1 << 20).filter(|bytes| *bytes > 0);
+                    options.limits.memory =
+                        bytes.ok_or("-m: give the mebibytes for items, at least 1")?;
+                }
+                _ => {
+                    return Err(format!(
+                        "{option}: unknown; the options are -p PORT (11211) and -m MEBIBYTES (64)"
+                    ));
+                }
+            }
+        }
+        Ok(options)
+    }
+}

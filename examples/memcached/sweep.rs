@@ -1,0 +1,40 @@
+//! Expired items go when somebody asks for them or memory is short; the others are found by cores that have nothing to do.
+
+use core::{cell::Cell, time::Duration};
+
+use alloc::rc::Rc;
+
+use ebb::{core_count, current_core, idle, time};
+
+use crate::Server;
+
+/// From the beginning of one round through this core's shards to that of the next.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Items looked at in one turn: a few microseconds.
+const BUDGET: usize = 64;
+
+/// Sweeps every so many cores' shard, in idle time.
+pub async fn run(server: Server) {
+    let core = current_core().number();
+    let first = core;
+    // The shard to go on with; past the last one the round is over.
+    let next = Rc::new(Cell::new(server.store.shards()));
+    let at = Rc::clone(&next);
+    let _work = idle(move || {
+        let shard = at.get();
+        if shard >= server.store.shards() {
+            return false;
+        }
+        if !server.store.sweep(shard, BUDGET, server.time(), core) {
+            at.set(shard + core_count());
+        }
+        true
+    });
+    let mut rounds = time::interval(PERIOD);
+    loop {
+        rounds.tick().await;
+        if next.get() >= server.store.shards() {
+            next.set(first);
+        }
+    }
+}
