@@ -37,7 +37,23 @@ impl Header {
     #[inline]
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, Malformed> {
         let [
-            magic, opcode, k1, k0, extras, _, _, _, b3, b2, b1, b0, o3, o2, o1, o0, cas @ ..,
+            magic,
+            opcode,
+            k1,
+            k0,
+            extras,
+            _,
+            _,
+            _,
+            b3,
+            b2,
+            b1,
+            b0,
+            o3,
+            o2,
+            o1,
+            o0,
+            cas @ ..,
         ] = *bytes;
         let key = usize::from(u16::from_be_bytes([k1, k0]));
         let extras = usize::from(extras);
@@ -77,7 +93,14 @@ impl Header {
     /// The header of an answer.
     #[inline]
     #[must_use]
-    pub fn answer(&self, status: Status, extras: u8, key: u16, value: u32, cas: u64) -> [u8; HEADER] {
+    pub fn answer(
+        &self,
+        status: Status,
+        extras: u8,
+        key: u16,
+        value: u32,
+        cas: u64,
+    ) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0] = RESPONSE;
         bytes[1] = self.opcode;

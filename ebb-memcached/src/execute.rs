@@ -406,8 +406,8 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
             Operation::Add { decrement } => {
                 let (delta, start, expires) =
                     (be64(extras), be64(&extras[8..]), be32(&extras[16..]));
-                let initial = (expires != DO_NOT_CREATE)
-                    .then(|| (start, self.time.deadline(expires.into())));
+                let initial =
+                    (expires != DO_NOT_CREATE).then(|| (start, self.time.deadline(expires.into())));
                 match self.add(key, delta, decrement, initial, header.cas) {
                     Ok(_) if quiet == Quiet::Success => {}
                     Ok((number, cas)) => {
@@ -555,7 +555,10 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
             ("cas_hits", totals.cas_hits),
             ("cas_badval", totals.cas_badval),
             ("touch_hits", totals.touch_hits),
-            ("touch_misses", totals.touch.saturating_sub(totals.touch_hits)),
+            (
+                "touch_misses",
+                totals.touch.saturating_sub(totals.touch_hits),
+            ),
             ("bytes_read", totals.bytes_read),
             ("bytes_written", totals.bytes_written),
             ("limit_maxbytes", self.store.limits().memory as u64),

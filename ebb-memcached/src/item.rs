@@ -74,7 +74,11 @@ impl Draft {
         let count = input.len().min(until.saturating_sub(self.buffer.len()));
         if self.buffer.capacity() - self.buffer.len() < count {
             // Doubled, but never beyond the whole, so that a finished buffer has no slack.
-            let more = self.buffer.len().max(count).min(self.total - self.buffer.len());
+            let more = self
+                .buffer
+                .len()
+                .max(count)
+                .min(self.total - self.buffer.len());
             self.buffer.reserve_exact(more);
         }
         self.buffer.extend_from_slice(&input[..count]);
@@ -107,10 +111,10 @@ impl Draft {
         &self.buffer[self.value..self.buffer.len().min(self.total - 2)]
     }
 
-    /// When it is to expire.
+    /// Bytes of memory set aside so far.
     #[must_use]
-    pub fn expires(&self) -> u32 {
-        self.expires
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// The finished item, with its unique number.
@@ -163,7 +167,8 @@ impl Item {
     /// The value, shared.
     #[must_use]
     pub fn shared_value(&self) -> Bytes {
-        self.buffer.slice(self.value as usize..self.buffer.len() - 2)
+        self.buffer
+            .slice(self.value as usize..self.buffer.len() - 2)
     }
 
     /// `VALUE key flags length\r\nvalue\r\n`.

@@ -174,6 +174,17 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
         (taken, progress)
     }
 
+    /// Bytes of memory that it keeps for commands that are not whole.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let state = match &self.state {
+            State::Keys { line, .. } => line.capacity(),
+            State::Value { draft, .. } => draft.memory(),
+            State::Command | State::Skip(_) | State::Closed => 0,
+        };
+        self.partial.capacity() + state
+    }
+
     #[inline]
     fn step(&mut self, rest: &mut &[u8], context: &mut Context<'_, 's, Q>) -> Step {
         match &mut self.state {
@@ -350,8 +361,7 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
         if !whole {
             return Step::Starved;
         }
-        if let State::Value { draft, purpose } =
-            core::mem::replace(&mut self.state, State::Command)
+        if let State::Value { draft, purpose } = core::mem::replace(&mut self.state, State::Command)
         {
             context.store_value(draft, purpose);
         }

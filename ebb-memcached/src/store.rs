@@ -297,9 +297,9 @@ impl<Q: Quiescence> Store<Q> {
         let others = self.shards.iter().filter(|s| !core::ptr::eq(*s, own));
         for shard in others {
             if let Some(mut writer) = shard.writer.try_lock() {
-                while self.used() > self.limits.memory
-                    && self.evict(shard, &mut writer, time, core)
-                {}
+                while self.used() > self.limits.memory && self.evict(shard, &mut writer, time, core)
+                {
+                }
             }
         }
     }
@@ -481,12 +481,9 @@ impl<Q: Quiescence> Store<Q> {
     pub fn tick(&self, time: Time) {
         let at = self.flush_at.load(Ordering::Relaxed);
         if time.is_past(at) {
-            let this = self.flush_at.compare_exchange(
-                at,
-                0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let this = self
+                .flush_at
+                .compare_exchange(at, 0, Ordering::Relaxed, Ordering::Relaxed);
             if this.is_ok() {
                 self.flush_now();
             }

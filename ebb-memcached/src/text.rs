@@ -271,14 +271,18 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
                 None => return refuse(BAD_FORMAT),
             },
         },
-        b"stats" => Command::Stats(words.next().unwrap_or_default()),
+        b"stats" => match words.next() {
+            Some(b"noreply") => return refuse("ERROR"),
+            topic => Command::Stats(topic.unwrap_or_default()),
+        },
         b"version" => Command::Version,
-        b"verbosity" => match words.next() {
-            None => return refuse("ERROR"),
-            Some(b"noreply") => Command::Verbosity { reply: false },
-            Some(_) => Command::Verbosity {
-                reply: words.reply(),
+        b"verbosity" => match (words.next(), words.next(), words.next()) {
+            (Some(b"noreply"), None, _) => Command::Verbosity { reply: false },
+            (Some(level), last, None) if number(level).is_some() => Command::Verbosity {
+                reply: last != Some(b"noreply"),
             },
+            (Some(_), None, _) => return refuse(BAD_FORMAT),
+            _ => return refuse("ERROR"),
         },
         b"quit" => Command::Quit,
         _ => return refuse("ERROR"),
@@ -293,11 +297,7 @@ fn check(key: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn retrieval<'a>(
-    words: &Words<'a>,
-    cas: bool,
-    touch: Option<i64>,
-) -> Result<Command<'a>, Refusal> {
+fn retrieval<'a>(words: &Words<'a>, cas: bool, touch: Option<i64>) -> Result<Command<'a>, Refusal> {
     if word(words.line, words.at).is_none() {
         return refuse("ERROR");
     }
@@ -387,7 +387,13 @@ mod tests {
                 reply: true
             })
         );
-        assert_eq!(parse(b"delete a 0 noreply"), Ok(Command::Delete { key: b"a", reply: false }));
+        assert_eq!(
+            parse(b"delete a 0 noreply"),
+            Ok(Command::Delete {
+                key: b"a",
+                reply: false
+            })
+        );
         assert!(parse(b"delete a 1").is_err());
         assert!(parse(b"get").is_err() && parse(b"get ").is_err() && parse(b"").is_err());
         assert!(parse(b"GET a").is_err());

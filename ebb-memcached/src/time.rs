@@ -21,7 +21,9 @@ impl Time {
     /// So many seconds after the server's start, which was at `started` (Unix time).
     #[must_use]
     pub fn new(uptime: u64, started: i64) -> Self {
-        let uptime = u32::try_from(uptime).unwrap_or(u32::MAX - 2).min(u32::MAX - 2);
+        let uptime = u32::try_from(uptime)
+            .unwrap_or(u32::MAX - 2)
+            .min(u32::MAX - 2);
         Self {
             now: uptime + 2,
             unix: started.saturating_add(i64::from(uptime)),

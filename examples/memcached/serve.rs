@@ -4,7 +4,7 @@ use ebb::{current_core, yield_now};
 use ebb_memcached::{Output, Progress, Session};
 use ebb_net::{Error, tcp::TcpStream};
 
-use crate::Server;
+use crate::server::Server;
 
 /// Serves a client until it goes or misbehaves. An error is the client's end, and nobody else's business.
 pub async fn connection(server: Server, stream: TcpStream) {

@@ -6,7 +6,7 @@ use alloc::rc::Rc;
 
 use ebb::{core_count, current_core, idle, time};
 
-use crate::Server;
+use crate::server::Server;
 
 /// From the beginning of one round through this core's shards to that of the next.
 const PERIOD: Duration = Duration::from_secs(5);
