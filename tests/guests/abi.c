@@ -1,0 +1,193 @@
+// What the kernel must keep: registers over system calls and preemption, signals and their frames. Built static.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fenv.h>
+#include <immintrin.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHECK(x) do { if (!(x)) { printf("line %d: %s\n", __LINE__, #x); failures++; } } while (0)
+static int failures;
+
+static void registers(void) {
+    uint64_t r[8];
+    __asm__ volatile(
+        "mov $0x1111, %%rbx; mov $0x2222, %%r12; mov $0x3333, %%r13; mov $0x4444, %%r14; mov $0x5555, %%r15;"
+        "mov $0x6666, %%rdi; mov $0x7777, %%rsi; mov $0x8888, %%r8; mov $39, %%eax; syscall;"
+        "mov %%rbx, 0(%0); mov %%r12, 8(%0); mov %%r13, 16(%0); mov %%r14, 24(%0); mov %%r15, 32(%0);"
+        "mov %%rdi, 40(%0); mov %%rsi, 48(%0); mov %%r8, 56(%0)" ::"d"(r)
+        : "rax", "rbx", "rcx", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "r8", "memory");
+    for (int i = 0; i < 8; i++) CHECK(r[i] == 0x1111ull * (i + 1));
+}
+
+// Each thread keeps its own pattern in vector registers, x87 and MXCSR while the others run.
+static int avx;
+static void *vectors(void *p) {
+    uint64_t seed = (uint64_t)p;
+    fesetround(seed % 2 ? FE_UPWARD : FE_DOWNWARD);
+    volatile double one = 1, three = 3;
+    double mine = one / three;
+    for (int round = 0; round < 60; round++) {
+        uint64_t in[4] = {seed, seed * 3, seed * 5, seed * 7}, out[4] = {0};
+        long double x87;
+        if (avx) {
+            __asm__ volatile("vmovdqu (%1), %%ymm5; fldpi; mov $300000, %%ecx; 1: dec %%ecx; jnz 1b; mov $24, %%eax; syscall;"
+                             "vmovdqu %%ymm5, (%2); fstpt %0" : "=m"(x87) : "r"(in), "r"(out)
+                             : "xmm5", "rax", "rcx", "r11", "memory", "st");
+            CHECK(!memcmp(in, out, 32));
+        } else {
+            __asm__ volatile("movdqu (%1), %%xmm5; fldpi; mov $300000, %%ecx; 1: dec %%ecx; jnz 1b; mov $24, %%eax; syscall;"
+                             "movdqu %%xmm5, (%2); fstpt %0" : "=m"(x87) : "r"(in), "r"(out)
+                             : "xmm5", "rax", "rcx", "r11", "memory", "st");
+            CHECK(!memcmp(in, out, 16));
+        }
+        CHECK(x87 > 3.14L && x87 < 3.15L);
+        CHECK(one / three == mine);
+    }
+    return 0;
+}
+
+static volatile int caught, code;
+static void *volatile where;
+static sigjmp_buf back;
+static void on_fault(int s, siginfo_t *i, void *u) { caught = s; code = i->si_code; where = i->si_addr; siglongjmp(back, 1); (void)u; }
+static void on_signal(int s, siginfo_t *i, void *u) {
+    caught = s; code = i->si_code;
+    if (avx) __asm__ volatile("vpxor %%ymm5, %%ymm5, %%ymm5" ::: "xmm5");
+    __asm__ volatile("pxor %%xmm6, %%xmm6" ::: "xmm6");
+    (void)u;
+}
+static void handle(int s, void (*f)(int, siginfo_t *, void *), int flags) {
+    struct sigaction a = {.sa_sigaction = f, .sa_flags = SA_SIGINFO | flags};
+    sigaction(s, &a, 0);
+}
+
+static void signals(void) {
+    handle(SIGSEGV, on_fault, SA_ONSTACK);
+    handle(SIGFPE, on_fault, 0);
+    handle(SIGILL, on_fault, 0);
+    handle(SIGBUS, on_fault, 0);
+    stack_t alt = {.ss_sp = malloc(65536), .ss_size = 65536};
+    CHECK(!sigaltstack(&alt, 0));
+    if (!sigsetjmp(back, 1)) *(volatile int *)0x123000 = 1;
+    CHECK(caught == SIGSEGV && where == (void *)0x123000 && code == SEGV_MAPERR);
+    char *ro = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!sigsetjmp(back, 1)) *ro = 1;
+    CHECK(caught == SIGSEGV && where == ro && code == SEGV_ACCERR);
+    if (!sigsetjmp(back, 1)) { volatile int n = 5, z = 0; z = n / z; }
+    CHECK(caught == SIGFPE && code == FPE_INTDIV);
+    if (!sigsetjmp(back, 1)) __asm__ volatile("ud2");
+    CHECK(caught == SIGILL);
+    handle(SIGUSR1, on_signal, 0);
+    uint64_t in[4] = {1, 2, 3, 4}, out[4] = {0}, out6[2] = {0};
+    int tid = syscall(SYS_gettid);
+    if (avx)
+        __asm__ volatile("vmovdqu (%0), %%ymm5; vmovdqu %%xmm5, %%xmm6; mov $234, %%eax; mov $10, %%edx; syscall;"
+                         "vmovdqu %%ymm5, (%1); vmovdqu %%xmm6, (%2)" ::"r"(in), "r"(out), "r"(out6), "S"(tid), "D"(getpid())
+                         : "xmm5", "xmm6", "rax", "rcx", "r11", "rdx", "memory");
+    else
+        __asm__ volatile("movdqu (%0), %%xmm5; movdqu %%xmm5, %%xmm6; mov $234, %%eax; mov $10, %%edx; syscall;"
+                         "movdqu %%xmm5, (%1); movdqu %%xmm6, (%2)" ::"r"(in), "r"(out), "r"(out6), "S"(tid), "D"(getpid())
+                         : "xmm5", "xmm6", "rax", "rcx", "r11", "rdx", "memory");
+    CHECK(caught == SIGUSR1 && !memcmp(in, out, avx ? 32 : 16) && !memcmp(in, out6, 16));
+    sigset_t set, old;
+    sigemptyset(&set); sigaddset(&set, SIGUSR1);
+    caught = 0;
+    sigprocmask(SIG_BLOCK, &set, &old);
+    kill(getpid(), SIGUSR1);
+    CHECK(!caught);
+    sigprocmask(SIG_SETMASK, &old, 0);
+    CHECK(caught == SIGUSR1);
+}
+
+static void *alarm_main(void *p) { usleep(30000); pthread_kill((pthread_t)p, SIGUSR1); return 0; }
+static void *late_writer(void *fd) { usleep(60000); char c = 7; if (write(*(int *)fd, &c, 1) < 0) abort(); return 0; }
+static void interruption(void) {
+    handle(SIGUSR1, on_signal, 0);
+    pthread_t t;
+    pthread_create(&t, 0, alarm_main, (void *)pthread_self());
+    struct timespec long_time = {5, 0};
+    CHECK(nanosleep(&long_time, 0) == -1 && errno == EINTR);
+    pthread_join(t, 0);
+    handle(SIGUSR1, on_signal, SA_RESTART);
+    int p[2]; char b;
+    CHECK(!pipe(p));
+    pthread_create(&t, 0, alarm_main, (void *)pthread_self());
+    caught = 0;
+    pthread_t w;
+    pthread_create(&w, 0, late_writer, &p[1]);
+    CHECK(read(p[0], &b, 1) == 1 && b == 7 && caught == SIGUSR1);
+    pthread_join(t, 0); pthread_join(w, 0);
+}
+
+static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static int count;
+static void *counter(void *p) {
+    for (int i = 0; i < 2000; i++) { pthread_mutex_lock(&m); count++; pthread_cond_signal(&cond); pthread_mutex_unlock(&m); }
+    return p;
+}
+static void threads(void) {
+    pthread_t t[8];
+    for (long i = 0; i < 8; i++) pthread_create(t + i, 0, counter, (void *)i);
+    pthread_mutex_lock(&m);
+    while (count < 16000) pthread_cond_wait(&cond, &m);
+    pthread_mutex_unlock(&m);
+    for (long i = 0; i < 8; i++) { void *r; pthread_join(t[i], &r); CHECK(r == (void *)i); }
+    struct timespec now; clock_gettime(CLOCK_REALTIME, &now);
+    now.tv_nsec += 20000000; if (now.tv_nsec > 999999999) { now.tv_sec++; now.tv_nsec -= 1000000000; }
+    pthread_mutex_lock(&m);
+    CHECK(pthread_cond_timedwait(&cond, &m, &now) == ETIMEDOUT);
+    pthread_mutex_unlock(&m);
+}
+
+static void memory(void) {
+    char *p = mmap(0, 64 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(p != MAP_FAILED);
+    CHECK(!mprotect(p + 4096, 8192, PROT_READ | PROT_WRITE));
+    strcpy(p + 4096, "kept");
+    CHECK(!mprotect(p + 4096, 8192, PROT_NONE));
+    CHECK(!mprotect(p + 4096, 4096, PROT_READ));
+    CHECK(!strcmp(p + 4096, "kept"));
+    CHECK(!mprotect(p + 4096, 4096, PROT_READ | PROT_WRITE));
+    CHECK(!madvise(p + 4096, 4096, MADV_DONTNEED) && p[4096] == 0);
+    char *q = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    q[8191] = 9;
+    char *r = mremap(q, 8192, 1 << 20, MREMAP_MAYMOVE);
+    CHECK(r != MAP_FAILED && r[8191] == 9 && r[1 << 19] == 0);
+    CHECK(mmap(r, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED && errno == EEXIST);
+    CHECK(!munmap(p, 64 << 20) && !munmap(r, 1 << 20));
+    void *top = sbrk(0);
+    CHECK(sbrk(1 << 20) == top && sbrk(-(1 << 20)) != (void *)-1 && sbrk(0) == top);
+    unsigned char *code = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < 50; i++) {
+        CHECK(!mprotect(code, 4096, PROT_READ | PROT_WRITE));
+        code[0] = 0xb8; code[1] = i; code[2] = code[3] = code[4] = 0; code[5] = 0xc3;
+        CHECK(!mprotect(code, 4096, PROT_READ | PROT_EXEC));
+        CHECK(((int (*)(void))code)() == i);
+    }
+}
+
+int main(void) {
+    avx = __builtin_cpu_supports("avx");
+    registers();
+    pthread_t t[4];
+    for (long i = 0; i < 4; i++) pthread_create(t + i, 0, vectors, (void *)(i + 1));
+    for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
+    signals();
+    interruption();
+    threads();
+    memory();
+    printf(failures ? "%d failures\n" : "all kept\n", failures);
+    return failures != 0;
+}
