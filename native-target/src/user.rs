@@ -425,6 +425,11 @@ impl GuestCpu for User {
             return Trap::Syscall;
         }
         match context.vector as u8 {
+            // Not by an access of the guest's own: QEMU's emulator makes some of an instruction's with the kernel's rights.
+            14 if context.error & 4 == 0 => Trap::Exception {
+                vector: 14,
+                error: context.error,
+            },
             14 => Trap::PageFault {
                 address: Cr2::read_raw(),
                 write: context.error & 2 != 0,

@@ -35,7 +35,7 @@ int main(int c, char **v) {
     if (IS("int80")) __asm__ volatile("int $0x80");
     if (IS("int-timer")) __asm__ volatile("int $0xf0");
     if (IS("swapgs")) __asm__ volatile("swapgs");
-    if (IS("divide")) { volatile int z = 0; sink = 1 / z; }
+    if (IS("divide")) { volatile int n = 5, z = 0; sink = n / z; }
     if (IS("write-text")) *(volatile char *)main = 0;
     if (IS("run-stack")) { char code[] = {(char)0xc3}; jump((uint64_t)code); }
     if (IS("stack-overflow")) sink = overflow(0);

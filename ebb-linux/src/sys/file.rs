@@ -312,10 +312,13 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         // FIONBIO
         0x5421 => {
             let on: i32 = call.space().get(argument)?;
-            let mut objects = call.objects();
-            let mut flags = objects.description(id)?.flags;
-            flags.set(OpenFlags::NONBLOCK, on != 0);
-            objects.fcntl(&call.world(), call.fd(0), Fcntl::SetFl(flags.bits()))?;
+            call.objects().set_nonblocking(id, on != 0)?;
+            Ok(0)
+        }
+        // FIONREAD
+        0x541b => {
+            let available = call.on_objects(|o, _| o.bytes_available(id))?;
+            call.space().put(argument, available as i32)?;
             Ok(0)
         }
         // TCGETS: a terminal in its usual (cooked) mode.

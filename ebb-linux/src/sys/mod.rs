@@ -10,6 +10,7 @@ mod misc;
 mod path;
 mod poll;
 mod signal;
+mod socket;
 pub mod table;
 mod thread;
 mod time;

@@ -3,7 +3,7 @@
 //!
 //! Argument letters: `d` signed, `x` hexadecimal, `b` flags, `p` pointer, `f` descriptor, `s` string, `o` octal mode.
 
-use super::{Handler, file, futex, memory, misc, path, poll, signal, thread, time};
+use super::{Handler, file, futex, memory, misc, path, poll, signal, socket, thread, time};
 
 /// How complete a system call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,21 +93,21 @@ table! {
 38 setitimer "" Absent => absent;
 39 getpid "" Full => thread::getpid;
 40 sendfile "ffpx" Full => file::sendfile;
-41 socket "" Absent => absent;
-42 connect "" Absent => absent;
-43 accept "" Absent => absent;
-44 sendto "" Absent => absent;
-45 recvfrom "" Absent => absent;
-46 sendmsg "" Absent => absent;
-47 recvmsg "" Absent => absent;
-48 shutdown "" Absent => absent;
-49 bind "" Absent => absent;
-50 listen "" Absent => absent;
-51 getsockname "" Absent => absent;
-52 getpeername "" Absent => absent;
-53 socketpair "" Absent => absent;
-54 setsockopt "" Absent => absent;
-55 getsockopt "" Absent => absent;
+41 socket "ddd" Full => socket::socket;
+42 connect "fpd" Full => socket::connect;
+43 accept "fpp" Full => socket::accept;
+44 sendto "fpxbpd" Full => socket::sendto;
+45 recvfrom "fpxbpp" Full => socket::recvfrom;
+46 sendmsg "fpb" Full => socket::sendmsg;
+47 recvmsg "fpb" Full => socket::recvmsg;
+48 shutdown "fd" Full => socket::shutdown;
+49 bind "fpd" Full => socket::bind;
+50 listen "fd" Full => socket::listen;
+51 getsockname "fpp" Full => socket::getsockname;
+52 getpeername "fpp" Full => socket::getpeername;
+53 socketpair "dddp" Full => socket::socketpair;
+54 setsockopt "fddpd" Full => socket::setsockopt;
+55 getsockopt "fddpp" Full => socket::getsockopt;
 56 clone "bpppp" Partial("threads only, no processes") => thread::clone;
 57 fork "" Absent => absent;
 58 vfork "" Absent => absent;
@@ -340,7 +340,7 @@ table! {
 285 fallocate "fbxx" Full => file::fallocate;
 286 timerfd_settime "fbpp" Full => file::timerfd_settime;
 287 timerfd_gettime "fp" Full => file::timerfd_gettime;
-288 accept4 "" Absent => absent;
+288 accept4 "fppb" Full => socket::accept4;
 289 signalfd4 "fpxb" Full => file::signalfd4;
 290 eventfd2 "db" Full => file::eventfd2;
 291 epoll_create1 "b" Full => poll::epoll_create1;
@@ -351,7 +351,7 @@ table! {
 296 pwritev "fpdx" Full => file::pwritev;
 297 rt_tgsigqueueinfo "" Absent => absent;
 298 perf_event_open "" Absent => absent;
-299 recvmmsg "" Absent => absent;
+299 recvmmsg "fpdbp" Full => socket::recvmmsg;
 300 fanotify_init "" Absent => absent;
 301 fanotify_mark "" Absent => absent;
 302 prlimit64 "ddpp" Full => misc::prlimit64;
@@ -359,7 +359,7 @@ table! {
 304 open_by_handle_at "" Absent => absent;
 305 clock_adjtime "" Absent => absent;
 306 syncfs "f" Full => file::sync_fd;
-307 sendmmsg "" Absent => absent;
+307 sendmmsg "fpdb" Full => socket::sendmmsg;
 308 setns "" Absent => absent;
 309 getcpu "ppp" Full => misc::getcpu;
 310 process_vm_readv "" Absent => absent;
