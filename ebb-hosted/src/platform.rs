@@ -174,5 +174,13 @@ impl GuestCpu for Linux {
         0
     }
 
+    fn clock_page(&self) -> u64 {
+        0
+    }
+
+    fn image_address(&self, _: *const u8) -> u64 {
+        0
+    }
+
     fn leave(&self, _: u64) {}
 }

@@ -47,8 +47,6 @@ pub struct Start<'a> {
     pub environment: &'a [Vec<u8>],
     /// Random bits: for `AT_RANDOM`, then for the layout.
     pub random: [u8; 32],
-    /// Address of the vDSO's ELF header, 0 for none.
-    pub vdso: u64,
 }
 
 /// Where a started program stands.
@@ -191,8 +189,9 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         (15, strings_base + platform_at),
         (51, 3632),
     ]);
-    if s.vdso != 0 {
-        auxv.insert(0, (33, s.vdso));
+    let vdso = crate::vdso::map(space);
+    if vdso != 0 {
+        auxv.insert(0, (33, vdso));
     }
     auxv.push((0, 0));
     let auxv: Vec<u8> = auxv

@@ -33,6 +33,7 @@ mod signal;
 pub mod sys;
 mod thread;
 mod uc;
+mod vdso;
 mod world;
 
 pub use object::errno::Errno;

@@ -164,7 +164,6 @@ impl Uc {
             arguments: &arguments,
             environment: &environment,
             random,
-            vdso: 0,
         };
         let started = exec::start(&mut space, &start)?;
         let mut context = Context::new();

@@ -5,7 +5,7 @@
 //! [`Context`], and there is no kernel stack behind it.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::marker::PhantomData;
+use core::{marker::PhantomData, sync::atomic::AtomicU64};
 
 use crate::{EbbRef, component};
 
@@ -176,6 +176,38 @@ pub trait GuestCpu {
     fn extended_size(&self) -> usize;
     /// Physical address of the top-level page table outside any guest; 0 on a platform that cannot run guests.
     fn kernel_root(&self) -> u64;
+    /// Physical address of a [`ClockPage`]; 0 when there is none.
+    fn clock_page(&self) -> u64;
+    /// Physical address of a byte of the image; 0 where it cannot be mapped for guests.
+    fn image_address(&self, address: *const u8) -> u64;
     /// Makes sure that this core does not use the tables below `root` any more, so that they can be freed.
     fn leave(&self, root: u64);
+}
+
+/// How a guest tells the time by itself: nanoseconds = `base_ns` + (ticks - `base_tsc`) * `scale` / 2^32, where the ticks
+/// are the TSC's; nothing else is on its page. Read under the sequence lock: `sequence` is odd while the line changes.
+#[repr(C, align(4096))]
+#[allow(missing_docs)]
+pub struct ClockPage {
+    pub sequence: AtomicU64,
+    pub base_tsc: AtomicU64,
+    pub base_ns: AtomicU64,
+    pub scale: AtomicU64,
+    /// What makes nanoseconds since 1970 of them.
+    pub wall: AtomicU64,
+}
+
+impl ClockPage {
+    /// All zero.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "for statics")]
+    pub const fn new() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            base_tsc: AtomicU64::new(0),
+            base_ns: AtomicU64::new(0),
+            scale: AtomicU64::new(0),
+            wall: AtomicU64::new(0),
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::{paging, tables};
 use core::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
+use ebb_runtime::guest::ClockPage;
 use spin::Once;
 use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::Msr;
@@ -57,11 +58,8 @@ impl Source {
     }
 }
 
-static SEQUENCE: AtomicU64 = AtomicU64::new(0);
-static BASE_TSC: AtomicU64 = AtomicU64::new(0);
-static BASE_NS: AtomicU64 = AtomicU64::new(0);
-/// Nanoseconds per tick, times 2^32.
-static SCALE: AtomicU64 = AtomicU64::new(0);
+/// The line from ticks to nanoseconds, alone on its page: guests read it too.
+static PAGE: ClockPage = ClockPage::new();
 static FREQUENCY: AtomicU64 = AtomicU64::new(0);
 
 static SOURCE: Once<Source> = Once::new();
@@ -85,13 +83,13 @@ fn scaled(ticks: u64, scale: u64) -> u64 {
 #[inline]
 fn line() -> (u64, u64, u64, u64) {
     loop {
-        let before = SEQUENCE.load(Ordering::Acquire);
-        let base = BASE_TSC.load(Ordering::Relaxed);
-        let ns = BASE_NS.load(Ordering::Relaxed);
-        let scale = SCALE.load(Ordering::Relaxed);
+        let before = PAGE.sequence.load(Ordering::Acquire);
+        let base = PAGE.base_tsc.load(Ordering::Relaxed);
+        let ns = PAGE.base_ns.load(Ordering::Relaxed);
+        let scale = PAGE.scale.load(Ordering::Relaxed);
         let tsc = tsc();
         fence(Ordering::Acquire);
-        if before.is_multiple_of(2) && SEQUENCE.load(Ordering::Relaxed) == before {
+        if before.is_multiple_of(2) && PAGE.sequence.load(Ordering::Relaxed) == before {
             return (base, ns, scale, tsc);
         }
         spin_loop();
@@ -143,26 +141,27 @@ pub fn apic_ticks(ns: u64) -> u32 {
 
 /// Nanoseconds that `ticks` of the TSC last.
 pub fn ticks_to_ns(ticks: u64) -> u64 {
-    scaled(ticks, SCALE.load(Ordering::Relaxed))
+    scaled(ticks, PAGE.scale.load(Ordering::Relaxed))
 }
 
 fn set_frequency(hz: u64) {
     let scale = ((1_000_000_000u128 << 32) / u128::from(hz)) as u64;
-    let old = SCALE.load(Ordering::Relaxed);
+    let old = PAGE.scale.load(Ordering::Relaxed);
     let at = if old == 0 {
-        BASE_TSC.load(Ordering::Relaxed)
+        PAGE.base_tsc.load(Ordering::Relaxed)
     } else {
         tsc()
     };
-    let ns = BASE_NS.load(Ordering::Relaxed) + scaled(at - BASE_TSC.load(Ordering::Relaxed), old);
-    let sequence = SEQUENCE.load(Ordering::Relaxed);
-    SEQUENCE.store(sequence + 1, Ordering::Relaxed);
+    let ns = PAGE.base_ns.load(Ordering::Relaxed)
+        + scaled(at - PAGE.base_tsc.load(Ordering::Relaxed), old);
+    let sequence = PAGE.sequence.load(Ordering::Relaxed);
+    PAGE.sequence.store(sequence + 1, Ordering::Relaxed);
     fence(Ordering::Release);
-    BASE_TSC.store(at, Ordering::Relaxed);
-    BASE_NS.store(ns, Ordering::Relaxed);
-    SCALE.store(scale, Ordering::Relaxed);
+    PAGE.base_tsc.store(at, Ordering::Relaxed);
+    PAGE.base_ns.store(ns, Ordering::Relaxed);
+    PAGE.scale.store(scale, Ordering::Relaxed);
     FREQUENCY.store(hz, Ordering::Relaxed);
-    SEQUENCE.store(sequence + 2, Ordering::Release);
+    PAGE.sequence.store(sequence + 2, Ordering::Release);
 }
 
 /// The timer that the others are measured with.
@@ -311,7 +310,7 @@ const SHORTEST: u64 = 2_000_000;
 
 /// Sets the zero of [`now`] and starts finding the frequency. `measure` skips what the CPU and the hypervisor say.
 pub fn begin(entry_tsc: u64, measure: bool) -> Calibration {
-    BASE_TSC.store(entry_tsc, Ordering::Relaxed);
+    PAGE.base_tsc.store(entry_tsc, Ordering::Relaxed);
     let known = if measure { None } else { told() };
     let reference = if known.is_none() {
         Reference::find()
@@ -517,8 +516,21 @@ static WALL: Once<u64> = Once::new();
 
 /// Nanoseconds since 1970, as the hypervisor (kvmclock) or the real-time clock tell.
 pub fn wall() -> u64 {
-    let zero = *WALL.call_once(|| kvm_wall().unwrap_or_else(rtc_wall));
-    zero + now()
+    wall_zero() + now()
+}
+
+fn wall_zero() -> u64 {
+    *WALL.call_once(|| {
+        let zero = kvm_wall().unwrap_or_else(rtc_wall);
+        PAGE.wall.store(zero, Ordering::Relaxed);
+        zero
+    })
+}
+
+/// The page from which guests tell the time.
+pub fn page() -> &'static ClockPage {
+    wall_zero();
+    &PAGE
 }
 
 fn kvm_wall() -> Option<u64> {

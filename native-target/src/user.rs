@@ -14,7 +14,7 @@
 //! Sources: Intel SDM volume 2 (SYSCALL, SYSRET, SWAPGS, XSAVE, IRET), volume 3 "Managing State Using the XSAVE Feature Set".
 
 use crate::cpu::{self, CpuBlock, USER, USER_CODE, USER_DATA, XCR0, XSAVE_SIZE};
-use crate::{apic, interrupts, paging, platform};
+use crate::{apic, clock, interrupts, paging, platform};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -476,6 +476,14 @@ impl GuestCpu for User {
 
     fn kernel_root(&self) -> u64 {
         paging::ROOT.load(Ordering::Acquire)
+    }
+
+    fn clock_page(&self) -> u64 {
+        paging::physical(core::ptr::from_ref(clock::page()) as u64).unwrap_or(0)
+    }
+
+    fn image_address(&self, address: *const u8) -> u64 {
+        paging::physical(address as u64).unwrap_or(0)
     }
 
     fn leave(&self, root: u64) {

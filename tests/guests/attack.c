@@ -63,7 +63,7 @@ int main(int c, char **v) {
         int n = 0; pthread_t t;
         pthread_attr_t a; pthread_attr_init(&a); pthread_attr_setstacksize(&a, 16384);
         while (!pthread_create(&t, &a, sleeper, 0)) n++;
-        printf("%d threads\n", n);
+        printf("%d threads\n", n); fflush(stdout);
         _exit(0);
     }
     if (IS("descriptors")) { int n = 0; while (dup(1) >= 0) n++; fprintf(stderr, "%d descriptors\n", n); _exit(0); }

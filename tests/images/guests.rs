@@ -39,7 +39,9 @@ async fn run(n: usize, arguments: Vec<String>) -> String {
 #[ebb::main]
 async fn main() {
     let mut arguments: Vec<String> = ebb::args().iter().map(|a| String::from(*a)).collect();
-    let copies = arguments.first().and_then(|a| a.strip_prefix("copies=")?.parse::<usize>().ok());
+    let copies = arguments
+        .first()
+        .and_then(|a| a.strip_prefix("copies=")?.parse::<usize>().ok());
     if copies.is_some() {
         arguments.remove(0);
     }

@@ -21,12 +21,16 @@ const SCM_RIGHTS: u32 = 1;
 
 pub fn socket(call: &Call<'_>) -> Outcome {
     let [domain, kind, protocol, ..] = call.args;
-    Ok(call.on_objects(|o, _| o.socket_create(domain as u32, kind as u32, protocol as u32))? as u64)
+    Ok(
+        call.on_objects(|o, _| o.socket_create(domain as u32, kind as u32, protocol as u32))?
+            as u64,
+    )
 }
 
 pub fn socketpair(call: &Call<'_>) -> Outcome {
     let [domain, kind, protocol, out, ..] = call.args;
-    let (a, b) = call.on_objects(|o, _| o.socketpair(domain as u32, kind as u32, protocol as u32))?;
+    let (a, b) =
+        call.on_objects(|o, _| o.socketpair(domain as u32, kind as u32, protocol as u32))?;
     give_pair(call, out, a, b)
 }
 
@@ -47,7 +51,13 @@ fn address(call: &Call<'_>, id: DescId, at: u64, len: u64) -> Result<Address, St
 }
 
 /// Gives an address to the guest, cut to the room it has, with its full length.
-fn give_address(call: &Call<'_>, domain: Domain, address: &Address, at: u64, len_at: u64) -> Result<(), Stop> {
+fn give_address(
+    call: &Call<'_>,
+    domain: Domain,
+    address: &Address,
+    at: u64,
+    len_at: u64,
+) -> Result<(), Stop> {
     if at == 0 {
         return Ok(());
     }
@@ -182,7 +192,13 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
-fn send_parts(call: &Call<'_>, parts: &[(u64, usize)], to: Option<Address>, fds: &[Fd], flags: u64) -> Outcome {
+fn send_parts(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    to: Option<Address>,
+    fds: &[Fd],
+    flags: u64,
+) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let flags = MessageFlags::from_bits_retain(flags as u32);
@@ -192,7 +208,9 @@ fn send_parts(call: &Call<'_>, parts: &[(u64, usize)], to: Option<Address>, fds:
         let mut source = UserBytes::new(call.uc, parts, done);
         // Descriptors go with the first bytes.
         let fds = if done == 0 { fds } else { &[] };
-        let result = call.objects().send(&call.world(), id, &mut source, to.clone(), fds, flags);
+        let result = call
+            .objects()
+            .send(&call.world(), id, &mut source, to.clone(), fds, flags);
         let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
         match result {
             Ok(n) => {
@@ -228,7 +246,11 @@ fn length(len: u64) -> usize {
 pub fn sendto(call: &Call<'_>) -> Outcome {
     let [_, at, len, flags, to, to_len] = call.args;
     let id = call.held(call.fd(0))?;
-    let to = if to == 0 { None } else { Some(address(call, id, to, to_len)?) };
+    let to = if to == 0 {
+        None
+    } else {
+        Some(address(call, id, to, to_len)?)
+    };
     send_parts(call, &[(at, length(len))], to, &[], flags)
 }
 
@@ -242,7 +264,8 @@ struct Header {
 }
 
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
-    let [name, name_len, vector_at, count, control, control_len, _]: [u64; 7] = call.space().get(at)?;
+    let [name, name_len, vector_at, count, control, control_len, _]: [u64; 7] =
+        call.space().get(at)?;
     Ok(Header {
         name,
         name_len: name_len as u32,
@@ -314,9 +337,13 @@ fn receive_parts(
     let total: usize = parts.iter().map(|p| p.1).sum();
     let done = call.waited(|w| w.progress).unwrap_or(0);
     let mut sink = UserBytes::new(call.uc, parts, done);
-    let result = call.objects().receive(&call.world(), id, &mut sink, max_fds, flags);
+    let result = call
+        .objects()
+        .receive(&call.world(), id, &mut sink, max_fds, flags);
     let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
-    let all = flags.contains(MessageFlags::WAITALL) && !flags.contains(MessageFlags::PEEK) && call.objects().writes_all(id);
+    let all = flags.contains(MessageFlags::WAITALL)
+        && !flags.contains(MessageFlags::PEEK)
+        && call.objects().writes_all(id);
     let wait_on = |done: usize| -> Result<crate::object::socket::message::Received, Stop> {
         let outcome = wait(call, fd, id, Events::FOR_READ);
         call.waited(|w| w.progress = done);
@@ -359,22 +386,34 @@ pub fn recvmsg(call: &Call<'_>) -> Outcome {
 fn receive_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
     let h = header(call, at)?;
     let flags = MessageFlags::from_bits_retain(flags as u32);
-    let room = if h.control == 0 { 0 } else { h.control_len.saturating_sub(16) / 4 };
+    let room = if h.control == 0 {
+        0
+    } else {
+        h.control_len.saturating_sub(16) / 4
+    };
     let max_fds = (room as usize).min(MAX_DESCRIPTORS);
     let received = receive_parts(call, &h.parts, max_fds, flags)?;
     let mut name_len = 0u32;
     if h.name != 0 {
         let id = call.held(call.fd(0))?;
         let bytes = received.from.to_bytes(domain(call, id)?);
-        let bytes = if received.from == Address::Unnamed { Vec::new() } else { bytes };
+        let bytes = if received.from == Address::Unnamed {
+            Vec::new()
+        } else {
+            bytes
+        };
         name_len = bytes.len() as u32;
-        call.space().write(h.name, &bytes[..bytes.len().min(h.name_len as usize)])?;
+        call.space()
+            .write(h.name, &bytes[..bytes.len().min(h.name_len as usize)])?;
     }
     let mut space = call.space();
     let mut control_len = 0u64;
     if !received.fds.is_empty() {
         let len = 16 + 4 * received.fds.len() as u64;
-        space.put(h.control, [len, u64::from(SOL_SOCKET) | u64::from(SCM_RIGHTS) << 32])?;
+        space.put(
+            h.control,
+            [len, u64::from(SOL_SOCKET) | u64::from(SCM_RIGHTS) << 32],
+        )?;
         for (i, fd) in received.fds.iter().enumerate() {
             space.put(h.control + 16 + 4 * i as u64, *fd)?;
         }

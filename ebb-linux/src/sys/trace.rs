@@ -64,5 +64,13 @@ pub fn end(call: &Call<'_>, outcome: Outcome) {
         Err(Stop::Error(errno)) => write!(out, " = -1 {} ({})", errno.name(), errno.text()),
         Err(_) => return,
     };
-    ebb_runtime::println!("[{} {}] {}", call.uc.options.name, call.tid, out);
+    let now = crate::now() / 1000;
+    ebb_runtime::println!(
+        "{}.{:06} [{} {}] {}",
+        now / 1_000_000,
+        now % 1_000_000,
+        call.uc.options.name,
+        call.tid,
+        out
+    );
 }

@@ -1,0 +1,140 @@
+//! Guest programs in the image: what the kernel must keep for them, and what they must not be able to do to it. Builds the C
+//! programs of `guests/`, packs them and boots `images/guests.rs` with them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
+const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests");
+
+/// The archive with all guest programs.
+fn archive() -> &'static Path {
+    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let mut manifest = String::new();
+        for (name, flags) in [("abi", "-mavx"), ("attack", "-O1"), ("fuzz", "-O1")] {
+            let program = out.join(name);
+            let status = Command::new("cc")
+                .args(["-O1", "-static", "-pthread", "-w", flags, "-o"])
+                .arg(&program)
+                .arg(format!("{GUESTS}/{name}.c"))
+                .arg("-lm")
+                .status()
+                .expect("cc, which Rust needs as its linker, starts");
+            assert!(
+                status.success(),
+                "{name}.c does not compile; a static libc is needed (Debian: libc6-dev)"
+            );
+            manifest.push_str(&format!("file /bin/{name} {}\n", program.display()));
+        }
+        std::fs::write(out.join("guests.manifest"), manifest).expect("the manifest is written");
+        let archive = out.join("guests.ebb");
+        let status = Command::new(RUNNER)
+            .arg("pack")
+            .arg(out.join("guests.manifest"))
+            .arg("-o")
+            .arg(&archive)
+            .status()
+            .expect("the runner starts");
+        assert!(status.success(), "the archive cannot be packed");
+        archive
+    })
+}
+
+fn boot(cores: usize, arguments: &[&str]) -> String {
+    let output = Command::new(RUNNER)
+        .arg(env!("CARGO_BIN_EXE_image-guests"))
+        .args(arguments)
+        .env("EBB_ARCHIVE", archive())
+        .env("EBB_CORES", cores.to_string())
+        .env("EBB_MEMORY", "512M")
+        .env("EBB_TIMEOUT", "120")
+        .env("EBB_NET", "none")
+        .output()
+        .expect("the runner starts");
+    let console = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && console.contains("image is well"),
+        "{arguments:?}: {:?}\n{console}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    console
+}
+
+#[track_caller]
+fn says(console: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(console.contains(part), "`{part}` is not in:\n{console}");
+    }
+}
+
+#[test]
+fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() {
+    let console = boot(2, &["copies=4", "/bin/abi"]);
+    assert_eq!(console.matches("all kept").count(), 4, "{console}");
+}
+
+#[test]
+fn what_a_program_must_not_do_ends_it_with_a_report_and_nothing_else() {
+    for (attack, parts) in [
+        ("read-null", &["SIGSEGV", "uc0 ended by signal 11"][..]),
+        ("write-kernel", &["uc0 ended by signal 11"]),
+        ("read-kernel", &["uc0 ended by signal 11"]),
+        ("jump-kernel", &["uc0 ended by signal 11"]),
+        ("jump-noncanonical", &["uc0 ended by signal 11"]),
+        ("hlt", &["vector 13", "uc0 ended by signal 11"]),
+        ("cli", &["uc0 ended by signal 11"]),
+        ("out", &["uc0 ended by signal 11"]),
+        ("wrmsr", &["uc0 ended by signal 11"]),
+        ("cr3", &["uc0 ended by signal 11"]),
+        ("lgdt", &["uc0 ended by signal 11"]),
+        ("int80", &["uc0 ended by signal 11"]),
+        ("int-timer", &["uc0 ended by signal 11"]),
+        ("swapgs", &["uc0 ended by signal 11"]),
+        ("ud2", &["SIGILL", "uc0 ended by signal 4"]),
+        ("int3", &["uc0 ended by signal 5"]),
+        ("divide", &["uc0 ended by signal 8"]),
+        ("write-text", &["uc0 ended by signal 11"]),
+        ("run-stack", &["uc0 ended by signal 11"]),
+        ("stack-overflow", &["uc0 ended by signal 11"]),
+        ("bad-stack", &["uc0 ended by signal 11"]),
+        ("bad-stack-syscall", &["uc0 ended by signal 11"]),
+        ("trap-flag", &["uc0 ended by signal 5"]),
+        ("nested-task", &["uc0 ended by signal 11"]),
+        ("exec-end", &["uc0 ended by signal 11"]),
+        ("sigreturn", &["uc0 ended by signal 11"]),
+    ] {
+        says(&boot(1, &["/bin/attack", attack]), parts);
+    }
+}
+
+#[test]
+fn a_program_that_takes_all_it_can_get_finds_its_limits_and_gives_all_back() {
+    for (attack, parts) in [
+        (
+            "all-memory",
+            &["out of memory", "uc0 ended by signal 9"][..],
+        ),
+        ("tables", &["out of memory", "uc0 ended by signal 9"]),
+        ("threads", &["63 threads", "uc0 ended with status 0"]),
+        ("descriptors", &["descriptors", "uc0 ended with status 0"]),
+        ("spin", &["uc0 ended with status 0"]),
+        ("fork", &["fork -1"]),
+    ] {
+        let console = boot(1, &["/bin/attack", attack]);
+        says(&console, parts);
+    }
+}
+
+#[test]
+fn hostile_arguments_of_every_system_call_are_survived() {
+    for seed in ["1", "20261123", "987654321"] {
+        let console = boot(1, &["/bin/fuzz", seed, "20"]);
+        says(&console, &["uc0 ended"]);
+    }
+}
