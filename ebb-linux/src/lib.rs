@@ -26,6 +26,7 @@ pub mod elf;
 pub mod exec;
 mod files;
 mod futex;
+mod net;
 pub mod object;
 mod program;
 mod report;

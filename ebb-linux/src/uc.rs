@@ -5,6 +5,7 @@
 
 use crate::exec::{self, Started, note};
 use crate::futex::Futexes;
+use crate::net::NetSockets;
 use crate::object::errno::Errno;
 use crate::object::{Console, Limits, Objects};
 use crate::program::Program;
@@ -35,6 +36,8 @@ pub struct Options {
     pub threads: usize,
     /// Most of everything else.
     pub limits: Limits,
+    /// Its sockets reach the machine's network.
+    pub network: bool,
     /// Descriptors 0 to 2 are a terminal to the program.
     pub terminal: bool,
     /// Prints every system call, as strace does.
@@ -48,6 +51,7 @@ impl Default for Options {
             memory: 1 << 30,
             threads: 1000,
             limits: Limits::default(),
+            network: true,
             terminal: false,
             trace: false,
         }
@@ -117,6 +121,8 @@ pub struct Uc {
     pub missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
     pub calls: Cell<u64>,
+    pub(crate) network: RefCell<NetSockets>,
+    this: Weak<Self>,
     /// The channels behind the first three descriptors.
     pub console: Console,
     /// Tells the task of the timers that there are new ones.
@@ -195,7 +201,9 @@ impl Uc {
             limits,
             begun: crate::now(),
         };
-        let uc = Rc::new(Self {
+        let uc = Rc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            network: RefCell::default(),
             options,
             space: RefCell::new(space),
             threads: RefCell::new(Threads::default()),
@@ -212,6 +220,11 @@ impl Uc {
         });
         uc.add_thread(Thread::new(1, context));
         Ok(uc)
+    }
+
+    /// A reference for tasks that must not keep the program alive.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
     }
 
     /// Adds a thread and the task that runs it.

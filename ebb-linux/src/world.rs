@@ -9,6 +9,7 @@ use crate::object::description::DescId;
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Time};
 use crate::object::errno::Errno;
 use crate::object::io::{Sink, Source};
+use crate::object::socket::network::Network;
 use crate::object::vfs::NodeRef;
 use crate::object::vfs::archive::{Archive, ArchiveKind, ArchiveMeta, ArchiveNode};
 use crate::sys::{Call, Stop};
@@ -39,6 +40,14 @@ impl Env for World<'_> {
 
     fn process(&self) -> &dyn ProcInfo {
         self
+    }
+
+    fn network(&self) -> Option<&dyn Network> {
+        if self.0.options.network {
+            Some(self)
+        } else {
+            None
+        }
     }
 
     fn pending_signals(&self, mask: u64) -> u64 {
