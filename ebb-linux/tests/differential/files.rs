@@ -254,7 +254,7 @@ fn step(
         Op::List(s) => {
             let _ = o.seek(fds[*s], 0, Whence::Set);
             let mut names = Vec::new();
-            let mut buffer = [0; 200];
+            let mut buffer = [0; 320];
             loop {
                 match o.getdents(w, fds[*s], &mut &mut buffer[..]) {
                     Ok(0) => break,
@@ -398,7 +398,7 @@ fn host_step(fds: &mut [i32; SLOTS + 1], opened: &mut Vec<i32>, at: usize, op: &
             Op::List(s) => {
                 libc::lseek(fds[*s], 0, 0);
                 let mut names = Vec::new();
-                let mut buffer = [0u8; 200];
+                let mut buffer = [0u8; 320];
                 loop {
                     let (fd, to) = (fds[*s], buffer.as_mut_ptr());
                     match libc::syscall(libc::SYS_getdents64, fd, to, buffer.len()) {

@@ -12,8 +12,10 @@
 //! | [`message`] | send and receive, datagrams, descriptors in flight |
 //! | [`option`] | `getsockopt`, `setsockopt` |
 //! | [`network`] | the seam to the stack below |
+//! | [`bridge`] | that seam over ebb-net |
 
 pub mod address;
+pub mod bridge;
 pub mod connect;
 pub mod message;
 pub mod network;
@@ -424,6 +426,12 @@ impl Objects {
     /// Every operation that has a network does so by itself.
     pub fn take_closed_network(&mut self) -> Vec<NetSocket> {
         core::mem::take(&mut self.sockets.net_closed)
+    }
+
+    /// Whether the guest has closed sockets of the stack below, which
+    /// [`take_closed_network`](Self::take_closed_network) gives.
+    pub fn has_closed_network(&self) -> bool {
+        !self.sockets.net_closed.is_empty()
     }
 
     /// Closes what the guest has closed.

@@ -44,7 +44,8 @@ pub struct FileData {
     size: u64,
     /// What absent pages show; cut when the file is.
     lower: &'static [u8],
-    pages: BTreeMap<u64, Arc<Page>>,
+    /// A page without content is only reserved: paid for by `fallocate`, still absent.
+    pages: BTreeMap<u64, Option<Arc<Page>>>,
 }
 
 /// How many pages the writable files of a UC have and may have.
@@ -105,25 +106,34 @@ impl FileData {
     /// What lies at page `index`.
     pub fn page(&self, index: u64) -> PageContent {
         match (self.pages.get(&index), self.lower_page(index)) {
-            (Some(page), _) => PageContent::Page(page.clone()),
-            (None, []) => PageContent::Hole,
-            (None, lower) => PageContent::Archive(lower),
+            (Some(Some(page)), _) => PageContent::Page(page.clone()),
+            (_, []) => PageContent::Hole,
+            (_, lower) => PageContent::Archive(lower),
         }
     }
 
     /// The page at `index` for writing, made if it is absent.
     fn page_mut(&mut self, budget: &mut PageBudget, index: u64) -> Result<&mut [u8; PAGE]> {
-        if !self.pages.contains_key(&index) {
-            budget.charge()?;
+        if !matches!(self.pages.get(&index), Some(Some(_))) {
+            self.reserve(budget, index)?;
             let lower = self.lower_page(index);
             let mut page = Arc::new(Page([0; PAGE]));
             if let Some(page) = Arc::get_mut(&mut page) {
                 page.0[..lower.len()].copy_from_slice(lower);
             }
-            self.pages.insert(index, page);
+            self.pages.insert(index, Some(page));
         }
-        let page = self.pages.get_mut(&index).ok_or(Errno::EIO)?;
-        Ok(&mut Arc::make_mut(page).0)
+        let page = self.pages.get_mut(&index).and_then(Option::as_mut);
+        Ok(&mut Arc::make_mut(page.ok_or(Errno::EIO)?).0)
+    }
+
+    /// Pays for the page at `index`, if nobody has.
+    fn reserve(&mut self, budget: &mut PageBudget, index: u64) -> Result<()> {
+        if !self.pages.contains_key(&index) {
+            budget.charge()?;
+            self.pages.insert(index, None);
+        }
+        Ok(())
     }
 
     /// Reads from `pos` to the end of the file or of the sink.
@@ -135,8 +145,8 @@ impl FileData {
             let left = (self.size - at).min((PAGE - offset) as u64) as usize;
             let want = left.min(sink.remaining());
             let bytes = match self.pages.get(&index) {
-                Some(page) => &page.0[offset..],
-                None => match self.lower_page(index).get(offset..) {
+                Some(Some(page)) => &page.0[offset..],
+                _ => match self.lower_page(index).get(offset..) {
                     Some(bytes) if !bytes.is_empty() => bytes,
                     _ => &ZERO.0[offset..],
                 },
@@ -195,7 +205,7 @@ impl FileData {
                 .unwrap_or(usize::MAX)
                 .min(self.lower.len());
             self.lower = &self.lower[..keep];
-            if let Some(page) = self.pages.get_mut(&(size / PAGE as u64)) {
+            if let Some(Some(page)) = self.pages.get_mut(&(size / PAGE as u64)) {
                 Arc::make_mut(page).0[(size % PAGE as u64) as usize..].fill(0);
             }
         }
@@ -217,7 +227,7 @@ impl FileData {
             return Err(Errno::ENOSPC);
         }
         for index in first..last {
-            self.page_mut(budget, index)?;
+            self.reserve(budget, index)?;
         }
         if grow {
             self.size = self.size.max(end);
@@ -252,7 +262,7 @@ impl FileData {
                 };
                 continue;
             }
-            if in_lower || self.pages.contains_key(&index) {
+            if in_lower || matches!(self.pages.get(&index), Some(Some(_))) {
                 self.page_mut(budget, index)?[offset..offset + n].fill(0);
             }
             at += n as u64;
@@ -267,13 +277,15 @@ impl FileData {
         }
         let lower_pages = (self.lower.len() as u64).div_ceil(PAGE as u64);
         let mut index = pos / PAGE as u64;
-        let is_data = |index| index < lower_pages || self.pages.contains_key(&index);
+        let is_own = |index| matches!(self.pages.get(&index), Some(Some(_)));
+        let is_data = |index| index < lower_pages || is_own(index);
         if hole {
             while index * (PAGE as u64) < self.size && is_data(index) {
                 index += 1;
             }
         } else if !is_data(index) {
-            let Some((&next, _)) = self.pages.range(index..).next() else {
+            let mut own = self.pages.range(index..).filter(|(_, page)| page.is_some());
+            let Some((&next, _)) = own.next() else {
                 return Err(Errno::ENXIO);
             };
             index = next;

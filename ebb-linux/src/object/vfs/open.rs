@@ -84,6 +84,7 @@ impl Objects {
                 _ => return Err(Errno::EISDIR),
             }
         }
+        parent.create = create;
         let (found_in, node) = self.finish(env, parent, follow)?;
         parent = found_in;
         let Some(node) = node else {

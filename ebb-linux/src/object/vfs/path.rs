@@ -31,6 +31,9 @@ pub(crate) struct Parent {
     pub(crate) last: Last,
     /// The path ends in slashes, so it must name a directory.
     pub(crate) slash: bool,
+    /// The name is to be made if it is missing: then a path that ends in slashes is `EISDIR`, also
+    /// where a link leads to such a path.
+    pub(crate) create: bool,
     links: u32,
 }
 
@@ -138,6 +141,7 @@ impl Objects {
                     dir,
                     last: Last::Root,
                     slash: true,
+                    create: false,
                     links,
                 });
             }
@@ -157,6 +161,7 @@ impl Objects {
                     dir,
                     last,
                     slash: after < rest.len(),
+                    create: false,
                     links,
                 });
             }
@@ -227,6 +232,9 @@ impl Objects {
         follow: bool,
     ) -> Result<(Parent, Option<NodeRef>)> {
         loop {
+            if parent.create && parent.slash && matches!(parent.last, Last::Name(_)) {
+                return Err(Errno::EISDIR);
+            }
             let node = match &parent.last {
                 Last::Root | Last::Dot => parent.dir,
                 Last::DotDot => self.dotdot(parent.dir)?,
@@ -247,7 +255,9 @@ impl Objects {
                         if parent.slash {
                             target.push(b'/');
                         }
+                        let create = parent.create;
                         parent = self.walk(env, parent.dir, target, parent.links)?;
+                        parent.create = create;
                         continue;
                     }
                 }
