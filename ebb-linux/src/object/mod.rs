@@ -47,6 +47,8 @@ pub mod signalfd;
 pub mod socket;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod timerfd;
 pub mod transfer;
 pub mod vfs;

@@ -4,7 +4,10 @@
 //! the first write in either copies it. So a copy of an archive file costs only the pages written,
 //! and a clone of a UC costs no page.
 
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::super::{
     errno::{Errno, Result},
@@ -129,9 +132,9 @@ impl FileData {
 
     /// Pays for the page at `index`, if nobody has.
     fn reserve(&mut self, budget: &mut PageBudget, index: u64) -> Result<()> {
-        if !self.pages.contains_key(&index) {
+        if let Entry::Vacant(absent) = self.pages.entry(index) {
             budget.charge()?;
-            self.pages.insert(index, None);
+            absent.insert(None);
         }
         Ok(())
     }
