@@ -114,6 +114,8 @@ pub struct Connection {
     peer_scale: u8,
     pub send: SendQueue,
     pub send_limit: usize,
+    /// The application was told that there is no room, and not yet that there is.
+    blocked: bool,
     /// The application has ended the sending direction.
     fin: bool,
     fin_acked: bool,
@@ -209,6 +211,7 @@ impl Connection {
             peer_scale: 0,
             send: SendQueue::default(),
             send_limit: DEFAULT_SEND_LIMIT,
+            blocked: false,
             fin: false,
             fin_acked: false,
             nodelay: true,
@@ -302,9 +305,20 @@ impl Connection {
         !matches!(self.state, State::SynSent | State::SynReceived)
     }
 
-    /// Whether a write could put something into the queue.
+    /// How much may be put into the send queue. Once it was full, a quarter has to be free again: many small
+    /// pieces would cost more than they bring.
     pub fn send_room(&self) -> usize {
+        if self.blocked && self.send.len() > self.send_limit / 4 * 3 {
+            return 0;
+        }
         self.send_limit.saturating_sub(self.send.len())
+    }
+
+    /// As [`send_room`](Self::send_room), for a caller who will wait if it is 0.
+    pub fn take_send_room(&mut self) -> usize {
+        let room = self.send_room();
+        self.blocked = room == 0;
+        room
     }
 
     pub fn can_send(&self) -> bool {

@@ -96,15 +96,15 @@ pub(crate) struct Datagrams {
 
 pub(crate) enum Socket {
     Free,
-    Listener(Listener),
+    Listener(Box<Listener>),
     Connection(Box<Connection>),
-    Datagrams(Datagrams),
+    Datagrams(Box<Datagrams>),
 }
 
 /// What the flow table says of a key.
 pub(crate) enum Flow {
     Socket(u32),
-    HalfOpen(HalfOpen),
+    HalfOpen(Box<HalfOpen>),
     /// The numbers that come next: ours, the peer's.
     TimeWait(Seq, Seq),
 }
@@ -737,7 +737,7 @@ impl<P: Port> Host<P> {
         }
         let header = half.answer(&key, mss);
         sender!(self, inner).send(&half.path, header, None, 0);
-        inner.flows.insert(key, Flow::HalfOpen(half));
+        inner.flows.insert(key, Flow::HalfOpen(Box::new(half)));
         inner.handshakes.begin(key, now);
         self.shared.claim_flow(&key, self.core);
     }
@@ -756,7 +756,7 @@ impl<P: Port> Host<P> {
         else {
             return inner.recycle(frame);
         };
-        let half = half.clone();
+        let half = (**half).clone();
         let has = |flag: u8| tcp.flags & flag != 0;
         if has(flags::RST) {
             if Seq(tcp.seq) == half.agreed.irs + 1 {

@@ -1,6 +1,6 @@
 //! The operations of [`NetStack`](crate::NetStack) on one core's stack.
 
-use alloc::collections::VecDeque;
+use alloc::{boxed::Box, collections::VecDeque};
 use core::{
     net::{IpAddr, SocketAddr},
     task::Waker,
@@ -108,13 +108,13 @@ impl<P: Port> Host<P> {
     pub fn tcp_listen(&self, wanted: SocketAddr, backlog: usize) -> Result<SocketId> {
         let inner = &mut *self.inner.borrow_mut();
         let (address, port) = self.bindable(inner, Protocol::Tcp, wanted)?;
-        let listener = Socket::Listener(Listener {
+        let listener = Socket::Listener(Box::new(Listener {
             address,
             port,
             backlog,
             ready: VecDeque::new(),
             wakers: SocketWakers::default(),
-        });
+        }));
         Ok(self.bind(inner, Protocol::Tcp, port, listener))
     }
 
@@ -275,7 +275,7 @@ impl<P: Port> Host<P> {
 
     fn sendable(connection: &mut Connection) -> Result<usize> {
         if connection.can_send() {
-            return match connection.send_room() {
+            return match connection.take_send_room() {
                 0 => Err(Error::WouldBlock),
                 room => Ok(room),
             };
@@ -414,13 +414,13 @@ impl<P: Port> Host<P> {
     pub fn udp_bind(&self, wanted: SocketAddr) -> Result<SocketId> {
         let inner = &mut *self.inner.borrow_mut();
         let (address, port) = self.bindable(inner, Protocol::Udp, wanted)?;
-        let socket = Socket::Datagrams(Datagrams {
+        let socket = Socket::Datagrams(Box::new(Datagrams {
             address,
             port,
             queue: VecDeque::new(),
             bytes: 0,
             wakers: SocketWakers::default(),
-        });
+        }));
         Ok(self.bind(inner, Protocol::Udp, port, socket))
     }
 

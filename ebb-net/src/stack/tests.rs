@@ -979,3 +979,13 @@ fn headers_are_read_as_they_are_written() {
     assert_eq!(&frame.first.bytes()[packet.payload], b"abc");
     let _: Option<(Box<u8>, Message)> = None;
 }
+
+#[test]
+fn an_idle_connection_takes_little_memory() {
+    let connection = size_of::<super::connection::Connection>();
+    let flow = size_of::<(super::connection::FlowKey, super::host::Flow)>();
+    let slot = size_of::<super::host::Socket>();
+    // The hash table is between 7/16 and 7/8 full.
+    let most = connection + slot + flow * 16 / 7;
+    assert!(most < 1024, "{connection} + {slot} + {flow}");
+}
