@@ -1,4 +1,4 @@
-//! A TCP echo server on every core.
+//! An echo server: TCP on every core, UDP on one.
 //!
 //! `EBB_FORWARD=7007:7 cargo run --release --example echo`, then `nc localhost 7007`. As a Linux process it
 //! listens on port 7007: `cargo hosted echo -- 7007`.
@@ -6,9 +6,14 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 use ebb::{
-    net::tcp::{self, TcpStream},
-    println,
+    net::{
+        tcp::{self, TcpStream},
+        udp::UdpSocket,
+    },
+    println, spawn,
 };
 
 #[ebb::main]
@@ -22,6 +27,14 @@ async fn main() -> ebb::net::Result<()> {
         let _ = echo(&stream).await;
     })
     .await?;
+    let datagrams = UdpSocket::bind(port)?;
+    spawn(async move {
+        // The longest datagram there is.
+        let mut buffer = alloc::vec![0; 65_536];
+        while let Ok((n, peer)) = datagrams.recv_from(&mut buffer).await {
+            let _ = datagrams.send_to(&buffer[..n], peer).await;
+        }
+    });
     println!("echo on {}", server.local_addr());
     server.failed().await
 }

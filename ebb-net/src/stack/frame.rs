@@ -15,6 +15,8 @@ pub struct Frame {
     pub more: Vec<Chunk>,
     /// The device (or this machine itself) vouches for the transport's checksum.
     pub checked: bool,
+    /// This machine has sent it to itself.
+    pub local: bool,
 }
 
 impl Frame {
@@ -25,6 +27,15 @@ impl Frame {
             first: Chunk::new(bytes, 0, end),
             more: Vec::new(),
             checked,
+            local: false,
+        }
+    }
+
+    /// A frame from this machine to itself.
+    pub fn to_self(bytes: Box<[u8]>) -> Self {
+        Self {
+            local: true,
+            ..Self::new(bytes, true)
         }
     }
 

@@ -306,7 +306,7 @@ impl<P: Port> Sender<'_, P> {
         if let Some(queue) = queue {
             copy_payload(queue, offset, length, &mut frame[headers..]);
         }
-        self.loopback.push_back(Frame::new(frame, true));
+        self.loopback.push_back(Frame::to_self(frame));
         true
     }
 }
@@ -397,6 +397,11 @@ impl<P: Port> Host<P> {
                 return inner.recycle(frame);
             }
         };
+        // That address stands for this machine itself.
+        if packet.source_mac == [0; 6] && !frame.local {
+            inner.stats.malformed += 1;
+            return inner.recycle(frame);
+        }
         let (protocol, local_port, remote_port) = match &packet.transport {
             Transport::Tcp(tcp) => (Protocol::Tcp, tcp.target, tcp.source),
             // A DHCP client's port.
@@ -552,6 +557,10 @@ impl<P: Port> Host<P> {
         let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) else {
             return inner.recycle(frame);
         };
+        if connection.path.loopback != frame.local {
+            inner.stats.malformed += 1;
+            return inner.recycle(frame);
+        }
         inner.stats.bytes_in += packet.payload.len() as u64;
         let mut payload = core::mem::take(&mut inner.payload);
         let before = connection.receive.held();
@@ -681,8 +690,7 @@ impl<P: Port> Host<P> {
             return;
         };
         self.refresh(inner);
-        let local = inner.routes.is_local(key.local);
-        if !local || tcp.flags & flags::RST != 0 {
+        if !is_plausible(&inner.routes, &key, frame.local) || tcp.flags & flags::RST != 0 {
             return inner.recycle(frame);
         }
         let listener = inner.listener(key.local, key.local_port);
@@ -900,6 +908,9 @@ impl<P: Port> Host<P> {
             return inner.recycle(frame);
         }
         self.refresh(inner);
+        if !is_plausible(&inner.routes, &key, frame.local) && !key.local.is_multicast() {
+            return inner.recycle(frame);
+        }
         let found = inner.datagrams(key.local, key.local_port);
         let Some(id) = found else {
             if may_steer && self.shared.cores > 1 {
@@ -1055,7 +1066,7 @@ impl<P: Port> Host<P> {
                 }
                 inner
                     .loopback
-                    .push_back(Frame::new(frame.into_boxed_slice(), true));
+                    .push_back(Frame::to_self(frame.into_boxed_slice()));
             }
             Hop::Via(_) if resolved => {
                 if !self.transmit(inner, frame) {
@@ -1363,6 +1374,12 @@ impl<P: Port> Host<P> {
             Message::Changed => self.resolve(now),
         }
     }
+}
+
+/// Whether a packet is for this machine, and from it only if this machine has sent it (RFC 1122, 3.2.1.3).
+fn is_plausible(routes: &Routes, key: &FlowKey, local: bool) -> bool {
+    let outside = !key.local.is_loopback() && !routes.is_local(key.remote);
+    routes.is_local(key.local) && (local || outside)
 }
 
 /// Back to where a packet came from.

@@ -326,6 +326,7 @@ fn received(bytes: &[u8], checked: bool) -> Frame {
         first: Chunk::new(buffer, 0, bytes.len()),
         more: Vec::new(),
         checked,
+        local: false,
     }
 }
 
@@ -988,4 +989,33 @@ fn an_idle_connection_takes_little_memory() {
     // The hash table is between 7/16 and 7/8 full.
     let most = connection + slot + flow * 16 / 7;
     assert!(most < 1024, "{connection} + {slot} + {flow}");
+}
+
+#[test]
+fn frames_from_outside_that_claim_to_be_this_machines_own_are_dropped() {
+    let mut net = Net::new(Faults::default(), false, 18);
+    let host = &net.hosts[1];
+    let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 80);
+    host.tcp_listen(any, 4).unwrap();
+    let local = Ip::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+    let own = V4[1].into_ip();
+    for (source, target) in [
+        (own, own),
+        (local, own),
+        (local, local),
+        (V4[0].into_ip(), local),
+    ] {
+        let syn = |h: &mut wire::TcpOut| h.flags = flags::SYN;
+        host.input(forge((source, 9), (target, 80), syn, &[]), net.now);
+    }
+    let mut zero = forge(
+        (V4[0].into_ip(), 9),
+        (own, 80),
+        |h| h.flags = flags::SYN,
+        &[],
+    );
+    zero.first.buffer[6..12].fill(0);
+    host.input(zero, net.now);
+    assert_eq!(host.inner.borrow().flows.len(), 0);
+    net.idle(SECOND);
 }

@@ -138,6 +138,7 @@ impl Receiver {
                 first: Chunk::new(buffer, HEADER, length),
                 more: Vec::new(),
                 checked,
+                local: false,
             };
             if count == 1 {
                 return Ok(Some(frame));
