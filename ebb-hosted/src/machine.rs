@@ -88,6 +88,17 @@ fn stop_on_signals(machine: &'static Machine) {
         });
 }
 
+/// Stops the machine when a core's thread is lost to a panic outside of any event.
+struct StopOthers(&'static Machine);
+
+impl Drop for StopOthers {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop(ebb_runtime::PANIC_STATUS);
+        }
+    }
+}
+
 /// Starts a machine whose first event is `start`, and waits for its end. Gives its exit status.
 fn launch(
     config: &Config,
@@ -110,6 +121,7 @@ fn launch(
                 .name(format!("ebb core {n}"))
                 .stack_size(8 << 20)
                 .spawn(move || {
+                    let _others = StopOthers(machine);
                     parker.enter();
                     if pin {
                         platform::pin_to_cpu(n);
@@ -121,9 +133,8 @@ fn launch(
         })
         .collect();
     for thread in threads {
-        if thread.join().is_err() {
-            return ebb_runtime::PANIC_STATUS;
-        }
+        // One that panicked has stopped the machine, and its message is out.
+        let _ = thread.join();
     }
     parkers.iter().for_each(|parker| parker.retire());
     machine.status()

@@ -141,7 +141,8 @@ impl Parker {
         if asleep.is_ok() {
             self.wait(nanoseconds);
         }
-        self.state.store(RUNNING, Ordering::Release);
+        // Acquire: of a wake that this takes back, what went before it is seen.
+        self.state.swap(RUNNING, Ordering::AcqRel);
     }
 
     /// Lets ready sockets in without sleeping, if the last look was a while ago.

@@ -8,14 +8,20 @@ use core::{
     arch::{asm, global_asm},
     cell::{Cell, OnceCell, RefCell},
     fmt, ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use crate::{
-    event::{Local as Events, Stats},
+    EbbRef,
+    event::{Local as Events, Stats, TaskPtr},
     machine::Machine,
     model::{Constructing, DynamicTable},
-    sync::{inbox::Inbox, quiesce},
+    platform::{Cores, Unwind},
+    sync::{
+        doorbell::{Doorbell, Rung},
+        inbox::Inbox,
+        quiesce,
+    },
     time::Timers,
 };
 
@@ -28,7 +34,12 @@ impl CoreId {
     /// used.
     #[must_use]
     pub const fn new(number: usize) -> Self {
-        Self(number as u32)
+        // A number beyond `u32` is not that of another core.
+        Self(if number > u32::MAX as usize {
+            u32::MAX
+        } else {
+            number as u32
+        })
     }
 
     /// The number.
@@ -66,8 +77,10 @@ pub(crate) struct Core {
     pub token: usize,
     /// Tasks that other cores have woken.
     pub inbox: Inbox<crate::event::Header>,
-    /// True while the core is parked or about to be: a push into the inbox must then wake it.
-    pub sleeping: AtomicBool,
+    /// To be rung after a push into the inbox that said so.
+    pub doorbell: Doorbell,
+    /// How many asked for the inbox to be swept since the one who sweeps last looked.
+    sweeps: AtomicUsize,
     /// Written by this core, read by all.
     pub stats: Stats,
     pub local: Local,
@@ -98,7 +111,8 @@ impl Core {
             machine,
             token,
             inbox: Inbox::new(),
-            sleeping: AtomicBool::new(false),
+            doorbell: Doorbell::new(),
+            sweeps: AtomicUsize::new(0),
             stats: Stats::default(),
             local: Local {
                 phase: Cell::new(Phase::Running),
@@ -134,15 +148,47 @@ impl Core {
         ptr::eq(slot(), self)
     }
 
-    /// Wakes the core if it sleeps. To be called after a push into its inbox.
+    /// Tells the core of a push into its inbox.
     #[inline]
     pub fn nudge(&self) {
-        // Pairs with the fence in the event loop between `sleeping = true` and the last look into
-        // the inbox: one of the two sides sees the other.
-        core::sync::atomic::fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
-            use crate::platform::Cores;
-            crate::EbbRef::<dyn Cores>::get().wake(self.token);
+        match self.doorbell.ring() {
+            Rung::Awake => {}
+            Rung::Asleep => EbbRef::<dyn Cores>::get().wake(self.token),
+            Rung::Shut => self.sweep(),
+        }
+    }
+
+    /// The core's loop has ended and will not look into its inbox any more.
+    pub fn shut(&self) {
+        self.doorbell.shut();
+        self.sweep();
+    }
+
+    /// Gives up what is in the inbox of a core that is shut: handles on tasks that will never run
+    /// learn so. Does not wait: whoever finds a sweep under way leaves the rest to it.
+    #[cold]
+    fn sweep(&self) {
+        if self.sweeps.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        loop {
+            let asked = self.sweeps.load(Ordering::Acquire);
+            let swept = EbbRef::<dyn Unwind>::get().catch(&mut || {
+                // SAFETY: the core is shut, and one thread at a time sweeps: this is the consumer.
+                for header in unsafe { self.inbox.drain() } {
+                    // SAFETY: the inbox gave it out to this sweep.
+                    unsafe { TaskPtr::abandon(header) };
+                }
+            });
+            // After a panic in a destructor there may be more.
+            if swept.is_ok()
+                && self
+                    .sweeps
+                    .compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return;
+            }
         }
     }
 }
@@ -245,6 +291,5 @@ pub fn core_count() -> usize {
 /// On a thread that is not a core.
 #[track_caller]
 pub fn cores() -> impl ExactSizeIterator<Item = CoreId> {
-    let count = core_count() as u32;
-    (0..count as u16).map(|n| CoreId(u32::from(n)))
+    (0..core_count()).map(CoreId::new)
 }

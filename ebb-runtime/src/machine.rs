@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{
-    sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     task::Waker,
 };
 
@@ -21,11 +21,14 @@ pub struct Machine {
     pub(crate) shared: SharedReps,
     pub(crate) dynamic: DynamicIds,
     pub(crate) quiesce: Arc<Domain>,
-    stopping: AtomicBool,
-    status: AtomicI32,
+    /// [`RUNNING`], or what the machine ends with.
+    status: AtomicI64,
     running: AtomicUsize,
     pub(crate) shutdown: ShutdownRequest,
 }
+
+/// The status of a machine that nobody has stopped; no `i32`.
+const RUNNING: i64 = i64::MIN;
 
 /// Whether the program was asked to end, and who wants to know.
 #[derive(Default)]
@@ -53,8 +56,7 @@ impl Machine {
             shared: SharedReps::default(),
             dynamic: DynamicIds::default(),
             quiesce: Domain::new(tokens.len()),
-            stopping: AtomicBool::new(false),
-            status: AtomicI32::new(0),
+            status: AtomicI64::new(RUNNING),
             running: AtomicUsize::new(tokens.len()),
             shutdown: ShutdownRequest::default(),
         }));
@@ -74,9 +76,13 @@ impl Machine {
 
     /// Asks every core to stop: tasks are dropped, event loops return. The first status counts.
     pub fn stop(&self, status: i32) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
-            self.status.store(status, Ordering::Release);
-        }
+        // Only the first is taken.
+        let _ = self.status.compare_exchange(
+            RUNNING,
+            i64::from(status),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
         for core in &self.cores {
             EbbRef::<dyn Cores>::get().wake(core.token);
         }
@@ -97,12 +103,12 @@ impl Machine {
     /// True from the moment that [`stop`](Self::stop) was called.
     #[inline]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.status.load(Ordering::Relaxed) != RUNNING
     }
 
-    /// What the machine ended with. Meaningful after [`stop`](Self::stop).
+    /// What the machine ends with; 0 before [`stop`](Self::stop).
     pub fn status(&self) -> i32 {
-        self.status.load(Ordering::Acquire)
+        i32::try_from(self.status.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     /// Cores whose event loop has not returned yet.

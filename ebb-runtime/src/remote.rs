@@ -9,14 +9,13 @@ use core::{
     fmt,
     panic::Location,
     pin::Pin,
-    ptr::NonNull,
     task::{Context, Poll},
 };
 
 use crate::{
     Ebb, EbbRef,
     core::{Core, CoreId},
-    event::{Deliver, Header, JoinError, Task},
+    event::{Deliver, JoinError, TaskPtr, allocate},
     sync::oneshot,
 };
 
@@ -59,44 +58,27 @@ where
     // The block holds only `f` until its first poll, on the target.
     let future = async move { f().await };
     let deliver = SendAway(Some(sender));
-    let header = Task::allocate(core, future, deliver, 1, Location::caller());
-    // SAFETY: nobody else knows the header yet; this count is the handle's.
-    let task = unsafe { RemoteTask::new(header) };
-    task.send();
+    let task = allocate(core, future, deliver, 1, Location::caller());
+    // The handle's own count.
+    task.retain();
+    let task = RemoteTask(task);
+    task.0.wake_remote();
     RemoteHandle { receiver, task }
 }
 
 /// A count on a task that another core runs.
-struct RemoteTask(NonNull<Header>);
+struct RemoteTask(TaskPtr);
 
-// SAFETY: only the header's atomics are used, by `wake_remote`, `cancel_remote` and the count.
+// SAFETY: only what any thread may use is used here: `wake_remote`, `cancel_remote`, the spawn site
+// and the count.
 unsafe impl Send for RemoteTask {}
 // SAFETY: as above.
 unsafe impl Sync for RemoteTask {}
 
-impl RemoteTask {
-    /// # Safety
-    /// `header` is a valid task; its count is raised for this.
-    unsafe fn new(header: NonNull<Header>) -> Self {
-        // SAFETY: valid, says the caller.
-        unsafe { header.as_ref() }.retain();
-        Self(header)
-    }
-
-    fn header(&self) -> &Header {
-        // SAFETY: counted.
-        unsafe { self.0.as_ref() }
-    }
-
-    fn send(&self) {
-        self.header().wake_remote();
-    }
-}
-
 impl Drop for RemoteTask {
     fn drop(&mut self) {
-        // SAFETY: the count taken in `new`.
-        unsafe { Header::release(self.0.as_ptr()) }
+        // SAFETY: the count taken in `spawn_to`.
+        unsafe { self.0.release() }
     }
 }
 
@@ -112,13 +94,13 @@ impl<T> RemoteHandle<T> {
     /// Asks the task's core to end it. The handle then gives [`JoinError::Cancelled`], unless the
     /// task ended first.
     pub fn cancel(&self) {
-        self.task.header().cancel_remote();
+        self.task.0.cancel_remote();
     }
 
     /// Where the task was spawned.
     #[must_use]
     pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.task.header().site
+        self.task.0.site
     }
 }
 

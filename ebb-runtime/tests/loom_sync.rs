@@ -546,3 +546,160 @@ mod rcu {
         });
     }
 }
+
+/// The way into a core: the flag that a task is on its way, the inbox, and the doorbell, put together as the executor does
+/// it (`TaskPtr::wake_remote`, `Core::nudge`, the end of `turn`, `Core::sweep`).
+mod doorbell {
+    use super::sync::doorbell::{Doorbell, Rung};
+    use super::sync::inbox::{Inbox, Link, Node};
+    use super::*;
+    use loom::sync::Notify;
+    use loom::sync::atomic::AtomicBool;
+
+    struct Task {
+        link: Link<Task>,
+        on_its_way: AtomicBool,
+        /// What a waker writes for the task to find.
+        message: AtomicUsize,
+    }
+
+    // SAFETY: the link is a field, used by the inbox only.
+    unsafe impl Node for Task {
+        unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
+            // SAFETY: `this` is valid, so is the place of its field.
+            unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).link) }
+        }
+    }
+
+    struct Core {
+        inbox: Inbox<Task>,
+        doorbell: Doorbell,
+        parker: Notify,
+        sweeps: AtomicUsize,
+        tasks: [Task; 2],
+        swept: AtomicUsize,
+    }
+
+    impl Core {
+        fn new() -> Arc<Self> {
+            let task = || Task {
+                link: Link::new(),
+                on_its_way: AtomicBool::new(false),
+                message: AtomicUsize::new(0),
+            };
+            Arc::new(Core {
+                inbox: Inbox::new(),
+                doorbell: Doorbell::new(),
+                parker: Notify::new(),
+                sweeps: AtomicUsize::new(0),
+                tasks: [task(), task()],
+                swept: AtomicUsize::new(0),
+            })
+        }
+
+        fn wake(&self, task: usize) {
+            let task = &self.tasks[task];
+            if !task.on_its_way.swap(true, Ordering::AcqRel)
+                // SAFETY: the flag was clear, so it is in no inbox; the core outlives the threads.
+                && unsafe { self.inbox.push(NonNull::from(task)) }
+            {
+                match self.doorbell.ring() {
+                    Rung::Awake => {}
+                    Rung::Asleep => self.parker.notify(),
+                    Rung::Shut => self.sweep(),
+                }
+            }
+        }
+
+        /// What the tasks that arrived find in their messages.
+        fn drain(&self) -> usize {
+            // SAFETY: one thread at a time.
+            unsafe { self.inbox.drain() }
+                .map(|task| {
+                    // SAFETY: a task of the core.
+                    let task = unsafe { task.as_ref() };
+                    task.on_its_way.swap(false, Ordering::AcqRel);
+                    task.message.load(Ordering::Relaxed)
+                })
+                .sum()
+        }
+
+        fn sweep(&self) {
+            if self.sweeps.fetch_add(1, Ordering::AcqRel) > 0 {
+                return;
+            }
+            loop {
+                let asked = self.sweeps.load(Ordering::Acquire);
+                self.swept.fetch_add(self.drain(), Ordering::Relaxed);
+                if self
+                    .sweeps
+                    .compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_wake_of_a_task_is_slept_over() {
+        model_bounded(2, || {
+            let core = Core::new();
+            // Both wake the same task.
+            let wakers: Vec<_> = [(0, 1), (0, 2)]
+                .into_iter()
+                .map(|(task, message)| {
+                    let core = core.clone();
+                    thread::spawn(move || {
+                        core.tasks[task]
+                            .message
+                            .fetch_add(message, Ordering::Relaxed);
+                        core.wake(task);
+                    })
+                })
+                .collect();
+            // Until the task has seen both messages. Loom finds a lost wake as a deadlock.
+            let mut seen = 0;
+            while seen < 3 {
+                seen = seen.max(core.drain());
+                if seen == 3 {
+                    break;
+                }
+                core.doorbell.about_to_sleep();
+                // SAFETY: this thread is the consumer.
+                if unsafe { core.inbox.is_empty() } {
+                    core.parker.wait();
+                }
+                core.doorbell.awake();
+            }
+            for waker in wakers {
+                waker.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_sent_to_a_core_that_ends_is_taken_by_it_or_swept() {
+        model_bounded(2, || {
+            let core = Core::new();
+            let wakers: Vec<_> = [(0, 1), (1, 4)]
+                .into_iter()
+                .map(|(task, message)| {
+                    let core = core.clone();
+                    thread::spawn(move || {
+                        core.tasks[task].message.store(message, Ordering::Relaxed);
+                        core.wake(task);
+                    })
+                })
+                .collect();
+            let taken = core.drain();
+            core.doorbell.shut();
+            core.sweep();
+            for waker in wakers {
+                waker.join().unwrap();
+            }
+            assert_eq!(taken + core.swept.load(Ordering::Relaxed), 5);
+        });
+    }
+}

@@ -10,7 +10,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use super::task::{Deliver, Task};
+use super::task::{Deliver, Task, allocate};
 use crate::core::Core;
 
 /// Why a task has no result.
@@ -74,15 +74,13 @@ impl<T> Deliver<T> for Keep {
 #[inline]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let core = Core::current();
-    let header = Task::allocate(core, future, Keep, 2, Location::caller());
+    let task = allocate(core, future, Keep, 2, Location::caller());
     // SAFETY: this is the home core; the handle's reference is one of the two.
-    let task = unsafe { Task::from_header(header) };
-    // SAFETY: alive by the references just made.
-    let header = unsafe { header.as_ref() };
-    header.enqueue();
-    header.adopt();
+    let handle = unsafe { Task::new(task) };
+    task.enqueue();
+    task.adopt();
     JoinHandle {
-        task,
+        task: handle,
         output: PhantomData,
     }
 }

@@ -25,7 +25,7 @@ pub use idle::{IdleWork, idle};
 pub use join::{JoinError, JoinHandle, Yield, spawn, yield_now};
 pub use run_loop::{CoreStats, Stats, core_stats, running_site, set_hog_limit};
 pub(crate) use run_loop::{Local, run};
-pub(crate) use task::{Deliver, Header, Task};
+pub(crate) use task::{Deliver, Header, TaskPtr, allocate};
 
 /// Events run between two looks at the inbox, the timers and the platform.
 pub(crate) const BATCH: usize = 64;

@@ -6,15 +6,14 @@ use core::{
     cell::Cell,
     fmt,
     panic::Location,
-    ptr,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::{
-    BATCH, Header,
+    BATCH,
     idle::IdleList,
     join::JoinError,
-    task::{LiveList, RunQueue},
+    task::{LiveList, RunQueue, TaskPtr},
 };
 use crate::{
     EbbRef,
@@ -29,8 +28,8 @@ pub(crate) struct Local {
     pub queue: RunQueue,
     pub live: LiveList,
     pub idle: IdleList,
-    /// The task whose event runs; null between events.
-    pub running: Cell<*const Header>,
+    /// The task whose event runs.
+    pub running: Cell<Option<TaskPtr>>,
     /// No task is accepted any more.
     pub closed: Cell<bool>,
     /// A point in time by both clocks, from which the counter's rate follows.
@@ -110,7 +109,8 @@ static HOG_REPORTS: AtomicBool = AtomicBool::new(true);
 
 /// Sets how long an event may take, in nanoseconds, before it is counted and reported as one that
 /// hogs its core. The default is 10 ms. `report` says whether the console tells of it (at most
-/// once a second for each core).
+/// once a second for each core). Events shorter than about half a millisecond are never looked at, so
+/// a lower limit counts as that.
 pub fn set_hog_limit(nanoseconds: u64, report: bool) {
     HOG_LIMIT.store(nanoseconds, Ordering::Relaxed);
     HOG_REPORTS.store(report, Ordering::Relaxed);
@@ -184,22 +184,31 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
         return;
     };
     add(&core.stats.panics, 1);
+    if let Some(quiesce) = core.local.quiesce.get()
+        && !quiesce.is_running()
+    {
+        // A waker that the platform called panicked while the core slept.
+        core.doorbell.awake();
+        quiesce.unpark();
+    }
     let mut payload: Option<Box<dyn Any + Send>> = Some(payload);
-    let running = core.local.events.running.replace(ptr::null());
-    // SAFETY: a running task has the executor's reference.
-    if let Some(header) = unsafe { running.as_ref() } {
-        // The future's destructor may panic as well; the task ends all the same.
-        let result = EbbRef::<dyn Unwind>::get().catch(&mut || {
-            if let Some(payload) = payload.take() {
-                header.panicked(payload);
-            }
-        });
-        drop(result);
+    let running = core.local.events.running.take();
+    // The future's destructor may panic as well, and the payload's: the task ends all the same.
+    let result = EbbRef::<dyn Unwind>::get().catch(&mut || match (running, payload.take()) {
+        (Some(task), Some(payload)) => task.panicked(payload),
+        (_, payload) => drop(payload),
+    });
+    if let Err(payload) = result {
+        // A panic in a panic's destructors: what it carries is not worth a third.
+        core::mem::forget(payload);
     }
 }
 
 /// How often an idle core looks whether its grace period is over, in nanoseconds.
 const GRACE_LOOK: u64 = 200_000;
+
+/// How many panics in destructors a core survives while it stops.
+const STOP_ROUNDS: usize = 1000;
 
 /// Once round the loop.
 #[inline]
@@ -222,9 +231,7 @@ fn turn(core: &'static Core, quiesce: &quiesce::Core) {
         EbbRef::<dyn Cores>::get().poll(core.token);
         return;
     }
-    core.sleeping.store(true, Ordering::Relaxed);
-    // Pairs with the fence in `Core::nudge`.
-    fence(Ordering::SeqCst);
+    core.doorbell.about_to_sleep();
     // SAFETY: this core is the inbox's consumer.
     if unsafe { core.inbox.is_empty() } && local.queue.is_empty() && !core.machine.is_stopping() {
         add(&core.stats.parks, 1);
@@ -239,7 +246,7 @@ fn turn(core: &'static Core, quiesce: &quiesce::Core) {
         EbbRef::<dyn Cores>::get().park(core.token, deadline);
         quiesce.unpark();
     }
-    core.sleeping.store(false, Ordering::Relaxed);
+    core.doorbell.awake();
 }
 
 /// Takes in what other cores sent.
@@ -253,7 +260,7 @@ fn arrivals(core: &'static Core) {
     // SAFETY: as above; the iterator ends before the next `drain`.
     for header in unsafe { core.inbox.drain() } {
         // SAFETY: the inbox gave it out, on its home core.
-        unsafe { Header::arrive(header) };
+        unsafe { TaskPtr::arrive(header) };
         count += 1;
     }
     add(&core.stats.arrivals, count);
@@ -265,20 +272,29 @@ fn arrivals(core: &'static Core) {
 /// Runs up to [`BATCH`] events. False when there was none.
 #[inline]
 fn run_batch(core: &'static Core) -> bool {
+    /// Counts the events of a batch also when one of them panics.
+    struct Count<'a>(&'a Core, usize);
+    impl Drop for Count<'_> {
+        fn drop(&mut self) {
+            if self.1 > 0 {
+                add(&self.0.stats.events, self.1 as u64);
+            }
+        }
+    }
     let local = &core.local.events;
-    let mut count = 0;
+    let mut count = Count(core, 0);
     let mut stamp = ticks();
-    while count < BATCH {
-        let Some(header) = local.queue.pop() else {
+    while count.1 < BATCH {
+        let Some(task) = local.queue.pop() else {
             break;
         };
-        local.running.set(header.as_ptr());
-        // SAFETY: queued tasks have the executor's reference. Taken now: the event may end the task.
-        let site = unsafe { header.as_ref() }.site;
+        local.running.set(Some(task));
+        // Taken now: the event may end the task.
+        let site = task.site;
+        count.1 += 1;
         // SAFETY: from this core's run queue; the loop is not within a task.
-        unsafe { Header::run(header) };
-        local.running.set(ptr::null());
-        count += 1;
+        unsafe { task.run() };
+        local.running.set(None);
         let now = ticks();
         let spent = now.wrapping_sub(stamp);
         stamp = now;
@@ -286,10 +302,7 @@ fn run_batch(core: &'static Core) -> bool {
             long_event(core, site, spent);
         }
     }
-    if count > 0 {
-        add(&core.stats.events, count as u64);
-    }
-    count > 0
+    count.1 > 0
 }
 
 /// Where the task whose event runs on this core was spawned; `None` between events and on threads
@@ -297,26 +310,26 @@ fn run_batch(core: &'static Core) -> bool {
 #[must_use]
 pub fn running_site() -> Option<&'static Location<'static>> {
     let core = Core::try_current()?;
-    // SAFETY: a running task has the executor's reference.
-    unsafe { core.local.events.running.get().as_ref() }.map(|header| header.site)
+    core.local.events.running.get().map(|task| task.site)
 }
 
 /// Drops every task and every Ebb made at run time, so that their destructors run on their core.
+/// Afterwards the core takes nothing any more: what still arrives is swept up by whoever sends it.
 fn stop(core: &'static Core) {
     core.local.phase.set(Phase::Stopping);
     let local = &core.local.events;
     local.closed.set(true);
     // A destructor may spawn on this core or have others spawn here; both are cancelled at once.
-    for _ in 0..BATCH {
+    // It may panic, too; then the next round goes on behind it.
+    for _ in 0..STOP_ROUNDS {
         catch(core, &mut || {
             arrivals(core);
-            while let Some(header) = local.live.first() {
-                // SAFETY: live tasks have the executor's reference.
-                unsafe { header.as_ref() }.end(JoinError::Cancelled);
+            while let Some(task) = local.live.first() {
+                task.end(JoinError::Cancelled);
             }
-            while let Some(header) = local.queue.pop() {
+            while let Some(task) = local.queue.pop() {
                 // SAFETY: from this core's run queue; every task has ended, so none is polled.
-                unsafe { Header::run(header) };
+                unsafe { task.run() };
             }
             local.idle.clear();
             let table = core.local.dynamic.take();
@@ -324,10 +337,12 @@ fn stop(core: &'static Core) {
             core.local.timers.clear();
         });
         // SAFETY: this core is the inbox's consumer.
-        if unsafe { core.inbox.is_empty() } && local.live.first().is_none() {
+        let arrived = unsafe { !core.inbox.is_empty() };
+        if !arrived && local.live.first().is_none() && local.queue.is_empty() {
             break;
         }
     }
+    core.shut();
 }
 
 impl fmt::Display for CoreStats {

@@ -9,6 +9,12 @@
 //!   result are gone.
 //! - The header is in its home core's run queue while `queued` is true, and in its inbox while
 //!   `remote_wake` is true.
+//! - A [`TaskPtr`] is used only while a count for it is held: the executor's until `complete`, a
+//!   handle's, a waker's, or the inbox's.
+//! - Destructors, wakers of others and results are the user's code: they may spawn, wake, cancel and
+//!   panic. Whatever calls one has left the task in a state in which all of that is right.
+//! - Once a core's loop has ended for good (its doorbell is shut) whoever sweeps its inbox stands in
+//!   for the home core. It drops futures that never arrived only: they hold but a `Send` closure.
 //!
 //! A wake on the home core therefore needs no atomic operation, and spawn, run and join none at all.
 
@@ -17,6 +23,7 @@ use core::{
     any::Any,
     cell::{Cell, UnsafeCell},
     mem::{self, ManuallyDrop},
+    ops::Deref,
     panic::Location,
     pin::Pin,
     ptr::{self, NonNull},
@@ -43,6 +50,17 @@ enum State {
     Done,
 }
 
+/// Where a task is in its core's list of live tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Its core has not seen it yet.
+    Away,
+    /// In the list.
+    Listed,
+    /// It has ended.
+    Gone,
+}
+
 /// The part of a task that does not depend on its future.
 pub(crate) struct Header {
     link: Link<Header>,
@@ -56,14 +74,28 @@ pub(crate) struct Header {
     /// The home core's own references: executor and join handle.
     owners: Cell<u8>,
     queued: Cell<bool>,
-    /// In the core's list of live tasks.
-    adopted: Cell<bool>,
+    place: Cell<Place>,
     state: Cell<State>,
     joiner: Cell<Option<Waker>>,
     /// The next task in the run queue.
-    next: Cell<*const Header>,
+    next: Cell<Option<TaskPtr>>,
     /// Neighbours in the core's list of live tasks.
-    live: [Cell<*const Header>; 2],
+    live: [Cell<Option<TaskPtr>>; 2],
+}
+
+/// A task. Unlike a `&Header`, the pointer is good for the whole of the task's memory, of which the
+/// header is the first part.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskPtr(NonNull<Header>);
+
+impl Deref for TaskPtr {
+    type Target = Header;
+
+    #[inline(always)]
+    fn deref(&self) -> &Header {
+        // SAFETY: used while a count is held (module's invariant). All that changes is in cells.
+        unsafe { self.0.as_ref() }
+    }
 }
 
 // SAFETY: the link is the header's own field and only the inbox uses it.
@@ -76,14 +108,14 @@ unsafe impl Node for Header {
 
 /// What differs between futures.
 struct Table {
-    poll: unsafe fn(*const Header, &mut Context<'_>) -> bool,
+    poll: unsafe fn(TaskPtr, &mut Context<'_>) -> bool,
     /// Delivers an error, when the future is gone.
-    fail: unsafe fn(*const Header, JoinError),
+    fail: unsafe fn(TaskPtr, JoinError),
     /// Moves the result to where the pointer says.
-    take: unsafe fn(*const Header, *mut ()),
+    take: unsafe fn(TaskPtr, *mut ()),
     /// Drops the future, or what is left of the result, in place.
-    discard: unsafe fn(*const Header),
-    free: unsafe fn(*const Header),
+    discard: unsafe fn(TaskPtr),
+    free: unsafe fn(TaskPtr),
 }
 
 /// How a result reaches whoever waits for it.
@@ -114,8 +146,8 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
         free: Self::free,
     };
 
-    unsafe fn poll(header: *const Header, cx: &mut Context<'_>) -> bool {
-        let this = header.cast::<Self>();
+    unsafe fn poll(task: TaskPtr, cx: &mut Context<'_>) -> bool {
+        let this = task.0.as_ptr().cast::<Self>();
         // SAFETY: the home core, outside any other use of the stage (module's invariant).
         let stage = unsafe { &mut *(*this).stage.get() };
         let Stage::Future(future) = stage else {
@@ -137,8 +169,8 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
         }
     }
 
-    unsafe fn fail(header: *const Header, error: JoinError) {
-        let this = header.cast::<Self>();
+    unsafe fn fail(task: TaskPtr, error: JoinError) {
+        let this = task.0.as_ptr().cast::<Self>();
         // SAFETY: the home core; nothing else uses the place.
         if let Some(result) = unsafe { (*(*this).deliver.get()).deliver(Err(error)) } {
             // SAFETY: as above.
@@ -146,8 +178,8 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
         }
     }
 
-    unsafe fn take(header: *const Header, into: *mut ()) {
-        let this = header.cast::<Self>();
+    unsafe fn take(task: TaskPtr, into: *mut ()) {
+        let this = task.0.as_ptr().cast::<Self>();
         // SAFETY: the home core; `into` is a place for this type of result.
         unsafe {
             let stage = mem::replace(&mut *(*this).stage.get(), Stage::Empty);
@@ -158,8 +190,8 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
         }
     }
 
-    unsafe fn discard(header: *const Header) {
-        let this = header.cast::<Self>();
+    unsafe fn discard(task: TaskPtr) {
+        let this = task.0.as_ptr().cast::<Self>();
         // SAFETY: the home core. A future is dropped in place, as pinning demands, and counts as
         // gone even if its destructor panics.
         unsafe {
@@ -176,78 +208,78 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
         }
     }
 
-    unsafe fn free(header: *const Header) {
-        // SAFETY: the last reference; allocated by `Task::new` as this type. Future and result are
+    unsafe fn free(task: TaskPtr) {
+        // SAFETY: the last reference; allocated by `allocate` as this type. Future and result are
         // gone, so on another core than home only memory is given back.
-        drop(unsafe { Box::from_raw(header.cast::<Self>().cast_mut()) });
+        drop(unsafe { Box::from_raw(task.0.as_ptr().cast::<Self>()) });
     }
 }
 
+/// A task for `core`, not yet known to it. `owners` is the number of [`Task`]s that stand for it.
+pub(crate) fn allocate<F: Future + 'static, D: Deliver<F::Output>>(
+    core: &'static Core,
+    future: F,
+    deliver: D,
+    owners: u8,
+    site: &'static Location<'static>,
+) -> TaskPtr {
+    let cell = Box::new(Cell_ {
+        header: Header {
+            link: Link::new(),
+            refs: AtomicUsize::new(1),
+            remote_wake: AtomicBool::new(false),
+            remote_cancel: AtomicBool::new(false),
+            core,
+            table: Cell_::<F, D>::TABLE,
+            site,
+            owners: Cell::new(owners),
+            queued: Cell::new(false),
+            place: Cell::new(Place::Away),
+            state: Cell::new(State::Alive),
+            joiner: Cell::new(None),
+            next: Cell::new(None),
+            live: [Cell::new(None), Cell::new(None)],
+        },
+        stage: UnsafeCell::new(Stage::Future(future)),
+        deliver: UnsafeCell::new(deliver),
+    });
+    TaskPtr(NonNull::from(Box::leak(cell)).cast())
+}
+
 /// One of the home core's own references to a task. Not `Send`.
-pub(crate) struct Task(NonNull<Header>);
+pub(crate) struct Task(TaskPtr);
 
 impl Task {
-    /// A task for `core`, not yet known to it. `owners` is the number of `Task`s that stand for it;
-    /// this is one of them.
-    pub fn allocate<F: Future + 'static, D: Deliver<F::Output>>(
-        core: &'static Core,
-        future: F,
-        deliver: D,
-        owners: u8,
-        site: &'static Location<'static>,
-    ) -> NonNull<Header> {
-        let cell = Box::new(Cell_ {
-            header: Header {
-                link: Link::new(),
-                refs: AtomicUsize::new(1),
-                remote_wake: AtomicBool::new(false),
-                remote_cancel: AtomicBool::new(false),
-                core,
-                table: Cell_::<F, D>::TABLE,
-                site,
-                owners: Cell::new(owners),
-                queued: Cell::new(false),
-                adopted: Cell::new(false),
-                state: Cell::new(State::Alive),
-                joiner: Cell::new(None),
-                next: Cell::new(ptr::null()),
-                live: [Cell::new(ptr::null()), Cell::new(ptr::null())],
-            },
-            stage: UnsafeCell::new(Stage::Future(future)),
-            deliver: UnsafeCell::new(deliver),
-        });
-        NonNull::from(Box::leak(cell)).cast()
-    }
-
     /// # Safety
     /// On the home core; the reference was counted in `owners` for this handle.
-    pub unsafe fn from_header(header: NonNull<Header>) -> Self {
-        Self(header)
-    }
-
-    fn header(&self) -> &Header {
-        // SAFETY: counted.
-        unsafe { self.0.as_ref() }
+    pub unsafe fn new(task: TaskPtr) -> Self {
+        Self(task)
     }
 
     /// True when the result is there.
     pub fn is_done(&self) -> bool {
-        self.header().state.get() == State::Done
+        self.0.state.get() == State::Done
     }
 
     /// Where it was spawned.
     pub fn site(&self) -> &'static Location<'static> {
-        self.header().site
+        self.0.site
     }
 
     /// The waker to call when the result is there.
     pub fn set_joiner(&self, waker: &Waker) {
-        let old = self.header().joiner.take();
-        let new = match old {
-            Some(old) if old.will_wake(waker) => old,
-            _ => waker.clone(),
+        let old = self.0.joiner.take();
+        let new = match &old {
+            Some(old) if old.will_wake(waker) => None,
+            _ => Some(waker.clone()),
         };
-        self.header().joiner.set(Some(new));
+        // The old one is dropped last: that may run a destructor.
+        let (new, _old) = if new.is_some() {
+            (new, old)
+        } else {
+            (old, None)
+        };
+        self.0.joiner.set(new);
     }
 
     /// Takes the result. `None` when it was taken already, or sent away.
@@ -257,17 +289,16 @@ impl Task {
     pub unsafe fn take<T>(&self) -> Option<Result<T, JoinError>> {
         let mut result: Option<Result<T, JoinError>> = None;
         // SAFETY: the home core (a `Task` is not Send); the type is the caller's promise.
-        unsafe { (self.header().table.take)(self.0.as_ptr(), (&raw mut result).cast()) };
+        unsafe { (self.0.table.take)(self.0, (&raw mut result).cast()) };
         result
     }
 
     /// Ends the task now: its future is dropped before this returns, unless it is the one that
     /// runs, whose future is dropped when its poll returns.
     pub fn cancel(&self) {
-        let header = self.header();
-        match header.state.get() {
-            State::Alive => header.end(JoinError::Cancelled),
-            State::Running => header.state.set(State::Cancelled),
+        match self.0.state.get() {
+            State::Alive => self.0.end(JoinError::Cancelled),
+            State::Running => self.0.state.set(State::Cancelled),
             State::Cancelled | State::Done => {}
         }
     }
@@ -276,62 +307,64 @@ impl Task {
     pub fn discard_result(&self) {
         if self.is_done() {
             // SAFETY: the home core; the future is gone.
-            unsafe { (self.header().table.discard)(self.0.as_ptr()) };
+            unsafe { (self.0.table.discard)(self.0) };
         }
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let header = self.header();
-        debug_assert!(header.core.is_current(), "a task's handle left its core");
-        let owners = header.owners.get() - 1;
-        header.owners.set(owners);
+        // After the core's end it is whoever sweeps, or a thread-local variable that kept a handle.
+        debug_assert!(
+            self.0.core.is_current() || self.0.core.doorbell.is_shut(),
+            "a task's handle left its core"
+        );
+        let owners = self.0.owners.get() - 1;
+        self.0.owners.set(owners);
         if owners == 0 {
             // SAFETY: the home core's count.
-            unsafe { Header::release(self.0.as_ptr()) };
+            unsafe { self.0.release() };
         }
     }
 }
 
-impl Header {
+impl TaskPtr {
     /// Gives one count of `refs` back.
     ///
     /// # Safety
-    /// The caller has that count and does not use the header afterwards.
-    pub unsafe fn release(this: *const Self) {
-        // SAFETY: counted until here.
-        unsafe {
-            let refs = &(*this).refs;
-            // The only reference left cannot be cloned by anybody else, so no decrement is needed.
-            if refs.load(Ordering::Acquire) == 1 || refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-                ((*this).table.free)(this);
-            }
+    /// The caller has that count and does not use the task afterwards.
+    pub unsafe fn release(self) {
+        // The only reference left cannot be cloned by anybody else, so no decrement is needed.
+        // Acquire: what the others did with the task happened before it is freed.
+        if self.refs.load(Ordering::Acquire) == 1 || self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the last count.
+            unsafe { (self.table.free)(self) };
         }
     }
 
     /// Takes one more count of `refs`; the caller is sure of another.
-    pub fn retain(&self) {
+    pub fn retain(self) {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Asks the home core to end the task.
-    pub fn cancel_remote(&self) {
+    pub fn cancel_remote(self) {
         self.remote_cancel.store(true, Ordering::Release);
         self.wake_remote();
     }
 
     /// Puts the task into its core's run queue, unless it is there.
     #[inline]
-    pub fn enqueue(&self) {
+    pub fn enqueue(self) {
         if !self.queued.replace(true) {
             self.core.local.events.queue.push(self);
         }
     }
 
     /// First arrival on its core.
-    pub fn adopt(&self) {
-        if !self.adopted.replace(true) {
+    pub fn adopt(self) {
+        if self.place.get() == Place::Away {
+            self.place.set(Place::Listed);
             self.core.local.events.live.insert(self);
             if self.core.local.events.closed.get() {
                 self.end(JoinError::Cancelled);
@@ -343,26 +376,37 @@ impl Header {
     ///
     /// # Safety
     /// Called by the home core with a header that its inbox gave out.
-    pub unsafe fn arrive(this: NonNull<Self>) {
-        // SAFETY: the inbox's count keeps it alive until the release below.
-        let header = unsafe { this.as_ref() };
+    pub unsafe fn arrive(header: NonNull<Header>) {
+        let task = Self(header);
+        let _count = InboxCount(task);
         // Before the poll, and reading what the last waker wrote: a wake from now on pushes again.
-        header.remote_wake.swap(false, Ordering::AcqRel);
-        header.adopt();
-        if header.state.get() == State::Alive {
-            if header.remote_cancel.load(Ordering::Acquire) {
-                header.end(JoinError::Cancelled);
+        task.remote_wake.swap(false, Ordering::AcqRel);
+        task.adopt();
+        if task.state.get() == State::Alive {
+            if task.remote_cancel.load(Ordering::Acquire) {
+                task.end(JoinError::Cancelled);
             } else {
-                header.enqueue();
+                task.enqueue();
             }
         }
-        // SAFETY: the inbox's count.
-        unsafe { Self::release(this.as_ptr()) };
+    }
+
+    /// What becomes of a header in the inbox of a core whose loop has ended.
+    ///
+    /// # Safety
+    /// That core's inbox gave it out to the caller, who sweeps it.
+    pub unsafe fn abandon(header: NonNull<Header>) {
+        let task = Self(header);
+        let _count = InboxCount(task);
+        task.remote_wake.swap(false, Ordering::AcqRel);
+        if task.place.get() == Place::Away {
+            task.end(JoinError::Cancelled);
+        }
     }
 
     /// Wakes from any thread.
     #[inline]
-    pub fn wake(&self) {
+    pub fn wake(self) {
         if self.core.is_current() {
             if matches!(self.state.get(), State::Alive | State::Running) {
                 self.enqueue();
@@ -373,12 +417,12 @@ impl Header {
     }
 
     /// Sends the header to its core.
-    pub fn wake_remote(&self) {
+    pub fn wake_remote(self) {
         if !self.remote_wake.swap(true, Ordering::AcqRel) {
-            self.refs.fetch_add(1, Ordering::Relaxed);
+            self.retain();
             // SAFETY: the count just taken keeps it valid; `remote_wake` was false, so it is in no
             // inbox.
-            if unsafe { self.core.inbox.push(NonNull::from(self)) } {
+            if unsafe { self.core.inbox.push(self.0) } {
                 self.core.nudge();
             }
         }
@@ -387,200 +431,206 @@ impl Header {
     /// Runs one event of this task, which the core took from its run queue.
     ///
     /// # Safety
-    /// On the home core, not within another task; the header has the executor's reference.
+    /// On the home core, not within another task; the task has the executor's reference.
     #[inline]
-    pub unsafe fn run(this: NonNull<Self>) {
-        // SAFETY: the executor's reference.
-        let header = unsafe { this.as_ref() };
-        header.queued.set(false);
-        if header.state.get() == State::Done {
+    pub unsafe fn run(self) {
+        self.queued.set(false);
+        if self.state.get() == State::Done {
             // Ended while it was queued; that kept the executor's reference.
             // SAFETY: the executor's reference, given up here.
-            drop(unsafe { Task::from_header(this) });
+            drop(unsafe { Task::new(self) });
             return;
         }
-        header.state.set(State::Running);
+        self.state.set(State::Running);
         // SAFETY: borrowed for the poll; clones count themselves.
-        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(this.as_ptr())) });
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(self)) });
         let mut cx = Context::from_waker(&waker);
         // SAFETY: the home core; the state says that nobody else polls.
-        let ready = unsafe { (header.table.poll)(this.as_ptr(), &mut cx) };
+        let ready = unsafe { (self.table.poll)(self, &mut cx) };
         if ready {
-            header.finish();
-        } else if header.state.get() == State::Cancelled {
-            header.end(JoinError::Cancelled);
+            self.finish();
+        } else if self.state.get() == State::Cancelled {
+            self.end(JoinError::Cancelled);
         } else {
-            header.state.set(State::Alive);
+            self.state.set(State::Alive);
         }
     }
 
-    /// Ends a task whose poll panicked.
-    pub fn panicked(&self, payload: Box<dyn Any + Send>) {
-        self.end(JoinError::Panicked(payload));
+    /// Ends a task in whose event something panicked.
+    pub fn panicked(self, payload: Box<dyn Any + Send>) {
+        if self.state.get() == State::Done {
+            // It had ended: what panicked was the joiner's waker, or the destructor of a result that
+            // nobody took.
+            drop(payload);
+            self.complete();
+        } else {
+            self.end(JoinError::Panicked(payload));
+        }
     }
 
     /// Drops the future and delivers an error, also when the future's destructor panics.
-    pub fn end(&self, error: JoinError) {
-        struct Ending<'a>(&'a Header, Option<JoinError>);
-        impl Drop for Ending<'_> {
+    pub fn end(self, error: JoinError) {
+        struct Ending(TaskPtr, Option<JoinError>);
+        impl Drop for Ending {
             fn drop(&mut self) {
-                let error = self.1.take().expect("taken once");
-                // SAFETY: the home core; the future is gone.
-                unsafe { (self.0.table.fail)(self.0, error) };
+                if let Some(error) = self.1.take() {
+                    // SAFETY: the home core, or its sweeper; the future is gone.
+                    unsafe { (self.0.table.fail)(self.0, error) };
+                }
                 self.0.finish();
             }
         }
         self.state.set(State::Done);
         let _ending = Ending(self, Some(error));
-        // SAFETY: the home core; the state keeps everybody else from the future.
+        // SAFETY: the home core, or its sweeper; the state keeps everybody else from the future.
         unsafe { (self.table.discard)(self) };
     }
 
-    /// The future is gone and the result delivered: tell the join handle, leave the lists.
-    fn finish(&self) {
+    /// The future is gone and the result delivered: leave the list, tell the join handle.
+    fn finish(self) {
         self.state.set(State::Done);
-        if self.adopted.get() {
+        if self.place.replace(Place::Gone) == Place::Listed {
             self.core.local.events.live.remove(self);
         }
         if let Some(joiner) = self.joiner.take() {
             joiner.wake();
         }
+        self.complete();
+    }
+
+    /// Gives up the executor's reference, or leaves that to the run queue.
+    fn complete(self) {
         if self.owners.get() == 1 {
             // No join handle: nobody will take the result. (Its destructor is the user's code.)
-            // SAFETY: the home core; the future is gone.
+            // SAFETY: the home core, or its sweeper; the future is gone.
             unsafe { (self.table.discard)(self) };
         }
         if !self.queued.get() {
             // SAFETY: the executor's reference, given up here.
-            drop(unsafe { Task::from_header(NonNull::from(self)) });
+            drop(unsafe { Task::new(self) });
         }
+    }
+}
+
+/// The inbox's count on a task that it has given out.
+struct InboxCount(TaskPtr);
+
+impl Drop for InboxCount {
+    fn drop(&mut self) {
+        // SAFETY: taken by `wake_remote`.
+        unsafe { self.0.release() }
     }
 }
 
 // --- Wakers ------------------------------------------------------------------------------------
 
-fn raw_waker(header: *const Header) -> RawWaker {
+fn raw_waker(task: TaskPtr) -> RawWaker {
     static TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
+    /// # Safety
+    /// `data` is of a waker that has a count, and lives for the call.
+    unsafe fn task_of(data: *const ()) -> TaskPtr {
+        // SAFETY: made from a task's pointer below.
+        TaskPtr(unsafe { NonNull::new_unchecked(data.cast_mut().cast()) })
+    }
     unsafe fn clone(data: *const ()) -> RawWaker {
         // SAFETY: the waker being cloned has a count.
-        unsafe { (*data.cast::<Header>()).retain() };
-        raw_waker(data.cast())
+        let task = unsafe { task_of(data) };
+        task.retain();
+        raw_waker(task)
     }
     unsafe fn wake(data: *const ()) {
         // SAFETY: the waker's count lasts until `drop_waker`.
         unsafe {
-            (*data.cast::<Header>()).wake();
+            task_of(data).wake();
             drop_waker(data);
         }
     }
     unsafe fn wake_by_ref(data: *const ()) {
         // SAFETY: the waker has a count.
-        unsafe { (*data.cast::<Header>()).wake() }
+        unsafe { task_of(data) }.wake();
     }
     unsafe fn drop_waker(data: *const ()) {
         // SAFETY: gives back the waker's count.
-        unsafe { Header::release(data.cast()) }
+        unsafe { task_of(data).release() }
     }
 
-    RawWaker::new(header.cast(), &TABLE)
+    RawWaker::new(task.0.as_ptr().cast_const().cast(), &TABLE)
 }
 
 // --- Lists of the home core ----------------------------------------------------------------------
 
-/// The run queue: first in, first out, linked through `next`.
+/// The run queue: first in, first out, linked through `next`. Queued tasks keep the executor's
+/// reference until they are popped.
+#[derive(Default)]
 pub(crate) struct RunQueue {
-    head: Cell<*const Header>,
-    tail: Cell<*const Header>,
-}
-
-impl Default for RunQueue {
-    fn default() -> Self {
-        Self {
-            head: Cell::new(ptr::null()),
-            tail: Cell::new(ptr::null()),
-        }
-    }
+    head: Cell<Option<TaskPtr>>,
+    tail: Cell<Option<TaskPtr>>,
 }
 
 impl RunQueue {
     #[inline]
-    fn push(&self, header: &Header) {
-        let this: *const Header = header;
-        header.next.set(ptr::null());
-        // SAFETY: queued headers keep the executor's reference until they are popped.
-        match unsafe { self.tail.get().as_ref() } {
-            Some(tail) => tail.next.set(this),
-            None => self.head.set(this),
+    fn push(&self, task: TaskPtr) {
+        task.next.set(None);
+        match self.tail.replace(Some(task)) {
+            Some(tail) => tail.next.set(Some(task)),
+            None => self.head.set(Some(task)),
         }
-        self.tail.set(this);
     }
 
     #[inline]
-    pub fn pop(&self) -> Option<NonNull<Header>> {
-        let head = NonNull::new(self.head.get().cast_mut())?;
-        // SAFETY: as in `push`.
-        let next = unsafe { head.as_ref() }.next.get();
+    pub fn pop(&self) -> Option<TaskPtr> {
+        let head = self.head.get()?;
+        let next = head.next.get();
         self.head.set(next);
-        if next.is_null() {
-            self.tail.set(ptr::null());
+        if next.is_none() {
+            self.tail.set(None);
         }
         Some(head)
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.head.get().is_null()
+        self.head.get().is_none()
     }
 }
 
-/// Every task of the core that has not ended, linked through `live`.
+/// Every task of the core that has not ended, linked through `live`. They have the executor's
+/// reference.
+#[derive(Default)]
 pub(crate) struct LiveList {
-    head: Cell<*const Header>,
+    head: Cell<Option<TaskPtr>>,
     count: Cell<usize>,
-}
-
-impl Default for LiveList {
-    fn default() -> Self {
-        Self {
-            head: Cell::new(ptr::null()),
-            count: Cell::new(0),
-        }
-    }
 }
 
 const NEXT: usize = 0;
 const PREVIOUS: usize = 1;
 
 impl LiveList {
-    fn insert(&self, header: &Header) {
-        let head = self.head.get();
-        header.live[NEXT].set(head);
-        header.live[PREVIOUS].set(ptr::null());
-        // SAFETY: live tasks have the executor's reference.
-        if let Some(head) = unsafe { head.as_ref() } {
-            head.live[PREVIOUS].set(header);
+    fn insert(&self, task: TaskPtr) {
+        let head = self.head.replace(Some(task));
+        task.live[NEXT].set(head);
+        task.live[PREVIOUS].set(None);
+        if let Some(head) = head {
+            head.live[PREVIOUS].set(Some(task));
         }
-        self.head.set(header);
         self.count.set(self.count.get() + 1);
     }
 
-    fn remove(&self, header: &Header) {
-        let (next, previous) = (header.live[NEXT].get(), header.live[PREVIOUS].get());
-        // SAFETY: as in `insert`.
-        match unsafe { previous.as_ref() } {
+    fn remove(&self, task: TaskPtr) {
+        let (next, previous) = (task.live[NEXT].get(), task.live[PREVIOUS].get());
+        match previous {
             Some(previous) => previous.live[NEXT].set(next),
             None => self.head.set(next),
         }
-        // SAFETY: as in `insert`.
-        if let Some(next) = unsafe { next.as_ref() } {
+        if let Some(next) = next {
             next.live[PREVIOUS].set(previous);
         }
         self.count.set(self.count.get() - 1);
     }
 
-    pub fn first(&self) -> Option<NonNull<Header>> {
-        NonNull::new(self.head.get().cast_mut())
+    pub fn first(&self) -> Option<TaskPtr> {
+        self.head.get()
     }
 
     pub fn len(&self) -> usize {

@@ -19,6 +19,7 @@
 
 pub(crate) mod atomic;
 pub mod channel;
+pub(crate) mod doorbell;
 pub mod inbox;
 pub mod mutex;
 pub mod notify;

@@ -16,7 +16,7 @@ use core::{
     time::Duration,
 };
 
-use wheel::{Key, Wheel};
+use wheel::{Expired, Key, Wheel};
 
 use crate::{EbbRef, core::Core, platform::Clock};
 
@@ -128,9 +128,11 @@ impl Timers {
         self.wheel.borrow_mut().insert(deadline, waker)
     }
 
-    fn update(&self, key: Key, waker: &Waker) {
-        let old = self.wheel.borrow_mut().update(key, waker);
+    /// Sets another waker, or says that the timer has fired.
+    fn update(&self, key: Key, waker: &Waker) -> Result<(), Expired> {
+        let old = self.wheel.borrow_mut().update(key, waker)?;
         drop(old);
+        Ok(())
     }
 
     fn cancel(&self, key: Key) {
@@ -188,14 +190,15 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let timers = &Core::current().local.timers;
+        // The wheel finds out whether the time has come: no look at the clock here.
         match self.timer {
-            // The wheel finds out whether the time has come: no look at the clock here.
             None => self.timer = Some(timers.insert(self.deadline.0, cx.waker().clone())),
-            Some(_) if Instant::now() >= self.deadline => {
-                self.disarm();
-                return Poll::Ready(());
+            Some(key) => {
+                if timers.update(key, cx.waker()).is_err() {
+                    self.timer = None;
+                    return Poll::Ready(());
+                }
             }
-            Some(key) => timers.update(key, cx.waker()),
         }
         Poll::Pending
     }
