@@ -612,7 +612,7 @@ mod doorbell {
         }
 
         /// What the tasks that arrived find in their messages.
-        fn drain(&self) -> usize {
+        fn drain(&self) -> Vec<usize> {
             // SAFETY: one thread at a time.
             unsafe { self.inbox.drain() }
                 .map(|task| {
@@ -621,7 +621,7 @@ mod doorbell {
                     task.on_its_way.swap(false, Ordering::AcqRel);
                     task.message.load(Ordering::Relaxed)
                 })
-                .sum()
+                .collect()
         }
 
         fn sweep(&self) {
@@ -630,7 +630,8 @@ mod doorbell {
             }
             loop {
                 let asked = self.sweeps.load(Ordering::Acquire);
-                self.swept.fetch_add(self.drain(), Ordering::Relaxed);
+                let found = self.drain().into_iter().sum();
+                self.swept.fetch_add(found, Ordering::Relaxed);
                 if self
                     .sweeps
                     .compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed)
@@ -662,9 +663,9 @@ mod doorbell {
             // Until the task has seen both messages. Loom finds a lost wake as a deadlock.
             let mut seen = 0;
             while seen < 3 {
-                seen = seen.max(core.drain());
-                if seen == 3 {
-                    break;
+                if let Some(now) = core.drain().into_iter().max() {
+                    seen = now;
+                    continue;
                 }
                 core.doorbell.about_to_sleep();
                 // SAFETY: this thread is the consumer.
@@ -693,7 +694,7 @@ mod doorbell {
                     })
                 })
                 .collect();
-            let taken = core.drain();
+            let taken: usize = core.drain().into_iter().sum();
             core.doorbell.shut();
             core.sweep();
             for waker in wakers {
