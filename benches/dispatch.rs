@@ -100,6 +100,47 @@ fn instructions(side: &str) -> Option<f64> {
     Some((total(2 * N)? - total(N)?) / N as f64)
 }
 
+/// Thirty-two Ebbs and thirty-two thread-locals that hold the same, to be used for the first time.
+macro_rules! first_uses {
+    ($($name:ident)*) => {
+        $(mod $name {
+            use super::*;
+            #[ebb(per_core)]
+            #[derive(Default)]
+            pub struct Fresh { pub n: Cell<u64> }
+            thread_local! {
+                pub static FRESH: Box<Fresh> = Box::default();
+            }
+        })*
+        const FIRST_USES: u64 = [$(stringify!($name)),*].len() as u64;
+        fn first_ebbs() {
+            $(black_box(EbbRef::<$name::Fresh>::get().n.get());)*
+        }
+        fn first_thread_locals() {
+            $($name::FRESH.with(|f| black_box(f.n.get()));)*
+        }
+    };
+}
+
+first_uses!(a0 a1 a2 a3 a4 a5 a6 a7 b0 b1 b2 b3 b4 b5 b6 b7 c0 c1 c2 c3 c4 c5 c6 c7 d0 d1 d2 d3 d4 d5 d6 d7);
+
+/// Each group of first uses on a core of its own, of a machine of its own. Only the uses are timed.
+fn first(n: u64, uses: fn()) -> Duration {
+    let one = Config {
+        cores: 1,
+        pin: false,
+    };
+    (0..n / FIRST_USES)
+        .map(|_| {
+            ebb_hosted::run(&one, move || async move {
+                let start = Instant::now();
+                uses();
+                start.elapsed()
+            })
+        })
+        .sum()
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|a| a == "--count") {
@@ -183,6 +224,19 @@ fn main() {
             called.goal("dispatch_vs_dyn", "ebb", "dyn", 1.0);
             called.goal("dispatch_vs_mutex", "ebb", "Arc<Mutex>", 1.0);
         },
+    );
+    let miss = compare(
+        "the first use on a core: make the object",
+        FIRST_USES * if quick { 20 } else { 200 },
+        rounds,
+        vec![
+            Side::new("ebb", |n| first(n, first_ebbs)),
+            Side::new("thread_local!, boxed", |n| first(n, first_thread_locals)),
+        ],
+    );
+    println!(
+        "a miss costs {:.1} times what the first use of a boxed thread_local! does",
+        miss.ratio("ebb", "thread_local!, boxed")
     );
     match (instructions("ebb"), instructions("pointer")) {
         (Some(ebb), Some(pointer)) => {

@@ -295,6 +295,67 @@ fn main() {
         ],
     );
 
+    let awake = compare(
+        "the same while both cores are kept busy by other tasks",
+        100_000 / scale,
+        rounds,
+        vec![
+            Side::new("ebb", |n| {
+                ebb.run(move || async move {
+                    let busy: Vec<_> = ebb::cores()
+                        .map(|core| {
+                            ebb::spawn_on(core, async || {
+                                loop {
+                                    ebb::yield_now().await;
+                                }
+                            })
+                        })
+                        .collect();
+                    let spent = timed(async move {
+                        for i in 0..n {
+                            let _ = ebb::spawn_on(CoreId::new(1), move || async move { i }).await;
+                        }
+                    })
+                    .await;
+                    busy.iter().for_each(ebb::RemoteHandle::cancel);
+                    spent
+                })
+            }),
+            Side::new("tokio, two runtimes", |n| {
+                // Tokio has no way to name a worker; this is what one writes to have one.
+                let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel::<(
+                    u64,
+                    tokio::sync::oneshot::Sender<u64>,
+                )>();
+                let other = thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build();
+                    runtime.expect("tokio starts").block_on(async move {
+                        let busy = tokio::spawn(yield_for_ever());
+                        while let Some((i, answer)) = asked.recv().await {
+                            let _ = answer.send(tokio::spawn(async move { i }).await.unwrap_or(0));
+                        }
+                        busy.abort();
+                    });
+                });
+                let spent = current.run(move || async move {
+                    let busy = tokio::spawn(yield_for_ever());
+                    let spent = in_task(async move {
+                        for i in 0..n {
+                            let (answer, answered) = tokio::sync::oneshot::channel();
+                            let _ = ask.send((i, answer));
+                            let _ = answered.await;
+                        }
+                    })
+                    .await;
+                    busy.abort();
+                    spent
+                });
+                other.join().expect("it ends when nobody asks any more");
+                spent
+            }),
+        ],
+    );
+
     let timers = compare(
         "set a timer and cancel it",
         2_000_000 / scale,
@@ -339,6 +400,79 @@ fn main() {
     );
 
     let million = if quick { 100_000 } else { 1_000_000 };
+    let armed = compare(
+        "a million live timers: arm them all, then cancel them all",
+        million,
+        rounds.min(5),
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    ebb.run(move || {
+                        timed(arm(n, |i| {
+                            time::sleep(Duration::from_millis(i % 60_000 + 1000))
+                        }))
+                    })
+                }),
+                Side::new("tokio current-thread", |n| {
+                    current.run(move || {
+                        in_task(arm(n, |i| {
+                            tokio::time::sleep(Duration::from_millis(i % 60_000 + 1000))
+                        }))
+                    })
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                runner.run(move || {
+                    timed(arm(n, |i| {
+                        monoio::time::sleep(Duration::from_millis(i % 60_000 + 1000))
+                    }))
+                })
+            },
+        ),
+    );
+
+    let memory = std::cell::RefCell::new(std::collections::BTreeMap::new());
+    let alive = compare(
+        "a million tasks at once: spawn, run each to its first wait, let them finish, join",
+        million,
+        rounds.min(5),
+        with(
+            vec![
+                Side::new("ebb", |n| {
+                    let (spent, bytes) = crowd(&ebb, n, |task| ebb::spawn(task), ebb::yield_now);
+                    memory.borrow_mut().insert("ebb", bytes);
+                    spent
+                }),
+                Side::new("tokio current-thread", |n| {
+                    let (spent, bytes) = crowd(
+                        &current,
+                        n,
+                        |task| tokio::spawn(task),
+                        tokio::task::yield_now,
+                    );
+                    memory.borrow_mut().insert("tokio current-thread", bytes);
+                    spent
+                }),
+            ],
+            &monoio,
+            |runner, n| {
+                let (spent, bytes) = crowd(
+                    runner,
+                    n,
+                    |task| monoio::spawn(task),
+                    || monoio::time::sleep(Duration::ZERO),
+                );
+                memory.borrow_mut().insert("monoio", bytes);
+                spent
+            },
+        ),
+    );
+    let memory = memory.into_inner();
+    for (side, bytes) in &memory {
+        println!("  {side:<28} {bytes:>10.0} bytes of heap for each task");
+    }
+
     let live = compare(
         "a million tasks that sleep, each 1 to 500 ms: all of it",
         million,
@@ -425,6 +559,29 @@ fn main() {
         "tokio multi-thread",
         1.0,
     );
+    awake.goal(
+        "remote_call_awake_vs_tokio",
+        "ebb",
+        "tokio, two runtimes",
+        1.0,
+    );
+    armed.goal(
+        "million_timers_vs_tokio_current",
+        "ebb",
+        "tokio current-thread",
+        1.0,
+    );
+    alive.goal(
+        "million_tasks_vs_tokio_current",
+        "ebb",
+        "tokio current-thread",
+        1.0,
+    );
+    ebb_benches::goal(
+        "task_memory_vs_tokio_current",
+        memory["ebb"] / memory["tokio current-thread"],
+        1.0,
+    );
     timers.goal("timer_vs_tokio_current", "ebb", "tokio current-thread", 1.0);
     live.goal(
         "million_sleepers_vs_tokio_current",
@@ -437,6 +594,13 @@ fn main() {
         batch.goal("spawn_batch_vs_monoio", "ebb", "monoio", 1.0);
         timers.goal("timer_vs_monoio", "ebb", "monoio", 1.0);
         live.goal("million_sleepers_vs_monoio", "ebb", "monoio", 1.0);
+        armed.goal("million_timers_vs_monoio", "ebb", "monoio", 1.0);
+        alive.goal("million_tasks_vs_monoio", "ebb", "monoio", 1.0);
+        ebb_benches::goal(
+            "task_memory_vs_monoio",
+            memory["ebb"] / memory["monoio"],
+            1.0,
+        );
     }
 }
 
@@ -458,4 +622,89 @@ async fn poll_once<F: Future<Output = ()>>(mut future: std::pin::Pin<&mut F>) {
         std::task::Poll::Ready(())
     })
     .await;
+}
+
+async fn yield_for_ever() {
+    loop {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Arms `n` timers, and cancels them when all are armed.
+async fn arm<F: Future<Output = ()>>(n: u64, sleep: impl Fn(u64) -> F) {
+    let mut all = Vec::with_capacity(n as usize);
+    for i in 0..n {
+        let mut timer = Box::pin(sleep(i));
+        poll_once(timer.as_mut()).await;
+        all.push(timer);
+    }
+}
+
+/// Heap in use, in bytes.
+fn heap() -> f64 {
+    // SAFETY: only reads the allocator's counters.
+    let info = unsafe { libc::mallinfo2() };
+    (info.uordblks + info.hblkhd) as f64
+}
+
+/// Waits until the flag that all tasks share is set, polled by whoever has its waker.
+struct Gate(std::rc::Rc<std::cell::RefCell<(bool, Vec<std::task::Waker>)>>);
+
+// SAFETY: only used on runtimes of one thread, whose `spawn` may ask for `Send` all the same.
+unsafe impl Send for Gate {}
+
+impl Future for Gate {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        let mut shared = self.0.borrow_mut();
+        if shared.0 {
+            return std::task::Poll::Ready(());
+        }
+        shared.1.push(cx.waker().clone());
+        std::task::Poll::Pending
+    }
+}
+
+/// `n` tasks alive at once on a runtime of one thread: the time of their lives, and the heap that
+/// one takes while it waits (without the test's own list of wakers and handles).
+fn crowd<H: Future + 'static, Y: Future<Output = ()> + 'static>(
+    runner: &Runner,
+    n: u64,
+    spawn: impl Fn(Gate) -> H + Send + 'static,
+    pause: impl Fn() -> Y + Send + 'static,
+) -> (Duration, f64) {
+    let (tell, told) = mpsc::channel();
+    let spent = runner.run(move || async move {
+        let gate = std::rc::Rc::new(std::cell::RefCell::new((
+            false,
+            Vec::with_capacity(n as usize),
+        )));
+        let mut tasks = Vec::with_capacity(n as usize);
+        let before = heap();
+        let start = Instant::now();
+        for _ in 0..n {
+            tasks.push(spawn(Gate(gate.clone())));
+        }
+        while gate.borrow().1.len() < n as usize {
+            pause().await;
+        }
+        let spawned = start.elapsed();
+        let _ = tell.send((heap() - before) / n as f64);
+        let start = Instant::now();
+        let wakers = {
+            let mut shared = gate.borrow_mut();
+            shared.0 = true;
+            std::mem::take(&mut shared.1)
+        };
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        for task in tasks {
+            let _ = task.await;
+        }
+        spawned + start.elapsed()
+    });
+    (spent, told.recv().expect("told before the end"))
 }

@@ -17,10 +17,10 @@ use crate::uc::Uc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use ebb_archive::Kind;
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::{Entropy, Environment};
+use once_cell::race::OnceBox;
 
 /// A UC, as its objects see it.
 pub struct World<'a>(pub &'a Uc);
@@ -430,28 +430,15 @@ impl Archive for Root {
     }
 }
 
-static ROOT: AtomicPtr<Root> = AtomicPtr::new(core::ptr::null_mut());
+/// Two cores may both open it; the first counts.
+static ROOT: OnceBox<Root> = OnceBox::new();
 
 fn opened() -> Option<&'static Root> {
-    let known = ROOT.load(Ordering::Acquire);
-    if !known.is_null() {
-        // SAFETY: only leaked boxes are stored.
-        return Some(unsafe { &*known });
-    }
-    let archive = ebb_archive::Archive::new(EbbRef::<dyn Environment>::get().archive()).ok()?;
-    let new = Box::leak(Box::new(Root(archive)));
-    // Two cores may both come here; one box stays for ever unused then.
-    let stored = ROOT.compare_exchange(
-        core::ptr::null_mut(),
-        new,
-        Ordering::AcqRel,
-        Ordering::Acquire,
-    );
-    Some(match stored {
-        Ok(_) => new,
-        // SAFETY: as above.
-        Err(other) => unsafe { &*other },
-    })
+    let open = || {
+        let archive = EbbRef::<dyn Environment>::get().archive();
+        ebb_archive::Archive::new(archive).map(|a| Box::new(Root(a)))
+    };
+    ROOT.get_or_try_init(open).ok()
 }
 
 /// The tree that every UC's files start from; empty without a boot archive.

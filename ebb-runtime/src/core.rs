@@ -282,7 +282,7 @@ pub fn try_current_core() -> Option<CoreId> {
 #[must_use]
 #[track_caller]
 pub fn core_count() -> usize {
-    Core::current().machine.cores.len()
+    Core::current().machine.cores().len()
 }
 
 /// Every core of this machine.

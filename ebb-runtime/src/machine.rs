@@ -7,6 +7,8 @@ use core::{
     task::Waker,
 };
 
+use once_cell::race::OnceBox;
+
 use crate::{
     EbbRef,
     core::{Core, CoreId},
@@ -17,7 +19,8 @@ use crate::{
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
 pub struct Machine {
-    pub(crate) cores: Vec<&'static Core>,
+    /// Filled in right after the machine is made: the cores point back to it.
+    cores: OnceBox<Vec<&'static Core>>,
     pub(crate) shared: SharedReps,
     pub(crate) dynamic: DynamicIds,
     pub(crate) quiesce: Arc<Domain>,
@@ -51,8 +54,8 @@ impl Machine {
             "a machine has 1 to 64 cores, not {}",
             tokens.len()
         );
-        let machine = Box::into_raw(Box::new(Self {
-            cores: Vec::with_capacity(tokens.len()),
+        let machine: &'static Self = Box::leak(Box::new(Self {
+            cores: OnceBox::new(),
             shared: SharedReps::default(),
             dynamic: DynamicIds::default(),
             quiesce: Domain::new(tokens.len()),
@@ -60,18 +63,20 @@ impl Machine {
             running: AtomicUsize::new(tokens.len()),
             shutdown: ShutdownRequest::default(),
         }));
-        let cores = tokens.iter().enumerate().map(|(n, &token)| {
-            // SAFETY: the box was leaked just now, so it lives as long as the program.
-            let core = Core::new(CoreId::new(n), unsafe { &*machine }, token);
-            &*Box::leak(Box::new(core))
+        machine.cores.get_or_init(|| {
+            let cores = tokens.iter().enumerate().map(|(n, &token)| {
+                let core = Core::new(CoreId::new(n), machine, token);
+                &*Box::leak(Box::new(core))
+            });
+            Box::new(cores.collect())
         });
-        let cores = cores.collect();
-        // SAFETY: nobody has dereferenced the machine yet: a core only carries its address until it
-        // is entered. Written through the raw pointer before the reference is made.
-        unsafe {
-            (&raw mut (*machine).cores).write(cores);
-            &*machine
-        }
+        machine
+    }
+
+    /// Its cores, by number.
+    #[inline]
+    pub(crate) fn cores(&self) -> &[&'static Core] {
+        self.cores.get().map_or(&[], Vec::as_slice)
     }
 
     /// Asks every core to stop: tasks are dropped, event loops return. The first status counts.
@@ -83,7 +88,7 @@ impl Machine {
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
-        for core in &self.cores {
+        for core in self.cores() {
             EbbRef::<dyn Cores>::get().wake(core.token);
         }
     }
@@ -119,16 +124,16 @@ impl Machine {
     /// Makes `start` the first event on core 0. To be called before the cores run, or from any
     /// thread while they do.
     pub fn start(&'static self, start: impl FnOnce() + Send + 'static) {
-        let handle = crate::remote::spawn_to(self.cores[0], async move || start());
+        let handle = crate::remote::spawn_to(self.cores()[0], async move || start());
         drop(handle);
     }
 
     pub(crate) fn core(&self, id: CoreId) -> &'static Core {
-        match self.cores.get(id.number()) {
+        match self.cores().get(id.number()) {
             Some(core) => core,
             None => panic!(
                 "there is no {id:?}: this machine has {} cores",
-                self.cores.len()
+                self.cores().len()
             ),
         }
     }

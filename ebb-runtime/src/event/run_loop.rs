@@ -83,7 +83,7 @@ pub struct CoreStats {
 pub fn core_stats() -> Vec<CoreStats> {
     Core::current()
         .machine
-        .cores
+        .cores()
         .iter()
         .map(|core| {
             let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

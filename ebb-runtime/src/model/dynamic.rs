@@ -309,9 +309,9 @@ impl<T: Dynamic> EbbRef<T> {
         if !machine.dynamic.mark_dying(id) {
             destroyed(T::DEFINITION, id);
         }
-        let left = Arc::new(AtomicUsize::new(machine.cores.len()));
+        let left = Arc::new(AtomicUsize::new(machine.cores().len()));
         let steps = machine
-            .cores
+            .cores()
             .iter()
             .map(|&core| {
                 let left = Arc::clone(&left);
