@@ -5,7 +5,7 @@
 //!
 //! The loop, once round:
 //! 1. take what other cores have sent (`inbox`), and the timers that are due;
-//! 2. run at most [`BATCH`] events from the run queue;
+//! 2. run at most [`BATCH`] events from the run queue, looking into the inbox now and then;
 //! 3. let the platform's interrupts and I/O in;
 //! 4. with nothing to run: idle work, else park until woken or the next timer.
 //!
@@ -27,5 +27,5 @@ pub use run_loop::{CoreStats, Stats, core_stats, running_site, set_hog_limit};
 pub(crate) use run_loop::{Local, run};
 pub(crate) use task::{Deliver, Header, TaskPtr, allocate};
 
-/// Events run between two looks at the inbox, the timers and the platform.
+/// Events run between two looks at the timers and the platform.
 pub(crate) const BATCH: usize = 64;
