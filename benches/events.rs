@@ -457,12 +457,9 @@ fn main() {
             ],
             &monoio,
             |runner, n| {
-                let (spent, bytes) = crowd(
-                    runner,
-                    n,
-                    |task| monoio::spawn(task),
-                    || monoio::time::sleep(Duration::ZERO),
-                );
+                let (spent, bytes) = crowd(runner, n, monoio::spawn, || {
+                    monoio::time::sleep(Duration::ZERO)
+                });
                 memory.borrow_mut().insert("monoio", bytes);
                 spent
             },
