@@ -259,7 +259,8 @@ fn wakers_outlive_their_machine() {
     assert_eq!(wakers.len(), 2);
     for waker in &wakers {
         waker.wake_by_ref();
-        waker.clone().wake();
+        let copy = waker.clone();
+        copy.wake();
     }
 }
 
@@ -275,7 +276,7 @@ fn destructors_may_spawn_while_the_machine_stops() {
                     std::future::pending::<()>().await;
                 }));
                 let other = CoreId::new(1 - current_core().number());
-                if self.0 % 2 == 0 {
+                if self.0.is_multiple_of(2) {
                     drop(spawn_on(other, async move || {
                         // A task of a core that is gone is dropped by a core that is not.
                         std::mem::forget(there);
@@ -341,7 +342,7 @@ fn spawning_on_a_thread_that_is_no_core_says_so() {
 async fn a_core_that_does_not_exist_is_named() {
     for number in [2, 64, 1 << 32] {
         let error = spawn(async move {
-            let _ = spawn_on(CoreId::new(number), async || ());
+            drop(spawn_on(CoreId::new(number), async || ()));
         })
         .await
         .unwrap_err();
