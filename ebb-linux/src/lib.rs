@@ -19,6 +19,9 @@
 //!   which moves arguments between guest memory and `object`.
 
 extern crate alloc;
+// Tests link the components' providers.
+#[cfg(test)]
+extern crate ebb_hosted as _;
 #[cfg(test)]
 extern crate std;
 

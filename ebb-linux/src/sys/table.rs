@@ -414,3 +414,46 @@ table! {
 448 process_mrelease "" Absent => absent;
 449 futex_waitv "" Absent => absent;
 450 set_mempolicy_home_node "" Absent => absent;}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{format, fs, string::String};
+
+    /// The conformance table of the documentation.
+    fn document() -> String {
+        let count = |f: fn(&State) -> bool| TABLE.iter().flatten().filter(|e| f(&e.state)).count();
+        let mut out = format!(
+            "# System calls\n\nMade from the table in `ebb-linux/src/sys/table.rs` by its test \
+             (`EBB_BLESS=1 cargo test -p ebb-linux --lib table` writes it): {} full, {} in part, {} answered with `ENOSYS`, \
+             which counts them.\n\n| number | name | state |\n|---|---|---|\n",
+            count(|s| *s == State::Full),
+            count(|s| matches!(s, State::Partial(_))),
+            count(|s| *s == State::Absent),
+        );
+        for (number, entry) in TABLE.iter().enumerate() {
+            let Some(entry) = entry else { continue };
+            let state = match entry.state {
+                State::Full => String::from("full"),
+                State::Partial(missing) => format!("in part: {missing}"),
+                State::Absent => String::from("ENOSYS"),
+            };
+            out.push_str(&format!("| {number} | `{}` | {state} |\n", entry.name));
+        }
+        out
+    }
+
+    #[test]
+    fn the_documentation_says_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/syscalls.md");
+        let made = document();
+        if std::env::var_os("EBB_BLESS").is_some() {
+            fs::write(path, &made).expect("the chapter is written");
+        }
+        let written = fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == made,
+            "docs/src/syscalls.md is out of date; run this test with EBB_BLESS=1"
+        );
+    }
+}
