@@ -1,4 +1,43 @@
 #![no_std]
-//! Apache OpenWhisk as logic without I/O.
+//! Apache OpenWhisk as logic without I/O: its REST API, its entities and activations, and the scheduling of instances.
+//!
+//! # Principles
+//! 1. Nothing here waits, and nothing knows a platform. A request goes into [`Controller::handle`]; out comes a response, or
+//!    a [`Plan`] of what has to be run and a [`Reply`] that turns its record into the response. [`perform`] carries out
+//!    plans with whatever makes the calls.
+//! 2. JSON that is only passed on stays text ([`json::Json`]).
+//! 3. Everything that callers fill is bounded: entities and records in bytes, calls in number and rate, queues in length.
+//! 4. Whatever a caller sends, the answer is a response of the protocol, never a panic.
+//!
+//! # Where things are
+//! | module | |
+//! |---|---|
+//! | [`api`] | requests: routing, one file per collection, web actions |
+//! | [`entity`] | actions, packages, triggers, rules: documents and the store |
+//! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, the rules of a trigger |
+//! | [`activation`], [`activations`], [`logs`] | what came of it |
 
 extern crate alloc;
+
+pub mod activation;
+pub mod activations;
+pub mod api;
+pub mod call;
+pub mod entity;
+pub mod failure;
+pub mod http;
+pub mod json;
+pub mod limits;
+pub mod logs;
+pub mod name;
+pub mod parameters;
+pub mod perform;
+pub mod plan;
+pub mod query;
+mod random;
+pub mod system;
+pub mod throttle;
+
+pub use api::{Config, Controller, Subject};
+pub use perform::{Executor, perform};
+pub use plan::{Plan, Reply, Step};

@@ -1,0 +1,301 @@
+//! Activations: what a call came to, and the record of it.
+
+use crate::json::{Json, Kind, Members};
+use crate::limits;
+use crate::parameters::Parameters;
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+/// How an instance answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It answered a run.
+    Run {
+        /// The runtime's status.
+        status: u16,
+        /// The runtime's body.
+        body: Vec<u8>,
+    },
+    /// It refused the init.
+    InitFailed {
+        /// The runtime's status, not 200.
+        status: u16,
+        /// The runtime's body.
+        body: Vec<u8>,
+    },
+    /// It was gone before it answered a run.
+    RunLost,
+    /// It was gone before it answered the init.
+    InitLost,
+    /// It did not answer a run in time.
+    RunTimeout,
+    /// It did not answer the init in time.
+    InitTimeout,
+    /// It used more memory than it may.
+    OutOfMemory,
+    /// The platform could not run it.
+    Fault(String),
+}
+
+impl Answer {
+    /// Whether a time limit was hit.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::RunTimeout | Self::InitTimeout)
+    }
+}
+
+/// The outcome of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// 0
+    Success,
+    /// 1: the action says so.
+    ApplicationError,
+    /// 2: the action broke the rules.
+    DeveloperError,
+    /// 3: the platform failed.
+    InternalError,
+}
+
+impl Status {
+    /// `statusCode`.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// `response.status`.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ApplicationError => "application error",
+            Self::DeveloperError => "action developer error",
+            Self::InternalError => "whisk internal error",
+        }
+    }
+}
+
+/// The member `response` of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it came to.
+    pub status: Status,
+    /// The result; errors are an object with the member `error`.
+    pub result: Option<Json>,
+    /// Characters of the runtime's answer.
+    pub size: Option<usize>,
+}
+
+impl Outcome {
+    /// An error with a text of the platform's.
+    pub fn error(status: Status, text: &str) -> Self {
+        Self::error_value(status, &Json::text(text))
+    }
+
+    fn error_value(status: Status, value: &Json) -> Self {
+        Self {
+            status,
+            result: Some(Members::new().raw("error", value.as_str()).finish()),
+            size: None,
+        }
+    }
+
+    /// A result as it is.
+    pub fn success(result: Json) -> Self {
+        Self {
+            status: Status::Success,
+            result: Some(result),
+            size: None,
+        }
+    }
+
+    /// What an answer means; `timeout` is the action's limit in milliseconds.
+    pub fn of(answer: &Answer, timeout: u32) -> Self {
+        let developer = |text: &str| Self::error(Status::DeveloperError, text);
+        match answer {
+            Answer::Run { status, body } => Self::of_run(*status, body),
+            Answer::InitFailed { body, .. } => Self::of_init(body),
+            Answer::RunLost => {
+                developer("The action did not produce a valid response and exited unexpectedly.")
+            }
+            Answer::InitLost => developer("The action did not initialize and exited unexpectedly."),
+            Answer::RunTimeout => developer(&format!(
+                "The action exceeded its time limits of {timeout} milliseconds."
+            )),
+            Answer::InitTimeout => developer(&format!(
+                "The action exceeded its time limits of {timeout} milliseconds during initialization."
+            )),
+            Answer::OutOfMemory => developer("The action exhausted its memory and was aborted."),
+            Answer::Fault(text) => Self::error(Status::InternalError, text),
+        }
+    }
+
+    fn of_run(status: u16, body: &[u8]) -> Self {
+        let text = || String::from_utf8_lossy(body);
+        if body.len() > limits::PAYLOAD {
+            let shown = &body[..SHOWN.min(body.len())];
+            return Self::error(
+                Status::ApplicationError,
+                &format!(
+                    "The action produced a response that exceeded the allowed length: {} > {} bytes. The truncated response was: {}",
+                    body.len(),
+                    limits::PAYLOAD,
+                    String::from_utf8_lossy(shown)
+                ),
+            );
+        }
+        let json = Json::parse_bytes(body).ok();
+        let error = json
+            .as_ref()
+            .and_then(Json::to_object)
+            .and_then(|object| object.get("error").cloned());
+        let mut outcome = match (status, json, error) {
+            (200, _, Some(error)) => Self::error_value(Status::ApplicationError, &error),
+            (200, Some(json), None) if matches!(json.kind(), Kind::Object | Kind::Array) => {
+                Self::success(json)
+            }
+            (_, _, Some(error)) => Self::error_value(Status::DeveloperError, &error),
+            _ => Self::error(
+                Status::DeveloperError,
+                &format!(
+                    "The action did not produce a valid JSON or JSON Array response: {}",
+                    text()
+                ),
+            ),
+        };
+        outcome.size = Some(text().chars().count());
+        outcome
+    }
+
+    fn of_init(body: &[u8]) -> Self {
+        let error = Json::parse_bytes(body)
+            .ok()
+            .and_then(|json| json.to_object())
+            .and_then(|object| object.get("error").cloned());
+        match error {
+            Some(error) => Self::error_value(Status::DeveloperError, &error),
+            None => Self::error(
+                Status::DeveloperError,
+                &format!(
+                    "The action failed during initialization: {}",
+                    String::from_utf8_lossy(&body[..body.len().min(SHOWN)])
+                ),
+            ),
+        }
+    }
+
+    /// Whether the result is an object with `error`.
+    pub fn is_error(&self) -> bool {
+        self.status != Status::Success
+    }
+
+    /// Whether the instance may take another call. After a developer error it may not: the runtime may have stopped, and
+    /// OpenWhisk replaces it even where the runtime has not.
+    pub fn instance_lives(&self) -> bool {
+        matches!(self.status, Status::Success | Status::ApplicationError)
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        let mut members = Members::new();
+        members
+            .text("status", self.status.text())
+            .bool("success", self.status == Status::Success);
+        if let Some(result) = &self.result {
+            members.raw("result", result.as_str());
+        }
+        if let Some(size) = self.size {
+            members.number("size", size as u64);
+        }
+        members.finish()
+    }
+}
+
+/// Bytes of an unusable answer that the error shows.
+const SHOWN: usize = 1024;
+
+/// A record. Times are epoch milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// The entity's name.
+    pub name: String,
+    /// The caller's namespace.
+    pub namespace: String,
+    /// The caller.
+    pub subject: String,
+    /// The entity's version.
+    pub version: String,
+    /// The enclosing sequence.
+    pub cause: Option<String>,
+    /// When it began.
+    pub start: u64,
+    /// When it ended; triggers do not.
+    pub end: Option<u64>,
+    /// Milliseconds of init and run.
+    pub duration: Option<u64>,
+    /// One string per line.
+    pub logs: Arc<Vec<String>>,
+    /// Annotations.
+    pub annotations: Parameters,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+impl Activation {
+    fn head(&self, members: &mut Members) {
+        members
+            .text("activationId", &self.id)
+            .text("name", &self.name)
+            .text("namespace", &self.namespace)
+            .text("subject", &self.subject)
+            .text("version", &self.version)
+            .bool("publish", false)
+            .raw("annotations", self.annotations.to_json().as_str())
+            .number("start", self.start);
+        if let Some(end) = self.end {
+            members.number("end", end);
+        }
+        if let Some(duration) = self.duration {
+            members.number("duration", duration);
+        }
+        if let Some(cause) = &self.cause {
+            members.text("cause", cause);
+        }
+    }
+
+    /// The record; what a blocking call gets has no logs yet.
+    pub fn to_json(&self, with_logs: bool) -> Json {
+        let mut members = Members::new();
+        self.head(&mut members);
+        let logs = if with_logs {
+            self.logs_json()
+        } else {
+            Json::array([""; 0])
+        };
+        members
+            .raw("logs", logs.as_str())
+            .raw("response", self.outcome.to_json().as_str())
+            .finish()
+    }
+
+    /// The element of a list.
+    pub fn summary(&self) -> Json {
+        let mut members = Members::new();
+        self.head(&mut members);
+        members
+            .number("statusCode", self.outcome.status.code())
+            .finish()
+    }
+
+    /// The logs.
+    pub fn logs_json(&self) -> Json {
+        Json::array(self.logs.iter().map(|line| Json::text(line)))
+    }
+
+    /// Bytes that it takes in the store, about.
+    pub fn size(&self) -> usize {
+        let logs: usize = self.logs.iter().map(|line| line.len() + 24).sum();
+        let result = self.outcome.result.as_ref().map_or(0, |r| r.as_str().len());
+        logs + result + 1024
+    }
+}

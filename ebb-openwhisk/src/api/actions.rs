@@ -1,0 +1,263 @@
+//! `/namespaces/NS/actions`: documents and calls.
+
+use super::{Context, Controller, list, method, respond};
+use crate::entity::{Action, Entity, Put, Resolved};
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Kind, Object};
+use crate::limits;
+use crate::name::{self, FullName};
+use crate::perform::Body;
+use crate::plan::{Shape, Stamp, Step};
+use crate::query::Page;
+use alloc::{format, sync::Arc, vec::Vec};
+
+impl Controller {
+    pub(super) fn actions(
+        &mut self,
+        cx: &Context<'_>,
+        path: &[&str],
+        slash: bool,
+        stamp: &Stamp,
+    ) -> Result<Step> {
+        let name = match *path {
+            [] => return self.action_list(cx, None),
+            [package] if slash => return self.action_list(cx, Some(package)),
+            [name] => FullName::new(&cx.namespace, name),
+            [package, name] => FullName::packaged(&cx.namespace, package, name),
+            _ => return Err(Failure::no_path()),
+        };
+        name::check(&name.name)?;
+        if let Some(package) = &name.package {
+            name::check(package)?;
+        }
+        match method(cx.request) {
+            "GET" => {
+                let resolved = self.readable(cx, &name)?;
+                let with_code = cx.query.optional_flag("code")?.unwrap_or(true);
+                let action = &resolved.action;
+                Ok(respond(
+                    200,
+                    &action.to_json(&resolved.parameters, with_code),
+                ))
+            }
+            "PUT" => {
+                cx.require_own(Some(&name.local()))?;
+                let overwrite = cx.query.flag("overwrite")?;
+                let action =
+                    self.put_action(&name, cx.require_json()?, overwrite, cx.own(), cx.now)?;
+                Ok(respond(
+                    200,
+                    &action.to_json(&action.common.parameters, true),
+                ))
+            }
+            "DELETE" => {
+                cx.require_own(Some(&name.local()))?;
+                self.require_plain_package(&name)?;
+                match self.store.get(&name) {
+                    Some(Entity::Action(_)) => {}
+                    Some(_) => return Err(Failure::other_collection()),
+                    None => return Err(Failure::no_entity()),
+                }
+                let entity = self.store.remove(&name).ok_or_else(Failure::no_entity)?;
+                Ok(respond(200, &entity.to_json()))
+            }
+            "POST" => self.call_action(cx, &name, stamp),
+            _ => Err(Failure::method("GET, PUT, DELETE, POST")),
+        }
+    }
+
+    fn action_list(&self, cx: &Context<'_>, package: Option<&str>) -> Result<Step> {
+        if method(cx.request) != "GET" {
+            return Err(Failure::method("GET"));
+        }
+        let page = Page::parse(&cx.query, "actions")?;
+        let mut place = FullName::new(&cx.namespace, package.unwrap_or(""));
+        if let Some(package) = package {
+            name::check(package)?;
+            let found = self.store.package(&cx.namespace, package);
+            if !cx.is_own() && !found.as_ref().is_ok_and(|p| p.common.publish) {
+                return Err(Failure::forbidden(&format!("{place}")));
+            }
+            if let Some(target) = &found?.binding {
+                place = target.clone();
+            }
+        } else {
+            cx.require_own(None)?;
+        }
+        let all: Vec<&Entity> = self.store.newest(&place.namespace, |entity| {
+            matches!(entity, Entity::Action(a) if package.is_none() || a.common.name.package.as_ref() == Some(&place.name))
+        });
+        Ok(list(all.into_iter(), page, "actions"))
+    }
+
+    /// An action that the caller may read and call.
+    fn readable(&self, cx: &Context<'_>, name: &FullName) -> Result<Resolved> {
+        if cx.is_own() {
+            return self.store.resolve(name);
+        }
+        match self.store.resolve(name) {
+            Ok(resolved) if resolved.published => Ok(resolved),
+            _ => {
+                // Says no more about what there is than a published package does.
+                let published = name.package.as_ref().is_some_and(|package| {
+                    self.store
+                        .package(&name.namespace, package)
+                        .is_ok_and(|p| p.common.publish)
+                });
+                if published {
+                    return Err(Failure::no_entity());
+                }
+                Err(Failure::forbidden(&format!("{name}")))
+            }
+        }
+    }
+
+    /// Refuses a package that is not there, or stands for another.
+    fn require_plain_package(&self, name: &FullName) -> Result<()> {
+        match &name.package {
+            Some(package)
+                if self
+                    .store
+                    .package(&name.namespace, package)?
+                    .binding
+                    .is_some() =>
+            {
+                Err(Failure::bad("Operation not permitted on package binding."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn put_action(
+        &mut self,
+        name: &FullName,
+        body: &[u8],
+        overwrite: bool,
+        own: &str,
+        now: u64,
+    ) -> Result<Arc<Action>> {
+        let put = Put::parse(body)?;
+        self.require_plain_package(name)?;
+        let old = match self.store.get(name) {
+            Some(Entity::Action(_)) if !overwrite => return Err(Failure::exists()),
+            Some(Entity::Action(old)) => Some(old.clone()),
+            Some(_) => return Err(Failure::other_collection()),
+            None => None,
+        };
+        let revision = self.store.next_revision();
+        let action = Arc::new(Action::put(&put, name, old.as_deref(), own, now, revision)?);
+        self.check_components(&action)?;
+        self.store.insert(Entity::Action(action.clone()))?;
+        Ok(action)
+    }
+
+    /// The components of a sequence exist, do not lead back to it, and are not too many when all are counted.
+    fn check_components(&self, action: &Action) -> Result<()> {
+        use crate::entity::Exec;
+        let Exec::Sequence(components) = &action.exec else {
+            return Ok(());
+        };
+        let mut count = 0;
+        let mut open: Vec<FullName> = components.clone();
+        while let Some(component) = open.pop() {
+            if component == action.common.name {
+                return Err(Failure::bad("Sequence may not refer to itself."));
+            }
+            let resolved = self
+                .store
+                .resolve(&component)
+                .map_err(|_| Failure::bad("Sequence component does not exist."))?;
+            if component.namespace != action.common.name.namespace && !resolved.published {
+                return Err(Failure::forbidden(&format!("{component}")));
+            }
+            if resolved.action.common.name == action.common.name {
+                return Err(Failure::bad("Sequence may not refer to itself."));
+            }
+            match &resolved.action.exec {
+                Exec::Sequence(inner) => open.extend(inner.iter().cloned()),
+                Exec::Code(_) => count += 1,
+            }
+            if count > limits::SEQUENCE || open.len() > limits::SEQUENCE {
+                return Err(Failure::bad("Too many actions in the sequence."));
+            }
+        }
+        Ok(())
+    }
+
+    fn call_action(&mut self, cx: &Context<'_>, name: &FullName, stamp: &Stamp) -> Result<Step> {
+        let blocking = cx.query.flag("blocking")?;
+        let result = cx.query.flag("result")?;
+        let wait = timeout(cx)?;
+        let resolved = self.readable(cx, name)?;
+        let body = call_body(cx)?;
+        check_final(&resolved, &body)?;
+        let plan = self.plan(&cx.caller, &resolved, Body::Object(body), None, cx.now)?;
+        let shape = if result { Shape::Result } else { Shape::Record };
+        let namespace = cx.caller.namespace.clone();
+        self.begin(
+            plan,
+            &namespace,
+            blocking.then_some(wait),
+            shape,
+            stamp,
+            cx.now,
+        )
+    }
+}
+
+/// How long a blocking call waits, in milliseconds.
+fn timeout(cx: &Context<'_>) -> Result<u64> {
+    match cx.query.get("timeout") {
+        None => Ok(limits::BLOCKING),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|ms| (1..=limits::BLOCKING).contains(ms))
+            .ok_or_else(|| {
+                Failure::query(
+                    "timeout",
+                    format!(
+                        "Timeout must be number of milliseconds up to {}.",
+                        limits::BLOCKING
+                    ),
+                )
+            }),
+    }
+}
+
+/// The body of a call or of a trigger: a JSON object, or nothing.
+pub(super) fn call_body(cx: &Context<'_>) -> Result<Object> {
+    let size = cx.request.body.len();
+    if size > limits::PAYLOAD {
+        return Err(Failure::too_large("Request", size, limits::PAYLOAD));
+    }
+    if cx.request.body.is_empty() {
+        return Ok(Object::new());
+    }
+    let json = Json::parse_bytes(cx.require_json()?).map_err(Failure::malformed)?;
+    match json.kind() {
+        Kind::Object => json
+            .to_object()
+            .ok_or_else(|| Failure::malformed("the body is no object")),
+        _ => Err(Failure::malformed(
+            "the body of a call must be a JSON object",
+        )),
+    }
+}
+
+/// With the annotation `final`, parameters that have a value cannot be given by a call.
+pub(super) fn check_final(resolved: &Resolved, body: &Object) -> Result<()> {
+    if !resolved.action.common.annotations.is_truthy("final") {
+        return Ok(());
+    }
+    let set = |name: &str| {
+        resolved
+            .parameters
+            .get(name)
+            .is_some_and(|value| value.kind() != Kind::Null)
+    };
+    if body.iter().any(|(name, _)| set(name)) {
+        return Err(Failure::reserved_parameters());
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `/namespaces/NS/activations`.
+
+use super::{Context, Controller, count, method, respond};
+use crate::activations::{Filter, check_id};
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Members};
+use crate::name;
+use crate::plan::Step;
+use crate::query::Page;
+use alloc::{format, string::String};
+
+impl Controller {
+    pub(super) fn list_activations(&self, cx: &Context<'_>, path: &[&str]) -> Result<Step> {
+        cx.require_own(path.first().copied())?;
+        if method(cx.request) != "GET" {
+            return Err(Failure::method("GET"));
+        }
+        let (id, part) = match *path {
+            [] => return self.activation_list(cx),
+            [id] => (id, None),
+            [id, part] => (id, Some(part)),
+            _ => return Err(Failure::no_path()),
+        };
+        check_id(id)?;
+        let record = || self.activations.get(&cx.namespace, id);
+        let json = match part {
+            None => record()?.to_json(true),
+            Some("logs") => Members::new()
+                .raw("logs", record()?.logs_json().as_str())
+                .finish(),
+            Some("result") => record()?.outcome.to_json(),
+            Some(_) => return Err(Failure::no_path()),
+        };
+        Ok(respond(200, &json))
+    }
+
+    fn activation_list(&self, cx: &Context<'_>) -> Result<Step> {
+        let page = Page::parse(&cx.query, "activations")?;
+        let docs = cx.query.flag("docs")?;
+        if page.count && cx.query.get("docs").is_some() {
+            return Err(Failure::bad(
+                "The parameter 'docs' is not permitted with 'count'.",
+            ));
+        }
+        let filter = Filter {
+            name: cx
+                .query
+                .get("name")
+                .filter(|n| !n.is_empty())
+                .map(entity_name)
+                .transpose()?,
+            since: cx.query.time("since")?,
+            upto: cx.query.time("upto")?,
+        };
+        let all = self.activations.newest(&cx.namespace, &filter);
+        if page.count {
+            return Ok(count(page.count_of(all.count()), "activations"));
+        }
+        let shown = page.of(all).map(|record| {
+            if docs {
+                record.to_json(true)
+            } else {
+                record.summary()
+            }
+        });
+        Ok(respond(200, &Json::array(shown)))
+    }
+}
+
+/// `action` or `pkg/action`.
+fn entity_name(text: &str) -> Result<String> {
+    let parts = text.split('/');
+    let legal = parts.clone().count() <= 2 && parts.clone().all(|part| name::check(part).is_ok());
+    if legal {
+        Ok(text.into())
+    } else {
+        Err(Failure::query(
+            "name",
+            format!("'{text}' is not of the form [package/]name"),
+        ))
+    }
+}

@@ -1,0 +1,398 @@
+//! The REST API: from a request to a response, or to a plan of what has to be run.
+
+mod actions;
+mod activations;
+mod info;
+mod packages;
+mod rules;
+mod triggers;
+pub mod web;
+
+use crate::activation::Activation;
+use crate::activations::Activations;
+use crate::call::{Call, Caller};
+use crate::entity::{Entity, Exec, Resolved, Store};
+use crate::failure::{Failure, Result};
+use crate::http::{Request, Response};
+use crate::json::{Json, Members};
+use crate::limits::NamespaceLimits;
+use crate::name::{self, FullName};
+use crate::perform::Body;
+use crate::plan::{Plan, Reply, Sequence, Shape, Stamp, Step};
+use crate::query::{Page, Query, segments};
+use crate::throttle::Throttle;
+use crate::{random::Random, system};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use base64::Engine;
+
+const CORS_METHODS: &str = "GET, DELETE, POST, PUT, HEAD";
+const COLLECTIONS: [&str; 6] = [
+    "actions",
+    "packages",
+    "triggers",
+    "rules",
+    "activations",
+    "limits",
+];
+
+/// Who may use the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The namespace that is its own.
+    pub namespace: Arc<str>,
+    /// `uuid:key`.
+    pub key: Arc<str>,
+}
+
+/// How a platform is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may use it.
+    pub subjects: Vec<Subject>,
+    /// What each of them may do.
+    pub limits: NamespaceLimits,
+    /// Bytes for entities.
+    pub entity_bytes: usize,
+    /// Bytes for records.
+    pub activation_bytes: usize,
+    /// For ids.
+    pub seed: [u8; 32],
+}
+
+/// The state of a platform, and what its API does with it. One at a time uses it; nothing takes long.
+#[derive(Debug)]
+pub struct Controller {
+    config: Config,
+    store: Store,
+    activations: Activations,
+    throttle: Throttle,
+    random: Random,
+}
+
+/// An authorised request to one namespace.
+struct Context<'r> {
+    request: &'r Request<'r>,
+    query: Query,
+    caller: Caller,
+    /// The namespace of the path.
+    namespace: String,
+    now: u64,
+}
+
+impl Context<'_> {
+    fn own(&self) -> &str {
+        &self.caller.namespace
+    }
+
+    fn is_own(&self) -> bool {
+        *self.namespace == *self.caller.namespace
+    }
+
+    /// Refuses another's namespace.
+    fn require_own(&self, name: Option<&str>) -> Result<()> {
+        if self.is_own() {
+            return Ok(());
+        }
+        Err(Failure::forbidden(&match name {
+            Some(name) => format!("{}/{name}", self.namespace),
+            None => self.namespace.clone(),
+        }))
+    }
+
+    /// The body, which has to be JSON.
+    fn require_json(&self) -> Result<&[u8]> {
+        match self.request.media_type().as_deref() {
+            Some("application/json") => Ok(self.request.body),
+            _ => Err(Failure::new(
+                415,
+                "The request's Content-Type is not supported. Expected:\napplication/json",
+            )),
+        }
+    }
+}
+
+fn respond(status: u16, json: &Json) -> Step {
+    Step::Respond(Response::json(status, json))
+}
+
+/// The answer to a list request.
+fn list<'a>(
+    entities: impl ExactSizeIterator<Item = &'a Entity>,
+    page: Page,
+    collection: &str,
+) -> Step {
+    if page.count {
+        return count(page.count_of(entities.len()), collection);
+    }
+    respond(200, &Json::array(page.of(entities).map(Entity::summary)))
+}
+
+fn count(number: usize, collection: &str) -> Step {
+    respond(
+        200,
+        &Members::new().number(collection, number as u64).finish(),
+    )
+}
+
+impl Controller {
+    /// A platform with nothing but `/whisk.system/utils`.
+    pub fn new(config: Config) -> Self {
+        let mut store = Store::new(config.entity_bytes);
+        system::install(&mut store);
+        Self {
+            store,
+            activations: Activations::new(config.activation_bytes),
+            throttle: Throttle::default(),
+            random: Random::new(config.seed),
+            config,
+        }
+    }
+
+    /// The entities.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The records.
+    pub fn activations(&self) -> &Activations {
+        &self.activations
+    }
+
+    /// Keeps a record.
+    pub fn keep(&mut self, record: Arc<Activation>) {
+        self.activations.insert(record);
+    }
+
+    /// Calls that are running.
+    pub fn running(&self) -> u32 {
+        self.throttle.running()
+    }
+
+    /// A plan that was handed out by [`Controller::handle`] has been carried out.
+    pub fn end(&mut self, namespace: &Arc<str>) {
+        self.throttle.end(namespace);
+    }
+
+    /// A new id: 32 hexadecimal digits.
+    pub fn new_id(&mut self) -> String {
+        format!("{:016x}{:016x}", self.random.next(), self.random.next())
+    }
+
+    /// Handles a request; `now` in epoch milliseconds.
+    pub fn handle(&mut self, request: &Request<'_>, now: u64) -> Step {
+        let given = request.header("x-request-id").filter(|id| {
+            !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
+        });
+        let transaction = given.map_or_else(|| self.new_id(), String::from);
+        let cors = if request.path.starts_with("/api/v1/web/") {
+            Some(web::CORS_METHODS)
+        } else {
+            request.path.starts_with("/api/v1").then_some(CORS_METHODS)
+        };
+        let stamp = Stamp { transaction, cors };
+        let step = self.route(request, &stamp, now).unwrap_or_else(|failure| {
+            Step::Respond(Response::failure(&failure, &stamp.transaction))
+        });
+        match step {
+            Step::Respond(mut response) => {
+                if request.method == "HEAD" {
+                    response.body.clear();
+                }
+                Step::Respond(stamp.on(response))
+            }
+            invoke => invoke,
+        }
+    }
+
+    fn route(&mut self, request: &Request<'_>, stamp: &Stamp, now: u64) -> Result<Step> {
+        let (path, slash) = segments(request.path);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let rest = match path.as_slice() {
+            ["api", "v1", rest @ ..] => rest,
+            other => return self.information(request, other),
+        };
+        if let ["web", rest @ ..] = rest {
+            return self.web(request, rest, stamp, now);
+        }
+        if request.method == "OPTIONS" {
+            return Ok(Step::Respond(Response::empty(200)));
+        }
+        match rest {
+            [] => Ok(respond(200, &info::api())),
+            ["api-docs"] => Ok(respond(200, &info::swagger())),
+            ["docs"] => Ok(Step::Respond(
+                Response::empty(302).with("Location", "/api/v1/api-docs"),
+            )),
+            ["namespaces"] => {
+                let subject = self.authenticate(request)?;
+                require_method(request, &["GET"])?;
+                Ok(respond(200, &Json::array([Json::text(&subject.namespace)])))
+            }
+            ["namespaces", namespace, collection, rest @ ..]
+                if COLLECTIONS.contains(collection) =>
+            {
+                let subject = self.authenticate(request)?;
+                let own = &subject.namespace;
+                let namespace = if *namespace == "_" { own } else { *namespace };
+                name::check(namespace)?;
+                let cx = Context {
+                    request,
+                    query: Query::parse(request.query),
+                    namespace: namespace.into(),
+                    caller: Caller {
+                        namespace: subject.namespace.clone(),
+                        key: subject.key.clone(),
+                        transaction: stamp.transaction.clone(),
+                    },
+                    now,
+                };
+                match *collection {
+                    "actions" => self.actions(&cx, rest, slash, stamp),
+                    "packages" => self.packages(&cx, rest),
+                    "triggers" => self.triggers(&cx, rest, stamp),
+                    "rules" => self.rules(&cx, rest),
+                    "activations" => self.list_activations(&cx, rest),
+                    _ => self.limits(&cx, rest),
+                }
+            }
+            _ => Err(Failure::no_path()),
+        }
+    }
+
+    /// Who a request is from.
+    fn authenticate(&self, request: &Request<'_>) -> Result<Subject> {
+        self.authenticated(request)
+            .ok_or_else(Failure::unauthenticated)
+    }
+
+    fn authenticated(&self, request: &Request<'_>) -> Option<Subject> {
+        let (scheme, token) = request.header("authorization")?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let given = base64::engine::general_purpose::STANDARD
+            .decode(token.trim())
+            .ok()?;
+        self.config
+            .subjects
+            .iter()
+            .find(|subject| same(subject.key.as_bytes(), &given))
+            .cloned()
+    }
+
+    /// What a call of an action comes to.
+    ///
+    /// # Errors
+    /// 400: the action is not as it should be.
+    pub fn plan(
+        &mut self,
+        caller: &Caller,
+        resolved: &Resolved,
+        body: Body,
+        cause: Option<String>,
+        received: u64,
+    ) -> Result<Plan> {
+        let activation = self.new_id();
+        let action = resolved.action.clone();
+        if matches!(action.exec, Exec::Sequence(_)) {
+            let body = match body {
+                Body::Object(object) => object.to_json(),
+                Body::Array(array) => array,
+            };
+            return Ok(Plan::Sequence(Box::new(Sequence {
+                activation,
+                action,
+                body,
+                caller: caller.clone(),
+                cause,
+                received,
+            })));
+        }
+        let arguments = match body {
+            Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
+            Body::Array(array) => array,
+        };
+        let environment = resolved
+            .parameters
+            .environment()
+            .map(|(name, value)| (name.into(), value))
+            .collect();
+        Ok(Plan::Action(Box::new(Call {
+            activation,
+            action,
+            environment,
+            arguments,
+            caller: caller.clone(),
+            binding: resolved.binding.clone(),
+            cause,
+            received,
+        })))
+    }
+
+    /// Lets a call begin.
+    fn begin(
+        &mut self,
+        plan: Plan,
+        namespace: &Arc<str>,
+        wait: Option<u64>,
+        shape: Shape,
+        stamp: &Stamp,
+        now: u64,
+    ) -> Result<Step> {
+        self.throttle.begin(namespace, &self.config.limits, now)?;
+        let reply = Reply {
+            activation: plan.activation().into(),
+            wait,
+            shape,
+            namespace: namespace.clone(),
+            stamp: stamp.clone(),
+        };
+        Ok(Step::Invoke(plan, reply))
+    }
+
+    /// Puts an action in place as if its owner had sent this document: for actions that a platform starts with.
+    ///
+    /// # Errors
+    /// As the PUT.
+    pub fn deploy(&mut self, namespace: &str, name: &str, document: &Json, now: u64) -> Result<()> {
+        self.put_action(
+            &FullName::new(namespace, name),
+            document.as_str().as_bytes(),
+            true,
+            namespace,
+            now,
+        )
+        .map(drop)
+    }
+}
+
+/// Compares without telling by the time taken where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
+}
+
+fn require_method(request: &Request<'_>, allowed: &[&str]) -> Result<()> {
+    let method = if request.method == "HEAD" {
+        "GET"
+    } else {
+        request.method
+    };
+    if allowed.contains(&method) {
+        Ok(())
+    } else {
+        Err(Failure::method(&allowed.join(", ")))
+    }
+}
+
+/// The method, HEAD being a GET without a body.
+fn method<'r>(request: &Request<'r>) -> &'r str {
+    if request.method == "HEAD" {
+        "GET"
+    } else {
+        request.method
+    }
+}

@@ -1,0 +1,154 @@
+//! `/namespaces/NS/rules`.
+
+use super::{Context, Controller, count, method, respond};
+use crate::entity::{Entity, Put, Rule, Trigger};
+use crate::failure::{Failure, Result};
+use crate::http::Response;
+use crate::json::Json;
+use crate::name::{self, FullName};
+use crate::plan::Step;
+use crate::query::Page;
+use alloc::{format, sync::Arc};
+
+impl Controller {
+    pub(super) fn rules(&mut self, cx: &Context<'_>, path: &[&str]) -> Result<Step> {
+        cx.require_own(path.first().copied())?;
+        let name = match *path {
+            [] if method(cx.request) != "GET" => return Err(Failure::method("GET")),
+            [] => return self.rule_list(cx),
+            [name] => FullName::new(&cx.namespace, name),
+            _ => return Err(Failure::no_path()),
+        };
+        name::check(&name.name)?;
+        match method(cx.request) {
+            "GET" => Ok(respond(200, &self.rule(&name)?.to_json())),
+            "PUT" => self.put_rule(cx, &name),
+            "POST" => self.set_rule(cx, &name),
+            "DELETE" => {
+                let rule = self.rule(&name)?;
+                self.store.remove(&name);
+                self.unlink(&rule);
+                Ok(respond(
+                    200,
+                    &Rule {
+                        active: false,
+                        ..rule
+                    }
+                    .to_json(),
+                ))
+            }
+            _ => Err(Failure::method("GET, PUT, DELETE, POST")),
+        }
+    }
+
+    fn rule_list(&self, cx: &Context<'_>) -> Result<Step> {
+        let page = Page::parse(&cx.query, "rules")?;
+        let all = self
+            .store
+            .newest(&cx.namespace, |entity| matches!(entity, Entity::Rule(_)));
+        if page.count {
+            return Ok(count(page.count_of(all.len()), "rules"));
+        }
+        let shown = page.of(all.into_iter()).map(|entity| match entity {
+            Entity::Rule(rule) => Entity::Rule(Arc::new(self.as_it_stands(rule))).summary(),
+            other => other.summary(),
+        });
+        Ok(respond(200, &Json::array(shown)))
+    }
+
+    /// A rule whose trigger is gone, or belongs to a later rule of the name, cannot fire.
+    fn as_it_stands(&self, rule: &Rule) -> Rule {
+        let linked = self.trigger(&rule.trigger).is_ok_and(|trigger| {
+            trigger
+                .rules
+                .get(&rule.common.name)
+                .is_some_and(|(_, active)| *active)
+        });
+        Rule {
+            active: rule.active && linked,
+            ..rule.clone()
+        }
+    }
+
+    fn rule(&self, name: &FullName) -> Result<Rule> {
+        match self.store.get(name) {
+            Some(Entity::Rule(rule)) => Ok(self.as_it_stands(rule)),
+            Some(_) => Err(Failure::other_collection()),
+            None => Err(Failure::no_entity()),
+        }
+    }
+
+    /// Takes a rule out of its trigger.
+    fn unlink(&mut self, rule: &Rule) {
+        self.change_trigger(&rule.trigger, |trigger| {
+            trigger.rules.remove(&rule.common.name);
+        });
+    }
+
+    fn link(&mut self, rule: &Rule) {
+        self.change_trigger(&rule.trigger, |trigger| {
+            trigger
+                .rules
+                .insert(rule.common.name.clone(), (rule.action.clone(), rule.active));
+        });
+    }
+
+    fn change_trigger(&mut self, name: &FullName, change: impl FnOnce(&mut Trigger)) {
+        if let Ok(trigger) = self.trigger(name) {
+            let mut trigger = Trigger::clone(&trigger);
+            change(&mut trigger);
+            // The size that the store counts does not change, so there is room.
+            let _ = self.store.insert(Entity::Trigger(Arc::new(trigger)));
+        }
+    }
+
+    fn put_rule(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
+        let put = Put::parse(cx.require_json()?)?;
+        let old = match self.store.get(name) {
+            Some(Entity::Rule(_)) if !cx.query.flag("overwrite")? => return Err(Failure::exists()),
+            Some(Entity::Rule(old)) => Some(old.clone()),
+            Some(_) => return Err(Failure::other_collection()),
+            None => None,
+        };
+        let rule = Rule::put(&put, name, old.as_deref(), cx.own(), cx.now)?;
+        let missing =
+            |what: &str, name: &FullName| Failure::bad(format!("{what} /{name} does not exist"));
+        if rule.trigger.namespace != *cx.own() {
+            return Err(Failure::forbidden(&format!("{}", rule.trigger)));
+        }
+        self.trigger(&rule.trigger)
+            .map_err(|_| missing("trigger", &rule.trigger))?;
+        let resolved = self
+            .store
+            .resolve(&rule.action)
+            .map_err(|_| missing("action", &rule.action))?;
+        if rule.action.namespace != *cx.own() && !resolved.published {
+            return Err(Failure::forbidden(&format!("{}", rule.action)));
+        }
+        self.store.insert(Entity::Rule(Arc::new(rule.clone())))?;
+        if let Some(old) = old {
+            self.unlink(&old);
+        }
+        self.link(&rule);
+        Ok(respond(200, &rule.to_json()))
+    }
+
+    fn set_rule(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
+        let put = Put::parse(cx.require_json()?)?;
+        let active = match put.text("status")?.as_deref() {
+            Some("active") => true,
+            Some("inactive") => false,
+            _ => return Err(Failure::malformed("status must be 'active' or 'inactive'")),
+        };
+        let rule = self.rule(name)?;
+        if active {
+            self.trigger(&rule.trigger).map_err(|_| {
+                Failure::new(404, format!("trigger /{} does not exist", rule.trigger))
+            })?;
+        }
+        let rule = Rule { active, ..rule };
+        self.store.insert(Entity::Rule(Arc::new(rule.clone())))?;
+        self.link(&rule);
+        Ok(Step::Respond(Response::empty(200)))
+    }
+}

@@ -1,0 +1,220 @@
+//! Calls: what is sent to an instance for one activation of one action, and the record of what came back.
+
+use crate::activation::{Activation, Outcome};
+use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY};
+use crate::json::{Json, Members};
+use crate::name::FullName;
+use crate::parameters::Parameters;
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// `uuid:key`.
+    pub key: Arc<str>,
+    /// The id of the request that all this belongs to.
+    pub transaction: String,
+}
+
+/// Which instances can serve a call: those of the same action, version and revision, for the same caller.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey {
+    /// [`Action::revision`], which no two versions of any actions share.
+    pub revision: u64,
+    /// The caller's namespace, with the binding if the action was reached through one.
+    pub caller: Arc<str>,
+}
+
+/// A call of an action that has code.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The activation's id.
+    pub activation: String,
+    /// The action.
+    pub action: Arc<Action>,
+    /// Package, binding and action parameters that are meant for init.
+    pub environment: Vec<(String, String)>,
+    /// The argument.
+    pub arguments: Json,
+    /// Who calls.
+    pub caller: Caller,
+    /// The binding that it was reached through.
+    pub binding: Option<FullName>,
+    /// The enclosing sequence's activation.
+    pub cause: Option<String>,
+    /// When the request came, in epoch milliseconds.
+    pub received: u64,
+}
+
+/// How an instance was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Start {
+    /// An instance that had served this function before.
+    Hot,
+    /// A copy of the function's snapshot.
+    Warm,
+    /// An instance that had to load the code.
+    Cold,
+}
+
+impl Start {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Hot, Self::Warm, Self::Cold];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// What became of a call. Times are epoch milliseconds.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// When init, or else run, began.
+    pub start: u64,
+    /// When the answer was there.
+    pub end: u64,
+    /// Milliseconds of init, if there was one.
+    pub init: Option<u64>,
+    /// How the instance was come by.
+    pub kind: Start,
+    /// What the answer means.
+    pub outcome: Outcome,
+    /// Whether a time limit was hit.
+    pub timed_out: bool,
+    /// The log lines.
+    pub logs: Vec<String>,
+}
+
+impl Call {
+    /// Which instances can serve it.
+    pub fn key(&self) -> InstanceKey {
+        InstanceKey {
+            revision: self.action.revision,
+            caller: match &self.binding {
+                None => self.caller.namespace.clone(),
+                Some(binding) => Arc::from(format!("{} {binding}", self.caller.namespace)),
+            },
+        }
+    }
+
+    fn code(&self) -> Option<&Code> {
+        match &self.action.exec {
+            Exec::Code(code) => Some(code),
+            Exec::Sequence(_) => None,
+        }
+    }
+
+    fn api_key(&self) -> Option<&str> {
+        let granted = self
+            .action
+            .common
+            .annotations
+            .get(PROVIDE_API_KEY)
+            .is_none_or(Json::is_truthy);
+        granted.then_some(&*self.caller.key)
+    }
+
+    fn deadline(&self, now: u64) -> String {
+        format!("{}", now + u64::from(self.action.limits.timeout))
+    }
+
+    /// The body of `/init`.
+    pub fn init_body(&self, now: u64) -> Json {
+        let common = &self.action.common;
+        let mut env = Members::new();
+        for (name, value) in &self.environment {
+            env.text(name, value);
+        }
+        env.text("__OW_NAMESPACE", &self.caller.namespace)
+            .text("__OW_ACTION_NAME", &format!("/{}", common.name))
+            .text("__OW_ACTION_VERSION", &format!("{}", common.version))
+            .text("__OW_ACTIVATION_ID", &self.activation)
+            .text("__OW_TRANSACTION_ID", &self.caller.transaction)
+            .text("__OW_DEADLINE", &self.deadline(now));
+        if let Some(key) = self.api_key() {
+            env.text("__OW_API_KEY", key);
+        }
+        let mut value = Members::new();
+        value.text("name", &common.name.name);
+        if let Some(code) = self.code() {
+            value
+                .text("main", code.main.as_deref().unwrap_or("main"))
+                .text("code", &code.code)
+                .bool("binary", code.binary);
+        }
+        value.raw("env", env.finish().as_str());
+        Members::new()
+            .raw("value", value.finish().as_str())
+            .finish()
+    }
+
+    /// The body of `/run`.
+    pub fn run_body(&self, now: u64) -> Json {
+        let common = &self.action.common;
+        let mut body = Members::new();
+        body.raw("value", self.arguments.as_str())
+            .text("namespace", &self.caller.namespace)
+            .text("action_name", &format!("/{}", common.name))
+            .text("action_version", &format!("{}", common.version))
+            .text("activation_id", &self.activation)
+            .text("transaction_id", &self.caller.transaction)
+            .text("deadline", &self.deadline(now));
+        if let Some(key) = self.api_key() {
+            body.text("api_key", key);
+        }
+        body.finish()
+    }
+
+    /// The record.
+    pub fn record(&self, ran: Ran) -> Activation {
+        let mut annotations = annotations(&self.action);
+        annotations.set("timeout", Json::bool(ran.timed_out));
+        if let Some(binding) = &self.binding {
+            annotations.set("binding", Json::text(&format!("{binding}")));
+        }
+        if self.cause.is_some() {
+            annotations.set("causedBy", Json::text("sequence"));
+        }
+        annotations.set(
+            "waitTime",
+            milliseconds(ran.start.saturating_sub(self.received)),
+        );
+        if let Some(init) = ran.init {
+            annotations.set("initTime", milliseconds(init));
+        }
+        Activation {
+            id: self.activation.clone(),
+            name: self.action.common.name.name.clone(),
+            namespace: self.caller.namespace.as_ref().into(),
+            subject: self.caller.namespace.as_ref().into(),
+            version: format!("{}", self.action.common.version),
+            cause: self.cause.clone(),
+            start: ran.start,
+            end: Some(ran.end),
+            duration: Some(ran.end.saturating_sub(ran.start)),
+            logs: Arc::new(ran.logs),
+            annotations,
+            outcome: ran.outcome,
+        }
+    }
+}
+
+/// What the records of all actions are annotated with.
+pub(crate) fn annotations(action: &Action) -> Parameters {
+    let mut annotations = Parameters::default();
+    annotations.set("path", Json::text(&format!("{}", action.common.name)));
+    annotations.set("kind", Json::text(action.exec.kind()));
+    annotations.set("limits", action.limits.to_json());
+    annotations
+}
+
+pub(crate) fn milliseconds(time: u64) -> Json {
+    Json::number(i64::try_from(time).unwrap_or(i64::MAX))
+}

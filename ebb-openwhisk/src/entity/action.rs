@@ -1,0 +1,76 @@
+//! Actions.
+
+use super::{Common, Exec, Put};
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Members};
+use crate::limits::ActionLimits;
+use crate::name::FullName;
+use crate::parameters::Parameters;
+
+/// The annotation that says whether a call is given the caller's key.
+pub const PROVIDE_API_KEY: &str = "provide-api-key";
+
+/// An action as it is at one time: any change makes another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// What all documents have.
+    pub common: Common,
+    /// What it does.
+    pub exec: Exec,
+    /// How much it may take.
+    pub limits: ActionLimits,
+    /// Differs between any two actions that the store ever held.
+    pub revision: u64,
+}
+
+impl Action {
+    /// The action that a PUT makes of `old`, or of nothing.
+    ///
+    /// # Errors
+    /// 400: `exec` is missing, or any member is not what it should be; 413.
+    pub fn put(
+        put: &Put,
+        name: &FullName,
+        old: Option<&Self>,
+        own: &str,
+        now: u64,
+        revision: u64,
+    ) -> Result<Self> {
+        let mut common = put.common(name, old.map(|old| &old.common), true, now)?;
+        let exec = match (put.get("exec"), old) {
+            (Some(document), _) => Exec::parse(document, own)?,
+            (None, Some(old)) => old.exec.clone(),
+            (None, None) => return Err(Failure::bad("exec undefined")),
+        };
+        let limits = old.map(|old| old.limits).unwrap_or_default();
+        let limits = match put.get("limits") {
+            Some(document) => limits.merged(document)?,
+            None => limits,
+        };
+        if let Some(actions) = exec.actions_parameter() {
+            common.parameters = Parameters::default();
+            common.parameters.set("_actions", actions);
+        }
+        if old.is_none() && common.annotations.get(PROVIDE_API_KEY).is_none() {
+            common.annotations.set(PROVIDE_API_KEY, Json::bool(false));
+        }
+        common.annotations.set("exec", Json::text(exec.kind()));
+        Ok(Self {
+            common,
+            exec,
+            limits,
+            revision,
+        })
+    }
+
+    /// The document, with these parameters.
+    pub fn to_json(&self, parameters: &Parameters, with_code: bool) -> Json {
+        let mut members = Members::new();
+        self.common.head(&mut members);
+        members
+            .raw("parameters", parameters.to_json().as_str())
+            .raw("exec", self.exec.to_json(with_code).as_str())
+            .raw("limits", self.limits.to_json().as_str())
+            .finish()
+    }
+}

@@ -1,0 +1,256 @@
+//! What a namespace holds: actions, packages, triggers and rules, all known by their [`FullName`].
+
+mod action;
+mod exec;
+mod package;
+mod rule;
+mod store;
+mod trigger;
+
+pub use action::{Action, PROVIDE_API_KEY};
+pub use exec::{Code, Exec, KINDS};
+pub use package::Package;
+pub use rule::Rule;
+pub use store::{Resolved, Store};
+pub use trigger::Trigger;
+
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Kind, Members, Object};
+use crate::name::FullName;
+use crate::parameters::Parameters;
+use alloc::{format, string::String, sync::Arc};
+
+/// The version of a document: `X.Y.Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl Version {
+    /// That of a new document.
+    pub const FIRST: Self = Self(0, 0, 1);
+
+    /// Reads a version.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut parts = text.split('.').map(|part| part.parse().ok());
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(x)), Some(Some(y)), Some(Some(z)), None) => Ok(Self(x, y, z)),
+            _ => Err(Failure::malformed(format!(
+                "'{text}' is not a version of the form X.Y.Z"
+            ))),
+        }
+    }
+
+    /// That of the next update.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0, self.1, self.2.saturating_add(1))
+    }
+}
+
+impl core::fmt::Display for Version {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// What all documents have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// Where it is.
+    pub name: FullName,
+    /// Its version.
+    pub version: Version,
+    /// Whether other namespaces may read and call it.
+    pub publish: bool,
+    /// Annotations.
+    pub annotations: Parameters,
+    /// Parameters.
+    pub parameters: Parameters,
+    /// Epoch milliseconds of the last change.
+    pub updated: u64,
+}
+
+/// The body of a PUT: an object whose unknown members are ignored.
+#[derive(Clone, Debug, Default)]
+pub struct Put(Object);
+
+impl Put {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400: no JSON object.
+    pub fn parse(body: &[u8]) -> Result<Self> {
+        let json = Json::parse_bytes(body).map_err(Failure::malformed)?;
+        json.to_object()
+            .map(Self)
+            .ok_or_else(|| Failure::malformed("the body must be a JSON object"))
+    }
+
+    /// A member that is there and not null.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.get(name).filter(|v| v.kind() != Kind::Null)
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        what: &str,
+        read: impl Fn(&Json) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.get(name)
+            .map(|value| {
+                read(value).ok_or_else(|| Failure::malformed(format!("{name} must be {what}")))
+            })
+            .transpose()
+    }
+
+    /// A member that must be a string.
+    ///
+    /// # Errors
+    /// 400: it is something else.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        self.read(name, "a string", Json::to_text)
+    }
+
+    /// The common members of the document that replaces `old`. Annotations are merged if `merge` says so.
+    ///
+    /// # Errors
+    /// 400 and 413, as the members.
+    pub fn common(
+        &self,
+        name: &FullName,
+        old: Option<&Common>,
+        merge: bool,
+        now: u64,
+    ) -> Result<Common> {
+        let version = match self.text("version")? {
+            Some(text) => Version::parse(&text)?,
+            None => old.map_or(Version::FIRST, |old| old.version.next()),
+        };
+        let publish = self
+            .read("publish", "a truth value", Json::to_bool)?
+            .unwrap_or_else(|| old.is_some_and(|old| old.publish));
+        let kept = |part: fn(&Common) -> &Parameters| old.map(part).cloned().unwrap_or_default();
+        let mut annotations = kept(|old| &old.annotations);
+        if let Some(document) = self.get("delAnnotations") {
+            let malformed = || Failure::malformed("delAnnotations must be an array of strings");
+            for key in document.to_array().ok_or_else(malformed)? {
+                annotations.remove(&key.to_text().ok_or_else(malformed)?);
+            }
+        }
+        if let Some(document) = self.get("annotations") {
+            let given = Parameters::parse(document, "annotations")?;
+            annotations = if merge {
+                annotations.merged(&given)
+            } else {
+                given
+            };
+        }
+        let parameters = match self.get("parameters") {
+            Some(document) => Parameters::parse(document, "parameters")?,
+            None => kept(|old| &old.parameters),
+        };
+        Ok(Common {
+            name: name.clone(),
+            version,
+            publish,
+            annotations,
+            parameters,
+            updated: now,
+        })
+    }
+}
+
+impl Common {
+    /// Begins a document, or an element of a list.
+    pub fn head(&self, members: &mut Members) {
+        members
+            .text("namespace", &self.name.path())
+            .text("name", &self.name.name)
+            .text("version", &format!("{}", self.version))
+            .bool("publish", self.publish)
+            .raw("annotations", self.annotations.to_json().as_str())
+            .number("updated", self.updated);
+    }
+
+    /// Bytes that it takes in the store, about.
+    pub fn size(&self) -> usize {
+        let lists = [&self.annotations, &self.parameters];
+        lists
+            .iter()
+            .flat_map(|list| list.iter())
+            .map(|p| p.key.len() + p.value.as_str().len() + 64)
+            .sum::<usize>()
+            + 512
+    }
+}
+
+/// Any of them.
+#[derive(Clone, Debug)]
+pub enum Entity {
+    /// An action.
+    Action(Arc<Action>),
+    /// A package.
+    Package(Arc<Package>),
+    /// A trigger.
+    Trigger(Arc<Trigger>),
+    /// A rule.
+    Rule(Arc<Rule>),
+}
+
+impl Entity {
+    /// The common members.
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Action(e) => &e.common,
+            Self::Package(e) => &e.common,
+            Self::Trigger(e) => &e.common,
+            Self::Rule(e) => &e.common,
+        }
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Action(e) => e.to_json(&e.common.parameters, true),
+            Self::Package(e) => e.to_json(),
+            Self::Trigger(e) => e.to_json(),
+            Self::Rule(e) => e.to_json(),
+        }
+    }
+
+    /// The element of a list.
+    pub fn summary(&self) -> Json {
+        let mut members = Members::new();
+        self.common().head(&mut members);
+        match self {
+            Self::Action(e) => {
+                members.raw("limits", e.limits.to_json().as_str());
+                members.raw(
+                    "exec",
+                    Members::new()
+                        .bool("binary", e.exec.is_binary())
+                        .finish()
+                        .as_str(),
+                );
+            }
+            Self::Package(e) => {
+                members.raw("binding", e.binding_json("false").as_str());
+            }
+            Self::Trigger(_) => {}
+            Self::Rule(e) => e.tail(&mut members),
+        }
+        members.finish()
+    }
+
+    /// Bytes that it takes in the store, about.
+    pub fn size(&self) -> usize {
+        self.common().size()
+            + match self {
+                Self::Action(e) => e.exec.size(),
+                _ => 0,
+            }
+    }
+}

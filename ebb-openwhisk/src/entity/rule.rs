@@ -1,0 +1,94 @@
+//! Rules: whenever that trigger fires, call this action.
+
+use super::trigger::{reference, status};
+use super::{Common, Put};
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Kind, Members};
+use crate::name::FullName;
+use alloc::format;
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What all documents have.
+    pub common: Common,
+    /// When it fires.
+    pub trigger: FullName,
+    /// What is called.
+    pub action: FullName,
+    /// Whether it does so.
+    pub active: bool,
+}
+
+impl Rule {
+    /// The rule that a PUT makes of `old`, or of nothing. Whether trigger and action exist is for the store to say.
+    ///
+    /// # Errors
+    /// 400: trigger or action is missing, or a member is not what it should be.
+    pub fn put(
+        put: &Put,
+        name: &FullName,
+        old: Option<&Self>,
+        own: &str,
+        now: u64,
+    ) -> Result<Self> {
+        let common = put.common(name, old.map(|old| &old.common), true, now)?;
+        let part = |member: &str, old: Option<&FullName>| match put.get(member) {
+            Some(document) => Self::name(document, own).map(Some),
+            None => Ok(old.cloned()),
+        };
+        match (
+            part("trigger", old.map(|old| &old.trigger))?,
+            part("action", old.map(|old| &old.action))?,
+        ) {
+            (Some(trigger), Some(action)) => Ok(Self {
+                common,
+                trigger,
+                action,
+                active: true,
+            }),
+            _ => Err(Failure::bad(
+                "rule requires a valid trigger and a valid action",
+            )),
+        }
+    }
+
+    /// A name, as text or as the reference that documents show.
+    fn name(document: &Json, own: &str) -> Result<FullName> {
+        let malformed = || {
+            Failure::malformed(
+                "trigger and action must be strings of the form /namespace/[package/]name",
+            )
+        };
+        match document.kind() {
+            Kind::Text => FullName::parse(&document.to_text().ok_or_else(malformed)?, own),
+            Kind::Object => {
+                let object = document.to_object().ok_or_else(malformed)?;
+                let text = |key: &str| {
+                    object
+                        .get(key)
+                        .and_then(Json::to_text)
+                        .ok_or_else(malformed)
+                };
+                FullName::parse(&format!("/{}/{}", text("path")?, text("name")?), own)
+            }
+            _ => Err(malformed()),
+        }
+    }
+
+    /// The members after the common ones.
+    pub fn tail(&self, members: &mut Members) {
+        members
+            .text("status", status(self.active))
+            .raw("trigger", reference(&self.trigger).as_str())
+            .raw("action", reference(&self.action).as_str());
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        let mut members = Members::new();
+        self.common.head(&mut members);
+        self.tail(&mut members);
+        members.finish()
+    }
+}

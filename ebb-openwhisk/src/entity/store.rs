@@ -1,0 +1,180 @@
+//! The entities of all namespaces, bounded in number and bytes. An entity is immutable and shared: whoever holds one goes
+//! on with it while the store gets another.
+
+use super::{Action, Entity, Package};
+use crate::failure::{Failure, Result};
+use crate::name::FullName;
+use crate::parameters::Parameters;
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::ops::Bound;
+
+/// The entities.
+#[derive(Debug)]
+pub struct Store {
+    entities: BTreeMap<FullName, Entity>,
+    bytes: usize,
+    most_bytes: usize,
+    most_entities: usize,
+    revision: u64,
+}
+
+/// An action as a caller reaches it, through bindings.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The action.
+    pub action: Arc<Action>,
+    /// Parameters: package < binding < action.
+    pub parameters: Parameters,
+    /// The binding that it was reached through.
+    pub binding: Option<FullName>,
+    /// Whether its package is published.
+    pub published: bool,
+}
+
+impl Store {
+    /// A store for so many bytes of entities.
+    pub fn new(most_bytes: usize) -> Self {
+        Self {
+            entities: BTreeMap::new(),
+            bytes: 0,
+            most_bytes,
+            most_entities: 100_000,
+            revision: 0,
+        }
+    }
+
+    /// A number that was not given before.
+    pub fn next_revision(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
+    /// Bytes that are taken, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many entities there are.
+    pub fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty()
+    }
+
+    /// The entity of that name.
+    pub fn get(&self, name: &FullName) -> Option<&Entity> {
+        self.entities.get(name)
+    }
+
+    /// Puts an entity in the place of any of its name.
+    ///
+    /// # Errors
+    /// 503: no room.
+    pub fn insert(&mut self, entity: Entity) -> Result<()> {
+        let name = entity.common().name.clone();
+        let old = self.entities.get(&name).map_or(0, Entity::size);
+        let bytes = self.bytes - old + entity.size();
+        let number = self.entities.len() + usize::from(old == 0);
+        // An update that takes less is let through even where there is no room.
+        if (bytes > self.most_bytes && bytes > self.bytes) || number > self.most_entities {
+            return Err(Failure::no_room("entities"));
+        }
+        self.bytes = bytes;
+        self.entities.insert(name, entity);
+        Ok(())
+    }
+
+    /// Takes an entity out.
+    pub fn remove(&mut self, name: &FullName) -> Option<Entity> {
+        let entity = self.entities.remove(name)?;
+        self.bytes -= entity.size();
+        Some(entity)
+    }
+
+    /// The entities of a namespace by name, those in packages as well.
+    pub fn namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
+        let first = FullName::new(namespace, "");
+        self.entities
+            .range((Bound::Included(first), Bound::Unbounded))
+            .take_while(move |(name, _)| name.namespace == namespace)
+            .map(|(_, entity)| entity)
+    }
+
+    /// The actions of a package.
+    pub fn in_package<'a>(
+        &'a self,
+        package: &'a FullName,
+    ) -> impl Iterator<Item = &'a Arc<Action>> {
+        self.namespace(&package.namespace)
+            .filter_map(move |entity| match entity {
+                Entity::Action(action)
+                    if action.common.name.package.as_ref() == Some(&package.name) =>
+                {
+                    Some(action)
+                }
+                _ => None,
+            })
+    }
+
+    /// The entities of a namespace, the last changed first.
+    pub fn newest<'a>(
+        &'a self,
+        namespace: &'a str,
+        wanted: impl Fn(&Entity) -> bool,
+    ) -> Vec<&'a Entity> {
+        let mut all: Vec<&Entity> = self.namespace(namespace).filter(|e| wanted(e)).collect();
+        all.sort_by_key(|e| core::cmp::Reverse(e.common().updated));
+        all
+    }
+
+    /// The package of that name.
+    ///
+    /// # Errors
+    /// 404; 409 if the name is another entity's.
+    pub fn package(&self, namespace: &str, name: &str) -> Result<&Arc<Package>> {
+        match self.get(&FullName::new(namespace, name)) {
+            Some(Entity::Package(package)) => Ok(package),
+            Some(_) => Err(Failure::other_collection()),
+            None => Err(Failure::no_entity()),
+        }
+    }
+
+    /// The action of that name, in the package that its package stands for.
+    ///
+    /// # Errors
+    /// 404; 409 if a name is another entity's.
+    pub fn resolve(&self, name: &FullName) -> Result<Resolved> {
+        let mut place = name.clone();
+        let mut parameters = Parameters::default();
+        let mut binding = None;
+        let mut published = false;
+        if let Some(package_name) = &name.package {
+            let package = self.package(&name.namespace, package_name)?;
+            published = package.common.publish;
+            if let Some(target) = &package.binding {
+                let original = self.package(&target.namespace, &target.name)?;
+                // Who unpublishes a package takes it back from those who bound it.
+                if target.namespace != name.namespace && !original.common.publish {
+                    return Err(Failure::forbidden(&alloc::format!("{target}")));
+                }
+                parameters = original.common.parameters.clone();
+                place = FullName::packaged(&target.namespace, &target.name, &name.name);
+                binding = Some(FullName::new(&name.namespace, package_name));
+            }
+            parameters = parameters.merged(&package.common.parameters);
+        }
+        match self.get(&place) {
+            Some(Entity::Action(action)) => Ok(Resolved {
+                parameters: parameters.merged(&action.common.parameters),
+                action: action.clone(),
+                binding,
+                published,
+            }),
+            Some(_) => Err(Failure::other_collection()),
+            None => Err(Failure::no_entity()),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Triggers.
+
+use super::{Common, Put};
+use crate::failure::Result;
+use crate::json::{Json, Members};
+use crate::name::FullName;
+use alloc::{collections::BTreeMap, format};
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// What all documents have.
+    pub common: Common,
+    /// Its rules: the action of each, and whether it is active.
+    pub rules: BTreeMap<FullName, (FullName, bool)>,
+}
+
+/// A reference to an entity: `{"path":"ns[/pkg]","name":"..."}`.
+pub fn reference(name: &FullName) -> Json {
+    Members::new()
+        .text("path", &name.path())
+        .text("name", &name.name)
+        .finish()
+}
+
+/// The word for the state of a rule.
+pub fn status(active: bool) -> &'static str {
+    if active { "active" } else { "inactive" }
+}
+
+impl Trigger {
+    /// The trigger that a PUT makes of `old`, or of nothing.
+    ///
+    /// # Errors
+    /// 400: a member is not what it should be; 413.
+    pub fn put(put: &Put, name: &FullName, old: Option<&Self>, now: u64) -> Result<Self> {
+        Ok(Self {
+            common: put.common(name, old.map(|old| &old.common), true, now)?,
+            rules: old.map(|old| old.rules.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        let mut members = Members::new();
+        self.common.head(&mut members);
+        members
+            .raw("parameters", self.common.parameters.to_json().as_str())
+            .raw("limits", "{}");
+        if !self.rules.is_empty() {
+            let mut rules = Members::new();
+            for (rule, (action, active)) in &self.rules {
+                let rule_json = Members::new()
+                    .raw("action", reference(action).as_str())
+                    .text("status", status(*active))
+                    .finish();
+                rules.raw(&format!("{rule}"), rule_json.as_str());
+            }
+            members.raw("rules", rules.finish().as_str());
+        }
+        members.finish()
+    }
+}

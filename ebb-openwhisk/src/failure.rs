@@ -1,0 +1,109 @@
+//! Refusals: an HTTP status and the protocol's text for it.
+
+use alloc::{format, string::String};
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The HTTP status.
+    pub status: u16,
+    /// The member `error` of the answer.
+    pub text: String,
+}
+
+/// What a request comes to.
+pub type Result<T> = core::result::Result<T, Failure>;
+
+impl Failure {
+    /// Any refusal.
+    pub fn new(status: u16, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+        }
+    }
+
+    /// A 400 with the text as it is.
+    pub fn bad(text: impl Into<String>) -> Self {
+        Self::new(400, text)
+    }
+
+    /// The body is not what it should be.
+    pub fn malformed(detail: impl core::fmt::Display) -> Self {
+        Self::bad(format!("The request content was malformed:\n{detail}"))
+    }
+
+    /// A query parameter is not what it should be.
+    pub fn query(name: &str, detail: impl core::fmt::Display) -> Self {
+        Self::bad(format!(
+            "The query parameter '{name}' was malformed:\n{detail}"
+        ))
+    }
+
+    /// No such entity.
+    pub fn no_entity() -> Self {
+        Self::new(404, "The requested resource does not exist.")
+    }
+
+    /// No such path.
+    pub fn no_path() -> Self {
+        Self::new(404, "The requested resource could not be found.")
+    }
+
+    /// The path has other methods.
+    pub fn method(allowed: &str) -> Self {
+        Self::new(
+            405,
+            format!("HTTP method not allowed, supported methods: {allowed}"),
+        )
+    }
+
+    /// The credentials are missing, malformed or wrong.
+    pub fn unauthenticated() -> Self {
+        Self::new(401, "The supplied authentication is invalid.")
+    }
+
+    /// Somebody else's.
+    pub fn forbidden(resource: &str) -> Self {
+        Self::new(
+            403,
+            format!("The supplied authentication is not authorized to access '{resource}'."),
+        )
+    }
+
+    /// The name is an entity of another type.
+    pub fn other_collection() -> Self {
+        Self::new(
+            409,
+            "Resource by this name exists but is not in this collection.",
+        )
+    }
+
+    /// There already, and not to be overwritten.
+    pub fn exists() -> Self {
+        Self::new(409, "resource already exists")
+    }
+
+    /// Too large.
+    pub fn too_large(field: &str, size: usize, limit: usize) -> Self {
+        Self::new(
+            413,
+            format!("{field} larger than allowed: {size} > {limit} bytes."),
+        )
+    }
+
+    /// The store is full.
+    pub fn no_room(what: &str) -> Self {
+        Self::new(
+            503,
+            format!(
+                "There is no room for more {what}; delete some, or give the platform more memory."
+            ),
+        )
+    }
+
+    /// A call names a parameter that it must not set.
+    pub fn reserved_parameters() -> Self {
+        Self::bad("Request defines parameters that are not allowed (e.g., reserved properties).")
+    }
+}

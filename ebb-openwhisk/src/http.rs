@@ -1,0 +1,115 @@
+//! Requests and responses, free of any connection.
+
+use crate::failure::Failure;
+use crate::json::{Json, Members};
+use alloc::{borrow::Cow, string::String, vec::Vec};
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// In capitals.
+    pub method: &'a str,
+    /// Percent-encoded, without the query.
+    pub path: &'a str,
+    /// After the question mark.
+    pub query: &'a str,
+    /// Names in any case.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|&(_, value)| value.trim())
+    }
+
+    /// The media type of the body, without parameters, in lower case.
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.header("content-type")?;
+        let media = value.split(';').next().unwrap_or("").trim();
+        (!media.is_empty()).then(|| media.to_ascii_lowercase())
+    }
+}
+
+/// A response. `Content-Length` and connection headers are up to who sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Without a body.
+    pub fn empty(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// With a body of that type.
+    pub fn new(status: u16, media: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::empty(status)
+        }
+        .with("Content-Type", media)
+    }
+
+    /// JSON.
+    pub fn json(status: u16, json: &Json) -> Self {
+        Self::new(status, "application/json", json.as_str())
+    }
+
+    /// A refusal.
+    pub fn failure(failure: &Failure, transaction: &str) -> Self {
+        let response = Self::json(
+            failure.status,
+            &Members::new()
+                .text("error", &failure.text)
+                .text("code", transaction)
+                .finish(),
+        );
+        if failure.status == 401 {
+            response.with("WWW-Authenticate", "Basic realm=\"OpenWhisk secure realm\"")
+        } else {
+            response
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((Cow::Borrowed(name), value.into()));
+        self
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Allows pages of any origin to read it.
+    #[must_use]
+    pub fn cors(self, methods: &str) -> Self {
+        self.with("Access-Control-Allow-Origin", "*")
+            .with("Access-Control-Allow-Methods", methods)
+            .with(
+                "Access-Control-Allow-Headers",
+                "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent",
+            )
+    }
+}

@@ -1,0 +1,365 @@
+//! JSON that is mostly passed on: a value is its text, and only objects are taken apart, one level deep.
+//!
+//! What a caller sends and what an action answers can be large, and all that is done with it is to put members in or take
+//! them out. So a [`Json`] is checked once and then shared, members keep their order, and numbers keep their digits.
+
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::fmt;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The text of one valid JSON value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Arc<str>);
+
+/// What a JSON value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// A number.
+    Number,
+    /// A string.
+    Text,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl Json {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str::<&RawValue>(text)
+            .map(|value| Self(Arc::from(value.get().trim())))
+            .map_err(|error| format!("{error}"))
+    }
+
+    /// Checks a text in bytes.
+    ///
+    /// # Errors
+    /// As [`Json::parse`]; the bytes may also be no UTF-8.
+    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse(core::str::from_utf8(bytes).map_err(|error| format!("{error}"))?)
+    }
+
+    /// `null`.
+    pub fn null() -> Self {
+        Self(Arc::from("null"))
+    }
+
+    /// A string.
+    pub fn text(text: &str) -> Self {
+        let mut out = String::with_capacity(text.len() + 2);
+        quote(&mut out, text);
+        Self(Arc::from(out))
+    }
+
+    /// A whole number.
+    pub fn number(number: i64) -> Self {
+        Self(Arc::from(format!("{number}")))
+    }
+
+    /// A truth value.
+    pub fn bool(value: bool) -> Self {
+        Self(Arc::from(if value { "true" } else { "false" }))
+    }
+
+    /// An array.
+    pub fn array<I>(values: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut out = String::from("[");
+        for value in values {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(value.as_ref());
+        }
+        out.push(']');
+        Self(Arc::from(out))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.0.as_bytes().first() {
+            Some(b'n') | None => Kind::Null,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'"') => Kind::Text,
+            Some(b'[') => Kind::Array,
+            Some(b'{') => Kind::Object,
+            Some(_) => Kind::Number,
+        }
+    }
+
+    /// A string's content.
+    pub fn to_text(&self) -> Option<String> {
+        serde_json::from_str(&self.0).ok()
+    }
+
+    /// A whole number.
+    pub fn to_integer(&self) -> Option<i64> {
+        self.0.parse().ok()
+    }
+
+    /// A truth value.
+    pub fn to_bool(&self) -> Option<bool> {
+        match self.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array.
+    pub fn to_array(&self) -> Option<Vec<Json>> {
+        let values: Vec<&RawValue> = serde_json::from_str(&self.0).ok()?;
+        Some(
+            values
+                .into_iter()
+                .map(|v| Self(Arc::from(v.get())))
+                .collect(),
+        )
+    }
+
+    /// The members of an object.
+    pub fn to_object(&self) -> Option<Object> {
+        serde_json::from_str(&self.0).ok()
+    }
+
+    /// Whether JavaScript would call it true.
+    pub fn is_truthy(&self) -> bool {
+        match self.kind() {
+            Kind::Null => false,
+            Kind::Bool => self.as_str() == "true",
+            Kind::Text => self.as_str() != "\"\"",
+            Kind::Number => self.as_str().parse::<f64>() != Ok(0.0),
+            Kind::Array | Kind::Object => true,
+        }
+    }
+
+    /// The same without blanks between the tokens.
+    pub fn compact(&self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        let (mut inside, mut escaped) = (false, false);
+        for c in self.0.chars() {
+            if inside {
+                inside = escaped || c != '"';
+                escaped = !escaped && c == '\\';
+            } else if c.is_ascii_whitespace() {
+                continue;
+            } else {
+                inside = c == '"';
+            }
+            out.push(c);
+        }
+        out
+    }
+}
+
+impl AsRef<str> for Json {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The members of an object in their order; of members of one name the last counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object(Vec<(String, Json)>);
+
+impl Object {
+    /// An object without members.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The member of that name.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// Whether there is a member of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Sets a member; one that is there keeps its place.
+    pub fn set(&mut self, name: &str, value: Json) {
+        match self.0.iter_mut().rev().find(|(n, _)| n == name) {
+            Some(member) => member.1 = value,
+            None => self.0.push((name.into(), value)),
+        }
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) -> Option<Json> {
+        let value = self.get(name).cloned();
+        self.0.retain(|(n, _)| n != name);
+        value
+    }
+
+    /// Sets all members of another object.
+    pub fn extend(&mut self, other: Object) {
+        for (name, value) in other.0 {
+            self.set(&name, value);
+        }
+    }
+
+    /// The members.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The object's text.
+    pub fn to_json(&self) -> Json {
+        let mut members = Members::new();
+        for (name, value) in self.iter() {
+            members.raw(name, value.as_str());
+        }
+        members.finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shallow;
+        impl<'de> Visitor<'de> for Shallow {
+            type Value = Object;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut members: Vec<(String, Json)> = Vec::new();
+                let mut seen = hashbrown::HashMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    let value = Json(Arc::from(value.get()));
+                    match seen.get(&name) {
+                        Some(&at) => {
+                            if let Some(member) = members.get_mut(at) {
+                                let (_, old): &mut (String, Json) = member;
+                                *old = value;
+                            }
+                        }
+                        None => {
+                            seen.insert(name.clone(), members.len());
+                            members.push((name, value));
+                        }
+                    }
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Shallow)
+    }
+}
+
+/// Writes an object member by member.
+#[derive(Debug)]
+pub struct Members(String);
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Members {
+    /// Begins an object.
+    pub fn new() -> Self {
+        Self(String::from("{"))
+    }
+
+    /// A member whose value is JSON already.
+    pub fn raw(&mut self, name: &str, json: &str) -> &mut Self {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        quote(&mut self.0, name);
+        self.0.push(':');
+        self.0.push_str(json);
+        self
+    }
+
+    /// A string member.
+    pub fn text(&mut self, name: &str, text: &str) -> &mut Self {
+        self.raw(name, "");
+        quote(&mut self.0, text);
+        self
+    }
+
+    /// A number member.
+    pub fn number(&mut self, name: &str, number: impl Into<i128>) -> &mut Self {
+        self.raw(name, &format!("{}", number.into()))
+    }
+
+    /// A truth value member.
+    pub fn bool(&mut self, name: &str, value: bool) -> &mut Self {
+        self.raw(name, if value { "true" } else { "false" })
+    }
+
+    /// Ends the object.
+    pub fn finish(&mut self) -> Json {
+        self.0.push('}');
+        Json(Arc::from(core::mem::take(&mut self.0)))
+    }
+}
+
+/// Appends a string as JSON.
+pub fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..=0x1f => "",
+            _ => continue,
+        };
+        out.push_str(&text[plain..at]);
+        if escape.is_empty() {
+            out.push_str(&format!("\\u{byte:04x}"));
+        } else {
+            out.push_str(escape);
+        }
+        plain = at + 1;
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}

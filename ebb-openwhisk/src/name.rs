@@ -1,0 +1,119 @@
+//! Names of entities, and the paths that documents use to refer to them.
+
+use crate::failure::{Failure, Result};
+use alloc::{format, string::String};
+
+/// The longest name in characters.
+pub const LONGEST: usize = 256;
+
+/// Checks a name.
+///
+/// # Errors
+/// 400 with the protocol's text.
+pub fn check(name: &str) -> Result<()> {
+    let length = name.chars().count();
+    if length > LONGEST {
+        return Err(Failure::bad(format!(
+            "Name segement longer than allowed: {length} > {LONGEST}."
+        )));
+    }
+    let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+    let bytes = name.as_bytes();
+    let legal = bytes.first().is_some_and(|&c| word(c))
+        && bytes.iter().all(|&c| word(c) || b"@ .&-".contains(&c))
+        && bytes.last() != Some(&b' ');
+    if legal {
+        Ok(())
+    } else {
+        Err(Failure::bad(
+            "The name of the entity contains illegal characters.",
+        ))
+    }
+}
+
+/// Where an entity is: namespace, package if it is in one, name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FullName {
+    /// The namespace.
+    pub namespace: String,
+    /// The package, for actions in one.
+    pub package: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl FullName {
+    /// An entity outside of packages.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            package: None,
+            name: name.into(),
+        }
+    }
+
+    /// An action in a package.
+    pub fn packaged(namespace: &str, package: &str, name: &str) -> Self {
+        Self {
+            package: Some(package.into()),
+            ..Self::new(namespace, name)
+        }
+    }
+
+    /// Reads `/ns/name` or `/ns/pkg/name`; `_` is the caller's namespace.
+    ///
+    /// # Errors
+    /// 400: another form, or names that are not.
+    pub fn parse(text: &str, own: &str) -> Result<Self> {
+        let mut parts = text.strip_prefix('/').unwrap_or(text).split('/');
+        let malformed = || {
+            Failure::malformed(format!(
+                "'{text}' is not of the form /namespace/[package/]name"
+            ))
+        };
+        let (Some(namespace), Some(second)) = (parts.next(), parts.next()) else {
+            return Err(malformed());
+        };
+        let third = parts.next();
+        if parts.next().is_some() {
+            return Err(malformed());
+        }
+        let namespace = if namespace == "_" { own } else { namespace };
+        check(namespace)?;
+        check(second)?;
+        match third {
+            Some(name) => {
+                check(name)?;
+                Ok(Self::packaged(namespace, second, name))
+            }
+            None => Ok(Self::new(namespace, second)),
+        }
+    }
+
+    /// The member `namespace` of a document, and `path` of a reference: `ns` or `ns/pkg`.
+    pub fn path(&self) -> String {
+        match &self.package {
+            Some(package) => format!("{}/{package}", self.namespace),
+            None => self.namespace.clone(),
+        }
+    }
+
+    /// `pkg/name`, or the name.
+    pub fn local(&self) -> String {
+        match &self.package {
+            Some(package) => format!("{package}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// `ns/name` or `ns/pkg/name`.
+impl core::fmt::Display for FullName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}/", self.namespace)?;
+        if let Some(package) = &self.package {
+            write!(f, "{package}/")?;
+        }
+        f.write_str(&self.name)
+    }
+}

@@ -1,0 +1,140 @@
+//! Parameters and annotations: lists of `{"key":str,"value":any,"init":bool?}`.
+
+use crate::failure::{Failure, Result};
+use crate::json::{Json, Kind, Members, Object};
+use crate::limits;
+use alloc::{format, string::String, vec::Vec};
+
+/// One parameter or annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: Json,
+    /// Whether it goes to the environment of init, and not to the arguments.
+    pub init: bool,
+}
+
+/// Parameters or annotations with unique keys, in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters(Vec<Parameter>);
+
+impl Parameters {
+    /// Reads the member `field` of a document.
+    ///
+    /// # Errors
+    /// 400: another shape; 413: too large.
+    pub fn parse(document: &Json, field: &str) -> Result<Self> {
+        let size = document.as_str().len();
+        if size > limits::PARAMETERS {
+            return Err(Failure::too_large(field, size, limits::PARAMETERS));
+        }
+        let malformed = || {
+            Failure::malformed(format!(
+                "{field} must be an array of objects with the members 'key' and 'value'"
+            ))
+        };
+        let mut parameters = Self::default();
+        for element in document.to_array().ok_or_else(malformed)? {
+            let object: Object = element.to_object().ok_or_else(malformed)?;
+            let key = object
+                .get("key")
+                .and_then(Json::to_text)
+                .ok_or_else(malformed)?;
+            let value = object.get("value").cloned().unwrap_or_else(Json::null);
+            let init = object.get("init").and_then(Json::to_bool).unwrap_or(false);
+            parameters.insert(Parameter { key, value, init });
+        }
+        Ok(parameters)
+    }
+
+    fn insert(&mut self, parameter: Parameter) {
+        match self.0.iter_mut().find(|p| p.key == parameter.key) {
+            Some(old) => *old = parameter,
+            None => self.0.push(parameter),
+        }
+    }
+
+    /// Sets a value.
+    pub fn set(&mut self, key: &str, value: Json) {
+        self.insert(Parameter {
+            key: key.into(),
+            value,
+            init: false,
+        });
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|p| p.key != key);
+    }
+
+    /// A value.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.0.iter().find(|p| p.key == key).map(|p| &p.value)
+    }
+
+    /// Whether a key has a value that JavaScript would call true.
+    pub fn is_truthy(&self, key: &str) -> bool {
+        self.get(key).is_some_and(Json::is_truthy)
+    }
+
+    /// Whether a key is exactly `true`.
+    pub fn is_true(&self, key: &str) -> bool {
+        self.get(key).and_then(Json::to_bool) == Some(true)
+    }
+
+    /// These, overridden by others.
+    #[must_use]
+    pub fn merged(&self, others: &Self) -> Self {
+        let mut merged = self.clone();
+        for parameter in &others.0 {
+            merged.insert(parameter.clone());
+        }
+        merged
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.0.iter()
+    }
+
+    /// The arguments of a call: these, overridden by the call's body, without those meant for init.
+    pub fn arguments(&self, body: &Object) -> Object {
+        let mut arguments = Object::new();
+        for parameter in self.0.iter().filter(|p| !p.init) {
+            arguments.set(&parameter.key, parameter.value.clone());
+        }
+        for (name, value) in body.iter() {
+            if !self.0.iter().any(|p| p.init && p.key == name) {
+                arguments.set(name, value.clone());
+            }
+        }
+        arguments
+    }
+
+    /// What init's environment gets: each value as text.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.iter().filter(|p| p.init).map(|p| {
+            let text = match p.value.kind() {
+                Kind::Text => p.value.to_text().unwrap_or_default(),
+                Kind::Null => String::new(),
+                _ => p.value.compact(),
+            };
+            (p.key.as_str(), text)
+        })
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        Json::array(self.0.iter().map(|p| {
+            let mut members = Members::new();
+            members.text("key", &p.key).raw("value", p.value.as_str());
+            if p.init {
+                members.bool("init", true);
+            }
+            members.finish()
+        }))
+    }
+}

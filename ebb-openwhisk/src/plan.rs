@@ -1,0 +1,160 @@
+//! Plans: what a request asks to be run, and how its outcome becomes a response.
+//!
+//! [`Controller::handle`](crate::Controller::handle) decides at once about everything that can be decided, and hands the
+//! rest over as a [`Plan`], which [`perform`](crate::perform) carries out, and a [`Reply`], which turns the record into the
+//! response.
+
+use crate::activation::{Activation, Status};
+use crate::api::web;
+use crate::call::{Call, Caller};
+use crate::entity::Action;
+use crate::http::Response;
+use crate::json::{Json, Kind, Members};
+use crate::name::FullName;
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+
+/// What is to be run.
+#[derive(Debug)]
+pub enum Plan {
+    /// One call.
+    Action(Box<Call>),
+    /// Calls one after the other.
+    Sequence(Box<Sequence>),
+    /// Calls beside one another.
+    Trigger(Box<Fire>),
+}
+
+/// A call of a sequence.
+#[derive(Debug)]
+pub struct Sequence {
+    /// The activation's id.
+    pub activation: String,
+    /// The sequence.
+    pub action: Arc<Action>,
+    /// The body of the first call.
+    pub body: Json,
+    /// Who calls.
+    pub caller: Caller,
+    /// The enclosing sequence's activation.
+    pub cause: Option<String>,
+    /// When the request came, in epoch milliseconds.
+    pub received: u64,
+}
+
+/// A trigger that has fired.
+#[derive(Debug)]
+pub struct Fire {
+    /// The trigger's record; its logs come when all rules have been asked.
+    pub record: Activation,
+    /// The active rules and what each calls; or why it cannot.
+    pub rules: Vec<(FullName, FullName, Result<Plan, String>)>,
+}
+
+impl Plan {
+    /// The activation's id.
+    pub fn activation(&self) -> &str {
+        match self {
+            Self::Action(call) => &call.activation,
+            Self::Sequence(sequence) => &sequence.activation,
+            Self::Trigger(fire) => &fire.record.id,
+        }
+    }
+}
+
+/// What the response shows.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// The record.
+    Record,
+    /// The result alone.
+    Result,
+    /// What a web action says that it is.
+    Web(web::Extension),
+}
+
+/// How the outcome becomes a response.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The activation.
+    pub activation: String,
+    /// How long to wait for its end, in milliseconds; `None` not at all.
+    pub wait: Option<u64>,
+    /// What the response shows.
+    pub shape: Shape,
+    /// The caller's namespace: [`Controller::end`](crate::Controller::end) wants it when the plan is carried out.
+    pub namespace: Arc<str>,
+    /// What all answers to the request carry.
+    pub(crate) stamp: Stamp,
+}
+
+/// The headers that every answer to a request carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub transaction: String,
+    pub cors: Option<&'static str>,
+}
+
+impl Stamp {
+    pub fn on(&self, response: Response) -> Response {
+        let response = response.with("X-Request-ID", self.transaction.as_str());
+        match self.cors {
+            // A web action may have said it itself.
+            Some(methods) if response.header("access-control-allow-origin").is_none() => {
+                response.cors(methods)
+            }
+            _ => response,
+        }
+    }
+}
+
+const ACTIVATION_HEADER: &str = "x-openwhisk-activation-id";
+
+impl Reply {
+    /// The answer of a request that does not wait, or not any longer.
+    pub fn accepted(&self) -> Response {
+        let members = match self.shape {
+            Shape::Web(_) => Members::new()
+                .text("error", "Response not yet ready.")
+                .text("code", &self.stamp.transaction)
+                .finish(),
+            _ => Members::new()
+                .text("activationId", &self.activation)
+                .finish(),
+        };
+        self.finish(Response::json(202, &members))
+    }
+
+    /// The answer of a request that waited for this record.
+    pub fn respond(&self, record: &Activation) -> Response {
+        let outcome = &record.outcome;
+        let response = match &self.shape {
+            Shape::Web(extension) => web::respond(extension, outcome, &self.stamp.transaction),
+            shape => {
+                let status = match outcome.status {
+                    Status::Success => 200,
+                    Status::ApplicationError | Status::DeveloperError => 502,
+                    Status::InternalError => 500,
+                };
+                let result = outcome.result.clone().unwrap_or_else(Json::null);
+                let bare = matches!(shape, Shape::Result) || result.kind() == Kind::Array;
+                let body = if bare { result } else { record.to_json(false) };
+                Response::json(status, &body)
+            }
+        };
+        self.finish(response)
+    }
+
+    fn finish(&self, response: Response) -> Response {
+        self.stamp
+            .on(response.with(ACTIVATION_HEADER, self.activation.as_str()))
+    }
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Step {
+    /// An answer at once.
+    Respond(Response),
+    /// Something has to be run.
+    Invoke(Plan, Reply),
+}

@@ -1,0 +1,4 @@
+// The current time.
+function main() {
+  return { date: new Date().toISOString() };
+}

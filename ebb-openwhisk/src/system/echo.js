@@ -1,0 +1,4 @@
+// Returns its argument.
+function main(args) {
+  return args;
+}
