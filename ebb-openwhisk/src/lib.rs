@@ -16,6 +16,8 @@
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, the rules of a trigger |
 //! | [`activation`], [`activations`], [`logs`] | what came of it |
+//! | [`pool`], [`fair`] | which instance serves which call, on which core |
+//! | [`metrics`] | counters, histograms, and the line for each activation |
 
 extern crate alloc;
 
@@ -25,14 +27,17 @@ pub mod api;
 pub mod call;
 pub mod entity;
 pub mod failure;
+pub mod fair;
 pub mod http;
 pub mod json;
 pub mod limits;
 pub mod logs;
+pub mod metrics;
 pub mod name;
 pub mod parameters;
 pub mod perform;
 pub mod plan;
+pub mod pool;
 pub mod query;
 mod random;
 pub mod system;

@@ -15,8 +15,8 @@ use core::task::Poll;
 pub trait Executor {
     /// Makes one call on an instance.
     fn execute(&self, call: &Call) -> impl Future<Output = Ran>;
-    /// Uses the controller, briefly.
-    fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R;
+    /// Uses the controller, alone and briefly.
+    fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> impl Future<Output = R>;
     /// Epoch milliseconds.
     fn now(&self) -> u64;
     /// Hears of every finished call.
@@ -40,7 +40,7 @@ pub fn perform<E: Executor>(executor: &E, plan: Plan) -> Performing<'_> {
             Plan::Trigger(fire) => return perform_fire(executor, *fire).await,
         };
         let record = Arc::new(record);
-        executor.controller(|c| c.keep(record.clone()));
+        executor.controller(|c| c.keep(record.clone())).await;
         record
     })
 }
@@ -141,7 +141,7 @@ async fn perform_fire<E: Executor>(executor: &E, fire: Fire) -> Arc<Activation> 
         ..fire.record
     });
     // The trigger has fired, whatever becomes of the calls.
-    executor.controller(|c| c.keep(record.clone()));
+    executor.controller(|c| c.keep(record.clone())).await;
     poll_fn(|cx| {
         let mut waiting = false;
         for slot in &mut running {

@@ -1,7 +1,7 @@
 //! Query strings, and the parameters that several requests share.
 
 use crate::failure::{Failure, Result};
-use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 /// The members of a query string in their order, decoded.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +171,7 @@ pub fn segments(path: &str) -> (Vec<String>, bool) {
     let parts: Vec<String> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
-        .map(|segment| decode(&segment.to_owned(), false))
+        .map(|segment| decode(segment, false))
         .collect();
     (parts, path.ends_with('/'))
 }

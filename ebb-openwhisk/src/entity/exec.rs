@@ -38,7 +38,7 @@ fn is_base64(text: &str) -> bool {
     let text = text.trim().as_bytes();
     let padding = text.iter().rev().take_while(|&&c| c == b'=').count();
     !text.is_empty()
-        && text.len() % 4 == 0
+        && text.len().is_multiple_of(4)
         && padding <= 2
         && text[..text.len() - padding]
             .iter()

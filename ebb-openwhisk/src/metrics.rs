@@ -1,0 +1,299 @@
+//! Counters and histograms in Prometheus' text format, and the console's line for each activation.
+//!
+//! Every core counts for itself; what is shown is their sum ([`Metrics::add`]), and the counters that say where.
+
+use crate::activation::{Activation, Status};
+use crate::call::{Call, Start};
+use crate::json::Json;
+use alloc::{format, string::String};
+use core::fmt::Write;
+
+/// Upper bounds of a histogram's buckets in microseconds; the last bucket has none.
+const BOUNDS: [u64; 16] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+/// A histogram of times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    counts: [u64; BOUNDS.len() + 1],
+    sum: u64,
+}
+
+impl Histogram {
+    /// Counts a time in microseconds.
+    pub fn record(&mut self, microseconds: u64) {
+        let bucket = BOUNDS.partition_point(|&bound| bound < microseconds);
+        self.counts[bucket] += 1;
+        self.sum = self.sum.saturating_add(microseconds);
+    }
+
+    /// Times counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The mean in microseconds, 0 without any.
+    pub fn mean(&self) -> u64 {
+        self.sum.checked_div(self.count()).unwrap_or(0)
+    }
+
+    /// The bound of the bucket below which the `percent`th part of all times lies, in microseconds.
+    pub fn quantile(&self, percent: u64) -> u64 {
+        let wanted = (self.count() * percent).div_ceil(100);
+        let mut seen = 0;
+        for (count, bound) in self.counts.iter().zip(BOUNDS) {
+            seen += count;
+            if seen >= wanted {
+                return bound;
+            }
+        }
+        BOUNDS[BOUNDS.len() - 1]
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    fn render(&self, out: &mut String, name: &str, labels: &str) {
+        let mut total = 0;
+        let separator = if labels.is_empty() { "" } else { "," };
+        for (count, bound) in self.counts.iter().zip(BOUNDS) {
+            total += count;
+            let _ = writeln!(
+                out,
+                "{name}_bucket{{{labels}{separator}le=\"{}\"}} {total}",
+                seconds(bound)
+            );
+        }
+        total += self.counts[BOUNDS.len()];
+        let braces = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {total}"
+        );
+        let _ = writeln!(out, "{name}_sum{braces} {}", seconds(self.sum));
+        let _ = writeln!(out, "{name}_count{braces} {total}");
+    }
+}
+
+/// Microseconds as seconds, without a rounding error.
+fn seconds(microseconds: u64) -> String {
+    let text = format!(
+        "{}.{:06}",
+        microseconds / 1_000_000,
+        microseconds % 1_000_000
+    );
+    String::from(text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// What a core counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// HTTP requests received.
+    pub requests: u64,
+    /// Requests refused with 429.
+    pub throttled: u64,
+    /// Calls that were handed over to another core.
+    pub handed_over: u64,
+    /// Activations by outcome.
+    pub outcomes: [u64; 4],
+    /// From the request to the answer, by [`Start`].
+    pub latency: [Histogram; 3],
+    /// From the request until an instance was at hand.
+    pub wait: Histogram,
+    /// Of init.
+    pub init: Histogram,
+}
+
+impl Metrics {
+    /// Adds another core's.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.throttled += other.throttled;
+        self.handed_over += other.handed_over;
+        for (sum, more) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *sum += more;
+        }
+        for (sum, more) in self.latency.iter_mut().zip(&other.latency) {
+            sum.add(more);
+        }
+        self.wait.add(&other.wait);
+        self.init.add(&other.init);
+    }
+
+    /// Counts an activation.
+    pub fn activation(&mut self, start: Start, status: Status, latency: u64) {
+        self.outcomes[usize::from(status.code())] += 1;
+        self.latency[start as usize].record(latency);
+    }
+
+    /// The text of all of it; `cores` are the counts of each.
+    pub fn render(&self, out: &mut String, cores: &[Self]) {
+        head(
+            out,
+            "ebb_http_requests_total",
+            "counter",
+            "HTTP requests received.",
+        );
+        for (core, metrics) in cores.iter().enumerate() {
+            let _ = writeln!(
+                out,
+                "ebb_http_requests_total{{core=\"{core}\"}} {}",
+                metrics.requests
+            );
+        }
+        head(
+            out,
+            "ebb_handed_over_total",
+            "counter",
+            "Calls served by another core than the one that received them.",
+        );
+        for (core, metrics) in cores.iter().enumerate() {
+            let _ = writeln!(
+                out,
+                "ebb_handed_over_total{{core=\"{core}\"}} {}",
+                metrics.handed_over
+            );
+        }
+        head(
+            out,
+            "ebb_throttled_total",
+            "counter",
+            "Requests refused with 429.",
+        );
+        let _ = writeln!(out, "ebb_throttled_total {}", self.throttled);
+        head(
+            out,
+            "ebb_activations_total",
+            "counter",
+            "Activations by outcome.",
+        );
+        let statuses = [
+            Status::Success,
+            Status::ApplicationError,
+            Status::DeveloperError,
+            Status::InternalError,
+        ];
+        for (status, count) in statuses.iter().zip(self.outcomes) {
+            let _ = writeln!(
+                out,
+                "ebb_activations_total{{status=\"{}\"}} {count}",
+                status.text()
+            );
+        }
+        head(
+            out,
+            "ebb_activation_seconds",
+            "histogram",
+            "From the request to the answer, by how the instance was come by.",
+        );
+        for start in Start::ALL {
+            self.latency[start as usize].render(
+                out,
+                "ebb_activation_seconds",
+                &format!("start=\"{}\"", start.name()),
+            );
+        }
+        head(
+            out,
+            "ebb_wait_seconds",
+            "histogram",
+            "From the request until an instance was at hand.",
+        );
+        self.wait.render(out, "ebb_wait_seconds", "");
+        head(
+            out,
+            "ebb_init_seconds",
+            "histogram",
+            "Loading of an action's code.",
+        );
+        self.init.render(out, "ebb_init_seconds", "");
+    }
+}
+
+/// The lines above a metric's values.
+pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// One metric with one value.
+pub fn single(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    head(out, name, kind, help);
+    let _ = writeln!(out, "{name} {value}");
+}
+
+/// The console's line for an activation.
+pub fn line(call: &Call, start: Start, record: &Activation, core: usize) -> String {
+    let annotation = |key: &str| {
+        record
+            .annotations
+            .get(key)
+            .and_then(Json::to_integer)
+            .unwrap_or(0)
+    };
+    format!(
+        "activation {} {} v{} {} {} core={core} wait={}ms init={}ms run={}ms",
+        record.id,
+        call.action.common.name,
+        record.version,
+        start.name(),
+        record.outcome.status.text().replace(' ', "-"),
+        annotation("waitTime"),
+        annotation("initTime"),
+        record
+            .duration
+            .unwrap_or(0)
+            .saturating_sub(annotation("initTime").unsigned_abs()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_are_cumulative_and_in_seconds() {
+        let mut metrics = Metrics::default();
+        for time in [200, 250, 251, 3_000, 70_000_000] {
+            metrics.wait.record(time);
+        }
+        let mut text = String::new();
+        metrics.render(&mut text, &[metrics, metrics]);
+        for line in [
+            "ebb_wait_seconds_bucket{le=\"0.00025\"} 2",
+            "ebb_wait_seconds_bucket{le=\"0.0005\"} 3",
+            "ebb_wait_seconds_bucket{le=\"0.005\"} 4",
+            "ebb_wait_seconds_bucket{le=\"60\"} 4",
+            "ebb_wait_seconds_bucket{le=\"+Inf\"} 5",
+            "ebb_wait_seconds_sum 70.003701",
+            "ebb_wait_seconds_count 5",
+            "ebb_http_requests_total{core=\"1\"} 0",
+            "ebb_activation_seconds_count{start=\"warm\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(metrics.wait.quantile(50), 500);
+    }
+
+    #[test]
+    fn every_metric_is_explained_once() {
+        let mut text = String::new();
+        Metrics::default().render(&mut text, &[]);
+        let mut explained = alloc::vec::Vec::new();
+        for line in text.lines().filter(|l| l.starts_with("# TYPE")) {
+            let name = line.split(' ').nth(2).unwrap();
+            assert!(!explained.contains(&name), "{name}");
+            explained.push(name);
+        }
+        assert_eq!(explained.len(), 7);
+    }
+}

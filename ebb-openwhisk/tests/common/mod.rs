@@ -1,0 +1,233 @@
+//! A platform on a desk: the API, and an executor whose actions are closures.
+#![allow(dead_code, missing_docs)]
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ebb_openwhisk::activation::{Activation, Answer, Outcome};
+use ebb_openwhisk::call::{Call, Ran, Start};
+use ebb_openwhisk::http::{Request, Response};
+use ebb_openwhisk::limits::NamespaceLimits;
+use ebb_openwhisk::{Config, Controller, Executor, Step, Subject, perform};
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+pub const GUEST: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:key";
+pub const OTHER: &str = "00000000-0000-0000-0000-000000000000:other";
+
+type Action = dyn Fn(&Call) -> Answer;
+
+pub struct Bed {
+    pub controller: RefCell<Controller>,
+    pub now: Cell<u64>,
+    pub action: RefCell<Box<Action>>,
+    /// What was sent to instances: init and run bodies.
+    pub sent: RefCell<Vec<(Value, Value)>>,
+    pub logs: RefCell<Vec<String>>,
+}
+
+/// Answers a run with its arguments.
+pub fn echo(call: &Call) -> Answer {
+    answer(200, call.arguments.as_str())
+}
+
+pub fn answer(status: u16, body: &str) -> Answer {
+    Answer::Run {
+        status,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+impl Executor for Bed {
+    async fn execute(&self, call: &Call) -> Ran {
+        let now = self.now.get();
+        let parse = |json: ebb_openwhisk::json::Json| serde_json::from_str(json.as_str()).unwrap_or(Value::Null);
+        self.sent
+            .borrow_mut()
+            .push((parse(call.init_body(now)), parse(call.run_body(now))));
+        let answer = (self.action.borrow())(call);
+        Ran {
+            start: now + 5,
+            end: now + 17,
+            init: Some(3),
+            kind: Start::Cold,
+            outcome: Outcome::of(&answer, call.action.limits.timeout),
+            timed_out: answer.timed_out(),
+            logs: self.logs.borrow().clone(),
+        }
+    }
+    async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
+        f(&mut self.controller.borrow_mut())
+    }
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    for _ in 0..1000 {
+        if let Poll::Ready(value) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return value;
+        }
+    }
+    panic!("nothing here waits, yet it does not end");
+}
+
+/// An answer as tests look at it.
+#[derive(Debug)]
+pub struct Got {
+    pub status: u16,
+    pub body: Value,
+    pub response: Response,
+    pub record: Option<Activation>,
+}
+
+impl Got {
+    pub fn error(&self) -> &str {
+        self.body["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no error: {self:?}"))
+    }
+    pub fn header(&self, name: &str) -> &str {
+        self.response.header(name).unwrap_or_default()
+    }
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.response.body).into_owned()
+    }
+}
+
+pub fn basic(key: &str) -> String {
+    format!("Basic {}", STANDARD.encode(key))
+}
+
+impl Bed {
+    pub fn new() -> Self {
+        Self::with(NamespaceLimits::default())
+    }
+
+    pub fn with(limits: NamespaceLimits) -> Self {
+        let subject = |namespace: &str, key: &str| Subject {
+            namespace: namespace.into(),
+            key: key.into(),
+        };
+        Self {
+            controller: RefCell::new(Controller::new(Config {
+                subjects: vec![subject("guest", GUEST), subject("other", OTHER)],
+                limits,
+                entity_bytes: 100 << 20,
+                activation_bytes: 10 << 20,
+                seed: [7; 32],
+            })),
+            now: Cell::new(1_760_000_000_000),
+            action: RefCell::new(Box::new(echo)),
+            sent: RefCell::default(),
+            logs: RefCell::default(),
+        }
+    }
+
+    /// Any request at all.
+    pub fn raw(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        self.now.set(self.now.get() + 1);
+        let request = Request {
+            method,
+            path,
+            query,
+            headers,
+            body,
+        };
+        let step = self
+            .controller
+            .borrow_mut()
+            .handle(&request, self.now.get());
+        let (response, record) = match step {
+            Step::Respond(response) => (response, None),
+            Step::Invoke(plan, reply) => {
+                let record = block_on(perform(self, plan));
+                self.controller.borrow_mut().end(&reply.namespace);
+                let response = match reply.wait {
+                    Some(_) => reply.respond(&record),
+                    None => reply.accepted(),
+                };
+                (response, Some((*record).clone()))
+            }
+        };
+        Got {
+            status: response.status,
+            body: serde_json::from_slice(&response.body).unwrap_or(Value::Null),
+            response,
+            record,
+        }
+    }
+
+    /// A request of a namespace with a JSON body; `path` below `/api/v1/namespaces`.
+    pub fn by(&self, key: &str, method: &str, path: &str, body: Value) -> Got {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let auth = basic(key);
+        self.raw(
+            method,
+            &format!("/api/v1/namespaces{path}"),
+            &[
+                ("Authorization", &auth),
+                ("Content-Type", "application/json"),
+            ],
+            body.as_bytes(),
+        )
+    }
+
+    /// A request of the guest's.
+    pub fn ask(&self, method: &str, path: &str, body: Value) -> Got {
+        self.by(GUEST, method, path, body)
+    }
+
+    pub fn get(&self, path: &str) -> Got {
+        self.ask("GET", path, Value::Null)
+    }
+
+    /// Puts something that has to succeed.
+    pub fn put(&self, path: &str, body: Value) -> Value {
+        let got = self.ask("PUT", path, body);
+        assert_eq!(got.status, 200, "PUT {path}: {}", got.text());
+        got.body
+    }
+
+    pub fn put_action(&self, name: &str) -> Value {
+        self.put(
+            &format!("/_/actions/{name}"),
+            js("function main(p) { return p }"),
+        )
+    }
+
+    pub fn act(&self, action: impl Fn(&Call) -> Answer + 'static) {
+        *self.action.borrow_mut() = Box::new(action);
+    }
+
+    /// The last run body that was sent to an instance.
+    pub fn last_run(&self) -> Value {
+        self.sent.borrow().last().unwrap().1.clone()
+    }
+    pub fn last_init(&self) -> Value {
+        self.sent.borrow().last().unwrap().0.clone()
+    }
+}
+
+pub fn js(code: &str) -> Value {
+    json!({"exec": {"kind": "nodejs:default", "code": code}})
+}
+
+/// Removes what differs from run to run.
+pub fn without(mut document: Value, members: &[&str]) -> Value {
+    for member in members {
+        document.as_object_mut().unwrap().remove(*member);
+    }
+    document
+}

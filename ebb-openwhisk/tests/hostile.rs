@@ -1,0 +1,232 @@
+//! Whatever comes in, the answer is a response of the protocol.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Bed, GUEST, answer, basic, js};
+use ebb_openwhisk::json::Json;
+use ebb_openwhisk::logs::{Collector, Stream};
+use ebb_openwhisk::name::FullName;
+use ebb_openwhisk::query::{Query, decode};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Text made of what the protocol looks at.
+fn near_text() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "/",
+        "_",
+        "api",
+        "v1",
+        "web",
+        "namespaces",
+        "guest",
+        "actions",
+        "packages",
+        "triggers",
+        "rules",
+        "activations",
+        "limits",
+        "a",
+        "pkg",
+        "default",
+        ".json",
+        ".http",
+        "%",
+        "%2F",
+        "%00",
+        "%zz",
+        "?",
+        "&",
+        "=",
+        "limit",
+        "skip",
+        "count",
+        "true",
+        "-1",
+        "9999999999999999999999",
+        "é",
+        "\u{0}",
+        " ",
+        "..",
+        "s",
+        "w",
+        "t",
+        "r",
+    ]);
+    prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn near_json() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        any::<i64>().prop_map(|n| json!(n)),
+        ".{0,12}".prop_map(|s| json!(s)),
+        prop::sample::select(vec![
+            "nodejs:default",
+            "sequence",
+            "/_/a",
+            "/guest/s",
+            "active",
+            "1.2.3",
+            "UEsDBA=="
+        ])
+        .prop_map(|s| json!(s)),
+    ];
+    let key = prop::sample::select(vec![
+        "exec",
+        "kind",
+        "code",
+        "main",
+        "components",
+        "parameters",
+        "annotations",
+        "key",
+        "value",
+        "init",
+        "limits",
+        "timeout",
+        "memory",
+        "version",
+        "publish",
+        "binding",
+        "namespace",
+        "name",
+        "trigger",
+        "action",
+        "status",
+        "delAnnotations",
+        "statusCode",
+        "headers",
+        "body",
+        "error",
+    ]);
+    let document = leaf.prop_recursive(4, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(key.clone(), inner, 0..6)
+                .prop_map(|m| Value::Object(m.into_iter().map(|(k, v)| (k.into(), v)).collect())),
+        ]
+    });
+    prop_oneof![
+        document.clone().prop_map(|v| v.to_string().into_bytes()),
+        (document, any::<prop::sample::Index>(), any::<u8>()).prop_map(|(v, at, byte)| {
+            let mut bytes = v.to_string().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes
+        }),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn bed() -> Bed {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put_action("pkg/a");
+    bed.put(
+        "/_/actions/s",
+        json!({"exec": {"kind": "sequence", "components": ["/_/a"]}}),
+    );
+    bed.put("/_/triggers/t", json!({}));
+    bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/a"}));
+    let mut web = js("x");
+    web["annotations"] = json!([{"key": "web-export", "value": true}]);
+    bed.put("/_/actions/w", web);
+    bed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_request_is_answered(
+        method in prop::sample::select(vec!["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "X"]),
+        target in near_text(), prefix in prop::sample::select(vec!["", "/api/v1/namespaces/_/actions/", "/api/v1/namespaces/_/", "/api/v1/web/guest/default/w"]),
+        media in prop::sample::select(vec!["application/json", "text/plain", "application/x-www-form-urlencoded", ";", ""]),
+        body in near_json(), results in near_json(),
+    ) {
+        let bed = bed();
+        bed.act(move |_| answer(200, &String::from_utf8_lossy(&results)));
+        let auth = basic(GUEST);
+        for headers in [&[("Authorization", auth.as_str()), ("Content-Type", media)][..], &[("Authorization", &body_text(&body))]] {
+            let got = bed.raw(method, &format!("{prefix}{target}"), headers, &body);
+            prop_assert!((200..600).contains(&got.status));
+            if got.status >= 400 && method != "HEAD" && !target.contains('w') && !prefix.contains("web") {
+                prop_assert!(got.body.is_object() || got.body.is_array(), "{}", got.text());
+            }
+            for (name, value) in &got.response.headers {
+                prop_assert!(!name.contains(['\r', '\n']) && !value.contains(['\r', '\n']), "{name}: {value}");
+            }
+        }
+        prop_assert_eq!(bed.controller.borrow().running(), 0);
+        prop_assert_eq!(bed.get("/_/actions?limit=1").status, 200);
+    }
+
+    #[test]
+    fn json_is_accepted_exactly_if_serde_does(bytes in near_json()) {
+        let ours = Json::parse_bytes(&bytes);
+        let text = std::str::from_utf8(&bytes).ok();
+        let theirs = text.and_then(|t| serde_json::from_str::<Value>(t).ok());
+        if let Some(value) = &theirs {
+            let ours = ours.as_ref().unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Value>(ours.as_str()).unwrap(), value);
+            prop_assert_eq!(&serde_json::from_str::<Value>(&ours.compact()).unwrap(), value);
+            if let Some(object) = ours.to_object() {
+                prop_assert_eq!(&serde_json::from_str::<Value>(object.to_json().as_str()).unwrap(), value);
+            }
+        }
+    }
+
+    #[test]
+    fn quoting_is_undone_by_parsing(text in any::<String>()) {
+        prop_assert_eq!(Json::text(&text).to_text(), Some(text.clone()));
+        prop_assert_eq!(serde_json::from_str::<String>(Json::text(&text).as_str()).unwrap(), text);
+    }
+
+    #[test]
+    fn decoding_never_fails(text in any::<String>()) {
+        decode(&text, true);
+        Query::parse(&text);
+        let _ = FullName::parse(&text, "guest");
+    }
+
+    #[test]
+    fn logs_take_any_bytes_in_any_pieces(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20)) {
+        let all: Vec<u8> = pieces.concat();
+        let mut logs = Collector::new(1);
+        for piece in &pieces {
+            logs.push(Stream::Out, 0, piece);
+        }
+        let lines = logs.finish(0, false);
+        let mut expected: Vec<_> = all.split(|&b| b == b'\n').collect();
+        if expected.last().is_some_and(|last| last.is_empty()) {
+            expected.pop();
+        }
+        prop_assert_eq!(lines.len(), expected.len());
+    }
+}
+
+fn body_text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
+}
+
+#[test]
+fn deep_nesting_is_no_danger() {
+    let bed = bed();
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let headers = [
+        ("Authorization", &*basic(GUEST)),
+        ("Content-Type", "application/json"),
+    ];
+    let body = format!("{{\"a\":{deep}}}");
+    let got = bed.raw(
+        "POST",
+        "/api/v1/namespaces/_/actions/a?blocking=true",
+        &headers,
+        body.as_bytes(),
+    );
+    assert!([200, 400].contains(&got.status), "{}", got.status);
+}

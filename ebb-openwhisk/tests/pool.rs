@@ -1,0 +1,232 @@
+//! The scheduling of instances: what holds after any sequence of calls, and what each rule does.
+#![allow(missing_docs)]
+
+use ebb_openwhisk::call::{InstanceKey, Start};
+use ebb_openwhisk::pool::{Capacity, Dispatch, Pool, Submitted};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+fn key(revision: u64) -> InstanceKey {
+    InstanceKey {
+        revision,
+        caller: "guest".into(),
+    }
+}
+
+fn pool(cores: usize, per_core: usize, instances: u64, queue: usize) -> Pool<u64> {
+    Pool::new(Capacity {
+        cores,
+        per_core,
+        memory: instances * 10,
+        queue,
+    })
+}
+
+fn run(pool: &mut Pool<u64>, ticket: u64, function: u64, here: usize) -> Dispatch<u64> {
+    match pool.submit(ticket, &key(function), 10, here) {
+        Submitted::Run(dispatch) => dispatch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_idle_instance_of_the_function_is_used_again_on_its_core() {
+    let mut pool = pool(2, 4, 10, 10);
+    let first = run(&mut pool, 1, 7, 1);
+    assert_eq!((first.core, first.start), (1, Start::Cold));
+    assert!(pool.release(first.instance, true, 10, 100).is_empty());
+    let second = run(&mut pool, 2, 7, 1);
+    assert_eq!(
+        (second.core, second.instance, second.start),
+        (1, first.instance, Start::Hot)
+    );
+    pool.release(second.instance, true, 10, 100);
+    let handed = run(&mut pool, 3, 7, 0);
+    assert_eq!(
+        (handed.core, handed.start),
+        (1, Start::Hot),
+        "handed over to where the instance is"
+    );
+}
+
+#[test]
+fn a_new_instance_goes_to_the_core_with_least_to_do() {
+    let mut pool = pool(2, 4, 10, 10);
+    let cores: Vec<_> = (0..4).map(|n| run(&mut pool, n, n, 0).core).collect();
+    assert_eq!(cores, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_function_with_a_snapshot_starts_warm() {
+    let mut pool = pool(1, 4, 10, 10);
+    pool.set_snapshot(&key(1), true);
+    assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Warm);
+    pool.set_snapshot(&key(1), false);
+    assert_eq!(run(&mut pool, 2, 1, 0).start, Start::Cold);
+}
+
+#[test]
+fn what_is_worth_least_makes_room() {
+    let mut pool = pool(1, 8, 3, 10);
+    let [cheap, dear, used] = [1, 2, 3].map(|f| run(&mut pool, f, f, 0).instance);
+    pool.release(cheap, true, 10, 100);
+    pool.release(dear, true, 10, 10_000);
+    pool.release(used, true, 10, 100);
+    for n in 0..5 {
+        let again = run(&mut pool, 10 + n, 3, 0);
+        pool.release(again.instance, true, 10, 100);
+    }
+    let victims: Vec<_> = (0..2)
+        .map(|n| run(&mut pool, 20 + n, 20 + n, 0).victims[0].instance)
+        .collect();
+    assert_eq!(victims, [cheap, used]);
+}
+
+#[test]
+fn without_room_calls_wait_and_the_overflow_is_refused() {
+    let mut pool = pool(1, 1, 10, 4);
+    let first = run(&mut pool, 0, 1, 0);
+    for ticket in 1..=3 {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0), Submitted::Waits);
+    }
+    assert_eq!(
+        pool.submit(4, &key(1), 10, 0),
+        Submitted::Refused(4),
+        "one function does not fill the queue"
+    );
+    assert_eq!(pool.submit(5, &key(2), 10, 0), Submitted::Waits);
+    assert_eq!(pool.submit(6, &key(3), 10, 0), Submitted::Refused(6));
+    let next = pool.release(first.instance, true, 10, 1);
+    assert_eq!(next.len(), 1);
+    assert_eq!((next[0].ticket, next[0].start), (1, Start::Hot));
+}
+
+#[test]
+fn a_lost_instance_is_replaced_for_those_who_wait() {
+    let mut pool = pool(1, 1, 1, 10);
+    let first = run(&mut pool, 0, 1, 0);
+    assert_eq!(pool.submit(1, &key(1), 10, 0), Submitted::Waits);
+    let next = pool.release(first.instance, false, 10, 1);
+    assert_eq!((next[0].ticket, next[0].start), (1, Start::Cold));
+    assert_ne!(next[0].instance, first.instance);
+}
+
+#[test]
+fn a_changed_actions_instances_go() {
+    let mut pool = pool(1, 4, 10, 10);
+    let old = run(&mut pool, 0, 1, 0);
+    pool.release(old.instance, true, 10, 1);
+    let victims = pool.evict_if(|key| key.revision == 1);
+    assert_eq!(victims[0].instance, old.instance);
+    assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Cold);
+    assert_eq!(pool.used(), 10);
+}
+
+/// Simulated time: a cold start takes 400, a call 10.
+fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
+    let mut pool = pool(2, 2, instances, 100_000);
+    let mut ends: VecDeque<(u64, u64)> = VecDeque::new(); // sorted by time
+    let (mut now, mut done) = (0, 0);
+    let begin = |ends: &mut VecDeque<(u64, u64)>, now: u64, dispatch: &Dispatch<u64>| {
+        let took = if dispatch.start == Start::Hot {
+            10
+        } else {
+            410
+        };
+        let at = ends.partition_point(|&(t, _)| t <= now + took);
+        ends.insert(at, (now + took, dispatch.instance));
+    };
+    for ticket in 0..calls {
+        match pool.submit(ticket, &key(ticket % functions), 10, (ticket % 2) as usize) {
+            Submitted::Run(dispatch) => begin(&mut ends, now, &dispatch),
+            Submitted::Waits => {}
+            Submitted::Refused(_) => panic!("refused"),
+        }
+    }
+    while let Some((time, instance)) = ends.pop_front() {
+        now = time;
+        done += 1;
+        for dispatch in pool.release(instance, true, 10, 400) {
+            begin(&mut ends, now, &dispatch);
+        }
+    }
+    assert_eq!(done, calls, "nothing is lost");
+    (calls as f64 / now as f64, pool.evictions())
+}
+
+#[test]
+fn a_hundred_functions_at_once_do_not_collapse_the_throughput() {
+    let (few, _) = throughput(4, 16_000, 16);
+    let (many, evictions) = throughput(100, 16_000, 16);
+    // Strict turns would start an instance for every call: 16,000 evictions, and a fortieth of the throughput.
+    assert!(many > few / 4.0, "{many} {few} {evictions}");
+    assert!(evictions < 1_500, "{evictions}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any sequence of calls and ends: memory and slots are never exceeded, an instance runs one call at a time and
+    /// serves one function, every call runs exactly once, and when all have ended none is left waiting.
+    #[test]
+    fn the_books_are_right_after_any_sequence(
+        steps in prop::collection::vec((0u64..12, 0usize..4, any::<bool>(), any::<prop::sample::Index>(), 1u64..40), 1..300),
+        per_core in 1usize..4, instances in 1u64..8, queue in 0usize..30,
+    ) {
+        let cores = 3;
+        let mut pool: Pool<u64> = pool(cores, per_core, instances, queue);
+        let mut alive: HashMap<u64, (u64, usize)> = HashMap::new();
+        let mut function_of: HashMap<u64, u64> = HashMap::new();
+        let mut running: Vec<(u64, u64)> = Vec::new();
+        let (mut ran, mut accepted) = (HashSet::new(), HashSet::new());
+        let mut start = |dispatch: Dispatch<u64>, function_of: &HashMap<u64, u64>, running: &mut Vec<(u64, u64)>, alive: &mut HashMap<u64, (u64, usize)>| {
+            for victim in &dispatch.victims {
+                let gone = alive.remove(&victim.instance);
+                assert_eq!(gone.map(|(_, core)| core), Some(victim.core));
+                assert!(running.iter().all(|(_, i)| *i != victim.instance));
+            }
+            let function = function_of[&dispatch.ticket];
+            if dispatch.start == Start::Hot {
+                assert_eq!(alive[&dispatch.instance], (function, dispatch.core));
+            } else {
+                assert!(alive.insert(dispatch.instance, (function, dispatch.core)).is_none());
+            }
+            assert!(running.iter().all(|(_, i)| *i != dispatch.instance));
+            running.push((dispatch.ticket, dispatch.instance));
+            assert!(ran.insert(dispatch.ticket), "twice");
+        };
+        for (ticket, (function, here, submit, which, cost)) in steps.into_iter().enumerate() {
+            let ticket = ticket as u64;
+            if submit || running.is_empty() {
+                function_of.insert(ticket, function);
+                match pool.submit(ticket, &key(function), 10, here % cores) {
+                    Submitted::Run(dispatch) => {
+                        accepted.insert(ticket);
+                        start(dispatch, &function_of, &mut running, &mut alive);
+                    }
+                    Submitted::Waits => { accepted.insert(ticket); }
+                    Submitted::Refused(back) => prop_assert_eq!(back, ticket),
+                }
+            } else {
+                let (_, instance) = running.swap_remove(which.index(running.len()));
+                let keep = cost % 3 != 0;
+                if !keep { alive.remove(&instance); }
+                for dispatch in pool.release(instance, keep, 10, cost) {
+                    start(dispatch, &function_of, &mut running, &mut alive);
+                }
+            }
+            prop_assert!(pool.used() <= instances * 10);
+            prop_assert_eq!(pool.used(), alive.len() as u64 * 10);
+            prop_assert!(pool.running().iter().all(|&n| n <= per_core));
+            prop_assert_eq!(pool.running().iter().sum::<usize>(), running.len());
+            prop_assert_eq!(pool.instances().0, alive.len());
+        }
+        while let Some((_, instance)) = running.pop() {
+            for dispatch in pool.release(instance, true, 10, 1) {
+                start(dispatch, &function_of, &mut running, &mut alive);
+            }
+        }
+        prop_assert_eq!(pool.waiting(), (0, 0));
+        prop_assert_eq!(ran, accepted);
+    }
+}
