@@ -4,7 +4,8 @@
 //! A package that contains images has a `build.rs` of one line:
 //! `fn main() { ebb_build::images(&["examples"]) }`, with `"bins"` for its binaries.
 //! The choice reaches `#[ebb::main]` and `#[ebb::test]` as the environment variable
-//! `EBB_PLATFORM` (`native` or `hosted`) of the package's compilation.
+//! `EBB_PLATFORM` (`native` or `hosted`) of the package's compilation, and programs that differ
+//! between the two as `cfg(ebb_hosted)`.
 
 use std::{env, fs, path::PathBuf};
 
@@ -36,6 +37,7 @@ pub fn images(kinds: &[&str]) {
     };
     if hosted {
         println!("cargo::rustc-env=EBB_PLATFORM=hosted");
+        println!("cargo::rustc-cfg=ebb_hosted");
         return;
     }
     println!("cargo::rustc-env=EBB_PLATFORM=native");

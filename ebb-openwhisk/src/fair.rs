@@ -90,12 +90,12 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
                 return Some(key.clone());
             }
             line.credit = QUANTUM;
-            self.to_the_back(key.clone());
+            self.move_to_back(key.clone());
         }
         self.turns.front().cloned()
     }
 
-    fn to_the_back(&mut self, key: K) {
+    fn move_to_back(&mut self, key: K) {
         if let Some(at) = self.turns.iter().position(|k| *k == key) {
             self.turns.remove(at);
             self.turns.push_back(key);
@@ -118,7 +118,7 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
             self.turns.retain(|k| k != key);
         } else if self.turns.front() == Some(key) {
             // It was its turn to get an instance more; the next one goes to another.
-            self.to_the_back(key.clone());
+            self.move_to_back(key.clone());
         }
         Some(call)
     }

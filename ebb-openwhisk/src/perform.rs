@@ -67,7 +67,7 @@ async fn perform_sequence<E: Executor>(executor: &E, sequence: Sequence) -> Acti
                 executor.now(),
             )
         });
-        match plan {
+        match plan.await {
             Ok(plan) => {
                 ids.push(String::from(plan.activation()));
                 let record = perform(executor, plan).await;

@@ -174,7 +174,7 @@ impl<T> Pool<T> {
             entry.cost = cost.max(1);
             entry.uses += 1;
             if keep {
-                let worth = self.age + (entry.uses.min(1000) * entry.cost << 20) / bytes.max(1);
+                let worth = self.age + ((entry.uses.min(1000) * entry.cost) << 20) / bytes.max(1);
                 entry.worth = Some(worth);
                 self.by_worth.insert((worth, instance));
                 self.idle_bytes += bytes;

@@ -158,6 +158,11 @@ impl Controller {
         &self.activations
     }
 
+    /// The revisions of all actions that there are.
+    pub fn revisions(&self) -> hashbrown::HashSet<u64> {
+        self.store.revisions()
+    }
+
     /// Keeps a record.
     pub fn keep(&mut self, record: Arc<Activation>) {
         self.activations.insert(record);

@@ -64,6 +64,15 @@ impl Store {
         self.entities.is_empty()
     }
 
+    /// The revisions of all actions.
+    pub fn revisions(&self) -> hashbrown::HashSet<u64> {
+        let actions = self.entities.values().filter_map(|entity| match entity {
+            Entity::Action(action) => Some(action.revision),
+            _ => None,
+        });
+        actions.collect()
+    }
+
     /// The entity of that name.
     pub fn get(&self, name: &FullName) -> Option<&Entity> {
         self.entities.get(name)

@@ -42,7 +42,9 @@ pub fn answer(status: u16, body: &str) -> Answer {
 impl Executor for Bed {
     async fn execute(&self, call: &Call) -> Ran {
         let now = self.now.get();
-        let parse = |json: ebb_openwhisk::json::Json| serde_json::from_str(json.as_str()).unwrap_or(Value::Null);
+        let parse = |json: ebb_openwhisk::json::Json| {
+            serde_json::from_str(json.as_str()).unwrap_or(Value::Null)
+        };
         self.sent
             .borrow_mut()
             .push((parse(call.init_body(now)), parse(call.run_body(now))));

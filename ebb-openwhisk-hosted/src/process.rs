@@ -1,0 +1,330 @@
+//! One instance: a `node` process, the socket to its loader, the pipes of its two streams.
+//!
+//! The watching thread takes whatever the process writes, in order: what is on the pipes when an answer comes in was
+//! written before it, so both pipes are emptied before the answer is shown. A thread that writes keeps a large request from
+//! holding up the core.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsStr,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    task::{Poll, Waker},
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use ebb_openwhisk::{
+    instance::{Boxed, Instance, Lost, Request, Wanted, frame, take_answer},
+    logs::{Collector, Stream},
+};
+
+/// The loader's end of the socket.
+const CHANNEL: RawFd = 3;
+/// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
+const LOG_LIMIT: usize = 12 << 20;
+/// What V8 says on standard error before it gives up.
+const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
+
+#[derive(Default)]
+struct Shared {
+    answers: VecDeque<(u32, u16, Vec<u8>)>,
+    logs: Vec<(Stream, u64, Vec<u8>)>,
+    logged: usize,
+    gone: bool,
+    out_of_memory: bool,
+    waker: Option<Waker>,
+}
+
+/// See the module.
+pub struct Process {
+    child: Child,
+    shared: Arc<Mutex<Shared>>,
+    requests: mpsc::Sender<Vec<u8>>,
+    next: u32,
+    /// Where it works; removed with it.
+    folder: PathBuf,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    // Nothing panics while it is locked, and if it did the data would be whole.
+    shared
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Process {
+    /// Starts one.
+    pub fn start(node: &OsStr, loader: &Path, wanted: Wanted) -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("ebb-instance-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = OwnedFd::from(theirs);
+        let mut command = Command::new(node);
+        command
+            .arg("--expose-gc")
+            .arg(format!("--max-old-space-size={}", wanted.memory))
+            .arg(loader)
+            .args(["--fd", "3", "--no-marker"])
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LANG"))
+            .env("HOME", &folder)
+            .env("TMPDIR", &folder)
+            .env("NODE_ENV", "production")
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let channel = theirs.as_raw_fd();
+        // SAFETY: between fork and exec only async-signal-safe calls are made: dup2, fcntl, prctl.
+        unsafe {
+            command.pre_exec(move || {
+                let done = if channel == CHANNEL {
+                    libc::fcntl(CHANNEL, libc::F_SETFD, 0)
+                } else {
+                    libc::dup2(channel, CHANNEL)
+                };
+                if done < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                // Whatever becomes of the platform, its instances do not stay.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn()?;
+        drop(theirs);
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let streams = (child.stdout.take(), child.stderr.take());
+        if let (Some(out), Some(err)) = streams {
+            let watcher = Watcher {
+                channel: ours.try_clone()?,
+                out,
+                err,
+                shared: shared.clone(),
+                input: Vec::new(),
+                closed: [false; 2],
+            };
+            thread::Builder::new()
+                .name("watch".into())
+                .spawn(move || watcher.watch())?;
+        }
+        let (requests, queue) = mpsc::channel::<Vec<u8>>();
+        thread::Builder::new().name("write".into()).spawn(move || {
+            let mut ours = ours;
+            // A process that does not take it is gone, which the watcher sees.
+            while queue
+                .recv()
+                .is_ok_and(|bytes| ours.write_all(&bytes).is_ok())
+            {}
+        })?;
+        Ok(Self {
+            child,
+            shared,
+            requests,
+            next: 0,
+            folder,
+        })
+    }
+}
+
+impl Instance for Process {
+    fn ask<'a>(
+        &'a mut self,
+        request: Request,
+        payload: &'a str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.next += 1;
+        let id = self.next;
+        let _ = self.requests.send(frame(id, request, payload.as_bytes()));
+        Box::pin(std::future::poll_fn(move |cx| {
+            let mut shared = lock(&self.shared);
+            while let Some((answered, status, body)) = shared.answers.pop_front() {
+                if answered == id {
+                    return Poll::Ready(Ok((status, body)));
+                }
+            }
+            if shared.gone {
+                let lost = if shared.out_of_memory {
+                    Lost::Memory
+                } else {
+                    Lost::Gone
+                };
+                return Poll::Ready(Err(lost));
+            }
+            shared.waker = Some(cx.waker().clone());
+            Poll::Pending
+        }))
+    }
+
+    fn drain_logs(&mut self, into: &mut Collector) {
+        let mut shared = lock(&self.shared);
+        shared.logged = 0;
+        for (stream, time, bytes) in std::mem::take(&mut shared.logs) {
+            into.push(stream, time, &bytes);
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        !lock(&self.shared).gone
+    }
+
+    fn memory(&self) -> u64 {
+        // Private and dirty pages would be truer, and cost far more to ask for.
+        let statm =
+            std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
+        let mut pages = statm
+            .split(' ')
+            .skip(1)
+            .map(|n| n.parse::<u64>().unwrap_or(0));
+        let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+        resident.saturating_sub(shared) * 4096
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+struct Watcher {
+    channel: UnixStream,
+    out: ChildStdout,
+    err: ChildStderr,
+    shared: Arc<Mutex<Shared>>,
+    input: Vec<u8>,
+    /// Pipes that have ended.
+    closed: [bool; 2],
+}
+
+impl Watcher {
+    fn watch(mut self) {
+        for fd in [self.out.as_raw_fd(), self.err.as_raw_fd()] {
+            // SAFETY: a descriptor of this thread's own. (The socket's flags are shared with the thread that writes.)
+            if unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
+                return self.end();
+            }
+        }
+        let mut open = true;
+        while open {
+            // A pipe that the action has closed is not asked again: it would always be ready.
+            let watched = [
+                Some(self.channel.as_raw_fd()),
+                self.open_pipe(Stream::Out),
+                self.open_pipe(Stream::Err),
+            ];
+            let mut fds = watched.map(|fd| libc::pollfd {
+                fd: fd.unwrap_or(-1),
+                events: libc::POLLIN,
+                revents: 0,
+            });
+            // SAFETY: three valid pollfds.
+            if unsafe { libc::poll(fds.as_mut_ptr(), 3, -1) } < 0
+                && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted
+            {
+                break;
+            }
+            open = self.take(fds[0].revents != 0);
+        }
+        self.end();
+    }
+
+    fn open_pipe(&self, stream: Stream) -> Option<RawFd> {
+        let fd = match stream {
+            Stream::Out => self.out.as_raw_fd(),
+            Stream::Err => self.err.as_raw_fd(),
+        };
+        (!self.closed[stream as usize]).then_some(fd)
+    }
+
+    fn end(&self) {
+        let waker = {
+            let mut shared = lock(&self.shared);
+            shared.gone = true;
+            shared.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes all there is; false at the end of the channel.
+    fn take(&mut self, channel: bool) -> bool {
+        let mut buffer = vec![0; 64 << 10];
+        let mut open = true;
+        if channel {
+            // SAFETY: the buffer is valid for its length.
+            let got = unsafe {
+                libc::recv(
+                    self.channel.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match usize::try_from(got) {
+                Ok(0) => open = false,
+                Ok(got) => self.input.extend_from_slice(&buffer[..got]),
+                Err(_) => open = io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+        // After the channel: what was logged before an answer is on the pipes when the answer is here.
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64);
+        for stream in [Stream::Out, Stream::Err] {
+            loop {
+                let got = match stream {
+                    Stream::Out => self.out.read(&mut buffer),
+                    Stream::Err => self.err.read(&mut buffer),
+                };
+                let Ok(got @ 1..) = got else {
+                    self.closed[stream as usize] |= got.is_ok();
+                    break;
+                };
+                let bytes = &buffer[..got];
+                let mut shared = lock(&self.shared);
+                shared.out_of_memory |= bytes
+                    .windows(OUT_OF_MEMORY.len())
+                    .any(|part| part == OUT_OF_MEMORY);
+                if shared.logged < LOG_LIMIT {
+                    shared.logged += got;
+                    shared.logs.push((stream, time, bytes.to_vec()));
+                }
+            }
+        }
+        loop {
+            match take_answer(&mut self.input) {
+                Ok(Some(answer)) => {
+                    let waker = {
+                        let mut shared = lock(&self.shared);
+                        shared.answers.push_back(answer);
+                        shared.waker.take()
+                    };
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return false,
+            }
+        }
+        open
+    }
+}

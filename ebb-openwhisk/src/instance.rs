@@ -1,0 +1,166 @@
+//! The seam to what instances are made of: Linux processes on the hosted platform, UCs on the native one.
+//!
+//! An instance runs `examples/invoker/loader.js` and is spoken to in frames over one socket (`loader/channel.js`). This
+//! module has the frames, the two traits, and [`serve`]: how a call is made on an instance.
+
+use crate::activation::{Answer, Outcome};
+use crate::call::{Call, Ran, Start};
+use crate::logs::Collector;
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use ebb_runtime::component;
+use ebb_runtime::time::{Instant, timeout, unix_time};
+
+/// A future of its own.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Bytes of a frame's header: length of the payload, id, kind or status; each `u32`, little endian.
+pub const HEADER: usize = 12;
+
+/// What a request to an instance asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Load code; the payload is the body of `/init`.
+    Init = 1,
+    /// Run it; the payload is the body of `/run`.
+    Run = 2,
+    /// Forget the code.
+    Reset = 3,
+    /// Begin as a copy of a snapshot, with 16 bytes of entropy; not answered.
+    Thaw = 4,
+}
+
+/// A frame.
+pub fn frame(id: u32, request: Request, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    for word in [length, id, request as u32] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The most that an answer may be: more than any legal one, so that the platform's own text can say how much it was.
+pub const LONGEST_ANSWER: usize = 64 << 20;
+
+/// Takes an answer from the front of what an instance has written: id, status, body.
+///
+/// # Errors
+/// The answer is longer than [`LONGEST_ANSWER`]; nothing that follows can be trusted.
+pub fn take_answer(input: &mut Vec<u8>) -> Result<Option<(u32, u16, Vec<u8>)>, TooLong> {
+    let word =
+        |at: usize| -> Option<u32> { Some(u32::from_le_bytes(*input.get(at..)?.first_chunk()?)) };
+    let (Some(length), Some(id), Some(status)) = (word(0), word(4), word(8)) else {
+        return Ok(None);
+    };
+    let length = length as usize;
+    if length > LONGEST_ANSWER {
+        return Err(TooLong);
+    }
+    if input.len() < HEADER + length {
+        return Ok(None);
+    }
+    let rest = input.split_off(HEADER + length);
+    let mut answer = core::mem::replace(input, rest);
+    answer.drain(..HEADER);
+    Ok(Some((id, u16::try_from(status).unwrap_or(0), answer)))
+}
+
+/// An answer that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Why an instance does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It ended.
+    Gone,
+    /// It used more memory than it may.
+    Memory,
+}
+
+/// One instance. It belongs to a core; dropping it ends it at once, whatever it is doing.
+pub trait Instance {
+    /// Asks it for something and waits for the answer: status and body. A future that is dropped leaves the instance unfit
+    /// for anything but to be dropped.
+    fn ask<'a>(
+        &'a mut self,
+        request: Request,
+        payload: &'a str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>>;
+    /// Moves what it has written to its streams.
+    fn drain_logs(&mut self, into: &mut Collector);
+    /// Whether it can be asked.
+    fn is_alive(&self) -> bool;
+    /// Bytes of memory that are its own, about.
+    fn memory(&self) -> u64;
+}
+
+/// What a new instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// MB that it may use.
+    pub memory: u32,
+}
+
+/// Makes instances.
+#[component]
+pub trait Deploy {
+    /// Makes one, ready for [`Request::Init`]. Fails with a text for the caller.
+    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>>;
+    /// What instances are, in words for people.
+    fn description(&self) -> String;
+    /// The actions that the program was given in a folder: file name and content. Fails with a text that says what to do.
+    fn actions(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String>;
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Makes a call on an instance, after an init if `start` is not hot. Gives back what came of it; the instance may be used
+/// again if [`Outcome::instance_lives`].
+pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ran {
+    let limits = call.action.limits;
+    let limit = Duration::from_millis(limits.timeout.into());
+    let mut logs = Collector::new(limits.logs);
+    let (began, wall) = (Instant::now(), milliseconds(unix_time()));
+    let mut init = None;
+    let answer = 'answer: {
+        if start == Start::Cold {
+            let body = call.init_body(wall);
+            let asked = timeout(limit, instance.ask(Request::Init, body.as_str())).await;
+            init = Some(milliseconds(began.elapsed()));
+            match asked {
+                Ok(Ok((200, _))) => {}
+                Ok(Ok((status, body))) => break 'answer Answer::InitFailed { status, body },
+                Ok(Err(Lost::Gone)) => break 'answer Answer::InitLost,
+                Ok(Err(Lost::Memory)) => break 'answer Answer::OutOfMemory,
+                Err(_) => break 'answer Answer::InitTimeout,
+            }
+        }
+        let body = call.run_body(milliseconds(unix_time()));
+        match timeout(limit, instance.ask(Request::Run, body.as_str())).await {
+            Ok(Ok((status, body))) => Answer::Run { status, body },
+            Ok(Err(Lost::Gone)) => Answer::RunLost,
+            Ok(Err(Lost::Memory)) => Answer::OutOfMemory,
+            Err(_) => Answer::RunTimeout,
+        }
+    };
+    let end = wall + milliseconds(began.elapsed());
+    instance.drain_logs(&mut logs);
+    let outcome = Outcome::of(&answer, limits.timeout);
+    let now = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
+    Ran {
+        start: wall,
+        end,
+        init,
+        kind: start,
+        timed_out: answer.timed_out(),
+        logs: logs.finish(now, !outcome.instance_lives()),
+        outcome,
+    }
+}

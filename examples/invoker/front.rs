@@ -1,0 +1,223 @@
+//! HTTP: the API, the metrics, the live page.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+use ebb::net::http::{Request, Response};
+use ebb::{EbbRef, time};
+use ebb_openwhisk::http as api;
+use ebb_openwhisk::json::{Json, Members};
+use ebb_openwhisk::metrics::{Metrics, single};
+use ebb_openwhisk::plan::{Reply, Step};
+
+use crate::engine::{self, Invoker};
+use crate::platform::{Platform, now};
+
+static PAGE: &[u8] = include_bytes!("page.html");
+
+/// Answers one request.
+pub async fn answer(request: &mut Request<'_>) -> Response {
+    EbbRef::<Invoker>::get().count(|m| m.requests += 1);
+    let wants_page = request
+        .header("accept")
+        .is_some_and(|accept| accept.contains("text/html"));
+    match (request.method(), request.path()) {
+        ("GET" | "HEAD", "/") if wants_page => Response::html(PAGE),
+        ("GET" | "HEAD", "/metrics") => metrics().await,
+        ("GET" | "HEAD", "/live") => live().await,
+        _ => call(request).await,
+    }
+}
+
+/// A request to OpenWhisk's API.
+async fn call(request: &mut Request<'_>) -> Response {
+    let body = match request.bytes().await {
+        Ok(body) => body,
+        Err(error) => {
+            let status = error.status().unwrap_or(400);
+            let json = Members::new()
+                .text("error", &format!("{error}"))
+                .text("code", "")
+                .finish();
+            return convert(api::Response::json(status, &json));
+        }
+    };
+    let headers: Vec<(&str, Cow<'_, str>)> = request
+        .head()
+        .headers()
+        .map(|(name, value)| (name, String::from_utf8_lossy(value)))
+        .collect();
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_ref()))
+        .collect();
+    let asked = api::Request {
+        method: request.method(),
+        path: request.path(),
+        query: request.query(),
+        headers: &headers,
+        body: &body,
+    };
+    let platform = EbbRef::<Platform>::get();
+    let step = platform.controller(|c| c.handle(&asked, now()));
+    let response = match step {
+        Step::Respond(response) => {
+            if matches!(request.method(), "PUT" | "DELETE") && response.status == 200 {
+                engine::forget_stale();
+            }
+            response
+        }
+        Step::Invoke(plan, reply) => {
+            let running = engine::start(plan, &reply);
+            wait(running, &reply).await
+        }
+    };
+    if response.status == 429 {
+        EbbRef::<Invoker>::get().count(|m| m.throttled += 1);
+    }
+    convert(response)
+}
+
+/// Waits as long as the caller wants to; the call goes on in any case.
+async fn wait(
+    running: ebb::JoinHandle<alloc::sync::Arc<ebb_openwhisk::activation::Activation>>,
+    reply: &Reply,
+) -> api::Response {
+    let Some(limit) = reply.wait else {
+        return reply.accepted();
+    };
+    match time::timeout(Duration::from_millis(limit), running).await {
+        Ok(Ok(record)) => reply.respond(&record),
+        _ => reply.accepted(),
+    }
+}
+
+fn convert(response: api::Response) -> Response {
+    let mut converted = Response::new(response.status);
+    for (name, value) in response.headers {
+        converted = converted.with(name, value);
+    }
+    converted.body(response.body)
+}
+
+async fn counts() -> Option<(Vec<Metrics>, Metrics)> {
+    let cores = EbbRef::<Invoker>::new()
+        .gather(|invoker| invoker.metrics())
+        .await
+        .ok()?;
+    let mut sum = Metrics::default();
+    for core in &cores {
+        sum.add(core);
+    }
+    Some((cores, sum))
+}
+
+/// Prometheus' text format.
+async fn metrics() -> Response {
+    let Some((cores, sum)) = counts().await else {
+        return Response::error(503, "the platform is ending");
+    };
+    let mut text = String::new();
+    sum.render(&mut text, &cores);
+    let platform = EbbRef::<Platform>::get();
+    let (waiting, functions) = platform.pool(|p| p.waiting());
+    let (instances, idle) = platform.pool(|p| p.instances());
+    let (used, evictions) = platform.pool(|p| (p.used(), p.evictions()));
+    let (entities, records) = platform.controller(|c| (c.store().bytes(), c.activations().bytes()));
+    for (name, kind, help, value) in [
+        (
+            "ebb_queue_length",
+            "gauge",
+            "Calls that wait for an instance.",
+            waiting as u64,
+        ),
+        (
+            "ebb_queue_functions",
+            "gauge",
+            "Functions with calls that wait.",
+            functions as u64,
+        ),
+        ("ebb_instances", "gauge", "Instances.", instances as u64),
+        (
+            "ebb_instances_idle",
+            "gauge",
+            "Instances that wait for a call.",
+            idle as u64,
+        ),
+        (
+            "ebb_instances_bytes",
+            "gauge",
+            "Memory of all instances.",
+            used,
+        ),
+        (
+            "ebb_evictions_total",
+            "counter",
+            "Idle instances that had to make room.",
+            evictions,
+        ),
+        (
+            "ebb_entities_bytes",
+            "gauge",
+            "Memory of actions and other entities.",
+            entities as u64,
+        ),
+        (
+            "ebb_records_bytes",
+            "gauge",
+            "Memory of activation records.",
+            records as u64,
+        ),
+        (
+            "ebb_calls_running",
+            "gauge",
+            "Calls that run or wait.",
+            platform.running().into(),
+        ),
+    ] {
+        single(&mut text, name, kind, help, value);
+    }
+    Response::text(text).with("cache-control", "no-store")
+}
+
+/// What the live page shows, as JSON.
+async fn live() -> Response {
+    let Some((cores, sum)) = counts().await else {
+        return Response::error(503, "the platform is ending");
+    };
+    let platform = EbbRef::<Platform>::get();
+    let (running, waiting, instances, used) =
+        platform.pool(|p| (p.running().to_vec(), p.waiting().0, p.instances(), p.used()));
+    let each = cores.iter().enumerate().map(|(at, core)| {
+        Members::new()
+            .number("running", running.get(at).copied().unwrap_or(0) as u64)
+            .number("requests", core.requests)
+            .number("activations", core.outcomes.iter().sum::<u64>())
+            .finish()
+    });
+    let starts = ebb_openwhisk::call::Start::ALL.map(|start| {
+        let latency = &sum.latency[start as usize];
+        Members::new()
+            .text("name", start.name())
+            .number("count", latency.count())
+            .number("median", latency.quantile(50))
+            .number("p99", latency.quantile(99))
+            .finish()
+    });
+    let json = Members::new()
+        .raw("cores", Json::array(each).as_str())
+        .raw("starts", Json::array(starts).as_str())
+        .raw(
+            "outcomes",
+            Json::array(sum.outcomes.map(|n| format!("{n}"))).as_str(),
+        )
+        .number("waiting", waiting as u64)
+        .number("instances", instances.0 as u64)
+        .number("idle", instances.1 as u64)
+        .number("bytes", used)
+        .number("throttled", sum.throttled)
+        .finish();
+    Response::json(String::from(json.as_str())).with("cache-control", "no-store")
+}

@@ -1,0 +1,204 @@
+//! A serverless platform: JavaScript arrives over the network and runs on V8, on every core.
+//!
+//!     EBB_FORWARD=3233:3233 cargo run --release --example invoker      as a virtual machine
+//!     cargo hosted invoker                                             as a Linux process
+//!
+//! It speaks Apache OpenWhisk's REST API, so `wsk`, the npm package `openwhisk` and curl work as they are; the start says
+//! with which key. Arguments: `--port N` (3233), `--actions DIR` deploys the files of a folder at the start, `--quiet`
+//! prints no line for each activation, `--auth UUID:KEY` sets the key.
+//!
+//! | file | |
+//! |---|---|
+//! | `main.rs` | the start: options, banner, actions that are deployed at once |
+//! | `platform.rs` | what all cores share: the API's state, the books of instances |
+//! | `engine.rs` | the Ebb of each core: its instances, and how a call gets one |
+//! | `front.rs` | HTTP: the API, metrics, the live page |
+//! | `loader.js` | what Node runs inside an instance |
+//!
+//! Instances come from the component `Deploy`: Linux processes when hosted, UCs in the image.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod engine;
+mod front;
+#[cfg(not(any(ebb_hosted, not(panic = "abort"))))]
+mod native;
+mod platform;
+
+use alloc::{format, string::String};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use core::time::Duration;
+use ebb::net::http;
+use ebb::platform::{Entropy, Environment};
+use ebb::{EbbRef, core_count, println, spawn, time};
+use ebb_openwhisk::instance::Deploy;
+use ebb_openwhisk::json::{Json, Members};
+// Linking it makes it the provider of instances.
+#[cfg(any(ebb_hosted, not(panic = "abort")))]
+use ebb_openwhisk_hosted as _;
+
+use platform::Platform;
+
+/// The namespace of the one user.
+pub const NAMESPACE: &str = "guest";
+const USAGE: &str = "usage: invoker [--port N] [--actions DIR] [--auth UUID:KEY] [--quiet]";
+
+/// What the command line says.
+struct Options {
+    port: u16,
+    actions: Option<&'static str>,
+    quiet: bool,
+    auth: Option<&'static str>,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options {
+        port: 3233,
+        actions: None,
+        quiet: false,
+        auth: EbbRef::<dyn Environment>::get().option("auth"),
+    };
+    let mut arguments = ebb::args().iter().copied();
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value; {USAGE}"))
+        };
+        match argument {
+            "--port" => {
+                let text = value()?;
+                options.port = text
+                    .parse()
+                    .map_err(|_| format!("--port takes a number from 0 to 65535, not {text}"))?;
+            }
+            "--actions" => options.actions = Some(value()?),
+            "--auth" => options.auth = Some(value()?),
+            "--quiet" => options.quiet = true,
+            other => return Err(format!("{other} is not known; {USAGE}")),
+        }
+    }
+    Ok(options)
+}
+
+ebb::option!("auth", "uuid:key", |v| v.contains(':'));
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    EbbRef::<dyn Entropy>::get().fill(&mut bytes);
+    bytes
+}
+
+/// A random key.
+fn random_key() -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let uuid = hex(&random::<16>());
+    let parts = [
+        &uuid[..8],
+        &uuid[8..12],
+        &uuid[12..16],
+        &uuid[16..20],
+        &uuid[20..],
+    ];
+    format!("{}:{}", parts.join("-"), hex(&random::<32>()))
+}
+
+/// Deploys the `.js`, `.zip` and `.tgz` files of a folder under their names.
+async fn deploy(folder: &str) -> Result<usize, String> {
+    let files = EbbRef::<dyn Deploy>::get().actions(folder)?;
+    let mut deployed = 0;
+    for (file, content) in files {
+        let Some((name, extension)) = file.rsplit_once('.') else {
+            continue;
+        };
+        let code = match extension {
+            "js" => String::from_utf8(content).map_err(|_| format!("{file} is not UTF-8"))?,
+            "zip" | "tgz" => STANDARD.encode(content),
+            _ => continue,
+        };
+        let exec = Members::new()
+            .text("kind", "nodejs:default")
+            .text("code", &code)
+            .finish();
+        // Whoever puts a file here wants to call it, from a browser as well.
+        let annotations = Json::parse("[{\"key\":\"web-export\",\"value\":true}]")?;
+        let document = Members::new()
+            .raw("exec", exec.as_str())
+            .raw("annotations", annotations.as_str())
+            .finish();
+        EbbRef::<Platform>::get()
+            .controller(|c| c.deploy(NAMESPACE, name, &document, platform::now()))
+            .map_err(|failure| format!("{file} cannot be deployed: {}", failure.text))?;
+        deployed += 1;
+    }
+    Ok(deployed)
+}
+
+fn banner(port: u16, key: &str, deployed: usize) {
+    let cores = core_count();
+    let instances = EbbRef::<dyn Deploy>::get().description();
+    let memory = EbbRef::<Platform>::get().memory() >> 20;
+    println!("invoker: http://localhost:{port}/ on {cores} cores");
+    println!("  instances  {instances}; at most {memory} MB");
+    println!("  key        {key}");
+    if deployed > 0 {
+        println!(
+            "  deployed   {deployed} actions; try http://localhost:{port}/api/v1/web/{NAMESPACE}/default/NAME.json"
+        );
+    }
+    println!("  try        K={key}; A=http://localhost:{port}/api/v1/namespaces/_/actions");
+    println!(
+        "             curl -u $K -X PUT $A/hello -H 'content-type: application/json' \
+         -d '{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"const main = ({{name}}) => ({{hello: name}})\"}}}}'"
+    );
+    println!(
+        "             curl -u $K \"$A/hello?blocking=true&result=true\" -H 'content-type: application/json' -d '{{\"name\":\"you\"}}'"
+    );
+}
+
+#[ebb::main]
+async fn main() -> Result<(), String> {
+    let options = options()?;
+    let key = options.auth.map_or_else(random_key, String::from);
+    if !key.contains(':') {
+        return Err(format!("the key is of the form uuid:key, not {key}"));
+    }
+    let platform = EbbRef::<Platform>::get();
+    platform.open(&key, random(), !options.quiet);
+    let deployed = match options.actions {
+        Some(folder) => deploy(folder).await?,
+        None => 0,
+    };
+    let limits = http::Limits {
+        // The code of an action in JSON, which may escape every character of it, has to fit.
+        body: 100 << 20,
+        body_time: Duration::from_secs(60),
+        ..http::Limits::default()
+    };
+    let server = http::listen(options.port, limits, front::answer)
+        .await
+        .map_err(|error| {
+            format!(
+                "port {} cannot be listened on: {error}; --port N takes another",
+                options.port
+            )
+        })?;
+    banner(server.local_addr().port(), &key, deployed);
+    spawn(engine::warm_up());
+    ebb::shutdown().await;
+    println!("invoker: ending; {} calls are running", platform.running());
+    let patience = Duration::from_secs(70);
+    let finished = time::timeout(patience, platform.drained()).await.is_ok();
+    server.stop().await;
+    if !finished {
+        println!(
+            "invoker: {} calls did not end within {} seconds",
+            platform.running(),
+            patience.as_secs()
+        );
+    }
+    Ok(())
+}
