@@ -1,0 +1,242 @@
+// Drives a running invoker with the npm package `openwhisk`, and with plain HTTP where that has no word for it.
+//
+//   APIHOST=http://localhost:3233 API_KEY=uuid:key node --test .
+//
+// Nothing here knows what the instances are: the same tests hold for Linux processes and for an image.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import test from 'node:test';
+import openwhisk from 'openwhisk';
+import { zip } from '../../../ebb-openwhisk/tests/loader/archives.mjs';
+
+const { APIHOST, API_KEY } = process.env;
+const ow = openwhisk({ apihost: APIHOST, api_key: API_KEY, apiversion: 'v1', namespace: '_' });
+const auth = `Basic ${Buffer.from(API_KEY).toString('base64')}`;
+
+/** One request without the client. */
+async function raw(method, path, { body, headers = {}, key = true } = {}) {
+  const response = await fetch(APIHOST + path, {
+    method,
+    body: body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+    headers: { ...(key ? { authorization: auth } : {}), ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+  });
+  const text = await response.text();
+  let json;
+  try { json = JSON.parse(text); } catch { /* not all answers are */ }
+  return { status: response.status, text, json, headers: response.headers };
+}
+
+const deploy = (name, action, more = {}) => ow.actions.update({ name, action, ...more });
+const call = (name, params, more = {}) => ow.actions.invoke({ name, params, blocking: true, ...more });
+
+async function eventually(what, f) {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const value = await f().catch(() => undefined);
+    if (value !== undefined && value !== false) return value;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${what} did not happen`);
+}
+
+test('actions are deployed, called, updated, listed and deleted', async () => {
+  const created = await ow.actions.create({ name: 'greet', action: 'const main = ({ name }) => ({ hello: name })' });
+  assert.equal(created.version, '0.0.1');
+  await assert.rejects(ow.actions.create({ name: 'greet', action: '' }), { statusCode: 409 });
+  assert.deepEqual((await call('greet', { name: 'ada' })).response.result, { hello: 'ada' });
+  assert.deepEqual(await call('greet', { name: 'ada' }, { result: true }), { hello: 'ada' });
+  await deploy('greet', 'const main = ({ name }) => ({ bye: name })');
+  assert.deepEqual(await call('greet', { name: 'ada' }, { result: true }), { bye: 'ada' }, 'the update takes effect at once');
+  assert.ok((await ow.actions.list()).some(({ name }) => name === 'greet'));
+  assert.equal((await ow.actions.get('greet')).exec.code, 'const main = ({ name }) => ({ bye: name })');
+  await ow.actions.delete('greet');
+  await assert.rejects(call('greet'), { statusCode: 404 });
+});
+
+test('a call that does not wait is found among the activations, with its logs', async () => {
+  await deploy('logs', 'function main() { console.log("out"); console.error("err"); return { n: 1 } }');
+  const { activationId } = await ow.actions.invoke({ name: 'logs' });
+  const record = await eventually('the record', () => ow.activations.get(activationId));
+  assert.deepEqual(record.response.result, { n: 1 });
+  const { logs } = await ow.activations.logs(activationId);
+  assert.deepEqual(logs.map((line) => line.slice(31)).sort(), ['stderr: err', 'stdout: out']);
+  assert.match(logs[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z +std(out|err): /);
+  assert.deepEqual((await ow.activations.result(activationId)).result, { n: 1 });
+  assert.ok((await ow.activations.list({ limit: 50 })).some((a) => a.activationId === activationId));
+});
+
+test('state stays in an instance, and an update starts afresh', async () => {
+  await deploy('count', 'let n = 0; const main = () => ({ n: ++n })');
+  const first = (await call('count')).response.result.n;
+  assert.equal((await call('count')).response.result.n, first + 1);
+  await deploy('count', 'let n = 100; const main = () => ({ n: ++n })');
+  assert.equal((await call('count')).response.result.n, 101);
+});
+
+const FAULTS = [
+  ['an application error', 'const main = () => ({ error: "mine" })', 'application error', 'mine'],
+  ['a rejection', 'const main = () => Promise.reject("no")', 'application error', 'no'],
+  ['a synchronous throw', 'const main = () => { throw new Error("up") }', 'action developer error', 'An error has occurred: Error: up'],
+  ['a result that is no object', 'const main = () => "text"', 'action developer error', 'The action did not return a dictionary.'],
+  ['null', 'const main = () => null', 'action developer error', 'The action did not produce a valid JSON or JSON Array response: null'],
+  ['a cycle', 'const main = () => { const a = {}; a.a = a; return a }', 'action developer error', 'Internal error.'],
+  ['no entry point', 'const other = 1', 'action developer error', "Initialization has failed due to: Action entrypoint 'main' is not a function."],
+  ['empty code', '', 'action developer error', 'Missing main/no code to execute.'],
+  ['process.exit', 'const main = () => process.exit(1)', 'action developer error', 'The action did not produce a valid response and exited unexpectedly.'],
+  ['process.exit while loading', 'process.exit(1)', 'action developer error', 'The action did not initialize and exited unexpectedly.'],
+  ['an unhandled rejection', 'const main = () => { Promise.reject(1); return new Promise(() => {}) }', 'action developer error', 'The action did not produce a valid response and exited unexpectedly.'],
+];
+
+for (const [what, code, status, error] of FAULTS) {
+  test(`${what} is ${status}`, async () => {
+    const name = `fault-${what.replace(/\W/g, '')}`;
+    await raw('PUT', `/api/v1/namespaces/_/actions/${name}?overwrite=true`, { body: { exec: { kind: 'nodejs:default', code } } });
+    for (let run = 0; run < 2; run++) {
+      const { status: http, json } = await raw('POST', `/api/v1/namespaces/_/actions/${name}?blocking=true`);
+      assert.equal(http, 502);
+      assert.deepEqual([json.response.status, json.response.result.error], [status, error]);
+    }
+  });
+}
+
+for (const [where, code, text] of [
+  ['a run', 'const main = () => { for (;;); }', 'The action exceeded its time limits of 500 milliseconds.'],
+  ['an init', 'for (;;);', 'The action exceeded its time limits of 500 milliseconds during initialization.'],
+  ['a promise', 'const main = () => new Promise(() => {})', 'The action exceeded its time limits of 500 milliseconds.'],
+]) {
+  test(`an endless loop in ${where} ends at the time limit, and others are served meanwhile`, async () => {
+    const name = `loop-${where.replace(/\W/g, '')}`;
+    await deploy(name, code, { limits: { timeout: 500 } });
+    await deploy('meanwhile', 'const main = () => ({ ok: 1 })');
+    const loop = raw('POST', `/api/v1/namespaces/_/actions/${name}?blocking=true`);
+    assert.deepEqual(await call('meanwhile', {}, { result: true }), { ok: 1 });
+    const { status, json } = await loop;
+    assert.deepEqual([status, json.response.result.error], [502, text]);
+    assert.equal(json.annotations.find(({ key }) => key === 'timeout').value, true);
+    assert.ok(json.duration >= 490, `${json.duration}`);
+  });
+}
+
+test('an action that takes too much memory is ended', async () => {
+  await deploy('hog', 'const main = () => { const all = []; for (;;) all.push(new Array(1e5).fill(all.length)) }', { limits: { memory: 128 } });
+  const { json } = await raw('POST', '/api/v1/namespaces/_/actions/hog?blocking=true');
+  assert.equal(json.response.status, 'action developer error');
+  assert.match(json.response.result.error, /exhausted its memory|exited unexpectedly/);
+});
+
+test('a zip with node_modules runs', async () => {
+  const archive = zip({
+    'package.json': '{"name":"z","main":"lib/main.js","dependencies":{"dep":"1.0.0"}}',
+    'lib/main.js': 'const dep = require("dep"); exports.main = ({ n }) => ({ n: dep(n) })',
+    'node_modules/dep/index.js': 'module.exports = (n) => n * 2',
+  });
+  await ow.actions.update({ name: 'zipped', action: Buffer.from(archive, 'base64') });
+  assert.deepEqual(await call('zipped', { n: 21 }, { result: true }), { n: 42 });
+});
+
+test('packages, parameters and bindings merge', async () => {
+  await ow.packages.update({ name: 'tools', package: { parameters: [{ key: 'a', value: 1 }, { key: 'b', value: 1 }] } });
+  await ow.actions.update({ name: 'tools/show', action: 'const main = (p) => p', params: { b: 2, c: 2 } });
+  assert.deepEqual(await call('tools/show', { c: 3 }, { result: true }), { a: 1, b: 2, c: 3 });
+  assert.equal((await ow.packages.get('tools')).actions[0].name, 'show');
+  await ow.actions.delete('tools/show');
+  await ow.packages.delete('tools');
+});
+
+test('triggers call the actions of their rules', async () => {
+  await deploy('react', 'const main = (p) => p');
+  await ow.triggers.update({ name: 'event' });
+  await ow.rules.update({ name: 'on-event', trigger: 'event', action: 'react' });
+  const before = Date.now();
+  await ow.triggers.invoke({ name: 'event', params: { what: 'fired' } });
+  const [record] = await eventually('the call', async () => {
+    const found = await ow.activations.list({ name: 'react', since: before, docs: true });
+    return found.length > 0 && found;
+  });
+  assert.equal(record.response.result.what, 'fired');
+  await ow.triggers.delete({ name: 'event' });
+  await ow.rules.delete({ name: 'on-event' });
+});
+
+test('sequences pass results on', async () => {
+  await deploy('inc', 'const main = ({ n }) => ({ n: n + 1 })');
+  await ow.actions.update({ name: 'thrice', sequence: ['/_/inc', '/_/inc', '/_/inc'] });
+  const record = await call('thrice', { n: 1 });
+  assert.deepEqual(record.response.result, { n: 4 });
+  const stored = await ow.activations.get(record.activationId);
+  assert.equal(stored.logs.length, 3);
+});
+
+test('the system package serves clients', async () => {
+  assert.deepEqual(await ow.actions.invoke({ name: '/whisk.system/utils/echo', params: { a: 1 }, blocking: true, result: true }), { a: 1 });
+  assert.deepEqual(await ow.actions.invoke({ name: '/whisk.system/utils/sort', params: { lines: ['b', 'a'] }, blocking: true, result: true }), { lines: ['a', 'b'], length: 2 });
+  const everything = await ow.namespaces.get('_');
+  assert.ok(Array.isArray(everything.actions) && Array.isArray(everything.triggers));
+});
+
+test('web actions answer browsers', async () => {
+  await deploy('page', 'const main = ({ who, __ow_method }) => ({ statusCode: 201, headers: { "x-by": __ow_method }, body: `<b>${who}</b>` })',
+    { annotations: { 'web-export': true } });
+  const { status, text, headers } = await raw('GET', '/api/v1/web/guest/default/page?who=ada', { key: false });
+  assert.deepEqual([status, text, headers.get('x-by'), headers.get('content-type')], [201, '<b>ada</b>', 'get', 'text/html; charset=utf-8']);
+});
+
+test('an action reaches another server', async () => {
+  const server = http.createServer((request, response) => response.end('{"from":"outside"}')).listen(0, process.env.OUTSIDE ?? '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const url = `http://${process.env.OUTSIDE_SEEN ?? '127.0.0.1'}:${server.address().port}/`;
+  await deploy('out', 'const main = async ({ url }) => (await fetch(url)).json()');
+  assert.deepEqual(await call('out', { url }, { result: true }), { from: 'outside' });
+  server.close();
+  server.closeAllConnections();
+});
+
+test('bad input gets the status of the protocol, and the next request is served', async () => {
+  const path = '/api/v1/namespaces/_/actions/bad';
+  assert.equal((await raw('GET', path, { key: false })).status, 401);
+  assert.equal((await raw('PUT', path, { body: '{' })).status, 400);
+  assert.equal((await raw('PUT', path, { body: Buffer.from([0xff, 0xfe]) })).status, 400);
+  assert.equal((await raw('PUT', path, { body: { exec: { kind: 'nodejs:default', code: 'x'.repeat((48 << 20) + 1) } } })).status, 413);
+  assert.equal((await raw('GET', '/api/v1/namespaces/_/actions/none')).status, 404);
+  assert.equal((await raw('POST', '/api/v1/namespaces/_/actions/none')).status, 404);
+  await deploy('bad', Buffer.from('UEsDBAAAAAAAAAAA', 'base64'));
+  const { status, json } = await raw('POST', `${path}?blocking=true`);
+  assert.deepEqual([status, json.response.result.error], [502, 'Initialization has failed due to: There was an error uncompressing the action Zip archive.']);
+  const controller = new AbortController();
+  await deploy('slow', 'const main = () => new Promise((done) => setTimeout(done, 300, {}))');
+  const gone = fetch(`${APIHOST}/api/v1/namespaces/_/actions/slow?blocking=true`, { method: 'POST', headers: { authorization: auth }, signal: controller.signal });
+  setTimeout(() => controller.abort(), 50);
+  await assert.rejects(gone);
+  assert.equal((await raw('GET', '/ping')).text, 'pong');
+});
+
+test('metrics count what happened', async () => {
+  const value = async (name) => Number((await raw('GET', '/metrics')).text.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ').at(-1));
+  const name = 'ebb_activations_total{status="success"}';
+  const before = await value(name);
+  await deploy('counted', 'const main = () => ({})');
+  await call('counted');
+  assert.ok(await value(name) > before);
+});
+
+test('1,000 calls of 100 functions from 32 clients: none lost, none answered twice', async (t) => {
+  const functions = Array.from({ length: 100 }, (_, n) => `many-${n}`);
+  for (const [n, name] of functions.entries()) {
+    await deploy(name, `let calls = 0; const main = ({ id }) => ({ id, by: ${n}, calls: ++calls })`);
+  }
+  let next = 0;
+  const began = Date.now();
+  const ids = new Set();
+  const clients = Array.from({ length: 32 }, async () => {
+    while (next < 1000) {
+      const id = next++;
+      const record = await call(functions[id % 100], { id });
+      assert.deepEqual([record.response.result.id, record.response.result.by], [id, id % 100]);
+      assert.ok(!ids.has(record.activationId));
+      ids.add(record.activationId);
+    }
+  });
+  await Promise.all(clients);
+  assert.equal(ids.size, 1000);
+  t.diagnostic(`${(1_000_000 / (Date.now() - began)).toFixed(0)} calls per second`);
+  for (const name of functions) await ow.actions.delete(name);
+});
