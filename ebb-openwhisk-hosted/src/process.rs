@@ -48,7 +48,9 @@ struct Shared {
 
 /// See the module.
 pub struct Process {
-    child: Child,
+    /// There until it is dropped.
+    child: Option<Child>,
+    id: u32,
     shared: Arc<Mutex<Shared>>,
     requests: mpsc::Sender<Vec<u8>>,
     next: u32,
@@ -132,7 +134,8 @@ impl Process {
             {}
         })?;
         Ok(Self {
-            child,
+            id: child.id(),
+            child: Some(child),
             shared,
             requests,
             next: 0,
@@ -184,8 +187,7 @@ impl Instance for Process {
 
     fn memory(&self) -> u64 {
         // Private and dirty pages would be truer, and cost far more to ask for.
-        let statm =
-            std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
         let mut pages = statm
             .split(' ')
             .skip(1)
@@ -197,9 +199,17 @@ impl Instance for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let _ = child.kill();
+        let folder = std::mem::take(&mut self.folder);
+        // The kernel takes a while to give back what a process held; the core does not wait for that.
+        let clean = move || {
+            let _ = child.wait();
+            let _ = std::fs::remove_dir_all(&folder);
+        };
+        let _ = thread::Builder::new().name("clean".into()).spawn(clean);
     }
 }
 

@@ -3,10 +3,9 @@
 //! What a caller sends and what an action answers can be large, and all that is done with it is to put members in or take
 //! them out. So a [`Json`] is checked once and then shared, members keep their order, and numbers keep their digits.
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use crate::scan::{self, Scanner};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 /// The text of one valid JSON value.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,9 +34,7 @@ impl Json {
     /// # Errors
     /// Says what is wrong and where.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str::<&RawValue>(text)
-            .map(|value| Self(Arc::from(value.get().trim())))
-            .map_err(|error| format!("{error}"))
+        scan::check(text).map(|value| Self(Arc::from(value)))
     }
 
     /// Checks a text in bytes.
@@ -106,7 +103,7 @@ impl Json {
 
     /// A string's content.
     pub fn to_text(&self) -> Option<String> {
-        serde_json::from_str(&self.0).ok()
+        (self.kind() == Kind::Text).then(|| scan::unquote(&self.0))
     }
 
     /// A whole number.
@@ -125,18 +122,39 @@ impl Json {
 
     /// The elements of an array.
     pub fn to_array(&self) -> Option<Vec<Json>> {
-        let values: Vec<&RawValue> = serde_json::from_str(&self.0).ok()?;
-        Some(
-            values
-                .into_iter()
-                .map(|v| Self(Arc::from(v.get())))
-                .collect(),
-        )
+        let mut scanner = Scanner::new(&self.0);
+        let mut values = Vec::new();
+        if !scanner.take(b'[') {
+            return None;
+        }
+        if scanner.take(b']') {
+            return Some(values);
+        }
+        loop {
+            values.push(Self(Arc::from(scanner.value().ok()?)));
+            if !scanner.take(b',') {
+                return Some(values);
+            }
+        }
     }
 
     /// The members of an object.
     pub fn to_object(&self) -> Option<Object> {
-        serde_json::from_str(&self.0).ok()
+        let mut scanner = Scanner::new(&self.0);
+        let mut members = Unique::default();
+        if !scanner.take(b'{') {
+            return None;
+        }
+        if !scanner.take(b'}') {
+            loop {
+                let name = scan::unquote(scanner.key().ok()?);
+                members.set(name, Self(Arc::from(scanner.value().ok()?)));
+                if !scanner.take(b',') {
+                    break;
+                }
+            }
+        }
+        Some(Object(members.members))
     }
 
     /// Whether JavaScript would call it true.
@@ -254,36 +272,26 @@ impl Object {
     }
 }
 
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shallow;
-        impl<'de> Visitor<'de> for Shallow {
-            type Value = Object;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut members: Vec<(String, Json)> = Vec::new();
-                let mut seen = hashbrown::HashMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    let value = Json(Arc::from(value.get()));
-                    match seen.get(&name) {
-                        Some(&at) => {
-                            if let Some(member) = members.get_mut(at) {
-                                let (_, old): &mut (String, Json) = member;
-                                *old = value;
-                            }
-                        }
-                        None => {
-                            seen.insert(name.clone(), members.len());
-                            members.push((name, value));
-                        }
-                    }
-                }
-                Ok(Object(members))
+/// Collects members; a name that comes again replaces the value.
+#[derive(Default)]
+struct Unique {
+    members: Vec<(String, Json)>,
+    places: hashbrown::HashMap<String, usize>,
+}
+
+impl Unique {
+    fn set(&mut self, name: String, value: Json) {
+        match self
+            .places
+            .get(&name)
+            .and_then(|&at| self.members.get_mut(at))
+        {
+            Some(member) => member.1 = value,
+            None => {
+                self.places.insert(name.clone(), self.members.len());
+                self.members.push((name, value));
             }
         }
-        deserializer.deserialize_map(Shallow)
     }
 }
 

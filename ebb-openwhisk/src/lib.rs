@@ -44,6 +44,7 @@ pub mod plan;
 pub mod pool;
 pub mod query;
 mod random;
+mod scan;
 pub mod system;
 pub mod throttle;
 

@@ -170,6 +170,11 @@ proptest! {
         let ours = Json::parse_bytes(&bytes);
         let text = std::str::from_utf8(&bytes).ok();
         let theirs = text.and_then(|t| serde_json::from_str::<Value>(t).ok());
+        // serde stops at numbers beyond its range and at half surrogate pairs, which JavaScript takes.
+        if let (Err(error), Ok(ours)) = (text.map_or(Ok(Value::Null), serde_json::from_str::<Value>), &ours) {
+            let error = error.to_string();
+            prop_assert!(error.contains("out of range") || error.contains("hex escape"), "{}: {}", ours, error);
+        }
         if let Some(value) = &theirs {
             let ours = ours.as_ref().unwrap();
             prop_assert_eq!(&serde_json::from_str::<Value>(ours.as_str()).unwrap(), value);

@@ -27,7 +27,7 @@ async function raw(method, path, { body, headers = {}, key = true } = {}) {
 }
 
 const deploy = (name, action, more = {}) => ow.actions.update({ name, action, ...more });
-const call = (name, params, more = {}) => ow.actions.invoke({ name, params, blocking: true, ...more });
+const call = (name, params = {}, more = {}) => ow.actions.invoke({ name, params, blocking: true, ...more });
 
 async function eventually(what, f) {
   for (let attempt = 0; attempt < 100; attempt++) {

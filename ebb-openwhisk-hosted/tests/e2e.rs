@@ -1,0 +1,108 @@
+//! The hosted invoker from end to end: builds it, starts it, and drives it with the npm package `openwhisk`
+//! (`tests/e2e/client.test.mjs`).
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn missing(program: &str) -> bool {
+    let there = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !there.is_ok_and(|status| status.success()) {
+        println!("skipped: {program} cannot be started; install Node.js 20 or later with npm");
+        return true;
+    }
+    false
+}
+
+#[test]
+#[ignore = "builds the example a second time; run it with `cargo test -p ebb-openwhisk-hosted -- --ignored`"]
+fn the_npm_client_drives_the_hosted_invoker() {
+    if missing("node") || missing("npm") {
+        return;
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = here.join("tests/e2e");
+    if !tests.join("node_modules/openwhisk").exists() {
+        let installed = Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--silent"])
+            .current_dir(&tests)
+            .status();
+        if !installed.is_ok_and(|status| status.success()) {
+            println!("skipped: npm cannot install the client (is there a network?)");
+            return;
+        }
+    }
+    // A directory of its own: the outer Cargo's programs are images, and these are not.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "ebb",
+            "--example",
+            "invoker",
+        ])
+        .current_dir(here.join(".."))
+        .env("EBB_PLATFORM", "hosted")
+        .env("CARGO_TARGET_DIR", &target)
+        .status()
+        .expect("cargo runs this test");
+    assert!(built.success(), "the invoker does not build");
+    let mut child = Command::new(target.join("debug/examples/invoker"))
+        .args(["--port", "0", "--auth", KEY, "--quiet"])
+        .env("EBB_CORES", "2")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it was just built");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let _running = Running(child);
+    let first = lines.next().expect("a banner").expect("text");
+    let host = first
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .unwrap_or_else(|| panic!("no address in {first:?}"))
+        .trim_end_matches('/')
+        .to_owned();
+    // Read on, or the invoker would wait for a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    let output = Command::new("node")
+        .args(["--test", "client.test.mjs"])
+        .current_dir(&tests)
+        .env("APIHOST", host)
+        .env("API_KEY", KEY)
+        .env_remove("NODE_OPTIONS")
+        .output()
+        .expect("node was there a moment ago");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{report}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let passed = report
+        .lines()
+        .find_map(|line| line.strip_prefix("# pass "))
+        .and_then(|n| n.parse::<u32>().ok());
+    assert!(
+        passed.is_some_and(|n| n > 20),
+        "{passed:?} tests ran:\n{report}"
+    );
+}
