@@ -1,0 +1,276 @@
+//! The two sides: an image under the runner, and a Linux guest of the same virtual hardware.
+//!
+//! Each has a network namespace with a tap interface, made here and gone at the end (as root). The load comes from an
+//! agent: this program once more, inside the namespace, which takes orders on its standard input, so that the two sides
+//! can take turns while both are up.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use crate::load::Figures;
+
+const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
+/// Of the guest on both sides, and of the host.
+const GUEST: &str = "10.0.2.15";
+const MEMORY: &str = "2048";
+
+/// A namespace with `tap0`.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(queues: usize) -> Self {
+        let name = format!("ebb-bench-{}-{queues}", std::process::id());
+        let space = Self(name.clone());
+        run(&["netns", "add", &name]);
+        let mut tap = vec!["tuntap", "add", "dev", "tap0", "mode", "tap", "vnet_hdr"];
+        if queues > 1 {
+            tap.push("multi_queue");
+        }
+        for command in [
+            &tap[..],
+            &["addr", "add", "10.0.2.2/24", "dev", "tap0"],
+            &["link", "set", "tap0", "up"],
+            &["link", "set", "lo", "up"],
+        ] {
+            run(&[&["-n", &name], command].concat());
+        }
+        space
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).arg(program);
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+fn run(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status();
+    assert!(
+        status.is_ok_and(|s| s.success()),
+        "`ip {}` failed; the bench needs root and iproute2",
+        arguments.join(" ")
+    );
+}
+
+/// A server that is up, and the agent that loads it.
+pub struct Side {
+    agent: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    machine: Option<Child>,
+    _space: Option<Namespace>,
+}
+
+impl Side {
+    /// Boots an image whose server listens on `port`.
+    pub fn image(image: &str, cores: usize, port: u16, arguments: &[&str]) -> Self {
+        let space = Namespace::new(cores);
+        let queues = if cores > 1 {
+            format!(",queues={cores}")
+        } else {
+            String::new()
+        };
+        let machine = space
+            .command(RUNNER)
+            .arg(image)
+            .args(arguments)
+            .env("EBB_CORES", cores.to_string())
+            .env("EBB_MEMORY", format!("{MEMORY}M"))
+            .env("EBB_NET", format!("tap:tap0{queues}"))
+            .env("EBB_OPTIONS", format!("ip={GUEST}/24"))
+            .env("EBB_TIMEOUT", "900")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the runner starts");
+        let mut agent = space.command(std::env::current_exe().expect("this program"));
+        agent.args(["agent", GUEST, &port.to_string()]);
+        Self::with_agent(agent, Some(machine), Some(space))
+    }
+
+    /// Boots a Linux guest by `EBB_LINUX_GUEST`, which runs a command in the guest's network namespace:
+    /// `PROGRAM --smp N --mem MIB --net tap --queues N APP... -- COMMAND`.
+    pub fn linux(guest: &Path, cores: usize, port: u16, app: &[&str]) -> Self {
+        let mut agent = Command::new(guest);
+        let cores = cores.to_string();
+        agent
+            .args([
+                "--smp", &cores, "--mem", MEMORY, "--net", "tap", "--queues", &cores,
+            ])
+            .args(["--timeout", "900"])
+            .args(app)
+            .arg("--")
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["agent", GUEST, &port.to_string()]);
+        Self::with_agent(agent, None, None)
+    }
+
+    fn with_agent(mut agent: Command, machine: Option<Child>, space: Option<Namespace>) -> Self {
+        let mut agent = agent
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the agent starts");
+        let answers = BufReader::new(agent.stdout.take().expect("piped"));
+        Self {
+            orders: agent.stdin.take(),
+            agent,
+            answers,
+            machine,
+            _space: space,
+        }
+    }
+
+    /// Gives an order; waits for its figures.
+    pub fn order(&mut self, order: &str) -> Figures {
+        let orders = self.orders.as_mut().expect("open until the end");
+        writeln!(orders, "{order}").expect("the agent takes orders");
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let count = self
+                .answers
+                .read_line(&mut line)
+                .expect("the agent answers");
+            assert!(count > 0, "the agent has ended; is the server up?");
+            if let Some(figures) = line.strip_prefix("figures ") {
+                let mut numbers = figures
+                    .split_whitespace()
+                    .map(|n| n.parse().expect("a number"));
+                let mut next = || numbers.next().expect("three numbers");
+                return Figures {
+                    per_second: next(),
+                    p50_us: next(),
+                    p99_us: next(),
+                };
+            }
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // Without orders the agent ends, and with it the Linux guest.
+        drop(self.orders.take());
+        let _ = self.agent.wait();
+        if let Some(machine) = &mut self.machine {
+            // The runner passes the signal on to QEMU.
+            let _ = Command::new("kill").arg(machine.id().to_string()).status();
+            let _ = machine.wait();
+        }
+    }
+}
+
+/// If this program was started as an agent: takes orders until there are none. `obey` does one.
+pub fn agent(mut obey: impl FnMut(SocketAddr, &[f64]) -> Figures) -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, mode, host, port] = &arguments[..] else {
+        return false;
+    };
+    if mode != "agent" {
+        return false;
+    }
+    let address = format!("{host}:{port}").parse().expect("an address");
+    for order in std::io::stdin().lines() {
+        let order = order.expect("text");
+        let numbers: Vec<f64> = order
+            .split_whitespace()
+            .map(|n| n.parse().expect("a number"))
+            .collect();
+        let Figures {
+            per_second,
+            p50_us,
+            p99_us,
+        } = obey(address, &numbers);
+        println!("figures {per_second} {p50_us} {p99_us}");
+    }
+    true
+}
+
+/// The program that boots a Linux guest, if it is named.
+pub fn linux_guest() -> Option<OsString> {
+    let guest = std::env::var_os("EBB_LINUX_GUEST");
+    if guest.is_none() {
+        println!(
+            "EBB_LINUX_GUEST names no program that boots a Linux guest: the image is measured alone, without ratios"
+        );
+    }
+    guest
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints `ratio NAME VALUE goal >= BOUND`.
+pub fn goal_at_least(name: &str, value: f64, bound: f64) {
+    let verdict = if value >= bound { "" } else { "  (missed)" };
+    println!("ratio {name} {value:.3} goal >= {bound}{verdict}");
+}
+
+/// One measurement of each side, in turns, `rounds` times: ours and theirs of each round.
+pub fn turns(
+    name: &str,
+    unit: &str,
+    rounds: usize,
+    ours: &mut Side,
+    mut theirs: Option<&mut Side>,
+    order: &str,
+) -> Vec<(Figures, Option<Figures>)> {
+    let figures: Vec<_> = (0..rounds)
+        .map(|round| {
+            // Every other round the other way about.
+            if round % 2 == 0 {
+                let linux = theirs.as_mut().map(|side| side.order(order));
+                (ours.order(order), linux)
+            } else {
+                let image = ours.order(order);
+                (image, theirs.as_mut().map(|side| side.order(order)))
+            }
+        })
+        .collect();
+    let show = |who: &str, list: Vec<Figures>| {
+        if list.is_empty() {
+            return;
+        }
+        let all = |f: fn(&Figures) -> f64| median(list.iter().map(f).collect());
+        let low = list
+            .iter()
+            .map(|f| f.per_second)
+            .fold(f64::INFINITY, f64::min);
+        let high = list.iter().map(|f| f.per_second).fold(0.0, f64::max);
+        println!(
+            "{name:<34} {who:<6} {:>9.0} {unit} ({low:.0} to {high:.0}), p50 {:>7.0} us, p99 {:>7.0} us",
+            all(|f| f.per_second),
+            all(|f| f.p50_us),
+            all(|f| f.p99_us)
+        );
+    };
+    show("image", figures.iter().map(|f| f.0).collect());
+    show("Linux", figures.iter().filter_map(|f| f.1).collect());
+    figures
+}
+
+/// The median over the rounds of `f(ours) / f(theirs)`.
+pub fn ratio(figures: &[(Figures, Option<Figures>)], f: impl Fn(&Figures) -> f64) -> Option<f64> {
+    let ratios: Vec<f64> = figures
+        .iter()
+        .filter_map(|(ours, theirs)| Some(f(ours) / f(&(*theirs)?)))
+        .collect();
+    (!ratios.is_empty()).then(|| median(ratios))
+}
