@@ -5,6 +5,7 @@
 //! alive, one request at a time on each.
 
 mod load;
+#[allow(dead_code)]
 mod sides;
 
 use std::net::SocketAddr;
@@ -78,7 +79,7 @@ fn main() {
     let guest = linux_guest();
     for cores in [1, 2] {
         println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut ours = Side::image(IMAGE, cores, 80, &[]);
+        let mut ours = Side::image(IMAGE, cores, 80, &[], None);
         let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
                      echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
         let app = [
@@ -95,7 +96,7 @@ fn main() {
         ];
         let mut theirs = guest
             .as_ref()
-            .map(|guest| Side::linux(guest.as_ref(), cores, 80, &app));
+            .map(|guest| Side::linux(guest.as_ref(), cores, 80, &app, None));
         ours.order("0 2");
         if let Some(theirs) = &mut theirs {
             theirs.order("0 2");

@@ -5,6 +5,7 @@
 //! server, with a thread for each connection.
 
 mod load;
+#[allow(dead_code)]
 mod sides;
 
 use std::{
@@ -74,11 +75,11 @@ fn main() {
     let this = this.to_str().expect("a path of text");
     let name = this.rsplit('/').next().expect("a name");
     let start = format!("/bin/{name} serve");
-    let mut ours = Side::image(IMAGE, 1, 7, &[]);
+    let mut ours = Side::image(IMAGE, 1, 7, &[], None);
     let app = ["--app", "run", "--add", this, "--run", &start];
     let mut theirs = guest
         .as_ref()
-        .map(|guest| Side::linux(guest.as_ref(), 1, 7, &app));
+        .map(|guest| Side::linux(guest.as_ref(), 1, 7, &app, None));
     println!("\n1 vCPU, {rounds} rounds of {seconds} s, taking turns");
     for order in ["64 1 1", "65536 4 1"] {
         ours.order(order);

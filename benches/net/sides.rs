@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -64,6 +64,70 @@ fn run(arguments: &[&str]) {
     );
 }
 
+/// A QEMU that counts instructions, found in the PATH by whoever looks for QEMU.
+pub struct Counting {
+    path: OsString,
+    file: PathBuf,
+}
+
+impl Counting {
+    /// Builds the plugin; `name` tells apart two that run at the same time. `None`, with a line that says why, where it
+    /// cannot be built.
+    pub fn new(name: &str) -> Option<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("counting-{name}"));
+        std::fs::create_dir_all(&folder).expect("a directory to write to");
+        let (plugin, file) = (folder.join("count.so"), folder.join("count"));
+        let built = Command::new("cc")
+            .args(["-O2", "-shared", "-fPIC", "-o"])
+            .arg(&plugin)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/count.c"))
+            .status();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let qemu = std::env::split_paths(&path)
+            .map(|p| p.join("qemu-system-x86_64"))
+            .find(|p| p.exists());
+        let (Ok(true), Some(qemu)) = (built.map(|s| s.success()), qemu) else {
+            println!("instructions are not counted: it takes a C compiler and QEMU");
+            return None;
+        };
+        let wrapper = folder.join("qemu-system-x86_64");
+        let script = format!(
+            "#!/bin/sh\nCOUNT_FILE='{}' exec '{}' -plugin '{}' \"$@\"\n",
+            file.display(),
+            qemu.display(),
+            plugin.display()
+        );
+        std::fs::write(&wrapper, script).expect("a file to write to");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, executable).expect("one's own file");
+        let paths = std::iter::once(folder).chain(std::env::split_paths(&path));
+        Some(Self {
+            path: std::env::join_paths(paths).expect("as it came"),
+            file,
+        })
+    }
+
+    /// Instructions since the start.
+    fn read(&self) -> u64 {
+        let bytes = std::fs::read(&self.file).expect("QEMU has the plugin");
+        u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes"))
+    }
+
+    /// Instructions for each request of a closed loop.
+    pub fn per_request(&self, side: &mut Side, order: &str, seconds: f64) -> f64 {
+        side.order(order);
+        let before = self.read();
+        let figures = side.order(order);
+        (self.read() - before) as f64 / (figures.per_second * seconds)
+    }
+}
+
+fn find_in(command: &mut Command, counting: Option<&Counting>) {
+    if let Some(counting) = counting {
+        command.env("PATH", &counting.path);
+    }
+}
+
 /// A server that is up, and the agent that loads it.
 pub struct Side {
     agent: Child,
@@ -75,15 +139,22 @@ pub struct Side {
 
 impl Side {
     /// Boots an image whose server listens on `port`.
-    pub fn image(image: &str, cores: usize, port: u16, arguments: &[&str]) -> Self {
+    pub fn image(
+        image: &str,
+        cores: usize,
+        port: u16,
+        arguments: &[&str],
+        counting: Option<&Counting>,
+    ) -> Self {
         let space = Namespace::new(cores);
         let queues = if cores > 1 {
             format!(",queues={cores}")
         } else {
             String::new()
         };
-        let machine = space
-            .command(RUNNER)
+        let mut machine = space.command(RUNNER);
+        find_in(&mut machine, counting);
+        let machine = machine
             .arg(image)
             .args(arguments)
             .env("EBB_CORES", cores.to_string())
@@ -103,8 +174,15 @@ impl Side {
 
     /// Boots a Linux guest by `EBB_LINUX_GUEST`, which runs a command in the guest's network namespace:
     /// `PROGRAM --smp N --mem MIB --net tap --queues N APP... -- COMMAND`.
-    pub fn linux(guest: &Path, cores: usize, port: u16, app: &[&str]) -> Self {
+    pub fn linux(
+        guest: &Path,
+        cores: usize,
+        port: u16,
+        app: &[&str],
+        counting: Option<&Counting>,
+    ) -> Self {
         let mut agent = Command::new(guest);
+        find_in(&mut agent, counting);
         let cores = cores.to_string();
         agent
             .args([
