@@ -83,6 +83,8 @@ pub struct Limits {
     pub pipes: usize,
     /// Items in all epoll sets together.
     pub epoll_items: usize,
+    /// Sockets, including connections that nobody has accepted.
+    pub sockets: usize,
     /// Bytes that wait in all sockets together.
     pub socket_bytes: usize,
     /// Pages of 4 KiB in writable files.
@@ -98,6 +100,7 @@ impl Default for Limits {
             descriptions: 8192,
             pipes: 2048,
             epoll_items: 65_536,
+            sockets: 16_384,
             socket_bytes: 64 << 20,
             file_pages: (256 << 20) / 4096,
             inodes: 65_536,

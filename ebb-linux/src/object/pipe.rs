@@ -35,6 +35,9 @@ struct Slot {
     packet: bool,
 }
 
+/// The slots of all pipes of a UC beyond which none grows (Linux' `pipe-user-pages-soft`).
+const SOFT_SLOTS: usize = 16_384;
+
 /// A pipe.
 #[derive(Clone, Debug)]
 pub struct Pipe {
@@ -358,12 +361,13 @@ impl Objects {
         let Object::Pipe(id) = self.description(desc)?.object else {
             return Err(Errno::EBADF);
         };
+        let all: usize = self.pipes.iter().map(|(_, p)| p.slots).sum();
         let pipe = self.pipes.get_mut(id).ok_or(Errno::EBADF)?;
         if size > 1 << 31 {
             return Err(Errno::EINVAL);
         }
         let slots = (size as usize).max(SLOT).next_power_of_two() / SLOT;
-        if slots > MAX_SLOTS && slots > pipe.slots {
+        if slots > pipe.slots && (slots > MAX_SLOTS || all + slots > SOFT_SLOTS) {
             return Err(Errno::EPERM);
         }
         if slots < pipe.ring.len() {

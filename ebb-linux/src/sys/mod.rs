@@ -171,6 +171,11 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
         }
     }
     let mut outcome = handler(&call);
+    // What the guest has closed ends on the network now, not when it next uses the network.
+    if uc.objects.borrow().has_closed_network() {
+        let mut objects = uc.objects.borrow_mut();
+        objects.sweep_network(&call.world());
+    }
     if outcome == Err(Stop::Wait) {
         if !crate::signal::is_due(uc, index) {
             return Err(Stop::Wait);

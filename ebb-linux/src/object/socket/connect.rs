@@ -295,7 +295,7 @@ impl Objects {
             return Err(Errno::EAGAIN);
         }
         let (local, queue) = (found.local.clone(), found.queue);
-        let server = self.new_socket(Domain::Unix, kind);
+        let server = self.new_socket(Domain::Unix, kind)?;
         self.socket_mut(server)?.local = local;
         self.pair(id, server);
         self.socket_mut(listener)?.backlog.push_back(server);
@@ -370,7 +370,7 @@ impl Objects {
         };
         let found = self.socket(listener)?;
         let (domain, options, heard) = (found.domain, found.options.clone(), found.queue);
-        let server = self.new_socket(domain, SocketKind::Stream);
+        let server = self.new_socket(domain, SocketKind::Stream)?;
         self.pair(id, server);
         self.note_port(server, to)?;
         let socket = self.socket_mut(server)?;
@@ -532,7 +532,13 @@ impl Objects {
         let (domain, options) = (socket.domain, socket.options.clone());
         let network = env.network().ok_or(Errno::EAGAIN)?;
         let (net, from) = network.accept(net)?;
-        let accepted = self.new_socket(domain, SocketKind::Stream);
+        let accepted = match self.new_socket(domain, SocketKind::Stream) {
+            Ok(accepted) => accepted,
+            Err(errno) => {
+                network.close(net);
+                return Err(errno);
+            }
+        };
         if let Ok(local) = network.local(net) {
             self.note_port(accepted, local)?;
         }

@@ -12,14 +12,14 @@
 //! | [`message`] | send and receive, datagrams, descriptors in flight |
 //! | [`option`] | `getsockopt`, `setsockopt` |
 //! | [`network`] | the seam to the stack below |
-//! | [`bridge`] | that seam over ebb-net |
 
 pub mod address;
-pub mod bridge;
 pub mod connect;
 pub mod message;
 pub mod network;
 pub mod option;
+#[cfg(test)]
+mod outside;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -171,9 +171,16 @@ impl Objects {
         }
     }
 
-    pub(crate) fn new_socket(&mut self, domain: Domain, kind: SocketKind) -> SocketId {
+    /// A socket without a description.
+    ///
+    /// # Errors
+    /// `ENFILE` when the UC has as many as it may.
+    pub(crate) fn new_socket(&mut self, domain: Domain, kind: SocketKind) -> Result<SocketId> {
+        if self.sockets.all.len() >= self.limits.sockets {
+            return Err(Errno::ENFILE);
+        }
         let queue = self.hub.new_queue();
-        self.sockets.all.insert(Socket {
+        Ok(self.sockets.all.insert(Socket {
             domain,
             kind,
             state: State::Idle,
@@ -193,7 +200,7 @@ impl Objects {
             backlog_max: 0,
             waiting: Vec::new(),
             options: Options::default(),
-        })
+        }))
     }
 
     fn parse_kind(domain: u32, kind: u32, protocol: u32) -> Result<(Domain, SocketKind)> {
@@ -241,7 +248,7 @@ impl Objects {
     pub fn socket_create(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<Fd> {
         let flags = Self::socket_flags(kind)?;
         let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
-        let id = self.new_socket(domain, kind);
+        let id = self.new_socket(domain, kind)?;
         self.open_object(Object::Socket(id), flags, None)
     }
 
@@ -252,7 +259,14 @@ impl Objects {
         if domain != Domain::Unix {
             return Err(Errno::EOPNOTSUPP);
         }
-        let (a, b) = (self.new_socket(domain, kind), self.new_socket(domain, kind));
+        let a = self.new_socket(domain, kind)?;
+        let b = match self.new_socket(domain, kind) {
+            Ok(b) => b,
+            Err(errno) => {
+                self.close_socket(a);
+                return Err(errno);
+            }
+        };
         self.pair(a, b);
         let first = match self.open_object(Object::Socket(a), flags, None) {
             Ok(fd) => fd,

@@ -244,3 +244,27 @@ fn addresses_of_the_wrong_family_are_refused() {
     assert_eq!(o.socketpair(2, STREAM, 0), Err(Errno::EOPNOTSUPP));
     assert_eq!(Address::parse(Domain::Inet, &[]), Err(Errno::EINVAL));
 }
+
+#[test]
+fn connections_that_nobody_accepts_are_counted() {
+    let (mut o, w) = (objects(), World::default());
+    o.limits.sockets = 5;
+    let path = Address::Abstract(b"x".as_slice().into());
+    let l = listener(&mut o, &w, 1, path.clone());
+    let mut connected = 0;
+    for _ in 0..9 {
+        let Ok(fd) = o.socket_create(1, STREAM, 0) else {
+            break;
+        };
+        let d = desc(&o, fd);
+        connected += u32::from(o.connect(&w, d, path.clone()).is_ok());
+        o.close(fd).unwrap();
+    }
+    assert_eq!(
+        (connected, o.sockets.len()),
+        (3, 4),
+        "and the fourth could not be made"
+    );
+    o.close(l).unwrap();
+    assert!(o.sockets.is_empty());
+}
