@@ -137,7 +137,10 @@ fn evict(victims: &[Victim]) {
         if victim.core == here() {
             end();
         } else {
-            drop(spawn_on(CoreId::new(victim.core), move || async move { end() }));
+            drop(spawn_on(
+                CoreId::new(victim.core),
+                move || async move { end() },
+            ));
         }
     }
 }
