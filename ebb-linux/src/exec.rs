@@ -1,6 +1,6 @@
 //! Starting a program: its segments, its interpreter, its stack with arguments, environment and auxiliary vector.
 //!
-//! Layout of a guest's half: the program where its file says (or at [`PROGRAM_BASE`]), the heap (`brk`) behind it, mappings
+//! Layout of a guest's half: the program where its file says (or at `PROGRAM_BASE`), the heap (`brk`) behind it, mappings
 //! downwards from below the stack, the stack at the top. Addresses are varied as Linux does it, by the entropy given.
 
 use crate::elf::{self, Elf, Image};

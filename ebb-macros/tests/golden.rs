@@ -1,7 +1,13 @@
 //! The golden expansions as code: what `src/golden.rs` compares is also right. (`main_hosted` is in
 //! `golden_main.rs`; `main_native` is for images, and `error` does not compile, both on purpose.)
 
-#![allow(dead_code, missing_docs)]
+// The golden files carry neither comments nor the spans by which clippy knows a macro.
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
 
 mod per_core {
     use std::cell::Cell;

@@ -98,7 +98,7 @@ pub struct Configuration {
     pub mtu: usize,
 }
 
-/// A TCP/IP stack. Bound by the linker; see the [module](self) for what must hold.
+/// A TCP/IP stack. Bound by the linker; see the source of this module for what must hold.
 #[component]
 pub trait NetStack {
     /// Listens on this core. With port 0 a free one is picked. Connections wait in a queue of at most `backlog`.

@@ -1,7 +1,7 @@
 //! The stack on a machine of its own: a host per core, virtio-net, and the task that drives both.
 //!
 //! The first use of the network, on whatever core, finds the device and starts every core's part. Each core then has
-//! one *engine* task. Once round, it sends what sockets have, takes at most [`BUDGET`] frames from its queue, does what is
+//! one *engine* task. Once round, it sends what sockets have, takes at most `BUDGET` frames from its queue, does what is
 //! due, and goes to the end of the run queue: so the tasks that the frames have woken run before the next
 //! round sends their answers, together and with one doorbell. When a round found nothing it asks for an
 //! interrupt and sleeps; while frames keep coming there are none (the idea of NAPI).

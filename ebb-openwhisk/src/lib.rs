@@ -3,7 +3,7 @@
 //!
 //! # Principles
 //! 1. Nothing here waits, and nothing knows a platform. A request goes into [`Controller::handle`]; out comes a response, or
-//!    a [`Plan`] of what has to be run and a [`Reply`] that turns its record into the response. [`perform`] carries out
+//!    a [`Plan`] of what has to be run and a [`Reply`] that turns its record into the response. [`perform()`] carries out
 //!    plans with whatever makes the calls.
 //! 2. JSON that is only passed on stays text ([`json::Json`]).
 //! 3. Everything that callers fill is bounded: entities and records in bytes, calls in number and rate, queues in length.

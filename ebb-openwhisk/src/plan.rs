@@ -1,7 +1,7 @@
 //! Plans: what a request asks to be run, and how its outcome becomes a response.
 //!
 //! [`Controller::handle`](crate::Controller::handle) decides at once about everything that can be decided, and hands the
-//! rest over as a [`Plan`], which [`perform`](crate::perform) carries out, and a [`Reply`], which turns the record into the
+//! rest over as a [`Plan`], which [`perform`](crate::perform()) carries out, and a [`Reply`], which turns the record into the
 //! response.
 
 use crate::activation::{Activation, Status};

@@ -4,7 +4,7 @@
 //! `ebb_openwhisk::instance`); descriptors 1 and 2 are channels as well, whose bytes become the activation's logs. All
 //! three are emptied whenever this side looks, so a guest that writes much never waits for long.
 
-use alloc::{boxed::Box, format, rc::Rc, string::String, vec, vec::Vec};
+use alloc::{boxed::Box, format, rc::Rc, string::String, vec::Vec};
 use core::{future::poll_fn, pin::pin, task::Poll};
 
 use ebb_linux::{
@@ -213,7 +213,7 @@ impl Instance for Guest {
     fn drain_logs(&mut self, into: &mut Collector) {
         self.exchange();
         self.logged = 0;
-        for (stream, time, bytes) in core::mem::replace(&mut self.logs, vec![]) {
+        for (stream, time, bytes) in core::mem::take(&mut self.logs) {
             into.push(stream, time, &bytes);
         }
     }

@@ -85,7 +85,7 @@ impl Image {
     fn echo(&self, seed: usize, size: usize) {
         let mut stream = self.connect();
         let data: Vec<u8> = (0..size)
-            .map(|n| ((n + seed) * 31 ^ n >> 7) as u8)
+            .map(|n| (((n + seed) * 31) ^ (n >> 7)) as u8)
             .collect();
         let mut writer = stream.try_clone().expect("a descriptor is free");
         let sent = data.clone();

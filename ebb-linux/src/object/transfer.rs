@@ -253,7 +253,7 @@ impl Objects {
     }
 
     /// `sendfile`: from a regular file, at `offset` or at its position (which then moves), to
-    /// anything. Moves at most [`CHUNK`] bytes per call; the caller goes on until it has moved all
+    /// anything. Moves at most 64 KiB bytes per call; the caller goes on until it has moved all
     /// or gets 0.
     pub fn sendfile(
         &mut self,

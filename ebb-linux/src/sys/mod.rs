@@ -1,6 +1,6 @@
 //! System calls: finding the handler, calling it, putting the result where the guest expects it.
 //!
-//! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its [`Waiting`] (principle 2 in
+//! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its `Waiting` (principle 2 in
 //! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
 
 mod file;
