@@ -530,6 +530,14 @@ pub unsafe fn release(addr: PhysAddr) -> bool {
     .unwrap_or(false)
 }
 
+/// Takes a reference away unless it is the last; true when it is, and then the caller still owns it and frees the block. For
+/// blocks that hold references to others, which the last holder gives up before it frees the block.
+#[inline]
+#[must_use]
+pub fn unref(addr: PhysAddr) -> bool {
+    crate::global::with_frames(false, |frames, _| frames.unref(addr)).unwrap_or(false)
+}
+
 /// Whether the block has exactly one reference. For the holder of that
 /// reference the answer stays true until it shares the block itself.
 #[inline]

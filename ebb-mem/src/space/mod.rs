@@ -6,7 +6,7 @@
 //!   kernel never follows a guest's pointer, so no fault can happen in it;
 //! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked `FOREIGN`
 //!   (memory of the boot archive, never freed). It is writable only if the space is the frame's only holder and its area
-//!   allows writing;
+//!   allows writing; copies of a space share tables too, see `table.rs`;
 //! - every page with an entry lies in an area;
 //! - whoever enters the space first drops what [`Space::take_stale`] names from the TLB.
 //!
@@ -14,12 +14,14 @@
 
 mod access;
 mod area;
+mod frozen;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Protection};
+pub use frozen::{Frozen, WorkingSet};
 pub use table::Stale;
 
 use crate::PhysAddr;
@@ -52,6 +54,13 @@ pub enum Error {
     NotMapped,
     /// The space's limit or the machine's memory is used up.
     OutOfMemory,
+}
+
+impl From<Fault> for Error {
+    /// For changes of tables, which fail for one reason only.
+    fn from(_: Fault) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 /// Why a page cannot be used as asked.
@@ -134,6 +143,17 @@ impl Space {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.tables.used() * PAGE
+    }
+
+    /// Bytes of memory that nobody else uses: what dropping the space frees. Walks its own tables.
+    #[must_use]
+    pub fn private(&self) -> u64 {
+        self.tables.unique() * PAGE
+    }
+
+    /// Sets the most bytes of memory, page tables counted.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.tables.set_limit(limit / PAGE);
     }
 
     /// Bytes of pages in use that could be written to: those that belong to this space or are shared with its copies.
@@ -227,7 +247,8 @@ impl Space {
     /// Unmaps `len` bytes, rounded up to whole pages. Parts that are not mapped are skipped.
     ///
     /// # Errors
-    /// [`Error::Invalid`]; [`Error::NoRoom`] when it would split an area too many.
+    /// [`Error::Invalid`]; [`Error::NoRoom`] when it would split an area too many; [`Error::OutOfMemory`] when a table that
+    /// is shared with a copy has to be copied.
     pub fn unmap(&mut self, start: u64, len: u64) -> Result<(), Error> {
         let range = whole_pages(start, len)?;
         self.unmap_range(&range)
@@ -237,6 +258,7 @@ impl Space {
         if self.areas.is_free(range) {
             return Ok(());
         }
+        self.tables.prepare(range.clone(), true)?;
         self.areas.split(range)?;
         self.areas.remove(range);
         let hole = self.areas.hole_around(range);
@@ -256,6 +278,7 @@ impl Space {
         if self.areas.all(&range, |a| a.protection == protection) {
             return Ok(());
         }
+        self.tables.prepare(range.clone(), false)?;
         self.areas.split(&range)?;
         self.areas.change(&range, |a| a.protection = protection);
         self.tables.protect(range, protection);
@@ -266,9 +289,10 @@ impl Space {
     /// skipped, and so says the result.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NotMapped`].
+    /// [`Error::Invalid`], [`Error::NotMapped`], [`Error::OutOfMemory`].
     pub fn discard(&mut self, start: u64, len: u64) -> Result<(), Error> {
         let range = whole_pages(start, len)?;
+        self.tables.prepare(range.clone(), true)?;
         self.tables.clear(range.clone(), 0..0);
         if self.areas.is_full(&range) {
             Ok(())
@@ -362,7 +386,8 @@ impl Space {
             .provide(address & !(PAGE - 1), area, access == Access::Write)
     }
 
-    /// A copy of the space: pages are shared and copied when either side writes. `None` when memory is short.
+    /// A copy of the space: tables and pages are shared and copied when either side writes. It takes one frame and touches
+    /// only the top-level table. `None` when there is no frame.
     #[must_use]
     pub fn duplicate(&mut self) -> Option<Self> {
         Some(Self {

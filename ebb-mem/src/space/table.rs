@@ -1,4 +1,18 @@
 //! Page tables of a space: four levels, 4 KiB pages (Intel SDM volume 3, "4-Level Paging").
+//!
+//! Copies of a space share whole tables by the reference counts of their frames, and a table is copied when one of its
+//! holders first changes something below it. (On-demand-fork, Zhao et al., EuroSys 2021, shares the last level so; here it
+//! is every level, so that a copy costs one frame and a reference for each entry of the top level.)
+//!
+//! What must hold:
+//! - a table that has more than one holder never changes, but for what the CPU notes in it (accessed);
+//! - an entry for a table allows writing only if this space is the table's only holder, the tables above it included. The
+//!   CPU allows what every level allows, so nothing below a shared table can be written to, whatever its entries say;
+//! - the top level belongs to one space always.
+//!
+//! When an entry for a table is exchanged for its copy, one INVLPG of any page below it is due, which also empties the
+//! CPU's caches of upper levels (SDM volume 3, 4.10.4.1). The TLB's other entries from the old table stay right: they name
+//! the same frames, for reading only.
 
 use super::{Area, Backing, Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
@@ -46,7 +60,7 @@ impl Stale {
 pub struct Tables {
     root: PhysAddr,
     stale: Stale,
-    /// Frames: pages with a reference of ours, and tables.
+    /// Frames: pages with a reference of ours, and tables; those that are shared with copies count for each.
     pages: u64,
     tables: u64,
     /// Most of both together.
@@ -93,6 +107,58 @@ fn bits(protection: Protection, exclusive: bool) -> u64 {
 /// Whether nobody else holds the frame of an entry.
 fn exclusive(entry: u64) -> bool {
     entry & FOREIGN == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
+}
+
+/// Gives up a table, and what it holds if nobody else holds it.
+fn release_table(table: PhysAddr, level: u32) {
+    if !frame::unref(table) {
+        return;
+    }
+    for index in 0..512 {
+        let entry = read(slot(table, index));
+        let child = PhysAddr(entry & ADDRESS);
+        if level > 0 && entry != 0 {
+            release_table(child, level - 1);
+        } else if entry & HELD != 0 && entry & FOREIGN == 0 {
+            // SAFETY: the entry's reference, and the table is nobody else's.
+            unsafe { frame::release(child) };
+        }
+    }
+    // SAFETY: the last reference was ours; no space that is entered again has an entry for it.
+    unsafe { frame::free(table, 0) };
+}
+
+/// Pages and tables below a table, itself counted.
+fn count(table: PhysAddr, level: u32) -> (u64, u64) {
+    let (mut pages, mut tables) = (0, 1);
+    for index in 0..512 {
+        let entry = read(slot(table, index));
+        if level > 0 && entry != 0 {
+            let below = count(PhysAddr(entry & ADDRESS), level - 1);
+            pages += below.0;
+            tables += below.1;
+        } else if entry & HELD != 0 && entry & FOREIGN == 0 {
+            pages += 1;
+        }
+    }
+    (pages, tables)
+}
+
+/// Frames below a table that have no other holder, itself counted.
+fn count_unique(table: PhysAddr, level: u32) -> u64 {
+    if !frame::is_unique(table) {
+        return 0;
+    }
+    let mut frames = 1;
+    for index in 0..512 {
+        let entry = read(slot(table, index));
+        if level > 0 && entry != 0 {
+            frames += count_unique(PhysAddr(entry & ADDRESS), level - 1);
+        } else if entry & HELD != 0 {
+            frames += u64::from(exclusive(entry));
+        }
+    }
+    frames
 }
 
 impl Tables {
@@ -143,48 +209,129 @@ impl Tables {
         frame.ok_or(Fault::OutOfMemory)
     }
 
-    /// The slot of a page, with its tables made if they are missing.
+    /// The slot of a page, with its tables made if they are missing and copied if they are shared.
     fn slot_mut(&mut self, page: u64) -> Result<*mut u64, Fault> {
         let mut table = self.root;
         for level in (1..4).rev() {
             let at = slot(table, page >> shift(level));
-            let entry = read(at);
-            table = if entry == 0 {
+            table = if read(at) == 0 {
                 let new = self.take_frame(true)?;
                 self.tables += 1;
                 set(at, new.0 | PRESENT | WRITE | USER);
                 new
             } else {
-                PhysAddr(entry & ADDRESS)
+                self.own(at, level - 1, page)?
             };
         }
         Ok(slot(table, page >> 12))
     }
 
-    /// The entry of a page; 0 when there is none.
+    /// Makes the table that an entry names this space's own; `level` is the table's. The table that the entry is in is.
+    fn own(&mut self, at: *mut u64, level: u32, page: u64) -> Result<PhysAddr, Fault> {
+        let entry = read(at);
+        let table = PhysAddr(entry & ADDRESS);
+        if entry & WRITE != 0 {
+            return Ok(table);
+        }
+        if frame::is_unique(table) {
+            // The others are gone. What its entries say of writing is from before it was shared: tables below may have
+            // become shared one level further down, so each is looked at when it is come to.
+            for index in 0..512 {
+                let below = slot(table, index);
+                let entry = read(below);
+                if entry & WRITE != 0 && (level > 0 || !exclusive(entry)) {
+                    set(below, entry & !WRITE);
+                }
+            }
+            set(at, entry | WRITE);
+            return Ok(table);
+        }
+        let copy = frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?;
+        for index in 0..512 {
+            let entry = read(slot(table, index));
+            let held = if level == 0 { HELD } else { PRESENT };
+            if entry & held != 0 && entry & FOREIGN == 0 {
+                frame::share(PhysAddr(entry & ADDRESS));
+            }
+            set(slot(copy, index), entry & !WRITE);
+        }
+        set(at, copy.0 | PRESENT | WRITE | USER);
+        release_table(table, level);
+        self.stale.add(page);
+        Ok(copy)
+    }
+
+    /// Makes every table that a change of the range needs this space's own, so that the change cannot fail. With `whole`,
+    /// tables that lie in the range altogether are left as they are, since [`clear`](Self::clear) drops them.
+    pub fn prepare(&mut self, range: Range<u64>, whole: bool) -> Result<(), Fault> {
+        self.prepare_table(self.root, 3, 0, &range, whole)
+    }
+
+    fn prepare_table(
+        &mut self,
+        table: PhysAddr,
+        level: u32,
+        base: u64,
+        range: &Range<u64>,
+        whole: bool,
+    ) -> Result<(), Fault> {
+        let size = 1u64 << shift(level);
+        let first = (range.start.max(base) - base) / size;
+        for index in first..512 {
+            let start = base + index * size;
+            if start >= range.end || start >= 1 << 47 {
+                break;
+            }
+            let at = slot(table, index);
+            let inside = range.start <= start && start + size <= range.end;
+            if read(at) == 0 || whole && inside {
+                continue;
+            }
+            let child = self.own(at, level - 1, start)?;
+            if level > 1 {
+                self.prepare_table(child, level - 1, start, range, whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a page, 0 when there is none, and whether the tables above it allow writing.
     #[inline]
-    pub fn entry(&self, page: u64) -> u64 {
+    fn walk(&self, page: u64) -> (u64, bool) {
         let mut table = self.root;
+        let mut rights = WRITE;
         for level in (1..4).rev() {
             let entry = read(slot(table, page >> shift(level)));
             if entry == 0 {
-                return 0;
+                return (0, false);
             }
+            rights &= entry;
             table = PhysAddr(entry & ADDRESS);
         }
-        read(slot(table, page >> 12))
+        (read(slot(table, page >> 12)), rights != 0)
+    }
+
+    /// The entry of a page; 0 when there is none.
+    #[inline]
+    pub fn entry(&self, page: u64) -> u64 {
+        self.walk(page).0
     }
 
     /// The frame of a page that the guest could use so right now.
     #[inline]
     pub fn usable(&self, page: u64, write: bool) -> Option<PhysAddr> {
-        let needed = if write { PRESENT | WRITE } else { PRESENT };
-        let entry = self.entry(page);
-        (entry & needed == needed).then_some(PhysAddr(entry & ADDRESS))
+        let (entry, writable) = self.walk(page);
+        let allowed = entry & PRESENT != 0 && (!write || writable && entry & WRITE != 0);
+        allowed.then_some(PhysAddr(entry & ADDRESS))
     }
 
     /// Makes a page usable as its area allows.
     pub fn provide(&mut self, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        if !write && self.entry(page) & PRESENT != 0 {
+            // The TLB was behind; the tables may stay shared.
+            self.stale.add(page);
+            return Ok(());
+        }
         let at = self.slot_mut(page)?;
         let old = read(at);
         if old == 0 {
@@ -194,7 +341,12 @@ impl Tables {
         let mut kept = old & FOREIGN;
         let mut alone = exclusive(old);
         if write && !alone {
-            let copy = self.take_frame(false)?;
+            let copy = if kept == 0 {
+                // In place of the one that this space counts already.
+                frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?
+            } else {
+                self.take_frame(false)?
+            };
             // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
             unsafe {
                 core::ptr::copy_nonoverlapping(
@@ -266,7 +418,7 @@ impl Tables {
         }
     }
 
-    /// Calls `f` for every entry of a range that holds a frame.
+    /// Calls `f` for every entry of a range that holds a frame. Its tables are our own.
     fn visit(&mut self, range: Range<u64>, f: &mut impl FnMut(&mut Self, u64, *mut u64)) {
         self.visit_table(self.root, 3, 0, &range, f);
     }
@@ -299,18 +451,45 @@ impl Tables {
         }
     }
 
-    /// Empties a range, and frees the tables that lie in `hole` altogether.
+    /// Empties a range that was [prepared](Self::prepare), and frees the tables that lie in `hole` altogether.
     pub fn clear(&mut self, range: Range<u64>, hole: Range<u64>) {
-        self.visit(range.clone(), &mut |tables, page, at| {
-            let entry = read(at);
-            set(at, 0);
-            tables.drop_frame(entry);
-            if entry & PRESENT != 0 {
-                tables.stale.add(page);
-            }
-        });
+        self.clear_table(self.root, 3, 0, &range);
         if hole.start < hole.end {
             self.free_tables(self.root, 3, 0, &range, &hole);
+        }
+    }
+
+    fn clear_table(&mut self, table: PhysAddr, level: u32, base: u64, range: &Range<u64>) {
+        let size = 1u64 << shift(level);
+        let first = (range.start.max(base) - base) / size;
+        for index in first..512 {
+            let start = base + index * size;
+            if start >= range.end || start >= 1 << 47 {
+                break;
+            }
+            let at = slot(table, index);
+            let entry = read(at);
+            if entry == 0 {
+                continue;
+            }
+            if level == 0 {
+                set(at, 0);
+                self.drop_frame(entry);
+                if entry & PRESENT != 0 {
+                    self.stale.add(start);
+                }
+            } else if entry & WRITE == 0 {
+                // Shared, or was: all of it lies in the range, or it would have been made our own.
+                let table = PhysAddr(entry & ADDRESS);
+                let (pages, tables) = count(table, level - 1);
+                self.pages -= pages;
+                self.tables -= tables;
+                set(at, 0);
+                release_table(table, level - 1);
+                self.stale.all = true;
+            } else {
+                self.clear_table(PhysAddr(entry & ADDRESS), level - 1, start, range);
+            }
         }
     }
 
@@ -348,7 +527,7 @@ impl Tables {
         }
     }
 
-    /// Gives the pages of a range the rights of a protection.
+    /// Gives the pages of a range that was [prepared](Self::prepare) the rights of a protection.
     pub fn protect(&mut self, range: Range<u64>, protection: Protection) {
         self.visit(range, &mut |tables, page, at| {
             let old = read(at);
@@ -364,6 +543,7 @@ impl Tables {
 
     /// Moves the pages of a range to `to`, where nothing is. Their protection stays.
     pub fn carry(&mut self, range: Range<u64>, to: u64) -> Result<(), Fault> {
+        self.prepare(range.clone(), false)?;
         let mut result = Ok(());
         let start = range.start;
         self.visit(range, &mut |tables, page, at| {
@@ -385,38 +565,97 @@ impl Tables {
         result
     }
 
-    /// Tables of a copy: every page shared, none writable on either side until it is copied.
+    /// Tables of a copy: everything shared, nothing writable on either side until it is copied.
     pub fn duplicate(&mut self) -> Option<Self> {
-        let mut copy = Self::new(self.root, self.limit)?;
-        let mut result = Ok(());
-        self.visit(0..1 << 47, &mut |tables, page, at| {
-            if result.is_err() {
-                return;
+        let copy = self.copy()?;
+        for index in 0..256 {
+            let at = slot(self.root, index);
+            let entry = read(at);
+            if entry & WRITE != 0 {
+                set(at, entry & !WRITE);
+                self.stale.all = true;
             }
-            match copy.slot_mut(page) {
-                Ok(new) => {
-                    let entry = read(at);
-                    if entry & FOREIGN == 0 {
-                        frame::share(PhysAddr(entry & ADDRESS));
-                        copy.pages += 1;
-                    }
-                    if entry & WRITE != 0 {
-                        set(at, entry & !WRITE);
-                        tables.stale.all = true;
-                    }
-                    set(new, entry & !WRITE);
-                }
-                Err(fault) => result = Err(fault),
+        }
+        Some(copy)
+    }
+
+    /// As [`duplicate`](Self::duplicate), of tables that nobody enters or changes: those of a copy that was not used.
+    pub fn copy(&self) -> Option<Self> {
+        let root = frame::alloc(0, Node::LOCAL)?;
+        for index in 0..512 {
+            let entry = read(slot(self.root, index));
+            let mut own = entry;
+            if index < 256 && entry != 0 {
+                frame::share(PhysAddr(entry & ADDRESS));
+                own &= !WRITE;
             }
-        });
-        result.ok().map(|()| copy)
+            set(slot(root, index), own);
+        }
+        Some(Self {
+            root,
+            stale: Stale::default(),
+            pages: self.pages,
+            tables: self.tables,
+            limit: self.limit,
+        })
+    }
+
+    pub fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Frames that nobody else holds.
+    pub fn unique(&self) -> u64 {
+        let below = |index| {
+            let entry = read(slot(self.root, index));
+            if entry == 0 {
+                0
+            } else {
+                count_unique(PhysAddr(entry & ADDRESS), 2)
+            }
+        };
+        1 + (0..256).map(below).sum::<u64>()
+    }
+
+    /// Calls `f` with every page whose frame is not the one that `other` has there, and with its entry.
+    pub fn differences(&self, other: &Self, f: &mut impl FnMut(u64, u64)) {
+        differences(self.root, Some(other.root), 3, 0, f);
+    }
+}
+
+fn differences(
+    table: PhysAddr,
+    other: Option<PhysAddr>,
+    level: u32,
+    base: u64,
+    f: &mut impl FnMut(u64, u64),
+) {
+    let last = if level == 3 { 256 } else { 512 };
+    for index in 0..last {
+        let entry = read(slot(table, index));
+        let before = other.map_or(0, |o| read(slot(o, index)));
+        if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
+            continue;
+        }
+        let start = base + (index << shift(level));
+        if level == 0 {
+            f(start, entry);
+        } else {
+            let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
+            differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
+        }
     }
 }
 
 impl Drop for Tables {
     fn drop(&mut self) {
-        self.clear(0..1 << 47, 0..1 << 47);
-        // SAFETY: whoever ran the space has left it; the tables below are gone.
+        for index in 0..256 {
+            let entry = read(slot(self.root, index));
+            if entry != 0 {
+                release_table(PhysAddr(entry & ADDRESS), 2);
+            }
+        }
+        // SAFETY: whoever ran the space has left it; the tables below are given up.
         unsafe { frame::free(self.root, 0) };
     }
 }

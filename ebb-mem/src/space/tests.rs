@@ -5,7 +5,8 @@ use crate::arena::{Arena, Rng};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-const BASE: u64 = 0x5000_0000;
+/// Half of the pages lie on each side of a border that every level of the tables has.
+const BASE: u64 = (1 << 39) - PAGES / 2 * PAGE;
 const PAGES: u64 = 64;
 
 /// The process has one machine; the tests that count its frames take turns.

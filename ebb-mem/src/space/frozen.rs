@@ -1,0 +1,89 @@
+//! Spaces that never run again: what copies are made of, on any core.
+
+use super::{Access, Space};
+use alloc::vec::Vec;
+
+/// An address space as it was at one moment.
+pub struct Frozen(Space);
+
+// A frozen space is not entered and not changed; making a copy reads its top-level table and counts references up, atomically.
+const fn shared<T: Send + Sync>() {}
+const _: () = shared::<Frozen>();
+
+/// Pages that a program uses when it runs on from a frozen space, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkingSet {
+    written: Vec<u64>,
+    read: Vec<u64>,
+}
+
+impl WorkingSet {
+    /// Pages that were written to.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Pages that were read and had not been mapped.
+    #[must_use]
+    pub fn read(&self) -> usize {
+        self.read.len()
+    }
+}
+
+impl Space {
+    /// The space as it is now, for copies to be made of. The space itself goes on. `None` when there is no frame.
+    #[must_use]
+    pub fn freeze(&mut self) -> Option<Frozen> {
+        self.duplicate().map(Frozen)
+    }
+
+    /// What this space, which began as a copy of `from`, has of its own by now.
+    #[must_use]
+    pub fn working_set(&self, from: &Frozen) -> WorkingSet {
+        let mut set = WorkingSet::default();
+        self.tables.differences(&from.0.tables, &mut |page, entry| {
+            if entry & super::table::FOREIGN == 0 {
+                set.written.push(page);
+            } else {
+                set.read.push(page);
+            }
+        });
+        set
+    }
+
+    /// Makes the pages of a working set usable at once, rather than by a fault for each. Pages that are not mapped here or
+    /// for which there is no memory are left to their faults.
+    pub fn prefetch(&mut self, set: &WorkingSet) {
+        for &page in &set.written {
+            let _ = self.fault(page, Access::Write);
+        }
+        for &page in &set.read {
+            let _ = self.fault(page, Access::Read);
+        }
+    }
+}
+
+impl Frozen {
+    /// A space that goes on from here; it takes one frame. `None` when there is none.
+    #[must_use]
+    pub fn thaw(&self) -> Option<Space> {
+        Some(Space {
+            tables: self.0.tables.copy()?,
+            areas: self.0.areas.clone(),
+            top: self.0.top,
+        })
+    }
+
+    /// Bytes of memory that only this holds: what dropping it frees.
+    #[must_use]
+    pub fn private(&self) -> u64 {
+        self.0.private()
+    }
+
+    /// Bytes of memory in use, those that are shared counted.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.used()
+    }
+}
