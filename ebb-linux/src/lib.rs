@@ -15,6 +15,7 @@
 //! - `object`: descriptors and what is behind them, without address spaces: operations that never block and take bytes from
 //!   and give them to a [`Source`](object::io::Source) or [`Sink`](object::io::Sink); wait queues. Everything in it belongs
 //!   to one `Objects`, which a UC embeds.
+//! - `snapshot`: capturing a UC and starting clones of it, on any core.
 //! - the rest: the UC around them: address space, program loading, threads, futexes, signals, and the table of system calls,
 //!   which moves arguments between guest memory and `object`.
 
@@ -34,6 +35,8 @@ pub mod object;
 mod program;
 mod report;
 mod signal;
+pub mod snapshot;
+mod stdio;
 pub mod sys;
 mod thread;
 mod uc;
@@ -43,7 +46,8 @@ mod world;
 pub use object::errno::Errno;
 pub use program::Program;
 pub use report::{missing_calls, threads};
-pub use uc::{Exit, Options, Uc};
+pub use snapshot::Snapshot;
+pub use uc::{Exit, Options, Stdio, Uc};
 
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Clock;

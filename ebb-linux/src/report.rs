@@ -166,7 +166,7 @@ pub fn threads(uc: &Uc) -> String {
                 w.woken,
                 w.futex,
                 w.deadline,
-                crate::now()
+                uc.now()
             ),
         };
         out.push('\n');

@@ -68,7 +68,7 @@ pub struct Thread {
     pub ran: u64,
     /// The queues of objects in which it waits.
     pub registration: Registration,
-    waker: Option<Waker>,
+    pub(crate) waker: Option<Waker>,
 }
 
 impl Thread {
@@ -178,6 +178,28 @@ impl Threads {
     }
 }
 
+impl Threads {
+    /// Threads in their places, and the last number that was given out.
+    pub(crate) fn from_slots(slots: Vec<Option<Thread>>, last_tid: u32) -> Self {
+        let live = slots.iter().flatten().count();
+        Self {
+            slots,
+            live,
+            last_tid,
+        }
+    }
+
+    /// Every place, taken or not.
+    pub(crate) fn slots_mut(&mut self) -> &mut [Option<Thread>] {
+        &mut self.slots
+    }
+
+    /// The last number that was given out.
+    pub(crate) const fn last_tid(&self) -> u32 {
+        self.last_tid
+    }
+}
+
 /// The task of a guest thread.
 pub struct GuestThread {
     uc: Rc<Uc>,
@@ -215,7 +237,8 @@ impl GuestThread {
             let Some(deadline) = deadline else {
                 return Step::Wait;
             };
-            let deadline = Instant::now() + Duration::from_nanos(deadline.saturating_sub(now()));
+            let deadline =
+                Instant::now() + Duration::from_nanos(deadline.saturating_sub(self.uc.now()));
             let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
             if Pin::new(sleep).poll(task).is_pending() {
                 return Step::Wait;

@@ -10,6 +10,7 @@ use crate::object::errno::Errno;
 use crate::object::{Console, Limits, Objects};
 use crate::program::Program;
 use crate::signal::Actions;
+use crate::snapshot::Snapshot;
 use crate::thread::{GuestThread, Thread, Threads};
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
@@ -42,6 +43,8 @@ pub struct Options {
     pub terminal: bool,
     /// Prints every system call, as strace does.
     pub trace: bool,
+    /// Who has the other end of descriptors 0 to 2.
+    pub stdio: Stdio,
 }
 
 impl Default for Options {
@@ -54,8 +57,19 @@ impl Default for Options {
             network: true,
             terminal: false,
             trace: false,
+            stdio: Stdio::Machine,
         }
     }
+}
+
+/// Who has the other end of a program's first three descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdio {
+    /// What it writes is printed on the machine's console; input is at its end.
+    #[default]
+    Machine,
+    /// Whoever started it: [`Uc::give`], [`Uc::end_input`], [`Uc::take`], [`Uc::output`].
+    Owner,
 }
 
 /// How a program ended.
@@ -99,8 +113,23 @@ pub struct Process {
     pub pending: u64,
     /// Soft and hard limits by `RLIMIT_*` number.
     pub limits: [(u64, u64); 16],
-    /// Clock nanoseconds at the start.
+    /// The program's clock at the start, in nanoseconds.
     pub begun: u64,
+    /// Its number.
+    pub pid: u32,
+}
+
+/// What a UC is made of.
+pub(crate) struct Parts {
+    pub options: Options,
+    pub space: Space,
+    pub threads: Threads,
+    pub objects: Objects,
+    pub futexes: Futexes,
+    pub process: Process,
+    pub console: Console,
+    pub origin: Option<Snapshot>,
+    pub behind: u64,
 }
 
 /// A guest program.
@@ -125,6 +154,11 @@ pub struct Uc {
     this: Weak<Self>,
     /// The channels behind the first three descriptors.
     pub console: Console,
+    /// What it was cloned from.
+    pub(crate) origin: Option<Snapshot>,
+    /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
+    /// snapshot and its start.
+    pub(crate) behind: u64,
     /// Tells the task of the timers that there are new ones.
     timers: Notify,
     /// That task runs.
@@ -184,8 +218,10 @@ impl Uc {
         };
         let mut objects = Objects::new(&crate::world::Boot, crate::world::root(), options.limits)?;
         let console = objects.open_console(options.terminal)?;
-        // Nobody types: input is at its end.
-        objects.channel_end_input(console.input);
+        if options.stdio == Stdio::Machine {
+            // Nobody types: input is at its end.
+            objects.channel_end_input(console.input);
+        }
         if !directory.is_empty() {
             objects.chdir(&crate::world::Boot, &directory)?;
         }
@@ -200,26 +236,59 @@ impl Uc {
             pending: 0,
             limits,
             begun: crate::now(),
+            pid: 1,
         };
-        let uc = Rc::new_cyclic(|this| Self {
+        let uc = Self::assemble(Parts {
+            options,
+            space,
+            threads: Threads::default(),
+            objects,
+            futexes: Futexes::default(),
+            process,
+            console,
+            origin: None,
+            behind: 0,
+        });
+        uc.add_thread(Thread::new(1, context));
+        Ok(uc)
+    }
+
+    /// A UC of these parts; nothing runs in it yet.
+    pub(crate) fn assemble(parts: Parts) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             network: RefCell::default(),
-            options,
-            space: RefCell::new(space),
-            threads: RefCell::new(Threads::default()),
-            objects: RefCell::new(objects),
-            console,
+            options: parts.options,
+            space: RefCell::new(parts.space),
+            threads: RefCell::new(parts.threads),
+            objects: RefCell::new(parts.objects),
+            console: parts.console,
+            origin: parts.origin,
+            behind: parts.behind,
             timers: Notify::new(),
             timing: Cell::new(false),
-            futexes: RefCell::default(),
-            process: RefCell::new(process),
+            futexes: RefCell::new(parts.futexes),
+            process: RefCell::new(parts.process),
             missing: RefCell::default(),
             calls: Cell::new(0),
             exit: Cell::new(None),
             ended: Notify::new(),
-        });
-        uc.add_thread(Thread::new(1, context));
-        Ok(uc)
+        })
+    }
+
+    /// Starts the tasks of threads that are in their places already.
+    pub(crate) fn run_threads(self: &Rc<Self>) {
+        let count = self.threads.borrow_mut().slots_mut().len();
+        for index in 0..count {
+            if self.threads.borrow().get(index).is_some() {
+                drop(spawn(GuestThread::new(Rc::clone(self), index)));
+            }
+        }
+    }
+
+    /// Nanoseconds of the program's monotonic clock.
+    pub fn now(&self) -> u64 {
+        crate::now().saturating_sub(self.behind)
     }
 
     /// A reference for tasks that must not keep the program alive.
@@ -292,6 +361,9 @@ impl Uc {
 
     /// Prints what the program wrote to its console.
     pub(crate) fn flush_console(&self) {
+        if self.options.stdio == Stdio::Owner {
+            return;
+        }
         use ebb_runtime::platform::Console as _;
         let machine = EbbRef::<dyn ebb_runtime::platform::Console>::get();
         for channel in [self.console.output, self.console.error] {
@@ -372,12 +444,12 @@ async fn drive_timers(uc: Weak<Uc>) {
         }
         let next = {
             let mut objects = uc.objects.borrow_mut();
-            objects.expire_timers(crate::now());
+            objects.expire_timers(uc.now());
             objects.next_deadline()
         };
         // Looking again once a second lets go of a program that has ended.
-        let next = next.unwrap_or(u64::MAX).min(crate::now() + 1_000_000_000);
-        let wait = Duration::from_nanos(next.saturating_sub(crate::now()));
+        let next = next.unwrap_or(u64::MAX).min(uc.now() + 1_000_000_000);
+        let wait = Duration::from_nanos(next.saturating_sub(uc.now()));
         let _ = timeout(wait, uc.timers.notified()).await;
     }
 }

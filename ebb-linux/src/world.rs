@@ -27,7 +27,7 @@ pub struct World<'a>(pub &'a Uc);
 
 impl Env for World<'_> {
     fn monotonic(&self) -> u64 {
-        crate::now()
+        self.0.now()
     }
 
     fn realtime(&self) -> u64 {
@@ -120,6 +120,10 @@ fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
 }
 
 impl ProcInfo for World<'_> {
+    fn pid(&self) -> u32 {
+        self.0.process.borrow().pid
+    }
+
     fn threads(&self) -> Vec<u32> {
         self.0.threads.borrow().iter().map(|t| t.tid).collect()
     }

@@ -120,6 +120,38 @@ impl Context {
     }
 }
 
+/// A thread's registers as plain data, on no CPU: they may be kept and used on any core.
+pub struct Saved(Box<Context>);
+
+// SAFETY: the context was copied and is never entered, so no CPU holds part of it and nothing in it is bound to a core: it is
+// plain words. It is only read.
+unsafe impl Send for Saved {}
+// SAFETY: as above.
+unsafe impl Sync for Saved {}
+
+impl Saved {
+    /// The registers of a thread that does not run.
+    #[must_use]
+    pub fn of(context: &mut Context) -> Self {
+        Self(context.duplicate())
+    }
+
+    /// A context of this core with these registers.
+    #[must_use]
+    pub fn restore(&self) -> Box<Context> {
+        Box::new(Context {
+            extended: self.0.extended.clone(),
+            ..*self.0
+        })
+    }
+
+    /// The registers.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.0
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         EbbRef::<dyn GuestCpu>::get().evict(self);

@@ -98,9 +98,9 @@ fn wait(
     }
     let deadline = timespec(call, timeout)?.map(|t| {
         if relative {
-            crate::now().saturating_add(t)
+            call.uc.now().saturating_add(t)
         } else if realtime {
-            let offset = crate::unix_now().saturating_sub(crate::now());
+            let offset = crate::unix_now().saturating_sub(call.uc.now());
             t.saturating_sub(offset)
         } else {
             t
@@ -109,7 +109,7 @@ fn wait(
     if call.space().get::<u32>(address)? != expected {
         return Err(Errno::EAGAIN.into());
     }
-    if deadline.is_some_and(|d| d <= crate::now()) {
+    if deadline.is_some_and(|d| d <= call.uc.now()) {
         return Err(Errno::ETIMEDOUT.into());
     }
     call.uc.futexes.borrow_mut().wait(address, call.index, bits);

@@ -69,7 +69,7 @@ pub fn sysinfo(call: &Call<'_>) -> Outcome {
     let total = call.uc.options.memory;
     let free = total.saturating_sub(space.used());
     let mut info = [0u64; 14];
-    info[0] = crate::now() / 1_000_000_000;
+    info[0] = call.uc.now() / 1_000_000_000;
     info[4] = total;
     info[5] = free;
     // procs is 16 bits at 80, mem_unit 32 bits at 104.
@@ -116,7 +116,7 @@ pub fn membarrier(call: &Call<'_>) -> Outcome {
 
 pub fn prlimit64(call: &Call<'_>) -> Outcome {
     let [pid, resource, new, old, ..] = call.args;
-    if pid > 1 {
+    if pid != 0 && pid != u64::from(call.uc.process.borrow().pid) {
         return Err(Errno::ESRCH.into());
     }
     let before = limit(call, resource)?;

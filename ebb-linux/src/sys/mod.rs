@@ -109,7 +109,7 @@ impl Call<'_> {
     /// Whether the call has waited and its deadline has passed.
     pub fn is_late(&self) -> bool {
         let deadline = self.waited(|w| w.deadline).flatten();
-        deadline.is_some_and(|d| crate::now() >= d)
+        deadline.is_some_and(|d| self.uc.now() >= d)
     }
 }
 

@@ -63,7 +63,7 @@ fn set_mask(call: &Call<'_>, address: u64, size: u64) -> Result<(), Stop> {
 fn deadline(call: &Call<'_>, timeout: Option<u64>) -> Option<u64> {
     match call.waited(|w| w.begun.then_some(w.deadline)).flatten() {
         Some(deadline) => deadline,
-        None => timeout.map(|t| crate::now().saturating_add(t)),
+        None => timeout.map(|t| call.uc.now().saturating_add(t)),
     }
 }
 
@@ -96,7 +96,7 @@ fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
         call.space().write(out, &bytes)?;
         return Ok(events.len() as u64);
     }
-    if timeout == Some(0) || deadline.is_some_and(|d| d <= crate::now()) {
+    if timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
         return Ok(0);
     }
     let mut objects = call.objects();
@@ -132,7 +132,7 @@ fn poll_list(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let raw: Vec<[u8; 8]> = call.space().get_array(address, count)?;
     let mut list: Vec<PollFd> = raw.into_iter().map(PollFd::from_bytes).collect();
     let ready = call.on_objects(|o, w| o.poll_list(w, &mut list))?;
-    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= crate::now()) {
+    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
         let mut space = call.space();
         for (i, entry) in list.iter().enumerate() {
             space.put(address + i as u64 * 8, entry.to_bytes())?;
@@ -175,7 +175,7 @@ fn select_sets(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     }
     let asked = sets.clone();
     let ready = call.on_objects(|o, w| o.select_sets(w, count, &mut sets))?;
-    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= crate::now()) {
+    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
         let mut space = call.space();
         for (set, address) in sets.iter().zip(&call.args[1..4]) {
             for (i, word) in set.iter().flatten().enumerate() {

@@ -117,7 +117,7 @@ pub fn tgkill(call: &Call<'_>) -> Outcome {
     if group as i32 <= 0 || tid as i32 <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    if group != 1 {
+    if group != u64::from(call.uc.process.borrow().pid) {
         return Err(Errno::ESRCH.into());
     }
     send(call, tid, signal)
@@ -138,13 +138,12 @@ fn send(call: &Call<'_>, tid: u64, signal: u64) -> Outcome {
 
 pub fn kill(call: &Call<'_>) -> Outcome {
     let signal = number(call.args[1])?;
-    match call.args[0] as i32 {
-        -1..=1 => {
-            signal::send_process(call.uc, SigInfo::sent(signal, 0));
-            Ok(0)
-        }
-        _ => Err(Errno::ESRCH.into()),
+    let to = call.args[0] as i32;
+    if matches!(to, -1 | 0) || to == call.uc.process.borrow().pid as i32 {
+        signal::send_process(call.uc, SigInfo::sent(signal, 0));
+        return Ok(0);
     }
+    Err(Errno::ESRCH.into())
 }
 
 pub fn pause(call: &Call<'_>) -> Outcome {
@@ -191,7 +190,7 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     }
     let deadline = match call.waited(|w| w.deadline) {
         Some(deadline) => deadline,
-        None => super::futex::timespec(call, timeout)?.map(|t| crate::now().saturating_add(t)),
+        None => super::futex::timespec(call, timeout)?.map(|t| call.uc.now().saturating_add(t)),
     };
     call.wait(deadline)
 }

@@ -142,8 +142,8 @@ pub fn gettid(call: &Call<'_>) -> Outcome {
     Ok(call.tid.into())
 }
 
-pub fn getpid(_: &Call<'_>) -> Outcome {
-    Ok(1)
+pub fn getpid(call: &Call<'_>) -> Outcome {
+    Ok(call.uc.process.borrow().pid.into())
 }
 
 pub fn getpriority(_: &Call<'_>) -> Outcome {

@@ -12,7 +12,7 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
         // CLOCK_REALTIME, its coarse form, CLOCK_TAI
         0 | 5 | 11 => crate::unix_now(),
         // CLOCK_MONOTONIC, raw, coarse, CLOCK_BOOTTIME
-        1 | 4 | 6 | 7 => crate::now(),
+        1 | 4 | 6 | 7 => call.uc.now(),
         // CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
         2 => call.uc.threads.borrow().iter().map(|t| t.ran).sum(),
         3 => call
@@ -68,9 +68,11 @@ pub fn nanosleep(call: &Call<'_>) -> Outcome {
     }
     let deadline = match call.waited(|w| w.deadline) {
         Some(deadline) => deadline,
-        None => {
-            Some(crate::now().saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?))
-        }
+        None => Some(
+            call.uc
+                .now()
+                .saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?),
+        ),
     };
     call.wait(deadline)
 }
@@ -93,7 +95,7 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
             if span == 0 {
                 return Ok(0);
             }
-            Some(crate::now().saturating_add(span))
+            Some(call.uc.now().saturating_add(span))
         }
     };
     call.wait(deadline)
@@ -109,7 +111,7 @@ pub fn times(call: &Call<'_>) -> Outcome {
     if call.args[0] != 0 {
         call.space().put(call.args[0], [ticks, 0, 0, 0])?;
     }
-    Ok(crate::now() / 10_000_000)
+    Ok(call.uc.now() / 10_000_000)
 }
 
 pub fn getrusage(call: &Call<'_>) -> Outcome {

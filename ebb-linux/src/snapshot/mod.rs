@@ -1,0 +1,297 @@
+//! Snapshots: a program as it is at one moment, and any number of clones that go on from there, on any core.
+//!
+//! A snapshot shares its memory with the UC that it was taken of, with its clones and with their snapshots, page by page and
+//! table by table ([`ebb_mem::space`]): each holds of its own what it has written to. Everything else in a UC is plain data
+//! and is copied.
+//!
+//! What must hold:
+//! - a thread that does not run is its registers and its [`Waiting`]; a system call that waits starts again in the clone as
+//!   it does when it is woken, so whatever it keeps outside of those two stands in the way ([`NotRestartable`]);
+//! - nothing in a snapshot changes but its working set, which is set once: it may be used on several cores at once;
+//! - a clone's clock goes on from the moment of the capture, so no deadline in it (the kernel's or the program's own)
+//!   has to be changed. The wall clock is the machine's.
+//!
+//! The idea of stacked snapshots of a language runtime is SEUSS (Cadden et al., EuroSys 2020); that of fetching a recorded
+//! working set at once is REAP (Ustiugov et al., ASPLOS 2021).
+
+mod deploy;
+
+use crate::futex::Futexes;
+use crate::object::{Console, Objects};
+use crate::thread::{Thread, Waiting};
+use crate::uc::{Options, Process, Uc};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use ebb_mem::space::{Frozen, WorkingSet};
+use ebb_runtime::guest::Saved;
+
+pub use deploy::Deploy;
+
+/// Why a UC cannot be captured now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The program has ended.
+    Ended,
+    /// There is no memory for it.
+    OutOfMemory,
+    /// A thread is at a point from which it cannot go on in a clone.
+    NotRestartable(NotRestartable),
+}
+
+/// Where a thread stands that cannot go on in a clone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRestartable {
+    /// The thread's number.
+    pub thread: u32,
+    /// The system call that it waits in.
+    pub call: &'static str,
+    /// What stands in the way.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("the program has ended: nothing is left to capture"),
+            Self::OutOfMemory => f.write_str(
+                "no memory for a snapshot: drop snapshots or instances that are not needed",
+            ),
+            Self::NotRestartable(n) => write!(
+                f,
+                "thread {} waits in {}, which cannot start again in a clone: {}; try again when it is over",
+                n.thread, n.call, n.why
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// A thread that does not run.
+struct FrozenThread {
+    tid: u32,
+    registers: Saved,
+    clear_tid: u64,
+    robust: (u64, u64),
+    mask: u64,
+    pending: u64,
+    queued: Vec<crate::signal::SigInfo>,
+    alt_stack: crate::signal::AltStack,
+    name: [u8; 16],
+    waiting: Option<Waiting>,
+    ran: u64,
+}
+
+impl FrozenThread {
+    fn of(thread: &mut Thread) -> Self {
+        // A clone has no holds: the call looks its descriptor up again.
+        let waiting = thread.waiting.as_ref().map(|w| Waiting {
+            held: None,
+            ..w.clone()
+        });
+        Self {
+            tid: thread.tid,
+            registers: Saved::of(&mut thread.context),
+            clear_tid: thread.clear_tid,
+            robust: thread.robust,
+            mask: thread.mask,
+            pending: thread.pending,
+            queued: thread.queued.clone(),
+            alt_stack: thread.alt_stack,
+            name: thread.name,
+            waiting,
+            ran: thread.ran,
+        }
+    }
+
+    fn thaw(&self) -> Thread {
+        Thread {
+            clear_tid: self.clear_tid,
+            robust: self.robust,
+            mask: self.mask,
+            pending: self.pending,
+            queued: self.queued.clone(),
+            alt_stack: self.alt_stack,
+            name: self.name,
+            waiting: self.waiting.clone(),
+            ran: self.ran,
+            ..Thread::new(self.tid, self.registers.restore())
+        }
+    }
+}
+
+struct Inner {
+    options: Options,
+    space: Frozen,
+    threads: Vec<Option<FrozenThread>>,
+    last_tid: u32,
+    objects: Objects,
+    futexes: Futexes,
+    process: Process,
+    console: Console,
+    /// The program's clock.
+    now: u64,
+    parent: Weak<Inner>,
+    /// What a first run used; null before.
+    working_set: AtomicPtr<WorkingSet>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let set = *self.working_set.get_mut();
+        if !set.is_null() {
+            // SAFETY: from `Box::into_raw` in `learn`, stored once, and nobody else has the snapshot any more.
+            drop(unsafe { alloc::boxed::Box::from_raw(set) });
+        }
+    }
+}
+
+/// A program as it was at one moment. Clones of this handle are the same snapshot; its memory is given back with the last.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+// A snapshot is used on every core.
+const fn shared<T: Send + Sync>() {}
+const _: () = shared::<Snapshot>();
+
+impl Snapshot {
+    /// Captures a UC as it is now. It goes on undisturbed; what it writes to from now on is copied first.
+    ///
+    /// Called by an event, so none of its threads runs: each waits in a system call or was stopped between two instructions.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn capture(uc: &Uc) -> Result<Self, Refused> {
+        if uc.exit_status().is_some() {
+            return Err(Refused::Ended);
+        }
+        let mut threads = uc.threads.borrow_mut();
+        for thread in threads.iter() {
+            if let Some(why) = obstacle(thread) {
+                return Err(Refused::NotRestartable(NotRestartable {
+                    thread: thread.tid,
+                    call: crate::sys::name(thread.context.rax),
+                    why,
+                }));
+            }
+        }
+        if !deploy::enough_memory() {
+            return Err(Refused::OutOfMemory);
+        }
+        let space = uc.space.borrow_mut().freeze().ok_or(Refused::OutOfMemory)?;
+        let last_tid = threads.last_tid();
+        let threads = threads.slots_mut().iter_mut();
+        Ok(Self(Arc::new(Inner {
+            options: uc.options.clone(),
+            space,
+            threads: threads
+                .map(|slot| slot.as_mut().map(FrozenThread::of))
+                .collect(),
+            last_tid,
+            objects: uc.objects.borrow().clone(),
+            futexes: uc.futexes.borrow().clone(),
+            process: uc.process.borrow().clone(),
+            console: uc.console,
+            now: uc.now(),
+            parent: uc
+                .origin
+                .as_ref()
+                .map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
+            working_set: AtomicPtr::new(core::ptr::null_mut()),
+        })))
+    }
+
+    /// The snapshot that the captured UC was a clone of, if there still is one.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        self.0.parent.upgrade().map(Self)
+    }
+
+    /// Whether both are handles of one snapshot.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Bytes of guest memory and page tables that only this snapshot holds: what dropping it gives back. Kernel objects are
+    /// not counted.
+    #[must_use]
+    pub fn private(&self) -> u64 {
+        self.0.space.private()
+    }
+
+    /// Bytes of guest memory and page tables that it holds alone or together with others.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.space.used()
+    }
+
+    /// How many threads it has.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.0.threads.iter().flatten().count()
+    }
+
+    /// Remembers the pages that a clone has used so far: later clones get them at once rather than by a fault for each. The
+    /// first call counts; false for later ones, and for a UC that is not a clone of this snapshot.
+    pub fn learn(&self, clone: &Uc) -> bool {
+        if !clone.origin.as_ref().is_some_and(|o| o.is(self)) || self.working_set().is_some() {
+            return false;
+        }
+        let set = clone.space.borrow().working_set(&self.0.space);
+        let set = alloc::boxed::Box::into_raw(alloc::boxed::Box::new(set));
+        let null = core::ptr::null_mut();
+        let slot = &self.0.working_set;
+        if slot
+            .compare_exchange(null, set, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            // SAFETY: from `into_raw` just now, and it was not stored.
+            drop(unsafe { alloc::boxed::Box::from_raw(set) });
+            return false;
+        }
+        true
+    }
+
+    /// The pages that [`learn`](Self::learn) remembered.
+    #[must_use]
+    pub fn working_set(&self) -> Option<&WorkingSet> {
+        // SAFETY: null, or a box that is stored once and lives as long as the snapshot.
+        unsafe { self.0.working_set.load(Ordering::Acquire).as_ref() }
+    }
+}
+
+/// What a waiting thread keeps that a clone of it could not go on with.
+fn obstacle(thread: &Thread) -> Option<&'static str> {
+    let waiting = thread.waiting.as_ref()?;
+    if waiting.fifo.is_some() {
+        return Some("it has opened one end of a FIFO and waits for the other");
+    }
+    None
+}
+
+impl Uc {
+    /// The snapshot that this is a clone of.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Snapshot> {
+        self.origin.as_ref()
+    }
+
+    /// Whether every thread waits in a system call.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.threads.borrow().iter().all(|t| t.waiting.is_some())
+    }
+
+    /// Waits until every thread waits in a system call, which is when a snapshot is worth most: nothing that it does then
+    /// has to be done again in a clone.
+    pub async fn parked(&self) {
+        // Looking now and then costs less than telling would cost every call that waits.
+        while !self.is_parked() && self.exit_status().is_none() {
+            ebb_runtime::time::sleep(core::time::Duration::from_micros(200)).await;
+        }
+    }
+}

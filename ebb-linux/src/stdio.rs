@@ -1,0 +1,58 @@
+//! The owner's end of a program's first three descriptors (see [`Stdio::Owner`](crate::Stdio::Owner)).
+
+use crate::object::errno::Errno;
+use crate::object::poll::Registration;
+use crate::object::wait::Events;
+use crate::uc::Uc;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::Poll;
+
+impl Uc {
+    /// Gives the program input: how many of the bytes there was room for.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is no room, `EPIPE` when the program has closed its input.
+    pub fn give(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut objects = self.objects.borrow_mut();
+        objects.channel_give(self.console.input, bytes)
+    }
+
+    /// The program reads the end of its input after what it was given.
+    pub fn end_input(&self) {
+        let mut objects = self.objects.borrow_mut();
+        objects.channel_end_input(self.console.input);
+    }
+
+    /// Takes what the program has written to its output and to its error output.
+    pub fn take(&self) -> [Vec<u8>; 2] {
+        let mut objects = self.objects.borrow_mut();
+        [self.console.output, self.console.error].map(|channel| {
+            objects
+                .channel_take(channel, usize::MAX)
+                .unwrap_or_default()
+        })
+    }
+
+    /// Waits until the program has written to its output and takes that; empty when the program is over or has closed it.
+    pub async fn output(&self) -> Vec<u8> {
+        let mut registration = Registration::default();
+        let channel = self.console.output;
+        let bytes = poll_fn(|task| {
+            let mut objects = self.objects.borrow_mut();
+            match objects.channel_take(channel, usize::MAX) {
+                Err(Errno::EAGAIN) if self.exit_status().is_none() => {
+                    if let Ok(queue) = objects.channel_queue(channel) {
+                        let waker = task.waker();
+                        objects.register_queue(queue, Events::all(), &mut registration, waker);
+                    }
+                    Poll::Pending
+                }
+                taken => Poll::Ready(taken.unwrap_or_default()),
+            }
+        })
+        .await;
+        self.objects.borrow_mut().unregister(&mut registration);
+        bytes
+    }
+}
