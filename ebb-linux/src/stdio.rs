@@ -6,6 +6,7 @@ use crate::object::wait::Events;
 use crate::uc::Uc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
+use core::pin::pin;
 use core::task::Poll;
 
 impl Uc {
@@ -38,10 +39,12 @@ impl Uc {
     pub async fn output(&self) -> Vec<u8> {
         let mut registration = Registration::default();
         let channel = self.console.output;
+        let mut ended = pin!(self.wait());
         let bytes = poll_fn(|task| {
+            let over = ended.as_mut().poll(task).is_ready();
             let mut objects = self.objects.borrow_mut();
             match objects.channel_take(channel, usize::MAX) {
-                Err(Errno::EAGAIN) if self.exit_status().is_none() => {
+                Err(Errno::EAGAIN) if !over => {
                     if let Ok(queue) = objects.channel_queue(channel) {
                         let waker = task.waker();
                         objects.register_queue(queue, Events::all(), &mut registration, waker);
