@@ -58,6 +58,8 @@ pub struct Started {
     pub stack: u64,
     /// Where the heap begins.
     pub heap: u64,
+    /// Where the vDSO is, or 0.
+    pub vdso: u64,
     /// The auxiliary vector, for /proc.
     pub auxv: Vec<u8>,
     /// First and last address of the strings of the arguments, and of the environment.
@@ -219,6 +221,7 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         entry,
         stack: stack_pointer,
         heap,
+        vdso,
         auxv,
         strings: [marks[0], marks[1], marks[1], marks[2]].map(|m| strings_base + m),
     })

@@ -159,6 +159,8 @@ pub struct Uc {
     /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
     /// snapshot and its start.
     pub(crate) behind: u64,
+    /// The vDSO has not been told so yet: a clone that only waits needs no page for it.
+    untold: Cell<bool>,
     /// Tells the task of the timers that there are new ones.
     timers: Notify,
     /// That task runs.
@@ -265,6 +267,7 @@ impl Uc {
             console: parts.console,
             origin: parts.origin,
             behind: parts.behind,
+            untold: Cell::new(parts.behind != 0),
             timers: Notify::new(),
             timing: Cell::new(false),
             futexes: RefCell::new(parts.futexes),
@@ -308,9 +311,20 @@ impl Uc {
         let mut threads = self.threads.borrow_mut();
         let thread = threads.get_mut(index)?;
         let mut space = self.space.borrow_mut();
+        if self.untold.get() {
+            self.tell_behind(&mut space);
+        }
         let stale = space.take_stale();
         let stale = stale.pages().map_or(Stale::All, Stale::Pages);
         Some(EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale))
+    }
+
+    /// Without memory for it the program sees the machine's clock for now, and this is tried again.
+    #[cold]
+    fn tell_behind(&self, space: &mut Space) {
+        let vdso = self.process.borrow().started.vdso;
+        let told = crate::vdso::set_behind(space, vdso, self.behind);
+        self.untold.set(told.is_err());
     }
 
     /// How the program ended, if it has.

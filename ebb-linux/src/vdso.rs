@@ -1,5 +1,6 @@
 //! The vDSO: a page of code that every guest has, by which it reads the clock without a system call. It is an ELF shared
-//! object, written down here by hand, that finds the machine's [`ClockPage`](ebb_runtime::guest::ClockPage) on the page before it.
+//! object, written down here by hand, that finds the machine's [`ClockPage`](ebb_runtime::guest::ClockPage) on the page before it, and on the page before that how far
+//! the program's monotonic clock is behind the machine's (not zero in a clone of a snapshot).
 //!
 //! What must hold: the code touches only registers that a C caller expects to be lost; the offsets into the clock page are
 //! asserted below.
@@ -8,7 +9,7 @@ use crate::exec::note;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use ebb_mem::PhysAddr;
-use ebb_mem::space::{Backing, PAGE, Place, Protection, Space};
+use ebb_mem::space::{Backing, Fault, PAGE, Place, Protection, Space};
 use ebb_runtime::EbbRef;
 use ebb_runtime::guest::{ClockPage, GuestCpu};
 
@@ -125,6 +126,7 @@ ebb_vdso:
     btl %edi, %eax
     jnc 53f
     call 1b
+    subq here - 8192(%rip), %rax
     jmp 54f
 52: call 1b
     addq %r11, %rax
@@ -213,17 +215,18 @@ pub fn map(space: &mut Space) -> u64 {
         start: PhysAddr(start),
         len: PAGE,
     };
-    // Room for both first; then each in its place.
-    let Ok(below) = space.map(
+    // Room for all first; then each in its place. The lowest stays as it is: zeroes.
+    let Ok(lowest) = space.map(
         Place::Near(0),
-        2 * PAGE,
-        Protection::NONE,
+        3 * PAGE,
+        Protection::READ,
         Backing::Anonymous,
         0,
-        note::NONE,
+        note::VVAR,
     ) else {
         return 0;
     };
+    let below = lowest + PAGE;
     let at = below + PAGE;
     let clock = space.map(
         Place::Fixed(below),
@@ -242,4 +245,15 @@ pub fn map(space: &mut Space) -> u64 {
         note::VDSO,
     );
     if clock.is_ok() && code.is_ok() { at } else { 0 }
+}
+
+/// Tells a program whose vDSO is at `vdso` how far its monotonic clock is behind the machine's.
+///
+/// # Errors
+/// When there is no memory for the page.
+pub fn set_behind(space: &mut Space, vdso: u64, behind: u64) -> Result<(), Fault> {
+    if vdso == 0 {
+        return Ok(());
+    }
+    space.install(vdso - 2 * PAGE, behind)
 }

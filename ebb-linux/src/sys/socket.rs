@@ -87,7 +87,7 @@ pub fn listen(call: &Call<'_>) -> Outcome {
 fn limit(call: &Call<'_>, id: DescId, sends: bool) -> Option<u64> {
     let (receive, send) = call.objects().socket_timeouts(id).unwrap_or_default();
     let span = if sends { send } else { receive };
-    (span > 0).then(|| crate::now().saturating_add(span))
+    (span > 0).then(|| call.uc.now().saturating_add(span))
 }
 
 /// Waits for a socket, unless its time is up.

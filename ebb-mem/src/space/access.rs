@@ -205,6 +205,31 @@ impl Space {
         self.write(address, bytes)
     }
 
+    /// Puts a value on a page that the guest may only read, whatever its area says: for what the kernel tells it there. The
+    /// value does not cross a page.
+    ///
+    /// # Errors
+    /// [`Fault::NotMapped`] also for a value that crosses a page, [`Fault::OutOfMemory`].
+    pub fn install<T: Plain>(&mut self, address: u64, value: T) -> Result<(), Fault> {
+        let page = address & !(PAGE - 1);
+        let within = (address % PAGE) as usize;
+        let area = self.areas.find(address).ok_or(Fault::NotMapped)?;
+        if within + size_of::<T>() > PAGE as usize {
+            return Err(Fault::NotMapped);
+        }
+        self.tables.provide(page, area, true)?;
+        let frame = self.tables.usable(page, false).ok_or(Fault::Denied)?;
+        // SAFETY: `provide` for writing made the frame this space's alone; the value lies within it. No reference to it
+        // exists.
+        unsafe {
+            crate::phys_to_virt(frame)
+                .add(within)
+                .cast::<T>()
+                .write_unaligned(value);
+        }
+        Ok(())
+    }
+
     /// An array from the guest.
     ///
     /// # Errors

@@ -1,0 +1,234 @@
+//! Captures and clones `/bin/snapshot` (`guests/snapshot.c`) and checks what clones share and what they do not. Takes the
+//! number of deploy and destroy cycles; says `snapshots are well` at the end.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::{format, rc::Rc, string::String, vec::Vec};
+use core::time::Duration;
+
+use ebb::{println, time};
+use ebb_linux::snapshot::{Deploy, Refused};
+use ebb_linux::{Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
+use ebb_mem::frame::{self, Node};
+
+/// As in the program.
+const PAGES: usize = 600;
+
+fn free() -> u64 {
+    ebb_mem::trim();
+    frame::stats().free
+}
+
+fn start() -> Rc<Uc> {
+    let options = Options {
+        name: String::from("snapshot"),
+        memory: 64 << 20,
+        stdio: Stdio::Owner,
+        ..Options::default()
+    };
+    let program = Program::archived(&["/bin/snapshot"]).expect("the program is in the archive");
+    Uc::start(options, program).expect("it starts")
+}
+
+async fn ask(uc: &Uc, line: &str) -> String {
+    uc.give(format!("{line}\n").as_bytes()).expect("it reads");
+    let answer = uc.output().await;
+    String::from(String::from_utf8_lossy(&answer).trim_end())
+}
+
+async fn end(uc: Rc<Uc>) {
+    uc.end(Exit::Signal(9));
+    drop(uc);
+    // Its threads' tasks hold it until they have run once more.
+    time::sleep(Duration::from_millis(1)).await;
+}
+
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % n
+    }
+}
+
+fn hash(model: &[u8]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(16_777_619);
+    model.iter().fold(2_166_136_261, step)
+}
+
+async fn kept(snapshot: &Snapshot) {
+    let [a, b] = [11, 12].map(|pid| {
+        let pid = Some(pid);
+        let deploy = Deploy {
+            pid,
+            ..Deploy::default()
+        };
+        snapshot.deploy(deploy).expect("there is memory")
+    });
+    assert_eq!(ask(&a, "thread").await, "thread 1");
+    assert_eq!(ask(&a, "thread").await, "thread 2");
+    assert_eq!(ask(&b, "thread").await, "thread 1");
+    assert_eq!(ask(&a, "pipe").await, "pipe 1 kept");
+    assert_eq!(ask(&b, "pipe").await, "pipe 1 kept");
+    assert_eq!(
+        ask(&a, "clock").await,
+        "clock 1 1",
+        "its clock goes on from the capture"
+    );
+    let (a, b) = (ask(&a, "random").await, ask(&b, "random").await);
+    assert!(a.ends_with(" 11") && b.ends_with(" 12"), "{a}, {b}");
+    assert_ne!(a.split(' ').next(), b.split(' ').next());
+    println!(
+        "kept: threads, pipes, epoll sets, timers and the clock; fresh: entropy and process id"
+    );
+}
+
+/// Clones, and snapshots of clones, that write at random; each has a model of its own.
+async fn isolated(snapshot: &Snapshot, seed: u64) {
+    let mut rng = Rng(seed);
+    let first: Vec<u8> = (0..PAGES).map(|i| i as u8).collect();
+    let mut snapshots = Vec::from([(snapshot.clone(), first)]);
+    let mut clones: Vec<(Rc<Uc>, Vec<u8>)> = Vec::new();
+    let mut made = 0;
+    for _ in 0..1200 {
+        match rng.below(12) {
+            0 | 1 if clones.len() < 24 => {
+                let (from, model) = &snapshots[rng.below(snapshots.len())];
+                let uc = from.deploy(Deploy::default()).expect("there is memory");
+                clones.push((uc, model.clone()));
+                made += 1;
+            }
+            2 if clones.len() > 8 => {
+                let (uc, model) = clones.swap_remove(rng.below(clones.len()));
+                assert_eq!(ask(&uc, "hash").await, format!("{}", hash(&model)));
+                end(uc).await;
+            }
+            3 if !clones.is_empty() && snapshots.len() < 6 => {
+                let (uc, model) = &clones[rng.below(clones.len())];
+                // It answers, so what it was told has been done.
+                assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
+                uc.parked().await;
+                let taken = Snapshot::capture(uc).expect("it can be captured");
+                snapshots.push((taken, model.clone()));
+            }
+            4 if snapshots.len() > 3 => {
+                let gone = 1 + rng.below(snapshots.len() - 1);
+                snapshots.swap_remove(gone);
+            }
+            _ if !clones.is_empty() => {
+                let which = rng.below(clones.len());
+                let (uc, model) = &mut clones[which];
+                let mut lines = String::new();
+                for _ in 0..rng.below(30) {
+                    let (page, value) = (rng.below(PAGES), rng.below(256));
+                    model[page] = value as u8;
+                    lines += &format!("write {page} {value}\n");
+                }
+                uc.give(lines.as_bytes()).expect("it reads");
+                if rng.below(4) == 0 {
+                    assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
+                }
+            }
+            _ => {}
+        }
+    }
+    for (uc, model) in &clones {
+        assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
+    }
+    for (uc, _) in clones {
+        end(uc).await;
+    }
+    println!("isolated: {made} clones wrote at random, seed {seed}");
+}
+
+async fn refused(snapshot: &Snapshot) {
+    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    uc.give(b"fifo\n").expect("it reads");
+    let call = loop {
+        time::sleep(Duration::from_millis(1)).await;
+        match Snapshot::capture(&uc) {
+            Err(Refused::NotRestartable(why)) => break why,
+            Err(other) => panic!("{other}"),
+            Ok(_) => {}
+        }
+    };
+    assert!(call.call.starts_with("open"), "{call:?}");
+    end(uc).await;
+
+    let before = free();
+    let mut taken = Vec::with_capacity(1 << 16);
+    while frame::stats().free >= 512 {
+        match frame::alloc(3, Node::LOCAL) {
+            Some(block) => taken.push(block),
+            None => break,
+        }
+    }
+    assert_eq!(
+        snapshot.deploy(Deploy::default()).err(),
+        Some(Errno::ENOMEM)
+    );
+    for block in taken.drain(..) {
+        // SAFETY: allocated above with this order.
+        unsafe { frame::free(block, 3) };
+    }
+    drop(taken);
+    assert_eq!(free(), before, "a deploy that fails leaves nothing behind");
+    println!("refused: a capture while a FIFO is opened, a deploy without memory");
+}
+
+async fn cycles(snapshot: &Snapshot, count: usize) {
+    let mut begun = None;
+    for round in 0..count + 100 {
+        // What allocators keep for next time is there after the first few.
+        if round == 100 {
+            begun = Some(free());
+        }
+        let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+        if round % 2 == 0 {
+            assert_eq!(ask(&uc, "thread").await, "thread 1");
+        }
+        if round % 16 == 0 {
+            uc.parked().await;
+            drop(Snapshot::capture(&uc).expect("it can be captured"));
+        }
+        snapshot.learn(&uc);
+        uc.end(Exit::Signal(9));
+        drop(uc);
+        ebb::yield_now().await;
+        ebb::yield_now().await;
+    }
+    time::sleep(Duration::from_millis(5)).await;
+    let (before, after) = (begun.unwrap_or_default(), free());
+    println!("cycles: {count}, frames free: {before} before, {after} after");
+    assert!(after + 8 >= before, "frames are lost");
+}
+
+#[ebb::main]
+async fn main() {
+    let count = ebb::args()
+        .first()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1000);
+    let uc = start();
+    assert_eq!(uc.output().await, b"ready\n");
+    uc.parked().await;
+    let snapshot = Snapshot::capture(&uc).expect("it can be captured");
+    assert!(snapshot.parent().is_none());
+    // The captured program goes on, and so do clones without it.
+    assert_eq!(ask(&uc, "thread").await, "thread 1");
+    end(uc).await;
+    time::sleep(Duration::from_secs(3)).await;
+    kept(&snapshot).await;
+    for seed in [1, 20_261_123] {
+        isolated(&snapshot, seed).await;
+    }
+    refused(&snapshot).await;
+    cycles(&snapshot, count).await;
+    println!("snapshots are well");
+}
