@@ -56,7 +56,8 @@ int main(void) {
             n += n < 62;
             continue;
         }
-        line[n] = n = 0;
+        line[n] = 0;
+        n = 0;
         unsigned page, value;
         if (sscanf(line, "write %u %u", &page, &value) == 2 && page < PAGES) {
             memory[page][page] = value;

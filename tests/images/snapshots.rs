@@ -35,7 +35,9 @@ fn start() -> Rc<Uc> {
 
 async fn ask(uc: &Uc, line: &str) -> String {
     uc.give(format!("{line}\n").as_bytes()).expect("it reads");
-    let answer = uc.output().await;
+    let Ok(answer) = time::timeout(Duration::from_secs(20), uc.output()).await else {
+        panic!("no answer to `{line}`: {}", ebb_linux::threads(uc));
+    };
     String::from(String::from_utf8_lossy(&answer).trim_end())
 }
 
@@ -216,7 +218,8 @@ async fn main() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(1000);
     let uc = start();
-    assert_eq!(uc.output().await, b"ready\n");
+    let ready = time::timeout(Duration::from_secs(20), uc.output()).await;
+    assert_eq!(ready.as_deref(), Ok(&b"ready\n"[..]), "{}", ebb_linux::threads(&uc));
     uc.parked().await;
     let snapshot = Snapshot::capture(&uc).expect("it can be captured");
     assert!(snapshot.parent().is_none());
