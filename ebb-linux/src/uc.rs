@@ -341,6 +341,8 @@ impl Uc {
             thread.wake();
         }
         self.ended.notify_all();
+        // The task of the timers holds the UC while it waits.
+        self.timers.notify_one();
     }
 
     /// Waits for the end of the program.

@@ -219,7 +219,12 @@ async fn main() {
         .unwrap_or(1000);
     let uc = start();
     let ready = time::timeout(Duration::from_secs(20), uc.output()).await;
-    assert_eq!(ready.as_deref(), Ok(&b"ready\n"[..]), "{}", ebb_linux::threads(&uc));
+    assert_eq!(
+        ready.as_deref(),
+        Ok(&b"ready\n"[..]),
+        "{}",
+        ebb_linux::threads(&uc)
+    );
     uc.parked().await;
     let snapshot = Snapshot::capture(&uc).expect("it can be captured");
     assert!(snapshot.parent().is_none());
