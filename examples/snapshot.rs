@@ -207,8 +207,8 @@ async fn demonstrate() -> Result<(), String> {
     let used = before.saturating_sub(free());
     println!(
         "{idle} idle clones: {} KiB each, {} KiB of it pages and page tables",
-        used / idle.max(1) >> 10,
-        held.iter().map(|u| u.space.borrow().private()).sum::<u64>() / idle.max(1) >> 10
+        (used / idle.max(1)) >> 10,
+        (held.iter().map(|u| u.space.borrow().private()).sum::<u64>() / idle.max(1)) >> 10
     );
     for uc in &held {
         uc.end(Exit::Signal(9));
