@@ -5,7 +5,7 @@
 //! and is copied.
 //!
 //! What must hold:
-//! - a thread that does not run is its registers and its [`Waiting`]; a system call that waits starts again in the clone as
+//! - a thread that does not run is its registers and its `Waiting`; a system call that waits starts again in the clone as
 //!   it does when it is woken, so whatever it keeps outside of those two stands in the way ([`NotRestartable`]);
 //! - nothing in a snapshot changes but its working set, which is set once: it may be used on several cores at once;
 //! - a clone's clock goes on from the moment of the capture, so no deadline in it (the kernel's or the program's own)
