@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -178,6 +179,13 @@ static void memory(void) {
     }
 }
 
+static void name(void) {
+    char got[16];
+    prctl(PR_SET_NAME, "a name that is longer than fits");
+    prctl(PR_GET_NAME, got);
+    CHECK(!strcmp(got, "a name that is "));
+}
+
 int main(void) {
     avx = __builtin_cpu_supports("avx");
     registers();
@@ -188,6 +196,7 @@ int main(void) {
     interruption();
     threads();
     memory();
+    name();
     printf(failures ? "%d failures\n" : "all kept\n", failures);
     return failures != 0;
 }

@@ -190,8 +190,10 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
     match option as u32 {
         // PR_SET_NAME, PR_GET_NAME
         15 => {
-            let name = match call.space().get_string(value, 15)? {
+            let short = call.space().get_string(value, 15)?;
+            let name = match short {
                 Some(name) => name,
+                // Longer: cut.
                 None => call.space().get::<[u8; 15]>(value)?.to_vec(),
             };
             call.thread(|t| {
