@@ -394,9 +394,11 @@ async fn idle_work_may_register_more_and_end_itself() {
         drop(this);
         true
     }));
-    time::sleep(Duration::from_millis(2)).await;
+    // However slow the machine is; a test that never ends is ended by the runner.
+    while calls.get() <= 100 {
+        time::sleep(Duration::from_micros(200)).await;
+    }
     assert_eq!(calls.get() % 100, 1, "it ran after it ended itself");
-    assert!(calls.get() > 100, "what it registered never ran");
     inner.borrow_mut().take();
 }
 
