@@ -351,7 +351,7 @@ fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fa
         Fault::BeyondEnd => (signal::SIGBUS, 2),
         Fault::OutOfMemory => {
             report::out_of_memory(uc, index, address);
-            uc.end(Exit::Signal(signal::SIGKILL));
+            uc.end_without_memory();
             return;
         }
     };

@@ -166,6 +166,8 @@ pub struct Uc {
     /// That task runs.
     timing: Cell<bool>,
     exit: Cell<Option<Exit>>,
+    /// That was because it used more memory than it may.
+    exhausted: Cell<bool>,
     ended: Notify,
 }
 
@@ -275,6 +277,7 @@ impl Uc {
             missing: RefCell::default(),
             calls: Cell::new(0),
             exit: Cell::new(None),
+            exhausted: Cell::new(false),
             ended: Notify::new(),
         })
     }
@@ -343,6 +346,17 @@ impl Uc {
         self.ended.notify_all();
         // The task of the timers holds the UC while it waits.
         self.timers.notify_one();
+    }
+
+    /// Whether the program was ended because its memory limit, or the machine's memory, was used up.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.exhausted.get()
+    }
+
+    /// Ends the program because there is no memory for it.
+    pub(crate) fn end_without_memory(&self) {
+        self.exhausted.set(self.exit.get().is_none());
+        self.end(Exit::Signal(crate::signal::SIGKILL));
     }
 
     /// Waits for the end of the program.

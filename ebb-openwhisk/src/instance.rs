@@ -6,7 +6,7 @@
 use crate::activation::{Answer, Outcome};
 use crate::call::{Call, Ran, Start};
 use crate::logs::Collector;
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
@@ -28,7 +28,7 @@ pub enum Request {
     Run = 2,
     /// Forget the code.
     Reset = 3,
-    /// Begin as a copy of a snapshot, with 16 bytes of entropy; not answered.
+    /// Begin as a copy of a snapshot, with 16 bytes of entropy and the process id (`u32`); not answered.
     Thaw = 4,
 }
 
@@ -97,6 +97,23 @@ pub trait Instance {
     fn is_alive(&self) -> bool;
     /// Bytes of memory that are its own, about.
     fn memory(&self) -> u64;
+    /// A snapshot of it as it is, between two requests; `None` where instances cannot be copied, or this one not now.
+    fn capture(&mut self) -> Option<Arc<dyn Snapshot>> {
+        None
+    }
+    /// It has served its first call: what that took may be remembered for later copies of the same snapshot.
+    fn learn(&mut self) {}
+}
+
+/// An instance as it was once. Any number of instances go on from there, on any core.
+pub trait Snapshot: Send + Sync {
+    /// Starts one on this core, ready for [`Request::Run`]. Fails with a text for the caller.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, String>;
+    /// Bytes of memory that only the snapshot holds, about.
+    fn memory(&self) -> u64;
 }
 
 /// What a new instance is for.
@@ -111,6 +128,14 @@ pub struct Wanted {
 pub trait Deploy {
     /// Makes one, ready for [`Request::Init`]. Fails with a text for the caller.
     fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>>;
+    /// Bytes that instances and their snapshots may use together on this machine.
+    fn memory(&self) -> u64 {
+        3 << 30
+    }
+    /// Bytes that a new instance takes, about.
+    fn first_bytes(&self) -> u64 {
+        48 << 20
+    }
     /// What instances are, in words for people.
     fn description(&self) -> String;
     /// The actions that the program was given in a folder: file name and content. Fails with a text that says what to do.

@@ -59,9 +59,12 @@ fn a_new_instance_goes_to_the_core_with_least_to_do() {
 #[test]
 fn a_function_with_a_snapshot_starts_warm() {
     let mut pool = pool(1, 4, 10, 10);
-    pool.set_snapshot(&key(1), true);
-    assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Warm);
-    pool.set_snapshot(&key(1), false);
+    let none = pool.keep_snapshot(&key(1), (), 10, 100);
+    assert!(none.instances.is_empty() && none.snapshots.is_empty());
+    let warm = run(&mut pool, 1, 1, 0);
+    assert_eq!((warm.start, warm.snapshot), (Start::Warm, Some(())));
+    let gone = pool.evict_if(|key| key.revision == 1);
+    assert_eq!(gone.snapshots.len(), 1);
     assert_eq!(run(&mut pool, 2, 1, 0).start, Start::Cold);
 }
 
@@ -77,7 +80,7 @@ fn what_is_worth_least_makes_room() {
         pool.release(again.instance, true, 10, 100);
     }
     let victims: Vec<_> = (0..2)
-        .map(|n| run(&mut pool, 20 + n, 20 + n, 0).victims[0].instance)
+        .map(|n| run(&mut pool, 20 + n, 20 + n, 0).evicted.instances[0].instance)
         .collect();
     assert_eq!(victims, [cheap, used]);
 }
@@ -117,7 +120,7 @@ fn a_changed_actions_instances_go() {
     let old = run(&mut pool, 0, 1, 0);
     pool.release(old.instance, true, 10, 1);
     let victims = pool.evict_if(|key| key.revision == 1);
-    assert_eq!(victims[0].instance, old.instance);
+    assert_eq!(victims.instances[0].instance, old.instance);
     assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Cold);
     assert_eq!(pool.used(), 10);
 }
@@ -180,7 +183,7 @@ proptest! {
         let mut running: Vec<(u64, u64)> = Vec::new();
         let (mut ran, mut accepted) = (HashSet::new(), HashSet::new());
         let mut start = |dispatch: Dispatch<u64>, function_of: &HashMap<u64, u64>, running: &mut Vec<(u64, u64)>, alive: &mut HashMap<u64, (u64, usize)>| {
-            for victim in &dispatch.victims {
+            for victim in &dispatch.evicted.instances {
                 let gone = alive.remove(&victim.instance);
                 assert_eq!(gone.map(|(_, core)| core), Some(victim.core));
                 assert!(running.iter().all(|(_, i)| *i != victim.instance));

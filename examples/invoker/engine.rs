@@ -12,15 +12,15 @@ use ebb::sync::oneshot;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, current_core, ebb, println, spawn, spawn_on, time};
 use ebb_openwhisk::activation::{Activation, Outcome, Status};
-use ebb_openwhisk::call::{Call, Ran, Start};
+use ebb_openwhisk::call::{Call, InstanceKey, Ran, Start};
 use ebb_openwhisk::instance::{Deploy, Instance, Wanted, serve};
 use ebb_openwhisk::metrics::{self, Metrics};
 use ebb_openwhisk::plan::{Plan, Reply};
-use ebb_openwhisk::pool::{InstanceId, Submitted, Victim};
+use ebb_openwhisk::pool::{Evicted, InstanceId, Submitted};
 use ebb_openwhisk::{Controller, Executor, perform};
 use hashbrown::HashMap;
 
-use crate::platform::{FIRST_BYTES, Grant, Platform, now};
+use crate::platform::{Grant, Held, Platform, now};
 
 /// What one core has.
 #[ebb(per_core)]
@@ -66,8 +66,8 @@ impl Executor for Engine {
         let platform = EbbRef::<Platform>::get();
         let received = Instant::now();
         let (sender, waiting) = oneshot::channel();
-        let submitted =
-            platform.pool(|pool| pool.submit(Some(sender), &call.key(), FIRST_BYTES, here()));
+        let bytes = EbbRef::<dyn Deploy>::get().first_bytes();
+        let submitted = platform.pool(|pool| pool.submit(Some(sender), &call.key(), bytes, here()));
         let grant = match submitted {
             Submitted::Run(dispatch) => Grant::of(dispatch).1,
             Submitted::Waits => match waiting.await {
@@ -77,14 +77,14 @@ impl Executor for Engine {
             Submitted::Refused(_) => return failed("The platform has too many calls waiting."),
         };
         EbbRef::<Invoker>::get().count(|m| m.wait.record(microseconds(received)));
-        evict(&grant.victims);
+        evict(grant.evicted);
         if grant.core == here() {
-            return run(call, grant.instance, grant.start).await;
+            return run(call, grant.instance, grant.start, grant.snapshot).await;
         }
         EbbRef::<Invoker>::get().count(|m| m.handed_over += 1);
         let (instance, start, call) = (grant.instance, grant.start, call.clone());
         let ran = spawn_on(CoreId::new(grant.core), move || async move {
-            run(&call, instance, start).await
+            run(&call, instance, start, grant.snapshot).await
         });
         match ran.await {
             Ok(ran) => ran,
@@ -126,9 +126,9 @@ fn failed(why: &str) -> Ran {
     }
 }
 
-/// Ends instances that have to make room.
-fn evict(victims: &[Victim]) {
-    for victim in victims {
+/// Ends instances, and lets go of snapshots, that have to make room.
+fn evict(evicted: Evicted<Held>) {
+    for victim in evicted.instances {
         let id = victim.instance;
         let end = move || {
             let instance = EbbRef::<Invoker>::get().instances.borrow_mut().remove(&id);
@@ -146,7 +146,7 @@ fn evict(victims: &[Victim]) {
 }
 
 /// Makes a call on an instance of this core, and gives the instance back to the books.
-async fn run(call: &Call, id: InstanceId, start: Start) -> Ran {
+async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) -> Ran {
     let invoker = EbbRef::<Invoker>::get();
     let wanted = Wanted {
         memory: call.action.limits.memory,
@@ -157,13 +157,11 @@ async fn run(call: &Call, id: InstanceId, start: Start) -> Ran {
         .remove(&id)
         .filter(|i| i.is_alive());
     let began = Instant::now();
-    let (made, start) = match (held, start) {
-        (Some(instance), Start::Hot) => (Ok(instance), Start::Hot),
+    let (made, start) = match (held, start, snapshot) {
+        (Some(instance), Start::Hot, _) => (Ok(instance), Start::Hot),
+        (_, Start::Warm, Some(snapshot)) => (snapshot.start(wanted), Start::Warm),
         // An instance that died while it was idle is replaced like one that never was.
-        (_, Start::Hot | Start::Cold) => {
-            (EbbRef::<dyn Deploy>::get().start(wanted).await, Start::Cold)
-        }
-        (_, Start::Warm) => (EbbRef::<dyn Deploy>::get().start(wanted).await, Start::Cold),
+        _ => (EbbRef::<dyn Deploy>::get().start(wanted).await, Start::Cold),
     };
     let mut instance = match made {
         Ok(instance) => instance,
@@ -172,24 +170,53 @@ async fn run(call: &Call, id: InstanceId, start: Start) -> Ran {
             return failed(&why);
         }
     };
+    let started = microseconds(began);
     let ran = serve(&mut *instance, call, start).await;
     let keep = ran.outcome.instance_lives() && instance.is_alive();
-    let cost = ran.init.map_or(0, |_| microseconds(began));
     if let Some(init) = ran.init {
         invoker.count(|m| m.init.record(init * 1000));
     }
-    let bytes = if keep {
-        instance.memory().max(1 << 20)
-    } else {
-        0
+    let cost = match start {
+        Start::Hot => 0,
+        Start::Warm => started,
+        Start::Cold => started + ran.init.unwrap_or(0) * 1000,
     };
+    let mut bytes = 0;
     if keep {
+        if start != Start::Hot {
+            instance.learn();
+        }
+        bytes = instance.memory();
         invoker.instances.borrow_mut().insert(id, instance);
+        if start == Start::Cold {
+            let key = call.key();
+            drop(spawn(async move { capture(key, id, cost).await }));
+        }
     } else {
         drop(instance);
     }
     release(id, keep, bytes, cost);
     ran
+}
+
+/// Captures an instance that is idle, as the snapshot of its function.
+async fn capture(key: InstanceKey, id: InstanceId, cost: u64) {
+    // The answer goes out first.
+    for _ in 0..4 {
+        ebb::yield_now().await;
+    }
+    let platform = EbbRef::<Platform>::get();
+    if platform.pool(|pool| pool.has_snapshot(&key)) {
+        return;
+    }
+    // No borrow is held over an await, so nobody else uses it meanwhile.
+    let captured = match EbbRef::<Invoker>::get().instances.borrow_mut().get_mut(&id) {
+        Some(instance) => instance.capture(),
+        None => None,
+    };
+    let Some(snapshot) = captured else { return };
+    let bytes = snapshot.memory();
+    evict(platform.pool(|pool| pool.keep_snapshot(&key, snapshot, bytes, cost)));
 }
 
 /// Tells the books that an instance is free, and whoever may run now.
@@ -204,9 +231,10 @@ fn release(id: InstanceId, keep: bool, bytes: u64, cost: u64) {
         };
         if let Some(grant) = unwanted {
             // Its task is gone: the instance goes to the next one, and one that was never made goes.
-            evict(&grant.victims);
+            evict(grant.evicted);
             let keep = grant.start == Start::Hot;
-            ready.extend(platform.pool(|pool| pool.release(grant.instance, keep, FIRST_BYTES, 1)));
+            let bytes = EbbRef::<dyn Deploy>::get().first_bytes();
+            ready.extend(platform.pool(|pool| pool.release(grant.instance, keep, bytes, 0)));
         }
     }
 }
@@ -216,7 +244,7 @@ pub fn forget_stale() {
     let platform = EbbRef::<Platform>::get();
     let current = platform.controller(|c| c.revisions());
     let victims = platform.pool(|pool| pool.evict_if(|key| !current.contains(&key.revision)));
-    evict(&victims);
+    evict(victims);
 }
 
 /// Makes one instance and throws it away, so that a platform that cannot make any says so at the start.

@@ -125,6 +125,8 @@ async fn metrics() -> Response {
     let (waiting, functions) = platform.pool(|p| p.waiting());
     let (instances, idle) = platform.pool(|p| p.instances());
     let (used, evictions) = platform.pool(|p| (p.used(), p.evictions()));
+    let (snapshots, snapshot_bytes) = platform.pool(|p| p.snapshots());
+    let snapshot_evictions = platform.pool(|p| p.snapshot_evictions());
     let (entities, records) = platform.controller(|c| (c.store().bytes(), c.activations().bytes()));
     for (name, kind, help, value) in [
         (
@@ -150,7 +152,31 @@ async fn metrics() -> Response {
             "ebb_instances_bytes",
             "gauge",
             "Memory of all instances.",
-            used,
+            used - snapshot_bytes,
+        ),
+        (
+            "ebb_snapshots",
+            "gauge",
+            "Functions that have a snapshot.",
+            snapshots as u64,
+        ),
+        (
+            "ebb_snapshots_bytes",
+            "gauge",
+            "Memory that only snapshots of functions hold.",
+            snapshot_bytes,
+        ),
+        (
+            "ebb_memory_budget_bytes",
+            "gauge",
+            "Memory that instances and snapshots may use together.",
+            platform.memory(),
+        ),
+        (
+            "ebb_snapshot_evictions_total",
+            "counter",
+            "Snapshots that had to make room.",
+            snapshot_evictions,
         ),
         (
             "ebb_evictions_total",

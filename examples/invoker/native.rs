@@ -3,19 +3,24 @@
 //! The loader is spoken to over a channel that is the guest's descriptor 3 (`--fd 3`, frames as in
 //! `ebb_openwhisk::instance`); descriptors 1 and 2 are channels as well, whose bytes become the activation's logs. All
 //! three are emptied whenever this side looks, so a guest that writes much never waits for long.
+//!
+//! One Node boots, for the *base*: it is warmed by a throw-away action and captured. Every new instance is a copy of the
+//! base, or of a function's own snapshot. The base has the largest heap limit that an action may ask for; a copy's own
+//! limit is that of its UC, which counts whatever the copy adds to the base.
 
-use alloc::{boxed::Box, format, rc::Rc, string::String, vec::Vec};
-use core::{future::poll_fn, pin::pin, task::Poll};
+mod guest;
 
-use ebb_linux::{
-    Errno, Exit, Options, Program, Uc,
-    object::{channel::ChannelId, flags::OpenFlags, poll::Registration, wait::Events},
-};
-use ebb_openwhisk::{
-    instance::{Boxed, Deploy, Instance, Lost, Request, Wanted, frame, take_answer},
-    logs::{Collector, Stream},
-};
-use ebb_runtime::{provides, time::unix_time};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use ebb::sync::oneshot;
+use ebb::time::Instant;
+use ebb::{EbbRef, ebb, println};
+use ebb_openwhisk::instance::{Boxed, Deploy, Instance, Request, Wanted};
+use ebb_runtime::provides;
+use spin::mutex::SpinMutex;
+
+use guest::{Frozen, Guest};
 
 // One core for each program, so V8's pool of helpers brings nothing.
 ebb_archive::manifest!(
@@ -24,12 +29,144 @@ ebb_archive::manifest!(
      file /loader.js examples/invoker/loader.js\ntree /loader examples/invoker/loader\n"
 );
 
-/// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
-const LOG_LIMIT: usize = 12 << 20;
-/// What V8 says on standard error before it gives up.
-const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
-/// MB that Node itself takes besides an action's heap.
-const NODE: u64 = 192;
+/// MB of heap that an action may ask for at most.
+const LARGEST_HEAP: u32 = 512;
+/// Bytes that are not for instances: connections, bodies of requests, entities, records.
+const RESERVE: u64 = 512 << 20;
+
+/// What the base is warmed with. It takes the paths that most actions take.
+const WARMING: &str = r#"{"value":{"name":"warming","main":"main","binary":false,"code":"
+    const done = (value) => new Promise((resolve) => setImmediate(resolve, value));
+    async function main(args) {
+        const text = JSON.stringify({ ...args, list: [1, 2.5, 'three'].map((x) => [x, typeof x]) });
+        const { list, ...rest } = JSON.parse(text);
+        return done({ greeting: `hello ${rest.name}`, list, at: new Date().toISOString() });
+    }"}}"#;
+
+/// The base.
+enum Base {
+    /// Nobody has asked for it.
+    Unasked,
+    /// It is being made; these wait for it.
+    Coming(Vec<oneshot::Sender<()>>),
+    Ready(Arc<Frozen>),
+    /// It cannot be made: every instance boots.
+    Failed,
+}
+
+/// What all cores share.
+#[ebb(shared)]
+struct Shared {
+    base: SpinMutex<Base>,
+    last_pid: AtomicU32,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            base: SpinMutex::new(Base::Unasked),
+            last_pid: AtomicU32::new(1),
+        }
+    }
+}
+
+impl Shared {
+    /// A process id that no instance has had for long.
+    fn new_pid(&self) -> u32 {
+        2 + self.last_pid.fetch_add(1, Ordering::Relaxed) % 4_000_000
+    }
+
+    /// The base, which the first to ask makes. `None` when it cannot be made.
+    async fn base(&self) -> Option<Arc<Frozen>> {
+        loop {
+            let wait = {
+                let mut base = self.base.lock();
+                match &mut *base {
+                    Base::Ready(base) => return Some(Arc::clone(base)),
+                    Base::Failed => return None,
+                    Base::Coming(waiting) => {
+                        let (sender, receiver) = oneshot::channel();
+                        waiting.push(sender);
+                        Some(receiver)
+                    }
+                    Base::Unasked => {
+                        *base = Base::Coming(Vec::new());
+                        None
+                    }
+                }
+            };
+            match wait {
+                Some(receiver) => drop(receiver.await),
+                None => {
+                    // A task of its own: whoever asked may give up.
+                    drop(ebb::spawn(async {
+                        let made = make_base().await;
+                        let shared = EbbRef::<Shared>::get();
+                        let now = match made {
+                            Ok(frozen) => Base::Ready(Arc::new(frozen)),
+                            Err(why) => {
+                                println!(
+                                    "invoker: no base snapshot, so every instance boots: {why}"
+                                );
+                                Base::Failed
+                            }
+                        };
+                        let before = core::mem::replace(&mut *shared.base.lock(), now);
+                        if let Base::Coming(waiting) = before {
+                            for waiting in waiting {
+                                let _ = waiting.send(());
+                            }
+                        }
+                    }));
+                }
+            }
+        }
+    }
+}
+
+async fn make_base() -> Result<Frozen, String> {
+    let begun = Instant::now();
+    let mut guest =
+        Guest::boot(LARGEST_HEAP).map_err(|e| format!("Node does not start: {}", e.text()))?;
+    warm(&mut guest).await?;
+    let base = guest.capture_parked().await?;
+    drop(guest);
+    // The first copy's working set is that of all.
+    let wanted = Wanted { memory: 256 };
+    let mut first = base.deploy(wanted)?;
+    init_and_run(&mut first).await?;
+    first.learn();
+    println!(
+        "invoker: base snapshot of {} MB after {} ms; a copy that has run once has {} KB of its own",
+        base.used() >> 20,
+        begun.elapsed().as_millis(),
+        first.memory() >> 10
+    );
+    Ok(base)
+}
+
+async fn ask(guest: &mut Guest, request: Request, body: &str) -> Result<(), String> {
+    match guest.ask(request, body).await {
+        Ok((200, _)) => Ok(()),
+        Ok((status, body)) => Err(format!(
+            "{request:?} of the warming action gave {status}: {}",
+            String::from_utf8_lossy(&body)
+        )),
+        Err(lost) => Err(format!("{request:?} of the warming action: {lost:?}")),
+    }
+}
+
+async fn init_and_run(guest: &mut Guest) -> Result<(), String> {
+    ask(guest, Request::Init, &WARMING.replace('\n', "\\n")).await?;
+    ask(guest, Request::Run, r#"{"value":{"name":"base"}}"#).await
+}
+
+/// Drives a throw-away action through all that a call needs, and forgets it.
+async fn warm(guest: &mut Guest) -> Result<(), String> {
+    init_and_run(guest).await?;
+    ask(guest, Request::Run, r#"{"value":{"name":"again"}}"#).await?;
+    ask(guest, Request::Reset, "").await
+}
 
 struct Image;
 
@@ -37,198 +174,31 @@ struct Image;
 impl Deploy for Image {
     fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>> {
         Box::pin(async move {
-            let guest = Guest::start(wanted)
-                .map_err(|errno| format!("an instance cannot be started: {}", errno.text()))?;
+            let guest = match EbbRef::<Shared>::get().base().await {
+                Some(base) => base.deploy(wanted)?,
+                None => Guest::boot(wanted.memory)
+                    .map_err(|errno| format!("an instance cannot be started: {}", errno.text()))?,
+            };
             Ok(Box::new(guest) as Box<dyn Instance>)
         })
     }
 
+    fn memory(&self) -> u64 {
+        let free = ebb_mem::frame::stats().free * 4096;
+        free.saturating_sub(RESERVE).max(free / 2)
+    }
+
+    fn first_bytes(&self) -> u64 {
+        4 << 20
+    }
+
     fn description(&self) -> String {
-        String::from("unikernel contexts, each an unmodified Node.js")
+        String::from("unikernel contexts, each a copy of an unmodified Node.js")
     }
 
     fn actions(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
         Err(format!(
             "{folder}: the boot archive carries no actions yet; deploy them with a client"
         ))
-    }
-}
-
-/// One instance.
-struct Guest {
-    uc: Rc<Uc>,
-    link: ChannelId,
-    streams: [ChannelId; 2],
-    /// The request that is being given, from `given` on.
-    output: Vec<u8>,
-    given: usize,
-    /// What has come of an answer.
-    input: Vec<u8>,
-    logs: Vec<(Stream, u64, Vec<u8>)>,
-    logged: usize,
-    out_of_memory: bool,
-    next: u32,
-}
-
-impl Guest {
-    fn start(wanted: Wanted) -> Result<Self, Errno> {
-        let heap = format!("--max-old-space-size={}", wanted.memory);
-        let program = Program::archived(&[&heap, "/loader.js", "--fd", "3", "--no-marker"])?;
-        let options = Options {
-            name: String::from("action"),
-            memory: (u64::from(wanted.memory) + NODE) << 20,
-            ..Options::default()
-        };
-        let uc = Uc::start(options, program)?;
-        // Its first thread runs after this event, and then finds these descriptors.
-        let opened = (|| {
-            let mut objects = uc.objects.borrow_mut();
-            let link = objects.new_channel(false);
-            let fd = objects.open_channel(link, OpenFlags::RDWR)?;
-            debug_assert_eq!(fd, 3);
-            let mut streams = [link; 2];
-            for (n, stream) in streams.iter_mut().enumerate() {
-                *stream = objects.new_channel(false);
-                let fd = objects.open_channel(*stream, OpenFlags::WRONLY)?;
-                objects.dup2(fd, n as i32 + 1)?;
-                objects.close(fd)?;
-            }
-            Ok((link, streams))
-        })();
-        let (link, streams) = opened.inspect_err(|_| uc.end(Exit::Signal(9)))?;
-        Ok(Self {
-            uc,
-            link,
-            streams,
-            output: Vec::new(),
-            given: 0,
-            input: Vec::new(),
-            logs: Vec::new(),
-            logged: 0,
-            out_of_memory: false,
-            next: 0,
-        })
-    }
-
-    /// Moves what can be moved between this side and the guest.
-    fn exchange(&mut self) {
-        let mut objects = self.uc.objects.borrow_mut();
-        while self.given < self.output.len() {
-            match objects.channel_give(self.link, &self.output[self.given..]) {
-                Ok(n) => self.given += n,
-                Err(_) => break,
-            }
-        }
-        while let Ok(bytes) = objects.channel_take(self.link, usize::MAX)
-            && !bytes.is_empty()
-        {
-            self.input.extend_from_slice(&bytes);
-        }
-        // After the link: what was logged before an answer is there when the answer is.
-        let time = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
-        for (stream, channel) in [Stream::Out, Stream::Err].into_iter().zip(self.streams) {
-            while let Ok(bytes) = objects.channel_take(channel, usize::MAX)
-                && !bytes.is_empty()
-            {
-                self.out_of_memory |= bytes
-                    .windows(OUT_OF_MEMORY.len())
-                    .any(|part| part == OUT_OF_MEMORY);
-                if self.logged < LOG_LIMIT {
-                    self.logged += bytes.len();
-                    self.logs.push((stream, time, bytes));
-                }
-            }
-        }
-    }
-
-    /// The answer to request `id`, if it has come; answers to earlier ones are dropped.
-    fn answer(&mut self, id: u32) -> Option<Result<(u16, Vec<u8>), Lost>> {
-        loop {
-            match take_answer(&mut self.input) {
-                Ok(Some((answered, status, body))) if answered == id => {
-                    return Some(Ok((status, body)));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(_) => {
-                    // Nothing that follows can be trusted.
-                    self.uc.end(Exit::Signal(9));
-                    return Some(Err(Lost::Gone));
-                }
-            }
-        }
-    }
-
-    async fn asked(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
-        let uc = Rc::clone(&self.uc);
-        let mut ended = pin!(uc.wait());
-        let mut registrations: [Registration; 3] =
-            core::array::from_fn(|_| Registration::default());
-        let answer = poll_fn(|task| {
-            let over = ended.as_mut().poll(task).is_ready();
-            self.exchange();
-            if let Some(answer) = self.answer(id) {
-                return Poll::Ready(answer);
-            }
-            if over {
-                let lost = if self.out_of_memory {
-                    Lost::Memory
-                } else {
-                    Lost::Gone
-                };
-                return Poll::Ready(Err(lost));
-            }
-            let mut objects = self.uc.objects.borrow_mut();
-            let channels = [self.link, self.streams[0], self.streams[1]];
-            for (channel, registration) in channels.into_iter().zip(&mut registrations) {
-                if let Ok(queue) = objects.channel_queue(channel) {
-                    objects.register_queue(queue, Events::all(), registration, task.waker());
-                }
-            }
-            Poll::Pending
-        })
-        .await;
-        let mut objects = uc.objects.borrow_mut();
-        for registration in &mut registrations {
-            objects.unregister(registration);
-        }
-        drop(objects);
-        answer
-    }
-}
-
-impl Instance for Guest {
-    fn ask<'a>(
-        &'a mut self,
-        request: Request,
-        payload: &'a str,
-    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        self.output = frame(id, request, payload.as_bytes());
-        self.given = 0;
-        Box::pin(self.asked(id))
-    }
-
-    fn drain_logs(&mut self, into: &mut Collector) {
-        self.exchange();
-        self.logged = 0;
-        for (stream, time, bytes) in core::mem::take(&mut self.logs) {
-            into.push(stream, time, &bytes);
-        }
-    }
-
-    fn is_alive(&self) -> bool {
-        self.uc.exit_status().is_none()
-    }
-
-    fn memory(&self) -> u64 {
-        self.uc.space.borrow().used()
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.uc.end(Exit::Signal(9));
     }
 }

@@ -6,15 +6,15 @@ use alloc::vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use ebb::sync::oneshot;
-use ebb::{core_count, ebb, time};
+use ebb::{EbbRef, core_count, ebb, time};
 use ebb_openwhisk::call::Start;
+use ebb_openwhisk::instance::{Deploy, Snapshot};
 use ebb_openwhisk::limits::NamespaceLimits;
-use ebb_openwhisk::pool::{Capacity, Dispatch, InstanceId, Pool, Victim};
+use ebb_openwhisk::pool::{Capacity, Dispatch, Evicted, InstanceId, Pool};
 use ebb_openwhisk::{Config, Controller, Subject};
 use spin::mutex::SpinMutex;
 
 /// Where a call that had to wait may run.
-#[derive(Debug)]
 pub struct Grant {
     /// The core.
     pub core: usize,
@@ -22,21 +22,27 @@ pub struct Grant {
     pub instance: InstanceId,
     /// How it is come by.
     pub start: Start,
+    /// What it is started from, if that is [`Start::Warm`].
+    pub snapshot: Option<Held>,
     /// What has to go first.
-    pub victims: alloc::vec::Vec<Victim>,
+    pub evicted: Evicted<Held>,
 }
+
+/// A snapshot of a function.
+pub type Held = Arc<dyn Snapshot>;
 
 /// Who waits for an instance.
 pub type Ticket = oneshot::Sender<Grant>;
 
 impl Grant {
     /// Takes a dispatch apart.
-    pub fn of<T>(dispatch: Dispatch<T>) -> (T, Self) {
+    pub fn of<T>(dispatch: Dispatch<T, Held>) -> (T, Self) {
         let grant = Self {
             core: dispatch.core,
             instance: dispatch.instance,
             start: dispatch.start,
-            victims: dispatch.victims,
+            snapshot: dispatch.snapshot,
+            evicted: dispatch.evicted,
         };
         (dispatch.ticket, grant)
     }
@@ -46,14 +52,10 @@ impl Grant {
 #[ebb(shared)]
 pub struct Platform {
     controller: SpinMutex<Controller>,
-    pool: SpinMutex<Pool<Option<Ticket>>>,
+    pool: SpinMutex<Pool<Option<Ticket>, Held>>,
     verbose: AtomicBool,
 }
 
-/// Bytes of all instances together, and of one before it has run.
-const MEMORY: u64 = 3 << 30;
-/// See [`MEMORY`].
-pub const FIRST_BYTES: u64 = 48 << 20;
 /// Calls that run at once on one core: most actions wait for something most of the time.
 const PER_CORE: usize = 16;
 /// Calls that wait.
@@ -63,7 +65,7 @@ fn capacity() -> Capacity {
     Capacity {
         cores: core_count(),
         per_core: PER_CORE,
-        memory: MEMORY,
+        memory: EbbRef::<dyn Deploy>::get().memory(),
         queue: QUEUE,
     }
 }
@@ -118,13 +120,13 @@ impl Platform {
     }
 
     /// Uses the books of instances.
-    pub fn pool<R>(&self, f: impl FnOnce(&mut Pool<Option<Ticket>>) -> R) -> R {
+    pub fn pool<R>(&self, f: impl FnOnce(&mut Pool<Option<Ticket>, Held>) -> R) -> R {
         f(&mut self.pool.lock())
     }
 
-    /// Bytes of all instances together.
+    /// Bytes of all instances and snapshots together.
     pub fn memory(&self) -> u64 {
-        MEMORY
+        self.pool(|pool| pool.capacity().memory)
     }
 
     /// Calls that are running or waiting.

@@ -4,7 +4,8 @@
 //   request  kind = INIT, RUN, RESET or THAW; the payload of INIT and RUN is the JSON body of POST /init, /run
 //   answer   id of the request, kind = the HTTP status, payload = the JSON body
 //
-// THAW carries 16 bytes of entropy and is not answered: it goes before the first request to a copy of a snapshot.
+// THAW carries 16 bytes of entropy and a process id (u32), and is not answered: it goes before the first request to a
+// copy of a snapshot.
 // At the end of the stream the process ends. Between requests nothing is pending: no timer, no second descriptor,
 // just the event loop's epoll wait.
 'use strict';
@@ -84,7 +85,7 @@ function serve(runtime, fd) {
     const id = frame.readUInt32LE(4);
     const kind = frame.readUInt32LE(8);
     const reply = (status, json) => answer(id, status, json);
-    if (kind === THAW) return world.reseed(frame.subarray(HEADER, HEADER + 16));
+    if (kind === THAW) return world.thaw(frame.subarray(HEADER));
     if (kind === RESET) return runtime.reset(reply);
     let body;
     try {

@@ -1,0 +1,298 @@
+//! One instance: a UC, the channel to its loader, the channels of its two streams.
+
+use alloc::{boxed::Box, format, rc::Rc, string::String, sync::Arc, vec::Vec};
+use core::{future::poll_fn, pin::pin, task::Poll};
+
+use ebb_linux::{
+    Errno, Exit, Options, Program, Uc,
+    object::{channel::ChannelId, flags::OpenFlags, poll::Registration, wait::Events},
+    snapshot::{self, Snapshot},
+};
+use ebb_openwhisk::{
+    instance::{self, Boxed, Instance, Lost, Request, Wanted, frame, take_answer},
+    logs::{Collector, Stream},
+};
+use ebb_runtime::{EbbRef, platform::Entropy, time::unix_time};
+
+use super::Shared;
+
+/// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
+const LOG_LIMIT: usize = 12 << 20;
+/// What V8 says on standard error before it gives up.
+const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
+/// Bytes that Node itself takes besides an action's heap.
+const NODE: u64 = 192 << 20;
+/// Bytes that an action may use beyond its limit before its UC is ended: V8's young generation and garbage.
+const SLACK: u64 = 64 << 20;
+
+/// The channels of an instance. Copies of it have the same.
+#[derive(Clone, Copy)]
+struct Channels {
+    link: ChannelId,
+    streams: [ChannelId; 2],
+}
+
+/// One instance.
+pub struct Guest {
+    uc: Rc<Uc>,
+    channels: Channels,
+    /// The request that is being given, from `given` on.
+    output: Vec<u8>,
+    given: usize,
+    /// What has come of an answer.
+    input: Vec<u8>,
+    logs: Vec<(Stream, u64, Vec<u8>)>,
+    logged: usize,
+    out_of_memory: bool,
+    next: u32,
+}
+
+impl Guest {
+    /// Boots one. Its V8 gives up beyond `heap` MB, the UC ends it beyond `memory` bytes.
+    pub fn boot(heap: u32) -> Result<Self, Errno> {
+        let heap_option = format!("--max-old-space-size={heap}");
+        let program = Program::archived(&[&heap_option, "/loader.js", "--fd", "3", "--no-marker"])?;
+        let uc = Uc::start(options((u64::from(heap) << 20) + NODE), program)?;
+        // Its first thread runs after this event, and then finds these descriptors.
+        let opened = (|| {
+            let mut objects = uc.objects.borrow_mut();
+            let link = objects.new_channel(false);
+            let fd = objects.open_channel(link, OpenFlags::RDWR)?;
+            debug_assert_eq!(fd, 3);
+            let mut streams = [link; 2];
+            for (n, stream) in streams.iter_mut().enumerate() {
+                *stream = objects.new_channel(false);
+                let fd = objects.open_channel(*stream, OpenFlags::WRONLY)?;
+                objects.dup2(fd, n as i32 + 1)?;
+                objects.close(fd)?;
+            }
+            Ok(Channels { link, streams })
+        })();
+        let channels = opened.inspect_err(|_| uc.end(Exit::Signal(9)))?;
+        Ok(Self::with(uc, channels))
+    }
+
+    fn with(uc: Rc<Uc>, channels: Channels) -> Self {
+        Self {
+            uc,
+            channels,
+            output: Vec::new(),
+            given: 0,
+            input: Vec::new(),
+            logs: Vec::new(),
+            logged: 0,
+            out_of_memory: false,
+            next: 0,
+        }
+    }
+
+    /// A snapshot of it, when each of its threads waits.
+    pub async fn capture_parked(&mut self) -> Result<Frozen, String> {
+        self.uc.parked().await;
+        self.exchange();
+        self.frozen().map_err(|refused| format!("{refused}"))
+    }
+
+    fn frozen(&self) -> Result<Frozen, snapshot::Refused> {
+        Ok(Frozen {
+            snapshot: Snapshot::capture(&self.uc)?,
+            channels: self.channels,
+        })
+    }
+
+    /// Moves what can be moved between this side and the guest.
+    fn exchange(&mut self) {
+        let mut objects = self.uc.objects.borrow_mut();
+        while self.given < self.output.len() {
+            match objects.channel_give(self.channels.link, &self.output[self.given..]) {
+                Ok(n) => self.given += n,
+                Err(_) => break,
+            }
+        }
+        while let Ok(bytes) = objects.channel_take(self.channels.link, usize::MAX)
+            && !bytes.is_empty()
+        {
+            self.input.extend_from_slice(&bytes);
+        }
+        // After the link: what was logged before an answer is there when the answer is.
+        let time = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
+        for (stream, channel) in [Stream::Out, Stream::Err]
+            .into_iter()
+            .zip(self.channels.streams)
+        {
+            while let Ok(bytes) = objects.channel_take(channel, usize::MAX)
+                && !bytes.is_empty()
+            {
+                self.out_of_memory |= bytes
+                    .windows(OUT_OF_MEMORY.len())
+                    .any(|part| part == OUT_OF_MEMORY);
+                if self.logged < LOG_LIMIT {
+                    self.logged += bytes.len();
+                    self.logs.push((stream, time, bytes));
+                }
+            }
+        }
+    }
+
+    /// The answer to request `id`, if it has come; answers to earlier ones are dropped.
+    fn answer(&mut self, id: u32) -> Option<Result<(u16, Vec<u8>), Lost>> {
+        loop {
+            match take_answer(&mut self.input) {
+                Ok(Some((answered, status, body))) if answered == id => {
+                    return Some(Ok((status, body)));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(_) => {
+                    // Nothing that follows can be trusted.
+                    self.uc.end(Exit::Signal(9));
+                    return Some(Err(Lost::Gone));
+                }
+            }
+        }
+    }
+
+    async fn asked(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
+        let uc = Rc::clone(&self.uc);
+        let mut ended = pin!(uc.wait());
+        let mut registrations: [Registration; 3] =
+            core::array::from_fn(|_| Registration::default());
+        let answer = poll_fn(|task| {
+            let over = ended.as_mut().poll(task).is_ready();
+            self.exchange();
+            if let Some(answer) = self.answer(id) {
+                return Poll::Ready(answer);
+            }
+            if over {
+                let lost = if self.out_of_memory || self.uc.ran_out_of_memory() {
+                    Lost::Memory
+                } else {
+                    Lost::Gone
+                };
+                return Poll::Ready(Err(lost));
+            }
+            let mut objects = self.uc.objects.borrow_mut();
+            let Channels { link, streams } = self.channels;
+            let channels = [link, streams[0], streams[1]];
+            for (channel, registration) in channels.into_iter().zip(&mut registrations) {
+                if let Ok(queue) = objects.channel_queue(channel) {
+                    objects.register_queue(queue, Events::all(), registration, task.waker());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        let mut objects = uc.objects.borrow_mut();
+        for registration in &mut registrations {
+            objects.unregister(registration);
+        }
+        drop(objects);
+        answer
+    }
+}
+
+impl Instance for Guest {
+    fn ask<'a>(
+        &'a mut self,
+        request: Request,
+        payload: &'a str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.next += 1;
+        let id = self.next;
+        self.output.drain(..self.given);
+        self.given = 0;
+        self.output
+            .extend_from_slice(&frame(id, request, payload.as_bytes()));
+        Box::pin(self.asked(id))
+    }
+
+    fn drain_logs(&mut self, into: &mut Collector) {
+        self.exchange();
+        self.logged = 0;
+        for (stream, time, bytes) in core::mem::take(&mut self.logs) {
+            into.push(stream, time, &bytes);
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.uc.exit_status().is_none()
+    }
+
+    fn memory(&self) -> u64 {
+        self.uc.space.borrow().private() + OBJECTS
+    }
+
+    fn capture(&mut self) -> Option<Arc<dyn instance::Snapshot>> {
+        self.exchange();
+        let frozen = self.frozen().ok()?;
+        Some(Arc::new(frozen))
+    }
+
+    fn learn(&mut self) {
+        if let Some(origin) = self.uc.origin() {
+            origin.learn(&self.uc);
+        }
+    }
+}
+
+/// Bytes of kernel objects of an instance or a snapshot, about.
+const OBJECTS: u64 = 24 << 10;
+
+fn options(memory: u64) -> Options {
+    Options {
+        name: String::from("action"),
+        memory,
+        ..Options::default()
+    }
+}
+
+/// An instance as it was once.
+pub struct Frozen {
+    snapshot: Snapshot,
+    channels: Channels,
+}
+
+impl Frozen {
+    /// An instance that goes on from here.
+    pub fn deploy(&self, wanted: Wanted) -> Result<Guest, String> {
+        let pid = EbbRef::<Shared>::get().new_pid();
+        // What it shares with the snapshot is not the action's.
+        let memory = self.snapshot.used() + (u64::from(wanted.memory) << 20) + SLACK;
+        let deploy = snapshot::Deploy {
+            options: Some(options(memory)),
+            pid: Some(pid),
+            ..snapshot::Deploy::default()
+        };
+        let uc = self
+            .snapshot
+            .deploy(deploy)
+            .map_err(|errno| format!("an instance cannot be started: {}", errno.text()))?;
+        let mut guest = Guest::with(uc, self.channels);
+        let mut payload = [0; 20];
+        EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
+        payload[16..].copy_from_slice(&pid.to_le_bytes());
+        guest.output = frame(0, Request::Thaw, &payload);
+        Ok(guest)
+    }
+
+    /// See [`Snapshot::used`].
+    pub fn used(&self) -> u64 {
+        self.snapshot.used()
+    }
+}
+
+impl instance::Snapshot for Frozen {
+    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, String> {
+        Ok(Box::new(self.deploy(wanted)?))
+    }
+
+    fn memory(&self) -> u64 {
+        self.snapshot.private() + OBJECTS
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.uc.end(Exit::Signal(9));
+    }
+}
