@@ -5,7 +5,7 @@ use crate::object::poll::Registration;
 use crate::object::vfs::PendingFifo;
 use crate::signal::{AltStack, Info, SigInfo};
 use crate::sys::{self, Stop};
-use crate::uc::{Exit, Uc};
+use crate::uc::Uc;
 use crate::{now, report, signal};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
