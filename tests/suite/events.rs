@@ -12,6 +12,7 @@ use core::{
 
 use ebb::{
     CoreId, JoinError, core_count, core_stats, cores, current_core, idle, spawn, spawn_on,
+    sync::oneshot,
     time::{self, Instant},
     yield_now,
 };
@@ -71,10 +72,13 @@ async fn an_unwanted_result_of_another_core_is_dropped_there() {
     let core = CoreId::new(1);
     let at = Arc::new(AtomicUsize::new(usize::MAX));
     let place = at.clone();
+    let (unwanted, told) = oneshot::channel();
     drop(spawn_on(core, async move || {
-        yield_now().await;
+        // A result that is there before its handle goes is dropped with the handle.
+        told.await.unwrap();
         OnDrop(move || place.store(current_core().number(), Ordering::Relaxed))
     }));
+    unwanted.send(()).unwrap();
     while at.load(Ordering::Relaxed) == usize::MAX {
         time::sleep(Duration::from_micros(100)).await;
     }
