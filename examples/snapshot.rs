@@ -85,7 +85,7 @@ async fn run(snapshot: &Snapshot, number: u64, trace: bool) -> Result<Run, Strin
     }
     let exit = uc.wait().await;
     let total = micros(begun);
-    let private = uc.space.borrow().private();
+    let private = uc.private();
     snapshot.learn(&uc);
     if exit != Exit::Status(0) {
         let [out, error] = uc.take();
@@ -114,7 +114,7 @@ async fn demonstrate() -> Result<(), String> {
         "started: {:?} after {} us, {} KiB in use",
         String::from_utf8_lossy(&ready).trim_end(),
         micros(begun),
-        uc.space.borrow().used() >> 10
+        uc.used() >> 10
     );
     if let Some(exit) = uc.exit_status() {
         return Err(format!(
@@ -208,7 +208,7 @@ async fn demonstrate() -> Result<(), String> {
     println!(
         "{idle} idle clones: {} KiB each, {} KiB of it pages and page tables",
         (used / idle.max(1)) >> 10,
-        (held.iter().map(|u| u.space.borrow().private()).sum::<u64>() / idle.max(1)) >> 10
+        (held.iter().map(|u| u.private()).sum::<u64>() / idle.max(1)) >> 10
     );
     for uc in &held {
         uc.end(Exit::Signal(9));

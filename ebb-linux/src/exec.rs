@@ -4,18 +4,29 @@
 //! downwards from below the stack, the stack at the top. Addresses are varied as Linux does it, by the entropy given.
 
 use crate::elf::{self, Elf, Image};
+use crate::object::Objects;
+use crate::object::env::Env;
 use crate::object::errno::Errno;
+use crate::object::vfs::Executable;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::cell::RefCell;
+use ebb_mem::PhysAddr;
 use ebb_mem::space::{Backing, GUEST_END, PAGE, Place, Protection, Space};
+use ebb_runtime::EbbRef;
+use ebb_runtime::guest::GuestCpu;
 
 /// Where a position-independent program goes: two thirds up, as on Linux.
 const PROGRAM_BASE: u64 = 0x5555_5555_4000;
 /// Bytes of the first thread's stack.
 pub const STACK: u64 = 8 << 20;
+/// What a program's limit of its stack is cut to.
+const MIN_STACK: u64 = 256 << 10;
+const MAX_STACK: u64 = 1 << 30;
 /// Unmapped below the stack.
 const STACK_GAP: u64 = 1 << 20;
 /// Arguments and environment take at most this: a quarter of the stack, as on Linux.
-const MAX_STRINGS: usize = STACK as usize / 4;
+pub const MAX_STRINGS: usize = STACK as usize / 4;
 
 /// Notes of areas that are not files.
 pub mod note {
@@ -33,20 +44,175 @@ pub mod note {
     pub const FIRST_FILE: u32 = 16;
 }
 
-/// What a program is started with.
-pub struct Start<'a> {
+/// What is to be started.
+pub struct Request {
     /// The program's file.
-    pub program: Image<'a>,
-    /// Its interpreter's, if it asks for one; by path.
-    pub interpreter: &'a dyn Fn(&[u8]) -> Result<Image<'a>, Errno>,
-    /// The path it is known by (`AT_EXECFN`).
-    pub path: &'a [u8],
+    pub file: Executable,
+    /// The path it was asked for by (`AT_EXECFN`).
+    pub known_as: Vec<u8>,
     /// Arguments, the program's name first.
-    pub arguments: &'a [Vec<u8>],
+    pub arguments: Vec<Vec<u8>>,
     /// Environment.
-    pub environment: &'a [Vec<u8>],
+    pub environment: Vec<Vec<u8>>,
+    /// The most bytes that its first thread's stack may have (`RLIMIT_STACK`).
+    pub stack: u64,
+}
+
+/// A program in an address space of its own, about to run.
+pub struct Loaded {
+    /// The space.
+    pub space: Space,
+    /// Where it stands.
+    pub started: Started,
+    /// Absolute path of the program; that of the interpreter for a script.
+    pub path: Vec<u8>,
+    /// Names of the files that areas are backed by, from [`note::FIRST_FILE`] on.
+    pub names: Vec<Vec<u8>>,
+    /// Arguments; for a script those that its interpreter gets.
+    pub arguments: Vec<Vec<u8>>,
+    /// Environment.
+    pub environment: Vec<Vec<u8>>,
+}
+
+/// The bytes of a program, which may be a copy.
+struct Bytes {
+    bytes: Cow<'static, [u8]>,
+    note: u32,
+}
+
+impl Bytes {
+    fn image(&self) -> Image<'_> {
+        // What lies in the archive never changes and is mapped where it lies: in the linear map, on whole pages.
+        let frames = match &self.bytes {
+            Cow::Borrowed(bytes) if !bytes.is_empty() => ebb_mem::virt_to_phys(bytes.as_ptr()),
+            _ => None,
+        };
+        Image {
+            bytes: &self.bytes,
+            frames: frames.filter(|f| f.is_aligned(PAGE)),
+            note: self.note,
+        }
+    }
+}
+
+/// How often a script's interpreter may be a script (Linux' limit).
+const MAX_SCRIPTS: usize = 4;
+
+/// What a `#!` line names: the interpreter, and an argument for it.
+type Script = (Vec<u8>, Option<Vec<u8>>);
+
+/// The `#!` line that a file begins with, if it does.
+fn script(bytes: &[u8]) -> Result<Option<Script>, Errno> {
+    let Some(line) = bytes.strip_prefix(b"#!") else {
+        return Ok(None);
+    };
+    let line = &line[..line.len().min(254)];
+    let end = line.iter().position(|b| *b == b'\n');
+    let line = line[..end.unwrap_or(line.len())].trim_ascii();
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let (name, rest) = line.split_at(line.iter().position(blank).unwrap_or(line.len()));
+    if name.is_empty() || name.contains(&0) {
+        return Err(Errno::ENOEXEC);
+    }
+    let rest = rest.trim_ascii();
+    Ok(Some((
+        name.to_vec(),
+        (!rest.is_empty()).then(|| rest.to_vec()),
+    )))
+}
+
+/// Makes an address space with a program in it, of at most `memory` bytes.
+///
+/// # Errors
+/// What `execve` gives: `ENOEXEC`, `ENOMEM`, `E2BIG`, `ELOOP`, and what finding an interpreter gives.
+pub fn load(
+    objects: &Objects,
+    env: &dyn Env,
+    request: Request,
+    memory: u64,
+) -> Result<Loaded, Errno> {
+    let Request {
+        mut file,
+        mut known_as,
+        mut arguments,
+        environment,
+        stack,
+    } = request;
+    let mut scripts = 0;
+    let bytes = loop {
+        let bytes = objects.program_bytes(&file, memory)?;
+        let Some((interpreter, argument)) = script(&bytes)? else {
+            break bytes;
+        };
+        scripts += 1;
+        if scripts > MAX_SCRIPTS {
+            return Err(Errno::ELOOP);
+        }
+        file = objects.executable(env, &interpreter)?;
+        let rest = arguments.split_off(arguments.len().min(1));
+        arguments = Vec::from([interpreter.clone()]);
+        arguments.extend(argument);
+        arguments.push(core::mem::replace(&mut known_as, interpreter));
+        arguments.extend(rest);
+    };
+    let names = RefCell::new(Vec::new());
+    let named = |path: &[u8], bytes| {
+        let mut names = names.borrow_mut();
+        names.push(path.to_vec());
+        Bytes {
+            bytes,
+            note: note::FIRST_FILE + names.len() as u32 - 1,
+        }
+    };
+    let program = named(&file.path, bytes);
+    let interpreter = |path: &[u8]| {
+        let file = objects.executable(env, path)?;
+        Ok(named(&file.path, objects.program_bytes(&file, memory)?))
+    };
+    let mut random = [0; 32];
+    env.random(&mut random);
+    let root = EbbRef::<dyn GuestCpu>::get().kernel_root();
+    let mut space = Space::new(PhysAddr(root), memory).ok_or(Errno::ENOMEM)?;
+    let start = Start {
+        program: program.image(),
+        interpreter: &interpreter,
+        path: &known_as,
+        arguments: &arguments,
+        environment: &environment,
+        random,
+        stack: if stack == u64::MAX {
+            STACK
+        } else {
+            (stack & !(PAGE - 1)).clamp(MIN_STACK, MAX_STACK)
+        },
+    };
+    let started = start_in(&mut space, &start)?;
+    Ok(Loaded {
+        space,
+        started,
+        path: file.path,
+        names: names.into_inner(),
+        arguments,
+        environment,
+    })
+}
+
+/// What a program is started with.
+struct Start<'a> {
+    /// The program's file.
+    program: Image<'a>,
+    /// Its interpreter's, if it asks for one; by path.
+    interpreter: &'a dyn Fn(&[u8]) -> Result<Bytes, Errno>,
+    /// The path it is known by (`AT_EXECFN`).
+    path: &'a [u8],
+    /// Arguments, the program's name first.
+    arguments: &'a [Vec<u8>],
+    /// Environment.
+    environment: &'a [Vec<u8>],
     /// Random bits: for `AT_RANDOM`, then for the layout.
-    pub random: [u8; 32],
+    random: [u8; 32],
+    /// Bytes of the stack.
+    stack: u64,
 }
 
 /// Where a started program stands.
@@ -70,7 +236,7 @@ pub struct Started {
 ///
 /// # Errors
 /// `ENOEXEC`, `ENOMEM`, `E2BIG`, and what finding the interpreter gives.
-pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
+fn start_in(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     let elf = Elf::parse(s.program.bytes)?;
     let mut noise = u64::from_le_bytes(*s.random[16..].first_chunk().ok_or(Errno::EIO)?);
     let mut pages = |bits: u32| {
@@ -80,7 +246,7 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     };
 
     let stack_top = GUEST_END - pages(14);
-    let stack = stack_top - STACK;
+    let stack = stack_top - s.stack;
     let prot = Protection {
         execute: elf.executable_stack,
         ..Protection::WRITE
@@ -88,7 +254,7 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     space
         .map(
             Place::Fixed(stack),
-            STACK,
+            s.stack,
             prot,
             Backing::Anonymous,
             0,
@@ -110,7 +276,8 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     let mut entry = elf.entry.wrapping_add(bias);
     let mut interpreter_base = 0;
     if let Some(path) = &elf.interpreter {
-        let image = (s.interpreter)(path)?;
+        let found = (s.interpreter)(path)?;
+        let image = found.image();
         let loader = Elf::parse(image.bytes)?;
         if loader.interpreter.is_some() || !loader.relocatable {
             return Err(Errno::ELIBBAD);
@@ -146,7 +313,7 @@ pub fn start(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         .flat_map(|l| l.iter())
         .map(|x| x.len() + 9)
         .sum();
-    if total + s.path.len() > MAX_STRINGS {
+    if total + s.path.len() > MAX_STRINGS.min(s.stack as usize / 4) {
         return Err(Errno::E2BIG);
     }
     let mut marks = Vec::new();
@@ -239,4 +406,20 @@ fn hardware_capabilities2() -> u64 {
         return 0;
     }
     u64::from(core::arch::x86_64::__cpuid_count(7, 0).ebx & 1) << 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_script_names_its_interpreter_and_one_argument() {
+        let of = |bytes: &[u8]| script(bytes).ok().flatten();
+        assert_eq!(of(b"#!/bin/sh\necho"), Some((b"/bin/sh".to_vec(), None)));
+        let env = (b"/usr/bin/env".to_vec(), Some(b"-S node --x".to_vec()));
+        assert_eq!(of(b"#! /usr/bin/env\t-S node --x \n"), Some(env));
+        assert_eq!(of(b"\x7fELF"), None);
+        assert_eq!(script(b"#!\n"), Err(Errno::ENOEXEC));
+        assert_eq!(script(b"#!"), Err(Errno::ENOEXEC));
+    }
 }

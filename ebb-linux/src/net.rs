@@ -135,7 +135,7 @@ async fn carry_news(uc: Weak<Uc>, socket: NetSocket) {
 
 impl World<'_> {
     fn add(&self, kind: Kind) -> Result<NetSocket> {
-        let mut sockets = self.0.network.borrow_mut();
+        let mut sockets = self.uc.network.borrow_mut();
         let index = match sockets.slots.iter().position(Option::is_none) {
             Some(index) => index,
             None if sockets.slots.len() >= MAX_SOCKETS => return Err(Errno::ENFILE),
@@ -145,7 +145,7 @@ impl World<'_> {
             }
         };
         let number = NetSocket(index as u32);
-        let news = spawn(carry_news(self.0.weak(), number));
+        let news = spawn(carry_news(self.uc.weak(), number));
         sockets.slots[index] = Some(Socket { kind, news });
         Ok(number)
     }
@@ -167,7 +167,7 @@ impl Network for World<'_> {
     }
 
     fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)> {
-        let accepted = match self.0.network.borrow().get(listener)? {
+        let accepted = match self.uc.network.borrow().get(listener)? {
             Kind::Listener(listener) => listener.try_accept().map_err(errno)?,
             _ => return Err(Errno::EINVAL),
         };
@@ -181,7 +181,7 @@ impl Network for World<'_> {
     }
 
     fn connected(&self, socket: NetSocket) -> Result<()> {
-        self.0
+        self.uc
             .network
             .borrow()
             .stream(socket)?
@@ -190,7 +190,7 @@ impl Network for World<'_> {
     }
 
     fn receive(&self, socket: NetSocket, buffer: &mut [u8], peek: bool) -> Result<usize> {
-        let sockets = self.0.network.borrow();
+        let sockets = self.uc.network.borrow();
         let stream = sockets.stream(socket)?;
         let n = if peek {
             stream.try_peek(buffer)
@@ -201,7 +201,7 @@ impl Network for World<'_> {
     }
 
     fn send(&self, socket: NetSocket, bytes: &[u8]) -> Result<usize> {
-        self.0
+        self.uc
             .network
             .borrow()
             .stream(socket)?
@@ -210,7 +210,7 @@ impl Network for World<'_> {
     }
 
     fn shutdown(&self, socket: NetSocket) -> Result<()> {
-        self.0
+        self.uc
             .network
             .borrow()
             .stream(socket)?
@@ -223,7 +223,7 @@ impl Network for World<'_> {
     }
 
     fn receive_from(&self, socket: NetSocket, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.0
+        self.uc
             .network
             .borrow()
             .datagram(socket)?
@@ -232,7 +232,7 @@ impl Network for World<'_> {
     }
 
     fn send_to(&self, socket: NetSocket, bytes: &[u8], to: SocketAddr) -> Result<usize> {
-        self.0
+        self.uc
             .network
             .borrow()
             .datagram(socket)?
@@ -241,7 +241,7 @@ impl Network for World<'_> {
     }
 
     fn local(&self, socket: NetSocket) -> Result<SocketAddr> {
-        match self.0.network.borrow().get(socket)? {
+        match self.uc.network.borrow().get(socket)? {
             Kind::Listener(s) => Ok(s.local_addr()),
             Kind::Stream(s) => s.local_addr().map_err(errno),
             Kind::Datagram(s) => Ok(s.local_addr()),
@@ -249,7 +249,7 @@ impl Network for World<'_> {
     }
 
     fn set_option(&self, socket: NetSocket, level: u32, name: u32, value: i32) {
-        let sockets = self.0.network.borrow();
+        let sockets = self.uc.network.borrow();
         let Ok(stream) = sockets.stream(socket) else {
             return;
         };
@@ -262,7 +262,7 @@ impl Network for World<'_> {
     }
 
     fn readiness(&self, socket: NetSocket) -> Events {
-        let sockets = self.0.network.borrow();
+        let sockets = self.uc.network.borrow();
         let Ok(kind) = sockets.get(socket) else {
             return Events::NVAL;
         };
@@ -277,7 +277,7 @@ impl Network for World<'_> {
     }
 
     fn close(&self, socket: NetSocket) {
-        let mut sockets = self.0.network.borrow_mut();
+        let mut sockets = self.uc.network.borrow_mut();
         let closed = sockets
             .slots
             .get_mut(socket.0 as usize)

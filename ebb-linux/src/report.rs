@@ -1,18 +1,20 @@
 //! What a person is told when a guest goes wrong: where, in which thread, with which registers, in which mapping.
 
+use crate::process::Process;
 use crate::signal::Info;
+use crate::thread::Thread;
 use crate::uc::Uc;
 use alloc::string::String;
 use core::fmt::Write;
 use ebb_mem::space::Area;
 
-fn describe(uc: &Uc, area: Option<&Area>, address: u64) -> String {
+fn describe(process: &Process, area: Option<&Area>, address: u64) -> String {
     let mut text = String::new();
     let _ = match area {
         None => write!(text, "not mapped"),
         Some(a) => {
             let p = a.protection;
-            let name = uc.area_name(a.note);
+            let name = process.area_name(a.note);
             write!(
                 text,
                 "in {:x}-{:x} {}{}{} {} +{:#x}",
@@ -30,14 +32,15 @@ fn describe(uc: &Uc, area: Option<&Area>, address: u64) -> String {
 }
 
 /// A fault or exception that nothing in the guest handles.
-pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
+pub fn crash(uc: &Uc, process: &Process, index: usize, signal: &str, info: &Info) {
     let mut out = String::new();
-    let threads = uc.threads.borrow();
+    let threads = process.threads.borrow();
     let Some(thread) = threads.get(index) else {
         return;
     };
     let c = &thread.context;
-    let mut space = uc.space.borrow_mut();
+    let memory = process.memory();
+    let mut space = memory.space.borrow_mut();
     let _ = writeln!(
         out,
         "{}: thread {} ended by {signal} (vector {}, error {:#x}, code {})",
@@ -45,7 +48,7 @@ pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
     );
     let at = [("address", info.address), ("rip", c.rip), ("rsp", c.rsp)];
     for (name, address) in at {
-        let place = describe(uc, space.area(address), address);
+        let place = describe(process, space.area(address), address);
         let _ = writeln!(out, "  {name:7} {address:016x}  {place}");
     }
     for row in [
@@ -110,15 +113,38 @@ pub fn crash(uc: &Uc, index: usize, signal: &str, info: &Info) {
 }
 
 /// The memory of a UC is used up.
-pub fn out_of_memory(uc: &Uc, index: usize, address: u64) {
-    let space = uc.space.borrow();
-    let tid = uc.threads.borrow().get(index).map_or(0, |t| t.tid);
+pub fn out_of_memory(uc: &Uc, process: &Process, index: usize, address: u64) {
+    let tid = process.threads.borrow().get(index).map_or(0, |t| t.tid);
     ebb_runtime::println!(
-        "{}: out of memory: thread {tid} touched {address:#x} with {} of {} KiB in use",
+        "{}: out of memory: thread {tid} touched {address:#x} with {} of {} KiB in use by {}",
         uc.options.name,
-        space.used() >> 10,
-        uc.options.memory >> 10
+        uc.used() >> 10,
+        uc.options.memory >> 10,
+        Processes(uc)
     );
+}
+
+/// A UC has used up its processor time.
+pub fn out_of_time(uc: &Uc, process: &Process) {
+    ebb_runtime::println!(
+        "{}: out of processor time: {} ms used, last by process {}, of {}",
+        uc.options.name,
+        uc.cpu_time() / 1_000_000,
+        process.pid(),
+        Processes(uc)
+    );
+}
+
+/// How many processes a UC has.
+struct Processes<'a>(&'a Uc);
+
+impl core::fmt::Display for Processes<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0.processes.borrow().live.len() {
+            1 => f.write_str("one process"),
+            n => write!(f, "{n} processes"),
+        }
+    }
 }
 
 /// What the program called that does not exist here.
@@ -142,34 +168,45 @@ pub fn missing_calls(uc: &Uc) {
 #[must_use]
 pub fn threads(uc: &Uc) -> String {
     let mut out = String::new();
-    let threads = uc.threads.borrow();
-    for thread in threads.iter() {
-        let c = &thread.context;
-        let _ = write!(
-            out,
-            "{} {}: rip {:#x}, ran {} ms, ",
-            uc.options.name,
-            thread.tid,
-            c.rip,
-            thread.ran / 1_000_000
-        );
-        let _ = match &thread.waiting {
-            None => write!(out, "runs; pending signals {:#x}", thread.pending),
-            Some(w) => write!(
-                out,
-                "waits in {}({:#x}, {:#x}, {:#x}, {:#x}), woken {}, futex {:x?}, deadline {:?}, now {}",
-                crate::sys::name(c.rax),
-                c.rdi,
-                c.rsi,
-                c.rdx,
-                c.r10,
-                w.woken,
-                w.futex,
-                w.deadline,
-                uc.now()
-            ),
-        };
-        out.push('\n');
+    let live = uc.processes.borrow().live.clone();
+    for process in &live {
+        if let Some(signal) = process.stopped.get() {
+            let (name, pid) = (crate::signal::name(signal), process.pid());
+            let _ = writeln!(out, "{} {pid}: stopped by {name}", uc.options.name);
+        }
+        for thread in process.threads.borrow().iter() {
+            thread_line(uc, process, thread, &mut out);
+        }
     }
     out
+}
+
+fn thread_line(uc: &Uc, process: &Process, thread: &Thread, out: &mut String) {
+    let c = &thread.context;
+    let path = process.state.borrow();
+    let path = String::from_utf8_lossy(&path.path);
+    let _ = write!(
+        out,
+        "{} {} {path}: rip {:#x}, ran {} ms, ",
+        uc.options.name,
+        thread.tid,
+        c.rip,
+        thread.ran / 1_000_000
+    );
+    let _ = match &thread.waiting {
+        None => writeln!(out, "runs; pending signals {:#x}", thread.pending),
+        Some(w) => writeln!(
+            out,
+            "waits in {}({:#x}, {:#x}, {:#x}, {:#x}), woken {}, futex {:x?}, deadline {:?}, now {}",
+            crate::sys::name(c.rax),
+            c.rdi,
+            c.rsi,
+            c.rdx,
+            c.r10,
+            w.woken,
+            w.futex.map(|f| f.at),
+            w.deadline,
+            uc.now()
+        ),
+    };
 }

@@ -1,8 +1,10 @@
 //! Guest threads: their state, which is plain data, and the task that runs one.
 
+use crate::futex::Key;
 use crate::object::description::DescId;
 use crate::object::poll::Registration;
 use crate::object::vfs::PendingFifo;
+use crate::process::{Memory, Process};
 use crate::signal::{AltStack, Info, SigInfo};
 use crate::sys::{self, Stop};
 use crate::uc::Uc;
@@ -29,7 +31,7 @@ pub struct Waiting {
     /// What it waited for has come (futexes).
     pub woken: bool,
     /// The futex in whose queue the thread is.
-    pub futex: Option<u64>,
+    pub futex: Option<Key>,
     /// The call has begun to wait with `deadline`.
     pub begun: bool,
     /// The description that it uses, kept open meanwhile.
@@ -40,6 +42,8 @@ pub struct Waiting {
     pub fifo: Option<PendingFifo>,
     /// The mask to be restored when the call ends (`ppoll` and its kin).
     pub restore_mask: Option<u64>,
+    /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
+    pub child: Option<(u64, u32)>,
 }
 
 /// A guest thread.
@@ -66,6 +70,8 @@ pub struct Thread {
     pub waiting: Option<Waiting>,
     /// Nanoseconds that it ran.
     pub ran: u64,
+    /// It is to end without a word: another thread of its process starts a program.
+    pub doomed: bool,
     /// The queues of objects in which it waits.
     pub registration: Registration,
     pub(crate) waker: Option<Waker>,
@@ -86,6 +92,7 @@ impl Thread {
             name: [0; 16],
             waiting: None,
             ran: 0,
+            doomed: false,
             registration: Registration::default(),
             waker: None,
         }
@@ -99,19 +106,17 @@ impl Thread {
     }
 }
 
-/// The threads of a UC, by index. An index is used again when its thread is gone and its task has ended.
+/// The threads of a process, by index. An index is used again when its thread is gone and its task has ended.
 #[derive(Default)]
 pub struct Threads {
     slots: Vec<Option<Thread>>,
     live: usize,
-    last_tid: u32,
 }
 
 impl Threads {
     /// Adds a thread; its index.
     pub fn insert(&mut self, thread: Thread) -> usize {
         self.live += 1;
-        self.last_tid = self.last_tid.max(thread.tid);
         match self.slots.iter().position(Option::is_none) {
             Some(index) => {
                 self.slots[index] = Some(thread);
@@ -163,64 +168,41 @@ impl Threads {
         self.live == 0
     }
 
-    /// A number for a new thread.
-    pub fn new_tid(&mut self) -> u32 {
-        loop {
-            self.last_tid = if self.last_tid >= 4_000_000 {
-                2
-            } else {
-                self.last_tid + 1
-            };
-            if self.iter().all(|t| t.tid != self.last_tid) {
-                return self.last_tid;
-            }
-        }
-    }
-}
-
-impl Threads {
-    /// Threads in their places, and the last number that was given out.
-    pub(crate) fn from_slots(slots: Vec<Option<Thread>>, last_tid: u32) -> Self {
+    /// Threads in their places.
+    pub(crate) fn from_slots(slots: Vec<Option<Thread>>) -> Self {
         let live = slots.iter().flatten().count();
-        Self {
-            slots,
-            live,
-            last_tid,
-        }
+        Self { slots, live }
     }
 
     /// Every place, taken or not.
     pub(crate) fn slots_mut(&mut self) -> &mut [Option<Thread>] {
         &mut self.slots
     }
-
-    /// The last number that was given out.
-    pub(crate) const fn last_tid(&self) -> u32 {
-        self.last_tid
-    }
 }
 
 /// The task of a guest thread.
 pub struct GuestThread {
     uc: Rc<Uc>,
+    process: Rc<Process>,
     index: usize,
     sleep: Option<Sleep>,
 }
 
 impl GuestThread {
     /// The task for the thread of this index.
-    pub fn new(uc: Rc<Uc>, index: usize) -> Self {
+    pub fn new(uc: Rc<Uc>, process: Rc<Process>, index: usize) -> Self {
         Self {
             uc,
+            process,
             index,
             sleep: None,
         }
     }
 
     /// One try of the system call that the thread's registers ask for. `false` when it waits.
-    fn system_call(&mut self, task: &mut core::task::Context<'_>) -> Step {
+    fn system_call(&mut self, memory: &Rc<Memory>, task: &mut core::task::Context<'_>) -> Step {
         loop {
-            match sys::step(&self.uc, self.index, task.waker()) {
+            match sys::step(&self.uc, &self.process, memory, self.index, task.waker()) {
                 Ok(()) => {
                     self.sleep = None;
                     return Step::Run;
@@ -229,7 +211,7 @@ impl GuestThread {
                 Err(Stop::Gone(status)) => return Step::Gone(status),
                 Err(_) => return Step::Run,
             }
-            let threads = self.uc.threads.borrow();
+            let threads = self.process.threads.borrow();
             let deadline = threads
                 .get(self.index)
                 .and_then(|t| t.waiting.as_ref()?.deadline);
@@ -262,8 +244,9 @@ impl Future for GuestThread {
         let this = &mut *self;
         let index = this.index;
         let uc = Rc::clone(&this.uc);
-        {
-            let mut threads = uc.threads.borrow_mut();
+        let process = Rc::clone(&this.process);
+        let mut waits = {
+            let mut threads = process.threads.borrow_mut();
             let Some(thread) = threads.get_mut(index) else {
                 return Poll::Ready(());
             };
@@ -274,30 +257,42 @@ impl Future for GuestThread {
             {
                 thread.waker = Some(task.waker().clone());
             }
+            if thread.doomed && process.exit.get().is_none() {
+                drop(threads);
+                uc.switch(&process);
+                uc.thread_ended(&process, index, 0);
+                return Poll::Ready(());
+            }
+            thread.waiting.is_some()
+        };
+        if process.exit.get().is_none() && process.stopped.get().is_some() {
+            // Whoever lets it go on, or ends it, wakes all its threads.
+            return Poll::Pending;
         }
-        let mut waits = uc
-            .threads
-            .borrow()
-            .get(index)
-            .is_some_and(|t| t.waiting.is_some());
+        uc.switch(&process);
+        let mut memory = process.memory();
         let begun = now();
         let mut limited = false;
         let result = loop {
-            if uc.exit_status().is_some() {
-                uc.thread_ended(index, 0);
-                break Poll::Ready(());
+            if process.exit.get().is_some() {
+                uc.account(&process, index, now().saturating_sub(begun));
+                uc.thread_ended(&process, index, 0);
+                return Poll::Ready(());
             }
             if !waits {
-                signal::deliver(&uc, index);
-                if uc.exit_status().is_some() {
+                signal::deliver(&uc, &process, &memory, index);
+                if process.exit.get().is_some() {
                     continue;
+                }
+                if process.stopped.get().is_some() {
+                    break Poll::Pending;
                 }
                 if !limited {
                     // Only now: a call that goes on waiting needs no timer.
                     EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
                     limited = true;
                 }
-                match uc.enter(index) {
+                match uc.enter(&process, &memory, index) {
                     Some(Trap::Syscall) => {}
                     Some(Trap::Interrupt) => {
                         task.waker().wake_by_ref();
@@ -313,45 +308,54 @@ impl Future for GuestThread {
                             (_, true) => Access::Execute,
                             _ => Access::Read,
                         };
-                        let fault = uc.space.borrow_mut().fault(address, access);
+                        let fault = memory.space.borrow_mut().fault(address, access);
                         if let Err(fault) = fault {
-                            page_fault(&uc, index, address, access, fault);
+                            page_fault(&uc, &process, index, address, access, fault);
                         }
                         continue;
                     }
                     Some(Trap::Exception { vector, error }) => {
-                        exception(&uc, index, vector, error);
+                        exception(&uc, &process, index, vector, error);
                         continue;
                     }
-                    None => break Poll::Ready(()),
+                    None => return Poll::Ready(()),
                 }
             }
             waits = false;
-            match this.system_call(task) {
-                Step::Run => {}
+            match this.system_call(&memory, task) {
+                Step::Run => {
+                    // It may have started a program.
+                    memory = process.memory();
+                }
                 Step::Wait => break Poll::Pending,
                 Step::Gone(status) => {
-                    uc.thread_ended(index, status);
-                    break Poll::Ready(());
+                    uc.account(&process, index, now().saturating_sub(begun));
+                    uc.thread_ended(&process, index, status);
+                    return Poll::Ready(());
                 }
             }
         };
-        if let Some(thread) = uc.threads.borrow_mut().get_mut(index) {
-            thread.ran += now().saturating_sub(begun);
-        }
+        uc.account(&process, index, now().saturating_sub(begun));
         result
     }
 }
 
 /// A fault that the guest's memory does not explain away.
-fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fault) {
+fn page_fault(
+    uc: &Rc<Uc>,
+    process: &Rc<Process>,
+    index: usize,
+    address: u64,
+    access: Access,
+    fault: Fault,
+) {
     let (number, code) = match fault {
         Fault::NotMapped => (signal::SIGSEGV, 1),
         Fault::Denied => (signal::SIGSEGV, 2),
         Fault::BeyondEnd => (signal::SIGBUS, 2),
         Fault::OutOfMemory => {
-            report::out_of_memory(uc, index, address);
-            uc.end_without_memory();
+            report::out_of_memory(uc, process, index, address);
+            uc.end_without_memory(process);
             return;
         }
     };
@@ -362,6 +366,7 @@ fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fa
     };
     signal::fault(
         uc,
+        process,
         index,
         number,
         Info {
@@ -373,7 +378,7 @@ fn page_fault(uc: &Rc<Uc>, index: usize, address: u64, access: Access, fault: Fa
     );
 }
 
-fn exception(uc: &Rc<Uc>, index: usize, vector: u8, error: u64) {
+fn exception(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, vector: u8, error: u64) {
     let (number, code) = match vector {
         0 => (signal::SIGFPE, 1),
         1 => (signal::SIGTRAP, 2),
@@ -385,11 +390,15 @@ fn exception(uc: &Rc<Uc>, index: usize, vector: u8, error: u64) {
         _ => (signal::SIGSEGV, 0x80),
     };
     let address = match vector {
-        0 | 1 | 6 | 16 | 19 => uc.threads.borrow().get(index).map_or(0, |t| t.context.rip),
+        0 | 1 | 6 | 16 | 19 => {
+            let threads = process.threads.borrow();
+            threads.get(index).map_or(0, |t| t.context.rip)
+        }
         _ => 0,
     };
     signal::fault(
         uc,
+        process,
         index,
         number,
         Info {

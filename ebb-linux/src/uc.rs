@@ -1,27 +1,27 @@
-//! A UC: one guest program with its memory, threads and files.
+//! A UC: one guest program with the processes that it starts, their memory, threads and files.
 //!
 //! What must hold: a UC is used on one core only (`Rc`); no borrow of a cell is held across an await or while a guest runs,
-//! but for the one that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
+//! but for those that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
 
-use crate::exec::{self, Started, note};
-use crate::futex::Futexes;
+use crate::exec;
+use crate::futex::{Futexes, Key, ThreadKey};
 use crate::net::NetSockets;
 use crate::object::errno::Errno;
 use crate::object::{Console, Limits, Objects};
+use crate::process::{Memory, Process, Processes, Ran, State, Zombie, limit};
 use crate::program::Program;
-use crate::signal::Actions;
+use crate::signal::{self, Actions};
 use crate::snapshot::Snapshot;
-use crate::thread::{GuestThread, Thread, Threads};
+use crate::thread::{GuestThread, Thread};
+use crate::timer::{Clock, Timers};
+use crate::world::World;
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use ebb_mem::PhysAddr;
-use ebb_mem::space::Space;
 use ebb_runtime::guest::{Context, GuestCpu, Stale, Trap};
-use ebb_runtime::platform::Entropy;
 use ebb_runtime::sync::notify::Notify;
 use ebb_runtime::time::timeout;
 use ebb_runtime::{EbbRef, spawn};
@@ -33,8 +33,12 @@ pub struct Options {
     pub name: String,
     /// Most bytes of memory, page tables counted.
     pub memory: u64,
-    /// Most threads.
+    /// Most threads, those of all its processes together.
     pub threads: usize,
+    /// Most processes, those counted that have ended and nobody has waited for.
+    pub processes: usize,
+    /// Most processor time of all its processes, in nanoseconds; beyond it the UC ends with a report.
+    pub cpu: Option<u64>,
     /// Most of everything else.
     pub limits: Limits,
     /// Its sockets reach the machine's network.
@@ -53,6 +57,8 @@ impl Default for Options {
             name: String::from("uc"),
             memory: 1 << 30,
             threads: 1000,
+            processes: 256,
+            cpu: None,
             limits: Limits::default(),
             network: true,
             terminal: false,
@@ -92,64 +98,34 @@ impl Exit {
     }
 }
 
-/// What all threads of the program share besides memory and files.
-#[derive(Clone, Debug)]
-pub struct Process {
-    /// Where the program's stack, heap and strings are.
-    pub started: Started,
-    /// The end of the heap.
-    pub brk: u64,
-    /// Absolute path of the program.
-    pub path: Vec<u8>,
-    /// Arguments and environment it was started with.
-    pub arguments: Vec<Vec<u8>>,
-    /// See `arguments`.
-    pub environment: Vec<Vec<u8>>,
-    /// Names of files that areas are backed by, from [`note::FIRST_FILE`] on.
-    pub names: Vec<Vec<u8>>,
-    /// What signals do.
-    pub actions: Actions,
-    /// Signals sent to the process that no thread has taken.
-    pub pending: u64,
-    /// Soft and hard limits by `RLIMIT_*` number.
-    pub limits: [(u64, u64); 16],
-    /// The program's clock at the start, in nanoseconds.
-    pub begun: u64,
-    /// Its number.
-    pub pid: u32,
-}
-
 /// What a UC is made of.
 pub(crate) struct Parts {
     pub options: Options,
-    pub space: Space,
-    pub threads: Threads,
+    pub processes: Processes,
     pub objects: Objects,
     pub futexes: Futexes,
-    pub process: Process,
     pub console: Console,
     pub origin: Option<Snapshot>,
     pub behind: u64,
+    pub ran: u64,
 }
 
 /// A guest program.
 pub struct Uc {
     /// How it was set up.
     pub options: Options,
-    /// Its memory.
-    pub space: RefCell<Space>,
-    /// Its threads.
-    pub threads: RefCell<Threads>,
-    /// Its descriptors, files, sockets.
+    /// Its processes.
+    pub processes: RefCell<Processes>,
+    /// Their descriptors, files, sockets.
     pub objects: RefCell<Objects>,
     /// Who waits for which word of memory.
     pub futexes: RefCell<Futexes>,
-    /// The rest.
-    pub process: RefCell<Process>,
     /// Unknown and missing system calls by number, with how often they were called.
     pub missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
     pub calls: Cell<u64>,
+    /// Processor time of all its processes, in nanoseconds.
+    pub(crate) ran: Cell<u64>,
     pub(crate) network: RefCell<NetSockets>,
     this: Weak<Self>,
     /// The channels behind the first three descriptors.
@@ -159,8 +135,10 @@ pub struct Uc {
     /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
     /// snapshot and its start.
     pub(crate) behind: u64,
-    /// The vDSO has not been told so yet: a clone that only waits needs no page for it.
-    untold: Cell<bool>,
+    /// The first process, which the UC ends with.
+    init: Rc<Process>,
+    /// The serial number of the process whose files and limits are in place.
+    running: Cell<u64>,
     /// Tells the task of the timers that there are new ones.
     timers: Notify,
     /// That task runs.
@@ -178,118 +156,168 @@ impl Uc {
     /// What starting it gives: `ENOENT`, `ENOEXEC`, `ENOMEM`, ...
     pub fn start(options: Options, program: Program) -> Result<Rc<Self>, Errno> {
         let path = program.found();
-        let path = &path[..];
         let Program {
             arguments,
             environment,
             directory,
             ..
         } = program;
-        let cpu = EbbRef::<dyn GuestCpu>::get();
-        if cpu.kernel_root() == 0 {
+        if EbbRef::<dyn GuestCpu>::get().kernel_root() == 0 {
             // No user mode here: the program is hosted.
             return Err(Errno::ENOSYS);
         }
-        let mut space =
-            Space::new(PhysAddr(cpu.kernel_root()), options.memory).ok_or(Errno::ENOMEM)?;
-        let names = RefCell::new(Vec::new());
-        let image = |path: &[u8]| {
-            let mut names = names.borrow_mut();
-            let image = crate::files::image(path, note::FIRST_FILE + names.len() as u32)?;
-            names.push(path.to_vec());
-            Ok(image)
-        };
-        let mut random = [0; 32];
-        EbbRef::<dyn Entropy>::get().fill(&mut random);
-        let start = exec::Start {
-            program: image(path)?,
-            interpreter: &image,
-            path,
-            arguments: &arguments,
-            environment: &environment,
-            random,
-        };
-        let started = exec::start(&mut space, &start)?;
-        let mut context = Context::new();
-        context.rip = started.entry;
-        context.rsp = started.stack;
-        let limits = {
-            let mut limits = [(u64::MAX, u64::MAX); 16];
-            limits[3] = (exec::STACK, u64::MAX);
-            limits[4] = (0, u64::MAX);
-            limits[7] = (1024, 1 << 20);
-            limits
-        };
         let mut objects = Objects::new(&crate::world::Boot, crate::world::root(), options.limits)?;
         let console = objects.open_console(options.terminal)?;
         if options.stdio == Stdio::Machine {
             // Nobody types: input is at its end.
             objects.channel_end_input(console.input);
         }
+        let file = objects.executable(&crate::world::Boot, &path)?;
         if !directory.is_empty() {
             objects.chdir(&crate::world::Boot, &directory)?;
         }
-        let process = Process {
-            brk: started.heap,
-            started,
-            path: path.to_vec(),
-            arguments,
-            environment,
-            names: names.into_inner(),
+        let image = exec::load(
+            &objects,
+            &crate::world::Boot,
+            exec::Request {
+                file,
+                known_as: path,
+                arguments,
+                environment,
+                stack: exec::STACK,
+            },
+            options.memory,
+        )?;
+        let mut context = Context::new();
+        context.rip = image.started.entry;
+        context.rsp = image.started.stack;
+        let limits = {
+            let mut limits = [(u64::MAX, u64::MAX); 16];
+            limits[limit::STACK] = (exec::STACK, u64::MAX);
+            limits[limit::CORE] = (0, u64::MAX);
+            limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
+            limits[limit::NOFILE] = (options.limits.nofile.into(), 1 << 20);
+            limits
+        };
+        let state = State {
+            brk: image.started.heap,
+            started: image.started,
+            path: image.path,
+            arguments: image.arguments,
+            environment: image.environment,
+            names: image.names,
             actions: Actions::default(),
             pending: 0,
+            queued: Vec::new(),
             limits,
             begun: crate::now(),
             pid: 1,
+            parent: 0,
+            orphan: false,
+            group: 1,
+            session: 1,
+            exit_signal: 0,
+            executed: true,
+            timers: Timers::default(),
+            ran: Ran::default(),
+            cpu_warned: 0,
         };
+        let files = objects.running_files().ok_or(Errno::EIO)?;
+        let mut processes = Processes {
+            last: 1,
+            ..Processes::default()
+        };
+        let memory = Memory::new(image.space, processes.new_serial(), false);
+        let serial = processes.new_serial();
+        processes
+            .live
+            .push(Process::new(serial, memory, files, state));
         let uc = Self::assemble(Parts {
             options,
-            space,
-            threads: Threads::default(),
+            processes,
             objects,
             futexes: Futexes::default(),
-            process,
             console,
             origin: None,
             behind: 0,
-        });
-        uc.add_thread(Thread::new(1, context));
+            ran: 0,
+        })
+        .ok_or(Errno::EIO)?;
+        let init = Rc::clone(&uc.init);
+        uc.add_thread(&init, Thread::new(1, context));
         Ok(uc)
     }
 
-    /// A UC of these parts; nothing runs in it yet.
-    pub(crate) fn assemble(parts: Parts) -> Rc<Self> {
-        Rc::new_cyclic(|this| Self {
+    /// A UC of these parts; nothing runs in it yet. `None` without a process.
+    pub(crate) fn assemble(parts: Parts) -> Option<Rc<Self>> {
+        let init = Rc::clone(parts.processes.live.first()?);
+        let running = parts.objects.running_files();
+        let running = parts
+            .processes
+            .live
+            .iter()
+            .find(|p| Some(p.files.get()) == running);
+        let running = running.map_or(0, |p| p.serial);
+        Some(Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             network: RefCell::default(),
             options: parts.options,
-            space: RefCell::new(parts.space),
-            threads: RefCell::new(parts.threads),
+            processes: RefCell::new(parts.processes),
             objects: RefCell::new(parts.objects),
             console: parts.console,
             origin: parts.origin,
             behind: parts.behind,
-            untold: Cell::new(parts.behind != 0),
+            init,
+            running: Cell::new(running),
             timers: Notify::new(),
             timing: Cell::new(false),
             futexes: RefCell::new(parts.futexes),
-            process: RefCell::new(parts.process),
             missing: RefCell::default(),
             calls: Cell::new(0),
+            ran: Cell::new(parts.ran),
             exit: Cell::new(None),
             exhausted: Cell::new(false),
             ended: Notify::new(),
-        })
+        }))
     }
 
     /// Starts the tasks of threads that are in their places already.
     pub(crate) fn run_threads(self: &Rc<Self>) {
-        let count = self.threads.borrow_mut().slots_mut().len();
-        for index in 0..count {
-            if self.threads.borrow().get(index).is_some() {
-                drop(spawn(GuestThread::new(Rc::clone(self), index)));
+        let live: Vec<Rc<Process>> = self.processes.borrow().live.clone();
+        for process in live {
+            let count = process.threads.borrow_mut().slots_mut().len();
+            for index in 0..count {
+                if process.threads.borrow().get(index).is_some() {
+                    drop(spawn(GuestThread::new(
+                        Rc::clone(self),
+                        Rc::clone(&process),
+                        index,
+                    )));
+                }
             }
         }
+    }
+
+    /// The first process.
+    pub fn init(&self) -> &Rc<Process> {
+        &self.init
+    }
+
+    /// Bytes of memory that it uses: pages and page tables of all its processes.
+    pub fn used(&self) -> u64 {
+        self.processes.borrow().used()
+    }
+
+    /// Bytes of memory that nobody else uses: what ending it frees.
+    pub fn private(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().private();
+        processes.live.iter().map(of).sum()
+    }
+
+    /// Processor time of all its processes, in nanoseconds.
+    pub fn cpu_time(&self) -> u64 {
+        self.ran.get()
     }
 
     /// Nanoseconds of the program's monotonic clock.
@@ -302,32 +330,63 @@ impl Uc {
         Weak::clone(&self.this)
     }
 
+    /// The UC as its objects see it, for what no process asked for.
+    pub(crate) fn world(&self) -> World<'_> {
+        World {
+            uc: self,
+            process: &self.init,
+        }
+    }
+
     /// Adds a thread and the task that runs it.
-    pub(crate) fn add_thread(self: &Rc<Self>, thread: Thread) {
-        let index = self.threads.borrow_mut().insert(thread);
+    pub(crate) fn add_thread(self: &Rc<Self>, process: &Rc<Process>, thread: Thread) {
+        let index = process.threads.borrow_mut().insert(thread);
         // The task ends with the thread; nobody waits for it.
-        drop(spawn(GuestThread::new(Rc::clone(self), index)));
+        drop(spawn(GuestThread::new(
+            Rc::clone(self),
+            Rc::clone(process),
+            index,
+        )));
+    }
+
+    /// Puts a process's files and the limit of its memory in place.
+    #[inline]
+    pub(crate) fn switch(&self, process: &Process) {
+        if self.running.get() != process.serial {
+            self.switch_to(process);
+        }
+    }
+
+    #[cold]
+    fn switch_to(&self, process: &Process) {
+        self.running.set(process.serial);
+        self.objects.borrow_mut().run_files(process.files.get());
+        let used = self.used();
+        let memory = process.memory();
+        let mut space = memory.space.borrow_mut();
+        let others = used.saturating_sub(space.used());
+        space.set_limit(self.options.memory.saturating_sub(others));
+    }
+
+    /// The limits of the process that runs have changed, or its files.
+    pub(crate) fn switch_again(&self, process: &Process) {
+        self.switch_to(process);
     }
 
     /// Runs a thread until it traps; `None` when the thread is gone.
-    pub(crate) fn enter(&self, index: usize) -> Option<Trap> {
-        let mut threads = self.threads.borrow_mut();
+    pub(crate) fn enter(&self, process: &Process, memory: &Memory, index: usize) -> Option<Trap> {
+        let mut threads = process.threads.borrow_mut();
         let thread = threads.get_mut(index)?;
-        let mut space = self.space.borrow_mut();
-        if self.untold.get() {
-            self.tell_behind(&mut space);
+        let mut space = memory.space.borrow_mut();
+        if memory.untold.get() {
+            // Without memory for it the program sees the machine's clock for now, and this is tried again.
+            let vdso = process.state.borrow().started.vdso;
+            let told = crate::vdso::set_behind(&mut space, vdso, self.behind);
+            memory.untold.set(told.is_err());
         }
         let stale = space.take_stale();
         let stale = stale.pages().map_or(Stale::All, Stale::Pages);
         Some(EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale))
-    }
-
-    /// Without memory for it the program sees the machine's clock for now, and this is tried again.
-    #[cold]
-    fn tell_behind(&self, space: &mut Space) {
-        let vdso = self.process.borrow().started.vdso;
-        let told = crate::vdso::set_behind(space, vdso, self.behind);
-        self.untold.set(told.is_err());
     }
 
     /// How the program ended, if it has.
@@ -335,13 +394,16 @@ impl Uc {
         self.exit.get()
     }
 
-    /// Ends the program: every thread stops where it is. The first reason counts.
+    /// Ends the program: every thread of every process stops where it is. The first reason counts.
     pub fn end(&self, exit: Exit) {
         if self.exit.get().is_none() {
             self.exit.set(Some(exit));
         }
-        for thread in self.threads.borrow().iter() {
-            thread.wake();
+        for process in &self.processes.borrow().live {
+            if process.exit.get().is_none() {
+                process.exit.set(Some(exit));
+            }
+            process.wake();
         }
         self.ended.notify_all();
         // The task of the timers holds the UC while it waits.
@@ -353,10 +415,24 @@ impl Uc {
         self.exhausted.get()
     }
 
-    /// Ends the program because there is no memory for it.
-    pub(crate) fn end_without_memory(&self) {
-        self.exhausted.set(self.exit.get().is_none());
-        self.end(Exit::Signal(crate::signal::SIGKILL));
+    /// Ends a process because there is no memory for it.
+    pub(crate) fn end_without_memory(&self, process: &Process) {
+        if process.serial == self.init.serial {
+            self.exhausted.set(self.exit.get().is_none());
+        }
+        self.end_process(process, Exit::Signal(signal::SIGKILL));
+    }
+
+    /// Ends a process; the UC with it if it is the first.
+    pub(crate) fn end_process(&self, process: &Process, exit: Exit) {
+        if process.serial == self.init.serial {
+            self.end(exit);
+            return;
+        }
+        if process.exit.get().is_none() {
+            process.exit.set(Some(exit));
+        }
+        process.wake();
     }
 
     /// Waits for the end of the program.
@@ -369,23 +445,135 @@ impl Uc {
         }
     }
 
-    /// The thread of this index is over: its memory says so to who waits for it, and the last one ends the program.
-    pub(crate) fn thread_ended(&self, index: usize, status: u8) {
-        let Some(thread) = self.threads.borrow_mut().remove(index) else {
+    /// The thread of this index is over: its memory says so to who waits for it, and the last one ends its process.
+    pub(crate) fn thread_ended(self: &Rc<Self>, process: &Rc<Process>, index: usize, status: u8) {
+        let Some(mut thread) = process.threads.borrow_mut().remove(index) else {
             return;
         };
-        if let Some(address) = thread.waiting.as_ref().and_then(|w| w.futex) {
-            self.futexes.borrow_mut().cancel(address, index);
-        }
-        if self.exit.get().is_none() {
-            crate::sys::futex::release_robust_list(self, &thread);
-            if thread.clear_tid != 0 && self.space.borrow_mut().put(thread.clear_tid, 0u32).is_ok()
-            {
-                self.wake_futex(thread.clear_tid, 1, !0);
+        process.state.borrow_mut().ran.gone += thread.ran;
+        let key = ThreadKey {
+            process: process.serial,
+            index,
+        };
+        crate::sys::abandon(self, &mut thread, key);
+        if process.exit.get().is_none() && !thread.doomed {
+            let memory = process.memory();
+            crate::sys::futex::release_robust_list(self, &memory, &thread);
+            let told = thread.clear_tid != 0
+                && memory
+                    .space
+                    .borrow_mut()
+                    .put(thread.clear_tid, 0u32)
+                    .is_ok();
+            if told {
+                self.wake_futex(&memory, thread.clear_tid, 1, !0);
             }
         }
-        if self.threads.borrow().is_empty() {
-            self.end(Exit::Status(status));
+        if process.threads.borrow().is_empty() {
+            let exit = process.exit.get().unwrap_or(Exit::Status(status));
+            process.exit.set(Some(exit));
+            self.process_ended(process, exit);
+        }
+    }
+
+    /// A process has no thread left: its descriptors are closed, and its parent hears of it.
+    fn process_ended(self: &Rc<Self>, process: &Rc<Process>, exit: Exit) {
+        if process.serial == self.init.serial {
+            self.end(exit);
+        }
+        if self.exit.get().is_some() {
+            // All of it goes.
+            let mut processes = self.processes.borrow_mut();
+            processes.live.retain(|p| p.serial != process.serial);
+            return;
+        }
+        let (zombie, orphan) = {
+            let state = process.state.borrow();
+            let zombie = Zombie {
+                pid: state.pid,
+                parent: state.parent,
+                group: state.group,
+                session: state.session,
+                exit_signal: state.exit_signal,
+                exit,
+                ran: state.ran.gone + state.ran.children,
+            };
+            (zombie, state.orphan)
+        };
+        process.borrows.set(false);
+        {
+            let mut objects = self.objects.borrow_mut();
+            objects.end_files(process.files.get());
+            self.running.set(0);
+            if objects.has_closed_network() {
+                objects.sweep_network(&self.world());
+            }
+        }
+        let parent = {
+            let mut processes = self.processes.borrow_mut();
+            let init = self.init.pid();
+            processes.live.retain(|p| p.serial != process.serial);
+            // Its children belong to the first process, which need not wait for what it did not start.
+            processes.zombies.retain(|z| z.parent != zombie.pid);
+            for child in &processes.live {
+                let mut state = child.state.borrow_mut();
+                if state.parent == zombie.pid {
+                    (state.parent, state.orphan) = (init, true);
+                }
+            }
+            let parent = processes.find(zombie.parent).filter(|_| !orphan).cloned();
+            let told = parent
+                .as_ref()
+                .is_some_and(|p| signal::wants_zombies(p, zombie.exit_signal));
+            if told {
+                processes.zombies.push(zombie);
+            }
+            parent
+        };
+        self.objects.borrow_mut().child_news();
+        if let Some(parent) = parent.filter(|_| zombie.exit_signal != 0) {
+            signal::send_process(self, &parent, signal::child_info(&zombie));
+        }
+    }
+
+    /// A signal stops a process, or lets it go on (`None`).
+    pub(crate) fn stop_process(&self, process: &Process, signal: Option<u8>) {
+        if process.stopped.get().is_some() == signal.is_some() {
+            return;
+        }
+        process.stopped.set(signal);
+        process.news.set(Some(signal.unwrap_or(signal::SIGCONT)));
+        if signal.is_none() {
+            process.wake();
+        }
+        let (pid, parent) = {
+            let state = process.state.borrow();
+            (state.pid, state.parent)
+        };
+        let parent = self.processes.borrow().find(parent).cloned();
+        self.objects.borrow_mut().child_news();
+        if let Some(parent) = parent {
+            signal::tell_of_stop(self, &parent, pid, signal);
+        }
+    }
+
+    /// Processor time that a thread of a process has just used. Ends the UC when that is more than it may have.
+    pub(crate) fn account(&self, process: &Process, index: usize, time: u64) {
+        let ran = self.ran.get() + time;
+        self.ran.set(ran);
+        if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
+            thread.ran += time;
+        }
+        if self.options.cpu.is_some_and(|most| ran >= most) && self.exit.get().is_none() {
+            crate::report::out_of_time(self, process);
+            self.end(Exit::Signal(signal::SIGKILL));
+        }
+        let watched = {
+            let state = process.state.borrow();
+            state.soft(limit::CPU) != u64::MAX || state.timers.next(Clock::Processor).is_some()
+        };
+        if watched {
+            signal::processor_time(self, process);
         }
     }
 
@@ -405,6 +593,14 @@ impl Uc {
         }
     }
 
+    /// When the first timer is due, of a descriptor or a process, on the UC's clock.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.state.borrow().timers.next(Clock::Real);
+        let own = self.objects.borrow().next_deadline();
+        processes.live.iter().filter_map(of).chain(own).min()
+    }
+
     /// Timers were set: whoever drives them looks again.
     pub(crate) fn timers_changed(self: &Rc<Self>) {
         if !self.timing.replace(true) {
@@ -414,71 +610,47 @@ impl Uc {
     }
 
     /// Wakes threads that wait for a word of memory; returns how many.
-    pub(crate) fn wake_futex(&self, address: u64, count: u32, bits: u32) -> u32 {
-        let mut threads = self.threads.borrow_mut();
-        self.futexes
-            .borrow_mut()
-            .wake(address, count, bits, |index| {
-                if let Some(thread) = threads.get_mut(index) {
-                    if let Some(waiting) = &mut thread.waiting {
-                        waiting.woken = true;
-                        waiting.futex = None;
-                    }
-                    thread.wake();
+    pub(crate) fn wake_futex(&self, memory: &Memory, address: u64, count: u32, bits: u32) -> u32 {
+        self.wake_key(memory.key(address), count, bits)
+    }
+
+    /// As [`wake_futex`](Self::wake_futex).
+    pub(crate) fn wake_key(&self, key: Key, count: u32, bits: u32) -> u32 {
+        let processes = self.processes.borrow();
+        self.futexes.borrow_mut().wake(key, count, bits, |thread| {
+            let Some(process) = processes.by_serial(thread.process) else {
+                return;
+            };
+            if let Some(thread) = process.threads.borrow_mut().get_mut(thread.index) {
+                if let Some(waiting) = &mut thread.waiting {
+                    waiting.woken = true;
+                    waiting.futex = None;
                 }
-            })
-    }
-
-    /// The name that a note of an area stands for.
-    pub(crate) fn area_name(&self, number: u32) -> Vec<u8> {
-        match number {
-            note::NONE => Vec::new(),
-            note::STACK => b"[stack]".to_vec(),
-            note::HEAP => b"[heap]".to_vec(),
-            note::VDSO => b"[vdso]".to_vec(),
-            note::VVAR => b"[vvar]".to_vec(),
-            n => {
-                let process = self.process.borrow();
-                let index = n.saturating_sub(note::FIRST_FILE) as usize;
-                process.names.get(index).cloned().unwrap_or_default()
+                thread.wake();
             }
-        }
-    }
-
-    /// The number of a file's name among the notes.
-    pub(crate) fn note_of(&self, path: &[u8]) -> u32 {
-        let names = &mut self.process.borrow_mut().names;
-        let index = names.iter().position(|n| n == path).unwrap_or_else(|| {
-            // A program that maps ever new files gets no more names.
-            if names.len() < 4096 {
-                names.push(path.to_vec());
-            }
-            names.len() - 1
-        });
-        note::FIRST_FILE + index as u32
+        })
     }
 }
 
-impl Drop for Uc {
-    fn drop(&mut self) {
-        EbbRef::<dyn GuestCpu>::get().leave(self.space.get_mut().root().0);
-    }
-}
-
-/// Lets timer descriptors fire, as long as the program lives.
+/// Lets timer descriptors fire and sends the signals of timers, as long as the program lives.
 async fn drive_timers(uc: Weak<Uc>) {
     loop {
         let Some(uc) = uc.upgrade() else { return };
         if uc.exit.get().is_some() {
             return;
         }
-        let next = {
-            let mut objects = uc.objects.borrow_mut();
-            objects.expire_timers(uc.now());
-            objects.next_deadline()
-        };
+        let now = uc.now();
+        uc.objects.borrow_mut().expire_timers(now);
+        let live: Vec<Rc<Process>> = uc.processes.borrow().live.clone();
+        for process in live {
+            let due = process.state.borrow_mut().timers.expire(Clock::Real, now);
+            for due in due {
+                signal::timer_due(&uc, &process, due);
+            }
+        }
+        let next = uc.next_deadline();
         // Looking again once a second lets go of a program that has ended.
-        let next = next.unwrap_or(u64::MAX).min(uc.now() + 1_000_000_000);
+        let next = next.unwrap_or(u64::MAX).min(now + 1_000_000_000);
         let wait = Duration::from_nanos(next.saturating_sub(uc.now()));
         let _ = timeout(wait, uc.timers.notified()).await;
     }

@@ -12,6 +12,7 @@ use crate::object::io::{Sink, Source};
 use crate::object::socket::network::Network;
 use crate::object::vfs::NodeRef;
 use crate::object::vfs::archive::{Archive, ArchiveKind, ArchiveMeta, ArchiveNode};
+use crate::process::{Memory, Process};
 use crate::sys::{Call, Stop};
 use crate::uc::Uc;
 use alloc::boxed::Box;
@@ -22,12 +23,17 @@ use ebb_runtime::EbbRef;
 use ebb_runtime::platform::{Entropy, Environment};
 use once_cell::race::OnceBox;
 
-/// A UC, as its objects see it.
-pub struct World<'a>(pub &'a Uc);
+/// A UC as its objects see it, for one of its processes.
+pub struct World<'a> {
+    /// The UC.
+    pub uc: &'a Uc,
+    /// The process.
+    pub process: &'a Process,
+}
 
 impl Env for World<'_> {
     fn monotonic(&self) -> u64 {
-        self.0.now()
+        self.uc.now()
     }
 
     fn realtime(&self) -> u64 {
@@ -43,7 +49,7 @@ impl Env for World<'_> {
     }
 
     fn network(&self) -> Option<&dyn Network> {
-        if self.0.options.network {
+        if self.uc.options.network {
             Some(self)
         } else {
             None
@@ -51,31 +57,20 @@ impl Env for World<'_> {
     }
 
     fn pending_signals(&self, mask: u64) -> u64 {
-        let threads = self.0.threads.borrow();
+        let threads = self.process.threads.borrow();
         let of_threads = threads.iter().fold(0, |all, t| all | t.pending);
-        (of_threads | self.0.process.borrow().pending) & mask
+        (of_threads | self.process.state.borrow().pending) & mask
     }
 
     fn take_signal(&self, mask: u64) -> Option<[u8; 128]> {
-        let mut threads = self.0.threads.borrow_mut();
+        let mut threads = self.process.threads.borrow_mut();
         for thread in threads.iter_mut() {
             if let Some(info) = crate::signal::take(thread, mask) {
-                let mut out = [0; 128];
-                out[0] = info.signal();
-                out[8..12].copy_from_slice(&info.0[8..12]);
-                out[12..16].copy_from_slice(&info.0[16..20]);
-                return Some(out);
+                return Some(crate::signal::for_signalfd(&info));
             }
         }
-        let mut process = self.0.process.borrow_mut();
-        let found = process.pending & mask;
-        if found == 0 {
-            return None;
-        }
-        process.pending &= !(1 << found.trailing_zeros());
-        let mut out = [0; 128];
-        out[0] = found.trailing_zeros() as u8 + 1;
-        Some(out)
+        let info = crate::signal::take_of_process(&mut self.process.state.borrow_mut(), mask)?;
+        Some(crate::signal::for_signalfd(&info))
     }
 }
 
@@ -121,19 +116,24 @@ fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
 
 impl ProcInfo for World<'_> {
     fn pid(&self) -> u32 {
-        self.0.process.borrow().pid
+        self.process.state.borrow().pid
     }
 
     fn threads(&self) -> Vec<u32> {
-        self.0.threads.borrow().iter().map(|t| t.tid).collect()
+        self.process
+            .threads
+            .borrow()
+            .iter()
+            .map(|t| t.tid)
+            .collect()
     }
 
     fn exe(&self) -> Vec<u8> {
-        self.0.process.borrow().path.clone()
+        self.process.state.borrow().path.clone()
     }
 
     fn comm(&self, tid: u32) -> Vec<u8> {
-        let threads = self.0.threads.borrow();
+        let threads = self.process.threads.borrow();
         let name = threads
             .iter()
             .find(|t| t.tid == tid)
@@ -148,15 +148,15 @@ impl ProcInfo for World<'_> {
     }
 
     fn cmdline(&self) -> Vec<u8> {
-        joined(&self.0.process.borrow().arguments)
+        joined(&self.process.state.borrow().arguments)
     }
 
     fn environ(&self) -> Vec<u8> {
-        joined(&self.0.process.borrow().environment)
+        joined(&self.process.state.borrow().environment)
     }
 
     fn auxv(&self) -> Vec<u8> {
-        self.0.process.borrow().started.auxv.clone()
+        self.process.state.borrow().started.auxv.clone()
     }
 
     fn maps(&self, out: &mut Vec<u8>) {
@@ -167,10 +167,11 @@ impl ProcInfo for World<'_> {
                 Ok(())
             }
         }
-        let space = self.0.space.borrow();
+        let memory = self.process.memory();
+        let space = memory.space.borrow();
         for area in space.areas() {
             let p = area.protection;
-            let name = self.0.area_name(area.note);
+            let name = self.process.area_name(area.note);
             let start = out.len();
             let _ = write!(
                 Text(out),
@@ -202,10 +203,11 @@ impl ProcInfo for World<'_> {
     }
 
     fn memory(&self) -> MemoryInfo {
-        let space = self.0.space.borrow();
+        let memory = self.process.memory();
+        let space = memory.space.borrow();
         MemoryInfo {
-            total: self.0.options.memory,
-            free: self.0.options.memory.saturating_sub(space.used()),
+            total: self.uc.options.memory,
+            free: self.uc.options.memory.saturating_sub(self.uc.used()),
             virtual_size: space.mapped(),
             virtual_peak: space.mapped(),
             resident: space.resident(),
@@ -225,16 +227,17 @@ impl ProcInfo for World<'_> {
     }
 
     fn cpu_time(&self) -> (u64, u64) {
-        (self.0.threads.borrow().iter().map(|t| t.ran).sum(), 0)
+        (self.process.ran(), 0)
     }
 
     fn started(&self) -> u64 {
-        self.0.process.borrow().begun
+        self.process.state.borrow().begun
     }
 
     fn rlimit(&self, resource: u32) -> (u64, u64) {
-        let limits = &self.0.process.borrow().limits;
-        limits
+        let state = self.process.state.borrow();
+        state
+            .limits
             .get(resource as usize)
             .copied()
             .unwrap_or((u64::MAX, u64::MAX))
@@ -243,7 +246,7 @@ impl ProcInfo for World<'_> {
 
 /// Ranges of a guest's memory, one after another.
 pub struct UserBytes<'a> {
-    uc: &'a Uc,
+    memory: &'a Memory,
     parts: &'a [(u64, usize)],
     /// Bytes used up of the first part.
     used: usize,
@@ -251,8 +254,12 @@ pub struct UserBytes<'a> {
 
 impl<'a> UserBytes<'a> {
     /// The ranges, without their first `skip` bytes.
-    pub fn new(uc: &'a Uc, parts: &'a [(u64, usize)], skip: usize) -> Self {
-        let mut bytes = Self { uc, parts, used: 0 };
+    pub fn new(memory: &'a Memory, parts: &'a [(u64, usize)], skip: usize) -> Self {
+        let mut bytes = Self {
+            memory,
+            parts,
+            used: 0,
+        };
         bytes.advance(skip);
         bytes
     }
@@ -303,9 +310,12 @@ impl Sink for UserBytes<'_> {
     }
 
     fn put(&mut self, from: &[u8]) -> usize {
-        let uc = self.uc;
+        let memory = self.memory;
         self.each(from.len(), |at, n, done| {
-            uc.space.borrow_mut().write_part(at, &from[done..done + n])
+            memory
+                .space
+                .borrow_mut()
+                .write_part(at, &from[done..done + n])
         })
     }
 }
@@ -316,9 +326,12 @@ impl Source for UserBytes<'_> {
     }
 
     fn take(&mut self, to: &mut [u8]) -> usize {
-        let uc = self.uc;
+        let memory = self.memory;
         self.each(to.len(), |at, n, done| {
-            uc.space.borrow_mut().read_part(at, &mut to[done..done + n])
+            memory
+                .space
+                .borrow_mut()
+                .read_part(at, &mut to[done..done + n])
         })
     }
 }

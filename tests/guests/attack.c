@@ -2,7 +2,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <pthread.h>
@@ -11,6 +13,7 @@ static void jump(uint64_t to) { ((void (*)(void))to)(); }
 static volatile int sink;
 static int overflow(int n) { volatile char big[4096]; big[0] = n; return overflow(n + 1) + big[0]; }
 static void *spin(void *p) { for (;;) sink++; return p; }
+static void nothing(int s) { (void)s; }
 static void *sleeper(void *p) { pause(); return p; }
 
 int main(int c, char **v) {
@@ -68,7 +71,25 @@ int main(int c, char **v) {
     }
     if (IS("descriptors")) { int n = 0; while (dup(1) >= 0) n++; fprintf(stderr, "%d descriptors\n", n); _exit(0); }
     if (IS("spin")) { pthread_t t; for (int i = 0; i < 4; i++) pthread_create(&t, 0, spin, 0); usleep(100000); _exit(0); }
-    if (IS("fork")) { printf("fork %d\n", fork()); return 0; }
+    if (IS("forks")) {
+        int n = 0;
+        for (pid_t pid; (pid = fork()) >= 0; n++) if (!pid) { pause(); _exit(0); }
+        printf("%d children\n", n); fflush(stdout);
+        _exit(0);
+    }
+    if (IS("fork-bomb")) for (;;) fork();
+    if (IS("vfork-bomb")) for (;;) vfork();
+    if (IS("exec-loop")) for (;;) execl("/proc/self/exe", "attack", "exec-loop", (char *)0);
+    if (IS("spin-for-ever")) for (;;) sink++;
+    if (IS("syscall-for-ever")) for (;;) getppid();
+    if (IS("yield-for-ever")) for (;;) usleep(0);
+    if (IS("signal-storm")) {
+        struct itimerval t = {{0, 1}, {0, 1}};
+        signal(SIGALRM, nothing);
+        setitimer(ITIMER_REAL, &t, 0);
+        for (;;) kill(getpid(), SIGUSR2 * 0 + SIGCHLD);
+    }
+    if (IS("zombies")) { int n = 0; for (pid_t pid; (pid = fork()) >= 0; n++) if (!pid) _exit(0); printf("%d zombies\n", n); fflush(stdout); _exit(0); }
     puts("survived");
     return 0;
 }

@@ -1,5 +1,5 @@
-//! Runs guest programs: `guests [copies=N] PROGRAM ARGUMENTS...`, all copies at once, spread over the cores. Prints how each
-//! ended; says `image is well` at the end.
+//! Runs guest programs: `guests [copies=N] [beside=PROGRAM] PROGRAM ARGUMENTS...`, all copies at once, spread over the cores,
+//! and another program on each core. Prints how each ended; says `image is well` at the end.
 
 #![no_std]
 #![no_main]
@@ -14,14 +14,21 @@ use ebb_linux::{Exit, Options, Program, Uc};
 
 ebb::option!("trace", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("memory", "a number of bytes", |v| v.parse::<u64>().is_ok());
+ebb::option!("cpu", "a number of milliseconds", |v| v
+    .parse::<u64>()
+    .is_ok());
 
-async fn run(n: usize, arguments: Vec<String>) -> String {
+async fn run(name: String, arguments: Vec<String>) -> String {
     let environment = EbbRef::<dyn Environment>::get();
     let number = |name| environment.option(name).and_then(|v| v.parse::<u64>().ok());
     let options = Options {
-        name: format!("uc{n}"),
+        name: name.clone(),
         memory: number("memory").unwrap_or(64 << 20),
         threads: 64,
+        // What runs beside is to be left alone.
+        cpu: number("cpu")
+            .filter(|_| name.starts_with("uc"))
+            .map(|ms| ms * 1_000_000),
         trace: number("trace") == Some(1),
         ..Options::default()
     };
@@ -29,10 +36,10 @@ async fn run(n: usize, arguments: Vec<String>) -> String {
     let started = Program::archived(&arguments).and_then(|program| Uc::start(options, program));
     match started {
         Ok(uc) => match uc.wait().await {
-            Exit::Status(status) => format!("uc{n} ended with status {status}"),
-            Exit::Signal(signal) => format!("uc{n} ended by signal {signal}"),
+            Exit::Status(status) => format!("{name} ended with status {status}"),
+            Exit::Signal(signal) => format!("{name} ended by signal {signal}"),
         },
-        Err(errno) => format!("uc{n} did not start: {}", errno.name()),
+        Err(errno) => format!("{name} did not start: {}", errno.name()),
     }
 }
 
@@ -45,13 +52,26 @@ async fn main() {
     if copies.is_some() {
         arguments.remove(0);
     }
+    let beside = arguments
+        .first()
+        .and_then(|a| Some(String::from(a.strip_prefix("beside=")?)));
+    if beside.is_some() {
+        arguments.remove(0);
+    }
     let before = ebb_mem::frame::stats().free;
     for round in 0..2 {
         let mut running = Vec::new();
         for n in 0..copies.unwrap_or(1) {
             let arguments = arguments.clone();
             let core = CoreId::new(n % core_count());
-            running.push(spawn_on(core, async move || run(n, arguments).await));
+            let name = format!("uc{n}");
+            running.push(spawn_on(core, async move || run(name, arguments).await));
+        }
+        for n in 0..beside.as_ref().map_or(0, |_| core_count()) {
+            let arguments = beside.iter().cloned().collect();
+            let name = format!("beside{n}");
+            let core = CoreId::new(n);
+            running.push(spawn_on(core, async move || run(name, arguments).await));
         }
         for uc in running {
             match uc.await {

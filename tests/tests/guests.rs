@@ -16,7 +16,12 @@ fn archive() -> &'static Path {
     ARCHIVE.get_or_init(|| {
         let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let mut manifest = String::new();
-        for (name, flags) in [("abi", "-mavx"), ("attack", "-O1"), ("fuzz", "-O1")] {
+        for (name, flags) in [
+            ("abi", "-mavx"),
+            ("attack", "-O1"),
+            ("fuzz", "-O1"),
+            ("process", "-O1"),
+        ] {
             let program = out.join(name);
             let status = Command::new("cc")
                 .args(["-O1", "-static", "-pthread", "-w", flags, "-o"])
@@ -46,9 +51,13 @@ fn archive() -> &'static Path {
 }
 
 fn boot(cores: usize, arguments: &[&str]) -> String {
+    let (options, arguments): (Vec<&str>, Vec<&str>) =
+        arguments.iter().partition(|a| a.starts_with("--"));
+    let options: Vec<&str> = options.iter().map(|o| &o[2..]).collect();
     let output = Command::new(RUNNER)
         .arg(env!("CARGO_BIN_EXE_image-guests"))
-        .args(arguments)
+        .args(&arguments)
+        .env("EBB_OPTIONS", options.join(" "))
         .env("EBB_ARCHIVE", archive())
         .env("EBB_CORES", cores.to_string())
         .env("EBB_MEMORY", "512M")
@@ -77,6 +86,12 @@ fn says(console: &str, parts: &[&str]) {
 fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() {
     let console = boot(2, &["copies=4", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 4, "{console}");
+}
+
+#[test]
+fn processes_start_end_and_talk_as_on_linux() {
+    let console = boot(1, &["copies=2", "/bin/process"]);
+    assert_eq!(console.matches("all right").count(), 2, "{console}");
 }
 
 #[test]
@@ -124,7 +139,8 @@ fn a_program_that_takes_all_it_can_get_finds_its_limits_and_gives_all_back() {
         ("threads", &["63 threads", "uc0 ended with status 0"]),
         ("descriptors", &["descriptors", "uc0 ended with status 0"]),
         ("spin", &["uc0 ended with status 0"]),
-        ("fork", &["fork -1"]),
+        ("forks", &["63 children", "uc0 ended with status 0"]),
+        ("zombies", &["zombies", "uc0 ended with status 0"]),
     ] {
         let console = boot(1, &["/bin/attack", attack]);
         says(&console, parts);
@@ -132,9 +148,30 @@ fn a_program_that_takes_all_it_can_get_finds_its_limits_and_gives_all_back() {
 }
 
 #[test]
+fn a_program_that_never_stops_ends_at_its_processor_time_and_others_go_on_meanwhile() {
+    for attack in [
+        "spin-for-ever",
+        "syscall-for-ever",
+        "yield-for-ever",
+        "signal-storm",
+        "fork-bomb",
+        "vfork-bomb",
+        "exec-loop",
+    ] {
+        let console = boot(
+            1,
+            &["--cpu=500", "beside=/bin/process", "/bin/attack", attack],
+        );
+        let ended = ["uc0: out of processor time", "uc0 ended by signal 9"];
+        says(&console, &ended);
+        says(&console, &["beside0 ended with status 0", "all right"]);
+    }
+}
+
+#[test]
 fn hostile_arguments_of_every_system_call_are_survived() {
-    for seed in ["1", "20261123", "987654321"] {
-        let console = boot(1, &["/bin/fuzz", seed, "20"]);
-        says(&console, &["uc0 ended"]);
+    for seed in ["1", "20261123"] {
+        let console = boot(1, &["/bin/fuzz", seed, "60"]);
+        says(&console, &["60 batches", "uc0 ended with status 0"]);
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::{
     Objects,
+    arena::Id,
     description::{DescId, Object},
     env::Env,
     errno::{Errno, Result},
@@ -86,6 +87,14 @@ impl FdTable {
         numbered.filter_map(|(fd, e)| e.as_ref().map(|e| (fd as Fd, e.desc)))
     }
 
+    /// The highest open descriptor.
+    fn last(&self) -> Option<Fd> {
+        self.entries
+            .iter()
+            .rposition(Option::is_some)
+            .map(|fd| fd as Fd)
+    }
+
     /// The lowest free number not below `from`.
     fn find_free(&self, from: usize) -> Result<usize> {
         let start = from.max(self.lowest);
@@ -153,6 +162,29 @@ pub struct Files {
     pub cwd: NodeRef,
     /// Permission bits that new files do not get.
     pub umask: u32,
+    /// Bytes that a file may have to be written to beyond them: the soft `RLIMIT_FSIZE`.
+    pub max_size: u64,
+}
+
+/// Names the [`Files`] of one or more processes.
+pub type FilesId = Id<Parked>;
+
+/// Files of processes that do not run; nothing while one of them does.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    files: Option<Files>,
+    /// Processes that have them (`CLONE_FILES`).
+    users: u32,
+}
+
+impl Parked {
+    /// For the files that are in their place: those of one process, which runs.
+    pub(crate) const fn running() -> Self {
+        Self {
+            files: None,
+            users: 1,
+        }
+    }
 }
 
 /// How `F_SETFL` may change a description.
@@ -222,6 +254,87 @@ impl Fcntl {
 }
 
 impl Objects {
+    /// Whose files are in place: those of a process, or the empty ones that [`end_files`](Self::end_files) leaves.
+    pub const fn running_files(&self) -> Option<FilesId> {
+        self.running
+    }
+
+    /// Puts other files in the place of those that are there, which are kept.
+    #[inline]
+    pub fn run_files(&mut self, id: FilesId) {
+        if Some(id) != self.running {
+            self.exchange_files(id);
+        }
+    }
+
+    #[cold]
+    fn exchange_files(&mut self, id: FilesId) {
+        let Some(files) = self.parked.get_mut(id).and_then(|p| p.files.take()) else {
+            return;
+        };
+        let before = core::mem::replace(&mut self.files, files);
+        match self.running.and_then(|r| self.parked.get_mut(r)) {
+            Some(parked) => parked.files = Some(before),
+            None => self.fs.close_node(before.cwd),
+        }
+        self.running = Some(id);
+    }
+
+    /// What `fork` does: a copy of the files in place, for a child.
+    pub fn fork_files(&mut self) -> FilesId {
+        let files = self.files.clone();
+        for (_, desc) in files.fds.iter() {
+            self.retain(desc);
+        }
+        self.fs.open_node(files.cwd);
+        self.parked.insert(Parked {
+            files: Some(files),
+            users: 1,
+        })
+    }
+
+    /// The files of one process get another user.
+    pub fn share_files(&mut self, id: FilesId) {
+        if let Some(parked) = self.parked.get_mut(id) {
+            parked.users += 1;
+        }
+    }
+
+    /// What `unshare(CLONE_FILES)` and `execve` do for a process whose files are in place: they are its alone from now on.
+    pub fn unshare_files(&mut self, id: FilesId) -> FilesId {
+        match self.parked.get_mut(id) {
+            Some(parked) if parked.users > 1 => {
+                parked.users -= 1;
+                let copy = self.fork_files();
+                self.run_files(copy);
+                copy
+            }
+            _ => id,
+        }
+    }
+
+    /// A process is over: its files are closed if nobody else has them. No descriptor may be used after that before other
+    /// files are put in place.
+    pub fn end_files(&mut self, id: FilesId) {
+        let Some(parked) = self.parked.get_mut(id) else {
+            return;
+        };
+        parked.users -= 1;
+        if parked.users > 0 {
+            return;
+        }
+        self.run_files(id);
+        while let Some(fd) = self.files.fds.last() {
+            let _ = self.close(fd);
+        }
+        let root = self.fs.root();
+        self.fs.open_node(root);
+        let cwd = core::mem::replace(&mut self.files.cwd, root);
+        self.fs.close_node(cwd);
+        self.parked.remove(id);
+        self.running = None;
+    }
+
     /// Gives a description that nobody holds yet its descriptor; drops it if there is none free.
     pub(crate) fn install(&mut self, desc: DescId, close_on_exec: bool) -> Result<Fd> {
         self.install_from(desc, 0, close_on_exec)
@@ -374,6 +487,41 @@ impl Objects {
 mod tests {
     use super::super::testing::{World, objects};
     use super::*;
+
+    #[test]
+    fn a_child_has_copies_of_the_descriptors_and_the_last_of_both_closes_what_is_behind() {
+        let mut o = objects();
+        let first = o.running_files().unwrap();
+        let fd = o.eventfd(0, 0).unwrap();
+        let child = o.fork_files();
+        o.run_files(child);
+        assert_eq!(o.dup(fd), Ok(fd + 1));
+        o.close(fd).unwrap();
+        o.run_files(first);
+        assert!(o.lookup_fd(fd).is_ok() && o.lookup_fd(fd + 1).is_err());
+        o.close(fd).unwrap();
+        assert_eq!(o.eventfds.len(), 1, "the child has it still");
+        o.end_files(child);
+        assert_eq!((o.eventfds.len(), o.running_files()), (0, None));
+        o.run_files(first);
+        assert_eq!(o.parked.len(), 1);
+    }
+
+    #[test]
+    fn files_that_two_processes_share_last_until_both_are_over() {
+        let mut o = objects();
+        let id = o.running_files().unwrap();
+        let fd = o.eventfd(0, 0).unwrap();
+        o.share_files(id);
+        o.end_files(id);
+        assert!(o.lookup_fd(fd).is_ok());
+        o.share_files(id);
+        let own = o.unshare_files(id);
+        assert_ne!(own, id);
+        o.close(fd).unwrap();
+        o.run_files(id);
+        assert!(o.lookup_fd(fd).is_ok());
+    }
 
     #[test]
     fn the_lowest_free_number_is_given_out() {

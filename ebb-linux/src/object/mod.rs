@@ -61,7 +61,7 @@ use self::{
     channel::{Channel, ChannelId},
     description::Description,
     eventfd::EventFd,
-    fd::Files,
+    fd::{Files, FilesId, Parked},
     inotify::Inotify,
     lock::Locks,
     pipe::Pipe,
@@ -111,8 +111,12 @@ impl Default for Limits {
 /// All kernel objects of a UC.
 #[derive(Debug)]
 pub struct Objects {
-    /// Descriptors, working directory and file mode mask of the process.
+    /// Descriptors, working directory and file mode mask of the process that runs.
     pub files: Files,
+    /// Whose they are.
+    running: Option<FilesId>,
+    /// Those of the others.
+    parked: Arena<Parked>,
     /// Wait queues and epoll sets.
     pub hub: Hub,
     /// The file system.
@@ -135,6 +139,8 @@ pub struct Objects {
     signal_queue: QueueId,
     /// `flock` locks that are let go.
     lock_queue: QueueId,
+    /// Processes that end, stop or go on.
+    child_queue: QueueId,
     /// What /dev/tty opens.
     terminal: Option<ChannelId>,
     /// Where /dev/tty is.
@@ -149,6 +155,8 @@ impl Clone for Objects {
     fn clone(&self) -> Self {
         let mut copy = Self {
             files: self.files.clone(),
+            running: self.running,
+            parked: self.parked.clone(),
             hub: self.hub.clone(),
             fs: self.fs.clone(),
             limits: self.limits,
@@ -165,6 +173,7 @@ impl Clone for Objects {
             idle_queue: self.idle_queue,
             signal_queue: self.signal_queue,
             lock_queue: self.lock_queue,
+            child_queue: self.child_queue,
             terminal: self.terminal,
             tty_node: self.tty_node,
             boot_id: self.boot_id,

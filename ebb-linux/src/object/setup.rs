@@ -3,11 +3,12 @@
 
 use super::{
     Limits, Objects,
+    arena::Arena,
     channel::ChannelId,
     device::device_number,
     env::Env,
     errno::{Errno, Result},
-    fd::{FdTable, Files},
+    fd::{FdTable, Files, Parked},
     flags::{AT_FDCWD, OpenFlags},
     vfs::{Filesystem, Kind, NodeRef, archive::Archive},
     wait::Hub,
@@ -34,7 +35,9 @@ impl Objects {
         let fs = Filesystem::new(archive, limits.file_pages, limits.inodes);
         let mut hub = Hub::default();
         let (idle_queue, signal_queue) = (hub.new_queue(), hub.new_queue());
-        let lock_queue = hub.new_queue();
+        let (lock_queue, child_queue) = (hub.new_queue(), hub.new_queue());
+        let mut parked = Arena::new();
+        let running = Some(parked.insert(Parked::running()));
         let mut boot_id = [0; 16];
         env.random(&mut boot_id);
         let cwd = fs.root();
@@ -43,7 +46,10 @@ impl Objects {
                 fds: FdTable::new(limits.nofile),
                 cwd,
                 umask: 0o022,
+                max_size: u64::MAX,
             },
+            running,
+            parked,
             hub,
             fs,
             limits,
@@ -60,6 +66,7 @@ impl Objects {
             idle_queue,
             signal_queue,
             lock_queue,
+            child_queue,
             terminal: None,
             tty_node: None,
             boot_id: u128::from_le_bytes(boot_id),

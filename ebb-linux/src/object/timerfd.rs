@@ -50,6 +50,15 @@ pub struct TimerSpec {
 }
 
 impl TimerSpec {
+    /// Period and value in nanoseconds.
+    #[must_use]
+    pub const fn from_ns(interval: u64, value: u64) -> Self {
+        Self {
+            interval: Time::from_ns(interval),
+            value: Time::from_ns(value),
+        }
+    }
+
     /// From the guest's memory.
     ///
     /// # Errors

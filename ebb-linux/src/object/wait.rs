@@ -14,6 +14,7 @@ use core::task::Waker;
 use bitflags::bitflags;
 
 use super::{
+    Objects,
     arena::{Arena, Id},
     description::DescId,
     epoll::{Epoll, Item},
@@ -124,6 +125,18 @@ pub struct Hub {
     pub(crate) epolls: Arena<Epoll>,
     next_token: u64,
     stamp: u64,
+}
+
+impl Objects {
+    /// The queue on which who waits for processes hears of them.
+    pub const fn child_queue(&self) -> QueueId {
+        self.child_queue
+    }
+
+    /// A process has ended, stopped, gone on, or needs its parent's memory no longer.
+    pub fn child_news(&mut self) {
+        self.hub.wake(self.child_queue, Events::all());
+    }
 }
 
 impl Hub {

@@ -8,7 +8,7 @@
 //! taken from it, and the extended state passes through [`sanitise`], because XRSTOR faults on what it does not like.
 
 use super::{Action, Info, SigInfo, UNBLOCKABLE, bit};
-use crate::uc::Uc;
+use crate::process::{Memory, Process};
 use alloc::vec::Vec;
 use ebb_mem::space::BadAddress;
 use ebb_runtime::EbbRef;
@@ -52,14 +52,15 @@ fn components() -> u64 {
 /// # Errors
 /// When the stack has no room; the thread is as before.
 pub fn push(
-    uc: &Uc,
+    process: &Process,
+    memory: &Memory,
     index: usize,
     signal: u8,
     action: &Action,
     info: &SigInfo,
     fault: Option<&Info>,
 ) -> Result<(), BadAddress> {
-    let mut threads = uc.threads.borrow_mut();
+    let mut threads = process.threads.borrow_mut();
     let thread = threads.get_mut(index).ok_or(BadAddress)?;
     if action.flags & SA_RESTORER == 0 {
         return Err(BadAddress);
@@ -122,7 +123,7 @@ pub fn push(
     put(thread.mask);
     frame.extend_from_slice(&info.0);
 
-    let mut space = uc.space.borrow_mut();
+    let mut space = memory.space.borrow_mut();
     space.write(state_at, &extended)?;
     space.write(frame_at, &frame)?;
     drop(space);
@@ -146,7 +147,7 @@ pub fn push(
             handler: 0,
             ..*action
         };
-        uc.process.borrow_mut().actions.set(signal, reset);
+        process.state.borrow_mut().actions.set(signal, reset);
     }
     Ok(())
 }
@@ -155,10 +156,10 @@ pub fn push(
 ///
 /// # Errors
 /// When the frame cannot be read.
-pub fn restore(uc: &Uc, index: usize) -> Result<(), BadAddress> {
-    let mut threads = uc.threads.borrow_mut();
+pub fn restore(process: &Process, memory: &Memory, index: usize) -> Result<(), BadAddress> {
+    let mut threads = process.threads.borrow_mut();
     let thread = threads.get_mut(index).ok_or(BadAddress)?;
-    let mut space = uc.space.borrow_mut();
+    let mut space = memory.space.borrow_mut();
     // The return address has been popped.
     let at = thread.context.rsp;
     let words: [u64; UCONTEXT / 8] = space.get(at)?;
@@ -199,7 +200,7 @@ pub fn restore(uc: &Uc, index: usize) -> Result<(), BadAddress> {
     c.fast_return = 0;
     drop(threads);
     drop(space);
-    super::take_process_signals(uc, index);
+    super::take_process_signals(process, index);
     Ok(())
 }
 

@@ -2,9 +2,9 @@
 
 use super::Snapshot;
 use crate::object::errno::Errno;
+use crate::process::{Memory, Process, Processes};
 use crate::thread::Threads;
 use crate::uc::{Options, Parts, Stdio, Uc};
-use crate::world::World;
 use alloc::rc::Rc;
 use ebb_mem::frame;
 use ebb_runtime::EbbRef;
@@ -48,11 +48,37 @@ impl Snapshot {
             return Err(Errno::ENOMEM);
         }
         let from = &*self.0;
-        let mut space = from.space.thaw().ok_or(Errno::ENOMEM)?;
         let options = deploy.options.unwrap_or_else(|| from.options.clone());
-        space.set_limit(options.memory);
-        if let Some(set) = self.working_set().filter(|_| !deploy.no_prefetch) {
-            space.prefetch(set);
+        let behind = crate::now().saturating_sub(from.now);
+        let mut processes = Processes {
+            zombies: from.zombies.clone(),
+            last: from.last,
+            serial: from.last_serial,
+            ..Processes::default()
+        };
+        for (index, frozen) in from.processes.iter().enumerate() {
+            let mut space = frozen.space.thaw().ok_or(Errno::ENOMEM)?;
+            space.set_limit(options.memory);
+            if index == 0
+                && let Some(set) = self.working_set().filter(|_| !deploy.no_prefetch)
+            {
+                space.prefetch(set);
+            }
+            let memory = Memory::new(space, frozen.memory, behind != 0);
+            let process = Process::new(frozen.serial, memory, frozen.files, frozen.state.clone());
+            let threads = frozen
+                .threads
+                .iter()
+                .map(|slot| Some(slot.as_ref()?.thaw()));
+            process
+                .threads
+                .replace(Threads::from_slots(threads.collect()));
+            process.stopped.set(frozen.stopped);
+            process.news.set(frozen.news);
+            processes.live.push(process);
+        }
+        if let Some(pid) = deploy.pid {
+            processes.renumber_first(pid);
         }
         let mut objects = from.objects.clone();
         let console = from.console;
@@ -62,29 +88,25 @@ impl Snapshot {
         if options.stdio == Stdio::Machine {
             objects.channel_end_input(console.input);
         }
-        let mut process = from.process.clone();
-        if let Some(pid) = deploy.pid {
-            process.pid = pid;
-        }
-        let threads = from.threads.iter().map(|slot| Some(slot.as_ref()?.thaw()));
         let uc = Uc::assemble(Parts {
             options,
-            space,
-            threads: Threads::from_slots(threads.collect(), from.last_tid),
+            processes,
             objects,
             futexes: from.futexes.clone(),
-            process,
             console,
             origin: Some(self.clone()),
-            behind: crate::now().saturating_sub(from.now),
-        });
+            behind,
+            ran: from.ran,
+        })
+        .ok_or(Errno::EIO)?;
         {
-            let world = World(&uc);
+            let world = uc.world();
             let mut objects = uc.objects.borrow_mut();
             objects.reseed(&world);
             objects.reset_connections(&world);
         }
-        if uc.objects.borrow().next_deadline().is_some() {
+        uc.switch_again(&Rc::clone(uc.init()));
+        if uc.next_deadline().is_some() {
             uc.timers_changed();
         }
         uc.run_threads();

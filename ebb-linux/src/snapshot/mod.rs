@@ -17,9 +17,12 @@
 mod deploy;
 
 use crate::futex::Futexes;
+use crate::object::fd::FilesId;
 use crate::object::{Console, Objects};
+use crate::process::{Process, State, Zombie};
 use crate::thread::{Thread, Waiting};
-use crate::uc::{Options, Process, Uc};
+use crate::uc::{Options, Uc};
+use alloc::rc::Rc;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
@@ -123,14 +126,54 @@ impl FrozenThread {
     }
 }
 
-struct Inner {
-    options: Options,
+/// A process that does not run.
+struct FrozenProcess {
+    serial: u64,
+    /// The number of its memory.
+    memory: u64,
     space: Frozen,
     threads: Vec<Option<FrozenThread>>,
-    last_tid: u32,
+    state: State,
+    files: FilesId,
+    stopped: Option<u8>,
+    news: Option<u8>,
+}
+
+impl FrozenProcess {
+    fn of(process: &Process) -> Option<Self> {
+        let memory = process.memory();
+        let space = memory.space.borrow_mut().freeze()?;
+        let mut threads = process.threads.borrow_mut();
+        let threads = threads.slots_mut().iter_mut();
+        // One that is about to end goes without a word.
+        let freeze = |slot: &mut Option<Thread>| {
+            let thread = slot.as_mut().filter(|t| !t.doomed);
+            thread.map(FrozenThread::of)
+        };
+        Some(Self {
+            serial: process.serial,
+            memory: memory.number,
+            space,
+            threads: threads.map(freeze).collect(),
+            state: process.state.borrow().clone(),
+            files: process.files.get(),
+            stopped: process.stopped.get(),
+            news: process.news.get(),
+        })
+    }
+}
+
+struct Inner {
+    options: Options,
+    /// The first process in front.
+    processes: Vec<FrozenProcess>,
+    zombies: Vec<Zombie>,
+    /// The last number of a process or thread, and the last serial number.
+    last: u32,
+    last_serial: u64,
+    ran: u64,
     objects: Objects,
     futexes: Futexes,
-    process: Process,
     console: Console,
     /// The program's clock.
     now: u64,
@@ -168,32 +211,35 @@ impl Snapshot {
         if uc.exit_status().is_some() {
             return Err(Refused::Ended);
         }
-        let mut threads = uc.threads.borrow_mut();
-        for thread in threads.iter() {
-            if let Some(why) = obstacle(thread) {
+        let family = uc.processes.borrow();
+        for process in &family.live {
+            check(process)?;
+        }
+        for (i, process) in family.live.iter().enumerate() {
+            let memory = process.memory();
+            let same = |p: &Rc<Process>| Rc::ptr_eq(&p.memory(), &memory);
+            if family.live[..i].iter().any(same) {
                 return Err(Refused::NotRestartable(NotRestartable {
-                    thread: thread.tid,
-                    call: crate::sys::name(thread.context.rax),
-                    why,
+                    thread: process.pid(),
+                    call: "vfork",
+                    why: "it uses its parent's memory until it starts a program",
                 }));
             }
         }
         if !deploy::enough_memory() {
             return Err(Refused::OutOfMemory);
         }
-        let space = uc.space.borrow_mut().freeze().ok_or(Refused::OutOfMemory)?;
-        let last_tid = threads.last_tid();
-        let threads = threads.slots_mut().iter_mut();
+        let processes = family.live.iter().map(|p| FrozenProcess::of(p));
+        let processes: Option<Vec<FrozenProcess>> = processes.collect();
         Ok(Self(Arc::new(Inner {
             options: uc.options.clone(),
-            space,
-            threads: threads
-                .map(|slot| slot.as_mut().map(FrozenThread::of))
-                .collect(),
-            last_tid,
+            processes: processes.ok_or(Refused::OutOfMemory)?,
+            zombies: family.zombies.clone(),
+            last: family.last,
+            last_serial: family.serial,
+            ran: uc.cpu_time(),
             objects: uc.objects.borrow().clone(),
             futexes: uc.futexes.borrow().clone(),
-            process: uc.process.borrow().clone(),
             console: uc.console,
             now: uc.now(),
             parent: uc
@@ -220,19 +266,21 @@ impl Snapshot {
     /// not counted.
     #[must_use]
     pub fn private(&self) -> u64 {
-        self.0.space.private()
+        let processes = self.0.processes.iter();
+        processes.map(|p| p.space.private()).sum()
     }
 
     /// Bytes of guest memory and page tables that it holds alone or together with others.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.0.space.used()
+        self.0.processes.iter().map(|p| p.space.used()).sum()
     }
 
     /// How many threads it has.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.0.threads.iter().flatten().count()
+        let processes = self.0.processes.iter();
+        processes.map(|p| p.threads.iter().flatten().count()).sum()
     }
 
     /// Remembers the pages that a clone has used so far: later clones get them at once rather than by a fault for each. The
@@ -241,7 +289,12 @@ impl Snapshot {
         if !clone.origin.as_ref().is_some_and(|o| o.is(self)) || self.working_set().is_some() {
             return false;
         }
-        let set = clone.space.borrow().working_set(&self.0.space);
+        // Of the first process; what others need comes by faults.
+        let Some(first) = self.0.processes.first() else {
+            return false;
+        };
+        let memory = clone.init().memory();
+        let set = memory.space.borrow().working_set(&first.space);
         let set = alloc::boxed::Box::into_raw(alloc::boxed::Box::new(set));
         let null = core::ptr::null_mut();
         let slot = &self.0.working_set;
@@ -264,6 +317,20 @@ impl Snapshot {
     }
 }
 
+/// Refuses a process of which a thread could not go on in a clone.
+fn check(process: &Process) -> Result<(), Refused> {
+    for thread in process.threads.borrow().iter() {
+        if let Some(why) = obstacle(thread) {
+            return Err(Refused::NotRestartable(NotRestartable {
+                thread: thread.tid,
+                call: crate::sys::name(thread.context.rax),
+                why,
+            }));
+        }
+    }
+    Ok(())
+}
+
 /// What a waiting thread keeps that a clone of it could not go on with.
 fn obstacle(thread: &Thread) -> Option<&'static str> {
     let waiting = thread.waiting.as_ref()?;
@@ -280,10 +347,15 @@ impl Uc {
         self.origin.as_ref()
     }
 
-    /// Whether every thread waits in a system call.
+    /// Whether every thread of every process waits in a system call or is stopped.
     #[must_use]
     pub fn is_parked(&self) -> bool {
-        self.threads.borrow().iter().all(|t| t.waiting.is_some())
+        let processes = self.processes.borrow();
+        let parked = |p: &Rc<Process>| p.threads.borrow().iter().all(|t| t.waiting.is_some());
+        processes
+            .live
+            .iter()
+            .all(|p| p.stopped.get().is_some() || parked(p))
     }
 
     /// Waits until every thread waits in a system call, which is when a snapshot is worth most: nothing that it does then

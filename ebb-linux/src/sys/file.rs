@@ -12,7 +12,8 @@ use crate::object::timerfd::TimerSpec;
 use crate::object::transfer::{MAX_COUNT, Whence};
 use crate::object::vfs::data::PageContent;
 use crate::object::wait::Events;
-use crate::signal::{SIGPIPE, SigInfo};
+use crate::process::limit;
+use crate::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
 use crate::thread::Waiting;
 use crate::world::{UserBytes, World, vector};
 use core::cell::RefMut;
@@ -31,7 +32,10 @@ impl Call<'_> {
 
     /// The UC as its objects see it.
     pub fn world(&self) -> World<'_> {
-        World(self.uc)
+        World {
+            uc: self.uc,
+            process: self.process,
+        }
     }
 
     /// Runs an operation on objects that takes no descriptor of its own to wait for.
@@ -82,7 +86,7 @@ impl Call<'_> {
 fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
-    let mut sink = UserBytes::new(call.uc, parts, 0);
+    let mut sink = UserBytes::new(call.memory, parts, 0);
     let result = call.objects().read_desc(&call.world(), id, &mut sink);
     match result {
         Ok(n) => Ok(n as u64),
@@ -99,7 +103,7 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let total: usize = parts.iter().map(|p| p.1).sum();
     let mut done = call.waited(|w| w.progress).unwrap_or(0);
     loop {
-        let mut source = UserBytes::new(call.uc, parts, done);
+        let mut source = UserBytes::new(call.memory, parts, done);
         let result = call.objects().write_desc(&call.world(), id, &mut source);
         match result {
             Ok(n) => {
@@ -125,15 +129,26 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
                 broken_pipe(call, id);
                 return Err(Errno::EPIPE.into());
             }
+            Err(Errno::EFBIG) => return Err(too_big(call)),
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
+/// `EFBIG`, with the signal that goes with it if it is the program's own limit that a file would exceed.
+pub fn too_big(call: &Call<'_>) -> Stop {
+    if call.process.state.borrow().soft(limit::FSIZE) != u64::MAX {
+        let info = SigInfo::new(SIGXFSZ, SI_KERNEL);
+        crate::signal::send_thread(call.uc, call.process, call.tid, info);
+    }
+    Errno::EFBIG.into()
+}
+
 /// Sends the signal that goes with `EPIPE`.
 pub fn broken_pipe(call: &Call<'_>, id: DescId) {
     if call.objects().raises_sigpipe(id) {
-        crate::signal::send_thread(call.uc, call.tid, SigInfo::sent(SIGPIPE, 0));
+        let info = SigInfo::sent(SIGPIPE, 0, call.process.pid());
+        crate::signal::send_thread(call.uc, call.process, call.tid, info);
     }
 }
 
@@ -163,13 +178,16 @@ pub fn writev(call: &Call<'_>) -> Outcome {
 }
 
 fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    let mut sink = UserBytes::new(call.uc, parts, 0);
+    let mut sink = UserBytes::new(call.memory, parts, 0);
     Ok(call.on_objects(|o, w| o.pread(w, call.fd(0), position, &mut sink))? as u64)
 }
 
 fn write_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    let mut source = UserBytes::new(call.uc, parts, 0);
-    Ok(call.on_objects(|o, w| o.pwrite(w, call.fd(0), position, &mut source))? as u64)
+    let mut source = UserBytes::new(call.memory, parts, 0);
+    match call.on_objects(|o, w| o.pwrite(w, call.fd(0), position, &mut source)) {
+        Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
+        other => Ok(other? as u64),
+    }
 }
 
 pub fn pread64(call: &Call<'_>) -> Outcome {
@@ -415,8 +433,10 @@ pub fn memfd_create(call: &Call<'_>) -> Outcome {
 }
 
 pub fn ftruncate(call: &Call<'_>) -> Outcome {
-    call.on_objects(|o, w| o.ftruncate(w, call.fd(0), call.args[1] as i64))?;
-    Ok(0)
+    match call.on_objects(|o, w| o.ftruncate(w, call.fd(0), call.args[1] as i64)) {
+        Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
+        other => other.map(|()| 0),
+    }
 }
 
 pub fn fallocate(call: &Call<'_>) -> Outcome {
@@ -433,7 +453,7 @@ pub fn sync_fd(call: &Call<'_>) -> Outcome {
 
 pub fn getdents64(call: &Call<'_>) -> Outcome {
     let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
-    let mut sink = UserBytes::new(call.uc, &parts, 0);
+    let mut sink = UserBytes::new(call.memory, &parts, 0);
     Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
 }
 
@@ -516,7 +536,7 @@ pub fn mmap(
     let note = if name.is_empty() {
         note::NONE
     } else {
-        call.uc.note_of(&name)
+        call.process.note_of(&name)
     };
     if let Some(bytes) = objects.archived(id)
         && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())

@@ -1,7 +1,9 @@
 //! `futex` and robust lists.
 
 use super::{Call, Outcome, Stop};
+use crate::futex::Key;
 use crate::object::errno::Errno;
+use crate::process::Memory;
 use crate::thread::{Thread, Waiting};
 use crate::uc::Uc;
 use ebb_mem::space::Access;
@@ -30,6 +32,11 @@ pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
             .saturating_mul(1_000_000_000)
             .saturating_add(nanoseconds as u64),
     ))
+}
+
+/// Names the futex at an address.
+fn key(call: &Call<'_>, address: u64) -> Key {
+    call.memory.key(address)
 }
 
 pub fn futex(call: &Call<'_>) -> Outcome {
@@ -86,7 +93,7 @@ fn wait(
         if call.is_late() {
             // Requeued or not: where it is now, it leaves.
             if let Some(at) = queued {
-                call.uc.futexes.borrow_mut().cancel(at, call.index);
+                call.uc.futexes.borrow_mut().cancel(at, call.thread_key());
                 call.waited(|w| w.futex = None);
             }
             return Err(Errno::ETIMEDOUT.into());
@@ -112,11 +119,15 @@ fn wait(
     if deadline.is_some_and(|d| d <= call.uc.now()) {
         return Err(Errno::ETIMEDOUT.into());
     }
-    call.uc.futexes.borrow_mut().wait(address, call.index, bits);
+    let key = key(call, address);
+    call.uc
+        .futexes
+        .borrow_mut()
+        .wait(key, call.thread_key(), bits);
     call.thread(|t| {
         t.waiting = Some(Waiting {
             deadline,
-            futex: Some(address),
+            futex: Some(key),
             ..Waiting::default()
         });
     })?;
@@ -129,7 +140,7 @@ fn wake(call: &Call<'_>, address: u64, count: u32, bits: u32) -> Outcome {
     }
     // Negative counts mean one, as on Linux; so does zero wake none.
     let count = if count > i32::MAX as u32 { 1 } else { count };
-    Ok(call.uc.wake_futex(address, count, bits).into())
+    Ok(call.uc.wake_key(key(call, address), count, bits).into())
 }
 
 fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcome {
@@ -137,17 +148,18 @@ fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcom
         return Err(Errno::EINVAL.into());
     }
     call.space().check(to, Access::Read)?;
-    let woken = call.uc.wake_futex(from, wake, !0);
-    let mut threads = call.uc.threads.borrow_mut();
-    let moved = call
-        .uc
-        .futexes
-        .borrow_mut()
-        .requeue(from, to, move_, |index| {
-            if let Some(waiting) = threads.get_mut(index).and_then(|t| t.waiting.as_mut()) {
-                waiting.futex = Some(to);
-            }
-        });
+    let woken = call.uc.wake_key(key(call, from), wake, !0);
+    let (from, to) = (key(call, from), key(call, to));
+    let processes = call.uc.processes.borrow();
+    let mut futexes = call.uc.futexes.borrow_mut();
+    let moved = futexes.requeue(from, to, move_, |thread| {
+        let process = processes.by_serial(thread.process);
+        let mut threads = process.map(|p| p.threads.borrow_mut());
+        let thread = threads.as_mut().and_then(|t| t.get_mut(thread.index));
+        if let Some(waiting) = thread.and_then(|t| t.waiting.as_mut()) {
+            waiting.futex = Some(to);
+        }
+    });
     Ok(u64::from(woken) + u64::from(moved))
 }
 
@@ -180,9 +192,13 @@ fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op
     };
     // No other thread of the program runs meanwhile, so reading and writing are one step.
     call.space().put(second, new)?;
-    let mut woken = call.uc.wake_futex(first, count.min(i32::MAX as u32), !0);
+    let mut woken = call
+        .uc
+        .wake_futex(call.memory, first, count.min(i32::MAX as u32), !0);
     if hit {
-        woken += call.uc.wake_futex(second, count2.min(i32::MAX as u32), !0);
+        woken += call
+            .uc
+            .wake_futex(call.memory, second, count2.min(i32::MAX as u32), !0);
     }
     Ok(woken.into())
 }
@@ -198,7 +214,7 @@ pub fn set_robust_list(call: &Call<'_>) -> Outcome {
 
 pub fn get_robust_list(call: &Call<'_>) -> Outcome {
     let [tid, head, len, ..] = call.args;
-    let threads = call.uc.threads.borrow();
+    let threads = call.process.threads.borrow();
     let wanted = if tid == 0 { call.tid } else { tid as u32 };
     let robust = threads.iter().find(|t| t.tid == wanted).map(|t| t.robust);
     let (list, size) = robust.ok_or(Errno::ESRCH)?;
@@ -210,14 +226,14 @@ pub fn get_robust_list(call: &Call<'_>) -> Outcome {
 }
 
 /// Tells the waiters of the locks that a dead thread held. The list is the guest's: it may be a cycle, or nonsense.
-pub fn release_robust_list(uc: &Uc, thread: &Thread) {
+pub fn release_robust_list(uc: &Uc, memory: &Memory, thread: &Thread) {
     const OWNER_DIED: u32 = 0x4000_0000;
     const WAITERS: u32 = 0x8000_0000;
     let (head, _) = thread.robust;
     if head == 0 {
         return;
     }
-    let header: Result<[u64; 3], _> = uc.space.borrow_mut().get(head);
+    let header: Result<[u64; 3], _> = memory.space.borrow_mut().get(head);
     let Ok([first, offset, pending]) = header else {
         return;
     };
@@ -227,7 +243,7 @@ pub fn release_robust_list(uc: &Uc, thread: &Thread) {
         if !word.is_multiple_of(4) {
             return;
         }
-        let mut space = uc.space.borrow_mut();
+        let mut space = memory.space.borrow_mut();
         let Ok(value) = space.get::<u32>(word) else {
             return;
         };
@@ -236,7 +252,7 @@ pub fn release_robust_list(uc: &Uc, thread: &Thread) {
         {
             drop(space);
             if value & WAITERS != 0 {
-                uc.wake_futex(word, 1, !0);
+                uc.wake_futex(memory, word, 1, !0);
             }
         }
     };
@@ -245,7 +261,7 @@ pub fn release_robust_list(uc: &Uc, thread: &Thread) {
         if entry & !1 == head {
             break;
         }
-        let next = uc.space.borrow_mut().get::<u64>(entry & !1);
+        let next = memory.space.borrow_mut().get::<u64>(entry & !1);
         if entry != pending {
             release(entry);
         }

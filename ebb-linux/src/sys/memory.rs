@@ -3,7 +3,8 @@
 use super::{Call, Outcome, Stop};
 use crate::exec::note;
 use crate::object::errno::Errno;
-use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection};
+use crate::process::{State, limit};
+use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection, Space};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
@@ -48,6 +49,9 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
     } else {
         Place::Near(address)
     };
+    if space_is_full(&call.process.state.borrow(), &call.space(), len) {
+        return Err(Errno::ENOMEM.into());
+    }
     if flags & MAP_ANONYMOUS != 0 {
         // There is no other process to share with, so shared and private are the same.
         return call
@@ -64,6 +68,12 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         fd as i32,
         offset,
     )
+}
+
+/// Whether so many more bytes of address space are more than `RLIMIT_AS` allows.
+fn space_is_full(state: &State, space: &Space, more: u64) -> bool {
+    let most = state.soft(limit::AS);
+    most != u64::MAX && space.mapped().saturating_add(more) > most
 }
 
 /// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
@@ -110,6 +120,10 @@ pub fn mremap(call: &Call<'_>) -> Outcome {
         1 => Some(Place::Near(0)),
         _ => Some(Place::Fixed(new)),
     };
+    let more = new_len.saturating_sub(old_len);
+    if more > 0 && space_is_full(&call.process.state.borrow(), &call.space(), more) {
+        return Err(Errno::ENOMEM.into());
+    }
     match call.space().remap(old, old_len, new_len, place) {
         Ok(at) => Ok(at),
         Err(ebb_mem::space::Error::NotMapped) => Err(Errno::EFAULT.into()),
@@ -138,8 +152,9 @@ pub fn madvise(call: &Call<'_>) -> Outcome {
 
 pub fn brk(call: &Call<'_>) -> Outcome {
     let wanted = call.args[0];
-    let mut process = call.uc.process.borrow_mut();
+    let mut process = call.process.state.borrow_mut();
     let (start, now) = (process.started.heap, process.brk);
+    let most = process.soft(limit::DATA);
     if wanted < start {
         return Ok(now);
     }
@@ -150,6 +165,9 @@ pub fn brk(call: &Call<'_>) -> Outcome {
     let Some(new) = new else { return Ok(now) };
     let mut space = call.space();
     let done = if new > old {
+        if wanted - start > most || space_is_full(&process, &space, new - old) {
+            return Ok(now);
+        }
         let place = Place::FixedFree(old);
         space
             .map(

@@ -65,17 +65,16 @@ pub fn uname(call: &Call<'_>) -> Outcome {
 }
 
 pub fn sysinfo(call: &Call<'_>) -> Outcome {
-    let mut space = call.space();
     let total = call.uc.options.memory;
-    let free = total.saturating_sub(space.used());
+    let free = total.saturating_sub(call.uc.used());
     let mut info = [0u64; 14];
     info[0] = call.uc.now() / 1_000_000_000;
     info[4] = total;
     info[5] = free;
     // procs is 16 bits at 80, mem_unit 32 bits at 104.
-    info[10] = call.uc.threads.borrow().len() as u64 & 0xffff;
+    info[10] = call.uc.processes.borrow().threads() as u64 & 0xffff;
     info[13] = 1;
-    space.put(call.args[0], info)?;
+    call.space().put(call.args[0], info)?;
     Ok(0)
 }
 
@@ -112,58 +111,6 @@ pub fn membarrier(call: &Call<'_>) -> Outcome {
         1 | 8 | 16 => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
-}
-
-pub fn prlimit64(call: &Call<'_>) -> Outcome {
-    let [pid, resource, new, old, ..] = call.args;
-    if pid != 0 && pid != u64::from(call.uc.process.borrow().pid) {
-        return Err(Errno::ESRCH.into());
-    }
-    let before = limit(call, resource)?;
-    if new != 0 {
-        let [soft, hard]: [u64; 2] = call.space().get(new)?;
-        set_limit(call, resource, soft, hard)?;
-    }
-    if old != 0 {
-        call.space().put(old, [before.0, before.1])?;
-    }
-    Ok(0)
-}
-
-fn limit(call: &Call<'_>, resource: u64) -> Result<(u64, u64), Stop> {
-    let process = call.uc.process.borrow();
-    let limit = usize::try_from(resource)
-        .ok()
-        .and_then(|r| process.limits.get(r))
-        .copied();
-    limit.ok_or(Stop::Error(Errno::EINVAL))
-}
-
-fn set_limit(call: &Call<'_>, resource: u64, soft: u64, hard: u64) -> Outcome {
-    if soft > hard {
-        return Err(Errno::EINVAL.into());
-    }
-    let mut process = call.uc.process.borrow_mut();
-    let slot = usize::try_from(resource)
-        .ok()
-        .and_then(|r| process.limits.get_mut(r));
-    let slot = slot.ok_or(Errno::EINVAL)?;
-    if hard > slot.1 {
-        return Err(Errno::EPERM.into());
-    }
-    *slot = (soft, hard);
-    Ok(0)
-}
-
-pub fn getrlimit(call: &Call<'_>) -> Outcome {
-    let (soft, hard) = limit(call, call.args[0])?;
-    call.space().put(call.args[1], [soft, hard])?;
-    Ok(0)
-}
-
-pub fn setrlimit(call: &Call<'_>) -> Outcome {
-    let [soft, hard]: [u64; 2] = call.space().get(call.args[1])?;
-    set_limit(call, call.args[0], soft, hard)
 }
 
 const _: () = assert!(PAGE == 4096);

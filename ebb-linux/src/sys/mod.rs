@@ -9,14 +9,19 @@ mod memory;
 mod misc;
 mod path;
 mod poll;
+mod process;
+mod resource;
 mod signal;
 mod socket;
 pub mod table;
 mod thread;
 mod time;
+mod timer;
 mod trace;
 
+use crate::futex::ThreadKey;
 use crate::object::errno::Errno;
+use crate::process::{Memory, Process};
 use crate::thread::{Thread, Waiting};
 use crate::uc::Uc;
 use alloc::rc::Rc;
@@ -63,8 +68,12 @@ pub type Handler = fn(&Call<'_>) -> Outcome;
 
 /// A system call being made.
 pub struct Call<'a> {
-    /// By whom.
+    /// In which UC.
     pub uc: &'a Rc<Uc>,
+    /// By which process of it.
+    pub process: &'a Rc<Process>,
+    /// That process's memory.
+    pub memory: &'a Rc<Memory>,
     /// Index of the thread.
     pub index: usize,
     /// The thread's number.
@@ -78,20 +87,28 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The calling thread, as futexes name it.
+    pub fn thread_key(&self) -> ThreadKey {
+        ThreadKey {
+            process: self.process.serial,
+            index: self.index,
+        }
+    }
+
     /// The guest's memory.
     pub fn space(&self) -> RefMut<'_, Space> {
-        self.uc.space.borrow_mut()
+        self.memory.space.borrow_mut()
     }
 
     /// Runs `f` with the calling thread.
     pub fn thread<R>(&self, f: impl FnOnce(&mut Thread) -> R) -> Result<R, Stop> {
-        let mut threads = self.uc.threads.borrow_mut();
+        let mut threads = self.process.threads.borrow_mut();
         threads.get_mut(self.index).map(f).ok_or(Stop::Gone(0))
     }
 
     /// Runs `f` with what the call remembers while it waits, if it has waited.
     pub fn waited<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
-        let mut threads = self.uc.threads.borrow_mut();
+        let mut threads = self.process.threads.borrow_mut();
         threads.get_mut(self.index)?.waiting.as_mut().map(f)
     }
 
@@ -138,9 +155,15 @@ pub fn name(number: u64) -> &'static str {
 ///
 /// # Errors
 /// [`Stop::Wait`], [`Stop::Gone`] or [`Stop::Replaced`].
-pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
+pub fn step(
+    uc: &Rc<Uc>,
+    process: &Rc<Process>,
+    memory: &Rc<Memory>,
+    index: usize,
+    waker: &Waker,
+) -> Result<(), Stop> {
     let (tid, number, args, first) = {
-        let mut threads = uc.threads.borrow_mut();
+        let mut threads = process.threads.borrow_mut();
         let Some(thread) = threads.get_mut(index) else {
             return Err(Stop::Gone(0));
         };
@@ -154,6 +177,8 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
     };
     let call = Call {
         uc,
+        process,
+        memory,
         index,
         tid,
         number,
@@ -177,14 +202,14 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
         objects.sweep_network(&call.world());
     }
     if outcome == Err(Stop::Wait) {
-        if !crate::signal::is_due(uc, index) {
+        if !crate::signal::is_due(process, index) || call.waited(|w| w.child).flatten().is_some() {
             return Err(Stop::Wait);
         }
         cancel(&call);
-        if crate::signal::restarts(uc, index, number) {
+        if crate::signal::restarts(process, index, number) {
             // The handler returns to the instruction before: the call is made again.
-            finish(uc, index, None);
-            if let Some(thread) = uc.threads.borrow_mut().get_mut(index) {
+            finish(uc, process, index, None);
+            if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
                 thread.context.rip -= 2;
                 thread.context.fast_return = 0;
             }
@@ -200,37 +225,54 @@ pub fn step(uc: &Rc<Uc>, index: usize, waker: &Waker) -> Result<(), Stop> {
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
         Err(stop) => return Err(stop),
     };
-    finish(uc, index, Some(result));
+    finish(uc, process, index, Some(result));
     Ok(())
 }
 
 /// Ends a call: its result, and an end to what it held while it waited.
-fn finish(uc: &Uc, index: usize, result: Option<u64>) {
-    let mut threads = uc.threads.borrow_mut();
+fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>) {
+    let mut threads = process.threads.borrow_mut();
     let Some(thread) = threads.get_mut(index) else {
         return;
     };
     if let Some(result) = result {
         thread.context.rax = result;
     }
-    if let Some(waiting) = thread.waiting.take() {
-        let mut objects = uc.objects.borrow_mut();
-        objects.unregister(&mut thread.registration);
-        if let Some(held) = waiting.held {
-            objects.unhold(held);
-        }
-        if let Some(pending) = waiting.fifo {
-            objects.abandon_open(pending);
-        }
-        if let Some(mask) = waiting.restore_mask {
-            thread.mask = mask;
-        }
+    if thread.waiting.is_some() {
+        let_go(uc, thread);
     }
 }
 
-/// Takes a waiting thread out of the queues it is in.
+/// Takes a thread out of the queues of objects, and gives up what its call held.
+fn let_go(uc: &Uc, thread: &mut Thread) {
+    let Some(waiting) = thread.waiting.take() else {
+        return;
+    };
+    let mut objects = uc.objects.borrow_mut();
+    objects.unregister(&mut thread.registration);
+    if let Some(held) = waiting.held {
+        objects.unhold(held);
+    }
+    if let Some(pending) = waiting.fifo {
+        objects.abandon_open(pending);
+    }
+    if let Some(mask) = waiting.restore_mask {
+        thread.mask = mask;
+    }
+}
+
+/// A thread ends, perhaps in the middle of a call that waits: nothing of it stays behind.
+pub(crate) fn abandon(uc: &Uc, thread: &mut Thread, key: ThreadKey) {
+    if let Some(futex) = thread.waiting.as_ref().and_then(|w| w.futex) {
+        uc.futexes.borrow_mut().cancel(futex, key);
+    }
+    let_go(uc, thread);
+}
+
+/// Takes a waiting thread out of the queue of a futex.
 fn cancel(call: &Call<'_>) {
-    if let Some(Some(address)) = call.waited(|w| w.futex.take()) {
-        call.uc.futexes.borrow_mut().cancel(address, call.index);
+    if let Some(Some(key)) = call.waited(|w| w.futex.take()) {
+        let mut futexes = call.uc.futexes.borrow_mut();
+        futexes.cancel(key, call.thread_key());
     }
 }

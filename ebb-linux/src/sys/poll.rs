@@ -55,7 +55,7 @@ fn set_mask(call: &Call<'_>, address: u64, size: u64) -> Result<(), Stop> {
             ..Waiting::default()
         });
     })?;
-    crate::signal::take_process_signals(call.uc, call.index);
+    crate::signal::take_process_signals(call.process, call.index);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Call, Outcome, Stop};
 use crate::object::errno::Errno;
+use crate::process::Process;
 use crate::signal::{self, Action, AltStack, SigInfo, UNBLOCKABLE, bit};
 
 fn check_size(size: u64) -> Result<(), Stop> {
@@ -24,8 +25,8 @@ pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
     check_size(size)?;
     let signal = number(signal)?;
     let before = call
-        .uc
         .process
+        .state
         .borrow()
         .actions
         .get(signal)
@@ -42,7 +43,7 @@ pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
             restorer,
             mask,
         };
-        call.uc.process.borrow_mut().actions.set(signal, action);
+        call.process.state.borrow_mut().actions.set(signal, action);
     }
     if old != 0 {
         call.space().put(
@@ -66,7 +67,7 @@ pub fn rt_sigprocmask(call: &Call<'_>) -> Outcome {
             _ => return Err(Errno::EINVAL.into()),
         };
         call.thread(|t| t.mask = mask & !UNBLOCKABLE)?;
-        signal::take_process_signals(call.uc, call.index);
+        signal::take_process_signals(call.process, call.index);
     }
     if old != 0 {
         call.space().put(old, before)?;
@@ -76,7 +77,7 @@ pub fn rt_sigprocmask(call: &Call<'_>) -> Outcome {
 
 pub fn rt_sigpending(call: &Call<'_>) -> Outcome {
     check_size(call.args[1])?;
-    let pending = call.thread(|t| t.pending & t.mask)? | call.uc.process.borrow().pending;
+    let pending = call.thread(|t| t.pending & t.mask)? | call.process.state.borrow().pending;
     call.space().put(call.args[0], pending)?;
     Ok(0)
 }
@@ -117,33 +118,111 @@ pub fn tgkill(call: &Call<'_>) -> Outcome {
     if group as i32 <= 0 || tid as i32 <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    if group != u64::from(call.uc.process.borrow().pid) {
-        return Err(Errno::ESRCH.into());
-    }
-    send(call, tid, signal)
+    to_thread(
+        call,
+        Some(group as u32),
+        tid as u32,
+        sent(call, signal, -6)?,
+    )
 }
 
 pub fn tkill(call: &Call<'_>) -> Outcome {
-    send(call, call.args[0], call.args[1])
+    let [tid, signal, ..] = call.args;
+    if tid as i32 <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    // SI_TKILL
+    to_thread(call, None, tid as u32, sent(call, signal, -6)?)
 }
 
-fn send(call: &Call<'_>, tid: u64, signal: u64) -> Outcome {
-    // SI_TKILL
-    if signal::send_thread(call.uc, tid as u32, SigInfo::sent(number(signal)?, -6)) {
+/// A signal that the caller sends.
+fn sent(call: &Call<'_>, signal: u64, code: i32) -> Result<SigInfo, Stop> {
+    Ok(SigInfo::sent(number(signal)?, code, call.process.pid()))
+}
+
+/// Sends a signal to a thread of any process, or of the one of this number.
+fn to_thread(call: &Call<'_>, group: Option<u32>, tid: u32, info: SigInfo) -> Outcome {
+    let live = call.uc.processes.borrow().live.clone();
+    for process in live.iter().filter(|p| group.is_none_or(|g| g == p.pid())) {
+        if signal::send_thread(call.uc, process, tid, info.clone()) {
+            return Ok(0);
+        }
+    }
+    Err(Errno::ESRCH.into())
+}
+
+pub fn kill(call: &Call<'_>) -> Outcome {
+    let info = sent(call, call.args[1], 0)?;
+    let to = call.args[0] as i32;
+    let (pid, group) = {
+        let state = call.process.state.borrow();
+        (state.pid, state.group)
+    };
+    if to > 0 {
+        return to_process(call, to as u32, &info);
+    }
+    let hits = |process: &Process| {
+        let state = process.state.borrow();
+        match to {
+            // Everybody but the first process and oneself.
+            -1 => state.parent != 0 && state.pid != pid,
+            0 => state.group == group,
+            group => state.group == group.unsigned_abs(),
+        }
+    };
+    let live = call.uc.processes.borrow().live.clone();
+    let mut found = false;
+    for process in live.iter().filter(|p| hits(p)) {
+        found = true;
+        signal::send_process(call.uc, process, info.clone());
+    }
+    if found {
         Ok(0)
     } else {
         Err(Errno::ESRCH.into())
     }
 }
 
-pub fn kill(call: &Call<'_>) -> Outcome {
-    let signal = number(call.args[1])?;
-    let to = call.args[0] as i32;
-    if matches!(to, -1 | 0) || to == call.uc.process.borrow().pid as i32 {
-        signal::send_process(call.uc, SigInfo::sent(signal, 0));
-        return Ok(0);
+/// Sends a signal to the process of this number; one that has ended takes it and nothing happens.
+fn to_process(call: &Call<'_>, pid: u32, info: &SigInfo) -> Outcome {
+    let (process, ended) = {
+        let processes = call.uc.processes.borrow();
+        let ended = processes.zombies.iter().any(|z| z.pid == pid);
+        (processes.find(pid).cloned(), ended)
+    };
+    match process {
+        Some(process) => signal::send_process(call.uc, &process, info.clone()),
+        None if ended => {}
+        None => return Err(Errno::ESRCH.into()),
     }
-    Err(Errno::ESRCH.into())
+    Ok(0)
+}
+
+/// The `siginfo_t` of `rt_sigqueueinfo`: what the kernel itself or `kill` would say is not for others to say.
+fn queued_info(call: &Call<'_>, signal: u64, address: u64, to: u32) -> Result<SigInfo, Stop> {
+    let mut info = SigInfo(call.space().get(address)?);
+    info.0[0] = number(signal)?;
+    info.0[1..4].fill(0);
+    let code = i32::from_le_bytes([info.0[8], info.0[9], info.0[10], info.0[11]]);
+    if (code >= 0 || code == -6) && to != call.process.pid() {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(info)
+}
+
+pub fn rt_sigqueueinfo(call: &Call<'_>) -> Outcome {
+    let [pid, signal, info, ..] = call.args;
+    let info = queued_info(call, signal, info, pid as u32)?;
+    to_process(call, pid as u32, &info)
+}
+
+pub fn rt_tgsigqueueinfo(call: &Call<'_>) -> Outcome {
+    let [group, tid, signal, info, ..] = call.args;
+    if group as i32 <= 0 || tid as i32 <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let info = queued_info(call, signal, info, group as u32)?;
+    to_thread(call, Some(group as u32), tid as u32, info)
 }
 
 pub fn pause(call: &Call<'_>) -> Outcome {
@@ -151,8 +230,8 @@ pub fn pause(call: &Call<'_>) -> Outcome {
 }
 
 pub fn rt_sigreturn(call: &Call<'_>) -> Outcome {
-    if signal::restore(call.uc, call.index).is_err() {
-        signal::bad_frame(call.uc, call.index);
+    if signal::restore(call.process, call.memory, call.index).is_err() {
+        signal::bad_frame(call.uc, call.process, call.index);
     }
     Err(Stop::Replaced)
 }
@@ -168,7 +247,7 @@ pub fn rt_sigsuspend(call: &Call<'_>) -> Outcome {
                 ..Default::default()
             });
         })?;
-        signal::take_process_signals(call.uc, call.index);
+        signal::take_process_signals(call.process, call.index);
     }
     Err(Stop::Wait)
 }
@@ -178,7 +257,7 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     let [set, info, timeout, size, ..] = call.args;
     check_size(size)?;
     let set: u64 = call.space().get(set)?;
-    signal::take_process_signals_of(call.uc, call.index, set);
+    signal::take_process_signals_of(call.process, call.index, set);
     if let Some(found) = call.thread(|t| signal::take(t, set))? {
         if info != 0 {
             call.space().put(info, found.0)?;

@@ -205,7 +205,7 @@ fn send_parts(
     let total: usize = parts.iter().map(|p| p.1).sum();
     let mut done = call.waited(|w| w.progress).unwrap_or(0);
     loop {
-        let mut source = UserBytes::new(call.uc, parts, done);
+        let mut source = UserBytes::new(call.memory, parts, done);
         // Descriptors go with the first bytes.
         let fds = if done == 0 { fds } else { &[] };
         let result = call
@@ -336,7 +336,7 @@ fn receive_parts(
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
     let done = call.waited(|w| w.progress).unwrap_or(0);
-    let mut sink = UserBytes::new(call.uc, parts, done);
+    let mut sink = UserBytes::new(call.memory, parts, done);
     let result = call
         .objects()
         .receive(&call.world(), id, &mut sink, max_fds, flags);

@@ -3,7 +3,10 @@
 //!
 //! Argument letters: `d` signed, `x` hexadecimal, `b` flags, `p` pointer, `f` descriptor, `s` string, `o` octal mode.
 
-use super::{Handler, file, futex, memory, misc, path, poll, signal, socket, thread, time};
+use super::{
+    Handler, file, futex, memory, misc, path, poll, process, resource, signal, socket, thread,
+    time, timer,
+};
 
 /// How complete a system call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +91,9 @@ table! {
 33 dup2 "ff" Full => file::dup2;
 34 pause "" Full => signal::pause;
 35 nanosleep "pp" Full => time::nanosleep;
-36 getitimer "" Absent => absent;
-37 alarm "" Absent => absent;
-38 setitimer "" Absent => absent;
+36 getitimer "dp" Full => timer::getitimer;
+37 alarm "d" Full => timer::alarm;
+38 setitimer "dpp" Full => timer::setitimer;
 39 getpid "" Full => thread::getpid;
 40 sendfile "ffpx" Full => file::sendfile;
 41 socket "ddd" Full => socket::socket;
@@ -108,13 +111,13 @@ table! {
 53 socketpair "dddp" Full => socket::socketpair;
 54 setsockopt "fddpd" Full => socket::setsockopt;
 55 getsockopt "fddpp" Full => socket::getsockopt;
-56 clone "bpppp" Partial("threads only, no processes") => thread::clone;
-57 fork "" Absent => absent;
-58 vfork "" Absent => absent;
-59 execve "" Absent => absent;
+56 clone "bpppp" Partial("no name spaces, no pidfd, no tracing") => thread::clone;
+57 fork "" Full => thread::fork_call;
+58 vfork "" Full => thread::vfork;
+59 execve "spp" Full => process::execve;
 60 exit "d" Full => thread::exit;
-61 wait4 "" Absent => absent;
-62 kill "dd" Partial("the program itself") => signal::kill;
+61 wait4 "dpbp" Full => process::wait4;
+62 kill "dd" Full => signal::kill;
 63 uname "p" Full => misc::uname;
 64 semget "" Absent => absent;
 65 semop "" Absent => absent;
@@ -149,7 +152,7 @@ table! {
 94 lchown "sdd" Full => path::lchown;
 95 umask "o" Full => path::umask;
 96 gettimeofday "pp" Full => time::gettimeofday;
-97 getrlimit "dp" Partial("kept, not enforced") => misc::getrlimit;
+97 getrlimit "dp" Full => resource::getrlimit;
 98 getrusage "dp" Partial("time and resident memory") => time::getrusage;
 99 sysinfo "p" Full => misc::sysinfo;
 100 times "p" Full => time::times;
@@ -161,10 +164,10 @@ table! {
 106 setgid "ddd" Partial("accepted and ignored") => misc::set_id;
 107 geteuid "" Full => misc::zero;
 108 getegid "" Full => misc::zero;
-109 setpgid "" Absent => absent;
-110 getppid "" Full => misc::zero;
-111 getpgrp "" Full => thread::getpid;
-112 setsid "" Partial("the program itself") => thread::getpid;
+109 setpgid "dd" Full => process::setpgid;
+110 getppid "" Full => process::getppid;
+111 getpgrp "" Full => process::getpgrp;
+112 setsid "" Full => process::setsid;
 113 setreuid "ddd" Partial("accepted and ignored") => misc::set_id;
 114 setregid "ddd" Partial("accepted and ignored") => misc::set_id;
 115 getgroups "dp" Full => misc::zero;
@@ -173,15 +176,15 @@ table! {
 118 getresuid "ppp" Full => misc::getresuid;
 119 setresgid "ddd" Partial("accepted and ignored") => misc::set_id;
 120 getresgid "ppp" Full => misc::getresuid;
-121 getpgid "d" Partial("the program itself") => thread::getpid;
+121 getpgid "d" Full => process::getpgid;
 122 setfsuid "ddd" Partial("accepted and ignored") => misc::set_id;
 123 setfsgid "ddd" Partial("accepted and ignored") => misc::set_id;
-124 getsid "d" Partial("the program itself") => thread::getpid;
+124 getsid "d" Full => process::getsid;
 125 capget "pp" Partial("no capabilities") => misc::capget;
 126 capset "" Absent => absent;
 127 rt_sigpending "px" Full => signal::rt_sigpending;
 128 rt_sigtimedwait "pppx" Full => signal::rt_sigtimedwait;
-129 rt_sigqueueinfo "" Absent => absent;
+129 rt_sigqueueinfo "ddp" Full => signal::rt_sigqueueinfo;
 130 rt_sigsuspend "px" Full => signal::rt_sigsuspend;
 131 sigaltstack "pp" Partial("no SS_AUTODISARM") => signal::sigaltstack;
 132 utime "sp" Full => path::utime;
@@ -212,7 +215,7 @@ table! {
 157 prctl "dxxxx" Partial("names, dumpable, no_new_privs") => thread::prctl;
 158 arch_prctl "xp" Full => thread::arch_prctl;
 159 adjtimex "" Absent => absent;
-160 setrlimit "dp" Partial("kept, not enforced") => misc::setrlimit;
+160 setrlimit "dp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::setrlimit;
 161 chroot "" Absent => absent;
 162 sync "" Full => misc::accept;
 163 acct "" Absent => absent;
@@ -274,11 +277,11 @@ table! {
 219 restart_syscall "" Absent => absent;
 220 semtimedop "" Absent => absent;
 221 fadvise64 "fxxd" Partial("accepted and ignored") => file::sync_fd;
-222 timer_create "" Absent => absent;
-223 timer_settime "" Absent => absent;
-224 timer_gettime "" Absent => absent;
-225 timer_getoverrun "" Absent => absent;
-226 timer_delete "" Absent => absent;
+222 timer_create "dpp" Partial("no SIGEV_THREAD, which libraries make of SIGEV_THREAD_ID") => timer::timer_create;
+223 timer_settime "dbpp" Full => timer::timer_settime;
+224 timer_gettime "dp" Full => timer::timer_gettime;
+225 timer_getoverrun "d" Full => timer::timer_getoverrun;
+226 timer_delete "d" Full => timer::timer_delete;
 227 clock_settime "" Absent => absent;
 228 clock_gettime "dp" Full => time::clock_gettime;
 229 clock_getres "dp" Full => time::clock_getres;
@@ -299,7 +302,7 @@ table! {
 244 mq_notify "" Absent => absent;
 245 mq_getsetattr "" Absent => absent;
 246 kexec_load "" Absent => absent;
-247 waitid "" Absent => absent;
+247 waitid "ddpbp" Partial("no pidfd") => process::waitid;
 248 add_key "" Absent => absent;
 249 request_key "" Absent => absent;
 250 keyctl "" Absent => absent;
@@ -324,7 +327,7 @@ table! {
 269 faccessat "fsd" Full => path::faccessat;
 270 pselect6 "dppppp" Full => poll::pselect6;
 271 ppoll "pdppx" Full => poll::ppoll;
-272 unshare "" Absent => absent;
+272 unshare "b" Partial("descriptors only, no name spaces") => process::unshare;
 273 set_robust_list "px" Full => futex::set_robust_list;
 274 get_robust_list "dpp" Full => futex::get_robust_list;
 275 splice "" Absent => absent;
@@ -349,12 +352,12 @@ table! {
 294 inotify_init1 "b" Partial("never reports an event") => path::inotify_init1;
 295 preadv "fpdx" Full => file::preadv;
 296 pwritev "fpdx" Full => file::pwritev;
-297 rt_tgsigqueueinfo "" Absent => absent;
+297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
 298 perf_event_open "" Absent => absent;
 299 recvmmsg "fpdbp" Partial("no timeout") => socket::recvmmsg;
 300 fanotify_init "" Absent => absent;
 301 fanotify_mark "" Absent => absent;
-302 prlimit64 "ddpp" Partial("kept, not enforced") => misc::prlimit64;
+302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
 303 name_to_handle_at "" Absent => absent;
 304 open_by_handle_at "" Absent => absent;
 305 clock_adjtime "" Absent => absent;
@@ -374,7 +377,7 @@ table! {
 319 memfd_create "sb" Full => file::memfd_create;
 320 kexec_file_load "" Absent => absent;
 321 bpf "" Absent => absent;
-322 execveat "" Absent => absent;
+322 execveat "fsppb" Full => process::execveat;
 323 userfaultfd "" Absent => absent;
 324 membarrier "dbd" Partial("the global and private commands") => misc::membarrier;
 325 mlock2 "pxb" Full => memory::mlock;
@@ -398,7 +401,7 @@ table! {
 432 fsmount "" Absent => absent;
 433 fspick "" Absent => absent;
 434 pidfd_open "" Absent => absent;
-435 clone3 "px" Partial("threads only, no processes") => thread::clone3;
+435 clone3 "px" Partial("no name spaces, no pidfd, no tracing, no set_tid") => thread::clone3;
 436 close_range "xxb" Full => file::close_range;
 437 openat2 "fspx" Partial("no resolve flags") => path::openat2;
 438 pidfd_getfd "" Absent => absent;

@@ -1,69 +1,101 @@
 //! Threads: starting, ending, naming, scheduling.
 
+use super::process::fork;
 use super::{Call, Outcome, Stop};
 use crate::object::errno::Errno;
+use crate::process::limit;
 use crate::thread::Thread;
 use crate::uc::Exit;
 
-const CLONE_VM: u64 = 0x100;
-const CLONE_SIGHAND: u64 = 0x800;
-const CLONE_THREAD: u64 = 0x1_0000;
+pub const CLONE_VM: u64 = 0x100;
+pub const CLONE_FS: u64 = 0x200;
+pub const CLONE_FILES: u64 = 0x400;
+pub const CLONE_SIGHAND: u64 = 0x800;
+pub const CLONE_VFORK: u64 = 0x4000;
+pub const CLONE_PARENT: u64 = 0x8000;
+pub const CLONE_THREAD: u64 = 0x1_0000;
 const CLONE_SETTLS: u64 = 0x8_0000;
 const CLONE_PARENT_SETTID: u64 = 0x10_0000;
 const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
 const CLONE_CHILD_SETTID: u64 = 0x100_0000;
-const THREAD: u64 = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD;
+pub const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
-struct New {
-    flags: u64,
-    stack: u64,
-    parent_tid: u64,
-    child_tid: u64,
-    tls: u64,
+/// What a new thread or process is to be.
+pub struct New {
+    pub flags: u64,
+    pub stack: u64,
+    pub parent_tid: u64,
+    pub child_tid: u64,
+    pub tls: u64,
+    /// What tells the parent of the end of a process.
+    pub exit_signal: u8,
 }
 
 fn is_canonical(address: u64) -> bool {
     address < 1 << 47
 }
 
-fn start(call: &Call<'_>, new: &New) -> Outcome {
-    if new.flags & THREAD != THREAD {
-        return Err(Errno::ENOSYS.into());
-    }
-    if new.flags & CLONE_SETTLS != 0 && !is_canonical(new.tls) {
-        return Err(Errno::EPERM.into());
-    }
-    let mut threads = call.uc.threads.borrow_mut();
-    if threads.len() >= call.uc.options.threads {
-        return Err(Errno::EAGAIN.into());
-    }
-    let tid = threads.new_tid();
-    let parent = threads.get_mut(call.index).ok_or(Stop::Gone(0))?;
-    let mut context = parent.context.duplicate();
-    context.rax = 0;
-    if new.stack != 0 {
-        context.rsp = new.stack;
-    }
+/// A thread that goes on from where the calling one is, with this number.
+pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
+    let mut thread = call.thread(|parent| {
+        let mut context = parent.context.duplicate();
+        context.rax = 0;
+        if new.stack != 0 {
+            context.rsp = new.stack;
+        }
+        let mut thread = Thread::new(tid, context);
+        thread.mask = parent.mask;
+        thread.name = parent.name;
+        thread
+    })?;
     if new.flags & CLONE_SETTLS != 0 {
-        context.fs_base = new.tls;
+        thread.context.fs_base = new.tls;
     }
-    let mut thread = Thread::new(tid, context);
-    thread.mask = parent.mask;
-    thread.name = parent.name;
     if new.flags & CLONE_CHILD_CLEARTID != 0 {
         thread.clear_tid = new.child_tid;
     }
-    drop(threads);
-    let mut space = call.space();
+    Ok(thread)
+}
+
+/// Tells a parent of its new thread or process, in its memory.
+pub fn tell_parent(call: &Call<'_>, new: &New, tid: u32) -> Result<(), Stop> {
     if new.flags & CLONE_PARENT_SETTID != 0 {
-        space.put(new.parent_tid, tid)?;
+        call.space().put(new.parent_tid, tid)?;
     }
+    Ok(())
+}
+
+/// Tells a new thread or process its number. As on Linux, a bad pointer here is the child's affair.
+pub fn tell_child(space: &mut ebb_mem::space::Space, new: &New, tid: u32) {
     if new.flags & CLONE_CHILD_SETTID != 0 {
-        // As on Linux, a bad pointer here is the child's affair.
         let _ = space.put(new.child_tid, tid);
     }
-    drop(space);
-    call.uc.add_thread(thread);
+}
+
+fn start(call: &Call<'_>, new: &New) -> Outcome {
+    let has = |flags| new.flags & flags == flags;
+    if has(CLONE_SIGHAND) && !has(CLONE_VM)
+        || has(CLONE_THREAD) && !has(CLONE_SIGHAND)
+        || has(CLONE_SETTLS) && !is_canonical(new.tls)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    if !has(CLONE_THREAD) {
+        return fork(call, new);
+    }
+    let tid = {
+        let mut processes = call.uc.processes.borrow_mut();
+        let threads = processes.threads();
+        let own = call.process.state.borrow().soft(limit::NPROC);
+        if threads >= call.uc.options.threads || threads as u64 >= own {
+            return Err(Errno::EAGAIN.into());
+        }
+        processes.new_number()
+    };
+    let thread = duplicate(call, new, tid)?;
+    tell_parent(call, new, tid)?;
+    tell_child(&mut call.space(), new, tid);
+    call.uc.add_thread(call.process, thread);
     Ok(tid.into())
 }
 
@@ -72,13 +104,22 @@ pub fn clone(call: &Call<'_>) -> Outcome {
     start(
         call,
         &New {
-            flags,
+            // The lowest byte is the signal.
+            flags: flags & 0xffff_ff00,
             stack,
             parent_tid,
             child_tid,
             tls,
+            exit_signal: signal(flags & 0xff)?,
         },
     )
+}
+
+fn signal(number: u64) -> Result<u8, Stop> {
+    match u8::try_from(number) {
+        Ok(signal @ 0..=64) => Ok(signal),
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 pub fn clone3(call: &Call<'_>) -> Outcome {
@@ -108,7 +149,7 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
         stack_size,
         tls,
     ] = words;
-    if flags & THREAD == THREAD && exit_signal != 0 || (stack == 0) != (stack_size == 0) {
+    if flags & CLONE_THREAD != 0 && exit_signal != 0 || (stack == 0) != (stack_size == 0) {
         return Err(Errno::EINVAL.into());
     }
     let stack = stack.checked_add(stack_size).ok_or(Errno::EINVAL)?;
@@ -120,8 +161,29 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
             parent_tid,
             child_tid,
             tls,
+            exit_signal: signal(exit_signal)?,
         },
     )
+}
+
+pub fn vfork(call: &Call<'_>) -> Outcome {
+    simple(call, CLONE_VM | CLONE_VFORK)
+}
+
+pub fn fork_call(call: &Call<'_>) -> Outcome {
+    simple(call, 0)
+}
+
+fn simple(call: &Call<'_>, flags: u64) -> Outcome {
+    let new = New {
+        flags,
+        stack: 0,
+        parent_tid: 0,
+        child_tid: 0,
+        tls: 0,
+        exit_signal: crate::signal::SIGCHLD,
+    };
+    fork(call, &new)
 }
 
 pub fn exit(call: &Call<'_>) -> Outcome {
@@ -129,7 +191,8 @@ pub fn exit(call: &Call<'_>) -> Outcome {
 }
 
 pub fn exit_group(call: &Call<'_>) -> Outcome {
-    call.uc.end(Exit::Status(call.args[0] as u8));
+    call.uc
+        .end_process(call.process, Exit::Status(call.args[0] as u8));
     Err(Stop::Gone(call.args[0] as u8))
 }
 
@@ -143,7 +206,7 @@ pub fn gettid(call: &Call<'_>) -> Outcome {
 }
 
 pub fn getpid(call: &Call<'_>) -> Outcome {
-    Ok(call.uc.process.borrow().pid.into())
+    Ok(call.process.pid().into())
 }
 
 pub fn getpriority(_: &Call<'_>) -> Outcome {

@@ -14,17 +14,31 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
         // CLOCK_MONOTONIC, raw, coarse, CLOCK_BOOTTIME
         1 | 4 | 6 | 7 => call.uc.now(),
         // CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
-        2 => call.uc.threads.borrow().iter().map(|t| t.ran).sum(),
-        3 => call
-            .uc
-            .threads
-            .borrow()
-            .get(call.index)
-            .map_or(0, |t| t.ran),
-        // A thread's or process's own clock (negative numbers): that of the program.
-        id if id < 0 => call.uc.threads.borrow().iter().map(|t| t.ran).sum(),
+        2 => call.process.ran(),
+        3 => own(call),
+        // The clock of a process or thread: its number inverted, bit 2 for a thread, the kind below that.
+        id if id < 0 => {
+            let number = !(id >> 3) as u32;
+            if id & 4 != 0 {
+                let threads = call.process.threads.borrow();
+                let tid = if number == 0 { call.tid } else { number };
+                let thread = threads.iter().find(|t| t.tid == tid);
+                thread.map(|t| t.ran).ok_or(Errno::EINVAL)?
+            } else if number == 0 {
+                call.process.ran()
+            } else {
+                let processes = call.uc.processes.borrow();
+                processes.find(number).ok_or(Errno::EINVAL)?.ran()
+            }
+        }
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// Nanoseconds that the calling thread ran.
+fn own(call: &Call<'_>) -> u64 {
+    let threads = call.process.threads.borrow();
+    threads.get(call.index).map_or(0, |t| t.ran)
 }
 
 pub fn clock_gettime(call: &Call<'_>) -> Outcome {
@@ -101,36 +115,34 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
     call.wait(deadline)
 }
 
-/// Nanoseconds that the program ran.
-fn ran(call: &Call<'_>) -> u64 {
-    call.uc.threads.borrow().iter().map(|t| t.ran).sum()
+pub fn times(call: &Call<'_>) -> Outcome {
+    let ticks = |time: u64| time / 10_000_000;
+    let own = ticks(call.process.ran());
+    let children = ticks(call.process.state.borrow().ran.children);
+    if call.args[0] != 0 {
+        call.space().put(call.args[0], [own, 0, children, 0])?;
+    }
+    Ok(ticks(call.uc.now()))
 }
 
-pub fn times(call: &Call<'_>) -> Outcome {
-    let ticks = ran(call) / 10_000_000;
-    if call.args[0] != 0 {
-        call.space().put(call.args[0], [ticks, 0, 0, 0])?;
-    }
-    Ok(call.uc.now() / 10_000_000)
+/// A `struct rusage` with this processor time and these KiB of memory.
+pub fn rusage(time: u64, resident: u64) -> [u64; 18] {
+    let mut usage = [0u64; 18];
+    usage[0] = time / SECOND;
+    usage[1] = time % SECOND / 1000;
+    usage[4] = resident;
+    usage
 }
 
 pub fn getrusage(call: &Call<'_>) -> Outcome {
     let time = match call.args[0] as i32 {
-        0 => ran(call),
-        1 => call
-            .uc
-            .threads
-            .borrow()
-            .get(call.index)
-            .map_or(0, |t| t.ran),
-        -1 => 0,
+        0 => call.process.ran(),
+        1 => own(call),
+        -1 => call.process.state.borrow().ran.children,
         _ => return Err(Errno::EINVAL.into()),
     };
-    let mut usage = [0u64; 18];
-    usage[0] = time / SECOND;
-    usage[1] = time % SECOND / 1000;
     let mut space = call.space();
-    usage[4] = space.resident() >> 10;
+    let usage = rusage(time, space.resident() >> 10);
     space.put(call.args[1], usage)?;
     Ok(0)
 }

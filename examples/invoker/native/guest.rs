@@ -219,7 +219,7 @@ impl Instance for Guest {
     }
 
     fn memory(&self) -> u64 {
-        self.uc.space.borrow().private() + OBJECTS
+        self.uc.private() + OBJECTS
     }
 
     fn capture(&mut self) -> Option<Arc<dyn instance::Snapshot>> {

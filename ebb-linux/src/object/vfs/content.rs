@@ -137,11 +137,12 @@ impl Objects {
         if source.remaining() == 0 {
             return Ok((pos, 0));
         }
-        if pos >= MAX_POS {
+        let most = self.files.max_size.min(MAX_POS);
+        if pos >= most {
             return Err(Errno::EFBIG);
         }
         let seals = self.fs.seals(node);
-        let end = pos.saturating_add(source.remaining() as u64).min(MAX_POS);
+        let end = pos.saturating_add(source.remaining() as u64).min(most);
         if seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0
             || seals & SEAL_GROW != 0 && end > self.fs.file_size(node)?
         {
@@ -163,6 +164,9 @@ impl Objects {
         let (seals, old) = (self.fs.seals(node), self.fs.file_size(node)?);
         if seals & SEAL_SHRINK != 0 && size < old || seals & SEAL_GROW != 0 && size > old {
             return Err(Errno::EPERM);
+        }
+        if size > old && size > self.files.max_size {
+            return Err(Errno::EFBIG);
         }
         let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());

@@ -28,6 +28,7 @@ mod dir;
 mod inode;
 mod open;
 mod path;
+mod program;
 pub mod stat;
 mod synth;
 mod text;
@@ -38,6 +39,7 @@ use core::fmt;
 pub use change::{RenameFlags, SetTime};
 pub use inode::{Inode, InodeId, Kind};
 pub use open::{Opened, PendingFifo};
+pub use program::Executable;
 pub use synth::SynthNode;
 pub(crate) use synth::{proc_root, sys_root};
 
@@ -414,6 +416,11 @@ impl Filesystem {
         Ok(upper
             .after(cookie.saturating_sub(UPPER))
             .map(|(name, node, next)| (name, NodeRef::Upper(node), UPPER + next)))
+    }
+
+    /// What is in a file of the archive.
+    pub(crate) fn archive_content(&self, node: ArchiveNode) -> &'static [u8] {
+        self.archive.content(node)
     }
 
     /// Notes that a description or a working directory refers to a node.
