@@ -160,6 +160,10 @@ impl Network for World<'_> {
             .collect()
     }
 
+    fn prefixes(&self) -> Vec<(IpAddr, u8)> {
+        configuration().addresses.clone()
+    }
+
     fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket> {
         self.add(Kind::Listener(
             TcpListener::bind_with(local, backlog).map_err(errno)?,

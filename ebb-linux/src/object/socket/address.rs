@@ -13,6 +13,8 @@ pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
 pub const AF_INET6: u16 = 10;
+/// `AF_NETLINK`.
+pub const AF_NETLINK: u16 = 16;
 /// The largest address: `struct sockaddr_storage`.
 pub const MAX_LEN: usize = 128;
 /// The longest `sun_path`.
@@ -30,6 +32,8 @@ pub enum Address {
     Abstract(Arc<[u8]>),
     /// An internet address.
     Inet(SocketAddr),
+    /// A netlink port; 0 is the kernel.
+    Netlink(u32),
 }
 
 /// A protocol family.
@@ -41,6 +45,8 @@ pub enum Domain {
     Inet,
     /// IPv6, and IPv4 by mapped addresses.
     Inet6,
+    /// Questions to the kernel about its network.
+    Netlink,
 }
 
 impl Domain {
@@ -50,6 +56,7 @@ impl Domain {
             Domain::Unix => AF_UNIX,
             Domain::Inet => AF_INET,
             Domain::Inet6 => AF_INET6,
+            Domain::Netlink => AF_NETLINK,
         }
     }
 
@@ -59,6 +66,7 @@ impl Domain {
             Domain::Unix => Address::Unnamed,
             Domain::Inet => Address::Inet((Ipv4Addr::UNSPECIFIED, 0).into()),
             Domain::Inet6 => Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into()),
+            Domain::Netlink => Address::Netlink(0),
         }
     }
 }
@@ -109,6 +117,12 @@ impl Address {
                 AF_UNSPEC => Ok(Address::Unnamed),
                 _ => Err(Errno::EAFNOSUPPORT),
             },
+            Domain::Netlink => match (family, rest.get(2..6)) {
+                (AF_NETLINK, Some(&[a, b, c, d])) => {
+                    Ok(Address::Netlink(u32::from_le_bytes([a, b, c, d])))
+                }
+                _ => Err(Errno::EINVAL),
+            },
         }
     }
 
@@ -127,6 +141,12 @@ impl Address {
             Address::Abstract(name) => {
                 out.push(0);
                 out.extend_from_slice(name);
+            }
+            // Padding before, groups behind.
+            Address::Netlink(port) => {
+                out.extend_from_slice(&[0; 2]);
+                out.extend_from_slice(&port.to_le_bytes());
+                out.extend_from_slice(&[0; 4]);
             }
             Address::Inet(address) => {
                 out.extend_from_slice(&address.port().to_be_bytes());

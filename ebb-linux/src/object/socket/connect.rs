@@ -36,6 +36,7 @@ impl Objects {
                 }
                 self.bind_unix(env, id, address)
             }
+            (Domain::Netlink, address) => self.bind_netlink(id, address),
             (domain, Address::Inet(at)) => {
                 if matches!(socket.local, Address::Inet(l) if l.port() != 0) {
                     return Err(Errno::EINVAL);
@@ -96,7 +97,7 @@ impl Objects {
                 self.sockets.abstracts.insert(name.clone(), id);
                 Address::Abstract(name)
             }
-            Address::Inet(_) => return Err(Errno::EINVAL),
+            Address::Inet(_) | Address::Netlink(_) => return Err(Errno::EINVAL),
         };
         self.socket_mut(id)?.local = local;
         Ok(())
@@ -193,6 +194,9 @@ impl Objects {
         let (domain, kind, state) = (socket.domain, socket.kind, socket.state);
         match (domain, kind, to) {
             (Domain::Unix, SocketKind::Datagram, to) => self.connect_unix_datagram(env, id, to),
+            // The kernel is the only peer, connected or not.
+            (Domain::Netlink, _, Address::Netlink(0)) => Ok(()),
+            (Domain::Netlink, ..) => Err(Errno::EPERM),
             (Domain::Unix, _, to) => match state {
                 State::Listening => Err(Errno::EINVAL),
                 State::Connected => Err(Errno::EISCONN),

@@ -114,7 +114,7 @@ impl Objects {
     }
 
     /// Puts a message (or for streams as much as there is room for) into an inbox.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         to: SocketId,
         limit: usize,
@@ -214,6 +214,7 @@ impl Objects {
                 self.send_unix_datagram(env, id, source, to, descriptions.clone())
             }
             (Domain::Unix, _) => self.send_unix(id, source, to, descriptions.clone()),
+            (Domain::Netlink, _) => self.send_netlink(env, id, source, to),
             (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to),
             _ => self.send_tcp(env, id, source),
         };

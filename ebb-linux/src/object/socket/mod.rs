@@ -11,11 +11,13 @@
 //! | [`connect`] | bind, listen, connect, accept, shutdown, names |
 //! | [`message`] | send and receive, datagrams, descriptors in flight |
 //! | [`option`] | `getsockopt`, `setsockopt` |
+//! | `netlink` | which interfaces there are |
 //! | [`network`] | the seam to the stack below |
 
 pub mod address;
 pub mod connect;
 pub mod message;
+mod netlink;
 pub mod network;
 pub mod option;
 #[cfg(test)]
@@ -212,6 +214,7 @@ impl Objects {
             1 => Domain::Unix,
             2 => Domain::Inet,
             10 => Domain::Inet6,
+            16 => Domain::Netlink,
             _ => return Err(Errno::EAFNOSUPPORT),
         };
         if domain == Domain::Unix {
@@ -222,6 +225,13 @@ impl Objects {
                 1 => Ok((domain, SocketKind::Stream)),
                 2 | 3 => Ok((domain, SocketKind::Datagram)),
                 5 => Ok((domain, SocketKind::SeqPacket)),
+                _ => Err(Errno::ESOCKTNOSUPPORT),
+            };
+        }
+        if domain == Domain::Netlink {
+            return match (number, protocol) {
+                (2 | 3, 0) => Ok((domain, SocketKind::Datagram)),
+                (2 | 3, _) => Err(Errno::EPROTONOSUPPORT),
                 _ => Err(Errno::ESOCKTNOSUPPORT),
             };
         }

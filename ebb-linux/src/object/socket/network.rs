@@ -18,6 +18,11 @@ pub struct NetSocket(pub u32);
 pub trait Network {
     /// The addresses of this machine beyond loopback.
     fn addresses(&self) -> Vec<IpAddr>;
+    /// The same, with the bits of each that name its network.
+    fn prefixes(&self) -> Vec<(IpAddr, u8)> {
+        let whole = |ip: IpAddr| (ip, if ip.is_ipv4() { 32 } else { 128 });
+        self.addresses().into_iter().map(whole).collect()
+    }
     /// Listens for TCP connections.
     fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket>;
     /// Takes an established connection: it, and its peer.

@@ -240,7 +240,7 @@ impl Objects {
             (SOCKET, 21 | 67) => time(socket.options.timeouts.1),
             (SOCKET, 30) => word(i32::from(socket.state == State::Listening)),
             (SOCKET, 38) => word(match (socket.domain, socket.kind) {
-                (Domain::Unix, _) => 0,
+                (Domain::Unix | Domain::Netlink, _) => 0,
                 (_, SocketKind::Stream) => 6,
                 _ => 17,
             }),

@@ -1,0 +1,292 @@
+//! Routing netlink (`AF_NETLINK`, `NETLINK_ROUTE`), as far as programs ask which interfaces and addresses there are: the dumps of
+//! `RTM_GETLINK` and `RTM_GETADDR`, which `getifaddrs` is made of. Every other request is `EOPNOTSUPP`; nothing can be changed.
+//!
+//! What must hold: a request is whatever the guest wrote. At most one dump waits in an inbox, so asking again and again
+//! costs nothing.
+//!
+//! Source: RFC 3549, and Linux' `include/uapi/linux/{netlink,rtnetlink,if_link,if_addr}.h`.
+
+use alloc::{vec, vec::Vec};
+use core::net::IpAddr;
+
+use super::{
+    Objects, SocketId,
+    address::{AF_INET, AF_INET6, AF_UNSPEC, Address},
+};
+use crate::object::{
+    description::DescId,
+    env::Env,
+    errno::{Errno, Result},
+    io::Source,
+};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_MULTI: u16 = 2;
+const NLM_F_DUMP: u16 = 0x300;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+/// The largest request that is looked at.
+const MAX_REQUEST: usize = 1024;
+/// What the answers to one socket may cost.
+const LIMIT: usize = 64 << 10;
+
+/// An interface: number, name, `ARPHRD_*`, `IFF_*`, MTU.
+type Link = (u32, &'static str, u16, u32, u32);
+/// Up, loopback, running, lower layer up.
+const LOOPBACK: Link = (1, "lo", 772, 0x1_0049, 65_536);
+/// Up, broadcast, running, multicast, lower layer up.
+const ETHERNET: Link = (2, "eth0", 1, 0x1_1043, 1500);
+
+/// One message: what follows its header is `body` and the attributes.
+fn message(
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+    body: &[u8],
+    attributes: &[(u16, &[u8])],
+) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&flags.to_le_bytes());
+    out.extend_from_slice(&sequence.to_le_bytes());
+    out.extend_from_slice(&port.to_le_bytes());
+    out.extend_from_slice(body);
+    for (kind, value) in attributes {
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(&(value.len() as u16 + 4).to_le_bytes());
+        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(value);
+    }
+    let len = out.len() as u32;
+    out[..4].copy_from_slice(&len.to_le_bytes());
+    out.resize(out.len().next_multiple_of(4), 0);
+    out
+}
+
+/// `RTM_NEWLINK`: `struct ifinfomsg`, address, broadcast address, name, MTU.
+fn link((number, name, kind, flags, mtu): Link, sequence: u32, port: u32) -> Vec<u8> {
+    let mut body = [0; 16];
+    body[2..4].copy_from_slice(&kind.to_le_bytes());
+    body[4..8].copy_from_slice(&number.to_le_bytes());
+    body[8..12].copy_from_slice(&flags.to_le_bytes());
+    let name = [name.as_bytes(), &[0]].concat();
+    let attributes: [(u16, &[u8]); 4] = [
+        (1, &[0; 6]),
+        (
+            2,
+            if number == LOOPBACK.0 {
+                &[0; 6]
+            } else {
+                &[0xff; 6]
+            },
+        ),
+        (3, &name),
+        (4, &mtu.to_le_bytes()),
+    ];
+    message(RTM_NEWLINK, NLM_F_MULTI, sequence, port, &body, &attributes)
+}
+
+/// `RTM_NEWADDR`: `struct ifaddrmsg`, address, local address, label.
+fn address(ip: IpAddr, prefix: u8, (number, name, ..): Link, sequence: u32, port: u32) -> Vec<u8> {
+    let (family, octets) = match ip {
+        IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
+    };
+    // Scope: host, link, or the world.
+    let scope = match ip {
+        _ if ip.is_loopback() => 254,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => 253,
+        _ => 0,
+    };
+    let mut body = [0; 8];
+    body[..4].copy_from_slice(&[family as u8, prefix, 0x80, scope]);
+    body[4..].copy_from_slice(&number.to_le_bytes());
+    let name = [name.as_bytes(), &[0]].concat();
+    let all: [(u16, &[u8]); 3] = [(1, &octets), (2, &octets), (3, &name)];
+    let attributes = if family == AF_INET {
+        &all[..]
+    } else {
+        &all[..1]
+    };
+    message(RTM_NEWADDR, NLM_F_MULTI, sequence, port, &body, attributes)
+}
+
+impl Objects {
+    /// Takes a name for a netlink socket: the one asked for if it is free, else one of the kernel's choice.
+    pub(super) fn bind_netlink(&mut self, id: SocketId, wanted: Address) -> Result<()> {
+        let Address::Netlink(port) = wanted else {
+            return Err(Errno::EINVAL);
+        };
+        let Address::Netlink(old) = self.socket(id)?.local else {
+            return Err(Errno::EINVAL);
+        };
+        if old != 0 {
+            return if port == old {
+                Ok(())
+            } else {
+                Err(Errno::EINVAL)
+            };
+        }
+        let taken = |objects: &Self, port| {
+            let mut all = objects.sockets.all.iter();
+            all.any(|(_, s)| s.local == Address::Netlink(port))
+        };
+        if port != 0 && taken(self, port) {
+            return Err(Errno::EADDRINUSE);
+        }
+        // As many numbers as there may be sockets, and one.
+        let free = (1..=self.sockets.all.len() as u32 + 1).find(|&port| !taken(self, port));
+        let port = if port != 0 { port } else { free.unwrap_or(1) };
+        self.socket_mut(id)?.local = Address::Netlink(port);
+        Ok(())
+    }
+
+    /// A request, whose answer is in the inbox when this returns.
+    pub(super) fn send_netlink(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+    ) -> Result<usize> {
+        if !matches!(to, None | Some(Address::Netlink(0))) {
+            return Err(Errno::ECONNREFUSED);
+        }
+        self.bind_netlink(id, self.socket(id)?.local.clone())?;
+        let Address::Netlink(port) = self.socket(id)?.local else {
+            return Err(Errno::EINVAL);
+        };
+        let len = source.remaining();
+        let mut request = vec![0; len.min(MAX_REQUEST)];
+        if source.take(&mut request) < request.len() {
+            return Err(Errno::EFAULT);
+        }
+        let word = |at: usize| {
+            request
+                .get(at..at + 4)
+                .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        };
+        if request.len() < 16 || (word(0) as usize) < 16 || word(0) as usize > request.len() {
+            return Err(Errno::EINVAL);
+        }
+        let (kind, flags, sequence) = (word(4) as u16, (word(4) >> 16) as u16, word(8));
+        let family = u16::from(request.get(16).copied().unwrap_or(0));
+        let mut answer = Vec::new();
+        match kind {
+            RTM_GETLINK if flags & NLM_F_DUMP == NLM_F_DUMP => {
+                answer.extend(link(LOOPBACK, sequence, port));
+                if env.network().is_some() {
+                    answer.extend(link(ETHERNET, sequence, port));
+                }
+            }
+            RTM_GETADDR if flags & NLM_F_DUMP == NLM_F_DUMP => {
+                let outside = env.network().map(|n| n.prefixes()).unwrap_or_default();
+                let here = [
+                    ([127, 0, 0, 1].into(), 8),
+                    (core::net::Ipv6Addr::LOCALHOST.into(), 128),
+                ];
+                for (ip, prefix) in here.into_iter().chain(outside) {
+                    let of = if ip.is_loopback() { LOOPBACK } else { ETHERNET };
+                    if family == AF_UNSPEC || (family == AF_INET) == ip.is_ipv4() {
+                        answer.extend(address(ip, prefix, of, sequence, port));
+                    }
+                }
+            }
+            _ => {
+                let code = -Errno::EOPNOTSUPP.number();
+                let body = [&code.to_le_bytes()[..], &request[..16]].concat();
+                let error = message(NLMSG_ERROR, 0, sequence, port, &body, &[]);
+                return self.answer_netlink(id, &error).map(|()| len);
+            }
+        }
+        // The interfaces are few: one datagram holds them all.
+        answer.extend(message(
+            NLMSG_DONE,
+            NLM_F_MULTI,
+            sequence,
+            port,
+            &[0; 4],
+            &[],
+        ));
+        self.answer_netlink(id, &answer).map(|()| len)
+    }
+
+    fn answer_netlink(&mut self, id: SocketId, answer: &[u8]) -> Result<()> {
+        let from = Address::Netlink(0);
+        match self.deliver(id, LIMIT, from, Vec::<DescId>::new(), &mut &answer[..]) {
+            Ok(_) => Ok(()),
+            // Who does not read loses answers, and is told.
+            Err(_) => Err(Errno::ENOBUFS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{
+        socket::message::MessageFlags,
+        testing::{World, objects},
+    };
+
+    fn ask(kind: u16, flags: u16) -> Vec<u8> {
+        message(kind, flags, 7, 0, &[0; 16], &[])
+    }
+
+    /// Kinds of the messages of an answer.
+    fn kinds(answer: &[u8]) -> Vec<u16> {
+        let mut at = 0;
+        let mut kinds = Vec::new();
+        while let Some(head) = answer.get(at..at + 16) {
+            let len = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
+            kinds.push(u16::from_le_bytes([head[4], head[5]]));
+            assert_eq!(head[8], 7, "the request's sequence number");
+            at += len.next_multiple_of(4);
+        }
+        assert_eq!(at, answer.len());
+        kinds
+    }
+
+    #[test]
+    fn interfaces_and_addresses_are_listed_and_nothing_else_is_done() {
+        let (mut o, w) = (objects(), World::default());
+        let fd = o.socket_create(16, 3, 0).unwrap();
+        let d = o.lookup_fd(fd).unwrap();
+        o.bind(&w, d, Address::Netlink(0)).unwrap();
+        let mut round = |request: &[u8]| {
+            let sent = o.send(&w, d, &mut &request[..], None, &[], MessageFlags::default())?;
+            assert_eq!(sent, request.len());
+            let mut buffer = vec![0; 8192];
+            let n = o.read(&w, fd, &mut &mut buffer[..])?;
+            buffer.truncate(n);
+            Ok::<_, Errno>(buffer)
+        };
+        let links = round(&ask(RTM_GETLINK, 1 | NLM_F_DUMP)).unwrap();
+        assert_eq!(kinds(&links).first(), Some(&RTM_NEWLINK));
+        assert_eq!(kinds(&links).last(), Some(&NLMSG_DONE));
+        assert!(links.windows(3).any(|w| w == b"lo\0"));
+        let addresses = round(&ask(RTM_GETADDR, 1 | NLM_F_DUMP)).unwrap();
+        assert!(kinds(&addresses).starts_with(&[RTM_NEWADDR, RTM_NEWADDR]));
+        assert!(addresses.windows(4).any(|w| w == [127, 0, 0, 1]));
+        // A change of an interface, and nonsense.
+        assert_eq!(kinds(&round(&ask(16, 1)).unwrap()), [NLMSG_ERROR]);
+        for len in 0..16 {
+            assert_eq!(round(&[0xff; 16][..len]), Err(Errno::EINVAL));
+        }
+        assert_eq!(round(&[0xff; 64]), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn who_does_not_read_loses_answers_and_takes_no_more_memory() {
+        let (mut o, w) = (objects(), World::default());
+        let fd = o.socket_create(16, 3, 0).unwrap();
+        let d = o.lookup_fd(fd).unwrap();
+        let request = ask(RTM_GETLINK, NLM_F_DUMP);
+        let mut send = || o.send(&w, d, &mut &request[..], None, &[], MessageFlags::default());
+        assert!((0..10_000).any(|_| send() == Err(Errno::ENOBUFS)));
+    }
+}
