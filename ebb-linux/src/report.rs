@@ -147,9 +147,15 @@ impl core::fmt::Display for Processes<'_> {
     }
 }
 
-/// What the program called that does not exist here.
+/// What C libraries and runtimes try first and do without on many Linux systems: `pkey_alloc`, `rseq`, `io_uring_setup`.
+const TRIED: [u64; 3] = [330, 334, 425];
+
+/// What the program called that does not exist here, but for what every program tries; with a trace, all of it.
 pub fn missing_calls(uc: &Uc) {
-    let missing = uc.missing.borrow();
+    let mut missing = uc.missing.borrow().clone();
+    if !uc.options.trace {
+        missing.retain(|number, _| !TRIED.contains(number));
+    }
     if missing.is_empty() {
         return;
     }
