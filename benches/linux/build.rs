@@ -1,0 +1,4 @@
+//! The programs are bootable images.
+fn main() {
+    ebb_build::images(&["bins"]);
+}

@@ -1,0 +1,135 @@
+//! How many HTTP requests does an unmodified Node.js answer, and how late? In an image and in a Linux guest on the same virtual
+//! hardware, under the same load over a tap interface: 16 kept-alive connections.
+//!
+//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench node-http [-- --quick]`, as root.
+
+#[path = "../net/load.rs"]
+mod load;
+#[allow(dead_code)]
+mod machine;
+#[allow(dead_code)]
+#[path = "../net/sides.rs"]
+mod sides;
+
+use std::net::SocketAddr;
+
+use ebb_benches::{goal, quick};
+use load::{Figures, Generator, Load, Protocol};
+use machine::{node, scratch};
+use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+
+const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
+const CONNECTIONS: usize = 16;
+/// Connections stay open while the other side has its turn.
+const SERVER: &str = "const server = require('node:http').createServer((request, response) => response.end('hello, world\\n'));
+server.keepAliveTimeout = 0;
+server.listen(80);
+";
+const ANSWER: &[u8] = b"hello, world\n";
+
+struct Get;
+
+impl Protocol for Get {
+    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
+        out.extend(
+            b"GET / HTTP/1.1\r\nHost: 10.0.2.15\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
+        );
+        0
+    }
+
+    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
+        let end = input.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+        assert!(
+            input.starts_with(b"HTTP/1.1 200 OK\r\n"),
+            "{}",
+            String::from_utf8_lossy(input)
+        );
+        let body = input.get(end..end + ANSWER.len())?;
+        assert_eq!(body, ANSWER);
+        Some(end + ANSWER.len())
+    }
+}
+
+fn main() {
+    let mut generator = None;
+    let obey = |address: SocketAddr, order: &[f64]| -> Figures {
+        let load = Load {
+            depth: 1,
+            rate: order[0],
+            seconds: order[1],
+        };
+        generator
+            .get_or_insert_with(|| Generator::new(address, CONNECTIONS))
+            .run(load, None, &mut Get)
+    };
+    if agent(obey) {
+        return;
+    }
+    let (rounds, seconds, warm) = if quick() {
+        (3, 2.0, 3.0)
+    } else {
+        (9, 4.0, 10.0)
+    };
+    let script = scratch("http-server.js");
+    std::fs::write(&script, SERVER).expect("a directory to write to");
+    let script = script.to_str().expect("a path of text");
+    let node = node();
+    let node = node.to_str().expect("a path of text");
+    let guest = linux_guest();
+    println!("1 vCPU, {rounds} rounds of {seconds} s, taking turns");
+    let mut ours = Side::image(IMAGE, 1, 80, &[script], None);
+    // The same flags on both sides: see the example `node`.
+    let app = [
+        "--app",
+        "run",
+        "--add",
+        node,
+        "--add",
+        script,
+        "--run",
+        "node --v8-pool-size=0 /app/http-server.js",
+    ];
+    let mut theirs = guest
+        .as_ref()
+        .map(|guest| Side::linux(guest.as_ref(), 1, 80, &app, None));
+    // Until V8 has compiled what is hot.
+    ours.order(&format!("0 {warm}"));
+    if let Some(theirs) = &mut theirs {
+        theirs.order(&format!("0 {warm}"));
+    }
+    let order = format!("0 {seconds}");
+    let peak = turns(
+        "closed loop",
+        "requests/s",
+        rounds,
+        &mut ours,
+        theirs.as_mut(),
+        &order,
+    );
+    let Some(throughput) = ratio(&peak, |f| f.per_second) else {
+        return;
+    };
+    // Both get what is half of Linux's peak: QEMU, its network and the load share the host's CPUs.
+    let linux: Vec<f64> = peak
+        .iter()
+        .filter_map(|(_, theirs)| Some((*theirs)?.per_second))
+        .collect();
+    let rate = median(linux) * 0.5;
+    let order = format!("{rate} {seconds}");
+    let name = format!("open loop at {rate:.0}/s");
+    let open = turns(
+        &name,
+        "requests/s",
+        rounds,
+        &mut ours,
+        theirs.as_mut(),
+        &order,
+    );
+    goal_at_least("node_http_throughput", throughput, 1.3);
+    if let Some(late) = ratio(&peak, |f| f.p99_us) {
+        goal("node_http_p99_closed", late, 0.8);
+    }
+    if let Some(late) = ratio(&open, |f| f.p99_us) {
+        goal("node_http_p99_open", late, 0.8);
+    }
+}

@@ -1,0 +1,44 @@
+//! What do system calls and page faults cost a program? One static C program, unmodified, in an image and in a Linux guest on
+//! the same virtual hardware, with one vCPU.
+//!
+//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench syscalls [-- --quick]`; needs a C compiler and a static libc.
+
+#[allow(dead_code)]
+mod machine;
+
+use std::process::Command;
+
+use ebb_benches::quick;
+use machine::{compare, figures, goals, image, linux, run, scratch};
+
+const IMAGE: &str = env!("CARGO_BIN_EXE_bench-linux");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/syscalls.c");
+
+/// What the clock costs, and touching memory whose pages Linux may make huge, have no goal.
+const WITHOUT_GOAL: [&str; 2] = ["clock_gettime", "touch_64_mib_per_page"];
+
+fn main() {
+    let program = scratch("syscalls");
+    let built = Command::new("cc")
+        .args(["-O2", "-static", "-pthread", "-o"])
+        .arg(&program)
+        .arg(SOURCE)
+        .status();
+    assert!(
+        built.is_ok_and(|s| s.success()),
+        "syscalls.c does not compile; a C compiler and a static libc are needed (Debian: gcc, libc6-dev)"
+    );
+    let path = program.to_str().expect("a path of text");
+    let guest = std::env::var_os("EBB_LINUX_GUEST");
+    let list = compare(
+        if quick() { 1 } else { 7 },
+        "ns",
+        || figures(&run(image(IMAGE, &[path]), false)),
+        guest
+            .as_ref()
+            .map(|guest| || figures(&run(linux(guest, &[&program], "syscalls"), true))),
+    );
+    goals(&list, "", |name| {
+        (!WITHOUT_GOAL.contains(&name)).then_some(0.5)
+    });
+}
