@@ -103,7 +103,7 @@ fn run_suite(node: Option<&Path>) {
     let manifest = folder(name).join("manifest");
     let archive = folder(name).join("archive.ebb");
     let lines = format!(
-        "program node\nargs --v8-pool-size=0\ntree /app {}\nworkdir /app\n",
+        "program node\nargs --v8-pool-size=0\nfile /bin/sh\ntree /app {}\nworkdir /app\n",
         suite().display()
     );
     fs::write(&manifest, lines).expect("a file to write");

@@ -399,6 +399,36 @@ check('Atomics.wait times out', () => {
   assert(performance.now() - begun >= 19);
 });
 
+// Processes.
+
+check('child_process: a program runs, with its output and status', async () => {
+  const { spawn, spawnSync, execFileSync } = require('node:child_process');
+  const child = spawn(process.execPath, ['-e', 'process.stdin.pipe(process.stdout); process.on("exit", () => process.exit(9))']);
+  child.stdin.end('through the child');
+  let text = '';
+  for await (const chunk of child.stdout) text += chunk;
+  assert.strictEqual(text, 'through the child');
+  assert.deepStrictEqual(child.exitCode === null ? await once(child, 'exit') : [child.exitCode, null], [9, null]);
+  assert.strictEqual(execFileSync(process.execPath, ['-p', '6 * 7']).toString(), '42\n');
+  assert.strictEqual(spawnSync(process.execPath, ['-e', 'process.kill(process.pid, "SIGKILL")']).signal, 'SIGKILL');
+  assert.strictEqual(spawnSync('/no/such/program').error.code, 'ENOENT');
+});
+
+check('child_process: a shell', () => {
+  const { execSync } = require('node:child_process');
+  assert.strictEqual(execSync('x=1; echo $((x + 1)) "$HOME"', { env: { HOME: '/there' } }).toString(), '2 /there\n');
+  assert.throws(() => execSync('exit 3', { stdio: 'pipe' }), { status: 3 });
+});
+
+check('child_process: a fork exchanges messages and is killed', async () => {
+  const { fork } = require('node:child_process');
+  const child = fork(path.join(__dirname, 'child.js'), ['argument']);
+  child.send({ add: [1, 2] });
+  assert.deepStrictEqual((await once(child, 'message'))[0], { sum: 3, argument: 'argument' });
+  child.kill();
+  assert.deepStrictEqual(await once(child, 'exit'), [null, 'SIGTERM']);
+});
+
 // Network, within the program.
 
 const listening = async (server, ...where) => { server.listen(...where); await once(server, 'listening'); return server.address(); };
