@@ -14,9 +14,12 @@ use std::net::SocketAddr;
 
 use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol, mix, uniform};
-use sides::{Counting, Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+use sides::{
+    Counting, Side, agent, count_instructions, goal_at_least, linux_guest, median, ratio, turns,
+};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-memcached");
+const PORT: u16 = 11211;
 const KEYS: u64 = 10_000;
 const CONNECTIONS: usize = 8;
 const DEPTH: usize = 4;
@@ -128,13 +131,35 @@ fn main() {
     }
     let (rounds, seconds) = if quick() { (3, 2.0) } else { (7, 4.0) };
     let guest = linux_guest();
-    count(guest.as_deref());
+    let image = |cores, counting: Option<&Counting>| {
+        Side::image(IMAGE, cores, PORT, &["-m", "512"], counting)
+    };
+    let linux = |cores, counting: Option<&Counting>| {
+        guest.as_deref().map(|guest| {
+            Side::linux(
+                guest.as_ref(),
+                cores,
+                PORT,
+                &["--app", "memcached"],
+                counting,
+            )
+        })
+    };
+    let counted = count_instructions(
+        "memcached",
+        |counting| image(1, Some(counting)),
+        guest
+            .is_some()
+            .then_some(|counting: &Counting| linux(1, Some(counting)).expect("named")),
+    );
+    if let Some(ratio) = counted {
+        // EbbRT: 5,557 and 13,604.
+        goal("memcached_instructions", ratio, 0.5);
+    }
     for cores in [1, 2] {
         println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut ours = Side::image(IMAGE, cores, 11211, &["-m", "512"], None);
-        let mut theirs = guest
-            .as_ref()
-            .map(|guest| Side::linux(guest.as_ref(), cores, 11211, &["--app", "memcached"], None));
+        let mut ours = image(cores, None);
+        let mut theirs = linux(cores, None);
         // TCG translates code when it first runs.
         let warm = "0 2";
         ours.order(warm);
@@ -177,26 +202,5 @@ fn main() {
         if let Some(ratio) = ratio(&equal, |f| f.p99_us) {
             goal(&format!("memcached_p99_{cores}_vcpu"), ratio, 0.5);
         }
-    }
-}
-
-/// Instructions of the guest for each request, kernel and application, under closed load on one vCPU.
-fn count(guest: Option<&std::ffi::OsStr>) {
-    const SECONDS: f64 = 4.0;
-    let Some(counting) = Counting::new("memcached") else {
-        return;
-    };
-    let order = format!("0 {SECONDS}");
-    let mut side = Side::image(IMAGE, 1, 11211, &["-m", "512"], Some(&counting));
-    let ours = counting.per_request(&mut side, &order, SECONDS);
-    drop(side);
-    println!("\ninstructions per request, 1 vCPU: image {ours:.0}");
-    if let Some(guest) = guest {
-        let app = ["--app", "memcached"];
-        let mut side = Side::linux(guest.as_ref(), 1, 11211, &app, Some(&counting));
-        let theirs = counting.per_request(&mut side, &order, SECONDS);
-        println!("instructions per request, 1 vCPU: Linux {theirs:.0}");
-        // EbbRT: 5,557 and 13,604.
-        goal("memcached_instructions", ours / theirs, 0.5);
     }
 }

@@ -150,6 +150,8 @@ struct Part {
     engine: RefCell<Option<Waker>>,
     /// The engine will run.
     scheduled: Cell<bool>,
+    /// When the engine last ran: near enough for what does not set a timer, and cheaper than the clock.
+    round_at: Cell<u64>,
     sleep: RefCell<Option<(u64, Pin<Box<Sleep>>)>>,
     configured: RefCell<WakerSet>,
 }
@@ -202,6 +204,7 @@ impl FromRoot<Root> for Part {
             line,
             engine: RefCell::default(),
             scheduled: Cell::new(true),
+            round_at: Cell::new(now()),
             sleep: RefCell::default(),
             configured: RefCell::default(),
         }
@@ -284,6 +287,7 @@ impl Part {
             }
         }
         let now = now();
+        self.round_at.set(now);
         self.scheduled.set(false);
         let room = self.host.flush(now);
         let mut busy = self.receive(now);
@@ -424,11 +428,11 @@ fn part() -> &'static Part {
     EbbRef::<Part>::get()
 }
 
-/// Runs an operation, and has the engine send what came of it.
+/// Runs an operation, and has the engine send what came of it. The time is that of the engine's last round.
 #[inline(always)]
-fn with<R>(f: impl FnOnce(&Host<DevicePort>) -> R) -> R {
+fn with<R>(f: impl FnOnce(&Host<DevicePort>, u64) -> R) -> R {
     let part = part();
-    let result = f(&part.host);
+    let result = f(&part.host, part.round_at.get());
     part.schedule();
     result
 }
@@ -444,7 +448,7 @@ impl NetStack for Native {
     }
 
     fn tcp_connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketId> {
-        with(|host| host.tcp_connect(local, remote, now()))
+        with(|host, _| host.tcp_connect(local, remote, now()))
     }
 
     fn tcp_connected(&self, socket: SocketId) -> Result<()> {
@@ -453,25 +457,25 @@ impl NetStack for Native {
 
     #[inline]
     fn tcp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8]) -> usize) -> Result<bool> {
-        with(|host| host.tcp_receive(socket, f, now()))
+        with(|host, now| host.tcp_receive(socket, f, now))
     }
 
     #[inline]
     fn tcp_send(&self, socket: SocketId, bytes: &[u8]) -> Result<usize> {
-        with(|host| host.tcp_send(socket, bytes, now()))
+        with(|host, now| host.tcp_send(socket, bytes, now))
     }
 
     #[inline]
     fn tcp_send_buffers(&self, socket: SocketId, buffers: &mut VecDeque<Bytes>) -> Result<usize> {
-        with(|host| host.tcp_send_buffers(socket, buffers, now()))
+        with(|host, now| host.tcp_send_buffers(socket, buffers, now))
     }
 
     fn tcp_shutdown_write(&self, socket: SocketId) -> Result<()> {
-        with(|host| host.tcp_shutdown_write(socket, now()))
+        with(|host, now| host.tcp_shutdown_write(socket, now))
     }
 
     fn tcp_set(&self, socket: SocketId, option: TcpOption) -> Result<()> {
-        let result = with(|host| host.tcp_set(socket, option, now()));
+        let result = with(|host, _| host.tcp_set(socket, option, now()));
         // A new timer may be earlier than the engine's.
         part().wake_engine();
         result
@@ -482,7 +486,7 @@ impl NetStack for Native {
     }
 
     fn tcp_abort(&self, socket: SocketId) {
-        with(|host| host.tcp_abort(socket, now()));
+        with(|host, _| host.tcp_abort(socket, now()));
         part().wake_engine();
     }
 
@@ -526,7 +530,7 @@ impl NetStack for Native {
     }
 
     fn close(&self, socket: SocketId) {
-        with(|host| host.close(socket, now()));
+        with(|host, _| host.close(socket, now()));
         // Also for the timers of what lingers, and for a reset's doorbell.
         part().wake_engine();
     }

@@ -46,7 +46,7 @@ pub struct Limits {
     pub body: usize,
     /// From the first byte of a head to its end.
     pub head_time: Duration,
-    /// From one request to the next on a connection that is kept alive.
+    /// From one request to the next on a connection that is kept alive: at least this, at most twice as long.
     pub idle_time: Duration,
     /// For a whole body.
     pub body_time: Duration,
