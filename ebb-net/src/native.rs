@@ -50,6 +50,10 @@ const MAILBOX: usize = 1024;
 const MAIL_BUDGET: usize = 64;
 /// When a full device is tried again, in nanoseconds.
 const TRY_AGAIN: u64 = 50_000;
+/// When it is looked whether a device has sent what it was given, in nanoseconds.
+const SETTLE: u64 = 10_000_000;
+/// How often a device that cannot interrupt is looked at, in nanoseconds.
+const LOOK: u64 = 1_000_000;
 /// virtio's number for network devices.
 const NETWORK: u16 = 1;
 /// The most memory a machine may have in its linear map, in bytes.
@@ -125,6 +129,8 @@ fn find_device(cores: usize) -> Option<Arc<Device>> {
 struct Line {
     waker: RefCell<Option<Waker>>,
     count: Cell<u64>,
+    /// The device has it.
+    bound: Cell<bool>,
 }
 
 fn interrupt(argument: usize) {
@@ -176,7 +182,7 @@ impl FromRoot<Root> for Part {
         );
         let line: &'static Line = Box::leak(Box::default());
         if let (Some(device), Some(_)) = (&device, &receiver) {
-            bind(device, core, line);
+            line.bound.set(bind(device, core, line));
         }
         let control = (core == CONTROL).then(|| {
             let address = match &device {
@@ -211,17 +217,21 @@ impl FromRoot<Root> for Part {
     }
 }
 
-/// Gives a queue's interrupt to this core.
-fn bind(device: &Device, core: usize, line: &'static Line) {
+/// Gives a queue's interrupt to this core. False when there is none.
+fn bind(device: &Device, core: usize, line: &'static Line) -> bool {
     let vector = core as u16;
     let argument = core::ptr::from_ref(line).expose_provenance();
     match EbbRef::<dyn Hardware>::get().bind_interrupt(current_core(), interrupt, argument) {
         Some(message) if vector < device.transport.vectors() => {
             device.transport.set_vector(vector, message);
+            true
         }
-        _ => ebb::println!(
-            "ebb: the network device has no interrupt for core {core}; it is looked at now and then"
-        ),
+        _ => {
+            ebb::println!(
+                "ebb: the network device has no interrupt for core {core}; it is looked at every millisecond"
+            );
+            false
+        }
     }
 }
 
@@ -372,11 +382,18 @@ impl Part {
     /// Sets the timer of the engine.
     fn sleep(&self, room: bool, now: u64, cx: &mut Context<'_>) {
         let mut next = self.host.next_deadline().unwrap_or(u64::MAX);
+        // No interrupt tells that frames were sent: what they refer to must not stay until the ring comes round.
+        if !self.host.port.settle() {
+            next = next.min(now + SETTLE);
+        }
         if self.control.borrow().is_some() {
             next = next.min(self.control_at.get());
         }
         if !room {
             next = next.min(now + TRY_AGAIN);
+        }
+        if !self.line.bound.get() && self.receiver.borrow().is_some() {
+            next = next.min(now + LOOK);
         }
         let mut slot = self.sleep.borrow_mut();
         if next == u64::MAX {
@@ -407,6 +424,30 @@ pub struct CoreNetStats {
     pub stack: Stats,
     /// Interrupts of the device.
     pub interrupts: u64,
+    /// How often the device was told of frames to send, by this core's pair of queues.
+    pub doorbells: u64,
+}
+
+/// What is known of the device.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceStats {
+    /// Pairs of queues in use.
+    pub pairs: usize,
+    /// Interrupts that can be told apart.
+    pub vectors: u16,
+    /// Feature bits, as VIRTIO 1.2 numbers them.
+    pub features: u64,
+}
+
+/// The device, if there is one.
+#[must_use]
+pub fn device() -> Option<DeviceStats> {
+    let device = part().host.port.device.as_ref()?;
+    Some(DeviceStats {
+        pairs: device.pairs(),
+        vectors: device.transport.vectors(),
+        features: device.features(),
+    })
 }
 
 /// The counters of this core.
@@ -416,6 +457,7 @@ pub fn stats() -> CoreNetStats {
     CoreNetStats {
         stack: part.host.stats(),
         interrupts: part.line.count.get(),
+        doorbells: part.host.port.doorbells(),
     }
 }
 

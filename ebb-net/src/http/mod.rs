@@ -35,6 +35,26 @@ pub use head::Head;
 pub use response::{Content, Response, reason};
 pub use server::{Request, listen, percent_decode, serve_connection};
 
+/// Reads `data` as a request's and as a response's head, and what follows from them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut head = Head::default();
+    if let Ok(Some(length)) = head.parse_request(data, 4096, 64) {
+        assert!(length <= data.len() && length <= 4096);
+        let _ = head.request_framing();
+        let _ = (head.keeps_alive(), head.expects());
+        assert!(head.headers().count() <= 64);
+        let _ = percent_decode(head.target(), true);
+    }
+    if let Ok(Some(length)) = head.parse_response(data, 4096) {
+        assert!(length <= data.len() && length <= 4096);
+        for method in ["HEAD", "GET"] {
+            let _ = head.response_framing(method);
+        }
+        let _ = head.header("location");
+    }
+}
+
 /// What a connection may take: memory in bytes, and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
