@@ -17,9 +17,15 @@ use std::{
 
 use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol, connect};
-use sides::{Side, agent, goal_at_least, linux_guest, ratio, turns};
+use sides::{Counting, Side, agent, goal_at_least, linux_guest, ratio, turns, turns_of};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-tcp");
+/// What an agent is to do, where the order gives no length of a message.
+const RECEIVE: usize = 0;
+const SEND: usize = 1;
+/// Connections that are opened and left alone.
+const CONNECT: usize = 2;
+const IDLE: usize = 20_000;
 /// One read or write of either end of a bulk transfer.
 const PIECE: usize = 64 << 10;
 
@@ -110,12 +116,18 @@ fn main() {
         return serve();
     }
     let mut generator = None;
-    // Bytes of a message (or 0 to receive, 1 to send), and seconds.
+    let mut idle = Vec::new();
+    // Bytes of a message, or one of the numbers below; and seconds, or how many.
     let obey = |address: SocketAddr, order: &[f64]| -> Figures {
         let (what, seconds) = (order[0] as usize, order[1]);
         let bulk = match what {
-            0 => receive(address, seconds),
-            1 => send(address, seconds),
+            RECEIVE => receive(address, seconds),
+            SEND => send(address, seconds),
+            CONNECT => {
+                allow_descriptors(order[1] as u64 + 100);
+                idle.extend((0..order[1] as usize).map(|_| connect(address)));
+                idle.len() as f64
+            }
             _ => {
                 let load = Load {
                     depth: 1,
@@ -148,7 +160,7 @@ fn main() {
         .as_ref()
         .map(|guest| Side::linux(guest.as_ref(), 1, 7, &app, None));
     println!("\n1 vCPU, {rounds} rounds of {seconds} s, taking turns");
-    for order in ["64 1", "0 1", "1 1"] {
+    for order in ["64 1", &format!("{RECEIVE} 1"), &format!("{SEND} 1")] {
         ours.order(order);
         if let Some(theirs) = &mut theirs {
             theirs.order(order);
@@ -159,8 +171,8 @@ fn main() {
         turns(name, unit, rounds, &mut ours, theirs.as_mut(), &order)
     };
     let small = measure("64 bytes there and back", "messages/s", 64);
-    let sent = measure("bulk, from the server", "MiB/s", 0);
-    let received = measure("bulk, to the server", "MiB/s", 1);
+    let sent = measure("bulk, from the server", "MiB/s", RECEIVE);
+    let received = measure("bulk, to the server", "MiB/s", SEND);
     if let Some(ratio) = ratio(&small, |f| f.p50_us) {
         goal("net_round_trip_64", ratio, 0.6);
     }
@@ -170,4 +182,51 @@ fn main() {
     if let Some(ratio) = ratio(&received, |f| f.per_second) {
         goal_at_least("net_bulk_received", ratio, 1.0);
     }
+    drop((ours, theirs));
+    beside_idle_connections(rounds, seconds);
+}
+
+/// How much slower is a connection beside many that do nothing? Two images take turns; and instructions are counted,
+/// which do not depend on what else the machine does.
+fn beside_idle_connections(rounds: usize, seconds: f64) {
+    println!("\n1 vCPU, beside {IDLE} idle connections and alone");
+    let order = format!("64 {seconds}");
+    let connect = format!("{CONNECT} {IDLE}");
+    let mut alone = Side::image(IMAGE, 1, 7, &[], None);
+    let mut beside = Side::image(IMAGE, 1, 7, &[], None);
+    beside.order(&connect);
+    alone.order(&order);
+    beside.order(&order);
+    let both = turns_of(
+        ["beside", "alone"],
+        "64 bytes there and back",
+        "messages/s",
+        rounds,
+        &mut beside,
+        Some(&mut alone),
+        &order,
+    );
+    if let Some(ratio) = ratio(&both, |f| f.p50_us) {
+        goal("net_idle_connections", ratio, 1.05);
+    }
+    drop((alone, beside));
+    if let Some(counting) = Counting::new("idle") {
+        let mut side = Side::image(IMAGE, 1, 7, &[], Some(&counting));
+        let alone = counting.per_request(&mut side, &order, seconds);
+        side.order(&connect);
+        let beside = counting.per_request(&mut side, &order, seconds);
+        println!("instructions for 64 bytes there and back: {alone:.0} alone, {beside:.0} beside");
+        goal("net_idle_instructions", beside / alone, 1.05);
+    }
+}
+
+/// Lets this program have so many open files.
+fn allow_descriptors(count: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: count,
+        rlim_max: count,
+    };
+    // SAFETY: a limit that outlives the call.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }

@@ -229,6 +229,18 @@ impl Side {
         Self::with_agent(agent, None)
     }
 
+    /// A program of this machine that listens on a port of the loopback interface.
+    pub fn process(mut program: Command, port: u16) -> Self {
+        let machine = program
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+        let mut agent = Command::new(std::env::current_exe().expect("this program"));
+        agent.args(["agent", "127.0.0.1", &port.to_string()]);
+        Self::with_agent(agent, Some(machine))
+    }
+
     fn with_agent(mut agent: Command, machine: Option<Child>) -> Self {
         let mut agent = agent
             .stdin(Stdio::piped())
@@ -339,6 +351,19 @@ pub fn turns(
     unit: &str,
     rounds: usize,
     ours: &mut Side,
+    theirs: Option<&mut Side>,
+    order: &str,
+) -> Vec<(Figures, Option<Figures>)> {
+    turns_of(["image", "Linux"], name, unit, rounds, ours, theirs, order)
+}
+
+/// As [`turns`], with names for the two sides.
+pub fn turns_of(
+    sides: [&str; 2],
+    name: &str,
+    unit: &str,
+    rounds: usize,
+    ours: &mut Side,
     mut theirs: Option<&mut Side>,
     order: &str,
 ) -> Vec<(Figures, Option<Figures>)> {
@@ -365,7 +390,7 @@ pub fn turns(
             .fold(f64::INFINITY, f64::min);
         let high = list.iter().map(|f| f.per_second).fold(0.0, f64::max);
         println!(
-            "{name:<34} {who:<6} {:>9.0} {unit} ({low:.0} to {high:.0}){}",
+            "{name:<34} {who:<9} {:>9.0} {unit} ({low:.0} to {high:.0}){}",
             all(|f| f.per_second),
             if all(|f| f.p99_us) > 0.0 {
                 format!(
@@ -378,8 +403,8 @@ pub fn turns(
             }
         );
     };
-    show("image", figures.iter().map(|f| f.0).collect());
-    show("Linux", figures.iter().filter_map(|f| f.1).collect());
+    show(sides[0], figures.iter().map(|f| f.0).collect());
+    show(sides[1], figures.iter().filter_map(|f| f.1).collect());
     figures
 }
 

@@ -250,3 +250,49 @@ fn frames_from_outside_that_claim_to_be_this_machines_own_are_dropped() {
     assert_eq!(host.inner.borrow().flows.len(), 0);
     net.idle(SECOND);
 }
+
+#[test]
+fn when_received_memory_is_exhausted_those_who_read_are_still_served() {
+    const HOARDERS: usize = 40;
+    let limits = Limits {
+        received: 1 << 20,
+        ..Limits::default()
+    };
+    let mut net = Net::with_limits(Faults::default(), false, 23, limits);
+    let (client, server, listener) = net.connect(false);
+    let to = SocketAddr::new(V4[1].into(), 80);
+    let mut hoarders = Vec::new();
+    let mut accepted = 0;
+    net.run(100 * SECOND, |net| {
+        while net.hosts[1].tcp_accept(listener).is_ok() {
+            accepted += 1;
+        }
+        if hoarders.len() < HOARDERS {
+            hoarders.push(net.hosts[0].tcp_connect(None, to, net.now).unwrap());
+        }
+        accepted == HOARDERS
+    });
+    // Ten megabytes come, which nobody reads.
+    for _ in 0..100 {
+        for hoarder in &hoarders {
+            let _ = net.hosts[0].tcp_send(*hoarder, &[1; 10_000], net.now);
+        }
+        net.idle(SECOND / 10);
+    }
+    // Beyond the limit each may still have the beginning of its next piece.
+    let held = net.hosts[1].inner.borrow().received;
+    let most = (1 << 20) + (HOARDERS + 1) * 3 * BUFFER;
+    assert!(held > 1 << 19 && held < most, "{held} bytes");
+    talk(&mut net, [client, server], 200_000);
+}
+
+#[test]
+fn a_device_with_room_for_two_frames_loses_nothing() {
+    for offload in [false, true] {
+        let mut net = Net::new(Faults::default(), offload, 24);
+        net.hosts[0].port.room = 2;
+        net.hosts[1].port.room = 2;
+        let (client, server, _) = net.connect(offload);
+        talk(&mut net, [client, server], 200_000);
+    }
+}
