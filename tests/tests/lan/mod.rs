@@ -449,9 +449,12 @@ fn carry(mut tap: File, socket: &UnixDatagram, shared: &RelayState, image: &Path
             due.push((late.to_image, late.frame));
         }
         for (to_image, frame) in due {
-            // A full queue loses frames, as it does elsewhere.
+            // A queue that stays full loses frames, as it does elsewhere.
             if to_image {
-                let _ = socket.send_to(&frame, image);
+                let patience = Instant::now() + Duration::from_millis(20);
+                while socket.send_to(&frame, image).is_err() && Instant::now() < patience {
+                    thread::yield_now();
+                }
             } else {
                 let _ = tap.write(&frame);
             }
