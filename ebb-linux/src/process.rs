@@ -43,11 +43,22 @@ impl Memory {
 }
 
 impl Memory {
-    /// Names a word for futexes.
-    pub fn key(&self, address: u64) -> Key {
+    /// Names a word of this memory alone for futexes.
+    pub fn private_key(&self, address: u64) -> Key {
         Key {
             memory: self.number,
             at: address,
+        }
+    }
+
+    /// Names a word for futexes, which others may have mapped too.
+    pub fn key(&self, address: u64) -> Key {
+        match self.space.borrow().shared(address) {
+            Some((shared, offset)) => Key {
+                memory: 1 << 63 | shared.id(),
+                at: offset,
+            },
+            None => self.private_key(address),
         }
     }
 }

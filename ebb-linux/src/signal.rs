@@ -581,8 +581,24 @@ fn has_effect(process: &Process, signal: u8) -> bool {
 /// Takes the thread's pending signals that it does not block, and does what they are to do.
 #[inline]
 pub fn deliver(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize) {
-    if is_due(process, index) {
+    let work = {
+        let threads = process.threads.borrow();
+        let Some(thread) = threads.get(index) else {
+            return;
+        };
+        thread.pending & !thread.mask != 0 || thread.saved_mask.is_some()
+    };
+    if work {
         deliver_due(uc, process, memory, index);
+        let saved = {
+            let mut threads = process.threads.borrow_mut();
+            let thread = threads.get_mut(index);
+            thread.and_then(|t| t.saved_mask.take().map(|mask| t.mask = mask))
+        };
+        if saved.is_some() {
+            // No handler has run; what the call blocked may be due now.
+            deliver_due(uc, process, memory, index);
+        }
     }
 }
 

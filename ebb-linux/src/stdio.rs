@@ -1,13 +1,56 @@
-//! The owner's end of a program's first three descriptors (see [`Stdio::Owner`](crate::Stdio::Owner)).
+//! The other end of a program's first three descriptors: its owner's (see [`Stdio::Owner`](crate::Stdio::Owner)) or the
+//! machine's console.
 
 use crate::object::errno::Errno;
 use crate::object::poll::Registration;
 use crate::object::wait::Events;
 use crate::uc::Uc;
+use alloc::rc::Weak;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
+use core::time::Duration;
+use ebb_runtime::EbbRef;
+use ebb_runtime::platform::Console as _;
+use ebb_runtime::time::sleep;
+
+/// Ends the input, as on a terminal.
+const END_OF_INPUT: u8 = 4;
+
+/// How often the console is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Gives a program what is typed on the machine's console, until the input or the program ends.
+pub async fn pass_input(uc: Weak<Uc>) {
+    let console = EbbRef::<dyn ebb_runtime::platform::Console>::get();
+    let mut typed: Vec<u8> = Vec::new();
+    loop {
+        {
+            let Some(uc) = uc.upgrade() else { return };
+            if uc.exit_status().is_some() {
+                return;
+            }
+            if typed.is_empty() {
+                let mut buffer = [0; 1024];
+                let n = console.read(&mut buffer);
+                typed.extend_from_slice(&buffer[..n]);
+            }
+            let end = typed.iter().position(|b| *b == END_OF_INPUT);
+            match uc.give(&typed[..end.unwrap_or(typed.len())]) {
+                Ok(n) => drop(typed.drain(..n)),
+                // There is no room yet.
+                Err(Errno::EAGAIN) => {}
+                Err(_) => return,
+            }
+            if typed.first() == Some(&END_OF_INPUT) {
+                uc.end_input();
+                return;
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
 
 impl Uc {
     /// Gives the program input: how many of the bytes there was room for.

@@ -58,6 +58,9 @@ pub struct Thread {
     pub robust: (u64, u64),
     /// Signals that it holds off; bit `n - 1` is signal `n`.
     pub mask: u64,
+    /// The mask from before a call that a signal has interrupted (`ppoll` and its kin): the handler runs with the call's mask
+    /// and returns to this one.
+    pub saved_mask: Option<u64>,
     /// Signals sent to it.
     pub pending: u64,
     /// What came with the pending signals, at most one of each.
@@ -86,6 +89,7 @@ impl Thread {
             clear_tid: 0,
             robust: (0, 0),
             mask: 0,
+            saved_mask: None,
             pending: 0,
             queued: Vec::new(),
             alt_stack: AltStack::default(),

@@ -74,6 +74,8 @@ pub enum Stdio {
     /// What it writes is printed on the machine's console; input is at its end.
     #[default]
     Machine,
+    /// As `Machine`, and what is typed on the machine's console is its input, up to a byte 4 (Ctrl-D).
+    Console,
     /// Whoever started it: [`Uc::give`], [`Uc::end_input`], [`Uc::take`], [`Uc::output`].
     Owner,
 }
@@ -245,6 +247,9 @@ impl Uc {
         .ok_or(Errno::EIO)?;
         let init = Rc::clone(&uc.init);
         uc.add_thread(&init, Thread::new(1, context));
+        if uc.options.stdio == Stdio::Console {
+            drop(spawn(crate::stdio::pass_input(uc.weak())));
+        }
         Ok(uc)
     }
 

@@ -19,6 +19,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use ebb_archive::Kind;
+use ebb_mem::space::Backing;
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::{Entropy, Environment};
 use once_cell::race::OnceBox;
@@ -175,12 +176,17 @@ impl ProcInfo for World<'_> {
             let start = out.len();
             let _ = write!(
                 Text(out),
-                "{:08x}-{:08x} {}{}{}p {:08x} 00:00 {}",
+                "{:08x}-{:08x} {}{}{}{} {:08x} 00:00 {}",
                 area.start,
                 area.end,
                 if p.read { 'r' } else { '-' },
                 if p.write { 'w' } else { '-' },
                 if p.execute { 'x' } else { '-' },
+                if matches!(area.backing, Backing::Shared(_)) {
+                    's'
+                } else {
+                    'p'
+                },
                 if name.first() == Some(&b'/') {
                     area.offset
                 } else {

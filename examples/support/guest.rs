@@ -4,12 +4,16 @@ use alloc::string::String;
 use core::time::Duration;
 
 use ebb::{EbbRef, println, time};
-use ebb_linux::{Options, Program, Uc};
+use ebb_linux::{Options, Program, Stdio, Uc};
 use ebb_runtime::platform::Environment;
 
 ebb::option!("trace", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("memory", "a number of bytes", |v| v.parse::<u64>().is_ok());
 ebb::option!("limit", "a number of seconds", |v| v.parse::<u64>().is_ok());
+ebb::option!("cpu", "a number of milliseconds", |v| v
+    .parse::<u64>()
+    .is_ok());
+ebb::option!("terminal", "0 or 1", |v| matches!(v, "0" | "1"));
 
 /// Runs the archive's program with these arguments; its exit status.
 pub async fn run(name: &str, arguments: &[&str]) -> u8 {
@@ -18,6 +22,9 @@ pub async fn run(name: &str, arguments: &[&str]) -> u8 {
     let mut options = Options {
         name: String::from(name),
         trace: number("trace") == Some(1),
+        terminal: number("terminal") == Some(1),
+        cpu: number("cpu").map(|ms| ms * 1_000_000),
+        stdio: Stdio::Console,
         ..Options::default()
     };
     if let Some(bytes) = number("memory") {

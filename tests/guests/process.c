@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -100,6 +102,26 @@ static void signals(void) {
     CHECK(read(fd, &si, sizeof si) == sizeof si && si.ssi_signo == SIGUSR2 && (pid_t)si.ssi_pid == pid);
     end_of(pid); close(fd);
     sigprocmask(SIG_UNBLOCK, &set, 0);
+}
+
+// A call with a mask of its own: the handler of what only that mask lets through runs before the call returns.
+static void masks(void) {
+    handle(SIGUSR1, 0);
+    sigset_t block, before, now;
+    sigemptyset(&block); sigaddset(&block, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    for (int how = 0; how < 3; how++) {
+        caught = 0;
+        pid_t pid = fork();
+        if (!pid) { usleep(10000); kill(getppid(), SIGUSR1); _exit(0); }
+        struct timespec long_time = {10, 0};
+        int n = how == 0 ? sigsuspend(&before) : how == 1 ? ppoll(0, 0, &long_time, &before) : pselect(0, 0, 0, 0, &long_time, &before);
+        CHECK(n == -1 && errno == EINTR && caught == SIGUSR1);
+        sigprocmask(SIG_BLOCK, 0, &now);
+        CHECK(sigismember(&now, SIGUSR1));
+        end_of(pid);
+    }
+    sigprocmask(SIG_SETMASK, &before, 0);
 }
 
 static void groups(void) {
@@ -219,6 +241,61 @@ static void timers(void) {
     CHECK(!timer_delete(timer) && timer_delete(timer) == -1);
 }
 
+// Memory and files that processes share, and that read and write see.
+static void sharing(void) {
+    int *words = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(words != MAP_FAILED);
+    words[0] = 1;
+    pid_t pid = fork();
+    if (!pid) { words[0] = 2; words[1024] = 3; _exit(0); }
+    end_of(pid);
+    CHECK(words[0] == 2 && words[1024] == 3);
+    // A lock between processes.
+    pthread_mutex_t *lock = (void *)(words + 16);
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(lock, &attributes);
+    words[1] = 0;
+    for (int i = 0; i < 4; i++)
+        if (!fork()) {
+            for (int k = 0; k < 200; k++) { pthread_mutex_lock(lock); int n = words[1]; if (k % 50 == 0) usleep(1000); words[1] = n + 1; pthread_mutex_unlock(lock); }
+            _exit(0);
+        }
+    while (wait(0) > 0) {}
+    CHECK(words[1] == 800);
+    int fd = open("/tmp/shared", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(pwrite(fd, "before", 6, 4090) == 6 && !ftruncate(fd, 12000));
+    char *a = mmap(0, 12000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *b = mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 4096);
+    char *own = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    CHECK(a != MAP_FAILED && b != MAP_FAILED && !memcmp(a + 4090, "before", 6));
+    char text[8] = {0};
+    strcpy(a + 4096, "mapped");
+    CHECK(pread(fd, text, 6, 4096) == 6 && !strcmp(text, "mapped") && !strcmp(b, "mapped"));
+    CHECK(pwrite(fd, "MAP", 3, 4096) == 3 && !strcmp(b, "MAPped") && !strcmp(a + 4096, "MAPped"));
+    strcpy(own, "own");
+    CHECK(a[0] == 0);
+    if (!(pid = fork())) { strcpy(a, "child"); _exit(strcmp(own, "own") || memcmp(b, "MAP", 3)); }
+    CHECK(end_of(pid) == 0 && !strcmp(a, "child"));
+    // What is cut off is gone for all, and zero when the file grows again.
+    CHECK(!ftruncate(fd, 4096) && !ftruncate(fd, 12000) && b[0] == 0 && !strcmp(a, "child"));
+    CHECK(!ftruncate(fd, 100));
+    if (!(pid = fork())) { a[5000] = 1; _exit(0); }
+    CHECK(WTERMSIG(end_of(pid)) == SIGBUS);
+    // Writing to a pipe from there, and reading into it.
+    int p[2];
+    CHECK(!pipe(p) && write(p[1], a, 5) == 5 && read(p[0], words, 5) == 5 && !memcmp(words, "child", 5));
+    close(p[0]); close(p[1]); close(fd);
+    CHECK(!strcmp(a, "child") && !munmap(a, 12000) && !munmap(b, 4096));
+    int m = memfd_create("m", 0);
+    CHECK(!ftruncate(m, 4096));
+    char *c = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, m, 0);
+    strcpy(c, "memfd");
+    CHECK(pread(m, text, 6, 0) == 6 && !strcmp(text, "memfd"));
+    close(m);
+}
+
 static int limited(int resource, uint64_t soft, uint64_t hard, int (*what)(void)) {
     pid_t pid = fork();
     if (!pid) {
@@ -276,10 +353,12 @@ int main(int c, char **v) {
     if (c > 1) return child(c, v);
     copies();
     signals();
+    masks();
     groups();
     pipes();
     starting();
     timers();
+    sharing();
     limits();
     orphans();
     printf(failures ? "%d failures\n" : "all right\n", failures);

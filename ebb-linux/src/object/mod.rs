@@ -56,6 +56,9 @@ pub mod wait;
 
 pub use setup::Console;
 
+use alloc::{collections::BTreeMap, sync::Arc};
+use ebb_mem::space::Shared;
+
 use self::{
     arena::Arena,
     channel::{Channel, ChannelId},
@@ -148,10 +151,26 @@ pub struct Objects {
     boot_id: u128,
 }
 
+impl Objects {
+    /// Whether a system call has left something to be done outside: connections to be ended, pages to be unmapped.
+    #[inline]
+    pub fn has_aftermath(&self) -> bool {
+        self.has_closed_network() || self.fs.has_given_up()
+    }
+
+    /// A clone that shares no memory with the original, and by name the pages that take the place of those that mappings
+    /// share: the clone's memory must map these. `None` when there is no memory for them.
+    pub fn duplicate(&self) -> Option<(Self, BTreeMap<u64, Arc<Shared>>)> {
+        let mut copy = self.clone();
+        let mut made = BTreeMap::new();
+        copy.fs.unshare(&mut made).then_some((copy, made))
+    }
+}
+
 impl Clone for Objects {
     /// An independent copy. Nobody waits in it, and holds of running system calls are dropped:
     /// threads start theirs again. Connections over the network stay with the original; see
-    /// [`Objects::reset_connections`].
+    /// [`Objects::reset_connections`]. Files that are mapped to be shared still are; see [`Objects::duplicate`].
     fn clone(&self) -> Self {
         let mut copy = Self {
             files: self.files.clone(),

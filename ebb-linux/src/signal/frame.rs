@@ -94,6 +94,7 @@ pub fn push(
     // The handler finds the stack as after a call: 8 more than a multiple of 16.
     let frame_at = (state_at.wrapping_sub(SA_SIGINFO_FRAME as u64) & !15).wrapping_sub(8);
 
+    let mask = thread.saved_mask.unwrap_or(thread.mask);
     let mut frame: Vec<u8> = Vec::with_capacity(SA_SIGINFO_FRAME);
     let mut put = |word: u64| frame.extend_from_slice(&word.to_le_bytes());
     put(action.restorer);
@@ -113,14 +114,14 @@ pub fn push(
     put(0x23 | 0x1b << 48);
     put(fault.map_or(0, |f| f.error));
     put(fault.map_or(0, |f| f.vector.into()));
-    put(thread.mask);
+    put(mask);
     put(fault.map_or(0, |f| f.address));
     put(state_at);
     for _ in 0..8 {
         put(0);
     }
-    // A call that waited with another mask is over by now; the handler returns to the mask from before it.
-    put(thread.mask);
+    // The handler returns to the mask from before a call that had one of its own.
+    put(mask);
     frame.extend_from_slice(&info.0);
 
     let mut space = memory.space.borrow_mut();
@@ -138,6 +139,7 @@ pub fn push(
     // Direction, resume and trap flags.
     c.rflags &= !0x1_0500;
     c.fast_return = 0;
+    thread.saved_mask = None;
     thread.mask |= action.mask & !UNBLOCKABLE;
     if action.flags & SA_NODEFER == 0 {
         thread.mask |= bit(signal);

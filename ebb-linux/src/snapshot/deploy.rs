@@ -56,8 +56,16 @@ impl Snapshot {
             serial: from.last_serial,
             ..Processes::default()
         };
+        let (mut objects, made) = from.objects.duplicate().ok_or(Errno::ENOMEM)?;
+        let all = from.processes.iter().flat_map(|p| p.space.all_shared());
+        let made =
+            super::copy_shared(all.cloned(), made, objects.fs.quota()).ok_or(Errno::ENOMEM)?;
         for (index, frozen) in from.processes.iter().enumerate() {
             let mut space = frozen.space.thaw().ok_or(Errno::ENOMEM)?;
+            if !made.is_empty() {
+                let exchanged = space.exchange_shared(|s| made.get(&s.id()).cloned());
+                exchanged.map_err(|_| Errno::ENOMEM)?;
+            }
             space.set_limit(options.memory);
             if index == 0
                 && let Some(set) = self.working_set().filter(|_| !deploy.no_prefetch)
@@ -80,12 +88,11 @@ impl Snapshot {
         if let Some(pid) = deploy.pid {
             processes.renumber_first(pid);
         }
-        let mut objects = from.objects.clone();
         let console = from.console;
         for channel in [console.input, console.output, console.error] {
             objects.channel_reset(channel);
         }
-        if options.stdio == Stdio::Machine {
+        if options.stdio != Stdio::Owner {
             objects.channel_end_input(console.input);
         }
         let uc = Uc::assemble(Parts {

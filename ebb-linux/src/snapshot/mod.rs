@@ -22,12 +22,13 @@ use crate::object::{Console, Objects};
 use crate::process::{Process, State, Zombie};
 use crate::thread::{Thread, Waiting};
 use crate::uc::{Options, Uc};
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::rc::Rc;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use ebb_mem::space::{Frozen, WorkingSet};
+use ebb_mem::space::{Frozen, Quota, Shared, WorkingSet};
 use ebb_runtime::guest::Saved;
 
 pub use deploy::Deploy;
@@ -80,6 +81,7 @@ struct FrozenThread {
     clear_tid: u64,
     robust: (u64, u64),
     mask: u64,
+    saved_mask: Option<u64>,
     pending: u64,
     queued: Vec<crate::signal::SigInfo>,
     alt_stack: crate::signal::AltStack,
@@ -101,6 +103,7 @@ impl FrozenThread {
             clear_tid: thread.clear_tid,
             robust: thread.robust,
             mask: thread.mask,
+            saved_mask: thread.saved_mask,
             pending: thread.pending,
             queued: thread.queued.clone(),
             alt_stack: thread.alt_stack,
@@ -115,6 +118,7 @@ impl FrozenThread {
             clear_tid: self.clear_tid,
             robust: self.robust,
             mask: self.mask,
+            saved_mask: self.saved_mask,
             pending: self.pending,
             queued: self.queued.clone(),
             alt_stack: self.alt_stack,
@@ -231,14 +235,32 @@ impl Snapshot {
         }
         let processes = family.live.iter().map(|p| FrozenProcess::of(p));
         let processes: Option<Vec<FrozenProcess>> = processes.collect();
+        let mut processes = processes.ok_or(Refused::OutOfMemory)?;
+        // What processes share among themselves they must not share with the snapshot.
+        let (objects, made) = uc
+            .objects
+            .borrow()
+            .duplicate()
+            .ok_or(Refused::OutOfMemory)?;
+        let spaces = processes.iter_mut().map(|p| &mut p.space);
+        let all = spaces.flat_map(|s| s.all_shared().cloned().collect::<Vec<_>>());
+        let made = copy_shared(all, made, objects.fs.quota()).ok_or(Refused::OutOfMemory)?;
+        if !made.is_empty() {
+            for process in &mut processes {
+                let exchanged = process
+                    .space
+                    .exchange_shared(|s| made.get(&s.id()).cloned());
+                exchanged.map_err(|_| Refused::OutOfMemory)?;
+            }
+        }
         Ok(Self(Arc::new(Inner {
             options: uc.options.clone(),
-            processes: processes.ok_or(Refused::OutOfMemory)?,
+            processes,
             zombies: family.zombies.clone(),
             last: family.last,
             last_serial: family.serial,
             ran: uc.cpu_time(),
-            objects: uc.objects.borrow().clone(),
+            objects,
             futexes: uc.futexes.borrow().clone(),
             console: uc.console,
             now: uc.now(),
@@ -315,6 +337,21 @@ impl Snapshot {
         // SAFETY: null, or a box that is stored once and lives as long as the snapshot.
         unsafe { self.0.working_set.load(Ordering::Acquire).as_ref() }
     }
+}
+
+/// Copies the shared pages that are mapped and no file's, so that all of them have a copy in `made`. `None` when there is no
+/// memory for it.
+fn copy_shared(
+    all: impl Iterator<Item = Arc<Shared>>,
+    mut made: BTreeMap<u64, Arc<Shared>>,
+    quota: &Arc<Quota>,
+) -> Option<BTreeMap<u64, Arc<Shared>>> {
+    for shared in all {
+        if let Entry::Vacant(missing) = made.entry(shared.id()) {
+            missing.insert(shared.copy(quota)?);
+        }
+    }
+    Some(made)
 }
 
 /// Refuses a process of which a thread could not go on in a clone.

@@ -17,7 +17,7 @@ use crate::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
 use crate::thread::Waiting;
 use crate::world::{UserBytes, World, vector};
 use core::cell::RefMut;
-use ebb_mem::space::{Backing, PAGE, Place, Protection};
+use ebb_mem::space::{Backing, PAGE, Place, Protection, Shared};
 
 impl Call<'_> {
     /// The descriptor in argument `n`.
@@ -520,7 +520,7 @@ pub fn mmap(
     fd: Fd,
     offset: u64,
 ) -> Outcome {
-    let objects = call.objects();
+    let mut objects = call.objects();
     let id = objects.lookup_fd(fd)?;
     let description = objects.description(id)?;
     let flags = description.flags;
@@ -538,7 +538,26 @@ pub fn mmap(
     } else {
         call.process.note_of(&name)
     };
-    if let Some(bytes) = objects.archived(id)
+    let zero = size == u64::MAX;
+    // A file of the archive that nobody may write to through this mapping stays where it is.
+    let archived = objects
+        .archived(id)
+        .filter(|_| !shared || !flags.writable());
+    if shared && archived.is_none() {
+        if protection.write && objects.is_sealed(id) {
+            return Err(Errno::EPERM.into());
+        }
+        let pages = if zero {
+            Shared::new(objects.fs.quota(), len)
+        } else {
+            objects.share_pages(id)?
+        };
+        return call
+            .space()
+            .map(place, len, protection, Backing::Shared(pages), offset, note)
+            .map_err(super::memory::no_room);
+    }
+    if let Some(bytes) = archived
         && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())
         && start.is_aligned(PAGE)
         && !bytes.is_empty()
@@ -557,7 +576,7 @@ pub fn mmap(
         .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
         .map_err(super::memory::no_room)?;
     let pages = size.saturating_sub(offset).min(len).div_ceil(PAGE);
-    if size != u64::MAX {
+    if !zero {
         for page in 0..pages {
             let to = at + page * PAGE;
             let written = match objects.mapped_page(id, offset / PAGE + page)? {

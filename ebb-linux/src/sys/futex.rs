@@ -36,7 +36,11 @@ pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
 
 /// Names the futex at an address.
 fn key(call: &Call<'_>, address: u64) -> Key {
-    call.memory.key(address)
+    if call.args[1] & PRIVATE != 0 {
+        call.memory.private_key(address)
+    } else {
+        call.memory.key(address)
+    }
 }
 
 pub fn futex(call: &Call<'_>) -> Outcome {
@@ -194,11 +198,11 @@ fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op
     call.space().put(second, new)?;
     let mut woken = call
         .uc
-        .wake_futex(call.memory, first, count.min(i32::MAX as u32), !0);
+        .wake_key(key(call, first), count.min(i32::MAX as u32), !0);
     if hit {
         woken += call
             .uc
-            .wake_futex(call.memory, second, count2.min(i32::MAX as u32), !0);
+            .wake_key(key(call, second), count2.min(i32::MAX as u32), !0);
     }
     Ok(woken.into())
 }

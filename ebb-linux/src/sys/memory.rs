@@ -4,7 +4,7 @@ use super::{Call, Outcome, Stop};
 use crate::exec::note;
 use crate::object::errno::Errno;
 use crate::process::{State, limit};
-use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection, Space};
+use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection, Shared, Space};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
@@ -53,10 +53,14 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         return Err(Errno::ENOMEM.into());
     }
     if flags & MAP_ANONYMOUS != 0 {
-        // There is no other process to share with, so shared and private are the same.
+        let backing = match flags & 0xf {
+            MAP_PRIVATE => Backing::Anonymous,
+            // Files and memory that processes share are counted together.
+            _ => Backing::Shared(Shared::new(call.objects().fs.quota(), len)),
+        };
         return call
             .space()
-            .map(place, len, protection, Backing::Anonymous, 0, note::NONE)
+            .map(place, len, protection, backing, 0, note::NONE)
             .map_err(no_room);
     }
     super::file::mmap(

@@ -196,10 +196,10 @@ pub fn step(
         }
     }
     let mut outcome = handler(&call);
+    let mut interrupted = false;
     // What the guest has closed ends on the network now, not when it next uses the network.
-    if uc.objects.borrow().has_closed_network() {
-        let mut objects = uc.objects.borrow_mut();
-        objects.sweep_network(&call.world());
+    if uc.objects.borrow().has_aftermath() {
+        aftermath(&call);
     }
     if outcome == Err(Stop::Wait) {
         if !crate::signal::is_due(process, index) || call.waited(|w| w.child).flatten().is_some() {
@@ -208,7 +208,7 @@ pub fn step(
         cancel(&call);
         if crate::signal::restarts(process, index, number) {
             // The handler returns to the instruction before: the call is made again.
-            finish(uc, process, index, None);
+            finish(uc, process, index, None, true);
             if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
                 thread.context.rip -= 2;
                 thread.context.fast_return = 0;
@@ -216,6 +216,7 @@ pub fn step(
             return Ok(());
         }
         outcome = Err(Stop::Error(Errno::EINTR));
+        interrupted = true;
     }
     if uc.options.trace {
         trace::end(&call, outcome);
@@ -225,12 +226,29 @@ pub fn step(
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
         Err(stop) => return Err(stop),
     };
-    finish(uc, process, index, Some(result));
+    finish(uc, process, index, Some(result), interrupted);
     Ok(())
 }
 
+/// What a call leaves to be done where objects do not reach: connections to be ended, pages to be unmapped.
+#[cold]
+fn aftermath(call: &Call<'_>) {
+    let given_up = {
+        let mut objects = call.objects();
+        objects.sweep_network(&call.world());
+        objects.fs.take_given_up()
+    };
+    let processes = call.uc.processes.borrow();
+    for shared in given_up {
+        for process in &processes.live {
+            // Without memory for the tables some pages stay mapped: they are nobody else's any more.
+            let _ = process.memory().space.borrow_mut().unmap_shared(&shared);
+        }
+    }
+}
+
 /// Ends a call: its result, and an end to what it held while it waited.
-fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>) {
+fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>, interrupted: bool) {
     let mut threads = process.threads.borrow_mut();
     let Some(thread) = threads.get_mut(index) else {
         return;
@@ -238,16 +256,20 @@ fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>) {
     if let Some(result) = result {
         thread.context.rax = result;
     }
-    if thread.waiting.is_some() {
-        let_go(uc, thread);
+    if let Some(mask) = let_go(uc, thread) {
+        if interrupted {
+            // The signal is handled with the mask of the call.
+            thread.saved_mask = Some(mask);
+        } else {
+            thread.mask = mask;
+        }
     }
 }
 
-/// Takes a thread out of the queues of objects, and gives up what its call held.
-fn let_go(uc: &Uc, thread: &mut Thread) {
-    let Some(waiting) = thread.waiting.take() else {
-        return;
-    };
+/// Takes a thread out of the queues of objects, and gives up what its call held. The mask from before the call, if that had
+/// one of its own.
+fn let_go(uc: &Uc, thread: &mut Thread) -> Option<u64> {
+    let waiting = thread.waiting.take()?;
     let mut objects = uc.objects.borrow_mut();
     objects.unregister(&mut thread.registration);
     if let Some(held) = waiting.held {
@@ -256,9 +278,7 @@ fn let_go(uc: &Uc, thread: &mut Thread) {
     if let Some(pending) = waiting.fifo {
         objects.abandon_open(pending);
     }
-    if let Some(mask) = waiting.restore_mask {
-        thread.mask = mask;
-    }
+    waiting.restore_mask
 }
 
 /// A thread ends, perhaps in the middle of a call that waits: nothing of it stays behind.

@@ -64,7 +64,7 @@ table! {
 6 lstat "sp" Full => path::lstat;
 7 poll "pdd" Full => poll::poll;
 8 lseek "fdd" Full => file::lseek;
-9 mmap "pxbbdx" Partial("a shared mapping of a writable file is a private copy; huge pages and locking are ignored") => memory::mmap;
+9 mmap "pxbbdx" Partial("a private mapping of a file that was written is a copy from the start; huge pages and locking are ignored") => memory::mmap;
 10 mprotect "pxb" Full => memory::mprotect;
 11 munmap "px" Full => memory::munmap;
 12 brk "p" Full => memory::brk;

@@ -1,6 +1,6 @@
 //! What may be where: areas sorted by address, without overlaps, shared between copies of a space until one changes.
 
-use super::{Error, GUEST_START};
+use super::{Error, GUEST_START, Shared};
 use crate::PhysAddr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -49,7 +49,7 @@ impl Protection {
 }
 
 /// What the pages of an area hold before they are written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Backing {
     /// Zeroes.
     Anonymous,
@@ -61,7 +61,24 @@ pub enum Backing {
         /// Length in bytes.
         len: u64,
     },
+    /// Pages that others map too: a write is seen by all.
+    Shared(Arc<Shared>),
 }
+
+impl PartialEq for Backing {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Image { start: a, len: b }, Self::Image { start: c, len: d }) => {
+                (a, b) == (c, d)
+            }
+            (Self::Shared(a), Self::Shared(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Backing {}
 
 /// A range of pages of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,6 +227,18 @@ impl Areas {
             }
         }
         Ok(())
+    }
+
+    /// Gives areas another backing; those for which `f` has none keep theirs.
+    pub fn exchange(&mut self, f: impl Fn(&Backing) -> Option<Backing>) {
+        if self.list.iter().all(|a| f(&a.backing).is_none()) {
+            return;
+        }
+        for area in Arc::make_mut(&mut self.list) {
+            if let Some(backing) = f(&area.backing) {
+                area.backing = backing;
+            }
+        }
     }
 
     /// Removes the areas of a range that was split.

@@ -1,6 +1,7 @@
 //! Spaces that never run again: what copies are made of, on any core.
 
-use super::{Access, Space};
+use super::{Access, Error, Shared, Space};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// An address space as it was at one moment.
@@ -73,6 +74,22 @@ impl Frozen {
             areas: self.0.areas.clone(),
             top: self.0.top,
         })
+    }
+
+    /// As [`Space::exchange_shared`], before there is any copy.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn exchange_shared(
+        &mut self,
+        other: impl Fn(&Arc<Shared>) -> Option<Arc<Shared>>,
+    ) -> Result<(), Error> {
+        self.0.exchange_shared(other)
+    }
+
+    /// The shared objects that are mapped.
+    pub fn all_shared(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.0.all_shared()
     }
 
     /// Bytes of memory that only this holds: what dropping it frees.

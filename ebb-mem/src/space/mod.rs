@@ -5,8 +5,8 @@
 //! - a space is used by one core at a time, and only the kernel's own linear map is used to reach a guest's memory: the
 //!   kernel never follows a guest's pointer, so no fault can happen in it;
 //! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked `FOREIGN`
-//!   (memory of the boot archive, never freed). It is writable only if the space is the frame's only holder and its area
-//!   allows writing; copies of a space share tables too, see `table.rs`;
+//!   (memory of the boot archive, never freed). It is writable only if its area allows writing, and the space is the frame's
+//!   only holder or the page is marked `SHARED`; copies of a space share tables too, see `table.rs`;
 //! - every page with an entry lies in an area;
 //! - whoever enters the space first drops what [`Space::take_stale`] names from the TLB.
 //!
@@ -15,6 +15,7 @@
 mod access;
 mod area;
 mod frozen;
+mod shared;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,11 @@ mod tests;
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Protection};
 pub use frozen::{Frozen, WorkingSet};
+pub use shared::{Quota, Shared};
 pub use table::Stale;
 
 use crate::PhysAddr;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use area::Areas;
 use core::ops::Range;
@@ -395,6 +398,63 @@ impl Space {
             areas: self.areas.clone(),
             top: self.top,
         })
+    }
+
+    /// The shared object that a page belongs to, and the address's offset in it.
+    #[must_use]
+    pub fn shared(&self, address: u64) -> Option<(&Arc<Shared>, u64)> {
+        let area = self.areas.find(address)?;
+        match &area.backing {
+            Backing::Shared(shared) => Some((shared, area.offset + (address - area.start))),
+            _ => None,
+        }
+    }
+
+    /// The shared objects that are mapped, each perhaps several times.
+    pub fn all_shared(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.areas.iter().filter_map(|a| match &a.backing {
+            Backing::Shared(shared) => Some(shared),
+            _ => None,
+        })
+    }
+
+    /// Takes pages of a shared object that it has given up out of the tables.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when a table that is shared with a copy has to be copied; some pages may remain.
+    pub fn unmap_shared(&mut self, object: &Arc<Shared>) -> Result<(), Error> {
+        self.clear_areas(|shared| Arc::ptr_eq(shared, object))
+    }
+
+    /// Maps other objects in the place of those that `other` names, for a copy of the space that is to share nothing with
+    /// where it came from.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn exchange_shared(
+        &mut self,
+        other: impl Fn(&Arc<Shared>) -> Option<Arc<Shared>>,
+    ) -> Result<(), Error> {
+        self.clear_areas(|shared| other(shared).is_some())?;
+        self.areas.exchange(|backing| match backing {
+            Backing::Shared(shared) => other(shared).map(Backing::Shared),
+            _ => None,
+        });
+        Ok(())
+    }
+
+    fn clear_areas(&mut self, which: impl Fn(&Arc<Shared>) -> bool) -> Result<(), Error> {
+        let tables = &mut self.tables;
+        for area in self.areas.iter() {
+            if let Backing::Shared(shared) = &area.backing
+                && which(shared)
+            {
+                let range = area.start..area.end;
+                tables.prepare(range.clone(), true)?;
+                tables.clear(range, 0..0);
+            }
+        }
+        Ok(())
     }
 
     /// Whether every page of the range is in an area, whatever it allows.

@@ -23,6 +23,8 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 /// The frame is not the allocator's and has no reference count.
 pub const FOREIGN: u64 = 1 << 9;
+/// The frame belongs to a [`super::Shared`]: writing to it is never a reason to copy it.
+const SHARED: u64 = 1 << 11;
 /// Set in every entry that holds a frame, present or not.
 const HELD: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
@@ -107,6 +109,11 @@ fn bits(protection: Protection, exclusive: bool) -> u64 {
 /// Whether nobody else holds the frame of an entry.
 fn exclusive(entry: u64) -> bool {
     entry & FOREIGN == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
+}
+
+/// Whether the frame of an entry may be written to as it is.
+fn may_write(entry: u64) -> bool {
+    entry & SHARED != 0 || exclusive(entry)
 }
 
 /// Gives up a table, and what it holds if nobody else holds it.
@@ -239,7 +246,7 @@ impl Tables {
             for index in 0..512 {
                 let below = slot(table, index);
                 let entry = read(below);
-                if entry & WRITE != 0 && (level > 0 || !exclusive(entry)) {
+                if entry & WRITE != 0 && (level > 0 || !may_write(entry)) {
                     set(below, entry & !WRITE);
                 }
             }
@@ -338,10 +345,10 @@ impl Tables {
             return self.fill(at, page, area, write);
         }
         let mut frame = PhysAddr(old & ADDRESS);
-        let mut kept = old & FOREIGN;
-        let mut alone = exclusive(old);
+        let mut kept = old & (FOREIGN | SHARED);
+        let mut alone = may_write(old);
         if write && !alone {
-            let copy = if kept == 0 {
+            let copy = if kept & FOREIGN == 0 {
                 // In place of the one that this space counts already.
                 frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?
             } else {
@@ -370,13 +377,26 @@ impl Tables {
 
     /// Fills an empty slot from its area.
     fn fill(&mut self, at: *mut u64, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
-        let Backing::Image { start, len } = area.backing else {
-            let new = self.take_frame(true)?;
-            self.pages += 1;
-            set(at, new.0 | bits(area.protection, true));
-            return Ok(());
-        };
         let offset = area.offset + (page - area.start);
+        let (start, len) = match &area.backing {
+            Backing::Anonymous => {
+                let new = self.take_frame(true)?;
+                self.pages += 1;
+                set(at, new.0 | bits(area.protection, true));
+                return Ok(());
+            }
+            Backing::Shared(shared) => {
+                if self.used() >= self.limit {
+                    return Err(Fault::OutOfMemory);
+                }
+                let frame = shared.provide(offset / PAGE)?;
+                frame::share(frame);
+                self.pages += 1;
+                set(at, frame.0 | SHARED | bits(area.protection, true));
+                return Ok(());
+            }
+            Backing::Image { start, len } => (*start, *len),
+        };
         if offset >= len {
             return Err(Fault::BeyondEnd);
         }
@@ -532,8 +552,8 @@ impl Tables {
         self.visit(range, &mut |tables, page, at| {
             let old = read(at);
             // Whether writing is possible at once is worth asking only where it is allowed.
-            let alone = protection.write && exclusive(old);
-            let new = old & (ADDRESS | FOREIGN) | bits(protection, alone);
+            let alone = protection.write && may_write(old);
+            let new = old & (ADDRESS | FOREIGN | SHARED) | bits(protection, alone);
             set(at, new);
             if old & PRESENT != 0 && (old ^ new) & (PRESENT | WRITE | NO_EXECUTE) != 0 {
                 tables.stale.add(page);

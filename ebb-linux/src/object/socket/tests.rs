@@ -239,7 +239,7 @@ fn addresses_of_the_wrong_family_are_refused() {
     let fd = o.socket_create(2, STREAM, 0).unwrap();
     let d = desc(&o, fd);
     assert_eq!(o.bind(&w, d, inet("[::1]:80")), Err(Errno::EAFNOSUPPORT));
-    assert_eq!(o.socket_create(16, DGRAM, 0), Err(Errno::EAFNOSUPPORT));
+    assert_eq!(o.socket_create(17, DGRAM, 0), Err(Errno::EAFNOSUPPORT));
     assert_eq!(o.socket_create(2, STREAM, 17), Err(Errno::EPROTONOSUPPORT));
     assert_eq!(o.socketpair(2, STREAM, 0), Err(Errno::EOPNOTSUPP));
     assert_eq!(Address::parse(Domain::Inet, &[]), Err(Errno::EINVAL));

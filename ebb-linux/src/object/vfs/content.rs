@@ -3,6 +3,8 @@
 
 use alloc::sync::Arc;
 
+use ebb_mem::space::Shared;
+
 use super::{
     Filesystem, Kind, NodeKind, NodeRef,
     data::{FileData, PAGE, PageContent},
@@ -73,9 +75,24 @@ impl Filesystem {
         let Kind::File(data) = &mut inode.kind else {
             return Err(Errno::EINVAL);
         };
+        let before = data.own_pages();
         let result = change(data, &mut self.budget)?;
+        if let Some(shared) = data.shared().filter(|_| data.own_pages() < before) {
+            self.given_up.push(Arc::clone(shared));
+        }
         (inode.mtime, inode.ctime) = (now, now);
         Ok(result)
+    }
+
+    /// The pages of a file of the writable layer (or of the archive, which then gets a place there) in a form that mappings
+    /// can share.
+    pub(crate) fn share_file(&mut self, node: NodeRef) -> Result<Arc<Shared>> {
+        let id = self.copy_up(node)?;
+        let inode = self.inodes.get_mut(id).map(Arc::make_mut);
+        match &mut inode.ok_or(Errno::ENOENT)?.kind {
+            Kind::File(data) => data.share(&mut self.budget, &self.quota),
+            _ => Err(Errno::ENODEV),
+        }
     }
 
     /// What lies at page `index` of a regular file.
@@ -314,25 +331,22 @@ impl Objects {
         }
     }
 
-    /// Writes back what a shared mapping changed: `bytes` at `pos`, cut at the end of the file.
-    pub fn write_back(
-        &mut self,
-        env: &dyn Env,
-        desc: DescId,
-        pos: u64,
-        bytes: &[u8],
-    ) -> Result<()> {
-        let found = self.description(desc)?;
-        let (Object::File, Some(node)) = (found.object, found.node) else {
-            return Err(Errno::ENODEV);
-        };
-        let left = self.fs.file_size(node)?.saturating_sub(pos);
-        let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        let id = self.fs.copy_up(node)?;
-        let now = Time::from_ns(env.realtime());
-        self.fs
-            .with_data(id, now, |d, budget| d.write(budget, pos, &mut &bytes[..n]))
-            .map(|_| ())
+    /// The pages behind a description, for a mapping that is to share them.
+    ///
+    /// # Errors
+    /// `ENODEV` for what cannot be mapped, `ENOSPC`, `ENOMEM`.
+    pub fn share_pages(&mut self, desc: DescId) -> Result<Arc<Shared>> {
+        let desc = self.description(desc)?;
+        match (desc.object, desc.node) {
+            (Object::File, Some(node)) => self.fs.share_file(node),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// Whether the file behind a description is sealed against being written to through new mappings.
+    pub fn is_sealed(&self, desc: DescId) -> bool {
+        let node = self.description(desc).ok().and_then(|d| d.node);
+        node.is_some_and(|n| self.fs.seals(n) & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0)
     }
 }
 

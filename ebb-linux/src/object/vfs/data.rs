@@ -9,6 +9,8 @@ use alloc::{
     sync::Arc,
 };
 
+use ebb_mem::space::{Fault, Quota, Shared};
+
 use super::super::{
     errno::{Errno, Result},
     io::{Sink, Source},
@@ -49,6 +51,15 @@ pub struct FileData {
     lower: &'static [u8],
     /// A page without content is only reserved: paid for by `fallocate`, still absent.
     pages: BTreeMap<u64, Option<Arc<Page>>>,
+    /// Where all of its content is once it has been mapped to be shared; `lower` and `pages` are empty then.
+    shared: Option<Arc<Shared>>,
+}
+
+fn errno_of(fault: Fault) -> Errno {
+    match fault {
+        Fault::OutOfMemory => Errno::ENOMEM,
+        _ => Errno::ENOSPC,
+    }
 }
 
 /// How many pages the writable files of a UC have and may have.
@@ -77,7 +88,53 @@ impl FileData {
             size: lower.len() as u64,
             lower,
             pages: BTreeMap::new(),
+            shared: None,
         }
+    }
+
+    /// The shared pages that hold the file, if it has been mapped so.
+    pub const fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Takes others in their place: a clone's own.
+    pub(crate) fn set_shared(&mut self, shared: Arc<Shared>) {
+        self.shared = Some(shared);
+    }
+
+    /// Moves the content into pages that can be shared with mappings.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `ENOMEM`; the file is as it was then.
+    pub fn share(&mut self, budget: &mut PageBudget, quota: &Arc<Quota>) -> Result<Arc<Shared>> {
+        if let Some(shared) = &self.shared {
+            return Ok(Arc::clone(shared));
+        }
+        let shared = Shared::new(quota, self.size);
+        let mut at = 0;
+        while at < self.lower.len() {
+            let piece = self.lower_page((at / PAGE) as u64);
+            if shared.write(at as u64, piece).map_err(errno_of)? < piece.len() {
+                return Err(Errno::ENOSPC);
+            }
+            at += PAGE;
+        }
+        for (index, page) in &self.pages {
+            // The last page may be more than the file needs.
+            let at = index * PAGE as u64;
+            let len = usize::try_from(self.size.saturating_sub(at)).unwrap_or(PAGE);
+            if let Some(page) = page {
+                let bytes = &page.0[..len.min(PAGE)];
+                if shared.write(at, bytes).map_err(errno_of)? < bytes.len() {
+                    return Err(Errno::ENOSPC);
+                }
+            }
+        }
+        budget.used = budget.used.saturating_sub(self.pages.len() as u64);
+        self.pages.clear();
+        self.lower = &[];
+        self.shared = Some(Arc::clone(&shared));
+        Ok(shared)
     }
 
     /// Length in bytes.
@@ -87,12 +144,14 @@ impl FileData {
 
     /// Pages of its own.
     pub fn own_pages(&self) -> u64 {
-        self.pages.len() as u64
+        self.shared
+            .as_ref()
+            .map_or(self.pages.len() as u64, |s| s.pages())
     }
 
     /// Bytes that `stat` counts as allocated.
     pub fn allocated(&self) -> u64 {
-        self.pages.len() as u64 * PAGE as u64 + self.lower.len() as u64
+        self.own_pages() * PAGE as u64 + self.lower.len() as u64
     }
 
     fn lower_page(&self, index: u64) -> &'static [u8] {
@@ -108,6 +167,16 @@ impl FileData {
 
     /// What lies at page `index`.
     pub fn page(&self, index: u64) -> PageContent {
+        if let Some(shared) = &self.shared {
+            if !shared.has(index) {
+                return PageContent::Hole;
+            }
+            let mut page = Arc::new(Page([0; PAGE]));
+            if let Some(page) = Arc::get_mut(&mut page) {
+                shared.read(index * PAGE as u64, &mut page.0);
+            }
+            return PageContent::Page(page);
+        }
         match (self.pages.get(&index), self.lower_page(index)) {
             (Some(Some(page)), _) => PageContent::Page(page.clone()),
             (_, []) => PageContent::Hole,
@@ -142,6 +211,27 @@ impl FileData {
     /// Reads from `pos` to the end of the file or of the sink.
     pub fn read(&self, pos: u64, sink: &mut dyn Sink) -> Result<usize> {
         let mut done = 0;
+        if let Some(shared) = &self.shared {
+            let mut buffer = [0; PAGE];
+            while pos + (done as u64) < self.size && sink.remaining() > 0 {
+                let at = pos + done as u64;
+                let left = usize::try_from(self.size - at).unwrap_or(PAGE);
+                let want = left
+                    .min(PAGE - (at % PAGE as u64) as usize)
+                    .min(sink.remaining());
+                shared.read(at, &mut buffer[..want]);
+                let n = sink.put(&buffer[..want]);
+                done += n;
+                if n < want {
+                    return if done == 0 {
+                        Err(Errno::EFAULT)
+                    } else {
+                        Ok(done)
+                    };
+                }
+            }
+            return Ok(done);
+        }
         while pos + (done as u64) < self.size && sink.remaining() > 0 {
             let at = pos + done as u64;
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
@@ -176,6 +266,29 @@ impl FileData {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let mut done = 0;
+        if let Some(shared) = &self.shared {
+            let mut buffer = [0; PAGE];
+            while source.remaining() > 0 {
+                let at = pos + done as u64;
+                let room = PAGE - (at % PAGE as u64) as usize;
+                let want = source.remaining().min(room);
+                let n = source.take(&mut buffer[..want]);
+                match shared.write(at, &buffer[..n]) {
+                    Ok(_) => done += n,
+                    Err(fault) if done == 0 => return Err(errno_of(fault)),
+                    Err(_) => break,
+                }
+                self.size = self.size.max(pos + done as u64);
+                if n < want {
+                    break;
+                }
+            }
+            return if done == 0 {
+                Err(Errno::EFAULT)
+            } else {
+                Ok(done)
+            };
+        }
         while source.remaining() > 0 {
             let at = pos + done as u64;
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
@@ -200,6 +313,11 @@ impl FileData {
 
     /// Cuts or extends the file. What is cut off reads as zero if the file grows again.
     pub fn truncate(&mut self, budget: &mut PageBudget, size: u64) -> Result<()> {
+        if let Some(shared) = &self.shared {
+            shared.resize(size);
+            self.size = size;
+            return Ok(());
+        }
         if size < self.size {
             let first_gone = size.div_ceil(PAGE as u64);
             let gone = self.pages.split_off(&first_gone);
@@ -224,6 +342,17 @@ impl FileData {
         end: u64,
         grow: bool,
     ) -> Result<()> {
+        if let Some(shared) = &self.shared {
+            if grow && end > self.size {
+                shared.resize(end);
+                self.size = end;
+            }
+            let last = end.min(self.size).div_ceil(PAGE as u64);
+            for page in start / PAGE as u64..last {
+                shared.provide(page).map_err(errno_of)?;
+            }
+            return Ok(());
+        }
         let (first, last) = (start / PAGE as u64, end.div_ceil(PAGE as u64));
         let have = self.pages.range(first..last).count() as u64;
         if last - first - have > budget.max.saturating_sub(budget.used) {
@@ -242,6 +371,21 @@ impl FileData {
     pub fn punch(&mut self, budget: &mut PageBudget, start: u64, end: u64) -> Result<()> {
         let end = end.min(self.size.next_multiple_of(PAGE as u64));
         let mut at = start;
+        if let Some(shared) = &self.shared
+            && start < end
+        {
+            let page = PAGE as u64;
+            let (first, last) = (start.next_multiple_of(page), end / page * page);
+            shared.punch(first / page, last / page);
+            // What is left are parts of pages at both ends.
+            for (from, to) in [(start, first.min(end)), (last.max(first).min(end), end)] {
+                if from < to && shared.has(from / page) {
+                    let zeroes = &ZERO.0[..(to - from) as usize];
+                    shared.write(from, zeroes).map_err(errno_of)?;
+                }
+            }
+            return Ok(());
+        }
         while at < end {
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
             let n = (end - at).min((PAGE - offset) as u64) as usize;
@@ -280,7 +424,10 @@ impl FileData {
         }
         let lower_pages = (self.lower.len() as u64).div_ceil(PAGE as u64);
         let mut index = pos / PAGE as u64;
-        let is_own = |index| matches!(self.pages.get(&index), Some(Some(_)));
+        let is_own = |index| match &self.shared {
+            Some(shared) => shared.has(index),
+            None => matches!(self.pages.get(&index), Some(Some(_))),
+        };
         let is_data = |index| index < lower_pages || is_own(index);
         if hole {
             while index * (PAGE as u64) < self.size && is_data(index) {
@@ -288,10 +435,11 @@ impl FileData {
             }
         } else if !is_data(index) {
             let mut own = self.pages.range(index..).filter(|(_, page)| page.is_some());
-            let Some((&next, _)) = own.next() else {
-                return Err(Errno::ENXIO);
+            let next = match &self.shared {
+                Some(shared) => shared.next_page(index),
+                None => own.next().map(|(&next, _)| next),
             };
-            index = next;
+            index = next.ok_or(Errno::ENXIO)?;
         }
         let found = (index * PAGE as u64).max(pos);
         match hole {
@@ -307,6 +455,8 @@ impl FileData {
         self.pages.clear();
         self.lower = &[];
         self.size = 0;
+        // Who has it mapped keeps the pages.
+        self.shared = None;
     }
 }
 

@@ -43,6 +43,8 @@ pub use program::Executable;
 pub use synth::SynthNode;
 pub(crate) use synth::{proc_root, sys_root};
 
+use ebb_mem::space::{Quota, Shared};
+
 use self::{
     archive::{Archive, ArchiveKind, ArchiveNode},
     data::{FileData, PageBudget},
@@ -127,6 +129,10 @@ pub struct Filesystem {
     lower_opens: BTreeMap<ArchiveNode, u32>,
     mounts: Vec<(NodeRef, SynthNode)>,
     budget: PageBudget,
+    /// Pages that files and anonymous memory share with mappings.
+    quota: Arc<Quota>,
+    /// Shared pages that files have given up: whoever maps them must unmap them.
+    given_up: Vec<Arc<Shared>>,
     max_inodes: usize,
     next_ino: u64,
 }
@@ -155,6 +161,8 @@ impl Filesystem {
                 used: 0,
                 max: max_pages,
             },
+            quota: Quota::new(max_pages),
+            given_up: Vec::new(),
             max_inodes,
             next_ino: 1 << 32,
         }
@@ -168,6 +176,43 @@ impl Filesystem {
     /// Pages in use and the limit.
     pub const fn budget(&self) -> PageBudget {
         self.budget
+    }
+
+    /// Counts the pages that mappings share.
+    pub const fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// Whether files have given up pages that somebody may map.
+    pub(crate) const fn has_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
+    /// Those pages' objects.
+    pub(crate) fn take_given_up(&mut self) -> Vec<Arc<Shared>> {
+        core::mem::take(&mut self.given_up)
+    }
+
+    /// Gives a clone's files pages of their own in the place of those that mappings share; in `made` by the old ones' names.
+    /// `false` when there is no memory for it.
+    pub(crate) fn unshare(&mut self, made: &mut BTreeMap<u64, Arc<Shared>>) -> bool {
+        self.quota = Quota::new(self.quota.max());
+        for (_, inode) in self.inodes.iter_mut() {
+            let Kind::File(data) = &inode.kind else {
+                continue;
+            };
+            let Some(shared) = data.shared() else {
+                continue;
+            };
+            let Some(copy) = shared.copy(&self.quota) else {
+                return false;
+            };
+            made.insert(copy.id(), Arc::clone(&copy));
+            if let Kind::File(data) = &mut Arc::make_mut(inode).kind {
+                data.set_shared(copy);
+            }
+        }
+        true
     }
 
     /// Inodes in use and the limit.
