@@ -10,9 +10,9 @@ mod sides;
 
 use std::net::SocketAddr;
 
-use ebb_benches::quick;
+use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol};
-use sides::{Side, agent, goal_at_least, linux_guest, ratio, turns};
+use sides::{Counting, Side, agent, count_instructions, goal_at_least, linux_guest, ratio, turns};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-webserver");
 const PAGE: &str = concat!(
@@ -77,26 +77,40 @@ fn main() {
     std::fs::write(&configuration, NGINX).expect("a directory to write to");
     let configuration = configuration.to_str().expect("a path of text");
     let guest = linux_guest();
+    let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
+                 echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
+    let app = [
+        "--app",
+        "run",
+        "--add",
+        "/usr/sbin/nginx",
+        "--add",
+        configuration,
+        "--add",
+        PAGE,
+        "--run",
+        start,
+    ];
+    let image = |cores, counting: Option<&Counting>| Side::image(IMAGE, cores, 80, &[], counting);
+    let linux = |cores, counting: Option<&Counting>| {
+        guest
+            .as_deref()
+            .map(|guest| Side::linux(guest.as_ref(), cores, 80, &app, counting))
+    };
+    let counted = count_instructions(
+        "http",
+        |counting| image(1, Some(counting)),
+        guest
+            .is_some()
+            .then_some(|counting: &Counting| linux(1, Some(counting)).expect("named")),
+    );
+    if let Some(ratio) = counted {
+        goal("http_instructions", ratio, 0.34);
+    }
     for cores in [1, 2] {
         println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut ours = Side::image(IMAGE, cores, 80, &[], None);
-        let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
-                     echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
-        let app = [
-            "--app",
-            "run",
-            "--add",
-            "/usr/sbin/nginx",
-            "--add",
-            configuration,
-            "--add",
-            PAGE,
-            "--run",
-            start,
-        ];
-        let mut theirs = guest
-            .as_ref()
-            .map(|guest| Side::linux(guest.as_ref(), cores, 80, &app, None));
+        let mut ours = image(cores, None);
+        let mut theirs = linux(cores, None);
         ours.order("0 2");
         if let Some(theirs) = &mut theirs {
             theirs.order("0 2");

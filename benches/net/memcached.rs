@@ -6,22 +6,37 @@
 //! Sizes follow Facebook's ETC pool (Atikoglu et al., SIGMETRICS 2012), cut to what EbbRT's evaluation used: keys of 20 to
 //! 70 bytes, values from a generalised Pareto distribution cut to 1..1024 bytes, 30 GETs to one SET, uniform keys; binary
 //! protocol, 8 connections with 4 requests each.
+//!
+//! `-- --hosted` compares the Linux process with Debian's memcached beside it, over the loopback interface; `-- --sharing`
+//! asks from which length on a value is better sent from where it lies than copied.
+
+extern crate alloc;
 
 mod load;
+#[path = "../../examples/memcached/serve.rs"]
+mod serve;
+#[path = "../../examples/memcached/server.rs"]
+mod server;
 mod sides;
 
 use std::net::SocketAddr;
 
 use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol, mix, uniform};
-use sides::{Counting, Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+use sides::{
+    Counting, Side, agent, count_instructions, goal_at_least, linux_guest, median, ratio, turns,
+    turns_of,
+};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-memcached");
+const PORT: u16 = 11211;
 const KEYS: u64 = 10_000;
 const CONNECTIONS: usize = 8;
 const DEPTH: usize = 4;
 
 struct Etc {
+    /// All values have this length, if it is given.
+    fixed: Option<usize>,
     random: u64,
     /// The next key to be stored, while keys are loaded.
     loading: Option<u64>,
@@ -52,7 +67,7 @@ impl Protocol for Etc {
                 (number, uniform(mix(self.random)) < 30.0 / 31.0)
             }
         };
-        let (key, len) = (key(number), value_len(number));
+        let (key, len) = (key(number), self.fixed.unwrap_or_else(|| value_len(number)));
         let (extras, value) = if get { (0, 0) } else { (8, len) };
         let body = (extras + key.len() + value) as u32;
         out.extend([
@@ -100,6 +115,7 @@ impl Protocol for Etc {
 fn main() {
     let mut generator = None;
     let mut etc = Etc {
+        fixed: None,
         random: 1,
         loading: None,
     };
@@ -109,8 +125,11 @@ fn main() {
             rate: order[0],
             seconds: order[1],
         };
-        let generator = generator.get_or_insert_with(|| {
-            let mut generator = Generator::new(address, CONNECTIONS);
+        let fixed = order.get(2).map(|&size| size as usize);
+        let stored = generator.is_some() && etc.fixed == fixed;
+        let generator = generator.get_or_insert_with(|| Generator::new(address, CONNECTIONS));
+        if !stored {
+            etc.fixed = fixed;
             etc.loading = Some(0);
             let all = Load {
                 rate: 0.0,
@@ -119,22 +138,49 @@ fn main() {
             };
             generator.run(all, Some(KEYS), &mut etc);
             etc.loading = None;
-            generator
-        });
+        }
         generator.run(load, None, &mut etc)
     };
+    match std::env::args().nth(1).as_deref() {
+        Some("serve") => return serve_hosted(),
+        Some("--hosted") => return hosted(),
+        Some("--sharing") => return sharing(),
+        _ => {}
+    }
     if agent(obey) {
         return;
     }
     let (rounds, seconds) = if quick() { (3, 2.0) } else { (7, 4.0) };
     let guest = linux_guest();
-    count(guest.as_deref());
+    let image = |cores, counting: Option<&Counting>| {
+        Side::image(IMAGE, cores, PORT, &["-m", "512"], counting)
+    };
+    let linux = |cores, counting: Option<&Counting>| {
+        guest.as_deref().map(|guest| {
+            Side::linux(
+                guest.as_ref(),
+                cores,
+                PORT,
+                &["--app", "memcached"],
+                counting,
+            )
+        })
+    };
+    let counted = count_instructions(
+        "memcached",
+        |counting| image(1, Some(counting)),
+        guest
+            .is_some()
+            .then_some(|counting: &Counting| linux(1, Some(counting)).expect("named")),
+    );
+    if let Some(ratio) = counted {
+        // EbbRT: 5,557 and 13,604.
+        goal("memcached_instructions", ratio, 0.5);
+    }
     for cores in [1, 2] {
         println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut ours = Side::image(IMAGE, cores, 11211, &["-m", "512"], None);
-        let mut theirs = guest
-            .as_ref()
-            .map(|guest| Side::linux(guest.as_ref(), cores, 11211, &["--app", "memcached"], None));
+        let mut ours = image(cores, None);
+        let mut theirs = linux(cores, None);
         // TCG translates code when it first runs.
         let warm = "0 2";
         ours.order(warm);
@@ -180,23 +226,104 @@ fn main() {
     }
 }
 
-/// Instructions of the guest for each request, kernel and application, under closed load on one vCPU.
-fn count(guest: Option<&std::ffi::OsStr>) {
-    const SECONDS: f64 = 4.0;
-    let Some(counting) = Counting::new("memcached") else {
-        return;
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// `serve PORT CORES`: the example's server as this process.
+fn serve_hosted() {
+    let argument = |n: usize| std::env::args().nth(n).and_then(|a| a.parse::<u16>().ok());
+    let (port, cores) = (argument(2).expect("a port"), argument(3).expect("cores"));
+    let config = ebb_hosted::Config {
+        cores: cores.into(),
+        pin: false,
     };
-    let order = format!("0 {SECONDS}");
-    let mut side = Side::image(IMAGE, 1, 11211, &["-m", "512"], Some(&counting));
-    let ours = counting.per_request(&mut side, &order, SECONDS);
-    drop(side);
-    println!("\ninstructions per request, 1 vCPU: image {ours:.0}");
-    if let Some(guest) = guest {
-        let app = ["--app", "memcached"];
-        let mut side = Side::linux(guest.as_ref(), 1, 11211, &app, Some(&counting));
-        let theirs = counting.per_request(&mut side, &order, SECONDS);
-        println!("instructions per request, 1 vCPU: Linux {theirs:.0}");
-        // EbbRT: 5,557 and 13,604.
-        goal("memcached_instructions", ours / theirs, 0.5);
+    ebb_hosted::run(&config, move || async move {
+        let limits = ebb_memcached::Limits {
+            memory: 512 << 20,
+            ..Default::default()
+        };
+        let server = server::Server::new(limits);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let serve = move |stream| serve::connection(server, stream);
+        let listening = ebb_net::tcp::listen_on_all_cores(address, serve).await;
+        let _ = listening.expect("the port is free").failed().await;
+    });
+}
+
+/// The Linux process beside Debian's memcached, with as many threads.
+fn hosted() {
+    let (rounds, seconds) = if quick() { (3, 2.0) } else { (9, 3.0) };
+    for cores in [1u16, 2] {
+        println!("\n{cores} threads, {rounds} rounds of {seconds} s, taking turns");
+        let port = free_port();
+        let this = std::env::current_exe().expect("this program");
+        let mut command = std::process::Command::new(this);
+        command.args(["serve", &port.to_string(), &cores.to_string()]);
+        let mut ours = Side::process(command, port);
+        let port = free_port();
+        let mut command = std::process::Command::new("memcached");
+        command.args(["-u", "nobody", "-l", "127.0.0.1", "-m", "512"]);
+        command.args(["-p", &port.to_string(), "-t", &cores.to_string()]);
+        let mut theirs = Side::process(command, port);
+        let order = format!("0 {seconds}");
+        ours.order(&order);
+        theirs.order(&order);
+        let peak = turns_of(
+            ["ebb", "memcached"],
+            "closed loop",
+            "requests/s",
+            rounds,
+            &mut ours,
+            Some(&mut theirs),
+            &order,
+        );
+        if let Some(ratio) = ratio(&peak, |f| f.per_second) {
+            goal_at_least(&format!("memcached_hosted_{cores}"), ratio, 1.0);
+        }
+    }
+}
+
+/// Values of one length, copied and shared: instructions and requests.
+fn sharing() {
+    let (rounds, seconds) = if quick() { (3, 1.0) } else { (7, 2.0) };
+    let copy = ["-m", "512", "--share", "2000000"];
+    let share = ["-m", "512", "--share", "1"];
+    let side = |arguments: &[&str], counting: Option<&Counting>| {
+        Side::image(IMAGE, 1, PORT, arguments, counting)
+    };
+    let (mut copying, mut sharing) = (side(&copy, None), side(&share, None));
+    for size in [512, 1024, 2048, 4096, 8192, 16_384] {
+        let order = format!("0 {seconds} {size}");
+        copying.order(&order);
+        sharing.order(&order);
+        let name = format!("values of {size} bytes");
+        let both = turns_of(
+            ["shared", "copied"],
+            &name,
+            "requests/s",
+            rounds,
+            &mut sharing,
+            Some(&mut copying),
+            &order,
+        );
+        if let Some(ratio) = ratio(&both, |f| f.per_second) {
+            println!("shared by copied, values of {size} bytes: {ratio:.3}");
+        }
+    }
+    drop((copying, sharing));
+    if let (Some(one), Some(other)) = (Counting::new("copied"), Counting::new("shared")) {
+        let mut copying = side(&copy, Some(&one));
+        let mut sharing = side(&share, Some(&other));
+        for size in [512, 1024, 2048, 4096, 8192, 16_384] {
+            let order = format!("0 {seconds} {size}");
+            let copied = one.per_request(&mut copying, &order, seconds);
+            let shared = other.per_request(&mut sharing, &order, seconds);
+            println!(
+                "instructions per request, values of {size} bytes: {copied:.0} copied, {shared:.0} shared"
+            );
+        }
     }
 }

@@ -1,15 +1,20 @@
 //! The two sides: an image under the runner, and a Linux guest of the same virtual hardware.
 //!
-//! Each has a network namespace with a tap interface, made here and gone at the end (as root). The load comes from an
-//! agent: this program once more, inside the namespace, which takes orders on its standard input, so that the two sides
-//! can take turns while both are up.
+//! Each has a network namespace with a tap interface (as root). The load comes from an agent: this program once more,
+//! inside the namespace, which takes orders on its standard input, so that the two sides can take turns while both are up.
+//!
+//! What must hold: nothing stays behind, however this program ends. The namespace has no name, so it ends with the
+//! processes in it; those are told when this program dies, and the agent sees the end of its orders.
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, Write},
+    fs::File,
+    io::{BufRead, BufReader, Error, Write},
     net::SocketAddr,
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
 };
 
 use crate::load::Figures;
@@ -19,39 +24,50 @@ const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run"
 const GUEST: &str = "10.0.2.15";
 const MEMORY: &str = "2048";
 
-/// A namespace with `tap0`.
-struct Namespace(String);
+/// A network namespace with `tap0`, without a name: it lasts as long as this and the programs in it.
+struct Namespace(File);
 
 impl Namespace {
     fn new(queues: usize) -> Self {
-        let name = format!("ebb-bench-{}-{queues}", std::process::id());
-        let space = Self(name.clone());
-        run(&["netns", "add", &name]);
-        let mut tap = vec!["tuntap", "add", "dev", "tap0", "mode", "tap", "vnet_hdr"];
-        if queues > 1 {
-            tap.push("multi_queue");
-        }
-        for command in [
-            &tap[..],
-            &["addr", "add", "10.0.2.2/24", "dev", "tap0"],
-            &["link", "set", "tap0", "up"],
-            &["link", "set", "lo", "up"],
-        ] {
-            run(&[&["-n", &name], command].concat());
-        }
-        space
+        // A thread of its own enters the namespace, and with it the programs that the thread starts.
+        let made = thread::spawn(move || {
+            // SAFETY: concerns this thread alone.
+            let entered = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(
+                entered,
+                0,
+                "the bench needs root: {}",
+                Error::last_os_error()
+            );
+            let mut tap = vec!["tuntap", "add", "dev", "tap0", "mode", "tap", "vnet_hdr"];
+            if queues > 1 {
+                tap.push("multi_queue");
+            }
+            run(&tap);
+            run(&["addr", "add", "10.0.2.2/24", "dev", "tap0"]);
+            run(&["link", "set", "tap0", "up"]);
+            run(&["link", "set", "lo", "up"]);
+            File::open("/proc/thread-self/ns/net").expect("procfs")
+        });
+        Self(made.join().expect("a namespace"))
     }
 
+    /// A program that runs in it, and is asked to end when this one dies.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0]).arg(program);
+        let mut command = Command::new(program);
+        let space = self.0.as_raw_fd();
+        // SAFETY: system calls only, with a descriptor that is open until the program is started.
+        unsafe {
+            command.pre_exec(move || {
+                if libc::setns(space, libc::CLONE_NEWNET) != 0
+                    || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0
+                {
+                    return Err(Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
         command
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
     }
 }
 
@@ -122,6 +138,24 @@ impl Counting {
     }
 }
 
+/// Instructions of the guest for each request, kernel and application, under closed load on one vCPU. Returns ours by
+/// theirs.
+pub fn count_instructions(
+    name: &str,
+    ours: impl FnOnce(&Counting) -> Side,
+    theirs: Option<impl FnOnce(&Counting) -> Side>,
+) -> Option<f64> {
+    const SECONDS: f64 = 4.0;
+    let counting = Counting::new(name)?;
+    let order = format!("0 {SECONDS}");
+    let count = |mut side: Side| counting.per_request(&mut side, &order, SECONDS);
+    let image = count(ours(&counting));
+    println!("\ninstructions per request, 1 vCPU: image {image:.0}");
+    let linux = count(theirs?(&counting));
+    println!("instructions per request, 1 vCPU: Linux {linux:.0}");
+    Some(image / linux)
+}
+
 fn find_in(command: &mut Command, counting: Option<&Counting>) {
     if let Some(counting) = counting {
         command.env("PATH", &counting.path);
@@ -134,7 +168,6 @@ pub struct Side {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     machine: Option<Child>,
-    _space: Option<Namespace>,
 }
 
 impl Side {
@@ -169,7 +202,7 @@ impl Side {
             .expect("the runner starts");
         let mut agent = space.command(std::env::current_exe().expect("this program"));
         agent.args(["agent", GUEST, &port.to_string()]);
-        Self::with_agent(agent, Some(machine), Some(space))
+        Self::with_agent(agent, Some(machine))
     }
 
     /// Boots a Linux guest by `EBB_LINUX_GUEST`, which runs a command in the guest's network namespace:
@@ -193,10 +226,22 @@ impl Side {
             .arg("--")
             .arg(std::env::current_exe().expect("this program"))
             .args(["agent", GUEST, &port.to_string()]);
-        Self::with_agent(agent, None, None)
+        Self::with_agent(agent, None)
     }
 
-    fn with_agent(mut agent: Command, machine: Option<Child>, space: Option<Namespace>) -> Self {
+    /// A program of this machine that listens on a port of the loopback interface.
+    pub fn process(mut program: Command, port: u16) -> Self {
+        let machine = program
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+        let mut agent = Command::new(std::env::current_exe().expect("this program"));
+        agent.args(["agent", "127.0.0.1", &port.to_string()]);
+        Self::with_agent(agent, Some(machine))
+    }
+
+    fn with_agent(mut agent: Command, machine: Option<Child>) -> Self {
         let mut agent = agent
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -209,7 +254,6 @@ impl Side {
             agent,
             answers,
             machine,
-            _space: space,
         }
     }
 
@@ -307,6 +351,19 @@ pub fn turns(
     unit: &str,
     rounds: usize,
     ours: &mut Side,
+    theirs: Option<&mut Side>,
+    order: &str,
+) -> Vec<(Figures, Option<Figures>)> {
+    turns_of(["image", "Linux"], name, unit, rounds, ours, theirs, order)
+}
+
+/// As [`turns`], with names for the two sides.
+pub fn turns_of(
+    sides: [&str; 2],
+    name: &str,
+    unit: &str,
+    rounds: usize,
+    ours: &mut Side,
     mut theirs: Option<&mut Side>,
     order: &str,
 ) -> Vec<(Figures, Option<Figures>)> {
@@ -333,14 +390,21 @@ pub fn turns(
             .fold(f64::INFINITY, f64::min);
         let high = list.iter().map(|f| f.per_second).fold(0.0, f64::max);
         println!(
-            "{name:<34} {who:<6} {:>9.0} {unit} ({low:.0} to {high:.0}), p50 {:>7.0} us, p99 {:>7.0} us",
+            "{name:<34} {who:<9} {:>9.0} {unit} ({low:.0} to {high:.0}){}",
             all(|f| f.per_second),
-            all(|f| f.p50_us),
-            all(|f| f.p99_us)
+            if all(|f| f.p99_us) > 0.0 {
+                format!(
+                    ", p50 {:>7.0} us, p99 {:>7.0} us",
+                    all(|f| f.p50_us),
+                    all(|f| f.p99_us)
+                )
+            } else {
+                String::new()
+            }
         );
     };
-    show("image", figures.iter().map(|f| f.0).collect());
-    show("Linux", figures.iter().filter_map(|f| f.1).collect());
+    show(sides[0], figures.iter().map(|f| f.0).collect());
+    show(sides[1], figures.iter().filter_map(|f| f.1).collect());
     figures
 }
 

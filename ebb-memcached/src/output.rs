@@ -1,6 +1,6 @@
 //! Answers on their way out, in order: small ones are copied together into one buffer, large values are shared.
 //!
-//! Where the two meet is [`SHARE`]. Below it, a copy is cheaper than what a buffer of its own costs: two updates of a
+//! Where the two meet is [`SHARE`], unless said otherwise. Below it, a copy is cheaper than what a buffer of its own costs: two updates of a
 //! count that all cores share, and a piece more in every layer underneath.
 
 use alloc::collections::VecDeque;
@@ -14,14 +14,32 @@ pub const SHARE: usize = 4096;
 const CHUNK: usize = 4096;
 
 /// A queue of answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Output {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
     len: usize,
+    share_from: usize,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::sharing_from(SHARE)
+    }
 }
 
 impl Output {
+    /// A queue that sends values of at least so many bytes from where they lie.
+    #[must_use]
+    pub fn sharing_from(bytes: usize) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            len: 0,
+            share_from: bytes,
+        }
+    }
+
     /// Bytes that wait.
     #[inline]
     #[must_use]
@@ -49,7 +67,7 @@ impl Output {
     #[inline]
     pub fn share(&mut self, buffer: &Bytes, from: usize, cut: usize) {
         let to = buffer.len() - cut;
-        if to - from < SHARE {
+        if to - from < self.share_from {
             self.copy(&buffer[from..to]);
         } else {
             self.push(buffer.slice(from..to));

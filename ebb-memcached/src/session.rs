@@ -32,6 +32,18 @@ const BUDGET: usize = 256 << 10;
 /// What a command counts for in that.
 const COMMAND: usize = 512;
 
+/// Whether a line, or as much of it as there is, is longer than one may be. Says the same of a line that has come whole and
+/// of one that comes in pieces.
+#[inline]
+fn is_too_long(line: &[u8]) -> bool {
+    if line.len() <= SHORT_LINE_MAX {
+        return false;
+    }
+    let words = line[..SHORT_LINE_MAX].trim_ascii_start();
+    let retrieval = words.starts_with(b"get") || words.starts_with(b"gat");
+    !retrieval || line.len() > LINE_MAX
+}
+
 /// How a session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -269,6 +281,9 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
     }
 
     fn line(&mut self, line: &[u8], context: &mut Context<'_, 's, Q>) -> Step {
+        if is_too_long(line) {
+            return Self::refuse_line(context);
+        }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         context.command();
         let next = match text::parse(line) {
@@ -291,14 +306,15 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
     fn cut_line(&mut self, rest: &mut &[u8], context: &mut Context<'_, 's, Q>) -> Step {
         self.partial.extend_from_slice(rest);
         *rest = &[];
-        let words = self.partial.trim_ascii_start();
-        let retrieval = words.starts_with(b"get") || words.starts_with(b"gat");
-        let most = if retrieval { LINE_MAX } else { SHORT_LINE_MAX };
-        if self.partial.len() > most {
-            context.out.copy(b"CLIENT_ERROR line too long\r\n");
-            return Step::Close;
+        if is_too_long(&self.partial) {
+            return Self::refuse_line(context);
         }
         Step::Starved
+    }
+
+    fn refuse_line(context: &mut Context<'_, 's, Q>) -> Step {
+        context.out.copy(b"CLIENT_ERROR line too long\r\n");
+        Step::Close
     }
 
     // --- Binary --------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ use spin::Mutex;
 
 use crate::{
     item::{Draft, Item, OVERHEAD},
+    output::SHARE,
     sieve::Sieve,
     stats::{Counters, Totals},
     time::{NEVER, PAST, Time},
@@ -35,6 +36,8 @@ pub struct Limits {
     pub memory: usize,
     /// Longest value, in bytes.
     pub item: usize,
+    /// Values of at least so many bytes are sent from where they lie, smaller ones copied.
+    pub share: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +46,7 @@ impl Default for Limits {
         Self {
             memory: 64 << 20,
             item: 1 << 20,
+            share: SHARE,
         }
     }
 }

@@ -107,6 +107,18 @@ fn a_value_that_cannot_be_stored_is_swallowed() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_refused_however_it_is_cut() {
+    let store = store();
+    let long = [b"delete ", &[b'k'; 3000][..], b"\r\n"].concat();
+    for size in [1, 7, 2048, 2049, long.len()] {
+        let mut client = Client::new(&store);
+        long.chunks(size).for_each(|piece| _ = client.send(piece));
+        assert_eq!(client.answers, b"CLIENT_ERROR line too long\r\n", "{size}");
+        assert!(client.closed);
+    }
+}
+
+#[test]
 fn a_line_without_end_closes_the_connection() {
     let store = store();
     for (line, limit) in [(&b"set "[..], 4 << 10), (b"get ", 2 << 20)] {

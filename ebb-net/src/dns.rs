@@ -220,6 +220,19 @@ async fn ask_by_tcp(
     }
 }
 
+/// Reads `data` as an answer, and its beginning as a name.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let labels = [1, b'a', 2, b'b', b'c', 0];
+    let _ = is_answer(data, 0x1234, &labels, DnsQueryType::A);
+    if let Answer::Addresses(addresses) = read_answer(data) {
+        assert!(addresses.len() <= MOST);
+    }
+    if let Ok(name) = core::str::from_utf8(&data[..data.len().min(300)]) {
+        assert!(encode_name(name).is_none_or(|labels| labels.len() <= 255));
+    }
+}
+
 /// Whether a message answers a question.
 fn is_answer(bytes: &[u8], id: u16, labels: &[u8], kind: DnsQueryType) -> bool {
     let Ok(packet) = DnsPacket::new_checked(bytes) else {

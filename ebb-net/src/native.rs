@@ -50,6 +50,10 @@ const MAILBOX: usize = 1024;
 const MAIL_BUDGET: usize = 64;
 /// When a full device is tried again, in nanoseconds.
 const TRY_AGAIN: u64 = 50_000;
+/// When it is looked whether a device has sent what it was given, in nanoseconds.
+const SETTLE: u64 = 10_000_000;
+/// How often a device that cannot interrupt is looked at, in nanoseconds.
+const LOOK: u64 = 1_000_000;
 /// virtio's number for network devices.
 const NETWORK: u16 = 1;
 /// The most memory a machine may have in its linear map, in bytes.
@@ -125,6 +129,8 @@ fn find_device(cores: usize) -> Option<Arc<Device>> {
 struct Line {
     waker: RefCell<Option<Waker>>,
     count: Cell<u64>,
+    /// The device has it.
+    bound: Cell<bool>,
 }
 
 fn interrupt(argument: usize) {
@@ -150,6 +156,8 @@ struct Part {
     engine: RefCell<Option<Waker>>,
     /// The engine will run.
     scheduled: Cell<bool>,
+    /// When the engine last ran: near enough for what does not set a timer, and cheaper than the clock.
+    round_at: Cell<u64>,
     sleep: RefCell<Option<(u64, Pin<Box<Sleep>>)>>,
     configured: RefCell<WakerSet>,
 }
@@ -174,7 +182,7 @@ impl FromRoot<Root> for Part {
         );
         let line: &'static Line = Box::leak(Box::default());
         if let (Some(device), Some(_)) = (&device, &receiver) {
-            bind(device, core, line);
+            line.bound.set(bind(device, core, line));
         }
         let control = (core == CONTROL).then(|| {
             let address = match &device {
@@ -202,23 +210,28 @@ impl FromRoot<Root> for Part {
             line,
             engine: RefCell::default(),
             scheduled: Cell::new(true),
+            round_at: Cell::new(now()),
             sleep: RefCell::default(),
             configured: RefCell::default(),
         }
     }
 }
 
-/// Gives a queue's interrupt to this core.
-fn bind(device: &Device, core: usize, line: &'static Line) {
+/// Gives a queue's interrupt to this core. False when there is none.
+fn bind(device: &Device, core: usize, line: &'static Line) -> bool {
     let vector = core as u16;
     let argument = core::ptr::from_ref(line).expose_provenance();
     match EbbRef::<dyn Hardware>::get().bind_interrupt(current_core(), interrupt, argument) {
         Some(message) if vector < device.transport.vectors() => {
             device.transport.set_vector(vector, message);
+            true
         }
-        _ => ebb::println!(
-            "ebb: the network device has no interrupt for core {core}; it is looked at now and then"
-        ),
+        _ => {
+            ebb::println!(
+                "ebb: the network device has no interrupt for core {core}; it is looked at every millisecond"
+            );
+            false
+        }
     }
 }
 
@@ -284,6 +297,7 @@ impl Part {
             }
         }
         let now = now();
+        self.round_at.set(now);
         self.scheduled.set(false);
         let room = self.host.flush(now);
         let mut busy = self.receive(now);
@@ -368,11 +382,18 @@ impl Part {
     /// Sets the timer of the engine.
     fn sleep(&self, room: bool, now: u64, cx: &mut Context<'_>) {
         let mut next = self.host.next_deadline().unwrap_or(u64::MAX);
+        // No interrupt tells that frames were sent: what they refer to must not stay until the ring comes round.
+        if !self.host.port.settle() {
+            next = next.min(now + SETTLE);
+        }
         if self.control.borrow().is_some() {
             next = next.min(self.control_at.get());
         }
         if !room {
             next = next.min(now + TRY_AGAIN);
+        }
+        if !self.line.bound.get() && self.receiver.borrow().is_some() {
+            next = next.min(now + LOOK);
         }
         let mut slot = self.sleep.borrow_mut();
         if next == u64::MAX {
@@ -403,6 +424,30 @@ pub struct CoreNetStats {
     pub stack: Stats,
     /// Interrupts of the device.
     pub interrupts: u64,
+    /// How often the device was told of frames to send, by this core's pair of queues.
+    pub doorbells: u64,
+}
+
+/// What is known of the device.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceStats {
+    /// Pairs of queues in use.
+    pub pairs: usize,
+    /// Interrupts that can be told apart.
+    pub vectors: u16,
+    /// Feature bits, as VIRTIO 1.2 numbers them.
+    pub features: u64,
+}
+
+/// The device, if there is one.
+#[must_use]
+pub fn device() -> Option<DeviceStats> {
+    let device = part().host.port.device.as_ref()?;
+    Some(DeviceStats {
+        pairs: device.pairs(),
+        vectors: device.transport.vectors(),
+        features: device.features(),
+    })
 }
 
 /// The counters of this core.
@@ -412,6 +457,7 @@ pub fn stats() -> CoreNetStats {
     CoreNetStats {
         stack: part.host.stats(),
         interrupts: part.line.count.get(),
+        doorbells: part.host.port.doorbells(),
     }
 }
 
@@ -424,11 +470,11 @@ fn part() -> &'static Part {
     EbbRef::<Part>::get()
 }
 
-/// Runs an operation, and has the engine send what came of it.
+/// Runs an operation, and has the engine send what came of it. The time is that of the engine's last round.
 #[inline(always)]
-fn with<R>(f: impl FnOnce(&Host<DevicePort>) -> R) -> R {
+fn with<R>(f: impl FnOnce(&Host<DevicePort>, u64) -> R) -> R {
     let part = part();
-    let result = f(&part.host);
+    let result = f(&part.host, part.round_at.get());
     part.schedule();
     result
 }
@@ -444,7 +490,7 @@ impl NetStack for Native {
     }
 
     fn tcp_connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketId> {
-        with(|host| host.tcp_connect(local, remote, now()))
+        with(|host, _| host.tcp_connect(local, remote, now()))
     }
 
     fn tcp_connected(&self, socket: SocketId) -> Result<()> {
@@ -453,25 +499,25 @@ impl NetStack for Native {
 
     #[inline]
     fn tcp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8]) -> usize) -> Result<bool> {
-        with(|host| host.tcp_receive(socket, f, now()))
+        with(|host, now| host.tcp_receive(socket, f, now))
     }
 
     #[inline]
     fn tcp_send(&self, socket: SocketId, bytes: &[u8]) -> Result<usize> {
-        with(|host| host.tcp_send(socket, bytes, now()))
+        with(|host, now| host.tcp_send(socket, bytes, now))
     }
 
     #[inline]
     fn tcp_send_buffers(&self, socket: SocketId, buffers: &mut VecDeque<Bytes>) -> Result<usize> {
-        with(|host| host.tcp_send_buffers(socket, buffers, now()))
+        with(|host, now| host.tcp_send_buffers(socket, buffers, now))
     }
 
     fn tcp_shutdown_write(&self, socket: SocketId) -> Result<()> {
-        with(|host| host.tcp_shutdown_write(socket, now()))
+        with(|host, now| host.tcp_shutdown_write(socket, now))
     }
 
     fn tcp_set(&self, socket: SocketId, option: TcpOption) -> Result<()> {
-        let result = with(|host| host.tcp_set(socket, option, now()));
+        let result = with(|host, _| host.tcp_set(socket, option, now()));
         // A new timer may be earlier than the engine's.
         part().wake_engine();
         result
@@ -482,7 +528,7 @@ impl NetStack for Native {
     }
 
     fn tcp_abort(&self, socket: SocketId) {
-        with(|host| host.tcp_abort(socket, now()));
+        with(|host, _| host.tcp_abort(socket, now()));
         part().wake_engine();
     }
 
@@ -526,7 +572,7 @@ impl NetStack for Native {
     }
 
     fn close(&self, socket: SocketId) {
-        with(|host| host.close(socket, now()));
+        with(|host, _| host.close(socket, now()));
         // Also for the timers of what lingers, and for a reset's doorbell.
         part().wake_engine();
     }

@@ -35,9 +35,11 @@ impl Options {
                     options.limits.memory =
                         bytes.ok_or("-m: give the mebibytes for items, at least 1")?;
                 }
+                "--share" => options.limits.share = number()?,
                 _ => {
                     return Err(format!(
-                        "{option}: unknown; the options are -p PORT (11211) and -m MEBIBYTES (64)"
+                        "{option}: unknown; the options are -p PORT (11211), -m MEBIBYTES (64) and \
+                         --share BYTES (values that are sent from where they lie)"
                     ));
                 }
             }

@@ -13,7 +13,7 @@ pub async fn connection(server: Server, stream: TcpStream) {
 
 async fn serve(server: Server, stream: &TcpStream) -> ebb_net::Result<()> {
     let mut session = Session::new(server.store, current_core().number());
-    let mut out = Output::default();
+    let mut out = Output::sharing_from(server.store.limits().share);
     let mut progress = Progress::More;
     loop {
         // The session reads requests where they lie in the received packets.

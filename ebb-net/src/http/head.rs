@@ -1,6 +1,9 @@
 //! Message heads. httparse takes the bytes apart; the rules about framing are here.
+//!
+//! What decides how the connection goes on is noted in one pass over the headers, so that a server that looks at no header
+//! does not pay for a search.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range, str};
 
 use super::Error;
@@ -18,35 +21,44 @@ pub(super) enum Framing {
     ToEnd,
 }
 
-/// A message's first line and headers: one copy of the bytes, and where things are in it. Kept by the
+/// What the headers say about the connection and the body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notes {
+    close: bool,
+    keep_alive: bool,
+    /// `Expect: 100-continue`
+    expects: bool,
+    chunked: bool,
+    length: Option<u64>,
+    /// What is wrong with the framing headers, if anything.
+    wrong: Option<Error>,
+}
+
+/// A message's first line and headers: a copy of the bytes, and where things are in it. Kept by the
 /// connection and filled again for the next message.
 #[derive(Default)]
 pub struct Head {
     bytes: Vec<u8>,
     /// Method (requests) or reason (responses).
-    first: Range<usize>,
-    target: Range<usize>,
+    first: String,
+    target: String,
     status: u16,
     minor: u8,
     headers: Vec<(Range<usize>, Range<usize>)>,
+    notes: Notes,
 }
 
 impl Head {
-    fn text(&self, range: &Range<usize>) -> &str {
-        // httparse lets only ASCII through here.
-        str::from_utf8(&self.bytes[range.clone()]).unwrap_or("")
-    }
-
     /// The request's method.
     #[must_use]
     pub fn method(&self) -> &str {
-        self.text(&self.first)
+        &self.first
     }
 
     /// The request's target, as sent: path and query.
     #[must_use]
     pub fn target(&self) -> &str {
-        self.text(&self.target)
+        &self.target
     }
 
     /// The response's status.
@@ -72,32 +84,31 @@ impl Head {
 
     /// All headers: names as sent, values as bytes.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        // httparse lets only ASCII through in names.
+        self.raw()
+            .map(|(name, value)| (str::from_utf8(name).unwrap_or(""), value))
+    }
+
+    fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.headers
             .iter()
-            .map(|(name, value)| (self.text(name), &self.bytes[value.clone()]))
+            .map(|(name, value)| (&self.bytes[name.clone()], &self.bytes[value.clone()]))
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.headers()
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+        self.raw()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, v)| v)
     }
 
-    /// Whether a comma-separated header has that element.
-    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.values(name).any(|value| {
-            value
-                .split(|&b| b == b',')
-                .any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-        })
+    /// Whether the client waits for `100 Continue`.
+    pub(super) fn expects(&self) -> bool {
+        self.notes.expects
     }
 
     /// Whether the peer wants the connection to stay (RFC 9112, section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
-        if self.has_token("connection", "close") {
-            return false;
-        }
-        self.is_1_1() || self.has_token("connection", "keep-alive")
+        !self.notes.close && (self.is_1_1() || self.notes.keep_alive)
     }
 
     /// Takes a request's head from the front of `input`. `None` when it is not complete; else how
@@ -115,9 +126,8 @@ impl Head {
         let Some(length) = complete(parsed, input.len(), most)? else {
             return Ok(None);
         };
-        let base = input.as_ptr().addr();
-        self.first = range(base, request.method.unwrap_or("").as_bytes());
-        self.target = range(base, request.path.unwrap_or("").as_bytes());
+        set(&mut self.first, request.method);
+        set(&mut self.target, request.path);
         self.minor = request.version.unwrap_or(0);
         self.keep(input, length, request.headers);
         Ok(Some(length))
@@ -139,9 +149,8 @@ impl Head {
         let Some(length) = complete(parsed, input.len(), most)? else {
             return Ok(None);
         };
-        let base = input.as_ptr().addr();
-        self.first = range(base, response.reason.unwrap_or("").as_bytes());
-        self.target = 0..0;
+        set(&mut self.first, response.reason);
+        self.target.clear();
         self.status = response.code.unwrap_or(0);
         self.minor = response.version.unwrap_or(0);
         self.keep(input, length, response.headers);
@@ -150,22 +159,23 @@ impl Head {
 
     fn keep(&mut self, input: &[u8], length: usize, headers: &[httparse::Header<'_>]) {
         let base = input.as_ptr().addr();
-        self.headers.clear();
-        self.headers.extend(
-            headers
-                .iter()
-                .map(|h| (range(base, h.name.as_bytes()), range(base, h.value))),
-        );
         self.bytes.clear();
         self.bytes.extend_from_slice(&input[..length]);
+        self.headers.clear();
+        self.notes = Notes::default();
+        for header in headers {
+            self.notes.take(header.name.as_bytes(), header.value);
+            self.headers.push((
+                range(base, header.name.as_bytes()),
+                range(base, header.value),
+            ));
+        }
     }
 
     /// How a request's body ends (RFC 9112, section 6.3). What could be read in two ways is an error:
     /// another server on the way may have read it in the other one.
     pub(super) fn request_framing(&self) -> Result<Framing, Error> {
-        let chunked = self.transfer_coding()?;
-        let length = self.content_length()?;
-        match (chunked, length) {
+        match (self.notes.framing()?, self.notes.length) {
             (true, Some(_)) => Err(Error::Malformed(
                 "both Content-Length and Transfer-Encoding",
             )),
@@ -182,41 +192,68 @@ impl Head {
         if method == "HEAD" || matches!(self.status, 100..=199 | 204 | 304) {
             return Ok(Framing::Length(0));
         }
-        if self.transfer_coding()? {
+        if self.notes.framing()? {
             return Ok(Framing::Chunked);
         }
-        Ok(self
-            .content_length()?
-            .map_or(Framing::ToEnd, Framing::Length))
+        Ok(self.notes.length.map_or(Framing::ToEnd, Framing::Length))
     }
+}
 
-    fn transfer_coding(&self) -> Result<bool, Error> {
-        let mut values = self.values("transfer-encoding");
-        match (values.next(), values.next()) {
-            (None, _) => Ok(false),
-            (Some(value), None) if value.trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(true),
-            _ => Err(Error::TransferCoding),
+impl Notes {
+    /// Notes a header if it is one that matters here: most are told apart by their length.
+    #[inline]
+    fn take(&mut self, name: &[u8], value: &[u8]) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        match name.len() {
+            6 if is("expect") => self.expects |= has_token(value, "100-continue"),
+            10 if is("connection") => {
+                self.close |= has_token(value, "close");
+                self.keep_alive |= has_token(value, "keep-alive");
+            }
+            14 if is("content-length") => match length(value) {
+                Some(length) if self.length.is_none_or(|before| before == length) => {
+                    self.length = Some(length);
+                }
+                _ => {
+                    self.wrong = Some(Error::Malformed("Content-Length is not one number"));
+                }
+            },
+            17 if is("transfer-encoding") => {
+                let only = !self.chunked && value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                self.chunked = true;
+                if !only {
+                    self.wrong = Some(Error::TransferCoding);
+                }
+            }
+            _ => {}
         }
     }
 
-    fn content_length(&self) -> Result<Option<u64>, Error> {
-        const WRONG: Error = Error::Malformed("Content-Length is not one number");
-        let mut length = None;
-        for value in self.values("content-length") {
-            let value = value.trim_ascii();
-            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-                return Err(WRONG);
-            }
-            let value = str::from_utf8(value)
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .ok_or(WRONG)?;
-            if length.replace(value).is_some_and(|before| before != value) {
-                return Err(WRONG);
-            }
-        }
-        Ok(length)
+    /// Whether the body is chunked.
+    fn framing(&self) -> Result<bool, Error> {
+        self.wrong.map_or(Ok(self.chunked), Err)
     }
+}
+
+/// Whether a comma-separated value has that element.
+fn has_token(value: &[u8], token: &str) -> bool {
+    value
+        .split(|&b| b == b',')
+        .any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn length(value: &[u8]) -> Option<u64> {
+    let value = value.trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Keeps the allocation.
+fn set(to: &mut String, text: Option<&str>) {
+    to.clear();
+    to.push_str(text.unwrap_or(""));
 }
 
 impl fmt::Debug for Head {

@@ -35,6 +35,26 @@ pub use head::Head;
 pub use response::{Content, Response, reason};
 pub use server::{Request, listen, percent_decode, serve_connection};
 
+/// Reads `data` as a request's and as a response's head, and what follows from them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut head = Head::default();
+    if let Ok(Some(length)) = head.parse_request(data, 4096, 64) {
+        assert!(length <= data.len() && length <= 4096);
+        let _ = head.request_framing();
+        let _ = (head.keeps_alive(), head.expects());
+        assert!(head.headers().count() <= 64);
+        let _ = percent_decode(head.target(), true);
+    }
+    if let Ok(Some(length)) = head.parse_response(data, 4096) {
+        assert!(length <= data.len() && length <= 4096);
+        for method in ["HEAD", "GET"] {
+            let _ = head.response_framing(method);
+        }
+        let _ = head.header("location");
+    }
+}
+
 /// What a connection may take: memory in bytes, and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -46,7 +66,7 @@ pub struct Limits {
     pub body: usize,
     /// From the first byte of a head to its end.
     pub head_time: Duration,
-    /// From one request to the next on a connection that is kept alive.
+    /// From one request to the next on a connection that is kept alive: at least this, at most twice as long.
     pub idle_time: Duration,
     /// For a whole body.
     pub body_time: Duration,

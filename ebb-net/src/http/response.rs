@@ -13,6 +13,8 @@ use crate::tcp::TcpStream;
 #[derive(Debug)]
 pub struct Response {
     status: u16,
+    /// The usual `Content-Type`s, without an allocation.
+    kind: Option<&'static str>,
     headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     content: Content,
     close: bool,
@@ -47,34 +49,37 @@ impl Response {
     pub fn new(status: u16) -> Self {
         Self {
             status,
+            kind: None,
             headers: Vec::new(),
             content: Content::Empty,
             close: false,
         }
     }
 
+    fn of(kind: &'static str, content: Bytes) -> Self {
+        Self {
+            kind: Some(kind),
+            content: Content::Bytes(content),
+            ..Self::new(200)
+        }
+    }
+
     /// 200 with plain text.
     #[must_use]
     pub fn text(text: impl Into<Bytes>) -> Self {
-        Self::new(200)
-            .with("content-type", "text/plain; charset=utf-8")
-            .body(text)
+        Self::of("text/plain; charset=utf-8", text.into())
     }
 
     /// 200 with JSON.
     #[must_use]
     pub fn json(text: impl Into<Bytes>) -> Self {
-        Self::new(200)
-            .with("content-type", "application/json")
-            .body(text)
+        Self::of("application/json", text.into())
     }
 
     /// 200 with HTML.
     #[must_use]
     pub fn html(text: impl Into<Bytes>) -> Self {
-        Self::new(200)
-            .with("content-type", "text/html; charset=utf-8")
-            .body(text)
+        Self::of("text/html; charset=utf-8", text.into())
     }
 
     /// An error for people: one line of text.
@@ -143,34 +148,37 @@ impl Response {
     ) -> Result<(), Error> {
         let bodiless = matches!(self.status, 100..=199 | 204 | 304);
         scratch.clear();
-        let mut head = Text(scratch);
-        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        Date::append(head.0);
+        match self.status {
+            200 => scratch.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+            status => {
+                let _ = write!(Text(scratch), "HTTP/1.1 {status} {}\r\n", reason(status));
+            }
+        }
+        Date::append(scratch);
+        if let Some(kind) = self.kind {
+            header(scratch, "content-type", kind);
+        }
         for (name, value) in &self.headers {
-            head.0.extend_from_slice(name.as_bytes());
-            head.0.extend_from_slice(b": ");
-            head.0.extend_from_slice(value.as_bytes());
-            head.0.extend_from_slice(b"\r\n");
+            header(scratch, name, value);
         }
         let chunked = matches!(self.content, Content::Stream(_)) && to.is_1_1;
         match &self.content {
             _ if bodiless => {}
-            Content::Empty => head.0.extend_from_slice(b"content-length: 0\r\n"),
+            Content::Empty => header(scratch, "content-length", "0"),
             Content::Bytes(bytes) => {
-                let _ = write!(head, "content-length: {}\r\n", bytes.len());
+                let mut digits = [0; 20];
+                header(scratch, "content-length", decimal(bytes.len(), &mut digits));
             }
-            Content::Stream(_) if chunked => {
-                head.0.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            }
+            Content::Stream(_) if chunked => header(scratch, "transfer-encoding", "chunked"),
             // An older client reads until the end.
             Content::Stream(_) => {}
         }
         if to.close {
-            head.0.extend_from_slice(b"connection: close\r\n");
+            header(scratch, "connection", "close");
         } else if !to.is_1_1 {
-            head.0.extend_from_slice(b"connection: keep-alive\r\n");
+            header(scratch, "connection", "keep-alive");
         }
-        head.0.extend_from_slice(b"\r\n");
+        scratch.extend_from_slice(b"\r\n");
         let send_body = !bodiless && !to.head_only;
         match self.content {
             Content::Bytes(bytes) if send_body && bytes.len() > SMALL => {
@@ -208,6 +216,30 @@ impl Response {
     }
 }
 
+/// Appends a header with its line end.
+#[inline]
+fn header(to: &mut Vec<u8>, name: &str, value: &str) {
+    to.reserve(name.len() + value.len() + 4);
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value.as_bytes());
+    to.extend_from_slice(b"\r\n");
+}
+
+/// A number's digits: the formatting machinery costs ten times as much.
+fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    str::from_utf8(&digits[at..]).unwrap_or("0")
+}
+
 /// Writes `bytes`; the limit counts from the last time the peer took some.
 async fn write_all(
     stream: &TcpStream,
@@ -215,7 +247,11 @@ async fn write_all(
     write_time: Duration,
 ) -> Result<(), Error> {
     while !bytes.is_empty() {
-        let n = timeout(write_time, stream.write(bytes)).await??;
+        // Usually there is room, and no timer is needed.
+        let n = match stream.try_write(bytes) {
+            Err(crate::Error::WouldBlock) => timeout(write_time, stream.write(bytes)).await??,
+            result => result?,
+        };
         bytes = &bytes[n..];
     }
     Ok(())
@@ -241,7 +277,8 @@ impl Write for Text<'_> {
 
 /// `text` without control characters.
 pub(super) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+    let controls = text.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
+    if controls > 0 {
         let cleaned: String = text
             .chars()
             .map(|c| if c.is_ascii_control() { ' ' } else { c })

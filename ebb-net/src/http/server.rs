@@ -3,9 +3,15 @@
 //! Pipelined requests wait in the buffer; their responses are queued in one event and leave together.
 
 use alloc::{rc::Rc, string::String, vec::Vec};
-use core::fmt;
+use core::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
-use ebb::time::timeout;
+use ebb::time::{Elapsed, Sleep, sleep, timeout};
 
 use super::{
     Body, Error, Head, Limits, Response, body::Reader, head::Framing, response::Recipient,
@@ -44,9 +50,8 @@ impl Request<'_> {
     fn target_parts(&self) -> (&str, &str) {
         let mut target = self.head.target();
         // The absolute form, which proxies send.
-        if let Some((_, rest)) = target
-            .split_once("://")
-            .filter(|_| !target.starts_with('/'))
+        if !target.starts_with('/')
+            && let Some((_, rest)) = target.split_once("://")
         {
             target = rest.find('/').map_or("/", |at| &rest[at..]);
         }
@@ -144,9 +149,10 @@ where
     let mut reader = Reader::new(Rc::clone(&stream));
     let mut head = Head::default();
     let mut scratch = Vec::new();
+    let mut idle = Idle::new(limits.idle_time);
     let mut served = 0;
     loop {
-        let framing = match next_head(&mut reader, &mut head, limits).await {
+        let framing = match next_head(&mut reader, &mut head, &mut idle, limits).await {
             Ok(Some(framing)) => framing,
             Ok(None) => return Ok(()),
             Err(error) => return refuse(&stream, &mut scratch, limits, error).await,
@@ -157,7 +163,7 @@ where
             body: Body::new(&mut reader, framing),
             stream: &stream,
             limits,
-            expects: framing != Framing::Length(0) && head.has_token("expect", "100-continue"),
+            expects: framing != Framing::Length(0) && head.expects(),
         };
         let response = handler(&mut request).await;
         let expects = request.expects;
@@ -195,14 +201,52 @@ where
     }
 }
 
+/// The limit of the time between requests. Its timer runs on while requests come, so that a request costs neither a look at
+/// the clock nor a new timer; a connection is let go between one and two limits after the last request.
+struct Idle {
+    limit: Duration,
+    timer: Sleep,
+    /// A request came since the timer was set.
+    busy: bool,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            timer: sleep(limit),
+            busy: false,
+        }
+    }
+
+    async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                self.busy = true;
+                return Poll::Ready(Ok(output));
+            }
+            while Pin::new(&mut self.timer).poll(cx).is_ready() {
+                if !core::mem::take(&mut self.busy) {
+                    return Poll::Ready(Err(Elapsed));
+                }
+                self.timer = sleep(self.limit);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
 /// Waits for the next request's head. `None` at an orderly end.
 async fn next_head(
     reader: &mut Reader,
     head: &mut Head,
+    idle: &mut Idle,
     limits: &Limits,
 ) -> Result<Option<Framing>, Error> {
     if reader.available().is_empty() {
-        match timeout(limits.idle_time, reader.more(limits.head)).await {
+        match idle.wait(reader.more(limits.head)).await {
             // Nothing was asked, so nothing is answered.
             Ok(Ok(false)) | Err(_) => return Ok(None),
             Ok(result) => result?,

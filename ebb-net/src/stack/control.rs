@@ -552,7 +552,7 @@ fn request(mac: Mac, routes: &Routes, ip: Ip) -> Option<Vec<u8>> {
     }
 }
 
-fn arp(mac: Mac, source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+pub(super) fn arp(mac: Mac, source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let arp = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Request,
         source_hardware_addr: EthernetAddress(mac),

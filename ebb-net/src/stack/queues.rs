@@ -125,6 +125,14 @@ impl SendQueue {
     pub fn clear(&mut self) {
         *self = Self::default();
     }
+
+    /// Where its bytes lie, for tests of what is copied.
+    #[cfg(test)]
+    pub fn places(&mut self) -> Vec<core::ops::Range<usize>> {
+        self.freeze();
+        let place = |chunk: &Bytes| chunk.as_ptr().addr()..chunk.as_ptr().addr() + chunk.len();
+        self.chunks.iter().map(place).collect()
+    }
 }
 
 // --- Receiving -----------------------------------------------------------------------------------------
@@ -172,6 +180,11 @@ impl Pool {
             size,
             most,
         }
+    }
+
+    /// How many are free.
+    pub fn len(&self) -> usize {
+        self.free.len()
     }
 
     #[inline]

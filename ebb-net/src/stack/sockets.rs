@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use super::{
     connection::{Connection, FlowKey, State, Wire},
     frame::Port,
-    host::{Datagrams, Flow, Host, Inner, Listener, Sender, Socket},
+    host::{Datagrams, Flow, Host, Inner, Listener, Socket, send::Sender},
     queues::Chunk,
     shared::{Hop, Protocol},
     wire::{Ip, Path, TcpOut, flags},

@@ -163,6 +163,8 @@ pub struct Transmitter {
     slots: core::ptr::NonNull<u8>,
     /// What the frames in the ring refer to.
     fragments: Vec<Vec<Bytes>>,
+    /// How many of them refer to something.
+    holding: usize,
     dma: Dma,
     broken: bool,
 }
@@ -179,6 +181,7 @@ impl Transmitter {
             queue,
             slots,
             fragments,
+            holding: 0,
             dma,
             broken: false,
         })
@@ -188,7 +191,11 @@ impl Transmitter {
     pub fn reclaim(&mut self) {
         loop {
             match self.queue.pop() {
-                Ok(Some((head, _))) => self.fragments[usize::from(head)].clear(),
+                Ok(Some((head, _))) => {
+                    let held = &mut self.fragments[usize::from(head)];
+                    self.holding -= usize::from(!held.is_empty());
+                    held.clear();
+                }
                 Ok(None) => return,
                 Err(Broken) => {
                     self.broken = true;
@@ -231,31 +238,46 @@ impl Transmitter {
         let Some(address) = self.dma.physical(slot.as_ptr()) else {
             return false;
         };
-        let mut parts = [(0, 0); FRAGMENTS + 1];
-        parts[0] = (address, slot.len() as u32);
         let held = &mut self.fragments[usize::from(number)];
         held.append(fragments);
-        for (part, fragment) in parts[1..].iter_mut().zip(held.iter_mut()) {
-            let physical = match self.dma.physical(fragment.as_ptr()) {
-                Some(physical) => physical,
-                None => {
+        let mut parts = [(0, 0); FRAGMENTS + 1];
+        parts[0] = (address, slot.len() as u32);
+        let count = 1 + held.len();
+        let found = parts[1..]
+            .iter_mut()
+            .zip(held.iter_mut())
+            .all(|(part, fragment)| {
+                if self.dma.physical(fragment.as_ptr()).is_none() {
                     // Not in the linear map: one copy.
                     *fragment = Bytes::from(fragment.to_vec());
-                    match self.dma.physical(fragment.as_ptr()) {
-                        Some(physical) => physical,
-                        None => return false,
-                    }
                 }
-            };
-            *part = (physical, fragment.len() as u32);
-        }
-        let count = 1 + held.len();
+                let physical = self.dma.physical(fragment.as_ptr());
+                *part = (physical.unwrap_or(0), fragment.len() as u32);
+                physical.is_some()
+            });
         // SAFETY: the slot and the fragments, which `fragments` keeps alive, stay as they are until the chain comes back.
-        unsafe { self.queue.add(parts[..count].iter().copied(), false) }.is_some()
+        let sent =
+            found && unsafe { self.queue.add(parts[..count].iter().copied(), false) }.is_some();
+        if sent {
+            self.holding += usize::from(count > 1);
+        } else {
+            fragments.append(held);
+        }
+        sent
     }
 
     pub fn kick(&mut self) {
         self.queue.publish();
+    }
+
+    /// Whether a frame in the ring still refers to memory of others.
+    pub fn is_holding(&self) -> bool {
+        self.holding > 0 && !self.broken
+    }
+
+    /// How often the device was told.
+    pub fn doorbells(&self) -> u64 {
+        self.queue.doorbells
     }
 }
 
@@ -407,6 +429,16 @@ impl Device {
         self.transmitters.len()
     }
 
+    /// The features that both sides know: the bits of VIRTIO 1.2, 5.1.3 and 6.
+    pub fn features(&self) -> u64 {
+        self.features
+    }
+
+    /// How often a pair's sending side has told the device of frames.
+    pub fn doorbells(&self, pair: usize) -> u64 {
+        self.transmitters[pair].lock().doorbells()
+    }
+
     /// Takes the receiving side of a core's pair, once; `None` on a core that has none.
     pub fn take_receiver_of(&self, core: usize) -> Option<Receiver> {
         self.receivers.lock().get_mut(core)?.take()
@@ -460,6 +492,25 @@ impl Device {
 pub struct DevicePort {
     pub device: Option<Arc<Device>>,
     pub pair: usize,
+}
+
+impl DevicePort {
+    /// Lets go of what the device has sent. False while it has not sent everything that others may wait to free.
+    pub fn settle(&self) -> bool {
+        let Some(device) = &self.device else {
+            return true;
+        };
+        let mut transmitter = device.transmitters[self.pair].lock();
+        if transmitter.is_holding() {
+            transmitter.reclaim();
+        }
+        !transmitter.is_holding()
+    }
+
+    /// How often the device was told of frames to send.
+    pub fn doorbells(&self) -> u64 {
+        self.device.as_ref().map_or(0, |d| d.doorbells(self.pair))
+    }
 }
 
 impl Port for DevicePort {

@@ -89,6 +89,8 @@ pub struct Queue {
     notified: u16,
     last_used: u16,
     broken: bool,
+    /// How often the doorbell was rung.
+    pub doorbells: u64,
     /// The doorbell, a register of the device; none in tests.
     doorbell: Option<NonNull<u16>>,
     number: u16,
@@ -132,6 +134,7 @@ impl Queue {
             notified: 0,
             last_used: 0,
             broken: false,
+            doorbells: 0,
             doorbell,
             number,
         })
@@ -272,6 +275,7 @@ impl Queue {
         };
         if wanted {
             self.notified = self.published;
+            self.doorbells += 1;
             if let Some(doorbell) = self.doorbell {
                 // SAFETY: the register that the device named for this queue.
                 unsafe { doorbell.write_volatile(self.number) };

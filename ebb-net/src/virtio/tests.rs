@@ -275,14 +275,14 @@ fn what_is_sent_is_kept_until_the_device_gives_it_back() {
         });
         assert!(sent && fragments.is_empty());
         transmitter.kick();
-        assert!(!body.is_unique());
+        assert!(!body.is_unique() && transmitter.is_holding());
         let head = device.take().unwrap();
         let bytes = device.bytes(head);
         assert_eq!(&bytes[HEADER..HEADER + 4], round.to_le_bytes());
         assert_eq!(&bytes[HEADER + 4..], &body[..]);
         device.give_back(head.into(), 0);
         transmitter.reclaim();
-        assert!(body.is_unique());
+        assert!(body.is_unique() && !transmitter.is_holding());
     }
     // A device that sends nothing: full, without a loss of what was refused.
     let mut count = 0;

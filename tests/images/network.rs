@@ -1,0 +1,128 @@
+//! A machine for tests of the network from outside: echo on port 7 (TCP and UDP), HTTP on port 80, memcached on port
+//! 11211, and on `/state` what its parts have counted, a name and a number on each line.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+#[path = "../../examples/memcached/serve.rs"]
+mod serve;
+#[path = "../../examples/memcached/server.rs"]
+mod server;
+#[path = "../../examples/memcached/sweep.rs"]
+mod sweep;
+
+use alloc::{string::String, vec, vec::Vec};
+use core::fmt::Write;
+
+use ebb::{
+    EbbRef, ebb,
+    net::{
+        http::{self, Request, Response},
+        tcp::{self, TcpStream},
+        udp::UdpSocket,
+    },
+    println, spawn, spawn_on,
+};
+use ebb_memcached::Limits;
+use ebb_net::native;
+
+use server::Server;
+
+/// A core's counters, to be gathered.
+#[ebb(per_core)]
+#[derive(Default)]
+struct Counters;
+
+#[ebb::main]
+async fn main() -> ebb::net::Result<()> {
+    let memcached = Server::new(Limits {
+        memory: 16 << 20,
+        ..Limits::default()
+    });
+    for core in ebb::cores() {
+        drop(spawn_on(core, async move || sweep::run(memcached).await));
+    }
+    let _echo = tcp::listen_on_all_cores(7, echo).await?;
+    let datagrams = UdpSocket::bind(7)?;
+    spawn(async move {
+        let mut buffer = vec![0; 65_536];
+        while let Ok((n, peer)) = datagrams.recv_from(&mut buffer).await {
+            let _ = datagrams.send_to(&buffer[..n], peer).await;
+        }
+    });
+    let _memcached =
+        tcp::listen_on_all_cores(11211, move |stream| serve::connection(memcached, stream)).await?;
+    let http = http::listen(80, http::Limits::default(), answer).await?;
+    println!("serving");
+    http.failed().await
+}
+
+async fn echo(stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(request: &mut Request<'_>) -> Response {
+    match (request.method(), request.path()) {
+        ("GET", "/") => Response::text("hello\n"),
+        ("GET", "/large") => Response::new(200).body(vec![b'x'; 1 << 20]),
+        ("POST", "/echo") => match request.bytes().await {
+            Ok(bytes) => Response::new(200).body(bytes),
+            Err(error) => Response::error(error.status().unwrap_or(400), error),
+        },
+        ("GET", "/state") => Response::text(state().await),
+        _ => Response::error(404, "nothing here"),
+    }
+}
+
+async fn state() -> String {
+    let mut counted = Vec::new();
+    for _ in 0..2 {
+        // Makes the heap's counters exact: first what belongs to other cores goes home, then it is counted there.
+        counted = EbbRef::<Counters>::new()
+            .gather(|_| {
+                ebb_mem::trim();
+                native::stats()
+            })
+            .await
+            .unwrap_or_default();
+    }
+    let mut text = String::new();
+    let mut line = |name: &str, core: Option<usize>, value: u64| {
+        let _ = match core {
+            Some(core) => writeln!(text, "core{core}.{name} {value}"),
+            None => writeln!(text, "{name} {value}"),
+        };
+    };
+    let heap = ebb_mem::heap_stats();
+    line("heap", None, (heap.bytes + heap.large_bytes) as u64);
+    if let Some(device) = native::device() {
+        line("device.pairs", None, device.pairs as u64);
+        line("device.vectors", None, device.vectors.into());
+        line("device.features", None, device.features);
+    }
+    for (core, stats) in counted.iter().enumerate() {
+        let core = Some(core);
+        line("frames_in", core, stats.stack.frames_in);
+        line("frames_out", core, stats.stack.frames_out);
+        line("bytes_in", core, stats.stack.bytes_in);
+        line("malformed", core, stats.stack.malformed);
+        line("steered", core, stats.stack.steered);
+        line("accepted", core, stats.stack.accepted);
+        line("cookies", core, stats.stack.cookies);
+        line("timeouts", core, stats.stack.timeouts);
+        line("connections", core, stats.stack.connections);
+        line("half_open", core, stats.stack.half_open);
+        line("time_wait", core, stats.stack.time_wait);
+        line("free_buffers", core, stats.stack.free_buffers);
+        line("interrupts", core, stats.interrupts);
+        line("doorbells", core, stats.doorbells);
+    }
+    text
+}
