@@ -106,7 +106,11 @@ impl Protocol for Etc {
         );
         if get {
             let len = body - usize::from(header[4]);
-            assert_eq!(len, value_len(note >> 1), "another value");
+            assert_eq!(
+                len,
+                self.fixed.unwrap_or_else(|| value_len(note >> 1)),
+                "another value"
+            );
         }
         Some(24 + body)
     }

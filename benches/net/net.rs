@@ -116,7 +116,6 @@ fn main() {
         return serve();
     }
     let mut generator = None;
-    let mut idle = Vec::new();
     // Bytes of a message, or one of the numbers below; and seconds, or how many.
     let obey = |address: SocketAddr, order: &[f64]| -> Figures {
         let (what, seconds) = (order[0] as usize, order[1]);
@@ -124,9 +123,8 @@ fn main() {
             RECEIVE => receive(address, seconds),
             SEND => send(address, seconds),
             CONNECT => {
-                allow_descriptors(order[1] as u64 + 100);
-                idle.extend((0..order[1] as usize).map(|_| connect(address)));
-                idle.len() as f64
+                hold(address, order[1] as usize);
+                order[1]
             }
             _ => {
                 let load = Load {
@@ -220,13 +218,24 @@ fn beside_idle_connections(rounds: usize, seconds: f64) {
     }
 }
 
-/// Lets this program have so many open files.
-fn allow_descriptors(count: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: count,
-        rlim_max: count,
-    };
-    // SAFETY: a limit that outlives the call.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+/// Opens connections and leaves them alone for as long as this program runs. A thread with a table of descriptors of its
+/// own holds each part of them: a process may often have no more than 20,000.
+fn hold(address: SocketAddr, count: usize) {
+    const PART: usize = 10_000;
+    let parts = (0..count).step_by(PART).map(|from| {
+        let (done, wait) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            // SAFETY: concerns this thread alone.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+            let part = PART.min(count - from);
+            let held: Vec<_> = (0..part).map(|_| connect(address)).collect();
+            let _ = done.send(());
+            thread::park();
+            drop(held);
+        });
+        wait
+    });
+    for part in parts {
+        part.recv().expect("connected; enough files may be open");
+    }
 }
