@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Values of at least so many bytes are sent from where they lie.
-pub const SHARE: usize = 4096;
+pub const SHARE: usize = 2048;
 
 /// Room that is made for small answers at once.
 const CHUNK: usize = 4096;
