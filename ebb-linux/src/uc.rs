@@ -389,9 +389,10 @@ impl Uc {
             let told = crate::vdso::set_behind(&mut space, vdso, self.behind);
             memory.untold.set(told.is_err());
         }
-        let stale = space.take_stale();
-        let stale = stale.pages().map_or(Stale::All, Stale::Pages);
-        Some(EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale))
+        let stale = space.stale().pages().map_or(Stale::All, Stale::Pages);
+        let trap = EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale);
+        space.drop_stale();
+        Some(trap)
     }
 
     /// How the program ended, if it has.

@@ -8,7 +8,7 @@
 //!   (memory of the boot archive, never freed). It is writable only if its area allows writing, and the space is the frame's
 //!   only holder or the page is marked `SHARED`; copies of a space share tables too, see `table.rs`;
 //! - every page with an entry lies in an area;
-//! - whoever enters the space first drops what [`Space::take_stale`] names from the TLB.
+//! - whoever enters the space first drops what [`Space::stale`] names from the TLB.
 //!
 //! The kernel's half of the top-level table is copied from the root given to [`Space::new`] and never changed.
 
@@ -136,10 +136,17 @@ impl Space {
         self.tables.root()
     }
 
-    /// Takes what has to be dropped from the TLB before the space is entered.
+    /// What has to be dropped from the TLB before the space is entered.
     #[inline]
-    pub fn take_stale(&mut self) -> Stale {
-        self.tables.take_stale()
+    #[must_use]
+    pub fn stale(&self) -> &Stale {
+        self.tables.stale()
+    }
+
+    /// That was done.
+    #[inline]
+    pub fn drop_stale(&mut self) {
+        self.tables.drop_stale();
     }
 
     /// Bytes of memory in use: pages and page tables.

@@ -196,11 +196,13 @@ impl Tables {
     }
 
     #[inline]
-    pub fn take_stale(&mut self) -> Stale {
-        if self.stale.len == 0 && !self.stale.all {
-            return Stale::default();
-        }
-        core::mem::take(&mut self.stale)
+    pub fn stale(&self) -> &Stale {
+        &self.stale
+    }
+
+    #[inline]
+    pub fn drop_stale(&mut self) {
+        (self.stale.len, self.stale.all) = (0, false);
     }
 
     /// A frame that counts against the limit.
