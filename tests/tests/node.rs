@@ -216,6 +216,31 @@ fn a_script_s_arguments_output_and_end_are_the_image_s() {
 }
 
 #[test]
+fn what_is_typed_is_read_line_by_line_to_its_end() {
+    let script = "const lines = require('node:readline').createInterface({ input: process.stdin });
+        lines.on('line', (line) => console.log(`read ${line}`)).on('close', () => process.exit(5));";
+    let path = folder("input").join("input.js");
+    fs::write(&path, script).expect("a file to write");
+    let mut reader = image(&[path.to_str().expect("a path of text")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
+    let mut input = reader.stdin.take().expect("piped");
+    let mut console = BufReader::new(reader.stdout.take().expect("piped")).lines();
+    for line in ["first", "second, with umlauts: äöü"] {
+        writeln!(input, "{line}").expect("the runner reads");
+        // The answer comes before the next line is written.
+        let wanted = format!("read {line}");
+        let found = console.any(|said| said.is_ok_and(|s| s.trim_end() == wanted));
+        assert!(found, "`{wanted}` was not said");
+    }
+    drop(input);
+    let status = reader.wait().expect("the runner ends");
+    assert_eq!(status.code(), Some(5));
+}
+
+#[test]
 fn a_server_is_reached_through_a_forwarded_port_by_many_short_requests() {
     let script = "require('node:http').createServer((q, r) => {
         if (q.url === '/end') { r.end('bye'); process.exit(3); }

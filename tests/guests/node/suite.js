@@ -21,16 +21,16 @@ const major = Number(process.versions.node.split('.')[0]);
 check('timers fire in order and not early', async () => {
   const seen = [];
   const begun = process.hrtime.bigint();
+  setTimeout(() => seen.push('timeout 400'), 400);
   setTimeout(() => seen.push('timeout 200'), 200);
-  setTimeout(() => seen.push('timeout 100'), 100);
   setImmediate(() => seen.push('immediate'));
   process.nextTick(() => seen.push('tick'));
   queueMicrotask(() => seen.push('microtask'));
-  await sleep(250);
-  assert(process.hrtime.bigint() - begun >= 249_000_000n);
+  await sleep(450);
+  assert(process.hrtime.bigint() - begun >= 449_000_000n);
   // Within a promise's job microtasks come before ticks, else behind them.
   assert.deepStrictEqual(seen.splice(0, 2).sort(), ['microtask', 'tick']);
-  assert.deepStrictEqual(seen, ['immediate', 'timeout 100', 'timeout 200']);
+  assert.deepStrictEqual(seen, ['immediate', 'timeout 200', 'timeout 400']);
 });
 
 check('an interval repeats until it is cleared', async () => {
@@ -192,8 +192,8 @@ check('performance timers and the event loop can be watched', async () => {
   await sleep(25);
   performance.measure('from a', 'a');
   assert.strictEqual(await seen, 'from a');
+  while (!(delay.max > 0)) await sleep(5);
   delay.disable();
-  assert(delay.max > 0);
   assert(performance.now() > 0 && Math.abs(performance.timeOrigin + performance.now() - Date.now()) < 5000);
   assert(Date.now() > Date.UTC(2020, 0));
 });
