@@ -49,6 +49,9 @@ pub struct Options {
     pub trace: bool,
     /// Who has the other end of descriptors 0 to 2.
     pub stdio: Stdio,
+    /// Its mappings go side by side where the program suggests places far from everything else, as V8 does at random. For
+    /// programs that are to be cloned: clones then have fewer page tables of their own.
+    pub close_mappings: bool,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             terminal: false,
             trace: false,
             stdio: Stdio::Machine,
+            close_mappings: false,
         }
     }
 }
@@ -178,7 +182,7 @@ impl Uc {
         if !directory.is_empty() {
             objects.chdir(&crate::world::Boot, &directory)?;
         }
-        let image = exec::load(
+        let mut image = exec::load(
             &objects,
             &crate::world::Boot,
             exec::Request {
@@ -190,6 +194,9 @@ impl Uc {
             },
             options.memory,
         )?;
+        if options.close_mappings {
+            image.space.keep_close();
+        }
         let mut context = Context::new();
         context.rip = image.started.entry;
         context.rsp = image.started.stack;
@@ -311,6 +318,13 @@ impl Uc {
     /// Bytes of memory that it uses: pages and page tables of all its processes.
     pub fn used(&self) -> u64 {
         self.processes.borrow().used()
+    }
+
+    /// Bytes of memory that its processes have allocated, whether given back or not.
+    pub fn taken(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().taken();
+        processes.live.iter().map(of).sum()
     }
 
     /// Bytes of memory that nobody else uses: what ending it frees.

@@ -185,7 +185,7 @@ impl Instance for Process {
         !lock(&self.shared).gone
     }
 
-    fn memory(&self) -> u64 {
+    fn memory(&mut self) -> u64 {
         // Private and dirty pages would be truer, and cost far more to ask for.
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
         let mut pages = statm

@@ -96,7 +96,7 @@ pub trait Instance {
     /// Whether it can be asked.
     fn is_alive(&self) -> bool;
     /// Bytes of memory that are its own, about.
-    fn memory(&self) -> u64;
+    fn memory(&mut self) -> u64;
     /// A snapshot of it as it is, between two requests; `None` where instances cannot be copied, or this one not now.
     fn capture(&mut self) -> Option<Arc<dyn Snapshot>> {
         None

@@ -57,11 +57,10 @@ impl Snapshot {
             ..Processes::default()
         };
         let (mut objects, made) = from.objects.duplicate().ok_or(Errno::ENOMEM)?;
-        let all = from.processes.iter().flat_map(|p| p.space.all_shared());
-        let made =
-            super::copy_shared(all.cloned(), made, objects.fs.quota()).ok_or(Errno::ENOMEM)?;
+        let all = from.processes.iter().flat_map(|p| p.pages.all_shared());
+        let made = super::copy_shared(all, made, objects.fs.quota()).ok_or(Errno::ENOMEM)?;
         for (index, frozen) in from.processes.iter().enumerate() {
-            let mut space = frozen.space.thaw().ok_or(Errno::ENOMEM)?;
+            let mut space = frozen.pages.thaw().ok_or(Errno::ENOMEM)?;
             if !made.is_empty() {
                 let exchanged = space.exchange_shared(|s| made.get(&s.id()).cloned());
                 exchanged.map_err(|_| Errno::ENOMEM)?;

@@ -28,7 +28,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use ebb_mem::space::{Frozen, Quota, Shared, WorkingSet};
+use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
 use ebb_runtime::guest::Saved;
 
 pub use deploy::Deploy;
@@ -130,12 +130,65 @@ impl FrozenThread {
     }
 }
 
+/// The memory of a process in a snapshot.
+enum Pages {
+    /// Page tables, which share with the captured UC and with clones.
+    Whole(Frozen),
+    /// What differs from the memory of another snapshot's first process, which is whole.
+    Delta(Snapshot, Delta),
+}
+
+impl Pages {
+    /// The page tables that clones begin with.
+    fn whole(&self) -> Option<&Frozen> {
+        match self {
+            Self::Whole(frozen) => Some(frozen),
+            Self::Delta(root, _) => match &root.0.processes.first()?.pages {
+                Self::Whole(frozen) => Some(frozen),
+                // A root is whole: see `capture_delta`.
+                Self::Delta(..) => None,
+            },
+        }
+    }
+
+    /// A space that goes on from here.
+    fn thaw(&self) -> Option<Space> {
+        match self {
+            Self::Whole(frozen) => frozen.thaw(),
+            Self::Delta(_, delta) => self.whole()?.thaw_with(delta),
+        }
+    }
+
+    /// Objects that are mapped as shared.
+    fn all_shared(&self) -> Vec<Arc<Shared>> {
+        match self {
+            Self::Whole(frozen) => frozen.all_shared().cloned().collect(),
+            // See `capture_delta`.
+            Self::Delta(..) => Vec::new(),
+        }
+    }
+
+    fn private(&self) -> u64 {
+        match self {
+            Self::Whole(frozen) => frozen.private(),
+            Self::Delta(_, delta) => delta.size(),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        match self {
+            Self::Whole(frozen) => frozen.used(),
+            Self::Delta(_, delta) => self.whole().map_or(0, Frozen::used) + delta.size(),
+        }
+    }
+}
+
 /// A process that does not run.
 struct FrozenProcess {
     serial: u64,
     /// The number of its memory.
     memory: u64,
-    space: Frozen,
+    pages: Pages,
     threads: Vec<Option<FrozenThread>>,
     state: State,
     files: FilesId,
@@ -144,9 +197,8 @@ struct FrozenProcess {
 }
 
 impl FrozenProcess {
-    fn of(process: &Process) -> Option<Self> {
+    fn of(process: &Process, pages: Pages) -> Self {
         let memory = process.memory();
-        let space = memory.space.borrow_mut().freeze()?;
         let mut threads = process.threads.borrow_mut();
         let threads = threads.slots_mut().iter_mut();
         // One that is about to end goes without a word.
@@ -154,16 +206,16 @@ impl FrozenProcess {
             let thread = slot.as_mut().filter(|t| !t.doomed);
             thread.map(FrozenThread::of)
         };
-        Some(Self {
+        Self {
             serial: process.serial,
             memory: memory.number,
-            space,
+            pages,
             threads: threads.map(freeze).collect(),
             state: process.state.borrow().clone(),
             files: process.files.get(),
             stopped: process.stopped.get(),
             news: process.news.get(),
-        })
+        }
     }
 }
 
@@ -212,6 +264,51 @@ impl Snapshot {
     /// # Errors
     /// [`Refused`].
     pub fn capture(uc: &Uc) -> Result<Self, Refused> {
+        Self::take(uc, |_, process| {
+            let memory = process.memory();
+            let frozen = memory.space.borrow_mut().freeze()?;
+            Some(Pages::Whole(frozen))
+        })
+    }
+
+    /// As [`capture`](Self::capture), but keeps only the lines of memory (64 bytes) that differ from the snapshot that the UC
+    /// was cloned from. That is a tenth of the pages or less for a program that changes a little in many places, as
+    /// garbage-collected ones do, and the UC goes on without its pages being shared. To look for the lines takes longer than
+    /// `capture`, and to deploy the snapshot takes as long as to fetch a working set, which these pages are. It keeps the other
+    /// snapshot. A UC that is no clone, a process that the first has started and one with shared mappings are captured as by
+    /// `capture`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn capture_delta(uc: &Uc) -> Result<Self, Refused> {
+        let Some(root) = uc.origin().map(Self::root) else {
+            return Self::capture(uc);
+        };
+        Self::take(uc, |index, process| {
+            let memory = process.memory();
+            // What processes share has to be copied as a whole.
+            let alone = memory.space.borrow().all_shared().next().is_none();
+            let first = root.0.processes.first().filter(|_| index == 0 && alone);
+            let whole = first.and_then(|first| first.pages.whole());
+            Some(match whole.filter(|w| w.all_shared().next().is_none()) {
+                Some(whole) => {
+                    let delta = memory.space.borrow().delta(whole);
+                    Pages::Delta(root.clone(), delta)
+                }
+                None => Pages::Whole(memory.space.borrow_mut().freeze()?),
+            })
+        })
+    }
+
+    /// The snapshot whose first process's page tables this one's clones begin with.
+    fn root(&self) -> &Self {
+        match self.0.processes.first().map(|p| &p.pages) {
+            Some(Pages::Delta(root, _)) => root,
+            _ => self,
+        }
+    }
+
+    fn take(uc: &Uc, memory: impl Fn(usize, &Process) -> Option<Pages>) -> Result<Self, Refused> {
         if uc.exit_status().is_some() {
             return Err(Refused::Ended);
         }
@@ -233,24 +330,29 @@ impl Snapshot {
         if !deploy::enough_memory() {
             return Err(Refused::OutOfMemory);
         }
-        let processes = family.live.iter().map(|p| FrozenProcess::of(p));
-        let processes: Option<Vec<FrozenProcess>> = processes.collect();
-        let mut processes = processes.ok_or(Refused::OutOfMemory)?;
+        let processes = family.live.iter().enumerate().map(|(i, process)| {
+            let pages = memory(i, process).ok_or(Refused::OutOfMemory)?;
+            Ok(FrozenProcess::of(process, pages))
+        });
+        let processes: Result<Vec<FrozenProcess>, Refused> = processes.collect();
+        let mut processes = processes?;
         // What processes share among themselves they must not share with the snapshot.
         let (objects, made) = uc
             .objects
             .borrow()
             .duplicate()
             .ok_or(Refused::OutOfMemory)?;
-        let spaces = processes.iter_mut().map(|p| &mut p.space);
-        let all = spaces.flat_map(|s| s.all_shared().cloned().collect::<Vec<_>>());
-        let made = copy_shared(all, made, objects.fs.quota()).ok_or(Refused::OutOfMemory)?;
+        let all = processes.iter().flat_map(|p| p.pages.all_shared());
+        let all: Vec<_> = all.collect();
+        let made =
+            copy_shared(all.into_iter(), made, objects.fs.quota()).ok_or(Refused::OutOfMemory)?;
         if !made.is_empty() {
             for process in &mut processes {
-                let exchanged = process
-                    .space
-                    .exchange_shared(|s| made.get(&s.id()).cloned());
-                exchanged.map_err(|_| Refused::OutOfMemory)?;
+                // A delta has none: see `capture_delta`.
+                if let Pages::Whole(frozen) = &mut process.pages {
+                    let exchanged = frozen.exchange_shared(|s| made.get(&s.id()).cloned());
+                    exchanged.map_err(|_| Refused::OutOfMemory)?;
+                }
             }
         }
         Ok(Self(Arc::new(Inner {
@@ -288,14 +390,42 @@ impl Snapshot {
     /// not counted.
     #[must_use]
     pub fn private(&self) -> u64 {
-        let processes = self.0.processes.iter();
-        processes.map(|p| p.space.private()).sum()
+        self.0.processes.iter().map(|p| p.pages.private()).sum()
     }
 
     /// Bytes of guest memory and page tables that it holds alone or together with others.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.0.processes.iter().map(|p| p.space.used()).sum()
+        self.0.processes.iter().map(|p| p.pages.used()).sum()
+    }
+
+    /// Bytes that it holds and the snapshot that the captured UC was a clone of does not; as [`used`](Self::used) if there is
+    /// none.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        let parent = self.parent();
+        let added = |(index, process): (usize, &FrozenProcess)| {
+            let before = parent.as_ref().and_then(|p| p.0.processes.get(index));
+            match (&process.pages, before.and_then(|b| b.pages.whole())) {
+                (Pages::Whole(frozen), Some(before)) => frozen.beyond(before),
+                (pages, _) => pages.private(),
+            }
+        };
+        self.0.processes.iter().enumerate().map(added).sum()
+    }
+
+    /// Bytes of guest memory and page tables that a clone does not share with this snapshot. For a snapshot [of
+    /// differences](Self::capture_delta) those are what it does not share with the one below.
+    #[must_use]
+    pub fn beyond(&self, uc: &Uc) -> u64 {
+        let family = uc.processes.borrow();
+        let beyond = |(index, process): (usize, &Rc<Process>)| {
+            let memory = process.memory();
+            let space = memory.space.borrow();
+            let before = self.0.processes.get(index).and_then(|b| b.pages.whole());
+            before.map_or_else(|| space.used(), |before| space.beyond(before))
+        };
+        family.live.iter().enumerate().map(beyond).sum()
     }
 
     /// How many threads it has.
@@ -312,11 +442,11 @@ impl Snapshot {
             return false;
         }
         // Of the first process; what others need comes by faults.
-        let Some(first) = self.0.processes.first() else {
+        let Some(whole) = self.0.processes.first().and_then(|p| p.pages.whole()) else {
             return false;
         };
         let memory = clone.init().memory();
-        let set = memory.space.borrow().working_set(&first.space);
+        let set = memory.space.borrow().working_set(whole);
         let set = alloc::boxed::Box::into_raw(alloc::boxed::Box::new(set));
         let null = core::ptr::null_mut();
         let slot = &self.0.working_set;

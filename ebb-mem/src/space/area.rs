@@ -1,6 +1,6 @@
 //! What may be where: areas sorted by address, without overlaps, shared between copies of a space until one changes.
 
-use super::{Error, GUEST_START, Shared};
+use super::{Error, GUEST_END, GUEST_START, Shared};
 use crate::PhysAddr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -118,6 +118,11 @@ impl Areas {
         self.list.iter()
     }
 
+    /// Bytes of the list.
+    pub fn size(&self) -> usize {
+        size_of_val(&self.list[..])
+    }
+
     /// Index of the first area that ends above `address`.
     #[inline]
     fn position(&self, address: u64) -> usize {
@@ -172,6 +177,26 @@ impl Areas {
             end = area.start;
         }
         (end >= GUEST_START && end - GUEST_START >= len).then(|| end - len)
+    }
+
+    /// The lowest gap of `len` bytes from `from` on that begins at a multiple of `align`.
+    pub fn low_gap(&self, len: u64, from: u64, align: u64) -> Option<u64> {
+        let mut start = from.next_multiple_of(align);
+        for area in &self.list[self.position(start)..] {
+            if area.start >= start && area.start - start >= len {
+                break;
+            }
+            start = start.max(area.end.next_multiple_of(align));
+        }
+        (GUEST_END.checked_sub(start)? >= len).then_some(start)
+    }
+
+    /// Whether an area lies within `reach` bytes of an address.
+    pub fn is_near(&self, address: u64, reach: u64) -> bool {
+        let from = address.saturating_sub(reach);
+        self.list
+            .get(self.position(from))
+            .is_some_and(|a| a.start <= address.saturating_add(reach))
     }
 
     /// What is free around a range that is free itself.

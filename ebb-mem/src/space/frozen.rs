@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// An address space as it was at one moment.
-pub struct Frozen(Space);
+pub struct Frozen(pub(super) Space);
 
 // A frozen space is not entered and not changed; making a copy reads its top-level table and counts references up, atomically.
 const fn shared<T: Send + Sync>() {}
@@ -30,6 +30,11 @@ impl WorkingSet {
     pub fn read(&self) -> usize {
         self.read.len()
     }
+
+    /// The addresses of the pages that were written to, in order.
+    pub fn pages(&self) -> impl Iterator<Item = u64> {
+        self.written.iter().copied()
+    }
 }
 
 impl Space {
@@ -53,6 +58,19 @@ impl Space {
         set
     }
 
+    /// Bytes of memory that it does not share with `from`, of which it or what it was copied from was a copy: pages and page
+    /// tables.
+    #[must_use]
+    pub fn beyond(&self, from: &Frozen) -> u64 {
+        self.tables.beyond(&from.0.tables) * super::PAGE
+    }
+
+    /// Bytes of memory that were allocated since the space was made, whether given back or not.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.tables.taken() * super::PAGE
+    }
+
     /// Makes the pages of a working set usable at once, rather than by a fault for each. Pages that are not mapped here or
     /// for which there is no memory are left to their faults.
     pub fn prefetch(&mut self, set: &WorkingSet) {
@@ -73,6 +91,7 @@ impl Frozen {
             tables: self.0.tables.copy()?,
             areas: self.0.areas.clone(),
             top: self.0.top,
+            close: self.0.close,
         })
     }
 
@@ -96,6 +115,12 @@ impl Frozen {
     #[must_use]
     pub fn private(&self) -> u64 {
         self.0.private()
+    }
+
+    /// As [`Space::beyond`].
+    #[must_use]
+    pub fn beyond(&self, from: &Self) -> u64 {
+        self.0.beyond(from)
     }
 
     /// Bytes of memory in use, those that are shared counted.

@@ -14,6 +14,7 @@
 
 mod access;
 mod area;
+mod delta;
 mod frozen;
 mod shared;
 mod table;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Protection};
+pub use delta::Delta;
 pub use frozen::{Frozen, WorkingSet};
 pub use shared::{Quota, Shared};
 pub use table::Stale;
@@ -107,7 +109,14 @@ pub struct Space {
     areas: Areas,
     /// Mappings without a place of their own end at most here.
     top: u64,
+    /// Mappings that ask for a place far from everything else go here.
+    close: bool,
 }
+
+/// Where mappings go that asked for a place far from everything else, when the space is [kept close](Space::keep_close).
+const ZONE: u64 = 0x1000_0000_0000;
+/// What is far: beyond the reach of a relative call.
+const FAR: u64 = 1 << 31;
 
 fn whole_pages(start: u64, len: u64) -> Result<Range<u64>, Error> {
     let len = len.checked_next_multiple_of(PAGE).ok_or(Error::Invalid)?;
@@ -127,6 +136,7 @@ impl Space {
             tables: Tables::new(kernel_root, limit / PAGE)?,
             areas: Areas::default(),
             top: GUEST_END,
+            close: false,
         })
     }
 
@@ -194,6 +204,13 @@ impl Space {
         self.top = (top & !(PAGE - 1)).clamp(GUEST_START, GUEST_END);
     }
 
+    /// Mappings whose suggested place is far from everything else go side by side from now on, with the alignment of what
+    /// they suggested. A program that spreads its memory at random (V8 does) then needs a few page tables rather than one
+    /// or more for every mapping, which copies would have of their own.
+    pub fn keep_close(&mut self) {
+        self.close = true;
+    }
+
     /// Maps `len` bytes, rounded up to whole pages; returns where. `note` is kept for the caller (a name, say); areas
     /// with different notes are not joined.
     ///
@@ -213,7 +230,12 @@ impl Space {
         }
         let range = match place {
             Place::Near(hint) => {
-                let hint = hint & !(PAGE - 1);
+                let mut hint = hint & !(PAGE - 1);
+                if self.close && hint != 0 && !self.areas.is_near(hint, FAR) {
+                    let align = 1 << hint.trailing_zeros().min(21);
+                    let len = whole_pages(0, len)?.end;
+                    hint = self.areas.low_gap(len, ZONE, align).unwrap_or(0);
+                }
                 match whole_pages(hint, len) {
                     Ok(range) if hint >= GUEST_START && self.areas.is_free(&range) => range,
                     _ => {
@@ -404,6 +426,7 @@ impl Space {
             tables: self.tables.duplicate()?,
             areas: self.areas.clone(),
             top: self.top,
+            close: self.close,
         })
     }
 

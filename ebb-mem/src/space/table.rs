@@ -27,8 +27,8 @@ pub const FOREIGN: u64 = 1 << 9;
 const SHARED: u64 = 1 << 11;
 /// Set in every entry that holds a frame, present or not.
 const HELD: u64 = 1 << 10;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub const NO_EXECUTE: u64 = 1 << 63;
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// How many pages of a file are mapped at once by a fault on one of them, aligned to as many.
 const AROUND: u64 = 16;
@@ -67,13 +67,15 @@ pub struct Tables {
     tables: u64,
     /// Most of both together.
     limit: u64,
+    /// Frames that were ever allocated.
+    taken: u64,
 }
 
-fn shift(level: u32) -> u32 {
+pub fn shift(level: u32) -> u32 {
     12 + 9 * level
 }
 
-fn slot(table: PhysAddr, index: u64) -> *mut u64 {
+pub fn slot(table: PhysAddr, index: u64) -> *mut u64 {
     // SAFETY: a table is one frame of 512 entries in the linear map; the index is masked.
     unsafe {
         phys_to_virt(table)
@@ -82,7 +84,7 @@ fn slot(table: PhysAddr, index: u64) -> *mut u64 {
     }
 }
 
-fn read(slot: *mut u64) -> u64 {
+pub fn read(slot: *mut u64) -> u64 {
     // SAFETY: from `slot`; the CPU may set accessed and dirty bits, which we do not look at.
     unsafe { slot.read_volatile() }
 }
@@ -180,6 +182,7 @@ impl Tables {
             pages: 0,
             tables: 1,
             limit,
+            taken: 1,
         })
     }
 
@@ -205,11 +208,17 @@ impl Tables {
         (self.stale.len, self.stale.all) = (0, false);
     }
 
+    /// Frames that were allocated since the tables were made, given back or not.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// A frame that counts against the limit.
     fn take_frame(&mut self, zeroed: bool) -> Result<PhysAddr, Fault> {
         if self.used() >= self.limit {
             return Err(Fault::OutOfMemory);
         }
+        self.taken += 1;
         let frame = if zeroed {
             frame::alloc_zeroed(0, Node::LOCAL)
         } else {
@@ -256,6 +265,7 @@ impl Tables {
             return Ok(table);
         }
         let copy = frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?;
+        self.taken += 1;
         for index in 0..512 {
             let entry = read(slot(table, index));
             let held = if level == 0 { HELD } else { PRESENT };
@@ -352,6 +362,7 @@ impl Tables {
         if write && !alone {
             let copy = if kept & FOREIGN == 0 {
                 // In place of the one that this space counts already.
+                self.taken += 1;
                 frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?
             } else {
                 self.take_frame(false)?
@@ -619,6 +630,7 @@ impl Tables {
             pages: self.pages,
             tables: self.tables,
             limit: self.limit,
+            taken: 1,
         })
     }
 
@@ -639,10 +651,34 @@ impl Tables {
         1 + (0..256).map(below).sum::<u64>()
     }
 
+    /// Frames that `other` does not hold at the same place: pages, and tables, the top level counted.
+    pub fn beyond(&self, other: &Self) -> u64 {
+        1 + beyond(self.root, Some(other.root), 3)
+    }
+
     /// Calls `f` with every page whose frame is not the one that `other` has there, and with its entry.
     pub fn differences(&self, other: &Self, f: &mut impl FnMut(u64, u64)) {
         differences(self.root, Some(other.root), 3, 0, f);
     }
+}
+
+fn beyond(table: PhysAddr, other: Option<PhysAddr>, level: u32) -> u64 {
+    let last = if level == 3 { 256 } else { 512 };
+    let mut frames = 0;
+    for index in 0..last {
+        let entry = read(slot(table, index));
+        let before = other.map_or(0, |o| read(slot(o, index)));
+        if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
+            continue;
+        }
+        if level == 0 {
+            frames += u64::from(entry & FOREIGN == 0);
+        } else {
+            let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
+            frames += 1 + beyond(PhysAddr(entry & ADDRESS), other, level - 1);
+        }
+    }
+    frames
 }
 
 fn differences(

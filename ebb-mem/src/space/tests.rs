@@ -250,6 +250,117 @@ fn random_changes_and_copies_read_back_as_the_model_says_and_give_every_frame_ba
 }
 
 #[test]
+fn a_space_made_of_a_delta_is_what_the_delta_was_made_of_and_goes_its_own_way() {
+    let root = machine();
+    file();
+    crate::trim();
+    let before = crate::frame::stats().free;
+    for seed in 1..60 {
+        let mut rng = Rng(seed);
+        let (mut first, mut model) = (space(&root, 1 << 30), Model::new());
+        for _ in 0..rng.below(120) {
+            step(&mut first, &mut model, &mut rng);
+        }
+        let Some(frozen) = first.freeze() else {
+            panic!("no memory to freeze")
+        };
+        let Some(mut second) = frozen.thaw() else {
+            panic!("no memory to thaw")
+        };
+        let mut changed = model.clone();
+        for _ in 0..rng.below(120) {
+            step(&mut second, &mut changed, &mut rng);
+            step(&mut first, &mut model, &mut rng);
+        }
+        let delta = second.delta(&frozen);
+        let was = changed.clone();
+        for _ in 0..rng.below(20) {
+            step(&mut second, &mut changed, &mut rng);
+        }
+        let mut made = std::vec::Vec::new();
+        for _ in 0..3 {
+            let Some(copy) = frozen.thaw_with(&delta) else {
+                panic!("no memory for a copy")
+            };
+            made.push((copy, was.clone()));
+        }
+        for _ in 0..60 {
+            let which = rng.below(made.len());
+            let (space, model) = &mut made[which];
+            step(space, model, &mut rng);
+        }
+        made.push((first, model));
+        made.push((second, changed));
+        for (space, model) in &mut made {
+            check(space, model);
+        }
+        // Nobody has changed what the others are made of.
+        let Some(mut last) = frozen.thaw_with(&delta) else {
+            panic!("no memory for a copy")
+        };
+        check(&mut last, &was);
+    }
+    crate::trim();
+    assert_eq!(crate::frame::stats().free, before);
+}
+
+#[test]
+fn a_delta_keeps_the_lines_that_changed_and_no_more() {
+    let root = machine();
+    let mut space = space(&root, 1 << 30);
+    let map = space.map(
+        Place::Fixed(BASE),
+        PAGES * PAGE,
+        Protection::WRITE,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    assert_eq!(map, Ok(BASE));
+    for page in 0..PAGES {
+        assert_eq!(space.put(BASE + page * PAGE, page), Ok(()));
+    }
+    let Some(frozen) = space.freeze() else {
+        panic!("no memory to freeze")
+    };
+    let empty = space.delta(&frozen).size();
+    for page in 0..10 {
+        assert_eq!(space.put(BASE + page * PAGE + 640, 7u64), Ok(()));
+    }
+    // Written to, and the same again.
+    assert_eq!(space.put(BASE + 20 * PAGE, 20u64), Ok(()));
+    let delta = space.delta(&frozen);
+    assert_eq!(delta.pages(), 10);
+    assert_eq!(delta.size(), empty + 10 * (64 + 16));
+}
+
+#[test]
+fn a_space_that_is_kept_close_puts_what_is_far_away_side_by_side() {
+    let root = machine();
+    let mut space = space(&root, 1 << 30);
+    space.keep_close();
+    let mut at = |hint, len| {
+        space.map(
+            Place::Near(hint),
+            len,
+            Protection::WRITE,
+            Backing::Anonymous,
+            0,
+            0,
+        )
+    };
+    let first = at(0x2345_6704_0000, 64 * PAGE);
+    assert_eq!(first, Ok(ZONE));
+    assert_eq!(
+        at(0x6543_2100_0000, PAGE),
+        Ok(ZONE + (2 << 20)),
+        "as aligned"
+    );
+    assert_eq!(at(0x1234_5678_0000, 64 * PAGE), Ok(ZONE + (1 << 19)));
+    assert_eq!(at(ZONE + 0x1000_0000, PAGE), Ok(ZONE + 0x1000_0000), "near");
+}
+
+#[test]
 fn a_space_refuses_more_memory_than_its_limit() {
     let root = machine();
     let mut space = space(&root, 20 * PAGE);

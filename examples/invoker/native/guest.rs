@@ -45,6 +45,8 @@ pub struct Guest {
     logged: usize,
     out_of_memory: bool,
     next: u32,
+    /// Bytes of its own, and how many it had ever taken, when that was last counted.
+    counted: (u64, u64),
 }
 
 impl Guest {
@@ -83,6 +85,7 @@ impl Guest {
             logged: 0,
             out_of_memory: false,
             next: 0,
+            counted: (0, 0),
         }
     }
 
@@ -95,9 +98,18 @@ impl Guest {
 
     fn frozen(&self) -> Result<Frozen, snapshot::Refused> {
         Ok(Frozen {
-            snapshot: Snapshot::capture(&self.uc)?,
+            snapshot: Snapshot::capture_delta(&self.uc)?,
             channels: self.channels,
         })
+    }
+
+    /// Bytes that it shares with no snapshot.
+    fn own(&self) -> u64 {
+        let pages = match self.uc.origin() {
+            Some(snapshot) => snapshot.beyond(&self.uc),
+            None => self.uc.used(),
+        };
+        pages + OBJECTS
     }
 
     /// Moves what can be moved between this side and the guest.
@@ -218,8 +230,17 @@ impl Instance for Guest {
         self.uc.exit_status().is_none()
     }
 
-    fn memory(&self) -> u64 {
-        self.uc.private() + OBJECTS
+    fn memory(&mut self) -> u64 {
+        // To count takes long: only when the number can have changed much.
+        let taken = self.uc.taken();
+        let (bytes, then) = self.counted;
+        // What a child process took is gone with it.
+        let more = taken.saturating_sub(then);
+        if bytes == 0 || more > bytes / 4 || taken < then {
+            self.counted = (self.own(), taken);
+            return self.counted.0;
+        }
+        bytes + more
     }
 
     fn capture(&mut self) -> Option<Arc<dyn instance::Snapshot>> {
@@ -242,6 +263,7 @@ fn options(memory: u64) -> Options {
     Options {
         name: String::from("action"),
         memory,
+        close_mappings: true,
         ..Options::default()
     }
 }
@@ -287,7 +309,7 @@ impl instance::Snapshot for Frozen {
     }
 
     fn memory(&self) -> u64 {
-        self.snapshot.private() + OBJECTS
+        self.snapshot.added() + OBJECTS
     }
 }
 

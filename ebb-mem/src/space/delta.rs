@@ -1,0 +1,234 @@
+//! What a space has changed since it began as a copy of a frozen one, line by line.
+//!
+//! A program that goes on from a snapshot changes a few words in each of many pages: marks in a heap, counters, caches. To
+//! keep such a state it is enough to keep the lines that differ, a tenth of the pages that they lie in (as Difference Engine
+//! does for pages that resemble others; Gupta et al., OSDI 2008). Making a space of them again costs what fetching its working
+//! set does, for those pages are most of it.
+//!
+//! What must hold: a delta is used with the frozen space that it was made against, whose pages never change.
+
+use super::area::Areas;
+use super::table::{ADDRESS, FOREIGN, NO_EXECUTE, PRESENT, Tables, read, shift, slot};
+use super::{Area, Backing, Fault, Frozen, PAGE, Space};
+use crate::{PhysAddr, phys_to_virt};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// What is compared and kept: 64 bytes.
+type Line = [u64; 8];
+/// Of a page.
+const LINES: usize = 64;
+
+/// A page that has changed.
+#[derive(Clone, Copy)]
+struct Changed {
+    address: u64,
+    /// A bit for each line that is kept.
+    kept: u64,
+}
+
+/// The changes of a space.
+pub struct Delta {
+    areas: Areas,
+    top: u64,
+    close: bool,
+    pages: Box<[Changed]>,
+    /// The lines that are kept of all pages, in order.
+    lines: Box<[Line]>,
+    /// Pages that are not in memory any more.
+    gone: Box<[u64]>,
+    /// Pages that are what they were but may be used otherwise.
+    rights: Box<[u64]>,
+}
+
+// Plain data.
+const fn shared<T: Send + Sync>() {}
+const _: () = shared::<Delta>();
+
+fn frame_of(entry: u64) -> PhysAddr {
+    PhysAddr(entry & ADDRESS)
+}
+
+/// The content of a frame that nobody writes to meanwhile.
+fn lines(frame: PhysAddr) -> &'static [Line; LINES] {
+    // SAFETY: a frame of memory in the linear map, 4096 bytes and as aligned. The callers look at frames of a frozen
+    // space or the boot archive, which never change, or of a space that they have borrowed and that does not run, and
+    // drop the reference before that ends.
+    unsafe { &*phys_to_virt(frame).cast() }
+}
+
+/// Where the page of a file lies that an area would show; `None` for one that would be zeroes.
+fn file_page(area: &Area, page: u64) -> Option<PhysAddr> {
+    let Backing::Image { start, len } = area.backing else {
+        return None;
+    };
+    let offset = area.offset + (page - area.start);
+    (offset < len).then(|| start.offset(offset))
+}
+
+impl Delta {
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let bytes = size_of_val(&*self.pages)
+            + size_of_val(&*self.lines)
+            + size_of_val(&*self.gone)
+            + size_of_val(&*self.rights)
+            + self.areas.size();
+        bytes as u64
+    }
+
+    /// How many pages have changed.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+}
+
+impl Space {
+    /// What has changed since the space, or what it was copied from, began as a copy of `from`. The space goes on
+    /// undisturbed: nothing of it becomes shared.
+    #[must_use]
+    pub fn delta(&self, from: &Frozen) -> Delta {
+        let (mut pages, mut kept_lines) = (Vec::new(), Vec::new());
+        let (mut gone, mut rights) = (Vec::new(), Vec::new());
+        self.tables.compare(&from.0.tables, &mut |page, new, old| {
+            if new == 0 {
+                gone.push(page);
+            } else if old == 0 || frame_of(new) != frame_of(old) {
+                if new & FOREIGN == 0 {
+                    let kept = self.changed_lines(page, new, old, &mut kept_lines);
+                    // Without any it is as its fault would make it, or shared again.
+                    if kept != 0 {
+                        pages.push(Changed {
+                            address: page,
+                            kept,
+                        });
+                    } else if (new ^ old) & (PRESENT | NO_EXECUTE) != 0 && old != 0 {
+                        rights.push(page);
+                    }
+                } else if old != 0 {
+                    // A file's page, where another was: left to its fault.
+                    gone.push(page);
+                }
+            } else if (new ^ old) & (PRESENT | NO_EXECUTE) != 0 {
+                rights.push(page);
+            }
+        });
+        Delta {
+            areas: self.areas.clone(),
+            top: self.top,
+            close: self.close,
+            pages: pages.into(),
+            lines: kept_lines.into(),
+            gone: gone.into(),
+            rights: rights.into(),
+        }
+    }
+
+    /// Adds to `kept` the lines of a page in which it differs from what a copy would get without it; says which.
+    fn changed_lines(&self, page: u64, new: u64, old: u64, kept: &mut Vec<Line>) -> u64 {
+        let before = if old == 0 {
+            self.area(page).and_then(|area| file_page(area, page))
+        } else {
+            Some(frame_of(old))
+        };
+        let before = before.map_or(&[[0; 8]; LINES], lines);
+        let mut bits = 0;
+        for (index, (line, before)) in lines(frame_of(new)).iter().zip(before).enumerate() {
+            if line != before {
+                bits |= 1 << index;
+                kept.push(*line);
+            }
+        }
+        bits
+    }
+}
+
+impl Frozen {
+    /// A space that goes on from where the one of a delta was. `None` when there is no memory for it.
+    #[must_use]
+    pub fn thaw_with(&self, delta: &Delta) -> Option<Space> {
+        let mut space = self.thaw()?;
+        let Space { tables, areas, .. } = &mut space;
+        areas.clone_from(&delta.areas);
+        let ranges = |pages: &[u64], f: &mut dyn FnMut(core::ops::Range<u64>) -> Option<()>| {
+            for run in pages.chunk_by(|a, b| a + PAGE == *b) {
+                let (first, last) = (run.first()?, run.last()?);
+                f(*first..last + PAGE)?;
+            }
+            Some(())
+        };
+        ranges(&delta.gone, &mut |range| {
+            tables.prepare(range.clone(), false).ok()?;
+            tables.clear(range, 0..0);
+            Some(())
+        })?;
+        ranges(&delta.rights, &mut |range| {
+            tables.prepare(range.clone(), false).ok()?;
+            for page in range.step_by(PAGE as usize) {
+                if let Some(area) = areas.find(page) {
+                    tables.protect(page..page + PAGE, area.protection);
+                }
+            }
+            Some(())
+        })?;
+        let mut rest = &delta.lines[..];
+        for page in &delta.pages {
+            let (now, later) = rest.split_at_checked(page.kept.count_ones() as usize)?;
+            rest = later;
+            if let Some(area) = areas.find(page.address) {
+                tables.patch(page.address, area, page.kept, now).ok()?;
+            }
+        }
+        space.top = delta.top;
+        space.close = delta.close;
+        Some(space)
+    }
+}
+
+impl Tables {
+    /// Gives a page a frame of its own and puts lines into it: those of the bits of `kept`, in order.
+    fn patch(&mut self, page: u64, area: &Area, kept: u64, lines: &[Line]) -> Result<(), Fault> {
+        self.provide(page, area, true)?;
+        let frame = phys_to_virt(frame_of(self.entry(page))).cast::<Line>();
+        let mut left = kept;
+        for line in lines {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            if index < LINES {
+                // SAFETY: `provide` made the frame, of as many lines, this space's only, and the space does not run.
+                unsafe { frame.add(index).write(*line) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `f` for every page of which the entry is not the same in both, with this one's and the other's.
+    fn compare(&self, other: &Self, f: &mut impl FnMut(u64, u64, u64)) {
+        compare(Some(self.root()), Some(other.root()), 3, 0, f);
+    }
+}
+
+fn compare(
+    table: Option<PhysAddr>,
+    other: Option<PhysAddr>,
+    level: u32,
+    base: u64,
+    f: &mut impl FnMut(u64, u64, u64),
+) {
+    let last = if level == 3 { 256 } else { 512 };
+    for index in 0..last {
+        let of = |table: Option<PhysAddr>| table.map_or(0, |t| read(slot(t, index)));
+        let (new, old) = (of(table), of(other));
+        let start = base + (index << shift(level));
+        if level == 0 {
+            if new != old {
+                f(start, new, old);
+            }
+        } else if new & ADDRESS != old & ADDRESS {
+            let below = |entry: u64| (entry != 0).then(|| frame_of(entry));
+            compare(below(new), below(old), level - 1, start, f);
+        }
+    }
+}
