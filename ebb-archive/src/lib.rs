@@ -27,10 +27,29 @@ pub use read::{Archive, Error, Node, Strings};
 #[macro_export]
 macro_rules! manifest {
     ($text:expr) => {
+        $crate::note!(2, $text);
+    };
+}
+
+/// What the image wants of the runner's environment, words separated by blanks. A name is a variable that the runner hands
+/// over as an option: `ebb_archive::variables!("EBB_AUTH");` makes `EBB_AUTH=x` the option `auth=x`, which has to be declared
+/// as well (`ebb::option!`). `NAME=VALUE` is what one of the runner's own variables is for this image when it is not set, as
+/// in `EBB_MEMORY=2G`.
+#[macro_export]
+macro_rules! variables {
+    ($names:expr) => {
+        $crate::note!(3, $names);
+    };
+}
+
+/// An ELF note of name `ebb` with a text; see [`manifest!`] and [`variables!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! note {
+    ($kind:expr, $text:expr) => {
         const _: () = {
             const TEXT: &str = $text;
 
-            /// An ELF note: name `ebb`, type 2.
             #[repr(C, align(4))]
             struct Note {
                 name_size: u32,
@@ -42,11 +61,11 @@ macro_rules! manifest {
 
             // SAFETY: the section holds ELF notes, and this is one; its alignment pads it for the next.
             #[used]
-            #[unsafe(link_section = ".note.ebb.manifest")]
+            #[unsafe(link_section = ".note.ebb.text")]
             static NOTE: Note = Note {
                 name_size: 4,
                 text_size: TEXT.len() as u32,
-                kind: 2,
+                kind: $kind,
                 name: *b"ebb\0",
                 text: {
                     let mut text = [0; TEXT.len()];

@@ -2,10 +2,11 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     io::{self, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process,
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -136,11 +137,23 @@ impl Environment for Linux {
             .iter()
             .find(|(n, _)| *n == name)
             .map(|(_, value)| *value)
+            .or_else(|| variable(name))
     }
 
     fn archive(&self) -> &'static [u8] {
         &[]
     }
+}
+
+/// `EBB_NAME` of the environment, which the runner would hand to an image as the option `name`.
+fn variable(name: &str) -> Option<&'static str> {
+    static SEEN: Mutex<BTreeMap<String, Option<&'static str>>> = Mutex::new(BTreeMap::new());
+    let name = format!("EBB_{}", name.to_ascii_uppercase().replace('-', "_"));
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    *seen.entry(name).or_insert_with_key(|name| {
+        let value = std::env::var(name).ok().filter(|v| !v.is_empty());
+        value.map(|v| &*v.leak())
+    })
 }
 
 #[provides(Unwind, instance = &Linux)]

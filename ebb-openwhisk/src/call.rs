@@ -146,7 +146,7 @@ impl Call {
         if let Some(code) = self.code() {
             value
                 .text("main", code.main.as_deref().unwrap_or("main"))
-                .text("code", &code.code)
+                .raw("code", code.code.as_str())
                 .bool("binary", code.binary);
         }
         value.raw("env", env.finish().as_str());

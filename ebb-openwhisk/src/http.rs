@@ -1,5 +1,6 @@
 //! Requests and responses, free of any connection.
 
+use crate::code::CodeText;
 use crate::failure::Failure;
 use crate::json::{Json, Members};
 use alloc::{borrow::Cow, string::String, vec::Vec};
@@ -17,6 +18,8 @@ pub struct Request<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// The whole body.
     pub body: &'a [u8],
+    /// Code that was [taken out](crate::code::lift) of the body.
+    pub code: Option<&'a CodeText>,
 }
 
 impl<'a> Request<'a> {

@@ -45,6 +45,11 @@ impl Json {
         Self::parse(core::str::from_utf8(bytes).map_err(|error| format!("{error}"))?)
     }
 
+    /// A text that was checked elsewhere.
+    pub(crate) fn known(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
     /// `null`.
     pub fn null() -> Self {
         Self(Arc::from("null"))

@@ -15,6 +15,7 @@
 //! | [`api`] | requests: routing, one file per collection, web actions |
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, the rules of a trigger |
+//! | [`code`] | large code, taken out of a document before that is parsed |
 //! | [`activation`], [`activations`], [`logs`] | what came of it |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`pool`], [`fair`] | which instance serves which call, on which core |
@@ -28,6 +29,7 @@ pub mod activation;
 pub mod activations;
 pub mod api;
 pub mod call;
+pub mod code;
 pub mod entity;
 pub mod failure;
 pub mod fair;

@@ -11,6 +11,7 @@ use crate::entity::Action;
 use crate::http::Response;
 use crate::json::{Json, Kind, Members};
 use crate::name::FullName;
+use crate::parameters::Parameters;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 /// What is to be run.
@@ -150,11 +151,35 @@ impl Reply {
     }
 }
 
+/// The answer that shows an action. It may be large, so it is made when the state of the API is not in use any more.
+#[derive(Debug)]
+pub struct Document {
+    pub(crate) action: Arc<Action>,
+    pub(crate) parameters: Parameters,
+    pub(crate) with_code: bool,
+    pub(crate) is_head: bool,
+    pub(crate) stamp: Stamp,
+}
+
+impl Document {
+    /// The response.
+    pub fn respond(self) -> Response {
+        let json = self.action.to_json(&self.parameters, self.with_code);
+        let mut response = Response::json(200, &json);
+        if self.is_head {
+            response.body.clear();
+        }
+        self.stamp.on(response)
+    }
+}
+
 /// What a request comes to.
 #[derive(Debug)]
 pub enum Step {
     /// An answer at once.
     Respond(Response),
+    /// An answer with an action.
+    Document(Document),
     /// Something has to be run.
     Invoke(Plan, Reply),
 }

@@ -244,13 +244,17 @@ pub fn parse(
     }
 }
 
-/// A warning for each `EBB_*` variable among `names` that nothing reads, with the likely meaning.
-pub fn unknown_variables<'a>(names: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
+/// A warning for each `EBB_*` variable among `names` that neither the runner nor the image reads, with the likely meaning.
+pub fn unknown_variables<'a>(
+    names: impl Iterator<Item = &'a OsStr>,
+    of_image: &[String],
+) -> Vec<String> {
     let known = || {
         VARIABLES
             .iter()
             .map(|v| v.name)
             .chain(FOREIGN.iter().copied())
+            .chain(of_image.iter().map(String::as_str))
     };
     let mut warnings: Vec<String> = names
         .filter_map(OsStr::to_str)
@@ -560,7 +564,7 @@ mod tests {
     fn a_misspelt_variable_is_pointed_out() {
         let names = ["EBB_CORE", "EBB_CORES", "EBB_PLATFORM", "HOME", "EBB_XYZZY"].map(OsStr::new);
         assert_eq!(
-            unknown_variables(names.into_iter()),
+            unknown_variables(names.into_iter(), &["EBB_AUTH".into()]),
             [
                 "nothing reads the variable EBB_CORE; did you mean EBB_CORES?",
                 "nothing reads the variable EBB_XYZZY",

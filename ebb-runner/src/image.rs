@@ -4,7 +4,7 @@
 //! and, optionally, a 32-bit word of flags: bit 0 says that the image gives PCI devices their
 //! addresses itself when the firmware has not. It also carries the PVH note (name `Xen`, type 18)
 //! by which QEMU enters it. One that wants a boot archive has a note of name `ebb` and type 2 with the
-//! archive's manifest as text. Only the headers and notes of the file are read.
+//! archive's manifest as text; one that takes variables of the environment names them in a note of type 3. Only the headers and notes of the file are read.
 
 use std::{
     fs::File,
@@ -44,6 +44,10 @@ pub struct Image {
     pub assigns_pci: bool,
     /// The manifest of the boot archive that it wants.
     pub manifest: Option<String>,
+    /// Variables of the environment that it takes as options: `EBB_NAME` becomes `name=VALUE`.
+    pub variables: Vec<String>,
+    /// What the runner's own variables are for it when they are not set.
+    pub defaults: Vec<(String, String)>,
 }
 
 impl Image {
@@ -95,6 +99,8 @@ struct Notes {
     ebb: Option<(u32, u32)>,
     pvh: bool,
     manifest: Option<String>,
+    variables: Vec<String>,
+    defaults: Vec<(String, String)>,
     machine: bool,
     fixed: bool,
     /// There is something to load and all of it is in the file.
@@ -136,6 +142,8 @@ impl Notes {
                 path: path.into(),
                 assigns_pci: flags & ASSIGNS_PCI != 0,
                 manifest: self.manifest,
+                variables: self.variables,
+                defaults: self.defaults,
             }),
         }
     }
@@ -177,6 +185,18 @@ fn read_notes(cache: &ReadCache<File>) -> Option<Notes> {
                         (b"ebb", object::elf::NoteType(2)) => {
                             let text = String::from_utf8_lossy(note.desc()).into_owned();
                             found.manifest = Some(text.trim_end_matches('\0').into());
+                        }
+                        (b"ebb", object::elf::NoteType(3)) => {
+                            let text = String::from_utf8_lossy(note.desc()).into_owned();
+                            let words = text.trim_end_matches('\0').split_whitespace();
+                            for word in words.filter(|word| word.starts_with("EBB_")) {
+                                match word.split_once('=') {
+                                    Some((name, value)) => {
+                                        found.defaults.push((name.into(), value.into()));
+                                    }
+                                    None => found.variables.push(word.into()),
+                                }
+                            }
                         }
                         (b"Xen", object::elf::NoteType(18)) => found.pvh = true,
                         _ => {}

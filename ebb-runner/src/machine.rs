@@ -206,6 +206,8 @@ mod tests {
             path: "/t/he,llo-0123456789abcdef".into(),
             assigns_pci: true,
             manifest: None,
+            variables: Vec::new(),
+            defaults: Vec::new(),
         };
         let inherited = Inherited {
             report: 7,

@@ -141,7 +141,7 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     let name = image.name();
     let host_cores =
         thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(64));
-    let mut config = config::parse(|name| env::var_os(name), host_cores)
+    let mut config = config::parse(|name| variable(image, name), host_cores)
         .map_err(|errors| Failure::unusable(errors.join("\nebb-runner: ")))?;
     let inform = |line: String| {
         if !config.quiet {
@@ -149,11 +149,12 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
         }
     };
     let names: Vec<OsString> = env::vars_os().map(|(name, _)| name).collect();
-    for warning in config::unknown_variables(names.iter().map(OsString::as_os_str)) {
+    for warning in
+        config::unknown_variables(names.iter().map(OsString::as_os_str), &image.variables)
+    {
         inform(warning);
     }
 
-    let command_line = cmdline::join(&config.options, arguments)?;
     let qemu = qemu::find(&config)?;
     let choice = accel::pick(config.accel)?;
     let mut report = open_report(&config)?;
@@ -178,6 +179,11 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     if let Some(port) = config.gdb {
         net::check_tcp_port(port, "EBB_GDB")?;
     }
+    for variable in &image.variables {
+        config.options.extend(image_option(variable)?);
+    }
+    config.options.extend(forward_option(&forwards));
+    let command_line = cmdline::join(&config.options, arguments)?;
 
     inform(format!(
         "{} core{}, {}, {} ({})",
@@ -241,6 +247,46 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
         timeout,
     })?;
     outcome::judge(&ended, &image.path, timeout)
+}
+
+/// A variable of the environment, or what the image has for one that is not set.
+fn variable(image: &Image, name: &str) -> Option<OsString> {
+    let set = |name| env::var_os(name).filter(|v| !v.is_empty());
+    // Ports are forwarded only where QEMU is the network.
+    let forwards = || set("EBB_NET").is_none_or(|net| net == "user");
+    set(name).or_else(|| {
+        let (_, value) = image.defaults.iter().find(|(n, _)| n == name)?;
+        (name != "EBB_FORWARD" || forwards()).then(|| value.into())
+    })
+}
+
+/// A variable of the environment that the image takes as an option.
+fn image_option(variable: &str) -> Result<Option<String>, Failure> {
+    let Some(value) = env::var_os(variable).filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value
+        .to_str()
+        .filter(|v| v.bytes().all(|b| b.is_ascii_graphic()))
+        .ok_or_else(|| {
+            Failure::unusable(format!(
+                "{variable} is `{}`; accepted: printable characters without blanks",
+                value.display()
+            ))
+        })?;
+    let name = variable.strip_prefix("EBB_").unwrap_or(variable);
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    Ok(Some(format!("{name}={value}")))
+}
+
+/// Tells the image where the host reaches its ports, so that it can show addresses that work.
+fn forward_option(forwards: &[net::Forward]) -> Option<String> {
+    let each: Vec<String> = forwards
+        .iter()
+        .filter(|f| f.protocol == Protocol::Tcp)
+        .map(|f| format!("{}:{}:{}", f.address, f.host, f.guest))
+        .collect();
+    (!each.is_empty()).then(|| format!("forward={}", each.join(",")))
 }
 
 /// Makes sure that the archive can be read and fits; gives the machine's memory in MiB.

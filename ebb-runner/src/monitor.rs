@@ -77,6 +77,11 @@ impl Monitor {
         );
     }
 
+    /// Presses the power button.
+    pub fn power_button(&mut self) {
+        self.send(&json!({ "execute": "system_powerdown" }));
+    }
+
     /// Interrupts every core with an NMI.
     pub fn interrupt(&mut self) {
         self.send(&json!({ "execute": "inject-nmi" }));

@@ -1,7 +1,8 @@
 //! The image's report: lines on the debug console (I/O port 0xe9), apart from the console proper.
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
-//! ask for the terminal's mode. `boot ...` says where the start-up time went, and is shown. All lines, these and others (`boot ...`), go to the file named by
+//! ask for the terminal's mode. `power-button`: the image ends in its own way when it is asked to, and then says
+//! `shutdown`. `boot ...` says where the start-up time went, and is shown. All lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
 use std::{fs::File, io::Write};
@@ -18,6 +19,10 @@ pub enum Request {
     Exit(u8),
     /// The image wants the terminal in this mode.
     Console(Console),
+    /// The image listens to its power button.
+    PowerButton,
+    /// The image was asked to end, and is about to.
+    Shutdown,
 }
 
 /// Gathers bytes into lines.
@@ -69,7 +74,9 @@ impl Report {
         if let (Some(name), true) = (&self.show, line.starts_with("boot ")) {
             eprintln!("ebb-runner: {name}: {line}");
         }
-        let request = match line.split_once(' ')? {
+        let request = match line.split_once(' ').unwrap_or((&line, "")) {
+            ("power-button", "") => Request::PowerButton,
+            ("shutdown", "") => Request::Shutdown,
             ("exit", status) => Request::Exit(status.parse().ok()?),
             ("console", "raw") => Request::Console(Console::Raw),
             ("console", "line") => Request::Console(Console::Line),

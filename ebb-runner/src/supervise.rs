@@ -41,6 +41,10 @@ use crate::{
 
 /// After the image has said `exit`, or QEMU was asked to end.
 const GRACE: Duration = Duration::from_secs(3);
+/// For an image to say that it has seen its power button.
+const NOTICE: Duration = Duration::from_secs(2);
+/// A second signal within this time is the first one once more.
+const REPEAT: Duration = Duration::from_millis(300);
 /// For a look at the cores of a machine that stopped or hangs.
 const INSPECTION: Duration = Duration::from_secs(2);
 /// How often a background job looks whether it may read the terminal again.
@@ -133,15 +137,16 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
     for fd in [&input, &output, &errors, &report] {
         fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| failed("pipe", e.into()))?;
     }
-    let now = Instant::now();
+    let limit = task.timeout.map(|t| Instant::now() + t);
     let mut run = Run {
         child,
         terminal,
         monitor: Monitor::new(monitor),
         report_state: task.report,
-        phase: Phase::Running {
-            until: task.timeout.map(|t| now + t),
-        },
+        phase: Phase::Running { until: limit },
+        limit,
+        has_power_button: false,
+        asked: None,
         cause: None,
         cores: Vec::new(),
         messages: Messages::default(),
@@ -223,6 +228,8 @@ fn spawn(
 enum Phase {
     /// The image runs, perhaps with a time limit.
     Running { until: Option<Instant> },
+    /// It was asked to end with its power button, by this signal, and has not said that it saw it.
+    Asked { until: Instant, signal: Signal },
     /// It stopped or hangs, and the monitor was asked where.
     Inspecting { until: Instant },
     /// It said `exit`, or was interrupted to say where it is.
@@ -239,6 +246,12 @@ struct Run {
     monitor: Monitor,
     report_state: Report,
     phase: Phase,
+    /// When the time limit is over.
+    limit: Option<Instant>,
+    /// The image listens to its power button.
+    has_power_button: bool,
+    /// When it was pressed.
+    asked: Option<Instant>,
     cause: Option<Cause>,
     cores: Vec<Core>,
     messages: Messages,
@@ -374,9 +387,10 @@ impl Run {
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Running { until } => until,
-            Phase::Inspecting { until } | Phase::Finishing { until } | Phase::Ending { until } => {
-                Some(until)
-            }
+            Phase::Asked { until, .. }
+            | Phase::Inspecting { until }
+            | Phase::Finishing { until }
+            | Phase::Ending { until } => Some(until),
             Phase::Killed => None,
         }
     }
@@ -388,6 +402,7 @@ impl Run {
         }
         match self.phase {
             Phase::Running { .. } => self.inspect(Cause::TimeLimit),
+            Phase::Asked { signal, .. } => self.stop(Cause::Signal(signal)),
             Phase::Inspecting { .. } => self.end(),
             Phase::Finishing { .. } => {
                 self.cause.get_or_insert(Cause::Stayed);
@@ -439,9 +454,25 @@ impl Run {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGCHLD | Signal::SIGCONT) | Err(_) => {}
                 Ok(Signal::SIGTSTP) => self.pause(),
+                Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) if self.can_be_asked() => {
+                    self.asked = Some(Instant::now());
+                    self.monitor.power_button();
+                    self.phase = Phase::Asked {
+                        until: Instant::now() + NOTICE,
+                        signal,
+                    };
+                }
+                // A shell's job control and `timeout` send one signal to the group and to the process.
+                Ok(_) if self.asked.is_some_and(|at| at.elapsed() < REPEAT) => {}
                 Ok(signal) => self.stop(Cause::Signal(signal)),
             }
         }
+    }
+
+    /// Whether the image ends in its own way when asked to, and has not been.
+    fn can_be_asked(&self) -> bool {
+        let runs = matches!(self.phase, Phase::Running { .. });
+        runs && self.has_power_button && self.asked.is_none() && self.monitor.greeted
     }
 
     /// Ctrl-Z: stops QEMU and the runner, and goes on with both.
@@ -456,7 +487,7 @@ impl Run {
     fn take_events(&mut self) {
         for event in self.monitor.read() {
             match (event, self.phase) {
-                (Event::Stopped(reason), Phase::Running { .. }) => {
+                (Event::Stopped(reason), Phase::Running { .. } | Phase::Asked { .. }) => {
                     self.inspect(Cause::Stopped(reason))
                 }
                 (Event::Cores(cores), Phase::Inspecting { .. }) => {
@@ -482,8 +513,14 @@ impl Run {
         for request in requests {
             match request {
                 Request::Console(mode) => self.terminal.set(*mode),
+                Request::PowerButton => self.has_power_button = true,
+                Request::Shutdown => {
+                    if matches!(self.phase, Phase::Asked { .. }) {
+                        self.phase = Phase::Running { until: self.limit };
+                    }
+                }
                 Request::Exit(_) => {
-                    if matches!(self.phase, Phase::Running { .. }) {
+                    if matches!(self.phase, Phase::Running { .. } | Phase::Asked { .. }) {
                         self.phase = Phase::Finishing {
                             until: Instant::now() + GRACE,
                         };

@@ -4,11 +4,14 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use ebb::net::http::{Request, Response};
+use ebb::net::http::{Error, Request, Response};
 use ebb::{EbbRef, time};
+use ebb_openwhisk::code;
 use ebb_openwhisk::http as api;
 use ebb_openwhisk::json::{Json, Members};
+use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::metrics::{Metrics, single};
 use ebb_openwhisk::plan::{Reply, Step};
 
@@ -31,19 +34,96 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
     }
 }
 
+/// The largest document in bytes: the code of an action in JSON, which may escape every character of it.
+pub const DOCUMENT: usize = 100 << 20;
+/// The largest document besides its code: parameters and annotations.
+const REST: usize = 4 << 20;
+/// Bytes of all bodies that are being received.
+const RECEIVING: usize = 160 << 20;
+/// Smaller bodies do not count.
+const SMALL: usize = 64 << 10;
+
+/// A large body that is being received.
+struct Receiving(usize);
+
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+impl Receiving {
+    fn begin(bytes: usize) -> Option<Self> {
+        if bytes <= SMALL {
+            return Some(Self(0));
+        }
+        let add = |now: usize| now.checked_add(bytes).filter(|&sum| sum <= RECEIVING);
+        BYTES
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .ok()
+            .map(|_| Self(bytes))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// A refusal before the API has seen the request.
+fn refusal(status: u16, why: &str) -> Response {
+    let json = Members::new().text("error", why).text("code", "").finish();
+    convert(api::Response::json(status, &json))
+}
+
 /// A request to OpenWhisk's API.
 async fn call(request: &mut Request<'_>) -> Response {
-    let body = match request.bytes().await {
+    let is_document = request.method() == "PUT";
+    let most = if is_document { DOCUMENT } else { PAYLOAD };
+    let announced = request
+        .header("content-length")
+        .and_then(|n| n.parse::<u64>().ok());
+    if let Some(length) = announced.filter(|&n| n > most as u64) {
+        let text = format!("Request larger than allowed: {length} > {most} bytes.");
+        return refusal(413, &text);
+    }
+    // Nobody fills the memory with bodies: the large ones have to fit together, and an end of unknown length is far.
+    let expected = match announced {
+        Some(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        None if request.header("transfer-encoding").is_some() => most,
+        None => 0,
+    };
+    let Some(receiving) = Receiving::begin(expected) else {
+        return refusal(
+            503,
+            "The platform is receiving too much at once; try again.",
+        );
+    };
+    let mut body = match request.bytes_up_to(most).await {
         Ok(body) => body,
-        Err(error) => {
-            let status = error.status().unwrap_or(400);
-            let json = Members::new()
-                .text("error", &format!("{error}"))
-                .text("code", "")
-                .finish();
-            return convert(api::Response::json(status, &json));
+        Err(Error::BodyTooLarge) => {
+            return refusal(
+                413,
+                &format!("Request larger than allowed: > {most} bytes."),
+            );
+        }
+        Err(error) => return refusal(error.status().unwrap_or(400), &format!("{error}")),
+    };
+    let lifted = match is_document {
+        true => code::lift(&mut body).await,
+        false => Ok(None),
+    };
+    let code = match lifted {
+        Ok(code) => code,
+        Err(why) => {
+            let text = format!("The request content was malformed:\n{why}");
+            return refusal(400, &text);
         }
     };
+    if body.len() > REST {
+        let text = format!(
+            "Request larger than allowed: {} > {REST} bytes.",
+            body.len()
+        );
+        return refusal(413, &text);
+    }
     let headers: Vec<(&str, Cow<'_, str>)> = request
         .head()
         .headers()
@@ -59,15 +139,18 @@ async fn call(request: &mut Request<'_>) -> Response {
         query: request.query(),
         headers: &headers,
         body: &body,
+        code: code.as_ref(),
     };
+    drop(receiving);
     let platform = EbbRef::<Platform>::get();
     let step = platform.controller(|c| c.handle(&asked, now()));
     let response = match step {
-        Step::Respond(response) => {
-            if matches!(request.method(), "PUT" | "DELETE") && response.status == 200 {
+        Step::Respond(response) => response,
+        Step::Document(document) => {
+            if request.method() != "GET" {
                 engine::forget_stale();
             }
-            response
+            document.respond()
         }
         Step::Invoke(plan, reply) => {
             let running = engine::start(plan, &reply);

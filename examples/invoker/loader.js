@@ -1,6 +1,6 @@
 // What Node runs inside an instance: loads one action and runs it as often as it is told to.
 //
-//   node --expose-gc loader.js [--port 8080]          the action-runtime protocol of Apache OpenWhisk, over HTTP
+//   node --expose-gc loader.js [--port 8080] [--concurrent]   the action-runtime protocol of Apache OpenWhisk, over HTTP
 //   node --expose-gc loader.js --fd 3 [--no-marker]   the same over one inherited socket (loader/channel.js)
 //
 // The invoker uses the second form: an idle instance then waits in one epoll call, has no HTTP module loaded
@@ -19,7 +19,7 @@ function option(name, otherwise) {
 }
 
 const runtime = new Runtime({
-  concurrent: /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT ?? ''),
+  concurrent: /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT ?? '') || process.argv.includes('--concurrent'),
   marker: !process.argv.includes('--no-marker'),
 });
 const fd = option('fd');

@@ -1,11 +1,19 @@
 //! A serverless platform: JavaScript arrives over the network and runs on V8, on every core.
 //!
-//!     EBB_FORWARD=3233:3233 cargo run --release --example invoker      as a virtual machine
-//!     cargo hosted invoker                                             as a Linux process
+//!     cargo run --release --example invoker        as a virtual machine
+//!     cargo hosted invoker                         as a Linux process
 //!
 //! It speaks Apache OpenWhisk's REST API, so `wsk`, the npm package `openwhisk` and curl work as they are; the start says
-//! with which key. Arguments: `--port N` (3233), `--actions DIR` deploys the files of a folder at the start, `--quiet`
-//! prints no line for each activation, `--auth UUID:KEY` sets the key.
+//! with which key. `EBB_AUTH=uuid:key` sets the key. Arguments:
+//!
+//! | | |
+//! |---|---|
+//! | `--actions DIR` | deploys the .js, .zip and .tgz files of a folder at the start |
+//! | `--port N` | where to listen, 3233 when left out |
+//! | `--quiet` | prints no line for each activation |
+//! | `--auth UUID:KEY` | as `EBB_AUTH` |
+//! | `--runtime` | is one action container instead, for an OpenWhisk that has invokers: `/init` and `/run` on port 8080 |
+//! | `--concurrent` | lets runs of that container overlap |
 //!
 //! | file | |
 //! |---|---|
@@ -13,6 +21,8 @@
 //! | `platform.rs` | what all cores share: the API's state, the books of instances |
 //! | `engine.rs` | the Ebb of each core: its instances, and how a call gets one |
 //! | `front.rs` | HTTP: the API, metrics, the live page |
+//! | `native.rs`, `native/` | instances in the image |
+//! | `runtime.rs` | the action container |
 //! | `loader.js` | what Node runs inside an instance |
 //!
 //! Instances come from the component `Deploy`: Linux processes when hosted, UCs in the image.
@@ -27,8 +37,10 @@ mod front;
 #[cfg(not(any(ebb_hosted, not(panic = "abort"))))]
 mod native;
 mod platform;
+#[cfg(not(any(ebb_hosted, not(panic = "abort"))))]
+mod runtime;
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use core::time::Duration;
 use ebb::net::http;
@@ -44,22 +56,26 @@ use platform::Platform;
 
 /// The namespace of the one user.
 pub const NAMESPACE: &str = "guest";
-const USAGE: &str = "usage: invoker [--port N] [--actions DIR] [--auth UUID:KEY] [--quiet]";
+const USAGE: &str = "usage: invoker [--port N] [--actions DIR] [--auth UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]";
 
 /// What the command line says.
 struct Options {
-    port: u16,
+    port: Option<u16>,
     actions: Option<&'static str>,
     quiet: bool,
     auth: Option<&'static str>,
+    runtime: bool,
+    concurrent: bool,
 }
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
-        port: 3233,
+        port: None,
         actions: None,
         quiet: false,
         auth: EbbRef::<dyn Environment>::get().option("auth"),
+        runtime: false,
+        concurrent: false,
     };
     let mut arguments = ebb::args().iter().copied();
     while let Some(argument) = arguments.next() {
@@ -71,13 +87,16 @@ fn options() -> Result<Options, String> {
         match argument {
             "--port" => {
                 let text = value()?;
-                options.port = text
+                let port = text
                     .parse()
                     .map_err(|_| format!("--port takes a number from 0 to 65535, not {text}"))?;
+                options.port = Some(port);
             }
             "--actions" => options.actions = Some(value()?),
             "--auth" => options.auth = Some(value()?),
             "--quiet" => options.quiet = true,
+            "--runtime" => options.runtime = true,
+            "--concurrent" => options.concurrent = true,
             other => return Err(format!("{other} is not known; {USAGE}")),
         }
     }
@@ -107,9 +126,9 @@ fn random_key() -> String {
 }
 
 /// Deploys the `.js`, `.zip` and `.tgz` files of a folder under their names.
-async fn deploy(folder: &str) -> Result<usize, String> {
+async fn deploy(folder: &str) -> Result<Vec<String>, String> {
     let files = EbbRef::<dyn Deploy>::get().actions(folder)?;
-    let mut deployed = 0;
+    let mut deployed = Vec::new();
     for (file, content) in files {
         let Some((name, extension)) = file.rsplit_once('.') else {
             continue;
@@ -132,24 +151,47 @@ async fn deploy(folder: &str) -> Result<usize, String> {
         EbbRef::<Platform>::get()
             .controller(|c| c.deploy(NAMESPACE, name, &document, platform::now()))
             .map_err(|failure| format!("{file} cannot be deployed: {}", failure.text))?;
-        deployed += 1;
+        deployed.push(name.into());
+    }
+    if deployed.is_empty() {
+        println!("invoker: {folder} has no .js, .zip or .tgz file");
     }
     Ok(deployed)
 }
 
-fn banner(port: u16, key: &str, deployed: usize) {
+/// Where the user reaches a port of this machine: the runner says which of the host's lead here.
+fn address(port: u16) -> String {
+    let forwards = EbbRef::<dyn Environment>::get().option("forward");
+    for forward in forwards.unwrap_or("").split(',') {
+        let mut parts = forward.rsplitn(3, ':');
+        let (guest, host, at) = (parts.next(), parts.next(), parts.next());
+        if guest.and_then(|g| g.parse().ok()) == Some(port)
+            && let (Some(host), Some(at)) = (host, at)
+        {
+            let at = match at {
+                "127.0.0.1" | "0.0.0.0" => "localhost",
+                other => other,
+            };
+            return format!("http://{at}:{host}");
+        }
+    }
+    format!("http://localhost:{port}")
+}
+
+fn banner(port: u16, key: &str, deployed: &[String]) {
     let cores = core_count();
     let instances = EbbRef::<dyn Deploy>::get().description();
     let memory = EbbRef::<Platform>::get().memory() >> 20;
-    println!("invoker: http://localhost:{port}/ on {cores} cores");
+    let at = address(port);
+    let plural = if cores == 1 { "" } else { "s" };
+    println!("invoker: {at}/ on {cores} core{plural}; Ctrl-C ends it");
     println!("  instances  {instances}; at most {memory} MB");
     println!("  key        {key}");
-    if deployed > 0 {
-        println!(
-            "  deployed   {deployed} actions; try http://localhost:{port}/api/v1/web/{NAMESPACE}/default/NAME.json"
-        );
+    if let Some(first) = deployed.first() {
+        println!("  deployed   {}", deployed.join(", "));
+        println!("  try        curl {at}/api/v1/web/{NAMESPACE}/default/{first}.json?name=you");
     }
-    println!("  try        K={key}; A=http://localhost:{port}/api/v1/namespaces/_/actions");
+    println!("  try        K={key}; A={at}/api/v1/namespaces/_/actions");
     println!(
         "             curl -u $K -X PUT $A/hello -H 'content-type: application/json' \
          -d '{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"const main = ({{name}}) => ({{hello: name}})\"}}}}'"
@@ -159,9 +201,23 @@ fn banner(port: u16, key: &str, deployed: usize) {
     );
 }
 
+#[cfg(any(ebb_hosted, not(panic = "abort")))]
+mod runtime {
+    /// There is nothing to add to Node itself.
+    pub async fn serve(port: u16, concurrent: bool) -> Result<(), super::String> {
+        let concurrent = if concurrent { " --concurrent" } else { "" };
+        Err(super::format!(
+            "--runtime is the image's; on Linux: node --expose-gc examples/invoker/loader.js --port {port}{concurrent}"
+        ))
+    }
+}
+
 #[ebb::main]
 async fn main() -> Result<(), String> {
     let options = options()?;
+    if options.runtime {
+        return runtime::serve(options.port.unwrap_or(8080), options.concurrent).await;
+    }
     let key = options.auth.map_or_else(random_key, String::from);
     if !key.contains(':') {
         return Err(format!("the key is of the form uuid:key, not {key}"));
@@ -170,26 +226,30 @@ async fn main() -> Result<(), String> {
     platform.open(&key, random(), !options.quiet);
     let deployed = match options.actions {
         Some(folder) => deploy(folder).await?,
-        None => 0,
+        None => Vec::new(),
     };
+    let port = options.port.unwrap_or(3233);
     let limits = http::Limits {
-        // The code of an action in JSON, which may escape every character of it, has to fit.
-        body: 100 << 20,
+        body: front::DOCUMENT,
         body_time: Duration::from_secs(60),
         ..http::Limits::default()
     };
-    let server = http::listen(options.port, limits, front::answer)
+    let server = http::listen(port, limits, front::answer)
         .await
         .map_err(|error| {
-            format!(
-                "port {} cannot be listened on: {error}; --port N takes another",
-                options.port
-            )
+            format!("port {port} cannot be listened on: {error}; --port N takes another")
         })?;
-    banner(server.local_addr().port(), &key, deployed);
+    banner(server.local_addr().port(), &key, &deployed);
+    println!("invoker: starting Node for the first instance");
     spawn(engine::warm_up());
     ebb::shutdown().await;
-    println!("invoker: ending; {} calls are running", platform.running());
+    match platform.running() {
+        0 => println!("invoker: ending"),
+        1 => println!("invoker: ending when the running call has ended; Ctrl-C ends it now"),
+        n => {
+            println!("invoker: ending when the {n} running calls have ended; Ctrl-C ends them now")
+        }
+    }
     let patience = Duration::from_secs(70);
     let finished = time::timeout(patience, platform.drained()).await.is_ok();
     server.stop().await;

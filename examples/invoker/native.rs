@@ -13,6 +13,7 @@ mod guest;
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use ebb::platform::Environment;
 use ebb::sync::oneshot;
 use ebb::time::Instant;
 use ebb::{EbbRef, ebb, println};
@@ -26,8 +27,11 @@ use guest::{Frozen, Guest};
 ebb_archive::manifest!(
     "program node\nargs --v8-pool-size=0 --expose-gc\nworkdir /tmp\n\
      env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
-     file /loader.js examples/invoker/loader.js\ntree /loader examples/invoker/loader\n"
+     file /loader.js examples/invoker/loader.js\ntree /loader examples/invoker/loader\n\
+     argument /actions --actions\n\
+     npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
+ebb_archive::variables!("EBB_AUTH EBB_FORWARD=3233:3233 EBB_MEMORY=2G");
 
 /// MB of heap that an action may ask for at most.
 const LARGEST_HEAP: u32 = 512;
@@ -202,9 +206,18 @@ impl Deploy for Image {
         String::from("unikernel contexts, each a copy of an unmodified Node.js")
     }
 
+    /// The runner packs what `--actions` names as `/actions`.
     fn actions(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-        Err(format!(
-            "{folder}: the boot archive carries no actions yet; deploy them with a client"
-        ))
+        let bytes = EbbRef::<dyn Environment>::get().archive();
+        let archive = ebb_archive::Archive::new(bytes)
+            .map_err(|error| format!("the boot archive cannot be read: {error}"))?;
+        let directory = archive.root().child(b"actions").ok_or_else(|| {
+            format!("the boot archive has no folder {folder}; start the image with the runner")
+        })?;
+        Ok(directory
+            .children()
+            .filter_map(|file| Some((core::str::from_utf8(file.name()).ok()?, file)))
+            .map(|(name, file)| (String::from(name), file.data().to_vec()))
+            .collect())
     }
 }

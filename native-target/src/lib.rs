@@ -24,6 +24,7 @@ mod options;
 mod paging;
 mod pci;
 mod platform;
+mod power;
 mod pvh;
 mod report;
 mod smp;

@@ -52,7 +52,7 @@ pub enum Wrong<'a> {
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 6] = [
+const TABLE: [(&str, &str, Set); 7] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -73,6 +73,8 @@ const TABLE: [(&str, &str, Set); 6] = [
     ("measure-clock", "on or off", |o, v| {
         switch(&mut o.measure_clock, v)
     }),
+    // For the application: where the host reaches the image's ports. Written by the runner.
+    ("forward", "ADDRESS:HOST:GUEST, ...", |_, _| Some(())),
     ("broken-core", "an APIC ID", |o, v| {
         o.broken_core = Some(v.parse().ok()?);
         Some(())

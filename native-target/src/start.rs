@@ -4,8 +4,8 @@ use crate::memory::{self, Kind};
 use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
-    apic, clock, console, cpu, fault, interrupts, mem, paging, platform, report, smp, tables,
-    timeline,
+    apic, clock, console, cpu, fault, interrupts, mem, paging, platform, power, report, smp,
+    tables, timeline,
 };
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -222,6 +222,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .map(platform::token)
         .collect();
     let machine = MACHINE.call_once(|| Machine::new(&tokens));
+    power::listen(block);
     // SAFETY: `#[ebb::main]` makes it, once in an image, with this signature.
     machine.start(|| unsafe { __ebb_main() });
     smp::release();
@@ -235,6 +236,11 @@ fn attach_heap(core: usize) {
 }
 
 static MACHINE: Once<&'static Machine> = Once::new();
+
+/// The machine, once it is made.
+pub fn machine() -> Option<&'static Machine> {
+    MACHINE.get().copied()
+}
 
 unsafe extern "Rust" {
     fn __ebb_main();

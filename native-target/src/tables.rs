@@ -34,6 +34,21 @@ pub struct Ecam {
     pub last: u8,
 }
 
+/// Where the power button is: ACPI 6.5, 4.8.3.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerButton {
+    /// Port of the PM1a status register.
+    pub status: u16,
+    /// Port of the PM1a enable register.
+    pub enable: u16,
+    /// Port of the PM1a control register.
+    pub control: u16,
+    /// ISA line of the system control interrupt.
+    pub line: usize,
+    /// Port and value that make the chipset raise that interrupt instead of the firmware's.
+    pub take: Option<(u16, u8)>,
+}
+
 /// What the tables say.
 #[derive(Debug)]
 pub struct Machine {
@@ -53,6 +68,8 @@ pub struct Machine {
     pub pm_timer_32: bool,
     /// PM1a control port: power-off.
     pub pm1a_control: Option<u16>,
+    /// The power button, if it is a fixed one.
+    pub power_button: Option<PowerButton>,
     /// Physical address of the HPET.
     pub hpet: Option<u64>,
     /// PCI configuration space of segment 0.
@@ -215,6 +232,7 @@ pub fn read(root: u64, boot_core: u32) -> Result<&'static Machine, Bad> {
         pm_timer: None,
         pm_timer_32: false,
         pm1a_control: None,
+        power_button: None,
         hpet: None,
         ecam: None,
     };
@@ -250,6 +268,24 @@ pub fn read(root: u64, boot_core: u32) -> Result<&'static Machine, Bad> {
         machine.pm1a_control = u16::try_from(fadt.pm1a_control_block)
             .ok()
             .filter(|&p| p != 0);
+        let port = |p: u32| u16::try_from(p).ok().filter(|&p| p != 0);
+        let line = usize::from(fadt.sci_interrupt);
+        let length = u16::from(fadt.pm1_event_length);
+        if let (Some(status), Some(control)) = (port(fadt.pm1a_event_block), machine.pm1a_control)
+            && !flags.power_button_is_control_method()
+            && length >= 4
+            && line < machine.isa.len()
+        {
+            machine.power_button = Some(PowerButton {
+                status,
+                enable: status + length / 2,
+                control,
+                line,
+                take: port(fadt.smi_cmd_port)
+                    .filter(|_| fadt.acpi_enable != 0)
+                    .map(|port| (port, fadt.acpi_enable)),
+            });
+        }
     }
     machine.hpet = HpetInfo::new(&tables)
         .ok()

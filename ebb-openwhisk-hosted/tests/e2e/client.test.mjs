@@ -1,7 +1,8 @@
 // Drives a running invoker with the npm package `openwhisk`, and with plain HTTP where that has no word for it.
 //
-//   APIHOST=http://localhost:3233 API_KEY=uuid:key node --test .
+//   APIHOST=http://localhost:3233 API_KEY=uuid:key node --test client.test.mjs
 //
+// CALLS (1,000) and FUNCTIONS (100) make the last test shorter. OUTSIDE_SEEN is this machine's address as actions see it.
 // Nothing here knows what the instances are: the same tests hold for Linux processes and for an image.
 import assert from 'node:assert/strict';
 import http from 'node:http';
@@ -146,7 +147,8 @@ test('triggers call the actions of their rules', async () => {
   await deploy('react', 'const main = (p) => p');
   await ow.triggers.update({ name: 'event' });
   await ow.rules.update({ name: 'on-event', trigger: 'event', action: 'react' });
-  const before = Date.now();
+  // A machine's clock may tell whole seconds at its start.
+  const before = Date.now() - 2000;
   await ow.triggers.invoke({ name: 'event', params: { what: 'fired' } });
   const [record] = await eventually('the call', async () => {
     const found = await ow.activations.list({ name: 'react', since: before, docs: true });
@@ -218,8 +220,10 @@ test('metrics count what happened', async () => {
   assert.ok(await value(name) > before);
 });
 
-test('1,000 calls of 100 functions from 32 clients: none lost, none answered twice', async (t) => {
-  const functions = Array.from({ length: 100 }, (_, n) => `many-${n}`);
+const CALLS = Number(process.env.CALLS ?? 1000), FUNCTIONS = Number(process.env.FUNCTIONS ?? 100);
+
+test(`${CALLS} calls of ${FUNCTIONS} functions from 32 clients: none lost, none answered twice`, async (t) => {
+  const functions = Array.from({ length: FUNCTIONS }, (_, n) => `many-${n}`);
   for (const [n, name] of functions.entries()) {
     await deploy(name, `let calls = 0; const main = ({ id }) => ({ id, by: ${n}, calls: ++calls })`);
   }
@@ -227,16 +231,16 @@ test('1,000 calls of 100 functions from 32 clients: none lost, none answered twi
   const began = Date.now();
   const ids = new Set();
   const clients = Array.from({ length: 32 }, async () => {
-    while (next < 1000) {
+    while (next < CALLS) {
       const id = next++;
-      const record = await call(functions[id % 100], { id });
-      assert.deepEqual([record.response.result.id, record.response.result.by], [id, id % 100]);
+      const record = await call(functions[id % FUNCTIONS], { id });
+      assert.deepEqual([record.response.result.id, record.response.result.by], [id, id % FUNCTIONS]);
       assert.ok(!ids.has(record.activationId));
       ids.add(record.activationId);
     }
   });
   await Promise.all(clients);
-  assert.equal(ids.size, 1000);
-  t.diagnostic(`${(1_000_000 / (Date.now() - began)).toFixed(0)} calls per second`);
+  assert.equal(ids.size, CALLS);
+  t.diagnostic(`${(1000 * CALLS / (Date.now() - began)).toFixed(0)} calls per second`);
   for (const name of functions) await ow.actions.delete(name);
 });

@@ -6,8 +6,9 @@ use crate::failure::{Failure, Result};
 use crate::json::{Json, Kind, Object};
 use crate::limits;
 use crate::name::{self, FullName};
+use crate::parameters::Parameters;
 use crate::perform::Body;
-use crate::plan::{Shape, Stamp, Step};
+use crate::plan::{Document, Shape, Stamp, Step};
 use crate::query::Page;
 use alloc::{format, sync::Arc, vec::Vec};
 
@@ -35,20 +36,22 @@ impl Controller {
                 let resolved = self.readable(cx, &name)?;
                 let with_code = cx.query.optional_flag("code")?.unwrap_or(true);
                 let action = &resolved.action;
-                Ok(respond(
-                    200,
-                    &action.to_json(&resolved.parameters, with_code),
+                Ok(document(
+                    cx,
+                    action.clone(),
+                    resolved.parameters.clone(),
+                    with_code,
+                    stamp,
                 ))
             }
             "PUT" => {
                 cx.require_own(Some(&name.local()))?;
                 let overwrite = cx.query.flag("overwrite")?;
-                let action =
-                    self.put_action(&name, cx.require_json()?, overwrite, cx.own(), cx.now)?;
-                Ok(respond(
-                    200,
-                    &action.to_json(&action.common.parameters, true),
-                ))
+                let mut put = Put::parse(cx.require_json()?)?;
+                put.code = cx.request.code.cloned();
+                let action = self.put_action(&name, &put, overwrite, cx.own(), cx.now)?;
+                let parameters = action.common.parameters.clone();
+                Ok(document(cx, action, parameters, true, stamp))
             }
             "DELETE" => {
                 cx.require_own(Some(&name.local()))?;
@@ -58,8 +61,13 @@ impl Controller {
                     Some(_) => return Err(Failure::other_collection()),
                     None => return Err(Failure::no_entity()),
                 }
-                let entity = self.store.remove(&name).ok_or_else(Failure::no_entity)?;
-                Ok(respond(200, &entity.to_json()))
+                match self.store.remove(&name).ok_or_else(Failure::no_entity)? {
+                    Entity::Action(action) => {
+                        let parameters = action.common.parameters.clone();
+                        Ok(document(cx, action, parameters, true, stamp))
+                    }
+                    other => Ok(respond(200, &other.to_json())),
+                }
             }
             "POST" => self.call_action(cx, &name, stamp),
             _ => Err(Failure::method("GET, PUT, DELETE, POST")),
@@ -131,12 +139,11 @@ impl Controller {
     pub(super) fn put_action(
         &mut self,
         name: &FullName,
-        body: &[u8],
+        put: &Put,
         overwrite: bool,
         own: &str,
         now: u64,
     ) -> Result<Arc<Action>> {
-        let put = Put::parse(body)?;
         self.require_plain_package(name)?;
         let old = match self.store.get(name) {
             Some(Entity::Action(_)) if !overwrite => return Err(Failure::exists()),
@@ -145,7 +152,7 @@ impl Controller {
             None => None,
         };
         let revision = self.store.next_revision();
-        let action = Arc::new(Action::put(&put, name, old.as_deref(), own, now, revision)?);
+        let action = Arc::new(Action::put(put, name, old.as_deref(), own, now, revision)?);
         self.check_components(&action)?;
         self.store.insert(Entity::Action(action.clone()))?;
         Ok(action)
@@ -203,6 +210,23 @@ impl Controller {
             cx.now,
         )
     }
+}
+
+/// The answer with an action's document.
+fn document(
+    cx: &Context<'_>,
+    action: Arc<Action>,
+    parameters: Parameters,
+    with_code: bool,
+    stamp: &Stamp,
+) -> Step {
+    Step::Document(Document {
+        action,
+        parameters,
+        with_code,
+        is_head: cx.request.method == "HEAD",
+        stamp: stamp.clone(),
+    })
 }
 
 /// How long a blocking call waits, in milliseconds.

@@ -11,7 +11,7 @@ pub mod web;
 use crate::activation::Activation;
 use crate::activations::Activations;
 use crate::call::{Call, Caller};
-use crate::entity::{Entity, Exec, Resolved, Store};
+use crate::entity::{Entity, Exec, Put, Resolved, Store};
 use crate::failure::{Failure, Result};
 use crate::http::{Request, Response};
 use crate::json::{Json, Members};
@@ -205,7 +205,7 @@ impl Controller {
                 }
                 Step::Respond(stamp.on(response))
             }
-            invoke => invoke,
+            other => other,
         }
     }
 
@@ -362,7 +362,7 @@ impl Controller {
     pub fn deploy(&mut self, namespace: &str, name: &str, document: &Json, now: u64) -> Result<()> {
         self.put_action(
             &FullName::new(namespace, name),
-            document.as_str().as_bytes(),
+            &Put::parse(document.as_str().as_bytes())?,
             true,
             namespace,
             now,

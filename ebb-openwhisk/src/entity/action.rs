@@ -38,7 +38,7 @@ impl Action {
     ) -> Result<Self> {
         let mut common = put.common(name, old.map(|old| &old.common), true, now)?;
         let exec = match (put.get("exec"), old) {
-            (Some(document), _) => Exec::parse(document, own)?,
+            (Some(document), _) => Exec::parse(document, own, put.code.as_ref())?,
             (None, Some(old)) => old.exec.clone(),
             (None, None) => return Err(Failure::bad("exec undefined")),
         };

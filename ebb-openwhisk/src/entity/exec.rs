@@ -1,10 +1,11 @@
 //! What an action does: code of a kind, or a sequence of other actions.
 
+use crate::code::CodeText;
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Members};
 use crate::limits;
 use crate::name::FullName;
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 /// The kinds of code, the default first.
 pub const KINDS: &[&str] = &["nodejs:20"];
@@ -16,8 +17,8 @@ const SEQUENCE_KIND: &str = "sequence";
 pub struct Code {
     /// One of [`KINDS`].
     pub kind: &'static str,
-    /// Source text, or an archive in base64.
-    pub code: Arc<str>,
+    /// Source text, or an archive in base64, as a JSON string.
+    pub code: Json,
     /// The entry point, if it is not `main`.
     pub main: Option<String>,
     /// Whether the code is an archive.
@@ -33,24 +34,12 @@ pub enum Exec {
     Sequence(Vec<FullName>),
 }
 
-/// Whether a text can only be meant as base64: as in the reference, a multiple of 4 characters of its alphabet.
-fn is_base64(text: &str) -> bool {
-    let text = text.trim().as_bytes();
-    let padding = text.iter().rev().take_while(|&&c| c == b'=').count();
-    !text.is_empty()
-        && text.len().is_multiple_of(4)
-        && padding <= 2
-        && text[..text.len() - padding]
-            .iter()
-            .all(|&c| c.is_ascii_alphanumeric() || c == b'+' || c == b'/')
-}
-
 impl Exec {
-    /// Reads the member `exec` of a document; `own` is the caller's namespace.
+    /// Reads the member `exec` of a document; `own` is the caller's namespace, `lifted` code that was taken out of it.
     ///
     /// # Errors
     /// 400: another shape, or a kind that there is not; 413: too large.
-    pub fn parse(document: &Json, own: &str) -> Result<Self> {
+    pub fn parse(document: &Json, own: &str, lifted: Option<&CodeText>) -> Result<Self> {
         let object = document
             .to_object()
             .ok_or_else(|| Failure::malformed("exec must be an object"))?;
@@ -89,20 +78,27 @@ impl Exec {
                 KINDS.join("', '")
             )));
         };
-        let code = text("code")?.ok_or_else(|| {
+        let code = match object.get("code") {
+            None => None,
+            Some(json) if CodeText::is_placeholder(json) && lifted.is_some() => lifted.cloned(),
+            Some(json) => Some(
+                CodeText::of(json)
+                    .ok_or_else(|| Failure::malformed("exec.code must be a string"))?,
+            ),
+        };
+        let code = code.ok_or_else(|| {
             Failure::malformed(format!(
                 "'code' must be a string defined in 'exec' for '{kind}' actions"
             ))
         })?;
-        if code.len() > limits::CODE {
-            return Err(Failure::too_large("exec", code.len(), limits::CODE));
+        if code.length > limits::CODE {
+            return Err(Failure::too_large("exec", code.length, limits::CODE));
         }
-        let binary = is_base64(&code);
         Ok(Self::Code(Code {
             kind,
-            code: Arc::from(if binary { code.trim() } else { &code }),
+            code: code.json,
             main: text("main")?.filter(|main| !main.is_empty()),
-            binary,
+            binary: code.binary,
         }))
     }
 
@@ -122,7 +118,7 @@ impl Exec {
     /// Bytes.
     pub fn size(&self) -> usize {
         match self {
-            Self::Code(code) => code.code.len(),
+            Self::Code(code) => code.code.as_str().len(),
             Self::Sequence(components) => components.len() * 64,
         }
     }
@@ -142,7 +138,7 @@ impl Exec {
         match self {
             Self::Code(code) => {
                 if with_code {
-                    members.text("code", &code.code);
+                    members.raw("code", code.code.as_str());
                 }
                 if let Some(main) = &code.main {
                     members.text("main", main);
@@ -161,28 +157,6 @@ impl Exec {
         match self {
             Self::Sequence(components) => Some(Self::components_json(components)),
             Self::Code(_) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn binary_is_told_by_the_text_alone() {
-        for (text, binary) in [
-            ("", false),
-            ("   ", false),
-            ("main", true),
-            ("mainx", false),
-            ("UEsDBA==", true),
-            (" UEsDBA==\n", true),
-            ("UEsD=A==", false),
-            ("====", false),
-            ("fn()", false),
-        ] {
-            assert_eq!(is_base64(text), binary, "{text:?}");
         }
     }
 }

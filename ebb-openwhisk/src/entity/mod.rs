@@ -14,6 +14,7 @@ pub use rule::Rule;
 pub use store::{Resolved, Store};
 pub use trigger::Trigger;
 
+use crate::code::CodeText;
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Kind, Members, Object};
 use crate::name::FullName;
@@ -74,7 +75,11 @@ pub struct Common {
 
 /// The body of a PUT: an object whose unknown members are ignored.
 #[derive(Clone, Debug, Default)]
-pub struct Put(Object);
+pub struct Put {
+    members: Object,
+    /// Code that was taken out of the body before.
+    pub code: Option<CodeText>,
+}
 
 impl Put {
     /// Reads a body.
@@ -83,14 +88,18 @@ impl Put {
     /// 400: no JSON object.
     pub fn parse(body: &[u8]) -> Result<Self> {
         let json = Json::parse_bytes(body).map_err(Failure::malformed)?;
-        json.to_object()
-            .map(Self)
-            .ok_or_else(|| Failure::malformed("the body must be a JSON object"))
+        let members = json
+            .to_object()
+            .ok_or_else(|| Failure::malformed("the body must be a JSON object"))?;
+        Ok(Self {
+            members,
+            code: None,
+        })
     }
 
     /// A member that is there and not null.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.0.get(name).filter(|v| v.kind() != Kind::Null)
+        self.members.get(name).filter(|v| v.kind() != Kind::Null)
     }
 
     fn read<T>(

@@ -59,7 +59,7 @@ pub fn install(store: &mut Store) {
             common,
             exec: Exec::Code(Code {
                 kind: KINDS[0],
-                code: Arc::from(*code),
+                code: Json::text(code),
                 main: None,
                 binary: false,
             }),

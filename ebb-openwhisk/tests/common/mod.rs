@@ -142,6 +142,7 @@ impl Bed {
             query,
             headers,
             body,
+            code: None,
         };
         let step = self
             .controller
@@ -149,6 +150,7 @@ impl Bed {
             .handle(&request, self.now.get());
         let (response, record) = match step {
             Step::Respond(response) => (response, None),
+            Step::Document(document) => (document.respond(), None),
             Step::Invoke(plan, reply) => {
                 let record = block_on(perform(self, plan));
                 self.controller.borrow_mut().end(&reply.namespace);

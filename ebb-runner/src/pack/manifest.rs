@@ -55,6 +55,20 @@ pub enum Item {
         /// Permission bits.
         mode: u32,
     },
+    /// npm packages with all that they depend on; left out where they cannot be had.
+    Packages {
+        /// The directory that becomes `node_modules`.
+        to: String,
+        /// `NAME@VERSION` each.
+        names: Vec<String>,
+    },
+    /// What the application's argument after this one names.
+    OfArgument {
+        /// Where it goes.
+        to: String,
+        /// The argument, such as `--data`.
+        option: String,
+    },
     /// A symbolic link.
     Symlink {
         /// Where it goes.
@@ -140,6 +154,14 @@ impl Manifest {
                     mode,
                 });
             }
+            ["npm", to, ref names @ ..] if !names.is_empty() => self.items.push(Item::Packages {
+                to: absolute(to)?,
+                names: names.iter().map(ToString::to_string).collect(),
+            }),
+            ["argument", to, option] => self.items.push(Item::OfArgument {
+                to: absolute(to)?,
+                option: option.into(),
+            }),
             ["symlink", to, target] => self.items.push(Item::Symlink {
                 to: absolute(to)?,
                 target: target.into(),
@@ -147,7 +169,7 @@ impl Manifest {
             _ => {
                 return Err("accepted: program NAME | args WORD.. | env NAME=VALUE.. | workdir PATH | library NAME.. | \
                      file [TO] FROM | tree [TO] FROM | text TO WORD.. | directory TO [MODE] | symlink TO TARGET | \
-                     files-of-arguments"
+                     npm TO NAME@VERSION.. | argument TO OPTION | files-of-arguments"
                     .into());
             }
         }
@@ -164,7 +186,8 @@ mod tests {
         let manifest = Manifest::parse(
             "# a comment\n\nprogram node # another\nargs --expose-gc 'a b'\nargs c\nenv A=b 'C=d e='\nworkdir /w\n\
              library libnss_x.so.2\nfile /a/b ./b\nfile /host/path\ntree /t 'my dir'\ntext /etc/x two words\n\
-             directory /tmp 1777\ndirectory /d\nsymlink /l ../t\nfiles-of-arguments\n",
+             directory /tmp 1777\ndirectory /d\nsymlink /l ../t\nnpm /node_modules a@1 b\nargument /data --data\n\
+             files-of-arguments\n",
         )
         .unwrap();
         assert_eq!(manifest.program, Some(Program::Named("node".into())));
@@ -206,6 +229,14 @@ mod tests {
                     to: "/l".into(),
                     target: "../t".into()
                 },
+                Item::Packages {
+                    to: "/node_modules".into(),
+                    names: vec!["a@1".into(), "b".into()]
+                },
+                Item::OfArgument {
+                    to: "/data".into(),
+                    option: "--data".into()
+                }
             ]
         );
         assert_eq!(

@@ -8,6 +8,7 @@
 pub mod elf;
 mod libraries;
 pub mod manifest;
+mod npm;
 mod plan;
 
 use std::{

@@ -19,6 +19,7 @@ use ebb_archive::{
 use super::{
     Surroundings, elf, libraries,
     manifest::{Item, Manifest, Program},
+    npm,
 };
 use crate::{
     failure::{Failure, NOT_FOUND},
@@ -78,12 +79,14 @@ impl Plan {
         format!("{manifest:?}").hash(&mut plan.hasher);
         env!("CARGO_PKG_VERSION").hash(&mut plan.hasher);
         // The manifest's own words first: what the host has of the same directory gives way.
-        let (of_host, own): (Vec<_>, Vec<_>) = manifest
-            .items
-            .iter()
-            .partition(|i| matches!(i, Item::Host { .. }));
+        let (of_host, own): (Vec<_>, Vec<_>) = manifest.items.iter().partition(|i| {
+            !matches!(
+                i,
+                Item::Text { .. } | Item::Directory { .. } | Item::Symlink { .. }
+            )
+        });
         for item in own.into_iter().chain(of_host) {
-            plan.item(item, around)?;
+            plan.item(item, arguments, around)?;
         }
         let program = plan.program(manifest, arguments, around)?;
         for path in &around.files {
@@ -134,7 +137,12 @@ impl Plan {
         Ok((self.builder.finish().map_err(refused)?, self.sources))
     }
 
-    fn item(&mut self, item: &Item, around: &Surroundings) -> Result<(), Failure> {
+    fn item(
+        &mut self,
+        item: &Item,
+        arguments: &[OsString],
+        around: &Surroundings,
+    ) -> Result<(), Failure> {
         match item {
             Item::Host { to: None, from } => self.host(&around.base.join(from)),
             Item::Host { to: Some(to), from } => self.copy(Path::new(to), &around.base.join(from)),
@@ -143,6 +151,26 @@ impl Plan {
                 .builder
                 .directory(to.as_bytes(), Metadata::root(*mode))
                 .map_err(refused),
+            Item::Packages { to, names } => match npm::install(names, around.no_install) {
+                Ok(modules) => self.copy(Path::new(to), &modules),
+                Err(why) => {
+                    eprintln!(
+                        "ebb-runner: going on without the npm packages {} ({why})",
+                        names.join(", ")
+                    );
+                    Ok(())
+                }
+            },
+            Item::OfArgument { to, option } => {
+                let at = arguments.iter().position(|a| *a == option.as_str());
+                match at.and_then(|at| arguments.get(at + 1)) {
+                    Some(named) => {
+                        let here = env::current_dir().unwrap_or_else(|_| "/".into());
+                        self.copy(Path::new(to), &here.join(named))
+                    }
+                    None => Ok(()),
+                }
+            }
             Item::Symlink { to, target } => self
                 .builder
                 .symlink(to.as_bytes(), target.as_bytes(), Metadata::root(0o777))
