@@ -268,7 +268,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
                     delay,
                     reply: words.reply(),
                 },
-                None => return refuse(BAD_FORMAT),
+                None => return refuse("CLIENT_ERROR invalid exptime argument"),
             },
         },
         b"stats" => match words.next() {
@@ -285,6 +285,15 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
             _ => return refuse("ERROR"),
         },
         b"quit" => Command::Quit,
+        // A request line of HTTP, from a lost client or from one that somebody abuses (cross-protocol request forgery):
+        // its further lines may well be commands, so memcached hangs up, and so does this.
+        _ if line
+            .rsplit(|b| *b == b' ')
+            .find(|w| !w.is_empty())
+            .is_some_and(|w| w.starts_with(b"HTTP/")) =>
+        {
+            Command::Quit
+        }
         _ => return refuse("ERROR"),
     };
     Ok(command)

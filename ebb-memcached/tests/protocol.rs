@@ -119,6 +119,28 @@ fn a_line_that_is_too_long_is_refused_however_it_is_cut() {
 }
 
 #[test]
+fn a_client_that_speaks_http_is_hung_up_on_without_an_answer() {
+    for line in ["GET / HTTP/1.0", "PUT /a/b HTTP/1.1 ", "DELETE HTTP/1.1"] {
+        for size in [1, 100] {
+            let store = store();
+            let mut client = Client::new(&store);
+            let request = format!("{line}\r\nset key 0 0 1\r\nx\r\n");
+            for piece in request.as_bytes().chunks(size) {
+                client.send(piece);
+            }
+            assert!(client.closed && client.answers.is_empty(), "{line}");
+            check(&store, b"get key\r\n", "END\r\n");
+        }
+    }
+    // A key may look like it.
+    check(
+        &store(),
+        b"get HTTP/1.1\r\nnothing / http\r\n",
+        "END\r\nERROR\r\n",
+    );
+}
+
+#[test]
 fn a_line_without_end_closes_the_connection() {
     let store = store();
     for (line, limit) in [(&b"set "[..], 4 << 10), (b"get ", 2 << 20)] {
