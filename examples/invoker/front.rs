@@ -299,6 +299,8 @@ async fn live() -> Response {
     let platform = EbbRef::<Platform>::get();
     let (running, waiting, instances, used) =
         platform.pool(|p| (p.running().to_vec(), p.waiting().0, p.instances(), p.used()));
+    let (snapshots, snapshot_bytes) = platform.pool(|p| p.snapshots());
+    let evictions = platform.pool(|p| p.evictions() + p.snapshot_evictions());
     let each = cores.iter().enumerate().map(|(at, core)| {
         Members::new()
             .number("running", running.get(at).copied().unwrap_or(0) as u64)
@@ -325,7 +327,11 @@ async fn live() -> Response {
         .number("waiting", waiting as u64)
         .number("instances", instances.0 as u64)
         .number("idle", instances.1 as u64)
-        .number("bytes", used)
+        .number("instance_bytes", used - snapshot_bytes)
+        .number("snapshots", snapshots as u64)
+        .number("snapshot_bytes", snapshot_bytes)
+        .number("budget", platform.memory())
+        .number("evictions", evictions)
         .number("throttled", sum.throttled)
         .finish();
     Response::json(String::from(json.as_str())).with("cache-control", "no-store")

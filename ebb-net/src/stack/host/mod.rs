@@ -162,7 +162,7 @@ pub struct Stats {
     pub half_open: u64,
     /// Ended ones that are remembered now.
     pub time_wait: u64,
-    /// Free device buffers now, of [`BUFFER`] bytes each.
+    /// Free device buffers now, of `BUFFER` bytes each.
     pub free_buffers: u64,
 }
 
