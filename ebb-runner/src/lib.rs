@@ -3,13 +3,14 @@
 //!
 //! Top down: [`config`] reads the `EBB_*` variables, [`image`] tells an image from an ordinary
 //! executable, [`qemu`] finds (or [`install`]s) a QEMU, [`accel`] picks KVM or TCG, [`net`]
-//! checks the ports, [`pack`] builds the boot archive that an image asks for, [`machine`] makes QEMU's arguments, [`supervise`] runs it and [`outcome`]
+//! checks the ports, [`pack`] builds the boot archive that an image asks for, [`machine`] makes QEMU's arguments, [`supervise`] runs it ([`backlog`] widens its ports) and [`outcome`]
 //! turns the way it ended into an exit status and, where something went wrong, into advice.
 //!
 //! What must hold: the runner never leaves a QEMU behind, whatever ends the runner; the terminal
 //! is as it was; an exit status of 0 means that the image said `exit 0`.
 
 pub mod accel;
+pub mod backlog;
 pub mod cmdline;
 pub mod config;
 pub mod failure;

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     thread,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ebb_archive::Archive;
@@ -183,6 +184,7 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
         config.options.extend(image_option(variable)?);
     }
     config.options.extend(forward_option(&forwards));
+    config.options.extend(launched_option());
     let command_line = cmdline::join(&config.options, arguments)?;
 
     inform(format!(
@@ -287,6 +289,12 @@ fn forward_option(forwards: &[net::Forward]) -> Option<String> {
         .map(|f| format!("{}:{}:{}", f.address, f.host, f.guest))
         .collect();
     (!each.is_empty()).then(|| format!("forward={}", each.join(",")))
+}
+
+/// Tells the image the time more exactly than the machine's real-time clock, which knows whole seconds.
+fn launched_option() -> Option<String> {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("launched={}", time.as_millis()))
 }
 
 /// Makes sure that the archive can be read and fits; gives the machine's memory in MiB.

@@ -19,6 +19,8 @@ const LONGEST: usize = 4 << 20;
 pub enum Event {
     /// It is up.
     Greeting,
+    /// Its main loop runs, so its devices and ports are there.
+    Running,
     /// The machine stopped; the reason in QMP's words (`guest-reset`, `guest-shutdown` ...).
     Stopped(String),
     /// Where the cores are.
@@ -136,6 +138,9 @@ fn interpret(message: &Value) -> Option<Event> {
                 .into(),
         ));
     }
+    if message["return"]["status"] == "running" {
+        return Some(Event::Running);
+    }
     if message["return"]["status"] == "shutdown" {
         return Some(Event::Stopped("unknown".into()));
     }
@@ -215,6 +220,10 @@ mod tests {
         let stopped = r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
         assert_eq!(event(stopped), Some(Event::Stopped("guest-reset".into())));
         assert_eq!(
+            event(r#"{"return": {"status": "running", "running": true}}"#),
+            Some(Event::Running)
+        );
+        assert_eq!(
             event(r#"{"return": {"status": "shutdown", "running": false}}"#),
             Some(Event::Stopped("unknown".into()))
         );
@@ -224,7 +233,6 @@ mod tests {
         );
         for text in [
             r#"{"return": {}}"#,
-            r#"{"return": {"status": "running"}}"#,
             r#"{"event": "RESUME"}"#,
             "7",
             "[]",

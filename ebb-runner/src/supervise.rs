@@ -31,6 +31,7 @@ use nix::{
 };
 
 use crate::{
+    backlog,
     config::Console,
     failure::Failure,
     machine::Inherited,
@@ -487,6 +488,9 @@ impl Run {
     fn take_events(&mut self) {
         for event in self.monitor.read() {
             match (event, self.phase) {
+                (Event::Running, _) => {
+                    backlog::widen(self.group());
+                }
                 (Event::Stopped(reason), Phase::Running { .. } | Phase::Asked { .. }) => {
                     self.inspect(Cause::Stopped(reason))
                 }

@@ -111,6 +111,12 @@ fn options_and_arguments_reach_the_image_as_the_command_line() {
         "x=\"1,2\"",
     ]);
     let (_, out, err) = complete(&mut command);
+    // The time of the launch comes with what was asked for.
+    let launched = out
+        .split(' ')
+        .find(|word| word.starts_with("launched="))
+        .expect("the time of the launch");
+    let out = out.replace(&format!("{launched} "), "");
     assert_eq!(
         out, "timeline=full -- a%20b % -- 50%25 h%C3%B6 x=\"1,2\"",
         "{err}"

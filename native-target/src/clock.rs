@@ -511,6 +511,15 @@ fn kvm_time() -> Option<KvmTime> {
     }
 }
 
+/// When the runner launched the machine, in nanoseconds since 1970; 0 if it did not say.
+static LAUNCHED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the option `launched`.
+pub(crate) fn set_launched(milliseconds: Option<u64>) {
+    let time = milliseconds.unwrap_or(0).saturating_mul(1_000_000);
+    LAUNCHED.store(time, Ordering::Relaxed);
+}
+
 /// Nanoseconds between 1970 and the zero of [`now`], found at the first question.
 static WALL: Once<u64> = Once::new();
 
@@ -589,7 +598,26 @@ fn rtc_wall() -> u64 {
     };
     let days = days_since_1970(century * 100 + number(year), number(month), number(day));
     let seconds = ((days * 24 + hour) * 60 + number(minute)) * 60 + number(second);
-    (seconds * 1_000_000_000).saturating_sub(at)
+    let zero = (seconds * 1_000_000_000).saturating_sub(at);
+    // A virtual machine's TSC counts from its start, so this is how long the firmware and the loader took.
+    let (base, ns, scale, _) = line();
+    let before = scaled(base, scale).saturating_sub(ns);
+    nearer(
+        zero,
+        LAUNCHED.load(Ordering::Relaxed).saturating_add(before),
+    )
+}
+
+/// The better of two times of entry. The real-time clock's is up to two seconds slow: QEMU's loses the fraction of the
+/// second in which it was made, and tells whole ones. The launcher's is slow by what QEMU takes to come up. So the later of them is nearer, unless
+/// they do not belong together: another clock was asked for, a snapshot was resumed, the TSC counts from elsewhere.
+fn nearer(rtc: u64, launched: u64) -> u64 {
+    const SLOW: u64 = 2_000_000_000;
+    if (rtc..=rtc.saturating_add(SLOW)).contains(&launched) {
+        launched
+    } else {
+        rtc
+    }
 }
 
 /// Days from 1 January 1970 to a date of the Gregorian calendar (Howard Hinnant, "chrono-Compatible

@@ -34,6 +34,8 @@ pub struct Options {
     pub deadline_timer: bool,
     /// Measure the TSC even if the CPU or the hypervisor tell its frequency.
     pub measure_clock: bool,
+    /// Milliseconds between 1970 and the start of the virtual machine, as the runner's clock told.
+    pub launched: Option<u64>,
     /// Do not start the core with this APIC ID, as if it were broken.
     pub broken_core: Option<u32>,
 }
@@ -52,7 +54,7 @@ pub enum Wrong<'a> {
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 7] = [
+const TABLE: [(&str, &str, Set); 8] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -75,6 +77,11 @@ const TABLE: [(&str, &str, Set); 7] = [
     }),
     // For the application: where the host reaches the image's ports. Written by the runner.
     ("forward", "ADDRESS:HOST:GUEST, ...", |_, _| Some(())),
+    // Written by the runner: the real-time clock tells whole seconds only.
+    ("launched", "milliseconds since 1970", |o, v| {
+        o.launched = Some(v.parse().ok()?);
+        Some(())
+    }),
     ("broken-core", "an APIC ID", |o, v| {
         o.broken_core = Some(v.parse().ok()?);
         Some(())
@@ -98,6 +105,7 @@ impl Options {
         x2apic: true,
         deadline_timer: true,
         measure_clock: false,
+        launched: None,
         broken_core: None,
     };
 

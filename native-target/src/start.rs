@@ -71,6 +71,7 @@ pub extern "C" fn start(info: u32) -> ! {
     let options = Options::parse(handover.command_line())
         .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
     OPTIONS.call_once(|| options);
+    clock::set_launched(options.launched);
     let (image_start, image_end) = paging::image();
     let usable: u64 = handover
         .map()
