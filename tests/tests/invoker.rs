@@ -226,14 +226,14 @@ fn the_npm_client_and_curl_drive_the_image_and_ctrl_c_lets_calls_finish() {
         image.host
     );
     let deployed = shell(&format!(
-        "{actions}/slow -X PUT -H 'content-type: application/json' -d '{}'",
+        "{actions}/last -X PUT -H 'content-type: application/json' -d '{}'",
         "{\"exec\":{\"kind\":\"nodejs:default\",\"code\":\"const main = () => new Promise((done) => setTimeout(done, 1500, { slow: 1 }))\"}}"
     ));
     assert!(deployed.contains("\"version\""), "{deployed}");
     let last = thread::scope(|scope| {
         let call = scope.spawn(|| {
             shell(&format!(
-                "{actions}/slow'?blocking=true&result=true' -X POST"
+                "{actions}/last'?blocking=true&result=true' -X POST"
             ))
         });
         thread::sleep(Duration::from_millis(700));
