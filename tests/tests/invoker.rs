@@ -160,7 +160,9 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        self.interrupt();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.interrupt();
+        }
         let _ = self.child.wait();
     }
 }
