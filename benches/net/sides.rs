@@ -179,6 +179,29 @@ impl Side {
         arguments: &[&str],
         counting: Option<&Counting>,
     ) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self::boot(folder, image.as_ref(), cores, port, arguments, counting)
+    }
+
+    /// The same for an image of the package in `folder`, which is where the files of its boot archive are.
+    pub fn image_of(
+        folder: &Path,
+        image: &Path,
+        cores: usize,
+        port: u16,
+        arguments: &[&str],
+    ) -> Self {
+        Self::boot(folder, image, cores, port, arguments, None)
+    }
+
+    fn boot(
+        folder: &Path,
+        image: &Path,
+        cores: usize,
+        port: u16,
+        arguments: &[&str],
+        counting: Option<&Counting>,
+    ) -> Self {
         let space = Namespace::new(cores);
         let queues = if cores > 1 {
             format!(",queues={cores}")
@@ -190,6 +213,8 @@ impl Side {
         let machine = machine
             .arg(image)
             .args(arguments)
+            .env("CARGO_MANIFEST_DIR", folder)
+            .env("CARGO_MANIFEST_PATH", folder.join("Cargo.toml"))
             .env("EBB_CORES", cores.to_string())
             .env("EBB_MEMORY", format!("{MEMORY}M"))
             .env("EBB_NET", format!("tap:tap0{queues}"))

@@ -1,0 +1,354 @@
+//! How fast are functions? The example `invoker` in an image beside one Linux process for each function in a Linux guest,
+//! on the same virtual hardware, under the same load over a tap interface.
+//!
+//! - hot: one function, called again and again over kept-alive connections, each with one call outstanding.
+//! - cold: the first call of a new function, which is known to the platform but has never run: by 1, 2, 16 and 64 clients.
+//! - warm (image only): a call for which the only instance is busy, so that a copy of the function's snapshot takes it.
+//!   It stands beside Linux's process start.
+//!
+//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench invoker [-- --quick]`, as root.
+
+#[path = "../net/load.rs"]
+mod load;
+#[allow(dead_code)]
+#[path = "../net/sides.rs"]
+mod sides;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ebb_benches::{goal, quick};
+use load::{Figures, Generator, Load, Protocol, connect};
+use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+
+/// The image's port; the guest's dispatcher has another, which is how the agent knows which side it loads.
+const IMAGE: u16 = 3233;
+const LINUX: u16 = 8080;
+/// `guest:key` in Base64; the image is started with that key.
+const KEY: &str = "Z3Vlc3Q6a2V5";
+const SOURCE: &str = "function main(a) { return a.wait ? new Promise((done) => setTimeout(() => done({greeting: 'late'}), a.wait)) : {greeting: 'hello ' + a.name}; }";
+
+// What an order begins with.
+const HOT: f64 = 0.0;
+const COLD: f64 = 1.0;
+const WARM: f64 = 2.0;
+
+/// A request in the words of a side.
+fn request(port: u16, method: &str, name: &str, body: &str) -> String {
+    let (path, more) = match (port, method) {
+        (IMAGE, "POST") => (
+            "/api/v1/namespaces/_/actions/",
+            "?blocking=true&result=true",
+        ),
+        (IMAGE, "PUT") => ("/api/v1/namespaces/_/actions/", "?overwrite=true"),
+        (IMAGE, _) => ("/api/v1/namespaces/_/actions/", ""),
+        _ => ("/", ""),
+    };
+    format!(
+        "{method} {path}{name}{more} HTTP/1.1\r\nhost: bench\r\nauthorization: Basic {KEY}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn registration(port: u16) -> String {
+    if port == IMAGE {
+        format!("{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"{SOURCE}\"}}}}")
+    } else {
+        format!("{{\"code\":\"{SOURCE}\",\"main\":\"main\"}}")
+    }
+}
+
+/// The length of the first whole answer, its end of headers, and whether it says 200.
+fn whole(input: &[u8]) -> Option<(usize, usize, bool)> {
+    let head = input.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&input[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| {
+        let value = line.strip_prefix("content-length:")?;
+        value.trim().parse::<usize>().ok()
+    });
+    let end = match length {
+        Some(length) => head + length,
+        // Chunked: an answer of one short chunk.
+        None => {
+            head + input[head..]
+                .windows(7)
+                .position(|w| w == b"\r\n0\r\n\r\n")?
+                + 7
+        }
+    };
+    (input.len() >= end).then(|| (end, head, text.starts_with("http/1.1 200")))
+}
+
+/// One connection, one request at a time.
+struct Client {
+    stream: TcpStream,
+    port: u16,
+}
+
+impl Client {
+    fn new(address: SocketAddr) -> Self {
+        let stream = connect(address);
+        stream.set_nodelay(true).expect("a TCP socket");
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).expect("a TCP socket");
+        Self {
+            stream,
+            port: address.port(),
+        }
+    }
+
+    fn ask(&mut self, method: &str, name: &str, body: &str) -> String {
+        let request = request(self.port, method, name, body);
+        self.stream.write_all(request.as_bytes()).expect("sent");
+        let mut input = Vec::new();
+        loop {
+            if let Some((end, head, good)) = whole(&input) {
+                let text = String::from_utf8_lossy(&input[..end]).into_owned();
+                assert!(good, "{method} {name}: {text}");
+                return text[head..].to_owned();
+            }
+            let mut part = [0; 8192];
+            let count = self.stream.read(&mut part).expect("an answer");
+            assert!(count > 0, "{method} {name}: the server closed a connection");
+            input.extend_from_slice(&part[..count]);
+        }
+    }
+
+    fn register(&mut self, name: &str) {
+        self.ask("PUT", name, &registration(self.port));
+    }
+
+    /// Seconds that a call takes.
+    fn call(&mut self, name: &str) -> f64 {
+        let begun = Instant::now();
+        let answer = self.ask("POST", name, &format!("{{\"name\":\"{name}\"}}"));
+        let taken = begun.elapsed().as_secs_f64();
+        let right = format!("{{\"greeting\":\"hello {name}\"}}");
+        assert!(answer.contains(&right), "{name}: {answer}");
+        taken
+    }
+}
+
+fn figures(mut seconds: Vec<f64>, elapsed: f64) -> Figures {
+    seconds.sort_by(f64::total_cmp);
+    let at = |part: usize| seconds[(seconds.len() - 1) * part / 100] * 1e6;
+    Figures {
+        per_second: seconds.len() as f64 / elapsed,
+        p50_us: at(50),
+        p99_us: at(99),
+    }
+}
+
+/// Names that were not used before.
+fn names(count: usize) -> Vec<String> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = NEXT.fetch_add(count, Ordering::Relaxed);
+    (first..first + count).map(|n| format!("f{n}")).collect()
+}
+
+/// `count` functions, each called once, by `clients` at the same time.
+fn cold(address: SocketAddr, clients: usize, count: usize) -> Figures {
+    let names = names(count);
+    let mut own = Client::new(address);
+    names.iter().for_each(|name| own.register(name));
+    let mut all: Vec<Client> = (0..clients).map(|_| Client::new(address)).collect();
+    let next = AtomicUsize::new(0);
+    let begun = Instant::now();
+    let seconds: Vec<f64> = thread::scope(|scope| {
+        let running: Vec<_> = all
+            .iter_mut()
+            .map(|client| {
+                scope.spawn(|| {
+                    let mut seconds = Vec::new();
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        seconds.push(client.call(name));
+                    }
+                    seconds
+                })
+            })
+            .collect();
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a client"))
+            .collect()
+    });
+    let elapsed = begun.elapsed().as_secs_f64();
+    // The next order finds the machine as this one did.
+    for name in &names {
+        own.ask("DELETE", name, "");
+    }
+    figures(seconds, elapsed)
+}
+
+/// `count` functions whose only instance is busy when they are called.
+fn warm(address: SocketAddr, count: usize) -> Figures {
+    let (mut own, mut other) = (Client::new(address), Client::new(address));
+    let seconds: Vec<f64> = names(count)
+        .iter()
+        .map(|name| {
+            own.register(name);
+            own.call(name);
+            // The snapshot is taken after the answer.
+            thread::sleep(Duration::from_millis(100));
+            let taken = thread::scope(|scope| {
+                scope.spawn(|| other.ask("POST", name, "{\"wait\":200}"));
+                thread::sleep(Duration::from_millis(60));
+                own.call(name)
+            });
+            own.ask("DELETE", name, "");
+            taken
+        })
+        .collect();
+    let sum = seconds.iter().sum();
+    figures(seconds, sum)
+}
+
+/// The same call for ever.
+struct Hot(u16);
+
+impl Protocol for Hot {
+    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
+        out.extend(request(self.0, "POST", "hot", "{\"name\":\"you\"}").as_bytes());
+        0
+    }
+
+    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
+        let (end, head, good) = whole(input)?;
+        let body = &input[head..end];
+        let right = b"{\"greeting\":\"hello you\"}";
+        let text = || String::from_utf8_lossy(&input[..end]).into_owned();
+        assert!(
+            good && body.windows(right.len()).any(|w| w == right),
+            "{}",
+            text()
+        );
+        Some(end)
+    }
+}
+
+fn hot(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
+    Client::new(address).register("hot");
+    let load = Load {
+        depth: 1,
+        rate: 0.0,
+        seconds,
+    };
+    Generator::new(address, connections).run(load, None, &mut Hot(address.port()))
+}
+
+/// The workspace's folder, and the image, built.
+fn image() -> (PathBuf, PathBuf) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().expect("the workspace");
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args(["build", "--release", "--quiet", "--example", "invoker"])
+        .current_dir(&root);
+    assert!(
+        build.status().is_ok_and(|s| s.success()),
+        "{build:?} failed"
+    );
+    let beside = Path::new(env!("CARGO_BIN_EXE_bench-node"));
+    let image = beside.parent().expect("a folder").join("examples/invoker");
+    assert!(image.exists(), "{} is not there", image.display());
+    (root, image)
+}
+
+fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
+    let (rounds, seconds, count) = if quick() { (3, 3.0, 12) } else { (7, 5.0, 40) };
+    println!("\n{cores} vCPU, {rounds} rounds, taking turns");
+    let arguments = ["--auth", "guest:key", "--quiet"];
+    let mut ours = Side::image_of(root, image, cores, IMAGE, &arguments);
+    let app = ["--app", "node-action"];
+    let mut theirs = guest.map(|guest| Side::linux(guest, cores, LINUX, &app, None));
+    let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {
+        turns(name, unit, rounds, &mut ours, theirs.as_mut(), order)
+    };
+    // Until V8 has compiled what is hot, and QEMU has translated it.
+    both(
+        "(warming up, hot)",
+        "calls/s",
+        1,
+        &format!("{HOT} 4 {}", 2.0 * seconds),
+    );
+    both("(warming up, cold)", "starts/s", 1, &format!("{COLD} 1 6"));
+    let one = both(
+        "hot, 1 client",
+        "calls/s",
+        rounds,
+        &format!("{HOT} 1 {seconds}"),
+    );
+    let many = both(
+        "hot, 8 clients",
+        "calls/s",
+        rounds,
+        &format!("{HOT} 8 {seconds}"),
+    );
+    let cold = both(
+        "cold, 1 client",
+        "starts/s",
+        rounds,
+        &format!("{COLD} 1 {count}"),
+    );
+    let pair = both(
+        "cold, 2 clients",
+        "starts/s",
+        rounds,
+        &format!("{COLD} 2 {count}"),
+    );
+    for clients in [16, 64] {
+        let name = format!("cold, {clients} clients");
+        both(&name, "starts/s", 1, &format!("{COLD} {clients} {clients}"));
+    }
+    let order = format!("{WARM} {count}");
+    let warm: Vec<_> = (0..rounds).map(|_| ours.order(&order)).collect();
+    let warm = median(warm.iter().map(|f| f.p50_us).collect());
+    println!("{:<34} image     p50 {warm:>7.0} us", "warm, 1 client");
+    if let Some(late) = ratio(&one, |f| f.p50_us) {
+        goal(&format!("hot_latency_{cores}"), late, 0.7);
+    }
+    if let Some(late) = ratio(&one, |f| f.p99_us) {
+        goal(&format!("hot_p99_{cores}"), late, 0.7);
+    }
+    if let Some(more) = ratio(&many, |f| f.per_second) {
+        goal_at_least(&format!("hot_throughput_{cores}"), more, 1.5);
+    }
+    if let Some(late) = ratio(&cold, |f| f.p50_us) {
+        goal(&format!("cold_{cores}"), late, 1.0 / 20.0);
+    }
+    if let Some(more) = ratio(&pair, |f| f.per_second) {
+        goal_at_least(&format!("creation_rate_{cores}"), more, 20.0);
+    }
+    let linux: Vec<f64> = cold
+        .iter()
+        .filter_map(|(_, f)| Some((*f)?.p50_us))
+        .collect();
+    if !linux.is_empty() {
+        goal(&format!("warm_{cores}"), warm / median(linux), 1.0 / 30.0);
+    }
+}
+
+fn main() {
+    let obey = |address: SocketAddr, order: &[f64]| match *order {
+        [HOT, connections, seconds] => hot(address, connections as usize, seconds),
+        [COLD, clients, count] => cold(address, clients as usize, count as usize),
+        [_, count] => warm(address, count as usize),
+        _ => unreachable!("an order that this program does not give"),
+    };
+    if agent(obey) {
+        return;
+    }
+    let guest = linux_guest();
+    let (root, image) = image();
+    for cores in [1, 2] {
+        compare(cores, guest.as_ref().map(Path::new), &root, &image);
+    }
+}
