@@ -213,8 +213,7 @@ impl Side {
         let machine = machine
             .arg(image)
             .args(arguments)
-            .env("CARGO_MANIFEST_DIR", folder)
-            .env("CARGO_MANIFEST_PATH", folder.join("Cargo.toml"))
+            .current_dir(folder)
             .env("EBB_CORES", cores.to_string())
             .env("EBB_MEMORY", format!("{MEMORY}M"))
             .env("EBB_NET", format!("tap:tap0{queues}"))
