@@ -9,7 +9,10 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -48,6 +51,9 @@ fn client() -> Option<PathBuf> {
         }
     }
     let tests = root().join("ebb-openwhisk-hosted/tests/e2e");
+    // One test installs it for all.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if !tests.join("node_modules/openwhisk").exists() {
         let installed = Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--silent"])
