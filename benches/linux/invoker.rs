@@ -270,7 +270,7 @@ fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
     let (rounds, seconds, count) = if quick() { (3, 3.0, 12) } else { (7, 5.0, 40) };
     println!("\n{cores} vCPU, {rounds} rounds, taking turns");
     let arguments = ["--auth", "guest:key", "--quiet"];
-    let mut ours = Side::image_of(root, image, cores, IMAGE, &arguments);
+    let mut ours = Side::boot(root, image, cores, IMAGE, &arguments, None);
     let app = ["--app", "node-action"];
     let mut theirs = guest.map(|guest| Side::linux(guest, cores, LINUX, &app, None));
     let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {

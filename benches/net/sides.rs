@@ -184,17 +184,7 @@ impl Side {
     }
 
     /// The same for an image of the package in `folder`, which is where the files of its boot archive are.
-    pub fn image_of(
-        folder: &Path,
-        image: &Path,
-        cores: usize,
-        port: u16,
-        arguments: &[&str],
-    ) -> Self {
-        Self::boot(folder, image, cores, port, arguments, None)
-    }
-
-    fn boot(
+    pub fn boot(
         folder: &Path,
         image: &Path,
         cores: usize,
