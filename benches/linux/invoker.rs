@@ -8,6 +8,8 @@
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench invoker [-- --quick]`, as root.
 
+#[path = "../net/answer.rs"]
+mod answer;
 #[path = "../net/load.rs"]
 mod load;
 #[allow(dead_code)]
@@ -24,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use answer::whole;
 use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol, connect};
 use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns};
@@ -66,27 +69,6 @@ fn registration(port: u16) -> String {
     }
 }
 
-/// The length of the first whole answer, its end of headers, and whether it says 200.
-fn whole(input: &[u8]) -> Option<(usize, usize, bool)> {
-    let head = input.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-    let text = String::from_utf8_lossy(&input[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| {
-        let value = line.strip_prefix("content-length:")?;
-        value.trim().parse::<usize>().ok()
-    });
-    let end = match length {
-        Some(length) => head + length,
-        // Chunked: an answer of one short chunk.
-        None => {
-            head + input[head..]
-                .windows(7)
-                .position(|w| w == b"\r\n0\r\n\r\n")?
-                + 7
-        }
-    };
-    (input.len() >= end).then(|| (end, head, text.starts_with("http/1.1 200")))
-}
-
 /// One connection, one request at a time.
 struct Client {
     stream: TcpStream,
@@ -110,10 +92,10 @@ impl Client {
         self.stream.write_all(request.as_bytes()).expect("sent");
         let mut input = Vec::new();
         loop {
-            if let Some((end, head, good)) = whole(&input) {
-                let text = String::from_utf8_lossy(&input[..end]).into_owned();
-                assert!(good, "{method} {name}: {text}");
-                return text[head..].to_owned();
+            if let Some(answer) = whole(&input) {
+                let text = String::from_utf8_lossy(&input[answer.body]).into_owned();
+                assert!(answer.is_good, "{method} {name}: {text}");
+                return text;
             }
             let mut part = [0; 8192];
             let count = self.stream.read(&mut part).expect("an answer");
@@ -221,16 +203,12 @@ impl Protocol for Hot {
     }
 
     fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let (end, head, good) = whole(input)?;
-        let body = &input[head..end];
+        let answer = whole(input)?;
+        let body = &input[answer.body.clone()];
         let right = b"{\"greeting\":\"hello you\"}";
-        let text = || String::from_utf8_lossy(&input[..end]).into_owned();
-        assert!(
-            good && body.windows(right.len()).any(|w| w == right),
-            "{}",
-            text()
-        );
-        Some(end)
+        let is_right = answer.is_good && body.windows(right.len()).any(|w| w == right);
+        assert!(is_right, "{}", String::from_utf8_lossy(body));
+        Some(answer.body.end)
     }
 }
 

@@ -3,6 +3,10 @@
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench node-http [-- --quick]`, as root.
 
+#[path = "../net/answer.rs"]
+mod answer;
+#[path = "../net/get.rs"]
+mod get;
 #[path = "../net/load.rs"]
 mod load;
 #[allow(dead_code)]
@@ -11,15 +15,12 @@ mod machine;
 #[path = "../net/sides.rs"]
 mod sides;
 
-use std::net::SocketAddr;
-
 use ebb_benches::{goal, quick};
-use load::{Figures, Generator, Load, Protocol};
+use get::get_agent;
 use machine::{node, scratch};
-use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+use sides::{Side, goal_at_least, linux_guest, median, ratio, turns};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
-const CONNECTIONS: usize = 16;
 /// Connections stay open while the other side has its turn.
 const SERVER: &str = "const server = require('node:http').createServer((request, response) => response.end('hello, world\\n'));
 server.keepAliveTimeout = 0;
@@ -27,42 +28,8 @@ server.listen(80);
 ";
 const ANSWER: &[u8] = b"hello, world\n";
 
-struct Get;
-
-impl Protocol for Get {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.extend(
-            b"GET / HTTP/1.1\r\nHost: 10.0.2.15\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
-        );
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let end = input.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-        assert!(
-            input.starts_with(b"HTTP/1.1 200 OK\r\n"),
-            "{}",
-            String::from_utf8_lossy(input)
-        );
-        let body = input.get(end..end + ANSWER.len())?;
-        assert_eq!(body, ANSWER);
-        Some(end + ANSWER.len())
-    }
-}
-
 fn main() {
-    let mut generator = None;
-    let obey = |address: SocketAddr, order: &[f64]| -> Figures {
-        let load = Load {
-            depth: 1,
-            rate: order[0],
-            seconds: order[1],
-        };
-        generator
-            .get_or_insert_with(|| Generator::new(address, CONNECTIONS))
-            .run(load, None, &mut Get)
-    };
-    if agent(obey) {
+    if get_agent(|body| body == ANSWER) {
         return;
     }
     let (rounds, seconds, warm) = if quick() {

@@ -4,22 +4,21 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench http [-- --quick]`, as root, with `nginx` installed. 16 connections, kept
 //! alive, one request at a time on each.
 
+mod answer;
+mod get;
 mod load;
 #[allow(dead_code)]
 mod sides;
 
-use std::net::SocketAddr;
-
 use ebb_benches::{goal, quick};
-use load::{Figures, Generator, Load, Protocol};
-use sides::{Counting, Side, agent, count_instructions, goal_at_least, linux_guest, ratio, turns};
+use get::get_agent;
+use sides::{Counting, Side, count_instructions, goal_at_least, linux_guest, ratio, turns};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-webserver");
 const PAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../examples/webserver/index.html"
 );
-const CONNECTIONS: usize = 16;
 
 /// What a production nginx would be told: a worker for each core, no log, no limit to kept-alive requests.
 const NGINX: &str = "user root; worker_processes auto; error_log stderr crit; daemon off; pid /tmp/nginx.pid;
@@ -30,46 +29,8 @@ http { access_log off; default_type text/html; tcp_nodelay on; sendfile on; keep
   server { listen 80 reuseport; root /app; index index.html; } }
 ";
 
-struct Get;
-
-impl Protocol for Get {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.extend(
-            b"GET / HTTP/1.1\r\nHost: 10.0.2.15\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
-        );
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let end = input.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&input[..end]).expect("a head of text");
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let length = head
-            .lines()
-            .find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then_some(value)
-            })
-            .expect("a length");
-        let length: usize = length.trim().parse().expect("a number");
-        assert!(length > 100, "the page");
-        (input.len() >= end + length).then_some(end + length)
-    }
-}
-
 fn main() {
-    let mut generator = None;
-    let obey = |address: SocketAddr, order: &[f64]| -> Figures {
-        let load = Load {
-            depth: 1,
-            rate: order[0],
-            seconds: order[1],
-        };
-        generator
-            .get_or_insert_with(|| Generator::new(address, CONNECTIONS))
-            .run(load, None, &mut Get)
-    };
-    if agent(obey) {
+    if get_agent(|page| page.len() > 100) {
         return;
     }
     let (rounds, seconds) = if quick() { (3, 2.0) } else { (7, 4.0) };
