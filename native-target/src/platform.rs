@@ -104,13 +104,21 @@ fn arm(block: &CpuBlock, deadline: Option<u64>) -> bool {
     true
 }
 
-/// Sets this core's timer to `deadline` unless it fires earlier anyway. A deadline that has passed
-/// fires at once.
+/// Sets this core's timer to `deadline` unless it fires earlier anyway. A deadline that has passed fires at once: whoever
+/// enters a guest has nothing else that brings it back, so no amount of time lost on the way here may leave the timer off.
 pub fn arm_earlier(block: &CpuBlock, deadline: u64) {
     let armed = block.armed.load(Ordering::Relaxed);
-    if (armed == 0 || armed > deadline) && !arm(block, Some(deadline)) {
-        arm(block, Some(clock::now() + 20_000));
+    if armed != 0 && armed <= deadline {
+        return;
     }
+    if apic::has_deadline_timer() {
+        // One in the past fires at once (SDM volume 3, 11.5.4.1); 0 would disarm.
+        apic::set_deadline(clock::tsc_at(deadline).max(1));
+    } else {
+        let left = deadline.saturating_sub(clock::now());
+        apic::set_countdown(clock::apic_ticks(left));
+    }
+    block.armed.store(deadline, Ordering::Relaxed);
 }
 
 fn disarm(block: &CpuBlock) {
