@@ -9,7 +9,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
 };
 
@@ -98,13 +98,16 @@ impl Session {
     }
 }
 
+/// An image that says `up` and does nothing more.
+fn halting(dir: &Path) -> PathBuf {
+    let code = Code::default().print("up\n").halt();
+    code.image(&dir.join("image"))
+}
+
 #[test]
 fn a_terminal_stays_in_line_mode_and_ctrl_c_ends_the_image() {
     let dir = directory("ctrl-c");
-    let image = Code::default()
-        .print("up\n")
-        .halt()
-        .image(&dir.join("image"));
+    let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[]);
     session.read_until("up");
     let qemu = qemu_of(session.child.id());
@@ -136,10 +139,7 @@ fn a_raw_terminal_is_restored_when_the_image_ends() {
 #[test]
 fn a_raw_terminal_is_restored_when_a_signal_ends_the_runner() {
     let dir = directory("raw-signal");
-    let image = Code::default()
-        .print("up\n")
-        .halt()
-        .image(&dir.join("image"));
+    let image = halting(&dir);
     for (sent, status) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let mut session = Session::start(&dir, &image, &[("EBB_CONSOLE", "raw")]);
         session.read_until("up");
@@ -152,10 +152,7 @@ fn a_raw_terminal_is_restored_when_a_signal_ends_the_runner() {
 #[test]
 fn the_escape_key_ends_an_image_in_raw_mode() {
     let dir = directory("escape");
-    let image = Code::default()
-        .print("up\n")
-        .halt()
-        .image(&dir.join("image"));
+    let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[("EBB_CONSOLE", "raw")]);
     session.read_until("up");
     session.press(b"ab\x1d");
@@ -196,10 +193,7 @@ fn a_line_is_passed_on_and_ctrl_d_is_a_byte_4() {
 #[test]
 fn ctrl_z_stops_qemu_too_and_both_go_on() {
     let dir = directory("ctrl-z");
-    let image = Code::default()
-        .print("up\n")
-        .halt()
-        .image(&dir.join("image"));
+    let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[]);
     session.read_until("up");
     let (runner, qemu) = (

@@ -15,6 +15,14 @@ pub struct Id<T> {
 }
 
 impl<T> Id<T> {
+    const fn new(index: usize, generation: u32) -> Self {
+        Self {
+            index: index as u32,
+            generation,
+            _kind: PhantomData,
+        }
+    }
+
     /// The slot, which says nothing about the object once it is gone.
     pub const fn index(self) -> u32 {
         self.index
@@ -120,11 +128,7 @@ impl<T> Arena<T> {
                 (index, 0)
             }
         };
-        Id {
-            index,
-            generation,
-            _kind: PhantomData,
-        }
+        Id::new(index as usize, generation)
     }
 
     /// Moves the object out; its id names nothing from now on.
@@ -163,38 +167,20 @@ impl<T> Arena<T> {
 
     /// Every object with its name, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(index, slot)| match slot {
-                Slot::Full { generation, value } => Some((
-                    Id {
-                        index: index as u32,
-                        generation: *generation,
-                        _kind: PhantomData,
-                    },
-                    value,
-                )),
-                Slot::Free { .. } => None,
-            })
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| match slot {
+            Slot::Full { generation, value } => Some((Id::new(index, *generation), value)),
+            Slot::Free { .. } => None,
+        })
     }
 
     /// Every object with its name, in slot order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
-        self.slots
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(index, slot)| match slot {
-                Slot::Full { generation, value } => Some((
-                    Id {
-                        index: index as u32,
-                        generation: *generation,
-                        _kind: PhantomData,
-                    },
-                    value,
-                )),
-                Slot::Free { .. } => None,
-            })
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(index, slot)| match slot {
+            Slot::Full { generation, value } => Some((Id::new(index, *generation), value)),
+            Slot::Free { .. } => None,
+        })
     }
 }
 

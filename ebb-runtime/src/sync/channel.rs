@@ -7,6 +7,7 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 
+pub use super::queue::TryRecvError;
 use super::semaphore::{Permit, Semaphore, TryAcquireError};
 
 struct Shared<T> {
@@ -100,26 +101,6 @@ impl<T> fmt::Display for TrySendError<T> {
 }
 
 impl<T> core::error::Error for TrySendError<T> {}
-
-/// There is nothing to receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TryRecvError {
-    /// Not yet.
-    Empty,
-    /// And there never will be.
-    Closed,
-}
-
-impl fmt::Display for TryRecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TryRecvError::Empty => "the channel is empty",
-            TryRecvError::Closed => "the channel is empty and closed",
-        })
-    }
-}
-
-impl core::error::Error for TryRecvError {}
 
 /// Puts values in. Cloned freely; when the last one goes, the channel is closed.
 pub struct Sender<T> {

@@ -216,7 +216,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-/// There is nothing to receive.
+/// There is nothing to receive, from a queue or a [`channel`](super::channel).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
     /// Not yet.
@@ -228,8 +228,8 @@ pub enum TryRecvError {
 impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TryRecvError::Empty => "the queue is empty",
-            TryRecvError::Closed => "the queue is empty and no sender is left",
+            TryRecvError::Empty => "nothing has come yet",
+            TryRecvError::Closed => "nothing is left, and no sender",
         })
     }
 }
