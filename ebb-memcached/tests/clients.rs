@@ -3,6 +3,8 @@
 
 extern crate alloc;
 
+#[path = "../../tests/tests/client/mod.rs"]
+mod client;
 #[path = "../../examples/memcached/serve.rs"]
 mod serve;
 #[path = "../../examples/memcached/server.rs"]
@@ -12,21 +14,17 @@ mod sweep;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     process::Command,
-    time::Duration,
 };
 
+use client::{beside, connect, memccapable};
 use ebb_memcached::Limits;
 use server::Server;
 
-/// Runs `client` on a thread of its own against a server with two cores.
+/// Runs `client` on a thread of its own against a server with these limits.
 fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static) {
-    let config = ebb_hosted::Config {
-        cores: 2,
-        pin: false,
-    };
-    ebb_hosted::run(&config, move || async move {
+    let start = async move || {
         let server = Server::new(limits);
         for core in ebb::cores() {
             drop(ebb::spawn_on(core, async move || sweep::run(server).await));
@@ -36,25 +34,9 @@ fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static)
         let listening = ebb_net::tcp::listen_on_all_cores(address, serve)
             .await
             .expect("a free port");
-        let address = listening.local_addr();
-        let (done, wait) = ebb::sync::oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client(address)));
-            let _ = done.send(result);
-        });
-        let result = wait.await.expect("the thread answers");
-        thread.join().expect("its panics were caught");
-        if let Err(payload) = result {
-            std::panic::resume_unwind(payload);
-        }
-    });
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server listens");
-    let limit = Some(Duration::from_secs(20));
-    stream.set_read_timeout(limit).expect("above zero");
-    stream
+        (listening.local_addr(), listening)
+    };
+    beside(start, client);
 }
 
 /// Whether a program can be started.
@@ -65,26 +47,8 @@ fn is_there(program: &str, arguments: &[&str]) -> bool {
 
 #[test]
 fn memccapable_finds_no_fault() {
-    if !is_there("memccapable", &["--help"]) {
-        eprintln!("skipped: memccapable is not installed (apt-get install libmemcached-tools)");
-        return;
-    }
     with_server(Limits::default(), |address| {
-        let output = Command::new("memccapable")
-            .args([
-                "-t",
-                "10",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &address.port().to_string(),
-            ])
-            .output()
-            .expect("it was there a moment ago");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let passed = text.matches("[pass]").count();
-        assert!(output.status.success() && passed >= 50, "{text}");
-        assert!(!text.contains("[FAIL]"), "{text}");
+        memccapable("127.0.0.1", address.port());
     });
 }
 

@@ -1,11 +1,14 @@
 //! The HTTP server on the hosted platform, driven by raw bytes over real connections.
 
+mod client;
+
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use client::{beside, connect};
 use ebb_net::http::{self, Content, Limits, Request, Response};
 
 /// What the tests' server does.
@@ -33,35 +36,14 @@ async fn handler(request: &mut Request<'_>) -> Response {
 
 /// Runs `client` on a thread of its own against a server with these limits.
 fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static) {
-    let config = ebb_hosted::Config {
-        cores: 2,
-        pin: false,
-    };
-    ebb_hosted::run(&config, move || async move {
+    let start = async move || {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = http::listen(address, limits, handler)
             .await
             .expect("a free port");
-        let address = server.local_addr();
-        let (done, wait) = ebb::sync::oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client(address)));
-            let _ = done.send(result);
-        });
-        let result = wait.await.expect("the thread answers");
-        thread.join().expect("its panics were caught");
-        if let Err(payload) = result {
-            std::panic::resume_unwind(payload);
-        }
-    });
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a timeout above zero");
-    stream
+        (server.local_addr(), server)
+    };
+    beside(start, client);
 }
 
 /// Sends `request`, reads until the server closes.

@@ -1,17 +1,18 @@
 //! An image on a link that this program holds the other end of: addresses, pings, faults, floods, queues.
 
+mod client;
 mod lan;
 
 use std::{
     io::{self, Read, Write},
     mem::size_of,
     net::{Ipv4Addr, Shutdown, SocketAddr, UdpSocket},
-    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
+use client::{memccapable, program, wrk};
 use lan::{Faults, Image, MAC, Random, Relay, V4, V6, connect, lan, v4, v6};
 
 /// Beside what `lan` gives an image.
@@ -471,29 +472,13 @@ fn reset(stream: std::net::TcpStream) {
     assert_eq!(set, 0);
 }
 
-/// Runs a client program, if it is installed.
-fn client(program: &str, arguments: &[&str]) -> Option<String> {
-    match Command::new(program).args(arguments).output() {
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said).into_owned();
-            assert!(output.status.success(), "{program}: {said}");
-            Some(said)
-        }
-        Err(error) => {
-            eprintln!("skipped: {program} cannot be started ({error})");
-            None
-        }
-    }
-}
-
 #[test]
 fn curl_wrk_and_the_tools_of_libmemcached_get_what_they_ask_for() {
     lan(|| {
         let image = Image::on_tap(2, 1);
         let at = |path: &str| format!("http://10.0.2.15{path}");
         let curl =
-            |arguments: &[&str]| client("curl", &[&["-sSf", "-m", "20"], arguments].concat());
+            |arguments: &[&str]| program("curl", &[&["-sSf", "-m", "20"], arguments].concat());
         if let Some(said) = curl(&[&at("/"), &at("/")]) {
             assert_eq!(said, "hello\nhello\n");
             let large = curl(&["-o", "/dev/null", "-w", "%{size_download}", &at("/large")]);
@@ -512,27 +497,17 @@ fn curl_wrk_and_the_tools_of_libmemcached_get_what_they_ask_for() {
             let address = at("/").replace("10.0.2.15", "[fe80::5054:ff:fe12:3456%25tap0]");
             assert!(curl(&["-g", &address]).is_some_and(|said| said == "hello\n"));
         }
-        if let Some(said) = client("wrk", &["-t", "2", "-c", "32", "-d", "2", &at("/")]) {
-            assert!(said.contains("Requests/sec"), "{said}");
-            assert!(
-                !said.contains("Non-2xx") && !said.contains("Socket errors"),
-                "{said}"
-            );
-        }
-        let server = ["-h", "10.0.2.15", "-p", "11211", "-t", "10"];
-        if let Some(said) = client("memccapable", &server) {
-            let passed = said.matches("[pass]").count();
-            assert!(passed >= 50 && !said.contains("[FAIL]"), "{said}");
-        }
+        wrk(&at("/"));
+        memccapable("10.0.2.15", 11211);
         let load = [
             "--servers=10.0.2.15:11211",
             "--concurrency=8",
             "--execute-number=500",
         ];
         for test in ["--test=set", "--test=get", "--test=mget"] {
-            client("memcslap", &[&load[..], &[test]].concat());
+            program("memcslap", &[&load[..], &[test]].concat());
         }
-        if let Some(said) = client("memcstat", &["--servers=10.0.2.15:11211"]) {
+        if let Some(said) = program("memcstat", &["--servers=10.0.2.15:11211"]) {
             assert!(said.contains("curr_items"), "{said}");
         }
         echo(v4(7), 1, 10_000);
