@@ -161,8 +161,8 @@ pub struct Transmitter {
     queue: Queue,
     /// A slot for the head of the frame of each descriptor.
     slots: core::ptr::NonNull<u8>,
-    /// What the frames in the ring refer to.
-    fragments: Vec<Vec<Bytes>>,
+    /// What the descriptors in the ring refer to, besides the slots. Those of a chain's head and of free ones: nothing.
+    fragments: Box<[Option<Bytes>]>,
     /// How many of them refer to something.
     holding: usize,
     dma: Dma,
@@ -176,7 +176,7 @@ impl Transmitter {
     pub fn new(mut queue: Queue, dma: Dma) -> Option<Self> {
         queue.want_no_interrupt();
         let slots = device_memory(SLOT * usize::from(queue.size()))?;
-        let fragments = (0..queue.size()).map(|_| Vec::new()).collect();
+        let fragments = (0..queue.size()).map(|_| None).collect();
         Some(Self {
             queue,
             slots,
@@ -192,9 +192,13 @@ impl Transmitter {
         loop {
             match self.queue.pop() {
                 Ok(Some((head, _))) => {
-                    let held = &mut self.fragments[usize::from(head)];
-                    self.holding -= usize::from(!held.is_empty());
-                    held.clear();
+                    let mut at = self.queue.following(head);
+                    // The chain is followed by free descriptors, or by none.
+                    while let Some(sent @ Some(_)) = self.fragments.get_mut(usize::from(at)) {
+                        *sent = None;
+                        self.holding -= 1;
+                        at = self.queue.following(at);
+                    }
                 }
                 Ok(None) => return,
                 Err(Broken) => {
@@ -238,14 +242,12 @@ impl Transmitter {
         let Some(address) = self.dma.physical(slot.as_ptr()) else {
             return false;
         };
-        let held = &mut self.fragments[usize::from(number)];
-        held.append(fragments);
         let mut parts = [(0, 0); FRAGMENTS + 1];
         parts[0] = (address, slot.len() as u32);
-        let count = 1 + held.len();
+        let count = 1 + fragments.len();
         let found = parts[1..]
             .iter_mut()
-            .zip(held.iter_mut())
+            .zip(fragments.iter_mut())
             .all(|(part, fragment)| {
                 if self.dma.physical(fragment.as_ptr()).is_none() {
                     // Not in the linear map: one copy.
@@ -255,13 +257,17 @@ impl Transmitter {
                 *part = (physical.unwrap_or(0), fragment.len() as u32);
                 physical.is_some()
             });
-        // SAFETY: the slot and the fragments, which `fragments` keeps alive, stay as they are until the chain comes back.
+        // SAFETY: the slot and the fragments, which `self.fragments` keeps alive, stay as they are until the chain comes
+        // back.
         let sent =
             found && unsafe { self.queue.add(parts[..count].iter().copied(), false) }.is_some();
         if sent {
-            self.holding += usize::from(count > 1);
-        } else {
-            fragments.append(held);
+            self.holding += fragments.len();
+            let mut at = number;
+            for fragment in fragments.drain(..) {
+                at = self.queue.following(at);
+                self.fragments[usize::from(at)] = Some(fragment);
+            }
         }
         sent
     }

@@ -165,6 +165,13 @@ impl Queue {
         self.free_head
     }
 
+    /// The descriptor behind this one in its chain, or of those that are free: a chain that has just come back is still
+    /// in order. Behind the last of a chain is one that is free, or the number of none.
+    #[inline]
+    pub fn following(&self, descriptor: u16) -> u16 {
+        self.shadow[usize::from(descriptor)].next
+    }
+
     /// A place in the driver's area.
     #[inline]
     fn driver_at(&self, index: usize) -> &AtomicU16 {
