@@ -121,6 +121,7 @@ async fn state() -> String {
         line("half_open", core, stats.stack.half_open);
         line("time_wait", core, stats.stack.time_wait);
         line("free_buffers", core, stats.stack.free_buffers);
+        line("tables", core, stats.stack.tables);
         line("interrupts", core, stats.interrupts);
         line("doorbells", core, stats.doorbells);
     }

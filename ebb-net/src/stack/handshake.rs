@@ -53,6 +53,11 @@ impl Handshakes {
         }
     }
 
+    /// Bytes of the list.
+    pub fn table(&self) -> usize {
+        self.due.capacity() * size_of::<(u64, FlowKey)>()
+    }
+
     fn hash(&self, key: &FlowKey, more: u64) -> u64 {
         #[allow(deprecated)]
         let mut hasher = SipHasher::new_with_keys(self.secret.0, self.secret.1);

@@ -187,6 +187,11 @@ impl Pool {
         self.free.len()
     }
 
+    /// Bytes of the list.
+    pub fn table(&self) -> usize {
+        self.free.capacity() * size_of::<Box<[u8]>>()
+    }
+
     #[inline]
     pub fn take(&mut self) -> Box<[u8]> {
         match self.free.pop() {

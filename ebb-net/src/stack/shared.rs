@@ -199,6 +199,18 @@ impl Shared {
         self.secret.hash_one(key)
     }
 
+    /// Bytes of the tables, which keep the size that they once needed.
+    pub fn tables(&self) -> u64 {
+        let flows = self
+            .flows
+            .iter()
+            .map(|shard| shard.lock().allocation_size());
+        let bytes = flows.sum::<usize>()
+            + self.neighbours.lock().allocation_size()
+            + self.ports.lock().allocation_size();
+        bytes as u64
+    }
+
     // --- Configuration ----------------------------------------------------------------------------------
 
     pub fn routes(&self) -> Arc<Routes> {

@@ -217,11 +217,12 @@ impl State {
         value.unwrap_or_else(|| panic!("{name} is missing in {}", self.0))
     }
 
-    /// Bytes of the heap in use, without the free device buffers, which are kept: at most 1,024 of 2 KiB on each core.
+    /// Bytes of the heap in use, without the free device buffers, which are kept: at most 1,024 of 2 KiB on each core;
+    /// and without the network's tables, which keep the size that they once needed.
     pub fn heap(&self) -> u64 {
         let buffers = self.sum("free_buffers");
         assert!(buffers <= 2 * 1024);
-        self.of("heap") - buffers * 2048
+        self.of("heap") - buffers * 2048 - self.sum("tables")
     }
 
     /// The sum over all cores.

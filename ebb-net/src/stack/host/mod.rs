@@ -164,6 +164,8 @@ pub struct Stats {
     pub time_wait: u64,
     /// Free device buffers now, of `BUFFER` bytes each.
     pub free_buffers: u64,
+    /// Bytes of tables and lists now: they keep the size that they once needed. What all cores share counts on core 0.
+    pub tables: u64,
 }
 
 pub(crate) struct Inner {
@@ -247,6 +249,12 @@ impl<P: Port> Host<P> {
             half_open: inner.handshakes.count as u64,
             time_wait: inner.time_wait.len() as u64,
             free_buffers: inner.pool.len() as u64,
+            tables: inner.tables()
+                + if self.core == 0 {
+                    self.shared.tables()
+                } else {
+                    0
+                },
             ..inner.stats
         }
     }
@@ -259,6 +267,29 @@ impl<P: Port> Host<P> {
 }
 
 impl Inner {
+    /// See [`Stats::tables`].
+    fn tables(&self) -> u64 {
+        fn list<T>(capacity: usize) -> usize {
+            capacity * size_of::<T>()
+        }
+        let bytes = self.flows.allocation_size()
+            + self.ports.allocation_size()
+            + self.handshakes.table()
+            + self.pool.table()
+            + list::<Socket>(self.sockets.capacity())
+            + list::<u32>(self.free.capacity())
+            + list::<(u64, FlowKey)>(self.time_wait.capacity())
+            + list::<Reverse<(u64, u32)>>(self.timers.capacity())
+            + list::<u32>(self.dirty.capacity())
+            + list::<u32>(self.unresolved.capacity())
+            + list::<Waiting>(self.waiting.capacity())
+            + list::<Frame>(self.loopback.capacity())
+            + list::<Frame>(self.slow.capacity())
+            + list::<Chunk>(self.payload.capacity())
+            + list::<Bytes>(self.fragments.capacity());
+        bytes as u64
+    }
+
     pub fn recycle(&mut self, frame: Frame) {
         self.pool.give(frame.first.buffer);
         for chunk in frame.more {
