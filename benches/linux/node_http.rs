@@ -18,7 +18,7 @@ mod sides;
 use ebb_benches::{goal, quick};
 use get::get_agent;
 use machine::{node, scratch};
-use sides::{Side, goal_at_least, linux_guest, median, ratio, turns};
+use sides::{Pair, Side, goal_at_least, linux_guest, ratio};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
 /// Connections stay open while the other side has its turn.
@@ -44,7 +44,6 @@ fn main() {
     let node = node.to_str().expect("a path of text");
     let guest = linux_guest();
     println!("1 vCPU, {rounds} rounds of {seconds} s, taking turns");
-    let mut ours = Side::image(IMAGE, 1, 80, &[script], None);
     // The same flags on both sides: see the example `node`.
     let app = [
         "--app",
@@ -56,42 +55,22 @@ fn main() {
         "--run",
         "node --v8-pool-size=0 /app/http-server.js",
     ];
-    let mut theirs = guest
-        .as_ref()
-        .map(|guest| Side::linux(guest.as_ref(), 1, 80, &app, None));
-    // Until V8 has compiled what is hot.
-    ours.order(&format!("0 {warm}"));
-    if let Some(theirs) = &mut theirs {
-        theirs.order(&format!("0 {warm}"));
-    }
-    let order = format!("0 {seconds}");
-    let peak = turns(
-        "closed loop",
-        "requests/s",
+    let mut pair = Pair {
+        names: ["image", "Linux"],
+        ours: Side::image(IMAGE, 1, 80, &[script], None),
+        theirs: guest
+            .as_ref()
+            .map(|guest| Side::linux(guest.as_ref(), 1, 80, &app, None)),
         rounds,
-        &mut ours,
-        theirs.as_mut(),
-        &order,
-    );
+        seconds,
+    };
+    pair.warm_up(warm);
+    let peak = pair.closed_loop();
     let Some(throughput) = ratio(&peak, |f| f.per_second) else {
         return;
     };
     // Both get what is half of Linux's peak: QEMU, its network and the load share the host's CPUs.
-    let linux: Vec<f64> = peak
-        .iter()
-        .filter_map(|(_, theirs)| Some((*theirs)?.per_second))
-        .collect();
-    let rate = median(linux) * 0.5;
-    let order = format!("{rate} {seconds}");
-    let name = format!("open loop at {rate:.0}/s");
-    let open = turns(
-        &name,
-        "requests/s",
-        rounds,
-        &mut ours,
-        theirs.as_mut(),
-        &order,
-    );
+    let open = pair.open_loop(0.5, &peak).unwrap_or_default();
     goal_at_least("node_http_throughput", throughput, 1.3);
     if let Some(late) = ratio(&peak, |f| f.p99_us) {
         goal("node_http_p99_closed", late, 0.8);

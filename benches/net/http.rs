@@ -10,9 +10,9 @@ mod load;
 #[allow(dead_code)]
 mod sides;
 
-use ebb_benches::{goal, quick};
+use ebb_benches::goal;
 use get::get_agent;
-use sides::{Counting, Side, count_instructions, goal_at_least, linux_guest, ratio, turns};
+use sides::{Counting, Pair, Side, count_instructions, effort, goal_at_least, linux_guest, ratio};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-webserver");
 const PAGE: &str = concat!(
@@ -33,11 +33,11 @@ fn main() {
     if get_agent(|page| page.len() > 100) {
         return;
     }
-    let (rounds, seconds) = if quick() { (3, 2.0) } else { (7, 4.0) };
     let configuration = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nginx.conf");
     std::fs::write(&configuration, NGINX).expect("a directory to write to");
     let configuration = configuration.to_str().expect("a path of text");
     let guest = linux_guest();
+    let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
     let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
                  echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
     let app = [
@@ -70,21 +70,15 @@ fn main() {
     }
     for cores in [1, 2] {
         println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut ours = image(cores, None);
-        let mut theirs = linux(cores, None);
-        ours.order("0 2");
-        if let Some(theirs) = &mut theirs {
-            theirs.order("0 2");
-        }
-        let order = format!("0 {seconds}");
-        let peak = turns(
-            "GET / of 16 connections",
-            "requests/s",
+        let mut pair = Pair {
+            names: ["image", "Linux"],
+            ours: image(cores, None),
+            theirs: linux(cores, None),
             rounds,
-            &mut ours,
-            theirs.as_mut(),
-            &order,
-        );
+            seconds,
+        };
+        pair.warm_up(seconds);
+        let peak = pair.closed_loop();
         if let Some(ratio) = ratio(&peak, |f| f.per_second) {
             goal_at_least(&format!("http_throughput_{cores}_vcpu"), ratio, 3.0);
         }

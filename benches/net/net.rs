@@ -4,6 +4,7 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench net [-- --quick]`, as root. In the guest this program itself is the
 //! server, with a thread for each connection. Port 7 gives back what it gets, port 9 counts it, port 19 sends.
 
+#[allow(dead_code)]
 mod load;
 #[allow(dead_code)]
 mod sides;
@@ -11,13 +12,15 @@ mod sides;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use ebb_benches::{goal, quick};
-use load::{Figures, Generator, Load, Protocol, connect};
-use sides::{Counting, Side, agent, goal_at_least, linux_guest, ratio, turns, turns_of};
+use load::{Figures, connect};
+use sides::{Counting, Side, agent, effort, goal_at_least, linux_guest, median, ratio, turns};
 
 const IMAGE: &str = env!("CARGO_BIN_EXE_bench-tcp");
 /// What an agent is to do, where the order gives no length of a message.
@@ -28,20 +31,6 @@ const CONNECT: usize = 2;
 const IDLE: usize = 20_000;
 /// One read or write of either end of a bulk transfer.
 const PIECE: usize = 64 << 10;
-
-/// So many bytes there and back.
-struct Echo(usize);
-
-impl Protocol for Echo {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.resize(out.len() + self.0, b'e');
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        (input.len() >= self.0).then_some(self.0)
-    }
-}
 
 /// Serves a port with a thread for each connection.
 fn listen(port: u16, serve: fn(TcpStream) -> std::io::Result<()>) {
@@ -96,6 +85,28 @@ fn send(mut address: SocketAddr, seconds: f64) -> f64 {
     u64::from_le_bytes(count) as f64 / f64::from(1 << 20) / begun.elapsed().as_secs_f64()
 }
 
+/// Has messages come back one after the other, as NetPIPE does: a blocking write, blocking reads.
+fn there_and_back(stream: &mut TcpStream, size: usize, seconds: f64) -> Figures {
+    let (message, mut back) = (vec![b'e'; size], vec![0; size]);
+    let mut latencies = Vec::new();
+    let begun = Instant::now();
+    let limit = Duration::from_secs_f64(seconds);
+    while begun.elapsed() < limit {
+        let sent = Instant::now();
+        stream.write_all(&message).expect("connected");
+        stream.read_exact(&mut back).expect("it comes back");
+        latencies.push(sent.elapsed().as_secs_f64() * 1e6);
+        assert!(back == message);
+    }
+    let elapsed = begun.elapsed().as_secs_f64();
+    latencies.sort_by(f64::total_cmp);
+    Figures {
+        per_second: latencies.len() as f64 / elapsed,
+        p50_us: latencies[latencies.len() / 2],
+        p99_us: latencies[latencies.len() * 99 / 100],
+    }
+}
+
 /// Receives for a while. MiB a second.
 fn receive(mut address: SocketAddr, seconds: f64) -> f64 {
     address.set_port(19);
@@ -115,30 +126,30 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some("serve") {
         return serve();
     }
-    let mut generator = None;
+    let mut echo = None;
+    let mut idle = Vec::new();
     // Bytes of a message, or one of the numbers below; and seconds, or how many.
     let obey = |address: SocketAddr, order: &[f64]| -> Figures {
         let (what, seconds) = (order[0] as usize, order[1]);
-        let bulk = match what {
+        let per_second = match what {
             RECEIVE => receive(address, seconds),
             SEND => send(address, seconds),
             CONNECT => {
-                hold(address, order[1] as usize);
+                idle.clear();
+                idle = hold(address, order[1] as usize);
                 order[1]
             }
             _ => {
-                let load = Load {
-                    depth: 1,
-                    rate: 0.0,
-                    seconds,
-                };
-                return generator
-                    .get_or_insert_with(|| Generator::new(address, 1))
-                    .run(load, None, &mut Echo(what));
+                let stream = echo.get_or_insert_with(|| {
+                    let stream = connect(address);
+                    stream.set_nodelay(true).expect("a TCP socket");
+                    stream
+                });
+                return there_and_back(stream, what, seconds);
             }
         };
         Figures {
-            per_second: bulk,
+            per_second,
             p50_us: 0.0,
             p99_us: 0.0,
         }
@@ -146,8 +157,8 @@ fn main() {
     if agent(obey) {
         return;
     }
-    let (rounds, seconds) = if quick() { (3, 2.0) } else { (9, 2.0) };
     let guest = linux_guest();
+    let (rounds, seconds) = effort(guest.as_ref(), (9, 2.0));
     let this = std::env::current_exe().expect("this program");
     let this = this.to_str().expect("a path of text");
     let name = this.rsplit('/').next().expect("a name");
@@ -181,61 +192,103 @@ fn main() {
         goal_at_least("net_bulk_received", ratio, 1.0);
     }
     drop((ours, theirs));
-    beside_idle_connections(rounds, seconds);
+    // Alone it is only to be seen that it works.
+    let idle = if quick() && guest.is_none() {
+        2000
+    } else {
+        IDLE
+    };
+    beside_idle_connections(idle, rounds, seconds);
 }
 
-/// How much slower is a connection beside many that do nothing? Two images take turns; and instructions are counted,
-/// which do not depend on what else the machine does.
-fn beside_idle_connections(rounds: usize, seconds: f64) {
-    println!("\n1 vCPU, beside {IDLE} idle connections and alone");
+/// How much slower is a connection beside many that do nothing? One image, with them and without in turns; and instructions
+/// are counted, which do not depend on what else the machine does.
+fn beside_idle_connections(idle: usize, rounds: usize, seconds: f64) {
+    println!("\n1 vCPU, beside {idle} idle connections and alone");
     let order = format!("64 {seconds}");
-    let connect = format!("{CONNECT} {IDLE}");
-    let mut alone = Side::image(IMAGE, 1, 7, &[], None);
-    let mut beside = Side::image(IMAGE, 1, 7, &[], None);
-    beside.order(&connect);
-    alone.order(&order);
-    beside.order(&order);
-    let both = turns_of(
-        ["beside", "alone"],
-        "64 bytes there and back",
-        "messages/s",
-        rounds,
-        &mut beside,
-        Some(&mut alone),
-        &order,
-    );
-    if let Some(ratio) = ratio(&both, |f| f.p50_us) {
-        goal("net_idle_connections", ratio, 1.05);
+    let (open, close) = (format!("{CONNECT} {idle}"), format!("{CONNECT} 0"));
+    let mut side = Side::image(IMAGE, 1, 7, &[], None);
+    side.order(&order);
+    let figures: Vec<_> = (0..rounds)
+        .map(|_| {
+            // Before and after, so that a drift of the machine does not count.
+            let before = side.order(&order).p50_us;
+            side.order(&open);
+            let beside = side.order(&order).p50_us;
+            side.order(&close);
+            let after = side.order(&order).p50_us;
+            (beside, (before + after) / 2.0)
+        })
+        .collect();
+    for (beside, alone) in &figures {
+        println!("p50 of 64 bytes there and back: {beside:.1} us beside, {alone:.1} us alone");
     }
-    drop((alone, beside));
+    let ratios = figures.iter().map(|(beside, alone)| beside / alone);
+    goal("net_idle_connections", median(ratios.collect()), 1.05);
+    drop(side);
     if let Some(counting) = Counting::new("idle") {
         let mut side = Side::image(IMAGE, 1, 7, &[], Some(&counting));
         let alone = counting.per_request(&mut side, &order, seconds);
-        side.order(&connect);
+        side.order(&open);
         let beside = counting.per_request(&mut side, &order, seconds);
         println!("instructions for 64 bytes there and back: {alone:.0} alone, {beside:.0} beside");
         goal("net_idle_instructions", beside / alone, 1.05);
     }
 }
 
-/// Opens connections and leaves them alone for as long as this program runs. A thread with a table of descriptors of its
-/// own holds each part of them: a process may often have no more than 20,000.
-fn hold(address: SocketAddr, count: usize) {
+/// Connections that are left alone until this is dropped.
+struct Held(Option<mpsc::Sender<()>>, Option<thread::JoinHandle<()>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        let ended = self.1.take().map(thread::JoinHandle::join);
+        assert!(ended.is_none_or(|result| result.is_ok()));
+    }
+}
+
+/// Opens connections. A thread with a table of descriptors of its own holds each part of them: a process may often have no
+/// more than 20,000.
+fn hold(address: SocketAddr, count: usize) -> Vec<Held> {
     const PART: usize = 10_000;
     let parts = (0..count).step_by(PART).map(|from| {
-        let (done, wait) = std::sync::mpsc::channel();
-        thread::spawn(move || {
+        let (done, wait) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let thread = thread::spawn(move || {
             // SAFETY: concerns this thread alone.
             assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
             let part = PART.min(count - from);
             let held: Vec<_> = (0..part).map(|_| connect(address)).collect();
+            held.iter().for_each(reset_at_close);
             let _ = done.send(());
-            thread::park();
-            drop(held);
+            // Never a message, only its end.
+            let _ = ended.recv();
         });
-        wait
+        (wait, Held(Some(end), Some(thread)))
     });
-    for part in parts {
-        part.recv().expect("connected; enough files may be open");
-    }
+    let parts: Vec<_> = parts.collect();
+    let connected = parts.into_iter().map(|(wait, held)| {
+        let _: () = wait.recv().expect("connected; enough files may be open");
+        held
+    });
+    connected.collect()
+}
+
+/// Closed, it leaves nothing behind on either side: the next ones need the same ports.
+fn reset_at_close(stream: &TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: an option that outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as u32,
+        )
+    };
+    assert_eq!(set, 0);
 }

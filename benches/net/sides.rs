@@ -17,6 +17,8 @@ use std::{
     thread,
 };
 
+use ebb_benches::quick;
+
 use crate::load::Figures;
 
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
@@ -145,10 +147,14 @@ pub fn count_instructions(
     ours: impl FnOnce(&Counting) -> Side,
     theirs: Option<impl FnOnce(&Counting) -> Side>,
 ) -> Option<f64> {
-    const SECONDS: f64 = 4.0;
+    let seconds = if quick() && theirs.is_none() {
+        1.0
+    } else {
+        4.0
+    };
     let counting = Counting::new(name)?;
-    let order = format!("0 {SECONDS}");
-    let count = |mut side: Side| counting.per_request(&mut side, &order, SECONDS);
+    let order = format!("0 {seconds}");
+    let count = |mut side: Side| counting.per_request(&mut side, &order, seconds);
     let image = count(ours(&counting));
     println!("\ninstructions per request, 1 vCPU: image {image:.0}");
     let linux = count(theirs?(&counting));
@@ -348,6 +354,15 @@ pub fn linux_guest() -> Option<OsString> {
     guest
 }
 
+/// How many rounds of how many seconds. The short form of an image alone only shows that it works.
+pub fn effort(guest: Option<&OsString>, long: (usize, f64)) -> (usize, f64) {
+    match (quick(), guest) {
+        (false, _) => long,
+        (true, Some(_)) => (3, 2.0),
+        (true, None) => (1, 1.0),
+    }
+}
+
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -359,7 +374,10 @@ pub fn goal_at_least(name: &str, value: f64, bound: f64) {
     println!("ratio {name} {value:.3} goal >= {bound}{verdict}");
 }
 
-/// One measurement of each side, in turns, `rounds` times: ours and theirs of each round.
+/// What each round gave: our figures, and the other side's.
+pub type Rounds = Vec<(Figures, Option<Figures>)>;
+
+/// One measurement of each side, in turns, `rounds` times.
 pub fn turns(
     name: &str,
     unit: &str,
@@ -367,8 +385,55 @@ pub fn turns(
     ours: &mut Side,
     theirs: Option<&mut Side>,
     order: &str,
-) -> Vec<(Figures, Option<Figures>)> {
+) -> Rounds {
     turns_of(["image", "Linux"], name, unit, rounds, ours, theirs, order)
+}
+
+/// Two servers that are up, or ours alone, under loads whose orders are `RATE SECONDS`.
+pub struct Pair {
+    pub names: [&'static str; 2],
+    pub ours: Side,
+    pub theirs: Option<Side>,
+    pub rounds: usize,
+    pub seconds: f64,
+}
+
+impl Pair {
+    /// Loads that do not count: TCG translates code when it first runs, V8 compiles what is hot.
+    pub fn warm_up(&mut self, seconds: f64) {
+        let order = format!("0 {seconds}");
+        self.ours.order(&order);
+        if let Some(theirs) = &mut self.theirs {
+            theirs.order(&order);
+        }
+    }
+
+    fn turns(&mut self, name: &str, rate: f64) -> Rounds {
+        let order = format!("{rate} {}", self.seconds);
+        let (ours, theirs) = (&mut self.ours, self.theirs.as_mut());
+        turns_of(
+            self.names,
+            name,
+            "requests/s",
+            self.rounds,
+            ours,
+            theirs,
+            &order,
+        )
+    }
+
+    /// As much as the servers can take.
+    pub fn closed_loop(&mut self) -> Rounds {
+        self.turns("closed loop", 0.0)
+    }
+
+    /// The same for both: a share of what the other one could take. `None` if there is no other.
+    pub fn open_loop(&mut self, share: f64, peak: &[(Figures, Option<Figures>)]) -> Option<Rounds> {
+        let theirs = peak.iter().filter_map(|(_, f)| Some((*f)?.per_second));
+        let theirs: Vec<f64> = theirs.collect();
+        let rate = median((!theirs.is_empty()).then_some(theirs)?) * share;
+        Some(self.turns(&format!("open loop at {rate:.0}/s"), rate))
+    }
 }
 
 /// As [`turns`], with names for the two sides.
@@ -380,8 +445,8 @@ pub fn turns_of(
     ours: &mut Side,
     mut theirs: Option<&mut Side>,
     order: &str,
-) -> Vec<(Figures, Option<Figures>)> {
-    let figures: Vec<_> = (0..rounds)
+) -> Rounds {
+    let figures: Rounds = (0..rounds)
         .map(|round| {
             // Every other round the other way about.
             if round % 2 == 0 {
