@@ -1,7 +1,7 @@
 //! An echo server: TCP on every core, UDP on one.
 //!
-//! `EBB_FORWARD=7007:7 cargo run --release --example echo`, then `nc localhost 7007`. As a Linux process it
-//! listens on port 7007: `cargo hosted echo -- 7007`.
+//! `cargo run --release --example echo`, then `nc localhost 7007` (`nc -u` for datagrams); `EBB_FORWARD` chooses another
+//! port of this machine. As a Linux process it listens on port 7007: `cargo hosted echo -- 7007`.
 
 #![no_std]
 #![no_main]
@@ -16,12 +16,18 @@ use ebb::{
     println, spawn,
 };
 
+ebb_archive::variables!("EBB_FORWARD=7007:7,udp:7007:7");
+
 #[ebb::main]
-async fn main() -> ebb::net::Result<()> {
-    let port = ebb::args()
-        .first()
-        .and_then(|a| a.parse().ok())
-        .unwrap_or(7);
+async fn main() -> ebb::net::Result<u8> {
+    let port = match ebb::args() {
+        [] => 7,
+        [port] if let Ok(port) = port.parse() => port,
+        _ => {
+            println!("usage: echo [PORT]   (0 to 65535; 7 when left out)");
+            return Ok(2);
+        }
+    };
     let server = tcp::listen_on_all_cores(port, async |stream: TcpStream| {
         // An error is the end of this connection and of nothing else.
         let _ = echo(&stream).await;
@@ -36,7 +42,8 @@ async fn main() -> ebb::net::Result<()> {
         }
     });
     println!("echo on {}", server.local_addr());
-    server.failed().await
+    server.failed().await?;
+    Ok(0)
 }
 
 /// Sends back what arrives, until the peer ends its direction.

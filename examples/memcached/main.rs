@@ -1,8 +1,9 @@
 //! memcached on every core: text and binary protocol, one table for all, no lock on the way to a value.
 //!
-//!     EBB_FORWARD=11211:11211 cargo run --release --example memcached -- -m 256
+//!     cargo run --release --example memcached -- -m 256
 //!
-//! or as a Linux process, `cargo hosted memcached -- -p 11311`. Any memcached client will do.
+//! or as a Linux process, `cargo hosted memcached -- -p 11311`. Any memcached client will do. The image's port 11211 is that
+//! of this machine unless `EBB_FORWARD` says otherwise.
 //!
 //! Everything about the protocol is in the crate `ebb-memcached`, which knows no sockets. What is left is what this
 //! program is: a table made once and reached from all cores, a task for each connection on the core that its packets
@@ -23,12 +24,24 @@ use alloc::{format, string::String};
 use ebb::{cores, println, spawn_on};
 use ebb_net::tcp;
 
-use options::Options;
+use options::{Options, USAGE};
 use server::Server;
 
+ebb_archive::variables!("EBB_FORWARD=11211:11211");
+
 #[ebb::main]
-async fn main() -> Result<(), String> {
-    let options = Options::parse(ebb::args())?;
+async fn main() -> Result<u8, String> {
+    if let ["--help" | "-h", ..] = ebb::args() {
+        println!("{USAGE}");
+        return Ok(0);
+    }
+    let options = match Options::parse(ebb::args()) {
+        Ok(options) => options,
+        Err(why) => {
+            println!("memcached: {why}\n{USAGE}");
+            return Ok(2);
+        }
+    };
     let server = Server::new(options.limits);
     for core in cores() {
         // A sweep ends with the machine only.
@@ -45,8 +58,8 @@ async fn main() -> Result<(), String> {
         ebb::core_count(),
         options.limits.memory >> 20
     );
-    listening
-        .failed()
-        .await
-        .map_err(|error| format!("the listener failed: {error}"))
+    match listening.failed().await {
+        Ok(()) => Ok(0),
+        Err(error) => Err(format!("the listener failed: {error}")),
+    }
 }

@@ -4,6 +4,12 @@ use alloc::{format, string::String};
 
 use ebb_memcached::Limits;
 
+/// What the command line may say.
+pub const USAGE: &str = "usage: memcached [-p PORT] [-m MEBIBYTES] [--share BYTES]
+  -p PORT        where to listen, TCP (11211)
+  -m MEBIBYTES   memory for items (64)
+  --share BYTES  values from this size on are sent from where they lie";
+
 /// What can be chosen.
 pub struct Options {
     pub port: u16,
@@ -37,10 +43,7 @@ impl Options {
                 }
                 "--share" => options.limits.share = number()?,
                 _ => {
-                    return Err(format!(
-                        "{option}: unknown; the options are -p PORT (11211), -m MEBIBYTES (64) and \
-                         --share BYTES (values that are sent from where they lie)"
-                    ));
+                    return Err(format!("{option}: unknown"));
                 }
             }
         }

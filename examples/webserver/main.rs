@@ -1,9 +1,10 @@
 //! A web server on every core: a static page, a JSON route, and its own metrics.
 //!
-//!     EBB_FORWARD=8080:80 cargo run --release --example webserver
+//!     cargo run --release --example webserver
 //!     curl http://localhost:8080/
 //!
-//! or as a Linux process, `cargo hosted webserver -- 8080`. The argument is the port, 80 by default.
+//! or as a Linux process, `cargo hosted webserver -- 8080`. The argument is the port, 80 by default; the runner makes it
+//! port 8080 of this machine unless `EBB_FORWARD` says otherwise.
 //!
 //! Each connection is accepted, parsed and answered on one core. Nothing is shared on the way: the
 //! page is a static, and every core counts in an Ebb of its own; `/metrics` adds the counts up.
@@ -18,6 +19,10 @@ use core::{cell::Cell, fmt::Write};
 
 use ebb::{EbbRef, current_core, ebb, println};
 use ebb_net::http::{self, Limits, Request, Response};
+
+ebb_archive::variables!("EBB_FORWARD=8080:80");
+
+const USAGE: &str = "usage: webserver [PORT]   (0 to 65535; 80 when left out)";
 
 /// What one core has served.
 #[ebb(per_core)]
@@ -91,13 +96,22 @@ async fn metrics() -> Response {
 }
 
 #[ebb::main]
-async fn main() -> Result<(), String> {
+async fn main() -> Result<u8, String> {
     let port = match ebb::args() {
-        [] => 80,
-        [port] => port
-            .parse::<u16>()
-            .map_err(|_| format!("`{port}` is not a port; give a number from 0 to 65535"))?,
-        _ => return Err(String::from("the only argument is the port")),
+        [] => Ok(80),
+        [port] => port.parse::<u16>().map_err(|_| *port),
+        [_, other, ..] => Err(*other),
+    };
+    let port = match port {
+        Ok(port) => port,
+        Err("--help" | "-h") => {
+            println!("{USAGE}");
+            return Ok(0);
+        }
+        Err(word) => {
+            println!("webserver: what is `{word}`? {USAGE}");
+            return Ok(2);
+        }
     };
     let server = http::listen(port, Limits::default(), answer)
         .await
@@ -107,8 +121,8 @@ async fn main() -> Result<(), String> {
         server.local_addr(),
         ebb::core_count()
     );
-    server
-        .failed()
-        .await
-        .map_err(|error| format!("the listener failed: {error}"))
+    match server.failed().await {
+        Ok(()) => Ok(0),
+        Err(error) => Err(format!("the listener failed: {error}")),
+    }
 }
