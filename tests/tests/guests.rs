@@ -51,6 +51,11 @@ fn archive() -> &'static Path {
 }
 
 fn boot(cores: usize, arguments: &[&str]) -> String {
+    boot_on("max", cores, arguments)
+}
+
+/// Boots on one of QEMU's models of a CPU.
+fn boot_on(cpu: &str, cores: usize, arguments: &[&str]) -> String {
     let (options, arguments): (Vec<&str>, Vec<&str>) =
         arguments.iter().partition(|a| a.starts_with("--"));
     let options: Vec<&str> = options.iter().map(|o| &o[2..]).collect();
@@ -58,6 +63,7 @@ fn boot(cores: usize, arguments: &[&str]) -> String {
         .arg(env!("CARGO_BIN_EXE_image-guests"))
         .args(&arguments)
         .env("EBB_OPTIONS", options.join(" "))
+        .env("EBB_QEMU_ARGS", format!("-cpu {cpu}"))
         .env("EBB_ARCHIVE", archive())
         .env("EBB_CORES", cores.to_string())
         .env("EBB_MEMORY", "512M")
@@ -68,7 +74,7 @@ fn boot(cores: usize, arguments: &[&str]) -> String {
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success() && console.contains("image is well"),
-        "{arguments:?}: {:?}\n{console}\n{}",
+        "{cpu}, {arguments:?}: {:?}\n{console}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
@@ -86,6 +92,18 @@ fn says(console: &str, parts: &[&str]) {
 fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() {
     let console = boot(2, &["copies=4", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 4, "{console}");
+}
+
+#[test]
+fn programs_run_on_older_and_on_other_cpus() {
+    // Without FSGSBASE; Intel's and AMD's models; without SMAP, and with it alone.
+    for cpu in ["max,-fsgsbase", "Haswell", "EPYC", "max,-smap,-smep"] {
+        let console = boot_on(cpu, 1, &["copies=2", "/bin/abi"]);
+        assert_eq!(console.matches("all kept").count(), 2, "{cpu}: {console}");
+    }
+    // Without XSAVE, so without AVX, which `abi` uses.
+    let console = boot_on("qemu64", 1, &["/bin/process"]);
+    says(&console, &["all right"]);
 }
 
 #[test]
