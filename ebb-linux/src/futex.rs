@@ -2,7 +2,7 @@
 //!
 //! What must hold: a thread is in at most one queue, and its place says so (`Waiting::futex`).
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 /// Which waiters a wake-up concerns; all bits for the plain operations.
 pub type Bits = u32;
@@ -27,45 +27,48 @@ pub struct ThreadKey {
 
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
+    key: Key,
     thread: ThreadKey,
     bits: Bits,
 }
 
-/// All futexes of a UC that somebody waits for.
+/// Lists that the waiters are spread over, by the hash of their futex: a power of two.
+const LISTS: usize = 64;
+
+/// All threads of a UC that wait for futexes, those of one futex in one list, in the order they came. A list keeps its memory: a
+/// lock that two threads fight for needs none each time. How many wait is bounded by the UC's threads.
 #[derive(Clone, Debug, Default)]
 pub struct Futexes {
-    queues: BTreeMap<Key, VecDeque<Waiter>>,
-    /// An empty queue to be used again: a lock that two threads fight for makes and drops one each time.
-    spare: VecDeque<Waiter>,
+    /// None before the first waits.
+    lists: Vec<Vec<Waiter>>,
+}
+
+/// Fibonacci hashing: words lie close to one another, and the upper bits of the product depend on all of a key's.
+#[inline]
+const fn list_of(key: Key) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = (key.at >> 2) ^ key.memory.rotate_left(32);
+    (mixed.wrapping_mul(GOLDEN) >> (64 - LISTS.trailing_zeros())) as usize
 }
 
 impl Futexes {
     /// Adds a thread that waits.
     pub fn wait(&mut self, key: Key, thread: ThreadKey, bits: Bits) {
-        let spare = &mut self.spare;
-        self.queues
-            .entry(key)
-            .or_insert_with(|| core::mem::take(spare))
-            .push_back(Waiter { thread, bits });
-    }
-
-    fn drop_empty(&mut self, key: Key) {
-        if let Some(queue) = self.queues.remove(&key) {
-            self.spare = queue;
+        if self.lists.is_empty() {
+            self.lists.resize(LISTS, Vec::new());
         }
+        self.lists[list_of(key)].push(Waiter { key, thread, bits });
     }
 
     /// Takes a thread away that waits no longer.
     pub fn cancel(&mut self, key: Key, thread: ThreadKey) {
-        if let Some(queue) = self.queues.get_mut(&key) {
-            queue.retain(|w| w.thread != thread);
-            if queue.is_empty() {
-                self.drop_empty(key);
-            }
+        if let Some(list) = self.lists.get_mut(list_of(key)) {
+            list.retain(|w| w.key != key || w.thread != thread);
         }
     }
 
     /// Takes up to `count` waiters of these bits away, in the order they came, and calls `woken` for each.
+    #[inline]
     pub fn wake(
         &mut self,
         key: Key,
@@ -73,21 +76,26 @@ impl Futexes {
         bits: Bits,
         mut woken: impl FnMut(ThreadKey),
     ) -> u32 {
-        let Some(queue) = self.queues.get_mut(&key) else {
+        let Some(list) = self.lists.get_mut(list_of(key)) else {
             return 0;
         };
+        let is_hit = |w: &Waiter| w.key == key && w.bits & bits != 0;
+        if count == 1 {
+            let Some(first) = list.iter().position(is_hit) else {
+                return 0;
+            };
+            woken(list.remove(first).thread);
+            return 1;
+        }
         let mut n = 0;
-        queue.retain(|w| {
-            let hit = n < count && w.bits & bits != 0;
+        list.retain(|w| {
+            let hit = n < count && is_hit(w);
             if hit {
                 n += 1;
                 woken(w.thread);
             }
             !hit
         });
-        if queue.is_empty() {
-            self.drop_empty(key);
-        }
         n
     }
 
@@ -102,25 +110,28 @@ impl Futexes {
         if from == to {
             return 0;
         }
-        let Some(mut queue) = self.queues.remove(&from) else {
+        let Some(list) = self.lists.get_mut(list_of(from)) else {
             return 0;
         };
-        let n = queue.len().min(count as usize);
-        for waiter in queue.drain(..n) {
+        let mut n = 0;
+        let movers: Vec<Waiter> = list
+            .extract_if(.., |w| {
+                let hit = n < count && w.key == from;
+                n += u32::from(hit);
+                hit
+            })
+            .collect();
+        for waiter in movers {
             moved(waiter.thread);
-            self.queues.entry(to).or_default().push_back(waiter);
+            self.wait(to, waiter.thread, waiter.bits);
         }
-        if !queue.is_empty() {
-            self.queues.insert(from, queue);
-        }
-        n as u32
+        n
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec::Vec;
 
     #[test]
     fn waiters_are_woken_in_the_order_they_came_and_only_by_their_bits() {
@@ -143,6 +154,6 @@ mod tests {
         futexes.cancel(at(0x1000), thread(4));
         assert_eq!(futexes.wake(at(0x1000), 9, !0, |_| ()), 0);
         assert_eq!(woken, [2, 3, 1]);
-        assert!(futexes.queues.is_empty());
+        assert!(futexes.lists.iter().all(Vec::is_empty));
     }
 }

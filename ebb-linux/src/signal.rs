@@ -578,31 +578,27 @@ fn has_effect(process: &Process, signal: u8) -> bool {
     }
 }
 
-/// Takes the thread's pending signals that it does not block, and does what they are to do.
+/// Whether [`deliver`] has anything to do.
 #[inline]
+pub fn has_work(thread: &Thread) -> bool {
+    thread.pending & !thread.mask != 0 || thread.saved_mask.is_some()
+}
+
+/// Takes the thread's pending signals that it does not block, and does what they are to do.
+#[cold]
 pub fn deliver(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize) {
-    let work = {
-        let threads = process.threads.borrow();
-        let Some(thread) = threads.get(index) else {
-            return;
-        };
-        thread.pending & !thread.mask != 0 || thread.saved_mask.is_some()
+    deliver_due(uc, process, memory, index);
+    let saved = {
+        let mut threads = process.threads.borrow_mut();
+        let thread = threads.get_mut(index);
+        thread.and_then(|t| t.saved_mask.take().map(|mask| t.mask = mask))
     };
-    if work {
+    if saved.is_some() {
+        // No handler has run; what the call blocked may be due now.
         deliver_due(uc, process, memory, index);
-        let saved = {
-            let mut threads = process.threads.borrow_mut();
-            let thread = threads.get_mut(index);
-            thread.and_then(|t| t.saved_mask.take().map(|mask| t.mask = mask))
-        };
-        if saved.is_some() {
-            // No handler has run; what the call blocked may be due now.
-            deliver_due(uc, process, memory, index);
-        }
     }
 }
 
-#[cold]
 fn deliver_due(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize) {
     while is_due(process, index) {
         let info = {

@@ -4,9 +4,9 @@ use crate::futex::Key;
 use crate::object::description::DescId;
 use crate::object::poll::Registration;
 use crate::object::vfs::PendingFifo;
-use crate::process::{Memory, Process};
+use crate::process::Process;
 use crate::signal::{AltStack, Info, SigInfo};
-use crate::sys::{self, Stop};
+use crate::sys::{self, Asked, Stop, quick};
 use crate::uc::Uc;
 use crate::{now, report, signal};
 use alloc::boxed::Box;
@@ -203,42 +203,128 @@ impl GuestThread {
         }
     }
 
-    /// One try of the system call that the thread's registers ask for. `false` when it waits.
-    fn system_call(&mut self, memory: &Rc<Memory>, task: &mut core::task::Context<'_>) -> Step {
-        loop {
-            match sys::step(&self.uc, &self.process, memory, self.index, task.waker()) {
-                Ok(()) => {
-                    self.sleep = None;
-                    return Step::Run;
-                }
-                Err(Stop::Wait) => {}
-                Err(Stop::Gone(status)) => return Step::Gone(status),
-                Err(_) => return Step::Run,
-            }
+    /// Whether a thread that waits has waited long enough. Sets the timer for that.
+    #[inline]
+    fn is_over(&mut self, task: &mut core::task::Context<'_>) -> bool {
+        let deadline = {
             let threads = self.process.threads.borrow();
-            let deadline = threads
-                .get(self.index)
-                .and_then(|t| t.waiting.as_ref()?.deadline);
-            drop(threads);
-            let Some(deadline) = deadline else {
-                return Step::Wait;
-            };
-            let deadline =
-                Instant::now() + Duration::from_nanos(deadline.saturating_sub(self.uc.now()));
-            let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
-            if Pin::new(sleep).poll(task).is_pending() {
-                return Step::Wait;
+            let thread = threads.get(self.index);
+            thread.and_then(|t| t.waiting.as_ref()?.deadline)
+        };
+        let Some(deadline) = deadline else {
+            return false;
+        };
+        let deadline =
+            Instant::now() + Duration::from_nanos(deadline.saturating_sub(self.uc.now()));
+        let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
+        if Pin::new(sleep).poll(task).is_pending() {
+            return false;
+        }
+        // A later deadline of the same call gets a new timer.
+        self.sleep = None;
+        true
+    }
+
+    /// Runs the thread until it waits, its time is up, or it is gone.
+    fn run(
+        &mut self,
+        task: &mut core::task::Context<'_>,
+        begun: u64,
+        mut asked: Option<Asked>,
+    ) -> Left {
+        let mut memory = self.process.memory();
+        let mut limited = false;
+        loop {
+            let (uc, process, index) = (&self.uc, &self.process, self.index);
+            if process.exit.get().is_some() {
+                return Left::Gone(0);
             }
-            // Over: the call finds its deadline passed. A later one of the same call gets a new timer.
-            self.sleep = None;
+            let call = match asked.take() {
+                Some(call) => call,
+                None => {
+                    let mut threads = process.threads.borrow_mut();
+                    let Some(thread) = threads.get_mut(index) else {
+                        return Left::Vanished;
+                    };
+                    if signal::has_work(thread) {
+                        drop(threads);
+                        signal::deliver(uc, process, &memory, index);
+                        if process.stopped.get().is_some() && process.exit.get().is_none() {
+                            return Left::Waits;
+                        }
+                        continue;
+                    }
+                    if !limited {
+                        // Only now: a call that goes on waiting needs no timer.
+                        EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
+                        limited = true;
+                    }
+                    match uc.enter(process, &memory, thread) {
+                        Trap::Syscall => Asked::by(thread),
+                        Trap::Interrupt => return Left::Yields,
+                        Trap::PageFault {
+                            address,
+                            write,
+                            execute,
+                        } => {
+                            drop(threads);
+                            let access = match (write, execute) {
+                                (true, _) => Access::Write,
+                                (_, true) => Access::Execute,
+                                _ => Access::Read,
+                            };
+                            let fault = memory.space.borrow_mut().fault(address, access);
+                            if let Err(fault) = fault {
+                                page_fault(uc, process, index, address, access, fault);
+                            }
+                            continue;
+                        }
+                        Trap::Exception { vector, error } => {
+                            drop(threads);
+                            exception(uc, process, index, vector, error);
+                            continue;
+                        }
+                    }
+                }
+            };
+            match sys::step(uc, process, &memory, index, call, task.waker()) {
+                Ok(()) => {
+                    if self.sleep.is_some() {
+                        self.sleep = None;
+                    }
+                }
+                Err(Stop::Wait) => {
+                    if !self.is_over(task) {
+                        return Left::Waits;
+                    }
+                    // The call finds its deadline passed.
+                    let threads = self.process.threads.borrow();
+                    asked = threads.get(index).map(Asked::by);
+                }
+                Err(Stop::Yield) => return Left::Yields,
+                Err(Stop::Gone(status)) => return Left::Gone(status),
+                Err(_) => {
+                    // It may have started a program.
+                    memory = process.memory();
+                    if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
+                        quick::set(uc, process, thread);
+                    }
+                }
+            }
         }
     }
 }
 
-enum Step {
-    Run,
-    Wait,
+/// Why a thread runs no longer.
+enum Left {
+    /// It waits, or is stopped.
+    Waits,
+    /// Others have their turn.
+    Yields,
+    /// It is over, with this status.
     Gone(u8),
+    /// Somebody has removed it.
+    Vanished,
 }
 
 impl Future for GuestThread {
@@ -246,10 +332,8 @@ impl Future for GuestThread {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut core::task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let index = this.index;
-        let uc = Rc::clone(&this.uc);
-        let process = Rc::clone(&this.process);
-        let mut waits = {
+        let (uc, process, index) = (&this.uc, &this.process, this.index);
+        let asked = {
             let mut threads = process.threads.borrow_mut();
             let Some(thread) = threads.get_mut(index) else {
                 return Poll::Ready(());
@@ -263,84 +347,38 @@ impl Future for GuestThread {
             }
             if thread.doomed && process.exit.get().is_none() {
                 drop(threads);
-                uc.switch(&process);
-                uc.thread_ended(&process, index, 0);
+                uc.switch(process);
+                uc.thread_ended(process, index, 0);
                 return Poll::Ready(());
             }
-            thread.waiting.is_some()
+            quick::set(uc, process, thread);
+            thread.waiting.is_some().then(|| Asked::by(thread))
         };
         if process.exit.get().is_none() && process.stopped.get().is_some() {
             // Whoever lets it go on, or ends it, wakes all its threads.
             return Poll::Pending;
         }
-        uc.switch(&process);
-        let mut memory = process.memory();
+        if asked.is_none() && this.sleep.is_some() {
+            // Who woke it has ended its call.
+            this.sleep = None;
+        }
+        uc.switch(process);
         let begun = now();
-        let mut limited = false;
-        let result = loop {
-            if process.exit.get().is_some() {
-                uc.account(&process, index, now().saturating_sub(begun));
-                uc.thread_ended(&process, index, 0);
+        let left = this.run(task, begun, asked);
+        let (uc, process) = (&this.uc, &this.process);
+        if let Left::Vanished = left {
+            return Poll::Ready(());
+        }
+        uc.account(process, index, now().saturating_sub(begun));
+        match left {
+            Left::Gone(status) => {
+                uc.thread_ended(process, index, status);
                 return Poll::Ready(());
             }
-            if !waits {
-                signal::deliver(&uc, &process, &memory, index);
-                if process.exit.get().is_some() {
-                    continue;
-                }
-                if process.stopped.get().is_some() {
-                    break Poll::Pending;
-                }
-                if !limited {
-                    // Only now: a call that goes on waiting needs no timer.
-                    EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
-                    limited = true;
-                }
-                match uc.enter(&process, &memory, index) {
-                    Some(Trap::Syscall) => {}
-                    Some(Trap::Interrupt) => {
-                        task.waker().wake_by_ref();
-                        break Poll::Pending;
-                    }
-                    Some(Trap::PageFault {
-                        address,
-                        write,
-                        execute,
-                    }) => {
-                        let access = match (write, execute) {
-                            (true, _) => Access::Write,
-                            (_, true) => Access::Execute,
-                            _ => Access::Read,
-                        };
-                        let fault = memory.space.borrow_mut().fault(address, access);
-                        if let Err(fault) = fault {
-                            page_fault(&uc, &process, index, address, access, fault);
-                        }
-                        continue;
-                    }
-                    Some(Trap::Exception { vector, error }) => {
-                        exception(&uc, &process, index, vector, error);
-                        continue;
-                    }
-                    None => return Poll::Ready(()),
-                }
-            }
-            waits = false;
-            match this.system_call(&memory, task) {
-                Step::Run => {
-                    // It may have started a program.
-                    memory = process.memory();
-                }
-                Step::Wait => break Poll::Pending,
-                Step::Gone(status) => {
-                    uc.account(&process, index, now().saturating_sub(begun));
-                    uc.thread_ended(&process, index, status);
-                    return Poll::Ready(());
-                }
-            }
-        };
-        uc.account(&process, index, now().saturating_sub(begun));
-        result
+            Left::Yields => task.waker().wake_by_ref(),
+            Left::Waits | Left::Vanished => {}
+        }
+        Poll::Pending
     }
 }
 

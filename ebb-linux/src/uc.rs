@@ -6,6 +6,7 @@
 use crate::exec;
 use crate::futex::{Futexes, Key, ThreadKey};
 use crate::net::NetSockets;
+use crate::object::epoll::EpollEvent;
 use crate::object::errno::Errno;
 use crate::object::{Console, Limits, Objects};
 use crate::process::{Memory, Process, Processes, Ran, State, Zombie, limit};
@@ -133,6 +134,8 @@ pub struct Uc {
     /// Processor time of all its processes, in nanoseconds.
     pub(crate) ran: Cell<u64>,
     pub(crate) network: RefCell<NetSockets>,
+    /// What the last `epoll_wait` reported: memory to be used again.
+    pub(crate) reported: RefCell<Vec<EpollEvent>>,
     this: Weak<Self>,
     /// The channels behind the first three descriptors.
     pub console: Console,
@@ -273,6 +276,7 @@ impl Uc {
         Some(Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             network: RefCell::default(),
+            reported: RefCell::default(),
             options: parts.options,
             processes: RefCell::new(parts.processes),
             objects: RefCell::new(parts.objects),
@@ -392,10 +396,9 @@ impl Uc {
         self.switch_to(process);
     }
 
-    /// Runs a thread until it traps; `None` when the thread is gone.
-    pub(crate) fn enter(&self, process: &Process, memory: &Memory, index: usize) -> Option<Trap> {
-        let mut threads = process.threads.borrow_mut();
-        let thread = threads.get_mut(index)?;
+    /// Runs a thread until it traps.
+    #[inline]
+    pub(crate) fn enter(&self, process: &Process, memory: &Memory, thread: &mut Thread) -> Trap {
         let mut space = memory.space.borrow_mut();
         if memory.untold.get() {
             // Without memory for it the program sees the machine's clock for now, and this is tried again.
@@ -406,7 +409,7 @@ impl Uc {
         let stale = space.stale().pages().map_or(Stale::All, Stale::Pages);
         let trap = EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale);
         space.drop_stale();
-        Some(trap)
+        trap
     }
 
     /// How the program ended, if it has.
@@ -583,6 +586,8 @@ impl Uc {
         self.ran.set(ran);
         if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
             thread.ran += time;
+            let quick = core::mem::take(&mut thread.context.quick_calls);
+            self.calls.set(self.calls.get() + quick);
         }
         if self.options.cpu.is_some_and(|most| ran >= most) && self.exit.get().is_none() {
             crate::report::out_of_time(self, process);
@@ -642,7 +647,11 @@ impl Uc {
                 return;
             };
             if let Some(thread) = process.threads.borrow_mut().get_mut(thread.index) {
-                if let Some(waiting) = &mut thread.waiting {
+                if !self.options.trace {
+                    // The call is over; it need not be made again to find that out.
+                    thread.waiting = None;
+                    thread.context.rax = 0;
+                } else if let Some(waiting) = &mut thread.waiting {
                     waiting.woken = true;
                     waiting.futex = None;
                 }

@@ -35,6 +35,8 @@ pub struct Context {
     pub rip: u64,
     pub rflags: u64,
     pub fs_base: u64,
+    /// Current after [`GuestCpu::save`], to be changed only after [`GuestCpu::evict`]: it stays in the CPU as long as the
+    /// extended state does.
     pub gs_base: u64,
     /// The last trap, as the CPU tells it; see [`Trap`].
     pub vector: u64,
@@ -43,10 +45,53 @@ pub struct Context {
     /// Not zero: the last trap was a system call and nobody changed `rip`, `rcx`, `r11` or the flags since, so the way back
     /// may be the fast one. Whoever sets these registers clears it.
     pub fast_return: u32,
+    /// Which system calls the entry answers by itself, without a [`Trap`].
+    pub quick: &'static QuickCalls,
+    /// What it answers, by the number that `quick` has for the call. With the top bit: it does not, and the call is a trap.
+    /// The first one stays so.
+    pub answers: [u64; ANSWERS],
+    /// How often it did.
+    pub quick_calls: u64,
     /// The extended state (XSAVE area) when it is not in the CPU; see [`GuestCpu::save`].
     extended: Vec<Line>,
     /// A context belongs to the core that made it.
     _core: PhantomData<*mut ()>,
+}
+
+/// How many answers a context has.
+pub const ANSWERS: usize = 6;
+
+/// An entry of [`Context::answers`] that makes the call a trap.
+pub const NO_ANSWER: u64 = u64::MAX;
+
+/// For each of the first 256 system calls the number of its answer; 0 for those that have none.
+///
+/// An answer is a constant of the thread until it is entered again: whoever runs guests sets it before, and nothing else
+/// of the core runs while the guest does.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct QuickCalls([u8; 256]);
+
+impl QuickCalls {
+    /// None.
+    pub const NONE: &'static Self = &Self([0; 256]);
+
+    /// These system calls, each with the number of its answer, 1 to [`ANSWERS`] - 1.
+    ///
+    /// # Panics
+    /// With a number out of range.
+    #[must_use]
+    pub const fn new(calls: &[(u8, u8)]) -> Self {
+        let mut table = [0; 256];
+        let mut i = 0;
+        while i < calls.len() {
+            let (call, answer) = calls[i];
+            assert!(answer > 0 && (answer as usize) < ANSWERS);
+            table[call as usize] = answer;
+            i += 1;
+        }
+        Self(table)
+    }
 }
 
 /// 64 bytes, aligned as XSAVE wants them.
@@ -93,6 +138,9 @@ impl Context {
             error: 0,
             mxcsr: MXCSR_DEFAULT,
             fast_return: 0,
+            quick: QuickCalls::NONE,
+            answers: [NO_ANSWER; ANSWERS],
+            quick_calls: 0,
             extended,
             _core: PhantomData,
         })
@@ -103,6 +151,7 @@ impl Context {
     pub fn duplicate(&mut self) -> Box<Self> {
         EbbRef::<dyn GuestCpu>::get().save(self);
         Box::new(Self {
+            quick_calls: 0,
             extended: self.extended.clone(),
             ..*self
         })

@@ -8,8 +8,11 @@
 //! - a trap leaves its interrupt stack behind for good, which is why an NMI, a double fault and a machine check, which may
 //!   come in the middle of an entry, end the image instead;
 //! - the kernel uses no vector state but XMM0-15 in their legacy form, which keeps the upper halves, and MXCSR. So these
-//!   are all that an entry saves; the rest (x87, upper halves, masks) stays in the CPU until another context is entered
-//!   ([`OWNER`]).
+//!   are all that an entry saves; the rest (x87, upper halves, masks) and the guest's GS base stay in the CPU until another
+//!   context is entered ([`OWNER`]);
+//! - a quick call (`ebb_syscall`) uses no register but RAX and RSP, no stack and no memory but the context, so the guest finds
+//!   everything else as it was. The number is bounded by its width, not by a branch alone: a mispredicted branch reads
+//!   nothing outside the table. `swapgs` is unconditional there, and interrupts stay off until `sysretq` restores the flags.
 //!
 //! Sources: Intel SDM volume 2 (SYSCALL, SYSRET, SWAPGS, XSAVE, IRET), volume 3 "Managing State Using the XSAVE Feature Set".
 
@@ -18,7 +21,7 @@ use crate::{apic, clock, interrupts, paging, platform};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use ebb_runtime::guest::{Context, GuestCpu, MXCSR_DEFAULT, Stale, Trap};
+use ebb_runtime::guest::{Context, GuestCpu, MXCSR_DEFAULT, QuickCalls, Stale, Trap};
 use ebb_runtime::provides;
 use x86_64::registers::control::{Cr2, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
@@ -75,14 +78,12 @@ ebb_enter_user:
     cmpl ${mxcsr_default}, {c_mxcsr}(%rdi)
     je 1f
     ldmxcsr {c_mxcsr}(%rdi)
-1:  cmpl $0, %gs:{fsgsbase}
+1:  movq {c_fs}(%rdi), %rax
+    cmpl $0, %gs:{fsgsbase}
     je 3f
-    movq {c_fs}(%rdi), %rax
-    movq {c_gs}(%rdi), %rcx
-    swapgs
     wrfsbase %rax
-    wrgsbase %rcx
-2:  movq {c_rbx}(%rdi), %rbx
+2:  swapgs
+    movq {c_rbx}(%rdi), %rbx
     movq {c_rbp}(%rdi), %rbp
     movq {c_rsi}(%rdi), %rsi
     movq {c_r8}(%rdi), %r8
@@ -111,14 +112,9 @@ ebb_enter_user:
     movq {c_rdi}(%rdi), %rdi
     iretq
 3:  movl $0xc0000100, %ecx
-    movl {c_fs}(%rdi), %eax
-    movl {c_fs}+4(%rdi), %edx
+    movq %rax, %rdx
+    shrq $32, %rdx
     wrmsr
-    movl $0xc0000102, %ecx
-    movl {c_gs}(%rdi), %eax
-    movl {c_gs}+4(%rdi), %edx
-    wrmsr
-    swapgs
     jmp 2b
     .cfi_endproc
     .size ebb_enter_user, . - ebb_enter_user
@@ -129,10 +125,22 @@ ebb_syscall:
     swapgs
     movq %rsp, %gs:{scratch}
     movq %gs:{context}, %rsp
-    movq %rdi, {c_rdi}(%rsp)
+    movq %rax, {c_rax}(%rsp)
+    cmpl $255, %eax
+    ja 9f
+    movzbl %al, %eax
+    addq {c_quick}(%rsp), %rax
+    movzbl (%rax), %eax
+    movq {c_answers}(%rsp,%rax,8), %rax
+    testq %rax, %rax
+    js 9f
+    incq {c_quick_calls}(%rsp)
+    movq %gs:{scratch}, %rsp
+    swapgs
+    sysretq
+9:  movq %rdi, {c_rdi}(%rsp)
     movq %rsp, %rdi
     movq %gs:{stack}, %rsp
-    movq %rax, {c_rax}(%rdi)
     movq %rcx, {c_rcx}(%rdi)
     movq %rcx, {c_rip}(%rdi)
     movq %r11, {c_r11}(%rdi)
@@ -193,10 +201,6 @@ ebb_user_trap:
     je 8f
     rdfsbase %rax
     movq %rax, {c_fs}(%rdi)
-    swapgs
-    rdgsbase %rax
-    swapgs
-    movq %rax, {c_gs}(%rdi)
     movq %gs:{tls}, %rax
     wrfsbase %rax
 7:  popq %r15
@@ -210,11 +214,6 @@ ebb_user_trap:
     rdmsr
     movl %eax, {c_fs}(%rdi)
     movl %edx, {c_fs}+4(%rdi)
-    movl $0xc0000102, %ecx
-    rdmsr
-    movl %eax, {c_gs}(%rdi)
-    movl %edx, {c_gs}+4(%rdi)
-    movl $0xc0000100, %ecx
     movl %gs:{tls}, %eax
     movl %gs:{tls}+4, %edx
     wrmsr
@@ -250,7 +249,9 @@ ebb_user_trap:
     c_rip = const offset_of!(Context, rip),
     c_rflags = const offset_of!(Context, rflags),
     c_fs = const offset_of!(Context, fs_base),
-    c_gs = const offset_of!(Context, gs_base),
+    c_quick = const offset_of!(Context, quick),
+    c_answers = const offset_of!(Context, answers),
+    c_quick_calls = const offset_of!(Context, quick_calls),
     c_vector = const offset_of!(Context, vector),
     c_error = const offset_of!(Context, error),
     c_mxcsr = const offset_of!(Context, mxcsr),
@@ -259,6 +260,8 @@ ebb_user_trap:
 );
 
 const _: () = assert!(offset_of!(Context, xmm) == 0);
+// The assembly indexes the table with a byte, and the answers with a byte of it.
+const _: () = assert!(size_of::<QuickCalls>() == 256);
 
 static MXCSR_WORD: u32 = MXCSR_DEFAULT;
 
@@ -410,6 +413,55 @@ fn restore_extended(context: &Context) {
     }
 }
 
+/// MSR of the bank of GS that `swapgs` brings in: the guest's, while the kernel runs.
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+
+fn guest_gs() -> u64 {
+    if get(FSGSBASE) == 0 {
+        // SAFETY: every 64-bit CPU has the register.
+        return unsafe { Msr::new(KERNEL_GS_BASE).read() };
+    }
+    let base;
+    // SAFETY: the CPU has the instruction; between the two `swapgs` nothing uses GS, and what may interrupt does not trust it.
+    unsafe {
+        asm!("swapgs", "rdgsbase {}", "swapgs", out(reg) base, options(nostack, preserves_flags));
+    }
+    base
+}
+
+fn set_guest_gs(base: u64) {
+    if get(FSGSBASE) == 0 {
+        // SAFETY: as in `guest_gs`; the address is canonical.
+        return unsafe { Msr::new(KERNEL_GS_BASE).write(base) };
+    }
+    // SAFETY: as in `guest_gs`; the address is canonical.
+    unsafe {
+        asm!("swapgs", "wrgsbase {}", "swapgs", in(reg) base, options(nostack, preserves_flags));
+    }
+}
+
+/// Gives the CPU's extended state and the guest's bank of GS to another context.
+fn change_owner(context: &mut Context) {
+    let owner = get(OWNER);
+    if owner != 0 {
+        // SAFETY: an owner that is dropped or moved evicts itself first.
+        let owner = unsafe { &mut *(owner as *mut Context) };
+        owner.gs_base = guest_gs();
+        put_aside(owner);
+    }
+    restore_extended(context);
+    set_guest_gs(context.gs_base);
+    set(OWNER, core::ptr::from_mut(context) as u64);
+}
+
+/// Enters the tables below `root`, for the first time on this core perhaps.
+fn change_root(root: u64) {
+    if get(READY) == 0 {
+        prepare();
+    }
+    write_cr3(root);
+}
+
 fn write_cr3(root: u64) {
     // SAFETY: every root has the kernel's upper half, so what this code uses stays mapped.
     unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) };
@@ -427,12 +479,9 @@ struct User;
 impl GuestCpu for User {
     #[inline]
     fn enter(&self, context: &mut Context, root: u64, stale: Stale<'_>) -> Trap {
-        if get(READY) == 0 {
-            prepare();
-        }
         // Before anything that may return: who calls takes it that this is done.
         if get(ROOT) != root {
-            write_cr3(root);
+            change_root(root);
         } else {
             match stale {
                 Stale::All => write_cr3(root),
@@ -458,15 +507,8 @@ impl GuestCpu for User {
                 error: 0,
             };
         }
-        let this = core::ptr::from_mut(context) as u64;
-        let owner = get(OWNER);
-        if owner != this {
-            if owner != 0 {
-                // SAFETY: an owner that is dropped or moved evicts itself first.
-                put_aside(unsafe { &mut *(owner as *mut Context) });
-            }
-            restore_extended(context);
-            set(OWNER, this);
+        if get(OWNER) != core::ptr::from_mut(context) as u64 {
+            change_owner(context);
         }
         context.rflags = context.rflags & GUEST_FLAGS | FORCED_FLAGS;
         // SAFETY: the context's fields are sound for the way back: `rip` and the bases are canonical, the flags are a
@@ -511,6 +553,7 @@ impl GuestCpu for User {
 
     fn save(&self, context: &mut Context) {
         if get(OWNER) == core::ptr::from_mut(context) as u64 {
+            context.gs_base = guest_gs();
             save_extended(context);
         } else {
             fill_in(context);
@@ -519,6 +562,7 @@ impl GuestCpu for User {
 
     fn evict(&self, context: &mut Context) {
         if get(OWNER) == core::ptr::from_mut(context) as u64 {
+            context.gs_base = guest_gs();
             save_extended(context);
             set(OWNER, 0);
         }

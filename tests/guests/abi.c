@@ -1,5 +1,6 @@
 // What the kernel must keep: registers over system calls and preemption, signals and their frames. Built static.
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <errno.h>
 #include <fenv.h>
 #include <immintrin.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +31,80 @@ static void registers(void) {
         "mov %%rdi, 40(%0); mov %%rsi, 48(%0); mov %%r8, 56(%0)" ::"d"(r)
         : "rax", "rbx", "rcx", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "r8", "memory");
     for (int i = 0; i < 8; i++) CHECK(r[i] == 0x1111ull * (i + 1));
+}
+
+// Calls that the entry may answer by itself, and one that it does not: the result, and everything else as it was.
+static void quick_calls(void) {
+    int uid = getuid(), pid = getpid();
+    struct { long number, result; } calls[] = {
+        {SYS_getpid, pid}, {SYS_getppid, getppid()}, {SYS_gettid, syscall(SYS_gettid)}, {SYS_getuid, uid}, {SYS_getgid, uid},
+        {SYS_geteuid, uid}, {SYS_getegid, uid}, {SYS_getpid | 0xabcdl << 32, pid}, {SYS_close, -EBADF}, {511, -ENOSYS},
+        {256 + SYS_getpid, -EBADF}, {-1, -ENOSYS},
+    };
+    CHECK(pid == syscall(SYS_gettid));
+    for (int i = 0; i < (int)(sizeof calls / sizeof *calls); i++) {
+        uint64_t r[14] = {0}, vectors[32], after[32] = {0}, stack[2];
+        for (int j = 0; j < 32; j++) vectors[j] = j * 0x0101010101010101 + i;
+        struct { void *r, *in, *out; uint64_t number, *stack; } a = {r, vectors, after, calls[i].number, stack};
+        __asm__ volatile(
+            "push %%rbp; mov %%rax, %%rbp; mov %%rsp, %%r9; mov 32(%%rbp), %%rdx; mov %%r9, 0(%%rdx); mov 8(%%rbp), %%rdx;"
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n movdqu 16*\\n(%%rdx), %%xmm\\n\n .endr\n"
+            "mov $0x1111, %%rbx; mov $-0x2222, %%rdi; mov $0x3333, %%rsi; mov $0x4444, %%rdx; mov $0x5555, %%r8;"
+            "mov $0x6666, %%r9; mov $0x7777, %%r10; mov $0x8888, %%r12; mov $0x9999, %%r13; mov $0xaaaa, %%r14;"
+            "mov $0xbbbb, %%r15; mov 24(%%rbp), %%rax; stc; syscall; mov 0(%%rbp), %%rcx; mov %%rbx, 0(%%rcx);"
+            "mov %%rdi, 8(%%rcx); mov %%rsi, 16(%%rcx); mov %%rdx, 24(%%rcx); mov %%r8, 32(%%rcx); mov %%r9, 40(%%rcx);"
+            "mov %%r10, 48(%%rcx); mov %%r12, 56(%%rcx); mov %%r13, 64(%%rcx); mov %%r14, 72(%%rcx); mov %%r15, 80(%%rcx);"
+            "setc 88(%%rcx); mov %%rax, 96(%%rcx); mov 32(%%rbp), %%rdx; mov %%rsp, 8(%%rdx); mov 16(%%rbp), %%rdx;"
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n movdqu %%xmm\\n, 16*\\n(%%rdx)\n .endr\n"
+            "pop %%rbp" ::"a"(&a)
+            : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc", "xmm0",
+              "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+              "xmm15");
+        CHECK(r[0] == 0x1111 && r[1] == -0x2222ull);
+        for (int j = 2; j < 11; j++) CHECK(r[j] == 0x1111ull * (j + 1));
+        CHECK(r[11] == 1 && (long)r[12] == calls[i].result && stack[0] == stack[1]);
+        CHECK(!memcmp(vectors, after, sizeof vectors));
+    }
+    pid_t child = fork();
+    if (!child) _exit(getpid() == pid || getppid() != pid || syscall(SYS_gettid) != getpid());
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static volatile int alarms;
+static void on_alarm(int s) { alarms = s; }
+
+// A signal reaches a thread that does nothing but calls which the entry answers.
+static void quick_calls_and_signals(void) {
+    signal(SIGALRM, on_alarm);
+    struct itimerval soon = {{0, 0}, {0, 20000}};
+    CHECK(!setitimer(ITIMER_REAL, &soon, 0));
+    while (!alarms) syscall(SYS_getppid);
+    CHECK(alarms == SIGALRM);
+}
+
+// Each thread has its own GS, set by call or by instruction, whoever ran in between; a child has its parent's.
+static void *bases(void *p) {
+    uint64_t words[2] = {(uint64_t)p, (uint64_t)p * 3}, got, base;
+    unsigned a, b = 0, c, d;
+    __cpuid_count(7, 0, a, b, c, d);
+    CHECK(!syscall(SYS_arch_prctl, 0x1001, words));
+    for (int i = 0; i < 200; i++) {
+        uint64_t *set = words + (i > 100 && b & 1);
+        if (i == 101 && b & 1) __asm__ volatile("wrgsbase %0" ::"r"(set));
+        syscall(i % 3 ? SYS_sched_yield : SYS_getppid);
+        __asm__ volatile("mov %%gs:0, %0" : "=r"(got));
+        CHECK(got == *set);
+        if (i % 50 == 7) CHECK(!syscall(SYS_arch_prctl, 0x1004, &base) && base == (uint64_t)set);
+        if (i == 50 || i == 150) {
+            pid_t child = fork();
+            __asm__ volatile("mov %%gs:0, %0" : "=r"(got));
+            if (!child) _exit(got != *set);
+            int status;
+            CHECK(waitpid(child, &status, 0) == child && status == 0);
+        }
+    }
+    return 0;
 }
 
 // Each thread keeps its own pattern in vector registers, x87 and MXCSR while the others run.
@@ -189,7 +265,11 @@ static void name(void) {
 int main(void) {
     avx = __builtin_cpu_supports("avx");
     registers();
+    quick_calls();
+    quick_calls_and_signals();
     pthread_t t[4];
+    for (long i = 0; i < 4; i++) pthread_create(t + i, 0, bases, (void *)(i + 1));
+    for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
     for (long i = 0; i < 4; i++) pthread_create(t + i, 0, vectors, (void *)(i + 1));
     for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
     signals();

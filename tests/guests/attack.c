@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <pthread.h>
+#include <sched.h>
 
 static void jump(uint64_t to) { ((void (*)(void))to)(); }
 static volatile int sink;
@@ -82,7 +83,8 @@ int main(int c, char **v) {
     if (IS("exec-loop")) for (;;) execl("/proc/self/exe", "attack", "exec-loop", (char *)0);
     if (IS("spin-for-ever")) for (;;) sink++;
     if (IS("syscall-for-ever")) for (;;) getppid();
-    if (IS("yield-for-ever")) for (;;) usleep(0);
+    if (IS("failing-call-for-ever")) for (;;) close(-1);
+    if (IS("yield-for-ever")) for (;;) sched_yield();
     if (IS("signal-storm")) {
         struct itimerval t = {{0, 1}, {0, 1}};
         signal(SIGALRM, nothing);

@@ -336,9 +336,9 @@ static void limits(void) {
 static void orphans(void) {
     int p[2];
     CHECK(!pipe(p));
-    pid_t pid = fork();
+    pid_t pid = fork(), mine = getpid();
     if (!pid) {
-        if (!fork()) { usleep(20000); pid_t parent = getppid(); if (write(p[1], &parent, sizeof parent) < 0) {} _exit(0); }
+        if (!fork()) { pid_t parent; while ((parent = getppid()) == mine) {} if (write(p[1], &parent, sizeof parent) < 0) {} _exit(0); }
         _exit(0);
     }
     end_of(pid);

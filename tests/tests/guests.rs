@@ -107,6 +107,19 @@ fn programs_run_on_older_and_on_other_cpus() {
 }
 
 #[test]
+fn a_traced_program_keeps_its_registers_and_every_call_is_printed() {
+    let console = boot(1, &["--trace=1", "/bin/abi"]);
+    let calls = [
+        "getpid() = ",
+        "gettid() = ",
+        "getppid() = 0",
+        "geteuid() = 0",
+    ];
+    says(&console, &calls);
+    says(&console, &["sched_yield() = 0", "futex(", "all kept"]);
+}
+
+#[test]
 fn programs_on_four_cores_give_every_frame_back() {
     let console = boot(4, &["--rounds=3", "copies=8", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 24, "{console}");
@@ -188,6 +201,7 @@ fn a_program_that_never_stops_ends_at_its_processor_time_and_others_go_on_meanwh
     for attack in [
         "spin-for-ever",
         "syscall-for-ever",
+        "failing-call-for-ever",
         "yield-for-ever",
         "signal-storm",
         "fork-bomb",

@@ -355,14 +355,15 @@ impl Objects {
         max: usize,
         out: &mut Vec<EpollEvent>,
     ) -> Result<usize> {
-        let set = self.hub.epolls.get_mut(id).ok_or(Errno::EBADF)?;
-        let mut scan = core::mem::take(&mut set.ready);
+        let mut left = self.hub.epolls.get(id).ok_or(Errno::EBADF)?.ready.len();
         let mut reported = 0;
-        while reported < max {
-            let Some(id_of_item) = scan.pop_front() else {
+        // What is reported and stays ready goes behind what has not been looked at.
+        while reported < max && left > 0 {
+            left -= 1;
+            let Some(set) = self.hub.epolls.get_mut(id) else {
                 break;
             };
-            let Some(set) = self.hub.epolls.get_mut(id) else {
+            let Some(id_of_item) = set.ready.pop_front() else {
                 break;
             };
             let Some(item) = set.items.get_mut(id_of_item) else {
@@ -390,13 +391,6 @@ impl Objects {
             } else if !item.events.contains(Events::EDGE) {
                 set.link(id_of_item);
             }
-        }
-        if !scan.is_empty()
-            && let Some(set) = self.hub.epolls.get_mut(id)
-        {
-            // What was not looked at goes before what was reported and stays ready.
-            scan.append(&mut set.ready);
-            set.ready = scan;
         }
         Ok(reported)
     }

@@ -8,7 +8,7 @@
 //! Queues live beside the objects and not inside them so that waking one needs only the hub, while
 //! the object that wakes is being changed.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 use core::task::Waker;
 
 use bitflags::bitflags;
@@ -193,29 +193,53 @@ impl Hub {
     ///
     /// An epoll set that gets a ready item passes the news on to its own queue. Each set is
     /// visited once per wake-up, so the work is bounded by the number of items.
+    #[inline]
     pub fn wake(&mut self, queue: QueueId, events: Events) {
         let Some(first) = self.queues.get_mut(queue) else {
             return;
         };
-        wake_tasks(first, events);
-        if first.watches.is_empty() {
-            return;
+        if !first.tasks.is_empty() {
+            wake_tasks(first, events);
         }
+        if !first.watches.is_empty() {
+            self.wake_sets(queue, events);
+        }
+    }
+
+    /// Tells the epoll sets that watch `queue`, and those that watch them.
+    fn wake_sets(&mut self, mut queue: QueueId, mut events: Events) {
         self.stamp += 1;
-        let mut work = VecDeque::from([(queue, events)]);
-        while let Some((queue, events)) = work.pop_front() {
-            let Some(queue) = self.queues.get_mut(queue) else {
-                continue;
-            };
-            wake_tasks(queue, events);
-            for watch in &queue.watches {
-                let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
-                    continue;
-                };
-                if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
-                    epoll.stamp = self.stamp;
-                    work.push_back((epoll.queue, Events::READ));
+        // Sets that have news, in the order they got it; the first is the common case and needs no memory.
+        let mut next: Option<QueueId> = None;
+        let mut more: Vec<QueueId> = Vec::new();
+        let mut told = 0;
+        loop {
+            if let Some(found) = self.queues.get(queue) {
+                for watch in &found.watches {
+                    let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
+                        continue;
+                    };
+                    if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
+                        epoll.stamp = self.stamp;
+                        if next.is_none() && told == more.len() {
+                            next = Some(epoll.queue);
+                        } else {
+                            more.push(epoll.queue);
+                        }
+                    }
                 }
+            }
+            queue = match next.take() {
+                Some(first) => first,
+                None if told < more.len() => {
+                    told += 1;
+                    more[told - 1]
+                }
+                None => return,
+            };
+            events = Events::READ;
+            if let Some(queue) = self.queues.get_mut(queue) {
+                wake_tasks(queue, events);
             }
         }
     }

@@ -10,6 +10,7 @@ mod misc;
 mod path;
 mod poll;
 mod process;
+pub(crate) mod quick;
 mod resource;
 mod signal;
 mod socket;
@@ -41,6 +42,8 @@ pub enum Stop {
     Gone(u8),
     /// The thread's registers were replaced; there is no result.
     Replaced,
+    /// It is done, with the result 0, and others are to run first.
+    Yield,
 }
 
 impl From<Errno> for Stop {
@@ -151,30 +154,50 @@ pub fn name(number: u64) -> &'static str {
     entry.map_or("unknown", |e| e.name)
 }
 
+/// What a thread's registers ask for.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    tid: u32,
+    number: u64,
+    args: [u64; 6],
+    /// Not one that it waits in already.
+    first: bool,
+}
+
+impl Asked {
+    /// By this thread.
+    #[inline]
+    pub fn by(thread: &Thread) -> Self {
+        let c = &thread.context;
+        Self {
+            tid: thread.tid,
+            // Linux looks at 32 bits.
+            number: u64::from(c.rax as u32),
+            args: [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9],
+            first: thread.waiting.is_none(),
+        }
+    }
+}
+
 /// Makes the system call that a thread's registers ask for, or tries again the one it waits in.
 ///
 /// # Errors
-/// [`Stop::Wait`], [`Stop::Gone`] or [`Stop::Replaced`].
+/// [`Stop::Wait`], [`Stop::Gone`], [`Stop::Replaced`] or [`Stop::Yield`].
+#[inline]
 pub fn step(
     uc: &Rc<Uc>,
     process: &Rc<Process>,
     memory: &Rc<Memory>,
     index: usize,
+    asked: Asked,
     waker: &Waker,
 ) -> Result<(), Stop> {
-    let (tid, number, args, first) = {
-        let mut threads = process.threads.borrow_mut();
-        let Some(thread) = threads.get_mut(index) else {
-            return Err(Stop::Gone(0));
-        };
-        let c = &thread.context;
-        (
-            thread.tid,
-            c.rax,
-            [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9],
-            thread.waiting.is_none(),
-        )
-    };
+    let Asked {
+        tid,
+        number,
+        args,
+        first,
+    } = asked;
     let call = Call {
         uc,
         process,
@@ -224,6 +247,10 @@ pub fn step(
     let result = match outcome {
         Ok(value) => value,
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
+        Err(Stop::Yield) => {
+            finish(uc, process, index, Some(0), false);
+            return Err(Stop::Yield);
+        }
         Err(stop) => return Err(stop),
     };
     finish(uc, process, index, Some(result), interrupted);
@@ -248,6 +275,7 @@ fn aftermath(call: &Call<'_>) {
 }
 
 /// Ends a call: its result, and an end to what it held while it waited.
+#[inline]
 fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>, interrupted: bool) {
     let mut threads = process.threads.borrow_mut();
     let Some(thread) = threads.get_mut(index) else {
@@ -255,6 +283,9 @@ fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>, interru
     };
     if let Some(result) = result {
         thread.context.rax = result;
+    }
+    if thread.waiting.is_none() {
+        return;
     }
     if let Some(mask) = let_go(uc, thread) {
         if interrupted {

@@ -85,16 +85,24 @@ fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let [_, out, max, ..] = call.args;
     let max = max as i32;
     let deadline = deadline(call, timeout);
-    let mut events: Vec<EpollEvent> = Vec::new();
+    let mut events = call.uc.reported.borrow_mut();
+    events.clear();
     let asked = if max > 0 { max.min(MAX_REPORTED) } else { max };
     call.on_objects(|o, w| o.epoll_wait(w, call.fd(0), asked, &mut events))?;
-    if !events.is_empty() {
-        let mut bytes = Vec::with_capacity(events.len() * 12);
-        for event in &events {
-            bytes.extend_from_slice(&event.to_bytes());
+    match events.as_slice() {
+        [] => {}
+        [event] => {
+            call.space().put(out, event.to_bytes())?;
+            return Ok(1);
         }
-        call.space().write(out, &bytes)?;
-        return Ok(events.len() as u64);
+        events => {
+            let mut bytes = Vec::with_capacity(events.len() * EpollEvent::SIZE);
+            for event in events {
+                bytes.extend_from_slice(&event.to_bytes());
+            }
+            call.space().write(out, &bytes)?;
+            return Ok(events.len() as u64);
+        }
     }
     if timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
         return Ok(0);

@@ -258,6 +258,7 @@ fn start(
         t.ran = before.ran;
         t.registration = before.registration;
         t.waker = before.waker;
+        t.context.quick_calls = before.context.quick_calls;
     })?;
     call.process.set_memory(memory);
     call.uc.switch_again(call.process);

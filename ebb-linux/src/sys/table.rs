@@ -79,7 +79,7 @@ table! {
 21 access "sd" Full => path::access;
 22 pipe "p" Full => file::pipe;
 23 select "dpppp" Full => poll::select;
-24 sched_yield "" Full => misc::accept;
+24 sched_yield "" Full => misc::sched_yield;
 25 mremap "pxxbp" Partial("no MREMAP_DONTUNMAP") => memory::mremap;
 26 msync "pxb" Full => memory::msync;
 27 mincore "pxp" Full => memory::mincore;

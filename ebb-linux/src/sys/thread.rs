@@ -6,6 +6,8 @@ use crate::object::errno::Errno;
 use crate::process::limit;
 use crate::thread::Thread;
 use crate::uc::Exit;
+use ebb_runtime::EbbRef;
+use ebb_runtime::guest::GuestCpu;
 
 pub const CLONE_VM: u64 = 0x100;
 pub const CLONE_FS: u64 = 0x200;
@@ -232,7 +234,10 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
     match code {
         // ARCH_SET_GS, ARCH_SET_FS
         0x1001 | 0x1002 if !is_canonical(value) => return Err(Errno::EPERM.into()),
-        0x1001 => call.thread(|t| t.context.gs_base = value)?,
+        0x1001 => call.thread(|t| {
+            EbbRef::<dyn GuestCpu>::get().evict(&mut t.context);
+            t.context.gs_base = value;
+        })?,
         0x1002 => call.thread(|t| t.context.fs_base = value)?,
         // ARCH_GET_FS, ARCH_GET_GS
         0x1003 => {
@@ -240,7 +245,10 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
             call.space().put(value, base)?;
         }
         0x1004 => {
-            let base = call.thread(|t| t.context.gs_base)?;
+            let base = call.thread(|t| {
+                EbbRef::<dyn GuestCpu>::get().save(&mut t.context);
+                t.context.gs_base
+            })?;
             call.space().put(value, base)?;
         }
         _ => return Err(Errno::EINVAL.into()),

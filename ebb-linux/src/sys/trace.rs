@@ -62,6 +62,7 @@ pub fn end(call: &Call<'_>, outcome: Outcome) {
         Ok(value) if value < 0x1_0000 => write!(out, " = {value}"),
         Ok(value) => write!(out, " = {value:#x}"),
         Err(Stop::Error(errno)) => write!(out, " = -1 {} ({})", errno.name(), errno.text()),
+        Err(Stop::Yield) => write!(out, " = 0"),
         Err(_) => return,
     };
     let now = crate::now() / 1000;
