@@ -266,7 +266,9 @@ impl<'a> UserBytes<'a> {
             parts,
             used: 0,
         };
-        bytes.advance(skip);
+        if skip > 0 {
+            bytes.advance(skip);
+        }
         bytes
     }
 
@@ -284,12 +286,31 @@ impl<'a> UserBytes<'a> {
     }
 
     fn left(&self) -> usize {
+        if let [(_, len)] = self.parts {
+            return len - self.used;
+        }
         let all = self.parts.iter().fold(0usize, |n, p| n.saturating_add(p.1));
         all - self.used
     }
 
     /// Calls `f` with address, length and how much was done before, for each piece of up to `len` bytes.
+    #[inline]
     fn each(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
+        if let [(address, size)] = *self.parts
+            && len <= size - self.used
+        {
+            // The usual case: no further part to look at.
+            let Some(at) = address.checked_add(self.used as u64) else {
+                return 0;
+            };
+            let moved = f(at, len, 0);
+            self.used += moved;
+            return moved;
+        }
+        self.each_part(len, f)
+    }
+
+    fn each_part(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
         let mut done = 0;
         while done < len {
             let Some(&(address, size)) = self.parts.first() else {

@@ -39,7 +39,7 @@ static void quick_calls(void) {
     struct { long number, result; } calls[] = {
         {SYS_getpid, pid}, {SYS_getppid, getppid()}, {SYS_gettid, syscall(SYS_gettid)}, {SYS_getuid, uid}, {SYS_getgid, uid},
         {SYS_geteuid, uid}, {SYS_getegid, uid}, {SYS_getpid | 0xabcdl << 32, pid}, {SYS_close, -EBADF}, {511, -ENOSYS},
-        {256 + SYS_getpid, -EBADF}, {-1, -ENOSYS},
+        {512 + SYS_getpid, -ENOSYS}, {-1, -ENOSYS},
     };
     CHECK(pid == syscall(SYS_gettid));
     for (int i = 0; i < (int)(sizeof calls / sizeof *calls); i++) {

@@ -348,6 +348,15 @@ impl Objects {
         self.epoll_harvest(env, epoll.ok_or(Errno::EINVAL)?, max as usize, out)
     }
 
+    /// The queue on which an epoll set tells that it has something to report.
+    ///
+    /// # Errors
+    /// As [`epoll_wait`](Self::epoll_wait).
+    pub fn epoll_queue(&self, fd: Fd) -> Result<QueueId> {
+        let epoll = self.epoll_of(fd)?.1.ok_or(Errno::EINVAL)?;
+        Ok(self.hub.epolls.get(epoll).ok_or(Errno::EBADF)?.queue)
+    }
+
     pub(crate) fn epoll_harvest(
         &mut self,
         env: &dyn Env,

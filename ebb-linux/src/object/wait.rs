@@ -8,7 +8,7 @@
 //! Queues live beside the objects and not inside them so that waking one needs only the hub, while
 //! the object that wakes is being changed.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::task::Waker;
 
 use bitflags::bitflags;
@@ -206,40 +206,53 @@ impl Hub {
         }
     }
 
-    /// Tells the epoll sets that watch `queue`, and those that watch them.
-    fn wake_sets(&mut self, mut queue: QueueId, mut events: Events) {
+    /// Tells the epoll sets that watch `queue`.
+    fn wake_sets(&mut self, queue: QueueId, events: Events) {
+        let Some(found) = self.queues.get(queue) else {
+            return;
+        };
+        let mut first: Option<QueueId> = None;
+        for watch in &found.watches {
+            let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
+                continue;
+            };
+            if epoll.notify(watch.item, events) && first.replace(epoll.queue).is_some() {
+                return self.wake_all_sets(queue, events);
+            }
+        }
+        // One has news, as it mostly is.
+        let Some(news) = first.and_then(|f| self.queues.get_mut(f)) else {
+            return;
+        };
+        wake_tasks(news, Events::READ);
+        if let Some(first) = first.filter(|_| !news.watches.is_empty()) {
+            self.wake_all_sets(first, Events::READ);
+        }
+    }
+
+    /// Tells the epoll sets that watch `queue`, and those that watch them, in the order they get the news. That an item is
+    /// on a ready list already does not matter.
+    fn wake_all_sets(&mut self, queue: QueueId, events: Events) {
         self.stamp += 1;
-        // Sets that have news, in the order they got it; the first is the common case and needs no memory.
-        let mut next: Option<QueueId> = None;
-        let mut more: Vec<QueueId> = Vec::new();
-        let mut told = 0;
-        loop {
-            if let Some(found) = self.queues.get(queue) {
-                for watch in &found.watches {
-                    let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
-                        continue;
-                    };
-                    if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
-                        epoll.stamp = self.stamp;
-                        if next.is_none() && told == more.len() {
-                            next = Some(epoll.queue);
-                        } else {
-                            more.push(epoll.queue);
-                        }
-                    }
+        let mut work = VecDeque::from([(queue, events)]);
+        while let Some((queue, events)) = work.pop_front() {
+            let Some(found) = self.queues.get(queue) else {
+                continue;
+            };
+            let begun = work.len();
+            for watch in &found.watches {
+                let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
+                    continue;
+                };
+                if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
+                    epoll.stamp = self.stamp;
+                    work.push_back((epoll.queue, Events::READ));
                 }
             }
-            queue = match next.take() {
-                Some(first) => first,
-                None if told < more.len() => {
-                    told += 1;
-                    more[told - 1]
+            for (news, events) in work.range(begun..).copied() {
+                if let Some(news) = self.queues.get_mut(news) {
+                    wake_tasks(news, events);
                 }
-                None => return,
-            };
-            events = Events::READ;
-            if let Some(queue) = self.queues.get_mut(queue) {
-                wake_tasks(queue, events);
             }
         }
     }

@@ -48,7 +48,8 @@ impl Call<'_> {
 
     /// The description behind a descriptor: the one that the call began with, if it has waited.
     pub fn held(&self, fd: Fd) -> Result<DescId, Stop> {
-        match self.waited(|w| w.held).flatten() {
+        let held = || self.waited(|w| w.held).flatten();
+        match (!self.first).then(held).flatten() {
             Some(id) => Ok(id),
             None => Ok(self.objects().lookup_fd(fd)?),
         }
@@ -101,14 +102,19 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
-    let mut done = call.waited(|w| w.progress).unwrap_or(0);
+    let progress = || call.waited(|w| w.progress);
+    let mut done = (!call.first).then(progress).flatten().unwrap_or(0);
     loop {
         let mut source = UserBytes::new(call.memory, parts, done);
-        let result = call.objects().write_desc(&call.world(), id, &mut source);
+        let (result, console) = {
+            let mut objects = call.objects();
+            let console = matches!(objects.description(id)?.object, Object::Channel(_));
+            (objects.write_desc(&call.world(), id, &mut source), console)
+        };
         match result {
             Ok(n) => {
                 done += n;
-                if matches!(call.objects().description(id)?.object, Object::Channel(_)) {
+                if console {
                     call.uc.flush_console();
                 }
                 if n == 0

@@ -90,7 +90,9 @@ fn wait(
     relative: bool,
     realtime: bool,
 ) -> Outcome {
-    if let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex)) {
+    if !call.first
+        && let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex))
+    {
         if woken {
             return Ok(0);
         }

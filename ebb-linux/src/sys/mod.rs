@@ -85,6 +85,8 @@ pub struct Call<'a> {
     pub number: u64,
     /// Its arguments.
     pub args: [u64; 6],
+    /// The thread has not waited in it yet.
+    pub first: bool,
     /// Wakes the thread's task.
     pub waker: &'a Waker,
 }
@@ -128,6 +130,9 @@ impl Call<'_> {
 
     /// Whether the call has waited and its deadline has passed.
     pub fn is_late(&self) -> bool {
+        if self.first {
+            return false;
+        }
         let deadline = self.waited(|w| w.deadline).flatten();
         deadline.is_some_and(|d| self.uc.now() >= d)
     }
@@ -206,6 +211,7 @@ pub fn step(
         tid,
         number,
         args,
+        first,
         waker,
     };
     let handler = usize::try_from(number)

@@ -8,7 +8,7 @@ use crate::object::fd::Fd;
 use crate::object::poll::{PollFd, SELECT_SETS};
 use crate::object::wait::Events;
 use crate::signal::UNBLOCKABLE;
-use crate::thread::Waiting;
+use crate::thread::{Thread, Waiting};
 use alloc::vec::Vec;
 
 /// The most events that one wait reports; more are reported by the next.
@@ -61,7 +61,8 @@ fn set_mask(call: &Call<'_>, address: u64, size: u64) -> Result<(), Stop> {
 
 /// The deadline of a call: as it was when the call began, if it has waited.
 fn deadline(call: &Call<'_>, timeout: Option<u64>) -> Option<u64> {
-    match call.waited(|w| w.begun.then_some(w.deadline)).flatten() {
+    let begun = || call.waited(|w| w.begun.then_some(w.deadline)).flatten();
+    match (!call.first).then(begun).flatten() {
         Some(deadline) => deadline,
         None => timeout.map(|t| call.uc.now().saturating_add(t)),
     }
@@ -69,12 +70,14 @@ fn deadline(call: &Call<'_>, timeout: Option<u64>) -> Option<u64> {
 
 /// Remembers the deadline; the registration has been made.
 fn wait_until(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
-    call.thread(|t| {
-        let waiting = t.waiting.get_or_insert_with(Waiting::default);
-        waiting.deadline = deadline;
-        waiting.begun = true;
-    })?;
+    call.thread(|t| begin_to_wait(t, deadline))?;
     Err(Stop::Wait)
+}
+
+fn begin_to_wait(thread: &mut Thread, deadline: Option<u64>) {
+    let waiting = thread.waiting.get_or_insert_with(Waiting::default);
+    waiting.deadline = deadline;
+    waiting.begun = true;
 }
 
 fn milliseconds(timeout: u64) -> Option<u64> {
@@ -108,11 +111,12 @@ fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
         return Ok(0);
     }
     let mut objects = call.objects();
-    let id = objects.lookup_fd(call.fd(0))?;
-    let queue = objects.queue_of(id)?.ok_or(Errno::EINVAL)?;
-    call.thread(|t| objects.register_queue(queue, Events::IN, &mut t.registration, call.waker))?;
-    drop(objects);
-    wait_until(call, deadline)
+    let queue = objects.epoll_queue(call.fd(0))?;
+    call.thread(|t| {
+        objects.register_queue(queue, Events::IN, &mut t.registration, call.waker);
+        begin_to_wait(t, deadline);
+    })?;
+    Err(Stop::Wait)
 }
 
 pub fn epoll_wait(call: &Call<'_>) -> Outcome {

@@ -34,7 +34,6 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 impl Space {
     /// Physical address of a page that may be used so.
-    #[inline]
     fn page(&mut self, address: u64, access: Access) -> Result<*mut u8, Fault> {
         let page = address & !(PAGE - 1);
         if let Some(frame) = self.tables.usable(page, access == Access::Write) {
@@ -53,6 +52,7 @@ impl Space {
     ///
     /// # Errors
     /// [`BadAddress`], or what `f` gives.
+    #[inline]
     fn pieces<E: From<BadAddress>>(
         &mut self,
         address: u64,
@@ -61,6 +61,12 @@ impl Space {
         mut f: impl FnMut(*mut u8, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let end = address.checked_add(len as u64).ok_or(BadAddress)?;
+        if len > 0 && end <= super::GUEST_END && (address ^ (end - 1)) < PAGE {
+            // All on one page, as most are.
+            let page = self.page(address, access).map_err(|_| BadAddress)?;
+            // SAFETY: `page` is a mapped frame, and the range lies in it.
+            return f(unsafe { page.add((address % PAGE) as usize) }, len);
+        }
         if len > 0 && end > super::GUEST_END {
             // No area reaches so far: the page that is not there says so, unless it comes at once.
             if address >= super::GUEST_END {
