@@ -1,6 +1,7 @@
 // What do system calls cost? Built static and run unmodified in an image and in a Linux guest. Prints a line for each
 // operation: `figure NAME NANOSECONDS`, the median of batches of at least 20 ms.
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +59,23 @@ static void measure(const char *name, void (*run)(long)) {
 
 static void null_call(long n) {
     while (n--) syscall(SYS_getppid);
+}
+
+// The shortest one that is not the answer to a question.
+static void failing_call(long n) {
+    while (n--) close(-1);
+}
+
+static int zero;
+
+static void read_byte(long n) {
+    char byte;
+    while (n--) must(read(zero, &byte, 1) == 1, "read of /dev/zero");
+}
+
+static void stat_file(long n) {
+    struct stat status;
+    while (n--) must(!stat("/dev/zero", &status), "stat");
 }
 
 static void clock_read(long n) {
@@ -212,7 +231,11 @@ int main(void) {
     }
     must(!pipe(there) && !pipe(back), "pipe");
     page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    zero = open("/dev/zero", O_RDONLY);
     measure("null_call", null_call);
+    measure("failing_call", failing_call);
+    measure("read_byte", read_byte);
+    measure("stat", stat_file);
     measure("futex_round_trip", futex_turns);
     measure("epoll_round_trip", epoll_turns);
     measure("pipe_round_trip", pipe_turns);
