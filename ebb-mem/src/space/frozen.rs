@@ -25,6 +25,18 @@ impl WorkingSet {
         self.written.len()
     }
 
+    /// How many pages it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.written.len() + self.read.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Pages that were read and had not been mapped.
     #[must_use]
     pub fn read(&self) -> usize {
@@ -74,12 +86,26 @@ impl Space {
     /// Makes the pages of a working set usable at once, rather than by a fault for each. Pages that are not mapped here or
     /// for which there is no memory are left to their faults.
     pub fn prefetch(&mut self, set: &WorkingSet) {
-        for &page in &set.written {
-            let _ = self.fault(page, Access::Write);
+        self.prefetch_part(set, 0, usize::MAX);
+    }
+
+    /// The same for `count` pages from the one with number `from` on, so that the work can be done in pieces. Returns the number
+    /// of the next, which is [`WorkingSet::len`] after the last.
+    pub fn prefetch_part(&mut self, set: &WorkingSet, from: usize, count: usize) -> usize {
+        let written = set.written.iter().map(|page| (page, Access::Write));
+        let all = written.chain(set.read.iter().map(|page| (page, Access::Read)));
+        let mut next = from;
+        for (page, access) in all.skip(from).take(count) {
+            let _ = self.fault(*page, access);
+            next += 1;
         }
-        for &page in &set.read {
-            let _ = self.fault(page, Access::Read);
-        }
+        next
+    }
+
+    /// Maps the pages that the working set reads and has none of: of files. They need no memory but page tables, which copies
+    /// then share.
+    pub fn prefetch_read(&mut self, set: &WorkingSet) {
+        self.prefetch_part(set, set.written.len(), usize::MAX);
     }
 }
 

@@ -84,6 +84,34 @@ pub fn slot(table: PhysAddr, index: u64) -> *mut u64 {
     }
 }
 
+/// All slots of a table by number.
+pub fn slots(table: PhysAddr) -> impl Iterator<Item = (u64, *mut u64)> {
+    // Looked up once: where the linear map lies is a variable.
+    let first = slot(table, 0);
+    // SAFETY: within the table.
+    (0..512).map(move |index| (index, unsafe { first.add(index as usize) }))
+}
+
+/// What a missing table reads as.
+static EMPTY: [u64; 512] = [0; 512];
+
+/// The entries of two tables side by side, `other`'s as zero if there is none: the number, this one's and the other's. The
+/// top level (3) has those of the guest's half.
+pub fn pairs(
+    table: Option<PhysAddr>,
+    other: Option<PhysAddr>,
+    level: u32,
+) -> impl Iterator<Item = (u64, u64, u64)> {
+    let first = |table: Option<PhysAddr>| table.map_or(EMPTY.as_ptr().cast_mut(), |t| slot(t, 0));
+    let (ours, theirs) = (first(table), first(other));
+    let last = if level == 3 { 256 } else { 512 };
+    (0..last).map(move |index| {
+        // SAFETY: within the tables, or `EMPTY`, which is only read.
+        let (our, their) = unsafe { (ours.add(index as usize), theirs.add(index as usize)) };
+        (index, read(our), read(their))
+    })
+}
+
 pub fn read(slot: *mut u64) -> u64 {
     // SAFETY: from `slot`; the CPU may set accessed and dirty bits, which we do not look at.
     unsafe { slot.read_volatile() }
@@ -123,8 +151,8 @@ fn release_table(table: PhysAddr, level: u32) {
     if !frame::unref(table) {
         return;
     }
-    for index in 0..512 {
-        let entry = read(slot(table, index));
+    for (_, at) in slots(table) {
+        let entry = read(at);
         let child = PhysAddr(entry & ADDRESS);
         if level > 0 && entry != 0 {
             release_table(child, level - 1);
@@ -137,11 +165,29 @@ fn release_table(table: PhysAddr, level: u32) {
     unsafe { frame::free(table, 0) };
 }
 
+/// The entries of a table that are not empty and reach into a range: where what each maps begins, and its slot. `base` is
+/// where what the table maps begins. Each entry is looked at when it is come to.
+fn entries(
+    table: PhysAddr,
+    level: u32,
+    base: u64,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (u64, *mut u64)> + use<> {
+    let size = 1u64 << shift(level);
+    let first = (range.start.max(base) - base) / size;
+    let end = range.end.min(1 << 47);
+    slots(table)
+        .skip(first as usize)
+        .map(move |(index, at)| (base + index * size, at))
+        .take_while(move |(start, _)| *start < end)
+        .filter(|(_, at)| read(*at) != 0)
+}
+
 /// Pages and tables below a table, itself counted.
 fn count(table: PhysAddr, level: u32) -> (u64, u64) {
     let (mut pages, mut tables) = (0, 1);
-    for index in 0..512 {
-        let entry = read(slot(table, index));
+    for (_, at) in slots(table) {
+        let entry = read(at);
         if level > 0 && entry != 0 {
             let below = count(PhysAddr(entry & ADDRESS), level - 1);
             pages += below.0;
@@ -159,8 +205,8 @@ fn count_unique(table: PhysAddr, level: u32) -> u64 {
         return 0;
     }
     let mut frames = 1;
-    for index in 0..512 {
-        let entry = read(slot(table, index));
+    for (_, at) in slots(table) {
+        let entry = read(at);
         if level > 0 && entry != 0 {
             frames += count_unique(PhysAddr(entry & ADDRESS), level - 1);
         } else if entry & HELD != 0 {
@@ -254,8 +300,7 @@ impl Tables {
         if frame::is_unique(table) {
             // The others are gone. What its entries say of writing is from before it was shared: tables below may have
             // become shared one level further down, so each is looked at when it is come to.
-            for index in 0..512 {
-                let below = slot(table, index);
+            for (_, below) in slots(table) {
                 let entry = read(below);
                 if entry & WRITE != 0 && (level > 0 || !may_write(entry)) {
                     set(below, entry & !WRITE);
@@ -266,13 +311,13 @@ impl Tables {
         }
         let copy = frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?;
         self.taken += 1;
-        for index in 0..512 {
-            let entry = read(slot(table, index));
-            let held = if level == 0 { HELD } else { PRESENT };
-            if entry & held != 0 && entry & FOREIGN == 0 {
+        let held = if level == 0 { HELD } else { PRESENT };
+        for ((_, from), (_, to)) in slots(table).zip(slots(copy)) {
+            let entry = read(from);
+            if entry & (held | FOREIGN) == held {
                 frame::share(PhysAddr(entry & ADDRESS));
             }
-            set(slot(copy, index), entry & !WRITE);
+            set(to, entry & !WRITE);
         }
         set(at, copy.0 | PRESENT | WRITE | USER);
         release_table(table, level);
@@ -294,16 +339,9 @@ impl Tables {
         range: &Range<u64>,
         whole: bool,
     ) -> Result<(), Fault> {
-        let size = 1u64 << shift(level);
-        let first = (range.start.max(base) - base) / size;
-        for index in first..512 {
-            let start = base + index * size;
-            if start >= range.end || start >= 1 << 47 {
-                break;
-            }
-            let at = slot(table, index);
-            let inside = range.start <= start && start + size <= range.end;
-            if read(at) == 0 || whole && inside {
+        for (start, at) in entries(table, level, base, range) {
+            let inside = range.start <= start && start + (1 << shift(level)) <= range.end;
+            if whole && inside {
                 continue;
             }
             let child = self.own(at, level - 1, start)?;
@@ -470,22 +508,12 @@ impl Tables {
         range: &Range<u64>,
         f: &mut impl FnMut(&mut Self, u64, *mut u64),
     ) {
-        let size = 1u64 << shift(level);
-        let first = (range.start.max(base) - base) / size;
-        for index in first..512 {
-            let start = base + index * size;
-            if start >= range.end || start >= 1 << 47 {
-                break;
-            }
-            let at = slot(table, index);
-            let entry = read(at);
-            if entry == 0 {
-                continue;
-            }
+        for (start, at) in entries(table, level, base, range) {
             if level == 0 {
                 f(self, start, at);
             } else {
-                self.visit_table(PhysAddr(entry & ADDRESS), level - 1, start, range, f);
+                let child = PhysAddr(read(at) & ADDRESS);
+                self.visit_table(child, level - 1, start, range, f);
             }
         }
     }
@@ -499,18 +527,8 @@ impl Tables {
     }
 
     fn clear_table(&mut self, table: PhysAddr, level: u32, base: u64, range: &Range<u64>) {
-        let size = 1u64 << shift(level);
-        let first = (range.start.max(base) - base) / size;
-        for index in first..512 {
-            let start = base + index * size;
-            if start >= range.end || start >= 1 << 47 {
-                break;
-            }
-            let at = slot(table, index);
+        for (start, at) in entries(table, level, base, range) {
             let entry = read(at);
-            if entry == 0 {
-                continue;
-            }
             if level == 0 {
                 set(at, 0);
                 self.drop_frame(entry);
@@ -540,23 +558,13 @@ impl Tables {
         range: &Range<u64>,
         hole: &Range<u64>,
     ) {
-        let size = 1u64 << shift(level);
-        let first = (range.start.max(base) - base) / size;
-        for index in first..512 {
-            let start = base + index * size;
-            if start >= range.end || start >= 1 << 47 {
-                break;
-            }
-            let at = slot(table, index);
+        for (start, at) in entries(table, level, base, range) {
             let entry = read(at);
-            if entry == 0 {
-                continue;
-            }
             let child = PhysAddr(entry & ADDRESS);
             if level > 1 {
                 self.free_tables(child, level - 1, start, range, hole);
             }
-            if hole.start <= start && start + size <= hole.end {
+            if hole.start <= start && start + (1 << shift(level)) <= hole.end {
                 set(at, 0);
                 // SAFETY: an empty table of ours; the CPU may have cached it until everything is dropped.
                 unsafe { frame::free(child, 0) };
@@ -621,14 +629,13 @@ impl Tables {
     /// As [`duplicate`](Self::duplicate), of tables that nobody enters or changes: those of a copy that was not used.
     pub fn copy(&self) -> Option<Self> {
         let root = frame::alloc(0, Node::LOCAL)?;
-        for index in 0..512 {
-            let entry = read(slot(self.root, index));
-            let mut own = entry;
+        for ((index, from), (_, to)) in slots(self.root).zip(slots(root)) {
+            let mut entry = read(from);
             if index < 256 && entry != 0 {
                 frame::share(PhysAddr(entry & ADDRESS));
-                own &= !WRITE;
+                entry &= !WRITE;
             }
-            set(slot(root, index), own);
+            set(to, entry);
         }
         Some(Self {
             root,
@@ -659,52 +666,45 @@ impl Tables {
 
     /// Frames that `other` does not hold at the same place: pages, and tables, the top level counted.
     pub fn beyond(&self, other: &Self) -> u64 {
-        1 + beyond(self.root, Some(other.root), 3)
+        let mut frames = 1;
+        differences(self.root, Some(other.root), 3, 0, &mut |level, _, entry| {
+            frames += u64::from(level > 0 || entry & FOREIGN == 0);
+        });
+        frames
     }
 
     /// Calls `f` with every page whose frame is not the one that `other` has there, and with its entry.
     pub fn differences(&self, other: &Self, f: &mut impl FnMut(u64, u64)) {
-        differences(self.root, Some(other.root), 3, 0, f);
+        differences(
+            self.root,
+            Some(other.root),
+            3,
+            0,
+            &mut |level, page, entry| {
+                if level == 0 {
+                    f(page, entry);
+                }
+            },
+        );
     }
 }
 
-fn beyond(table: PhysAddr, other: Option<PhysAddr>, level: u32) -> u64 {
-    let last = if level == 3 { 256 } else { 512 };
-    let mut frames = 0;
-    for index in 0..last {
-        let entry = read(slot(table, index));
-        let before = other.map_or(0, |o| read(slot(o, index)));
-        if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
-            continue;
-        }
-        if level == 0 {
-            frames += u64::from(entry & FOREIGN == 0);
-        } else {
-            let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
-            frames += 1 + beyond(PhysAddr(entry & ADDRESS), other, level - 1);
-        }
-    }
-    frames
-}
-
+/// Calls `f` for every entry below a table, at any level, that names another frame than `other`'s does: with the level of the
+/// table that it is in, where what it maps begins, and the entry.
 fn differences(
     table: PhysAddr,
     other: Option<PhysAddr>,
     level: u32,
     base: u64,
-    f: &mut impl FnMut(u64, u64),
+    f: &mut impl FnMut(u32, u64, u64),
 ) {
-    let last = if level == 3 { 256 } else { 512 };
-    for index in 0..last {
-        let entry = read(slot(table, index));
-        let before = other.map_or(0, |o| read(slot(o, index)));
+    for (index, entry, before) in pairs(Some(table), other, level) {
         if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
             continue;
         }
         let start = base + (index << shift(level));
-        if level == 0 {
-            f(start, entry);
-        } else {
+        f(level, start, entry);
+        if level > 0 {
             let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
             differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
         }

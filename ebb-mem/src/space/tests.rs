@@ -304,6 +304,119 @@ fn a_space_made_of_a_delta_is_what_the_delta_was_made_of_and_goes_its_own_way() 
     assert_eq!(crate::frame::stats().free, before);
 }
 
+/// One of a tree of spaces and frozen spaces, each a copy of another.
+enum Held {
+    Running(Space, Model),
+    Frozen(Frozen, Model),
+}
+
+impl Held {
+    fn private(&self) -> u64 {
+        match self {
+            Self::Running(space, _) => space.private(),
+            Self::Frozen(frozen, _) => frozen.private(),
+        }
+    }
+}
+
+#[test]
+fn dropping_one_of_a_tree_of_copies_frees_exactly_what_only_it_holds() {
+    let root = machine();
+    file();
+    let free = || {
+        crate::trim();
+        crate::frame::stats().free
+    };
+    let at_first = free();
+    for seed in 1..40 {
+        let mut rng = Rng(seed);
+        let mut all = std::vec::Vec::from([Held::Running(space(&root, 1 << 30), Model::new())]);
+        let mut dropped = 0;
+        while dropped < 30 {
+            let which = rng.below(all.len());
+            let more = match &mut all[which] {
+                Held::Running(space, model) if rng.below(4) > 0 => {
+                    step(space, model, &mut rng);
+                    None
+                }
+                Held::Running(space, model) => {
+                    space.freeze().map(|f| Held::Frozen(f, model.clone()))
+                }
+                Held::Frozen(frozen, model) => {
+                    frozen.thaw().map(|s| Held::Running(s, model.clone()))
+                }
+            };
+            all.extend(more);
+            if all.len() > 8 {
+                let gone = all.swap_remove(rng.below(all.len()));
+                let (before, private) = (free(), gone.private());
+                drop(gone);
+                assert_eq!(free(), before + private / PAGE, "seed {seed}");
+                dropped += 1;
+            }
+        }
+        for held in &mut all {
+            if let Held::Running(space, model) = held {
+                check(space, model);
+            }
+        }
+    }
+    assert_eq!(free(), at_first);
+}
+
+#[test]
+fn a_working_set_can_be_fetched_in_pieces() {
+    let root = machine();
+    let mut first = space(&root, 1 << 30);
+    let len = PAGES * PAGE;
+    let anonymous = first.map(
+        Place::Fixed(BASE),
+        len,
+        Protection::WRITE,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    let of_file = first.map(
+        Place::Fixed(BASE + len),
+        len / 2,
+        Protection::READ,
+        file(),
+        0,
+        0,
+    );
+    assert!(anonymous.is_ok() && of_file.is_ok());
+    let Some(frozen) = first.freeze() else {
+        panic!("no memory to freeze")
+    };
+    let thaw = || match frozen.thaw() {
+        Some(space) => space,
+        None => panic!("no memory to thaw"),
+    };
+    let mut used = thaw();
+    for page in 0..10 {
+        assert!(used.put(BASE + page * PAGE, 1u8).is_ok());
+    }
+    assert!(used.get::<u8>(BASE + len).is_ok());
+    let set = used.working_set(&frozen);
+    assert_eq!((set.written(), set.read()), (10, AROUND_FAULT));
+    let (mut whole, mut pieces, mut read) = (thaw(), thaw(), thaw());
+    whole.prefetch(&set);
+    let mut next = 0;
+    while next < set.len() {
+        let then = pieces.prefetch_part(&set, next, 3);
+        assert!(then > next && then <= next + 3);
+        next = then;
+    }
+    assert_eq!(pieces.working_set(&frozen), whole.working_set(&frozen));
+    read.prefetch_read(&set);
+    assert_eq!(read.working_set(&frozen).written(), 0);
+    assert_eq!(read.working_set(&frozen).read(), AROUND_FAULT);
+}
+
+/// Pages of a file that a fault on one of them maps.
+const AROUND_FAULT: usize = 16;
+
 #[test]
 fn a_delta_keeps_the_lines_that_changed_and_no_more() {
     let root = machine();
