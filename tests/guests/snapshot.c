@@ -1,4 +1,5 @@
 // For tests/snapshots.rs: a program with memory, a thread, a pipe, an epoll set and a timer, which obeys lines on its input.
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -18,6 +20,28 @@ static unsigned char memory[PAGES][4096] __attribute__((aligned(4096)));
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER, back = PTHREAD_COND_INITIALIZER;
 static int asked, answered;
+// A pair that is connected over loopback, with bytes on the way; a connection to somewhere else.
+static int loop[2], outside = -1;
+
+static void connect_loop(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    bind(listener, (struct sockaddr *)&at, size);
+    listen(listener, 1);
+    getsockname(listener, (struct sockaddr *)&at, &size);
+    loop[0] = socket(AF_INET, SOCK_STREAM, 0);
+    connect(loop[0], (struct sockaddr *)&at, size);
+    loop[1] = accept(listener, NULL, NULL);
+    close(listener);
+    write(loop[0], "way", 3);
+}
+
+static const char *connect_outside(unsigned port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = inet_addr("10.0.2.2")};
+    outside = socket(AF_INET, SOCK_STREAM, 0);
+    return connect(outside, (struct sockaddr *)&at, sizeof at) ? strerror(errno) : "connected";
+}
 
 static void *helper(void *unused) {
     pthread_mutex_lock(&lock);
@@ -42,6 +66,7 @@ int main(void) {
     int ends[2], set = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, 0);
     pipe(ends);
     write(ends[1], "kept", 4);
+    connect_loop();
     struct itimerspec when = {.it_value = {.tv_sec = 20}};
     timerfd_settime(timer, 0, &when, NULL);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = ends[0]};
@@ -85,6 +110,23 @@ int main(void) {
             unsigned long long random;
             getrandom(&random, sizeof random, 0);
             printf("%llu %d\n", random, (int)getpid());
+        } else if (!strcmp(line, "loop")) {
+            char got[8] = {0};
+            write(loop[1], "back", 4);
+            read(loop[1], got, 7);
+            printf("loop %s ", got);
+            memset(got, 0, sizeof got);
+            read(loop[0], got, 7);
+            printf("%s\n", got);
+        } else if (sscanf(line, "connect %u", &value) == 1) {
+            puts(connect_outside(value));
+        } else if (!strcmp(line, "echo")) {
+            char got[8] = {0};
+            int sent = send(outside, "x", 1, MSG_NOSIGNAL), received = read(outside, got, 1);
+            printf("echo %d %d %s\n", sent, received, received < 0 || sent < 0 ? strerror(errno) : got);
+        } else if (!strcmp(line, "sleep")) {
+            usleep(300000);
+            puts("slept");
         } else if (!strcmp(line, "fifo")) {
             mkfifo("/tmp/fifo", 0600);
             open("/tmp/fifo", O_RDONLY);

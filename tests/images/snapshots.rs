@@ -1,5 +1,6 @@
 //! Captures and clones `/bin/snapshot` (`guests/snapshot.c`) and checks what clones share and what they do not. Takes the
-//! number of deploy and destroy cycles; says `snapshots are well` at the end.
+//! number of deploy and destroy cycles, that of clones which write at random, and the port of a server on the host that sends
+//! back what it gets (0 without a network); says `snapshots are well` at the end.
 
 #![no_std]
 #![no_main]
@@ -83,43 +84,159 @@ async fn kept(snapshot: &Snapshot) {
         "clock 1 1",
         "its clock goes on from the capture"
     );
+    assert_eq!(ask(&a, "loop").await, "loop way back");
+    assert_eq!(ask(&b, "loop").await, "loop way back");
     let (a, b) = (ask(&a, "random").await, ask(&b, "random").await);
     assert!(a.ends_with(" 11") && b.ends_with(" 12"), "{a}, {b}");
     assert_ne!(a.split(' ').next(), b.split(' ').next());
     println!(
-        "kept: threads, pipes, epoll sets, timers and the clock; fresh: entropy and process id"
+        "kept: threads, pipes, epoll sets, loopback connections, timers and the clock; fresh: entropy and process id"
+    );
+}
+
+/// A connection to another machine belongs to the one that opened it.
+async fn connected(snapshot: &Snapshot, port: u32) {
+    // The machine has an address by then.
+    let host = ([10, 0, 2, 2], port as u16);
+    for tried in 0.. {
+        match ebb::net::tcp::TcpStream::connect(host).await {
+            Ok(_) => break,
+            Err(error) => assert!(tried < 200, "the host listens: {error:?}"),
+        }
+        time::sleep(Duration::from_millis(50)).await;
+    }
+    let first = snapshot.deploy(Deploy::default()).expect("there is memory");
+    assert_eq!(ask(&first, &format!("connect {port}")).await, "connected");
+    assert_eq!(ask(&first, "echo").await, "echo 1 1 x");
+    first.parked().await;
+    for capture in [Snapshot::capture, Snapshot::capture_delta] {
+        let taken = capture(&first).expect("it can be captured");
+        let clone = taken.deploy(Deploy::default()).expect("there is memory");
+        let answer = ask(&clone, "echo").await;
+        assert!(answer.starts_with("echo -1"), "{answer}");
+        // It has a network all the same, and the first keeps its connection.
+        assert_eq!(ask(&clone, &format!("connect {port}")).await, "connected");
+        assert_eq!(ask(&clone, "echo").await, "echo 1 1 x");
+        assert_eq!(ask(&first, "echo").await, "echo 1 1 x");
+        end(clone).await;
+        assert_eq!(ask(&first, "echo").await, "echo 1 1 x");
+    }
+    end(first).await;
+    println!("connected: clones inherit no connection, and open their own");
+}
+
+/// Captures a program that sleeps in a system call, whose clones wake when it does.
+async fn asleep(snapshot: &Snapshot) {
+    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    uc.give(b"sleep\n").expect("it reads");
+    time::sleep(Duration::from_millis(30)).await;
+    uc.parked().await;
+    let taken = Snapshot::capture(&uc).expect("it can be captured");
+    let clone = taken.deploy(Deploy::default()).expect("there is memory");
+    for uc in [&uc, &clone] {
+        let said = time::timeout(Duration::from_secs(20), uc.output()).await;
+        assert_eq!(said.as_deref(), Ok(&b"slept\n"[..]));
+    }
+    end(uc).await;
+    end(clone).await;
+    println!("asleep: a clone of a sleeping program wakes");
+}
+
+/// Snapshots of clones, whose parents end: what is left goes on, and dropping one gives back what only it held.
+async fn orphaned(snapshot: &Snapshot, whole: bool) {
+    // What a UC and a snapshot take besides the guest's memory.
+    const OBJECTS: u64 = 16;
+    let before = free();
+    let mut chain: Vec<Snapshot> = Vec::new();
+
+    for generation in 0..6 {
+        let from = chain.last().unwrap_or(snapshot);
+        let uc = from.deploy(Deploy::default()).expect("there is memory");
+        let lines: String = (0..40)
+            .map(|page| format!("write {} {generation}\n", generation * 40 + page))
+            .collect();
+        uc.give(lines.as_bytes()).expect("it reads");
+        ask(&uc, "hash").await;
+        uc.parked().await;
+        let taken = if whole {
+            Snapshot::capture(&uc)
+        } else {
+            Snapshot::capture_delta(&uc)
+        };
+        chain.push(taken.expect("it can be captured"));
+        end(uc).await;
+    }
+    let mut model: Vec<u8> = (0..PAGES).map(|i| i as u8).collect();
+    for (at, byte) in model.iter_mut().take(240).enumerate() {
+        *byte = (at / 40) as u8;
+    }
+    let last = chain.pop().expect("six of them");
+    let youngest = last.deploy(Deploy::default()).expect("there is memory");
+    drop(last);
+    while !chain.is_empty() {
+        // Any of them: nothing of what the clone has depends on it.
+        let gone = chain.remove(chain.len() / 2);
+        let (was, private) = (free(), gone.private() / 4096);
+        drop(gone);
+        let more = free() - was;
+        // Differences are in blocks of the heap, which does not give back a frame for each.
+        let least = if whole { private } else { 0 };
+        assert!(
+            (least..=private + OBJECTS).contains(&more),
+            "{more} frames came back, of which only it held {private}"
+        );
+        assert_eq!(
+            ask(&youngest, "hash").await,
+            format!("{}", hash(&model)),
+            "the clone's memory is whole"
+        );
+    }
+    end(youngest).await;
+    let after = free();
+    assert!(after + OBJECTS >= before, "{before} before, {after} after");
+    let what = if whole {
+        "whole snapshots"
+    } else {
+        "differences"
+    };
+    println!(
+        "orphaned ({what}): clones outlive their parents, and a snapshot gives back what only it held"
     );
 }
 
 /// Clones, and snapshots of clones, that write at random; each has a model of its own.
-async fn isolated(snapshot: &Snapshot, seed: u64) {
+async fn isolated(snapshot: &Snapshot, seed: u64, count: usize) {
     let mut rng = Rng(seed);
     let first: Vec<u8> = (0..PAGES).map(|i| i as u8).collect();
     let mut snapshots = Vec::from([(snapshot.clone(), first)]);
     let mut clones: Vec<(Rc<Uc>, Vec<u8>)> = Vec::new();
     let mut made = 0;
-    for _ in 0..1200 {
+    while made < count {
         match rng.below(12) {
-            0 | 1 if clones.len() < 24 => {
+            0..3 if clones.len() < 24 => {
                 let (from, model) = &snapshots[rng.below(snapshots.len())];
                 let uc = from.deploy(Deploy::default()).expect("there is memory");
                 clones.push((uc, model.clone()));
                 made += 1;
             }
-            2 if clones.len() > 8 => {
+            3 | 4 if clones.len() > 8 => {
                 let (uc, model) = clones.swap_remove(rng.below(clones.len()));
                 assert_eq!(ask(&uc, "hash").await, format!("{}", hash(&model)));
                 end(uc).await;
             }
-            3 if !clones.is_empty() && snapshots.len() < 6 => {
+            5 if !clones.is_empty() && snapshots.len() < 6 => {
                 let (uc, model) = &clones[rng.below(clones.len())];
                 // It answers, so what it was told has been done.
                 assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
                 uc.parked().await;
-                let taken = Snapshot::capture(uc).expect("it can be captured");
-                snapshots.push((taken, model.clone()));
+                let taken = if rng.below(2) == 0 {
+                    Snapshot::capture(uc)
+                } else {
+                    Snapshot::capture_delta(uc)
+                };
+                snapshots.push((taken.expect("it can be captured"), model.clone()));
             }
-            4 if snapshots.len() > 3 => {
+            6 if snapshots.len() > 3 => {
                 let gone = 1 + rng.below(snapshots.len() - 1);
                 snapshots.swap_remove(gone);
             }
@@ -213,10 +330,10 @@ async fn cycles(snapshot: &Snapshot, count: usize) {
 
 #[ebb::main]
 async fn main() {
-    let count = ebb::args()
-        .first()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1000);
+    let argument = |at: usize| ebb::args().get(at).and_then(|n| n.parse().ok());
+    let cycles_wanted = argument(0).unwrap_or(1000);
+    let clones = argument(1).unwrap_or(200);
+    let port = argument(2).unwrap_or(0);
     let uc = start();
     let ready = time::timeout(Duration::from_secs(20), uc.output()).await;
     assert_eq!(
@@ -234,9 +351,15 @@ async fn main() {
     time::sleep(Duration::from_secs(3)).await;
     kept(&snapshot).await;
     for seed in [1, 20_261_123] {
-        isolated(&snapshot, seed).await;
+        isolated(&snapshot, seed, clones / 2).await;
+    }
+    asleep(&snapshot).await;
+    orphaned(&snapshot, true).await;
+    orphaned(&snapshot, false).await;
+    if port > 0 {
+        connected(&snapshot, port as u32).await;
     }
     refused(&snapshot).await;
-    cycles(&snapshot, count).await;
+    cycles(&snapshot, cycles_wanted).await;
     println!("snapshots are well");
 }

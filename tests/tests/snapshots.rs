@@ -1,10 +1,32 @@
 //! Snapshots in the image: builds `guests/snapshot.c` and boots `images/snapshots.rs` with it. `EBB_CYCLES` sets how often a
-//! clone is deployed and destroyed.
+//! clone is deployed and destroyed, `EBB_CLONES` how many clones write at random.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    io::{Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    thread,
+};
 
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/snapshot.c");
+
+/// A server that sends back what it gets; its port, on this machine's loopback, which the image reaches as 10.0.2.2.
+fn echo_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            });
+        }
+    });
+    port
+}
 
 #[test]
 fn clones_keep_their_state_share_no_write_and_give_every_frame_back() {
@@ -37,6 +59,8 @@ fn clones_keep_their_state_share_no_write_and_give_every_frame_back() {
     let output = Command::new(RUNNER)
         .arg(env!("CARGO_BIN_EXE_image-snapshots"))
         .arg(env::var("EBB_CYCLES").unwrap_or_else(|_| String::from("1000")))
+        .arg(env::var("EBB_CLONES").unwrap_or_else(|_| String::from("200")))
+        .arg(echo_server().to_string())
         .env("EBB_ARCHIVE", &archive)
         .env("EBB_CORES", "1")
         .env("EBB_MEMORY", "256M")
@@ -44,7 +68,6 @@ fn clones_keep_their_state_share_no_write_and_give_every_frame_back() {
             "EBB_TIMEOUT",
             env::var("EBB_TIMEOUT").unwrap_or_else(|_| String::from("180")),
         )
-        .env("EBB_NET", "none")
         .output()
         .expect("the runner starts");
     let console = String::from_utf8_lossy(&output.stdout);

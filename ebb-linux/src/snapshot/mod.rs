@@ -508,6 +508,25 @@ fn obstacle(thread: &Thread) -> Option<&'static str> {
 }
 
 impl Uc {
+    /// Makes `count` pages of its snapshot's working set usable, from the one with number `from` on, for a clone that was
+    /// deployed without ([`Deploy::no_prefetch`]): the work of a deploy in pieces, for moments when the core is idle. Returns
+    /// the number of the next page; `None` when all of them are there.
+    pub fn prefetch(&self, from: usize, count: usize) -> Option<usize> {
+        let set = self.origin()?.working_set()?;
+        let memory = self.init().memory();
+        let next = memory.space.borrow_mut().prefetch_part(set, from, count);
+        (next < set.len()).then_some(next)
+    }
+
+    /// Maps the pages of files that its snapshot's working set reads. A snapshot of the clone then has them mapped for all of
+    /// its own clones, in tables that they share.
+    pub fn prefetch_read(&self) {
+        if let Some(set) = self.origin().and_then(Snapshot::working_set) {
+            let memory = self.init().memory();
+            memory.space.borrow_mut().prefetch_read(set);
+        }
+    }
+
     /// The snapshot that this is a clone of.
     #[must_use]
     pub fn origin(&self) -> Option<&Snapshot> {
