@@ -6,12 +6,18 @@
 //! - warm (image only): a call for which the only instance is busy, so that a copy of the function's snapshot takes it.
 //!   It stands beside Linux's process start.
 //!
-//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench invoker [-- --quick]`, as root.
+//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench invoker [-- --quick] [--cores N] [--memory MIB]`, as root. Without `--cores`
+//! both 1 and 2 vCPUs.
+//!
+//! `... -- --functions N [--cores N] [--memory MIB] [--plot FILE]`: the image alone with N functions, each of which has an idle
+//! instance and a snapshot; the plot is an SVG.
 
 #[path = "../net/answer.rs"]
 mod answer;
 #[path = "../net/load.rs"]
 mod load;
+mod many;
+mod plot;
 #[allow(dead_code)]
 #[path = "../net/sides.rs"]
 mod sides;
@@ -29,7 +35,7 @@ use std::{
 use answer::whole;
 use ebb_benches::{goal, quick};
 use load::{Figures, Generator, Load, Protocol, connect};
-use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns};
+use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns, value_of};
 
 /// The image's port; the guest's dispatcher has another, which is how the agent knows which side it loads.
 const IMAGE: u16 = 3233;
@@ -42,6 +48,10 @@ const SOURCE: &str = "function main(a) { return a.wait ? new Promise((done) => s
 const HOT: f64 = 0.0;
 const COLD: f64 = 1.0;
 const WARM: f64 = 2.0;
+/// As `COLD`, of functions that stay.
+const FILL: f64 = 3.0;
+/// What the metrics say of memory: 0 for instances, 1 for snapshots.
+const MEMORY: f64 = 4.0;
 
 /// A request in the words of a side.
 fn request(port: u16, method: &str, name: &str, body: &str) -> String {
@@ -137,7 +147,7 @@ fn names(count: usize) -> Vec<String> {
 }
 
 /// `count` functions, each called once, by `clients` at the same time.
-fn cold(address: SocketAddr, clients: usize, count: usize) -> Figures {
+fn cold(address: SocketAddr, clients: usize, count: usize, stay: bool) -> Figures {
     let names = names(count);
     let mut own = Client::new(address);
     names.iter().for_each(|name| own.register(name));
@@ -164,7 +174,7 @@ fn cold(address: SocketAddr, clients: usize, count: usize) -> Figures {
     });
     let elapsed = begun.elapsed().as_secs_f64();
     // The next order finds the machine as this one did.
-    for name in &names {
+    for name in names.iter().filter(|_| !stay) {
         own.ask("DELETE", name, "");
     }
     figures(seconds, elapsed)
@@ -191,6 +201,37 @@ fn warm(address: SocketAddr, count: usize) -> Figures {
         .collect();
     let sum = seconds.iter().sum();
     figures(seconds, sum)
+}
+
+/// How many instances or snapshots there are, their bytes together, and the machine's free bytes or how many snapshots and
+/// instances were evicted, in the places of a rate and two times.
+fn memory(address: SocketAddr, snapshots: bool) -> Figures {
+    let mut stream = connect(address);
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
+        .expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let value = |name: &str| -> f64 {
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|v| v.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not in the metrics"))
+    };
+    if snapshots {
+        Figures {
+            per_second: value("ebb_snapshots"),
+            p50_us: value("ebb_snapshots_bytes"),
+            p99_us: value("ebb_evictions_total") + value("ebb_snapshot_evictions_total"),
+        }
+    } else {
+        Figures {
+            per_second: value("ebb_instances"),
+            p50_us: value("ebb_instances_bytes"),
+            p99_us: value("ebb_memory_free_bytes"),
+        }
+    }
 }
 
 /// The same call for ever.
@@ -254,7 +295,8 @@ fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
     let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {
         turns(name, unit, rounds, &mut ours, theirs.as_mut(), order)
     };
-    // Until V8 has compiled what is hot, and QEMU has translated it.
+    // The first call waits for the platform's start; then until V8 has compiled what is hot, and QEMU has translated it.
+    both("(first call)", "calls/s", 1, &format!("{HOT} 1 0.1"));
     both(
         "(warming up, hot)",
         "calls/s",
@@ -321,16 +363,32 @@ fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
 fn main() {
     let obey = |address: SocketAddr, order: &[f64]| match *order {
         [HOT, connections, seconds] => hot(address, connections as usize, seconds),
-        [COLD, clients, count] => cold(address, clients as usize, count as usize),
+        [COLD, clients, count] => cold(address, clients as usize, count as usize, false),
+        [FILL, clients, count] => cold(address, clients as usize, count as usize, true),
+        [MEMORY, what] => memory(address, what > 0.0),
         [_, count] => warm(address, count as usize),
         _ => unreachable!("an order that this program does not give"),
     };
     if agent(obey) {
         return;
     }
+    let number = |option| value_of(option).map(|n| n.parse().expect("a number after the option"));
+    let cores: Option<usize> = number("--cores");
+    if let Some(functions) = number("--functions") {
+        let (root, image) = image();
+        let plot = value_of("--plot").map(PathBuf::from);
+        many::run(
+            functions,
+            cores.unwrap_or(2),
+            &root,
+            &image,
+            plot.as_deref(),
+        );
+        return;
+    }
     let guest = linux_guest();
     let (root, image) = image();
-    for cores in [1, 2] {
+    for cores in cores.map_or(vec![1, 2], |n| vec![n]) {
         compare(cores, guest.as_ref().map(Path::new), &root, &image);
     }
 }

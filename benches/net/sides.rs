@@ -24,7 +24,16 @@ use crate::load::Figures;
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
 /// Of the guest on both sides, and of the host.
 const GUEST: &str = "10.0.2.15";
-const MEMORY: &str = "2048";
+
+/// MiB of memory of each side: what follows `--memory`, else 2048.
+fn memory() -> String {
+    value_of("--memory").unwrap_or_else(|| String::from("2048"))
+}
+
+/// What follows an option of the command line.
+pub fn value_of(option: &str) -> Option<String> {
+    std::env::args().skip_while(|a| a != option).nth(1)
+}
 
 /// A network namespace with `tap0`, without a name: it lasts as long as this and the programs in it.
 struct Namespace(File);
@@ -211,7 +220,7 @@ impl Side {
             .args(arguments)
             .current_dir(folder)
             .env("EBB_CORES", cores.to_string())
-            .env("EBB_MEMORY", format!("{MEMORY}M"))
+            .env("EBB_MEMORY", format!("{}M", memory()))
             .env("EBB_NET", format!("tap:tap0{queues}"))
             .env("EBB_OPTIONS", format!("ip={GUEST}/24"))
             .env("EBB_TIMEOUT", "900")
@@ -239,7 +248,14 @@ impl Side {
         let cores = cores.to_string();
         agent
             .args([
-                "--smp", &cores, "--mem", MEMORY, "--net", "tap", "--queues", &cores,
+                "--smp",
+                &cores,
+                "--mem",
+                &memory(),
+                "--net",
+                "tap",
+                "--queues",
+                &cores,
             ])
             .args(["--timeout", "900"])
             .args(app)
