@@ -9,7 +9,7 @@ mod process;
 
 use std::{env, ffi::OsString, fs, io, path::PathBuf, process::Command, sync::OnceLock};
 
-use ebb_openwhisk::instance::{Boxed, Deploy, Instance, Wanted};
+use ebb_openwhisk::instance::{Boxed, Deploy, NotStarted, Started, Wanted};
 use ebb_runtime::provides;
 
 use process::Process;
@@ -74,7 +74,7 @@ fn loader() -> io::Result<&'static PathBuf> {
 
 #[provides(Deploy, instance = &Linux)]
 impl Deploy for Linux {
-    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>> {
+    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Started, NotStarted>> {
         Box::pin(async move {
             let place = loader().map_err(|error| {
                 format!(
@@ -85,7 +85,10 @@ impl Deploy for Linux {
             let process = Process::start(&node(), place, wanted).map_err(|error| {
                 format!("{:?} cannot be started: {error}; install Node.js 20 or set EBB_NODE to its path", node())
             })?;
-            Ok(Box::new(process) as Box<dyn Instance>)
+            Ok(Started {
+                instance: Box::new(process),
+                ahead: false,
+            })
         })
     }
 

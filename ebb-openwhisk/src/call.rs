@@ -6,6 +6,7 @@ use crate::json::{Json, Members};
 use crate::name::FullName;
 use crate::parameters::Parameters;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::time::Duration;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,15 @@ impl Start {
     }
 }
 
+/// Where the time of a call went on its instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Loading the code.
+    pub init: Duration,
+    /// Running it.
+    pub run: Duration,
+}
+
 /// What became of a call. Times are epoch milliseconds.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -82,6 +92,8 @@ pub struct Ran {
     pub end: u64,
     /// Milliseconds of init, if there was one.
     pub init: Option<u64>,
+    /// What they were spent on.
+    pub spent: Spent,
     /// How the instance was come by.
     pub kind: Start,
     /// What the answer means.

@@ -4,7 +4,7 @@
 //! module has the frames, the two traits, and [`serve`]: how a call is made on an instance.
 
 use crate::activation::{Answer, Outcome};
-use crate::call::{Call, Ran, Start};
+use crate::call::{Call, Ran, Spent, Start};
 use crate::logs::Collector;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::future::Future;
@@ -107,13 +107,29 @@ pub trait Instance {
 
 /// An instance as it was once. Any number of instances go on from there, on any core.
 pub trait Snapshot: Send + Sync {
-    /// Starts one on this core, ready for [`Request::Run`]. Fails with a text for the caller.
+    /// Starts one on this core, ready for [`Request::Run`].
     ///
     /// # Errors
-    /// There is no memory for it.
-    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, String>;
+    /// [`NotStarted`].
+    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, NotStarted>;
     /// Bytes of memory that only the snapshot holds, about.
     fn memory(&self) -> u64;
+}
+
+/// Why there is no instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotStarted {
+    /// The machine's memory is used up: it is worth another try when other instances have ended.
+    pub memory: bool,
+    /// A text for the caller.
+    pub why: String,
+}
+
+impl From<String> for NotStarted {
+    /// For other reasons than memory.
+    fn from(why: String) -> Self {
+        Self { memory: false, why }
+    }
 }
 
 /// What a new instance is for.
@@ -123,14 +139,35 @@ pub struct Wanted {
     pub memory: u32,
 }
 
+/// A new instance.
+pub struct Started {
+    /// It.
+    pub instance: Box<dyn Instance>,
+    /// It had been made before it was asked for.
+    pub ahead: bool,
+}
+
 /// Makes instances.
 #[component]
 pub trait Deploy {
-    /// Makes one, ready for [`Request::Init`]. Fails with a text for the caller.
-    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>>;
+    /// Makes one, ready for [`Request::Init`].
+    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Started, NotStarted>>;
+    /// Bytes that should be given back before another instance is started, because the machine has less memory left than it
+    /// keeps for everything else; 0 when there is enough.
+    fn short(&self) -> u64 {
+        0
+    }
+    /// Instances of this core that were made before anybody asked for them, and that nobody has asked for yet.
+    fn made_ahead(&self) -> usize {
+        0
+    }
     /// Bytes that instances and their snapshots may use together on this machine.
     fn memory(&self) -> u64 {
         3 << 30
+    }
+    /// Bytes of memory that nobody uses at the moment; 0 where that is not known.
+    fn free(&self) -> u64 {
+        0
     }
     /// Bytes that a new instance takes, about.
     fn first_bytes(&self) -> u64 {
@@ -154,11 +191,13 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ra
     let mut logs = Collector::new(limits.logs);
     let (began, wall) = (Instant::now(), milliseconds(unix_time()));
     let mut init = None;
+    let mut spent = Spent::default();
     let answer = 'answer: {
         if start == Start::Cold {
             let body = call.init_body(wall);
             let asked = timeout(limit, instance.ask(Request::Init, body.as_str())).await;
-            init = Some(milliseconds(began.elapsed()));
+            spent.init = began.elapsed();
+            init = Some(milliseconds(spent.init));
             match asked {
                 Ok(Ok((200, _))) => {}
                 Ok(Ok((status, body))) => break 'answer Answer::InitFailed { status, body },
@@ -175,7 +214,9 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ra
             Err(_) => Answer::RunTimeout,
         }
     };
-    let end = wall + milliseconds(began.elapsed());
+    let elapsed = began.elapsed();
+    spent.run = elapsed.saturating_sub(spent.init);
+    let end = wall + milliseconds(elapsed);
     instance.drain_logs(&mut logs);
     let outcome = Outcome::of(&answer, limits.timeout);
     let now = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
@@ -183,6 +224,7 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ra
         start: wall,
         end,
         init,
+        spent,
         kind: start,
         timed_out: answer.timed_out(),
         logs: logs.finish(now, !outcome.instance_lives()),

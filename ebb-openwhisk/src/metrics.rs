@@ -112,6 +112,20 @@ pub struct Metrics {
     pub wait: Histogram,
     /// Of init.
     pub init: Histogram,
+    /// Of run, by [`Start`].
+    pub run: [Histogram; 3],
+    /// Making an instance: a copy, or what was made in advance, by [`Start`]; hot ones are there.
+    pub deploy: [Histogram; 3],
+    /// Taking a function's snapshot, which no call waits for.
+    pub capture: Histogram,
+    /// Instances for new functions that had been made in advance.
+    pub ahead: u64,
+    /// Such instances that wait for a function now.
+    pub blanks: u64,
+    /// Idle instances whose capture has been put off until their core is quiet.
+    pub uncaptured: u64,
+    /// Instances that could be made only when others had made room for them.
+    pub relieved: u64,
 }
 
 impl Metrics {
@@ -128,6 +142,19 @@ impl Metrics {
         }
         self.wait.add(&other.wait);
         self.init.add(&other.init);
+        for (sums, more) in [
+            (&mut self.run, &other.run),
+            (&mut self.deploy, &other.deploy),
+        ] {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                sum.add(more);
+            }
+        }
+        self.capture.add(&other.capture);
+        self.ahead += other.ahead;
+        self.blanks += other.blanks;
+        self.uncaptured += other.uncaptured;
+        self.relieved += other.relieved;
     }
 
     /// Counts an activation.
@@ -217,6 +244,67 @@ impl Metrics {
             "Loading of an action's code.",
         );
         self.init.render(out, "ebb_init_seconds", "");
+        head(
+            out,
+            "ebb_run_seconds",
+            "histogram",
+            "Running an action, by how its instance was come by.",
+        );
+        for start in Start::ALL {
+            self.run[start as usize].render(
+                out,
+                "ebb_run_seconds",
+                &format!("start=\"{}\"", start.name()),
+            );
+        }
+        head(
+            out,
+            "ebb_deploy_seconds",
+            "histogram",
+            "Making an instance before its first request, by what it is made of.",
+        );
+        for start in [Start::Warm, Start::Cold] {
+            self.deploy[start as usize].render(
+                out,
+                "ebb_deploy_seconds",
+                &format!("start=\"{}\"", start.name()),
+            );
+        }
+        head(
+            out,
+            "ebb_capture_seconds",
+            "histogram",
+            "Taking the snapshot of a function; no call waits for it.",
+        );
+        self.capture.render(out, "ebb_capture_seconds", "");
+        single(
+            out,
+            "ebb_deployed_ahead_total",
+            "counter",
+            "Cold starts whose instance had been made in advance.",
+            self.ahead,
+        );
+        single(
+            out,
+            "ebb_instances_ahead",
+            "gauge",
+            "Instances that were made in idle times and wait for a new function.",
+            self.blanks,
+        );
+        single(
+            out,
+            "ebb_captures_put_off",
+            "gauge",
+            "Functions whose snapshot is taken when their core is quiet.",
+            self.uncaptured,
+        );
+        single(
+            out,
+            "ebb_relieved_total",
+            "counter",
+            "Instances for which others had to make room because the machine's memory was used up.",
+            self.relieved,
+        );
     }
 }
 
@@ -294,6 +382,6 @@ mod tests {
             assert!(!explained.contains(&name), "{name}");
             explained.push(name);
         }
-        assert_eq!(explained.len(), 7);
+        assert_eq!(explained.len(), 14);
     }
 }

@@ -407,6 +407,18 @@ impl<T, S: Clone> Pool<T, S> {
         }
     }
 
+    /// An idle instance takes other than was said when it was released.
+    pub fn recount(&mut self, id: InstanceId, bytes: u64) {
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return;
+        };
+        if instance.worth.is_some() {
+            self.used = self.used - instance.bytes + bytes;
+            self.idle_bytes = self.idle_bytes - instance.bytes + bytes;
+            instance.bytes = bytes;
+        }
+    }
+
     /// Evicts what is worth least until at least `bytes` of the books are free of it: the machine has less memory left
     /// than the books say.
     pub fn relieve(&mut self, bytes: u64) -> Evicted<S> {

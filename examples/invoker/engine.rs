@@ -4,16 +4,17 @@
 //! here; else it travels there and its outcome back. An instance never leaves its core.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use ebb::sync::oneshot;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, current_core, ebb, println, spawn, spawn_on, time};
 use ebb_openwhisk::activation::{Activation, Outcome, Status};
-use ebb_openwhisk::call::{Call, InstanceKey, Ran, Start};
-use ebb_openwhisk::instance::{Deploy, Instance, Wanted, serve};
+use ebb_openwhisk::call::{Call, InstanceKey, Ran, Spent, Start};
+use ebb_openwhisk::instance::{Deploy, Instance, Started, Wanted, serve};
 use ebb_openwhisk::metrics::{self, Metrics};
 use ebb_openwhisk::plan::{Plan, Reply};
 use ebb_openwhisk::pool::{Evicted, InstanceId, Submitted};
@@ -28,7 +29,32 @@ use crate::platform::{Grant, Held, Platform, now};
 pub struct Invoker {
     instances: RefCell<HashMap<InstanceId, Box<dyn Instance>>>,
     metrics: RefCell<Metrics>,
+    /// Instances of functions that have no snapshot yet, the oldest in front.
+    uncaptured: RefCell<VecDeque<Uncaptured>>,
+    /// A task sees to them.
+    capturing: Cell<bool>,
+    /// Calls that run here.
+    running: Cell<usize>,
+    /// When the last one ended.
+    quiet_since: Cell<Option<Instant>>,
 }
+
+/// An idle instance that is to be captured as the snapshot of its function when nobody waits for this core.
+struct Uncaptured {
+    key: InstanceKey,
+    instance: InstanceId,
+    cost: u64,
+    since: Instant,
+}
+
+/// How long a core has had no call when it captures.
+const QUIET: Duration = Duration::from_millis(4);
+/// How long a busy core puts captures off, and how many.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PUT_OFF: usize = 128;
+/// How often an instance is tried to be started when the machine's memory is used up, and what makes room each time.
+const TRIES: usize = 6;
+const ROOM: u64 = 16 << 20;
 
 impl Invoker {
     /// Counts something.
@@ -38,7 +64,11 @@ impl Invoker {
 
     /// What this core has counted.
     pub fn metrics(&self) -> Metrics {
-        *self.metrics.borrow()
+        Metrics {
+            blanks: EbbRef::<dyn Deploy>::get().made_ahead() as u64,
+            uncaptured: self.uncaptured.borrow().len() as u64,
+            ..*self.metrics.borrow()
+        }
     }
 }
 
@@ -109,8 +139,12 @@ impl Executor for Engine {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn microseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    micros(since.elapsed())
 }
 
 /// A call that the platform could not make.
@@ -119,6 +153,7 @@ fn failed(why: &str) -> Ran {
         start: now(),
         end: now(),
         init: None,
+        spent: Spent::default(),
         kind: Start::Cold,
         outcome: Outcome::error(Status::InternalError, why),
         timed_out: false,
@@ -126,23 +161,83 @@ fn failed(why: &str) -> Ran {
     }
 }
 
-/// Ends instances, and lets go of snapshots, that have to make room.
-fn evict(evicted: Evicted<Held>) {
+/// Ends instances, and lets go of snapshots, that have to make room. What comes back is ready when those of other cores have
+/// ended; nobody has to wait for it.
+fn evict(evicted: Evicted<Held>) -> Vec<ebb::RemoteHandle<()>> {
+    let mut elsewhere = Vec::new();
     for victim in evicted.instances {
         let id = victim.instance;
-        let end = move || {
-            let instance = EbbRef::<Invoker>::get().instances.borrow_mut().remove(&id);
-            drop(instance);
-        };
         if victim.core == here() {
-            end();
+            end(id);
         } else {
-            drop(spawn_on(
-                CoreId::new(victim.core),
-                move || async move { end() },
-            ));
+            elsewhere.push(spawn_on(CoreId::new(victim.core), move || async move {
+                end(id)
+            }));
         }
     }
+    elsewhere
+}
+
+/// Ends an instance of this core. If it is the last of a function, its snapshot stays.
+fn end(id: InstanceId) {
+    let invoker = EbbRef::<Invoker>::get();
+    let due = {
+        let mut uncaptured = invoker.uncaptured.borrow_mut();
+        let at = uncaptured.iter().position(|due| due.instance == id);
+        at.and_then(|at| uncaptured.remove(at))
+    };
+    if let Some(due) = due {
+        capture(&due);
+    }
+    let instance = invoker.instances.borrow_mut().remove(&id);
+    drop(instance);
+}
+
+/// Makes room on a machine whose memory is used up; whether there was anything to evict.
+async fn relieve(bytes: u64) -> bool {
+    let evicted = EbbRef::<Platform>::get().pool(|pool| pool.relieve(bytes));
+    if evicted.instances.is_empty() && evicted.snapshots.is_empty() {
+        return false;
+    }
+    for ended in evict(evicted) {
+        // A core that has stopped has nothing left to end.
+        let _ = ended.await;
+    }
+    // The tasks of their threads hold their memory until they have run once more.
+    time::sleep(Duration::from_millis(1)).await;
+    true
+}
+
+/// Makes an instance, and room for it if need be. Says whether it had been made in advance.
+async fn make(
+    wanted: Wanted,
+    start: Start,
+    snapshot: Option<Held>,
+) -> Result<(Started, Start), String> {
+    let deploy = EbbRef::<dyn Deploy>::get();
+    let mut relieved = false;
+    for attempt in 0.. {
+        let short = deploy.short();
+        if short > 0 {
+            relieved |= relieve(short.min(ROOM)).await;
+        }
+        let made = match (start, &snapshot) {
+            (Start::Warm, Some(snapshot)) => snapshot.start(wanted).map(|instance| {
+                let ahead = false;
+                (Started { instance, ahead }, Start::Warm)
+            }),
+            _ => deploy.start(wanted).await.map(|made| (made, Start::Cold)),
+        };
+        match made {
+            Ok(made) => {
+                EbbRef::<Invoker>::get().count(|m| m.relieved += u64::from(relieved));
+                return Ok(made);
+            }
+            Err(failed) if failed.memory && attempt < TRIES => relieved |= relieve(ROOM).await,
+            Err(failed) => return Err(failed.why),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 /// Makes a call on an instance of this core, and gives the instance back to the books.
@@ -157,15 +252,22 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
         .remove(&id)
         .filter(|i| i.is_alive());
     let began = Instant::now();
-    let (made, start) = match (held, start, snapshot) {
-        (Some(instance), Start::Hot, _) => (Ok(instance), Start::Hot),
-        (_, Start::Warm, Some(snapshot)) => (snapshot.start(wanted), Start::Warm),
+    invoker.running.set(invoker.running.get() + 1);
+    let made = match (held, start) {
+        (Some(instance), Start::Hot) => {
+            let ahead = false;
+            Ok((Started { instance, ahead }, Start::Hot))
+        }
         // An instance that died while it was idle is replaced like one that never was.
-        _ => (EbbRef::<dyn Deploy>::get().start(wanted).await, Start::Cold),
+        _ => make(wanted, start, snapshot).await,
     };
-    let mut instance = match made {
-        Ok(instance) => instance,
+    let (mut instance, start) = match made {
+        Ok((made, start)) => {
+            invoker.count(|m| m.ahead += u64::from(made.ahead));
+            (made.instance, start)
+        }
         Err(why) => {
+            ended();
             release(id, false, 0, 0);
             return failed(&why);
         }
@@ -173,13 +275,19 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
     let started = microseconds(began);
     let ran = serve(&mut *instance, call, start).await;
     let keep = ran.outcome.instance_lives() && instance.is_alive();
-    if let Some(init) = ran.init {
-        invoker.count(|m| m.init.record(init * 1000));
-    }
+    invoker.count(|m| {
+        if start != Start::Hot {
+            m.deploy[start as usize].record(started);
+        }
+        if start == Start::Cold {
+            m.init.record(micros(ran.spent.init));
+        }
+        m.run[start as usize].record(micros(ran.spent.run));
+    });
     let cost = match start {
         Start::Hot => 0,
         Start::Warm => started,
-        Start::Cold => started + ran.init.unwrap_or(0) * 1000,
+        Start::Cold => started + micros(ran.spent.init),
     };
     let mut bytes = 0;
     if keep {
@@ -189,34 +297,96 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
         bytes = instance.memory();
         invoker.instances.borrow_mut().insert(id, instance);
         if start == Start::Cold {
-            let key = call.key();
-            drop(spawn(async move { capture(key, id, cost).await }));
+            put_off(Uncaptured {
+                key: call.key(),
+                instance: id,
+                cost,
+                since: Instant::now(),
+            });
         }
     } else {
         drop(instance);
     }
+    ended();
     release(id, keep, bytes, cost);
     ran
 }
 
-/// Captures an instance that is idle, as the snapshot of its function.
-async fn capture(key: InstanceKey, id: InstanceId, cost: u64) {
-    // The answer goes out first.
-    for _ in 0..4 {
-        ebb::yield_now().await;
+/// A call has ended on this core.
+fn ended() {
+    let invoker = EbbRef::<Invoker>::get();
+    invoker.running.set(invoker.running.get() - 1);
+    invoker.quiet_since.set(Some(Instant::now()));
+}
+
+/// Remembers that an instance is to be captured.
+fn put_off(due: Uncaptured) {
+    let invoker = EbbRef::<Invoker>::get();
+    invoker.uncaptured.borrow_mut().push_back(due);
+    if !invoker.capturing.replace(true) {
+        drop(spawn(capture_all()));
     }
+}
+
+/// Captures what was put off, when the core is quiet or cannot wait any longer.
+async fn capture_all() {
+    let invoker = EbbRef::<Invoker>::get();
+    loop {
+        let (waits, oldest) = {
+            let uncaptured = invoker.uncaptured.borrow();
+            (uncaptured.len(), uncaptured.front().map(|due| due.since))
+        };
+        let Some(oldest) = oldest else { break };
+        let quiet = invoker.running.get() == 0
+            && invoker
+                .quiet_since
+                .get()
+                .is_none_or(|since| since.elapsed() >= QUIET);
+        if quiet || waits > PUT_OFF || oldest.elapsed() >= PATIENCE {
+            let due = invoker.uncaptured.borrow_mut().pop_front();
+            if let Some(mut due) = due
+                && !capture(&due)
+                && waits <= PUT_OFF
+            {
+                due.since = Instant::now();
+                invoker.uncaptured.borrow_mut().push_back(due);
+            }
+            ebb::yield_now().await;
+        } else {
+            time::sleep(QUIET).await;
+        }
+    }
+    invoker.capturing.set(false);
+}
+
+/// Captures an instance that is idle, as the snapshot of its function. False when it is not idle now.
+fn capture(due: &Uncaptured) -> bool {
     let platform = EbbRef::<Platform>::get();
-    if platform.pool(|pool| pool.has_snapshot(&key)) {
-        return;
+    if platform.pool(|pool| pool.has_snapshot(&due.key)) {
+        return true;
     }
-    // No borrow is held over an await, so nobody else uses it meanwhile.
-    let captured = match EbbRef::<Invoker>::get().instances.borrow_mut().get_mut(&id) {
-        Some(instance) => instance.capture(),
-        None => None,
+    let invoker = EbbRef::<Invoker>::get();
+    let began = Instant::now();
+    let captured = match invoker.instances.borrow_mut().get_mut(&due.instance) {
+        Some(instance) => instance
+            .capture()
+            .map(|snapshot| (snapshot, instance.memory())),
+        None => return false,
     };
-    let Some(snapshot) = captured else { return };
+    let Some((snapshot, instance_bytes)) = captured else {
+        return true;
+    };
+    invoker.count(|m| m.capture.record(microseconds(began)));
     let bytes = snapshot.memory();
-    evict(platform.pool(|pool| pool.keep_snapshot(&key, snapshot, bytes, cost)));
+    let evicted = platform.pool(|pool| {
+        pool.recount(due.instance, instance_bytes);
+        pool.keep_snapshot(&due.key, snapshot, bytes, due.cost)
+    });
+    if !evicted.instances.is_empty() || !evicted.snapshots.is_empty() {
+        // Not at once: to evict may be why this is captured.
+        drop(spawn(async move { drop(evict(evicted)) }));
+    }
+    true
 }
 
 /// Tells the books that an instance is free, and whoever may run now.
@@ -257,8 +427,9 @@ pub async fn warm_up() {
     )
     .await
     {
-        Ok(Ok(mut instance)) => {
-            match instance
+        Ok(Ok(mut started)) => {
+            match started
+                .instance
                 .ask(ebb_openwhisk::instance::Request::Reset, "")
                 .await
             {
@@ -269,7 +440,7 @@ pub async fn warm_up() {
                 _ => "the first instance did not answer: see what it printed above".into(),
             }
         }
-        Ok(Err(why)) => why,
+        Ok(Err(failed)) => failed.why,
         Err(_) => "the first instance was not ready after 10 minutes".into(),
     };
     println!("invoker: {text}");

@@ -10,6 +10,7 @@ use ebb::net::http::{Error, Request, Response};
 use ebb::{EbbRef, time};
 use ebb_openwhisk::code;
 use ebb_openwhisk::http as api;
+use ebb_openwhisk::instance::Deploy;
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::metrics::{Metrics, single};
@@ -256,6 +257,12 @@ async fn metrics() -> Response {
             platform.memory(),
         ),
         (
+            "ebb_memory_free_bytes",
+            "gauge",
+            "Memory of the machine that nobody uses; 0 where that is not known.",
+            EbbRef::<dyn Deploy>::get().free(),
+        ),
+        (
             "ebb_snapshot_evictions_total",
             "counter",
             "Snapshots that had to make room.",
@@ -333,6 +340,8 @@ async fn live() -> Response {
         .number("budget", platform.memory())
         .number("evictions", evictions)
         .number("throttled", sum.throttled)
+        .number("ahead", sum.ahead)
+        .number("blanks", sum.blanks)
         .finish();
     Response::json(String::from(json.as_str())).with("cache-control", "no-store")
 }

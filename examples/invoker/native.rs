@@ -10,18 +10,23 @@
 
 mod guest;
 
+mod stock;
+
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
 use ebb::platform::Environment;
 use ebb::sync::oneshot;
-use ebb::time::Instant;
+use ebb::time::{Instant, sleep};
 use ebb::{EbbRef, ebb, println};
-use ebb_openwhisk::instance::{Boxed, Deploy, Instance, Request, Wanted};
+use ebb_openwhisk::instance::{Boxed, Deploy, Instance, NotStarted, Request, Started, Wanted};
+use ebb_openwhisk::json::Members;
 use ebb_runtime::provides;
 use spin::mutex::SpinMutex;
 
-use guest::{Frozen, Guest};
+use guest::{Frozen, Guest, not_started};
+use stock::Stock;
 
 // One core for each program, so V8's pool of helpers brings nothing.
 ebb_archive::manifest!(
@@ -37,18 +42,22 @@ ebb_archive::variables!("EBB_AUTH EBB_FORWARD=3233:3233 EBB_MEMORY=2G");
 const LARGEST_HEAP: u32 = 512;
 /// Bytes that are not for instances: connections, bodies of requests, entities, records.
 const RESERVE: u64 = 512 << 20;
+/// Bytes that stay free whatever the books of instances say: the stock of blank copies ends here, and idle instances have to
+/// make room.
+pub const KEPT_FREE: u64 = 48 << 20;
 
-/// How often the base is warmed: V8 compiles a second time what it sees a second time.
-const ROUNDS: usize = 4;
+/// How often the base is warmed: V8 collects what it knows of a function's values from its eighth call on.
+const ROUNDS: usize = 8;
 
-/// What the base is warmed with. It takes the paths that most actions take.
-const WARMING: &str = r#"{"value":{"name":"warming","main":"main","binary":false,"code":"
-    const done = (value) => new Promise((resolve) => setImmediate(resolve, value));
-    async function main(args) {
-        const text = JSON.stringify({ ...args, list: [1, 2.5, 'three'].map((x) => [x, typeof x]) });
-        const { list, ...rest } = JSON.parse(text);
-        return done({ greeting: `hello ${rest.name}`, list, at: new Date().toISOString() });
-    }"}}"#;
+/// How often with all that the warming action can do, at first.
+const ALL_ROUNDS: usize = 2;
+
+/// What the base is warmed with.
+const WARMING: &str = include_str!("native/warming.js");
+/// A small action: what a copy does to become any function, and no more.
+const SMALL: &str = "function main(args) { return { greeting: 'hello ' + args.name }; }";
+/// As long as timers last that the warming action leaves behind (Node's HTTP keeps the date for a second).
+const SETTLED: Duration = Duration::from_millis(1200);
 
 /// The base.
 enum Base {
@@ -136,20 +145,28 @@ async fn make_base() -> Result<Frozen, String> {
     let mut guest =
         Guest::boot(LARGEST_HEAP).map_err(|e| format!("Node does not start: {}", e.text()))?;
     warm(&mut guest).await?;
-    let base = guest.capture_parked().await?;
+    let raw = guest.capture_parked().await?;
     drop(guest);
-    // The first copy's working set is that of all.
-    let wanted = Wanted { memory: 256 };
-    let mut first = base.deploy(wanted)?;
-    init_and_run(&mut first).await?;
-    first.learn();
+    // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
+    learn(&raw).await?;
+    let base = raw.settled()?;
+    let own = learn(&base).await?;
+    let (written, read) = base.working_set();
     println!(
-        "invoker: base snapshot of {} MB after {} ms; a copy that has run once has {} KB of its own",
+        "invoker: base snapshot of {} MB after {} ms; a copy that has run once has {} KB of its own, {written} pages written and {read} read",
         base.used() >> 20,
         begun.elapsed().as_millis(),
-        first.memory() >> 10
+        own >> 10
     );
     Ok(base)
+}
+
+/// Runs a copy once, and remembers what it used; bytes that it has of its own then.
+async fn learn(base: &Frozen) -> Result<u64, String> {
+    let mut first = base.deploy(Wanted { memory: 256 }).map_err(|e| e.why)?;
+    init_and_run(&mut first, SMALL, false).await?;
+    first.learn();
+    Ok(first.own())
 }
 
 async fn ask(guest: &mut Guest, request: Request, body: &str) -> Result<(), String> {
@@ -163,38 +180,102 @@ async fn ask(guest: &mut Guest, request: Request, body: &str) -> Result<(), Stri
     }
 }
 
-async fn init_and_run(guest: &mut Guest) -> Result<(), String> {
-    ask(guest, Request::Init, &WARMING.replace('\n', "\\n")).await?;
-    ask(guest, Request::Run, r#"{"value":{"name":"base"}}"#).await
+async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), String> {
+    let mut value = Members::new();
+    value.text("name", "warming").text("main", "main");
+    value.text("code", code).bool("binary", false);
+    // As the platform's requests are: see `Call::init_body` and `Call::run_body`.
+    let mut env = Members::new();
+    for name in [
+        "NAMESPACE",
+        "ACTION_NAME",
+        "ACTION_VERSION",
+        "ACTIVATION_ID",
+    ] {
+        env.text(&format!("__OW_{name}"), "warming");
+    }
+    value.raw("env", env.finish().as_str());
+    let init = Members::new()
+        .raw("value", value.finish().as_str())
+        .finish();
+    ask(guest, Request::Init, init.as_str()).await?;
+    let value = Members::new().text("name", "you").bool("all", all).finish();
+    let mut run = Members::new();
+    for name in [
+        "namespace",
+        "action_name",
+        "action_version",
+        "activation_id",
+    ] {
+        run.text(name, "warming");
+    }
+    let run = run.raw("value", value.as_str()).finish();
+    ask(guest, Request::Run, run.as_str()).await
 }
 
 /// Drives a throw-away action through all that a call needs, and forgets it.
 async fn warm(guest: &mut Guest) -> Result<(), String> {
-    for _ in 0..ROUNDS {
-        init_and_run(guest).await?;
-        ask(guest, Request::Run, r#"{"value":{"name":"again"}}"#).await?;
+    for round in 0..ROUNDS {
+        let all = round < ALL_ROUNDS;
+        init_and_run(guest, WARMING, all).await?;
+        ask(guest, Request::Reset, "").await?;
+        if round + 1 == ALL_ROUNDS {
+            sleep(SETTLED).await;
+        }
+        init_and_run(guest, SMALL, false).await?;
         ask(guest, Request::Reset, "").await?;
     }
     Ok(())
 }
 
+ebb::option!("budget", "a number of bytes", |v| v.parse::<u64>().is_ok());
+
 struct Image;
 
 #[provides(Deploy, instance = &Image)]
 impl Deploy for Image {
-    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Box<dyn Instance>, String>> {
+    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Started, NotStarted>> {
         Box::pin(async move {
-            let guest = match EbbRef::<Shared>::get().base().await {
-                Some(base) => base.deploy(wanted)?,
-                None => Guest::boot(wanted.memory)
-                    .map_err(|errno| format!("an instance cannot be started: {}", errno.text()))?,
+            let Some(base) = EbbRef::<Shared>::get().base().await else {
+                let guest = Guest::boot(wanted.memory)
+                    .map_err(|errno| not_started(errno, "an instance cannot be started"))?;
+                return Ok(Started {
+                    instance: Box::new(guest),
+                    ahead: false,
+                });
             };
-            Ok(Box::new(guest) as Box<dyn Instance>)
+            let stock = EbbRef::<Stock>::get();
+            stock.keep_filled(&base);
+            let taken = stock.take(wanted);
+            let ahead = taken.is_some();
+            let guest = match taken {
+                Some(guest) => guest,
+                None => base.deploy(wanted)?,
+            };
+            Ok(Started {
+                instance: Box::new(guest),
+                ahead,
+            })
         })
     }
 
+    fn short(&self) -> u64 {
+        KEPT_FREE.saturating_sub(self.free())
+    }
+
+    fn free(&self) -> u64 {
+        ebb_mem::frame::stats().free * 4096
+    }
+
+    fn made_ahead(&self) -> usize {
+        EbbRef::<Stock>::get().len()
+    }
+
     fn memory(&self) -> u64 {
-        let free = ebb_mem::frame::stats().free * 4096;
+        if let Some(budget) = EbbRef::<dyn Environment>::get().option("budget") {
+            return budget.parse().unwrap_or(0);
+        }
+        let free = self.free();
         free.saturating_sub(RESERVE).max(free / 2)
     }
 

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::activation::{Activation, Answer, Outcome};
-use ebb_openwhisk::call::{Call, Ran, Start};
+use ebb_openwhisk::call::{Call, Ran, Spent, Start};
 use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::{Config, Controller, Executor, Step, Subject, perform};
@@ -53,6 +53,7 @@ impl Executor for Bed {
             start: now + 5,
             end: now + 17,
             init: Some(3),
+            spent: Spent::default(),
             kind: Start::Cold,
             outcome: Outcome::of(&answer, call.action.limits.timeout),
             timed_out: answer.timed_out(),

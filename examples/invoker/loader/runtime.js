@@ -124,6 +124,8 @@ class Runtime {
     this.#entry = undefined;
     this.#state = 'ready';
     world.restore();
+    // What is captured next is watched already.
+    world.watchStocks();
     reply(200, OK);
   }
 

@@ -9,7 +9,7 @@ use ebb_linux::{
     snapshot::{self, Snapshot},
 };
 use ebb_openwhisk::{
-    instance::{self, Boxed, Instance, Lost, Request, Wanted, frame, take_answer},
+    instance::{self, Boxed, Instance, Lost, NotStarted, Request, Wanted, frame, take_answer},
     logs::{Collector, Stream},
 };
 use ebb_runtime::{EbbRef, platform::Entropy, time::unix_time};
@@ -47,6 +47,8 @@ pub struct Guest {
     next: u32,
     /// Bytes of its own, and how many it had ever taken, when that was last counted.
     counted: (u64, u64),
+    /// The next page of the working set to be fetched, while there is one.
+    unfetched: Option<usize>,
 }
 
 impl Guest {
@@ -85,7 +87,8 @@ impl Guest {
             logged: 0,
             out_of_memory: false,
             next: 0,
-            counted: (0, 0),
+            counted: (OBJECTS, 0),
+            unfetched: None,
         }
     }
 
@@ -104,12 +107,23 @@ impl Guest {
     }
 
     /// Bytes that it shares with no snapshot.
-    fn own(&self) -> u64 {
+    pub fn own(&self) -> u64 {
         let pages = match self.uc.origin() {
             Some(snapshot) => snapshot.beyond(&self.uc),
             None => self.uc.used(),
         };
         pages + OBJECTS
+    }
+
+    /// Fetches some of the working set; whether there is more.
+    pub fn fetch(&mut self) -> bool {
+        let next = self.unfetched.take();
+        self.unfetched = next.and_then(|next| self.uc.prefetch(next, PIECE));
+        if self.unfetched.is_none() {
+            // What it is told before its first request it can do now.
+            self.exchange();
+        }
+        self.unfetched.is_some()
     }
 
     /// Moves what can be moved between this side and the guest.
@@ -231,12 +245,11 @@ impl Instance for Guest {
     }
 
     fn memory(&mut self) -> u64 {
-        // To count takes long: only when the number can have changed much.
+        // To count takes long: when what it has taken since, or what a child process has given back, may be much.
         let taken = self.uc.taken();
         let (bytes, then) = self.counted;
-        // What a child process took is gone with it.
         let more = taken.saturating_sub(then);
-        if bytes == 0 || more > bytes / 4 || taken < then {
+        if more > bytes / 4 && more > UNCOUNTED || taken < then {
             self.counted = (self.own(), taken);
             return self.counted.0;
         }
@@ -246,6 +259,7 @@ impl Instance for Guest {
     fn capture(&mut self) -> Option<Arc<dyn instance::Snapshot>> {
         self.exchange();
         let frozen = self.frozen().ok()?;
+        self.counted = (self.own(), self.uc.taken());
         Some(Arc::new(frozen))
     }
 
@@ -258,6 +272,10 @@ impl Instance for Guest {
 
 /// Bytes of kernel objects of an instance or a snapshot, about.
 const OBJECTS: u64 = 24 << 10;
+/// Bytes that an instance may take before it is counted what has become of them: a first call takes less.
+const UNCOUNTED: u64 = 4 << 20;
+/// Pages that are fetched at once while the core is idle.
+const PIECE: usize = 32;
 
 fn options(memory: u64) -> Options {
     Options {
@@ -268,6 +286,17 @@ fn options(memory: u64) -> Options {
     }
 }
 
+/// What the caller of a call hears, and whether it is worth another try.
+pub fn not_started(errno: Errno, what: &str) -> NotStarted {
+    let memory = errno == Errno::ENOMEM;
+    let why = if memory {
+        format!("{what}: the machine's memory is used up. Try again, or give it more memory.")
+    } else {
+        format!("{what}: {}", errno.text())
+    };
+    NotStarted { memory, why }
+}
+
 /// An instance as it was once.
 pub struct Frozen {
     snapshot: Snapshot,
@@ -276,25 +305,63 @@ pub struct Frozen {
 
 impl Frozen {
     /// An instance that goes on from here.
-    pub fn deploy(&self, wanted: Wanted) -> Result<Guest, String> {
+    pub fn deploy(&self, wanted: Wanted) -> Result<Guest, NotStarted> {
+        self.deploy_as(wanted, false)
+    }
+
+    /// The same, whose working set is still to be fetched ([`Guest::fetch`]).
+    pub fn deploy_bare(&self, wanted: Wanted) -> Result<Guest, NotStarted> {
+        let mut guest = self.deploy_as(wanted, true)?;
+        guest.unfetched = Some(0);
+        Ok(guest)
+    }
+
+    fn deploy_as(&self, wanted: Wanted, no_prefetch: bool) -> Result<Guest, NotStarted> {
         let pid = EbbRef::<Shared>::get().new_pid();
         // What it shares with the snapshot is not the action's.
         let memory = self.snapshot.used() + (u64::from(wanted.memory) << 20) + SLACK;
         let deploy = snapshot::Deploy {
             options: Some(options(memory)),
             pid: Some(pid),
-            ..snapshot::Deploy::default()
+            no_prefetch,
         };
         let uc = self
             .snapshot
             .deploy(deploy)
-            .map_err(|errno| format!("an instance cannot be started: {}", errno.text()))?;
+            .map_err(|errno| not_started(errno, "an instance cannot be started"))?;
         let mut guest = Guest::with(uc, self.channels);
         let mut payload = [0; 20];
         EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
         payload[16..].copy_from_slice(&pid.to_le_bytes());
         guest.output = frame(0, Request::Thaw, &payload);
         Ok(guest)
+    }
+
+    /// The same, with the pages of files mapped that a copy reads which has run once ([`Guest::learn`]): copies share the
+    /// page tables for them.
+    pub fn settled(&self) -> Result<Self, String> {
+        let deploy = snapshot::Deploy {
+            no_prefetch: true,
+            ..snapshot::Deploy::default()
+        };
+        let uc = self
+            .snapshot
+            .deploy(deploy)
+            .map_err(|errno| format!("the base cannot be copied: {}", errno.text()))?;
+        uc.prefetch_read();
+        // It has not run: its threads wait where they did.
+        let snapshot = Snapshot::capture(&uc).map_err(|refused| format!("{refused}"));
+        uc.end(Exit::Signal(9));
+        Ok(Self {
+            snapshot: snapshot?,
+            channels: self.channels,
+        })
+    }
+
+    /// Pages that copies write to and read at first.
+    pub fn working_set(&self) -> (usize, usize) {
+        let set = self.snapshot.working_set();
+        set.map_or((0, 0), |set| (set.written(), set.read()))
     }
 
     /// See [`Snapshot::used`].
@@ -304,7 +371,7 @@ impl Frozen {
 }
 
 impl instance::Snapshot for Frozen {
-    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, String> {
+    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, NotStarted> {
         Ok(Box::new(self.deploy(wanted)?))
     }
 
