@@ -25,6 +25,7 @@ use ebb::{
     },
     println, spawn, spawn_on,
 };
+use ebb_mem::CoreStats;
 use ebb_memcached::Limits;
 use ebb_net::native;
 
@@ -84,11 +85,16 @@ async fn answer(request: &mut Request<'_>) -> Response {
 async fn state() -> String {
     let mut counted = Vec::new();
     for _ in 0..2 {
-        // Makes the heap's counters exact: first what belongs to other cores goes home, then it is counted there.
+        // What belongs to other cores goes home in the first round. In the second each core's counters are exact, right after
+        // it has given back the lists that it allocates from; the next allocation takes such a list again, as if all
+        // of it were in use.
         counted = EbbRef::<Counters>::new()
             .gather(|_| {
                 ebb_mem::trim();
-                native::stats()
+                (
+                    ebb_mem::core_stats(ebb::current_core().number()),
+                    native::stats(),
+                )
             })
             .await
             .unwrap_or_default();
@@ -100,14 +106,24 @@ async fn state() -> String {
             None => writeln!(text, "{name} {value}"),
         };
     };
-    let heap = ebb_mem::heap_stats();
+    // The last part is that of the boot.
+    let boot = ebb_mem::core_stats(ebb::core_count());
+    let mut heap = CoreStats::default();
+    for part in counted.iter().map(|c| c.0).chain([boot]) {
+        heap += part.unwrap_or_default();
+    }
     line("heap", None, (heap.bytes + heap.large_bytes) as u64);
+    line("heap.blocks", None, heap.blocks as u64);
+    line("heap.large", None, heap.large_bytes as u64);
     if let Some(device) = native::device() {
         line("device.pairs", None, device.pairs as u64);
         line("device.vectors", None, device.vectors.into());
         line("device.features", None, device.features);
     }
-    for (core, stats) in counted.iter().enumerate() {
+    for (core, stats) in ebb::core_stats().iter().enumerate() {
+        line("tasks", Some(core), stats.tasks);
+    }
+    for (core, (_, stats)) in counted.iter().enumerate() {
         let core = Some(core);
         line("frames_in", core, stats.stack.frames_in);
         line("frames_out", core, stats.stack.frames_out);
