@@ -69,6 +69,7 @@ pub fn receive(mut data: &[u8]) {
         half_open: 4,
         time_wait: 8,
         received: 1 << 20,
+        sent: 1 << 20,
     };
     let host = Host::new(Arc::clone(&shared), 0, Nowhere, limits, 3);
     let mut now = SECOND;

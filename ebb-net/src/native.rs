@@ -177,7 +177,7 @@ impl FromRoot<Root> for Part {
             Arc::clone(&root.shared),
             core,
             port,
-            Limits::default(),
+            Limits::of(EbbRef::<dyn Hardware>::get().memory(), core_count()),
             random(),
         );
         let line: &'static Line = Box::leak(Box::default());

@@ -111,6 +111,8 @@ pub trait Unwind {
 /// Devices on the machine's bus. Only native platforms provide it.
 #[component]
 pub trait Hardware {
+    /// Bytes of ordinary memory that the machine has.
+    fn memory(&self) -> u64;
     /// Every PCI function that was found.
     fn pci_functions(&self) -> &'static [PciFunction];
     /// Reads an aligned 32-bit register of a function's configuration space.

@@ -272,6 +272,12 @@ impl Unwind for Native {
 
 #[provides(Hardware, instance = &Native)]
 impl Hardware for Native {
+    fn memory(&self) -> u64 {
+        let map = start::handover().map();
+        let usable = map.iter().filter(|r| r.kind == crate::memory::Kind::Usable);
+        usable.map(|r| r.len).sum()
+    }
+
     fn pci_functions(&self) -> &'static [PciFunction] {
         pci::functions()
     }

@@ -452,6 +452,37 @@ fn peers_that_misbehave_hold_up_nobody() {
     });
 }
 
+#[test]
+fn a_machine_of_little_memory_outlives_peers_that_never_read() {
+    lan(|| {
+        let image = Image::on_tap_with(2, 1, "96M");
+        echo(v4(7), 1, 100_000);
+        // Each would have half a megabyte in the image: more than there is.
+        let greedy: Vec<_> = (0..400)
+            .map(|_| {
+                let mut stream = connect(v4(7));
+                stream.set_nonblocking(true).expect("a socket");
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(10) {
+                    let _ = stream.write(&[1; 65_536]);
+                }
+                stream
+            })
+            .collect();
+        let mut greedy = greedy;
+        for stream in &mut greedy {
+            let _ = stream.write(&[1; 65_536]);
+        }
+        echo(v4(7), 2, 100_000);
+        let state = image.state();
+        assert_eq!(state.sum("connections"), 401);
+        println!("{} bytes of heap", state.of("heap"));
+        assert!(state.of("heap") < 64 << 20, "{} bytes", state.of("heap"));
+        greedy.into_iter().for_each(reset);
+        echo(v4(7), 3, 1_000_000);
+    });
+}
+
 /// Closes so that the peer sees a reset.
 fn reset(stream: std::net::TcpStream) {
     use std::os::fd::AsRawFd;

@@ -273,9 +273,9 @@ impl<P: Port> Host<P> {
         Ok(true)
     }
 
-    fn sendable(connection: &mut Connection) -> Result<usize> {
+    fn sendable(connection: &mut Connection, short: bool) -> Result<usize> {
         if connection.can_send() {
-            return match connection.take_send_room() {
+            return match connection.take_send_room(short) {
                 0 => Err(Error::WouldBlock),
                 room => Ok(room),
             };
@@ -290,8 +290,9 @@ impl<P: Port> Host<P> {
     #[inline]
     pub fn tcp_send(&self, id: SocketId, bytes: &[u8], now: u64) -> Result<usize> {
         let inner = &mut *self.inner.borrow_mut();
+        let short = inner.sending > self.limits.sent;
         let connection = connection(inner, id)?;
-        let count = Self::sendable(connection)?.min(bytes.len());
+        let count = Self::sendable(connection, short)?.min(bytes.len());
         connection.send.copy_in(&bytes[..count]);
         self.touch(inner, id.0, now);
         Ok(count)
@@ -306,8 +307,9 @@ impl<P: Port> Host<P> {
         now: u64,
     ) -> Result<usize> {
         let inner = &mut *self.inner.borrow_mut();
+        let short = inner.sending > self.limits.sent;
         let connection = connection(inner, id)?;
-        let room = Self::sendable(connection)?;
+        let room = Self::sendable(connection, short)?;
         let mut sent = 0;
         while sent < room
             && let Some(front) = buffers.front_mut()
@@ -469,7 +471,9 @@ impl<P: Port> Host<P> {
 
     /// See [`NetStack::readiness`](crate::NetStack::readiness).
     pub fn readiness(&self, id: SocketId) -> Ready {
-        match self.inner.borrow().sockets.get(id.0 as usize) {
+        let inner = self.inner.borrow();
+        let short = inner.sending > self.limits.sent;
+        match inner.sockets.get(id.0 as usize) {
             Some(Socket::Listener(l)) => Ready {
                 readable: !l.ready.is_empty(),
                 ..Ready::default()
@@ -484,7 +488,8 @@ impl<P: Port> Host<P> {
                 let error = c.error.is_some();
                 Ready {
                     readable: c.receive.len() > 0 || c.peer_closed || ended,
-                    writable: ended || c.is_connected() && !(c.can_send() && c.send_room() == 0),
+                    writable: ended
+                        || c.is_connected() && !(c.can_send() && c.send_room(short) == 0),
                     read_closed: c.peer_closed || ended,
                     hung_up: ended,
                     error,

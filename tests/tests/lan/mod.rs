@@ -84,6 +84,11 @@ pub struct Image {
 impl Image {
     /// Boots the test image on a tap interface with so many queues.
     pub fn on_tap(cores: usize, queues: usize) -> Self {
+        Self::on_tap_with(cores, queues, "512M")
+    }
+
+    /// The same with so much memory.
+    pub fn on_tap_with(cores: usize, queues: usize, memory: &str) -> Self {
         let mut tap = vec!["tuntap", "add", "dev", "tap0", "mode", "tap", "vnet_hdr"];
         if queues > 1 {
             tap.push("multi_queue");
@@ -97,7 +102,11 @@ impl Image {
         let net = format!("tap:tap0{queues},mac=52:54:00:12:34:56");
         let mut image = Self::boot(
             cores,
-            &[("EBB_NET", &net), ("EBB_OPTIONS", "ip=10.0.2.15/24")],
+            &[
+                ("EBB_NET", &net),
+                ("EBB_OPTIONS", "ip=10.0.2.15/24"),
+                ("EBB_MEMORY", memory),
+            ],
         );
         image.is_up();
         image

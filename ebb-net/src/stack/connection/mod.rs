@@ -50,6 +50,8 @@ pub const DEFAULT_MSS: u16 = 536;
 pub const MIN_MSS: u16 = 88;
 
 pub const DEFAULT_SEND_LIMIT: usize = 256 << 10;
+/// The same where a core is short of memory.
+const SHORT_SEND_LIMIT: usize = 4 << 10;
 pub const DEFAULT_RECEIVE_LIMIT: usize = 256 << 10;
 
 /// What identifies a connection: addresses and ports.
@@ -118,6 +120,8 @@ pub struct Connection {
     peer_scale: u8,
     pub send: SendQueue,
     pub send_limit: usize,
+    /// Bytes of the send queue that the core's sum has.
+    pub counted: usize,
     /// The application was told that there is no room, and not yet that there is.
     blocked: bool,
     /// The application has ended the sending direction.
@@ -215,6 +219,7 @@ impl Connection {
             peer_scale: 0,
             send: SendQueue::default(),
             send_limit: DEFAULT_SEND_LIMIT,
+            counted: 0,
             blocked: false,
             fin: false,
             fin_acked: false,
@@ -310,17 +315,22 @@ impl Connection {
     }
 
     /// How much may be put into the send queue. Once it was full, a quarter has to be free again: many small
-    /// pieces would cost more than they bring.
-    pub fn send_room(&self) -> usize {
-        if self.blocked && self.send.len() > self.send_limit / 4 * 3 {
+    /// pieces would cost more than they bring. `short` is the core of memory, and each connection has a little of it.
+    pub fn send_room(&self, short: bool) -> usize {
+        let limit = if short {
+            self.send_limit.min(SHORT_SEND_LIMIT)
+        } else {
+            self.send_limit
+        };
+        if self.blocked && self.send.len() > limit / 4 * 3 {
             return 0;
         }
-        self.send_limit.saturating_sub(self.send.len())
+        limit.saturating_sub(self.send.len())
     }
 
     /// As [`send_room`](Self::send_room), for a caller who will wait if it is 0.
-    pub fn take_send_room(&mut self) -> usize {
-        let room = self.send_room();
+    pub fn take_send_room(&mut self, short: bool) -> usize {
+        let room = self.send_room(short);
         self.blocked = room == 0;
         room
     }

@@ -203,7 +203,17 @@ impl<P: Port> Host<P> {
         // Under pressure only what is next in order, and little of it, is kept.
         let full = inner.received > self.limits.received && before > BUFFER;
         split(frame, packet, &mut payload, &mut inner.pool);
+        let without_end;
+        let mut tcp = tcp;
         if full {
+            if !payload.is_empty() {
+                // The end must come again, with what was before it.
+                without_end = Tcp {
+                    flags: tcp.flags & !flags::FIN,
+                    ..tcp.clone()
+                };
+                tcp = &without_end;
+            }
             payload.drain(..).for_each(|c| inner.pool.give(c.buffer));
             connection.receive.forget_early(&mut inner.pool);
         }
@@ -250,6 +260,9 @@ impl<P: Port> Host<P> {
         let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) else {
             return;
         };
+        let sending = connection.unacknowledged();
+        inner.sending = inner.sending + sending - connection.counted;
+        connection.counted = sending;
         match connection.state {
             State::Closed => {
                 let key = connection.key;

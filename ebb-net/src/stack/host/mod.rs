@@ -58,6 +58,8 @@ pub struct Limits {
     pub time_wait: usize,
     /// Memory of received data that nobody has taken, in bytes.
     pub received: usize,
+    /// Data that is to be sent or acknowledged, in bytes; above it each connection may have a little.
+    pub sent: usize,
 }
 
 impl Default for Limits {
@@ -67,6 +69,23 @@ impl Default for Limits {
             half_open: 1024,
             time_wait: 16_384,
             received: 64 << 20,
+            sent: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// For a machine with so many bytes of memory and so many cores: a sixteenth each for received data, for data to be sent
+    /// and for the connections themselves.
+    pub fn of(memory: u64, cores: usize) -> Self {
+        let part = usize::try_from(memory / cores.max(1) as u64).unwrap_or(usize::MAX);
+        let most = Self::default();
+        Self {
+            // A connection without data takes about 800 bytes.
+            connections: most.connections.min(part / 16 / 1024),
+            received: most.received.min(part / 16),
+            sent: most.sent.min(part / 16),
+            ..most
         }
     }
 }
@@ -189,6 +208,8 @@ pub(crate) struct Inner {
     payload: Vec<Chunk>,
     fragments: Vec<Bytes>,
     pub received: usize,
+    /// The sum over all connections.
+    pub sending: usize,
     resets: (u64, u32),
     routes: Arc<Routes>,
     version: u64,
@@ -232,6 +253,7 @@ impl<P: Port> Host<P> {
                 payload: Vec::new(),
                 fragments: Vec::new(),
                 received: 0,
+                sending: 0,
                 resets: (0, 0),
                 routes,
                 version,
@@ -315,6 +337,7 @@ impl Inner {
         if let Socket::Connection(connection) = &socket {
             self.connections -= 1;
             self.received -= connection.receive.held();
+            self.sending -= connection.counted;
         }
         self.free.push(id);
         socket

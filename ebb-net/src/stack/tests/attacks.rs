@@ -219,7 +219,6 @@ fn headers_are_read_as_they_are_written() {
     assert_eq!(&tcp.options.sack[..3], &[(1, 2), (3, 4), (5, 6)]);
     assert_eq!(tcp.options.sack_count, 3);
     assert_eq!(&frame.first.bytes()[packet.payload], b"abc");
-    let _: Option<(Box<u8>, Message)> = None;
 }
 
 #[test]
@@ -284,6 +283,109 @@ fn when_received_memory_is_exhausted_those_who_read_are_still_served() {
     let most = (1 << 20) + (HOARDERS + 1) * 3 * BUFFER;
     assert!(held > 1 << 19 && held < most, "{held} bytes");
     talk(&mut net, [client, server], 200_000);
+}
+
+#[test]
+fn nothing_is_missing_from_what_came_while_received_memory_was_exhausted() {
+    const SENDERS: usize = 40;
+    const SIZE: usize = 20_000;
+    let limits = Limits {
+        received: 100_000,
+        ..Limits::default()
+    };
+    for offload in [false, true] {
+        let mut net = Net::with_limits(Faults::default(), offload, 26, limits);
+        let (_, _, listener) = net.connect(false);
+        let to = SocketAddr::new(V4[1].into(), 80);
+        let (mut clients, mut servers) = (Vec::new(), Vec::new());
+        net.run(100 * SECOND, |net| {
+            while let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
+                servers.push((id, 0, false));
+            }
+            if clients.len() < SENDERS {
+                clients.push(net.hosts[0].tcp_connect(None, to, net.now).unwrap());
+            }
+            servers.len() == SENDERS
+        });
+        for id in &clients {
+            let sent = net.hosts[0].tcp_send(*id, &[1; SIZE], net.now);
+            assert_eq!(sent, Ok(SIZE));
+            net.hosts[0].tcp_shutdown_write(*id, net.now).unwrap();
+        }
+        // Nobody reads for a while; then everybody does, to the end.
+        net.idle(3 * SECOND);
+        net.run(100 * SECOND, |net| {
+            for (id, got, ended) in servers.iter_mut().filter(|(_, _, ended)| !ended) {
+                loop {
+                    let mut count = 0;
+                    let mut take = |bytes: &[u8]| {
+                        count = bytes.len();
+                        count
+                    };
+                    match net.hosts[1].tcp_receive(*id, &mut take, net.now) {
+                        Ok(more) => *ended = !more,
+                        Err(error) => {
+                            assert_eq!(error, Error::WouldBlock);
+                            break;
+                        }
+                    }
+                    *got += count;
+                    if *ended {
+                        assert_eq!(*got, SIZE);
+                        break;
+                    }
+                }
+            }
+            servers.iter().all(|(_, _, ended)| *ended)
+        });
+    }
+}
+
+#[test]
+fn when_memory_for_sent_data_is_exhausted_those_who_read_are_still_served() {
+    const READERS_NOT: usize = 40;
+    let limits = Limits {
+        sent: 1 << 20,
+        ..Limits::default()
+    };
+    let mut net = Net::with_limits(Faults::default(), false, 25, limits);
+    let (client, server, listener) = net.connect(false);
+    let to = SocketAddr::new(V4[1].into(), 80);
+    let (mut asked, mut accepted) = (0, Vec::new());
+    net.run(100 * SECOND, |net| {
+        while let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
+            accepted.push(id);
+        }
+        if asked < READERS_NOT {
+            net.hosts[0].tcp_connect(None, to, net.now).unwrap();
+            asked += 1;
+        }
+        accepted.len() == READERS_NOT
+    });
+    // Each is sent as much as is taken, and reads nothing of it.
+    for _ in 0..100 {
+        for id in &accepted {
+            let _ = net.hosts[1].tcp_send(*id, &[1; 10_000], net.now);
+        }
+        net.idle(SECOND / 10);
+    }
+    let sending = net.hosts[1].inner.borrow().sending;
+    let most = (1 << 20) + READERS_NOT * (4 << 10) + 10_000;
+    assert!(sending > 1 << 20 && sending <= most, "{sending} bytes");
+    // One that could send nothing more is not writable; others go on.
+    assert!(
+        accepted
+            .iter()
+            .all(|id| !net.hosts[1].readiness(*id).writable)
+    );
+    talk(&mut net, [client, server], 200_000);
+    // What is given up is not counted any more.
+    for id in accepted {
+        net.hosts[1].tcp_abort(id, net.now);
+        net.hosts[1].close(id, net.now);
+    }
+    net.idle(SECOND);
+    assert_eq!(net.hosts[1].inner.borrow().sending, 0);
 }
 
 #[test]

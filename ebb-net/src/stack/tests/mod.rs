@@ -8,7 +8,7 @@ mod scale;
 mod smoltcp;
 mod transfer;
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use core::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -21,7 +21,7 @@ use super::{
     frame::{Capabilities, Frame, Offload, Port},
     host::{BUFFER, Host, Limits},
     queues::Chunk,
-    shared::{Message, Secret, Shared},
+    shared::{Secret, Shared},
     wire::{self, Ip, Packet, Transport, flags},
 };
 use crate::{Configuration, Error, SocketId, TcpOption};
