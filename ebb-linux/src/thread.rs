@@ -234,6 +234,7 @@ impl GuestThread {
     ) -> Left {
         let mut memory = self.process.memory();
         let mut limited = false;
+        let mut result = None;
         loop {
             let (uc, process, index) = (&self.uc, &self.process, self.index);
             if process.exit.get().is_some() {
@@ -246,6 +247,9 @@ impl GuestThread {
                     let Some(thread) = threads.get_mut(index) else {
                         return Left::Vanished;
                     };
+                    if let Some(result) = result.take() {
+                        sys::finish(uc, thread, Some(result), false);
+                    }
                     if signal::has_work(thread) {
                         drop(threads);
                         signal::deliver(uc, process, &memory, index);
@@ -288,7 +292,8 @@ impl GuestThread {
                 }
             };
             match sys::step(uc, process, &memory, index, call, task.waker()) {
-                Ok(()) => {
+                Ok(value) => {
+                    result = value;
                     if self.sleep.is_some() {
                         self.sleep = None;
                     }

@@ -561,7 +561,11 @@ impl GuestCpu for User {
         // SAFETY: the context's fields are sound for the way back: `rip` and the bases are canonical, the flags are a
         // guest's, MXCSR came from `stmxcsr`. The assembly keeps every register that the ABI says, FS and GS; XMM are
         // caller-saved in it.
-        unsafe { ebb_enter_user(core::ptr::from_mut(context).cast()) };
+        unsafe {
+            // By name: through a pointer the linker would have to find it, the way is an indirect jump.
+            let context = core::ptr::from_mut(context);
+            asm!("call {}", sym ebb_enter_user, inout("rdi") context => _, clobber_abi("sysv64"));
+        }
         if context.vector == SYSCALL {
             return Trap::Syscall;
         }

@@ -348,13 +348,26 @@ impl Objects {
         self.epoll_harvest(env, epoll.ok_or(Errno::EINVAL)?, max as usize, out)
     }
 
-    /// The queue on which an epoll set tells that it has something to report.
+    /// As [`epoll_wait`](Self::epoll_wait); when there is nothing to report, the queue on which the set tells that there is.
     ///
     /// # Errors
-    /// As [`epoll_wait`](Self::epoll_wait).
-    pub fn epoll_queue(&self, fd: Fd) -> Result<QueueId> {
-        let epoll = self.epoll_of(fd)?.1.ok_or(Errno::EINVAL)?;
-        Ok(self.hub.epolls.get(epoll).ok_or(Errno::EBADF)?.queue)
+    /// As there.
+    pub fn epoll_try(
+        &mut self,
+        env: &dyn Env,
+        fd: Fd,
+        max: i32,
+        out: &mut Vec<EpollEvent>,
+    ) -> Result<Option<QueueId>> {
+        let (_, epoll) = self.epoll_of(fd)?;
+        if max <= 0 || max > MAX_EVENTS {
+            return Err(Errno::EINVAL);
+        }
+        let epoll = epoll.ok_or(Errno::EINVAL)?;
+        if self.epoll_harvest(env, epoll, max as usize, out)? > 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.hub.epolls.get(epoll).ok_or(Errno::EBADF)?.queue))
     }
 
     pub(crate) fn epoll_harvest(
@@ -397,8 +410,10 @@ impl Objects {
             reported += 1;
             if item.events.contains(Events::ONESHOT) {
                 item.events &= Events::MODES;
-            } else if !item.events.contains(Events::EDGE) {
-                set.link(id_of_item);
+            } else if !item.events.contains(Events::EDGE)
+                && !core::mem::replace(&mut item.linked, true)
+            {
+                set.ready.push_back(id_of_item);
             }
         }
         Ok(reported)

@@ -179,7 +179,9 @@ impl Hub {
 
     /// Takes a registration back. Harmless when it was woken already.
     pub fn cancel(&mut self, queue: QueueId, token: Token) {
-        if let Some(queue) = self.queues.get_mut(queue) {
+        if let Some(queue) = self.queues.get_mut(queue)
+            && !queue.tasks.is_empty()
+        {
             queue.tasks.retain(|w| w.token != token);
         }
     }
@@ -295,6 +297,15 @@ impl Hub {
 }
 
 fn wake_tasks(queue: &mut Queue, events: Events) {
+    if let [only] = queue.tasks.as_slice() {
+        // As it mostly is.
+        if only.events.intersects(events)
+            && let Some(waiter) = queue.tasks.pop()
+        {
+            waiter.waker.wake();
+        }
+        return;
+    }
     for waiter in queue.tasks.extract_if(.., |w| w.events.intersects(events)) {
         waiter.waker.wake();
     }

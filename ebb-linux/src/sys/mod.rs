@@ -184,7 +184,8 @@ impl Asked {
     }
 }
 
-/// Makes the system call that a thread's registers ask for, or tries again the one it waits in.
+/// Makes the system call that a thread's registers ask for, or tries again the one it waits in. Its result, with which the
+/// caller is to [`finish`] it before the thread runs; `None` when that is done.
 ///
 /// # Errors
 /// [`Stop::Wait`], [`Stop::Gone`], [`Stop::Replaced`] or [`Stop::Yield`].
@@ -196,7 +197,7 @@ pub fn step(
     index: usize,
     asked: Asked,
     waker: &Waker,
-) -> Result<(), Stop> {
+) -> Result<Option<u64>, Stop> {
     let Asked {
         tid,
         number,
@@ -237,12 +238,12 @@ pub fn step(
         cancel(&call);
         if crate::signal::restarts(process, index, number) {
             // The handler returns to the instruction before: the call is made again.
-            finish(uc, process, index, None, true);
             if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
+                finish(uc, thread, None, true);
                 thread.context.rip -= 2;
                 thread.context.fast_return = 0;
             }
-            return Ok(());
+            return Ok(None);
         }
         outcome = Err(Stop::Error(Errno::EINTR));
         interrupted = true;
@@ -253,14 +254,20 @@ pub fn step(
     let result = match outcome {
         Ok(value) => value,
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
-        Err(Stop::Yield) => {
-            finish(uc, process, index, Some(0), false);
-            return Err(Stop::Yield);
-        }
+        Err(Stop::Yield) => 0,
         Err(stop) => return Err(stop),
     };
-    finish(uc, process, index, Some(result), interrupted);
-    Ok(())
+    if !interrupted && outcome != Err(Stop::Yield) {
+        return Ok(Some(result));
+    }
+    if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
+        finish(uc, thread, Some(result), interrupted);
+    }
+    if interrupted {
+        Ok(None)
+    } else {
+        Err(Stop::Yield)
+    }
 }
 
 /// What a call leaves to be done where objects do not reach: connections to be ended, pages to be unmapped.
@@ -282,11 +289,7 @@ fn aftermath(call: &Call<'_>) {
 
 /// Ends a call: its result, and an end to what it held while it waited.
 #[inline]
-fn finish(uc: &Uc, process: &Process, index: usize, result: Option<u64>, interrupted: bool) {
-    let mut threads = process.threads.borrow_mut();
-    let Some(thread) = threads.get_mut(index) else {
-        return;
-    };
+pub fn finish(uc: &Uc, thread: &mut Thread, result: Option<u64>, interrupted: bool) {
     if let Some(result) = result {
         thread.context.rax = result;
     }

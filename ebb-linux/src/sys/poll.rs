@@ -88,35 +88,32 @@ fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let [_, out, max, ..] = call.args;
     let max = max as i32;
     let deadline = deadline(call, timeout);
+    let asked = if max > 0 { max.min(MAX_REPORTED) } else { max };
     let mut events = call.uc.reported.borrow_mut();
     events.clear();
-    let asked = if max > 0 { max.min(MAX_REPORTED) } else { max };
-    call.on_objects(|o, w| o.epoll_wait(w, call.fd(0), asked, &mut events))?;
-    match events.as_slice() {
-        [] => {}
-        [event] => {
-            call.space().put(out, event.to_bytes())?;
-            return Ok(1);
+    let mut objects = call.objects();
+    if let Some(queue) = objects.epoll_try(&call.world(), call.fd(0), asked, &mut events)? {
+        if timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
+            return Ok(0);
         }
+        call.thread(|t| {
+            objects.register_queue(queue, Events::IN, &mut t.registration, call.waker);
+            begin_to_wait(t, deadline);
+        })?;
+        return Err(Stop::Wait);
+    }
+    drop(objects);
+    match events.as_slice() {
+        [event] => call.space().put(out, event.to_bytes())?,
         events => {
             let mut bytes = Vec::with_capacity(events.len() * EpollEvent::SIZE);
             for event in events {
                 bytes.extend_from_slice(&event.to_bytes());
             }
             call.space().write(out, &bytes)?;
-            return Ok(events.len() as u64);
         }
     }
-    if timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
-        return Ok(0);
-    }
-    let mut objects = call.objects();
-    let queue = objects.epoll_queue(call.fd(0))?;
-    call.thread(|t| {
-        objects.register_queue(queue, Events::IN, &mut t.registration, call.waker);
-        begin_to_wait(t, deadline);
-    })?;
-    Err(Stop::Wait)
+    Ok(events.len() as u64)
 }
 
 pub fn epoll_wait(call: &Call<'_>) -> Outcome {

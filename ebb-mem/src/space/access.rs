@@ -32,19 +32,28 @@ plain!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
 // SAFETY: an array of plain data has no padding.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
+/// Whether a value at an address of the guest's half lies on one page, as most do.
+#[inline]
+fn lies_on_one_page<T>(address: u64) -> bool {
+    address < super::GUEST_END && size_of::<T>() as u64 <= PAGE - address % PAGE
+}
+
 impl Space {
-    /// Physical address of a page that may be used so.
+    /// Where a page is that may be used so.
+    #[inline]
     fn page(&mut self, address: u64, access: Access) -> Result<*mut u8, Fault> {
-        let page = address & !(PAGE - 1);
-        if let Some(frame) = self.tables.usable(page, access == Access::Write) {
-            return Ok(crate::phys_to_virt(frame));
+        match self.tables.usable(address, access == Access::Write) {
+            Some(page) => Ok(page),
+            None => self.provided(address, access),
         }
+    }
+
+    #[cold]
+    fn provided(&mut self, address: u64, access: Access) -> Result<*mut u8, Fault> {
+        let page = address & !(PAGE - 1);
         self.fault(page, access)?;
-        let frame = self
-            .tables
-            .usable(page, access == Access::Write)
-            .ok_or(Fault::Denied)?;
-        Ok(crate::phys_to_virt(frame))
+        let page = self.tables.usable(page, access == Access::Write);
+        page.ok_or(Fault::Denied)
     }
 
     /// Calls `f` with the pieces of a range, in order, none crossing a page. Stops with an error at the first byte that
@@ -189,6 +198,15 @@ impl Space {
     /// [`BadAddress`].
     #[inline]
     pub fn get<T: Plain>(&mut self, address: u64) -> Result<T, BadAddress> {
+        if lies_on_one_page::<T>(address) {
+            let page = self.page(address, Access::Read)?;
+            // SAFETY: the value lies in the frame, and plain data has a value for every pattern.
+            return Ok(unsafe {
+                page.add((address % PAGE) as usize)
+                    .cast::<T>()
+                    .read_unaligned()
+            });
+        }
         let mut value = core::mem::MaybeUninit::<T>::zeroed();
         // SAFETY: the bytes of the value, zeroed.
         let bytes = unsafe {
@@ -205,6 +223,16 @@ impl Space {
     /// [`BadAddress`].
     #[inline]
     pub fn put<T: Plain>(&mut self, address: u64, value: T) -> Result<(), BadAddress> {
+        if lies_on_one_page::<T>(address) {
+            let page = self.page(address, Access::Write)?;
+            // SAFETY: the value lies in the frame, which is this space's alone (`Access::Write`).
+            unsafe {
+                page.add((address % PAGE) as usize)
+                    .cast::<T>()
+                    .write_unaligned(value);
+            }
+            return Ok(());
+        }
         // SAFETY: plain data has no padding, so all its bytes are initialised.
         let bytes =
             unsafe { core::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
@@ -228,10 +256,7 @@ impl Space {
         // SAFETY: `provide` for writing made the frame this space's alone; the value lies within it. No reference to it
         // exists.
         unsafe {
-            crate::phys_to_virt(frame)
-                .add(within)
-                .cast::<T>()
-                .write_unaligned(value);
+            frame.add(within).cast::<T>().write_unaligned(value);
         }
         Ok(())
     }

@@ -352,26 +352,26 @@ impl Tables {
         Ok(())
     }
 
-    /// The entry of a page, 0 when there is none, and whether the tables above it allow writing.
+    /// The entry of a page, 0 when there is none, and the rights that the tables above it leave, with where the linear map
+    /// begins: asked for once, because every byte that a system call moves takes this way.
     #[inline]
-    fn walk(&self, page: u64) -> (u64, bool) {
-        // Asked for once: every byte that a system call moves takes this way.
-        let linear = phys_to_virt(PhysAddr(0)).cast::<u64>();
+    fn walk(&self, page: u64) -> (u64, u64, *mut u8) {
+        let linear = phys_to_virt(PhysAddr(0));
         let entry_of = |table: u64, n: u64| {
             // The address is that of `slot`.
-            read(linear.wrapping_byte_add((table + (n % 512) * 8) as usize))
+            read(linear.wrapping_add((table + (n % 512) * 8) as usize).cast())
         };
         let mut table = self.root.0;
         let mut rights = WRITE;
         for level in (1..4).rev() {
             let entry = entry_of(table, page >> shift(level));
             if entry == 0 {
-                return (0, false);
+                return (0, 0, linear);
             }
             rights &= entry;
             table = entry & ADDRESS;
         }
-        (entry_of(table, page >> 12), rights != 0)
+        (entry_of(table, page >> 12), rights, linear)
     }
 
     /// The entry of a page; 0 when there is none.
@@ -380,12 +380,12 @@ impl Tables {
         self.walk(page).0
     }
 
-    /// The frame of a page that the guest could use so right now.
+    /// Where the page of an address is in the linear map, if the guest could use it so right now.
     #[inline]
-    pub fn usable(&self, page: u64, write: bool) -> Option<PhysAddr> {
-        let (entry, writable) = self.walk(page);
-        let allowed = entry & PRESENT != 0 && (!write || writable && entry & WRITE != 0);
-        allowed.then_some(PhysAddr(entry & ADDRESS))
+    pub fn usable(&self, address: u64, write: bool) -> Option<*mut u8> {
+        let (entry, rights, linear) = self.walk(address);
+        let allowed = entry & PRESENT != 0 && (!write || rights & entry & WRITE != 0);
+        allowed.then(|| linear.wrapping_add((entry & ADDRESS) as usize))
     }
 
     /// Makes a page usable as its area allows.
