@@ -216,7 +216,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-/// There is nothing to receive, from a queue or a [`channel`](super::channel).
+/// There is nothing to receive, from a queue or a [`channel`](mod@super::channel).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
     /// Not yet.
