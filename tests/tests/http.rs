@@ -141,6 +141,28 @@ fn broken_requests_get_their_status_and_the_next_client_is_served() {
 }
 
 #[test]
+fn a_server_refuses_in_its_own_words() {
+    let limits = Limits {
+        refusal: |error| {
+            let status = error.status().expect("somebody to answer");
+            Response::new(status)
+                .with("content-type", "application/json")
+                .body(format!("{{\"error\":\"{error}\"}}"))
+        },
+        ..Limits::default()
+    };
+    with_server(limits, |address| {
+        let answer = exchange(address, b"nonsense\r\n\r\n");
+        assert_eq!(statuses(&answer), ["400"], "{answer}");
+        assert!(
+            answer.contains("content-type: application/json\r\n")
+                && answer.ends_with("{\"error\":\"the message is malformed: the first line\"}"),
+            "{answer}"
+        );
+    });
+}
+
+#[test]
 fn a_slow_client_is_told_so_and_let_go() {
     let limits = Limits {
         head_time: Duration::from_millis(200),

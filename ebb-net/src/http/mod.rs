@@ -74,6 +74,9 @@ pub struct Limits {
     pub write_time: Duration,
     /// Requests on one connection, then it is closed.
     pub requests: u64,
+    /// What a client is told whose request cannot be read ([`Error::status`] is the usual status). The connection is closed
+    /// behind it.
+    pub refusal: fn(Error) -> Response,
 }
 
 impl Default for Limits {
@@ -87,6 +90,7 @@ impl Default for Limits {
             body_time: Duration::from_secs(30),
             write_time: Duration::from_secs(30),
             requests: u64::MAX,
+            refusal: |error| Response::error(error.status().unwrap_or(400), error),
         }
     }
 }

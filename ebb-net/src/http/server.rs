@@ -285,13 +285,13 @@ async fn refuse(
     limits: &Limits,
     error: Error,
 ) -> Result<(), Error> {
-    if let Some(status) = error.status() {
+    if error.status().is_some() {
         let to = Recipient {
             is_1_1: true,
             head_only: false,
             close: true,
         };
-        Response::error(status, error)
+        (limits.refusal)(error)
             .write(stream, scratch, to, limits.write_time)
             .await?;
         linger(stream, &mut Reader::new(Rc::clone(stream))).await?;

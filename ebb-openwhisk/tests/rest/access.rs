@@ -1,0 +1,183 @@
+//! Who may ask, what all answers carry, how many calls are allowed (contract 3.1 to 3.3).
+
+use crate::common::{Bed, GUEST, OTHER, basic, js, refused};
+use ebb_openwhisk::limits::NamespaceLimits;
+use serde_json::{Value, json};
+
+const NULL: Value = Value::Null;
+
+#[test]
+fn requests_without_the_right_key_are_refused_with_a_challenge() {
+    let bed = Bed::new();
+    let wrong = basic("nobody:nothing");
+    let cut = basic(&GUEST[..GUEST.len() - 1]);
+    for auth in [
+        None,
+        Some("Bearer x"),
+        Some("Basic"),
+        Some("Basic !!!"),
+        Some(&wrong),
+        Some(&cut),
+    ] {
+        let headers: Vec<_> = auth.map(|a| ("authorization", a)).into_iter().collect();
+        let got = bed.raw("GET", "/api/v1/namespaces/_/actions", &headers, b"");
+        assert_eq!(got.status, 401, "{auth:?}");
+        assert_eq!(
+            got.header("www-authenticate"),
+            "Basic realm=\"OpenWhisk secure realm\""
+        );
+        assert!(got.body["error"].is_string() && got.body["code"].is_string());
+    }
+}
+
+#[test]
+fn another_namespace_is_forbidden() {
+    let bed = Bed::new();
+    bed.put_action("mine");
+    for (method, path, name) in [
+        ("GET", "/guest/actions", "guest"),
+        ("GET", "/guest/actions/mine", "guest/mine"),
+        ("POST", "/guest/actions/mine", "guest/mine"),
+        ("DELETE", "/guest/actions/mine", "guest/mine"),
+        ("GET", "/guest/triggers", "guest"),
+        ("GET", "/guest/rules/r", "guest/r"),
+        ("GET", "/guest/activations", "guest"),
+        ("GET", "/guest/packages/p", "guest/p"),
+        ("GET", "/guest/limits", "guest"),
+    ] {
+        let got = bed.by(OTHER, method, path, NULL);
+        assert_eq!(got.status, 403, "{method} {path}");
+        assert_eq!(
+            got.error(),
+            format!("The supplied authentication is not authorized to access '{name}'.")
+        );
+    }
+}
+
+#[test]
+fn every_answer_carries_the_transaction_and_cors() {
+    let bed = Bed::new();
+    let auth = basic(GUEST);
+    let got = bed.raw(
+        "GET",
+        "/api/v1/namespaces/_/actions/none",
+        &[("Authorization", &auth), ("X-Request-ID", "my-id")],
+        b"",
+    );
+    assert_eq!((got.status, got.header("x-request-id")), (404, "my-id"));
+    assert_eq!(got.body["code"], "my-id");
+    assert_eq!(got.header("access-control-allow-origin"), "*");
+    assert_eq!(
+        got.header("access-control-allow-methods"),
+        "GET, DELETE, POST, PUT, HEAD"
+    );
+    let generated = bed.get("/_/actions");
+    assert_eq!(generated.header("x-request-id").len(), 32);
+    let injected = bed.raw("GET", "/ping", &[("X-Request-ID", "a b")], b"");
+    assert_eq!(injected.header("x-request-id").len(), 32);
+    let options = bed.raw("OPTIONS", "/api/v1/namespaces/_/actions", &[], b"");
+    assert_eq!(
+        (
+            options.status,
+            options.header("access-control-allow-origin")
+        ),
+        (200, "*")
+    );
+}
+
+#[test]
+fn paths_and_methods_that_there_are_not_are_refused() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put("/_/triggers/t", json!({}));
+    refused! { bed;
+        GET "/_/actions/none" => 404 "The requested resource does not exist.";
+        GET "/_/actions/pkg/none" => 404 "The requested resource does not exist.";
+        GET "/_/actions/nopkg/none" => 404 "The requested resource does not exist.";
+        POST "/_/actions/none" => 404 "The requested resource does not exist.";
+        GET "/_" => 404 "The requested resource could not be found.";
+        GET "/_/nothing" => 404 "The requested resource could not be found.";
+        GET "/_/actions/a/b/c" => 404 "The requested resource could not be found.";
+        POST "/_/actions" => 405 "HTTP method not allowed";
+        DELETE "/_/actions" => 405 "HTTP method not allowed";
+        PATCH "/_/actions/a" => 405 "HTTP method not allowed";
+        GET "/_/actions/t" => 409 "Resource by this name exists but is not in this collection.";
+    }
+}
+
+#[test]
+fn information_needs_no_credentials() {
+    let bed = Bed::new();
+    let get = |path: &str| bed.raw("GET", path, &[], b"");
+    assert_eq!(get("/ping").text(), "pong");
+    for path in ["/api/v1", "/api/v1/"] {
+        let got = get(path);
+        assert_eq!(
+            (got.status, &got.body["api_version_path"]),
+            (200, &json!("v1"))
+        );
+        assert!(got.body["swagger_paths"]["api-docs"].is_string());
+    }
+    let docs = get("/api/v1/api-docs").body;
+    assert_eq!(docs["swagger"], "2.0");
+    assert!(docs["paths"].as_object().unwrap().len() > 10);
+    let about = get("/").body;
+    assert_eq!(about["runtimes"]["nodejs"][0]["kind"], "nodejs:20");
+    assert_eq!(about["limits"]["max_action_memory"], 512 << 20);
+    assert_eq!(get("/docs").status, 302);
+    assert_eq!(get("/nowhere").status, 404);
+    assert_eq!(bed.raw("POST", "/ping", &[], b"").status, 405);
+    assert_eq!(bed.get("").body, json!(["guest"]));
+    let limits = bed.get("/_/limits").body;
+    assert_eq!(
+        (&limits["minActionTimeout"], &limits["maxActionMemory"]),
+        (&json!(100), &json!(512))
+    );
+    assert!(limits["invocationsPerMinute"].is_number());
+    let head = bed.raw("HEAD", "/ping", &[], b"");
+    assert_eq!((head.status, head.text().as_str()), (200, ""));
+}
+
+#[test]
+fn too_many_calls_are_refused() {
+    let bed = Bed::with(NamespaceLimits {
+        calls_per_minute: 2,
+        concurrent_calls: 10,
+        fires_per_minute: 1,
+    });
+    bed.put_action("a");
+    bed.put("/_/triggers/t", json!({}));
+    bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/a"}));
+    assert_eq!(bed.ask("POST", "/_/actions/a", NULL).status, 202);
+    assert_eq!(bed.ask("POST", "/_/triggers/t", NULL).status, 202);
+    let got = bed.ask("POST", "/_/actions/a", NULL);
+    assert_eq!(
+        (got.status, got.error()),
+        (
+            429,
+            "Too many requests in the last minute (count: 3, allowed: 2)."
+        )
+    );
+    assert_eq!(bed.ask("POST", "/_/triggers/t", NULL).status, 429);
+    bed.now.set(bed.now.get() + 61_000);
+    assert_eq!(bed.ask("POST", "/_/actions/a", NULL).status, 202);
+    assert_eq!(bed.controller.borrow().running(), 0);
+}
+
+#[test]
+fn a_full_store_refuses_and_recovers() {
+    let bed = Bed::new();
+    let code = "x()".repeat(14 << 20);
+    let mut stored = 0;
+    let refused = loop {
+        let got = bed.ask("PUT", &format!("/_/actions/a{stored}"), js(&code));
+        if got.status != 200 {
+            break got;
+        }
+        stored += 1;
+    };
+    assert_eq!((refused.status, stored), (503, 2));
+    assert_eq!(bed.ask("DELETE", "/_/actions/a0", NULL).status, 200);
+    assert_eq!(bed.ask("PUT", "/_/actions/a9", js(&code)).status, 200);
+}

@@ -1,0 +1,83 @@
+//! Records of calls (contract 2.5, 3.6).
+
+use crate::common::{Bed, refused};
+use serde_json::{Value, json};
+
+const NULL: Value = Value::Null;
+
+#[test]
+fn activations_are_filtered_by_name_and_time() {
+    let bed = Bed::new();
+    bed.put("/_/packages/p", json!({}));
+    for name in ["a", "b", "p/a"] {
+        bed.put_action(name);
+    }
+    let mut starts = Vec::new();
+    for name in ["a", "b", "p/a", "a"] {
+        bed.now.set(bed.now.get() + 1000);
+        let got = bed.ask("POST", &format!("/_/actions/{name}?blocking=true"), NULL);
+        starts.push(got.body["start"].as_u64().unwrap());
+    }
+    let listed = |query: &str| -> Vec<u64> {
+        let body = bed.get(&format!("/_/activations?{query}")).body;
+        body.as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["start"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(listed(""), [starts[3], starts[2], starts[1], starts[0]]);
+    assert_eq!(listed("name=b"), [starts[1]]);
+    assert_eq!(listed("name=p%2Fa"), [starts[2]]);
+    assert_eq!(
+        listed(&format!("since={}&upto={}", starts[1], starts[2])),
+        [starts[2], starts[1]]
+    );
+    assert_eq!(listed("limit=1&skip=1"), [starts[2]]);
+    assert_eq!(
+        bed.get("/_/activations?count=true").body,
+        json!({"activations": 4})
+    );
+    let element = bed.get("/_/activations?limit=1").body[0].clone();
+    assert!(element.get("response").is_none() && element.get("logs").is_none());
+    let full = bed.get("/_/activations?limit=1&docs=true").body[0].clone();
+    assert!(full["response"].is_object() && full["logs"].is_array());
+}
+
+#[test]
+fn records_are_forgotten_oldest_first_and_memory_stays_bounded() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    let big = json!({"x": "y".repeat(500_000)});
+    let first = bed.ask("POST", "/_/actions/a", big.clone());
+    for _ in 0..40 {
+        bed.ask("POST", "/_/actions/a", big.clone());
+    }
+    assert!(bed.controller.borrow().activations().bytes() <= 10 << 20);
+    let id = first.header("x-openwhisk-activation-id");
+    assert_eq!(bed.get(&format!("/_/activations/{id}")).status, 404);
+    let last = bed.get("/_/activations?limit=1").body[0]["activationId"].clone();
+    assert_eq!(
+        bed.get(&format!("/_/activations/{}", last.as_str().unwrap()))
+            .status,
+        200
+    );
+}
+
+#[test]
+fn queries_for_records_are_checked() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put("/_/triggers/t", json!({}));
+    refused! { bed;
+        GET "/_/activations?since=x" => 400 "The query parameter 'since' was malformed:";
+        GET "/_/activations?upto=x" => 400 "The query parameter 'upto' was malformed:";
+        GET "/_/activations?name=a/b/c" => 400 "The query parameter 'name' was malformed:";
+        GET "/_/activations?count=true&docs=true" => 400 "The parameter 'docs' is not permitted with 'count'.";
+        GET "/_/activations/abc" => 400 "Activation id length is 3 but must be 32.";
+        GET "/_/activations/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz" => 400 "The activation id is not valid.";
+        GET "/_/activations/00000000000000000000000000000000" => 404 "The requested resource does not exist.";
+        DELETE "/_/activations/00000000000000000000000000000000" => 405 "HTTP method not allowed";
+    }
+}

@@ -1,0 +1,30 @@
+//! The REST contract, section by section. What each part of the contract is held to:
+//!
+//! | contract | tests |
+//! |---|---|
+//! | 1 action runtime | `../loader/*.test.mjs`, in both transports; in the image `ebb-openwhisk-hosted/tests/e2e/container.test.mjs` |
+//! | 2.1 what is sent, 2.2 arguments, 2.3 answers | `calls.rs` |
+//! | 2.4 logs | `ebb_openwhisk::logs`, `ebb-openwhisk-hosted/tests/e2e/load.test.mjs` |
+//! | 2.5 records, 3.6 activations | `activations.rs`, `calls.rs` |
+//! | 3.1 general, 3.2 information, 3.3 namespaces and limits | `access.rs` |
+//! | 3.4 actions | `actions.rs` |
+//! | 3.5 calls | `calls.rs` |
+//! | 3.7 packages, 4 system package | `packages.rs` |
+//! | 3.8 sequences | `sequences.rs` |
+//! | 3.9 triggers and rules | `triggers.rs` |
+//! | 3.10 web actions | `web.rs` |
+//! | 4 clients | `ebb-openwhisk-hosted/tests/e2e/client.test.mjs`, with the npm package |
+//! | 5 easy to get wrong | rows 1, 2, 5: `../loader/contract.test.mjs`; 3, 4: `calls.rs` |
+#![allow(missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod actions;
+mod activations;
+mod calls;
+mod packages;
+mod sequences;
+mod triggers;
+mod web;

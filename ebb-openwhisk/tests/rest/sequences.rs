@@ -1,0 +1,131 @@
+//! Sequences (contract 3.8).
+
+use crate::common::{Bed, answer, refused};
+use serde_json::{Value, json};
+
+const NULL: Value = Value::Null;
+
+fn sequence(components: &[&str]) -> Value {
+    json!({"exec": {"kind": "sequence", "components": components}})
+}
+
+#[test]
+fn a_sequence_passes_results_on() {
+    let bed = Bed::new();
+    bed.put("/_/packages/p", json!({}));
+    for name in ["a", "p/b"] {
+        bed.put_action(name);
+    }
+    let document = bed.put("/_/actions/s", sequence(&["/_/a", "/guest/p/b"]));
+    assert_eq!(
+        document["exec"],
+        json!({"kind": "sequence", "components": ["/guest/a", "/guest/p/b"]})
+    );
+    assert_eq!(
+        document["parameters"],
+        json!([{"key": "_actions", "value": ["/guest/a", "/guest/p/b"]}])
+    );
+    bed.act(|call| {
+        let n = serde_json::from_str::<Value>(call.arguments.as_str()).unwrap()["n"]
+            .as_i64()
+            .unwrap();
+        answer(200, &json!({"n": n + 1}).to_string())
+    });
+    let got = bed.ask("POST", "/_/actions/s?blocking=true", json!({"n": 1}));
+    assert_eq!(got.status, 200);
+    let record = bed
+        .get(&format!(
+            "/_/activations/{}",
+            got.header("x-openwhisk-activation-id")
+        ))
+        .body;
+    assert_eq!(record["response"]["result"], json!({"n": 3}));
+    assert_eq!(
+        (&record["name"], &record["duration"]),
+        (&json!("s"), &json!(24))
+    );
+    let annotation = |record: &Value, key: &str| {
+        record["annotations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|a| a["key"] == key)
+            .map(|a| a["value"].clone())
+    };
+    assert_eq!(annotation(&record, "topmost"), Some(json!(true)));
+    assert_eq!(annotation(&record, "kind"), Some(json!("sequence")));
+    assert_eq!(annotation(&record, "path"), Some(json!("guest/s")));
+    assert!(annotation(&record, "waitTime").is_some() && annotation(&record, "limits").is_some());
+    assert_eq!(annotation(&record, "initTime"), None);
+    let components = record["logs"].as_array().unwrap();
+    assert_eq!(components.len(), 2);
+    for (component, name) in components.iter().zip(["a", "b"]) {
+        let component = bed
+            .get(&format!("/_/activations/{}", component.as_str().unwrap()))
+            .body;
+        assert_eq!(
+            (&component["name"], &component["cause"]),
+            (&json!(name), &record["activationId"])
+        );
+        assert_eq!(annotation(&component, "causedBy"), Some(json!("sequence")));
+    }
+}
+
+#[test]
+fn an_error_ends_a_sequence_and_is_its_result() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put_action("b");
+    bed.put("/_/actions/inner", sequence(&["/_/a", "/_/b"]));
+    bed.put("/_/actions/outer", sequence(&["/_/inner", "/_/b"]));
+    bed.act(|_| answer(200, "{\"error\":{\"code\":7}}"));
+    let got = bed.ask("POST", "/_/actions/outer?blocking=true", NULL);
+    assert_eq!(
+        (got.status, &got.body["response"]["result"]),
+        (502, &json!({"error": {"code": 7}}))
+    );
+    assert_eq!(bed.sent.borrow().len(), 1);
+    bed.act(crate::common::echo);
+    bed.ask("DELETE", "/_/actions/b", NULL);
+    let got = bed.ask("POST", "/_/actions/outer?blocking=true", NULL);
+    assert_eq!(got.body["response"]["status"], "application error");
+    bed.put_action("b");
+    let cycle = bed.ask(
+        "PUT",
+        "/_/actions/inner?overwrite=true",
+        sequence(&["/_/a", "/_/outer"]),
+    );
+    assert_eq!(
+        (cycle.status, cycle.error()),
+        (400, "Sequence may not refer to itself.")
+    );
+}
+
+#[test]
+fn arrays_pass_through_a_sequence() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/actions/s", sequence(&["/_/a", "/_/a"]));
+    bed.act(|_| answer(200, "[1]"));
+    let got = bed.ask("POST", "/_/actions/s?blocking=true", NULL);
+    assert_eq!((got.status, got.body), (200, json!([1])));
+    assert_eq!(bed.last_run()["value"], json!([1]));
+}
+
+#[test]
+fn documents_that_are_no_sequences_are_refused() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put("/_/triggers/t", json!({}));
+    refused! { bed;
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": []}})
+            => 400 "No component specified for the sequence.";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": ["/_/none"]}})
+            => 400 "Sequence component does not exist.";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": ["/_/s"]}})
+            => 400 "Sequence may not refer to itself.";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": vec!["/_/a"; 51]}})
+            => 400 "Too many actions in the sequence.";
+    }
+}

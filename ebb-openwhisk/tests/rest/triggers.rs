@@ -1,0 +1,147 @@
+//! Triggers and rules (contract 3.9).
+
+use crate::common::{Bed, refused};
+use serde_json::{Value, json};
+
+const NULL: Value = Value::Null;
+
+#[test]
+fn a_trigger_calls_the_actions_of_its_active_rules() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    let trigger = bed.put(
+        "/_/triggers/t",
+        json!({"annotations": [], "parameters": [{"key": "p", "value": 1}]}),
+    );
+    assert_eq!(
+        (&trigger["limits"], trigger.get("rules")),
+        (&json!({}), None)
+    );
+    assert_eq!(bed.ask("POST", "/_/triggers/t", json!({})).status, 204);
+    let rule = bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/a"}));
+    assert_eq!(rule["status"], "active");
+    assert_eq!(
+        (&rule["trigger"], &rule["action"]),
+        (
+            &json!({"path": "guest", "name": "t"}),
+            &json!({"path": "guest", "name": "a"})
+        )
+    );
+    assert_eq!(
+        bed.get("/_/triggers/t").body["rules"],
+        json!({"guest/r": {"action": {"path": "guest", "name": "a"}, "status": "active"}})
+    );
+    let got = bed.ask("POST", "/_/triggers/t", json!({"q": 2}));
+    assert_eq!(got.status, 202);
+    let mut value = bed.last_run()["value"].clone();
+    assert!(
+        value["__ow_headers"].is_object() && value["__ow_headers"].get("authorization").is_none()
+    );
+    value.as_object_mut().unwrap().remove("__ow_headers");
+    assert_eq!(value, json!({"p": 1, "q": 2}));
+    let record = bed
+        .get(&format!(
+            "/_/activations/{}",
+            got.body["activationId"].as_str().unwrap()
+        ))
+        .body;
+    assert_eq!(record["response"]["result"], json!({"p": 1, "q": 2}));
+    assert!(record.get("end").is_none() && record.get("duration").is_none());
+    let line: Value = serde_json::from_str(record["logs"][0].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (
+            &line["rule"],
+            &line["action"],
+            &line["success"],
+            &line["statusCode"]
+        ),
+        (
+            &json!("guest/r"),
+            &json!("guest/a"),
+            &json!(true),
+            &json!(0)
+        )
+    );
+    assert_eq!(
+        bed.get(&format!(
+            "/_/activations/{}",
+            line["activationId"].as_str().unwrap()
+        ))
+        .body["name"],
+        "a"
+    );
+
+    bed.ask("DELETE", "/_/actions/a", NULL);
+    let got = bed.ask("POST", "/_/triggers/t", NULL);
+    let record = bed
+        .get(&format!(
+            "/_/activations/{}",
+            got.body["activationId"].as_str().unwrap()
+        ))
+        .body;
+    let line: Value = serde_json::from_str(record["logs"][0].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&line["success"], line["error"].is_string()),
+        (&json!(false), true)
+    );
+}
+
+#[test]
+fn rules_are_switched_changed_and_survive_their_trigger() {
+    let bed = Bed::new();
+    for name in ["a", "b"] {
+        bed.put_action(name);
+    }
+    bed.put("/_/triggers/t", json!({}));
+    bed.put("/_/triggers/u", json!({}));
+    bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/a"}));
+    for status in ["inactive", "inactive", "active"] {
+        assert_eq!(
+            bed.ask("POST", "/_/rules/r", json!({"status": status}))
+                .status,
+            200
+        );
+        assert_eq!(bed.get("/_/rules/r").body["status"], status);
+    }
+    assert_eq!(
+        bed.ask("POST", "/_/rules/r", json!({"status": "half"}))
+            .status,
+        400
+    );
+    let moved = bed.put(
+        "/_/rules/r?overwrite=true",
+        json!({"trigger": "/_/u", "action": "/_/b"}),
+    );
+    assert_eq!(
+        (&moved["version"], &moved["trigger"]["name"]),
+        (&json!("0.0.2"), &json!("u"))
+    );
+    assert_eq!(bed.ask("POST", "/_/triggers/t", NULL).status, 204);
+    assert_eq!(bed.ask("POST", "/_/triggers/u", NULL).status, 202);
+    bed.ask("POST", "/_/rules/r", json!({"status": "inactive"}));
+    assert_eq!(bed.ask("POST", "/_/triggers/u", NULL).status, 204);
+    bed.ask("POST", "/_/rules/r", json!({"status": "active"}));
+    bed.ask("DELETE", "/_/triggers/u", NULL);
+    assert_eq!(bed.get("/_/rules/r").body["status"], "inactive");
+    assert_eq!(bed.get("/_/rules").body[0]["status"], "inactive");
+    let deleted = bed.ask("DELETE", "/_/rules/r", NULL);
+    assert_eq!(
+        (deleted.status, &deleted.body["status"]),
+        (200, &json!("inactive"))
+    );
+}
+
+#[test]
+fn documents_that_are_no_rules_are_refused() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put("/_/triggers/t", json!({}));
+    refused! { bed;
+        GET "/_/triggers/a" => 409 "Resource by this name exists but is not in this collection.";
+        PUT "/_/rules/a", json!({"trigger": "/_/t", "action": "/_/a"}) => 409 "Resource by this name exists";
+        PUT "/_/rules/r", json!({"trigger": "/_/none", "action": "/_/a"}) => 400 "trigger /guest/none does not exist";
+        PUT "/_/rules/r", json!({"trigger": "/_/t", "action": "/_/none"}) => 400 "action /guest/none does not exist";
+        PUT "/_/rules/r", json!({"trigger": "/_/t"}) => 400 "rule requires a valid trigger and a valid action";
+    }
+}
