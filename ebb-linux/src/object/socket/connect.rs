@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     Domain, Objects, SocketId, SocketKind, State,
-    address::{Address, canonical},
+    address::{Address, canonical, is_loopback},
 };
 use crate::object::{
     description::{DescId, Object},
@@ -221,7 +221,10 @@ impl Objects {
                 if domain == Domain::Inet && to.is_ipv6() {
                     return Err(Errno::EAFNOSUPPORT);
                 }
-                if self.is_local(env, to.ip()) {
+                // What listens on the machine's own addresses may be the machine's, or another UC's.
+                let here = self.is_local(env, to.ip())
+                    && (is_loopback(to.ip()) || self.find_local(true, to, to).is_some());
+                if here {
                     self.connect_local(env, id, to, nonblocking)
                 } else {
                     self.connect_outside(env, id, to)

@@ -178,3 +178,30 @@ fn a_clone_listens_by_itself_and_its_parents_connections_are_reset() {
         "the parent's listener and connection"
     );
 }
+
+#[test]
+fn a_connection_to_the_machines_own_address_leaves_unless_the_uc_listens_there() {
+    let (mut o, net) = (objects(), Echo::default());
+    let stream = |o: &mut super::Objects| {
+        let fd = o.socket_create(2, 1, 0).unwrap();
+        o.lookup_fd(fd).unwrap()
+    };
+    let to_machine = stream(&mut o);
+    assert_eq!(
+        o.connect(&net, to_machine, at("10.0.0.2:80")),
+        Err(Errno::EINPROGRESS)
+    );
+    assert_eq!(net.open.borrow().len(), 1);
+    let listener = stream(&mut o);
+    o.bind(&net, listener, at("127.0.0.1:81")).unwrap();
+    o.listen(&net, listener, 1).unwrap();
+    let to_self = stream(&mut o);
+    assert_eq!(o.connect(&net, to_self, at("127.0.0.1:81")), Ok(()));
+    let to_nobody = stream(&mut o);
+    assert_eq!(
+        o.connect(&net, to_nobody, at("127.0.0.1:82")),
+        Err(Errno::ECONNREFUSED),
+        "loopback is the UC's own"
+    );
+    assert_eq!(net.open.borrow().len(), 1);
+}
