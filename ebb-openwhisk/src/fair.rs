@@ -4,8 +4,10 @@
 //! many times what a call does; with more functions than instances, strict turns would do that for every call, and the
 //! throughput would collapse. So a function keeps its turn for up to [`QUANTUM`] calls, as in deficit round robin (Shreedhar
 //! and Varghese 1995) with calls for bytes.
+//!
+//! A function may be *held*: its calls wait for one of its own instances, so it takes no turn.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::hash::Hash;
 use hashbrown::HashMap;
 
@@ -17,13 +19,18 @@ struct Line<V> {
     waiting: VecDeque<V>,
     /// Calls left of its turn.
     credit: u32,
+    /// Its place among the turns, or among the held.
+    place: u64,
+    held: bool,
 }
 
 /// Calls that wait, by function.
 #[derive(Debug)]
 pub struct FairQueue<K, V> {
     lines: HashMap<K, Line<V>>,
-    turns: VecDeque<K>,
+    turns: BTreeMap<u64, K>,
+    held: BTreeMap<u64, K>,
+    places: u64,
     len: usize,
     most: usize,
 }
@@ -33,7 +40,9 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
     pub fn new(most: usize) -> Self {
         Self {
             lines: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: BTreeMap::new(),
+            held: BTreeMap::new(),
+            places: 0,
             len: 0,
             most,
         }
@@ -51,7 +60,17 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
 
     /// Functions with calls that wait.
     pub fn functions(&self) -> usize {
-        self.turns.len()
+        self.lines.len()
+    }
+
+    /// Whether no function waits for its turn.
+    pub fn is_nobodys_turn(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Functions that are held, those that have been for longest first.
+    pub fn held(&self) -> impl Iterator<Item = &K> {
+        self.held.values()
     }
 
     /// Calls of that function that wait.
@@ -59,20 +78,28 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         self.lines.get(key).map_or(0, |line| line.waiting.len())
     }
 
-    /// Puts a call at the end of its function's line; gives it back if the queue is full, or if this function alone fills
-    /// three quarters of it.
+    /// Whether another call of that function may wait: the queue is not full, and this function does not fill three quarters of
+    /// it alone.
+    pub fn has_room(&self, key: &K) -> bool {
+        self.len < self.most && self.waiting(key) < (self.most - self.most / 4).max(1)
+    }
+
+    /// Puts a call at the end of its function's line; gives it back if there is no room for it.
     ///
     /// # Errors
     /// The call, when there is no room.
     pub fn push(&mut self, key: K, call: V) -> Result<(), V> {
-        if self.len >= self.most || self.waiting(&key) >= (self.most - self.most / 4).max(1) {
+        if !self.has_room(&key) {
             return Err(call);
         }
         let line = self.lines.entry(key.clone()).or_insert_with(|| {
-            self.turns.push_back(key);
+            self.places += 1;
+            self.turns.insert(self.places, key);
             Line {
                 waiting: VecDeque::new(),
                 credit: QUANTUM,
+                place: self.places,
+                held: false,
             }
         });
         line.waiting.push_back(call);
@@ -86,20 +113,48 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         if let Some(key) = prefer
             && let Some(line) = self.lines.get_mut(key)
         {
-            if line.credit > 0 || self.turns.len() == 1 {
+            let others = self.turns.len() - usize::from(!line.held);
+            if line.credit > 0 || others == 0 {
                 return Some(key.clone());
             }
             line.credit = QUANTUM;
-            self.move_to_back(key.clone());
+            self.to_back(key, false);
         }
-        self.turns.front().cloned()
+        self.turns.values().next().cloned()
     }
 
-    fn move_to_back(&mut self, key: K) {
-        if let Some(at) = self.turns.iter().position(|k| *k == key) {
-            self.turns.remove(at);
-            self.turns.push_back(key);
+    /// Takes a function out of the turns.
+    pub fn hold(&mut self, key: &K) {
+        if self.lines.get(key).is_some_and(|line| !line.held) {
+            self.to_back(key, true);
         }
+    }
+
+    /// Puts a function that was held at the end of the turns.
+    pub fn unhold(&mut self, key: &K) {
+        if self.lines.get(key).is_some_and(|line| line.held) {
+            self.to_back(key, false);
+        }
+    }
+
+    /// Puts a function at the end of the held, or of the turns.
+    pub fn to_back(&mut self, key: &K, held: bool) {
+        let Some(line) = self.lines.get_mut(key) else {
+            return;
+        };
+        let (from, to) = match (line.held, held) {
+            (true, true) => (&mut self.held, None),
+            (false, false) => (&mut self.turns, None),
+            (true, false) => (&mut self.held, Some(&mut self.turns)),
+            (false, true) => (&mut self.turns, Some(&mut self.held)),
+        };
+        let Some(key) = from.remove(&line.place) else {
+            return;
+        };
+        self.places += 1;
+        line.place = self.places;
+        line.held = held;
+        to.unwrap_or(from).insert(line.place, key);
     }
 
     /// The call at the front of that function's line, without taking it.
@@ -114,11 +169,13 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         line.credit = line.credit.saturating_sub(1);
         self.len -= 1;
         if line.waiting.is_empty() {
+            let among = if line.held {
+                &mut self.held
+            } else {
+                &mut self.turns
+            };
+            among.remove(&line.place);
             self.lines.remove(key);
-            self.turns.retain(|k| k != key);
-        } else if self.turns.front() == Some(key) {
-            // It was its turn to get an instance more; the next one goes to another.
-            self.move_to_back(key.clone());
         }
         Some(call)
     }
@@ -141,33 +198,58 @@ mod tests {
         for _ in 0..4 {
             let key = queue.next(None).unwrap();
             queue.pop(&key).unwrap();
+            queue.to_back(&key, false);
             order.push(key);
         }
         assert_eq!(order, ["many", "one", "two", "many"]);
     }
 
     #[test]
-    fn a_free_instance_serves_its_function_for_one_quantum() {
+    fn a_held_function_takes_no_turn() {
         let mut queue = FairQueue::new(1000);
-        for n in 0..100 {
-            queue.push("mine", n).unwrap();
+        for key in ["held", "other", "held"] {
+            queue.push(key, 0).unwrap();
         }
-        queue.push("other", 0).unwrap();
-        let mut served = 0;
-        loop {
-            let key = queue.next(Some(&"mine")).unwrap();
-            queue.pop(&key).unwrap();
-            if key == "other" {
-                break;
+        queue.hold(&"held");
+        assert_eq!(queue.next(None), Some("other"));
+        queue.pop(&"other").unwrap();
+        assert_eq!((queue.next(None), queue.len()), (None, 2));
+        assert!(queue.held().eq(&["held"]) && queue.is_nobodys_turn());
+        assert_eq!(queue.next(Some(&"held")), Some("held"), "its own instance");
+        queue.pop(&"held").unwrap();
+        queue.unhold(&"held");
+        assert_eq!(queue.next(None), Some("held"));
+        queue.pop(&"held").unwrap();
+        assert!(queue.is_empty() && queue.functions() == 0 && queue.is_nobodys_turn());
+    }
+
+    #[test]
+    fn a_free_instance_serves_its_function_for_one_quantum() {
+        for hold in [false, true] {
+            let mut queue = FairQueue::new(1000);
+            for n in 0..100 {
+                queue.push("mine", n).unwrap();
             }
-            served += 1;
+            if hold {
+                queue.hold(&"mine");
+            }
+            queue.push("other", 0).unwrap();
+            let mut served = 0;
+            loop {
+                let key = queue.next(Some(&"mine")).unwrap();
+                queue.pop(&key).unwrap();
+                if key == "other" {
+                    break;
+                }
+                served += 1;
+            }
+            assert_eq!(served, QUANTUM);
+            for _ in 0..100 - QUANTUM {
+                assert_eq!(queue.next(Some(&"mine")), Some("mine"), "alone, it goes on");
+                queue.pop(&"mine").unwrap();
+            }
+            assert!(queue.is_empty() && queue.functions() == 0);
         }
-        assert_eq!(served, QUANTUM);
-        for _ in 0..100 - QUANTUM {
-            assert_eq!(queue.next(Some(&"mine")), Some("mine"), "alone, it goes on");
-            queue.pop(&"mine").unwrap();
-        }
-        assert!(queue.is_empty() && queue.functions() == 0);
     }
 
     #[test]

@@ -173,6 +173,14 @@ pub trait Deploy {
     fn first_bytes(&self) -> u64 {
         48 << 20
     }
+    /// Whether instances run in their core's own time, so that a core with nothing to run has none that computes.
+    fn uses_own_time(&self) -> bool {
+        false
+    }
+    /// Where instances reach this machine; `None` while that is not known.
+    fn machine(&self) -> Option<core::net::IpAddr> {
+        Some(core::net::Ipv4Addr::LOCALHOST.into())
+    }
     /// What instances are, in words for people.
     fn description(&self) -> String;
     /// The actions that the program was given in a folder: file name and content. Fails with a text that says what to do.

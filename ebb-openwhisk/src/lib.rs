@@ -28,6 +28,7 @@ extern crate ebb_runtime as ebb;
 pub mod activation;
 pub mod activations;
 pub mod api;
+pub mod budget;
 pub mod call;
 pub mod code;
 pub mod entity;

@@ -8,6 +8,7 @@ use crate::activation::{Activation, Status};
 use crate::api::web;
 use crate::call::{Call, Caller};
 use crate::entity::Action;
+use crate::failure::Failure;
 use crate::http::Response;
 use crate::json::{Json, Kind, Members};
 use crate::name::FullName;
@@ -58,6 +59,23 @@ impl Plan {
             Self::Action(call) => &call.activation,
             Self::Sequence(sequence) => &sequence.activation,
             Self::Trigger(fire) => &fire.record.id,
+        }
+    }
+
+    /// Bytes that it takes while it waits, about.
+    pub fn bytes(&self) -> usize {
+        /// A task, its call, a connection's buffers.
+        const EACH: usize = 4 << 10;
+        EACH + match self {
+            Self::Action(call) => call.arguments.as_str().len(),
+            Self::Sequence(sequence) => sequence.body.as_str().len(),
+            Self::Trigger(fire) => {
+                let plans = fire
+                    .rules
+                    .iter()
+                    .filter_map(|(_, _, plan)| plan.as_ref().ok());
+                plans.map(Self::bytes).sum()
+            }
         }
     }
 }
@@ -111,6 +129,12 @@ impl Stamp {
 const ACTIVATION_HEADER: &str = "x-openwhisk-activation-id";
 
 impl Reply {
+    /// The answer of a request whose plan the platform has no room for.
+    pub fn refuse(&self, failure: &Failure) -> Response {
+        let response = Response::failure(failure, &self.stamp.transaction);
+        self.stamp.on(response)
+    }
+
     /// The answer of a request that does not wait, or not any longer.
     pub fn accepted(&self) -> Response {
         let members = match self.shape {

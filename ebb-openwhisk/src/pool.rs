@@ -5,6 +5,11 @@
 //! idle instances of other functions make room, and if there are none, the call waits ([`crate::fair`]). What the owner
 //! has to do is in the [`Dispatch`]es that come back; the decision is already accounted for.
 //!
+//! Two instances of one function on one core do not serve more calls than one does, unless one waits for something: they
+//! would take turns on the core, with cold caches. So a call of a function that is running on every core is *held* until an
+//! instance of it is free. A core that has nothing to run ([`Pool::core_is_idle`]) takes held calls, on further instances;
+//! and a function that gets nowhere, because it computes for long, gets further instances in time ([`Pool::tick`]).
+//!
 //! Functions may have snapshots, from which new instances are started at less cost. Idle instances and snapshots share one
 //! budget of memory and are evicted by the greedy-dual rule (Cao and Irani 1997; for functions Fuerst and Sharma,
 //! "FaasCache", 2021): the worth of one is how often it was used times what it saves, per byte, and worth ages.
@@ -14,11 +19,20 @@ use crate::fair::FairQueue;
 use alloc::{collections::BTreeSet, vec::Vec};
 use hashbrown::HashMap;
 
+/// Microseconds without an answer of a function after which a held call of it takes an idle instance on a busy core.
+pub const SHORT_PATIENCE: u64 = 5_000;
+/// Microseconds without an answer of a function after which a held call of it takes a new instance.
+pub const LONG_PATIENCE: u64 = 50_000;
+/// Held functions that one [`Pool::tick`] looks at.
+const LOOK: usize = 64;
+
 /// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Cores that instances run on.
     pub cores: usize,
+    /// Whether instances run in their core's own time. If not, an instance that is idle helps at once, whatever runs there.
+    pub own_time: bool,
     /// Calls that run at once on one core.
     pub per_core: usize,
     /// Bytes of all instances and snapshots together.
@@ -145,6 +159,15 @@ impl<S> Place<S> {
     }
 }
 
+/// A function with calls that run.
+#[derive(Debug)]
+struct Function {
+    /// How many, on each core.
+    running: Vec<u32>,
+    /// When one last began or ended, in microseconds.
+    progress: u64,
+}
+
 /// The instances of all cores, and the snapshots. `S` is a handle of a snapshot.
 #[derive(Debug)]
 pub struct Pool<T, S = ()> {
@@ -155,7 +178,11 @@ pub struct Pool<T, S = ()> {
     /// Idle instances and snapshots.
     by_worth: BTreeSet<(u64, Idle)>,
     running: Vec<usize>,
+    /// Those with calls that run. A function is held only while it is here.
+    functions: HashMap<InstanceKey, Function>,
     queue: FairQueue<InstanceKey, Waiting<T>>,
+    /// Microseconds, as last told.
+    now: u64,
     used: u64,
     /// Of `used`, what may be evicted.
     idle_bytes: u64,
@@ -179,7 +206,9 @@ impl<T, S: Clone> Pool<T, S> {
             snapshots: HashMap::new(),
             by_worth: BTreeSet::new(),
             running: alloc::vec![0; capacity.cores.max(1)],
+            functions: HashMap::new(),
             queue: FairQueue::new(capacity.queue),
+            now: 0,
             used: 0,
             idle_bytes: 0,
             snapshot_bytes: 0,
@@ -197,20 +226,25 @@ impl<T, S: Clone> Pool<T, S> {
         self.capacity
     }
 
-    /// A call came to core `here`; an instance for it takes about `bytes`.
+    /// A call came to core `here` at `now`; an instance for it takes about `bytes`.
     pub fn submit(
         &mut self,
         ticket: T,
         key: &InstanceKey,
         bytes: u64,
         here: usize,
+        now: u64,
     ) -> Submitted<T, S> {
+        self.now = now;
         // Who waits goes first, except for an instance that is of no use to them.
-        let placed = if self.queue.is_empty() || self.idle.contains_key(key) {
-            self.place(key, bytes, here)
-        } else {
-            None
-        };
+        let may_start = self.queue.is_nobodys_turn();
+        let runs = self.functions.contains_key(key);
+        let helpful =
+            |core: usize, pool: &Self| !pool.capacity.own_time || !pool.runs_on(key, core);
+        let mut placed = self.place_hot(key, here, helpful);
+        if placed.is_none() && may_start && (!runs || self.running.contains(&0)) {
+            placed = self.place_new(key, bytes, self.least(here));
+        }
         if let Some(place) = placed {
             return Submitted::Run(place.dispatch(ticket));
         }
@@ -220,9 +254,96 @@ impl<T, S: Clone> Pool<T, S> {
             bytes,
         };
         match self.queue.push(key.clone(), waiting) {
-            Ok(()) => Submitted::Waits,
+            Ok(()) => {
+                if runs {
+                    self.queue.hold(key);
+                }
+                Submitted::Waits
+            }
             Err(waiting) => Submitted::Refused(waiting.ticket),
         }
+    }
+
+    /// Whether a call of that function would be refused if it had to wait.
+    pub fn refuses(&self, key: &InstanceKey) -> bool {
+        !self.queue.has_room(key)
+    }
+
+    /// Whether a call of that function runs on that core.
+    fn runs_on(&self, key: &InstanceKey, core: usize) -> bool {
+        let function = self.functions.get(key);
+        function.is_some_and(|f| f.running.get(core).is_some_and(|&n| n > 0))
+    }
+
+    /// Whether there are calls that wait for an instance of their function, though there might be a further one.
+    pub fn holds_calls(&self) -> bool {
+        self.queue.held().next().is_some()
+    }
+
+    /// Core `core` has nothing to run, though `running` calls are being made on it: what it could do for held calls.
+    pub fn core_is_idle(
+        &mut self,
+        core: usize,
+        running: usize,
+        now: u64,
+    ) -> Option<Dispatch<T, S>> {
+        self.now = now;
+        // If the numbers differ, a call is on its way there.
+        if self.running.get(core) != Some(&running) || running >= self.capacity.per_core {
+            return None;
+        }
+        let has_one = |key: &&InstanceKey| {
+            let ids = self.idle.get(*key);
+            ids.is_some_and(|ids| ids.iter().any(|id| self.core_of(*id) == Some(core)))
+        };
+        let held = self.queue.held().take(LOOK).find(has_one).cloned();
+        if let Some(key) = held {
+            let place = self.place_hot(&key, core, |on, _| on == core)?;
+            return self.dispatch_next(&key, place);
+        }
+        if !self.queue.is_nobodys_turn() {
+            return None;
+        }
+        let key = self.queue.held().next()?.clone();
+        let bytes = self.queue.peek(&key)?.bytes;
+        let place = self.place_new(&key, bytes, core)?;
+        // The others' turn is next.
+        self.queue.to_back(&key, true);
+        self.dispatch_next(&key, place)
+    }
+
+    /// Time passes: held calls of functions that got nowhere for long get further instances. To be called every few
+    /// milliseconds while there are held calls.
+    pub fn tick(&mut self, now: u64) -> Vec<Dispatch<T, S>> {
+        self.now = now;
+        let looked: Vec<InstanceKey> = self.queue.held().take(LOOK).cloned().collect();
+        let mut ready = Vec::new();
+        for key in looked {
+            self.queue.to_back(&key, true);
+            let since = self
+                .functions
+                .get(&key)
+                .map_or(0, |f| now.saturating_sub(f.progress));
+            if since < SHORT_PATIENCE {
+                continue;
+            }
+            let Some((bytes, here)) = self.queue.peek(&key).map(|w| (w.bytes, w.core)) else {
+                continue;
+            };
+            let mut placed = self.place_hot(&key, here, |_, _| true);
+            if placed.is_none() && since >= LONG_PATIENCE && self.queue.is_nobodys_turn() {
+                placed = self.place_new(&key, bytes, self.least(here));
+            }
+            ready.extend(placed.and_then(|place| self.dispatch_next(&key, place)));
+        }
+        ready
+    }
+
+    /// The function's next call gets that place; its other calls are held.
+    fn dispatch_next(&mut self, key: &InstanceKey, place: Place<S>) -> Option<Dispatch<T, S>> {
+        let waiting = self.queue.pop(key)?;
+        self.queue.hold(key);
+        Some(place.dispatch(waiting.ticket))
     }
 
     /// A call has ended. Its instance is kept if `keep` says so; it takes `bytes`, and to start it took `cost` microseconds,
@@ -233,14 +354,24 @@ impl<T, S: Clone> Pool<T, S> {
         keep: bool,
         bytes: u64,
         cost: u64,
+        now: u64,
     ) -> Vec<Dispatch<T, S>> {
-        let mut prefer = None;
+        self.now = now;
+        let mut free = None;
         if let Some(entry) = self.instances.get_mut(&instance) {
             if entry.worth.is_some() {
                 // It is idle already.
                 return Vec::new();
             }
             self.running[entry.core] -= 1;
+            if let Some(function) = self.functions.get_mut(&entry.key) {
+                function.running[entry.core] -= 1;
+                function.progress = now;
+                if function.running.iter().all(|&n| n == 0) {
+                    self.functions.remove(&entry.key);
+                    self.queue.unhold(&entry.key);
+                }
+            }
             self.used = self.used - entry.bytes + bytes;
             entry.bytes = bytes;
             if cost > 0 {
@@ -269,59 +400,96 @@ impl<T, S: Clone> Pool<T, S> {
                     .entry(entry.key.clone())
                     .or_default()
                     .push(instance);
-                prefer = Some(entry.key.clone());
+                free = Some(entry.key.clone());
             } else {
                 self.used -= bytes;
                 self.instances.remove(&instance);
             }
         }
         let mut ready = Vec::new();
+        let mut prefer = free.clone();
         while let Some(key) = self.queue.next(prefer.take().as_ref()) {
             let Some((bytes, here)) = self.queue.peek(&key).map(|w| (w.bytes, w.core)) else {
                 break;
             };
-            let Some(place) = self.place(&key, bytes, here) else {
-                break;
-            };
-            let Some(waiting) = self.queue.pop(&key) else {
-                break;
-            };
-            ready.push(place.dispatch(waiting.ticket));
+            let place = self.place_hot(&key, here, |_, _| true);
+            if let Some(place) = place.or_else(|| self.place_new(&key, bytes, self.least(here))) {
+                ready.extend(self.dispatch_next(&key, place));
+                continue;
+            }
+            // What there is is of no use to whoever's turn it is.
+            if let Some(key) = free.take()
+                && let Some(here) = self.queue.peek(&key).map(|w| w.core)
+                && let Some(place) = self.place_hot(&key, here, |_, _| true)
+            {
+                ready.extend(self.dispatch_next(&key, place));
+            }
+            break;
         }
         ready
     }
 
-    fn place(&mut self, key: &InstanceKey, bytes: u64, here: usize) -> Option<Place<S>> {
+    fn core_of(&self, id: InstanceId) -> Option<usize> {
+        self.instances.get(&id).map(|instance| instance.core)
+    }
+
+    /// An idle instance of the function, on this core if there is one, on one of the cores that `may` names.
+    fn place_hot(
+        &mut self,
+        key: &InstanceKey,
+        here: usize,
+        may: impl Fn(usize, &Self) -> bool,
+    ) -> Option<Place<S>> {
         let slots = self.capacity.per_core;
-        if let Some(ids) = self.idle.get(key) {
-            let core_of = |id: &&InstanceId| self.instances.get(*id).map(|i| i.core);
-            // The one used last has its memory in the caches.
-            let on_here = ids.iter().rev().find(|id| core_of(id) == Some(here));
-            let free =
-                |id: &&InstanceId| core_of(id).is_some_and(|core| self.running[core] < slots);
-            let chosen = on_here
-                .filter(free)
-                .or_else(|| ids.iter().rev().find(free))
-                .copied();
-            if let Some(instance) = chosen {
-                self.take_idle(instance);
-                let core = self.instances.get(&instance)?.core;
-                self.running[core] += 1;
-                return Some(Place {
-                    core,
-                    instance,
-                    start: Start::Hot,
-                    snapshot: None,
-                    evicted: Evicted::default(),
-                });
-            }
+        // The one used last has its memory in the caches.
+        let free = self.idle.get(key)?.iter().rev().filter_map(|&id| {
+            let core = self.core_of(id)?;
+            (self.running[core] < slots && may(core, self)).then_some((id, core))
+        });
+        let (instance, core) = free
+            .clone()
+            .find(|&(_, core)| core == here)
+            .or_else(|| free.clone().next())?;
+        self.take_idle(instance);
+        self.began(key, core);
+        Some(Place {
+            core,
+            instance,
+            start: Start::Hot,
+            snapshot: None,
+            evicted: Evicted::default(),
+        })
+    }
+
+    /// A call of that function begins on that core.
+    fn began(&mut self, key: &InstanceKey, core: usize) {
+        self.running[core] += 1;
+        let cores = self.running.len();
+        let function = self
+            .functions
+            .entry(key.clone())
+            .or_insert_with(|| Function {
+                running: alloc::vec![0; cores],
+                progress: 0,
+            });
+        function.running[core] += 1;
+        function.progress = self.now;
+    }
+
+    /// The core that has least to do: this one, if it is one of several.
+    fn least(&self, here: usize) -> usize {
+        let least = self.running.iter().min();
+        let core = self.running.iter().position(|n| Some(n) == least);
+        match self.running.get(here) {
+            here_too if here_too == least => here,
+            _ => core.unwrap_or(0),
         }
-        let least = self.running.iter().copied().min()?;
-        let core = match self.running.get(here) {
-            Some(&n) if n == least => here,
-            _ => self.running.iter().position(|&n| n == least)?,
-        };
-        if least >= slots || self.used - self.idle_bytes + bytes > self.capacity.memory {
+    }
+
+    /// A new instance on that core.
+    fn place_new(&mut self, key: &InstanceKey, bytes: u64, core: usize) -> Option<Place<S>> {
+        let is_full = self.running[core] >= self.capacity.per_core;
+        if is_full || self.used - self.idle_bytes + bytes > self.capacity.memory {
             return None;
         }
         // Before anything is evicted: it is worth more now.
@@ -330,7 +498,7 @@ impl<T, S: Clone> Pool<T, S> {
         let instance = self.next;
         self.next += 1;
         self.used += bytes;
-        self.running[core] += 1;
+        self.began(key, core);
         let start = if snapshot.is_some() {
             Start::Warm
         } else {

@@ -43,7 +43,7 @@ proptest! {
     fn the_books_of_memory_are_those_of_what_there_is(
         steps in prop::collection::vec((0u8..7, 0u64..6, any::<prop::sample::Index>(), 1u64..200), 1..300),
     ) {
-        let mut pool: Pool<u64, u64> = Pool::new(Capacity { cores: 2, per_core: 3, memory: BUDGET, queue: 0 });
+        let mut pool: Pool<u64, u64> = Pool::new(Capacity { cores: 2, own_time: true, per_core: 3, memory: BUDGET, queue: 0 });
         let key = |revision| InstanceKey { revision, caller: "guest".into() };
         let mut model = Model::default();
         let mut running: Vec<(u64, u64)> = Vec::new();
@@ -51,7 +51,7 @@ proptest! {
         for (what, function, which, bytes) in steps {
             let before = pool.used();
             match what {
-                0 | 1 => if let Submitted::Run(dispatch) = pool.submit(0, &key(function), 50, 0) {
+                0 | 1 => if let Submitted::Run(dispatch) = pool.submit(0, &key(function), 50, 0, 0) {
                     model.take(&dispatch.evicted);
                     model.instances.entry(dispatch.instance).or_insert(50);
                     running.push((dispatch.instance, function));
@@ -59,7 +59,7 @@ proptest! {
                 2 | 3 => if !running.is_empty() {
                     let (id, _) = running.swap_remove(which.index(running.len()));
                     let keep = bytes % 5 != 0;
-                    prop_assert!(pool.release(id, keep, bytes, 7).is_empty());
+                    prop_assert!(pool.release(id, keep, bytes, 7, 0).is_empty());
                     if keep { model.instances.insert(id, bytes) } else { model.instances.remove(&id) };
                 },
                 4 => {

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use ebb_openwhisk::call::{InstanceKey, Start};
-use ebb_openwhisk::pool::{Capacity, Dispatch, Pool, Submitted};
+use ebb_openwhisk::pool::{Capacity, Dispatch, LONG_PATIENCE, Pool, SHORT_PATIENCE, Submitted};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -16,6 +16,7 @@ fn key(revision: u64) -> InstanceKey {
 fn pool(cores: usize, per_core: usize, instances: u64, queue: usize) -> Pool<u64> {
     Pool::new(Capacity {
         cores,
+        own_time: true,
         per_core,
         memory: instances * 10,
         queue,
@@ -23,7 +24,7 @@ fn pool(cores: usize, per_core: usize, instances: u64, queue: usize) -> Pool<u64
 }
 
 fn run(pool: &mut Pool<u64>, ticket: u64, function: u64, here: usize) -> Dispatch<u64> {
-    match pool.submit(ticket, &key(function), 10, here) {
+    match pool.submit(ticket, &key(function), 10, here, 0) {
         Submitted::Run(dispatch) => dispatch,
         other => panic!("{other:?}"),
     }
@@ -34,13 +35,13 @@ fn an_idle_instance_of_the_function_is_used_again_on_its_core() {
     let mut pool = pool(2, 4, 10, 10);
     let first = run(&mut pool, 1, 7, 1);
     assert_eq!((first.core, first.start), (1, Start::Cold));
-    assert!(pool.release(first.instance, true, 10, 100).is_empty());
+    assert!(pool.release(first.instance, true, 10, 100, 0).is_empty());
     let second = run(&mut pool, 2, 7, 1);
     assert_eq!(
         (second.core, second.instance, second.start),
         (1, first.instance, Start::Hot)
     );
-    pool.release(second.instance, true, 10, 100);
+    pool.release(second.instance, true, 10, 100, 0);
     let handed = run(&mut pool, 3, 7, 0);
     assert_eq!(
         (handed.core, handed.start),
@@ -63,21 +64,129 @@ fn a_function_with_a_snapshot_starts_warm() {
     assert!(none.instances.is_empty() && none.snapshots.is_empty());
     let warm = run(&mut pool, 1, 1, 0);
     assert_eq!((warm.start, warm.snapshot), (Start::Warm, Some(())));
+    pool.release(warm.instance, false, 10, 1, 0);
     let gone = pool.evict_if(|key| key.revision == 1);
     assert_eq!(gone.snapshots.len(), 1);
     assert_eq!(run(&mut pool, 2, 1, 0).start, Start::Cold);
+}
+
+/// Microseconds, far beyond any patience.
+const LATER: u64 = 10_000_000;
+
+#[test]
+fn a_call_of_a_running_function_is_held_until_its_instance_is_free() {
+    let mut pool = pool(1, 8, 10, 10);
+    let first = run(&mut pool, 0, 1, 0);
+    for ticket in 1..=2 {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
+    }
+    assert!(pool.holds_calls());
+    let other = run(&mut pool, 9, 2, 0);
+    assert_eq!(other.start, Start::Cold, "others do not wait for it");
+    for ticket in 1..=2 {
+        let next = pool.release(first.instance, true, 10, 1, 0);
+        assert_eq!(next.len(), 1);
+        assert_eq!(
+            (next[0].ticket, next[0].instance),
+            (ticket, first.instance),
+            "in order, on the one instance"
+        );
+    }
+    assert!(!pool.holds_calls());
+    assert_eq!(pool.instances().0, 2);
+}
+
+#[test]
+fn a_core_with_nothing_to_run_takes_held_calls() {
+    let mut pool = pool(2, 8, 10, 10);
+    let calls: Vec<_> = (0..2).map(|n| run(&mut pool, n, 1, 0)).collect();
+    assert_eq!((calls[0].core, calls[1].core), (0, 1), "one on each core");
+    for ticket in 2..=3 {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
+    }
+    assert_eq!(pool.core_is_idle(1, 0, 0), None, "a call is on its way");
+    let third = pool.core_is_idle(1, 1, 0).expect("room for one more");
+    assert_eq!((third.ticket, third.core), (2, 1));
+    assert_ne!(third.instance, calls[1].instance);
+    let fourth = pool.core_is_idle(1, 2, 0).expect("room for one more");
+    assert_eq!((fourth.ticket, fourth.core), (3, 1));
+    assert_eq!(pool.core_is_idle(1, 3, 0), None, "nobody waits");
+}
+
+#[test]
+fn an_instance_that_is_idle_on_a_busy_core_is_taken_when_that_core_is_idle() {
+    let mut pool = pool(1, 8, 10, 10);
+    let first = run(&mut pool, 0, 1, 0);
+    assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
+    let second = pool.core_is_idle(0, 1, 0).expect("room for one more");
+    for instance in [first.instance, second.instance] {
+        pool.release(instance, true, 10, 1, 0);
+    }
+    run(&mut pool, 2, 1, 0);
+    assert_eq!(pool.submit(3, &key(1), 10, 0, 0), Submitted::Waits);
+    let again = pool.core_is_idle(0, 1, 0).expect("it is idle");
+    assert_eq!((again.ticket, again.start), (3, Start::Hot));
+}
+
+#[test]
+fn a_function_that_gets_nowhere_gets_further_instances_one_at_a_time() {
+    let mut pool = pool(1, 8, 10, 10);
+    run(&mut pool, 0, 1, 0);
+    for ticket in 1..=2 {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
+    }
+    assert!(pool.tick(SHORT_PATIENCE).is_empty());
+    let more = pool.tick(LONG_PATIENCE);
+    assert_eq!((more.len(), more[0].ticket), (1, 1));
+    assert!(pool.tick(LONG_PATIENCE + 1).is_empty());
+    assert_eq!(pool.tick(2 * LONG_PATIENCE)[0].ticket, 2);
+    pool.release(more[0].instance, true, 10, 1, LATER);
+    assert_eq!(pool.submit(3, &key(1), 10, 0, LATER), Submitted::Waits);
+    assert!(pool.tick(LATER + SHORT_PATIENCE - 1).is_empty());
+    let hot = pool.tick(LATER + SHORT_PATIENCE);
+    assert_eq!((hot.len(), hot[0].start), (1, Start::Hot));
+}
+
+#[test]
+fn a_held_call_outlives_the_instance_it_waits_for() {
+    let mut pool = pool(1, 8, 10, 10);
+    let first = run(&mut pool, 0, 1, 0);
+    for ticket in 1..=2 {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
+    }
+    let next = pool.release(first.instance, false, 10, 1, 0);
+    assert_eq!((next.len(), next[0].start), (1, Start::Cold));
+    assert!(pool.holds_calls(), "the other one waits for the new one");
+}
+
+#[test]
+fn instances_that_do_not_share_the_cores_time_are_used_at_once() {
+    let mut pool: Pool<u64> = Pool::new(Capacity {
+        cores: 1,
+        own_time: false,
+        per_core: 8,
+        memory: 100,
+        queue: 10,
+    });
+    let first = run(&mut pool, 0, 1, 0);
+    assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
+    let second = pool.tick(LONG_PATIENCE).remove(0);
+    pool.release(first.instance, true, 10, 1, LATER);
+    pool.release(second.instance, true, 10, 1, LATER);
+    run(&mut pool, 2, 1, 0);
+    assert_eq!(run(&mut pool, 3, 1, 0).start, Start::Hot);
 }
 
 #[test]
 fn what_is_worth_least_makes_room() {
     let mut pool = pool(1, 8, 3, 10);
     let [cheap, dear, used] = [1, 2, 3].map(|f| run(&mut pool, f, f, 0).instance);
-    pool.release(cheap, true, 10, 100);
-    pool.release(dear, true, 10, 10_000);
-    pool.release(used, true, 10, 100);
+    pool.release(cheap, true, 10, 100, 0);
+    pool.release(dear, true, 10, 10_000, 0);
+    pool.release(used, true, 10, 100, 0);
     for n in 0..5 {
         let again = run(&mut pool, 10 + n, 3, 0);
-        pool.release(again.instance, true, 10, 100);
+        pool.release(again.instance, true, 10, 100, 0);
     }
     let victims: Vec<_> = (0..2)
         .map(|n| run(&mut pool, 20 + n, 20 + n, 0).evicted.instances[0].instance)
@@ -90,16 +199,16 @@ fn without_room_calls_wait_and_the_overflow_is_refused() {
     let mut pool = pool(1, 1, 10, 4);
     let first = run(&mut pool, 0, 1, 0);
     for ticket in 1..=3 {
-        assert_eq!(pool.submit(ticket, &key(1), 10, 0), Submitted::Waits);
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
     }
     assert_eq!(
-        pool.submit(4, &key(1), 10, 0),
+        pool.submit(4, &key(1), 10, 0, 0),
         Submitted::Refused(4),
         "one function does not fill the queue"
     );
-    assert_eq!(pool.submit(5, &key(2), 10, 0), Submitted::Waits);
-    assert_eq!(pool.submit(6, &key(3), 10, 0), Submitted::Refused(6));
-    let next = pool.release(first.instance, true, 10, 1);
+    assert_eq!(pool.submit(5, &key(2), 10, 0, 0), Submitted::Waits);
+    assert_eq!(pool.submit(6, &key(3), 10, 0, 0), Submitted::Refused(6));
+    let next = pool.release(first.instance, true, 10, 1, 0);
     assert_eq!(next.len(), 1);
     assert_eq!((next[0].ticket, next[0].start), (1, Start::Hot));
 }
@@ -108,8 +217,8 @@ fn without_room_calls_wait_and_the_overflow_is_refused() {
 fn a_lost_instance_is_replaced_for_those_who_wait() {
     let mut pool = pool(1, 1, 1, 10);
     let first = run(&mut pool, 0, 1, 0);
-    assert_eq!(pool.submit(1, &key(1), 10, 0), Submitted::Waits);
-    let next = pool.release(first.instance, false, 10, 1);
+    assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
+    let next = pool.release(first.instance, false, 10, 1, 0);
     assert_eq!((next[0].ticket, next[0].start), (1, Start::Cold));
     assert_ne!(next[0].instance, first.instance);
 }
@@ -118,7 +227,7 @@ fn a_lost_instance_is_replaced_for_those_who_wait() {
 fn a_changed_actions_instances_go() {
     let mut pool = pool(1, 4, 10, 10);
     let old = run(&mut pool, 0, 1, 0);
-    pool.release(old.instance, true, 10, 1);
+    pool.release(old.instance, true, 10, 1, 0);
     let victims = pool.evict_if(|key| key.revision == 1);
     assert_eq!(victims.instances[0].instance, old.instance);
     assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Cold);
@@ -140,7 +249,13 @@ fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
         ends.insert(at, (now + took, dispatch.instance));
     };
     for ticket in 0..calls {
-        match pool.submit(ticket, &key(ticket % functions), 10, (ticket % 2) as usize) {
+        match pool.submit(
+            ticket,
+            &key(ticket % functions),
+            10,
+            (ticket % 2) as usize,
+            0,
+        ) {
             Submitted::Run(dispatch) => begin(&mut ends, now, &dispatch),
             Submitted::Waits => {}
             Submitted::Refused(_) => panic!("refused"),
@@ -149,7 +264,7 @@ fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
     while let Some((time, instance)) = ends.pop_front() {
         now = time;
         done += 1;
-        for dispatch in pool.release(instance, true, 10, 400) {
+        for dispatch in pool.release(instance, true, 10, 400, 0) {
             begin(&mut ends, now, &dispatch);
         }
     }
@@ -173,7 +288,7 @@ proptest! {
     /// serves one function, every call runs exactly once, and when all have ended none is left waiting.
     #[test]
     fn the_books_are_right_after_any_sequence(
-        steps in prop::collection::vec((0u64..12, 0usize..4, any::<bool>(), any::<prop::sample::Index>(), 1u64..40), 1..300),
+        steps in prop::collection::vec((0u64..12, 0usize..4, 0u8..8, any::<prop::sample::Index>(), 1u64..40), 1..300),
         per_core in 1usize..4, instances in 1u64..8, queue in 0usize..30,
     ) {
         let cores = 3;
@@ -198,11 +313,22 @@ proptest! {
             running.push((dispatch.ticket, dispatch.instance));
             assert!(ran.insert(dispatch.ticket), "twice");
         };
-        for (ticket, (function, here, submit, which, cost)) in steps.into_iter().enumerate() {
+        for (ticket, (function, here, what, which, cost)) in steps.into_iter().enumerate() {
             let ticket = ticket as u64;
-            if submit || running.is_empty() {
+            let now = ticket * 10_000;
+            if what == 0 {
+                let core = here % cores;
+                let running_there = pool.running()[core];
+                if let Some(dispatch) = pool.core_is_idle(core, running_there, now) {
+                    start(dispatch, &function_of, &mut running, &mut alive);
+                }
+            } else if what == 1 {
+                for dispatch in pool.tick(now) {
+                    start(dispatch, &function_of, &mut running, &mut alive);
+                }
+            } else if what < 5 || running.is_empty() {
                 function_of.insert(ticket, function);
-                match pool.submit(ticket, &key(function), 10, here % cores) {
+                match pool.submit(ticket, &key(function), 10, here % cores, 0) {
                     Submitted::Run(dispatch) => {
                         accepted.insert(ticket);
                         start(dispatch, &function_of, &mut running, &mut alive);
@@ -214,7 +340,7 @@ proptest! {
                 let (_, instance) = running.swap_remove(which.index(running.len()));
                 let keep = cost % 3 != 0;
                 if !keep { alive.remove(&instance); }
-                for dispatch in pool.release(instance, keep, 10, cost) {
+                for dispatch in pool.release(instance, keep, 10, cost, 0) {
                     start(dispatch, &function_of, &mut running, &mut alive);
                 }
             }
@@ -225,7 +351,7 @@ proptest! {
             prop_assert_eq!(pool.instances().0, alive.len());
         }
         while let Some((_, instance)) = running.pop() {
-            for dispatch in pool.release(instance, true, 10, 1) {
+            for dispatch in pool.release(instance, true, 10, 1, 0) {
                 start(dispatch, &function_of, &mut running, &mut alive);
             }
         }

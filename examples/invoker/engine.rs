@@ -6,22 +6,30 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use ebb::platform::Clock;
 use ebb::sync::oneshot;
 use ebb::time::Instant;
-use ebb::{CoreId, EbbRef, current_core, ebb, println, spawn, spawn_on, time};
+use ebb::{
+    CoreId, EbbRef, IdleWork, JoinHandle, core_count, current_core, ebb, println, spawn, spawn_on,
+    time,
+};
 use ebb_openwhisk::activation::{Activation, Outcome, Status};
+use ebb_openwhisk::budget::Budget;
 use ebb_openwhisk::call::{Call, InstanceKey, Ran, Spent, Start};
+use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::instance::{Deploy, Instance, Started, Wanted, serve};
 use ebb_openwhisk::metrics::{self, Metrics};
 use ebb_openwhisk::plan::{Plan, Reply};
-use ebb_openwhisk::pool::{Evicted, InstanceId, Submitted};
+use ebb_openwhisk::pool::{Dispatch, Evicted, InstanceId, Submitted};
 use ebb_openwhisk::{Controller, Executor, perform};
 use hashbrown::HashMap;
 
-use crate::platform::{Grant, Held, Platform, now};
+use crate::platform::{Grant, Held, Platform, Ticket, now};
 
 /// What one core has.
 #[ebb(per_core)]
@@ -37,6 +45,8 @@ pub struct Invoker {
     running: Cell<usize>,
     /// When the last one ended.
     quiet_since: Cell<Option<Instant>>,
+    /// Takes held calls when this core has nothing to run.
+    idle: OnceCell<IdleWork>,
 }
 
 /// An idle instance that is to be captured as the snapshot of its function when nobody waits for this core.
@@ -62,6 +72,25 @@ impl Invoker {
         f(&mut self.metrics.borrow_mut());
     }
 
+    /// A call begins here. From the first on, this core looks for held calls when it has nothing to run.
+    fn begin(&self) {
+        self.running.set(self.running.get() + 1);
+        if EbbRef::<dyn Deploy>::get().uses_own_time() {
+            self.idle.get_or_init(|| {
+                ebb::idle(|| {
+                    take_held();
+                    false
+                })
+            });
+        }
+    }
+
+    /// It has ended.
+    fn end(&self) {
+        self.running.set(self.running.get() - 1);
+        self.quiet_since.set(Some(Instant::now()));
+    }
+
     /// What this core has counted.
     pub fn metrics(&self) -> Metrics {
         Metrics {
@@ -81,14 +110,32 @@ struct Engine;
 
 static ENGINE: Engine = Engine;
 
-/// Carries out a plan in a task of its own; the record comes through the receiver.
-pub fn start(plan: Plan, reply: &Reply) -> ebb::JoinHandle<alloc::sync::Arc<Activation>> {
+/// Bytes of all calls that run or wait.
+static CALLS: Budget = Budget::new(128 << 20);
+
+/// Carries out a plan in a task of its own; the record comes through the handle.
+///
+/// # Errors
+/// 429: too much waits already.
+pub fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activation>>, Failure> {
+    let platform = EbbRef::<Platform>::get();
+    let is_full = match &plan {
+        Plan::Action(call) => platform.pool(|pool| pool.refuses(&call.key())),
+        _ => false,
+    };
+    let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
+    let Some(admitted) = admitted else {
+        platform.controller(|c| c.end(&reply.namespace));
+        let text = "Too many concurrent requests in flight: the platform's queue is full.";
+        return Err(Failure::new(429, text));
+    };
     let namespace = reply.namespace.clone();
-    spawn(async move {
+    Ok(spawn(async move {
         let record = perform(&ENGINE, plan).await;
-        EbbRef::<Platform>::get().controller(|c| c.end(&namespace));
+        drop(admitted);
+        platform.controller(|c| c.end(&namespace));
         record
-    })
+    }))
 }
 
 impl Executor for Engine {
@@ -97,13 +144,17 @@ impl Executor for Engine {
         let received = Instant::now();
         let (sender, waiting) = oneshot::channel();
         let bytes = EbbRef::<dyn Deploy>::get().first_bytes();
-        let submitted = platform.pool(|pool| pool.submit(Some(sender), &call.key(), bytes, here()));
+        let submitted =
+            platform.pool(|pool| pool.submit(Some(sender), &call.key(), bytes, here(), clock()));
         let grant = match submitted {
             Submitted::Run(dispatch) => Grant::of(dispatch).1,
-            Submitted::Waits => match waiting.await {
-                Ok(grant) => grant,
-                Err(_) => return failed("The platform is ending."),
-            },
+            Submitted::Waits => {
+                watch_held();
+                match waiting.await {
+                    Ok(grant) => grant,
+                    Err(_) => return failed("The platform is ending."),
+                }
+            }
             Submitted::Refused(_) => return failed("The platform has too many calls waiting."),
         };
         EbbRef::<Invoker>::get().count(|m| m.wait.record(microseconds(received)));
@@ -137,6 +188,11 @@ impl Executor for Engine {
             println!("{}", metrics::line(call, start, record, here()));
         }
     }
+}
+
+/// Microseconds since the start, for the books.
+fn clock() -> u64 {
+    EbbRef::<dyn Clock>::get().now() / 1000
 }
 
 fn micros(time: Duration) -> u64 {
@@ -240,8 +296,31 @@ async fn make(
     unreachable!("the last attempt returns")
 }
 
+/// What an instance is like after a call.
+#[derive(Default)]
+struct After {
+    keep: bool,
+    bytes: u64,
+    /// Microseconds that it took to start it, if that was done.
+    cost: u64,
+}
+
 /// Makes a call on an instance of this core, and gives the instance back to the books.
 async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) -> Ran {
+    let invoker = EbbRef::<Invoker>::get();
+    invoker.begin();
+    let (ran, after) = make_call(call, id, start, snapshot).await;
+    invoker.end();
+    release(id, after);
+    ran
+}
+
+async fn make_call(
+    call: &Call,
+    id: InstanceId,
+    start: Start,
+    snapshot: Option<Held>,
+) -> (Ran, After) {
     let invoker = EbbRef::<Invoker>::get();
     let wanted = Wanted {
         memory: call.action.limits.memory,
@@ -252,7 +331,6 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
         .remove(&id)
         .filter(|i| i.is_alive());
     let began = Instant::now();
-    invoker.running.set(invoker.running.get() + 1);
     let made = match (held, start) {
         (Some(instance), Start::Hot) => {
             let ahead = false;
@@ -266,11 +344,7 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
             invoker.count(|m| m.ahead += u64::from(made.ahead));
             (made.instance, start)
         }
-        Err(why) => {
-            ended();
-            release(id, false, 0, 0);
-            return failed(&why);
-        }
+        Err(why) => return (failed(&why), After::default()),
     };
     let started = microseconds(began);
     let ran = serve(&mut *instance, call, start).await;
@@ -307,16 +381,7 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
     } else {
         drop(instance);
     }
-    ended();
-    release(id, keep, bytes, cost);
-    ran
-}
-
-/// A call has ended on this core.
-fn ended() {
-    let invoker = EbbRef::<Invoker>::get();
-    invoker.running.set(invoker.running.get() - 1);
-    invoker.quiet_since.set(Some(Instant::now()));
+    (ran, After { keep, bytes, cost })
 }
 
 /// Remembers that an instance is to be captured.
@@ -390,9 +455,15 @@ fn capture(due: &Uncaptured) -> bool {
 }
 
 /// Tells the books that an instance is free, and whoever may run now.
-fn release(id: InstanceId, keep: bool, bytes: u64, cost: u64) {
+fn release(id: InstanceId, after: After) {
+    let After { keep, bytes, cost } = after;
     let platform = EbbRef::<Platform>::get();
-    let mut ready = platform.pool(|pool| pool.release(id, keep, bytes, cost));
+    hand_out(platform.pool(|pool| pool.release(id, keep, bytes, cost, clock())));
+}
+
+/// Tells waiting calls where they may run.
+fn hand_out(mut ready: Vec<Dispatch<Option<Ticket>, Held>>) {
+    let platform = EbbRef::<Platform>::get();
     while let Some(dispatch) = ready.pop() {
         let (ticket, grant) = Grant::of(dispatch);
         let unwanted = match ticket {
@@ -402,9 +473,52 @@ fn release(id: InstanceId, keep: bool, bytes: u64, cost: u64) {
         if let Some(grant) = unwanted {
             // Its task is gone: the instance goes to the next one, and one that was never made goes.
             evict(grant.evicted);
-            let keep = grant.start == Start::Hot;
+            let (id, keep) = (grant.instance, grant.start == Start::Hot);
             let bytes = EbbRef::<dyn Deploy>::get().first_bytes();
-            ready.extend(platform.pool(|pool| pool.release(grant.instance, keep, bytes, 0)));
+            ready.extend(platform.pool(|pool| pool.release(id, keep, bytes, 0, clock())));
+        }
+    }
+}
+
+/// This core has nothing to run: it takes a call that is held for an instance elsewhere, or for one that waits.
+fn take_held() {
+    let running = EbbRef::<Invoker>::get().running.get();
+    let platform = EbbRef::<Platform>::get();
+    let taken = platform.pool(|pool| pool.core_is_idle(here(), running, clock()));
+    hand_out(taken.into_iter().collect());
+}
+
+/// How often the books are told that time passes while calls are held.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Sees to it that held calls get further instances in time. One task does that for all, while there are any.
+fn watch_held() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    let platform = EbbRef::<Platform>::get();
+    if !platform.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    drop(spawn(async move {
+        loop {
+            while platform.pool(|pool| pool.holds_calls()) {
+                time::sleep(TICK).await;
+                hand_out(platform.pool(|pool| pool.tick(clock())));
+                wake_others();
+            }
+            WATCHED.store(false, Ordering::Relaxed);
+            // One that came after the look has found it watched.
+            if !platform.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
+                break;
+            }
+        }
+    }));
+}
+
+/// Cores that sleep look for held calls once more.
+fn wake_others() {
+    if EbbRef::<dyn Deploy>::get().uses_own_time() {
+        for core in (0..core_count()).filter(|&core| core != here()) {
+            drop(spawn_on(CoreId::new(core), async || ()));
         }
     }
 }
@@ -413,8 +527,21 @@ fn release(id: InstanceId, keep: bool, bytes: u64, cost: u64) {
 pub fn forget_stale() {
     let platform = EbbRef::<Platform>::get();
     let current = platform.controller(|c| c.revisions());
-    let victims = platform.pool(|pool| pool.evict_if(|key| !current.contains(&key.revision)));
-    evict(victims);
+    let evicted = platform.pool(|pool| pool.evict_if(|key| !current.contains(&key.revision)));
+    // Nobody waits for their memory, so each ends in an event of its own.
+    drop(spawn(async move {
+        for victim in evicted.instances {
+            evict(Evicted {
+                instances: alloc::vec![victim],
+                snapshots: Vec::new(),
+            });
+            ebb::yield_now().await;
+        }
+        for snapshot in evicted.snapshots {
+            drop(snapshot);
+            ebb::yield_now().await;
+        }
+    }));
 }
 
 /// Makes one instance and throws it away, so that a platform that cannot make any says so at the start.

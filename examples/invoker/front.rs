@@ -4,11 +4,12 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use ebb::net::http::{Error, Request, Response};
 use ebb::{EbbRef, time};
+use ebb_openwhisk::budget::Budget;
 use ebb_openwhisk::code;
+use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::http as api;
 use ebb_openwhisk::instance::Deploy;
 use ebb_openwhisk::json::{Json, Members};
@@ -39,39 +40,22 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
 pub const DOCUMENT: usize = 100 << 20;
 /// The largest document besides its code: parameters and annotations.
 const REST: usize = 4 << 20;
-/// Bytes of all bodies that are being received.
-const RECEIVING: usize = 160 << 20;
+/// Bytes of all large bodies that are being received.
+static RECEIVING: Budget = Budget::new(160 << 20);
 /// Smaller bodies do not count.
 const SMALL: usize = 64 << 10;
 
-/// A large body that is being received.
-struct Receiving(usize);
-
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-impl Receiving {
-    fn begin(bytes: usize) -> Option<Self> {
-        if bytes <= SMALL {
-            return Some(Self(0));
-        }
-        let add = |now: usize| now.checked_add(bytes).filter(|&sum| sum <= RECEIVING);
-        BYTES
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .ok()
-            .map(|_| Self(bytes))
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        BYTES.fetch_sub(self.0, Ordering::Relaxed);
-    }
-}
-
 /// A refusal before the API has seen the request.
 fn refusal(status: u16, why: &str) -> Response {
-    let json = Members::new().text("error", why).text("code", "").finish();
-    convert(api::Response::json(status, &json))
+    let id = EbbRef::<Platform>::get().controller(|c| c.new_id());
+    let response = api::Response::failure(&Failure::new(status, why), &id);
+    convert(response.with("X-Request-ID", id))
+}
+
+/// A request that could not be read.
+pub fn refuse(error: Error) -> Response {
+    EbbRef::<Invoker>::get().count(|m| m.requests += 1);
+    refusal(error.status().unwrap_or(400), &format!("{error}"))
 }
 
 /// A request to OpenWhisk's API.
@@ -91,7 +75,8 @@ async fn call(request: &mut Request<'_>) -> Response {
         None if request.header("transfer-encoding").is_some() => most,
         None => 0,
     };
-    let Some(receiving) = Receiving::begin(expected) else {
+    let counted = if expected > SMALL { expected } else { 0 };
+    let Some(receiving) = RECEIVING.take(counted) else {
         return refusal(
             503,
             "The platform is receiving too much at once; try again.",
@@ -105,7 +90,7 @@ async fn call(request: &mut Request<'_>) -> Response {
                 &format!("Request larger than allowed: > {most} bytes."),
             );
         }
-        Err(error) => return refusal(error.status().unwrap_or(400), &format!("{error}")),
+        Err(error) => return refuse(error),
     };
     let lifted = match is_document {
         true => code::lift(&mut body).await,
@@ -153,10 +138,10 @@ async fn call(request: &mut Request<'_>) -> Response {
             }
             document.respond()
         }
-        Step::Invoke(plan, reply) => {
-            let running = engine::start(plan, &reply);
-            wait(running, &reply).await
-        }
+        Step::Invoke(plan, reply) => match engine::start(plan, &reply) {
+            Ok(running) => wait(running, &reply).await,
+            Err(failure) => reply.refuse(&failure),
+        },
     };
     if response.status == 429 {
         EbbRef::<Invoker>::get().count(|m| m.throttled += 1);

@@ -212,6 +212,18 @@ mod runtime {
     }
 }
 
+/// Tells actions where the API is, as soon as this machine has an address.
+async fn tell_actions(port: u16) {
+    let ip = loop {
+        match EbbRef::<dyn Deploy>::get().machine() {
+            Some(ip) => break ip,
+            None => time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let host = format!("http://{}", core::net::SocketAddr::new(ip, port));
+    EbbRef::<Platform>::get().controller(|c| c.set_api_host(host));
+}
+
 #[ebb::main]
 async fn main() -> Result<(), String> {
     let options = options()?;
@@ -232,6 +244,7 @@ async fn main() -> Result<(), String> {
     let limits = http::Limits {
         body: front::DOCUMENT,
         body_time: Duration::from_secs(60),
+        refusal: front::refuse,
         ..http::Limits::default()
     };
     let server = http::listen(port, limits, front::answer)
@@ -239,6 +252,7 @@ async fn main() -> Result<(), String> {
         .map_err(|error| {
             format!("port {port} cannot be listened on: {error}; --port N takes another")
         })?;
+    spawn(tell_actions(server.local_addr().port()));
     banner(server.local_addr().port(), &key, &deployed);
     println!("invoker: starting Node for the first instance");
     spawn(engine::warm_up());

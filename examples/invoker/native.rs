@@ -13,6 +13,7 @@ mod guest;
 mod stock;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
@@ -281,6 +282,16 @@ impl Deploy for Image {
 
     fn first_bytes(&self) -> u64 {
         4 << 20
+    }
+
+    fn uses_own_time(&self) -> bool {
+        true
+    }
+
+    /// Loopback is each UC's own.
+    fn machine(&self) -> Option<IpAddr> {
+        let addresses = ebb::net::configuration().addresses;
+        addresses.iter().map(|(ip, _)| *ip).find(IpAddr::is_ipv4)
     }
 
     fn description(&self) -> String {

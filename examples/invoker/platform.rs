@@ -64,6 +64,7 @@ const QUEUE: usize = 10_000;
 fn capacity() -> Capacity {
     Capacity {
         cores: core_count(),
+        own_time: EbbRef::<dyn Deploy>::get().uses_own_time(),
         per_core: PER_CORE,
         memory: EbbRef::<dyn Deploy>::get().memory(),
         queue: QUEUE,

@@ -67,6 +67,8 @@ pub struct Controller {
     activations: Activations,
     throttle: Throttle,
     random: Random,
+    /// Where actions reach this API.
+    api_host: Option<String>,
 }
 
 /// An authorised request to one namespace.
@@ -144,8 +146,14 @@ impl Controller {
             activations: Activations::new(config.activation_bytes),
             throttle: Throttle::default(),
             random: Random::new(config.seed),
+            api_host: None,
             config,
         }
+    }
+
+    /// Says where actions reach this API: their `__OW_API_HOST`, such as `http://127.0.0.1:3233`.
+    pub fn set_api_host(&mut self, host: String) {
+        self.api_host = Some(host);
     }
 
     /// The entities.
@@ -317,10 +325,15 @@ impl Controller {
             Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
             Body::Array(array) => array,
         };
-        let environment = resolved
-            .parameters
-            .environment()
-            .map(|(name, value)| (name.into(), value))
+        let host = self.api_host.iter().cloned();
+        let environment = host
+            .map(|host| (String::from("__OW_API_HOST"), host))
+            .chain(
+                resolved
+                    .parameters
+                    .environment()
+                    .map(|(name, value)| (name.into(), value)),
+            )
             .collect();
         Ok(Plan::Action(Box::new(Call {
             activation,

@@ -14,7 +14,20 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 pub const GUEST: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:key";
+pub const API_HOST: &str = "http://127.0.0.1:3233";
 pub const OTHER: &str = "00000000-0000-0000-0000-000000000000:other";
+
+/// Requests with a JSON body that are refused, each with that status and a text that begins so.
+#[allow(unused_macros)]
+macro_rules! refused {
+    ($bed:expr; $($method:ident $path:expr $(, $body:expr)? => $status:literal $text:expr;)*) => {
+        $($bed.refuses(stringify!($method), &$path, $crate::common::refused!(@ $($body)?), $status, $text);)*
+    };
+    (@) => { serde_json::Value::Null };
+    (@ $body:expr) => { $body };
+}
+#[allow(unused_imports)]
+pub(crate) use refused;
 
 type Action = dyn Fn(&Call) -> Answer;
 
@@ -118,14 +131,16 @@ impl Bed {
             namespace: namespace.into(),
             key: key.into(),
         };
+        let mut controller = Controller::new(Config {
+            subjects: vec![subject("guest", GUEST), subject("other", OTHER)],
+            limits,
+            entity_bytes: 100 << 20,
+            activation_bytes: 10 << 20,
+            seed: [7; 32],
+        });
+        controller.set_api_host(API_HOST.into());
         Self {
-            controller: RefCell::new(Controller::new(Config {
-                subjects: vec![subject("guest", GUEST), subject("other", OTHER)],
-                limits,
-                entity_bytes: 100 << 20,
-                activation_bytes: 10 << 20,
-                seed: [7; 32],
-            })),
+            controller: RefCell::new(controller),
             now: Cell::new(1_760_000_000_000),
             action: RefCell::new(Box::new(echo)),
             sent: RefCell::default(),
@@ -196,6 +211,15 @@ impl Bed {
 
     pub fn get(&self, path: &str) -> Got {
         self.ask("GET", path, Value::Null)
+    }
+
+    /// Asks for something that is refused, with a text that begins so.
+    pub fn refuses(&self, method: &str, path: &str, body: Value, status: u16, text: &str) {
+        let got = self.ask(method, path, body);
+        let shown: String = path.chars().take(80).collect();
+        assert_eq!(got.status, status, "{method} {shown}: {}", got.text());
+        let error = got.error();
+        assert!(error.starts_with(text), "{method} {shown}: {error}");
     }
 
     /// Puts something that has to succeed.

@@ -2,6 +2,7 @@
 import zlib from 'node:zlib';
 
 function crc32(bytes) {
+  if (zlib.crc32) return zlib.crc32(bytes);
   let crc = ~0;
   for (const byte of bytes) {
     crc ^= byte;
