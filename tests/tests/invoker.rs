@@ -1,8 +1,9 @@
 //! The invoker's image from outside: boots it, and drives it with the npm package `openwhisk`, with curl as its banner says, and
 //! as an action container.
 //!
-//! `cargo test -p ebb-tests --test invoker` is the short form, with 100 calls of 20 functions from 8 clients; with `--release` and
-//! `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients, on one and on two cores. Without Node.js and npm (or
+//! `cargo test -p ebb-tests --test invoker` is the short form, with 100 calls of 20 functions from 8 clients and 2,000 calls that
+//! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
+//! and on two cores. Without Node.js and npm (or
 //! without a network for npm's first installation) the tests say so and pass, unless `INVOKER_TESTS=required`.
 
 use std::{
@@ -54,7 +55,7 @@ fn client() -> Option<PathBuf> {
     // One test installs it for all.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !tests.join("node_modules/openwhisk").exists() {
+    if !tests.join("node_modules/chalk").exists() {
         let installed = Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--silent"])
             .current_dir(&tests)
@@ -188,7 +189,7 @@ fn passed(report: &str) -> u32 {
 }
 
 #[test]
-fn the_npm_client_and_curl_drive_the_image_and_ctrl_c_lets_calls_finish() {
+fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     let Some(tests) = client() else { return };
     let actions = Path::new(env!("CARGO_TARGET_TMPDIR")).join("actions");
     std::fs::create_dir_all(&actions).expect("a directory to write to");
@@ -227,6 +228,10 @@ fn the_npm_client_and_curl_drive_the_image_and_ctrl_c_lets_calls_finish() {
         &[("CALLS", "100"), ("FUNCTIONS", "20"), ("CLIENTS", "8")],
     );
     assert!(passed(&report) >= 28, "{report}");
+    let report = image.drive(&tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
+    assert!(passed(&report) >= 54, "{report}");
+    let report = image.drive(&tests, "load.test.mjs", &[]);
+    assert!(passed(&report) >= 11, "{report}");
 
     // Ctrl-C: no new call, but those that run come to their end, and the image says that all is well.
     let actions = format!(
@@ -256,14 +261,17 @@ fn the_npm_client_and_curl_drive_the_image_and_ctrl_c_lets_calls_finish() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_thousand_calls_of_a_hundred_functions_on_one_and_two_cores() {
+fn a_thousand_calls_of_a_hundred_functions_and_a_flood_on_one_and_two_cores() {
     let Some(tests) = client() else { return };
     for cores in [1, 2] {
         let image = Image::boot(cores, &["--quiet"]);
-        let report = image.drive(&tests, "client.test.mjs", &[]);
-        assert!(passed(&report) >= 28, "{report}");
-        for line in report.lines().filter(|l| l.contains("per second")) {
-            println!("{cores} cores: {line}");
+        let number = cores.to_string();
+        for file in ["client.test.mjs", "hostile.test.mjs", "load.test.mjs"] {
+            let report = image.drive(&tests, file, &[("CORES", &number)]);
+            assert!(passed(&report) >= 11, "{report}");
+            for line in report.lines().filter(|l| l.trim_start().starts_with("# ")) {
+                println!("{cores} cores: {line}");
+            }
         }
     }
 }

@@ -5,39 +5,15 @@
 // CALLS (1,000), FUNCTIONS (100) and CLIENTS (32) make the last test shorter. OUTSIDE_SEEN is this machine's address as actions see it.
 // Nothing here knows what the instances are: the same tests hold for Linux processes and for an image.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import fs from 'node:fs/promises';
 import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
-import openwhisk from 'openwhisk';
+import { promisify } from 'node:util';
 import { zip } from '../../../ebb-openwhisk/tests/loader/archives.mjs';
-
-const { APIHOST, API_KEY } = process.env;
-const ow = openwhisk({ apihost: APIHOST, api_key: API_KEY, apiversion: 'v1', namespace: '_' });
-const auth = `Basic ${Buffer.from(API_KEY).toString('base64')}`;
-
-/** One request without the client. */
-async function raw(method, path, { body, headers = {}, key = true } = {}) {
-  const response = await fetch(APIHOST + path, {
-    method,
-    body: body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
-    headers: { ...(key ? { authorization: auth } : {}), ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
-  });
-  const text = await response.text();
-  let json;
-  try { json = JSON.parse(text); } catch { /* not all answers are */ }
-  return { status: response.status, text, json, headers: response.headers };
-}
-
-const deploy = (name, action, more = {}) => ow.actions.update({ name, action, ...more });
-const call = (name, params = {}, more = {}) => ow.actions.invoke({ name, params, blocking: true, ...more });
-
-async function eventually(what, f) {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const value = await f().catch(() => undefined);
-    if (value !== undefined && value !== false) return value;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`${what} did not happen`);
-}
+import { APIHOST, auth, call, deploy, eventually, ow, raw } from './api.mjs';
 
 test('actions are deployed, called, updated, listed and deleted', async () => {
   const created = await ow.actions.create({ name: 'greet', action: 'const main = ({ name }) => ({ hello: name })' });
@@ -124,14 +100,42 @@ test('an action that takes too much memory is ended', async () => {
   assert.match(json.response.result.error, /exhausted its memory|exited unexpectedly/);
 });
 
-test('a zip with node_modules runs', async () => {
-  const archive = zip({
-    'package.json': '{"name":"z","main":"lib/main.js","dependencies":{"dep":"1.0.0"}}',
-    'lib/main.js': 'const dep = require("dep"); exports.main = ({ n }) => ({ n: dep(n) })',
-    'node_modules/dep/index.js': 'module.exports = (n) => n * 2',
-  });
-  await ow.actions.update({ name: 'zipped', action: Buffer.from(archive, 'base64') });
-  assert.deepEqual(await call('zipped', { n: 21 }, { result: true }), { n: 42 });
+test('a zip with a dependency that npm has installed runs', async () => {
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'zipped-'));
+  await fs.writeFile(path.join(folder, 'package.json'), '{"name":"zipped","main":"lib/main.js","dependencies":{"chalk":"4.1.2"}}');
+  await fs.mkdir(path.join(folder, 'lib'));
+  await fs.writeFile(path.join(folder, 'lib/main.js'),
+    'const chalk = new (require("chalk").Instance)({ level: 1 }); exports.main = ({ text }) => ({ text: chalk.red(text) })');
+  // It is in npm's cache: these tests depend on it as well.
+  await promisify(execFile)('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder });
+  const files = {};
+  for (const entry of await fs.readdir(folder, { recursive: true, withFileTypes: true })) {
+    const file = path.join(entry.parentPath ?? entry.path, entry.name);
+    if (entry.isFile()) files[path.relative(folder, file)] = { content: await fs.readFile(file) };
+  }
+  assert.ok('node_modules/color-convert/index.js' in files, 'with what it depends on itself');
+  await fs.rm(folder, { recursive: true });
+  await ow.actions.update({ name: 'zipped', action: Buffer.from(zip(files), 'base64') });
+  assert.deepEqual(await call('zipped', { text: 'warm' }, { result: true }), { text: '\x1b[31mwarm\x1b[39m' });
+});
+
+test('an action with a key calls its platform', async () => {
+  await deploy('inside', `const main = async () => {
+      const { __OW_API_HOST: host, __OW_API_KEY: key } = process.env;
+      const headers = { authorization: 'Basic ' + Buffer.from(key).toString('base64') };
+      return { names: (await (await fetch(host + '/api/v1/namespaces/_/actions', { headers })).json()).map(({ name }) => name) };
+    }`, { annotations: { 'provide-api-key': true } });
+  const { names } = await call('inside', {}, { result: true });
+  assert.ok(names.includes('inside'), `${names}`);
+});
+
+// Instances in an image have the package; those that are Linux processes have what is installed there.
+test('require("openwhisk")() in an action is a client of its platform', { skip: !process.env.OUTSIDE_SEEN }, async () => {
+  await deploy('callee', 'const main = ({ n }) => ({ n: n + 1 })');
+  await deploy('caller', `const openwhisk = require('openwhisk');
+    const main = ({ n }) => openwhisk().actions.invoke({ name: 'callee', params: { n }, blocking: true, result: true })`,
+  { annotations: { 'provide-api-key': true } });
+  assert.deepEqual(await call('caller', { n: 1 }, { result: true }), { n: 2 });
 });
 
 test('packages, parameters and bindings merge', async () => {
