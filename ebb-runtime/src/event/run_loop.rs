@@ -306,6 +306,8 @@ fn run_batch(core: &'static Core) -> bool {
         stamp = now;
         if spent > HOG_TICKS {
             long_event(core, site, spent);
+            // Timers, devices and other cores do not wait for a second one.
+            break;
         }
     }
     count.1 > 0
