@@ -62,6 +62,8 @@ const QUIET: Duration = Duration::from_millis(4);
 /// How long a busy core puts captures off, and how many.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PUT_OFF: usize = 128;
+/// Bytes of an instance beyond which it is not captured: the snapshot would take room of many others, and long to make.
+const LARGEST: u64 = 32 << 20;
 /// How often an instance is tried to be started when the machine's memory is used up, and what makes room each time.
 const TRIES: usize = 6;
 const ROOM: u64 = 16 << 20;
@@ -433,9 +435,13 @@ fn capture(due: &Uncaptured) -> bool {
     let invoker = EbbRef::<Invoker>::get();
     let began = Instant::now();
     let captured = match invoker.instances.borrow_mut().get_mut(&due.instance) {
-        Some(instance) => instance
-            .capture()
-            .map(|snapshot| (snapshot, instance.memory())),
+        Some(instance) => {
+            if instance.memory() > LARGEST {
+                return true;
+            }
+            let snapshot = instance.capture();
+            snapshot.map(|snapshot| (snapshot, instance.memory()))
+        }
         None => return false,
     };
     let Some((snapshot, instance_bytes)) = captured else {
