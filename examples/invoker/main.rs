@@ -58,8 +58,19 @@ use platform::Platform;
 pub const NAMESPACE: &str = "guest";
 const USAGE: &str = "usage: invoker [--port N] [--actions DIR] [--auth UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]";
 
+const HELP: &str = "\
+A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript.
+
+  --actions DIR     deploys the .js, .zip and .tgz files of a folder at the start
+  --port N          where to listen (3233)
+  --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
+  --quiet           prints no line for each activation
+  --runtime         is one action container instead: /init and /run on port 8080
+  --concurrent      lets runs of that container overlap";
+
 /// What the command line says.
 struct Options {
+    help: bool,
     port: Option<u16>,
     actions: Option<&'static str>,
     quiet: bool,
@@ -70,6 +81,7 @@ struct Options {
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
+        help: false,
         port: None,
         actions: None,
         quiet: false,
@@ -95,6 +107,7 @@ fn options() -> Result<Options, String> {
             "--actions" => options.actions = Some(value()?),
             "--auth" => options.auth = Some(value()?),
             "--quiet" => options.quiet = true,
+            "--help" | "-h" => options.help = true,
             "--runtime" => options.runtime = true,
             "--concurrent" => options.concurrent = true,
             other => return Err(format!("{other} is not known; {USAGE}")),
@@ -227,6 +240,10 @@ async fn tell_actions(port: u16) {
 #[ebb::main]
 async fn main() -> Result<(), String> {
     let options = options()?;
+    if options.help {
+        println!("{USAGE}\n\n{HELP}");
+        return Ok(());
+    }
     if options.runtime {
         return runtime::serve(options.port.unwrap_or(8080), options.concurrent).await;
     }
