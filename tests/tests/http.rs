@@ -9,7 +9,7 @@ use std::{
 };
 
 use client::{beside, connect};
-use ebb_net::http::{self, Content, Limits, Request, Response};
+use ebb_net::http::{self, Limits, Request, Response};
 
 /// What the tests' server does.
 async fn handler(request: &mut Request<'_>) -> Response {
@@ -256,6 +256,4 @@ fn the_client_talks_to_the_server() {
 fn a_header_value_cannot_bring_another_header_along() {
     let response = Response::new(200).with("x", "a\r\nset-cookie: b");
     assert!(format!("{response:?}").contains("a  set-cookie: b"));
-    assert!(!matches!(Response::text("x").with("a", "b").status(), 0));
-    let _ = Content::Empty;
 }
