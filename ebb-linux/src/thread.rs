@@ -3,6 +3,7 @@
 use crate::futex::Key;
 use crate::object::description::DescId;
 use crate::object::poll::Registration;
+use crate::object::record::WaitId;
 use crate::object::vfs::PendingFifo;
 use crate::process::Process;
 use crate::signal::{AltStack, Info, SigInfo};
@@ -38,6 +39,8 @@ pub struct Waiting {
     pub held: Option<DescId>,
     /// Bytes that it has moved.
     pub progress: usize,
+    /// Its name among those who wait for record locks.
+    pub record: Option<WaitId>,
     /// The FIFO that it opens.
     pub fifo: Option<PendingFifo>,
     /// The mask to be restored when the call ends (`ppoll` and its kin).

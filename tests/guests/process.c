@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -348,6 +349,94 @@ static void orphans(void) {
     CHECK(wait(0) == -1 && errno == ECHILD);
 }
 
+// Locks of ranges, which belong to processes, and of descriptions and whole files, which do not.
+static int lock(int fd, int command, int type, off_t start, off_t len, pid_t *who) {
+    struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+    int n = fcntl(fd, command, &l);
+    if (who) *who = l.l_type == F_UNLCK ? 0 : l.l_pid;
+    return n;
+}
+static void tell(int p) { CHECK(write(p, "x", 1) == 1); }
+static void told(int p) { char c; CHECK(read(p, &c, 1) == 1); }
+static void locks(void) {
+    int up[2], down[2], fd = open("/tmp/locks", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(!pipe(up) && !pipe(down));
+    pid_t who, pid = fork();
+    if (!pid) {
+        failures = 0;
+        CHECK(!lock(fd, F_SETLK, F_WRLCK, 10, 10, 0));
+        tell(up[1]); told(down[0]);
+        // Any descriptor of the file, closed, gives up all of them.
+        close(open("/tmp/locks", O_RDONLY));
+        tell(up[1]); told(down[0]);
+        CHECK(!lock(fd, F_SETLK, F_WRLCK, 10, 10, 0));
+        tell(up[1]); told(down[0]);
+        usleep(30000);
+        _exit(failures);
+    }
+    told(up[0]);
+    CHECK(lock(fd, F_SETLK, F_RDLCK, 19, 1, 0) == -1 && errno == EAGAIN);
+    CHECK(!lock(fd, F_GETLK, F_WRLCK, 0, 0, &who) && who == pid);
+    CHECK(!lock(fd, F_SETLK, F_WRLCK, 0, 10, 0) && !lock(fd, F_SETLK, F_WRLCK, 20, 0, 0));
+    tell(down[1]); told(up[0]);
+    CHECK(!lock(fd, F_GETLK, F_WRLCK, 0, 0, &who) && who == 0);
+    CHECK(!lock(fd, F_SETLK, F_UNLCK, 0, 0, 0));
+    tell(down[1]); told(up[0]);
+    // A wait that a signal interrupts, then one that the child's end ends.
+    handle(SIGALRM, 0);
+    struct itimerval soon = {{0, 0}, {0, 10000}};
+    caught = 0;
+    CHECK(!setitimer(ITIMER_REAL, &soon, 0));
+    CHECK(lock(fd, F_SETLKW, F_RDLCK, 0, 0, 0) == -1 && errno == EINTR && caught == SIGALRM);
+    tell(down[1]);
+    CHECK(!lock(fd, F_SETLKW, F_RDLCK, 0, 0, 0));
+    CHECK(end_of(pid) == 0);
+    // Two that would wait for each other.
+    CHECK(!lock(fd, F_SETLK, F_UNLCK, 0, 0, 0) && !lock(fd, F_SETLK, F_WRLCK, 0, 1, 0));
+    if (!(pid = fork())) {
+        failures = 0;
+        CHECK(!lock(fd, F_SETLK, F_WRLCK, 1, 1, 0));
+        tell(up[1]);
+        int n = lock(fd, F_SETLKW, F_WRLCK, 0, 1, 0);
+        _exit(n == 0 ? 31 : errno == EDEADLK ? 32 : 33);
+    }
+    told(up[0]);
+    usleep(20000);
+    CHECK(lock(fd, F_SETLKW, F_WRLCK, 1, 1, 0) == -1 && errno == EDEADLK);
+    CHECK(!lock(fd, F_SETLK, F_UNLCK, 0, 0, 0));
+    CHECK(WEXITSTATUS(end_of(pid)) == 31);
+    // Those of a description: a child has them too, another description of the same process does not.
+    int other = open("/tmp/locks", O_RDWR);
+    CHECK(!lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0, 0));
+    CHECK(lock(other, F_OFD_SETLK, F_WRLCK, 0, 0, 0) == -1 && errno == EAGAIN);
+    CHECK(!lock(other, F_OFD_GETLK, F_WRLCK, 0, 0, &who) && who == -1);
+    if (!(pid = fork())) _exit(lock(fd, F_OFD_SETLK, F_WRLCK, 5, 5, 0) != 0);
+    CHECK(end_of(pid) == 0);
+    if (!(pid = fork())) { close(fd); usleep(20000); _exit(0); }
+    close(fd);
+    CHECK(!lock(other, F_OFD_SETLKW, F_WRLCK, 0, 0, 0));
+    end_of(pid);
+    // And of whole files.
+    fd = open("/tmp/locks", O_RDONLY);
+    CHECK(!flock(fd, LOCK_EX));
+    if (!(pid = fork())) {
+        int own = open("/tmp/locks", O_RDONLY);
+        if (flock(own, LOCK_SH | LOCK_NB) != -1 || errno != EWOULDBLOCK) _exit(1);
+        tell(up[1]);
+        _exit(flock(own, LOCK_SH) ? 2 : 34);
+    }
+    told(up[0]);
+    usleep(20000);
+    close(fd);
+    // The child has the description too, and still waits for itself to close it.
+    CHECK(waitpid(pid, 0, WNOHANG) == 0);
+    kill(pid, SIGKILL);
+    CHECK(WTERMSIG(end_of(pid)) == SIGKILL);
+    CHECK(!flock(other, LOCK_EX | LOCK_NB));
+    close(other);
+    for (int i = 0; i < 2; i++) close(up[i]), close(down[i]);
+}
+
 int main(int c, char **v) {
     self = "/bin/process";
     if (c > 1) return child(c, v);
@@ -359,6 +448,7 @@ int main(int c, char **v) {
     starting();
     timers();
     sharing();
+    locks();
     limits();
     orphans();
     printf(failures ? "%d failures\n" : "all right\n", failures);

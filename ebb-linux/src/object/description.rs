@@ -239,6 +239,7 @@ impl Objects {
             }
             if let Some(node) = desc.node {
                 self.drop_locks(id, node);
+                self.drop_description_records(id, node);
                 self.fs.close_node(node);
             }
         }

@@ -194,7 +194,7 @@ const SETTABLE: OpenFlags = OpenFlags::APPEND
     .union(OpenFlags::NOATIME)
     .union(OpenFlags::ASYNC);
 
-/// A `fcntl` that concerns descriptors and descriptions; locks are in [`super::lock`].
+/// A `fcntl` that concerns descriptors and descriptions; locks are in [`super::record`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fcntl {
     /// `F_DUPFD` and, with `close_on_exec`, `F_DUPFD_CLOEXEC`.
@@ -357,6 +357,7 @@ impl Objects {
     /// `close`.
     pub fn close(&mut self, fd: Fd) -> Result<()> {
         let desc = self.files.fds.remove(fd)?;
+        self.drop_process_records(desc);
         self.release(desc);
         Ok(())
     }
@@ -431,6 +432,7 @@ impl Objects {
                 close_on_exec,
             },
         ) {
+            self.drop_process_records(replaced);
             self.release(replaced);
         }
         Ok(new)

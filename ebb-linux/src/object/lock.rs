@@ -1,6 +1,5 @@
-//! File locks. All of a UC is one process, whose record locks never conflict with one another, so
-//! `F_SETLK` always succeeds and `F_GETLK` finds nothing. `flock` locks belong to open file
-//! descriptions and do conflict between two of the same file.
+//! `flock` locks, which belong to open file descriptions and conflict between two of the same file. Those of `fcntl` are in
+//! [`super::record`].
 
 use alloc::collections::BTreeMap;
 
@@ -8,7 +7,6 @@ use super::{
     Objects,
     description::{DescId, Object},
     errno::{Errno, Result},
-    fd::Fd,
     vfs::NodeRef,
 };
 
@@ -53,27 +51,31 @@ impl Objects {
         let Some(node) = desc.node else { return Ok(()) };
         let node = self.lock_key(node);
         let held = self.locks.held.entry(node).or_default();
-        let conflict = match operation {
-            Flock::Shared => held.iter().any(|(&d, &exclusive)| d != id && exclusive),
-            Flock::Exclusive => held.keys().any(|&d| d != id),
-            Flock::Unlock => false,
+        let wanted = match operation {
+            Flock::Shared => Some(false),
+            Flock::Exclusive => Some(true),
+            Flock::Unlock => None,
         };
-        if conflict {
-            return Err(Errno::EAGAIN);
+        let before = held.get(&id).copied();
+        if before == wanted && before.is_some() {
+            return Ok(());
         }
-        match operation {
-            Flock::Unlock => {
-                held.remove(&id);
-                if held.is_empty() {
-                    self.locks.held.remove(&node);
-                }
-            }
-            kind => {
-                held.insert(id, kind == Flock::Exclusive);
-            }
+        // The other kind is let go before this one is asked for, also when that fails: see flock(2).
+        held.remove(&id);
+        let conflict = match wanted {
+            Some(exclusive) => held.values().any(|&other| other || exclusive),
+            None => false,
+        };
+        if let Some(exclusive) = wanted.filter(|_| !conflict) {
+            held.insert(id, exclusive);
         }
-        self.hub.wake(self.lock_queue, super::wait::Events::all());
-        Ok(())
+        if held.is_empty() {
+            self.locks.held.remove(&node);
+        }
+        if before.is_some() {
+            self.hub.wake(self.lock_queue, super::wait::Events::all());
+        }
+        if conflict { Err(Errno::EAGAIN) } else { Ok(()) }
     }
 
     /// Archive nodes keep their lock when an inode takes their place.
@@ -97,25 +99,9 @@ impl Objects {
         }
     }
 
-    /// Where a blocking `flock` waits.
+    /// Where whoever waits for a lock does so, record locks included.
     pub const fn lock_queue(&self) -> super::wait::QueueId {
         self.lock_queue
-    }
-
-    /// Checks a record lock (`fcntl` with `F_SETLK` and the like): `kind` is `F_RDLCK` 0,
-    /// `F_WRLCK` 1 or `F_UNLCK` 2.
-    ///
-    /// # Errors
-    /// `EBADF` when the descriptor's access mode does not allow the lock, `EINVAL`.
-    pub fn record_lock(&self, fd: Fd, kind: u16) -> Result<()> {
-        let desc = self.description(self.files.fds.get(fd)?)?;
-        match kind {
-            _ if desc.object == Object::Path => Err(Errno::EBADF),
-            0 if !desc.flags.readable() => Err(Errno::EBADF),
-            1 if !desc.flags.writable() => Err(Errno::EBADF),
-            0..=2 => Ok(()),
-            _ => Err(Errno::EINVAL),
-        }
     }
 }
 

@@ -21,7 +21,7 @@
 //! | [`transfer`] | read, write, seek and copies, for every kind of object |
 //! | [`vfs`] | the file system: archive, writable layer, /proc and /sys |
 //! | [`device`], [`channel`] | character devices; consoles and links to Ebbs |
-//! | [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`], [`lock`] | one kind of object each |
+//! | [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`], [`lock`], [`record`] | one kind of object each |
 //! | [`socket`] | Unix and internet sockets |
 //!
 //! Behaviour is that of Linux; `tests/differential_*.rs` compare it with the host's kernel over
@@ -42,6 +42,7 @@ pub mod io;
 pub mod lock;
 pub mod pipe;
 pub mod poll;
+pub mod record;
 mod setup;
 pub mod signalfd;
 pub mod socket;
@@ -68,6 +69,7 @@ use self::{
     inotify::Inotify,
     lock::Locks,
     pipe::Pipe,
+    record::Records,
     signalfd::SignalFd,
     socket::Sockets,
     timerfd::Timers,
@@ -134,13 +136,14 @@ pub struct Objects {
     channels: Arena<Channel>,
     sockets: Sockets,
     locks: Locks,
+    records: Records,
     /// Items in all epoll sets.
     epoll_items: usize,
     /// The queue of what never has news.
     idle_queue: QueueId,
     /// Signals that become pending.
     signal_queue: QueueId,
-    /// `flock` locks that are let go.
+    /// Locks that are let go.
     lock_queue: QueueId,
     /// Processes that end, stop or go on.
     child_queue: QueueId,
@@ -188,6 +191,7 @@ impl Clone for Objects {
             channels: self.channels.clone(),
             sockets: self.sockets.clone(),
             locks: self.locks.clone(),
+            records: self.records.clone(),
             epoll_items: self.epoll_items,
             idle_queue: self.idle_queue,
             signal_queue: self.signal_queue,

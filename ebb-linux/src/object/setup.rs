@@ -62,6 +62,7 @@ impl Objects {
             channels: Default::default(),
             sockets: Default::default(),
             locks: Default::default(),
+            records: Default::default(),
             epoll_items: 0,
             idle_queue,
             signal_queue,

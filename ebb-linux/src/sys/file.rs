@@ -8,6 +8,7 @@ use crate::object::errno::Errno;
 use crate::object::fd::{Fcntl, Fd};
 use crate::object::flags::OpenFlags;
 use crate::object::lock::Flock;
+use crate::object::record::{FileLock, Request};
 use crate::object::timerfd::TimerSpec;
 use crate::object::transfer::{MAX_COUNT, Whence};
 use crate::object::vfs::data::PageContent;
@@ -276,19 +277,11 @@ pub fn dup3(call: &Call<'_>) -> Outcome {
 pub fn fcntl(call: &Call<'_>) -> Outcome {
     let [_, command, argument, ..] = call.args;
     match command as u32 {
-        // F_GETLK and its open-file-description form: nobody else holds a lock.
-        5 | 36 => {
-            let kind: u16 = call.space().get(argument)?;
-            call.on_objects(|o, _| o.record_lock(call.fd(0), kind))?;
-            call.space().put(argument, 2u16)?;
-            Ok(0)
-        }
-        // F_SETLK, F_SETLKW and theirs.
-        6 | 7 | 37 | 38 => {
-            let kind: u16 = call.space().get(argument)?;
-            call.on_objects(|o, _| o.record_lock(call.fd(0), kind))?;
-            Ok(0)
-        }
+        // F_GETLK, F_OFD_GETLK
+        5 | 36 => get_record(call, argument, command == 36),
+        // F_SETLK, F_OFD_SETLK, and F_SETLKW, F_OFD_SETLKW, which wait.
+        6 | 37 => set_record(call, argument, command == 37, false),
+        7 | 38 => set_record(call, argument, command == 38, true),
         command => {
             call.objects().lookup_fd(call.fd(0))?;
             let command = Fcntl::from_numbers(command, argument).ok_or(Errno::EINVAL)?;
@@ -299,6 +292,78 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
     }
 }
 
+/// What a record lock's `fcntl` asks for.
+fn record_request(
+    call: &Call<'_>,
+    id: DescId,
+    at: u64,
+    of_description: bool,
+) -> Result<Request, Stop> {
+    let bytes: [u8; FileLock::SIZE] = call.space().get(at)?;
+    let lock = FileLock::from_bytes(&bytes);
+    let pid = call.process.pid();
+    Ok(call
+        .objects()
+        .record_request(id, lock, pid, of_description)?)
+}
+
+fn get_record(call: &Call<'_>, at: u64, of_description: bool) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let request = record_request(call, id, at, of_description)?;
+    let found = call.objects().find_record(&request)?;
+    match found {
+        Some(lock) => {
+            let mut bytes: [u8; FileLock::SIZE] = call.space().get(at)?;
+            lock.to_bytes(&mut bytes);
+            call.space().put(at, bytes)?;
+        }
+        None => call.space().put(at, 2u16)?,
+    }
+    Ok(0)
+}
+
+fn set_record(call: &Call<'_>, at: u64, of_description: bool, waits: bool) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let request = record_request(call, id, at, of_description)?;
+    let result = call.objects().set_record(id, &request);
+    match result {
+        Ok(()) => {
+            let waited = call.waited(|w| w.held.is_some()) == Some(true);
+            if waited && call.objects().lookup_fd(fd) != Ok(id) {
+                // Closed meanwhile, and the process's locks with it.
+                call.objects().unlock_record(id, &request)?;
+                return Err(Errno::EBADF.into());
+            }
+            Ok(0)
+        }
+        Err(Errno::EAGAIN) if waits => {
+            let before = call.waited(|w| w.record).flatten();
+            let wait = call.objects().wait_for_record(before, &request)?;
+            let outcome = wait_for_lock(call, fd);
+            call.waited(|w| w.record = Some(wait));
+            outcome
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits until somebody lets go of a lock.
+fn wait_for_lock(call: &Call<'_>, fd: Fd) -> Outcome {
+    let mut objects = call.objects();
+    if call.waited(|w| w.held).flatten().is_none() {
+        let held = objects.hold(fd).ok();
+        call.thread(|t| {
+            t.waiting.get_or_insert_with(Waiting::default).held = held;
+        })?;
+    }
+    let queue = objects.lock_queue();
+    call.thread(|t| {
+        objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
+    })?;
+    Err(Stop::Wait)
+}
+
 pub fn flock(call: &Call<'_>) -> Outcome {
     let operation = call.args[1] as u32;
     let flock = Flock::from_number(operation).ok_or(Errno::EINVAL)?;
@@ -306,15 +371,7 @@ pub fn flock(call: &Call<'_>) -> Outcome {
     let result = call.objects().flock(id, flock);
     match result {
         Ok(()) => Ok(0),
-        Err(Errno::EAGAIN) if operation & 4 == 0 => {
-            let mut objects = call.objects();
-            let queue = objects.lock_queue();
-            call.thread(|t| {
-                t.waiting.get_or_insert_with(Waiting::default);
-                objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
-            })?;
-            Err(Stop::Wait)
-        }
+        Err(Errno::EAGAIN) if operation & 4 == 0 => wait_for_lock(call, call.fd(0)),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -315,6 +315,9 @@ fn let_go(uc: &Uc, thread: &mut Thread) -> Option<u64> {
     if let Some(held) = waiting.held {
         objects.unhold(held);
     }
+    if let Some(record) = waiting.record {
+        objects.stop_waiting_for_record(record);
+    }
     if let Some(pending) = waiting.fifo {
         objects.abandon_open(pending);
     }

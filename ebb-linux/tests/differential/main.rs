@@ -6,6 +6,7 @@
 mod descriptors;
 mod files;
 mod host;
+mod locks;
 mod model;
 mod random;
 
