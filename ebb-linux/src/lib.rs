@@ -46,7 +46,7 @@ mod world;
 
 pub use object::errno::Errno;
 pub use program::Program;
-pub use report::{missing_calls, threads};
+pub use report::{figures, missing_calls, threads};
 pub use snapshot::Snapshot;
 pub use uc::{Exit, Options, Stdio, Uc};
 

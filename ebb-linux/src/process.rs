@@ -43,6 +43,14 @@ impl Memory {
 }
 
 impl Memory {
+    /// Gives a part of it back ahead of its end, so that no event takes long; true when it can be dropped. Nobody runs in it
+    /// any more.
+    pub(crate) fn release_part(&self) -> bool {
+        let mut space = self.space.borrow_mut();
+        EbbRef::<dyn GuestCpu>::get().leave(space.root().0);
+        space.release_part(crate::sys::PART)
+    }
+
     /// Names a word of this memory alone for futexes.
     pub fn private_key(&self, address: u64) -> Key {
         Key {
@@ -267,6 +275,8 @@ pub struct Zombie {
     pub exit: Exit,
     /// Its processor time, that of its children included, in nanoseconds.
     pub ran: u64,
+    /// Its name, filled up with zeroes.
+    pub name: [u8; 16],
 }
 
 /// All processes of a UC: those that live, the first of them in front, and those that have ended and nobody has asked for.

@@ -57,6 +57,16 @@ impl Program {
         Ok(program)
     }
 
+    /// Whether a path, as the program would name it, is in the boot archive.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        let path = match path.as_bytes() {
+            path if path.starts_with(b"/") || self.directory.is_empty() => path.to_vec(),
+            path => [&self.directory[..], b"/", path].concat(),
+        };
+        crate::world::archive().is_some_and(|a| a.resolve(&path).is_some())
+    }
+
     /// The absolute path of its file.
     pub(crate) fn found(&self) -> Vec<u8> {
         if self.path.contains(&b'/') {

@@ -3,10 +3,11 @@
 use crate::process::Process;
 use crate::signal::Info;
 use crate::thread::Thread;
-use crate::uc::Uc;
+use crate::uc::{Exit, Uc};
 use alloc::string::String;
 use core::fmt::Write;
 use ebb_mem::space::Area;
+use ebb_runtime::EbbRef;
 
 fn describe(process: &Process, area: Option<&Area>, address: u64) -> String {
     let mut text = String::new();
@@ -164,10 +165,45 @@ pub fn missing_calls(uc: &Uc) {
         let name = crate::sys::name(*number);
         let _ = write!(out, " {name} ({number}) x {count}");
     }
-    ebb_runtime::println!(
+    note(&alloc::format!(
         "{}: system calls answered with ENOSYS:{out}",
         uc.options.name
+    ));
+}
+
+/// Says a line to whoever started the machine, apart from what programs print.
+fn note(line: &str) {
+    use ebb_runtime::platform::Console;
+    EbbRef::<dyn Console>::get().note(line);
+}
+
+/// How a program ended and what it used, in a line.
+#[must_use]
+pub fn figures(uc: &Uc) -> String {
+    let mut out = String::new();
+    let _ = match uc.exit_status() {
+        None => write!(out, "{}: still running", uc.options.name),
+        Some(Exit::Status(status)) => {
+            write!(out, "{}: ended with status {status}", uc.options.name)
+        }
+        Some(Exit::Signal(signal)) => {
+            let name = crate::signal::name(signal);
+            write!(out, "{}: ended by {name}", uc.options.name)
+        }
+    };
+    let (age, ran) = (uc.age(), uc.cpu_time() / 1_000_000);
+    let _ = write!(
+        out,
+        " after {}.{:03} s; processor time {}.{:03} s, {} system calls; memory {} MiB at most, of {} MiB",
+        age.as_secs(),
+        age.subsec_millis(),
+        ran / 1000,
+        ran % 1000,
+        uc.calls.get(),
+        uc.peak().div_ceil(1 << 20),
+        uc.options.memory >> 20,
     );
+    out
 }
 
 /// Where every thread of a program is: running, or in which system call.

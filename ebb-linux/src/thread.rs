@@ -5,10 +5,10 @@ use crate::object::description::DescId;
 use crate::object::poll::Registration;
 use crate::object::record::WaitId;
 use crate::object::vfs::PendingFifo;
-use crate::process::Process;
+use crate::process::{Memory, Process};
 use crate::signal::{AltStack, Info, SigInfo};
 use crate::sys::{self, Asked, Stop, quick};
-use crate::uc::Uc;
+use crate::uc::{Exit, Uc};
 use crate::{now, report, signal};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -45,8 +45,19 @@ pub struct Waiting {
     pub fifo: Option<PendingFifo>,
     /// The mask to be restored when the call ends (`ppoll` and its kin).
     pub restore_mask: Option<u64>,
+    /// How far it has come, if it is made in parts: no signal comes between them.
+    pub work: Option<Work>,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
+}
+
+/// How far a call has come that would take too long for one event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// Bytes that it has seen to.
+    pub done: u64,
+    /// Where the mapping is that it fills.
+    pub at: u64,
 }
 
 /// A guest thread.
@@ -193,6 +204,10 @@ pub struct GuestThread {
     process: Rc<Process>,
     index: usize,
     sleep: Option<Sleep>,
+    /// Memory that it left, by `execve` or with the end of its process: it is given back part by part.
+    left: Option<Rc<Memory>>,
+    /// Its process ends so when that is done.
+    over: Option<Exit>,
 }
 
 impl GuestThread {
@@ -203,7 +218,40 @@ impl GuestThread {
             process,
             index,
             sleep: None,
+            left: None,
+            over: None,
         }
+    }
+
+    /// The thread is over; the last one of its process sees to the process's end.
+    fn end(&mut self, status: u8, task: &mut core::task::Context<'_>) -> Poll<()> {
+        let Some(exit) = self.uc.thread_ended(&self.process, self.index, status) else {
+            return Poll::Ready(());
+        };
+        self.over = Some(exit);
+        self.left = Some(self.process.memory());
+        self.give_back(task).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Gives a part of the memory back that the thread has left, if nobody else has it; `None` when none is left and the
+    /// thread goes on.
+    #[cold]
+    fn give_back(&mut self, task: &mut core::task::Context<'_>) -> Option<Poll<()>> {
+        if let Some(memory) = &self.left {
+            // A process that ends has its own still.
+            let holders = 1 + usize::from(self.over.is_some());
+            if Rc::strong_count(memory) == holders && !memory.release_part() {
+                task.waker().wake_by_ref();
+                return Some(Poll::Pending);
+            }
+            self.left = None;
+        }
+        if self.over.is_some() && !self.uc.release_files() {
+            task.waker().wake_by_ref();
+            return Some(Poll::Pending);
+        }
+        self.uc.process_ended(&self.process, self.over?);
+        Some(Poll::Ready(()))
     }
 
     /// Whether a thread that waits has waited long enough. Sets the timer for that.
@@ -235,7 +283,7 @@ impl GuestThread {
         begun: u64,
         mut asked: Option<Asked>,
     ) -> Left {
-        let mut memory = self.process.memory();
+        let memory = self.process.memory();
         let mut limited = false;
         let mut result = None;
         loop {
@@ -312,10 +360,13 @@ impl GuestThread {
                 Err(Stop::Yield) => return Left::Yields,
                 Err(Stop::Gone(status)) => return Left::Gone(status),
                 Err(_) => {
-                    // It may have started a program.
-                    memory = process.memory();
                     if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
                         quick::set(uc, process, thread);
+                    }
+                    if !Rc::ptr_eq(&process.memory(), &memory) {
+                        // It has started a program.
+                        self.left = Some(memory);
+                        return Left::Yields;
                     }
                 }
             }
@@ -340,6 +391,11 @@ impl Future for GuestThread {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut core::task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        if this.left.is_some()
+            && let Some(poll) = this.give_back(task)
+        {
+            return poll;
+        }
         let (uc, process, index) = (&this.uc, &this.process, this.index);
         let asked = {
             let mut threads = process.threads.borrow_mut();
@@ -356,8 +412,7 @@ impl Future for GuestThread {
             if thread.doomed && process.exit.get().is_none() {
                 drop(threads);
                 uc.switch(process);
-                uc.thread_ended(process, index, 0);
-                return Poll::Ready(());
+                return this.end(0, task);
             }
             quick::set(uc, process, thread);
             thread.waiting.is_some().then(|| Asked::by(thread))
@@ -380,8 +435,7 @@ impl Future for GuestThread {
         uc.account(process, index, now().saturating_sub(begun));
         match left {
             Left::Gone(status) => {
-                uc.thread_ended(process, index, status);
-                return Poll::Ready(());
+                return this.end(status, task);
             }
             Left::Yields => task.waker().wake_by_ref(),
             Left::Waits | Left::Vanished => {}

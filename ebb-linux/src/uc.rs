@@ -133,6 +133,10 @@ pub struct Uc {
     pub calls: Cell<u64>,
     /// Processor time of all its processes, in nanoseconds.
     pub(crate) ran: Cell<u64>,
+    /// The most memory that a process had which has ended, in bytes.
+    peak: Cell<u64>,
+    /// When it was started, in nanoseconds of the machine's clock.
+    begun: u64,
     pub(crate) network: RefCell<NetSockets>,
     /// What the last `epoll_wait` reported: memory to be used again.
     pub(crate) reported: RefCell<Vec<EpollEvent>>,
@@ -291,6 +295,8 @@ impl Uc {
             missing: RefCell::default(),
             calls: Cell::new(0),
             ran: Cell::new(parts.ran),
+            peak: Cell::new(0),
+            begun: crate::now(),
             exit: Cell::new(None),
             exhausted: Cell::new(false),
             ended: Notify::new(),
@@ -336,6 +342,22 @@ impl Uc {
         let processes = self.processes.borrow();
         let of = |p: &Rc<Process>| p.memory().space.borrow().private();
         processes.live.iter().map(of).sum()
+    }
+
+    /// The most bytes of memory that one of its processes used at once, page tables counted.
+    pub fn peak(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().peak();
+        processes
+            .live
+            .iter()
+            .map(of)
+            .fold(self.peak.get(), u64::max)
+    }
+
+    /// How long it has been running, or ran.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(crate::now().saturating_sub(self.begun))
     }
 
     /// Processor time of all its processes, in nanoseconds.
@@ -468,20 +490,23 @@ impl Uc {
         }
     }
 
-    /// The thread of this index is over: its memory says so to who waits for it, and the last one ends its process.
-    pub(crate) fn thread_ended(self: &Rc<Self>, process: &Rc<Process>, index: usize, status: u8) {
-        let Some(mut thread) = process.threads.borrow_mut().remove(index) else {
-            return;
-        };
+    /// The thread of this index is over: its memory says so to who waits for it. How its process ends, if it was the last:
+    /// the caller then gives the memory back and calls [`process_ended`](Self::process_ended).
+    pub(crate) fn thread_ended(&self, process: &Process, index: usize, status: u8) -> Option<Exit> {
+        let mut thread = process.threads.borrow_mut().remove(index)?;
         process.state.borrow_mut().ran.gone += thread.ran;
         let key = ThreadKey {
             process: process.serial,
             index,
         };
         crate::sys::abandon(self, &mut thread, key);
-        if process.exit.get().is_none() && !thread.doomed {
-            let memory = process.memory();
+        // What it locked may lie in memory that others have too, however it ends. One that makes room for a program has no
+        // memory any more.
+        let memory = process.memory();
+        if self.exit.get().is_none() && !thread.doomed {
             crate::sys::futex::release_robust_list(self, &memory, &thread);
+        }
+        if process.exit.get().is_none() && !thread.doomed {
             let told = thread.clear_tid != 0
                 && memory
                     .space
@@ -492,15 +517,24 @@ impl Uc {
                 self.wake_futex(&memory, thread.clear_tid, 1, !0);
             }
         }
-        if process.threads.borrow().is_empty() {
-            let exit = process.exit.get().unwrap_or(Exit::Status(status));
-            process.exit.set(Some(exit));
-            self.process_ended(process, exit);
+        if !process.threads.borrow().is_empty() {
+            return None;
         }
+        self.peak
+            .set(self.peak.get().max(memory.space.borrow().peak()));
+        let exit = process.exit.get().unwrap_or(Exit::Status(status));
+        process.exit.set(Some(exit));
+        Some(exit)
+    }
+
+    /// Frees a part of what its files hold once it is over and the last process ends; true when there is no more to be freed.
+    pub(crate) fn release_files(&self) -> bool {
+        let last = self.exit.get().is_some() && self.processes.borrow().live.len() == 1;
+        !last || self.objects.borrow_mut().fs.release_part(1024)
     }
 
     /// A process has no thread left: its descriptors are closed, and its parent hears of it.
-    fn process_ended(self: &Rc<Self>, process: &Rc<Process>, exit: Exit) {
+    pub(crate) fn process_ended(self: &Rc<Self>, process: &Rc<Process>, exit: Exit) {
         if process.serial == self.init.serial {
             self.end(exit);
         }
@@ -510,6 +544,14 @@ impl Uc {
             processes.live.retain(|p| p.serial != process.serial);
             return;
         }
+        let name = {
+            use crate::object::env::ProcInfo;
+            let world = World { uc: self, process };
+            let comm = world.comm(0);
+            let mut name = [0; 16];
+            name[..comm.len()].copy_from_slice(&comm);
+            name
+        };
         let (zombie, orphan) = {
             let state = process.state.borrow();
             let zombie = Zombie {
@@ -520,6 +562,7 @@ impl Uc {
                 exit_signal: state.exit_signal,
                 exit,
                 ran: state.ran.gone + state.ran.children,
+                name,
             };
             (zombie, state.orphan)
         };

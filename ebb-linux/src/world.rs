@@ -8,11 +8,13 @@ use crate::object::Objects;
 use crate::object::description::DescId;
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Time};
 use crate::object::errno::Errno;
+use crate::object::fd::FilesId;
 use crate::object::io::{Sink, Source};
 use crate::object::socket::network::Network;
 use crate::object::vfs::NodeRef;
 use crate::object::vfs::archive::{Archive, ArchiveKind, ArchiveMeta, ArchiveNode};
-use crate::process::{Memory, Process};
+use crate::process::{Memory, Process, Zombie};
+use crate::signal::bit;
 use crate::sys::{Call, Stop};
 use crate::uc::Uc;
 use alloc::boxed::Box;
@@ -47,6 +49,35 @@ impl Env for World<'_> {
 
     fn process(&self) -> &dyn ProcInfo {
         self
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let processes = self.uc.processes.borrow();
+        let live = processes.live.iter().map(|p| p.pid());
+        let mut all: Vec<u32> = live
+            .chain(processes.zombies.iter().map(|z| z.pid))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn visit(&self, pid: u32, f: &mut dyn FnMut(&dyn ProcInfo)) -> bool {
+        if pid == self.process.pid() {
+            f(self);
+            return true;
+        }
+        let processes = self.uc.processes.borrow();
+        if let Some(process) = processes.find(pid).cloned() {
+            drop(processes);
+            f(&Other(World {
+                uc: self.uc,
+                process: &process,
+            }));
+            return true;
+        }
+        let zombie = processes.zombies.iter().find(|z| z.pid == pid).copied();
+        drop(processes);
+        zombie.inspect(|zombie| f(zombie)).is_some()
     }
 
     fn network(&self) -> Option<&dyn Network> {
@@ -118,6 +149,34 @@ fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
 impl ProcInfo for World<'_> {
     fn pid(&self) -> u32 {
         self.process.state.borrow().pid
+    }
+
+    fn parent(&self) -> u32 {
+        self.process.state.borrow().parent
+    }
+
+    fn group(&self) -> (u32, u32) {
+        let state = self.process.state.borrow();
+        (state.group, state.session)
+    }
+
+    fn files(&self) -> Option<FilesId> {
+        Some(self.process.files.get())
+    }
+
+    fn signal_sets(&self) -> [u64; 4] {
+        let threads = self.process.threads.borrow();
+        let state = self.process.state.borrow();
+        let blocked = threads.iter().next().map_or(0, |t| t.mask);
+        let mut sets = [state.pending, blocked, 0, 0];
+        for signal in 1..=64 {
+            match state.actions.get(signal).map(|a| a.handler) {
+                None | Some(0) => {}
+                Some(1) => sets[2] |= bit(signal),
+                Some(_) => sets[3] |= bit(signal),
+            }
+        }
+        sets
     }
 
     fn threads(&self) -> Vec<u32> {
@@ -217,7 +276,7 @@ impl ProcInfo for World<'_> {
             virtual_size: space.mapped(),
             virtual_peak: space.mapped(),
             resident: space.resident(),
-            resident_peak: space.resident(),
+            resident_peak: space.peak(),
             data: space
                 .areas()
                 .filter(|a| a.protection.write)
@@ -250,12 +309,82 @@ impl ProcInfo for World<'_> {
     }
 }
 
+/// A process as another one sees it.
+struct Other<'a>(World<'a>);
+
+/// Passes facts on to what `$inner` gives.
+macro_rules! pass_on {
+    ($inner:tt: $($name:ident($($argument:ident: $type:ty)?) -> $result:ty;)*) => {
+        $(fn $name(&self $(, $argument: $type)?) -> $result { self.$inner.$name($($argument)?) })*
+    };
+}
+
+impl ProcInfo for Other<'_> {
+    fn state(&self) -> char {
+        let process = self.0.process;
+        if process.stopped.get().is_some() {
+            return 'T';
+        }
+        let waits = process.threads.borrow().iter().all(|t| t.waiting.is_some());
+        if waits { 'S' } else { 'R' }
+    }
+
+    pass_on! { 0:
+        pid() -> u32;
+        parent() -> u32;
+        group() -> (u32, u32);
+        files() -> Option<FilesId>;
+        signal_sets() -> [u64; 4];
+        threads() -> Vec<u32>;
+        exe() -> Vec<u8>;
+        comm(tid: u32) -> Vec<u8>;
+        cmdline() -> Vec<u8>;
+        environ() -> Vec<u8>;
+        auxv() -> Vec<u8>;
+        maps(out: &mut Vec<u8>) -> ();
+        memory() -> MemoryInfo;
+        cpu_model() -> CpuModel;
+        cpu_time() -> (u64, u64);
+        started() -> u64;
+        rlimit(resource: u32) -> (u64, u64);
+    }
+}
+
+impl ProcInfo for Zombie {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    fn group(&self) -> (u32, u32) {
+        (self.group, self.session)
+    }
+
+    fn state(&self) -> char {
+        'Z'
+    }
+
+    fn comm(&self, _: u32) -> Vec<u8> {
+        let end = self.name.iter().position(|b| *b == 0).unwrap_or(15);
+        self.name[..end].to_vec()
+    }
+
+    fn cpu_time(&self) -> (u64, u64) {
+        (self.ran, 0)
+    }
+}
+
 /// Ranges of a guest's memory, one after another.
 pub struct UserBytes<'a> {
     memory: &'a Memory,
     parts: &'a [(u64, usize)],
     /// Bytes used up of the first part.
     used: usize,
+    /// The most bytes that are moved.
+    most: usize,
 }
 
 impl<'a> UserBytes<'a> {
@@ -265,11 +394,17 @@ impl<'a> UserBytes<'a> {
             memory,
             parts,
             used: 0,
+            most: usize::MAX,
         };
         if skip > 0 {
             bytes.advance(skip);
         }
         bytes
+    }
+
+    /// The first `most` bytes of them.
+    pub fn first(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     fn advance(&mut self, mut n: usize) {
@@ -287,15 +422,16 @@ impl<'a> UserBytes<'a> {
 
     fn left(&self) -> usize {
         if let [(_, len)] = self.parts {
-            return len - self.used;
+            return (len - self.used).min(self.most);
         }
         let all = self.parts.iter().fold(0usize, |n, p| n.saturating_add(p.1));
-        all - self.used
+        (all - self.used).min(self.most)
     }
 
     /// Calls `f` with address, length and how much was done before, for each piece of up to `len` bytes.
     #[inline]
     fn each(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
+        let len = len.min(self.most);
         if let [(address, size)] = *self.parts
             && len <= size - self.used
         {
@@ -305,6 +441,7 @@ impl<'a> UserBytes<'a> {
             };
             let moved = f(at, len, 0);
             self.used += moved;
+            self.most -= moved;
             return moved;
         }
         self.each_part(len, f)
@@ -322,6 +459,7 @@ impl<'a> UserBytes<'a> {
                 None => 0,
             };
             done += moved;
+            self.most -= moved;
             self.advance(moved);
             if moved < n {
                 break;

@@ -2,7 +2,7 @@
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
 //! ask for the terminal's mode. `power-button`: the image ends in its own way when it is asked to, and then says
-//! `shutdown`. `boot ...` says where the start-up time went, and is shown. All lines, these and others (`boot ...`), go to the file named by
+//! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`. All lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
 use std::{fs::File, io::Write};
@@ -73,6 +73,9 @@ impl Report {
         self.note(&line);
         if let (Some(name), true) = (&self.show, line.starts_with("boot ")) {
             eprintln!("ebb-runner: {name}: {line}");
+        }
+        if let Some(note) = line.strip_prefix("note ") {
+            eprintln!("{note}");
         }
         let request = match line.split_once(' ').unwrap_or((&line, "")) {
             ("power-button", "") => Request::PowerButton,

@@ -38,6 +38,12 @@ pub trait Console {
     fn write(&self, bytes: &[u8]);
     /// Takes what was typed, at most `buffer.len()` bytes, without waiting. 0 when there is none.
     fn read(&self, buffer: &mut [u8]) -> usize;
+    /// Says a line about the run to whoever started the program, apart from what the program prints where that is possible:
+    /// the runner shows it on its standard error.
+    fn note(&self, line: &str) {
+        self.write(line.as_bytes());
+        self.write(b"\n");
+    }
 }
 
 /// The end of the program.

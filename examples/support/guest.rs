@@ -1,11 +1,11 @@
 //! What the examples `linux` and `node` share: one program out of the boot archive, with the options that the image takes.
 
-use alloc::string::String;
+use alloc::{format, string::String};
 use core::time::Duration;
 
-use ebb::{EbbRef, println, time};
+use ebb::{EbbRef, time};
 use ebb_linux::{Options, Program, Stdio, Uc};
-use ebb_runtime::platform::Environment;
+use ebb_runtime::platform::{Console, Environment};
 
 ebb::option!("trace", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("memory", "a number of bytes", |v| v.parse::<u64>().is_ok());
@@ -13,6 +13,7 @@ ebb::option!("limit", "a number of seconds", |v| v.parse::<u64>().is_ok());
 ebb::option!("cpu", "a number of milliseconds", |v| v
     .parse::<u64>()
     .is_ok());
+ebb::option!("report", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("terminal", "0 or 1", |v| matches!(v, "0" | "1"));
 
 /// Runs the archive's program with these arguments; its exit status.
@@ -34,15 +35,26 @@ pub async fn run(name: &str, arguments: &[&str]) -> u8 {
     let uc = match started {
         Ok(uc) => uc,
         Err(errno) => {
-            println!("{name}: the program cannot be started: {}", errno.text());
+            say(&format!(
+                "{name}: the program cannot be started: {}",
+                errno.text()
+            ));
             return 127;
         }
     };
     let limit = Duration::from_secs(number("limit").unwrap_or(u64::from(u32::MAX)));
-    let Ok(exit) = time::timeout(limit, uc.wait()).await else {
-        println!("{}", ebb_linux::threads(&uc));
-        return 124;
-    };
+    let ended = time::timeout(limit, uc.wait()).await;
+    if ended.is_err() {
+        say(&ebb_linux::threads(&uc));
+    }
     ebb_linux::missing_calls(&uc);
-    exit.code()
+    if number("report") == Some(1) {
+        say(&ebb_linux::figures(&uc));
+    }
+    ended.map_or(124, |exit| exit.code())
+}
+
+/// Says something to the user, apart from what the program prints.
+pub fn say(text: &str) {
+    EbbRef::<dyn Console>::get().note(text);
 }

@@ -166,6 +166,12 @@ impl Console for Native {
     fn read(&self, buffer: &mut [u8]) -> usize {
         console::read(buffer)
     }
+
+    fn note(&self, line: &str) {
+        for line in line.lines() {
+            report::line(format_args!("note {line}"));
+        }
+    }
 }
 
 #[provides(Power, default, instance = &Native)]

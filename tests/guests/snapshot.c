@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -57,6 +58,27 @@ static uint64_t now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+// A child and what it has in common with its parent: memory, pipes, a lock that it holds.
+static volatile int *common;
+static int to_child[2], from_child[2], locked;
+static struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+static void family(void) {
+    common = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    locked = open("/tmp/locked", O_RDWR | O_CREAT, 0600);
+    pipe(to_child);
+    pipe(from_child);
+    if (fork()) return;
+    int own = 100, n;
+    fcntl(locked, F_SETLK, &whole);
+    while (read(to_child[0], &n, sizeof n) == sizeof n) {
+        *common += n;
+        own++;
+        write(from_child[1], &own, sizeof own);
+    }
+    _exit(0);
 }
 
 int main(void) {
@@ -127,6 +149,21 @@ int main(void) {
         } else if (!strcmp(line, "sleep")) {
             usleep(300000);
             puts("slept");
+        } else if (!strcmp(line, "family")) {
+            family();
+            puts("family");
+        } else if (sscanf(line, "add %u", &value) == 1) {
+            int own;
+            write(to_child[1], &value, sizeof value);
+            read(from_child[0], &own, sizeof own);
+            struct flock asked = whole;
+            fcntl(locked, F_GETLK, &asked);
+            printf("sum %d own %d locked %d\n", *common, own, asked.l_type == F_WRLCK);
+        } else if (!strcmp(line, "vfork")) {
+            if (!vfork()) {
+                pause();
+                _exit(0);
+            }
         } else if (!strcmp(line, "fifo")) {
             mkfifo("/tmp/fifo", 0600);
             open("/tmp/fifo", O_RDONLY);

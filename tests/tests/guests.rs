@@ -20,6 +20,7 @@ fn archive() -> &'static Path {
             ("abi", "-mavx"),
             ("attack", "-O1"),
             ("fuzz", "-O1"),
+            ("long", "-O1"),
             ("process", "-O1"),
         ] {
             let program = out.join(name);
@@ -224,4 +225,10 @@ fn hostile_arguments_of_every_system_call_are_survived() {
         let console = boot(1, &["/bin/fuzz", seed, "60"]);
         says(&console, &["60 batches", "uc0 ended with status 0"]);
     }
+}
+
+#[test]
+fn others_have_their_turns_during_calls_on_much_memory_and_long_files() {
+    let console = boot(1, &["--memory=300000000", "/bin/long", "strict"]);
+    says(&console, &["nothing took long", "uc0 ended with status 0"]);
 }

@@ -84,6 +84,15 @@ fn sqlite_keeps_a_database_with_a_write_ahead_log() {
 }
 
 #[test]
+fn two_processes_with_one_sqlite_database_exclude_each_other() {
+    let manifest = format!(
+        "program /usr/bin/sqlite3\nargs :memory: '.shell sh /locks.sh'\ndirectory /tmp\nfile /locks.sh {GUESTS}/locks.sh\n\
+         file /bin/busybox\nsymlink /usr/bin/sh busybox\n"
+    );
+    runs(&pack("locks", &manifest), &[], "all locks are well");
+}
+
+#[test]
 fn python_runs_threads_sockets_children_and_shared_memory() {
     let archive = pack(
         "python",

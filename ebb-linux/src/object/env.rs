@@ -66,6 +66,22 @@ pub trait ProcInfo {
     fn pid(&self) -> u32 {
         1
     }
+    /// The number of the process that started it; 0 for the first.
+    fn parent(&self) -> u32 {
+        0
+    }
+    /// Its process group and its session.
+    fn group(&self) -> (u32, u32) {
+        (self.pid(), self.pid())
+    }
+    /// What it does: `R`uns, `S`leeps, is s`T`opped, or is over and unasked for (`Z`).
+    fn state(&self) -> char {
+        'R'
+    }
+    /// Its descriptors, working directory and the rest, among the UC's; those that are in place if `None`.
+    fn files(&self) -> Option<super::fd::FilesId> {
+        None
+    }
     /// The ids of its threads, the first of which is the process id.
     fn threads(&self) -> Vec<u32> {
         Vec::from([self.pid()])
@@ -159,8 +175,20 @@ pub trait Env {
     fn realtime(&self) -> u64;
     /// Fills `bytes` with cryptographically strong randomness.
     fn random(&self, bytes: &mut [u8]);
-    /// Facts for /proc.
+    /// Facts for /proc about the caller.
     fn process(&self) -> &dyn ProcInfo;
+    /// The numbers of all processes, in order, those included that are over and that nobody has asked for.
+    fn processes(&self) -> Vec<u32> {
+        Vec::from([self.process().pid()])
+    }
+    /// Calls `f` with facts about the process of a number; false when there is none.
+    fn visit(&self, pid: u32, f: &mut dyn FnMut(&dyn ProcInfo)) -> bool {
+        let found = pid == self.process().pid();
+        if found {
+            f(self.process());
+        }
+        found
+    }
 
     /// The signals of `mask` (bit `n - 1` is signal `n`) that are pending for the caller.
     fn pending_signals(&self, mask: u64) -> u64 {

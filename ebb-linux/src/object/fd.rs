@@ -280,6 +280,14 @@ impl Objects {
         self.running = Some(id);
     }
 
+    /// The files of a process, in place or not.
+    pub(crate) fn files_of(&self, id: Option<FilesId>) -> Option<&Files> {
+        match id {
+            Some(id) if Some(id) != self.running => self.parked.get(id)?.files.as_ref(),
+            _ => Some(&self.files),
+        }
+    }
+
     /// What `fork` does: a copy of the files in place, for a child.
     pub fn fork_files(&mut self) -> FilesId {
         let files = self.files.clone();

@@ -158,7 +158,7 @@ impl Objects {
     /// Whether a system call has left something to be done outside: connections to be ended, pages to be unmapped.
     #[inline]
     pub fn has_aftermath(&self) -> bool {
-        self.has_closed_network() || self.fs.has_given_up()
+        self.has_closed_network() || self.fs.has_given_up() || self.fs.has_trash()
     }
 
     /// A clone that shares no memory with the original, and by name the pages that take the place of those that mappings

@@ -345,6 +345,12 @@ impl Objects {
         }
     }
 
+    /// Whether a transfer is made at once however long it is: nothing that it could wait for bounds it.
+    pub fn moves_at_once(&self, id: DescId) -> bool {
+        let object = self.description(id).map(|d| d.object);
+        matches!(object, Ok(Object::File | Object::Text | Object::Device(_)))
+    }
+
     /// Whether a blocking write goes on until all is written: byte streams do.
     pub fn writes_all(&self, id: DescId) -> bool {
         match self.description(id).map(|d| d.object) {

@@ -486,6 +486,13 @@ fn copy_shared(
 
 /// Refuses a process of which a thread could not go on in a clone.
 fn check(process: &Process) -> Result<(), Refused> {
+    if process.threads.borrow().is_empty() {
+        return Err(Refused::NotRestartable(NotRestartable {
+            thread: process.pid(),
+            call: "exit_group",
+            why: "its process is ending and gives its memory back",
+        }));
+    }
     for thread in process.threads.borrow().iter() {
         if let Some(why) = obstacle(thread) {
             return Err(Refused::NotRestartable(NotRestartable {
@@ -537,7 +544,10 @@ impl Uc {
     #[must_use]
     pub fn is_parked(&self) -> bool {
         let processes = self.processes.borrow();
-        let parked = |p: &Rc<Process>| p.threads.borrow().iter().all(|t| t.waiting.is_some());
+        let parked = |p: &Rc<Process>| {
+            let threads = p.threads.borrow();
+            !threads.is_empty() && threads.iter().all(|t| t.waiting.is_some())
+        };
         processes
             .live
             .iter()

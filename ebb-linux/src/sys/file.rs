@@ -15,7 +15,7 @@ use crate::object::vfs::data::PageContent;
 use crate::object::wait::Events;
 use crate::process::limit;
 use crate::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
-use crate::thread::Waiting;
+use crate::thread::{Waiting, Work};
 use crate::world::{UserBytes, World, vector};
 use core::cell::RefMut;
 use ebb_mem::space::{Backing, PAGE, Place, Protection, Shared};
@@ -58,21 +58,27 @@ impl Call<'_> {
 
     /// Waits for news of a description.
     pub fn wait_for(&self, fd: Fd, id: DescId, events: Events, deadline: Option<u64>) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(|| Waiting {
+                deadline,
+                ..Waiting::default()
+            });
+        })?;
+        self.keep_open(fd)?;
         let mut objects = self.objects();
-        if self.waited(|w| w.held).flatten().is_none() {
-            // Between the first try and here nothing ran, so the descriptor still names it.
-            let held = objects.hold(fd).ok();
-            self.thread(|t| {
-                let waiting = t.waiting.get_or_insert_with(|| Waiting {
-                    deadline,
-                    ..Waiting::default()
-                });
-                waiting.held = held;
-            })?;
-        }
         let queue = objects.queue_of(id)?.ok_or(Errno::EAGAIN)?;
         self.thread(|t| objects.register_queue(queue, events, &mut t.registration, self.waker))?;
         Err(Stop::Wait)
+    }
+
+    /// Keeps the description behind a descriptor for the rest of the call, which goes on later. Nothing has run since the call
+    /// looked it up.
+    pub fn keep_open(&self, fd: Fd) -> Result<(), Stop> {
+        if self.waited(|w| w.held).flatten().is_none() {
+            let held = self.objects().hold(fd).ok();
+            self.thread(|t| t.waiting.get_or_insert_with(Waiting::default).held = held)?;
+        }
+        Ok(())
     }
 
     /// Whether an operation on the description returns rather than waits.
@@ -84,14 +90,41 @@ impl Call<'_> {
     }
 }
 
+/// The most bytes that a transfer moves at once to or from what never lets it wait: about a millisecond's worth.
+pub(super) const COPY: usize = 512 << 10;
+
+fn sum(parts: &[(u64, usize)]) -> usize {
+    parts.iter().map(|p| p.1).sum()
+}
+
+/// Goes on with a transfer that has moved `done` bytes after others have run, if `last` bytes of the descriptor's were as
+/// many as one part may have; else that was all of it.
+fn next_part_of(call: &Call<'_>, fd: Fd, id: DescId, last: usize, done: usize) -> Outcome {
+    if last < COPY || !call.objects().moves_at_once(id) {
+        return Ok(done as u64);
+    }
+    call.keep_open(fd)?;
+    let outcome = call.next_part(Work::default());
+    call.waited(|w| w.progress = done);
+    outcome
+}
+
 /// One try of a transfer, and waiting if it has to.
 fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
-    let mut sink = UserBytes::new(call.memory, parts, 0);
+    let total = sum(parts);
+    let done = if total <= COPY {
+        0
+    } else {
+        call.waited(|w| w.progress).unwrap_or(0)
+    };
+    let mut sink = UserBytes::new(call.memory, parts, done).first(COPY);
     let result = call.objects().read_desc(&call.world(), id, &mut sink);
     match result {
-        Ok(n) => Ok(n as u64),
+        Ok(n) if done + n < total => next_part_of(call, fd, id, n, done + n),
+        Ok(n) => Ok((done + n) as u64),
+        Err(_) if done > 0 => Ok(done as u64),
         Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
             call.wait_for(fd, id, Events::FOR_READ, None)
         }
@@ -102,11 +135,11 @@ fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
 fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
-    let total: usize = parts.iter().map(|p| p.1).sum();
+    let total = sum(parts);
     let progress = || call.waited(|w| w.progress);
     let mut done = (!call.first).then(progress).flatten().unwrap_or(0);
     loop {
-        let mut source = UserBytes::new(call.memory, parts, done);
+        let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
         let (result, console) = {
             let mut objects = call.objects();
             let console = matches!(objects.description(id)?.object, Object::Channel(_));
@@ -118,11 +151,13 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
                 if console {
                     call.uc.flush_console();
                 }
-                if n == 0
-                    || done >= total
-                    || call.is_nonblocking(id)
-                    || !call.objects().writes_all(id)
-                {
+                if n == 0 || done >= total {
+                    return Ok(done as u64);
+                }
+                if n == COPY && call.objects().moves_at_once(id) {
+                    return next_part_of(call, fd, id, n, done);
+                }
+                if call.is_nonblocking(id) || !call.objects().writes_all(id) {
                     return Ok(done as u64);
                 }
             }
@@ -185,15 +220,54 @@ pub fn writev(call: &Call<'_>) -> Outcome {
 }
 
 fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    let mut sink = UserBytes::new(call.memory, parts, 0);
-    Ok(call.on_objects(|o, w| o.pread(w, call.fd(0), position, &mut sink))? as u64)
+    at_position(call, parts, position, |o, w, fd, at, bytes| {
+        o.pread(w, fd, at, bytes)
+    })
 }
 
 fn write_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    let mut source = UserBytes::new(call.memory, parts, 0);
-    match call.on_objects(|o, w| o.pwrite(w, call.fd(0), position, &mut source)) {
+    let write = |o: &mut Objects, w: &World<'_>, fd, at, bytes: &mut UserBytes<'_>| {
+        o.pwrite(w, fd, at, bytes)
+    };
+    match at_position(call, parts, position, write) {
         Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
-        other => Ok(other? as u64),
+        other => other,
+    }
+}
+
+/// A transfer at a position, in parts if it is long.
+fn at_position(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    position: i64,
+    step: impl FnOnce(&mut Objects, &World<'_>, Fd, i64, &mut UserBytes<'_>) -> Result<usize, Errno>,
+) -> Outcome {
+    let fd = call.fd(0);
+    let total = sum(parts);
+    if total <= COPY {
+        let mut bytes = UserBytes::new(call.memory, parts, 0);
+        return Ok(call.on_objects(|o, w| step(o, w, fd, position, &mut bytes))? as u64);
+    }
+    // A position beyond all that is refused whatever is moved.
+    if position.checked_add(total as i64).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let done = call.waited(|w| w.progress).unwrap_or(0);
+    let id = call.objects().lookup_fd(fd);
+    if call
+        .waited(|w| w.held)
+        .flatten()
+        .is_some_and(|held| Ok(held) != id)
+    {
+        // Another thread has closed it, or opened something else in its place.
+        return Ok(done as u64);
+    }
+    let mut bytes = UserBytes::new(call.memory, parts, done).first(COPY);
+    match call.on_objects(|o, w| step(o, w, fd, position + done as i64, &mut bytes)) {
+        Ok(n) if done + n < total => next_part_of(call, fd, id?, n, done + n),
+        Ok(n) => Ok((done + n) as u64),
+        Err(_) if done > 0 => Ok(done as u64),
+        Err(stop) => Err(stop),
     }
 }
 
@@ -350,13 +424,8 @@ fn set_record(call: &Call<'_>, at: u64, of_description: bool, waits: bool) -> Ou
 
 /// Waits until somebody lets go of a lock.
 fn wait_for_lock(call: &Call<'_>, fd: Fd) -> Outcome {
+    call.keep_open(fd)?;
     let mut objects = call.objects();
-    if call.waited(|w| w.held).flatten().is_none() {
-        let held = objects.hold(fd).ok();
-        call.thread(|t| {
-            t.waiting.get_or_insert_with(Waiting::default).held = held;
-        })?;
-    }
     let queue = objects.lock_queue();
     call.thread(|t| {
         objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
@@ -527,7 +596,8 @@ pub fn sendfile(call: &Call<'_>) -> Outcome {
         0 => None,
         at => Some(call.space().get::<u64>(at)?),
     };
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_COUNT);
+    // Less than asked for, as it may be: programs call again.
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
     let result = call.on_objects(|o, w| o.sendfile(w, out, input, position.as_mut(), count));
     match result {
         Err(Stop::Error(Errno::EAGAIN)) => {
@@ -560,7 +630,8 @@ pub fn copy_file_range(call: &Call<'_>) -> Outcome {
         }
     };
     let (mut from, mut to) = (get(in_at)?, get(out_at)?);
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    // Less than asked for, as it may be: programs call again.
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
     let (input, output) = (call.fd(0), call.fd(2));
     let done = call.on_objects(|o, w| {
         o.copy_file_range(w, (input, from.as_mut()), (output, to.as_mut()), count)
@@ -583,8 +654,8 @@ pub fn mmap(
     fd: Fd,
     offset: u64,
 ) -> Outcome {
-    let mut objects = call.objects();
-    let id = objects.lookup_fd(fd)?;
+    let id = call.held(fd)?;
+    let objects = call.objects();
     let description = objects.description(id)?;
     let flags = description.flags;
     if flags.contains(OpenFlags::PATH) {
@@ -595,6 +666,9 @@ pub fn mmap(
     }
     let size = objects.mapped_size(id)?;
     offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    drop(objects);
+    super::memory::make_room(call, place, len)?;
+    let mut objects = call.objects();
     let name = objects.path_of_description(id).unwrap_or_default();
     let note = if name.is_empty() {
         note::NONE
@@ -613,7 +687,19 @@ pub fn mmap(
         let pages = if zero {
             Shared::new(objects.fs.quota(), len)
         } else {
-            objects.share_pages(id)?
+            // Others may write to the file between two parts; after some attempts all of it is moved at once.
+            let most = if call.work().at < 1000 {
+                COPY as u64 / PAGE
+            } else {
+                u64::MAX
+            };
+            let Some(pages) = objects.share_pages(id, most)? else {
+                drop(objects);
+                call.keep_open(fd)?;
+                let at = call.work().at + 1;
+                return call.next_part(Work { done: 0, at });
+            };
+            pages
         };
         return call
             .space()
@@ -634,21 +720,30 @@ pub fn mmap(
             .map(place, len, protection, backing, offset, note)
             .map_err(super::memory::no_room);
     }
-    let at = call
-        .space()
-        .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
-        .map_err(super::memory::no_room)?;
-    let pages = size.saturating_sub(offset).min(len).div_ceil(PAGE);
-    if !zero {
-        for page in 0..pages {
-            let to = at + page * PAGE;
-            let written = match objects.mapped_page(id, offset / PAGE + page)? {
-                PageContent::Archive(bytes) => call.space().write(to, bytes),
-                PageContent::Page(page) => call.space().write(to, &page.0),
-                PageContent::Hole => Ok(()),
-            };
-            written.map_err(|_| Errno::ENOMEM)?;
-        }
+    let mut work = call.work();
+    if work.at == 0 {
+        work.done = 0;
+        work.at = call
+            .space()
+            .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
+            .map_err(super::memory::no_room)?;
+    }
+    let (at, end) = (work.at, size.saturating_sub(offset).min(len));
+    let part = end.min(work.done + COPY as u64);
+    while !zero && work.done < part {
+        let to = at + work.done;
+        let written = match objects.mapped_page(id, (offset + work.done) / PAGE)? {
+            PageContent::Archive(bytes) => call.space().write(to, bytes),
+            PageContent::Page(page) => call.space().write(to, &page.0[..]),
+            PageContent::Hole => Ok(()),
+        };
+        written.map_err(|_| Errno::ENOMEM)?;
+        work.done += PAGE;
+    }
+    drop(objects);
+    if !zero && work.done < end {
+        call.keep_open(fd)?;
+        return call.next_part(work);
     }
     call.space().protect(at, len, protection)?;
     Ok(at)

@@ -1,10 +1,11 @@
 //! `mmap` and its kin.
 
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, PART, Stop};
 use crate::exec::note;
 use crate::object::errno::Errno;
 use crate::process::{State, limit};
-use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection, Shared, Space};
+use crate::thread::Work;
+use ebb_mem::space::{Backing, Error, GUEST_START, PAGE, Place, Protection, Shared, Space};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
@@ -53,6 +54,7 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         return Err(Errno::ENOMEM.into());
     }
     if flags & MAP_ANONYMOUS != 0 {
+        make_room(call, place, len)?;
         let backing = match flags & 0xf {
             MAP_PRIVATE => Backing::Anonymous,
             // Files and memory that processes share are counted together.
@@ -81,15 +83,57 @@ fn space_is_full(state: &State, space: &Space, more: u64) -> bool {
 }
 
 /// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
-pub fn no_room(error: ebb_mem::space::Error) -> Stop {
+pub fn no_room(error: Error) -> Stop {
     match error {
-        ebb_mem::space::Error::Invalid => Errno::ENOMEM.into(),
+        Error::Invalid => Errno::ENOMEM.into(),
         other => other.into(),
     }
 }
 
+/// Makes a change of a long range part by part; what is left for the last part.
+fn in_parts(
+    call: &Call<'_>,
+    address: u64,
+    len: u64,
+    change: impl FnOnce(&mut Space, u64, u64) -> Result<(), Error>,
+) -> Result<(u64, u64), Stop> {
+    let done = call.work().done;
+    let (address, len) = (address.wrapping_add(done), len.wrapping_sub(done));
+    let mut space = call.space();
+    let Some(part) = space.reach(address, len, PART) else {
+        return Ok((address, len));
+    };
+    change(&mut space, address, part).map_err(no_room)?;
+    drop(space);
+    call.next_part(Work {
+        done: done + part,
+        at: 0,
+    })
+    .map(|_| (address, len))
+}
+
+/// Gives pages back; that some of them are not mapped is no error here.
+fn discard(space: &mut Space, address: u64, len: u64) -> Result<(), Error> {
+    match space.discard(address, len) {
+        Err(Error::NotMapped) => Ok(()),
+        other => other,
+    }
+}
+
+/// Empties what a new mapping takes the place of, which may be much. It stays mapped until the new one is there, so nobody
+/// else gets the place meanwhile.
+pub fn make_room(call: &Call<'_>, place: Place, len: u64) -> Result<(), Stop> {
+    if let Place::Fixed(at) = place
+        && call.work().at == 0
+    {
+        in_parts(call, at, len, discard)?;
+    }
+    Ok(())
+}
+
 pub fn munmap(call: &Call<'_>) -> Outcome {
-    call.space().unmap(call.args[0], call.args[1])?;
+    let (address, len) = in_parts(call, call.args[0], call.args[1], Space::unmap)?;
+    call.space().unmap(address, len)?;
     Ok(0)
 }
 
@@ -102,6 +146,13 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
     if len == 0 {
         return Ok(0);
     }
+    let is_first = call.work().done == 0;
+    if is_first && !call.space().is_mapped(address, len) {
+        return Err(Errno::ENOMEM.into());
+    }
+    let (address, len) = in_parts(call, address, len, |space, at, len| {
+        space.protect(at, len, protection)
+    })?;
     call.space()
         .protect(address, len, protection)
         .map_err(no_room)?;
@@ -130,7 +181,7 @@ pub fn mremap(call: &Call<'_>) -> Outcome {
     }
     match call.space().remap(old, old_len, new_len, place) {
         Ok(at) => Ok(at),
-        Err(ebb_mem::space::Error::NotMapped) => Err(Errno::EFAULT.into()),
+        Err(Error::NotMapped) => Err(Errno::EFAULT.into()),
         Err(other) => Err(other.into()),
     }
 }
@@ -145,7 +196,14 @@ pub fn madvise(call: &Call<'_>) -> Outcome {
     }
     match advice {
         // MADV_DONTNEED, MADV_FREE (which may take effect at once), MADV_DONTNEED_LOCKED.
-        4 | 8 | 24 => call.space().discard(address, len).map_err(no_room)?,
+        4 | 8 | 24 => {
+            let (at, rest) = in_parts(call, address, len, discard)?;
+            let mut space = call.space();
+            space.discard(at, rest).map_err(no_room)?;
+            if at > address && !space.is_mapped(address, len) {
+                return Err(Errno::ENOMEM.into());
+            }
+        }
         // Hints: normal, random, sequential, willneed, dontfork, dofork, mergeable, unmergeable, hugepage, nohugepage,
         // dontdump, dodump, cold, pageout.
         0..=3 | 10..=17 | 20 | 21 => {}
@@ -167,6 +225,9 @@ pub fn brk(call: &Call<'_>) -> Outcome {
         wanted.checked_next_multiple_of(PAGE),
     );
     let Some(new) = new else { return Ok(now) };
+    if new < old {
+        in_parts(call, new, old - new, discard)?;
+    }
     let mut space = call.space();
     let done = if new > old {
         if wanted - start > most || space_is_full(&process, &space, new - old) {

@@ -23,7 +23,7 @@ mod trace;
 use crate::futex::ThreadKey;
 use crate::object::errno::Errno;
 use crate::process::{Memory, Process};
-use crate::thread::{Thread, Waiting};
+use crate::thread::{Thread, Waiting, Work};
 use crate::uc::Uc;
 use alloc::rc::Rc;
 use core::cell::RefMut;
@@ -138,6 +138,25 @@ impl Call<'_> {
     }
 }
 
+/// Entries of page tables that one part of a call changes: about a millisecond's worth.
+pub(crate) const PART: u64 = 6144;
+
+impl Call<'_> {
+    /// How far the call has come, if it is made in parts.
+    pub fn work(&self) -> Work {
+        self.waited(|w| w.work).flatten().unwrap_or_default()
+    }
+
+    /// Lets others run before the next part of the call. No signal comes between.
+    pub fn next_part(&self, work: Work) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(Waiting::default).work = Some(work);
+        })?;
+        self.waker.wake_by_ref();
+        Err(Stop::Wait)
+    }
+}
+
 fn absent(call: &Call<'_>) -> Outcome {
     *call
         .uc
@@ -232,7 +251,8 @@ pub fn step(
         aftermath(&call);
     }
     if outcome == Err(Stop::Wait) {
-        if !crate::signal::is_due(process, index) || call.waited(|w| w.child).flatten().is_some() {
+        let whole = |w: &mut Waiting| w.child.is_some() || w.work.is_some();
+        if !crate::signal::is_due(process, index) || call.waited(whole) == Some(true) {
             return Err(Stop::Wait);
         }
         cancel(&call);
@@ -276,6 +296,10 @@ fn aftermath(call: &Call<'_>) {
     let given_up = {
         let mut objects = call.objects();
         objects.sweep_network(&call.world());
+        // More than a call can add to it.
+        objects
+            .fs
+            .empty_trash(4 * file::COPY as u64 / ebb_mem::space::PAGE);
         objects.fs.take_given_up()
     };
     let processes = call.uc.processes.borrow();

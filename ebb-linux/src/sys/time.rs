@@ -142,7 +142,7 @@ pub fn getrusage(call: &Call<'_>) -> Outcome {
         _ => return Err(Errno::EINVAL.into()),
     };
     let mut space = call.space();
-    let usage = rusage(time, space.resident() >> 10);
+    let usage = rusage(time, space.peak() >> 10);
     space.put(call.args[1], usage)?;
     Ok(0)
 }

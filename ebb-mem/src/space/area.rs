@@ -118,6 +118,11 @@ impl Areas {
         self.list.iter()
     }
 
+    /// Whether no copy of the space has the same list.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.list) == 1
+    }
+
     /// Bytes of the list.
     pub fn size(&self) -> usize {
         size_of_val(&self.list[..])

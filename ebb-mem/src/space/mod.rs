@@ -165,6 +165,12 @@ impl Space {
         self.tables.used() * PAGE
     }
 
+    /// The most bytes of memory that were in use at once.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.tables.peak() * PAGE
+    }
+
     /// Bytes of memory that nobody else uses: what dropping the space frees. Walks its own tables.
     #[must_use]
     pub fn private(&self) -> u64 {
@@ -315,6 +321,31 @@ impl Space {
         self.areas.change(&range, |a| a.protection = protection);
         self.tables.protect(range, protection);
         Ok(())
+    }
+
+    /// How many of the first bytes of a range a change may be made for at once so that it looks at about `most` pages;
+    /// `None` when that is all of them, or when the range is not one. For calls that are made part by part, so that none
+    /// takes long.
+    #[must_use]
+    pub fn reach(&self, start: u64, len: u64, most: u64) -> Option<u64> {
+        let range = whole_pages(start, len).ok()?;
+        Some(self.tables.reach(&range, most)? - start)
+    }
+
+    /// Gives about `most` pages and page tables back ahead of the space's end; true when next to nothing is left to be done
+    /// then. What it holds is gone: the CPU must have left it, and it is not entered or used any more.
+    pub fn release_part(&mut self, most: u64) -> bool {
+        let mut left = most;
+        if !self.tables.release_part(&mut left) {
+            return false;
+        }
+        for shared in self.all_shared().filter(|_| self.areas.is_unique()) {
+            // Otherwise somebody else has it, or another area, whose turn comes when the space is dropped.
+            if Arc::strong_count(shared) == 1 && !shared.release_part(&mut left) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Gives the pages back; the next use finds them as they were when they were mapped. Parts that are not mapped are

@@ -213,6 +213,20 @@ impl Shared {
         self.release(gone);
     }
 
+    /// Gives up to `left` pages back, counting down; true when none is left. For an object that nobody uses any more.
+    pub(super) fn release_part(&self, left: &mut u64) -> bool {
+        let mut inner = self.inner.lock();
+        let mut gone = BTreeMap::new();
+        while *left > 0
+            && let Some((page, frame)) = inner.frames.pop_last()
+        {
+            gone.insert(page, frame);
+            *left -= 1;
+        }
+        self.release(gone);
+        inner.frames.is_empty()
+    }
+
     fn release(&self, frames: BTreeMap<u64, PhysAddr>) {
         self.quota.give(frames.len() as u64);
         for frame in frames.into_values() {

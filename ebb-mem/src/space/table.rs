@@ -69,6 +69,8 @@ pub struct Tables {
     limit: u64,
     /// Frames that were ever allocated.
     taken: u64,
+    /// The most that `pages` and `tables` were together.
+    peak: u64,
 }
 
 pub fn shift(level: u32) -> u32 {
@@ -229,6 +231,7 @@ impl Tables {
             tables: 1,
             limit,
             taken: 1,
+            peak: 1,
         })
     }
 
@@ -254,6 +257,11 @@ impl Tables {
         (self.stale.len, self.stale.all) = (0, false);
     }
 
+    /// The most frames that were in use at once.
+    pub fn peak(&self) -> u64 {
+        self.peak.max(self.used())
+    }
+
     /// Frames that were allocated since the tables were made, given back or not.
     pub fn taken(&self) -> u64 {
         self.taken
@@ -265,6 +273,7 @@ impl Tables {
             return Err(Fault::OutOfMemory);
         }
         self.taken += 1;
+        self.peak = self.peak.max(self.used() + 1);
         let frame = if zeroed {
             frame::alloc_zeroed(0, Node::LOCAL)
         } else {
@@ -574,6 +583,94 @@ impl Tables {
         }
     }
 
+    /// How far into a range a change comes that looks at `most` entries, in whole tables of the last level; `None` for all
+    /// of it.
+    pub fn reach(&self, range: &Range<u64>, most: u64) -> Option<u64> {
+        let mut left = most;
+        self.reach_table(self.root, 3, 0, range, &mut left)
+            .filter(|end| *end < range.end)
+    }
+
+    fn reach_table(
+        &self,
+        table: PhysAddr,
+        level: u32,
+        base: u64,
+        range: &Range<u64>,
+        left: &mut u64,
+    ) -> Option<u64> {
+        let size = 1u64 << shift(level);
+        let first = (range.start.max(base) - base) / size;
+        for index in first..512 {
+            let start = base + index * size;
+            if start >= range.end || start >= 1 << 47 {
+                break;
+            }
+            let entry = read(slot(table, index));
+            if entry == 0 {
+                continue;
+            }
+            let child = PhysAddr(entry & ADDRESS);
+            if level > 1 {
+                if let Some(end) = self.reach_table(child, level - 1, start, range, left) {
+                    return Some(end);
+                }
+                continue;
+            }
+            // Looking at an entry costs a small part of changing it.
+            let held = (0..512).filter(|i| read(slot(child, *i)) != 0).count() as u64;
+            *left = left.saturating_sub(held + 32);
+            if *left == 0 {
+                return Some(start + size);
+            }
+        }
+        None
+    }
+
+    /// Gives up about `left` pages and tables, which it counts down; true when only the top level is left. The space is not
+    /// entered any more.
+    pub fn release_part(&mut self, left: &mut u64) -> bool {
+        let all = self.release_entries(self.root, 3, left);
+        if all {
+            // Those that others held too were not looked at.
+            (self.pages, self.tables) = (0, 1);
+        }
+        all
+    }
+
+    fn release_entries(&mut self, table: PhysAddr, level: u32, left: &mut u64) -> bool {
+        for index in 0..if level == 3 { 256 } else { 512 } {
+            let at = slot(table, index);
+            let entry = read(at);
+            if entry == 0 {
+                continue;
+            }
+            if *left == 0 {
+                return false;
+            }
+            let child = PhysAddr(entry & ADDRESS);
+            if level == 0 {
+                set(at, 0);
+                if entry & HELD != 0 {
+                    self.drop_frame(entry);
+                }
+            } else {
+                // The last reference stays ours until the table is empty.
+                if frame::unref(child) {
+                    if !self.release_entries(child, level - 1, left) {
+                        return false;
+                    }
+                    // SAFETY: an empty table that nobody else has, of a space that is not entered.
+                    unsafe { frame::free(child, 0) };
+                    self.tables = self.tables.saturating_sub(1);
+                }
+                set(at, 0);
+            }
+            *left = left.saturating_sub(1);
+        }
+        true
+    }
+
     /// Gives the pages of a range that was [prepared](Self::prepare) the rights of a protection.
     pub fn protect(&mut self, range: Range<u64>, protection: Protection) {
         self.visit(range, &mut |tables, page, at| {
@@ -644,6 +741,7 @@ impl Tables {
             tables: self.tables,
             limit: self.limit,
             taken: 1,
+            peak: self.used(),
         })
     }
 

@@ -615,3 +615,101 @@ fn pages_beyond_the_end_of_a_file_fault_as_such() {
         Err(Fault::BeyondEnd)
     );
 }
+
+/// Pages over several tables of the last level, of which a copy has some too.
+fn spread(space: &mut Space) -> u64 {
+    const PAGES_OF_A_TABLE: u64 = 512;
+    let len = 5 * PAGES_OF_A_TABLE * PAGE;
+    let mapped = space.map(
+        Place::Fixed(BASE),
+        len,
+        Protection::WRITE,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    assert_eq!(mapped, Ok(BASE));
+    for page in 0..len / PAGE {
+        assert!(space.put(BASE + page * PAGE, page as u32).is_ok());
+    }
+    len
+}
+
+#[test]
+fn a_long_change_is_made_in_parts_that_come_to_its_end() {
+    let root = machine();
+    let before = crate::frame::stats().free;
+    let mut space = space(&root, 24 << 20);
+    let len = spread(&mut space);
+    let mut at = 0;
+    let mut parts = 0;
+    while let Some(part) = space.reach(BASE + at, len - at, 700) {
+        assert!(part > 0 && at + part < len);
+        assert_eq!(space.unmap(BASE + at, part), Ok(()));
+        at += part;
+        parts += 1;
+        assert!(space.get::<u32>(BASE + at).is_ok() && space.get::<u32>(BASE + at - 1).is_err());
+    }
+    assert!((2..=5).contains(&parts), "{parts} parts");
+    assert_eq!(space.unmap(BASE + at, len - at), Ok(()));
+    assert_eq!(space.reach(BASE, len, 1), None);
+    assert_eq!(space.reach(BASE + 1, len, 1), None);
+    assert_eq!(space.reach(BASE, u64::MAX, 1), None);
+    assert_eq!(space.resident(), 0);
+    drop(space);
+    crate::trim();
+    assert_eq!(crate::frame::stats().free, before);
+}
+
+#[test]
+fn a_space_that_ends_leaves_alone_what_its_copy_shares() {
+    let root = machine();
+    let mut space = space(&root, 1 << 20);
+    let pages = Shared::new(&Quota::new(10), PAGE);
+    let mapped = space.map(
+        Place::Fixed(BASE),
+        PAGE,
+        Protection::WRITE,
+        Backing::Shared(pages),
+        0,
+        0,
+    );
+    assert!(mapped.is_ok() && space.put(BASE, 1u8).is_ok());
+    let Some(mut copy) = space.duplicate() else {
+        panic!("no frame for a copy")
+    };
+    assert!(space.put(BASE, 2u8).is_ok() && space.release_part(1000));
+    drop(space);
+    assert_eq!(copy.get::<u8>(BASE), Ok(2));
+    assert!(copy.release_part(1000) && copy.all_shared().all(|s| s.pages() == 0));
+}
+
+#[test]
+fn a_space_that_ends_gives_its_frames_back_in_parts_and_its_copy_keeps_its_own() {
+    let root = machine();
+    let before = crate::frame::stats().free;
+    let mut space = space(&root, 24 << 20);
+    let len = spread(&mut space);
+    let Some(mut copy) = space.duplicate() else {
+        panic!("no frame for a copy")
+    };
+    // Two tables of the space's own again; the others both have.
+    assert!(space.put(BASE, 7u32).is_ok() && space.put(BASE + len - PAGE, 7u32).is_ok());
+    assert!(space.release_part(100_000));
+    drop(space);
+    for page in 0..len / PAGE {
+        assert_eq!(copy.get::<u32>(BASE + page * PAGE), Ok(page as u32));
+    }
+    let mut parts = 0;
+    let mut free = crate::frame::stats().free;
+    while !copy.release_part(300) {
+        let now = crate::frame::stats().free;
+        assert!(now <= free + 310, "more than a part at once");
+        free = now;
+        parts += 1;
+    }
+    assert!(parts >= 8, "{parts} parts");
+    drop(copy);
+    crate::trim();
+    assert_eq!(crate::frame::stats().free, before);
+}

@@ -86,11 +86,11 @@ impl Filesystem {
 
     /// The pages of a file of the writable layer (or of the archive, which then gets a place there) in a form that mappings
     /// can share.
-    pub(crate) fn share_file(&mut self, node: NodeRef) -> Result<Arc<Shared>> {
+    pub(crate) fn share_file(&mut self, node: NodeRef, most: u64) -> Result<Option<Arc<Shared>>> {
         let id = self.copy_up(node)?;
         let inode = self.inodes.get_mut(id).map(Arc::make_mut);
         match &mut inode.ok_or(Errno::ENOENT)?.kind {
-            Kind::File(data) => data.share(&mut self.budget, &self.quota),
+            Kind::File(data) => data.share(&mut self.budget, &self.quota, most),
             _ => Err(Errno::ENODEV),
         }
     }
@@ -187,8 +187,10 @@ impl Objects {
         }
         let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());
-        self.fs
-            .with_data(id, now, |data, budget| data.truncate(budget, size))
+        let truncate = |data: &mut FileData, budget: &mut _| data.truncate(budget, size);
+        let gone = self.fs.with_data(id, now, truncate)?;
+        self.fs.trash.put(gone);
+        Ok(())
     }
 
     /// `truncate`.
@@ -335,10 +337,10 @@ impl Objects {
     ///
     /// # Errors
     /// `ENODEV` for what cannot be mapped, `ENOSPC`, `ENOMEM`.
-    pub fn share_pages(&mut self, desc: DescId) -> Result<Arc<Shared>> {
+    pub fn share_pages(&mut self, desc: DescId, most: u64) -> Result<Option<Arc<Shared>>> {
         let desc = self.description(desc)?;
         match (desc.object, desc.node) {
-            (Object::File, Some(node)) => self.fs.share_file(node),
+            (Object::File, Some(node)) => self.fs.share_file(node, most),
             _ => Err(Errno::ENODEV),
         }
     }

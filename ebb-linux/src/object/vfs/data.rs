@@ -5,8 +5,10 @@
 //! and a clone of a UC costs no page.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
+    vec::Vec,
 };
 
 use ebb_mem::space::{Fault, Quota, Shared};
@@ -19,10 +21,17 @@ use super::super::{
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 
-/// A page of file content.
+/// A page of file content. Its bytes are in a block of their own, which is a frame and no more.
 #[derive(Clone)]
-#[repr(C, align(4096))]
-pub struct Page(pub [u8; PAGE]);
+pub struct Page(pub Box<[u8; PAGE]>);
+
+impl Page {
+    fn zeroed() -> Self {
+        let bytes = alloc::vec![0; PAGE].into_boxed_slice();
+        // It has the length that is asked for.
+        Self(bytes.try_into().unwrap_or_else(|_| Box::new([0; PAGE])))
+    }
+}
 
 impl core::fmt::Debug for Page {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -30,7 +39,7 @@ impl core::fmt::Debug for Page {
     }
 }
 
-static ZERO: Page = Page([0; PAGE]);
+static ZERO: [u8; PAGE] = [0; PAGE];
 
 /// What lies at a page of a file, for whoever maps it.
 #[derive(Clone, Debug)]
@@ -50,9 +59,66 @@ pub struct FileData {
     /// What absent pages show; cut when the file is.
     lower: &'static [u8],
     /// A page without content is only reserved: paid for by `fallocate`, still absent.
-    pages: BTreeMap<u64, Option<Arc<Page>>>,
+    pages: Pages,
     /// Where all of its content is once it has been mapped to be shared; `lower` and `pages` are empty then.
     shared: Option<Arc<Shared>>,
+    /// What is on its way there.
+    moving: Moving,
+}
+
+/// Pages of a file by number.
+pub(crate) type Pages = BTreeMap<u64, Option<Arc<Page>>>;
+
+/// Pages that files have given up: they are freed part by part, so that no event takes long. A clone has none.
+#[derive(Debug, Default)]
+pub(crate) struct Trash(Vec<Pages>);
+
+impl Clone for Trash {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Trash {
+    /// So few are freed at once.
+    const FEW: usize = 256;
+
+    /// Takes pages.
+    pub(crate) fn put(&mut self, pages: Pages) {
+        if pages.len() > Self::FEW {
+            self.0.push(pages);
+        }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Frees up to `left` pages, counting down.
+    pub(crate) fn empty(&mut self, left: &mut u64) {
+        while *left > 0
+            && let Some(pages) = self.0.last_mut()
+        {
+            while *left > 0 && pages.pop_last().is_some() {
+                *left -= 1;
+            }
+            if pages.is_empty() {
+                self.0.pop();
+            }
+        }
+    }
+}
+
+/// A copy of a file's first pages that is to take the place of its content. Whoever changes the file drops it; a clone of
+/// the file has none.
+#[derive(Debug, Default)]
+struct Moving(Option<(Arc<Shared>, u64)>);
+
+impl Clone for Moving {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
 }
 
 fn errno_of(fault: Fault) -> Errno {
@@ -89,6 +155,7 @@ impl FileData {
             lower,
             pages: BTreeMap::new(),
             shared: None,
+            moving: Moving(None),
         }
     }
 
@@ -102,39 +169,52 @@ impl FileData {
         self.shared = Some(shared);
     }
 
-    /// Moves the content into pages that can be shared with mappings.
+    /// Moves the content into pages that can be shared with mappings, up to `most` of them at a time: `None` when it has to
+    /// be called again. A change of the file in between makes it begin anew.
     ///
     /// # Errors
     /// `ENOSPC`, `ENOMEM`; the file is as it was then.
-    pub fn share(&mut self, budget: &mut PageBudget, quota: &Arc<Quota>) -> Result<Arc<Shared>> {
+    pub fn share(
+        &mut self,
+        budget: &mut PageBudget,
+        quota: &Arc<Quota>,
+        most: u64,
+    ) -> Result<Option<Arc<Shared>>> {
         if let Some(shared) = &self.shared {
-            return Ok(Arc::clone(shared));
+            return Ok(Some(Arc::clone(shared)));
         }
-        let shared = Shared::new(quota, self.size);
-        let mut at = 0;
-        while at < self.lower.len() {
-            let piece = self.lower_page((at / PAGE) as u64);
-            if shared.write(at as u64, piece).map_err(errno_of)? < piece.len() {
+        let begin = || (Shared::new(quota, self.size), 0);
+        let (shared, mut index) = self.moving.0.take().unwrap_or_else(begin);
+        let page = PAGE as u64;
+        let (end, mut room) = (self.size.div_ceil(page), most);
+        while index < end && room > 0 {
+            room -= 1;
+            // The last page may be more than the file needs.
+            let left = usize::try_from(self.size - index * page).unwrap_or(PAGE);
+            let bytes = match (self.pages.get(&index), self.lower_page(index)) {
+                (Some(Some(page)), _) => &page.0[..left.min(PAGE)],
+                (_, lower) => lower,
+            };
+            if shared.write(index * page, bytes).map_err(errno_of)? < bytes.len() {
                 return Err(Errno::ENOSPC);
             }
-            at += PAGE;
+            // Holes are passed over.
+            let later = index + 1;
+            let next = self.pages.range(later..).next().map_or(end, |p| *p.0);
+            index = match self.lower_page(later) {
+                [] => next.max(later),
+                _ => later,
+            };
         }
-        for (index, page) in &self.pages {
-            // The last page may be more than the file needs.
-            let at = index * PAGE as u64;
-            let len = usize::try_from(self.size.saturating_sub(at)).unwrap_or(PAGE);
-            if let Some(page) = page {
-                let bytes = &page.0[..len.min(PAGE)];
-                if shared.write(at, bytes).map_err(errno_of)? < bytes.len() {
-                    return Err(Errno::ENOSPC);
-                }
-            }
+        if index < end {
+            self.moving = Moving(Some((shared, index)));
+            return Ok(None);
         }
         budget.used = budget.used.saturating_sub(self.pages.len() as u64);
         self.pages.clear();
         self.lower = &[];
         self.shared = Some(Arc::clone(&shared));
-        Ok(shared)
+        Ok(Some(shared))
     }
 
     /// Length in bytes.
@@ -171,9 +251,9 @@ impl FileData {
             if !shared.has(index) {
                 return PageContent::Hole;
             }
-            let mut page = Arc::new(Page([0; PAGE]));
+            let mut page = Arc::new(Page::zeroed());
             if let Some(page) = Arc::get_mut(&mut page) {
-                shared.read(index * PAGE as u64, &mut page.0);
+                shared.read(index * PAGE as u64, &mut page.0[..]);
             }
             return PageContent::Page(page);
         }
@@ -189,7 +269,7 @@ impl FileData {
         if !matches!(self.pages.get(&index), Some(Some(_))) {
             self.reserve(budget, index)?;
             let lower = self.lower_page(index);
-            let mut page = Arc::new(Page([0; PAGE]));
+            let mut page = Arc::new(Page::zeroed());
             if let Some(page) = Arc::get_mut(&mut page) {
                 page.0[..lower.len()].copy_from_slice(lower);
             }
@@ -241,7 +321,7 @@ impl FileData {
                 Some(Some(page)) => &page.0[offset..],
                 _ => match self.lower_page(index).get(offset..) {
                     Some(bytes) if !bytes.is_empty() => bytes,
-                    _ => &ZERO.0[offset..],
+                    _ => &ZERO[offset..],
                 },
             };
             let want = want.min(bytes.len());
@@ -266,6 +346,7 @@ impl FileData {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let mut done = 0;
+        self.moving = Moving(None);
         if let Some(shared) = &self.shared {
             let mut buffer = [0; PAGE];
             while source.remaining() > 0 {
@@ -311,16 +392,18 @@ impl FileData {
         Ok(done)
     }
 
-    /// Cuts or extends the file. What is cut off reads as zero if the file grows again.
-    pub fn truncate(&mut self, budget: &mut PageBudget, size: u64) -> Result<()> {
+    /// Cuts or extends the file. What is cut off reads as zero if the file grows again; its pages are the result.
+    pub(crate) fn truncate(&mut self, budget: &mut PageBudget, size: u64) -> Result<Pages> {
+        self.moving = Moving(None);
         if let Some(shared) = &self.shared {
             shared.resize(size);
             self.size = size;
-            return Ok(());
+            return Ok(Pages::new());
         }
+        let mut gone = Pages::new();
         if size < self.size {
             let first_gone = size.div_ceil(PAGE as u64);
-            let gone = self.pages.split_off(&first_gone);
+            gone = self.pages.split_off(&first_gone);
             budget.used = budget.used.saturating_sub(gone.len() as u64);
             let keep = usize::try_from(size)
                 .unwrap_or(usize::MAX)
@@ -331,7 +414,7 @@ impl FileData {
             }
         }
         self.size = size;
-        Ok(())
+        Ok(gone)
     }
 
     /// Makes sure that writes to `[start, end)` will find room; grows the file to `end` if `grow`.
@@ -342,6 +425,7 @@ impl FileData {
         end: u64,
         grow: bool,
     ) -> Result<()> {
+        self.moving = Moving(None);
         if let Some(shared) = &self.shared {
             if grow && end > self.size {
                 shared.resize(end);
@@ -369,6 +453,7 @@ impl FileData {
 
     /// Makes `[start, end)` read as zero without changing the size.
     pub fn punch(&mut self, budget: &mut PageBudget, start: u64, end: u64) -> Result<()> {
+        self.moving = Moving(None);
         let end = end.min(self.size.next_multiple_of(PAGE as u64));
         let mut at = start;
         if let Some(shared) = &self.shared
@@ -380,7 +465,7 @@ impl FileData {
             // What is left are parts of pages at both ends.
             for (from, to) in [(start, first.min(end)), (last.max(first).min(end), end)] {
                 if from < to && shared.has(from / page) {
-                    let zeroes = &ZERO.0[..(to - from) as usize];
+                    let zeroes = &ZERO[..(to - from) as usize];
                     shared.write(from, zeroes).map_err(errno_of)?;
                 }
             }
@@ -449,20 +534,22 @@ impl FileData {
         }
     }
 
-    /// Gives its pages back to the budget: the file is gone.
-    pub fn discard(&mut self, budget: &mut PageBudget) {
-        budget.used = budget.used.saturating_sub(self.pages.len() as u64);
-        self.pages.clear();
+    /// Gives its pages back to the budget, and as the result: the file is gone.
+    pub(crate) fn discard(&mut self, budget: &mut PageBudget) -> Pages {
+        let pages = core::mem::take(&mut self.pages);
+        budget.used = budget.used.saturating_sub(pages.len() as u64);
         self.lower = &[];
         self.size = 0;
         // Who has it mapped keeps the pages.
         self.shared = None;
+        self.moving = Moving(None);
+        pages
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::{vec, vec::Vec};
+    use alloc::vec;
 
     use super::*;
 
@@ -512,6 +599,18 @@ mod tests {
         );
         data.discard(&mut budget);
         assert_eq!(budget.used, 0);
+    }
+
+    #[test]
+    fn a_move_to_shared_pages_begins_anew_when_the_file_changes_and_is_none_of_a_clone_s() {
+        let mut budget = PageBudget { used: 0, max: 100 };
+        let mut data = FileData::over(&[7; 3 * PAGE]);
+        data.write(&mut budget, 5 * PAGE as u64, &mut &b"end"[..])
+            .unwrap();
+        data.moving = Moving(Some((Shared::new(&Quota::new(10), 0), 2)));
+        assert!(data.clone().moving.0.is_none());
+        data.truncate(&mut budget, 100).unwrap();
+        assert!(data.moving.0.is_none());
     }
 
     #[test]

@@ -47,7 +47,7 @@ use ebb_mem::space::{Quota, Shared};
 
 use self::{
     archive::{Archive, ArchiveKind, ArchiveNode},
-    data::{FileData, PageBudget},
+    data::{FileData, PageBudget, Trash},
     inode::DirData,
 };
 use super::{
@@ -133,6 +133,7 @@ pub struct Filesystem {
     quota: Arc<Quota>,
     /// Shared pages that files have given up: whoever maps them must unmap them.
     given_up: Vec<Arc<Shared>>,
+    trash: Trash,
     max_inodes: usize,
     next_ino: u64,
 }
@@ -163,6 +164,7 @@ impl Filesystem {
             },
             quota: Quota::new(max_pages),
             given_up: Vec::new(),
+            trash: Trash::default(),
             max_inodes,
             next_ino: 1 << 32,
         }
@@ -186,6 +188,37 @@ impl Filesystem {
     /// Whether files have given up pages that somebody may map.
     pub(crate) const fn has_given_up(&self) -> bool {
         !self.given_up.is_empty()
+    }
+
+    /// Whether there are pages to be freed.
+    pub(crate) const fn has_trash(&self) -> bool {
+        !self.trash.is_empty()
+    }
+
+    /// Frees about `most` of the pages that files have given up.
+    pub(crate) fn empty_trash(&mut self, most: u64) {
+        self.trash.empty(&mut { most });
+    }
+
+    /// Frees about `most` pages of a file system that nobody uses any more; true when next to none is left.
+    pub(crate) fn release_part(&mut self, most: u64) -> bool {
+        let mut left = most;
+        self.trash.empty(&mut left);
+        for (_, inode) in self.inodes.iter_mut() {
+            if left == 0 {
+                return false;
+            }
+            // What a snapshot has too is not freed.
+            if let Some(Inode {
+                kind: Kind::File(data),
+                ..
+            }) = Arc::get_mut(inode)
+            {
+                self.trash.put(data.discard(&mut self.budget));
+                self.trash.empty(&mut left);
+            }
+        }
+        self.trash.is_empty()
     }
 
     /// Those pages' objects.
@@ -517,7 +550,7 @@ impl Filesystem {
             if matches!(inode.kind, Kind::File(_))
                 && let Kind::File(data) = &mut Arc::make_mut(&mut inode).kind
             {
-                data.discard(&mut self.budget);
+                self.trash.put(data.discard(&mut self.budget));
             }
             let NodeRef::Upper(parent) = self.canon(inode.parent) else {
                 return;

@@ -202,7 +202,7 @@ impl Objects {
             return Err(Errno::ELOOP);
         }
         if let NodeRef::Synth(link) = link
-            && let Some(node) = synth::jump(self, link)?
+            && let Some(node) = synth::jump(self, env, link)?
         {
             return Ok(Target::Node(node));
         }

@@ -9,24 +9,26 @@ use super::{NodeKind, NodeRef, text};
 use crate::object::{
     Objects,
     description::Object,
-    env::Env,
+    env::{Env, ProcInfo},
     errno::{Errno, Result},
-    fd::Fd,
+    fd::{Fd, Files},
 };
 
-/// A node of /proc or /sys.
+/// A node of /proc or /sys. What belongs to a process bears its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SynthNode {
-    /// A row of the table.
+    /// A row of the table that is no process's.
     Row(u16),
-    /// `/proc/self/fd/N`.
-    Fd(Fd),
-    /// `/proc/self/fdinfo/N`.
-    FdInfo(Fd),
-    /// `/proc/self/task/N`.
-    Task(u32),
-    /// A file of `/proc/self/task/N`: the thread, and the row of the process' file of that name.
-    TaskFile(u32, u16),
+    /// A row of the table, of a process.
+    Of(u32, u16),
+    /// `/proc/PID/fd/N`.
+    Fd(u32, Fd),
+    /// `/proc/PID/fdinfo/N`.
+    FdInfo(u32, Fd),
+    /// `/proc/PID/task/N`.
+    Task(u32, u32),
+    /// A file of `/proc/PID/task/N`: the thread, and the row of the process' file of that name.
+    TaskFile(u32, u32, u16),
 }
 
 #[derive(Clone, Copy)]
@@ -190,16 +192,30 @@ pub(crate) fn sys_root() -> SynthNode {
 impl SynthNode {
     fn row(self) -> Option<(&'static str, What)> {
         match self {
-            SynthNode::Row(at) | SynthNode::TaskFile(_, at) => TREE.get(at as usize).copied(),
+            SynthNode::Row(at) | SynthNode::Of(_, at) | SynthNode::TaskFile(_, _, at) => {
+                TREE.get(at as usize).copied()
+            }
             _ => None,
+        }
+    }
+
+    /// The process that it belongs to.
+    const fn pid(self) -> Option<u32> {
+        match self {
+            SynthNode::Row(_) => None,
+            SynthNode::Of(pid, _)
+            | SynthNode::Fd(pid, _)
+            | SynthNode::FdInfo(pid, _)
+            | SynthNode::Task(pid, _)
+            | SynthNode::TaskFile(pid, ..) => Some(pid),
         }
     }
 
     pub(crate) fn kind(self) -> NodeKind {
         match (self, self.row().map(|r| r.1)) {
-            (SynthNode::Fd(_), _) => NodeKind::Symlink,
-            (SynthNode::FdInfo(_), _) => NodeKind::File,
-            (SynthNode::Task(_), _) => NodeKind::Dir,
+            (SynthNode::Fd(..), _) => NodeKind::Symlink,
+            (SynthNode::FdInfo(..), _) => NodeKind::File,
+            (SynthNode::Task(..), _) => NodeKind::Dir,
             (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
             (_, Some(File(_) | Accepting(_))) => NodeKind::File,
             _ => NodeKind::Symlink,
@@ -221,42 +237,74 @@ impl SynthNode {
     }
 
     pub(crate) fn ino(self) -> u64 {
-        match self {
-            SynthNode::Row(at) => 0x1_0000 + u64::from(at),
-            SynthNode::Fd(fd) => 0x1_0000_0000 + fd as u64,
-            SynthNode::FdInfo(fd) => 0x2_0000_0000 + fd as u64,
-            SynthNode::Task(tid) => 0x3_0000_0000 + u64::from(tid),
-            SynthNode::TaskFile(tid, at) => {
-                (u64::from(at) << 40) | (0x4_0000_0000 + u64::from(tid))
-            }
-        }
+        let (kind, number) = match self {
+            SynthNode::Row(at) => return 0x1_0000 + u64::from(at),
+            SynthNode::Of(_, at) => (1, u64::from(at)),
+            SynthNode::Fd(_, fd) => (2, fd as u64),
+            SynthNode::FdInfo(_, fd) => (3, fd as u64),
+            SynthNode::Task(_, tid) => (4, u64::from(tid)),
+            SynthNode::TaskFile(_, tid, at) => (5 + u64::from(at), u64::from(tid)),
+        };
+        // A process's number has 22 bits, a descriptor's 20.
+        u64::from(self.pid().unwrap_or(0)) << 40 | kind << 24 | number
     }
 
     /// The directory above; `None` for the root of a tree.
     pub(crate) fn parent(self) -> Option<SynthNode> {
         match self {
-            SynthNode::Row(_) => {
+            SynthNode::Row(_) | SynthNode::Of(..) => {
                 let (path, _) = self.row()?;
-                row(&path[..path.rfind('/')?])
+                self.relative(&path[..path.rfind('/')?])
             }
-            SynthNode::Fd(_) => row("/proc/PID/fd"),
-            SynthNode::FdInfo(_) => row("/proc/PID/fdinfo"),
-            SynthNode::Task(_) => row("/proc/PID/task"),
-            SynthNode::TaskFile(tid, _) => Some(SynthNode::Task(tid)),
+            SynthNode::Fd(..) => self.relative("/proc/PID/fd"),
+            SynthNode::FdInfo(..) => self.relative("/proc/PID/fdinfo"),
+            SynthNode::Task(..) => self.relative("/proc/PID/task"),
+            SynthNode::TaskFile(pid, tid, _) => Some(SynthNode::Task(pid, tid)),
         }
     }
 
-    /// The name in the directory above; the process goes by `self`.
+    /// The node of a path of the table; of the same process if it is a process's.
+    fn relative(self, path: &str) -> Option<SynthNode> {
+        match (row(path)?, self.pid()) {
+            (SynthNode::Row(at), Some(pid)) if path.starts_with(PID) => {
+                Some(SynthNode::Of(pid, at))
+            }
+            (node, _) => Some(node),
+        }
+    }
+
+    /// The name in the directory above.
     pub(crate) fn name(self) -> Vec<u8> {
         match self {
-            SynthNode::Row(_) | SynthNode::TaskFile(..) => match self.row() {
-                Some((PID, _)) => b"self".to_vec(),
+            SynthNode::Row(_) | SynthNode::Of(..) | SynthNode::TaskFile(..) => match self.row() {
+                Some((PID, _)) => format!("{}", self.pid().unwrap_or(0)).into_bytes(),
                 Some((path, _)) => path.rsplit('/').next().unwrap_or("").as_bytes().to_vec(),
                 None => Vec::new(),
             },
-            SynthNode::Fd(n) | SynthNode::FdInfo(n) => format!("{n}").into_bytes(),
-            SynthNode::Task(n) => format!("{n}").into_bytes(),
+            SynthNode::Fd(_, n) | SynthNode::FdInfo(_, n) => format!("{n}").into_bytes(),
+            SynthNode::Task(_, n) => format!("{n}").into_bytes(),
         }
+    }
+
+    /// Calls `f` with the process that it belongs to, the caller's if it is none's.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process is gone.
+    fn with<R>(self, env: &dyn Env, f: impl FnOnce(&dyn ProcInfo) -> R) -> Result<R> {
+        let Some(pid) = self.pid() else {
+            return Ok(f(env.process()));
+        };
+        let (mut f, mut result) = (Some(f), None);
+        env.visit(pid, &mut |process| {
+            result = f.take().map(|f| f(process));
+        });
+        result.ok_or(Errno::ESRCH)
+    }
+
+    /// The descriptors and the working directory of its process.
+    fn files<'o>(self, o: &'o Objects, env: &dyn Env) -> Result<&'o Files> {
+        let id = self.with(env, |process| process.files())?;
+        o.files_of(id).ok_or(Errno::ESRCH)
     }
 }
 
@@ -276,33 +324,54 @@ pub(crate) fn lookup(
     if name.len() > super::NAME_MAX {
         return Err(Errno::ENAMETOOLONG);
     }
-    let open = |n: u32| Fd::try_from(n).ok().filter(|&fd| o.lookup_fd(fd).is_ok());
-    if let SynthNode::Task(tid) = dir {
+    if let SynthNode::Task(pid, tid) = dir {
         let file = TASK_FILES.iter().find(|f| f.as_bytes() == name);
         return Ok(file.and_then(|f| match row(&format!("{PID}/{f}"))? {
-            SynthNode::Row(at) => Some(SynthNode::TaskFile(tid, at)),
+            SynthNode::Row(at) => Some(SynthNode::TaskFile(pid, tid, at)),
             _ => None,
         }));
     }
     let Some((path, what)) = dir.row() else {
         return Err(Errno::ENOTDIR);
     };
+    let pid = dir.pid().unwrap_or(0);
+    let open = |n: u32| {
+        let files = dir.files(o, env).ok()?;
+        Fd::try_from(n).ok().filter(|&fd| files.fds.get(fd).is_ok())
+    };
     Ok(match what {
-        What::Fds => number(name).and_then(open).map(SynthNode::Fd),
-        What::FdInfos => number(name).and_then(open).map(SynthNode::FdInfo),
-        What::Tasks => number(name)
-            .filter(|t| env.process().threads().contains(t))
-            .map(SynthNode::Task),
+        What::Fds => number(name).and_then(open).map(|fd| SynthNode::Fd(pid, fd)),
+        What::FdInfos => number(name)
+            .and_then(open)
+            .map(|fd| SynthNode::FdInfo(pid, fd)),
+        What::Tasks => {
+            let threads = dir.with(env, |process| process.threads())?;
+            number(name)
+                .filter(|t| threads.contains(t))
+                .map(|tid| SynthNode::Task(pid, tid))
+        }
         Dir => {
-            if path == "/proc" && number(name) == Some(env.process().pid()) {
-                return Ok(row(PID));
+            if let Some(pid) = number(name).filter(|_| path == "/proc") {
+                let exists = env.visit(pid, &mut |_| {});
+                return Ok(of(pid).filter(|_| exists));
             }
             let named = core::str::from_utf8(name).ok().filter(|n| *n != "PID");
-            named.and_then(|n| row(&format!("{path}/{n}")))
+            named.and_then(|n| dir.relative(&format!("{path}/{n}")))
         }
         _ => return Err(Errno::ENOTDIR),
     })
 }
+
+/// The directory of a process.
+fn of(pid: u32) -> Option<SynthNode> {
+    match row(PID)? {
+        SynthNode::Row(at) => Some(SynthNode::Of(pid, at)),
+        _ => None,
+    }
+}
+
+/// In a listing of /proc, processes come after everything else.
+const PIDS: u64 = 1 << 16;
 
 /// The first entry of a directory at or after a cookie, and the cookie behind it.
 pub(crate) fn entry(
@@ -312,7 +381,7 @@ pub(crate) fn entry(
     cookie: u64,
 ) -> Result<Option<(Vec<u8>, SynthNode, u64)>> {
     let named = |node: SynthNode, next: u64| Some((node.name(), node, next));
-    if let SynthNode::Task(_) = dir {
+    if let SynthNode::Task(..) = dir {
         let Some(file) = TASK_FILES.get(cookie as usize) else {
             return Ok(None);
         };
@@ -323,54 +392,56 @@ pub(crate) fn entry(
     };
     Ok(match what {
         What::Fds | What::FdInfos => {
-            let next = o
-                .files
-                .fds
-                .iter()
-                .map(|(fd, _)| fd)
-                .find(|&fd| fd as u64 >= cookie);
+            let pid = dir.pid().unwrap_or(0);
+            let mut open = dir.files(o, env)?.fds.iter().map(|(fd, _)| fd);
+            let next = open.find(|&fd| fd as u64 >= cookie);
             next.and_then(|fd| match what {
-                What::Fds => named(SynthNode::Fd(fd), fd as u64 + 1),
-                _ => named(SynthNode::FdInfo(fd), fd as u64 + 1),
+                What::Fds => named(SynthNode::Fd(pid, fd), fd as u64 + 1),
+                _ => named(SynthNode::FdInfo(pid, fd), fd as u64 + 1),
             })
         }
         What::Tasks => {
-            let mut threads = env.process().threads();
+            let pid = dir.pid().unwrap_or(0);
+            let mut threads = dir.with(env, |process| process.threads())?;
             threads.sort_unstable();
             let next = threads.into_iter().find(|&t| u64::from(t) >= cookie);
-            next.and_then(|t| named(SynthNode::Task(t), u64::from(t) + 1))
+            next.and_then(|t| named(SynthNode::Task(pid, t), u64::from(t) + 1))
         }
         Dir => {
             let start = usize::try_from(cookie).unwrap_or(usize::MAX);
             let is_child = |p: &str| {
                 let rest = p.strip_prefix(path).and_then(|r| r.strip_prefix('/'));
-                rest.is_some_and(|r| !r.contains('/'))
+                p != PID && rest.is_some_and(|r| !r.contains('/'))
             };
             let mut rows = TREE.iter().enumerate().skip(start);
-            let found = rows.find(|(_, (p, _))| is_child(p));
-            found.map(|(at, (p, _))| {
-                let node = SynthNode::Row(at as u16);
-                let name = match *p {
-                    PID => format!("{}", env.process().pid()).into_bytes(),
-                    _ => node.name(),
+            if let Some((at, (p, _))) = rows.find(|(_, (p, _))| is_child(p)) {
+                let Some(node) = dir.relative(p) else {
+                    return Ok(None);
                 };
-                (name, node, at as u64 + 1)
-            })
+                return Ok(named(node, at as u64 + 1));
+            }
+            if path != "/proc" {
+                return Ok(None);
+            }
+            let from = cookie.saturating_sub(PIDS);
+            let mut pids = env.processes().into_iter();
+            let next = pids.find(|&pid| u64::from(pid) >= from);
+            next.and_then(|pid| named(of(pid)?, PIDS + u64::from(pid) + 1))
         }
         _ => return Err(Errno::ENOTDIR),
     })
 }
 
 /// Where a link leads that is not a matter of paths.
-pub(crate) fn jump(o: &Objects, link: SynthNode) -> Result<Option<NodeRef>> {
-    if let SynthNode::Fd(fd) = link {
-        let id = o.lookup_fd(fd)?;
+pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option<NodeRef>> {
+    if let SynthNode::Fd(_, fd) = link {
+        let id = link.files(o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
         let desc = o.description(id)?;
         let dir = desc.node.filter(|_| desc.object == Object::Dir);
         return Ok(Some(dir.unwrap_or(NodeRef::Open(id))));
     }
     match link.row() {
-        Some((_, What::Cwd)) => Ok(Some(o.files.cwd)),
+        Some((_, What::Cwd)) => Ok(Some(link.files(o, env)?.cwd)),
         Some((_, What::RootLink)) => Ok(Some(o.fs.root())),
         _ => Ok(None),
     }
@@ -378,8 +449,9 @@ pub(crate) fn jump(o: &Objects, link: SynthNode) -> Result<Option<NodeRef>> {
 
 pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Vec<u8>> {
     let pid = env.process().pid();
-    if let SynthNode::Fd(fd) = link {
-        let desc = o.description(o.lookup_fd(fd)?)?;
+    if let SynthNode::Fd(_, fd) = link {
+        let id = link.files(o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
+        let desc = o.description(id)?;
         if let Some(node) = desc.node {
             return o.path_text(node);
         }
@@ -400,13 +472,13 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
         Some((_, What::SelfLink)) => format!("{pid}").into_bytes(),
         Some((_, What::ThreadSelfLink)) => format!("{pid}/task/{pid}").into_bytes(),
         Some((_, What::Exe)) => {
-            let exe = env.process().exe();
+            let exe = link.with(env, |process| process.exe())?;
             if exe.is_empty() {
                 return Err(Errno::ENOENT);
             }
             exe
         }
-        Some((_, What::Cwd)) => o.path_text(o.files.cwd)?,
+        Some((_, What::Cwd)) => o.path_text(link.files(o, env)?.cwd)?,
         Some((_, What::RootLink)) => b"/".to_vec(),
         Some((_, Link(target))) => target.as_bytes().to_vec(),
         _ => return Err(Errno::EINVAL),
@@ -415,22 +487,24 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
 
 /// The content of a file as of now.
 pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
-    let pid = env.process().pid();
-    let subject = text::Subject {
-        objects: o,
-        env,
-        tid: pid,
-    };
-    let mut out = Vec::new();
-    match (node, node.row()) {
-        (SynthNode::FdInfo(fd), _) => text::fdinfo(&subject, fd, &mut out)?,
-        (SynthNode::TaskFile(tid, _), Some((_, File(make) | Accepting(make)))) => {
-            make(&text::Subject { tid, ..subject }, &mut out);
+    node.with(env, |process| {
+        let subject = text::Subject {
+            objects: o,
+            env,
+            process,
+            tid: process.pid(),
+        };
+        let mut out = Vec::new();
+        match (node, node.row()) {
+            (SynthNode::FdInfo(_, fd), _) => text::fdinfo(&subject, fd, &mut out)?,
+            (SynthNode::TaskFile(_, tid, _), Some((_, File(make) | Accepting(make)))) => {
+                make(&text::Subject { tid, ..subject }, &mut out);
+            }
+            (_, Some((_, File(make) | Accepting(make)))) => make(&subject, &mut out),
+            _ => return Err(Errno::EISDIR),
         }
-        (_, Some((_, File(make) | Accepting(make)))) => make(&subject, &mut out),
-        _ => return Err(Errno::EISDIR),
-    }
-    Ok(out)
+        Ok(out)
+    })?
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 
 use crate::object::{
     Objects,
-    env::Env,
-    errno::Result,
+    env::{Env, ProcInfo},
+    errno::{Errno, Result},
     fd::{Fd, MAX_NOFILE},
     pipe,
 };
@@ -15,6 +15,7 @@ use crate::object::{
 pub(crate) struct Subject<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) env: &'a dyn Env,
+    pub(crate) process: &'a dyn ProcInfo,
     pub(crate) tid: u32,
 }
 
@@ -90,49 +91,51 @@ fixed! {
 const VERSION: &str = "#1 SMP ebb";
 
 pub(crate) fn auxv(s: &Subject<'_>, out: &mut Vec<u8>) {
-    out.extend(s.env.process().auxv());
+    out.extend(s.process.auxv());
 }
 
 pub(crate) fn cmdline(s: &Subject<'_>, out: &mut Vec<u8>) {
-    out.extend(s.env.process().cmdline());
+    out.extend(s.process.cmdline());
 }
 
 pub(crate) fn environ(s: &Subject<'_>, out: &mut Vec<u8>) {
-    out.extend(s.env.process().environ());
+    out.extend(s.process.environ());
 }
 
 pub(crate) fn maps(s: &Subject<'_>, out: &mut Vec<u8>) {
-    s.env.process().maps(out);
+    s.process.maps(out);
 }
 
 pub(crate) fn comm(s: &Subject<'_>, out: &mut Vec<u8>) {
-    out.extend(s.env.process().comm(s.tid));
+    out.extend(s.process.comm(s.tid));
     out.push(b'\n');
 }
 
 pub(crate) fn hostname(s: &Subject<'_>, out: &mut Vec<u8>) {
-    out.extend(s.env.process().hostname());
+    out.extend(s.process.hostname());
     out.push(b'\n');
 }
 
 pub(crate) fn osrelease(s: &Subject<'_>, out: &mut Vec<u8>) {
-    put!(out, "{}\n", s.env.process().release());
+    put!(out, "{}\n", s.process.release());
 }
 
 pub(crate) fn version(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(
         out,
         "Linux version {} (ebb@ebb) (rustc) {VERSION}\n",
-        s.env.process().release()
+        s.process.release()
     );
 }
 
 pub(crate) fn cgroup_procs(s: &Subject<'_>, out: &mut Vec<u8>) {
-    put!(out, "{}\n", s.env.process().pid());
+    for pid in s.env.processes() {
+        put!(out, "{pid}\n");
+    }
 }
 
 pub(crate) fn cpu_range(s: &Subject<'_>, out: &mut Vec<u8>) {
-    match s.env.process().cpus() {
+    match s.process.cpus() {
         0 | 1 => {
             put!(out, "0\n");
         }
@@ -148,7 +151,7 @@ pub(crate) fn cpu_max(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn cpu_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let (user, system) = s.env.process().cpu_time();
+    let (user, system) = s.process.cpu_time();
     put!(out, "usage_usec {}\n", (user + system) / 1000);
     put!(
         out,
@@ -159,12 +162,12 @@ pub(crate) fn cpu_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn memory_current(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let memory = s.env.process().memory();
+    let memory = s.process.memory();
     put!(out, "{}\n", memory.total.saturating_sub(memory.free));
 }
 
 pub(crate) fn memory_max(s: &Subject<'_>, out: &mut Vec<u8>) {
-    put!(out, "{}\n", s.env.process().memory().total);
+    put!(out, "{}\n", s.process.memory().total);
 }
 
 pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -173,7 +176,7 @@ pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn loadavg(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.env.process();
+    let process = s.process;
     put!(
         out,
         "0.00 0.00 0.00 1/{} {}\n",
@@ -210,7 +213,7 @@ pub(crate) fn boot_id(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let memory = s.env.process().memory();
+    let memory = s.process.memory();
     let (total, free) = (memory.total / 1024, memory.free / 1024);
     let anon = memory.resident.saturating_sub(memory.shared) / 1024;
     for (name, value) in [
@@ -245,7 +248,7 @@ pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.env.process();
+    let process = s.process;
     let model = process.cpu_model();
     let (family, number, stepping) = model.signature;
     for cpu in 0..process.cpus() {
@@ -270,7 +273,7 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.env.process();
+    let process = s.process;
     let (user, system) = process.cpu_time();
     let cpus = process.cpus().max(1);
     let up = ticks(s.env.monotonic());
@@ -289,19 +292,25 @@ pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
         put!(out, "cpu{cpu} {}\n", line(0, 0, up));
     }
     let booted = s.env.realtime().saturating_sub(s.env.monotonic()) / 1_000_000_000;
-    put!(out, "intr 0\nctxt 0\nbtime {booted}\nprocesses 1\n");
+    let processes = s.env.processes().len();
+    put!(
+        out,
+        "intr 0\nctxt 0\nbtime {booted}\nprocesses {processes}\n"
+    );
     put!(out, "procs_running 1\nprocs_blocked 0\n");
 }
 
 pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.env.process();
+    let process = s.process;
     let (memory, (user, system)) = (process.memory(), process.cpu_time());
+    let (group, session) = process.group();
     put!(out, "{} (", s.tid);
     out.extend(process.comm(s.tid));
     put!(
         out,
-        ") R 0 {pid} {pid} 0 -1 4194560 0 0 0 0 ",
-        pid = process.pid()
+        ") {} {} {group} {session} 0 -1 4194560 0 0 0 0 ",
+        process.state(),
+        process.parent()
     );
     put!(
         out,
@@ -320,7 +329,7 @@ pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn statm(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let m = s.env.process().memory();
+    let m = s.process.memory();
     let pages = [
         m.virtual_size,
         m.resident,
@@ -337,14 +346,18 @@ pub(crate) fn statm(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.env.process();
+    let process = s.process;
     put!(out, "Name:\t");
     out.extend(process.comm(s.tid));
-    put!(
-        out,
-        "\nUmask:\t{:04o}\nState:\tR (running)\n",
-        s.objects.files.umask
-    );
+    let state = match process.state() {
+        'S' => "S (sleeping)",
+        'T' => "T (stopped)",
+        'Z' => "Z (zombie)",
+        _ => "R (running)",
+    };
+    let files = s.objects.files_of(process.files());
+    let umask = files.map_or(0, |f| f.umask);
+    put!(out, "\nUmask:\t{umask:04o}\nState:\t{state}\n");
     put!(
         out,
         "Tgid:\t{pid}\nNgid:\t0\nPid:\t{}\n",
@@ -353,12 +366,13 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     );
     put!(
         out,
-        "PPid:\t0\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
+        "PPid:\t{}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n",
+        process.parent()
     );
     put!(
         out,
         "FDSize:\t{}\nGroups:\t0 \n",
-        s.objects.files.fds.len().next_power_of_two().max(64)
+        files.map_or(0, |f| f.fds.len()).next_power_of_two().max(64)
     );
     let m = process.memory();
     for (name, bytes) in [
@@ -438,7 +452,7 @@ pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
         "Units"
     );
     for (name, resource, unit) in ROWS {
-        let (soft, hard) = s.env.process().rlimit(resource);
+        let (soft, hard) = s.process.rlimit(resource);
         put!(
             out,
             "{name:<25} {:<20} {:<20} {unit:<10}\n",
@@ -449,7 +463,8 @@ pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn fdinfo(s: &Subject<'_>, fd: Fd, out: &mut Vec<u8>) -> Result<()> {
-    let desc = s.objects.description(s.objects.lookup_fd(fd)?)?;
+    let files = s.objects.files_of(s.process.files()).ok_or(Errno::ESRCH)?;
+    let desc = s.objects.description(files.fds.get(fd)?)?;
     put!(
         out,
         "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t1\n",
