@@ -261,6 +261,8 @@ impl Process {
 /// What is left of a process that has ended until its parent asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Zombie {
+    /// Its serial number.
+    pub serial: u64,
     /// Its number.
     pub pid: u32,
     /// Its parent's.

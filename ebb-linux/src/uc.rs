@@ -555,6 +555,7 @@ impl Uc {
         let (zombie, orphan) = {
             let state = process.state.borrow();
             let zombie = Zombie {
+                serial: process.serial,
                 pid: state.pid,
                 parent: state.parent,
                 group: state.group,

@@ -80,6 +80,10 @@ impl Env for World<'_> {
         zombie.inspect(|zombie| f(zombie)).is_some()
     }
 
+    fn is_alive(&self, serial: u64) -> bool {
+        self.uc.processes.borrow().by_serial(serial).is_some()
+    }
+
     fn network(&self) -> Option<&dyn Network> {
         if self.uc.options.network {
             Some(self)

@@ -437,6 +437,85 @@ static void locks(void) {
     for (int i = 0; i < 2; i++) close(up[i]), close(down[i]);
 }
 
+// Processes as descriptors, and as other processes see them in /proc.
+static int pidfd_of(pid_t pid, int flags) { return syscall(434, pid, flags); }
+static void descriptors(void) {
+    pid_t pid = fork();
+    if (!pid) { for (;;) pause(); }
+    int fd = pidfd_of(pid, 0), quick = pidfd_of(pid, O_NONBLOCK);
+    CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+    CHECK(pidfd_of(pid, 1) == -1 && errno == EINVAL);
+    CHECK(pidfd_of(4000000, 0) == -1 && errno == ESRCH);
+    struct pollfd p = {fd, POLLIN, 0};
+    siginfo_t info = {0};
+    CHECK(poll(&p, 1, 0) == 0);
+    CHECK(waitid(3, quick, &info, WEXITED) == -1 && errno == EAGAIN);
+    CHECK(waitid(3, fd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0);
+    CHECK(waitid(3, 0, &info, WEXITED) == -1 && errno == EBADF);
+    CHECK(syscall(424, fd, 0, 0, 0) == 0 && syscall(424, fd, SIGTERM, 0, 0) == 0);
+    CHECK(poll(&p, 1, 5000) == 1 && p.revents == POLLIN);
+    CHECK(syscall(424, fd, SIGTERM, 0, 0) == 0);
+    CHECK(waitid(3, fd, &info, WEXITED) == 0 && info.si_pid == pid && info.si_status == SIGTERM);
+    CHECK(syscall(424, fd, SIGTERM, 0, 0) == -1 && errno == ESRCH);
+    CHECK(waitid(3, fd, &info, WEXITED) == -1 && errno == ECHILD);
+    close(fd); close(quick);
+    // clone gives one with the child, and the child has none.
+    int own = -1;
+    pid = syscall(SYS_clone, 0x1000 | SIGCHLD, 0, &own, 0, 0);
+    if (!pid) _exit(fcntl(own, F_GETFD) == -1 ? 41 : 1);
+    CHECK(own >= 0 && fcntl(own, F_GETFD) == FD_CLOEXEC);
+    CHECK(waitid(3, own, &info, WEXITED) == 0 && info.si_status == 41);
+    close(own);
+}
+
+static int field(pid_t pid, const char *file, char *to, size_t size) {
+    char path[64];
+    sprintf(path, "/proc/%d/%s", pid, file);
+    int fd = open(path, O_RDONLY), n = fd < 0 ? -1 : read(fd, to, size - 1);
+    close(fd);
+    to[n < 0 ? 0 : n] = 0;
+    return n;
+}
+static void others(void) {
+    int up[2];
+    char text[4096], state;
+    CHECK(!pipe(up));
+    pid_t pid = fork(), parent;
+    if (!pid) { setpgid(0, 0); chdir("/proc"); close(up[0]); tell(up[1]); dup2(up[1], 77); tell(up[1]); for (;;) pause(); }
+    told(up[0]); told(up[0]); usleep(5000);
+    CHECK(field(pid, "stat", text, sizeof text) > 0);
+    CHECK(sscanf(text, "%*d (%*[^)]) %c %d", &state, &parent) == 2 && state == 'S' && parent == getpid());
+    CHECK(field(pid, "cmdline", text, sizeof text) > 0 && strstr(text, "process"));
+    CHECK(field(pid, "status", text, sizeof text) > 0 && strstr(text, "State:\tS (sleeping)") && strstr(text, "PPid:"));
+    CHECK(field(pid, "maps", text, sizeof text) > 0 && strstr(text, "/process"));
+    char link[64], target[64] = {0};
+    sprintf(link, "/proc/%d/cwd", pid);
+    CHECK(readlink(link, target, 63) == 5 && !strcmp(target, "/proc"));
+    sprintf(link, "/proc/%d/fd/77", pid);
+    memset(target, 0, 64);
+    CHECK(readlink(link, target, 63) > 0 && !strncmp(target, "pipe:[", 6));
+    sprintf(link, "/proc/%d/exe", pid);
+    memset(target, 0, 64);
+    CHECK(readlink(link, target, 63) > 0 && !strcmp(target, self));
+    sprintf(link, "/proc/self/fd/77");
+    CHECK(access(link, F_OK) == -1);
+    // One that is over, before and after it was waited for.
+    int status_file;
+    sprintf(link, "/proc/%d/status", pid);
+    CHECK((status_file = open(link, O_RDONLY)) >= 0);
+    kill(pid, SIGSTOP);
+    usleep(5000);
+    CHECK(pread(status_file, text, sizeof text - 1, 0) > 0 && strstr(text, "T (stopped)"));
+    kill(pid, SIGKILL);
+    siginfo_t info;
+    CHECK(!waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    CHECK(field(pid, "stat", text, sizeof text) > 0 && strstr(text, "(process) Z"));
+    end_of(pid);
+    CHECK(pread(status_file, text, sizeof text - 1, 0) == -1 && errno == ESRCH);
+    CHECK(field(pid, "stat", text, sizeof text) == -1);
+    close(status_file); close(up[0]); close(up[1]);
+}
+
 int main(int c, char **v) {
     self = "/bin/process";
     if (c > 1) return child(c, v);
@@ -449,6 +528,8 @@ int main(int c, char **v) {
     timers();
     sharing();
     locks();
+    descriptors();
+    others();
     limits();
     orphans();
     printf(failures ? "%d failures\n" : "all right\n", failures);

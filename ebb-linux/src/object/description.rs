@@ -57,6 +57,8 @@ pub enum Object {
     Channel(Id<Channel>),
     /// An inotify instance.
     Inotify(Id<Inotify>),
+    /// A process, by its number and its serial number.
+    Process(u32, u64),
     /// A socket of any family.
     Socket(Id<Socket>),
 }
@@ -209,6 +211,7 @@ impl Objects {
             };
             match desc.object {
                 Object::File | Object::Dir | Object::Path | Object::Text | Object::Device(_) => {}
+                Object::Process(..) => {}
                 Object::Pipe(pipe) => self.close_pipe(pipe, desc.flags, desc.node),
                 Object::EventFd(id) => {
                     if let Some(eventfd) = self.eventfds.remove(id) {
@@ -266,6 +269,7 @@ impl Objects {
             Object::Epoll(id) => self.hub.epolls.get(id).ok_or(gone)?.queue,
             Object::Channel(id) => self.channels.get(id).ok_or(gone)?.guest_queue,
             Object::Inotify(id) => self.inotifies.get(id).ok_or(gone)?.queue,
+            Object::Process(..) => self.child_queue,
             Object::Socket(id) => self.sockets.get(id).ok_or(gone)?.queue,
         }))
     }
@@ -293,6 +297,8 @@ impl Objects {
             Object::Epoll(id) => self.poll_epoll(env, id),
             Object::Channel(id) => self.channels.get(id).map_or(Events::NVAL, Channel::poll),
             Object::Inotify(_) => Events::empty(),
+            Object::Process(_, serial) if env.is_alive(serial) => Events::empty(),
+            Object::Process(..) => Events::READ,
             Object::Socket(id) => self.poll_socket(env, id),
         }
     }

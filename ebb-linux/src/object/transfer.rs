@@ -90,7 +90,7 @@ impl Objects {
             Object::EventFd(id) => self.read_eventfd(id, sink),
             Object::TimerFd(id) => self.read_timerfd(env, id, sink),
             Object::SignalFd(id) => self.read_signalfd(env, id, sink),
-            Object::Epoll(_) => Err(Errno::EINVAL),
+            Object::Epoll(_) | Object::Process(..) => Err(Errno::EINVAL),
             Object::Channel(id) => self.read_channel(id, sink),
             Object::Inotify(_) => Err(Errno::EAGAIN),
             Object::Socket(_) => self.read_socket(env, id, sink),

@@ -16,8 +16,11 @@ use bitflags::bitflags;
 use super::{
     Objects,
     arena::{Arena, Id},
-    description::DescId,
+    description::{DescId, Object},
     epoll::{Epoll, Item},
+    errno::{Errno, Result},
+    fd::Fd,
+    flags::OpenFlags,
 };
 
 bitflags! {
@@ -131,6 +134,26 @@ impl Objects {
     /// The queue on which who waits for processes hears of them.
     pub const fn child_queue(&self) -> QueueId {
         self.child_queue
+    }
+
+    /// A descriptor for a process, closed by `execve`; `flags` may hold `O_NONBLOCK`.
+    pub fn pidfd(&mut self, pid: u32, serial: u64, flags: OpenFlags) -> Result<Fd> {
+        let flags = OpenFlags::RDWR | OpenFlags::CLOEXEC | (flags & OpenFlags::NONBLOCK);
+        self.open_object(Object::Process(pid, serial), flags, None)
+    }
+
+    /// The process behind a descriptor: its number and its serial number, and whether waiting for it is nonblocking.
+    ///
+    /// # Errors
+    /// `EBADF` when it is none.
+    pub fn process_of(&self, fd: Fd) -> Result<(u32, u64, bool)> {
+        let desc = self.description(self.lookup_fd(fd)?)?;
+        match desc.object {
+            Object::Process(pid, serial) => {
+                Ok((pid, serial, desc.flags.contains(OpenFlags::NONBLOCK)))
+            }
+            _ => Err(Errno::EBADF),
+        }
     }
 
     /// A process has ended, stopped, gone on, or needs its parent's memory no longer.

@@ -2,14 +2,14 @@
 
 use super::path::path;
 use super::thread::{
-    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_VFORK, CLONE_VM, New, duplicate,
-    tell_child, tell_parent,
+    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, New,
+    duplicate, tell_child, tell_parent,
 };
 use super::time::rusage;
 use super::{Call, Outcome, Stop};
 use crate::exec::{self, Request};
 use crate::object::errno::Errno;
-use crate::object::flags::AT_FDCWD;
+use crate::object::flags::{AT_FDCWD, OpenFlags};
 use crate::object::vfs::Executable;
 use crate::object::wait::Events;
 use crate::process::{Memory, Process, Ran, Zombie, limit};
@@ -56,6 +56,9 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
         (processes.new_number(), processes.new_serial())
     };
     tell_parent(call, new, pid)?;
+    if has(CLONE_PIDFD) {
+        call.space().put(new.pidfd, -1i32)?;
+    }
     let mut thread = duplicate(call, new, pid)?;
     let memory = if has(CLONE_VM) {
         Rc::clone(call.memory)
@@ -76,6 +79,18 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
             objects.fork_files()
         }
     };
+    if has(CLONE_PIDFD) {
+        let mut objects = call.objects();
+        match objects.pidfd(pid, serial, OpenFlags::empty()) {
+            Ok(fd) => drop(call.space().put(new.pidfd, fd)),
+            Err(errno) => {
+                // The child's files go again.
+                objects.end_files(files);
+                objects.run_files(call.process.files.get());
+                return Err(errno.into());
+            }
+        }
+    }
     let mut state = call.process.state.borrow().clone();
     if !has(CLONE_PARENT) || state.parent == 0 {
         state.parent = state.pid;
@@ -411,7 +426,21 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let id = id as u32;
+    let mut nonblocking = options & WNOHANG != 0;
     let which = match kind {
+        // P_PIDFD
+        3 => {
+            let (pid, serial, at_once) = call.objects().process_of(id as i32)?;
+            let processes = call.uc.processes.borrow();
+            // Its number may be somebody else's by now.
+            let same = processes.by_serial(serial).is_some()
+                || processes.zombies.iter().any(|z| z.serial == serial);
+            if !same {
+                return Err(Errno::ECHILD.into());
+            }
+            nonblocking |= at_once;
+            Which::Process(pid)
+        }
         0 => Which::Any,
         1 if id as i32 > 0 => Which::Process(id),
         2 if id == 0 => Which::Group(call.process.state.borrow().group),
@@ -419,7 +448,10 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
         _ => return Err(Errno::EINVAL.into()),
     };
     let Some(news) = look(call, which, options)? else {
-        if options & WNOHANG != 0 {
+        if nonblocking && options & WNOHANG == 0 {
+            return Err(Errno::EAGAIN.into());
+        }
+        if nonblocking {
             if info != 0 {
                 // No signal, no process: there was nothing.
                 let mut space = call.space();
@@ -544,4 +576,21 @@ pub fn unshare(call: &Call<'_>) -> Outcome {
     let files = call.objects().unshare_files(call.process.files.get());
     call.process.files.set(files);
     Ok(0)
+}
+
+/// `pidfd_open`: a descriptor that is readable when the process has ended.
+pub fn pidfd_open(call: &Call<'_>) -> Outcome {
+    let flags = OpenFlags::from_bits_retain(call.args[1] as u32);
+    let pid = call.args[0] as i32;
+    if pid <= 0 || !OpenFlags::NONBLOCK.contains(flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    let pid = pid as u32;
+    let serial = {
+        let processes = call.uc.processes.borrow();
+        let ended = processes.zombies.iter().find(|z| z.pid == pid);
+        let live = processes.find(pid).map(|p| p.serial);
+        live.or(ended.map(|z| z.serial)).ok_or(Errno::ESRCH)?
+    };
+    Ok(call.objects().pidfd(pid, serial, flags)? as u64)
 }

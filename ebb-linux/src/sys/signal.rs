@@ -273,3 +273,33 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     };
     call.wait(deadline)
 }
+
+/// `pidfd_send_signal`: as `kill` or `rt_sigqueueinfo`, to the process behind a descriptor.
+pub fn pidfd_send_signal(call: &Call<'_>) -> Outcome {
+    let [_, signal, info, flags, ..] = call.args;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (pid, serial, _) = call.objects().process_of(call.fd(0))?;
+    let info = match info {
+        0 => sent(call, signal, 0)?,
+        info => {
+            let info = queued_info(call, signal, info, pid)?;
+            if SigInfo(call.space().get(call.args[2])?).0[0] != info.0[0] {
+                return Err(Errno::EINVAL.into());
+            }
+            info
+        }
+    };
+    let (process, ended) = {
+        let processes = call.uc.processes.borrow();
+        let ended = processes.zombies.iter().any(|z| z.serial == serial);
+        (processes.by_serial(serial).cloned(), ended)
+    };
+    match process {
+        Some(process) => signal::send_process(call.uc, &process, info),
+        None if ended => {}
+        None => return Err(Errno::ESRCH.into()),
+    }
+    Ok(0)
+}

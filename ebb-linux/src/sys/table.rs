@@ -111,7 +111,7 @@ table! {
 53 socketpair "dddp" Full => socket::socketpair;
 54 setsockopt "fddpd" Full => socket::setsockopt;
 55 getsockopt "fddpp" Full => socket::getsockopt;
-56 clone "bpppp" Partial("no name spaces, no pidfd, no tracing") => thread::clone;
+56 clone "bpppp" Partial("no name spaces, no tracing") => thread::clone;
 57 fork "" Full => thread::fork_call;
 58 vfork "" Full => thread::vfork;
 59 execve "spp" Full => process::execve;
@@ -302,7 +302,7 @@ table! {
 244 mq_notify "" Absent => absent;
 245 mq_getsetattr "" Absent => absent;
 246 kexec_load "" Absent => absent;
-247 waitid "ddpbp" Partial("no pidfd") => process::waitid;
+247 waitid "ddpbp" Full => process::waitid;
 248 add_key "" Absent => absent;
 249 request_key "" Absent => absent;
 250 keyctl "" Absent => absent;
@@ -390,7 +390,7 @@ table! {
 332 statx "fsbxp" Full => path::statx;
 333 io_pgetevents "" Absent => absent;
 334 rseq "" Absent => absent;
-424 pidfd_send_signal "" Absent => absent;
+424 pidfd_send_signal "fdpb" Full => signal::pidfd_send_signal;
 425 io_uring_setup "" Absent => absent;
 426 io_uring_enter "" Absent => absent;
 427 io_uring_register "" Absent => absent;
@@ -400,8 +400,8 @@ table! {
 431 fsconfig "" Absent => absent;
 432 fsmount "" Absent => absent;
 433 fspick "" Absent => absent;
-434 pidfd_open "" Absent => absent;
-435 clone3 "px" Partial("no name spaces, no pidfd, no tracing, no set_tid") => thread::clone3;
+434 pidfd_open "db" Full => process::pidfd_open;
+435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => thread::clone3;
 436 close_range "xxb" Full => file::close_range;
 437 openat2 "fspx" Partial("no resolve flags") => path::openat2;
 438 pidfd_getfd "" Absent => absent;

@@ -13,6 +13,7 @@ pub const CLONE_VM: u64 = 0x100;
 pub const CLONE_FS: u64 = 0x200;
 pub const CLONE_FILES: u64 = 0x400;
 pub const CLONE_SIGHAND: u64 = 0x800;
+pub const CLONE_PIDFD: u64 = 0x1000;
 pub const CLONE_VFORK: u64 = 0x4000;
 pub const CLONE_PARENT: u64 = 0x8000;
 pub const CLONE_THREAD: u64 = 0x1_0000;
@@ -29,6 +30,8 @@ pub struct New {
     pub parent_tid: u64,
     pub child_tid: u64,
     pub tls: u64,
+    /// Where the parent gets a descriptor for the child (`CLONE_PIDFD`).
+    pub pidfd: u64,
     /// What tells the parent of the end of a process.
     pub exit_signal: u8,
 }
@@ -79,6 +82,8 @@ fn start(call: &Call<'_>, new: &New) -> Outcome {
     if has(CLONE_SIGHAND) && !has(CLONE_VM)
         || has(CLONE_THREAD) && !has(CLONE_SIGHAND)
         || has(CLONE_SETTLS) && !is_canonical(new.tls)
+        || has(CLONE_PIDFD | CLONE_THREAD)
+        || has(CLONE_PIDFD | CLONE_PARENT_SETTID) && new.pidfd == new.parent_tid
     {
         return Err(Errno::EINVAL.into());
     }
@@ -112,6 +117,7 @@ pub fn clone(call: &Call<'_>) -> Outcome {
             parent_tid,
             child_tid,
             tls,
+            pidfd: parent_tid,
             exit_signal: signal(flags & 0xff)?,
         },
     )
@@ -143,7 +149,7 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
     drop(space);
     let [
         flags,
-        _,
+        pidfd,
         child_tid,
         parent_tid,
         exit_signal,
@@ -163,6 +169,7 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
             parent_tid,
             child_tid,
             tls,
+            pidfd,
             exit_signal: signal(exit_signal)?,
         },
     )
@@ -183,6 +190,7 @@ fn simple(call: &Call<'_>, flags: u64) -> Outcome {
         parent_tid: 0,
         child_tid: 0,
         tls: 0,
+        pidfd: 0,
         exit_signal: crate::signal::SIGCHLD,
     };
     fork(call, &new)

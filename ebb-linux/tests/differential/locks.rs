@@ -152,7 +152,8 @@ fn run_host(ops: &[Op]) -> Vec<Outcome> {
                         } else {
                             libc::F_SETLK
                         };
-                        libc::fcntl(fds[a], command, &raw const *&host_lock(wanted))
+                        let lock = host_lock(wanted);
+                        libc::fcntl(fds[a], command, &raw const lock)
                     }
                     Op::Get(a, ofd, wanted) => {
                         let command = if ofd {

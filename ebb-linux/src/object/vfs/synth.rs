@@ -465,6 +465,7 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
             Object::SignalFd(_) => anon("[signalfd]"),
             Object::Epoll(_) => anon("[eventpoll]"),
             Object::Inotify(_) => anon("inotify"),
+            Object::Process(..) => anon("[pidfd]"),
             _ => return Err(Errno::ENOENT),
         });
     }

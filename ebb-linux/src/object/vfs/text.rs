@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 
 use crate::object::{
     Objects,
+    description::Object,
     env::{Env, ProcInfo},
     errno::{Errno, Result},
     fd::{Fd, MAX_NOFILE},
@@ -471,5 +472,13 @@ pub(crate) fn fdinfo(s: &Subject<'_>, fd: Fd, out: &mut Vec<u8>) -> Result<()> {
         desc.pos,
         desc.flags.bits()
     );
+    if let Object::Process(pid, serial) = desc.object {
+        let pid = if s.env.is_alive(serial) {
+            i64::from(pid)
+        } else {
+            -1
+        };
+        put!(out, "Pid:\t{pid}\nNSpid:\t{pid}\n");
+    }
     Ok(())
 }
