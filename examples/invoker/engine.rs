@@ -314,6 +314,11 @@ async fn run(call: &Call, id: InstanceId, start: Start, snapshot: Option<Held>) 
     let (ran, after) = make_call(call, id, start, snapshot).await;
     invoker.end();
     release(id, after);
+    let short = EbbRef::<dyn Deploy>::get().short();
+    if short > 0 {
+        // Instances that are there already have grown.
+        drop(spawn(async move { relieve(short.min(ROOM)).await }));
+    }
     ran
 }
 

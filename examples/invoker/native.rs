@@ -29,9 +29,10 @@ use spin::mutex::SpinMutex;
 use guest::{Frozen, Guest, not_started};
 use stock::Stock;
 
-// One core for each program, so V8's pool of helpers brings nothing.
+// One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
+// after a collection, to collect again.
 ebb_archive::manifest!(
-    "program node\nargs --v8-pool-size=0 --expose-gc\nworkdir /tmp\n\
+    "program node\nargs --v8-pool-size=0 --no-memory-reducer --expose-gc\nworkdir /tmp\n\
      env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
      file /loader.js examples/invoker/loader.js\ntree /loader examples/invoker/loader\n\
      argument /actions --actions\n\
