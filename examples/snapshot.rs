@@ -117,9 +117,10 @@ async fn demonstrate() -> Result<(), String> {
         uc.used() >> 10
     );
     if let Some(exit) = uc.exit_status() {
+        let said = uc.take().concat();
+        let said = String::from_utf8_lossy(&said);
         return Err(format!(
-            "the program did not wait for input: {exit:?} {:?}",
-            uc.take()
+            "the program did not wait for input: {exit:?}; it said:\n{said}"
         ));
     }
     let begun = Instant::now();
