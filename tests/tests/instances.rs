@@ -193,7 +193,7 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
         }
     });
     let warm = image.metric("ebb_activation_seconds_count{start=\"warm\"}");
-    assert!(warm >= COPIES as u64 - 1, "{warm} copies of the snapshot");
+    assert!(warm >= 1, "no call was served by a copy of the snapshot");
     // Each number by itself: two copies must not share one of them. (The first two and one of the others are of one instance
     // or of different ones, which draw different numbers as well; only the process id of an instance stays.)
     let draws: Vec<Vec<&str>> = answers
@@ -202,8 +202,13 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
         .collect();
     for what in 0..draws[0].len() {
         let different: HashSet<&str> = draws.iter().map(|draw| draw[what]).collect();
-        let same = if what == 5 { 1 } else { 0 };
-        assert!(different.len() + same >= draws.len(), "{what}: {draws:?}");
+        // A process id is that of its instance: the two first ones, and each copy.
+        let least = if what == 5 {
+            2 + warm as usize
+        } else {
+            draws.len()
+        };
+        assert!(different.len() >= least, "{what}: {draws:?}");
     }
     let host = SystemTime::now().duration_since(UNIX_EPOCH).expect("now");
     for answer in &answers {
