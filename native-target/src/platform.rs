@@ -349,7 +349,9 @@ pub fn bind(block: &CpuBlock, handler: fn(usize), argument: usize) -> Option<u8>
     None
 }
 
-/// Routes an ISA interrupt line to a core through its I/O APIC.
+/// Routes an ISA interrupt line to a core through its I/O APIC, once for each time that the line is raised: interrupts are
+/// acknowledged before their handler runs, so a line that stays raised until then would interrupt without end if its level
+/// counted. The handler must take away every reason that its device has to raise the line.
 pub fn bind_isa(line: usize, block: &CpuBlock, handler: fn(usize)) -> Option<()> {
     let machine = tables::get();
     let (global, flags) = machine.isa[line];
@@ -363,9 +365,8 @@ pub fn bind_isa(line: usize, block: &CpuBlock, handler: fn(usize)) -> Option<()>
         .ok()?
         .cast::<u32>();
     let vector = bind(block, handler, 0)?;
-    // MPS INTI flags: 3 in either field is active low / level; ISA lines are else high and edge.
+    // MPS INTI flags: 3 is active low; ISA lines are else high.
     let polarity = u32::from(flags & 3 == 3) << 13;
-    let trigger = u32::from(flags >> 2 & 3 == 3) << 15;
     let register = 0x10 + 2 * (global - io_apic.first);
     // SAFETY: the I/O APIC's index and data registers, mapped; only the boot core uses them.
     unsafe {
@@ -374,7 +375,7 @@ pub fn bind_isa(line: usize, block: &CpuBlock, handler: fn(usize)) -> Option<()>
             registers.byte_add(0x10).write_volatile(value);
         };
         write(register + 1, u32::from(target) << 24);
-        write(register, u32::from(vector) | polarity | trigger);
+        write(register, u32::from(vector) | polarity);
     }
     Some(())
 }
