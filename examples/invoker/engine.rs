@@ -144,20 +144,23 @@ impl Executor for Engine {
     async fn execute(&self, call: &Call) -> Ran {
         let platform = EbbRef::<Platform>::get();
         let received = Instant::now();
-        let (sender, waiting) = oneshot::channel();
         let bytes = EbbRef::<dyn Deploy>::get().first_bytes();
-        let submitted =
-            platform.pool(|pool| pool.submit(Some(sender), &call.key(), bytes, here(), clock()));
-        let grant = match submitted {
-            Submitted::Run(dispatch) => Grant::of(dispatch).1,
-            Submitted::Waits => {
-                watch_held();
-                match waiting.await {
-                    Ok(grant) => grant,
-                    Err(_) => return failed("The platform is ending."),
+        let grant = loop {
+            let (sender, waiting) = oneshot::channel();
+            let submitted = platform
+                .pool(|pool| pool.submit(Some(sender), &call.key(), bytes, here(), clock()));
+            match submitted {
+                Submitted::Run(dispatch) => break Grant::of(dispatch).1,
+                Submitted::Waits => {
+                    watch_held();
+                    match waiting.await {
+                        Ok(grant) => break grant,
+                        Err(_) => return failed("The platform is ending."),
+                    }
                 }
+                // It was let in while others were on their way to the last places.
+                Submitted::Refused(_) => time::sleep(RETRY).await,
             }
-            Submitted::Refused(_) => return failed("The platform has too many calls waiting."),
         };
         EbbRef::<Invoker>::get().count(|m| m.wait.record(microseconds(received)));
         evict(grant.evicted);
@@ -499,6 +502,8 @@ fn take_held() {
     hand_out(taken.into_iter().collect());
 }
 
+/// How long a call that was let in waits for a place in the queue.
+const RETRY: Duration = Duration::from_millis(20);
 /// How often the books are told that time passes while calls are held.
 const TICK: Duration = Duration::from_millis(5);
 
