@@ -19,6 +19,7 @@ fn archive() -> &'static Path {
         for (name, flags) in [
             ("abi", "-mavx"),
             ("attack", "-O1"),
+            ("elf", "-O1"),
             ("fuzz", "-O1"),
             ("long", "-O1"),
             ("process", "-O1"),
@@ -231,4 +232,16 @@ fn hostile_arguments_of_every_system_call_are_survived() {
 fn others_have_their_turns_during_calls_on_much_memory_and_long_files() {
     let console = boot(1, &["--memory=300000000", "/bin/long", "strict"]);
     says(&console, &["nothing took long", "uc0 ended with status 0"]);
+}
+
+#[test]
+fn damaged_programs_are_refused_or_end_alone() {
+    for seed in ["1", "20261123"] {
+        let console = boot(1, &["beside=/bin/abi", "/bin/elf", seed, "150"]);
+        says(
+            &console,
+            &["150 damaged programs", "uc0 ended with status 0"],
+        );
+        says(&console, &["beside0 ended with status 0"]);
+    }
 }
