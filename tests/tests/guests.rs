@@ -22,6 +22,7 @@ fn archive() -> &'static Path {
             ("elf", "-O1"),
             ("fuzz", "-O1"),
             ("long", "-O1"),
+            ("alone", "-O1"),
             ("process", "-O1"),
         ] {
             let program = out.join(name);
@@ -137,6 +138,14 @@ fn programs_on_four_cores_give_every_frame_back() {
     // The first round fills what allocators and drivers keep; none may cost more.
     assert_eq!(free.len(), 3, "{console}");
     assert!(free[2] + 8 >= free[0], "{console}");
+}
+
+#[test]
+fn programs_see_neither_one_another_nor_the_kernel() {
+    for cores in [1, 2, 4] {
+        let console = boot(cores, &["copies=6", "/bin/alone"]);
+        assert_eq!(console.matches("alone\n").count(), 6, "{console}");
+    }
 }
 
 #[test]

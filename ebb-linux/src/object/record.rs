@@ -5,7 +5,7 @@
 //! - a process's locks on a file go with the first of its descriptors of that file that it closes, as POSIX wants; those
 //!   of a description with its last;
 //! - no two ranges of one owner overlap or touch with the same kind, so a file has no more of them than calls were made
-//!   for it, and all files together no more than [`MAX_RECORDS`];
+//!   for it, and all files together no more than `MAX_RECORDS`;
 //! - whoever waits is in `waits` as long as it does: a process that would wait for one that waits for it gets `EDEADLK`.
 
 use alloc::{collections::BTreeMap, vec::Vec};
