@@ -217,19 +217,13 @@ impl Metrics {
                 status.text()
             );
         }
-        head(
+        by_start(
             out,
             "ebb_activation_seconds",
-            "histogram",
             "From the request to the answer, by how the instance was come by.",
+            &self.latency,
+            &Start::ALL,
         );
-        for start in Start::ALL {
-            self.latency[start as usize].render(
-                out,
-                "ebb_activation_seconds",
-                &format!("start=\"{}\"", start.name()),
-            );
-        }
         head(
             out,
             "ebb_wait_seconds",
@@ -244,32 +238,20 @@ impl Metrics {
             "Loading of an action's code.",
         );
         self.init.render(out, "ebb_init_seconds", "");
-        head(
+        by_start(
             out,
             "ebb_run_seconds",
-            "histogram",
             "Running an action, by how its instance was come by.",
+            &self.run,
+            &Start::ALL,
         );
-        for start in Start::ALL {
-            self.run[start as usize].render(
-                out,
-                "ebb_run_seconds",
-                &format!("start=\"{}\"", start.name()),
-            );
-        }
-        head(
+        by_start(
             out,
             "ebb_deploy_seconds",
-            "histogram",
             "Making an instance before its first request, by what it is made of.",
+            &self.deploy,
+            &[Start::Warm, Start::Cold],
         );
-        for start in [Start::Warm, Start::Cold] {
-            self.deploy[start as usize].render(
-                out,
-                "ebb_deploy_seconds",
-                &format!("start=\"{}\"", start.name()),
-            );
-        }
         head(
             out,
             "ebb_capture_seconds",
@@ -311,6 +293,15 @@ impl Metrics {
 /// The lines above a metric's values.
 pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// A histogram for each way in which instances were come by.
+fn by_start(out: &mut String, name: &str, help: &str, times: &[Histogram; 3], starts: &[Start]) {
+    head(out, name, "histogram", help);
+    for start in starts {
+        let label = format!("start=\"{}\"", start.name());
+        times[*start as usize].render(out, name, &label);
+    }
 }
 
 /// One metric with one value.
