@@ -30,7 +30,7 @@ static int entries(const char *path, int (*counts)(const char *)) {
     if (dir) closedir(dir);
     return n;
 }
-static int is_file(const char *name) { return name[0] != '.'; }
+static int is_mark(const char *name) { return !strncmp(name, "mark", 4); }
 static int is_process(const char *name) { return name[0] >= '1' && name[0] <= '9'; }
 
 // Fresh memory holds nothing of anybody; what is written stays.
@@ -51,7 +51,10 @@ static void memory(void) {
 int main(void) {
     CHECK(getrandom(&mark, sizeof mark, 0) == sizeof mark);
     // Every copy can have the same names: of files, shared memory, sockets and ports.
-    int file = open("/tmp/mark", O_RDWR | O_CREAT | O_EXCL, 0600);
+    char path[64];
+    sprintf(path, "/tmp/mark-%llx", (unsigned long long)mark);
+    CHECK(open("/tmp/mark", O_RDWR | O_CREAT | O_EXCL, 0600) >= 0);
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     CHECK(file >= 0 && write(file, &mark, sizeof mark) == sizeof mark);
     int shared = open("/dev/shm/mark", O_RDWR | O_CREAT | O_EXCL, 0600);
     CHECK(shared >= 0 || errno == ENOENT);
@@ -64,7 +67,7 @@ int main(void) {
 
     for (int round = 0; round < 20; round++) memory();
 
-    CHECK(entries("/tmp", is_file) == 1 && entries("/proc", is_process) == 1);
+    CHECK(entries("/tmp", is_mark) == 2 && entries("/proc", is_process) == 1);
     for (pid_t pid = 1; pid < 70000; pid += pid < 1000 ? 1 : 97)
         if (pid != getpid()) CHECK(kill(pid, 0) == -1 && errno == ESRCH);
     CHECK(kill(-1, SIGTERM) == -1 && errno == ESRCH);
