@@ -101,6 +101,7 @@ fn drive(tests: &Path, file: &str, host: &str, least: u32) {
         .env("APIHOST", host)
         .env("API_KEY", KEY)
         .env("QUEUED", "2000")
+        .env("HOSTED", "1")
         .env_remove("NODE_OPTIONS")
         .output()
         .expect("node was there a moment ago");
