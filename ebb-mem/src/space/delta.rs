@@ -8,7 +8,8 @@
 //! What must hold: a delta is used with the frozen space that it was made against, whose pages never change.
 
 use super::area::Areas;
-use super::table::{ADDRESS, FOREIGN, NO_EXECUTE, PRESENT, Tables, pairs, shift};
+use super::entry::{ADDRESS, FOREIGN, NO_EXECUTE, PRESENT, pairs, shift};
+use super::table::Tables;
 use super::{Area, Backing, Fault, Frozen, PAGE, Space};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::boxed::Box;

@@ -61,7 +61,7 @@ impl Space {
     pub fn working_set(&self, from: &Frozen) -> WorkingSet {
         let mut set = WorkingSet::default();
         self.tables.differences(&from.0.tables, &mut |page, entry| {
-            if entry & super::table::FOREIGN == 0 {
+            if entry & super::entry::FOREIGN == 0 {
                 set.written.push(page);
             } else {
                 set.read.push(page);

@@ -15,6 +15,7 @@
 mod access;
 mod area;
 mod delta;
+mod entry;
 mod frozen;
 mod shared;
 mod table;

@@ -1,0 +1,188 @@
+//! Entries of page tables, and tables as they lie in memory: what the bits mean, how tables are read, walked, compared and
+//! given up. Nothing here belongs to a space; `table.rs` is what one does with its own.
+//!
+//! What must hold: a table is one frame of 512 entries, reached through the linear map, and is changed only by the one space
+//! that holds it. An entry above the last level that is not 0 names a table.
+
+use super::Protection;
+use crate::{PhysAddr, frame, phys_to_virt};
+use core::ops::Range;
+
+pub(super) const PRESENT: u64 = 1;
+pub(super) const WRITE: u64 = 1 << 1;
+pub(super) const USER: u64 = 1 << 2;
+/// The frame is not the allocator's and has no reference count.
+pub(super) const FOREIGN: u64 = 1 << 9;
+/// The frame belongs to a [`super::Shared`]: writing to it is never a reason to copy it.
+pub(super) const SHARED: u64 = 1 << 11;
+/// Set in every entry that holds a frame, present or not.
+pub(super) const HELD: u64 = 1 << 10;
+pub(super) const NO_EXECUTE: u64 = 1 << 63;
+pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+pub(super) fn shift(level: u32) -> u32 {
+    12 + 9 * level
+}
+
+pub(super) fn slot(table: PhysAddr, index: u64) -> *mut u64 {
+    // SAFETY: a table is one frame of 512 entries in the linear map; the index is masked.
+    unsafe {
+        phys_to_virt(table)
+            .cast::<u64>()
+            .add((index & 511) as usize)
+    }
+}
+
+/// All slots of a table by number.
+pub(super) fn slots(table: PhysAddr) -> impl Iterator<Item = (u64, *mut u64)> {
+    // Looked up once: where the linear map lies is a variable.
+    let first = slot(table, 0);
+    // SAFETY: within the table.
+    (0..512).map(move |index| (index, unsafe { first.add(index as usize) }))
+}
+
+/// What a missing table reads as.
+static EMPTY: [u64; 512] = [0; 512];
+
+/// The entries of two tables side by side, `other`'s as zero if there is none: the number, this one's and the other's. The
+/// top level (3) has those of the guest's half.
+pub(super) fn pairs(
+    table: Option<PhysAddr>,
+    other: Option<PhysAddr>,
+    level: u32,
+) -> impl Iterator<Item = (u64, u64, u64)> {
+    let first = |table: Option<PhysAddr>| table.map_or(EMPTY.as_ptr().cast_mut(), |t| slot(t, 0));
+    let (ours, theirs) = (first(table), first(other));
+    let last = if level == 3 { 256 } else { 512 };
+    (0..last).map(move |index| {
+        // SAFETY: within the tables, or `EMPTY`, which is only read.
+        let (our, their) = unsafe { (ours.add(index as usize), theirs.add(index as usize)) };
+        (index, read(our), read(their))
+    })
+}
+
+pub(super) fn read(slot: *mut u64) -> u64 {
+    // SAFETY: from `slot`; the CPU may set accessed and dirty bits, which we do not look at.
+    unsafe { slot.read_volatile() }
+}
+
+pub(super) fn set(slot: *mut u64, value: u64) {
+    // SAFETY: as above; only the space's owner changes its tables.
+    unsafe { slot.write_volatile(value) }
+}
+
+pub(super) fn bits(protection: Protection, exclusive: bool) -> u64 {
+    let mut bits = HELD | USER;
+    if protection.any() {
+        bits |= PRESENT;
+    }
+    if protection.write && exclusive {
+        bits |= WRITE;
+    }
+    if !protection.execute {
+        bits |= NO_EXECUTE;
+    }
+    bits
+}
+
+/// Whether nobody else holds the frame of an entry.
+pub(super) fn exclusive(entry: u64) -> bool {
+    entry & FOREIGN == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
+}
+
+/// Whether the frame of an entry may be written to as it is.
+pub(super) fn may_write(entry: u64) -> bool {
+    entry & SHARED != 0 || exclusive(entry)
+}
+
+/// Gives up a table, and what it holds if nobody else holds it.
+pub(super) fn release_table(table: PhysAddr, level: u32) {
+    if !frame::unref(table) {
+        return;
+    }
+    for (_, at) in slots(table) {
+        let entry = read(at);
+        let child = PhysAddr(entry & ADDRESS);
+        if level > 0 && entry != 0 {
+            release_table(child, level - 1);
+        } else if entry & HELD != 0 && entry & FOREIGN == 0 {
+            // SAFETY: the entry's reference, and the table is nobody else's.
+            unsafe { frame::release(child) };
+        }
+    }
+    // SAFETY: the last reference was ours; no space that is entered again has an entry for it.
+    unsafe { frame::free(table, 0) };
+}
+
+/// The entries of a table that are not empty and reach into a range: where what each maps begins, and its slot. `base` is
+/// where what the table maps begins. Each entry is looked at when it is come to.
+pub(super) fn entries(
+    table: PhysAddr,
+    level: u32,
+    base: u64,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (u64, *mut u64)> + use<> {
+    let size = 1u64 << shift(level);
+    let first = (range.start.max(base) - base) / size;
+    let end = range.end.min(1 << 47);
+    slots(table)
+        .skip(first as usize)
+        .map(move |(index, at)| (base + index * size, at))
+        .take_while(move |(start, _)| *start < end)
+        .filter(|(_, at)| read(*at) != 0)
+}
+
+/// Pages and tables below a table, itself counted.
+pub(super) fn count(table: PhysAddr, level: u32) -> (u64, u64) {
+    let (mut pages, mut tables) = (0, 1);
+    for (_, at) in slots(table) {
+        let entry = read(at);
+        if level > 0 && entry != 0 {
+            let below = count(PhysAddr(entry & ADDRESS), level - 1);
+            pages += below.0;
+            tables += below.1;
+        } else if entry & HELD != 0 && entry & FOREIGN == 0 {
+            pages += 1;
+        }
+    }
+    (pages, tables)
+}
+
+/// Frames below a table that have no other holder, itself counted.
+pub(super) fn count_unique(table: PhysAddr, level: u32) -> u64 {
+    if !frame::is_unique(table) {
+        return 0;
+    }
+    let mut frames = 1;
+    for (_, at) in slots(table) {
+        let entry = read(at);
+        if level > 0 && entry != 0 {
+            frames += count_unique(PhysAddr(entry & ADDRESS), level - 1);
+        } else if entry & HELD != 0 {
+            frames += u64::from(exclusive(entry));
+        }
+    }
+    frames
+}
+
+/// Calls `f` for every entry below a table, at any level, that names another frame than `other`'s does: with the level of the
+/// table that it is in, where what it maps begins, and the entry.
+pub(super) fn differences(
+    table: PhysAddr,
+    other: Option<PhysAddr>,
+    level: u32,
+    base: u64,
+    f: &mut impl FnMut(u32, u64, u64),
+) {
+    for (index, entry, before) in pairs(Some(table), other, level) {
+        if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
+            continue;
+        }
+        let start = base + (index << shift(level));
+        f(level, start, entry);
+        if level > 0 {
+            let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
+            differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
+        }
+    }
+}
