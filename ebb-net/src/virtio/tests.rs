@@ -143,6 +143,16 @@ fn frame(count: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Numbers that look random and are the same every time (Marsaglia 2003, "Xorshift RNGs").
+fn random(mut seed: u64) -> impl FnMut() -> u64 {
+    move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    }
+}
+
 #[test]
 fn frames_come_in_order_and_buffers_are_used_again_and_again() {
     let (mut receiver, mut device) = receiver();
@@ -224,13 +234,7 @@ fn a_device_that_gives_back_what_it_does_not_have_is_given_up() {
 
 #[test]
 fn random_used_rings_neither_panic_nor_give_a_buffer_twice() {
-    let mut seed = 7u64;
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = random(7);
     for _ in 0..2000 {
         let (mut receiver, mut device) = receiver();
         let mut given = Vec::new();
@@ -300,13 +304,7 @@ fn what_is_sent_is_kept_until_the_device_gives_it_back() {
 
 #[test]
 fn a_device_that_lies_about_what_it_has_sent_frees_nothing_that_it_still_has() {
-    let mut seed = 11u64;
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = random(11);
     for _ in 0..2000 {
         let queue = Queue::new(SIZE, true, 1, None).unwrap();
         let mut device = Device::of(&queue);
