@@ -12,7 +12,6 @@ mod sides;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -297,19 +296,8 @@ fn hold(address: SocketAddr, count: usize) -> Vec<Held> {
 
 /// Closed, it leaves nothing behind on either side: the next ones need the same ports.
 fn reset_at_close(stream: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: an option that outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-    };
-    assert_eq!(set, 0);
+    let socket = socket2::SockRef::from(stream);
+    socket
+        .set_linger(Some(Duration::ZERO))
+        .expect("an open socket");
 }

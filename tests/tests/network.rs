@@ -485,22 +485,10 @@ fn a_machine_of_little_memory_outlives_peers_that_never_read() {
 
 /// Closes so that the peer sees a reset.
 fn reset(stream: std::net::TcpStream) {
-    use std::os::fd::AsRawFd;
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: an option that outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-    };
-    assert_eq!(set, 0);
+    let socket = socket2::SockRef::from(&stream);
+    socket
+        .set_linger(Some(Duration::ZERO))
+        .expect("an open socket");
 }
 
 #[test]
