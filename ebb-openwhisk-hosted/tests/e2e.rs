@@ -1,6 +1,8 @@
 //! The hosted invoker from end to end: builds it, starts it, and drives it with the tests in `tests/e2e`: clients that use the npm
 //! package `openwhisk`, bad input, load.
 
+mod client;
+
 use std::{
     io::{BufRead, BufReader},
     path::Path,
@@ -18,37 +20,17 @@ impl Drop for Running {
     }
 }
 
-fn missing(program: &str) -> bool {
-    let there = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !there.is_ok_and(|status| status.success()) {
-        println!("skipped: {program} cannot be started; install Node.js 20 or later with npm");
-        return true;
-    }
-    false
-}
-
 #[test]
 #[ignore = "builds the example a second time; run it with `cargo test -p ebb-openwhisk-hosted -- --ignored`"]
 fn the_npm_client_drives_the_hosted_invoker() {
-    if missing("node") || missing("npm") {
-        return;
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tests = here.join("tests/e2e");
-    if !tests.join("node_modules/chalk").exists() {
-        let installed = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--silent"])
-            .current_dir(&tests)
-            .status();
-        if !installed.is_ok_and(|status| status.success()) {
-            println!("skipped: npm cannot install the client (is there a network?)");
+    let tests = match client::installed() {
+        Ok(tests) => tests,
+        Err(why) => {
+            println!("skipped: {why}");
             return;
         }
-    }
+    };
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     // A directory of its own: the outer Cargo's programs are images, and these are not.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
     let built = Command::new(env!("CARGO"))

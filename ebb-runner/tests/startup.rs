@@ -35,7 +35,7 @@ fn medians(commands: &mut [(&str, Command)]) -> Vec<f64> {
 }
 
 #[test]
-#[ignore = "takes ten seconds and proves nothing"]
+#[ignore = "a measurement of ten seconds"]
 fn startup_times() {
     let dir = directory("startup");
     let image = Code::default()

@@ -3,17 +3,16 @@
 //!
 //! `cargo test -p ebb-tests --test invoker` is the short form, with 100 calls of 20 functions from 8 clients and 2,000 calls that
 //! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
-//! and on two cores. Without Node.js and npm (or
-//! without a network for npm's first installation) the tests say so and pass, unless `INVOKER_TESTS=required`.
+//! and on two cores. Without Node.js and npm (or without a network for npm's first installation) the tests say so and pass, unless `INVOKER_TESTS=required`.
+
+#[path = "../../ebb-openwhisk-hosted/tests/client/mod.rs"]
+mod client;
 
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver},
-    },
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -26,46 +25,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Says why a test cannot run; whether it may be left out.
-fn skipped(why: &str) -> bool {
-    assert!(
-        std::env::var_os("INVOKER_TESTS").is_none_or(|v| v != "required"),
-        "{why}"
-    );
-    println!("skipped: {why}");
-    true
-}
-
-/// Where the client tests are, with the npm package that they drive; `None` where it cannot be had.
+/// Where the client tests are, with the npm package that they drive; `None`, after saying why, where it cannot be had.
 fn client() -> Option<PathBuf> {
-    for program in ["node", "npm"] {
-        let there = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !there.is_ok_and(|status| status.success()) {
-            skipped(&format!(
-                "{program} cannot be started; install Node.js 20 or later with npm"
-            ));
-            return None;
+    match client::installed() {
+        Ok(tests) => Some(tests),
+        Err(why) => {
+            let required = std::env::var_os("INVOKER_TESTS").is_some_and(|v| v == "required");
+            assert!(!required, "{why}");
+            println!("skipped: {why}");
+            None
         }
     }
-    let tests = root().join("ebb-openwhisk-hosted/tests/e2e");
-    // One test installs it for all.
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !tests.join("node_modules/chalk").exists() {
-        let installed = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--silent"])
-            .current_dir(&tests)
-            .status();
-        if !installed.is_ok_and(|status| status.success()) {
-            skipped("npm cannot install the package openwhisk (is there a network?)");
-            return None;
-        }
-    }
-    Some(tests)
 }
 
 /// A booted invoker.
