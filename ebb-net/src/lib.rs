@@ -1,9 +1,9 @@
 #![no_std]
-//! The network: asynchronous sockets, and the TCP/IP stack and drivers beneath them.
+//! The network as programs see it: asynchronous sockets, names, HTTP/1.1.
 //!
 //! [`tcp`], [`udp`] and [`dns`] are what a program uses. They are the same on both platforms: below
 //! them is one component, [`NetStack`], whose provider is bound by the linker. The hosted platform
-//! provides it over Linux sockets; the native one provides the stack of this crate.
+//! provides it over Linux sockets; an image links the stack of `ebb-netstack`.
 //!
 //! Sockets belong to the core that made them and are neither `Send` nor `Sync`. A connection stays on
 //! its core for life; [`tcp::listen_on_all_cores`] serves on every core.
@@ -18,12 +18,8 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
-#[doc(hidden)]
-pub mod native;
-mod stack;
 pub mod tcp;
 pub mod udp;
-mod virtio;
 mod wakers;
 
 pub use backend::{
@@ -31,13 +27,4 @@ pub use backend::{
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
-pub use stack::host::Stats;
 pub use wakers::{Direction, SocketWakers, WakerSet};
-
-/// What `provide_native_stack` uses. Not for anybody else.
-#[doc(hidden)]
-pub mod __private {
-    pub use alloc::collections::VecDeque;
-
-    pub use bytes::Bytes;
-}

@@ -36,5 +36,5 @@ mod tls;
 mod uart;
 mod user;
 
-// The TCP/IP stack of an image.
-ebb_net::provide_native_stack!();
+// The TCP/IP stack of an image: it provides `ebb_net::NetStack`.
+extern crate ebb_netstack as _;

@@ -27,7 +27,6 @@ use ebb::{
 };
 use ebb_mem::CoreStats;
 use ebb_memcached::Limits;
-use ebb_net::native;
 
 use server::Server;
 
@@ -93,7 +92,7 @@ async fn state() -> String {
                 ebb_mem::trim();
                 (
                     ebb_mem::core_stats(ebb::current_core().number()),
-                    native::stats(),
+                    ebb_netstack::stats(),
                 )
             })
             .await
@@ -115,7 +114,7 @@ async fn state() -> String {
     line("heap", None, (heap.bytes + heap.large_bytes) as u64);
     line("heap.blocks", None, heap.blocks as u64);
     line("heap.large", None, heap.large_bytes as u64);
-    if let Some(device) = native::device() {
+    if let Some(device) = ebb_netstack::device() {
         line("device.pairs", None, device.pairs as u64);
         line("device.vectors", None, device.vectors.into());
         line("device.features", None, device.features);

@@ -1,4 +1,0 @@
-//! Frames, however malformed, in whatever order: see `ebb_net::fuzzing`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| ebb_net::fuzzing::receive(data));

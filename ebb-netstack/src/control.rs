@@ -1,0 +1,616 @@
+//! The slow path: what is not TCP or UDP in one piece, on one core, through smoltcp's interface.
+//!
+//! smoltcp answers ARP, neighbour solicitations and echo requests, reassembles fragments, and speaks DHCPv4 and SLAAC.
+//! Here are the questions for neighbours, the options, and the way between it and the rest. A malformed frame is dropped by
+//! smoltcp; what it holds is bounded by its compile-time limits.
+
+use alloc::{boxed::Box, collections::VecDeque, format, string::String, vec, vec::Vec};
+use core::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use smoltcp::{
+    iface::{Config, Interface, SocketHandle, SocketSet},
+    phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium},
+    socket::{dhcpv4, raw},
+    time::Instant,
+    wire::{
+        ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+        EthernetRepr, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpCidr, IpProtocol, IpVersion,
+        Ipv6Packet, Ipv6Repr, NdiscRepr,
+    },
+};
+
+use super::{
+    connection::{NEVER, SECOND},
+    frame::Frame,
+    shared::{Routes, Shared},
+    wire::{ETHERNET, Ip, Mac, Path},
+};
+use ebb_net::Configuration;
+
+/// Without an answer after this long, it is said, and the fallback is used.
+const DHCP_PATIENCE: u64 = 10 * SECOND;
+/// Between two questions for a neighbour, and how many there are.
+const ASK_AGAIN: u64 = SECOND;
+const ASK_TIMES: u8 = 4;
+/// Frames that wait for smoltcp, and packets that it may reassemble at once.
+const MAX_FRAMES: usize = 256;
+const MAX_REASSEMBLED: usize = 8;
+
+/// What the option `ip` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Ask by DHCP.
+    pub dhcp: bool,
+    /// The address to use, at once or when nobody answers.
+    pub fixed: Option<(IpAddr, u8)>,
+    /// Its router.
+    pub gateway: Option<IpAddr>,
+}
+
+impl Address {
+    /// The values of the option, in words.
+    pub const TAKES: &str = "dhcp, ADDRESS/LENGTH[,GATEWAY], dhcp,ADDRESS/LENGTH[,GATEWAY] or none";
+
+    /// Reads `dhcp`, `ADDRESS/LENGTH[,GATEWAY]`, or `dhcp,ADDRESS/LENGTH[,GATEWAY]` with a fallback.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const WANTED: &str =
+            "`dhcp`, `ADDRESS/LENGTH[,GATEWAY]`, `dhcp,ADDRESS/LENGTH[,GATEWAY]` or `none`";
+        let mut address = Self::default();
+        if text == "none" {
+            return Ok(address);
+        }
+        let mut words = text.split(',').peekable();
+        if words.next_if_eq(&"dhcp").is_some() {
+            address.dhcp = true;
+        }
+        if let Some(word) = words.next() {
+            let (ip, length) = word.split_once('/').ok_or(WANTED)?;
+            let ip: IpAddr = ip.parse().map_err(|_| WANTED)?;
+            let length: u8 = length.parse().map_err(|_| WANTED)?;
+            let usable = match ip {
+                IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+                IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+            };
+            if length == 0 || length > if ip.is_ipv4() { 32 } else { 128 } || !usable {
+                return Err(WANTED);
+            }
+            address.fixed = Some((ip, length));
+        }
+        if let Some(word) = words.next() {
+            let gateway: IpAddr = word.parse().map_err(|_| WANTED)?;
+            if address
+                .fixed
+                .is_some_and(|(ip, _)| ip.is_ipv4() != gateway.is_ipv4())
+            {
+                return Err(WANTED);
+            }
+            address.gateway = Some(gateway);
+        }
+        if words.next().is_some() || !address.dhcp && address.fixed.is_none() {
+            return Err(WANTED);
+        }
+        Ok(address)
+    }
+}
+
+/// A device of two queues.
+struct Queues {
+    input: VecDeque<Vec<u8>>,
+    output: Vec<Vec<u8>>,
+    mtu: usize,
+}
+
+struct Received(Vec<u8>);
+struct Sending<'a>(&'a mut Vec<Vec<u8>>);
+
+impl phy::RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl phy::TxToken for Sending<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
+        let mut frame = vec![0; length];
+        let result = f(&mut frame);
+        self.0.push(frame);
+        result
+    }
+}
+
+impl phy::Device for Queues {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sending<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
+        let frame = self.input.pop_front()?;
+        Some((Received(frame), Sending(&mut self.output)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
+        (self.output.len() < MAX_FRAMES).then_some(Sending(&mut self.output))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = self.mtu + ETHERNET;
+        capabilities.max_burst_size = Some(1);
+        capabilities
+    }
+}
+
+struct Question {
+    ip: Ip,
+    at: u64,
+    times: u8,
+}
+
+/// See the module.
+pub struct Control {
+    interface: Box<Interface>,
+    sockets: SocketSet<'static>,
+    dhcp: Option<SocketHandle>,
+    reassembled: Vec<SocketHandle>,
+    device: Queues,
+    mac: Mac,
+    address: Address,
+    leased: Option<Lease>,
+    patience: u64,
+    questions: Vec<Question>,
+    published: Option<Configuration>,
+    notices: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Lease {
+    address: (IpAddr, u8),
+    gateway: Option<IpAddr>,
+    dns: Vec<IpAddr>,
+}
+
+fn instant(now: u64) -> Instant {
+    Instant::from_micros((now / 1000) as i64)
+}
+
+fn packets() -> raw::PacketBuffer<'static> {
+    raw::PacketBuffer::new(
+        vec![raw::PacketMetadata::EMPTY; MAX_REASSEMBLED],
+        vec![0; 128 << 10],
+    )
+}
+
+impl Control {
+    /// Starts configuring.
+    pub fn new(mac: Mac, mtu: usize, address: Address, seed: u64, now: u64) -> Self {
+        let mut device = Queues {
+            input: VecDeque::new(),
+            output: Vec::new(),
+            mtu,
+        };
+        // A device with a group address would make smoltcp panic.
+        let mac_usable = if mac[0] & 1 == 1 {
+            [mac[0] & !1, mac[1], mac[2], mac[3], mac[4], mac[5]]
+        } else {
+            mac
+        };
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac_usable)));
+        config.random_seed = seed;
+        config.slaac = true;
+        let mut interface = Box::new(Interface::new(config, &mut device, instant(now)));
+        interface.update_ip_addrs(|all| {
+            let _ = all.push(IpCidr::new(link_local(mac_usable).into(), 64));
+        });
+        let mut sockets = SocketSet::new(Vec::new());
+        let dhcp = address.dhcp.then(|| sockets.add(dhcpv4::Socket::new()));
+        // Whole TCP and UDP packets never come here, so these get only what was in fragments.
+        let reassembled = [
+            (IpVersion::Ipv4, IpProtocol::Udp),
+            (IpVersion::Ipv4, IpProtocol::Tcp),
+        ]
+        .into_iter()
+        .map(|(version, protocol)| {
+            let none = raw::PacketBuffer::new(Vec::new(), Vec::new());
+            sockets.add(raw::Socket::new(
+                Some(version),
+                Some(protocol),
+                packets(),
+                none,
+            ))
+        })
+        .collect();
+        let mut this = Self {
+            interface,
+            sockets,
+            dhcp,
+            reassembled,
+            device,
+            mac: mac_usable,
+            address,
+            leased: None,
+            patience: now + DHCP_PATIENCE,
+            questions: Vec::new(),
+            published: None,
+            notices: Vec::new(),
+        };
+        if !this.address.dhcp {
+            this.use_fixed();
+        }
+        this
+    }
+
+    fn use_fixed(&mut self) {
+        if let Some(address) = self.address.fixed {
+            self.leased = Some(Lease {
+                address,
+                gateway: self.address.gateway,
+                dns: self.address.gateway.into_iter().collect(),
+            });
+            self.apply();
+        }
+    }
+
+    /// Tells smoltcp of the address.
+    fn apply(&mut self) {
+        let keep = |cidr: &IpCidr| matches!(cidr, IpCidr::Ipv6(_));
+        let lease = self.leased.clone();
+        self.interface.update_ip_addrs(|all| {
+            all.retain(keep);
+            if let Some(lease) = &lease {
+                let cidr = IpCidr::new(lease.address.0.into(), lease.address.1);
+                if !all.contains(&cidr) {
+                    let _ = all.push(cidr);
+                }
+            }
+        });
+        let routes = self.interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        match lease.and_then(|l| l.gateway) {
+            Some(IpAddr::V4(gateway)) => {
+                let _ = routes.add_default_ipv4_route(gateway);
+            }
+            Some(IpAddr::V6(gateway)) => {
+                let _ = routes.add_default_ipv6_route(gateway);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes a frame for the slow path.
+    pub fn input(&mut self, frame: &[u8], shared: &Shared, now: u64) {
+        self.learn(frame, shared, now);
+        if self.device.input.len() < MAX_FRAMES {
+            self.device.input.push_back(frame.to_vec());
+        }
+    }
+
+    /// Sees who is where.
+    fn learn(&self, frame: &[u8], shared: &Shared, now: u64) {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+            return;
+        };
+        match ethernet.ethertype() {
+            EthernetProtocol::Arp => {
+                let Ok(packet) = ArpPacket::new_checked(ethernet.payload()) else {
+                    return;
+                };
+                let Ok(ArpRepr::EthernetIpv4 {
+                    source_hardware_addr,
+                    source_protocol_addr,
+                    target_protocol_addr,
+                    ..
+                }) = ArpRepr::parse(&packet)
+                else {
+                    return;
+                };
+                let routes = shared.routes();
+                let source = Ip::from(IpAddr::from(source_protocol_addr));
+                if routes.is_local(Ip::from(IpAddr::from(target_protocol_addr)))
+                    && is_near(&routes, source)
+                {
+                    shared.learn(source, source_hardware_addr.0, now);
+                }
+            }
+            EthernetProtocol::Ipv6 => {
+                let Ok(packet) = Ipv6Packet::new_checked(ethernet.payload()) else {
+                    return;
+                };
+                if packet.next_header() != IpProtocol::Icmpv6 || packet.hop_limit() != 255 {
+                    return;
+                }
+                let source = packet.src_addr();
+                let Ok(icmp) = Icmpv6Packet::new_checked(packet.payload()) else {
+                    return;
+                };
+                let checks = ChecksumCapabilities::default();
+                let parsed = Icmpv6Repr::parse(&source, &packet.dst_addr(), &icmp, &checks);
+                let Ok(Icmpv6Repr::Ndisc(ndisc)) = parsed else {
+                    return;
+                };
+                let (ip, hardware) = match ndisc {
+                    NdiscRepr::NeighborAdvert {
+                        target_addr,
+                        lladdr,
+                        ..
+                    } => (target_addr, lladdr),
+                    NdiscRepr::NeighborSolicit { lladdr, .. }
+                    | NdiscRepr::RouterAdvert { lladdr, .. } => (source, lladdr),
+                    _ => return,
+                };
+                let mac = match hardware.map(|h| h.parse(Medium::Ethernet)) {
+                    Some(Ok(HardwareAddress::Ethernet(mac))) => mac,
+                    _ => ethernet.src_addr(),
+                };
+                shared.learn(Ip::from(IpAddr::from(ip)), mac.0, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what is to be done now. Gives the frames to send and the packets that were reassembled.
+    pub fn poll(&mut self, shared: &Shared, now: u64) -> (Vec<Vec<u8>>, Vec<Frame>) {
+        let time = instant(now);
+        self.interface
+            .poll(time, &mut self.device, &mut self.sockets);
+        self.interface.poll_maintenance(time);
+        self.poll_dhcp(now);
+        self.ask(shared, now);
+        let mut frames = Vec::new();
+        for handle in &self.reassembled {
+            let socket = self.sockets.get_mut::<raw::Socket<'_>>(*handle);
+            while let Ok(packet) = socket.recv() {
+                let mut frame = vec![0; ETHERNET + packet.len()];
+                // Not from this machine itself, and no more is known.
+                frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0]);
+                frame[12..14].copy_from_slice(&[0x08, 0x00]);
+                frame[ETHERNET..].copy_from_slice(packet);
+                frames.push(Frame::new(frame.into_boxed_slice(), false));
+            }
+        }
+        self.publish(shared);
+        (core::mem::take(&mut self.device.output), frames)
+    }
+
+    /// What people should know, one line each.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.notices)
+    }
+
+    /// When [`poll`](Self::poll) is to be called.
+    pub fn next_deadline(&mut self, now: u64) -> u64 {
+        let smoltcp = self
+            .interface
+            .poll_at(instant(now), &self.sockets)
+            .map_or(NEVER, |at| {
+                (at.total_micros().max(0) as u64)
+                    .saturating_mul(1000)
+                    .max(now + 1_000_000)
+            });
+        let questions = self.questions.iter().map(|q| q.at).min().unwrap_or(NEVER);
+        let patience = if self.leased.is_none() && self.dhcp.is_some() {
+            self.patience
+        } else {
+            NEVER
+        };
+        smoltcp.min(questions).min(patience)
+    }
+
+    fn poll_dhcp(&mut self, now: u64) {
+        let Some(handle) = self.dhcp else { return };
+        match self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+            Some(dhcpv4::Event::Configured(config)) => {
+                self.leased = Some(Lease {
+                    address: (config.address.address().into(), config.address.prefix_len()),
+                    gateway: config.router.map(IpAddr::from),
+                    dns: config
+                        .dns_servers
+                        .iter()
+                        .map(|d| IpAddr::from(*d))
+                        .collect(),
+                });
+                self.apply();
+            }
+            Some(dhcpv4::Event::Deconfigured) if self.leased.is_some() => {
+                self.notices
+                    .push("the DHCP lease of the network address has ended; asking again".into());
+                self.leased = None;
+                self.patience = now + DHCP_PATIENCE;
+                self.apply();
+            }
+            _ => {}
+        }
+        if self.leased.is_none() && now >= self.patience {
+            self.patience = NEVER;
+            match self.address.fixed {
+                Some((ip, length)) => self.notices.push(format!(
+                    "no DHCP server answers; using {ip}/{length}, and asking on"
+                )),
+                None => self.notices.push(
+                    "no DHCP server answers, so there is no IPv4 address yet; asking on. The option \
+                     ip=ADDRESS/LENGTH,GATEWAY sets one, ip=dhcp,ADDRESS/LENGTH,GATEWAY a fallback"
+                        .into(),
+                ),
+            }
+            self.use_fixed();
+        }
+    }
+
+    /// Asks for neighbours that are wanted.
+    fn ask(&mut self, shared: &Shared, now: u64) {
+        let wanted: Vec<Ip> = shared.wanted.lock().clone();
+        self.questions.retain(|q| wanted.contains(&q.ip));
+        for ip in wanted {
+            if !self.questions.iter().any(|q| q.ip == ip) {
+                self.questions.push(Question {
+                    ip,
+                    at: now,
+                    times: 0,
+                });
+            }
+        }
+        let routes = shared.routes();
+        let mut given_up = Vec::new();
+        for question in &mut self.questions {
+            if question.at > now {
+                continue;
+            }
+            if question.times >= ASK_TIMES {
+                given_up.push(question.ip);
+                continue;
+            }
+            question.times += 1;
+            question.at = now + ASK_AGAIN;
+            if let Some(frame) = request(self.mac, &routes, question.ip) {
+                self.device.output.push(frame);
+            }
+        }
+        if !given_up.is_empty() {
+            shared.wanted.lock().retain(|w| !given_up.contains(w));
+            self.questions.retain(|q| !given_up.contains(&q.ip));
+        }
+    }
+
+    /// Tells everybody of a new configuration.
+    fn publish(&mut self, shared: &Shared) {
+        let addresses: Vec<(IpAddr, u8)> = self
+            .interface
+            .ip_addrs()
+            .iter()
+            .map(|cidr| (cidr.address().into(), cidr.prefix_len()))
+            .collect();
+        let known = self.published.as_ref();
+        let lease = self.leased.as_ref();
+        let v6_router = self.interface.routes().get_default_ipv6_route();
+        let gateways: Vec<IpAddr> = lease
+            .and_then(|l| l.gateway)
+            .into_iter()
+            .chain(v6_router.map(|r| r.via_router.into()))
+            .collect();
+        let dns_servers = lease.map(|l| l.dns.clone()).unwrap_or_default();
+        if known.is_some_and(|k| {
+            k.addresses == addresses && k.gateways == gateways && k.dns_servers == dns_servers
+        }) {
+            return;
+        }
+        let configuration = Configuration {
+            addresses,
+            gateways,
+            dns_servers,
+            hardware_address: Some(self.mac),
+            mtu: self.device.mtu,
+        };
+        let had = known.map_or(0, |k| k.addresses.len());
+        if configuration.addresses.len() > had.max(1) {
+            let mut text = String::from("network address");
+            for (ip, length) in &configuration.addresses {
+                if !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+                    let _ = write!(text, " {ip}/{length}");
+                }
+            }
+            self.notices.push(text);
+        }
+        self.published = Some(configuration.clone());
+        shared.configure(configuration);
+    }
+}
+
+/// Whether an address is on a link of this machine.
+fn is_near(routes: &Routes, ip: Ip) -> bool {
+    matches!(routes.route(ip), Some((_, super::shared::Hop::Via(hop))) if hop == ip)
+}
+
+/// The interface's own address on its link (RFC 4291, appendix A).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&[0xfe, 0x80]);
+    bytes[8..].copy_from_slice(&[
+        mac[0] ^ 2,
+        mac[1],
+        mac[2],
+        0xff,
+        0xfe,
+        mac[3],
+        mac[4],
+        mac[5],
+    ]);
+    bytes.into()
+}
+
+/// The question where an address is: ARP or a neighbour solicitation.
+fn request(mac: Mac, routes: &Routes, ip: Ip) -> Option<Vec<u8>> {
+    let source = routes.route(ip)?.0;
+    match (IpAddr::from(source), IpAddr::from(ip)) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => Some(arp(mac, source, target)),
+        (IpAddr::V6(source), IpAddr::V6(target)) => Some(solicit(mac, source, target)),
+        _ => None,
+    }
+}
+
+pub(super) fn arp(mac: Mac, source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let arp = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(mac),
+        source_protocol_addr: source,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: target,
+    };
+    let ethernet = EthernetRepr {
+        src_addr: EthernetAddress(mac),
+        dst_addr: EthernetAddress::BROADCAST,
+        ethertype: EthernetProtocol::Arp,
+    };
+    let mut bytes = vec![0; ETHERNET + arp.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+    ethernet.emit(&mut frame);
+    arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    bytes
+}
+
+fn solicit(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let [.., a, b, c] = target.octets();
+    let group = Ipv6Addr::new(
+        0xff02,
+        0,
+        0,
+        0,
+        0,
+        1,
+        0xff00 | u16::from(a),
+        u16::from_be_bytes([b, c]),
+    );
+    let icmp = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
+        target_addr: target,
+        lladdr: Some(EthernetAddress(mac).into()),
+    });
+    let ip = Ipv6Repr {
+        src_addr: source,
+        dst_addr: group,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: icmp.buffer_len(),
+        hop_limit: 255,
+    };
+    let path = Path {
+        source_mac: mac,
+        target_mac: [0x33, 0x33, 0xff, a, b, c],
+        source: Ip::from(IpAddr::from(source)),
+        target: Ip::from(IpAddr::from(group)),
+        loopback: false,
+    };
+    let mut bytes = vec![0; ETHERNET + ip.buffer_len() + icmp.buffer_len()];
+    path.write(&mut bytes, 58, icmp.buffer_len());
+    ip.emit(&mut Ipv6Packet::new_unchecked(&mut bytes[ETHERNET..]));
+    let at = ETHERNET + ip.buffer_len();
+    icmp.emit(
+        &source,
+        &group,
+        &mut Icmpv6Packet::new_unchecked(&mut bytes[at..]),
+        &ChecksumCapabilities::default(),
+    );
+    bytes
+}

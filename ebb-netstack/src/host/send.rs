@@ -1,0 +1,164 @@
+//! Segments to the device: headers, checksums, what it can cut or check by itself; and those to this machine itself.
+
+use super::{Host, Inner, MAX_LOOPBACK};
+use crate::{
+    connection::Wire,
+    frame::{Capabilities, Frame, INLINE, Offload, Port},
+    queues::SendQueue,
+    wire::{self, Path, Sum, TcpOut},
+};
+use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
+
+/// Sends for connections: writes headers, asks the device for what it can do.
+pub(crate) struct Sender<'a, P> {
+    pub(super) port: &'a P,
+    pub(super) capabilities: Capabilities,
+    pub(super) fragments: &'a mut Vec<Bytes>,
+    pub(super) loopback: &'a mut VecDeque<Frame>,
+    pub(super) sent: u64,
+}
+
+impl<P: Port> Wire for Sender<'_, P> {
+    #[inline]
+    fn longest(&self, mss: usize) -> usize {
+        if self.capabilities.segmentation {
+            (60_000 / mss.max(1)).max(1) * mss
+        } else {
+            mss
+        }
+    }
+
+    #[inline]
+    fn send(
+        &mut self,
+        path: &Path,
+        header: TcpOut,
+        payload: Option<(&mut SendQueue, usize, usize)>,
+        mss: usize,
+    ) -> bool {
+        let headers = path.headers() + header.length();
+        let (mut queue, offset, length) = match payload {
+            Some((queue, offset, length)) => (Some(queue), offset, length),
+            None => (None, 0, 0),
+        };
+        if path.loopback {
+            return self.send_loopback(path, header, queue, offset, length);
+        }
+        let transport = header.length() + length;
+        let inline = length <= INLINE;
+        if !inline && let Some(queue) = &mut queue {
+            let fragments = &mut *self.fragments;
+            fragments.clear();
+            queue.read(offset, length, |chunk, from, to| {
+                fragments.push(chunk.slice(from..to))
+            });
+            if fragments.len() > self.capabilities.fragments {
+                // Too many pieces for the device: one copy instead.
+                let mut whole = Vec::with_capacity(length);
+                fragments
+                    .drain(..)
+                    .for_each(|f| whole.extend_from_slice(&f));
+                fragments.push(whole.into());
+            }
+        }
+        let head = headers + if inline { length } else { 0 };
+        let mut offload = Offload::default();
+        if self.capabilities.checksum {
+            offload.checksum = Some((path.headers() as u16, 16));
+        }
+        if length > mss {
+            offload.segment = Some((mss as u16, headers as u16, !path.source.is_v4()));
+        }
+        // The device takes the fragments away before the checksum could look at them.
+        let body = match offload.checksum {
+            None => {
+                let mut sum = Sum::new(0);
+                self.fragments.iter().for_each(|f| sum.add(f));
+                u64::from(!sum.finish())
+            }
+            Some(_) => 0,
+        };
+        let body = if inline { 0 } else { body };
+        let mut none = Vec::new();
+        let fragments = if inline {
+            &mut none
+        } else {
+            &mut *self.fragments
+        };
+        let sent = self.port.transmit(head, offload, fragments, &mut |out| {
+            let at = path.write(out, wire::PROTOCOL_TCP, transport);
+            let end = at + header.write(&mut out[at..]);
+            if inline && let Some(queue) = &mut queue {
+                copy_payload(queue, offset, length, &mut out[end..]);
+            }
+            let pseudo =
+                wire::pseudo_header(path.source, path.target, wire::PROTOCOL_TCP, transport);
+            let check = if offload.checksum.is_some() {
+                wire::fold(pseudo)
+            } else {
+                !wire::fold(wire::sum(&out[at..], pseudo + body))
+            };
+            out[at + 16..at + 18].copy_from_slice(&check.to_ne_bytes());
+        });
+        self.fragments.clear();
+        self.sent += u64::from(sent);
+        sent
+    }
+}
+
+fn copy_payload(queue: &mut SendQueue, offset: usize, length: usize, out: &mut [u8]) {
+    let mut at = 0;
+    queue.read(offset, length, |chunk, from, to| {
+        let part = &chunk[from..to];
+        if let Some(room) = out.get_mut(at..at + part.len()) {
+            room.copy_from_slice(part);
+        }
+        at += part.len();
+    });
+}
+
+impl<P: Port> Sender<'_, P> {
+    /// To this machine itself: a frame that needs no checksum.
+    fn send_loopback(
+        &mut self,
+        path: &Path,
+        header: TcpOut,
+        queue: Option<&mut SendQueue>,
+        offset: usize,
+        length: usize,
+    ) -> bool {
+        if self.loopback.len() >= MAX_LOOPBACK {
+            return false;
+        }
+        let headers = path.headers() + header.length();
+        let mut frame = alloc::vec![0; headers + length].into_boxed_slice();
+        let at = path.write(&mut frame, wire::PROTOCOL_TCP, header.length() + length);
+        header.write(&mut frame[at..]);
+        if let Some(queue) = queue {
+            copy_payload(queue, offset, length, &mut frame[headers..]);
+        }
+        self.loopback.push_back(Frame::to_self(frame));
+        true
+    }
+}
+
+/// Splits `Inner` into what a connection's output needs and the rest.
+macro_rules! sender {
+    ($host:expr, $inner:expr) => {
+        $crate::host::send::Sender {
+            port: &$host.port,
+            capabilities: $host.port.capabilities(),
+            fragments: &mut $inner.fragments,
+            loopback: &mut $inner.loopback,
+            sent: 0,
+        }
+    };
+}
+pub(super) use sender;
+
+impl<'a, P: Port> Sender<'a, P> {
+    pub fn of(host: &'a Host<P>, inner: &'a mut Inner) -> Self {
+        sender!(host, inner)
+    }
+}

@@ -1,0 +1,42 @@
+#![no_std]
+//! The TCP/IP stack of an image: one per core, each with its own connections, timers and way to the device.
+//!
+//! Programs use the sockets of `ebb-net`; linking this crate (the platform of images does) binds them to this stack.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `engine.rs` | finding the device, and the task of each core that drives its stack |
+//! | `virtio/` | the driver of virtio network devices |
+//! | `host/` | a core's stack: demultiplexing, output, timers |
+//! | `sockets.rs` | the operations of the sockets |
+//! | `connection/` | a TCP connection |
+//! | `handshake.rs` | connections that peers have begun |
+//! | `queues.rs` | bytes to send, received bytes |
+//! | `control.rs` | the slow path: ARP, NDP, ICMP, DHCP, fragments |
+//! | `shared.rs` | what the cores share: routes, neighbours, owners of flows |
+//! | `wire.rs`, `seq.rs` | headers, checksums, sequence numbers |
+//! | `frame.rs` | frames, and the port of a device |
+
+extern crate alloc;
+// The macros name everything through `::ebb`.
+extern crate ebb_runtime as ebb;
+
+mod connection;
+mod control;
+mod engine;
+mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod handshake;
+mod host;
+mod queues;
+mod seq;
+mod shared;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod virtio;
+mod wire;
+
+pub use engine::{CoreNetStats, DeviceStats, device, stats};
+pub use host::Stats;

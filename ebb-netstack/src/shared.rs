@@ -1,0 +1,356 @@
+//! What the cores of a stack share: configuration, neighbours, which core owns a flow or listens on a port.
+//!
+//! What must hold: nothing here is needed for a packet of an established connection that arrives on its own core. Locks
+//! are held for a few instructions, never across an event.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    hash::{BuildHasher, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use ebb::sync::queue::Sender;
+use hashbrown::HashMap;
+use spin::Mutex;
+
+use super::{
+    connection::{FlowKey, SECOND},
+    frame::Frame,
+    wire::{Ip, Mac},
+};
+use ebb_net::Configuration;
+
+/// A keyed hash for tables that the network fills: multiply and fold (as in wyhash), with a secret start.
+#[derive(Clone, Copy)]
+pub struct Secret(pub u64, pub u64);
+
+pub struct Fold {
+    state: u64,
+    key: u64,
+}
+
+#[inline]
+fn multiply_fold(a: u64, b: u64) -> u64 {
+    let wide = u128::from(a) * u128::from(b);
+    wide as u64 ^ (wide >> 64) as u64
+}
+
+impl BuildHasher for Secret {
+    type Hasher = Fold;
+    #[inline]
+    fn build_hasher(&self) -> Fold {
+        Fold {
+            state: self.0,
+            key: self.1 | 1,
+        }
+    }
+}
+
+impl Hasher for Fold {
+    #[inline]
+    fn finish(&self) -> u64 {
+        multiply_fold(self.state, self.key ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    #[inline]
+    fn write_u16(&mut self, n: u16) {
+        self.write_u64(u64::from(n));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, n: u64) {
+        self.state = multiply_fold(self.state ^ n, self.key);
+    }
+
+    #[inline]
+    fn write_u128(&mut self, n: u128) {
+        self.write_u64(n as u64);
+        self.write_u64((n >> 64) as u64);
+    }
+}
+
+/// The two transports, as an index.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// What one core tells another.
+pub enum Message {
+    /// A frame whose flow or listener is here, or that the slow path is to look at.
+    Frame(Frame),
+    /// Addresses, routes or neighbours have changed.
+    Changed,
+}
+
+/// Where packets go.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    pub addresses: Vec<(Ip, u8)>,
+    pub gateway_v4: Option<Ip>,
+    pub gateway_v6: Option<Ip>,
+}
+
+/// How to reach an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    Local,
+    Via(Ip),
+}
+
+fn same_prefix(a: Ip, b: Ip, length: u8) -> bool {
+    if a.is_v4() != b.is_v4() {
+        return false;
+    }
+    let bits = if a.is_v4() {
+        96 + u32::from(length.min(32))
+    } else {
+        u32::from(length.min(128))
+    };
+    bits == 0 || (a.0 ^ b.0) >> (128 - bits) == 0
+}
+
+impl Routes {
+    pub fn is_local(&self, ip: Ip) -> bool {
+        ip.is_loopback() || self.addresses.iter().any(|(a, _)| *a == ip)
+    }
+
+    /// The address to send from, and the next hop.
+    pub fn route(&self, to: Ip) -> Option<(Ip, Hop)> {
+        if to.is_loopback() || self.addresses.iter().any(|(a, _)| *a == to) {
+            return Some((to, Hop::Local));
+        }
+        let family = |ip: Ip| ip.is_v4() == to.is_v4();
+        if let Some((source, _)) = self.addresses.iter().find(|(a, n)| same_prefix(*a, to, *n)) {
+            return Some((*source, Hop::Via(to)));
+        }
+        let gateway = if to.is_v4() {
+            self.gateway_v4
+        } else {
+            self.gateway_v6
+        }?;
+        let source = self
+            .addresses
+            .iter()
+            .find(|(a, n)| same_prefix(*a, gateway, *n))
+            .or_else(|| self.addresses.iter().find(|(a, _)| family(*a)))?;
+        Some((source.0, Hop::Via(gateway)))
+    }
+
+    /// An address that this machine sends from, if `ip` is one; the unspecified address stands for any.
+    pub fn accepts(&self, ip: Ip) -> bool {
+        ip.is_unspecified() || self.is_local(ip)
+    }
+}
+
+/// How long an entry of the neighbour table is believed without being heard of.
+const NEIGHBOUR_LIFE: u64 = 120 * SECOND;
+const MAX_NEIGHBOURS: usize = 4096;
+const SHARDS: usize = 16;
+/// Most addresses whose neighbours are asked for at the same time.
+const MAX_WANTED: usize = 64;
+
+pub struct Shared {
+    pub cores: usize,
+    pub secret: Secret,
+    routes: Mutex<Arc<Routes>>,
+    /// Raised whenever routes change.
+    pub version: AtomicU64,
+    pub configuration: Mutex<Configuration>,
+    neighbours: Mutex<HashMap<Ip, (Mac, u64), Secret>>,
+    /// Addresses to be asked for, by the core of the slow path.
+    pub wanted: Mutex<Vec<Ip>>,
+    /// Which core has a flow. Empty on a machine with one core.
+    flows: [Mutex<HashMap<FlowKey, u8, Secret>>; SHARDS],
+    /// Cores that have bound a port, as bits.
+    ports: Mutex<HashMap<(Protocol, u16), u64, Secret>>,
+    mailboxes: Vec<Sender<Message>>,
+}
+
+impl Shared {
+    pub fn new(secret: Secret, mailboxes: Vec<Sender<Message>>) -> Self {
+        Self {
+            cores: mailboxes.len(),
+            secret,
+            routes: Mutex::default(),
+            version: AtomicU64::new(1),
+            configuration: Mutex::default(),
+            neighbours: Mutex::new(HashMap::with_hasher(secret)),
+            wanted: Mutex::default(),
+            flows: core::array::from_fn(|_| Mutex::new(HashMap::with_hasher(secret))),
+            ports: Mutex::new(HashMap::with_hasher(secret)),
+            mailboxes,
+        }
+    }
+
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.secret.hash_one(key)
+    }
+
+    /// Bytes of the tables, which keep the size that they once needed.
+    pub fn tables(&self) -> u64 {
+        let flows = self
+            .flows
+            .iter()
+            .map(|shard| shard.lock().allocation_size());
+        let bytes = flows.sum::<usize>()
+            + self.neighbours.lock().allocation_size()
+            + self.ports.lock().allocation_size();
+        bytes as u64
+    }
+
+    // --- Configuration ----------------------------------------------------------------------------------
+
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.lock())
+    }
+
+    /// Sets addresses and routers, and tells every core.
+    pub fn configure(&self, configuration: Configuration) {
+        let gateway = |v4: bool| {
+            let mut all = configuration.gateways.iter().copied().map(Ip::from);
+            all.find(|g| g.is_v4() == v4)
+        };
+        let routes = Routes {
+            addresses: configuration
+                .addresses
+                .iter()
+                .map(|(a, n)| (Ip::from(*a), *n))
+                .collect(),
+            gateway_v4: gateway(true),
+            gateway_v6: gateway(false),
+        };
+        *self.routes.lock() = Arc::new(routes);
+        *self.configuration.lock() = configuration;
+        self.version.fetch_add(1, Ordering::Release);
+        self.tell_all();
+    }
+
+    // --- Neighbours -------------------------------------------------------------------------------------
+
+    pub fn neighbour(&self, ip: Ip, now: u64) -> Option<Mac> {
+        let table = self.neighbours.lock();
+        let (mac, until) = table.get(&ip)?;
+        (*until > now).then_some(*mac)
+    }
+
+    /// Remembers where an address is. `Solicited` ones enter the table; others only refresh it.
+    pub fn learn(&self, ip: Ip, mac: Mac, now: u64) {
+        if mac[0] & 1 == 1 || ip.is_unspecified() || ip.is_multicast() {
+            return;
+        }
+        let asked = {
+            let mut wanted = self.wanted.lock();
+            let before = wanted.len();
+            wanted.retain(|w| *w != ip);
+            wanted.len() != before
+        };
+        let mut table = self.neighbours.lock();
+        if table.len() >= MAX_NEIGHBOURS {
+            table.retain(|_, (_, until)| *until > now);
+            if table.len() >= MAX_NEIGHBOURS {
+                return;
+            }
+        }
+        table.insert(ip, (mac, now + NEIGHBOUR_LIFE));
+        drop(table);
+        if asked {
+            self.tell_all();
+        }
+    }
+
+    /// Has an address asked for. True when it is new.
+    pub fn want(&self, ip: Ip) -> bool {
+        let mut wanted = self.wanted.lock();
+        if wanted.contains(&ip) || wanted.len() >= MAX_WANTED {
+            return false;
+        }
+        wanted.push(ip);
+        true
+    }
+
+    // --- Which core -------------------------------------------------------------------------------------
+
+    fn shard(&self, key: &FlowKey) -> &Mutex<HashMap<FlowKey, u8, Secret>> {
+        &self.flows[self.hash(key) as usize % SHARDS]
+    }
+
+    pub fn claim_flow(&self, key: &FlowKey, core: usize) {
+        if self.cores > 1 {
+            self.shard(key).lock().insert(*key, core as u8);
+        }
+    }
+
+    pub fn release_flow(&self, key: &FlowKey) {
+        if self.cores > 1 {
+            self.shard(key).lock().remove(key);
+        }
+    }
+
+    pub fn owner(&self, key: &FlowKey) -> Option<usize> {
+        if self.cores == 1 {
+            return None;
+        }
+        self.shard(key)
+            .lock()
+            .get(key)
+            .map(|core| usize::from(*core))
+    }
+
+    pub fn claim_port(&self, protocol: Protocol, port: u16, core: usize) {
+        *self.ports.lock().entry((protocol, port)).or_default() |= 1 << core;
+    }
+
+    pub fn release_port(&self, protocol: Protocol, port: u16, core: usize) {
+        let mut ports = self.ports.lock();
+        if let Some(cores) = ports.get_mut(&(protocol, port)) {
+            *cores &= !(1 << core);
+            if *cores == 0 {
+                ports.remove(&(protocol, port));
+            }
+        }
+    }
+
+    pub fn is_port_free(&self, protocol: Protocol, port: u16) -> bool {
+        !self.ports.lock().contains_key(&(protocol, port))
+    }
+
+    /// The core, of those that have bound the port, which a flow without an owner goes to.
+    pub fn core_for(&self, protocol: Protocol, key: &FlowKey) -> Option<usize> {
+        let cores = *self.ports.lock().get(&(protocol, key.local_port))?;
+        let mut nth = self.hash(key) as u32 % cores.count_ones();
+        let mut left = cores;
+        while nth > 0 {
+            left &= left - 1;
+            nth -= 1;
+        }
+        Some(left.trailing_zeros() as usize)
+    }
+
+    // --- Messages -----------------------------------------------------------------------------------------
+
+    /// Sends to a core. A frame that its mailbox has no room for is lost, as on a wire.
+    pub fn tell(&self, core: usize, message: Message) -> bool {
+        self.mailboxes
+            .get(core)
+            .is_some_and(|m| m.push(message).is_ok())
+    }
+
+    pub fn tell_all(&self) {
+        for core in 0..self.cores {
+            self.tell(core, Message::Changed);
+        }
+    }
+}
