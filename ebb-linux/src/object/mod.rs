@@ -28,34 +28,26 @@
 //! random sequences of operations.
 
 pub mod arena;
-pub mod channel;
 pub mod description;
-pub mod device;
 pub mod env;
-pub mod epoll;
 pub mod errno;
-pub mod eventfd;
 pub mod fd;
 pub mod flags;
-pub mod inotify;
+pub mod fs;
 pub mod io;
+pub mod kind;
 pub mod lock;
-pub mod pipe;
-pub mod poll;
+pub mod ops;
 pub mod record;
-mod setup;
-pub mod signalfd;
-pub mod socket;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-pub mod timerfd;
-pub mod transfer;
-pub mod vfs;
 pub mod wait;
 
-pub use setup::Console;
+pub use fs as vfs;
+pub use kind::{channel, device, epoll, eventfd, inotify, pipe, signalfd, socket, timerfd};
+pub use ops::{poll, setup::Console, transfer};
 
 use alloc::{collections::BTreeMap, sync::Arc};
 use ebb_mem::space::Shared;

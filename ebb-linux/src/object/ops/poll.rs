@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use super::{
+use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},

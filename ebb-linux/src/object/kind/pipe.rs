@@ -7,7 +7,7 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::{
+use crate::object::{
     Objects,
     arena::Id,
     description::{DescId, Object},
@@ -382,8 +382,8 @@ impl Objects {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{World, objects};
     use super::*;
+    use crate::object::testing::{World, objects};
 
     #[test]
     fn a_pipe_holds_64_kib_and_then_would_block() {

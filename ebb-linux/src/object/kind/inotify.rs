@@ -3,7 +3,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::{
+use crate::object::{
     Objects,
     description::Object,
     env::Env,

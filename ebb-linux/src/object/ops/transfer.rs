@@ -2,7 +2,7 @@
 
 use alloc::{sync::Arc, vec};
 
-use super::{
+use crate::object::{
     Objects,
     description::{DescId, Object},
     env::Env,

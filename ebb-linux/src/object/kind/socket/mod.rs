@@ -39,7 +39,7 @@ use self::{
     option::Options,
     ports::Ports,
 };
-use super::{
+use crate::object::{
     Objects,
     arena::{Arena, Id},
     description::{DescId, Object},

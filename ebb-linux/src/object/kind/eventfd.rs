@@ -1,6 +1,6 @@
 //! eventfd: a 64-bit counter as a descriptor.
 
-use super::{
+use crate::object::{
     Objects,
     arena::Id,
     description::Object,
@@ -88,8 +88,8 @@ impl Objects {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{World, objects};
     use super::*;
+    use crate::object::testing::{World, objects};
 
     #[test]
     fn a_read_takes_all_or_with_semaphore_one() {

@@ -1,7 +1,7 @@
 //! signalfd: pending signals as messages. The signals themselves belong to the UC; this object
 //! only remembers which ones its descriptor is for.
 
-use super::{
+use crate::object::{
     Objects,
     arena::Id,
     description::Object,

@@ -1,6 +1,6 @@
 //! Character devices without state: null, zero, full, random, urandom and tty.
 
-use super::{
+use crate::object::{
     env::Env,
     errno::{Errno, Result},
     io::{Sink, Source, fill_zero},

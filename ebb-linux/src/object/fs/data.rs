@@ -13,7 +13,7 @@ use alloc::{
 
 use ebb_mem::space::{Fault, Quota, Shared};
 
-use super::super::{
+use crate::object::{
     errno::{Errno, Result},
     io::{Sink, Source},
 };

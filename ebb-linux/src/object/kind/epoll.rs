@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{
+use crate::object::{
     Objects,
     arena::{Arena, Id},
     description::{DescId, Object},

@@ -6,7 +6,7 @@
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 
-use super::{
+use crate::object::{
     Objects,
     arena::Id,
     description::Object,
@@ -94,14 +94,14 @@ impl Objects {
         &mut self,
         id: ChannelId,
         flags: OpenFlags,
-    ) -> Result<super::description::DescId> {
+    ) -> Result<crate::object::description::DescId> {
         self.channels.get_mut(id).ok_or(Errno::ENXIO)?.guests += 1;
         let node = self.channel_node(id);
         self.describe(Object::Channel(id), flags, node)
     }
 
     /// A terminal is `/dev/tty` to those who ask where it is.
-    fn channel_node(&self, id: ChannelId) -> Option<super::vfs::NodeRef> {
+    fn channel_node(&self, id: ChannelId) -> Option<crate::object::vfs::NodeRef> {
         if self.channels.get(id)?.terminal {
             self.tty_node
         } else {
@@ -275,8 +275,8 @@ impl Objects {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{World, objects};
     use super::*;
+    use crate::object::testing::{World, objects};
 
     #[test]
     fn what_one_side_writes_the_other_reads_and_a_full_channel_would_block() {

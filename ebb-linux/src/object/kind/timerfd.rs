@@ -7,7 +7,7 @@
 
 use alloc::collections::BTreeSet;
 
-use super::{
+use crate::object::{
     Objects,
     arena::{Arena, Id},
     description::{DescId, Object},
@@ -293,8 +293,8 @@ impl Objects {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{World, objects};
     use super::*;
+    use crate::object::testing::{World, objects};
 
     fn ms(n: u64) -> Time {
         Time::from_ns(n * 1_000_000)

@@ -1,14 +1,14 @@
 //! The seam to the network beyond the UC: what a socket asks of a TCP/IP stack.
 //!
 //! Sockets of the stack are numbers here, because objects are plain data and a stack's sockets are
-//! not. [`Objects`](super::super::Objects) keeps the number in the guest's socket; when the stack
-//! has news of a number, [`network_event`](super::super::Objects::network_event) carries it to
+//! not. [`Objects`](crate::object::Objects) keeps the number in the guest's socket; when the stack
+//! has news of a number, [`network_event`](crate::object::Objects::network_event) carries it to
 //! those who wait. Loopback never comes here.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use super::super::{errno::Result, wait::Events};
+use crate::object::{errno::Result, wait::Events};
 
 /// A socket of the stack below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

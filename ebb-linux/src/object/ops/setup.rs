@@ -1,7 +1,7 @@
 //! The objects a UC starts with: an empty descriptor table, the archive with /proc, /sys and /dev
 //! in place, and a console.
 
-use super::{
+use crate::object::{
     Limits, Objects,
     arena::Arena,
     channel::ChannelId,
@@ -127,8 +127,8 @@ impl Objects {
         }
         self.files.umask = umask;
         for (path, root) in [
-            (b"/proc".as_slice(), super::vfs::proc_root()),
-            (b"/sys", super::vfs::sys_root()),
+            (b"/proc".as_slice(), crate::object::vfs::proc_root()),
+            (b"/sys", crate::object::vfs::sys_root()),
         ] {
             let node = self.resolve(env, AT_FDCWD, path, true)?;
             if !self.is_dir(node) {

@@ -6,7 +6,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
-use super::super::{
+use crate::object::{
     env::Time,
     errno::{Errno, Result},
 };
