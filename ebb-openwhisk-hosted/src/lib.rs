@@ -19,37 +19,34 @@ struct Linux;
 
 /// The loader's files, as they are below `examples/invoker`.
 const LOADER: &[(&str, &str)] = &[
-    (
-        "loader.js",
-        include_str!("../../examples/invoker/loader.js"),
-    ),
+    ("loader.js", include_str!("../../ebb-invoker/loader.js")),
     (
         "loader/archive.js",
-        include_str!("../../examples/invoker/loader/archive.js"),
+        include_str!("../../ebb-invoker/loader/archive.js"),
     ),
     (
         "loader/channel.js",
-        include_str!("../../examples/invoker/loader/channel.js"),
+        include_str!("../../ebb-invoker/loader/channel.js"),
     ),
     (
         "loader/http.js",
-        include_str!("../../examples/invoker/loader/http.js"),
+        include_str!("../../ebb-invoker/loader/http.js"),
     ),
     (
         "loader/load.js",
-        include_str!("../../examples/invoker/loader/load.js"),
+        include_str!("../../ebb-invoker/loader/load.js"),
     ),
     (
         "loader/rejection.js",
-        include_str!("../../examples/invoker/loader/rejection.js"),
+        include_str!("../../ebb-invoker/loader/rejection.js"),
     ),
     (
         "loader/runtime.js",
-        include_str!("../../examples/invoker/loader/runtime.js"),
+        include_str!("../../ebb-invoker/loader/runtime.js"),
     ),
     (
         "loader/world.js",
-        include_str!("../../examples/invoker/loader/world.js"),
+        include_str!("../../ebb-invoker/loader/world.js"),
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! The seam to what instances are made of: Linux processes on the hosted platform, UCs on the native one.
 //!
-//! An instance runs `examples/invoker/loader.js` and is spoken to in frames over one socket (`loader/channel.js`). This
+//! An instance runs `ebb-invoker/loader.js` and is spoken to in frames over one socket (`loader/channel.js`). This
 //! module has the frames, the two traits, and [`serve`]: how a call is made on an instance.
 
 use crate::activation::{Answer, Outcome};

@@ -220,7 +220,7 @@ mod runtime {
     pub async fn serve(port: u16, concurrent: bool) -> Result<(), super::String> {
         let concurrent = if concurrent { " --concurrent" } else { "" };
         Err(super::format!(
-            "--runtime is the image's; on Linux: node --expose-gc examples/invoker/loader.js --port {port}{concurrent}"
+            "--runtime is the image's; on Linux: node --expose-gc ebb-invoker/loader.js --port {port}{concurrent}"
         ))
     }
 }

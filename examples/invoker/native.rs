@@ -34,7 +34,7 @@ use stock::Stock;
 ebb_archive::manifest!(
     "program node\nargs --v8-pool-size=0 --no-memory-reducer --expose-gc\nworkdir /tmp\n\
      env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
-     file /loader.js examples/invoker/loader.js\ntree /loader examples/invoker/loader\n\
+     file /loader.js ebb-invoker/loader.js\ntree /loader ebb-invoker/loader\n\
      argument /actions --actions\n\
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );

@@ -12,7 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
-import { zip } from '../../../ebb-openwhisk/tests/loader/archives.mjs';
+import { zip } from '../../../ebb-invoker/tests/loader/archives.mjs';
 import { APIHOST, auth, call, deploy, eventually, ow, raw } from './api.mjs';
 
 test('actions are deployed, called, updated, listed and deleted', async () => {

@@ -8,7 +8,7 @@ import http from 'node:http';
 import net from 'node:net';
 import test from 'node:test';
 import zlib from 'node:zlib';
-import { tar, targz, zip } from '../../../ebb-openwhisk/tests/loader/archives.mjs';
+import { tar, targz, zip } from '../../../ebb-invoker/tests/loader/archives.mjs';
 import { APIHOST, auth, bytes, call, deploy, eventually, metric, ow, raw } from './api.mjs';
 
 const ACTIONS = '/api/v1/namespaces/_/actions';

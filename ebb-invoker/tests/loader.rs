@@ -1,4 +1,4 @@
-//! The action runtime's contract, checked on `examples/invoker/loader.js` by this machine's Node: the tests are
+//! The action runtime's contract, checked on `loader.js` by this machine's Node: the tests are
 //! those of `tests/loader/*.test.mjs`.
 
 use std::process::Command;

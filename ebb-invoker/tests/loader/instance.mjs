@@ -9,7 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX';
-export const LOADER = fileURLToPath(new URL('../../../examples/invoker/loader.js', import.meta.url));
+export const LOADER = fileURLToPath(new URL('../../loader.js', import.meta.url));
 const KINDS = { '/init': 1, '/run': 2, '/reset': 3, '/thaw': 4 };
 const HEADER = 12;
 
