@@ -50,7 +50,7 @@ use ebb_openwhisk::instance::Deploy;
 use ebb_openwhisk::json::{Json, Members};
 // Linking it makes it the provider of instances.
 #[cfg(any(ebb_hosted, not(panic = "abort")))]
-use ebb_openwhisk_hosted as _;
+use ebb_invoker_hosted as _;
 
 use platform::Platform;
 

@@ -5,7 +5,7 @@
 //! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
 //! and on two cores. Without Node.js and npm (or without a network for npm's first installation) the tests say so and pass, unless `INVOKER_TESTS=required`.
 
-#[path = "../../ebb-openwhisk-hosted/tests/client/mod.rs"]
+#[path = "../../ebb-invoker-hosted/tests/client/mod.rs"]
 mod client;
 
 use std::{
@@ -253,7 +253,7 @@ fn the_image_is_an_action_container() {
     }
     let output = Command::new("node")
         .args(["--test", "container.test.mjs"])
-        .current_dir(root().join("ebb-openwhisk-hosted/tests/e2e"))
+        .current_dir(root().join("ebb-invoker-hosted/tests/e2e"))
         .env("RUNNER", RUNNER)
         .env("IMAGE", IMAGE)
         .env_remove("NODE_OPTIONS")

@@ -2,9 +2,9 @@
 //!
 //! | contract | tests |
 //! |---|---|
-//! | 1 action runtime | `ebb-invoker/tests/loader/*.test.mjs`, in both transports; in the image `ebb-openwhisk-hosted/tests/e2e/container.test.mjs` |
+//! | 1 action runtime | `ebb-invoker/tests/loader/*.test.mjs`, in both transports; in the image `ebb-invoker-hosted/tests/e2e/container.test.mjs` |
 //! | 2.1 what is sent, 2.2 arguments, 2.3 answers | `calls.rs` |
-//! | 2.4 logs | `ebb_openwhisk::logs`, `ebb-openwhisk-hosted/tests/e2e/load.test.mjs` |
+//! | 2.4 logs | `ebb_openwhisk::logs`, `ebb-invoker-hosted/tests/e2e/load.test.mjs` |
 //! | 2.5 records, 3.6 activations | `activations.rs`, `calls.rs` |
 //! | 3.1 general, 3.2 information, 3.3 namespaces and limits | `access.rs` |
 //! | 3.4 actions | `actions.rs` |
@@ -13,7 +13,7 @@
 //! | 3.8 sequences | `sequences.rs` |
 //! | 3.9 triggers and rules | `triggers.rs` |
 //! | 3.10 web actions | `web.rs` |
-//! | 4 clients | `ebb-openwhisk-hosted/tests/e2e/client.test.mjs`, with the npm package |
+//! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
 #![allow(missing_docs)]
 

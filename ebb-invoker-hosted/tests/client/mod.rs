@@ -20,7 +20,7 @@ pub fn installed() -> Result<PathBuf, String> {
             ));
         }
     }
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ebb-openwhisk-hosted/tests/e2e");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ebb-invoker-hosted/tests/e2e");
     // One test installs it for all.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ impl Drop for Running {
 }
 
 #[test]
-#[ignore = "builds the example a second time; run it with `cargo test -p ebb-openwhisk-hosted -- --ignored`"]
+#[ignore = "builds the example a second time; run it with `cargo test -p ebb-invoker-hosted -- --ignored`"]
 fn the_npm_client_drives_the_hosted_invoker() {
     let tests = match client::installed() {
         Ok(tests) => tests,

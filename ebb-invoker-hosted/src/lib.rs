@@ -1,7 +1,7 @@
 //! Instances as Linux processes: the machine's own `node` with the loader, for development and tests.
 //!
 //! A process is watched by a thread of its own, which takes what it writes and wakes the core. Programs link this crate by
-//! naming it: `use ebb_openwhisk_hosted as _;`.
+//! naming it: `use ebb_invoker_hosted as _;`.
 
 extern crate ebb_runtime as ebb;
 
