@@ -5,9 +5,8 @@
 
 extern crate ebb_runtime as ebb;
 
-mod machine;
-mod net;
 mod parker;
 mod platform;
+mod start;
 
-pub use machine::{Config, block_on, main, run, test};
+pub use start::{Config, block_on, main, run, test};

@@ -26,6 +26,9 @@ const WAKE: u64 = 0;
 /// microseconds.
 const POLL_TICKS: u64 = 1 << 15;
 
+/// What is told of a socket: the number that [`Parker::watch`] was given, and epoll's events.
+pub(crate) type Ready = fn(u32, u32);
+
 /// Answers taken from the kernel at once.
 const BATCH: usize = 256;
 
@@ -133,13 +136,13 @@ impl Parker {
         }
     }
 
-    /// Sleeps until woken, until a socket is ready, or for so many nanoseconds.
-    pub fn park(&self, nanoseconds: Option<u64>) {
+    /// Sleeps until woken, until a socket is ready, or for `limit_ns`. Tells `ready` the sockets that are, and how.
+    pub fn park(&self, limit_ns: Option<u64>, ready: Ready) {
         let asleep =
             self.state
                 .compare_exchange(RUNNING, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
         if asleep.is_ok() {
-            self.wait(nanoseconds);
+            self.wait(limit_ns, ready);
         }
         // Acquire: of a wake that this takes back, what went before it is seen.
         self.state.swap(RUNNING, Ordering::AcqRel);
@@ -147,7 +150,7 @@ impl Parker {
 
     /// Lets ready sockets in without sleeping, if the last look was a while ago.
     #[inline]
-    pub fn poll(&self) {
+    pub fn poll(&self, ready: Ready) {
         if !self.has_sockets.load(Ordering::Relaxed) {
             return;
         }
@@ -155,26 +158,26 @@ impl Parker {
         let now = unsafe { core::arch::x86_64::_rdtsc() };
         // Only this core writes it.
         if now.wrapping_sub(self.last_poll.load(Ordering::Relaxed)) > POLL_TICKS {
-            self.wait(Some(0));
+            self.wait(Some(0), ready);
             // SAFETY: as above.
             let now = unsafe { core::arch::x86_64::_rdtsc() };
             self.last_poll.store(now, Ordering::Relaxed);
         }
     }
 
-    fn wait(&self, nanoseconds: Option<u64>) {
+    fn wait(&self, limit_ns: Option<u64>, ready: Ready) {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
-        let count = self.epoll_wait(&mut events, nanoseconds);
+        let count = self.epoll_wait(&mut events, limit_ns);
         for event in &events[..count] {
             let name = event.u64;
             if name != WAKE {
-                crate::net::ready((name - 1) as u32, event.events);
+                ready((name - 1) as u32, event.events);
             }
         }
     }
 
-    fn epoll_wait(&self, events: &mut [libc::epoll_event], nanoseconds: Option<u64>) -> usize {
-        let limit = nanoseconds.map(|n| libc::timespec {
+    fn epoll_wait(&self, events: &mut [libc::epoll_event], limit_ns: Option<u64>) -> usize {
+        let limit = limit_ns.map(|n| libc::timespec {
             tv_sec: (n / 1_000_000_000).min(i64::MAX as u64) as i64,
             tv_nsec: (n % 1_000_000_000) as i64,
         });
@@ -199,7 +202,7 @@ impl Parker {
             return 0;
         }
         // Linux before 5.11: whole milliseconds, rounded up.
-        let limit = nanoseconds.map_or(-1, |n| n.div_ceil(1_000_000).min(60_000) as i32);
+        let limit = limit_ns.map_or(-1, |n| n.div_ceil(1_000_000).min(60_000) as i32);
         // SAFETY: as above.
         let count = unsafe {
             libc::epoll_wait(

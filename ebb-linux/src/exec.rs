@@ -11,10 +11,10 @@ use crate::object::vfs::Executable;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use ebb_guest::GuestCpu;
 use ebb_mem::PhysAddr;
 use ebb_mem::space::{Backing, GUEST_END, PAGE, Place, Protection, Space};
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::GuestCpu;
 
 /// Where a position-independent program goes: two thirds up, as on Linux.
 const PROGRAM_BASE: u64 = 0x5555_5555_4000;

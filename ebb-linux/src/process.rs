@@ -17,9 +17,9 @@ use crate::uc::Exit;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use ebb_guest::GuestCpu;
 use ebb_mem::space::Space;
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::GuestCpu;
 
 /// An address space. A child of `vfork` has its parent's until it starts a program.
 pub struct Memory {

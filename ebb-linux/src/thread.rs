@@ -16,9 +16,9 @@ use alloc::vec::Vec;
 use core::pin::Pin;
 use core::task::{Poll, Waker};
 use core::time::Duration;
+use ebb_guest::{Context, GuestCpu, Trap};
 use ebb_mem::space::{Access, Fault};
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::{Context, GuestCpu, Trap};
 use ebb_runtime::time::{Instant, Sleep, sleep_until};
 
 /// How long a thread runs before others get their turn, in nanoseconds.

@@ -22,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use ebb_runtime::guest::{Context, GuestCpu, Stale, Trap};
+use ebb_guest::{Context, GuestCpu, Trap};
 use ebb_runtime::sync::notify::Notify;
 use ebb_runtime::time::timeout;
 use ebb_runtime::{EbbRef, spawn};
@@ -428,8 +428,8 @@ impl Uc {
             let told = crate::vdso::set_behind(&mut space, vdso, self.behind);
             memory.untold.set(told.is_err());
         }
-        let stale = space.stale().pages().map_or(Stale::All, Stale::Pages);
-        let trap = EbbRef::<dyn GuestCpu>::get().enter(&mut thread.context, space.root().0, stale);
+        let cpu = EbbRef::<dyn GuestCpu>::get();
+        let trap = cpu.enter(&mut thread.context, space.root().0, space.stale());
         space.drop_stale();
         trap
     }

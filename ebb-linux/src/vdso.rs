@@ -1,5 +1,5 @@
 //! The vDSO: a page of code that every guest has, by which it reads the clock without a system call. It is an ELF shared
-//! object, written down here by hand, that finds the machine's [`ClockPage`](ebb_runtime::guest::ClockPage) on the page before it, and on the page before that how far
+//! object, written down here by hand, that finds the machine's [`ClockPage`](ebb_guest::ClockPage) on the page before it, and on the page before that how far
 //! the program's monotonic clock is behind the machine's (not zero in a clone of a snapshot).
 //!
 //! What must hold: the code touches only registers that a C caller expects to be lost; the offsets into the clock page are
@@ -8,10 +8,10 @@
 use crate::exec::note;
 use core::arch::global_asm;
 use core::mem::offset_of;
+use ebb_guest::{ClockPage, GuestCpu};
 use ebb_mem::PhysAddr;
 use ebb_mem::space::{Backing, Fault, PAGE, Place, Protection, Space};
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::{ClockPage, GuestCpu};
 
 global_asm!(
     r#"

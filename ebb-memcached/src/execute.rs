@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use ebb_runtime::sync::quiesce::Quiescence;
+use ebb_runtime::sync::epoch::Quiescence;
 
 use crate::{
     VERSION,

@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 
-use ebb_runtime::sync::quiesce::Quiescence;
+use ebb_runtime::sync::epoch::Quiescence;
 
 use crate::{
     Output, Store, Time,

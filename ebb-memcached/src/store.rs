@@ -17,7 +17,7 @@ use core::{
 };
 
 use crossbeam_utils::CachePadded;
-use ebb_runtime::sync::{RcuMap, quiesce::Quiescence};
+use ebb_runtime::sync::{RcuMap, epoch::Quiescence};
 use foldhash::fast::RandomState;
 use spin::Mutex;
 

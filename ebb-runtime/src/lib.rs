@@ -17,11 +17,10 @@ extern crate alloc;
 // The macros name everything through `::ebb`, here as in a user's crate.
 extern crate self as ebb;
 
-mod core;
 mod event;
-pub mod guest;
 mod machine;
 mod model;
+mod per_core;
 pub mod platform;
 mod program;
 pub mod quiesce;
@@ -33,7 +32,6 @@ pub mod time;
 pub use ebb_macros::{component, ebb, provides};
 
 pub use crate::{
-    core::{CoreId, core_count, cores, current_core, try_current_core},
     event::{
         CoreStats, IdleWork, JoinError, JoinHandle, Stats, Yield, core_stats, idle, running_site,
         set_hog_limit, spawn, yield_now,
@@ -42,6 +40,7 @@ pub use crate::{
     model::{
         Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, RootObject, live_dynamic_ebbs,
     },
+    per_core::{CoreId, core_count, cores, current_core, try_current_core},
     program::{PANIC_STATUS, Shutdown, Termination, args, exit, shutdown},
     remote::{Gather, RemoteHandle, spawn_on},
 };

@@ -11,10 +11,10 @@ use once_cell::race::OnceBox;
 
 use crate::{
     EbbRef,
-    core::{Core, CoreId},
     model::{DynamicIds, SharedReps},
+    per_core::{Core, CoreId},
     platform::Cores,
-    sync::quiesce::Domain,
+    sync::epoch::Domain,
 };
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
@@ -147,8 +147,8 @@ impl Machine {
 pub unsafe fn core_main(machine: &'static Machine, id: CoreId) {
     let core = machine.core(id);
     // SAFETY: the caller calls this once for each core.
-    unsafe { crate::core::enter(core) };
+    unsafe { crate::per_core::enter(core) };
     crate::event::run(core);
     machine.running.fetch_sub(1, Ordering::AcqRel);
-    crate::core::leave();
+    crate::per_core::leave();
 }

@@ -8,10 +8,9 @@ use core::{
 };
 
 use crate::{
-    EbbRef,
-    core::Core,
-    event,
+    EbbRef, event,
     machine::Machine,
+    per_core::Core,
     platform::{Console, Environment},
 };
 

@@ -1,15 +1,16 @@
 //! Quiescence of this machine: when every core has passed an event boundary.
 //!
-//! [`crate::sync::quiesce`] is the algorithm; the event loop drives it. What a core has made
+//! [`crate::sync::epoch`] is the algorithm; the event loop drives it. What a core has made
 //! unreachable it may free when no event that could have seen it is still running, anywhere.
 
 use alloc::boxed::Box;
 
 use crate::{
-    core::Core,
+    per_core::Core,
     sync::{
-        self, oneshot,
-        quiesce::{Quiescence, Retired},
+        self,
+        epoch::{Quiescence, Retired},
+        oneshot,
     },
 };
 

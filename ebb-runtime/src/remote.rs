@@ -14,8 +14,8 @@ use core::{
 
 use crate::{
     Ebb, EbbRef,
-    core::{Core, CoreId},
     event::{Deliver, JoinError, TaskPtr, allocate},
+    per_core::{Core, CoreId},
     sync::oneshot,
 };
 

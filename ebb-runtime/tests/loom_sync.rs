@@ -191,8 +191,8 @@ mod oneshot {
     }
 }
 
-mod quiesce {
-    use super::sync::quiesce::Domain;
+mod epoch {
+    use super::sync::epoch::Domain;
     use super::*;
     use loom::sync::atomic::AtomicPtr;
 
@@ -400,7 +400,7 @@ mod queue {
 }
 
 mod rcu {
-    use super::sync::quiesce::{Core, Domain, Quiescence, Retired};
+    use super::sync::epoch::{Core, Domain, Quiescence, Retired};
     use super::sync::{Rcu, RcuMap};
     use super::*;
     use core::cell::RefCell;

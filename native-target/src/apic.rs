@@ -4,7 +4,7 @@
 //! sends, sleeps or sets a timer. Sources: Intel SDM volume 3, chapter "Advanced Programmable
 //! Interrupt Controller (APIC)".
 
-use crate::{interrupts, paging};
+use crate::{interrupts, msr, paging};
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
@@ -25,9 +25,6 @@ const TIMER_DIVIDE: u32 = 0x3e0;
 
 const MASKED: u32 = 1 << 16;
 const TSC_DEADLINE: u32 = 1 << 18;
-
-const APIC_BASE: u32 = 0x1b;
-const TSC_DEADLINE_MSR: u32 = 0x6e0;
 
 /// Address of the registers of an xAPIC (the same on every core); 0 with x2APIC.
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
@@ -62,7 +59,7 @@ pub fn find(allow_x2apic: bool, allow_deadline: bool) -> Result<(), Bad> {
     }
     let features = __cpuid(1).ecx;
     // SAFETY: every 64-bit CPU has the MSR.
-    let base = unsafe { Msr::new(APIC_BASE).read() };
+    let base = unsafe { Msr::new(msr::APIC_BASE).read() };
     // Firmware may have left x2APIC on, and it cannot simply be switched off.
     if !(features & 1 << 21 != 0 && allow_x2apic || base & 1 << 10 != 0) {
         let registers =
@@ -81,7 +78,7 @@ pub fn registers() -> u64 {
 fn read(register: u32) -> u32 {
     match REGISTERS.load(Ordering::Relaxed) {
         // SAFETY: x2APIC is on (`init`), and the register exists in it.
-        0 => unsafe { Msr::new(0x800 + (register >> 4)).read() as u32 },
+        0 => unsafe { Msr::new(msr::X2APIC_FIRST + (register >> 4)).read() as u32 },
         // SAFETY: the registers are mapped uncached.
         at => unsafe { ((at + u64::from(register)) as *const u32).read_volatile() },
     }
@@ -90,7 +87,7 @@ fn read(register: u32) -> u32 {
 fn write(register: u32, value: u32) {
     match REGISTERS.load(Ordering::Relaxed) {
         // SAFETY: as in `read`; the callers write what the register allows.
-        0 => unsafe { Msr::new(0x800 + (register >> 4)).write(u64::from(value)) },
+        0 => unsafe { Msr::new(msr::X2APIC_FIRST + (register >> 4)).write(u64::from(value)) },
         // SAFETY: as in `read`.
         at => unsafe { ((at + u64::from(register)) as *mut u32).write_volatile(value) },
     }
@@ -98,13 +95,13 @@ fn write(register: u32, value: u32) {
 
 /// Switches this core's local APIC on, everything masked but what is set up later.
 pub fn init() {
-    let mut msr = Msr::new(APIC_BASE);
+    let mut apic_base = Msr::new(msr::APIC_BASE);
     // SAFETY: setting enable (bit 11) and x2APIC (bit 10) is allowed from any state but "disabled to x2APIC", so in two steps.
     unsafe {
-        let base = msr.read() | 1 << 11;
-        msr.write(base);
+        let base = apic_base.read() | 1 << 11;
+        apic_base.write(base);
         if is_x2apic() {
-            msr.write(base | 1 << 10);
+            apic_base.write(base | 1 << 10);
         }
     }
     write(TASK_PRIORITY, 0);
@@ -144,7 +141,7 @@ fn command(target: u32, low: u32) {
         // SAFETY: fences have no other effect; the command register is write-only.
         unsafe {
             core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags));
-            Msr::new(0x830).write(u64::from(target) << 32 | u64::from(low));
+            Msr::new(msr::X2APIC_COMMAND).write(u64::from(target) << 32 | u64::from(low));
         }
     } else {
         write(COMMAND_HIGH, target << 24);
@@ -184,7 +181,7 @@ pub fn send_startup(target: u32, page: u8) {
 #[inline]
 pub fn set_deadline(deadline: u64) {
     // SAFETY: the MSR exists where the mode does.
-    unsafe { Msr::new(TSC_DEADLINE_MSR).write(deadline) };
+    unsafe { Msr::new(msr::TSC_DEADLINE).write(deadline) };
 }
 
 /// Lets the timer fire after `ticks` of its own clock (0 disarms).

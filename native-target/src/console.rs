@@ -4,7 +4,7 @@
 //! waits for the lock only so long, because its holder may have been stopped.
 
 use crate::uart::Uart;
-use crate::{cpu, platform};
+use crate::{cpu, io_apic};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::mutex::{SpinMutex as Mutex, SpinMutexGuard as Guard};
@@ -126,7 +126,7 @@ impl Ring {
 /// Lets the UART interrupt core 0 when something arrives. Without the interrupt, input waits in
 /// the UART until somebody reads.
 pub fn listen(core: &'static cpu::CpuBlock) {
-    if platform::bind_isa(4, core, |_| receive()).is_some()
+    if io_apic::bind_isa(4, core, |_| receive()).is_some()
         && let Some(uart) = UART.lock().as_mut()
     {
         LISTENING.store(true, Ordering::Relaxed);

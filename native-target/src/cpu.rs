@@ -6,7 +6,7 @@
 //! core starts, or by that core alone.
 
 use crate::paging::{self, OutOfFrames, Stack};
-use crate::{interrupts, memory, tls};
+use crate::{interrupts, memory_map, msr, tls};
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::cell::UnsafeCell;
@@ -119,7 +119,7 @@ pub fn get(id: usize) -> Option<&'static CpuBlock> {
 /// This core's block, or `None` before the core has one.
 pub fn try_this() -> Option<&'static CpuBlock> {
     // SAFETY: every 64-bit CPU has a GS base.
-    let base = unsafe { Msr::new(0xc000_0101).read() };
+    let base = unsafe { Msr::new(msr::GS_BASE).read() };
     (base != 0).then(this)
 }
 
@@ -140,13 +140,13 @@ pub fn this() -> &'static CpuBlock {
 /// # Errors
 /// [`OutOfFrames`] when memory is short.
 pub fn new_block(apic_id: u32) -> Result<&'static mut CpuBlock, OutOfFrames> {
-    let frames = (size_of::<CpuBlock>() as u64).div_ceil(memory::FRAME);
-    let at = paging::linear(memory::take_frames(frames).ok_or(OutOfFrames)?).cast::<CpuBlock>();
+    let frames = (size_of::<CpuBlock>() as u64).div_ceil(memory_map::FRAME);
+    let at = paging::linear(memory_map::take_frames(frames).ok_or(OutOfFrames)?).cast::<CpuBlock>();
     // SAFETY: the frames are ours alone; all-zero bytes are a valid CpuBlock (a `Once` of zeroes
     // has not run, which `Once::INIT` written over it makes sure of).
     let block = unsafe {
         at.cast::<u8>()
-            .write_bytes(0, (frames * memory::FRAME) as usize);
+            .write_bytes(0, (frames * memory_map::FRAME) as usize);
         &mut *at
     };
     for slot in &mut block.handlers {
@@ -230,9 +230,9 @@ pub unsafe fn enter(block: &CpuBlock) {
     enable_features();
     // SAFETY: the block's address is valid GS base; the TLS block is complete.
     unsafe {
-        Msr::new(0xc000_0101).write(block.this as u64);
-        Msr::new(0xc000_0102).write(0);
-        Msr::new(0xc000_0100).write(block.tls);
+        Msr::new(msr::GS_BASE).write(block.this as u64);
+        Msr::new(msr::KERNEL_GS_BASE).write(0);
+        Msr::new(msr::FS_BASE).write(block.tls);
     }
 }
 

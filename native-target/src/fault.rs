@@ -7,7 +7,7 @@
 use crate::backtrace::{self, Registers};
 use crate::cpu::{self, CpuBlock, MAX_CORES, STACK_NAMES};
 use crate::interrupts::TrapFrame;
-use crate::{apic, console, report, say};
+use crate::{apic, console, msr, report, say};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use x86_64::registers::control::Cr2;
@@ -129,8 +129,8 @@ pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) {
     // Whatever FS and GS were, the report needs the kernel's.
     // SAFETY: the block is this core's (it lay above this core's interrupt stack).
     unsafe {
-        Msr::new(0xc000_0101).write(&raw const *block as u64);
-        Msr::new(0xc000_0100).write(block.tls);
+        Msr::new(msr::GS_BASE).write(&raw const *block as u64);
+        Msr::new(msr::FS_BASE).write(block.tls);
     }
     let core = block.id.load(Ordering::Relaxed);
     if vector == 2 {

@@ -10,7 +10,7 @@
 //!   registers lost too; every other ends the image;
 //! - a trap out of user mode (CS.RPL 3) goes to `ebb_user_trap` with the same stack layout.
 
-use crate::cpu::{self, CpuBlock};
+use crate::cpu::{self, CpuBlock, Handler};
 use crate::{extable, fault};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
@@ -268,4 +268,20 @@ pub fn drain(mut each: impl FnMut(u8)) {
             each((i as u32 * 64 + bit) as u8);
         }
     }
+}
+
+/// Allocates a vector on a core.
+pub fn bind(block: &CpuBlock, handler: fn(usize), argument: usize) -> Option<u8> {
+    let mut handler = Some(Handler(handler, argument));
+    for (slot, vector) in block.handlers.iter().zip(FIRST_DEVICE..=LAST_DEVICE) {
+        let mut ours = false;
+        slot.handler.call_once(|| {
+            ours = true;
+            handler.take().expect("taken once")
+        });
+        if ours {
+            return Some(vector);
+        }
+    }
+    None
 }

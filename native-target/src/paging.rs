@@ -12,10 +12,7 @@
 //! read-only in the linear map too. The top-level entries of the kernel's half exist before any
 //! address space copies them.
 
-use crate::{
-    memory,
-    memory::{FRAME, Kind, Region},
-};
+use crate::memory_map::{self, FRAME, Kind, Region};
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex as Mutex;
 
@@ -111,7 +108,7 @@ fn map(
             // or are alone.
             let entry = unsafe { &mut *linear(table).add(index as usize) };
             if *entry & PRESENT == 0 {
-                *entry = memory::take_zeroed().ok_or(OutOfFrames)? | PRESENT | WRITE;
+                *entry = memory_map::take_zeroed().ok_or(OutOfFrames)? | PRESENT | WRITE;
             }
             assert!(
                 *entry & LARGE == 0 || l == 3,
@@ -175,13 +172,13 @@ pub unsafe fn init(map_of: &[Region], gib_pages: bool) -> Result<(), OutOfFrames
 
     let mut windows = TABLES.lock();
     windows.gib_pages = gib_pages;
-    let root = memory::take_zeroed().ok_or(OutOfFrames)?;
+    let root = memory_map::take_zeroed().ok_or(OutOfFrames)?;
     // Every top-level entry the kernel will ever use exists from the start.
     for base in [DEVICES, STACKS] {
         // SAFETY: `root` is a fresh frame in the linear map.
         unsafe {
             *linear(root).add((base >> 39) as usize & 511) =
-                memory::take_zeroed().ok_or(OutOfFrames)? | PRESENT | WRITE
+                memory_map::take_zeroed().ok_or(OutOfFrames)? | PRESENT | WRITE
         };
     }
     // The image.
@@ -281,7 +278,7 @@ pub fn new_stack(size: u64) -> Result<Stack, OutOfFrames> {
     if top > STACKS + WINDOW {
         return Err(OutOfFrames);
     }
-    let frames = memory::take_frames(size / FRAME).ok_or(OutOfFrames)?;
+    let frames = memory_map::take_frames(size / FRAME).ok_or(OutOfFrames)?;
     map(
         ROOT.load(Ordering::Acquire),
         bottom,

@@ -3,7 +3,7 @@
 //!
 //! What must hold: the port pair is used under its lock; a bus's window is mapped once.
 
-use crate::{paging, tables};
+use crate::{acpi, paging};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ebb_runtime::platform::{PciAddress, PciFunction};
@@ -17,7 +17,7 @@ static FUNCTIONS: Once<Vec<PciFunction>> = Once::new();
 
 /// The window of a bus, if configuration space is mapped in memory.
 fn window(bus: u8) -> Option<u64> {
-    let ecam = tables::get()
+    let ecam = acpi::get()
         .ecam
         .filter(|e| (e.first..=e.last).contains(&bus))?;
     let slot = &BUSES[usize::from(bus)];

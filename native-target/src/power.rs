@@ -4,7 +4,7 @@
 //! The program is asked as Ctrl-C asks a hosted one: one that waits for it ([`ebb_runtime::shutdown`]) is told, any other
 //! ends with status 130. Registers: ACPI 6.5, 4.8.3.1 "PM1 Event Registers".
 
-use crate::{cpu::CpuBlock, platform, report, start, tables};
+use crate::{acpi, cpu::CpuBlock, io_apic, report, start};
 use x86_64::instructions::port::Port;
 
 /// Of the status and the enable register.
@@ -16,7 +16,7 @@ const STATUS: i32 = 130;
 
 /// Listens to the button on this core, and says so on the debug console.
 pub fn listen(core: &'static CpuBlock) {
-    let Some(button) = tables::get().power_button else {
+    let Some(button) = acpi::get().power_button else {
         return;
     };
     // SAFETY: the ports are those of the ACPI tables; nobody else uses them, but for the power-off.
@@ -30,7 +30,7 @@ pub fn listen(core: &'static CpuBlock) {
         Port::<u16>::new(button.status).write(POWER_BUTTON);
         control.read() & SCI != 0
     };
-    if !owned || platform::bind_isa(button.line, core, |_| pressed()).is_none() {
+    if !owned || io_apic::bind_isa(button.line, core, |_| pressed()).is_none() {
         return;
     }
     // SAFETY: as above.
@@ -39,7 +39,7 @@ pub fn listen(core: &'static CpuBlock) {
 }
 
 fn pressed() {
-    let Some(button) = tables::get().power_button else {
+    let Some(button) = acpi::get().power_button else {
         return;
     };
     // SAFETY: as in `listen`; a status bit is cleared by writing it.

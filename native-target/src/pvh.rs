@@ -2,7 +2,7 @@
 //!
 //! It is copied at once, into statics, because it may lie anywhere in low memory.
 
-use crate::memory::{Kind, Region};
+use crate::memory_map::{Kind, Region};
 
 /// Longest command line in bytes; a longer one is refused rather than cut.
 pub const MAX_COMMAND_LINE: usize = 8192;

@@ -54,7 +54,7 @@ pub fn exit(status: u8) -> ! {
     // QEMU's chipsets (PM1a control, sleep type 0, as their DSDT says), else this core stops.
     unsafe {
         Port::<u32>::new(DEBUG_EXIT).write(u32::from(status));
-        if let Some(port) = crate::tables::power_off_port() {
+        if let Some(port) = crate::acpi::power_off_port() {
             Port::<u16>::new(port).write(0x2000);
         }
     }

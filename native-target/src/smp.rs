@@ -5,9 +5,9 @@
 //! late core can do no harm.
 
 use crate::cpu::{self, CpuBlock, MAX_CORES};
-use crate::memory::{Kind, Region};
+use crate::memory_map::{Kind, Region};
 use crate::paging::{self, OutOfFrames};
-use crate::{apic, clock, interrupts, platform, tables};
+use crate::{acpi, apic, clock, interrupts, platform};
 use core::cell::UnsafeCell;
 use core::ptr::copy_nonoverlapping;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +86,7 @@ pub struct Launch {
 /// # Errors
 /// [`OutOfFrames`] when memory does not suffice for the cores' stacks.
 pub fn launch(map: &[Region], limit: usize, broken: Option<u32>) -> Result<Launch, OutOfFrames> {
-    let machine = tables::get();
+    let machine = acpi::get();
     let ids = &machine.cores[1..machine.count.min(limit)];
     let mut launch = Launch {
         blocks: [None; MAX_CORES],
@@ -169,10 +169,10 @@ impl Launch {
     /// startup IPI; but one to those that have not come after a while does no harm (Linux,
     /// `wakeup_secondary_cpu_via_init`).
     pub fn collect(self, mut missing: impl FnMut(u32)) {
-        let begun = clock::now();
+        let begun = clock::now_ns();
         let mut again = false;
         while self.blocks().any(is_waiting) {
-            let now = clock::now();
+            let now = clock::now_ns();
             let elapsed = now.saturating_sub(begun);
             if elapsed > PATIENCE {
                 break;

@@ -1,11 +1,11 @@
 //! The order in which the machine comes up. Each step's time goes into the boot timeline.
 
-use crate::memory::{self, Kind};
+use crate::memory_map::{self, Kind};
 use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
-    apic, clock, console, cpu, fault, interrupts, mem, paging, platform, power, report, smp,
-    tables, timeline,
+    acpi, apic, clock, console, cpu, fault, interrupts, memcpy, paging, platform, power, report,
+    smp, timeline,
 };
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -40,7 +40,7 @@ pub extern "C" fn start(info: u32) -> ! {
     // SAFETY: the assembly wrote it; nothing else does.
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
     timeline::begin(entry);
-    mem::init();
+    memcpy::init();
     console::init();
     timeline::mark("console");
     // SAFETY: nobody else runs; `info` came from EBX; the first page tables map the first GiB.
@@ -101,8 +101,9 @@ pub extern "C" fn start(info: u32) -> ! {
             ),
         );
     }
-    let (start, end) = memory::largest_gap((image_end, home.end().min(1 << 30)), &handover.modules);
-    memory::set_early(start, end);
+    let (start, end) =
+        memory_map::largest_gap((image_end, home.end().min(1 << 30)), &handover.modules);
+    memory_map::set_early(start, end);
     interrupts::init();
     // SAFETY: once, here.
     unsafe { paging::init(handover.map(), cpu::has_gib_pages()) }
@@ -147,13 +148,13 @@ fn no_memory(what: &str) -> ! {
 extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     let handover = handover();
     let options = *OPTIONS.get().unwrap_or(&Options::DEFAULT);
-    match tables::read(handover.rsdp, block.apic_id) {
+    match acpi::read(handover.rsdp, block.apic_id) {
         Ok(_) => {}
-        Err(tables::Bad::NoRoot) => fault::refuse(
+        Err(acpi::Bad::NoRoot) => fault::refuse(
             report::MACHINE,
             format_args!("the machine has no ACPI tables; do not start it with acpi=off"),
         ),
-        Err(tables::Bad::NoMadt) => fault::refuse(
+        Err(acpi::Bad::NoMadt) => fault::refuse(
             report::MACHINE,
             format_args!(
                 "the ACPI tables name no cores and interrupt controllers (no MADT); use another machine type"
@@ -169,8 +170,8 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .unwrap_or_else(|_| no_memory("the cores' stacks"));
     timeline::mark("launch");
     // What follows until `collect` goes on while the other cores come up.
-    let most = tables::get().count.min(options.cores);
-    if let Err(error) = memory::to_heap(handover.map(), &handover.modules, most) {
+    let most = acpi::get().count.min(options.cores);
+    if let Err(error) = memory_map::to_heap(handover.map(), &handover.modules, most) {
         fault::refuse(
             report::MACHINE,
             format_args!("the heap cannot be made: {error}"),
@@ -194,7 +195,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
             "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
         );
     }
-    let ignored = tables::get().ignored;
+    let ignored = acpi::get().ignored;
     if ignored > 0 {
         crate::say!(
             "ebb: the machine has {ignored} cores more than the {} that an image uses",
@@ -260,8 +261,8 @@ pub fn run(block: &'static cpu::CpuBlock) -> ! {
     unsafe { core_main(machine, CoreId::new(id)) };
     if id == 0 {
         // Destructors run on every core; one that never ends must not keep the machine.
-        let patience = clock::now() + 2_000_000_000;
-        while machine.running() > 0 && clock::now() < patience {
+        let patience = clock::now_ns() + 2_000_000_000;
+        while machine.running() > 0 && clock::now_ns() < patience {
             core::hint::spin_loop();
         }
         report::exit(platform::exit_status(machine.status()));

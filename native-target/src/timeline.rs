@@ -80,7 +80,7 @@ pub fn report(line: bool, table: bool) {
             } else {
                 "countdown"
             },
-            clock::frequency() / 1_000_000,
+            clock::frequency_hz() / 1_000_000,
             clock::source().map_or("nothing", clock::Source::name),
         );
     }

@@ -3,7 +3,7 @@
 //! What must hold: the thread pointer is aligned as the image's PT_TLS segment asks and `fs:0`
 //! holds the pointer itself; the variables lie below it, the template first.
 
-use crate::{memory, paging::linear};
+use crate::{memory_map, paging::linear};
 
 unsafe extern "C" {
     static __tdata_start: u8;
@@ -22,12 +22,12 @@ pub fn new_block() -> Option<u64> {
     );
     let below = size.next_multiple_of(align);
     // The control block above the pointer: its self pointer, and room to keep glibc's layout free.
-    let frames = (below + align + 64).div_ceil(memory::FRAME);
-    let start = linear(memory::take_frames(frames)?) as u64;
+    let frames = (below + align + 64).div_ceil(memory_map::FRAME);
+    let start = linear(memory_map::take_frames(frames)?) as u64;
     let pointer = (start + below).next_multiple_of(align);
     // SAFETY: the frames are ours; `below` bytes lie under the pointer and 64 above, inside them.
     unsafe {
-        (start as *mut u8).write_bytes(0, (frames * memory::FRAME) as usize);
+        (start as *mut u8).write_bytes(0, (frames * memory_map::FRAME) as usize);
         ((pointer - below) as *mut u8).copy_from_nonoverlapping(template, filled);
         (pointer as *mut u64).write(pointer);
     }

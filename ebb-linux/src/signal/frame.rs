@@ -10,9 +10,9 @@
 use super::{Action, Info, SigInfo, UNBLOCKABLE, bit};
 use crate::process::{Memory, Process};
 use alloc::vec::Vec;
+use ebb_guest::{Context, GuestCpu, Line};
 use ebb_mem::space::BadAddress;
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::{Context, GuestCpu, Line};
 
 const SA_SIGINFO_FRAME: usize = 8 + UCONTEXT + 128;
 const UCONTEXT: usize = 304;

@@ -6,9 +6,9 @@ use crate::process::{Memory, Process, Processes};
 use crate::thread::Threads;
 use crate::uc::{Options, Parts, Stdio, Uc};
 use alloc::rc::Rc;
+use ebb_guest::GuestCpu;
 use ebb_mem::frame;
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::GuestCpu;
 
 /// Frames that must be free before a clone or a snapshot is made, so that copying its kernel objects cannot use up the
 /// last memory of the machine: 4 MiB.

@@ -28,8 +28,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use ebb_guest::Saved;
 use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
-use ebb_runtime::guest::Saved;
 
 pub use deploy::Deploy;
 

@@ -19,7 +19,7 @@ use crate::timer::Timers;
 use crate::uc::Exit;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use ebb_runtime::guest::Context;
+use ebb_guest::Context;
 
 /// Waits for news of processes.
 fn wait_for_news(call: &Call<'_>) -> Outcome {

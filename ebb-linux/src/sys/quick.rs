@@ -1,4 +1,4 @@
-//! System calls that the entry answers by itself ([`ebb_runtime::guest`]): those whose result is a constant of the thread
+//! System calls that the entry answers by itself ([`ebb_guest`]): those whose result is a constant of the thread
 //! while it runs, so that a program which asks for its number a million times does not enter the kernel a million times.
 //!
 //! What must hold: what such a call answers changes only while its thread does not run, or in a call that ends with
@@ -8,7 +8,7 @@
 use crate::process::Process;
 use crate::thread::Thread;
 use crate::uc::Uc;
-use ebb_runtime::guest::QuickCalls;
+use ebb_guest::QuickCalls;
 
 const PID: u8 = 1;
 const PARENT: u8 = 2;

@@ -6,8 +6,8 @@ use crate::object::errno::Errno;
 use crate::process::limit;
 use crate::thread::Thread;
 use crate::uc::Exit;
+use ebb_guest::GuestCpu;
 use ebb_runtime::EbbRef;
-use ebb_runtime::guest::GuestCpu;
 
 pub const CLONE_VM: u64 = 0x100;
 pub const CLONE_FS: u64 = 0x200;

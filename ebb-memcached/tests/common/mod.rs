@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use ebb_memcached::{Output, Progress, Session, Store, Time};
-use ebb_runtime::sync::quiesce::{Quiescence, Retired};
+use ebb_runtime::sync::epoch::{Quiescence, Retired};
 
 /// The calling thread as the one core of a machine of its own.
 pub struct Here;

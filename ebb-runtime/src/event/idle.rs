@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
 
-use crate::core::Core;
+use crate::per_core::Core;
 
 type Work = Box<dyn FnMut() -> bool>;
 

@@ -11,7 +11,7 @@ use core::{
 };
 
 use super::task::{Deliver, Task, allocate};
-use crate::core::Core;
+use crate::per_core::Core;
 
 /// Why a task has no result.
 pub enum JoinError {

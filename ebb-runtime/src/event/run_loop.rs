@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     EbbRef,
-    core::{Core, CoreId, Phase},
+    per_core::{Core, CoreId, Phase},
     platform::{Clock, Cores, Unwind},
-    sync::quiesce,
+    sync::epoch,
 };
 
 /// The executor's own part of a core.
@@ -215,7 +215,7 @@ const STOP_ROUNDS: usize = 1000;
 
 /// Once round the loop.
 #[inline]
-fn turn(core: &'static Core, quiesce: &quiesce::Core) {
+fn turn(core: &'static Core, quiesce: &epoch::Core) {
     let local = &core.local.events;
     quiesce.poll();
     arrivals(core);

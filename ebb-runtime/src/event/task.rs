@@ -33,7 +33,7 @@ use core::{
 
 use super::join::JoinError;
 use crate::{
-    core::Core,
+    per_core::Core,
     sync::inbox::{Link, Node},
 };
 

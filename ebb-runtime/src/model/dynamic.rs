@@ -18,7 +18,7 @@ use core::{
 
 use super::{Definition, Ebb, EbbId, EbbRef, Representation, cell::BuildCell, miss};
 use crate::{
-    core::Core,
+    per_core::Core,
     remote::{RemoteHandle, spawn_to},
 };
 

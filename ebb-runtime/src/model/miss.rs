@@ -12,8 +12,8 @@ use super::{
     cell::{BuildCell, Claim},
 };
 use crate::{
-    core::{Core, CoreId, Phase},
     machine::Machine,
+    per_core::{Core, CoreId, Phase},
 };
 
 /// An Ebb with one slot in thread-local storage.

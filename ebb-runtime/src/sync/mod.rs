@@ -12,7 +12,7 @@
 //! | [`inbox`] | cross-core | intrusive list, wait-free to push, for one consumer |
 //! | [`rcu`] | cross-core | pointer that is read without an atomic read-modify-write |
 //! | [`rcu_map`] | cross-core | hash map read the same way |
-//! | [`quiesce`] | cross-core | has every core passed an event boundary? |
+//! | [`epoch`] | cross-core | has every core passed an event boundary? |
 //!
 //! *Per-core* types are built on `Cell`, are neither `Send` nor `Sync`, and need no atomic instruction. *Cross-core*
 //! types may be reached from any core. All of them meet the executor only through [`core::task::Waker`].
@@ -20,12 +20,12 @@
 pub(crate) mod atomic;
 pub mod channel;
 pub(crate) mod doorbell;
+pub mod epoch;
 pub mod inbox;
 pub mod mutex;
 pub mod notify;
 pub mod oneshot;
 pub mod queue;
-pub mod quiesce;
 pub mod rcu;
 pub mod rcu_map;
 pub mod semaphore;

@@ -3,13 +3,13 @@
 //!
 //! What must hold: whoever got the pointer uses it only until the end of its event. [`Rcu::read`] lends the value to a
 //! closure, which cannot contain an `await`, so nothing of it outlives the event; replaced values are freed when every core
-//! has passed an event boundary (see [`quiesce`](super::quiesce)).
+//! has passed an event boundary (see [`epoch`](super::epoch)).
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
 
 use super::atomic::{AtomicPtr, Ordering};
-use super::quiesce::{Bound, Quiescence, retire_box};
+use super::epoch::{Bound, Quiescence, retire_box};
 
 /// A replaceable value. **Cross-core.** A read is plain loads and a branch; a replacement is one atomic exchange and two
 /// allocations.
@@ -104,7 +104,7 @@ mod tests {
 
     use std::sync::Arc;
 
-    use super::super::quiesce::Domain;
+    use super::super::epoch::Domain;
     use super::super::testing::Here;
     use super::*;
 

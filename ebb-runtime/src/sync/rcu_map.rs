@@ -20,7 +20,7 @@ use core::ptr;
 use foldhash::fast::RandomState;
 
 use super::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use super::quiesce::{Bound, Quiescence, retire_box};
+use super::epoch::{Bound, Quiescence, retire_box};
 
 const SMALLEST: usize = 16;
 
@@ -365,7 +365,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::vec::Vec;
 
-    use super::super::quiesce::Domain;
+    use super::super::epoch::Domain;
     use super::super::testing::Here;
     use super::*;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::quiesce::{Core, Domain, Quiescence, Retired};
+use super::epoch::{Core, Domain, Quiescence, Retired};
 
 struct Wakes(AtomicUsize);
 

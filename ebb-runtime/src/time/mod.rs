@@ -18,7 +18,7 @@ use core::{
 
 use wheel::{Expired, Key, Wheel};
 
-use crate::{EbbRef, core::Core, platform::Clock};
+use crate::{EbbRef, per_core::Core, platform::Clock};
 
 /// A point in time of the machine's monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,8 +19,8 @@ use crate::{
     platform::{Cores, Unwind},
     sync::{
         doorbell::{Doorbell, Rung},
+        epoch,
         inbox::Inbox,
-        quiesce,
     },
     time::Timers,
 };
@@ -95,7 +95,7 @@ pub(crate) struct Local {
     pub constructing: Cell<*const Constructing>,
     pub dynamic: RefCell<DynamicTable>,
     /// There while the event loop runs.
-    pub quiesce: OnceCell<quiesce::Core>,
+    pub quiesce: OnceCell<epoch::Core>,
 }
 
 // SAFETY: everything outside `local` is Sync by itself; `local` is touched by one thread only (see

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, c_char, c_int},
     pin::pin,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };
@@ -215,6 +215,3 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         thread::park();
     }
 }
-
-/// The process's arguments, once.
-pub(crate) static ARGUMENTS: OnceLock<Vec<&'static str>> = OnceLock::new();

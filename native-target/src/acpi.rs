@@ -5,11 +5,11 @@
 
 use crate::cpu::MAX_CORES;
 use crate::paging::{self, linear};
-use acpi::sdt::fadt::Fadt;
-use acpi::sdt::hpet::HpetInfo;
-use acpi::sdt::madt::{Madt, MadtEntry};
-use acpi::sdt::mcfg::Mcfg;
-use acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
+use ::acpi::sdt::fadt::Fadt;
+use ::acpi::sdt::hpet::HpetInfo;
+use ::acpi::sdt::madt::{Madt, MadtEntry};
+use ::acpi::sdt::mcfg::Mcfg;
+use ::acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
 use core::ptr::NonNull;
 use spin::Once;
 use spin::mutex::SpinMutex as Mutex;

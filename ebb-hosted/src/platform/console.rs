@@ -1,0 +1,28 @@
+//! Messages for people: standard output and input.
+
+use std::io::{self, Read, Write};
+
+use ebb_runtime::{platform::Console, provides};
+
+use super::Linux;
+
+#[provides(Console, default, instance = &Linux)]
+impl Console for Linux {
+    fn write(&self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> usize {
+        let mut ready = libc::pollfd {
+            fd: 0,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd.
+        if unsafe { libc::poll(&mut ready, 1, 0) } <= 0 {
+            return 0;
+        }
+        io::stdin().lock().read(buffer).unwrap_or(0)
+    }
+}

@@ -1,0 +1,18 @@
+//! The components of the platform seam (`ebb_runtime::platform`, `ebb_net::NetStack`, `ebb_guest`), provided by Linux: one
+//! file for each, named as its counterpart in `native-target`.
+
+mod clock;
+mod console;
+mod cores;
+mod entropy;
+mod environment;
+mod guest;
+mod net;
+mod power;
+mod unwind;
+
+pub(crate) use cores::pin_to_cpu;
+pub(crate) use environment::set_arguments;
+
+/// Linux, as the provider of every component.
+struct Linux;

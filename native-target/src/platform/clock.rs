@@ -1,0 +1,17 @@
+//! Time.
+
+use super::Native;
+use crate::clock;
+use ebb_runtime::{platform::Clock, provides};
+
+#[provides(Clock, default, instance = &Native)]
+impl Clock for Native {
+    #[inline]
+    fn now(&self) -> u64 {
+        clock::now_ns()
+    }
+
+    fn unix_time(&self) -> u64 {
+        clock::unix_time_ns()
+    }
+}

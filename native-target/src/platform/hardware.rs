@@ -1,0 +1,64 @@
+//! Devices on the machine's bus: PCI, device memory, interrupts.
+
+use super::Native;
+use crate::interrupts::bind;
+use crate::memory_map::{Kind, Region};
+use crate::{cpu, paging, pci, start};
+use core::ptr::NonNull;
+use ebb_runtime::platform::{Hardware, MsiMessage, PciAddress, PciFunction};
+use ebb_runtime::{CoreId, provides};
+
+#[provides(Hardware, instance = &Native)]
+impl Hardware for Native {
+    fn memory(&self) -> u64 {
+        let map = start::handover().map();
+        let usable = map.iter().filter(|r| r.kind == Kind::Usable);
+        usable.map(|r| r.len).sum()
+    }
+
+    fn pci_functions(&self) -> &'static [PciFunction] {
+        pci::functions()
+    }
+
+    fn pci_read(&self, function: PciAddress, offset: u16) -> u32 {
+        pci::read(function, offset)
+    }
+
+    fn pci_write(&self, function: PciAddress, offset: u16, value: u32) {
+        pci::write(function, offset, value);
+    }
+
+    fn map_device(&self, physical: u64, length: usize) -> Option<NonNull<u8>> {
+        let end = physical.checked_add(length as u64).filter(|_| length > 0)?;
+        let memory = |r: &Region| r.kind != Kind::Reserved && r.start < end && physical < r.end();
+        if start::handover().map().iter().any(memory) {
+            return None;
+        }
+        NonNull::new(paging::map_device(physical, length as u64).ok()?)
+    }
+
+    fn physical_address(&self, virtual_address: *const u8) -> u64 {
+        paging::physical(virtual_address as u64)
+            .unwrap_or_else(|| panic!("{virtual_address:p} is not mapped"))
+    }
+
+    fn virtual_address(&self, physical: u64) -> *mut u8 {
+        paging::linear(physical).cast()
+    }
+
+    fn bind_interrupt(
+        &self,
+        core: CoreId,
+        handler: fn(usize),
+        argument: usize,
+    ) -> Option<MsiMessage> {
+        let block = cpu::get(core.number())?;
+        // A message addresses 8 bits of APIC ID; more would need interrupt remapping.
+        let target = u8::try_from(block.apic_id).ok()?;
+        let vector = bind(block, handler, argument)?;
+        Some(MsiMessage {
+            address: 0xfee0_0000 | u64::from(target) << 12,
+            data: u32::from(vector),
+        })
+    }
+}
