@@ -22,18 +22,18 @@ use smoltcp::{
     },
 };
 
-use super::{
-    connection::{NEVER, SECOND},
-    frame::Frame,
+use crate::{
+    link::Frame,
     shared::{Routes, Shared},
+    time::{NEVER_NS, SECOND_NS},
     wire::{ETHERNET, Ip, Mac, Path},
 };
 use ebb_net::Configuration;
 
 /// Without an answer after this long, it is said, and the fallback is used.
-const DHCP_PATIENCE: u64 = 10 * SECOND;
+const DHCP_PATIENCE_NS: u64 = 10 * SECOND_NS;
 /// Between two questions for a neighbour, and how many there are.
-const ASK_AGAIN: u64 = SECOND;
+const ASK_AGAIN_NS: u64 = SECOND_NS;
 const ASK_TIMES: u8 = 4;
 /// Frames that wait for smoltcp, and packets that it may reassemble at once.
 const MAX_FRAMES: usize = 256;
@@ -175,8 +175,8 @@ struct Lease {
     dns: Vec<IpAddr>,
 }
 
-fn instant(now: u64) -> Instant {
-    Instant::from_micros((now / 1000) as i64)
+fn instant(now_ns: u64) -> Instant {
+    Instant::from_micros((now_ns / 1000) as i64)
 }
 
 fn packets() -> raw::PacketBuffer<'static> {
@@ -188,7 +188,7 @@ fn packets() -> raw::PacketBuffer<'static> {
 
 impl Control {
     /// Starts configuring.
-    pub fn new(mac: Mac, mtu: usize, address: Address, seed: u64, now: u64) -> Self {
+    pub fn new(mac: Mac, mtu: usize, address: Address, seed: u64, now_ns: u64) -> Self {
         let mut device = Queues {
             input: VecDeque::new(),
             output: Vec::new(),
@@ -203,7 +203,7 @@ impl Control {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac_usable)));
         config.random_seed = seed;
         config.slaac = true;
-        let mut interface = Box::new(Interface::new(config, &mut device, instant(now)));
+        let mut interface = Box::new(Interface::new(config, &mut device, instant(now_ns)));
         interface.update_ip_addrs(|all| {
             let _ = all.push(IpCidr::new(link_local(mac_usable).into(), 64));
         });
@@ -234,7 +234,7 @@ impl Control {
             mac: mac_usable,
             address,
             leased: None,
-            patience: now + DHCP_PATIENCE,
+            patience: now_ns + DHCP_PATIENCE_NS,
             questions: Vec::new(),
             published: None,
             notices: Vec::new(),
@@ -283,15 +283,15 @@ impl Control {
     }
 
     /// Takes a frame for the slow path.
-    pub fn input(&mut self, frame: &[u8], shared: &Shared, now: u64) {
-        self.learn(frame, shared, now);
+    pub fn input(&mut self, frame: &[u8], shared: &Shared, now_ns: u64) {
+        self.learn(frame, shared, now_ns);
         if self.device.input.len() < MAX_FRAMES {
             self.device.input.push_back(frame.to_vec());
         }
     }
 
     /// Sees who is where.
-    fn learn(&self, frame: &[u8], shared: &Shared, now: u64) {
+    fn learn(&self, frame: &[u8], shared: &Shared, now_ns: u64) {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             return;
         };
@@ -314,7 +314,7 @@ impl Control {
                 if routes.is_local(Ip::from(IpAddr::from(target_protocol_addr)))
                     && is_near(&routes, source)
                 {
-                    shared.learn(source, source_hardware_addr.0, now);
+                    shared.learn(source, source_hardware_addr.0, now_ns);
                 }
             }
             EthernetProtocol::Ipv6 => {
@@ -347,20 +347,20 @@ impl Control {
                     Some(Ok(HardwareAddress::Ethernet(mac))) => mac,
                     _ => ethernet.src_addr(),
                 };
-                shared.learn(Ip::from(IpAddr::from(ip)), mac.0, now);
+                shared.learn(Ip::from(IpAddr::from(ip)), mac.0, now_ns);
             }
             _ => {}
         }
     }
 
     /// Does what is to be done now. Gives the frames to send and the packets that were reassembled.
-    pub fn poll(&mut self, shared: &Shared, now: u64) -> (Vec<Vec<u8>>, Vec<Frame>) {
-        let time = instant(now);
+    pub fn poll(&mut self, shared: &Shared, now_ns: u64) -> (Vec<Vec<u8>>, Vec<Frame>) {
+        let time = instant(now_ns);
         self.interface
             .poll(time, &mut self.device, &mut self.sockets);
         self.interface.poll_maintenance(time);
-        self.poll_dhcp(now);
-        self.ask(shared, now);
+        self.poll_dhcp(now_ns);
+        self.ask(shared, now_ns);
         let mut frames = Vec::new();
         for handle in &self.reassembled {
             let socket = self.sockets.get_mut::<raw::Socket<'_>>(*handle);
@@ -383,25 +383,30 @@ impl Control {
     }
 
     /// When [`poll`](Self::poll) is to be called.
-    pub fn next_deadline(&mut self, now: u64) -> u64 {
+    pub fn next_deadline_ns(&mut self, now_ns: u64) -> u64 {
         let smoltcp = self
             .interface
-            .poll_at(instant(now), &self.sockets)
-            .map_or(NEVER, |at| {
+            .poll_at(instant(now_ns), &self.sockets)
+            .map_or(NEVER_NS, |at| {
                 (at.total_micros().max(0) as u64)
                     .saturating_mul(1000)
-                    .max(now + 1_000_000)
+                    .max(now_ns + 1_000_000)
             });
-        let questions = self.questions.iter().map(|q| q.at).min().unwrap_or(NEVER);
+        let questions = self
+            .questions
+            .iter()
+            .map(|q| q.at)
+            .min()
+            .unwrap_or(NEVER_NS);
         let patience = if self.leased.is_none() && self.dhcp.is_some() {
             self.patience
         } else {
-            NEVER
+            NEVER_NS
         };
         smoltcp.min(questions).min(patience)
     }
 
-    fn poll_dhcp(&mut self, now: u64) {
+    fn poll_dhcp(&mut self, now_ns: u64) {
         let Some(handle) = self.dhcp else { return };
         match self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
             Some(dhcpv4::Event::Configured(config)) => {
@@ -420,13 +425,13 @@ impl Control {
                 self.notices
                     .push("the DHCP lease of the network address has ended; asking again".into());
                 self.leased = None;
-                self.patience = now + DHCP_PATIENCE;
+                self.patience = now_ns + DHCP_PATIENCE_NS;
                 self.apply();
             }
             _ => {}
         }
-        if self.leased.is_none() && now >= self.patience {
-            self.patience = NEVER;
+        if self.leased.is_none() && now_ns >= self.patience {
+            self.patience = NEVER_NS;
             match self.address.fixed {
                 Some((ip, length)) => self.notices.push(format!(
                     "no DHCP server answers; using {ip}/{length}, and asking on"
@@ -442,14 +447,14 @@ impl Control {
     }
 
     /// Asks for neighbours that are wanted.
-    fn ask(&mut self, shared: &Shared, now: u64) {
+    fn ask(&mut self, shared: &Shared, now_ns: u64) {
         let wanted: Vec<Ip> = shared.wanted.lock().clone();
         self.questions.retain(|q| wanted.contains(&q.ip));
         for ip in wanted {
             if !self.questions.iter().any(|q| q.ip == ip) {
                 self.questions.push(Question {
                     ip,
-                    at: now,
+                    at: now_ns,
                     times: 0,
                 });
             }
@@ -457,7 +462,7 @@ impl Control {
         let routes = shared.routes();
         let mut given_up = Vec::new();
         for question in &mut self.questions {
-            if question.at > now {
+            if question.at > now_ns {
                 continue;
             }
             if question.times >= ASK_TIMES {
@@ -465,7 +470,7 @@ impl Control {
                 continue;
             }
             question.times += 1;
-            question.at = now + ASK_AGAIN;
+            question.at = now_ns + ASK_AGAIN_NS;
             if let Some(frame) = request(self.mac, &routes, question.ip) {
                 self.device.output.push(frame);
             }
@@ -522,7 +527,7 @@ impl Control {
 
 /// Whether an address is on a link of this machine.
 fn is_near(routes: &Routes, ip: Ip) -> bool {
-    matches!(routes.route(ip), Some((_, super::shared::Hop::Via(hop))) if hop == ip)
+    matches!(routes.route(ip), Some((_, crate::shared::Hop::Via(hop))) if hop == ip)
 }
 
 /// The interface's own address on its link (RFC 4291, appendix A).

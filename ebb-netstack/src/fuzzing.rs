@@ -8,16 +8,16 @@ use bytes::Bytes;
 use ebb_net::Configuration;
 
 use crate::{
-    connection::SECOND,
     control::{Address, Control},
-    frame::{Capabilities, Frame, Offload, Port},
     host::{Host, Limits},
+    link::{Capabilities, Frame, Link, Offload},
     shared::{Secret, Shared},
+    time::SECOND_NS,
 };
 
 struct Nowhere;
 
-impl Port for Nowhere {
+impl Link for Nowhere {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             mac: [2, 0, 0, 0, 0, 1],
@@ -64,16 +64,16 @@ pub fn receive(mut data: &[u8]) {
         sent: 1 << 20,
     };
     let host = Host::new(Arc::clone(&shared), 0, Nowhere, limits, 3);
-    let mut now = SECOND;
+    let mut now_ns = SECOND_NS;
     let address = Address::parse("dhcp").unwrap_or_default();
-    let mut control = Control::new([2, 0, 0, 0, 0, 1], 1500, address, 4, now);
+    let mut control = Control::new([2, 0, 0, 0, 0, 1], 1500, address, 4, now_ns);
     let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let listener = host.tcp_listen(SocketAddr::new(any, 80), 8);
     let datagrams = host.udp_bind(SocketAddr::new(any, 53));
     let peer = SocketAddr::from(([10, 0, 0, 2], 80));
-    shared.learn(peer.ip().into(), [2, 0, 0, 0, 0, 2], now);
+    shared.learn(peer.ip().into(), [2, 0, 0, 0, 0, 2], now_ns);
     let mut connections = Vec::new();
-    connections.extend(host.tcp_connect(None, peer, now));
+    connections.extend(host.tcp_connect(None, peer, now_ns));
     while let [low, high, what, rest @ ..] = data {
         let length = usize::from(u16::from_le_bytes([*low, *high]) % 2048).min(rest.len());
         let (frame, rest) = rest.split_at(length);
@@ -85,14 +85,14 @@ pub fn receive(mut data: &[u8]) {
             frame.first.end = 80;
             frame.more.push(Frame::new(later, true).first);
         }
-        host.input(frame, now);
+        host.input(frame, now_ns);
         for frame in host.take_slow() {
-            control.input(&frame.flatten(), &shared, now);
+            control.input(&frame.flatten(), &shared, now_ns);
         }
-        let (_, reassembled) = control.poll(&shared, now);
+        let (_, reassembled) = control.poll(&shared, now_ns);
         reassembled
             .into_iter()
-            .for_each(|frame| host.input(frame, now));
+            .for_each(|frame| host.input(frame, now_ns));
         if let Ok(listener) = listener
             && let Ok((id, _)) = host.tcp_accept(listener)
         {
@@ -100,28 +100,28 @@ pub fn receive(mut data: &[u8]) {
         }
         for id in &connections {
             if what & 4 != 0 {
-                let _ = host.tcp_receive(*id, &mut |bytes| bytes.len().div_ceil(2), now);
+                let _ = host.tcp_receive(*id, &mut |bytes| bytes.len().div_ceil(2), now_ns);
             }
             if what & 8 != 0 {
-                let _ = host.tcp_send(*id, &[7; 3000], now);
+                let _ = host.tcp_send(*id, &[7; 3000], now_ns);
             }
             if what & 16 != 0 {
-                let _ = host.tcp_shutdown_write(*id, now);
+                let _ = host.tcp_shutdown_write(*id, now_ns);
             }
         }
         if what & 32 != 0 {
-            connections.drain(..).for_each(|id| host.close(id, now));
+            connections.drain(..).for_each(|id| host.close(id, now_ns));
         }
         if let Ok(id) = datagrams {
             let _ = host.udp_receive(id, &mut |_, _| ());
         }
-        host.flush(now);
+        host.flush(now_ns);
         if what & 64 != 0 {
-            now += SECOND;
-            host.timers(now);
+            now_ns += SECOND_NS;
+            host.timers(now_ns);
         }
     }
-    connections.drain(..).for_each(|id| host.close(id, now));
+    connections.drain(..).for_each(|id| host.close(id, now_ns));
     drop(mail);
 }
 

@@ -9,17 +9,18 @@ use alloc::collections::VecDeque;
 #[allow(deprecated)]
 use core::hash::{Hash, Hasher, SipHasher};
 
-use super::{
-    connection::{Agreed, DEFAULT_MSS, FlowKey, MIN_MSS, NEVER, SECOND, WINDOW_SCALE, syn_window},
+use crate::{
+    connection::{Agreed, DEFAULT_MSS, DEFAULT_RECEIVE_LIMIT, MIN_MSS, WINDOW_SCALE, syn_window},
     seq::Seq,
     shared::Secret,
-    wire::{Path, Tcp, TcpOut, flags},
+    time::{NEVER_NS, SECOND_NS},
+    wire::{FlowKey, Path, Tcp, TcpOut, flags},
 };
 
-const AGAIN_AFTER: u64 = SECOND;
+const AGAIN_AFTER_NS: u64 = SECOND_NS;
 const ANSWERS: u8 = 5;
 /// A cookie is good for this long, and up to twice as long.
-const COOKIE_PERIOD: u64 = 60 * SECOND;
+const COOKIE_PERIOD_NS: u64 = 60 * SECOND_NS;
 /// Segment sizes that a cookie can say.
 const SIZES: [u16; 8] = [MIN_MSS, 256, DEFAULT_MSS, 1220, 1360, 1440, 1460, 8960];
 
@@ -38,7 +39,7 @@ pub struct Handshakes {
     pub count: usize,
     due: VecDeque<(u64, FlowKey)>,
     /// Cookies were sent until then and may come back.
-    cookies_until: u64,
+    cookies_until_ns: u64,
     identification: u16,
 }
 
@@ -48,7 +49,7 @@ impl Handshakes {
             secret,
             count: 0,
             due: VecDeque::new(),
-            cookies_until: 0,
+            cookies_until_ns: 0,
             identification: secret.1 as u16,
         }
     }
@@ -67,34 +68,34 @@ impl Handshakes {
     }
 
     /// The number to start with (RFC 6528): unguessable, and ahead of earlier connections between the same ports.
-    pub fn initial(&self, key: &FlowKey, now: u64) -> Seq {
-        Seq(self.hash(key, 0) as u32) + (now / 4000) as u32
+    pub fn initial(&self, key: &FlowKey, now_ns: u64) -> Seq {
+        Seq(self.hash(key, 0) as u32) + (now_ns / 4000) as u32
     }
 
     /// The identification of the next packet that is cut up.
-    pub fn next_identification(&mut self, _now: u64) -> u16 {
+    pub fn next_identification(&mut self) -> u16 {
         self.identification = self.identification.wrapping_add(1);
         self.identification
     }
 
     /// One has been answered.
-    pub fn begin(&mut self, key: FlowKey, now: u64) {
+    pub fn begin(&mut self, key: FlowKey, now_ns: u64) {
         self.count += 1;
-        self.begin_again(key, now);
+        self.begin_again(key, now_ns);
     }
 
-    pub fn begin_again(&mut self, key: FlowKey, now: u64) {
-        self.due.push_back((now + AGAIN_AFTER, key));
+    pub fn begin_again(&mut self, key: FlowKey, now_ns: u64) {
+        self.due.push_back((now_ns + AGAIN_AFTER_NS, key));
     }
 
-    pub fn next_deadline(&self) -> u64 {
-        self.due.front().map_or(NEVER, |(at, _)| *at)
+    pub fn next_deadline_ns(&self) -> u64 {
+        self.due.front().map_or(NEVER_NS, |(at, _)| *at)
     }
 
     /// The next whose answer may have to be repeated.
-    pub fn due(&mut self, now: u64) -> Option<FlowKey> {
+    pub fn due(&mut self, now_ns: u64) -> Option<FlowKey> {
         match self.due.front() {
-            Some((at, _)) if *at <= now => self.due.pop_front().map(|(_, key)| key),
+            Some((at, _)) if *at <= now_ns => self.due.pop_front().map(|(_, key)| key),
             _ => None,
         }
     }
@@ -105,14 +106,14 @@ impl Handshakes {
     }
 
     /// Whether a segment's acknowledgement is a cookie of ours; what it says.
-    pub fn check_cookie(&self, key: &FlowKey, tcp: &Tcp, now: u64) -> Option<Agreed> {
-        if now >= self.cookies_until || tcp.flags & (flags::SYN | flags::ACK) != flags::ACK {
+    pub fn check_cookie(&self, key: &FlowKey, tcp: &Tcp, now_ns: u64) -> Option<Agreed> {
+        if now_ns >= self.cookies_until_ns || tcp.flags & (flags::SYN | flags::ACK) != flags::ACK {
             return None;
         }
         let iss = Seq(tcp.ack.wrapping_sub(1));
         let irs = tcp.seq.wrapping_sub(1);
         let size = (iss.0 & 7) as usize;
-        let period = now / COOKIE_PERIOD;
+        let period = now_ns / COOKIE_PERIOD_NS;
         let ours = [period, period.saturating_sub(1)]
             .into_iter()
             .any(|p| self.cookie(key, irs, p, size) == iss);
@@ -127,18 +128,11 @@ impl Handshakes {
 }
 
 impl HalfOpen {
-    pub fn new(
-        all: &Handshakes,
-        key: &FlowKey,
-        path: Path,
-        tcp: &Tcp,
-        _mss: u16,
-        now: u64,
-    ) -> Self {
+    pub fn new(all: &Handshakes, key: &FlowKey, path: Path, tcp: &Tcp, now_ns: u64) -> Self {
         Self {
             path,
             agreed: Agreed {
-                iss: all.initial(key, now),
+                iss: all.initial(key, now_ns),
                 irs: Seq(tcp.seq),
                 mss: tcp.options.mss.unwrap_or(DEFAULT_MSS).max(MIN_MSS),
                 peer_scale: tcp.options.window_scale,
@@ -159,14 +153,14 @@ impl HalfOpen {
     }
 
     /// Puts what is needed into the number of the answer.
-    pub fn make_cookie(&mut self, all: &mut Handshakes, key: &FlowKey, now: u64) {
+    pub fn make_cookie(&mut self, all: &mut Handshakes, key: &FlowKey, now_ns: u64) {
         let size = SIZES
             .iter()
             .rposition(|s| *s <= self.agreed.mss)
             .unwrap_or(0);
-        self.agreed.iss = all.cookie(key, self.agreed.irs.0, now / COOKIE_PERIOD, size);
+        self.agreed.iss = all.cookie(key, self.agreed.irs.0, now_ns / COOKIE_PERIOD_NS, size);
         self.bare = true;
-        all.cookies_until = now + 2 * COOKIE_PERIOD;
+        all.cookies_until_ns = now_ns + 2 * COOKIE_PERIOD_NS;
     }
 
     /// Counts one more answer; false when there were enough.
@@ -183,7 +177,7 @@ impl HalfOpen {
             seq: self.agreed.iss.0,
             ack: (self.agreed.irs + 1).0,
             flags: flags::SYN | flags::ACK,
-            window: syn_window(super::connection::DEFAULT_RECEIVE_LIMIT),
+            window: syn_window(DEFAULT_RECEIVE_LIMIT),
             mss: Some(mss),
             window_scale: (!self.bare && self.agreed.peer_scale.is_some()).then_some(WINDOW_SCALE),
             sack_permitted: !self.bare && self.agreed.sack,

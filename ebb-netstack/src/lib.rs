@@ -6,16 +6,17 @@
 //! | file | what it is |
 //! |---|---|
 //! | `engine.rs` | finding the device, and the task of each core that drives its stack |
+//! | `provider.rs` | what binds the sockets to it |
 //! | `virtio/` | the driver of virtio network devices |
 //! | `host/` | a core's stack: demultiplexing, output, timers |
-//! | `sockets.rs` | the operations of the sockets |
+//! | `sockets/` | the operations of the sockets |
 //! | `connection/` | a TCP connection |
 //! | `handshake.rs` | connections that peers have begun |
 //! | `queues.rs` | bytes to send, received bytes |
 //! | `control.rs` | the slow path: ARP, NDP, ICMP, DHCP, fragments |
 //! | `shared.rs` | what the cores share: routes, neighbours, owners of flows |
 //! | `wire.rs`, `seq.rs` | headers, checksums, sequence numbers |
-//! | `frame.rs` | frames, and the port of a device |
+//! | `link.rs` | frames, and a core's link to a device |
 
 extern crate alloc;
 // The macros name everything through `::ebb`.
@@ -24,19 +25,21 @@ extern crate ebb_runtime as ebb;
 mod connection;
 mod control;
 mod engine;
-mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod handshake;
 mod host;
+mod link;
+mod provider;
 mod queues;
 mod seq;
 mod shared;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod time;
 mod virtio;
 mod wire;
 
-pub use engine::{CoreNetStats, DeviceStats, device, stats};
 pub use host::Stats;
+pub use provider::{CoreNetStats, DeviceStats, device, stats};

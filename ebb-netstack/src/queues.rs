@@ -4,7 +4,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::seq::Seq;
+use crate::seq::Seq;
 
 // --- Sending -------------------------------------------------------------------------------------------
 

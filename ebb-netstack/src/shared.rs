@@ -13,10 +13,10 @@ use ebb::sync::queue::Sender;
 use hashbrown::HashMap;
 use spin::Mutex;
 
-use super::{
-    connection::{FlowKey, SECOND},
-    frame::Frame,
-    wire::{Ip, Mac},
+use crate::{
+    link::Frame,
+    time::SECOND_NS,
+    wire::{FlowKey, Ip, Mac},
 };
 use ebb_net::Configuration;
 
@@ -91,8 +91,8 @@ pub enum Protocol {
 pub enum Message {
     /// A frame whose flow or listener is here, or that the slow path is to look at.
     Frame(Frame),
-    /// Addresses, routes or neighbours have changed.
-    Changed,
+    /// Addresses, routes or neighbours have changed, or one is asked for.
+    Reconfigured,
 }
 
 /// Where packets go.
@@ -149,6 +149,12 @@ impl Routes {
         Some((source.0, Hop::Via(gateway)))
     }
 
+    /// Whether a packet is for this machine, and from it only if this machine has sent it (RFC 1122, 3.2.1.3).
+    pub fn is_plausible(&self, key: &FlowKey, local: bool) -> bool {
+        let outside = !key.local.is_loopback() && !self.is_local(key.remote);
+        self.is_local(key.local) && (local || outside)
+    }
+
     /// An address that this machine sends from, if `ip` is one; the unspecified address stands for any.
     pub fn accepts(&self, ip: Ip) -> bool {
         ip.is_unspecified() || self.is_local(ip)
@@ -156,7 +162,7 @@ impl Routes {
 }
 
 /// How long an entry of the neighbour table is believed without being heard of.
-const NEIGHBOUR_LIFE: u64 = 120 * SECOND;
+const NEIGHBOUR_LIFE_NS: u64 = 120 * SECOND_NS;
 const MAX_NEIGHBOURS: usize = 4096;
 const SHARDS: usize = 16;
 /// Most addresses whose neighbours are asked for at the same time.
@@ -240,14 +246,14 @@ impl Shared {
 
     // --- Neighbours -------------------------------------------------------------------------------------
 
-    pub fn neighbour(&self, ip: Ip, now: u64) -> Option<Mac> {
+    pub fn neighbour(&self, ip: Ip, now_ns: u64) -> Option<Mac> {
         let table = self.neighbours.lock();
         let (mac, until) = table.get(&ip)?;
-        (*until > now).then_some(*mac)
+        (*until > now_ns).then_some(*mac)
     }
 
     /// Remembers where an address is. `Solicited` ones enter the table; others only refresh it.
-    pub fn learn(&self, ip: Ip, mac: Mac, now: u64) {
+    pub fn learn(&self, ip: Ip, mac: Mac, now_ns: u64) {
         if mac[0] & 1 == 1 || ip.is_unspecified() || ip.is_multicast() {
             return;
         }
@@ -259,12 +265,12 @@ impl Shared {
         };
         let mut table = self.neighbours.lock();
         if table.len() >= MAX_NEIGHBOURS {
-            table.retain(|_, (_, until)| *until > now);
+            table.retain(|_, (_, until)| *until > now_ns);
             if table.len() >= MAX_NEIGHBOURS {
                 return;
             }
         }
-        table.insert(ip, (mac, now + NEIGHBOUR_LIFE));
+        table.insert(ip, (mac, now_ns + NEIGHBOUR_LIFE_NS));
         drop(table);
         if asked {
             self.tell_all();
@@ -350,7 +356,7 @@ impl Shared {
 
     pub fn tell_all(&self) {
         for core in 0..self.cores {
-            self.tell(core, Message::Changed);
+            self.tell(core, Message::Reconfigured);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Ethernet, IP, TCP and UDP headers: the fields that the fast path needs, read with every bound checked, and written.
 //!
-//! What must hold: [`Packet::parse`] gives ranges that lie inside the frame, whatever the frame says. Everything rarer
+//! What must hold: [`Parsed::of`] gives ranges that lie inside the frame, whatever the frame says. Everything rarer
 //! (ARP, NDP, ICMP, DHCP, fragments) goes through smoltcp.
 
 use core::{
@@ -64,6 +64,15 @@ impl core::fmt::Debug for Ip {
 }
 
 pub type Mac = [u8; 6];
+
+/// What identifies a connection: addresses and ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlowKey {
+    pub local: Ip,
+    pub remote: Ip,
+    pub local_port: u16,
+    pub remote_port: u16,
+}
 
 pub const ETHERNET: usize = 14;
 pub const IPV4: usize = 20;
@@ -174,18 +183,6 @@ pub fn pseudo_header(source: Ip, target: Ip, protocol: u8, length: usize) -> u64
 
 // --- Receiving -----------------------------------------------------------------------------------------
 
-/// What kind of transport a packet carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Tcp(Tcp),
-    Udp {
-        source: u16,
-        target: u16,
-    },
-    /// For the slow path.
-    Other,
-}
-
 /// The options of a segment that are understood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -196,11 +193,9 @@ pub struct Options {
     pub sack_count: u8,
 }
 
-/// A TCP header.
+/// A TCP header, but for the ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    pub source: u16,
-    pub target: u16,
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
@@ -208,25 +203,54 @@ pub struct Tcp {
     pub options: Options,
 }
 
-/// A received IP packet, taken apart.
+/// A received packet of a transport, taken apart.
 #[derive(Clone, Debug)]
 pub struct Packet {
     pub target_mac: Mac,
     pub source_mac: Mac,
-    pub source: Ip,
-    pub target: Ip,
-    pub transport: Transport,
-    /// Where the transport's payload lies in the whole packet; it ends in a later buffer if that has several.
+    /// `local` is where it goes to, `remote` where it comes from.
+    pub key: FlowKey,
+    /// Where the transport's payload lies in the frame; it ends in a later buffer if that has several.
     pub payload: Range<usize>,
 }
 
 impl Packet {
-    /// Takes a frame apart whose headers lie in `head`, and which is `length` bytes long in all. `None` for what the
-    /// slow path is to look at: no IP, fragments, extension headers, other transports; `Err` for what is broken.
+    /// Back to where it came from.
+    pub fn answer_path(&self) -> Path {
+        Path {
+            source_mac: self.target_mac,
+            target_mac: self.source_mac,
+            source: self.key.local,
+            target: self.key.remote,
+            loopback: self.source_mac == [0; 6],
+        }
+    }
+}
+
+/// A received TCP segment.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub packet: Packet,
+    pub tcp: Tcp,
+}
+
+/// What a frame holds.
+#[derive(Clone, Debug)]
+pub enum Parsed {
+    Segment(Segment),
+    Datagram(Packet),
+    /// For the slow path: no IP, fragments, extension headers, other transports.
+    Other,
+}
+
+impl Parsed {
+    /// Takes a frame apart whose headers lie in `head`, and which is `length` bytes long in all. `Err` for what is
+    /// broken.
     ///
     /// Does not look at checksums of the transport; see [`checksum_holds`].
-    #[inline]
-    pub fn parse(head: &[u8], length: usize) -> Result<Option<Self>, ()> {
+    // In its one caller, so that what it finds is not copied.
+    #[inline(always)]
+    pub fn of(head: &[u8], length: usize) -> Result<Self, ()> {
         if head.len() < ETHERNET {
             return Err(());
         }
@@ -251,7 +275,7 @@ impl Packet {
                 }
                 // More fragments, or not the first.
                 if be16(ip, 6) & 0x3fff != 0 {
-                    return Ok(None);
+                    return Ok(Self::Other);
                 }
                 let (source, target) = (Ip::v4(be32(ip, 12)), Ip::v4(be32(ip, 16)));
                 (source, target, ip[9], header, total)
@@ -271,13 +295,31 @@ impl Packet {
                 }
                 (source, target, ip[6], IPV6, total)
             }
-            _ => return Ok(None),
+            _ => return Ok(Self::Other),
         };
         let body = &ip[start..];
-        let (transport, header) = match protocol {
+        let packet = |remote_port, local_port, payload| Packet {
+            target_mac,
+            source_mac,
+            key: FlowKey {
+                local: target,
+                remote: source,
+                local_port,
+                remote_port,
+            },
+            payload,
+        };
+        match protocol {
             PROTOCOL_TCP => {
                 let (tcp, header) = Tcp::parse(body)?;
-                (Transport::Tcp(tcp), header)
+                if start + header > end {
+                    return Err(());
+                }
+                let payload = ETHERNET + start + header..ETHERNET + end;
+                Ok(Self::Segment(Segment {
+                    packet: packet(be16(body, 0), be16(body, 2), payload),
+                    tcp,
+                }))
             }
             PROTOCOL_UDP => {
                 if body.len() < UDP {
@@ -287,38 +329,33 @@ impl Packet {
                 if said < UDP || start + said > end {
                     return Err(());
                 }
-                let from = ETHERNET + start + UDP;
-                return Ok(Some(Self {
-                    target_mac,
-                    source_mac,
-                    source,
-                    target,
-                    transport: Transport::Udp {
-                        source: be16(body, 0),
-                        target: be16(body, 2),
-                    },
-                    payload: from..ETHERNET + start + said,
-                }));
+                let payload = ETHERNET + start + UDP..ETHERNET + start + said;
+                Ok(Self::Datagram(packet(
+                    be16(body, 0),
+                    be16(body, 2),
+                    payload,
+                )))
             }
-            _ => (Transport::Other, 0),
-        };
-        if start + header > end {
-            return Err(());
+            _ => Ok(Self::Other),
         }
-        Ok(Some(Self {
-            target_mac,
-            source_mac,
-            source,
-            target,
-            transport,
-            payload: ETHERNET + start + header..ETHERNET + end,
-        }))
     }
 }
 
 impl Tcp {
-    /// A header and its length.
+    /// Whether a flag is set.
     #[inline]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether it opens a connection: SYN, neither ACK nor RST.
+    #[inline]
+    pub fn opens(&self) -> bool {
+        self.flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
+    }
+
+    /// A header and its length.
+    #[inline(always)]
     fn parse(bytes: &[u8]) -> Result<(Self, usize), ()> {
         if bytes.len() < TCP {
             return Err(());
@@ -328,8 +365,6 @@ impl Tcp {
             return Err(());
         }
         let mut tcp = Self {
-            source: be16(bytes, 0),
-            target: be16(bytes, 2),
             seq: be32(bytes, 4),
             ack: be32(bytes, 8),
             flags: bytes[13] & 0x1f,
@@ -383,18 +418,18 @@ pub fn checksum_holds(packet: &Packet, head: &[u8], more: &[&[u8]], is_tcp: bool
     let start = match header {
         Some(header) => packet.payload.start - header,
         // The header ends where the payload starts; its start follows from the IP header.
-        None if packet.source.is_v4() => ETHERNET + usize::from(head[ETHERNET] & 15) * 4,
+        None if packet.key.remote.is_v4() => ETHERNET + usize::from(head[ETHERNET] & 15) * 4,
         None => ETHERNET + IPV6,
     };
     // UDP over IPv4 may go without.
-    if !is_tcp && packet.source.is_v4() && be16(head, start + 6) == 0 {
+    if !is_tcp && packet.key.remote.is_v4() && be16(head, start + 6) == 0 {
         return true;
     }
     let length = packet.payload.end - start;
     let protocol = if is_tcp { PROTOCOL_TCP } else { PROTOCOL_UDP };
     let mut sum = Sum::new(pseudo_header(
-        packet.source,
-        packet.target,
+        packet.key.remote,
+        packet.key.local,
         protocol,
         length,
     ));
@@ -479,6 +514,23 @@ pub struct TcpOut {
 }
 
 impl TcpOut {
+    /// A segment of a connection: `key`'s ports, and no window.
+    pub fn of(key: &FlowKey, flags: u8, seq: u32, ack: u32) -> Self {
+        Self {
+            source: key.local_port,
+            target: key.remote_port,
+            seq,
+            ack,
+            flags,
+            ..Self::default()
+        }
+    }
+
+    /// A reset from this side of a connection.
+    pub fn reset(key: &FlowKey, seq: u32) -> Self {
+        Self::of(key, flags::RST, seq, 0)
+    }
+
     #[inline]
     pub fn length(&self) -> usize {
         let mut options = 0;

@@ -1,222 +1,167 @@
 //! Segments out: what may be sent now, and with which numbers.
 
-use super::{Ack, Connection, NEVER, RTO_MAX, State, WINDOW_SCALE, Wire, syn_window};
+use super::{Ack, Connection, SegmentSink, State, WINDOW_SCALE, syn_window};
 use crate::{
     seq::Seq,
+    time::NEVER_NS,
     wire::{TcpOut, flags},
 };
 
 impl Connection {
     /// True when [`output`](Self::output) has something to do now.
     pub fn wants_output(&self) -> bool {
-        self.ack == Ack::Now || self.force || self.has_data()
+        self.receive.ack == Ack::Now || self.congestion.force || self.has_data()
     }
 
-    pub(super) fn has_data(&self) -> bool {
+    fn has_data(&self) -> bool {
         match self.state {
-            State::SynSent | State::SynReceived => self.nxt == self.iss,
+            State::SynSent | State::SynReceived => self.send.nxt == self.send.iss,
             State::Closed | State::TimeWait => false,
-            _ => self
-                .nxt
-                .lt(self.data_end() + u32::from(self.fin && !self.fin_acked)),
+            _ => self.send.nxt.lt(self.send.end()),
         }
-    }
-
-    #[inline]
-    pub(super) fn data_start(&self) -> Seq {
-        if self.una == self.iss {
-            self.iss + 1
-        } else {
-            self.una
-        }
-    }
-
-    #[inline]
-    pub(super) fn data_end(&self) -> Seq {
-        self.data_start() + self.send.len() as u32
     }
 
     /// Sends what may be sent. False when the device had no room: to be called again then.
-    pub fn output(&mut self, now: u64, wire: &mut impl Wire) -> bool {
+    pub fn output(&mut self, now_ns: u64, sink: &mut impl SegmentSink) -> bool {
         if !self.resolved {
             return true;
         }
         let done = match self.state {
             State::Closed => return true,
             State::SynSent | State::SynReceived => {
-                self.nxt != self.iss || self.output_syn(now, wire)
+                self.send.nxt != self.send.iss || self.output_syn(now_ns, sink)
             }
-            _ => self.output_data(now, wire),
+            _ => self.output_data(now_ns, sink),
         };
-        if done && self.ack == Ack::Now && self.is_connected() {
+        if done && self.receive.ack == Ack::Now && self.is_connected() {
             // The highest number, also when older ones are being sent again: a lower one the peer would drop.
-            let header = self.header(self.max, flags::ACK);
-            if !wire.send(&self.path, header, None, 0) {
+            let header = self.header(self.send.max, flags::ACK);
+            if !sink.send(&self.path, header, None, 0) {
                 return false;
             }
-            self.acknowledge_sent();
+            self.receive.acknowledged();
         }
         done
     }
 
-    pub(super) fn output_syn(&mut self, now: u64, wire: &mut impl Wire) -> bool {
+    fn output_syn(&mut self, now_ns: u64, sink: &mut impl SegmentSink) -> bool {
         let simultaneous = self.state == State::SynReceived;
         let header = TcpOut {
             source: self.key.local_port,
             target: self.key.remote_port,
-            seq: self.iss.0,
-            ack: if simultaneous { self.rcv_nxt.0 } else { 0 },
+            seq: self.send.iss.0,
+            ack: if simultaneous { self.receive.nxt.0 } else { 0 },
             flags: flags::SYN | if simultaneous { flags::ACK } else { 0 },
-            window: syn_window(self.receive_limit),
-            mss: Some(self.mss as u16),
-            window_scale: (!simultaneous || self.scale > 0).then_some(WINDOW_SCALE),
-            sack_permitted: !simultaneous || self.sack,
+            window: syn_window(self.receive.limit),
+            mss: Some(self.congestion.mss as u16),
+            window_scale: (!simultaneous || self.receive.scale > 0).then_some(WINDOW_SCALE),
+            sack_permitted: !simultaneous || self.congestion.sack,
             ..TcpOut::default()
         };
-        if !wire.send(&self.path, header, None, 0) {
+        if !sink.send(&self.path, header, None, 0) {
             return false;
         }
-        self.nxt = self.iss + 1;
-        if self.max == self.iss {
-            self.timed = Some((self.nxt, now));
+        self.send.nxt = self.send.iss + 1;
+        if self.send.max == self.send.iss {
+            self.timers.round_trip.begin(self.send.nxt, now_ns);
         }
-        self.max = self.max.max(self.nxt);
-        self.retransmit_at = now + (self.rto << self.backoff.min(6)).min(RTO_MAX);
+        self.send.max = self.send.max.max(self.send.nxt);
+        self.timers.retransmit_at_ns = now_ns + self.timers.backed_off_ns(6);
         true
     }
 
-    /// Bytes that are thought to be in the network.
-    pub(super) fn pipe(&self) -> u32 {
-        let flight = self.nxt - self.una;
-        if !self.recovering || self.sacked.is_empty() {
-            return flight;
-        }
-        let mut away = 0;
-        let mut from = self.una.max(self.resent);
-        for &(start, end) in &self.sacked {
-            away += end - start;
-            // The hole before it is lost, unless it has been sent again.
-            if from.lt(start) {
-                away += start - from;
-            }
-            from = from.max(end);
-        }
-        flight.saturating_sub(away)
-    }
-
-    /// The next hole to be sent again in a recovery.
-    pub(super) fn hole(&self) -> Option<(Seq, u32)> {
-        if !self.recovering {
-            return None;
-        }
-        if self.sacked.is_empty() {
-            return self.force.then(|| {
-                let end = self.data_end() + u32::from(self.fin && !self.fin_acked);
-                (self.una, (end.min(self.max) - self.una).min(self.mss))
-            });
-        }
-        let mut from = self.una.max(self.resent);
-        for &(start, end) in &self.sacked {
-            if from.lt(start) {
-                return Some((from, (start - from).min(self.mss)));
-            }
-            from = from.max(end);
-        }
-        None
-    }
-
-    pub(super) fn output_data(&mut self, now: u64, wire: &mut impl Wire) -> bool {
+    fn output_data(&mut self, now_ns: u64, sink: &mut impl SegmentSink) -> bool {
         if self.state == State::TimeWait {
             return true;
         }
-        self.limited = false;
+        self.congestion.limited = false;
         // Lost segments first.
-        while let Some((seq, len)) = self.hole() {
-            if !self.force && self.pipe() + self.mss > self.cwnd {
-                self.limited = true;
+        while let Some((seq, len)) = self.congestion.hole(&self.send) {
+            if !self.congestion.force
+                && self.congestion.pipe(&self.send) + self.congestion.mss > self.congestion.cwnd
+            {
+                self.congestion.limited = true;
                 break;
             }
-            if !self.send_range(now, seq, len, wire) {
+            if !self.send_range(now_ns, seq, len, sink) {
                 return false;
             }
-            self.resent = seq + len;
-            self.force = false;
+            self.congestion.resent = seq + len;
+            self.congestion.force = false;
         }
-        self.force = false;
-        loop {
-            let data_end = self.data_end();
-            let fin_left = self.fin && !self.fin_acked && self.nxt.le(data_end);
-            let left = if self.nxt.lt(data_end) {
-                data_end - self.nxt
-            } else {
-                0
-            };
-            if left == 0 && !fin_left {
-                break;
-            }
-            let edge = self.una + self.window;
-            let window = if self.nxt.lt(edge) {
-                edge - self.nxt
-            } else {
-                0
-            };
-            let room = self.cwnd.saturating_sub(self.pipe());
-            let mut len = left.min(window).min(room);
-            len = len.min(wire.longest(self.mss as usize) as u32);
-            let idle = self.nxt == self.una;
-            if len < left {
-                if room < left && room < window {
-                    self.limited = true;
-                }
-                // Part of what there is: whole segments, or what is worth it.
-                if len >= self.mss {
-                    len -= len % self.mss;
-                } else if !(idle && len > 0) && (len == 0 || len < self.max_window / 2) {
-                    break;
-                }
-            } else if left == 0 {
-                // Only the FIN.
-                if window == 0 && self.max == self.nxt {
-                    break;
-                }
-            } else if left < self.mss && !self.nodelay && !idle && !self.fin {
-                break;
-            }
-            if left > 0 && len == 0 {
-                break;
-            }
-            let fin = fin_left && len == left && (window > len || self.max.gt(self.nxt));
-            let total = len + u32::from(fin);
-            if total == 0 {
-                break;
-            }
-            if !self.send_range(now, self.nxt, total, wire) {
+        self.congestion.force = false;
+        let longest = sink.longest(self.congestion.mss as usize) as u32;
+        while let Some(len) = self.next_length(longest) {
+            if !self.send_range(now_ns, self.send.nxt, len, sink) {
                 return false;
             }
-            self.nxt += total;
-            self.max = self.max.max(self.nxt);
+            self.send.nxt += len;
+            self.send.max = self.send.max.max(self.send.nxt);
         }
         // Nothing in flight that would bring a window: ask for one.
-        let waiting = self
-            .nxt
-            .lt(self.data_end() + u32::from(self.fin && !self.fin_acked));
-        if waiting && self.retransmit_at == NEVER && self.persist_at == NEVER {
-            self.persist_at = now + (self.rto << self.backoff.min(6)).min(RTO_MAX);
+        let waiting = self.send.nxt.lt(self.send.end());
+        if waiting
+            && self.timers.retransmit_at_ns == NEVER_NS
+            && self.timers.persist_at_ns == NEVER_NS
+        {
+            self.timers.persist_at_ns = now_ns + self.timers.backed_off_ns(6);
         } else if !waiting {
-            self.persist_at = NEVER;
+            self.timers.persist_at_ns = NEVER_NS;
         }
         true
     }
 
+    /// How many numbers the next new segment has, of which the last may be the FIN's. `None` when nothing may be sent.
+    fn next_length(&mut self, longest: u32) -> Option<u32> {
+        let send = &self.send;
+        let mss = self.congestion.mss;
+        let data_end = send.data_end();
+        let fin_left = send.fin && !send.fin_acked && send.nxt.le(data_end);
+        let left = if send.nxt.lt(data_end) {
+            data_end - send.nxt
+        } else {
+            0
+        };
+        if left == 0 && !fin_left {
+            return None;
+        }
+        let window = send.usable_window();
+        let room = self
+            .congestion
+            .cwnd
+            .saturating_sub(self.congestion.pipe(send));
+        let mut len = left.min(window).min(room).min(longest);
+        let idle = send.nxt == send.una;
+        if len < left {
+            if room < left && room < window {
+                self.congestion.limited = true;
+            }
+            // Part of what there is: whole segments, or what is worth it.
+            if len >= mss {
+                len -= len % mss;
+            } else if !(idle && len > 0) && (len == 0 || len < send.max_window / 2) {
+                return None;
+            }
+        } else if left == 0 {
+            // Only the FIN.
+            if window == 0 && send.max == send.nxt {
+                return None;
+            }
+        } else if left < mss && !send.nodelay && !idle && !send.fin {
+            // Nagle.
+            return None;
+        }
+        if left > 0 && len == 0 {
+            return None;
+        }
+        let fin = fin_left && len == left && (window > len || send.max.gt(send.nxt));
+        let total = len + u32::from(fin);
+        (total > 0).then_some(total)
+    }
+
     /// Sends numbers `seq..seq + len`, of which the last may be the FIN's.
-    pub(super) fn send_range(
-        &mut self,
-        now: u64,
-        seq: Seq,
-        len: u32,
-        wire: &mut impl Wire,
-    ) -> bool {
-        let data_end = self.data_end();
+    fn send_range(&mut self, now_ns: u64, seq: Seq, len: u32, sink: &mut impl SegmentSink) -> bool {
+        let data_end = self.send.data_end();
         let end = seq + len;
         let fin = end.gt(data_end);
         let data = if fin { len - 1 } else { len };
@@ -227,49 +172,30 @@ impl Connection {
         if end.ge(data_end) {
             header.flags |= flags::PSH;
         }
-        let offset = seq - self.data_start();
-        let payload = (data > 0).then_some((&mut self.send, offset as usize, data as usize));
-        if !wire.send(&self.path, header, payload, self.mss as usize) {
+        let offset = seq - self.send.data_start();
+        let payload = (data > 0).then_some((&mut self.send.queue, offset as usize, data as usize));
+        if !sink.send(&self.path, header, payload, self.congestion.mss as usize) {
             return false;
         }
-        self.acknowledge_sent();
-        if end.gt(self.max) {
-            if self.timed.is_none() {
-                self.timed = Some((end, now));
-            }
-        } else if self.timed.is_some_and(|(until, _)| seq.lt(until)) {
-            // Karn: what was sent twice measures nothing.
-            self.timed = None;
+        self.receive.acknowledged();
+        if end.gt(self.send.max) {
+            self.timers.round_trip.begin(end, now_ns);
+        } else {
+            self.timers.round_trip.sent_again(seq);
         }
-        if self.una == self.max {
-            self.progress = now;
+        if self.send.una == self.send.max {
+            self.timers.progress_ns = now_ns;
         }
-        if self.retransmit_at == NEVER {
-            self.retransmit_at = now + (self.rto << self.backoff.min(8)).min(RTO_MAX);
+        if self.timers.retransmit_at_ns == NEVER_NS {
+            self.timers.retransmit_at_ns = now_ns + self.timers.backed_off_ns(8);
         }
         true
     }
 
     pub(super) fn header(&mut self, seq: Seq, flags: u8) -> TcpOut {
-        let edge = self.rcv_nxt + self.receive_room();
-        let least = self.mss.min(self.receive_limit as u32 / 2);
-        if edge.gt(self.rcv_edge) && edge - self.rcv_edge >= least {
-            self.rcv_edge = edge;
-        }
-        let window = if self.rcv_nxt.lt(self.rcv_edge) {
-            (self.rcv_edge - self.rcv_nxt).div_ceil(1 << self.scale)
-        } else {
-            0
-        };
-        let window = window.min(65_535);
-        let reach = self.rcv_nxt + (window << self.scale);
-        self.rcv_edge = if self.scale == 0 {
-            self.rcv_edge.min(reach)
-        } else {
-            reach
-        };
-        let (sack, sack_count) = if self.sack && self.receive.has_early() {
-            self.receive.islands()
+        let window = self.receive.advertise(self.congestion.mss);
+        let (sack, sack_count) = if self.congestion.sack && self.receive.queue.has_early() {
+            self.receive.queue.islands()
         } else {
             ([(0, 0); 3], 0)
         };
@@ -277,19 +203,12 @@ impl Connection {
             source: self.key.local_port,
             target: self.key.remote_port,
             seq: seq.0,
-            ack: self.rcv_nxt.0,
+            ack: self.receive.nxt.0,
             flags,
-            window: window as u16,
+            window,
             sack,
             sack_count,
             ..TcpOut::default()
         }
-    }
-
-    #[inline]
-    pub(super) fn acknowledge_sent(&mut self) {
-        self.ack = Ack::None;
-        self.ack_at = NEVER;
-        self.acked = self.rcv_nxt;
     }
 }

@@ -1,111 +1,159 @@
-//! What time brings: retransmission, probes, keep-alive.
+//! When something is due, and how long the peer may take: RFC 6298's round-trip time and retransmission timeout, and
+//! the other deadlines of a connection.
 
-use super::{Ack, Connection, KEEPALIVE_PROBES, NEVER, RETRIES, RTO_MAX, SECOND, SYN_RETRIES};
 use crate::{
     seq::Seq,
-    wire::{TcpOut, flags},
+    time::{MILLISECOND_NS, NEVER_NS, SECOND_NS},
 };
-use ebb_net::Error;
 
-impl Connection {
-    /// When [`timer`](Self::timer) is to be called.
-    #[inline]
-    pub fn deadline(&self) -> u64 {
-        self.retransmit_at
-            .min(self.persist_at)
-            .min(self.ack_at)
-            .min(self.keepalive_at)
-            .min(self.linger_at)
+const RTO_INITIAL_NS: u64 = SECOND_NS;
+const RTO_MIN_NS: u64 = 200 * MILLISECOND_NS;
+const RTO_MAX_NS: u64 = 60 * SECOND_NS;
+
+/// The round-trip time, smoothed.
+pub struct RoundTrip {
+    srtt_ns: u64,
+    rttvar_ns: u64,
+    rto_ns: u64,
+    /// The number whose acknowledgement ends the measurement, and when it began.
+    timed: Option<(Seq, u64)>,
+}
+
+impl RoundTrip {
+    const fn new() -> Self {
+        Self {
+            srtt_ns: 0,
+            rttvar_ns: 0,
+            rto_ns: RTO_INITIAL_NS,
+            timed: None,
+        }
     }
 
-    /// Something may be due. Returns a segment without data that is to be sent now, besides what
-    /// [`output`](Self::output) sends.
-    pub fn timer(&mut self, now: u64) -> Option<TcpOut> {
-        let mut probe = None;
-        if self.linger_at <= now {
-            self.fail(Some(Error::TimedOut));
-            return None;
-        }
-        if self.ack_at <= now {
-            self.ack_at = NEVER;
-            self.ack = Ack::Now;
-        }
-        if self.retransmit_at <= now {
-            self.retransmit(now);
-        }
-        if self.persist_at <= now {
-            self.backoff = self.backoff.saturating_add(1);
-            self.persist_at = now + (self.rto << self.backoff.min(8)).min(RTO_MAX);
-            if now.saturating_sub(self.progress) >= self.user_timeout {
-                self.fail(Some(Error::TimedOut));
-                return None;
-            }
-            probe = Some(self.probe());
-        }
-        if self.keepalive_at <= now {
-            let due = self.heard.saturating_add(self.keepalive);
-            let interval = (self.keepalive / 4).max(SECOND);
-            if due > now && self.probes == 0 {
-                self.keepalive_at = due;
-            } else if self.probes >= KEEPALIVE_PROBES {
-                self.fail(Some(Error::TimedOut));
-                return None;
-            } else if self.is_connected() {
-                self.probes += 1;
-                self.keepalive_at = now + interval;
-                probe = Some(self.probe());
-            } else {
-                self.keepalive_at = now + self.keepalive;
-            }
-        }
-        probe
+    /// The retransmission timeout, not backed off.
+    pub(super) fn rto_ns(&self) -> u64 {
+        self.rto_ns
     }
 
-    /// A segment just before the window, which the peer answers with its state.
-    pub(super) fn probe(&mut self) -> TcpOut {
-        let before = Seq(self.una.0.wrapping_sub(1));
-        self.header(before, flags::ACK)
+    /// Something new that ends at `end` is sent; a measurement that goes on is not begun anew.
+    pub(super) fn begin(&mut self, end: Seq, now_ns: u64) {
+        if self.timed.is_none() {
+            self.timed = Some((end, now_ns));
+        }
     }
 
-    pub(super) fn retransmit(&mut self, now: u64) {
-        self.retransmit_at = NEVER;
-        if self.una == self.max {
-            return;
+    /// Something that starts at `seq` is sent again: what was sent twice measures nothing (Karn).
+    pub(super) fn sent_again(&mut self, seq: Seq) {
+        if self.timed.is_some_and(|(until, _)| seq.lt(until)) {
+            self.timed = None;
         }
-        self.retries += 1;
-        let most = if self.is_connected() {
-            RETRIES
-        } else {
-            SYN_RETRIES
-        };
-        if self.retries > most || now.saturating_sub(self.progress) >= self.user_timeout {
-            self.fail(Some(Error::TimedOut));
-            return;
-        }
-        self.backoff = self.backoff.saturating_add(1);
-        if self.is_connected() {
-            if self.retries == 1 {
-                let flight = self.max - self.una;
-                self.ssthresh = (flight / 2).max(2 * self.mss);
-            }
-            self.cwnd = self.mss;
-        }
-        self.nxt = self.una;
-        self.recovering = false;
-        self.recover = self.max;
-        self.dupacks = 0;
-        self.sacked.clear();
-        self.resent = self.una;
+    }
+
+    pub(super) fn abandon(&mut self) {
         self.timed = None;
     }
 
-    /// Retransmission timeouts since the peer last acknowledged something new.
-    pub fn timeouts(&self) -> u8 {
-        self.retries
+    /// Everything below `ack` is acknowledged.
+    #[inline]
+    pub(super) fn acknowledged(&mut self, ack: Seq, now_ns: u64) {
+        if let Some((until, sent_ns)) = self.timed
+            && ack.ge(until)
+        {
+            self.timed = None;
+            self.sample(now_ns.saturating_sub(sent_ns));
+        }
     }
 
-    /// When it was begun, of one that is being opened.
-    pub fn started(&self) -> u64 {
-        self.progress
+    fn sample(&mut self, rtt_ns: u64) {
+        if self.srtt_ns == 0 {
+            self.srtt_ns = rtt_ns.max(1);
+            self.rttvar_ns = rtt_ns / 2;
+        } else {
+            self.rttvar_ns = (3 * self.rttvar_ns + self.srtt_ns.abs_diff(rtt_ns)) / 4;
+            self.srtt_ns = (7 * self.srtt_ns + rtt_ns) / 8;
+        }
+        self.rto_ns =
+            (self.srtt_ns + (4 * self.rttvar_ns).max(MILLISECOND_NS)).clamp(RTO_MIN_NS, RTO_MAX_NS);
+    }
+}
+
+/// The deadlines of a connection, but for that of a delayed acknowledgement.
+pub struct Timers {
+    pub(super) round_trip: RoundTrip,
+    /// Doublings of the timeout.
+    pub(super) backoff: u8,
+    /// Timeouts since the peer last acknowledged something new.
+    pub(super) retries: u8,
+    pub(super) retransmit_at_ns: u64,
+    pub(super) persist_at_ns: u64,
+    /// How long the connection may be silent before it is probed.
+    pub(super) keepalive_ns: u64,
+    pub(super) keepalive_at_ns: u64,
+    /// Probes that were not answered.
+    pub(super) probes: u8,
+    /// When a segment last came.
+    pub(super) heard_ns: u64,
+    /// How long sent data may stay unacknowledged.
+    pub user_timeout_ns: u64,
+    /// When the peer last acknowledged something new, or there was nothing to acknowledge.
+    pub(super) progress_ns: u64,
+    /// When a connection without an owner is given up.
+    pub(super) linger_at_ns: u64,
+    /// The earliest entry of the core's timer heap for this connection.
+    pub armed_ns: u64,
+}
+
+impl Timers {
+    pub(super) const fn new(now_ns: u64) -> Self {
+        Self {
+            round_trip: RoundTrip::new(),
+            backoff: 0,
+            retries: 0,
+            retransmit_at_ns: NEVER_NS,
+            persist_at_ns: NEVER_NS,
+            keepalive_ns: NEVER_NS,
+            keepalive_at_ns: NEVER_NS,
+            probes: 0,
+            heard_ns: now_ns,
+            user_timeout_ns: NEVER_NS,
+            progress_ns: now_ns,
+            linger_at_ns: NEVER_NS,
+            armed_ns: NEVER_NS,
+        }
+    }
+
+    /// The earliest of them.
+    #[inline]
+    pub(super) fn next_ns(&self) -> u64 {
+        self.retransmit_at_ns
+            .min(self.persist_at_ns)
+            .min(self.keepalive_at_ns)
+            .min(self.linger_at_ns)
+    }
+
+    /// The timeout after the doublings so far, at most `most` of them.
+    pub(super) fn backed_off_ns(&self, most: u8) -> u64 {
+        (self.round_trip.rto_ns << self.backoff.min(most)).min(RTO_MAX_NS)
+    }
+
+    /// All off.
+    pub(super) fn stop(&mut self) {
+        self.retransmit_at_ns = NEVER_NS;
+        self.persist_at_ns = NEVER_NS;
+        self.keepalive_at_ns = NEVER_NS;
+        self.linger_at_ns = NEVER_NS;
+    }
+
+    /// Something new was acknowledged.
+    #[inline]
+    pub(super) fn progressed(&mut self, ack: Seq, now_ns: u64) {
+        self.retries = 0;
+        self.backoff = 0;
+        self.progress_ns = now_ns;
+        self.round_trip.acknowledged(ack, now_ns);
+    }
+
+    /// No progress for longer than the application allows.
+    pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.progress_ns) >= self.user_timeout_ns
     }
 }

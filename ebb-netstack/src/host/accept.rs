@@ -1,246 +1,200 @@
 //! Connections that peers begin, and segments that belong to none.
 
-use super::{
-    Flow, Host, Inner, LOOPBACK_MTU, RESETS_PER_SECOND, Socket, input::answer_path,
-    input::is_plausible, send::sender,
-};
+use super::{Cx, Flow, Inner, RESETS_PER_SECOND, Socket};
 use crate::{
-    connection::{Connection, FlowKey, SECOND, Wire as _},
-    frame::{Frame, Port},
+    connection::{Connection, SegmentSink as _},
     handshake::HalfOpen,
+    link::{Frame, Link},
     seq::Seq,
-    wire::{self, Packet, Path, Tcp, TcpOut, Transport, flags},
+    time::SECOND_NS,
+    wire::{FlowKey, Segment, TcpOut, flags},
 };
 use alloc::boxed::Box;
 use ebb_net::Direction;
 
-impl<P: Port> Host<P> {
+impl Inner {
     /// A segment for which there is no connection.
-    pub(super) fn input_listener(
-        &self,
-        inner: &mut Inner,
-        key: FlowKey,
+    pub(super) fn input_listener<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
         frame: Frame,
-        packet: Packet,
-        now: u64,
+        segment: &Segment,
     ) {
-        let Transport::Tcp(tcp) = &packet.transport else {
-            return;
-        };
-        self.refresh(inner);
-        if !is_plausible(&inner.routes, &key, frame.local) || tcp.flags & flags::RST != 0 {
-            return inner.recycle(frame);
+        let (key, tcp) = (&segment.packet.key, &segment.tcp);
+        self.refresh(cx);
+        if !self.routes.is_plausible(key, frame.local) || tcp.has(flags::RST) {
+            return self.recycle(frame);
         }
-        let listener = inner.listener(key.local, key.local_port);
-        let syn = tcp.flags & (flags::SYN | flags::ACK) == flags::SYN;
-        let Some(listener) = listener else {
-            self.refuse(inner, &packet, &key, tcp, now);
-            return inner.recycle(frame);
+        let Some(listener) = self.listener(key.local, key.local_port) else {
+            self.refuse(cx, segment);
+            return self.recycle(frame);
         };
-        if syn {
-            self.input_syn(inner, key, &packet, tcp, listener, now);
-            return inner.recycle(frame);
+        if tcp.opens() {
+            self.input_syn(cx, segment, listener);
+            return self.recycle(frame);
         }
         // The end of a handshake without state, perhaps.
-        let agreed = inner.handshakes.check_cookie(&key, tcp, now);
-        match agreed {
-            Some(agreed) if tcp.flags & flags::ACK != 0 => {
-                let half = HalfOpen::from_cookie(agreed, answer_path(&packet));
-                self.establish(inner, key, half, frame, packet, now);
+        match self.handshakes.check_cookie(key, tcp, cx.now_ns) {
+            Some(agreed) if tcp.has(flags::ACK) => {
+                let half = HalfOpen::from_cookie(agreed, segment.packet.answer_path());
+                self.establish(cx, half, frame, segment);
             }
             _ => {
-                self.refuse(inner, &packet, &key, tcp, now);
-                inner.recycle(frame);
+                self.refuse(cx, segment);
+                self.recycle(frame);
             }
         }
     }
 
-    pub(super) fn input_syn(
-        &self,
-        inner: &mut Inner,
-        key: FlowKey,
-        packet: &Packet,
-        tcp: &Tcp,
-        listener: u32,
-        now: u64,
-    ) {
-        let Some(Socket::Listener(l)) = inner.sockets.get(listener as usize) else {
+    fn input_syn<L: Link>(&mut self, cx: &Cx<'_, L>, segment: &Segment, listener: u32) {
+        let key = segment.packet.key;
+        let Some(Socket::Listener(l)) = self.sockets.get(listener as usize) else {
             return;
         };
-        if l.ready.len() >= l.backlog || inner.connections >= self.limits.connections {
-            inner.stats.overflows += 1;
+        if l.ready.len() >= l.backlog || self.connections >= cx.limits.connections {
+            self.stats.overflows += 1;
             return;
         }
-        let path = answer_path(packet);
-        let mss = self.mss(&path);
-        let mut half = HalfOpen::new(&inner.handshakes, &key, path, tcp, mss, now);
-        if inner.handshakes.count >= self.limits.half_open {
-            half.make_cookie(&mut inner.handshakes, &key, now);
-            inner.stats.cookies += 1;
-            let header = half.answer(&key, mss);
-            sender!(self, inner).send(&half.path, header, None, 0);
-            return;
+        let path = segment.packet.answer_path();
+        let mss = cx.mss(&path);
+        let mut half = HalfOpen::new(&self.handshakes, &key, path, &segment.tcp, cx.now_ns);
+        if self.handshakes.count >= cx.limits.half_open {
+            half.make_cookie(&mut self.handshakes, &key, cx.now_ns);
+            self.stats.cookies += 1;
+            return self.send_bare(cx, &half.path, half.answer(&key, mss));
         }
-        let header = half.answer(&key, mss);
-        sender!(self, inner).send(&half.path, header, None, 0);
-        inner.flows.insert(key, Flow::HalfOpen(Box::new(half)));
-        inner.handshakes.begin(key, now);
-        self.shared.claim_flow(&key, self.core);
+        self.send_bare(cx, &half.path, half.answer(&key, mss));
+        self.flows.insert(key, Flow::HalfOpen(Box::new(half)));
+        self.handshakes.begin(key, cx.now_ns);
+        cx.shared.claim_flow(&key, cx.core);
     }
 
     /// A segment of a handshake that this side has answered.
-    pub(super) fn input_half_open(
-        &self,
-        inner: &mut Inner,
-        key: FlowKey,
+    pub(super) fn input_half_open<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
         frame: Frame,
-        packet: Packet,
-        now: u64,
+        segment: &Segment,
     ) {
-        let (Transport::Tcp(tcp), Some(Flow::HalfOpen(half))) =
-            (&packet.transport, inner.flows.get(&key))
-        else {
-            return inner.recycle(frame);
+        let (key, tcp) = (&segment.packet.key, &segment.tcp);
+        let Some(Flow::HalfOpen(half)) = self.flows.get(key) else {
+            return self.recycle(frame);
         };
         let half = (**half).clone();
-        let has = |flag: u8| tcp.flags & flag != 0;
-        if has(flags::RST) {
+        if tcp.has(flags::RST) {
             if Seq(tcp.seq) == half.agreed.irs + 1 {
-                self.forget_half_open(inner, &key);
+                self.forget_half_open(cx, key);
             }
-            return inner.recycle(frame);
+            return self.recycle(frame);
         }
-        if has(flags::SYN) {
-            if !has(flags::ACK) && Seq(tcp.seq) == half.agreed.irs {
-                let header = half.answer(&key, self.mss(&half.path));
-                sender!(self, inner).send(&half.path, header, None, 0);
+        if tcp.has(flags::SYN) {
+            if !tcp.has(flags::ACK) && Seq(tcp.seq) == half.agreed.irs {
+                self.send_bare(cx, &half.path, half.answer(key, cx.mss(&half.path)));
             }
-            return inner.recycle(frame);
+            return self.recycle(frame);
         }
-        if !has(flags::ACK) || Seq(tcp.ack) != half.agreed.iss + 1 {
-            self.refuse(inner, &packet, &key, tcp, now);
-            return inner.recycle(frame);
+        if !tcp.has(flags::ACK) || Seq(tcp.ack) != half.agreed.iss + 1 {
+            self.refuse(cx, segment);
+            return self.recycle(frame);
         }
-        self.establish(inner, key, half, frame, packet, now);
+        self.establish(cx, half, frame, segment);
     }
 
-    pub(crate) fn forget_half_open(&self, inner: &mut Inner, key: &FlowKey) {
-        if matches!(inner.flows.get(key), Some(Flow::HalfOpen(_))) {
-            inner.flows.remove(key);
-            inner.handshakes.count -= 1;
-            self.shared.release_flow(key);
+    pub(super) fn forget_half_open<L: Link>(&mut self, cx: &Cx<'_, L>, key: &FlowKey) {
+        if matches!(self.flows.get(key), Some(Flow::HalfOpen(_))) {
+            self.flows.remove(key);
+            self.handshakes.count -= 1;
+            cx.shared.release_flow(key);
         }
     }
 
     /// A handshake is complete: makes the connection, and lets it have the segment.
-    pub(super) fn establish(
-        &self,
-        inner: &mut Inner,
-        key: FlowKey,
+    fn establish<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
         half: HalfOpen,
         frame: Frame,
-        packet: Packet,
-        now: u64,
+        segment: &Segment,
     ) {
-        let Transport::Tcp(tcp) = &packet.transport else {
-            return;
-        };
-        let listener = inner.listener(key.local, key.local_port);
-        let Some(Socket::Listener(l)) = listener.and_then(|id| inner.sockets.get(id as usize))
+        let key = segment.packet.key;
+        let listener = self.listener(key.local, key.local_port);
+        let Some(Socket::Listener(l)) = listener.and_then(|id| self.sockets.get(id as usize))
         else {
-            self.forget_half_open(inner, &key);
-            self.refuse(inner, &packet, &key, tcp, now);
-            return inner.recycle(frame);
+            self.forget_half_open(cx, &key);
+            self.refuse(cx, segment);
+            return self.recycle(frame);
         };
-        if l.ready.len() >= l.backlog || inner.connections >= self.limits.connections {
+        if l.ready.len() >= l.backlog || self.connections >= cx.limits.connections {
             // The peer will say it again.
-            inner.stats.overflows += 1;
-            return inner.recycle(frame);
+            self.stats.overflows += 1;
+            return self.recycle(frame);
         }
-        if matches!(inner.flows.get(&key), Some(Flow::HalfOpen(_))) {
-            inner.handshakes.count -= 1;
+        if matches!(self.flows.get(&key), Some(Flow::HalfOpen(_))) {
+            self.handshakes.count -= 1;
         } else {
-            self.shared.claim_flow(&key, self.core);
+            cx.shared.claim_flow(&key, cx.core);
         }
-        let mut connection = Connection::accepted(key, half.path, &half.agreed, tcp.window, now);
-        connection.mss = connection.mss.min(self.mss(&half.path).into());
+        let window = segment.tcp.window;
+        let mut connection = Connection::accepted(key, half.path, &half.agreed, window, cx.now_ns);
+        connection.limit_mss(cx.mss(&half.path));
         connection.listener = listener;
-        let id = inner.insert_socket(Socket::Connection(connection));
-        inner.connections += 1;
-        inner.stats.accepted += 1;
-        inner.flows.insert(key, Flow::Socket(id));
-        if let Some(Socket::Listener(l)) =
-            listener.and_then(|id| inner.sockets.get_mut(id as usize))
+        let id = self.insert_socket(Socket::Connection(connection));
+        self.connections += 1;
+        self.stats.accepted += 1;
+        self.flows.insert(key, Flow::Socket(id));
+        if let Some(Socket::Listener(l)) = listener.and_then(|id| self.sockets.get_mut(id as usize))
         {
             l.ready.push_back(id);
             l.wakers.wake(Direction::Read);
         }
-        self.input_connection(inner, id, frame, &packet, tcp, now);
+        self.input_connection(cx, id, frame, segment);
     }
 
     /// Resets whoever sends to where nobody is; not too often.
-    pub(super) fn refuse(
-        &self,
-        inner: &mut Inner,
-        packet: &Packet,
-        key: &FlowKey,
-        tcp: &Tcp,
-        now: u64,
-    ) {
-        let second = now / SECOND;
-        if inner.resets.0 != second {
-            inner.resets = (second, 0);
-        }
+    fn refuse<L: Link>(&mut self, cx: &Cx<'_, L>, segment: &Segment) {
+        let (key, tcp) = (&segment.packet.key, &segment.tcp);
+        let path = segment.packet.answer_path();
         // Loopback is no flood.
-        if inner.resets.1 >= RESETS_PER_SECOND && !answer_path(packet).loopback {
+        if !self.resets.allow(cx.now_ns) && !path.loopback {
             return;
         }
-        inner.resets.1 += 1;
-        let has = |flag: u8| tcp.flags & flag != 0;
-        let header = if has(flags::ACK) {
-            TcpOut {
-                seq: tcp.ack,
-                flags: flags::RST,
-                ..TcpOut::default()
-            }
+        let header = if tcp.has(flags::ACK) {
+            TcpOut::reset(key, tcp.ack)
         } else {
-            let length = packet.payload.len() as u32
-                + u32::from(has(flags::SYN))
-                + u32::from(has(flags::FIN));
-            TcpOut {
-                ack: tcp.seq.wrapping_add(length),
-                flags: flags::RST | flags::ACK,
-                ..TcpOut::default()
-            }
+            let length = segment.packet.payload.len() as u32
+                + u32::from(tcp.has(flags::SYN))
+                + u32::from(tcp.has(flags::FIN));
+            let ack = tcp.seq.wrapping_add(length);
+            TcpOut::of(key, flags::RST | flags::ACK, 0, ack)
         };
-        self.answer(inner, packet, key, header);
+        self.send_bare(cx, &path, header);
     }
 
-    /// Sends a segment back to where a packet came from.
-    pub(super) fn answer(
-        &self,
-        inner: &mut Inner,
-        packet: &Packet,
-        key: &FlowKey,
-        mut header: TcpOut,
+    /// Sends a segment without data.
+    pub(crate) fn send_bare<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
+        path: &crate::wire::Path,
+        header: TcpOut,
     ) {
-        header.source = key.local_port;
-        header.target = key.remote_port;
-        sender!(self, inner).send(&answer_path(packet), header, None, 0);
+        self.outgoing.through(cx.link).send(path, header, None, 0);
     }
+}
 
-    /// The largest segment that fits the link.
-    pub(crate) fn mss(&self, path: &Path) -> u16 {
-        let mtu = if path.loopback {
-            LOOPBACK_MTU
-        } else {
-            self.port.capabilities().mtu
-        };
-        let headers = if path.source.is_v4() {
-            wire::IPV4
-        } else {
-            wire::IPV6
-        } + wire::TCP;
-        mtu.saturating_sub(headers).min(65_000) as u16
+/// Answers to what belongs to nobody: so many in a second.
+#[derive(Default)]
+pub(crate) struct RateLimit {
+    second: u64,
+    count: u32,
+}
+
+impl RateLimit {
+    fn allow(&mut self, now_ns: u64) -> bool {
+        let second = now_ns / SECOND_NS;
+        if self.second != second {
+            (self.second, self.count) = (second, 0);
+        }
+        self.count += 1;
+        self.count <= RESETS_PER_SECOND
     }
 }

@@ -20,7 +20,7 @@ mod datagrams;
 mod input;
 mod neighbours;
 mod output;
-pub(crate) mod send;
+mod send;
 
 use alloc::{
     boxed::Box,
@@ -33,16 +33,19 @@ use core::{cell::RefCell, cmp::Reverse, sync::atomic::Ordering};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::{
-    connection::{Connection, FlowKey, MILLISECOND, NEVER, SECOND},
-    frame::{Frame, Port},
+use ebb_net::SocketWakers;
+
+use self::{accept::RateLimit, send::Outgoing};
+use crate::{
+    connection::Connection,
     handshake::{HalfOpen, Handshakes},
+    link::{Frame, Link},
     queues::{Chunk, Pool},
     seq::Seq,
     shared::{Protocol, Routes, Secret, Shared},
-    wire::{Ip, Path},
+    time::{MILLISECOND_NS, NEVER_NS, SECOND_NS},
+    wire::{FlowKey, Ip},
 };
-use ebb_net::SocketWakers;
 
 /// The core of the slow path.
 pub const CONTROL: usize = 0;
@@ -91,11 +94,11 @@ impl Limits {
 }
 
 /// How long the numbers of an ended connection are remembered.
-const TIME_WAIT: u64 = 60 * SECOND;
+const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
 /// How long the next hop's hardware address may take.
-const RESOLVE_LIMIT: u64 = 5 * SECOND;
+const RESOLVE_LIMIT_NS: u64 = 5 * SECOND_NS;
 /// How often those that wait for one look again.
-const RESOLVE_AGAIN: u64 = 100 * MILLISECOND;
+const RESOLVE_AGAIN_NS: u64 = 100 * MILLISECOND_NS;
 /// Packets that wait for hardware addresses, and frames of this machine to itself.
 const MAX_WAITING: usize = 64;
 const MAX_LOOPBACK: usize = 1024;
@@ -144,12 +147,11 @@ pub(crate) enum Flow {
     TimeWait(Seq, Seq),
 }
 
-/// A datagram that waits for a hardware address.
+/// A frame that waits for a hardware address.
 struct Waiting {
-    path: Path,
     hop: Ip,
-    until: u64,
-    head: Vec<u8>,
+    until_ns: u64,
+    frame: Vec<u8>,
 }
 
 /// Counters of one core, and how much there is of what has a bound.
@@ -199,40 +201,49 @@ pub(crate) struct Inner {
     timers: BinaryHeap<Reverse<(u64, u32)>>,
     pub dirty: Vec<u32>,
     unresolved: Vec<u32>,
-    resolve_at: u64,
+    resolve_at_ns: u64,
     waiting: VecDeque<Waiting>,
-    loopback: VecDeque<Frame>,
+    pub outgoing: Outgoing,
     /// For the slow path, which runs elsewhere.
     slow: Vec<Frame>,
     pub pool: Pool,
     payload: Vec<Chunk>,
-    fragments: Vec<Bytes>,
     pub received: usize,
     /// The sum over all connections.
     pub sending: usize,
-    resets: (u64, u32),
-    routes: Arc<Routes>,
+    resets: RateLimit,
+    pub routes: Arc<Routes>,
     version: u64,
     pub next_port: u16,
     pub stats: Stats,
 }
 
-pub struct Host<P> {
+/// What an operation needs beside the state that it changes.
+pub(crate) struct Cx<'a, L> {
+    pub shared: &'a Shared,
+    pub link: &'a L,
+    pub limits: &'a Limits,
+    pub core: usize,
+    pub now_ns: u64,
+}
+
+/// One core's stack. Its verbs are those of [`Inner`], which is borrowed for one of them at a time.
+pub struct Host<L> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) core: usize,
-    pub(crate) port: P,
+    pub(crate) link: L,
     pub(crate) limits: Limits,
     pub(crate) inner: RefCell<Inner>,
 }
 
-impl<P: Port> Host<P> {
-    pub fn new(shared: Arc<Shared>, core: usize, port: P, limits: Limits, seed: u64) -> Self {
+impl<L: Link> Host<L> {
+    pub fn new(shared: Arc<Shared>, core: usize, link: L, limits: Limits, seed: u64) -> Self {
         let secret = shared.secret;
         let routes = shared.routes();
         let version = shared.version.load(Ordering::Acquire);
         Self {
             core,
-            port,
+            link,
             limits,
             inner: RefCell::new(Inner {
                 flows: HashMap::with_hasher(secret),
@@ -245,16 +256,15 @@ impl<P: Port> Host<P> {
                 timers: BinaryHeap::new(),
                 dirty: Vec::new(),
                 unresolved: Vec::new(),
-                resolve_at: NEVER,
+                resolve_at_ns: NEVER_NS,
                 waiting: VecDeque::new(),
-                loopback: VecDeque::new(),
+                outgoing: Outgoing::default(),
                 slow: Vec::new(),
                 pool: Pool::new(BUFFER, POOLED),
                 payload: Vec::new(),
-                fragments: Vec::new(),
                 received: 0,
                 sending: 0,
-                resets: (0, 0),
+                resets: RateLimit::default(),
                 routes,
                 version,
                 next_port: 32_768 + (seed % 32_000) as u16,
@@ -267,6 +277,7 @@ impl<P: Port> Host<P> {
     pub fn stats(&self) -> Stats {
         let inner = self.inner.borrow();
         Stats {
+            frames_out: inner.outgoing.frames,
             connections: inner.connections as u64,
             half_open: inner.handshakes.count as u64,
             time_wait: inner.time_wait.len() as u64,
@@ -279,6 +290,19 @@ impl<P: Port> Host<P> {
                 },
             ..inner.stats
         }
+    }
+
+    /// Does something with the state.
+    #[inline(always)]
+    pub(crate) fn enter<R>(&self, now_ns: u64, f: impl FnOnce(&mut Inner, &Cx<'_, L>) -> R) -> R {
+        let cx = Cx {
+            shared: &self.shared,
+            link: &self.link,
+            limits: &self.limits,
+            core: self.core,
+            now_ns,
+        };
+        f(&mut self.inner.borrow_mut(), &cx)
     }
 
     /// A buffer for the device to receive into.
@@ -305,10 +329,10 @@ impl Inner {
             + list::<u32>(self.dirty.capacity())
             + list::<u32>(self.unresolved.capacity())
             + list::<Waiting>(self.waiting.capacity())
-            + list::<Frame>(self.loopback.capacity())
+            + list::<Frame>(self.outgoing.loopback.capacity())
             + list::<Frame>(self.slow.capacity())
             + list::<Chunk>(self.payload.capacity())
-            + list::<Bytes>(self.fragments.capacity());
+            + list::<Bytes>(self.outgoing.fragments.capacity());
         bytes as u64
     }
 
@@ -336,32 +360,55 @@ impl Inner {
         let socket = core::mem::replace(&mut self.sockets[id as usize], Socket::Free);
         if let Socket::Connection(connection) = &socket {
             self.connections -= 1;
-            self.received -= connection.receive.held();
-            self.sending -= connection.counted;
+            self.received -= connection.receive.queue.held();
+            self.sending -= connection.send.counted;
         }
         self.free.push(id);
         socket
     }
 
-    /// The listener for an address, the most particular first.
-    pub fn listener(&self, address: Ip, port: u16) -> Option<u32> {
-        let ids = self.ports.get(&(Protocol::Tcp, port))?;
-        let with = |wanted: &dyn Fn(Ip) -> bool| {
-            ids.iter().copied().find(|id| {
-                matches!(self.sockets.get(*id as usize), Some(Socket::Listener(l)) if wanted(l.address))
-            })
-        };
-        with(&|a| a == address).or_else(|| with(&|a| covers(a, address)))
+    /// Lets go of what a connection has received.
+    pub fn drop_received(&mut self, id: u32) {
+        if let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) {
+            self.received -= connection.receive.queue.held();
+            connection.receive.queue.clear(&mut self.pool);
+        }
     }
 
+    /// The listener for an address.
+    pub fn listener(&self, address: Ip, port: u16) -> Option<u32> {
+        self.bound(Protocol::Tcp, address, port, |socket| match socket {
+            Socket::Listener(l) => Some(l.address),
+            _ => None,
+        })
+    }
+
+    /// The datagram socket for an address.
     pub fn datagrams(&self, address: Ip, port: u16) -> Option<u32> {
-        let ids = self.ports.get(&(Protocol::Udp, port))?;
-        let with = |wanted: &dyn Fn(Ip) -> bool| {
-            ids.iter().copied().find(|id| {
-                matches!(self.sockets.get(*id as usize), Some(Socket::Datagrams(d)) if wanted(d.address))
+        self.bound(Protocol::Udp, address, port, |socket| match socket {
+            Socket::Datagrams(d) => Some(d.address),
+            _ => None,
+        })
+    }
+
+    /// The socket that hears an address, the most particular first. `bound_to` tells where a socket is bound, if it is of
+    /// the right kind.
+    fn bound(
+        &self,
+        protocol: Protocol,
+        address: Ip,
+        port: u16,
+        bound_to: impl Fn(&Socket) -> Option<Ip>,
+    ) -> Option<u32> {
+        let ids = self.ports.get(&(protocol, port))?;
+        let first = |hears: &dyn Fn(Ip) -> bool| {
+            let mut ids = ids.iter().copied();
+            ids.find(|id| {
+                let socket = self.sockets.get(*id as usize);
+                socket.and_then(&bound_to).is_some_and(hears)
             })
         };
-        with(&|a| a == address).or_else(|| with(&|a| covers(a, address)))
+        first(&|bound| bound == address).or_else(|| first(&|bound| covers(bound, address)))
     }
 }
 

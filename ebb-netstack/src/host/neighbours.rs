@@ -1,70 +1,56 @@
 //! Routes, and what waits for hardware addresses.
 
-use super::{CONTROL, Host, Inner, RESOLVE_AGAIN, RESOLVE_LIMIT, Socket};
+use super::{Cx, Inner, RESOLVE_AGAIN_NS, RESOLVE_LIMIT_NS, Socket};
 use crate::{
-    connection::{NEVER, State},
-    frame::Port,
+    connection::State,
+    link::Link,
     shared::{Hop, Message},
-    wire::{self, Ip},
+    time::NEVER_NS,
+    wire::{self, Ip, Path},
 };
 use core::sync::atomic::Ordering;
 use ebb_net::Error;
 
-impl<P: Port> Host<P> {
+impl Inner {
     /// Takes over changed routes.
     #[inline]
-    pub(crate) fn refresh(&self, inner: &mut Inner) {
-        let version = self.shared.version.load(Ordering::Acquire);
-        if version != inner.version {
-            inner.version = version;
-            inner.routes = self.shared.routes();
+    pub(crate) fn refresh<L: Link>(&mut self, cx: &Cx<'_, L>) {
+        let version = cx.shared.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.version = version;
+            self.routes = cx.shared.routes();
         }
     }
 
-    pub(crate) fn route(&self, inner: &Inner, to: Ip) -> Result<(Ip, Hop), Error> {
+    /// The address to send from, and the next hop.
+    pub(crate) fn route(&self, to: Ip) -> Result<(Ip, Hop), Error> {
         if to.is_unspecified() {
             return Err(Error::InvalidInput);
         }
-        inner.routes.route(to).ok_or(Error::NetworkUnreachable)
+        self.routes.route(to).ok_or(Error::NetworkUnreachable)
     }
 
-    pub(crate) fn accepts(&self, inner: &Inner, ip: Ip) -> bool {
-        inner.routes.accepts(ip)
+    pub(crate) fn wait_for_neighbour<L: Link>(&mut self, cx: &Cx<'_, L>, id: u32) {
+        self.unresolved.push(id);
+        self.resolve_soon(cx);
     }
 
-    /// A neighbour's hardware address; has it asked for if it is not known.
-    pub(crate) fn hardware_address(&self, hop: Ip, now: u64) -> Option<wire::Mac> {
-        if hop == Ip::v4(u32::MAX) {
-            return Some([0xff; 6]);
-        }
-        let known = self.shared.neighbour(hop, now);
-        if known.is_none() && self.shared.want(hop) {
-            self.shared.tell(CONTROL, Message::Changed);
-        }
-        known
+    pub(super) fn resolve_soon<L: Link>(&mut self, cx: &Cx<'_, L>) {
+        self.resolve_at_ns = self.resolve_at_ns.min(cx.now_ns + RESOLVE_AGAIN_NS);
     }
 
-    pub(crate) fn wait_for_neighbour(&self, inner: &mut Inner, id: u32, now: u64) {
-        inner.unresolved.push(id);
-        inner.resolve_at = inner.resolve_at.min(now + RESOLVE_AGAIN);
-    }
-
-    /// Looks whether what waits for hardware addresses may go.
-    pub fn resolve(&self, now: u64) {
-        let inner = &mut *self.inner.borrow_mut();
-        self.refresh(inner);
-        for id in core::mem::take(&mut inner.unresolved) {
-            let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) else {
+    /// Sends whatever was waiting for a hardware address that is now known.
+    pub(super) fn resolve<L: Link>(&mut self, cx: &Cx<'_, L>) {
+        self.refresh(cx);
+        for id in core::mem::take(&mut self.unresolved) {
+            let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
                 continue;
             };
             if connection.resolved || connection.state == State::Closed {
                 continue;
             }
-            let target = connection.path.target;
-            let started = connection.started();
-            let hop = inner.routes.route(target);
-            let found = match hop {
-                Some((_, Hop::Via(hop))) => self.hardware_address(hop, now),
+            let found = match self.routes.route(connection.path.target) {
+                Some((_, Hop::Via(hop))) => cx.hardware_address(hop),
                 _ => None,
             };
             match found {
@@ -72,31 +58,85 @@ impl<P: Port> Host<P> {
                     connection.path.target_mac = mac;
                     connection.resolved = true;
                 }
-                None if now.saturating_sub(started) > RESOLVE_LIMIT => {
+                None if cx.now_ns.saturating_sub(connection.started_ns()) > RESOLVE_LIMIT_NS => {
                     connection.fail(Some(Error::HostUnreachable));
                 }
                 None => {
-                    inner.unresolved.push(id);
+                    self.unresolved.push(id);
                     continue;
                 }
             }
-            self.touch(inner, id, now);
+            self.settle(cx, id);
         }
-        for _ in 0..inner.waiting.len() {
-            let Some(mut packet) = inner.waiting.pop_front() else {
+        for _ in 0..self.waiting.len() {
+            let Some(mut packet) = self.waiting.pop_front() else {
                 break;
             };
-            match self.hardware_address(packet.hop, now) {
+            match cx.hardware_address(packet.hop) {
                 Some(mac) => {
-                    packet.path.target_mac = mac;
-                    packet.head[..6].copy_from_slice(&mac);
-                    self.transmit(inner, packet.head);
+                    packet.frame[..6].copy_from_slice(&mac);
+                    self.transmit(cx, packet.frame);
                 }
-                None if packet.until <= now => inner.stats.dropped += 1,
-                None => inner.waiting.push_back(packet),
+                None if packet.until_ns <= cx.now_ns => self.stats.dropped += 1,
+                None => self.waiting.push_back(packet),
             }
         }
-        let left = !inner.unresolved.is_empty() || !inner.waiting.is_empty();
-        inner.resolve_at = if left { now + RESOLVE_AGAIN } else { NEVER };
+        let left = !self.unresolved.is_empty() || !self.waiting.is_empty();
+        self.resolve_at_ns = if left {
+            cx.now_ns + RESOLVE_AGAIN_NS
+        } else {
+            NEVER_NS
+        };
+    }
+}
+
+impl<L: Link> Cx<'_, L> {
+    /// A neighbour's hardware address; has it asked for if it is not known.
+    pub(crate) fn hardware_address(&self, hop: Ip) -> Option<wire::Mac> {
+        if hop == Ip::v4(u32::MAX) {
+            return Some([0xff; 6]);
+        }
+        let known = self.shared.neighbour(hop, self.now_ns);
+        if known.is_none() && self.shared.want(hop) {
+            self.shared.tell(super::CONTROL, Message::Reconfigured);
+        }
+        known
+    }
+
+    /// The headers of what goes from `source` to `target`, and whether the next hop's hardware address is known: else
+    /// it is asked for.
+    pub(crate) fn path(&self, source: Ip, target: Ip, hop: Hop) -> (Path, bool) {
+        let loopback = hop == Hop::Local;
+        let target_mac = match hop {
+            Hop::Local => Some([0; 6]),
+            Hop::Via(hop) => self.hardware_address(hop),
+        };
+        let path = Path {
+            source_mac: if loopback {
+                [0; 6]
+            } else {
+                self.link.capabilities().mac
+            },
+            target_mac: target_mac.unwrap_or_default(),
+            source,
+            target,
+            loopback,
+        };
+        (path, target_mac.is_some())
+    }
+
+    /// The longest IP packet on a path.
+    pub(crate) fn mtu(&self, path: &Path) -> usize {
+        if path.loopback {
+            super::LOOPBACK_MTU
+        } else {
+            self.link.capabilities().mtu
+        }
+    }
+
+    /// The largest segment on a path.
+    pub(crate) fn mss(&self, path: &Path) -> u16 {
+        let headers = path.headers() - wire::ETHERNET + wire::TCP;
+        self.mtu(path).saturating_sub(headers).min(65_000) as u16
     }
 }

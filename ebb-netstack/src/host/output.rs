@@ -1,174 +1,165 @@
 //! What a core does by itself: sends what sockets have, and what is due.
 
-use super::{Flow, Host, Inner, Socket, send::sender};
-use crate::{
-    connection::{NEVER, State, Wire as _},
-    frame::Port,
-    shared::Message,
-    wire::{TcpOut, flags},
-};
+use super::{Cx, Flow, Host, Inner, Socket};
+use crate::{connection::State, link::Link, shared::Message, time::NEVER_NS, wire::TcpOut};
 use core::cmp::Reverse;
 
-impl<P: Port> Host<P> {
+impl<L: Link> Host<L> {
     /// Sends what the sockets have to send, and delivers what this machine sends to itself. Returns false when the device is
     /// full: to be called again when it has room.
-    pub fn flush(&self, now: u64) -> bool {
-        let mut room = true;
-        // What is delivered may answer; a bound keeps two sockets from talking for ever in one event.
-        for _ in 0..64 {
-            room = self.flush_dirty(now);
-            let inner = &mut *self.inner.borrow_mut();
-            if inner.loopback.is_empty() {
-                break;
+    pub fn flush(&self, now_ns: u64) -> bool {
+        let room = self.enter(now_ns, |inner, cx| {
+            let mut room = true;
+            // What is delivered may answer; a bound keeps two sockets from talking for ever in one event.
+            for _ in 0..64 {
+                room = inner.flush_dirty(cx);
+                if inner.outgoing.loopback.is_empty() {
+                    break;
+                }
+                for frame in core::mem::take(&mut inner.outgoing.loopback) {
+                    inner.input_frame(cx, frame, true);
+                }
             }
-            for frame in core::mem::take(&mut inner.loopback) {
-                self.input_frame(inner, frame, now, true);
-            }
-        }
-        self.port.kick();
+            room
+        });
+        self.link.kick();
         room
     }
 
-    pub(super) fn flush_dirty(&self, now: u64) -> bool {
-        let inner = &mut *self.inner.borrow_mut();
-        let mut dirty = core::mem::take(&mut inner.dirty);
+    /// Whether [`flush`](Self::flush) has something to do.
+    pub fn has_output(&self) -> bool {
+        let inner = self.inner.borrow();
+        !inner.dirty.is_empty() || !inner.outgoing.loopback.is_empty()
+    }
+
+    /// When [`timers`](Self::timers) is to be called.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let inner = self.inner.borrow();
+        let sockets = inner.timers.peek().map_or(NEVER_NS, |Reverse((at, _))| *at);
+        let time_wait = inner.time_wait.front().map_or(NEVER_NS, |(at, _)| *at);
+        let next_ns = sockets
+            .min(time_wait)
+            .min(inner.handshakes.next_deadline_ns())
+            .min(inner.resolve_at_ns);
+        (next_ns != NEVER_NS).then_some(next_ns)
+    }
+
+    /// Does what is due.
+    pub fn timers(&self, now_ns: u64) {
+        self.enter(now_ns, |inner, cx| {
+            if inner.resolve_at_ns <= now_ns {
+                inner.resolve(cx);
+            }
+            inner.connections_due(cx);
+            while inner.expire_time_wait(cx, now_ns) {}
+            inner.handshakes_due(cx);
+        });
+    }
+
+    /// Takes a message of another core.
+    pub fn message(&self, message: Message, now_ns: u64) {
+        self.enter(now_ns, |inner, cx| match message {
+            Message::Frame(frame) => inner.input_frame(cx, frame, false),
+            Message::Reconfigured => inner.resolve(cx),
+        });
+    }
+}
+
+impl Inner {
+    fn flush_dirty<L: Link>(&mut self, cx: &Cx<'_, L>) -> bool {
+        let mut dirty = core::mem::take(&mut self.dirty);
         let mut room = true;
         for id in dirty.drain(..) {
-            let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) else {
+            let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
                 continue;
             };
             if !connection.dirty {
                 continue;
             }
             if !room {
-                inner.dirty.push(id);
+                self.dirty.push(id);
                 continue;
             }
-            let mut sender = sender!(self, inner);
-            let done = connection.output(now, &mut sender);
-            let sent = sender.sent;
-            inner.stats.frames_out += sent;
-            if done {
-                connection.dirty = false;
-                self.touch_quietly(inner, id, now);
+            if connection.output(cx.now_ns, &mut self.outgoing.through(cx.link)) {
+                self.settle_after_output(cx, id);
             } else {
                 room = false;
-                inner.dirty.push(id);
+                self.dirty.push(id);
             }
         }
-        if inner.dirty.is_empty() {
+        if self.dirty.is_empty() {
             // Keeps the allocation.
-            inner.dirty = dirty;
+            self.dirty = dirty;
         }
         room
     }
 
-    /// As [`touch`](Self::touch), right after output: what could not be sent waits for an event, not for more output.
-    pub(super) fn touch_quietly(&self, inner: &mut Inner, id: u32, now: u64) {
-        if let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) {
-            connection.dirty = true;
-            self.touch(inner, id, now);
-            if let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) {
-                connection.dirty = false;
-            }
+    /// As [`settle`](Self::settle), right after output: what could not be sent waits for an event, not for more output.
+    fn settle_after_output<L: Link>(&mut self, cx: &Cx<'_, L>, id: u32) {
+        // It counts as on the list, so it is not put there again.
+        self.settle(cx, id);
+        if let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) {
+            connection.dirty = false;
         }
     }
 
-    /// Whether [`flush`](Self::flush) has something to do.
-    pub fn has_output(&self) -> bool {
-        let inner = self.inner.borrow();
-        !inner.dirty.is_empty() || !inner.loopback.is_empty()
-    }
-
-    /// When [`timers`](Self::timers) is to be called.
-    pub fn next_deadline(&self) -> Option<u64> {
-        let inner = self.inner.borrow();
-        let sockets = inner.timers.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        let time_wait = inner.time_wait.front().map_or(NEVER, |(at, _)| *at);
-        let next = sockets
-            .min(time_wait)
-            .min(inner.handshakes.next_deadline())
-            .min(inner.resolve_at);
-        (next != NEVER).then_some(next)
-    }
-
-    /// Does what is due.
-    pub fn timers(&self, now: u64) {
-        if self.inner.borrow().resolve_at <= now {
-            self.resolve(now);
-        }
-        let inner = &mut *self.inner.borrow_mut();
-        while let Some(Reverse((at, id))) = inner.timers.peek().copied() {
-            if at > now {
+    /// Connections whose timers have gone off.
+    fn connections_due<L: Link>(&mut self, cx: &Cx<'_, L>) {
+        while let Some(Reverse((at_ns, id))) = self.timers.peek().copied() {
+            if at_ns > cx.now_ns {
                 break;
             }
-            inner.timers.pop();
-            let Some(Socket::Connection(connection)) = inner.sockets.get_mut(id as usize) else {
+            self.timers.pop();
+            let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
                 continue;
             };
-            if connection.armed != at {
+            if connection.timers.armed_ns != at_ns {
                 // Another entry stands for it, or the number has a new owner.
                 continue;
             }
-            connection.armed = NEVER;
-            if connection.deadline() <= now {
-                let was = connection.timeouts();
-                let connected = connection.is_connected();
-                let probe = connection.timer(now);
-                if connection.timeouts() > was {
-                    inner.stats.timeouts += 1;
-                }
-                let path = connection.path;
-                let failed = connection.state == State::Closed && connected;
-                let reset = failed.then(|| {
-                    let (seq, _) = connection.reset_seq();
-                    TcpOut {
-                        source: connection.key.local_port,
-                        target: connection.key.remote_port,
-                        seq,
-                        flags: flags::RST,
-                        ..TcpOut::default()
-                    }
-                });
-                if connection.state == State::Closed && !connection.owned {
-                    let held = connection.receive.held();
-                    connection.receive.clear(&mut inner.pool);
-                    inner.received -= held;
-                }
-                if let Some(header) = probe.or(reset) {
-                    sender!(self, inner).send(&path, header, None, 0);
-                }
+            connection.timers.armed_ns = NEVER_NS;
+            if connection.deadline_ns() <= cx.now_ns {
+                self.connection_due(cx, id);
             }
-            self.touch(inner, id, now);
-        }
-        while self.expire_time_wait(inner, now) {}
-        while let Some(key) = inner.handshakes.due(now) {
-            let again = match inner.flows.get_mut(&key) {
-                Some(Flow::HalfOpen(half)) => half.again(),
-                _ => continue,
-            };
-            if !again {
-                self.forget_half_open(inner, &key);
-                continue;
-            }
-            let Some(Flow::HalfOpen(half)) = inner.flows.get(&key) else {
-                continue;
-            };
-            let half = half.clone();
-            let header = half.answer(&key, self.mss(&half.path));
-            sender!(self, inner).send(&half.path, header, None, 0);
-            inner.handshakes.begin_again(key, now);
+            self.settle(cx, id);
         }
     }
 
-    /// Takes a message of another core.
-    pub fn message(&self, message: Message, now: u64) {
-        match message {
-            Message::Frame(frame) => {
-                let inner = &mut *self.inner.borrow_mut();
-                self.input_frame(inner, frame, now, false);
+    fn connection_due<L: Link>(&mut self, cx: &Cx<'_, L>, id: u32) {
+        let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
+            return;
+        };
+        let timeouts = connection.timeouts();
+        let was_connected = connection.is_connected();
+        let probe = connection.timer(cx.now_ns);
+        if connection.timeouts() > timeouts {
+            self.stats.timeouts += 1;
+        }
+        let path = connection.path;
+        let failed = connection.state == State::Closed;
+        let reset = (failed && was_connected)
+            .then(|| TcpOut::reset(&connection.key, connection.reset_numbers().0));
+        if failed && !connection.owned {
+            self.drop_received(id);
+        }
+        if let Some(header) = probe.or(reset) {
+            self.send_bare(cx, &path, header);
+        }
+    }
+
+    /// Handshakes whose answer is sent again.
+    fn handshakes_due<L: Link>(&mut self, cx: &Cx<'_, L>) {
+        while let Some(key) = self.handshakes.due(cx.now_ns) {
+            let Some(Flow::HalfOpen(half)) = self.flows.get_mut(&key) else {
+                continue;
+            };
+            if !half.again() {
+                self.forget_half_open(cx, &key);
+                continue;
             }
-            Message::Changed => self.resolve(now),
+            let (path, header) = (half.path, half.answer(&key, cx.mss(&half.path)));
+            self.send_bare(cx, &path, header);
+            self.handshakes.begin_again(key, cx.now_ns);
         }
     }
 }

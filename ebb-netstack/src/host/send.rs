@@ -1,25 +1,45 @@
 //! Segments to the device: headers, checksums, what it can cut or check by itself; and those to this machine itself.
 
-use super::{Host, Inner, MAX_LOOPBACK};
+use super::{Cx, Host, Inner, MAX_LOOPBACK};
 use crate::{
-    connection::Wire,
-    frame::{Capabilities, Frame, INLINE, Offload, Port},
+    connection::SegmentSink,
+    link::{Capabilities, Frame, INLINE, Link, Offload},
     queues::SendQueue,
     wire::{self, Path, Sum, TcpOut},
 };
 use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
-/// Sends for connections: writes headers, asks the device for what it can do.
-pub(crate) struct Sender<'a, P> {
-    pub(super) port: &'a P,
-    pub(super) capabilities: Capabilities,
-    pub(super) fragments: &'a mut Vec<Bytes>,
-    pub(super) loopback: &'a mut VecDeque<Frame>,
-    pub(super) sent: u64,
+/// What leaves a core.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// Of the frame that is being sent.
+    pub(super) fragments: Vec<Bytes>,
+    /// From this machine to itself.
+    pub(super) loopback: VecDeque<Frame>,
+    /// Frames handed to the device; one that it cuts counts once.
+    pub(super) frames: u64,
 }
 
-impl<P: Port> Wire for Sender<'_, P> {
+impl Outgoing {
+    #[inline]
+    pub(crate) fn through<'a, L: Link>(&'a mut self, link: &'a L) -> Sender<'a, L> {
+        Sender {
+            link,
+            capabilities: link.capabilities(),
+            out: self,
+        }
+    }
+}
+
+/// Sends for connections: writes headers, asks the device for what it can do.
+pub(crate) struct Sender<'a, L> {
+    link: &'a L,
+    capabilities: Capabilities,
+    out: &'a mut Outgoing,
+}
+
+impl<L: Link> SegmentSink for Sender<'_, L> {
     #[inline]
     fn longest(&self, mss: usize) -> usize {
         if self.capabilities.segmentation {
@@ -48,7 +68,7 @@ impl<P: Port> Wire for Sender<'_, P> {
         let transport = header.length() + length;
         let inline = length <= INLINE;
         if !inline && let Some(queue) = &mut queue {
-            let fragments = &mut *self.fragments;
+            let fragments = &mut self.out.fragments;
             fragments.clear();
             queue.read(offset, length, |chunk, from, to| {
                 fragments.push(chunk.slice(from..to))
@@ -74,7 +94,7 @@ impl<P: Port> Wire for Sender<'_, P> {
         let body = match offload.checksum {
             None => {
                 let mut sum = Sum::new(0);
-                self.fragments.iter().for_each(|f| sum.add(f));
+                self.out.fragments.iter().for_each(|f| sum.add(f));
                 u64::from(!sum.finish())
             }
             Some(_) => 0,
@@ -84,9 +104,9 @@ impl<P: Port> Wire for Sender<'_, P> {
         let fragments = if inline {
             &mut none
         } else {
-            &mut *self.fragments
+            &mut self.out.fragments
         };
-        let sent = self.port.transmit(head, offload, fragments, &mut |out| {
+        let sent = self.link.transmit(head, offload, fragments, &mut |out| {
             let at = path.write(out, wire::PROTOCOL_TCP, transport);
             let end = at + header.write(&mut out[at..]);
             if inline && let Some(queue) = &mut queue {
@@ -101,8 +121,8 @@ impl<P: Port> Wire for Sender<'_, P> {
             };
             out[at + 16..at + 18].copy_from_slice(&check.to_ne_bytes());
         });
-        self.fragments.clear();
-        self.sent += u64::from(sent);
+        self.out.fragments.clear();
+        self.out.frames += u64::from(sent);
         sent
     }
 }
@@ -118,7 +138,7 @@ fn copy_payload(queue: &mut SendQueue, offset: usize, length: usize, out: &mut [
     });
 }
 
-impl<P: Port> Sender<'_, P> {
+impl<L: Link> Sender<'_, L> {
     /// To this machine itself: a frame that needs no checksum.
     fn send_loopback(
         &mut self,
@@ -128,7 +148,7 @@ impl<P: Port> Sender<'_, P> {
         offset: usize,
         length: usize,
     ) -> bool {
-        if self.loopback.len() >= MAX_LOOPBACK {
+        if self.out.loopback.len() >= MAX_LOOPBACK {
             return false;
         }
         let headers = path.headers() + header.length();
@@ -138,27 +158,41 @@ impl<P: Port> Sender<'_, P> {
         if let Some(queue) = queue {
             copy_payload(queue, offset, length, &mut frame[headers..]);
         }
-        self.loopback.push_back(Frame::to_self(frame));
+        self.out.loopback.push_back(Frame::to_self(frame));
         true
     }
 }
 
-/// Splits `Inner` into what a connection's output needs and the rest.
-macro_rules! sender {
-    ($host:expr, $inner:expr) => {
-        $crate::host::send::Sender {
-            port: &$host.port,
-            capabilities: $host.port.capabilities(),
-            fragments: &mut $inner.fragments,
-            loopback: &mut $inner.loopback,
-            sent: 0,
+impl Inner {
+    /// Sends a complete frame. False when the device has no room.
+    pub(super) fn transmit<L: Link>(&mut self, cx: &Cx<'_, L>, frame: Vec<u8>) -> bool {
+        let head = frame.len().min(wire::MAX_HEADERS);
+        let frame = Bytes::from(frame);
+        let fragments = &mut self.outgoing.fragments;
+        fragments.clear();
+        if frame.len() > head {
+            fragments.push(frame.slice(head..));
         }
-    };
+        let sent = cx
+            .link
+            .transmit(head, Offload::default(), fragments, &mut |out| {
+                out.copy_from_slice(&frame[..head]);
+            });
+        fragments.clear();
+        self.outgoing.frames += u64::from(sent);
+        sent
+    }
 }
-pub(super) use sender;
 
-impl<'a, P: Port> Sender<'a, P> {
-    pub fn of(host: &'a Host<P>, inner: &'a mut Inner) -> Self {
-        sender!(host, inner)
+impl<L: Link> Host<L> {
+    /// Sends a complete frame of the slow path.
+    pub fn transmit_raw(&self, frame: Vec<u8>) {
+        // The time does not matter to it.
+        self.enter(0, |inner, cx| inner.transmit(cx, frame));
+    }
+
+    /// Tells the device of what was queued.
+    pub fn kick(&self) {
+        self.link.kick();
     }
 }

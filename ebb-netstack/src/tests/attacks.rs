@@ -24,16 +24,16 @@ fn a_flood_of_syns_costs_a_bounded_amount_and_true_peers_still_connect() {
             },
             &[],
         );
-        net.hosts[1].input(frame, net.now);
-        net.hosts[1].port.out.borrow_mut().clear();
+        net.hosts[1].input(frame, net.now_ns);
+        net.hosts[1].link.out.borrow_mut().clear();
     }
     assert_eq!(net.hosts[1].inner.borrow().flows.len(), 64);
     assert!(net.hosts[1].stats().cookies > 19_000);
     let client = net.hosts[0]
-        .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now)
+        .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now_ns)
         .unwrap();
     let mut server = None;
-    net.run(10 * SECOND, |net| {
+    net.run(10 * SECOND_NS, |net| {
         server = server.or(net.hosts[1].tcp_accept(listener).ok());
         server.is_some() && net.hosts[0].tcp_connected(client).is_ok()
     });
@@ -51,10 +51,10 @@ fn a_flood_of_syns_costs_a_bounded_amount_and_true_peers_still_connect() {
             },
             &[],
         );
-        net.hosts[1].input(frame, net.now);
+        net.hosts[1].input(frame, net.now_ns);
     }
     assert_eq!(net.hosts[1].inner.borrow().connections, before);
-    net.idle(30 * SECOND);
+    net.idle(30 * SECOND_NS);
     assert_eq!(net.hosts[1].inner.borrow().handshakes.count, 0);
 }
 
@@ -67,14 +67,14 @@ fn a_full_accept_queue_makes_peers_wait() {
     let clients: Vec<_> = (0..20)
         .map(|_| {
             net.hosts[0]
-                .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now)
+                .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now_ns)
                 .unwrap()
         })
         .collect();
-    net.idle(SECOND / 2);
+    net.idle(SECOND_NS / 2);
     assert!(net.hosts[1].inner.borrow().connections <= 4);
     let mut accepted = 0;
-    net.run(60 * SECOND, |net| {
+    net.run(60 * SECOND_NS, |net| {
         while net.hosts[1].tcp_accept(listener).is_ok() {
             accepted += 1;
         }
@@ -112,8 +112,8 @@ fn blind_resets_and_syns_do_not_end_a_connection() {
             },
             &[],
         );
-        net.hosts[1].input(frame, net.now);
-        net.idle(SECOND);
+        net.hosts[1].input(frame, net.now_ns);
+        net.idle(SECOND_NS);
     }
     assert!(net.hosts[1].take_error(server).is_none());
     talk(&mut net, [client, server], 10_000);
@@ -131,10 +131,10 @@ fn mangled_frames_neither_panic_nor_leave_anything_behind() {
             .tcp_listen(SocketAddr::new(V6[1].into(), 81), 4)
             .unwrap();
         let client = net.hosts[0]
-            .tcp_connect(None, SocketAddr::new(V6[1].into(), 81), net.now)
+            .tcp_connect(None, SocketAddr::new(V6[1].into(), 81), net.now_ns)
             .unwrap();
         let mut server = None;
-        net.run(10 * SECOND, |net| {
+        net.run(10 * SECOND_NS, |net| {
             server = server.or(net.hosts[1].tcp_accept(listener).ok());
             server.is_some()
         });
@@ -164,22 +164,22 @@ fn mangled_frames_neither_panic_nor_leave_anything_behind() {
         }
         let trusted = random.chance(700);
         let to = &net.hosts[1 - from];
-        to.input(received(&frame, trusted), net.now);
+        to.input(received(&frame, trusted), net.now_ns);
         if random.chance(200) {
-            to.flush(net.now);
+            to.flush(net.now_ns);
             to.take_slow();
-            net.now += random.below(SECOND);
-            to.timers(net.now);
-            to.port.out.borrow_mut().clear();
+            net.now_ns += random.below(SECOND_NS);
+            to.timers(net.now_ns);
+            to.link.out.borrow_mut().clear();
         }
     }
     while net.hosts[1].udp_receive(udp, &mut |_, _| ()).is_ok() {}
-    let now = net.now;
+    let now_ns = net.now_ns;
     for (host, id) in [(0, client), (0, client6), (1, server), (1, server6)] {
-        net.hosts[host].close(id, now);
+        net.hosts[host].close(id, now_ns);
     }
     net.faults.lose = 1000;
-    net.idle(600 * SECOND);
+    net.idle(600 * SECOND_NS);
     for host in &net.hosts {
         let inner = host.inner.borrow();
         let waiting: usize = inner
@@ -210,15 +210,13 @@ fn headers_are_read_as_they_are_written() {
         },
         b"abc",
     );
-    let packet = Packet::parse(frame.first.bytes(), frame.len())
-        .unwrap()
-        .unwrap();
-    let Transport::Tcp(tcp) = packet.transport else {
+    let Ok(Parsed::Segment(segment)) = Parsed::of(frame.first.bytes(), frame.len()) else {
         panic!()
     };
-    assert_eq!(&tcp.options.sack[..3], &[(1, 2), (3, 4), (5, 6)]);
-    assert_eq!(tcp.options.sack_count, 3);
-    assert_eq!(&frame.first.bytes()[packet.payload], b"abc");
+    let options = &segment.tcp.options;
+    assert_eq!(&options.sack[..3], &[(1, 2), (3, 4), (5, 6)]);
+    assert_eq!(options.sack_count, 3);
+    assert_eq!(&frame.first.bytes()[segment.packet.payload], b"abc");
 }
 
 #[test]
@@ -236,7 +234,7 @@ fn frames_from_outside_that_claim_to_be_this_machines_own_are_dropped() {
         (V4[0].into_ip(), local),
     ] {
         let syn = |h: &mut wire::TcpOut| h.flags = flags::SYN;
-        host.input(forge((source, 9), (target, 80), syn, &[]), net.now);
+        host.input(forge((source, 9), (target, 80), syn, &[]), net.now_ns);
     }
     let mut zero = forge(
         (V4[0].into_ip(), 9),
@@ -245,9 +243,9 @@ fn frames_from_outside_that_claim_to_be_this_machines_own_are_dropped() {
         &[],
     );
     zero.first.buffer[6..12].fill(0);
-    host.input(zero, net.now);
+    host.input(zero, net.now_ns);
     assert_eq!(host.inner.borrow().flows.len(), 0);
-    net.idle(SECOND);
+    net.idle(SECOND_NS);
 }
 
 #[test]
@@ -262,21 +260,21 @@ fn when_received_memory_is_exhausted_those_who_read_are_still_served() {
     let to = SocketAddr::new(V4[1].into(), 80);
     let mut hoarders = Vec::new();
     let mut accepted = 0;
-    net.run(100 * SECOND, |net| {
+    net.run(100 * SECOND_NS, |net| {
         while net.hosts[1].tcp_accept(listener).is_ok() {
             accepted += 1;
         }
         if hoarders.len() < HOARDERS {
-            hoarders.push(net.hosts[0].tcp_connect(None, to, net.now).unwrap());
+            hoarders.push(net.hosts[0].tcp_connect(None, to, net.now_ns).unwrap());
         }
         accepted == HOARDERS
     });
     // Ten megabytes come, which nobody reads.
     for _ in 0..100 {
         for hoarder in &hoarders {
-            let _ = net.hosts[0].tcp_send(*hoarder, &[1; 10_000], net.now);
+            let _ = net.hosts[0].tcp_send(*hoarder, &[1; 10_000], net.now_ns);
         }
-        net.idle(SECOND / 10);
+        net.idle(SECOND_NS / 10);
     }
     // Beyond the limit each may still have the beginning of its next piece.
     let held = net.hosts[1].inner.borrow().received;
@@ -298,23 +296,23 @@ fn nothing_is_missing_from_what_came_while_received_memory_was_exhausted() {
         let (_, _, listener) = net.connect(false);
         let to = SocketAddr::new(V4[1].into(), 80);
         let (mut clients, mut servers) = (Vec::new(), Vec::new());
-        net.run(100 * SECOND, |net| {
+        net.run(100 * SECOND_NS, |net| {
             while let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
                 servers.push((id, 0, false));
             }
             if clients.len() < SENDERS {
-                clients.push(net.hosts[0].tcp_connect(None, to, net.now).unwrap());
+                clients.push(net.hosts[0].tcp_connect(None, to, net.now_ns).unwrap());
             }
             servers.len() == SENDERS
         });
         for id in &clients {
-            let sent = net.hosts[0].tcp_send(*id, &[1; SIZE], net.now);
+            let sent = net.hosts[0].tcp_send(*id, &[1; SIZE], net.now_ns);
             assert_eq!(sent, Ok(SIZE));
-            net.hosts[0].tcp_shutdown_write(*id, net.now).unwrap();
+            net.hosts[0].tcp_shutdown_write(*id, net.now_ns).unwrap();
         }
         // Nobody reads for a while; then everybody does, to the end.
-        net.idle(3 * SECOND);
-        net.run(100 * SECOND, |net| {
+        net.idle(3 * SECOND_NS);
+        net.run(100 * SECOND_NS, |net| {
             for (id, got, ended) in servers.iter_mut().filter(|(_, _, ended)| !ended) {
                 loop {
                     let mut count = 0;
@@ -322,7 +320,7 @@ fn nothing_is_missing_from_what_came_while_received_memory_was_exhausted() {
                         count = bytes.len();
                         count
                     };
-                    match net.hosts[1].tcp_receive(*id, &mut take, net.now) {
+                    match net.hosts[1].tcp_receive(*id, &mut take, net.now_ns) {
                         Ok(more) => *ended = !more,
                         Err(error) => {
                             assert_eq!(error, Error::WouldBlock);
@@ -352,12 +350,12 @@ fn when_memory_for_sent_data_is_exhausted_those_who_read_are_still_served() {
     let (client, server, listener) = net.connect(false);
     let to = SocketAddr::new(V4[1].into(), 80);
     let (mut asked, mut accepted) = (0, Vec::new());
-    net.run(100 * SECOND, |net| {
+    net.run(100 * SECOND_NS, |net| {
         while let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
             accepted.push(id);
         }
         if asked < READERS_NOT {
-            net.hosts[0].tcp_connect(None, to, net.now).unwrap();
+            net.hosts[0].tcp_connect(None, to, net.now_ns).unwrap();
             asked += 1;
         }
         accepted.len() == READERS_NOT
@@ -365,9 +363,9 @@ fn when_memory_for_sent_data_is_exhausted_those_who_read_are_still_served() {
     // Each is sent as much as is taken, and reads nothing of it.
     for _ in 0..100 {
         for id in &accepted {
-            let _ = net.hosts[1].tcp_send(*id, &[1; 10_000], net.now);
+            let _ = net.hosts[1].tcp_send(*id, &[1; 10_000], net.now_ns);
         }
-        net.idle(SECOND / 10);
+        net.idle(SECOND_NS / 10);
     }
     let sending = net.hosts[1].inner.borrow().sending;
     let most = (1 << 20) + READERS_NOT * (4 << 10) + 10_000;
@@ -381,10 +379,10 @@ fn when_memory_for_sent_data_is_exhausted_those_who_read_are_still_served() {
     talk(&mut net, [client, server], 200_000);
     // What is given up is not counted any more.
     for id in accepted {
-        net.hosts[1].tcp_abort(id, net.now);
-        net.hosts[1].close(id, net.now);
+        net.hosts[1].tcp_abort(id, net.now_ns);
+        net.hosts[1].close(id, net.now_ns);
     }
-    net.idle(SECOND);
+    net.idle(SECOND_NS);
     assert_eq!(net.hosts[1].inner.borrow().sending, 0);
 }
 
@@ -392,8 +390,8 @@ fn when_memory_for_sent_data_is_exhausted_those_who_read_are_still_served() {
 fn a_device_with_room_for_two_frames_loses_nothing() {
     for offload in [false, true] {
         let mut net = Net::new(Faults::default(), offload, 24);
-        net.hosts[0].port.room = 2;
-        net.hosts[1].port.room = 2;
+        net.hosts[0].link.room = 2;
+        net.hosts[1].link.room = 2;
         let (client, server, _) = net.connect(offload);
         talk(&mut net, [client, server], 200_000);
     }

@@ -6,7 +6,7 @@ use super::*;
 fn deliver(net: &mut Net, to: usize) -> Vec<core::ops::Range<usize>> {
     let mut places = Vec::new();
     net.exchange();
-    net.now += 2 * LATENCY;
+    net.now_ns += 2 * LATENCY_NS;
     while let Some(entry) = net.link.first_entry() {
         let (host, frame) = entry.remove();
         let frame = received(&frame, false);
@@ -14,7 +14,7 @@ fn deliver(net: &mut Net, to: usize) -> Vec<core::ops::Range<usize>> {
             let start = frame.first.buffer.as_ptr().addr();
             places.push(start..start + frame.first.buffer.len());
         }
-        net.hosts[host].input(frame, net.now);
+        net.hosts[host].input(frame, net.now_ns);
     }
     places
 }
@@ -23,7 +23,7 @@ fn deliver(net: &mut Net, to: usize) -> Vec<core::ops::Range<usize>> {
 fn received_bytes_are_lent_where_the_device_has_put_them() {
     let mut net = Net::new(Faults::default(), false, 21);
     let (client, server, _) = net.connect(false);
-    let sent = net.hosts[0].tcp_send(client, &[7; 14_000], net.now);
+    let sent = net.hosts[0].tcp_send(client, &[7; 14_000], net.now_ns);
     assert_eq!(sent, Ok(14_000));
     let mut places = Vec::new();
     let mut lent = 0;
@@ -37,7 +37,7 @@ fn received_bytes_are_lent_where_the_device_has_put_them() {
                 lent += bytes.len();
                 bytes.len()
             },
-            net.now,
+            net.now_ns,
         ) {}
     }
 }
@@ -48,7 +48,7 @@ fn sent_buffers_reach_the_device_where_they_lie_and_written_bytes_are_copied_onc
     let mut net = Net::new(Faults::default(), true, 22);
     let (client, _, _) = net.connect(false);
     let given = |net: &Net| -> Vec<core::ops::Range<usize>> {
-        net.hosts[0].port.given.borrow_mut().drain(..).collect()
+        net.hosts[0].link.given.borrow_mut().drain(..).collect()
     };
     let within = |part: &core::ops::Range<usize>, bytes: &[u8]| {
         let start = bytes.as_ptr().addr();
@@ -56,28 +56,28 @@ fn sent_buffers_reach_the_device_where_they_lie_and_written_bytes_are_copied_onc
     };
     given(&net);
     let mut buffers = [Bytes::from_static(&PAGE)].into();
-    let now = net.now;
-    let sent = net.hosts[0].tcp_send_buffers(client, &mut buffers, now);
+    let now_ns = net.now_ns;
+    let sent = net.hosts[0].tcp_send_buffers(client, &mut buffers, now_ns);
     assert_eq!(sent, Ok(PAGE.len()));
-    net.idle(SECOND);
+    net.idle(SECOND_NS);
     let parts = given(&net);
     assert!(parts.iter().all(|part| within(part, &PAGE)), "no copy");
     assert_eq!(parts.iter().map(|p| p.len()).sum::<usize>(), PAGE.len());
 
-    let now = net.now;
-    assert_eq!(net.hosts[0].tcp_send(client, &PAGE, now), Ok(PAGE.len()));
+    let now_ns = net.now_ns;
+    assert_eq!(net.hosts[0].tcp_send(client, &PAGE, now_ns), Ok(PAGE.len()));
     let mut copy = net.hosts[0].inner.borrow_mut();
     let held: Vec<_> = copy
         .sockets
         .iter_mut()
         .filter_map(|socket| match socket {
-            crate::host::Socket::Connection(c) => Some(c.send.places()),
+            crate::host::Socket::Connection(c) => Some(c.send.queue.places()),
             _ => None,
         })
         .flatten()
         .collect();
     drop(copy);
-    net.idle(SECOND);
+    net.idle(SECOND_NS);
     let parts = given(&net);
     assert_eq!(parts.iter().map(|p| p.len()).sum::<usize>(), PAGE.len());
     for part in parts {

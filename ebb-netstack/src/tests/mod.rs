@@ -16,13 +16,13 @@ use core::{
 
 use bytes::Bytes;
 
-use super::{
-    connection::{MILLISECOND, SECOND},
-    frame::{Capabilities, Frame, Offload, Port},
+use crate::{
     host::{BUFFER, Host, Limits},
+    link::{Capabilities, Frame, Link, Offload},
     queues::Chunk,
     shared::{Secret, Shared},
-    wire::{self, Ip, Packet, Transport, flags},
+    time::{MILLISECOND_NS, SECOND_NS},
+    wire::{self, Ip, Parsed, flags},
 };
 use ebb_net::{Configuration, Error, SocketId, TcpOption};
 
@@ -48,7 +48,7 @@ impl Random {
 }
 
 /// A device that keeps what it is to send.
-pub struct TestPort {
+pub struct TestLink {
     out: RefCell<Vec<Vec<u8>>>,
     mac: [u8; 6],
     offload: bool,
@@ -57,7 +57,7 @@ pub struct TestPort {
     given: RefCell<Vec<core::ops::Range<usize>>>,
 }
 
-impl Port for TestPort {
+impl Link for TestLink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             mac: self.mac,
@@ -151,9 +151,9 @@ struct Faults {
 }
 
 struct Net {
-    hosts: [Host<TestPort>; 2],
+    hosts: [Host<TestLink>; 2],
     link: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
-    now: u64,
+    now_ns: u64,
     count: u64,
     faults: Faults,
     random: Random,
@@ -167,9 +167,9 @@ const V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1),
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2),
 ];
-const LATENCY: u64 = 5 * MILLISECOND;
+const LATENCY_NS: u64 = 5 * MILLISECOND_NS;
 
-pub fn host(n: usize, offload: bool, limits: Limits) -> Host<TestPort> {
+pub fn host(n: usize, offload: bool, limits: Limits) -> Host<TestLink> {
     let (sender, receiver) = ebb::sync::queue::queue(256);
     // Nobody reads it: one core tells itself nothing that matters here.
     core::mem::forget(receiver);
@@ -181,7 +181,7 @@ pub fn host(n: usize, offload: bool, limits: Limits) -> Host<TestPort> {
         addresses: vec![(V4[n].into(), 24), (V6[n].into(), 64)],
         ..Configuration::default()
     });
-    let port = TestPort {
+    let port = TestLink {
         out: RefCell::default(),
         mac: MACS[n],
         offload,
@@ -200,7 +200,7 @@ impl Net {
         Self {
             hosts: [host(0, offload, limits), host(1, offload, limits)],
             link: BTreeMap::new(),
-            now: SECOND,
+            now_ns: SECOND_NS,
             count: 0,
             faults,
             random: Random(seed),
@@ -211,28 +211,28 @@ impl Net {
     /// Lets everything go on that goes on by itself until `until`, calling `app` whenever something has happened. `app` returns
     /// whether all is done.
     fn run(&mut self, limit: u64, mut app: impl FnMut(&mut Self) -> bool) {
-        let end = self.now + limit;
+        let end = self.now_ns + limit;
         loop {
             if app(self) {
                 return;
             }
             self.exchange();
             let arrival = self.link.keys().next().map_or(u64::MAX, |(at, _)| *at);
-            let timer = self.hosts.iter().filter_map(Host::next_deadline).min();
+            let timer = self.hosts.iter().filter_map(Host::next_deadline_ns).min();
             // The application may have left something for later.
             let next = arrival
                 .min(timer.unwrap_or(u64::MAX))
-                .min(self.now + SECOND / 10);
+                .min(self.now_ns + SECOND_NS / 10);
             assert!(next <= end, "not done in time: {}", self.state());
-            self.now = self.now.max(next);
+            self.now_ns = self.now_ns.max(next);
             while let Some(entry) = self.link.first_entry()
-                && entry.key().0 <= self.now
+                && entry.key().0 <= self.now_ns
             {
                 let (to, frame) = entry.remove();
-                self.hosts[to].input(received(&frame, false), self.now);
+                self.hosts[to].input(received(&frame, false), self.now_ns);
             }
             for host in &self.hosts {
-                host.timers(self.now);
+                host.timers(self.now_ns);
             }
         }
     }
@@ -243,22 +243,22 @@ impl Net {
 
     /// Passes time while nothing happens but what the hosts do by themselves.
     fn idle(&mut self, time: u64) {
-        let until = self.now + time;
-        while self.now < until {
+        let until = self.now_ns + time;
+        while self.now_ns < until {
             self.exchange();
             let arrival = self.link.keys().next().map_or(u64::MAX, |(at, _)| *at);
-            let timer = self.hosts.iter().filter_map(Host::next_deadline).min();
-            self.now = arrival
+            let timer = self.hosts.iter().filter_map(Host::next_deadline_ns).min();
+            self.now_ns = arrival
                 .min(timer.unwrap_or(u64::MAX))
-                .clamp(self.now, until);
+                .clamp(self.now_ns, until);
             while let Some(entry) = self.link.first_entry()
-                && entry.key().0 <= self.now
+                && entry.key().0 <= self.now_ns
             {
                 let (to, frame) = entry.remove();
-                self.hosts[to].input(received(&frame, false), self.now);
+                self.hosts[to].input(received(&frame, false), self.now_ns);
             }
             for host in &self.hosts {
-                host.timers(self.now);
+                host.timers(self.now_ns);
             }
         }
     }
@@ -268,12 +268,12 @@ impl Net {
         for n in 0..2 {
             self.hosts[n]
                 .shared
-                .learn(V4[1 - n].into_ip(), MACS[1 - n], self.now);
+                .learn(V4[1 - n].into_ip(), MACS[1 - n], self.now_ns);
             self.hosts[n]
                 .shared
-                .learn(V6[1 - n].into_ip(), MACS[1 - n], self.now);
-            self.hosts[n].flush(self.now);
-            let frames: Vec<_> = self.hosts[n].port.out.borrow_mut().drain(..).collect();
+                .learn(V6[1 - n].into_ip(), MACS[1 - n], self.now_ns);
+            self.hosts[n].flush(self.now_ns);
+            let frames: Vec<_> = self.hosts[n].link.out.borrow_mut().drain(..).collect();
             for frame in frames {
                 if let Some(trace) = &mut self.trace {
                     trace.push((n, frame.clone()));
@@ -302,12 +302,12 @@ impl Net {
     fn deliver(&mut self, to: usize, frame: Vec<u8>) {
         self.count += 1;
         let late = if self.random.chance(self.faults.reorder) {
-            self.random.below(4 * LATENCY)
+            self.random.below(4 * LATENCY_NS)
         } else {
             0
         };
         self.link
-            .insert((self.now + LATENCY + late, self.count), (to, frame));
+            .insert((self.now_ns + LATENCY_NS + late, self.count), (to, frame));
     }
 
     fn connect(&mut self, v6: bool) -> (SocketId, SocketId, SocketId) {
@@ -316,10 +316,10 @@ impl Net {
             .tcp_listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 80), 16)
             .unwrap();
         let client = self.hosts[0]
-            .tcp_connect(None, SocketAddr::new(address, 80), self.now)
+            .tcp_connect(None, SocketAddr::new(address, 80), self.now_ns)
             .unwrap();
         let mut server = None;
-        self.run(200 * SECOND, |net| {
+        self.run(200 * SECOND_NS, |net| {
             if let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
                 server = Some(id);
             }
@@ -366,16 +366,20 @@ fn converse(net: &mut Net, sockets: [SocketId; 2], size: usize, eager: u64) {
     let mut received = [0; 2];
     let mut ended = [false; 2];
     let mut random = Random(net.random.next());
-    net.run(3600 * SECOND, |net| {
-        let now = net.now;
+    net.run(3600 * SECOND_NS, |net| {
+        let now_ns = net.now_ns;
         for n in 0..2 {
             while sent[n] < size {
                 let piece = (random.below(5000) as usize + 1).min(size - sent[n]);
                 let bytes: Vec<u8> = (sent[n]..sent[n] + piece).map(byte).collect();
                 let result = if random.chance(500) {
-                    net.hosts[n].tcp_send(sockets[n], &bytes, now)
+                    net.hosts[n].tcp_send(sockets[n], &bytes, now_ns)
                 } else {
-                    net.hosts[n].tcp_send_buffers(sockets[n], &mut [Bytes::from(bytes)].into(), now)
+                    net.hosts[n].tcp_send_buffers(
+                        sockets[n],
+                        &mut [Bytes::from(bytes)].into(),
+                        now_ns,
+                    )
                 };
                 match result {
                     Ok(count) => sent[n] += count,
@@ -383,7 +387,7 @@ fn converse(net: &mut Net, sockets: [SocketId; 2], size: usize, eager: u64) {
                     Err(error) => panic!("sending: {error}; {}", net.state()),
                 }
                 if sent[n] == size {
-                    net.hosts[n].tcp_shutdown_write(sockets[n], now).unwrap();
+                    net.hosts[n].tcp_shutdown_write(sockets[n], now_ns).unwrap();
                 }
             }
             // Slowly now and then, so that windows close.
@@ -400,7 +404,7 @@ fn converse(net: &mut Net, sockets: [SocketId; 2], size: usize, eager: u64) {
                         }
                         take
                     },
-                    now,
+                    now_ns,
                 );
                 match result {
                     Ok(true) => {}
@@ -422,11 +426,11 @@ fn conversation(faults: Faults, offload: bool, v6: bool, seed: u64, size: usize)
     let mut net = Net::new(faults, offload, seed);
     let (client, server, listener) = net.connect(v6);
     talk(&mut net, [client, server], size);
-    let now = net.now;
-    net.hosts[0].close(client, now);
-    net.hosts[1].close(server, now);
-    net.hosts[1].close(listener, now);
-    net.idle(400 * SECOND);
+    let now_ns = net.now_ns;
+    net.hosts[0].close(client, now_ns);
+    net.hosts[1].close(server, now_ns);
+    net.hosts[1].close(listener, now_ns);
+    net.idle(400 * SECOND_NS);
     for host in &net.hosts {
         let inner = host.inner.borrow();
         assert_eq!(inner.connections, 0, "{faults:?} {seed}");

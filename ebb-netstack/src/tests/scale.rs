@@ -10,7 +10,7 @@ fn twenty_thousand_idle_connections_cost_an_active_one_nothing() {
         .unwrap();
     let mut opened = 0;
     let mut last = None;
-    net.run(600 * SECOND, |net| {
+    net.run(600 * SECOND_NS, |net| {
         while net.hosts[1]
             .tcp_accept(listener)
             .map(|s| last = Some(s.0))
@@ -24,16 +24,16 @@ fn twenty_thousand_idle_connections_cost_an_active_one_nothing() {
         }
         net.hosts[1].inner.borrow().connections == 20_000
     });
-    net.idle(SECOND);
+    net.idle(SECOND_NS);
     // Nothing is scheduled for any of them.
     for host in &net.hosts {
-        assert_eq!(host.next_deadline(), None);
+        assert_eq!(host.next_deadline_ns(), None);
         assert!(!host.has_output());
     }
 
     fn last_client(net: &mut Net) -> SocketId {
         net.hosts[0]
-            .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now)
+            .tcp_connect(None, SocketAddr::new(V4[1].into(), 80), net.now_ns)
             .unwrap()
     }
 }
@@ -41,14 +41,14 @@ fn twenty_thousand_idle_connections_cost_an_active_one_nothing() {
 #[test]
 fn an_idle_connection_takes_little_memory() {
     let connection = size_of::<crate::connection::Connection>();
-    let flow = size_of::<(crate::connection::FlowKey, crate::host::Flow)>();
+    let flow = size_of::<(crate::wire::FlowKey, crate::host::Flow)>();
     let slot = size_of::<crate::host::Socket>();
     // The hash table is between 7/16 and 7/8 full.
     let most = connection + slot + flow * 16 / 7;
     assert!(most < 1024, "{connection} + {slot} + {flow}");
 }
 
-/// `cargo test --release -p ebb-net --lib -- --ignored --nocapture idle_ratio`
+/// `cargo test --release -p ebb-netstack --lib -- --ignored --nocapture idle_ratio`
 #[test]
 #[ignore = "a measurement"]
 fn idle_ratio() {
@@ -60,17 +60,17 @@ fn idle_ratio() {
             let listener = net.hosts[1].tcp_listen(address, 1024).unwrap();
             let mut last = None;
             let mut opened = 0;
-            net.run(600 * SECOND, |net| {
+            net.run(600 * SECOND_NS, |net| {
                 while let Ok((id, _)) = net.hosts[1].tcp_accept(listener) {
                     last = Some(id);
                 }
                 for _ in 0..200.min(idle + 1 - opened) {
-                    net.hosts[0].tcp_connect(None, address, net.now).unwrap();
+                    net.hosts[0].tcp_connect(None, address, net.now_ns).unwrap();
                     opened += 1;
                 }
                 net.hosts[1].inner.borrow().connections == idle + 1
             });
-            net.idle(SECOND);
+            net.idle(SECOND_NS);
             let server = last.unwrap();
             let peer = net.hosts[1].peer_address(server);
             let client = (0..)
@@ -85,17 +85,17 @@ fn idle_ratio() {
             let (server, client) = (*server, *client);
             let start = std::time::Instant::now();
             for _ in 0..200 {
-                net.hosts[1].tcp_send(server, &[1; 64], net.now).unwrap();
+                net.hosts[1].tcp_send(server, &[1; 64], net.now_ns).unwrap();
                 net.exchange();
-                net.now += 2 * LATENCY;
+                net.now_ns += 2 * LATENCY_NS;
                 while let Some(entry) = net.link.first_entry() {
                     let (to, frame) = entry.remove();
-                    net.hosts[to].input(received(&frame, false), net.now);
+                    net.hosts[to].input(received(&frame, false), net.now_ns);
                 }
-                let taken = net.hosts[0].tcp_receive(client, &mut |bytes| bytes.len(), net.now);
+                let taken = net.hosts[0].tcp_receive(client, &mut |bytes| bytes.len(), net.now_ns);
                 assert_eq!(taken, Ok(true));
                 for host in &net.hosts {
-                    host.timers(net.now);
+                    host.timers(net.now_ns);
                 }
             }
             *best = (*best).min(start.elapsed().as_nanos());

@@ -89,34 +89,34 @@ fn talk(drop: u8, corrupt: u8, seed: u32) {
     let mut server = None;
     let (mut sent, mut received) = ([0; 2], [0; 2]);
     let mut ended = [false; 2];
-    let mut now = SECOND;
+    let mut now_ns = SECOND_NS;
     while ended != [true, true] {
         assert!(
-            now < 3600 * SECOND,
+            now_ns < 3600 * SECOND_NS,
             "{sent:?} {received:?} {:?}",
             ours.stats()
         );
-        now += MILLISECOND;
-        ours.shared.learn(V4[0].into_ip(), MACS[0], now);
-        if now.is_multiple_of(SECOND) {
+        now_ns += MILLISECOND_NS;
+        ours.shared.learn(V4[0].into_ip(), MACS[0], now_ns);
+        if now_ns.is_multiple_of(SECOND_NS) {
             // The peer learns our hardware address from our question for its own.
             let question = crate::control::arp(MACS[1], V4[1], V4[0]);
             to_peer.borrow_mut().push_back(question);
         }
         peer.poll(
-            Instant::from_millis((now / MILLISECOND) as i64),
+            Instant::from_millis((now_ns / MILLISECOND_NS) as i64),
             &mut link,
             &mut sockets,
         );
         for frame in from_peer.borrow_mut().drain(..) {
-            ours.input(received_frame(&frame), now);
+            ours.input(received_frame(&frame), now_ns);
         }
         drop_slow(&ours);
-        ours.timers(now);
-        ours.flush(now);
+        ours.timers(now_ns);
+        ours.flush(now_ns);
         to_peer
             .borrow_mut()
-            .extend(ours.port.out.borrow_mut().drain(..));
+            .extend(ours.link.out.borrow_mut().drain(..));
         server = server.or_else(|| Some(ours.tcp_accept(listener).ok()?.0));
 
         let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
@@ -149,7 +149,7 @@ fn talk(drop: u8, corrupt: u8, seed: u32) {
         let Some(server) = server else { continue };
         if sent[1] < SIZE {
             let piece: Vec<u8> = (sent[1]..SIZE.min(sent[1] + 3000)).map(byte).collect();
-            sent[1] += ours.tcp_send(server, &piece, now).unwrap_or(0);
+            sent[1] += ours.tcp_send(server, &piece, now_ns).unwrap_or(0);
         }
         let at = &mut received[1];
         loop {
@@ -160,7 +160,7 @@ fn talk(drop: u8, corrupt: u8, seed: u32) {
                     *at += bytes.len();
                     bytes.len()
                 },
-                now,
+                now_ns,
             );
             match took {
                 Ok(true) => {}
@@ -168,7 +168,7 @@ fn talk(drop: u8, corrupt: u8, seed: u32) {
                     assert_eq!(*at, SIZE);
                     // Not before: when both ends close at once, smoltcp 0.12 forgets its retransmission timer.
                     if sent[1] == SIZE && !ended[1] {
-                        ours.tcp_shutdown_write(server, now).unwrap();
+                        ours.tcp_shutdown_write(server, now_ns).unwrap();
                         ended[1] = true;
                     }
                     break;
@@ -184,7 +184,7 @@ fn received_frame(frame: &[u8]) -> Frame {
     super::received(frame, false)
 }
 
-fn drop_slow(host: &Host<TestPort>) {
+fn drop_slow(host: &Host<TestLink>) {
     std::mem::drop(host.take_slow());
 }
 

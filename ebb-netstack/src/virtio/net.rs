@@ -14,8 +14,8 @@ use super::{
     queue::{Broken, Dma, Queue, device_memory},
 };
 use crate::{
-    frame::{Capabilities, Frame, HEAD, Offload, Port},
     host::BUFFER,
+    link::{Capabilities, Frame, HEAD, Link, Offload},
     queues::Chunk,
     wire::Mac,
 };
@@ -209,7 +209,7 @@ impl Transmitter {
         }
     }
 
-    /// See [`Port::transmit`].
+    /// See [`Link::transmit`].
     #[inline]
     pub fn transmit(
         &mut self,
@@ -495,14 +495,14 @@ impl Device {
 }
 
 /// A core's way to the device, or to none.
-pub struct DevicePort {
+pub struct DeviceLink {
     pub device: Option<Arc<Device>>,
     pub pair: usize,
 }
 
-impl DevicePort {
+impl DeviceLink {
     /// Lets go of what the device has sent. False while it has not sent everything that others may wait to free.
-    pub fn settle(&self) -> bool {
+    pub fn reclaim(&self) -> bool {
         let Some(device) = &self.device else {
             return true;
         };
@@ -519,7 +519,7 @@ impl DevicePort {
     }
 }
 
-impl Port for DevicePort {
+impl Link for DeviceLink {
     #[inline]
     fn capabilities(&self) -> Capabilities {
         match &self.device {

@@ -9,7 +9,7 @@ use super::{
     net::{HEADER, Receiver, Transmitter},
     queue::{Broken, Dma, Queue},
 };
-use crate::{frame::Offload, host::BUFFER};
+use crate::{host::BUFFER, link::Offload};
 
 /// Addresses are what they are.
 const DMA: Dma = Dma {

@@ -1,10 +1,13 @@
-//! Frames, and the port of a device that carries them.
+//! Frames, and a core's link to the device that carries them.
 
 use alloc::{boxed::Box, vec::Vec};
 
 use bytes::Bytes;
 
-use super::{queues::Chunk, wire::Mac};
+use crate::{
+    queues::Chunk,
+    wire::{MAX_HEADERS, Mac},
+};
 
 /// A received frame, in one device buffer or several.
 #[derive(Debug)]
@@ -82,10 +85,10 @@ pub struct Offload {
 /// The longest payload that is copied behind its headers: that is cheaper than a descriptor of its own.
 pub const INLINE: usize = 512;
 /// The longest head of a frame.
-pub const HEAD: usize = super::wire::MAX_HEADERS + INLINE;
+pub const HEAD: usize = MAX_HEADERS + INLINE;
 
 /// One core's way to a device.
-pub trait Port {
+pub trait Link {
     fn capabilities(&self) -> Capabilities;
 
     /// Queues a frame: a head of `head` bytes (at most [`HEAD`]), written by `fill`, and fragments, which it takes out of

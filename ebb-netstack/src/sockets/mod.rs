@@ -1,0 +1,210 @@
+//! The operations of [`NetStack`](ebb_net::NetStack) on one core's stack.
+
+mod tcp;
+mod udp;
+
+use core::{
+    net::{IpAddr, SocketAddr},
+    task::Waker,
+};
+
+use crate::{
+    connection::{Connection, State},
+    host::{Cx, Host, Inner, Socket},
+    link::Link,
+    shared::Protocol,
+    wire::Ip,
+};
+use ebb_net::{Error, Interest, Ready, Result, SocketId};
+
+const EPHEMERAL: core::ops::RangeInclusive<u16> = 32_768..=65_535;
+
+fn address(ip: Ip, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::from(ip), port)
+}
+
+fn connection(inner: &mut Inner, id: SocketId) -> Result<&mut Connection> {
+    match inner.sockets.get_mut(id.0 as usize) {
+        Some(Socket::Connection(connection)) => Ok(connection),
+        _ => Err(Error::NotConnected),
+    }
+}
+
+impl Inner {
+    fn next_port(&mut self, is_free: impl Fn(u16) -> bool) -> Result<u16> {
+        for _ in EPHEMERAL {
+            self.next_port = match self.next_port {
+                port if port >= *EPHEMERAL.start() && port < *EPHEMERAL.end() => port + 1,
+                _ => *EPHEMERAL.start(),
+            };
+            if is_free(self.next_port) {
+                return Ok(self.next_port);
+            }
+        }
+        Err(Error::AddressInUse)
+    }
+
+    /// Checks an address to bind to, and picks a port if it has none.
+    fn bindable<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
+        protocol: Protocol,
+        wanted: SocketAddr,
+    ) -> Result<(Ip, u16)> {
+        self.refresh(cx);
+        let ip = Ip::from(wanted.ip());
+        if !self.routes.accepts(ip) {
+            return Err(Error::AddressNotAvailable);
+        }
+        let port = match wanted.port() {
+            0 => self.next_port(|port| cx.shared.is_port_free(protocol, port))?,
+            port => port,
+        };
+        let overlaps = |other: Ip| {
+            other == ip
+                || other == Ip::UNSPECIFIED
+                || ip == Ip::UNSPECIFIED
+                || other.is_v4() == ip.is_v4() && (other.is_unspecified() || ip.is_unspecified())
+        };
+        let taken = self.ports.get(&(protocol, port)).is_some_and(|ids| {
+            ids.iter().any(|id| match &self.sockets[*id as usize] {
+                Socket::Listener(l) => overlaps(l.address),
+                Socket::Datagrams(d) => overlaps(d.address),
+                _ => false,
+            })
+        });
+        if taken {
+            return Err(Error::AddressInUse);
+        }
+        Ok((ip, port))
+    }
+
+    fn bind<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
+        protocol: Protocol,
+        port: u16,
+        socket: Socket,
+    ) -> SocketId {
+        let id = self.insert_socket(socket);
+        self.ports.entry((protocol, port)).or_default().push(id);
+        cx.shared.claim_port(protocol, port, cx.core);
+        SocketId(id)
+    }
+
+    fn unbind<L: Link>(&mut self, cx: &Cx<'_, L>, protocol: Protocol, port: u16, id: u32) {
+        if let Some(ids) = self.ports.get_mut(&(protocol, port)) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.ports.remove(&(protocol, port));
+                cx.shared.release_port(protocol, port, cx.core);
+            }
+        }
+    }
+}
+
+impl<L: Link> Host<L> {
+    /// See [`NetStack::local_address`](ebb_net::NetStack::local_address).
+    pub fn local_address(&self, id: SocketId) -> Result<SocketAddr> {
+        match self.inner.borrow().sockets.get(id.0 as usize) {
+            Some(Socket::Listener(l)) => Ok(address(l.address, l.port)),
+            Some(Socket::Datagrams(d)) => Ok(address(d.address, d.port)),
+            Some(Socket::Connection(c)) => Ok(address(c.key.local, c.key.local_port)),
+            _ => Err(Error::InvalidInput),
+        }
+    }
+
+    /// See [`NetStack::peer_address`](ebb_net::NetStack::peer_address).
+    pub fn peer_address(&self, id: SocketId) -> Result<SocketAddr> {
+        let inner = &mut *self.inner.borrow_mut();
+        let connection = connection(inner, id)?;
+        Ok(address(connection.key.remote, connection.key.remote_port))
+    }
+
+    /// See [`NetStack::readiness`](ebb_net::NetStack::readiness).
+    pub fn readiness(&self, id: SocketId) -> Ready {
+        let inner = self.inner.borrow();
+        let short = inner.sending > self.limits.sent;
+        match inner.sockets.get(id.0 as usize) {
+            Some(Socket::Listener(l)) => Ready {
+                readable: !l.ready.is_empty(),
+                ..Ready::default()
+            },
+            Some(Socket::Datagrams(d)) => Ready {
+                readable: !d.queue.is_empty(),
+                writable: true,
+                ..Ready::default()
+            },
+            Some(Socket::Connection(c)) => {
+                let ended = c.state == State::Closed;
+                let error = c.error.is_some();
+                Ready {
+                    readable: c.receive.queue.len() > 0 || c.receive.peer_closed || ended,
+                    writable: ended
+                        || c.is_connected() && !(c.can_send() && c.send.room(short) == 0),
+                    read_closed: c.receive.peer_closed || ended,
+                    hung_up: ended,
+                    error,
+                }
+            }
+            _ => Ready::default(),
+        }
+    }
+
+    /// See [`NetStack::register`](ebb_net::NetStack::register).
+    #[inline]
+    pub fn register(&self, id: SocketId, interest: Interest, waker: &Waker) {
+        let inner = &mut *self.inner.borrow_mut();
+        match inner.sockets.get_mut(id.0 as usize) {
+            Some(Socket::Listener(l)) => l.wakers.add(interest, waker),
+            Some(Socket::Datagrams(d)) => d.wakers.add(interest, waker),
+            Some(Socket::Connection(c)) => c.wakers.add(interest, waker),
+            _ => {}
+        }
+    }
+
+    /// See [`NetStack::take_error`](ebb_net::NetStack::take_error).
+    pub fn take_error(&self, id: SocketId) -> Option<Error> {
+        let inner = &mut *self.inner.borrow_mut();
+        connection(inner, id).ok()?.error.take()
+    }
+
+    /// See [`NetStack::close`](ebb_net::NetStack::close).
+    pub fn close(&self, id: SocketId, now_ns: u64) {
+        self.enter(now_ns, |inner, cx| {
+            match inner.sockets.get_mut(id.0 as usize) {
+                Some(Socket::Connection(connection)) => {
+                    if connection.orphan(now_ns) {
+                        inner.abort(cx, id.0);
+                    } else {
+                        if connection.state == State::Closed {
+                            inner.drop_received(id.0);
+                        }
+                        inner.settle(cx, id.0);
+                    }
+                }
+                Some(Socket::Listener(_)) => {
+                    let Socket::Listener(mut listener) = inner.remove_socket(id.0) else {
+                        return;
+                    };
+                    inner.unbind(cx, Protocol::Tcp, listener.port, id.0);
+                    for waiting in listener.ready.drain(..) {
+                        inner.abort(cx, waiting);
+                    }
+                    listener.wakers.wake_all();
+                }
+                Some(Socket::Datagrams(_)) => {
+                    let Socket::Datagrams(mut socket) = inner.remove_socket(id.0) else {
+                        return;
+                    };
+                    inner.unbind(cx, Protocol::Udp, socket.port, id.0);
+                    for (chunk, ..) in socket.queue.drain(..) {
+                        inner.pool.give(chunk.buffer);
+                    }
+                    socket.wakers.wake_all();
+                }
+                _ => {}
+            }
+        });
+    }
+}
