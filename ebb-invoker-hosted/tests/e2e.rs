@@ -1,13 +1,13 @@
 //! The hosted invoker from end to end: builds it, starts it, and drives it with the tests in `tests/e2e`: clients that use the npm
 //! package `openwhisk`, bad input, load.
 
-mod client;
-
 use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
 };
+
+use test_support::openwhisk;
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
 
@@ -23,7 +23,7 @@ impl Drop for Running {
 #[test]
 #[ignore = "builds the example a second time; run it with `cargo test -p ebb-invoker-hosted -- --ignored`"]
 fn the_npm_client_drives_the_hosted_invoker() {
-    let tests = match client::installed() {
+    let tests = match openwhisk::installed() {
         Ok(tests) => tests,
         Err(why) => {
             println!("skipped: {why}");

@@ -4,10 +4,9 @@
 #![no_main]
 
 extern crate alloc;
+// Its tests are in a section that the linker gathers.
+extern crate test_suite as _;
 
-#[path = "../machine/mod.rs"]
 mod machine;
-#[path = "../suite/mod.rs"]
-mod suite;
 
 ebb::test_image!();

@@ -1,1 +1,0 @@
-//! Tests that boot an image, and tests that cross crates: see `suite/` and `tests/`.

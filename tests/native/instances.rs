@@ -1,0 +1,283 @@
+//! Instances of the invoker's image from outside: what copies of a snapshot do not share, and what becomes of them when the
+//! machine's memory is used up. Without Node.js the tests say so and pass, unless `INVOKER_TESTS=required`.
+
+use std::{
+    collections::HashSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use test_support::{RUNNER, WORKSPACE, cargo, signal};
+
+/// A booted invoker.
+struct Image {
+    child: Child,
+    port: u16,
+}
+
+impl Image {
+    /// Boots it; `None`, with a line that says why, without Node.js.
+    fn boot(memory: &str, options: &str) -> Option<Self> {
+        let node = Command::new("node")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status();
+        if !node.is_ok_and(|status| status.success()) {
+            assert!(
+                std::env::var_os("INVOKER_TESTS").is_none_or(|v| v != "required"),
+                "node cannot be started"
+            );
+            println!("skipped: node cannot be started; install Node.js 20 or later");
+            return None;
+        }
+        let mut child = Command::new(RUNNER)
+            .arg(cargo::example("invoker"))
+            .args(["--auth", "guest:key", "--quiet"])
+            .current_dir(WORKSPACE)
+            .env("EBB_CORES", "1")
+            .env("EBB_MEMORY", memory)
+            .env("EBB_OPTIONS", options)
+            .env("EBB_TIMEOUT", "500")
+            .env("EBB_FORWARD", "0:3233")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the runner starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                println!("{line}");
+                let _ = sender.send(line);
+            }
+        });
+        // From here on it is ended when this function panics.
+        let mut image = Self { child, port: 0 };
+        let mut told = String::new();
+        loop {
+            let Ok(line) = receiver.recv_timeout(Duration::from_secs(180)) else {
+                panic!("the image is not ready:\n{told}");
+            };
+            told = told + &line + "\n";
+            if let Some(address) = line.strip_prefix("invoker: http://localhost:") {
+                let number = address.split('/').next().and_then(|n| n.parse().ok());
+                image.port = number.expect("a port");
+            }
+            if line.contains("the first instance was ready") {
+                assert!(told.contains("base snapshot of"), "{told}");
+                return Some(image);
+            }
+        }
+    }
+
+    /// One request on a connection of its own; status and body.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Basic Z3Vlc3Q6a2V5\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.unwrap_or(0), body.to_owned())
+    }
+
+    fn action(&self, method: &str, name: &str, query: &str, body: &str) -> (u16, String) {
+        let path = format!("/api/v1/namespaces/_/actions/{name}{query}");
+        self.ask(method, &path, body)
+    }
+
+    fn deploy(&self, name: &str, code: &str) {
+        let code = code.replace('\\', "\\\\").replace('"', "\\\"");
+        let code = code.replace('\n', "\\n");
+        let body = format!(r#"{{"exec":{{"kind":"nodejs:default","code":"{code}"}}}}"#);
+        let (status, answer) = self.action("PUT", name, "?overwrite=true", &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    fn call(&self, name: &str, body: &str) -> (u16, String) {
+        self.action("POST", name, "?blocking=true&result=true", body)
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.ask("GET", "/metrics", "");
+        let value = text
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|v| v.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+    }
+
+    /// Waits for a metric to be so much.
+    fn until(&self, name: &str, enough: impl Fn(u64) -> bool) {
+        let begun = Instant::now();
+        while !enough(self.metric(name)) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{name} is {}",
+                self.metric(name)
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        signal(&self.child, libc::SIGINT);
+        let _ = self.child.wait();
+    }
+}
+
+/// Draws from all sources of chance, before its snapshot and after.
+const CHANCE: &str = r#"
+const crypto = require('crypto');
+const drawn = [crypto.randomUUID(), crypto.randomInt(2 ** 40), Math.random()];
+exports.main = ({ wait = 0 }) => new Promise((done) => setTimeout(done, wait)).then(() => ({
+  all: [
+    crypto.randomUUID(), globalThis.crypto.randomUUID(), crypto.randomInt(2 ** 47), crypto.randomBytes(16).toString('hex'),
+    Math.random(), process.pid, crypto.generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x,
+    crypto.getRandomValues(new Uint32Array(4)).join(),
+  ].join(' '), drawn: drawn.join(' '), now: Date.now() }));
+const main = exports.main;
+"#;
+
+fn member<'a>(json: &'a str, name: &str) -> &'a str {
+    let at = json.find(&format!("\"{name}\":")).expect("a member");
+    let rest = &json[at + name.len() + 3..];
+    let rest = rest.strip_prefix('"').unwrap_or(rest);
+    rest.split(['"', ',', '}']).next().unwrap_or("")
+}
+
+#[test]
+fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
+    const COPIES: usize = 6;
+    let Some(image) = Image::boot("2G", "") else {
+        return;
+    };
+    // From the base.
+    for name in ["one", "two"] {
+        image.deploy(name, CHANCE);
+    }
+    let mut answers: Vec<String> = ["one", "two"]
+        .map(|name| {
+            let (status, answer) = image.call(name, "{}");
+            assert_eq!(status, 200, "{answer}");
+            answer
+        })
+        .into();
+    assert_ne!(member(&answers[0], "drawn"), member(&answers[1], "drawn"));
+    // From the function's own snapshot: its instance is busy with the first of them.
+    image.until("ebb_snapshots", |n| n >= 2);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..COPIES)
+            .map(|_| scope.spawn(|| image.call("one", r#"{"wait":1500}"#)))
+            .collect();
+        for call in running {
+            let (status, answer) = call.join().expect("a call");
+            assert_eq!(status, 200, "{answer}");
+            assert_eq!(member(&answer, "drawn"), member(&answers[0], "drawn"));
+            answers.push(answer);
+        }
+    });
+    let warm = image.metric("ebb_activation_seconds_count{start=\"warm\"}");
+    assert!(warm >= 1, "no call was served by a copy of the snapshot");
+    // Each number by itself: two copies must not share one of them. (The first two and one of the others are of one instance
+    // or of different ones, which draw different numbers as well; only the process id of an instance stays.)
+    let draws: Vec<Vec<&str>> = answers
+        .iter()
+        .map(|answer| member(answer, "all").split(' ').collect())
+        .collect();
+    for what in 0..draws[0].len() {
+        let different: HashSet<&str> = draws.iter().map(|draw| draw[what]).collect();
+        // A process id is that of its instance: the two first ones, and each copy.
+        let least = if what == 5 {
+            2 + warm as usize
+        } else {
+            draws.len()
+        };
+        assert!(different.len() >= least, "{what}: {draws:?}");
+    }
+    let host = SystemTime::now().duration_since(UNIX_EPOCH).expect("now");
+    for answer in &answers {
+        let now: u128 = member(answer, "now").parse().expect("milliseconds");
+        assert!(now.abs_diff(host.as_millis()) < 60_000, "{answer}");
+    }
+    // Blank copies are made in advance, and used.
+    image.until("ebb_instances_ahead", |n| n > 0);
+    let before = image.metric("ebb_deployed_ahead_total");
+    image.deploy("three", CHANCE);
+    let (status, answer) = image.call("three", "{}");
+    assert_eq!(status, 200, "{answer}");
+    assert!(draws.iter().all(|draw| !answer.contains(draw[0])));
+    assert_eq!(image.metric("ebb_deployed_ahead_total"), before + 1);
+}
+
+#[test]
+fn a_machine_whose_memory_is_used_up_makes_room_and_gives_all_back() {
+    // The books believe that there is as much as they like.
+    let Some(image) = Image::boot("352M", "budget=68719476736") else {
+        return;
+    };
+    let code = "function main(a) { return { hello: a.name }; }";
+    let round = |count: usize| {
+        for n in 0..count {
+            let name = format!("f{n}");
+            image.deploy(&name, code);
+            let (status, answer) = image.call(&name, r#"{"name":"you"}"#);
+            assert_eq!(
+                (status, &*answer),
+                (200, r#"{"hello":"you"}"#),
+                "call {n}: {:?}",
+                [
+                    "ebb_memory_free_bytes",
+                    "ebb_relieved_total",
+                    "ebb_instances",
+                    "ebb_snapshots"
+                ]
+                .map(|name| (name, image.metric(name)))
+            );
+        }
+        // Those that were made room for are still there: of their snapshot, or anew.
+        for n in (0..count).step_by(count / 8) {
+            let (status, answer) = image.call(&format!("f{n}"), r#"{"name":"you"}"#);
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    let empty = || {
+        for n in 0..1000 {
+            if image.action("DELETE", &format!("f{n}"), "", "").0 == 404 {
+                break;
+            }
+        }
+        image.until("ebb_instances", |n| n == 0);
+        image.until("ebb_snapshots", |n| n == 0);
+        image.until("ebb_captures_put_off", |n| n == 0);
+        thread::sleep(Duration::from_millis(200));
+        image.metric("ebb_memory_free_bytes")
+    };
+    // More than there is room for, about a MiB each; twice, as the books and the heap grow with the first.
+    let many = (image.metric("ebb_memory_free_bytes") >> 20) as usize + 40;
+    let [first, second] = [(); 2].map(|()| {
+        round(many);
+        empty()
+    });
+    let relieved = image.metric("ebb_relieved_total");
+    println!(
+        "{many} functions, {relieved} had room made for them; free {first} before, {second} after"
+    );
+    assert!(relieved > 0, "all of {many} functions had room");
+    // Records of activations are kept.
+    assert!(
+        second + (4 << 20) > first,
+        "free: {first} before, {second} after"
+    );
+}

@@ -1,0 +1,217 @@
+//! Programs that nobody built for this: Debian's busybox, sqlite3, redis and python3, and an ordinary Rust program, each in
+//! the image as it is.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use test_support::{GUESTS, RUNNER, cargo};
+
+/// An archive of these programs and files.
+fn pack(name: &str, manifest: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (from, to) = (
+        out.join(format!("{name}.manifest")),
+        out.join(format!("{name}.ebb")),
+    );
+    std::fs::write(&from, manifest).expect("the manifest is written");
+    let packed = Command::new(RUNNER)
+        .args(["pack".as_ref(), from.as_os_str(), "-o".as_ref()])
+        .arg(&to)
+        .output()
+        .expect("the runner starts");
+    assert!(
+        packed.status.success(),
+        "{name} cannot be packed; on Debian: apt-get install busybox-static redis-server sqlite3 python3\n{}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
+    to
+}
+
+fn image(archive: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(RUNNER);
+    command
+        .arg(cargo::program("image-guests"))
+        .args(arguments)
+        .env("EBB_ARCHIVE", archive)
+        .env("EBB_OPTIONS", "memory=400000000")
+        .env("EBB_CORES", "1")
+        .env("EBB_MEMORY", "1G")
+        .env("EBB_TIMEOUT", "120");
+    command
+}
+
+#[track_caller]
+fn runs(archive: &Path, arguments: &[&str], says: &str) {
+    let output = image(archive, arguments)
+        .env("EBB_NET", "none")
+        .output()
+        .expect("the runner starts");
+    let console = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        console.contains(says) && console.contains("uc0 ended with status 0"),
+        "{arguments:?}: {}\n{console}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_busybox_shell_runs_pipelines_jobs_and_applets() {
+    let archive = pack(
+        "busybox",
+        &format!(
+            "program /bin/busybox\nargs sh /shell.sh\ndirectory /\nfile /shell.sh {GUESTS}/shell.sh\n"
+        ),
+    );
+    runs(&archive, &[], "all of the shell is well");
+}
+
+#[test]
+fn sqlite_keeps_a_database_with_a_write_ahead_log() {
+    let archive = pack("sqlite", "program /usr/bin/sqlite3\ndirectory /tmp\n");
+    let sql = "pragma journal_mode=wal; create table t(a, b); \
+        with recursive c(x) as (select 1 union all select x + 1 from c where x < 5000) \
+        insert into t select x, hex(x * x) from c; create index i on t(b); \
+        select 'sum ' || sum(a) || ' ' || (select a from t where b = hex(49)) from t; pragma integrity_check;";
+    runs(&archive, &["/tmp/x.db", sql], "sum 12502500 7\nok");
+}
+
+#[test]
+fn two_processes_with_one_sqlite_database_exclude_each_other() {
+    let manifest = format!(
+        "program /usr/bin/sqlite3\nargs :memory: '.shell sh /locks.sh'\ndirectory /tmp\nfile /locks.sh {GUESTS}/locks.sh\n\
+         file /bin/busybox\nsymlink /usr/bin/sh busybox\n"
+    );
+    runs(&pack("locks", &manifest), &[], "all locks are well");
+}
+
+#[test]
+fn python_runs_threads_sockets_children_and_shared_memory() {
+    let archive = pack(
+        "python",
+        &format!(
+            "program /usr/bin/python3\nargs /script.py\ndirectory /\nfile /script.py {GUESTS}/script.py\n\
+             file /usr/lib/python3.11\nfile /bin/busybox\nsymlink /usr/bin/sh busybox\n"
+        ),
+    );
+    runs(&archive, &[], "all of python is well");
+}
+
+#[test]
+fn a_rust_program_runs_threads_sockets_and_children() {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("threads");
+    let built = Command::new("rustc")
+        .args(["-O", "--edition", "2021", "-o"])
+        .arg(&program)
+        .arg(format!("{GUESTS}/threads.rs"))
+        .status();
+    assert!(built.is_ok_and(|s| s.success()), "threads.rs is built");
+    let manifest = format!(
+        "program {}\ndirectory /\nfile /bin/busybox\n",
+        program.display()
+    );
+    runs(&pack("rust", &manifest), &[], "320 lines, well");
+}
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ask(stream: &mut BufReader<TcpStream>, command: &str) -> String {
+    stream
+        .get_mut()
+        .write_all(format!("{command}\r\n").as_bytes())
+        .expect("redis reads");
+    let mut answer = String::new();
+    stream.read_line(&mut answer).expect("redis answers");
+    if answer.starts_with('$') {
+        answer.clear();
+        stream.read_line(&mut answer).expect("redis answers");
+    }
+    String::from(answer.trim_end())
+}
+
+#[test]
+fn redis_answers_clients_outside_and_saves_in_a_child() {
+    let archive = pack("redis", "program /usr/bin/redis-server\ndirectory /tmp\n");
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("there is a free port")
+        .port();
+    let options = ["--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""];
+    let child = image(&archive, &options)
+        .env("EBB_FORWARD", format!("{port}:6379"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _ended = Ended(child.expect("the runner starts"));
+    let begun = Instant::now();
+    // QEMU accepts before the image does.
+    let mut stream = loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "redis is not up");
+        sleep(Duration::from_millis(200));
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else {
+            continue;
+        };
+        let timeout = Some(Duration::from_secs(20));
+        stream.set_read_timeout(timeout).expect("it can be set");
+        let mut stream = BufReader::new(stream);
+        let mut answer = String::new();
+        if stream.get_mut().write_all(b"PING\r\n").is_ok()
+            && stream.read_line(&mut answer).is_ok()
+            && answer == "+PONG\r\n"
+        {
+            break stream;
+        }
+    };
+    for n in 0..300 {
+        assert_eq!(ask(&mut stream, &format!("SET key{n} value{n}")), "+OK");
+    }
+    for n in 0..300 {
+        assert_eq!(
+            ask(&mut stream, &format!("GET key{n}")),
+            format!("value{n}")
+        );
+    }
+    assert_eq!(ask(&mut stream, "DBSIZE"), ":300");
+    assert!(ask(&mut stream, "BGSAVE").starts_with("+Background"));
+    let saved = (0..50).any(|_| {
+        sleep(Duration::from_millis(100));
+        stream.get_mut().write_all(b"INFO persistence\r\n").is_ok() && {
+            let mut ok = false;
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|n| n > 0) {
+                ok |= line.starts_with("rdb_saves:1");
+                if line.starts_with("module_fork_last_cow_size") {
+                    break;
+                }
+                line.clear();
+            }
+            line.clear();
+            let _ = stream.read_line(&mut line);
+            ok
+        }
+    });
+    assert!(saved, "the child has saved");
+    // Debian's own load generator, where it is installed.
+    let load = Command::new("redis-benchmark")
+        .args(["-q", "-n", "2000", "-c", "20", "-t", "set,get", "-p"])
+        .arg(port.to_string())
+        .output();
+    if let Ok(load) = load {
+        let said = String::from_utf8_lossy(&load.stdout);
+        assert!(load.status.success(), "{said}");
+        assert_eq!(said.matches("requests per second").count(), 2, "{said}");
+    }
+}

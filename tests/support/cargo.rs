@@ -1,0 +1,66 @@
+//! Images, built when a test first asks for one.
+//!
+//! A test target is compiled with unwinding and an image without, so Cargo cannot build an image as a test's dependency but
+//! with copies of the example's sources. Instead the test calls Cargo, as a user does: the image is the executable that
+//! `cargo run` would boot, in the profile of the test, and is up to date in a moment when it has been built before.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Mutex,
+};
+
+/// The executable of an example (`examples/NAME`).
+pub fn example(name: &str) -> PathBuf {
+    build("--example", name)
+}
+
+/// The executable of a program (a `[[bin]]`), such as those in `tests/images`.
+pub fn program(name: &str) -> PathBuf {
+    build("--bin", name)
+}
+
+/// Builds a target; gives its path.
+fn build(kind: &str, name: &str) -> PathBuf {
+    // `target/PROFILE/deps/NAME-HASH`
+    let test = env::current_exe().expect("the path of this program");
+    let profile = test.ancestors().nth(2).expect("a folder of the profile");
+    let path = match kind {
+        "--example" => profile.join("examples").join(name),
+        _ => profile.join(name),
+    };
+    // One after another: Cargo would wait for its lock, and say so.
+    static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
+    if built.contains(&path) {
+        return path;
+    }
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command
+        .current_dir(super::WORKSPACE)
+        .args(["build", kind, name, "--target-dir"])
+        .arg(profile.parent().expect("the target folder"))
+        // Of the package whose test this is.
+        .env_remove("EBB_PLATFORM")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    match profile.file_name().and_then(|name| name.to_str()) {
+        None | Some("debug") => {}
+        Some(profile) => drop(command.args(["--profile", profile])),
+    }
+    let mut cargo = command.spawn().expect("Cargo starts");
+    let said = BufReader::new(cargo.stderr.take().expect("piped"));
+    for line in said.lines().map_while(Result::ok) {
+        if !line.trim_start().starts_with("Finished") {
+            // Past libtest, which keeps what a test prints: building takes its time.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+    let status = cargo.wait().expect("Cargo ends");
+    assert!(status.success(), "{name} cannot be built (see above)");
+    built.push(path.clone());
+    path
+}

@@ -1,0 +1,30 @@
+//! What tests and benches share: images that are built once and booted ([`cargo`], [`Image`]), a network of a test's own
+//! ([`lan`]), clients ([`client`]), and chance that repeats ([`Random`]).
+
+pub mod cargo;
+pub mod client;
+mod image;
+pub mod lan;
+pub mod openwhisk;
+mod random;
+
+pub use image::Image;
+pub use random::Random;
+
+/// Boots images and packs archives.
+pub const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
+/// The sources of the guest programs.
+pub const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests");
+/// The root of the workspace.
+pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Sends a signal to a process that this one has started.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(child: &std::process::Child, number: i32) {
+    let id = child.id().try_into().expect("a process id");
+    // SAFETY: `kill` takes two numbers and touches no memory of ours.
+    let done = unsafe { libc::kill(id, number) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}

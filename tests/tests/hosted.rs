@@ -1,6 +1,0 @@
-//! The suite on the hosted runtime.
-
-extern crate alloc;
-
-#[path = "../suite/mod.rs"]
-mod suite;
