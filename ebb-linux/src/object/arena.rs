@@ -5,66 +5,9 @@
 //! objects under the same indices, which is what makes a snapshot of a UC a `clone()`.
 
 use alloc::vec::Vec;
-use core::{cmp::Ordering, fmt, hash, marker::PhantomData};
+use core::marker::PhantomData;
 
-/// The name of an object of type `T` in its [`Arena`].
-pub struct Id<T> {
-    index: u32,
-    generation: u32,
-    _kind: PhantomData<fn() -> T>,
-}
-
-impl<T> Id<T> {
-    const fn new(index: usize, generation: u32) -> Self {
-        Self {
-            index: index as u32,
-            generation,
-            _kind: PhantomData,
-        }
-    }
-
-    /// The slot, which says nothing about the object once it is gone.
-    pub const fn index(self) -> u32 {
-        self.index
-    }
-
-    const fn key(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
-    }
-}
-
-impl<T> Clone for Id<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Id<T> {}
-impl<T> PartialEq for Id<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl<T> Eq for Id<T> {}
-impl<T> PartialOrd for Id<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Id<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-impl<T> hash::Hash for Id<T> {
-    fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-impl<T> fmt::Debug for Id<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}.{}", self.index, self.generation)
-    }
-}
+use super::id::Id;
 
 #[derive(Clone, Debug)]
 enum Slot<T> {
@@ -72,27 +15,29 @@ enum Slot<T> {
     Free { generation: u32, next: Option<u32> },
 }
 
-/// Objects of one kind, named by [`Id`].
+/// Objects of one kind, named by [`Id`]; `N` is what the names are of.
 #[derive(Clone, Debug)]
-pub struct Arena<T> {
+pub struct Arena<T, N = T> {
     slots: Vec<Slot<T>>,
     free: Option<u32>,
     len: usize,
+    _names: PhantomData<fn() -> N>,
 }
 
-impl<T> Default for Arena<T> {
+impl<T, N> Default for Arena<T, N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> Arena<T> {
+impl<T, N> Arena<T, N> {
     /// An empty arena.
     pub const fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: None,
             len: 0,
+            _names: PhantomData,
         }
     }
 
@@ -107,7 +52,7 @@ impl<T> Arena<T> {
     }
 
     /// Moves `value` in. The caller bounds how many there are.
-    pub fn insert(&mut self, value: T) -> Id<T> {
+    pub fn insert(&mut self, value: T) -> Id<N> {
         self.len += 1;
         let (index, generation) = match self.free {
             Some(index) => {
@@ -132,16 +77,16 @@ impl<T> Arena<T> {
     }
 
     /// Moves the object out; its id names nothing from now on.
-    pub fn remove(&mut self, id: Id<T>) -> Option<T> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if !matches!(slot, Slot::Full { generation, .. } if *generation == id.generation) {
+    pub fn remove(&mut self, id: Id<N>) -> Option<T> {
+        let slot = self.slots.get_mut(id.index() as usize)?;
+        if !matches!(slot, Slot::Full { generation, .. } if *generation == id.generation()) {
             return None;
         }
         let free = Slot::Free {
-            generation: id.generation.wrapping_add(1),
+            generation: id.generation().wrapping_add(1),
             next: self.free,
         };
-        self.free = Some(id.index);
+        self.free = Some(id.index());
         self.len -= 1;
         match core::mem::replace(slot, free) {
             Slot::Full { value, .. } => Some(value),
@@ -150,23 +95,23 @@ impl<T> Arena<T> {
     }
 
     /// The object of this name, if it still lives.
-    pub fn get(&self, id: Id<T>) -> Option<&T> {
-        match self.slots.get(id.index as usize) {
-            Some(Slot::Full { generation, value }) if *generation == id.generation => Some(value),
+    pub fn get(&self, id: Id<N>) -> Option<&T> {
+        match self.slots.get(id.index() as usize) {
+            Some(Slot::Full { generation, value }) if *generation == id.generation() => Some(value),
             _ => None,
         }
     }
 
     /// The object of this name, if it still lives.
-    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
-        match self.slots.get_mut(id.index as usize) {
-            Some(Slot::Full { generation, value }) if *generation == id.generation => Some(value),
+    pub fn get_mut(&mut self, id: Id<N>) -> Option<&mut T> {
+        match self.slots.get_mut(id.index() as usize) {
+            Some(Slot::Full { generation, value }) if *generation == id.generation() => Some(value),
             _ => None,
         }
     }
 
     /// Every object with its name, in slot order.
-    pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Id<N>, &T)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(index, slot)| match slot {
             Slot::Full { generation, value } => Some((Id::new(index, *generation), value)),
@@ -175,7 +120,7 @@ impl<T> Arena<T> {
     }
 
     /// Every object with its name, in slot order.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<N>, &mut T)> {
         let slots = self.slots.iter_mut().enumerate();
         slots.filter_map(|(index, slot)| match slot {
             Slot::Full { generation, value } => Some((Id::new(index, *generation), value)),
@@ -190,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_id_of_a_removed_object_finds_nothing_even_when_the_slot_is_reused() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::<&str>::new();
         let a = arena.insert("a");
         assert_eq!(arena.remove(a), Some("a"));
         let b = arena.insert("b");
@@ -203,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_clone_keeps_the_names_and_shares_nothing() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::<i32>::new();
         let a = arena.insert(1);
         let mut copy = arena.clone();
         *copy.get_mut(a).unwrap() = 2;

@@ -5,6 +5,9 @@
 //! data and one set of objects can be tested with a world made up by the test.
 
 use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use super::{errno::Result, id::FilesId, wait::Events};
 
 /// A point in time or a span, as in Linux' `struct timespec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -79,7 +82,7 @@ pub trait ProcInfo {
         'R'
     }
     /// Its descriptors, working directory and the rest, among the UC's; those that are in place if `None`.
-    fn files(&self) -> Option<super::fd::FilesId> {
+    fn files(&self) -> Option<FilesId> {
         None
     }
     /// The ids of its threads, the first of which is the process id.
@@ -207,7 +210,57 @@ pub trait Env {
         None
     }
     /// The network beyond loopback, if this UC has one.
-    fn network(&self) -> Option<&dyn super::socket::network::Network> {
+    fn network(&self) -> Option<&dyn Network> {
         None
     }
+}
+
+/// A socket of the stack that [`Network`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetSocket(pub u32);
+
+/// The seam to the network beyond the UC: what a socket asks of a TCP/IP stack. Loopback never comes here.
+///
+/// Sockets of the stack are numbers here, because objects are plain data and a stack's sockets are not. The guest's socket
+/// keeps the number; when the stack has news of one, [`Objects::network_event`](super::Objects::network_event) carries it
+/// to those who wait.
+///
+/// Nothing here blocks; `EAGAIN` means that an event will be announced.
+pub trait Network {
+    /// The addresses of this machine beyond loopback.
+    fn addresses(&self) -> Vec<IpAddr>;
+    /// The same, with the bits of each that name its network.
+    fn prefixes(&self) -> Vec<(IpAddr, u8)> {
+        let whole = |ip: IpAddr| (ip, if ip.is_ipv4() { 32 } else { 128 });
+        self.addresses().into_iter().map(whole).collect()
+    }
+    /// Listens for TCP connections.
+    fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket>;
+    /// Takes an established connection: it, and its peer.
+    fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)>;
+    /// Starts connecting.
+    fn connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<NetSocket>;
+    /// Whether a connection is established; `EAGAIN` while it is not.
+    fn connected(&self, socket: NetSocket) -> Result<()>;
+    /// Receives from a connection; 0 at its end.
+    fn receive(&self, socket: NetSocket, buffer: &mut [u8], peek: bool) -> Result<usize>;
+    /// Sends over a connection.
+    fn send(&self, socket: NetSocket, bytes: &[u8]) -> Result<usize>;
+    /// Ends the sending side.
+    fn shutdown(&self, socket: NetSocket) -> Result<()>;
+    /// Binds a UDP socket.
+    fn bind(&self, local: SocketAddr) -> Result<NetSocket>;
+    /// Receives a datagram and says from whom; what does not fit the buffer is lost.
+    fn receive_from(&self, socket: NetSocket, buffer: &mut [u8]) -> Result<(usize, SocketAddr)>;
+    /// Sends a datagram.
+    fn send_to(&self, socket: NetSocket, bytes: &[u8], to: SocketAddr) -> Result<usize>;
+    /// The local address of any socket.
+    fn local(&self, socket: NetSocket) -> Result<SocketAddr>;
+    /// Hands on an integer option that concerns the wire (`TCP_NODELAY` and the like); unknown
+    /// ones are ignored.
+    fn set_option(&self, socket: NetSocket, level: u32, name: u32, value: i32);
+    /// What a socket is ready for; asking for a state that is not there announces it later.
+    fn readiness(&self, socket: NetSocket) -> Events;
+    /// Closes a socket.
+    fn close(&self, socket: NetSocket);
 }

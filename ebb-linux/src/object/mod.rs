@@ -10,190 +10,91 @@
 //!    has a limit in [`Limits`].
 //!
 //! # Where things are
+//! A row uses only what stands above it.
+//!
 //! | module | what |
 //! |---|---|
 //! | [`errno`], [`flags`] | error numbers, flag words |
-//! | [`arena`] | objects and the checked indices that name them |
+//! | [`id`], [`arena`] | the checked indices that name objects, and where objects live |
 //! | [`io`] | where a transfer's bytes come from and go to |
-//! | [`env`](mod@env) | what objects ask of the UC around them |
-//! | [`wait`], [`epoll`], [`poll`] | readiness, wait queues, epoll sets, poll and select |
-//! | [`fd`], [`description`] | descriptor tables, open file descriptions |
-//! | [`transfer`] | read, write, seek and copies, for every kind of object |
-//! | [`vfs`] | the file system: archive, writable layer, /proc and /sys |
-//! | [`device`], [`channel`] | character devices; consoles and links to Ebbs |
-//! | [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`], [`lock`], [`record`] | one kind of object each |
-//! | [`socket`] | Unix and internet sockets |
+//! | [`wait`] | readiness, wait queues, deadlines, interest lists |
+//! | [`env`](mod@env) | what objects ask of the UC around them, its network included |
+//! | [`kind`] | pipes, sockets and so on: one kind of object each |
+//! | [`files`], [`lock`] | descriptor tables; who has locked what |
+//! | [`fs`] | the file system: archive, writable layer, /proc and /sys |
+//! | [`table`] | all objects of a UC, and open file descriptions |
+//! | [`ops`] | what system calls do with them |
 //!
-//! Behaviour is that of Linux; `tests/differential_*.rs` compare it with the host's kernel over
+//! Behaviour is that of Linux; `tests/differential` compares it with the host's kernel over
 //! random sequences of operations.
 
 pub mod arena;
-pub mod description;
 pub mod env;
 pub mod errno;
-pub mod fd;
+pub mod files;
 pub mod flags;
 pub mod fs;
+pub mod id;
 pub mod io;
 pub mod kind;
 pub mod lock;
 pub mod ops;
-pub mod record;
+pub mod table;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 pub mod wait;
 
-pub use fs as vfs;
-pub use kind::{channel, device, epoll, eventfd, inotify, pipe, signalfd, socket, timerfd};
-pub use ops::{poll, setup::Console, transfer};
+pub use ops::setup::Console;
+pub use table::{Limits, Objects};
 
-use alloc::{collections::BTreeMap, sync::Arc};
-use ebb_mem::space::Shared;
+// The names by which the layers above know what is here.
+pub use kind::{channel, device};
+pub use ops::{epoll, poll, transfer};
 
-use self::{
-    arena::Arena,
-    channel::{Channel, ChannelId},
-    description::Description,
-    eventfd::EventFd,
-    fd::{Files, FilesId, Parked},
-    inotify::Inotify,
-    lock::Locks,
-    pipe::Pipe,
-    record::Records,
-    signalfd::SignalFd,
-    socket::Sockets,
-    timerfd::Timers,
-    vfs::{Filesystem, NodeRef},
-    wait::{Hub, QueueId},
-};
-
-/// How much a UC may have of what its objects are made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Descriptors: the soft `RLIMIT_NOFILE` that the UC starts with.
-    pub nofile: u32,
-    /// Open file descriptions, including those in flight between sockets.
-    pub descriptions: usize,
-    /// Pipes. Beyond a quarter of them new pipes are small.
-    pub pipes: usize,
-    /// Items in all epoll sets together.
-    pub epoll_items: usize,
-    /// Sockets, including connections that nobody has accepted.
-    pub sockets: usize,
-    /// Bytes that wait in all sockets together.
-    pub socket_bytes: usize,
-    /// Pages of 4 KiB in writable files.
-    pub file_pages: u64,
-    /// Inodes of the writable layer.
-    pub inodes: usize,
+/// Descriptors.
+pub mod fd {
+    pub use super::{
+        files::{FdTable, Files, MAX_NOFILE},
+        id::{Fd, FilesId},
+        ops::fcntl::Fcntl,
+    };
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            nofile: 4096,
-            descriptions: 8192,
-            pipes: 2048,
-            epoll_items: 65_536,
-            sockets: 16_384,
-            socket_bytes: 64 << 20,
-            file_pages: (256 << 20) / 4096,
-            inodes: 65_536,
-        }
-    }
+/// Open file descriptions.
+pub mod description {
+    pub use super::{id::DescId, kind::Object, table::Description};
 }
 
-/// All kernel objects of a UC.
-#[derive(Debug)]
-pub struct Objects {
-    /// Descriptors, working directory and file mode mask of the process that runs.
-    pub files: Files,
-    /// Whose they are.
-    running: Option<FilesId>,
-    /// Those of the others.
-    parked: Arena<Parked>,
-    /// Wait queues and epoll sets.
-    pub hub: Hub,
-    /// The file system.
-    pub fs: Filesystem,
-    limits: Limits,
-    descriptions: Arena<Description>,
-    pipes: Arena<Pipe>,
-    eventfds: Arena<EventFd>,
-    timers: Timers,
-    signalfds: Arena<SignalFd>,
-    inotifies: Arena<Inotify>,
-    channels: Arena<Channel>,
-    sockets: Sockets,
-    locks: Locks,
-    records: Records,
-    /// Items in all epoll sets.
-    epoll_items: usize,
-    /// The queue of what never has news.
-    idle_queue: QueueId,
-    /// Signals that become pending.
-    signal_queue: QueueId,
-    /// Locks that are let go.
-    lock_queue: QueueId,
-    /// Processes that end, stop or go on.
-    child_queue: QueueId,
-    /// What /dev/tty opens.
-    terminal: Option<ChannelId>,
-    /// Where /dev/tty is.
-    tty_node: Option<NodeRef>,
-    boot_id: u128,
+/// The file system, and what calls make of it.
+pub mod vfs {
+    pub use super::{
+        fs::*,
+        id::{InodeId, NodeRef, SynthNode},
+        ops::files::{Executable, Opened, PendingFifo, RenameFlags, SetTime},
+    };
 }
 
-impl Objects {
-    /// Whether a system call has left something to be done outside: connections to be ended, pages to be unmapped.
-    #[inline]
-    pub fn has_aftermath(&self) -> bool {
-        self.has_closed_network() || self.fs.has_given_up() || self.fs.has_trash()
-    }
-
-    /// A clone that shares no memory with the original, and by name the pages that take the place of those that mappings
-    /// share: the clone's memory must map these. `None` when there is no memory for them.
-    pub fn duplicate(&self) -> Option<(Self, BTreeMap<u64, Arc<Shared>>)> {
-        let mut copy = self.clone();
-        let mut made = BTreeMap::new();
-        copy.fs.unshare(&mut made).then_some((copy, made))
-    }
+/// Locks of both sorts.
+pub mod record {
+    pub use super::lock::record::{FileLock, Request, WaitId};
 }
 
-impl Clone for Objects {
-    /// An independent copy. Nobody waits in it, and holds of running system calls are dropped:
-    /// threads start theirs again. Connections over the network stay with the original; see
-    /// [`Objects::reset_connections`]. Files that are mapped to be shared still are; see [`Objects::duplicate`].
-    fn clone(&self) -> Self {
-        let mut copy = Self {
-            files: self.files.clone(),
-            running: self.running,
-            parked: self.parked.clone(),
-            hub: self.hub.clone(),
-            fs: self.fs.clone(),
-            limits: self.limits,
-            descriptions: self.descriptions.clone(),
-            pipes: self.pipes.clone(),
-            eventfds: self.eventfds.clone(),
-            timers: self.timers.clone(),
-            signalfds: self.signalfds.clone(),
-            inotifies: self.inotifies.clone(),
-            channels: self.channels.clone(),
-            sockets: self.sockets.clone(),
-            locks: self.locks.clone(),
-            records: self.records.clone(),
-            epoll_items: self.epoll_items,
-            idle_queue: self.idle_queue,
-            signal_queue: self.signal_queue,
-            lock_queue: self.lock_queue,
-            child_queue: self.child_queue,
-            terminal: self.terminal,
-            tty_node: self.tty_node,
-            boot_id: self.boot_id,
-        };
-        copy.drop_holds();
-        copy
+/// Timers as descriptors.
+pub mod timerfd {
+    pub use super::kind::timerfd::TimerSpec;
+}
+
+/// Sockets.
+pub mod socket {
+    pub use super::{
+        kind::socket::{SocketId, SocketKind, address},
+        ops::socket::message,
+    };
+
+    /// The network beyond the UC.
+    pub mod network {
+        pub use crate::object::env::{NetSocket, Network};
     }
 }

@@ -214,7 +214,7 @@ fn limits_are_errors_and_what_is_freed_can_be_used_again() {
     for fd in fds {
         o.close(fd).unwrap();
     }
-    assert!(o.eventfds.is_empty() && o.pipes.is_empty() && o.descriptions.is_empty());
+    assert!(o.kinds.eventfds.is_empty() && o.kinds.pipes.is_empty() && o.descriptions.is_empty());
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_fifo_waits_for_its_other_side() {
         panic!("nobody reads yet")
     };
     o.abandon_open(pending);
-    assert!(o.pipes.is_empty() && o.descriptions.is_empty());
+    assert!(o.kinds.pipes.is_empty() && o.descriptions.is_empty());
 }
 
 /// A fingerprint of everything a guest can see of a file tree and a pipe.

@@ -11,8 +11,7 @@ use crate::object::{
     errno::{Errno, Result},
 };
 
-/// A node of the archive: its number, which never changes. The root is 0.
-pub type ArchiveNode = u32;
+pub use crate::object::id::ArchiveNode;
 
 /// The root of every archive.
 pub const ROOT: ArchiveNode = 0;

@@ -1,50 +1,23 @@
-//! Calls that change the tree: mkdir, mknod, symlink, link, unlink, rmdir, rename, and the
-//! attributes of nodes. The order of checks is that of Linux' `fs/namei.c`.
+//! Changes of the tree: names taken away, moved and exchanged.
 
-use alloc::sync::Arc;
+use alloc::vec::Vec;
 
-use bitflags::bitflags;
-
-use super::{
-    Filesystem, Kind, LINK_MAX, NodeKind, NodeRef, PATH_MAX,
-    inode::{DirData, InodeId},
-    path::{Last, Parent},
-};
+use super::{Filesystem, InodeKind, NodeKind};
 use crate::object::{
-    Objects,
-    env::{Env, Time},
+    env::Time,
     errno::{Errno, Result},
-    fd::Fd,
-    flags::AtFlags,
+    id::NodeRef,
 };
-
-bitflags! {
-    /// `RENAME_*`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct RenameFlags: u32 {
-        /// Fail if the new name exists.
-        const NOREPLACE = 1;
-        /// Swap the two names.
-        const EXCHANGE = 2;
-
-        const _ = !0;
-    }
-}
-
-/// What `utimensat` does with a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetTime {
-    /// Leave it (`UTIME_OMIT`).
-    Omit,
-    /// The present (`UTIME_NOW`).
-    Now,
-    /// This time.
-    To(Time),
-}
 
 impl Filesystem {
     /// Takes away one name of a node.
-    fn unlink_entry(&mut self, dir: NodeRef, name: &[u8], node: NodeRef, now: Time) -> Result<()> {
+    pub(crate) fn unlink_entry(
+        &mut self,
+        dir: NodeRef,
+        name: &[u8],
+        node: NodeRef,
+        now: Time,
+    ) -> Result<()> {
         let is_dir = self.kind(node)? == NodeKind::Dir;
         let dir = self.copy_up(dir)?;
         let gone = match self.canon(node) {
@@ -69,7 +42,7 @@ impl Filesystem {
     }
 
     /// Whether `below` is `above` or lies somewhere under it.
-    fn is_within(&self, below: NodeRef, above: NodeRef) -> bool {
+    pub(crate) fn is_within(&self, below: NodeRef, above: NodeRef) -> bool {
         let (above, root) = (self.canon(above), self.canon(self.root()));
         let mut at = self.canon(below);
         // As deep as the longest chain of directories can be; a removed one has lost its way up.
@@ -85,7 +58,7 @@ impl Filesystem {
         false
     }
 
-    fn rename_entry(
+    pub(crate) fn rename_entry(
         &mut self,
         (old_dir, old_name): (NodeRef, &[u8]),
         (new_dir, new_name): (NodeRef, &[u8]),
@@ -109,7 +82,7 @@ impl Filesystem {
         Ok(())
     }
 
-    fn exchange_entries(
+    pub(crate) fn exchange_entries(
         &mut self,
         (old_dir, old_name): (NodeRef, &[u8]),
         (new_dir, new_name): (NodeRef, &[u8]),
@@ -133,10 +106,10 @@ impl Filesystem {
     }
 
     /// The target of a symbolic link of the two layers.
-    pub(crate) fn link_text(&self, link: NodeRef) -> Result<alloc::vec::Vec<u8>> {
+    pub(crate) fn link_text(&self, link: NodeRef) -> Result<Vec<u8>> {
         match self.canon(link) {
             NodeRef::Upper(id) => match &self.inode(id)?.kind {
-                Kind::Symlink(target) => Ok(target.to_vec()),
+                InodeKind::Symlink(target) => Ok(target.to_vec()),
                 _ => Err(Errno::EINVAL),
             },
             NodeRef::Lower(n) if self.kind(link)? == NodeKind::Symlink => {
@@ -144,372 +117,5 @@ impl Filesystem {
             }
             _ => Err(Errno::EINVAL),
         }
-    }
-}
-
-fn now(env: &dyn Env) -> Time {
-    Time::from_ns(env.realtime())
-}
-
-impl Objects {
-    /// Where a new node is to be made: the directory, once it is sure that the name is free.
-    fn place_for(&self, env: &dyn Env, dirfd: Fd, path: &[u8], want_dir: bool) -> Result<Parent> {
-        let parent = self.resolve_parent(env, dirfd, path)?;
-        let name = parent.name(Errno::EEXIST)?;
-        if self.child(env, parent.dir, name)?.is_some() {
-            return Err(Errno::EEXIST);
-        }
-        if parent.slash && !want_dir {
-            return Err(Errno::ENOENT);
-        }
-        Ok(parent)
-    }
-
-    /// Makes a node and its name.
-    pub(crate) fn make_node(
-        &mut self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        kind: Kind,
-        mode: u32,
-    ) -> Result<InodeId> {
-        let want_dir = matches!(kind, Kind::Dir(_));
-        let parent = self.place_for(env, dirfd, path, want_dir)?;
-        let Last::Name(name) = parent.last else {
-            return Err(Errno::EEXIST);
-        };
-        self.fs.create(parent.dir, &name, kind, mode, now(env))
-    }
-
-    /// `mkdirat`.
-    pub fn mkdir(&mut self, env: &dyn Env, dirfd: Fd, path: &[u8], mode: u32) -> Result<()> {
-        let mode = mode & 0o1777 & !self.files.umask;
-        self.make_node(env, dirfd, path, Kind::Dir(DirData::default()), mode)
-            .map(|_| ())
-    }
-
-    /// `mknodat`: regular files, FIFOs, sockets and the character devices that exist here.
-    pub fn mknod(
-        &mut self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        mode: u32,
-        device: u64,
-    ) -> Result<()> {
-        let kind = match mode & 0o170000 {
-            0 | 0o100000 => Kind::File(Default::default()),
-            0o010000 => Kind::Fifo(None),
-            0o140000 => Kind::Socket(None),
-            0o020000 => Kind::Char(device),
-            0o040000 => return Err(Errno::EPERM),
-            0o060000 => return Err(Errno::EPERM),
-            _ => return Err(Errno::EINVAL),
-        };
-        let mode = mode & !self.files.umask;
-        self.make_node(env, dirfd, path, kind, mode).map(|_| ())
-    }
-
-    /// `symlinkat`.
-    pub fn symlink(&mut self, env: &dyn Env, target: &[u8], dirfd: Fd, path: &[u8]) -> Result<()> {
-        match target.len() {
-            0 => return Err(Errno::ENOENT),
-            PATH_MAX.. => return Err(Errno::ENAMETOOLONG),
-            _ => {}
-        }
-        self.make_node(env, dirfd, path, Kind::Symlink(Arc::from(target)), 0o777)
-            .map(|_| ())
-    }
-
-    /// `linkat`; `flags` may hold `SYMLINK_FOLLOW` and `EMPTY_PATH`.
-    pub fn link(
-        &mut self,
-        env: &dyn Env,
-        (old_dirfd, old): (Fd, &[u8]),
-        (new_dirfd, new): (Fd, &[u8]),
-        flags: AtFlags,
-    ) -> Result<()> {
-        if !(AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let follow = flags.contains(AtFlags::SYMLINK_FOLLOW);
-        let empty = flags.contains(AtFlags::EMPTY_PATH);
-        let node = self.resolve_at(env, old_dirfd, old, follow, empty)?;
-        let parent = self.place_for(env, new_dirfd, new, false)?;
-        let node = self.place(node).map_err(|_| Errno::EXDEV)?;
-        let (NodeRef::Upper(_) | NodeRef::Lower(_), NodeRef::Upper(_) | NodeRef::Lower(_)) =
-            (node, parent.dir)
-        else {
-            return Err(Errno::EXDEV);
-        };
-        if self.is_dir(node) {
-            return Err(Errno::EPERM);
-        }
-        let name = parent.name(Errno::EEXIST)?;
-        if name.len() > super::NAME_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let id = self.fs.copy_up(node)?;
-        let inode = self.fs.inode(id)?;
-        match inode.nlink {
-            // Only what O_TMPFILE made may come back from having no name.
-            0 if inode.seals.is_some() || !inode.name.is_empty() => return Err(Errno::ENOENT),
-            LINK_MAX.. => return Err(Errno::EMLINK),
-            _ => {}
-        }
-        let dir = self.fs.copy_up(parent.dir)?;
-        if self.fs.inode(dir)?.nlink == 0 {
-            return Err(Errno::ENOENT);
-        }
-        let now = now(env);
-        self.fs.add_entry(dir, name, id, now)?;
-        let inode = self.fs.inode_mut(id)?;
-        inode.nlink += 1;
-        inode.ctime = now;
-        Ok(())
-    }
-
-    /// `unlinkat`; with `REMOVEDIR` it is `rmdir`.
-    pub fn unlink(&mut self, env: &dyn Env, dirfd: Fd, path: &[u8], flags: AtFlags) -> Result<()> {
-        if !AtFlags::REMOVEDIR.contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        if flags.contains(AtFlags::REMOVEDIR) {
-            return self.rmdir(env, dirfd, path);
-        }
-        let parent = self.resolve_parent(env, dirfd, path)?;
-        let name = parent.name(Errno::EISDIR)?;
-        let node = self.child(env, parent.dir, name)?.ok_or(Errno::ENOENT)?;
-        if self.is_dir(node) {
-            return Err(Errno::EISDIR);
-        }
-        if parent.slash {
-            return Err(Errno::ENOTDIR);
-        }
-        if let NodeRef::Synth(_) = node {
-            return Err(Errno::EPERM);
-        }
-        self.fs.unlink_entry(parent.dir, name, node, now(env))
-    }
-
-    fn rmdir(&mut self, env: &dyn Env, dirfd: Fd, path: &[u8]) -> Result<()> {
-        let parent = self.resolve_parent(env, dirfd, path)?;
-        let name = match &parent.last {
-            Last::Name(name) => name,
-            Last::DotDot => return Err(Errno::ENOTEMPTY),
-            Last::Dot => return Err(Errno::EINVAL),
-            Last::Root => return Err(Errno::EBUSY),
-        };
-        let node = self.child(env, parent.dir, name)?.ok_or(Errno::ENOENT)?;
-        if !self.is_dir(node) {
-            return Err(Errno::ENOTDIR);
-        }
-        match node {
-            NodeRef::Synth(_) => {
-                let on = self.fs.lookup(parent.dir, name);
-                return Err(if matches!(on, Ok(Some(_))) {
-                    Errno::EBUSY
-                } else {
-                    Errno::EPERM
-                });
-            }
-            node if self.fs.is_mountpoint(node) => return Err(Errno::EBUSY),
-            _ => {}
-        }
-        if !self.fs.is_empty_dir(node)? {
-            return Err(Errno::ENOTEMPTY);
-        }
-        self.fs.unlink_entry(parent.dir, name, node, now(env))
-    }
-
-    /// `renameat2`.
-    pub fn rename(
-        &mut self,
-        env: &dyn Env,
-        (old_dirfd, old): (Fd, &[u8]),
-        (new_dirfd, new): (Fd, &[u8]),
-        flags: RenameFlags,
-    ) -> Result<()> {
-        let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
-        if !known.contains(flags) || flags == known {
-            return Err(Errno::EINVAL);
-        }
-        let exchange = flags.contains(RenameFlags::EXCHANGE);
-        let noreplace = flags.contains(RenameFlags::NOREPLACE);
-        let from = self.resolve_parent(env, old_dirfd, old)?;
-        let to = self.resolve_parent(env, new_dirfd, new)?;
-        let is_synth = |dir| matches!(dir, NodeRef::Synth(_));
-        if is_synth(from.dir) != is_synth(to.dir) {
-            return Err(Errno::EXDEV);
-        }
-        let old_name = from.name(Errno::EBUSY)?;
-        let new_name = to.name(if noreplace {
-            Errno::EEXIST
-        } else {
-            Errno::EBUSY
-        })?;
-        let node = self.child(env, from.dir, old_name)?.ok_or(Errno::ENOENT)?;
-        let target = self.child(env, to.dir, new_name)?;
-        match target {
-            Some(_) if noreplace => return Err(Errno::EEXIST),
-            None if exchange => return Err(Errno::ENOENT),
-            _ => {}
-        }
-        if exchange && to.slash && !target.is_some_and(|t| self.is_dir(t)) {
-            return Err(Errno::ENOTDIR);
-        }
-        let is_dir = self.is_dir(node);
-        if !is_dir && (from.slash || !exchange && to.slash) {
-            return Err(Errno::ENOTDIR);
-        }
-        if is_dir && self.fs.is_within(to.dir, node) {
-            return Err(Errno::EINVAL);
-        }
-        if target.is_some_and(|t| self.is_dir(t) && self.fs.is_within(from.dir, t)) {
-            return Err(if exchange {
-                Errno::EINVAL
-            } else {
-                Errno::ENOTEMPTY
-            });
-        }
-        if is_synth(from.dir) {
-            return Err(Errno::EPERM);
-        }
-        let same = target.is_some_and(|t| self.fs.canon(t) == self.fs.canon(node));
-        if same {
-            return Ok(());
-        }
-        if is_synth(node) || target.is_some_and(is_synth) {
-            return Err(Errno::EBUSY);
-        }
-        let (source, destination) = ((from.dir, old_name), (to.dir, new_name));
-        if let Some(target) = target {
-            if exchange {
-                let pair = (node, target);
-                return self
-                    .fs
-                    .exchange_entries(source, destination, pair, now(env));
-            }
-            match (is_dir, self.is_dir(target)) {
-                (true, false) => return Err(Errno::ENOTDIR),
-                (false, true) => return Err(Errno::EISDIR),
-                (true, true) if !self.fs.is_empty_dir(target)? => return Err(Errno::ENOTEMPTY),
-                _ => {}
-            }
-        }
-        self.fs
-            .rename_entry(source, destination, node, target, now(env))
-    }
-
-    /// The inode of a node whose attributes change.
-    fn attributes(&mut self, node: NodeRef) -> Result<InodeId> {
-        let node = self.place(node)?;
-        match node {
-            NodeRef::Synth(_) => Err(Errno::EPERM),
-            node => self.fs.copy_up(node),
-        }
-    }
-
-    /// A node whose attributes a call names by descriptor and path.
-    fn named(&self, env: &dyn Env, dirfd: Fd, path: &[u8], flags: AtFlags) -> Result<NodeRef> {
-        let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-        self.resolve_at(
-            env,
-            dirfd,
-            path,
-            follow,
-            flags.contains(AtFlags::EMPTY_PATH),
-        )
-    }
-
-    /// `fchmodat2`; `EMPTY_PATH` and an empty path make it `fchmod`.
-    pub fn chmod(
-        &mut self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        mode: u32,
-        flags: AtFlags,
-    ) -> Result<()> {
-        let node = self.named(env, dirfd, path, flags)?;
-        if self.node_kind(node)? == NodeKind::Symlink {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        if self.has_no_place(node) {
-            return Ok(());
-        }
-        let id = self.attributes(node)?;
-        let inode = self.fs.inode_mut(id)?;
-        inode.mode = mode & 0o7777;
-        inode.ctime = now(env);
-        Ok(())
-    }
-
-    /// `fchownat`; an id of `u32::MAX` leaves that one as it is. Recorded, without effect on
-    /// access: the guest is the only user.
-    pub fn chown(
-        &mut self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        (uid, gid): (u32, u32),
-        flags: AtFlags,
-    ) -> Result<()> {
-        let node = self.named(env, dirfd, path, flags)?;
-        if self.has_no_place(node) {
-            return Ok(());
-        }
-        let id = self.attributes(node)?;
-        let inode = self.fs.inode_mut(id)?;
-        if uid != u32::MAX {
-            inode.uid = uid;
-        }
-        if gid != u32::MAX {
-            inode.gid = gid;
-        }
-        if inode.dir().is_none() && (uid, gid) != (u32::MAX, u32::MAX) {
-            // A change of owner takes set-id bits from programs.
-            inode.mode &= if inode.mode & 0o10 != 0 {
-                !0o6000
-            } else {
-                !0o4000
-            };
-        }
-        inode.ctime = now(env);
-        Ok(())
-    }
-
-    /// `utimensat`: access time, modification time.
-    pub fn set_times(
-        &mut self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        (atime, mtime): (SetTime, SetTime),
-        flags: AtFlags,
-    ) -> Result<()> {
-        let node = self.named(env, dirfd, path, flags)?;
-        if self.has_no_place(node) || (atime, mtime) == (SetTime::Omit, SetTime::Omit) {
-            return Ok(());
-        }
-        let now = now(env);
-        let id = self.attributes(node)?;
-        let inode = self.fs.inode_mut(id)?;
-        for (time, set) in [(&mut inode.atime, atime), (&mut inode.mtime, mtime)] {
-            match set {
-                SetTime::Omit => {}
-                SetTime::Now => *time = now,
-                SetTime::To(to) => *time = to,
-            }
-        }
-        inode.ctime = now;
-        Ok(())
-    }
-
-    /// Whether a node is an object that is nowhere in the file system, such as a pipe.
-    fn has_no_place(&self, node: NodeRef) -> bool {
-        matches!(node, NodeRef::Open(desc)
-            if self.description(desc).is_ok_and(|d| d.node.is_none()))
     }
 }

@@ -1,20 +1,12 @@
-//! Directories as guests read them, the working directory, and the paths of nodes.
+//! The paths of nodes, and the nodes under which files were first known.
 
 use alloc::vec::Vec;
 
-use super::{Filesystem, Kind, NodeKind, NodeRef, PATH_MAX, synth};
+use super::{Filesystem, PATH_MAX};
 use crate::object::{
-    Objects,
-    description::Object,
-    env::Env,
     errno::{Errno, Result},
-    fd::Fd,
-    flags::AT_FDCWD,
-    io::Sink,
+    id::NodeRef,
 };
-
-/// How many bytes a `struct linux_dirent64` has before the name.
-const HEADER: usize = 19;
 
 impl Filesystem {
     /// The path of a node from the root: where its latest name was. A node without names gives the
@@ -62,9 +54,7 @@ impl Filesystem {
         }
         Ok((path, deleted))
     }
-}
 
-impl Filesystem {
     /// The node under which a file was first known: what stays the same when an inode takes the
     /// place of an archive node.
     pub(crate) fn origin(&self, node: NodeRef) -> NodeRef {
@@ -74,179 +64,6 @@ impl Filesystem {
                 None => node,
             },
             other => other,
-        }
-    }
-}
-
-impl Objects {
-    /// The text of a generated file as of now.
-    pub(crate) fn generated(&self, env: &dyn Env, node: super::SynthNode) -> Result<Vec<u8>> {
-        synth::content(self, env, node)
-    }
-
-    /// `getdents64`: fills `sink` with whole entries.
-    ///
-    /// # Errors
-    /// `EBADF`, `ENOTDIR`, `ENOENT` (the directory was removed), `EINVAL` (no room for one entry).
-    pub fn getdents(&mut self, env: &dyn Env, fd: Fd, sink: &mut dyn Sink) -> Result<usize> {
-        let id = self.files.fds.get(fd)?;
-        let desc = self.description(id)?;
-        let (object, mut pos) = (desc.object, desc.pos);
-        let node = match (object, desc.node) {
-            (Object::Path, _) => return Err(Errno::EBADF),
-            (Object::Dir, Some(node)) => self.fs.canon(node),
-            _ => return Err(Errno::ENOTDIR),
-        };
-        if let NodeRef::Upper(inode) = node
-            && self.fs.inode(inode)?.nlink == 0
-        {
-            return Err(Errno::ENOENT);
-        }
-        let mut done = 0;
-        let mut full = false;
-        while let Some((name, entry, next)) = self.dir_entry(env, node, pos)? {
-            let kind = self.node_kind(entry)?;
-            let ino = self.ino(env, entry);
-            let size = (HEADER + name.len() + 1).next_multiple_of(8);
-            if sink.remaining() < size {
-                full = true;
-                break;
-            }
-            let mut record = [0; HEADER + super::NAME_MAX + 8];
-            record[..8].copy_from_slice(&ino.to_le_bytes());
-            record[8..16].copy_from_slice(&next.to_le_bytes());
-            record[16..18].copy_from_slice(&(size as u16).to_le_bytes());
-            record[18] = kind.entry_type();
-            record[HEADER..HEADER + name.len()].copy_from_slice(&name);
-            if sink.put(&record[..size]) < size {
-                if done == 0 {
-                    return Err(Errno::EFAULT);
-                }
-                break;
-            }
-            done += size;
-            pos = next;
-        }
-        if done == 0 && full {
-            return Err(Errno::EINVAL);
-        }
-        self.description_mut(id)?.pos = pos;
-        Ok(done)
-    }
-
-    /// The entry at a position of a directory, and the position behind it. Positions 0 and 1 are
-    /// `.` and `..`.
-    fn dir_entry(
-        &self,
-        env: &dyn Env,
-        dir: NodeRef,
-        pos: u64,
-    ) -> Result<Option<(Vec<u8>, NodeRef, u64)>> {
-        match pos {
-            0 => Ok(Some((b".".to_vec(), dir, 1))),
-            1 => Ok(Some((b"..".to_vec(), self.dotdot(dir)?, 2))),
-            pos => Ok(match dir {
-                NodeRef::Synth(dir) => synth::entry(self, env, dir, pos - 2)?
-                    .map(|(name, node, next)| (name, NodeRef::Synth(node), next + 2)),
-                dir => self
-                    .fs
-                    .next_entry(dir, pos - 2)?
-                    .map(|(name, node, next)| (name.to_vec(), self.fs.cross(node), next + 2)),
-            }),
-        }
-    }
-
-    /// The absolute path of a node, with ` (deleted)` where Linux has it.
-    pub(crate) fn path_text(&self, node: NodeRef) -> Result<Vec<u8>> {
-        let is_memfd = |fs: &Filesystem| match fs.canon(node) {
-            NodeRef::Upper(id) => fs.inode(id).is_ok_and(|i| i.seals.is_some()),
-            _ => false,
-        };
-        let (mut path, deleted) = self.fs.path_of(node)?;
-        if let NodeRef::Upper(id) = self.fs.canon(node)
-            && deleted
-            && !is_memfd(&self.fs)
-            && self.fs.inode(id)?.name.is_empty()
-        {
-            // O_TMPFILE: Linux shows the directory and the inode's number.
-            let number = alloc::format!("#{}", self.fs.inode(id)?.ino);
-            path.extend_from_slice(number.as_bytes());
-        }
-        if deleted {
-            path.extend_from_slice(b" (deleted)");
-        }
-        Ok(path)
-    }
-
-    /// The absolute path of the file behind a description, as `/proc/self/maps` shows it.
-    pub fn path_of_description(&self, desc: super::DescId) -> Result<Vec<u8>> {
-        self.path_text(self.description(desc)?.node.ok_or(Errno::ENOENT)?)
-    }
-
-    /// `getcwd`: the path and its ending zero byte.
-    ///
-    /// # Errors
-    /// `ENOENT` when the directory was removed.
-    pub fn getcwd(&self) -> Result<Vec<u8>> {
-        let (mut path, deleted) = self.fs.path_of(self.files.cwd)?;
-        if deleted {
-            return Err(Errno::ENOENT);
-        }
-        path.push(0);
-        Ok(path)
-    }
-
-    fn set_cwd(&mut self, node: NodeRef) -> Result<()> {
-        if !self.is_dir(node) {
-            return Err(Errno::ENOTDIR);
-        }
-        self.fs.open_node(node);
-        let old = core::mem::replace(&mut self.files.cwd, node);
-        self.fs.close_node(old);
-        Ok(())
-    }
-
-    /// `chdir`.
-    pub fn chdir(&mut self, env: &dyn Env, path: &[u8]) -> Result<()> {
-        let node = self.resolve(env, AT_FDCWD, path, true)?;
-        let node = self.place(node).map_err(|_| Errno::ENOTDIR)?;
-        self.set_cwd(node)
-    }
-
-    /// `fchdir`.
-    pub fn fchdir(&mut self, fd: Fd) -> Result<()> {
-        let desc = self.description(self.files.fds.get(fd)?)?;
-        let node = desc.node.ok_or(Errno::ENOTDIR)?;
-        self.set_cwd(node)
-    }
-
-    /// `readlinkat`; an empty path names the link that `dirfd` refers to.
-    pub fn readlink(&self, env: &dyn Env, dirfd: Fd, path: &[u8]) -> Result<Vec<u8>> {
-        let node = self.resolve_at(env, dirfd, path, false, dirfd != AT_FDCWD)?;
-        if path.is_empty() {
-            let place = self.place(node).map_err(|_| Errno::ENOENT)?;
-            if self.node_kind(place)? != NodeKind::Symlink {
-                return Err(Errno::ENOENT);
-            }
-            return self.link_target(env, place);
-        }
-        if self.node_kind(node)? != NodeKind::Symlink {
-            return Err(Errno::EINVAL);
-        }
-        self.link_target(env, node)
-    }
-
-    /// Gives the name of a bound socket to its socket, or takes it away.
-    pub(crate) fn set_socket_node(
-        &mut self,
-        node: NodeRef,
-        socket: Option<super::Id<super::Socket>>,
-    ) {
-        if let NodeRef::Upper(id) = self.fs.canon(node)
-            && let Ok(inode) = self.fs.inode_mut(id)
-            && let Kind::Socket(bound) = &mut inode.kind
-        {
-            *bound = socket;
         }
     }
 }

@@ -2,21 +2,17 @@
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
-use super::{NodeRef, archive::ArchiveNode, data::FileData};
+use super::{archive::ArchiveNode, data::FileData};
 use crate::object::{
-    arena::Id,
     env::Time,
     errno::{Errno, Result},
-    pipe::Pipe,
-    socket::Socket,
+    id::{Id, InodeId, NodeRef},
+    kind::{pipe::Pipe, socket::Socket},
 };
-
-/// The name of an inode. Inodes are shared between clones of a UC until one changes them.
-pub type InodeId = Id<Arc<Inode>>;
 
 /// What an inode holds.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum InodeKind {
     /// A regular file.
     File(FileData),
     /// A directory.
@@ -35,7 +31,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Inode {
     pub(crate) ino: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: InodeKind,
     /// Permission bits.
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -61,14 +57,14 @@ pub struct Inode {
 impl Inode {
     pub(crate) fn dir(&self) -> Option<&DirData> {
         match &self.kind {
-            Kind::Dir(dir) => Some(dir),
+            InodeKind::Dir(dir) => Some(dir),
             _ => None,
         }
     }
 
     pub(crate) fn dir_mut(&mut self) -> Result<&mut DirData> {
         match &mut self.kind {
-            Kind::Dir(dir) => Ok(dir),
+            InodeKind::Dir(dir) => Ok(dir),
             _ => Err(Errno::ENOTDIR),
         }
     }

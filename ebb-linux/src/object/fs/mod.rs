@@ -4,21 +4,18 @@
 //! node of the archive costs nothing until something about it changes; then an inode takes its
 //! place (`copied` says which), and its content still reads from the archive page by page. Entries
 //! removed from an archive directory leave a whiteout. Paths, descriptors and the calls a guest
-//! makes are in the other modules here:
+//! makes are in [`ops`](super::ops).
 //!
 //! | module | what |
 //! |---|---|
 //! | [`archive`] | the read-only tree underneath |
 //! | [`data`] | pages of a writable file |
 //! | `inode` | inodes and directories of the writable layer |
-//! | `path` | path resolution |
-//! | `open` | `open` and what it makes |
-//! | `change` | mkdir, unlink, rename, link, chmod and so on |
-//! | [`stat`] | `stat`, `statx`, `statfs`, `access` |
-//! | `dir` | `getdents64`, `getcwd`, names of nodes |
-//! | `content` | reading, writing, truncating, mapping |
-//! | `synth` | /proc and /sys |
-//! | `text` | the text of their files |
+//! | `change` | names taken away, moved and exchanged |
+//! | [`stat`] | what is known of files |
+//! | `dir` | the paths of nodes |
+//! | `content` | reading, changing, sharing the pages of files |
+//! | `synth`, `text` | /proc and /sys, and the text of their files |
 
 pub mod archive;
 mod change;
@@ -26,21 +23,15 @@ mod content;
 pub mod data;
 mod dir;
 mod inode;
-mod open;
-mod path;
-mod program;
 pub mod stat;
-mod synth;
-mod text;
+pub(crate) mod synth;
+pub(crate) mod text;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
-pub use change::{RenameFlags, SetTime};
-pub use inode::{Inode, InodeId, Kind};
-pub use open::{Opened, PendingFifo};
-pub use program::Executable;
-pub use synth::SynthNode;
+pub(crate) use content::MAX_POS;
+pub use inode::{DirData, Inode, InodeKind};
 pub(crate) use synth::{proc_root, sys_root};
 
 use ebb_mem::space::{Quota, Shared};
@@ -48,15 +39,13 @@ use ebb_mem::space::{Quota, Shared};
 use self::{
     archive::{Archive, ArchiveKind, ArchiveNode},
     data::{FileData, PageBudget, Trash},
-    inode::DirData,
 };
 use super::{
-    arena::{Arena, Id},
-    description::DescId,
+    arena::Arena,
     env::Time,
     errno::{Errno, Result},
-    pipe::Pipe,
-    socket::Socket,
+    id::{Id, InodeId, NodeRef, SynthNode, of},
+    kind::{pipe::Pipe, socket::Socket},
 };
 
 /// The longest path, with its ending zero byte (`PATH_MAX`).
@@ -64,20 +53,7 @@ pub const PATH_MAX: usize = 4096;
 /// The longest name of an entry.
 pub const NAME_MAX: usize = 255;
 /// The most links that a file can have.
-const LINK_MAX: u32 = 65_000;
-
-/// A place in the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NodeRef {
-    /// A node of the writable layer.
-    Upper(InodeId),
-    /// A node of the archive, unless `copied` says that an inode has taken its place.
-    Lower(ArchiveNode),
-    /// A node of /proc or /sys.
-    Synth(SynthNode),
-    /// What an open description refers to, reached through /proc/self/fd.
-    Open(DescId),
-}
+pub(crate) const LINK_MAX: u32 = 65_000;
 
 /// What kind of file a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +98,9 @@ pub(crate) type NextEntry = (Arc<[u8]>, NodeRef, u64);
 #[derive(Clone)]
 pub struct Filesystem {
     archive: &'static dyn Archive,
-    inodes: Arena<Arc<Inode>>,
+    inodes: Arena<Arc<Inode>, of::Inode>,
     /// Archive nodes whose place an inode has taken.
-    copied: BTreeMap<ArchiveNode, Id<Arc<Inode>>>,
+    copied: BTreeMap<ArchiveNode, InodeId>,
     /// How often archive nodes without an inode are open.
     lower_opens: BTreeMap<ArchiveNode, u32>,
     mounts: Vec<(NodeRef, SynthNode)>,
@@ -133,7 +109,7 @@ pub struct Filesystem {
     quota: Arc<Quota>,
     /// Shared pages that files have given up: whoever maps them must unmap them.
     given_up: Vec<Arc<Shared>>,
-    trash: Trash,
+    pub(crate) trash: Trash,
     max_inodes: usize,
     next_ino: u64,
 }
@@ -210,7 +186,7 @@ impl Filesystem {
             }
             // What a snapshot has too is not freed.
             if let Some(Inode {
-                kind: Kind::File(data),
+                kind: InodeKind::File(data),
                 ..
             }) = Arc::get_mut(inode)
             {
@@ -231,7 +207,7 @@ impl Filesystem {
     pub(crate) fn unshare(&mut self, made: &mut BTreeMap<u64, Arc<Shared>>) -> bool {
         self.quota = Quota::new(self.quota.max());
         for (_, inode) in self.inodes.iter_mut() {
-            let Kind::File(data) = &inode.kind else {
+            let InodeKind::File(data) = &inode.kind else {
                 continue;
             };
             let Some(shared) = data.shared() else {
@@ -241,7 +217,7 @@ impl Filesystem {
                 return false;
             };
             made.insert(copy.id(), Arc::clone(&copy));
-            if let Kind::File(data) = &mut Arc::make_mut(inode).kind {
+            if let InodeKind::File(data) = &mut Arc::make_mut(inode).kind {
                 data.set_shared(copy);
             }
         }
@@ -277,12 +253,12 @@ impl Filesystem {
     pub(crate) fn kind(&self, node: NodeRef) -> Result<NodeKind> {
         match self.canon(node) {
             NodeRef::Upper(id) => Ok(match self.inode(id)?.kind {
-                Kind::File(_) => NodeKind::File,
-                Kind::Dir(_) => NodeKind::Dir,
-                Kind::Symlink(_) => NodeKind::Symlink,
-                Kind::Fifo(_) => NodeKind::Fifo,
-                Kind::Socket(_) => NodeKind::Socket,
-                Kind::Char(_) => NodeKind::Char,
+                InodeKind::File(_) => NodeKind::File,
+                InodeKind::Dir(_) => NodeKind::Dir,
+                InodeKind::Symlink(_) => NodeKind::Symlink,
+                InodeKind::Fifo(_) => NodeKind::Fifo,
+                InodeKind::Socket(_) => NodeKind::Socket,
+                InodeKind::Char(_) => NodeKind::Char,
             }),
             NodeRef::Lower(n) => Ok(match self.archive.meta(n).kind {
                 ArchiveKind::File => NodeKind::File,
@@ -301,7 +277,7 @@ impl Filesystem {
         }
         let (upper, lower) = match self.canon(dir) {
             NodeRef::Upper(id) => match &self.inode(id)?.kind {
-                Kind::Dir(dir) => (Some(dir), dir.lower),
+                InodeKind::Dir(dir) => (Some(dir), dir.lower),
                 _ => return Err(Errno::ENOTDIR),
             },
             NodeRef::Lower(n) => (None, Some(n)),
@@ -350,14 +326,24 @@ impl Filesystem {
         Ok(())
     }
 
-    fn new_inode(&mut self, kind: Kind, mode: u32, now: Time, parent: NodeRef) -> Result<Inode> {
+    fn new_inode(
+        &mut self,
+        kind: InodeKind,
+        mode: u32,
+        now: Time,
+        parent: NodeRef,
+    ) -> Result<Inode> {
         if self.inodes.len() >= self.max_inodes {
             return Err(Errno::ENOSPC);
         }
         self.next_ino += 1;
         Ok(Inode {
             ino: self.next_ino,
-            nlink: if matches!(kind, Kind::Dir(_)) { 2 } else { 1 },
+            nlink: if matches!(kind, InodeKind::Dir(_)) {
+                2
+            } else {
+                1
+            },
             kind,
             mode: mode & 0o7777,
             uid: 0,
@@ -387,9 +373,9 @@ impl Filesystem {
         };
         let (meta, content) = (self.archive.meta(n), self.archive.content(n));
         let kind = match meta.kind {
-            ArchiveKind::File => Kind::File(FileData::over(content)),
-            ArchiveKind::Dir => Kind::Dir(DirData::over(n)),
-            ArchiveKind::Symlink => Kind::Symlink(Arc::from(content)),
+            ArchiveKind::File => InodeKind::File(FileData::over(content)),
+            ArchiveKind::Dir => InodeKind::Dir(DirData::over(n)),
+            ArchiveKind::Symlink => InodeKind::Symlink(Arc::from(content)),
         };
         let parent = NodeRef::Lower(self.archive.parent(n));
         let mut inode = self.new_inode(kind, meta.mode, meta.mtime, parent)?;
@@ -410,7 +396,7 @@ impl Filesystem {
         &mut self,
         dir: NodeRef,
         name: &[u8],
-        kind: Kind,
+        kind: InodeKind,
         mode: u32,
         now: Time,
     ) -> Result<InodeId> {
@@ -428,18 +414,29 @@ impl Filesystem {
     }
 
     /// Makes a node without a name: `O_TMPFILE`, memfd.
-    pub(crate) fn create_unnamed(&mut self, kind: Kind, mode: u32, now: Time) -> Result<InodeId> {
+    pub(crate) fn create_unnamed(
+        &mut self,
+        kind: InodeKind,
+        mode: u32,
+        now: Time,
+    ) -> Result<InodeId> {
         let mut inode = self.new_inode(kind, mode, now, self.root())?;
         inode.nlink = 0;
         Ok(self.inodes.insert(Arc::new(inode)))
     }
 
     /// Enters an inode into a directory under a name that is free there.
-    fn add_entry(&mut self, dir: InodeId, name: &[u8], node: InodeId, now: Time) -> Result<()> {
+    pub(crate) fn add_entry(
+        &mut self,
+        dir: InodeId,
+        name: &[u8],
+        node: InodeId,
+        now: Time,
+    ) -> Result<()> {
         let name: Arc<[u8]> = Arc::from(name);
         let inode = self.inode_mut(node)?;
         (inode.parent, inode.name) = (NodeRef::Upper(dir), name.clone());
-        let is_dir = matches!(inode.kind, Kind::Dir(_));
+        let is_dir = matches!(inode.kind, InodeKind::Dir(_));
         let holder = self.inode_mut(dir)?;
         (holder.mtime, holder.ctime) = (now, now);
         holder.nlink += u32::from(is_dir);
@@ -448,7 +445,13 @@ impl Filesystem {
     }
 
     /// Takes an entry out of a directory; an archive entry of that name stays hidden.
-    fn remove_entry(&mut self, dir: InodeId, name: &[u8], was_dir: bool, now: Time) -> Result<()> {
+    pub(crate) fn remove_entry(
+        &mut self,
+        dir: InodeId,
+        name: &[u8],
+        was_dir: bool,
+        now: Time,
+    ) -> Result<()> {
         let archive = self.archive;
         let holder = self.inode_mut(dir)?;
         (holder.mtime, holder.ctime) = (now, now);
@@ -547,8 +550,8 @@ impl Filesystem {
             if let Some(origin) = inode.origin {
                 self.copied.remove(&origin);
             }
-            if matches!(inode.kind, Kind::File(_))
-                && let Kind::File(data) = &mut Arc::make_mut(&mut inode).kind
+            if matches!(inode.kind, InodeKind::File(_))
+                && let InodeKind::File(data) = &mut Arc::make_mut(&mut inode).kind
             {
                 self.trash.put(data.discard(&mut self.budget));
             }
@@ -569,7 +572,7 @@ impl Filesystem {
     pub(crate) fn fifo_of(&self, node: NodeRef) -> Option<Id<Pipe>> {
         match self.canon(node) {
             NodeRef::Upper(id) => match self.inode(id).ok()?.kind {
-                Kind::Fifo(pipe) => pipe,
+                InodeKind::Fifo(pipe) => pipe,
                 _ => None,
             },
             _ => None,
@@ -580,7 +583,7 @@ impl Filesystem {
         if let NodeRef::Upper(id) = self.canon(node)
             && let Ok(inode) = self.inode_mut(id)
         {
-            inode.kind = Kind::Fifo(pipe);
+            inode.kind = InodeKind::Fifo(pipe);
         }
     }
 
@@ -588,7 +591,7 @@ impl Filesystem {
     pub(crate) fn socket_of(&self, node: NodeRef) -> Option<Id<Socket>> {
         match self.canon(node) {
             NodeRef::Upper(id) => match self.inode(id).ok()?.kind {
-                Kind::Socket(socket) => socket,
+                InodeKind::Socket(socket) => socket,
                 _ => None,
             },
             _ => None,

@@ -1,13 +1,10 @@
-//! `stat`, `statx`, `statfs` and `access`.
+//! What is known of files, as `stat` and `statx` give it.
 
-use super::{Filesystem, Kind, NodeKind, NodeRef, archive::ArchiveKind, data::PAGE, lower_ino};
+use super::{Filesystem, InodeKind, archive::ArchiveKind, data::PAGE, lower_ino};
 use crate::object::{
-    Objects,
-    description::Object,
-    env::{Env, Time},
+    env::Time,
     errno::{Errno, Result},
-    fd::Fd,
-    flags::AtFlags,
+    id::NodeRef,
 };
 
 /// What is known of a file; [`Stat::to_bytes`] and [`Stat::to_statx`] give it to a guest.
@@ -41,12 +38,8 @@ pub struct Stat {
     pub btime: Time,
 }
 
-/// The device numbers of the file systems.
+/// The device number of the file system.
 const ROOT_DEV: u64 = 0x12;
-const SYNTH_DEV: u64 = 0x13;
-const ANON_DEV: u64 = 0x0e;
-const PIPE_DEV: u64 = 0x0d;
-const SOCKET_DEV: u64 = 0x08;
 
 impl Stat {
     /// Linux' `struct stat` for x86-64.
@@ -118,11 +111,11 @@ impl Filesystem {
             NodeRef::Upper(id) => {
                 let inode = self.inode(id)?;
                 let (size, allocated, rdev) = match &inode.kind {
-                    Kind::File(data) => (data.size(), data.allocated(), 0),
-                    Kind::Dir(dir) => (40 + 20 * dir.len() as u64, 0, 0),
-                    Kind::Symlink(target) => (target.len() as u64, 0, 0),
-                    Kind::Char(number) => (0, 0, *number),
-                    Kind::Fifo(_) | Kind::Socket(_) => (0, 0, 0),
+                    InodeKind::File(data) => (data.size(), data.allocated(), 0),
+                    InodeKind::Dir(dir) => (40 + 20 * dir.len() as u64, 0, 0),
+                    InodeKind::Symlink(target) => (target.len() as u64, 0, 0),
+                    InodeKind::Char(number) => (0, 0, *number),
+                    InodeKind::Fifo(_) | InodeKind::Socket(_) => (0, 0, 0),
                 };
                 Ok(Stat {
                     dev: ROOT_DEV,
@@ -163,154 +156,5 @@ impl Filesystem {
             }
             _ => Err(Errno::ENOENT),
         }
-    }
-}
-
-impl Objects {
-    /// The inode number of a node, for directory entries.
-    pub(crate) fn ino(&self, env: &dyn Env, node: NodeRef) -> u64 {
-        self.stat_node(env, node).map_or(1, |s| s.ino)
-    }
-
-    pub(crate) fn stat_node(&self, env: &dyn Env, node: NodeRef) -> Result<Stat> {
-        match node {
-            NodeRef::Open(desc) => {
-                let desc = self.description(desc)?;
-                if let Some(node) = desc.node {
-                    return self.stat_node(env, node);
-                }
-                let (dev, mode, ino) = match desc.object {
-                    Object::Pipe(id) => (PIPE_DEV, 0o010600, 0x1000_0000 + id.index()),
-                    Object::Socket(id) => (SOCKET_DEV, 0o140777, 0x2000_0000 + id.index()),
-                    Object::Channel(id) => (PIPE_DEV, 0o010600, 0x3000_0000 + id.index()),
-                    _ => (ANON_DEV, 0o600, 1),
-                };
-                let now = Time::from_ns(env.realtime());
-                Ok(Stat {
-                    dev,
-                    ino: ino.into(),
-                    mode,
-                    nlink: 1,
-                    atime: now,
-                    mtime: now,
-                    ctime: now,
-                    ..Stat::default()
-                })
-            }
-            NodeRef::Synth(node) => {
-                let kind = node.kind();
-                let now = Time::from_ns(env.realtime());
-                Ok(Stat {
-                    dev: SYNTH_DEV,
-                    ino: node.ino(),
-                    mode: kind.mode() | node.mode(),
-                    nlink: if kind == NodeKind::Dir { 2 } else { 1 },
-                    atime: now,
-                    mtime: now,
-                    ctime: now,
-                    ..Stat::default()
-                })
-            }
-            node => self.fs.stat(node),
-        }
-    }
-
-    /// `newfstatat` and, with an empty path and `EMPTY_PATH`, `fstat`.
-    ///
-    /// # Errors
-    /// Those of stat(2).
-    pub fn stat(&self, env: &dyn Env, dirfd: Fd, path: &[u8], flags: AtFlags) -> Result<Stat> {
-        let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-        if !(known | AtFlags::STATX_SYNC).contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-        let empty = flags.contains(AtFlags::EMPTY_PATH);
-        let node = self.resolve_at(env, dirfd, path, follow, empty)?;
-        self.stat_node(env, node)
-    }
-
-    /// `fstat`.
-    pub fn fstat(&self, env: &dyn Env, fd: Fd) -> Result<Stat> {
-        self.stat_node(env, NodeRef::Open(self.files.fds.get(fd)?))
-    }
-
-    /// `faccessat2`: everything may be read and written; what nobody may execute cannot be.
-    pub fn access(
-        &self,
-        env: &dyn Env,
-        dirfd: Fd,
-        path: &[u8],
-        mode: u32,
-        flags: AtFlags,
-    ) -> Result<()> {
-        let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::REMOVEDIR;
-        if mode & !7 != 0 || !known.contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-        let empty = flags.contains(AtFlags::EMPTY_PATH);
-        let node = self.resolve_at(env, dirfd, path, follow, empty)?;
-        let stat = self.stat_node(env, node)?;
-        let is_dir = stat.mode & 0o170000 == NodeKind::Dir.mode();
-        if mode & 1 != 0 && !is_dir && stat.mode & 0o111 == 0 {
-            return Err(Errno::EACCES);
-        }
-        Ok(())
-    }
-
-    /// `statfs` of a path: Linux' `struct statfs`.
-    pub fn statfs(&self, env: &dyn Env, path: &[u8]) -> Result<[u8; 120]> {
-        let node = self.resolve(env, crate::object::flags::AT_FDCWD, path, true)?;
-        Ok(self.statfs_node(node))
-    }
-
-    /// `fstatfs`.
-    pub fn fstatfs(&self, fd: Fd) -> Result<[u8; 120]> {
-        Ok(self.statfs_node(NodeRef::Open(self.files.fds.get(fd)?)))
-    }
-
-    fn statfs_node(&self, node: NodeRef) -> [u8; 120] {
-        const TMPFS: u64 = 0x0102_1994;
-        const PROC: u64 = 0x9fa0;
-        const PIPEFS: u64 = 0x5049_5045;
-        let kind = match self.place(node) {
-            Ok(NodeRef::Synth(_)) => PROC,
-            Ok(_) => TMPFS,
-            Err(_) => PIPEFS,
-        };
-        let budget = self.fs.budget();
-        let (inodes, max_inodes) = self.fs.inode_use();
-        let words = match kind {
-            TMPFS => [
-                TMPFS,
-                PAGE as u64,
-                budget.max,
-                budget.max.saturating_sub(budget.used),
-                budget.max.saturating_sub(budget.used),
-                max_inodes as u64,
-                max_inodes.saturating_sub(inodes) as u64,
-                0,
-                super::NAME_MAX as u64,
-                PAGE as u64,
-            ],
-            kind => [
-                kind,
-                PAGE as u64,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                super::NAME_MAX as u64,
-                PAGE as u64,
-            ],
-        };
-        let mut out = [0; 120];
-        for (at, word) in words.iter().enumerate() {
-            out[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
-        }
-        out
     }
 }

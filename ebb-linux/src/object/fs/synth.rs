@@ -5,34 +5,11 @@
 
 use alloc::{format, vec::Vec};
 
-use super::{NodeKind, NodeRef, text};
-use crate::object::{
-    Objects,
-    description::Object,
-    env::{Env, ProcInfo},
-    errno::{Errno, Result},
-    fd::{Fd, Files},
-};
-
-/// A node of /proc or /sys. What belongs to a process bears its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SynthNode {
-    /// A row of the table that is no process's.
-    Row(u16),
-    /// A row of the table, of a process.
-    Of(u32, u16),
-    /// `/proc/PID/fd/N`.
-    Fd(u32, Fd),
-    /// `/proc/PID/fdinfo/N`.
-    FdInfo(u32, Fd),
-    /// `/proc/PID/task/N`.
-    Task(u32, u32),
-    /// A file of `/proc/PID/task/N`: the thread, and the row of the process' file of that name.
-    TaskFile(u32, u32, u16),
-}
+use super::{NodeKind, text};
+use crate::object::id::SynthNode;
 
 #[derive(Clone, Copy)]
-enum What {
+pub(crate) enum What {
     Dir,
     Fds,
     FdInfos,
@@ -51,7 +28,7 @@ enum What {
 use What::{Accepting, Dir, File, Link};
 
 /// Every fixed node. A directory stands before what is in it; `PID` is the process.
-static TREE: &[(&str, What)] = &[
+pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc", Dir),
     ("/proc/PID", Dir),
     ("/proc/PID/auxv", File(text::auxv)),
@@ -169,11 +146,11 @@ static TREE: &[(&str, What)] = &[
 ];
 
 /// What a thread's directory in `task` has.
-const TASK_FILES: &[&str] = &["comm", "stat", "status", "maps", "cgroup"];
+pub(crate) const TASK_FILES: &[&str] = &["comm", "stat", "status", "maps", "cgroup"];
 
-const PID: &str = "/proc/PID";
+pub(crate) const PID: &str = "/proc/PID";
 
-fn row(path: &str) -> Option<SynthNode> {
+pub(crate) fn row(path: &str) -> Option<SynthNode> {
     TREE.iter()
         .position(|(p, _)| *p == path)
         .map(|at| SynthNode::Row(at as u16))
@@ -190,7 +167,7 @@ pub(crate) fn sys_root() -> SynthNode {
 }
 
 impl SynthNode {
-    fn row(self) -> Option<(&'static str, What)> {
+    pub(crate) fn row(self) -> Option<(&'static str, What)> {
         match self {
             SynthNode::Row(at) | SynthNode::Of(_, at) | SynthNode::TaskFile(_, _, at) => {
                 TREE.get(at as usize).copied()
@@ -200,7 +177,7 @@ impl SynthNode {
     }
 
     /// The process that it belongs to.
-    const fn pid(self) -> Option<u32> {
+    pub(crate) const fn pid(self) -> Option<u32> {
         match self {
             SynthNode::Row(_) => None,
             SynthNode::Of(pid, _)
@@ -264,7 +241,7 @@ impl SynthNode {
     }
 
     /// The node of a path of the table; of the same process if it is a process's.
-    fn relative(self, path: &str) -> Option<SynthNode> {
+    pub(crate) fn relative(self, path: &str) -> Option<SynthNode> {
         match (row(path)?, self.pid()) {
             (SynthNode::Row(at), Some(pid)) if path.starts_with(PID) => {
                 Some(SynthNode::Of(pid, at))
@@ -285,227 +262,14 @@ impl SynthNode {
             SynthNode::Task(_, n) => format!("{n}").into_bytes(),
         }
     }
-
-    /// Calls `f` with the process that it belongs to, the caller's if it is none's.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process is gone.
-    fn with<R>(self, env: &dyn Env, f: impl FnOnce(&dyn ProcInfo) -> R) -> Result<R> {
-        let Some(pid) = self.pid() else {
-            return Ok(f(env.process()));
-        };
-        let (mut f, mut result) = (Some(f), None);
-        env.visit(pid, &mut |process| {
-            result = f.take().map(|f| f(process));
-        });
-        result.ok_or(Errno::ESRCH)
-    }
-
-    /// The descriptors and the working directory of its process.
-    fn files<'o>(self, o: &'o Objects, env: &dyn Env) -> Result<&'o Files> {
-        let id = self.with(env, |process| process.files())?;
-        o.files_of(id).ok_or(Errno::ESRCH)
-    }
-}
-
-/// A decimal number without sign or leading zeroes.
-fn number(name: &[u8]) -> Option<u32> {
-    let text = core::str::from_utf8(name).ok()?;
-    let canonical = text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c));
-    if canonical { text.parse().ok() } else { None }
-}
-
-pub(crate) fn lookup(
-    o: &Objects,
-    env: &dyn Env,
-    dir: SynthNode,
-    name: &[u8],
-) -> Result<Option<SynthNode>> {
-    if name.len() > super::NAME_MAX {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    if let SynthNode::Task(pid, tid) = dir {
-        let file = TASK_FILES.iter().find(|f| f.as_bytes() == name);
-        return Ok(file.and_then(|f| match row(&format!("{PID}/{f}"))? {
-            SynthNode::Row(at) => Some(SynthNode::TaskFile(pid, tid, at)),
-            _ => None,
-        }));
-    }
-    let Some((path, what)) = dir.row() else {
-        return Err(Errno::ENOTDIR);
-    };
-    let pid = dir.pid().unwrap_or(0);
-    let open = |n: u32| {
-        let files = dir.files(o, env).ok()?;
-        Fd::try_from(n).ok().filter(|&fd| files.fds.get(fd).is_ok())
-    };
-    Ok(match what {
-        What::Fds => number(name).and_then(open).map(|fd| SynthNode::Fd(pid, fd)),
-        What::FdInfos => number(name)
-            .and_then(open)
-            .map(|fd| SynthNode::FdInfo(pid, fd)),
-        What::Tasks => {
-            let threads = dir.with(env, |process| process.threads())?;
-            number(name)
-                .filter(|t| threads.contains(t))
-                .map(|tid| SynthNode::Task(pid, tid))
-        }
-        Dir => {
-            if let Some(pid) = number(name).filter(|_| path == "/proc") {
-                let exists = env.visit(pid, &mut |_| {});
-                return Ok(of(pid).filter(|_| exists));
-            }
-            let named = core::str::from_utf8(name).ok().filter(|n| *n != "PID");
-            named.and_then(|n| dir.relative(&format!("{path}/{n}")))
-        }
-        _ => return Err(Errno::ENOTDIR),
-    })
 }
 
 /// The directory of a process.
-fn of(pid: u32) -> Option<SynthNode> {
+pub(crate) fn of(pid: u32) -> Option<SynthNode> {
     match row(PID)? {
         SynthNode::Row(at) => Some(SynthNode::Of(pid, at)),
         _ => None,
     }
-}
-
-/// In a listing of /proc, processes come after everything else.
-const PIDS: u64 = 1 << 16;
-
-/// The first entry of a directory at or after a cookie, and the cookie behind it.
-pub(crate) fn entry(
-    o: &Objects,
-    env: &dyn Env,
-    dir: SynthNode,
-    cookie: u64,
-) -> Result<Option<(Vec<u8>, SynthNode, u64)>> {
-    let named = |node: SynthNode, next: u64| Some((node.name(), node, next));
-    if let SynthNode::Task(..) = dir {
-        let Some(file) = TASK_FILES.get(cookie as usize) else {
-            return Ok(None);
-        };
-        return Ok(lookup(o, env, dir, file.as_bytes())?.and_then(|n| named(n, cookie + 1)));
-    }
-    let Some((path, what)) = dir.row() else {
-        return Err(Errno::ENOTDIR);
-    };
-    Ok(match what {
-        What::Fds | What::FdInfos => {
-            let pid = dir.pid().unwrap_or(0);
-            let mut open = dir.files(o, env)?.fds.iter().map(|(fd, _)| fd);
-            let next = open.find(|&fd| fd as u64 >= cookie);
-            next.and_then(|fd| match what {
-                What::Fds => named(SynthNode::Fd(pid, fd), fd as u64 + 1),
-                _ => named(SynthNode::FdInfo(pid, fd), fd as u64 + 1),
-            })
-        }
-        What::Tasks => {
-            let pid = dir.pid().unwrap_or(0);
-            let mut threads = dir.with(env, |process| process.threads())?;
-            threads.sort_unstable();
-            let next = threads.into_iter().find(|&t| u64::from(t) >= cookie);
-            next.and_then(|t| named(SynthNode::Task(pid, t), u64::from(t) + 1))
-        }
-        Dir => {
-            let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-            let is_child = |p: &str| {
-                let rest = p.strip_prefix(path).and_then(|r| r.strip_prefix('/'));
-                p != PID && rest.is_some_and(|r| !r.contains('/'))
-            };
-            let mut rows = TREE.iter().enumerate().skip(start);
-            if let Some((at, (p, _))) = rows.find(|(_, (p, _))| is_child(p)) {
-                let Some(node) = dir.relative(p) else {
-                    return Ok(None);
-                };
-                return Ok(named(node, at as u64 + 1));
-            }
-            if path != "/proc" {
-                return Ok(None);
-            }
-            let from = cookie.saturating_sub(PIDS);
-            let mut pids = env.processes().into_iter();
-            let next = pids.find(|&pid| u64::from(pid) >= from);
-            next.and_then(|pid| named(of(pid)?, PIDS + u64::from(pid) + 1))
-        }
-        _ => return Err(Errno::ENOTDIR),
-    })
-}
-
-/// Where a link leads that is not a matter of paths.
-pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option<NodeRef>> {
-    if let SynthNode::Fd(_, fd) = link {
-        let id = link.files(o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
-        let desc = o.description(id)?;
-        let dir = desc.node.filter(|_| desc.object == Object::Dir);
-        return Ok(Some(dir.unwrap_or(NodeRef::Open(id))));
-    }
-    match link.row() {
-        Some((_, What::Cwd)) => Ok(Some(link.files(o, env)?.cwd)),
-        Some((_, What::RootLink)) => Ok(Some(o.fs.root())),
-        _ => Ok(None),
-    }
-}
-
-pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Vec<u8>> {
-    let pid = env.process().pid();
-    if let SynthNode::Fd(_, fd) = link {
-        let id = link.files(o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
-        let desc = o.description(id)?;
-        if let Some(node) = desc.node {
-            return o.path_text(node);
-        }
-        let anon = |kind: &str| format!("anon_inode:{kind}").into_bytes();
-        return Ok(match desc.object {
-            Object::Pipe(id) => format!("pipe:[{}]", 0x1000_0000 + id.index()).into_bytes(),
-            Object::Socket(id) => format!("socket:[{}]", 0x2000_0000 + id.index()).into_bytes(),
-            Object::Channel(id) => format!("pipe:[{}]", 0x3000_0000 + id.index()).into_bytes(),
-            Object::EventFd(_) => anon("[eventfd]"),
-            Object::TimerFd(_) => anon("[timerfd]"),
-            Object::SignalFd(_) => anon("[signalfd]"),
-            Object::Epoll(_) => anon("[eventpoll]"),
-            Object::Inotify(_) => anon("inotify"),
-            Object::Process(..) => anon("[pidfd]"),
-            _ => return Err(Errno::ENOENT),
-        });
-    }
-    Ok(match link.row() {
-        Some((_, What::SelfLink)) => format!("{pid}").into_bytes(),
-        Some((_, What::ThreadSelfLink)) => format!("{pid}/task/{pid}").into_bytes(),
-        Some((_, What::Exe)) => {
-            let exe = link.with(env, |process| process.exe())?;
-            if exe.is_empty() {
-                return Err(Errno::ENOENT);
-            }
-            exe
-        }
-        Some((_, What::Cwd)) => o.path_text(link.files(o, env)?.cwd)?,
-        Some((_, What::RootLink)) => b"/".to_vec(),
-        Some((_, Link(target))) => target.as_bytes().to_vec(),
-        _ => return Err(Errno::EINVAL),
-    })
-}
-
-/// The content of a file as of now.
-pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
-    node.with(env, |process| {
-        let subject = text::Subject {
-            objects: o,
-            env,
-            process,
-            tid: process.pid(),
-        };
-        let mut out = Vec::new();
-        match (node, node.row()) {
-            (SynthNode::FdInfo(_, fd), _) => text::fdinfo(&subject, fd, &mut out)?,
-            (SynthNode::TaskFile(_, tid, _), Some((_, File(make) | Accepting(make)))) => {
-                make(&text::Subject { tid, ..subject }, &mut out);
-            }
-            (_, Some((_, File(make) | Accepting(make)))) => make(&subject, &mut out),
-            _ => return Err(Errno::EISDIR),
-        }
-        Ok(out)
-    })?
 }
 
 #[cfg(test)]

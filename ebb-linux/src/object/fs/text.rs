@@ -4,20 +4,21 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::object::{
-    Objects,
-    description::Object,
     env::{Env, ProcInfo},
-    errno::{Errno, Result},
-    fd::{Fd, MAX_NOFILE},
-    pipe,
+    files::{Files, MAX_NOFILE},
+    kind::pipe,
 };
 
 /// Whose files are read.
 pub(crate) struct Subject<'a> {
-    pub(crate) objects: &'a Objects,
     pub(crate) env: &'a dyn Env,
     pub(crate) process: &'a dyn ProcInfo,
     pub(crate) tid: u32,
+    /// The process' descriptors and the rest.
+    pub(crate) files: Option<&'a Files>,
+    /// Pages in writable files.
+    pub(crate) file_pages: u64,
+    pub(crate) boot_id: u128,
 }
 
 /// Appends the text of a file.
@@ -210,7 +211,7 @@ pub(crate) fn uuid(s: &Subject<'_>, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn boot_id(s: &Subject<'_>, out: &mut Vec<u8>) {
-    put_uuid(uuid4(s.objects.boot_id.to_le_bytes()), out);
+    put_uuid(uuid4(s.boot_id.to_le_bytes()), out);
 }
 
 pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -232,7 +233,7 @@ pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
         ("Writeback", 0),
         ("AnonPages", anon),
         ("Mapped", memory.shared / 1024),
-        ("Shmem", s.objects.fs.budget().used * (PAGE / 1024)),
+        ("Shmem", s.file_pages * (PAGE / 1024)),
         ("Slab", 0),
         ("PageTables", 0),
         ("CommitLimit", total),
@@ -356,8 +357,7 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         'Z' => "Z (zombie)",
         _ => "R (running)",
     };
-    let files = s.objects.files_of(process.files());
-    let umask = files.map_or(0, |f| f.umask);
+    let umask = s.files.map_or(0, |f| f.umask);
     put!(out, "\nUmask:\t{umask:04o}\nState:\t{state}\n");
     put!(
         out,
@@ -373,7 +373,10 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(
         out,
         "FDSize:\t{}\nGroups:\t0 \n",
-        files.map_or(0, |f| f.fds.len()).next_power_of_two().max(64)
+        s.files
+            .map_or(0, |f| f.fds.len())
+            .next_power_of_two()
+            .max(64)
     );
     let m = process.memory();
     for (name, bytes) in [
@@ -463,22 +466,12 @@ pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn fdinfo(s: &Subject<'_>, fd: Fd, out: &mut Vec<u8>) -> Result<()> {
-    let files = s.objects.files_of(s.process.files()).ok_or(Errno::ESRCH)?;
-    let desc = s.objects.description(files.fds.get(fd)?)?;
-    put!(
-        out,
-        "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t1\n",
-        desc.pos,
-        desc.flags.bits()
-    );
-    if let Object::Process(pid, serial) = desc.object {
-        let pid = if s.env.is_alive(serial) {
-            i64::from(pid)
-        } else {
-            -1
-        };
-        put!(out, "Pid:\t{pid}\nNSpid:\t{pid}\n");
-    }
-    Ok(())
+pub(crate) fn fdinfo(pos: u64, flags: u32, out: &mut Vec<u8>) {
+    put!(out, "pos:\t{pos}\nflags:\t0{flags:o}\nmnt_id:\t1\n");
+}
+
+/// The process that a descriptor is for, if it lives.
+pub(crate) fn pid_info(pid: Option<u32>, out: &mut Vec<u8>) {
+    let pid = pid.map_or(-1, i64::from);
+    put!(out, "Pid:\t{pid}\nNSpid:\t{pid}\n");
 }

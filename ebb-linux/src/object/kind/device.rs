@@ -1,10 +1,13 @@
 //! Character devices without state: null, zero, full, random, urandom and tty.
 
+use super::{Face, Kind};
 use crate::object::{
     env::Env,
     errno::{Errno, Result},
+    flags::OpenFlags,
+    id::QueueId,
     io::{Sink, Source, fill_zero},
-    wait::Events,
+    wait::Hub,
 };
 
 /// The most bytes of randomness that one read gives; a short read is allowed, and bounds the
@@ -52,17 +55,19 @@ impl Device {
             _ => return None,
         })
     }
+}
 
-    /// Linux lets epoll watch the random devices and terminals, not null, zero and full.
-    pub(crate) fn pollable(self) -> bool {
-        matches!(self, Device::Random | Device::Tty)
-    }
+impl Kind for Device {
+    const FACE: Face = Face::Anonymous("[device]");
+    const POSITIONED: bool = true;
 
-    pub(crate) fn poll(self) -> Events {
-        Events::READ | Events::WRITE
-    }
-
-    pub(crate) fn read(self, env: &dyn Env, sink: &mut dyn Sink) -> Result<usize> {
+    fn read(
+        &mut self,
+        _: &mut Hub,
+        env: &dyn Env,
+        _: OpenFlags,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
         match self {
             Device::Null => Ok(0),
             Device::Zero | Device::Full => {
@@ -94,7 +99,13 @@ impl Device {
         }
     }
 
-    pub(crate) fn write(self, source: &mut dyn Source) -> Result<usize> {
+    fn write(
+        &mut self,
+        _: &mut Hub,
+        _: &dyn Env,
+        _: OpenFlags,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
         match self {
             // Not even looked at, so a bad pointer is no error: as in Linux.
             Device::Null | Device::Zero => Ok(source.remaining()),
@@ -113,6 +124,11 @@ impl Device {
             }
             Device::Tty => Err(Errno::EIO),
         }
+    }
+
+    /// Linux lets epoll watch the random devices and terminals, not null, zero and full.
+    fn queue(&self, hub: &Hub) -> Option<QueueId> {
+        matches!(self, Device::Random | Device::Tty).then_some(hub.idle)
     }
 }
 

@@ -1,14 +1,13 @@
 //! eventfd: a 64-bit counter as a descriptor.
 
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    arena::Id,
-    description::Object,
+    env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    id::QueueId,
     io::{Sink, Source, put_all, take_array},
-    wait::{Events, QueueId},
+    wait::{Events, Hub},
 };
 
 /// `EFD_SEMAPHORE`: a read takes one, not all.
@@ -19,70 +18,81 @@ pub const SEMAPHORE: u32 = 1;
 pub struct EventFd {
     count: u64,
     semaphore: bool,
-    pub(crate) queue: QueueId,
+    queue: QueueId,
 }
 
 impl EventFd {
-    pub(crate) fn poll(&self) -> Events {
-        let mut events = Events::empty();
-        events.set(Events::IN, self.count > 0);
-        events.set(Events::ERR, self.count == u64::MAX);
-        events.set(Events::OUT, self.count < u64::MAX - 1);
-        events
+    pub(crate) fn new(hub: &mut Hub, count: u64, semaphore: bool) -> Self {
+        Self {
+            count,
+            semaphore,
+            queue: hub.new_queue(),
+        }
     }
 }
 
-impl Objects {
-    /// `eventfd2`. `flags` may hold `EFD_SEMAPHORE`, `EFD_NONBLOCK` and `EFD_CLOEXEC` (the last
-    /// two are the `O_` flags).
-    pub fn eventfd(&mut self, count: u32, flags: u32) -> Result<Fd> {
-        let status = OpenFlags::from_bits_retain(flags & !SEMAPHORE);
-        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(status) {
-            return Err(Errno::EINVAL);
-        }
-        let semaphore = flags & SEMAPHORE != 0;
-        let queue = self.hub.new_queue();
-        let id = self.eventfds.insert(EventFd {
-            count: count.into(),
-            semaphore,
-            queue,
-        });
-        self.open_object(Object::EventFd(id), status | OpenFlags::RDWR, None)
-    }
+impl Kind for EventFd {
+    const FACE: Face = Face::Anonymous("[eventfd]");
 
-    pub(crate) fn read_eventfd(&mut self, id: Id<EventFd>, sink: &mut dyn Sink) -> Result<usize> {
+    #[inline]
+    fn read(
+        &mut self,
+        hub: &mut Hub,
+        _: &dyn Env,
+        _: OpenFlags,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
         if sink.remaining() < 8 {
             return Err(Errno::EINVAL);
         }
-        let eventfd = self.eventfds.get_mut(id).ok_or(Errno::EBADF)?;
-        if eventfd.count == 0 {
+        if self.count == 0 {
             return Err(Errno::EAGAIN);
         }
-        let taken = if eventfd.semaphore { 1 } else { eventfd.count };
-        eventfd.count -= taken;
-        self.hub.wake(eventfd.queue, Events::OUT);
+        let taken = if self.semaphore { 1 } else { self.count };
+        self.count -= taken;
+        hub.wake(self.queue, Events::OUT);
         put_all(sink, &taken.to_le_bytes())
     }
 
-    pub(crate) fn write_eventfd(
+    #[inline]
+    fn write(
         &mut self,
-        id: Id<EventFd>,
+        hub: &mut Hub,
+        _: &dyn Env,
+        _: OpenFlags,
         source: &mut dyn Source,
     ) -> Result<usize> {
         if source.remaining() != 8 {
             return Err(Errno::EINVAL);
         }
         let added = u64::from_le_bytes(take_array(source)?);
-        let eventfd = self.eventfds.get_mut(id).ok_or(Errno::EBADF)?;
         if added == u64::MAX {
             return Err(Errno::EINVAL);
         }
-        if u64::MAX - eventfd.count <= added {
+        if u64::MAX - self.count <= added {
             return Err(Errno::EAGAIN);
         }
-        eventfd.count += added;
-        self.hub.wake(eventfd.queue, Events::IN);
+        self.count += added;
+        hub.wake(self.queue, Events::IN);
         Ok(8)
+    }
+
+    #[inline]
+    fn poll(&mut self, _: &mut Hub, _: &dyn Env, _: OpenFlags) -> Events {
+        let mut events = Events::empty();
+        events.set(Events::IN, self.count > 0);
+        events.set(Events::ERR, self.count == u64::MAX);
+        events.set(Events::OUT, self.count < u64::MAX - 1);
+        events
+    }
+
+    fn queue(&self, _: &Hub) -> Option<QueueId> {
+        Some(self.queue)
+    }
+
+    fn close(&mut self, hub: &mut Hub, _: OpenFlags) -> bool {
+        hub.remove_queue(self.queue);
+        true
     }
 }
 

@@ -3,88 +3,55 @@
 
 use alloc::collections::BTreeMap;
 
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    description::Object,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
-    flags::{AT_FDCWD, OpenFlags},
-    vfs::NodeRef,
-    wait::QueueId,
+    flags::OpenFlags,
+    id::{NodeRef, QueueId},
+    io::Sink,
+    wait::{Events, Hub},
 };
-
-/// Watches that one instance can have.
-const MAX_WATCHES: usize = 8192;
-/// `IN_DONT_FOLLOW`, `IN_ONLYDIR`, `IN_MASK_CREATE`, `IN_MASK_ADD`, `IN_ALL_EVENTS`.
-const DONT_FOLLOW: u32 = 0x0200_0000;
-const ONLY_DIR: u32 = 0x0100_0000;
-const MASK_CREATE: u32 = 0x1000_0000;
-const MASK_ADD: u32 = 0x2000_0000;
-const ALL_EVENTS: u32 = 0xfff;
 
 /// An inotify instance.
 #[derive(Clone, Debug)]
 pub struct Inotify {
-    watches: BTreeMap<i32, NodeRef>,
-    last: i32,
-    pub(crate) queue: QueueId,
+    pub(crate) watches: BTreeMap<i32, NodeRef>,
+    pub(crate) last: i32,
+    queue: QueueId,
 }
 
-impl Objects {
-    /// `inotify_init1`.
-    pub fn inotify(&mut self, flags: u32) -> Result<Fd> {
-        let flags = OpenFlags::from_bits_retain(flags);
-        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let queue = self.hub.new_queue();
-        let id = self.inotifies.insert(Inotify {
+impl Inotify {
+    pub(crate) fn new(hub: &mut Hub) -> Self {
+        Self {
             watches: BTreeMap::new(),
             last: 0,
-            queue,
-        });
-        self.open_object(Object::Inotify(id), flags, None)
+            queue: hub.new_queue(),
+        }
+    }
+}
+
+impl Kind for Inotify {
+    const FACE: Face = Face::Anonymous("inotify");
+
+    fn read(&mut self, _: &mut Hub, _: &dyn Env, _: OpenFlags, _: &mut dyn Sink) -> Result<usize> {
+        Err(Errno::EAGAIN)
     }
 
-    /// `inotify_add_watch`: a watch descriptor, the same one for the same file.
-    pub fn inotify_add(&mut self, env: &dyn Env, fd: Fd, path: &[u8], mask: u32) -> Result<i32> {
-        if mask & ALL_EVENTS == 0 || mask & (MASK_ADD | MASK_CREATE) == MASK_ADD | MASK_CREATE {
-            return Err(Errno::EINVAL);
-        }
-        let Object::Inotify(id) = self.description(self.files.fds.get(fd)?)?.object else {
-            return Err(Errno::EINVAL);
-        };
-        let node = self.resolve(env, AT_FDCWD, path, mask & DONT_FOLLOW == 0)?;
-        if mask & ONLY_DIR != 0 && !self.is_dir(node) {
-            return Err(Errno::ENOTDIR);
-        }
-        let inotify = self.inotifies.get_mut(id).ok_or(Errno::EBADF)?;
-        if let Some((&watch, _)) = inotify.watches.iter().find(|&(_, &n)| n == node) {
-            return if mask & MASK_CREATE != 0 {
-                Err(Errno::EEXIST)
-            } else {
-                Ok(watch)
-            };
-        }
-        if inotify.watches.len() >= MAX_WATCHES {
-            return Err(Errno::ENOSPC);
-        }
-        inotify.last = inotify.last.checked_add(1).ok_or(Errno::ENOSPC)?;
-        inotify.watches.insert(inotify.last, node);
-        Ok(inotify.last)
+    fn poll(&mut self, _: &mut Hub, _: &dyn Env, _: OpenFlags) -> Events {
+        Events::empty()
     }
 
-    /// `inotify_rm_watch`.
-    pub fn inotify_remove(&mut self, fd: Fd, watch: i32) -> Result<()> {
-        let Object::Inotify(id) = self.description(self.files.fds.get(fd)?)?.object else {
-            return Err(Errno::EINVAL);
-        };
-        let inotify = self.inotifies.get_mut(id).ok_or(Errno::EBADF)?;
-        inotify
-            .watches
-            .remove(&watch)
-            .map(|_| ())
-            .ok_or(Errno::EINVAL)
+    fn queue(&self, _: &Hub) -> Option<QueueId> {
+        Some(self.queue)
+    }
+
+    fn close(&mut self, hub: &mut Hub, _: OpenFlags) -> bool {
+        hub.remove_queue(self.queue);
+        true
+    }
+
+    fn available(&self) -> Result<usize> {
+        Ok(0)
     }
 }

@@ -7,55 +7,51 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    arena::Id,
-    description::{DescId, Object},
+    env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    id::QueueId,
     io::{Sink, Source},
-    vfs::NodeRef,
-    wait::{Events, Hub, QueueId},
+    wait::{Events, Hub},
 };
+
+/// The device number of what has no place but its inode number: Linux' pipefs.
+pub(crate) const PIPE_DEV: u64 = 0x0d;
 
 /// Bytes in a slot, and the largest write that is never split (`PIPE_BUF`).
 pub const SLOT: usize = 4096;
 /// Slots of a new pipe: 64 KiB.
 pub const DEFAULT_SLOTS: usize = 16;
-/// Slots of a new pipe when the UC already has very many.
-const SCARCE_SLOTS: usize = 2;
 /// The most slots that `F_SETPIPE_SZ` gives: 1 MiB (Linux' `pipe-max-size`).
 pub const MAX_SLOTS: usize = 256;
 
 #[derive(Clone, Debug)]
-struct Slot {
+pub(crate) struct Slot {
     bytes: Vec<u8>,
     start: usize,
     packet: bool,
 }
 
-/// The slots of all pipes of a UC beyond which none grows (Linux' `pipe-user-pages-soft`).
-const SOFT_SLOTS: usize = 16_384;
-
 /// A pipe.
 #[derive(Clone, Debug)]
 pub struct Pipe {
-    ring: VecDeque<Slot>,
-    slots: usize,
+    pub(crate) ring: VecDeque<Slot>,
+    pub(crate) slots: usize,
     /// An emptied slot's memory, for the next write.
     spare: Vec<u8>,
-    readers: u32,
-    writers: u32,
+    pub(crate) readers: u32,
+    pub(crate) writers: u32,
     /// How often the pipe was opened for reading and for writing: a FIFO's open waits for a change.
-    opens: (u32, u32),
+    pub(crate) opens: (u32, u32),
     /// Somebody polls: every write wakes, as edge-triggered programs have come to expect.
     polled: bool,
     pub(crate) queue: QueueId,
 }
 
 impl Pipe {
-    fn new(hub: &mut Hub, slots: usize) -> Self {
+    pub(crate) fn new(hub: &mut Hub, slots: usize) -> Self {
         Self {
             ring: VecDeque::new(),
             slots,
@@ -68,11 +64,6 @@ impl Pipe {
         }
     }
 
-    /// Bytes that can be read.
-    pub fn available(&self) -> usize {
-        self.ring.iter().map(|s| s.bytes.len() - s.start).sum()
-    }
-
     /// Capacity in bytes.
     pub const fn capacity(&self) -> u32 {
         (self.slots * SLOT) as u32
@@ -81,26 +72,23 @@ impl Pipe {
     fn full(&self) -> bool {
         self.ring.len() >= self.slots
     }
+}
 
-    pub(crate) fn poll(&mut self, flags: OpenFlags) -> Events {
-        self.polled = true;
-        let mut events = Events::empty();
-        if flags.readable() {
-            events.set(Events::READ, !self.ring.is_empty());
-            events.set(Events::HUP, self.writers == 0 && self.opens.1 > 0);
-        }
-        if flags.writable() {
-            events |= if self.full() {
-                Events::empty()
-            } else {
-                Events::WRITE
-            };
-            events.set(Events::ERR, self.readers == 0);
-        }
-        events
-    }
+impl Kind for Pipe {
+    const FACE: Face = Face::Numbered {
+        name: "pipe",
+        dev: PIPE_DEV,
+        mode: 0o010600,
+        base: 0x1000_0000,
+    };
 
-    fn read(&mut self, hub: &mut Hub, sink: &mut dyn Sink) -> Result<usize> {
+    fn read(
+        &mut self,
+        hub: &mut Hub,
+        _: &dyn Env,
+        _: OpenFlags,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
         if sink.remaining() == 0 {
             return Ok(0);
         }
@@ -136,7 +124,14 @@ impl Pipe {
         }
     }
 
-    fn write(&mut self, hub: &mut Hub, packet: bool, source: &mut dyn Source) -> Result<usize> {
+    fn write(
+        &mut self,
+        hub: &mut Hub,
+        _: &dyn Env,
+        flags: OpenFlags,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let packet = flags.contains(OpenFlags::DIRECT);
         let total = source.remaining();
         if total == 0 {
             return Ok(0);
@@ -186,255 +181,59 @@ impl Pipe {
             done => Ok(done),
         }
     }
-}
 
-impl Objects {
-    fn new_pipe_object(&mut self) -> Result<Id<Pipe>> {
-        if self.pipes.len() >= self.limits.pipes {
-            return Err(Errno::ENFILE);
-        }
-        let scarce = self.pipes.len() >= self.limits.pipes / 4;
-        let slots = if scarce { SCARCE_SLOTS } else { DEFAULT_SLOTS };
-        let pipe = Pipe::new(&mut self.hub, slots);
-        Ok(self.pipes.insert(pipe))
-    }
-
-    /// `pipe2`: the reading and the writing descriptor. `flags` may hold `O_NONBLOCK`,
-    /// `O_CLOEXEC` and `O_DIRECT` (packet mode).
-    ///
-    /// # Errors
-    /// `EINVAL`, `EMFILE`, `ENFILE`.
-    pub fn pipe(&mut self, flags: u32) -> Result<(Fd, Fd)> {
-        let flags = OpenFlags::from_bits_retain(flags);
-        let known = OpenFlags::NONBLOCK | OpenFlags::CLOEXEC | OpenFlags::DIRECT;
-        if !known.contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let pipe = self.new_pipe_object()?;
-        if let Some(pipe) = self.pipes.get_mut(pipe) {
-            (pipe.readers, pipe.writers, pipe.opens) = (1, 1, (1, 1));
-        }
-        let object = Object::Pipe(pipe);
-        let status = flags & (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC);
-        // Dropping a description closes its end; an end that never had one is closed by hand.
-        let reader = match self.open_object(object, status, None) {
-            Ok(fd) => fd,
-            Err(errno) => {
-                self.close_pipe(pipe, OpenFlags::WRONLY, None);
-                return Err(errno);
-            }
-        };
-        match self.open_object(object, flags | OpenFlags::WRONLY, None) {
-            Ok(writer) => Ok((reader, writer)),
-            Err(errno) => {
-                self.close(reader)?;
-                Err(errno)
-            }
-        }
-    }
-
-    /// The pipe of a FIFO, made when it is first opened.
-    pub(crate) fn fifo(&mut self, node: NodeRef) -> Result<Id<Pipe>> {
-        if let Some(pipe) = self.fs.fifo_of(node) {
-            return Ok(pipe);
-        }
-        let pipe = self.new_pipe_object()?;
-        self.fs.set_fifo(node, Some(pipe));
-        Ok(pipe)
-    }
-
-    /// Opens an end (or both) of a FIFO. The flag says whether the open must wait for the other
-    /// side, in which case [`fifo_partner`](Self::fifo_partner) says when it has come.
-    pub(crate) fn open_fifo(&mut self, node: NodeRef, flags: OpenFlags) -> Result<(DescId, bool)> {
-        let id = self.fifo(node)?;
-        let pipe = self.pipes.get_mut(id).ok_or(Errno::EIO)?;
-        let wait = match (flags.readable(), flags.writable()) {
-            (true, false) => pipe.writers == 0,
-            (false, true) => pipe.readers == 0,
-            (true, true) => false,
-            (false, false) => return Err(Errno::EINVAL),
-        };
-        let nonblocking = flags.contains(OpenFlags::NONBLOCK);
-        if wait && nonblocking && flags.writable() {
-            if pipe.readers + pipe.writers == 0 {
-                self.close_pipe(id, OpenFlags::PATH, Some(node));
-            }
-            return Err(Errno::ENXIO);
-        }
+    fn poll(&mut self, _: &mut Hub, _: &dyn Env, flags: OpenFlags) -> Events {
+        self.polled = true;
+        let mut events = Events::empty();
         if flags.readable() {
-            pipe.readers += 1;
-            pipe.opens.0 += 1;
+            events.set(Events::READ, !self.ring.is_empty());
+            events.set(Events::HUP, self.writers == 0 && self.opens.1 > 0);
         }
         if flags.writable() {
-            pipe.writers += 1;
-            pipe.opens.1 += 1;
+            events |= if self.full() {
+                Events::empty()
+            } else {
+                Events::WRITE
+            };
+            events.set(Events::ERR, self.readers == 0);
         }
-        let queue = pipe.queue;
-        self.hub.wake(queue, Events::all());
-        Ok((
-            self.describe(Object::Pipe(id), flags, Some(node))?,
-            wait && !nonblocking,
-        ))
+        events
     }
 
-    /// A new open description of the pipe behind another (`/dev/stdin`, `/proc/self/fd/N`).
-    pub(crate) fn reopen_pipe(&mut self, desc: DescId, flags: OpenFlags) -> Result<DescId> {
-        let desc = self.description(desc)?;
-        let (Object::Pipe(id), node) = (desc.object, desc.node) else {
-            return Err(Errno::ENXIO);
-        };
-        let pipe = self.pipes.get_mut(id).ok_or(Errno::ENXIO)?;
-        pipe.readers += u32::from(flags.readable());
-        pipe.opens.0 += u32::from(flags.readable());
-        pipe.writers += u32::from(flags.writable());
-        pipe.opens.1 += u32::from(flags.writable());
-        self.describe(Object::Pipe(id), flags, node)
+    fn queue(&self, _: &Hub) -> Option<QueueId> {
+        Some(self.queue)
     }
 
-    /// Whether the other side of a FIFO has been opened since.
-    pub(crate) fn fifo_partner(&self, desc: DescId, before: (u32, u32)) -> Result<bool> {
-        let (flags, pipe) = self.pipe_of(desc)?;
-        Ok(if flags.readable() {
-            pipe.writers > 0 || pipe.opens.1 != before.1
-        } else {
-            pipe.readers > 0 || pipe.opens.0 != before.0
-        })
-    }
-
-    pub(crate) fn fifo_opens(&self, desc: DescId) -> Result<(u32, u32)> {
-        Ok(self.pipe_of(desc)?.1.opens)
-    }
-
-    /// Closes the ends that `flags` names; the last one frees the pipe.
-    pub(crate) fn close_pipe(&mut self, id: Id<Pipe>, flags: OpenFlags, node: Option<NodeRef>) {
-        let Some(pipe) = self.pipes.get_mut(id) else {
-            return;
-        };
+    /// Closes the ends that `flags` names.
+    fn close(&mut self, hub: &mut Hub, flags: OpenFlags) -> bool {
         if flags.readable() {
-            pipe.readers = pipe.readers.saturating_sub(1);
+            self.readers = self.readers.saturating_sub(1);
         }
         if flags.writable() {
-            pipe.writers = pipe.writers.saturating_sub(1);
+            self.writers = self.writers.saturating_sub(1);
         }
-        let queue = pipe.queue;
-        if pipe.readers + pipe.writers == 0 {
-            if let Some(node) = node {
-                self.fs.set_fifo(node, None);
-            }
-            self.pipes.remove(id);
-            self.hub.remove_queue(queue);
-        } else if (pipe.readers == 0) != (pipe.writers == 0) {
-            self.hub.wake(queue, Events::all());
+        let gone = self.readers + self.writers == 0;
+        if gone {
+            hub.remove_queue(self.queue);
+        } else if (self.readers == 0) != (self.writers == 0) {
+            hub.wake(self.queue, Events::all());
         }
+        gone
     }
 
-    pub(crate) fn pipe_of(&self, desc: DescId) -> Result<(OpenFlags, &Pipe)> {
-        let desc = self.description(desc)?;
-        match desc.object {
-            Object::Pipe(id) => Ok((desc.flags, self.pipes.get(id).ok_or(Errno::EBADF)?)),
-            _ => Err(Errno::EBADF),
-        }
+    fn seek(&self) -> Result<u64> {
+        Err(Errno::ESPIPE)
     }
 
-    pub(crate) fn read_pipe(&mut self, id: Id<Pipe>, sink: &mut dyn Sink) -> Result<usize> {
-        self.pipes
-            .get_mut(id)
-            .ok_or(Errno::EBADF)?
-            .read(&mut self.hub, sink)
+    fn available(&self) -> Result<usize> {
+        Ok(self.ring.iter().map(|s| s.bytes.len() - s.start).sum())
     }
 
-    pub(crate) fn write_pipe(
-        &mut self,
-        id: Id<Pipe>,
-        flags: OpenFlags,
-        source: &mut dyn Source,
-    ) -> Result<usize> {
-        let packet = flags.contains(OpenFlags::DIRECT);
-        self.pipes
-            .get_mut(id)
-            .ok_or(Errno::EBADF)?
-            .write(&mut self.hub, packet, source)
+    fn writes_all(&self) -> bool {
+        true
     }
 
-    /// `F_SETPIPE_SZ`.
-    pub(crate) fn set_pipe_size(&mut self, desc: DescId, size: u32) -> Result<u32> {
-        let Object::Pipe(id) = self.description(desc)?.object else {
-            return Err(Errno::EBADF);
-        };
-        let all: usize = self.pipes.iter().map(|(_, p)| p.slots).sum();
-        let pipe = self.pipes.get_mut(id).ok_or(Errno::EBADF)?;
-        if size > 1 << 31 {
-            return Err(Errno::EINVAL);
-        }
-        let slots = (size as usize).max(SLOT).next_power_of_two() / SLOT;
-        if slots > pipe.slots && (slots > MAX_SLOTS || all + slots > SOFT_SLOTS) {
-            return Err(Errno::EPERM);
-        }
-        if slots < pipe.ring.len() {
-            return Err(Errno::EBUSY);
-        }
-        pipe.slots = slots;
-        let (queue, capacity) = (pipe.queue, pipe.capacity());
-        self.hub.wake(queue, Events::WRITE);
-        Ok(capacity)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::testing::{World, objects};
-
-    #[test]
-    fn a_pipe_holds_64_kib_and_then_would_block() {
-        let (mut o, w) = (objects(), World::default());
-        let (r, s) = o.pipe(0).unwrap();
-        assert_eq!(o.write(&w, s, &mut &[7u8; 70_000][..]), Ok(65_536));
-        assert_eq!(o.write(&w, s, &mut &[7u8; 1][..]), Err(Errno::EAGAIN));
-        let mut buffer = [0; 4095];
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(4095));
-        assert_eq!(
-            o.write(&w, s, &mut &[7u8; 1][..]),
-            Err(Errno::EAGAIN),
-            "no slot is free yet"
-        );
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..1]), Ok(1));
-        assert_eq!(o.write(&w, s, &mut &[7u8; 5000][..]), Ok(4096));
-    }
-
-    #[test]
-    fn closing_one_end_is_end_of_file_or_epipe_at_the_other() {
-        let (mut o, w) = (objects(), World::default());
-        let (r, s) = o.pipe(0).unwrap();
-        o.write(&w, s, &mut &b"last"[..]).unwrap();
-        o.close(s).unwrap();
-        let mut buffer = [0; 9];
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(4));
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(0));
-        o.close(r).unwrap();
-        assert!(o.pipes.is_empty());
-        let (r, s) = o.pipe(0).unwrap();
-        o.close(r).unwrap();
-        assert_eq!(o.write(&w, s, &mut &b"x"[..]), Err(Errno::EPIPE));
-    }
-
-    #[test]
-    fn a_packet_pipe_keeps_writes_apart_and_drops_what_does_not_fit_the_read() {
-        let (mut o, w) = (objects(), World::default());
-        let (r, s) = o.pipe(OpenFlags::DIRECT.bits()).unwrap();
-        o.write(&w, s, &mut &b"first"[..]).unwrap();
-        o.write(&w, s, &mut &b"second"[..]).unwrap();
-        let mut buffer = [0; 3];
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(3));
-        assert_eq!(o.read(&w, r, &mut &mut buffer[..]), Ok(3));
-        assert_eq!(&buffer, b"sec");
-    }
-
-    #[test]
-    fn running_out_of_descriptors_leaves_no_pipe_behind() {
-        let mut o = objects();
-        o.files.fds.set_limit(1);
-        assert_eq!(o.pipe(0), Err(Errno::EMFILE));
-        assert!(o.pipes.is_empty() && o.descriptions.is_empty() && o.files.fds.is_empty());
+    fn raises_sigpipe(&self) -> bool {
+        true
     }
 }

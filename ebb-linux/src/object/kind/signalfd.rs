@@ -1,68 +1,51 @@
 //! signalfd: pending signals as messages. The signals themselves belong to the UC; this object
 //! only remembers which ones its descriptor is for.
 
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    arena::Id,
-    description::Object,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    id::QueueId,
     io::{Sink, put_all},
-    wait::Events,
+    wait::{Events, Hub},
 };
 
 /// Bytes of a `struct signalfd_siginfo`.
-pub const SIGINFO: usize = 128;
+pub const SIGINFO_BYTES: usize = 128;
 /// SIGKILL and SIGSTOP, which cannot be taken this way.
 const UNBLOCKABLE: u64 = 1 << 8 | 1 << 18;
 
-/// Which signals a descriptor is for.
+/// Which signals a descriptor is for: bit `n - 1` is signal `n`.
 #[derive(Clone, Debug)]
 pub struct SignalFd {
-    pub(crate) mask: u64,
+    mask: u64,
 }
 
-impl Objects {
-    /// `signalfd4`: a new descriptor if `fd` is -1, else a new mask for an old one. Bit `n - 1`
-    /// of the mask is signal `n`.
-    pub fn signalfd(&mut self, fd: Fd, mask: u64, flags: u32) -> Result<Fd> {
-        let flags = OpenFlags::from_bits_retain(flags);
-        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
-            return Err(Errno::EINVAL);
+impl SignalFd {
+    pub(crate) const fn new(mask: u64) -> Self {
+        Self {
+            mask: mask & !UNBLOCKABLE,
         }
-        let mask = mask & !UNBLOCKABLE;
-        if fd == -1 {
-            let id = self.signalfds.insert(SignalFd { mask });
-            return self.open_object(Object::SignalFd(id), flags | OpenFlags::RDWR, None);
-        }
-        let Object::SignalFd(id) = self.description(self.files.fds.get(fd)?)?.object else {
-            return Err(Errno::EINVAL);
-        };
-        self.signalfds.get_mut(id).ok_or(Errno::EBADF)?.mask = mask;
-        self.hub.wake(self.signal_queue, Events::READ);
-        Ok(fd)
     }
+}
 
-    /// Tells waiting signalfds that a signal has become pending.
-    pub fn signal_arrived(&mut self) {
-        self.hub.wake(self.signal_queue, Events::READ);
-    }
+impl Kind for SignalFd {
+    const FACE: Face = Face::Anonymous("[signalfd]");
 
-    pub(crate) fn read_signalfd(
+    fn read(
         &mut self,
+        _: &mut Hub,
         env: &dyn Env,
-        id: Id<SignalFd>,
+        _: OpenFlags,
         sink: &mut dyn Sink,
     ) -> Result<usize> {
-        if sink.remaining() < SIGINFO {
+        if sink.remaining() < SIGINFO_BYTES {
             return Err(Errno::EINVAL);
         }
-        let mask = self.signalfds.get(id).ok_or(Errno::EBADF)?.mask;
         let mut done = 0;
-        while sink.remaining() >= SIGINFO
-            && let Some(info) = env.take_signal(mask)
+        while sink.remaining() >= SIGINFO_BYTES
+            && let Some(info) = env.take_signal(self.mask)
         {
             done += put_all(sink, &info)?;
         }
@@ -71,5 +54,17 @@ impl Objects {
         } else {
             Ok(done)
         }
+    }
+
+    fn poll(&mut self, _: &mut Hub, env: &dyn Env, _: OpenFlags) -> Events {
+        if env.pending_signals(self.mask) != 0 {
+            Events::READ
+        } else {
+            Events::empty()
+        }
+    }
+
+    fn queue(&self, hub: &Hub) -> Option<QueueId> {
+        Some(hub.signals)
     }
 }

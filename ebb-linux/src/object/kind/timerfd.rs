@@ -1,43 +1,31 @@
 //! timerfd: timers as descriptors.
 //!
-//! Objects do not know the time. [`Objects::next_deadline`] says when the earliest timer is due;
-//! the UC arms one timer of its own for it and then calls [`Objects::expire_timers`]. As in
-//! Linux' `fs/timerfd.c` a periodic timer that has fired is not armed again before it is read: the
+//! A timer notes its due time with the hub, which wakes those that wait then; that it has fired it finds out itself when
+//! somebody looks. As in Linux' `fs/timerfd.c` a periodic timer that has fired is not armed again before it is read: the
 //! read computes how many periods have passed, so a guest that sleeps costs nothing.
 
-use alloc::collections::BTreeSet;
-
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    arena::{Arena, Id},
-    description::{DescId, Object},
     env::{Env, Time},
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    id::QueueId,
     io::{Sink, put_all},
-    wait::{Events, QueueId},
+    wait::{Events, Hub},
 };
 
-/// A timer.
+/// A timer. All times are nanoseconds of the monotonic clock.
 #[derive(Clone, Debug)]
 pub struct TimerFd {
-    wall_clock: bool,
-    /// When it fires, on the monotonic clock.
-    due: Option<u64>,
+    pub(crate) wall_clock: bool,
+    /// When it fires.
+    due_ns: Option<u64>,
     /// The due time of the last firing, from which periods are counted.
-    fired_at: u64,
-    interval: u64,
+    fired_at_ns: u64,
+    interval_ns: u64,
     ticks: u64,
     fired: bool,
-    pub(crate) queue: QueueId,
-}
-
-/// All timers of a UC and their due times.
-#[derive(Clone, Debug, Default)]
-pub struct Timers {
-    all: Arena<TimerFd>,
-    due: BTreeSet<(u64, Id<TimerFd>)>,
+    queue: QueueId,
 }
 
 /// Linux' `struct itimerspec`.
@@ -93,257 +81,131 @@ impl TimerSpec {
     }
 }
 
-impl Timers {
-    pub(crate) fn get(&self, id: Id<TimerFd>) -> Option<&TimerFd> {
-        self.all.get(id)
+impl TimerFd {
+    pub(crate) fn new(hub: &mut Hub, wall_clock: bool) -> Self {
+        Self {
+            wall_clock,
+            due_ns: None,
+            fired_at_ns: 0,
+            interval_ns: 0,
+            ticks: 0,
+            fired: false,
+            queue: hub.new_queue(),
+        }
     }
 
-    fn arm(&mut self, id: Id<TimerFd>, due: Option<u64>) {
-        let Some(timer) = self.all.get_mut(id) else {
-            return;
-        };
-        if let Some(old) = timer.due {
-            self.due.remove(&(old, id));
+    fn arm(&mut self, hub: &mut Hub, due_ns: Option<u64>) {
+        if let Some(before) = self.due_ns {
+            hub.cancel_deadline(self.queue, before);
         }
-        timer.due = due;
-        if let Some(due) = due {
-            self.due.insert((due, id));
+        self.due_ns = due_ns;
+        if let Some(due_ns) = due_ns {
+            hub.set_deadline(self.queue, due_ns);
+        }
+    }
+
+    /// Fires if it is due.
+    #[inline]
+    fn settle(&mut self, hub: &mut Hub, now_ns: u64) {
+        if let Some(due_ns) = self.due_ns
+            && due_ns <= now_ns
+        {
+            self.due_ns = None;
+            self.fired = true;
+            self.fired_at_ns = due_ns;
+            self.ticks += 1;
+            // Unless the hub has done so already.
+            if hub.cancel_deadline(self.queue, due_ns) {
+                hub.wake(self.queue, Events::IN);
+            }
         }
     }
 
     /// Counts the periods since the last firing and arms the timer for the next one.
-    fn forward(&mut self, id: Id<TimerFd>, now: u64) {
-        let Some(timer) = self.all.get_mut(id) else {
-            return;
-        };
-        if !timer.fired || timer.interval == 0 || timer.due.is_some() {
+    fn forward(&mut self, hub: &mut Hub, now_ns: u64) {
+        if !self.fired || self.interval_ns == 0 || self.due_ns.is_some() {
             return;
         }
-        let missed = now.saturating_sub(timer.fired_at) / timer.interval;
-        timer.ticks = timer.ticks.saturating_add(missed);
-        let next = missed.saturating_add(1).saturating_mul(timer.interval);
-        let due = timer.fired_at.saturating_add(next);
-        timer.fired = false;
-        self.arm(id, Some(due));
+        let missed = now_ns.saturating_sub(self.fired_at_ns) / self.interval_ns;
+        self.ticks = self.ticks.saturating_add(missed);
+        let next = missed.saturating_add(1).saturating_mul(self.interval_ns);
+        self.fired = false;
+        self.arm(hub, Some(self.fired_at_ns.saturating_add(next)));
+    }
+
+    /// Sets it to fire at `due_ns`, and then every `interval_ns` unless that is 0.
+    pub(crate) fn set(
+        &mut self,
+        hub: &mut Hub,
+        now_ns: u64,
+        due_ns: Option<u64>,
+        interval_ns: u64,
+    ) {
+        (self.ticks, self.fired, self.interval_ns) = (0, false, interval_ns);
+        self.arm(hub, due_ns);
+        self.settle(hub, now_ns);
+    }
+
+    /// Its period, and how long it has still to run.
+    pub(crate) fn spec(&mut self, hub: &mut Hub, now_ns: u64) -> TimerSpec {
+        self.settle(hub, now_ns);
+        self.forward(hub, now_ns);
+        let left = |due_ns: u64| due_ns.saturating_sub(now_ns).max(1);
+        TimerSpec {
+            interval: Time::from_ns(self.interval_ns),
+            value: Time::from_ns(self.due_ns.map_or(0, left)),
+        }
+    }
+
+    /// Moves it, but not its deadline, by `delta_ns`.
+    pub(crate) fn shift(&mut self, delta_ns: i64) {
+        self.due_ns = self.due_ns.map(|due| due.saturating_add_signed(delta_ns));
+        self.fired_at_ns = self.fired_at_ns.saturating_add_signed(delta_ns);
     }
 }
 
-impl Objects {
-    /// `timerfd_create`: `clock` is 0 (wall clock), 1 (monotonic), 7 (boot time) or the alarm
-    /// variants 8 and 9.
-    pub fn timerfd(&mut self, clock: i32, flags: u32) -> Result<Fd> {
-        let flags = OpenFlags::from_bits_retain(flags);
-        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags)
-            || !matches!(clock, 0 | 1 | 7 | 8 | 9)
-        {
-            return Err(Errno::EINVAL);
-        }
-        let queue = self.hub.new_queue();
-        let id = self.timers.all.insert(TimerFd {
-            wall_clock: matches!(clock, 0 | 8),
-            due: None,
-            fired_at: 0,
-            interval: 0,
-            ticks: 0,
-            fired: false,
-            queue,
-        });
-        self.open_object(Object::TimerFd(id), flags | OpenFlags::RDWR, None)
-    }
+impl Kind for TimerFd {
+    const FACE: Face = Face::Anonymous("[timerfd]");
 
-    pub(crate) fn close_timerfd(&mut self, id: Id<TimerFd>) {
-        self.timers.arm(id, None);
-        if let Some(timer) = self.timers.all.remove(id) {
-            self.hub.remove_queue(timer.queue);
-        }
-    }
-
-    fn timer_of(&self, fd: Fd) -> Result<Id<TimerFd>> {
-        match self.description(self.files.fds.get(fd)?)?.object {
-            Object::TimerFd(id) => Ok(id),
-            _ => Err(Errno::EINVAL),
-        }
-    }
-
-    /// `timerfd_settime`; gives the old setting. `flags` may hold `TFD_TIMER_ABSTIME` (1) and
-    /// `TFD_TIMER_CANCEL_ON_SET` (2, accepted: the clock of a UC is never set).
-    pub fn timerfd_set(
+    fn read(
         &mut self,
+        hub: &mut Hub,
         env: &dyn Env,
-        fd: Fd,
-        flags: u32,
-        spec: TimerSpec,
-    ) -> Result<TimerSpec> {
-        if flags & !3 != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let id = self.timer_of(fd)?;
-        let old = self.timer_spec(env, id)?;
-        let now = env.monotonic();
-        let timer = self.timers.all.get_mut(id).ok_or(Errno::EBADF)?;
-        (timer.ticks, timer.fired, timer.interval) = (0, false, spec.interval.to_ns());
-        let value = spec.value.to_ns();
-        let due = match (value, flags & 1 != 0) {
-            (0, _) => None,
-            (value, false) => Some(now.saturating_add(value)),
-            (value, true) if timer.wall_clock => {
-                let ahead = value.saturating_sub(env.realtime());
-                Some(now.saturating_add(ahead))
-            }
-            (value, true) => Some(value),
-        };
-        self.timers.arm(id, due);
-        self.expire_timers(now);
-        Ok(old)
-    }
-
-    /// `timerfd_gettime`.
-    pub fn timerfd_get(&mut self, env: &dyn Env, fd: Fd) -> Result<TimerSpec> {
-        let id = self.timer_of(fd)?;
-        self.timer_spec(env, id)
-    }
-
-    fn timer_spec(&mut self, env: &dyn Env, id: Id<TimerFd>) -> Result<TimerSpec> {
-        let now = env.monotonic();
-        self.expire_timers(now);
-        self.timers.forward(id, now);
-        let timer = self.timers.all.get(id).ok_or(Errno::EBADF)?;
-        let left = timer.due.map_or(0, |due| due.saturating_sub(now).max(1));
-        Ok(TimerSpec {
-            interval: Time::from_ns(timer.interval),
-            value: Time::from_ns(left),
-        })
-    }
-
-    /// When the earliest timer fires, in nanoseconds of the monotonic clock.
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.timers.due.first().map(|&(due, _)| due)
-    }
-
-    /// Fires every timer that is due at `now`.
-    pub fn expire_timers(&mut self, now: u64) {
-        while let Some(&(due, id)) = self.timers.due.first()
-            && due <= now
-        {
-            self.timers.arm(id, None);
-            if let Some(timer) = self.timers.all.get_mut(id) {
-                timer.fired = true;
-                timer.fired_at = due;
-                timer.ticks += 1;
-                let queue = timer.queue;
-                self.hub.wake(queue, Events::IN);
-            }
-        }
-    }
-
-    pub(crate) fn poll_timerfd(&mut self, env: &dyn Env, id: Id<TimerFd>) -> Events {
-        if self
-            .next_deadline()
-            .is_some_and(|due| due <= env.monotonic())
-        {
-            self.expire_timers(env.monotonic());
-        }
-        match self.timers.all.get(id) {
-            Some(timer) if timer.ticks > 0 => Events::IN,
-            _ => Events::empty(),
-        }
-    }
-
-    pub(crate) fn read_timerfd(
-        &mut self,
-        env: &dyn Env,
-        id: Id<TimerFd>,
+        _: OpenFlags,
         sink: &mut dyn Sink,
     ) -> Result<usize> {
         if sink.remaining() < 8 {
             return Err(Errno::EINVAL);
         }
-        let now = env.monotonic();
-        self.expire_timers(now);
-        if self.timers.get(id).ok_or(Errno::EBADF)?.ticks == 0 {
+        let now_ns = env.monotonic();
+        self.settle(hub, now_ns);
+        if self.ticks == 0 {
             return Err(Errno::EAGAIN);
         }
-        self.timers.forward(id, now);
-        let timer = self.timers.all.get_mut(id).ok_or(Errno::EBADF)?;
-        let ticks = core::mem::take(&mut timer.ticks);
-        timer.fired = false;
+        self.forward(hub, now_ns);
+        let ticks = core::mem::take(&mut self.ticks);
+        self.fired = false;
         put_all(sink, &ticks.to_le_bytes())
     }
 
-    /// Moves every running timer by `delta` nanoseconds: for a clone whose clock differs from the
-    /// clock of the UC it was captured from.
-    pub fn shift_timers(&mut self, delta: i64) {
-        let moved: alloc::vec::Vec<_> = self.timers.due.iter().copied().collect();
-        for (due, id) in moved {
-            self.timers.arm(id, Some(due.saturating_add_signed(delta)));
+    fn poll(&mut self, hub: &mut Hub, env: &dyn Env, _: OpenFlags) -> Events {
+        if self.due_ns.is_some() {
+            self.settle(hub, env.monotonic());
         }
-        for (_, timer) in self.timers.all.iter_mut() {
-            timer.fired_at = timer.fired_at.saturating_add_signed(delta);
+        if self.ticks > 0 {
+            Events::IN
+        } else {
+            Events::empty()
         }
     }
 
-    /// The description, for those who need to know which timer a descriptor names.
-    pub fn is_timer(&self, desc: DescId) -> bool {
-        matches!(
-            self.description(desc).map(|d| d.object),
-            Ok(Object::TimerFd(_))
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::testing::{World, objects};
-
-    fn ms(n: u64) -> Time {
-        Time::from_ns(n * 1_000_000)
+    fn queue(&self, _: &Hub) -> Option<QueueId> {
+        Some(self.queue)
     }
 
-    #[test]
-    fn a_periodic_timer_counts_the_periods_nobody_read() {
-        let (mut o, w) = (objects(), World::default());
-        let fd = o.timerfd(1, 0).unwrap();
-        let spec = TimerSpec {
-            interval: ms(10),
-            value: ms(5),
-        };
-        o.timerfd_set(&w, fd, 0, spec).unwrap();
-        let start = w.now.get();
-        assert_eq!(o.next_deadline(), Some(start + 5_000_000));
-        let mut word = [0; 8];
-        assert_eq!(o.read(&w, fd, &mut &mut word[..]), Err(Errno::EAGAIN));
-        w.now.set(start + 37_000_000);
-        assert_eq!(o.read(&w, fd, &mut &mut word[..]), Ok(8));
-        assert_eq!(u64::from_le_bytes(word), 4, "at 5, 15, 25 and 35 ms");
-        assert_eq!(o.next_deadline(), Some(start + 45_000_000));
-        let spec = o.timerfd_get(&w, fd).unwrap();
-        assert_eq!(
-            spec,
-            TimerSpec {
-                interval: ms(10),
-                value: ms(8)
-            }
-        );
-    }
-
-    #[test]
-    fn an_absolute_time_of_the_wall_clock_is_honoured() {
-        let (mut o, w) = (objects(), World::default());
-        let fd = o.timerfd(0, 0).unwrap();
-        let value = Time::from_ns(w.realtime() + 3_000);
-        o.timerfd_set(
-            &w,
-            fd,
-            1,
-            TimerSpec {
-                value,
-                ..Default::default()
-            },
-        )
-        .unwrap();
-        assert_eq!(o.next_deadline(), Some(w.now.get() + 3_000));
-        o.close(fd).unwrap();
-        assert_eq!(o.next_deadline(), None);
+    fn close(&mut self, hub: &mut Hub, _: OpenFlags) -> bool {
+        self.arm(hub, None);
+        hub.remove_queue(self.queue);
+        true
     }
 }

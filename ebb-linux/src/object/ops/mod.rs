@@ -1,5 +1,19 @@
-//! What system calls do with objects of any kind.
+//! What system calls do with objects: everything that needs several of them.
 
+pub mod channel;
+pub mod create;
+pub mod descriptors;
+pub mod epoll;
+pub mod fcntl;
+pub mod files;
+pub mod flock;
+pub mod inotify;
+mod lifetime;
+pub mod pipe;
 pub mod poll;
+mod readiness;
+pub mod record;
 pub(super) mod setup;
+pub mod socket;
+pub mod timerfd;
 pub mod transfer;

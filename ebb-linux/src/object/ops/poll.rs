@@ -7,8 +7,8 @@ use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
-    wait::{Events, QueueId, Token},
+    id::{Fd, QueueId},
+    wait::{Events, Token},
 };
 
 /// Linux' `struct pollfd`.

@@ -4,13 +4,13 @@
 use crate::object::{
     Limits, Objects,
     arena::Arena,
-    channel::ChannelId,
-    device::device_number,
     env::Env,
     errno::{Errno, Result},
-    fd::{FdTable, Files, Parked},
+    files::{FdTable, Files, Parked},
     flags::{AT_FDCWD, OpenFlags},
-    vfs::{Filesystem, Kind, NodeRef, archive::Archive},
+    fs::{Filesystem, InodeKind, archive::Archive, proc_root, sys_root},
+    id::NodeRef,
+    kind::{channel::ChannelId, device::device_number},
     wait::Hub,
 };
 
@@ -33,9 +33,6 @@ impl Objects {
     /// where a directory must be.
     pub fn new(env: &dyn Env, archive: &'static dyn Archive, limits: Limits) -> Result<Self> {
         let fs = Filesystem::new(archive, limits.file_pages, limits.inodes);
-        let mut hub = Hub::default();
-        let (idle_queue, signal_queue) = (hub.new_queue(), hub.new_queue());
-        let (lock_queue, child_queue) = (hub.new_queue(), hub.new_queue());
         let mut parked = Arena::new();
         let running = Some(parked.insert(Parked::running()));
         let mut boot_id = [0; 16];
@@ -50,24 +47,15 @@ impl Objects {
             },
             running,
             parked,
-            hub,
+            hub: Hub::default(),
             fs,
             limits,
             descriptions: Default::default(),
-            pipes: Default::default(),
-            eventfds: Default::default(),
-            timers: Default::default(),
-            signalfds: Default::default(),
-            inotifies: Default::default(),
-            channels: Default::default(),
+            kinds: Default::default(),
             sockets: Default::default(),
-            locks: Default::default(),
+            flocks: Default::default(),
             records: Default::default(),
             epoll_items: 0,
-            idle_queue,
-            signal_queue,
-            lock_queue,
-            child_queue,
             terminal: None,
             tty_node: None,
             boot_id: u128::from_le_bytes(boot_id),
@@ -108,7 +96,7 @@ impl Objects {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno),
             }
-            let node = self.make_node(env, AT_FDCWD, path, Kind::Char(number), 0o666)?;
+            let node = self.make_node(env, AT_FDCWD, path, InodeKind::Char(number), 0o666)?;
             if path == b"/dev/tty" {
                 self.tty_node = Some(NodeRef::Upper(node));
             }
@@ -126,10 +114,7 @@ impl Objects {
             }
         }
         self.files.umask = umask;
-        for (path, root) in [
-            (b"/proc".as_slice(), crate::object::vfs::proc_root()),
-            (b"/sys", crate::object::vfs::sys_root()),
-        ] {
+        for (path, root) in [(b"/proc".as_slice(), proc_root()), (b"/sys", sys_root())] {
             let node = self.resolve(env, AT_FDCWD, path, true)?;
             if !self.is_dir(node) {
                 return Err(Errno::ENOTDIR);

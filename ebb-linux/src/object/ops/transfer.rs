@@ -4,13 +4,12 @@ use alloc::{sync::Arc, vec};
 
 use crate::object::{
     Objects,
-    description::{DescId, Object},
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    id::{DescId, Fd, NodeRef},
     io::{Sink, Source, put_some},
-    vfs::NodeRef,
+    kind::{Kind, Object, dispatch},
 };
 
 /// The most that one system call moves (Linux' `MAX_RW_COUNT`).
@@ -75,8 +74,8 @@ impl Objects {
         if !desc.flags.readable() {
             return Err(Errno::EBADF);
         }
-        let pos = desc.pos;
-        match desc.object {
+        let (pos, flags) = (desc.pos, desc.flags);
+        dispatch!(get_mut, self.kinds, desc.object, |kind| kind.read(&mut self.hub, env, flags, sink), Err(Errno::EBADF), {
             Object::File | Object::Text => {
                 check_range(pos, sink.remaining())?;
                 let done = self.read_at(env, id, pos, sink)?;
@@ -85,16 +84,9 @@ impl Objects {
             }
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
             Object::Path => Err(Errno::EBADF),
-            Object::Device(device) => device.read(env, sink),
-            Object::Pipe(id) => self.read_pipe(id, sink),
-            Object::EventFd(id) => self.read_eventfd(id, sink),
-            Object::TimerFd(id) => self.read_timerfd(env, id, sink),
-            Object::SignalFd(id) => self.read_signalfd(env, id, sink),
-            Object::Epoll(_) | Object::Process(..) => Err(Errno::EINVAL),
-            Object::Channel(id) => self.read_channel(id, sink),
-            Object::Inotify(_) => Err(Errno::EAGAIN),
+            Object::Epoll(_) => Err(Errno::EINVAL),
             Object::Socket(_) => self.read_socket(env, id, sink),
-        }
+        })
     }
 
     /// [`write`](Self::write) by the description, for a call that may have waited.
@@ -109,8 +101,9 @@ impl Objects {
             return Err(Errno::EBADF);
         }
         let (flags, pos, node) = (desc.flags, desc.pos, desc.node);
-        match (desc.object, node) {
-            (Object::File, Some(node)) => {
+        dispatch!(get_mut, self.kinds, desc.object, |kind| kind.write(&mut self.hub, env, flags, source), Err(Errno::EBADF), {
+            Object::File => {
+                let node = node.ok_or(Errno::EBADF)?;
                 check_range(pos, source.remaining())?;
                 let append = flags.contains(OpenFlags::APPEND);
                 let (at, done) = self.write_file(env, node, pos, append, source)?;
@@ -119,15 +112,11 @@ impl Objects {
                 }
                 Ok(done)
             }
-            (Object::Text, _) => Ok(source.remaining()),
-            (Object::Device(device), _) => device.write(source),
-            (Object::Pipe(id), _) => self.write_pipe(id, flags, source),
-            (Object::EventFd(id), _) => self.write_eventfd(id, source),
-            (Object::Channel(id), _) => self.write_channel(id, source),
-            (Object::Socket(_), _) => self.write_socket(env, id, source),
-            (Object::Path | Object::Dir, _) => Err(Errno::EBADF),
-            _ => Err(Errno::EINVAL),
-        }
+            Object::Text => Ok(source.remaining()),
+            Object::Socket(_) => self.write_socket(env, id, source),
+            Object::Path | Object::Dir => Err(Errno::EBADF),
+            Object::Epoll(_) => Err(Errno::EINVAL),
+        })
     }
 
     /// Reads from what has positions.
@@ -170,8 +159,7 @@ impl Objects {
                 self.read_at(env, id, pos, sink)
             }
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
-            Object::Device(_) if !desc.flags.readable() => Err(Errno::EBADF),
-            Object::Device(device) => device.read(env, sink),
+            object if object.is_positioned() => self.read_desc(env, id, sink),
             _ => Err(Errno::ESPIPE),
         }
     }
@@ -185,20 +173,19 @@ impl Objects {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let pos = u64::try_from(pos).map_err(|_| Errno::EINVAL)?;
-        let desc = self.description(self.files.fds.get(fd)?)?;
+        let id = self.files.fds.get(fd)?;
+        let desc = self.description(id)?;
         let flags = desc.flags;
         match (desc.object, desc.node) {
             (Object::Path | Object::Dir, _) => Err(Errno::EBADF),
-            (Object::File | Object::Text | Object::Device(_), _) if !flags.writable() => {
-                Err(Errno::EBADF)
-            }
+            (Object::File | Object::Text, _) if !flags.writable() => Err(Errno::EBADF),
             (Object::File, Some(node)) => {
                 check_range(pos, source.remaining())?;
                 let append = flags.contains(OpenFlags::APPEND);
                 self.write_file(env, node, pos, append, source).map(|w| w.1)
             }
             (Object::Text, _) => Ok(source.remaining()),
-            (Object::Device(device), _) => device.write(source),
+            (object, _) if object.is_positioned() => self.write_desc(env, id, source),
             _ => Err(Errno::ESPIPE),
         }
     }
@@ -212,11 +199,12 @@ impl Objects {
             (Object::Path, _) => return Err(Errno::EBADF),
             (Object::File, Some(node)) => self.fs.file_size(node)?,
             (Object::Dir | Object::Text, _) => 0,
-            // Null, zero and full say 0 to every seek.
-            (Object::Device(_), _) => return Ok(0),
-            (Object::EventFd(_) | Object::Epoll(_) | Object::SignalFd(_), _) => return Ok(0),
-            (Object::TimerFd(_) | Object::Inotify(_), _) => return Ok(0),
-            _ => return Err(Errno::ESPIPE),
+            (object, _) => {
+                return dispatch!(get, self.kinds, object, |kind| kind.seek(), Err(Errno::EBADF), {
+                    Object::Epoll(_) => Ok(0),
+                    Object::File | Object::Dir | Object::Path | Object::Text => Err(Errno::ESPIPE),
+                });
+            }
         };
         let target = match whence {
             Whence::Set => offset,
@@ -338,25 +326,27 @@ impl Objects {
 
     /// Whether a write that gives `EPIPE` also sends `SIGPIPE`.
     pub fn raises_sigpipe(&self, id: DescId) -> bool {
-        match self.description(id).map(|d| d.object) {
-            Ok(Object::Pipe(_)) => true,
-            Ok(Object::Socket(id)) => self.is_stream_socket(id),
-            _ => false,
-        }
+        let Ok(desc) = self.description(id) else {
+            return false;
+        };
+        dispatch!(get, self.kinds, desc.object, |kind| kind.raises_sigpipe(), false, {
+            Object::File | Object::Dir | Object::Path | Object::Text | Object::Epoll(_) => false,
+        })
     }
 
     /// Whether a transfer is made at once however long it is: nothing that it could wait for bounds it.
     pub fn moves_at_once(&self, id: DescId) -> bool {
         let object = self.description(id).map(|d| d.object);
-        matches!(object, Ok(Object::File | Object::Text | Object::Device(_)))
+        matches!(object, Ok(Object::File | Object::Text)) || object.is_ok_and(Object::is_positioned)
     }
 
     /// Whether a blocking write goes on until all is written: byte streams do.
     pub fn writes_all(&self, id: DescId) -> bool {
-        match self.description(id).map(|d| d.object) {
-            Ok(Object::Pipe(_) | Object::Channel(_)) => true,
-            Ok(Object::Socket(id)) => self.is_stream_socket(id),
-            _ => false,
-        }
+        let Ok(desc) = self.description(id) else {
+            return false;
+        };
+        dispatch!(get, self.kinds, desc.object, |kind| kind.writes_all(), false, {
+            Object::File | Object::Dir | Object::Path | Object::Text | Object::Epoll(_) => false,
+        })
     }
 }

@@ -3,28 +3,12 @@
 //!
 //! One type serves all families: a stream between two sockets of a UC is a pair of inboxes,
 //! whether their names are paths or ports. Only what leaves the UC goes to the stack below, through
-//! [`network::Network`]. Behaviour is that of Linux' `net/unix/af_unix.c` and `net/ipv4`.
+//! [`Network`](crate::object::env::Network). Behaviour is that of Linux' `net/unix/af_unix.c` and `net/ipv4`.
 //!
-//! | module | what |
-//! |---|---|
-//! | [`address`] | `sockaddr` structures |
-//! | [`connect`] | bind, listen, connect, accept, shutdown, names |
-//! | [`message`] | send and receive, datagrams, descriptors in flight |
-//! | [`option`] | `getsockopt`, `setsockopt` |
-//! | `netlink` | which interfaces there are |
-//! | [`network`] | the seam to the stack below |
+//! What a socket is stands here; what calls do with several of them is in [`ops`](crate::object::ops).
 
 pub mod address;
-pub mod connect;
-pub mod message;
-mod netlink;
-pub mod network;
 pub mod option;
-#[cfg(test)]
-mod outside;
-mod ports;
-#[cfg(test)]
-mod tests;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -34,23 +18,18 @@ use alloc::{
 
 use self::{
     address::{Address, Domain},
-    message::Message,
-    network::NetSocket,
     option::Options,
-    ports::Ports,
 };
+use super::{Face, Kind};
 use crate::object::{
-    Objects,
-    arena::{Arena, Id},
-    description::{DescId, Object},
-    env::Env,
+    env::NetSocket,
     errno::{Errno, Result},
-    fd::Fd,
-    flags::OpenFlags,
-    vfs::NodeRef,
-    wait::{Events, QueueId},
+    id::{DescId, Id, NodeRef, QueueId},
+    wait::Hub,
 };
 
+/// What a message costs beside its bytes.
+pub(crate) const OVERHEAD: usize = 256;
 /// The name of a socket.
 pub type SocketId = Id<Socket>;
 
@@ -99,7 +78,7 @@ pub struct Socket {
     /// The peer's address, for internet sockets.
     pub(crate) remote: Address,
     /// The place in the file system of a name that is a path.
-    node: Option<NodeRef>,
+    pub(crate) node: Option<NodeRef>,
     /// The socket at the other side, within the UC.
     pub(crate) peer: Option<SocketId>,
     /// The socket of the stack below.
@@ -122,71 +101,82 @@ pub struct Socket {
     pub(crate) options: Options,
 }
 
-/// All sockets of a UC and their names.
+/// Bytes in a socket's inbox.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) start: usize,
+    pub(crate) from: Address,
+    pub(crate) descriptions: Vec<DescId>,
+}
+
+impl Message {
+    /// Whether nothing of it is left to read.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    /// Bytes that can still be read.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(crate) fn cost(&self) -> usize {
+        OVERHEAD + self.bytes.len()
+    }
+}
+
+/// The names of a UC's sockets, and what all of them have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
-    all: Arena<Socket>,
-    abstracts: BTreeMap<Arc<[u8]>, SocketId>,
-    ports: Ports,
-    net: BTreeMap<NetSocket, SocketId>,
+    pub(crate) abstracts: BTreeMap<Arc<[u8]>, SocketId>,
+    pub(crate) ports: Ports,
+    pub(crate) net: BTreeMap<NetSocket, SocketId>,
     /// Sockets of the stack below that are to be closed.
-    net_closed: Vec<NetSocket>,
+    pub(crate) net_closed: Vec<NetSocket>,
     /// What all inboxes cost.
-    bytes: usize,
-    autobind: u32,
+    pub(crate) bytes: usize,
+    pub(crate) autobind: u32,
 }
 
-impl Sockets {
-    pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
-        self.all.get(id)
-    }
-
-    /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
+/// Who has which port: datagrams and streams have ports of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    pub(crate) taken: BTreeMap<(bool, u16), Vec<SocketId>>,
 }
 
-impl Objects {
-    pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket> {
-        self.sockets.all.get(id).ok_or(Errno::EBADF)
-    }
-
-    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
-        self.sockets.all.get_mut(id).ok_or(Errno::EBADF)
-    }
-
-    /// The socket behind a description.
-    ///
-    /// # Errors
-    /// `ENOTSOCK`, `EBADF`.
-    pub(crate) fn socket_of(&self, desc: DescId) -> Result<SocketId> {
-        match self.description(desc)?.object {
-            Object::Socket(id) => Ok(id),
-            Object::Path => Err(Errno::EBADF),
-            _ => Err(Errno::ENOTSOCK),
+impl Ports {
+    /// Takes a socket from its port.
+    pub(crate) fn release(&mut self, id: SocketId, socket: &Socket) {
+        if let Address::Inet(local) = socket.local {
+            let key = (socket.kind == SocketKind::Stream, local.port());
+            if let Some(sockets) = self.taken.get_mut(&key) {
+                sockets.retain(|&s| s != id);
+                if sockets.is_empty() {
+                    self.taken.remove(&key);
+                }
+            }
         }
     }
 
-    /// A socket without a description.
-    ///
-    /// # Errors
-    /// `ENFILE` when the UC has as many as it may.
-    pub(crate) fn new_socket(&mut self, domain: Domain, kind: SocketKind) -> Result<SocketId> {
-        if self.sockets.all.len() >= self.limits.sockets {
-            return Err(Errno::ENFILE);
-        }
-        let queue = self.hub.new_queue();
-        Ok(self.sockets.all.insert(Socket {
+    /// Whether no port is taken.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    pub(crate) fn at(&self, stream: bool, port: u16) -> &[SocketId] {
+        self.taken.get(&(stream, port)).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(hub: &mut Hub, domain: Domain, kind: SocketKind) -> Self {
+        Self {
             domain,
             kind,
             state: State::Idle,
-            queue,
+            queue: hub.new_queue(),
             local: domain.unspecified(),
             remote: domain.unspecified(),
             node: None,
@@ -202,303 +192,40 @@ impl Objects {
             backlog_max: 0,
             waiting: Vec::new(),
             options: Options::default(),
-        }))
+        }
+    }
+}
+
+impl Kind for Socket {
+    const FACE: Face = Face::Numbered {
+        name: "socket",
+        dev: 0x08,
+        mode: 0o140777,
+        base: 0x2000_0000,
+    };
+
+    fn queue(&self, _: &Hub) -> Option<QueueId> {
+        Some(self.queue)
     }
 
-    fn parse_kind(domain: u32, kind: u32, protocol: u32) -> Result<(Domain, SocketKind)> {
-        let number = kind & 0xf;
-        if number >= 11 {
-            return Err(Errno::EINVAL);
-        }
-        let domain = match domain {
-            1 => Domain::Unix,
-            2 => Domain::Inet,
-            10 => Domain::Inet6,
-            16 => Domain::Netlink,
-            _ => return Err(Errno::EAFNOSUPPORT),
-        };
-        if domain == Domain::Unix {
-            if protocol > 1 {
-                return Err(Errno::EPROTONOSUPPORT);
+    fn seek(&self) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
+
+    fn available(&self) -> Result<usize> {
+        match self.kind {
+            SocketKind::Stream | SocketKind::SeqPacket => {
+                Ok(self.inbox.iter().map(Message::left).sum())
             }
-            return match number {
-                1 => Ok((domain, SocketKind::Stream)),
-                2 | 3 => Ok((domain, SocketKind::Datagram)),
-                5 => Ok((domain, SocketKind::SeqPacket)),
-                _ => Err(Errno::ESOCKTNOSUPPORT),
-            };
-        }
-        if domain == Domain::Netlink {
-            return match (number, protocol) {
-                (2 | 3, 0) => Ok((domain, SocketKind::Datagram)),
-                (2 | 3, _) => Err(Errno::EPROTONOSUPPORT),
-                _ => Err(Errno::ESOCKTNOSUPPORT),
-            };
-        }
-        match (number, protocol) {
-            (1, 0 | 6) => Ok((domain, SocketKind::Stream)),
-            (2, 0 | 17) => Ok((domain, SocketKind::Datagram)),
-            (1 | 2, _) => Err(Errno::EPROTONOSUPPORT),
-            _ => Err(Errno::ESOCKTNOSUPPORT),
+            SocketKind::Datagram => Ok(self.inbox.front().map_or(0, Message::left)),
         }
     }
 
-    fn socket_flags(kind: u32) -> Result<OpenFlags> {
-        let flags = OpenFlags::from_bits_retain(kind & !0xf);
-        match (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
-            true => Ok(flags | OpenFlags::RDWR),
-            false => Err(Errno::EINVAL),
-        }
+    fn writes_all(&self) -> bool {
+        self.kind == SocketKind::Stream
     }
 
-    /// `socket`. `kind` may hold `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
-    ///
-    /// # Errors
-    /// `EAFNOSUPPORT`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EINVAL`, `EMFILE`, `ENFILE`.
-    pub fn socket_create(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<Fd> {
-        let flags = Self::socket_flags(kind)?;
-        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
-        let id = self.new_socket(domain, kind)?;
-        self.open_object(Object::Socket(id), flags, None)
-    }
-
-    /// `socketpair`: two connected Unix sockets.
-    pub fn socketpair(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<(Fd, Fd)> {
-        let flags = Self::socket_flags(kind)?;
-        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
-        if domain != Domain::Unix {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let a = self.new_socket(domain, kind)?;
-        let b = match self.new_socket(domain, kind) {
-            Ok(b) => b,
-            Err(errno) => {
-                self.close_socket(a);
-                return Err(errno);
-            }
-        };
-        self.pair(a, b);
-        let first = match self.open_object(Object::Socket(a), flags, None) {
-            Ok(fd) => fd,
-            Err(errno) => {
-                self.close_socket(b);
-                return Err(errno);
-            }
-        };
-        match self.open_object(Object::Socket(b), flags, None) {
-            Ok(second) => Ok((first, second)),
-            Err(errno) => {
-                self.close(first)?;
-                Err(errno)
-            }
-        }
-    }
-
-    /// Makes two sockets each other's peer.
-    pub(crate) fn pair(&mut self, a: SocketId, b: SocketId) {
-        for (this, other) in [(a, b), (b, a)] {
-            if let Ok(socket) = self.socket_mut(this) {
-                socket.peer = Some(other);
-                socket.state = State::Connected;
-            }
-        }
-    }
-
-    /// Closes a socket; gives the descriptions that were in flight to it, which the caller must
-    /// release.
-    pub(crate) fn close_socket(&mut self, id: SocketId) -> Vec<DescId> {
-        let mut in_flight = Vec::new();
-        let mut dead = Vec::from([id]);
-        while let Some(id) = dead.pop() {
-            let Some(socket) = self.sockets.all.remove(id) else {
-                continue;
-            };
-            self.sockets.bytes = self.sockets.bytes.saturating_sub(socket.inbox_cost);
-            if let Some(node) = socket.node {
-                self.set_socket_node(node, None);
-                self.fs.close_node(node);
-            }
-            if let Address::Abstract(name) = &socket.local
-                && self.sockets.abstracts.get(name) == Some(&id)
-            {
-                self.sockets.abstracts.remove(name);
-            }
-            self.sockets.ports.release(id, &socket);
-            if let Some(net) = socket.net {
-                self.sockets.net.remove(&net);
-                self.sockets.net_closed.push(net);
-            }
-            if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
-                // An empty message at the front is not missed.
-                let skipped = socket.inbox.front().is_some_and(Message::is_used_up);
-                let unread = socket.inbox.len() > usize::from(skipped);
-                self.peer_closed(id, peer, unread);
-            }
-            in_flight.extend(
-                socket
-                    .inbox
-                    .iter()
-                    .flat_map(|m| m.descriptions.iter().copied()),
-            );
-            // Connections nobody accepted end with the listener.
-            dead.extend(socket.backlog);
-            self.wake_sockets(socket.waiting);
-            self.hub.remove_queue(socket.queue);
-        }
-        in_flight
-    }
-
-    /// What the end of `gone` means to its peer.
-    fn peer_closed(&mut self, gone: SocketId, peer: SocketId, unread: bool) {
-        let Ok(socket) = self.socket_mut(peer) else {
-            return;
-        };
-        if socket.peer != Some(gone) {
-            return;
-        }
-        let stream = socket.kind != SocketKind::Datagram;
-        match (socket.domain, stream) {
-            (Domain::Unix, true) => {
-                (socket.no_read, socket.no_write) = (true, true);
-                if unread {
-                    socket.error = Some(Errno::ECONNRESET);
-                }
-            }
-            // Learns of it when it sends.
-            (Domain::Unix, false) => {}
-            (_, true) => {
-                socket.no_read = true;
-                socket.peer_closed = true;
-                if unread {
-                    socket.error = Some(Errno::ECONNRESET);
-                    socket.no_write = true;
-                }
-            }
-            (_, false) => return,
-        }
-        let queue = socket.queue;
-        self.hub.wake(queue, Events::all());
-    }
-
-    /// Wakes sockets that waited for room.
-    pub(crate) fn wake_sockets(&mut self, waiting: Vec<SocketId>) {
-        for id in waiting {
-            if let Ok(socket) = self.socket(id) {
-                let queue = socket.queue;
-                self.hub.wake(queue, Events::WRITE);
-            }
-        }
-    }
-
-    pub(crate) fn is_stream_socket(&self, id: SocketId) -> bool {
-        self.socket(id).is_ok_and(|s| s.kind == SocketKind::Stream)
-    }
-
-    pub(crate) fn poll_socket(&mut self, env: &dyn Env, id: SocketId) -> Events {
-        self.settle_connect(env, id);
-        let Ok(socket) = self.socket(id) else {
-            return Events::NVAL;
-        };
-        let mut events = Events::empty();
-        let net = match (socket.net, env.network()) {
-            (Some(net), Some(network)) => network.readiness(net),
-            _ => Events::empty(),
-        };
-        events.set(Events::ERR, socket.error.is_some());
-        match socket.state {
-            State::Listening => {
-                events.set(
-                    Events::READ,
-                    !socket.backlog.is_empty() || net.intersects(Events::READ),
-                );
-                return events;
-            }
-            State::Connecting => return events,
-            _ => {}
-        }
-        let connected = socket.state == State::Connected;
-        let readable = !socket.inbox.is_empty() || net.intersects(Events::READ);
-        let no_read = socket.no_read || net.intersects(Events::RDHUP);
-        events.set(Events::READ, readable || no_read);
-        events.set(Events::RDHUP, no_read);
-        let stream = socket.kind != SocketKind::Datagram;
-        let hung_up = no_read && socket.no_write || net.intersects(Events::HUP);
-        events.set(Events::HUP, hung_up || stream && !connected);
-        events |= net & Events::ERR;
-        let writable = match (socket.net, stream) {
-            (Some(_), true) if connected => net.intersects(Events::OUT) || socket.no_write,
-            _ => self.has_room(socket),
-        };
-        events.set(Events::WRITE | Events::WRBAND, writable);
-        if socket.domain != Domain::Unix {
-            events.remove(Events::WRBAND);
-        }
-        events
-    }
-
-    /// The stack below has news of one of its sockets.
-    pub fn network_event(&mut self, net: NetSocket) {
-        if let Some(&id) = self.sockets.net.get(&net)
-            && let Ok(socket) = self.socket(id)
-        {
-            let queue = socket.queue;
-            self.hub.wake(queue, Events::all());
-        }
-    }
-
-    /// Sockets of the stack below that the guest has closed: whoever runs the stack closes them.
-    /// Every operation that has a network does so by itself.
-    pub fn take_closed_network(&mut self) -> Vec<NetSocket> {
-        core::mem::take(&mut self.sockets.net_closed)
-    }
-
-    /// Whether the guest has closed sockets of the stack below, which
-    /// [`take_closed_network`](Self::take_closed_network) gives.
-    pub fn has_closed_network(&self) -> bool {
-        !self.sockets.net_closed.is_empty()
-    }
-
-    /// Closes what the guest has closed.
-    pub(crate) fn sweep_network(&mut self, env: &dyn Env) {
-        if !self.sockets.net_closed.is_empty()
-            && let Some(network) = env.network()
-        {
-            for net in self.take_closed_network() {
-                network.close(net);
-            }
-        }
-    }
-
-    /// Makes the sockets of a clone its own: connections over the network end with `ECONNRESET`,
-    /// listeners and bound UDP sockets are opened again in the clone's network (or serve loopback
-    /// only if that fails). Everything within the UC stays as it was.
-    pub fn reset_connections(&mut self, env: &dyn Env) {
-        self.sockets.net_closed.clear();
-        self.sockets.net.clear();
-        let ids: Vec<SocketId> = self.sockets.all.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            let Ok(socket) = self.socket_mut(id) else {
-                continue;
-            };
-            if socket.net.take().is_none() {
-                continue;
-            }
-            let queue = socket.queue;
-            let (state, kind, backlog) = (socket.state, socket.kind, socket.backlog_max);
-            match (state, kind) {
-                (State::Listening, _) => {
-                    let _ = self.listen_outside(env, id, backlog);
-                }
-                (_, SocketKind::Datagram) => {
-                    let _ = self.bind_outside(env, id);
-                }
-                _ => {
-                    socket.error = Some(Errno::ECONNRESET);
-                    (socket.no_read, socket.no_write) = (true, true);
-                    socket.state = State::Connected;
-                }
-            }
-            self.hub.wake(queue, Events::all());
-        }
+    fn raises_sigpipe(&self) -> bool {
+        self.kind == SocketKind::Stream
     }
 }

@@ -2,13 +2,13 @@
 
 use alloc::{borrow::Cow, vec::Vec};
 
-use super::{NodeKind, NodeRef};
 use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::AT_FDCWD,
+    fs::NodeKind,
+    id::{Fd, NodeRef},
     io::Sink,
 };
 

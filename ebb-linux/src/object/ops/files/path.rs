@@ -2,14 +2,15 @@
 
 use alloc::vec::Vec;
 
-use super::{NAME_MAX, NodeKind, NodeRef, PATH_MAX, synth};
+use super::proc;
 use crate::object::{
     Objects,
-    description::Object,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::AT_FDCWD,
+    fs::{NAME_MAX, NodeKind, PATH_MAX},
+    id::{Fd, NodeRef},
+    kind::Object,
 };
 
 /// The most symbolic links that one resolution follows.
@@ -93,7 +94,7 @@ impl Objects {
         name: &[u8],
     ) -> Result<Option<NodeRef>> {
         match dir {
-            NodeRef::Synth(dir) => Ok(synth::lookup(self, env, dir, name)?.map(NodeRef::Synth)),
+            NodeRef::Synth(dir) => Ok(proc::lookup(self, env, dir, name)?.map(NodeRef::Synth)),
             dir => Ok(self.fs.lookup(dir, name)?.map(|node| self.fs.cross(node))),
         }
     }
@@ -202,7 +203,7 @@ impl Objects {
             return Err(Errno::ELOOP);
         }
         if let NodeRef::Synth(link) = link
-            && let Some(node) = synth::jump(self, env, link)?
+            && let Some(node) = proc::jump(self, env, link)?
         {
             return Ok(Target::Node(node));
         }
@@ -217,7 +218,7 @@ impl Objects {
     /// Where a symbolic link points.
     pub(crate) fn link_target(&self, env: &dyn Env, link: NodeRef) -> Result<Vec<u8>> {
         self.fs.link_text(link).or_else(|_| match link {
-            NodeRef::Synth(link) => synth::link_text(self, env, link),
+            NodeRef::Synth(link) => proc::link_text(self, env, link),
             _ => Err(Errno::EINVAL),
         })
     }

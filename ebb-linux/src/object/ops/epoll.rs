@@ -11,13 +11,13 @@ use alloc::{
 
 use crate::object::{
     Objects,
-    arena::{Arena, Id},
-    description::{DescId, Object},
+    arena::Arena,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
-    wait::{Events, QueueId, Watch},
+    id::{DescId, Fd, Id, QueueId},
+    kind::Object,
+    wait::{Epoll, Events, Item, Watch},
 };
 
 /// How deep epoll sets may watch one another (Linux' `EP_MAX_NESTS`).
@@ -66,60 +66,6 @@ impl EpollEvent {
             events: Events::from_bits_retain(u32::from_le_bytes([a, b, c, d])),
             data: u64::from_le_bytes(data),
         }
-    }
-}
-
-/// One watched descriptor.
-#[derive(Clone, Debug)]
-pub struct Item {
-    desc: DescId,
-    fd: Fd,
-    events: Events,
-    data: u64,
-    queue: QueueId,
-    linked: bool,
-    nested: Option<Id<Epoll>>,
-}
-
-/// An epoll set.
-#[derive(Clone, Debug)]
-pub struct Epoll {
-    items: Arena<Item>,
-    index: BTreeMap<(DescId, Fd), Id<Item>>,
-    ready: VecDeque<Id<Item>>,
-    pub(crate) queue: QueueId,
-    pub(crate) stamp: u64,
-}
-
-impl Epoll {
-    /// Marks an item as worth a look, as `ep_poll_callback` does; says whether the set's own
-    /// waiters must hear of it.
-    pub(crate) fn notify(&mut self, item: Id<Item>, events: Events) -> bool {
-        let Some(found) = self.items.get_mut(item) else {
-            return false;
-        };
-        if found.events.difference(Events::MODES).is_empty() || !found.events.intersects(events) {
-            return false;
-        }
-        self.link(item);
-        true
-    }
-
-    fn link(&mut self, item: Id<Item>) {
-        if let Some(found) = self.items.get_mut(item)
-            && !core::mem::replace(&mut found.linked, true)
-        {
-            self.ready.push_back(item);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, item: Id<Item>) -> Option<Item> {
-        let found = self.items.remove(item)?;
-        self.index.remove(&(found.desc, found.fd));
-        if found.linked {
-            self.ready.retain(|&i| i != item);
-        }
-        Some(found)
     }
 }
 

@@ -3,17 +3,20 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{
-    Domain, Objects, SocketId, SocketKind, State,
-    address::{Address, canonical, is_loopback},
-};
 use crate::object::{
-    description::{DescId, Object},
+    Objects,
     env::Env,
     errno::{Errno, Result},
-    fd::Fd,
     flags::{AT_FDCWD, OpenFlags},
-    vfs::{Kind, NodeKind, NodeRef},
+    fs::{InodeKind, NodeKind},
+    id::{DescId, Fd, NodeRef},
+    kind::{
+        Object,
+        socket::{
+            SocketId, SocketKind, State,
+            address::{Address, Domain, canonical, is_loopback},
+        },
+    },
     wait::Events,
 };
 
@@ -65,7 +68,7 @@ impl Objects {
         let local = match address {
             Address::Path(path) => {
                 let mode = 0o777 & !self.files.umask;
-                let made = self.make_node(env, AT_FDCWD, &path, Kind::Socket(Some(id)), mode);
+                let made = self.make_node(env, AT_FDCWD, &path, InodeKind::Socket(Some(id)), mode);
                 let node = NodeRef::Upper(match made {
                     Err(Errno::EEXIST) => return Err(Errno::EADDRINUSE),
                     made => made?,

@@ -1,43 +1,13 @@
-//! `flock` locks, which belong to open file descriptions and conflict between two of the same file. Those of `fcntl` are in
-//! [`super::record`].
+//! `flock`.
 
-use alloc::collections::BTreeMap;
-
-use super::{
+use crate::object::{
     Objects,
-    description::{DescId, Object},
     errno::{Errno, Result},
-    vfs::NodeRef,
+    id::{DescId, NodeRef, QueueId},
+    kind::Object,
+    lock::flock::Flock,
+    wait::Events,
 };
-
-/// `flock` locks: for each locked file, who has it.
-#[derive(Clone, Debug, Default)]
-pub struct Locks {
-    held: BTreeMap<NodeRef, BTreeMap<DescId, bool>>,
-}
-
-/// `LOCK_*` of `flock`, without `LOCK_NB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flock {
-    /// `LOCK_SH`.
-    Shared,
-    /// `LOCK_EX`.
-    Exclusive,
-    /// `LOCK_UN`.
-    Unlock,
-}
-
-impl Flock {
-    /// From the operation without `LOCK_NB` (4).
-    pub const fn from_number(number: u32) -> Option<Flock> {
-        Some(match number & !4 {
-            1 => Flock::Shared,
-            2 => Flock::Exclusive,
-            8 => Flock::Unlock,
-            _ => return None,
-        })
-    }
-}
 
 impl Objects {
     /// `flock`. `EAGAIN` when another description has the lock; a caller that waits does so on
@@ -50,7 +20,7 @@ impl Objects {
         // What is nowhere in the file system has nobody to share a lock with.
         let Some(node) = desc.node else { return Ok(()) };
         let node = self.lock_key(node);
-        let held = self.locks.held.entry(node).or_default();
+        let held = self.flocks.held.entry(node).or_default();
         let wanted = match operation {
             Flock::Shared => Some(false),
             Flock::Exclusive => Some(true),
@@ -70,10 +40,10 @@ impl Objects {
             held.insert(id, exclusive);
         }
         if held.is_empty() {
-            self.locks.held.remove(&node);
+            self.flocks.held.remove(&node);
         }
         if before.is_some() {
-            self.hub.wake(self.lock_queue, super::wait::Events::all());
+            self.hub.wake(self.hub.locks, Events::all());
         }
         if conflict { Err(Errno::EAGAIN) } else { Ok(()) }
     }
@@ -85,30 +55,30 @@ impl Objects {
 
     /// A closed description lets go of its lock.
     pub(crate) fn drop_locks(&mut self, id: DescId, node: NodeRef) {
-        if self.locks.held.is_empty() {
+        if self.flocks.held.is_empty() {
             return;
         }
         let node = self.lock_key(node);
-        if let Some(held) = self.locks.held.get_mut(&node)
+        if let Some(held) = self.flocks.held.get_mut(&node)
             && held.remove(&id).is_some()
         {
             if held.is_empty() {
-                self.locks.held.remove(&node);
+                self.flocks.held.remove(&node);
             }
-            self.hub.wake(self.lock_queue, super::wait::Events::all());
+            self.hub.wake(self.hub.locks, Events::all());
         }
     }
 
     /// Where whoever waits for a lock does so, record locks included.
-    pub const fn lock_queue(&self) -> super::wait::QueueId {
-        self.lock_queue
+    pub const fn lock_queue(&self) -> QueueId {
+        self.hub.locks
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{World, objects, open};
     use super::*;
+    use crate::object::testing::{World, objects, open};
 
     #[test]
     fn two_descriptions_of_a_file_exclude_each_other_and_a_close_unlocks() {
@@ -122,6 +92,6 @@ mod tests {
         o.close(b).unwrap();
         o.flock(da, Flock::Exclusive).unwrap();
         o.flock(da, Flock::Unlock).unwrap();
-        assert!(o.locks.held.is_empty());
+        assert!(o.flocks.held.is_empty());
     }
 }

@@ -1,51 +1,20 @@
 //! Ports of a UC: which internet socket has which, within loopback and beyond.
 
-use alloc::{collections::BTreeMap, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
-use super::{
-    Objects, Socket, SocketId, SocketKind, State,
-    address::{Address, Domain, canonical, is_loopback},
-    option,
-};
 use crate::object::{
+    Objects,
     env::Env,
     errno::{Errno, Result},
+    kind::socket::{
+        Socket, SocketId, SocketKind, State,
+        address::{Address, Domain, canonical, is_loopback},
+        option,
+    },
 };
 
 /// Ports that are given to those who ask for none in particular (Linux' `ip_local_port_range`).
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 32768..=60999;
-
-/// Who has which port: datagrams and streams have ports of their own.
-#[derive(Clone, Debug, Default)]
-pub struct Ports {
-    taken: BTreeMap<(bool, u16), Vec<SocketId>>,
-}
-
-impl Ports {
-    /// Takes a socket from its port.
-    pub(super) fn release(&mut self, id: SocketId, socket: &Socket) {
-        if let Address::Inet(local) = socket.local {
-            let key = (socket.kind == SocketKind::Stream, local.port());
-            if let Some(sockets) = self.taken.get_mut(&key) {
-                sockets.retain(|&s| s != id);
-                if sockets.is_empty() {
-                    self.taken.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Whether no port is taken.
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.taken.is_empty()
-    }
-
-    fn at(&self, stream: bool, port: u16) -> &[SocketId] {
-        self.taken.get(&(stream, port)).map_or(&[], Vec::as_slice)
-    }
-}
 
 /// Whether a socket bound to `bound` hears what is sent to `ip`.
 fn covers(bound: IpAddr, v6: bool, v6_only: bool, ip: IpAddr) -> bool {
@@ -88,7 +57,7 @@ impl Objects {
         let stream = socket.kind == SocketKind::Stream;
         let free = |at: SocketAddr| {
             let others = self.sockets.ports.at(stream, at.port()).iter();
-            let mut others = others.filter_map(|&o| self.sockets.get(o));
+            let mut others = others.filter_map(|&o| self.kinds.sockets.get(o));
             !others.any(|other| self.ports_conflict(socket, at, other))
         };
         let at = if at.port() != 0 {
@@ -149,7 +118,7 @@ impl Objects {
         };
         let mut best = None;
         for &id in self.sockets.ports.at(stream, to.port()) {
-            let Some(socket) = self.sockets.get(id) else {
+            let Some(socket) = self.kinds.sockets.get(id) else {
                 continue;
             };
             let Address::Inet(bound) = socket.local else {

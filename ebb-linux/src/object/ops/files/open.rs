@@ -1,15 +1,14 @@
 //! `open` and the descriptions it makes.
 
-use super::data::FileData;
-use super::{Kind, NodeKind, NodeRef, path::Last};
+use super::path::Last;
 use crate::object::{
     Objects,
-    description::{DescId, Object},
-    device::Device,
     env::{Env, Time},
     errno::{Errno, Result},
-    fd::Fd,
     flags::OpenFlags,
+    fs::{InodeKind, NAME_MAX, NodeKind, data::FileData},
+    id::{DescId, Fd, NodeRef},
+    kind::{Object, device::Device},
 };
 
 /// What `open` has come to.
@@ -97,7 +96,7 @@ impl Objects {
             let mode = mode & !self.files.umask;
             let name = parent.name(Errno::EISDIR)?;
             let now = Time::from_ns(env.realtime());
-            let kind = Kind::File(FileData::default());
+            let kind = InodeKind::File(FileData::default());
             let inode = self
                 .fs
                 .create(self.fs.canon(parent.dir), name, kind, mode, now)?;
@@ -226,7 +225,7 @@ impl Objects {
         }
         let mode = mode & !self.files.umask;
         let now = Time::from_ns(env.realtime());
-        let kind = Kind::File(FileData::default());
+        let kind = InodeKind::File(FileData::default());
         let inode = self.fs.create_unnamed(kind, mode, now)?;
         self.open_as(Object::File, flags, NodeRef::Upper(inode))
     }
@@ -236,13 +235,13 @@ impl Objects {
     pub fn memfd(&mut self, env: &dyn Env, name: &[u8], flags: u32) -> Result<Fd> {
         const SEAL_SEAL: u32 = 1;
         const SEAL_EXEC: u32 = 0x20;
-        if flags & !0x1b != 0 || flags & 0x18 == 0x18 || name.len() > super::NAME_MAX - 6 {
+        if flags & !0x1b != 0 || flags & 0x18 == 0x18 || name.len() > NAME_MAX - 6 {
             return Err(Errno::EINVAL);
         }
         self.files.fds.check_room()?;
         let now = Time::from_ns(env.realtime());
         let mode = if flags & 8 != 0 { 0o666 } else { 0o777 };
-        let kind = Kind::File(FileData::default());
+        let kind = InodeKind::File(FileData::default());
         let inode = self.fs.create_unnamed(kind, mode, now)?;
         let file = self.fs.inode_mut(inode)?;
         file.seals = Some(match flags {
@@ -279,7 +278,7 @@ impl Objects {
     fn device(&self, node: NodeRef) -> Option<Device> {
         match self.fs.canon(node) {
             NodeRef::Upper(id) => match self.fs.inode(id).ok()?.kind {
-                Kind::Char(number) => Device::from_number(number),
+                InodeKind::Char(number) => Device::from_number(number),
                 _ => None,
             },
             _ => None,

@@ -8,82 +8,21 @@
 //! Queues live beside the objects and not inside them so that waking one needs only the hub, while
 //! the object that wakes is being changed.
 
-use alloc::{collections::VecDeque, vec::Vec};
+mod events;
+mod interest;
+
+use alloc::{
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
 use core::task::Waker;
 
-use bitflags::bitflags;
-
+pub use self::events::Events;
+pub use self::interest::{Epoll, Item};
 use super::{
-    Objects,
-    arena::{Arena, Id},
-    description::{DescId, Object},
-    epoll::{Epoll, Item},
-    errno::{Errno, Result},
-    fd::Fd,
-    flags::OpenFlags,
+    arena::Arena,
+    id::{DescId, Id, QueueId, of},
 };
-
-bitflags! {
-    /// Readiness, in the bits of Linux' `EPOLL*` and (the low half) `POLL*`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct Events: u32 {
-        /// There is something to read.
-        const IN = 0x1;
-        /// There is something urgent.
-        const PRI = 0x2;
-        /// There is room to write.
-        const OUT = 0x4;
-        /// An error is pending, or a pipe has no reader.
-        const ERR = 0x8;
-        /// The other side is gone.
-        const HUP = 0x10;
-        /// Not a descriptor (poll only).
-        const NVAL = 0x20;
-        /// As `IN`.
-        const RDNORM = 0x40;
-        /// Out-of-band data.
-        const RDBAND = 0x80;
-        /// As `OUT`.
-        const WRNORM = 0x100;
-        /// Out-of-band room.
-        const WRBAND = 0x200;
-        /// Unused by Linux.
-        const MSG = 0x400;
-        /// The peer will send no more.
-        const RDHUP = 0x2000;
-        /// Wake one of several epoll sets (accepted; all are woken).
-        const EXCLUSIVE = 1 << 28;
-        /// Keep the system awake (accepted; without meaning here).
-        const WAKEUP = 1 << 29;
-        /// Report once, then stay silent until modified.
-        const ONESHOT = 1 << 30;
-        /// Report changes, not states.
-        const EDGE = 1 << 31;
-
-        const _ = !0;
-    }
-}
-
-impl Events {
-    /// Readable, in both spellings.
-    pub const READ: Events = Events::IN.union(Events::RDNORM);
-    /// Writable, in both spellings.
-    pub const WRITE: Events = Events::OUT.union(Events::WRNORM);
-    /// What is always reported, asked for or not.
-    pub const ALWAYS: Events = Events::ERR.union(Events::HUP);
-    /// What a blocked reader waits for.
-    pub const FOR_READ: Events = Events::READ.union(Events::RDHUP).union(Events::ALWAYS);
-    /// What a blocked writer waits for.
-    pub const FOR_WRITE: Events = Events::WRITE.union(Events::ALWAYS);
-    /// Bits that say how to report, not what.
-    pub const MODES: Events = Events::EXCLUSIVE
-        .union(Events::WAKEUP)
-        .union(Events::ONESHOT)
-        .union(Events::EDGE);
-}
-
-/// The name of a wait queue.
-pub type QueueId = Id<Queue>;
 
 /// The name of one registration of a waker, over however many queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,44 +60,40 @@ impl Clone for Queue {
     }
 }
 
-/// All wait queues and epoll sets of a UC.
-#[derive(Clone, Debug, Default)]
+/// All wait queues and epoll sets of a UC, and the deadlines at which queues are woken.
+#[derive(Clone, Debug)]
 pub struct Hub {
-    queues: Arena<Queue>,
+    queues: Arena<Queue, of::Queue>,
     pub(crate) epolls: Arena<Epoll>,
+    deadlines: BTreeSet<(u64, QueueId)>,
     next_token: u64,
     stamp: u64,
+    /// The queue of what never has news.
+    pub(crate) idle: QueueId,
+    /// Signals that become pending.
+    pub(crate) signals: QueueId,
+    /// Locks that are let go.
+    pub(crate) locks: QueueId,
+    /// Processes that end, stop or go on.
+    pub(crate) children: QueueId,
 }
 
-impl Objects {
-    /// The queue on which who waits for processes hears of them.
-    pub const fn child_queue(&self) -> QueueId {
-        self.child_queue
-    }
-
-    /// A descriptor for a process, closed by `execve`; `flags` may hold `O_NONBLOCK`.
-    pub fn pidfd(&mut self, pid: u32, serial: u64, flags: OpenFlags) -> Result<Fd> {
-        let flags = OpenFlags::RDWR | OpenFlags::CLOEXEC | (flags & OpenFlags::NONBLOCK);
-        self.open_object(Object::Process(pid, serial), flags, None)
-    }
-
-    /// The process behind a descriptor: its number and its serial number, and whether waiting for it is nonblocking.
-    ///
-    /// # Errors
-    /// `EBADF` when it is none.
-    pub fn process_of(&self, fd: Fd) -> Result<(u32, u64, bool)> {
-        let desc = self.description(self.lookup_fd(fd)?)?;
-        match desc.object {
-            Object::Process(pid, serial) => {
-                Ok((pid, serial, desc.flags.contains(OpenFlags::NONBLOCK)))
-            }
-            _ => Err(Errno::EBADF),
+impl Default for Hub {
+    fn default() -> Self {
+        let mut queues = Arena::new();
+        let mut queue = || queues.insert(Queue::default());
+        let (idle, signals, locks, children) = (queue(), queue(), queue(), queue());
+        Self {
+            queues,
+            epolls: Arena::new(),
+            deadlines: BTreeSet::new(),
+            next_token: 0,
+            stamp: 0,
+            idle,
+            signals,
+            locks,
+            children,
         }
-    }
-
-    /// A process has ended, stopped, gone on, or needs its parent's memory no longer.
-    pub fn child_news(&mut self) {
-        self.hub.wake(self.child_queue, Events::all());
     }
 }
 
@@ -280,6 +215,38 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// When the earliest deadline is, in nanoseconds of the monotonic clock.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|&(due_ns, _)| due_ns)
+    }
+
+    /// Wakes what waits for [`Events::IN`] on `queue` at `due_ns`. A queue has as many deadlines as were set.
+    pub(crate) fn set_deadline(&mut self, queue: QueueId, due_ns: u64) {
+        self.deadlines.insert((due_ns, queue));
+    }
+
+    /// Takes a deadline back; false when it is over or never was.
+    pub(crate) fn cancel_deadline(&mut self, queue: QueueId, due_ns: u64) -> bool {
+        self.deadlines.remove(&(due_ns, queue))
+    }
+
+    /// Wakes every queue whose deadline is over at `now_ns`.
+    pub fn expire(&mut self, now_ns: u64) {
+        while let Some(&(due_ns, queue)) = self.deadlines.first()
+            && due_ns <= now_ns
+        {
+            self.deadlines.pop_first();
+            self.wake(queue, Events::IN);
+        }
+    }
+
+    /// Moves every deadline by `delta_ns`: for a clone whose clock differs from its parent's.
+    pub(crate) fn shift_deadlines(&mut self, delta_ns: i64) {
+        let moved =
+            |&(due_ns, queue): &(u64, QueueId)| (due_ns.saturating_add_signed(delta_ns), queue);
+        self.deadlines = self.deadlines.iter().map(moved).collect();
     }
 
     pub(crate) fn watch(&mut self, queue: QueueId, watch: Watch) {

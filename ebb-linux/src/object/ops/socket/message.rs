@@ -5,22 +5,19 @@ use core::net::SocketAddr;
 
 use bitflags::bitflags;
 
-use super::{
-    Domain, Objects, Socket, SocketId, SocketKind, State,
-    address::{Address, canonical},
-};
 use crate::object::{
-    description::DescId,
-    env::Env,
+    Objects,
+    env::{Env, NetSocket},
     errno::{Errno, Result},
-    fd::Fd,
-    flags::OpenFlags,
+    id::{DescId, Fd},
     io::{Sink, Source},
+    kind::socket::{
+        Message, OVERHEAD, Socket, SocketId, SocketKind, State,
+        address::{Address, Domain, canonical},
+    },
     wait::Events,
 };
 
-/// What a message costs beside its bytes.
-const OVERHEAD: usize = 256;
 /// How long small pieces of a stream are put together.
 const MERGE: usize = 16 << 10;
 /// The largest piece of a stream.
@@ -58,26 +55,6 @@ bitflags! {
         const CMSG_CLOEXEC = 0x4000_0000;
 
         const _ = !0;
-    }
-}
-
-/// Bytes in a socket's inbox.
-#[derive(Clone, Debug)]
-pub struct Message {
-    bytes: Vec<u8>,
-    start: usize,
-    from: Address,
-    pub(super) descriptions: Vec<DescId>,
-}
-
-impl Message {
-    /// Whether nothing of it is left to read.
-    pub(super) fn is_used_up(&self) -> bool {
-        self.start == self.bytes.len()
-    }
-
-    fn cost(&self) -> usize {
-        OVERHEAD + self.bytes.len()
     }
 }
 
@@ -123,7 +100,7 @@ impl Objects {
         source: &mut dyn Source,
     ) -> Result<usize> {
         let left = self.limits.socket_bytes.saturating_sub(self.sockets.bytes);
-        let socket = self.sockets.all.get_mut(to).ok_or(Errno::ECONNREFUSED)?;
+        let socket = self.kinds.sockets.get_mut(to).ok_or(Errno::ECONNREFUSED)?;
         let stream = socket.kind == SocketKind::Stream;
         let room = limit.saturating_sub(socket.inbox_cost).min(left);
         let mut want = source.remaining();
@@ -533,7 +510,7 @@ impl Objects {
 
     fn pay_back(&mut self, id: SocketId, cost: usize) {
         self.sockets.bytes = self.sockets.bytes.saturating_sub(cost);
-        if let Some(socket) = self.sockets.all.get_mut(id) {
+        if let Some(socket) = self.kinds.sockets.get_mut(id) {
             socket.inbox_cost = socket.inbox_cost.saturating_sub(cost);
         }
     }
@@ -545,7 +522,7 @@ impl Objects {
         flags: MessageFlags,
     ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
         let peek = flags.contains(MessageFlags::PEEK);
-        let socket = self.sockets.all.get_mut(id).ok_or(Errno::EBADF)?;
+        let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let (mut done, mut paid, mut at) = (0, 0, 0);
         let mut descriptions = Vec::new();
         while sink.remaining() > 0
@@ -594,7 +571,7 @@ impl Objects {
         sink: &mut dyn Sink,
         flags: MessageFlags,
     ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
-        let socket = self.sockets.all.get_mut(id).ok_or(Errno::EBADF)?;
+        let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let message = match flags.contains(MessageFlags::PEEK) {
             true => socket.inbox.front().cloned(),
             false => socket.inbox.pop_front(),
@@ -627,7 +604,7 @@ impl Objects {
     fn receive_outside(
         &mut self,
         env: &dyn Env,
-        net: super::NetSocket,
+        net: NetSocket,
         datagram: bool,
         sink: &mut dyn Sink,
         flags: MessageFlags,
@@ -686,49 +663,5 @@ impl Objects {
         source: &mut dyn Source,
     ) -> Result<usize> {
         self.send(env, desc, source, None, &[], MessageFlags::empty())
-    }
-
-    /// Bytes that can be read at once (`FIONREAD`).
-    ///
-    /// # Errors
-    /// `ENOTTY` for what has no such number.
-    pub fn bytes_available(&self, desc: DescId) -> Result<usize> {
-        use crate::object::description::Object;
-        let found = self.description(desc)?;
-        match (found.object, found.node) {
-            (Object::Pipe(id), _) => Ok(self.pipes.get(id).map_or(0, |p| p.available())),
-            (Object::Channel(id), _) => Ok(self.channels.get(id).map_or(0, |c| c.available())),
-            (Object::Socket(id), _) => {
-                let socket = self.socket(id)?;
-                let left = |m: &Message| m.bytes.len() - m.start;
-                match socket.kind {
-                    SocketKind::Stream | SocketKind::SeqPacket => {
-                        Ok(socket.inbox.iter().map(left).sum())
-                    }
-                    SocketKind::Datagram => Ok(socket.inbox.front().map_or(0, left)),
-                }
-            }
-            (Object::File, Some(node)) => {
-                Ok(self.fs.file_size(node)?.saturating_sub(found.pos) as usize)
-            }
-            (Object::Inotify(_), _) => Ok(0),
-            (Object::Path, _) => Err(Errno::EBADF),
-            (Object::Epoll(_), _) => Err(Errno::EINVAL),
-            _ => Err(Errno::ENOTTY),
-        }
-    }
-
-    /// Sets or clears `O_NONBLOCK` (`FIONBIO`).
-    pub fn set_nonblocking(&mut self, desc: DescId, on: bool) -> Result<()> {
-        self.description_mut(desc)?
-            .flags
-            .set(OpenFlags::NONBLOCK, on);
-        Ok(())
-    }
-
-    /// Whether a call on this description may wait.
-    pub fn may_block(&self, desc: DescId) -> bool {
-        self.description(desc)
-            .is_ok_and(|d| !d.flags.contains(OpenFlags::NONBLOCK))
     }
 }

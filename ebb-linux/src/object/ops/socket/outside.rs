@@ -6,13 +6,11 @@ use core::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{
-    address::Address,
-    network::{NetSocket, Network},
-};
 use crate::object::{
-    env::{Env, ProcInfo},
+    Objects,
+    env::{Env, NetSocket, Network, ProcInfo},
     errno::{Errno, Result},
+    kind::socket::address::Address,
     testing::{World, objects},
     wait::Events,
 };
@@ -182,7 +180,7 @@ fn a_clone_listens_by_itself_and_its_parents_connections_are_reset() {
 #[test]
 fn a_connection_to_the_machines_own_address_leaves_unless_the_uc_listens_there() {
     let (mut o, net) = (objects(), Echo::default());
-    let stream = |o: &mut super::Objects| {
+    let stream = |o: &mut Objects| {
         let fd = o.socket_create(2, 1, 0).unwrap();
         o.lookup_fd(fd).unwrap()
     };

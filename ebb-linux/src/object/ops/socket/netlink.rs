@@ -9,15 +9,16 @@
 use alloc::{vec, vec::Vec};
 use core::net::IpAddr;
 
-use super::{
-    Objects, SocketId,
-    address::{AF_INET, AF_INET6, AF_UNSPEC, Address},
-};
 use crate::object::{
-    description::DescId,
+    Objects,
     env::Env,
     errno::{Errno, Result},
+    id::DescId,
     io::Source,
+    kind::socket::{
+        SocketId,
+        address::{AF_INET, AF_INET6, AF_UNSPEC, Address},
+    },
 };
 
 const NLMSG_ERROR: u16 = 2;
@@ -132,14 +133,14 @@ impl Objects {
             };
         }
         let taken = |objects: &Self, port| {
-            let mut all = objects.sockets.all.iter();
+            let mut all = objects.kinds.sockets.iter();
             all.any(|(_, s)| s.local == Address::Netlink(port))
         };
         if port != 0 && taken(self, port) {
             return Err(Errno::EADDRINUSE);
         }
         // As many numbers as there may be sockets, and one.
-        let free = (1..=self.sockets.all.len() as u32 + 1).find(|&port| !taken(self, port));
+        let free = (1..=self.kinds.sockets.len() as u32 + 1).find(|&port| !taken(self, port));
         let port = if port != 0 { port } else { free.unwrap_or(1) };
         self.socket_mut(id)?.local = Address::Netlink(port);
         Ok(())

@@ -2,15 +2,12 @@
 
 use core::net::SocketAddr;
 
-use super::{
-    address::{Address, Domain},
-    message::MessageFlags,
-};
+use super::message::MessageFlags;
 use crate::object::{
     Objects,
-    description::DescId,
     errno::{Errno, Result},
-    fd::Fd,
+    id::{DescId, Fd},
+    kind::socket::address::{Address, Domain},
     testing::{World, objects},
     wait::Events,
 };
@@ -81,7 +78,7 @@ fn loopback_tcp_connects_carries_bytes_both_ways_and_ends() {
     assert_eq!(o.write(&w, c, &mut &b"late"[..]), Err(Errno::EPIPE));
     o.close(c).unwrap();
     o.close(l).unwrap();
-    assert!(o.sockets.is_empty() && o.sockets.bytes == 0);
+    assert!(o.kinds.sockets.is_empty() && o.sockets.bytes == 0);
 }
 
 #[test]
@@ -215,7 +212,7 @@ fn every_socket_is_gone_when_its_descriptors_are() {
         o.close(fd).unwrap();
     }
     assert_eq!(
-        (o.sockets.len(), o.sockets.bytes, o.descriptions.len()),
+        (o.kinds.sockets.len(), o.sockets.bytes, o.descriptions.len()),
         (0, 0, 0)
     );
     assert!(o.sockets.ports.is_empty());
@@ -261,10 +258,10 @@ fn connections_that_nobody_accepts_are_counted() {
         o.close(fd).unwrap();
     }
     assert_eq!(
-        (connected, o.sockets.len()),
+        (connected, o.kinds.sockets.len()),
         (3, 4),
         "and the fourth could not be made"
     );
     o.close(l).unwrap();
-    assert!(o.sockets.is_empty());
+    assert!(o.kinds.sockets.is_empty());
 }

@@ -1,0 +1,158 @@
+//! `fcntl`, but for locks, and `ioctl` as far as it is of descriptors.
+
+use crate::object::{
+    Objects,
+    env::Env,
+    errno::{Errno, Result},
+    flags::OpenFlags,
+    id::{DescId, Fd},
+    kind::{Kind, Object, dispatch},
+};
+
+/// How `F_SETFL` may change a description.
+const SETTABLE: OpenFlags = OpenFlags::APPEND
+    .union(OpenFlags::NONBLOCK)
+    .union(OpenFlags::DIRECT)
+    .union(OpenFlags::NOATIME)
+    .union(OpenFlags::ASYNC);
+
+/// A `fcntl` that concerns descriptors and descriptions; locks are in [`record`](super::record).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fcntl {
+    /// `F_DUPFD` and, with `close_on_exec`, `F_DUPFD_CLOEXEC`.
+    Dup {
+        /// The lowest number wanted.
+        from: i32,
+        /// Set `FD_CLOEXEC` on the new descriptor.
+        close_on_exec: bool,
+    },
+    /// `F_GETFD`.
+    GetFd,
+    /// `F_SETFD`.
+    SetFd(u32),
+    /// `F_GETFL`.
+    GetFl,
+    /// `F_SETFL`.
+    SetFl(u32),
+    /// `F_GETPIPE_SZ`.
+    GetPipeSize,
+    /// `F_SETPIPE_SZ`.
+    SetPipeSize(u32),
+    /// `F_ADD_SEALS`.
+    AddSeals(u32),
+    /// `F_GET_SEALS`.
+    GetSeals,
+    /// `F_GETOWN`, `F_GETSIG`, `F_GETLEASE`: state that only asynchronous I/O would use.
+    GetInert,
+    /// `F_SETOWN`, `F_SETSIG`: accepted.
+    SetInert,
+}
+
+impl Fcntl {
+    /// From the numbers of the system call; `None` for a command that is not here.
+    pub fn from_numbers(command: u32, argument: u64) -> Option<Fcntl> {
+        Some(match command {
+            0 => Fcntl::Dup {
+                from: argument as i32,
+                close_on_exec: false,
+            },
+            1030 => Fcntl::Dup {
+                from: argument as i32,
+                close_on_exec: true,
+            },
+            1 => Fcntl::GetFd,
+            2 => Fcntl::SetFd(argument as u32),
+            3 => Fcntl::GetFl,
+            4 => Fcntl::SetFl(argument as u32),
+            8 | 10 => Fcntl::SetInert,
+            9 | 11 => Fcntl::GetInert,
+            1031 => Fcntl::SetPipeSize(argument as u32),
+            1032 => Fcntl::GetPipeSize,
+            1033 => Fcntl::AddSeals(argument as u32),
+            1034 => Fcntl::GetSeals,
+            _ => return None,
+        })
+    }
+}
+
+impl Objects {
+    /// `fcntl`, but for locks.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL`, `EMFILE`, `EPERM`, `EBUSY`, as in fcntl(2).
+    pub fn fcntl(&mut self, env: &dyn Env, fd: Fd, command: Fcntl) -> Result<u32> {
+        let entry = *self.files.fds.entry(fd)?;
+        let desc = entry.desc;
+        match command {
+            Fcntl::Dup {
+                from,
+                close_on_exec,
+            } => {
+                let from = u32::try_from(from).map_err(|_| Errno::EINVAL)?;
+                if from >= self.files.fds.limit {
+                    return Err(Errno::EINVAL);
+                }
+                Ok(self.install_from(desc, from as usize, close_on_exec)? as u32)
+            }
+            Fcntl::GetFd => Ok(u32::from(entry.close_on_exec)),
+            Fcntl::SetFd(flags) => {
+                if let Some(Some(entry)) = self.files.fds.entries.get_mut(fd as usize) {
+                    entry.close_on_exec = flags & 1 != 0;
+                }
+                Ok(0)
+            }
+            Fcntl::GetFl => Ok(self.description(desc)?.flags.bits()),
+            _ if self.description(desc)?.flags.contains(OpenFlags::PATH) => Err(Errno::EBADF),
+            Fcntl::SetFl(flags) => {
+                let flags = OpenFlags::from_bits_retain(flags) & SETTABLE;
+                let object = self.description(desc)?.object;
+                let direct = matches!(object, Object::Pipe(_) | Object::File);
+                if flags.contains(OpenFlags::DIRECT) && !direct {
+                    return Err(Errno::EINVAL);
+                }
+                let desc = self.description_mut(desc)?;
+                desc.flags = desc.flags.difference(SETTABLE) | flags;
+                Ok(0)
+            }
+            Fcntl::GetPipeSize => Ok(self.pipe_of(desc)?.1.capacity()),
+            Fcntl::SetPipeSize(size) => self.set_pipe_size(desc, size),
+            Fcntl::AddSeals(seals) => self.add_seals(env, desc, seals).map(|()| 0),
+            Fcntl::GetSeals => self.seals(desc),
+            Fcntl::GetInert | Fcntl::SetInert => Ok(0),
+        }
+    }
+
+    /// Bytes that can be read at once (`FIONREAD`).
+    ///
+    /// # Errors
+    /// `ENOTTY` for what has no such number.
+    pub fn bytes_available(&self, desc: DescId) -> Result<usize> {
+        let found = self.description(desc)?;
+        match (found.object, found.node) {
+            (Object::File, Some(node)) => {
+                Ok(self.fs.file_size(node)?.saturating_sub(found.pos) as usize)
+            }
+            (object, _) => {
+                dispatch!(get, self.kinds, object, |kind| kind.available(), Err(Errno::EBADF), {
+                    Object::Path => Err(Errno::EBADF),
+                    Object::Epoll(_) => Err(Errno::EINVAL),
+                    Object::File | Object::Dir | Object::Text => Err(Errno::ENOTTY),
+                })
+            }
+        }
+    }
+
+    /// Sets or clears `O_NONBLOCK` (`FIONBIO`).
+    pub fn set_nonblocking(&mut self, desc: DescId, on: bool) -> Result<()> {
+        self.description_mut(desc)?
+            .flags
+            .set(OpenFlags::NONBLOCK, on);
+        Ok(())
+    }
+
+    /// Whether a call on this description may wait.
+    pub fn may_block(&self, desc: DescId) -> bool {
+        self.description(desc)
+            .is_ok_and(|d| !d.flags.contains(OpenFlags::NONBLOCK))
+    }
+}

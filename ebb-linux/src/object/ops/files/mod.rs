@@ -1,0 +1,14 @@
+//! Calls on files and directories, by path and by descriptor.
+
+mod change;
+mod content;
+mod dir;
+mod open;
+pub(crate) mod path;
+mod proc;
+mod program;
+mod stat;
+
+pub use change::{RenameFlags, SetTime};
+pub use open::{Opened, PendingFifo};
+pub use program::Executable;

@@ -1,0 +1,235 @@
+//! /proc and /sys as calls see them: looking up, listing, following links, reading.
+
+use alloc::{format, vec::Vec};
+
+use crate::object::{
+    Objects,
+    env::{Env, ProcInfo},
+    errno::{Errno, Result},
+    files::Files,
+    fs::{
+        NAME_MAX,
+        synth::{PID, TASK_FILES, TREE, What, of, row},
+        text,
+    },
+    id::{Fd, NodeRef, SynthNode},
+    kind::{Face, Object, process::Process},
+};
+
+/// Calls `f` with the process that a node belongs to, the caller's if it is none's.
+///
+/// # Errors
+/// `ESRCH` when the process is gone.
+fn with<R>(node: SynthNode, env: &dyn Env, f: impl FnOnce(&dyn ProcInfo) -> R) -> Result<R> {
+    let Some(pid) = node.pid() else {
+        return Ok(f(env.process()));
+    };
+    let (mut f, mut result) = (Some(f), None);
+    env.visit(pid, &mut |process| {
+        result = f.take().map(|f| f(process));
+    });
+    result.ok_or(Errno::ESRCH)
+}
+
+/// The descriptors and the working directory of a node's process.
+fn files<'o>(node: SynthNode, o: &'o Objects, env: &dyn Env) -> Result<&'o Files> {
+    let id = with(node, env, |process| process.files())?;
+    o.files_of(id).ok_or(Errno::ESRCH)
+}
+
+/// A decimal number without sign or leading zeroes.
+fn number(name: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(name).ok()?;
+    let canonical = text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c));
+    if canonical { text.parse().ok() } else { None }
+}
+
+pub(crate) fn lookup(
+    o: &Objects,
+    env: &dyn Env,
+    dir: SynthNode,
+    name: &[u8],
+) -> Result<Option<SynthNode>> {
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if let SynthNode::Task(pid, tid) = dir {
+        let file = TASK_FILES.iter().find(|f| f.as_bytes() == name);
+        return Ok(file.and_then(|f| match row(&format!("{PID}/{f}"))? {
+            SynthNode::Row(at) => Some(SynthNode::TaskFile(pid, tid, at)),
+            _ => None,
+        }));
+    }
+    let Some((path, what)) = dir.row() else {
+        return Err(Errno::ENOTDIR);
+    };
+    let pid = dir.pid().unwrap_or(0);
+    let open = |n: u32| {
+        let files = files(dir, o, env).ok()?;
+        Fd::try_from(n).ok().filter(|&fd| files.fds.get(fd).is_ok())
+    };
+    Ok(match what {
+        What::Fds => number(name).and_then(open).map(|fd| SynthNode::Fd(pid, fd)),
+        What::FdInfos => number(name)
+            .and_then(open)
+            .map(|fd| SynthNode::FdInfo(pid, fd)),
+        What::Tasks => {
+            let threads = with(dir, env, |process| process.threads())?;
+            number(name)
+                .filter(|t| threads.contains(t))
+                .map(|tid| SynthNode::Task(pid, tid))
+        }
+        What::Dir => {
+            if let Some(pid) = number(name).filter(|_| path == "/proc") {
+                let exists = env.visit(pid, &mut |_| {});
+                return Ok(of(pid).filter(|_| exists));
+            }
+            let named = core::str::from_utf8(name).ok().filter(|n| *n != "PID");
+            named.and_then(|n| dir.relative(&format!("{path}/{n}")))
+        }
+        _ => return Err(Errno::ENOTDIR),
+    })
+}
+
+/// In a listing of /proc, processes come after everything else.
+const PIDS: u64 = 1 << 16;
+
+/// The first entry of a directory at or after a cookie, and the cookie behind it.
+pub(crate) fn entry(
+    o: &Objects,
+    env: &dyn Env,
+    dir: SynthNode,
+    cookie: u64,
+) -> Result<Option<(Vec<u8>, SynthNode, u64)>> {
+    let named = |node: SynthNode, next: u64| Some((node.name(), node, next));
+    if let SynthNode::Task(..) = dir {
+        let Some(file) = TASK_FILES.get(cookie as usize) else {
+            return Ok(None);
+        };
+        return Ok(lookup(o, env, dir, file.as_bytes())?.and_then(|n| named(n, cookie + 1)));
+    }
+    let Some((path, what)) = dir.row() else {
+        return Err(Errno::ENOTDIR);
+    };
+    Ok(match what {
+        What::Fds | What::FdInfos => {
+            let pid = dir.pid().unwrap_or(0);
+            let mut open = files(dir, o, env)?.fds.iter().map(|(fd, _)| fd);
+            let next = open.find(|&fd| fd as u64 >= cookie);
+            next.and_then(|fd| match what {
+                What::Fds => named(SynthNode::Fd(pid, fd), fd as u64 + 1),
+                _ => named(SynthNode::FdInfo(pid, fd), fd as u64 + 1),
+            })
+        }
+        What::Tasks => {
+            let pid = dir.pid().unwrap_or(0);
+            let mut threads = with(dir, env, |process| process.threads())?;
+            threads.sort_unstable();
+            let next = threads.into_iter().find(|&t| u64::from(t) >= cookie);
+            next.and_then(|t| named(SynthNode::Task(pid, t), u64::from(t) + 1))
+        }
+        What::Dir => {
+            let start = usize::try_from(cookie).unwrap_or(usize::MAX);
+            let is_child = |p: &str| {
+                let rest = p.strip_prefix(path).and_then(|r| r.strip_prefix('/'));
+                p != PID && rest.is_some_and(|r| !r.contains('/'))
+            };
+            let mut rows = TREE.iter().enumerate().skip(start);
+            if let Some((at, (p, _))) = rows.find(|(_, (p, _))| is_child(p)) {
+                let Some(node) = dir.relative(p) else {
+                    return Ok(None);
+                };
+                return Ok(named(node, at as u64 + 1));
+            }
+            if path != "/proc" {
+                return Ok(None);
+            }
+            let from = cookie.saturating_sub(PIDS);
+            let mut pids = env.processes().into_iter();
+            let next = pids.find(|&pid| u64::from(pid) >= from);
+            next.and_then(|pid| named(of(pid)?, PIDS + u64::from(pid) + 1))
+        }
+        _ => return Err(Errno::ENOTDIR),
+    })
+}
+
+/// Where a link leads that is not a matter of paths.
+pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option<NodeRef>> {
+    if let SynthNode::Fd(_, fd) = link {
+        let id = files(link, o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
+        let desc = o.description(id)?;
+        let dir = desc.node.filter(|_| desc.object == Object::Dir);
+        return Ok(Some(dir.unwrap_or(NodeRef::Open(id))));
+    }
+    match link.row() {
+        Some((_, What::Cwd)) => Ok(Some(files(link, o, env)?.cwd)),
+        Some((_, What::RootLink)) => Ok(Some(o.fs.root())),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Vec<u8>> {
+    let pid = env.process().pid();
+    if let SynthNode::Fd(_, fd) = link {
+        let id = files(link, o, env)?.fds.get(fd).or(Err(Errno::ENOENT))?;
+        let desc = o.description(id)?;
+        if let Some(node) = desc.node {
+            return o.path_text(node);
+        }
+        return Ok(match desc.object.face() {
+            (Face::Numbered { name, base, .. }, at) => format!("{name}:[{}]", base + at),
+            (Face::Anonymous(name), _) => format!("anon_inode:{name}"),
+        }
+        .into_bytes());
+    }
+    Ok(match link.row() {
+        Some((_, What::SelfLink)) => format!("{pid}").into_bytes(),
+        Some((_, What::ThreadSelfLink)) => format!("{pid}/task/{pid}").into_bytes(),
+        Some((_, What::Exe)) => {
+            let exe = with(link, env, |process| process.exe())?;
+            if exe.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            exe
+        }
+        Some((_, What::Cwd)) => o.path_text(files(link, o, env)?.cwd)?,
+        Some((_, What::RootLink)) => b"/".to_vec(),
+        Some((_, What::Link(target))) => target.as_bytes().to_vec(),
+        _ => return Err(Errno::EINVAL),
+    })
+}
+
+/// The content of a file as of now.
+pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
+    with(node, env, |process| {
+        let subject = text::Subject {
+            env,
+            process,
+            tid: process.pid(),
+            files: o.files_of(process.files()),
+            file_pages: o.fs.budget().used,
+            boot_id: o.boot_id,
+        };
+        let mut out = Vec::new();
+        match (node, node.row()) {
+            (SynthNode::FdInfo(_, fd), _) => {
+                let files = subject.files.ok_or(Errno::ESRCH)?;
+                let desc = o.description(files.fds.get(fd)?)?;
+                let (pos, flags) = (desc.pos, desc.flags.bits());
+                text::fdinfo(pos, flags, &mut out);
+                if let Object::Process(Process { pid, serial }) = desc.object {
+                    text::pid_info(env.is_alive(serial).then_some(pid), &mut out);
+                }
+            }
+            (
+                SynthNode::TaskFile(_, tid, _),
+                Some((_, What::File(make) | What::Accepting(make))),
+            ) => {
+                make(&text::Subject { tid, ..subject }, &mut out);
+            }
+            (_, Some((_, What::File(make) | What::Accepting(make)))) => make(&subject, &mut out),
+            _ => return Err(Errno::EISDIR),
+        }
+        Ok(out)
+    })?
+}

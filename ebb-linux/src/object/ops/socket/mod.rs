@@ -1,0 +1,356 @@
+//! Sockets among sockets: pairs, names, connections, messages, and the network beyond the UC.
+
+pub mod connect;
+pub mod message;
+mod netlink;
+pub mod option;
+#[cfg(test)]
+mod outside;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use crate::object::{
+    Objects,
+    env::{Env, NetSocket},
+    errno::{Errno, Result},
+    flags::OpenFlags,
+    id::{DescId, Fd},
+    kind::{
+        Object,
+        socket::{
+            Message, Socket, SocketId, SocketKind, State,
+            address::{Address, Domain},
+        },
+    },
+    wait::Events,
+};
+
+impl Objects {
+    pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket> {
+        self.kinds.sockets.get(id).ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
+        self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)
+    }
+
+    /// The socket behind a description.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`, `EBADF`.
+    pub(crate) fn socket_of(&self, desc: DescId) -> Result<SocketId> {
+        match self.description(desc)?.object {
+            Object::Socket(id) => Ok(id),
+            Object::Path => Err(Errno::EBADF),
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    /// A socket without a description.
+    ///
+    /// # Errors
+    /// `ENFILE` when the UC has as many as it may.
+    pub(crate) fn new_socket(&mut self, domain: Domain, kind: SocketKind) -> Result<SocketId> {
+        if self.kinds.sockets.len() >= self.limits.sockets {
+            return Err(Errno::ENFILE);
+        }
+        let socket = Socket::new(&mut self.hub, domain, kind);
+        Ok(self.kinds.sockets.insert(socket))
+    }
+
+    fn parse_kind(domain: u32, kind: u32, protocol: u32) -> Result<(Domain, SocketKind)> {
+        let number = kind & 0xf;
+        if number >= 11 {
+            return Err(Errno::EINVAL);
+        }
+        let domain = match domain {
+            1 => Domain::Unix,
+            2 => Domain::Inet,
+            10 => Domain::Inet6,
+            16 => Domain::Netlink,
+            _ => return Err(Errno::EAFNOSUPPORT),
+        };
+        if domain == Domain::Unix {
+            if protocol > 1 {
+                return Err(Errno::EPROTONOSUPPORT);
+            }
+            return match number {
+                1 => Ok((domain, SocketKind::Stream)),
+                2 | 3 => Ok((domain, SocketKind::Datagram)),
+                5 => Ok((domain, SocketKind::SeqPacket)),
+                _ => Err(Errno::ESOCKTNOSUPPORT),
+            };
+        }
+        if domain == Domain::Netlink {
+            return match (number, protocol) {
+                (2 | 3, 0) => Ok((domain, SocketKind::Datagram)),
+                (2 | 3, _) => Err(Errno::EPROTONOSUPPORT),
+                _ => Err(Errno::ESOCKTNOSUPPORT),
+            };
+        }
+        match (number, protocol) {
+            (1, 0 | 6) => Ok((domain, SocketKind::Stream)),
+            (2, 0 | 17) => Ok((domain, SocketKind::Datagram)),
+            (1 | 2, _) => Err(Errno::EPROTONOSUPPORT),
+            _ => Err(Errno::ESOCKTNOSUPPORT),
+        }
+    }
+
+    fn socket_flags(kind: u32) -> Result<OpenFlags> {
+        let flags = OpenFlags::from_bits_retain(kind & !0xf);
+        match (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
+            true => Ok(flags | OpenFlags::RDWR),
+            false => Err(Errno::EINVAL),
+        }
+    }
+
+    /// `socket`. `kind` may hold `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EINVAL`, `EMFILE`, `ENFILE`.
+    pub fn socket_create(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<Fd> {
+        let flags = Self::socket_flags(kind)?;
+        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
+        let id = self.new_socket(domain, kind)?;
+        self.open_object(Object::Socket(id), flags, None)
+    }
+
+    /// `socketpair`: two connected Unix sockets.
+    pub fn socketpair(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<(Fd, Fd)> {
+        let flags = Self::socket_flags(kind)?;
+        let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
+        if domain != Domain::Unix {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let a = self.new_socket(domain, kind)?;
+        let b = match self.new_socket(domain, kind) {
+            Ok(b) => b,
+            Err(errno) => {
+                self.close_socket(a);
+                return Err(errno);
+            }
+        };
+        self.pair(a, b);
+        let first = match self.open_object(Object::Socket(a), flags, None) {
+            Ok(fd) => fd,
+            Err(errno) => {
+                self.close_socket(b);
+                return Err(errno);
+            }
+        };
+        match self.open_object(Object::Socket(b), flags, None) {
+            Ok(second) => Ok((first, second)),
+            Err(errno) => {
+                self.close(first)?;
+                Err(errno)
+            }
+        }
+    }
+
+    /// Makes two sockets each other's peer.
+    pub(crate) fn pair(&mut self, a: SocketId, b: SocketId) {
+        for (this, other) in [(a, b), (b, a)] {
+            if let Ok(socket) = self.socket_mut(this) {
+                socket.peer = Some(other);
+                socket.state = State::Connected;
+            }
+        }
+    }
+
+    /// Closes a socket; gives the descriptions that were in flight to it, which the caller must
+    /// release.
+    pub(crate) fn close_socket(&mut self, id: SocketId) -> Vec<DescId> {
+        let mut in_flight = Vec::new();
+        let mut dead = Vec::from([id]);
+        while let Some(id) = dead.pop() {
+            let Some(socket) = self.kinds.sockets.remove(id) else {
+                continue;
+            };
+            self.sockets.bytes = self.sockets.bytes.saturating_sub(socket.inbox_cost);
+            if let Some(node) = socket.node {
+                self.set_socket_node(node, None);
+                self.fs.close_node(node);
+            }
+            if let Address::Abstract(name) = &socket.local
+                && self.sockets.abstracts.get(name) == Some(&id)
+            {
+                self.sockets.abstracts.remove(name);
+            }
+            self.sockets.ports.release(id, &socket);
+            if let Some(net) = socket.net {
+                self.sockets.net.remove(&net);
+                self.sockets.net_closed.push(net);
+            }
+            if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
+                // An empty message at the front is not missed.
+                let skipped = socket.inbox.front().is_some_and(Message::is_used_up);
+                let unread = socket.inbox.len() > usize::from(skipped);
+                self.peer_closed(id, peer, unread);
+            }
+            in_flight.extend(
+                socket
+                    .inbox
+                    .iter()
+                    .flat_map(|m| m.descriptions.iter().copied()),
+            );
+            // Connections nobody accepted end with the listener.
+            dead.extend(socket.backlog);
+            self.wake_sockets(socket.waiting);
+            self.hub.remove_queue(socket.queue);
+        }
+        in_flight
+    }
+
+    /// What the end of `gone` means to its peer.
+    fn peer_closed(&mut self, gone: SocketId, peer: SocketId, unread: bool) {
+        let Ok(socket) = self.socket_mut(peer) else {
+            return;
+        };
+        if socket.peer != Some(gone) {
+            return;
+        }
+        let stream = socket.kind != SocketKind::Datagram;
+        match (socket.domain, stream) {
+            (Domain::Unix, true) => {
+                (socket.no_read, socket.no_write) = (true, true);
+                if unread {
+                    socket.error = Some(Errno::ECONNRESET);
+                }
+            }
+            // Learns of it when it sends.
+            (Domain::Unix, false) => {}
+            (_, true) => {
+                socket.no_read = true;
+                socket.peer_closed = true;
+                if unread {
+                    socket.error = Some(Errno::ECONNRESET);
+                    socket.no_write = true;
+                }
+            }
+            (_, false) => return,
+        }
+        let queue = socket.queue;
+        self.hub.wake(queue, Events::all());
+    }
+
+    /// Wakes sockets that waited for room.
+    pub(crate) fn wake_sockets(&mut self, waiting: Vec<SocketId>) {
+        for id in waiting {
+            if let Ok(socket) = self.socket(id) {
+                let queue = socket.queue;
+                self.hub.wake(queue, Events::WRITE);
+            }
+        }
+    }
+
+    pub(crate) fn poll_socket(&mut self, env: &dyn Env, id: SocketId) -> Events {
+        self.settle_connect(env, id);
+        let Ok(socket) = self.socket(id) else {
+            return Events::NVAL;
+        };
+        let mut events = Events::empty();
+        let net = match (socket.net, env.network()) {
+            (Some(net), Some(network)) => network.readiness(net),
+            _ => Events::empty(),
+        };
+        events.set(Events::ERR, socket.error.is_some());
+        match socket.state {
+            State::Listening => {
+                events.set(
+                    Events::READ,
+                    !socket.backlog.is_empty() || net.intersects(Events::READ),
+                );
+                return events;
+            }
+            State::Connecting => return events,
+            _ => {}
+        }
+        let connected = socket.state == State::Connected;
+        let readable = !socket.inbox.is_empty() || net.intersects(Events::READ);
+        let no_read = socket.no_read || net.intersects(Events::RDHUP);
+        events.set(Events::READ, readable || no_read);
+        events.set(Events::RDHUP, no_read);
+        let stream = socket.kind != SocketKind::Datagram;
+        let hung_up = no_read && socket.no_write || net.intersects(Events::HUP);
+        events.set(Events::HUP, hung_up || stream && !connected);
+        events |= net & Events::ERR;
+        let writable = match (socket.net, stream) {
+            (Some(_), true) if connected => net.intersects(Events::OUT) || socket.no_write,
+            _ => self.has_room(socket),
+        };
+        events.set(Events::WRITE | Events::WRBAND, writable);
+        if socket.domain != Domain::Unix {
+            events.remove(Events::WRBAND);
+        }
+        events
+    }
+
+    /// The stack below has news of one of its sockets.
+    pub fn network_event(&mut self, net: NetSocket) {
+        if let Some(&id) = self.sockets.net.get(&net)
+            && let Ok(socket) = self.socket(id)
+        {
+            let queue = socket.queue;
+            self.hub.wake(queue, Events::all());
+        }
+    }
+
+    /// Sockets of the stack below that the guest has closed: whoever runs the stack closes them.
+    /// Every operation that has a network does so by itself.
+    pub fn take_closed_network(&mut self) -> Vec<NetSocket> {
+        core::mem::take(&mut self.sockets.net_closed)
+    }
+
+    /// Whether the guest has closed sockets of the stack below, which
+    /// [`take_closed_network`](Self::take_closed_network) gives.
+    pub fn has_closed_network(&self) -> bool {
+        !self.sockets.net_closed.is_empty()
+    }
+
+    /// Closes what the guest has closed.
+    pub(crate) fn sweep_network(&mut self, env: &dyn Env) {
+        if !self.sockets.net_closed.is_empty()
+            && let Some(network) = env.network()
+        {
+            for net in self.take_closed_network() {
+                network.close(net);
+            }
+        }
+    }
+
+    /// Makes the sockets of a clone its own: connections over the network end with `ECONNRESET`,
+    /// listeners and bound UDP sockets are opened again in the clone's network (or serve loopback
+    /// only if that fails). Everything within the UC stays as it was.
+    pub fn reset_connections(&mut self, env: &dyn Env) {
+        self.sockets.net_closed.clear();
+        self.sockets.net.clear();
+        let ids: Vec<SocketId> = self.kinds.sockets.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Ok(socket) = self.socket_mut(id) else {
+                continue;
+            };
+            if socket.net.take().is_none() {
+                continue;
+            }
+            let queue = socket.queue;
+            let (state, kind, backlog) = (socket.state, socket.kind, socket.backlog_max);
+            match (state, kind) {
+                (State::Listening, _) => {
+                    let _ = self.listen_outside(env, id, backlog);
+                }
+                (_, SocketKind::Datagram) => {
+                    let _ = self.bind_outside(env, id);
+                }
+                _ => {
+                    socket.error = Some(Errno::ECONNRESET);
+                    (socket.no_read, socket.no_write) = (true, true);
+                    socket.state = State::Connected;
+                }
+            }
+            self.hub.wake(queue, Events::all());
+        }
+    }
+}
