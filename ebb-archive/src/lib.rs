@@ -22,12 +22,12 @@ pub use entry::{Kind, Metadata};
 pub use read::{Archive, Error, Node, Strings};
 
 /// Puts a manifest into the image, from which the runner packs the boot archive that it hands
-/// over: `ebb_archive::manifest!("program node\nfiles-of-arguments\n");` in the program itself (not
-/// in a library). docs/src/archive.md has the directives.
+/// over: `ebb_archive::manifest!("program node\nfiles-of-arguments\n");` in the program itself, or in one library that it
+/// links. Several constant texts are joined. docs/src/archive.md has the directives.
 #[macro_export]
 macro_rules! manifest {
-    ($text:expr) => {
-        $crate::note!(2, $text);
+    ($($text:expr),+ $(,)?) => {
+        $crate::note!(2, $($text),+);
     };
 }
 
@@ -46,9 +46,10 @@ macro_rules! variables {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! note {
-    ($kind:expr, $text:expr) => {
+    ($kind:expr, $($text:expr),+) => {
         const _: () = {
-            const TEXT: &str = $text;
+            const TEXTS: &[&str] = &[$($text),+];
+            const LENGTH: usize = $crate::joined_length(TEXTS);
 
             #[repr(C, align(4))]
             struct Note {
@@ -56,7 +57,7 @@ macro_rules! note {
                 text_size: u32,
                 kind: u32,
                 name: [u8; 4],
-                text: [u8; TEXT.len()],
+                text: [u8; LENGTH],
             }
 
             // SAFETY: the section holds ELF notes, and this is one; its alignment pads it for the next.
@@ -64,17 +65,43 @@ macro_rules! note {
             #[unsafe(link_section = ".note.ebb.text")]
             static NOTE: Note = Note {
                 name_size: 4,
-                text_size: TEXT.len() as u32,
+                text_size: LENGTH as u32,
                 kind: $kind,
                 name: *b"ebb\0",
-                text: {
-                    let mut text = [0; TEXT.len()];
-                    text.copy_from_slice(TEXT.as_bytes());
-                    text
-                },
+                text: $crate::joined(TEXTS),
             };
         };
     };
+}
+
+/// For [`note!`]: bytes of texts that follow one another.
+#[doc(hidden)]
+pub const fn joined_length(texts: &[&str]) -> usize {
+    let (mut at, mut length) = (0, 0);
+    while at < texts.len() {
+        length += texts[at].len();
+        at += 1;
+    }
+    length
+}
+
+/// For [`note!`]: texts that follow one another, of `LENGTH` bytes together.
+#[doc(hidden)]
+pub const fn joined<const LENGTH: usize>(texts: &[&str]) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    let (mut at, mut begin) = (0, 0);
+    while at < texts.len() {
+        let text = texts[at].as_bytes();
+        bytes
+            .split_at_mut(begin)
+            .1
+            .split_at_mut(text.len())
+            .0
+            .copy_from_slice(text);
+        begin += text.len();
+        at += 1;
+    }
+    bytes
 }
 
 /// Data is aligned to this.

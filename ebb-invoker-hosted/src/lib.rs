@@ -1,90 +1,57 @@
 //! Instances as Linux processes: the machine's own `node` with the loader, for development and tests.
 //!
-//! A process is watched by a thread of its own, which takes what it writes and wakes the core. Programs link this crate by
-//! naming it: `use ebb_invoker_hosted as _;`.
-
-extern crate ebb_runtime as ebb;
+//! A process is watched by a thread of its own, which takes what it writes and wakes the core. A program links this crate as
+//! the provider of [`InstanceMaker`] by naming it: `#[ebb::main(hosted = ebb_invoker_hosted)]`.
 
 mod process;
 
 use std::{env, ffi::OsString, fs, io, path::PathBuf, process::Command, sync::OnceLock};
 
-use ebb_openwhisk::instance::{Boxed, Deploy, NotStarted, Started, Wanted};
-use ebb_runtime::provides;
+use ebb::provides;
+use ebb_invoker::Container;
+use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+use ebb_invoker::loader;
 
 use process::Process;
 
 /// Linux, as the provider.
 struct Linux;
 
-/// The loader's files, as they are below `examples/invoker`.
-const LOADER: &[(&str, &str)] = &[
-    ("loader.js", include_str!("../../ebb-invoker/loader.js")),
-    (
-        "loader/archive.js",
-        include_str!("../../ebb-invoker/loader/archive.js"),
-    ),
-    (
-        "loader/channel.js",
-        include_str!("../../ebb-invoker/loader/channel.js"),
-    ),
-    (
-        "loader/http.js",
-        include_str!("../../ebb-invoker/loader/http.js"),
-    ),
-    (
-        "loader/load.js",
-        include_str!("../../ebb-invoker/loader/load.js"),
-    ),
-    (
-        "loader/rejection.js",
-        include_str!("../../ebb-invoker/loader/rejection.js"),
-    ),
-    (
-        "loader/runtime.js",
-        include_str!("../../ebb-invoker/loader/runtime.js"),
-    ),
-    (
-        "loader/world.js",
-        include_str!("../../ebb-invoker/loader/world.js"),
-    ),
-];
-
 fn node() -> OsString {
     env::var_os("EBB_NODE").unwrap_or_else(|| "node".into())
 }
 
 /// Where the loader is, written there at the first use.
-fn loader() -> io::Result<&'static PathBuf> {
+fn written_loader() -> io::Result<&'static PathBuf> {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();
     if let Some(place) = PLACE.get() {
         return Ok(place);
     }
     let folder = env::temp_dir().join(format!("ebb-loader-{}", std::process::id()));
     fs::create_dir_all(folder.join("loader"))?;
-    for (name, text) in LOADER {
+    for (name, text) in loader::FILES {
         // Two cores may come here together; both write the same.
         fs::write(folder.join(name), text)?;
     }
     Ok(PLACE.get_or_init(|| folder.join("loader.js")))
 }
 
-#[provides(Deploy, instance = &Linux)]
-impl Deploy for Linux {
-    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Started, NotStarted>> {
+#[provides(InstanceMaker, instance = &Linux)]
+impl InstanceMaker for Linux {
+    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
         Box::pin(async move {
-            let place = loader().map_err(|error| {
+            let place = written_loader().map_err(|error| {
                 format!(
                     "the loader cannot be written to {:?}: {error}",
                     env::temp_dir()
                 )
             })?;
-            let process = Process::start(&node(), place, wanted).map_err(|error| {
+            let process = Process::start(&node(), place, limits).map_err(|error| {
                 format!("{:?} cannot be started: {error}; install Node.js 20 or set EBB_NODE to its path", node())
             })?;
-            Ok(Started {
+            Ok(NewInstance {
                 instance: Box::new(process),
-                ahead: false,
+                made_ahead: false,
             })
         })
     }
@@ -98,7 +65,7 @@ impl Deploy for Linux {
         format!("Linux processes, {} {version}", node().to_string_lossy())
     }
 
-    fn actions(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn read_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
         let failed =
             |error: io::Error| format!("the folder of actions {folder:?} cannot be read: {error}");
         let mut files = Vec::new();
@@ -117,5 +84,20 @@ impl Deploy for Linux {
         }
         files.sort();
         Ok(files)
+    }
+
+    /// There is nothing to add to Node itself.
+    fn serve_container(&self, container: Container) -> Boxed<'static, Result<(), String>> {
+        let place = format!("{}/loader.js", loader::FOLDER);
+        let concurrent = if container.concurrent {
+            " --concurrent"
+        } else {
+            ""
+        };
+        let why = format!(
+            "--runtime is the image's; on Linux: node --expose-gc {place} --port {}{concurrent}",
+            container.port
+        );
+        Box::pin(async move { Err(why) })
     }
 }

@@ -24,10 +24,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ebb_openwhisk::{
-    instance::{Boxed, Instance, Lost, Request, Wanted, frame, take_answer},
-    logs::{Collector, Stream},
+use ebb_invoker::instance::{
+    Boxed, Instance, InstanceLimits, InstanceRequest, Lost, frame, take_answer,
 };
+use ebb_openwhisk::logs::{Collector, Stream};
 
 /// The loader's end of the socket.
 const CHANNEL: RawFd = 3;
@@ -67,7 +67,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Process {
     /// Starts one.
-    pub fn start(node: &OsStr, loader: &Path, wanted: Wanted) -> io::Result<Self> {
+    pub fn start(node: &OsStr, loader: &Path, limits: InstanceLimits) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -78,7 +78,7 @@ impl Process {
         let mut command = Command::new(node);
         command
             .arg("--expose-gc")
-            .arg(format!("--max-old-space-size={}", wanted.memory))
+            .arg(format!("--max-old-space-size={}", limits.memory_mb))
             .arg(loader)
             .args(["--fd", "3", "--no-marker"])
             .env_clear()
@@ -147,7 +147,7 @@ impl Process {
 impl Instance for Process {
     fn ask<'a>(
         &'a mut self,
-        request: Request,
+        request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.next += 1;
@@ -185,7 +185,7 @@ impl Instance for Process {
         !lock(&self.shared).gone
     }
 
-    fn memory(&mut self) -> u64 {
+    fn memory_bytes(&mut self) -> u64 {
         // Private and dirty pages would be truer, and cost far more to ask for.
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
         let mut pages = statm

@@ -1,4 +1,52 @@
 #![no_std]
-//! The invoker: a serverless platform that speaks Apache OpenWhisk's REST API.
+//! The invoker: a serverless platform that speaks Apache OpenWhisk's REST API. `examples/invoker.rs` is the program.
 //!
-//! `loader.js` and `loader/` are what Node runs inside an instance.
+//! What is said and decided is [`ebb_openwhisk`]'s, which does no I/O; here requests are received, calls find their instances,
+//! and instances are made, captured and ended. What an instance is made of is behind the component
+//! [`InstanceMaker`](instance::InstanceMaker): a program links `ebb-invoker-native` (contexts of an image) or
+//! `ebb-invoker-hosted` (Linux processes), or a provider of its own.
+//!
+//! # Principles
+//! 1. An instance belongs to a core and never leaves it. What cores share are the books ([`books`]), behind locks that are held
+//!    for microseconds.
+//! 2. A call's path is short: the books say core and instance, and what they have decided is accounted for at once.
+//! 3. What can wait does: captures, evictions of stale instances and the making of room in advance happen when a core has
+//!    nothing else to do.
+//!
+//! # Where things are
+//! | module | |
+//! |---|---|
+//! | [`options`] | the command line |
+//! | [`service`] | the start, the banner, the end |
+//! | [`front`] | HTTP: requests of the API |
+//! | `observe` | metrics and the live page |
+//! | [`books`] | what all cores share |
+//! | [`invoker`] | the Ebb of each core |
+//! | `dispatch` | how a call gets an instance |
+//! | `run` | a call on an instance |
+//! | `capture`, `evict` | which instances become snapshots; what makes room |
+//! | [`instance`] | the seam to what instances are made of |
+//! | [`loader`] | what Node runs inside an instance |
+
+extern crate alloc;
+// Tests link the components' providers.
+#[cfg(test)]
+extern crate ebb_hosted as _;
+#[cfg(test)]
+extern crate std;
+
+pub mod books;
+mod capture;
+mod dispatch;
+mod evict;
+pub mod front;
+pub mod instance;
+pub mod invoker;
+pub mod loader;
+mod observe;
+pub mod options;
+mod run;
+pub mod service;
+
+pub use options::{Command, Container, HELP, ServiceOptions};
+pub use service::{NAMESPACE, Service, serve_container};

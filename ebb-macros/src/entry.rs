@@ -62,15 +62,53 @@ fn call(function: &ItemFn) -> TokenStream {
     }
 }
 
+/// Crates that are linked on one platform only, because they provide its components.
+#[derive(Default)]
+struct Links {
+    native: Vec<Ident>,
+    hosted: Vec<Ident>,
+}
+
+fn parse_links(tokens: TokenStream, report: &mut Report) -> Links {
+    let mut links = Links::default();
+    const RULE: &str = "a crate of one platform is named like this: `native = my_provider`";
+    let parser = |input: ParseStream| -> syn::Result<()> {
+        while !input.is_empty() {
+            let name: Ident = input.call(syn::ext::IdentExt::parse_any)?;
+            let crates = match name.to_string().as_str() {
+                "native" => &mut links.native,
+                "hosted" => &mut links.hosted,
+                other => {
+                    let text = format!(
+                        "unknown option `{other}`; there are `native = CRATE` and `hosted = CRATE`, \
+                         and the number of cores is chosen when the program starts (`EBB_CORES`)"
+                    );
+                    return Err(syn::Error::new(name.span(), text));
+                }
+            };
+            input
+                .parse::<Token![=]>()
+                .map_err(|_| syn::Error::new(name.span(), RULE))?;
+            crates.push(
+                input
+                    .parse::<Ident>()
+                    .map_err(|error| syn::Error::new(error.span(), RULE))?,
+            );
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = Parser::parse2(parser, tokens) {
+        report.add(error);
+    }
+    links
+}
+
 pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> TokenStream {
     let mut report = Report::default();
-    if !options.is_empty() {
-        report.error(
-            &options,
-            "`#[ebb::main]` has no options; the number of cores is chosen when the program starts \
-             (`EBB_CORES`)",
-        );
-    }
+    let links = parse_links(options, &mut report);
     let function = parse_function(&item, "main", &mut report);
     let Some(function) = function.filter(|_| report.is_empty()) else {
         return failed(item, report);
@@ -83,7 +121,9 @@ pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> Tok
             #run(async { #call });
         }
     };
+    let (of_images, of_processes) = (&links.native, &links.hosted);
     let hosted = quote! {
+        #(extern crate #of_processes as _;)*
         extern crate ebb_hosted as __ebb_platform;
         #[unsafe(no_mangle)]
         extern "C" fn main(
@@ -100,6 +140,7 @@ pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> Tok
         quote! {
             #[cfg(panic = "abort")]
             const _: () = {
+                #(extern crate #of_images as _;)*
                 extern crate native_target as _;
                 #[unsafe(no_mangle)]
                 extern "Rust" fn __ebb_main() { __ebb_start(); }

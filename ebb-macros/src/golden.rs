@@ -157,6 +157,15 @@ fn a_main_of_an_image() {
 }
 
 #[test]
+fn a_main_with_a_provider_for_each_platform() {
+    let item = quote! {
+        fn main() {}
+    };
+    let options = quote!(native = by_machine, hosted = by_processes);
+    check("main_providers", entry::expand_main(options, item, true));
+}
+
+#[test]
 fn a_test() {
     let item = quote! {
         #[ignore = "slow"]

@@ -168,6 +168,9 @@ pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes `async fn main()` or `fn main()` the first event on core 0. The machine stops with the
 /// status that it returns. The crate is `#![no_std] #![no_main]`; its build script says
 /// `ebb_build::images`.
+///
+/// `#[ebb::main(native = CRATE, hosted = CRATE)]` links a crate into the program on that platform only: one that provides a
+/// component there. Each may be given several times.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand_main(options.into(), item.into(), entry::native()).into()

@@ -49,7 +49,7 @@ pub struct Call {
     pub received: u64,
 }
 
-/// How an instance was come by.
+/// How an instance was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Start {
     /// An instance that had served this function before.
@@ -85,16 +85,16 @@ pub struct Spent {
 
 /// What became of a call. Times are epoch milliseconds.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct CallOutcome {
     /// When init, or else run, began.
-    pub start: u64,
+    pub start_ms: u64,
     /// When the answer was there.
-    pub end: u64,
-    /// Milliseconds of init, if there was one.
-    pub init: Option<u64>,
-    /// What they were spent on.
+    pub end_ms: u64,
+    /// How long init took, if there was one.
+    pub init_ms: Option<u64>,
+    /// Where the time went.
     pub spent: Spent,
-    /// How the instance was come by.
+    /// How the instance was obtained.
     pub kind: Start,
     /// What the answer means.
     pub outcome: Outcome,
@@ -185,7 +185,7 @@ impl Call {
     }
 
     /// The record.
-    pub fn record(&self, ran: Ran) -> Activation {
+    pub fn record(&self, ran: CallOutcome) -> Activation {
         let mut annotations = annotations(&self.action);
         annotations.set("timeout", Json::bool(ran.timed_out));
         if let Some(binding) = &self.binding {
@@ -196,9 +196,9 @@ impl Call {
         }
         annotations.set(
             "waitTime",
-            milliseconds(ran.start.saturating_sub(self.received)),
+            milliseconds(ran.start_ms.saturating_sub(self.received)),
         );
-        if let Some(init) = ran.init {
+        if let Some(init) = ran.init_ms {
             annotations.set("initTime", milliseconds(init));
         }
         Activation {
@@ -208,9 +208,9 @@ impl Call {
             subject: self.caller.namespace.as_ref().into(),
             version: format!("{}", self.action.common.version),
             cause: self.cause.clone(),
-            start: ran.start,
-            end: Some(ran.end),
-            duration: Some(ran.end.saturating_sub(ran.start)),
+            start: ran.start_ms,
+            end: Some(ran.end_ms),
+            duration: Some(ran.end_ms.saturating_sub(ran.start_ms)),
             logs: Arc::new(ran.logs),
             annotations,
             outcome: ran.outcome,

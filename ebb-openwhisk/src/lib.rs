@@ -17,13 +17,10 @@
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, the rules of a trigger |
 //! | [`code`] | large code, taken out of a document before that is parsed |
 //! | [`activation`], [`activations`], [`logs`] | what came of it |
-//! | [`instance`] | the seam to what instances are made of |
 //! | [`pool`], [`fair`] | which instance serves which call, on which core |
 //! | [`metrics`] | counters, histograms, and the line for each activation |
 
 extern crate alloc;
-// The macros name everything through `::ebb`.
-extern crate ebb_runtime as ebb;
 
 pub mod activation;
 pub mod activations;
@@ -35,7 +32,6 @@ pub mod entity;
 pub mod failure;
 pub mod fair;
 pub mod http;
-pub mod instance;
 pub mod json;
 pub mod limits;
 pub mod logs;

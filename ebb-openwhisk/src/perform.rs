@@ -2,7 +2,7 @@
 
 use crate::activation::{Activation, Outcome, Status};
 use crate::api::Controller;
-use crate::call::{Call, Ran, annotations, milliseconds};
+use crate::call::{Call, CallOutcome, annotations, milliseconds};
 use crate::json::{Json, Kind, Members, Object};
 use crate::plan::{Fire, Plan, Sequence};
 use crate::{entity::Exec, failure::Failure};
@@ -14,7 +14,7 @@ use core::task::Poll;
 /// What plans are carried out with.
 pub trait Executor {
     /// Makes one call on an instance.
-    fn execute(&self, call: &Call) -> impl Future<Output = Ran>;
+    fn execute(&self, call: &Call) -> impl Future<Output = CallOutcome>;
     /// Uses the controller, alone and briefly.
     fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> impl Future<Output = R>;
     /// Epoch milliseconds.

@@ -20,9 +20,9 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use hashbrown::HashMap;
 
 /// Microseconds without an answer of a function after which a held call of it takes an idle instance on a busy core.
-pub const SHORT_PATIENCE: u64 = 5_000;
+pub const SHORT_PATIENCE_US: u64 = 5_000;
 /// Microseconds without an answer of a function after which a held call of it takes a new instance.
-pub const LONG_PATIENCE: u64 = 50_000;
+pub const LONG_PATIENCE_US: u64 = 50_000;
 /// Held functions that one [`Pool::tick`] looks at.
 const LOOK: usize = 64;
 
@@ -53,21 +53,59 @@ pub struct Victim {
     pub instance: InstanceId,
 }
 
+/// Where a call's instance comes from. `S` is a handle of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source<S = ()> {
+    /// It is there: it has served this function before.
+    Idle,
+    /// It has to be copied from the function's snapshot.
+    Snapshot(S),
+    /// It has to be made, and to load the code.
+    Scratch,
+}
+
+impl<S> Source<S> {
+    /// The kind of start that this is.
+    pub fn start(&self) -> Start {
+        match self {
+            Self::Idle => Start::Hot,
+            Self::Snapshot(_) => Start::Warm,
+            Self::Scratch => Start::Cold,
+        }
+    }
+}
+
+/// Where a call may run. The books count it as running there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grant<S = ()> {
+    /// The core.
+    pub core: usize,
+    /// The instance there.
+    pub instance: InstanceId,
+    /// Where that comes from.
+    pub source: Source<S>,
+    /// What has to go first.
+    pub evicted: Evicted<S>,
+}
+
 /// A call that can run now.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dispatch<T, S = ()> {
     /// What was submitted.
     pub ticket: T,
     /// Where it runs.
-    pub core: usize,
-    /// On which instance. Unless `start` is hot, there has to be one made of that number.
-    pub instance: InstanceId,
-    /// How the instance is come by.
-    pub start: Start,
-    /// What it is started from, if that is [`Start::Warm`].
-    pub snapshot: Option<S>,
-    /// What has to go first.
-    pub evicted: Evicted<S>,
+    pub grant: Grant<S>,
+}
+
+/// What an instance is like when its call has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// It may serve another call.
+    pub keep: bool,
+    /// Bytes of memory that it takes.
+    pub bytes: u64,
+    /// Microseconds that it took to start it for this call, 0 if it was there already.
+    pub cost_us: u64,
 }
 
 /// What has to be thrown away.
@@ -107,8 +145,8 @@ struct Instance {
     bytes: u64,
     start: Start,
     uses: u64,
-    /// Microseconds to start one again.
-    cost: u64,
+    /// How long it takes to start one again.
+    cost_us: u64,
     /// Its place among the idle ones, while it is.
     worth: Option<u64>,
 }
@@ -118,8 +156,8 @@ struct Kept<S> {
     snapshot: S,
     bytes: u64,
     uses: u64,
-    /// Microseconds to come by the same without it.
-    cost: u64,
+    /// How long it takes to start an instance without it.
+    cost_us: u64,
     worth: u64,
 }
 
@@ -137,35 +175,13 @@ struct Waiting<T> {
     bytes: u64,
 }
 
-/// Where a call runs.
-struct Place<S> {
-    core: usize,
-    instance: InstanceId,
-    start: Start,
-    snapshot: Option<S>,
-    evicted: Evicted<S>,
-}
-
-impl<S> Place<S> {
-    fn dispatch<T>(self, ticket: T) -> Dispatch<T, S> {
-        Dispatch {
-            ticket,
-            core: self.core,
-            instance: self.instance,
-            start: self.start,
-            snapshot: self.snapshot,
-            evicted: self.evicted,
-        }
-    }
-}
-
 /// A function with calls that run.
 #[derive(Debug)]
 struct Function {
     /// How many, on each core.
     running: Vec<u32>,
-    /// When one last began or ended, in microseconds.
-    progress: u64,
+    /// When one last began or ended.
+    progress_us: u64,
 }
 
 /// The instances of all cores, and the snapshots. `S` is a handle of a snapshot.
@@ -181,8 +197,8 @@ pub struct Pool<T, S = ()> {
     /// Those with calls that run. A function is held only while it is here.
     functions: HashMap<InstanceKey, Function>,
     queue: FairQueue<InstanceKey, Waiting<T>>,
-    /// Microseconds, as last told.
-    now: u64,
+    /// The time as last told.
+    now_us: u64,
     used: u64,
     /// Of `used`, what may be evicted.
     idle_bytes: u64,
@@ -192,8 +208,8 @@ pub struct Pool<T, S = ()> {
     next: InstanceId,
     evictions: u64,
     snapshot_evictions: u64,
-    /// Microseconds to start an instance from a snapshot: a moving mean, 0 before the first.
-    warm: u64,
+    /// How long it takes to start an instance from a snapshot: a moving mean, 0 before the first.
+    warm_us: u64,
 }
 
 impl<T, S: Clone> Pool<T, S> {
@@ -208,7 +224,7 @@ impl<T, S: Clone> Pool<T, S> {
             running: alloc::vec![0; capacity.cores.max(1)],
             functions: HashMap::new(),
             queue: FairQueue::new(capacity.queue),
-            now: 0,
+            now_us: 0,
             used: 0,
             idle_bytes: 0,
             snapshot_bytes: 0,
@@ -217,7 +233,7 @@ impl<T, S: Clone> Pool<T, S> {
             next: 0,
             evictions: 0,
             snapshot_evictions: 0,
-            warm: 0,
+            warm_us: 0,
         }
     }
 
@@ -226,16 +242,16 @@ impl<T, S: Clone> Pool<T, S> {
         self.capacity
     }
 
-    /// A call came to core `here` at `now`; an instance for it takes about `bytes`.
+    /// A call came to core `here` at `now_us` (of any clock that goes on); an instance for it takes about `bytes`.
     pub fn submit(
         &mut self,
         ticket: T,
         key: &InstanceKey,
         bytes: u64,
         here: usize,
-        now: u64,
+        now_us: u64,
     ) -> Submitted<T, S> {
-        self.now = now;
+        self.now_us = now_us;
         // Who waits goes first, except for an instance that is of no use to them.
         let may_start = self.queue.is_nobodys_turn();
         let runs = self.functions.contains_key(key);
@@ -245,8 +261,8 @@ impl<T, S: Clone> Pool<T, S> {
         if placed.is_none() && may_start && (!runs || self.running.contains(&0)) {
             placed = self.place_new(key, bytes, self.least(here));
         }
-        if let Some(place) = placed {
-            return Submitted::Run(place.dispatch(ticket));
+        if let Some(grant) = placed {
+            return Submitted::Run(Dispatch { ticket, grant });
         }
         let waiting = Waiting {
             ticket,
@@ -285,9 +301,9 @@ impl<T, S: Clone> Pool<T, S> {
         &mut self,
         core: usize,
         running: usize,
-        now: u64,
+        now_us: u64,
     ) -> Option<Dispatch<T, S>> {
-        self.now = now;
+        self.now_us = now_us;
         // If the numbers differ, a call is on its way there.
         if self.running.get(core) != Some(&running) || running >= self.capacity.per_core {
             return None;
@@ -298,65 +314,70 @@ impl<T, S: Clone> Pool<T, S> {
         };
         let held = self.queue.held().take(LOOK).find(has_one).cloned();
         if let Some(key) = held {
-            let place = self.place_hot(&key, core, |on, _| on == core)?;
-            return self.dispatch_next(&key, place);
+            let grant = self.place_hot(&key, core, |on, _| on == core)?;
+            return self.dispatch_next(&key, grant);
         }
         if !self.queue.is_nobodys_turn() {
             return None;
         }
         let key = self.queue.held().next()?.clone();
         let bytes = self.queue.peek(&key)?.bytes;
-        let place = self.place_new(&key, bytes, core)?;
+        let grant = self.place_new(&key, bytes, core)?;
         // The others' turn is next.
         self.queue.to_back(&key, true);
-        self.dispatch_next(&key, place)
+        self.dispatch_next(&key, grant)
     }
 
     /// Time passes: held calls of functions that got nowhere for long get further instances. To be called every few
     /// milliseconds while there are held calls.
-    pub fn tick(&mut self, now: u64) -> Vec<Dispatch<T, S>> {
-        self.now = now;
+    pub fn tick(&mut self, now_us: u64) -> Vec<Dispatch<T, S>> {
+        self.now_us = now_us;
         let looked: Vec<InstanceKey> = self.queue.held().take(LOOK).cloned().collect();
         let mut ready = Vec::new();
         for key in looked {
             self.queue.to_back(&key, true);
-            let since = self
+            let since_us = self
                 .functions
                 .get(&key)
-                .map_or(0, |f| now.saturating_sub(f.progress));
-            if since < SHORT_PATIENCE {
+                .map_or(0, |f| now_us.saturating_sub(f.progress_us));
+            if since_us < SHORT_PATIENCE_US {
                 continue;
             }
             let Some((bytes, here)) = self.queue.peek(&key).map(|w| (w.bytes, w.core)) else {
                 continue;
             };
             let mut placed = self.place_hot(&key, here, |_, _| true);
-            if placed.is_none() && since >= LONG_PATIENCE && self.queue.is_nobodys_turn() {
+            if placed.is_none() && since_us >= LONG_PATIENCE_US && self.queue.is_nobodys_turn() {
                 placed = self.place_new(&key, bytes, self.least(here));
             }
-            ready.extend(placed.and_then(|place| self.dispatch_next(&key, place)));
+            ready.extend(placed.and_then(|grant| self.dispatch_next(&key, grant)));
         }
         ready
     }
 
     /// The function's next call gets that place; its other calls are held.
-    fn dispatch_next(&mut self, key: &InstanceKey, place: Place<S>) -> Option<Dispatch<T, S>> {
+    fn dispatch_next(&mut self, key: &InstanceKey, grant: Grant<S>) -> Option<Dispatch<T, S>> {
         let waiting = self.queue.pop(key)?;
         self.queue.hold(key);
-        Some(place.dispatch(waiting.ticket))
+        Some(Dispatch {
+            ticket: waiting.ticket,
+            grant,
+        })
     }
 
-    /// A call has ended. Its instance is kept if `keep` says so; it takes `bytes`, and to start it took `cost` microseconds,
-    /// or 0 if it was there already. Returns the calls that can run now.
+    /// A call has ended, and left its instance like `after`. Returns the calls that can run now.
     pub fn release(
         &mut self,
         instance: InstanceId,
-        keep: bool,
-        bytes: u64,
-        cost: u64,
-        now: u64,
+        after: After,
+        now_us: u64,
     ) -> Vec<Dispatch<T, S>> {
-        self.now = now;
+        self.now_us = now_us;
+        let After {
+            keep,
+            bytes,
+            cost_us,
+        } = after;
         let mut free = None;
         if let Some(entry) = self.instances.get_mut(&instance) {
             if entry.worth.is_some() {
@@ -366,7 +387,7 @@ impl<T, S: Clone> Pool<T, S> {
             self.running[entry.core] -= 1;
             if let Some(function) = self.functions.get_mut(&entry.key) {
                 function.running[entry.core] -= 1;
-                function.progress = now;
+                function.progress_us = now_us;
                 if function.running.iter().all(|&n| n == 0) {
                     self.functions.remove(&entry.key);
                     self.queue.unhold(&entry.key);
@@ -374,24 +395,25 @@ impl<T, S: Clone> Pool<T, S> {
             }
             self.used = self.used - entry.bytes + bytes;
             entry.bytes = bytes;
-            if cost > 0 {
-                entry.cost = cost;
+            if cost_us > 0 {
+                entry.cost_us = cost_us;
                 if entry.start == Start::Warm {
-                    self.warm = if self.warm == 0 {
-                        cost
-                    } else {
-                        (7 * self.warm + cost) / 8
+                    self.warm_us = match self.warm_us {
+                        0 => cost_us,
+                        mean => (7 * mean + cost_us) / 8,
                     };
                 }
             }
             entry.uses += 1;
             if keep {
                 // With a snapshot another one is cheap.
-                let cost = match self.warm {
-                    1.. if self.snapshots.contains_key(&entry.key) => entry.cost.min(self.warm),
-                    _ => entry.cost,
+                let cost_us = match self.warm_us {
+                    1.. if self.snapshots.contains_key(&entry.key) => {
+                        entry.cost_us.min(self.warm_us)
+                    }
+                    _ => entry.cost_us,
                 };
-                let worth = self.age.saturating_add(worth(entry.uses, cost, bytes));
+                let worth = self.age.saturating_add(worth(entry.uses, cost_us, bytes));
                 entry.worth = Some(worth);
                 self.by_worth.insert((worth, Idle::Instance(instance)));
                 self.idle_bytes += bytes;
@@ -412,17 +434,17 @@ impl<T, S: Clone> Pool<T, S> {
             let Some((bytes, here)) = self.queue.peek(&key).map(|w| (w.bytes, w.core)) else {
                 break;
             };
-            let place = self.place_hot(&key, here, |_, _| true);
-            if let Some(place) = place.or_else(|| self.place_new(&key, bytes, self.least(here))) {
-                ready.extend(self.dispatch_next(&key, place));
+            let grant = self.place_hot(&key, here, |_, _| true);
+            if let Some(grant) = grant.or_else(|| self.place_new(&key, bytes, self.least(here))) {
+                ready.extend(self.dispatch_next(&key, grant));
                 continue;
             }
             // What there is is of no use to whoever's turn it is.
             if let Some(key) = free.take()
                 && let Some(here) = self.queue.peek(&key).map(|w| w.core)
-                && let Some(place) = self.place_hot(&key, here, |_, _| true)
+                && let Some(grant) = self.place_hot(&key, here, |_, _| true)
             {
-                ready.extend(self.dispatch_next(&key, place));
+                ready.extend(self.dispatch_next(&key, grant));
             }
             break;
         }
@@ -439,7 +461,7 @@ impl<T, S: Clone> Pool<T, S> {
         key: &InstanceKey,
         here: usize,
         may: impl Fn(usize, &Self) -> bool,
-    ) -> Option<Place<S>> {
+    ) -> Option<Grant<S>> {
         let slots = self.capacity.per_core;
         // The one used last has its memory in the caches.
         let free = self.idle.get(key)?.iter().rev().filter_map(|&id| {
@@ -452,11 +474,10 @@ impl<T, S: Clone> Pool<T, S> {
             .or_else(|| free.clone().next())?;
         self.take_idle(instance);
         self.began(key, core);
-        Some(Place {
+        Some(Grant {
             core,
             instance,
-            start: Start::Hot,
-            snapshot: None,
+            source: Source::Idle,
             evicted: Evicted::default(),
         })
     }
@@ -470,10 +491,10 @@ impl<T, S: Clone> Pool<T, S> {
             .entry(key.clone())
             .or_insert_with(|| Function {
                 running: alloc::vec![0; cores],
-                progress: 0,
+                progress_us: 0,
             });
         function.running[core] += 1;
-        function.progress = self.now;
+        function.progress_us = self.now_us;
     }
 
     /// The core that has least to do: this one, if it is one of several.
@@ -487,7 +508,7 @@ impl<T, S: Clone> Pool<T, S> {
     }
 
     /// A new instance on that core.
-    fn place_new(&mut self, key: &InstanceKey, bytes: u64, core: usize) -> Option<Place<S>> {
+    fn place_new(&mut self, key: &InstanceKey, bytes: u64, core: usize) -> Option<Grant<S>> {
         let is_full = self.running[core] >= self.capacity.per_core;
         if is_full || self.used - self.idle_bytes + bytes > self.capacity.memory {
             return None;
@@ -499,26 +520,21 @@ impl<T, S: Clone> Pool<T, S> {
         self.next += 1;
         self.used += bytes;
         self.began(key, core);
-        let start = if snapshot.is_some() {
-            Start::Warm
-        } else {
-            Start::Cold
-        };
+        let source = snapshot.map_or(Source::Scratch, Source::Snapshot);
         let entry = Instance {
             key: key.clone(),
             core,
             bytes,
-            start,
+            start: source.start(),
             uses: 0,
-            cost: 1,
+            cost_us: 1,
             worth: None,
         };
         self.instances.insert(instance, entry);
-        Some(Place {
+        Some(Grant {
             core,
             instance,
-            start,
-            snapshot,
+            source,
             evicted,
         })
     }
@@ -636,17 +652,17 @@ impl<T, S: Clone> Pool<T, S> {
         self.snapshots.contains_key(key)
     }
 
-    /// Keeps a snapshot of a function. It takes `bytes`; without it an instance takes `cost` microseconds to start. What has
+    /// Keeps a snapshot of a function. It takes `bytes`; without it an instance takes `cost_us` to start. What has
     /// to go for it comes back, which may be the snapshot itself.
     pub fn keep_snapshot(
         &mut self,
         key: &InstanceKey,
         snapshot: S,
         bytes: u64,
-        cost: u64,
+        cost_us: u64,
     ) -> Evicted<S> {
         let former = self.drop_snapshot(key);
-        let worth = self.age.saturating_add(worth(1, cost, bytes));
+        let worth = self.age.saturating_add(worth(1, cost_us, bytes));
         self.by_worth.insert((worth, Idle::Snapshot(key.clone())));
         self.used += bytes;
         self.idle_bytes += bytes;
@@ -655,7 +671,7 @@ impl<T, S: Clone> Pool<T, S> {
             snapshot,
             bytes,
             uses: 1,
-            cost,
+            cost_us,
             worth,
         };
         self.snapshots.insert(key.clone(), kept);
@@ -672,7 +688,7 @@ impl<T, S: Clone> Pool<T, S> {
         kept.uses += 1;
         kept.worth = self
             .age
-            .saturating_add(worth(kept.uses, kept.cost, kept.bytes));
+            .saturating_add(worth(kept.uses, kept.cost_us, kept.bytes));
         self.by_worth.insert((kept.worth, idle));
         Some(kept.snapshot.clone())
     }
@@ -724,7 +740,7 @@ impl<T, S: Clone> Pool<T, S> {
 }
 
 /// What something is worth that was used so often, saves so many microseconds each time and takes so many bytes.
-fn worth(uses: u64, cost: u64, bytes: u64) -> u64 {
+fn worth(uses: u64, cost_us: u64, bytes: u64) -> u64 {
     // At most 1000 times a day of microseconds, in units of 2^-20: it fits.
-    ((uses.min(1000) * cost.clamp(1, 1 << 33)) << 20) / bytes.max(1)
+    ((uses.min(1000) * cost_us.clamp(1, 1 << 33)) << 20) / bytes.max(1)
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use ebb_openwhisk::call::InstanceKey;
-use ebb_openwhisk::pool::{Capacity, Evicted, Pool, Submitted};
+use ebb_openwhisk::pool::{After, Capacity, Evicted, Pool, Submitted};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -52,14 +52,15 @@ proptest! {
             let before = pool.used();
             match what {
                 0 | 1 => if let Submitted::Run(dispatch) = pool.submit(0, &key(function), 50, 0, 0) {
-                    model.take(&dispatch.evicted);
-                    model.instances.entry(dispatch.instance).or_insert(50);
-                    running.push((dispatch.instance, function));
+                    model.take(&dispatch.grant.evicted);
+                    model.instances.entry(dispatch.grant.instance).or_insert(50);
+                    running.push((dispatch.grant.instance, function));
                 },
                 2 | 3 => if !running.is_empty() {
                     let (id, _) = running.swap_remove(which.index(running.len()));
                     let keep = bytes % 5 != 0;
-                    prop_assert!(pool.release(id, keep, bytes, 7, 0).is_empty());
+                    let after = After { keep, bytes, cost_us: 7 };
+                    prop_assert!(pool.release(id, after, 0).is_empty());
                     if keep { model.instances.insert(id, bytes) } else { model.instances.remove(&id) };
                 },
                 4 => {

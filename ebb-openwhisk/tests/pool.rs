@@ -2,7 +2,9 @@
 #![allow(missing_docs)]
 
 use ebb_openwhisk::call::{InstanceKey, Start};
-use ebb_openwhisk::pool::{Capacity, Dispatch, LONG_PATIENCE, Pool, SHORT_PATIENCE, Submitted};
+use ebb_openwhisk::pool::{
+    After, Capacity, Dispatch, Grant, LONG_PATIENCE_US, Pool, SHORT_PATIENCE_US, Source, Submitted,
+};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -23,10 +25,18 @@ fn pool(cores: usize, per_core: usize, instances: u64, queue: usize) -> Pool<u64
     })
 }
 
-fn run(pool: &mut Pool<u64>, ticket: u64, function: u64, here: usize) -> Dispatch<u64> {
+fn run(pool: &mut Pool<u64>, ticket: u64, function: u64, here: usize) -> Grant {
     match pool.submit(ticket, &key(function), 10, here, 0) {
-        Submitted::Run(dispatch) => dispatch,
+        Submitted::Run(dispatch) => dispatch.grant,
         other => panic!("{other:?}"),
+    }
+}
+
+fn after(keep: bool, bytes: u64, cost_us: u64) -> After {
+    After {
+        keep,
+        bytes,
+        cost_us,
     }
 }
 
@@ -34,17 +44,20 @@ fn run(pool: &mut Pool<u64>, ticket: u64, function: u64, here: usize) -> Dispatc
 fn an_idle_instance_of_the_function_is_used_again_on_its_core() {
     let mut pool = pool(2, 4, 10, 10);
     let first = run(&mut pool, 1, 7, 1);
-    assert_eq!((first.core, first.start), (1, Start::Cold));
-    assert!(pool.release(first.instance, true, 10, 100, 0).is_empty());
+    assert_eq!((first.core, first.source.start()), (1, Start::Cold));
+    assert!(
+        pool.release(first.instance, after(true, 10, 100), 0)
+            .is_empty()
+    );
     let second = run(&mut pool, 2, 7, 1);
     assert_eq!(
-        (second.core, second.instance, second.start),
+        (second.core, second.instance, second.source.start()),
         (1, first.instance, Start::Hot)
     );
-    pool.release(second.instance, true, 10, 100, 0);
+    pool.release(second.instance, after(true, 10, 100), 0);
     let handed = run(&mut pool, 3, 7, 0);
     assert_eq!(
-        (handed.core, handed.start),
+        (handed.core, handed.source.start()),
         (1, Start::Hot),
         "handed over to where the instance is"
     );
@@ -63,11 +76,11 @@ fn a_function_with_a_snapshot_starts_warm() {
     let none = pool.keep_snapshot(&key(1), (), 10, 100);
     assert!(none.instances.is_empty() && none.snapshots.is_empty());
     let warm = run(&mut pool, 1, 1, 0);
-    assert_eq!((warm.start, warm.snapshot), (Start::Warm, Some(())));
-    pool.release(warm.instance, false, 10, 1, 0);
+    assert_eq!(warm.source, Source::Snapshot(()));
+    pool.release(warm.instance, after(false, 10, 1), 0);
     let gone = pool.evict_if(|key| key.revision == 1);
     assert_eq!(gone.snapshots.len(), 1);
-    assert_eq!(run(&mut pool, 2, 1, 0).start, Start::Cold);
+    assert_eq!(run(&mut pool, 2, 1, 0).source.start(), Start::Cold);
 }
 
 /// Microseconds, far beyond any patience.
@@ -82,12 +95,16 @@ fn a_call_of_a_running_function_is_held_until_its_instance_is_free() {
     }
     assert!(pool.holds_calls());
     let other = run(&mut pool, 9, 2, 0);
-    assert_eq!(other.start, Start::Cold, "others do not wait for it");
+    assert_eq!(
+        other.source.start(),
+        Start::Cold,
+        "others do not wait for it"
+    );
     for ticket in 1..=2 {
-        let next = pool.release(first.instance, true, 10, 1, 0);
+        let next = pool.release(first.instance, after(true, 10, 1), 0);
         assert_eq!(next.len(), 1);
         assert_eq!(
-            (next[0].ticket, next[0].instance),
+            (next[0].ticket, next[0].grant.instance),
             (ticket, first.instance),
             "in order, on the one instance"
         );
@@ -106,10 +123,10 @@ fn a_core_with_nothing_to_run_takes_held_calls() {
     }
     assert_eq!(pool.core_is_idle(1, 0, 0), None, "a call is on its way");
     let third = pool.core_is_idle(1, 1, 0).expect("room for one more");
-    assert_eq!((third.ticket, third.core), (2, 1));
-    assert_ne!(third.instance, calls[1].instance);
+    assert_eq!((third.ticket, third.grant.core), (2, 1));
+    assert_ne!(third.grant.instance, calls[1].instance);
     let fourth = pool.core_is_idle(1, 2, 0).expect("room for one more");
-    assert_eq!((fourth.ticket, fourth.core), (3, 1));
+    assert_eq!((fourth.ticket, fourth.grant.core), (3, 1));
     assert_eq!(pool.core_is_idle(1, 3, 0), None, "nobody waits");
 }
 
@@ -119,13 +136,13 @@ fn an_instance_that_is_idle_on_a_busy_core_is_taken_when_that_core_is_idle() {
     let first = run(&mut pool, 0, 1, 0);
     assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
     let second = pool.core_is_idle(0, 1, 0).expect("room for one more");
-    for instance in [first.instance, second.instance] {
-        pool.release(instance, true, 10, 1, 0);
+    for instance in [first.instance, second.grant.instance] {
+        pool.release(instance, after(true, 10, 1), 0);
     }
     run(&mut pool, 2, 1, 0);
     assert_eq!(pool.submit(3, &key(1), 10, 0, 0), Submitted::Waits);
     let again = pool.core_is_idle(0, 1, 0).expect("it is idle");
-    assert_eq!((again.ticket, again.start), (3, Start::Hot));
+    assert_eq!((again.ticket, again.grant.source.start()), (3, Start::Hot));
 }
 
 #[test]
@@ -135,16 +152,16 @@ fn a_function_that_gets_nowhere_gets_further_instances_one_at_a_time() {
     for ticket in 1..=2 {
         assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
     }
-    assert!(pool.tick(SHORT_PATIENCE).is_empty());
-    let more = pool.tick(LONG_PATIENCE);
+    assert!(pool.tick(SHORT_PATIENCE_US).is_empty());
+    let more = pool.tick(LONG_PATIENCE_US);
     assert_eq!((more.len(), more[0].ticket), (1, 1));
-    assert!(pool.tick(LONG_PATIENCE + 1).is_empty());
-    assert_eq!(pool.tick(2 * LONG_PATIENCE)[0].ticket, 2);
-    pool.release(more[0].instance, true, 10, 1, LATER);
+    assert!(pool.tick(LONG_PATIENCE_US + 1).is_empty());
+    assert_eq!(pool.tick(2 * LONG_PATIENCE_US)[0].ticket, 2);
+    pool.release(more[0].grant.instance, after(true, 10, 1), LATER);
     assert_eq!(pool.submit(3, &key(1), 10, 0, LATER), Submitted::Waits);
-    assert!(pool.tick(LATER + SHORT_PATIENCE - 1).is_empty());
-    let hot = pool.tick(LATER + SHORT_PATIENCE);
-    assert_eq!((hot.len(), hot[0].start), (1, Start::Hot));
+    assert!(pool.tick(LATER + SHORT_PATIENCE_US - 1).is_empty());
+    let hot = pool.tick(LATER + SHORT_PATIENCE_US);
+    assert_eq!((hot.len(), hot[0].grant.source.start()), (1, Start::Hot));
 }
 
 #[test]
@@ -154,8 +171,8 @@ fn a_held_call_outlives_the_instance_it_waits_for() {
     for ticket in 1..=2 {
         assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
     }
-    let next = pool.release(first.instance, false, 10, 1, 0);
-    assert_eq!((next.len(), next[0].start), (1, Start::Cold));
+    let next = pool.release(first.instance, after(false, 10, 1), 0);
+    assert_eq!((next.len(), next[0].grant.source.start()), (1, Start::Cold));
     assert!(pool.holds_calls(), "the other one waits for the new one");
 }
 
@@ -170,23 +187,23 @@ fn instances_that_do_not_share_the_cores_time_are_used_at_once() {
     });
     let first = run(&mut pool, 0, 1, 0);
     assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
-    let second = pool.tick(LONG_PATIENCE).remove(0);
-    pool.release(first.instance, true, 10, 1, LATER);
-    pool.release(second.instance, true, 10, 1, LATER);
+    let second = pool.tick(LONG_PATIENCE_US).remove(0).grant;
+    pool.release(first.instance, after(true, 10, 1), LATER);
+    pool.release(second.instance, after(true, 10, 1), LATER);
     run(&mut pool, 2, 1, 0);
-    assert_eq!(run(&mut pool, 3, 1, 0).start, Start::Hot);
+    assert_eq!(run(&mut pool, 3, 1, 0).source.start(), Start::Hot);
 }
 
 #[test]
 fn what_is_worth_least_makes_room() {
     let mut pool = pool(1, 8, 3, 10);
     let [cheap, dear, used] = [1, 2, 3].map(|f| run(&mut pool, f, f, 0).instance);
-    pool.release(cheap, true, 10, 100, 0);
-    pool.release(dear, true, 10, 10_000, 0);
-    pool.release(used, true, 10, 100, 0);
+    pool.release(cheap, after(true, 10, 100), 0);
+    pool.release(dear, after(true, 10, 10_000), 0);
+    pool.release(used, after(true, 10, 100), 0);
     for n in 0..5 {
         let again = run(&mut pool, 10 + n, 3, 0);
-        pool.release(again.instance, true, 10, 100, 0);
+        pool.release(again.instance, after(true, 10, 100), 0);
     }
     let victims: Vec<_> = (0..2)
         .map(|n| run(&mut pool, 20 + n, 20 + n, 0).evicted.instances[0].instance)
@@ -208,9 +225,12 @@ fn without_room_calls_wait_and_the_overflow_is_refused() {
     );
     assert_eq!(pool.submit(5, &key(2), 10, 0, 0), Submitted::Waits);
     assert_eq!(pool.submit(6, &key(3), 10, 0, 0), Submitted::Refused(6));
-    let next = pool.release(first.instance, true, 10, 1, 0);
+    let next = pool.release(first.instance, after(true, 10, 1), 0);
     assert_eq!(next.len(), 1);
-    assert_eq!((next[0].ticket, next[0].start), (1, Start::Hot));
+    assert_eq!(
+        (next[0].ticket, next[0].grant.source.start()),
+        (1, Start::Hot)
+    );
 }
 
 #[test]
@@ -218,19 +238,22 @@ fn a_lost_instance_is_replaced_for_those_who_wait() {
     let mut pool = pool(1, 1, 1, 10);
     let first = run(&mut pool, 0, 1, 0);
     assert_eq!(pool.submit(1, &key(1), 10, 0, 0), Submitted::Waits);
-    let next = pool.release(first.instance, false, 10, 1, 0);
-    assert_eq!((next[0].ticket, next[0].start), (1, Start::Cold));
-    assert_ne!(next[0].instance, first.instance);
+    let next = pool.release(first.instance, after(false, 10, 1), 0);
+    assert_eq!(
+        (next[0].ticket, next[0].grant.source.start()),
+        (1, Start::Cold)
+    );
+    assert_ne!(next[0].grant.instance, first.instance);
 }
 
 #[test]
 fn a_changed_actions_instances_go() {
     let mut pool = pool(1, 4, 10, 10);
     let old = run(&mut pool, 0, 1, 0);
-    pool.release(old.instance, true, 10, 1, 0);
+    pool.release(old.instance, after(true, 10, 1), 0);
     let victims = pool.evict_if(|key| key.revision == 1);
     assert_eq!(victims.instances[0].instance, old.instance);
-    assert_eq!(run(&mut pool, 1, 1, 0).start, Start::Cold);
+    assert_eq!(run(&mut pool, 1, 1, 0).source.start(), Start::Cold);
     assert_eq!(pool.used(), 10);
 }
 
@@ -240,13 +263,13 @@ fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
     let mut ends: VecDeque<(u64, u64)> = VecDeque::new(); // sorted by time
     let (mut now, mut done) = (0, 0);
     let begin = |ends: &mut VecDeque<(u64, u64)>, now: u64, dispatch: &Dispatch<u64>| {
-        let took = if dispatch.start == Start::Hot {
+        let took = if dispatch.grant.source.start() == Start::Hot {
             10
         } else {
             410
         };
         let at = ends.partition_point(|&(t, _)| t <= now + took);
-        ends.insert(at, (now + took, dispatch.instance));
+        ends.insert(at, (now + took, dispatch.grant.instance));
     };
     for ticket in 0..calls {
         match pool.submit(
@@ -264,7 +287,7 @@ fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
     while let Some((time, instance)) = ends.pop_front() {
         now = time;
         done += 1;
-        for dispatch in pool.release(instance, true, 10, 400, 0) {
+        for dispatch in pool.release(instance, after(true, 10, 400), 0) {
             begin(&mut ends, now, &dispatch);
         }
     }
@@ -298,19 +321,19 @@ proptest! {
         let mut running: Vec<(u64, u64)> = Vec::new();
         let (mut ran, mut accepted) = (HashSet::new(), HashSet::new());
         let mut start = |dispatch: Dispatch<u64>, function_of: &HashMap<u64, u64>, running: &mut Vec<(u64, u64)>, alive: &mut HashMap<u64, (u64, usize)>| {
-            for victim in &dispatch.evicted.instances {
+            for victim in &dispatch.grant.evicted.instances {
                 let gone = alive.remove(&victim.instance);
                 assert_eq!(gone.map(|(_, core)| core), Some(victim.core));
                 assert!(running.iter().all(|(_, i)| *i != victim.instance));
             }
             let function = function_of[&dispatch.ticket];
-            if dispatch.start == Start::Hot {
-                assert_eq!(alive[&dispatch.instance], (function, dispatch.core));
+            if dispatch.grant.source.start() == Start::Hot {
+                assert_eq!(alive[&dispatch.grant.instance], (function, dispatch.grant.core));
             } else {
-                assert!(alive.insert(dispatch.instance, (function, dispatch.core)).is_none());
+                assert!(alive.insert(dispatch.grant.instance, (function, dispatch.grant.core)).is_none());
             }
-            assert!(running.iter().all(|(_, i)| *i != dispatch.instance));
-            running.push((dispatch.ticket, dispatch.instance));
+            assert!(running.iter().all(|(_, i)| *i != dispatch.grant.instance));
+            running.push((dispatch.ticket, dispatch.grant.instance));
             assert!(ran.insert(dispatch.ticket), "twice");
         };
         for (ticket, (function, here, what, which, cost)) in steps.into_iter().enumerate() {
@@ -340,7 +363,7 @@ proptest! {
                 let (_, instance) = running.swap_remove(which.index(running.len()));
                 let keep = cost % 3 != 0;
                 if !keep { alive.remove(&instance); }
-                for dispatch in pool.release(instance, keep, 10, cost, 0) {
+                for dispatch in pool.release(instance, after(keep, 10, cost), 0) {
                     start(dispatch, &function_of, &mut running, &mut alive);
                 }
             }
@@ -351,7 +374,7 @@ proptest! {
             prop_assert_eq!(pool.instances().0, alive.len());
         }
         while let Some((_, instance)) = running.pop() {
-            for dispatch in pool.release(instance, true, 10, 1, 0) {
+            for dispatch in pool.release(instance, after(true, 10, 1), 0) {
                 start(dispatch, &function_of, &mut running, &mut alive);
             }
         }

@@ -3,6 +3,11 @@ mod options {
     async fn main() {}
 }
 
+mod crate_as_text {
+    #[ebb::main(native = "provider")]
+    async fn main() {}
+}
+
 mod parameters {
     #[ebb::main]
     async fn main<T>(_arguments: Vec<T>) {}

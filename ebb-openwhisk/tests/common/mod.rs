@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::activation::{Activation, Answer, Outcome};
-use ebb_openwhisk::call::{Call, Ran, Spent, Start};
+use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::{Config, Controller, Executor, Step, Subject, perform};
@@ -53,7 +53,7 @@ pub fn answer(status: u16, body: &str) -> Answer {
 }
 
 impl Executor for Bed {
-    async fn execute(&self, call: &Call) -> Ran {
+    async fn execute(&self, call: &Call) -> CallOutcome {
         let now = self.now.get();
         let parse = |json: ebb_openwhisk::json::Json| {
             serde_json::from_str(json.as_str()).unwrap_or(Value::Null)
@@ -62,10 +62,10 @@ impl Executor for Bed {
             .borrow_mut()
             .push((parse(call.init_body(now)), parse(call.run_body(now))));
         let answer = (self.action.borrow())(call);
-        Ran {
-            start: now + 5,
-            end: now + 17,
-            init: Some(3),
+        CallOutcome {
+            start_ms: now + 5,
+            end_ms: now + 17,
+            init_ms: Some(3),
             spent: Spent::default(),
             kind: Start::Cold,
             outcome: Outcome::of(&answer, call.action.limits.timeout),

@@ -1,17 +1,22 @@
-//! The seam to what instances are made of: Linux processes on the hosted platform, UCs on the native one.
+//! The seam to what instances are made of: the component [`InstanceMaker`], which `ebb-invoker-native` provides with UCs and
+//! `ebb-invoker-hosted` with Linux processes.
 //!
-//! An instance runs `ebb-invoker/loader.js` and is spoken to in frames over one socket (`loader/channel.js`). This
-//! module has the frames, the two traits, and [`serve`]: how a call is made on an instance.
+//! An instance runs the [loader](crate::loader) and is spoken to in frames over one byte stream (`loader/channel.js`). This
+//! module has the frames, the traits, and [`serve`]: how a call is made on an instance.
 
-use crate::activation::{Answer, Outcome};
-use crate::call::{Call, Ran, Spent, Start};
-use crate::logs::Collector;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::future::Future;
+use core::net::Ipv4Addr;
 use core::pin::Pin;
 use core::time::Duration;
-use ebb_runtime::component;
-use ebb_runtime::time::{Instant, timeout, unix_time};
+
+use ebb::component;
+use ebb::time::{Instant, timeout, unix_time};
+use ebb_openwhisk::activation::{Answer, Outcome};
+use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+use ebb_openwhisk::logs::Collector;
+
+use crate::options::Container;
 
 /// A future of its own.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -21,7 +26,7 @@ pub const HEADER: usize = 12;
 
 /// What a request to an instance asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum InstanceRequest {
     /// Load code; the payload is the body of `/init`.
     Init = 1,
     /// Run it; the payload is the body of `/run`.
@@ -33,7 +38,7 @@ pub enum Request {
 }
 
 /// A frame.
-pub fn frame(id: u32, request: Request, payload: &[u8]) -> Vec<u8> {
+pub fn frame(id: u32, request: InstanceRequest, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     for word in [length, id, request as u32] {
@@ -88,7 +93,7 @@ pub trait Instance {
     /// for anything but to be dropped.
     fn ask<'a>(
         &'a mut self,
-        request: Request,
+        request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>>;
     /// Moves what it has written to its streams.
@@ -96,81 +101,92 @@ pub trait Instance {
     /// Whether it can be asked.
     fn is_alive(&self) -> bool;
     /// Bytes of memory that are its own, about.
-    fn memory(&mut self) -> u64;
+    fn memory_bytes(&mut self) -> u64;
     /// A snapshot of it as it is, between two requests; `None` where instances cannot be copied, or this one not now.
-    fn capture(&mut self) -> Option<Arc<dyn Snapshot>> {
+    fn capture(&mut self) -> Option<SharedSnapshot> {
         None
     }
     /// It has served its first call: what that took may be remembered for later copies of the same snapshot.
     fn learn(&mut self) {}
 }
 
-/// An instance as it was once. Any number of instances go on from there, on any core.
-pub trait Snapshot: Send + Sync {
-    /// Starts one on this core, ready for [`Request::Run`].
+/// An instance as it was once, after it had loaded a function. Any number of instances go on from there, on any core.
+pub trait FunctionSnapshot: Send + Sync {
+    /// Starts a copy on this core, ready for [`InstanceRequest::Run`].
     ///
     /// # Errors
-    /// [`NotStarted`].
-    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, NotStarted>;
+    /// [`NotMade`].
+    fn copy(&self, limits: InstanceLimits) -> Result<Box<dyn Instance>, NotMade>;
     /// Bytes of memory that only the snapshot holds, about.
-    fn memory(&self) -> u64;
+    fn memory_bytes(&self) -> u64;
 }
+
+/// A handle of a function's snapshot.
+pub type SharedSnapshot = Arc<dyn FunctionSnapshot>;
 
 /// Why there is no instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotStarted {
+pub struct NotMade {
     /// The machine's memory is used up: it is worth another try when other instances have ended.
-    pub memory: bool,
+    pub out_of_memory: bool,
     /// A text for the caller.
     pub why: String,
 }
 
-impl From<String> for NotStarted {
+impl From<String> for NotMade {
     /// For other reasons than memory.
     fn from(why: String) -> Self {
-        Self { memory: false, why }
+        Self {
+            out_of_memory: false,
+            why,
+        }
     }
 }
 
-/// What a new instance is for.
+/// What an instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// MB that it may use.
-    pub memory: u32,
+pub struct InstanceLimits {
+    /// MB of memory.
+    pub memory_mb: u32,
 }
 
-/// A new instance.
-pub struct Started {
-    /// It.
+impl InstanceLimits {
+    /// The limits of an action that says nothing of them.
+    pub const USUAL: Self = Self { memory_mb: 256 };
+}
+
+/// An instance that has just been made.
+pub struct NewInstance {
+    /// The instance.
     pub instance: Box<dyn Instance>,
     /// It had been made before it was asked for.
-    pub ahead: bool,
+    pub made_ahead: bool,
 }
 
-/// Makes instances.
+/// Makes instances. What a platform has no better answer for has a default.
 #[component]
-pub trait Deploy {
-    /// Makes one, ready for [`Request::Init`].
-    fn start(&self, wanted: Wanted) -> Boxed<'static, Result<Started, NotStarted>>;
-    /// Bytes that should be given back before another instance is started, because the machine has less memory left than it
+pub trait InstanceMaker {
+    /// Makes an instance on this core, ready for [`InstanceRequest::Init`].
+    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>>;
+    /// Bytes that should be given back before another instance is made, because the machine has less memory left than it
     /// keeps for everything else; 0 when there is enough.
-    fn short(&self) -> u64 {
+    fn missing_bytes(&self) -> u64 {
         0
     }
-    /// Instances of this core that were made before anybody asked for them, and that nobody has asked for yet.
+    /// How many instances of this core were made ahead and have not been asked for yet.
     fn made_ahead(&self) -> usize {
         0
     }
     /// Bytes that instances and their snapshots may use together on this machine.
-    fn memory(&self) -> u64 {
+    fn budget_bytes(&self) -> u64 {
         3 << 30
     }
-    /// Bytes of memory that nobody uses at the moment; 0 where that is not known.
-    fn free(&self) -> u64 {
+    /// Bytes of memory that are free at the moment; 0 where that is not known.
+    fn free_bytes(&self) -> u64 {
         0
     }
     /// Bytes that a new instance takes, about.
-    fn first_bytes(&self) -> u64 {
+    fn new_instance_bytes(&self) -> u64 {
         48 << 20
     }
     /// Whether instances run in their core's own time, so that a core with nothing to run has none that computes.
@@ -178,13 +194,21 @@ pub trait Deploy {
         false
     }
     /// Where instances reach this machine; `None` while that is not known.
-    fn machine(&self) -> Option<core::net::IpAddr> {
-        Some(core::net::Ipv4Addr::LOCALHOST.into())
+    fn machine_address(&self) -> Option<core::net::IpAddr> {
+        Some(Ipv4Addr::LOCALHOST.into())
     }
     /// What instances are, in words for people.
     fn description(&self) -> String;
-    /// The actions that the program was given in a folder: file name and content. Fails with a text that says what to do.
-    fn actions(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String>;
+    /// The files of a folder that the program was given: name and content of each.
+    ///
+    /// # Errors
+    /// A text that says what to do.
+    fn read_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String>;
+    /// Is one action container, until Node ends.
+    ///
+    /// # Errors
+    /// Node cannot be started, or ended with a failure: an action may do that.
+    fn serve_container(&self, container: Container) -> Boxed<'static, Result<(), String>>;
 }
 
 fn milliseconds(time: Duration) -> u64 {
@@ -193,19 +217,19 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// Makes a call on an instance, after an init if `start` is not hot. Gives back what came of it; the instance may be used
 /// again if [`Outcome::instance_lives`].
-pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ran {
+pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> CallOutcome {
     let limits = call.action.limits;
     let limit = Duration::from_millis(limits.timeout.into());
     let mut logs = Collector::new(limits.logs);
-    let (began, wall) = (Instant::now(), milliseconds(unix_time()));
-    let mut init = None;
+    let (began, wall_ms) = (Instant::now(), milliseconds(unix_time()));
+    let mut init_ms = None;
     let mut spent = Spent::default();
     let answer = 'answer: {
         if start == Start::Cold {
-            let body = call.init_body(wall);
-            let asked = timeout(limit, instance.ask(Request::Init, body.as_str())).await;
+            let body = call.init_body(wall_ms);
+            let asked = timeout(limit, instance.ask(InstanceRequest::Init, body.as_str())).await;
             spent.init = began.elapsed();
-            init = Some(milliseconds(spent.init));
+            init_ms = Some(milliseconds(spent.init));
             match asked {
                 Ok(Ok((200, _))) => {}
                 Ok(Ok((status, body))) => break 'answer Answer::InitFailed { status, body },
@@ -215,7 +239,7 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ra
             }
         }
         let body = call.run_body(milliseconds(unix_time()));
-        match timeout(limit, instance.ask(Request::Run, body.as_str())).await {
+        match timeout(limit, instance.ask(InstanceRequest::Run, body.as_str())).await {
             Ok(Ok((status, body))) => Answer::Run { status, body },
             Ok(Err(Lost::Gone)) => Answer::RunLost,
             Ok(Err(Lost::Memory)) => Answer::OutOfMemory,
@@ -224,18 +248,18 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ra
     };
     let elapsed = began.elapsed();
     spent.run = elapsed.saturating_sub(spent.init);
-    let end = wall + milliseconds(elapsed);
+    let end_ms = wall_ms + milliseconds(elapsed);
     instance.drain_logs(&mut logs);
     let outcome = Outcome::of(&answer, limits.timeout);
-    let now = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
-    Ran {
-        start: wall,
-        end,
-        init,
+    let now_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
+    CallOutcome {
+        start_ms: wall_ms,
+        end_ms,
+        init_ms,
         spent,
         kind: start,
         timed_out: answer.timed_out(),
-        logs: logs.finish(now, !outcome.instance_lives()),
+        logs: logs.finish(now_ns, !outcome.instance_lives()),
         outcome,
     }
 }

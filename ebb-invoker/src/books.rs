@@ -5,54 +5,27 @@ use alloc::sync::Arc;
 use alloc::vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+
 use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
-use ebb_openwhisk::call::Start;
-use ebb_openwhisk::instance::{Deploy, Snapshot};
 use ebb_openwhisk::limits::NamespaceLimits;
-use ebb_openwhisk::pool::{Capacity, Dispatch, Evicted, InstanceId, Pool};
+use ebb_openwhisk::pool::{Capacity, Grant, Pool};
 use ebb_openwhisk::{Config, Controller, Subject};
 use spin::mutex::SpinMutex;
 
-/// Where a call that had to wait may run.
-pub struct Grant {
-    /// The core.
-    pub core: usize,
-    /// The instance there.
-    pub instance: InstanceId,
-    /// How it is come by.
-    pub start: Start,
-    /// What it is started from, if that is [`Start::Warm`].
-    pub snapshot: Option<Held>,
-    /// What has to go first.
-    pub evicted: Evicted<Held>,
-}
+use crate::instance::{InstanceMaker, SharedSnapshot};
 
-/// A snapshot of a function.
-pub type Held = Arc<dyn Snapshot>;
+/// Where a call waits for the grant of an instance.
+pub type Ticket = oneshot::Sender<Grant<SharedSnapshot>>;
 
-/// Who waits for an instance.
-pub type Ticket = oneshot::Sender<Grant>;
-
-impl Grant {
-    /// Takes a dispatch apart.
-    pub fn of<T>(dispatch: Dispatch<T, Held>) -> (T, Self) {
-        let grant = Self {
-            core: dispatch.core,
-            instance: dispatch.instance,
-            start: dispatch.start,
-            snapshot: dispatch.snapshot,
-            evicted: dispatch.evicted,
-        };
-        (dispatch.ticket, grant)
-    }
-}
+/// The books of instances.
+pub type Instances = Pool<Ticket, SharedSnapshot>;
 
 /// What all cores share.
 #[ebb(shared)]
-pub struct Platform {
+pub struct Books {
     controller: SpinMutex<Controller>,
-    pool: SpinMutex<Pool<Option<Ticket>, Held>>,
+    pool: SpinMutex<Instances>,
     verbose: AtomicBool,
 }
 
@@ -64,9 +37,9 @@ const QUEUE: usize = 10_000;
 fn capacity() -> Capacity {
     Capacity {
         cores: core_count(),
-        own_time: EbbRef::<dyn Deploy>::get().uses_own_time(),
+        own_time: EbbRef::<dyn InstanceMaker>::get().uses_own_time(),
         per_core: PER_CORE,
-        memory: EbbRef::<dyn Deploy>::get().memory(),
+        memory: EbbRef::<dyn InstanceMaker>::get().budget_bytes(),
         queue: QUEUE,
     }
 }
@@ -84,7 +57,7 @@ fn config(subjects: alloc::vec::Vec<Subject>, seed: [u8; 32]) -> Config {
     }
 }
 
-impl Default for Platform {
+impl Default for Books {
     fn default() -> Self {
         Self {
             controller: SpinMutex::new(Controller::new(config(vec![], [0; 32]))),
@@ -94,16 +67,16 @@ impl Default for Platform {
     }
 }
 
-/// Epoch milliseconds.
-pub fn now() -> u64 {
+/// Milliseconds since 1970.
+pub fn epoch_ms() -> u64 {
     u64::try_from(time::unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Platform {
-    /// Sets the key that opens it.
+impl Books {
+    /// Begins anew, for a user with this key.
     pub fn open(&self, key: &str, seed: [u8; 32], verbose: bool) {
         let subject = Subject {
-            namespace: Arc::from(super::NAMESPACE),
+            namespace: Arc::from(crate::NAMESPACE),
             key: Arc::from(key),
         };
         *self.controller.lock() = Controller::new(config(vec![subject], seed));
@@ -121,12 +94,12 @@ impl Platform {
     }
 
     /// Uses the books of instances.
-    pub fn pool<R>(&self, f: impl FnOnce(&mut Pool<Option<Ticket>, Held>) -> R) -> R {
+    pub fn pool<R>(&self, f: impl FnOnce(&mut Instances) -> R) -> R {
         f(&mut self.pool.lock())
     }
 
-    /// Bytes of all instances and snapshots together.
-    pub fn memory(&self) -> u64 {
+    /// Bytes that all instances and snapshots may take together.
+    pub fn budget_bytes(&self) -> u64 {
         self.pool(|pool| pool.capacity().memory)
     }
 

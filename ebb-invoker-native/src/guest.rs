@@ -3,18 +3,19 @@
 use alloc::{boxed::Box, format, rc::Rc, string::String, sync::Arc, vec::Vec};
 use core::{future::poll_fn, pin::pin, task::Poll};
 
+use ebb::{EbbRef, platform::Entropy, time::unix_time};
+use ebb_invoker::instance::{
+    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade,
+    SharedSnapshot, frame, take_answer,
+};
 use ebb_linux::{
     Errno, Exit, Options, Program, Uc,
     object::{channel::ChannelId, flags::OpenFlags, poll::Registration, wait::Events},
     snapshot::{self, Snapshot},
 };
-use ebb_openwhisk::{
-    instance::{self, Boxed, Instance, Lost, NotStarted, Request, Wanted, frame, take_answer},
-    logs::{Collector, Stream},
-};
-use ebb_runtime::{EbbRef, platform::Entropy, time::unix_time};
+use ebb_openwhisk::logs::{Collector, Stream};
 
-use super::Shared;
+use crate::base::BaseStore;
 
 /// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
 const LOG_LIMIT: usize = 12 << 20;
@@ -52,8 +53,9 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots one. Its V8 gives up beyond `heap` MB, the UC ends it beyond `memory` bytes.
-    pub fn boot(heap: u32) -> Result<Self, Errno> {
+    /// Boots one. Its V8 gives up beyond that memory, and the UC ends it beyond what Node needs besides.
+    pub fn boot(limits: InstanceLimits) -> Result<Self, Errno> {
+        let heap = limits.memory_mb;
         let heap_option = format!("--max-old-space-size={heap}");
         let program = Program::archived(&[&heap_option, "/loader.js", "--fd", "3", "--no-marker"])?;
         let uc = Uc::start(options((u64::from(heap) << 20) + NODE), program)?;
@@ -220,7 +222,7 @@ impl Guest {
 impl Instance for Guest {
     fn ask<'a>(
         &'a mut self,
-        request: Request,
+        request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.next += 1;
@@ -244,7 +246,7 @@ impl Instance for Guest {
         self.uc.exit_status().is_none()
     }
 
-    fn memory(&mut self) -> u64 {
+    fn memory_bytes(&mut self) -> u64 {
         // To count takes long: when what it has taken since, or what a child process has given back, may be much.
         let taken = self.uc.taken();
         let (bytes, then) = self.counted;
@@ -256,7 +258,7 @@ impl Instance for Guest {
         bytes + more
     }
 
-    fn capture(&mut self) -> Option<Arc<dyn instance::Snapshot>> {
+    fn capture(&mut self) -> Option<SharedSnapshot> {
         self.exchange();
         let frozen = self.frozen().ok()?;
         self.counted = (self.own(), self.uc.taken());
@@ -272,7 +274,7 @@ impl Instance for Guest {
 
 /// Bytes of kernel objects of an instance or a snapshot, about.
 const OBJECTS: u64 = 24 << 10;
-/// Bytes that an instance may take before it is counted what has become of them: a first call takes less.
+/// Bytes that an instance may take before its memory is counted again: a first call takes less.
 const UNCOUNTED: u64 = 4 << 20;
 /// Pages that are fetched at once while the core is idle.
 const PIECE: usize = 32;
@@ -286,15 +288,15 @@ fn options(memory: u64) -> Options {
     }
 }
 
-/// What the caller of a call hears, and whether it is worth another try.
-pub fn not_started(errno: Errno, what: &str) -> NotStarted {
-    let memory = errno == Errno::ENOMEM;
-    let why = if memory {
+/// What the caller of an action is told, and whether it is worth another try.
+pub fn not_made(errno: Errno, what: &str) -> NotMade {
+    let out_of_memory = errno == Errno::ENOMEM;
+    let why = if out_of_memory {
         format!("{what}: the machine's memory is used up. Try again, or give it more memory.")
     } else {
         format!("{what}: {}", errno.text())
     };
-    NotStarted { memory, why }
+    NotMade { out_of_memory, why }
 }
 
 /// An instance as it was once.
@@ -305,21 +307,21 @@ pub struct Frozen {
 
 impl Frozen {
     /// An instance that goes on from here.
-    pub fn deploy(&self, wanted: Wanted) -> Result<Guest, NotStarted> {
-        self.deploy_as(wanted, false)
+    pub fn copy_guest(&self, limits: InstanceLimits) -> Result<Guest, NotMade> {
+        self.copy_with(limits, false)
     }
 
     /// The same, whose working set is still to be fetched ([`Guest::fetch`]).
-    pub fn deploy_bare(&self, wanted: Wanted) -> Result<Guest, NotStarted> {
-        let mut guest = self.deploy_as(wanted, true)?;
+    pub fn copy_bare(&self, limits: InstanceLimits) -> Result<Guest, NotMade> {
+        let mut guest = self.copy_with(limits, true)?;
         guest.unfetched = Some(0);
         Ok(guest)
     }
 
-    fn deploy_as(&self, wanted: Wanted, no_prefetch: bool) -> Result<Guest, NotStarted> {
-        let pid = EbbRef::<Shared>::get().new_pid();
+    fn copy_with(&self, limits: InstanceLimits, no_prefetch: bool) -> Result<Guest, NotMade> {
+        let pid = EbbRef::<BaseStore>::get().new_pid();
         // What it shares with the snapshot is not the action's.
-        let memory = self.snapshot.used() + (u64::from(wanted.memory) << 20) + SLACK;
+        let memory = self.snapshot.used() + (u64::from(limits.memory_mb) << 20) + SLACK;
         let deploy = snapshot::Deploy {
             options: Some(options(memory)),
             pid: Some(pid),
@@ -328,17 +330,17 @@ impl Frozen {
         let uc = self
             .snapshot
             .deploy(deploy)
-            .map_err(|errno| not_started(errno, "an instance cannot be started"))?;
+            .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
         let mut guest = Guest::with(uc, self.channels);
         let mut payload = [0; 20];
         EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
         payload[16..].copy_from_slice(&pid.to_le_bytes());
-        guest.output = frame(0, Request::Thaw, &payload);
+        guest.output = frame(0, InstanceRequest::Thaw, &payload);
         Ok(guest)
     }
 
-    /// The same, with the pages of files mapped that a copy reads which has run once ([`Guest::learn`]): copies share the
-    /// page tables for them.
+    /// The same, with those file pages mapped that a copy reads on its first run ([`Guest::learn`]): copies share the page
+    /// tables for them.
     pub fn settled(&self) -> Result<Self, String> {
         let deploy = snapshot::Deploy {
             no_prefetch: true,
@@ -370,12 +372,12 @@ impl Frozen {
     }
 }
 
-impl instance::Snapshot for Frozen {
-    fn start(&self, wanted: Wanted) -> Result<Box<dyn Instance>, NotStarted> {
-        Ok(Box::new(self.deploy(wanted)?))
+impl FunctionSnapshot for Frozen {
+    fn copy(&self, limits: InstanceLimits) -> Result<Box<dyn Instance>, NotMade> {
+        Ok(Box::new(self.copy_guest(limits)?))
     }
 
-    fn memory(&self) -> u64 {
+    fn memory_bytes(&self) -> u64 {
         self.snapshot.added() + OBJECTS
     }
 }

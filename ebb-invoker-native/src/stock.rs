@@ -7,15 +7,13 @@ use alloc::{collections::VecDeque, sync::Arc};
 use core::cell::{Cell, RefCell};
 
 use ebb::{EbbRef, IdleWork, ebb};
-use ebb_openwhisk::instance::{Instance, Wanted};
+use ebb_invoker::instance::{Instance, InstanceLimits};
 
-use super::KEPT_FREE;
-use super::guest::{Frozen, Guest};
+use crate::KEPT_FREE;
+use crate::guest::{Frozen, Guest};
 
 /// Blank copies of each core.
 const BLANKS: usize = 4;
-/// The limit of an action that says nothing of it, in MB.
-const USUAL: Wanted = Wanted { memory: 256 };
 
 /// The blank copies of a core, the oldest in front.
 #[ebb(per_core)]
@@ -48,7 +46,7 @@ impl Stock {
         if blanks.len() >= BLANKS || ebb_mem::frame::stats().free * 4096 < 2 * KEPT_FREE {
             return false;
         }
-        let Ok(guest) = base.deploy_bare(USUAL) else {
+        let Ok(guest) = base.copy_bare(InstanceLimits::USUAL) else {
             return false;
         };
         blanks.push_back(guest);
@@ -57,8 +55,8 @@ impl Stock {
     }
 
     /// A copy that may use as much.
-    pub fn take(&self, wanted: Wanted) -> Option<Guest> {
-        if wanted != USUAL {
+    pub fn take(&self, limits: InstanceLimits) -> Option<Guest> {
+        if limits != InstanceLimits::USUAL {
             return None;
         }
         let mut blanks = self.blanks.borrow_mut();

@@ -2,14 +2,18 @@
 //! `/init` and `/run` over HTTP. The image ends with Node, as a container does.
 
 use alloc::{format, string::String};
+
 use ebb::println;
+use ebb_invoker::Container;
+use ebb_invoker::service::address;
 use ebb_linux::{Options, Program, Uc};
 
 /// Runs until Node ends.
 ///
 /// # Errors
 /// Node cannot be started, or ended with a failure: an action may do that.
-pub async fn serve(port: u16, concurrent: bool) -> Result<(), String> {
+pub async fn serve(container: Container) -> Result<(), String> {
+    let Container { port, concurrent } = container;
     let number = format!("{port}");
     let mut arguments = alloc::vec!["/loader.js", "--port", &number];
     if concurrent {
@@ -25,7 +29,7 @@ pub async fn serve(port: u16, concurrent: bool) -> Result<(), String> {
         .map_err(|errno| format!("Node cannot be started: {}", errno.text()))?;
     println!(
         "invoker: an action container, {}/init and /run",
-        super::address(port)
+        address(port)
     );
     match uc.wait().await.code() {
         0 => Ok(()),

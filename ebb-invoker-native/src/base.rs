@@ -1,0 +1,205 @@
+//! The base: one Node boots, is warmed by a throw-away action, and is captured; every instance is a copy of that, or of a
+//! function's own snapshot.
+//!
+//! The base has the largest heap limit that an action may ask for; a copy's own limit is that of its UC, which counts
+//! whatever the copy adds to the base.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use ebb::sync::oneshot;
+use ebb::time::{Instant, sleep};
+use ebb::{EbbRef, ebb, println};
+use ebb_invoker::instance::{Instance, InstanceLimits, InstanceRequest};
+use ebb_openwhisk::json::Members;
+use spin::mutex::SpinMutex;
+
+use crate::guest::{Frozen, Guest};
+
+/// The most that an action may ask for.
+const LARGEST_HEAP: InstanceLimits = InstanceLimits { memory_mb: 512 };
+/// How many times the base is warmed: V8 collects what it knows of a function's values from its eighth call on.
+const ROUNDS: usize = 8;
+
+/// How many of them, the first ones, with all that the warming action can do.
+const ALL_ROUNDS: usize = 2;
+
+/// What the base is warmed with.
+const WARMING: &str = include_str!("warming.js");
+/// A small action: what a copy does to become any function, and no more.
+const SMALL: &str = "function main(args) { return { greeting: 'hello ' + args.name }; }";
+/// Longer than the timers last that the warming action leaves behind (Node's HTTP keeps the date for a second).
+const SETTLED: Duration = Duration::from_millis(1200);
+
+/// The base.
+enum Base {
+    /// It has not been asked for.
+    Unasked,
+    /// It is being made; these wait for it.
+    Coming(Vec<oneshot::Sender<()>>),
+    Ready(Arc<Frozen>),
+    /// It cannot be made: every instance boots.
+    Failed,
+}
+
+/// The base and what else all cores share.
+#[ebb(shared)]
+pub struct BaseStore {
+    base: SpinMutex<Base>,
+    last_pid: AtomicU32,
+}
+
+impl Default for BaseStore {
+    fn default() -> Self {
+        Self {
+            base: SpinMutex::new(Base::Unasked),
+            last_pid: AtomicU32::new(1),
+        }
+    }
+}
+
+impl BaseStore {
+    /// A process id that no instance has had for long.
+    pub fn new_pid(&self) -> u32 {
+        2 + self.last_pid.fetch_add(1, Ordering::Relaxed) % 4_000_000
+    }
+
+    /// The base, which the first to ask makes. `None` when it cannot be made.
+    pub async fn base(&self) -> Option<Arc<Frozen>> {
+        loop {
+            let wait = {
+                let mut base = self.base.lock();
+                match &mut *base {
+                    Base::Ready(base) => return Some(Arc::clone(base)),
+                    Base::Failed => return None,
+                    Base::Coming(waiting) => {
+                        let (sender, receiver) = oneshot::channel();
+                        waiting.push(sender);
+                        Some(receiver)
+                    }
+                    Base::Unasked => {
+                        *base = Base::Coming(Vec::new());
+                        None
+                    }
+                }
+            };
+            match wait {
+                Some(receiver) => drop(receiver.await),
+                None => {
+                    // A task of its own: whoever asked may give up.
+                    drop(ebb::spawn(async {
+                        let made = make_base().await;
+                        let store = EbbRef::<BaseStore>::get();
+                        let now = match made {
+                            Ok(frozen) => Base::Ready(Arc::new(frozen)),
+                            Err(why) => {
+                                println!(
+                                    "invoker: no base snapshot, so every instance boots: {why}"
+                                );
+                                Base::Failed
+                            }
+                        };
+                        let before = core::mem::replace(&mut *store.base.lock(), now);
+                        if let Base::Coming(waiting) = before {
+                            for waiting in waiting {
+                                let _ = waiting.send(());
+                            }
+                        }
+                    }));
+                }
+            }
+        }
+    }
+}
+
+async fn make_base() -> Result<Frozen, String> {
+    let begun = Instant::now();
+    let mut guest =
+        Guest::boot(LARGEST_HEAP).map_err(|e| format!("Node does not start: {}", e.text()))?;
+    warm(&mut guest).await?;
+    let raw = guest.capture_parked().await?;
+    drop(guest);
+    // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
+    learn(&raw).await?;
+    let base = raw.settled()?;
+    let own = learn(&base).await?;
+    let (written, read) = base.working_set();
+    println!(
+        "invoker: base snapshot of {} MB after {} ms; a copy that has run once has {} KB of its own, {written} pages written and {read} read",
+        base.used() >> 20,
+        begun.elapsed().as_millis(),
+        own >> 10
+    );
+    Ok(base)
+}
+
+/// Runs a copy once, and remembers what it used; bytes that it has of its own then.
+async fn learn(base: &Frozen) -> Result<u64, String> {
+    let mut first = base.copy_guest(InstanceLimits::USUAL).map_err(|e| e.why)?;
+    init_and_run(&mut first, SMALL, false).await?;
+    first.learn();
+    Ok(first.own())
+}
+
+async fn ask(guest: &mut Guest, request: InstanceRequest, body: &str) -> Result<(), String> {
+    match guest.ask(request, body).await {
+        Ok((200, _)) => Ok(()),
+        Ok((status, body)) => Err(format!(
+            "{request:?} of the warming action gave {status}: {}",
+            String::from_utf8_lossy(&body)
+        )),
+        Err(lost) => Err(format!("{request:?} of the warming action: {lost:?}")),
+    }
+}
+
+async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), String> {
+    let mut value = Members::new();
+    value.text("name", "warming").text("main", "main");
+    value.text("code", code).bool("binary", false);
+    // As the platform's requests are: see `Call::init_body` and `Call::run_body`.
+    let mut env = Members::new();
+    for name in [
+        "NAMESPACE",
+        "ACTION_NAME",
+        "ACTION_VERSION",
+        "ACTIVATION_ID",
+    ] {
+        env.text(&format!("__OW_{name}"), "warming");
+    }
+    value.raw("env", env.finish().as_str());
+    let init = Members::new()
+        .raw("value", value.finish().as_str())
+        .finish();
+    ask(guest, InstanceRequest::Init, init.as_str()).await?;
+    let value = Members::new().text("name", "you").bool("all", all).finish();
+    let mut run = Members::new();
+    for name in [
+        "namespace",
+        "action_name",
+        "action_version",
+        "activation_id",
+    ] {
+        run.text(name, "warming");
+    }
+    let run = run.raw("value", value.as_str()).finish();
+    ask(guest, InstanceRequest::Run, run.as_str()).await
+}
+
+/// Drives a throw-away action through all that a call needs, and forgets it.
+async fn warm(guest: &mut Guest) -> Result<(), String> {
+    for round in 0..ROUNDS {
+        let all = round < ALL_ROUNDS;
+        init_and_run(guest, WARMING, all).await?;
+        ask(guest, InstanceRequest::Reset, "").await?;
+        if round + 1 == ALL_ROUNDS {
+            sleep(SETTLED).await;
+        }
+        init_and_run(guest, SMALL, false).await?;
+        ask(guest, InstanceRequest::Reset, "").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+#![no_std]
+//! Instances in the image: each is a UC in which an unmodified Node runs the loader.
+//!
+//! A program links this crate as the provider of [`InstanceMaker`] by naming it: `#[ebb::main(native = ebb_invoker_native)]`.
+//!
+//! The loader is spoken to over a channel that is the guest's descriptor 3 (`--fd 3`, frames as in
+//! [`ebb_invoker::instance`]); descriptors 1 and 2 are channels as well, whose bytes become the activation's logs. All
+//! three are emptied whenever this side looks, so a guest that writes much never waits for long.
+//!
+//! | module | |
+//! |---|---|
+//! | `guest` | one instance, and a snapshot of one |
+//! | `base` | the snapshot that new instances are copies of |
+//! | `stock` | copies of it that are made ahead |
+//! | `container` | the image as one action container |
+
+extern crate alloc;
+
+mod base;
+mod container;
+mod guest;
+mod stock;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use ebb::platform::Environment;
+use ebb::{EbbRef, provides};
+use ebb_invoker::Container;
+use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+use ebb_invoker::loader::FOLDER;
+
+use base::BaseStore;
+use guest::{Guest, not_made};
+use stock::Stock;
+
+// One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
+// after a collection, to collect again.
+ebb_archive::manifest!(
+    "program node\nargs --v8-pool-size=0 --no-memory-reducer --expose-gc\nworkdir /tmp\n\
+     env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
+     file /loader.js \"",
+    FOLDER,
+    "/loader.js\"\ntree /loader \"",
+    FOLDER,
+    "/loader\"\nargument /actions --actions\n\
+     npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
+);
+ebb_archive::variables!("EBB_AUTH EBB_FORWARD=3233:3233 EBB_MEMORY=2G");
+
+/// Bytes that are not for instances: connections, bodies of requests, entities, records.
+const RESERVE: u64 = 512 << 20;
+/// Bytes that stay free whatever the books of instances say: below, no more blank copies are made, and idle instances have to
+/// make room.
+const KEPT_FREE: u64 = 48 << 20;
+
+ebb::option!("budget", "a number of bytes", |v| v.parse::<u64>().is_ok());
+
+/// The image, as the provider.
+struct Image;
+
+#[provides(InstanceMaker, instance = &Image)]
+impl InstanceMaker for Image {
+    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
+        Box::pin(async move {
+            let Some(base) = EbbRef::<BaseStore>::get().base().await else {
+                let guest = Guest::boot(limits)
+                    .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
+                return Ok(NewInstance {
+                    instance: Box::new(guest),
+                    made_ahead: false,
+                });
+            };
+            let stock = EbbRef::<Stock>::get();
+            stock.keep_filled(&base);
+            let taken = stock.take(limits);
+            let made_ahead = taken.is_some();
+            let guest = match taken {
+                Some(guest) => guest,
+                None => base.copy_guest(limits)?,
+            };
+            Ok(NewInstance {
+                instance: Box::new(guest),
+                made_ahead,
+            })
+        })
+    }
+
+    fn missing_bytes(&self) -> u64 {
+        KEPT_FREE.saturating_sub(self.free_bytes())
+    }
+
+    fn free_bytes(&self) -> u64 {
+        ebb_mem::frame::stats().free * 4096
+    }
+
+    fn made_ahead(&self) -> usize {
+        EbbRef::<Stock>::get().len()
+    }
+
+    fn budget_bytes(&self) -> u64 {
+        if let Some(budget) = EbbRef::<dyn Environment>::get().option("budget") {
+            return budget.parse().unwrap_or(0);
+        }
+        let free = self.free_bytes();
+        free.saturating_sub(RESERVE).max(free / 2)
+    }
+
+    fn new_instance_bytes(&self) -> u64 {
+        4 << 20
+    }
+
+    fn uses_own_time(&self) -> bool {
+        true
+    }
+
+    /// Loopback is each UC's own.
+    fn machine_address(&self) -> Option<IpAddr> {
+        let addresses = ebb::net::configuration().addresses;
+        addresses.iter().map(|(ip, _)| *ip).find(IpAddr::is_ipv4)
+    }
+
+    fn description(&self) -> String {
+        String::from("unikernel contexts, each a copy of an unmodified Node.js")
+    }
+
+    /// The runner packs what `--actions` names as `/actions`.
+    fn read_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let bytes = EbbRef::<dyn Environment>::get().archive();
+        let archive = ebb_archive::Archive::new(bytes)
+            .map_err(|error| format!("the boot archive cannot be read: {error}"))?;
+        let directory = archive.root().child(b"actions").ok_or_else(|| {
+            format!("the boot archive has no folder {folder}; start the image with the runner")
+        })?;
+        Ok(directory
+            .children()
+            .filter_map(|file| Some((core::str::from_utf8(file.name()).ok()?, file)))
+            .map(|(name, file)| (String::from(name), file.data().to_vec()))
+            .collect())
+    }
+
+    fn serve_container(&self, container: Container) -> Boxed<'static, Result<(), String>> {
+        Box::pin(container::serve(container))
+    }
+}

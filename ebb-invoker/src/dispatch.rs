@@ -1,0 +1,220 @@
+//! How a call gets an instance.
+//!
+//! The books ([`Books::pool`]) say on which core and on which instance a call runs. If that is this core, the call is made
+//! here; else it travels there and its outcome back.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use ebb::platform::Clock;
+use ebb::sync::oneshot;
+use ebb::time::Instant;
+use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
+use ebb_openwhisk::activation::{Activation, Outcome, Status};
+use ebb_openwhisk::budget::Budget;
+use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+use ebb_openwhisk::failure::Failure;
+use ebb_openwhisk::plan::{Plan, Reply};
+use ebb_openwhisk::pool::{After, Dispatch, Grant, InstanceId, Source, Submitted};
+use ebb_openwhisk::{Controller, Executor, metrics, perform};
+
+use crate::books::{Books, Ticket, epoch_ms};
+use crate::evict::{evict, relieve_if_short};
+use crate::instance::{InstanceMaker, SharedSnapshot};
+use crate::invoker::{Invoker, elapsed_us, here};
+use crate::run::make_call;
+
+/// Makes the calls of the API's plans.
+struct Dispatcher;
+
+static DISPATCHER: Dispatcher = Dispatcher;
+
+/// Bytes of all calls that run or wait.
+static CALLS: Budget = Budget::new(128 << 20);
+
+/// Carries out a plan in a task of its own; the record comes through the handle.
+///
+/// # Errors
+/// 429: too much waits already.
+pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activation>>, Failure> {
+    let books = EbbRef::<Books>::get();
+    let is_full = match &plan {
+        Plan::Action(call) => books.pool(|pool| pool.refuses(&call.key())),
+        _ => false,
+    };
+    let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
+    let Some(admitted) = admitted else {
+        books.controller(|c| c.end(&reply.namespace));
+        let text = "Too many concurrent requests in flight: the platform's queue is full.";
+        return Err(Failure::new(429, text));
+    };
+    let namespace = reply.namespace.clone();
+    Ok(spawn(async move {
+        let record = perform(&DISPATCHER, plan).await;
+        drop(admitted);
+        books.controller(|c| c.end(&namespace));
+        record
+    }))
+}
+
+impl Executor for Dispatcher {
+    async fn execute(&self, call: &Call) -> CallOutcome {
+        let books = EbbRef::<Books>::get();
+        let received = Instant::now();
+        let bytes = EbbRef::<dyn InstanceMaker>::get().new_instance_bytes();
+        let grant = loop {
+            let (sender, waiting) = oneshot::channel();
+            let submitted =
+                books.pool(|pool| pool.submit(sender, &call.key(), bytes, here(), now_us()));
+            match submitted {
+                Submitted::Run(dispatch) => break dispatch.grant,
+                Submitted::Waits => {
+                    watch_held();
+                    match waiting.await {
+                        Ok(grant) => break grant,
+                        Err(_) => return failed("The platform is ending."),
+                    }
+                }
+                // It was let in while others were on their way to the last places.
+                Submitted::Refused(_) => time::sleep(RETRY).await,
+            }
+        };
+        EbbRef::<Invoker>::get().count(|m| m.wait.record(elapsed_us(received)));
+        let Grant {
+            core,
+            instance,
+            source,
+            evicted,
+        } = grant;
+        evict(evicted);
+        if core == here() {
+            return run(call, instance, source).await;
+        }
+        EbbRef::<Invoker>::get().count(|m| m.handed_over += 1);
+        let call = call.clone();
+        let ran = spawn_on(CoreId::new(core), move || async move {
+            run(&call, instance, source).await
+        });
+        match ran.await {
+            Ok(ran) => ran,
+            Err(_) => failed("The core that ran the call has stopped."),
+        }
+    }
+
+    async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
+        EbbRef::<Books>::get().controller(f)
+    }
+
+    fn now(&self) -> u64 {
+        epoch_ms()
+    }
+
+    fn finished(&self, call: &Call, start: Start, record: &Activation) {
+        let latency_us = epoch_ms().saturating_sub(call.received) * 1000;
+        EbbRef::<Invoker>::get().count(|m| m.activation(start, record.outcome.status, latency_us));
+        if EbbRef::<Books>::get().is_verbose() {
+            println!("{}", metrics::line(call, start, record, here()));
+        }
+    }
+}
+
+/// Microseconds since the machine's start, for the books.
+fn now_us() -> u64 {
+    EbbRef::<dyn Clock>::get().now() / 1000
+}
+
+/// A call that the platform could not make.
+pub(crate) fn failed(why: &str) -> CallOutcome {
+    CallOutcome {
+        start_ms: epoch_ms(),
+        end_ms: epoch_ms(),
+        init_ms: None,
+        spent: Spent::default(),
+        kind: Start::Cold,
+        outcome: Outcome::error(Status::InternalError, why),
+        timed_out: false,
+        logs: Vec::new(),
+    }
+}
+
+/// Makes a call on an instance of this core, and gives the instance back to the books.
+async fn run(call: &Call, id: InstanceId, source: Source<SharedSnapshot>) -> CallOutcome {
+    let invoker = EbbRef::<Invoker>::get();
+    invoker.begin(take_held);
+    let (ran, after) = make_call(call, id, source).await;
+    invoker.end();
+    release(id, after);
+    // Instances that are there already have grown.
+    relieve_if_short();
+    ran
+}
+
+/// Tells the books that an instance is free, and whoever may run now.
+fn release(id: InstanceId, after: After) {
+    let books = EbbRef::<Books>::get();
+    hand_out(books.pool(|pool| pool.release(id, after, now_us())));
+}
+
+/// Tells waiting calls where they may run.
+fn hand_out(mut ready: Vec<Dispatch<Ticket, SharedSnapshot>>) {
+    let books = EbbRef::<Books>::get();
+    while let Some(Dispatch { ticket, grant }) = ready.pop() {
+        if let Err(grant) = ticket.send(grant) {
+            // Its task is gone: the instance goes to the next one, and one that was never made goes.
+            let after = After {
+                keep: matches!(grant.source, Source::Idle),
+                bytes: EbbRef::<dyn InstanceMaker>::get().new_instance_bytes(),
+                cost_us: 0,
+            };
+            evict(grant.evicted);
+            ready.extend(books.pool(|pool| pool.release(grant.instance, after, now_us())));
+        }
+    }
+}
+
+/// This core has nothing to run: it takes a call that is held for an instance elsewhere, or for one that waits.
+fn take_held() {
+    let running = EbbRef::<Invoker>::get().running.get();
+    let books = EbbRef::<Books>::get();
+    let taken = books.pool(|pool| pool.core_is_idle(here(), running, now_us()));
+    hand_out(taken.into_iter().collect());
+}
+
+/// How long a call that was let in waits for a place in the queue.
+const RETRY: Duration = Duration::from_millis(20);
+/// How often the books are told that time passes while calls are held.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Sees to it that held calls get further instances in time. One task does that for all, while there are any.
+fn watch_held() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    let books = EbbRef::<Books>::get();
+    if !books.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    drop(spawn(async move {
+        loop {
+            while books.pool(|pool| pool.holds_calls()) {
+                time::sleep(TICK).await;
+                hand_out(books.pool(|pool| pool.tick(now_us())));
+                wake_others();
+            }
+            WATCHED.store(false, Ordering::Relaxed);
+            // One that came after the look has found it watched.
+            if !books.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
+                break;
+            }
+        }
+    }));
+}
+
+/// Cores that sleep look for held calls once more.
+fn wake_others() {
+    if EbbRef::<dyn InstanceMaker>::get().uses_own_time() {
+        for core in (0..core_count()).filter(|&core| core != here()) {
+            drop(spawn_on(CoreId::new(core), async || ()));
+        }
+    }
+}

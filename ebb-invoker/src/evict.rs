@@ -1,0 +1,92 @@
+//! What has to make room: the ends of instances and snapshots that the books name.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use ebb::{CoreId, EbbRef, RemoteHandle, spawn, spawn_on, time};
+use ebb_openwhisk::pool::{Evicted, InstanceId};
+
+use crate::books::Books;
+use crate::capture::capture;
+use crate::instance::{InstanceMaker, SharedSnapshot};
+use crate::invoker::{Invoker, here};
+
+/// Bytes of room that are made at once when the machine's memory is used up.
+pub(crate) const ROOM: u64 = 16 << 20;
+
+/// Ends instances, and lets go of snapshots, that have to make room. What comes back is ready when those of other cores have
+/// ended; it need not be waited for.
+pub(crate) fn evict(evicted: Evicted<SharedSnapshot>) -> Vec<RemoteHandle<()>> {
+    let mut elsewhere = Vec::new();
+    for victim in evicted.instances {
+        let id = victim.instance;
+        if victim.core == here() {
+            end(id);
+        } else {
+            elsewhere.push(spawn_on(CoreId::new(victim.core), move || async move {
+                end(id)
+            }));
+        }
+    }
+    elsewhere
+}
+
+/// Ends an instance of this core. If it is the last of a function, its snapshot stays.
+fn end(id: InstanceId) {
+    let invoker = EbbRef::<Invoker>::get();
+    let due = {
+        let mut uncaptured = invoker.uncaptured.borrow_mut();
+        let at = uncaptured.iter().position(|due| due.instance == id);
+        at.and_then(|at| uncaptured.remove(at))
+    };
+    if let Some(due) = due {
+        capture(&due);
+    }
+    let instance = invoker.instances.borrow_mut().remove(&id);
+    drop(instance);
+}
+
+/// Makes room on a machine whose memory is used up; whether there was anything to evict.
+pub(crate) async fn relieve(bytes: u64) -> bool {
+    let evicted = EbbRef::<Books>::get().pool(|pool| pool.relieve(bytes));
+    if evicted.instances.is_empty() && evicted.snapshots.is_empty() {
+        return false;
+    }
+    for ended in evict(evicted) {
+        // A core that has stopped has nothing left to end.
+        let _ = ended.await;
+    }
+    // The tasks of their threads hold their memory until they have run once more.
+    time::sleep(Duration::from_millis(1)).await;
+    true
+}
+
+/// Makes room in the background if the machine has less memory left than it should.
+pub(crate) fn relieve_if_short() {
+    let missing = EbbRef::<dyn InstanceMaker>::get().missing_bytes();
+    if missing > 0 {
+        drop(spawn(async move { relieve(missing.min(ROOM)).await }));
+    }
+}
+
+/// Throws away the instances of actions that were changed or deleted. Runs after each change.
+pub(crate) fn forget_stale() {
+    let books = EbbRef::<Books>::get();
+    let current = books.controller(|c| c.revisions());
+    let evicted = books.pool(|pool| pool.evict_if(|key| !current.contains(&key.revision)));
+    // Their memory is not in demand, so each ends in an event of its own.
+    drop(spawn(async move {
+        for victim in evicted.instances {
+            evict(Evicted {
+                instances: vec![victim],
+                snapshots: Vec::new(),
+            });
+            ebb::yield_now().await;
+        }
+        for snapshot in evicted.snapshots {
+            drop(snapshot);
+            ebb::yield_now().await;
+        }
+    }));
+}

@@ -1,0 +1,126 @@
+//! A call on an instance of this core: finding or making the instance, and what the books hear of it afterwards.
+
+use alloc::string::String;
+
+use ebb::EbbRef;
+use ebb::time::Instant;
+use ebb_openwhisk::call::{Call, CallOutcome, Start};
+use ebb_openwhisk::pool::{After, InstanceId, Source};
+
+use crate::capture::{Uncaptured, put_off};
+use crate::dispatch::failed;
+use crate::evict::{ROOM, relieve};
+use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
+use crate::invoker::{Invoker, elapsed_us, micros};
+
+/// How many times making an instance is attempted on a machine whose memory is used up.
+const TRIES: usize = 6;
+
+/// Makes a call on an instance of this core. What comes back besides its outcome is what the instance is like then.
+pub(crate) async fn make_call(
+    call: &Call,
+    id: InstanceId,
+    source: Source<SharedSnapshot>,
+) -> (CallOutcome, After) {
+    let invoker = EbbRef::<Invoker>::get();
+    let began = Instant::now();
+    let there = match source {
+        Source::Idle => invoker.instances.borrow_mut().remove(&id),
+        _ => None,
+    };
+    let (mut instance, start) = match there.filter(|instance| instance.is_alive()) {
+        Some(instance) => (instance, Start::Hot),
+        // An instance that died while it was idle is replaced like one that never was.
+        None => {
+            let limits = InstanceLimits {
+                memory_mb: call.action.limits.memory,
+            };
+            let start = match source {
+                Source::Snapshot(_) => Start::Warm,
+                _ => Start::Cold,
+            };
+            match make(limits, source).await {
+                Ok(new) => {
+                    invoker.count(|m| m.ahead += u64::from(new.made_ahead));
+                    (new.instance, start)
+                }
+                Err(why) => return (failed(&why), After::default()),
+            }
+        }
+    };
+    let started_us = elapsed_us(began);
+    let ran = serve(&mut *instance, call, start).await;
+    let keep = ran.outcome.instance_lives() && instance.is_alive();
+    let init_us = micros(ran.spent.init);
+    invoker.count(|m| {
+        if start != Start::Hot {
+            m.deploy[start as usize].record(started_us);
+        }
+        if start == Start::Cold {
+            m.init.record(init_us);
+        }
+        m.run[start as usize].record(micros(ran.spent.run));
+    });
+    let cost_us = match start {
+        Start::Hot => 0,
+        Start::Warm => started_us,
+        Start::Cold => started_us + init_us,
+    };
+    let mut bytes = 0;
+    if keep {
+        if start != Start::Hot {
+            instance.learn();
+        }
+        bytes = instance.memory_bytes();
+        invoker.instances.borrow_mut().insert(id, instance);
+        if start == Start::Cold {
+            put_off(Uncaptured {
+                key: call.key(),
+                instance: id,
+                cost_us,
+                since: Instant::now(),
+            });
+        }
+    } else {
+        drop(instance);
+    }
+    let after = After {
+        keep,
+        bytes,
+        cost_us,
+    };
+    (ran, after)
+}
+
+/// Makes an instance, and room for it if need be.
+async fn make(
+    limits: InstanceLimits,
+    source: Source<SharedSnapshot>,
+) -> Result<NewInstance, String> {
+    let maker = EbbRef::<dyn InstanceMaker>::get();
+    let mut relieved = false;
+    for attempt in 0.. {
+        let missing = maker.missing_bytes();
+        if missing > 0 {
+            relieved |= relieve(missing.min(ROOM)).await;
+        }
+        let made = match &source {
+            Source::Snapshot(snapshot) => snapshot.copy(limits).map(|instance| NewInstance {
+                instance,
+                made_ahead: false,
+            }),
+            _ => maker.make(limits).await,
+        };
+        match made {
+            Ok(made) => {
+                EbbRef::<Invoker>::get().count(|m| m.relieved += u64::from(relieved));
+                return Ok(made);
+            }
+            Err(failed) if failed.out_of_memory && attempt < TRIES => {
+                relieved |= relieve(ROOM).await;
+            }
+            Err(failed) => return Err(failed.why),
+        }
+    }
+    unreachable!("the last attempt returns")
+}

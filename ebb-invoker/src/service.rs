@@ -1,0 +1,225 @@
+//! The platform from its start to its end.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ebb::net::{http, tcp};
+use ebb::platform::{Entropy, Environment};
+use ebb::time::Instant;
+use ebb::{EbbRef, core_count, println, spawn, time};
+use ebb_openwhisk::json::{Json, Members};
+
+use crate::books::{Books, epoch_ms};
+use crate::front;
+use crate::instance::{InstanceLimits, InstanceMaker, InstanceRequest};
+use crate::invoker::elapsed_us;
+use crate::options::{Container, ServiceOptions};
+
+/// The namespace of the one user.
+pub const NAMESPACE: &str = "guest";
+
+/// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
+const DRAIN: Duration = Duration::from_secs(70);
+/// How long the first instance may take before the platform says that it has none.
+const FIRST_INSTANCE: Duration = Duration::from_secs(600);
+
+/// The platform, which listens and answers until it is stopped.
+pub struct Service {
+    server: tcp::Server,
+    key: String,
+    deployed: Vec<String>,
+}
+
+impl Service {
+    /// Deploys the actions that the options name, listens, and begins to make instances.
+    ///
+    /// # Errors
+    /// A text that says what cannot be done, and what would help.
+    pub async fn start(options: ServiceOptions) -> Result<Self, String> {
+        let key = options.auth.map_or_else(random_key, String::from);
+        EbbRef::<Books>::get().open(&key, random(), !options.quiet);
+        let deployed = match options.actions {
+            Some(folder) => deploy_actions(folder)?,
+            None => Vec::new(),
+        };
+        let port = options.port;
+        let server = http::listen(port, front::limits(), front::answer).await;
+        let server = server.map_err(|error| {
+            format!("port {port} cannot be listened on: {error}; --port N takes another")
+        })?;
+        spawn(tell_actions(server.local_addr().port()));
+        spawn(warm_up());
+        Ok(Self {
+            server,
+            key,
+            deployed,
+        })
+    }
+
+    /// Says where the platform is reached, with which key, and what to try.
+    pub fn announce(&self) {
+        let cores = core_count();
+        let instances = EbbRef::<dyn InstanceMaker>::get().description();
+        let memory_mb = EbbRef::<Books>::get().budget_bytes() >> 20;
+        let at = address(self.server.local_addr().port());
+        let plural = if cores == 1 { "" } else { "s" };
+        let key = &self.key;
+        println!("invoker: {at}/ on {cores} core{plural}; Ctrl-C ends it");
+        println!("  instances  {instances}; at most {memory_mb} MB");
+        println!("  key        {key}");
+        if let Some(first) = self.deployed.first() {
+            println!("  deployed   {}", self.deployed.join(", "));
+            println!("  try        curl {at}/api/v1/web/{NAMESPACE}/default/{first}.json?name=you");
+        }
+        println!("  try        K={key}; A={at}/api/v1/namespaces/_/actions");
+        println!(
+            "             curl -u $K -X PUT $A/hello -H 'content-type: application/json' \
+             -d '{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"const main = ({{name}}) => ({{hello: name}})\"}}}}'"
+        );
+        println!(
+            "             curl -u $K \"$A/hello?blocking=true&result=true\" -H 'content-type: application/json' -d '{{\"name\":\"you\"}}'"
+        );
+        println!("invoker: starting Node for the first instance");
+    }
+
+    /// Ends: calls that run come to their end, new ones are refused.
+    pub async fn stop(self) {
+        let books = EbbRef::<Books>::get();
+        match books.running() {
+            0 => println!("invoker: ending"),
+            1 => println!("invoker: ending when the running call has ended; Ctrl-C ends it now"),
+            n => {
+                println!(
+                    "invoker: ending when the {n} running calls have ended; Ctrl-C ends them now"
+                )
+            }
+        }
+        let finished = time::timeout(DRAIN, books.drained()).await.is_ok();
+        self.server.stop().await;
+        if !finished {
+            println!(
+                "invoker: {} calls did not end within {} seconds",
+                books.running(),
+                DRAIN.as_secs()
+            );
+        }
+    }
+}
+
+/// Is one action container, for an OpenWhisk that has invokers of its own: Node runs the loader, which serves `/init` and
+/// `/run` over HTTP. Ends with Node, as a container does.
+///
+/// # Errors
+/// Node cannot be started, or ended with a failure: an action may do that.
+pub async fn serve_container(container: Container) -> Result<(), String> {
+    EbbRef::<dyn InstanceMaker>::get()
+        .serve_container(container)
+        .await
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    EbbRef::<dyn Entropy>::get().fill(&mut bytes);
+    bytes
+}
+
+/// A random key.
+fn random_key() -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let uuid = hex(&random::<16>());
+    let parts = [
+        &uuid[..8],
+        &uuid[8..12],
+        &uuid[12..16],
+        &uuid[16..20],
+        &uuid[20..],
+    ];
+    format!("{}:{}", parts.join("-"), hex(&random::<32>()))
+}
+
+/// Deploys the `.js`, `.zip` and `.tgz` files of a folder under their names.
+fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
+    let files = EbbRef::<dyn InstanceMaker>::get().read_folder(folder)?;
+    let mut deployed = Vec::new();
+    for (file, content) in files {
+        let Some((name, extension)) = file.rsplit_once('.') else {
+            continue;
+        };
+        let code = match extension {
+            "js" => String::from_utf8(content).map_err(|_| format!("{file} is not UTF-8"))?,
+            "zip" | "tgz" => STANDARD.encode(content),
+            _ => continue,
+        };
+        let exec = Members::new()
+            .text("kind", "nodejs:default")
+            .text("code", &code)
+            .finish();
+        // Whoever puts a file here wants to call it, from a browser as well.
+        let annotations = Json::parse("[{\"key\":\"web-export\",\"value\":true}]")?;
+        let document = Members::new()
+            .raw("exec", exec.as_str())
+            .raw("annotations", annotations.as_str())
+            .finish();
+        EbbRef::<Books>::get()
+            .controller(|c| c.deploy(NAMESPACE, name, &document, epoch_ms()))
+            .map_err(|failure| format!("{file} cannot be deployed: {}", failure.text))?;
+        deployed.push(name.into());
+    }
+    if deployed.is_empty() {
+        println!("invoker: {folder} has no .js, .zip or .tgz file");
+    }
+    Ok(deployed)
+}
+
+/// The URL at which the user reaches a port of this machine: the runner says which of the host's lead here.
+pub fn address(port: u16) -> String {
+    let forwards = EbbRef::<dyn Environment>::get().option("forward");
+    for forward in forwards.unwrap_or("").split(',') {
+        let mut parts = forward.rsplitn(3, ':');
+        let (guest, host, at) = (parts.next(), parts.next(), parts.next());
+        if guest.and_then(|g| g.parse().ok()) == Some(port)
+            && let (Some(host), Some(at)) = (host, at)
+        {
+            let at = match at {
+                "127.0.0.1" | "0.0.0.0" => "localhost",
+                other => other,
+            };
+            return format!("http://{at}:{host}");
+        }
+    }
+    format!("http://localhost:{port}")
+}
+
+/// Tells actions where the API is, as soon as this machine has an address.
+async fn tell_actions(port: u16) {
+    let ip = loop {
+        match EbbRef::<dyn InstanceMaker>::get().machine_address() {
+            Some(ip) => break ip,
+            None => time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let host = format!("http://{}", core::net::SocketAddr::new(ip, port));
+    EbbRef::<Books>::get().controller(|c| c.set_api_host(host));
+}
+
+/// Makes one instance and throws it away, so that a platform that cannot make any says so at the start.
+async fn warm_up() {
+    let began = Instant::now();
+    let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits::USUAL);
+    let text = match time::timeout(FIRST_INSTANCE, made).await {
+        Ok(Ok(mut new)) => match new.instance.ask(InstanceRequest::Reset, "").await {
+            Ok((200, _)) => format!(
+                "the first instance was ready after {} ms",
+                elapsed_us(began) / 1000
+            ),
+            _ => "the first instance did not answer: see what it printed above".into(),
+        },
+        Ok(Err(failed)) => failed.why,
+        Err(_) => "the first instance was not ready after 10 minutes".into(),
+    };
+    println!("invoker: {text}");
+}

@@ -1,0 +1,38 @@
+//! A serverless platform: JavaScript arrives over the network and runs on V8, on every core.
+//!
+//!     cargo run --release --example invoker        as a virtual machine
+//!     cargo hosted invoker                         as a Linux process
+//!
+//! It speaks Apache OpenWhisk's REST API, so `wsk`, the npm package `openwhisk` and curl work as they are; the start says
+//! with which key. `--help` lists the options; `ebb_invoker` is the crate behind it.
+//!
+//! A service of your own looks the same. What all platforms share is in a library crate; what differs (here: how an instance
+//! of a function is made) is a component of it, and a crate for each platform provides that. `#[ebb::main]` links the one
+//! that the program is built for.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::string::String;
+use ebb::println;
+use ebb_invoker::{Command, HELP, Service};
+
+#[ebb::main(native = ebb_invoker_native, hosted = ebb_invoker_hosted)]
+async fn main() -> Result<(), String> {
+    match Command::parse(ebb::args())? {
+        Command::Help => println!("{HELP}"),
+        // One action container, for an OpenWhisk that has invokers of its own.
+        Command::Container(container) => ebb_invoker::serve_container(container).await?,
+        Command::Serve(options) => {
+            let service = Service::start(options).await?;
+            service.announce();
+            // Ctrl-C, or the machine's power button.
+            ebb::shutdown().await;
+            // Calls that run come to their end.
+            service.stop().await;
+        }
+    }
+    Ok(())
+}
