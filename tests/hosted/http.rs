@@ -63,8 +63,8 @@ fn pipelined_requests_are_answered_in_order() {
     with_server(Limits::default(), |address| {
         let answer = exchange(
             address,
-            b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /no HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\n\
-              POST /echo HTTP/1.1\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc",
+            b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /no HTTP/1.1\r\nhost: x\r\n\r\nHEAD / HTTP/1.1\r\nhost: x\r\n\r\n\
+              POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc",
         );
         assert_eq!(statuses(&answer), ["200", "404", "200", "200"], "{answer}");
         assert!(answer.ends_with("\r\n\r\nabc"), "{answer}");
@@ -80,7 +80,7 @@ fn pipelined_requests_are_answered_in_order() {
 fn chunked_bodies_are_joined_however_they_arrive() {
     with_server(Limits::default(), |address| {
         let request =
-            b"POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
+            b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
                         5;x=y\r\nhello\r\n1\r\n,\r\n6\r\n world\r\n0\r\ntrailer: t\r\n\r\n";
         for size in [1, 7, request.len()] {
             let mut stream = connect(address);
@@ -106,26 +106,31 @@ fn broken_requests_get_their_status_and_the_next_client_is_served() {
             ..Limits::default()
         },
         |address| {
-            let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(2000));
+            let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(2000));
             for (request, status) in [
                 ("nonsense\r\n\r\n", "400"),
+                ("GET / HTTP/1.1\r\n\r\n", "400"),
+                ("GET / HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", "400"),
                 ("GET / HTTP/2.0\r\n\r\n", "505"),
-                ("GET / HTTP/1.1\r\na b: c\r\n\r\n", "400"),
-                ("POST /echo HTTP/1.1\r\ncontent-length: x\r\n\r\n", "400"),
+                ("GET / HTTP/1.1\r\nhost: x\r\na b: c\r\n\r\n", "400"),
                 (
-                    "POST /echo HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n",
                     "400",
                 ),
                 (
-                    "POST /echo HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+                    "400",
+                ),
+                (
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
                     "501",
                 ),
                 (
-                    "POST /echo HTTP/1.1\r\ncontent-length: 101\r\nconnection: close\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 101\r\nconnection: close\r\n\r\n",
                     "413",
                 ),
                 (
-                    "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
                     "400",
                 ),
                 (&long, "431"),
@@ -180,7 +185,7 @@ fn streams_are_chunked_and_large_bodies_arrive_whole() {
     with_server(Limits::default(), |address| {
         let answer = exchange(
             address,
-            b"GET /stream HTTP/1.1\r\nconnection: close\r\n\r\n",
+            b"GET /stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         );
         assert!(
             answer.ends_with("6\r\npiece \r\n6\r\npiece \r\n6\r\npiece \r\n0\r\n\r\n"),
@@ -188,7 +193,10 @@ fn streams_are_chunked_and_large_bodies_arrive_whole() {
         );
         let answer = exchange(address, b"GET /stream HTTP/1.0\r\n\r\n");
         assert!(answer.ends_with("\r\n\r\npiece piece piece "), "{answer}");
-        let answer = exchange(address, b"GET /large HTTP/1.1\r\nconnection: close\r\n\r\n");
+        let answer = exchange(
+            address,
+            b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        );
         assert_eq!(
             answer.len() - answer.find("\r\n\r\n").expect("a head") - 4,
             1 << 20
@@ -201,7 +209,7 @@ fn a_client_that_waits_is_told_to_continue_only_when_the_body_is_wanted() {
     with_server(Limits::default(), |address| {
         let mut stream = connect(address);
         stream
-            .write_all(b"POST /echo HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n")
+            .write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n")
             .expect("the server reads");
         let mut interim = [0; 25];
         stream
@@ -214,7 +222,7 @@ fn a_client_that_waits_is_told_to_continue_only_when_the_body_is_wanted() {
         assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
         let answer = exchange(
             address,
-            b"POST /ignore HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n",
+            b"POST /ignore HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n",
         );
         assert_eq!(statuses(&answer), ["204"], "{answer}");
     });

@@ -66,25 +66,28 @@ fn http(random: &mut Random) {
     for _ in 0..1 + random.next() % 20 {
         match random.next() % 4 {
             0 => assert_eq!(
-                ask(&mut stream, b"GET /large HTTP/1.1\r\n\r\n").len(),
+                ask(&mut stream, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").len(),
                 1 << 20
             ),
             1 => {
                 let body = vec![b'b'; random.next() as usize % 50_000];
                 let head = format!(
-                    "POST /echo HTTP/1.1\r\ncontent-length: {}\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
                     body.len()
                 );
                 let request = [head.as_bytes(), &body].concat();
                 assert!(ask(&mut stream, &request) == body);
             }
-            _ => assert_eq!(ask(&mut stream, b"GET / HTTP/1.1\r\n\r\n"), b"hello\n"),
+            _ => assert_eq!(
+                ask(&mut stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"),
+                b"hello\n"
+            ),
         }
     }
     match random.next() % 4 {
         // It leaves in the middle of a request, or breaks the protocol.
-        0 => stream.write_all(b"POST /echo HTTP/1.1\r\ncontent-length: 1000\r\n\r\nab"),
-        1 => stream.write_all(b"POST /echo HTTP/1.1\r\ncontent-length: x\r\n\r\n"),
+        0 => stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nab"),
+        1 => stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n"),
         _ => Ok(()),
     }
     .expect("connected");

@@ -200,7 +200,7 @@ impl Image {
     pub fn state(&self) -> State {
         let mut stream = connect(v4(80));
         stream
-            .write_all(b"GET /state HTTP/1.1\r\nconnection: close\r\n\r\n")
+            .write_all(b"GET /state HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             .expect("connected");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");

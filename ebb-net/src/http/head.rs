@@ -30,6 +30,9 @@ struct Notes {
     expects: bool,
     chunked: bool,
     length: Option<u64>,
+    /// Lines of `Host`.
+    hosts: u8,
+    host_is_wrong: bool,
     /// What is wrong with the framing headers, if anything.
     wrong: Option<Error>,
 }
@@ -172,6 +175,17 @@ impl Head {
         }
     }
 
+    /// A request names one host: in HTTP/1.1 it must, and never more (RFC 9112, section 3.2). A server on the way that took
+    /// another of them would have asked something else.
+    pub(super) fn check_host(&self) -> Result<(), Error> {
+        match self.notes.hosts {
+            0 if self.is_1_1() => Err(Error::Malformed("no Host")),
+            0 | 1 if !self.notes.host_is_wrong => Ok(()),
+            0 | 1 => Err(Error::Malformed("Host")),
+            _ => Err(Error::Malformed("more than one Host")),
+        }
+    }
+
     /// How a request's body ends (RFC 9112, section 6.3). What could be read in two ways is an error:
     /// another server on the way may have read it in the other one.
     pub(super) fn request_framing(&self) -> Result<Framing, Error> {
@@ -205,6 +219,10 @@ impl Notes {
     fn take(&mut self, name: &[u8], value: &[u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         match name.len() {
+            4 if is("host") => {
+                self.hosts = self.hosts.saturating_add(1);
+                self.host_is_wrong |= !is_host(value);
+            }
             6 if is("expect") => self.expects |= has_token(value, "100-continue"),
             10 if is("connection") => {
                 self.close |= has_token(value, "close");
@@ -233,6 +251,12 @@ impl Notes {
     fn framing(&self) -> Result<bool, Error> {
         self.wrong.map_or(Ok(self.chunked), Err)
     }
+}
+
+/// Whether a `Host` may be one: the characters of a registered name, an address or a port (RFC 3986, 3.2.2), or nothing.
+fn is_host(value: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(b);
+    value.trim_ascii().iter().all(allowed)
 }
 
 /// Whether a comma-separated value has that element.
@@ -346,6 +370,41 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
         ] {
             assert_eq!(framing(headers), Err(Error::TransferCoding), "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let host = |version: &str, headers: &str| {
+            let mut head = Head::default();
+            let input = alloc::format!("GET / HTTP/{version}\r\n{headers}\r\n");
+            head.parse_request(input.as_bytes(), 1000, 10)?
+                .expect("complete");
+            head.check_host()
+        };
+        for (version, headers) in [
+            ("1.1", "Host: a.example:80\r\n"),
+            ("1.1", "host:\r\n"),
+            ("1.1", "HOST: [::1]:8080\r\n"),
+            ("1.0", ""),
+            ("1.0", "Host: a\r\n"),
+        ] {
+            assert_eq!(host(version, headers), Ok(()), "{version} {headers}");
+        }
+        for (version, headers) in [
+            ("1.1", ""),
+            ("1.1", "Hosts: a\r\n"),
+            ("1.1", "Host: a\r\nHost: a\r\n"),
+            ("1.0", "Host: a\r\nhost: b\r\n"),
+            ("1.1", "Host: a b\r\n"),
+            ("1.1", "Host: a/b\r\n"),
+            ("1.1", "Host: user@a\r\n"),
+        ] {
+            let error = host(version, headers);
+            assert!(
+                matches!(error, Err(Error::Malformed(_))),
+                "{version} {headers}"
+            );
         }
     }
 

@@ -257,6 +257,7 @@ async fn next_head(
         match head.parse_request(reader.available(), limits.head, limits.headers)? {
             Some(length) => {
                 reader.consume(length);
+                head.check_host()?;
                 head.request_framing().map(Some)
             }
             None => Ok(None),
