@@ -79,25 +79,36 @@ fn counted(side: &str, n: u64) {
     match side {
         "pointer" => timed(n, |_| pointer().bump()),
         "ebb" => timed(n, |_| EbbRef::<Hits>::get().bump()),
+        "first-ebb" => first(n, first_ebbs),
+        "first-thread-local" => first(n, first_thread_locals),
+        "first-nothing" => first(n, || ()),
         other => panic!("no side is called {other}"),
     };
 }
 
-/// Instructions of one operation by callgrind: the difference between a run of `2 n` and one of `n`.
+/// Instructions that a run of `side` with the number `n` takes, by callgrind.
+fn collected(side: &str, n: u64) -> Option<f64> {
+    let output = std::process::Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().ok()?)
+        .args(["--count", side, &n.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = text.lines().find(|l| l.contains("Collected :"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Instructions of one operation: the difference between a run of `2 n` and one of `n`.
 fn instructions(side: &str) -> Option<f64> {
-    let total = |n: u64| {
-        let output = std::process::Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(std::env::current_exe().ok()?)
-            .args(["--count", side, &n.to_string()])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = text.lines().find(|l| l.contains("Collected :"))?;
-        line.rsplit(' ').next()?.parse::<f64>().ok()
-    };
     const N: u64 = 1_000_000;
-    Some((total(2 * N)? - total(N)?) / N as f64)
+    Some((collected(side, 2 * N)? - collected(side, N)?) / N as f64)
+}
+
+/// Instructions of one first use: beside those of machines on which nothing is used.
+fn first_instructions(side: &str) -> Option<f64> {
+    const N: u64 = 200 * FIRST_USES;
+    Some((collected(side, N)? - collected("first-nothing", N)?) / N as f64)
 }
 
 /// Thirty-two Ebbs and thirty-two thread-locals that hold the same, to be used for the first time.
@@ -148,6 +159,10 @@ fn main() {
             arguments[at + 1].clone(),
             arguments[at + 2].parse().expect("a number"),
         );
+        if side.starts_with("first") {
+            counted(&side, n);
+            return;
+        }
         ebb_hosted::run(
             &Config {
                 cores: 1,
@@ -244,5 +259,11 @@ fn main() {
             ebb_benches::goal("dispatch_extra_instructions", ebb - pointer, 2.0);
         }
         _ => println!("instructions are not counted: no valgrind here (apt-get install valgrind)"),
+    }
+    if let (Some(ebb), Some(local)) = (
+        first_instructions("first-ebb"),
+        first_instructions("first-thread-local"),
+    ) {
+        println!("instructions of a first use: ebb {ebb:.0}, boxed thread_local! {local:.0}");
     }
 }

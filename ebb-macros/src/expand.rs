@@ -10,7 +10,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Data, DeriveInput, GenericParam, Generics, Type, spanned::Spanned};
 
 use crate::{
-    ebb::{Kind, Options},
+    options::{Kind, Options},
     origin::Origin,
 };
 
@@ -23,19 +23,6 @@ pub fn well_known(
 ) -> TokenStream {
     let name = &input.ident;
     let symbol = origin.symbol("__ebb_slot", name);
-    let define_slot = [
-        format!(".pushsection .tbss.{symbol},\"awT\",@nobits"),
-        ".balign 8".to_owned(),
-        format!(".globl {symbol}"),
-        format!(".hidden {symbol}"),
-        format!(".type {symbol}, @object"),
-        format!(".size {symbol}, 8"),
-        format!("{symbol}:"),
-        ".zero 8".to_owned(),
-        ".popsection".to_owned(),
-    ];
-    let load = format!("mov {{slot}}, qword ptr fs:[{symbol}@tpoff]");
-    let store = format!("mov qword ptr fs:[{symbol}@tpoff], {{rep}}");
     let (representation, assertions) = match kind {
         Kind::PerCore => (quote!(PerCore), TokenStream::new()),
         Kind::Shared => (quote!(Shared), field_assertions(input, &["Sync"])),
@@ -48,7 +35,7 @@ pub fn well_known(
 
             // In a module: a block takes no bare `global_asm!`.
             mod __ebb_slot {
-                ::core::arch::global_asm!(#(#define_slot),*);
+                ::ebb::__slot!(define #symbol);
             }
             static __EBB_DEFINITION: ::ebb::__private::Definition = #definition;
 
@@ -58,7 +45,7 @@ pub fn well_known(
                 const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
                 #[inline]
                 fn construct(
-                    __ebb_root: ::ebb::__private::Arc<Self::Root>,
+                    __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
                     __ebb_this: ::ebb::EbbRef<Self>,
                 ) -> Self {
                     #construct
@@ -87,41 +74,19 @@ pub fn well_known(
                 }
                 #[inline(always)]
                 fn slot() -> *const Self {
-                    let __ebb_slot: *const Self;
                     // SAFETY: reads this thread's slot. A stale null only leads to the miss path,
                     // which looks again; anything else stays valid for the life of the machine.
-                    unsafe {
-                        ::core::arch::asm!(
-                            #load,
-                            slot = out(reg) __ebb_slot,
-                            options(pure, nomem, nostack, preserves_flags),
-                        );
-                    }
-                    __ebb_slot
+                    unsafe { ::ebb::__slot!(load #symbol, pure, nomem) }
                 }
                 #[inline(always)]
                 fn slot_again() -> *const Self {
-                    let __ebb_slot: *const Self;
                     // SAFETY: reads this thread's slot.
-                    unsafe {
-                        ::core::arch::asm!(
-                            #load,
-                            slot = out(reg) __ebb_slot,
-                            options(readonly, nostack, preserves_flags),
-                        );
-                    }
-                    __ebb_slot
+                    unsafe { ::ebb::__slot!(load #symbol, readonly) }
                 }
                 #[inline(always)]
                 unsafe fn set_slot(__ebb_rep: *const Self) {
                     // SAFETY: writes this thread's slot; the caller vouches for the value.
-                    unsafe {
-                        ::core::arch::asm!(
-                            #store,
-                            rep = in(reg) __ebb_rep,
-                            options(nostack, preserves_flags),
-                        );
-                    }
+                    unsafe { ::ebb::__slot!(store #symbol, __ebb_rep) }
                 }
             }
 
@@ -180,7 +145,7 @@ pub fn dynamic(input: &DeriveInput, kind: Kind, root: Option<&Type>) -> TokenStr
                 const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
                 #[inline]
                 fn construct(
-                    __ebb_root: ::ebb::__private::Arc<Self::Root>,
+                    __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
                     __ebb_this: ::ebb::EbbRef<Self>,
                 ) -> Self {
                     #construct
@@ -228,7 +193,7 @@ pub fn stub(input: &DeriveInput, options: &Options) -> TokenStream {
                 type Root = #root;
                 const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
                 fn construct(
-                    _: ::ebb::__private::Arc<Self::Root>,
+                    _: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
                     _: ::ebb::EbbRef<Self>,
                 ) -> Self {
                     ::core::unreachable!()
@@ -285,7 +250,7 @@ fn construct(this: &TokenStream, name: Span, root: Option<&Type>) -> (TokenStrea
         Some(root) => (
             quote!(type Root = #root;),
             quote_spanned! {root.span()=>
-                ::ebb::__private::from_root::<#this, #root>(__ebb_root, __ebb_this)
+                ::ebb::__private::from_root::<#this, #root>(__ebb_root(), __ebb_this)
             },
         ),
         None => {

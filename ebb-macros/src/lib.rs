@@ -11,6 +11,7 @@ mod entry;
 mod expand;
 #[cfg(test)]
 mod golden;
+mod options;
 mod origin;
 mod provides;
 mod report;

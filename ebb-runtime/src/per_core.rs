@@ -5,7 +5,6 @@
 //! and gives it out only there.
 
 use core::{
-    arch::{asm, global_asm},
     cell::{Cell, OnceCell, RefCell},
     fmt, ptr,
     sync::atomic::{AtomicUsize, Ordering},
@@ -202,30 +201,12 @@ fn off_core() -> ! {
     )
 }
 
-global_asm!(
-    ".pushsection .tbss.__ebb_current_core,\"awT\",@nobits",
-    ".balign 8",
-    ".globl __ebb_current_core",
-    ".hidden __ebb_current_core",
-    ".type __ebb_current_core, @object",
-    ".size __ebb_current_core, 8",
-    "__ebb_current_core:",
-    ".zero 8",
-    ".popsection",
-);
+crate::__slot!(define "__ebb_current_core");
 
 #[inline(always)]
 fn slot() -> *const Core {
-    let core: *const Core;
     // SAFETY: reads this thread's slot.
-    unsafe {
-        asm!(
-            "mov {core}, qword ptr fs:[__ebb_current_core@tpoff]",
-            core = out(reg) core,
-            options(readonly, nostack, preserves_flags),
-        );
-    }
-    core
+    unsafe { crate::__slot!(load "__ebb_current_core", readonly) }
 }
 
 /// Makes the calling thread this core.
@@ -235,25 +216,13 @@ fn slot() -> *const Core {
 pub(crate) unsafe fn enter(core: &'static Core) {
     assert!(slot().is_null(), "this thread is a core already");
     // SAFETY: writes this thread's slot.
-    unsafe {
-        asm!(
-            "mov qword ptr fs:[__ebb_current_core@tpoff], {core}",
-            core = in(reg) core as *const Core,
-            options(nostack, preserves_flags),
-        );
-    }
+    unsafe { crate::__slot!(store "__ebb_current_core", ptr::from_ref(core)) };
 }
 
 /// Makes the calling thread no core any more.
 pub(crate) fn leave() {
     // SAFETY: writes this thread's slot.
-    unsafe {
-        asm!(
-            "mov qword ptr fs:[__ebb_current_core@tpoff], {core}",
-            core = in(reg) ptr::null::<Core>(),
-            options(nostack, preserves_flags),
-        );
-    }
+    unsafe { crate::__slot!(store "__ebb_current_core", ptr::null::<Core>()) };
 }
 
 /// The core that this code runs on.

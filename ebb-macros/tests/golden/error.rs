@@ -12,7 +12,7 @@ const _: () = {
         type Root = ();
         const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
         fn construct(
-            _: ::ebb::__private::Arc<Self::Root>,
+            _: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
             _: ::ebb::EbbRef<Self>,
         ) -> Self {
             ::core::unreachable!()

@@ -6,14 +6,7 @@ pub struct Hits {
 }
 const _: () = {
     mod __ebb_slot {
-        ::core::arch::global_asm!(
-            ".pushsection .tbss.__ebb_slot_Hits_447cdb1e1dbf405a,\"awT\",@nobits",
-            ".balign 8", ".globl __ebb_slot_Hits_447cdb1e1dbf405a",
-            ".hidden __ebb_slot_Hits_447cdb1e1dbf405a",
-            ".type __ebb_slot_Hits_447cdb1e1dbf405a, @object",
-            ".size __ebb_slot_Hits_447cdb1e1dbf405a, 8",
-            "__ebb_slot_Hits_447cdb1e1dbf405a:", ".zero 8", ".popsection"
-        );
+        ::ebb::__slot!(define "__ebb_slot_Hits_447cdb1e1dbf405a");
     }
     static __EBB_DEFINITION: ::ebb::__private::Definition = ::ebb::__private::Definition::new(
         "Hits",
@@ -28,7 +21,7 @@ const _: () = {
         const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
         #[inline]
         fn construct(
-            __ebb_root: ::ebb::__private::Arc<Self::Root>,
+            __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
             __ebb_this: ::ebb::EbbRef<Self>,
         ) -> Self {
             let _ = (__ebb_root, __ebb_this);
@@ -55,35 +48,18 @@ const _: () = {
         }
         #[inline(always)]
         fn slot() -> *const Self {
-            let __ebb_slot: *const Self;
             unsafe {
-                ::core::arch::asm!(
-                    "mov {slot}, qword ptr fs:[__ebb_slot_Hits_447cdb1e1dbf405a@tpoff]",
-                    slot = out(reg) __ebb_slot, options(pure, nomem, nostack,
-                    preserves_flags),
-                );
+                ::ebb::__slot!(load "__ebb_slot_Hits_447cdb1e1dbf405a", pure, nomem)
             }
-            __ebb_slot
         }
         #[inline(always)]
         fn slot_again() -> *const Self {
-            let __ebb_slot: *const Self;
-            unsafe {
-                ::core::arch::asm!(
-                    "mov {slot}, qword ptr fs:[__ebb_slot_Hits_447cdb1e1dbf405a@tpoff]",
-                    slot = out(reg) __ebb_slot, options(readonly, nostack,
-                    preserves_flags),
-                );
-            }
-            __ebb_slot
+            unsafe { ::ebb::__slot!(load "__ebb_slot_Hits_447cdb1e1dbf405a", readonly) }
         }
         #[inline(always)]
         unsafe fn set_slot(__ebb_rep: *const Self) {
             unsafe {
-                ::core::arch::asm!(
-                    "mov qword ptr fs:[__ebb_slot_Hits_447cdb1e1dbf405a@tpoff], {rep}",
-                    rep = in (reg) __ebb_rep, options(nostack, preserves_flags),
-                );
+                ::ebb::__slot!(store "__ebb_slot_Hits_447cdb1e1dbf405a", __ebb_rep)
             }
         }
     }

@@ -33,7 +33,7 @@ const _: () = {
         const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
         #[inline]
         fn construct(
-            __ebb_root: ::ebb::__private::Arc<Self::Root>,
+            __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
             __ebb_this: ::ebb::EbbRef<Self>,
         ) -> Self {
             let _ = (__ebb_root, __ebb_this);

@@ -15,14 +15,7 @@ const _: () = {
         { <::ebb::__private::SyncProbe<Registry>>::YES },
     >();
     mod __ebb_slot {
-        ::core::arch::global_asm!(
-            ".pushsection .tbss.__ebb_slot_Registry_aa568f2f416ae70f,\"awT\",@nobits",
-            ".balign 8", ".globl __ebb_slot_Registry_aa568f2f416ae70f",
-            ".hidden __ebb_slot_Registry_aa568f2f416ae70f",
-            ".type __ebb_slot_Registry_aa568f2f416ae70f, @object",
-            ".size __ebb_slot_Registry_aa568f2f416ae70f, 8",
-            "__ebb_slot_Registry_aa568f2f416ae70f:", ".zero 8", ".popsection"
-        );
+        ::ebb::__slot!(define "__ebb_slot_Registry_aa568f2f416ae70f");
     }
     static __EBB_DEFINITION: ::ebb::__private::Definition = ::ebb::__private::Definition::new(
         "Registry",
@@ -37,10 +30,10 @@ const _: () = {
         const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
         #[inline]
         fn construct(
-            __ebb_root: ::ebb::__private::Arc<Self::Root>,
+            __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
             __ebb_this: ::ebb::EbbRef<Self>,
         ) -> Self {
-            ::ebb::__private::from_root::<Registry, Limits>(__ebb_root, __ebb_this)
+            ::ebb::__private::from_root::<Registry, Limits>(__ebb_root(), __ebb_this)
         }
         #[inline(always)]
         fn with_rep<__EbbR>(
@@ -63,35 +56,20 @@ const _: () = {
         }
         #[inline(always)]
         fn slot() -> *const Self {
-            let __ebb_slot: *const Self;
             unsafe {
-                ::core::arch::asm!(
-                    "mov {slot}, qword ptr fs:[__ebb_slot_Registry_aa568f2f416ae70f@tpoff]",
-                    slot = out(reg) __ebb_slot, options(pure, nomem, nostack,
-                    preserves_flags),
-                );
+                ::ebb::__slot!(load "__ebb_slot_Registry_aa568f2f416ae70f", pure, nomem)
             }
-            __ebb_slot
         }
         #[inline(always)]
         fn slot_again() -> *const Self {
-            let __ebb_slot: *const Self;
             unsafe {
-                ::core::arch::asm!(
-                    "mov {slot}, qword ptr fs:[__ebb_slot_Registry_aa568f2f416ae70f@tpoff]",
-                    slot = out(reg) __ebb_slot, options(readonly, nostack,
-                    preserves_flags),
-                );
+                ::ebb::__slot!(load "__ebb_slot_Registry_aa568f2f416ae70f", readonly)
             }
-            __ebb_slot
         }
         #[inline(always)]
         unsafe fn set_slot(__ebb_rep: *const Self) {
             unsafe {
-                ::core::arch::asm!(
-                    "mov qword ptr fs:[__ebb_slot_Registry_aa568f2f416ae70f@tpoff], {rep}",
-                    rep = in (reg) __ebb_rep, options(nostack, preserves_flags),
-                );
+                ::ebb::__slot!(store "__ebb_slot_Registry_aa568f2f416ae70f", __ebb_rep)
             }
         }
     }

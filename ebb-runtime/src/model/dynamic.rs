@@ -239,22 +239,20 @@ fn miss_dynamic<T: Dynamic>(id: EbbId) -> *const T {
     let Some((root, shared)) = core.machine.dynamic.roots(id) else {
         destroyed(definition, id)
     };
-    let _step = miss::begin(core, definition, id);
     let root = root
         .downcast::<T::Root>()
         .unwrap_or_else(|_| destroyed(definition, id));
-    let rep = T::Representation::make_dynamic(
-        root,
-        EbbRef {
-            id,
-            of: PhantomData,
-        },
-        &shared.rep,
-    );
-    let pointer = Arc::as_ptr(&rep);
-    let old = core.local.dynamic.borrow_mut().set(id, rep);
-    drop(old);
-    pointer
+    let this = EbbRef {
+        id,
+        of: PhantomData,
+    };
+    miss::constructing(core, definition, id, || {
+        let rep = T::Representation::make_dynamic(root, this, &shared.rep);
+        let pointer = Arc::as_ptr(&rep);
+        let old = core.local.dynamic.borrow_mut().set(id, rep);
+        drop(old);
+        pointer
+    })
 }
 
 #[cold]

@@ -11,10 +11,7 @@ use super::{
     Definition, Ebb, EbbId, EbbRef,
     cell::{BuildCell, Claim},
 };
-use crate::{
-    machine::Machine,
-    per_core::{Core, CoreId, Phase},
-};
+use crate::per_core::{Core, CoreId, Phase};
 
 /// An Ebb with one slot in thread-local storage.
 ///
@@ -61,8 +58,9 @@ fn miss<T: WellKnown>() -> &'static T {
             T::DEFINITION
         )
     };
-    let _step = begin(core, T::DEFINITION, EbbId::WELL_KNOWN);
-    let rep = T::Representation::make();
+    let rep = constructing(core, T::DEFINITION, EbbId::WELL_KNOWN, || {
+        T::Representation::make()
+    });
     // SAFETY: `make` gives a leaked representative for this core.
     unsafe { T::set_slot(rep) };
     rep
@@ -86,12 +84,12 @@ impl<T: Ebb> Representation<T> for PerCore {
     where
         T: WellKnown,
     {
-        let root = root_of::<T>(Core::current().machine);
+        let root = || root_of::<T>(Core::current());
         Box::leak(Box::new(T::construct(root, EbbRef::new())))
     }
 
     fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, _: &BuildCell) -> Arc<T> {
-        Arc::new(T::construct(root, this))
+        Arc::new(T::construct(|| root, this))
     }
 }
 
@@ -108,7 +106,7 @@ impl<T: Ebb> Representation<T> for Shared {
         let core = Core::current();
         let cell = core.machine.shared.cell::<T>(Role::Rep);
         let rep = get_or_build(cell, core, T::DEFINITION, || {
-            let root = root_of::<T>(core.machine);
+            let root = || root_of::<T>(core);
             Box::into_raw(Box::new(T::construct(root, EbbRef::new()))).cast()
         });
         // SAFETY: `Role::Rep` cells of this definition hold a leaked `T`.
@@ -117,7 +115,7 @@ impl<T: Ebb> Representation<T> for Shared {
 
     fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T> {
         let rep = get_or_build(shared, Core::current(), T::DEFINITION, || {
-            Arc::into_raw(Arc::new(T::construct(root, this)))
+            Arc::into_raw(Arc::new(T::construct(|| root, this)))
                 .cast_mut()
                 .cast()
         });
@@ -246,9 +244,8 @@ fn circle(
 
 /// The root that all representatives of `T` are built from, made by `Default` of the root unless
 /// it was given with [`EbbRef::set_root`].
-fn root_of<T: WellKnown>(machine: &'static Machine) -> Arc<T::Root> {
-    let core = Core::current();
-    let cell = machine.shared.cell::<T>(Role::Root);
+fn root_of<T: WellKnown>(core: &'static Core) -> Arc<T::Root> {
+    let cell = core.machine.shared.cell::<T>(Role::Root);
     let root = get_or_build(cell, core, T::DEFINITION, || {
         let root = T::default_root().unwrap_or_else(|| {
             panic!(
@@ -291,7 +288,7 @@ impl<T: WellKnown> EbbRef<T> {
     /// When none was given yet.
     #[must_use]
     pub fn root() -> Arc<T::Root> {
-        root_of::<T>(Core::current().machine)
+        root_of::<T>(Core::current())
     }
 }
 
@@ -306,20 +303,43 @@ pub(crate) struct Constructing {
 
 /// Ends the construction when dropped, also by a panic: the slot is then still empty, and the next
 /// use tries again.
-pub(super) struct Step {
+struct End {
     core: &'static Core,
-    // Boxed so that it has an address while `Step` moves.
-    this: Box<Constructing>,
+    outer: *const Constructing,
 }
 
-impl Drop for Step {
+impl Drop for End {
     fn drop(&mut self) {
-        self.core.local.constructing.set(self.this.outer);
+        self.core.local.constructing.set(self.outer);
     }
 }
 
-/// Begins a construction, unless it would need itself or the machine stops.
-pub(super) fn begin(core: &'static Core, definition: &'static Definition, id: EbbId) -> Step {
+/// Runs `build` as a construction of this core, unless it would need itself or the machine stops.
+#[inline]
+pub(super) fn constructing<R>(
+    core: &'static Core,
+    definition: &'static Definition,
+    id: EbbId,
+    build: impl FnOnce() -> R,
+) -> R {
+    let outer = outer_of(core, definition, id);
+    // Stays where it is while `build` runs, and is out of the list before it ends.
+    let this = Constructing {
+        definition,
+        id,
+        outer,
+    };
+    core.local.constructing.set(&raw const this);
+    let _end = End { core, outer };
+    build()
+}
+
+/// The innermost construction of this core, around which none is of this Ebb.
+fn outer_of(
+    core: &'static Core,
+    definition: &'static Definition,
+    id: EbbId,
+) -> *const Constructing {
     if core.local.phase.get() == Phase::Stopping {
         panic!(
             "the Ebb {definition} was first used on {:?} while the machine stops; use it earlier, \
@@ -329,26 +349,20 @@ pub(super) fn begin(core: &'static Core, definition: &'static Definition, id: Eb
     }
     let outer = core.local.constructing.get();
     let mut at = outer;
-    // SAFETY: the list holds the constructions under way, whose `Step`s are alive.
+    // SAFETY: the list holds the constructions under way, which are on the stack below this call.
     while let Some(step) = unsafe { at.as_ref() } {
         if ptr::eq(step.definition, definition) && step.id == id {
             cycle(outer, definition, id);
         }
         at = step.outer;
     }
-    let this = Box::new(Constructing {
-        definition,
-        id,
-        outer,
-    });
-    core.local.constructing.set(&raw const *this);
-    Step { core, this }
+    outer
 }
 
 #[cold]
 fn cycle(mut at: *const Constructing, definition: &'static Definition, id: EbbId) -> ! {
     let mut chain = alloc::vec![definition];
-    // SAFETY: as in `begin`.
+    // SAFETY: as in `outer_of`.
     while let Some(step) = unsafe { at.as_ref() } {
         chain.push(step.definition);
         if ptr::eq(step.definition, definition) && step.id == id {

@@ -14,6 +14,7 @@ mod component;
 mod dynamic;
 mod miss;
 mod reference;
+mod slot;
 
 pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
 pub(crate) use dynamic::{DynamicIds, DynamicTable};

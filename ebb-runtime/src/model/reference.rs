@@ -104,9 +104,9 @@ pub trait Ebb: Sized + 'static {
     /// Where it was defined.
     #[doc(hidden)]
     const DEFINITION: &'static Definition;
-    /// Builds a representative.
+    /// Builds a representative. Asks for the root only if it is built from one: finding it takes a lock.
     #[doc(hidden)]
-    fn construct(root: Arc<Self::Root>, this: EbbRef<Self>) -> Self;
+    fn construct(root: impl FnOnce() -> Arc<Self::Root>, this: EbbRef<Self>) -> Self;
     /// Calls `f` with this core's representative.
     #[doc(hidden)]
     fn with_rep<R>(id: EbbId, f: impl FnOnce(&Self) -> R) -> R;
