@@ -5,6 +5,11 @@
 //! agree on a name that nobody can spell by accident, and a missing or doubled provider is the
 //! linker's error, whose text is the symbol. The seam follows embassy's time driver.
 //!
+//! A symbol holds, beside what its message says, a number that no other component of any program has (`origin.rs`): two
+//! components of one name, in modules of a crate or in two versions of it, are two components. The provider's side names the
+//! types of the signatures again, in a scope of its own, in which they might mean something else; so it has the compiler
+//! check the function behind each symbol against the type that the component's side gives it.
+//!
 //! The macro also defines a presence symbol, the same for all providers of a component, beside a
 //! mark of each provider's own which an exported static refers to. rustc makes the linker look for
 //! exported symbols in every linked crate, so that each provider's object is pulled from its
@@ -131,6 +136,9 @@ fn check_trait(input: &ItemTrait, report: &mut Report) {
 /// The symbols and identifiers of one component.
 struct Names {
     component: String,
+    /// Package, place and number of the component, at the end of its symbols.
+    identity: String,
+    hash: String,
     symbol: String,
     linked: Ident,
     provide: Ident,
@@ -139,8 +147,11 @@ struct Names {
 impl Names {
     fn new(name: &Ident, origin: &Origin) -> Self {
         let symbol = origin.symbol("__ebb_provide", name);
+        let hash = origin.hash(name);
         Self {
             component: format!("{}::{name}", origin.crate_name()),
+            identity: format!("[{}, {hash}]", origin.described()),
+            hash,
             linked: format_ident!("{name}Linked"),
             provide: format_ident!("{symbol}", span = name.span()),
             symbol,
@@ -148,25 +159,44 @@ impl Names {
     }
 
     fn method(&self, method: &Ident) -> String {
-        let component = &self.component;
+        let Self {
+            component,
+            identity,
+            ..
+        } = self;
         format!(
             "ebb component {component}: method {} (link exactly one crate that provides \
-             {component}; see #[ebb::provides])",
+             {component}; see #[ebb::provides]) {identity}",
             plain(method)
         )
     }
 
     fn presence(&self) -> String {
-        let component = &self.component;
+        let Self {
+            component,
+            identity,
+            ..
+        } = self;
         format!(
             "ebb component {component}: provided twice (link exactly one crate that provides \
-             {component}; see #[ebb::provides])"
+             {component}; see #[ebb::provides]) {identity}"
         )
     }
 
     fn default_presence(&self) -> String {
-        let component = &self.component;
-        format!("ebb component {component}: two defaults (link one platform; see #[ebb::provides])")
+        let Self {
+            component,
+            identity,
+            ..
+        } = self;
+        format!(
+            "ebb component {component}: two defaults (link one platform; see #[ebb::provides]) {identity}"
+        )
+    }
+
+    /// The function that takes what a provider has for a method, by its exact type.
+    fn check(&self, method: &Ident) -> Ident {
+        format_ident!("__ebb_signature_{}_{}", self.hash, plain(method))
     }
 }
 
@@ -195,6 +225,25 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
             }
         }
     });
+    let checks = methods.iter().map(|method| {
+        let check = names.check(method.name);
+        let Method {
+            lifetimes,
+            types,
+            linked_output,
+            ..
+        } = method;
+        let binder = if lifetimes.is_empty() {
+            TokenStream::new()
+        } else {
+            quote!(for #lifetimes)
+        };
+        quote! {
+            #[doc(hidden)]
+            #[allow(unreachable_pub)]
+            #vis const fn #check(_: #binder fn(#(#types),*) #linked_output) {}
+        }
+    });
     let doc = format!(
         "The provider of [`{name}`] that is linked into the program: what \
          `EbbRef::<dyn {name}>::get()` gives."
@@ -207,6 +256,12 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
         #[automatically_derived]
         impl #name for #linked {
             #(#forwards)*
+        }
+
+        // What a provider has must be of exactly these types, as they are known here.
+        #[allow(non_snake_case)]
+        impl #linked {
+            #(#checks)*
         }
 
         // Not in a list of what else might have been meant.
@@ -223,7 +278,8 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
 }
 
 /// The macro that `#[provides]` calls:
-/// `(ROLE, COMPONENT, PROVIDER, INSTANCE, "unique name")`, where the role is `one` or `default`.
+/// `(ROLE, COMPONENT, PROVIDER, INSTANCE, "unique name", "what it is called in messages")`, where the role is `one` or
+/// `default`.
 fn provide_macro(
     name: &Ident,
     methods: &[Method],
@@ -232,9 +288,12 @@ fn provide_macro(
 ) -> TokenStream {
     let provide = &names.provide;
     let macro_doc = format!("Used by `#[provides({name})]`.");
-    let presence = assembly_name(&names.presence());
+    let presence = Presence {
+        symbol: names.presence(),
+        mark: format!("{}_provided", names.symbol),
+    };
     let arms = if replaceable {
-        let functions = definitions(methods, |method| {
+        let functions = definitions(methods, names, |method| {
             let suffix = format!("_{}", plain(method));
             quote!(::core::concat!("__ebb_provider_", $unique, #suffix))
         });
@@ -274,7 +333,10 @@ fn provide_macro(
         let unless_defaulted = format!(".ifndef {defaulted}");
         let set_replaced = format!(".set {replaced}, 1");
         let set_defaulted = format!(".set {defaulted}, 1");
-        let default_presence = assembly_name(&names.default_presence());
+        let default_presence = Presence {
+            symbol: names.default_presence(),
+            mark: format!("{}_has_default", names.symbol),
+        };
         let one = object(
             &presence,
             quote! {
@@ -299,22 +361,24 @@ fn provide_macro(
             },
         );
         quote! {
-            (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+            (one, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #one };
             };
-            (default, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+            (default, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #default };
             };
         }
     } else {
-        let functions = definitions(methods, |method| names.method(method).to_token_stream());
+        let functions = definitions(methods, names, |method| {
+            names.method(method).to_token_stream()
+        });
         let one = object(&presence, TokenStream::new());
         let refusal = format!(
             "the component `{name}` has no default provider: its trait says `#[component]`, not \
              `#[component(replaceable)]`"
         );
         quote! {
-            (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+            (one, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #one };
             };
             (default, $($rest:tt)*) => {
@@ -332,7 +396,11 @@ fn provide_macro(
 
 /// The provider's methods as functions with symbols. What is unsafe in it is written in macros of
 /// ebb's, hence foreign to the user's lints also where component and provider are in one crate.
-fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> TokenStream {
+fn definitions(
+    methods: &[Method],
+    names: &Names,
+    symbol: impl Fn(&Ident) -> TokenStream,
+) -> TokenStream {
     methods
         .iter()
         .map(|method| {
@@ -345,9 +413,10 @@ fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> To
                 ..
             } = method;
             let symbol = symbol(name);
+            let check = names.check(name);
             quote! {
                 ::ebb::__provide_method! {
-                    (#symbol) (#lifetimes) (#(#arguments: #types),*) (#linked_output)
+                    (#symbol) (<<dyn $component as ::ebb::Global>::Target>::#check) (#lifetimes) (#(#arguments: #types),*) (#linked_output)
                     {
                         let __ebb_provider: &'static $provider = $instance;
                         <$provider as $component>::#name(__ebb_provider, #(#arguments),*)
@@ -358,18 +427,44 @@ fn definitions(methods: &[Method], symbol: impl Fn(&Ident) -> TokenStream) -> To
         .collect()
 }
 
+/// What two providers of a component clash by.
+struct Presence {
+    /// Where they are in objects of their own: the linker names both, by what encloses the symbol in each.
+    symbol: String,
+    /// Where link-time optimisation put both into one assembly: defined by the first, which leaves a macro of a message.
+    mark: String,
+}
+
 /// An object that every program pulls from the provider's archive, with the presence symbol and
 /// `body`.
-fn object(presence: &str, body: TokenStream) -> TokenStream {
-    let global = format!(".globl {presence}");
-    let label = format!("{presence}:");
+fn object(presence: &Presence, body: TokenStream) -> TokenStream {
+    let Presence { symbol, mark } = presence;
+    let (what, rest) = symbol.split_once(" (").unwrap_or((symbol, ""));
+    let symbol = assembly_name(symbol);
+    let global = format!(".globl {symbol}");
+    let label = format!("{symbol}:");
+    let if_first = format!(".ifndef {mark}");
+    let set_mark = format!(".set {mark}, 1");
+    let begin_message = format!(".macro {mark}_clash second");
+    let message = format!(".error \"{what}, ");
+    let rest = format!(" and \\second ({rest}\"");
+    let clash = format!("{mark}_clash \"");
     quote! {
         ::ebb::__provide_object! {
             $unique,
+            $described,
+            #if_first,
+            #set_mark,
+            #begin_message,
+            ::core::concat!(#message, $described, #rest),
+            ".endm",
             #global,
             #label,
             "ud2",
             #body
+            ".else",
+            ::core::concat!(#clash, $described, "\""),
+            ".endif",
         }
     }
 }

@@ -2,8 +2,8 @@
 //! expansion. What may be said is in `options.rs`, what the parts say in `expand.rs`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Data, DeriveInput, GenericParam};
+use quote::{ToTokens, quote};
+use syn::{Data, DeriveInput, GenericParam, Type};
 
 use crate::{
     expand,
@@ -25,6 +25,9 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
     take_second_attribute(&mut input, &mut report);
     check_item(&input, &options, &mut report);
     let (Some(kind), true) = (options.kind, report.is_empty()) else {
+        if unsized_field(&input).is_some() {
+            return failed(quote!(#input), report);
+        }
         // The struct counts as an Ebb all the same: its uses have done nothing wrong.
         let stub = expand::stub(&input, &options);
         return failed(quote!(#input #stub), report);
@@ -55,10 +58,34 @@ fn take_second_attribute(input: &mut DeriveInput, report: &mut Report) {
     });
 }
 
+/// The type of the last field, where it says itself that it has no size.
+fn unsized_field(input: &DeriveInput) -> Option<&Type> {
+    let Data::Struct(data) = &input.data else {
+        return None;
+    };
+    let last = &data.fields.iter().next_back()?.ty;
+    let is_unsized = match last {
+        Type::Slice(_) | Type::TraitObject(_) => true,
+        Type::Path(path) => path.path.is_ident("str"),
+        _ => false,
+    };
+    is_unsized.then_some(last)
+}
+
 fn check_item(input: &DeriveInput, options: &Options, report: &mut Report) {
     let name = &input.ident;
     match &input.data {
-        Data::Struct(_) => {}
+        Data::Struct(_) => {
+            if let Some(field) = unsized_field(input) {
+                report.error(
+                    field,
+                    format!(
+                        "a representative has a size that the compiler knows; put this into a box: `Box<{}>`",
+                        field.to_token_stream()
+                    ),
+                );
+            }
+        }
         Data::Enum(e) => report.error(
             e.enum_token,
             "`#[ebb]` is for structs; put the enum into a field of one",

@@ -112,9 +112,15 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
         .map_or_else(|| format_ident!("component"), |s| s.ident.clone());
     let unique = origin.symbol("", &name);
     let unique = unique.trim_start_matches('_');
+    let described = format!(
+        "provider {} of {}, {}",
+        provider.to_token_stream().to_string().replace(' ', ""),
+        origin.described(),
+        origin.hash(&name),
+    );
     quote! {
         #item
-        #component! { #role, #component, #provider, #instance, #unique }
+        #component! { #role, #component, #provider, #instance, #unique, #described }
     }
 }
 

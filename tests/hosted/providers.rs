@@ -57,6 +57,118 @@ fn program(linked: &[&str], own: &str, prints: &str) -> String {
     )
 }
 
+/// A crate with a component, one version of several, that tells its version by it.
+fn gong(version: &str, provider: bool) -> String {
+    let minor = version.split('.').nth(1).unwrap();
+    let provider = if provider {
+        format!(
+            "pub struct P;
+             #[ebb::provides(Gong, instance = &P)]
+             impl Gong for P {{ fn strike(&self) -> u32 {{ {minor} }} }}"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "#![forbid(unsafe_code)]
+         #[ebb::component]
+         pub trait Gong {{ fn strike(&self) -> u32; }}
+         {provider}
+         pub fn strike() -> u32 {{ ebb::EbbRef::<dyn Gong>::get().strike() }}"
+    )
+}
+
+/// Programs without unsafe code in which one thing could be taken for another.
+fn of_one_name() -> Vec<(&'static str, String)> {
+    let module = |name: &str, result: &str, provided: Option<&str>| {
+        let provider = provided.map_or_else(String::new, |value| {
+            format!(
+                "pub struct P;
+                 #[ebb::provides(Device, instance = &P)]
+                 impl Device for P {{ fn name(&self) -> {result} {{ {value} }} }}"
+            )
+        });
+        format!(
+            "mod {name} {{
+                 #[ebb::component]
+                 pub trait Device {{ fn name(&self) -> {result}; }}
+                 {provider}
+             }}"
+        )
+    };
+    let uses = "{ use audio::Device as _; use net::Device as _;
+                  let numbers = ebb::EbbRef::<dyn audio::Device>::get().name();
+                  format!(\"{numbers:?} {}\", ebb::EbbRef::<dyn net::Device>::get().name()) }";
+    let audio = module("audio", "(usize, usize)", Some("(7, 5)"));
+    let both = audio.clone() + &module("net", "&'static str", Some("\"eth\""));
+    let one = audio + &module("net", "&'static str", None);
+    // The alias means another type where the provider is, to which the method's argument or result would be converted.
+    let aliased = |of_trait: &str, of_provider: &str, signature: &str, body: &str| {
+        format!(
+            "mod there {{
+                 pub type T = {of_trait};
+                 #[ebb::component]
+                 pub trait Device {{ fn call(&self, {signature}; }}
+             }}
+             use there::Device;
+             type T = {of_provider};
+             struct P;
+             #[ebb::provides(Device, instance = &P)]
+             impl Device for P {{ fn call(&self, {} {{ {body} }} }}
+             const _: Option<T> = None;",
+            signature.replace('T', "there::T")
+        )
+    };
+    let string = "&'static String";
+    vec![
+        ("modules", program(&[], &both, uses)),
+        ("modules_one", program(&[], &one, uses)),
+        (
+            "alias_of_an_argument",
+            program(
+                &[],
+                &aliased(
+                    "&'static [u8]",
+                    "&'static [u8; 4]",
+                    "data: T) -> u8",
+                    "data[3]",
+                ),
+                "ebb::EbbRef::<dyn Device>::get().call(&[])",
+            ),
+        ),
+        (
+            "alias_of_a_result",
+            program(
+                &[],
+                &aliased(
+                    string,
+                    "&'static str",
+                    "_: u8) -> T",
+                    "Box::leak(Box::default())",
+                ),
+                "ebb::EbbRef::<dyn Device>::get().call(1)",
+            ),
+        ),
+        (
+            "another_trait",
+            program(
+                &[],
+                "mod there {
+                     #[ebb::component]
+                     pub trait Device { fn call(&self) -> u8; }
+                 }
+                 #[allow(unused_imports)]
+                 use there::*;
+                 trait Device { fn call(&self) -> u8; }
+                 struct P;
+                 #[ebb::provides(Device, instance = &P)]
+                 impl Device for P { fn call(&self) -> u8 { 1 } }",
+                "{ use there::Device as _; ebb::EbbRef::<dyn there::Device>::get().call() }",
+            ),
+        ),
+    ]
+}
+
 const LIBRARIES: &[&str] = &[
     "brass",
     "tin",
@@ -77,21 +189,25 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
             fs::write(path, text).unwrap();
         }
     };
-    let package = |name: &str, dependencies: &[&str], file: &str, text: String| {
-        let dependencies: String = dependencies
-            .iter()
-            .map(|d| format!("{d} = {{ path = \"../{d}\" }}\n"))
-            .collect();
+    let versioned = |folder: &str, header: &str, dependencies: &str, file: &str, text: String| {
         write(
-            &format!("{name}/Cargo.toml"),
+            &format!("{folder}/Cargo.toml"),
             format!(
-                "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+                "[package]\n{header}\nedition = \"2024\"\n\
                  [dependencies]\n\
                  ebb = {{ package = \"ebb-runtime\", path = {:?} }}\n{dependencies}",
                 root.join("ebb-runtime")
             ),
         );
-        write(&format!("{name}/src/{file}"), text);
+        write(&format!("{folder}/src/{file}"), text);
+    };
+    let package = |name: &str, dependencies: &[&str], file: &str, text: String| {
+        let dependencies: String = dependencies
+            .iter()
+            .map(|d| format!("{d} = {{ path = \"../{d}\" }}\n"))
+            .collect();
+        let header = format!("name = \"{name}\"\nversion = \"0.0.0\"");
+        versioned(name, &header, &dependencies, file, text);
     };
     package("horn", &[], "lib.rs", HORN.to_owned());
     let providers = [
@@ -158,13 +274,35 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
             program(&["drum_default", "drum_other"], "", "horn::beat(1)"),
         ),
     ];
-    for (name, text) in programs {
+    for (name, text) in programs.iter().chain(&of_one_name()) {
         package(&format!("p_{name}"), &everything, "main.rs", text.clone());
+    }
+    for (folder, version, provider) in [
+        ("versions/gong_1", "0.1.0", true),
+        ("versions/gong_2", "0.2.0", true),
+        ("versions/gong_mute", "0.3.0", false),
+    ] {
+        let header = format!("name = \"gong\"\nversion = \"{version}\"");
+        versioned(folder, &header, "", "lib.rs", gong(version, provider));
+    }
+    let gongs = "gong_1 = { package = \"gong\", path = \"../versions/gong_1\" }\n\
+                 gong_2 = { package = \"gong\", path = \"../versions/gong_2\" }\n\
+                 gong_mute = { package = \"gong\", path = \"../versions/gong_mute\" }\n";
+    for (name, prints) in [
+        ("two_versions", "gong_1::strike() * 10 + gong_2::strike()"),
+        (
+            "one_version_provides",
+            "gong_1::strike() * 10 + gong_mute::strike()",
+        ),
+    ] {
+        let header = format!("name = \"p_{name}\"\nversion = \"0.0.0\"");
+        let text = program(&[], "", prints);
+        versioned(&format!("p_{name}"), &header, gongs, "main.rs", text);
     }
     write(
         "Cargo.toml",
         // `fat` is a release build's form; both must agree on every verdict.
-        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\nexclude = [\"target\"]\n\
+        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\nexclude = [\"target\", \"versions\"]\n\
          [profile.fat]\ninherits = \"release\"\nlto = \"fat\"\ncodegen-units = 1\n\
          [profile.dev]\ndebug = false\nincremental = false\n"
             .to_owned(),
@@ -271,6 +409,90 @@ fn a_default_provider_serves_until_another_replaces_it() {
 fn two_replacements_or_two_defaults_do_not_link() {
     does_not_link("replaced_twice", "ebb component horn::Drum: provided twice");
     does_not_link("two_defaults", "ebb component horn::Drum: two defaults");
+}
+
+#[test]
+fn two_components_of_one_name_are_bound_to_their_own_providers() {
+    prints("modules", "(7, 5) eth");
+    does_not_link(
+        "modules_one",
+        "undefined symbol: ebb component p_modules_one::Device: method name",
+    );
+}
+
+#[test]
+fn components_of_two_versions_of_a_crate_are_bound_to_their_own_providers() {
+    prints("two_versions", "12");
+    does_not_link(
+        "one_version_provides",
+        "see #[ebb::provides]) [gong 0.3.0, ",
+    );
+}
+
+#[test]
+fn what_a_provider_has_is_of_the_types_that_the_component_means_not_of_their_namesakes() {
+    let aliases =
+        ["alias_of_an_argument", "alias_of_a_result"].map(|name| (name, "mismatched types"));
+    let another = "`dyn Device` is neither a well-known Ebb nor a component";
+    for (name, because) in aliases.into_iter().chain([("another_trait", another)]) {
+        let output = cargo(&["check", "-p", &format!("p_{name}")]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(because), "{name}: {errors}");
+        assert!(!output.status.success(), "{name}");
+    }
+}
+
+#[test]
+fn the_message_about_two_providers_names_both_with_their_versions() {
+    for profile in PROFILES {
+        for (program, providers) in [
+            ("two", ["brass", "tin"]),
+            ("replaced_twice", ["drum_mine", "drum_yours"]),
+        ] {
+            let output = cargo(&["build", "--profile", profile, "-p", &format!("p_{program}")]);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(errors.contains("[horn 0.0.0, horn/src/lib.rs:"), "{errors}");
+            // Optimisation at link time refuses the methods of a component that is not replaceable before their providers
+            // are looked at, and names one module.
+            if profile == "dev" || program == "replaced_twice" {
+                for provider in providers {
+                    let named = format!(" of {provider} 0.0.0, {provider}/src/lib.rs:");
+                    assert!(errors.contains(&named), "{program}, {profile}: {errors}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_versions_of_the_runtime_are_refused_in_one_message_that_names_both() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-runtimes");
+    for folder in ["src", "other/src"] {
+        fs::create_dir_all(dir.join(folder)).unwrap();
+    }
+    let other = "[package]\nname = \"ebb-runtime\"\nversion = \"9.0.0\"\nlinks = \"ebb-runtime\"\n\
+                 build = \"src/lib.rs\"\n";
+    let program = format!(
+        "[package]\nname = \"two-runtimes\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
+         [dependencies]\nnew = {{ package = \"ebb-runtime\", path = \"other\" }}\n\
+         ebb-runtime = {{ path = {:?} }}\n",
+        root.join("ebb-runtime")
+    );
+    fs::write(dir.join("other/Cargo.toml"), other).unwrap();
+    fs::write(dir.join("other/src/lib.rs"), "fn main() {}").unwrap();
+    fs::write(dir.join("Cargo.toml"), program).unwrap();
+    fs::write(dir.join("src/main.rs"), "fn main() {}").unwrap();
+    fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+    let output = Command::new(env!("CARGO"))
+        .current_dir(&dir)
+        .args(["build", "--quiet"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    for part in ["`ebb-runtime v9.0.0 ", env!("CARGO_PKG_VERSION"), "links"] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
 }
 
 /// The instructions of a function that go elsewhere, by the disassembler.

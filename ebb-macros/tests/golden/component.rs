@@ -18,7 +18,7 @@ impl Horn for HornLinked {
     #[inline(always)]
     fn blow(&self, loudness: u8) -> u32 {
         unsafe extern "Rust" {
-            #[link_name = "ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides])"]
+            #[link_name = "ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]"]
             safe fn __ebb_linked(loudness: u8) -> u32;
         }
         __ebb_linked(loudness)
@@ -30,7 +30,7 @@ impl Horn for HornLinked {
         __ebb_argument_1: &[&'a u8],
     ) -> (&str, &'a str, Option<Box<dyn Fn() -> u8 + '_>>) {
         unsafe extern "Rust" {
-            #[link_name = "ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides])"]
+            #[link_name = "ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]"]
             safe fn __ebb_linked<'a>(
                 prefix: &'a str,
                 __ebb_argument_1: &[&'a u8],
@@ -38,6 +38,22 @@ impl Horn for HornLinked {
         }
         __ebb_linked(prefix, __ebb_argument_1)
     }
+}
+#[allow(non_snake_case)]
+impl HornLinked {
+    #[doc(hidden)]
+    #[allow(unreachable_pub)]
+    pub const fn __ebb_signature_61f2b14049bcded54e295e9161892ead_blow(
+        _: fn(u8) -> u32,
+    ) {}
+    #[doc(hidden)]
+    #[allow(unreachable_pub)]
+    pub const fn __ebb_signature_61f2b14049bcded54e295e9161892ead_name(
+        _: for<'a> fn(
+            &'a str,
+            &[&'a u8],
+        ) -> (&'static str, &'a str, Option<Box<dyn Fn() -> u8 + 'static>>),
+    ) {}
 }
 #[diagnostic::do_not_recommend]
 #[automatically_derived]
@@ -51,21 +67,36 @@ impl ::ebb::Global for dyn Horn {
 #[doc(hidden)]
 ///Used by `#[provides(Horn)]`.
 #[macro_export]
-macro_rules! __ebb_provide_Horn_e502af4f76fbf365 {
-    (one, $component:path, $provider:ty, $instance:expr, $unique:literal) => {
+macro_rules! __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead {
+    (
+        one, $component:path, $provider:ty, $instance:expr, $unique:literal,
+        $described:literal
+    ) => {
         const _ : () = { ::ebb::__provide_method! {
-        ("ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides])")
-        () (loudness : u8) (-> u32) { let __ebb_provider : & 'static $provider =
-        $instance; < $provider as $component > ::blow(__ebb_provider, loudness) } }
-        ::ebb::__provide_method! {
-        ("ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides])")
-        (< 'a >) (prefix : & 'a str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str,
-        & 'a str, Option < Box < dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : &
-        'static $provider = $instance; < $provider as $component > ::name(__ebb_provider,
-        prefix, __ebb_argument_1) } } ::ebb::__provide_object! { $unique,
-        ".globl \"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides])\"",
-        "\"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides])\":",
-        "ud2", } };
+        ("ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]")
+        (<< dyn $component as ::ebb::Global > ::Target >
+        ::__ebb_signature_61f2b14049bcded54e295e9161892ead_blow) () (loudness : u8) (->
+        u32) { let __ebb_provider : & 'static $provider = $instance; < $provider as
+        $component > ::blow(__ebb_provider, loudness) } } ::ebb::__provide_method! {
+        ("ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]")
+        (<< dyn $component as ::ebb::Global > ::Target >
+        ::__ebb_signature_61f2b14049bcded54e295e9161892ead_name) (< 'a >) (prefix : & 'a
+        str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str, & 'a str, Option < Box <
+        dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : & 'static $provider =
+        $instance; < $provider as $component > ::name(__ebb_provider, prefix,
+        __ebb_argument_1) } } ::ebb::__provide_object! { $unique, $described,
+        ".ifndef __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided",
+        ".set __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided, 1",
+        ".macro __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided_clash second",
+        ::core::concat!(".error \"ebb component component::Horn: provided twice, ",
+        $described,
+        " and \\second (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]\""),
+        ".endm",
+        ".globl \"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]\"",
+        "\"ebb component component::Horn: provided twice (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]\":",
+        "ud2", ".else",
+        ::core::concat!("__ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided_clash \"",
+        $described, "\""), ".endif", } };
     };
     (default, $($rest:tt)*) => {
         ::core::compile_error!("the component `Horn` has no default provider: its trait says `#[component]`, not `#[component(replaceable)]`");
@@ -73,7 +104,7 @@ macro_rules! __ebb_provide_Horn_e502af4f76fbf365 {
 }
 #[doc(hidden)]
 #[allow(unused_imports)]
-pub use __ebb_provide_Horn_e502af4f76fbf365 as Horn;
+pub use __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead as Horn;
 impl Horn for Brass {
     fn blow(&self, loudness: u8) -> u32 {
         u32::from(loudness)
@@ -87,5 +118,6 @@ impl Horn for Brass {
     }
 }
 Horn! {
-    one, Horn, Brass, & Brass, "Horn_e502af4f76fbf365"
+    one, Horn, Brass, & Brass, "Horn_61f2b14049bcded54e295e9161892ead",
+    "provider Brass of component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead"
 }

@@ -6,7 +6,7 @@ pub struct Hits {
 }
 const _: () = {
     mod __ebb_slot {
-        ::ebb::__slot!(define "__ebb_slot_Hits_447cdb1e1dbf405a");
+        ::ebb::__slot!(define "__ebb_slot_Hits_dc6aed20a480882c8d40b24e0518e10a");
     }
     static __EBB_DEFINITION: ::ebb::__private::Definition = ::ebb::__private::Definition::new(
         "Hits",
@@ -49,17 +49,25 @@ const _: () = {
         #[inline(always)]
         fn slot() -> *const Self {
             unsafe {
-                ::ebb::__slot!(load "__ebb_slot_Hits_447cdb1e1dbf405a", pure, nomem)
+                ::ebb::__slot!(
+                    load "__ebb_slot_Hits_dc6aed20a480882c8d40b24e0518e10a", pure, nomem
+                )
             }
         }
         #[inline(always)]
         fn slot_again() -> *const Self {
-            unsafe { ::ebb::__slot!(load "__ebb_slot_Hits_447cdb1e1dbf405a", readonly) }
+            unsafe {
+                ::ebb::__slot!(
+                    load "__ebb_slot_Hits_dc6aed20a480882c8d40b24e0518e10a", readonly
+                )
+            }
         }
         #[inline(always)]
         unsafe fn set_slot(__ebb_rep: *const Self) {
             unsafe {
-                ::ebb::__slot!(store "__ebb_slot_Hits_447cdb1e1dbf405a", __ebb_rep)
+                ::ebb::__slot!(
+                    store "__ebb_slot_Hits_dc6aed20a480882c8d40b24e0518e10a", __ebb_rep
+                )
             }
         }
     }

@@ -15,7 +15,7 @@ const _: () = {
         { <::ebb::__private::SyncProbe<Registry>>::YES },
     >();
     mod __ebb_slot {
-        ::ebb::__slot!(define "__ebb_slot_Registry_aa568f2f416ae70f");
+        ::ebb::__slot!(define "__ebb_slot_Registry_b4be59c680aec5ffcd2a0678ecc212a7");
     }
     static __EBB_DEFINITION: ::ebb::__private::Definition = ::ebb::__private::Definition::new(
         "Registry",
@@ -57,19 +57,27 @@ const _: () = {
         #[inline(always)]
         fn slot() -> *const Self {
             unsafe {
-                ::ebb::__slot!(load "__ebb_slot_Registry_aa568f2f416ae70f", pure, nomem)
+                ::ebb::__slot!(
+                    load "__ebb_slot_Registry_b4be59c680aec5ffcd2a0678ecc212a7", pure,
+                    nomem
+                )
             }
         }
         #[inline(always)]
         fn slot_again() -> *const Self {
             unsafe {
-                ::ebb::__slot!(load "__ebb_slot_Registry_aa568f2f416ae70f", readonly)
+                ::ebb::__slot!(
+                    load "__ebb_slot_Registry_b4be59c680aec5ffcd2a0678ecc212a7", readonly
+                )
             }
         }
         #[inline(always)]
         unsafe fn set_slot(__ebb_rep: *const Self) {
             unsafe {
-                ::ebb::__slot!(store "__ebb_slot_Registry_aa568f2f416ae70f", __ebb_rep)
+                ::ebb::__slot!(
+                    store "__ebb_slot_Registry_b4be59c680aec5ffcd2a0678ecc212a7",
+                    __ebb_rep
+                )
             }
         }
     }
