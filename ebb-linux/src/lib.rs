@@ -11,13 +11,24 @@
 //!    wrong pointer is `EFAULT` and a fault in the kernel cannot happen.
 //! 5. Nothing that a guest does may panic or hold up the core; every value that it gives is checked where it is used.
 //!
-//! # Where things are
+//! # Layers
+//! A file uses only what stands above its own line here; the files that one module is split into may use one another.
+//! - `abi`: numbers and layouts of Linux' interface, without behaviour.
 //! - `object`: descriptors and what is behind them, without address spaces: operations that never block and take bytes from
 //!   and give them to a [`Source`](object::io::Source) or [`Sink`](object::io::Sink); wait queues. Everything in it belongs
 //!   to one `Objects`, which a UC embeds.
+//! - `image`: the boot archive, program files and loading them into an address space, the vDSO.
+//! - `state`: threads, processes, timers, futexes as plain data.
+//! - `uc`: the UC around all that, and what its objects see of it.
+//! - `crash`: what a person is told when a guest goes wrong.
+//! - `signal`: sending and delivering signals.
+//! - `life`: the ends of threads and processes.
+//! - `timers`: the task that lets timers fire.
+//! - `syscall`: the table of system calls and their handlers, which move arguments between guest memory and `object`.
+//! - `run`: the task of a guest thread.
+//! - `start`: starting a program.
 //! - `snapshot`: capturing a UC and starting clones of it, on any core.
-//! - the rest: the UC around them: address space, program loading, threads, futexes, signals, and the table of system calls,
-//!   which moves arguments between guest memory and `object`.
+//! - `report`: what a program did, for a person who asks.
 
 extern crate alloc;
 // Tests link the components' providers.
@@ -26,29 +37,27 @@ extern crate ebb_hosted as _;
 #[cfg(test)]
 extern crate std;
 
-pub mod elf;
-pub mod exec;
-mod futex;
-mod net;
+mod abi;
+mod crash;
+mod image;
+mod life;
 pub mod object;
-pub mod process;
-mod program;
 mod report;
+mod run;
 mod signal;
 pub mod snapshot;
-mod stdio;
-pub mod sys;
-mod thread;
-mod timer;
+mod start;
+mod state;
+pub mod syscall;
+mod timers;
 mod uc;
-mod vdso;
-mod world;
 
-pub use object::errno::Errno;
-pub use program::Program;
+pub use abi::errno::Errno;
+pub use abi::exit::Exit;
+pub use image::program::Program;
 pub use report::{figures, missing_calls, threads};
 pub use snapshot::Snapshot;
-pub use uc::{Exit, Options, Stdio, Uc};
+pub use uc::{Options, Stdio, Uc};
 
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Clock;

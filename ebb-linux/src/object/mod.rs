@@ -30,9 +30,7 @@
 
 pub mod arena;
 pub mod env;
-pub mod errno;
 pub mod files;
-pub mod flags;
 pub mod fs;
 pub mod id;
 pub mod io;
@@ -46,6 +44,7 @@ mod testing;
 mod tests;
 pub mod wait;
 
+pub use crate::abi::{errno, flags};
 pub use ops::setup::Console;
 pub use table::{Limits, Objects};
 

@@ -7,8 +7,9 @@
 //! What must hold: everything that [`restore`] reads is the guest's. Only registers that a guest could set itself are
 //! taken from it, and the extended state passes through [`sanitise`], because XRSTOR faults on what it does not like.
 
-use super::{Action, Info, SigInfo, UNBLOCKABLE, bit};
-use crate::process::{Memory, Process};
+use super::deliver::take_process_signals;
+use crate::abi::signal::{Action, FaultInfo, SigInfo, UNBLOCKABLE, bit};
+use crate::state::process::{Memory, Process};
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu, Line};
 use ebb_mem::space::BadAddress;
@@ -58,7 +59,7 @@ pub fn push(
     signal: u8,
     action: &Action,
     info: &SigInfo,
-    fault: Option<&Info>,
+    fault: Option<&FaultInfo>,
 ) -> Result<(), BadAddress> {
     let mut threads = process.threads.borrow_mut();
     let thread = threads.get_mut(index).ok_or(BadAddress)?;
@@ -202,7 +203,7 @@ pub fn restore(process: &Process, memory: &Memory, index: usize) -> Result<(), B
     c.fast_return = 0;
     drop(threads);
     drop(space);
-    super::take_process_signals(process, index);
+    take_process_signals(process, index);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Starting clones.
 
 use super::Snapshot;
-use crate::object::errno::Errno;
-use crate::process::{Memory, Process, Processes};
-use crate::thread::Threads;
+use crate::abi::errno::Errno;
+use crate::run;
+use crate::state::process::{Memory, Process, Processes};
+use crate::state::thread::Threads;
 use crate::uc::{Options, Parts, Stdio, Uc};
 use alloc::rc::Rc;
 use ebb_guest::GuestCpu;
@@ -100,9 +101,10 @@ impl Snapshot {
             objects,
             futexes: from.futexes.clone(),
             console,
-            origin: Some(self.clone()),
+            origin: Some(Rc::new(self.clone())),
             behind,
             ran: from.ran,
+            run_thread: run::spawn_thread,
         })
         .ok_or(Errno::EIO)?;
         {

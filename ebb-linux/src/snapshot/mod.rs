@@ -16,11 +16,11 @@
 
 mod deploy;
 
-use crate::futex::Futexes;
 use crate::object::fd::FilesId;
 use crate::object::{Console, Objects};
-use crate::process::{Process, State, Zombie};
-use crate::thread::{Thread, Waiting};
+use crate::state::futex::Futexes;
+use crate::state::process::{Process, State, Zombie};
+use crate::state::thread::{Thread, Waiting};
 use crate::uc::{Options, Uc};
 use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::rc::Rc;
@@ -83,8 +83,8 @@ struct FrozenThread {
     mask: u64,
     saved_mask: Option<u64>,
     pending: u64,
-    queued: Vec<crate::signal::SigInfo>,
-    alt_stack: crate::signal::AltStack,
+    queued: Vec<crate::abi::signal::SigInfo>,
+    alt_stack: crate::abi::signal::AltStack,
     name: [u8; 16],
     waiting: Option<Waiting>,
     ran: u64,
@@ -256,6 +256,11 @@ pub struct Snapshot(Arc<Inner>);
 const fn shared<T: Send + Sync>() {}
 const _: () = shared::<Snapshot>();
 
+/// The snapshot that a UC is a clone of.
+fn origin(uc: &Uc) -> Option<&Snapshot> {
+    uc.origin.as_ref()?.downcast_ref()
+}
+
 impl Snapshot {
     /// Captures a UC as it is now. It goes on undisturbed; what it writes to from now on is copied first.
     ///
@@ -366,10 +371,7 @@ impl Snapshot {
             futexes: uc.futexes.borrow().clone(),
             console: uc.console,
             now: uc.now(),
-            parent: uc
-                .origin
-                .as_ref()
-                .map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
+            parent: origin(uc).map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
             working_set: AtomicPtr::new(core::ptr::null_mut()),
         })))
     }
@@ -438,7 +440,7 @@ impl Snapshot {
     /// Remembers the pages that a clone has used so far: later clones get them at once rather than by a fault for each. The
     /// first call counts; false for later ones, and for a UC that is not a clone of this snapshot.
     pub fn learn(&self, clone: &Uc) -> bool {
-        if !clone.origin.as_ref().is_some_and(|o| o.is(self)) || self.working_set().is_some() {
+        if !origin(clone).is_some_and(|o| o.is(self)) || self.working_set().is_some() {
             return false;
         }
         // Of the first process; what others need comes by faults.
@@ -497,7 +499,7 @@ fn check(process: &Process) -> Result<(), Refused> {
         if let Some(why) = obstacle(thread) {
             return Err(Refused::NotRestartable(NotRestartable {
                 thread: thread.tid,
-                call: crate::sys::name(thread.context.rax),
+                call: crate::syscall::name(thread.context.rax),
                 why,
             }));
         }
@@ -537,7 +539,7 @@ impl Uc {
     /// The snapshot that this is a clone of.
     #[must_use]
     pub fn origin(&self) -> Option<&Snapshot> {
-        self.origin.as_ref()
+        origin(self)
     }
 
     /// Whether every thread of every process waits in a system call or is stopped.

@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::object::errno::{Errno, Result};
+use crate::abi::errno::{Errno, Result};
 
 /// `AF_UNSPEC`.
 pub const AF_UNSPEC: u16 = 0;

@@ -1,0 +1,18 @@
+//! `RLIMIT_*`: the numbers of resources in `getrlimit(2)`.
+
+/// Seconds of processor time.
+pub const CPU: usize = 0;
+/// Bytes of a file.
+pub const FSIZE: usize = 1;
+/// Bytes of data and heap.
+pub const DATA: usize = 2;
+/// Bytes of the first thread's stack.
+pub const STACK: usize = 3;
+/// Bytes of a core file: none is written.
+pub const CORE: usize = 4;
+/// Processes and threads.
+pub const NPROC: usize = 6;
+/// One more than the highest descriptor.
+pub const NOFILE: usize = 7;
+/// Bytes of address space.
+pub const AS: usize = 9;

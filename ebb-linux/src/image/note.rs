@@ -1,0 +1,14 @@
+//! Notes of areas: what a mapping is called in /proc.
+
+/// No name.
+pub const NONE: u32 = 0;
+/// `[stack]`.
+pub const STACK: u32 = 1;
+/// `[heap]`.
+pub const HEAP: u32 = 2;
+/// `[vdso]`.
+pub const VDSO: u32 = 3;
+/// `[vvar]`.
+pub const VVAR: u32 = 4;
+/// The first number for files; see `State::names`.
+pub const FIRST_FILE: u32 = 16;

@@ -1,0 +1,14 @@
+//! Signals: sending one, delivering it, and its frame on the handler's stack.
+//!
+//! What must hold: `SIGKILL` and `SIGSTOP` are never blocked or handled; a mask never has their bits.
+
+mod deliver;
+mod frame;
+mod send;
+
+pub use deliver::{
+    bad_frame, deliver, fault, has_work, is_due, restarts, take_process_signals,
+    take_process_signals_of,
+};
+pub use frame::restore;
+pub use send::{child_info, processor_time, send_process, send_thread, timer_due, wants_zombies};

@@ -1,0 +1,214 @@
+//! Sending signals, to a thread or a process, and what sending alone does.
+
+use crate::abi::exit::Exit;
+use crate::abi::limit;
+use crate::abi::signal::{
+    SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SI_TIMER, SIGCHLD, SIGCONT, SIGKILL, SIGXCPU, STOPS,
+    SigInfo, about_child, bit, is_ignored_by_default,
+};
+use crate::state::pending::queue;
+use crate::state::process::{Process, Zombie};
+use crate::state::thread::Thread;
+use crate::state::timer::{Clock, Due, Notify};
+use crate::uc::Uc;
+
+fn post(thread: &mut Thread, info: SigInfo) {
+    queue(&mut thread.pending, &mut thread.queued, info);
+    thread.wake();
+}
+
+/// What a signal does to other signals and to a stopped process when it is sent, whoever takes it.
+fn on_sending(uc: &Uc, process: &Process, signal: u8) {
+    if signal == SIGCONT || signal == SIGKILL {
+        if signal == SIGCONT {
+            forget(process, STOPS);
+        }
+        stop_process(uc, process, None);
+    } else if STOPS & bit(signal) != 0 {
+        forget(process, bit(SIGCONT));
+    }
+}
+
+/// Takes signals back that nobody has taken.
+fn forget(process: &Process, set: u64) {
+    let mut state = process.state.borrow_mut();
+    state.pending &= !set;
+    state.queued.retain(|q| bit(q.signal()) & set == 0);
+    for thread in process.threads.borrow_mut().iter_mut() {
+        thread.pending &= !set;
+        thread.queued.retain(|q| bit(q.signal()) & set == 0);
+    }
+}
+
+/// Sends a signal to one thread; false when there is none of that number. No table of the UC may be borrowed.
+pub fn send_thread(uc: &Uc, process: &Process, tid: u32, info: SigInfo) -> bool {
+    let signal = info.signal();
+    if process.threads.borrow().iter().all(|t| t.tid != tid) {
+        return false;
+    }
+    if signal == 0 {
+        return true;
+    }
+    on_sending(uc, process, signal);
+    let effect = has_effect(process, signal);
+    if let Some(thread) = process
+        .threads
+        .borrow_mut()
+        .iter_mut()
+        .find(|t| t.tid == tid)
+        && (effect || thread.mask & bit(signal) != 0)
+    {
+        post(thread, info);
+    }
+    uc.objects.borrow_mut().signal_arrived();
+    true
+}
+
+/// Sends a signal to a process: to some thread that does not block it. No table of the UC may be borrowed.
+pub fn send_process(uc: &Uc, process: &Process, info: SigInfo) {
+    let signal = info.signal();
+    if signal == 0 {
+        return;
+    }
+    on_sending(uc, process, signal);
+    let effect = has_effect(process, signal);
+    {
+        let mut threads = process.threads.borrow_mut();
+        let free = threads
+            .iter_mut()
+            .find(|t| t.mask & bit(signal) == 0 && !t.doomed);
+        match free {
+            Some(thread) if effect => post(thread, info),
+            Some(_) => {}
+            None => {
+                let state = &mut *process.state.borrow_mut();
+                queue(&mut state.pending, &mut state.queued, info);
+                // Somebody may wait for it with `sigtimedwait`, or in a call whose mask is about to end.
+                for thread in threads.iter() {
+                    if thread.waiting.is_some() {
+                        thread.wake();
+                    }
+                }
+            }
+        }
+    }
+    uc.objects.borrow_mut().signal_arrived();
+}
+
+/// What tells a parent of a child's end.
+#[must_use]
+pub fn child_info(zombie: &Zombie) -> SigInfo {
+    // CLD_EXITED, CLD_KILLED
+    let (code, status) = match zombie.exit {
+        Exit::Status(status) => (1, status),
+        Exit::Signal(signal) => (2, signal),
+    };
+    about_child(zombie.exit_signal, code, zombie.pid, status, zombie.ran)
+}
+
+/// Whether a parent wants to be asked for its children before they go for good.
+#[must_use]
+pub fn wants_zombies(parent: &Process, exit_signal: u8) -> bool {
+    if exit_signal != SIGCHLD {
+        return true;
+    }
+    let action = parent
+        .state
+        .borrow()
+        .actions
+        .get(SIGCHLD)
+        .unwrap_or_default();
+    action.handler != 1 && action.flags & SA_NOCLDWAIT == 0
+}
+
+/// Tells a parent that a signal has stopped its child, or that the child goes on.
+fn tell_of_stop(uc: &Uc, parent: &Process, pid: u32, stopped: Option<u8>) {
+    let action = parent
+        .state
+        .borrow()
+        .actions
+        .get(SIGCHLD)
+        .unwrap_or_default();
+    if action.flags & SA_NOCLDSTOP == 0 {
+        // CLD_STOPPED, CLD_CONTINUED
+        let code = if stopped.is_some() { 5 } else { 6 };
+        let status = stopped.unwrap_or(SIGCONT);
+        send_process(uc, parent, about_child(SIGCHLD, code, pid, status, 0));
+    }
+}
+
+/// A signal stops a process, or lets it go on (`None`).
+pub fn stop_process(uc: &Uc, process: &Process, signal: Option<u8>) {
+    if process.stopped.get().is_some() == signal.is_some() {
+        return;
+    }
+    process.stopped.set(signal);
+    process.news.set(Some(signal.unwrap_or(SIGCONT)));
+    if signal.is_none() {
+        process.wake();
+    }
+    let (pid, parent) = {
+        let state = process.state.borrow();
+        (state.pid, state.parent)
+    };
+    let parent = uc.processes.borrow().find(parent).cloned();
+    uc.objects.borrow_mut().child_news();
+    if let Some(parent) = parent {
+        tell_of_stop(uc, &parent, pid, signal);
+    }
+}
+
+/// A timer of a process has come due.
+pub fn timer_due(uc: &Uc, process: &Process, due: Due) {
+    let info = |signal| {
+        let Some((timer, value)) = due.posix else {
+            return SigInfo::new(signal, SI_KERNEL);
+        };
+        let mut info = SigInfo::new(signal, SI_TIMER);
+        info.0[16..20].copy_from_slice(&(timer as u32).to_le_bytes());
+        info.0[24..32].copy_from_slice(&value.to_le_bytes());
+        info
+    };
+    match due.notify {
+        Notify::Nothing => {}
+        Notify::Process(signal) => send_process(uc, process, info(signal)),
+        Notify::Thread(signal, tid) => drop(send_thread(uc, process, tid, info(signal))),
+    }
+}
+
+/// Sends what is due by a process's use of the processor: timers of it, and what `RLIMIT_CPU` asks for.
+#[cold]
+pub fn processor_time(uc: &Uc, process: &Process) {
+    let ran = process.ran();
+    let due = {
+        let mut state = process.state.borrow_mut();
+        state.timers.expire(Clock::Processor, ran)
+    };
+    for due in due {
+        timer_due(uc, process, due);
+    }
+    let seconds = ran / 1_000_000_000;
+    let (soft, hard, warned) = {
+        let state = process.state.borrow();
+        let (soft, hard) = state.limits[limit::CPU];
+        (soft, hard, state.cpu_warned)
+    };
+    if seconds >= hard {
+        send_process(uc, process, SigInfo::new(SIGKILL, SI_KERNEL));
+    } else if seconds >= soft && seconds > warned {
+        process.state.borrow_mut().cpu_warned = seconds;
+        send_process(uc, process, SigInfo::new(SIGXCPU, SI_KERNEL));
+    }
+}
+
+/// Whether a signal that becomes pending will have any effect.
+fn has_effect(process: &Process, signal: u8) -> bool {
+    let state = process.state.borrow();
+    match state.actions.get(signal).map(|a| a.handler) {
+        // Nobody could let the first process go on.
+        Some(0) if STOPS & bit(signal) != 0 => state.parent != 0,
+        Some(0) => !is_ignored_by_default(signal),
+        Some(1) => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,127 @@
+//! Starting a program in a UC of its own.
+
+use crate::abi::errno::Errno;
+use crate::abi::limit;
+use crate::abi::signal::Actions;
+use crate::image::program::Program;
+use crate::image::{archive, exec};
+use crate::object::Objects;
+use crate::run;
+use crate::state::futex::Futexes;
+use crate::state::process::{Memory, Process, Processes, Ran, State};
+use crate::state::thread::Thread;
+use crate::state::timer::Timers;
+use crate::uc::console::pass_input;
+use crate::uc::env::Boot;
+use crate::uc::{Options, Parts, Stdio, Uc};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use ebb_guest::{Context, GuestCpu};
+use ebb_runtime::{EbbRef, spawn};
+
+impl Uc {
+    /// Starts a program; its threads run as tasks of this core.
+    ///
+    /// # Errors
+    /// What starting it gives: `ENOENT`, `ENOEXEC`, `ENOMEM`, ...
+    pub fn start(options: Options, program: Program) -> Result<Rc<Self>, Errno> {
+        let path = program.found();
+        let Program {
+            arguments,
+            environment,
+            directory,
+            ..
+        } = program;
+        if EbbRef::<dyn GuestCpu>::get().kernel_root() == 0 {
+            // No user mode here: the program is hosted.
+            return Err(Errno::ENOSYS);
+        }
+        let mut objects = Objects::new(&Boot, archive::root(), options.limits)?;
+        let console = objects.open_console(options.terminal)?;
+        if options.stdio == Stdio::Machine {
+            // Nobody types: input is at its end.
+            objects.channel_end_input(console.input);
+        }
+        let file = objects.executable(&Boot, &path)?;
+        if !directory.is_empty() {
+            objects.chdir(&Boot, &directory)?;
+        }
+        let mut image = exec::load(
+            &objects,
+            &Boot,
+            exec::Request {
+                file,
+                known_as: path,
+                arguments,
+                environment,
+                stack: exec::STACK,
+            },
+            options.memory,
+        )?;
+        if options.close_mappings {
+            image.space.keep_close();
+        }
+        let mut context = Context::new();
+        context.rip = image.started.entry;
+        context.rsp = image.started.stack;
+        let limits = {
+            let mut limits = [(u64::MAX, u64::MAX); 16];
+            limits[limit::STACK] = (exec::STACK, u64::MAX);
+            limits[limit::CORE] = (0, u64::MAX);
+            limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
+            limits[limit::NOFILE] = (options.limits.nofile.into(), 1 << 20);
+            limits
+        };
+        let state = State {
+            brk: image.started.heap,
+            started: image.started,
+            path: image.path,
+            arguments: image.arguments,
+            environment: image.environment,
+            names: image.names,
+            actions: Actions::default(),
+            pending: 0,
+            queued: Vec::new(),
+            limits,
+            begun: crate::now(),
+            pid: 1,
+            parent: 0,
+            orphan: false,
+            group: 1,
+            session: 1,
+            exit_signal: 0,
+            executed: true,
+            timers: Timers::default(),
+            ran: Ran::default(),
+            cpu_warned: 0,
+        };
+        let files = objects.running_files().ok_or(Errno::EIO)?;
+        let mut processes = Processes {
+            last: 1,
+            ..Processes::default()
+        };
+        let memory = Memory::new(image.space, processes.new_serial(), false);
+        let serial = processes.new_serial();
+        processes
+            .live
+            .push(Process::new(serial, memory, files, state));
+        let uc = Self::assemble(Parts {
+            options,
+            processes,
+            objects,
+            futexes: Futexes::default(),
+            console,
+            origin: None,
+            behind: 0,
+            ran: 0,
+            run_thread: run::spawn_thread,
+        })
+        .ok_or(Errno::EIO)?;
+        let init = Rc::clone(&uc.init);
+        uc.add_thread(&init, Thread::new(1, context));
+        if uc.options.stdio == Stdio::Console {
+            drop(spawn(pass_input(uc.weak())));
+        }
+        Ok(uc)
+    }
+}

@@ -1,0 +1,43 @@
+//! Signals that were sent and not taken, of a thread and of a process.
+
+use super::process::State;
+use super::thread::Thread;
+use crate::abi::signal::{SI_KERNEL, SigInfo, bit};
+use alloc::vec::Vec;
+
+/// Real-time signals queue, up to this many in a thread or process; others are kept once.
+const MAX_QUEUED: usize = 128;
+
+/// Adds a signal; one that is not real-time is kept once.
+pub fn queue(pending: &mut u64, queued: &mut Vec<SigInfo>, info: SigInfo) {
+    let signal = info.signal();
+    let new = *pending & bit(signal) == 0;
+    *pending |= bit(signal);
+    if new || signal >= 32 && queued.len() < MAX_QUEUED {
+        queued.push(info);
+    }
+}
+
+/// Takes a pending signal off, with what came with it.
+pub fn unqueue(pending: &mut u64, queued: &mut Vec<SigInfo>, signal: u8) -> SigInfo {
+    let at = queued.iter().position(|q| q.signal() == signal);
+    let info = at.map_or(SigInfo::new(signal, SI_KERNEL), |i| queued.remove(i));
+    if queued.iter().all(|q| q.signal() != signal) {
+        *pending &= !bit(signal);
+    }
+    info
+}
+
+/// Takes a signal of a set that is pending for the process.
+pub fn take_of_process(state: &mut State, set: u64) -> Option<SigInfo> {
+    let found = state.pending & set;
+    let signal = found.trailing_zeros() as u8 + 1;
+    (found != 0).then(|| unqueue(&mut state.pending, &mut state.queued, signal))
+}
+
+/// Takes a pending signal of a set.
+pub fn take(thread: &mut Thread, set: u64) -> Option<SigInfo> {
+    let found = thread.pending & set;
+    let signal = found.trailing_zeros() as u8 + 1;
+    (found != 0).then(|| unqueue(&mut thread.pending, &mut thread.queued, signal))
+}

@@ -1,0 +1,214 @@
+//! A system call being made: what asks for it, its arguments, how it waits, and what it ends with.
+//!
+//! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its `Waiting` (principle 2 in
+//! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
+
+use crate::abi::errno::Errno;
+use crate::abi::flags::OpenFlags;
+use crate::object::Objects;
+use crate::object::description::DescId;
+use crate::object::fd::Fd;
+use crate::object::wait::Events;
+use crate::state::futex::ThreadKey;
+use crate::state::process::{Memory, Process};
+use crate::state::thread::{Thread, Waiting, Work};
+use crate::uc::Uc;
+use crate::uc::env::World;
+use alloc::rc::Rc;
+use core::cell::RefMut;
+use core::task::Waker;
+use ebb_mem::space::{BadAddress, Error, Space};
+
+/// Why a handler did not give a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It failed.
+    Error(Errno),
+    /// It waits.
+    Wait,
+    /// The thread is over, with this status.
+    Gone(u8),
+    /// The thread's registers were replaced; there is no result.
+    Replaced,
+    /// It is done, with the result 0, and others are to run first.
+    Yield,
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Error(errno)
+    }
+}
+
+impl From<BadAddress> for Stop {
+    fn from(_: BadAddress) -> Self {
+        Self::Error(Errno::EFAULT)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(crate::errno_of(error))
+    }
+}
+
+/// What a handler gives.
+pub type Outcome = Result<u64, Stop>;
+
+/// A handler.
+pub type Handler = fn(&Call<'_>) -> Outcome;
+
+/// A system call being made.
+pub struct Call<'a> {
+    /// In which UC.
+    pub uc: &'a Rc<Uc>,
+    /// By which process of it.
+    pub process: &'a Rc<Process>,
+    /// That process's memory.
+    pub memory: &'a Rc<Memory>,
+    /// Index of the thread.
+    pub index: usize,
+    /// The thread's number.
+    pub tid: u32,
+    /// Its number.
+    pub number: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// The thread has not waited in it yet.
+    pub first: bool,
+    /// Wakes the thread's task.
+    pub waker: &'a Waker,
+}
+
+impl Call<'_> {
+    /// The calling thread, as futexes name it.
+    pub fn thread_key(&self) -> ThreadKey {
+        ThreadKey {
+            process: self.process.serial,
+            index: self.index,
+        }
+    }
+
+    /// The guest's memory.
+    pub fn space(&self) -> RefMut<'_, Space> {
+        self.memory.space.borrow_mut()
+    }
+
+    /// Runs `f` with the calling thread.
+    pub fn thread<R>(&self, f: impl FnOnce(&mut Thread) -> R) -> Result<R, Stop> {
+        let mut threads = self.process.threads.borrow_mut();
+        threads.get_mut(self.index).map(f).ok_or(Stop::Gone(0))
+    }
+
+    /// Runs `f` with what the call remembers while it waits, if it has waited.
+    pub fn waited<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
+        let mut threads = self.process.threads.borrow_mut();
+        threads.get_mut(self.index)?.waiting.as_mut().map(f)
+    }
+
+    /// Waits, with `deadline` in clock nanoseconds if it is the first time.
+    pub fn wait(&self, deadline: Option<u64>) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(|| Waiting {
+                deadline,
+                ..Waiting::default()
+            });
+        })?;
+        Err(Stop::Wait)
+    }
+
+    /// Whether the call has waited and its deadline has passed.
+    pub fn is_late(&self) -> bool {
+        if self.first {
+            return false;
+        }
+        let deadline = self.waited(|w| w.deadline).flatten();
+        deadline.is_some_and(|d| self.uc.now() >= d)
+    }
+}
+
+impl Call<'_> {
+    /// How far the call has come, if it is made in parts.
+    pub fn work(&self) -> Work {
+        self.waited(|w| w.work).flatten().unwrap_or_default()
+    }
+
+    /// Lets others run before the next part of the call. No signal comes between.
+    pub fn next_part(&self, work: Work) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(Waiting::default).work = Some(work);
+        })?;
+        self.waker.wake_by_ref();
+        Err(Stop::Wait)
+    }
+}
+
+impl Call<'_> {
+    /// The descriptor in argument `n`.
+    pub fn fd(&self, n: usize) -> Fd {
+        self.args[n] as Fd
+    }
+
+    /// The UC's objects.
+    pub fn objects(&self) -> RefMut<'_, Objects> {
+        self.uc.objects.borrow_mut()
+    }
+
+    /// The UC as its objects see it.
+    pub fn world(&self) -> World<'_> {
+        World {
+            uc: self.uc,
+            process: self.process,
+        }
+    }
+
+    /// Runs an operation on objects that takes no descriptor of its own to wait for.
+    pub fn on_objects<R>(
+        &self,
+        f: impl FnOnce(&mut Objects, &World<'_>) -> Result<R, Errno>,
+    ) -> Result<R, Stop> {
+        f(&mut self.objects(), &self.world()).map_err(Stop::Error)
+    }
+
+    /// The description behind a descriptor: the one that the call began with, if it has waited.
+    pub fn held(&self, fd: Fd) -> Result<DescId, Stop> {
+        let held = || self.waited(|w| w.held).flatten();
+        match (!self.first).then(held).flatten() {
+            Some(id) => Ok(id),
+            None => Ok(self.objects().lookup_fd(fd)?),
+        }
+    }
+
+    /// Waits for news of a description.
+    pub fn wait_for(&self, fd: Fd, id: DescId, events: Events, deadline: Option<u64>) -> Outcome {
+        self.thread(|t| {
+            t.waiting.get_or_insert_with(|| Waiting {
+                deadline,
+                ..Waiting::default()
+            });
+        })?;
+        self.keep_open(fd)?;
+        let mut objects = self.objects();
+        let queue = objects.queue_of(id)?.ok_or(Errno::EAGAIN)?;
+        self.thread(|t| objects.register_queue(queue, events, &mut t.registration, self.waker))?;
+        Err(Stop::Wait)
+    }
+
+    /// Keeps the description behind a descriptor for the rest of the call, which goes on later. Nothing has run since the call
+    /// looked it up.
+    pub fn keep_open(&self, fd: Fd) -> Result<(), Stop> {
+        if self.waited(|w| w.held).flatten().is_none() {
+            let held = self.objects().hold(fd).ok();
+            self.thread(|t| t.waiting.get_or_insert_with(Waiting::default).held = held)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an operation on the description returns rather than waits.
+    pub fn is_nonblocking(&self, id: DescId) -> bool {
+        let objects = self.objects();
+        objects
+            .description(id)
+            .is_ok_and(|d| d.flags.contains(OpenFlags::NONBLOCK))
+    }
+}

@@ -1,0 +1,681 @@
+//! Descriptors: reading, writing, duplicating, and mapping what is behind them.
+
+use super::guest::iovec;
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use crate::abi::flags::OpenFlags;
+use crate::abi::limit;
+use crate::abi::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
+use crate::image::note;
+use crate::object::Objects;
+use crate::object::description::{DescId, Object};
+use crate::object::fd::{Fcntl, Fd};
+use crate::object::lock::Flock;
+use crate::object::record::{FileLock, Request};
+use crate::object::timerfd::TimerSpec;
+use crate::object::transfer::{MAX_COUNT, Whence};
+use crate::object::vfs::data::PageContent;
+use crate::object::wait::Events;
+use crate::state::thread::Work;
+use crate::uc::env::World;
+use crate::uc::user_bytes::UserBytes;
+use ebb_mem::space::{Backing, PAGE, Place, Protection, Shared};
+
+/// The most bytes that a transfer moves at once to or from what never lets it wait: about a millisecond's worth.
+pub(super) const COPY: usize = 512 << 10;
+
+fn sum(parts: &[(u64, usize)]) -> usize {
+    parts.iter().map(|p| p.1).sum()
+}
+
+/// Goes on with a transfer that has moved `done` bytes after others have run, if `last` bytes of the descriptor's were as
+/// many as one part may have; else that was all of it.
+fn next_part_of(call: &Call<'_>, fd: Fd, id: DescId, last: usize, done: usize) -> Outcome {
+    if last < COPY || !call.objects().moves_at_once(id) {
+        return Ok(done as u64);
+    }
+    call.keep_open(fd)?;
+    let outcome = call.next_part(Work::default());
+    call.waited(|w| w.progress = done);
+    outcome
+}
+
+/// One try of a transfer, and waiting if it has to.
+fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let total = sum(parts);
+    let done = if total <= COPY {
+        0
+    } else {
+        call.waited(|w| w.progress).unwrap_or(0)
+    };
+    let mut sink = UserBytes::new(call.memory, parts, done).first(COPY);
+    let result = call.objects().read_desc(&call.world(), id, &mut sink);
+    match result {
+        Ok(n) if done + n < total => next_part_of(call, fd, id, n, done + n),
+        Ok(n) => Ok((done + n) as u64),
+        Err(_) if done > 0 => Ok(done as u64),
+        Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
+            call.wait_for(fd, id, Events::FOR_READ, None)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let total = sum(parts);
+    let progress = || call.waited(|w| w.progress);
+    let mut done = (!call.first).then(progress).flatten().unwrap_or(0);
+    loop {
+        let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
+        let (result, console) = {
+            let mut objects = call.objects();
+            let console = matches!(objects.description(id)?.object, Object::Channel(_));
+            (objects.write_desc(&call.world(), id, &mut source), console)
+        };
+        match result {
+            Ok(n) => {
+                done += n;
+                if console {
+                    call.uc.flush_console();
+                }
+                if n == 0 || done >= total {
+                    return Ok(done as u64);
+                }
+                if n == COPY && call.objects().moves_at_once(id) {
+                    return next_part_of(call, fd, id, n, done);
+                }
+                if call.is_nonblocking(id) || !call.objects().writes_all(id) {
+                    return Ok(done as u64);
+                }
+            }
+            Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
+                let outcome = call.wait_for(fd, id, Events::FOR_WRITE, None);
+                call.waited(|w| w.progress = done);
+                return outcome;
+            }
+            Err(_) if done > 0 => return Ok(done as u64),
+            Err(Errno::EPIPE) => {
+                broken_pipe(call, id);
+                return Err(Errno::EPIPE.into());
+            }
+            Err(Errno::EFBIG) => return Err(too_big(call)),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// `EFBIG`, with the signal that goes with it if it is the program's own limit that a file would exceed.
+pub fn too_big(call: &Call<'_>) -> Stop {
+    if call.process.state.borrow().soft(limit::FSIZE) != u64::MAX {
+        let info = SigInfo::new(SIGXFSZ, SI_KERNEL);
+        crate::signal::send_thread(call.uc, call.process, call.tid, info);
+    }
+    Errno::EFBIG.into()
+}
+
+/// Sends the signal that goes with `EPIPE`.
+pub fn broken_pipe(call: &Call<'_>, id: DescId) {
+    if call.objects().raises_sigpipe(id) {
+        let info = SigInfo::sent(SIGPIPE, 0, call.process.pid());
+        crate::signal::send_thread(call.uc, call.process, call.tid, info);
+    }
+}
+
+fn one(call: &Call<'_>) -> [(u64, usize); 1] {
+    [(
+        call.args[1],
+        usize::try_from(call.args[2])
+            .unwrap_or(usize::MAX)
+            .min(MAX_COUNT),
+    )]
+}
+
+pub fn read(call: &Call<'_>) -> Outcome {
+    read_parts(call, &one(call))
+}
+
+pub fn write(call: &Call<'_>) -> Outcome {
+    write_parts(call, &one(call))
+}
+
+pub fn readv(call: &Call<'_>) -> Outcome {
+    read_parts(call, &iovec(call, call.args[1], call.args[2])?)
+}
+
+pub fn writev(call: &Call<'_>) -> Outcome {
+    write_parts(call, &iovec(call, call.args[1], call.args[2])?)
+}
+
+fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
+    at_position(call, parts, position, |o, w, fd, at, bytes| {
+        o.pread(w, fd, at, bytes)
+    })
+}
+
+fn write_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
+    let write = |o: &mut Objects, w: &World<'_>, fd, at, bytes: &mut UserBytes<'_>| {
+        o.pwrite(w, fd, at, bytes)
+    };
+    match at_position(call, parts, position, write) {
+        Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
+        other => other,
+    }
+}
+
+/// A transfer at a position, in parts if it is long.
+fn at_position(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    position: i64,
+    step: impl FnOnce(&mut Objects, &World<'_>, Fd, i64, &mut UserBytes<'_>) -> Result<usize, Errno>,
+) -> Outcome {
+    let fd = call.fd(0);
+    let total = sum(parts);
+    if total <= COPY {
+        let mut bytes = UserBytes::new(call.memory, parts, 0);
+        return Ok(call.on_objects(|o, w| step(o, w, fd, position, &mut bytes))? as u64);
+    }
+    // A position beyond all that is refused whatever is moved.
+    if position.checked_add(total as i64).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let done = call.waited(|w| w.progress).unwrap_or(0);
+    let id = call.objects().lookup_fd(fd);
+    if call
+        .waited(|w| w.held)
+        .flatten()
+        .is_some_and(|held| Ok(held) != id)
+    {
+        // Another thread has closed it, or opened something else in its place.
+        return Ok(done as u64);
+    }
+    let mut bytes = UserBytes::new(call.memory, parts, done).first(COPY);
+    match call.on_objects(|o, w| step(o, w, fd, position + done as i64, &mut bytes)) {
+        Ok(n) if done + n < total => next_part_of(call, fd, id?, n, done + n),
+        Ok(n) => Ok((done + n) as u64),
+        Err(_) if done > 0 => Ok(done as u64),
+        Err(stop) => Err(stop),
+    }
+}
+
+pub fn pread64(call: &Call<'_>) -> Outcome {
+    read_at(call, &one(call), call.args[3] as i64)
+}
+
+pub fn pwrite64(call: &Call<'_>) -> Outcome {
+    write_at(call, &one(call), call.args[3] as i64)
+}
+
+pub fn preadv(call: &Call<'_>) -> Outcome {
+    read_at(
+        call,
+        &iovec(call, call.args[1], call.args[2])?,
+        call.args[3] as i64,
+    )
+}
+
+pub fn pwritev(call: &Call<'_>) -> Outcome {
+    write_at(
+        call,
+        &iovec(call, call.args[1], call.args[2])?,
+        call.args[3] as i64,
+    )
+}
+
+pub fn preadv2(call: &Call<'_>) -> Outcome {
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    match call.args[3] as i64 {
+        -1 => read_parts(call, &parts),
+        position => read_at(call, &parts, position),
+    }
+}
+
+pub fn pwritev2(call: &Call<'_>) -> Outcome {
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    match call.args[3] as i64 {
+        -1 => write_parts(call, &parts),
+        position => write_at(call, &parts, position),
+    }
+}
+
+pub fn lseek(call: &Call<'_>) -> Outcome {
+    let whence = Whence::from_number(call.args[2] as u32).ok_or(Errno::EINVAL)?;
+    call.on_objects(|o, _| o.seek(call.fd(0), call.args[1] as i64, whence))
+}
+
+pub fn close(call: &Call<'_>) -> Outcome {
+    call.on_objects(|o, _| o.close(call.fd(0)))?;
+    Ok(0)
+}
+
+pub fn close_range(call: &Call<'_>) -> Outcome {
+    // CLOSE_RANGE_UNSHARE (2) has nothing to do, CLOSE_RANGE_CLOEXEC is 4.
+    if call.args[2] & !6 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.on_objects(|o, _| {
+        o.close_range(
+            call.args[0] as u32,
+            call.args[1] as u32,
+            call.args[2] & 4 != 0,
+        )
+    })?;
+    Ok(0)
+}
+
+pub fn dup(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup(call.fd(0)))? as u64)
+}
+
+pub fn dup2(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup2(call.fd(0), call.fd(1)))? as u64)
+}
+
+pub fn dup3(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.dup3(call.fd(0), call.fd(1), call.args[2] as u32))? as u64)
+}
+
+pub fn fcntl(call: &Call<'_>) -> Outcome {
+    let [_, command, argument, ..] = call.args;
+    match command as u32 {
+        // F_GETLK, F_OFD_GETLK
+        5 | 36 => get_record(call, argument, command == 36),
+        // F_SETLK, F_OFD_SETLK, and F_SETLKW, F_OFD_SETLKW, which wait.
+        6 | 37 => set_record(call, argument, command == 37, false),
+        7 | 38 => set_record(call, argument, command == 38, true),
+        command => {
+            call.objects().lookup_fd(call.fd(0))?;
+            let command = Fcntl::from_numbers(command, argument).ok_or(Errno::EINVAL)?;
+            Ok(call
+                .on_objects(|o, w| o.fcntl(w, call.fd(0), command))?
+                .into())
+        }
+    }
+}
+
+/// What a record lock's `fcntl` asks for.
+fn record_request(
+    call: &Call<'_>,
+    id: DescId,
+    at: u64,
+    of_description: bool,
+) -> Result<Request, Stop> {
+    let bytes: [u8; FileLock::SIZE] = call.space().get(at)?;
+    let lock = FileLock::from_bytes(&bytes);
+    let pid = call.process.pid();
+    Ok(call
+        .objects()
+        .record_request(id, lock, pid, of_description)?)
+}
+
+fn get_record(call: &Call<'_>, at: u64, of_description: bool) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let request = record_request(call, id, at, of_description)?;
+    let found = call.objects().find_record(&request)?;
+    match found {
+        Some(lock) => {
+            let mut bytes: [u8; FileLock::SIZE] = call.space().get(at)?;
+            lock.to_bytes(&mut bytes);
+            call.space().put(at, bytes)?;
+        }
+        None => call.space().put(at, 2u16)?,
+    }
+    Ok(0)
+}
+
+fn set_record(call: &Call<'_>, at: u64, of_description: bool, waits: bool) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let request = record_request(call, id, at, of_description)?;
+    let result = call.objects().set_record(id, &request);
+    match result {
+        Ok(()) => {
+            let waited = call.waited(|w| w.held.is_some()) == Some(true);
+            if waited && call.objects().lookup_fd(fd) != Ok(id) {
+                // Closed meanwhile, and the process's locks with it.
+                call.objects().unlock_record(id, &request)?;
+                return Err(Errno::EBADF.into());
+            }
+            Ok(0)
+        }
+        Err(Errno::EAGAIN) if waits => {
+            let before = call.waited(|w| w.record).flatten();
+            let wait = call.objects().wait_for_record(before, &request)?;
+            let outcome = wait_for_lock(call, fd);
+            call.waited(|w| w.record = Some(wait));
+            outcome
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits until somebody lets go of a lock.
+fn wait_for_lock(call: &Call<'_>, fd: Fd) -> Outcome {
+    call.keep_open(fd)?;
+    let mut objects = call.objects();
+    let queue = objects.lock_queue();
+    call.thread(|t| {
+        objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
+    })?;
+    Err(Stop::Wait)
+}
+
+pub fn flock(call: &Call<'_>) -> Outcome {
+    let operation = call.args[1] as u32;
+    let flock = Flock::from_number(operation).ok_or(Errno::EINVAL)?;
+    let id = call.held(call.fd(0))?;
+    let result = call.objects().flock(id, flock);
+    match result {
+        Ok(()) => Ok(0),
+        Err(Errno::EAGAIN) if operation & 4 == 0 => wait_for_lock(call, call.fd(0)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub fn ioctl(call: &Call<'_>) -> Outcome {
+    let [_, request, argument, ..] = call.args;
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let terminal = {
+        let objects = call.objects();
+        matches!(objects.description(id)?.object, Object::Channel(_)) && call.uc.options.terminal
+    };
+    match request as u32 {
+        // FIOCLEX, FIONCLEX
+        0x5451 | 0x5450 => {
+            let flag = u32::from(request == 0x5451);
+            call.on_objects(|o, w| o.fcntl(w, call.fd(0), Fcntl::SetFd(flag)))?;
+            Ok(0)
+        }
+        // FIONBIO
+        0x5421 => {
+            let on: i32 = call.space().get(argument)?;
+            call.objects().set_nonblocking(id, on != 0)?;
+            Ok(0)
+        }
+        // FIONREAD
+        0x541b => {
+            let available = call.on_objects(|o, _| o.bytes_available(id))?;
+            call.space().put(argument, available as i32)?;
+            Ok(0)
+        }
+        // TCGETS: a terminal in its usual (cooked) mode.
+        0x5401 if terminal => {
+            let mut termios = [0u8; 36];
+            for (at, value) in [(0, 0x4500u32), (4, 5), (8, 0xbf), (12, 0x8a3b)] {
+                termios[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            call.space().put(argument, termios)?;
+            Ok(0)
+        }
+        // TCSETS, TCSETSW, TCSETSF
+        0x5402..=0x5404 if terminal => Ok(0),
+        // TIOCGWINSZ
+        0x5413 if terminal => {
+            call.space().put(argument, [24u16, 80, 0, 0])?;
+            Ok(0)
+        }
+        // TIOCSWINSZ, TIOCSPGRP, TIOCSCTTY
+        0x5414 | 0x5410 | 0x540e if terminal => Ok(0),
+        // TIOCGPGRP
+        0x540f if terminal => {
+            call.space().put(argument, 1u32)?;
+            Ok(0)
+        }
+        _ => Err(Errno::ENOTTY.into()),
+    }
+}
+
+pub fn pipe2(call: &Call<'_>) -> Outcome {
+    let (input, output) = call.on_objects(|o, _| o.pipe(call.args[1] as u32))?;
+    give_pair(call, call.args[0], input, output)
+}
+
+pub fn pipe(call: &Call<'_>) -> Outcome {
+    let (input, output) = call.on_objects(|o, _| o.pipe(0))?;
+    give_pair(call, call.args[0], input, output)
+}
+
+/// Tells the guest two new descriptors, or takes them back.
+pub fn give_pair(call: &Call<'_>, address: u64, first: Fd, second: Fd) -> Outcome {
+    let told = call.space().put(address, [first, second]);
+    if let Err(error) = told {
+        let mut objects = call.objects();
+        let _ = objects.close(first);
+        let _ = objects.close(second);
+        return Err(error.into());
+    }
+    Ok(0)
+}
+
+pub fn eventfd2(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.eventfd(call.args[0] as u32, call.args[1] as u32))? as u64)
+}
+
+pub fn eventfd(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.eventfd(call.args[0] as u32, 0))? as u64)
+}
+
+pub fn timerfd_create(call: &Call<'_>) -> Outcome {
+    Ok(call.on_objects(|o, _| o.timerfd(call.args[0] as i32, call.args[1] as u32))? as u64)
+}
+
+pub fn timerfd_settime(call: &Call<'_>) -> Outcome {
+    let [_, flags, new, old, ..] = call.args;
+    let bytes: [u8; 32] = call.space().get(new)?;
+    let spec = TimerSpec::from_bytes(&bytes)?;
+    let before = call.on_objects(|o, w| o.timerfd_set(w, call.fd(0), flags as u32, spec))?;
+    call.uc.timers_changed();
+    if old != 0 {
+        call.space().put(old, before.to_bytes())?;
+    }
+    Ok(0)
+}
+
+pub fn timerfd_gettime(call: &Call<'_>) -> Outcome {
+    let spec = call.on_objects(|o, w| o.timerfd_get(w, call.fd(0)))?;
+    call.space().put(call.args[1], spec.to_bytes())?;
+    Ok(0)
+}
+
+pub fn signalfd4(call: &Call<'_>) -> Outcome {
+    let [_, mask, size, flags, ..] = call.args;
+    if size != 8 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mask: u64 = call.space().get(mask)?;
+    Ok(call.on_objects(|o, _| o.signalfd(call.fd(0), mask, flags as u32))? as u64)
+}
+
+pub fn memfd_create(call: &Call<'_>) -> Outcome {
+    let name = super::path::path(call, call.args[0])?;
+    Ok(call.on_objects(|o, w| o.memfd(w, &name, call.args[1] as u32))? as u64)
+}
+
+pub fn ftruncate(call: &Call<'_>) -> Outcome {
+    match call.on_objects(|o, w| o.ftruncate(w, call.fd(0), call.args[1] as i64)) {
+        Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
+        other => other.map(|()| 0),
+    }
+}
+
+pub fn fallocate(call: &Call<'_>) -> Outcome {
+    let [_, mode, start, len, ..] = call.args;
+    call.on_objects(|o, w| o.fallocate(w, call.fd(0), mode as u32, start as i64, len as i64))?;
+    Ok(0)
+}
+
+/// `fsync` and its kin: what is written is where it stays.
+pub fn sync_fd(call: &Call<'_>) -> Outcome {
+    call.objects().lookup_fd(call.fd(0))?;
+    Ok(0)
+}
+
+pub fn getdents64(call: &Call<'_>) -> Outcome {
+    let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
+    let mut sink = UserBytes::new(call.memory, &parts, 0);
+    Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
+}
+
+pub fn sendfile(call: &Call<'_>) -> Outcome {
+    let [_, _, offset, count, ..] = call.args;
+    let (out, input) = (call.fd(0), call.fd(1));
+    let mut position = match offset {
+        0 => None,
+        at => Some(call.space().get::<u64>(at)?),
+    };
+    // Less than asked for, as it may be: programs call again.
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
+    let result = call.on_objects(|o, w| o.sendfile(w, out, input, position.as_mut(), count));
+    match result {
+        Err(Stop::Error(Errno::EAGAIN)) => {
+            let id = call.held(out)?;
+            if call.is_nonblocking(id) {
+                return Err(Errno::EAGAIN.into());
+            }
+            call.wait_for(out, id, Events::FOR_WRITE, None)
+        }
+        Err(stop) => Err(stop),
+        Ok(done) => {
+            if let Some(position) = position {
+                call.space().put(offset, position)?;
+            }
+            Ok(done as u64)
+        }
+    }
+}
+
+pub fn copy_file_range(call: &Call<'_>) -> Outcome {
+    let [_, in_at, _, out_at, count, flags] = call.args;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let get = |at: u64| -> Result<Option<u64>, Stop> {
+        if at == 0 {
+            Ok(None)
+        } else {
+            Ok(Some(call.space().get(at)?))
+        }
+    };
+    let (mut from, mut to) = (get(in_at)?, get(out_at)?);
+    // Less than asked for, as it may be: programs call again.
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
+    let (input, output) = (call.fd(0), call.fd(2));
+    let done = call.on_objects(|o, w| {
+        o.copy_file_range(w, (input, from.as_mut()), (output, to.as_mut()), count)
+    })?;
+    for (at, value) in [(in_at, from), (out_at, to)] {
+        if let Some(value) = value {
+            call.space().put(at, value)?;
+        }
+    }
+    Ok(done as u64)
+}
+
+/// Maps a file. What lies unchanged in the boot archive is shared; what the guest has written is copied.
+pub fn mmap(
+    call: &Call<'_>,
+    place: Place,
+    len: u64,
+    protection: Protection,
+    shared: bool,
+    fd: Fd,
+    offset: u64,
+) -> Outcome {
+    let id = call.held(fd)?;
+    let objects = call.objects();
+    let description = objects.description(id)?;
+    let flags = description.flags;
+    if flags.contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF.into());
+    }
+    if !flags.readable() || shared && protection.write && !flags.writable() {
+        return Err(Errno::EACCES.into());
+    }
+    let size = objects.mapped_size(id)?;
+    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    drop(objects);
+    super::memory::make_room(call, place, len)?;
+    let mut objects = call.objects();
+    let name = objects.path_of_description(id).unwrap_or_default();
+    let note = if name.is_empty() {
+        note::NONE
+    } else {
+        call.process.note_of(&name)
+    };
+    let zero = size == u64::MAX;
+    // A file of the archive that nobody may write to through this mapping stays where it is.
+    let archived = objects
+        .archived(id)
+        .filter(|_| !shared || !flags.writable());
+    if shared && archived.is_none() {
+        if protection.write && objects.is_sealed(id) {
+            return Err(Errno::EPERM.into());
+        }
+        let pages = if zero {
+            Shared::new(objects.fs.quota(), len)
+        } else {
+            // Others may write to the file between two parts; after some attempts all of it is moved at once.
+            let most = if call.work().at < 1000 {
+                COPY as u64 / PAGE
+            } else {
+                u64::MAX
+            };
+            let Some(pages) = objects.share_pages(id, most)? else {
+                drop(objects);
+                call.keep_open(fd)?;
+                let at = call.work().at + 1;
+                return call.next_part(Work { done: 0, at });
+            };
+            pages
+        };
+        return call
+            .space()
+            .map(place, len, protection, Backing::Shared(pages), offset, note)
+            .map_err(super::memory::no_room);
+    }
+    if let Some(bytes) = archived
+        && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())
+        && start.is_aligned(PAGE)
+        && !bytes.is_empty()
+    {
+        let backing = Backing::Image {
+            start,
+            len: bytes.len() as u64,
+        };
+        return call
+            .space()
+            .map(place, len, protection, backing, offset, note)
+            .map_err(super::memory::no_room);
+    }
+    let mut work = call.work();
+    if work.at == 0 {
+        work.done = 0;
+        work.at = call
+            .space()
+            .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
+            .map_err(super::memory::no_room)?;
+    }
+    let (at, end) = (work.at, size.saturating_sub(offset).min(len));
+    let part = end.min(work.done + COPY as u64);
+    while !zero && work.done < part {
+        let to = at + work.done;
+        let written = match objects.mapped_page(id, (offset + work.done) / PAGE)? {
+            PageContent::Archive(bytes) => call.space().write(to, bytes),
+            PageContent::Page(page) => call.space().write(to, &page.0[..]),
+            PageContent::Hole => Ok(()),
+        };
+        written.map_err(|_| Errno::ENOMEM)?;
+        work.done += PAGE;
+    }
+    drop(objects);
+    if !zero && work.done < end {
+        call.keep_open(fd)?;
+        return call.next_part(work);
+    }
+    call.space().protect(at, len, protection)?;
+    Ok(at)
+}

@@ -1,0 +1,230 @@
+//! `futex` and robust lists.
+
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use crate::state::futex::Key;
+use crate::state::thread::Waiting;
+use ebb_mem::space::Access;
+
+const WAIT: u64 = 0;
+const WAKE: u64 = 1;
+const REQUEUE: u64 = 3;
+const CMP_REQUEUE: u64 = 4;
+const WAKE_OP: u64 = 5;
+const WAIT_BITSET: u64 = 9;
+const WAKE_BITSET: u64 = 10;
+const PRIVATE: u64 = 128;
+const CLOCK_REALTIME: u64 = 256;
+
+/// Reads a `struct timespec` that may be absent.
+pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
+    if address == 0 {
+        return Ok(None);
+    }
+    let [seconds, nanoseconds]: [i64; 2] = call.space().get(address)?;
+    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Some(
+        (seconds as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanoseconds as u64),
+    ))
+}
+
+/// Names the futex at an address.
+fn key(call: &Call<'_>, address: u64) -> Key {
+    if call.args[1] & PRIVATE != 0 {
+        call.memory.private_key(address)
+    } else {
+        call.memory.key(address)
+    }
+}
+
+pub fn futex(call: &Call<'_>) -> Outcome {
+    let [address, op, value, timeout, address2, value3] = call.args;
+    if !address.is_multiple_of(4) {
+        return Err(Errno::EINVAL.into());
+    }
+    let realtime = op & CLOCK_REALTIME != 0;
+    match op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME) {
+        WAIT => wait(call, address, value as u32, timeout, !0, true, false),
+        WAIT_BITSET => wait(
+            call,
+            address,
+            value as u32,
+            timeout,
+            value3 as u32,
+            false,
+            realtime,
+        ),
+        WAKE => wake(call, address, value as u32, !0),
+        WAKE_BITSET => wake(call, address, value as u32, value3 as u32),
+        REQUEUE => requeue(call, address, value as u32, timeout as u32, address2),
+        CMP_REQUEUE => {
+            if call.space().get::<u32>(address)? != value3 as u32 {
+                return Err(Errno::EAGAIN.into());
+            }
+            requeue(call, address, value as u32, timeout as u32, address2)
+        }
+        WAKE_OP => wake_op(
+            call,
+            address,
+            value as u32,
+            timeout as u32,
+            address2,
+            value3 as u32,
+        ),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn wait(
+    call: &Call<'_>,
+    address: u64,
+    expected: u32,
+    timeout: u64,
+    bits: u32,
+    relative: bool,
+    realtime: bool,
+) -> Outcome {
+    if !call.first
+        && let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex))
+    {
+        if woken {
+            return Ok(0);
+        }
+        if call.is_late() {
+            // Requeued or not: where it is now, it leaves.
+            if let Some(at) = queued {
+                call.uc.futexes.borrow_mut().cancel(at, call.thread_key());
+                call.waited(|w| w.futex = None);
+            }
+            return Err(Errno::ETIMEDOUT.into());
+        }
+        return Err(Stop::Wait);
+    }
+    if bits == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let deadline = timespec(call, timeout)?.map(|t| {
+        if relative {
+            call.uc.now().saturating_add(t)
+        } else if realtime {
+            let offset = crate::unix_now().saturating_sub(call.uc.now());
+            t.saturating_sub(offset)
+        } else {
+            t
+        }
+    });
+    if call.space().get::<u32>(address)? != expected {
+        return Err(Errno::EAGAIN.into());
+    }
+    if deadline.is_some_and(|d| d <= call.uc.now()) {
+        return Err(Errno::ETIMEDOUT.into());
+    }
+    let key = key(call, address);
+    call.uc
+        .futexes
+        .borrow_mut()
+        .wait(key, call.thread_key(), bits);
+    call.thread(|t| {
+        t.waiting = Some(Waiting {
+            deadline,
+            futex: Some(key),
+            ..Waiting::default()
+        });
+    })?;
+    Err(Stop::Wait)
+}
+
+fn wake(call: &Call<'_>, address: u64, count: u32, bits: u32) -> Outcome {
+    if bits == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    // Negative counts mean one, as on Linux; so does zero wake none.
+    let count = if count > i32::MAX as u32 { 1 } else { count };
+    Ok(call.uc.wake_key(key(call, address), count, bits).into())
+}
+
+fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcome {
+    if !to.is_multiple_of(4) || wake > i32::MAX as u32 || move_ > i32::MAX as u32 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.space().check(to, Access::Read)?;
+    let woken = call.uc.wake_key(key(call, from), wake, !0);
+    let (from, to) = (key(call, from), key(call, to));
+    let processes = call.uc.processes.borrow();
+    let mut futexes = call.uc.futexes.borrow_mut();
+    let moved = futexes.requeue(from, to, move_, |thread| {
+        let process = processes.by_serial(thread.process);
+        let mut threads = process.map(|p| p.threads.borrow_mut());
+        let thread = threads.as_mut().and_then(|t| t.get_mut(thread.index));
+        if let Some(waiting) = thread.and_then(|t| t.waiting.as_mut()) {
+            waiting.futex = Some(to);
+        }
+    });
+    Ok(u64::from(woken) + u64::from(moved))
+}
+
+fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op: u32) -> Outcome {
+    if !second.is_multiple_of(4) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut operand = (op << 8) as i32 >> 20;
+    let compared = (op << 20) as i32 >> 20;
+    if op >> 28 & 8 != 0 {
+        operand = 1i32.checked_shl(operand as u32).ok_or(Errno::EINVAL)?;
+    }
+    let old: i32 = call.space().get(second)?;
+    let new = match op >> 28 & 7 {
+        0 => operand,
+        1 => old.wrapping_add(operand),
+        2 => old | operand,
+        3 => old & !operand,
+        4 => old ^ operand,
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    let hit = match op >> 24 & 15 {
+        0 => old == compared,
+        1 => old != compared,
+        2 => old < compared,
+        3 => old <= compared,
+        4 => old > compared,
+        5 => old >= compared,
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    // No other thread of the program runs meanwhile, so reading and writing are one step.
+    call.space().put(second, new)?;
+    let mut woken = call
+        .uc
+        .wake_key(key(call, first), count.min(i32::MAX as u32), !0);
+    if hit {
+        woken += call
+            .uc
+            .wake_key(key(call, second), count2.min(i32::MAX as u32), !0);
+    }
+    Ok(woken.into())
+}
+
+pub fn set_robust_list(call: &Call<'_>) -> Outcome {
+    let [head, len, ..] = call.args;
+    if len != 24 {
+        return Err(Errno::EINVAL.into());
+    }
+    call.thread(|t| t.robust = (head, len))?;
+    Ok(0)
+}
+
+pub fn get_robust_list(call: &Call<'_>) -> Outcome {
+    let [tid, head, len, ..] = call.args;
+    let threads = call.process.threads.borrow();
+    let wanted = if tid == 0 { call.tid } else { tid as u32 };
+    let robust = threads.iter().find(|t| t.tid == wanted).map(|t| t.robust);
+    let (list, size) = robust.ok_or(Errno::ESRCH)?;
+    drop(threads);
+    let mut space = call.space();
+    space.put(len, size)?;
+    space.put(head, list)?;
+    Ok(0)
+}

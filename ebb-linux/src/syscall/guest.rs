@@ -1,0 +1,30 @@
+//! What arguments point at: arrays and structures that several calls read from guest memory.
+
+use super::call::{Call, Stop};
+use crate::abi::errno::Errno;
+use alloc::vec::Vec;
+
+/// The most parts of a vector (`UIO_MAXIOV`).
+const MAX_PARTS: u64 = 1024;
+
+/// Reads a `struct iovec` array.
+///
+/// # Errors
+/// `EINVAL` for too many parts or a negative length, `EFAULT`.
+pub fn iovec(call: &Call<'_>, address: u64, count: u64) -> Result<Vec<(u64, usize)>, Stop> {
+    if count > MAX_PARTS {
+        return Err(Errno::EINVAL.into());
+    }
+    let parts: Vec<[u64; 2]> = call.space().get_array(address, count as usize)?;
+    let mut total = 0usize;
+    let mut out = Vec::with_capacity(parts.len());
+    for [start, len] in parts {
+        if len > i64::MAX as u64 {
+            return Err(Errno::EINVAL.into());
+        }
+        let len = (len as usize).min(crate::object::transfer::MAX_COUNT - total);
+        total += len;
+        out.push((start, len));
+    }
+    Ok(out)
+}

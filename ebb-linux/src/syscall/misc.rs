@@ -1,0 +1,121 @@
+//! Calls that only tell something, and those that may be taken for granted.
+
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use ebb_mem::space::PAGE;
+use ebb_runtime::EbbRef;
+use ebb_runtime::platform::Entropy;
+
+/// Done already.
+pub fn accept(_: &Call<'_>) -> Outcome {
+    Ok(0)
+}
+
+/// Lets others run.
+pub fn sched_yield(_: &Call<'_>) -> Outcome {
+    Err(Stop::Yield)
+}
+
+/// The answer is 0: the only user, the first group. `quick` answers most of these calls.
+pub fn zero(_: &Call<'_>) -> Outcome {
+    Ok(0)
+}
+
+/// Changing to the user that one is.
+pub fn set_id(_: &Call<'_>) -> Outcome {
+    Ok(0)
+}
+
+pub fn getresuid(call: &Call<'_>) -> Outcome {
+    for address in &call.args[..3] {
+        call.space().put(*address, 0u32)?;
+    }
+    Ok(0)
+}
+
+pub fn capget(call: &Call<'_>) -> Outcome {
+    let [header, data, ..] = call.args;
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut space = call.space();
+    let [version, _]: [u32; 2] = space.get(header)?;
+    if version != VERSION_3 {
+        space.put(header, VERSION_3)?;
+        return if data == 0 {
+            Ok(0)
+        } else {
+            Err(Errno::EINVAL.into())
+        };
+    }
+    if data != 0 {
+        space.put(data, [0u32; 6])?;
+    }
+    Ok(0)
+}
+
+pub fn uname(call: &Call<'_>) -> Outcome {
+    let mut fields = [[0u8; 65]; 6];
+    let values: [&[u8]; 6] = [
+        b"Linux",
+        b"ebb",
+        b"6.1.0-ebb",
+        b"#1 SMP ebb",
+        b"x86_64",
+        b"(none)",
+    ];
+    for (field, value) in fields.iter_mut().zip(values) {
+        field[..value.len()].copy_from_slice(value);
+    }
+    call.space().put(call.args[0], fields)?;
+    Ok(0)
+}
+
+pub fn sysinfo(call: &Call<'_>) -> Outcome {
+    let total = call.uc.options.memory;
+    let free = total.saturating_sub(call.uc.used());
+    let mut info = [0u64; 14];
+    info[0] = call.uc.now() / 1_000_000_000;
+    info[4] = total;
+    info[5] = free;
+    // procs is 16 bits at 80, mem_unit 32 bits at 104.
+    info[10] = call.uc.processes.borrow().threads() as u64 & 0xffff;
+    info[13] = 1;
+    call.space().put(call.args[0], info)?;
+    Ok(0)
+}
+
+pub fn getrandom(call: &Call<'_>) -> Outcome {
+    let [address, len, flags, ..] = call.args;
+    if flags & !7 != 0 || flags & 6 == 6 {
+        return Err(Errno::EINVAL.into());
+    }
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20);
+    let done = call.space().write_with(address, len, |piece| {
+        EbbRef::<dyn Entropy>::get().fill(piece);
+        Ok::<_, Stop>(piece.len())
+    })?;
+    Ok(done as u64)
+}
+
+pub fn getcpu(call: &Call<'_>) -> Outcome {
+    for address in &call.args[..2] {
+        if *address != 0 {
+            call.space().put(*address, 0u32)?;
+        }
+    }
+    Ok(0)
+}
+
+pub fn personality(_: &Call<'_>) -> Outcome {
+    Ok(0)
+}
+
+pub fn membarrier(call: &Call<'_>) -> Outcome {
+    match call.args[0] {
+        // MEMBARRIER_CMD_QUERY: what is here; a program has one core, so every barrier is done.
+        0 => Ok(0x1 | 0x8 | 0x10),
+        1 | 8 | 16 => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+const _: () = assert!(PAGE == 4096);

@@ -1,0 +1,28 @@
+//! System calls: the table, what a call is, how one is made, and the handlers by topic.
+//!
+//! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its `Waiting` (principle 2 in
+//! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
+
+mod call;
+mod file;
+mod futex;
+mod guest;
+mod memory;
+mod misc;
+mod path;
+mod poll;
+mod process;
+pub(crate) mod quick;
+mod resource;
+mod signal;
+mod socket;
+mod step;
+pub mod table;
+mod thread;
+mod time;
+mod timer;
+mod trace;
+
+pub use call::{Call, Outcome, Stop};
+pub use step::{Asked, finish, step};
+pub use table::{State, TABLE, name};

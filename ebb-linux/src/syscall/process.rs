@@ -1,0 +1,597 @@
+//! Processes: `fork`, `execve`, waiting for children, groups and sessions.
+
+use super::path::path;
+use super::thread::{
+    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, New,
+    duplicate, tell_child, tell_parent,
+};
+use super::time::rusage;
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use crate::abi::exit::Exit;
+use crate::abi::flags::{AT_FDCWD, OpenFlags};
+use crate::abi::limit;
+use crate::abi::signal::{SIGCHLD, SIGCONT, about_child};
+use crate::image::exec::{self, Request};
+use crate::object::vfs::Executable;
+use crate::object::wait::Events;
+use crate::state::process::{Memory, Process, Ran, Zombie};
+use crate::state::thread::{Thread, Waiting};
+use crate::state::timer::Timers;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use ebb_guest::Context;
+
+/// Waits for news of processes.
+fn wait_for_news(call: &Call<'_>) -> Outcome {
+    let mut objects = call.objects();
+    let queue = objects.child_queue();
+    call.thread(|t| {
+        t.waiting.get_or_insert_with(Waiting::default);
+        objects.register_queue(queue, Events::all(), &mut t.registration, call.waker);
+    })?;
+    Err(Stop::Wait)
+}
+
+/// A new process: a copy of the calling one with the calling thread alone.
+pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
+    if let Some((serial, pid)) = call.waited(|w| w.child).flatten() {
+        let processes = call.uc.processes.borrow();
+        if processes.by_serial(serial).is_some_and(|p| p.borrows.get()) {
+            return wait_for_news(call);
+        }
+        return Ok(pid.into());
+    }
+    let has = |flag| new.flags & flag != 0;
+    let uc = call.uc;
+    let (pid, serial) = {
+        let mut processes = uc.processes.borrow_mut();
+        let threads = processes.threads();
+        let own = call.process.state.borrow().soft(limit::NPROC);
+        if processes.len() >= uc.options.processes
+            || threads >= uc.options.threads
+            || threads as u64 >= own
+        {
+            return Err(Errno::EAGAIN.into());
+        }
+        (processes.new_number(), processes.new_serial())
+    };
+    tell_parent(call, new, pid)?;
+    if has(CLONE_PIDFD) {
+        call.space().put(new.pidfd, -1i32)?;
+    }
+    let mut thread = duplicate(call, new, pid)?;
+    let memory = if has(CLONE_VM) {
+        Rc::clone(call.memory)
+    } else {
+        copy_memory(call)?
+    };
+    if !has(CLONE_VM) || has(CLONE_VFORK) {
+        thread.alt_stack = call.thread(|t| t.alt_stack)?;
+    }
+    tell_child(&mut memory.space.borrow_mut(), new, pid);
+    let files = {
+        let mut objects = call.objects();
+        if has(CLONE_FILES) {
+            let files = call.process.files.get();
+            objects.share_files(files);
+            files
+        } else {
+            objects.fork_files()
+        }
+    };
+    if has(CLONE_PIDFD) {
+        let mut objects = call.objects();
+        match objects.pidfd(pid, serial, OpenFlags::empty()) {
+            Ok(fd) => drop(call.space().put(new.pidfd, fd)),
+            Err(errno) => {
+                // The child's files go again.
+                objects.end_files(files);
+                objects.run_files(call.process.files.get());
+                return Err(errno.into());
+            }
+        }
+    }
+    let mut state = call.process.state.borrow().clone();
+    if !has(CLONE_PARENT) || state.parent == 0 {
+        state.parent = state.pid;
+        state.orphan = false;
+    }
+    state.pid = pid;
+    state.exit_signal = new.exit_signal;
+    state.executed = false;
+    state.pending = 0;
+    state.queued = Vec::new();
+    state.timers = Timers::default();
+    state.ran = Ran::default();
+    state.cpu_warned = 0;
+    state.begun = crate::now();
+    if has(CLONE_CLEAR_SIGHAND) {
+        state.actions.reset();
+    }
+    let child = Process::new(serial, memory, files, state);
+    child.borrows.set(has(CLONE_VFORK));
+    uc.processes.borrow_mut().live.push(Rc::clone(&child));
+    uc.add_thread(&child, thread);
+    if !has(CLONE_VM) {
+        uc.switch_again(call.process);
+    }
+    if !has(CLONE_VFORK) {
+        return Ok(pid.into());
+    }
+    call.thread(|t| {
+        t.waiting = Some(Waiting {
+            child: Some((serial, pid)),
+            ..Waiting::default()
+        });
+    })?;
+    wait_for_news(call)
+}
+
+/// A copy of the caller's memory, whose pages are shared until one side writes; they count for both.
+fn copy_memory(call: &Call<'_>) -> Result<Rc<Memory>, Stop> {
+    let used = call.uc.used();
+    let mut space = call.space();
+    if used.saturating_add(space.used()) > call.uc.options.memory {
+        return Err(Errno::ENOMEM.into());
+    }
+    let copy = space.duplicate().ok_or(Errno::ENOMEM)?;
+    let number = call.uc.processes.borrow_mut().new_serial();
+    Ok(Memory::new(copy, number, call.memory.untold.get()))
+}
+
+/// The most bytes of one argument (`MAX_ARG_STRLEN`).
+const MAX_ARGUMENT: usize = 128 << 10;
+
+/// A list of strings that a null pointer ends.
+fn strings(call: &Call<'_>, list: u64, room: &mut usize) -> Result<Vec<Vec<u8>>, Stop> {
+    let mut strings = Vec::new();
+    if list == 0 {
+        return Ok(strings);
+    }
+    let mut space = call.space();
+    for at in (0..).map(|i: u64| list.wrapping_add(8 * i)) {
+        let pointer: u64 = space.get(at)?;
+        if pointer == 0 {
+            break;
+        }
+        let string = space.get_string(pointer, MAX_ARGUMENT)?;
+        let string = string.ok_or(Errno::E2BIG)?;
+        *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
+        strings.push(string);
+    }
+    Ok(strings)
+}
+
+pub fn execve(call: &Call<'_>) -> Outcome {
+    let [name, arguments, environment, ..] = call.args;
+    let name = path(call, name)?;
+    let file = call.on_objects(|o, w| o.executable(w, &name))?;
+    start(call, file, name, arguments, environment)
+}
+
+pub fn execveat(call: &Call<'_>) -> Outcome {
+    let [_, name, arguments, environment, flags, _] = call.args;
+    // AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH
+    if flags & !0x1100 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let name = path(call, name)?;
+    let (follow, empty) = (flags & 0x100 == 0, flags & 0x1000 != 0);
+    let file = call.on_objects(|o, w| o.executable_at(w, call.fd(0), &name, follow, empty))?;
+    let known_as = if name.first() == Some(&b'/') || call.fd(0) == AT_FDCWD {
+        name
+    } else {
+        // How Linux names it.
+        let mut known_as = alloc::format!("/dev/fd/{}", call.fd(0)).into_bytes();
+        if !name.is_empty() {
+            known_as.push(b'/');
+            known_as.extend_from_slice(&name);
+        }
+        known_as
+    };
+    start(call, file, known_as, arguments, environment)
+}
+
+/// Starts a program in the place of the one that calls.
+fn start(
+    call: &Call<'_>,
+    file: Executable,
+    known_as: Vec<u8>,
+    arguments: u64,
+    environment: u64,
+) -> Outcome {
+    let mut room = exec::MAX_STRINGS;
+    let mut arguments = strings(call, arguments, &mut room)?;
+    let environment = strings(call, environment, &mut room)?;
+    if arguments.is_empty() {
+        // As Linux does since 5.18.
+        arguments.push(Vec::new());
+    }
+    let used = call.uc.used();
+    let own = if is_shared(call) {
+        0
+    } else {
+        call.space().used()
+    };
+    let limit = call
+        .uc
+        .options
+        .memory
+        .saturating_sub(used.saturating_sub(own));
+    let stack = call.process.state.borrow().soft(limit::STACK);
+    let request = Request {
+        file,
+        known_as,
+        arguments,
+        environment,
+        stack,
+    };
+    let loaded = exec::load(&call.objects(), &call.world(), request, limit)?;
+
+    // From here on nothing fails.
+    for thread in call.process.threads.borrow_mut().iter_mut() {
+        if thread.tid != call.tid {
+            // Its number may be the process's, which is this thread's now.
+            thread.tid = 0;
+            thread.doomed = true;
+            thread.wake();
+        }
+    }
+    {
+        let mut objects = call.objects();
+        let files = objects.unshare_files(call.process.files.get());
+        call.process.files.set(files);
+        objects.close_on_exec();
+    }
+    let number = call.uc.processes.borrow_mut().new_serial();
+    let told = call.uc.behind == 0;
+    let memory = Memory::new(loaded.space, number, !told);
+    let pid = {
+        let mut state = call.process.state.borrow_mut();
+        state.brk = loaded.started.heap;
+        state.started = loaded.started;
+        state.path = loaded.path;
+        state.names = loaded.names;
+        state.arguments = loaded.arguments;
+        state.environment = loaded.environment;
+        state.actions.reset();
+        state.executed = true;
+        state.timers.end_posix();
+        state.pid
+    };
+    let mut context = Context::new();
+    {
+        let state = call.process.state.borrow();
+        context.rip = state.started.entry;
+        context.rsp = state.started.stack;
+    }
+    call.thread(|t| {
+        let before = core::mem::replace(t, Thread::new(pid, context));
+        t.mask = before.mask;
+        t.pending = before.pending;
+        t.queued = before.queued;
+        t.ran = before.ran;
+        t.registration = before.registration;
+        t.waker = before.waker;
+        t.context.quick_calls = before.context.quick_calls;
+    })?;
+    call.process.set_memory(memory);
+    call.uc.switch_again(call.process);
+    if call.process.borrows.replace(false) {
+        call.objects().child_news();
+    }
+    Err(Stop::Replaced)
+}
+
+/// Whether another process has the caller's memory.
+fn is_shared(call: &Call<'_>) -> bool {
+    let processes = call.uc.processes.borrow();
+    let same = |p: &&Rc<Process>| Rc::ptr_eq(&p.memory(), call.memory);
+    processes.live.iter().filter(same).count() > 1
+}
+
+/// Which children a call asks for.
+#[derive(Clone, Copy)]
+enum Which {
+    Any,
+    Process(u32),
+    Group(u32),
+}
+
+impl Which {
+    fn matches(self, pid: u32, group: u32) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Process(p) => p == pid,
+            Self::Group(g) => g == group,
+        }
+    }
+}
+
+const WNOHANG: u64 = 1;
+const WSTOPPED: u64 = 2;
+const WEXITED: u64 = 4;
+const WCONTINUED: u64 = 8;
+const WNOWAIT: u64 = 0x100_0000;
+/// `__WALL`, `__WCLONE`, `__WNOTHREAD`: the last two make no difference here.
+const WAIT_FLAGS: u64 = 0xe000_0000;
+
+/// What there is to say of a child.
+enum News {
+    Ended(Zombie),
+    Stopped(u32, u8),
+    Continued(u32),
+}
+
+impl News {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Ended(zombie) => zombie.pid,
+            Self::Stopped(pid, _) | Self::Continued(pid) => *pid,
+        }
+    }
+}
+
+/// Looks for news of a child; `None` when there are children but no news.
+fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Stop> {
+    let me = call.process.pid();
+    let mut processes = call.uc.processes.borrow_mut();
+    let ended = processes
+        .zombies
+        .iter()
+        .position(|z| z.parent == me && which.matches(z.pid, z.group));
+    if let Some(index) = ended.filter(|_| options & WEXITED != 0) {
+        let zombie = processes.zombies[index];
+        if options & WNOWAIT == 0 {
+            processes.zombies.remove(index);
+            call.process.state.borrow_mut().ran.children += zombie.ran;
+        }
+        return Ok(Some(News::Ended(zombie)));
+    }
+    let mut any = ended.is_some();
+    for child in &processes.live {
+        let state = child.state.borrow();
+        if state.parent != me || state.orphan || !which.matches(state.pid, state.group) {
+            continue;
+        }
+        any = true;
+        let news = match child.news.get() {
+            Some(SIGCONT) if options & WCONTINUED != 0 => News::Continued(state.pid),
+            Some(SIGCONT) | None => continue,
+            Some(signal) if options & WSTOPPED != 0 => News::Stopped(state.pid, signal),
+            Some(_) => continue,
+        };
+        if options & WNOWAIT == 0 {
+            child.news.set(None);
+        }
+        return Ok(Some(news));
+    }
+    if any {
+        Ok(None)
+    } else {
+        Err(Errno::ECHILD.into())
+    }
+}
+
+fn give_usage(call: &Call<'_>, news: &News, address: u64) -> Result<(), Stop> {
+    if address != 0 {
+        let ran = match news {
+            News::Ended(zombie) => zombie.ran,
+            _ => 0,
+        };
+        call.space().put(address, rusage(ran, 0))?;
+    }
+    Ok(())
+}
+
+pub fn wait4(call: &Call<'_>) -> Outcome {
+    let [pid, status, options, usage, ..] = call.args;
+    let options = options & 0xffff_ffff;
+    if options & !(WNOHANG | WSTOPPED | WCONTINUED | WAIT_FLAGS) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let which = match pid as i32 {
+        -1 => Which::Any,
+        0 => Which::Group(call.process.state.borrow().group),
+        i32::MIN => return Err(Errno::ESRCH.into()),
+        pid @ 1.. => Which::Process(pid as u32),
+        group => Which::Group(group.unsigned_abs()),
+    };
+    let Some(news) = look(call, which, options | WEXITED)? else {
+        if options & WNOHANG != 0 {
+            return Ok(0);
+        }
+        return wait_for_news(call);
+    };
+    if status != 0 {
+        let word: u32 = match &news {
+            News::Ended(zombie) => match zombie.exit {
+                Exit::Status(status) => u32::from(status) << 8,
+                Exit::Signal(signal) => signal.into(),
+            },
+            News::Stopped(_, signal) => u32::from(*signal) << 8 | 0x7f,
+            News::Continued(_) => 0xffff,
+        };
+        call.space().put(status, word)?;
+    }
+    give_usage(call, &news, usage)?;
+    Ok(news.pid().into())
+}
+
+pub fn waitid(call: &Call<'_>) -> Outcome {
+    let [kind, id, info, options, usage, _] = call.args;
+    let options = options & 0xffff_ffff;
+    let known = WNOHANG | WSTOPPED | WEXITED | WCONTINUED | WNOWAIT | WAIT_FLAGS;
+    if options & !known != 0 || options & (WSTOPPED | WEXITED | WCONTINUED) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let id = id as u32;
+    let mut nonblocking = options & WNOHANG != 0;
+    let which = match kind {
+        // P_PIDFD
+        3 => {
+            let (pid, serial, at_once) = call.objects().process_of(id as i32)?;
+            let processes = call.uc.processes.borrow();
+            // Its number may be somebody else's by now.
+            let same = processes.by_serial(serial).is_some()
+                || processes.zombies.iter().any(|z| z.serial == serial);
+            if !same {
+                return Err(Errno::ECHILD.into());
+            }
+            nonblocking |= at_once;
+            Which::Process(pid)
+        }
+        0 => Which::Any,
+        1 if id as i32 > 0 => Which::Process(id),
+        2 if id == 0 => Which::Group(call.process.state.borrow().group),
+        2 if id as i32 > 0 => Which::Group(id),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let Some(news) = look(call, which, options)? else {
+        if nonblocking && options & WNOHANG == 0 {
+            return Err(Errno::EAGAIN.into());
+        }
+        if nonblocking {
+            if info != 0 {
+                // No signal, no process: there was nothing.
+                let mut space = call.space();
+                space.put(info, 0u32)?;
+                space.put(info.wrapping_add(16), 0u32)?;
+            }
+            return Ok(0);
+        }
+        return wait_for_news(call);
+    };
+    if info != 0 {
+        let told = match &news {
+            News::Ended(zombie) => {
+                let (code, status) = match zombie.exit {
+                    Exit::Status(status) => (1, status),
+                    Exit::Signal(signal) => (2, signal),
+                };
+                about_child(SIGCHLD, code, zombie.pid, status, zombie.ran)
+            }
+            News::Stopped(pid, signal) => about_child(SIGCHLD, 5, *pid, *signal, 0),
+            News::Continued(pid) => about_child(SIGCHLD, 6, *pid, SIGCONT, 0),
+        };
+        call.space().put(info, told.0)?;
+    }
+    give_usage(call, &news, usage)?;
+    Ok(0)
+}
+
+pub fn getppid(call: &Call<'_>) -> Outcome {
+    Ok(call.process.state.borrow().parent.into())
+}
+
+/// The process that a number names, the caller for 0.
+fn process(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Stop> {
+    match pid as u32 {
+        0 => Ok(Rc::clone(call.process)),
+        pid => {
+            let processes = call.uc.processes.borrow();
+            let process = processes.find(pid).cloned();
+            process.ok_or(Stop::Error(Errno::ESRCH))
+        }
+    }
+}
+
+pub fn getpgrp(call: &Call<'_>) -> Outcome {
+    Ok(call.process.state.borrow().group.into())
+}
+
+pub fn getpgid(call: &Call<'_>) -> Outcome {
+    Ok(process(call, call.args[0])?.state.borrow().group.into())
+}
+
+pub fn getsid(call: &Call<'_>) -> Outcome {
+    Ok(process(call, call.args[0])?.state.borrow().session.into())
+}
+
+pub fn setpgid(call: &Call<'_>) -> Outcome {
+    let [pid, group, ..] = call.args;
+    if (group as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = process(call, pid)?;
+    let (me, session) = {
+        let state = call.process.state.borrow();
+        (state.pid, state.session)
+    };
+    let (pid, parent, executed, of_target) = {
+        let state = target.state.borrow();
+        (state.pid, state.parent, state.executed, state.session)
+    };
+    if pid != me {
+        if parent != me {
+            return Err(Errno::ESRCH.into());
+        }
+        if executed {
+            return Err(Errno::EACCES.into());
+        }
+    }
+    if of_target != session || of_target == pid {
+        return Err(Errno::EPERM.into());
+    }
+    let group = match group as u32 {
+        0 => pid,
+        group => group,
+    };
+    let exists = group == pid || {
+        let processes = call.uc.processes.borrow();
+        processes.live.iter().any(|p| {
+            let state = p.state.borrow();
+            state.group == group && state.session == session
+        })
+    };
+    if !exists {
+        return Err(Errno::EPERM.into());
+    }
+    target.state.borrow_mut().group = group;
+    Ok(0)
+}
+
+pub fn setsid(call: &Call<'_>) -> Outcome {
+    let pid = call.process.pid();
+    let leads = {
+        let processes = call.uc.processes.borrow();
+        let group = |p: &Rc<Process>| p.state.borrow().group == pid;
+        processes.live.iter().any(group)
+    };
+    // The first process leads its group from the start; programs that become daemons may still call this.
+    if leads && call.process.state.borrow().parent != 0 {
+        return Err(Errno::EPERM.into());
+    }
+    let mut state = call.process.state.borrow_mut();
+    state.group = pid;
+    state.session = pid;
+    Ok(pid.into())
+}
+
+pub fn unshare(call: &Call<'_>) -> Outcome {
+    // What threads of one process could share otherwise, and no name spaces.
+    if call.args[0] & !(CLONE_FILES | super::thread::CLONE_FS) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let files = call.objects().unshare_files(call.process.files.get());
+    call.process.files.set(files);
+    Ok(0)
+}
+
+/// `pidfd_open`: a descriptor that is readable when the process has ended.
+pub fn pidfd_open(call: &Call<'_>) -> Outcome {
+    let flags = OpenFlags::from_bits_retain(call.args[1] as u32);
+    let pid = call.args[0] as i32;
+    if pid <= 0 || !OpenFlags::NONBLOCK.contains(flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    let pid = pid as u32;
+    let serial = {
+        let processes = call.uc.processes.borrow();
+        let ended = processes.zombies.iter().find(|z| z.pid == pid);
+        let live = processes.find(pid).map(|p| p.serial);
+        live.or(ended.map(|z| z.serial)).ok_or(Errno::ESRCH)?
+    };
+    Ok(call.objects().pidfd(pid, serial, flags)? as u64)
+}

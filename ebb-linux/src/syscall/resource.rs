@@ -1,0 +1,80 @@
+//! Limits of resources: which there are, and what a change of one does.
+
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use crate::abi::limit;
+use crate::state::process::Process;
+use alloc::rc::Rc;
+
+pub fn prlimit64(call: &Call<'_>) -> Outcome {
+    let [pid, resource, new, old, ..] = call.args;
+    let process = match pid as u32 {
+        0 => Rc::clone(call.process),
+        pid => {
+            let processes = call.uc.processes.borrow();
+            Rc::clone(processes.find(pid).ok_or(Errno::ESRCH)?)
+        }
+    };
+    let before = get(&process, resource)?;
+    if new != 0 {
+        let [soft, hard]: [u64; 2] = call.space().get(new)?;
+        set(call, &process, resource, soft, hard)?;
+    }
+    if old != 0 {
+        call.space().put(old, [before.0, before.1])?;
+    }
+    Ok(0)
+}
+
+fn get(process: &Process, resource: u64) -> Result<(u64, u64), Stop> {
+    let state = process.state.borrow();
+    let limit = usize::try_from(resource)
+        .ok()
+        .and_then(|r| state.limits.get(r))
+        .copied();
+    limit.ok_or(Stop::Error(Errno::EINVAL))
+}
+
+fn set(call: &Call<'_>, process: &Process, resource: u64, soft: u64, hard: u64) -> Outcome {
+    if soft > hard {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut state = process.state.borrow_mut();
+    let index = usize::try_from(resource).unwrap_or(usize::MAX);
+    let slot = state.limits.get_mut(index).ok_or(Errno::EINVAL)?;
+    if hard > slot.1 || index == limit::NOFILE && hard > 1 << 20 {
+        return Err(Errno::EPERM.into());
+    }
+    *slot = (soft, hard);
+    if index == limit::CPU {
+        state.cpu_warned = 0;
+    }
+    drop(state);
+    apply(call, process);
+    Ok(0)
+}
+
+/// Tells the objects of the limits that they keep: those of the process that they belong to.
+fn apply(call: &Call<'_>, process: &Process) {
+    let (files, size) = {
+        let state = process.state.borrow();
+        (state.soft(limit::NOFILE), state.soft(limit::FSIZE))
+    };
+    let mut objects = call.objects();
+    objects.run_files(process.files.get());
+    let files = u32::try_from(files).unwrap_or(u32::MAX);
+    objects.files.fds.set_limit(files);
+    objects.files.max_size = size;
+    objects.run_files(call.process.files.get());
+}
+
+pub fn getrlimit(call: &Call<'_>) -> Outcome {
+    let (soft, hard) = get(call.process, call.args[0])?;
+    call.space().put(call.args[1], [soft, hard])?;
+    Ok(0)
+}
+
+pub fn setrlimit(call: &Call<'_>) -> Outcome {
+    let [soft, hard]: [u64; 2] = call.space().get(call.args[1])?;
+    set(call, call.process, call.args[0], soft, hard)
+}

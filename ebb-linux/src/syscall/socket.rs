@@ -1,0 +1,463 @@
+//! Sockets: addresses, messages and options between guest memory and the objects.
+
+use super::file::{broken_pipe, give_pair};
+use super::guest::iovec;
+use super::{Call, Outcome, Stop};
+use crate::abi::errno::Errno;
+use crate::object::description::DescId;
+use crate::object::fd::Fd;
+use crate::object::socket::address::{Address, Domain, MAX_LEN};
+use crate::object::socket::message::{MAX_DESCRIPTORS, MessageFlags};
+use crate::object::transfer::MAX_COUNT;
+use crate::object::wait::Events;
+use crate::uc::user_bytes::UserBytes;
+use alloc::vec::Vec;
+
+/// The longest option value and the longest ancillary data that is looked at.
+const MAX_OPTION: u64 = 4096;
+const MAX_CONTROL: u64 = 64 << 10;
+
+const SOL_SOCKET: u32 = 1;
+const SCM_RIGHTS: u32 = 1;
+
+pub fn socket(call: &Call<'_>) -> Outcome {
+    let [domain, kind, protocol, ..] = call.args;
+    Ok(
+        call.on_objects(|o, _| o.socket_create(domain as u32, kind as u32, protocol as u32))?
+            as u64,
+    )
+}
+
+pub fn socketpair(call: &Call<'_>) -> Outcome {
+    let [domain, kind, protocol, out, ..] = call.args;
+    let (a, b) =
+        call.on_objects(|o, _| o.socketpair(domain as u32, kind as u32, protocol as u32))?;
+    give_pair(call, out, a, b)
+}
+
+fn domain(call: &Call<'_>, id: DescId) -> Result<Domain, Stop> {
+    Ok(call.objects().socket_domain(id)?)
+}
+
+/// The address at a guest's pointer.
+fn address(call: &Call<'_>, id: DescId, at: u64, len: u64) -> Result<Address, Stop> {
+    let len = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
+    let domain = domain(call, id)?;
+    if len > MAX_LEN {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut bytes = [0; MAX_LEN];
+    call.space().read(at, &mut bytes[..len])?;
+    Ok(Address::parse(domain, &bytes[..len])?)
+}
+
+/// Gives an address to the guest, cut to the room it has, with its full length.
+fn give_address(
+    call: &Call<'_>,
+    domain: Domain,
+    address: &Address,
+    at: u64,
+    len_at: u64,
+) -> Result<(), Stop> {
+    if at == 0 {
+        return Ok(());
+    }
+    let room: i32 = call.space().get(len_at)?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let bytes = address.to_bytes(domain);
+    let mut space = call.space();
+    space.write(at, &bytes[..bytes.len().min(room)])?;
+    space.put(len_at, bytes.len() as u32)?;
+    Ok(())
+}
+
+pub fn bind(call: &Call<'_>) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let address = address(call, id, call.args[1], call.args[2])?;
+    call.on_objects(|o, w| o.bind(w, id, address))?;
+    Ok(0)
+}
+
+pub fn listen(call: &Call<'_>) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    call.on_objects(|o, w| o.listen(w, id, call.args[1] as i32))?;
+    Ok(0)
+}
+
+/// When a call that may wait gives up, by the socket's own limits.
+fn limit(call: &Call<'_>, id: DescId, sends: bool) -> Option<u64> {
+    let (receive, send) = call.objects().socket_timeouts(id).unwrap_or_default();
+    let span = if sends { send } else { receive };
+    (span > 0).then(|| call.uc.now().saturating_add(span))
+}
+
+/// Waits for a socket, unless its time is up.
+fn wait(call: &Call<'_>, fd: Fd, id: DescId, events: Events) -> Outcome {
+    if call.is_late() {
+        return Err(Errno::EAGAIN.into());
+    }
+    let deadline = limit(call, id, events.contains(Events::OUT));
+    call.wait_for(fd, id, events, deadline)
+}
+
+pub fn connect(call: &Call<'_>) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let result = if call.waited(|w| w.begun) == Some(true) {
+        call.objects().connect_result(&call.world(), id)
+    } else {
+        let to = address(call, id, call.args[1], call.args[2])?;
+        call.objects().connect(&call.world(), id, to)
+    };
+    match result {
+        Ok(()) => Ok(0),
+        Err(errno @ (Errno::EINPROGRESS | Errno::EAGAIN)) if call.objects().may_block(id) => {
+            let outcome = wait(call, fd, id, Events::FOR_WRITE);
+            if errno == Errno::EINPROGRESS {
+                call.waited(|w| w.begun = true);
+            }
+            outcome
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn accept_with(call: &Call<'_>, flags: u64) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let result = call.objects().accept(&call.world(), id, flags as u32);
+    match result {
+        Ok((new, peer)) => {
+            let domain = domain(call, id)?;
+            if let Err(stop) = give_address(call, domain, &peer, call.args[1], call.args[2]) {
+                let _ = call.objects().close(new);
+                return Err(stop);
+            }
+            Ok(new as u64)
+        }
+        Err(Errno::EAGAIN) if call.objects().may_block(id) => wait(call, fd, id, Events::FOR_READ),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub fn accept(call: &Call<'_>) -> Outcome {
+    accept_with(call, 0)
+}
+
+pub fn accept4(call: &Call<'_>) -> Outcome {
+    accept_with(call, call.args[3])
+}
+
+pub fn shutdown(call: &Call<'_>) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    call.on_objects(|o, w| o.shutdown(w, id, call.args[1] as u32))?;
+    Ok(0)
+}
+
+pub fn getsockname(call: &Call<'_>) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let (domain, address) = call.on_objects(|o, _| o.socket_name(id))?;
+    give_address(call, domain, &address, call.args[1], call.args[2])?;
+    Ok(0)
+}
+
+pub fn getpeername(call: &Call<'_>) -> Outcome {
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let (domain, address) = call.on_objects(|o, _| o.peer_name(id))?;
+    give_address(call, domain, &address, call.args[1], call.args[2])?;
+    Ok(0)
+}
+
+pub fn setsockopt(call: &Call<'_>) -> Outcome {
+    let [_, level, name, at, len, _] = call.args;
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    if len as i32 as i64 > MAX_OPTION as i64 || (len as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut value = alloc::vec![0; len as u32 as usize];
+    call.space().read(at, &mut value)?;
+    call.on_objects(|o, w| o.set_socket_option(w, id, (level as u32, name as u32), &value))?;
+    Ok(0)
+}
+
+pub fn getsockopt(call: &Call<'_>) -> Outcome {
+    let [_, level, name, at, len_at, _] = call.args;
+    let id = call.objects().lookup_fd(call.fd(0))?;
+    let room: i32 = call.space().get(len_at)?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let value = call.on_objects(|o, w| o.socket_option(w, id, (level as u32, name as u32)))?;
+    let n = value.len().min(room);
+    let mut space = call.space();
+    space.write(at, &value[..n])?;
+    space.put(len_at, n as u32)?;
+    Ok(0)
+}
+
+fn send_parts(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    to: Option<Address>,
+    fds: &[Fd],
+    flags: u64,
+) -> Outcome {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let flags = MessageFlags::from_bits_retain(flags as u32);
+    let total: usize = parts.iter().map(|p| p.1).sum();
+    let mut done = call.waited(|w| w.progress).unwrap_or(0);
+    loop {
+        let mut source = UserBytes::new(call.memory, parts, done);
+        // Descriptors go with the first bytes.
+        let fds = if done == 0 { fds } else { &[] };
+        let result = call
+            .objects()
+            .send(&call.world(), id, &mut source, to.clone(), fds, flags);
+        let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
+        match result {
+            Ok(n) => {
+                done += n;
+                if n == 0 || done >= total || !may_wait || !call.objects().writes_all(id) {
+                    return Ok(done as u64);
+                }
+            }
+            Err(Errno::EAGAIN) if may_wait => {
+                let outcome = wait(call, fd, id, Events::FOR_WRITE);
+                if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
+                    return Ok(done as u64);
+                }
+                call.waited(|w| w.progress = done);
+                return outcome;
+            }
+            Err(_) if done > 0 => return Ok(done as u64),
+            Err(Errno::EPIPE) => {
+                if !flags.contains(MessageFlags::NOSIGNAL) {
+                    broken_pipe(call, id);
+                }
+                return Err(Errno::EPIPE.into());
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn length(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX).min(MAX_COUNT)
+}
+
+pub fn sendto(call: &Call<'_>) -> Outcome {
+    let [_, at, len, flags, to, to_len] = call.args;
+    let id = call.held(call.fd(0))?;
+    let to = if to == 0 {
+        None
+    } else {
+        Some(address(call, id, to, to_len)?)
+    };
+    send_parts(call, &[(at, length(len))], to, &[], flags)
+}
+
+/// `struct msghdr`.
+struct Header {
+    name: u64,
+    name_len: u32,
+    parts: Vec<(u64, usize)>,
+    control: u64,
+    control_len: u64,
+}
+
+fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
+    let [name, name_len, vector_at, count, control, control_len, _]: [u64; 7] =
+        call.space().get(at)?;
+    Ok(Header {
+        name,
+        name_len: name_len as u32,
+        parts: iovec(call, vector_at, count).map_err(|stop| match stop {
+            Stop::Error(Errno::EINVAL) if count > 1024 => Errno::EMSGSIZE.into(),
+            stop => stop,
+        })?,
+        control,
+        control_len,
+    })
+}
+
+/// The descriptors in ancillary data.
+fn rights(call: &Call<'_>, h: &Header) -> Result<Vec<Fd>, Stop> {
+    let mut fds = Vec::new();
+    if h.control == 0 || h.control_len < 16 {
+        return Ok(fds);
+    }
+    if h.control_len > MAX_CONTROL {
+        return Err(Errno::ENOBUFS.into());
+    }
+    let mut bytes = alloc::vec![0; h.control_len as usize];
+    call.space().read(h.control, &mut bytes)?;
+    let mut rest = &bytes[..];
+    while let Some(head) = rest.first_chunk::<16>() {
+        let len = usize::from_le_bytes(*head[..8].first_chunk().ok_or(Errno::EINVAL)?);
+        let level = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        let kind = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+        if len < 16 || len > rest.len() {
+            return Err(Errno::EINVAL.into());
+        }
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
+            for fd in rest[16..len].chunks_exact(4) {
+                fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
+            }
+        }
+        rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
+    }
+    if fds.len() > MAX_DESCRIPTORS {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(fds)
+}
+
+pub fn sendmsg(call: &Call<'_>) -> Outcome {
+    let [_, at, flags, ..] = call.args;
+    send_header(call, at, flags)
+}
+
+fn send_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
+    let h = header(call, at)?;
+    let id = call.held(call.fd(0))?;
+    let to = match h.name {
+        0 => None,
+        name => Some(address(call, id, name, h.name_len.into())?),
+    };
+    let fds = rights(call, &h)?;
+    send_parts(call, &h.parts, to, &fds, flags)
+}
+
+fn receive_parts(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    max_fds: usize,
+    flags: MessageFlags,
+) -> Result<crate::object::socket::message::Received, Stop> {
+    let fd = call.fd(0);
+    let id = call.held(fd)?;
+    let total: usize = parts.iter().map(|p| p.1).sum();
+    let done = call.waited(|w| w.progress).unwrap_or(0);
+    let mut sink = UserBytes::new(call.memory, parts, done);
+    let result = call
+        .objects()
+        .receive(&call.world(), id, &mut sink, max_fds, flags);
+    let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
+    let all = flags.contains(MessageFlags::WAITALL)
+        && !flags.contains(MessageFlags::PEEK)
+        && call.objects().writes_all(id);
+    let wait_on = |done: usize| -> Result<crate::object::socket::message::Received, Stop> {
+        let outcome = wait(call, fd, id, Events::FOR_READ);
+        call.waited(|w| w.progress = done);
+        match outcome {
+            Ok(_) => Err(Stop::Error(Errno::EAGAIN)),
+            Err(stop) => Err(stop),
+        }
+    };
+    match result {
+        Ok(mut received) if all => {
+            let ended = received.len == 0;
+            received.len += done;
+            if ended || received.len >= total || !may_wait {
+                return Ok(received);
+            }
+            wait_on(received.len)
+        }
+        Ok(received) => Ok(received),
+        Err(Errno::EAGAIN) if may_wait => wait_on(done),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub fn recvfrom(call: &Call<'_>) -> Outcome {
+    let [_, at, len, flags, from, from_len] = call.args;
+    let flags = MessageFlags::from_bits_retain(flags as u32);
+    let received = receive_parts(call, &[(at, length(len))], 0, flags)?;
+    if from != 0 {
+        let id = call.held(call.fd(0))?;
+        give_address(call, domain(call, id)?, &received.from, from, from_len)?;
+    }
+    Ok(received.len as u64)
+}
+
+pub fn recvmsg(call: &Call<'_>) -> Outcome {
+    let [_, at, flags, ..] = call.args;
+    receive_header(call, at, flags)
+}
+
+fn receive_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
+    let h = header(call, at)?;
+    let flags = MessageFlags::from_bits_retain(flags as u32);
+    let room = if h.control == 0 {
+        0
+    } else {
+        h.control_len.saturating_sub(16) / 4
+    };
+    let max_fds = (room as usize).min(MAX_DESCRIPTORS);
+    let received = receive_parts(call, &h.parts, max_fds, flags)?;
+    let mut name_len = 0u32;
+    if h.name != 0 {
+        let id = call.held(call.fd(0))?;
+        let bytes = received.from.to_bytes(domain(call, id)?);
+        let bytes = if received.from == Address::Unnamed {
+            Vec::new()
+        } else {
+            bytes
+        };
+        name_len = bytes.len() as u32;
+        call.space()
+            .write(h.name, &bytes[..bytes.len().min(h.name_len as usize)])?;
+    }
+    let mut space = call.space();
+    let mut control_len = 0u64;
+    if !received.fds.is_empty() {
+        let len = 16 + 4 * received.fds.len() as u64;
+        space.put(
+            h.control,
+            [len, u64::from(SOL_SOCKET) | u64::from(SCM_RIGHTS) << 32],
+        )?;
+        for (i, fd) in received.fds.iter().enumerate() {
+            space.put(h.control + 16 + 4 * i as u64, *fd)?;
+        }
+        control_len = len.next_multiple_of(8).min(h.control_len);
+    }
+    space.put(at + 8, name_len)?;
+    space.put(at + 40, control_len)?;
+    space.put(at + 48, received.flags.bits())?;
+    Ok(received.len as u64)
+}
+
+/// The most messages that `sendmmsg` and `recvmmsg` move.
+const MAX_MESSAGES: u64 = 1024;
+
+fn many(call: &Call<'_>, mut each: impl FnMut(u64) -> Outcome) -> Outcome {
+    let [_, at, count, ..] = call.args;
+    let mut n = 0;
+    while n < count.min(MAX_MESSAGES) {
+        let header = at.checked_add(64 * n).ok_or(Errno::EFAULT)?;
+        match each(header) {
+            Ok(len) => call.space().put(header + 56, len as u32)?,
+            Err(stop) if n == 0 => return Err(stop),
+            Err(_) => break,
+        }
+        n += 1;
+    }
+    Ok(n)
+}
+
+pub fn sendmmsg(call: &Call<'_>) -> Outcome {
+    // Only the first message waits.
+    let mut first = true;
+    many(call, |header| {
+        let wait = if core::mem::take(&mut first) { 0 } else { 0x40 };
+        send_header(call, header, call.args[3] | wait)
+    })
+}
+
+pub fn recvmmsg(call: &Call<'_>) -> Outcome {
+    let mut first = true;
+    many(call, |header| {
+        let wait = if core::mem::take(&mut first) { 0 } else { 0x40 };
+        // MSG_WAITFORONE (0x10000) is what happens anyway.
+        receive_header(call, header, call.args[3] & !0x1_0000 | wait)
+    })
+}

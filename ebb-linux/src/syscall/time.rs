@@ -1,0 +1,148 @@
+//! Clocks and sleeping.
+
+use super::futex::timespec;
+use super::{Call, Outcome};
+use crate::abi::errno::Errno;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The time of a clock by number, in nanoseconds.
+pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
+    Ok(match id as i32 {
+        // CLOCK_REALTIME, its coarse form, CLOCK_TAI
+        0 | 5 | 11 => crate::unix_now(),
+        // CLOCK_MONOTONIC, raw, coarse, CLOCK_BOOTTIME
+        1 | 4 | 6 | 7 => call.uc.now(),
+        // CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
+        2 => call.process.ran(),
+        3 => own(call),
+        // The clock of a process or thread: its number inverted, bit 2 for a thread, the kind below that.
+        id if id < 0 => {
+            let number = !(id >> 3) as u32;
+            if id & 4 != 0 {
+                let threads = call.process.threads.borrow();
+                let tid = if number == 0 { call.tid } else { number };
+                let thread = threads.iter().find(|t| t.tid == tid);
+                thread.map(|t| t.ran).ok_or(Errno::EINVAL)?
+            } else if number == 0 {
+                call.process.ran()
+            } else {
+                let processes = call.uc.processes.borrow();
+                processes.find(number).ok_or(Errno::EINVAL)?.ran()
+            }
+        }
+        _ => return Err(Errno::EINVAL),
+    })
+}
+
+/// Nanoseconds that the calling thread ran.
+fn own(call: &Call<'_>) -> u64 {
+    let threads = call.process.threads.borrow();
+    threads.get(call.index).map_or(0, |t| t.ran)
+}
+
+pub fn clock_gettime(call: &Call<'_>) -> Outcome {
+    let time = clock(call, call.args[0])?;
+    call.space()
+        .put(call.args[1], [time / SECOND, time % SECOND])?;
+    Ok(0)
+}
+
+pub fn clock_getres(call: &Call<'_>) -> Outcome {
+    clock(call, call.args[0])?;
+    if call.args[1] != 0 {
+        call.space().put(call.args[1], [0u64, 1])?;
+    }
+    Ok(0)
+}
+
+pub fn gettimeofday(call: &Call<'_>) -> Outcome {
+    let time = crate::unix_now();
+    let mut space = call.space();
+    if call.args[0] != 0 {
+        space.put(call.args[0], [time / SECOND, time % SECOND / 1000])?;
+    }
+    if call.args[1] != 0 {
+        space.put(call.args[1], 0u64)?;
+    }
+    Ok(0)
+}
+
+pub fn time(call: &Call<'_>) -> Outcome {
+    let time = crate::unix_now() / SECOND;
+    if call.args[0] != 0 {
+        call.space().put(call.args[0], time)?;
+    }
+    Ok(time)
+}
+
+pub fn nanosleep(call: &Call<'_>) -> Outcome {
+    if call.is_late() {
+        return Ok(0);
+    }
+    let deadline = match call.waited(|w| w.deadline) {
+        Some(deadline) => deadline,
+        None => Some(
+            call.uc
+                .now()
+                .saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?),
+        ),
+    };
+    call.wait(deadline)
+}
+
+pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
+    let [id, flags, request, ..] = call.args;
+    if call.is_late() {
+        return Ok(0);
+    }
+    let now = clock(call, id)?;
+    let deadline = match call.waited(|w| w.deadline) {
+        Some(deadline) => deadline,
+        None => {
+            let time = timespec(call, request)?.ok_or(Errno::EFAULT)?;
+            let span = if flags & 1 != 0 {
+                time.saturating_sub(now)
+            } else {
+                time
+            };
+            if span == 0 {
+                return Ok(0);
+            }
+            Some(call.uc.now().saturating_add(span))
+        }
+    };
+    call.wait(deadline)
+}
+
+pub fn times(call: &Call<'_>) -> Outcome {
+    let ticks = |time: u64| time / 10_000_000;
+    let own = ticks(call.process.ran());
+    let children = ticks(call.process.state.borrow().ran.children);
+    if call.args[0] != 0 {
+        call.space().put(call.args[0], [own, 0, children, 0])?;
+    }
+    Ok(ticks(call.uc.now()))
+}
+
+/// A `struct rusage` with this processor time and these KiB of memory.
+pub fn rusage(time: u64, resident: u64) -> [u64; 18] {
+    let mut usage = [0u64; 18];
+    usage[0] = time / SECOND;
+    usage[1] = time % SECOND / 1000;
+    usage[4] = resident;
+    usage
+}
+
+pub fn getrusage(call: &Call<'_>) -> Outcome {
+    let time = match call.args[0] as i32 {
+        0 => call.process.ran(),
+        1 => own(call),
+        -1 => call.process.state.borrow().ran.children,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let mut space = call.space();
+    let usage = rusage(time, space.peak() >> 10);
+    space.put(call.args[1], usage)?;
+    Ok(0)
+}

@@ -1,0 +1,362 @@
+//! What the objects of a UC see of the UC: time, randomness, facts for /proc.
+//!
+//! What must hold: these are called while `Uc::objects` is borrowed, so nothing here touches it; memory is borrowed for each
+//! piece only, because /proc looks at it too.
+
+use super::Uc;
+use crate::abi::signal::bit;
+use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo};
+use crate::object::fd::FilesId;
+use crate::object::socket::network::Network;
+use crate::state::process::{Process, Zombie};
+use alloc::vec::Vec;
+use core::fmt::Write;
+use ebb_mem::space::Backing;
+use ebb_runtime::EbbRef;
+use ebb_runtime::platform::Entropy;
+
+/// A UC as its objects see it, for one of its processes.
+pub struct World<'a> {
+    /// The UC.
+    pub uc: &'a Uc,
+    /// The process.
+    pub process: &'a Process,
+}
+
+impl Env for World<'_> {
+    fn monotonic(&self) -> u64 {
+        self.uc.now()
+    }
+
+    fn realtime(&self) -> u64 {
+        crate::unix_now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        EbbRef::<dyn Entropy>::get().fill(bytes);
+    }
+
+    fn process(&self) -> &dyn ProcInfo {
+        self
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let processes = self.uc.processes.borrow();
+        let live = processes.live.iter().map(|p| p.pid());
+        let mut all: Vec<u32> = live
+            .chain(processes.zombies.iter().map(|z| z.pid))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn visit(&self, pid: u32, f: &mut dyn FnMut(&dyn ProcInfo)) -> bool {
+        if pid == self.process.pid() {
+            f(self);
+            return true;
+        }
+        let processes = self.uc.processes.borrow();
+        if let Some(process) = processes.find(pid).cloned() {
+            drop(processes);
+            f(&Other(World {
+                uc: self.uc,
+                process: &process,
+            }));
+            return true;
+        }
+        let zombie = processes.zombies.iter().find(|z| z.pid == pid).copied();
+        drop(processes);
+        zombie.inspect(|zombie| f(zombie)).is_some()
+    }
+
+    fn is_alive(&self, serial: u64) -> bool {
+        self.uc.processes.borrow().by_serial(serial).is_some()
+    }
+
+    fn network(&self) -> Option<&dyn Network> {
+        if self.uc.options.network {
+            Some(self)
+        } else {
+            None
+        }
+    }
+
+    fn pending_signals(&self, mask: u64) -> u64 {
+        let threads = self.process.threads.borrow();
+        let of_threads = threads.iter().fold(0, |all, t| all | t.pending);
+        (of_threads | self.process.state.borrow().pending) & mask
+    }
+
+    fn take_signal(&self, mask: u64) -> Option<[u8; 128]> {
+        let mut threads = self.process.threads.borrow_mut();
+        for thread in threads.iter_mut() {
+            if let Some(info) = crate::state::pending::take(thread, mask) {
+                return Some(crate::abi::signal::for_signalfd(&info));
+            }
+        }
+        let info =
+            crate::state::pending::take_of_process(&mut self.process.state.borrow_mut(), mask)?;
+        Some(crate::abi::signal::for_signalfd(&info))
+    }
+}
+
+/// The world while a UC is made.
+pub struct Boot;
+
+impl ProcInfo for Boot {}
+
+impl Env for Boot {
+    fn monotonic(&self) -> u64 {
+        crate::now()
+    }
+
+    fn realtime(&self) -> u64 {
+        crate::unix_now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        EbbRef::<dyn Entropy>::get().fill(bytes);
+    }
+
+    fn process(&self) -> &dyn ProcInfo {
+        self
+    }
+}
+
+fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
+    strings
+        .iter()
+        .flat_map(|s| s.iter().copied().chain([0]))
+        .collect()
+}
+
+impl ProcInfo for World<'_> {
+    fn pid(&self) -> u32 {
+        self.process.state.borrow().pid
+    }
+
+    fn parent(&self) -> u32 {
+        self.process.state.borrow().parent
+    }
+
+    fn group(&self) -> (u32, u32) {
+        let state = self.process.state.borrow();
+        (state.group, state.session)
+    }
+
+    fn files(&self) -> Option<FilesId> {
+        Some(self.process.files.get())
+    }
+
+    fn signal_sets(&self) -> [u64; 4] {
+        let threads = self.process.threads.borrow();
+        let state = self.process.state.borrow();
+        let blocked = threads.iter().next().map_or(0, |t| t.mask);
+        let mut sets = [state.pending, blocked, 0, 0];
+        for signal in 1..=64 {
+            match state.actions.get(signal).map(|a| a.handler) {
+                None | Some(0) => {}
+                Some(1) => sets[2] |= bit(signal),
+                Some(_) => sets[3] |= bit(signal),
+            }
+        }
+        sets
+    }
+
+    fn threads(&self) -> Vec<u32> {
+        self.process
+            .threads
+            .borrow()
+            .iter()
+            .map(|t| t.tid)
+            .collect()
+    }
+
+    fn exe(&self) -> Vec<u8> {
+        self.process.state.borrow().path.clone()
+    }
+
+    fn comm(&self, tid: u32) -> Vec<u8> {
+        let threads = self.process.threads.borrow();
+        let name = threads
+            .iter()
+            .find(|t| t.tid == tid)
+            .map_or([0; 16], |t| t.name);
+        if name[0] != 0 {
+            let end = name.iter().position(|b| *b == 0).unwrap_or(15);
+            return name[..end].to_vec();
+        }
+        let exe = self.exe();
+        let name = exe.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
+        name[..name.len().min(15)].to_vec()
+    }
+
+    fn cmdline(&self) -> Vec<u8> {
+        joined(&self.process.state.borrow().arguments)
+    }
+
+    fn environ(&self) -> Vec<u8> {
+        joined(&self.process.state.borrow().environment)
+    }
+
+    fn auxv(&self) -> Vec<u8> {
+        self.process.state.borrow().started.auxv.clone()
+    }
+
+    fn maps(&self, out: &mut Vec<u8>) {
+        struct Text<'a>(&'a mut Vec<u8>);
+        impl Write for Text<'_> {
+            fn write_str(&mut self, s: &str) -> core::fmt::Result {
+                self.0.extend_from_slice(s.as_bytes());
+                Ok(())
+            }
+        }
+        let memory = self.process.memory();
+        let space = memory.space.borrow();
+        for area in space.areas() {
+            let p = area.protection;
+            let name = self.process.area_name(area.note);
+            let start = out.len();
+            let _ = write!(
+                Text(out),
+                "{:08x}-{:08x} {}{}{}{} {:08x} 00:00 {}",
+                area.start,
+                area.end,
+                if p.read { 'r' } else { '-' },
+                if p.write { 'w' } else { '-' },
+                if p.execute { 'x' } else { '-' },
+                if matches!(area.backing, Backing::Shared(_)) {
+                    's'
+                } else {
+                    'p'
+                },
+                if name.first() == Some(&b'/') {
+                    area.offset
+                } else {
+                    0
+                },
+                if name.first() == Some(&b'/') {
+                    area.note
+                } else {
+                    0
+                },
+            );
+            if !name.is_empty() {
+                while out.len() - start < 73 {
+                    out.push(b' ');
+                }
+                out.extend_from_slice(&name);
+            }
+            out.push(b'\n');
+        }
+    }
+
+    fn memory(&self) -> MemoryInfo {
+        let memory = self.process.memory();
+        let space = memory.space.borrow();
+        MemoryInfo {
+            total: self.uc.options.memory,
+            free: self.uc.options.memory.saturating_sub(self.uc.used()),
+            virtual_size: space.mapped(),
+            virtual_peak: space.mapped(),
+            resident: space.resident(),
+            resident_peak: space.peak(),
+            data: space
+                .areas()
+                .filter(|a| a.protection.write)
+                .map(|a| a.end - a.start)
+                .sum(),
+            stack: crate::image::exec::STACK,
+            ..MemoryInfo::default()
+        }
+    }
+
+    fn cpu_model(&self) -> CpuModel {
+        CpuModel::default()
+    }
+
+    fn cpu_time(&self) -> (u64, u64) {
+        (self.process.ran(), 0)
+    }
+
+    fn started(&self) -> u64 {
+        self.process.state.borrow().begun
+    }
+
+    fn rlimit(&self, resource: u32) -> (u64, u64) {
+        let state = self.process.state.borrow();
+        state
+            .limits
+            .get(resource as usize)
+            .copied()
+            .unwrap_or((u64::MAX, u64::MAX))
+    }
+}
+
+/// A process as another one sees it.
+struct Other<'a>(World<'a>);
+
+/// Passes facts on to what `$inner` gives.
+macro_rules! pass_on {
+    ($inner:tt: $($name:ident($($argument:ident: $type:ty)?) -> $result:ty;)*) => {
+        $(fn $name(&self $(, $argument: $type)?) -> $result { self.$inner.$name($($argument)?) })*
+    };
+}
+
+impl ProcInfo for Other<'_> {
+    fn state(&self) -> char {
+        let process = self.0.process;
+        if process.stopped.get().is_some() {
+            return 'T';
+        }
+        let waits = process.threads.borrow().iter().all(|t| t.waiting.is_some());
+        if waits { 'S' } else { 'R' }
+    }
+
+    pass_on! { 0:
+        pid() -> u32;
+        parent() -> u32;
+        group() -> (u32, u32);
+        files() -> Option<FilesId>;
+        signal_sets() -> [u64; 4];
+        threads() -> Vec<u32>;
+        exe() -> Vec<u8>;
+        comm(tid: u32) -> Vec<u8>;
+        cmdline() -> Vec<u8>;
+        environ() -> Vec<u8>;
+        auxv() -> Vec<u8>;
+        maps(out: &mut Vec<u8>) -> ();
+        memory() -> MemoryInfo;
+        cpu_model() -> CpuModel;
+        cpu_time() -> (u64, u64);
+        started() -> u64;
+        rlimit(resource: u32) -> (u64, u64);
+    }
+}
+
+impl ProcInfo for Zombie {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    fn group(&self) -> (u32, u32) {
+        (self.group, self.session)
+    }
+
+    fn state(&self) -> char {
+        'Z'
+    }
+
+    fn comm(&self, _: u32) -> Vec<u8> {
+        let end = self.name.iter().position(|b| *b == 0).unwrap_or(15);
+        self.name[..end].to_vec()
+    }
+
+    fn cpu_time(&self) -> (u64, u64) {
+        (self.ran, 0)
+    }
+}

@@ -1,0 +1,404 @@
+//! A UC: one guest program with the processes that it starts, their memory, threads and files.
+//!
+//! What must hold: a UC is used on one core only (`Rc`); no borrow of a cell is held across an await or while a guest runs,
+//! but for those that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
+
+pub mod console;
+pub mod env;
+pub mod net;
+pub mod user_bytes;
+
+use crate::abi::exit::Exit;
+use crate::abi::signal::SIGKILL;
+use crate::image::vdso;
+use crate::object::epoll::EpollEvent;
+use crate::object::{Console, Limits, Objects};
+use crate::state::futex::{Futexes, Key};
+use crate::state::process::{Memory, Process, Processes};
+use crate::state::thread::Thread;
+use crate::state::timer::Clock;
+use alloc::collections::BTreeMap;
+use alloc::rc::{Rc, Weak};
+use alloc::string::String;
+use env::World;
+use net::NetSockets;
+
+use alloc::vec::Vec;
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use ebb_guest::{GuestCpu, Trap};
+use ebb_runtime::EbbRef;
+use ebb_runtime::sync::notify::Notify;
+
+/// How a UC is to be set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name in messages.
+    pub name: String,
+    /// Most bytes of memory, page tables counted.
+    pub memory: u64,
+    /// Most threads, those of all its processes together.
+    pub threads: usize,
+    /// Most processes, those counted that have ended and nobody has waited for.
+    pub processes: usize,
+    /// Most processor time of all its processes, in nanoseconds; beyond it the UC ends with a report.
+    pub cpu: Option<u64>,
+    /// Most of everything else.
+    pub limits: Limits,
+    /// Its sockets reach the machine's network.
+    pub network: bool,
+    /// Descriptors 0 to 2 are a terminal to the program.
+    pub terminal: bool,
+    /// Prints every system call, as strace does.
+    pub trace: bool,
+    /// Who has the other end of descriptors 0 to 2.
+    pub stdio: Stdio,
+    /// Its mappings go side by side where the program suggests places far from everything else, as V8 does at random. For
+    /// programs that are to be cloned: clones then have fewer page tables of their own.
+    pub close_mappings: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: String::from("uc"),
+            memory: 1 << 30,
+            threads: 1000,
+            processes: 256,
+            cpu: None,
+            limits: Limits::default(),
+            network: true,
+            terminal: false,
+            trace: false,
+            stdio: Stdio::Machine,
+            close_mappings: false,
+        }
+    }
+}
+
+/// Who has the other end of a program's first three descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdio {
+    /// What it writes is printed on the machine's console; input is at its end.
+    #[default]
+    Machine,
+    /// As `Machine`, and what is typed on the machine's console is its input, up to a byte 4 (Ctrl-D).
+    Console,
+    /// Whoever started it: [`Uc::give`], [`Uc::end_input`], [`Uc::take`], [`Uc::output`].
+    Owner,
+}
+
+/// Starts the task that runs the thread of this index. Given by whoever assembles a UC, because a thread's task makes
+/// system calls, and these add threads.
+pub(crate) type RunThread = fn(&Rc<Uc>, &Rc<Process>, usize);
+
+/// What a UC is made of.
+pub(crate) struct Parts {
+    pub options: Options,
+    pub processes: Processes,
+    pub objects: Objects,
+    pub futexes: Futexes,
+    pub console: Console,
+    pub origin: Option<Rc<dyn Any>>,
+    pub behind: u64,
+    pub ran: u64,
+    pub run_thread: RunThread,
+}
+
+/// A guest program.
+pub struct Uc {
+    /// How it was set up.
+    pub options: Options,
+    /// Its processes.
+    pub processes: RefCell<Processes>,
+    /// Their descriptors, files, sockets.
+    pub objects: RefCell<Objects>,
+    /// Who waits for which word of memory.
+    pub futexes: RefCell<Futexes>,
+    /// Unknown and missing system calls by number, with how often they were called.
+    pub missing: RefCell<BTreeMap<u64, u64>>,
+    /// System calls made.
+    pub calls: Cell<u64>,
+    /// Processor time of all its processes, in nanoseconds.
+    pub(crate) ran: Cell<u64>,
+    /// The most memory that a process had which has ended, in bytes.
+    pub(crate) peak: Cell<u64>,
+    /// When it was started, in nanoseconds of the machine's clock.
+    begun: u64,
+    pub(crate) network: RefCell<NetSockets>,
+    /// What the last `epoll_wait` reported: memory to be used again.
+    pub(crate) reported: RefCell<Vec<EpollEvent>>,
+    this: Weak<Self>,
+    /// The channels behind the first three descriptors.
+    pub console: Console,
+    /// What it was cloned from; whoever makes clones knows its type.
+    pub(crate) origin: Option<Rc<dyn Any>>,
+    /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
+    /// snapshot and its start.
+    pub(crate) behind: u64,
+    /// The first process, which the UC ends with.
+    pub(crate) init: Rc<Process>,
+    /// The serial number of the process whose files and limits are in place.
+    pub(crate) running: Cell<u64>,
+    /// Tells the task of the timers that there are new ones.
+    pub(crate) timers: Notify,
+    /// That task runs.
+    pub(crate) timing: Cell<bool>,
+    pub(crate) exit: Cell<Option<Exit>>,
+    /// That was because it used more memory than it may.
+    exhausted: Cell<bool>,
+    ended: Notify,
+    run_thread: RunThread,
+}
+
+impl Uc {
+    /// A UC of these parts; nothing runs in it yet. `None` without a process.
+    pub(crate) fn assemble(parts: Parts) -> Option<Rc<Self>> {
+        let init = Rc::clone(parts.processes.live.first()?);
+        let running = parts.objects.running_files();
+        let running = parts
+            .processes
+            .live
+            .iter()
+            .find(|p| Some(p.files.get()) == running);
+        let running = running.map_or(0, |p| p.serial);
+        Some(Rc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            network: RefCell::default(),
+            reported: RefCell::default(),
+            options: parts.options,
+            processes: RefCell::new(parts.processes),
+            objects: RefCell::new(parts.objects),
+            console: parts.console,
+            origin: parts.origin,
+            behind: parts.behind,
+            init,
+            running: Cell::new(running),
+            timers: Notify::new(),
+            timing: Cell::new(false),
+            futexes: RefCell::new(parts.futexes),
+            missing: RefCell::default(),
+            calls: Cell::new(0),
+            ran: Cell::new(parts.ran),
+            peak: Cell::new(0),
+            begun: crate::now(),
+            exit: Cell::new(None),
+            exhausted: Cell::new(false),
+            ended: Notify::new(),
+            run_thread: parts.run_thread,
+        }))
+    }
+
+    /// Starts the tasks of threads that are in their places already.
+    pub(crate) fn run_threads(self: &Rc<Self>) {
+        let live: Vec<Rc<Process>> = self.processes.borrow().live.clone();
+        for process in live {
+            let count = process.threads.borrow_mut().slots_mut().len();
+            for index in 0..count {
+                if process.threads.borrow().get(index).is_some() {
+                    (self.run_thread)(self, &process, index);
+                }
+            }
+        }
+    }
+
+    /// Adds a thread and the task that runs it.
+    pub(crate) fn add_thread(self: &Rc<Self>, process: &Rc<Process>, thread: Thread) {
+        let index = process.threads.borrow_mut().insert(thread);
+        (self.run_thread)(self, process, index);
+    }
+
+    /// The first process.
+    pub fn init(&self) -> &Rc<Process> {
+        &self.init
+    }
+
+    /// Bytes of memory that it uses: pages and page tables of all its processes.
+    pub fn used(&self) -> u64 {
+        self.processes.borrow().used()
+    }
+
+    /// Bytes of memory that its processes have allocated, whether given back or not.
+    pub fn taken(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().taken();
+        processes.live.iter().map(of).sum()
+    }
+
+    /// Bytes of memory that nobody else uses: what ending it frees.
+    pub fn private(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().private();
+        processes.live.iter().map(of).sum()
+    }
+
+    /// The most bytes of memory that one of its processes used at once, page tables counted.
+    pub fn peak(&self) -> u64 {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.memory().space.borrow().peak();
+        processes
+            .live
+            .iter()
+            .map(of)
+            .fold(self.peak.get(), u64::max)
+    }
+
+    /// How long it has been running, or ran.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(crate::now().saturating_sub(self.begun))
+    }
+
+    /// Processor time of all its processes, in nanoseconds.
+    pub fn cpu_time(&self) -> u64 {
+        self.ran.get()
+    }
+
+    /// Nanoseconds of the program's monotonic clock.
+    pub fn now(&self) -> u64 {
+        crate::now().saturating_sub(self.behind)
+    }
+
+    /// A reference for tasks that must not keep the program alive.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
+    }
+
+    /// The UC as its objects see it, for what no process asked for.
+    pub(crate) fn world(&self) -> World<'_> {
+        World {
+            uc: self,
+            process: &self.init,
+        }
+    }
+
+    /// Puts a process's files and the limit of its memory in place.
+    #[inline]
+    pub(crate) fn switch(&self, process: &Process) {
+        if self.running.get() != process.serial {
+            self.switch_to(process);
+        }
+    }
+
+    #[cold]
+    fn switch_to(&self, process: &Process) {
+        self.running.set(process.serial);
+        self.objects.borrow_mut().run_files(process.files.get());
+        let used = self.used();
+        let memory = process.memory();
+        let mut space = memory.space.borrow_mut();
+        let others = used.saturating_sub(space.used());
+        space.set_limit(self.options.memory.saturating_sub(others));
+    }
+
+    /// The limits of the process that runs have changed, or its files.
+    pub(crate) fn switch_again(&self, process: &Process) {
+        self.switch_to(process);
+    }
+
+    /// Runs a thread until it traps.
+    #[inline]
+    pub(crate) fn enter(&self, process: &Process, memory: &Memory, thread: &mut Thread) -> Trap {
+        let mut space = memory.space.borrow_mut();
+        if memory.untold.get() {
+            // Without memory for it the program sees the machine's clock for now, and this is tried again.
+            let vdso = process.state.borrow().started.vdso;
+            let told = vdso::set_behind(&mut space, vdso, self.behind);
+            memory.untold.set(told.is_err());
+        }
+        let cpu = EbbRef::<dyn GuestCpu>::get();
+        let trap = cpu.enter(&mut thread.context, space.root().0, space.stale());
+        space.drop_stale();
+        trap
+    }
+
+    /// How the program ended, if it has.
+    pub fn exit_status(&self) -> Option<Exit> {
+        self.exit.get()
+    }
+
+    /// Ends the program: every thread of every process stops where it is. The first reason counts.
+    pub fn end(&self, exit: Exit) {
+        if self.exit.get().is_none() {
+            self.exit.set(Some(exit));
+        }
+        for process in &self.processes.borrow().live {
+            if process.exit.get().is_none() {
+                process.exit.set(Some(exit));
+            }
+            process.wake();
+        }
+        self.ended.notify_all();
+        // The task of the timers holds the UC while it waits.
+        self.timers.notify_one();
+    }
+
+    /// Whether the program was ended because its memory limit, or the machine's memory, was used up.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.exhausted.get()
+    }
+
+    /// Ends a process because there is no memory for it.
+    pub(crate) fn end_without_memory(&self, process: &Process) {
+        if process.serial == self.init.serial {
+            self.exhausted.set(self.exit.get().is_none());
+        }
+        self.end_process(process, Exit::Signal(SIGKILL));
+    }
+
+    /// Ends a process; the UC with it if it is the first.
+    pub(crate) fn end_process(&self, process: &Process, exit: Exit) {
+        if process.serial == self.init.serial {
+            self.end(exit);
+            return;
+        }
+        if process.exit.get().is_none() {
+            process.exit.set(Some(exit));
+        }
+        process.wake();
+    }
+
+    /// Waits for the end of the program.
+    pub async fn wait(&self) -> Exit {
+        loop {
+            if let Some(exit) = self.exit.get() {
+                return exit;
+            }
+            self.ended.notified().await;
+        }
+    }
+
+    /// When the first timer is due, of a descriptor or a process, on the UC's clock.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let processes = self.processes.borrow();
+        let of = |p: &Rc<Process>| p.state.borrow().timers.next(Clock::Real);
+        let own = self.objects.borrow().next_deadline();
+        processes.live.iter().filter_map(of).chain(own).min()
+    }
+
+    /// Wakes threads that wait for a word of memory; returns how many.
+    pub(crate) fn wake_futex(&self, memory: &Memory, address: u64, count: u32, bits: u32) -> u32 {
+        self.wake_key(memory.key(address), count, bits)
+    }
+
+    /// As [`wake_futex`](Self::wake_futex).
+    pub(crate) fn wake_key(&self, key: Key, count: u32, bits: u32) -> u32 {
+        let processes = self.processes.borrow();
+        self.futexes.borrow_mut().wake(key, count, bits, |thread| {
+            let Some(process) = processes.by_serial(thread.process) else {
+                return;
+            };
+            if let Some(thread) = process.threads.borrow_mut().get_mut(thread.index) {
+                if !self.options.trace {
+                    // The call is over; it need not be made again to find that out.
+                    thread.waiting = None;
+                    thread.context.rax = 0;
+                } else if let Some(waiting) = &mut thread.waiting {
+                    waiting.woken = true;
+                    waiting.futex = None;
+                }
+                thread.wake();
+            }
+        })
+    }
+}
