@@ -10,13 +10,7 @@
 //! `-- --hosted` compares the Linux process with Debian's memcached beside it, over the loopback interface; `-- --sharing`
 //! asks from which length on a value is better sent from where it lies than copied.
 
-extern crate alloc;
-
 mod load;
-#[path = "../../examples/memcached/serve.rs"]
-mod serve;
-#[path = "../../examples/memcached/server.rs"]
-mod server;
 #[allow(dead_code)]
 mod sides;
 
@@ -232,10 +226,9 @@ fn serve_hosted() {
             memory: 512 << 20,
             ..Default::default()
         };
-        let server = server::Server::new(limits);
+        let server = ebb_memcached::server::Server::new(limits);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let serve = move |stream| serve::connection(server, stream);
-        let listening = ebb_net::tcp::listen_on_all_cores(address, serve).await;
+        let listening = server.listen(address).await;
         let _ = listening.expect("the port is free").failed().await;
     });
 }

@@ -1,11 +1,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! memcached without the sockets: its protocols, and a store that all cores read without locks.
+//! memcached: its protocols, a store that all cores read without locks, and a server of them.
 //!
 //! Bytes in, bytes out. A [`Session`] is given what one client has sent, in whatever pieces it arrived, executes the
 //! commands against the [`Store`] and puts the answers into an [`Output`]. It neither waits nor allocates without
-//! bound, so the same code runs under a test, a fuzzer, a Linux process and an image. `examples/memcached` adds the
-//! sockets.
+//! bound, so the same code runs under a test, a fuzzer, a Linux process and an image. Only [`server`] knows sockets.
 //!
 //! Read it in this order:
 //!
@@ -19,6 +18,7 @@
 //! | [`session`] | pieces to commands, commands to answers |
 //! | [`output`] | answers: small ones copied together, large ones shared |
 //! | [`stats`] | what each core counts |
+//! | [`server`] | sockets, tasks and options around all that |
 //!
 //! The protocols are those of memcached 1.6 (`doc/protocol.txt`, and the binary protocol's wiki page) without its meta
 //! commands, UDP and SASL.
@@ -29,6 +29,7 @@ pub mod binary;
 mod execute;
 pub mod item;
 pub mod output;
+pub mod server;
 pub mod session;
 pub mod sieve;
 pub mod stats;

@@ -1,14 +1,5 @@
-//! The example's server on the hosted platform, under real clients: memccapable and pymemcache where they are installed,
+//! The server on the hosted platform, under real clients: memccapable and pymemcache where they are installed,
 //! and plain sockets.
-
-extern crate alloc;
-
-#[path = "../../examples/memcached/serve.rs"]
-mod serve;
-#[path = "../../examples/memcached/server.rs"]
-mod server;
-#[path = "../../examples/memcached/sweep.rs"]
-mod sweep;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -16,23 +7,17 @@ use std::{
     process::Command,
 };
 
-use ebb_memcached::Limits;
+use ebb_memcached::{Limits, server::Server};
 use hosted_tests::beside;
-use server::Server;
 use test_support::client::{connect, memccapable};
 
 /// Runs `client` on a thread of its own against a server with these limits.
 fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static) {
     let start = async move || {
         let server = Server::new(limits);
-        for core in ebb::cores() {
-            drop(ebb::spawn_on(core, async move || sweep::run(server).await));
-        }
+        server.sweep_when_idle();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let serve = move |stream| serve::connection(server, stream);
-        let listening = ebb_net::tcp::listen_on_all_cores(address, serve)
-            .await
-            .expect("a free port");
+        let listening = server.listen(address).await.expect("a free port");
         (listening.local_addr(), listening)
     };
     beside(start, client);

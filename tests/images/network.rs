@@ -6,13 +6,6 @@
 
 extern crate alloc;
 
-#[path = "../../examples/memcached/serve.rs"]
-mod serve;
-#[path = "../../examples/memcached/server.rs"]
-mod server;
-#[path = "../../examples/memcached/sweep.rs"]
-mod sweep;
-
 use alloc::{string::String, vec, vec::Vec};
 use core::fmt::Write;
 
@@ -23,12 +16,10 @@ use ebb::{
         tcp::{self, TcpStream},
         udp::UdpSocket,
     },
-    println, spawn, spawn_on,
+    println, spawn,
 };
 use ebb_mem::CoreStats;
-use ebb_memcached::Limits;
-
-use server::Server;
+use ebb_memcached::{Limits, server::Server};
 
 /// A core's counters, to be gathered.
 #[ebb(per_core)]
@@ -41,9 +32,7 @@ async fn main() -> ebb::net::Result<()> {
         memory: 16 << 20,
         ..Limits::default()
     });
-    for core in ebb::cores() {
-        drop(spawn_on(core, async move || sweep::run(memcached).await));
-    }
+    memcached.sweep_when_idle();
     let _echo = tcp::listen_on_all_cores(7, echo).await?;
     let datagrams = UdpSocket::bind(7)?;
     spawn(async move {
@@ -52,8 +41,7 @@ async fn main() -> ebb::net::Result<()> {
             let _ = datagrams.send_to(&buffer[..n], peer).await;
         }
     });
-    let _memcached =
-        tcp::listen_on_all_cores(11211, move |stream| serve::connection(memcached, stream)).await?;
+    let _memcached = memcached.listen(11211).await?;
     let http = http::listen(80, http::Limits::default(), answer).await?;
     println!("serving");
     http.failed().await

@@ -1,19 +1,18 @@
-//! Expired items go when somebody asks for them or memory is short; the others are found by cores that have nothing to do.
-
-use core::{cell::Cell, time::Duration};
+//! Expired items go when they are asked for or memory is short; the others are found by cores that have nothing to do.
 
 use alloc::rc::Rc;
+use core::{cell::Cell, time::Duration};
 
-use ebb::{core_count, current_core, idle, time};
+use ebb_runtime::{core_count, current_core, idle, time};
 
 use crate::server::Server;
 
 /// From the beginning of one round through this core's shards to that of the next.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Items looked at in one turn: a few microseconds.
+/// Items examined in one turn: a few microseconds.
 const BUDGET: usize = 64;
 
-/// Sweeps every so many cores' shard, in idle time.
+/// Sweeps this core's shards in its idle time, for ever.
 pub async fn run(server: Server) {
     let core = current_core().number();
     let first = core;

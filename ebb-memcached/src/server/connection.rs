@@ -1,17 +1,16 @@
 //! One connection: bytes from the stream to the session, answers from the session to the stream.
 
-use ebb::{current_core, yield_now};
-use ebb_memcached::{Output, Progress, Session};
-use ebb_net::{Error, tcp::TcpStream};
+use ebb_net::{Error, Result, tcp::TcpStream};
+use ebb_runtime::{current_core, yield_now};
 
 use crate::server::Server;
+use crate::{Output, Progress, Session};
 
-/// Serves a client until it goes or misbehaves. An error is the client's end, and nobody else's business.
-pub async fn connection(server: Server, stream: TcpStream) {
-    let _ = serve(server, &stream).await;
-}
-
-async fn serve(server: Server, stream: &TcpStream) -> ebb_net::Result<()> {
+/// Serves a client until it goes.
+///
+/// # Errors
+/// The connection broke. That ends the client and concerns nothing else.
+pub async fn serve(server: Server, stream: &TcpStream) -> Result<()> {
     let mut session = Session::new(server.store, current_core().number());
     let mut out = Output::sharing_from(server.store.limits().share);
     let mut progress = Progress::More;
