@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use benches::{Side, compare};
 use ebb::{EbbRef, ebb};
-use ebb_benches::{Side, compare};
 use ebb_hosted::Config;
 
 #[ebb(per_core)]
@@ -176,7 +176,7 @@ fn main() {
         return;
     }
     ebb::set_hog_limit(u64::MAX, false);
-    let quick = ebb_benches::quick();
+    let quick = benches::quick();
     let (n, rounds) = if quick {
         (2_000_000, 5)
     } else {
@@ -256,7 +256,7 @@ fn main() {
     match (instructions("ebb"), instructions("pointer")) {
         (Some(ebb), Some(pointer)) => {
             println!("instructions by callgrind: ebb {ebb:.2}, static pointer {pointer:.2}");
-            ebb_benches::goal("dispatch_extra_instructions", ebb - pointer, 2.0);
+            benches::goal("dispatch_extra_instructions", ebb - pointer, 2.0);
         }
         _ => println!("instructions are not counted: no valgrind here (apt-get install valgrind)"),
     }

@@ -13,7 +13,7 @@
 
 mod workload;
 
-use ebb_benches::{compare, quick};
+use benches::{compare, quick};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Barrier;
 use std::thread;
@@ -103,8 +103,8 @@ fn side<'a, A: Side + 'a>(
     alloc: A,
     workload: &'a Workload,
     threads: usize,
-) -> ebb_benches::Side<'a> {
-    ebb_benches::Side::new(name, move |n| workload.run(&alloc, threads, n))
+) -> benches::Side<'a> {
+    benches::Side::new(name, move |n| workload.run(&alloc, threads, n))
 }
 
 fn main() {

@@ -23,11 +23,19 @@ pub fn program(name: &str) -> PathBuf {
     build("--bin", name)
 }
 
+/// The folder of the profile that this program was built in.
+pub(crate) fn profile() -> PathBuf {
+    // `target/PROFILE/deps/NAME-HASH`
+    let this = env::current_exe().expect("the path of this program");
+    this.ancestors()
+        .nth(2)
+        .expect("a folder of the profile")
+        .to_path_buf()
+}
+
 /// Builds a target; gives its path.
 fn build(kind: &str, name: &str) -> PathBuf {
-    // `target/PROFILE/deps/NAME-HASH`
-    let test = env::current_exe().expect("the path of this program");
-    let profile = test.ancestors().nth(2).expect("a folder of the profile");
+    let profile = profile();
     let path = match kind {
         "--example" => profile.join("examples").join(name),
         _ => profile.join(name),

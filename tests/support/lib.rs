@@ -28,3 +28,16 @@ pub fn signal(child: &std::process::Child, number: i32) {
     let done = unsafe { libc::kill(id, number) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// A place for what a test or bench writes: of this name under the target folder.
+///
+/// # Panics
+/// When there is no folder to write to.
+pub fn scratch(name: &str) -> std::path::PathBuf {
+    let folder = cargo::profile()
+        .parent()
+        .expect("the target folder")
+        .join("tmp");
+    std::fs::create_dir_all(&folder).expect("a folder to write to");
+    folder.join(name)
+}

@@ -3,16 +3,15 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench v8 [-- --quick]`. `EBB_KERNELS=FILE` takes other kernels: a script that prints lines
 //! `figure NAME VALUE`, milliseconds.
 
-#[allow(dead_code)]
-mod machine;
-
 use std::path::PathBuf;
 
-use ebb_benches::quick;
-use machine::{compare, figures, image, linux, node, run};
+use benches::{
+    machine::{compare, figures, image, linux, node, run},
+    quick,
+};
+use test_support::cargo;
 
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
-const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels.js");
+const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/kernels.js");
 
 fn main() {
     let script = std::env::var_os("EBB_KERNELS").map_or(PathBuf::from(KERNELS), PathBuf::from);
@@ -22,11 +21,12 @@ fn main() {
     let node = node();
     // The same flags on both sides: see the example `node`.
     let start = format!("node --v8-pool-size=0 /app/{name} {form}");
+    let node_image = cargo::example("node");
     let guest = std::env::var_os("EBB_LINUX_GUEST");
     let list = compare(
         if quick() { 1 } else { 5 },
         "ms",
-        || figures(&run(image(IMAGE, &[path, form]), false)),
+        || figures(&run(image(&node_image, &[path, form]), false)),
         guest
             .as_ref()
             .map(|guest| || figures(&run(linux(guest, &[&node, &script], &start), true))),

@@ -3,16 +3,15 @@
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench syscalls [-- --quick]`; needs a C compiler and a static libc.
 
-#[allow(dead_code)]
-mod machine;
-
 use std::process::Command;
 
-use ebb_benches::quick;
-use machine::{compare, figures, goals, image, linux, run, scratch};
+use benches::{
+    machine::{compare, figures, goals, image, linux, run},
+    quick,
+};
+use test_support::{cargo, scratch};
 
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-linux");
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/syscalls.c");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/syscalls.c");
 
 /// What the clock costs, touching memory whose pages Linux may make huge, and what files cost, have no goal.
 const WITHOUT_GOAL: [&str; 4] = [
@@ -34,11 +33,12 @@ fn main() {
         "syscalls.c does not compile; a C compiler and a static libc are needed (Debian: gcc, libc6-dev)"
     );
     let path = program.to_str().expect("a path of text");
+    let program_image = cargo::example("linux");
     let guest = std::env::var_os("EBB_LINUX_GUEST");
     let list = compare(
         if quick() { 1 } else { 7 },
         "ns",
-        || figures(&run(image(IMAGE, &[path]), false)),
+        || figures(&run(image(&program_image, &[path]), false)),
         guest
             .as_ref()
             .map(|guest| || figures(&run(linux(guest, &[&program], "syscalls"), true))),

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use ebb_benches::goal;
+use benches::{goal, sides::Side};
 
 use crate::plot::{Line, Panel, svg};
-use crate::sides::Side;
 use crate::{COLD, FILL, HOT, IMAGE, MEMORY};
 
 /// What is known when there are so many functions.
@@ -22,9 +21,9 @@ struct Sample {
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Fills an image with functions; `cores` vCPUs, memory as `--memory` says. Writes a plot if there is a place for it.
-pub fn run(functions: usize, cores: usize, root: &Path, image: &Path, plot: Option<&Path>) {
+pub fn run(functions: usize, cores: usize, image: &Path, plot: Option<&Path>) {
     let arguments = ["--auth", "guest:key", "--quiet"];
-    let mut side = Side::boot(root, image, cores, IMAGE, &arguments, None);
+    let mut side = Side::image(image, cores, IMAGE, &arguments, None);
     // The first call waits for the platform's start.
     side.order(&format!("{HOT} 1 0.1"));
     side.order(&format!("{HOT} 4 8"));

@@ -3,24 +3,15 @@
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench node-http [-- --quick]`, as root.
 
-#[path = "../net/answer.rs"]
-mod answer;
-#[path = "../net/get.rs"]
-mod get;
-#[path = "../net/load.rs"]
-mod load;
-#[allow(dead_code)]
-mod machine;
-#[allow(dead_code)]
-#[path = "../net/sides.rs"]
-mod sides;
+use benches::{
+    get::get_agent,
+    goal, goal_at_least,
+    machine::node,
+    quick,
+    sides::{Pair, Side, linux_guest, ratio},
+};
+use test_support::{cargo, scratch};
 
-use ebb_benches::{goal, quick};
-use get::get_agent;
-use machine::{node, scratch};
-use sides::{Pair, Side, goal_at_least, linux_guest, ratio};
-
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
 /// Connections stay open while the other side has its turn.
 const SERVER: &str = "const server = require('node:http').createServer((request, response) => response.end('hello, world\\n'));
 server.keepAliveTimeout = 0;
@@ -57,7 +48,7 @@ fn main() {
     ];
     let mut pair = Pair {
         names: ["image", "Linux"],
-        ours: Side::image(IMAGE, 1, 80, &[script], None),
+        ours: Side::image(&cargo::example("node"), 1, 80, &[script], None),
         theirs: guest
             .as_ref()
             .map(|guest| Side::linux(guest.as_ref(), 1, 80, &app, None)),

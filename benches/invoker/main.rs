@@ -12,30 +12,26 @@
 //! `... -- --functions N [--cores N] [--memory MIB] [--plot FILE]`: the image alone with N functions, each of which has an idle
 //! instance and a snapshot; the plot is an SVG.
 
-#[path = "../net/answer.rs"]
-mod answer;
-#[path = "../net/load.rs"]
-mod load;
 mod many;
 mod plot;
-#[allow(dead_code)]
-#[path = "../net/sides.rs"]
-mod sides;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use answer::whole;
-use ebb_benches::{goal, quick};
-use load::{Figures, Generator, Load, Protocol, connect};
-use sides::{Side, agent, goal_at_least, linux_guest, median, ratio, turns, value_of};
+use benches::{
+    answer::whole,
+    goal, goal_at_least,
+    load::{Figures, Generator, Load, Protocol, connect},
+    median, quick,
+    sides::{Side, agent, linux_guest, ratio, turns, value_of},
+};
+use test_support::cargo;
 
 /// The image's port; the guest's dispatcher has another, which is how the agent knows which side it loads.
 const IMAGE: u16 = 3233;
@@ -267,29 +263,11 @@ fn hot(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
     Generator::new(address, connections).run(load, None, &mut Hot(address.port()))
 }
 
-/// The workspace's folder, and the image, built.
-fn image() -> (PathBuf, PathBuf) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().expect("the workspace");
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args(["build", "--release", "--quiet", "--example", "invoker"])
-        .current_dir(&root);
-    assert!(
-        build.status().is_ok_and(|s| s.success()),
-        "{build:?} failed"
-    );
-    let beside = Path::new(env!("CARGO_BIN_EXE_bench-node"));
-    let image = beside.parent().expect("a folder").join("examples/invoker");
-    assert!(image.exists(), "{} is not there", image.display());
-    (root, image)
-}
-
-fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
+fn compare(cores: usize, guest: Option<&Path>, image: &Path) {
     let (rounds, seconds, count) = if quick() { (3, 3.0, 12) } else { (7, 5.0, 40) };
     println!("\n{cores} vCPU, {rounds} rounds, taking turns");
     let arguments = ["--auth", "guest:key", "--quiet"];
-    let mut ours = Side::boot(root, image, cores, IMAGE, &arguments, None);
+    let mut ours = Side::image(image, cores, IMAGE, &arguments, None);
     let app = ["--app", "node-action"];
     let mut theirs = guest.map(|guest| Side::linux(guest, cores, LINUX, &app, None));
     let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {
@@ -334,7 +312,7 @@ fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
     }
     let order = format!("{WARM} {count}");
     let warm: Vec<_> = (0..rounds).map(|_| ours.order(&order)).collect();
-    let warm = median(warm.iter().map(|f| f.p50_us).collect());
+    let warm = median(&warm.iter().map(|f| f.p50_us).collect::<Vec<_>>());
     println!("{:<34} image     p50 {warm:>7.0} us", "warm, 1 client");
     if let Some(late) = ratio(&one, |f| f.p50_us) {
         goal(&format!("hot_latency_{cores}"), late, 0.7);
@@ -356,7 +334,7 @@ fn compare(cores: usize, guest: Option<&Path>, root: &Path, image: &Path) {
         .filter_map(|(_, f)| Some((*f)?.p50_us))
         .collect();
     if !linux.is_empty() {
-        goal(&format!("warm_{cores}"), warm / median(linux), 1.0 / 30.0);
+        goal(&format!("warm_{cores}"), warm / median(&linux), 1.0 / 30.0);
     }
 }
 
@@ -375,20 +353,18 @@ fn main() {
     let number = |option| value_of(option).map(|n| n.parse().expect("a number after the option"));
     let cores: Option<usize> = number("--cores");
     if let Some(functions) = number("--functions") {
-        let (root, image) = image();
         let plot = value_of("--plot").map(PathBuf::from);
         many::run(
             functions,
             cores.unwrap_or(2),
-            &root,
-            &image,
+            &cargo::example("invoker"),
             plot.as_deref(),
         );
         return;
     }
     let guest = linux_guest();
-    let (root, image) = image();
+    let image = cargo::example("invoker");
     for cores in cores.map_or(vec![1, 2], |n| vec![n]) {
-        compare(cores, guest.as_ref().map(Path::new), &root, &image);
+        compare(cores, guest.as_ref().map(Path::new), &image);
     }
 }

@@ -4,11 +4,6 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench net [-- --quick]`, as root. In the guest this program itself is the
 //! server, with a thread for each connection. `-- --idle` measures only what idle connections cost an active one. Port 7 gives back what it gets, port 9 counts it, port 19 sends.
 
-#[allow(dead_code)]
-mod load;
-#[allow(dead_code)]
-mod sides;
-
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -17,11 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebb_benches::{goal, quick};
-use load::{Figures, connect};
-use sides::{Counting, Side, agent, effort, goal_at_least, linux_guest, median, ratio, turns};
+use benches::{
+    goal, goal_at_least,
+    load::{Figures, connect},
+    median, quick,
+    sides::{Counting, Side, agent, effort, linux_guest, ratio, turns},
+};
+use test_support::cargo;
 
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-tcp");
 /// What an agent is to do, where the order gives no length of a message.
 const RECEIVE: usize = 0;
 const SEND: usize = 1;
@@ -30,6 +28,11 @@ const CONNECT: usize = 2;
 const IDLE: usize = 20_000;
 /// One read or write of either end of a bulk transfer.
 const PIECE: usize = 64 << 10;
+
+/// The image, on one vCPU.
+fn image(counting: Option<&Counting>) -> Side {
+    Side::image(&cargo::program("bench-tcp"), 1, 7, &[], counting)
+}
 
 /// Serves a port with a thread for each connection.
 fn listen(port: u16, serve: fn(TcpStream) -> std::io::Result<()>) {
@@ -171,7 +174,7 @@ fn main() {
     let this = this.to_str().expect("a path of text");
     let name = this.rsplit('/').next().expect("a name");
     let start = format!("/bin/{name} serve");
-    let mut ours = Side::image(IMAGE, 1, 7, &[], None);
+    let mut ours = image(None);
     let app = ["--app", "run", "--add", this, "--run", &start];
     let mut theirs = guest
         .as_ref()
@@ -216,8 +219,8 @@ fn beside_idle_connections(idle: usize, rounds: usize, seconds: f64) {
     println!("\n1 vCPU, beside {idle} idle connections, and beside as many of another image");
     let order = format!("64 {seconds}");
     let (open, close) = (format!("{CONNECT} {idle}"), format!("{CONNECT} 0"));
-    let mut side = Side::image(IMAGE, 1, 7, &[], None);
-    let mut other = Side::image(IMAGE, 1, 7, &[], None);
+    let mut side = image(None);
+    let mut other = image(None);
     side.order(&order);
     let beside = |side: &mut Side| {
         side.order(&open);
@@ -243,11 +246,15 @@ fn beside_idle_connections(idle: usize, rounds: usize, seconds: f64) {
         println!("p50: {beside:.1} us beside, {elsewhere:.1} us when another has them, {alone:.1} us without");
         beside / elsewhere
     });
-    goal("net_idle_connections", median(ratios.collect()), 1.05);
+    goal(
+        "net_idle_connections",
+        median(&ratios.collect::<Vec<_>>()),
+        1.05,
+    );
     drop(other);
     drop(side);
     if let Some(counting) = Counting::new("idle") {
-        let mut side = Side::image(IMAGE, 1, 7, &[], Some(&counting));
+        let mut side = image(Some(&counting));
         let alone = counting.per_request(&mut side, &order, seconds);
         side.order(&open);
         let beside = counting.per_request(&mut side, &order, seconds);

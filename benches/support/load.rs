@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use test_support::Random;
+
 /// What is asked and answered.
 pub trait Protocol {
     /// Adds a request; returns a note for its answer.
@@ -24,26 +26,28 @@ pub trait Protocol {
 /// How hard to press.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
+    /// Requests that a connection has outstanding at most.
     pub depth: usize,
     /// Requests per second; 0 for a closed loop.
     pub rate: f64,
+    /// How long.
     pub seconds: f64,
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
+    /// Answers per second.
     pub per_second: f64,
+    /// Half of the answers came within this many microseconds,
     pub p50_us: f64,
+    /// and 99 of 100 within this many.
     pub p99_us: f64,
 }
 
-/// SplitMix64 (Steele, Lea, Flood, 2014).
+/// A number that belongs to this one and looks random.
 pub fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+    Random(x).next()
 }
 
 /// From 0 to 1, neither included.
@@ -59,6 +63,9 @@ struct Connection {
 }
 
 /// Connects, for up to a minute: the server may still be starting.
+///
+/// # Panics
+/// When it does not answer within that.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let begun = Instant::now();
     loop {
@@ -80,6 +87,10 @@ pub struct Generator {
 }
 
 impl Generator {
+    /// Opens them.
+    ///
+    /// # Panics
+    /// When the server does not answer.
     pub fn new(address: SocketAddr, connections: usize) -> Self {
         let connections = (0..connections).map(|_| {
             let stream = connect(address);
@@ -99,6 +110,9 @@ impl Generator {
     }
 
     /// Presses for a while, waits for the last answers, and says how it went. `requests` ends it earlier.
+    ///
+    /// # Panics
+    /// When the server closes a connection.
     pub fn run(&mut self, load: Load, requests: Option<u64>, p: &mut dyn Protocol) -> Figures {
         let begun = Instant::now();
         let end = begun + Duration::from_secs_f64(load.seconds);

@@ -11,6 +11,9 @@ pub struct Answer {
 }
 
 /// The first answer, once it is whole. A chunked one is expected to hold no chunk of the bytes that end it.
+///
+/// # Panics
+/// When its length is no number.
 pub fn whole(input: &[u8]) -> Option<Answer> {
     let find = |from: usize, what: &[u8]| {
         let at = input[from..].windows(what.len()).position(|w| w == what)?;

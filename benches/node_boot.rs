@@ -2,15 +2,15 @@
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench node-boot [-- --quick]`.
 
-#[allow(dead_code)]
-mod machine;
-
 use std::path::Path;
 
-use ebb_benches::{goal, quick};
-use machine::{Lines, compare, goals, image, linux, node, run, scratch};
+use benches::{
+    goal,
+    machine::{Lines, compare, goals, image, linux, node, run},
+    median, quick,
+};
+use test_support::{cargo, scratch};
 
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-node");
 /// The server is up when it says so, and then ends.
 const SERVER: &str = "console.log('first line');
 const server = require('node:http').createServer((request, response) => response.end());
@@ -55,10 +55,11 @@ fn main() {
     std::fs::write(&script, SERVER).expect("a directory to write to");
     let path = script.to_str().expect("a path of text");
     let node = node();
+    let node_image = cargo::example("node");
     let guest = std::env::var_os("EBB_LINUX_GUEST");
     let report = scratch("node-boot.json");
     // The runner is part of what a user waits for, so it counts.
-    let ours = || milliseconds(&run(image(IMAGE, &[path]), false), 0.0);
+    let ours = || milliseconds(&run(image(&node_image, &[path]), false), 0.0);
     let theirs = guest.as_ref().map(|guest| {
         || {
             let mut side = linux(guest, &[&node, &script], "node /app/server.js");
@@ -73,7 +74,7 @@ fn main() {
     goals(&list, "node_boot_", |_| Some(0.5));
     for (name, figure) in &list {
         if name == "listening" {
-            let seconds = machine::median(figure.ours.clone()) / 1e3;
+            let seconds = median(&figure.ours) / 1e3;
             goal("node_boot_seconds_to_listening", seconds, 1.2);
         }
     }

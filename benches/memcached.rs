@@ -10,20 +10,18 @@
 //! `-- --hosted` compares the Linux process with Debian's memcached beside it, over the loopback interface; `-- --sharing`
 //! asks from which length on a value is better sent from where it lies than copied.
 
-mod load;
-#[allow(dead_code)]
-mod sides;
-
 use std::net::SocketAddr;
 
-use ebb_benches::{goal, quick};
-use load::{Figures, Generator, Load, Protocol, mix, uniform};
-use sides::{
-    Counting, Pair, Side, agent, count_instructions, effort, goal_at_least, linux_guest, ratio,
-    turns_of,
+use benches::{
+    goal, goal_at_least,
+    load::{Figures, Generator, Load, Protocol, mix, uniform},
+    quick,
+    sides::{
+        Counting, Pair, Side, agent, count_instructions, effort, linux_guest, ratio, turns_of,
+    },
 };
+use test_support::cargo;
 
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-memcached");
 const PORT: u16 = 11211;
 const KEYS: u64 = 10_000;
 const CONNECTIONS: usize = 8;
@@ -151,8 +149,9 @@ fn main() {
     }
     let guest = linux_guest();
     let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
+    let server = cargo::example("memcached");
     let image = |cores, counting: Option<&Counting>| {
-        Side::image(IMAGE, cores, PORT, &["-m", "512"], counting)
+        Side::image(&server, cores, PORT, &["-m", "512"], counting)
     };
     let linux = |cores, counting: Option<&Counting>| {
         guest.as_deref().map(|guest| {
@@ -268,8 +267,9 @@ fn sharing() {
     let (rounds, seconds) = if quick() { (3, 1.0) } else { (7, 2.0) };
     let copy = ["-m", "512", "--share", "2000000"];
     let share = ["-m", "512", "--share", "1"];
+    let server = cargo::example("memcached");
     let side = |arguments: &[&str], counting: Option<&Counting>| {
-        Side::image(IMAGE, 1, PORT, arguments, counting)
+        Side::image(&server, 1, PORT, arguments, counting)
     };
     let (mut copying, mut sharing) = (side(&copy, None), side(&share, None));
     for size in [512, 1024, 2048, 4096, 8192, 16_384] {

@@ -10,19 +10,20 @@ use std::{
     time::Instant,
 };
 
-use ebb_benches::goal;
+use test_support::{RUNNER, WORKSPACE};
 
-pub const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
+use crate::{goal, median};
 
 /// A side's lines, each with the seconds since it was started.
 pub type Lines = Vec<(f64, String)>;
 
 /// An image, about to be run by the runner with these arguments.
-pub fn image(image: &str, arguments: &[&str]) -> Command {
+pub fn image(image: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(RUNNER);
     command
         .arg(image)
         .args(arguments)
+        .current_dir(WORKSPACE)
         .env("EBB_CORES", "1")
         .env("EBB_MEMORY", "2048M")
         .env("EBB_TIMEOUT", "600");
@@ -43,6 +44,9 @@ pub fn linux(guest: &OsStr, added: &[&Path], script: &str) -> Command {
 }
 
 /// Runs a side to its end. The console of an image is its output, that of a guest its error output.
+///
+/// # Panics
+/// When it cannot be started.
 pub fn run(mut side: Command, console_is_error: bool) -> Lines {
     let begun = Instant::now();
     side.stdin(Stdio::null());
@@ -67,6 +71,9 @@ pub fn run(mut side: Command, console_is_error: bool) -> Lines {
 }
 
 /// What the lines `figure NAME VALUE` say.
+///
+/// # Panics
+/// When there are none.
 pub fn figures(lines: &Lines) -> Vec<(String, f64)> {
     let found: Vec<_> = lines
         .iter()
@@ -82,7 +89,9 @@ pub fn figures(lines: &Lines) -> Vec<(String, f64)> {
 
 /// Values of one figure: of each round, ours and, with a guest, theirs.
 pub struct Figure {
+    /// Of the image.
     pub ours: Vec<f64>,
+    /// Of the Linux guest.
     pub theirs: Vec<f64>,
 }
 
@@ -95,13 +104,8 @@ impl Figure {
             .zip(&self.theirs)
             .map(|(a, b)| a / b)
             .collect();
-        (!ratios.is_empty()).then(|| median(ratios))
+        (!ratios.is_empty()).then(|| median(&ratios))
     }
-}
-
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Lets the sides take turns, and prints their medians.
@@ -156,14 +160,14 @@ pub fn compare(
         let linux = if figure.theirs.is_empty() {
             String::from("-")
         } else {
-            format!("{:.1}", median(figure.theirs.clone()))
+            format!("{:.1}", median(&figure.theirs))
         };
         let ratio = figure
             .ratio()
             .map_or(String::from("-"), |r| format!("{r:.3}"));
         println!(
             "{name:<24} {:>12.1} {linux:>12} {ratio:>8}",
-            median(figure.ours.clone())
+            median(&figure.ours)
         );
     }
     list
@@ -178,12 +182,10 @@ pub fn goals(list: &[(String, Figure)], prefix: &str, bound: impl Fn(&str) -> Op
     }
 }
 
-/// A folder for what a bench builds.
-pub fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
 /// The Node.js that both sides run: `EBB_NODE` or the one in the PATH, as a file.
+///
+/// # Panics
+/// When there is none.
 pub fn node() -> PathBuf {
     let name = std::env::var_os("EBB_NODE").unwrap_or_else(|| "node".into());
     let said = Command::new(name).args(["-p", "process.execPath"]).output();

@@ -17,11 +17,10 @@ use std::{
     thread,
 };
 
-use ebb_benches::quick;
+use test_support::{RUNNER, WORKSPACE, scratch, signal};
 
-use crate::load::Figures;
+use crate::{load::Figures, median, quick};
 
-const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
 /// Of the guest on both sides, and of the host.
 const GUEST: &str = "10.0.2.15";
 
@@ -100,14 +99,17 @@ pub struct Counting {
 impl Counting {
     /// Builds the plugin; `name` tells apart two that run at the same time. `None`, with a line that says why, where it
     /// cannot be built.
+    ///
+    /// # Panics
+    /// When there is no folder to write to.
     pub fn new(name: &str) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("counting-{name}"));
+        let folder = scratch(&format!("counting-{name}"));
         std::fs::create_dir_all(&folder).expect("a directory to write to");
         let (plugin, file) = (folder.join("count.so"), folder.join("count"));
         let built = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC", "-o"])
             .arg(&plugin)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/count.c"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/guests/count.c"))
             .status();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let qemu = std::env::split_paths(&path)
@@ -141,6 +143,9 @@ impl Counting {
     }
 
     /// Instructions for each request of a closed loop.
+    ///
+    /// # Panics
+    /// When the side is not run by the QEMU that counts.
     pub fn per_request(&self, side: &mut Side, order: &str, seconds: f64) -> f64 {
         side.order(order);
         let before = self.read();
@@ -187,20 +192,10 @@ pub struct Side {
 
 impl Side {
     /// Boots an image whose server listens on `port`.
+    ///
+    /// # Panics
+    /// When this user may not make a network namespace.
     pub fn image(
-        image: &str,
-        cores: usize,
-        port: u16,
-        arguments: &[&str],
-        counting: Option<&Counting>,
-    ) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self::boot(folder, image.as_ref(), cores, port, arguments, counting)
-    }
-
-    /// The same for an image of the package in `folder`, which is where the files of its boot archive are.
-    pub fn boot(
-        folder: &Path,
         image: &Path,
         cores: usize,
         port: u16,
@@ -218,7 +213,7 @@ impl Side {
         let machine = machine
             .arg(image)
             .args(arguments)
-            .current_dir(folder)
+            .current_dir(WORKSPACE)
             .env("EBB_CORES", cores.to_string())
             .env("EBB_MEMORY", format!("{}M", memory()))
             .env("EBB_NET", format!("tap:tap0{queues}"))
@@ -236,6 +231,9 @@ impl Side {
 
     /// Boots a Linux guest by `EBB_LINUX_GUEST`, which runs a command in the guest's network namespace:
     /// `PROGRAM --smp N --mem MIB --net tap --queues N APP... -- COMMAND`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
     pub fn linux(
         guest: &Path,
         cores: usize,
@@ -266,6 +264,9 @@ impl Side {
     }
 
     /// A program of this machine that listens on a port of the loopback interface.
+    ///
+    /// # Panics
+    /// When it cannot be started.
     pub fn process(mut program: Command, port: u16) -> Self {
         let machine = program
             .stdin(Stdio::null())
@@ -294,6 +295,9 @@ impl Side {
     }
 
     /// Gives an order; waits for its figures.
+    ///
+    /// # Panics
+    /// When the agent has ended.
     pub fn order(&mut self, order: &str) -> Figures {
         let orders = self.orders.as_mut().expect("open until the end");
         writeln!(orders, "{order}").expect("the agent takes orders");
@@ -327,13 +331,16 @@ impl Drop for Side {
         let _ = self.agent.wait();
         if let Some(machine) = &mut self.machine {
             // The runner passes the signal on to QEMU.
-            let _ = Command::new("kill").arg(machine.id().to_string()).status();
+            signal(machine, libc::SIGTERM);
             let _ = machine.wait();
         }
     }
 }
 
 /// If this program was started as an agent: takes orders until there are none. `obey` does one.
+///
+/// # Panics
+/// When an order is no list of numbers.
 pub fn agent(mut obey: impl FnMut(SocketAddr, &[f64]) -> Figures) -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, mode, host, port] = &arguments[..] else {
@@ -379,17 +386,6 @@ pub fn effort(guest: Option<&OsString>, long: (usize, f64)) -> (usize, f64) {
     }
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Prints `ratio NAME VALUE goal >= BOUND`.
-pub fn goal_at_least(name: &str, value: f64, bound: f64) {
-    let verdict = if value >= bound { "" } else { "  (missed)" };
-    println!("ratio {name} {value:.3} goal >= {bound}{verdict}");
-}
-
 /// What each round gave: our figures, and the other side's.
 pub type Rounds = Vec<(Figures, Option<Figures>)>;
 
@@ -407,10 +403,15 @@ pub fn turns(
 
 /// Two servers that are up, or ours alone, under loads whose orders are `RATE SECONDS`.
 pub struct Pair {
+    /// Of the two, as they are printed.
     pub names: [&'static str; 2],
+    /// Ours.
     pub ours: Side,
+    /// The other one.
     pub theirs: Option<Side>,
+    /// How often each is measured.
     pub rounds: usize,
+    /// How long each time.
     pub seconds: f64,
 }
 
@@ -447,7 +448,7 @@ impl Pair {
     pub fn open_loop(&mut self, share: f64, peak: &[(Figures, Option<Figures>)]) -> Option<Rounds> {
         let theirs = peak.iter().filter_map(|(_, f)| Some((*f)?.per_second));
         let theirs: Vec<f64> = theirs.collect();
-        let rate = median((!theirs.is_empty()).then_some(theirs)?) * share;
+        let rate = median((!theirs.is_empty()).then_some(&theirs)?) * share;
         Some(self.turns(&format!("open loop at {rate:.0}/s"), rate))
     }
 }
@@ -478,7 +479,7 @@ pub fn turns_of(
         if list.is_empty() {
             return;
         }
-        let all = |f: fn(&Figures) -> f64| median(list.iter().map(f).collect());
+        let all = |f: fn(&Figures) -> f64| median(&list.iter().map(f).collect::<Vec<_>>());
         let low = list
             .iter()
             .map(|f| f.per_second)
@@ -509,5 +510,5 @@ pub fn ratio(figures: &[(Figures, Option<Figures>)], f: impl Fn(&Figures) -> f64
         .iter()
         .filter_map(|(ours, theirs)| Some(f(ours) / f(&(*theirs)?)))
         .collect();
-    (!ratios.is_empty()).then(|| median(ratios))
+    (!ratios.is_empty()).then(|| median(&ratios))
 }

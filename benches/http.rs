@@ -4,20 +4,16 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench http [-- --quick]`, as root, with `nginx` installed. 16 connections, kept
 //! alive, one request at a time on each.
 
-mod answer;
-mod get;
-mod load;
-#[allow(dead_code)]
-mod sides;
+use benches::{
+    get::get_agent,
+    goal, goal_at_least,
+    sides::{Counting, Pair, Side, count_instructions, effort, linux_guest, ratio},
+};
+use test_support::{cargo, scratch};
 
-use ebb_benches::goal;
-use get::get_agent;
-use sides::{Counting, Pair, Side, count_instructions, effort, goal_at_least, linux_guest, ratio};
-
-const IMAGE: &str = env!("CARGO_BIN_EXE_bench-webserver");
 const PAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../examples/webserver/index.html"
+    "/../examples/webserver/index.html"
 );
 
 /// What a production nginx would be told: a worker for each core, no log, no limit to kept-alive requests.
@@ -33,7 +29,7 @@ fn main() {
     if get_agent(|page| page.len() > 100) {
         return;
     }
-    let configuration = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nginx.conf");
+    let configuration = scratch("nginx.conf");
     std::fs::write(&configuration, NGINX).expect("a directory to write to");
     let configuration = configuration.to_str().expect("a path of text");
     let guest = linux_guest();
@@ -52,7 +48,8 @@ fn main() {
         "--run",
         start,
     ];
-    let image = |cores, counting: Option<&Counting>| Side::image(IMAGE, cores, 80, &[], counting);
+    let server = cargo::example("webserver");
+    let image = |cores, counting: Option<&Counting>| Side::image(&server, cores, 80, &[], counting);
     let linux = |cores, counting: Option<&Counting>| {
         guest
             .as_deref()

@@ -64,7 +64,11 @@ pub fn compare(
     comparison
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The median of some values.
+///
+/// # Panics
+/// When there are none.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
@@ -118,4 +122,10 @@ pub fn goal(name: &str, value: f64, bound: f64) {
         "  (missed)"
     };
     println!("ratio {name} {value:.3} goal <= {bound}{verdict}");
+}
+
+/// Prints one verdict line for a figure that should be at least `bound`.
+pub fn goal_at_least(name: &str, value: f64, bound: f64) {
+    let verdict = if value >= bound { "" } else { "  (missed)" };
+    println!("ratio {name} {value:.3} goal >= {bound}{verdict}");
 }

@@ -16,13 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebb_benches::{goal, quick};
+use benches::{goal, quick};
+use test_support::{RUNNER, cargo, scratch, signal};
 
-const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ebb-runner/run");
-const HELLO: &str = env!("CARGO_BIN_EXE_bench-hello");
-const LATENCY: &str = env!("CARGO_BIN_EXE_bench-latency");
+fn hello() -> PathBuf {
+    cargo::example("hello")
+}
 
-fn image(path: &str, cores: usize, arguments: &[&str]) -> Command {
+fn latency_image() -> PathBuf {
+    cargo::program("bench-latency")
+}
+
+fn image(path: &Path, cores: usize, arguments: &[&str]) -> Command {
     let mut command = Command::new(RUNNER);
     command
         .arg(path)
@@ -75,7 +80,7 @@ fn beside_linux(guest: &OsStr, rounds: usize) {
         let (linux_host, linux_inside) = (after("host_s"), after("guest_s"));
 
         let begun = Instant::now();
-        let mut ours = image(HELLO, 2, &[])
+        let mut ours = image(&hello(), 2, &[])
             .env("EBB_REPORT", &report)
             .stdout(Stdio::piped())
             .spawn()
@@ -121,7 +126,7 @@ fn size() {
     let stripped = scratch("hello.stripped");
     let done = Command::new("strip")
         .arg("-o")
-        .args([stripped.as_os_str(), HELLO.as_ref()])
+        .args([&stripped, &hello()])
         .status();
     assert!(
         done.is_ok_and(|s| s.success()),
@@ -132,16 +137,12 @@ fn size() {
     goal("hello_image_kib", bytes as f64 / 1024.0, 1024.0);
 }
 
-fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
 /// From the entry of the image to the first instruction of `main`, in guest time.
 fn boot(cores: usize, rounds: usize) {
     let report = scratch("boot.report");
     let mut steps: BTreeMap<usize, (String, Vec<f64>)> = BTreeMap::new();
     for _ in 0..rounds {
-        let output = image(HELLO, cores, &[])
+        let output = image(&hello(), cores, &[])
             .env("EBB_REPORT", &report)
             .output()
             .expect("the runner starts");
@@ -175,7 +176,7 @@ fn boot(cores: usize, rounds: usize) {
 }
 
 fn latency(cores: usize) {
-    let output = image(LATENCY, cores, &[])
+    let output = image(&latency_image(), cores, &[])
         .output()
         .expect("the runner starts");
     assert!(
@@ -194,7 +195,7 @@ fn latency(cores: usize) {
 
 /// Memory and CPU time of a QEMU whose image sleeps.
 fn idle() {
-    let mut runner = image(LATENCY, 4, &["idle"])
+    let mut runner = image(&latency_image(), 4, &["idle"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the runner starts");
@@ -226,7 +227,7 @@ fn idle() {
     );
     goal("idle_host_cpu_percent", share, 2.0);
     // The runner passes the signal on to QEMU.
-    let _ = Command::new("kill").arg(runner.id().to_string()).status();
+    signal(&runner, libc::SIGTERM);
     let _ = runner.wait();
 }
 

@@ -1,4 +1,0 @@
-//! The programs are bootable images.
-fn main() {
-    ebb_build::images(&["bins"]);
-}
