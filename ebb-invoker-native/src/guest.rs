@@ -9,8 +9,7 @@ use ebb_invoker::instance::{
     SharedSnapshot, frame, take_answer,
 };
 use ebb_linux::{
-    Errno, Exit, Options, Program, Uc,
-    object::{channel::ChannelId, flags::OpenFlags, poll::Registration, wait::Events},
+    Access, Channel, ChannelId, Errno, Exit, Options, Program, Uc,
     snapshot::{self, Snapshot},
 };
 use ebb_openwhisk::logs::{Collector, Stream};
@@ -26,11 +25,44 @@ const NODE: u64 = 192 << 20;
 /// Bytes that an action may use beyond its limit before its UC is ended: V8's young generation and garbage.
 const SLACK: u64 = 64 << 20;
 
-/// The channels of an instance. Copies of it have the same.
-#[derive(Clone, Copy)]
+/// The channels of an instance: to its loader, and from its two streams.
 struct Channels {
+    link: Channel,
+    streams: [Channel; 2],
+}
+
+/// Their names, which copies of the instance have as well.
+#[derive(Clone, Copy)]
+struct ChannelIds {
     link: ChannelId,
     streams: [ChannelId; 2],
+}
+
+impl Channels {
+    fn open(uc: &Rc<Uc>) -> Result<Self, Errno> {
+        Ok(Self {
+            link: uc.open_channel(3, Access::ReadWrite)?,
+            streams: [
+                uc.open_channel(1, Access::Write)?,
+                uc.open_channel(2, Access::Write)?,
+            ],
+        })
+    }
+
+    /// Those of a copy.
+    fn of(uc: &Rc<Uc>, ids: ChannelIds) -> Self {
+        Self {
+            link: uc.channel(ids.link),
+            streams: ids.streams.map(|id| uc.channel(id)),
+        }
+    }
+
+    fn ids(&self) -> ChannelIds {
+        ChannelIds {
+            link: self.link.id(),
+            streams: self.streams.each_ref().map(Channel::id),
+        }
+    }
 }
 
 /// One instance.
@@ -60,21 +92,7 @@ impl Guest {
         let program = Program::archived(&[&heap_option, "/loader.js", "--fd", "3", "--no-marker"])?;
         let uc = Uc::start(options((u64::from(heap) << 20) + NODE), program)?;
         // Its first thread runs after this event, and then finds these descriptors.
-        let opened = (|| {
-            let mut objects = uc.objects.borrow_mut();
-            let link = objects.new_channel(false);
-            let fd = objects.open_channel(link, OpenFlags::RDWR)?;
-            debug_assert_eq!(fd, 3);
-            let mut streams = [link; 2];
-            for (n, stream) in streams.iter_mut().enumerate() {
-                *stream = objects.new_channel(false);
-                let fd = objects.open_channel(*stream, OpenFlags::WRONLY)?;
-                objects.dup2(fd, n as i32 + 1)?;
-                objects.close(fd)?;
-            }
-            Ok(Channels { link, streams })
-        })();
-        let channels = opened.inspect_err(|_| uc.end(Exit::Signal(9)))?;
+        let channels = Channels::open(&uc).inspect_err(|_| uc.end(Exit::Signal(9)))?;
         Ok(Self::with(uc, channels))
     }
 
@@ -104,7 +122,7 @@ impl Guest {
     fn frozen(&self) -> Result<Frozen, snapshot::Refused> {
         Ok(Frozen {
             snapshot: Snapshot::capture_delta(&self.uc)?,
-            channels: self.channels,
+            channels: self.channels.ids(),
         })
     }
 
@@ -130,33 +148,26 @@ impl Guest {
 
     /// Moves what can be moved between this side and the guest.
     fn exchange(&mut self) {
-        let mut objects = self.uc.objects.borrow_mut();
+        let Channels { link, streams } = &mut self.channels;
         while self.given < self.output.len() {
-            match objects.channel_give(self.channels.link, &self.output[self.given..]) {
+            match link.try_write(&self.output[self.given..]) {
                 Ok(n) => self.given += n,
                 Err(_) => break,
             }
         }
-        while let Ok(bytes) = objects.channel_take(self.channels.link, usize::MAX)
-            && !bytes.is_empty()
-        {
-            self.input.extend_from_slice(&bytes);
-        }
+        while link.try_read(&mut self.input).is_ok_and(|n| n > 0) {}
         // After the link: what was logged before an answer is there when the answer is.
-        let time = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
-        for (stream, channel) in [Stream::Out, Stream::Err]
-            .into_iter()
-            .zip(self.channels.streams)
-        {
-            while let Ok(bytes) = objects.channel_take(channel, usize::MAX)
-                && !bytes.is_empty()
-            {
+        let time_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
+        for (stream, channel) in [Stream::Out, Stream::Err].into_iter().zip(streams) {
+            let mut bytes = Vec::new();
+            while channel.try_read(&mut bytes).is_ok_and(|n| n > 0) {
                 self.out_of_memory |= bytes
                     .windows(OUT_OF_MEMORY.len())
                     .any(|part| part == OUT_OF_MEMORY);
+                let bytes = core::mem::take(&mut bytes);
                 if self.logged < LOG_LIMIT {
                     self.logged += bytes.len();
-                    self.logs.push((stream, time, bytes));
+                    self.logs.push((stream, time_ns, bytes));
                 }
             }
         }
@@ -183,8 +194,6 @@ impl Guest {
     async fn asked(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
         let uc = Rc::clone(&self.uc);
         let mut ended = pin!(uc.wait());
-        let mut registrations: [Registration; 3] =
-            core::array::from_fn(|_| Registration::default());
         let answer = poll_fn(|task| {
             let over = ended.as_mut().poll(task).is_ready();
             self.exchange();
@@ -199,22 +208,17 @@ impl Guest {
                 };
                 return Poll::Ready(Err(lost));
             }
-            let mut objects = self.uc.objects.borrow_mut();
-            let Channels { link, streams } = self.channels;
-            let channels = [link, streams[0], streams[1]];
-            for (channel, registration) in channels.into_iter().zip(&mut registrations) {
-                if let Ok(queue) = objects.channel_queue(channel) {
-                    objects.register_queue(queue, Events::all(), registration, task.waker());
-                }
+            let Channels { link, streams } = &mut self.channels;
+            for channel in [link].into_iter().chain(streams) {
+                channel.wake_on_change(task.waker());
             }
             Poll::Pending
         })
         .await;
-        let mut objects = uc.objects.borrow_mut();
-        for registration in &mut registrations {
-            objects.unregister(registration);
+        let Channels { link, streams } = &mut self.channels;
+        for channel in [link].into_iter().chain(streams) {
+            channel.cancel_wake();
         }
-        drop(objects);
         answer
     }
 }
@@ -302,7 +306,7 @@ pub fn not_made(errno: Errno, what: &str) -> NotMade {
 /// An instance as it was once.
 pub struct Frozen {
     snapshot: Snapshot,
-    channels: Channels,
+    channels: ChannelIds,
 }
 
 impl Frozen {
@@ -331,7 +335,8 @@ impl Frozen {
             .snapshot
             .deploy(deploy)
             .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
-        let mut guest = Guest::with(uc, self.channels);
+        let channels = Channels::of(&uc, self.channels);
+        let mut guest = Guest::with(uc, channels);
         let mut payload = [0; 20];
         EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
         payload[16..].copy_from_slice(&pid.to_le_bytes());

@@ -57,6 +57,7 @@ pub use abi::exit::Exit;
 pub use image::program::Program;
 pub use report::{figures, missing_calls, threads};
 pub use snapshot::Snapshot;
+pub use uc::channel::{Access, Channel, ChannelId};
 pub use uc::{Options, Stdio, Uc};
 
 use ebb_runtime::EbbRef;

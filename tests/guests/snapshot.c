@@ -159,6 +159,17 @@ int main(void) {
             struct flock asked = whole;
             fcntl(locked, F_GETLK, &asked);
             printf("sum %d own %d locked %d\n", *common, own, asked.l_type == F_WRLCK);
+        } else if (sscanf(line, "relay %u", &value) == 1) {
+            // As many bytes, or what there is of them, and then each of them plus one.
+            uint8_t *bytes = malloc(value);
+            size_t got = 0, sent = 0;
+            for (ssize_t n; got < value && (n = read(20, bytes + got, value - got)) > 0;) got += n;
+            for (size_t at = 0; at < got; at++) bytes[at]++;
+            for (ssize_t n; sent < got && (n = write(20, bytes + sent, got - sent)) > 0;) sent += n;
+            free(bytes);
+            printf("relayed %zu\n", sent);
+        } else if (!strcmp(line, "hang up")) {
+            close(20);
         } else if (!strcmp(line, "vfork")) {
             if (!vfork()) {
                 pause();

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use ebb::{println, time};
 use ebb_linux::snapshot::{Deploy, Refused};
-use ebb_linux::{Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
+use ebb_linux::{Access, Channel, Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_mem::frame::{self, Node};
 
 /// As in the program.
@@ -92,6 +92,64 @@ async fn kept(snapshot: &Snapshot) {
     println!(
         "kept: threads, pipes, epoll sets, loopback connections, timers and the clock; fresh: entropy and process id"
     );
+}
+
+/// Sends so many bytes through the program, and what it says of them.
+async fn relay(uc: &Uc, channel: &mut Channel, count: usize) -> String {
+    let sent: Vec<u8> = (0..count).map(|n| (n % 251) as u8).collect();
+    uc.give(format!("relay {count}\n").as_bytes())
+        .expect("it reads");
+    channel.write(&sent).await.expect("it reads that too");
+    let mut got = Vec::new();
+    while got.len() < count && channel.read(&mut got).await > 0 {}
+    assert!(
+        got.iter()
+            .eq(sent.iter().map(|byte| byte + 1).collect::<Vec<_>>().iter())
+    );
+    String::from(String::from_utf8_lossy(&uc.output().await).trim_end())
+}
+
+/// The owner's ends of channels: of a program, and of a clone that goes on with them.
+async fn channels(snapshot: &Snapshot) {
+    let parent = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let mut channel = parent
+        .open_channel(20, Access::ReadWrite)
+        .expect("there is a descriptor");
+    // More than a channel holds: both sides wait for one another.
+    assert_eq!(
+        relay(&parent, &mut channel, 300_000).await,
+        "relayed 300000"
+    );
+    assert_eq!(channel.try_read(&mut Vec::new()), Err(Errno::EAGAIN));
+    parent.parked().await;
+    let snapshot = Snapshot::capture(&parent).expect("it can be captured");
+    let clone = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let mut of_clone = clone.channel(channel.id());
+    assert_eq!(relay(&clone, &mut of_clone, 1000).await, "relayed 1000");
+    assert_eq!(channel.try_read(&mut Vec::new()), Err(Errno::EAGAIN));
+    // The program closes its end.
+    clone.give(b"hang up\n").expect("it reads");
+    let patience = Duration::from_secs(20);
+    let ended = time::timeout(patience, of_clone.ended()).await;
+    ended.expect("its end is told");
+    assert_eq!(of_clone.read(&mut Vec::new()).await, 0);
+    assert_eq!(of_clone.write(b"x").await, Err(Errno::EPIPE));
+    // The owner closes its own: the program reads the end.
+    parent.give(b"relay 10\n").expect("it reads");
+    channel.write(b"half").await.expect("it reads that too");
+    drop(channel);
+    assert_eq!(parent.output().await, b"relayed 0\n");
+    // The end of the program ends what waits for it.
+    let mut last = clone
+        .open_channel(20, Access::Write)
+        .expect("there is a descriptor");
+    clone.end(Exit::Signal(9));
+    let read = time::timeout(patience, last.read(&mut Vec::new())).await;
+    assert_eq!(read, Ok(0));
+    drop((of_clone, last));
+    end(parent).await;
+    end(clone).await;
+    println!("channels: both ends wait, close and are there in a clone");
 }
 
 /// A connection to another machine belongs to the one that opened it.
@@ -410,6 +468,7 @@ async fn main() {
     if port > 0 {
         connected(&snapshot, port as u32).await;
     }
+    channels(&snapshot).await;
     families(&snapshot).await;
     refused(&snapshot).await;
     cycles(&snapshot, cycles_wanted).await;

@@ -356,11 +356,6 @@ impl Processes {
         self.live.len() + self.zombies.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Threads of all processes.
     pub fn threads(&self) -> usize {
         self.live.iter().map(|p| p.threads.borrow().len()).sum()

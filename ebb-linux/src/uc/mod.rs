@@ -3,6 +3,7 @@
 //! What must hold: a UC is used on one core only (`Rc`); no borrow of a cell is held across an await or while a guest runs,
 //! but for those that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
 
+pub mod channel;
 pub mod console;
 pub mod env;
 pub mod net;
@@ -111,15 +112,15 @@ pub struct Uc {
     /// How it was set up.
     pub options: Options,
     /// Its processes.
-    pub processes: RefCell<Processes>,
+    pub(crate) processes: RefCell<Processes>,
     /// Their descriptors, files, sockets.
-    pub objects: RefCell<Objects>,
+    pub(crate) objects: RefCell<Objects>,
     /// Who waits for which word of memory.
-    pub futexes: RefCell<Futexes>,
+    pub(crate) futexes: RefCell<Futexes>,
     /// Unknown and missing system calls by number, with how often they were called.
-    pub missing: RefCell<BTreeMap<u64, u64>>,
+    pub(crate) missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
-    pub calls: Cell<u64>,
+    pub(crate) calls: Cell<u64>,
     /// Processor time of all its processes, in nanoseconds.
     pub(crate) ran: Cell<u64>,
     /// The most memory that a process had which has ended, in bytes.
@@ -131,7 +132,7 @@ pub struct Uc {
     pub(crate) reported: RefCell<Vec<EpollEvent>>,
     this: Weak<Self>,
     /// The channels behind the first three descriptors.
-    pub console: Console,
+    pub(crate) console: Console,
     /// What it was cloned from; whoever makes clones knows its type.
     pub(crate) origin: Option<Rc<dyn Any>>,
     /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
@@ -210,7 +211,7 @@ impl Uc {
     }
 
     /// The first process.
-    pub fn init(&self) -> &Rc<Process> {
+    pub(crate) fn init(&self) -> &Rc<Process> {
         &self.init
     }
 

@@ -16,14 +16,14 @@ use crate::object::{
 
 impl Objects {
     /// A new channel with the owner's side open. `terminal` says whether `isatty` is true of it.
-    pub fn new_channel(&mut self, terminal: bool) -> ChannelId {
+    pub(crate) fn new_channel(&mut self, terminal: bool) -> ChannelId {
         let channel = Channel::new(&mut self.hub, terminal);
         self.kinds.channels.insert(channel)
     }
 
     /// Gives the guest a descriptor of a channel; `flags` as for `open` (access mode,
     /// `O_NONBLOCK`, `O_CLOEXEC`).
-    pub fn open_channel(&mut self, id: ChannelId, flags: OpenFlags) -> Result<Fd> {
+    pub(crate) fn open_channel(&mut self, id: ChannelId, flags: OpenFlags) -> Result<Fd> {
         self.kinds.channels.get_mut(id).ok_or(Errno::ENXIO)?.guests += 1;
         let node = self.channel_node(id);
         self.open_object(Object::Channel(id), flags, node)
@@ -56,7 +56,7 @@ impl Objects {
 
     /// The owner takes up to `max` bytes that the guest wrote. Nothing there is `EAGAIN` while the
     /// guest has the channel open, and an empty vector (the end) afterwards.
-    pub fn channel_take(&mut self, id: ChannelId, max: usize) -> Result<Vec<u8>> {
+    pub(crate) fn channel_take(&mut self, id: ChannelId, max: usize) -> Result<Vec<u8>> {
         let channel = self.kinds.channels.get_mut(id).ok_or(Errno::EPIPE)?;
         let n = channel.from_guest.len().min(max);
         if n == 0 && channel.guests > 0 && max > 0 {
@@ -70,11 +70,28 @@ impl Objects {
         Ok(bytes)
     }
 
+    /// As [`channel_take`](Self::channel_take) without a bound, to the end of `into`: how many bytes, 0 at the end.
+    pub(crate) fn channel_take_into(&mut self, id: ChannelId, into: &mut Vec<u8>) -> Result<usize> {
+        let channel = self.kinds.channels.get_mut(id).ok_or(Errno::EPIPE)?;
+        let n = channel.from_guest.len();
+        if n == 0 {
+            return if channel.guests > 0 {
+                Err(Errno::EAGAIN)
+            } else {
+                Ok(0)
+            };
+        }
+        into.extend(channel.from_guest.drain(..));
+        let queue = channel.guest_queue;
+        self.hub.wake(queue, Events::WRITE);
+        Ok(n)
+    }
+
     /// The owner gives bytes to the guest: how many there was room for, `EAGAIN` if for none.
     ///
     /// # Errors
     /// `EPIPE` when the guest has closed its side.
-    pub fn channel_give(&mut self, id: ChannelId, bytes: &[u8]) -> Result<usize> {
+    pub(crate) fn channel_give(&mut self, id: ChannelId, bytes: &[u8]) -> Result<usize> {
         let channel = self.kinds.channels.get_mut(id).ok_or(Errno::EPIPE)?;
         if channel.guests == 0 || !channel.owner_writes {
             return Err(Errno::EPIPE);
@@ -90,7 +107,7 @@ impl Objects {
     }
 
     /// The owner will give no more: the guest reads the end after what is there.
-    pub fn channel_end_input(&mut self, id: ChannelId) {
+    pub(crate) fn channel_end_input(&mut self, id: ChannelId) {
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.owner_writes = false;
             let queue = channel.guest_queue;
@@ -100,7 +117,7 @@ impl Objects {
     }
 
     /// The owner leaves: the guest's writes fail from now on.
-    pub fn channel_close(&mut self, id: ChannelId) {
+    pub(crate) fn channel_close(&mut self, id: ChannelId) {
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.owner_reads = false;
             channel.owner_writes = false;
@@ -112,7 +129,7 @@ impl Objects {
     }
 
     /// Empties both directions: a clone must not see what was meant for its parent.
-    pub fn channel_reset(&mut self, id: ChannelId) {
+    pub(crate) fn channel_reset(&mut self, id: ChannelId) {
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.to_guest.clear();
             channel.from_guest.clear();
@@ -120,12 +137,12 @@ impl Objects {
     }
 
     /// Where the owner waits: for [`Events::IN`] before taking, [`Events::OUT`] before giving.
-    pub fn channel_queue(&self, id: ChannelId) -> Result<QueueId> {
+    pub(crate) fn channel_queue(&self, id: ChannelId) -> Result<QueueId> {
         Ok(self.kinds.channels.get(id).ok_or(Errno::EPIPE)?.owner_queue)
     }
 
     /// Whether the guest still has a descriptor of the channel.
-    pub fn channel_is_open(&self, id: ChannelId) -> bool {
+    pub(crate) fn channel_is_open(&self, id: ChannelId) -> bool {
         self.kinds.channels.get(id).is_some_and(|c| c.guests > 0)
     }
 }
