@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use ebb::time::Instant;
 use ebb::{EbbRef, println};
-use ebb_linux::snapshot::Deploy;
+use ebb_linux::snapshot::CloneOptions;
 use ebb_linux::{Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_runtime::platform::Environment;
 
@@ -62,13 +62,13 @@ struct Run {
 /// Deploys a clone, gives it a line and waits for its end.
 async fn run(snapshot: &Snapshot, number: u64, trace: bool) -> Result<Run, String> {
     let begun = Instant::now();
-    let deploy = Deploy {
+    let options = CloneOptions {
         options: Some(Options { trace, ..options() }),
         pid: Some(2 + number as u32),
-        ..Deploy::default()
+        ..CloneOptions::default()
     };
     let uc = snapshot
-        .deploy(deploy)
+        .start_clone(options)
         .map_err(|e| format!("clone {number} cannot be deployed: {}", e.text()))?;
     let deployed = micros(begun);
     let line = format!("{number}\n");
@@ -193,11 +193,11 @@ async fn demonstrate() -> Result<(), String> {
     let idle = option("idle").unwrap_or(50);
     let mut held: Vec<Rc<Uc>> = Vec::new();
     for number in 0..idle {
-        let deploy = Deploy {
+        let options = CloneOptions {
             no_prefetch: true,
-            ..Deploy::default()
+            ..CloneOptions::default()
         };
-        match snapshot.deploy(deploy) {
+        match snapshot.start_clone(options) {
             Ok(uc) => held.push(uc),
             Err(error) => return Err(format!("idle clone {number}: {}", error.text())),
         }

@@ -326,14 +326,14 @@ impl Frozen {
         let pid = EbbRef::<BaseStore>::get().new_pid();
         // What it shares with the snapshot is not the action's.
         let memory = self.snapshot.used() + (u64::from(limits.memory_mb) << 20) + SLACK;
-        let deploy = snapshot::Deploy {
+        let options = snapshot::CloneOptions {
             options: Some(options(memory)),
             pid: Some(pid),
             no_prefetch,
         };
         let uc = self
             .snapshot
-            .deploy(deploy)
+            .start_clone(options)
             .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
         let channels = Channels::of(&uc, self.channels);
         let mut guest = Guest::with(uc, channels);
@@ -347,13 +347,13 @@ impl Frozen {
     /// The same, with those file pages mapped that a copy reads on its first run ([`Guest::learn`]): copies share the page
     /// tables for them.
     pub fn settled(&self) -> Result<Self, String> {
-        let deploy = snapshot::Deploy {
+        let options = snapshot::CloneOptions {
             no_prefetch: true,
-            ..snapshot::Deploy::default()
+            ..snapshot::CloneOptions::default()
         };
         let uc = self
             .snapshot
-            .deploy(deploy)
+            .start_clone(options)
             .map_err(|errno| format!("the base cannot be copied: {}", errno.text()))?;
         uc.prefetch_read();
         // It has not run: its threads wait where they did.

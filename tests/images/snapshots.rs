@@ -11,7 +11,7 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
 use ebb::{println, time};
-use ebb_linux::snapshot::{Deploy, Refused};
+use ebb_linux::snapshot::{CloneOptions, Refused};
 use ebb_linux::{Access, Channel, Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_mem::frame::{self, Node};
 
@@ -68,11 +68,11 @@ fn hash(model: &[u8]) -> u32 {
 async fn kept(snapshot: &Snapshot) {
     let [a, b] = [11, 12].map(|pid| {
         let pid = Some(pid);
-        let deploy = Deploy {
+        let options = CloneOptions {
             pid,
-            ..Deploy::default()
+            ..CloneOptions::default()
         };
-        snapshot.deploy(deploy).expect("there is memory")
+        snapshot.start_clone(options).expect("there is memory")
     });
     assert_eq!(ask(&a, "thread").await, "thread 1");
     assert_eq!(ask(&a, "thread").await, "thread 2");
@@ -111,7 +111,9 @@ async fn relay(uc: &Uc, channel: &mut Channel, count: usize) -> String {
 
 /// The owner's ends of channels: of a program, and of a clone that goes on with them.
 async fn channels(snapshot: &Snapshot) {
-    let parent = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let parent = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     let mut channel = parent
         .open_channel(20, Access::ReadWrite)
         .expect("there is a descriptor");
@@ -123,7 +125,9 @@ async fn channels(snapshot: &Snapshot) {
     assert_eq!(channel.try_read(&mut Vec::new()), Err(Errno::EAGAIN));
     parent.parked().await;
     let snapshot = Snapshot::capture(&parent).expect("it can be captured");
-    let clone = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let clone = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     let mut of_clone = clone.channel(channel.id());
     assert_eq!(relay(&clone, &mut of_clone, 1000).await, "relayed 1000");
     assert_eq!(channel.try_read(&mut Vec::new()), Err(Errno::EAGAIN));
@@ -163,13 +167,17 @@ async fn connected(snapshot: &Snapshot, port: u32) {
         }
         time::sleep(Duration::from_millis(50)).await;
     }
-    let first = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let first = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     assert_eq!(ask(&first, &format!("connect {port}")).await, "connected");
     assert_eq!(ask(&first, "echo").await, "echo 1 1 x");
     first.parked().await;
     for capture in [Snapshot::capture, Snapshot::capture_delta] {
         let taken = capture(&first).expect("it can be captured");
-        let clone = taken.deploy(Deploy::default()).expect("there is memory");
+        let clone = taken
+            .start_clone(CloneOptions::default())
+            .expect("there is memory");
         let answer = ask(&clone, "echo").await;
         assert!(answer.starts_with("echo -1"), "{answer}");
         // It has a network all the same, and the first keeps its connection.
@@ -185,12 +193,16 @@ async fn connected(snapshot: &Snapshot, port: u32) {
 
 /// Captures a program that sleeps in a system call, whose clones wake when it does.
 async fn asleep(snapshot: &Snapshot) {
-    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     uc.give(b"sleep\n").expect("it reads");
     time::sleep(Duration::from_millis(30)).await;
     uc.parked().await;
     let taken = Snapshot::capture(&uc).expect("it can be captured");
-    let clone = taken.deploy(Deploy::default()).expect("there is memory");
+    let clone = taken
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     for uc in [&uc, &clone] {
         let said = time::timeout(Duration::from_secs(20), uc.output()).await;
         assert_eq!(said.as_deref(), Ok(&b"slept\n"[..]));
@@ -209,7 +221,9 @@ async fn orphaned(snapshot: &Snapshot, whole: bool) {
 
     for generation in 0..6 {
         let from = chain.last().unwrap_or(snapshot);
-        let uc = from.deploy(Deploy::default()).expect("there is memory");
+        let uc = from
+            .start_clone(CloneOptions::default())
+            .expect("there is memory");
         let lines: String = (0..40)
             .map(|page| format!("write {} {generation}\n", generation * 40 + page))
             .collect();
@@ -229,7 +243,9 @@ async fn orphaned(snapshot: &Snapshot, whole: bool) {
         *byte = (at / 40) as u8;
     }
     let last = chain.pop().expect("six of them");
-    let youngest = last.deploy(Deploy::default()).expect("there is memory");
+    let youngest = last
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     drop(last);
     while !chain.is_empty() {
         // Any of them: nothing of what the clone has depends on it.
@@ -273,7 +289,9 @@ async fn isolated(snapshot: &Snapshot, seed: u64, count: usize) {
         match rng.below(12) {
             0..3 if clones.len() < 24 => {
                 let (from, model) = &snapshots[rng.below(snapshots.len())];
-                let uc = from.deploy(Deploy::default()).expect("there is memory");
+                let uc = from
+                    .start_clone(CloneOptions::default())
+                    .expect("there is memory");
                 clones.push((uc, model.clone()));
                 made += 1;
             }
@@ -326,13 +344,19 @@ async fn isolated(snapshot: &Snapshot, seed: u64, count: usize) {
 
 /// Two processes with memory and pipes in common, and a record lock of one: a clone has both, and all of it is its own.
 async fn families(snapshot: &Snapshot) {
-    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     assert_eq!(ask(&uc, "family").await, "family");
     assert_eq!(ask(&uc, "add 5").await, "sum 5 own 101 locked 1");
     uc.parked().await;
     let taken = Snapshot::capture(&uc).expect("it can be captured");
     assert_eq!(taken.threads(), 3, "two of the parent and one of the child");
-    let [a, b] = [(); 2].map(|()| taken.deploy(Deploy::default()).expect("there is memory"));
+    let [a, b] = [(); 2].map(|()| {
+        taken
+            .start_clone(CloneOptions::default())
+            .expect("there is memory")
+    });
     assert_eq!(ask(&a, "add 10").await, "sum 15 own 102 locked 1");
     assert_eq!(ask(&a, "add 10").await, "sum 25 own 103 locked 1");
     assert_eq!(ask(&b, "add 1").await, "sum 6 own 102 locked 1");
@@ -344,7 +368,9 @@ async fn families(snapshot: &Snapshot) {
         end(gone).await;
     }
     drop(taken);
-    let c = again.deploy(Deploy::default()).expect("there is memory");
+    let c = again
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     assert_eq!(ask(&c, "add 100").await, "sum 125 own 104 locked 1");
     assert_eq!(ask(&c, "thread").await, "thread 1");
     end(c).await;
@@ -353,7 +379,9 @@ async fn families(snapshot: &Snapshot) {
 
 /// Why a program that was told this cannot be captured.
 async fn refusal(snapshot: &Snapshot, line: &str) -> String {
-    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     uc.give(line.as_bytes()).expect("it reads");
     let why = loop {
         time::sleep(Duration::from_millis(1)).await;
@@ -381,7 +409,9 @@ async fn refused(snapshot: &Snapshot) {
         why.contains(" waits in vfork") && why.contains("its parent's memory"),
         "{why}"
     );
-    let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
     uc.end(Exit::Signal(9));
     assert_eq!(Snapshot::capture(&uc).err(), Some(Refused::Ended));
     drop(uc);
@@ -396,7 +426,7 @@ async fn refused(snapshot: &Snapshot) {
         }
     }
     assert_eq!(
-        snapshot.deploy(Deploy::default()).err(),
+        snapshot.start_clone(CloneOptions::default()).err(),
         Some(Errno::ENOMEM)
     );
     for block in taken.drain(..) {
@@ -417,7 +447,9 @@ async fn cycles(snapshot: &Snapshot, count: usize) {
         if round == 100 {
             begun = Some(free());
         }
-        let uc = snapshot.deploy(Deploy::default()).expect("there is memory");
+        let uc = snapshot
+            .start_clone(CloneOptions::default())
+            .expect("there is memory");
         if round % 2 == 0 {
             assert_eq!(ask(&uc, "thread").await, "thread 1");
         }

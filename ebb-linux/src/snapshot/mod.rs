@@ -14,7 +14,7 @@
 //! The idea of stacked snapshots of a language runtime is SEUSS (Cadden et al., EuroSys 2020); that of fetching a recorded
 //! working set at once is REAP (Ustiugov et al., ASPLOS 2021).
 
-mod deploy;
+mod clone;
 
 use crate::object::fd::FilesId;
 use crate::object::{Console, Objects};
@@ -31,7 +31,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use ebb_guest::Saved;
 use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
 
-pub use deploy::Deploy;
+pub use clone::CloneOptions;
 
 /// Why a UC cannot be captured now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +279,7 @@ impl Snapshot {
     /// As [`capture`](Self::capture), but keeps only the lines of memory (64 bytes) that differ from the snapshot that the UC
     /// was cloned from. That is a tenth of the pages or less for a program that changes a little in many places, as
     /// garbage-collected ones do, and the UC goes on without its pages being shared. To look for the lines takes longer than
-    /// `capture`, and to deploy the snapshot takes as long as to fetch a working set, which these pages are. It keeps the other
+    /// `capture`, and to start a clone takes as long as to fetch a working set, which these pages are. It keeps the other
     /// snapshot. A UC that is no clone, a process that the first has started and one with shared mappings are captured as by
     /// `capture`.
     ///
@@ -332,7 +332,7 @@ impl Snapshot {
                 }));
             }
         }
-        if !deploy::enough_memory() {
+        if !clone::enough_memory() {
             return Err(Refused::OutOfMemory);
         }
         let processes = family.live.iter().enumerate().map(|(i, process)| {
@@ -518,7 +518,7 @@ fn obstacle(thread: &Thread) -> Option<&'static str> {
 
 impl Uc {
     /// Makes `count` pages of its snapshot's working set usable, from the one with number `from` on, for a clone that was
-    /// deployed without ([`Deploy::no_prefetch`]): the work of a deploy in pieces, for moments when the core is idle. Returns
+    /// started without ([`CloneOptions::no_prefetch`]): that work in pieces, for moments when the core is idle. Returns
     /// the number of the next page; `None` when all of them are there.
     pub fn prefetch(&self, from: usize, count: usize) -> Option<usize> {
         let set = self.origin()?.working_set()?;

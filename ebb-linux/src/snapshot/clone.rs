@@ -17,7 +17,7 @@ const RESERVE: u64 = 1024;
 
 /// How a clone differs from the UC that was captured.
 #[derive(Clone, Debug, Default)]
-pub struct Deploy {
+pub struct CloneOptions {
     /// Its options; those of the captured UC if `None`.
     pub options: Option<Options>,
     /// Its process id; that of the captured UC if `None`. Libraries that keep random state (OpenSSL) notice by it that they
@@ -41,7 +41,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// `ENOMEM` when memory is short: nothing has been used then. `ENOSYS` where there is no user mode.
-    pub fn deploy(&self, deploy: Deploy) -> Result<Rc<Uc>, Errno> {
+    pub fn start_clone(&self, how: CloneOptions) -> Result<Rc<Uc>, Errno> {
         if EbbRef::<dyn GuestCpu>::get().kernel_root() == 0 {
             return Err(Errno::ENOSYS);
         }
@@ -49,7 +49,7 @@ impl Snapshot {
             return Err(Errno::ENOMEM);
         }
         let from = &*self.0;
-        let options = deploy.options.unwrap_or_else(|| from.options.clone());
+        let options = how.options.unwrap_or_else(|| from.options.clone());
         let behind = crate::now().saturating_sub(from.now);
         let mut processes = Processes {
             zombies: from.zombies.clone(),
@@ -68,7 +68,7 @@ impl Snapshot {
             }
             space.set_limit(options.memory);
             if index == 0
-                && let Some(set) = self.working_set().filter(|_| !deploy.no_prefetch)
+                && let Some(set) = self.working_set().filter(|_| !how.no_prefetch)
             {
                 space.prefetch(set);
             }
@@ -85,7 +85,7 @@ impl Snapshot {
             process.news.set(frozen.news);
             processes.live.push(process);
         }
-        if let Some(pid) = deploy.pid {
+        if let Some(pid) = how.pid {
             processes.renumber_first(pid);
         }
         let console = from.console;
