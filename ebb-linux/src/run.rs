@@ -3,10 +3,8 @@
 use crate::abi::exit::Exit;
 use crate::abi::signal::{FaultInfo, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 use crate::state::process::{Memory, Process};
-use crate::state::thread::Thread;
-use crate::syscall::{self, PendingCall, Step, quick};
+use crate::syscall::{self, Asked, Stop, quick};
 use crate::uc::Uc;
-use crate::uc::caller::Caller;
 use crate::{crash, now, signal};
 use alloc::rc::Rc;
 use core::pin::Pin;
@@ -112,21 +110,13 @@ impl GuestThread {
         &mut self,
         task: &mut core::task::Context<'_>,
         begun: u64,
-        mut asked: Option<PendingCall>,
+        mut asked: Option<Asked>,
     ) -> Left {
         let memory = self.process.memory();
         let mut limited = false;
         let mut result = None;
         loop {
-            let caller = Caller {
-                uc: &self.uc,
-                process: &self.process,
-                memory: &memory,
-                index: self.index,
-            };
-            let Caller {
-                uc, process, index, ..
-            } = caller;
+            let (uc, process, index) = (&self.uc, &self.process, self.index);
             if process.exit.get().is_some() {
                 return Left::Gone(0);
             }
@@ -142,7 +132,7 @@ impl GuestThread {
                     }
                     if signal::has_work(thread) {
                         drop(threads);
-                        signal::deliver(&caller);
+                        signal::deliver(uc, process, &memory, index);
                         if process.stopped.get().is_some() && process.exit.get().is_none() {
                             return Left::Waits;
                         }
@@ -154,7 +144,7 @@ impl GuestThread {
                         limited = true;
                     }
                     match uc.enter(process, &memory, thread) {
-                        Trap::Syscall => PendingCall::by(thread),
+                        Trap::Syscall => Asked::by(thread),
                         Trap::Interrupt => return Left::Yields,
                         Trap::PageFault {
                             address,
@@ -169,36 +159,39 @@ impl GuestThread {
                             };
                             let fault = memory.space.borrow_mut().fault(address, access);
                             if let Err(fault) = fault {
-                                page_fault(&caller, address, access, fault);
+                                page_fault(uc, process, index, address, access, fault);
                             }
                             continue;
                         }
                         Trap::Exception { vector, error } => {
                             drop(threads);
-                            exception(&caller, vector, error);
+                            exception(uc, process, index, vector, error);
                             continue;
                         }
                     }
                 }
             };
-            match syscall::dispatch(&caller, call, task.waker()) {
-                Step::Finished(value) => {
-                    result = Some(value);
-                    self.sleep = None;
+            match syscall::step(uc, process, &memory, index, call, task.waker()) {
+                Ok(value) => {
+                    result = value;
+                    if self.sleep.is_some() {
+                        self.sleep = None;
+                    }
                 }
-                Step::FinishedInPlace => self.sleep = None,
-                Step::Waits => {
+                Err(Stop::Wait) => {
                     if !self.is_over(task) {
                         return Left::Waits;
                     }
                     // The call finds its deadline passed.
                     let threads = self.process.threads.borrow();
-                    asked = threads.get(index).map(PendingCall::by);
+                    asked = threads.get(index).map(Asked::by);
                 }
-                Step::Yields => return Left::Yields,
-                Step::Gone(status) => return Left::Gone(status),
-                Step::Replaced => {
-                    caller.with_thread(|thread| quick::set(uc, process, thread));
+                Err(Stop::Yield) => return Left::Yields,
+                Err(Stop::Gone(status)) => return Left::Gone(status),
+                Err(_) => {
+                    if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
+                        quick::set(uc, process, thread);
+                    }
                     if !Rc::ptr_eq(&process.memory(), &memory) {
                         // It has started a program.
                         self.left = Some(memory);
@@ -251,7 +244,7 @@ impl Future for GuestThread {
                 return this.end(0, task);
             }
             quick::set(uc, process, thread);
-            thread.waiting.is_some().then(|| PendingCall::by(thread))
+            thread.waiting.is_some().then(|| Asked::by(thread))
         };
         if process.exit.get().is_none() && process.stopped.get().is_some() {
             // Whoever lets it go on, or ends it, wakes all its threads.
@@ -281,14 +274,21 @@ impl Future for GuestThread {
 }
 
 /// A fault that the guest's memory does not explain away.
-fn page_fault(caller: &Caller<'_>, address: u64, access: Access, fault: Fault) {
+fn page_fault(
+    uc: &Rc<Uc>,
+    process: &Rc<Process>,
+    index: usize,
+    address: u64,
+    access: Access,
+    fault: Fault,
+) {
     let (number, code) = match fault {
         Fault::NotMapped => (SIGSEGV, 1),
         Fault::Denied => (SIGSEGV, 2),
         Fault::BeyondEnd => (SIGBUS, 2),
         Fault::OutOfMemory => {
-            crash::out_of_memory(caller, address);
-            caller.uc.end_without_memory(caller.process);
+            crash::out_of_memory(uc, process, index, address);
+            uc.end_without_memory(process);
             return;
         }
     };
@@ -298,7 +298,9 @@ fn page_fault(caller: &Caller<'_>, address: u64, access: Access, fault: Fault) {
         Access::Execute => 20,
     };
     signal::fault(
-        caller,
+        uc,
+        process,
+        index,
         number,
         FaultInfo {
             code,
@@ -309,7 +311,7 @@ fn page_fault(caller: &Caller<'_>, address: u64, access: Access, fault: Fault) {
     );
 }
 
-fn exception(caller: &Caller<'_>, vector: u8, error: u64) {
+fn exception(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, vector: u8, error: u64) {
     let (number, code) = match vector {
         0 => (SIGFPE, 1),
         1 => (SIGTRAP, 2),
@@ -322,13 +324,15 @@ fn exception(caller: &Caller<'_>, vector: u8, error: u64) {
     };
     let address = match vector {
         0 | 1 | 6 | 16 | 19 => {
-            let rip = |t: &mut Thread| t.context.rip;
-            caller.with_thread(rip).unwrap_or(0)
+            let threads = process.threads.borrow();
+            threads.get(index).map_or(0, |t| t.context.rip)
         }
         _ => 0,
     };
     signal::fault(
-        caller,
+        uc,
+        process,
+        index,
         number,
         FaultInfo {
             code,

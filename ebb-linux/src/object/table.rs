@@ -14,7 +14,7 @@ use super::{
     flags::OpenFlags,
     fs::Filesystem,
     id::{DescId, FilesId, Id, NodeRef, of},
-    kind::{Kinds, Object, channel::Channel, socket::Sockets},
+    kind::{Kinds, Object, channel::Channel, inotify::Watched, socket::Sockets},
     lock::{flock::Flocks, record::Records},
     wait::Hub,
 };
@@ -105,6 +105,9 @@ pub struct Objects {
     pub(crate) sockets: Sockets,
     pub(crate) flocks: Flocks,
     pub(crate) records: Records,
+    /// Which nodes are watched for changes.
+    pub(crate) watched: Watched,
+    pub(crate) last_cookie: u32,
     /// Items in all epoll sets.
     pub(crate) epoll_items: usize,
     /// What /dev/tty opens.

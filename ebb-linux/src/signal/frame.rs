@@ -10,7 +10,6 @@
 use super::deliver::take_process_signals;
 use crate::abi::signal::{Action, FaultInfo, SigInfo, UNBLOCKABLE, bit};
 use crate::state::process::{Memory, Process};
-use crate::uc::caller::Caller;
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu, Line};
 use ebb_mem::space::BadAddress;
@@ -54,14 +53,16 @@ fn components() -> u64 {
 /// # Errors
 /// When the stack has no room; the thread is as before.
 pub fn push(
-    caller: &Caller<'_>,
+    process: &Process,
+    memory: &Memory,
+    index: usize,
     signal: u8,
     action: &Action,
     info: &SigInfo,
     fault: Option<&FaultInfo>,
 ) -> Result<(), BadAddress> {
-    let mut threads = caller.process.threads.borrow_mut();
-    let thread = threads.get_mut(caller.index).ok_or(BadAddress)?;
+    let mut threads = process.threads.borrow_mut();
+    let thread = threads.get_mut(index).ok_or(BadAddress)?;
     if action.flags & SA_RESTORER == 0 {
         return Err(BadAddress);
     }
@@ -124,7 +125,7 @@ pub fn push(
     put(mask);
     frame.extend_from_slice(&info.0);
 
-    let mut space = caller.space();
+    let mut space = memory.space.borrow_mut();
     space.write(state_at, &extended)?;
     space.write(frame_at, &frame)?;
     drop(space);
@@ -149,7 +150,7 @@ pub fn push(
             handler: 0,
             ..*action
         };
-        caller.process.state.borrow_mut().actions.set(signal, reset);
+        process.state.borrow_mut().actions.set(signal, reset);
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
         Ok(n) => Ok((done + n) as u64),
         Err(_) if done > 0 => Ok(done as u64),
         Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
-            call.wait_for_transfer(fd, id, Events::FOR_READ)
+            call.wait_for(fd, id, Events::FOR_READ, None)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -93,10 +93,7 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
                 }
             }
             Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
-                let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
-                if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
-                    return Ok(done as u64);
-                }
+                let outcome = call.wait_for(fd, id, Events::FOR_WRITE, None);
                 call.waited(|w| w.progress = done);
                 return outcome;
             }
@@ -521,61 +518,6 @@ pub fn getdents64(call: &Call<'_>) -> Outcome {
     let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
     let mut sink = UserBytes::new(call.memory, &parts, 0);
     Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
-}
-
-pub fn sendfile(call: &Call<'_>) -> Outcome {
-    let [_, _, offset, count, ..] = call.args;
-    let (out, input) = (call.fd(0), call.fd(1));
-    let mut position = match offset {
-        0 => None,
-        at => Some(call.space().get::<u64>(at)?),
-    };
-    // Less than asked for, as it may be: programs call again.
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
-    let result = call.on_objects(|o, w| o.sendfile(w, out, input, position.as_mut(), count));
-    match result {
-        Err(Stop::Error(Errno::EAGAIN)) => {
-            let id = call.held(out)?;
-            if call.is_nonblocking(id) {
-                return Err(Errno::EAGAIN.into());
-            }
-            call.wait_for_transfer(out, id, Events::FOR_WRITE)
-        }
-        Err(stop) => Err(stop),
-        Ok(done) => {
-            if let Some(position) = position {
-                call.space().put(offset, position)?;
-            }
-            Ok(done as u64)
-        }
-    }
-}
-
-pub fn copy_file_range(call: &Call<'_>) -> Outcome {
-    let [_, in_at, _, out_at, count, flags] = call.args;
-    if flags != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let get = |at: u64| -> Result<Option<u64>, Stop> {
-        if at == 0 {
-            Ok(None)
-        } else {
-            Ok(Some(call.space().get(at)?))
-        }
-    };
-    let (mut from, mut to) = (get(in_at)?, get(out_at)?);
-    // Less than asked for, as it may be: programs call again.
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(COPY);
-    let (input, output) = (call.fd(0), call.fd(2));
-    let done = call.on_objects(|o, w| {
-        o.copy_file_range(w, (input, from.as_mut()), (output, to.as_mut()), count)
-    })?;
-    for (at, value) in [(in_at, from), (out_at, to)] {
-        if let Some(value) = value {
-            call.space().put(at, value)?;
-        }
-    }
-    Ok(done as u64)
 }
 
 /// Maps a file. What lies unchanged in the boot archive is shared; what the guest has written is copied.

@@ -4,6 +4,7 @@
 //! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
 
 mod call;
+mod copy;
 mod file;
 mod futex;
 mod guest;
@@ -24,5 +25,5 @@ mod timer;
 mod trace;
 
 pub use call::{Call, Outcome, Stop};
-pub use step::{PendingCall, Step, dispatch, finish};
-pub use table::{Restart, State, TABLE, name};
+pub use step::{Asked, finish, step};
+pub use table::{State, TABLE, name};

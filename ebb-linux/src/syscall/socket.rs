@@ -7,7 +7,6 @@ use crate::abi::errno::Errno;
 use crate::object::description::DescId;
 use crate::object::fd::Fd;
 use crate::object::socket::address::{Address, Domain, MAX_LEN};
-use crate::object::socket::message::Received;
 use crate::object::socket::message::{MAX_DESCRIPTORS, MessageFlags};
 use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
@@ -85,6 +84,22 @@ pub fn listen(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// When a call that may wait gives up, by the socket's own limits.
+fn limit(call: &Call<'_>, id: DescId, sends: bool) -> Option<u64> {
+    let (receive, send) = call.objects().socket_timeouts(id).unwrap_or_default();
+    let span = if sends { send } else { receive };
+    (span > 0).then(|| call.uc.now().saturating_add(span))
+}
+
+/// Waits for a socket, unless its time is up.
+fn wait(call: &Call<'_>, fd: Fd, id: DescId, events: Events) -> Outcome {
+    if call.is_late() {
+        return Err(Errno::EAGAIN.into());
+    }
+    let deadline = limit(call, id, events.contains(Events::OUT));
+    call.wait_for(fd, id, events, deadline)
+}
+
 pub fn connect(call: &Call<'_>) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
@@ -97,12 +112,9 @@ pub fn connect(call: &Call<'_>) -> Outcome {
     match result {
         Ok(()) => Ok(0),
         Err(errno @ (Errno::EINPROGRESS | Errno::EAGAIN)) if call.objects().may_block(id) => {
-            let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
+            let outcome = wait(call, fd, id, Events::FOR_WRITE);
             if errno == Errno::EINPROGRESS {
                 call.waited(|w| w.begun = true);
-                if outcome == Err(Stop::Error(Errno::EAGAIN)) {
-                    return Err(errno.into());
-                }
             }
             outcome
         }
@@ -123,9 +135,7 @@ fn accept_with(call: &Call<'_>, flags: u64) -> Outcome {
             }
             Ok(new as u64)
         }
-        Err(Errno::EAGAIN) if call.objects().may_block(id) => {
-            call.wait_for_transfer(fd, id, Events::FOR_READ)
-        }
+        Err(Errno::EAGAIN) if call.objects().may_block(id) => wait(call, fd, id, Events::FOR_READ),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -183,11 +193,6 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// Whether a transfer that cannot go on waits.
-fn may_wait(call: &Call<'_>, id: DescId, flags: MessageFlags) -> bool {
-    !call.last_try && !flags.contains(MessageFlags::DONTWAIT) && call.objects().may_block(id)
-}
-
 fn send_parts(
     call: &Call<'_>,
     parts: &[(u64, usize)],
@@ -207,7 +212,7 @@ fn send_parts(
         let result = call
             .objects()
             .send(&call.world(), id, &mut source, to.clone(), fds, flags);
-        let may_wait = may_wait(call, id, flags);
+        let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
         match result {
             Ok(n) => {
                 done += n;
@@ -216,7 +221,7 @@ fn send_parts(
                 }
             }
             Err(Errno::EAGAIN) if may_wait => {
-                let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
+                let outcome = wait(call, fd, id, Events::FOR_WRITE);
                 if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
                     return Ok(done as u64);
                 }
@@ -327,7 +332,7 @@ fn receive_parts(
     parts: &[(u64, usize)],
     max_fds: usize,
     flags: MessageFlags,
-) -> Result<Received, Stop> {
+) -> Result<crate::object::socket::message::Received, Stop> {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
@@ -336,22 +341,16 @@ fn receive_parts(
     let result = call
         .objects()
         .receive(&call.world(), id, &mut sink, max_fds, flags);
-    let may_wait = may_wait(call, id, flags);
+    let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
     let all = flags.contains(MessageFlags::WAITALL)
         && !flags.contains(MessageFlags::PEEK)
         && call.objects().writes_all(id);
-    let moved = |len| Received {
-        len,
-        ..Received::default()
-    };
-    let wait_on = |done: usize| -> Result<Received, Stop> {
-        match call.wait_for_transfer(fd, id, Events::FOR_READ) {
-            Err(Stop::Error(Errno::EAGAIN)) if done > 0 => Ok(moved(done)),
+    let wait_on = |done: usize| -> Result<crate::object::socket::message::Received, Stop> {
+        let outcome = wait(call, fd, id, Events::FOR_READ);
+        call.waited(|w| w.progress = done);
+        match outcome {
             Ok(_) => Err(Stop::Error(Errno::EAGAIN)),
-            Err(stop) => {
-                call.waited(|w| w.progress = done);
-                Err(stop)
-            }
+            Err(stop) => Err(stop),
         }
     };
     match result {
@@ -365,8 +364,6 @@ fn receive_parts(
         }
         Ok(received) => Ok(received),
         Err(Errno::EAGAIN) if may_wait => wait_on(done),
-        // An error of a stream is told by the next call.
-        Err(_) if done > 0 => Ok(moved(done)),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -10,13 +10,13 @@ use ebb_linux::object::{
 
 use crate::{Outcome, compare, host, model, random::Random};
 
-const SLOTS: usize = 6;
+pub const SLOTS: usize = 6;
 const NONBLOCK: u32 = 0o4000;
 
-type Path = Vec<u8>;
+pub type Path = Vec<u8>;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     Open(usize, usize, Path, u32),
     Close(usize),
     Read(usize, usize),
@@ -45,7 +45,7 @@ enum Op {
     Sendfile(usize, usize, usize),
 }
 
-fn path(r: &mut Random) -> Path {
+pub fn path(r: &mut Random) -> Path {
     let names: [&[u8]; 14] = [
         b"a", b"b", b"c", b"d", b"x", b"y", b"l", b"up", b"loop", b".", b"..", b"a", b"d", b"new",
     ];
@@ -105,7 +105,7 @@ fn open_flags(r: &mut Random) -> u32 {
     flags | NONBLOCK
 }
 
-fn op(r: &mut Random) -> Op {
+pub fn op(r: &mut Random) -> Op {
     let sizes = [0, 1, 10, 4096, 5000, 9000];
     let offsets = [0, 1, 5, 4095, 4096, 8192, 9001, 20_000, -1, i64::MAX];
     match r.below(100) {
@@ -186,7 +186,7 @@ fn run_model(ops: &[Op]) -> Vec<Outcome> {
         .collect()
 }
 
-fn step(
+pub fn step(
     o: &mut Objects,
     w: &model::World,
     fds: &mut [i32; SLOTS + 1],
@@ -302,7 +302,7 @@ fn run_host(ops: &[Op]) -> Vec<Outcome> {
     })
 }
 
-fn host_step(fds: &mut [i32; SLOTS + 1], opened: &mut Vec<i32>, at: usize, op: &Op) -> Outcome {
+pub fn host_step(fds: &mut [i32; SLOTS + 1], opened: &mut Vec<i32>, at: usize, op: &Op) -> Outcome {
     let value = |n: i32| host::value(n.into());
     // SAFETY: every pointer is to a local that is as long as the call is told, or a C string.
     unsafe {

@@ -9,6 +9,7 @@ mod host;
 mod locks;
 mod model;
 mod random;
+mod watches;
 
 use std::fmt::Debug;
 

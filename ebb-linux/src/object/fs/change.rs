@@ -22,7 +22,10 @@ impl Filesystem {
         let dir = self.copy_up(dir)?;
         let gone = match self.canon(node) {
             // Nobody looks: the archive's node is only hidden.
-            NodeRef::Lower(n) if !self.lower_opens.contains_key(&n) => None,
+            NodeRef::Lower(n) if !self.lower_opens.contains_key(&n) => {
+                self.note_end(NodeRef::Lower(n));
+                None
+            }
             node => Some(self.copy_up(node)?),
         };
         self.remove_entry(dir, name, is_dir, now)?;

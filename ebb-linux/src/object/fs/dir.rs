@@ -55,6 +55,25 @@ impl Filesystem {
         Ok((path, deleted))
     }
 
+    /// The entry that a node has, or had last: directory, name, and whether it is gone.
+    ///
+    /// # Errors
+    /// `ENOENT` for what never had one in the two layers.
+    pub(crate) fn entry_of(&self, node: NodeRef) -> Result<(NodeRef, Vec<u8>, bool)> {
+        match self.canon(node) {
+            node if node == self.canon(self.root()) => Err(Errno::ENOENT),
+            NodeRef::Upper(id) => match self.inode(id)? {
+                inode if inode.seals.is_some() => Err(Errno::ENOENT),
+                inode => Ok((inode.parent, inode.name.to_vec(), inode.nlink == 0)),
+            },
+            NodeRef::Lower(n) => {
+                let parent = NodeRef::Lower(self.archive.parent(n));
+                Ok((parent, self.archive.name(n).to_vec(), false))
+            }
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
     /// The node under which a file was first known: what stays the same when an inode takes the
     /// place of an archive node.
     pub(crate) fn origin(&self, node: NodeRef) -> NodeRef {

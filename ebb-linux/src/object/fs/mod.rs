@@ -110,6 +110,10 @@ pub struct Filesystem {
     /// Shared pages that files have given up: whoever maps them must unmap them.
     given_up: Vec<Arc<Shared>>,
     pub(crate) trash: Trash,
+    /// Somebody wants to know which nodes end.
+    watching: bool,
+    /// Nodes that have ended, by the names under which they were first known.
+    ended: Vec<NodeRef>,
     max_inodes: usize,
     next_ino: u64,
 }
@@ -141,6 +145,8 @@ impl Filesystem {
             quota: Quota::new(max_pages),
             given_up: Vec::new(),
             trash: Trash::default(),
+            watching: false,
+            ended: Vec::new(),
             max_inodes,
             next_ino: 1 << 32,
         }
@@ -538,6 +544,24 @@ impl Filesystem {
         }
     }
 
+    /// Whether [`take_ended`](Self::take_ended) is to say which nodes have ended.
+    pub(crate) fn set_watching(&mut self, watching: bool) {
+        self.watching = watching;
+        self.ended.clear();
+    }
+
+    /// A node has neither names nor users any more.
+    pub(crate) fn note_end(&mut self, node: NodeRef) {
+        if self.watching {
+            self.ended.push(node);
+        }
+    }
+
+    /// Nodes that have ended since the last time.
+    pub(crate) fn take_ended(&mut self) -> Vec<NodeRef> {
+        core::mem::take(&mut self.ended)
+    }
+
     /// Frees an inode that has neither names nor users, and the deleted parents it kept alive.
     pub(crate) fn reap(&mut self, mut id: InodeId) {
         while let Some(inode) = self.inodes.get(id)
@@ -550,6 +574,7 @@ impl Filesystem {
             if let Some(origin) = inode.origin {
                 self.copied.remove(&origin);
             }
+            self.note_end(inode.origin.map_or(NodeRef::Upper(id), NodeRef::Lower));
             if matches!(inode.kind, InodeKind::File(_))
                 && let InodeKind::File(data) = &mut Arc::make_mut(&mut inode).kind
             {

@@ -31,7 +31,16 @@ pub const MAX_SLOTS: usize = 256;
 pub(crate) struct Slot {
     bytes: Vec<u8>,
     start: usize,
+    /// One write, of which a read takes all or loses the rest.
     packet: bool,
+    /// Later writes are not put behind what is there: so Linux with what was spliced, or is in two pipes.
+    closed: bool,
+}
+
+impl Slot {
+    fn left(&self) -> usize {
+        self.bytes.len() - self.start
+    }
 }
 
 /// A pipe.
@@ -67,6 +76,111 @@ impl Pipe {
     /// Capacity in bytes.
     pub const fn capacity(&self) -> u32 {
         (self.slots * SLOT) as u32
+    }
+
+    /// Whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Slots that are free.
+    pub(crate) fn room(&self) -> usize {
+        self.slots.saturating_sub(self.ring.len())
+    }
+
+    /// Puts bytes, of a slot's size at most, into a slot of their own. There must be [`room`](Self::room).
+    pub(crate) fn push(&mut self, hub: &mut Hub, bytes: Vec<u8>) {
+        let slot = Slot {
+            bytes,
+            start: 0,
+            packet: false,
+            closed: true,
+        };
+        self.extend(hub, Vec::from([slot]));
+    }
+
+    /// A copy of the first bytes, `most` of them if there are as many.
+    pub(crate) fn peek(&self, most: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for slot in &self.ring {
+            let n = slot.left().min(most - bytes.len());
+            bytes.extend_from_slice(&slot.bytes[slot.start..slot.start + n]);
+        }
+        bytes
+    }
+
+    /// Takes the first `count` bytes away. Of a packet the rest stays.
+    pub(crate) fn consume(&mut self, hub: &mut Hub, mut count: usize) {
+        let was_full = self.full();
+        while let Some(slot) = self.ring.front_mut() {
+            let n = slot.left().min(count);
+            slot.start += n;
+            count -= n;
+            if slot.left() > 0 {
+                break;
+            }
+            self.ring.pop_front();
+        }
+        if was_full && !self.full() {
+            hub.wake(self.queue, Events::WRITE);
+        }
+    }
+
+    /// The first bytes, `most` at most and in `room` slots at most, as slots for another pipe; they stay here.
+    pub(crate) fn copy(&self, room: usize, most: usize) -> Vec<Slot> {
+        let mut left = most;
+        let mut copies = Vec::new();
+        for slot in self.ring.iter().take(room) {
+            if left == 0 {
+                break;
+            }
+            let n = slot.left().min(left);
+            left -= n;
+            copies.push(Slot {
+                bytes: slot.bytes[slot.start..slot.start + n].to_vec(),
+                start: 0,
+                packet: slot.packet,
+                closed: true,
+            });
+        }
+        copies
+    }
+
+    /// As [`copy`](Self::copy), but what is given is not here any more.
+    pub(crate) fn take(&mut self, hub: &mut Hub, room: usize, most: usize) -> Vec<Slot> {
+        let mut left = most;
+        let mut taken = Vec::new();
+        let was_full = self.full();
+        while taken.len() < room
+            && left > 0
+            && let Some(mut slot) = self.ring.pop_front()
+        {
+            if slot.left() > left {
+                let rest = Slot {
+                    bytes: slot.bytes.split_off(slot.start + left),
+                    start: 0,
+                    ..slot
+                };
+                self.ring.push_front(rest);
+            }
+            left -= slot.left();
+            slot.closed = true;
+            taken.push(slot);
+        }
+        if was_full && !self.full() {
+            hub.wake(self.queue, Events::WRITE);
+        }
+        taken
+    }
+
+    /// Puts what another pipe gave behind what is there: how many bytes.
+    pub(crate) fn extend(&mut self, hub: &mut Hub, slots: Vec<Slot>) -> usize {
+        let count = slots.iter().map(Slot::left).sum();
+        if count > 0 && (self.ring.is_empty() || self.polled) {
+            hub.wake(self.queue, Events::READ);
+        }
+        self.ring.extend(slots);
+        count
     }
 
     fn full(&self) -> bool {
@@ -145,7 +259,7 @@ impl Kind for Pipe {
         let odd = total % SLOT;
         if let Some(last) = self.ring.back_mut()
             && odd > 0
-            && !last.packet
+            && !last.closed
             && last.bytes.len() + odd <= SLOT
         {
             let end = last.bytes.len();
@@ -169,6 +283,7 @@ impl Kind for Pipe {
                     bytes,
                     start: 0,
                     packet,
+                    closed: packet,
                 });
             }
         }
@@ -226,7 +341,7 @@ impl Kind for Pipe {
     }
 
     fn available(&self) -> Result<usize> {
-        Ok(self.ring.iter().map(|s| s.bytes.len() - s.start).sum())
+        Ok(self.ring.iter().map(Slot::left).sum())
     }
 
     fn writes_all(&self) -> bool {

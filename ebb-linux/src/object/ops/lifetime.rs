@@ -9,7 +9,7 @@ use crate::object::{
     errno::{Errno, Result},
     flags::OpenFlags,
     id::{DescId, Fd, NodeRef},
-    kind::{Kind, Object, dispatch},
+    kind::{Kind, Object, dispatch, inotify::Change},
     table::Description,
 };
 
@@ -128,6 +128,10 @@ impl Objects {
             };
             match desc.object {
                 Object::Epoll(id) => self.close_epoll(id),
+                Object::Inotify(inotify) => {
+                    self.forget_watches(inotify);
+                    self.close_end(desc.object, desc.flags);
+                }
                 Object::Socket(id) => {
                     for in_flight in self.close_socket(id) {
                         if let Some(desc) = self.descriptions.get_mut(in_flight) {
@@ -143,7 +147,19 @@ impl Objects {
             if let Some(node) = desc.node {
                 self.drop_locks(id, node);
                 self.drop_description_records(id, node);
+                if self.is_watching() && desc.object != Object::Path {
+                    self.tell_node(
+                        node,
+                        match desc.flags.writable() {
+                            true => Change::CLOSE_WRITE,
+                            false => Change::CLOSE_NOWRITE,
+                        },
+                    );
+                }
                 self.fs.close_node(node);
+                if self.is_watching() {
+                    self.tell_ends();
+                }
             }
         }
     }
@@ -166,6 +182,8 @@ impl Clone for Objects {
             sockets: self.sockets.clone(),
             flocks: self.flocks.clone(),
             records: self.records.clone(),
+            watched: self.watched.clone(),
+            last_cookie: self.last_cookie,
             epoll_items: self.epoll_items,
             terminal: self.terminal,
             tty_node: self.tty_node,

@@ -15,5 +15,6 @@ mod readiness;
 pub mod record;
 pub(super) mod setup;
 pub mod socket;
+pub mod splice;
 pub mod timerfd;
 pub mod transfer;

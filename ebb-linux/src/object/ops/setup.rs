@@ -55,6 +55,8 @@ impl Objects {
             sockets: Default::default(),
             flocks: Default::default(),
             records: Default::default(),
+            watched: Default::default(),
+            last_cookie: 0,
             epoll_items: 0,
             terminal: None,
             tty_node: None,

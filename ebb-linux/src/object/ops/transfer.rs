@@ -9,7 +9,7 @@ use crate::object::{
     flags::OpenFlags,
     id::{DescId, Fd, NodeRef},
     io::{Sink, Source, put_some},
-    kind::{Kind, Object, dispatch},
+    kind::{Kind, Object, dispatch, inotify::Change},
 };
 
 /// The most that one system call moves (Linux' `MAX_RW_COUNT`).
@@ -120,7 +120,7 @@ impl Objects {
     }
 
     /// Reads from what has positions.
-    fn read_at(
+    pub(crate) fn read_at(
         &mut self,
         env: &dyn Env,
         id: DescId,
@@ -129,7 +129,13 @@ impl Objects {
     ) -> Result<usize> {
         let desc = self.description(id)?;
         match (desc.object, desc.node) {
-            (Object::File, Some(node)) => self.fs.read_file(node, pos, sink),
+            (Object::File, Some(node)) => {
+                let n = self.fs.read_file(node, pos, sink)?;
+                if n > 0 {
+                    self.tell_node(node, Change::ACCESS);
+                }
+                Ok(n)
+            }
             (Object::Text, Some(NodeRef::Synth(node))) => {
                 let text = match &desc.text {
                     Some(text) if pos > 0 => text.clone(),
@@ -269,11 +275,11 @@ impl Objects {
         if count == 0 {
             return Ok(0);
         }
-        let (Object::File, Some(node)) = (from.object, from.node) else {
+        if !matches!(from.object, Object::File | Object::Text) {
             return Err(Errno::EINVAL);
-        };
+        }
         let mut buffer = vec![0; count.min(CHUNK)];
-        let n = self.fs.read_file(node, at, &mut &mut buffer[..])?;
+        let n = self.read_at(env, id, at, &mut &mut buffer[..])?;
         if n == 0 {
             return Ok(0);
         }
@@ -314,6 +320,9 @@ impl Objects {
         let count = count as usize;
         let mut buffer = vec![0; count.min(CHUNK)];
         let n = self.fs.read_file(in_node, from, &mut &mut buffer[..])?;
+        if n > 0 {
+            self.tell_node(in_node, Change::ACCESS);
+        }
         let (_, done) = self.write_file(env, out_node, to, false, &mut &buffer[..n])?;
         for (offset, id, at) in [(in_offset, in_id, from), (out_offset, out_id, to)] {
             match offset {

@@ -13,6 +13,7 @@ use crate::object::{
     flags::AtFlags,
     fs::{DirData, InodeKind, LINK_MAX, NAME_MAX, NodeKind, PATH_MAX},
     id::{Fd, InodeId, NodeRef},
+    kind::inotify::Change,
 };
 
 bitflags! {
@@ -71,7 +72,13 @@ impl Objects {
         let Last::Name(name) = parent.last else {
             return Err(Errno::EEXIST);
         };
-        self.fs.create(parent.dir, &name, kind, mode, now(env))
+        let made = self.fs.create(parent.dir, &name, kind, mode, now(env))?;
+        let change = match want_dir {
+            true => Change::CREATE | Change::ISDIR,
+            false => Change::CREATE,
+        };
+        self.tell_entry(parent.dir, &name, change, 0);
+        Ok(made)
     }
 
     /// `mkdirat`.
@@ -165,6 +172,8 @@ impl Objects {
         let inode = self.fs.inode_mut(id)?;
         inode.nlink += 1;
         inode.ctime = now;
+        self.tell_self(node, Change::ATTRIB);
+        self.tell_entry(parent.dir, name, Change::CREATE, 0);
         Ok(())
     }
 
@@ -188,7 +197,14 @@ impl Objects {
         if let NodeRef::Synth(_) = node {
             return Err(Errno::EPERM);
         }
-        self.fs.unlink_entry(parent.dir, name, node, now(env))
+        let file = self.fs.origin(self.fs.canon(node));
+        self.fs.unlink_entry(parent.dir, name, node, now(env))?;
+        if self.is_watching() {
+            self.tell_self(file, Change::ATTRIB);
+            self.tell_ends();
+            self.tell_entry(parent.dir, name, Change::DELETE, 0);
+        }
+        Ok(())
     }
 
     fn rmdir(&mut self, env: &dyn Env, dirfd: Fd, path: &[u8]) -> Result<()> {
@@ -218,7 +234,12 @@ impl Objects {
         if !self.fs.is_empty_dir(node)? {
             return Err(Errno::ENOTEMPTY);
         }
-        self.fs.unlink_entry(parent.dir, name, node, now(env))
+        self.fs.unlink_entry(parent.dir, name, node, now(env))?;
+        if self.is_watching() {
+            self.tell_ends();
+            self.tell_entry(parent.dir, name, Change::DELETE | Change::ISDIR, 0);
+        }
+        Ok(())
     }
 
     /// `renameat2`.
@@ -285,9 +306,11 @@ impl Objects {
         if let Some(target) = target {
             if exchange {
                 let pair = (node, target);
-                return self
-                    .fs
-                    .exchange_entries(source, destination, pair, now(env));
+                self.fs
+                    .exchange_entries(source, destination, pair, now(env))?;
+                self.tell_move(source, destination, node, None);
+                self.tell_move(destination, source, target, None);
+                return Ok(());
             }
             match (is_dir, self.is_dir(target)) {
                 (true, false) => return Err(Errno::ENOTDIR),
@@ -296,8 +319,36 @@ impl Objects {
                 _ => {}
             }
         }
+        let replaced = target.map(|t| self.fs.origin(self.fs.canon(t)));
         self.fs
-            .rename_entry(source, destination, node, target, now(env))
+            .rename_entry(source, destination, node, target, now(env))?;
+        self.tell_move(source, destination, node, replaced);
+        Ok(())
+    }
+
+    /// Tells those that watch of a move; `replaced` is what had the new name before.
+    fn tell_move(
+        &mut self,
+        from: (NodeRef, &[u8]),
+        to: (NodeRef, &[u8]),
+        node: NodeRef,
+        replaced: Option<NodeRef>,
+    ) {
+        if !self.is_watching() {
+            return;
+        }
+        let cookie = self.move_cookie();
+        let kind = match self.is_dir(node) {
+            true => Change::ISDIR,
+            false => Change::empty(),
+        };
+        self.tell_entry(from.0, from.1, Change::MOVED_FROM | kind, cookie);
+        self.tell_entry(to.0, to.1, Change::MOVED_TO | kind, cookie);
+        if let Some(replaced) = replaced {
+            self.tell_self(replaced, Change::ATTRIB | kind);
+        }
+        self.tell_self(node, Change::MOVE_SELF);
+        self.tell_ends();
     }
 
     /// The inode of a node whose attributes change.
@@ -341,6 +392,7 @@ impl Objects {
         let inode = self.fs.inode_mut(id)?;
         inode.mode = mode & 0o7777;
         inode.ctime = now(env);
+        self.tell_node(NodeRef::Upper(id), Change::ATTRIB);
         Ok(())
     }
 
@@ -375,6 +427,9 @@ impl Objects {
             };
         }
         inode.ctime = now(env);
+        if (uid, gid) != (u32::MAX, u32::MAX) {
+            self.tell_node(NodeRef::Upper(id), Change::ATTRIB);
+        }
         Ok(())
     }
 
@@ -402,6 +457,12 @@ impl Objects {
             }
         }
         inode.ctime = now;
+        let change = match (atime, mtime) {
+            (SetTime::Omit, _) => Change::MODIFY,
+            (_, SetTime::Omit) => Change::ACCESS,
+            _ => Change::ATTRIB,
+        };
+        self.tell_node(NodeRef::Upper(id), change);
         Ok(())
     }
 

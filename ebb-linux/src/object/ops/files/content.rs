@@ -15,7 +15,7 @@ use crate::object::{
     },
     id::{DescId, Fd, InodeId, NodeRef},
     io::Source,
-    kind::{Object, device::Device},
+    kind::{Object, device::Device, inotify::Change},
 };
 
 const SEAL_SEAL: u32 = 1;
@@ -63,10 +63,25 @@ impl Objects {
         let done = self
             .fs
             .with_data(id, now, |d, budget| d.write(budget, pos, &mut limited))?;
+        if done > 0 {
+            self.tell_node(node, Change::MODIFY);
+        }
         Ok((pos, done))
     }
 
     pub(crate) fn truncate_node(&mut self, env: &dyn Env, node: NodeRef, size: u64) -> Result<()> {
+        self.truncate_quietly(env, node, size)?;
+        self.tell_node(node, Change::MODIFY);
+        Ok(())
+    }
+
+    /// Changes the size of a file without a word to those that watch it.
+    pub(crate) fn truncate_quietly(
+        &mut self,
+        env: &dyn Env,
+        node: NodeRef,
+        size: u64,
+    ) -> Result<()> {
         let (seals, old) = (self.fs.seals(node), self.fs.file_size(node)?);
         if seals & SEAL_SHRINK != 0 && size < old || seals & SEAL_GROW != 0 && size > old {
             return Err(Errno::EPERM);
@@ -161,7 +176,9 @@ impl Objects {
         self.fs.with_data(id, now, |data, budget| match punch {
             true => data.punch(budget, start, end),
             false => data.allocate(budget, start, end, mode & KEEP_SIZE == 0),
-        })
+        })?;
+        self.tell_node(node, Change::MODIFY);
+        Ok(())
     }
 
     fn sealed_inode(&self, desc: DescId) -> Result<(OpenFlags, InodeId)> {

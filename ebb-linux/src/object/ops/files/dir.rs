@@ -11,7 +11,7 @@ use crate::object::{
     fs::{Filesystem, InodeKind, NAME_MAX, NodeKind},
     id::{DescId, Fd, NodeRef, SynthNode},
     io::Sink,
-    kind::{Object, socket::SocketId},
+    kind::{Object, inotify::Change, socket::SocketId},
 };
 
 /// How many bytes a `struct linux_dirent64` has before the name.
@@ -70,6 +70,7 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         self.description_mut(id)?.pos = pos;
+        self.tell_node(node, Change::ACCESS);
         Ok(done)
     }
 

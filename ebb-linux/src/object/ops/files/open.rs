@@ -8,7 +8,7 @@ use crate::object::{
     flags::OpenFlags,
     fs::{InodeKind, NAME_MAX, NodeKind, data::FileData},
     id::{DescId, Fd, NodeRef},
-    kind::{Object, device::Device},
+    kind::{Object, device::Device, inotify::Change},
 };
 
 /// What `open` has come to.
@@ -100,6 +100,7 @@ impl Objects {
             let inode = self
                 .fs
                 .create(self.fs.canon(parent.dir), name, kind, mode, now)?;
+            self.tell_entry(parent.dir, name, Change::CREATE, 0);
             return self.open_as(Object::File, flags, NodeRef::Upper(inode));
         };
         if exclusive {
@@ -120,7 +121,30 @@ impl Objects {
     }
 
     fn open_as(&mut self, object: Object, flags: OpenFlags, node: NodeRef) -> Result<Opened> {
-        Ok(Opened::Fd(self.open_object(object, flags, Some(node))?))
+        let fd = self.open_object(object, flags, Some(node))?;
+        self.tell_open(fd);
+        Ok(Opened::Fd(fd))
+    }
+
+    /// Gives a new description its descriptor.
+    fn opened(&mut self, desc: DescId, cloexec: bool) -> Result<Opened> {
+        let fd = self.install(desc, cloexec)?;
+        self.tell_open(fd);
+        Ok(Opened::Fd(fd))
+    }
+
+    /// Somebody may watch what was opened.
+    fn tell_open(&mut self, fd: Fd) {
+        if !self.is_watching() {
+            return;
+        }
+        let found = self.lookup_fd(fd).and_then(|id| self.description(id));
+        if let Ok(desc) = found
+            && desc.object != Object::Path
+            && let Some(node) = desc.node
+        {
+            self.tell_node(node, Change::OPEN);
+        }
     }
 
     fn open_node(
@@ -145,13 +169,13 @@ impl Objects {
                     return Err(Errno::ENXIO);
                 };
                 let desc = self.reopen_pipe(desc, flags)?;
-                Ok(Opened::Fd(self.install(desc, cloexec)?))
+                self.opened(desc, cloexec)
             }
             (NodeKind::Fifo, node) => {
                 let node = self.place(node)?;
                 let (desc, wait) = self.open_fifo(node, flags)?;
                 if !wait {
-                    return Ok(Opened::Fd(self.install(desc, cloexec)?));
+                    return self.opened(desc, cloexec);
                 }
                 let opens = self.fifo_opens(desc)?;
                 self.hold_description(desc);
@@ -178,7 +202,7 @@ impl Objects {
                         device => self.describe(Object::Device(device), flags, Some(node))?,
                     },
                 };
-                Ok(Opened::Fd(self.install(desc, cloexec)?))
+                self.opened(desc, cloexec)
             }
             (NodeKind::File, NodeRef::Open(desc)) => {
                 let found = self.description(desc)?;
@@ -203,10 +227,15 @@ impl Objects {
             }
             (NodeKind::File, node) => {
                 let node = self.place(node)?;
-                if flags.contains(OpenFlags::TRUNC) {
-                    self.truncate_node(env, node, 0)?;
+                let truncate = flags.contains(OpenFlags::TRUNC);
+                if truncate {
+                    self.truncate_quietly(env, node, 0)?;
                 }
-                self.open_as(Object::File, flags, self.fs.canon(node))
+                let opened = self.open_as(Object::File, flags, self.fs.canon(node))?;
+                if truncate {
+                    self.tell_node(node, Change::MODIFY);
+                }
+                Ok(opened)
             }
         }
     }
@@ -266,6 +295,9 @@ impl Objects {
         }
         let fd = self.install(pending.desc, pending.close_on_exec);
         self.unhold(pending.desc);
+        if let Ok(fd) = fd {
+            self.tell_open(fd);
+        }
         fd
     }
 
