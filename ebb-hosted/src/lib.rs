@@ -9,4 +9,4 @@ mod parker;
 mod platform;
 mod start;
 
-pub use start::{Config, block_on, main, run, test};
+pub use start::{Config, block_on, main, refuse, run, test};

@@ -72,6 +72,13 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
     launch(&config, Some(stop_on_signals), start)
 }
 
+/// Says why a program does not start, and gives the exit status. What `#[ebb::main]` makes of `main` where it cannot be right.
+#[doc(hidden)]
+pub fn refuse(message: &str) -> c_int {
+    eprint!("{message}");
+    2
+}
+
 /// Ctrl-C and `kill` ask the program to end; a second one ends it at once.
 fn stop_on_signals(machine: &'static Machine) {
     use signal_hook::consts::{SIGINT, SIGTERM};

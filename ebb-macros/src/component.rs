@@ -53,6 +53,7 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
     }
     let names = Names::new(&input.ident, origin);
     let linked = linked(&input, &methods, &names);
+    let default = replaceable.then(|| by_default(&input, &methods, &names));
     let provide = provide_macro(&input.ident, &methods, &names, replaceable);
     let vis = &input.vis;
     let name = &input.ident;
@@ -60,6 +61,7 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
     quote! {
         #input
         #linked
+        #default
         #provide
         #[doc(hidden)]
         #[allow(unused_imports)]
@@ -171,6 +173,19 @@ impl Names {
         )
     }
 
+    fn default_method(&self, method: &Ident) -> String {
+        let Self {
+            component,
+            identity,
+            ..
+        } = self;
+        format!(
+            "ebb component {component}: default method {} (link a platform, or whatever else provides \
+             {component} by default; see #[ebb::provides]) {identity}",
+            plain(method)
+        )
+    }
+
     fn presence(&self) -> String {
         let Self {
             component,
@@ -204,27 +219,7 @@ impl Names {
 fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
     let Names { linked, .. } = names;
     let (name, vis) = (&input.ident, &input.vis);
-    let forwards = methods.iter().map(|method| {
-        let symbol = names.method(method.name);
-        let Method {
-            name,
-            lifetimes,
-            arguments,
-            types,
-            output,
-            linked_output,
-        } = method;
-        quote! {
-            #[inline(always)]
-            fn #name #lifetimes (&self, #(#arguments: #types),*) #output {
-                unsafe extern "Rust" {
-                    #[link_name = #symbol]
-                    safe fn __ebb_linked #lifetimes (#(#arguments: #types),*) #linked_output;
-                }
-                __ebb_linked(#(#arguments),*)
-            }
-        }
-    });
+    let forwards = forwards(methods, |method| names.method(method));
     let checks = methods.iter().map(|method| {
         let check = names.check(method.name);
         let Method {
@@ -255,7 +250,7 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
 
         #[automatically_derived]
         impl #name for #linked {
-            #(#forwards)*
+            #forwards
         }
 
         // What a provider has must be of exactly these types, as they are known here.
@@ -272,6 +267,65 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
             #[inline(always)]
             fn get() -> &'static #linked {
                 &#linked
+            }
+        }
+    }
+}
+
+/// The methods of a type that stands for a provider: each calls a symbol.
+fn forwards(methods: &[Method], symbol: impl Fn(&Ident) -> String) -> TokenStream {
+    methods
+        .iter()
+        .map(|method| {
+            let symbol = symbol(method.name);
+            let Method {
+                name,
+                lifetimes,
+                arguments,
+                types,
+                output,
+                linked_output,
+            } = method;
+            quote! {
+                #[inline(always)]
+                fn #name #lifetimes (&self, #(#arguments: #types),*) #output {
+                    unsafe extern "Rust" {
+                        #[link_name = #symbol]
+                        safe fn __ebb_linked #lifetimes (#(#arguments: #types),*) #linked_output;
+                    }
+                    __ebb_linked(#(#arguments),*)
+                }
+            }
+        })
+        .collect()
+}
+
+/// The type that stands for the default provider, also where another has replaced it.
+fn by_default(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
+    let (name, vis) = (&input.ident, &input.vis);
+    let default = format_ident!("{name}ByDefault");
+    let forwards = forwards(methods, |method| names.default_method(method));
+    let doc = format!(
+        "The default provider of [`{name}`], replaced or not: what \
+         `EbbRef::<dyn {name}>::default_provider()` gives."
+    );
+    quote! {
+        #[doc = #doc]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+        #vis struct #default;
+
+        #[automatically_derived]
+        impl #name for #default {
+            #forwards
+        }
+
+        #[diagnostic::do_not_recommend]
+        #[automatically_derived]
+        impl ::ebb::Replaceable for dyn #name {
+            type Default = #default;
+            #[inline(always)]
+            fn default_provider() -> &'static #default {
+                &#default
             }
         }
     }
@@ -327,6 +381,16 @@ fn provide_macro(
             })
             .collect();
         let (weak, strong, again) = (bind(".weak "), bind(".globl "), bind(""));
+        let always: TokenStream = methods
+            .iter()
+            .map(|method| {
+                let symbol = assembly_name(&names.default_method(method.name));
+                let global = format!(".globl {symbol}");
+                let set = format!(".set {symbol}, __ebb_jump_");
+                let suffix = format!("_{}", plain(method.name));
+                quote!(#global, ::core::concat!(#set, $unique, #suffix),)
+            })
+            .collect();
         let replaced = format!("{}_replaced", names.symbol);
         let defaulted = format!("{}_defaulted", names.symbol);
         let unless_replaced = format!(".ifndef {replaced}");
@@ -354,6 +418,7 @@ fn provide_macro(
             &default_presence,
             quote! {
                 #jumps
+                #always
                 #unless_replaced,
                 #weak
                 #set_defaulted,

@@ -11,12 +11,10 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::report::{Report, failed, header};
-
-/// Whether the package's programs are images.
-pub fn native() -> bool {
-    std::env::var("EBB_PLATFORM").as_deref() == Ok("native")
-}
+use crate::{
+    origin, package,
+    report::{Report, failed, header},
+};
 
 fn parse_function(item: &TokenStream, what: &str, report: &mut Report) -> Option<ItemFn> {
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
@@ -106,10 +104,50 @@ fn parse_links(tokens: TokenStream, report: &mut Report) -> Links {
     links
 }
 
-pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> TokenStream {
+/// What the package's build script chose and what stands around the function.
+pub struct Package {
+    /// Programs are images.
+    pub native: bool,
+    /// Compiled with libtest, which begins elsewhere. (`cfg(test)` holds of targets without it as well.)
+    pub harness: bool,
+    /// The file says `#![no_main]`, in a test build as well.
+    pub no_main: bool,
+    /// What to say about the platform's crate, if the package does not depend on it.
+    pub lacks: Option<String>,
+}
+
+impl Package {
+    /// Of the use that is being expanded.
+    pub fn here() -> Self {
+        let native = std::env::var("EBB_PLATFORM").as_deref() == Ok("native");
+        let file = proc_macro::Span::call_site().local_file();
+        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+        let lacks = if native {
+            package::lacks("native-target", "the machine that an image runs on")
+        } else {
+            package::lacks("ebb-hosted", "which runs programs as Linux processes")
+        };
+        Self {
+            native,
+            harness: origin::compiler_arguments()
+                .iter()
+                .any(|argument| argument == "--test"),
+            no_main: text.is_some_and(|text| package::has_no_main(&text)),
+            lacks,
+        }
+    }
+}
+
+pub fn expand_main(options: TokenStream, item: TokenStream, package: &Package) -> TokenStream {
     let mut report = Report::default();
     let links = parse_links(options, &mut report);
     let function = parse_function(&item, "main", &mut report);
+    if let Some(lacks) = &package.lacks {
+        report.error(header(&item), lacks);
+        // So that this is the only error: a platform brings a panic handler and an allocator.
+        let item = quote!(#item const _: () = { extern crate std as _; };);
+        return failed(item, report);
+    }
     let Some(function) = function.filter(|_| report.is_empty()) else {
         return failed(item, report);
     };
@@ -134,9 +172,13 @@ pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> Tok
             unsafe { __ebb_platform::main(__ebb_argc, __ebb_argv, __ebb_start) }
         }
     };
-    let entry = if native {
-        // Unwinding needs std. Only `cargo test` compiles an image's example that way, to see
-        // whether it builds; so it builds as a Linux process.
+    let entry = if package.native {
+        let instead = says_instead(
+            "ebb: this program is to be an image, and an image has no unwinder: write `panic = \"abort\"` under \
+             [profile.dev] (or whichever profile this is) in the Cargo.toml of the workspace",
+        );
+        // Unwinding needs std. `cargo test` compiles an image's example that way, to see whether it builds; so it builds as
+        // a Linux process would.
         quote! {
             #[cfg(panic = "abort")]
             const _: () = {
@@ -146,15 +188,76 @@ pub fn expand_main(options: TokenStream, item: TokenStream, native: bool) -> Tok
                 extern "Rust" fn __ebb_main() { __ebb_start(); }
             };
             #[cfg(not(panic = "abort"))]
-            const _: () = { #hosted };
+            const _: () = { #hosted #instead };
         }
     } else {
         hosted
+    };
+    let entry = if package.harness {
+        let tested = tested(package);
+        quote! {
+            const _: fn() = __ebb_start;
+            #tested
+        }
+    } else {
+        entry
     };
     quote! {
         #function
         // Two scopes: the entry point may have the name of the user's function.
         const _: () = { #start const _: () = { #entry }; };
+    }
+}
+
+/// The entry where libtest has its own: a program's tests are run, not the program.
+fn tested(package: &Package) -> TokenStream {
+    if package.native {
+        return says_instead(
+            "ebb: the unit tests of a program that is an image run as a Linux process: `EBB_PLATFORM=hosted cargo test`; or \
+             move what they test into a library, and write `test = false` under [[bin]] in Cargo.toml",
+        );
+    }
+    if !package.no_main {
+        return quote!(
+            extern crate ebb_hosted as _;
+        );
+    }
+    let message = "ebb: `#![no_main]` leaves out what runs the tests: write `#![cfg_attr(not(test), no_std, no_main)]` \
+                   instead of `#![no_std]` and `#![no_main]`\n";
+    quote! {
+        extern crate ebb_hosted as __ebb_platform;
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> ::core::ffi::c_int {
+            __ebb_platform::refuse(#message)
+        }
+    }
+}
+
+/// The entry of a program that was linked as an image and is none: `ebb_build` gives it a linker script by which Linux can
+/// load it as far as this, and it says so.
+fn says_instead(message: &str) -> TokenStream {
+    let text = format!(".ascii \"{}\\n\"", message.replace('"', "\\\""));
+    let length = format!("mov edx, {}", message.len() + 1);
+    quote! {
+        mod __ebb_instead {
+            ::core::arch::global_asm!(
+                ".pushsection .text.boot,\"ax\",@progbits",
+                ".globl ebb_pvh_entry",
+                "ebb_pvh_entry:",
+                // write(2, message, length), exit_group(2)
+                "mov eax, 1",
+                "mov edi, 2",
+                "lea rsi, [rip + 2f]",
+                #length,
+                "syscall",
+                "mov eax, 231",
+                "mov edi, 2",
+                "syscall",
+                "2:",
+                #text,
+                ".popsection",
+            );
+        }
     }
 }
 

@@ -138,6 +138,15 @@ fn a_replaceable_component_and_its_default() {
     check("replaceable", quote!(#component #provider));
 }
 
+fn package(native: bool) -> entry::Package {
+    entry::Package {
+        native,
+        harness: false,
+        no_main: true,
+        lacks: None,
+    }
+}
+
 #[test]
 fn a_main_of_a_process() {
     let item = quote! {
@@ -145,7 +154,10 @@ fn a_main_of_a_process() {
             Ok(())
         }
     };
-    check("main_hosted", entry::expand_main(quote!(), item, false));
+    check(
+        "main_hosted",
+        entry::expand_main(quote!(), item, &package(false)),
+    );
 }
 
 #[test]
@@ -153,7 +165,10 @@ fn a_main_of_an_image() {
     let item = quote! {
         fn main() {}
     };
-    check("main_native", entry::expand_main(quote!(), item, true));
+    check(
+        "main_native",
+        entry::expand_main(quote!(), item, &package(true)),
+    );
 }
 
 #[test]
@@ -162,7 +177,22 @@ fn a_main_with_a_provider_for_each_platform() {
         fn main() {}
     };
     let options = quote!(native = by_machine, hosted = by_processes);
-    check("main_providers", entry::expand_main(options, item, true));
+    check(
+        "main_providers",
+        entry::expand_main(options, item, &package(true)),
+    );
+}
+
+#[test]
+fn a_main_beside_tests() {
+    let item = quote! {
+        fn main() {}
+    };
+    let package = entry::Package {
+        harness: true,
+        ..package(false)
+    };
+    check("main_tested", entry::expand_main(quote!(), item, &package));
 }
 
 #[test]

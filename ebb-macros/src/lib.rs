@@ -13,6 +13,7 @@ mod expand;
 mod golden;
 mod options;
 mod origin;
+mod package;
 mod provides;
 mod report;
 
@@ -174,7 +175,7 @@ pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
 /// component there. Each may be given several times.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
-    entry::expand_main(options.into(), item.into(), entry::native()).into()
+    entry::expand_main(options.into(), item.into(), &entry::Package::here()).into()
 }
 
 /// Makes `async fn` or `fn` a test that runs as an event on core 0 of a machine: under libtest on

@@ -97,7 +97,7 @@ fn plain(name: &Ident) -> String {
 }
 
 /// What the compiler was called with; the arguments of an `@file` in its place.
-fn compiler_arguments() -> Vec<String> {
+pub fn compiler_arguments() -> Vec<String> {
     env::args_os()
         .flat_map(|argument| {
             let argument = argument.to_string_lossy().into_owned();

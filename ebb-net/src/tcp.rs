@@ -20,7 +20,7 @@
 //! Sending only queues; segments leave at the latest when the core has run the events that are due, so several sends in
 //! one event share segments and one doorbell.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
 use core::{
     fmt,
     future::poll_fn,
@@ -625,14 +625,15 @@ impl fmt::Debug for Server {
 /// Listens on every core, and runs `serve` as a task of its own for each connection, on the connection's core. Returns
 /// when every core listens.
 ///
-/// Clones of `serve` travel to the cores; what it returns is dropped (report errors inside it).
+/// Clones of `serve` travel to the cores; what it returns is dropped (report errors inside it). It may be an async closure that
+/// uses what it has captured: the connections of a core share its clone.
 ///
 /// # Errors
 /// As [`TcpListener::bind`], for the first core that fails.
-pub async fn listen_on_all_cores<F, Fut>(address: impl ToBindAddress, serve: F) -> Result<Server>
+pub async fn listen_on_all_cores<F, R>(address: impl ToBindAddress, serve: F) -> Result<Server>
 where
-    F: Fn(TcpStream) -> Fut + Clone + Send + 'static,
-    Fut: Future + 'static,
+    F: AsyncFn(TcpStream) -> R + Clone + Send + 'static,
+    R: 'static,
 {
     listen_on(cores().collect::<Vec<_>>(), address, BACKLOG, serve).await
 }
@@ -641,15 +642,15 @@ where
 ///
 /// # Errors
 /// As [`listen_on_all_cores`].
-pub async fn listen_on<F, Fut>(
+pub async fn listen_on<F, R>(
     on: impl IntoIterator<Item = CoreId>,
     address: impl ToBindAddress,
     backlog: usize,
     serve: F,
 ) -> Result<Server>
 where
-    F: Fn(TcpStream) -> Fut + Clone + Send + 'static,
-    Fut: Future + 'static,
+    F: AsyncFn(TcpStream) -> R + Clone + Send + 'static,
+    R: 'static,
 {
     let mut address = address.to_bind_address();
     let mut accepting = Vec::new();
@@ -665,9 +666,11 @@ where
                 }
             };
             let _ = sender.send(Ok(listener.local_addr()));
+            let serve = Rc::new(serve);
             loop {
                 let (stream, _) = listener.accept().await?;
-                spawn(serve(stream));
+                let serve = Rc::clone(&serve);
+                spawn(async move { serve(stream).await });
             }
         });
         match receiver.await {

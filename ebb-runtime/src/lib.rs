@@ -38,7 +38,8 @@ pub use crate::{
     },
     machine::{Machine, core_main},
     model::{
-        Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, RootObject, live_dynamic_ebbs,
+        Definition, Destroyed, Ebb, EbbId, EbbRef, FromRoot, Global, Replaceable, RootObject,
+        live_dynamic_ebbs,
     },
     per_core::{CoreId, core_count, cores, current_core, try_current_core},
     program::{PANIC_STATUS, Shutdown, Termination, args, exit, shutdown},

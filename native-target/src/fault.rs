@@ -70,8 +70,9 @@ fn core_id() -> u32 {
     cpu::try_this().map_or(0, |block| block.id.load(Ordering::Relaxed))
 }
 
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
+// Called by the panic handler, which has a crate of its own (`native-target/panic`).
+#[unsafe(no_mangle)]
+fn __ebb_panicked(info: &PanicInfo<'_>) -> ! {
     let registers = Registers::here();
     let core = core_id();
     claim(core);

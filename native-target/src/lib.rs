@@ -8,6 +8,8 @@
 
 extern crate alloc;
 extern crate ebb_runtime as ebb;
+// The panic handler.
+extern crate an_image_has_no_std_so_give_that_dependency_default_features_false as _;
 
 mod acpi;
 mod apic;

@@ -262,6 +262,20 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
             program(&["drum_default"], &drum_provider("", 30), "horn::beat(1)"),
         ),
         (
+            "leaves_the_rest_to_the_default",
+            program(
+                &["drum_default"],
+                "use horn::Drum; struct D;
+                 #[ebb::provides(Drum, instance = &D)]
+                 impl Drum for D {
+                     fn beat(&self, loudness: u32) -> u32 {
+                         100 + ebb::EbbRef::<dyn Drum>::default_provider().beat(loudness)
+                     }
+                 }",
+                "horn::beat(1)",
+            ),
+        ),
+        (
             "replaced_twice",
             program(
                 &["drum_default", "drum_mine", "drum_yours"],
@@ -406,6 +420,11 @@ fn a_default_provider_serves_until_another_replaces_it() {
 }
 
 #[test]
+fn a_provider_that_replaces_the_default_may_call_it() {
+    prints("leaves_the_rest_to_the_default", "102");
+}
+
+#[test]
 fn two_replacements_or_two_defaults_do_not_link() {
     does_not_link("replaced_twice", "ebb component horn::Drum: provided twice");
     does_not_link("two_defaults", "ebb component horn::Drum: two defaults");
@@ -466,7 +485,7 @@ fn the_message_about_two_providers_names_both_with_their_versions() {
 
 #[test]
 fn two_versions_of_the_runtime_are_refused_in_one_message_that_names_both() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-runtimes");
     for folder in ["src", "other/src"] {
         fs::create_dir_all(dir.join(folder)).unwrap();

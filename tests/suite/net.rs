@@ -135,6 +135,23 @@ async fn a_core_listens_on_an_address_once() {
     assert_eq!(again, Error::AddressInUse);
 }
 
+#[ebb::test(cores = 2)]
+async fn what_serves_a_connection_may_be_an_async_closure_with_captures() {
+    let greeting = alloc::string::String::from("hello");
+    let server = tcp::listen_on_all_cores(local(0), async move |stream: TcpStream| {
+        stream.write_all(greeting.as_bytes()).await
+    })
+    .await
+    .unwrap();
+    for _ in 0..3 {
+        let stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"hello");
+    }
+    server.stop().await;
+}
+
 #[ebb::test(cores = 4)]
 async fn a_server_on_all_cores_serves_many_connections_at_once() {
     let server = tcp::listen_on_all_cores(local(0), async |stream: TcpStream| {

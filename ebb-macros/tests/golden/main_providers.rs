@@ -25,6 +25,16 @@ const _: () = {
             ) -> ::core::ffi::c_int {
                 unsafe { __ebb_platform::main(__ebb_argc, __ebb_argv, __ebb_start) }
             }
+            mod __ebb_instead {
+                ::core::arch::global_asm!(
+                    ".pushsection .text.boot,\"ax\",@progbits", ".globl ebb_pvh_entry",
+                    "ebb_pvh_entry:", "mov eax, 1", "mov edi, 2", "lea rsi, [rip + 2f]",
+                    "mov edx, 177", "syscall", "mov eax, 231", "mov edi, 2", "syscall",
+                    "2:",
+                    ".ascii \"ebb: this program is to be an image, and an image has no unwinder: write `panic = \\\"abort\\\"` under [profile.dev] (or whichever profile this is) in the Cargo.toml of the workspace\\n\"",
+                    ".popsection",
+                );
+            }
         };
     };
 };

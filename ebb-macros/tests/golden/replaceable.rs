@@ -64,6 +64,44 @@ impl ::ebb::Global for dyn Horn {
         &HornLinked
     }
 }
+///The default provider of [`Horn`], replaced or not: what `EbbRef::<dyn Horn>::default_provider()` gives.
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+pub struct HornByDefault;
+#[automatically_derived]
+impl Horn for HornByDefault {
+    #[inline(always)]
+    fn blow(&self, loudness: u8) -> u32 {
+        unsafe extern "Rust" {
+            #[link_name = "ebb component replaceable::Horn: default method blow (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]"]
+            safe fn __ebb_linked(loudness: u8) -> u32;
+        }
+        __ebb_linked(loudness)
+    }
+    #[inline(always)]
+    fn name<'a>(
+        &self,
+        prefix: &'a str,
+        __ebb_argument_1: &[&'a u8],
+    ) -> (&str, &'a str, Option<Box<dyn Fn() -> u8 + '_>>) {
+        unsafe extern "Rust" {
+            #[link_name = "ebb component replaceable::Horn: default method name (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]"]
+            safe fn __ebb_linked<'a>(
+                prefix: &'a str,
+                __ebb_argument_1: &[&'a u8],
+            ) -> (&'static str, &'a str, Option<Box<dyn Fn() -> u8 + 'static>>);
+        }
+        __ebb_linked(prefix, __ebb_argument_1)
+    }
+}
+#[diagnostic::do_not_recommend]
+#[automatically_derived]
+impl ::ebb::Replaceable for dyn Horn {
+    type Default = HornByDefault;
+    #[inline(always)]
+    fn default_provider() -> &'static HornByDefault {
+        &HornByDefault
+    }
+}
 #[doc(hidden)]
 ///Used by `#[provides(Horn)]`.
 #[macro_export]
@@ -142,7 +180,14 @@ macro_rules! __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c {
         ::core::concat!("__ebb_jump_", $unique, "_blow: jmp __ebb_provider_", $unique,
         "_blow"), ::core::concat!(".type __ebb_jump_", $unique, "_name, @function"),
         ::core::concat!("__ebb_jump_", $unique, "_name: jmp __ebb_provider_", $unique,
-        "_name"), ".ifndef __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_replaced",
+        "_name"),
+        ".globl \"ebb component replaceable::Horn: default method blow (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\"",
+        ::core::concat!(".set \"ebb component replaceable::Horn: default method blow (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\", __ebb_jump_",
+        $unique, "_blow"),
+        ".globl \"ebb component replaceable::Horn: default method name (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\"",
+        ::core::concat!(".set \"ebb component replaceable::Horn: default method name (link a platform, or whatever else provides replaceable::Horn by default; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\", __ebb_jump_",
+        $unique, "_name"),
+        ".ifndef __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_replaced",
         ".weak \"ebb component replaceable::Horn: method blow (link exactly one crate that provides replaceable::Horn; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\"",
         ::core::concat!(".set \"ebb component replaceable::Horn: method blow (link exactly one crate that provides replaceable::Horn; see #[ebb::provides]) [replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c]\", __ebb_jump_",
         $unique, "_blow"),

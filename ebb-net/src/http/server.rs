@@ -331,12 +331,9 @@ pub async fn listen<H>(
 where
     H: AsyncFn(&mut Request<'_>) -> Response + Clone + Send + 'static,
 {
-    tcp::listen_on_all_cores(address, move |stream| {
-        let handler = handler.clone();
-        async move {
-            // How a connection ended is the client's affair.
-            let _ = serve_connection(stream, &limits, &handler).await;
-        }
+    tcp::listen_on_all_cores(address, async move |stream| {
+        // How a connection ended is the client's affair.
+        let _ = serve_connection(stream, &limits, &handler).await;
     })
     .await
 }

@@ -21,7 +21,7 @@ pub(crate) use dynamic::{DynamicIds, DynamicTable};
 pub(crate) use miss::{Constructing, SharedReps};
 pub use miss::{PerCore, Representation, Shared, WellKnown, dereference};
 pub use reference::{
-    Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, NotKnown, RootObject,
-    RootProbe, SendProbe, SyncProbe, ViaDefault, assert_field_send, assert_field_sync, by_default,
-    from_root,
+    Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, NotKnown, Replaceable,
+    RootObject, RootProbe, SendProbe, SyncProbe, ViaDefault, assert_field_send, assert_field_sync,
+    by_default, from_root,
 };

@@ -124,6 +124,20 @@ pub trait RootObject: Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Send + Sync + 'static> RootObject for T {}
 
+/// Components that may have a default provider, as `dyn Trait`: those with `#[component(replaceable)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no default provider",
+    label = "not a replaceable component",
+    note = "a component that may be replaced is a trait with `#[component(replaceable)]`, named `dyn Trait`"
+)]
+pub trait Replaceable: Global {
+    /// Stands for the default provider.
+    type Default: 'static;
+    /// The default provider.
+    #[doc(hidden)]
+    fn default_provider() -> &'static Self::Default;
+}
+
 /// What [`EbbRef::get`] can give: well-known Ebbs, and components as `dyn Trait`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a well-known Ebb nor a component, so there is nothing to get",
@@ -340,6 +354,34 @@ impl<T: ?Sized> EbbRef<T> {
         T: Global,
     {
         T::get()
+    }
+
+    /// The default provider of a component, also where another has replaced it: for one that does a little more than the
+    /// platform's and leaves the rest to it.
+    ///
+    /// ```no_run
+    /// # extern crate ebb_runtime as ebb;
+    /// use ebb::{EbbRef, platform::Entropy, provides};
+    ///
+    /// /// The platform's random bytes, without zeroes.
+    /// struct NoZeroes;
+    ///
+    /// #[provides(Entropy, instance = &NoZeroes)]
+    /// impl Entropy for NoZeroes {
+    ///     fn fill(&self, bytes: &mut [u8]) {
+    ///         EbbRef::<dyn Entropy>::default_provider().fill(bytes);
+    ///         bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1));
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    #[inline(always)]
+    #[must_use]
+    pub fn default_provider() -> &'static T::Default
+    where
+        T: Replaceable,
+    {
+        T::default_provider()
     }
 }
 
