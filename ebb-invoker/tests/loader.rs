@@ -3,15 +3,14 @@
 
 use std::process::Command;
 
+use test_support::needs;
+
 #[test]
 fn the_loader_keeps_the_action_runtimes_contract() {
-    let node = match Command::new("node").arg("--version").output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        Err(error) => {
-            println!("skipped: node cannot be started ({error}); install Node.js 20 or later");
-            return;
-        }
-    };
+    needs!("node");
+    let node = Command::new("node").arg("--version").output();
+    let node = String::from_utf8_lossy(&node.expect("it is there").stdout).into_owned();
+    let node = node.trim();
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/loader");
     let output = Command::new("node")
         .args(["--test", "."])

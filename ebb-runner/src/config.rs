@@ -117,7 +117,15 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Variables of other parts of ebb, which the runner leaves alone.
-const FOREIGN: &[&str] = &["EBB_PLATFORM"];
+const FOREIGN: &[&str] = &[
+    "EBB_PLATFORM",
+    // The tests'.
+    "EBB_CLONES",
+    "EBB_CYCLES",
+    "EBB_LONG",
+    "EBB_SKIP",
+    "EBB_SOAK",
+];
 
 /// What the variables ask for.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,5 @@
-//! A machine without QEMU, or without Node: what to install, and on Debian and its relatives the
-//! installation.
+//! A machine without QEMU, or without Node, or without what the tests run: what to install, and on Debian and its relatives
+//! the installation.
 
 use std::{
     env, fs,
@@ -82,6 +82,108 @@ impl Package {
     };
 }
 
+/// Programs that tests run, and Debian's packages of them. A path stands for what is no program.
+const TOOLS: &[(&str, &[&str])] = &[
+    ("busybox", &["busybox-static"]),
+    ("cc", &["gcc", "libc6-dev"]),
+    ("curl", &["curl", "ca-certificates"]),
+    ("ip", &["iproute2"]),
+    ("memccapable", &["libmemcached-tools"]),
+    ("nm", &["binutils"]),
+    ("node", &["nodejs"]),
+    ("npm", &["npm"]),
+    ("/usr/bin/python3", &["python3"]),
+    (
+        "/usr/lib/python3/dist-packages/pymemcache",
+        &["python3-pymemcache"],
+    ),
+    ("qemu-system-x86_64", &["qemu-system-x86"]),
+    ("redis-benchmark", &["redis-tools"]),
+    ("redis-server", &["redis-server"]),
+    ("sqlite3", &["sqlite3"]),
+    ("wrk", &["wrk"]),
+];
+
+/// Installs what is missing of these programs, all at once, or says which packages have to be installed.
+///
+/// # Errors
+/// With the packages, when they were not installed, and the names that no package is known for.
+pub fn install_tools<'a>(
+    names: impl Iterator<Item = &'a str>,
+    refused: bool,
+) -> Result<(), Failure> {
+    let is_missing = |name: &str| {
+        let path = Path::new(name);
+        if path.is_absolute() {
+            !path.exists()
+        } else {
+            in_path(path).is_none()
+        }
+    };
+    let (mut missing, mut packages, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for name in names.filter(|name| is_missing(name)) {
+        match TOOLS.iter().find(|(tool, _)| *tool == name) {
+            Some((_, debian)) => {
+                missing.push(name.rsplit('/').next().unwrap_or(name));
+                packages.extend_from_slice(debian);
+            }
+            None => unknown.push(name),
+        }
+    }
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        return Err(Failure::new(
+            NOT_FOUND,
+            format!("not found in PATH, and of no known package: {unknown}"),
+        ));
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let missing = missing.join(", ");
+    let failed = |why: &str| {
+        let text = format!(
+            "missing{why}: {missing}. On Debian: sudo apt-get install {}",
+            packages.join(" ")
+        );
+        Failure::new(NOT_FOUND, text)
+    };
+    if !is_debian(&os_release) {
+        return Err(failed(""));
+    }
+    if refused {
+        return Err(failed(", and EBB_NO_INSTALL forbids to install it"));
+    }
+    let apt =
+        apt().ok_or_else(|| failed(", and installing it needs root or sudo without a password"))?;
+    eprintln!(
+        "ebb-runner: missing: {missing}; installing {} with {} (EBB_NO_INSTALL=1 refuses)",
+        packages.join(" "),
+        apt.join(" ")
+    );
+    if install_with(&apt, &packages) {
+        Ok(())
+    } else {
+        Err(failed(", and installing it failed (see above)"))
+    }
+}
+
+/// Installs Debian packages.
+fn install_with(apt: &[&str], packages: &[&str]) -> bool {
+    let options = [
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ];
+    let words = [&options, packages].concat();
+    // The package lists may be old or absent.
+    run(apt, &words) || (run(apt, &["update", "-q"]) && run(apt, &words))
+}
+
 /// Finds a program in PATH.
 pub fn in_path(name: &Path) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH").unwrap_or_default())
@@ -127,22 +229,7 @@ pub fn install(package: &Package, refused: bool) -> Result<(), Failure> {
         "ebb-runner: {name} is missing; installing {debian} with {} (EBB_NO_INSTALL=1 refuses)",
         apt.join(" ")
     );
-    let try_install = || {
-        run(
-            &apt,
-            &[
-                "install",
-                "-y",
-                "-q",
-                "--no-install-recommends",
-                "-o",
-                "DPkg::Lock::Timeout=300",
-                debian,
-            ],
-        )
-    };
-    // The package lists may be old or absent.
-    if try_install() || (run(&apt, &["update", "-q"]) && try_install()) {
+    if install_with(&apt, &[debian]) {
         Ok(())
     } else {
         Err(missing(", and installing it failed (see above)"))

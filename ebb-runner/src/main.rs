@@ -18,7 +18,7 @@ use ebb_runner::{
     config::{self, Accel, Config, Console},
     failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
     image::{self, Image, Kind},
-    machine,
+    install, machine,
     net::{self, Protocol},
     outcome,
     pack::{self, Manifest, Plan, Surroundings},
@@ -39,12 +39,12 @@ fn main() -> ExitCode {
             UNUSABLE,
             format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
         ),
-        Some(first) if first == "pack" || first == "list" => {
+        Some(first) if ["pack", "list", "install"].iter().any(|c| first == *c) => {
             let rest: Vec<OsString> = arguments.collect();
-            let done = if first == "pack" {
-                pack_command(&rest)
-            } else {
-                list_command(&rest)
+            let done = match first.as_encoded_bytes() {
+                b"pack" => pack_command(&rest),
+                b"list" => list_command(&rest),
+                _ => install_command(&rest),
             };
             match done {
                 Ok(()) => return ExitCode::SUCCESS,
@@ -76,7 +76,8 @@ fn help() -> String {
          anything else as it is. This is what `cargo run` and `cargo test` start (see `runner` in\n\
          .cargo/config.toml). The arguments go to the application.\n\n\
          ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]   makes a boot archive\n\
-         ebb-runner list ARCHIVE                                shows one\n\n\
+         ebb-runner list ARCHIVE                                shows one\n\
+         ebb-runner install PROGRAM...                          installs what is missing of them\n\n\
          Environment:\n"
     );
     for variable in config::VARIABLES {
@@ -335,11 +336,20 @@ fn pack_command(words: &[OsString]) -> Result<(), Failure> {
             format!("cannot read {}: {e}", manifest.display()),
         )
     })?;
-    let no_install = env::var_os("EBB_NO_INSTALL").is_some_and(|v| !v.is_empty() && v != "0");
     let base = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
-    let around = Surroundings::new(base, no_install);
+    let around = Surroundings::new(base, no_install());
     let manifest = Manifest::parse(&text).map_err(Failure::unusable)?;
     pack::write(Plan::new(&manifest, arguments, &around)?, archive)
+}
+
+/// `install PROGRAM...`
+fn install_command(words: &[OsString]) -> Result<(), Failure> {
+    let names = words.iter().filter_map(|word| word.to_str());
+    install::install_tools(names, no_install())
+}
+
+fn no_install() -> bool {
+    env::var_os("EBB_NO_INSTALL").is_some_and(|v| !v.is_empty() && v != "0")
 }
 
 /// `list ARCHIVE`

@@ -55,6 +55,8 @@ fn stopped(reason: &str) -> String {
         "guest-reset" => "the machine reset itself without an exit status: a triple fault (a fault that the image could not handle) or a reboot".into(),
         "guest-shutdown" => "the machine powered off without an exit status".into(),
         "guest-panic" => "the machine panicked without an exit status".into(),
+        // It had stopped before the runner listened, so there was no event with a reason.
+        "unknown" => "the machine stopped without an exit status as soon as it ran: a triple fault (a fault that the image could not handle) or a reboot".into(),
         other => format!("the machine stopped without an exit status ({other})"),
     }
 }

@@ -1,5 +1,4 @@
-//! The server on the hosted platform, under real clients: memccapable and pymemcache where they are installed,
-//! and plain sockets.
+//! The server on the hosted platform, under real clients: memccapable, pymemcache and plain sockets.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -9,7 +8,14 @@ use std::{
 
 use ebb_memcached::{Limits, server::Server};
 use hosted_tests::beside;
-use test_support::client::{connect, memccapable};
+use test_support::{
+    client::{connect, memccapable},
+    needs,
+};
+
+/// Debian's Python, and a client as a module of it.
+const PYTHON: &str = "/usr/bin/python3";
+const PYMEMCACHE: &str = "/usr/lib/python3/dist-packages/pymemcache";
 
 /// Runs `client` on a thread of its own against a server with these limits.
 fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static) {
@@ -23,12 +29,6 @@ fn with_server(limits: Limits, client: impl FnOnce(SocketAddr) + Send + 'static)
     beside(start, client);
 }
 
-/// Whether a program can be started.
-fn is_there(program: &str, arguments: &[&str]) -> bool {
-    let output = Command::new(program).args(arguments).output();
-    output.is_ok_and(|output| program != "python3" || output.status.success())
-}
-
 #[test]
 fn memccapable_finds_no_fault() {
     with_server(Limits::default(), |address| {
@@ -38,10 +38,7 @@ fn memccapable_finds_no_fault() {
 
 #[test]
 fn pymemcache_gets_what_it_expects() {
-    if !is_there("python3", &["-c", "import pymemcache"]) {
-        eprintln!("skipped: pymemcache is not installed (pip install pymemcache)");
-        return;
-    }
+    needs!(PYTHON, PYMEMCACHE);
     const SCRIPT: &str = r#"
 import sys
 from pymemcache.client.base import Client
@@ -63,7 +60,7 @@ assert c.flush_all() and c.get("big") is None
 c.quit()
 "#;
     with_server(Limits::default(), |address| {
-        let output = Command::new("python3")
+        let output = Command::new(PYTHON)
             .args(["-c", SCRIPT, &address.port().to_string()])
             .output()
             .expect("it was there a moment ago");

@@ -46,10 +46,7 @@ fn interrupted(mode: &str) -> (Option<i32>, String) {
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     while lines.next().expect("the program says `up`").expect("text") != "up" {}
     std::thread::sleep(std::time::Duration::from_millis(50));
-    let kill = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(kill.expect("kill is there").success());
+    test_support::signal(&child, libc::SIGINT);
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     (child.wait().expect("it ends").code(), rest.join("\n"))
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use test_support::{Image, cargo};
+use test_support::{Image, cargo, needs};
 
 /// Boots the example.
 fn boot(cores: usize, options: &str) -> Image {
@@ -57,6 +57,7 @@ fn echo(image: &Image, seed: usize, size: usize) {
 
 #[test]
 fn an_image_of_one_two_and_four_cores_echoes_every_byte() {
+    needs!("qemu-system-x86_64");
     for cores in [1, 2, 4] {
         let image = boot(cores, "");
         echo(&image, 1, 1);
@@ -72,6 +73,7 @@ fn an_image_of_one_two_and_four_cores_echoes_every_byte() {
 
 #[test]
 fn bad_peers_do_not_keep_others_from_being_served() {
+    needs!("qemu-system-x86_64");
     let image = boot(2, "ip=10.0.2.15/24,10.0.2.2");
     // Some never read, some send a byte and wait, some go away in the middle.
     let mut silent: Vec<_> = (0..20).map(|_| connect(&image)).collect();

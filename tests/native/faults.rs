@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use test_support::{RUNNER, cargo};
+use test_support::{RUNNER, cargo, needs};
 
 struct Ended {
     status: Option<i32>,
@@ -70,12 +70,14 @@ fn fault(name: &str) -> Ended {
 
 #[test]
 fn the_status_of_main_is_the_status_of_the_run() {
+    needs!("qemu-system-x86_64");
     boot(&["status", "0"], &[]).ends_with(0);
     boot(&["status", "42"], &[]).ends_with(42);
 }
 
 #[test]
 fn arguments_arrive_as_they_were() {
+    needs!("qemu-system-x86_64");
     boot(&["arguments", "a b", "", "100%", "--", "h\u{f6}"], &[])
         .ends_with(0)
         .says(&["<a b>\n<>\n<100%>\n<-->\n<h\u{f6}>\n"]);
@@ -83,6 +85,7 @@ fn arguments_arrive_as_they_were() {
 
 #[test]
 fn a_panic_says_where_and_who_called_whom() {
+    needs!("qemu-system-x86_64");
     let ended = fault("panic");
     ended.ends_with(101).says(&[
         "core 0 panicked at tests/images/faults.rs:",
@@ -97,6 +100,7 @@ fn a_panic_says_where_and_who_called_whom() {
 
 #[test]
 fn a_panic_on_another_core_ends_the_image_too() {
+    needs!("qemu-system-x86_64");
     fault("panic-on-core-1")
         .ends_with(101)
         .says(&["core 1 panicked at", "image_faults::inner+0x"]);
@@ -104,6 +108,7 @@ fn a_panic_on_another_core_ends_the_image_too() {
 
 #[test]
 fn panics_on_all_cores_at_once_give_one_report() {
+    needs!("qemu-system-x86_64");
     let ended = boot(&["panic-in-all"], &[("EBB_CORES", "4")]);
     ended.ends_with(101);
     assert_eq!(
@@ -116,6 +121,7 @@ fn panics_on_all_cores_at_once_give_one_report() {
 
 #[test]
 fn a_report_comes_out_although_others_were_stopped_while_they_printed() {
+    needs!("qemu-system-x86_64");
     for _ in 0..5 {
         boot(&["panic-while-others-print"], &[("EBB_CORES", "4")])
             .ends_with(101)
@@ -129,6 +135,7 @@ fn a_report_comes_out_although_others_were_stopped_while_they_printed() {
 
 #[test]
 fn cores_beyond_64_are_left_alone() {
+    needs!("qemu-system-x86_64");
     boot_bare(&["-cpu", "max", "-smp", "66"])
         .ends_with(0)
         .says(&[
@@ -139,6 +146,7 @@ fn cores_beyond_64_are_left_alone() {
 
 #[test]
 fn a_null_read_is_reported_as_one_with_registers() {
+    needs!("qemu-system-x86_64");
     fault("null-read").ends_with(101).says(&[
         "page fault on core 0: reading 0x0: a null pointer",
         "  rip ffffffff8",
@@ -150,6 +158,7 @@ fn a_null_read_is_reported_as_one_with_registers() {
 
 #[test]
 fn a_null_call_is_reported_with_its_caller() {
+    needs!("qemu-system-x86_64");
     fault("null-call").ends_with(101).says(&[
         "executing 0x0: a call through a null pointer",
         "image_faults::null_call+0x",
@@ -158,6 +167,7 @@ fn a_null_call_is_reported_with_its_caller() {
 
 #[test]
 fn memory_that_is_not_there_is_not_read() {
+    needs!("qemu-system-x86_64");
     fault("wild-read")
         .ends_with(101)
         .says(&["reading 0xffff900000000000: nothing is mapped there"]);
@@ -168,6 +178,7 @@ fn memory_that_is_not_there_is_not_read() {
 
 #[test]
 fn the_image_cannot_be_changed_nor_data_executed() {
+    needs!("qemu-system-x86_64");
     for name in ["write-text", "write-text-by-linear-map", "write-rodata"] {
         fault(name)
             .ends_with(101)
@@ -180,6 +191,7 @@ fn the_image_cannot_be_changed_nor_data_executed() {
 
 #[test]
 fn a_stack_overflow_is_reported_as_one() {
+    needs!("qemu-system-x86_64");
     fault("stack-overflow").ends_with(101).says(&[
         "stack overflow on core 0: the event stack of core 0 is used up (256 KiB)",
         "image_faults::endless+0x",
@@ -192,6 +204,7 @@ fn a_stack_overflow_is_reported_as_one() {
 
 #[test]
 fn a_double_fault_is_reported() {
+    needs!("qemu-system-x86_64");
     fault("double-fault")
         .ends_with(101)
         .says(&["double fault on core 0", "image_faults::double_fault+0x"]);
@@ -199,6 +212,7 @@ fn a_double_fault_is_reported() {
 
 #[test]
 fn other_exceptions_are_named() {
+    needs!("qemu-system-x86_64");
     fault("invalid-opcode")
         .ends_with(101)
         .says(&["invalid opcode on core 0"]);
@@ -209,6 +223,7 @@ fn other_exceptions_are_named() {
 
 #[test]
 fn exhausted_memory_is_an_error_to_a_caller_who_asks_and_a_clear_end_to_others() {
+    needs!("qemu-system-x86_64");
     fault("memory-politely")
         .ends_with(0)
         .says(&[" MiB: memory allocation failed", "and again 8 MiB"]);
@@ -219,6 +234,7 @@ fn exhausted_memory_is_an_error_to_a_caller_who_asks_and_a_clear_end_to_others()
 
 #[test]
 fn a_hang_ends_with_a_backtrace_of_every_core() {
+    needs!("qemu-system-x86_64");
     let ended = boot(&["hang"], &[("EBB_TIMEOUT", "3")]);
     assert_ne!(ended.status, Some(0));
     ended.says(&[
@@ -240,6 +256,7 @@ fn a_hang_ends_with_a_backtrace_of_every_core() {
 
 #[test]
 fn a_program_that_waits_for_ever_shows_its_cores_asleep() {
+    needs!("qemu-system-x86_64");
     let ended = boot(&["wait-for-ever"], &[("EBB_TIMEOUT", "3")]);
     assert_ne!(ended.status, Some(0));
     ended.says(&["core 0:\n", "core 1:\n", "ebb_runtime::event::run_loop"]);
@@ -247,6 +264,7 @@ fn a_program_that_waits_for_ever_shows_its_cores_asleep() {
 
 #[test]
 fn an_unknown_option_is_refused_with_the_options_there_are() {
+    needs!("qemu-system-x86_64");
     boot(&[], &[("EBB_OPTIONS", "colour=blue")])
         .ends_with(78)
         .says(&[
@@ -259,6 +277,7 @@ fn an_unknown_option_is_refused_with_the_options_there_are() {
 
 #[test]
 fn a_malformed_option_is_refused_with_what_it_takes() {
+    needs!("qemu-system-x86_64");
     boot(&[], &[("EBB_OPTIONS", "cores=many")])
         .ends_with(78)
         .says(&["ebb: option `cores` is `many`; it takes a number from 1 to 64"]);
@@ -269,6 +288,7 @@ fn a_malformed_option_is_refused_with_what_it_takes() {
 
 #[test]
 fn an_option_that_the_application_declares_is_checked_like_the_others() {
+    needs!("qemu-system-x86_64");
     boot(&["none"], &[("EBB_OPTIONS", "taste=sour")]).ends_with(0);
     boot(&["none"], &[("EBB_OPTIONS", "taste=loud")])
         .ends_with(78)
@@ -279,6 +299,7 @@ fn an_option_that_the_application_declares_is_checked_like_the_others() {
 #[test]
 #[ignore = "takes its time"]
 fn a_hundred_boots_in_a_row_succeed() {
+    needs!("qemu-system-x86_64");
     for n in 0..100 {
         let cores = [1, 2, 4][n % 3];
         boot(&["none"], &[("EBB_CORES", &cores.to_string())])
@@ -289,6 +310,7 @@ fn a_hundred_boots_in_a_row_succeed() {
 
 #[test]
 fn fewer_cores_than_there_are_can_be_asked_for() {
+    needs!("qemu-system-x86_64");
     boot(&["none"], &[("EBB_CORES", "4"), ("EBB_OPTIONS", "cores=3")])
         .ends_with(0)
         .says(&["3 cores\n"]);
@@ -296,6 +318,7 @@ fn fewer_cores_than_there_are_can_be_asked_for() {
 
 #[test]
 fn a_core_that_does_not_come_up_is_done_without() {
+    needs!("qemu-system-x86_64");
     boot(
         &["none"],
         &[("EBB_CORES", "4"), ("EBB_OPTIONS", "broken-core=2")],
@@ -310,6 +333,7 @@ fn a_core_that_does_not_come_up_is_done_without() {
 
 #[test]
 fn sixty_four_cores_come_up() {
+    needs!("qemu-system-x86_64");
     boot(&["none"], &[("EBB_CORES", "64"), ("EBB_MEMORY", "256M")])
         .ends_with(0)
         .says(&["64 cores\n"]);
@@ -317,6 +341,7 @@ fn sixty_four_cores_come_up() {
 
 #[test]
 fn memory_from_64_mib_to_16_gib_is_used() {
+    needs!("qemu-system-x86_64");
     for (memory, least) in [("64M", 50), ("3G", 2900), ("5G", 4900), ("16G", 16000)] {
         let ended = boot(&["memory-size"], &[("EBB_MEMORY", memory)]);
         ended.ends_with(0);
@@ -336,6 +361,7 @@ fn time_with(rtc: &str) -> u64 {
 
 #[test]
 fn the_wall_clock_is_the_hosts() {
+    needs!("qemu-system-x86_64");
     let host = || {
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         time.expect("after 1970").as_millis() as u64
@@ -356,6 +382,7 @@ fn the_wall_clock_is_the_hosts() {
 
 #[test]
 fn the_wall_clock_knows_the_calendar() {
+    needs!("qemu-system-x86_64");
     // From `date -u -d DATE +%s`.
     for (date, seconds) in [
         ("2024-02-29T12:00:00", 1_709_208_000),
@@ -397,6 +424,7 @@ fn type_line(text: &str, wait: Duration) {
 
 #[test]
 fn what_is_typed_arrives_whole() {
+    needs!("qemu-system-x86_64");
     // Longer than the UART's 16 bytes.
     type_line(
         "the quick brown fox jumps over the lazy dog, again and again",
@@ -406,12 +434,14 @@ fn what_is_typed_arrives_whole() {
 
 #[test]
 fn what_was_typed_before_the_image_is_up_is_not_lost() {
+    needs!("qemu-system-x86_64");
     type_line("early", Duration::ZERO);
     type_line(&"0123456789".repeat(300), Duration::ZERO);
 }
 
 #[test]
 fn too_little_memory_is_refused_with_how_much_it_takes() {
+    needs!("qemu-system-x86_64");
     boot(&[], &[("EBB_QEMU_ARGS", "-m 16M")])
         .ends_with(71)
         .says(&["MiB of memory are too little; give the machine at least 24 MiB"]);
@@ -419,6 +449,7 @@ fn too_little_memory_is_refused_with_how_much_it_takes() {
 
 #[test]
 fn a_machine_without_acpi_is_refused() {
+    needs!("qemu-system-x86_64");
     // SeaBIOS would make tables of its own.
     boot(
         &[],
@@ -480,6 +511,7 @@ fn boot_bare(machine: &[&str]) -> Ended {
 
 #[test]
 fn other_machines_of_qemus_boot_too() {
+    needs!("qemu-system-x86_64");
     for machine in ["pc", "q35", "microvm", "microvm,rtc=off"] {
         boot_bare(&["-M", machine, "-cpu", "max", "-smp", "2"])
             .ends_with(0)
@@ -492,6 +524,7 @@ fn other_machines_of_qemus_boot_too() {
 
 #[test]
 fn a_machine_without_a_timer_is_refused() {
+    needs!("qemu-system-x86_64");
     boot_bare(&["-M", "microvm,pit=off", "-cpu", "max"])
         .ends_with(71)
         .says(&["ebb: the machine has no timer to measure the TSC with"]);
@@ -499,6 +532,7 @@ fn a_machine_without_a_timer_is_refused() {
 
 #[test]
 fn a_cpu_that_lacks_what_an_image_needs_is_refused() {
+    needs!("qemu-system-x86_64");
     for cpu in ["qemu64,-lm", "qemu64,-nx"] {
         boot_bare(&["-cpu", cpu])
             .ends_with(71)
@@ -511,6 +545,7 @@ fn a_cpu_that_lacks_what_an_image_needs_is_refused() {
 
 #[test]
 fn the_clock_does_without_an_hpet() {
+    needs!("qemu-system-x86_64");
     boot(&["none"], &[("EBB_QEMU_ARGS", "-machine hpet=off")])
         .ends_with(0)
         .says(&["2 cores\n"]);
@@ -518,6 +553,7 @@ fn the_clock_does_without_an_hpet() {
 
 #[test]
 fn the_boot_timeline_is_a_table_on_request() {
+    needs!("qemu-system-x86_64");
     boot(&["none"], &[("EBB_OPTIONS", "timeline=full")])
         .ends_with(0)
         .says(&["boot step", "paging", "cores", "main"]);

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use test_support::{GUESTS, RUNNER, cargo};
+use test_support::{GUESTS, RUNNER, cargo, needs};
 
 /// The archive with all guest programs.
 fn archive() -> &'static Path {
@@ -92,12 +92,14 @@ fn says(console: &str, parts: &[&str]) {
 
 #[test]
 fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() {
+    needs!("qemu-system-x86_64");
     let console = boot(2, &["copies=4", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 4, "{console}");
 }
 
 #[test]
 fn programs_run_on_older_and_on_other_cpus() {
+    needs!("qemu-system-x86_64");
     // Without FSGSBASE; Intel's and AMD's models; without SMAP, and with it alone.
     for cpu in ["max,-fsgsbase", "Haswell", "EPYC", "max,-smap,-smep"] {
         let console = boot_on(cpu, 1, &["copies=2", "/bin/abi"]);
@@ -110,6 +112,7 @@ fn programs_run_on_older_and_on_other_cpus() {
 
 #[test]
 fn a_traced_program_keeps_its_registers_and_every_call_is_printed() {
+    needs!("qemu-system-x86_64");
     let console = boot(1, &["--trace=1", "/bin/abi"]);
     let calls = [
         "getpid() = ",
@@ -123,6 +126,7 @@ fn a_traced_program_keeps_its_registers_and_every_call_is_printed() {
 
 #[test]
 fn programs_on_four_cores_give_every_frame_back() {
+    needs!("qemu-system-x86_64");
     let console = boot(4, &["--rounds=3", "copies=8", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 24, "{console}");
     let free: Vec<u64> = console
@@ -141,6 +145,7 @@ fn programs_on_four_cores_give_every_frame_back() {
 
 #[test]
 fn programs_see_neither_one_another_nor_the_kernel() {
+    needs!("qemu-system-x86_64");
     for cores in [1, 2, 4] {
         let console = boot(cores, &["copies=6", "/bin/alone"]);
         assert_eq!(console.matches("alone\n").count(), 6, "{console}");
@@ -149,12 +154,14 @@ fn programs_see_neither_one_another_nor_the_kernel() {
 
 #[test]
 fn processes_start_end_and_talk_as_on_linux() {
+    needs!("qemu-system-x86_64");
     let console = boot(1, &["copies=2", "/bin/process"]);
     assert_eq!(console.matches("all right").count(), 2, "{console}");
 }
 
 #[test]
 fn what_a_program_must_not_do_ends_it_with_a_report_and_nothing_else() {
+    needs!("qemu-system-x86_64");
     for (attack, parts) in [
         ("read-null", &["SIGSEGV", "uc0 ended by signal 11"][..]),
         ("write-kernel", &["uc0 ended by signal 11"]),
@@ -189,6 +196,7 @@ fn what_a_program_must_not_do_ends_it_with_a_report_and_nothing_else() {
 
 #[test]
 fn a_program_that_takes_all_it_can_get_finds_its_limits_and_gives_all_back() {
+    needs!("qemu-system-x86_64");
     for (attack, parts) in [
         (
             "all-memory",
@@ -208,6 +216,7 @@ fn a_program_that_takes_all_it_can_get_finds_its_limits_and_gives_all_back() {
 
 #[test]
 fn a_program_that_never_stops_ends_at_its_processor_time_and_others_go_on_meanwhile() {
+    needs!("qemu-system-x86_64");
     for attack in [
         "spin-for-ever",
         "syscall-for-ever",
@@ -230,6 +239,7 @@ fn a_program_that_never_stops_ends_at_its_processor_time_and_others_go_on_meanwh
 
 #[test]
 fn hostile_arguments_of_every_system_call_are_survived() {
+    needs!("qemu-system-x86_64");
     for seed in ["1", "20261123"] {
         let console = boot(1, &["/bin/fuzz", seed, "60"]);
         says(&console, &["60 batches", "uc0 ended with status 0"]);
@@ -238,12 +248,14 @@ fn hostile_arguments_of_every_system_call_are_survived() {
 
 #[test]
 fn others_have_their_turns_during_calls_on_much_memory_and_long_files() {
+    needs!("qemu-system-x86_64");
     let console = boot(1, &["--memory=300000000", "/bin/long", "strict"]);
     says(&console, &["nothing took long", "uc0 ended with status 0"]);
 }
 
 #[test]
 fn damaged_programs_are_refused_or_end_alone() {
+    needs!("qemu-system-x86_64");
     for seed in ["1", "20261123"] {
         let console = boot(1, &["beside=/bin/abi", "/bin/elf", seed, "150"]);
         says(

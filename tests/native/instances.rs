@@ -1,5 +1,5 @@
 //! Instances of the invoker's image from outside: what copies of a snapshot do not share, and what becomes of them when the
-//! machine's memory is used up. Without Node.js the tests say so and pass, unless `INVOKER_TESTS=required`.
+//! machine's memory is used up.
 
 use std::{
     collections::HashSet,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use test_support::{RUNNER, WORKSPACE, cargo, signal};
+use test_support::{RUNNER, WORKSPACE, cargo, needs, signal};
 
 /// A booted invoker.
 struct Image {
@@ -19,20 +19,8 @@ struct Image {
 }
 
 impl Image {
-    /// Boots it; `None`, with a line that says why, without Node.js.
-    fn boot(memory: &str, options: &str) -> Option<Self> {
-        let node = Command::new("node")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status();
-        if !node.is_ok_and(|status| status.success()) {
-            assert!(
-                std::env::var_os("INVOKER_TESTS").is_none_or(|v| v != "required"),
-                "node cannot be started"
-            );
-            println!("skipped: node cannot be started; install Node.js 20 or later");
-            return None;
-        }
+    /// Boots it, and waits until an instance has been made.
+    fn boot(memory: &str, options: &str) -> Self {
         let mut child = Command::new(RUNNER)
             .arg(cargo::example("invoker"))
             .args(["--auth", "guest:key", "--quiet"])
@@ -68,7 +56,7 @@ impl Image {
             }
             if line.contains("the first instance was ready") {
                 assert!(told.contains("base snapshot of"), "{told}");
-                return Some(image);
+                return image;
             }
         }
     }
@@ -159,10 +147,9 @@ fn member<'a>(json: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
+    needs!("qemu-system-x86_64", "node");
     const COPIES: usize = 6;
-    let Some(image) = Image::boot("2G", "") else {
-        return;
-    };
+    let image = Image::boot("2G", "");
     // From the base.
     for name in ["one", "two"] {
         image.deploy(name, CHANCE);
@@ -223,10 +210,9 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
 
 #[test]
 fn a_machine_whose_memory_is_used_up_makes_room_and_gives_all_back() {
+    needs!("qemu-system-x86_64", "node");
     // The books believe that there is as much as they like.
-    let Some(image) = Image::boot("352M", "budget=68719476736") else {
-        return;
-    };
+    let image = Image::boot("352M", "budget=68719476736");
     let code = "function main(a) { return { hello: a.name }; }";
     let round = |count: usize| {
         for n in 0..count {

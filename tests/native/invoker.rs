@@ -3,33 +3,20 @@
 //!
 //! `cargo test --test invoker` is the short form, with 100 calls of 20 functions from 8 clients and 2,000 calls that
 //! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
-//! and on two cores. Without Node.js and npm (or without a network for npm's first installation) the tests say so and pass, unless `INVOKER_TESTS=required`.
+//! and on two cores.
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
 
-use test_support::{RUNNER, WORKSPACE, cargo, openwhisk, signal};
+use test_support::{RUNNER, WORKSPACE, cargo, needs, openwhisk, signal};
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
-
-/// Where the client tests are, with the npm package that they drive; `None`, after saying why, where it cannot be had.
-fn client() -> Option<PathBuf> {
-    match openwhisk::installed() {
-        Ok(tests) => Some(tests),
-        Err(why) => {
-            let required = std::env::var_os("INVOKER_TESTS").is_some_and(|v| v == "required");
-            assert!(!required, "{why}");
-            println!("skipped: {why}");
-            None
-        }
-    }
-}
 
 /// A booted invoker.
 struct Image {
@@ -150,7 +137,10 @@ fn passed(report: &str) -> u32 {
 
 #[test]
 fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
-    let Some(tests) = client() else { return };
+    needs!("qemu-system-x86_64", "node", "npm", "curl");
+    let Some(tests) = openwhisk::client_tests() else {
+        return;
+    };
     let actions = Path::new(env!("CARGO_TARGET_TMPDIR")).join("actions");
     std::fs::create_dir_all(&actions).expect("a directory to write to");
     std::fs::write(
@@ -222,7 +212,10 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
 #[test]
 #[ignore = "takes minutes"]
 fn a_thousand_calls_of_a_hundred_functions_and_a_flood_on_one_and_two_cores() {
-    let Some(tests) = client() else { return };
+    needs!("qemu-system-x86_64", "node", "npm", "curl");
+    let Some(tests) = openwhisk::client_tests() else {
+        return;
+    };
     for cores in [1, 2] {
         let image = Image::boot(cores, &["--quiet"]);
         let number = cores.to_string();
@@ -238,7 +231,8 @@ fn a_thousand_calls_of_a_hundred_functions_and_a_flood_on_one_and_two_cores() {
 
 #[test]
 fn the_image_is_an_action_container() {
-    if client().is_none() {
+    needs!("qemu-system-x86_64", "node", "npm", "curl");
+    if openwhisk::client_tests().is_none() {
         return;
     }
     let output = Command::new("node")

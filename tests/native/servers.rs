@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use test_support::{
     Image, cargo,
     client::{connect, memccapable, program, wrk},
+    needs,
 };
 
 #[test]
 fn the_webserver_answers_curl_and_wrk() {
+    needs!("qemu-system-x86_64");
     let settings = [("EBB_CORES", "2")];
     let image = Image::boot(
         &cargo::example("webserver"),
@@ -78,6 +80,7 @@ fn the_webserver_answers_curl_and_wrk() {
 
 #[test]
 fn the_memcached_example_takes_its_options_and_passes_memccapable() {
+    needs!("qemu-system-x86_64");
     let settings = [("EBB_CORES", "2")];
     let options = ["-p", "11300", "-m", "8", "--share", "100"];
     let image = Image::boot(

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use test_support::{GUESTS, RUNNER, cargo};
+use test_support::{GUESTS, RUNNER, cargo, needs};
 
 /// A server that sends back what it gets; its port, on this machine's loopback, which the image reaches as 10.0.2.2.
 fn echo_server() -> u16 {
@@ -29,6 +29,7 @@ fn echo_server() -> u16 {
 
 #[test]
 fn clones_keep_their_state_share_no_write_and_give_every_frame_back() {
+    needs!("qemu-system-x86_64");
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (program, manifest, archive) = (
         out.join("snapshot"),

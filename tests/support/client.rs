@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::tools;
+
 /// Connects; no read waits for ever.
 ///
 /// # Panics
@@ -17,24 +19,21 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Runs a client program, which must succeed; gives what it said. `None`, with a line that says so, where it is not
-/// installed.
+/// Runs a client program, which must succeed; gives what it said. `None` where it is missing and cannot be installed, which the
+/// summary says.
 ///
 /// # Panics
 /// When it fails.
 pub fn program(program: &str, arguments: &[&str]) -> Option<String> {
-    match Command::new(program).args(arguments).output() {
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said).into_owned();
-            assert!(output.status.success(), "{program}: {said}");
-            Some(said)
-        }
-        Err(error) => {
-            eprintln!("skipped: {program} cannot be started ({error})");
-            None
-        }
+    if tools::lacks(&[program]) {
+        return None;
     }
+    let output = Command::new(program).args(arguments).output();
+    let output = output.expect("it is there");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{program}: {said}");
+    Some(said)
 }
 
 /// Runs memccapable, libmemcached's conformance test.

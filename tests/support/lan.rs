@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{RUNNER, Random, cargo, signal};
+use crate::{RUNNER, Random, cargo, signal, tools};
 
 /// The image's address, by option.
 pub const V4: [u8; 4] = [10, 0, 2, 15];
@@ -36,19 +36,23 @@ pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// # Panics
 /// When the test does.
 pub fn lan(test: impl FnOnce() + Send + 'static) {
+    if tools::lacks(&["ip", "qemu-system-x86_64"]) {
+        return;
+    }
     // Cargo may have to download something, which the network of the test could not.
     cargo::program("image-network");
-    let run = thread::spawn(move || {
+    let name = thread::current().name().map_or(String::new(), String::from);
+    let run = thread::Builder::new().name(name).spawn(move || {
         // SAFETY: concerns this thread alone.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
             let error = io::Error::last_os_error();
-            eprintln!("skipped: a network of its own takes root ({error})");
+            tools::skip_allowed(&format!("a network of its own takes root ({error})"));
             return;
         }
         ip(&["link", "set", "lo", "up"]);
         test();
     });
-    if let Err(panic) = run.join() {
+    if let Err(panic) = run.expect("a thread").join() {
         std::panic::resume_unwind(panic);
     }
 }

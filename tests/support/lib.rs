@@ -1,5 +1,6 @@
 //! What tests and benches share: images that are built once and booted ([`cargo`], [`Image`]), a network of a test's own
-//! ([`lan`]), clients ([`client`]), and chance that repeats ([`Random`]).
+//! ([`lan`]), clients ([`client`]), chance that repeats ([`Random`]),
+//! and the programs that tests need ([`tools`]).
 
 pub mod cargo;
 pub mod client;
@@ -7,6 +8,7 @@ mod image;
 pub mod lan;
 pub mod openwhisk;
 mod random;
+pub mod tools;
 
 pub use image::Image;
 pub use random::Random;

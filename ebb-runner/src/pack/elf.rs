@@ -105,3 +105,41 @@ pub fn read(path: &Path) -> Result<Elf, String> {
     }
     Ok(elf)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_elf_file_is_an_error_or_read_without_harm() {
+        let good = fs::read("/bin/sh").unwrap();
+        let file = std::env::temp_dir().join(format!("ebb-damaged-{}", std::process::id()));
+        let mut random = 0x1234_5678_u64;
+        let mut next = |below: usize| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(random >> 33).unwrap() % below
+        };
+        for round in 0..400 {
+            let mut bytes = good.clone();
+            for _ in 0..=round % 8 {
+                // Mostly in the headers, where it matters.
+                let at = if next(3) > 0 {
+                    next(1024)
+                } else {
+                    next(bytes.len())
+                };
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xff][next(5)];
+            }
+            if round % 4 == 0 {
+                bytes.truncate(next(good.len()));
+            }
+            fs::write(&file, &bytes).unwrap();
+            let _ = read(&file);
+        }
+        fs::remove_file(&file).unwrap();
+    }
+}

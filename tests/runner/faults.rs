@@ -1,7 +1,5 @@
 //! Every way in which the runner's surroundings can fail, with QEMUs that are shell scripts.
 
-mod common;
-
 use std::{
     fs,
     net::TcpListener,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{
+use crate::common::{
     Code, Directory, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
     write_program,
 };
@@ -193,6 +191,49 @@ fn installing_can_be_forbidden() {
     let (code, _, err) = complete(command.env("EBB_NO_INSTALL", "1"));
     assert!(code == 127 && !dir.join("apt.log").exists(), "{err}");
     assert!(!on_debian() || err.contains("EBB_NO_INSTALL"), "{err}");
+}
+
+/// The runner told to install `tools`, with `install` as the lines of `apt-get install`.
+fn install_tools(test: &str, tools: &[&str], install: &str) -> (Directory, Command) {
+    let (dir, found) = with_apt(test, install);
+    let mut command = runner(&dir, "install".as_ref());
+    command.args(tools).env_remove("EBB_NO_INSTALL");
+    let path = found.get_envs().find(|(name, _)| *name == "PATH");
+    command.env("PATH", path.and_then(|(_, value)| value).unwrap());
+    (dir, command)
+}
+
+#[test]
+fn what_tests_need_is_installed_at_once_after_saying_so_and_only_where_it_is_missing() {
+    let tools = ["sh", "redis-server", "busybox"];
+    let (dir, mut command) = install_tools("tools", &tools, "exit 0");
+    let (code, out, err) = complete(&mut command);
+    if !on_debian() {
+        assert!(code == 127 && !dir.join("apt.log").exists(), "{err}");
+        return;
+    }
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    let said = "missing: redis-server, busybox; installing redis-server busybox-static with";
+    assert!(err.contains(said), "{err}");
+    let log = fs::read_to_string(dir.join("apt.log")).unwrap();
+    assert!(
+        log.lines().count() == 1 && log.trim().ends_with(" redis-server busybox-static"),
+        "{log}"
+    );
+}
+
+#[test]
+fn where_nothing_may_be_installed_the_packages_are_named() {
+    let (dir, mut command) = install_tools("refused", &["redis-server"], "exit 0");
+    let (code, _, err) = complete(command.env("EBB_NO_INSTALL", "1"));
+    assert!(
+        code == 127 && err.contains("apt-get install redis-server"),
+        "{code} {err}"
+    );
+    assert!(!dir.join("apt.log").exists());
+    let (_dir, mut command) = install_tools("unknown", &["no-such-tool"], "exit 0");
+    let (code, _, err) = complete(&mut command);
+    assert!(code == 127 && err.contains("no-such-tool"), "{code} {err}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The runner with a real QEMU and images of a few instructions.
 
-mod common;
-
 use std::{
     fs,
     io::{Read, Write},
@@ -10,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Code, complete, directory, finish, note, runner};
+use test_support::needs;
+
+use crate::common::{Code, complete, directory, finish, note, runner};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -18,6 +18,7 @@ use nix::{
 
 #[test]
 fn an_images_output_and_exit_status_are_the_runners() {
+    needs!("qemu-system-x86_64");
     let dir = directory("status");
     for status in [0, 7, 255] {
         let image = Code::default()
@@ -36,6 +37,7 @@ fn an_images_output_and_exit_status_are_the_runners() {
 
 #[test]
 fn a_quiet_runner_says_nothing() {
+    needs!("qemu-system-x86_64");
     let dir = directory("quiet");
     let image = Code::default()
         .report("exit 0")
@@ -49,6 +51,7 @@ fn a_quiet_runner_says_nothing() {
 
 #[test]
 fn both_firmwares_boot_an_image() {
+    needs!("qemu-system-x86_64");
     let dir = directory("firmware");
     let image = Code::default()
         .report("exit 3")
@@ -62,6 +65,7 @@ fn both_firmwares_boot_an_image() {
 
 #[test]
 fn an_image_may_lie_anywhere() {
+    needs!("qemu-system-x86_64");
     let dir = directory("path");
     for name in ["a b,c=d", "-x", "\u{f6}", "%s"] {
         let image = Code::default()
@@ -80,6 +84,7 @@ fn an_image_may_lie_anywhere() {
 
 #[test]
 fn forty_boots_in_a_row_all_end_as_they_should() {
+    needs!("qemu-system-x86_64");
     let dir = directory("forty");
     let image = Code::default()
         .print("x")
@@ -95,6 +100,7 @@ fn forty_boots_in_a_row_all_end_as_they_should() {
 
 #[test]
 fn options_and_arguments_reach_the_image_as_the_command_line() {
+    needs!("qemu-system-x86_64");
     let dir = directory("arguments");
     let command_line = Code::default().raw(&[0x8b, 0x73, 24]).print_string(); // mov esi, [ebx+24]
     let image = command_line
@@ -125,6 +131,7 @@ fn options_and_arguments_reach_the_image_as_the_command_line() {
 
 #[test]
 fn the_archive_is_the_first_boot_module_on_a_page_boundary() {
+    needs!("qemu-system-x86_64");
     let dir = directory("archive");
     // mov esi, [ebx+16]; mov esi, [esi]; test esi, 0xfff; jnz over the print
     let module = Code::default().raw(&[
@@ -149,6 +156,7 @@ fn the_archive_is_the_first_boot_module_on_a_page_boundary() {
 
 #[test]
 fn input_reaches_the_image_and_its_end_is_a_byte_4() {
+    needs!("qemu-system-x86_64");
     let dir = directory("input");
     #[rustfmt::skip]
     let echo = Code::default().raw(&[
@@ -187,6 +195,7 @@ fn input_reaches_the_image_and_its_end_is_a_byte_4() {
 
 #[test]
 fn a_triple_fault_is_explained_with_the_place() {
+    needs!("qemu-system-x86_64");
     let dir = directory("triple");
     let image = Code::default()
         .print("before")
@@ -206,6 +215,7 @@ fn a_triple_fault_is_explained_with_the_place() {
 
 #[test]
 fn an_image_that_hangs_is_ended_with_a_report_of_its_cores() {
+    needs!("qemu-system-x86_64");
     let dir = directory("hang");
     let image = Code::default()
         .print("begin")
@@ -231,6 +241,7 @@ fn an_image_that_hangs_is_ended_with_a_report_of_its_cores() {
 
 #[test]
 fn ending_without_a_status_is_a_failure() {
+    needs!("qemu-system-x86_64");
     let dir = directory("silent");
     let image = Code::default().end().image(&dir.join("silent"));
     let (code, _, err) = complete(&mut runner(&dir, &image));
@@ -242,6 +253,7 @@ fn ending_without_a_status_is_a_failure() {
 
 #[test]
 fn an_image_that_stays_after_its_exit_line_is_ended() {
+    needs!("qemu-system-x86_64");
     let dir = directory("stays");
     let image = Code::default()
         .report("exit 9")
@@ -253,6 +265,7 @@ fn an_image_that_stays_after_its_exit_line_is_ended() {
 
 #[test]
 fn report_lines_go_to_a_file() {
+    needs!("qemu-system-x86_64");
     let dir = directory("report");
     let image = Code::default()
         .report("boot total=3")
@@ -276,6 +289,7 @@ fn report_lines_go_to_a_file() {
 
 #[test]
 fn a_reader_that_stops_reading_ends_the_image() {
+    needs!("qemu-system-x86_64");
     let dir = directory("reader");
     // jmp back over one print, for ever.
     let image = Code::default()
@@ -296,6 +310,7 @@ fn a_reader_that_stops_reading_ends_the_image() {
 
 #[test]
 fn a_slow_reader_loses_nothing_and_does_not_delay_a_signal() {
+    needs!("qemu-system-x86_64");
     let dir = directory("slow");
     let image = Code::default()
         .print("x")
@@ -320,10 +335,11 @@ fn a_slow_reader_loses_nothing_and_does_not_delay_a_signal() {
 
 #[test]
 fn a_broken_image_is_refused_before_qemu_starts() {
+    needs!("qemu-system-x86_64");
     let dir = directory("broken");
     let good = [
         note(b"ebb\0", 1, &[1, 1]),
-        note(b"Xen\0", 18, &[common::BASE]),
+        note(b"Xen\0", 18, &[crate::common::BASE]),
     ];
     let path = dir.join("broken");
     let refused = |word: &str| {

@@ -1,14 +1,14 @@
 //! Measures what the runner's choice of machine is worth. The figures of the documentation come
 //! from `cargo test -p ebb-runner --release --test startup -- --ignored --nocapture`.
 
-mod common;
-
 use std::{
     process::{Command, Stdio},
     time::Instant,
 };
 
-use common::{Code, directory, runner};
+use test_support::needs;
+
+use crate::common::{Code, directory, runner};
 
 const ROUNDS: usize = 21;
 
@@ -37,6 +37,7 @@ fn medians(commands: &mut [(&str, Command)]) -> Vec<f64> {
 #[test]
 #[ignore = "a measurement of ten seconds"]
 fn startup_times() {
+    needs!("qemu-system-x86_64");
     let dir = directory("startup");
     let image = Code::default()
         .report("exit 0")

@@ -1,7 +1,5 @@
 //! `ebb-runner/run`, which Cargo starts: when it builds the runner and when it does not.
 
-mod common;
-
 use std::{
     fs,
     path::Path,
@@ -9,7 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Directory, complete, directory, write_program};
+use test_support::RUNNER;
+
+use crate::common::{Directory, complete, directory, write_program};
 
 /// A workspace with the script, one source, and a Cargo that makes a runner of one line.
 fn workspace(test: &str, cargo: &str) -> Directory {
@@ -22,8 +22,7 @@ fn workspace(test: &str, cargo: &str) -> Directory {
     ] {
         fs::write(dir.join(file), "").unwrap();
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("run");
-    write_program(&dir.join("ebb-runner/run"), &fs::read(script).unwrap());
+    write_program(&dir.join("ebb-runner/run"), &fs::read(RUNNER).unwrap());
     let cargo = format!("#!/bin/sh\necho \"$@\" >>{}/log\n{cargo}\n", dir.display());
     write_program(&dir.join("cargo"), cargo.as_bytes());
     dir

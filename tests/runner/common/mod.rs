@@ -1,16 +1,17 @@
 //! For the runner's tests: images of a few instructions, QEMUs of a few shell lines, and the
 //! runner in an environment without surprises.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use std::{
     fs,
     ops::Deref,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Once,
     time::{Duration, Instant},
 };
+
+use test_support::RUNNER;
 
 /// Where the code of an image is loaded.
 pub const BASE: u32 = 0x10_0000;
@@ -238,9 +239,19 @@ pub fn fake_qemu(path: &Path, lines: &str) -> PathBuf {
     write_program(path, script.as_bytes())
 }
 
+/// Builds the runner, as the script does when it is first used; a test may take PATH away from it.
+fn build() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let output = Command::new(RUNNER).arg("--version").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    });
+}
+
 /// The runner, about to run this image, with none of the caller's `EBB_*` variables.
 pub fn runner(dir: &Path, image: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ebb-runner"));
+    build();
+    let mut command = Command::new(RUNNER);
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"EBB_") {
             command.env_remove(name);

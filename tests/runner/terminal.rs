@@ -1,7 +1,5 @@
 //! The runner on a terminal of the test's own.
 
-mod common;
-
 use std::{
     fs::File,
     io::{Read, Write},
@@ -13,7 +11,9 @@ use std::{
     process::{Child, Stdio},
 };
 
-use common::{Code, directory, eventually, fake_qemu, is_alive, qemu_of, runner};
+use test_support::needs;
+
+use crate::common::{Code, directory, eventually, fake_qemu, is_alive, qemu_of, runner};
 use nix::{
     libc,
     pty::openpty,
@@ -106,6 +106,7 @@ fn halting(dir: &Path) -> PathBuf {
 
 #[test]
 fn a_terminal_stays_in_line_mode_and_ctrl_c_ends_the_image() {
+    needs!("qemu-system-x86_64");
     let dir = directory("ctrl-c");
     let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[]);
@@ -119,6 +120,7 @@ fn a_terminal_stays_in_line_mode_and_ctrl_c_ends_the_image() {
 
 #[test]
 fn a_raw_terminal_is_restored_when_the_image_ends() {
+    needs!("qemu-system-x86_64");
     let dir = directory("raw-end");
     // Waits for a key: again: mov dx, 0x3fd; in al, dx; test al, 1; jz again
     let wait = [0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7];
@@ -138,6 +140,7 @@ fn a_raw_terminal_is_restored_when_the_image_ends() {
 
 #[test]
 fn a_raw_terminal_is_restored_when_a_signal_ends_the_runner() {
+    needs!("qemu-system-x86_64");
     let dir = directory("raw-signal");
     let image = halting(&dir);
     for (sent, status) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
@@ -151,6 +154,7 @@ fn a_raw_terminal_is_restored_when_a_signal_ends_the_runner() {
 
 #[test]
 fn the_escape_key_ends_an_image_in_raw_mode() {
+    needs!("qemu-system-x86_64");
     let dir = directory("escape");
     let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[("EBB_CONSOLE", "raw")]);
@@ -161,6 +165,7 @@ fn the_escape_key_ends_an_image_in_raw_mode() {
 
 #[test]
 fn an_image_can_ask_for_the_mode() {
+    needs!("qemu-system-x86_64");
     let dir = directory("mode");
     let image = Code::default()
         .report("console raw")
@@ -176,6 +181,7 @@ fn an_image_can_ask_for_the_mode() {
 
 #[test]
 fn a_line_is_passed_on_and_ctrl_d_is_a_byte_4() {
+    needs!("qemu-system-x86_64");
     let dir = directory("line");
     // Prints the number of the bytes that come within half a second of each line.
     let lines = "echo up; read line; echo got $line; head -c 1 | od -An -tu1; echo exit 0 >$report";
@@ -192,6 +198,7 @@ fn a_line_is_passed_on_and_ctrl_d_is_a_byte_4() {
 
 #[test]
 fn ctrl_z_stops_qemu_too_and_both_go_on() {
+    needs!("qemu-system-x86_64");
     let dir = directory("ctrl-z");
     let image = halting(&dir);
     let mut session = Session::start(&dir, &image, &[]);

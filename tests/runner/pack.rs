@@ -1,7 +1,5 @@
 //! The packer: programs with all they need, and what it says when something is missing.
 
-mod common;
-
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -9,9 +7,8 @@ use std::{
     process::Command,
 };
 
-use common::{Code, complete, directory, note, runner, write_program};
+use crate::common::{Code, complete, directory, note, runner, write_program};
 use ebb_archive::{Archive, Kind, Node};
-use ebb_runner::pack::elf;
 
 /// `ebb-runner pack` of a manifest of this text.
 fn pack(dir: &Path, manifest: &str, arguments: &[&str]) -> (i32, String) {
@@ -388,37 +385,6 @@ fn a_program_that_cannot_be_packed_is_explained() {
 }
 
 #[test]
-fn a_damaged_elf_file_is_an_error_or_read_without_harm() {
-    let dir = directory("damaged");
-    let good = fs::read("/bin/sh").unwrap();
-    let file = dir.join("elf");
-    let mut random = 0x1234_5678_u64;
-    let mut next = |below: usize| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(random >> 33).unwrap() % below
-    };
-    for round in 0..400 {
-        let mut bytes = good.clone();
-        for _ in 0..=round % 8 {
-            // Mostly in the headers, where it matters.
-            let at = if next(3) > 0 {
-                next(1024)
-            } else {
-                next(bytes.len())
-            };
-            bytes[at] = [0, 1, 0x7f, 0x80, 0xff][next(5)];
-        }
-        if round % 4 == 0 {
-            bytes.truncate(next(good.len()));
-        }
-        fs::write(&file, &bytes).unwrap();
-        let _ = elf::read(&file);
-    }
-}
-
-#[test]
 fn the_users_node_is_packed_and_must_be_of_a_known_version() {
     let dir = directory("versions");
     let node = |version: &str| {
@@ -485,7 +451,7 @@ fn image(dir: &Path, manifest: &str) -> PathBuf {
         &[
             note(b"ebb\0", 1, &[1, 1]),
             text,
-            note(b"Xen\0", 18, &[common::BASE]),
+            note(b"Xen\0", 18, &[crate::common::BASE]),
         ],
     )
 }

@@ -1,0 +1,9 @@
+//! The runner from outside: what it does with an image, with what is none, and with a QEMU that fails.
+
+mod boot;
+mod common;
+mod faults;
+mod pack;
+mod script;
+mod startup;
+mod terminal;
