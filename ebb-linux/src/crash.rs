@@ -3,6 +3,7 @@
 use crate::abi::signal::FaultInfo;
 use crate::state::process::Process;
 use crate::uc::Uc;
+use crate::uc::caller::Caller;
 use alloc::string::String;
 use core::fmt::Write;
 use ebb_mem::space::Area;
@@ -31,7 +32,10 @@ fn describe(process: &Process, area: Option<&Area>, address: u64) -> String {
 }
 
 /// A fault or exception that nothing in the guest handles.
-pub fn report(uc: &Uc, process: &Process, index: usize, signal: &str, info: &FaultInfo) {
+pub fn report(caller: &Caller<'_>, signal: &str, info: &FaultInfo) {
+    let Caller {
+        uc, process, index, ..
+    } = *caller;
     let mut out = String::new();
     let threads = process.threads.borrow();
     let Some(thread) = threads.get(index) else {
@@ -112,8 +116,9 @@ pub fn report(uc: &Uc, process: &Process, index: usize, signal: &str, info: &Fau
 }
 
 /// The memory of a UC is used up.
-pub fn out_of_memory(uc: &Uc, process: &Process, index: usize, address: u64) {
-    let tid = process.threads.borrow().get(index).map_or(0, |t| t.tid);
+pub fn out_of_memory(caller: &Caller<'_>, address: u64) {
+    let uc = caller.uc;
+    let tid = caller.with_thread(|t| t.tid).unwrap_or(0);
     ebb_runtime::println!(
         "{}: out of memory: thread {tid} touched {address:#x} with {} of {} KiB in use by {}",
         uc.options.name,

@@ -3,8 +3,10 @@
 use crate::abi::exit::Exit;
 use crate::abi::signal::{FaultInfo, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 use crate::state::process::{Memory, Process};
-use crate::syscall::{self, Asked, Stop, quick};
+use crate::state::thread::Thread;
+use crate::syscall::{self, PendingCall, Step, quick};
 use crate::uc::Uc;
+use crate::uc::caller::Caller;
 use crate::{crash, now, signal};
 use alloc::rc::Rc;
 use core::pin::Pin;
@@ -110,13 +112,21 @@ impl GuestThread {
         &mut self,
         task: &mut core::task::Context<'_>,
         begun: u64,
-        mut asked: Option<Asked>,
+        mut asked: Option<PendingCall>,
     ) -> Left {
         let memory = self.process.memory();
         let mut limited = false;
         let mut result = None;
         loop {
-            let (uc, process, index) = (&self.uc, &self.process, self.index);
+            let caller = Caller {
+                uc: &self.uc,
+                process: &self.process,
+                memory: &memory,
+                index: self.index,
+            };
+            let Caller {
+                uc, process, index, ..
+            } = caller;
             if process.exit.get().is_some() {
                 return Left::Gone(0);
             }
@@ -132,7 +142,7 @@ impl GuestThread {
                     }
                     if signal::has_work(thread) {
                         drop(threads);
-                        signal::deliver(uc, process, &memory, index);
+                        signal::deliver(&caller);
                         if process.stopped.get().is_some() && process.exit.get().is_none() {
                             return Left::Waits;
                         }
@@ -144,7 +154,7 @@ impl GuestThread {
                         limited = true;
                     }
                     match uc.enter(process, &memory, thread) {
-                        Trap::Syscall => Asked::by(thread),
+                        Trap::Syscall => PendingCall::by(thread),
                         Trap::Interrupt => return Left::Yields,
                         Trap::PageFault {
                             address,
@@ -159,39 +169,36 @@ impl GuestThread {
                             };
                             let fault = memory.space.borrow_mut().fault(address, access);
                             if let Err(fault) = fault {
-                                page_fault(uc, process, index, address, access, fault);
+                                page_fault(&caller, address, access, fault);
                             }
                             continue;
                         }
                         Trap::Exception { vector, error } => {
                             drop(threads);
-                            exception(uc, process, index, vector, error);
+                            exception(&caller, vector, error);
                             continue;
                         }
                     }
                 }
             };
-            match syscall::step(uc, process, &memory, index, call, task.waker()) {
-                Ok(value) => {
-                    result = value;
-                    if self.sleep.is_some() {
-                        self.sleep = None;
-                    }
+            match syscall::dispatch(&caller, call, task.waker()) {
+                Step::Finished(value) => {
+                    result = Some(value);
+                    self.sleep = None;
                 }
-                Err(Stop::Wait) => {
+                Step::FinishedInPlace => self.sleep = None,
+                Step::Waits => {
                     if !self.is_over(task) {
                         return Left::Waits;
                     }
                     // The call finds its deadline passed.
                     let threads = self.process.threads.borrow();
-                    asked = threads.get(index).map(Asked::by);
+                    asked = threads.get(index).map(PendingCall::by);
                 }
-                Err(Stop::Yield) => return Left::Yields,
-                Err(Stop::Gone(status)) => return Left::Gone(status),
-                Err(_) => {
-                    if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
-                        quick::set(uc, process, thread);
-                    }
+                Step::Yields => return Left::Yields,
+                Step::Gone(status) => return Left::Gone(status),
+                Step::Replaced => {
+                    caller.with_thread(|thread| quick::set(uc, process, thread));
                     if !Rc::ptr_eq(&process.memory(), &memory) {
                         // It has started a program.
                         self.left = Some(memory);
@@ -244,7 +251,7 @@ impl Future for GuestThread {
                 return this.end(0, task);
             }
             quick::set(uc, process, thread);
-            thread.waiting.is_some().then(|| Asked::by(thread))
+            thread.waiting.is_some().then(|| PendingCall::by(thread))
         };
         if process.exit.get().is_none() && process.stopped.get().is_some() {
             // Whoever lets it go on, or ends it, wakes all its threads.
@@ -274,21 +281,14 @@ impl Future for GuestThread {
 }
 
 /// A fault that the guest's memory does not explain away.
-fn page_fault(
-    uc: &Rc<Uc>,
-    process: &Rc<Process>,
-    index: usize,
-    address: u64,
-    access: Access,
-    fault: Fault,
-) {
+fn page_fault(caller: &Caller<'_>, address: u64, access: Access, fault: Fault) {
     let (number, code) = match fault {
         Fault::NotMapped => (SIGSEGV, 1),
         Fault::Denied => (SIGSEGV, 2),
         Fault::BeyondEnd => (SIGBUS, 2),
         Fault::OutOfMemory => {
-            crash::out_of_memory(uc, process, index, address);
-            uc.end_without_memory(process);
+            crash::out_of_memory(caller, address);
+            caller.uc.end_without_memory(caller.process);
             return;
         }
     };
@@ -298,9 +298,7 @@ fn page_fault(
         Access::Execute => 20,
     };
     signal::fault(
-        uc,
-        process,
-        index,
+        caller,
         number,
         FaultInfo {
             code,
@@ -311,7 +309,7 @@ fn page_fault(
     );
 }
 
-fn exception(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, vector: u8, error: u64) {
+fn exception(caller: &Caller<'_>, vector: u8, error: u64) {
     let (number, code) = match vector {
         0 => (SIGFPE, 1),
         1 => (SIGTRAP, 2),
@@ -324,15 +322,13 @@ fn exception(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, vector: u8, error
     };
     let address = match vector {
         0 | 1 | 6 | 16 | 19 => {
-            let threads = process.threads.borrow();
-            threads.get(index).map_or(0, |t| t.context.rip)
+            let rip = |t: &mut Thread| t.context.rip;
+            caller.with_thread(rip).unwrap_or(0)
         }
         _ => 0,
     };
     signal::fault(
-        uc,
-        process,
-        index,
+        caller,
         number,
         FaultInfo {
             code,

@@ -9,15 +9,17 @@ use crate::abi::signal::{
 };
 use crate::crash;
 use crate::state::pending::take;
-use crate::state::process::{Memory, Process};
+use crate::state::process::Process;
 use crate::state::thread::Thread;
-use crate::uc::Uc;
-use alloc::rc::Rc;
+use crate::uc::caller::Caller;
 use alloc::vec::Vec;
 use core::mem::take as empty;
 
 /// A thread did something that the CPU refused: its handler hears of it, or its process ends with a report.
-pub fn fault(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, signal: u8, info: FaultInfo) {
+pub fn fault(caller: &Caller<'_>, signal: u8, info: FaultInfo) {
+    let Caller {
+        uc, process, index, ..
+    } = *caller;
     let action = process
         .state
         .borrow()
@@ -31,12 +33,11 @@ pub fn fault(uc: &Rc<Uc>, process: &Rc<Process>, index: usize, signal: u8, info:
         .is_none_or(|t| t.mask & bit(signal) != 0);
     let mut data = SigInfo::new(signal, info.code);
     data.0[16..24].copy_from_slice(&info.address.to_le_bytes());
-    let memory = process.memory();
     if action.handler <= 1
         || blocked
-        || frame::push(process, &memory, index, signal, &action, &data, Some(&info)).is_err()
+        || frame::push(caller, signal, &action, &data, Some(&info)).is_err()
     {
-        crash::report(uc, process, index, name(signal), &info);
+        crash::report(caller, name(signal), &info);
         uc.end_process(process, Exit::Signal(signal));
     }
 }
@@ -67,52 +68,53 @@ pub fn take_process_signals_of(process: &Process, index: usize, set: u64) {
 }
 
 /// `rt_sigreturn` with a frame that cannot be: the process ends.
-pub fn bad_frame(uc: &Rc<Uc>, process: &Rc<Process>, index: usize) {
+pub fn bad_frame(caller: &Caller<'_>) {
     let info = FaultInfo {
         code: SI_KERNEL,
         address: 0,
         vector: 13,
         error: 0,
     };
-    crash::report(
-        uc,
-        process,
-        index,
-        "rt_sigreturn with a damaged frame",
-        &info,
-    );
-    uc.end_process(process, Exit::Signal(SIGSEGV));
+    crash::report(caller, "rt_sigreturn with a damaged frame", &info);
+    caller.uc.end_process(caller.process, Exit::Signal(SIGSEGV));
 }
 
-/// Whether a system call that a signal interrupts is made again after the handler (signal(7)).
-pub fn restarts(process: &Process, index: usize, number: u64) -> bool {
-    // read, write, readv, writev, ioctl, connect, accept, sendto, recvfrom, sendmsg, recvmsg, open, flock, wait4, fcntl,
-    // futex, waitid, openat, accept4, preadv, pwritev, recvmmsg, sendmmsg, getrandom
-    let restartable = [
-        0, 1, 19, 20, 16, 42, 43, 44, 45, 46, 47, 2, 73, 61, 72, 202, 247, 257, 288, 295, 296, 299,
-        307, 318,
-    ];
-    let threads = process.threads.borrow();
-    let Some(thread) = threads.get(index) else {
-        return false;
-    };
-    let due = thread.pending & !thread.mask;
-    let state = process.state.borrow();
-    let mut actions = (1..=64u8)
-        .filter(|s| due & bit(*s) != 0)
-        .filter_map(|s| state.actions.get(s));
-    let again = restartable.contains(&number)
-        || thread.waiting.as_ref().is_none_or(|w| w.deadline.is_none());
-    restartable.contains(&number)
-        && again
-        && actions.all(|a| a.handler <= 1 || a.flags & SA_RESTART != 0)
+/// What the signals that are due do to a call that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// None of them has a handler: they stop the process, end it, or do nothing.
+    Unhandled,
+    /// A handler runs; the call may be made again behind it if it asked for that (`SA_RESTART`).
+    Handled {
+        /// It did.
+        restart: bool,
+    },
+}
+
+/// What the signals that are due will do, were they delivered now. The first handler to run counts, as on Linux.
+pub fn interruption(caller: &Caller<'_>) -> Interruption {
+    let due = caller.with_thread(|t| t.pending & !t.mask).unwrap_or(0);
+    if due & bit(SIGKILL) != 0 {
+        return Interruption::Unhandled;
+    }
+    let state = caller.process.state.borrow();
+    let handler = (1..=64u8)
+        .filter(|signal| due & bit(*signal) != 0)
+        .map(|signal| state.actions.get(signal).unwrap_or_default())
+        .find(|action| action.handler > 1);
+    match handler {
+        None => Interruption::Unhandled,
+        Some(action) => Interruption::Handled {
+            restart: action.flags & SA_RESTART != 0,
+        },
+    }
 }
 
 /// Whether a signal waits for the thread that it does not block and that does something.
 #[inline]
-pub fn is_due(process: &Process, index: usize) -> bool {
-    let threads = process.threads.borrow();
-    let Some(thread) = threads.get(index) else {
+pub fn is_due(caller: &Caller<'_>) -> bool {
+    let threads = caller.process.threads.borrow();
+    let Some(thread) = threads.get(caller.index) else {
         return false;
     };
     thread.pending & !thread.mask != 0
@@ -126,21 +128,28 @@ pub fn has_work(thread: &Thread) -> bool {
 
 /// Takes the thread's pending signals that it does not block, and does what they are to do.
 #[cold]
-pub fn deliver(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize) {
-    deliver_due(uc, process, memory, index);
+pub fn deliver(caller: &Caller<'_>) {
+    deliver_due(caller);
     let saved = {
-        let mut threads = process.threads.borrow_mut();
-        let thread = threads.get_mut(index);
-        thread.and_then(|t| t.saved_mask.take().map(|mask| t.mask = mask))
+        let restore = |t: &mut Thread| t.saved_mask.take().map(|mask| t.mask = mask);
+        caller.with_thread(restore).flatten()
     };
     if saved.is_some() {
         // No handler has run; what the call blocked may be due now.
-        deliver_due(uc, process, memory, index);
+        deliver_due(caller);
     }
 }
 
-fn deliver_due(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize) {
-    while is_due(process, index) {
+fn has_handler(caller: &Caller<'_>, signal: u8) -> bool {
+    let action = caller.process.state.borrow().actions.get(signal);
+    action.is_some_and(|a| a.handler > 1)
+}
+
+fn deliver_due(caller: &Caller<'_>) {
+    let Caller {
+        uc, process, index, ..
+    } = *caller;
+    while is_due(caller) {
         let info = {
             let mut threads = process.threads.borrow_mut();
             let Some(thread) = threads.get_mut(index) else {
@@ -174,21 +183,20 @@ fn deliver_due(uc: &Rc<Uc>, process: &Rc<Process>, memory: &Memory, index: usize
             }
             0 => uc.end_process(process, Exit::Signal(signal)),
             _ => {
-                if frame::push(process, memory, index, signal, &action, &info, None).is_err() {
+                if frame::push(caller, signal, &action, &info, None).is_err() {
                     let info = FaultInfo {
                         code: SI_KERNEL,
                         address: 0,
                         vector: 14,
                         error: 6,
                     };
-                    crash::report(
-                        uc,
-                        process,
-                        index,
-                        "a signal for which its stack has no room",
-                        &info,
-                    );
-                    uc.end_process(process, Exit::Signal(SIGSEGV));
+                    if signal != SIGSEGV && has_handler(caller, SIGSEGV) {
+                        // It may run on a stack that has room.
+                        fault(caller, SIGSEGV, info);
+                    } else {
+                        crash::report(caller, "a signal for which its stack has no room", &info);
+                        uc.end_process(process, Exit::Signal(SIGSEGV));
+                    }
                 }
             }
         }

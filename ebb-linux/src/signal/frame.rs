@@ -10,6 +10,7 @@
 use super::deliver::take_process_signals;
 use crate::abi::signal::{Action, FaultInfo, SigInfo, UNBLOCKABLE, bit};
 use crate::state::process::{Memory, Process};
+use crate::uc::caller::Caller;
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu, Line};
 use ebb_mem::space::BadAddress;
@@ -53,16 +54,14 @@ fn components() -> u64 {
 /// # Errors
 /// When the stack has no room; the thread is as before.
 pub fn push(
-    process: &Process,
-    memory: &Memory,
-    index: usize,
+    caller: &Caller<'_>,
     signal: u8,
     action: &Action,
     info: &SigInfo,
     fault: Option<&FaultInfo>,
 ) -> Result<(), BadAddress> {
-    let mut threads = process.threads.borrow_mut();
-    let thread = threads.get_mut(index).ok_or(BadAddress)?;
+    let mut threads = caller.process.threads.borrow_mut();
+    let thread = threads.get_mut(caller.index).ok_or(BadAddress)?;
     if action.flags & SA_RESTORER == 0 {
         return Err(BadAddress);
     }
@@ -125,7 +124,7 @@ pub fn push(
     put(mask);
     frame.extend_from_slice(&info.0);
 
-    let mut space = memory.space.borrow_mut();
+    let mut space = caller.space();
     space.write(state_at, &extended)?;
     space.write(frame_at, &frame)?;
     drop(space);
@@ -150,7 +149,7 @@ pub fn push(
             handler: 0,
             ..*action
         };
-        process.state.borrow_mut().actions.set(signal, reset);
+        caller.process.state.borrow_mut().actions.set(signal, reset);
     }
     Ok(())
 }

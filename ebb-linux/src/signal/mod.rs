@@ -7,7 +7,7 @@ mod frame;
 mod send;
 
 pub use deliver::{
-    bad_frame, deliver, fault, has_work, is_due, restarts, take_process_signals,
+    Interruption, bad_frame, deliver, fault, has_work, interruption, is_due, take_process_signals,
     take_process_signals_of,
 };
 pub use frame::restore;

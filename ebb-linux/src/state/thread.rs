@@ -22,6 +22,8 @@ pub struct Waiting {
     pub futex: Option<Key>,
     /// The call has begun to wait with `deadline`.
     pub begun: bool,
+    /// Where the guest is to be told how much time is left when the call ends early.
+    pub remainder: Option<Remainder>,
     /// The description that it uses, kept open meanwhile.
     pub held: Option<DescId>,
     /// Bytes that it has moved.
@@ -36,6 +38,15 @@ pub struct Waiting {
     pub work: Option<Work>,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
+}
+
+/// Where a guest wants to be told how much of a time limit is left.
+#[derive(Clone, Copy, Debug)]
+pub enum Remainder {
+    /// A `struct timespec` at this address.
+    Timespec(u64),
+    /// A `struct timeval` at this address.
+    Timeval(u64),
 }
 
 /// How far a call has come that would take too long for one event.

@@ -9,15 +9,12 @@ use crate::object::Objects;
 use crate::object::description::DescId;
 use crate::object::fd::Fd;
 use crate::object::wait::Events;
-use crate::state::futex::ThreadKey;
-use crate::state::process::{Memory, Process};
-use crate::state::thread::{Thread, Waiting, Work};
-use crate::uc::Uc;
+use crate::state::thread::{Remainder, Thread, Waiting, Work};
+use crate::uc::caller::Caller;
 use crate::uc::env::World;
-use alloc::rc::Rc;
-use core::cell::RefMut;
+use core::ops::Deref;
 use core::task::Waker;
-use ebb_mem::space::{BadAddress, Error, Space};
+use ebb_mem::space::{BadAddress, Error};
 
 /// Why a handler did not give a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,50 +57,39 @@ pub type Handler = fn(&Call<'_>) -> Outcome;
 
 /// A system call being made.
 pub struct Call<'a> {
-    /// In which UC.
-    pub uc: &'a Rc<Uc>,
-    /// By which process of it.
-    pub process: &'a Rc<Process>,
-    /// That process's memory.
-    pub memory: &'a Rc<Memory>,
-    /// Index of the thread.
-    pub index: usize,
+    /// The thread that makes it.
+    pub caller: Caller<'a>,
     /// The thread's number.
     pub tid: u32,
-    /// Its number.
+    /// The call's number.
     pub number: u64,
     /// Its arguments.
     pub args: [u64; 6],
     /// The thread has not waited in it yet.
     pub first: bool,
+    /// A handler is about to run: the call ends now with what it has moved and does not wait.
+    pub last_try: bool,
     /// Wakes the thread's task.
     pub waker: &'a Waker,
 }
 
+impl<'a> Deref for Call<'a> {
+    type Target = Caller<'a>;
+
+    fn deref(&self) -> &Caller<'a> {
+        &self.caller
+    }
+}
+
 impl Call<'_> {
-    /// The calling thread, as futexes name it.
-    pub fn thread_key(&self) -> ThreadKey {
-        ThreadKey {
-            process: self.process.serial,
-            index: self.index,
-        }
-    }
-
-    /// The guest's memory.
-    pub fn space(&self) -> RefMut<'_, Space> {
-        self.memory.space.borrow_mut()
-    }
-
     /// Runs `f` with the calling thread.
     pub fn thread<R>(&self, f: impl FnOnce(&mut Thread) -> R) -> Result<R, Stop> {
-        let mut threads = self.process.threads.borrow_mut();
-        threads.get_mut(self.index).map(f).ok_or(Stop::Gone(0))
+        self.with_thread(f).ok_or(Stop::Gone(0))
     }
 
     /// Runs `f` with what the call remembers while it waits, if it has waited.
     pub fn waited<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> Option<R> {
-        let mut threads = self.process.threads.borrow_mut();
-        threads.get_mut(self.index)?.waiting.as_mut().map(f)
+        self.with_thread(|t| t.waiting.as_mut().map(f)).flatten()
     }
 
     /// Waits, with `deadline` in clock nanoseconds if it is the first time.
@@ -115,6 +101,24 @@ impl Call<'_> {
             });
         })?;
         Err(Stop::Wait)
+    }
+
+    /// Tells the guest how much of the call's time limit is left, if it wants to know.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    pub fn give_remainder(&self) -> Result<(), Stop> {
+        let waits = |w: &mut Waiting| Some((w.remainder?, w.deadline?));
+        let Some((remainder, deadline)) = self.waited(waits).flatten() else {
+            return Ok(());
+        };
+        let left_ns = deadline.saturating_sub(self.uc.now());
+        let (seconds, rest_ns) = (left_ns / 1_000_000_000, left_ns % 1_000_000_000);
+        match remainder {
+            Remainder::Timespec(at) => self.space().put(at, [seconds, rest_ns])?,
+            Remainder::Timeval(at) => self.space().put(at, [seconds, rest_ns / 1000])?,
+        }
+        Ok(())
     }
 
     /// Whether the call has waited and its deadline has passed.
@@ -149,11 +153,6 @@ impl Call<'_> {
         self.args[n] as Fd
     }
 
-    /// The UC's objects.
-    pub fn objects(&self) -> RefMut<'_, Objects> {
-        self.uc.objects.borrow_mut()
-    }
-
     /// The UC as its objects see it.
     pub fn world(&self) -> World<'_> {
         World {
@@ -177,6 +176,25 @@ impl Call<'_> {
             Some(id) => Ok(id),
             None => Ok(self.objects().lookup_fd(fd)?),
         }
+    }
+
+    /// Waits until a transfer is worth trying again, as long as the time limit of a socket allows (`SO_RCVTIMEO`,
+    /// `SO_SNDTIMEO`).
+    ///
+    /// # Errors
+    /// `EAGAIN` when that is over, [`Stop::Wait`].
+    pub fn wait_for_transfer(&self, fd: Fd, id: DescId, events: Events) -> Outcome {
+        if self.is_late() {
+            return Err(Errno::EAGAIN.into());
+        }
+        let (receive_ns, send_ns) = self.objects().socket_timeouts(id).unwrap_or_default();
+        let span_ns = if events.contains(Events::OUT) {
+            send_ns
+        } else {
+            receive_ns
+        };
+        let deadline = (span_ns > 0).then(|| self.uc.now().saturating_add(span_ns));
+        self.wait_for(fd, id, events, deadline)
     }
 
     /// Waits for news of a description.
@@ -207,8 +225,9 @@ impl Call<'_> {
     /// Whether an operation on the description returns rather than waits.
     pub fn is_nonblocking(&self, id: DescId) -> bool {
         let objects = self.objects();
-        objects
-            .description(id)
-            .is_ok_and(|d| d.flags.contains(OpenFlags::NONBLOCK))
+        self.last_try
+            || objects
+                .description(id)
+                .is_ok_and(|d| d.flags.contains(OpenFlags::NONBLOCK))
     }
 }

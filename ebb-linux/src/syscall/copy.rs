@@ -84,7 +84,10 @@ pub fn sendfile(call: &Call<'_>) -> Outcome {
             Err(Stop::Error(Errno::EAGAIN)) => {
                 let id = call.held(out)?;
                 if !call.is_nonblocking(id) {
-                    let outcome = call.wait_for(out, id, Events::FOR_WRITE, None);
+                    let outcome = call.wait_for_transfer(out, id, Events::FOR_WRITE);
+                    if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
+                        return Ok(done as u64);
+                    }
                     call.waited(|w| (w.progress, w.work) = (done, None));
                     return outcome;
                 }
@@ -142,11 +145,11 @@ fn stalled(call: &Call<'_>, input: Fd, output: Fd, stall: Stall) -> Outcome {
     match stall {
         Stall::Input => {
             let id = call.objects().lookup_fd(input)?;
-            call.wait_for(input, id, Events::FOR_READ, None)
+            call.wait_for_transfer(input, id, Events::FOR_READ)
         }
         Stall::Output => {
             let id = call.objects().lookup_fd(output)?;
-            call.wait_for(output, id, Events::FOR_WRITE, None)
+            call.wait_for_transfer(output, id, Events::FOR_WRITE)
         }
         Stall::Error(Errno::EPIPE) => {
             let id = call.objects().lookup_fd(output)?;
@@ -222,7 +225,7 @@ pub fn vmsplice(call: &Call<'_>) -> Outcome {
         let result = call.objects().read_desc(&call.world(), id, &mut sink);
         return match result {
             Err(Errno::EAGAIN) if flags as u32 & NONBLOCK == 0 && !call.is_nonblocking(id) => {
-                call.wait_for(fd, id, Events::FOR_READ, None)
+                call.wait_for_transfer(fd, id, Events::FOR_READ)
             }
             other => Ok(other? as u64),
         };

@@ -57,7 +57,7 @@ fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
         Ok(n) => Ok((done + n) as u64),
         Err(_) if done > 0 => Ok(done as u64),
         Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
-            call.wait_for(fd, id, Events::FOR_READ, None)
+            call.wait_for_transfer(fd, id, Events::FOR_READ)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -93,7 +93,10 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
                 }
             }
             Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
-                let outcome = call.wait_for(fd, id, Events::FOR_WRITE, None);
+                let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
+                if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
+                    return Ok(done as u64);
+                }
                 call.waited(|w| w.progress = done);
                 return outcome;
             }

@@ -138,13 +138,19 @@ fn wait(
     Err(Stop::Wait)
 }
 
+/// Linux counts after it has woken one: zero and negative counts wake one, too.
+fn at_least_one(count: u32) -> u32 {
+    (count as i32).max(1) as u32
+}
+
 fn wake(call: &Call<'_>, address: u64, count: u32, bits: u32) -> Outcome {
     if bits == 0 {
         return Err(Errno::EINVAL.into());
     }
-    // Negative counts mean one, as on Linux; so does zero wake none.
-    let count = if count > i32::MAX as u32 { 1 } else { count };
-    Ok(call.uc.wake_key(key(call, address), count, bits).into())
+    Ok(call
+        .uc
+        .wake_key(key(call, address), at_least_one(count), bits)
+        .into())
 }
 
 fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcome {
@@ -196,13 +202,11 @@ fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op
     };
     // No other thread of the program runs meanwhile, so reading and writing are one step.
     call.space().put(second, new)?;
-    let mut woken = call
-        .uc
-        .wake_key(key(call, first), count.min(i32::MAX as u32), !0);
+    let mut woken = call.uc.wake_key(key(call, first), at_least_one(count), !0);
     if hit {
         woken += call
             .uc
-            .wake_key(key(call, second), count2.min(i32::MAX as u32), !0);
+            .wake_key(key(call, second), at_least_one(count2), !0);
     }
     Ok(woken.into())
 }

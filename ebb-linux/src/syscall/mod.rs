@@ -25,5 +25,5 @@ mod timer;
 mod trace;
 
 pub use call::{Call, Outcome, Stop};
-pub use step::{Asked, finish, step};
-pub use table::{State, TABLE, name};
+pub use step::{PendingCall, Step, dispatch, finish};
+pub use table::{Restart, State, TABLE, name};

@@ -8,7 +8,7 @@ use crate::object::epoll::{Control, EpollEvent};
 use crate::object::fd::Fd;
 use crate::object::poll::{PollFd, SELECT_SETS};
 use crate::object::wait::Events;
-use crate::state::thread::{Thread, Waiting};
+use crate::state::thread::{Remainder, Thread, Waiting};
 use alloc::vec::Vec;
 
 /// The most events that one wait reports; more are reported by the next.
@@ -78,6 +78,30 @@ fn begin_to_wait(thread: &mut Thread, deadline: Option<u64>) {
     let waiting = thread.waiting.get_or_insert_with(Waiting::default);
     waiting.deadline = deadline;
     waiting.begun = true;
+}
+
+/// Makes a call that tells what is left of its time limit, however it ends.
+fn with_remainder(
+    call: &Call<'_>,
+    remainder: Remainder,
+    make: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let outcome = make();
+    let at = match remainder {
+        Remainder::Timespec(at) | Remainder::Timeval(at) => at,
+    };
+    if at == 0 {
+        return outcome;
+    }
+    match outcome {
+        Err(Stop::Wait) => {
+            call.waited(|w| w.remainder = Some(remainder));
+        }
+        // As on Linux the result counts even where the time cannot be told.
+        Ok(_) => drop(call.give_remainder()),
+        Err(_) => {}
+    }
+    outcome
 }
 
 fn milliseconds(timeout: u64) -> Option<u64> {
@@ -165,7 +189,9 @@ pub fn poll(call: &Call<'_>) -> Outcome {
 pub fn ppoll(call: &Call<'_>) -> Outcome {
     set_mask(call, call.args[3], call.args[4])?;
     let timeout = timespec(call, call.args[2])?;
-    poll_list(call, timeout)
+    with_remainder(call, Remainder::Timespec(call.args[2]), || {
+        poll_list(call, timeout)
+    })
 }
 
 fn select_sets(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
@@ -229,7 +255,9 @@ pub fn select(call: &Call<'_>) -> Outcome {
             )
         }
     };
-    select_sets(call, timeout)
+    with_remainder(call, Remainder::Timeval(call.args[4]), || {
+        select_sets(call, timeout)
+    })
 }
 
 pub fn pselect6(call: &Call<'_>) -> Outcome {
@@ -238,5 +266,7 @@ pub fn pselect6(call: &Call<'_>) -> Outcome {
         set_mask(call, mask, size)?;
     }
     let timeout = timespec(call, call.args[4])?;
-    select_sets(call, timeout)
+    with_remainder(call, Remainder::Timespec(call.args[4]), || {
+        select_sets(call, timeout)
+    })
 }

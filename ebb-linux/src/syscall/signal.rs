@@ -233,7 +233,7 @@ pub fn pause(call: &Call<'_>) -> Outcome {
 
 pub fn rt_sigreturn(call: &Call<'_>) -> Outcome {
     if signal::restore(call.process, call.memory, call.index).is_err() {
-        signal::bad_frame(call.uc, call.process, call.index);
+        signal::bad_frame(call);
     }
     Err(Stop::Replaced)
 }

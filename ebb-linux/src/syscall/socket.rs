@@ -7,6 +7,7 @@ use crate::abi::errno::Errno;
 use crate::object::description::DescId;
 use crate::object::fd::Fd;
 use crate::object::socket::address::{Address, Domain, MAX_LEN};
+use crate::object::socket::message::Received;
 use crate::object::socket::message::{MAX_DESCRIPTORS, MessageFlags};
 use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
@@ -84,22 +85,6 @@ pub fn listen(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// When a call that may wait gives up, by the socket's own limits.
-fn limit(call: &Call<'_>, id: DescId, sends: bool) -> Option<u64> {
-    let (receive, send) = call.objects().socket_timeouts(id).unwrap_or_default();
-    let span = if sends { send } else { receive };
-    (span > 0).then(|| call.uc.now().saturating_add(span))
-}
-
-/// Waits for a socket, unless its time is up.
-fn wait(call: &Call<'_>, fd: Fd, id: DescId, events: Events) -> Outcome {
-    if call.is_late() {
-        return Err(Errno::EAGAIN.into());
-    }
-    let deadline = limit(call, id, events.contains(Events::OUT));
-    call.wait_for(fd, id, events, deadline)
-}
-
 pub fn connect(call: &Call<'_>) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
@@ -112,9 +97,12 @@ pub fn connect(call: &Call<'_>) -> Outcome {
     match result {
         Ok(()) => Ok(0),
         Err(errno @ (Errno::EINPROGRESS | Errno::EAGAIN)) if call.objects().may_block(id) => {
-            let outcome = wait(call, fd, id, Events::FOR_WRITE);
+            let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
             if errno == Errno::EINPROGRESS {
                 call.waited(|w| w.begun = true);
+                if outcome == Err(Stop::Error(Errno::EAGAIN)) {
+                    return Err(errno.into());
+                }
             }
             outcome
         }
@@ -135,7 +123,9 @@ fn accept_with(call: &Call<'_>, flags: u64) -> Outcome {
             }
             Ok(new as u64)
         }
-        Err(Errno::EAGAIN) if call.objects().may_block(id) => wait(call, fd, id, Events::FOR_READ),
+        Err(Errno::EAGAIN) if call.objects().may_block(id) => {
+            call.wait_for_transfer(fd, id, Events::FOR_READ)
+        }
         Err(errno) => Err(errno.into()),
     }
 }
@@ -193,6 +183,11 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// Whether a transfer that cannot go on waits.
+fn may_wait(call: &Call<'_>, id: DescId, flags: MessageFlags) -> bool {
+    !call.last_try && !flags.contains(MessageFlags::DONTWAIT) && call.objects().may_block(id)
+}
+
 fn send_parts(
     call: &Call<'_>,
     parts: &[(u64, usize)],
@@ -212,7 +207,7 @@ fn send_parts(
         let result = call
             .objects()
             .send(&call.world(), id, &mut source, to.clone(), fds, flags);
-        let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
+        let may_wait = may_wait(call, id, flags);
         match result {
             Ok(n) => {
                 done += n;
@@ -221,7 +216,7 @@ fn send_parts(
                 }
             }
             Err(Errno::EAGAIN) if may_wait => {
-                let outcome = wait(call, fd, id, Events::FOR_WRITE);
+                let outcome = call.wait_for_transfer(fd, id, Events::FOR_WRITE);
                 if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
                     return Ok(done as u64);
                 }
@@ -332,7 +327,7 @@ fn receive_parts(
     parts: &[(u64, usize)],
     max_fds: usize,
     flags: MessageFlags,
-) -> Result<crate::object::socket::message::Received, Stop> {
+) -> Result<Received, Stop> {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
@@ -341,16 +336,22 @@ fn receive_parts(
     let result = call
         .objects()
         .receive(&call.world(), id, &mut sink, max_fds, flags);
-    let may_wait = call.objects().may_block(id) && !flags.contains(MessageFlags::DONTWAIT);
+    let may_wait = may_wait(call, id, flags);
     let all = flags.contains(MessageFlags::WAITALL)
         && !flags.contains(MessageFlags::PEEK)
         && call.objects().writes_all(id);
-    let wait_on = |done: usize| -> Result<crate::object::socket::message::Received, Stop> {
-        let outcome = wait(call, fd, id, Events::FOR_READ);
-        call.waited(|w| w.progress = done);
-        match outcome {
+    let moved = |len| Received {
+        len,
+        ..Received::default()
+    };
+    let wait_on = |done: usize| -> Result<Received, Stop> {
+        match call.wait_for_transfer(fd, id, Events::FOR_READ) {
+            Err(Stop::Error(Errno::EAGAIN)) if done > 0 => Ok(moved(done)),
             Ok(_) => Err(Stop::Error(Errno::EAGAIN)),
-            Err(stop) => Err(stop),
+            Err(stop) => {
+                call.waited(|w| w.progress = done);
+                Err(stop)
+            }
         }
     };
     match result {
@@ -364,6 +365,8 @@ fn receive_parts(
         }
         Ok(received) => Ok(received),
         Err(Errno::EAGAIN) if may_wait => wait_on(done),
+        // An error of a stream is told by the next call.
+        Err(_) if done > 0 => Ok(moved(done)),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -1,20 +1,20 @@
 //! Making the system call that a thread asks for: finding the handler, calling it, putting the result where the guest
 //! expects it.
 
-use super::call::{Call, Handler, Stop};
-use super::table::{self, TABLE};
+use super::call::{Call, Handler, Outcome, Stop};
+use super::table::{self, Restart, TABLE};
 use super::{file, trace};
 use crate::abi::errno::Errno;
 use crate::life::release_wait;
-use crate::state::process::{Memory, Process};
+use crate::signal::{self, Interruption};
 use crate::state::thread::{Thread, Waiting};
 use crate::uc::Uc;
-use alloc::rc::Rc;
+use crate::uc::caller::Caller;
 use core::task::Waker;
 
 /// What a thread's registers ask for.
 #[derive(Clone, Copy)]
-pub struct Asked {
+pub struct PendingCall {
     tid: u32,
     number: u64,
     args: [u64; 6],
@@ -22,7 +22,7 @@ pub struct Asked {
     first: bool,
 }
 
-impl Asked {
+impl PendingCall {
     /// By this thread.
     #[inline]
     pub fn by(thread: &Thread) -> Self {
@@ -37,41 +37,46 @@ impl Asked {
     }
 }
 
-/// Makes the system call that a thread's registers ask for, or tries again the one it waits in. Its result, with which the
-/// caller is to [`finish`] it before the thread runs; `None` when that is done.
-///
-/// # Errors
-/// [`Stop::Wait`], [`Stop::Gone`], [`Stop::Replaced`] or [`Stop::Yield`].
+/// What has become of a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has this result, with which it is to be [finished](finish) before the thread runs.
+    Finished(u64),
+    /// It is over and finished: a signal interrupted it.
+    FinishedInPlace,
+    /// It waits.
+    Waits,
+    /// It is over and finished, and others are to run first.
+    Yields,
+    /// The thread's registers were replaced; there is no result.
+    Replaced,
+    /// The thread is over, with this status.
+    Gone(u8),
+}
+
+/// Makes the system call that a thread's registers ask for, or tries again the one it waits in.
 #[inline]
-pub fn step(
-    uc: &Rc<Uc>,
-    process: &Rc<Process>,
-    memory: &Rc<Memory>,
-    index: usize,
-    asked: Asked,
-    waker: &Waker,
-) -> Result<Option<u64>, Stop> {
-    let Asked {
+pub fn dispatch(caller: &Caller<'_>, asked: PendingCall, waker: &Waker) -> Step {
+    let PendingCall {
         tid,
         number,
         args,
         first,
     } = asked;
     let call = Call {
-        uc,
-        process,
-        memory,
-        index,
+        caller: *caller,
         tid,
         number,
         args,
         first,
+        last_try: false,
         waker,
     };
-    let handler = usize::try_from(number)
+    let uc = caller.uc;
+    let entry = usize::try_from(number)
         .ok()
-        .and_then(|n| TABLE.get(n)?.as_ref())
-        .map_or(table::absent as Handler, |e| e.handler);
+        .and_then(|n| TABLE.get(n)?.as_ref());
+    let handler = entry.map_or(table::absent as Handler, |e| e.handler);
     if first {
         uc.calls.set(uc.calls.get() + 1);
         if uc.options.trace {
@@ -79,27 +84,21 @@ pub fn step(
         }
     }
     let mut outcome = handler(&call);
-    let mut interrupted = false;
     // What the guest has closed ends on the network now, not when it next uses the network.
     if uc.objects.borrow().has_aftermath() {
         aftermath(&call);
     }
+    let mut interrupted = false;
     if outcome == Err(Stop::Wait) {
-        let whole = |w: &mut Waiting| w.child.is_some() || w.work.is_some();
-        if !crate::signal::is_due(process, index) || call.waited(whole) == Some(true) {
-            return Err(Stop::Wait);
+        if !signal::is_due(caller) {
+            return Step::Waits;
         }
-        cancel(&call);
-        if crate::signal::restarts(process, index, number) {
-            // The handler returns to the instruction before: the call is made again.
-            if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
-                finish(uc, thread, None, true);
-                thread.context.rip -= 2;
-                thread.context.fast_return = 0;
-            }
-            return Ok(None);
+        let restart = entry.map_or(Restart::DoesNotWait, |e| e.restart);
+        match interrupt(&call, handler, restart) {
+            Interrupted::Waits => return Step::Waits,
+            Interrupted::BeginsAnew => return Step::FinishedInPlace,
+            Interrupted::With(result) => outcome = result,
         }
-        outcome = Err(Stop::Error(Errno::EINTR));
         interrupted = true;
     }
     if uc.options.trace {
@@ -109,19 +108,81 @@ pub fn step(
         Ok(value) => value,
         Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
         Err(Stop::Yield) => 0,
-        Err(stop) => return Err(stop),
+        Err(Stop::Wait) => return Step::Waits,
+        Err(Stop::Gone(status)) => return Step::Gone(status),
+        Err(Stop::Replaced) => return Step::Replaced,
     };
     if !interrupted && outcome != Err(Stop::Yield) {
-        return Ok(Some(result));
+        return Step::Finished(result);
     }
-    if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
-        finish(uc, thread, Some(result), interrupted);
-    }
+    caller.with_thread(|thread| finish(uc, thread, Some(result), interrupted));
     if interrupted {
-        Ok(None)
+        Step::FinishedInPlace
     } else {
-        Err(Stop::Yield)
+        Step::Yields
     }
+}
+
+/// What a signal has made of a call that waits.
+enum Interrupted {
+    /// It goes on waiting, with all that it remembers.
+    Waits,
+    /// The thread stands at its instruction again: it is made anew behind the handler.
+    BeginsAnew,
+    /// It ends so.
+    With(Outcome),
+}
+
+/// Signals are due for a thread that waits: the one place that decides what becomes of its call (signal(7), "Interruption of
+/// system calls"). What it has moved already is never forgotten; what may go on without a handler goes on where it was.
+#[cold]
+fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted {
+    let waits = |w: &mut Waiting| {
+        let whole = w.child.is_some() || w.work.is_some();
+        (whole, w.progress, w.deadline.is_some())
+    };
+    let (whole, progress, timed) = call.waited(waits).unwrap_or_default();
+    if whole {
+        return Interrupted::Waits;
+    }
+    // A time limit that is not an argument is the socket's own (`SO_RCVTIMEO`), and such a call is not made again.
+    let restart = match restart {
+        Restart::SaRestart if timed => Restart::Never,
+        Restart::SaRestartUntimed if timed => Restart::UnlessHandled,
+        other => other,
+    };
+    let interruption = signal::interruption(call);
+    if interruption == Interruption::Unhandled && (progress > 0 || restart != Restart::Never) {
+        signal::deliver(call);
+        return Interrupted::Waits;
+    }
+    let anew = matches!(restart, Restart::SaRestart | Restart::SaRestartUntimed)
+        && interruption == Interruption::Handled { restart: true };
+    cancel(call);
+    if progress > 0 {
+        // The handler says what the guest is to be told besides.
+        let last = Call {
+            last_try: true,
+            ..*call
+        };
+        return Interrupted::With(match handler(&last) {
+            Err(Stop::Wait) => Ok(progress as u64),
+            outcome => outcome,
+        });
+    }
+    if anew {
+        // The handler returns to the instruction before.
+        call.with_thread(|thread| {
+            finish(call.uc, thread, None, true);
+            thread.context.rip -= 2;
+            thread.context.fast_return = 0;
+        });
+        return Interrupted::BeginsAnew;
+    }
+    Interrupted::With(match call.give_remainder() {
+        Ok(()) => Err(Errno::EINTR.into()),
+        Err(stop) => Err(stop),
+    })
 }
 
 /// What a call leaves to be done where objects do not reach: connections to be ended, pages to be unmapped.

@@ -21,6 +21,22 @@ pub enum State {
     Absent,
 }
 
+/// What becomes of a call that waits, and has moved nothing, when a signal comes (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// It never waits.
+    DoesNotWait,
+    /// Made again behind a handler with `SA_RESTART`, else `EINTR`. Without a handler it goes on. A call that has the
+    /// socket's own time limit is as [`Restart::Never`].
+    SaRestart,
+    /// As [`Restart::SaRestart`] without a time limit, as [`Restart::UnlessHandled`] with one.
+    SaRestartUntimed,
+    /// `EINTR` behind every handler. Without one it goes on, and its time limit is not begun anew.
+    UnlessHandled,
+    /// `EINTR` behind every handler, and when the process was stopped and goes on.
+    Never,
+}
+
 /// A system call.
 #[derive(Clone, Copy)]
 pub struct Entry {
@@ -30,6 +46,8 @@ pub struct Entry {
     pub arguments: &'static str,
     /// How complete it is.
     pub state: State,
+    /// What a signal makes of it while it waits.
+    pub restart: Restart,
     pub(super) handler: Handler,
 }
 
@@ -37,7 +55,8 @@ pub struct Entry {
 pub const NUMBERS: usize = 451;
 
 macro_rules! table {
-    ($($number:literal $name:ident $arguments:literal $state:ident $(($missing:literal))? => $handler:path;)*) => {
+    ($($number:literal $name:ident $arguments:literal $state:ident $(($missing:literal))? $([$restart:ident])? => $handler:path;)*
+     absent { $($none:literal $absent:ident,)* }) => {
         /// Every system call by number.
         pub static TABLE: [Option<Entry>; NUMBERS] = {
             let mut table = [None; NUMBERS];
@@ -46,25 +65,35 @@ macro_rules! table {
                     name: stringify!($name),
                     arguments: $arguments,
                     state: State::$state$(($missing))?,
-                    handler: table!(@ $state $handler),
+                    restart: table!(@ $($restart)?),
+                    handler: $handler,
+                });
+            )*
+            $(
+                table[$none] = Some(Entry {
+                    name: stringify!($absent),
+                    arguments: "",
+                    state: State::Absent,
+                    restart: Restart::DoesNotWait,
+                    handler: absent,
                 });
             )*
             table
         };
     };
-    (@ Absent $handler:path) => { absent };
-    (@ $state:ident $handler:path) => { $handler };
+    (@) => { Restart::DoesNotWait };
+    (@ $restart:ident) => { Restart::$restart };
 }
 
 table! {
-0 read "fpx" Full => file::read;
-1 write "fpx" Full => file::write;
-2 open "sbo" Full => path::open;
+0 read "fpx" Full [SaRestart] => file::read;
+1 write "fpx" Full [SaRestart] => file::write;
+2 open "sbo" Full [SaRestart] => path::open;
 3 close "f" Full => file::close;
 4 stat "sp" Full => path::stat;
 5 fstat "fp" Full => path::fstat;
 6 lstat "sp" Full => path::lstat;
-7 poll "pdd" Full => poll::poll;
+7 poll "pdd" Full [UnlessHandled] => poll::poll;
 8 lseek "fdd" Full => file::lseek;
 9 mmap "pxbbdx" Partial("a private mapping of a file that was written is a copy from the start; huge pages and locking are ignored") => memory::mmap;
 10 mprotect "pxb" Full => memory::mprotect;
@@ -73,38 +102,35 @@ table! {
 13 rt_sigaction "dppx" Full => signal::rt_sigaction;
 14 rt_sigprocmask "dppx" Full => signal::rt_sigprocmask;
 15 rt_sigreturn "" Full => signal::rt_sigreturn;
-16 ioctl "fxp" Partial("the common requests of descriptors and terminals") => file::ioctl;
-17 pread64 "fpxx" Full => file::pread64;
-18 pwrite64 "fpxx" Full => file::pwrite64;
-19 readv "fpd" Full => file::readv;
-20 writev "fpd" Full => file::writev;
+16 ioctl "fxp" Partial("the common requests of descriptors and terminals") [SaRestart] => file::ioctl;
+17 pread64 "fpxx" Full [SaRestart] => file::pread64;
+18 pwrite64 "fpxx" Full [SaRestart] => file::pwrite64;
+19 readv "fpd" Full [SaRestart] => file::readv;
+20 writev "fpd" Full [SaRestart] => file::writev;
 21 access "sd" Full => path::access;
 22 pipe "p" Full => file::pipe;
-23 select "dpppp" Full => poll::select;
+23 select "dpppp" Full [UnlessHandled] => poll::select;
 24 sched_yield "" Full => misc::sched_yield;
 25 mremap "pxxbp" Partial("no MREMAP_DONTUNMAP") => memory::mremap;
 26 msync "pxb" Full => memory::msync;
 27 mincore "pxp" Full => memory::mincore;
 28 madvise "pxd" Full => memory::madvise;
-29 shmget "" Absent => absent;
-30 shmat "" Absent => absent;
-31 shmctl "" Absent => absent;
 32 dup "f" Full => file::dup;
 33 dup2 "ff" Full => file::dup2;
-34 pause "" Full => signal::pause;
-35 nanosleep "pp" Full => time::nanosleep;
+34 pause "" Full [UnlessHandled] => signal::pause;
+35 nanosleep "pp" Full [UnlessHandled] => time::nanosleep;
 36 getitimer "dp" Full => timer::getitimer;
 37 alarm "d" Full => timer::alarm;
 38 setitimer "dpp" Full => timer::setitimer;
 39 getpid "" Full => thread::getpid;
-40 sendfile "ffpx" Full => copy::sendfile;
+40 sendfile "ffpx" Full [SaRestart] => copy::sendfile;
 41 socket "ddd" Full => socket::socket;
-42 connect "fpd" Full => socket::connect;
-43 accept "fpp" Full => socket::accept;
-44 sendto "fpxbpd" Full => socket::sendto;
-45 recvfrom "fpxbpp" Full => socket::recvfrom;
-46 sendmsg "fpb" Full => socket::sendmsg;
-47 recvmsg "fpb" Full => socket::recvmsg;
+42 connect "fpd" Full [SaRestart] => socket::connect;
+43 accept "fpp" Full [SaRestart] => socket::accept;
+44 sendto "fpxbpd" Full [SaRestart] => socket::sendto;
+45 recvfrom "fpxbpp" Full [SaRestart] => socket::recvfrom;
+46 sendmsg "fpb" Full [SaRestart] => socket::sendmsg;
+47 recvmsg "fpb" Full [SaRestart] => socket::recvmsg;
 48 shutdown "fd" Full => socket::shutdown;
 49 bind "fpd" Full => socket::bind;
 50 listen "fd" Full => socket::listen;
@@ -118,31 +144,22 @@ table! {
 58 vfork "" Full => thread::vfork;
 59 execve "spp" Full => process::execve;
 60 exit "d" Full => thread::exit;
-61 wait4 "dpbp" Full => process::wait4;
+61 wait4 "dpbp" Full [SaRestart] => process::wait4;
 62 kill "dd" Full => signal::kill;
 63 uname "p" Full => misc::uname;
-64 semget "" Absent => absent;
-65 semop "" Absent => absent;
-66 semctl "" Absent => absent;
-67 shmdt "" Absent => absent;
-68 msgget "" Absent => absent;
-69 msgsnd "" Absent => absent;
-70 msgrcv "" Absent => absent;
-71 msgctl "" Absent => absent;
-72 fcntl "fdx" Partial("no leases, no signals") => file::fcntl;
-73 flock "fd" Full => file::flock;
+72 fcntl "fdx" Partial("no leases, no signals") [SaRestart] => file::fcntl;
+73 flock "fd" Full [SaRestart] => file::flock;
 74 fsync "f" Full => file::sync_fd;
 75 fdatasync "f" Full => file::sync_fd;
 76 truncate "sx" Full => path::truncate;
 77 ftruncate "fx" Full => file::ftruncate;
-78 getdents "" Absent => absent;
 79 getcwd "px" Full => path::getcwd;
 80 chdir "s" Full => path::chdir;
 81 fchdir "f" Full => path::fchdir;
 82 rename "ss" Full => path::rename;
 83 mkdir "so" Full => path::mkdir;
 84 rmdir "s" Full => path::rmdir;
-85 creat "so" Full => path::creat;
+85 creat "so" Full [SaRestart] => path::creat;
 86 link "ss" Full => path::link;
 87 unlink "s" Full => path::unlink;
 88 symlink "ss" Full => path::symlink;
@@ -158,9 +175,7 @@ table! {
 98 getrusage "dp" Partial("time and resident memory") => time::getrusage;
 99 sysinfo "p" Full => misc::sysinfo;
 100 times "p" Full => time::times;
-101 ptrace "" Absent => absent;
 102 getuid "" Full => misc::zero;
-103 syslog "" Absent => absent;
 104 getgid "" Full => misc::zero;
 105 setuid "ddd" Partial("accepted and ignored") => misc::set_id;
 106 setgid "ddd" Partial("accepted and ignored") => misc::set_id;
@@ -183,66 +198,31 @@ table! {
 123 setfsgid "ddd" Partial("accepted and ignored") => misc::set_id;
 124 getsid "d" Full => process::getsid;
 125 capget "pp" Partial("no capabilities") => misc::capget;
-126 capset "" Absent => absent;
 127 rt_sigpending "px" Full => signal::rt_sigpending;
-128 rt_sigtimedwait "pppx" Full => signal::rt_sigtimedwait;
+128 rt_sigtimedwait "pppx" Full [Never] => signal::rt_sigtimedwait;
 129 rt_sigqueueinfo "ddp" Full => signal::rt_sigqueueinfo;
-130 rt_sigsuspend "px" Full => signal::rt_sigsuspend;
+130 rt_sigsuspend "px" Full [UnlessHandled] => signal::rt_sigsuspend;
 131 sigaltstack "pp" Partial("no SS_AUTODISARM") => signal::sigaltstack;
 132 utime "sp" Full => path::utime;
 133 mknod "sox" Full => path::mknod;
-134 uselib "" Absent => absent;
 135 personality "x" Partial("accepted and ignored") => misc::personality;
-136 ustat "" Absent => absent;
 137 statfs "sp" Full => path::statfs;
 138 fstatfs "fp" Full => path::fstatfs;
-139 sysfs "" Absent => absent;
 140 getpriority "dd" Partial("always the default") => thread::getpriority;
 141 setpriority "ddd" Partial("accepted and ignored") => misc::accept;
-142 sched_setparam "" Absent => absent;
 143 sched_getparam "dp" Partial("always 0") => thread::sched_getparam;
 144 sched_setscheduler "ddp" Partial("accepted and ignored") => misc::accept;
 145 sched_getscheduler "d" Partial("always the default policy") => misc::zero;
 146 sched_get_priority_max "d" Partial("always 0") => misc::zero;
 147 sched_get_priority_min "d" Partial("always 0") => misc::zero;
-148 sched_rr_get_interval "" Absent => absent;
 149 mlock "px" Full => memory::mlock;
 150 munlock "px" Full => memory::mlock;
 151 mlockall "b" Partial("accepted: nothing is paged out") => misc::accept;
 152 munlockall "" Partial("accepted: nothing is paged out") => misc::accept;
-153 vhangup "" Absent => absent;
-154 modify_ldt "" Absent => absent;
-155 pivot_root "" Absent => absent;
-156 _sysctl "" Absent => absent;
 157 prctl "dxxxx" Partial("names, dumpable, no_new_privs") => thread::prctl;
 158 arch_prctl "xp" Full => thread::arch_prctl;
-159 adjtimex "" Absent => absent;
 160 setrlimit "dp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::setrlimit;
-161 chroot "" Absent => absent;
 162 sync "" Full => misc::accept;
-163 acct "" Absent => absent;
-164 settimeofday "" Absent => absent;
-165 mount "" Absent => absent;
-166 umount2 "" Absent => absent;
-167 swapon "" Absent => absent;
-168 swapoff "" Absent => absent;
-169 reboot "" Absent => absent;
-170 sethostname "" Absent => absent;
-171 setdomainname "" Absent => absent;
-172 iopl "" Absent => absent;
-173 ioperm "" Absent => absent;
-174 create_module "" Absent => absent;
-175 init_module "" Absent => absent;
-176 delete_module "" Absent => absent;
-177 get_kernel_syms "" Absent => absent;
-178 query_module "" Absent => absent;
-179 quotactl "" Absent => absent;
-180 nfsservctl "" Absent => absent;
-181 getpmsg "" Absent => absent;
-182 putpmsg "" Absent => absent;
-183 afs_syscall "" Absent => absent;
-184 tuxcall "" Absent => absent;
-185 security "" Absent => absent;
 186 gettid "" Full => thread::gettid;
 187 readahead "fxx" Partial("accepted and ignored") => file::sync_fd;
 188 setxattr "ssp" Partial("no file has attributes") => path::no_attributes;
@@ -259,66 +239,34 @@ table! {
 199 fremovexattr "fsp" Partial("no file has attributes") => path::no_attributes;
 200 tkill "dd" Full => signal::tkill;
 201 time "p" Full => time::time;
-202 futex "pddpps" Partial("no priority inheritance") => futex::futex;
+202 futex "pddpps" Partial("no priority inheritance") [SaRestartUntimed] => futex::futex;
 203 sched_setaffinity "dxp" Partial("accepted; a program has one core") => misc::accept;
 204 sched_getaffinity "dxp" Full => thread::sched_getaffinity;
-205 set_thread_area "" Absent => absent;
-206 io_setup "" Absent => absent;
-207 io_destroy "" Absent => absent;
-208 io_getevents "" Absent => absent;
-209 io_submit "" Absent => absent;
-210 io_cancel "" Absent => absent;
-211 get_thread_area "" Absent => absent;
-212 lookup_dcookie "" Absent => absent;
 213 epoll_create "d" Full => poll::epoll_create;
-214 epoll_ctl_old "" Absent => absent;
-215 epoll_wait_old "" Absent => absent;
-216 remap_file_pages "" Absent => absent;
 217 getdents64 "fpx" Full => file::getdents64;
 218 set_tid_address "p" Full => thread::set_tid_address;
-219 restart_syscall "" Absent => absent;
-220 semtimedop "" Absent => absent;
 221 fadvise64 "fxxd" Partial("accepted and ignored") => file::sync_fd;
 222 timer_create "dpp" Partial("no SIGEV_THREAD, which libraries make of SIGEV_THREAD_ID") => timer::timer_create;
 223 timer_settime "dbpp" Full => timer::timer_settime;
 224 timer_gettime "dp" Full => timer::timer_gettime;
 225 timer_getoverrun "d" Full => timer::timer_getoverrun;
 226 timer_delete "d" Full => timer::timer_delete;
-227 clock_settime "" Absent => absent;
 228 clock_gettime "dp" Full => time::clock_gettime;
 229 clock_getres "dp" Full => time::clock_getres;
-230 clock_nanosleep "ddpp" Full => time::clock_nanosleep;
+230 clock_nanosleep "ddpp" Full [UnlessHandled] => time::clock_nanosleep;
 231 exit_group "d" Full => thread::exit_group;
-232 epoll_wait "fpdd" Full => poll::epoll_wait;
+232 epoll_wait "fpdd" Full [Never] => poll::epoll_wait;
 233 epoll_ctl "fdfp" Full => poll::epoll_ctl;
 234 tgkill "ddd" Full => signal::tgkill;
 235 utimes "sp" Full => path::utimes;
-236 vserver "" Absent => absent;
-237 mbind "" Absent => absent;
-238 set_mempolicy "" Absent => absent;
-239 get_mempolicy "" Absent => absent;
-240 mq_open "" Absent => absent;
-241 mq_unlink "" Absent => absent;
-242 mq_timedsend "" Absent => absent;
-243 mq_timedreceive "" Absent => absent;
-244 mq_notify "" Absent => absent;
-245 mq_getsetattr "" Absent => absent;
-246 kexec_load "" Absent => absent;
-247 waitid "ddpbp" Full => process::waitid;
-248 add_key "" Absent => absent;
-249 request_key "" Absent => absent;
-250 keyctl "" Absent => absent;
-251 ioprio_set "" Absent => absent;
-252 ioprio_get "" Absent => absent;
+247 waitid "ddpbp" Full [SaRestart] => process::waitid;
 253 inotify_init "" Full => path::inotify_init;
 254 inotify_add_watch "fsb" Full => path::inotify_add_watch;
 255 inotify_rm_watch "fd" Full => path::inotify_rm_watch;
-256 migrate_pages "" Absent => absent;
-257 openat "fsbo" Full => path::openat;
+257 openat "fsbo" Full [SaRestart] => path::openat;
 258 mkdirat "fso" Full => path::mkdirat;
 259 mknodat "fsox" Full => path::mknodat;
 260 fchownat "fsddb" Full => path::fchownat;
-261 futimesat "" Absent => absent;
 262 newfstatat "fspb" Full => path::newfstatat;
 263 unlinkat "fsb" Full => path::unlinkat;
 264 renameat "fsfs" Full => path::renameat;
@@ -327,98 +275,182 @@ table! {
 267 readlinkat "fspx" Full => path::readlinkat;
 268 fchmodat "fso" Full => path::fchmodat;
 269 faccessat "fsd" Full => path::faccessat;
-270 pselect6 "dppppp" Full => poll::pselect6;
-271 ppoll "pdppx" Full => poll::ppoll;
+270 pselect6 "dppppp" Full [UnlessHandled] => poll::pselect6;
+271 ppoll "pdppx" Full [UnlessHandled] => poll::ppoll;
 272 unshare "b" Partial("descriptors only, no name spaces") => process::unshare;
 273 set_robust_list "px" Full => futex::set_robust_list;
 274 get_robust_list "dpp" Full => futex::get_robust_list;
-275 splice "fpfpxb" Full => copy::splice;
-276 tee "ffxb" Full => copy::tee;
 277 sync_file_range "fxxb" Partial("accepted") => file::sync_fd;
-278 vmsplice "fpdb" Partial("copies: later changes of the memory are not seen") => copy::vmsplice;
-279 move_pages "" Absent => absent;
+275 splice "fpfpxb" Full [SaRestart] => copy::splice;
+276 tee "ffxb" Full [SaRestart] => copy::tee;
+278 vmsplice "fpdb" Partial("copies: later changes of the memory are not seen") [SaRestart] => copy::vmsplice;
 280 utimensat "fspb" Full => path::utimensat;
-281 epoll_pwait "fpddpx" Full => poll::epoll_pwait;
-282 signalfd "" Absent => absent;
+281 epoll_pwait "fpddpx" Full [Never] => poll::epoll_pwait;
 283 timerfd_create "db" Full => file::timerfd_create;
 284 eventfd "d" Full => file::eventfd;
 285 fallocate "fbxx" Full => file::fallocate;
 286 timerfd_settime "fbpp" Full => file::timerfd_settime;
 287 timerfd_gettime "fp" Full => file::timerfd_gettime;
-288 accept4 "fppb" Full => socket::accept4;
+288 accept4 "fppb" Full [SaRestart] => socket::accept4;
 289 signalfd4 "fpxb" Full => file::signalfd4;
 290 eventfd2 "db" Full => file::eventfd2;
 291 epoll_create1 "b" Full => poll::epoll_create1;
 292 dup3 "ffb" Full => file::dup3;
 293 pipe2 "pb" Full => file::pipe2;
 294 inotify_init1 "b" Full => path::inotify_init1;
-295 preadv "fpdx" Full => file::preadv;
-296 pwritev "fpdx" Full => file::pwritev;
+295 preadv "fpdx" Full [SaRestart] => file::preadv;
+296 pwritev "fpdx" Full [SaRestart] => file::pwritev;
 297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
-298 perf_event_open "" Absent => absent;
-299 recvmmsg "fpdbp" Partial("no timeout") => socket::recvmmsg;
-300 fanotify_init "" Absent => absent;
-301 fanotify_mark "" Absent => absent;
+299 recvmmsg "fpdbp" Partial("no timeout") [SaRestart] => socket::recvmmsg;
 302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
-303 name_to_handle_at "" Absent => absent;
-304 open_by_handle_at "" Absent => absent;
-305 clock_adjtime "" Absent => absent;
 306 syncfs "f" Full => file::sync_fd;
-307 sendmmsg "fpdb" Full => socket::sendmmsg;
-308 setns "" Absent => absent;
+307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
 309 getcpu "ppp" Full => misc::getcpu;
-310 process_vm_readv "" Absent => absent;
-311 process_vm_writev "" Absent => absent;
-312 kcmp "" Absent => absent;
-313 finit_module "" Absent => absent;
-314 sched_setattr "" Absent => absent;
-315 sched_getattr "" Absent => absent;
 316 renameat2 "fsfsb" Full => path::renameat2;
-317 seccomp "" Absent => absent;
-318 getrandom "pxb" Full => misc::getrandom;
+318 getrandom "pxb" Full [SaRestart] => misc::getrandom;
 319 memfd_create "sb" Full => file::memfd_create;
-320 kexec_file_load "" Absent => absent;
-321 bpf "" Absent => absent;
 322 execveat "fsppb" Full => process::execveat;
-323 userfaultfd "" Absent => absent;
 324 membarrier "dbd" Partial("the global and private commands") => misc::membarrier;
 325 mlock2 "pxb" Full => memory::mlock;
 326 copy_file_range "fpfpxb" Full => copy::copy_file_range;
-327 preadv2 "fpdxxb" Partial("flags are ignored") => file::preadv2;
-328 pwritev2 "fpdxxb" Partial("flags are ignored") => file::pwritev2;
-329 pkey_mprotect "" Absent => absent;
-330 pkey_alloc "" Absent => absent;
-331 pkey_free "" Absent => absent;
+327 preadv2 "fpdxxb" Partial("flags are ignored") [SaRestart] => file::preadv2;
+328 pwritev2 "fpdxxb" Partial("flags are ignored") [SaRestart] => file::pwritev2;
 332 statx "fsbxp" Full => path::statx;
-333 io_pgetevents "" Absent => absent;
-334 rseq "" Absent => absent;
 424 pidfd_send_signal "fdpb" Full => signal::pidfd_send_signal;
-425 io_uring_setup "" Absent => absent;
-426 io_uring_enter "" Absent => absent;
-427 io_uring_register "" Absent => absent;
-428 open_tree "" Absent => absent;
-429 move_mount "" Absent => absent;
-430 fsopen "" Absent => absent;
-431 fsconfig "" Absent => absent;
-432 fsmount "" Absent => absent;
-433 fspick "" Absent => absent;
 434 pidfd_open "db" Full => process::pidfd_open;
 435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => thread::clone3;
 436 close_range "xxb" Full => file::close_range;
-437 openat2 "fspx" Partial("no resolve flags") => path::openat2;
-438 pidfd_getfd "" Absent => absent;
+437 openat2 "fspx" Partial("no resolve flags") [SaRestart] => path::openat2;
 439 faccessat2 "fsdb" Full => path::faccessat2;
-440 process_madvise "" Absent => absent;
-441 epoll_pwait2 "fpdppx" Full => poll::epoll_pwait2;
-442 mount_setattr "" Absent => absent;
-443 quotactl_fd "" Absent => absent;
-444 landlock_create_ruleset "" Absent => absent;
-445 landlock_add_rule "" Absent => absent;
-446 landlock_restrict_self "" Absent => absent;
-447 memfd_secret "" Absent => absent;
-448 process_mrelease "" Absent => absent;
-449 futex_waitv "" Absent => absent;
-450 set_mempolicy_home_node "" Absent => absent;}
+441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
+absent {
+29 shmget,
+30 shmat,
+31 shmctl,
+64 semget,
+65 semop,
+66 semctl,
+67 shmdt,
+68 msgget,
+69 msgsnd,
+70 msgrcv,
+71 msgctl,
+78 getdents,
+101 ptrace,
+103 syslog,
+126 capset,
+134 uselib,
+136 ustat,
+139 sysfs,
+142 sched_setparam,
+148 sched_rr_get_interval,
+153 vhangup,
+154 modify_ldt,
+155 pivot_root,
+156 _sysctl,
+159 adjtimex,
+161 chroot,
+163 acct,
+164 settimeofday,
+165 mount,
+166 umount2,
+167 swapon,
+168 swapoff,
+169 reboot,
+170 sethostname,
+171 setdomainname,
+172 iopl,
+173 ioperm,
+174 create_module,
+175 init_module,
+176 delete_module,
+177 get_kernel_syms,
+178 query_module,
+179 quotactl,
+180 nfsservctl,
+181 getpmsg,
+182 putpmsg,
+183 afs_syscall,
+184 tuxcall,
+185 security,
+205 set_thread_area,
+206 io_setup,
+207 io_destroy,
+208 io_getevents,
+209 io_submit,
+210 io_cancel,
+211 get_thread_area,
+212 lookup_dcookie,
+214 epoll_ctl_old,
+215 epoll_wait_old,
+216 remap_file_pages,
+219 restart_syscall,
+220 semtimedop,
+227 clock_settime,
+236 vserver,
+237 mbind,
+238 set_mempolicy,
+239 get_mempolicy,
+240 mq_open,
+241 mq_unlink,
+242 mq_timedsend,
+243 mq_timedreceive,
+244 mq_notify,
+245 mq_getsetattr,
+246 kexec_load,
+248 add_key,
+249 request_key,
+250 keyctl,
+251 ioprio_set,
+252 ioprio_get,
+256 migrate_pages,
+261 futimesat,
+279 move_pages,
+282 signalfd,
+298 perf_event_open,
+300 fanotify_init,
+301 fanotify_mark,
+303 name_to_handle_at,
+304 open_by_handle_at,
+305 clock_adjtime,
+308 setns,
+310 process_vm_readv,
+311 process_vm_writev,
+312 kcmp,
+313 finit_module,
+314 sched_setattr,
+315 sched_getattr,
+317 seccomp,
+320 kexec_file_load,
+321 bpf,
+323 userfaultfd,
+329 pkey_mprotect,
+330 pkey_alloc,
+331 pkey_free,
+333 io_pgetevents,
+334 rseq,
+425 io_uring_setup,
+426 io_uring_enter,
+427 io_uring_register,
+428 open_tree,
+429 move_mount,
+430 fsopen,
+431 fsconfig,
+432 fsmount,
+433 fspick,
+438 pidfd_getfd,
+440 process_madvise,
+442 mount_setattr,
+443 quotactl_fd,
+444 landlock_create_ruleset,
+445 landlock_add_rule,
+446 landlock_restrict_self,
+447 memfd_secret,
+448 process_mrelease,
+449 futex_waitv,
+450 set_mempolicy_home_node,
+}
+}
 
 pub(super) fn absent(call: &Call<'_>) -> Outcome {
     *call
@@ -452,7 +484,9 @@ mod tests {
         let mut out = format!(
             "# System calls\n\nMade from the table in `ebb-linux/src/syscall/table.rs` by its test \
              (`EBB_BLESS=1 cargo test -p ebb-linux --lib table` writes it): {} full, {} in part, {} answered with `ENOSYS`, \
-             which counts them.\n\n| number | name | state |\n|---|---|---|\n",
+             which counts them.\n\nThe last column says what a signal makes of a call that waits and has moved nothing: *again* behind a handler with \
+             `SA_RESTART` (`EINTR` if the socket has a time limit of its own), *goes on* without a handler and `EINTR` with one, \
+             or *never*: `EINTR` even when the process was only stopped and goes on.\n\n| number | name | state | interrupted |\n|---|---|---|---|\n",
             count(|s| *s == State::Full),
             count(|s| matches!(s, State::Partial(_))),
             count(|s| *s == State::Absent),
@@ -464,7 +498,16 @@ mod tests {
                 State::Partial(missing) => format!("in part: {missing}"),
                 State::Absent => String::from("ENOSYS"),
             };
-            out.push_str(&format!("| {number} | `{}` | {state} |\n", entry.name));
+            let interrupted = match entry.restart {
+                Restart::DoesNotWait => "",
+                Restart::SaRestart | Restart::SaRestartUntimed => "again",
+                Restart::UnlessHandled => "goes on",
+                Restart::Never => "never",
+            };
+            out.push_str(&format!(
+                "| {number} | `{}` | {state} | {interrupted} |\n",
+                entry.name
+            ));
         }
         out
     }

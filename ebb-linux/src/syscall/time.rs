@@ -1,10 +1,12 @@
 //! Clocks and sleeping.
 
 use super::futex::timespec;
-use super::{Call, Outcome};
+use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
+use crate::state::thread::Remainder;
 
 const SECOND: u64 = 1_000_000_000;
+const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
 
 /// The time of a clock by number, in nanoseconds.
 pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
@@ -76,43 +78,52 @@ pub fn time(call: &Call<'_>) -> Outcome {
     Ok(time)
 }
 
+/// Sleeps until a point of the UC's clock; `remainder_at` is where the guest wants to be told what a handler has left of it,
+/// or 0.
+fn sleep_until(call: &Call<'_>, deadline: u64, remainder_at: u64) -> Outcome {
+    let _ = call.wait(Some(deadline));
+    if remainder_at != 0 {
+        call.waited(|w| w.remainder = Some(Remainder::Timespec(remainder_at)));
+    }
+    Err(Stop::Wait)
+}
+
 pub fn nanosleep(call: &Call<'_>) -> Outcome {
     if call.is_late() {
         return Ok(0);
     }
-    let deadline = match call.waited(|w| w.deadline) {
-        Some(deadline) => deadline,
-        None => Some(
-            call.uc
-                .now()
-                .saturating_add(timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?),
-        ),
-    };
-    call.wait(deadline)
+    if !call.first {
+        return Err(Stop::Wait);
+    }
+    let span = timespec(call, call.args[0])?.ok_or(Errno::EFAULT)?;
+    sleep_until(call, call.uc.now().saturating_add(span), call.args[1])
 }
 
 pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
-    let [id, flags, request, ..] = call.args;
+    const TIMER_ABSTIME: u64 = 1;
+    let [id, flags, request, remainder_at, ..] = call.args;
     if call.is_late() {
         return Ok(0);
     }
+    if !call.first {
+        return Err(Stop::Wait);
+    }
+    if id as i32 == CLOCK_THREAD_CPUTIME_ID {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let now = clock(call, id)?;
-    let deadline = match call.waited(|w| w.deadline) {
-        Some(deadline) => deadline,
-        None => {
-            let time = timespec(call, request)?.ok_or(Errno::EFAULT)?;
-            let span = if flags & 1 != 0 {
-                time.saturating_sub(now)
-            } else {
-                time
-            };
-            if span == 0 {
-                return Ok(0);
-            }
-            Some(call.uc.now().saturating_add(span))
-        }
+    let time = timespec(call, request)?.ok_or(Errno::EFAULT)?;
+    let is_absolute = flags & TIMER_ABSTIME != 0;
+    let span = if is_absolute {
+        time.saturating_sub(now)
+    } else {
+        time
     };
-    call.wait(deadline)
+    if span == 0 {
+        return Ok(0);
+    }
+    let remainder_at = if is_absolute { 0 } else { remainder_at };
+    sleep_until(call, call.uc.now().saturating_add(span), remainder_at)
 }
 
 pub fn times(call: &Call<'_>) -> Outcome {

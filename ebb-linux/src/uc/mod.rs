@@ -3,6 +3,7 @@
 //! What must hold: a UC is used on one core only (`Rc`); no borrow of a cell is held across an await or while a guest runs,
 //! but for those that [`Uc::enter`] takes. Everything in it but the wakers is plain data.
 
+pub mod caller;
 pub mod channel;
 pub mod console;
 pub mod env;
