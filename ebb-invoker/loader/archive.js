@@ -15,6 +15,9 @@ const zlib = require('node:zlib');
 /** Bytes of all files together. */
 const SIZE_LIMIT = 512 * 1024 * 1024;
 const ENTRY_LIMIT = 65_535;
+/** Bytes that are inflated by one call, about. */
+const BATCH = 4 * 1024 * 1024;
+const TO_WRITE = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_TRUNC;
 
 const UNSUPPORTED = 'There was an error uncompressing the action archive. The file type is unsupported';
 const BAD_ZIP = 'There was an error uncompressing the action Zip archive.';
@@ -29,6 +32,7 @@ function check(condition, message) {
 /** Writes the entries of one archive below `root`. */
 class Tree {
   #root;
+  #directories = new Map(); // those that are there, by the names that entries have for them
   #links = [];
   #size = 0;
   #entries = 0;
@@ -53,19 +57,34 @@ class Tree {
   }
 
   directory(name) {
-    fs.mkdirSync(this.#inside(name), { recursive: true });
+    let full = this.#directories.get(name);
+    if (full === undefined) {
+      full = name === '' ? this.#root : this.#inside(name);
+      fs.mkdirSync(full, { recursive: true });
+      this.#directories.set(name, full);
+    }
+    return full;
+  }
+
+  /** Where an entry that is no directory goes; the directory is made. */
+  #place(name) {
+    const slash = name.lastIndexOf('/');
+    const own = name.slice(slash + 1);
+    check(own !== '' && own !== '.' && own !== '..' && !own.includes('\0'), `bad name ${JSON.stringify(name)}`);
+    return `${this.directory(slash === 0 ? '/' : name.slice(0, Math.max(slash, 0)))}/${own}`;
   }
 
   file(name, bytes, mode) {
-    const full = this.#inside(name);
-    fs.mkdirSync(path.dirname(full), { recursive: true });
-    fs.writeFileSync(full, bytes, { mode: mode & 0o111 ? 0o755 : 0o644 });
+    const file = fs.openSync(this.#place(name), TO_WRITE, mode & 0o111 ? 0o755 : 0o644);
+    try {
+      for (let at = 0; at < bytes.length; ) at += fs.writeSync(file, bytes, at);
+    } finally {
+      fs.closeSync(file);
+    }
   }
 
   copy(name, from) {
-    const full = this.#inside(name);
-    fs.mkdirSync(path.dirname(full), { recursive: true });
-    fs.copyFileSync(this.#inside(from), full);
+    fs.copyFileSync(this.#inside(from), this.#place(name));
   }
 
   link(name, target) {
@@ -97,7 +116,8 @@ const DEFLATED = 8;
 const SYMBOLIC_LINK = 0o120000;
 const FILE_TYPE = 0o170000;
 
-function unzip(bytes, tree) {
+/** The entries of a zip, in the order of its directory. */
+function* entries(bytes) {
   // The end record is 22 bytes and a comment of up to 65,535.
   let end = bytes.length - 22;
   const first = Math.max(0, end - 65_535);
@@ -118,22 +138,86 @@ function unzip(bytes, tree) {
     const name = bytes.toString('utf8', at + 46, at + 46 + nameLength).replaceAll('\\', '/');
     at += 46 + nameLength + bytes.readUInt16LE(at + 30) + bytes.readUInt16LE(at + 32);
     check((flags & 1) === 0, `${name} is encrypted`);
-    tree.admit(size);
     if (name.endsWith('/')) {
-      tree.directory(name);
+      yield { name, size };
       continue;
     }
     check(bytes.readUInt32LE(local) === LOCAL_ENTRY, `${name} is not where the directory says`);
     const data = local + 30 + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
     check(data + packed <= bytes.length, `${name} is cut off`);
-    let content = bytes.subarray(data, data + packed);
-    // One byte more than declared is allowed out, which is enough to see the lie.
-    if (method === DEFLATED) content = zlib.inflateRawSync(content, { maxOutputLength: size + 1 });
-    else check(method === 0, `${name} is compressed by the unknown method ${method}`);
-    check(content.length === size && crc32(content) === crc, `${name} is damaged`);
-    if ((mode & FILE_TYPE) === SYMBOLIC_LINK) tree.link(name, content.toString());
-    else tree.file(name, content, mode);
+    check(method === DEFLATED || method === 0, `${name} is compressed by the unknown method ${method}`);
+    yield { name, size, crc, mode, deflated: method === DEFLATED, content: bytes.subarray(data, data + packed) };
   }
+}
+
+function unzip(bytes, tree) {
+  let batch = [];
+  let size = 0;
+  const flush = () => {
+    inflate(batch, size);
+    for (const { name, content, mode } of batch) {
+      if ((mode & FILE_TYPE) === SYMBOLIC_LINK) tree.link(name, content.toString());
+      else tree.file(name, content, mode);
+    }
+    batch = [];
+    size = 0;
+  };
+  for (const entry of entries(bytes)) {
+    tree.admit(entry.size);
+    if (entry.content === undefined) {
+      tree.directory(entry.name);
+      continue;
+    }
+    batch.push(entry);
+    if (entry.deflated) size += entry.size;
+    if (size >= BATCH) flush();
+  }
+  flush();
+}
+
+const GZIP_HEADER = [0x1f, 0x8b, DEFLATED, 0, 0, 0, 0, 0, 0, 255];
+const GZIP_TRAILER = 8;
+
+/**
+ * Inflates entries, of `size` bytes together, and checks them. Each becomes a member of one gzip stream, because a call of zlib
+ * costs more than a small file; zlib then compares lengths and checksums as well.
+ */
+function inflate(batch, size) {
+  let length = 0;
+  for (const { content, deflated } of batch) if (deflated) length += GZIP_HEADER.length + content.length + GZIP_TRAILER;
+  const stream = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const entry of batch) {
+    const { content, crc, deflated } = entry;
+    if (!deflated) {
+      checkContent(entry);
+      continue;
+    }
+    stream.set(GZIP_HEADER, at);
+    at += GZIP_HEADER.length + content.copy(stream, at + GZIP_HEADER.length);
+    at = stream.writeUInt32LE(entry.size, stream.writeUInt32LE(crc, at));
+  }
+  if (length === 0) return;
+  let inflated;
+  try {
+    // One byte more than declared is allowed out, which is enough to see the lie.
+    inflated = zlib.gunzipSync(stream, { maxOutputLength: size + 1, chunkSize: Math.max(64, Math.min(size + 1, 4 * BATCH)) });
+  } catch {
+    inflated = undefined;
+  }
+  if (inflated?.length !== size) return batch.filter(({ deflated }) => deflated).forEach(inflateAlone);
+  at = 0;
+  for (const entry of batch) if (entry.deflated) entry.content = inflated.subarray(at, (at += entry.size));
+}
+
+/** For a batch in which something is wrong, to say of which entry. */
+function inflateAlone(entry) {
+  entry.content = zlib.inflateRawSync(entry.content, { maxOutputLength: entry.size + 1 });
+  checkContent(entry);
+}
+
+function checkContent({ name, content, size, crc }) {
+  check(content.length === size && crc32(content) === crc, `${name} is damaged`);
 }
 
 let crcTable;
@@ -150,47 +234,65 @@ function crc32(bytes) {
 
 const BLOCK = 512;
 
+/** The sum of a header's bytes, for which its checksum field counts as blanks. */
+function sumOf(bytes, header) {
+  let sum = 8 * 32;
+  for (let at = header; at < header + 148; at++) sum += bytes[at];
+  for (let at = header + 156; at < header + BLOCK; at++) sum += bytes[at];
+  return sum;
+}
+
 function untar(bytes, tree) {
   let extended = {}; // what pax and GNU headers say about the next entry
-  for (let at = 0; at + BLOCK <= bytes.length; ) {
-    const header = bytes.subarray(at, at + BLOCK);
-    if (header.every((byte) => byte === 0)) return;
-    let sum = 8 * 32; // the checksum field counts as blanks
-    for (let byte = 0; byte < BLOCK; byte++) if (byte < 148 || byte >= 156) sum += header[byte];
-    check(octal(header, 148, 8) === sum, 'broken header');
-    const size = octal(header, 124, 12);
-    const content = bytes.subarray(at + BLOCK, at + BLOCK + size);
+  for (let header = 0; header + BLOCK <= bytes.length; ) {
+    const sum = sumOf(bytes, header);
+    // Nothing but zeros ends the archive.
+    if (sum === 8 * 32 && bytes[header] === 0) return;
+    check(octal(bytes, header + 148, 8) === sum, 'broken header');
+    const size = octal(bytes, header + 124, 12);
+    const start = header + BLOCK;
+    const content = bytes.subarray(start, start + size);
     check(content.length === size, 'cut off');
-    at += BLOCK + Math.ceil(size / BLOCK) * BLOCK;
-    const type = String.fromCharCode(header[156] || 48);
+    const type = String.fromCharCode(bytes[header + 156] || 48);
     if (type === 'x') extended = { ...extended, ...pax(content) };
     else if (type === 'L') extended.path = string(content, 0, size);
     else if (type === 'K') extended.linkpath = string(content, 0, size);
     else if (type !== 'g') {
-      const prefix = string(header, 257, 5) === 'ustar' && header[263] === 48 ? string(header, 345, 155) : '';
-      const name = extended.path ?? (prefix && `${prefix}/`) + string(header, 0, 100);
-      const target = extended.linkpath ?? string(header, 157, 100);
+      const isUstar = bytes[header + 263] === 48 && string(bytes, header + 257, 5) === 'ustar';
+      const prefix = isUstar ? string(bytes, header + 345, 155) : '';
+      const name = extended.path ?? (prefix && `${prefix}/`) + string(bytes, header, 100);
+      const target = extended.linkpath ?? string(bytes, header + 157, 100);
       extended = {};
       tree.admit(size);
       if (type === '5' || ('07'.includes(type) && name.endsWith('/'))) tree.directory(name);
-      else if (type === '0' || type === '7') tree.file(name, content, octal(header, 100, 8));
+      else if (type === '0' || type === '7') tree.file(name, content, octal(bytes, header + 100, 8));
       else if (type === '1') tree.copy(name, target);
       else if (type === '2') tree.link(name, target);
       else check(false, `${name} is of the unknown type ${type}`);
     }
+    header = start + Math.ceil(size / BLOCK) * BLOCK;
   }
 }
 
+/** A text of at most `length` bytes, which a zero ends. */
 function string(bytes, at, length) {
-  const field = bytes.subarray(at, at + length);
-  const end = field.indexOf(0);
-  return field.toString('utf8', 0, end < 0 ? length : end);
+  let end = at;
+  while (end < at + length && bytes[end]) end += 1;
+  return end === at ? '' : bytes.toString('utf8', at, end);
 }
 
+const BLANK = 32;
+const ZERO = 48;
+
+/** A number in octal digits; blanks may stand around them. */
 function octal(bytes, at, length) {
-  const digits = string(bytes, at, length).trim();
-  check(/^[0-7]*$/.test(digits), 'broken number');
-  return digits === '' ? 0 : parseInt(digits, 8);
+  const end = at + length;
+  while (at < end && bytes[at] === BLANK) at += 1;
+  let number = 0;
+  for (; at < end && bytes[at] >= ZERO && bytes[at] < ZERO + 8; at++) number = number * 8 + bytes[at] - ZERO;
+  while (at < end && bytes[at] === BLANK) at += 1;
+  check(at === end || bytes[at] === 0, 'broken number');
+  return number;
 }
 
 /** Records of the form `LENGTH KEY=VALUE\n`. */
