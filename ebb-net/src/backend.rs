@@ -83,6 +83,63 @@ pub enum TcpOption {
     UserTimeout(Option<Duration>),
 }
 
+/// A received datagram, as it is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Its payload.
+    pub bytes: &'a [u8],
+    /// Its sender.
+    pub from: SocketAddr,
+    /// Where it was sent to: an address of this machine, a group, or a broadcast address.
+    pub to: IpAddr,
+    /// How many hops it might still have gone (TTL, hop limit).
+    pub hop_limit: u8,
+    /// Type of service, traffic class.
+    pub traffic_class: u8,
+}
+
+/// A setting of a UDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UdpOption {
+    /// Hops that a datagram to one host may take. 64 by default.
+    HopLimit(u8),
+    /// Hops that a datagram to a group may take. 1 by default.
+    GroupHopLimit(u8),
+    /// Whether members on this machine hear what is sent to a group. On by default.
+    GroupLoop(bool),
+    /// Type of service, traffic class. 0 by default.
+    TrafficClass(u8),
+    /// Whether a datagram that is longer than the path takes fails with [`Error::MessageTooLong`] instead of being cut into
+    /// fragments. Off by default.
+    DontFragment(bool),
+    /// Whether answers of routers and hosts are kept for [`NetStack::udp_take_report`]. Off by default.
+    Reports(bool),
+    /// Hears a group.
+    Join(IpAddr),
+    /// Hears a group no longer.
+    Leave(IpAddr),
+}
+
+/// What a router, a host or this machine itself has answered to a datagram that could not be delivered (RFC 792, 4443).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Where the datagram was sent to.
+    pub to: SocketAddr,
+    /// Who says so.
+    pub offender: IpAddr,
+    /// Type of the ICMP or ICMPv6 message.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// The longest IP packet that the path takes, in bytes, if that is what is wrong; else 0.
+    pub mtu: u32,
+    /// As an error.
+    pub error: Error,
+    /// The beginning of the datagram's payload, as far as it is quoted.
+    pub payload: Vec<u8>,
+}
+
 /// How the machine is connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
@@ -96,6 +153,10 @@ pub struct Configuration {
     pub hardware_address: Option<[u8; 6]>,
     /// Largest IP packet that is sent, in bytes.
     pub mtu: usize,
+    /// It is known whether there is an IPv4 address: one is there, or none is asked for, or nobody answers.
+    pub settled_v4: bool,
+    /// The same of IPv6 addresses beyond the link.
+    pub settled_v6: bool,
 }
 
 /// A TCP/IP stack. Bound by the linker; see the source of this module for what must hold.
@@ -126,27 +187,49 @@ pub trait NetStack {
     /// Resets the connection; the socket is closed. What is queued is lost.
     fn tcp_abort(&self, socket: SocketId);
 
-    /// Binds a UDP socket. With port 0 a free one is picked.
-    fn udp_bind(&self, address: SocketAddr) -> Result<SocketId>;
-    /// Sends one datagram.
-    fn udp_send(&self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> Result<()>;
-    /// Lends one received datagram and its sender to `f`, and drops it.
-    fn udp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8], SocketAddr)) -> Result<()>;
+    /// Binds a UDP socket. With port 0 a free one is picked. `shared`: others that say so, too, may have the same address;
+    /// what is sent to one host goes to the newest of them, what is sent to a group to all.
+    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId>;
+    /// Sets the one peer that the socket hears, or lets it hear all again. Without a local address it gets that which
+    /// the peer is reached from.
+    fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()>;
+    /// Sends one datagram; `from` is one of the machine's addresses to send it from, if not the usual.
+    fn udp_send(
+        &self,
+        socket: SocketId,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<()>;
+    /// Lends one received datagram to `f`, and drops it unless it is only to be seen (`peek`).
+    fn udp_receive(
+        &self,
+        socket: SocketId,
+        peek: bool,
+        f: &mut dyn FnMut(&Datagram<'_>),
+    ) -> Result<()>;
+    /// Changes a setting.
+    fn udp_set(&self, socket: SocketId, option: UdpOption) -> Result<()>;
+    /// Takes the oldest answer to a datagram that could not be delivered; see [`UdpOption::Reports`].
+    fn udp_take_report(&self, socket: SocketId) -> Option<Report>;
 
     /// The local address.
     fn local_address(&self, socket: SocketId) -> Result<SocketAddr>;
-    /// The peer's address, of a TCP connection.
+    /// The peer's address, of a connection or a connected UDP socket.
     fn peer_address(&self, socket: SocketId) -> Result<SocketAddr>;
     /// What the socket is ready for.
     fn readiness(&self, socket: SocketId) -> Ready;
     /// Wakes `waker` once when the socket changes in a direction of `interest`. A waker that is there already is not
     /// added again. Any number may wait.
     fn register(&self, socket: SocketId, interest: Interest, waker: &Waker);
-    /// Takes the error of a failed connection, if it has not been reported yet.
+    /// Takes the error of a failed connection, or what a connected UDP socket's datagram met with, if it has not been
+    /// reported yet.
     fn take_error(&self, socket: SocketId) -> Option<Error>;
     /// Gives a socket up. A connection sends what is queued and closes; a listener resets what waits in its queue.
     fn close(&self, socket: SocketId);
 
+    /// The longest IP packet that reaches `to` as far as is known, in bytes.
+    fn path_mtu(&self, to: IpAddr) -> usize;
     /// How this machine is connected now.
     fn configuration(&self) -> Configuration;
     /// Wakes `waker` once when the configuration changes.
@@ -163,4 +246,26 @@ pub(crate) fn stack() -> &'static NetStackLinked {
 #[must_use]
 pub fn configuration() -> Configuration {
     stack().configuration()
+}
+
+/// Wakes `waker` once when the configuration changes.
+pub fn register_configuration(waker: &Waker) {
+    stack().register_configuration(waker);
+}
+
+/// The longest IP packet that reaches `to` as far as is known, in bytes.
+#[must_use]
+pub fn path_mtu(to: IpAddr) -> usize {
+    stack().path_mtu(to)
+}
+
+impl Configuration {
+    /// Whether it is known if this machine has addresses of the family of `ip`.
+    #[must_use]
+    pub fn is_settled(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            IpAddr::V4(_) => self.settled_v4,
+            IpAddr::V6(_) => self.settled_v6,
+        }
+    }
 }

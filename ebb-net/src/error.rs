@@ -37,6 +37,8 @@ pub enum Error {
     InvalidInput,
     /// The datagram does not fit.
     MessageTooLong,
+    /// Somebody on the way does not let it through.
+    PermissionDenied,
     /// A limit of the core's memory for the network is reached.
     OutOfMemory,
     /// The stream ended before as much had arrived as was asked for.
@@ -66,6 +68,7 @@ impl fmt::Display for Error {
             Self::NoDevice => "there is no network device",
             Self::InvalidInput => "invalid argument",
             Self::MessageTooLong => "the datagram is too long",
+            Self::PermissionDenied => "forbidden by somebody on the way",
             Self::OutOfMemory => "the network's memory limit is reached",
             Self::UnexpectedEof => "the stream ended early",
             Self::NameNotFound => "the name has no address",
@@ -89,6 +92,7 @@ impl embedded_io_async::Error for Error {
             Self::NotConnected => Kind::NotConnected,
             Self::BrokenPipe => Kind::BrokenPipe,
             Self::TimedOut => Kind::TimedOut,
+            Self::PermissionDenied => Kind::PermissionDenied,
             Self::InvalidInput | Self::MessageTooLong => Kind::InvalidInput,
             Self::OutOfMemory => Kind::OutOfMemory,
             Self::Unsupported => Kind::Unsupported,

@@ -23,7 +23,8 @@ pub mod udp;
 mod wakers;
 
 pub use backend::{
-    Configuration, Interest, NetStack, NetStackLinked, Ready, SocketId, TcpOption, configuration,
+    Configuration, Datagram, Interest, NetStack, NetStackLinked, Ready, Report, SocketId,
+    TcpOption, UdpOption, configuration, path_mtu, register_configuration,
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};

@@ -4,12 +4,12 @@ use core::{
     cell::Cell,
     fmt,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     task::{Context, Poll},
 };
 
 use crate::{
-    Error, Interest, NetStack, Ready, Result,
+    Datagram, Error, Interest, NetStack, Ready, Report, Result, UdpOption,
     backend::stack,
     tcp::{Socket, ToBindAddress},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Datagrams that nobody receives in time are dropped, the newest first, once the socket's queue is full.
 pub struct UdpSocket {
     socket: Socket,
-    local: SocketAddr,
+    local: Cell<SocketAddr>,
     peer: Cell<Option<SocketAddr>>,
 }
 
@@ -30,11 +30,24 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::AddressInUse`] when this core has bound it already, [`Error::AddressNotAvailable`].
     pub fn bind(address: impl ToBindAddress) -> Result<Self> {
-        let socket = Socket::new(stack().udp_bind(address.to_bind_address())?);
+        Self::open(address.to_bind_address(), false)
+    }
+
+    /// As [`bind`](Self::bind), to an address that others may bind, too, if they do it in this way. What is sent to this
+    /// machine goes to the newest of them, what is sent to a group to all.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_shared(address: impl ToBindAddress) -> Result<Self> {
+        Self::open(address.to_bind_address(), true)
+    }
+
+    fn open(address: SocketAddr, shared: bool) -> Result<Self> {
+        let socket = Socket::new(stack().udp_bind(address, shared)?);
         let local = stack().local_address(socket.id)?;
         Ok(Self {
             socket,
-            local,
+            local: Cell::new(local),
             peer: Cell::new(None),
         })
     }
@@ -42,12 +55,44 @@ impl UdpSocket {
     /// Where it is bound.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.local.get()
     }
 
-    /// Sets the peer for [`send`](Self::send) and [`recv`](Self::recv), which then ignores all others.
-    pub fn connect(&self, peer: SocketAddr) {
-        self.peer.set(Some(peer));
+    /// Sets the one peer that the socket sends to by [`send`](Self::send) and hears; `None` lets it hear all again. A
+    /// socket that was bound to all addresses gets the one that the peer is reached from.
+    ///
+    /// # Errors
+    /// [`Error::NetworkUnreachable`] when there is no way to the peer.
+    pub fn connect(&self, peer: impl Into<Option<SocketAddr>>) -> Result<()> {
+        let peer = peer.into();
+        stack().udp_connect(self.socket.id, peer)?;
+        self.local.set(stack().local_address(self.socket.id)?);
+        self.peer.set(peer);
+        Ok(())
+    }
+
+    /// The peer, if one is set.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer.get()
+    }
+
+    /// Changes a setting.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], and for groups [`Error::InvalidInput`] and [`Error::AddressNotAvailable`].
+    pub fn set(&self, option: UdpOption) -> Result<()> {
+        stack().udp_set(self.socket.id, option)
+    }
+
+    /// What a datagram to the peer met with, once.
+    pub fn take_error(&self) -> Option<Error> {
+        stack().take_error(self.socket.id)
+    }
+
+    /// The oldest answer to a datagram that could not be delivered, once; see [`UdpOption::Reports`].
+    pub fn take_report(&self) -> Option<Report> {
+        stack().udp_take_report(self.socket.id)
     }
 
     /// Sends a datagram.
@@ -82,15 +127,10 @@ impl UdpSocket {
     /// Waits for a datagram of the peer.
     ///
     /// # Errors
-    /// [`Error::NotConnected`] without one.
+    /// [`Error::NotConnected`] without one; what a datagram to it met with, [`Error::ConnectionRefused`] among others.
     pub async fn recv(&self, buffer: &mut [u8]) -> Result<usize> {
-        let peer = self.peer.get().ok_or(Error::NotConnected)?;
-        loop {
-            let (n, from) = self.recv_from(buffer).await?;
-            if from == peer {
-                return Ok(n);
-            }
-        }
+        self.peer.get().ok_or(Error::NotConnected)?;
+        Ok(self.recv_from(buffer).await?.0)
     }
 
     /// Waits for a datagram and lends it to `f` where it lies.
@@ -108,11 +148,20 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::WouldBlock`] when none is there.
     pub fn try_recv_with<R>(&self, f: impl FnOnce(&[u8], SocketAddr) -> R) -> Result<R> {
+        self.try_receive(false, |datagram| f(datagram.bytes, datagram.from))
+    }
+
+    /// Lends the next datagram to `f`, with all that is known of it; it stays the next one if it is only to be seen
+    /// (`peek`).
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] when none is there; what an earlier datagram to the peer met with, once.
+    pub fn try_receive<R>(&self, peek: bool, f: impl FnOnce(&Datagram<'_>) -> R) -> Result<R> {
         let mut f = Some(f);
         let mut result = None;
-        stack().udp_receive(self.socket.id, &mut |bytes, from| {
+        stack().udp_receive(self.socket.id, peek, &mut |datagram| {
             if let Some(f) = f.take() {
-                result = Some(f(bytes, from));
+                result = Some(f(datagram));
             }
         })?;
         result.ok_or(Error::WouldBlock)
@@ -135,7 +184,20 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::WouldBlock`] when there is no room, else as there.
     pub fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> Result<usize> {
-        stack().udp_send(self.socket.id, bytes, to)?;
+        self.try_send_from(bytes, to, None)
+    }
+
+    /// As [`try_send_to`](Self::try_send_to), from one of the machine's addresses.
+    ///
+    /// # Errors
+    /// As there, and [`Error::AddressNotAvailable`] when the machine does not have it.
+    pub fn try_send_from(
+        &self,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<usize> {
+        stack().udp_send(self.socket.id, bytes, to, from)?;
         Ok(bytes.len())
     }
 
@@ -163,6 +225,6 @@ impl UdpSocket {
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UdpSocket({})", self.local)
+        write!(f, "UdpSocket({})", self.local.get())
     }
 }

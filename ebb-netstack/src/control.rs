@@ -16,22 +16,25 @@ use smoltcp::{
     socket::{dhcpv4, raw},
     time::Instant,
     wire::{
-        ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-        EthernetRepr, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpCidr, IpProtocol, IpVersion,
-        Ipv6Packet, Ipv6Repr, NdiscRepr,
+        ArpOperation, ArpPacket, ArpRepr, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress,
+        EthernetFrame, EthernetProtocol, EthernetRepr, HardwareAddress, Icmpv6Packet, Icmpv6Repr,
+        IpCidr, IpProtocol, IpVersion, Ipv4Packet, Ipv6Packet, Ipv6Repr, NdiscRepr, UdpPacket,
     },
 };
 
 use crate::{
+    icmp,
     link::Frame,
-    shared::{Routes, Shared},
+    shared::{Message, Protocol, Routes, Shared, Undelivered},
     time::{NEVER_NS, SECOND_NS},
-    wire::{ETHERNET, Ip, Mac, Path},
+    wire::{ETHERNET, IPV4, Ip, Mac, Path, UDP},
 };
 use ebb_net::Configuration;
 
 /// Without an answer after this long, it is said, and the fallback is used.
 const DHCP_PATIENCE_NS: u64 = 10 * SECOND_NS;
+/// How long a router may take to announce IPv6 addresses (RFC 4861, 6.3.7: three solicitations, here one).
+const ROUTER_PATIENCE_NS: u64 = 2 * SECOND_NS;
 /// Between two questions for a neighbour, and how many there are.
 const ASK_AGAIN_NS: u64 = SECOND_NS;
 const ASK_TIMES: u8 = 4;
@@ -162,8 +165,14 @@ pub struct Control {
     mac: Mac,
     address: Address,
     leased: Option<Lease>,
-    patience: u64,
+    patience_ns: u64,
     questions: Vec<Question>,
+    /// Groups that smoltcp was told to hear.
+    groups: Vec<Ip>,
+    /// The number of the DHCP exchange that is under way.
+    exchange: u32,
+    /// Until when a router's announcement is waited for.
+    routers_until_ns: u64,
     published: Option<Configuration>,
     notices: Vec<String>,
 }
@@ -234,8 +243,11 @@ impl Control {
             mac: mac_usable,
             address,
             leased: None,
-            patience: now_ns + DHCP_PATIENCE_NS,
+            patience_ns: now_ns + DHCP_PATIENCE_NS,
             questions: Vec::new(),
+            groups: Vec::new(),
+            exchange: 0,
+            routers_until_ns: now_ns + ROUTER_PATIENCE_NS,
             published: None,
             notices: Vec::new(),
         };
@@ -285,9 +297,81 @@ impl Control {
     /// Takes a frame for the slow path.
     pub fn input(&mut self, frame: &[u8], shared: &Shared, now_ns: u64) {
         self.learn(frame, shared, now_ns);
+        if let Some(what) = icmp::parse(frame, shared, now_ns) {
+            Self::tell(shared, what);
+            return;
+        }
+        if self.is_refusal(frame)
+            && let Some(handle) = self.dhcp
+        {
+            self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).reset();
+        }
         if self.device.input.len() < MAX_FRAMES {
             self.device.input.push_back(frame.to_vec());
         }
+    }
+
+    /// Lets the cores know of something that was not delivered which may have sent it.
+    fn tell(shared: &Shared, what: Undelivered) {
+        let one = match what.protocol {
+            Protocol::Tcp if shared.cores > 1 => shared.owner(&what.key).map(|core| 1 << core),
+            Protocol::Tcp => Some(1),
+            Protocol::Udp => Some(shared.cores_of(Protocol::Udp, what.key.local_port)),
+        };
+        let cores: u64 = one.unwrap_or(0);
+        for core in (0..shared.cores).filter(|core| cores >> core & 1 == 1) {
+            shared.tell(core, Message::Undelivered(Box::new(what.clone())));
+        }
+    }
+
+    /// Whether a DHCP server refuses what was asked for without saying who it is, as that of QEMU's user network does
+    /// (libslirp 4.7). smoltcp ignores such a message, and would ask for the same for minutes.
+    fn is_refusal(&self, frame: &[u8]) -> bool {
+        let read = || {
+            let ethernet = EthernetFrame::new_checked(frame).ok()?;
+            let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+            let udp = UdpPacket::new_checked(ip.payload()).ok()?;
+            let packet = DhcpPacket::new_checked(udp.payload()).ok()?;
+            let is_ours = ethernet.ethertype() == EthernetProtocol::Ipv4
+                && (udp.src_port(), udp.dst_port()) == (67, 68)
+                && packet.transaction_id() == self.exchange;
+            let repr = DhcpRepr::parse(&packet).ok().filter(|_| is_ours)?;
+            let is_refusal = repr.message_type == DhcpMessageType::Nak
+                && repr.server_identifier.is_none()
+                && repr.client_hardware_address.0 == self.mac;
+            Some(is_refusal)
+        };
+        read().unwrap_or(false)
+    }
+
+    /// Notes the number of the exchange in which a DHCP message leaves.
+    fn note_exchange(&mut self) {
+        for frame in &self.device.output {
+            let at = ETHERNET + IPV4 + UDP;
+            if frame.len() > at + 8
+                && frame[12..14] == [0x08, 0x00]
+                && frame[ETHERNET + IPV4..][..4] == [0, 68, 0, 67]
+            {
+                let number = [frame[at + 4], frame[at + 5], frame[at + 6], frame[at + 7]];
+                self.exchange = u32::from_be_bytes(number);
+            }
+        }
+    }
+
+    /// Hears the groups that sockets hear.
+    fn follow_groups(&mut self, shared: &Shared) {
+        let wanted = shared.groups();
+        if wanted == self.groups {
+            return;
+        }
+        for gone in self.groups.iter().filter(|g| !wanted.contains(g)) {
+            let _ = self.interface.leave_multicast_group(IpAddr::from(*gone));
+        }
+        for new in wanted.iter().filter(|g| !self.groups.contains(g)) {
+            // There is room for as many as `Shared` takes.
+            let _ = self.interface.join_multicast_group(IpAddr::from(*new));
+        }
+        self.groups = wanted;
     }
 
     /// Sees who is where.
@@ -356,6 +440,7 @@ impl Control {
     /// Does what is to be done now. Gives the frames to send and the packets that were reassembled.
     pub fn poll(&mut self, shared: &Shared, now_ns: u64) -> (Vec<Vec<u8>>, Vec<Frame>) {
         let time = instant(now_ns);
+        self.follow_groups(shared);
         self.interface
             .poll(time, &mut self.device, &mut self.sockets);
         self.interface.poll_maintenance(time);
@@ -373,7 +458,8 @@ impl Control {
                 frames.push(Frame::new(frame.into_boxed_slice(), false));
             }
         }
-        self.publish(shared);
+        self.note_exchange();
+        self.publish(shared, now_ns);
         (core::mem::take(&mut self.device.output), frames)
     }
 
@@ -398,12 +484,16 @@ impl Control {
             .map(|q| q.at)
             .min()
             .unwrap_or(NEVER_NS);
-        let patience = if self.leased.is_none() && self.dhcp.is_some() {
-            self.patience
+        let patience_ns = if self.leased.is_none() && self.dhcp.is_some() {
+            self.patience_ns
         } else {
             NEVER_NS
         };
-        smoltcp.min(questions).min(patience)
+        let routers_ns = match &self.published {
+            Some(known) if known.settled_v6 => NEVER_NS,
+            _ => self.routers_until_ns,
+        };
+        smoltcp.min(questions).min(patience_ns).min(routers_ns)
     }
 
     fn poll_dhcp(&mut self, now_ns: u64) {
@@ -425,13 +515,13 @@ impl Control {
                 self.notices
                     .push("the DHCP lease of the network address has ended; asking again".into());
                 self.leased = None;
-                self.patience = now_ns + DHCP_PATIENCE_NS;
+                self.patience_ns = now_ns + DHCP_PATIENCE_NS;
                 self.apply();
             }
             _ => {}
         }
-        if self.leased.is_none() && now_ns >= self.patience {
-            self.patience = NEVER_NS;
+        if self.leased.is_none() && now_ns >= self.patience_ns {
+            self.patience_ns = NEVER_NS;
             match self.address.fixed {
                 Some((ip, length)) => self.notices.push(format!(
                     "no DHCP server answers; using {ip}/{length}, and asking on"
@@ -482,7 +572,7 @@ impl Control {
     }
 
     /// Tells everybody of a new configuration.
-    fn publish(&mut self, shared: &Shared) {
+    fn publish(&mut self, shared: &Shared, now_ns: u64) {
         let addresses: Vec<(IpAddr, u8)> = self
             .interface
             .ip_addrs()
@@ -498,8 +588,17 @@ impl Control {
             .chain(v6_router.map(|r| r.via_router.into()))
             .collect();
         let dns_servers = lease.map(|l| l.dns.clone()).unwrap_or_default();
+        // With the patience has ended the asking; what comes later changes the configuration as it comes.
+        let settled_v4 = self.dhcp.is_none() || lease.is_some() || self.patience_ns == NEVER_NS;
+        let beyond_the_link =
+            |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if !ip.is_unicast_link_local());
+        let settled_v6 =
+            now_ns >= self.routers_until_ns || addresses.iter().any(|(ip, _)| beyond_the_link(ip));
         if known.is_some_and(|k| {
-            k.addresses == addresses && k.gateways == gateways && k.dns_servers == dns_servers
+            k.addresses == addresses
+                && k.gateways == gateways
+                && k.dns_servers == dns_servers
+                && (k.settled_v4, k.settled_v6) == (settled_v4, settled_v6)
         }) {
             return;
         }
@@ -509,6 +608,8 @@ impl Control {
             dns_servers,
             hardware_address: Some(self.mac),
             mtu: self.device.mtu,
+            settled_v4,
+            settled_v6,
         };
         let had = known.map_or(0, |k| k.addresses.len());
         if configuration.addresses.len() > had.max(1) {

@@ -36,7 +36,7 @@ use crate::{
         queue::Dma,
     },
 };
-use ebb_net::WakerSet;
+use ebb_net::{Configuration, WakerSet};
 
 /// Frames taken from a queue in one round.
 const BUDGET: usize = 64;
@@ -86,9 +86,19 @@ impl Default for Root {
         let option = EbbRef::<dyn Environment>::get().option("ip");
         // The platform has refused what does not parse.
         let address = Address::parse(option.unwrap_or("dhcp")).unwrap_or_default();
+        let shared = Arc::new(Shared::new(Secret(random(), random()), senders));
+        let device = find_device(cores);
+        if device.is_none() {
+            // There is nothing to wait for.
+            shared.configure(Configuration {
+                settled_v4: true,
+                settled_v6: true,
+                ..Configuration::default()
+            });
+        }
         Self {
-            shared: Arc::new(Shared::new(Secret(random(), random()), senders)),
-            device: find_device(cores),
+            shared,
+            device,
             mail: Mutex::new(receivers),
             address,
             started: AtomicBool::new(false),

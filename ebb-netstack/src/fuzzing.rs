@@ -47,7 +47,7 @@ impl Link for Nowhere {
 /// Gives a host the frames that `data` consists of: each is preceded by its length (two bytes) and a byte that says
 /// whether its checksum counts, whether time passes, and what the application does.
 pub fn receive(mut data: &[u8]) {
-    let (sender, mail) = ebb::sync::queue::queue(64);
+    let (sender, mut mail) = ebb::sync::queue::queue(64);
     let shared = Arc::new(Shared::new(Secret(1, 2), vec![sender]));
     shared.configure(Configuration {
         addresses: vec![
@@ -69,7 +69,7 @@ pub fn receive(mut data: &[u8]) {
     let mut control = Control::new([2, 0, 0, 0, 0, 1], 1500, address, 4, now_ns);
     let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let listener = host.tcp_listen(SocketAddr::new(any, 80), 8);
-    let datagrams = host.udp_bind(SocketAddr::new(any, 53));
+    let datagrams = host.udp_bind(SocketAddr::new(any, 53), false);
     let peer = SocketAddr::from(([10, 0, 0, 2], 80));
     shared.learn(peer.ip().into(), [2, 0, 0, 0, 0, 2], now_ns);
     let mut connections = Vec::new();
@@ -93,6 +93,9 @@ pub fn receive(mut data: &[u8]) {
         reassembled
             .into_iter()
             .for_each(|frame| host.input(frame, now_ns));
+        while let Ok(message) = mail.try_recv() {
+            host.message(message, now_ns);
+        }
         if let Ok(listener) = listener
             && let Ok((id, _)) = host.tcp_accept(listener)
         {
@@ -113,7 +116,7 @@ pub fn receive(mut data: &[u8]) {
             connections.drain(..).for_each(|id| host.close(id, now_ns));
         }
         if let Ok(id) = datagrams {
-            let _ = host.udp_receive(id, &mut |_, _| ());
+            let _ = host.udp_receive(id, false, &mut |_| ());
         }
         host.flush(now_ns);
         if what & 64 != 0 {

@@ -14,6 +14,7 @@
 //! | `handshake.rs` | connections that peers have begun |
 //! | `queues.rs` | bytes to send, received bytes |
 //! | `control.rs` | the slow path: ARP, NDP, ICMP, DHCP, fragments |
+//! | `icmp.rs` | answers of ICMP |
 //! | `shared.rs` | what the cores share: routes, neighbours, owners of flows |
 //! | `wire.rs`, `seq.rs` | headers, checksums, sequence numbers |
 //! | `link.rs` | frames, and a core's link to a device |
@@ -29,6 +30,7 @@ mod engine;
 pub mod fuzzing;
 mod handshake;
 mod host;
+mod icmp;
 mod link;
 mod provider;
 mod queues;

@@ -1,11 +1,17 @@
 //! The provider of [`NetStack`] on a machine of its own, and what it counts.
 
 use alloc::collections::VecDeque;
-use core::{net::SocketAddr, task::Waker};
+use core::{
+    net::{IpAddr, SocketAddr},
+    task::Waker,
+};
 
 use bytes::Bytes;
 use ebb::{EbbRef, provides};
-use ebb_net::{Configuration, Error, Interest, NetStack, Ready, Result, SocketId, TcpOption};
+use ebb_net::{
+    Configuration, Datagram, Error, Interest, NetStack, Ready, Report, Result, SocketId, TcpOption,
+    UdpOption,
+};
 
 use crate::{
     engine::{CoreNet, now_ns},
@@ -128,13 +134,23 @@ impl NetStack for Native {
         core_net().wake_engine();
     }
 
-    fn udp_bind(&self, address: SocketAddr) -> Result<SocketId> {
-        core_net().host.udp_bind(address)
+    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId> {
+        core_net().host.udp_bind(address, shared)
     }
 
-    fn udp_send(&self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> Result<()> {
+    fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()> {
+        core_net().host.udp_connect(socket, peer)
+    }
+
+    fn udp_send(
+        &self,
+        socket: SocketId,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<()> {
         let net = core_net();
-        let result = net.host.udp_send(socket, bytes, to, now_ns());
+        let result = net.host.udp_send(socket, bytes, to, from, now_ns());
         // Also for the doorbell, and for a hardware address to be asked for.
         if !net.scheduled.get() {
             net.wake_engine();
@@ -142,8 +158,21 @@ impl NetStack for Native {
         result
     }
 
-    fn udp_receive(&self, socket: SocketId, f: &mut dyn FnMut(&[u8], SocketAddr)) -> Result<()> {
-        core_net().host.udp_receive(socket, f)
+    fn udp_receive(
+        &self,
+        socket: SocketId,
+        peek: bool,
+        f: &mut dyn FnMut(&Datagram<'_>),
+    ) -> Result<()> {
+        core_net().host.udp_receive(socket, peek, f)
+    }
+
+    fn udp_set(&self, socket: SocketId, option: UdpOption) -> Result<()> {
+        core_net().host.udp_set(socket, option)
+    }
+
+    fn udp_take_report(&self, socket: SocketId) -> Option<Report> {
+        core_net().host.udp_take_report(socket)
     }
 
     fn local_address(&self, socket: SocketId) -> Result<SocketAddr> {
@@ -171,6 +200,10 @@ impl NetStack for Native {
         with(|host, _| host.close(socket, now_ns()));
         // Also for the timers of what lingers, and for a reset's doorbell.
         core_net().wake_engine();
+    }
+
+    fn path_mtu(&self, to: IpAddr) -> usize {
+        core_net().host.path_mtu(to, now_ns())
     }
 
     fn configuration(&self) -> Configuration {

@@ -3,10 +3,10 @@
 //! What must hold: nothing here is needed for a packet of an established connection that arrives on its own core. Locks
 //! are held for a few instructions, never across an event.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     hash::{BuildHasher, Hasher},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ebb::sync::queue::Sender;
@@ -18,7 +18,7 @@ use crate::{
     time::SECOND_NS,
     wire::{FlowKey, Ip, Mac},
 };
-use ebb_net::Configuration;
+use ebb_net::{Configuration, Report};
 
 /// A keyed hash for tables that the network fills: multiply and fold (as in wyhash), with a secret start.
 #[derive(Clone, Copy)]
@@ -93,6 +93,19 @@ pub enum Message {
     Frame(Frame),
     /// Addresses, routes or neighbours have changed, or one is asked for.
     Reconfigured,
+    /// Something that this core may have sent was not delivered.
+    Undelivered(Box<Undelivered>),
+}
+
+/// An answer of ICMP to something that this machine has sent.
+#[derive(Clone, Debug)]
+pub struct Undelivered {
+    pub protocol: Protocol,
+    /// Of what was sent: `local` is this machine.
+    pub key: FlowKey,
+    /// The number of a TCP segment.
+    pub seq: u32,
+    pub report: Report,
 }
 
 /// Where packets go.
@@ -127,8 +140,30 @@ impl Routes {
         ip.is_loopback() || self.addresses.iter().any(|(a, _)| *a == ip)
     }
 
+    /// The broadcast address of one of this machine's networks, or that of all.
+    pub fn is_broadcast(&self, ip: Ip) -> bool {
+        let host = |length: u8| u32::MAX.checked_shr(length.into()).unwrap_or(0);
+        ip == Ip::v4(u32::MAX)
+            || ip.is_v4()
+                && self.addresses.iter().any(|(a, length)| {
+                    a.is_v4() && *length < 31 && ip.0 == a.0 | u128::from(host(*length))
+                })
+    }
+
+    /// The address to send from to a group or to everybody: the first of the family.
+    fn source_for_all(&self, to: Ip) -> Option<Ip> {
+        let mut own = self.addresses.iter().map(|(a, _)| *a);
+        own.find(|a| a.is_v4() == to.is_v4())
+    }
+
     /// The address to send from, and the next hop.
     pub fn route(&self, to: Ip) -> Option<(Ip, Hop)> {
+        if self.is_broadcast(to) {
+            return Some((self.source_for_all(to)?, Hop::Via(Ip::v4(u32::MAX))));
+        }
+        if to.is_multicast() {
+            return Some((self.source_for_all(to)?, Hop::Via(to)));
+        }
         if to.is_loopback() || self.addresses.iter().any(|(a, _)| *a == to) {
             return Some((to, Hop::Local));
         }
@@ -168,6 +203,15 @@ const SHARDS: usize = 16;
 /// Most addresses whose neighbours are asked for at the same time.
 const MAX_WANTED: usize = 64;
 
+/// How long it is believed that a path takes less than its first link (RFC 8201, 5.2, has ten minutes).
+const PATH_MTU_LIFE_NS: u64 = 600 * SECOND_NS;
+const MAX_PATH_MTUS: usize = 1024;
+/// What is believed of a path at least: a forged answer must not make packets tiny (Linux' `min_pmtu`; RFC 8200, 5).
+const MIN_MTU_V4: usize = 552;
+const MIN_MTU_V6: usize = 1280;
+/// Most groups that are heard.
+const MAX_GROUPS: usize = 30;
+
 pub struct Shared {
     pub cores: usize,
     pub secret: Secret,
@@ -182,6 +226,12 @@ pub struct Shared {
     flows: [Mutex<HashMap<FlowKey, u8, Secret>>; SHARDS],
     /// Cores that have bound a port, as bits.
     ports: Mutex<HashMap<(Protocol, u16), u64, Secret>>,
+    /// Paths that take less than their first link, and until when that is believed.
+    path_mtus: Mutex<HashMap<Ip, (usize, u64), Secret>>,
+    /// There are some.
+    has_path_mtus: AtomicBool,
+    /// Groups that sockets hear, and how many hear each.
+    groups: Mutex<Vec<(Ip, u32)>>,
     mailboxes: Vec<Sender<Message>>,
 }
 
@@ -197,6 +247,9 @@ impl Shared {
             wanted: Mutex::default(),
             flows: core::array::from_fn(|_| Mutex::new(HashMap::with_hasher(secret))),
             ports: Mutex::new(HashMap::with_hasher(secret)),
+            path_mtus: Mutex::new(HashMap::with_hasher(secret)),
+            has_path_mtus: AtomicBool::new(false),
+            groups: Mutex::default(),
             mailboxes,
         }
     }
@@ -287,6 +340,69 @@ impl Shared {
         true
     }
 
+    // --- Paths and groups ---------------------------------------------------------------------------------
+
+    /// The longest packet on a path, if it takes less than its first link.
+    #[inline]
+    pub fn path_mtu(&self, to: Ip, now_ns: u64) -> Option<usize> {
+        if !self.has_path_mtus.load(Ordering::Relaxed) {
+            return None;
+        }
+        let table = self.path_mtus.lock();
+        let (mtu, until_ns) = table.get(&to)?;
+        (*until_ns > now_ns).then_some(*mtu)
+    }
+
+    /// Somebody on the path takes packets of at most `mtu` bytes. Gives what is believed.
+    pub fn lower_path_mtu(&self, to: Ip, mtu: usize, now_ns: u64) -> usize {
+        let least = if to.is_v4() { MIN_MTU_V4 } else { MIN_MTU_V6 };
+        let mtu = mtu.max(least);
+        let mut table = self.path_mtus.lock();
+        if table.len() >= MAX_PATH_MTUS {
+            table.retain(|_, (_, until_ns)| *until_ns > now_ns);
+        }
+        if table.len() < MAX_PATH_MTUS || table.contains_key(&to) {
+            table.insert(to, (mtu, now_ns + PATH_MTU_LIFE_NS));
+            self.has_path_mtus.store(true, Ordering::Relaxed);
+        }
+        mtu
+    }
+
+    /// A socket hears a group. False when there are too many.
+    pub fn join(&self, group: Ip) -> bool {
+        let mut groups = self.groups.lock();
+        match groups.iter().position(|(g, _)| *g == group) {
+            Some(n) => groups[n].1 += 1,
+            None if groups.len() >= MAX_GROUPS => return false,
+            None => groups.push((group, 1)),
+        }
+        drop(groups);
+        self.tell(0, Message::Reconfigured);
+        true
+    }
+
+    /// One socket less hears a group.
+    pub fn leave(&self, group: Ip) {
+        let mut groups = self.groups.lock();
+        if let Some((_, count)) = groups.iter_mut().find(|(g, _)| *g == group) {
+            *count -= 1;
+        }
+        groups.retain(|(_, count)| *count > 0);
+        drop(groups);
+        self.tell(0, Message::Reconfigured);
+    }
+
+    /// Whether a socket hears a group; that of all hosts is heard by all.
+    pub fn hears(&self, group: Ip) -> bool {
+        let all_hosts = [Ip::v4(0xe000_0001), Ip(0xff02 << 112 | 1)];
+        all_hosts.contains(&group) || self.groups.lock().iter().any(|(g, _)| *g == group)
+    }
+
+    /// The groups that sockets hear.
+    pub fn groups(&self) -> Vec<Ip> {
+        self.groups.lock().iter().map(|(g, _)| *g).collect()
+    }
+
     // --- Which core -------------------------------------------------------------------------------------
 
     fn shard(&self, key: &FlowKey) -> &Mutex<HashMap<FlowKey, u8, Secret>> {
@@ -331,6 +447,12 @@ impl Shared {
 
     pub fn is_port_free(&self, protocol: Protocol, port: u16) -> bool {
         !self.ports.lock().contains_key(&(protocol, port))
+    }
+
+    /// The cores that have bound a port, as bits.
+    pub fn cores_of(&self, protocol: Protocol, port: u16) -> u64 {
+        let ports = self.ports.lock();
+        ports.get(&(protocol, port)).copied().unwrap_or(0)
     }
 
     /// The core, of those that have bound the port, which a flow without an owner goes to.

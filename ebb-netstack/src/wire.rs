@@ -29,8 +29,20 @@ impl Ip {
         self.0 == 0 || self == Self::v4(0)
     }
 
+    /// A group, or everybody.
     pub fn is_multicast(self) -> bool {
         IpAddr::from(self).is_multicast() || self == Self::v4(u32::MAX)
+    }
+
+    /// The hardware address that a group or everybody has (RFC 1112, 2464).
+    pub fn group_mac(self) -> Option<Mac> {
+        let [.., a, b, c, d] = self.0.to_be_bytes();
+        match IpAddr::from(self) {
+            IpAddr::V4(ip) if ip.is_broadcast() => Some([0xff; 6]),
+            IpAddr::V4(ip) if ip.is_multicast() => Some([1, 0, 0x5e, b & 0x7f, c, d]),
+            IpAddr::V6(ip) if ip.is_multicast() => Some([0x33, 0x33, a, b, c, d]),
+            _ => None,
+        }
     }
 
     pub fn is_loopback(self) -> bool {
@@ -82,7 +94,9 @@ pub const UDP: usize = 8;
 /// The longest headers written here: Ethernet, IPv6, TCP with all its options.
 pub const MAX_HEADERS: usize = ETHERNET + IPV6 + 60;
 
+pub const PROTOCOL_ICMP: u8 = 1;
 pub const PROTOCOL_TCP: u8 = 6;
+pub const PROTOCOL_ICMPV6: u8 = 58;
 pub const PROTOCOL_UDP: u8 = 17;
 
 /// TCP flags.
@@ -493,6 +507,47 @@ impl Path {
             ip[8..24].copy_from_slice(&self.source.0.to_be_bytes());
             ip[24..40].copy_from_slice(&self.target.0.to_be_bytes());
             ETHERNET + IPV6
+        }
+    }
+}
+
+/// What a packet's IP header says beside its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpOptions {
+    pub hop_limit: u8,
+    pub traffic_class: u8,
+}
+
+impl IpOptions {
+    /// Of a received packet that begins with its Ethernet header.
+    pub fn of(head: &[u8]) -> Self {
+        let ip = &head[ETHERNET..];
+        if ip[0] >> 4 == 4 {
+            Self {
+                hop_limit: ip[8],
+                traffic_class: ip[1],
+            }
+        } else {
+            Self {
+                hop_limit: ip[7],
+                traffic_class: ip[0] << 4 | ip[1] >> 4,
+            }
+        }
+    }
+
+    /// Puts them into headers that [`Path::write`] has written.
+    pub fn write(self, head: &mut [u8]) {
+        let ip = &mut head[ETHERNET..];
+        if ip[0] >> 4 == 4 {
+            ip[1] = self.traffic_class;
+            ip[8] = self.hop_limit;
+            ip[10..12].copy_from_slice(&[0, 0]);
+            let check = !fold(sum(&ip[..IPV4], 0));
+            ip[10..12].copy_from_slice(&check.to_ne_bytes());
+        } else {
+            ip[0] = 0x60 | self.traffic_class >> 4;
+            ip[1] = self.traffic_class << 4;
+            ip[7] = self.hop_limit;
         }
     }
 }

@@ -190,6 +190,41 @@ async fn a_server_on_all_cores_serves_many_connections_at_once() {
 }
 
 #[ebb::test]
+async fn a_connected_datagram_socket_hears_its_peer_only_and_that_nobody_is_there() {
+    let (friend, stranger) = (
+        UdpSocket::bind(local(0)).unwrap(),
+        UdpSocket::bind(local(0)).unwrap(),
+    );
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = socket.local_addr().port();
+    socket.connect(friend.local_addr()).unwrap();
+    assert_eq!(socket.local_addr(), local(port));
+    stranger.send_to(b"no", local(port)).await.unwrap();
+    friend.send_to(b"yes", local(port)).await.unwrap();
+    let mut buffer = [0; 8];
+    assert_eq!(socket.recv(&mut buffer).await, Ok(3));
+    assert_eq!(&buffer[..3], b"yes");
+    let gone = friend.local_addr();
+    drop(friend);
+    socket.send_to(b"x", gone).await.unwrap();
+    assert_eq!(
+        socket.recv(&mut buffer).await,
+        Err(Error::ConnectionRefused)
+    );
+    socket.connect(None).unwrap();
+    stranger.send_to(b"again", local(port)).await.unwrap();
+    assert_eq!(socket.recv_from(&mut buffer).await.unwrap().0, 5);
+}
+
+#[ebb::test]
+async fn several_datagram_sockets_share_a_port_if_all_say_so() {
+    let first = UdpSocket::bind_shared((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let at = first.local_addr();
+    let second = UdpSocket::bind_shared(at).unwrap();
+    assert_eq!(second.local_addr(), at);
+}
+
+#[ebb::test]
 async fn datagrams_carry_their_sender() {
     let (a, b) = (
         UdpSocket::bind(local(0)).unwrap(),
@@ -201,12 +236,19 @@ async fn datagrams_carry_their_sender() {
     assert_eq!(b.recv_from(&mut buffer).await, Ok((3, a.local_addr())));
     assert_eq!(b.recv_from(&mut buffer).await, Ok((0, a.local_addr())));
     assert_eq!(b.try_recv_from(&mut buffer), Err(Error::WouldBlock));
-    b.connect(a.local_addr());
+    b.connect(a.local_addr()).unwrap();
     b.send(b"two").await.unwrap();
     assert_eq!(
         a.recv_with(|bytes, _| bytes.to_vec()).await.unwrap(),
         b"two"
     );
+    let seen = |peek| b.try_receive(peek, |datagram| (datagram.bytes.to_vec(), datagram.from));
+    a.send_to(b"three", b.local_addr()).await.unwrap();
+    b.ready(Interest::READ).await;
+    for peek in [true, true, false] {
+        assert_eq!(seen(peek), Ok((b"three".to_vec(), a.local_addr())));
+    }
+    assert_eq!(seen(false), Err(Error::WouldBlock));
     let long = vec![0; 70_000];
     assert_eq!(
         a.send_to(&long, b.local_addr()).await,

@@ -15,8 +15,8 @@ use std::{
 };
 
 use ebb_net::{
-    Buf, Bytes, Configuration, Direction, Error, Interest, NetStack, Ready, Result, SocketId,
-    SocketWakers, TcpOption,
+    Buf, Bytes, Configuration, Datagram, Direction, Error, Interest, NetStack, Ready, Report,
+    Result, SocketId, SocketWakers, TcpOption, UdpOption,
 };
 use ebb_runtime::{EbbRef, ebb, provides};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -27,6 +27,8 @@ use crate::parker::Parker;
 const BUFFER: usize = 64 << 10;
 /// Buffers that a core keeps for reuse.
 const SPARE_BUFFERS: usize = 16;
+/// What is said of every link and path: the kernel keeps to the right one.
+const MTU: usize = 1500;
 /// Most pieces handed to the kernel at once.
 const PIECES: usize = 64;
 
@@ -120,7 +122,7 @@ fn to_std(address: &socket2::SockAddr) -> SocketAddr {
 
 /// Makes a socket, bound to `address`. The unspecified IPv6 address means both families, or IPv4 alone where the host
 /// has no IPv6.
-fn bound(address: SocketAddr, kind: Type) -> Result<Socket> {
+fn bound(address: SocketAddr, kind: Type, shared: bool) -> Result<Socket> {
     let protocol = match kind {
         Type::STREAM => Protocol::TCP,
         _ => Protocol::UDP,
@@ -134,7 +136,7 @@ fn bound(address: SocketAddr, kind: Type) -> Result<Socket> {
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
-        if kind == Type::STREAM {
+        if kind == Type::STREAM || shared {
             socket.set_reuse_address(true)?;
         }
         // Every core binds the address for itself, and the kernel deals connections out.
@@ -231,11 +233,21 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
     socket.recv(buffer)
 }
 
+/// An address as a socket wants it: one of both families takes IPv4 addresses in IPv6's clothes.
+fn for_socket(socket: &Socket, address: SocketAddr) -> SocketAddr {
+    let is_v6 = socket.local_addr().is_ok_and(|a| a.is_ipv6());
+    match address {
+        SocketAddr::V4(v4) if is_v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        address => address,
+    }
+}
+
 /// As [`receive`], with the sender.
-fn receive_from(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+fn receive_from(socket: &Socket, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
     // SAFETY: as in `receive`.
     let buffer: &mut [MaybeUninit<u8>] = unsafe { &mut *(buffer as *mut [u8] as *mut _) };
-    let (count, from) = socket.recv_from(buffer)?;
+    let flags = if peek { libc::MSG_PEEK } else { 0 };
+    let (count, from) = socket.recv_from_with_flags(buffer, flags)?;
     Ok((count, to_std(&from)))
 }
 
@@ -253,7 +265,7 @@ impl NetStack for LinuxSockets {
         if taken {
             return Err(Error::AddressInUse);
         }
-        let socket = bound(address, Type::STREAM)?;
+        let socket = bound(address, Type::STREAM, false)?;
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         socket.listen(backlog).map_err(|e| error_of(&e))?;
         sockets().insert(socket, Kind::Listener, false)
@@ -284,7 +296,7 @@ impl NetStack for LinuxSockets {
 
     fn tcp_connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketId> {
         let socket = match local {
-            Some(local) => bound(local, Type::STREAM)?,
+            Some(local) => bound(local, Type::STREAM, false)?,
             None => Socket::new(
                 Domain::for_address(remote),
                 Type::STREAM.nonblocking(),
@@ -433,46 +445,136 @@ impl NetStack for LinuxSockets {
         }
     }
 
-    fn udp_bind(&self, address: SocketAddr) -> Result<SocketId> {
-        sockets().insert(bound(address, Type::DGRAM)?, Kind::Datagram, false)
+    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId> {
+        sockets().insert(bound(address, Type::DGRAM, shared)?, Kind::Datagram, false)
     }
 
-    fn udp_send(&self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> Result<()> {
-        sockets().with(socket, |entry| {
-            // A socket of both families wants IPv4 addresses in IPv6's clothes.
-            let v6 = entry.socket.local_addr().is_ok_and(|a| a.is_ipv6());
-            let to = match to {
-                SocketAddr::V4(to) if v6 => {
-                    SocketAddr::new(to.ip().to_ipv6_mapped().into(), to.port())
+    fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()> {
+        sockets().with(socket, |entry| match peer {
+            Some(peer) => {
+                let peer = for_socket(&entry.socket, peer);
+                retry(|| entry.socket.connect(&peer.into()))
+            }
+            None => {
+                let none = libc::sockaddr {
+                    sa_family: libc::AF_UNSPEC as u16,
+                    sa_data: [0; 14],
+                };
+                let before = entry.socket.local_addr().map_err(|e| error_of(&e))?;
+                retry(|| {
+                    // SAFETY: an address of the length that is said.
+                    let result = unsafe {
+                        libc::connect(
+                            entry.socket.as_raw_fd(),
+                            &none,
+                            size_of_val(&none) as libc::socklen_t,
+                        )
+                    };
+                    match result {
+                        0 => Ok(()),
+                        _ => Err(io::Error::last_os_error()),
+                    }
+                })?;
+                // The kernel takes a port back that it had chosen.
+                match (entry.socket.local_addr(), before.as_socket()) {
+                    (Ok(now), Some(before)) if to_std(&now).port() == 0 => {
+                        let any: IpAddr = match before {
+                            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                        };
+                        let before = SocketAddr::new(any, before.port());
+                        retry(|| entry.socket.bind(&before.into()))
+                    }
+                    _ => Ok(()),
                 }
-                to => to,
-            };
+            }
+        })
+    }
+
+    /// The kernel chooses what to send from.
+    fn udp_send(
+        &self,
+        socket: SocketId,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<()> {
+        if from.is_some() {
+            return Err(Error::Unsupported);
+        }
+        sockets().with(socket, |entry| {
+            let to = for_socket(&entry.socket, to);
             write(entry, |socket| socket.send_to(bytes, &to.into())).map(drop)
         })
     }
 
-    fn udp_receive(&self, id: SocketId, f: &mut dyn FnMut(&[u8], SocketAddr)) -> Result<()> {
+    fn udp_receive(
+        &self,
+        id: SocketId,
+        peek: bool,
+        f: &mut dyn FnMut(&Datagram<'_>),
+    ) -> Result<()> {
         let sockets = sockets();
         let mut buffer = sockets.buffer();
         let received = sockets.with(id, |entry| {
             if !entry.readable {
                 return Err(Error::WouldBlock);
             }
+            let connected = entry.socket.peer_addr().is_ok();
             let result = loop {
-                match retry(|| receive_from(&entry.socket, &mut buffer)) {
-                    // What an earlier datagram met with is no property of this socket.
-                    Err(Error::ConnectionRefused | Error::HostUnreachable) => {}
+                match retry(|| receive_from(&entry.socket, &mut buffer, peek)) {
+                    // What an earlier datagram met with concerns only a socket of one peer.
+                    Err(Error::ConnectionRefused | Error::HostUnreachable) if !connected => {}
                     result => break result,
                 }
             };
             entry.readable = result != Err(Error::WouldBlock);
-            result
+            let to = entry.socket.local_addr().map_err(|e| error_of(&e))?;
+            result.map(|(count, from)| (count, from, to_std(&to).ip()))
         });
-        if let Ok((count, from)) = received {
-            f(&buffer[..count], from);
+        if let Ok((count, from, to)) = received {
+            f(&Datagram {
+                bytes: &buffer[..count],
+                from,
+                to,
+                hop_limit: 0,
+                traffic_class: 0,
+            });
         }
         sockets.give_back(buffer);
         received.map(drop)
+    }
+
+    fn udp_set(&self, socket: SocketId, option: UdpOption) -> Result<()> {
+        sockets().with(socket, |entry| {
+            let socket = &entry.socket;
+            let is_v6 = socket.local_addr().is_ok_and(|a| a.is_ipv6());
+            match option {
+                UdpOption::HopLimit(n) if is_v6 => socket.set_unicast_hops_v6(n.into()),
+                UdpOption::HopLimit(n) => socket.set_ttl_v4(n.into()),
+                UdpOption::GroupHopLimit(n) if is_v6 => socket.set_multicast_hops_v6(n.into()),
+                UdpOption::GroupHopLimit(n) => socket.set_multicast_ttl_v4(n.into()),
+                UdpOption::GroupLoop(on) if is_v6 => socket.set_multicast_loop_v6(on),
+                UdpOption::GroupLoop(on) => socket.set_multicast_loop_v4(on),
+                UdpOption::TrafficClass(n) if is_v6 => socket.set_tclass_v6(n.into()),
+                UdpOption::TrafficClass(n) => socket.set_tos_v4(n.into()),
+                UdpOption::Join(IpAddr::V4(group)) => {
+                    socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)
+                }
+                UdpOption::Join(IpAddr::V6(group)) => socket.join_multicast_v6(&group, 0),
+                UdpOption::Leave(IpAddr::V4(group)) => {
+                    socket.leave_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)
+                }
+                UdpOption::Leave(IpAddr::V6(group)) => socket.leave_multicast_v6(&group, 0),
+                _ => return Err(Error::Unsupported),
+            }
+            .map_err(|e| error_of(&e))
+        })
+    }
+
+    /// None: [`UdpOption::Reports`] is not done here.
+    fn udp_take_report(&self, _: SocketId) -> Option<Report> {
+        None
     }
 
     fn local_address(&self, socket: SocketId) -> Result<SocketAddr> {
@@ -540,6 +642,10 @@ impl NetStack for LinuxSockets {
         }
     }
 
+    fn path_mtu(&self, _: IpAddr) -> usize {
+        MTU
+    }
+
     fn configuration(&self) -> Configuration {
         configuration()
     }
@@ -556,7 +662,9 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 /// What the host says about itself.
 fn configuration() -> Configuration {
     let mut configuration = Configuration {
-        mtu: 1500,
+        mtu: MTU,
+        settled_v4: true,
+        settled_v6: true,
         ..Configuration::default()
     };
     let mut list = std::ptr::null_mut();

@@ -169,6 +169,30 @@ impl Connection {
         self.congestion.mss = self.congestion.mss.min(mss.into());
     }
 
+    /// Whether a segment with this number may be on its way.
+    pub fn is_in_flight(&self, seq: Seq) -> bool {
+        self.send.una.le(seq) && seq.lt(self.send.max)
+    }
+
+    /// Somebody on the way has not let a segment through. While the connection is being opened that ends it; later it may pass
+    /// (RFC 1122, 4.2.3.9; RFC 5461).
+    pub fn not_delivered(&mut self, error: Error) {
+        if !self.is_connected() {
+            self.fail(Some(error));
+        }
+    }
+
+    /// The path takes segments of at most `mss` bytes: what is in flight and was longer is lost (RFC 1191, 6.4).
+    pub fn path_takes_less(&mut self, mss: u16) {
+        if u32::from(mss) >= self.congestion.mss || !self.is_connected() {
+            return self.limit_mss(mss);
+        }
+        self.congestion.mss = mss.max(MIN_MSS).into();
+        self.send.nxt = self.send.una;
+        self.congestion.restart(&self.send);
+        self.timers.round_trip.abandon();
+    }
+
     // --- The application's side -----------------------------------------------------------------------
 
     pub fn is_connected(&self) -> bool {

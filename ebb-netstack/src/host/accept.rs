@@ -189,7 +189,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    fn allow(&mut self, now_ns: u64) -> bool {
+    pub(super) fn allow(&mut self, now_ns: u64) -> bool {
         let second = now_ns / SECOND_NS;
         if self.second != second {
             (self.second, self.count) = (second, 0);

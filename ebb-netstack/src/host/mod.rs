@@ -13,10 +13,12 @@
 //! | `output.rs` | what sockets have to send, what is due |
 //! | `send.rs` | a segment for the device |
 //! | `datagrams.rs` | UDP |
+//! | `icmp.rs` | what was not delivered: answers given and taken |
 //! | `neighbours.rs` | routes and hardware addresses |
 
 mod accept;
 mod datagrams;
+mod icmp;
 mod input;
 mod neighbours;
 mod output;
@@ -35,6 +37,7 @@ use hashbrown::HashMap;
 
 use ebb_net::SocketWakers;
 
+pub(crate) use self::datagrams::Datagrams;
 use self::{accept::RateLimit, send::Outgoing};
 use crate::{
     connection::Connection,
@@ -102,7 +105,7 @@ const RESOLVE_AGAIN_NS: u64 = 100 * MILLISECOND_NS;
 /// Packets that wait for hardware addresses, and frames of this machine to itself.
 const MAX_WAITING: usize = 64;
 const MAX_LOOPBACK: usize = 1024;
-/// Resets sent in a second to those who have no connection.
+/// Resets sent in a second to those who have no connection, and as many answers to datagrams for nobody.
 const RESETS_PER_SECOND: u32 = 200;
 /// The most that one datagram socket holds.
 const MAX_DATAGRAMS: usize = 512;
@@ -121,14 +124,6 @@ pub(crate) struct Listener {
     pub backlog: usize,
     /// Established connections that wait to be accepted.
     pub ready: VecDeque<u32>,
-    pub wakers: SocketWakers,
-}
-
-pub(crate) struct Datagrams {
-    pub address: Ip,
-    pub port: u16,
-    pub queue: VecDeque<(Chunk, Ip, u16)>,
-    pub bytes: usize,
     pub wakers: SocketWakers,
 }
 
@@ -212,6 +207,7 @@ pub(crate) struct Inner {
     /// The sum over all connections.
     pub sending: usize,
     resets: RateLimit,
+    unreachable: RateLimit,
     pub routes: Arc<Routes>,
     version: u64,
     pub next_port: u16,
@@ -265,6 +261,7 @@ impl<L: Link> Host<L> {
                 received: 0,
                 sending: 0,
                 resets: RateLimit::default(),
+                unreachable: RateLimit::default(),
                 routes,
                 version,
                 next_port: 32_768 + (seed % 32_000) as u16,
@@ -375,37 +372,14 @@ impl Inner {
         }
     }
 
-    /// The listener for an address.
+    /// The listener for an address, the most particular first.
     pub fn listener(&self, address: Ip, port: u16) -> Option<u32> {
-        self.bound(Protocol::Tcp, address, port, |socket| match socket {
-            Socket::Listener(l) => Some(l.address),
-            _ => None,
-        })
-    }
-
-    /// The datagram socket for an address.
-    pub fn datagrams(&self, address: Ip, port: u16) -> Option<u32> {
-        self.bound(Protocol::Udp, address, port, |socket| match socket {
-            Socket::Datagrams(d) => Some(d.address),
-            _ => None,
-        })
-    }
-
-    /// The socket that hears an address, the most particular first. `bound_to` tells where a socket is bound, if it is of
-    /// the right kind.
-    fn bound(
-        &self,
-        protocol: Protocol,
-        address: Ip,
-        port: u16,
-        bound_to: impl Fn(&Socket) -> Option<Ip>,
-    ) -> Option<u32> {
-        let ids = self.ports.get(&(protocol, port))?;
+        let ids = self.ports.get(&(Protocol::Tcp, port))?;
         let first = |hears: &dyn Fn(Ip) -> bool| {
             let mut ids = ids.iter().copied();
-            ids.find(|id| {
-                let socket = self.sockets.get(*id as usize);
-                socket.and_then(&bound_to).is_some_and(hears)
+            ids.find(|id| match self.sockets.get(*id as usize) {
+                Some(Socket::Listener(l)) => hears(l.address),
+                _ => false,
             })
         };
         first(&|bound| bound == address).or_else(|| first(&|bound| covers(bound, address)))

@@ -93,8 +93,8 @@ impl Inner {
 impl<L: Link> Cx<'_, L> {
     /// A neighbour's hardware address; has it asked for if it is not known.
     pub(crate) fn hardware_address(&self, hop: Ip) -> Option<wire::Mac> {
-        if hop == Ip::v4(u32::MAX) {
-            return Some([0xff; 6]);
+        if let Some(mac) = hop.group_mac() {
+            return Some(mac);
         }
         let known = self.shared.neighbour(hop, self.now_ns);
         if known.is_none() && self.shared.want(hop) {
@@ -130,7 +130,9 @@ impl<L: Link> Cx<'_, L> {
         if path.loopback {
             super::LOOPBACK_MTU
         } else {
-            self.link.capabilities().mtu
+            let mtu = self.link.capabilities().mtu;
+            let known = self.shared.path_mtu(path.target, self.now_ns);
+            known.map_or(mtu, |known| known.min(mtu))
         }
     }
 

@@ -61,6 +61,7 @@ impl<L: Link> Host<L> {
         self.enter(now_ns, |inner, cx| match message {
             Message::Frame(frame) => inner.input_frame(cx, frame, false),
             Message::Reconfigured => inner.resolve(cx),
+            Message::Undelivered(what) => inner.undelivered(cx, &what),
         });
     }
 }

@@ -50,10 +50,13 @@ impl Inner {
         cx: &Cx<'_, L>,
         protocol: Protocol,
         wanted: SocketAddr,
+        shared: bool,
     ) -> Result<(Ip, u16)> {
         self.refresh(cx);
         let ip = Ip::from(wanted.ip());
-        if !self.routes.accepts(ip) {
+        let for_all =
+            protocol == Protocol::Udp && (ip.is_multicast() || self.routes.is_broadcast(ip));
+        if !self.routes.accepts(ip) && !for_all {
             return Err(Error::AddressNotAvailable);
         }
         let port = match wanted.port() {
@@ -69,7 +72,7 @@ impl Inner {
         let taken = self.ports.get(&(protocol, port)).is_some_and(|ids| {
             ids.iter().any(|id| match &self.sockets[*id as usize] {
                 Socket::Listener(l) => overlaps(l.address),
-                Socket::Datagrams(d) => overlaps(d.address),
+                Socket::Datagrams(d) => !(shared && d.shared) && overlaps(d.bound_to),
                 _ => false,
             })
         });
@@ -116,9 +119,14 @@ impl<L: Link> Host<L> {
 
     /// See [`NetStack::peer_address`](ebb_net::NetStack::peer_address).
     pub fn peer_address(&self, id: SocketId) -> Result<SocketAddr> {
-        let inner = &mut *self.inner.borrow_mut();
-        let connection = connection(inner, id)?;
-        Ok(address(connection.key.remote, connection.key.remote_port))
+        match self.inner.borrow().sockets.get(id.0 as usize) {
+            Some(Socket::Connection(c)) => Ok(address(c.key.remote, c.key.remote_port)),
+            Some(Socket::Datagrams(d)) => {
+                let (ip, port) = d.peer.ok_or(Error::NotConnected)?;
+                Ok(address(ip, port))
+            }
+            _ => Err(Error::NotConnected),
+        }
     }
 
     /// See [`NetStack::readiness`](ebb_net::NetStack::readiness).
@@ -131,8 +139,9 @@ impl<L: Link> Host<L> {
                 ..Ready::default()
             },
             Some(Socket::Datagrams(d)) => Ready {
-                readable: !d.queue.is_empty(),
+                readable: !d.queue.is_empty() || d.error.is_some(),
                 writable: true,
+                error: d.error.is_some() || !d.reports.is_empty(),
                 ..Ready::default()
             },
             Some(Socket::Connection(c)) => {
@@ -165,8 +174,23 @@ impl<L: Link> Host<L> {
 
     /// See [`NetStack::take_error`](ebb_net::NetStack::take_error).
     pub fn take_error(&self, id: SocketId) -> Option<Error> {
-        let inner = &mut *self.inner.borrow_mut();
-        connection(inner, id).ok()?.error.take()
+        match self.inner.borrow_mut().sockets.get_mut(id.0 as usize) {
+            Some(Socket::Connection(c)) => c.error.take(),
+            Some(Socket::Datagrams(d)) => d.error.take(),
+            _ => None,
+        }
+    }
+
+    /// See [`NetStack::path_mtu`](ebb_net::NetStack::path_mtu).
+    pub fn path_mtu(&self, to: IpAddr, now_ns: u64) -> usize {
+        self.enter(now_ns, |inner, cx| {
+            inner.refresh(cx);
+            let to = Ip::from(to);
+            match inner.route(to) {
+                Ok((source, hop)) => cx.mtu(&cx.path(source, to, hop).0),
+                Err(_) => cx.link.capabilities().mtu,
+            }
+        })
     }
 
     /// See [`NetStack::close`](ebb_net::NetStack::close).
@@ -198,8 +222,11 @@ impl<L: Link> Host<L> {
                         return;
                     };
                     inner.unbind(cx, Protocol::Udp, socket.port, id.0);
-                    for (chunk, ..) in socket.queue.drain(..) {
-                        inner.pool.give(chunk.buffer);
+                    for datagram in socket.queue.drain(..) {
+                        inner.pool.give(datagram.chunk.buffer);
+                    }
+                    for group in socket.groups.drain(..) {
+                        cx.shared.leave(group);
                     }
                     socket.wakers.wake_all();
                 }

@@ -59,7 +59,7 @@ impl Inner {
     ) -> Result<SocketId> {
         self.refresh(cx);
         let target = Ip::from(remote.ip());
-        if remote.port() == 0 || target.is_multicast() {
+        if remote.port() == 0 || target.is_multicast() || self.routes.is_broadcast(target) {
             return Err(Error::InvalidInput);
         }
         if self.connections >= cx.limits.connections {
@@ -129,7 +129,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::tcp_listen`](ebb_net::NetStack::tcp_listen).
     pub fn tcp_listen(&self, wanted: SocketAddr, backlog: usize) -> Result<SocketId> {
         self.enter(0, |inner, cx| {
-            let (address, port) = inner.bindable(cx, Protocol::Tcp, wanted)?;
+            let (address, port) = inner.bindable(cx, Protocol::Tcp, wanted, false)?;
             let listener = Socket::Listener(Box::new(Listener {
                 address,
                 port,

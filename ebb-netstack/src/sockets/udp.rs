@@ -1,57 +1,190 @@
 //! UDP sockets.
 
-use alloc::{boxed::Box, collections::VecDeque};
-use core::net::SocketAddr;
+use alloc::boxed::Box;
+use core::net::{IpAddr, SocketAddr};
 
 use super::address;
 use crate::{
-    host::{Datagrams, Host, Socket},
+    host::{Cx, Datagrams, Host, Inner, Socket},
     link::Link,
     shared::Protocol,
     wire::Ip,
 };
-use ebb_net::{Error, Result, SocketId, SocketWakers};
+use ebb_net::{Datagram, Error, Report, Result, SocketId, UdpOption};
+
+fn datagrams(inner: &mut Inner, id: SocketId) -> Result<&mut Datagrams> {
+    match inner.sockets.get_mut(id.0 as usize) {
+        Some(Socket::Datagrams(socket)) => Ok(socket),
+        _ => Err(Error::InvalidInput),
+    }
+}
+
+impl Inner {
+    fn udp_option<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
+        id: SocketId,
+        option: UdpOption,
+    ) -> Result<()> {
+        let socket = datagrams(self, id)?;
+        match option {
+            UdpOption::HopLimit(hops) => socket.unicast.hop_limit = hops,
+            UdpOption::GroupHopLimit(hops) => socket.group_hop_limit = hops,
+            UdpOption::GroupLoop(on) => socket.group_loop = on,
+            UdpOption::TrafficClass(class) => socket.unicast.traffic_class = class,
+            UdpOption::DontFragment(on) => socket.dont_fragment = on,
+            UdpOption::Reports(on) => {
+                socket.wants_reports = on;
+                socket.reports.clear();
+            }
+            UdpOption::Join(group) => {
+                let group = Ip::from(group);
+                if !group.is_multicast() || group == Ip::v4(u32::MAX) {
+                    return Err(Error::InvalidInput);
+                }
+                if socket.groups.contains(&group) {
+                    return Err(Error::AddressInUse);
+                }
+                if !cx.shared.join(group) {
+                    return Err(Error::OutOfMemory);
+                }
+                datagrams(self, id)?.groups.push(group);
+            }
+            UdpOption::Leave(group) => {
+                let group = Ip::from(group);
+                let known = socket.groups.iter().position(|g| *g == group);
+                socket
+                    .groups
+                    .swap_remove(known.ok_or(Error::AddressNotAvailable)?);
+                cx.shared.leave(group);
+            }
+            _ => return Err(Error::Unsupported),
+        }
+        Ok(())
+    }
+
+    fn udp_peer<L: Link>(
+        &mut self,
+        cx: &Cx<'_, L>,
+        id: SocketId,
+        peer: Option<SocketAddr>,
+    ) -> Result<()> {
+        self.refresh(cx);
+        let Some(peer) = peer else {
+            let socket = datagrams(self, id)?;
+            (socket.peer, socket.address) = (None, socket.bound_to);
+            return Ok(());
+        };
+        if peer.port() == 0 {
+            return Err(Error::InvalidInput);
+        }
+        let to = Ip::from(peer.ip());
+        let (source, _) = self.route(to)?;
+        let socket = datagrams(self, id)?;
+        if socket.bound_to.is_unspecified() {
+            socket.address = source;
+        } else if socket.address.is_v4() != to.is_v4() {
+            return Err(Error::InvalidInput);
+        }
+        socket.peer = Some((to, peer.port()));
+        // What others have sent before is no longer for it.
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
+        let pool = &mut self.pool;
+        for datagram in core::mem::take(&mut socket.queue) {
+            if datagram.from == (to, peer.port()) {
+                socket.queue.push_back(datagram);
+            } else {
+                socket.bytes -= datagram.chunk.buffer.len();
+                pool.give(datagram.chunk.buffer);
+            }
+        }
+        Ok(())
+    }
+}
 
 impl<L: Link> Host<L> {
     /// See [`NetStack::udp_bind`](ebb_net::NetStack::udp_bind).
-    pub fn udp_bind(&self, wanted: SocketAddr) -> Result<SocketId> {
+    pub fn udp_bind(&self, wanted: SocketAddr, shared: bool) -> Result<SocketId> {
         self.enter(0, |inner, cx| {
-            let (address, port) = inner.bindable(cx, Protocol::Udp, wanted)?;
-            let socket = Socket::Datagrams(Box::new(Datagrams {
-                address,
-                port,
-                queue: VecDeque::new(),
-                bytes: 0,
-                wakers: SocketWakers::default(),
-            }));
-            Ok(inner.bind(cx, Protocol::Udp, port, socket))
+            let (address, port) = inner.bindable(cx, Protocol::Udp, wanted, shared)?;
+            let socket = Box::new(Datagrams::new(address, port, shared));
+            Ok(inner.bind(cx, Protocol::Udp, port, Socket::Datagrams(socket)))
         })
     }
 
+    /// See [`NetStack::udp_connect`](ebb_net::NetStack::udp_connect).
+    pub fn udp_connect(&self, id: SocketId, peer: Option<SocketAddr>) -> Result<()> {
+        self.enter(0, |inner, cx| inner.udp_peer(cx, id, peer))
+    }
+
     /// See [`NetStack::udp_send`](ebb_net::NetStack::udp_send).
-    pub fn udp_send(&self, id: SocketId, bytes: &[u8], to: SocketAddr, now_ns: u64) -> Result<()> {
+    pub fn udp_send(
+        &self,
+        id: SocketId,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        now_ns: u64,
+    ) -> Result<()> {
         self.enter(now_ns, |inner, cx| {
-            let Some(Socket::Datagrams(socket)) = inner.sockets.get(id.0 as usize) else {
-                return Err(Error::InvalidInput);
-            };
-            let local = (socket.address, socket.port);
-            inner.send_datagram(cx, local, (Ip::from(to.ip()), to.port()), bytes)
+            let error = datagrams(inner, id)?.error.take();
+            if let Some(error) = error {
+                return Err(error);
+            }
+            let to = (Ip::from(to.ip()), to.port());
+            inner.send_datagram(cx, id.0, bytes, to, from.map(Ip::from))
         })
     }
 
     /// See [`NetStack::udp_receive`](ebb_net::NetStack::udp_receive).
-    pub fn udp_receive(&self, id: SocketId, f: &mut dyn FnMut(&[u8], SocketAddr)) -> Result<()> {
-        let (chunk, from, port) = {
+    pub fn udp_receive(
+        &self,
+        id: SocketId,
+        peek: bool,
+        f: &mut dyn FnMut(&Datagram<'_>),
+    ) -> Result<()> {
+        let datagram = {
             let inner = &mut *self.inner.borrow_mut();
-            let Some(Socket::Datagrams(socket)) = inner.sockets.get_mut(id.0 as usize) else {
-                return Err(Error::InvalidInput);
-            };
+            let socket = datagrams(inner, id)?;
+            if let Some(error) = socket.error.take() {
+                return Err(error);
+            }
             let datagram = socket.queue.pop_front().ok_or(Error::WouldBlock)?;
-            socket.bytes -= datagram.0.buffer.len();
+            socket.bytes -= datagram.chunk.buffer.len();
             datagram
         };
-        f(chunk.bytes(), address(from, port));
-        self.inner.borrow_mut().pool.give(chunk.buffer);
+        f(&Datagram {
+            bytes: datagram.chunk.bytes(),
+            from: address(datagram.from.0, datagram.from.1),
+            to: datagram.to.into(),
+            hop_limit: datagram.ip.hop_limit,
+            traffic_class: datagram.ip.traffic_class,
+        });
+        let inner = &mut *self.inner.borrow_mut();
+        match datagrams(inner, id) {
+            Ok(socket) if peek => {
+                socket.bytes += datagram.chunk.buffer.len();
+                socket.queue.push_front(datagram);
+            }
+            _ => inner.pool.give(datagram.chunk.buffer),
+        }
         Ok(())
+    }
+
+    /// See [`NetStack::udp_set`](ebb_net::NetStack::udp_set).
+    pub fn udp_set(&self, id: SocketId, option: UdpOption) -> Result<()> {
+        self.enter(0, |inner, cx| inner.udp_option(cx, id, option))
+    }
+
+    /// See [`NetStack::udp_take_report`](ebb_net::NetStack::udp_take_report).
+    pub fn udp_take_report(&self, id: SocketId) -> Option<Report> {
+        let inner = &mut *self.inner.borrow_mut();
+        let socket = datagrams(inner, id).ok()?;
+        let report = socket.reports.pop_front()?;
+        // The error that was told with it is told, and the next one's is still to be.
+        socket.error = socket.reports.front().map(|next| next.error);
+        Some(report)
     }
 }

@@ -142,7 +142,7 @@ fn mangled_frames_neither_panic_nor_leave_anything_behind() {
     };
     talk(&mut net, [client6, server6], 20_000);
     let udp = net.hosts[1]
-        .udp_bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 53))
+        .udp_bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 53), false)
         .unwrap();
     let trace = net.trace.take().unwrap();
     let mut random = Random(17);
@@ -173,7 +173,7 @@ fn mangled_frames_neither_panic_nor_leave_anything_behind() {
             to.link.out.borrow_mut().clear();
         }
     }
-    while net.hosts[1].udp_receive(udp, &mut |_, _| ()).is_ok() {}
+    while net.hosts[1].udp_receive(udp, false, &mut |_| ()).is_ok() {}
     let now_ns = net.now_ns;
     for (host, id) in [(0, client), (0, client6), (1, server), (1, server6)] {
         net.hosts[host].close(id, now_ns);

@@ -3,10 +3,13 @@
 extern crate std;
 
 mod attacks;
+mod control;
 mod copies;
+mod datagrams;
 mod scale;
 mod smoltcp;
 mod transfer;
+mod undelivered;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use core::{

@@ -219,32 +219,41 @@ fn datagrams_arrive_whole_also_those_longer_than_a_frame() {
     let mut net = Net::new(Faults::default(), false, 13);
     let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 53);
     let (a, b) = (
-        net.hosts[0].udp_bind(any).unwrap(),
-        net.hosts[1].udp_bind(any).unwrap(),
+        net.hosts[0].udp_bind(any, false).unwrap(),
+        net.hosts[1].udp_bind(any, false).unwrap(),
     );
     for to in [IpAddr::from(V4[1]), V6[1].into()] {
         net.hosts[0]
-            .udp_send(a, b"query", SocketAddr::new(to, 53), net.now_ns)
+            .udp_send(a, b"query", SocketAddr::new(to, 53), None, net.now_ns)
             .unwrap();
     }
     net.idle(SECOND_NS);
     for from in [IpAddr::from(V4[0]), V6[0].into()] {
         let mut got = None;
         net.hosts[1]
-            .udp_receive(b, &mut |bytes, peer| got = Some((bytes.to_vec(), peer)))
+            .udp_receive(b, false, &mut |d| got = Some((d.bytes.to_vec(), d.from)))
             .unwrap();
         assert_eq!(got, Some((b"query".to_vec(), SocketAddr::new(from, 53))));
     }
     let many = [0; 1000];
     for _ in 0..2000 {
         net.hosts[0]
-            .udp_send(a, &many, SocketAddr::new(V4[1].into(), 53), net.now_ns)
+            .udp_send(
+                a,
+                &many,
+                SocketAddr::new(V4[1].into(), 53),
+                None,
+                net.now_ns,
+            )
             .unwrap();
         net.exchange();
     }
     net.idle(SECOND_NS);
     let mut count = 0;
-    while net.hosts[1].udp_receive(b, &mut |_, _| count += 1).is_ok() {}
+    while net.hosts[1]
+        .udp_receive(b, false, &mut |_| count += 1)
+        .is_ok()
+    {}
     assert!((100..=512).contains(&count), "{count}");
 }
 
