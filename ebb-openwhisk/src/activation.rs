@@ -209,6 +209,9 @@ impl Outcome {
     }
 }
 
+/// The annotation that says of a sequence or a composition whether it was called by a request.
+pub const TOPMOST: &str = "topmost";
+
 /// Bytes of an unusable answer that the error shows.
 const SHOWN: usize = 1024;
 
@@ -225,7 +228,7 @@ pub struct Activation {
     pub subject: String,
     /// The entity's version.
     pub version: String,
-    /// The enclosing sequence.
+    /// The enclosing sequence or composition.
     pub cause: Option<String>,
     /// When it began.
     pub start: u64,
@@ -261,6 +264,11 @@ impl Activation {
         if let Some(cause) = &self.cause {
             members.text("cause", cause);
         }
+    }
+
+    /// Whether it stands for several calls: a sequence or a composition.
+    pub fn is_of_several(&self) -> bool {
+        self.annotations.get(TOPMOST).is_some()
     }
 
     /// The record; what a blocking call gets has no logs yet.

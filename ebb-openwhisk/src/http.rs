@@ -3,6 +3,7 @@
 use crate::code::CodeText;
 use crate::failure::Failure;
 use crate::json::{Json, Members};
+use crate::media::Media;
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
 /// A request.
@@ -31,11 +32,9 @@ impl<'a> Request<'a> {
             .map(|&(_, value)| value.trim())
     }
 
-    /// The media type of the body, without parameters, in lower case.
-    pub fn media_type(&self) -> Option<String> {
-        let value = self.header("content-type")?;
-        let media = value.split(';').next().unwrap_or("").trim();
-        (!media.is_empty()).then(|| media.to_ascii_lowercase())
+    /// The media type of the body, if it names one.
+    pub fn media(&self) -> Option<Media<'a>> {
+        Media::parse(self.header("content-type")?)
     }
 }
 
@@ -104,15 +103,43 @@ impl Response {
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
+}
 
-    /// Allows pages of any origin to read it.
+/// What answers say about pages of other origins: any may read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// The methods that such a page may use.
+    pub methods: &'static str,
+    /// The request headers that it may send, if they are not the usual ones.
+    pub headers: Option<String>,
+}
+
+impl Cors {
+    /// Of answers with these methods.
+    pub fn new(methods: &'static str) -> Self {
+        Self {
+            methods,
+            headers: None,
+        }
+    }
+
+    /// Puts on a response what it does not say itself.
     #[must_use]
-    pub fn cors(self, methods: &str) -> Self {
-        self.with("Access-Control-Allow-Origin", "*")
-            .with("Access-Control-Allow-Methods", methods)
-            .with(
+    pub fn on(&self, mut response: Response) -> Response {
+        const HEADERS: &str =
+            "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent";
+        for (name, value) in [
+            ("Access-Control-Allow-Origin", "*"),
+            ("Access-Control-Allow-Methods", self.methods),
+            (
                 "Access-Control-Allow-Headers",
-                "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent",
-            )
+                self.headers.as_deref().unwrap_or(HEADERS),
+            ),
+        ] {
+            if response.header(name).is_none() {
+                response = response.with(name, value);
+            }
+        }
+        response
     }
 }

@@ -267,6 +267,13 @@ impl Object {
         self.0.len()
     }
 
+    /// Bytes of names and values, about.
+    pub fn bytes(&self) -> usize {
+        self.iter()
+            .map(|(name, value)| name.len() + value.as_str().len())
+            .sum()
+    }
+
     /// The object's text.
     pub fn to_json(&self) -> Json {
         let mut members = Members::new();

@@ -13,8 +13,9 @@
 //! | module | |
 //! |---|---|
 //! | [`api`] | requests: routing, one file per collection, web actions |
+//! | [`project`], [`media`] | from the result of a web action to a response |
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
-//! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, the rules of a trigger |
+//! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, compositions, the rules of a trigger |
 //! | [`code`] | large code, taken out of a document before that is parsed |
 //! | [`activation`], [`activations`], [`logs`] | what came of it |
 //! | [`pool`], [`fair`] | which instance serves which call, on which core |
@@ -35,12 +36,14 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod logs;
+pub mod media;
 pub mod metrics;
 pub mod name;
 pub mod parameters;
 pub mod perform;
 pub mod plan;
 pub mod pool;
+pub mod project;
 pub mod query;
 mod random;
 mod scan;

@@ -1,12 +1,20 @@
-//! Carries out plans: sequences one call after the other, the rules of a trigger beside one another. Keeps the records.
+//! Carries out plans: sequences and compositions one call after the other, the rules of a trigger beside one another. Keeps
+//! the records.
 
-use crate::activation::{Activation, Outcome, Status};
+mod composition;
+mod sequence;
+
+use crate::activation::{Activation, Outcome, TOPMOST};
 use crate::api::Controller;
-use crate::call::{Call, CallOutcome, annotations, milliseconds};
-use crate::json::{Json, Kind, Members, Object};
-use crate::plan::{Fire, Plan, Sequence};
-use crate::{entity::Exec, failure::Failure};
+use crate::call::{Call, CallOutcome, Caller, annotations, milliseconds};
+use crate::entity::Action;
+use crate::json::{Json, Members};
+use crate::limits::ActionLimits;
+use crate::name::FullName;
+use crate::plan::{Fire, Plan};
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use composition::Accounting;
+use core::cell::Cell;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::Poll;
@@ -25,123 +33,180 @@ pub trait Executor {
 
 type Performing<'a> = Pin<Box<dyn Future<Output = Arc<Activation>> + 'a>>;
 
+/// What a call is part of, and what of it is limited.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    /// How many sequences and compositions enclose it.
+    depth: u32,
+    /// The calls of the outermost sequence so far.
+    atomics: &'a Cell<usize>,
+    /// The calls of the outermost composition so far.
+    composition: Option<&'a Accounting>,
+}
+
+/// How deep sequences and compositions may be in one another. It takes memory for each, and a conductor can name itself.
+const DEPTH: u32 = 32;
+
 /// Carries out a plan and returns the record, which is kept.
 pub fn perform<E: Executor>(executor: &E, plan: Plan) -> Performing<'_> {
     Box::pin(async move {
-        let record = match plan {
-            Plan::Action(call) => {
-                let ran = executor.execute(&call).await;
-                let kind = ran.kind;
-                let record = call.record(ran);
-                executor.finished(&call, kind, &record);
-                record
-            }
-            Plan::Sequence(sequence) => perform_sequence(executor, *sequence).await,
-            Plan::Trigger(fire) => return perform_fire(executor, *fire).await,
+        let atomics = Cell::new(0);
+        let top = Within {
+            depth: 0,
+            atomics: &atomics,
+            composition: None,
         };
-        let record = Arc::new(record);
-        executor.controller(|c| c.keep(record.clone())).await;
-        record
+        perform_within(executor, plan, top).await
     })
 }
 
-async fn perform_sequence<E: Executor>(executor: &E, sequence: Sequence) -> Activation {
-    let components = match &sequence.action.exec {
-        Exec::Sequence(components) => components.as_slice(),
-        Exec::Code(_) => &[],
-    };
-    let mut last = Outcome::success(sequence.body.clone());
-    let mut ids = Vec::new();
-    let mut duration = 0;
-    let mut start = None;
-    for component in components {
-        let body = last.result.clone().unwrap_or_else(Json::null);
-        let plan = executor.controller(|c| {
-            let resolved = c.store().resolve(component)?;
-            let cause = Some(sequence.activation.clone());
-            c.plan(
-                &sequence.caller,
-                &resolved,
-                Body::of(body),
-                cause,
-                executor.now(),
-            )
-        });
-        match plan.await {
-            Ok(plan) => {
-                ids.push(String::from(plan.activation()));
-                let record = perform(executor, plan).await;
-                start.get_or_insert(record.start);
-                duration += record.duration.unwrap_or(0);
-                last = record.outcome.clone();
+fn perform_within<'a, E: Executor>(
+    executor: &'a E,
+    plan: Plan,
+    within: Within<'a>,
+) -> Performing<'a> {
+    Box::pin(async move {
+        let record = match plan {
+            Plan::Action(call) => return perform_call(executor, &call).await,
+            Plan::Sequence(sequence) => sequence::perform(executor, *sequence, within).await,
+            Plan::Composition(composition) => {
+                composition::perform(executor, *composition, within).await
             }
-            Err(Failure { text, .. }) => {
-                last = Outcome::error(
-                    Status::ApplicationError,
-                    &format!("The sequence component '{component}' cannot be called: {text}"),
-                );
-            }
-        }
-        if last.is_error() {
-            break;
+            Plan::Trigger(fire) => return perform_fire(executor, *fire).await,
+        };
+        keep(executor, record).await
+    })
+}
+
+async fn keep<E: Executor>(executor: &E, record: Activation) -> Arc<Activation> {
+    let record = Arc::new(record);
+    executor.controller(|c| c.keep(record.clone())).await;
+    record
+}
+
+async fn perform_call<E: Executor>(executor: &E, call: &Call) -> Arc<Activation> {
+    let ran = executor.execute(call).await;
+    let kind = ran.kind;
+    let record = call.record(ran);
+    executor.finished(call, kind, &record);
+    keep(executor, record).await
+}
+
+/// What the record of several calls sums up.
+struct Summary {
+    /// Epoch milliseconds.
+    start_ms: u64,
+    /// The ids of the calls.
+    logs: Vec<String>,
+    /// The sum of what they took.
+    duration_ms: u64,
+    /// The largest memory limit among them.
+    memory_mb: Option<u32>,
+}
+
+impl Summary {
+    fn begin(start_ms: u64) -> Self {
+        Self {
+            start_ms,
+            logs: Vec::new(),
+            duration_ms: 0,
+            memory_mb: None,
         }
     }
-    let start = start.unwrap_or_else(|| executor.now());
-    let mut annotations = annotations(&sequence.action);
-    match &sequence.cause {
-        None => annotations.set("topmost", Json::bool(true)),
-        Some(_) => annotations.set("causedBy", Json::text("sequence")),
+
+    fn add(&mut self, record: &Activation) {
+        self.logs.push(record.id.clone());
+        self.duration_ms += record.duration.unwrap_or(0);
+        let limits = record.annotations.get("limits").and_then(Json::to_object);
+        let memory = limits.and_then(|limits| limits.get("memory")?.to_integer());
+        let memory = memory.and_then(|memory| u32::try_from(memory).ok());
+        self.memory_mb = self.memory_mb.max(memory);
     }
-    annotations.set(
-        "waitTime",
-        milliseconds(start.saturating_sub(sequence.received)),
-    );
-    last.size = None;
-    let common = &sequence.action.common;
-    Activation {
-        id: sequence.activation,
-        name: common.name.name.clone(),
-        namespace: sequence.caller.namespace.as_ref().into(),
-        subject: sequence.caller.namespace.as_ref().into(),
-        version: format!("{}", common.version),
-        cause: sequence.cause,
-        start,
-        end: Some(executor.now().max(start)),
-        duration: Some(duration),
-        logs: Arc::new(ids),
-        annotations,
-        outcome: last,
+}
+
+/// Of which activation a record of several calls is.
+struct Of<'a> {
+    activation: String,
+    action: &'a Action,
+    binding: Option<&'a FullName>,
+    caller: &'a Caller,
+    cause: Option<String>,
+    received_ms: u64,
+    is_conductor: bool,
+}
+
+impl Summary {
+    fn record(self, of: Of<'_>, outcome: Outcome, now_ms: u64) -> Activation {
+        let common = &of.action.common;
+        let mut annotations = annotations(of.action);
+        annotations.set("kind", Json::text("sequence"));
+        annotations.set(TOPMOST, Json::bool(of.cause.is_none()));
+        if of.is_conductor {
+            annotations.set(crate::entity::CONDUCTOR, Json::bool(true));
+        }
+        if of.cause.is_some() {
+            annotations.set("causedBy", Json::text("sequence"));
+        }
+        let wait_ms = self.start_ms.saturating_sub(of.received_ms);
+        annotations.set("waitTime", milliseconds(wait_ms));
+        if let Some(binding) = of.binding {
+            annotations.set("binding", Json::text(&format!("{binding}")));
+        }
+        let memory = self.memory_mb.unwrap_or(of.action.limits.memory);
+        let limits = ActionLimits {
+            memory,
+            ..of.action.limits
+        };
+        annotations.set("limits", limits.to_json());
+        Activation {
+            id: of.activation,
+            name: common.name.name.clone(),
+            namespace: of.caller.namespace.as_ref().into(),
+            subject: of.caller.namespace.as_ref().into(),
+            version: format!("{}", common.version),
+            cause: of.cause,
+            start: self.start_ms,
+            end: Some(now_ms.max(self.start_ms)),
+            duration: Some(self.duration_ms),
+            logs: Arc::new(self.logs),
+            annotations,
+            // The size is that of a runtime's answer.
+            outcome: Outcome {
+                size: None,
+                ..outcome
+            },
+        }
     }
 }
 
 async fn perform_fire<E: Executor>(executor: &E, fire: Fire) -> Arc<Activation> {
     let mut running: Vec<Option<Performing<'_>>> = Vec::new();
     let mut logs = Vec::new();
-    for (rule, action, plan) in fire.rules {
+    for fired in fire.rules {
         let mut line = Members::new();
-        line.text("rule", &format!("{rule}"))
-            .text("action", &format!("{action}"));
-        match plan {
+        line.text("rule", &format!("{}", fired.rule))
+            .text("action", &format!("{}", fired.action));
+        match fired.plan {
             Ok(plan) => {
                 line.number("statusCode", 0)
                     .bool("success", true)
                     .text("activationId", plan.activation());
                 running.push(Some(perform(executor, plan)));
             }
-            Err(error) => {
-                line.number("statusCode", 1)
+            Err(unfired) => {
+                line.number("statusCode", unfired.status.code())
                     .bool("success", false)
-                    .text("error", &error);
+                    .text("error", &unfired.error);
             }
         }
         logs.push(String::from(line.finish().as_str()));
     }
-    let record = Arc::new(Activation {
+    let record = Activation {
         logs: Arc::new(logs),
         ..fire.record
-    });
+    };
     // The trigger has fired, whatever becomes of the calls.
-    executor.controller(|c| c.keep(record.clone())).await;
+    let record = keep(executor, record).await;
     poll_fn(|cx| {
         let mut waiting = false;
         for slot in &mut running {
@@ -160,22 +225,4 @@ async fn perform_fire<E: Executor>(executor: &E, fire: Fire) -> Arc<Activation> 
     })
     .await;
     record
-}
-
-/// The body of a call: an object, or (in sequences only) an array.
-#[derive(Clone, Debug)]
-pub enum Body {
-    /// Merged with the parameters.
-    Object(Object),
-    /// Taken as it is.
-    Array(Json),
-}
-
-impl Body {
-    fn of(json: Json) -> Self {
-        match (json.kind(), json.to_object()) {
-            (Kind::Array, _) => Self::Array(json),
-            (_, object) => Self::Object(object.unwrap_or_default()),
-        }
-    }
 }

@@ -5,14 +5,14 @@
 //! response.
 
 use crate::activation::{Activation, Status};
-use crate::api::web;
 use crate::call::{Call, Caller};
-use crate::entity::Action;
+use crate::entity::{Action, Resolved};
 use crate::failure::Failure;
-use crate::http::Response;
-use crate::json::{Json, Kind, Members};
+use crate::http::{Cors, Response};
+use crate::json::{Json, Kind, Members, Object};
 use crate::name::FullName;
 use crate::parameters::Parameters;
+use crate::project::{self, Extension};
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 /// What is to be run.
@@ -22,8 +22,37 @@ pub enum Plan {
     Action(Box<Call>),
     /// Calls one after the other.
     Sequence(Box<Sequence>),
+    /// Calls that a conductor decides on, one after the other.
+    Composition(Box<Composition>),
     /// Calls beside one another.
     Trigger(Box<Fire>),
+}
+
+/// The body of a call: an object, or (in sequences only) an array.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Merged with the parameters.
+    Object(Object),
+    /// Taken as it is.
+    Array(Json),
+}
+
+impl Body {
+    /// A result as the body of the next call.
+    pub fn of(json: Json) -> Self {
+        match (json.kind(), json.to_object()) {
+            (Kind::Array, _) => Self::Array(json),
+            (_, object) => Self::Object(object.unwrap_or_default()),
+        }
+    }
+
+    /// The text.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Object(object) => object.to_json(),
+            Self::Array(array) => array.clone(),
+        }
+    }
 }
 
 /// A call of a sequence.
@@ -33,6 +62,8 @@ pub struct Sequence {
     pub activation: String,
     /// The sequence.
     pub action: Arc<Action>,
+    /// The binding that it was reached through.
+    pub binding: Option<FullName>,
     /// The body of the first call.
     pub body: Json,
     /// Who calls.
@@ -43,13 +74,50 @@ pub struct Sequence {
     pub received: u64,
 }
 
+/// A call of a conductor: an action that says which action is called next.
+#[derive(Debug)]
+pub struct Composition {
+    /// The id of the activation that stands for all of it.
+    pub activation: String,
+    /// The conductor.
+    pub conductor: Resolved,
+    /// The body of its first call.
+    pub body: Body,
+    /// Who calls.
+    pub caller: Caller,
+    /// The enclosing sequence's or composition's activation.
+    pub cause: Option<String>,
+    /// When the request came, in epoch milliseconds.
+    pub received: u64,
+}
+
 /// A trigger that has fired.
 #[derive(Debug)]
 pub struct Fire {
     /// The trigger's record; its logs come when all rules have been asked.
     pub record: Activation,
-    /// The active rules and what each calls; or why it cannot.
-    pub rules: Vec<(FullName, FullName, Result<Plan, String>)>,
+    /// Its rules.
+    pub rules: Vec<FiredRule>,
+}
+
+/// What becomes of one rule of a trigger that has fired.
+#[derive(Debug)]
+pub struct FiredRule {
+    /// The rule.
+    pub rule: FullName,
+    /// Its action.
+    pub action: FullName,
+    /// The call, or what the trigger's record says instead.
+    pub plan: Result<Plan, Unfired>,
+}
+
+/// Why a rule calls nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfired {
+    /// An application error, or the platform's.
+    pub status: Status,
+    /// The reason.
+    pub error: String,
 }
 
 impl Plan {
@@ -58,6 +126,7 @@ impl Plan {
         match self {
             Self::Action(call) => &call.activation,
             Self::Sequence(sequence) => &sequence.activation,
+            Self::Composition(composition) => &composition.activation,
             Self::Trigger(fire) => &fire.record.id,
         }
     }
@@ -69,11 +138,15 @@ impl Plan {
         EACH + match self {
             Self::Action(call) => call.arguments.as_str().len(),
             Self::Sequence(sequence) => sequence.body.as_str().len(),
+            Self::Composition(composition) => match &composition.body {
+                Body::Object(object) => object.bytes(),
+                Body::Array(array) => array.as_str().len(),
+            },
             Self::Trigger(fire) => {
                 let plans = fire
                     .rules
                     .iter()
-                    .filter_map(|(_, _, plan)| plan.as_ref().ok());
+                    .filter_map(|fired| fired.plan.as_ref().ok());
                 plans.map(Self::bytes).sum()
             }
         }
@@ -88,7 +161,7 @@ pub enum Shape {
     /// The result alone.
     Result,
     /// What a web action says that it is.
-    Web(web::Extension),
+    Web(Extension),
 }
 
 /// How the outcome becomes a response.
@@ -110,18 +183,16 @@ pub struct Reply {
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub transaction: String,
-    pub cors: Option<&'static str>,
+    /// None where the answers are not for pages of other origins, or where the action says for whom they are.
+    pub cors: Option<Cors>,
 }
 
 impl Stamp {
     pub fn on(&self, response: Response) -> Response {
         let response = response.with("X-Request-ID", self.transaction.as_str());
-        match self.cors {
-            // A web action may have said it itself.
-            Some(methods) if response.header("access-control-allow-origin").is_none() => {
-                response.cors(methods)
-            }
-            _ => response,
+        match &self.cors {
+            Some(cors) => cors.on(response),
+            None => response,
         }
     }
 }
@@ -153,7 +224,7 @@ impl Reply {
     pub fn respond(&self, record: &Activation) -> Response {
         let outcome = &record.outcome;
         let response = match &self.shape {
-            Shape::Web(extension) => web::respond(extension, outcome, &self.stamp.transaction),
+            Shape::Web(extension) => project::respond(*extension, outcome, &self.stamp.transaction),
             shape => {
                 let status = match outcome.status {
                     Status::Success => 200,
@@ -162,7 +233,13 @@ impl Reply {
                 };
                 let result = outcome.result.clone().unwrap_or_else(Json::null);
                 let bare = matches!(shape, Shape::Result) || result.kind() == Kind::Array;
-                let body = if bare { result } else { record.to_json(false) };
+                // The logs of one call come later; those of a sequence are the ids of its calls.
+                let with_logs = record.is_of_several();
+                let body = if bare {
+                    result
+                } else {
+                    record.to_json(with_logs)
+                };
                 Response::json(status, &body)
             }
         };

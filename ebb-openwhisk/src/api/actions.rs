@@ -1,14 +1,13 @@
 //! `/namespaces/NS/actions`: documents and calls.
 
 use super::{Context, Controller, list, method, respond};
-use crate::entity::{Action, Entity, Put, Resolved};
+use crate::entity::{Action, Entity, Exec, Put, Resolved};
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Kind, Object};
 use crate::limits;
 use crate::name::{self, FullName};
 use crate::parameters::Parameters;
-use crate::perform::Body;
-use crate::plan::{Document, Shape, Stamp, Step};
+use crate::plan::{Body, Document, Shape, Stamp, Step};
 use crate::query::Page;
 use alloc::{format, sync::Arc, vec::Vec};
 
@@ -33,7 +32,7 @@ impl Controller {
         }
         match method(cx.request) {
             "GET" => {
-                let resolved = self.readable(cx, &name)?;
+                let resolved = self.store.resolve_for(cx.own(), &name)?;
                 let with_code = cx.query.optional_flag("code")?.unwrap_or(true);
                 let action = &resolved.action;
                 Ok(document(
@@ -98,28 +97,6 @@ impl Controller {
         Ok(list(all.into_iter(), page, "actions"))
     }
 
-    /// An action that the caller may read and call.
-    fn readable(&self, cx: &Context<'_>, name: &FullName) -> Result<Resolved> {
-        if cx.is_own() {
-            return self.store.resolve(name);
-        }
-        match self.store.resolve(name) {
-            Ok(resolved) if resolved.published => Ok(resolved),
-            _ => {
-                // Says no more about what there is than a published package does.
-                let published = name.package.as_ref().is_some_and(|package| {
-                    self.store
-                        .package(&name.namespace, package)
-                        .is_ok_and(|p| p.common.publish)
-                });
-                if published {
-                    return Err(Failure::no_entity());
-                }
-                Err(Failure::forbidden(&format!("{name}")))
-            }
-        }
-    }
-
     /// Refuses a package that is not there, or stands for another.
     fn require_plain_package(&self, name: &FullName) -> Result<()> {
         match &name.package {
@@ -160,7 +137,6 @@ impl Controller {
 
     /// The components of a sequence exist, do not lead back to it, and are not too many when all are counted.
     fn check_components(&self, action: &Action) -> Result<()> {
-        use crate::entity::Exec;
         let Exec::Sequence(components) = &action.exec else {
             return Ok(());
         };
@@ -191,14 +167,30 @@ impl Controller {
         Ok(())
     }
 
+    /// The components of a sequence that are another namespace's are still published.
+    pub(super) fn check_reach(&self, own: &str, resolved: &Resolved) -> Result<()> {
+        let Exec::Sequence(components) = &resolved.action.exec else {
+            return Ok(());
+        };
+        for component in components.iter().filter(|c| c.namespace != own) {
+            // One that is gone ends the sequence when its turn comes.
+            match self.store.resolve_for(own, component) {
+                Err(failure) if failure.status == 403 => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn call_action(&mut self, cx: &Context<'_>, name: &FullName, stamp: &Stamp) -> Result<Step> {
         let blocking = cx.query.flag("blocking")?;
         let result = cx.query.flag("result")?;
         let wait = timeout(cx)?;
-        let resolved = self.readable(cx, name)?;
+        let resolved = self.store.resolve_for(cx.own(), name)?;
         let body = call_body(cx)?;
         check_final(&resolved, &body)?;
-        let plan = self.plan(&cx.caller, &resolved, Body::Object(body), None, cx.now)?;
+        self.check_reach(cx.own(), &resolved)?;
+        let plan = self.plan(&cx.caller, resolved, Body::Object(body), None, cx.now);
         let shape = if result { Shape::Result } else { Shape::Record };
         let namespace = cx.caller.namespace.clone();
         self.begin(
@@ -271,7 +263,7 @@ pub(super) fn call_body(cx: &Context<'_>) -> Result<Object> {
 
 /// With the annotation `final`, parameters that have a value cannot be given by a call.
 pub(super) fn check_final(resolved: &Resolved, body: &Object) -> Result<()> {
-    if !resolved.action.common.annotations.is_truthy("final") {
+    if !resolved.action.common.annotations.is_true("final") {
         return Ok(());
     }
     let set = |name: &str| {

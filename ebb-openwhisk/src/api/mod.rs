@@ -6,19 +6,19 @@ mod info;
 mod packages;
 mod rules;
 mod triggers;
-pub mod web;
+mod web;
 
 use crate::activation::Activation;
 use crate::activations::Activations;
 use crate::call::{Call, Caller};
 use crate::entity::{Entity, Exec, Put, Resolved, Store};
 use crate::failure::{Failure, Result};
-use crate::http::{Request, Response};
+use crate::http::{Cors, Request, Response};
 use crate::json::{Json, Members};
 use crate::limits::NamespaceLimits;
+use crate::media::Media;
 use crate::name::{self, FullName};
-use crate::perform::Body;
-use crate::plan::{Plan, Reply, Sequence, Shape, Stamp, Step};
+use crate::plan::{Body, Composition, Plan, Reply, Sequence, Shape, Stamp, Step};
 use crate::query::{Page, Query, segments};
 use crate::throttle::Throttle;
 use crate::{random::Random, system};
@@ -103,13 +103,13 @@ impl Context<'_> {
 
     /// The body, which has to be JSON.
     fn require_json(&self) -> Result<&[u8]> {
-        match self.request.media_type().as_deref() {
-            Some("application/json") => Ok(self.request.body),
-            _ => Err(Failure::new(
-                415,
-                "The request's Content-Type is not supported. Expected:\napplication/json",
-            )),
+        if self.request.media().as_ref().is_some_and(Media::is_json) {
+            return Ok(self.request.body);
         }
+        Err(Failure::new(
+            415,
+            "The request's Content-Type is not supported. Expected:\napplication/json",
+        ))
     }
 }
 
@@ -191,19 +191,49 @@ impl Controller {
         format!("{:016x}{:016x}", self.random.next(), self.random.next())
     }
 
-    /// Handles a request; `now` in epoch milliseconds.
-    pub fn handle(&mut self, request: &Request<'_>, now: u64) -> Step {
+    /// What all answers to a request carry.
+    fn stamp(&mut self, request: &Request<'_>) -> Stamp {
         let given = request.header("x-request-id").filter(|id| {
             !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
         });
         let transaction = given.map_or_else(|| self.new_id(), String::from);
         let cors = if request.path.starts_with("/api/v1/web/") {
-            Some(web::CORS_METHODS)
+            Some(web::cors(request))
         } else {
-            request.path.starts_with("/api/v1").then_some(CORS_METHODS)
+            let is_api = request.path.starts_with("/api/v1");
+            is_api.then(|| Cors::new(CORS_METHODS))
         };
-        let stamp = Stamp { transaction, cors };
-        let step = self.route(request, &stamp, now).unwrap_or_else(|failure| {
+        Stamp { transaction, cors }
+    }
+
+    /// The refusal of a request that can be refused before its body is there, of which nothing is looked at: a caller
+    /// without the right key or secret shall not hold memory for what it sends.
+    pub fn refuse_early(&mut self, request: &Request<'_>) -> Option<Response> {
+        let mut stamp = self.stamp(request);
+        let failure = self.admit(request, &mut stamp).err()?;
+        Some(stamp.on(Response::failure(&failure, &stamp.transaction)))
+    }
+
+    fn admit(&self, request: &Request<'_>, stamp: &mut Stamp) -> Result<()> {
+        let (path, _) = segments(request.path);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match path.as_slice() {
+            ["api", "v1", "web", rest @ ..] => {
+                let target = self.web_target(request, rest, stamp)?;
+                self.admitted(request, &target).map(drop)
+            }
+            ["api", "v1", rest @ ..] if !is_public(request, rest) => {
+                self.authenticate(request).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Handles a request; `now` in epoch milliseconds.
+    pub fn handle(&mut self, request: &Request<'_>, now: u64) -> Step {
+        let mut stamp = self.stamp(request);
+        let step = self.route(request, &mut stamp, now);
+        let step = step.unwrap_or_else(|failure| {
             Step::Respond(Response::failure(&failure, &stamp.transaction))
         });
         match step {
@@ -217,7 +247,7 @@ impl Controller {
         }
     }
 
-    fn route(&mut self, request: &Request<'_>, stamp: &Stamp, now: u64) -> Result<Step> {
+    fn route(&mut self, request: &Request<'_>, stamp: &mut Stamp, now: u64) -> Result<Step> {
         let (path, slash) = segments(request.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let rest = match path.as_slice() {
@@ -227,24 +257,25 @@ impl Controller {
         if let ["web", rest @ ..] = rest {
             return self.web(request, rest, stamp, now);
         }
-        if request.method == "OPTIONS" {
-            return Ok(Step::Respond(Response::empty(200)));
+        if is_public(request, rest) {
+            return Ok(match rest {
+                _ if request.method == "OPTIONS" => Step::Respond(Response::empty(200)),
+                [] => respond(200, &info::api()),
+                ["docs"] => {
+                    Step::Respond(Response::empty(302).with("Location", "/api/v1/api-docs"))
+                }
+                _ => respond(200, &info::swagger()),
+            });
         }
+        let subject = self.authenticate(request)?;
         match rest {
-            [] => Ok(respond(200, &info::api())),
-            ["api-docs"] => Ok(respond(200, &info::swagger())),
-            ["docs"] => Ok(Step::Respond(
-                Response::empty(302).with("Location", "/api/v1/api-docs"),
-            )),
             ["namespaces"] => {
-                let subject = self.authenticate(request)?;
                 require_method(request, &["GET"])?;
                 Ok(respond(200, &Json::array([Json::text(&subject.namespace)])))
             }
             ["namespaces", namespace, collection, rest @ ..]
                 if COLLECTIONS.contains(collection) =>
             {
-                let subject = self.authenticate(request)?;
                 let own = &subject.namespace;
                 let namespace = if *namespace == "_" { own } else { *namespace };
                 name::check(namespace)?;
@@ -294,33 +325,49 @@ impl Controller {
     }
 
     /// What a call of an action comes to.
-    ///
-    /// # Errors
-    /// 400: the action is not as it should be.
     pub fn plan(
+        &mut self,
+        caller: &Caller,
+        resolved: Resolved,
+        body: Body,
+        cause: Option<String>,
+        received: u64,
+    ) -> Plan {
+        if resolved.action.is_conductor() {
+            return Plan::Composition(Box::new(Composition {
+                activation: self.new_id(),
+                conductor: resolved,
+                body,
+                caller: caller.clone(),
+                cause,
+                received,
+            }));
+        }
+        match resolved.action.exec {
+            Exec::Sequence(_) => Plan::Sequence(Box::new(Sequence {
+                activation: self.new_id(),
+                action: resolved.action,
+                binding: resolved.binding,
+                body: body.to_json(),
+                caller: caller.clone(),
+                cause,
+                received,
+            })),
+            Exec::Code(_) => Plan::Action(Box::new(
+                self.call(caller, &resolved, body, cause, received),
+            )),
+        }
+    }
+
+    /// One call of an action that has code, whatever its annotations make of it.
+    pub fn call(
         &mut self,
         caller: &Caller,
         resolved: &Resolved,
         body: Body,
         cause: Option<String>,
         received: u64,
-    ) -> Result<Plan> {
-        let activation = self.new_id();
-        let action = resolved.action.clone();
-        if matches!(action.exec, Exec::Sequence(_)) {
-            let body = match body {
-                Body::Object(object) => object.to_json(),
-                Body::Array(array) => array,
-            };
-            return Ok(Plan::Sequence(Box::new(Sequence {
-                activation,
-                action,
-                body,
-                caller: caller.clone(),
-                cause,
-                received,
-            })));
-        }
+    ) -> Call {
         let arguments = match body {
             Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
             Body::Array(array) => array,
@@ -335,16 +382,16 @@ impl Controller {
                     .map(|(name, value)| (name.into(), value)),
             )
             .collect();
-        Ok(Plan::Action(Box::new(Call {
-            activation,
-            action,
+        Call {
+            activation: self.new_id(),
+            action: resolved.action.clone(),
             environment,
             arguments,
             caller: caller.clone(),
             binding: resolved.binding.clone(),
             cause,
             received,
-        })))
+        }
     }
 
     /// Lets a call begin.
@@ -391,6 +438,16 @@ fn same(a: &[u8], b: &[u8]) -> bool {
             .zip(b)
             .fold(0, |difference, (a, b)| difference | (a ^ b))
             == 0
+}
+
+/// Whether a path below `/api/v1` is for everyone, with that method.
+fn is_public(request: &Request<'_>, rest: &[&str]) -> bool {
+    match rest {
+        ["web", ..] => false,
+        _ if request.method == "OPTIONS" => true,
+        [] | ["docs" | "api-docs"] => method(request) == "GET",
+        _ => false,
+    }
 }
 
 fn require_method(request: &Request<'_>, allowed: &[&str]) -> Result<()> {

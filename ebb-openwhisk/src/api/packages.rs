@@ -96,7 +96,10 @@ impl Controller {
         };
         let package = Package::put(&put, name, old.as_deref(), cx.own(), cx.now)?;
         if let Some(target) = &package.binding {
-            let missing = |_| Failure::bad("Binding references a package that does not exist.");
+            let missing = |failure: Failure| match failure.status {
+                409 => Failure::new(409, "Cannot bind to a resource that is not a package."),
+                _ => Failure::bad("Binding references a package that does not exist."),
+            };
             let original = self.store.package(&target.namespace, &target.name);
             if *target.namespace != *cx.own() && !original.as_ref().is_ok_and(|p| p.common.publish)
             {

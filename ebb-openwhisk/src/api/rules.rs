@@ -106,11 +106,11 @@ impl Controller {
         let put = Put::parse(cx.require_json()?)?;
         let old = match self.store.get(name) {
             Some(Entity::Rule(_)) if !cx.query.flag("overwrite")? => return Err(Failure::exists()),
-            Some(Entity::Rule(old)) => Some(old.clone()),
+            Some(Entity::Rule(old)) => Some(self.as_it_stands(old)),
             Some(_) => return Err(Failure::other_collection()),
             None => None,
         };
-        let rule = Rule::put(&put, name, old.as_deref(), cx.own(), cx.now)?;
+        let rule = Rule::put(&put, name, old.as_ref(), cx.own(), cx.now)?;
         let missing =
             |what: &str, name: &FullName| Failure::bad(format!("{what} /{name} does not exist"));
         if rule.trigger.namespace != *cx.own() {
@@ -118,13 +118,12 @@ impl Controller {
         }
         self.trigger(&rule.trigger)
             .map_err(|_| missing("trigger", &rule.trigger))?;
-        let resolved = self
-            .store
-            .resolve(&rule.action)
-            .map_err(|_| missing("action", &rule.action))?;
-        if rule.action.namespace != *cx.own() && !resolved.published {
-            return Err(Failure::forbidden(&format!("{}", rule.action)));
-        }
+        self.store
+            .resolve_for(cx.own(), &rule.action)
+            .map_err(|failure| match failure.status {
+                403 => failure,
+                _ => missing("action", &rule.action),
+            })?;
         self.store.insert(Entity::Rule(Arc::new(rule.clone())))?;
         if let Some(old) = old {
             self.unlink(&old);
@@ -143,7 +142,7 @@ impl Controller {
         let rule = self.rule(name)?;
         if active {
             self.trigger(&rule.trigger).map_err(|_| {
-                Failure::new(404, format!("trigger /{} does not exist", rule.trigger))
+                Failure::new(404, "Only rules with existing triggers can be activated")
             })?;
         }
         let rule = Rule { active, ..rule };

@@ -1,18 +1,17 @@
 //! `/namespaces/NS/triggers`: documents and firing.
 
-use super::actions::call_body;
+use super::actions::{call_body, check_final};
 use super::{Context, Controller, list, method, respond};
-use crate::activation::{Activation, Outcome};
+use crate::activation::{Activation, Outcome, Status};
 use crate::entity::{Entity, Put, Trigger};
 use crate::failure::{Failure, Result};
 use crate::http::Response;
-use crate::json::{Json, Members};
+use crate::json::{Members, Object};
 use crate::name::{self, FullName};
 use crate::parameters::Parameters;
-use crate::perform::Body;
-use crate::plan::{Fire, Plan, Shape, Stamp, Step};
+use crate::plan::{Body, Fire, FiredRule, Plan, Shape, Stamp, Step, Unfired};
 use crate::query::Page;
-use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc};
 
 impl Controller {
     pub(super) fn triggers(
@@ -77,41 +76,25 @@ impl Controller {
         let namespace = cx.caller.namespace.clone();
         self.throttle
             .fire(&namespace, &self.config.limits, cx.now)?;
-        let mut payload = trigger.common.parameters.arguments(&body);
+        if !trigger.rules.values().any(|(_, active)| *active) {
+            return Ok(Step::Respond(Response::empty(204)));
+        }
+        let mut arguments = trigger.common.parameters.arguments(&body);
         let mut headers = Members::new();
         for (name, value) in cx.request.headers {
             if !name.eq_ignore_ascii_case("authorization") {
                 headers.text(&name.to_ascii_lowercase(), value);
             }
         }
-        let result = payload.to_json();
-        payload.set("__ow_headers", headers.finish());
-        let active: Vec<(FullName, FullName)> = trigger
-            .rules
-            .iter()
-            .filter(|(_, (_, active))| *active)
-            .map(|(rule, (action, _))| (rule.clone(), action.clone()))
-            .collect();
-        if active.is_empty() {
-            return Ok(Step::Respond(Response::empty(204)));
-        }
-        let rules = active
-            .into_iter()
-            .map(|(rule, action)| {
-                let plan = self.store.resolve(&action).and_then(|resolved| {
-                    self.plan(
-                        &cx.caller,
-                        &resolved,
-                        Body::Object(payload.clone()),
-                        None,
-                        cx.now,
-                    )
-                });
-                (rule, action, plan.map_err(|failure| failure.text))
+        arguments.set("__ow_headers", headers.finish());
+        let rules = trigger.rules.iter();
+        let rules = rules
+            .map(|(rule, (action, active))| FiredRule {
+                rule: rule.clone(),
+                action: action.clone(),
+                plan: self.rule_plan(cx, rule, action, *active, &arguments),
             })
             .collect();
-        let mut annotations = Parameters::default();
-        annotations.set("path", Json::text(&format!("{name}")));
         let record = Activation {
             id: self.new_id(),
             name: name.name.clone(),
@@ -123,10 +106,47 @@ impl Controller {
             end: None,
             duration: None,
             logs: Arc::default(),
-            annotations,
-            outcome: Outcome::success(result),
+            annotations: Parameters::default(),
+            // What it was fired with; its own parameters may be secrets.
+            outcome: Outcome::success(body.to_json()),
         };
         let plan = Plan::Trigger(Box::new(Fire { record, rules }));
         self.begin(plan, &namespace, None, Shape::Record, stamp, cx.now)
+    }
+
+    /// The call that a rule makes when its trigger fires, as if its owner had made it.
+    fn rule_plan(
+        &mut self,
+        cx: &Context<'_>,
+        rule: &FullName,
+        action: &FullName,
+        active: bool,
+        arguments: &Object,
+    ) -> core::result::Result<Plan, Unfired> {
+        if !active {
+            return Err(Unfired {
+                status: Status::ApplicationError,
+                error: format!("Rule '{rule}' is inactive, action '{action}' was not activated."),
+            });
+        }
+        let resolved = self.store.resolve_for(cx.own(), action);
+        let allowed = resolved.and_then(|resolved| {
+            check_final(&resolved, arguments)?;
+            self.check_reach(cx.own(), &resolved)?;
+            Ok(resolved)
+        });
+        match allowed {
+            Ok(resolved) => {
+                let body = Body::Object(arguments.clone());
+                Ok(self.plan(&cx.caller, resolved, body, None, cx.now))
+            }
+            Err(failure) => Err(Unfired {
+                status: match failure.status {
+                    500.. => Status::InternalError,
+                    _ => Status::ApplicationError,
+                },
+                error: failure.text,
+            }),
+        }
     }
 }

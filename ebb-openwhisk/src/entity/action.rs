@@ -9,6 +9,10 @@ use crate::parameters::Parameters;
 
 /// The annotation that says whether a call is given the caller's key.
 pub const PROVIDE_API_KEY: &str = "provide-api-key";
+/// The annotation that makes an action a conductor: its result says which action is called next.
+pub const CONDUCTOR: &str = "conductor";
+/// The parameter that shows the components of a sequence.
+const COMPONENTS: &str = "_actions";
 
 /// An action as it is at one time: any change makes another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +40,27 @@ impl Action {
         now: u64,
         revision: u64,
     ) -> Result<Self> {
-        let mut common = put.common(name, old.map(|old| &old.common), true, now)?;
+        let mut common = put.common(name, old.map(|old| &old.common), now)?;
         let exec = match (put.get("exec"), old) {
             (Some(document), _) => Exec::parse(document, own, put.code.as_ref())?,
             (None, Some(old)) => old.exec.clone(),
             (None, None) => return Err(Failure::bad("exec undefined")),
         };
+        if let Some(old) = old {
+            common.annotations = put.merged_annotations(&old.common.annotations)?;
+        }
         let limits = old.map(|old| old.limits).unwrap_or_default();
         let limits = match put.get("limits") {
             Some(document) => limits.merged(document)?,
             None => limits,
         };
+        let was_sequence = old.is_some_and(|old| matches!(old.exec, Exec::Sequence(_)));
         if let Some(actions) = exec.actions_parameter() {
             common.parameters = Parameters::default();
-            common.parameters.set("_actions", actions);
+            common.parameters.set(COMPONENTS, actions);
+        } else if was_sequence && put.get("parameters").is_none() {
+            // What showed the components is nothing that code should be given.
+            common.parameters = Parameters::default();
         }
         if old.is_none() && common.annotations.get(PROVIDE_API_KEY).is_none() {
             common.annotations.set(PROVIDE_API_KEY, Json::bool(false));
@@ -61,6 +72,11 @@ impl Action {
             limits,
             revision,
         })
+    }
+
+    /// Whether its result says which action is called next. A sequence has no say in that.
+    pub fn is_conductor(&self) -> bool {
+        matches!(self.exec, Exec::Code(_)) && self.common.annotations.is_truthy(CONDUCTOR)
     }
 
     /// The document, with these parameters.

@@ -7,16 +7,23 @@ use crate::limits;
 use crate::name::FullName;
 use alloc::{format, string::String, vec::Vec};
 
-/// The kinds of code, the default first.
-pub const KINDS: &[&str] = &["nodejs:20"];
+/// The kinds of code, the default first. All of them run on the one Node that there is: code that was written for an older
+/// one runs on it, and what deploys it may name the older kind.
+pub const KINDS: &[&str] = &["nodejs:20", "nodejs:18", "nodejs:16", "nodejs:14"];
 const DEFAULT_KIND: &str = "nodejs:default";
 const SEQUENCE_KIND: &str = "sequence";
+/// Code for a container image that the document names. Those of OpenWhisk's Node runtimes are understood, under any
+/// registry and with any tag.
+const BLACKBOX_KIND: &str = "blackbox";
+const IMAGE_PREFIX: &str = "action-nodejs-v";
 
 /// Code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// One of [`KINDS`].
+    /// One of [`KINDS`], or `blackbox`.
     pub kind: &'static str,
+    /// The container image that a `blackbox` names.
+    pub image: Option<String>,
     /// Source text, or an archive in base64, as a JSON string.
     pub code: Json,
     /// The entry point, if it is not `main`.
@@ -69,14 +76,19 @@ impl Exec {
                 _ => Ok(Self::Sequence(components)),
             };
         }
-        let known = KINDS
-            .iter()
-            .find(|k| **k == kind || (kind == DEFAULT_KIND && **k == KINDS[0]));
-        let Some(kind) = known else {
-            return Err(Failure::bad(format!(
-                "The specified runtime '{kind}' is not supported by this platform. Valid values are: '{}'.",
-                KINDS.join("', '")
-            )));
+        let image = match kind.as_str() {
+            BLACKBOX_KIND => Some(Self::node_image(text("image")?)?),
+            _ => None,
+        };
+        let kind = match kind.as_str() {
+            BLACKBOX_KIND => BLACKBOX_KIND,
+            DEFAULT_KIND => KINDS[0],
+            other => KINDS.iter().find(|k| **k == other).ok_or_else(|| {
+                Failure::bad(format!(
+                    "The specified runtime '{kind}' is not supported by this platform. Valid values are: '{}'.",
+                    KINDS.join("', '")
+                ))
+            })?,
         };
         let code = match object.get("code") {
             None => None,
@@ -86,20 +98,46 @@ impl Exec {
                     .ok_or_else(|| Failure::malformed("exec.code must be a string"))?,
             ),
         };
-        let code = code.ok_or_else(|| {
-            Failure::malformed(format!(
-                "'code' must be a string defined in 'exec' for '{kind}' actions"
-            ))
-        })?;
+        let code = match code {
+            Some(code) => code,
+            // An image may bring its code along; those of Node do not, and say so when they are called.
+            None if image.is_some() => CodeText::source(""),
+            None => {
+                return Err(Failure::malformed(format!(
+                    "'code' must be a string defined in 'exec' for '{kind}' actions"
+                )));
+            }
+        };
         if code.length > limits::CODE {
             return Err(Failure::too_large("exec", code.length, limits::CODE));
         }
         Ok(Self::Code(Code {
             kind,
+            image,
             code: code.json,
             main: text("main")?.filter(|main| !main.is_empty()),
             binary: code.binary,
         }))
+    }
+
+    /// The image of a `blackbox`, if it is one of a Node that the one here stands for.
+    fn node_image(image: Option<String>) -> Result<String> {
+        let image = image.ok_or_else(|| {
+            Failure::malformed("'image' must be a string defined in 'exec' for 'blackbox' actions")
+        })?;
+        let name = image.rsplit('/').next().unwrap_or_default();
+        let name = name.split([':', '@']).next().unwrap_or_default();
+        let version = name.strip_prefix(IMAGE_PREFIX);
+        let is_known = version.is_some_and(|version| {
+            let of = |kind: &&str| kind.strip_prefix("nodejs:") == Some(version);
+            KINDS.iter().any(of)
+        });
+        if is_known {
+            return Ok(image);
+        }
+        Err(Failure::bad(format!(
+            "The image '{image}' is not supported by this platform, which runs those of Node: '{IMAGE_PREFIX}20', for example."
+        )))
     }
 
     /// The kind.
@@ -137,6 +175,9 @@ impl Exec {
         members.text("kind", self.kind());
         match self {
             Self::Code(code) => {
+                if let Some(image) = &code.image {
+                    members.text("image", image);
+                }
                 if with_code {
                     members.raw("code", code.code.as_str());
                 }

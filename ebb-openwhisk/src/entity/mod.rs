@@ -7,7 +7,7 @@ mod rule;
 mod store;
 mod trigger;
 
-pub use action::{Action, PROVIDE_API_KEY};
+pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY};
 pub use exec::{Code, Exec, KINDS};
 pub use package::Package;
 pub use rule::Rule;
@@ -123,17 +123,11 @@ impl Put {
         self.read(name, "a string", Json::to_text)
     }
 
-    /// The common members of the document that replaces `old`. Annotations are merged if `merge` says so.
+    /// The common members of the document that replaces `old`: what the body does not name stays.
     ///
     /// # Errors
     /// 400 and 413, as the members.
-    pub fn common(
-        &self,
-        name: &FullName,
-        old: Option<&Common>,
-        merge: bool,
-        now: u64,
-    ) -> Result<Common> {
+    pub fn common(&self, name: &FullName, old: Option<&Common>, now: u64) -> Result<Common> {
         let version = match self.text("version")? {
             Some(text) => Version::parse(&text)?,
             None => old.map_or(Version::FIRST, |old| old.version.next()),
@@ -142,21 +136,10 @@ impl Put {
             .read("publish", "a truth value", Json::to_bool)?
             .unwrap_or_else(|| old.is_some_and(|old| old.publish));
         let kept = |part: fn(&Common) -> &Parameters| old.map(part).cloned().unwrap_or_default();
-        let mut annotations = kept(|old| &old.annotations);
-        if let Some(document) = self.get("delAnnotations") {
-            let malformed = || Failure::malformed("delAnnotations must be an array of strings");
-            for key in document.to_array().ok_or_else(malformed)? {
-                annotations.remove(&key.to_text().ok_or_else(malformed)?);
-            }
-        }
-        if let Some(document) = self.get("annotations") {
-            let given = Parameters::parse(document, "annotations")?;
-            annotations = if merge {
-                annotations.merged(&given)
-            } else {
-                given
-            };
-        }
+        let annotations = match self.get("annotations") {
+            Some(document) => Parameters::parse(document, "annotations")?,
+            None => kept(|old| &old.annotations),
+        };
         let parameters = match self.get("parameters") {
             Some(document) => Parameters::parse(document, "parameters")?,
             None => kept(|old| &old.parameters),
@@ -169,6 +152,25 @@ impl Put {
             parameters,
             updated: now,
         })
+    }
+
+    /// The annotations of the action that replaces `old`. Unlike those of other entities they are put over the old ones,
+    /// of which `delAnnotations` names those that go before.
+    ///
+    /// # Errors
+    /// 400 and 413.
+    fn merged_annotations(&self, old: &Parameters) -> Result<Parameters> {
+        let mut annotations = old.clone();
+        if let Some(document) = self.get("delAnnotations") {
+            let malformed = || Failure::malformed("delAnnotations must be an array of strings");
+            for key in document.to_array().ok_or_else(malformed)? {
+                annotations.remove(&key.to_text().ok_or_else(malformed)?);
+            }
+        }
+        match self.get("annotations") {
+            Some(document) => Ok(annotations.merged(&Parameters::parse(document, "annotations")?)),
+            None => Ok(annotations),
+        }
     }
 }
 

@@ -29,17 +29,21 @@ impl Package {
         if name.name == "default" {
             return Err(Failure::bad("Package name 'default' is reserved."));
         }
-        let mut common = put.common(name, old.map(|old| &old.common), true, now)?;
-        let binding = match put.get("binding") {
+        let mut common = put.common(name, old.map(|old| &old.common), now)?;
+        let given = match put.get("binding") {
             Some(document) => Self::binding(document, own)?,
-            None => old.and_then(|old| old.binding.clone()),
+            None => None,
         };
-        if let Some(old) = old
-            && old.binding.is_none()
-            && binding.is_some()
-        {
-            return Err(Failure::other_collection());
+        if old.is_some_and(|old| old.binding.is_none()) && given.is_some() {
+            return Err(Failure::new(
+                409,
+                "Resource is a package and cannot be converted into a binding.",
+            ));
         }
+        // An update that names none leaves a binding what it is.
+        let binding = given.or_else(|| old.and_then(|old| old.binding.clone()));
+        // It is the platform's to say.
+        common.annotations.remove("binding");
         if let Some(binding) = &binding {
             let value = Members::new()
                 .text("namespace", &binding.namespace)

@@ -21,7 +21,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The rule that a PUT makes of `old`, or of nothing. Whether trigger and action exist is for the store to say.
+    /// The rule that a PUT makes of `old`, or of nothing: a new one is active, an old one stays what it is. Whether trigger
+    /// and action exist is for the store to say.
     ///
     /// # Errors
     /// 400: trigger or action is missing, or a member is not what it should be.
@@ -32,7 +33,7 @@ impl Rule {
         own: &str,
         now: u64,
     ) -> Result<Self> {
-        let common = put.common(name, old.map(|old| &old.common), true, now)?;
+        let common = put.common(name, old.map(|old| &old.common), now)?;
         let part = |member: &str, old: Option<&FullName>| match put.get(member) {
             Some(document) => Self::name(document, own).map(Some),
             None => Ok(old.cloned()),
@@ -45,7 +46,7 @@ impl Rule {
                 common,
                 trigger,
                 action,
-                active: true,
+                active: old.is_none_or(|old| old.active),
             }),
             _ => Err(Failure::bad(
                 "rule requires a valid trigger and a valid action",

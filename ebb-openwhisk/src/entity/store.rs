@@ -186,4 +186,28 @@ impl Store {
             None => Err(Failure::no_entity()),
         }
     }
+
+    /// The action of that name, if callers of the namespace `own` may read and call it.
+    ///
+    /// # Errors
+    /// 404; 403, which says no more about what there is than a published package does; 409 as [`Store::resolve`].
+    pub fn resolve_for(&self, own: &str, name: &FullName) -> Result<Resolved> {
+        let resolved = self.resolve(name);
+        if name.namespace == own {
+            return resolved;
+        }
+        match resolved {
+            Ok(resolved) if resolved.published => Ok(resolved),
+            _ => {
+                let published = name.package.as_ref().is_some_and(|package| {
+                    self.package(&name.namespace, package)
+                        .is_ok_and(|p| p.common.publish)
+                });
+                if published {
+                    return Err(Failure::no_entity());
+                }
+                Err(Failure::forbidden(&alloc::format!("{name}")))
+            }
+        }
+    }
 }

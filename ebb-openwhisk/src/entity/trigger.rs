@@ -1,9 +1,9 @@
 //! Triggers.
 
 use super::{Common, Put};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::json::{Json, Members};
-use crate::name::FullName;
+use crate::name::{self, FullName};
 use alloc::{collections::BTreeMap, format};
 
 /// A trigger.
@@ -34,9 +34,21 @@ impl Trigger {
     /// # Errors
     /// 400: a member is not what it should be; 413.
     pub fn put(put: &Put, name: &FullName, old: Option<&Self>, now: u64) -> Result<Self> {
+        let common = put.common(name, old.map(|old| &old.common), now)?;
+        if old.is_none() && !common.annotations.get("feed").is_none_or(Self::is_feed) {
+            return Err(Failure::bad("Feed name is not valid"));
+        }
         Ok(Self {
-            common: put.common(name, old.map(|old| &old.common), true, now)?,
+            common,
             rules: old.map(|old| old.rules.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Whether this names a feed: `[/][namespace/][package/]name`. Whether there is one shows when it is called.
+    fn is_feed(annotation: &Json) -> bool {
+        annotation.to_text().is_some_and(|path| {
+            let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
+            parts.peek().is_some() && parts.all(|part| name::check(part).is_ok())
         })
     }
 

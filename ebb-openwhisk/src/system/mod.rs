@@ -59,6 +59,7 @@ pub fn install(store: &mut Store) {
             common,
             exec: Exec::Code(Code {
                 kind: KINDS[0],
+                image: None,
                 code: Json::text(code),
                 main: None,
                 binary: false,

@@ -148,6 +148,20 @@ impl Bed {
         }
     }
 
+    /// What a request is answered before its body is there, if it is.
+    pub fn early(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Response> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request {
+            method,
+            path,
+            query,
+            headers,
+            body: b"",
+            code: None,
+        };
+        self.controller.borrow_mut().refuse_early(&request)
+    }
+
     /// Any request at all.
     pub fn raw(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));

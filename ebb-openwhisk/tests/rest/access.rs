@@ -31,6 +31,44 @@ fn requests_without_the_right_key_are_refused_with_a_challenge() {
 }
 
 #[test]
+fn whoever_has_no_key_hears_401_before_anything_else() {
+    let bed = Bed::new();
+    let big = vec![b'x'; 2 << 20];
+    for (method, path) in [
+        ("GET", "/api/v1/namespaces"),
+        ("GET", "/api/v1/namespaces/-/actions"),
+        ("GET", "/api/v1/namespaces/_/nothing"),
+        ("GET", "/api/v1/nowhere"),
+        ("PATCH", "/api/v1/namespaces/_/actions"),
+        ("POST", "/api/v1"),
+        ("PUT", "/api/v1/namespaces/_/actions/a?overwrite=maybe"),
+        ("POST", "/api/v1/namespaces/_/actions/a"),
+    ] {
+        let got = bed.raw(method, path, &[("Content-Type", "text/xml")], &big);
+        assert_eq!(got.status, 401, "{method} {path}");
+        let early = bed.early(method, path, &[]);
+        assert_eq!(early.map(|r| r.status), Some(401), "{method} {path}");
+        let auth = basic(GUEST);
+        let early = bed.early(method, path, &[("Authorization", &auth)]);
+        assert_eq!(early, None, "{method} {path}");
+    }
+    for (method, path) in [
+        ("GET", "/api/v1"),
+        ("GET", "/api/v1/api-docs"),
+        ("OPTIONS", "/api/v1/namespaces/_/actions"),
+        ("GET", "/ping"),
+        ("GET", "/"),
+    ] {
+        assert_eq!(bed.early(method, path, &[]), None, "{method} {path}");
+        assert_eq!(
+            bed.raw(method, path, &[], b"").status,
+            200,
+            "{method} {path}"
+        );
+    }
+}
+
+#[test]
 fn another_namespace_is_forbidden() {
     let bed = Bed::new();
     bed.put_action("mine");

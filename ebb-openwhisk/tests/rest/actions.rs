@@ -154,7 +154,7 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({"exec": {"code": ""}}) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20"}}) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "cobol:85", "code": ""}})
-            => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20'.";
+            => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14'.";
         PUT "/_/actions/a", js("") => 409 "resource already exists";
         PUT "/_/actions/a?overwrite=maybe", js("") => 400 "The query parameter 'overwrite' was malformed:";
         PUT "/_/actions/pkg", js("") => 409 "Resource by this name exists but is not in this collection.";

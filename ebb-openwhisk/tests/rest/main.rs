@@ -11,8 +11,10 @@
 //! | 3.5 calls | `calls.rs` |
 //! | 3.7 packages, 4 system package | `packages.rs` |
 //! | 3.8 sequences | `sequences.rs` |
+//! | conductors (OpenWhisk's `docs/conductors.md`) | `compositions.rs` |
+//! | what an update replaces and what it keeps | `updates.rs` |
 //! | 3.9 triggers and rules | `triggers.rs` |
-//! | 3.10 web actions | `web.rs` |
+//! | 3.10 web actions | `web.rs`, `web_response.rs` |
 //! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
 #![allow(missing_docs)]
@@ -24,7 +26,10 @@ mod access;
 mod actions;
 mod activations;
 mod calls;
+mod compositions;
 mod packages;
 mod sequences;
 mod triggers;
+mod updates;
 mod web;
+mod web_response;

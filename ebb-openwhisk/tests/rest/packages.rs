@@ -152,7 +152,9 @@ fn documents_that_are_no_packages_are_refused() {
         PUT "/_/packages/b", json!({"binding": {"namespace": "_", "name": "gone"}})
             => 400 "Binding references a package that does not exist.";
         PUT "/_/packages/pkg?overwrite=true", json!({"binding": {"namespace": "_", "name": "pkg"}})
-            => 409 "Resource by this name exists";
+            => 409 "Resource is a package and cannot be converted into a binding.";
+        PUT "/_/packages/b", json!({"binding": {"namespace": "_", "name": "t"}})
+            => 409 "Cannot bind to a resource that is not a package.";
     }
 }
 

@@ -101,6 +101,118 @@ fn an_error_ends_a_sequence_and_is_its_result() {
     );
 }
 
+fn annotation(record: &Value, key: &str) -> Value {
+    record["annotations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|a| a["key"] == key)
+        .map_or(NULL, |a| a["value"].clone())
+}
+
+#[test]
+fn the_answer_of_a_sequence_names_its_calls_and_the_largest_memory() {
+    let bed = Bed::new();
+    for (name, memory) in [("a", 128), ("b", 512)] {
+        let mut action = crate::common::js("x");
+        action["limits"] = json!({"memory": memory});
+        bed.put(&format!("/_/actions/{name}"), action);
+    }
+    bed.put("/_/actions/inner", sequence(&["/_/a"]));
+    bed.put("/_/actions/outer", sequence(&["/_/inner", "/_/b"]));
+    let got = bed.ask("POST", "/_/actions/outer?blocking=true", json!({"n": 1}));
+    assert_eq!(got.status, 200);
+    let record = got.body;
+    assert_eq!(record["logs"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (
+            annotation(&record, "topmost"),
+            annotation(&record, "causedBy")
+        ),
+        (json!(true), NULL)
+    );
+    assert_eq!(annotation(&record, "limits")["memory"], 512);
+    assert_eq!(record["response"].get("size"), None);
+    let stored = bed.get(&format!(
+        "/_/activations/{}",
+        record["activationId"].as_str().unwrap()
+    ));
+    assert_eq!(stored.body, record);
+    let inner = bed
+        .get(&format!(
+            "/_/activations/{}",
+            record["logs"][0].as_str().unwrap()
+        ))
+        .body;
+    assert_eq!(
+        (
+            annotation(&inner, "topmost"),
+            annotation(&inner, "causedBy")
+        ),
+        (json!(false), json!("sequence"))
+    );
+    assert_eq!(
+        (
+            &inner["cause"],
+            annotation(&inner, "limits")["memory"].clone()
+        ),
+        (&record["activationId"], json!(128))
+    );
+}
+
+#[test]
+fn a_sequence_that_grew_too_long_ends_with_an_error() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/actions/inner", sequence(&["/_/a"]));
+    bed.put("/_/actions/outer", sequence(&["/_/inner", "/_/inner"]));
+    bed.put("/_/actions/inner?overwrite=true", sequence(&["/_/a"; 30]));
+    let got = bed.ask("POST", "/_/actions/outer?blocking=true", json!({}));
+    assert_eq!(
+        (got.status, &got.body["response"]),
+        (
+            502,
+            &json!({"status": "application error", "success": false,
+                    "result": {"error": "Too many actions in the sequence."}})
+        )
+    );
+    assert_eq!(bed.sent.borrow().len(), 50);
+}
+
+#[test]
+fn a_sequence_whose_component_is_gone_says_so() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/actions/s", sequence(&["/_/a", "/_/a"]));
+    bed.ask("DELETE", "/_/actions/a", NULL);
+    let got = bed.ask("POST", "/_/actions/s?blocking=true&result=true", NULL);
+    assert_eq!(
+        (got.status, got.body),
+        (502, json!({"error": "Sequence component does not exist."}))
+    );
+}
+
+#[test]
+fn a_sequence_does_not_reach_what_another_namespace_took_back() {
+    use crate::common::OTHER;
+    let bed = Bed::new();
+    bed.put("/_/packages/p", json!({"publish": true}));
+    bed.put_action("p/a");
+    let put = bed.by(OTHER, "PUT", "/_/actions/s", sequence(&["/guest/p/a"]));
+    assert_eq!(put.status, 200);
+    let call = || bed.by(OTHER, "POST", "/_/actions/s?blocking=true", NULL);
+    assert_eq!(call().status, 200);
+    bed.put("/_/packages/p?overwrite=true", json!({"publish": false}));
+    let got = call();
+    assert_eq!(
+        (got.status, got.error()),
+        (
+            403,
+            "The supplied authentication is not authorized to access 'guest/p/a'."
+        )
+    );
+}
+
 #[test]
 fn arrays_pass_through_a_sequence() {
     let bed = Bed::new();

@@ -110,7 +110,7 @@ fn a_web_actions_result_becomes_the_response() {
             ".http",
             json!({"statusCode": 201, "headers": {"content-type": "text/plain"}, "body": "x"}),
             201,
-            "text/plain",
+            "text/plain; charset=utf-8",
             "x",
         ),
         (
