@@ -19,6 +19,7 @@
 //!   to one `Objects`, which a UC embeds.
 //! - `image`: the boot archive, program files and loading them into an address space, the vDSO.
 //! - `state`: threads, processes, timers, futexes as plain data.
+//! - `ipc`: System V IPC as plain data.
 //! - `uc`: the UC around all that, and what its objects see of it.
 //! - `crash`: what a person is told when a guest goes wrong.
 //! - `signal`: sending and delivering signals.
@@ -40,6 +41,7 @@ extern crate std;
 mod abi;
 mod crash;
 mod image;
+mod ipc;
 mod life;
 pub mod object;
 mod report;

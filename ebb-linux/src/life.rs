@@ -121,6 +121,12 @@ impl Uc {
             }
             parent
         };
+        if let Some(ipc) = self.ipc.borrow_mut().as_mut() {
+            let now_s = (crate::unix_now() / 1_000_000_000) as i64;
+            ipc.process_ended(zombie.serial, zombie.pid, now_s);
+        }
+        self.sweep_segments();
+        self.tell_ipc_news();
         self.objects.borrow_mut().child_news();
         if let Some(parent) = parent.filter(|_| zombie.exit_signal != 0) {
             signal::send_process(self, &parent, signal::child_info(&zombie));
@@ -166,6 +172,11 @@ pub(crate) fn release_wait(uc: &Uc, thread: &mut Thread) -> Option<u64> {
     objects.unregister(&mut thread.registration);
     if let Some(held) = waiting.held {
         objects.unhold(held);
+    }
+    if let Some((set, key)) = waiting.semaphores
+        && let Some(ipc) = uc.ipc.borrow_mut().as_mut()
+    {
+        ipc.sem_leave(set, key);
     }
     if let Some(record) = waiting.record {
         objects.stop_waiting_for_record(record);

@@ -110,6 +110,7 @@ impl Uc {
             processes,
             objects,
             futexes: Futexes::default(),
+            ipc: None,
             console,
             origin: None,
             behind: 0,

@@ -59,7 +59,13 @@ impl Snapshot {
         };
         let (mut objects, made) = from.objects.duplicate().ok_or(Errno::ENOMEM)?;
         let all = from.processes.iter().flat_map(|p| p.pages.all_shared());
+        let segments = from.ipc.iter().flat_map(|ipc| ipc.all_pages().cloned());
+        let all = all.chain(segments);
         let made = super::copy_shared(all, made, objects.fs.quota()).ok_or(Errno::ENOMEM)?;
+        let mut ipc = from.ipc.clone();
+        if let Some(ipc) = &mut ipc {
+            ipc.exchange_pages(&made);
+        }
         for (index, frozen) in from.processes.iter().enumerate() {
             let mut space = frozen.pages.thaw().ok_or(Errno::ENOMEM)?;
             if !made.is_empty() {
@@ -100,6 +106,7 @@ impl Snapshot {
             processes,
             objects,
             futexes: from.futexes.clone(),
+            ipc,
             console,
             origin: Some(Rc::new(self.clone())),
             behind,

@@ -16,12 +16,14 @@
 
 mod clone;
 
+use crate::ipc::Ipc;
 use crate::object::fd::FilesId;
 use crate::object::{Console, Objects};
 use crate::state::futex::Futexes;
 use crate::state::process::{Process, State, Zombie};
 use crate::state::thread::{Thread, Waiting};
 use crate::uc::{Options, Uc};
+use alloc::boxed::Box;
 use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::rc::Rc;
 use alloc::sync::{Arc, Weak};
@@ -230,6 +232,8 @@ struct Inner {
     ran: u64,
     objects: Objects,
     futexes: Futexes,
+    /// System V objects.
+    ipc: Option<Box<Ipc>>,
     console: Console,
     /// The program's clock.
     now: u64,
@@ -348,9 +352,14 @@ impl Snapshot {
             .duplicate()
             .ok_or(Refused::OutOfMemory)?;
         let all = processes.iter().flat_map(|p| p.pages.all_shared());
-        let all: Vec<_> = all.collect();
+        let mut ipc = uc.ipc.borrow().clone();
+        let segments = ipc.iter().flat_map(|ipc| ipc.all_pages().cloned());
+        let all: Vec<_> = all.chain(segments).collect();
         let made =
             copy_shared(all.into_iter(), made, objects.fs.quota()).ok_or(Refused::OutOfMemory)?;
+        if let Some(ipc) = &mut ipc {
+            ipc.exchange_pages(&made);
+        }
         if !made.is_empty() {
             for process in &mut processes {
                 // A delta has none: see `capture_delta`.
@@ -369,6 +378,7 @@ impl Snapshot {
             ran: uc.cpu_time(),
             objects,
             futexes: uc.futexes.borrow().clone(),
+            ipc,
             console: uc.console,
             now: uc.now(),
             parent: origin(uc).map_or(Weak::new(), |o| Arc::downgrade(&o.0)),

@@ -5,7 +5,7 @@ use crate::object::description::DescId;
 use crate::object::poll::Registration;
 use crate::object::record::WaitId;
 use crate::object::vfs::PendingFifo;
-use crate::state::futex::Key;
+use crate::state::futex::{Key, ThreadKey};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -24,6 +24,8 @@ pub struct Waiting {
     pub begun: bool,
     /// Where the guest is to be told how much time is left when the call ends early.
     pub remainder: Option<Remainder>,
+    /// The semaphore set that it waits for, and the thread's name in its list.
+    pub semaphores: Option<(i32, ThreadKey)>,
     /// The description that it uses, kept open meanwhile.
     pub held: Option<DescId>,
     /// Bytes that it has moved.

@@ -78,7 +78,7 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
 }
 
 /// Whether so many more bytes of address space are more than `RLIMIT_AS` allows.
-fn space_is_full(state: &State, space: &Space, more: u64) -> bool {
+pub fn space_is_full(state: &State, space: &Space, more: u64) -> bool {
     let most = state.soft(limit::AS);
     most != u64::MAX && space.mapped().saturating_add(more) > most
 }

@@ -8,6 +8,7 @@ mod copy;
 mod file;
 mod futex;
 mod guest;
+mod ipc;
 mod memory;
 mod misc;
 mod path;

@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    copy, file, futex, memory, misc, path, poll, process, resource, signal, socket, thread, time,
-    timer,
+    copy, file, futex, ipc, memory, misc, path, poll, process, resource, signal, socket, thread,
+    time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -115,6 +115,9 @@ table! {
 26 msync "pxb" Full => memory::msync;
 27 mincore "pxp" Full => memory::mincore;
 28 madvise "pxd" Full => memory::madvise;
+29 shmget "dxb" Full => ipc::shmget;
+30 shmat "dpb" Full => ipc::shmat;
+31 shmctl "ddp" Full => ipc::shmctl;
 32 dup "f" Full => file::dup;
 33 dup2 "ff" Full => file::dup2;
 34 pause "" Full [UnlessHandled] => signal::pause;
@@ -147,6 +150,14 @@ table! {
 61 wait4 "dpbp" Full [SaRestart] => process::wait4;
 62 kill "dd" Full => signal::kill;
 63 uname "p" Full => misc::uname;
+64 semget "ddb" Full => ipc::semget;
+65 semop "dpd" Full [Never] => ipc::semop;
+66 semctl "dddx" Full => ipc::semctl;
+67 shmdt "p" Full => ipc::shmdt;
+68 msgget "db" Full => ipc::msgget;
+69 msgsnd "dpxb" Full [UnlessHandled] => ipc::msgsnd;
+70 msgrcv "dpxdb" Full [UnlessHandled] => ipc::msgrcv;
+71 msgctl "ddp" Full => ipc::msgctl;
 72 fcntl "fdx" Partial("no leases, no signals") [SaRestart] => file::fcntl;
 73 flock "fd" Full [SaRestart] => file::flock;
 74 fsync "f" Full => file::sync_fd;
@@ -245,6 +256,7 @@ table! {
 213 epoll_create "d" Full => poll::epoll_create;
 217 getdents64 "fpx" Full => file::getdents64;
 218 set_tid_address "p" Full => thread::set_tid_address;
+220 semtimedop "dpdp" Full [Never] => ipc::semtimedop;
 221 fadvise64 "fxxd" Partial("accepted and ignored") => file::sync_fd;
 222 timer_create "dpp" Partial("no SIGEV_THREAD, which libraries make of SIGEV_THREAD_ID") => timer::timer_create;
 223 timer_settime "dbpp" Full => timer::timer_settime;
@@ -324,17 +336,6 @@ table! {
 439 faccessat2 "fsdb" Full => path::faccessat2;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
 absent {
-29 shmget,
-30 shmat,
-31 shmctl,
-64 semget,
-65 semop,
-66 semctl,
-67 shmdt,
-68 msgget,
-69 msgsnd,
-70 msgrcv,
-71 msgctl,
 78 getdents,
 101 ptrace,
 103 syslog,
@@ -385,7 +386,6 @@ absent {
 215 epoll_wait_old,
 216 remap_file_pages,
 219 restart_syscall,
-220 semtimedop,
 227 clock_settime,
 236 vserver,
 237 mbind,

@@ -13,12 +13,15 @@ pub mod user_bytes;
 use crate::abi::exit::Exit;
 use crate::abi::signal::SIGKILL;
 use crate::image::vdso;
+use crate::ipc::Ipc;
 use crate::object::epoll::EpollEvent;
+use crate::object::wait::Events;
 use crate::object::{Console, Limits, Objects};
 use crate::state::futex::{Futexes, Key};
 use crate::state::process::{Memory, Process, Processes};
 use crate::state::thread::Thread;
 use crate::state::timer::Clock;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
@@ -30,6 +33,7 @@ use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use ebb_guest::{GuestCpu, Trap};
+use ebb_mem::space::{Area, Backing};
 use ebb_runtime::EbbRef;
 use ebb_runtime::sync::notify::Notify;
 
@@ -101,6 +105,7 @@ pub(crate) struct Parts {
     pub processes: Processes,
     pub objects: Objects,
     pub futexes: Futexes,
+    pub ipc: Option<Box<Ipc>>,
     pub console: Console,
     pub origin: Option<Rc<dyn Any>>,
     pub behind: u64,
@@ -118,6 +123,8 @@ pub struct Uc {
     pub(crate) objects: RefCell<Objects>,
     /// Who waits for which word of memory.
     pub(crate) futexes: RefCell<Futexes>,
+    /// System V objects, once a process has used any.
+    pub(crate) ipc: RefCell<Option<Box<Ipc>>>,
     /// Unknown and missing system calls by number, with how often they were called.
     pub(crate) missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
@@ -180,6 +187,7 @@ impl Uc {
             timers: Notify::new(),
             timing: Cell::new(false),
             futexes: RefCell::new(parts.futexes),
+            ipc: RefCell::new(parts.ipc),
             missing: RefCell::default(),
             calls: Cell::new(0),
             ran: Cell::new(parts.ran),
@@ -376,6 +384,42 @@ impl Uc {
         let of = |p: &Rc<Process>| p.state.borrow().timers.next(Clock::Real);
         let own = self.objects.borrow().next_deadline();
         processes.live.iter().filter_map(of).chain(own).min()
+    }
+
+    /// Wakes whoever waits for System V objects, if anything has changed.
+    pub(crate) fn tell_ipc_news(&self) {
+        let mut ipc = self.ipc.borrow_mut();
+        if let Some(ipc) = ipc.as_mut()
+            && ipc.take_news()
+            && let Some(queue) = ipc.queue
+        {
+            self.objects.borrow_mut().hub.wake(queue, Events::all());
+        }
+    }
+
+    /// How many mappings the processes have of the shared pages of this identifier.
+    pub(crate) fn mappings_of(&self, pages: u64) -> u64 {
+        let live = &self.processes.borrow().live;
+        let memories: Vec<Rc<Memory>> = live.iter().map(|p| p.memory()).collect();
+        let is_of =
+            |a: &&Area| matches!(&a.backing, Backing::Shared(shared) if shared.id() == pages);
+        let mut count = 0;
+        for (i, memory) in memories.iter().enumerate() {
+            // A child of `vfork` has its parent's.
+            if memories[..i].iter().all(|m| !Rc::ptr_eq(m, memory)) {
+                count += memory.space.borrow().areas().filter(is_of).count();
+            }
+        }
+        count as u64
+    }
+
+    /// Ends System V segments that were removed and are mapped no more.
+    pub(crate) fn sweep_segments(&self) {
+        if let Some(ipc) = self.ipc.borrow_mut().as_mut()
+            && ipc.has_removed_segments()
+        {
+            ipc.sweep_segments(|pages| self.mappings_of(pages));
+        }
     }
 
     /// Wakes threads that wait for a word of memory; returns how many.
