@@ -8,7 +8,6 @@
 const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
-const vm = require('node:vm');
 const world = require('./world.js');
 
 /** String(value), for values that cannot be converted as well. */
@@ -39,12 +38,9 @@ function loadSource(code, main) {
   module.paths = Module._nodeModulePaths(path.dirname(file));
   const lookup = DOTTED_NAME.test(main) || UNICODE_NAME.test(main) ? main : `eval(${JSON.stringify(main)})`;
   const body = `${code}\n;return () => (${lookup});`;
-  const compiled = vm.compileFunction(body, ['exports', 'require', 'module', '__filename', '__dirname'], {
-    filename: file,
-    importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  });
   const { exports } = module;
-  const found = compiled.call(exports, exports, Module.createRequire(file), module, file, path.dirname(file));
+  // As Node compiles a file, so that import() works in it as in one. It is CommonJS, whatever it looks like.
+  const found = module._compile(body, file, 'commonjs');
   module.loaded = true;
   let entry;
   try {

@@ -8,6 +8,7 @@
 
 const { load, text } = require('./load.js');
 const { describeRejection } = require('./rejection.js');
+const { hideLoader } = require('./stack.js');
 const world = require('./world.js');
 
 const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n';
@@ -20,13 +21,17 @@ function environmentText(value) {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-/** The reason of a failed init: the stack, starting with its own `Name: message`. */
-function reason(error) {
+/**
+ * The reason of a failed init: the stack. That of a syntax error opens with the place, which among the files of an archive
+ * is what matters. Source text is one file, so there the error comes first, and the place after it.
+ */
+function reason(error, isArchive) {
   const stack = error?.stack;
   if (typeof stack !== 'string' || stack === '') return text(error);
-  // A syntax error's stack opens with the source line; the answer opens with the error.
-  const at = stack.indexOf(`${error.name}: ${error.message}`);
-  return at > 0 ? stack.slice(at) : stack;
+  const message = `${error.name}: ${error.message}`;
+  const at = isArchive ? 0 : stack.indexOf(message);
+  if (at <= 0) return stack;
+  return `${message}\n    at ${stack.slice(0, at).trimEnd()}${stack.slice(at + message.length)}`;
 }
 
 class Runtime {
@@ -39,6 +44,7 @@ class Runtime {
     this.#concurrent = concurrent;
     this.#marker = marker;
     world.remember();
+    hideLoader();
   }
 
   init(body, reply) {
@@ -62,7 +68,7 @@ class Runtime {
     } catch (error) {
       this.#state = 'stopped';
       console.error('Error during initialization:', error);
-      const message = `Initialization has failed due to: ${reason(error)}`;
+      const message = `Initialization has failed due to: ${reason(error, value.binary === true)}`;
       return this.#mark(() => reply(502, failure(message)));
     }
     this.#state = 'ready';

@@ -18,6 +18,7 @@ pub const FILES: &[(&str, &str)] = &[
         include_str!("../loader/rejection.js"),
     ),
     ("loader/runtime.js", include_str!("../loader/runtime.js")),
+    ("loader/stack.js", include_str!("../loader/stack.js")),
     ("loader/world.js", include_str!("../loader/world.js")),
 ];
 
