@@ -1,12 +1,43 @@
 //! The image as one action container, for an OpenWhisk that has invokers of its own: Node runs the loader, which serves
 //! `/init` and `/run` over HTTP. The image ends with Node, as a container does.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
-use ebb::println;
+use ebb::platform::Environment;
+use ebb::{EbbRef, println};
 use ebb_invoker::Container;
 use ebb_invoker::service::address;
 use ebb_linux::{Options, Program, Uc};
+
+// What the runner hands over of its own environment: a container is given variables.
+ebb::option!("environment", "NAME=VALUE, joined by &", |v| v
+    .split('&')
+    .all(|each| each.contains('=')));
+
+/// The variables of that option.
+fn given(option: &str) -> impl Iterator<Item = Vec<u8>> {
+    option.split('&').map(|word| {
+        let mut bytes = Vec::new();
+        let mut rest = word.as_bytes();
+        while let Some((&first, after)) = rest.split_first() {
+            let code = after
+                .get(..2)
+                .and_then(|two| core::str::from_utf8(two).ok());
+            let code = code.and_then(|two| u8::from_str_radix(two, 16).ok());
+            match (first, code) {
+                (b'%', Some(byte)) => {
+                    bytes.push(byte);
+                    rest = &after[2..];
+                }
+                _ => {
+                    bytes.push(first);
+                    rest = after;
+                }
+            }
+        }
+        bytes
+    })
+}
 
 /// Runs until Node ends.
 ///
@@ -24,8 +55,17 @@ pub async fn serve(container: Container) -> Result<(), String> {
         memory: ebb_mem::frame::stats().free * 4096 / 4 * 3,
         ..Options::default()
     };
+    let given: Vec<Vec<u8>> = EbbRef::<dyn Environment>::get()
+        .option("environment")
+        .map(|option| given(option).collect())
+        .unwrap_or_default();
     let uc = Program::archived(&arguments)
-        .and_then(|program| Uc::start(options, program))
+        .and_then(|mut program| {
+            for variable in given {
+                program.set_variable(variable);
+            }
+            Uc::start(options, program)
+        })
         .map_err(|errno| format!("Node cannot be started: {}", errno.text()))?;
     println!(
         "invoker: an action container, {}/init and /run",

@@ -46,6 +46,8 @@ pub struct Image {
     pub manifest: Option<String>,
     /// Variables of the environment that it takes as options: `EBB_NAME` becomes `name=VALUE`.
     pub variables: Vec<String>,
+    /// The argument with which the program in it gets the runner's environment.
+    pub environment_for: Option<String>,
     /// What the runner's own variables are for it when they are not set.
     pub defaults: Vec<(String, String)>,
 }
@@ -100,6 +102,7 @@ struct Notes {
     pvh: bool,
     manifest: Option<String>,
     variables: Vec<String>,
+    environment_for: Option<String>,
     defaults: Vec<(String, String)>,
     machine: bool,
     fixed: bool,
@@ -143,6 +146,7 @@ impl Notes {
                 assigns_pci: flags & ASSIGNS_PCI != 0,
                 manifest: self.manifest,
                 variables: self.variables,
+                environment_for: self.environment_for,
                 defaults: self.defaults,
             }),
         }
@@ -189,12 +193,16 @@ fn read_notes(cache: &ReadCache<File>) -> Option<Notes> {
                         (b"ebb", object::elf::NoteType(3)) => {
                             let text = String::from_utf8_lossy(note.desc()).into_owned();
                             let words = text.trim_end_matches('\0').split_whitespace();
-                            for word in words.filter(|word| word.starts_with("EBB_")) {
-                                match word.split_once('=') {
-                                    Some((name, value)) => {
-                                        found.defaults.push((name.into(), value.into()));
+                            for word in words {
+                                if let Some(argument) = word.strip_prefix("environment:") {
+                                    found.environment_for = Some(argument.into());
+                                } else if word.starts_with("EBB_") {
+                                    match word.split_once('=') {
+                                        Some((name, value)) => {
+                                            found.defaults.push((name.into(), value.into()));
+                                        }
+                                        None => found.variables.push(word.into()),
                                     }
-                                    None => found.variables.push(word.into()),
                                 }
                             }
                         }

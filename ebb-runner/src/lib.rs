@@ -13,6 +13,7 @@ pub mod accel;
 pub mod backlog;
 pub mod cmdline;
 pub mod config;
+pub mod environment;
 pub mod failure;
 pub mod image;
 pub mod install;

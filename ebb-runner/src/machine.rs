@@ -207,6 +207,7 @@ mod tests {
             assigns_pci: true,
             manifest: None,
             variables: Vec::new(),
+            environment_for: None,
             defaults: Vec::new(),
         };
         let inherited = Inherited {

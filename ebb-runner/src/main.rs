@@ -16,6 +16,7 @@ use ebb_archive::Archive;
 use ebb_runner::{
     accel, cmdline,
     config::{self, Accel, Config, Console},
+    environment,
     failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
     image::{self, Image, Kind},
     install, machine,
@@ -186,7 +187,22 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     }
     config.options.extend(forward_option(&forwards));
     config.options.extend(launched_option());
-    let command_line = cmdline::join(&config.options, arguments)?;
+    let mut command_line = cmdline::join(&config.options, arguments)?;
+    if let Some(argument) = &image.environment_for
+        && arguments.iter().any(|given| given == argument.as_str())
+    {
+        let room = cmdline::LIMIT.saturating_sub(command_line.len() + 1);
+        let (option, left_out) = environment::option(env::vars_os(), Path::exists, room);
+        config.options.extend(option);
+        command_line = cmdline::join(&config.options, arguments)?;
+        if !left_out.is_empty() {
+            inform(format!(
+                "the firmware's command line has {} bytes, so these variables do not reach the image: {}",
+                cmdline::LIMIT,
+                left_out.join(", ")
+            ));
+        }
+    }
 
     inform(format!(
         "{} core{}, {}, {} ({})",

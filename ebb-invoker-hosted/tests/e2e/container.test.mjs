@@ -10,10 +10,10 @@ import test from 'node:test';
 const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX';
 
 /** Boots a container for `use`, which gets a function that asks it. */
-async function container(use, ...options) {
+async function container(use, { options = [], env = {} } = {}) {
   const child = spawn(process.env.RUNNER, [process.env.IMAGE, '--runtime', ...options], {
     cwd: fileURLToPath(new URL('../../../', import.meta.url)),
-    env: { ...process.env, EBB_FORWARD: '0:8080', EBB_CORES: '1', EBB_MEMORY: '1G', EBB_TIMEOUT: '120' },
+    env: { ...process.env, EBB_FORWARD: '0:8080', EBB_CORES: '1', EBB_MEMORY: '1G', EBB_TIMEOUT: '120', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const it = { console: '', ended: once(child, 'exit') };
@@ -114,4 +114,17 @@ test('runs overlap where the container is told to, and an exit ends the machine'
   const [code] = await it.ended;
   assert.notEqual(code, 0);
   assert.match(it.console, /Node has ended with status 3/);
-}, '--concurrent'));
+}, { options: ['--concurrent'] }));
+
+test('a container has the variables that it is started with, and none that name places of the host', () => container(async (it) => {
+  const names = ['__OW_API_HOST', 'KEEP', 'TZ', 'EMPTY', 'NODE_ENV', 'HOST_PLACE', 'EBB_CORES', 'HOME'];
+  const [status] = await it.init(`const main = () => Object.fromEntries(${JSON.stringify(names)}.map((name) => [name, process.env[name] ?? null]))`);
+  assert.equal(status, 200);
+  const [, seen] = await it.run({});
+  assert.deepEqual(seen, {
+    __OW_API_HOST: 'http://api.test:3233', KEEP: 'a b & c%41', TZ: 'Asia/Tokyo', EMPTY: '', NODE_ENV: 'test', HOST_PLACE: null,
+    EBB_CORES: null, HOME: '/tmp',
+  });
+}, { env: {
+  __OW_API_HOST: 'http://api.test:3233', KEEP: 'a b & c%41', TZ: 'Asia/Tokyo', EMPTY: '', NODE_ENV: 'test', HOST_PLACE: process.execPath,
+} }));

@@ -57,6 +57,16 @@ impl Program {
         Ok(program)
     }
 
+    /// Sets a variable of its environment, `NAME=VALUE`, in place of one of that name.
+    pub fn set_variable(&mut self, variable: Vec<u8>) {
+        let name = |variable: &[u8]| variable.iter().position(|&byte| byte == b'=');
+        let length = name(&variable);
+        self.environment.retain(|old| {
+            name(old) != length || old[..length.unwrap_or(0)] != variable[..length.unwrap_or(0)]
+        });
+        self.environment.push(variable);
+    }
+
     /// Whether a path, as the program would name it, is in the boot archive.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
