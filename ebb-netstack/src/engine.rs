@@ -19,7 +19,7 @@ use core::{
 
 use ebb::{
     EbbRef, FromRoot, core_count, cores, current_core, ebb,
-    platform::{Clock, Entropy, Environment, Hardware},
+    platform::{Clock, Console, Entropy, Environment, Hardware},
     spawn, spawn_on,
     sync::queue::{self, Receiver as MailReceiver},
     time::{Instant, Sleep, sleep_until},
@@ -106,6 +106,28 @@ impl Default for Root {
     }
 }
 
+/// A machine without a card that can be used has a network all the same, of its own addresses only; so it is said.
+fn tell_of_no_device() {
+    /// The base class of network controllers (PCI Code and ID Assignment Specification).
+    const NETWORK_CLASS: u32 = 0x02;
+    let functions = EbbRef::<dyn Hardware>::get().pci_functions().iter();
+    let mut others = functions
+        .filter(|f| f.class >> 24 == NETWORK_CLASS)
+        .peekable();
+    if others.peek().is_none() {
+        return ebb::inform!(
+            "ebb: there is no network card on the PCI bus, so the network ends at this machine; virtio-net is what can be used"
+        );
+    }
+    for f in others {
+        EbbRef::<dyn Console>::get().note(&alloc::format!(
+            "ebb: the network card {:04x}:{:04x} at PCI {:02x}:{:02x}.{} cannot be used, so the network ends at this machine; \
+             virtio-net (-device virtio-net-pci) can",
+            f.vendor, f.device, f.address.bus, f.address.device, f.address.function
+        ));
+    }
+}
+
 /// The first network device that works.
 fn find_device(cores: usize) -> Option<Arc<Device>> {
     let dma = Dma {
@@ -119,7 +141,7 @@ fn find_device(cores: usize) -> Option<Arc<Device>> {
                 device.start();
                 return Some(Arc::new(device));
             }
-            Err(fault) => ebb::println!(
+            Err(fault) => ebb::inform!(
                 "ebb: the network device at PCI {:02x}:{:02x}.{} is not used: {fault}",
                 at.bus,
                 at.device,
@@ -127,6 +149,7 @@ fn find_device(cores: usize) -> Option<Arc<Device>> {
             ),
         }
     }
+    tell_of_no_device();
     None
 }
 
@@ -239,7 +262,7 @@ fn bind(device: &Device, core: usize, line: &'static InterruptLine) -> bool {
             true
         }
         _ => {
-            ebb::println!(
+            ebb::inform!(
                 "ebb: the network device has no interrupt for core {core}; it is polled every millisecond"
             );
             false
@@ -255,7 +278,7 @@ async fn start_all(device: Option<Arc<Device>>) {
     if let Some(device) = device
         && !device.use_all_pairs()
     {
-        ebb::println!("ebb: the network device refuses to use all of its queues");
+        ebb::inform!("ebb: the network device refuses to use all of its queues");
     }
 }
 
@@ -346,7 +369,7 @@ impl CoreNet {
                 Ok(Some(frame)) => self.host.input(frame, now_ns),
                 Ok(None) => break,
                 Err(_) => {
-                    ebb::println!(
+                    ebb::inform!(
                         "ebb: the network device gave back a buffer that it did not have; it is not used any more"
                     );
                     // Its buffers are forgotten, not freed: it may still write to them.
@@ -384,7 +407,7 @@ impl CoreNet {
             self.host.input(frame, now_ns);
         }
         for notice in control.take_notices() {
-            ebb::println!("ebb: {notice}");
+            ebb::inform!("ebb: {notice}");
         }
         self.host.kick();
         self.control_at_ns.set(control.next_deadline_ns(now_ns));

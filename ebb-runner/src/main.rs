@@ -52,7 +52,7 @@ fn main() -> ExitCode {
                 Err(failure) => (failure.status, format!("ebb-runner: {failure}")),
             }
         }
-        Some(first) => match run(&PathBuf::from(first), &arguments.collect::<Vec<_>>()) {
+        Some(first) => match run(&PathBuf::from(first), arguments.collect()) {
             Ok(status) => return status.into(),
             Err((name, failure)) => (failure.status, format!("ebb-runner: {name}: {failure}")),
         },
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     status.into()
 }
 
-const USAGE: &str = "usage: ebb-runner IMAGE [ARGUMENT...]   (ebb-runner --help tells more)";
+const USAGE: &str = "usage: ebb-runner IMAGE [--] [ARGUMENT...]   (ebb-runner --help tells more)";
 const PACK_USAGE: &str = "usage: ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]";
 
 fn print(text: &str) -> ExitCode {
@@ -118,10 +118,16 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Boots an image or executes another program; errors carry the name to report them under.
-fn run(path: &Path, arguments: &[OsString]) -> Result<u8, (String, Failure)> {
+fn run(path: &Path, mut arguments: Vec<OsString>) -> Result<u8, (String, Failure)> {
     match image::inspect(path).map_err(|f| (path.display().to_string(), f))? {
-        Kind::Image(image) => boot(&image, arguments).map_err(|f| (image.name(), f)),
-        Kind::Other => Err((path.display().to_string(), execute(path, arguments))),
+        Kind::Image(image) => {
+            // As with Cargo, what follows `--` is the image's.
+            if arguments.first().is_some_and(|first| first == "--") {
+                arguments.remove(0);
+            }
+            boot(&image, &arguments).map_err(|f| (image.name(), f))
+        }
+        Kind::Other => Err((path.display().to_string(), execute(path, &arguments))),
     }
 }
 

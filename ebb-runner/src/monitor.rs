@@ -115,7 +115,12 @@ impl Monitor {
     }
 
     fn end_line(&mut self) -> Option<Event> {
-        let event = interpret(&serde_json::from_slice(&std::mem::take(&mut self.line)).ok()?)?;
+        let message = serde_json::from_slice(&std::mem::take(&mut self.line)).ok()?;
+        // The event does not say why: a debugger may have stopped it, or it cannot go on.
+        if is_halt(&message) {
+            self.send(&json!({ "execute": "query-status" }));
+        }
+        let event = interpret(&message)?;
         self.greeted |= event == Event::Greeting;
         Some(event)
     }
@@ -125,6 +130,14 @@ impl Monitor {
         let _ = self.socket.write_all(format!("{command}\n").as_bytes());
     }
 }
+
+/// Whether the cores stand still from now on.
+fn is_halt(message: &Value) -> bool {
+    message["event"] == "STOP"
+}
+
+/// States out of which a machine does not come by itself (QEMU, `qapi/run-state.json`).
+const STUCK: [&str; 3] = ["internal-error", "io-error", "guest-panicked"];
 
 fn interpret(message: &Value) -> Option<Event> {
     if message.get("QMP").is_some() {
@@ -143,6 +156,11 @@ fn interpret(message: &Value) -> Option<Event> {
     }
     if message["return"]["status"] == "shutdown" {
         return Some(Event::Stopped("unknown".into()));
+    }
+    if let Some(status) = message["return"]["status"].as_str()
+        && STUCK.contains(&status)
+    {
+        return Some(Event::Stopped(status.into()));
     }
     if message["id"] == "cores" {
         return Some(Event::Cores(parse_cores(
@@ -231,7 +249,13 @@ mod tests {
             event(r#"{"return": "", "id": "cores"}"#),
             Some(Event::Cores(vec![]))
         );
+        assert_eq!(
+            event(r#"{"return": {"status": "internal-error", "running": false}}"#),
+            Some(Event::Stopped("internal-error".into()))
+        );
         for text in [
+            r#"{"return": {"status": "paused", "running": false}}"#,
+            r#"{"event": "STOP"}"#,
             r#"{"return": {}}"#,
             r#"{"event": "RESUME"}"#,
             "7",
@@ -257,6 +281,12 @@ mod tests {
             [Event::Greeting, Event::Stopped("unknown".into())]
         );
         assert!(monitor.greeted && monitor.poll_fd().is_some());
+        let mut asked = [0; 4096];
+        let _ = theirs.read(&mut asked).unwrap();
+        theirs.write_all(b"{\"event\": \"STOP\"}\n").unwrap();
+        assert_eq!(monitor.read(), []);
+        let n = theirs.read(&mut asked).unwrap();
+        assert!(String::from_utf8_lossy(&asked[..n]).contains("query-status"));
         drop(theirs);
         assert_eq!(monitor.read(), []);
         assert!(monitor.poll_fd().is_none());

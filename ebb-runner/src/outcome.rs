@@ -57,6 +57,9 @@ fn stopped(reason: &str) -> String {
         "guest-panic" => "the machine panicked without an exit status".into(),
         // It had stopped before the runner listened, so there was no event with a reason.
         "unknown" => "the machine stopped without an exit status as soon as it ran: a triple fault (a fault that the image could not handle) or a reboot".into(),
+        "internal-error" => "QEMU or KVM cannot run the machine any further (internal error): an instruction or a state of the CPU that they do not support; what QEMU says of it is above. EBB_ACCEL=tcg does without KVM".into(),
+        "io-error" => "QEMU stopped the machine because of an error of a file or disk of the host".into(),
+        "guest-panicked" => "the machine said that it panicked, and stopped".into(),
         other => format!("the machine stopped without an exit status ({other})"),
     }
 }
@@ -186,6 +189,7 @@ mod tests {
         let cases = [
             (stopped("guest-reset"), CRASHED, "triple fault"),
             (stopped("guest-shutdown"), CRASHED, "powered off"),
+            (stopped("internal-error"), CRASHED, "EBB_ACCEL=tcg"),
             (stopped("x"), CRASHED, "(x)"),
             (failure(&ended(None, None, 9, &[])), UNUSABLE, "signal 9"),
             (failure(&ended(None, None, 11, &[])), UNUSABLE, "signal 11"),

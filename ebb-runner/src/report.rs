@@ -2,7 +2,7 @@
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
 //! ask for the terminal's mode. `power-button`: the image ends in its own way when it is asked to, and then says
-//! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`. All lines, these and others (`boot ...`), go to the file named by
+//! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`, and what follows `info` unless the user wants quiet. All lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
 use std::{fs::File, io::Write};
@@ -30,7 +30,7 @@ pub enum Request {
 pub struct Report {
     line: Vec<u8>,
     file: Option<File>,
-    /// The image's name, if its boot timeline is to be shown.
+    /// The image's name, if its boot timeline and what it says about its run are to be shown.
     pub show: Option<String>,
     /// The last `exit` line's status.
     pub exit: Option<u8>,
@@ -76,6 +76,9 @@ impl Report {
         }
         if let Some(note) = line.strip_prefix("note ") {
             eprintln!("{note}");
+        }
+        if let (Some(_), Some(info)) = (&self.show, line.strip_prefix("info ")) {
+            eprintln!("{info}");
         }
         let request = match line.split_once(' ').unwrap_or((&line, "")) {
             ("power-button", "") => Request::PowerButton,

@@ -57,7 +57,7 @@ pub mod __private {
             SyncProbe, ViaDefault, WellKnown, assert_field_send, assert_field_sync, by_default,
             dereference, from_root, with_dynamic,
         },
-        program::{print, run_main},
+        program::{inform, print, run_main},
         testing::{TestCase, TestFuture, test_image, test_outcome},
     };
 }

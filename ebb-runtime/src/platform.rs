@@ -44,6 +44,10 @@ pub trait Console {
         self.write(line.as_bytes());
         self.write(b"\n");
     }
+    /// As [`note`](Console::note), for lines that only tell how the run goes: a quiet run (`EBB_QUIET=1`) is without them.
+    fn inform(&self, line: &str) {
+        self.note(line);
+    }
 }
 
 /// The end of the program.

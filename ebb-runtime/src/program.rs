@@ -150,6 +150,20 @@ pub fn print(arguments: fmt::Arguments<'_>, newline: bool) {
     }
 }
 
+/// What [`inform!`](crate::inform!) is made of.
+#[doc(hidden)]
+pub fn inform(arguments: fmt::Arguments<'_>) {
+    EbbRef::<dyn Console>::get().inform(&alloc::fmt::format(arguments));
+}
+
+/// Says a line about the run to whoever started the program, apart from what it prints; a quiet run (`EBB_QUIET=1`) is without.
+#[macro_export]
+macro_rules! inform {
+    ($($arguments:tt)*) => {
+        $crate::__private::inform(::core::format_args!($($arguments)*))
+    };
+}
+
 /// Prints to the console. Messages of several cores do not mix.
 #[macro_export]
 macro_rules! print {

@@ -1,7 +1,7 @@
 //! The kernel command line: typed options, then `--` and the application's arguments.
 //!
 //! An option is `name=value`. A name that nobody knows and a value that its option does not take
-//! are errors that say what would be right. Besides the machine's own there are those that the
+//! are errors that say what would be right; words that Linux would understand are ignored. Besides the machine's own there are those that the
 //! image's other crates declare (`ebb::option!`), which the linker gathers. Arguments are
 //! percent-encoded where they hold a blank.
 
@@ -49,6 +49,59 @@ pub enum Wrong<'a> {
     Unknown(&'a str),
     /// The option does not take that value: name, value, what it takes.
     Value(&'a str, &'a str, &'static str),
+}
+
+/// Words that other loaders and their users put on a kernel's command line, for Linux: without meaning here, and no
+/// mistake. So are those with a dot in their name, which Linux takes for options of its modules
+/// (Linux `Documentation/admin-guide/kernel-parameters.txt`).
+const OF_LINUX: [&str; 34] = [
+    "BOOT_IMAGE",
+    "acpi",
+    "apic",
+    "clocksource",
+    "console",
+    "debug",
+    "earlycon",
+    "earlyprintk",
+    "init",
+    "initrd",
+    "ip6",
+    "loglevel",
+    "mitigations",
+    "nmi_watchdog",
+    "noacpi",
+    "noapic",
+    "nokaslr",
+    "nolapic",
+    "nomodules",
+    "noreplace-smp",
+    "nosmp",
+    "panic",
+    "pci",
+    "pcie_ports",
+    "quiet",
+    "reboot",
+    "ro",
+    "root",
+    "rootflags",
+    "rootfstype",
+    "rootwait",
+    "rw",
+    "swiotlb",
+    "tsc",
+];
+
+/// Whether a word of the command line is one of Linux'.
+fn is_of_linux(name: &str) -> bool {
+    OF_LINUX.contains(&name) || name.contains('.')
+}
+
+/// The words of a command line that are Linux' and mean nothing here.
+pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
+    let line = core::str::from_utf8(line).unwrap_or_default();
+    named(line)
+        .map(|(name, _)| name)
+        .filter(|name| is_of_linux(name) && declared().iter().all(|spec| spec.name != *name))
 }
 
 type Set = fn(&mut Options, &str) -> Option<()>;
@@ -122,10 +175,12 @@ impl Options {
                 }
                 continue;
             }
-            let (_, takes, set) = TABLE
-                .iter()
-                .find(|(n, ..)| *n == name)
-                .ok_or(Wrong::Unknown(name))?;
+            let Some((_, takes, set)) = TABLE.iter().find(|(n, ..)| *n == name) else {
+                if is_of_linux(name) {
+                    continue;
+                }
+                return Err(Wrong::Unknown(name));
+            };
             set(&mut options, value).ok_or(Wrong::Value(name, value, takes))?;
         }
         Ok(options)

@@ -124,7 +124,7 @@ fn assign(found: &[PciFunction]) {
                 base = taken.1.next_multiple_of(bar.size.max(4096));
             }
             if base + bar.size > WINDOW.1 {
-                crate::say!(
+                crate::inform!(
                     "ebb: no address is left for a BAR of {} bytes of PCI function {at:?}",
                     bar.size
                 );

@@ -47,6 +47,39 @@ pub fn line(args: fmt::Arguments<'_>) {
     let _ = Debugcon.write_str("\n");
 }
 
+/// Whether something listens: QEMU's debug console reads as the number of its port, a port without a device as all ones.
+fn is_heard() -> bool {
+    // SAFETY: reading the port has no effect, with or without a device.
+    unsafe { Port::<u8>::new(DEBUG_CONSOLE).read() == DEBUG_CONSOLE as u8 }
+}
+
+/// Says a line to whoever started the image, apart from what its program prints; on the console where nothing but that is
+/// there.
+pub fn note(args: fmt::Arguments<'_>) {
+    if is_heard() {
+        line(format_args!("note {args}"));
+    } else {
+        crate::say!("{args}");
+    }
+}
+
+/// As [`note`], for what a quiet run goes without.
+pub fn inform(args: fmt::Arguments<'_>) {
+    if is_heard() {
+        line(format_args!("info {args}"));
+    } else {
+        crate::say!("{args}");
+    }
+}
+
+/// Says a line about the run to whoever started the image.
+#[macro_export]
+macro_rules! inform {
+    ($($arg:tt)*) => {
+        $crate::report::inform(format_args!($($arg)*))
+    };
+}
+
 /// Ends the machine with `status`.
 pub fn exit(status: u8) -> ! {
     line(format_args!("exit {status}"));

@@ -191,13 +191,13 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     }
     timeline::mark("clock");
     if launch.no_low_page {
-        crate::say!(
+        crate::inform!(
             "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
         );
     }
     let ignored = acpi::get().ignored;
     if ignored > 0 {
-        crate::say!(
+        crate::inform!(
             "ebb: the machine has {ignored} cores more than the {} that an image uses",
             cpu::MAX_CORES
         );
@@ -205,12 +205,15 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     let mut missing = 0;
     launch.collect(|id| {
         missing += 1;
-        crate::say!("ebb: the core with APIC ID {id} did not start within 2 s");
+        crate::inform!("ebb: the core with APIC ID {id} did not start within 2 s");
     });
     if missing > 0 {
-        crate::say!("ebb: going on without {missing} ({} cores)", cpu::count());
+        crate::inform!("ebb: going on without {missing} ({} cores)", cpu::count());
     }
     timeline::mark("cores");
+    for word in crate::options::ignored(handover.command_line()) {
+        crate::inform!("ebb: `{word}` on the command line is an option of Linux and ignored");
+    }
     timeline::report(
         options.timeline != Timeline::Off,
         options.timeline == Timeline::Full,

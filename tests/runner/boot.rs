@@ -109,6 +109,7 @@ fn options_and_arguments_reach_the_image_as_the_command_line() {
         .image(&dir.join("image"));
     let mut command = runner(&dir, &image);
     command.env("EBB_OPTIONS", "timeline=full").args([
+        "--",
         "a b",
         "",
         "--",

@@ -548,6 +548,84 @@ fn further_files_come_along_under_their_own_paths() {
 }
 
 #[test]
+fn an_empty_element_of_the_further_files_packs_nothing() {
+    let dir = directory("empty-element");
+    for file in ["one", "not-named", "manifest"] {
+        fs::write(dir.join(file), "").unwrap();
+    }
+    let mut command = runner(&dir, "pack".as_ref());
+    command.current_dir(&*dir).args(["manifest", "-o", "out"]);
+    let files = format!(":{}::", dir.join("one").display());
+    let (code, _, err) = complete(command.env("EBB_FILES", files));
+    assert_eq!(code, 0, "{err}");
+    let bytes = fs::read(dir.join("out")).unwrap();
+    let archive = Archive::new(&bytes).unwrap();
+    let there = |name: &str| {
+        let path = dir.join(name);
+        archive.lookup(path.to_str().unwrap().as_bytes()).is_some()
+    };
+    assert!(there("one") && !there("not-named"));
+}
+
+#[test]
+fn programs_among_the_further_files_bring_their_loader_and_libraries() {
+    let dir = directory("further-programs");
+    fs::write(dir.join("manifest"), "").unwrap();
+    let mut command = runner(&dir, "pack".as_ref());
+    command.current_dir(&*dir).args(["manifest", "-o", "out"]);
+    let (code, _, err) = complete(command.env("EBB_FILES", "/bin/sh"));
+    assert_eq!(code, 0, "{err}");
+    let bytes = fs::read(dir.join("out")).unwrap();
+    let archive = Archive::new(&bytes).unwrap();
+    for path in [
+        "/bin/sh",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+    ] {
+        // The archive has the links on the way, too; what they lead to is asked for here.
+        let real = fs::canonicalize(path).unwrap();
+        let found = archive.lookup(real.to_str().unwrap().as_bytes());
+        assert!(found.is_some(), "{path}");
+    }
+}
+
+#[test]
+fn archives_of_images_that_are_gone_and_old_drafts_go() {
+    let dir = directory("prune-others");
+    let image = image(&dir, "file /data data");
+    fs::write(dir.join("data"), "").unwrap();
+    let gone = [
+        "gone.0123456789abcdef.archive",
+        "image.0123456789abcdef.draft17",
+    ];
+    let kept = [
+        "image.0123456789abcdef.archive",
+        "image.0123456789abcdef.draft18",
+        "x.archive",
+    ];
+    for name in gone.iter().chain(&kept) {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    let draft = fs::File::options()
+        .append(true)
+        .open(dir.join(gone[1]))
+        .unwrap();
+    draft.set_modified(old).unwrap();
+    complete(
+        runner(&dir, &image)
+            .current_dir(&*dir)
+            .env("EBB_NET", "none"),
+    );
+    for name in gone {
+        assert!(!dir.join(name).exists(), "{name}");
+    }
+    for name in kept {
+        assert!(dir.join(name).exists(), "{name}");
+    }
+}
+
+#[test]
 fn old_archives_go() {
     let dir = directory("prune");
     let image = image(&dir, "file /data data");

@@ -45,9 +45,13 @@ impl Image {
             .expect("the runner starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (found, port) = std::sync::mpsc::channel();
+        let (up, has_address) = std::sync::mpsc::channel();
         thread::spawn(move || {
             // "... TCP 127.0.0.1:PORT is port 7 of the image"
             for line in stderr.lines().map_while(Result::ok) {
+                if line.starts_with("ebb: network address") && line.contains("10.0.2.15/24") {
+                    let _ = up.send(());
+                }
                 let rest = line.split_once("TCP 127.0.0.1:").map(|(_, rest)| rest);
                 if let Some(port) = rest.and_then(|r| r.split(' ').next()?.parse::<u16>().ok()) {
                     let _ = found.send(port);
@@ -57,16 +61,16 @@ impl Image {
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut told = String::new();
         let mut listens = false;
-        let mut has_address = false;
-        while !(listens && has_address) {
+        while !listens {
             let mut line = String::new();
             let n = stdout.read_line(&mut line).expect("the console is text");
             assert!(n > 0, "the image ended before it listened:\n{told}");
             told += &line;
             listens |= line.starts_with(says);
-            has_address |=
-                line.starts_with("ebb: network address") && line.contains("10.0.2.15/24");
         }
+        has_address
+            .recv_timeout(Duration::from_secs(60))
+            .expect("it has its address");
         thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         let port = port
             .recv_timeout(Duration::from_secs(10))

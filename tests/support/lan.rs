@@ -156,20 +156,24 @@ impl Image {
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the runner starts");
         let said: Arc<(Mutex<String>, Condvar)> = Arc::default();
-        let console = BufReader::new(child.stdout.take().expect("piped"));
-        let heard = Arc::clone(&said);
-        thread::spawn(move || {
-            for line in console.lines().map_while(Result::ok) {
-                let mut text = heard.0.lock().expect("no panic");
-                *text += &line;
-                *text += "\n";
-                heard.1.notify_all();
-            }
-        });
+        // Its console, and what it says about its run.
+        let console: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("piped"));
+        let messages: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("piped"));
+        for stream in [console, messages] {
+            let heard = Arc::clone(&said);
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let mut text = heard.0.lock().expect("no panic");
+                    *text += &line;
+                    *text += "\n";
+                    heard.1.notify_all();
+                }
+            });
+        }
         Self {
             child,
             said,

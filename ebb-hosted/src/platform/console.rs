@@ -1,6 +1,10 @@
 //! Messages for people: standard output and input.
 
-use std::io::{self, Read, Write};
+use std::{
+    env,
+    io::{self, Read, Write},
+    sync::LazyLock,
+};
 
 use ebb_runtime::{platform::Console, provides};
 
@@ -24,5 +28,17 @@ impl Console for Linux {
             return 0;
         }
         io::stdin().lock().read(buffer).unwrap_or(0)
+    }
+
+    fn note(&self, line: &str) {
+        eprintln!("{line}");
+    }
+
+    fn inform(&self, line: &str) {
+        static QUIET: LazyLock<bool> =
+            LazyLock::new(|| env::var("EBB_QUIET").is_ok_and(|value| !matches!(&*value, "" | "0")));
+        if !*QUIET {
+            self.note(line);
+        }
     }
 }

@@ -40,6 +40,22 @@ pub fn find(
     extra: &[String],
     loadable: &[PathBuf],
 ) -> Result<Vec<PathBuf>, Failure> {
+    search(program, main, extra, loadable, true)
+}
+
+/// Finds the libraries of `program` that are there.
+pub fn find_some(program: &Path, main: &Elf) -> Vec<PathBuf> {
+    // Without any that are required only a broken file is an error.
+    search(program, main, &[], &[], false).unwrap_or_default()
+}
+
+fn search(
+    program: &Path,
+    main: &Elf,
+    extra: &[String],
+    loadable: &[PathBuf],
+    required: bool,
+) -> Result<Vec<PathBuf>, Failure> {
     let Some(interpreter) = &main.interpreter else {
         return Ok(Vec::new());
     };
@@ -58,7 +74,10 @@ pub fn find(
     glibc.needed = LOADED_BY_GLIBC.map(String::from).to_vec();
     let mut main = main.clone();
     main.needed.extend_from_slice(extra);
-    let mut pending = VecDeque::from([object(program, main, true), object(program, glibc, false)]);
+    let mut pending = VecDeque::from([
+        object(program, main, required),
+        object(program, glibc, false),
+    ]);
     // What is loadable and no ELF file (a linker script named libc.so, say) needs nothing.
     let read = |path: &PathBuf| Some(object(path, elf::read(path).ok()?, false));
     pending.extend(loadable.iter().filter_map(read));

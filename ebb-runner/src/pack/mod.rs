@@ -12,13 +12,14 @@ mod npm;
 mod plan;
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsString,
     fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use ebb_archive::Archive;
@@ -29,6 +30,12 @@ pub use plan::{Plan, Source};
 
 /// Archives that are kept for one image.
 const KEPT: usize = 8;
+/// Bytes of all archives in one folder of target/ that are kept.
+const KEPT_BYTES: u64 = 4 << 30;
+/// An archive that was not used for so long is not kept.
+const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// A draft that was not written to for so long is nobody's.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// What the packer takes from its surroundings.
 pub struct Surroundings {
@@ -47,7 +54,11 @@ impl Surroundings {
     pub fn new(base: PathBuf, no_install: bool) -> Self {
         let set = |name| env::var_os(name).filter(|v| !v.is_empty());
         let files = set("EBB_FILES")
-            .map(|v| env::split_paths(&v).collect())
+            .map(|v| {
+                // An empty element would be the working directory, with all that is in it.
+                let paths = env::split_paths(&v);
+                paths.filter(|path| !path.as_os_str().is_empty()).collect()
+            })
             .unwrap_or_default();
         Self {
             base,
@@ -88,7 +99,7 @@ pub fn prepare(
         plan.bytes() >> 20
     ));
     write(plan, &path)?;
-    prune(directory, &format!("{stem}."));
+    prune(directory, &path);
     Ok(path)
 }
 
@@ -171,21 +182,53 @@ pub fn list(archive: &Archive<'_>) -> String {
     out
 }
 
-/// Removes the oldest archives of an image.
-fn prune(directory: &Path, prefix: &str) {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut archives: Vec<(SystemTime, PathBuf)> = entries
-        .filter(|e| {
-            let name = e.file_name().to_string_lossy().into_owned();
-            let hash = name
-                .strip_prefix(prefix)
-                .and_then(|n| n.strip_suffix(".archive"));
-            hash.is_some_and(|h| h.len() == 16 && h.bytes().all(|b| b.is_ascii_hexdigit()))
-        })
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-        .collect();
-    archives.sort();
-    for (_, path) in archives.iter().rev().skip(KEPT) {
-        let _ = fs::remove_file(path);
+/// Removes what nothing will use any more: of each image all but the archives used last, those that have not been used
+/// for long, whose image is gone, or that make all of them together too large, and drafts of runners that did not finish.
+/// `latest` stays.
+fn prune(directory: &Path, latest: &Path) {
+    let mut archives = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(meta) = entry.metadata() else { continue };
+        let Ok(used) = meta.modified() else { continue };
+        let age = used.elapsed().unwrap_or_default();
+        match stem(&entry.file_name().to_string_lossy()) {
+            Some((stem, true)) if path != latest => {
+                archives.push((age, stem.to_owned(), meta.len(), path));
+            }
+            Some((_, false)) if age > ABANDONED => {
+                let _ = fs::remove_file(path);
+            }
+            _ => {}
+        }
     }
+    archives.sort();
+    let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut bytes = size(latest);
+    let mut of_image: BTreeMap<String, usize> = BTreeMap::new();
+    if let Some((stem, _)) = latest.file_name().and_then(|n| stem(n.to_str()?)) {
+        of_image.insert(stem.to_owned(), 1);
+    }
+    for (age, stem, len, path) in archives {
+        let kept = of_image.entry(stem.clone()).or_default();
+        bytes += len;
+        if *kept < KEPT && age < UNUSED && bytes <= KEPT_BYTES && directory.join(&stem).exists() {
+            *kept += 1;
+        } else {
+            bytes -= len;
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The image's name in that of an archive, and whether it is a finished one; `None` for other files.
+fn stem(name: &str) -> Option<(&str, bool)> {
+    let (rest, ending) = name.rsplit_once('.')?;
+    let (stem, hash) = rest.rsplit_once('.')?;
+    let is_hash = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    let finished = ending == "archive";
+    let draft = ending
+        .strip_prefix("draft")
+        .is_some_and(|n| n.parse::<u32>().is_ok());
+    (is_hash && (finished || draft)).then_some((stem, finished))
 }

@@ -1,7 +1,7 @@
 //! What goes into an archive and where it comes from.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     env,
     ffi::OsString,
     fs::{self, Metadata as HostMetadata},
@@ -53,6 +53,8 @@ pub struct Plan {
     bytes: u64,
     /// Packed files whose names are those of shared objects.
     loadable: Vec<PathBuf>,
+    /// Packed programs with a loader, for other programs to start.
+    programs: Vec<PathBuf>,
     /// The Node whose version is to be checked before it is packed.
     node: Option<PathBuf>,
 }
@@ -74,6 +76,7 @@ impl Plan {
             hasher: DefaultHasher::new(),
             bytes: 0,
             loadable: Vec::new(),
+            programs: Vec::new(),
             node: None,
         };
         format!("{manifest:?}").hash(&mut plan.hasher);
@@ -95,9 +98,7 @@ impl Plan {
         if manifest.files_of_arguments {
             plan.files_of(arguments)?;
         }
-        if let Some(program) = &program {
-            plan.libraries(program, &manifest.libraries)?;
-        }
+        plan.libraries(program.as_deref(), &manifest.libraries)?;
         let here = env::current_dir().unwrap_or_else(|_| "/".into());
         let directory = manifest.directory.as_ref().map_or(here, PathBuf::from);
         plan.usual(&directory)?;
@@ -224,28 +225,46 @@ impl Plan {
         Ok(path)
     }
 
-    /// The loader and the libraries of the program, and of what it may load: the shared objects that
-    /// are packed already (Python's extension modules, Node's addons).
-    fn libraries(&mut self, program: &Path, extra: &[String]) -> Result<(), Failure> {
-        let main = elf::read(program).map_err(Failure::unusable)?;
-        let Some(interpreter) = &main.interpreter else {
-            return Ok(());
-        };
-        self.host(interpreter).map_err(|f| {
-            Failure::new(
-                f.status,
-                format!("{}, the loader of {}", f.message, program.display()),
-            )
-        })?;
-        // Where the loader finds libraries outside the usual directories.
-        for conf in ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"] {
-            if Path::new(conf).exists() {
-                self.host(Path::new(conf))?;
+    /// The loaders and the libraries of the program, of what it may load (the shared objects that are packed already: Python's
+    /// extension modules, Node's addons), and of every other program that is packed. What the program itself needs has to
+    /// be there; the others may never be started.
+    fn libraries(&mut self, program: Option<&Path>, extra: &[String]) -> Result<(), Failure> {
+        let mut found = BTreeSet::new();
+        if let Some(program) = program {
+            let main = elf::read(program).map_err(Failure::unusable)?;
+            let loadable = std::mem::take(&mut self.loadable);
+            if let Some(loader) = &main.interpreter {
+                self.host(loader).map_err(|f| {
+                    let who = program.display();
+                    Failure::new(f.status, format!("{}, the loader of {who}", f.message))
+                })?;
+                found.insert(loader.clone());
+            }
+            for library in libraries::find(program, &main, extra, &loadable)? {
+                if found.insert(library.clone()) {
+                    self.host(&library)?;
+                }
             }
         }
-        let loadable = std::mem::take(&mut self.loadable);
-        for library in libraries::find(program, &main, extra, &loadable)? {
-            self.host(&library)?;
+        for other in std::mem::take(&mut self.programs) {
+            let Some((loader, main)) = loader_of(&other).filter(|(loader, _)| loader.exists())
+            else {
+                continue;
+            };
+            let libraries = libraries::find_some(&other, &main);
+            for library in [loader].into_iter().chain(libraries) {
+                if found.insert(library.clone()) {
+                    self.host(&library)?;
+                }
+            }
+        }
+        // Where a loader finds libraries outside the usual directories.
+        let configured = ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"].map(Path::new);
+        for conf in configured
+            .into_iter()
+            .filter(|conf| !found.is_empty() && conf.exists())
+        {
+            self.host(conf)?;
         }
         Ok(())
     }
@@ -402,6 +421,9 @@ impl Plan {
             self.sources.push(Source::File(from.into()));
             self.bytes += meta.len();
             let name = from.file_name().unwrap_or_default().to_string_lossy();
+            if meta.mode() & 0o111 != 0 && loader_of(from).is_some() {
+                self.programs.push(from.into());
+            }
             if name.ends_with(".so") || name.ends_with(".node") || name.contains(".so.") {
                 self.loadable.push(from.into());
             }
@@ -469,6 +491,12 @@ impl Plan {
         );
         (to, what).hash(&mut self.hasher);
     }
+}
+
+/// The loader of a dynamically linked program, and what its file says. `None` for anything else.
+fn loader_of(path: &Path) -> Option<(PathBuf, elf::Elf)> {
+    let elf = elf::read(path).ok()?;
+    Some((elf.interpreter.clone()?, elf))
 }
 
 /// The host's permissions and times; everything belongs to root.

@@ -1,6 +1,6 @@
 //! The event loop of a core, what it counts, and how it ends.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{
     any::Any,
     cell::Cell,
@@ -108,12 +108,45 @@ static HOG_LIMIT: AtomicU64 = AtomicU64::new(10_000_000);
 static HOG_REPORTS: AtomicBool = AtomicBool::new(true);
 
 /// Sets how long an event may take, in nanoseconds, before it is counted and reported as one that
-/// hogs its core. The default is 10 ms. `report` says whether the console tells of it (at most
-/// once a second for each core). Events shorter than about half a millisecond are never looked at, so
+/// hogs its core. The default is 10 ms. `report` says whether a line tells of it (for
+/// each core at most one a second, then less and less often). Events shorter than about half a millisecond are never looked at, so
 /// a lower limit counts as that.
 pub fn set_hog_limit(nanoseconds: u64, report: bool) {
     HOG_LIMIT.store(nanoseconds, Ordering::Relaxed);
     HOG_REPORTS.store(report, Ordering::Relaxed);
+}
+
+/// When a core last told of a hog. Of a program that has many, the first few say all; so each line is followed by a longer
+/// silence than the one before, up to a minute.
+struct HogTelling {
+    /// Nanoseconds of the clock before which nothing is told.
+    due_ns: AtomicU64,
+    /// The next silence.
+    silence_ns: AtomicU64,
+    untold: AtomicU64,
+}
+
+static HOG_TELLING: [HogTelling; 64] = [const {
+    HogTelling {
+        due_ns: AtomicU64::new(0),
+        silence_ns: AtomicU64::new(1_000_000_000),
+        untold: AtomicU64::new(0),
+    }
+}; 64];
+
+impl HogTelling {
+    /// Whether to tell of a hog now; if so, how many were not told of since the last.
+    fn tell(&self, now_ns: u64) -> Option<u64> {
+        if !HOG_REPORTS.load(Ordering::Relaxed) || now_ns < self.due_ns.load(Ordering::Relaxed) {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let silence_ns = self.silence_ns.load(Ordering::Relaxed);
+        self.due_ns.store(now_ns + silence_ns, Ordering::Relaxed);
+        self.silence_ns
+            .store((2 * silence_ns).min(60_000_000_000), Ordering::Relaxed);
+        Some(self.untold.swap(0, Ordering::Relaxed))
+    }
 }
 
 /// Events shorter than this many ticks of the time stamp counter are never looked at: a quarter of
@@ -138,17 +171,16 @@ fn long_event(core: &Core, site: &Location<'_>, spent: u64) {
         return;
     }
     add(&core.stats.hogs, 1);
-    static LAST: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
-    let last = &LAST[core.id.number() % LAST.len()];
-    let due = last.load(Ordering::Relaxed);
-    if HOG_REPORTS.load(Ordering::Relaxed) && (due == 0 || now > due) {
-        last.store(now + 1_000_000_000, Ordering::Relaxed);
-        crate::println!(
-            "ebb: an event held {:?} for {}.{:03} ms; its task was spawned at {}",
+    if let Some(untold) = HOG_TELLING[core.id.number() % HOG_TELLING.len()].tell(now) {
+        let more = match untold {
+            0 => String::new(),
+            n => format!(" ({n} more were not reported since the last one that was)"),
+        };
+        crate::inform!(
+            "ebb: an event held {:?} for {}.{:03} ms; its task was spawned at {site}{more}",
             core.id,
             spent / 1_000_000,
             spent / 1000 % 1000,
-            site,
         );
     }
 }

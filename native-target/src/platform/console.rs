@@ -16,7 +16,13 @@ impl Console for Native {
 
     fn note(&self, line: &str) {
         for line in line.lines() {
-            report::line(format_args!("note {line}"));
+            report::note(format_args!("{line}"));
+        }
+    }
+
+    fn inform(&self, line: &str) {
+        for line in line.lines() {
+            report::inform(format_args!("{line}"));
         }
     }
 }

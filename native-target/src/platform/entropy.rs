@@ -22,7 +22,7 @@ fn random() -> u64 {
     let has = *HAS_RDRAND.call_once(|| {
         let has = __cpuid(1).ecx & 1 << 30 != 0;
         if !has {
-            crate::say!("ebb: this CPU has no RDRAND; random numbers come from timing and are not fit for keys");
+            crate::inform!("ebb: this CPU has no RDRAND; random numbers come from timing and are not fit for keys");
         }
         has
     });
