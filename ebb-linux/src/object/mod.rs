@@ -9,13 +9,13 @@
 //! 4. Every argument comes from a hostile guest: no operation panics, and everything that grows
 //!    has a limit in [`Limits`].
 //!
-//! # Where things are
+//! # Layers
 //! A row uses only what stands above it.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`errno`], [`flags`] | error numbers, flag words |
-//! | [`id`], [`arena`] | the checked indices that name objects, and where objects live |
+//! | [`id`] | the checked indices that name objects |
+//! | [`arena`] | where objects live |
 //! | [`io`] | where a transfer's bytes come from and go to |
 //! | [`wait`] | readiness, wait queues, deadlines, interest lists |
 //! | [`env`](mod@env) | what objects ask of the UC around them, its network included |

@@ -9,11 +9,8 @@ use crate::abi::signal::{
 };
 use crate::crash;
 use crate::state::pending::take;
-use crate::state::process::Process;
 use crate::state::thread::Thread;
 use crate::uc::caller::Caller;
-use alloc::vec::Vec;
-use core::mem::take as empty;
 
 /// A thread did something that the CPU refused: its handler hears of it, or its process ends with a report.
 pub fn fault(caller: &Caller<'_>, signal: u8, info: FaultInfo) {
@@ -39,31 +36,6 @@ pub fn fault(caller: &Caller<'_>, signal: u8, info: FaultInfo) {
     {
         crash::report(caller, name(signal), &info);
         uc.end_process(process, Exit::Signal(signal));
-    }
-}
-
-/// Moves signals of the process to a thread that has just unblocked them.
-pub fn take_process_signals(process: &Process, index: usize) {
-    let mask = process.threads.borrow().get(index).map(|t| t.mask);
-    take_process_signals_of(process, index, !mask.unwrap_or(!0));
-}
-
-/// As [`take_process_signals`], of a set whether blocked or not.
-pub fn take_process_signals_of(process: &Process, index: usize, set: u64) {
-    let mut threads = process.threads.borrow_mut();
-    let mut state = process.state.borrow_mut();
-    if state.pending & set == 0 {
-        return;
-    }
-    if let Some(thread) = threads.get_mut(index) {
-        thread.pending |= state.pending & set;
-        state.pending &= !set;
-        let (ours, rest) = empty(&mut state.queued)
-            .into_iter()
-            .partition(|q| bit(q.signal()) & set != 0);
-        state.queued = rest;
-        let ours: Vec<SigInfo> = ours;
-        thread.queued.extend(ours);
     }
 }
 

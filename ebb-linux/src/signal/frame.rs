@@ -7,8 +7,8 @@
 //! What must hold: everything that [`restore`] reads is the guest's. Only registers that a guest could set itself are
 //! taken from it, and the extended state passes through [`sanitise`], because XRSTOR faults on what it does not like.
 
-use super::deliver::take_process_signals;
 use crate::abi::signal::{Action, FaultInfo, SigInfo, UNBLOCKABLE, bit};
+use crate::state::pending::take_process_signals;
 use crate::state::process::{Memory, Process};
 use crate::uc::caller::Caller;
 use alloc::vec::Vec;

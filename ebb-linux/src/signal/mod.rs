@@ -6,9 +6,7 @@ mod deliver;
 mod frame;
 mod send;
 
-pub use deliver::{
-    Interruption, bad_frame, deliver, fault, has_work, interruption, is_due, take_process_signals,
-    take_process_signals_of,
-};
+pub use crate::state::pending::{take_process_signals, take_process_signals_of};
+pub use deliver::{Interruption, bad_frame, deliver, fault, has_work, interruption, is_due};
 pub use frame::restore;
 pub use send::{child_info, processor_time, send_process, send_thread, timer_due, wants_zombies};

@@ -1,12 +1,10 @@
-//! Descriptors: reading, writing, duplicating, and mapping what is behind them.
+//! Descriptors: reading, writing and duplicating them.
 
 use super::guest::iovec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
-use crate::abi::flags::OpenFlags;
 use crate::abi::limit;
 use crate::abi::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
-use crate::image::note;
 use crate::object::Objects;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
@@ -14,12 +12,10 @@ use crate::object::lock::Flock;
 use crate::object::record::{FileLock, Request};
 use crate::object::timerfd::TimerSpec;
 use crate::object::transfer::{MAX_COUNT, Whence};
-use crate::object::vfs::data::PageContent;
 use crate::object::wait::Events;
 use crate::state::thread::Work;
 use crate::uc::env::World;
 use crate::uc::user_bytes::UserBytes;
-use ebb_mem::space::{Backing, PAGE, Place, Protection, Shared};
 
 /// The most bytes that a transfer moves at once to or from what never lets it wait: about a millisecond's worth.
 pub(super) const COPY: usize = 512 << 10;
@@ -521,109 +517,4 @@ pub fn getdents64(call: &Call<'_>) -> Outcome {
     let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
     let mut sink = UserBytes::new(call.memory, &parts, 0);
     Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
-}
-
-/// Maps a file. What lies unchanged in the boot archive is shared; what the guest has written is copied.
-pub fn mmap(
-    call: &Call<'_>,
-    place: Place,
-    len: u64,
-    protection: Protection,
-    shared: bool,
-    fd: Fd,
-    offset: u64,
-) -> Outcome {
-    let id = call.held(fd)?;
-    let objects = call.objects();
-    let description = objects.description(id)?;
-    let flags = description.flags;
-    if flags.contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
-    if !flags.readable() || shared && protection.write && !flags.writable() {
-        return Err(Errno::EACCES.into());
-    }
-    let size = objects.mapped_size(id)?;
-    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-    drop(objects);
-    super::memory::make_room(call, place, len)?;
-    let mut objects = call.objects();
-    let name = objects.path_of_description(id).unwrap_or_default();
-    let note = if name.is_empty() {
-        note::NONE
-    } else {
-        call.process.note_of(&name)
-    };
-    let zero = size == u64::MAX;
-    // A file of the archive that nobody may write to through this mapping stays where it is.
-    let archived = objects
-        .archived(id)
-        .filter(|_| !shared || !flags.writable());
-    if shared && archived.is_none() {
-        if protection.write && objects.is_sealed(id) {
-            return Err(Errno::EPERM.into());
-        }
-        let pages = if zero {
-            Shared::new(objects.fs.quota(), len)
-        } else {
-            // Others may write to the file between two parts; after some attempts all of it is moved at once.
-            let most = if call.work().at < 1000 {
-                COPY as u64 / PAGE
-            } else {
-                u64::MAX
-            };
-            let Some(pages) = objects.share_pages(id, most)? else {
-                drop(objects);
-                call.keep_open(fd)?;
-                let at = call.work().at + 1;
-                return call.next_part(Work { done: 0, at });
-            };
-            pages
-        };
-        return call
-            .space()
-            .map(place, len, protection, Backing::Shared(pages), offset, note)
-            .map_err(super::memory::no_room);
-    }
-    if let Some(bytes) = archived
-        && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())
-        && start.is_aligned(PAGE)
-        && !bytes.is_empty()
-    {
-        let backing = Backing::Image {
-            start,
-            len: bytes.len() as u64,
-        };
-        return call
-            .space()
-            .map(place, len, protection, backing, offset, note)
-            .map_err(super::memory::no_room);
-    }
-    let mut work = call.work();
-    if work.at == 0 {
-        work.done = 0;
-        work.at = call
-            .space()
-            .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
-            .map_err(super::memory::no_room)?;
-    }
-    let (at, end) = (work.at, size.saturating_sub(offset).min(len));
-    let part = end.min(work.done + COPY as u64);
-    while !zero && work.done < part {
-        let to = at + work.done;
-        let written = match objects.mapped_page(id, (offset + work.done) / PAGE)? {
-            PageContent::Archive(bytes) => call.space().write(to, bytes),
-            PageContent::Page(page) => call.space().write(to, &page.0[..]),
-            PageContent::Hole => Ok(()),
-        };
-        written.map_err(|_| Errno::ENOMEM)?;
-        work.done += PAGE;
-    }
-    drop(objects);
-    if !zero && work.done < end {
-        call.keep_open(fd)?;
-        return call.next_part(work);
-    }
-    call.space().protect(at, len, protection)?;
-    Ok(at)
 }

@@ -1,4 +1,4 @@
-//! `mmap` and its kin.
+//! Address spaces: unmapping, protecting, moving and advising; what `mmap` shares with them.
 
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
@@ -6,16 +6,9 @@ use crate::abi::limit;
 use crate::image::note;
 use crate::state::process::{STEP_ENTRIES, State};
 use crate::state::thread::Work;
-use ebb_mem::space::{Backing, Error, GUEST_START, PAGE, Place, Protection, Shared, Space};
+use ebb_mem::space::{Backing, Error, PAGE, Place, Protection, Space};
 
-const MAP_SHARED: u64 = 1;
-const MAP_PRIVATE: u64 = 2;
-const MAP_SHARED_VALIDATE: u64 = 3;
-const MAP_FIXED: u64 = 0x10;
-const MAP_ANONYMOUS: u64 = 0x20;
-const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
-
-fn protection(bits: u64) -> Result<Protection, Stop> {
+pub fn protection(bits: u64) -> Result<Protection, Stop> {
     // PROT_SEM (8) means nothing; PROT_GROWSDOWN and -UP are not for mappings of a fixed size.
     if bits & !0xf != 0 {
         return Err(Errno::EINVAL.into());
@@ -25,56 +18,6 @@ fn protection(bits: u64) -> Result<Protection, Stop> {
         write: bits & 2 != 0,
         execute: bits & 4 != 0,
     })
-}
-
-pub fn mmap(call: &Call<'_>) -> Outcome {
-    let [address, len, prot, flags, fd, offset] = call.args;
-    let protection = protection(prot)?;
-    if len == 0
-        || !matches!(flags & 0xf, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE)
-        || !offset.is_multiple_of(PAGE)
-    {
-        return Err(Errno::EINVAL.into());
-    }
-    let place = if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0 {
-        if !address.is_multiple_of(PAGE) {
-            return Err(Errno::EINVAL.into());
-        }
-        if address < GUEST_START {
-            return Err(Errno::EPERM.into());
-        }
-        if flags & MAP_FIXED_NOREPLACE != 0 {
-            Place::FixedFree(address)
-        } else {
-            Place::Fixed(address)
-        }
-    } else {
-        Place::Near(address)
-    };
-    if space_is_full(&call.process.state.borrow(), &call.space(), len) {
-        return Err(Errno::ENOMEM.into());
-    }
-    if flags & MAP_ANONYMOUS != 0 {
-        make_room(call, place, len)?;
-        let backing = match flags & 0xf {
-            MAP_PRIVATE => Backing::Anonymous,
-            // Files and memory that processes share are counted together.
-            _ => Backing::Shared(Shared::new(call.objects().fs.quota(), len)),
-        };
-        return call
-            .space()
-            .map(place, len, protection, backing, 0, note::NONE)
-            .map_err(no_room);
-    }
-    super::file::mmap(
-        call,
-        place,
-        len,
-        protection,
-        flags & 0xf != MAP_PRIVATE,
-        fd as i32,
-        offset,
-    )
 }
 
 /// Whether so many more bytes of address space are more than `RLIMIT_AS` allows.

@@ -4,6 +4,7 @@
 //! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
 
 mod call;
+mod clone;
 mod copy;
 mod file;
 mod futex;
@@ -11,6 +12,7 @@ mod guest;
 mod ipc;
 mod memory;
 mod misc;
+mod mmap;
 mod path;
 mod poll;
 mod process;

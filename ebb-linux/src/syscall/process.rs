@@ -1,12 +1,12 @@
 //! Processes: `fork`, `execve`, waiting for children, groups and sessions.
 
 use super::path::path;
-use super::thread::{
-    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, New,
-    duplicate, tell_child, tell_parent,
-};
+use super::thread::{New, duplicate, tell_child, tell_parent};
 use super::time::rusage;
 use super::{Call, Outcome, Stop};
+use crate::abi::clone::{
+    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
+};
 use crate::abi::errno::Errno;
 use crate::abi::exit::Exit;
 use crate::abi::flags::{AT_FDCWD, OpenFlags};
@@ -571,7 +571,7 @@ pub fn setsid(call: &Call<'_>) -> Outcome {
 
 pub fn unshare(call: &Call<'_>) -> Outcome {
     // What threads of one process could share otherwise, and no name spaces.
-    if call.args[0] & !(CLONE_FILES | super::thread::CLONE_FS) != 0 {
+    if call.args[0] & !(CLONE_FILES | CLONE_FS) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let files = call.objects().unshare_files(call.process.files.get());

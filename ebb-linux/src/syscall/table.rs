@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    copy, file, futex, ipc, memory, misc, path, poll, process, resource, signal, socket, thread,
-    time, timer,
+    clone, copy, file, futex, ipc, memory, misc, mmap, path, poll, process, resource, signal,
+    socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -95,7 +95,7 @@ table! {
 6 lstat "sp" Full => path::lstat;
 7 poll "pdd" Full [UnlessHandled] => poll::poll;
 8 lseek "fdd" Full => file::lseek;
-9 mmap "pxbbdx" Partial("a private mapping of a file that was written is a copy from the start; huge pages and locking are ignored") => memory::mmap;
+9 mmap "pxbbdx" Partial("a private mapping of a file that was written is a copy from the start; huge pages and locking are ignored") => mmap::mmap;
 10 mprotect "pxb" Full => memory::mprotect;
 11 munmap "px" Full => memory::munmap;
 12 brk "p" Full => memory::brk;
@@ -142,9 +142,9 @@ table! {
 53 socketpair "dddp" Full => socket::socketpair;
 54 setsockopt "fddpd" Full => socket::setsockopt;
 55 getsockopt "fddpp" Full => socket::getsockopt;
-56 clone "bpppp" Partial("no name spaces, no tracing") => thread::clone;
-57 fork "" Full => thread::fork_call;
-58 vfork "" Full => thread::vfork;
+56 clone "bpppp" Partial("no name spaces, no tracing") => clone::clone;
+57 fork "" Full => clone::fork_call;
+58 vfork "" Full => clone::vfork;
 59 execve "spp" Full => process::execve;
 60 exit "d" Full => thread::exit;
 61 wait4 "dpbp" Full [SaRestart] => process::wait4;
@@ -330,7 +330,7 @@ table! {
 332 statx "fsbxp" Full => path::statx;
 424 pidfd_send_signal "fdpb" Full => signal::pidfd_send_signal;
 434 pidfd_open "db" Full => process::pidfd_open;
-435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => thread::clone3;
+435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => clone::clone3;
 436 close_range "xxb" Full => file::close_range;
 437 openat2 "fspx" Partial("no resolve flags") [SaRestart] => path::openat2;
 439 faccessat2 "fsdb" Full => path::faccessat2;

@@ -1,27 +1,14 @@
 //! Threads: starting, ending, naming, scheduling.
 
-use super::process::fork;
 use super::{Call, Outcome, Stop};
+use crate::abi::clone::{
+    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PARENT_SETTID, CLONE_SETTLS,
+};
 use crate::abi::errno::Errno;
 use crate::abi::exit::Exit;
-use crate::abi::limit;
 use crate::state::thread::Thread;
 use ebb_guest::GuestCpu;
 use ebb_runtime::EbbRef;
-
-pub const CLONE_VM: u64 = 0x100;
-pub const CLONE_FS: u64 = 0x200;
-pub const CLONE_FILES: u64 = 0x400;
-pub const CLONE_SIGHAND: u64 = 0x800;
-pub const CLONE_PIDFD: u64 = 0x1000;
-pub const CLONE_VFORK: u64 = 0x4000;
-pub const CLONE_PARENT: u64 = 0x8000;
-pub const CLONE_THREAD: u64 = 0x1_0000;
-const CLONE_SETTLS: u64 = 0x8_0000;
-const CLONE_PARENT_SETTID: u64 = 0x10_0000;
-const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
-const CLONE_CHILD_SETTID: u64 = 0x100_0000;
-pub const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// What a new thread or process is to be.
 pub struct New {
@@ -36,7 +23,7 @@ pub struct New {
     pub exit_signal: u8,
 }
 
-fn is_canonical(address: u64) -> bool {
+pub fn is_canonical(address: u64) -> bool {
     address < 1 << 47
 }
 
@@ -75,125 +62,6 @@ pub fn tell_child(space: &mut ebb_mem::space::Space, new: &New, tid: u32) {
     if new.flags & CLONE_CHILD_SETTID != 0 {
         let _ = space.put(new.child_tid, tid);
     }
-}
-
-fn start(call: &Call<'_>, new: &New) -> Outcome {
-    let has = |flags| new.flags & flags == flags;
-    if has(CLONE_SIGHAND) && !has(CLONE_VM)
-        || has(CLONE_THREAD) && !has(CLONE_SIGHAND)
-        || has(CLONE_SETTLS) && !is_canonical(new.tls)
-        || has(CLONE_PIDFD | CLONE_THREAD)
-        || has(CLONE_PIDFD | CLONE_PARENT_SETTID) && new.pidfd == new.parent_tid
-    {
-        return Err(Errno::EINVAL.into());
-    }
-    if !has(CLONE_THREAD) {
-        return fork(call, new);
-    }
-    let tid = {
-        let mut processes = call.uc.processes.borrow_mut();
-        let threads = processes.threads();
-        let own = call.process.state.borrow().soft(limit::NPROC);
-        if threads >= call.uc.options.threads || threads as u64 >= own {
-            return Err(Errno::EAGAIN.into());
-        }
-        processes.new_number()
-    };
-    let thread = duplicate(call, new, tid)?;
-    tell_parent(call, new, tid)?;
-    tell_child(&mut call.space(), new, tid);
-    call.uc.add_thread(call.process, thread);
-    Ok(tid.into())
-}
-
-pub fn clone(call: &Call<'_>) -> Outcome {
-    let [flags, stack, parent_tid, child_tid, tls, _] = call.args;
-    start(
-        call,
-        &New {
-            // The lowest byte is the signal.
-            flags: flags & 0xffff_ff00,
-            stack,
-            parent_tid,
-            child_tid,
-            tls,
-            pidfd: parent_tid,
-            exit_signal: signal(flags & 0xff)?,
-        },
-    )
-}
-
-fn signal(number: u64) -> Result<u8, Stop> {
-    match u8::try_from(number) {
-        Ok(signal @ 0..=64) => Ok(signal),
-        _ => Err(Errno::EINVAL.into()),
-    }
-}
-
-pub fn clone3(call: &Call<'_>) -> Outcome {
-    let [address, size, ..] = call.args;
-    if size < 64 {
-        return Err(Errno::EINVAL.into());
-    }
-    if size > 4096 {
-        return Err(Errno::E2BIG.into());
-    }
-    let mut space = call.space();
-    // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, then set_tid, set_tid_size, cgroup.
-    let words: [u64; 8] = space.get(address)?;
-    for i in (64..size).step_by(8) {
-        if space.get::<u64>(address.wrapping_add(i))? != 0 {
-            return Err(Errno::EINVAL.into());
-        }
-    }
-    drop(space);
-    let [
-        flags,
-        pidfd,
-        child_tid,
-        parent_tid,
-        exit_signal,
-        stack,
-        stack_size,
-        tls,
-    ] = words;
-    if flags & CLONE_THREAD != 0 && exit_signal != 0 || (stack == 0) != (stack_size == 0) {
-        return Err(Errno::EINVAL.into());
-    }
-    let stack = stack.checked_add(stack_size).ok_or(Errno::EINVAL)?;
-    start(
-        call,
-        &New {
-            flags,
-            stack,
-            parent_tid,
-            child_tid,
-            tls,
-            pidfd,
-            exit_signal: signal(exit_signal)?,
-        },
-    )
-}
-
-pub fn vfork(call: &Call<'_>) -> Outcome {
-    simple(call, CLONE_VM | CLONE_VFORK)
-}
-
-pub fn fork_call(call: &Call<'_>) -> Outcome {
-    simple(call, 0)
-}
-
-fn simple(call: &Call<'_>, flags: u64) -> Outcome {
-    let new = New {
-        flags,
-        stack: 0,
-        parent_tid: 0,
-        child_tid: 0,
-        tls: 0,
-        pidfd: 0,
-        exit_signal: crate::abi::signal::SIGCHLD,
-    };
-    fork(call, &new)
 }
 
 pub fn exit(call: &Call<'_>) -> Outcome {
