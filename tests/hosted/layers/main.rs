@@ -1,0 +1,338 @@
+//! The tree is the architecture: a file uses what is below it, and no two need one another. Read from the source, so that a
+//! change that turns an arrow round is told with the names of both files.
+
+mod source;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use source::{Source, root_of};
+use test_support::WORKSPACE;
+
+/// Uses that close a circle and are still there: the file, and what it uses. Each leaves the list when it is gone.
+const KNOWN: &[(&str, &str)] = &[
+    ("ebb-guest/src/context.rs", "ebb-guest/src/cpu.rs"),
+    (
+        "ebb-invoker-native/src/base.rs",
+        "ebb-invoker-native/src/guest.rs",
+    ),
+    ("ebb-invoker/src/books.rs", "ebb-invoker/src/service.rs"),
+    ("ebb-invoker/src/capture.rs", "ebb-invoker/src/evict.rs"),
+    ("ebb-invoker/src/capture.rs", "ebb-invoker/src/invoker.rs"),
+    ("ebb-invoker/src/dispatch.rs", "ebb-invoker/src/run.rs"),
+    ("ebb-mem/src/frame/mod.rs", "ebb-mem/src/global.rs"),
+    ("ebb-mem/src/heap/core.rs", "ebb-mem/src/heap/span.rs"),
+    (
+        "ebb-runtime/src/event/join.rs",
+        "ebb-runtime/src/event/task.rs",
+    ),
+    (
+        "ebb-runtime/src/model/miss.rs",
+        "ebb-runtime/src/model/reference.rs",
+    ),
+    (
+        "ebb-runtime/src/model/miss.rs",
+        "ebb-runtime/src/per_core.rs",
+    ),
+    (
+        "ebb-runtime/src/per_core.rs",
+        "ebb-runtime/src/event/run_loop.rs",
+    ),
+    (
+        "ebb-runtime/src/per_core.rs",
+        "ebb-runtime/src/event/task.rs",
+    ),
+    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/machine.rs"),
+    (
+        "ebb-runtime/src/per_core.rs",
+        "ebb-runtime/src/model/dynamic.rs",
+    ),
+    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/platform.rs"),
+    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/time/mod.rs"),
+    (
+        "native-target/src/backtrace.rs",
+        "native-target/src/symbols.rs",
+    ),
+    ("native-target/src/boot.rs", "native-target/src/smp.rs"),
+    (
+        "native-target/src/clock/calibrate.rs",
+        "native-target/src/clock/reference.rs",
+    ),
+    (
+        "native-target/src/cpu.rs",
+        "native-target/src/interrupts.rs",
+    ),
+    (
+        "native-target/src/interrupts.rs",
+        "native-target/src/fault.rs",
+    ),
+    (
+        "native-target/src/memory_map.rs",
+        "native-target/src/paging.rs",
+    ),
+    (
+        "native-target/src/memory_map.rs",
+        "native-target/src/pvh.rs",
+    ),
+    ("native-target/src/paging.rs", "native-target/src/boot.rs"),
+    ("native-target/src/power.rs", "native-target/src/start.rs"),
+    ("native-target/src/start.rs", "native-target/src/smp.rs"),
+];
+
+/// The folders of the workspace's crates that are not tests or benches.
+fn crates() -> Vec<PathBuf> {
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    let mut folders: Vec<PathBuf> = fs::read_dir(&workspace)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|folder| {
+            let name = folder.file_name().and_then(|n| n.to_str());
+            name.is_some_and(|n| n.starts_with("ebb-") || n == "native-target")
+                && folder.join("Cargo.toml").exists()
+        })
+        .collect();
+    folders.push(workspace);
+    folders.sort();
+    folders
+}
+
+fn read(folder: &Path) -> Option<Source> {
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    Some(Source::read(&workspace, &root_of(folder)?))
+}
+
+/// The sets of files of which each needs every other.
+fn circles(files: &BTreeSet<usize>, source: &Source) -> Vec<BTreeSet<usize>> {
+    let reach = |from: usize| {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(file) = next.pop() {
+            for used in source.files[file].uses.keys() {
+                if files.contains(used) && seen.insert(*used) {
+                    next.push(*used);
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<usize, BTreeSet<usize>> = files.iter().map(|f| (*f, reach(*f))).collect();
+    let mut found = BTreeSet::new();
+    for (file, there) in &reached {
+        let mutual: BTreeSet<usize> = there
+            .iter()
+            .copied()
+            .filter(|other| other == file || reached[other].contains(file))
+            .collect();
+        if mutual.len() > 1 {
+            found.insert(mutual);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Of these files those circles that are not only between a module and the files that it is split into.
+fn faults(files: &BTreeSet<usize>, source: &Source) -> Vec<BTreeSet<usize>> {
+    let mut found = Vec::new();
+    for mut circle in circles(files, source) {
+        let module = |file: usize| &source.files[file].module;
+        let parent = circle.iter().copied().find(|parent| {
+            circle
+                .iter()
+                .all(|f| module(*f).starts_with(module(*parent)))
+        });
+        match parent {
+            Some(parent) => {
+                circle.remove(&parent);
+                found.extend(faults(&circle, source));
+            }
+            None => found.push(circle),
+        }
+    }
+    found
+}
+
+#[test]
+fn no_two_files_need_one_another() {
+    let mut told = Vec::new();
+    let mut known: BTreeSet<(&str, &str)> = KNOWN.iter().copied().collect();
+    for mut source in crates().iter().filter_map(|folder| read(folder)) {
+        let all: BTreeSet<usize> = (0..source.files.len()).collect();
+        let mut excused = Vec::new();
+        for from in 0..source.files.len() {
+            for (to, name) in source.files[from].uses.clone() {
+                let path = |file: usize| source.files[file].path.as_str();
+                let arrow = KNOWN.iter().find(|k| (k.0, k.1) == (path(from), path(to)));
+                if let Some(arrow) = arrow {
+                    known.remove(arrow);
+                    source.files[from].uses.remove(&to);
+                    excused.push((from, to, name));
+                }
+            }
+        }
+        for circle in faults(&all, &source) {
+            let mut text = String::from("a circle:");
+            for from in &circle {
+                for (to, name) in &source.files[*from].uses {
+                    if circle.contains(to) {
+                        text += &format!(
+                            "\n  {} uses `{name}` of {}",
+                            source.files[*from].path, source.files[*to].path
+                        );
+                    }
+                }
+            }
+            told.push(text);
+        }
+        for (from, to, name) in excused {
+            source.files[from].uses.insert(to, name);
+            if faults(&all, &source).is_empty() {
+                let (from, to) = (&source.files[from].path, &source.files[to].path);
+                told.push(format!("closes no circle any more: {from} to {to}"));
+            }
+            source.files[from].uses.remove(&to);
+        }
+    }
+    for (from, to) in known {
+        told.push(format!(
+            "is gone and still in the list KNOWN: {from} to {to}"
+        ));
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// The layers that a module's documentation lists, the lowest first: each with the modules of its line.
+///
+/// Below a heading `# Layers`, lines or rows of a table that begin with names in backquotes.
+fn layers(text: &str) -> Vec<Vec<String>> {
+    let documentation = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(str::trim);
+    let mut found = Vec::new();
+    let mut within = false;
+    for line in documentation {
+        if line.starts_with('#') {
+            within = line == "# Layers";
+        } else if within && (line.starts_with("- `") || line.starts_with("| [`")) {
+            let end = if line.starts_with('-') { ':' } else { '|' };
+            let names = line[1..].split(end).next().unwrap_or_default();
+            let names = names.split('`').skip(1).step_by(2).map(String::from);
+            found.push(names.collect());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_file_uses_only_layers_that_its_module_lists_above_its_own() {
+    let mut told = Vec::new();
+    let mut read_lists = 0;
+    for source in crates().iter().filter_map(|folder| read(folder)) {
+        for root in &source.files {
+            let layers = layers(&root.text);
+            if layers.is_empty() {
+                continue;
+            }
+            read_lists += 1;
+            let depth = root.module.len();
+            let layer_of = |module: &[String]| {
+                let name = module.strip_prefix(root.module.as_slice())?.first()?;
+                layers.iter().position(|names| names.contains(name))
+            };
+            for file in &source.files {
+                if file.module.starts_with(&root.module)
+                    && file.module.len() > depth
+                    && layer_of(&file.module).is_none()
+                {
+                    told.push(format!("{} is in no layer of {}", file.path, root.path));
+                }
+                let Some(own) = layer_of(&file.module) else {
+                    continue;
+                };
+                for (used, name) in &file.uses {
+                    let used = &source.files[*used];
+                    let same = file.module.get(depth) == used.module.get(depth);
+                    if !same && layer_of(&used.module).is_some_and(|layer| layer >= own) {
+                        told.push(format!(
+                            "{} uses `{name}` of {}, which is not below it",
+                            file.path, used.path
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        read_lists >= 2,
+        "only {read_lists} lists of layers were found"
+    );
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// The names in backquotes of a text.
+fn quoted(text: &str) -> BTreeSet<String> {
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(String::from)
+        .collect()
+}
+
+#[test]
+fn crates_depend_on_those_that_the_architecture_says() {
+    let chapter = fs::read_to_string(Path::new(WORKSPACE).join("docs/src/architecture.md"))
+        .expect("the chapter");
+    // Folder, and what it may depend on: in the order of the table.
+    let rows: Vec<(String, Vec<String>)> = chapter
+        .lines()
+        .skip_while(|line| *line != "## Crates")
+        .skip_while(|line| !line.starts_with("| `"))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let folder = quoted(cells[1]).pop_first().expect("a folder");
+            (
+                folder,
+                cells[3]
+                    .split(", ")
+                    .map(|n| String::from(n.trim_matches('`')))
+                    .collect(),
+            )
+        })
+        .collect();
+    let allowed: BTreeMap<&str, &Vec<String>> = rows
+        .iter()
+        .map(|(name, may)| (name.as_str(), may))
+        .collect();
+    let mut told = Vec::new();
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    for folder in crates() {
+        let shown = match folder.strip_prefix(&workspace).expect("within") {
+            root if root.as_os_str().is_empty() => ".",
+            other => other.to_str().expect("text"),
+        };
+        let Some(may) = allowed.get(shown) else {
+            told.push(format!("{shown} is not in the table"));
+            continue;
+        };
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        let dependencies = manifest
+            .lines()
+            .skip_while(|line| *line != "[dependencies]")
+            .skip(1)
+            .take_while(|line| !line.starts_with('['));
+        for line in dependencies {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            let ours = name == "ebb" || allowed.contains_key(name);
+            if ours && !may.iter().any(|m| m == name) {
+                told.push(format!(
+                    "{shown} depends on {name}; the table does not say so"
+                ));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
