@@ -6,6 +6,7 @@ use crate::abi::signal::Actions;
 use crate::image::program::Program;
 use crate::image::{archive, exec};
 use crate::object::Objects;
+use crate::object::files::MAX_NOFILE;
 use crate::run;
 use crate::state::futex::Futexes;
 use crate::state::process::{Memory, Process, Processes, Ran, State};
@@ -69,7 +70,7 @@ impl Uc {
             limits[limit::STACK] = (exec::STACK, u64::MAX);
             limits[limit::CORE] = (0, u64::MAX);
             limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
-            limits[limit::NOFILE] = (options.limits.nofile.into(), 1 << 20);
+            limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
             limits
         };
         let state = State {

@@ -19,6 +19,7 @@ fn archive() -> &'static Path {
             ("abi", "-mavx"),
             ("attack", "-O1"),
             ("elf", "-O1"),
+            ("files", "-O1"),
             ("fuzz", "-O1"),
             ("long", "-O1"),
             ("alone", "-O1"),
@@ -95,6 +96,16 @@ fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() 
     needs!("qemu-system-x86_64");
     let console = boot(2, &["copies=4", "/bin/abi"]);
     assert_eq!(console.matches("all kept").count(), 4, "{console}");
+}
+
+#[test]
+fn descriptors_and_files_are_as_on_linux() {
+    archive();
+    let here = Command::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("files"))
+        .output()
+        .expect("the program runs on Linux");
+    says(&String::from_utf8_lossy(&here.stdout), &["all as on Linux"]);
+    says(&boot(1, &["/bin/files"]), &["all as on Linux"]);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use super::{
     id::{DescId, Fd, NodeRef},
 };
 
-/// The highest `RLIMIT_NOFILE` a UC can ask for (Linux' `fs.nr_open` is the same).
-pub const MAX_NOFILE: u32 = 1 << 20;
+/// The highest `RLIMIT_NOFILE` a UC can ask for (`fs.nr_open`): as many as it has open file descriptions, so that what a
+/// program is told it may open it can.
+pub const MAX_NOFILE: u32 = 1 << 16;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {

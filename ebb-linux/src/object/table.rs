@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use super::{
     arena::Arena,
     errno::{Errno, Result},
-    files::{Files, Parked},
+    files::{Files, MAX_NOFILE, Parked},
     flags::OpenFlags,
     fs::Filesystem,
     id::{DescId, FilesId, Id, NodeRef, of},
@@ -18,6 +18,20 @@ use super::{
     lock::{flock::Flocks, record::Records},
     wait::Hub,
 };
+
+/// Who a signal about a descriptor is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A thread.
+    Thread(u32),
+    /// A process.
+    Process(u32),
+    /// All processes of a group.
+    Group(u32),
+}
 
 /// An open file description.
 #[derive(Clone, Debug)]
@@ -32,6 +46,10 @@ pub struct Description {
     pub node: Option<NodeRef>,
     /// The content of a generated file as of the last read from its start.
     pub(crate) text: Option<Arc<[u8]>>,
+    /// Who is told by a signal that it has become ready (`F_SETOWN`), and by which (`F_SETSIG`; 0 is `SIGIO`).
+    pub owner: Owner,
+    /// See [`owner`](Self::owner).
+    pub signal: u8,
     pub(crate) refs: u32,
     pub(crate) holds: u32,
 }
@@ -44,6 +62,8 @@ impl Description {
             pos: 0,
             node,
             text: None,
+            owner: Owner::default(),
+            signal: 0,
             refs: 0,
             holds: 0,
         }
@@ -75,7 +95,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             nofile: 4096,
-            descriptions: 8192,
+            descriptions: MAX_NOFILE as usize,
             pipes: 2048,
             epoll_items: 65_536,
             sockets: 16_384,

@@ -10,6 +10,7 @@ use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
 use crate::object::lock::Flock;
 use crate::object::record::{FileLock, Request};
+use crate::object::table::Owner;
 use crate::object::timerfd::TimerSpec;
 use crate::object::transfer::{MAX_COUNT, Whence};
 use crate::object::wait::Events;
@@ -252,9 +253,13 @@ pub fn close(call: &Call<'_>) -> Outcome {
 }
 
 pub fn close_range(call: &Call<'_>) -> Outcome {
-    // CLOSE_RANGE_UNSHARE (2) has nothing to do, CLOSE_RANGE_CLOEXEC is 4.
-    if call.args[2] & !6 != 0 {
+    // CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC
+    if call.args[2] & !6 != 0 || call.args[0] as u32 > call.args[1] as u32 {
         return Err(Errno::EINVAL.into());
+    }
+    if call.args[2] & 2 != 0 {
+        let files = call.objects().unshare_files(call.process.files.get());
+        call.process.files.set(files);
     }
     call.on_objects(|o, _| {
         o.close_range(
@@ -286,6 +291,38 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
         // F_SETLK, F_OFD_SETLK, and F_SETLKW, F_OFD_SETLKW, which wait.
         6 | 37 => set_record(call, argument, command == 37, false),
         7 | 38 => set_record(call, argument, command == 38, true),
+        // F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX
+        8 => match argument as i32 {
+            0 => set_owner(call, Owner::Nobody),
+            i32::MIN => Err(Errno::EINVAL.into()),
+            group @ ..0 => set_owner(call, Owner::Group(group.unsigned_abs())),
+            pid => set_owner(call, Owner::Process(pid as u32)),
+        },
+        9 => Ok(match call.objects().owner(call.fd(0))? {
+            Owner::Nobody => 0,
+            Owner::Thread(id) | Owner::Process(id) => id.into(),
+            Owner::Group(id) => (-i64::from(id)) as u64,
+        }),
+        15 => {
+            let [kind, id]: [u32; 2] = call.space().get(argument)?;
+            match (kind, id) {
+                (0..=2, 0) => set_owner(call, Owner::Nobody),
+                (0, id) => set_owner(call, Owner::Thread(id)),
+                (1, id) => set_owner(call, Owner::Process(id)),
+                (2, id) => set_owner(call, Owner::Group(id)),
+                _ => Err(Errno::EINVAL.into()),
+            }
+        }
+        16 => {
+            let owner = match call.objects().owner(call.fd(0))? {
+                Owner::Nobody => [0, 0],
+                Owner::Thread(id) => [0, id],
+                Owner::Process(id) => [1, id],
+                Owner::Group(id) => [2, id],
+            };
+            call.space().put(argument, owner)?;
+            Ok(0)
+        }
         command => {
             call.objects().lookup_fd(call.fd(0))?;
             let command = Fcntl::from_numbers(command, argument).ok_or(Errno::EINVAL)?;
@@ -294,6 +331,26 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
                 .into())
         }
     }
+}
+
+/// Makes somebody who exists the one to whom signals about a descriptor go.
+fn set_owner(call: &Call<'_>, owner: Owner) -> Outcome {
+    call.objects().check_usable(call.fd(0))?;
+    let exists = {
+        let processes = call.uc.processes.borrow();
+        let mut live = processes.live.iter();
+        match owner {
+            Owner::Nobody => true,
+            Owner::Process(pid) => live.any(|p| p.pid() == pid),
+            Owner::Group(group) => live.any(|p| p.state.borrow().group == group),
+            Owner::Thread(tid) => live.any(|p| p.threads.borrow().iter().any(|t| t.tid == tid)),
+        }
+    };
+    if !exists {
+        return Err(Errno::ESRCH.into());
+    }
+    call.objects().set_owner(call.fd(0), owner)?;
+    Ok(0)
 }
 
 /// What a record lock's `fcntl` asks for.
@@ -377,6 +434,7 @@ pub fn flock(call: &Call<'_>) -> Outcome {
 
 pub fn ioctl(call: &Call<'_>) -> Outcome {
     let [_, request, argument, ..] = call.args;
+    call.objects().check_usable(call.fd(0))?;
     let id = call.objects().lookup_fd(call.fd(0))?;
     let terminal = {
         let objects = call.objects();
@@ -393,6 +451,12 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         0x5421 => {
             let on: i32 = call.space().get(argument)?;
             call.objects().set_nonblocking(id, on != 0)?;
+            Ok(0)
+        }
+        // FIOASYNC
+        0x5452 => {
+            let on: i32 = call.space().get(argument)?;
+            call.objects().set_asynchronous(id, on != 0)?;
             Ok(0)
         }
         // FIONREAD
@@ -507,10 +571,49 @@ pub fn fallocate(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// `fsync` and its kin: what is written is where it stays.
-pub fn sync_fd(call: &Call<'_>) -> Outcome {
-    call.objects().lookup_fd(call.fd(0))?;
+/// `fsync` and `fdatasync`: what is written is where it stays.
+pub fn fsync(call: &Call<'_>) -> Outcome {
+    call.objects().check_sync(call.fd(0))?;
     Ok(0)
+}
+
+pub fn syncfs(call: &Call<'_>) -> Outcome {
+    call.objects().check_usable(call.fd(0))?;
+    Ok(0)
+}
+
+pub fn sync_file_range(call: &Call<'_>) -> Outcome {
+    let [_, offset, len, flags, ..] = call.args;
+    let object = call.objects().check_usable(call.fd(0))?;
+    let (offset, len) = (offset as i64, len as i64);
+    if flags & !7 != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    match object {
+        Object::File | Object::Dir => Ok(0),
+        _ => Err(Errno::ESPIPE.into()),
+    }
+}
+
+/// `readahead`: everything is in memory already.
+pub fn readahead(call: &Call<'_>) -> Outcome {
+    let objects = call.objects();
+    let description = objects.description(objects.lookup_fd(call.fd(0))?)?;
+    match (description.flags.readable(), description.object) {
+        (false, _) => Err(Errno::EBADF.into()),
+        (true, Object::File) => Ok(0),
+        (true, _) => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// `posix_fadvise`: there is nothing to read ahead or to drop.
+pub fn fadvise64(call: &Call<'_>) -> Outcome {
+    let [_, _, len, advice, ..] = call.args;
+    match call.objects().check_usable(call.fd(0))? {
+        Object::Pipe(_) => Err(Errno::ESPIPE.into()),
+        _ if advice > 5 || (len as i64) < 0 => Err(Errno::EINVAL.into()),
+        _ => Ok(0),
+    }
 }
 
 pub fn getdents64(call: &Call<'_>) -> Outcome {

@@ -2,13 +2,15 @@
 
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
-use crate::abi::flags::{AT_FDCWD, AtFlags};
+use crate::abi::flags::{AT_FDCWD, AtFlags, OpenFlags};
 use crate::object::env::Time;
 use crate::object::fd::Fd;
+use crate::object::ops::files::Resolve;
 use crate::object::vfs::Opened;
 use crate::object::vfs::{RenameFlags, SetTime};
 use crate::object::wait::Events;
 use alloc::vec::Vec;
+use ebb_mem::space::PAGE;
 
 const PATH_MAX: usize = 4096;
 
@@ -24,12 +26,24 @@ fn at(flags: u64) -> AtFlags {
 }
 
 fn open_at(call: &Call<'_>, dirfd: Fd, address: u64, flags: u64, mode: u64) -> Outcome {
+    open_resolved(call, (dirfd, address), flags, mode, Resolve::empty())
+}
+
+fn open_resolved(
+    call: &Call<'_>,
+    (dirfd, address): (Fd, u64),
+    flags: u64,
+    mode: u64,
+    resolve: Resolve,
+) -> Outcome {
     let pending = call.waited(|w| w.fifo.take()).flatten();
     let opened = match pending {
         Some(pending) => Opened::Fifo(pending),
         None => {
             let path = path(call, address)?;
-            call.on_objects(|o, w| o.open(w, dirfd, &path, flags as u32, mode as u32))?
+            call.on_objects(|o, w| {
+                o.open_in(w, (dirfd, &path), flags as u32, mode as u32, resolve)
+            })?
         }
     };
     match opened {
@@ -72,11 +86,36 @@ pub fn openat2(call: &Call<'_>) -> Outcome {
     if size < 24 {
         return Err(Errno::EINVAL.into());
     }
+    if size > PAGE {
+        return Err(Errno::E2BIG.into());
+    }
     let [flags, mode, resolve]: [u64; 3] = call.space().get(how)?;
-    if resolve != 0 {
+    // A later, longer structure: what is not known here must not be asked for.
+    let more: Vec<u8> = call.space().get_array(how + 24, size as usize - 24)?;
+    if more.iter().any(|&b| b != 0) {
+        return Err(Errno::E2BIG.into());
+    }
+    let known = u64::from(OpenFlags::KNOWN.bits());
+    let with_path =
+        OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    let open = OpenFlags::from_bits_retain(flags as u32);
+    let makes = open.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE);
+    let resolve = u32::try_from(resolve).ok().and_then(Resolve::from_bits);
+    let both = Resolve::BENEATH | Resolve::IN_ROOT;
+    let Some(resolve) = resolve.filter(|r| !r.contains(both)) else {
+        return Err(Errno::EINVAL.into());
+    };
+    if flags & !known != 0
+        || mode & !0o7777 != 0
+        || mode != 0 && !makes
+        || open.contains(OpenFlags::PATH) && !with_path.contains(open)
+    {
         return Err(Errno::EINVAL.into());
     }
-    open_at(call, call.fd(0), address, flags, mode)
+    if resolve.contains(Resolve::CACHED) && (makes || open.contains(OpenFlags::TRUNC)) {
+        return Err(Errno::EAGAIN.into());
+    }
+    open_resolved(call, (call.fd(0), address), flags, mode, resolve)
 }
 
 pub fn creat(call: &Call<'_>) -> Outcome {
@@ -322,6 +361,7 @@ pub fn chmod(call: &Call<'_>) -> Outcome {
 }
 
 pub fn fchmod(call: &Call<'_>) -> Outcome {
+    call.objects().check_usable(call.fd(0))?;
     chmod_at(call, call.fd(0), b"", call.args[1], AtFlags::EMPTY_PATH)
 }
 
@@ -372,6 +412,7 @@ pub fn lchown(call: &Call<'_>) -> Outcome {
 }
 
 pub fn fchown(call: &Call<'_>) -> Outcome {
+    call.objects().check_usable(call.fd(0))?;
     chown_at(
         call,
         call.fd(0),
@@ -413,7 +454,10 @@ pub fn utimensat(call: &Call<'_>) -> Outcome {
         }
     };
     let (path, flags) = match address {
-        0 => (Vec::new(), at(flags) | AtFlags::EMPTY_PATH),
+        0 => {
+            call.objects().check_usable(call.fd(0))?;
+            (Vec::new(), at(flags) | AtFlags::EMPTY_PATH)
+        }
         address => (path(call, address)?, at(flags)),
     };
     call.on_objects(|o, w| o.set_times(w, call.fd(0), &path, (atime, mtime), flags))?;

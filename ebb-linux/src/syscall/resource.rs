@@ -3,6 +3,7 @@
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
+use crate::object::files::MAX_NOFILE;
 use crate::state::process::Process;
 use alloc::rc::Rc;
 
@@ -42,7 +43,7 @@ fn set(call: &Call<'_>, process: &Process, resource: u64, soft: u64, hard: u64) 
     let mut state = process.state.borrow_mut();
     let index = usize::try_from(resource).unwrap_or(usize::MAX);
     let slot = state.limits.get_mut(index).ok_or(Errno::EINVAL)?;
-    if hard > slot.1 || index == limit::NOFILE && hard > 1 << 20 {
+    if hard > slot.1 || index == limit::NOFILE && hard > MAX_NOFILE.into() {
         return Err(Errno::EPERM.into());
     }
     *slot = (soft, hard);

@@ -160,8 +160,8 @@ table! {
 71 msgctl "ddp" Full => ipc::msgctl;
 72 fcntl "fdx" Partial("no leases, no signals") [SaRestart] => file::fcntl;
 73 flock "fd" Full [SaRestart] => file::flock;
-74 fsync "f" Full => file::sync_fd;
-75 fdatasync "f" Full => file::sync_fd;
+74 fsync "f" Full => file::fsync;
+75 fdatasync "f" Full => file::fsync;
 76 truncate "sx" Full => path::truncate;
 77 ftruncate "fx" Full => file::ftruncate;
 79 getcwd "px" Full => path::getcwd;
@@ -235,7 +235,7 @@ table! {
 160 setrlimit "dp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::setrlimit;
 162 sync "" Full => misc::accept;
 186 gettid "" Full => thread::gettid;
-187 readahead "fxx" Partial("accepted and ignored") => file::sync_fd;
+187 readahead "fxx" Full => file::readahead;
 188 setxattr "ssp" Partial("no file has attributes") => path::no_attributes;
 189 lsetxattr "ssp" Partial("no file has attributes") => path::no_attributes;
 190 fsetxattr "fsp" Partial("no file has attributes") => path::no_attributes;
@@ -257,7 +257,7 @@ table! {
 217 getdents64 "fpx" Full => file::getdents64;
 218 set_tid_address "p" Full => thread::set_tid_address;
 220 semtimedop "dpdp" Full [Never] => ipc::semtimedop;
-221 fadvise64 "fxxd" Partial("accepted and ignored") => file::sync_fd;
+221 fadvise64 "fxxd" Full => file::fadvise64;
 222 timer_create "dpp" Partial("no SIGEV_THREAD, which libraries make of SIGEV_THREAD_ID") => timer::timer_create;
 223 timer_settime "dbpp" Full => timer::timer_settime;
 224 timer_gettime "dp" Full => timer::timer_gettime;
@@ -292,7 +292,7 @@ table! {
 272 unshare "b" Partial("descriptors only, no name spaces") => process::unshare;
 273 set_robust_list "px" Full => futex::set_robust_list;
 274 get_robust_list "dpp" Full => futex::get_robust_list;
-277 sync_file_range "fxxb" Partial("accepted") => file::sync_fd;
+277 sync_file_range "fxxb" Full => file::sync_file_range;
 275 splice "fpfpxb" Full [SaRestart] => copy::splice;
 276 tee "ffxb" Full [SaRestart] => copy::tee;
 278 vmsplice "fpdb" Partial("copies: later changes of the memory are not seen") [SaRestart] => copy::vmsplice;
@@ -315,7 +315,7 @@ table! {
 297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
 299 recvmmsg "fpdbp" Partial("no timeout") [SaRestart] => socket::recvmmsg;
 302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
-306 syncfs "f" Full => file::sync_fd;
+306 syncfs "f" Full => file::syncfs;
 307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
 309 getcpu "ppp" Full => misc::getcpu;
 316 renameat2 "fsfsb" Full => path::renameat2;
@@ -332,7 +332,7 @@ table! {
 434 pidfd_open "db" Full => process::pidfd_open;
 435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => clone::clone3;
 436 close_range "xxb" Full => file::close_range;
-437 openat2 "fspx" Partial("no resolve flags") [SaRestart] => path::openat2;
+437 openat2 "fspx" Full [SaRestart] => path::openat2;
 439 faccessat2 "fsdb" Full => path::faccessat2;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
 absent {

@@ -50,6 +50,8 @@ use super::{
 
 /// The longest path, with its ending zero byte (`PATH_MAX`).
 pub const PATH_MAX: usize = 4096;
+/// The set-group-id bit of a mode.
+const S_ISGID: u32 = 0o2000;
 /// The longest name of an entry.
 pub const NAME_MAX: usize = 255;
 /// The most links that a file can have.
@@ -413,7 +415,15 @@ impl Filesystem {
         if self.inode(dir)?.nlink == 0 {
             return Err(Errno::ENOENT);
         }
-        let inode = self.new_inode(kind, mode, now, NodeRef::Upper(dir))?;
+        let mut inode = self.new_inode(kind, mode, now, NodeRef::Upper(dir))?;
+        let holder = self.inode(dir)?;
+        if holder.mode & S_ISGID != 0 {
+            // What is made there belongs to the directory's group, and so on below it.
+            inode.gid = holder.gid;
+            if inode.dir().is_some() {
+                inode.mode |= S_ISGID;
+            }
+        }
         let id = self.inodes.insert(Arc::new(inode));
         self.add_entry(dir, name, id, now)?;
         Ok(id)

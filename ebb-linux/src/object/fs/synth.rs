@@ -208,6 +208,21 @@ impl SynthNode {
         }
     }
 
+    /// The tree that it is in: a number for each.
+    pub(crate) fn tree(self) -> u8 {
+        match self.row() {
+            Some((path, _)) => u8::from(path.starts_with("/sys")),
+            None => 0,
+        }
+    }
+
+    /// Whether it is a link that leads to what it names without a path.
+    pub(crate) fn is_magic(self) -> bool {
+        let row = self.row();
+        matches!(self, SynthNode::Fd(..))
+            || matches!(row, Some((_, What::Cwd | What::RootLink | What::Exe)))
+    }
+
     /// Whether writes are accepted.
     pub(crate) fn writable(self) -> bool {
         matches!(self.row(), Some((_, Accepting(_))))

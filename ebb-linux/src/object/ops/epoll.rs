@@ -160,7 +160,15 @@ impl Objects {
                     nested,
                 });
                 set.index.insert((desc, fd), item);
-                self.hub.watch(queue, Watch { epoll, item, desc });
+                self.hub.watch(
+                    queue,
+                    Watch {
+                        epoll,
+                        item,
+                        desc,
+                        exclusive: events.contains(Events::EXCLUSIVE),
+                    },
+                );
                 self.refresh(env, epoll, item, desc, events)
             }
             Control::Modify(event) => {
@@ -363,5 +371,36 @@ impl Objects {
             }
         }
         Ok(reported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::task::Waker;
+
+    use super::*;
+    use crate::object::testing::{World, objects};
+
+    #[test]
+    fn of_sets_that_watch_exclusively_one_that_is_waited_for_is_woken() {
+        let (mut o, w) = (objects(), World::default());
+        let (r, s) = o.pipe(0).unwrap();
+        let watch = |o: &mut Objects, events: Events| {
+            let set = o.epoll_create(0).unwrap();
+            let event = EpollEvent { events, data: 0 };
+            o.epoll_ctl(&w, set, r, Control::Add(event)).unwrap();
+            let desc = o.lookup_fd(set).unwrap();
+            o.queue_of(desc).unwrap().unwrap()
+        };
+        let exclusive = Events::IN | Events::EXCLUSIVE;
+        let nobody = watch(&mut o, exclusive);
+        let sets = [exclusive, exclusive, Events::IN].map(|events| watch(&mut o, events));
+        for set in sets {
+            let token = o.hub.new_token();
+            o.hub.register(set, token, Events::IN, Waker::noop());
+        }
+        o.write(&w, s, &mut &b"x"[..]).unwrap();
+        assert_eq!(o.hub.waiting(nobody), 0);
+        assert_eq!(sets.map(|set| o.hub.waiting(set)), [0, 1, 0]);
     }
 }

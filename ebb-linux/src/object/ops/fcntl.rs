@@ -7,6 +7,7 @@ use crate::object::{
     flags::OpenFlags,
     id::{DescId, Fd},
     kind::{Kind, Object, dispatch},
+    table::Owner,
 };
 
 /// How `F_SETFL` may change a description.
@@ -42,10 +43,10 @@ pub enum Fcntl {
     AddSeals(u32),
     /// `F_GET_SEALS`.
     GetSeals,
-    /// `F_GETOWN`, `F_GETSIG`, `F_GETLEASE`: state that only asynchronous I/O would use.
-    GetInert,
-    /// `F_SETOWN`, `F_SETSIG`: accepted.
-    SetInert,
+    /// `F_GETSIG`.
+    GetSignal,
+    /// `F_SETSIG`.
+    SetSignal(u64),
 }
 
 impl Fcntl {
@@ -64,8 +65,8 @@ impl Fcntl {
             2 => Fcntl::SetFd(argument as u32),
             3 => Fcntl::GetFl,
             4 => Fcntl::SetFl(argument as u32),
-            8 | 10 => Fcntl::SetInert,
-            9 | 11 => Fcntl::GetInert,
+            10 => Fcntl::SetSignal(argument),
+            11 => Fcntl::GetSignal,
             1031 => Fcntl::SetPipeSize(argument as u32),
             1032 => Fcntl::GetPipeSize,
             1033 => Fcntl::AddSeals(argument as u32),
@@ -110,15 +111,95 @@ impl Objects {
                 if flags.contains(OpenFlags::DIRECT) && !direct {
                     return Err(Errno::EINVAL);
                 }
+                if self.has_signals(object) {
+                    self.set_async(desc, flags.contains(OpenFlags::ASYNC))?;
+                }
+                // Of what sends no signals the flag is not kept.
+                let settable = SETTABLE.difference(OpenFlags::ASYNC);
                 let desc = self.description_mut(desc)?;
-                desc.flags = desc.flags.difference(SETTABLE) | flags;
+                desc.flags = desc.flags.difference(settable) | flags & settable;
                 Ok(0)
             }
             Fcntl::GetPipeSize => Ok(self.pipe_of(desc)?.1.capacity()),
             Fcntl::SetPipeSize(size) => self.set_pipe_size(desc, size),
             Fcntl::AddSeals(seals) => self.add_seals(env, desc, seals).map(|()| 0),
             Fcntl::GetSeals => self.seals(desc),
-            Fcntl::GetInert | Fcntl::SetInert => Ok(0),
+            Fcntl::GetSignal => Ok(self.description(desc)?.signal.into()),
+            Fcntl::SetSignal(signal) => {
+                let signal = u8::try_from(signal).ok().filter(|&s| s <= 64);
+                self.description_mut(desc)?.signal = signal.ok_or(Errno::EINVAL)?;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Whether becoming ready can be told by a signal: of pipes, sockets, terminals and inotify instances, as on Linux.
+    fn has_signals(&self, object: Object) -> bool {
+        matches!(
+            object,
+            Object::Pipe(_) | Object::Socket(_) | Object::Inotify(_) | Object::Channel(_)
+        )
+    }
+
+    /// `FIOASYNC`: sets or clears `O_ASYNC`.
+    ///
+    /// # Errors
+    /// `ENOTTY` for what sends no signals.
+    pub fn set_asynchronous(&mut self, id: DescId, on: bool) -> Result<()> {
+        let desc = self.description(id)?;
+        if desc.flags.contains(OpenFlags::ASYNC) == on {
+            return Ok(());
+        }
+        match self.has_signals(desc.object) {
+            true => self.set_async(id, on),
+            false => Err(Errno::ENOTTY),
+        }
+    }
+
+    fn set_async(&mut self, id: DescId, on: bool) -> Result<()> {
+        self.description_mut(id)?.flags.set(OpenFlags::ASYNC, on);
+        Ok(())
+    }
+
+    /// `F_SETOWN` and `F_SETOWN_EX`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn set_owner(&mut self, fd: Fd, owner: Owner) -> Result<()> {
+        self.check_usable(fd)?;
+        let id = self.files.fds.get(fd)?;
+        self.description_mut(id)?.owner = owner;
+        Ok(())
+    }
+
+    /// `F_GETOWN` and `F_GETOWN_EX`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn owner(&self, fd: Fd) -> Result<Owner> {
+        self.check_usable(fd)?;
+        Ok(self.description(self.files.fds.get(fd)?)?.owner)
+    }
+
+    /// What is behind a descriptor that is more than a place (`O_PATH`).
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_usable(&self, fd: Fd) -> Result<Object> {
+        match self.description(self.files.fds.get(fd)?)?.object {
+            Object::Path => Err(Errno::EBADF),
+            object => Ok(object),
+        }
+    }
+
+    /// Whether a descriptor is of something that can be written through to where it is kept.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL`.
+    pub fn check_sync(&self, fd: Fd) -> Result<()> {
+        match self.check_usable(fd)? {
+            Object::File | Object::Dir => Ok(()),
+            _ => Err(Errno::EINVAL),
         }
     }
 

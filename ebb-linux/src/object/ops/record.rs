@@ -66,7 +66,7 @@ impl Objects {
         })
     }
 
-    /// `F_GETLK`: a lock that stands in the way of the request.
+    /// `F_GETLK`: the first lock, by its start, that stands in the way of the request.
     ///
     /// # Errors
     /// `EINVAL` for a request to unlock, or one that names a process for a description.
@@ -74,7 +74,10 @@ impl Objects {
         if request.unlock || request.names_process {
             return Err(Errno::EINVAL);
         }
-        let found = self.records.conflicts(request).next();
+        let found = self
+            .records
+            .conflicts(request)
+            .min_by_key(|held| held.start);
         Ok(found.map(|held| FileLock {
             kind: u16::from(held.exclusive),
             whence: 0,
@@ -241,6 +244,20 @@ mod tests {
         o.end_files(child);
         o.run_files(first);
         assert_eq!(o.records.count, 0);
+    }
+
+    #[test]
+    fn the_lock_that_is_told_is_the_first_in_the_way() {
+        let (mut o, w) = (objects(), World::default());
+        let fd = open(&mut o, &w, b"/f", 0o102).unwrap();
+        set(&mut o, fd, lock(1, 10, 5)).unwrap();
+        set(&mut o, fd, lock(0, 1, 5)).unwrap();
+        let child = o.fork_files();
+        o.run_files(child);
+        let id = o.lookup_fd(fd).unwrap();
+        let request = o.record_request(id, lock(1, 0, 0), 8, false).unwrap();
+        let found = o.find_record(&request).unwrap();
+        assert_eq!(found.map(|f| (f.kind, f.start, f.len)), Some((0, 1, 5)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ bitflags! {
         const MSG = 0x400;
         /// The peer will send no more.
         const RDHUP = 0x2000;
-        /// Wake one of several epoll sets (accepted; all are woken).
+        /// Wake one of several epoll sets.
         const EXCLUSIVE = 1 << 28;
         /// Keep the system awake (accepted; without meaning here).
         const WAKEUP = 1 << 29;

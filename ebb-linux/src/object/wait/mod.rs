@@ -41,6 +41,8 @@ pub(crate) struct Watch {
     pub(crate) epoll: Id<Epoll>,
     pub(crate) item: Id<Item>,
     pub(crate) desc: DescId,
+    /// Of several such watches whose sets are waited for, one wake-up is for one.
+    pub(crate) exclusive: bool,
 }
 
 /// Who wants to hear of an object.
@@ -200,13 +202,19 @@ impl Hub {
                 continue;
             };
             let begun = work.len();
+            let mut taken = false;
             for watch in &found.watches {
+                if watch.exclusive && taken {
+                    continue;
+                }
                 let Some(epoll) = self.epolls.get_mut(watch.epoll) else {
                     continue;
                 };
                 if epoll.notify(watch.item, events) && epoll.stamp != self.stamp {
                     epoll.stamp = self.stamp;
                     work.push_back((epoll.queue, Events::READ));
+                    let news = self.queues.get(epoll.queue);
+                    taken |= watch.exclusive && news.is_some_and(|q| !q.tasks.is_empty());
                 }
             }
             for (news, events) in work.range(begun..).copied() {

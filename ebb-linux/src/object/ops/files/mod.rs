@@ -11,4 +11,5 @@ mod stat;
 
 pub use change::{RenameFlags, SetTime};
 pub use open::{Opened, PendingFifo};
+pub use path::Resolve;
 pub use program::Executable;

@@ -1,6 +1,6 @@
 //! `open` and the descriptions it makes.
 
-use super::path::Last;
+use super::path::{Last, Resolve};
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -44,6 +44,21 @@ impl Objects {
         flags: u32,
         mode: u32,
     ) -> Result<Opened> {
+        self.open_in(env, (dirfd, path), flags, mode, Resolve::empty())
+    }
+
+    /// `openat2`: as [`open`](Self::open), with what the path may not do.
+    ///
+    /// # Errors
+    /// As there; `EXDEV` for a path that leaves what it may not leave.
+    pub fn open_in(
+        &mut self,
+        env: &dyn Env,
+        (dirfd, path): (Fd, &[u8]),
+        flags: u32,
+        mode: u32,
+        resolve: Resolve,
+    ) -> Result<Opened> {
         let mut flags = OpenFlags::from_bits_retain(flags) & OpenFlags::KNOWN;
         let tmpfile = flags.contains(OpenFlags::TMPFILE) && !flags.contains(OpenFlags::PATH);
         if flags.contains(OpenFlags::PATH) {
@@ -69,7 +84,7 @@ impl Objects {
         let exclusive = flags.contains(OpenFlags::CREAT | OpenFlags::EXCL);
         let follow = !flags.contains(OpenFlags::NOFOLLOW) && !exclusive;
         let create = flags.contains(OpenFlags::CREAT);
-        let mut parent = self.resolve_parent(env, dirfd, path)?;
+        let mut parent = self.resolve_parent_in(env, dirfd, path, resolve)?;
         if tmpfile {
             let (_, node) = self.finish(env, parent, follow)?;
             return self.open_tmpfile(env, node.ok_or(Errno::ENOENT)?, flags, mode);

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bitflags::bitflags;
+
 use super::proc;
 use crate::object::{
     Objects,
@@ -15,6 +17,39 @@ use crate::object::{
 
 /// The most symbolic links that one resolution follows.
 const MAX_LINKS: u32 = 40;
+
+bitflags! {
+    /// `RESOLVE_*` of `openat2`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Resolve: u32 {
+        /// Do not go from one file system to another.
+        const NO_XDEV = 0x1;
+        /// Do not follow the links of /proc that are not paths.
+        const NO_MAGICLINKS = 0x2;
+        /// Follow no link at all.
+        const NO_SYMLINKS = 0x4;
+        /// Fail rather than leave the directory that the path starts from.
+        const BENEATH = 0x8;
+        /// Take that directory for the root.
+        const IN_ROOT = 0x10;
+        /// Only what needs no waiting, as everything here.
+        const CACHED = 0x20;
+    }
+}
+
+/// Where a resolution may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    /// What `/` is, and what `..` does not leave.
+    root: NodeRef,
+    resolve: Resolve,
+}
+
+impl Scope {
+    fn is_bound(self) -> bool {
+        self.resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT)
+    }
+}
 
 /// The last component of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +71,7 @@ pub(crate) struct Parent {
     /// where a link leads to such a path.
     pub(crate) create: bool,
     links: u32,
+    scope: Scope,
 }
 
 impl Parent {
@@ -109,13 +145,53 @@ impl Objects {
 
     /// Resolves all of a path but its last component.
     pub(crate) fn resolve_parent(&self, env: &dyn Env, dirfd: Fd, path: &[u8]) -> Result<Parent> {
+        self.resolve_parent_in(env, dirfd, path, Resolve::empty())
+    }
+
+    /// As [`resolve_parent`](Self::resolve_parent), with what `openat2` forbids.
+    pub(crate) fn resolve_parent_in(
+        &self,
+        env: &dyn Env,
+        dirfd: Fd,
+        path: &[u8],
+        resolve: Resolve,
+    ) -> Result<Parent> {
         Self::check_path(path)?;
-        let base = if path[0] == b'/' {
-            self.fs.root()
-        } else {
-            self.base(dirfd)?
+        let mut scope = Scope {
+            root: self.fs.root(),
+            resolve,
         };
-        self.walk(env, base, path.to_vec(), 0)
+        if scope.is_bound() {
+            scope.root = self.base(dirfd)?;
+        }
+        let base = match path[0] {
+            b'/' => self.root_of(scope)?,
+            _ => self.base(dirfd)?,
+        };
+        self.walk(env, base, path.to_vec(), 0, scope)
+    }
+
+    /// Where an absolute path starts.
+    fn root_of(&self, scope: Scope) -> Result<NodeRef> {
+        match scope.resolve.contains(Resolve::BENEATH) {
+            true => Err(Errno::EXDEV),
+            false => Ok(scope.root),
+        }
+    }
+
+    /// Refuses a step to another file system where it is forbidden.
+    fn check_device(&self, scope: Scope, from: NodeRef, to: NodeRef) -> Result<()> {
+        if !scope.resolve.contains(Resolve::NO_XDEV) {
+            return Ok(());
+        }
+        let device = |node| match self.place(node) {
+            Ok(NodeRef::Synth(node)) => Some(node.tree()),
+            _ => None,
+        };
+        match device(from) == device(to) {
+            true => Ok(()),
+            false => Err(Errno::EXDEV),
+        }
     }
 
     /// Walks `rest` from `dir` up to its last component, following links on the way.
@@ -125,9 +201,12 @@ impl Objects {
         mut dir: NodeRef,
         mut rest: Vec<u8>,
         mut links: u32,
+        scope: Scope,
     ) -> Result<Parent> {
         if rest.first() == Some(&b'/') {
-            dir = self.fs.root();
+            let root = self.root_of(scope)?;
+            self.check_device(scope, dir, root)?;
+            dir = root;
         }
         let mut at = 0;
         loop {
@@ -144,6 +223,7 @@ impl Objects {
                     slash: true,
                     create: false,
                     links,
+                    scope,
                 });
             }
             let len = rest[at..]
@@ -164,20 +244,24 @@ impl Objects {
                     slash: after < rest.len(),
                     create: false,
                     links,
+                    scope,
                 });
             }
             match &rest[name] {
                 b"." => {}
-                b".." => dir = self.dotdot(dir)?,
+                b".." => dir = self.dotdot_in(dir, scope)?,
                 name if name.len() > NAME_MAX => return Err(Errno::ENAMETOOLONG),
                 name => {
                     let node = self.child(env, dir, name)?.ok_or(Errno::ENOENT)?;
+                    self.check_device(scope, dir, node)?;
                     if self.node_kind(node)? == NodeKind::Symlink {
-                        match self.follow(env, node, &mut links)? {
+                        match self.follow(env, node, &mut links, scope)? {
                             Target::Node(node) => dir = node,
                             Target::Path(mut target) => {
                                 if target.first() == Some(&b'/') {
-                                    dir = self.fs.root();
+                                    let root = self.root_of(scope)?;
+                                    self.check_device(scope, dir, root)?;
+                                    dir = root;
                                 }
                                 target.extend_from_slice(&rest[after..]);
                                 (rest, at) = (target, 0);
@@ -197,14 +281,41 @@ impl Objects {
         self.fs.parent(dir)
     }
 
-    fn follow(&self, env: &dyn Env, link: NodeRef, links: &mut u32) -> Result<Target> {
+    /// `..` of a directory, which does not lead out of the scope.
+    fn dotdot_in(&self, dir: NodeRef, scope: Scope) -> Result<NodeRef> {
+        if scope.is_bound() && self.fs.canon(dir) == self.fs.canon(scope.root) {
+            return self.root_of(scope);
+        }
+        let parent = self.dotdot(dir)?;
+        self.check_device(scope, dir, parent)?;
+        Ok(parent)
+    }
+
+    fn follow(
+        &self,
+        env: &dyn Env,
+        link: NodeRef,
+        links: &mut u32,
+        scope: Scope,
+    ) -> Result<Target> {
         *links += 1;
-        if *links > MAX_LINKS {
+        if *links > MAX_LINKS || scope.resolve.contains(Resolve::NO_SYMLINKS) {
             return Err(Errno::ELOOP);
         }
-        if let NodeRef::Synth(link) = link
-            && let Some(node) = proc::jump(self, env, link)?
+        if let NodeRef::Synth(magic) = link
+            && magic.is_magic()
         {
+            if scope.resolve.contains(Resolve::NO_MAGICLINKS) {
+                return Err(Errno::ELOOP);
+            }
+            if scope.is_bound() {
+                return Err(Errno::EXDEV);
+            }
+        }
+        if let NodeRef::Synth(magic) = link
+            && let Some(node) = proc::jump(self, env, magic)?
+        {
+            self.check_device(scope, link, node)?;
             return Ok(Target::Node(node));
         }
         let target = self.link_target(env, link)?;
@@ -238,14 +349,17 @@ impl Objects {
             }
             let node = match &parent.last {
                 Last::Root | Last::Dot => parent.dir,
-                Last::DotDot => self.dotdot(parent.dir)?,
+                Last::DotDot => self.dotdot_in(parent.dir, parent.scope)?,
                 Last::Name(name) => match self.child(env, parent.dir, name)? {
-                    Some(node) => node,
+                    Some(node) => {
+                        self.check_device(parent.scope, parent.dir, node)?;
+                        node
+                    }
                     None => return Ok((parent, None)),
                 },
             };
             if (follow || parent.slash) && self.node_kind(node)? == NodeKind::Symlink {
-                match self.follow(env, node, &mut parent.links)? {
+                match self.follow(env, node, &mut parent.links, parent.scope)? {
                     Target::Node(node) => {
                         if parent.slash && !self.is_dir(node) {
                             return Err(Errno::ENOTDIR);
@@ -257,7 +371,7 @@ impl Objects {
                             target.push(b'/');
                         }
                         let create = parent.create;
-                        parent = self.walk(env, parent.dir, target, parent.links)?;
+                        parent = self.walk(env, parent.dir, target, parent.links, parent.scope)?;
                         parent.create = create;
                         continue;
                     }
