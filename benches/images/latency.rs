@@ -11,7 +11,7 @@ use core::{arch::asm, hint::black_box, time::Duration};
 use ebb::{CoreId, EbbRef, core_count, platform::Clock, println, spawn_on, time, yield_now};
 
 fn now() -> u64 {
-    EbbRef::<dyn Clock>::get().now()
+    EbbRef::<dyn Clock>::get().now_ns()
 }
 
 #[ebb::main]

@@ -122,7 +122,7 @@ impl Executor for Dispatcher {
 
 /// Microseconds since the machine's start, for the books.
 fn now_us() -> u64 {
-    EbbRef::<dyn Clock>::get().now() / 1000
+    EbbRef::<dyn Clock>::get().now_ns() / 1000
 }
 
 /// A call that the platform could not make.

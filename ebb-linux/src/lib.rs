@@ -67,12 +67,12 @@ use ebb_runtime::platform::Clock;
 
 /// Nanoseconds of the machine's monotonic clock.
 fn now() -> u64 {
-    EbbRef::<dyn Clock>::get().now()
+    EbbRef::<dyn Clock>::get().now_ns()
 }
 
 /// Nanoseconds since 1970.
 fn unix_now() -> u64 {
-    EbbRef::<dyn Clock>::get().unix_time()
+    EbbRef::<dyn Clock>::get().unix_time_ns()
 }
 
 /// The error number for a refused change of an address space.

@@ -58,7 +58,7 @@ const REACH: usize = 1 << 46;
 ebb::option!("ip", Address::TAKES, |value| Address::parse(value).is_ok());
 
 pub(crate) fn now_ns() -> u64 {
-    EbbRef::<dyn Clock>::get().now()
+    EbbRef::<dyn Clock>::get().now_ns()
 }
 
 fn random() -> u64 {
@@ -206,7 +206,7 @@ impl FromRoot<Root> for CoreNet {
             Arc::clone(&root.shared),
             core,
             link,
-            Limits::of(EbbRef::<dyn Hardware>::get().memory(), core_count()),
+            Limits::of(EbbRef::<dyn Hardware>::get().memory_bytes(), core_count()),
             random(),
         );
         let line: &'static InterruptLine = Box::leak(Box::default());

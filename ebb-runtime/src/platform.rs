@@ -13,9 +13,9 @@ use crate::{CoreId, component};
 #[component(replaceable)]
 pub trait Clock {
     /// Nanoseconds since the machine started. Monotonic, the same on all cores.
-    fn now(&self) -> u64;
+    fn now_ns(&self) -> u64;
     /// Nanoseconds since 1970-01-01 00:00 UTC.
-    fn unix_time(&self) -> u64;
+    fn unix_time_ns(&self) -> u64;
 }
 
 /// Sleeping and waking of cores. The runtime is the only caller.
@@ -24,9 +24,9 @@ pub trait Cores {
     /// Ends a [`park`](Cores::park) of that core, or makes its next one return at once. Called from
     /// any thread; `token` is the one that the machine's maker gave for the core.
     fn wake(&self, token: usize);
-    /// Sleeps until woken, an interrupt or I/O readiness arrives, or the clock reaches `deadline`.
+    /// Sleeps until woken, an interrupt or I/O readiness arrives, or the clock reaches `deadline_ns`.
     /// May return early. Called by the core itself, between events.
-    fn park(&self, token: usize, deadline: Option<u64>);
+    fn park(&self, token: usize, deadline_ns: Option<u64>);
     /// Lets pending interrupts and I/O readiness in, without waiting. Called often.
     fn poll(&self, token: usize);
 }
@@ -122,7 +122,7 @@ pub trait Unwind {
 #[component]
 pub trait Hardware {
     /// Bytes of ordinary memory that the machine has.
-    fn memory(&self) -> u64;
+    fn memory_bytes(&self) -> u64;
     /// Every PCI function that was found.
     fn pci_functions(&self) -> &'static [PciFunction];
     /// Reads an aligned 32-bit register of a function's configuration space.

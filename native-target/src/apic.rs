@@ -177,11 +177,11 @@ pub fn send_startup(target: u32, page: u8) {
     command(target, 1 << 14 | 0b110 << 8 | u32::from(page));
 }
 
-/// Lets the timer fire when the TSC reaches `deadline` (deadline mode only; 0 disarms).
+/// Lets the timer fire when the TSC reaches `deadline_ticks` (deadline mode only; 0 disarms).
 #[inline]
-pub fn set_deadline(deadline: u64) {
+pub fn set_deadline(deadline_ticks: u64) {
     // SAFETY: the MSR exists where the mode does.
-    unsafe { Msr::new(msr::TSC_DEADLINE).write(deadline) };
+    unsafe { Msr::new(msr::TSC_DEADLINE).write(deadline_ticks) };
 }
 
 /// Lets the timer fire after `ticks` of its own clock (0 disarms).

@@ -75,7 +75,7 @@ pub struct CpuBlock {
     /// 1 from a wake-up to the end of the core's next sleep.
     pub notified: AtomicU32,
     /// The deadline that the core's timer is set to, in clock nanoseconds; 0 for none.
-    pub armed: AtomicU64,
+    pub armed_ns: AtomicU64,
     /// Who handles the device vectors, from `FIRST_DEVICE` on.
     pub handlers: [Slot; 192],
     /// How far the core has come up (`smp`).

@@ -35,7 +35,7 @@ pub struct Options {
     /// Measure the TSC even if the CPU or the hypervisor tell its frequency.
     pub measure_clock: bool,
     /// Milliseconds between 1970 and the start of the virtual machine, as the runner's clock told.
-    pub launched: Option<u64>,
+    pub launched_ms: Option<u64>,
     /// Do not start the core with this APIC ID, as if it were broken.
     pub broken_core: Option<u32>,
 }
@@ -132,7 +132,7 @@ const TABLE: [(&str, &str, Set); 8] = [
     ("forward", "ADDRESS:HOST:GUEST, ...", |_, _| Some(())),
     // Written by the runner: the real-time clock tells whole seconds only.
     ("launched", "milliseconds since 1970", |o, v| {
-        o.launched = Some(v.parse().ok()?);
+        o.launched_ms = Some(v.parse().ok()?);
         Some(())
     }),
     ("broken-core", "an APIC ID", |o, v| {
@@ -158,7 +158,7 @@ impl Options {
         x2apic: true,
         deadline_timer: true,
         measure_clock: false,
-        launched: None,
+        launched_ms: None,
         broken_core: None,
     };
 

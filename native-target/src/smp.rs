@@ -17,7 +17,7 @@ const ARRIVED: u32 = 1;
 const GIVEN_UP: u32 = 2;
 
 /// How long a core may take to come up, in nanoseconds. Generous: a host may be busy.
-const PATIENCE: u64 = 2_000_000_000;
+const PATIENCE_NS: u64 = 2_000_000_000;
 
 #[repr(C)]
 struct Entry {
@@ -169,21 +169,21 @@ impl Launch {
     /// startup IPI; but one to those that have not come after a while does no harm (Linux,
     /// `wakeup_secondary_cpu_via_init`).
     pub fn collect(self, mut missing: impl FnMut(u32)) {
-        let begun = clock::now_ns();
+        let begun_ns = clock::now_ns();
         let mut again = false;
         while self.blocks().any(is_waiting) {
-            let now = clock::now_ns();
-            let elapsed = now.saturating_sub(begun);
-            if elapsed > PATIENCE {
+            let now_ns = clock::now_ns();
+            let elapsed_ns = now_ns.saturating_sub(begun_ns);
+            if elapsed_ns > PATIENCE_NS {
                 break;
             }
-            if elapsed > PATIENCE / 20 && !again {
+            if elapsed_ns > PATIENCE_NS / 20 && !again {
                 again = true;
                 self.send_startup();
             }
             // Asleep: where the host has fewer cores than the machine, the others need them to get
             // here. Each wakes us as it arrives.
-            platform::sleep_until(cpu::this(), now + PATIENCE / 40);
+            platform::sleep_until(cpu::this(), now_ns + PATIENCE_NS / 40);
         }
         let mut next = 1;
         for block in self.blocks() {

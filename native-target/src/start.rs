@@ -71,7 +71,7 @@ pub extern "C" fn start(info: u32) -> ! {
     let options = Options::parse(handover.command_line())
         .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
     OPTIONS.call_once(|| options);
-    clock::set_launched(options.launched);
+    clock::set_launched(options.launched_ms);
     let (image_start, image_end) = paging::image();
     let usable: u64 = handover
         .map()
@@ -264,8 +264,8 @@ pub fn run(block: &'static cpu::CpuBlock) -> ! {
     unsafe { core_main(machine, CoreId::new(id)) };
     if id == 0 {
         // Destructors run on every core; one that never ends must not keep the machine.
-        let patience = clock::now_ns() + 2_000_000_000;
-        while machine.running() > 0 && clock::now_ns() < patience {
+        let patience_ns = clock::now_ns() + 2_000_000_000;
+        while machine.running() > 0 && clock::now_ns() < patience_ns {
             core::hint::spin_loop();
         }
         report::exit(platform::exit_status(machine.status()));

@@ -1,6 +1,6 @@
 //! A core's timer: the TSC deadline or the local APIC's countdown, set to nanoseconds of the clock.
 //!
-//! What must hold: `CpuBlock::armed` is what the timer is set to, 0 for nothing; only the core itself sets its timer.
+//! What must hold: `CpuBlock::armed_ns` is what the timer is set to, 0 for nothing; only the core itself sets its timer.
 
 use crate::cpu::CpuBlock;
 use crate::{apic, clock};
@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 /// Sets this core's timer; false if the deadline has passed.
 pub fn arm(block: &CpuBlock, deadline_ns: Option<u64>) -> bool {
-    let armed = block.armed.load(Ordering::Relaxed);
+    let armed = block.armed_ns.load(Ordering::Relaxed);
     let Some(deadline_ns) = deadline_ns else {
         if armed != 0 {
             disarm(block);
@@ -32,14 +32,14 @@ pub fn arm(block: &CpuBlock, deadline_ns: Option<u64>) -> bool {
         // A countdown longer than the register holds is cut: the core wakes and comes back here.
         apic::set_countdown(clock::apic_ticks(deadline_ns - now_ns));
     }
-    block.armed.store(deadline_ns, Ordering::Relaxed);
+    block.armed_ns.store(deadline_ns, Ordering::Relaxed);
     true
 }
 
 /// Sets this core's timer to `deadline_ns` unless it fires earlier anyway. A deadline that has passed fires at once: whoever
 /// enters a guest has nothing else that brings it back, so no amount of time lost on the way here may leave the timer off.
 pub fn arm_earlier(block: &CpuBlock, deadline_ns: u64) {
-    let armed = block.armed.load(Ordering::Relaxed);
+    let armed = block.armed_ns.load(Ordering::Relaxed);
     if armed != 0 && armed <= deadline_ns {
         return;
     }
@@ -50,7 +50,7 @@ pub fn arm_earlier(block: &CpuBlock, deadline_ns: u64) {
         let left_ns = deadline_ns.saturating_sub(clock::now_ns());
         apic::set_countdown(clock::apic_ticks(left_ns));
     }
-    block.armed.store(deadline_ns, Ordering::Relaxed);
+    block.armed_ns.store(deadline_ns, Ordering::Relaxed);
 }
 
 fn disarm(block: &CpuBlock) {
@@ -59,5 +59,5 @@ fn disarm(block: &CpuBlock) {
     } else {
         apic::set_countdown(0);
     }
-    block.armed.store(0, Ordering::Relaxed);
+    block.armed_ns.store(0, Ordering::Relaxed);
 }

@@ -82,7 +82,7 @@ async fn main() -> u8 {
             unsafe { asm!("xor ecx, ecx", "div ecx", out("eax") _, out("ecx") _, out("edx") _) };
         }
         "memory-size" => println!("{}", ebb_mem::frame::stats().total >> 8),
-        "time" => println!("{}", EbbRef::<dyn Clock>::get().unix_time() / 1_000_000),
+        "time" => println!("{}", EbbRef::<dyn Clock>::get().unix_time_ns() / 1_000_000),
         "echo" => echo().await,
         "memory-politely" => return politely(),
         "memory" => {

@@ -13,11 +13,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[provides(Clock, default, instance = &Linux)]
 impl Clock for Linux {
-    fn now(&self) -> u64 {
+    fn now_ns(&self) -> u64 {
         START.elapsed().as_nanos() as u64
     }
 
-    fn unix_time(&self) -> u64 {
+    fn unix_time_ns(&self) -> u64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64)

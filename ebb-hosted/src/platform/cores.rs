@@ -35,9 +35,12 @@ impl Cores for Linux {
         Parker::from_token(token).wake();
     }
 
-    fn park(&self, token: usize, deadline: Option<u64>) {
+    fn park(&self, token: usize, deadline_ns: Option<u64>) {
         let parker = Parker::from_token(token);
-        parker.park(deadline.map(|d| d.saturating_sub(Linux.now())), net::ready);
+        parker.park(
+            deadline_ns.map(|d| d.saturating_sub(Linux.now_ns())),
+            net::ready,
+        );
     }
 
     fn poll(&self, token: usize) {

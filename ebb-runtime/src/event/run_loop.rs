@@ -104,15 +104,15 @@ pub fn core_stats() -> Vec<CoreStats> {
 // --- Hogs ------------------------------------------------------------------------------------
 
 /// An event is a hog when it takes longer than this, in nanoseconds.
-static HOG_LIMIT: AtomicU64 = AtomicU64::new(10_000_000);
+static HOG_LIMIT_NS: AtomicU64 = AtomicU64::new(10_000_000);
 static HOG_REPORTS: AtomicBool = AtomicBool::new(true);
 
-/// Sets how long an event may take, in nanoseconds, before it is counted and reported as one that
+/// Sets how long an event may take before it is counted and reported as one that
 /// hogs its core. The default is 10 ms. `report` says whether a line tells of it (for
 /// each core at most one a second, then less and less often). Events shorter than about half a millisecond are never looked at, so
 /// a lower limit counts as that.
-pub fn set_hog_limit(nanoseconds: u64, report: bool) {
-    HOG_LIMIT.store(nanoseconds, Ordering::Relaxed);
+pub fn set_hog_limit(limit_ns: u64, report: bool) {
+    HOG_LIMIT_NS.store(limit_ns, Ordering::Relaxed);
     HOG_REPORTS.store(report, Ordering::Relaxed);
 }
 
@@ -161,17 +161,18 @@ fn ticks() -> u64 {
 
 #[cold]
 #[inline(never)]
-fn long_event(core: &Core, site: &Location<'_>, spent: u64) {
-    let (tick, nanoseconds) = core.local.events.origin.get();
-    let now = EbbRef::<dyn Clock>::get().now();
+fn long_event(core: &Core, site: &Location<'_>, spent_ticks: u64) {
+    let (tick, origin_ns) = core.local.events.origin.get();
+    let now_ns = EbbRef::<dyn Clock>::get().now_ns();
     let elapsed_ticks = ticks().wrapping_sub(tick).max(1);
-    let elapsed = now.saturating_sub(nanoseconds);
-    let spent = (u128::from(spent) * u128::from(elapsed) / u128::from(elapsed_ticks)) as u64;
-    if spent < HOG_LIMIT.load(Ordering::Relaxed) {
+    let elapsed_ns = now_ns.saturating_sub(origin_ns);
+    let spent_ns =
+        (u128::from(spent_ticks) * u128::from(elapsed_ns) / u128::from(elapsed_ticks)) as u64;
+    if spent_ns < HOG_LIMIT_NS.load(Ordering::Relaxed) {
         return;
     }
     add(&core.stats.hogs, 1);
-    if let Some(untold) = HOG_TELLING[core.id.number() % HOG_TELLING.len()].tell(now) {
+    if let Some(untold) = HOG_TELLING[core.id.number() % HOG_TELLING.len()].tell(now_ns) {
         let more = match untold {
             0 => String::new(),
             n => format!(" ({n} more were not reported since the last one that was)"),
@@ -179,8 +180,8 @@ fn long_event(core: &Core, site: &Location<'_>, spent: u64) {
         crate::inform!(
             "ebb: an event held {:?} for {}.{:03} ms; its task was spawned at {site}{more}",
             core.id,
-            spent / 1_000_000,
-            spent / 1000 % 1000,
+            spent_ns / 1_000_000,
+            spent_ns / 1000 % 1000,
         );
     }
 }
@@ -192,7 +193,7 @@ pub(crate) fn run(core: &'static Core) {
     let local = &core.local.events;
     local
         .origin
-        .set((ticks(), EbbRef::<dyn Clock>::get().now()));
+        .set((ticks(), EbbRef::<dyn Clock>::get().now_ns()));
     let quiesce = core
         .local
         .quiesce
@@ -237,7 +238,7 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
 }
 
 /// How often an idle core looks whether its grace period is over, in nanoseconds.
-const GRACE_LOOK: u64 = 200_000;
+const GRACE_LOOK_NS: u64 = 200_000;
 
 /// Events run between two looks at the inbox. An empty one costs three loads.
 const LOOK: usize = 8;
@@ -252,11 +253,11 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
     quiesce.poll();
     arrivals(core);
     // Without timers there is no reason to ask the clock.
-    let mut next_timer = core.local.timers.next_deadline();
-    if next_timer.is_some() {
-        let now = EbbRef::<dyn Clock>::get().now();
-        add(&core.stats.timers, core.local.timers.expire(now));
-        next_timer = core.local.timers.next_deadline();
+    let mut next_timer_ns = core.local.timers.next_deadline_ns();
+    if next_timer_ns.is_some() {
+        let now_ns = EbbRef::<dyn Clock>::get().now_ns();
+        add(&core.stats.timers, core.local.timers.expire(now_ns));
+        next_timer_ns = core.local.timers.next_deadline_ns();
     }
     if run_batch(core) {
         EbbRef::<dyn Cores>::get().poll(core.token);
@@ -270,15 +271,15 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
     // SAFETY: this core is the inbox's consumer.
     if unsafe { core.inbox.is_empty() } && local.queue.is_empty() && !core.machine.is_stopping() {
         add(&core.stats.parks, 1);
-        let deadline = if quiesce.is_pending() {
+        let deadline_ns = if quiesce.is_pending() {
             // Nobody wakes this core when its grace period ends, so it looks now and then.
-            let look = EbbRef::<dyn Clock>::get().now() + GRACE_LOOK;
-            Some(next_timer.map_or(look, |timer| timer.min(look)))
+            let look_ns = EbbRef::<dyn Clock>::get().now_ns() + GRACE_LOOK_NS;
+            Some(next_timer_ns.map_or(look_ns, |timer| timer.min(look_ns)))
         } else {
-            next_timer
+            next_timer_ns
         };
         quiesce.park();
-        EbbRef::<dyn Cores>::get().park(core.token, deadline);
+        EbbRef::<dyn Cores>::get().park(core.token, deadline_ns);
         quiesce.unpark();
     }
     core.doorbell.awake();

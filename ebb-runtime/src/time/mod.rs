@@ -29,7 +29,7 @@ impl Instant {
     #[inline]
     #[must_use]
     pub fn now() -> Self {
-        Self(EbbRef::<dyn Clock>::get().now())
+        Self(EbbRef::<dyn Clock>::get().now_ns())
     }
 
     /// Nanoseconds since the machine started.
@@ -85,7 +85,7 @@ impl fmt::Debug for Instant {
 /// Time since 1970-01-01 00:00 UTC.
 #[must_use]
 pub fn unix_time() -> Duration {
-    Duration::from_nanos(EbbRef::<dyn Clock>::get().unix_time())
+    Duration::from_nanos(EbbRef::<dyn Clock>::get().unix_time_ns())
 }
 
 /// The timers of one core.
@@ -94,24 +94,24 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub fn new(now: u64) -> Self {
+    pub fn new(now_ns: u64) -> Self {
         Self {
-            wheel: RefCell::new(Wheel::new(now)),
+            wheel: RefCell::new(Wheel::new(now_ns)),
         }
     }
 
     #[inline]
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.wheel.borrow().next_deadline()
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.wheel.borrow().next_deadline_ns()
     }
 
     /// Wakes what is due; returns how many.
     #[inline]
-    pub fn expire(&self, now: u64) -> u64 {
+    pub fn expire(&self, now_ns: u64) -> u64 {
         let mut count = 0;
         loop {
             // The borrow ends before the waker is called: dropping a task may cancel a timer.
-            let waker = self.wheel.borrow_mut().pop_expired(now);
+            let waker = self.wheel.borrow_mut().pop_expired(now_ns);
             let Some(waker) = waker else { return count };
             waker.wake();
             count += 1;
@@ -124,8 +124,8 @@ impl Timers {
         drop(all);
     }
 
-    fn insert(&self, deadline: u64, waker: Waker) -> Key {
-        self.wheel.borrow_mut().insert(deadline, waker)
+    fn insert(&self, deadline_ns: u64, waker: Waker) -> Key {
+        self.wheel.borrow_mut().insert(deadline_ns, waker)
     }
 
     /// Sets another waker, or says that the timer has fired.

@@ -161,7 +161,7 @@ impl Wheel {
 
     /// When [`pop_expired`](Self::pop_expired) should next be called: the earliest deadline, rounded up to a tick. May
     /// be too early, never too late, if the earliest timer has been cancelled. `None` without a timer. O(1).
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline_ns(&self) -> Option<u64> {
         (self.len > 0).then(|| nanoseconds(self.first_due))
     }
 
@@ -452,10 +452,10 @@ mod tests {
                 prop_assert_eq!(wheel.len(), model.len());
                 let first = model.keys().next().map(|at| nanoseconds(at.0));
                 if cancelled {
-                    prop_assert!(wheel.next_deadline() <= first || first.is_none());
-                    prop_assert_eq!(wheel.next_deadline().is_none(), first.is_none());
+                    prop_assert!(wheel.next_deadline_ns() <= first || first.is_none());
+                    prop_assert_eq!(wheel.next_deadline_ns().is_none(), first.is_none());
                 } else {
-                    prop_assert_eq!(wheel.next_deadline(), first);
+                    prop_assert_eq!(wheel.next_deadline_ns(), first);
                 }
                 for &key in &dead {
                     prop_assert!(!wheel.contains(key));
@@ -473,7 +473,7 @@ mod tests {
         for deadline in [0, 1, 255, 256, 257, 4096, 1_000_000, 16_777_217, 1 << 40] {
             let mut wheel = Wheel::new(0);
             wheel.insert(deadline, Waker::noop().clone());
-            let told = wheel.next_deadline().unwrap();
+            let told = wheel.next_deadline_ns().unwrap();
             assert!(told >= deadline && told - deadline < TICK_NS);
             if let Some(before) = told.checked_sub(1) {
                 assert!(wheel.pop_expired(before).is_none(), "{deadline}");
@@ -487,7 +487,7 @@ mod tests {
     fn a_deadline_at_the_end_of_time_never_fires() {
         let mut wheel = Wheel::new(u64::MAX - 5000);
         let key = wheel.insert(u64::MAX, Waker::noop().clone());
-        assert_eq!(wheel.next_deadline(), Some(u64::MAX));
+        assert_eq!(wheel.next_deadline_ns(), Some(u64::MAX));
         assert!(wheel.pop_expired(u64::MAX).is_none());
         assert!(wheel.cancel(key).is_some());
     }
@@ -506,7 +506,7 @@ mod tests {
             }
             assert_eq!(wheel.len(), 1_000_000);
             let mut fired = 0;
-            while let Some(next) = wheel.next_deadline() {
+            while let Some(next) = wheel.next_deadline_ns() {
                 assert_eq!(wheel.expire(next - 1, &mut |_| ()), 0);
                 let now = wheel.expire(next, &mut |_| ());
                 assert!(now > 0);

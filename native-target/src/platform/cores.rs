@@ -29,12 +29,12 @@ impl Cores for Native {
     }
 
     #[inline]
-    fn park(&self, token: usize, deadline: Option<u64>) {
+    fn park(&self, token: usize, deadline_ns: Option<u64>) {
         let block = block_of(token);
         if block.id.load(Ordering::Relaxed) == 0 {
             clock::refine();
         }
-        if block.notified.load(Ordering::Acquire) != 0 || !timer::arm(block, deadline) {
+        if block.notified.load(Ordering::Acquire) != 0 || !timer::arm(block, deadline_ns) {
             interrupts::poll();
         } else {
             ebb_mem::flush_remote();
@@ -63,7 +63,7 @@ pub fn sleep_until(block: &CpuBlock, deadline_ns: u64) {
 #[inline]
 fn handle(block: &CpuBlock) {
     interrupts::drain(|vector| match vector {
-        interrupts::TIMER => block.armed.store(0, Ordering::Relaxed),
+        interrupts::TIMER => block.armed_ns.store(0, Ordering::Relaxed),
         FIRST_DEVICE..=LAST_DEVICE => {
             let slot = &block.handlers[usize::from(vector - FIRST_DEVICE)];
             if let Some(handler) = slot.handler.get() {

@@ -83,7 +83,7 @@ impl GuestCpu for Native {
                 interrupts::record(vector);
                 if vector == interrupts::TIMER {
                     // The next guest to be entered sets its own timer.
-                    cpu::this().armed.store(0, Ordering::Relaxed);
+                    cpu::this().armed_ns.store(0, Ordering::Relaxed);
                 }
                 if vector != interrupts::SPURIOUS {
                     apic::end_of_interrupt();

@@ -10,7 +10,7 @@ use ebb_runtime::{CoreId, provides};
 
 #[provides(Hardware, instance = &Native)]
 impl Hardware for Native {
-    fn memory(&self) -> u64 {
+    fn memory_bytes(&self) -> u64 {
         let map = start::handover().map();
         let usable = map.iter().filter(|r| r.kind == Kind::Usable);
         usable.map(|r| r.len).sum()

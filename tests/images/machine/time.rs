@@ -9,7 +9,7 @@ use ebb::{
 };
 
 fn now() -> u64 {
-    EbbRef::<dyn Clock>::get().now()
+    EbbRef::<dyn Clock>::get().now_ns()
 }
 
 #[ebb::test]
@@ -48,7 +48,7 @@ async fn timers_fire_on_every_core() {
 /// The date of the test's writing and one that no test will see.
 #[ebb::test]
 fn the_wall_clock_tells_a_date_of_this_century() {
-    let seconds = EbbRef::<dyn Clock>::get().unix_time() / 1_000_000_000;
+    let seconds = EbbRef::<dyn Clock>::get().unix_time_ns() / 1_000_000_000;
     assert!(
         (1_700_000_000..4_102_444_800).contains(&seconds),
         "{seconds}"
@@ -58,9 +58,9 @@ fn the_wall_clock_tells_a_date_of_this_century() {
 #[ebb::test]
 async fn the_wall_clock_and_the_clock_run_alike() {
     let clock = EbbRef::<dyn Clock>::get();
-    let (wall, ticks) = (clock.unix_time(), clock.now());
+    let (wall, ticks) = (clock.unix_time_ns(), clock.now_ns());
     time::sleep(Duration::from_millis(20)).await;
-    let (wall, ticks) = (clock.unix_time() - wall, clock.now() - ticks);
+    let (wall, ticks) = (clock.unix_time_ns() - wall, clock.now_ns() - ticks);
     // The two are read one after the other, and a busy host may lie between.
     assert!(
         wall.abs_diff(ticks) < 50_000_000,
