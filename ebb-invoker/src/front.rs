@@ -10,13 +10,13 @@ use core::time::Duration;
 use ebb::net::http::{Error, Limits, Request, Response};
 use ebb::{EbbRef, JoinHandle, time};
 use ebb_openwhisk::activation::Activation;
-use ebb_openwhisk::budget::Budget;
-use ebb_openwhisk::code;
+use ebb_openwhisk::code::{self, CodeText};
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::http as api;
 use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::plan::{Reply, Step};
 
+use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
 use crate::invoker::Invoker;
 use crate::{dispatch, evict, observe};
@@ -25,7 +25,7 @@ use crate::{dispatch, evict, observe};
 pub fn limits() -> Limits {
     Limits {
         body: DOCUMENT,
-        body_time: Duration::from_secs(60),
+        body_time: BODY_TIME,
         refusal: refuse,
         ..Limits::default()
     }
@@ -49,60 +49,68 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
 const DOCUMENT: usize = 100 << 20;
 /// The largest document besides its code: parameters and annotations.
 const REST: usize = 4 << 20;
-/// Bytes of all large bodies that are being received.
-static RECEIVING: Budget = Budget::new(160 << 20);
-/// Smaller bodies do not count.
-const SMALL: usize = 64 << 10;
 
 /// A refusal before the API has seen the request.
-fn refusal(status: u16, why: &str) -> Response {
+pub(crate) fn refusal(status: u16, why: &str) -> Response {
     let id = EbbRef::<Books>::get().controller(|c| c.new_id());
     let response = api::Response::failure(&Failure::new(status, why), &id);
     convert(response.with("X-Request-ID", id))
 }
 
-/// A request that could not be read.
+/// A request whose head could not be read.
 fn refuse(error: Error) -> Response {
     EbbRef::<Invoker>::get().count(|m| m.requests += 1);
     refusal(error.status().unwrap_or(400), &format!("{error}"))
+}
+
+/// A request whose body could not be read, of which at most so many bytes are taken.
+pub(crate) fn unreadable(error: Error, most: usize) -> Response {
+    match error {
+        Error::BodyTooLarge => refusal(
+            413,
+            &format!("Request larger than allowed: > {most} bytes."),
+        ),
+        error => refusal(error.status().unwrap_or(400), &format!("{error}")),
+    }
+}
+
+/// Shows `f` a request as the API takes it, with this body.
+pub(crate) fn with_head<R>(
+    request: &Request<'_>,
+    body: &[u8],
+    code: Option<&CodeText>,
+    f: impl FnOnce(&api::Request<'_>) -> R,
+) -> R {
+    let headers: Vec<(&str, Cow<'_, str>)> = request
+        .head()
+        .headers()
+        .map(|(name, value)| (name, String::from_utf8_lossy(value)))
+        .collect();
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_ref()))
+        .collect();
+    f(&api::Request {
+        method: request.method(),
+        path: request.path(),
+        query: request.query(),
+        headers: &headers,
+        body,
+        code,
+    })
 }
 
 /// A request to OpenWhisk's API.
 async fn call(request: &mut Request<'_>) -> Response {
     let is_document = request.method() == "PUT";
     let most = if is_document { DOCUMENT } else { PAYLOAD };
-    let announced = request
-        .header("content-length")
-        .and_then(|n| n.parse::<u64>().ok());
-    if let Some(length) = announced.filter(|&n| n > most as u64) {
-        let text = format!("Request larger than allowed: {length} > {most} bytes.");
-        return refusal(413, &text);
-    }
-    // Large bodies are admitted only while their sum fits; one of unknown length counts as the maximum.
-    let expected = match announced {
-        Some(length) => usize::try_from(length).unwrap_or(usize::MAX),
-        None if request.header("transfer-encoding").is_some() => most,
-        None => 0,
+    let mut received = match receive(request, most).await {
+        Ok(received) => received,
+        Err(refused) => return refused,
     };
-    let counted = if expected > SMALL { expected } else { 0 };
-    let Some(receiving) = RECEIVING.take(counted) else {
-        return refusal(
-            503,
-            "The platform is receiving too much at once; try again.",
-        );
-    };
-    let mut body = match request.bytes_up_to(most).await {
-        Ok(body) => body,
-        Err(Error::BodyTooLarge) => {
-            return refusal(
-                413,
-                &format!("Request larger than allowed: > {most} bytes."),
-            );
-        }
-        Err(error) => return refuse(error),
-    };
+    let body = &mut received.bytes;
     let lifted = match is_document {
-        true => code::lift(&mut body).await,
+        true => code::lift(body).await,
         false => Ok(None),
     };
     let code = match lifted {
@@ -119,26 +127,10 @@ async fn call(request: &mut Request<'_>) -> Response {
         );
         return refusal(413, &text);
     }
-    let headers: Vec<(&str, Cow<'_, str>)> = request
-        .head()
-        .headers()
-        .map(|(name, value)| (name, String::from_utf8_lossy(value)))
-        .collect();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_ref()))
-        .collect();
-    let asked = api::Request {
-        method: request.method(),
-        path: request.path(),
-        query: request.query(),
-        headers: &headers,
-        body: &body,
-        code: code.as_ref(),
-    };
-    drop(receiving);
-    let books = EbbRef::<Books>::get();
-    let step = books.controller(|c| c.handle(&asked, epoch_ms()));
+    let step = with_head(request, body, code.as_ref(), |asked| {
+        EbbRef::<Books>::get().controller(|c| c.handle(asked, epoch_ms()))
+    });
+    drop(received);
     let response = match step {
         Step::Respond(response) => response,
         Step::Document(document) => {
@@ -169,7 +161,7 @@ async fn wait(running: JoinHandle<Arc<Activation>>, reply: &Reply) -> api::Respo
     }
 }
 
-fn convert(response: api::Response) -> Response {
+pub(crate) fn convert(response: api::Response) -> Response {
     let mut converted = Response::new(response.status);
     for (name, value) in response.headers {
         converted = converted.with(name, value);

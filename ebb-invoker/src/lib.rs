@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`options`] | the command line |
 //! | [`service`] | the start, the banner, the end |
-//! | [`front`] | HTTP: requests of the API |
+//! | [`front`], `body` | HTTP: requests of the API, and from whom how much of a body is taken |
 //! | `observe` | metrics and the live page |
 //! | [`books`] | what all cores share |
 //! | [`invoker`] | the Ebb of each core |
@@ -35,6 +35,7 @@ extern crate ebb_hosted as _;
 #[cfg(test)]
 extern crate std;
 
+mod body;
 pub mod books;
 mod capture;
 mod dispatch;

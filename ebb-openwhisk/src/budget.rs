@@ -1,5 +1,6 @@
 //! Bytes that may be in use at once, shared by all cores: bodies that are being received, calls that wait.
 
+use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// See the module. Whoever needs bytes takes a share and gives it back by dropping it.
@@ -19,32 +20,60 @@ impl Budget {
     }
 
     /// So many bytes of it; `None` when there are not as many left.
-    pub fn take(&self, bytes: usize) -> Option<Share<'_>> {
+    pub fn take(&self, bytes: usize) -> Option<Share<&Self>> {
+        let mut share = Share::of(self);
+        share.grow(bytes).then_some(share)
+    }
+
+    fn add(&self, bytes: usize) -> bool {
         let add = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.most);
         // Nothing else is read or written on the strength of the sum.
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .ok()?;
-        Some(Share {
-            budget: self,
-            bytes,
-        })
+            .is_ok()
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
+
+    /// Bytes that are left.
+    pub fn left(&self) -> usize {
+        self.most.saturating_sub(self.used())
+    }
 }
 
-/// A part of a budget.
+/// A part of a budget, which `B` refers to.
 #[derive(Debug)]
-pub struct Share<'b> {
-    budget: &'b Budget,
+pub struct Share<B: Deref<Target = Budget>> {
+    budget: B,
     bytes: usize,
 }
 
-impl Drop for Share<'_> {
+impl<B: Deref<Target = Budget>> Share<B> {
+    /// A share of no bytes.
+    pub fn of(budget: B) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    /// Takes so many bytes more; false, and nothing is taken, when there are not as many left.
+    #[must_use = "the bytes may not be there"]
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let added = self.budget.add(bytes);
+        if added {
+            self.bytes += bytes;
+        }
+        added
+    }
+
+    /// What it is a part of.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl<B: Deref<Target = Budget>> Drop for Share<B> {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -53,6 +82,7 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::sync::Arc;
 
     #[test]
     fn shares_never_exceed_the_budget_and_come_back() {
@@ -66,5 +96,15 @@ mod tests {
         assert!(budget.take(61).is_none());
         drop((budget.take(60).unwrap(), second));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_share_that_cannot_grow_stays_as_it_is() {
+        let budget = Arc::new(Budget::new(100));
+        let mut share = Share::of(Arc::clone(&budget));
+        assert!(share.grow(70) && share.grow(30) && !share.grow(1) && !share.grow(usize::MAX));
+        assert_eq!((budget.used(), budget.left()), (100, 0));
+        drop(share);
+        assert_eq!(budget.left(), 100);
     }
 }

@@ -156,15 +156,48 @@ for (const [format, code] of [
   });
 }
 
-test('bodies that are promised at the same time have to fit together', async () => {
+/** Sends the head of a document of so many bytes and the first `given` of it; gives the socket, and its answer if there is one. */
+function begin(head, length, given = 1) {
   const { hostname, port } = new URL(APIHOST);
-  const request = `PUT ${ACTIONS}/x HTTP/1.1\r\n${JSON_HEAD}content-length: ${60 << 20}\r\n\r\n`;
-  const holding = await Promise.all([1, 2].map(() => new Promise((resolve, reject) => {
-    const socket = net.connect(Number(port), hostname, () => socket.write(request, () => setTimeout(resolve, 300, socket)));
-    socket.on('error', reject);
-  })));
-  assert.equal(refusal(await bytes(request))[0], 503);
-  for (const socket of holding) socket.destroy();
+  const request = `PUT ${ACTIONS}/x?overwrite=true HTTP/1.1\r\n${head}content-length: ${length}\r\n\r\n`;
+  return new Promise((resolve, reject) => {
+    const it = { answer: '' };
+    it.socket = net.connect(Number(port), hostname, () => {
+      it.socket.write(request);
+      it.socket.write(Buffer.alloc(given, '{'), () => setTimeout(resolve, 300, it));
+    });
+    it.socket.on('data', (text) => { it.answer += text; }).on('error', reject);
+  });
+}
+
+test('what strangers announce is refused at once and takes nothing from others', async () => {
+  const json = 'host: h\r\ncontent-type: application/json\r\n';
+  const strangers = await Promise.all(Array.from({ length: 20 }, (_, n) =>
+    begin(n % 2 ? json : `${json}authorization: Basic ${btoa('a:b')}\r\n`, (n + 1) * (5 << 20))));
+  for (const { answer } of strangers) assert.equal(refusal(answer)[0], 401);
+  for (const { socket } of strangers) socket.destroy();
+  await isServed();
+});
+
+test('what a caller announces and does not send takes nothing either', async () => {
+  const held = await Promise.all(Array.from({ length: 8 }, () => begin(JSON_HEAD, 100 << 20)));
+  const { status } = await raw('PUT', `${ACTIONS}/x?overwrite=true`, { body: { exec: { kind: 'nodejs:default', code: 'x'.repeat(600_000) } } });
+  assert.equal(status, 200);
+  assert.equal((await raw('POST', `${ACTIONS}/nowhere`, { body: { text: 'x'.repeat(100_000) } })).status, 404);
+  for (const { socket, answer } of held) {
+    assert.equal(answer, '');
+    socket.destroy();
+  }
+});
+
+test('bodies of one namespace that arrive at the same time have to fit together', async () => {
+  const held = await begin(JSON_HEAD, 90 << 20, (90 << 20) - 1);
+  await eventually('a refusal', async () => {
+    const next = await begin(JSON_HEAD, 60 << 20);
+    next.socket.destroy();
+    return next.answer !== '' && refusal(next.answer)[0] === 503;
+  });
+  held.socket.destroy();
   await eventually('room', async () => {
     const { status } = await raw('PUT', `${ACTIONS}/x?overwrite=true`, { body: { exec: { kind: 'nodejs:default', code: 'x'.repeat(45 << 20) } } });
     return status === 200;

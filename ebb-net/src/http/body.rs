@@ -149,6 +149,13 @@ impl<'c> Body<'c> {
         }
     }
 
+    /// Whether the rest of the body, of a known length, has been received with the head.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        let available = self.reader.available().len() as u64;
+        self.remaining().is_some_and(|n| n <= available)
+    }
+
     /// Waits for the next piece and lends it to `f`. False at the end of the body.
     ///
     /// # Errors

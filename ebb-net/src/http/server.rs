@@ -76,6 +76,12 @@ impl Request<'_> {
         self.stream
     }
 
+    /// Whether the whole body has been received with the head, so that reading it does not wait.
+    #[must_use]
+    pub fn body_is_here(&self) -> bool {
+        self.body.is_here()
+    }
+
     /// The whole body, at most [`Limits::body`] bytes, within [`Limits::body_time`].
     ///
     /// # Errors

@@ -206,27 +206,34 @@ impl Controller {
         Stamp { transaction, cors }
     }
 
-    /// The refusal of a request that can be refused before its body is there, of which nothing is looked at: a caller
-    /// without the right key or secret shall not hold memory for what it sends.
-    pub fn refuse_early(&mut self, request: &Request<'_>) -> Option<Response> {
+    /// Whether a request's body is to be received, of which nothing is looked at: a caller without the right key or secret
+    /// shall not hold memory for what it sends. Gives the namespace whose key was shown, `None` where none is needed.
+    ///
+    /// # Errors
+    /// The answer.
+    pub fn admit(
+        &mut self,
+        request: &Request<'_>,
+    ) -> core::result::Result<Option<Arc<str>>, Response> {
         let mut stamp = self.stamp(request);
-        let failure = self.admit(request, &mut stamp).err()?;
-        Some(stamp.on(Response::failure(&failure, &stamp.transaction)))
+        let sender = self.sender(request, &mut stamp);
+        sender.map_err(|failure| stamp.on(Response::failure(&failure, &stamp.transaction)))
     }
 
-    fn admit(&self, request: &Request<'_>, stamp: &mut Stamp) -> Result<()> {
+    fn sender(&self, request: &Request<'_>, stamp: &mut Stamp) -> Result<Option<Arc<str>>> {
         let (path, _) = segments(request.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        match path.as_slice() {
+        let subject = match path.as_slice() {
             ["api", "v1", "web", rest @ ..] => {
                 let target = self.web_target(request, rest, stamp)?;
-                self.admitted(request, &target).map(drop)
+                self.admitted(request, &target)?
             }
             ["api", "v1", rest @ ..] if !is_public(request, rest) => {
-                self.authenticate(request).map(drop)
+                Some(self.authenticate(request)?)
             }
-            _ => Ok(()),
-        }
+            _ => None,
+        };
+        Ok(subject.map(|subject| subject.namespace))
     }
 
     /// Handles a request; `now` in epoch milliseconds.

@@ -159,7 +159,7 @@ impl Bed {
             body: b"",
             code: None,
         };
-        self.controller.borrow_mut().refuse_early(&request)
+        self.controller.borrow_mut().admit(&request).err()
     }
 
     /// Any request at all.
