@@ -39,11 +39,21 @@ const SETTLED: Duration = Duration::from_millis(1200);
 enum Base {
     /// It has not been asked for.
     Unasked,
-    /// It is being made; these wait for it.
+    /// Node is starting; these wait for it.
     Coming(Vec<oneshot::Sender<()>>),
+    /// Node runs the loader, and is being warmed.
+    Unwarmed(Arc<Frozen>),
+    /// It has been warmed, or cannot be.
     Ready(Arc<Frozen>),
     /// It cannot be made: every instance boots.
     Failed,
+}
+
+/// What instances are copies of.
+pub struct Origin {
+    pub frozen: Arc<Frozen>,
+    /// It is the one that stays, so that copies may be made of it in advance.
+    pub stays: bool,
 }
 
 /// The base and what else all cores share.
@@ -68,13 +78,18 @@ impl BaseStore {
         2 + self.last_pid.fetch_add(1, Ordering::Relaxed) % 4_000_000
     }
 
-    /// The base, which the first to ask makes. `None` when it cannot be made.
-    pub async fn base(&self) -> Option<Arc<Frozen>> {
+    /// What an instance is to be a copy of. The first to ask has it made. `None` when that fails.
+    pub async fn origin(&self) -> Option<Origin> {
         loop {
-            let wait = {
+            let coming = {
+                let origin = |frozen: &Arc<Frozen>, stays| Origin {
+                    frozen: Arc::clone(frozen),
+                    stays,
+                };
                 let mut base = self.base.lock();
                 match &mut *base {
-                    Base::Ready(base) => return Some(Arc::clone(base)),
+                    Base::Ready(frozen) => return Some(origin(frozen, true)),
+                    Base::Unwarmed(frozen) => return Some(origin(frozen, false)),
                     Base::Failed => return None,
                     Base::Coming(waiting) => {
                         let (sender, receiver) = oneshot::channel();
@@ -87,42 +102,64 @@ impl BaseStore {
                     }
                 }
             };
-            match wait {
+            match coming {
                 Some(receiver) => drop(receiver.await),
-                None => {
-                    // A task of its own: whoever asked may give up.
-                    drop(ebb::spawn(async {
-                        let made = make_base().await;
-                        let store = EbbRef::<BaseStore>::get();
-                        let now = match made {
-                            Ok(frozen) => Base::Ready(Arc::new(frozen)),
-                            Err(why) => {
-                                println!(
-                                    "invoker: no base snapshot, so every instance boots: {why}"
-                                );
-                                Base::Failed
-                            }
-                        };
-                        let before = core::mem::replace(&mut *store.base.lock(), now);
-                        if let Base::Coming(waiting) = before {
-                            for waiting in waiting {
-                                let _ = waiting.send(());
-                            }
-                        }
-                    }));
-                }
+                // A task of its own: whoever asked may give up.
+                None => drop(ebb::spawn(make_base())),
+            }
+        }
+    }
+
+    /// Whether the base is what it will be.
+    pub fn is_settled(&self) -> bool {
+        matches!(&*self.base.lock(), Base::Ready(_) | Base::Failed)
+    }
+
+    fn set(&self, base: Base) {
+        let before = core::mem::replace(&mut *self.base.lock(), base);
+        if let Base::Coming(waiting) = before {
+            for waiting in waiting {
+                let _ = waiting.send(());
             }
         }
     }
 }
 
-async fn make_base() -> Result<Frozen, String> {
+/// Makes the base: at first as Node is when it has started, so that the first calls do not wait, and then a warmed one.
+async fn make_base() {
+    let store = EbbRef::<BaseStore>::get();
     let begun = Instant::now();
+    let (mut guest, first) = match start().await {
+        Ok(started) => started,
+        Err(why) => {
+            println!("invoker: no base snapshot, so every instance boots: {why}");
+            store.set(Base::Failed);
+            return;
+        }
+    };
+    let first = Arc::new(first);
+    store.set(Base::Unwarmed(Arc::clone(&first)));
+    match warmed(&mut guest, begun).await {
+        Ok(base) => store.set(Base::Ready(Arc::new(base))),
+        Err(why) => {
+            println!("invoker: the base snapshot is that of a Node that has run nothing: {why}");
+            store.set(Base::Ready(first));
+        }
+    }
+}
+
+/// Starts Node, up to where the loader waits for its first request.
+async fn start() -> Result<(Guest, Frozen), String> {
     let mut guest =
         Guest::boot(LARGEST_HEAP).map_err(|e| format!("Node does not start: {}", e.text()))?;
-    warm(&mut guest).await?;
+    ask(&mut guest, InstanceRequest::Reset, "").await?;
+    let frozen = guest.capture_parked().await?;
+    Ok((guest, frozen))
+}
+
+async fn warmed(guest: &mut Guest, begun: Instant) -> Result<Frozen, String> {
+    warm(guest).await?;
     let raw = guest.capture_parked().await?;
-    drop(guest);
     // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
     learn(&raw).await?;
     let base = raw.settled()?;

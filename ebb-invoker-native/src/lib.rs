@@ -66,7 +66,7 @@ struct Image;
 impl InstanceMaker for Image {
     fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
         Box::pin(async move {
-            let Some(base) = EbbRef::<BaseStore>::get().base().await else {
+            let Some(origin) = EbbRef::<BaseStore>::get().origin().await else {
                 let guest = Guest::boot(limits)
                     .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
                 return Ok(NewInstance {
@@ -74,13 +74,16 @@ impl InstanceMaker for Image {
                     made_ahead: false,
                 });
             };
-            let stock = EbbRef::<Stock>::get();
-            stock.keep_filled(&base);
-            let taken = stock.take(limits);
+            let mut taken = None;
+            if origin.stays {
+                let stock = EbbRef::<Stock>::get();
+                stock.keep_filled(&origin.frozen);
+                taken = stock.take(limits);
+            }
             let made_ahead = taken.is_some();
             let guest = match taken {
                 Some(guest) => guest,
-                None => base.copy_guest(limits)?,
+                None => origin.frozen.copy_guest(limits)?,
             };
             Ok(NewInstance {
                 instance: Box::new(guest),
@@ -95,6 +98,10 @@ impl InstanceMaker for Image {
 
     fn free_bytes(&self) -> u64 {
         ebb_mem::frame::stats().free * 4096
+    }
+
+    fn is_warm(&self) -> bool {
+        EbbRef::<BaseStore>::get().is_settled()
     }
 
     fn made_ahead(&self) -> usize {

@@ -173,6 +173,10 @@ pub trait InstanceMaker {
     fn missing_bytes(&self) -> u64 {
         0
     }
+    /// Whether new instances are made at the cost that they will have, now that the platform has run for a while.
+    fn is_warm(&self) -> bool {
+        true
+    }
     /// How many instances of this core were made ahead and have not been asked for yet.
     fn made_ahead(&self) -> usize {
         0

@@ -110,6 +110,12 @@ pub(crate) async fn metrics() -> Response {
             evictions,
         ),
         (
+            "ebb_base_ready",
+            "gauge",
+            "1 when what new instances are copies of has been warmed.",
+            EbbRef::<dyn InstanceMaker>::get().is_warm().into(),
+        ),
+        (
             "ebb_entities_bytes",
             "gauge",
             "Memory of actions and other entities.",

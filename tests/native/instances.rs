@@ -19,8 +19,17 @@ struct Image {
 }
 
 impl Image {
-    /// Boots it, and waits until an instance has been made.
+    /// Boots it, and waits until an instance has been made and the base is warmed.
     fn boot(memory: &str, options: &str) -> Self {
+        Self::boot_until(
+            memory,
+            options,
+            &["the first instance was ready", "base snapshot of"],
+        )
+    }
+
+    /// Boots it, and waits until it has said all that.
+    fn boot_until(memory: &str, options: &str, said: &[&str]) -> Self {
         let mut child = Command::new(RUNNER)
             .arg(cargo::example("invoker"))
             .args(["--auth", "guest:key", "--quiet"])
@@ -54,8 +63,7 @@ impl Image {
                 let number = address.split('/').next().and_then(|n| n.parse().ok());
                 image.port = number.expect("a port");
             }
-            if line.contains("the first instance was ready") {
-                assert!(told.contains("base snapshot of"), "{told}");
+            if said.iter().all(|text| told.contains(text)) {
                 return image;
             }
         }
@@ -143,6 +151,35 @@ fn member<'a>(json: &'a str, name: &str) -> &'a str {
     let rest = &json[at + name.len() + 3..];
     let rest = rest.strip_prefix('"').unwrap_or(rest);
     rest.split(['"', ',', '}']).next().unwrap_or("")
+}
+
+#[test]
+fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
+    needs!("qemu-system-x86_64", "node");
+    let image = Image::boot_until("2G", "", &["invoker: http://localhost:"]);
+    let drawn = ["one", "two"].map(|name| {
+        image.deploy(name, CHANCE);
+        let (status, answer) = image.call(name, "{}");
+        assert_eq!(status, 200, "{answer}");
+        ["drawn", "all"].map(|of| member(&answer, of).to_owned())
+    });
+    assert_eq!(
+        image.metric("ebb_base_ready"),
+        0,
+        "it took longer to answer"
+    );
+    for (one, two) in drawn[0].iter().zip(&drawn[1]) {
+        for (one, two) in one.split(' ').zip(two.split(' ')) {
+            assert_ne!(one, two);
+        }
+    }
+    // The same instances go on, and new functions get copies of the warmed one.
+    image.until("ebb_base_ready", |ready| ready == 1);
+    image.deploy("three", CHANCE);
+    for name in ["one", "three"] {
+        let (status, answer) = image.call(name, "{}");
+        assert_eq!(status, 200, "{answer}");
+    }
 }
 
 #[test]
