@@ -79,3 +79,9 @@ fn system_v_semaphores_queues_and_segments_are_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("sysv");
 }
+
+#[test]
+fn a_process_can_open_as_many_descriptors_as_it_is_told_and_then_hears_emfile() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("open_files");
+}

@@ -77,7 +77,7 @@ pub struct Limits {
     pub nofile: u32,
     /// Open file descriptions, including those in flight between sockets.
     pub descriptions: usize,
-    /// Pipes. Beyond a quarter of them new pipes are small.
+    /// Pipes. Beyond a sixteenth of them new pipes are small.
     pub pipes: usize,
     /// Items in all epoll sets together.
     pub epoll_items: usize,
@@ -96,7 +96,7 @@ impl Default for Limits {
         Self {
             nofile: 4096,
             descriptions: MAX_NOFILE as usize,
-            pipes: 2048,
+            pipes: 8192,
             epoll_items: 65_536,
             sockets: 16_384,
             socket_bytes: 64 << 20,

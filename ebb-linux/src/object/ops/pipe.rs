@@ -22,7 +22,7 @@ impl Objects {
         if self.kinds.pipes.len() >= self.limits.pipes {
             return Err(Errno::ENFILE);
         }
-        let scarce = self.kinds.pipes.len() >= self.limits.pipes / 4;
+        let scarce = self.kinds.pipes.len() >= self.limits.pipes / 16;
         let slots = if scarce { SCARCE_SLOTS } else { DEFAULT_SLOTS };
         let pipe = Pipe::new(&mut self.hub, slots);
         Ok(self.kinds.pipes.insert(pipe))

@@ -1,0 +1,45 @@
+// As many descriptors as the limit that is told, of every kind, and then EMFILE.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int pipes(void) {
+    int ends[2];
+    return pipe(ends) ? -1 : ends[1];
+}
+static int opens(void) { return open("/dev/null", O_RDONLY); }
+static int events(void) { return eventfd(0, 0); }
+static int sockets(void) { return socket(AF_UNIX, SOCK_STREAM, 0); }
+static int copies(void) { return dup(1); }
+
+static void fill(const char *what, int (*make)(void), int limit) {
+    int fd, last = 2;
+    while ((fd = make()) >= 0) last = fd;
+    int error = errno;
+    // A pipe takes two.
+    printf("%s: %s, %s\n", what, strerrorname_np(error), last >= limit - 2 ? "all of them" : "too early");
+    fflush(stdout);
+    for (fd = 3; fd < limit; fd++) close(fd);
+}
+
+int main(void) {
+    struct rlimit told;
+    getrlimit(RLIMIT_NOFILE, &told);
+    // As programs do that want many. More than this take long.
+    if (told.rlim_max > 8192) told.rlim_max = 8192;
+    told.rlim_cur = told.rlim_max;
+    printf("setrlimit: %d\n", setrlimit(RLIMIT_NOFILE, &told));
+    int limit = told.rlim_max;
+    fill("open", opens, limit);
+    fill("pipe", pipes, limit);
+    fill("eventfd", events, limit);
+    fill("socket", sockets, limit);
+    fill("dup", copies, limit);
+    return 0;
+}
