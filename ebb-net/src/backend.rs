@@ -182,8 +182,9 @@ pub trait NetStack {
     fn tcp_shutdown_write(&self, socket: SocketId) -> Result<()>;
     /// Changes a setting.
     fn tcp_set(&self, socket: SocketId, option: TcpOption) -> Result<()>;
-    /// Bytes queued to be sent that the peer has not acknowledged, and bytes received and not taken.
-    fn tcp_queued(&self, socket: SocketId) -> Result<(usize, usize)>;
+    /// Bytes queued to be sent that the peer has not acknowledged, and bytes received and not taken: of a UDP socket those
+    /// of the next datagram.
+    fn queued(&self, socket: SocketId) -> Result<(usize, usize)>;
     /// Resets the connection; the socket is closed. What is queued is lost.
     fn tcp_abort(&self, socket: SocketId);
 

@@ -511,7 +511,7 @@ impl TcpStream {
     /// # Errors
     /// [`Error::NotConnected`].
     pub fn queued(&self) -> Result<(usize, usize)> {
-        stack().tcp_queued(self.socket.id)
+        stack().queued(self.socket.id)
     }
 
     /// What the stream is ready for now.

@@ -85,6 +85,12 @@ impl UdpSocket {
         stack().udp_set(self.socket.id, option)
     }
 
+    /// Bytes of the next datagram, 0 if there is none.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        stack().queued(self.socket.id).map_or(0, |(_, next)| next)
+    }
+
     /// What a datagram to the peer met with, once.
     pub fn take_error(&self) -> Option<Error> {
         stack().take_error(self.socket.id)

@@ -125,8 +125,8 @@ impl NetStack for Native {
         result
     }
 
-    fn tcp_queued(&self, socket: SocketId) -> Result<(usize, usize)> {
-        core_net().host.tcp_queued(socket)
+    fn queued(&self, socket: SocketId) -> Result<(usize, usize)> {
+        core_net().host.queued(socket)
     }
 
     fn tcp_abort(&self, socket: SocketId) {

@@ -424,7 +424,7 @@ impl NetStack for LinuxSockets {
         })
     }
 
-    fn tcp_queued(&self, socket: SocketId) -> Result<(usize, usize)> {
+    fn queued(&self, socket: SocketId) -> Result<(usize, usize)> {
         sockets().with(socket, |entry| {
             let mut counts = [0i32; 2];
             let fd = entry.socket.as_raw_fd();

@@ -7,7 +7,11 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use super::{errno::Result, id::FilesId, wait::Events};
+use super::{
+    errno::{Errno, Result},
+    id::FilesId,
+    wait::Events,
+};
 
 /// A point in time or a span, as in Linux' `struct timespec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -219,6 +223,36 @@ pub trait Env {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetSocket(pub u32);
 
+/// What a datagram brings along beside its bytes and its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Where it was sent to.
+    pub to: IpAddr,
+    /// TTL, hop limit.
+    pub hop_limit: u8,
+    /// Type of service, traffic class.
+    pub traffic_class: u8,
+}
+
+/// What was answered to a datagram that could not be delivered (`struct sock_extended_err`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Where it was sent to.
+    pub to: SocketAddr,
+    /// Who answered.
+    pub offender: IpAddr,
+    /// Type and code of the ICMP message.
+    pub kind: u8,
+    /// See `kind`.
+    pub code: u8,
+    /// The path's MTU if that is what is wrong.
+    pub mtu: u32,
+    /// As an error.
+    pub errno: Errno,
+    /// What was sent, as far as it was quoted.
+    pub payload: Vec<u8>,
+}
+
 /// The seam to the network beyond the UC: what a socket asks of a TCP/IP stack. Loopback never comes here.
 ///
 /// Sockets of the stack are numbers here, because objects are plain data and a stack's sockets are not. The guest's socket
@@ -234,6 +268,19 @@ pub trait Network {
         let whole = |ip: IpAddr| (ip, if ip.is_ipv4() { 32 } else { 128 });
         self.addresses().into_iter().map(whole).collect()
     }
+    /// Default routers.
+    fn gateways(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+    /// The interface's hardware address and the longest IP packet that it sends.
+    fn link(&self) -> ([u8; 6], u32) {
+        ([0; 6], 1500)
+    }
+    /// The longest IP packet that reaches `to` as far as is known.
+    fn path_mtu(&self, to: IpAddr) -> u32 {
+        let _ = to;
+        self.link().1
+    }
     /// Listens for TCP connections.
     fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket>;
     /// Takes an established connection: it, and its peer.
@@ -248,12 +295,36 @@ pub trait Network {
     fn send(&self, socket: NetSocket, bytes: &[u8]) -> Result<usize>;
     /// Ends the sending side.
     fn shutdown(&self, socket: NetSocket) -> Result<()>;
-    /// Binds a UDP socket.
-    fn bind(&self, local: SocketAddr) -> Result<NetSocket>;
-    /// Receives a datagram and says from whom; what does not fit the buffer is lost.
-    fn receive_from(&self, socket: NetSocket, buffer: &mut [u8]) -> Result<(usize, SocketAddr)>;
-    /// Sends a datagram.
-    fn send_to(&self, socket: NetSocket, bytes: &[u8], to: SocketAddr) -> Result<usize>;
+    /// Binds a UDP socket; `shared`: others that say so may have the same address.
+    fn bind(&self, local: SocketAddr, shared: bool) -> Result<NetSocket>;
+    /// Sets the one peer that a UDP socket hears, or lets it hear all.
+    fn set_peer(&self, socket: NetSocket, peer: Option<SocketAddr>) -> Result<()>;
+    /// Receives a datagram, or looks at it (`peek`): how long it is, from whom, and what came with it. What does not fit the
+    /// buffer is lost.
+    fn receive_from(
+        &self,
+        socket: NetSocket,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> Result<(usize, SocketAddr, Carried)>;
+    /// Sends a datagram; `from` is the address to send it from, if not the usual.
+    fn send_to(
+        &self,
+        socket: NetSocket,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<usize>;
+    /// Bytes that were sent and not acknowledged, and bytes that can be received: those of the next datagram.
+    fn queued(&self, socket: NetSocket) -> (usize, usize);
+    /// What a connection or a connected UDP socket has met with, once.
+    fn take_error(&self, socket: NetSocket) -> Option<Errno>;
+    /// The oldest answer to a datagram that was not delivered, once.
+    fn take_report(&self, socket: NetSocket) -> Option<Report>;
+    /// Enters a group, or leaves it.
+    fn set_member(&self, socket: NetSocket, group: IpAddr, enter: bool) -> Result<()>;
+    /// Ends a connection with a reset and closes its socket.
+    fn abort(&self, socket: NetSocket);
     /// The local address of any socket.
     fn local(&self, socket: NetSocket) -> Result<SocketAddr>;
     /// Hands on an integer option that concerns the wire (`TCP_NODELAY` and the like); unknown

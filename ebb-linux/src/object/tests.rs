@@ -246,7 +246,7 @@ fn look(o: &mut Objects, w: &World, fds: &[Fd]) -> Vec<Vec<u8>> {
     seen.push(read_all(o, w, b"/etc/hosts").unwrap_or_default());
     seen.push(o.getcwd().unwrap_or_default());
     for &fd in fds {
-        let available = o.lookup_fd(fd).and_then(|d| o.bytes_available(d));
+        let available = o.lookup_fd(fd).and_then(|d| o.bytes_available(w, d));
         seen.push(
             alloc::format!(
                 "{available:?} {:?}",

@@ -38,6 +38,8 @@ pub struct Waiting {
     pub restore_mask: Option<u64>,
     /// How far it has come, if it is made in parts: no signal comes between them.
     pub work: Option<Work>,
+    /// It waits until it is known how the machine is connected.
+    pub network: bool,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
 }

@@ -1,7 +1,7 @@
 //! Descriptors: reading, writing and duplicating them.
 
 use super::guest::iovec;
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, Stop, netdev};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
 use crate::abi::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
@@ -461,7 +461,7 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         }
         // FIONREAD
         0x541b => {
-            let available = call.on_objects(|o, _| o.bytes_available(id))?;
+            let available = call.on_objects(|o, w| o.bytes_available(w, id))?;
             call.space().put(argument, available as i32)?;
             Ok(0)
         }
@@ -487,6 +487,9 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         0x540f if terminal => {
             call.space().put(argument, 1u32)?;
             Ok(0)
+        }
+        request if netdev::is_known(request) && call.objects().socket_of(id).is_ok() => {
+            netdev::ioctl(call, id, request, argument)
         }
         _ => Err(Errno::ENOTTY.into()),
     }

@@ -5,6 +5,7 @@
 
 mod call;
 mod clone;
+mod control;
 mod copy;
 mod file;
 mod futex;
@@ -13,6 +14,7 @@ mod ipc;
 mod memory;
 mod misc;
 mod mmap;
+mod netdev;
 mod path;
 mod poll;
 mod process;

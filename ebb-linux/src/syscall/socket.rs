@@ -2,27 +2,29 @@
 
 use super::file::{broken_pipe, give_pair};
 use super::guest::iovec;
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, Stop, control};
 use crate::abi::errno::Errno;
 use crate::object::description::DescId;
 use crate::object::fd::Fd;
 use crate::object::socket::address::{Address, Domain, MAX_LEN};
-use crate::object::socket::message::Received;
-use crate::object::socket::message::{MAX_DESCRIPTORS, MessageFlags};
+use crate::object::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
 use crate::uc::user_bytes::UserBytes;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-/// The longest option value and the longest ancillary data that is looked at.
+/// How long the machine's address is waited for: longer than the stack asks for one before it gives up.
+const NETWORK_PATIENCE_NS: u64 = 15_000_000_000;
+/// The longest option value.
 const MAX_OPTION: u64 = 4096;
-const MAX_CONTROL: u64 = 64 << 10;
-
-const SOL_SOCKET: u32 = 1;
-const SCM_RIGHTS: u32 = 1;
 
 pub fn socket(call: &Call<'_>) -> Outcome {
     let [domain, kind, protocol, ..] = call.args;
+    // AF_INET, AF_INET6, AF_NETLINK: the network is brought up if this is its first use.
+    if matches!(domain, 2 | 10 | 16) {
+        call.uc.start_network();
+    }
     Ok(
         call.on_objects(|o, _| o.socket_create(domain as u32, kind as u32, protocol as u32))?
             as u64,
@@ -72,9 +74,33 @@ fn give_address(
     Ok(())
 }
 
+/// Waits, once, until it is known how the machine is connected, as far as `ip` is reached by that; without one, as far as
+/// there are addresses at all. A machine that Linux runs on has its addresses before its programs start.
+pub(super) fn wait_for_network(call: &Call<'_>, ip: Option<IpAddr>) -> Result<(), Stop> {
+    let waited = call.waited(|w| w.network) == Some(true);
+    if call.uc.knows_network(ip) || waited && call.is_late() {
+        if waited {
+            // What the call waits for from here on has limits of its own.
+            call.thread(|t| t.waiting = None)?;
+        }
+        return Ok(());
+    }
+    if call.last_try {
+        return Err(Errno::EAGAIN.into());
+    }
+    ebb_net::register_configuration(call.waker);
+    let deadline = call.uc.now().saturating_add(NETWORK_PATIENCE_NS);
+    let outcome = call.wait(Some(deadline));
+    call.waited(|w| w.network = true);
+    outcome.map(|_| ())
+}
+
 pub fn bind(call: &Call<'_>) -> Outcome {
     let id = call.objects().lookup_fd(call.fd(0))?;
     let address = address(call, id, call.args[1], call.args[2])?;
+    if let Address::Inet(at) = &address {
+        wait_for_network(call, Some(at.ip()))?;
+    }
     call.on_objects(|o, w| o.bind(w, id, address))?;
     Ok(0)
 }
@@ -92,6 +118,9 @@ pub fn connect(call: &Call<'_>) -> Outcome {
         call.objects().connect_result(&call.world(), id)
     } else {
         let to = address(call, id, call.args[1], call.args[2])?;
+        if let Address::Inet(to) = &to {
+            wait_for_network(call, Some(to.ip()))?;
+        }
         call.objects().connect(&call.world(), id, to)
     };
     match result {
@@ -193,10 +222,16 @@ fn send_parts(
     parts: &[(u64, usize)],
     to: Option<Address>,
     fds: &[Fd],
+    ancillary: Ancillary,
     flags: u64,
 ) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
+    if call.objects().asks_interfaces(id) {
+        wait_for_network(call, None)?;
+    } else if let Some(Address::Inet(to)) = &to {
+        wait_for_network(call, Some(to.ip()))?;
+    }
     let flags = MessageFlags::from_bits_retain(flags as u32);
     let total: usize = parts.iter().map(|p| p.1).sum();
     let mut done = call.waited(|w| w.progress).unwrap_or(0);
@@ -204,9 +239,15 @@ fn send_parts(
         let mut source = UserBytes::new(call.memory, parts, done);
         // Descriptors go with the first bytes.
         let fds = if done == 0 { fds } else { &[] };
-        let result = call
-            .objects()
-            .send(&call.world(), id, &mut source, to.clone(), fds, flags);
+        let result = call.objects().send_with(
+            &call.world(),
+            id,
+            &mut source,
+            to.clone(),
+            fds,
+            flags,
+            ancillary,
+        );
         let may_wait = may_wait(call, id, flags);
         match result {
             Ok(n) => {
@@ -247,16 +288,19 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
     } else {
         Some(address(call, id, to, to_len)?)
     };
-    send_parts(call, &[(at, length(len))], to, &[], flags)
+    let none = Ancillary::default();
+    send_parts(call, &[(at, length(len))], to, &[], none, flags)
 }
 
 /// `struct msghdr`.
-struct Header {
+pub(super) struct Header {
     name: u64,
     name_len: u32,
     parts: Vec<(u64, usize)>,
-    control: u64,
-    control_len: u64,
+    /// Where ancillary data is, and how much room it has.
+    pub control: u64,
+    /// See `control`.
+    pub control_len: u64,
 }
 
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
@@ -274,38 +318,6 @@ fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
     })
 }
 
-/// The descriptors in ancillary data.
-fn rights(call: &Call<'_>, h: &Header) -> Result<Vec<Fd>, Stop> {
-    let mut fds = Vec::new();
-    if h.control == 0 || h.control_len < 16 {
-        return Ok(fds);
-    }
-    if h.control_len > MAX_CONTROL {
-        return Err(Errno::ENOBUFS.into());
-    }
-    let mut bytes = alloc::vec![0; h.control_len as usize];
-    call.space().read(h.control, &mut bytes)?;
-    let mut rest = &bytes[..];
-    while let Some(head) = rest.first_chunk::<16>() {
-        let len = usize::from_le_bytes(*head[..8].first_chunk().ok_or(Errno::EINVAL)?);
-        let level = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        let kind = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
-        if len < 16 || len > rest.len() {
-            return Err(Errno::EINVAL.into());
-        }
-        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
-            for fd in rest[16..len].chunks_exact(4) {
-                fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
-            }
-        }
-        rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
-    }
-    if fds.len() > MAX_DESCRIPTORS {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(fds)
-}
-
 pub fn sendmsg(call: &Call<'_>) -> Outcome {
     let [_, at, flags, ..] = call.args;
     send_header(call, at, flags)
@@ -318,8 +330,8 @@ fn send_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
         0 => None,
         name => Some(address(call, id, name, h.name_len.into())?),
     };
-    let fds = rights(call, &h)?;
-    send_parts(call, &h.parts, to, &fds, flags)
+    let (fds, ancillary) = control::read(call, &h)?;
+    send_parts(call, &h.parts, to, &fds, ancillary, flags)
 }
 
 fn receive_parts(
@@ -336,7 +348,8 @@ fn receive_parts(
     let result = call
         .objects()
         .receive(&call.world(), id, &mut sink, max_fds, flags);
-    let may_wait = may_wait(call, id, flags);
+    // The queue of answers never makes wait.
+    let may_wait = may_wait(call, id, flags) && !flags.contains(MessageFlags::ERRQUEUE);
     let all = flags.contains(MessageFlags::WAITALL)
         && !flags.contains(MessageFlags::PEEK)
         && call.objects().writes_all(id);
@@ -396,7 +409,7 @@ fn receive_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
         h.control_len.saturating_sub(16) / 4
     };
     let max_fds = (room as usize).min(MAX_DESCRIPTORS);
-    let received = receive_parts(call, &h.parts, max_fds, flags)?;
+    let mut received = receive_parts(call, &h.parts, max_fds, flags)?;
     let mut name_len = 0u32;
     if h.name != 0 {
         let id = call.held(call.fd(0))?;
@@ -410,19 +423,9 @@ fn receive_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
         call.space()
             .write(h.name, &bytes[..bytes.len().min(h.name_len as usize)])?;
     }
+    let id = call.held(call.fd(0))?;
+    let control_len = control::write(call, &h, id, &mut received)?;
     let mut space = call.space();
-    let mut control_len = 0u64;
-    if !received.fds.is_empty() {
-        let len = 16 + 4 * received.fds.len() as u64;
-        space.put(
-            h.control,
-            [len, u64::from(SOL_SOCKET) | u64::from(SCM_RIGHTS) << 32],
-        )?;
-        for (i, fd) in received.fds.iter().enumerate() {
-            space.put(h.control + 16 + 4 * i as u64, *fd)?;
-        }
-        control_len = len.next_multiple_of(8).min(h.control_len);
-    }
     space.put(at + 8, name_len)?;
     space.put(at + 40, control_len)?;
     space.put(at + 48, received.flags.bits())?;

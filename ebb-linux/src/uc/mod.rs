@@ -136,6 +136,8 @@ pub struct Uc {
     /// When it was started, in nanoseconds of the machine's clock.
     begun: u64,
     pub(crate) network: RefCell<NetSockets>,
+    /// Whether it is known which addresses the machine has, IPv4 and IPv6.
+    pub(crate) network_settled: Cell<(bool, bool)>,
     /// What the last `epoll_wait` reported: memory to be used again.
     pub(crate) reported: RefCell<Vec<EpollEvent>>,
     this: Weak<Self>,
@@ -175,6 +177,7 @@ impl Uc {
         Some(Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             network: RefCell::default(),
+            network_settled: Cell::default(),
             reported: RefCell::default(),
             options: parts.options,
             processes: RefCell::new(parts.processes),

@@ -7,7 +7,7 @@
 use super::Uc;
 use super::env::World;
 use crate::abi::errno::{Errno, Result};
-use crate::object::socket::network::{NetSocket, Network};
+use crate::object::env::{Carried, NetSocket, Network, Report};
 use crate::object::wait::Events;
 use alloc::rc::Weak;
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 use ebb_net::tcp::{Shutdown, TcpListener, TcpStream};
 use ebb_net::udp::UdpSocket;
-use ebb_net::{Error, Interest, Ready, configuration};
+use ebb_net::{Datagram, Error, Interest, Ready, TcpOption, UdpOption, configuration};
 use ebb_runtime::{JoinHandle, spawn};
 
 /// The most sockets of one UC on the network.
@@ -33,12 +33,15 @@ enum Kind {
 
 struct Socket {
     kind: Kind,
-    news: JoinHandle<()>,
+    _news: News,
 }
 
-impl Drop for Socket {
+struct News(JoinHandle<()>);
+
+/// Ends the task that waits for its news.
+impl Drop for News {
     fn drop(&mut self) {
-        self.news.cancel();
+        self.0.cancel();
     }
 }
 
@@ -64,6 +67,7 @@ fn errno(error: Error) -> Errno {
         Error::InvalidInput => Errno::EINVAL,
         Error::MessageTooLong => Errno::EMSGSIZE,
         Error::OutOfMemory => Errno::ENOBUFS,
+        Error::PermissionDenied => Errno::EACCES,
         Error::Unsupported => Errno::EOPNOTSUPP,
         _ => Errno::EIO,
     }
@@ -108,6 +112,35 @@ impl NetSockets {
     }
 }
 
+impl Uc {
+    /// Has the machine's network come up, if this is its first use.
+    pub(crate) fn start_network(&self) {
+        if self.options.network && self.network_settled.get() == (false, false) {
+            self.look_at_network();
+        }
+    }
+
+    fn look_at_network(&self) -> (bool, bool) {
+        let known = configuration();
+        let settled = (known.settled_v4, known.settled_v6);
+        self.network_settled.set(settled);
+        settled
+    }
+
+    /// Whether it is known if the machine has an address to reach `ip` from, or without one if it has any. Loopback
+    /// needs none.
+    pub(crate) fn knows_network(&self, ip: Option<IpAddr>) -> bool {
+        let is_known = |settled: (bool, bool)| match ip.map(|ip| ip.to_canonical()) {
+            Some(ip) if ip.is_loopback() || ip.is_unspecified() => true,
+            Some(IpAddr::V6(_)) => settled.1,
+            _ => settled.0,
+        };
+        !self.options.network
+            || is_known(self.network_settled.get())
+            || is_known(self.look_at_network())
+    }
+}
+
 /// Carries the stack's news of a socket to the guest's objects.
 async fn carry_news(uc: Weak<Uc>, socket: NetSocket) {
     loop {
@@ -145,8 +178,8 @@ impl World<'_> {
             }
         };
         let number = NetSocket(index as u32);
-        let news = spawn(carry_news(self.uc.weak(), number));
-        sockets.slots[index] = Some(Socket { kind, news });
+        let _news = News(spawn(carry_news(self.uc.weak(), number)));
+        sockets.slots[index] = Some(Socket { kind, _news });
         Ok(number)
     }
 }
@@ -161,7 +194,21 @@ impl Network for World<'_> {
     }
 
     fn prefixes(&self) -> Vec<(IpAddr, u8)> {
-        configuration().addresses.clone()
+        configuration().addresses
+    }
+
+    fn gateways(&self) -> Vec<IpAddr> {
+        configuration().gateways
+    }
+
+    fn link(&self) -> ([u8; 6], u32) {
+        let known = configuration();
+        let mtu = if known.mtu == 0 { 1500 } else { known.mtu };
+        (known.hardware_address.unwrap_or_default(), mtu as u32)
+    }
+
+    fn path_mtu(&self, to: IpAddr) -> u32 {
+        ebb_net::path_mtu(to) as u32
     }
 
     fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket> {
@@ -222,26 +269,101 @@ impl Network for World<'_> {
             .map_err(errno)
     }
 
-    fn bind(&self, local: SocketAddr) -> Result<NetSocket> {
-        self.add(Kind::Datagram(UdpSocket::bind(local).map_err(errno)?))
+    fn bind(&self, local: SocketAddr, shared: bool) -> Result<NetSocket> {
+        let socket = match shared {
+            true => UdpSocket::bind_shared(local),
+            false => UdpSocket::bind(local),
+        };
+        self.add(Kind::Datagram(socket.map_err(errno)?))
     }
 
-    fn receive_from(&self, socket: NetSocket, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.uc
-            .network
-            .borrow()
-            .datagram(socket)?
-            .try_recv_from(buffer)
-            .map_err(errno)
+    fn set_peer(&self, socket: NetSocket, peer: Option<SocketAddr>) -> Result<()> {
+        let sockets = self.uc.network.borrow();
+        sockets.datagram(socket)?.connect(peer).map_err(errno)
     }
 
-    fn send_to(&self, socket: NetSocket, bytes: &[u8], to: SocketAddr) -> Result<usize> {
-        self.uc
-            .network
-            .borrow()
-            .datagram(socket)?
-            .try_send_to(bytes, to)
-            .map_err(errno)
+    fn receive_from(
+        &self,
+        socket: NetSocket,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> Result<(usize, SocketAddr, Carried)> {
+        let sockets = self.uc.network.borrow();
+        let take = |datagram: &Datagram<'_>| {
+            let n = datagram.bytes.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&datagram.bytes[..n]);
+            let carried = Carried {
+                to: datagram.to,
+                hop_limit: datagram.hop_limit,
+                traffic_class: datagram.traffic_class,
+            };
+            (datagram.bytes.len(), datagram.from, carried)
+        };
+        let socket = sockets.datagram(socket)?;
+        socket.try_receive(peek, take).map_err(errno)
+    }
+
+    fn send_to(
+        &self,
+        socket: NetSocket,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> Result<usize> {
+        let sockets = self.uc.network.borrow();
+        let socket = sockets.datagram(socket)?;
+        socket.try_send_from(bytes, to, from).map_err(errno)
+    }
+
+    fn queued(&self, socket: NetSocket) -> (usize, usize) {
+        match self.uc.network.borrow().get(socket) {
+            Ok(Kind::Stream(stream)) => stream.queued().unwrap_or_default(),
+            Ok(Kind::Datagram(socket)) => (0, socket.available()),
+            _ => (0, 0),
+        }
+    }
+
+    fn take_error(&self, socket: NetSocket) -> Option<Errno> {
+        match self.uc.network.borrow().get(socket) {
+            Ok(Kind::Stream(stream)) => stream.take_error().map(errno),
+            Ok(Kind::Datagram(socket)) => socket.take_error().map(errno),
+            _ => None,
+        }
+    }
+
+    fn take_report(&self, socket: NetSocket) -> Option<Report> {
+        let sockets = self.uc.network.borrow();
+        let report = sockets.datagram(socket).ok()?.take_report()?;
+        Some(Report {
+            to: report.to,
+            offender: report.offender,
+            kind: report.kind,
+            code: report.code,
+            mtu: report.mtu,
+            errno: errno(report.error),
+            payload: report.payload,
+        })
+    }
+
+    fn set_member(&self, socket: NetSocket, group: IpAddr, enter: bool) -> Result<()> {
+        let sockets = self.uc.network.borrow();
+        let option = match enter {
+            true => UdpOption::Join(group),
+            false => UdpOption::Leave(group),
+        };
+        sockets.datagram(socket)?.set(option).map_err(errno)
+    }
+
+    fn abort(&self, socket: NetSocket) {
+        let mut sockets = self.uc.network.borrow_mut();
+        let slot = sockets.slots.get_mut(socket.0 as usize);
+        let Some(Socket { kind, _news }) = slot.and_then(Option::take) else {
+            return;
+        };
+        drop(sockets);
+        if let Kind::Stream(stream) = kind {
+            stream.abort();
+        }
     }
 
     fn local(&self, socket: NetSocket) -> Result<SocketAddr> {
@@ -254,13 +376,36 @@ impl Network for World<'_> {
 
     fn set_option(&self, socket: NetSocket, level: u32, name: u32, value: i32) {
         let sockets = self.uc.network.borrow();
-        let Ok(stream) = sockets.stream(socket) else {
-            return;
-        };
+        let on = value != 0;
+        let byte = value.clamp(0, 255) as u8;
         // What the stack refuses stays as it was, as with options that no wire knows.
-        let _ = match (level, name) {
-            (6, 1) => stream.set_nodelay(value != 0),
-            (1, 9) => stream.set_keepalive((value != 0).then_some(KEEP_ALIVE)),
+        let _ = match (sockets.get(socket), level, name) {
+            (Ok(Kind::Stream(stream)), 6, 1) => stream.set_nodelay(on),
+            (Ok(Kind::Stream(stream)), 1, 9) => stream.set_keepalive(on.then_some(KEEP_ALIVE)),
+            (Ok(Kind::Stream(stream)), 6, 18) => {
+                let limit = Duration::from_millis(value.max(0) as u64);
+                stream.set(TcpOption::UserTimeout(on.then_some(limit)))
+            }
+            (Ok(Kind::Datagram(socket)), 0, 1) | (Ok(Kind::Datagram(socket)), 41, 67) => {
+                // -1 is the usual class.
+                socket.set(UdpOption::TrafficClass(byte))
+            }
+            (Ok(Kind::Datagram(socket)), 0, 2) | (Ok(Kind::Datagram(socket)), 41, 16) => {
+                socket.set(UdpOption::HopLimit(if value < 1 { 64 } else { byte }))
+            }
+            (Ok(Kind::Datagram(socket)), 0, 33) | (Ok(Kind::Datagram(socket)), 41, 18) => {
+                socket.set(UdpOption::GroupHopLimit(if value < 0 { 1 } else { byte }))
+            }
+            (Ok(Kind::Datagram(socket)), 0, 34) | (Ok(Kind::Datagram(socket)), 41, 19) => {
+                socket.set(UdpOption::GroupLoop(on))
+            }
+            // IP_PMTUDISC_DO, IP_PMTUDISC_PROBE
+            (Ok(Kind::Datagram(socket)), 0, 10) | (Ok(Kind::Datagram(socket)), 41, 23) => {
+                socket.set(UdpOption::DontFragment(matches!(value, 2 | 3)))
+            }
+            (Ok(Kind::Datagram(socket)), 0, 11) | (Ok(Kind::Datagram(socket)), 41, 25) => {
+                socket.set(UdpOption::Reports(on))
+            }
             _ => Ok(()),
         };
     }

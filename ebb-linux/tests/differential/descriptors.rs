@@ -229,7 +229,9 @@ fn run_model(ops: &[Op]) -> Vec<Outcome> {
                 model::value(o.fcntl(&world, fds[a], command))
             }
             Op::Available(a) => {
-                let n = o.lookup_fd(fds[a]).and_then(|d| o.bytes_available(d));
+                let n = o
+                    .lookup_fd(fds[a])
+                    .and_then(|d| o.bytes_available(&world, d));
                 model::value(n)
             }
             Op::Shutdown(a, how) => {

@@ -129,6 +129,15 @@ impl<L: Link> Host<L> {
         }
     }
 
+    /// See [`NetStack::queued`](ebb_net::NetStack::queued).
+    pub fn queued(&self, id: SocketId) -> Result<(usize, usize)> {
+        match self.inner.borrow().sockets.get(id.0 as usize) {
+            Some(Socket::Connection(c)) => Ok((c.unacknowledged(), c.receive.queue.len())),
+            Some(Socket::Datagrams(d)) => Ok((0, d.queue.front().map_or(0, |d| d.chunk.len()))),
+            _ => Err(Error::NotConnected),
+        }
+    }
+
     /// See [`NetStack::readiness`](ebb_net::NetStack::readiness).
     pub fn readiness(&self, id: SocketId) -> Ready {
         let inner = self.inner.borrow();
@@ -139,7 +148,7 @@ impl<L: Link> Host<L> {
                 ..Ready::default()
             },
             Some(Socket::Datagrams(d)) => Ready {
-                readable: !d.queue.is_empty() || d.error.is_some(),
+                readable: !d.queue.is_empty(),
                 writable: true,
                 error: d.error.is_some() || !d.reports.is_empty(),
                 ..Ready::default()

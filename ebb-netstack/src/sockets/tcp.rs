@@ -319,13 +319,6 @@ impl<L: Link> Host<L> {
         })
     }
 
-    /// See [`NetStack::tcp_queued`](ebb_net::NetStack::tcp_queued).
-    pub fn tcp_queued(&self, id: SocketId) -> Result<(usize, usize)> {
-        let inner = &mut *self.inner.borrow_mut();
-        let connection = connection(inner, id)?;
-        Ok((connection.unacknowledged(), connection.receive.queue.len()))
-    }
-
     /// See [`NetStack::tcp_abort`](ebb_net::NetStack::tcp_abort).
     pub fn tcp_abort(&self, id: SocketId, now_ns: u64) {
         self.enter(now_ns, |inner, cx| inner.abort(cx, id.0));

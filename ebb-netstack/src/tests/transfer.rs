@@ -87,7 +87,7 @@ fn a_reader_that_stops_closes_the_window_and_opens_it_again() {
             sent += n;
         }
         // The receiver holds its limit, the sender its own.
-        net.hosts[1].tcp_queued(server).unwrap().1 >= (256 << 10) - 2048
+        net.hosts[1].queued(server).unwrap().1 >= (256 << 10) - 2048
     });
     let held = net.hosts[1].inner.borrow().received;
     assert!(held < 3 * (256 << 10), "{held} bytes of buffers");
@@ -125,7 +125,7 @@ fn small_segments_do_not_hold_a_buffer_each() {
         sent >= 20_000
     });
     net.idle(SECOND_NS);
-    let queued = net.hosts[1].tcp_queued(server).unwrap().1;
+    let queued = net.hosts[1].queued(server).unwrap().1;
     assert_eq!(queued, sent);
     let held = net.hosts[1].inner.borrow().received;
     assert!(
@@ -276,6 +276,6 @@ fn a_machine_talks_to_itself() {
         host.tcp_send(client, &vec![3; 100_000], net.now_ns)
             .unwrap();
         host.flush(net.now_ns);
-        assert_eq!(host.tcp_queued(server).unwrap().1, 65_000);
+        assert_eq!(host.queued(server).unwrap().1, 65_000);
     }
 }

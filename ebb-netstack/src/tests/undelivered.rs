@@ -312,5 +312,5 @@ fn segments_longer_than_this_side_has_announced_are_taken() {
         &long,
     );
     net.hosts[1].input(frame, net.now_ns);
-    assert_eq!(net.hosts[1].tcp_queued(server).unwrap().1, 8000);
+    assert_eq!(net.hosts[1].queued(server).unwrap().1, 8000);
 }

@@ -299,7 +299,10 @@ impl Plan {
                 "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
             ),
             ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
-            ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            (
+                "/etc/hosts",
+                "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ebb\n",
+            ),
             (
                 "/etc/nsswitch.conf",
                 "passwd: files\ngroup: files\nhosts: files dns\n",

@@ -207,7 +207,21 @@ impl Objects {
     ///
     /// # Errors
     /// `ENOTTY` for what has no such number.
-    pub fn bytes_available(&self, desc: DescId) -> Result<usize> {
+    pub fn bytes_available(&self, env: &dyn Env, desc: DescId) -> Result<usize> {
+        let found = self.description(desc)?;
+        if let Object::Socket(_) = found.object {
+            let here = self.bytes_within(desc)?;
+            // What has come from beyond the UC is read after what is here.
+            let datagram = here > 0 && !self.writes_all(desc);
+            return Ok(match datagram {
+                true => here,
+                false => here + self.outside_bytes(env, desc).1,
+            });
+        }
+        self.bytes_within(desc)
+    }
+
+    fn bytes_within(&self, desc: DescId) -> Result<usize> {
         let found = self.description(desc)?;
         match (found.object, found.node) {
             (Object::File, Some(node)) => {

@@ -20,9 +20,11 @@ use self::{
     address::{Address, Domain},
     option::Options,
 };
+use core::net::{IpAddr, SocketAddr};
+
 use super::{Face, Kind};
 use crate::object::{
-    env::NetSocket,
+    env::{Carried, NetSocket, Report},
     errno::{Errno, Result},
     id::{DescId, Id, NodeRef, QueueId},
     wait::Hub,
@@ -98,6 +100,12 @@ pub struct Socket {
     pub(crate) backlog_max: usize,
     /// Sockets that wait for room in the backlog or inbox.
     pub(crate) waiting: Vec<SocketId>,
+    /// Answers to datagrams that were not delivered (`IP_RECVERR`).
+    pub(crate) reports: VecDeque<Report>,
+    /// A datagram that is still being put together (`MSG_MORE`, `UDP_CORK`), and where it goes.
+    pub(crate) corked: Option<(SocketAddr, Vec<u8>)>,
+    /// Groups that it hears, by interface as the guest said it.
+    pub(crate) groups: Vec<(IpAddr, u32)>,
     pub(crate) options: Options,
 }
 
@@ -108,6 +116,8 @@ pub struct Message {
     pub(crate) start: usize,
     pub(crate) from: Address,
     pub(crate) descriptions: Vec<DescId>,
+    /// Of a datagram: what came with it.
+    pub(crate) carried: Option<Carried>,
 }
 
 impl Message {
@@ -134,6 +144,8 @@ pub struct Sockets {
     pub(crate) net: BTreeMap<NetSocket, SocketId>,
     /// Sockets of the stack below that are to be closed.
     pub(crate) net_closed: Vec<NetSocket>,
+    /// Those of them that end with a reset.
+    pub(crate) net_aborted: Vec<NetSocket>,
     /// What all inboxes cost.
     pub(crate) bytes: usize,
     pub(crate) autobind: u32,
@@ -191,6 +203,9 @@ impl Socket {
             backlog: VecDeque::new(),
             backlog_max: 0,
             waiting: Vec::new(),
+            reports: VecDeque::new(),
+            corked: None,
+            groups: Vec::new(),
             options: Options::default(),
         }
     }

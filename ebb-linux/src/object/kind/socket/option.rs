@@ -9,12 +9,18 @@ pub(crate) const IP: u32 = 0;
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u32 = 6;
 /// `IPPROTO_UDP`.
-const UDP: u32 = 17;
+pub(crate) const UDP: u32 = 17;
 /// `IPPROTO_IPV6`.
 pub const IPV6: u32 = 41;
 pub(crate) const REUSEADDR: u32 = 2;
 pub(crate) const REUSEPORT: u32 = 15;
 pub(crate) const V6ONLY: u32 = 26;
+pub(crate) const BROADCAST: u32 = 6;
+/// Of `IPPROTO_IP`.
+pub(crate) const RECVERR: u32 = 11;
+/// Of `IPPROTO_IPV6`.
+pub(crate) const RECVERR6: u32 = 25;
+pub(crate) const UDP_CORK: u32 = 1;
 pub(crate) const PASSCRED: u32 = 16;
 pub(crate) const LINGER: u32 = 13;
 pub(crate) const SNDBUF: u32 = 7;
@@ -70,16 +76,26 @@ const KEPT: &[(u32, u32, i32)] = &[
     (IP, 13, 0),     // RECVTOS
     (IP, 15, 0),     // FREEBIND
     (IP, 24, 0),     // BIND_ADDRESS_NO_PORT
+    (IP, 32, 0),     // MULTICAST_IF, as a number
     (IP, 33, 1),     // MULTICAST_TTL
     (IP, 34, 1),     // MULTICAST_LOOP
-    (IPV6, 16, -1),  // UNICAST_HOPS
-    (IPV6, 18, -1),  // MULTICAST_HOPS
+    (IPV6, 16, 64),  // UNICAST_HOPS
+    (IPV6, 18, 1),   // MULTICAST_HOPS
     (IPV6, 19, 1),   // MULTICAST_LOOP
     (IPV6, 23, 1),   // MTU_DISCOVER
     (IPV6, 25, 0),   // RECVERR
     (IPV6, V6ONLY, 0),
+    (IPV6, 17, 0), // MULTICAST_IF
+    (IPV6, 29, 1), // MULTICAST_ALL
     (IPV6, 49, 0), // RECVPKTINFO
+    (IPV6, 51, 0), // RECVHOPLIMIT
+    (IPV6, 66, 0), // RECVTCLASS
+    (IPV6, 62, 0), // DONTFRAG
+    (IPV6, 70, 0), // AUTOFLOWLABEL
+    (IPV6, 72, 0), // ADDR_PREFERENCES
+    (IP, 49, 1),   // MULTICAST_ALL
     (IPV6, 67, 0), // TCLASS
+    (UDP, UDP_CORK, 0),
     (UDP, 103, 0), // SEGMENT
     (UDP, 104, 0), // GRO
 ];
@@ -112,6 +128,28 @@ impl Options {
     /// Bytes that may be on their way.
     pub(crate) fn send_buffer(&self) -> usize {
         self.get(SOCKET, SNDBUF).unwrap_or(DEFAULT_BUFFER) as usize
+    }
+
+    /// TTL or hop limit of what is sent to one host.
+    pub(crate) fn hop_limit(&self, v4: bool) -> u8 {
+        let set = if v4 {
+            self.get(IP, 2)
+        } else {
+            self.get(IPV6, 16)
+        };
+        set.and_then(|n| u8::try_from(n).ok())
+            .filter(|n| *n > 0)
+            .unwrap_or(64)
+    }
+
+    /// Type of service or traffic class of what is sent.
+    pub(crate) fn traffic_class(&self, v4: bool) -> u8 {
+        let set = if v4 {
+            self.get(IP, 1)
+        } else {
+            self.get(IPV6, 67)
+        };
+        set.and_then(|n| u8::try_from(n).ok()).unwrap_or(0)
     }
 
     /// Everything that was set to an integer.

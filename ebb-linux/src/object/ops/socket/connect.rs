@@ -15,11 +15,14 @@ use crate::object::{
         socket::{
             SocketId, SocketKind, State,
             address::{Address, Domain, canonical, is_loopback},
+            option::{REUSEADDR, REUSEPORT, SOCKET},
         },
     },
     wait::Events,
 };
 
+/// How many ports are tried that may be taken beyond the UC.
+const TRIES: u32 = 16;
 /// The most connections that wait to be accepted (`somaxconn`).
 const SOMAXCONN: usize = 4096;
 
@@ -47,19 +50,40 @@ impl Objects {
                 if domain == Domain::Inet && at.is_ipv6() {
                     return Err(Errno::EAFNOSUPPORT);
                 }
-                if !self.is_local(env, at.ip()) {
+                // A datagram socket may be bound to a group, and then hears only that.
+                let group =
+                    socket.kind == SocketKind::Datagram && at.ip().to_canonical().is_multicast();
+                if !group && !self.is_local(env, at.ip()) {
                     return Err(Errno::EADDRNOTAVAIL);
                 }
-                self.take_port(env, id, at)?;
-                self.bind_outside(env, id)
+                self.bind_inet(env, id, at)
             }
             // AF_UNSPEC is taken for AF_INET, as long as the address is any.
             (domain, _) => {
                 let Address::Inet(any) = domain.unspecified() else {
                     return Err(Errno::EINVAL);
                 };
-                self.take_port(env, id, any)?;
-                self.bind_outside(env, id)
+                self.bind_inet(env, id, any)
+            }
+        }
+    }
+
+    /// Gives an internet socket its address, in the UC and beyond. Port 0 is one that is free in both.
+    pub(super) fn bind_inet(&mut self, env: &dyn Env, id: SocketId, at: SocketAddr) -> Result<()> {
+        let before = self.socket(id)?.local.clone();
+        let mut tries = if at.port() == 0 { TRIES } else { 1 };
+        loop {
+            self.take_port(env, id, at)?;
+            let result = self.bind_outside(env, id);
+            tries -= 1;
+            if result.is_ok() {
+                return result;
+            }
+            let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
+            self.sockets.ports.release(id, socket);
+            socket.local = before.clone();
+            if tries == 0 || result != Err(Errno::EADDRINUSE) {
+                return result;
             }
         }
     }
@@ -121,7 +145,15 @@ impl Objects {
         else {
             return Ok(());
         };
-        let net = network.bind(canonical(*local))?;
+        let options = &socket.options;
+        let shared = options.flag(SOCKET, REUSEADDR) || options.flag(SOCKET, REUSEPORT);
+        let net = network.bind(canonical(*local), shared)?;
+        for (&(level, name), &value) in options.all() {
+            network.set_option(net, level, name, value);
+        }
+        for &(group, _) in &socket.groups {
+            network.set_member(net, group, true)?;
+        }
         self.sockets.net.insert(net, id);
         self.socket_mut(id)?.net = Some(net);
         Ok(())
@@ -210,7 +242,11 @@ impl Objects {
                 let socket = self.socket_mut(id)?;
                 socket.remote = domain.unspecified();
                 socket.state = State::Idle;
-                Ok(())
+                let net = socket.net;
+                match (net, env.network()) {
+                    (Some(net), Some(network)) => network.set_peer(net, None),
+                    _ => Ok(()),
+                }
             }
             (_, _, Address::Inet(to)) => {
                 match state {
@@ -326,6 +362,8 @@ impl Objects {
     /// The address from which a socket speaks to a local one.
     fn local_source(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<SocketAddr> {
         let own: IpAddr = match to.ip() {
+            // The machine's own address speaks to itself.
+            ip if !is_loopback(ip) => ip,
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
                 Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()
@@ -365,35 +403,55 @@ impl Objects {
             IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, to.port()).into(),
             _ => to,
         };
-        let from = self.local_source(env, id, to)?;
-        let room =
-            |o: &Self, l: SocketId| o.socket(l).is_ok_and(|l| l.backlog.len() <= l.backlog_max);
-        let listener = self.find_local(true, from, to).filter(|&l| room(self, l));
-        let queue = self.socket(id)?.queue;
-        let Some(listener) = listener else {
-            if nonblocking {
-                self.socket_mut(id)?.error = Some(Errno::ECONNREFUSED);
+        self.local_source(env, id, to)?;
+        let socket = self.socket_mut(id)?;
+        socket.remote = Address::Inet(to);
+        socket.state = State::Connecting;
+        self.join_listener(id)?;
+        let socket = self.socket_mut(id)?;
+        let queue = socket.queue;
+        match socket.state {
+            State::Connecting => Err(Errno::EINPROGRESS),
+            _ if nonblocking => {
                 self.hub.wake(queue, Events::all());
-                return Err(Errno::EINPROGRESS);
+                Err(Errno::EINPROGRESS)
             }
-            return Err(Errno::ECONNREFUSED);
+            State::Connected => Ok(()),
+            _ => Err(socket.error.take().unwrap_or(Errno::ECONNREFUSED)),
+        }
+    }
+
+    /// Lets a socket that connects within the UC into its listener's queue, if that has room; else it waits there.
+    fn join_listener(&mut self, id: SocketId) -> Result<()> {
+        let socket = self.socket(id)?;
+        let (Address::Inet(from), Address::Inet(to)) = (&socket.local, &socket.remote) else {
+            return Err(Errno::EINVAL);
         };
-        let found = self.socket(listener)?;
+        let (from, to, queue) = (*from, *to, socket.queue);
+        let Some(listener) = self.find_local(true, from, to) else {
+            let socket = self.socket_mut(id)?;
+            socket.state = State::Idle;
+            socket.error = Some(Errno::ECONNREFUSED);
+            self.hub.wake(queue, Events::all());
+            return Ok(());
+        };
+        let found = self.socket_mut(listener)?;
+        if found.backlog.len() > found.backlog_max {
+            if !found.waiting.contains(&id) {
+                found.waiting.push(id);
+            }
+            return Ok(());
+        }
         let (domain, options, heard) = (found.domain, found.options.clone(), found.queue);
         let server = self.new_socket(domain, SocketKind::Stream)?;
         self.pair(id, server);
         self.note_port(server, to)?;
         let socket = self.socket_mut(server)?;
         (socket.remote, socket.options) = (Address::Inet(from), options);
-        self.socket_mut(id)?.remote = Address::Inet(to);
         self.socket_mut(listener)?.backlog.push_back(server);
         self.hub.wake(heard, Events::READ);
         self.hub.wake(queue, Events::WRITE);
-        if nonblocking {
-            Err(Errno::EINPROGRESS)
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     fn connect_outside(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<()> {
@@ -429,20 +487,32 @@ impl Objects {
         if self.socket(id)?.domain == Domain::Inet && to.is_ipv6() {
             return Err(Errno::EAFNOSUPPORT);
         }
-        if self.is_local(env, to.ip()) {
+        // What listens on the machine's own address may be another UC's.
+        let here = self.is_local(env, to.ip())
+            && (is_loopback(to.ip()) || self.find_local(false, to, to).is_some());
+        if here {
             self.local_source(env, id, to)?;
         } else {
             let network = env.network().ok_or(Errno::ENETUNREACH)?;
             let Address::Inet(local) = self.socket(id)?.local else {
                 return Err(Errno::EINVAL);
             };
-            let own = network.addresses().into_iter();
-            let mut own = own.filter(|a| a.is_ipv4() == canonical(to).is_ipv4());
-            let ip = own.next().ok_or(Errno::ENETUNREACH)?;
             if local.port() == 0 {
-                self.take_port(env, id, SocketAddr::new(ip, 0))?;
+                let Address::Inet(any) = self.socket(id)?.domain.unspecified() else {
+                    return Err(Errno::EINVAL);
+                };
+                self.bind_inet(env, id, any)?;
             }
             self.bind_outside(env, id)?;
+            let net = self.socket(id)?.net.ok_or(Errno::ENETUNREACH)?;
+            network.set_peer(net, Some(canonical(to)))?;
+            if let Ok(local) = network.local(net) {
+                self.socket_mut(id)?.local = Address::Inet(local);
+            }
+        }
+        if let (true, Some(net), Some(network)) = (here, self.socket(id)?.net, env.network()) {
+            // Nobody beyond the UC is its peer.
+            let _ = network.set_peer(net, Some(canonical(to)));
         }
         let socket = self.socket_mut(id)?;
         socket.remote = Address::Inet(to);
@@ -453,6 +523,10 @@ impl Objects {
     /// Notes how a connection over the network has come out.
     pub(crate) fn settle_connect(&mut self, env: &dyn Env, id: SocketId) {
         let Ok(socket) = self.socket(id) else { return };
+        if socket.state == State::Connecting && socket.net.is_none() {
+            let _ = self.join_listener(id);
+            return;
+        }
         let (State::Connecting, Some(net), Some(network)) =
             (socket.state, socket.net, env.network())
         else {
@@ -521,6 +595,9 @@ impl Objects {
             None => self.accept_outside(env, id)?,
         };
         let waiting = core::mem::take(&mut self.socket_mut(id)?.waiting);
+        for &next in &waiting {
+            self.settle_connect(env, next);
+        }
         self.wake_sockets(waiting);
         let found = self.socket(accepted)?;
         let from = match (found.domain, found.peer) {

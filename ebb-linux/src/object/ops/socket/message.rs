@@ -1,19 +1,19 @@
 //! Sending and receiving: streams, datagrams, and descriptors that travel with them.
 
 use alloc::{vec, vec::Vec};
-use core::net::SocketAddr;
+use core::net::IpAddr;
 
 use bitflags::bitflags;
 
 use crate::object::{
     Objects,
-    env::{Env, NetSocket},
+    env::{Carried, Env, Report},
     errno::{Errno, Result},
     id::{DescId, Fd},
     io::{Sink, Source},
     kind::socket::{
         Message, OVERHEAD, Socket, SocketId, SocketKind, State,
-        address::{Address, Domain, canonical},
+        address::{Address, Domain},
     },
     wait::Events,
 };
@@ -22,8 +22,6 @@ use crate::object::{
 const MERGE: usize = 16 << 10;
 /// The largest piece of a stream.
 const PIECE: usize = 64 << 10;
-/// The largest UDP datagram.
-const MAX_DATAGRAM: usize = 65_507;
 /// How many messages wait at a Unix datagram socket (Linux' `max_dgram_qlen`, and one).
 const MAX_QUEUE: usize = 11;
 /// The most descriptors that one message carries (`SCM_MAX_FD`).
@@ -47,10 +45,12 @@ bitflags! {
         const EOR = 0x80;
         /// Wait for all (the caller repeats).
         const WAITALL = 0x100;
-        /// The error queue, which is always empty.
+        /// The queue of answers to what was not delivered, which never makes wait.
         const ERRQUEUE = 0x2000;
         /// No SIGPIPE.
         const NOSIGNAL = 0x4000;
+        /// More of the same datagram or segment follows.
+        const MORE = 0x8000;
         /// Received descriptors are closed at `execve`.
         const CMSG_CLOEXEC = 0x4000_0000;
 
@@ -67,9 +67,27 @@ pub struct Received {
     pub from: Address,
     /// Descriptors that came with it, already in the table.
     pub fds: Vec<Fd>,
-    /// `TRUNC` and `CTRUNC`.
+    /// `TRUNC`, `CTRUNC` and `ERRQUEUE`.
     pub flags: MessageFlags,
+    /// What came with a datagram.
+    pub carried: Option<Carried>,
+    /// From the queue of answers: to what was not delivered.
+    pub report: Option<Report>,
 }
+
+/// What a datagram is sent with beside its bytes (ancillary data).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ancillary {
+    /// The address to send from, if it is one.
+    pub source: Option<IpAddr>,
+    /// TTL, hop limit.
+    pub hop_limit: Option<u8>,
+    /// Type of service, traffic class.
+    pub traffic_class: Option<u8>,
+}
+
+/// How many bytes, from whom, descriptors, flags, and what came with a datagram.
+type Taken = (usize, Address, Vec<DescId>, MessageFlags, Option<Carried>);
 
 impl Objects {
     /// Room in the inbox that a socket sends to.
@@ -97,6 +115,19 @@ impl Objects {
         limit: usize,
         from: Address,
         descriptions: Vec<DescId>,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        self.deliver_with(to, limit, from, descriptions, None, source)
+    }
+
+    /// As [`deliver`](Self::deliver), with what comes with a datagram.
+    pub(super) fn deliver_with(
+        &mut self,
+        to: SocketId,
+        limit: usize,
+        from: Address,
+        descriptions: Vec<DescId>,
+        carried: Option<Carried>,
         source: &mut dyn Source,
     ) -> Result<usize> {
         let left = self.limits.socket_bytes.saturating_sub(self.sockets.bytes);
@@ -140,6 +171,7 @@ impl Objects {
                     start: 0,
                     from,
                     descriptions,
+                    carried,
                 };
                 let cost = message.cost();
                 socket.inbox.push_back(message);
@@ -165,6 +197,24 @@ impl Objects {
         to: Option<Address>,
         fds: &[Fd],
         flags: MessageFlags,
+    ) -> Result<usize> {
+        self.send_with(env, desc, source, to, fds, flags, Ancillary::default())
+    }
+
+    /// As [`send`](Self::send), with ancillary data beside the descriptors.
+    ///
+    /// # Errors
+    /// As there.
+    #[allow(clippy::too_many_arguments)]
+    pub fn send_with(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        source: &mut dyn Source,
+        to: Option<Address>,
+        fds: &[Fd],
+        flags: MessageFlags,
+        ancillary: Ancillary,
     ) -> Result<usize> {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
@@ -192,7 +242,7 @@ impl Objects {
             }
             (Domain::Unix, _) => self.send_unix(id, source, to, descriptions.clone()),
             (Domain::Netlink, _) => self.send_netlink(env, id, source, to),
-            (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to),
+            (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to, flags, ancillary),
             _ => self.send_tcp(env, id, source),
         };
         if sent.is_err() {
@@ -331,7 +381,12 @@ impl Objects {
             return if n == 0 {
                 Err(Errno::EFAULT)
             } else {
-                network.send(net, &bytes[..n])
+                let sent = network.send(net, &bytes[..n]);
+                if sent.is_err_and(|errno| errno != Errno::EAGAIN) {
+                    // It is told once.
+                    network.take_error(net);
+                }
+                sent
             };
         }
         let peer = socket.peer.ok_or(Errno::EPIPE)?;
@@ -349,78 +404,6 @@ impl Objects {
         }
         let limit = self.capacity(sender, receiver);
         self.deliver(peer, limit, Address::Unnamed, Vec::new(), source)
-    }
-
-    fn send_datagram(
-        &mut self,
-        env: &dyn Env,
-        id: SocketId,
-        source: &mut dyn Source,
-        to: Option<Address>,
-    ) -> Result<usize> {
-        let socket = self.socket_mut(id)?;
-        if let Some(errno) = socket.error.take() {
-            return Err(errno);
-        }
-        if socket.no_write {
-            return Err(Errno::EPIPE);
-        }
-        let to = match (to, socket.state) {
-            (Some(Address::Inet(to)), _) => to,
-            (Some(_), _) => return Err(Errno::EAFNOSUPPORT),
-            (None, State::Connected) => match socket.remote {
-                Address::Inet(to) => to,
-                _ => return Err(Errno::EDESTADDRREQ),
-            },
-            (None, _) => return Err(Errno::EDESTADDRREQ),
-        };
-        if to.port() == 0 {
-            return Err(Errno::EINVAL);
-        }
-        if source.remaining() > MAX_DATAGRAM {
-            return Err(Errno::EMSGSIZE);
-        }
-        if matches!(socket.local, Address::Inet(l) if l.port() == 0) {
-            let Address::Inet(any) = socket.domain.unspecified() else {
-                return Err(Errno::EINVAL);
-            };
-            self.take_port(env, id, any)?;
-            self.bind_outside(env, id)?;
-        }
-        if !self.is_local(env, to.ip()) {
-            let network = env.network().ok_or(Errno::ENETUNREACH)?;
-            let net = self.socket(id)?.net.ok_or(Errno::ENETUNREACH)?;
-            let mut bytes = vec![0; source.remaining()];
-            return match source.take(&mut bytes) {
-                n if n < bytes.len() => Err(Errno::EFAULT),
-                _ => network.send_to(net, &bytes, canonical(to)),
-            };
-        }
-        let Address::Inet(local) = self.socket(id)?.local else {
-            return Err(Errno::EINVAL);
-        };
-        let from = match (local.ip().is_unspecified(), canonical(to)) {
-            (true, SocketAddr::V4(_)) => ([127, 0, 0, 1], local.port()).into(),
-            (true, SocketAddr::V6(_)) => (core::net::Ipv6Addr::LOCALHOST, local.port()).into(),
-            (false, _) => local,
-        };
-        let len = source.remaining();
-        let Some(target) = self.find_local(false, from, to) else {
-            // Loopback answers at once that the port is closed; a connected sender hears of it.
-            let socket = self.socket_mut(id)?;
-            if socket.state == State::Connected {
-                socket.error = Some(Errno::ECONNREFUSED);
-                let queue = socket.queue;
-                self.hub.wake(queue, Events::all());
-            }
-            return Ok(len);
-        };
-        let limit = self.socket(target)?.options.receive_buffer();
-        match self.deliver(target, limit, Address::Inet(from), Vec::new(), source) {
-            // A full receiver loses what it cannot hold.
-            Err(Errno::EAGAIN) => Ok(len),
-            sent => sent,
-        }
     }
 
     /// `recvfrom` and `recvmsg`. At most `max_fds` descriptors are given to the guest; the rest
@@ -442,7 +425,7 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         if flags.contains(MessageFlags::ERRQUEUE) {
-            return Err(Errno::EAGAIN);
+            return self.receive_report(env, id, sink);
         }
         let impatient = !self.may_block(desc) || flags.contains(MessageFlags::DONTWAIT);
         let socket = self.socket_mut(id)?;
@@ -462,7 +445,7 @@ impl Objects {
         }
         if socket.inbox.is_empty() {
             if let Some(net) = socket.net {
-                return self.receive_outside(env, net, datagram, sink, flags);
+                return self.receive_outside(env, id, net, sink, flags);
             }
             // A datagram socket that is shut down ends a wait, but a look finds nothing.
             let unix_datagram = datagram && socket.domain == Domain::Unix;
@@ -475,7 +458,7 @@ impl Objects {
             SocketKind::Stream => self.take_stream(id, sink, flags)?,
             _ => self.take_message(id, sink, flags)?,
         };
-        let (len, from, descriptions, mut result_flags) = received;
+        let (len, from, descriptions, mut result_flags, carried) = received;
         let mut fds = Vec::new();
         let cloexec = flags.contains(MessageFlags::CMSG_CLOEXEC);
         for desc in descriptions {
@@ -505,6 +488,8 @@ impl Objects {
             from,
             fds,
             flags: result_flags,
+            carried,
+            report: None,
         })
     }
 
@@ -520,7 +505,7 @@ impl Objects {
         id: SocketId,
         sink: &mut dyn Sink,
         flags: MessageFlags,
-    ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
+    ) -> Result<Taken> {
         let peek = flags.contains(MessageFlags::PEEK);
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let (mut done, mut paid, mut at) = (0, 0, 0);
@@ -562,7 +547,8 @@ impl Objects {
             }
         }
         self.pay_back(id, paid);
-        Ok((done, Address::Unnamed, descriptions, MessageFlags::empty()))
+        let flags = MessageFlags::empty();
+        Ok((done, Address::Unnamed, descriptions, flags, None))
     }
 
     fn take_message(
@@ -570,7 +556,7 @@ impl Objects {
         id: SocketId,
         sink: &mut dyn Sink,
         flags: MessageFlags,
-    ) -> Result<(usize, Address, Vec<DescId>, MessageFlags)> {
+    ) -> Result<Taken> {
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let message = match flags.contains(MessageFlags::PEEK) {
             true => socket.inbox.front().cloned(),
@@ -598,48 +584,8 @@ impl Objects {
         } else {
             want
         };
-        Ok((given, message.from, message.descriptions, result))
-    }
-
-    fn receive_outside(
-        &mut self,
-        env: &dyn Env,
-        net: NetSocket,
-        datagram: bool,
-        sink: &mut dyn Sink,
-        flags: MessageFlags,
-    ) -> Result<Received> {
-        let network = env.network().ok_or(Errno::ENETDOWN)?;
-        let size = if datagram {
-            PIECE
-        } else {
-            sink.remaining().min(PIECE)
-        };
-        let mut buffer = vec![0; size];
-        let (n, from) = if datagram {
-            let (n, from) = network.receive_from(net, &mut buffer)?;
-            (n, Address::Inet(from))
-        } else {
-            let peek = flags.contains(MessageFlags::PEEK);
-            (network.receive(net, &mut buffer, peek)?, Address::Unnamed)
-        };
-        let want = n.min(sink.remaining());
-        if sink.put(&buffer[..want]) < want {
-            return Err(Errno::EFAULT);
-        }
-        let mut result = MessageFlags::empty();
-        result.set(MessageFlags::TRUNC, want < n);
-        let len = if flags.contains(MessageFlags::TRUNC) {
-            n
-        } else {
-            want
-        };
-        Ok(Received {
-            len,
-            from,
-            fds: Vec::new(),
-            flags: result,
-        })
+        let carried = message.carried;
+        Ok((given, message.from, message.descriptions, result, carried))
     }
 
     pub(crate) fn read_socket(

@@ -1,6 +1,9 @@
 //! Sockets among sockets: pairs, names, connections, messages, and the network beyond the UC.
 
 pub mod connect;
+mod datagram;
+mod group;
+pub mod interfaces;
 pub mod message;
 mod netlink;
 pub mod option;
@@ -180,15 +183,22 @@ impl Objects {
                 self.sockets.abstracts.remove(name);
             }
             self.sockets.ports.release(id, &socket);
+            // With a time of zero `SO_LINGER` gives up what was not delivered and resets the peer.
+            let (lingers, seconds) = socket.options.linger;
+            let aborts = lingers != 0 && seconds == 0 && socket.kind == SocketKind::Stream;
             if let Some(net) = socket.net {
                 self.sockets.net.remove(&net);
-                self.sockets.net_closed.push(net);
+                match aborts && socket.state == State::Connected {
+                    true => self.sockets.net_aborted.push(net),
+                    false => self.sockets.net_closed.push(net),
+                }
             }
             if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
                 // An empty message at the front is not missed.
                 let skipped = socket.inbox.front().is_some_and(Message::is_used_up);
                 let unread = socket.inbox.len() > usize::from(skipped);
-                self.peer_closed(id, peer, unread);
+                let inet = socket.domain != Domain::Unix;
+                self.peer_closed(id, peer, unread, aborts && inet);
             }
             in_flight.extend(
                 socket
@@ -205,7 +215,7 @@ impl Objects {
     }
 
     /// What the end of `gone` means to its peer.
-    fn peer_closed(&mut self, gone: SocketId, peer: SocketId, unread: bool) {
+    fn peer_closed(&mut self, gone: SocketId, peer: SocketId, unread: bool, aborted: bool) {
         let Ok(socket) = self.socket_mut(peer) else {
             return;
         };
@@ -225,15 +235,17 @@ impl Objects {
             (_, true) => {
                 socket.no_read = true;
                 socket.peer_closed = true;
-                if unread {
+                if unread || aborted {
                     socket.error = Some(Errno::ECONNRESET);
                     socket.no_write = true;
                 }
             }
             (_, false) => return,
         }
-        let queue = socket.queue;
-        self.hub.wake(queue, Events::all());
+        if let Ok(socket) = self.socket(peer) {
+            let queue = socket.queue;
+            self.hub.wake(queue, Events::all());
+        }
     }
 
     /// Wakes sockets that waited for room.
@@ -256,7 +268,10 @@ impl Objects {
             (Some(net), Some(network)) => network.readiness(net),
             _ => Events::empty(),
         };
-        events.set(Events::ERR, socket.error.is_some());
+        events.set(
+            Events::ERR,
+            socket.error.is_some() || !socket.reports.is_empty(),
+        );
         match socket.state {
             State::Listening => {
                 events.set(
@@ -307,14 +322,17 @@ impl Objects {
     /// Whether the guest has closed sockets of the stack below, which
     /// [`take_closed_network`](Self::take_closed_network) gives.
     pub fn has_closed_network(&self) -> bool {
-        !self.sockets.net_closed.is_empty()
+        !self.sockets.net_closed.is_empty() || !self.sockets.net_aborted.is_empty()
     }
 
     /// Closes what the guest has closed.
     pub(crate) fn sweep_network(&mut self, env: &dyn Env) {
-        if !self.sockets.net_closed.is_empty()
+        if self.has_closed_network()
             && let Some(network) = env.network()
         {
+            for net in core::mem::take(&mut self.sockets.net_aborted) {
+                network.abort(net);
+            }
             for net in self.take_closed_network() {
                 network.close(net);
             }
@@ -326,6 +344,7 @@ impl Objects {
     /// only if that fails). Everything within the UC stays as it was.
     pub fn reset_connections(&mut self, env: &dyn Env) {
         self.sockets.net_closed.clear();
+        self.sockets.net_aborted.clear();
         self.sockets.net.clear();
         let ids: Vec<SocketId> = self.kinds.sockets.iter().map(|(id, _)| id).collect();
         for id in ids {

@@ -1,5 +1,5 @@
 //! Routing netlink (`AF_NETLINK`, `NETLINK_ROUTE`), as far as programs ask which interfaces and addresses there are: the dumps of
-//! `RTM_GETLINK` and `RTM_GETADDR`, which `getifaddrs` is made of. Every other request is `EOPNOTSUPP`; nothing can be changed.
+//! `RTM_GETLINK` and `RTM_GETADDR`, which `getifaddrs` is made of, and `RTM_GETROUTE`. Every other request is `EOPNOTSUPP`; nothing can be changed.
 //!
 //! What must hold: a request is whatever the guest wrote. At most one dump waits in an inbox, so asking again and again
 //! costs nothing.
@@ -9,6 +9,7 @@
 use alloc::{vec, vec::Vec};
 use core::net::IpAddr;
 
+use super::interfaces::{self, Interface, mask, network_of};
 use crate::object::{
     Objects,
     env::Env,
@@ -34,12 +35,10 @@ const MAX_REQUEST: usize = 1024;
 /// What the answers to one socket may cost.
 const LIMIT: usize = 64 << 10;
 
-/// An interface: number, name, `ARPHRD_*`, `IFF_*`, MTU.
-type Link = (u32, &'static str, u16, u32, u32);
-/// Up, loopback, running, lower layer up.
-const LOOPBACK: Link = (1, "lo", 772, 0x1_0049, 65_536);
-/// Up, broadcast, running, multicast, lower layer up.
-const ETHERNET: Link = (2, "eth0", 1, 0x1_1043, 1500);
+/// Of `RTM_NEWLINK` alone: the cable is in.
+const IFF_LOWER_UP: u32 = 0x1_0000;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
 
 /// One message: what follows its header is `body` and the attributes.
 fn message(
@@ -56,47 +55,54 @@ fn message(
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(&port.to_le_bytes());
     out.extend_from_slice(body);
+    // The padding behind each attribute belongs to the message, the last one's, too (`nla_put`).
+    out.resize(out.len().next_multiple_of(4), 0);
     for (kind, value) in attributes {
-        out.resize(out.len().next_multiple_of(4), 0);
         out.extend_from_slice(&(value.len() as u16 + 4).to_le_bytes());
         out.extend_from_slice(&kind.to_le_bytes());
         out.extend_from_slice(value);
+        out.resize(out.len().next_multiple_of(4), 0);
     }
     let len = out.len() as u32;
     out[..4].copy_from_slice(&len.to_le_bytes());
-    out.resize(out.len().next_multiple_of(4), 0);
     out
 }
 
-/// `RTM_NEWLINK`: `struct ifinfomsg`, address, broadcast address, name, MTU.
-fn link((number, name, kind, flags, mtu): Link, sequence: u32, port: u32) -> Vec<u8> {
+/// `RTM_NEWLINK`: `struct ifinfomsg`, address, broadcast address, name, MTU, queue, state.
+fn link(interface: &Interface, sequence: u32, port: u32) -> Vec<u8> {
     let mut body = [0; 16];
-    body[2..4].copy_from_slice(&kind.to_le_bytes());
-    body[4..8].copy_from_slice(&number.to_le_bytes());
+    body[2..4].copy_from_slice(&interface.kind.to_le_bytes());
+    body[4..8].copy_from_slice(&interface.index.to_le_bytes());
+    let flags = interface.flags | IFF_LOWER_UP;
     body[8..12].copy_from_slice(&flags.to_le_bytes());
-    let name = [name.as_bytes(), &[0]].concat();
-    let attributes: [(u16, &[u8]); 4] = [
-        (1, &[0; 6]),
-        (
-            2,
-            if number == LOOPBACK.0 {
-                &[0; 6]
-            } else {
-                &[0xff; 6]
-            },
-        ),
+    let name = [interface.name.as_bytes(), &[0]].concat();
+    let broadcast = match interface.is_loopback() {
+        true => [0; 6],
+        false => [0xff; 6],
+    };
+    // Loopback's state is unknown (0), as on Linux; the other is up (6).
+    let state = [if interface.is_loopback() { 0 } else { 6 }];
+    let attributes: [(u16, &[u8]); 6] = [
+        (1, &interface.mac),
+        (2, &broadcast),
         (3, &name),
-        (4, &mtu.to_le_bytes()),
+        (4, &interface.mtu.to_le_bytes()),
+        (13, &1000u32.to_le_bytes()),
+        (16, &state),
     ];
     message(RTM_NEWLINK, NLM_F_MULTI, sequence, port, &body, &attributes)
 }
 
-/// `RTM_NEWADDR`: `struct ifaddrmsg`, address, local address, label.
-fn address(ip: IpAddr, prefix: u8, (number, name, ..): Link, sequence: u32, port: u32) -> Vec<u8> {
-    let (family, octets) = match ip {
+fn octets(ip: IpAddr) -> (u16, Vec<u8>) {
+    match ip {
         IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
         IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
-    };
+    }
+}
+
+/// `RTM_NEWADDR`: `struct ifaddrmsg`, address, local address, broadcast address, label.
+fn address(ip: IpAddr, prefix: u8, interface: &Interface, sequence: u32, port: u32) -> Vec<u8> {
+    let (family, octets) = octets(ip);
     // Scope: host, link, or the world.
     let scope = match ip {
         _ if ip.is_loopback() => 254,
@@ -105,15 +111,91 @@ fn address(ip: IpAddr, prefix: u8, (number, name, ..): Link, sequence: u32, port
     };
     let mut body = [0; 8];
     body[..4].copy_from_slice(&[family as u8, prefix, 0x80, scope]);
-    body[4..].copy_from_slice(&number.to_le_bytes());
-    let name = [name.as_bytes(), &[0]].concat();
-    let all: [(u16, &[u8]); 3] = [(1, &octets), (2, &octets), (3, &name)];
-    let attributes = if family == AF_INET {
-        &all[..]
-    } else {
-        &all[..1]
+    body[4..].copy_from_slice(&interface.index.to_le_bytes());
+    let name = [interface.name.as_bytes(), &[0]].concat();
+    let mut attributes: Vec<(u16, &[u8])> = vec![(1, &octets)];
+    let broadcast = match ip {
+        IpAddr::V4(ip) => (ip.to_bits() | !mask(prefix).to_bits()).to_be_bytes(),
+        IpAddr::V6(_) => [0; 4],
     };
-    message(RTM_NEWADDR, NLM_F_MULTI, sequence, port, &body, attributes)
+    if family == AF_INET {
+        attributes.push((2, &octets));
+        if !interface.is_loopback() {
+            attributes.push((4, &broadcast));
+        }
+        attributes.push((3, &name));
+    }
+    message(RTM_NEWADDR, NLM_F_MULTI, sequence, port, &body, &attributes)
+}
+
+/// How something is reached: by a router, or directly from an own address.
+enum Via {
+    Router(IpAddr),
+    Link(IpAddr),
+}
+
+/// `RTM_NEWROUTE`: `struct rtmsg`, destination, interface, router or the address to send from.
+fn route(
+    to: Option<(IpAddr, u8)>,
+    via: Via,
+    interface: &Interface,
+    sequence: u32,
+    port: u32,
+) -> Vec<u8> {
+    let (kind, (family, hop)) = match via {
+        Via::Router(ip) => (5, octets(ip)),
+        Via::Link(own) => (7, octets(own)),
+    };
+    // The main table, by DHCP or the kernel; to the world or the link; to one host.
+    let (protocol, scope) = if matches!(via, Via::Router(_)) {
+        (16, 0)
+    } else {
+        (2, 253)
+    };
+    let length = to.map_or(0, |(_, length)| length);
+    let mut body = [0; 12];
+    body[..8].copy_from_slice(&[family as u8, length, 0, 0, 254, protocol, scope, 1]);
+    let to = to.map(|(ip, _)| octets(ip).1).unwrap_or_default();
+    let (table, index) = (254u32.to_le_bytes(), interface.index.to_le_bytes());
+    let mut attributes: Vec<(u16, &[u8])> = vec![(15, &table)];
+    if !to.is_empty() {
+        attributes.push((1, &to));
+    }
+    attributes.push((kind, &hop));
+    attributes.push((4, &index));
+    message(
+        RTM_NEWROUTE,
+        NLM_F_MULTI,
+        sequence,
+        port,
+        &body,
+        &attributes,
+    )
+}
+
+/// All routes: those to the networks that the machine is in, and the default ones.
+fn routes(env: &dyn Env, family: u16, sequence: u32, port: u32) -> Vec<u8> {
+    let is_wanted = |ip: IpAddr| family == AF_UNSPEC || (family == AF_INET) == ip.is_ipv4();
+    let all = interfaces::all(env);
+    let Some(outside) = all.iter().find(|i| !i.is_loopback()) else {
+        return Vec::new();
+    };
+    let mut answer = Vec::new();
+    let gateways = env.network().map(|n| n.gateways()).unwrap_or_default();
+    for router in gateways.into_iter().filter(|ip| is_wanted(*ip)) {
+        answer.extend(route(None, Via::Router(router), outside, sequence, port));
+    }
+    for &(own, length) in outside.addresses.iter().filter(|(ip, _)| is_wanted(*ip)) {
+        let net = network_of(own, length);
+        answer.extend(route(
+            Some((net, length)),
+            Via::Link(own),
+            outside,
+            sequence,
+            port,
+        ));
+    }
+    answer
 }
 
 impl Objects {
@@ -179,23 +261,21 @@ impl Objects {
         let mut answer = Vec::new();
         match kind {
             RTM_GETLINK if flags & NLM_F_DUMP == NLM_F_DUMP => {
-                answer.extend(link(LOOPBACK, sequence, port));
-                if env.network().is_some() {
-                    answer.extend(link(ETHERNET, sequence, port));
+                for interface in interfaces::all(env) {
+                    answer.extend(link(&interface, sequence, port));
                 }
             }
             RTM_GETADDR if flags & NLM_F_DUMP == NLM_F_DUMP => {
-                let outside = env.network().map(|n| n.prefixes()).unwrap_or_default();
-                let here = [
-                    ([127, 0, 0, 1].into(), 8),
-                    (core::net::Ipv6Addr::LOCALHOST.into(), 128),
-                ];
-                for (ip, prefix) in here.into_iter().chain(outside) {
-                    let of = if ip.is_loopback() { LOOPBACK } else { ETHERNET };
-                    if family == AF_UNSPEC || (family == AF_INET) == ip.is_ipv4() {
-                        answer.extend(address(ip, prefix, of, sequence, port));
+                for interface in interfaces::all(env) {
+                    for &(ip, prefix) in &interface.addresses {
+                        if family == AF_UNSPEC || (family == AF_INET) == ip.is_ipv4() {
+                            answer.extend(address(ip, prefix, &interface, sequence, port));
+                        }
                     }
                 }
+            }
+            RTM_GETROUTE if flags & NLM_F_DUMP == NLM_F_DUMP => {
+                answer.extend(routes(env, family, sequence, port));
             }
             _ => {
                 let code = -Errno::EOPNOTSUPP.number();
@@ -246,6 +326,11 @@ mod tests {
             let len = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
             kinds.push(u16::from_le_bytes([head[4], head[5]]));
             assert_eq!(head[8], 7, "the request's sequence number");
+            assert_eq!(
+                len % 4,
+                0,
+                "the last attribute's padding belongs to the message"
+            );
             at += len.next_multiple_of(4);
         }
         assert_eq!(at, answer.len());
@@ -279,6 +364,23 @@ mod tests {
             assert_eq!(round(&[0xff; 16][..len]), Err(Errno::EINVAL));
         }
         assert_eq!(round(&[0xff; 64]), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn every_attribute_fits_its_message_with_its_padding() {
+        let lo = &interfaces::all(&World::default())[0];
+        let ip = core::net::Ipv4Addr::LOCALHOST.into();
+        for (head, answer) in [
+            (16 + 16, link(lo, 7, 1)),
+            (16 + 8, address(ip, 8, lo, 7, 1)),
+        ] {
+            let mut rest = &answer[head..];
+            while let [a, b, ..] = rest {
+                let len = usize::from(u16::from_le_bytes([*a, *b])).next_multiple_of(4);
+                assert!((4..=rest.len()).contains(&len), "{rest:?}");
+                rest = &rest[len..];
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::{group, interfaces};
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -9,10 +10,10 @@ use crate::object::{
     id::DescId,
     kind::socket::{
         SocketKind, State,
-        address::Domain,
+        address::{Address, Domain},
         option::{
             IP, IPV6, LINGER, MAX_BUFFER, MIN_BUFFER, PASSCRED, RCVBUF, REUSEADDR, REUSEPORT,
-            SNDBUF, SOCKET, TCP, V6ONLY,
+            SNDBUF, SOCKET, TCP, UDP, UDP_CORK, V6ONLY,
         },
     },
 };
@@ -61,8 +62,9 @@ impl Objects {
             (SOCKET, 20 | 66) => socket.options.timeouts_ns.0 = timeval(value)?,
             (SOCKET, 21 | 67) => socket.options.timeouts_ns.1 = timeval(value)?,
             (TCP, 13) | (TCP, 31) => {} // CONGESTION, ULP: one algorithm, whatever its name
-            // Membership in multicast groups: nobody else is there.
-            (IP, 32 | 35 | 36) | (IPV6, 17 | 20 | 21) => {}
+            _ if group::is_known(level, name) => {
+                return self.set_group_option(env, id, (level, name), value);
+            }
             _ => {
                 if socket.options.get(level, name).is_none() {
                     return Err(Errno::ENOPROTOOPT);
@@ -82,12 +84,31 @@ impl Objects {
                     }
                     (TCP, 1 | 3) | (IPV6, V6ONLY) => i32::from(value != 0),
                     (TCP, 4..=6) if !(1..=32767).contains(&value) => return Err(Errno::EINVAL),
+                    (IP, 2) if value != -1 && !(1..=255).contains(&value) => {
+                        return Err(Errno::EINVAL);
+                    }
+                    (IP, 33) | (IPV6, 16 | 18 | 67) if !(-1..=255).contains(&value) => {
+                        return Err(Errno::EINVAL);
+                    }
+                    (IP, 10) | (IPV6, 23) if !(0..=5).contains(&value) => {
+                        return Err(Errno::EINVAL);
+                    }
+                    // -1 is the usual.
+                    (IP, 2) if value == -1 => 64,
+                    (IP, 33) | (IPV6, 18) if value == -1 => 1,
+                    (IPV6, 16) if value == -1 => 64,
+                    (IPV6, 67) if value == -1 => 0,
+                    (IPV6, 17) if !(0..=2).contains(&value) => return Err(Errno::ENODEV),
+                    (UDP, UDP_CORK) => i32::from(value != 0),
                     _ => value,
                 };
                 socket.options.values.insert((level, name), value);
                 let net = socket.net;
                 if let (Some(net), Some(network)) = (net, env.network()) {
                     network.set_option(net, level, name, value);
+                }
+                if (level, name, value) == (UDP, UDP_CORK, 0) {
+                    return self.uncork(env, id);
                 }
             }
         }
@@ -117,7 +138,11 @@ impl Objects {
         };
         match (level, name) {
             (SOCKET, 3) => word(socket.kind.number() as i32),
-            (SOCKET, 4) => word(socket.error.take().map_or(0, Errno::number)),
+            (SOCKET, 4) => {
+                let (error, net) = (socket.error.take(), socket.net);
+                let outside = || env.network().zip(net).and_then(|(n, s)| n.take_error(s));
+                word(error.or_else(outside).map_or(0, Errno::number))
+            }
             (SOCKET, LINGER) => {
                 let (on, seconds) = socket.options.linger;
                 Ok([on.to_le_bytes(), seconds.to_le_bytes()].concat())
@@ -150,9 +175,34 @@ impl Objects {
                 };
                 Ok(info)
             }
+            // IP_MTU, IPV6_MTU
+            (IP, 14) | (IPV6, 24) => match (&socket.remote, socket.state) {
+                (Address::Inet(to), State::Connected) => {
+                    let to = to.ip().to_canonical();
+                    let outside = env.network().filter(|_| !to.is_loopback());
+                    word(outside.map_or(65_536, |n| n.path_mtu(to) as i32))
+                }
+                _ => Err(Errno::ENOTCONN),
+            },
+            // IP_MULTICAST_IF gives the interface's address.
+            (IP, 32) => {
+                let chosen = socket.options.get(IP, 32).unwrap_or(0) as u32;
+                let all = interfaces::all(env);
+                let found = all.iter().find(|i| i.index == chosen).and_then(|i| i.v4());
+                Ok(found.map_or([0; 4], |(ip, _)| ip.octets()).to_vec())
+            }
             (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
             _ => word(socket.options.get(level, name).ok_or(Errno::ENOPROTOOPT)?),
         }
+    }
+
+    /// Which options a guest has set that make something come with each datagram.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    pub fn socket_wants(&self, desc: DescId) -> Result<impl Fn(u32, u32) -> bool + 'static> {
+        let options = self.socket(self.socket_of(desc)?)?.options.clone();
+        Ok(move |level, name| options.flag(level, name))
     }
 
     /// How long receiving and sending may block, in nanoseconds; 0 is for ever.

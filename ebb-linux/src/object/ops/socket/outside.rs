@@ -2,14 +2,16 @@
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
 };
 
+use super::message::MessageFlags;
 use crate::object::{
     Objects,
-    env::{Env, NetSocket, Network, ProcInfo},
+    env::{Carried, Env, NetSocket, Network, ProcInfo, Report},
     errno::{Errno, Result},
+    id::Fd,
     kind::socket::address::Address,
     testing::{World, objects},
     wait::Events,
@@ -21,6 +23,12 @@ struct Echo {
     world: World,
     open: RefCell<Vec<(u32, VecDeque<u8>)>>,
     next: RefCell<u32>,
+    shared: Cell<bool>,
+    peer: Cell<Option<SocketAddr>>,
+    error: Cell<Option<Errno>>,
+    report: RefCell<Option<Report>>,
+    groups: RefCell<Vec<IpAddr>>,
+    aborted: Cell<u32>,
 }
 
 impl Echo {
@@ -62,6 +70,9 @@ impl Network for Echo {
         }
     }
     fn receive(&self, socket: NetSocket, buffer: &mut [u8], _: bool) -> Result<usize> {
+        if let Some(errno) = self.error.get() {
+            return Err(errno);
+        }
         let n = self.with(socket, |bytes| {
             let n = bytes.len().min(buffer.len());
             for (to, from) in buffer.iter_mut().zip(bytes.drain(..n)) {
@@ -78,14 +89,68 @@ impl Network for Echo {
     fn shutdown(&self, _: NetSocket) -> Result<()> {
         Ok(())
     }
-    fn bind(&self, _: SocketAddr) -> Result<NetSocket> {
+    fn bind(&self, _: SocketAddr, shared: bool) -> Result<NetSocket> {
+        self.shared.set(shared);
         Ok(self.open())
     }
-    fn receive_from(&self, _: NetSocket, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        Err(Errno::EAGAIN)
+    fn set_peer(&self, _: NetSocket, peer: Option<SocketAddr>) -> Result<()> {
+        self.peer.set(peer);
+        Ok(())
     }
-    fn send_to(&self, _: NetSocket, bytes: &[u8], _: SocketAddr) -> Result<usize> {
+    fn receive_from(
+        &self,
+        socket: NetSocket,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> Result<(usize, SocketAddr, Carried)> {
+        let bytes = self.with(socket, |b| b.clone())?;
+        if bytes.is_empty() {
+            return Err(Errno::EAGAIN);
+        }
+        for (to, from) in buffer.iter_mut().zip(&bytes) {
+            *to = *from;
+        }
+        if !peek {
+            self.with(socket, VecDeque::clear)?;
+        }
+        let carried = Carried {
+            to: [10, 0, 0, 2].into(),
+            hop_limit: 9,
+            traffic_class: 0,
+        };
+        Ok((bytes.len(), ([10, 0, 0, 9], 53).into(), carried))
+    }
+    fn send_to(
+        &self,
+        socket: NetSocket,
+        bytes: &[u8],
+        _: SocketAddr,
+        _: Option<IpAddr>,
+    ) -> Result<usize> {
+        self.with(socket, |echo| echo.extend(bytes))?;
         Ok(bytes.len())
+    }
+    fn queued(&self, socket: NetSocket) -> (usize, usize) {
+        let held = self.with(socket, |b| b.len()).unwrap_or(0);
+        (held, held)
+    }
+    fn take_error(&self, _: NetSocket) -> Option<Errno> {
+        self.error.take()
+    }
+    fn take_report(&self, _: NetSocket) -> Option<Report> {
+        self.report.borrow_mut().take()
+    }
+    fn set_member(&self, _: NetSocket, group: IpAddr, enter: bool) -> Result<()> {
+        let mut groups = self.groups.borrow_mut();
+        groups.retain(|g| *g != group);
+        if enter {
+            groups.push(group);
+        }
+        Ok(())
+    }
+    fn abort(&self, socket: NetSocket) {
+        self.aborted.set(self.aborted.get() + 1);
+        self.close(socket);
     }
     fn local(&self, _: NetSocket) -> Result<SocketAddr> {
         Ok(([10, 0, 0, 2], 40_000).into())
@@ -202,4 +267,238 @@ fn a_connection_to_the_machines_own_address_leaves_unless_the_uc_listens_there()
         "loopback is the UC's own"
     );
     assert_eq!(net.open.borrow().len(), 1);
+}
+
+/// An option's value as a guest writes it.
+fn on() -> [u8; 4] {
+    1i32.to_le_bytes()
+}
+
+#[test]
+fn what_waits_beyond_the_uc_is_counted_seen_and_taken() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let to = Some(at("10.0.0.9:53"));
+    assert_eq!(
+        o.send(&net, d, &mut &b"query"[..], to, &[], MessageFlags::empty()),
+        Ok(5)
+    );
+    assert_eq!(o.bytes_available(&net, d), Ok(5));
+    let mut buffer = [0; 9];
+    let mut take = |flags| o.receive(&net, d, &mut &mut buffer[..], 0, flags);
+    for flags in [MessageFlags::PEEK, MessageFlags::empty()] {
+        let received = take(flags).unwrap();
+        assert_eq!((received.len, received.from), (5, at("10.0.0.9:53")));
+        assert_eq!(received.carried.map(|c| c.hop_limit), Some(9));
+    }
+    assert_eq!(take(MessageFlags::empty()), Err(Errno::EAGAIN));
+    assert_eq!(o.bytes_available(&net, d), Ok(0));
+}
+
+#[test]
+fn an_error_of_a_connection_is_told_once_and_then_its_end() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 1, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.connect(&net, d, at("10.0.0.9:80")).unwrap_err();
+    o.connect_result(&net, d).unwrap();
+    net.error.set(Some(Errno::ECONNRESET));
+    let mut buffer = [0; 9];
+    assert_eq!(
+        o.read(&net, fd, &mut &mut buffer[..]),
+        Err(Errno::ECONNRESET)
+    );
+    let so_error = (1, 4);
+    assert_eq!(o.socket_option(&net, d, so_error), Ok(vec![0; 4]));
+    net.error.set(Some(Errno::ECONNRESET));
+    let told = Errno::ECONNRESET.number().to_le_bytes().to_vec();
+    assert_eq!(o.socket_option(&net, d, so_error), Ok(told));
+    assert_eq!(o.socket_option(&net, d, so_error), Ok(vec![0; 4]));
+}
+
+#[test]
+fn a_linger_of_zero_resets_the_peer_within_the_uc_and_beyond() {
+    let (mut o, net) = (objects(), Echo::default());
+    let linger = [1i32.to_le_bytes(), 0i32.to_le_bytes()].concat();
+    let fd = o.socket_create(2, 1, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.connect(&net, d, at("10.0.0.9:80")).unwrap_err();
+    o.connect_result(&net, d).unwrap();
+    o.set_socket_option(&net, d, (1, 13), &linger).unwrap();
+    o.close(fd).unwrap();
+    o.sweep_network(&net);
+    assert_eq!((net.aborted.get(), net.open.borrow().len()), (1, 0));
+    let (client, server) = pair(&mut o, &net);
+    let dc = o.lookup_fd(client).unwrap();
+    o.write(&net, client, &mut &b"last"[..]).unwrap();
+    o.set_socket_option(&net, dc, (1, 13), &linger).unwrap();
+    o.close(client).unwrap();
+    let mut buffer = [0; 9];
+    let mut read = || o.read(&net, server, &mut &mut buffer[..]);
+    assert_eq!(read(), Ok(4), "what has come stays");
+    assert_eq!(read(), Err(Errno::ECONNRESET));
+    assert_eq!(read(), Ok(0));
+}
+
+/// A connection within the UC: the client's descriptor and the server's.
+fn pair(o: &mut Objects, net: &Echo) -> (Fd, Fd) {
+    let l = o.socket_create(2, 1, 0).unwrap();
+    let dl = o.lookup_fd(l).unwrap();
+    o.bind(net, dl, at("127.0.0.1:0")).unwrap();
+    o.listen(net, dl, 5).unwrap();
+    let (_, listening) = o.socket_name(dl).unwrap();
+    let c = o.socket_create(2, 1, 0).unwrap();
+    let dc = o.lookup_fd(c).unwrap();
+    o.connect(net, dc, listening).unwrap();
+    (c, o.accept(net, dl, 0).unwrap().0)
+}
+
+#[test]
+fn connections_wait_for_room_in_a_full_backlog() {
+    let (mut o, net) = (objects(), Echo::default());
+    let l = o.socket_create(2, 1, 0).unwrap();
+    let dl = o.lookup_fd(l).unwrap();
+    o.bind(&net, dl, at("127.0.0.1:8080")).unwrap();
+    o.listen(&net, dl, 0).unwrap();
+    let connect = |o: &mut Objects| {
+        let fd = o.socket_create(2, 1, 0).unwrap();
+        let d = o.lookup_fd(fd).unwrap();
+        (d, o.connect(&net, d, at("127.0.0.1:8080")))
+    };
+    assert_eq!(connect(&mut o).1, Ok(()));
+    let (waits, result) = connect(&mut o);
+    assert_eq!(result, Err(Errno::EINPROGRESS));
+    assert_eq!(o.connect_result(&net, waits), Err(Errno::EAGAIN));
+    o.accept(&net, dl, 0).unwrap();
+    assert_eq!(o.connect_result(&net, waits), Ok(()));
+    let (refused, result) = connect(&mut o);
+    assert_eq!(result, Err(Errno::EINPROGRESS));
+    o.close(l).unwrap();
+    assert_eq!(o.connect_result(&net, refused), Err(Errno::ECONNREFUSED));
+}
+
+#[test]
+fn the_machines_own_address_is_its_own_peer() {
+    let (mut o, net) = (objects(), Echo::default());
+    let l = o.socket_create(2, 1, 0).unwrap();
+    let dl = o.lookup_fd(l).unwrap();
+    o.bind(&net, dl, at("0.0.0.0:8080")).unwrap();
+    o.listen(&net, dl, 5).unwrap();
+    let c = o.socket_create(2, 1, 0).unwrap();
+    let dc = o.lookup_fd(c).unwrap();
+    o.connect(&net, dc, at("10.0.0.2:8080")).unwrap();
+    let (s, Address::Inet(from)) = o.accept(&net, dl, 0).unwrap() else {
+        panic!()
+    };
+    let own: IpAddr = [10, 0, 0, 2].into();
+    assert_eq!(from.ip(), own);
+    let ds = o.lookup_fd(s).unwrap();
+    assert_eq!(o.socket_name(ds).unwrap().1, at("10.0.0.2:8080"));
+    let a = o.socket_create(2, 2, 0).unwrap();
+    let b = o.socket_create(2, 2, 0).unwrap();
+    let (da, db) = (o.lookup_fd(a).unwrap(), o.lookup_fd(b).unwrap());
+    o.bind(&net, db, at("0.0.0.0:53")).unwrap();
+    let to = Some(at("10.0.0.2:53"));
+    let none = MessageFlags::empty();
+    o.send(&net, da, &mut &b"x"[..], to, &[], none).unwrap();
+    let mut buffer = [0; 9];
+    let got = o.receive(&net, db, &mut &mut buffer[..], 0, none).unwrap();
+    assert!(matches!(got.from, Address::Inet(from) if from.ip() == own));
+}
+
+#[test]
+fn ports_are_shared_beyond_the_uc_too() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.set_socket_option(&net, d, (1, 2), &on()).unwrap();
+    o.bind(&net, d, at("0.0.0.0:5353")).unwrap();
+    assert!(net.shared.get());
+}
+
+#[test]
+fn a_datagram_socket_with_a_peer_beyond_hears_only_that() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.connect(&net, d, at("10.0.0.9:53")).unwrap();
+    assert_eq!(net.peer.get(), Some(([10, 0, 0, 9], 53).into()));
+    o.connect(&net, d, Address::Unnamed).unwrap();
+    assert_eq!(net.peer.get(), None);
+}
+
+#[test]
+fn groups_entered_before_the_socket_has_a_port_are_heard_as_well() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let group = [224, 0, 0, 251, 0, 0, 0, 0];
+    let (enter, leave) = ((0, 35), (0, 36));
+    o.set_socket_option(&net, d, enter, &group).unwrap();
+    let again = o.set_socket_option(&net, d, enter, &group);
+    assert_eq!(again, Err(Errno::EADDRINUSE));
+    o.bind(&net, d, at("0.0.0.0:5353")).unwrap();
+    assert_eq!(net.groups.borrow().len(), 1);
+    o.set_socket_option(&net, d, leave, &group).unwrap();
+    assert_eq!(net.groups.borrow().len(), 0);
+    let no_member = o.set_socket_option(&net, d, leave, &group);
+    assert_eq!(no_member, Err(Errno::EADDRNOTAVAIL));
+    let no_group = o.set_socket_option(&net, d, enter, &[10, 0, 0, 9, 0, 0, 0, 0]);
+    assert_eq!(no_group, Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_refused_datagram_is_in_the_queue_of_answers_if_the_sender_wants_it() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let none = MessageFlags::empty();
+    let mut buffer = [0; 9];
+    let nothing = o.receive(&net, d, &mut &mut buffer[..], 0, MessageFlags::ERRQUEUE);
+    assert_eq!(nothing, Err(Errno::EAGAIN), "it is never waited for");
+    o.set_socket_option(&net, d, (0, 11), &on()).unwrap();
+    let to = Some(at("127.0.0.1:9"));
+    o.send(&net, d, &mut &b"hello"[..], to, &[], none).unwrap();
+    assert_eq!(o.poll(&net, d) & Events::ERR, Events::ERR);
+    let got = o.receive(&net, d, &mut &mut buffer[..], 0, MessageFlags::ERRQUEUE);
+    let got = got.unwrap();
+    assert_eq!((got.len, got.from), (5, at("127.0.0.1:9")));
+    assert!(got.flags.contains(MessageFlags::ERRQUEUE));
+    assert_eq!(got.report.unwrap().errno, Errno::ECONNREFUSED);
+    assert!(!o.poll(&net, d).contains(Events::ERR));
+}
+
+#[test]
+fn parts_of_a_datagram_are_sent_together() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.connect(&net, d, at("10.0.0.9:53")).unwrap();
+    let mut send = |bytes: &[u8], flags| o.send(&net, d, &mut &bytes[..], None, &[], flags);
+    assert_eq!(send(b"one ", MessageFlags::MORE), Ok(4));
+    assert_eq!(net.queued(NetSocket(1)).0, 0);
+    assert_eq!(send(b"datagram", MessageFlags::empty()), Ok(8));
+    assert_eq!(o.bytes_available(&net, d), Ok(12));
+    let cork = (17, 1);
+    o.set_socket_option(&net, d, cork, &on()).unwrap();
+    let none = MessageFlags::empty();
+    o.send(&net, d, &mut &b"more"[..], None, &[], none).unwrap();
+    assert_eq!(o.bytes_available(&net, d), Ok(12));
+    o.set_socket_option(&net, d, cork, &[0; 4]).unwrap();
+    assert_eq!(o.bytes_available(&net, d), Ok(16));
+}
+
+#[test]
+fn everybody_is_spoken_to_only_on_purpose() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let to = || Some(at("255.255.255.255:9"));
+    let none = MessageFlags::empty();
+    let sent = o.send(&net, d, &mut &b"x"[..], to(), &[], none);
+    assert_eq!(sent, Err(Errno::EACCES));
+    o.set_socket_option(&net, d, (1, 6), &on()).unwrap();
+    let sent = o.send(&net, d, &mut &b"x"[..], to(), &[], none);
+    assert_eq!(sent, Ok(1));
 }

@@ -1,0 +1,211 @@
+//! Ancillary data (`cmsg`) between guest memory and the objects.
+
+use super::socket::Header;
+use super::{Call, Stop};
+use crate::abi::errno::Errno;
+use crate::object::env::{Env as _, Report};
+use crate::object::id::{DescId, Fd};
+use crate::object::kind::socket::address::{Address, Domain};
+use crate::object::kind::socket::option::{IP, IPV6, SOCKET};
+use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The longest ancillary data that is looked at.
+const MAX_CONTROL: u64 = 64 << 10;
+const SCM_RIGHTS: u32 = 1;
+/// `struct cmsghdr`.
+const HEAD: usize = 16;
+
+const IP_TOS: u32 = 1;
+const IP_TTL: u32 = 2;
+const IP_PKTINFO: u32 = 8;
+const IP_RECVERR: u32 = 11;
+const IP_RECVTTL: u32 = 12;
+const IP_RECVTOS: u32 = 13;
+const IPV6_RECVERR: u32 = 25;
+const IPV6_RECVPKTINFO: u32 = 49;
+const IPV6_PKTINFO: u32 = 50;
+const IPV6_RECVHOPLIMIT: u32 = 51;
+const IPV6_HOPLIMIT: u32 = 52;
+const IPV6_RECVTCLASS: u32 = 66;
+const IPV6_TCLASS: u32 = 67;
+/// `SO_TIMESTAMP` and `SO_TIMESTAMPNS`, which name what they make come, too.
+const TIMESTAMP: u32 = 29;
+const TIMESTAMPNS: u32 = 35;
+
+/// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
+const ORIGIN_ICMP: u8 = 2;
+const ORIGIN_ICMP6: u8 = 3;
+
+/// What a guest sends along: descriptors, and the rest.
+pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
+    let mut fds = Vec::new();
+    let mut ancillary = Ancillary::default();
+    if h.control == 0 || h.control_len < HEAD as u64 {
+        return Ok((fds, ancillary));
+    }
+    if h.control_len > MAX_CONTROL {
+        return Err(Errno::ENOBUFS.into());
+    }
+    let mut bytes = alloc::vec![0; h.control_len as usize];
+    call.space().read(h.control, &mut bytes)?;
+    let mut rest = &bytes[..];
+    while let Some(head) = rest.first_chunk::<HEAD>() {
+        let len = usize::from_le_bytes(*head[..8].first_chunk().ok_or(Errno::EINVAL)?);
+        let level = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        let kind = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+        if len < HEAD || len > rest.len() {
+            return Err(Errno::EINVAL.into());
+        }
+        let value = &rest[HEAD..len];
+        match (level, kind) {
+            (SOCKET, SCM_RIGHTS) => {
+                for fd in value.chunks_exact(4) {
+                    fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
+                }
+            }
+            (IP, IP_PKTINFO) => {
+                let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;
+                let [_, _, _, _, a, b, c, d, ..] = *info;
+                ancillary.source = Some(Ipv4Addr::new(a, b, c, d).into());
+            }
+            (IPV6, IPV6_PKTINFO) => {
+                let info = value.first_chunk::<20>().ok_or(Errno::EINVAL)?;
+                let ip: [u8; 16] = *info.first_chunk().ok_or(Errno::EINVAL)?;
+                ancillary.source = Some(Ipv6Addr::from(ip).to_canonical());
+            }
+            (IP, IP_TTL) | (IPV6, IPV6_HOPLIMIT) => ancillary.hop_limit = byte(value)?,
+            (IP, IP_TOS) | (IPV6, IPV6_TCLASS) => ancillary.traffic_class = byte(value)?,
+            _ => {}
+        }
+        rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
+    }
+    if fds.len() > MAX_DESCRIPTORS {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok((fds, ancillary))
+}
+
+/// An integer that is a byte, or -1 for the usual.
+fn byte(value: &[u8]) -> Result<Option<u8>, Stop> {
+    match value {
+        [byte] => Ok(Some(*byte)),
+        [a, b, c, d, ..] => match i32::from_le_bytes([*a, *b, *c, *d]) {
+            -1 => Ok(None),
+            n => Ok(Some(u8::try_from(n).map_err(|_| Errno::EINVAL)?)),
+        },
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Writes what came with a message into the guest's room. Gives how much of that is used; what does not fit is noted in the
+/// flags.
+pub fn write(
+    call: &Call<'_>,
+    h: &Header,
+    id: DescId,
+    received: &mut Received,
+) -> Result<u64, Stop> {
+    let mut all: Vec<(u32, u32, Vec<u8>)> = Vec::new();
+    if !received.fds.is_empty() {
+        let fds = received.fds.iter().flat_map(|fd| fd.to_le_bytes());
+        all.push((SOCKET, SCM_RIGHTS, fds.collect()));
+    }
+    all.extend(of_datagram(call, id, received));
+    if let Some(report) = &received.report {
+        all.push(extended_error(report, call.objects().socket_domain(id)?));
+    }
+    let room = if h.control == 0 { 0 } else { h.control_len };
+    let mut at = 0u64;
+    let mut space = call.space();
+    for (level, kind, value) in all {
+        let left = room.saturating_sub(at);
+        if left < HEAD as u64 {
+            received.flags |= MessageFlags::CTRUNC;
+            break;
+        }
+        let given = value.len().min(left as usize - HEAD);
+        if given < value.len() {
+            received.flags |= MessageFlags::CTRUNC;
+        }
+        let len = (HEAD + given) as u64;
+        let kinds = u64::from(level) | u64::from(kind) << 32;
+        space.put(h.control + at, [len, kinds])?;
+        space.write(h.control + at + HEAD as u64, &value[..given])?;
+        at += len.next_multiple_of(8).min(left);
+    }
+    Ok(at)
+}
+
+/// What a guest wants to know of each datagram.
+fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u32, Vec<u8>)> {
+    let mut all = Vec::new();
+    let Some(carried) = received.carried else {
+        return all;
+    };
+    let objects = call.objects();
+    let Ok(wants) = objects.socket_wants(id) else {
+        return all;
+    };
+    let v6 = matches!(objects.socket_domain(id), Ok(Domain::Inet6));
+    drop(objects);
+    let now_ns = call.world().realtime();
+    let (seconds, rest_ns) = (now_ns / 1_000_000_000, now_ns % 1_000_000_000);
+    let word = |n: u8| i32::from(n).to_le_bytes().to_vec();
+    let index: u32 = if carried.to.is_loopback() { 1 } else { 2 };
+    if wants(SOCKET, TIMESTAMP) {
+        let value = [seconds, rest_ns / 1000].map(u64::to_le_bytes).concat();
+        all.push((SOCKET, TIMESTAMP, value));
+    }
+    if wants(SOCKET, TIMESTAMPNS) {
+        let value = [seconds, rest_ns].map(u64::to_le_bytes).concat();
+        all.push((SOCKET, TIMESTAMPNS, value));
+    }
+    if let (IpAddr::V4(to), true) = (carried.to, wants(IP, IP_PKTINFO)) {
+        let mut value = index.to_le_bytes().to_vec();
+        value.extend_from_slice(&to.octets());
+        value.extend_from_slice(&to.octets());
+        all.push((IP, IP_PKTINFO, value));
+    }
+    if wants(IP, IP_RECVTTL) {
+        all.push((IP, IP_TTL, word(carried.hop_limit)));
+    }
+    if wants(IP, IP_RECVTOS) {
+        all.push((IP, IP_TOS, alloc::vec![carried.traffic_class]));
+    }
+    if v6 && wants(IPV6, IPV6_RECVPKTINFO) {
+        let to = match carried.to {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let mut value = to.octets().to_vec();
+        value.extend_from_slice(&index.to_le_bytes());
+        all.push((IPV6, IPV6_PKTINFO, value));
+    }
+    if v6 && wants(IPV6, IPV6_RECVHOPLIMIT) {
+        all.push((IPV6, IPV6_HOPLIMIT, word(carried.hop_limit)));
+    }
+    if v6 && wants(IPV6, IPV6_RECVTCLASS) {
+        all.push((IPV6, IPV6_TCLASS, word(carried.traffic_class)));
+    }
+    all
+}
+
+/// `struct sock_extended_err`, and the address of who answered.
+fn extended_error(report: &Report, domain: Domain) -> (u32, u32, Vec<u8>) {
+    let v4 = report.to.is_ipv4();
+    let origin = if v4 { ORIGIN_ICMP } else { ORIGIN_ICMP6 };
+    let mut value = (report.errno.number() as u32).to_le_bytes().to_vec();
+    value.extend_from_slice(&[origin, report.kind, report.code, 0]);
+    value.extend_from_slice(&report.mtu.to_le_bytes());
+    value.extend_from_slice(&[0; 4]);
+    let offender = Address::Inet(SocketAddr::new(report.offender, 0));
+    let of_v6 = domain == Domain::Inet6;
+    value.extend_from_slice(&offender.to_bytes(domain));
+    if of_v6 {
+        (IPV6, IPV6_RECVERR, value)
+    } else {
+        (IP, IP_RECVERR, value)
+    }
+}
