@@ -199,22 +199,36 @@ fn warm(address: SocketAddr, count: usize) -> Figures {
     figures(seconds, sum)
 }
 
-/// How many instances or snapshots there are, their bytes together, and the machine's free bytes or how many snapshots and
-/// instances were evicted, in the places of a rate and two times.
-fn memory(address: SocketAddr, snapshots: bool) -> Figures {
+/// What the image says of itself now.
+fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
     let mut stream = connect(address);
     stream
         .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
         .expect("sent");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
-    let value = |name: &str| -> f64 {
+    move |name: &str| {
         let line = text
             .lines()
             .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|v| v.parse().ok())
             .unwrap_or_else(|| panic!("{name} is not in the metrics"))
-    };
+    }
+}
+
+/// Waits until the image makes instances as it will from then on.
+fn until_ready(address: SocketAddr) {
+    static READY: AtomicBool = AtomicBool::new(false);
+    while address.port() == IMAGE && !READY.load(Ordering::Relaxed) {
+        READY.store(metrics(address)("ebb_base_ready") > 0.0, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// How many instances or snapshots there are, their bytes together, and the machine's free bytes or how many snapshots and
+/// instances were evicted, in the places of a rate and two times.
+fn memory(address: SocketAddr, snapshots: bool) -> Figures {
+    let value = metrics(address);
     if snapshots {
         Figures {
             per_second: value("ebb_snapshots"),
@@ -273,7 +287,7 @@ fn compare(cores: usize, guest: Option<&Path>, image: &Path) {
     let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {
         turns(name, unit, rounds, &mut ours, theirs.as_mut(), order)
     };
-    // The first call waits for the platform's start; then until V8 has compiled what is hot, and QEMU has translated it.
+    // The first call waits for the platform's start; the others until V8 has compiled what is hot, and QEMU has translated it.
     both("(first call)", "calls/s", 1, &format!("{HOT} 1 0.1"));
     both(
         "(warming up, hot)",
@@ -338,14 +352,22 @@ fn compare(cores: usize, guest: Option<&Path>, image: &Path) {
     }
 }
 
-fn main() {
-    let obey = |address: SocketAddr, order: &[f64]| match *order {
+/// Carries out an order.
+fn obey(address: SocketAddr, order: &[f64]) -> Figures {
+    match *order {
         [HOT, connections, seconds] => hot(address, connections as usize, seconds),
         [COLD, clients, count] => cold(address, clients as usize, count as usize, false),
         [FILL, clients, count] => cold(address, clients as usize, count as usize, true),
         [MEMORY, what] => memory(address, what > 0.0),
         [_, count] => warm(address, count as usize),
         _ => unreachable!("an order that this program does not give"),
+    }
+}
+
+fn main() {
+    let obey = |address: SocketAddr, order: &[f64]| {
+        until_ready(address);
+        obey(address, order)
     };
     if agent(obey) {
         return;

@@ -6,6 +6,38 @@
 //! [`InstanceMaker`](instance::InstanceMaker): a program links `ebb-invoker-native` (contexts of an image) or
 //! `ebb-invoker-hosted` (Linux processes), or a provider of its own.
 //!
+//! A provider says how instances are made; the rest has defaults:
+//!
+//! ```
+//! use ebb::{EbbRef, provides};
+//! use ebb_invoker::Container;
+//! use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+//!
+//! struct NoInstances;
+//!
+//! #[provides(InstanceMaker, instance = &NoInstances)]
+//! impl InstanceMaker for NoInstances {
+//!     fn make(&self, _: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
+//!         Box::pin(async { Err(NotMade::from(String::from("there are none here"))) })
+//!     }
+//!     fn description(&self) -> String {
+//!         String::from("no instances")
+//!     }
+//!     fn read_folder(&self, _: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+//!         Ok(Vec::new())
+//!     }
+//!     fn serve_container(&self, _: Container) -> Boxed<'static, Result<(), String>> {
+//!         Box::pin(async { Ok(()) })
+//!     }
+//! }
+//!
+//! # let config = ebb_hosted::Config { cores: 1, pin: false };
+//! # ebb_hosted::run(&config, || async {
+//! let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits::USUAL).await;
+//! assert!(made.is_err_and(|failure| !failure.out_of_memory));
+//! # });
+//! ```
+//!
 //! # Principles
 //! 1. An instance belongs to a core and never leaves it. What cores share are the books ([`books`]), behind locks that are held
 //!    for microseconds.

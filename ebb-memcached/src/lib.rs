@@ -6,6 +6,23 @@
 //! commands against the [`Store`] and puts the answers into an [`Output`]. It neither waits nor allocates without
 //! bound, so the same code runs under a test, a fuzzer, a Linux process and an image. Only [`server`] knows sockets.
 //!
+//! ```
+//! use ebb::quiesce::EventBoundary;
+//! use ebb_memcached::{Limits, Output, Session, Store, Time};
+//!
+//! # let config = ebb_hosted::Config { cores: 1, pin: false };
+//! # ebb_hosted::run(&config, || async {
+//! let store = Store::<EventBoundary>::new(Limits::default(), 1);
+//! let mut session = Session::new(&store, 0);
+//! let mut answers = Output::sharing_from(usize::MAX);
+//! // Any piece of what a client has sent; it is taken as far as it goes.
+//! session.receive(b"set greeting 0 0 5\r\nhello\r\nget gre", Time::new(0, 0), &mut answers);
+//! session.receive(b"eting\r\n", Time::new(0, 0), &mut answers);
+//! let answers: Vec<u8> = answers.take().into_iter().flatten().collect();
+//! assert_eq!(answers, b"STORED\r\nVALUE greeting 0 5\r\nhello\r\nEND\r\n");
+//! # });
+//! ```
+//!
 //! Read it in this order:
 //!
 //! | module | |
