@@ -1,8 +1,14 @@
 //! Build-script half of ebb: decides whether a package's programs become bootable images or
 //! Linux processes, and passes the linker what that needs.
 //!
-//! A package that contains images has a `build.rs` of one line:
-//! `fn main() { ebb_build::images(&["examples"]) }`, with `"bins"` for its binaries.
+//! A package that contains images has a `build.rs` of one line, in which
+//! `"examples"` or `"bins"`, or both, are what becomes images:
+//!
+//! ```no_run
+//! // The `main` of build.rs:
+//! ebb_build::images(&["bins"]);
+//! ```
+//!
 //! The choice reaches `#[ebb::main]` and `#[ebb::test]` as the environment variable
 //! `EBB_PLATFORM` (`native` or `hosted`) of the package's compilation, and programs that differ
 //! between the two as `cfg(ebb_hosted)`.

@@ -40,14 +40,14 @@ pub struct Context {
     /// Current after [`GuestCpu::save`], to be changed only after [`GuestCpu::evict`]: it stays in the CPU as long as the
     /// extended state does.
     pub gs_base: u64,
-    /// The last trap, as the CPU tells it; see [`Trap`].
+    /// The last trap, as the CPU tells it; see [`Trap`](crate::Trap).
     pub vector: u64,
     pub error: u64,
     pub mxcsr: u32,
     /// Not zero: the last trap was a system call and nobody changed `rip`, `rcx`, `r11` or the flags since, so the way back
     /// may be the fast one. Whoever sets these registers clears it.
     pub fast_return: u32,
-    /// Which system calls the entry answers by itself, without a [`Trap`].
+    /// Which system calls the entry answers by itself, without a [`Trap`](crate::Trap).
     pub quick: &'static QuickCalls,
     /// What it answers, by the number that `quick` has for the call. With the top bit: it does not, and the call is a trap.
     /// The first one stays so.

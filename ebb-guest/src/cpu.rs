@@ -46,7 +46,7 @@ pub trait GuestCpu {
     fn extended_size(&self) -> usize;
     /// Physical address of the top-level page table outside any guest; 0 on a platform that cannot run guests.
     fn kernel_root(&self) -> u64;
-    /// Physical address of a [`ClockPage`]; 0 when there is none.
+    /// Physical address of a [`ClockPage`](crate::ClockPage); 0 when there is none.
     fn clock_page(&self) -> u64;
     /// Physical address of a byte of the image; 0 where it cannot be mapped for guests.
     fn image_address(&self, address: *const u8) -> u64;

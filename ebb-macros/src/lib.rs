@@ -1,6 +1,22 @@
 //! The attribute macros of ebb. Use them through the facade crate `ebb`; the code they emit names
 //! everything through `::ebb`.
 //!
+//! ```
+//! use ebb::{EbbRef, ebb};
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! #[ebb(shared)]
+//! #[derive(Default)]
+//! struct Tickets {
+//!     next: AtomicU64,
+//! }
+//!
+//! # ebb_hosted::run(&ebb_hosted::Config { cores: 2, pin: false }, || async {
+//! let tickets = EbbRef::<Tickets>::new().gather(|t| t.next.fetch_add(1, Ordering::Relaxed)).await;
+//! assert_eq!(tickets.unwrap().iter().sum::<u64>(), 0 + 1);
+//! # });
+//! ```
+//!
 //! One module per macro. Each takes the annotated item apart, collects every error of one use
 //! before it reports any, and always emits the annotated item itself, so that an editor keeps
 //! working and one mistake does not cause a page of others.

@@ -6,6 +6,16 @@
 //! checks the ports, [`pack`] builds the boot archive that an image asks for, [`machine`] makes QEMU's arguments, [`supervise`] runs it ([`backlog`] widens its ports) and [`outcome`]
 //! turns the way it ended into an exit status and, where something went wrong, into advice.
 //!
+//! What the image reads in the end, for example:
+//!
+//! ```
+//! use ebb_runner::cmdline;
+//!
+//! let options = ["cores=2".to_owned()];
+//! let arguments = ["a b", "-v"];
+//! assert_eq!(cmdline::join(&options, &arguments).unwrap(), "cores=2 -- a%20b -v");
+//! ```
+//!
 //! What must hold: the runner never leaves a QEMU behind, whatever ends the runner; the terminal
 //! is as it was; an exit status of 0 means that the image said `exit 0`.
 

@@ -9,6 +9,27 @@
 //! 4. The platform is a set of components that the linker binds; nothing here names one.
 //! 5. No queue that others fill makes them wait: pushes are wait-free, and bounded queues say so.
 //!
+//! # An event on every core
+//! ```no_run
+//! use core::time::Duration;
+//! use ebb_runtime::{cores, spawn, spawn_on, time};
+//!
+//! async fn greet_from_everywhere() {
+//!     let greetings: Vec<_> = cores().map(|core| spawn_on(core, async move || format!("hello from {core:?}"))).collect();
+//!     for greeting in greetings {
+//!         ebb_runtime::println!("{}", greeting.await.unwrap());
+//!     }
+//!     // A task of this core; its future need not be `Send`.
+//!     let ticks = spawn(async {
+//!         let mut ticks = time::interval(Duration::from_millis(10));
+//!         for _ in 0..3 {
+//!             ticks.tick().await;
+//!         }
+//!     });
+//!     ticks.await.unwrap();
+//! }
+//! ```
+//!
 //! # Where things are
 //! [`EbbRef`] is the centre; [`spawn`] and [`time`] are what a task uses; [`sync`] holds the
 //! primitives; [`platform`] is the seam to whatever runs underneath.

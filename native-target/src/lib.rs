@@ -6,6 +6,12 @@
 //! its address space is in `paging`, how interrupts behave in `interrupts`, how it ends in `fault`
 //! and `report`.
 
+//! An application links it by `#[ebb::main]` and names nothing of it. `examples/hello.rs` is a whole one:
+//!
+//! ```ignore
+#![doc = include_str!("../../examples/hello.rs")]
+//! ```
+
 extern crate alloc;
 extern crate ebb_runtime as ebb;
 // The panic handler.
