@@ -3,6 +3,7 @@
 //! `guests/linux/NAME.right` is what NAME.c printed on Linux; `EBB_BLESS=1` runs it on the host's and writes that.
 
 use std::{
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -22,7 +23,7 @@ fn build(name: &str) -> PathBuf {
     program
 }
 
-fn in_the_image(name: &str, program: &Path) -> Output {
+fn in_the_image(name: &str, program: &Path, arguments: &[&str]) -> Output {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (manifest, archive) = (
         out.join(format!("linux-{name}.manifest")),
@@ -39,6 +40,7 @@ fn in_the_image(name: &str, program: &Path) -> Output {
     Command::new(RUNNER)
         .arg(cargo::program("image-guests"))
         .arg(format!("/bin/{name}"))
+        .args(arguments)
         .env("EBB_ARCHIVE", &archive)
         .env("EBB_CORES", "1")
         .env("EBB_MEMORY", "512M")
@@ -46,6 +48,16 @@ fn in_the_image(name: &str, program: &Path) -> Output {
         .env("EBB_QUIET", "1")
         .output()
         .expect("the runner starts")
+}
+
+/// What the program has printed.
+fn lines(output: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    said.lines()
+        .take_while(|l| !l.starts_with("uc0 ended"))
+        .filter(|l| !l.starts_with("ebb: "))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The image says what Linux says.
@@ -58,13 +70,8 @@ fn says_what_linux_says(name: &str) {
         std::fs::write(&right, host.stdout).expect("it is written");
     }
     let right = std::fs::read_to_string(&right).expect("what is right is known");
-    let output = in_the_image(name, &program);
-    let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    let said: Vec<&str> = said
-        .lines()
-        .take_while(|l| !l.starts_with("uc0 ended"))
-        .filter(|l| !l.starts_with("ebb: "))
-        .collect();
+    let output = in_the_image(name, &program, &[]);
+    let said = lines(&output);
     let right: Vec<&str> = right.lines().collect();
     assert_eq!(
         said,
@@ -84,4 +91,63 @@ fn system_v_semaphores_queues_and_segments_are_as_on_linux() {
 fn a_process_can_open_as_many_descriptors_as_it_is_told_and_then_hears_emfile() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("open_files");
+}
+
+#[test]
+fn sockets_within_a_machine_say_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("inet");
+}
+
+/// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
+fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    let datagrams = UdpSocket::bind(at).expect("a free port");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2000];
+        while let Ok((n, from)) = datagrams.recv_from(&mut buffer) {
+            let _ = datagrams.send_to(&buffer[..n], from);
+        }
+    });
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = std::io::copy(&mut &stream, &mut &stream);
+        }
+    });
+    at.port()
+}
+
+#[test]
+fn the_network_is_there_for_the_first_call_that_needs_it() {
+    needs!("qemu-system-x86_64");
+    let (port, program) = (echo().to_string(), build("outside"));
+    for (what, right) in [
+        (
+            "tcp",
+            &["connect 0 ", "5 wait, 3 seen, 5 taken", "end 0"][..],
+        ),
+        ("nonblocking", &["connect -1 EINPROGRESS, then 0x4"]),
+        ("udp", &["send 5 ", "5 wait, 5 seen, 5 taken, 0 wait"]),
+        (
+            "interfaces",
+            &[
+                "10.0.2.15, eth0 is 2, ioctl says the same: 1",
+                "bind 0 ",
+                "default routes 1",
+            ],
+        ),
+        (
+            "own",
+            &[
+                "datagram from 10.0.2.15",
+                "connection from 10.0.2.15",
+                "nobody there: ECONNREFUSED",
+            ],
+        ),
+        ("group", &["enter 0 , send 3 , back 3, without loop EAGAIN"]),
+    ] {
+        let output = in_the_image("outside", &program, &[what, &port]);
+        assert_eq!(lines(&output), right, "{what}");
+    }
 }

@@ -1,0 +1,90 @@
+/* outside WHAT PORT: the first thing that a program does with the network beyond it; an echo is at 10.0.2.2, PORT. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char *why(long r) { return r < 0 ? strerrorname_np(errno) : ""; }
+static int wait_for(int s, int what) {
+  struct pollfd p = {s, what, 0};
+  poll(&p, 1, 5000);
+  return p.revents;
+}
+static struct sockaddr_in own(void) {
+  struct sockaddr_in found = {0};
+  struct ifaddrs *l = 0, *i;
+  getifaddrs(&l);
+  for (i = l; i; i = i->ifa_next)
+    if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && !(i->ifa_flags & IFF_LOOPBACK)) found = *(struct sockaddr_in *)i->ifa_addr;
+  freeifaddrs(l);
+  return found;
+}
+
+int main(int argc, char **argv) {
+  setvbuf(stdout, 0, _IONBF, 0), alarm(30);
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
+  inet_pton(AF_INET, "10.0.2.2", &to.sin_addr);
+  socklen_t len = sizeof to;
+  char b[64];
+  int n;
+  if (!strcmp(argv[1], "tcp")) {
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    long r = connect(s, (void *)&to, len);
+    printf("connect %ld %s\n", r, why(r)), write(s, "12345", 5), wait_for(s, POLLIN), n = -1, ioctl(s, FIONREAD, &n);
+    r = recv(s, b, 3, MSG_PEEK), printf("%d wait, %ld seen", n, r), r = recv(s, b, 64, 0), printf(", %ld taken\n", r);
+    shutdown(s, SHUT_WR), r = recv(s, b, 64, 0), printf("end %ld\n", r);
+  } else if (!strcmp(argv[1], "nonblocking")) {
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    long r = connect(s, (void *)&to, len);
+    printf("connect %ld %s, then %#x\n", r, why(r), wait_for(s, POLLOUT));
+  } else if (!strcmp(argv[1], "udp")) {
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    long r = sendto(s, "query", 5, 0, (void *)&to, len);
+    printf("send %ld %s\n", r, why(r)), wait_for(s, POLLIN), n = -1, ioctl(s, FIONREAD, &n);
+    r = recv(s, b, 2, MSG_PEEK | MSG_TRUNC), printf("%d wait, %ld seen", n, r), r = recv(s, b, 64, 0), printf(", %ld taken", r);
+    n = -1, ioctl(s, FIONREAD, &n), printf(", %d wait\n", n);
+  } else if (!strcmp(argv[1], "interfaces")) {
+    struct sockaddr_in a = own();
+    struct ifreq q = {.ifr_name = "eth0"};
+    int s = socket(AF_INET, SOCK_DGRAM, 0), same = ioctl(s, SIOCGIFADDR, &q) == 0 && ((struct sockaddr_in *)&q.ifr_addr)->sin_addr.s_addr == a.sin_addr.s_addr;
+    printf("%s, eth0 is %u, ioctl says the same: %d\n", inet_ntoa(a.sin_addr), if_nametoindex("eth0"), same);
+    long r = bind(s, (void *)&a, len);
+    printf("bind %ld %s\n", r, why(r));
+    int l = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), left, routes = 0;
+    struct { struct nlmsghdr h; struct rtmsg m; } ask = {{sizeof ask, RTM_GETROUTE, NLM_F_DUMP | NLM_F_REQUEST, 1, 0}, {AF_INET}};
+    static char big[1 << 14];
+    send(l, &ask, sizeof ask, 0), left = recv(l, big, sizeof big, 0);
+    for (struct nlmsghdr *h = (void *)big; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) routes += h->nlmsg_type == RTM_NEWROUTE && ((struct rtmsg *)NLMSG_DATA(h))->rtm_dst_len == 0;
+    printf("default routes %d\n", routes);
+  } else if (!strcmp(argv[1], "own")) {
+    struct sockaddr_in a = own(), any = {.sin_family = AF_INET, .sin_port = htons(4567)}, from;
+    int s = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0), t = socket(AF_INET, SOCK_STREAM, 0), d = socket(AF_INET, SOCK_STREAM, 0);
+    a.sin_port = any.sin_port, bind(s, (void *)&any, len), bind(t, (void *)&any, len), listen(t, 1);
+    sendto(c, "x", 1, 0, (void *)&a, len), recvfrom(s, b, 1, 0, (void *)&from, &len), printf("datagram from %s\n", inet_ntoa(from.sin_addr));
+    connect(d, (void *)&a, len), accept(t, (void *)&from, &len), printf("connection from %s\n", inet_ntoa(from.sin_addr));
+    a.sin_port = htons(9), connect(c, (void *)&a, len), send(c, "x", 1, 0), wait_for(c, POLLIN);
+    long r = recv(c, b, 1, MSG_DONTWAIT);
+    printf("nobody there: %s\n", why(r));
+  } else if (!strcmp(argv[1], "group")) {
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(5353)}, all = any;
+    struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("224.0.0.251")};
+    int s = socket(AF_INET, SOCK_DGRAM, 0), off = 0;
+    all.sin_addr = m.imr_multiaddr, bind(s, (void *)&any, len);
+    long r = setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m);
+    printf("enter %ld %s", r, why(r)), r = sendto(s, "all", 3, 0, (void *)&all, len), printf(", send %ld %s", r, why(r));
+    wait_for(s, POLLIN), r = recv(s, b, 64, MSG_DONTWAIT), printf(", back %ld", r);
+    setsockopt(s, IPPROTO_IP, IP_MULTICAST_LOOP, &off, sizeof off), sendto(s, "others", 6, 0, (void *)&all, len), usleep(100000);
+    r = recv(s, b, 64, MSG_DONTWAIT), printf(", without loop %s\n", why(r));
+  }
+}
