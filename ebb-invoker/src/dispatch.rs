@@ -107,12 +107,12 @@ impl Executor for Dispatcher {
         EbbRef::<Books>::get().controller(f)
     }
 
-    fn now(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         epoch_ms()
     }
 
     fn finished(&self, call: &Call, start: Start, record: &Activation) {
-        let latency_us = epoch_ms().saturating_sub(call.received) * 1000;
+        let latency_us = epoch_ms().saturating_sub(call.received_ms) * 1000;
         EbbRef::<Invoker>::get().count(|m| m.activation(start, record.outcome.status, latency_us));
         if EbbRef::<Books>::get().is_verbose() {
             println!("{}", metrics::line(call, start, record, here()));

@@ -152,7 +152,7 @@ async fn call(request: &mut Request<'_>) -> Response {
 
 /// Waits as long as the caller wants to; the call goes on in any case.
 async fn wait(running: JoinHandle<Arc<Activation>>, reply: &Reply) -> api::Response {
-    let Some(limit_ms) = reply.wait else {
+    let Some(limit_ms) = reply.wait_ms else {
         return reply.accepted();
     };
     match time::timeout(Duration::from_millis(limit_ms), running).await {

@@ -223,8 +223,8 @@ fn milliseconds(time: Duration) -> u64 {
 /// again if [`Outcome::instance_lives`].
 pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> CallOutcome {
     let limits = call.action.limits;
-    let limit = Duration::from_millis(limits.timeout.into());
-    let mut logs = Collector::new(limits.logs);
+    let limit = Duration::from_millis(limits.timeout_ms.into());
+    let mut logs = Collector::new(limits.logs_mb);
     let (began, wall_ms) = (Instant::now(), milliseconds(unix_time()));
     let mut init_ms = None;
     let mut spent = Spent::default();
@@ -254,7 +254,7 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ca
     spent.run = elapsed.saturating_sub(spent.init);
     let end_ms = wall_ms + milliseconds(elapsed);
     instance.drain_logs(&mut logs);
-    let outcome = Outcome::of(&answer, limits.timeout);
+    let outcome = Outcome::of(&answer, limits.timeout_ms);
     let now_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
     CallOutcome {
         start_ms: wall_ms,

@@ -33,7 +33,7 @@ pub(crate) async fn make_call(
         // An instance that died while it was idle is replaced like one that never was.
         None => {
             let limits = InstanceLimits {
-                memory_mb: call.action.limits.memory,
+                memory_mb: call.action.limits.memory_mb,
             };
             let start = match source {
                 Source::Snapshot(_) => Start::Warm,

@@ -231,11 +231,11 @@ pub struct Activation {
     /// The enclosing sequence or composition.
     pub cause: Option<String>,
     /// When it began.
-    pub start: u64,
+    pub start_ms: u64,
     /// When it ended; triggers do not.
-    pub end: Option<u64>,
+    pub end_ms: Option<u64>,
     /// Milliseconds of init and run.
-    pub duration: Option<u64>,
+    pub duration_ms: Option<u64>,
     /// One string per line.
     pub logs: Arc<Vec<String>>,
     /// Annotations.
@@ -254,11 +254,11 @@ impl Activation {
             .text("version", &self.version)
             .bool("publish", false)
             .raw("annotations", self.annotations.to_json().as_str())
-            .number("start", self.start);
-        if let Some(end) = self.end {
+            .number("start", self.start_ms);
+        if let Some(end) = self.end_ms {
             members.number("end", end);
         }
-        if let Some(duration) = self.duration {
+        if let Some(duration) = self.duration_ms {
             members.number("duration", duration);
         }
         if let Some(cause) = &self.cause {

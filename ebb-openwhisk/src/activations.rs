@@ -23,9 +23,9 @@ pub struct Filter {
     /// Of that entity: `action` or `pkg/action`.
     pub name: Option<String>,
     /// That began then or later.
-    pub since: Option<u64>,
+    pub since_ms: Option<u64>,
     /// That began then or earlier.
-    pub upto: Option<u64>,
+    pub upto_ms: Option<u64>,
 }
 
 impl Filter {
@@ -43,8 +43,8 @@ impl Filter {
         };
         record.namespace == namespace
             && self.name.as_ref().is_none_or(named)
-            && self.since.is_none_or(|since| record.start >= since)
-            && self.upto.is_none_or(|upto| record.start <= upto)
+            && self.since_ms.is_none_or(|since| record.start_ms >= since)
+            && self.upto_ms.is_none_or(|upto| record.start_ms <= upto)
     }
 }
 
@@ -102,7 +102,7 @@ impl Activations {
             .filter(move |record| filter.shows(namespace, record))
             .collect();
         // They came in the order in which they ended.
-        all.sort_by_key(|record| core::cmp::Reverse(record.start));
+        all.sort_by_key(|record| core::cmp::Reverse(record.start_ms));
         all.into_iter()
     }
 

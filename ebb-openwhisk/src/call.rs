@@ -46,7 +46,7 @@ pub struct Call {
     /// The enclosing sequence's activation.
     pub cause: Option<String>,
     /// When the request came, in epoch milliseconds.
-    pub received: u64,
+    pub received_ms: u64,
 }
 
 /// How an instance was obtained.
@@ -133,12 +133,12 @@ impl Call {
         granted.then_some(&*self.caller.key)
     }
 
-    fn deadline(&self, now: u64) -> String {
-        format!("{}", now + u64::from(self.action.limits.timeout))
+    fn deadline(&self, now_ms: u64) -> String {
+        format!("{}", now_ms + u64::from(self.action.limits.timeout_ms))
     }
 
     /// The body of `/init`.
-    pub fn init_body(&self, now: u64) -> Json {
+    pub fn init_body(&self, now_ms: u64) -> Json {
         let common = &self.action.common;
         let mut env = Members::new();
         for (name, value) in &self.environment {
@@ -149,7 +149,7 @@ impl Call {
             .text("__OW_ACTION_VERSION", &format!("{}", common.version))
             .text("__OW_ACTIVATION_ID", &self.activation)
             .text("__OW_TRANSACTION_ID", &self.caller.transaction)
-            .text("__OW_DEADLINE", &self.deadline(now));
+            .text("__OW_DEADLINE", &self.deadline(now_ms));
         if let Some(key) = self.api_key() {
             env.text("__OW_API_KEY", key);
         }
@@ -168,7 +168,7 @@ impl Call {
     }
 
     /// The body of `/run`.
-    pub fn run_body(&self, now: u64) -> Json {
+    pub fn run_body(&self, now_ms: u64) -> Json {
         let common = &self.action.common;
         let mut body = Members::new();
         body.raw("value", self.arguments.as_str())
@@ -177,7 +177,7 @@ impl Call {
             .text("action_version", &format!("{}", common.version))
             .text("activation_id", &self.activation)
             .text("transaction_id", &self.caller.transaction)
-            .text("deadline", &self.deadline(now));
+            .text("deadline", &self.deadline(now_ms));
         if let Some(key) = self.api_key() {
             body.text("api_key", key);
         }
@@ -196,7 +196,7 @@ impl Call {
         }
         annotations.set(
             "waitTime",
-            milliseconds(ran.start_ms.saturating_sub(self.received)),
+            milliseconds(ran.start_ms.saturating_sub(self.received_ms)),
         );
         if let Some(init) = ran.init_ms {
             annotations.set("initTime", milliseconds(init));
@@ -208,9 +208,9 @@ impl Call {
             subject: self.caller.namespace.as_ref().into(),
             version: format!("{}", self.action.common.version),
             cause: self.cause.clone(),
-            start: ran.start_ms,
-            end: Some(ran.end_ms),
-            duration: Some(ran.end_ms.saturating_sub(ran.start_ms)),
+            start_ms: ran.start_ms,
+            end_ms: Some(ran.end_ms),
+            duration_ms: Some(ran.end_ms.saturating_sub(ran.start_ms)),
             logs: Arc::new(ran.logs),
             annotations,
             outcome: ran.outcome,

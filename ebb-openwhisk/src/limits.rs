@@ -83,11 +83,11 @@ impl Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActionLimits {
     /// Milliseconds for init, and again for run.
-    pub timeout: u32,
+    pub timeout_ms: u32,
     /// MB.
-    pub memory: u32,
+    pub memory_mb: u32,
     /// MB.
-    pub logs: u32,
+    pub logs_mb: u32,
     /// Calls at once on one instance.
     pub concurrency: u32,
 }
@@ -95,9 +95,9 @@ pub struct ActionLimits {
 impl Default for ActionLimits {
     fn default() -> Self {
         Self {
-            timeout: TIMEOUT.default,
-            memory: MEMORY.default,
-            logs: LOGS.default,
+            timeout_ms: TIMEOUT.default,
+            memory_mb: MEMORY.default,
+            logs_mb: LOGS.default,
             concurrency: CONCURRENCY.default,
         }
     }
@@ -113,9 +113,9 @@ impl ActionLimits {
             .to_object()
             .ok_or_else(|| Failure::malformed("limits must be an object"))?;
         for (name, range, target) in [
-            ("timeout", &TIMEOUT, &mut self.timeout),
-            ("memory", &MEMORY, &mut self.memory),
-            ("logs", &LOGS, &mut self.logs),
+            ("timeout", &TIMEOUT, &mut self.timeout_ms),
+            ("memory", &MEMORY, &mut self.memory_mb),
+            ("logs", &LOGS, &mut self.logs_mb),
             ("concurrency", &CONCURRENCY, &mut self.concurrency),
         ] {
             if let Some(value) = object.get(name).filter(|v| v.kind() != Kind::Null) {
@@ -128,9 +128,9 @@ impl ActionLimits {
     /// The document.
     pub fn to_json(self) -> Json {
         Members::new()
-            .number("timeout", self.timeout)
-            .number("memory", self.memory)
-            .number("logs", self.logs)
+            .number("timeout", self.timeout_ms)
+            .number("memory", self.memory_mb)
+            .number("logs", self.logs_mb)
             .number("concurrency", self.concurrency)
             .finish()
     }

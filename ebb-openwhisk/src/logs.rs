@@ -52,8 +52,8 @@ pub fn timestamp(nanoseconds: u64) -> String {
     )
 }
 
-fn line(time: u64, stream: Stream, text: &str) -> String {
-    format!("{:<30} {}: {text}", timestamp(time), stream.name())
+fn line(time_ns: u64, stream: Stream, text: &str) -> String {
+    format!("{:<30} {}: {text}", timestamp(time_ns), stream.name())
 }
 
 /// Collects the logs of one activation up to its limit.
@@ -82,22 +82,22 @@ impl Collector {
         }
     }
 
-    /// Takes what a stream wrote; `time` in nanoseconds since 1970.
-    pub fn push(&mut self, stream: Stream, time: u64, mut bytes: &[u8]) {
+    /// Takes what a stream wrote; `time_ns` in nanoseconds since 1970.
+    pub fn push(&mut self, stream: Stream, time_ns: u64, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.open[stream as usize].extend_from_slice(&bytes[..end]);
-            self.end_line(stream, time);
+            self.end_line(stream, time_ns);
             bytes = &bytes[end + 1..];
         }
         self.open[stream as usize].extend_from_slice(bytes);
         while self.open[stream as usize].len() > LONGEST_LINE {
             let rest = self.open[stream as usize].split_off(LONGEST_LINE);
-            self.end_line(stream, time);
+            self.end_line(stream, time_ns);
             self.open[stream as usize] = rest;
         }
     }
 
-    fn end_line(&mut self, stream: Stream, time: u64) {
+    fn end_line(&mut self, stream: Stream, time_ns: u64) {
         let bytes = core::mem::take(&mut self.open[stream as usize]);
         let text = String::from_utf8_lossy(&bytes);
         if text.contains(MARKER) {
@@ -112,7 +112,7 @@ impl Collector {
             return;
         }
         self.bytes += text.len();
-        self.lines.push(line(time, stream, &text));
+        self.lines.push(line(time_ns, stream, &text));
     }
 
     /// Whether both streams ended the activation's logs.
@@ -121,10 +121,10 @@ impl Collector {
     }
 
     /// The lines, and what the platform has to add to them.
-    pub fn finish(mut self, time: u64, developer_error: bool) -> Vec<String> {
+    pub fn finish(mut self, time_ns: u64, developer_error: bool) -> Vec<String> {
         for stream in [Stream::Out, Stream::Err] {
             if !self.open[stream as usize].is_empty() {
-                self.end_line(stream, time);
+                self.end_line(stream, time_ns);
             }
         }
         if self.limit == 0 {
@@ -135,10 +135,10 @@ impl Collector {
                 "Logs were truncated because the total bytes size exceeds the limit of {} bytes.",
                 self.limit
             );
-            self.lines.push(line(time, Stream::Err, &text));
+            self.lines.push(line(time_ns, Stream::Err, &text));
         }
         if developer_error {
-            self.lines.push(line(time, Stream::Err, UNEXPECTED));
+            self.lines.push(line(time_ns, Stream::Err, UNEXPECTED));
         }
         self.lines
     }

@@ -158,9 +158,9 @@ impl Metrics {
     }
 
     /// Counts an activation.
-    pub fn activation(&mut self, start: Start, status: Status, latency: u64) {
+    pub fn activation(&mut self, start: Start, status: Status, latency_us: u64) {
         self.outcomes[usize::from(status.code())] += 1;
-        self.latency[start as usize].record(latency);
+        self.latency[start as usize].record(latency_us);
     }
 
     /// The text of all of it; `cores` are the counts of each.
@@ -329,7 +329,7 @@ pub fn line(call: &Call, start: Start, record: &Activation, core: usize) -> Stri
         annotation("waitTime"),
         annotation("initTime"),
         record
-            .duration
+            .duration_ms
             .unwrap_or(0)
             .saturating_sub(annotation("initTime").unsigned_abs()),
     )

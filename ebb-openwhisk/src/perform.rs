@@ -26,7 +26,7 @@ pub trait Executor {
     /// Uses the controller, alone and briefly.
     fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> impl Future<Output = R>;
     /// Epoch milliseconds.
-    fn now(&self) -> u64;
+    fn now_ms(&self) -> u64;
     /// Hears of every finished call.
     fn finished(&self, _call: &Call, _kind: crate::call::Start, _record: &Activation) {}
 }
@@ -116,7 +116,7 @@ impl Summary {
 
     fn add(&mut self, record: &Activation) {
         self.logs.push(record.id.clone());
-        self.duration_ms += record.duration.unwrap_or(0);
+        self.duration_ms += record.duration_ms.unwrap_or(0);
         let limits = record.annotations.get("limits").and_then(Json::to_object);
         let memory = limits.and_then(|limits| limits.get("memory")?.to_integer());
         let memory = memory.and_then(|memory| u32::try_from(memory).ok());
@@ -152,9 +152,9 @@ impl Summary {
         if let Some(binding) = of.binding {
             annotations.set("binding", Json::text(&format!("{binding}")));
         }
-        let memory = self.memory_mb.unwrap_or(of.action.limits.memory);
+        let memory_mb = self.memory_mb.unwrap_or(of.action.limits.memory_mb);
         let limits = ActionLimits {
-            memory,
+            memory_mb,
             ..of.action.limits
         };
         annotations.set("limits", limits.to_json());
@@ -165,9 +165,9 @@ impl Summary {
             subject: of.caller.namespace.as_ref().into(),
             version: format!("{}", common.version),
             cause: of.cause,
-            start: self.start_ms,
-            end: Some(now_ms.max(self.start_ms)),
-            duration: Some(self.duration_ms),
+            start_ms: self.start_ms,
+            end_ms: Some(now_ms.max(self.start_ms)),
+            duration_ms: Some(self.duration_ms),
             logs: Arc::new(self.logs),
             annotations,
             // The size is that of a runtime's answer.

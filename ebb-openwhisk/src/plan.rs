@@ -71,7 +71,7 @@ pub struct Sequence {
     /// The enclosing sequence's activation.
     pub cause: Option<String>,
     /// When the request came, in epoch milliseconds.
-    pub received: u64,
+    pub received_ms: u64,
 }
 
 /// A call of a conductor: an action that says which action is called next.
@@ -88,7 +88,7 @@ pub struct Composition {
     /// The enclosing sequence's or composition's activation.
     pub cause: Option<String>,
     /// When the request came, in epoch milliseconds.
-    pub received: u64,
+    pub received_ms: u64,
 }
 
 /// A trigger that has fired.
@@ -170,7 +170,7 @@ pub struct Reply {
     /// The activation.
     pub activation: String,
     /// How long to wait for its end, in milliseconds; `None` not at all.
-    pub wait: Option<u64>,
+    pub wait_ms: Option<u64>,
     /// What the response shows.
     pub shape: Shape,
     /// The caller's namespace: [`Controller::end`](crate::Controller::end) wants it when the plan is carried out.

@@ -12,7 +12,7 @@ const SECONDS: usize = 60;
 struct Minute {
     counts: [u32; SECONDS],
     sum: u32,
-    now: u64,
+    now_ms: u64,
 }
 
 impl Minute {
@@ -20,23 +20,23 @@ impl Minute {
         Self {
             counts: [0; SECONDS],
             sum: 0,
-            now: 0,
+            now_ms: 0,
         }
     }
 
     /// Counts one more, unless there are `limit` already: then says how many there would be.
-    fn count(&mut self, now: u64, limit: u32) -> core::result::Result<(), u32> {
-        let second = now / 1000;
+    fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
+        let second = now_ms / 1000;
         // Seconds that nobody counted in are empty; a clock that steps back counts into the newest second.
-        for passed in (self.now + 1..=second).rev().take(SECONDS) {
+        for passed in (self.now_ms + 1..=second).rev().take(SECONDS) {
             let slot = &mut self.counts[(passed % SECONDS as u64) as usize];
             self.sum -= core::mem::take(slot);
         }
-        self.now = self.now.max(second);
+        self.now_ms = self.now_ms.max(second);
         if self.sum >= limit {
             return Err(self.sum.saturating_add(1));
         }
-        self.counts[(self.now % SECONDS as u64) as usize] += 1;
+        self.counts[(self.now_ms % SECONDS as u64) as usize] += 1;
         self.sum += 1;
         Ok(())
     }
@@ -74,7 +74,7 @@ impl Throttle {
         &mut self,
         namespace: &Arc<str>,
         limits: &NamespaceLimits,
-        now: u64,
+        now_ms: u64,
     ) -> Result<()> {
         let usage = self.usage(namespace);
         if usage.running >= limits.concurrent_calls {
@@ -88,7 +88,7 @@ impl Throttle {
         }
         usage
             .calls
-            .count(now, limits.calls_per_minute)
+            .count(now_ms, limits.calls_per_minute)
             .map_err(|count| too_many(count, limits.calls_per_minute))?;
         usage.running += 1;
         Ok(())
@@ -109,10 +109,15 @@ impl Throttle {
     ///
     /// # Errors
     /// 429.
-    pub fn fire(&mut self, namespace: &Arc<str>, limits: &NamespaceLimits, now: u64) -> Result<()> {
+    pub fn fire(
+        &mut self,
+        namespace: &Arc<str>,
+        limits: &NamespaceLimits,
+        now_ms: u64,
+    ) -> Result<()> {
         self.usage(namespace)
             .fires
-            .count(now, limits.fires_per_minute)
+            .count(now_ms, limits.fires_per_minute)
             .map_err(|count| too_many(count, limits.fires_per_minute))
     }
 }

@@ -48,7 +48,7 @@ impl Controller {
                 let overwrite = cx.query.flag("overwrite")?;
                 let mut put = Put::parse(cx.require_json()?)?;
                 put.code = cx.request.code.cloned();
-                let action = self.put_action(&name, &put, overwrite, cx.own(), cx.now)?;
+                let action = self.put_action(&name, &put, overwrite, cx.own(), cx.now_ms)?;
                 let parameters = action.common.parameters.clone();
                 Ok(document(cx, action, parameters, true, stamp))
             }
@@ -119,7 +119,7 @@ impl Controller {
         put: &Put,
         overwrite: bool,
         own: &str,
-        now: u64,
+        now_ms: u64,
     ) -> Result<Arc<Action>> {
         self.require_plain_package(name)?;
         let old = match self.store.get(name) {
@@ -129,7 +129,14 @@ impl Controller {
             None => None,
         };
         let revision = self.store.next_revision();
-        let action = Arc::new(Action::put(put, name, old.as_deref(), own, now, revision)?);
+        let action = Arc::new(Action::put(
+            put,
+            name,
+            old.as_deref(),
+            own,
+            now_ms,
+            revision,
+        )?);
         self.check_components(&action)?;
         self.store.insert(Entity::Action(action.clone()))?;
         Ok(action)
@@ -190,7 +197,7 @@ impl Controller {
         let body = call_body(cx)?;
         check_final(&resolved, &body)?;
         self.check_reach(cx.own(), &resolved)?;
-        let plan = self.plan(&cx.caller, resolved, Body::Object(body), None, cx.now);
+        let plan = self.plan(&cx.caller, resolved, Body::Object(body), None, cx.now_ms);
         let shape = if result { Shape::Result } else { Shape::Record };
         let namespace = cx.caller.namespace.clone();
         self.begin(
@@ -199,7 +206,7 @@ impl Controller {
             blocking.then_some(wait),
             shape,
             stamp,
-            cx.now,
+            cx.now_ms,
         )
     }
 }

@@ -49,8 +49,8 @@ impl Controller {
                 .filter(|n| !n.is_empty())
                 .map(entity_name)
                 .transpose()?,
-            since: cx.query.time("since")?,
-            upto: cx.query.time("upto")?,
+            since_ms: cx.query.time("since")?,
+            upto_ms: cx.query.time("upto")?,
         };
         let all = self.activations.newest(&cx.namespace, &filter);
         if page.count {

@@ -78,7 +78,7 @@ struct Context<'r> {
     caller: Caller,
     /// The namespace of the path.
     namespace: String,
-    now: u64,
+    now_ms: u64,
 }
 
 impl Context<'_> {
@@ -237,9 +237,9 @@ impl Controller {
     }
 
     /// Handles a request; `now` in epoch milliseconds.
-    pub fn handle(&mut self, request: &Request<'_>, now: u64) -> Step {
+    pub fn handle(&mut self, request: &Request<'_>, now_ms: u64) -> Step {
         let mut stamp = self.stamp(request);
-        let step = self.route(request, &mut stamp, now);
+        let step = self.route(request, &mut stamp, now_ms);
         let step = step.unwrap_or_else(|failure| {
             Step::Respond(Response::failure(&failure, &stamp.transaction))
         });
@@ -254,7 +254,7 @@ impl Controller {
         }
     }
 
-    fn route(&mut self, request: &Request<'_>, stamp: &mut Stamp, now: u64) -> Result<Step> {
+    fn route(&mut self, request: &Request<'_>, stamp: &mut Stamp, now_ms: u64) -> Result<Step> {
         let (path, slash) = segments(request.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let rest = match path.as_slice() {
@@ -262,7 +262,7 @@ impl Controller {
             other => return self.information(request, other),
         };
         if let ["web", rest @ ..] = rest {
-            return self.web(request, rest, stamp, now);
+            return self.web(request, rest, stamp, now_ms);
         }
         if is_public(request, rest) {
             return Ok(match rest {
@@ -295,7 +295,7 @@ impl Controller {
                         key: subject.key.clone(),
                         transaction: stamp.transaction.clone(),
                     },
-                    now,
+                    now_ms,
                 };
                 match *collection {
                     "actions" => self.actions(&cx, rest, slash, stamp),
@@ -338,7 +338,7 @@ impl Controller {
         resolved: Resolved,
         body: Body,
         cause: Option<String>,
-        received: u64,
+        received_ms: u64,
     ) -> Plan {
         if resolved.action.is_conductor() {
             return Plan::Composition(Box::new(Composition {
@@ -347,7 +347,7 @@ impl Controller {
                 body,
                 caller: caller.clone(),
                 cause,
-                received,
+                received_ms,
             }));
         }
         match resolved.action.exec {
@@ -358,11 +358,15 @@ impl Controller {
                 body: body.to_json(),
                 caller: caller.clone(),
                 cause,
-                received,
+                received_ms,
             })),
-            Exec::Code(_) => Plan::Action(Box::new(
-                self.call(caller, &resolved, body, cause, received),
-            )),
+            Exec::Code(_) => Plan::Action(Box::new(self.call(
+                caller,
+                &resolved,
+                body,
+                cause,
+                received_ms,
+            ))),
         }
     }
 
@@ -373,7 +377,7 @@ impl Controller {
         resolved: &Resolved,
         body: Body,
         cause: Option<String>,
-        received: u64,
+        received_ms: u64,
     ) -> Call {
         let arguments = match body {
             Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
@@ -397,7 +401,7 @@ impl Controller {
             caller: caller.clone(),
             binding: resolved.binding.clone(),
             cause,
-            received,
+            received_ms,
         }
     }
 
@@ -406,15 +410,16 @@ impl Controller {
         &mut self,
         plan: Plan,
         namespace: &Arc<str>,
-        wait: Option<u64>,
+        wait_ms: Option<u64>,
         shape: Shape,
         stamp: &Stamp,
-        now: u64,
+        now_ms: u64,
     ) -> Result<Step> {
-        self.throttle.begin(namespace, &self.config.limits, now)?;
+        self.throttle
+            .begin(namespace, &self.config.limits, now_ms)?;
         let reply = Reply {
             activation: plan.activation().into(),
-            wait,
+            wait_ms,
             shape,
             namespace: namespace.clone(),
             stamp: stamp.clone(),
@@ -426,13 +431,19 @@ impl Controller {
     ///
     /// # Errors
     /// As the PUT.
-    pub fn deploy(&mut self, namespace: &str, name: &str, document: &Json, now: u64) -> Result<()> {
+    pub fn deploy(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        document: &Json,
+        now_ms: u64,
+    ) -> Result<()> {
         self.put_action(
             &FullName::new(namespace, name),
             &Put::parse(document.as_str().as_bytes())?,
             true,
             namespace,
-            now,
+            now_ms,
         )
         .map(drop)
     }

@@ -94,7 +94,7 @@ impl Controller {
             Some(_) => return Err(Failure::other_collection()),
             None => None,
         };
-        let package = Package::put(&put, name, old.as_deref(), cx.own(), cx.now)?;
+        let package = Package::put(&put, name, old.as_deref(), cx.own(), cx.now_ms)?;
         if let Some(target) = &package.binding {
             let missing = |failure: Failure| match failure.status {
                 409 => Failure::new(409, "Cannot bind to a resource that is not a package."),

@@ -110,7 +110,7 @@ impl Controller {
             Some(_) => return Err(Failure::other_collection()),
             None => None,
         };
-        let rule = Rule::put(&put, name, old.as_ref(), cx.own(), cx.now)?;
+        let rule = Rule::put(&put, name, old.as_ref(), cx.own(), cx.now_ms)?;
         let missing =
             |what: &str, name: &FullName| Failure::bad(format!("{what} /{name} does not exist"));
         if rule.trigger.namespace != *cx.own() {

@@ -46,7 +46,7 @@ impl Controller {
                     Some(_) => return Err(Failure::other_collection()),
                     None => None,
                 };
-                let trigger = Trigger::put(&put, &name, old.as_deref(), cx.now)?;
+                let trigger = Trigger::put(&put, &name, old.as_deref(), cx.now_ms)?;
                 let document = trigger.to_json();
                 self.store.insert(Entity::Trigger(Arc::new(trigger)))?;
                 Ok(respond(200, &document))
@@ -75,7 +75,7 @@ impl Controller {
         let body = call_body(cx)?;
         let namespace = cx.caller.namespace.clone();
         self.throttle
-            .fire(&namespace, &self.config.limits, cx.now)?;
+            .fire(&namespace, &self.config.limits, cx.now_ms)?;
         if !trigger.rules.values().any(|(_, active)| *active) {
             return Ok(Step::Respond(Response::empty(204)));
         }
@@ -102,16 +102,16 @@ impl Controller {
             subject: namespace.as_ref().into(),
             version: format!("{}", trigger.common.version),
             cause: None,
-            start: cx.now,
-            end: None,
-            duration: None,
+            start_ms: cx.now_ms,
+            end_ms: None,
+            duration_ms: None,
             logs: Arc::default(),
             annotations: Parameters::default(),
             // What it was fired with; its own parameters may be secrets.
             outcome: Outcome::success(body.to_json()),
         };
         let plan = Plan::Trigger(Box::new(Fire { record, rules }));
-        self.begin(plan, &namespace, None, Shape::Record, stamp, cx.now)
+        self.begin(plan, &namespace, None, Shape::Record, stamp, cx.now_ms)
     }
 
     /// The call that a rule makes when its trigger fires, as if its owner had made it.
@@ -138,7 +138,7 @@ impl Controller {
         match allowed {
             Ok(resolved) => {
                 let body = Body::Object(arguments.clone());
-                Ok(self.plan(&cx.caller, resolved, body, None, cx.now))
+                Ok(self.plan(&cx.caller, resolved, body, None, cx.now_ms))
             }
             Err(failure) => Err(Unfired {
                 status: match failure.status {

@@ -84,7 +84,7 @@ impl Controller {
         request: &Request<'_>,
         path: &[&str],
         stamp: &mut Stamp,
-        now: u64,
+        now_ms: u64,
     ) -> Result<Step> {
         let target = self.web_target(request, path, stamp)?;
         if request.method == "OPTIONS" && !target.custom_options {
@@ -133,10 +133,10 @@ impl Controller {
         if let Some(subject) = subject {
             body.set("__ow_user", Json::text(&subject.namespace));
         }
-        let plan = self.plan(&caller, resolved, Body::Object(body), None, now);
+        let plan = self.plan(&caller, resolved, Body::Object(body), None, now_ms);
         let wait = Some(limits::BLOCKING);
         let shape = Shape::Web(extension);
-        self.begin(plan, &caller.namespace, wait, shape, stamp, now)
+        self.begin(plan, &caller.namespace, wait, shape, stamp, now_ms)
     }
 
     /// Checks what the annotation `require-whisk-auth` asks for: credentials if it is true, else a secret.

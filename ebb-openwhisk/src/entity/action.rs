@@ -37,10 +37,10 @@ impl Action {
         name: &FullName,
         old: Option<&Self>,
         own: &str,
-        now: u64,
+        now_ms: u64,
         revision: u64,
     ) -> Result<Self> {
-        let mut common = put.common(name, old.map(|old| &old.common), now)?;
+        let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let exec = match (put.get("exec"), old) {
             (Some(document), _) => Exec::parse(document, own, put.code.as_ref())?,
             (None, Some(old)) => old.exec.clone(),

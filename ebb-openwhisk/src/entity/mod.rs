@@ -70,7 +70,7 @@ pub struct Common {
     /// Parameters.
     pub parameters: Parameters,
     /// Epoch milliseconds of the last change.
-    pub updated: u64,
+    pub updated_ms: u64,
 }
 
 /// The body of a PUT: an object whose unknown members are ignored.
@@ -127,7 +127,7 @@ impl Put {
     ///
     /// # Errors
     /// 400 and 413, as the members.
-    pub fn common(&self, name: &FullName, old: Option<&Common>, now: u64) -> Result<Common> {
+    pub fn common(&self, name: &FullName, old: Option<&Common>, now_ms: u64) -> Result<Common> {
         let version = match self.text("version")? {
             Some(text) => Version::parse(&text)?,
             None => old.map_or(Version::FIRST, |old| old.version.next()),
@@ -150,7 +150,7 @@ impl Put {
             publish,
             annotations,
             parameters,
-            updated: now,
+            updated_ms: now_ms,
         })
     }
 
@@ -183,7 +183,7 @@ impl Common {
             .text("version", &format!("{}", self.version))
             .bool("publish", self.publish)
             .raw("annotations", self.annotations.to_json().as_str())
-            .number("updated", self.updated);
+            .number("updated", self.updated_ms);
     }
 
     /// Bytes that it takes in the store, about.

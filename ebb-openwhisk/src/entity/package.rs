@@ -24,12 +24,12 @@ impl Package {
         name: &FullName,
         old: Option<&Self>,
         own: &str,
-        now: u64,
+        now_ms: u64,
     ) -> Result<Self> {
         if name.name == "default" {
             return Err(Failure::bad("Package name 'default' is reserved."));
         }
-        let mut common = put.common(name, old.map(|old| &old.common), now)?;
+        let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let given = match put.get("binding") {
             Some(document) => Self::binding(document, own)?,
             None => None,

@@ -31,9 +31,9 @@ impl Rule {
         name: &FullName,
         old: Option<&Self>,
         own: &str,
-        now: u64,
+        now_ms: u64,
     ) -> Result<Self> {
-        let common = put.common(name, old.map(|old| &old.common), now)?;
+        let common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let part = |member: &str, old: Option<&FullName>| match put.get(member) {
             Some(document) => Self::name(document, own).map(Some),
             None => Ok(old.cloned()),

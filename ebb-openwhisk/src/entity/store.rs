@@ -135,7 +135,7 @@ impl Store {
         wanted: impl Fn(&Entity) -> bool,
     ) -> Vec<&'a Entity> {
         let mut all: Vec<&Entity> = self.namespace(namespace).filter(|e| wanted(e)).collect();
-        all.sort_by_key(|e| core::cmp::Reverse(e.common().updated));
+        all.sort_by_key(|e| core::cmp::Reverse(e.common().updated_ms));
         all
     }
 

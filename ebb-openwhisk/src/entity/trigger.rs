@@ -33,8 +33,8 @@ impl Trigger {
     ///
     /// # Errors
     /// 400: a member is not what it should be; 413.
-    pub fn put(put: &Put, name: &FullName, old: Option<&Self>, now: u64) -> Result<Self> {
-        let common = put.common(name, old.map(|old| &old.common), now)?;
+    pub fn put(put: &Put, name: &FullName, old: Option<&Self>, now_ms: u64) -> Result<Self> {
+        let common = put.common(name, old.map(|old| &old.common), now_ms)?;
         if old.is_none() && !common.annotations.get("feed").is_none_or(Self::is_feed) {
             return Err(Failure::bad("Feed name is not valid"));
         }

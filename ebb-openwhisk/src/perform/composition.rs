@@ -96,8 +96,8 @@ pub(super) async fn perform<E: Executor>(
     let fresh = Accounting::default();
     let accounting = within.composition.unwrap_or(&fresh);
     let conductor = &composition.conductor.action;
-    let mut summary = Summary::begin(executor.now());
-    summary.memory_mb = Some(conductor.limits.memory);
+    let mut summary = Summary::begin(executor.now_ms());
+    summary.memory_mb = Some(conductor.limits.memory_mb);
     let cause = || Some(composition.activation.clone());
     let mut body = composition.body.clone();
     let mut state = None;
@@ -108,7 +108,7 @@ pub(super) async fn perform<E: Executor>(
         count(&accounting.conductors);
         let given = with_state(body, state.as_ref());
         let (caller, resolved) = (&composition.caller, &composition.conductor);
-        let now = executor.now();
+        let now = executor.now_ms();
         let call = executor.controller(|c| c.call(caller, resolved, given, cause(), now));
         let record = perform_call(executor, &call.await).await;
         summary.add(&record);
@@ -134,7 +134,7 @@ pub(super) async fn perform<E: Executor>(
             let resolved = c.store().resolve_for(own, &name);
             let resolved = resolved.map_err(|failure| unreachable_component(&name, &failure))?;
             let body = Body::Object(params.unwrap_or_default());
-            Ok(c.plan(caller, resolved, body, cause(), executor.now()))
+            Ok(c.plan(caller, resolved, body, cause(), executor.now_ms()))
         });
         body = match plan.await {
             Err(text) => error(&text),
@@ -162,10 +162,10 @@ pub(super) async fn perform<E: Executor>(
         binding: composition.conductor.binding.as_ref(),
         caller: &composition.caller,
         cause: composition.cause.clone(),
-        received_ms: composition.received,
+        received_ms: composition.received_ms,
         is_conductor: true,
     };
-    summary.record(of, outcome, executor.now())
+    summary.record(of, outcome, executor.now_ms())
 }
 
 fn unreachable_component(name: &FullName, failure: &Failure) -> String {

@@ -19,7 +19,7 @@ pub(super) async fn perform<E: Executor>(
         Exec::Sequence(components) => components.as_slice(),
         Exec::Code(_) => &[],
     };
-    let mut summary = Summary::begin(executor.now());
+    let mut summary = Summary::begin(executor.now_ms());
     let mut last = Outcome::success(sequence.body.clone());
     for component in components {
         // Components may have become sequences since this one was made.
@@ -32,7 +32,7 @@ pub(super) async fn perform<E: Executor>(
             let resolved = c.store().resolve_for(own, component)?;
             let body = Body::of(last.result.clone().unwrap_or_else(Json::null));
             let cause = Some(String::from(sequence.activation.as_str()));
-            Ok(c.plan(&sequence.caller, resolved, body, cause, executor.now()))
+            Ok(c.plan(&sequence.caller, resolved, body, cause, executor.now_ms()))
         });
         let plan: crate::failure::Result<Plan> = plan.await;
         let Ok(plan) = plan else {
@@ -61,8 +61,8 @@ pub(super) async fn perform<E: Executor>(
         binding: sequence.binding.as_ref(),
         caller: &sequence.caller,
         cause: sequence.cause,
-        received_ms: sequence.received,
+        received_ms: sequence.received_ms,
         is_conductor: false,
     };
-    summary.record(of, last, executor.now())
+    summary.record(of, last, executor.now_ms())
 }

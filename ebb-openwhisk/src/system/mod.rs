@@ -32,7 +32,7 @@ fn common(name: FullName, description: &str, publish: bool) -> Common {
         publish,
         annotations,
         parameters: Parameters::default(),
-        updated: 0,
+        updated_ms: 0,
     }
 }
 

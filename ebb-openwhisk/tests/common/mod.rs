@@ -68,7 +68,7 @@ impl Executor for Bed {
             init_ms: Some(3),
             spent: Spent::default(),
             kind: Start::Cold,
-            outcome: Outcome::of(&answer, call.action.limits.timeout),
+            outcome: Outcome::of(&answer, call.action.limits.timeout_ms),
             timed_out: answer.timed_out(),
             logs: self.logs.borrow().clone(),
         }
@@ -76,7 +76,7 @@ impl Executor for Bed {
     async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
         f(&mut self.controller.borrow_mut())
     }
-    fn now(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         self.now.get()
     }
 }
@@ -184,7 +184,7 @@ impl Bed {
             Step::Invoke(plan, reply) => {
                 let record = block_on(perform(self, plan));
                 self.controller.borrow_mut().end(&reply.namespace);
-                let response = match reply.wait {
+                let response = match reply.wait_ms {
                     Some(_) => reply.respond(&record),
                     None => reply.accepted(),
                 };
