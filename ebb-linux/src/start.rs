@@ -77,6 +77,7 @@ impl Uc {
             brk: image.started.heap,
             started: image.started,
             path: image.path,
+            program: Some(image.program),
             arguments: image.arguments,
             environment: image.environment,
             names: image.names,

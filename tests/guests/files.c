@@ -332,7 +332,90 @@ static void owners(void) {
     close(file), close(s[0]), close(s[1]);
 }
 
+// A file that is written through a mapping has another time, at the latest with msync or munmap.
+static void mapped(const char *dir) {
+    CHECK(chdir(dir) == 0);
+    int f = open("mapped", O_CREAT | O_RDWR, 0600);
+    struct timespec old[2] = {{1000, 0}, {1000, 0}};
+    struct stat s;
+    CHECK(ftruncate(f, 8192) == 0);
+    volatile char *p = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, f, 0);
+    CHECK(futimens(f, old) == 0 && p[0] == 0 && msync((void *)p, 8192, MS_SYNC) == 0);
+    CHECK(fstat(f, &s) == 0 && s.st_mtime == 1000);
+    p[4096] = 1;
+    CHECK(msync((void *)p, 8192, MS_SYNC) == 0 && fstat(f, &s) == 0 && s.st_mtime > 1000);
+    CHECK(futimens(f, old) == 0);
+    p[0] = 1;
+    CHECK(munmap((void *)p, 8192) == 0 && fstat(f, &s) == 0 && s.st_mtime > 1000);
+    close(f), unlink("mapped");
+}
+
+static volatile int told, told_fd;
+static void on_ready(int s, siginfo_t *i, void *c) { told = s, told_fd = i->si_fd; }
+
+static void wait_told(int s) {
+    for (int i = 0; i < 200 && told != s; i++) usleep(10000);
+    CHECK(told == s);
+}
+
+// What becomes ready is told by a signal, to whom it is to be told.
+static void signals(void) {
+    int p[2], s[2], on = 1, status;
+    struct sigaction a = {.sa_sigaction = on_ready, .sa_flags = SA_SIGINFO};
+    sigaction(SIGIO, &a, 0), sigaction(SIGUSR2, &a, 0);
+    pipe(p), socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+    CHECK(fcntl(p[0], F_SETOWN, getpid()) == 0 && fcntl(p[0], F_SETFL, O_ASYNC) == 0);
+    told = 0;
+    write(p[1], "x", 1);
+    wait_told(SIGIO);
+    CHECK(fcntl(p[0], F_SETFL, 0) == 0);
+    told = 0;
+    write(p[1], "x", 1);
+    usleep(50000);
+    CHECK(!told);
+    CHECK(fcntl(s[0], F_SETSIG, SIGUSR2) == 0 && fcntl(s[0], F_SETOWN, getpid()) == 0 && ioctl(s[0], FIOASYNC, &on) == 0);
+    if (!fork()) _exit(write(s[1], "x", 1) != 1);
+    wait_told(SIGUSR2);
+    CHECK(told_fd == s[0]);
+    CHECK(wait(&status) > 0 && status == 0);
+    close(p[0]), close(p[1]), close(s[0]), close(s[1]);
+}
+
+// A program that runs is not opened for writing, and a file that is open for writing is not run.
+static void busy(const char *dir) {
+    CHECK(chdir(dir) == 0);
+    char b[65536];
+    long n;
+    int from = open("/proc/self/exe", O_RDONLY), to = open("copied", O_CREAT | O_WRONLY, 0755), status;
+    while ((n = read(from, b, sizeof b)) > 0) CHECK(write(to, b, n) == n);
+    char *arguments[] = {"copied", "busy", 0};
+    pid_t child = fork();
+    if (!child) {
+        execv("copied", arguments);
+        _exit(errno == ETXTBSY ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    close(to), close(from);
+    child = fork();
+    if (!child) {
+        execv("copied", arguments);
+        _exit(1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    to = open("copied", O_WRONLY);
+    CHECK(to >= 0);
+    close(to), unlink("copied");
+}
+
 int main(int argc, char **argv) {
+    if (argc > 1) {
+        FAILS(open("/proc/self/exe", O_WRONLY), ETXTBSY);
+        FAILS(open(argv[0], O_RDONLY | O_TRUNC), ETXTBSY);
+        FAILS(truncate(argv[0], 0), ETXTBSY);
+        int f = open(argv[0], O_RDONLY);
+        CHECK(f >= 0);
+        return failures != 0;
+    }
     char dir[] = "/tmp/files-XXXXXX";
     setvbuf(stdout, 0, _IONBF, 0);
     CHECK(mkdtemp(dir));
@@ -344,6 +427,9 @@ int main(int argc, char **argv) {
     tables(dir);
     exclusive();
     owners();
+    signals();
+    mapped(dir);
+    busy(dir);
     chdir("/"), rmdir(dir);
     puts(failures ? "something is wrong" : "all as on Linux");
     return failures != 0;

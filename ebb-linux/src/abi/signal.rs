@@ -34,6 +34,8 @@ pub const SIGURG: u8 = 23;
 pub const SIGXCPU: u8 = 24;
 /// The limit of file size.
 pub const SIGXFSZ: u8 = 25;
+/// A descriptor has become ready.
+pub const SIGIO: u8 = 29;
 /// The size of the terminal changed.
 pub const SIGWINCH: u8 = 28;
 

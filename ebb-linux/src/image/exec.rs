@@ -8,6 +8,7 @@ use super::note;
 use crate::abi::errno::Errno;
 use crate::object::Objects;
 use crate::object::env::Env;
+use crate::object::id::NodeRef;
 use crate::object::vfs::Executable;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -51,6 +52,8 @@ pub struct Loaded {
     pub started: Started,
     /// Absolute path of the program; that of the interpreter for a script.
     pub path: Vec<u8>,
+    /// Its file.
+    pub program: NodeRef,
     /// Names of the files that areas are backed by, from [`note::FIRST_FILE`] on.
     pub names: Vec<Vec<u8>>,
     /// Arguments; for a script those that its interpreter gets.
@@ -175,6 +178,7 @@ pub fn load(
     Ok(Loaded {
         space,
         started,
+        program: objects.program_node(&file),
         path: file.path,
         names: names.into_inner(),
         arguments,

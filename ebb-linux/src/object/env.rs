@@ -9,7 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::{
     errno::{Errno, Result},
-    id::FilesId,
+    id::{FilesId, NodeRef},
     wait::Events,
 };
 
@@ -195,6 +195,13 @@ pub trait Env {
             f(self.process());
         }
         found
+    }
+
+    /// Whether some process runs the program in this file, by the name of
+    /// [`Objects::program_node`](super::Objects::program_node).
+    fn runs(&self, program: NodeRef) -> bool {
+        let _ = program;
+        false
     }
 
     /// Whether the process of a serial number has not ended.

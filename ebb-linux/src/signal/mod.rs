@@ -4,6 +4,7 @@
 
 mod deliver;
 mod frame;
+pub(crate) mod ready;
 mod send;
 
 pub use crate::state::pending::{take_process_signals, take_process_signals_of};

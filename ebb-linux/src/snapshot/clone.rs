@@ -124,6 +124,9 @@ impl Snapshot {
         if uc.next_deadline().is_some() {
             uc.timers_changed();
         }
+        if uc.objects.borrow().tells_by_signals() {
+            crate::signal::ready::start(&uc);
+        }
         uc.run_threads();
         Ok(uc)
     }

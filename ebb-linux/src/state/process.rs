@@ -15,6 +15,7 @@ use crate::abi::signal::{Actions, SigInfo};
 use crate::image::exec::Started;
 use crate::image::note;
 use crate::object::fd::FilesId;
+use crate::object::id::NodeRef;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -90,6 +91,8 @@ pub struct State {
     pub brk: u64,
     /// Absolute path of the program.
     pub path: Vec<u8>,
+    /// The file of it, which nobody may write to.
+    pub program: Option<NodeRef>,
     /// Arguments and environment it was started with.
     pub arguments: Vec<Vec<u8>>,
     /// See `arguments`.

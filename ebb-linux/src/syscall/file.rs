@@ -3,6 +3,7 @@
 use super::guest::iovec;
 use super::{Call, Outcome, Stop, netdev};
 use crate::abi::errno::Errno;
+use crate::abi::flags::OpenFlags;
 use crate::abi::limit;
 use crate::abi::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
 use crate::object::Objects;
@@ -326,6 +327,9 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
         command => {
             call.objects().lookup_fd(call.fd(0))?;
             let command = Fcntl::from_numbers(command, argument).ok_or(Errno::EINVAL)?;
+            if matches!(command, Fcntl::SetFl(flags) if flags & OpenFlags::ASYNC.bits() != 0) {
+                crate::signal::ready::start(call.uc);
+            }
             Ok(call
                 .on_objects(|o, w| o.fcntl(w, call.fd(0), command))?
                 .into())
@@ -456,7 +460,10 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         // FIOASYNC
         0x5452 => {
             let on: i32 = call.space().get(argument)?;
-            call.objects().set_asynchronous(id, on != 0)?;
+            call.objects().set_asynchronous(call.fd(0), on != 0)?;
+            if on != 0 {
+                crate::signal::ready::start(call.uc);
+            }
             Ok(0)
         }
         // FIONREAD

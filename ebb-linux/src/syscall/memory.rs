@@ -75,7 +75,17 @@ pub fn make_room(call: &Call<'_>, place: Place, len: u64) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Files that were written to through mappings of a range have changed now.
+fn note_written(call: &Call<'_>, address: u64, len: u64) {
+    // Without memory for the tables the times stay as they are.
+    let written = call.space().take_written(address, len).unwrap_or_default();
+    for shared in written {
+        call.objects().mapping_written(&call.world(), &shared);
+    }
+}
+
 pub fn munmap(call: &Call<'_>) -> Outcome {
+    note_written(call, call.args[0], call.args[1]);
     let (address, len) = in_parts(call, call.args[0], call.args[1], Space::unmap)?;
     call.space().unmap(address, len)?;
     Ok(0)
@@ -207,6 +217,7 @@ pub fn msync(call: &Call<'_>) -> Outcome {
     if len > 0 && !call.space().is_mapped(address, len) {
         return Err(Errno::ENOMEM.into());
     }
+    note_written(call, address, len);
     Ok(0)
 }
 

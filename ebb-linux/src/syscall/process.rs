@@ -252,6 +252,7 @@ fn start(
         state.brk = loaded.started.heap;
         state.started = loaded.started;
         state.path = loaded.path;
+        state.program = Some(loaded.program);
         state.names = loaded.names;
         state.arguments = loaded.arguments;
         state.environment = loaded.environment;

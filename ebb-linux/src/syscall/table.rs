@@ -158,7 +158,7 @@ table! {
 69 msgsnd "dpxb" Full [UnlessHandled] => ipc::msgsnd;
 70 msgrcv "dpxdb" Full [UnlessHandled] => ipc::msgrcv;
 71 msgctl "ddp" Full => ipc::msgctl;
-72 fcntl "fdx" Partial("no leases, no signals") [SaRestart] => file::fcntl;
+72 fcntl "fdx" Partial("no leases, no F_NOTIFY") [SaRestart] => file::fcntl;
 73 flock "fd" Full [SaRestart] => file::flock;
 74 fsync "f" Full => file::fsync;
 75 fdatasync "f" Full => file::fsync;

@@ -7,6 +7,7 @@ use super::Uc;
 use crate::abi::signal::bit;
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo};
 use crate::object::fd::FilesId;
+use crate::object::id::NodeRef;
 use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
 use alloc::vec::Vec;
@@ -67,6 +68,12 @@ impl Env for World<'_> {
         let zombie = processes.zombies.iter().find(|z| z.pid == pid).copied();
         drop(processes);
         zombie.inspect(|zombie| f(zombie)).is_some()
+    }
+
+    fn runs(&self, program: NodeRef) -> bool {
+        let processes = self.uc.processes.borrow();
+        let mut live = processes.live.iter();
+        live.any(|p| p.state.borrow().program == Some(program))
     }
 
     fn is_alive(&self, serial: u64) -> bool {

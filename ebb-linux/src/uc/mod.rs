@@ -34,8 +34,8 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use ebb_guest::{GuestCpu, Trap};
 use ebb_mem::space::{Area, Backing};
-use ebb_runtime::EbbRef;
 use ebb_runtime::sync::notify::Notify;
+use ebb_runtime::{EbbRef, JoinHandle};
 
 /// How a UC is to be set up.
 #[derive(Clone, Debug)]
@@ -156,11 +156,22 @@ pub struct Uc {
     pub(crate) timers: Notify,
     /// That task runs.
     pub(crate) timing: Cell<bool>,
+    /// The task that sends the signals of descriptors that have become ready.
+    pub(crate) telling: RefCell<Option<Task>>,
     pub(crate) exit: Cell<Option<Exit>>,
     /// That was because it used more memory than it may.
     exhausted: Cell<bool>,
     ended: Notify,
     run_thread: RunThread,
+}
+
+/// A task that ends with the UC.
+pub(crate) struct Task(pub JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Uc {
@@ -189,6 +200,7 @@ impl Uc {
             running: Cell::new(running),
             timers: Notify::new(),
             timing: Cell::new(false),
+            telling: RefCell::default(),
             futexes: RefCell::new(parts.futexes),
             ipc: RefCell::new(parts.ipc),
             missing: RefCell::default(),

@@ -154,6 +154,11 @@ impl Areas {
         first..first + last
     }
 
+    /// The areas that have a part in a range.
+    pub fn in_range(&self, range: &Range<u64>) -> &[Area] {
+        &self.list[self.within(range)]
+    }
+
     pub fn is_full(&self, range: &Range<u64>) -> bool {
         let mut at = range.start;
         for area in &self.list[self.within(range)] {

@@ -11,6 +11,8 @@ use core::ops::Range;
 pub(super) const PRESENT: u64 = 1;
 pub(super) const WRITE: u64 = 1 << 1;
 pub(super) const USER: u64 = 1 << 2;
+/// Set by the CPU when the page is written to.
+pub(super) const DIRTY: u64 = 1 << 6;
 /// The frame is not the allocator's and has no reference count.
 pub(super) const FOREIGN: u64 = 1 << 9;
 /// The frame belongs to a [`super::Shared`]: writing to it is never a reason to copy it.
@@ -62,7 +64,7 @@ pub(super) fn pairs(
 }
 
 pub(super) fn read(slot: *mut u64) -> u64 {
-    // SAFETY: from `slot`; the CPU may set accessed and dirty bits, which we do not look at.
+    // SAFETY: from `slot`; the CPU may set accessed and dirty bits.
     unsafe { slot.read_volatile() }
 }
 

@@ -324,6 +324,27 @@ impl Space {
         Ok(())
     }
 
+    /// The shared objects that were written to through a range since this was last asked, each perhaps several times.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::OutOfMemory`] when a table that is shared with a copy has to be copied.
+    pub fn take_written(&mut self, start: u64, len: u64) -> Result<Vec<Arc<Shared>>, Error> {
+        let range = whole_pages(start, len)?;
+        let mut written = Vec::new();
+        for area in self.areas.in_range(&range) {
+            let part = area.start.max(range.start)..area.end.min(range.end);
+            if let Backing::Shared(shared) = &area.backing
+                && part.start < part.end
+            {
+                self.tables.prepare(part.clone(), false)?;
+                if self.tables.take_dirty(part) {
+                    written.push(Arc::clone(shared));
+                }
+            }
+        }
+        Ok(written)
+    }
+
     /// How many of the first bytes of a range a change may be made for at once so that it looks at about `most` pages;
     /// `None` when that is all of them, or when the range is not one. For calls that are made part by part, so that none
     /// takes long.

@@ -15,8 +15,8 @@
 //! the same frames, for reading only.
 
 use super::entry::{
-    ADDRESS, FOREIGN, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITE, bits, count, count_unique,
-    differences, entries, may_write, read, release_table, set, shift, slot, slots,
+    ADDRESS, DIRTY, FOREIGN, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITE, bits, count,
+    count_unique, differences, entries, may_write, read, release_table, set, shift, slot, slots,
 };
 use super::{Area, Backing, Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
@@ -305,7 +305,9 @@ impl Tables {
                 let frame = shared.provide(offset / PAGE)?;
                 frame::share(frame);
                 self.pages += 1;
-                set(at, frame.0 | SHARED | bits(area.protection, true));
+                // What the kernel writes for the guest counts as the guest's.
+                let dirty = if write { DIRTY } else { 0 };
+                set(at, frame.0 | SHARED | dirty | bits(area.protection, true));
                 return Ok(());
             }
             Backing::Image { start, len } => (*start, *len),
@@ -524,12 +526,26 @@ impl Tables {
             let old = read(at);
             // Whether writing is possible at once is worth asking only where it is allowed.
             let alone = protection.write && may_write(old);
-            let new = old & (ADDRESS | FOREIGN | SHARED) | bits(protection, alone);
+            let new = old & (ADDRESS | FOREIGN | SHARED | DIRTY) | bits(protection, alone);
             set(at, new);
             if old & PRESENT != 0 && (old ^ new) & (PRESENT | WRITE | NO_EXECUTE) != 0 {
                 tables.stale.add(page);
             }
         });
+    }
+
+    /// Whether pages of a range that was [prepared](Self::prepare) were written to since this was last asked.
+    pub fn take_dirty(&mut self, range: Range<u64>) -> bool {
+        let mut dirty = false;
+        self.visit(range, &mut |tables, page, at| {
+            let entry = read(at);
+            if entry & DIRTY != 0 {
+                dirty = true;
+                set(at, entry & !DIRTY);
+                tables.stale.add(page);
+            }
+        });
+        dirty
     }
 
     /// Moves the pages of a range to `to`, where nothing is. Their protection stays.

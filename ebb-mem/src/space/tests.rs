@@ -713,3 +713,30 @@ fn a_space_that_ends_gives_its_frames_back_in_parts_and_its_copy_keeps_its_own()
     crate::trim();
     assert_eq!(crate::frame::stats().free, before);
 }
+
+#[test]
+fn what_was_written_through_shared_pages_is_told_once() {
+    let root = machine();
+    let mut space = space(&root, 1 << 20);
+    let pages = Shared::new(&Quota::new(10), 4 * PAGE);
+    let backing = Backing::Shared(pages);
+    let mapped = space.map(
+        Place::Fixed(BASE),
+        4 * PAGE,
+        Protection::WRITE,
+        backing,
+        0,
+        0,
+    );
+    assert!(mapped.is_ok());
+    assert_eq!(space.get::<u8>(BASE), Ok(0));
+    let told = |space: &mut Space, page: u64| {
+        let written = space.take_written(BASE + page * PAGE, PAGE);
+        written.map(|w| w.len())
+    };
+    assert_eq!(told(&mut space, 0), Ok(0), "reading is not writing");
+    assert!(space.put(BASE + PAGE, 1u8).is_ok());
+    assert_eq!(told(&mut space, 0), Ok(0));
+    assert_eq!(told(&mut space, 1), Ok(1));
+    assert_eq!(told(&mut space, 1), Ok(0));
+}

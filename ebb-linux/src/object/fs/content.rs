@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use ebb_mem::space::Shared;
 
 use super::{
-    Filesystem, InodeKind,
+    Filesystem, Inode, InodeKind,
     data::{FileData, PAGE, PageBudget, PageContent},
 };
 use crate::object::{
@@ -80,6 +80,20 @@ impl Filesystem {
         match &mut inode.ok_or(Errno::ENOENT)?.kind {
             InodeKind::File(data) => data.share(&mut self.budget, &self.quota, most),
             _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// The file that has these pages has changed.
+    pub(crate) fn mapping_written(&mut self, pages: &Arc<Shared>, now: Time) {
+        let has = |inode: &Inode| match &inode.kind {
+            InodeKind::File(data) => data.shared().is_some_and(|s| Arc::ptr_eq(s, pages)),
+            _ => false,
+        };
+        let found = self.inodes.iter().find(|(_, inode)| has(inode));
+        if let Some(id) = found.map(|(id, _)| id)
+            && let Ok(inode) = self.inode_mut(id)
+        {
+            (inode.mtime, inode.ctime) = (now, now);
         }
     }
 

@@ -4,14 +4,10 @@
 //! at the whole interest list. The order in which items are reported, what edge-triggered and
 //! one-shot items do, and every `epoll_ctl` error are those of Linux' `fs/eventpoll.c`.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 use crate::object::{
     Objects,
-    arena::Arena,
     env::Env,
     errno::{Errno, Result},
     flags::OpenFlags,
@@ -77,13 +73,7 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         let queue = self.hub.new_queue();
-        let epoll = self.hub.epolls.insert(Epoll {
-            items: Arena::new(),
-            index: BTreeMap::new(),
-            ready: VecDeque::new(),
-            queue,
-            stamp: 0,
-        });
+        let epoll = self.hub.epolls.insert(Epoll::new(queue));
         self.open_object(Object::Epoll(epoll), flags | OpenFlags::RDWR, None)
     }
 

@@ -1,5 +1,6 @@
 //! `fcntl`, but for locks, and `ioctl` as far as it is of descriptors.
 
+use super::ready::has_signals;
 use crate::object::{
     Objects,
     env::Env,
@@ -7,7 +8,6 @@ use crate::object::{
     flags::OpenFlags,
     id::{DescId, Fd},
     kind::{Kind, Object, dispatch},
-    table::Owner,
 };
 
 /// How `F_SETFL` may change a description.
@@ -111,8 +111,8 @@ impl Objects {
                 if flags.contains(OpenFlags::DIRECT) && !direct {
                     return Err(Errno::EINVAL);
                 }
-                if self.has_signals(object) {
-                    self.set_async(desc, flags.contains(OpenFlags::ASYNC))?;
+                if has_signals(object) {
+                    self.set_async(desc, fd, flags.contains(OpenFlags::ASYNC))?;
                 }
                 // Of what sends no signals the flag is not kept.
                 let settable = SETTABLE.difference(OpenFlags::ASYNC);
@@ -131,54 +131,6 @@ impl Objects {
                 Ok(0)
             }
         }
-    }
-
-    /// Whether becoming ready can be told by a signal: of pipes, sockets, terminals and inotify instances, as on Linux.
-    fn has_signals(&self, object: Object) -> bool {
-        matches!(
-            object,
-            Object::Pipe(_) | Object::Socket(_) | Object::Inotify(_) | Object::Channel(_)
-        )
-    }
-
-    /// `FIOASYNC`: sets or clears `O_ASYNC`.
-    ///
-    /// # Errors
-    /// `ENOTTY` for what sends no signals.
-    pub fn set_asynchronous(&mut self, id: DescId, on: bool) -> Result<()> {
-        let desc = self.description(id)?;
-        if desc.flags.contains(OpenFlags::ASYNC) == on {
-            return Ok(());
-        }
-        match self.has_signals(desc.object) {
-            true => self.set_async(id, on),
-            false => Err(Errno::ENOTTY),
-        }
-    }
-
-    fn set_async(&mut self, id: DescId, on: bool) -> Result<()> {
-        self.description_mut(id)?.flags.set(OpenFlags::ASYNC, on);
-        Ok(())
-    }
-
-    /// `F_SETOWN` and `F_SETOWN_EX`.
-    ///
-    /// # Errors
-    /// `EBADF`.
-    pub fn set_owner(&mut self, fd: Fd, owner: Owner) -> Result<()> {
-        self.check_usable(fd)?;
-        let id = self.files.fds.get(fd)?;
-        self.description_mut(id)?.owner = owner;
-        Ok(())
-    }
-
-    /// `F_GETOWN` and `F_GETOWN_EX`.
-    ///
-    /// # Errors
-    /// `EBADF`.
-    pub fn owner(&self, fd: Fd) -> Result<Owner> {
-        self.check_usable(fd)?;
-        Ok(self.description(self.files.fds.get(fd)?)?.owner)
     }
 
     /// What is behind a descriptor that is more than a place (`O_PATH`).

@@ -12,6 +12,7 @@ mod lifetime;
 pub mod pipe;
 pub mod poll;
 mod readiness;
+pub mod ready;
 pub mod record;
 pub(super) mod setup;
 pub mod socket;

@@ -31,6 +31,17 @@ pub struct Epoll {
 }
 
 impl Epoll {
+    /// An empty set; news of it arrive on `queue`.
+    pub(crate) const fn new(queue: QueueId) -> Self {
+        Self {
+            items: Arena::new(),
+            index: BTreeMap::new(),
+            ready: VecDeque::new(),
+            queue,
+            stamp: 0,
+        }
+    }
+
     /// Marks an item as worth a look, as `ep_poll_callback` does; says whether the set's own
     /// waiters must hear of it.
     pub(crate) fn notify(&mut self, item: Id<Item>, events: Events) -> bool {

@@ -78,6 +78,8 @@ pub struct Hub {
     pub(crate) locks: QueueId,
     /// Processes that end, stop or go on.
     pub(crate) children: QueueId,
+    /// The set of what tells by signals that it is ready (`O_ASYNC`).
+    pub(crate) signalling: Id<Epoll>,
 }
 
 impl Default for Hub {
@@ -85,9 +87,12 @@ impl Default for Hub {
         let mut queues = Arena::new();
         let mut queue = || queues.insert(Queue::default());
         let (idle, signals, locks, children) = (queue(), queue(), queue(), queue());
+        let news = queues.insert(Queue::default());
+        let mut epolls = Arena::new();
+        let signalling = epolls.insert(Epoll::new(news));
         Self {
             queues,
-            epolls: Arena::new(),
+            epolls,
             deadlines: BTreeSet::new(),
             next_token: 0,
             stamp: 0,
@@ -95,6 +100,7 @@ impl Default for Hub {
             signals,
             locks,
             children,
+            signalling,
         }
     }
 }

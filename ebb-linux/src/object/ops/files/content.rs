@@ -106,6 +106,7 @@ impl Objects {
             (NodeKind::File, NodeRef::Synth(_)) => Err(Errno::EACCES),
             (NodeKind::File, node) => {
                 let node = self.place(node)?;
+                self.check_text(env, node)?;
                 self.truncate_node(env, node, size)
             }
             _ => Err(Errno::EINVAL),
@@ -249,6 +250,12 @@ impl Objects {
             (Object::File, Some(node)) => self.fs.share_file(node, most),
             _ => Err(Errno::ENODEV),
         }
+    }
+
+    /// The file whose pages these are was written to through a mapping.
+    pub fn mapping_written(&mut self, env: &dyn Env, pages: &Arc<Shared>) {
+        self.fs
+            .mapping_written(pages, Time::from_ns(env.realtime()));
     }
 
     /// Whether the file behind a description is sealed against being written to through new mappings.

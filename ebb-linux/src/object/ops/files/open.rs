@@ -242,6 +242,9 @@ impl Objects {
             }
             (NodeKind::File, node) => {
                 let node = self.place(node)?;
+                if write {
+                    self.check_text(env, node)?;
+                }
                 let truncate = flags.contains(OpenFlags::TRUNC);
                 if truncate {
                     self.truncate_quietly(env, node, 0)?;

@@ -10,6 +10,8 @@ use crate::object::{
     fs::NodeKind,
     id::{Fd, NodeRef},
     io::Sink,
+    kind::Object,
+    table::Description,
 };
 
 /// A file that may be executed.
@@ -17,7 +19,7 @@ use crate::object::{
 pub struct Executable {
     /// Its absolute path, links resolved.
     pub path: Vec<u8>,
-    node: NodeRef,
+    pub(crate) node: NodeRef,
 }
 
 /// A sink that fills a vector up to its capacity.
@@ -71,13 +73,48 @@ impl Objects {
         })
     }
 
+    /// Whether somebody has a file open for writing. What never had a name (a memfd) does not count, as on Linux.
+    fn is_written(&self, node: NodeRef) -> bool {
+        let node = self.fs.canon(node);
+        let sealable = matches!(node, NodeRef::Upper(id)
+            if self.fs.inode(id).is_ok_and(|i| i.seals.is_some()));
+        let writes = |desc: &Description| {
+            let place = desc.node.map(|n| self.fs.canon(n));
+            desc.object == Object::File && desc.flags.writable() && place == Some(node)
+        };
+        !sealable && self.descriptions.iter().any(|(_, desc)| writes(desc))
+    }
+
+    /// The name by which a program's file is known as long as it runs: see [`Env::runs`].
+    pub fn program_node(&self, program: &Executable) -> NodeRef {
+        self.fs.origin(self.fs.canon(program.node))
+    }
+
+    /// Refuses writing to a file that runs.
+    ///
+    /// # Errors
+    /// `ETXTBSY`.
+    pub(crate) fn check_text(&self, env: &dyn Env, node: NodeRef) -> Result<()> {
+        let node = self.fs.canon(node);
+        // What nobody may execute does not run.
+        let may_run = self.fs.stat(node).is_ok_and(|s| s.mode & 0o111 != 0);
+        match may_run && env.runs(self.fs.origin(node)) {
+            true => Err(Errno::ETXTBSY),
+            false => Ok(()),
+        }
+    }
+
     /// What is in a program: the archive's own bytes, or a copy of a file that was written.
     ///
     /// # Errors
-    /// `ENOMEM` for a file of more than `most` bytes or when there is no memory for the copy.
+    /// `ETXTBSY` for a file that somebody may write to; `ENOMEM` for one of more than `most` bytes or when there is no memory
+    /// for the copy.
     pub fn program_bytes(&self, program: &Executable, most: u64) -> Result<Cow<'static, [u8]>> {
         if let NodeRef::Lower(node) = self.fs.canon(program.node) {
             return Ok(Cow::Borrowed(self.fs.archive_content(node)));
+        }
+        if self.is_written(program.node) {
+            return Err(Errno::ETXTBSY);
         }
         let size = self.fs.file_size(program.node)?;
         if size > most {
