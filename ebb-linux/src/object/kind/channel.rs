@@ -1,7 +1,7 @@
 //! Channels: byte streams between a UC and whoever owns it.
 //!
 //! The guest has one side as a descriptor (its console, or a private link to an Ebb); the owner
-//! reads and writes the other side through [`Objects`] and waits on the channel's owner queue.
+//! reads and writes the other side through [`Objects`](crate::object::Objects) and waits on the channel's owner queue.
 //! Both directions are bounded: a guest whose output nobody takes waits, like a writer to a pipe.
 
 use alloc::{collections::VecDeque, vec};

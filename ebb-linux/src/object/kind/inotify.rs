@@ -1,7 +1,7 @@
 //! inotify: changes of files as messages.
 //!
 //! An instance has watches, each of a node and of some events, and a queue of what has happened to them. Which nodes are
-//! watched by whom is in [`Watched`], so that a change of a file that nobody watches costs one look.
+//! watched by whom is in `Watched`, so that a change of a file that nobody watches costs one look.
 //!
 //! What must hold: a watch of an instance and its entry in `Watched` come and go together; the queue holds `MAX_EVENTS`
 //! and one that says that more were lost.

@@ -1,8 +1,8 @@
 //! The kinds of objects that a descriptor can stand for, one file each.
 //!
-//! A kind is a type of plain data that is a [`Kind`] and has a row below. The row names it in [`Object`] and gives it a
-//! place among a UC's objects ([`Kinds`]); everything that a system call does with descriptors of any kind goes through
-//! [`dispatch`], which is made of the rows. Kinds know wait queues and what [`Env`] says, not one another.
+//! A kind is a type of plain data that is a `Kind` and has a row below. The row names it in [`Object`] and gives it a
+//! place among a UC's objects (`Kinds`); everything that a system call does with descriptors of any kind goes through
+//! `dispatch!`, which is made of the rows. Kinds know wait queues and what [`Env`] says, not one another.
 //!
 //! What is not a row here is made of several objects: files and directories are the file system's ([`fs`](super::fs)),
 //! an epoll set looks at other descriptions, and a socket at other sockets. Their calls are in [`ops`](super::ops).

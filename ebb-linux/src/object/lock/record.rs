@@ -94,7 +94,7 @@ impl Record {
     }
 }
 
-/// What a call asks for: see [`Objects::record_request`].
+/// What a call asks for: see [`record_request`](crate::object::Objects::record_request).
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// `None` for what is in no file system, so that nobody else can open it.
