@@ -35,13 +35,11 @@ extern crate ebb_runtime as ebb;
 
 mod clock_page;
 mod context;
-mod cpu;
 mod quick;
 pub mod xsave;
 
 pub use clock_page::ClockPage;
-pub use context::{Context, Saved};
-pub use cpu::{GuestCpu, Trap};
+pub use context::{Context, GuestCpu, Saved, Trap};
 pub use ebb_mem::space::{GUEST_END, Stale};
 pub use quick::{ANSWERS, NO_ANSWER, QuickCalls};
 pub use xsave::{Line, MXCSR_DEFAULT};

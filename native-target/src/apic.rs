@@ -4,7 +4,7 @@
 //! sends, sleeps or sets a timer. Sources: Intel SDM volume 3, chapter "Advanced Programmable
 //! Interrupt Controller (APIC)".
 
-use crate::{interrupts, msr, paging};
+use crate::{msr, paging, vectors};
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
@@ -108,16 +108,16 @@ pub fn init() {
     write(LVT_LINT0, MASKED);
     // LINT1 is the NMI pin.
     write(LVT_LINT1, 4 << 8);
-    write(LVT_ERROR, u32::from(interrupts::APIC_ERROR));
+    write(LVT_ERROR, u32::from(vectors::APIC_ERROR));
     write(TIMER_DIVIDE, 0b1011);
-    let timer = u32::from(interrupts::TIMER)
+    let timer = u32::from(vectors::TIMER)
         | if has_deadline_timer() {
             TSC_DEADLINE
         } else {
             0
         };
     write(LVT_TIMER, timer);
-    write(SPURIOUS, 0x100 | u32::from(interrupts::SPURIOUS));
+    write(SPURIOUS, 0x100 | u32::from(vectors::SPURIOUS));
     // In deadline mode the switch must be seen before the first deadline (SDM 11.5.4.1).
     // SAFETY: a fence has no other effect.
     unsafe { core::arch::x86_64::_mm_mfence() };
@@ -192,13 +192,13 @@ pub fn set_countdown(ticks: u32) {
 
 /// Starts the longest countdown there is, without an interrupt at its end.
 pub fn start_silent_countdown() {
-    write(LVT_TIMER, MASKED | u32::from(interrupts::TIMER));
+    write(LVT_TIMER, MASKED | u32::from(vectors::TIMER));
     write(TIMER_INITIAL, u32::MAX);
 }
 
 /// Lets the timer interrupt again.
 pub fn arm_timer() {
-    write(LVT_TIMER, u32::from(interrupts::TIMER));
+    write(LVT_TIMER, u32::from(vectors::TIMER));
 }
 
 /// What is left of the countdown.

@@ -11,9 +11,6 @@ use gimli::{
     UnwindSection, UnwindTableRow,
 };
 
-/// Most frames reported.
-pub const MAX_FRAMES: usize = 40;
-
 type Slice = EndianSlice<'static, NativeEndian>;
 
 unsafe extern "C" {
@@ -37,7 +34,7 @@ pub struct Registers([u64; 17]);
 
 impl Registers {
     /// Of a trap frame.
-    pub fn of(frame: &crate::interrupts::TrapFrame) -> Self {
+    pub fn of(frame: &crate::trap_frame::TrapFrame) -> Self {
         let f = frame;
         Self([
             f.rax, f.rdx, f.rcx, f.rbx, f.rsi, f.rdi, f.rbp, f.rsp, f.r8, f.r9, f.r10, f.r11,
@@ -176,14 +173,14 @@ pub fn collect(from: Registers, out: &mut [u64]) -> usize {
 
 /// Prints a backtrace.
 pub fn print(from: Registers) {
-    let mut addresses = [0; MAX_FRAMES];
+    let mut addresses = [0; symbols::MAX_FRAMES];
     let n = collect(from, &mut addresses);
     if n == 0 {
         say!("  no backtrace: {:#x} is not in the image", from.0[16]);
         return;
     }
     symbols::print(&addresses[..n]);
-    if n == MAX_FRAMES {
+    if n == symbols::MAX_FRAMES {
         say!("  ... and more");
     }
 }

@@ -6,6 +6,7 @@
 //! the PVH boot ABI (Xen, docs/misc/pvh.pandoc): flat segments, paging off, EBX holds the
 //! physical address of the start info.
 
+use crate::layout::BASE;
 use core::arch::global_asm;
 
 /// Bytes of the stack the boot core starts on; it moves to a guarded one once there is paging.
@@ -33,9 +34,6 @@ ebb_image_note:
     base = const BASE,
     options(att_syntax),
 );
-
-/// Virtual minus physical address of the image.
-pub const BASE: u64 = 0xffff_ffff_8000_0000;
 
 global_asm!(
     r#"

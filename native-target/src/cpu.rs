@@ -6,7 +6,7 @@
 //! core starts, or by that core alone.
 
 use crate::paging::{self, OutOfFrames, Stack};
-use crate::{interrupts, memory_map, msr, tls};
+use crate::{memory_map, msr, tls};
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::cell::UnsafeCell;
@@ -192,11 +192,11 @@ pub fn publish(block: &'static CpuBlock, id: usize) {
     COUNT.fetch_max(id + 1, Ordering::AcqRel);
 }
 
-/// Makes `block` this core's: descriptor tables, GS, FS and CPU features.
+/// Makes `block` this core's: descriptor tables, GS, FS and CPU features. `load_interrupts` loads the interrupt table.
 ///
 /// # Safety
 /// Called once on each core, with a block of its own.
-pub unsafe fn enter(block: &CpuBlock) {
+pub unsafe fn enter(block: &CpuBlock, load_interrupts: fn()) {
     #[repr(C, packed)]
     struct Pointer {
         limit: u16,
@@ -226,7 +226,7 @@ pub unsafe fn enter(block: &CpuBlock) {
             tmp = out(reg) _,
         );
     }
-    interrupts::load();
+    load_interrupts();
     enable_features();
     // SAFETY: the block's address is valid GS base; the TLS block is complete.
     unsafe {

@@ -6,7 +6,7 @@
 
 use crate::backtrace::{self, Registers};
 use crate::cpu::{self, CpuBlock, MAX_CORES, STACK_NAMES};
-use crate::interrupts::TrapFrame;
+use crate::trap_frame::TrapFrame;
 use crate::{apic, console, msr, report, say};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};

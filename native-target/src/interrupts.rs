@@ -10,54 +10,12 @@
 //!   registers lost too; every other ends the image;
 //! - a trap out of user mode (CS.RPL 3) goes to `ebb_user_trap` with the same stack layout.
 
-use crate::cpu::{self, CpuBlock, Handler};
-use crate::{extable, fault};
+use crate::cpu::{self, CpuBlock};
+use crate::trap_frame::TrapFrame;
+use crate::{extable, fault, vectors};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
-
-/// First vector free for devices; the last is [`LAST_DEVICE`].
-pub const FIRST_DEVICE: u8 = 0x30;
-/// Last vector free for devices.
-pub const LAST_DEVICE: u8 = 0xef;
-/// Vector of the local APIC's timer.
-pub const TIMER: u8 = 0xf0;
-/// Vector by which one core wakes another.
-pub const WAKE: u8 = 0xf1;
-/// Vector of the local APIC's error report.
-pub const APIC_ERROR: u8 = 0xfe;
-/// Vector of spurious interrupts; not acknowledged.
-pub const SPURIOUS: u8 = 0xff;
-
-/// Registers at a trap, as the stubs leave them.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs)]
-pub struct TrapFrame {
-    pub r15: u64,
-    pub r14: u64,
-    pub r13: u64,
-    pub r12: u64,
-    pub r11: u64,
-    pub r10: u64,
-    pub r9: u64,
-    pub r8: u64,
-    pub rbp: u64,
-    pub rdi: u64,
-    pub rsi: u64,
-    pub rdx: u64,
-    pub rcx: u64,
-    pub rbx: u64,
-    pub rax: u64,
-    /// Only the low byte counts: the stub's immediate is sign-extended.
-    pub vector: u64,
-    pub error: u64,
-    pub rip: u64,
-    pub cs: u64,
-    pub rflags: u64,
-    pub rsp: u64,
-    pub ss: u64,
-}
 
 global_asm!(
     r#"
@@ -156,7 +114,7 @@ ebb_fatal_exception:
     "#,
     pending = const cpu::PENDING,
     apic = const cpu::APIC,
-    spurious = const SPURIOUS as u32,
+    spurious = const vectors::SPURIOUS as u32,
     exception = sym exception,
     options(att_syntax),
 );
@@ -268,20 +226,4 @@ pub fn drain(mut each: impl FnMut(u8)) {
             each((i as u32 * 64 + bit) as u8);
         }
     }
-}
-
-/// Allocates a vector on a core.
-pub fn bind(block: &CpuBlock, handler: fn(usize), argument: usize) -> Option<u8> {
-    let mut handler = Some(Handler(handler, argument));
-    for (slot, vector) in block.handlers.iter().zip(FIRST_DEVICE..=LAST_DEVICE) {
-        let mut ours = false;
-        slot.handler.call_once(|| {
-            ours = true;
-            handler.take().expect("taken once")
-        });
-        if ours {
-            return Some(vector);
-        }
-    }
-    None
 }

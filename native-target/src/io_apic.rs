@@ -1,7 +1,7 @@
 //! Interrupt lines of the ISA bus, by the I/O APIC.
 
 use crate::cpu::CpuBlock;
-use crate::interrupts::bind;
+use crate::vectors::bind;
 use crate::{acpi, paging};
 
 /// Routes an ISA interrupt line to a core through its I/O APIC, once for each time that the line is raised: interrupts are

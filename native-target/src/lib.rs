@@ -28,6 +28,7 @@ mod extable;
 mod fault;
 mod interrupts;
 mod io_apic;
+mod layout;
 mod memcpy;
 mod memory_map;
 mod msr;
@@ -44,8 +45,10 @@ mod symbols;
 mod timeline;
 mod timer;
 mod tls;
+mod trap_frame;
 mod uart;
 mod user;
+mod vectors;
 
 // The TCP/IP stack of an image: it provides `ebb_net::NetStack`.
 extern crate ebb_netstack as _;

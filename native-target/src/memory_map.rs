@@ -4,13 +4,16 @@
 //! What must hold: a frame is handed out once. Frames of this allocator are never given back; it
 //! makes page tables, stacks and core blocks, which live as long as the machine.
 
-use crate::paging::{LINEAR, linear};
+use crate::layout::{self, LINEAR, linear};
 use core::ops::Range;
 use ebb_mem::{PhysAddr, frame::Node};
 use spin::mutex::SpinMutex as Mutex;
 
 /// Size of a frame in bytes.
 pub const FRAME: u64 = 4096;
+
+/// The most regions that a map has.
+pub const MAX_REGIONS: usize = 128;
 
 /// What a region of physical memory may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +134,7 @@ pub fn to_heap(
         early.end = early.next;
         (early.start, early.next)
     };
-    const MAX: usize = crate::pvh::MAX_REGIONS;
+    const MAX: usize = MAX_REGIONS;
     const MAX_PIECES: usize = 8;
     let mut free: [Range<PhysAddr>; MAX] = [const { PhysAddr(0)..PhysAddr(0) }; MAX];
     let mut count = 0;
@@ -141,7 +144,7 @@ pub fn to_heap(
         pieces[0] = (region.start.max(1 << 20), region.end());
         let mut n = 1;
         let cuts = modules.iter().filter(|m| m.1 > 0).map(|m| (m.0, m.0 + m.1));
-        for (from, to) in cuts.chain([crate::paging::image(), early]) {
+        for (from, to) in cuts.chain([layout::image(), early]) {
             for i in 0..MAX_PIECES {
                 let (start, stop) = pieces[i];
                 if from < stop && start < to && n < MAX_PIECES {

@@ -12,12 +12,13 @@
 //! read-only in the linear map too. The top-level entries of the kernel's half exist before any
 //! address space copies them.
 
+pub use crate::layout::{LINEAR, image, linear};
+
+use crate::layout::BASE;
 use crate::memory_map::{self, FRAME, Kind, Region};
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex as Mutex;
 
-/// Where physical address 0 is mapped.
-pub const LINEAR: u64 = 0xffff_8000_0000_0000;
 const DEVICES: u64 = 0xffff_c000_0000_0000;
 const STACKS: u64 = 0xffff_c800_0000_0000;
 const WINDOW: u64 = 1 << 39;
@@ -76,12 +77,6 @@ impl Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfFrames;
 
-/// The linear map's address of a physical one.
-#[inline]
-pub fn linear(physical: u64) -> *mut u64 {
-    (LINEAR + physical) as *mut u64
-}
-
 /// Adds mappings of `[virt, virt + len)` to `[phys, phys + len)` below `root`, with the largest pages that fit.
 fn map(
     root: u64,
@@ -133,16 +128,7 @@ unsafe extern "C" {
     static __rodata_start: u8;
     static __rodata_end: u8;
     static __data_start: u8;
-    static __image_start: u8;
     static __image_end: u8;
-}
-
-/// Physical range of the image, in whole frames.
-pub fn image() -> (u64, u64) {
-    let base = crate::boot::BASE;
-    let start = &raw const __image_start as u64 - base;
-    let end = &raw const __image_end as u64 - base;
-    (start, end)
 }
 
 /// Whether a virtual address is in the image's text.
@@ -158,7 +144,7 @@ pub fn is_text(address: u64) -> bool {
 /// # Safety
 /// Called once, on the boot core, on the first page tables.
 pub unsafe fn init(map_of: &[Region], gib_pages: bool) -> Result<(), OutOfFrames> {
-    let base = crate::boot::BASE;
+    let base = BASE;
     let page = |at: *const u8| (at as u64).next_multiple_of(FRAME);
     let text = (&raw const __text_start as u64, page(&raw const __text_end));
     let rodata = (

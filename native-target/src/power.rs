@@ -4,7 +4,9 @@
 //! The program is asked as Ctrl-C asks a hosted one: one that waits for it ([`ebb_runtime::shutdown`]) is told, any other
 //! ends with status 130. Registers: ACPI 6.5, 4.8.3.1 "PM1 Event Registers".
 
-use crate::{acpi, cpu::CpuBlock, io_apic, report, start};
+use crate::{acpi, cpu::CpuBlock, io_apic, report};
+use ebb_runtime::Machine;
+use spin::Once;
 use x86_64::instructions::port::Port;
 
 /// Of the status and the enable register.
@@ -14,8 +16,12 @@ const SCI: u16 = 1;
 /// What a program ended by Ctrl-C has: 128 + SIGINT.
 const STATUS: i32 = 130;
 
+/// What is asked to end.
+static MACHINE: Once<&'static Machine> = Once::new();
+
 /// Listens to the button on this core, and says so on the debug console.
-pub fn listen(core: &'static CpuBlock) {
+pub fn listen(core: &'static CpuBlock, machine: &'static Machine) {
+    MACHINE.call_once(|| machine);
     let Some(button) = acpi::get().power_button else {
         return;
     };
@@ -49,7 +55,7 @@ fn pressed() {
         status.write(POWER_BUTTON);
         is_pressed
     };
-    if is_pressed && let Some(machine) = start::machine() {
+    if is_pressed && let Some(machine) = MACHINE.get() {
         report::line(format_args!("shutdown"));
         machine.request_shutdown(STATUS);
     }

@@ -2,12 +2,10 @@
 //!
 //! It is copied at once, into statics, because it may lie anywhere in low memory.
 
-use crate::memory_map::{Kind, Region};
+use crate::memory_map::{Kind, MAX_REGIONS, Region};
 
 /// Longest command line in bytes; a longer one is refused rather than cut.
 pub const MAX_COMMAND_LINE: usize = 8192;
-/// Most entries taken from a memory map.
-pub const MAX_REGIONS: usize = 128;
 
 const MAGIC: u32 = 0x336e_c578;
 

@@ -7,10 +7,11 @@
 use crate::cpu::{self, CpuBlock, MAX_CORES};
 use crate::memory_map::{Kind, Region};
 use crate::paging::{self, OutOfFrames};
-use crate::{acpi, apic, clock, interrupts, platform};
+use crate::{acpi, apic, clock, interrupts, platform, vectors};
 use core::cell::UnsafeCell;
 use core::ptr::copy_nonoverlapping;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
+use spin::Once;
 
 const WAITING: u32 = 0;
 const ARRIVED: u32 = 1;
@@ -51,7 +52,8 @@ pub static STARTING: Starting = Starting(UnsafeCell::new(Table {
     }; MAX_CORES],
 }));
 
-static GO: AtomicBool = AtomicBool::new(false);
+/// Where the cores that came up go on, once they may.
+static RUN: Once<fn(&'static CpuBlock) -> !> = Once::new();
 
 unsafe extern "C" {
     static ebb_trampoline: u8;
@@ -135,7 +137,7 @@ pub fn launch(map: &[Region], limit: usize, broken: Option<u32>) -> Result<Launc
         let gdt = field(&raw const ebb_trampoline_gdt_ptr).byte_add(2);
         gdt.write_unaligned(gdt.read_unaligned() + page as u32);
         field(&raw const ebb_trampoline_cr3)
-            .write_unaligned((&raw const ebb_boot_pml4 as u64 - crate::boot::BASE) as u32);
+            .write_unaligned((&raw const ebb_boot_pml4 as u64 - crate::layout::BASE) as u32);
     }
     for &id in ids.iter().filter(|&&id| Some(id) != broken) {
         apic::send_init(id);
@@ -199,18 +201,18 @@ impl Launch {
     }
 }
 
-/// Lets the cores that came up go on to their loops.
-pub fn release() {
-    GO.store(true, Ordering::SeqCst);
+/// Lets the cores that came up go on with `run`.
+pub fn release(run: fn(&'static CpuBlock) -> !) {
+    RUN.call_once(|| run);
     for block in (1..cpu::count()).filter_map(cpu::get) {
-        apic::send(block.apic_id, interrupts::WAKE);
+        apic::send(block.apic_id, vectors::WAKE);
     }
 }
 
 /// Where a core other than the first arrives, on its own stack and the kernel's page tables.
 pub extern "C" fn ap_start(block: &'static CpuBlock) -> ! {
     // SAFETY: the trampoline found this block by our APIC ID, so it is ours alone.
-    unsafe { cpu::enter(block) };
+    unsafe { cpu::enter(block, interrupts::load) };
     apic::init();
     if block
         .state
@@ -220,11 +222,13 @@ pub extern "C" fn ap_start(block: &'static CpuBlock) -> ! {
         cpu::halt();
     }
     if let Some(first) = cpu::get(0) {
-        apic::send(first.apic_id, interrupts::WAKE);
+        apic::send(first.apic_id, vectors::WAKE);
     }
-    // `release` sets GO before it sends the interrupt that ends a sleep begun too early.
-    while !GO.load(Ordering::SeqCst) {
+    // `release` sets RUN before it sends the interrupt that ends a sleep begun too early.
+    loop {
+        if let Some(run) = RUN.get() {
+            run(block);
+        }
         interrupts::wait();
     }
-    crate::start::run(block)
 }

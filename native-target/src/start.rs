@@ -123,7 +123,7 @@ pub extern "C" fn start(info: u32) -> ! {
     let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
     block.apic = apic::registers();
     // SAFETY: core 0's own block.
-    unsafe { cpu::enter(block) };
+    unsafe { cpu::enter(block, interrupts::load) };
     apic::init();
     block.apic_id = apic::id();
     let block: &'static cpu::CpuBlock = block;
@@ -227,10 +227,10 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .map(platform::token)
         .collect();
     let machine = MACHINE.call_once(|| Machine::new(&tokens));
-    power::listen(block);
+    power::listen(block, machine);
     // SAFETY: `#[ebb::main]` makes it, once in an image, with this signature.
     machine.start(|| unsafe { __ebb_main() });
-    smp::release();
+    smp::release(run);
     run(block)
 }
 
@@ -241,11 +241,6 @@ fn attach_heap(core: usize) {
 }
 
 static MACHINE: Once<&'static Machine> = Once::new();
-
-/// The machine, once it is made.
-pub fn machine() -> Option<&'static Machine> {
-    MACHINE.get().copied()
-}
 
 unsafe extern "Rust" {
     fn __ebb_main();

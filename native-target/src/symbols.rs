@@ -11,6 +11,9 @@ use core::fmt;
 use rustc_demangle::demangle;
 use x86_64::instructions::port::Port;
 
+/// Most addresses that are looked up at once: the frames of a backtrace.
+pub const MAX_FRAMES: usize = 40;
+
 const FILE: &[u8] = b"opt/ebb/image";
 
 const SELECTOR: u16 = 0x510;
@@ -204,7 +207,7 @@ impl fmt::Display for Name<'_> {
 
 /// Prints one line for each address, innermost first.
 pub fn print(addresses: &[u64]) {
-    let mut found = [(0u32, 0u64); crate::backtrace::MAX_FRAMES];
+    let mut found = [(0u32, 0u64); MAX_FRAMES];
     let table = Table::find();
     let resolved = table
         .as_ref()

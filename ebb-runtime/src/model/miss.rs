@@ -8,31 +8,10 @@ use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc
 use core::{fmt::Write, ptr};
 
 use super::{
-    Definition, Ebb, EbbId, EbbRef,
+    Definition, Ebb, EbbId, EbbRef, Representation, WellKnown,
     cell::{BuildCell, Claim},
 };
 use crate::per_core::{Core, CoreId, Phase};
-
-/// An Ebb with one slot in thread-local storage.
-///
-/// # Safety
-/// The functions access an 8-byte slot of the calling thread that belongs to this type alone and
-/// starts as null. A type whose representation is [`Shared`] is `Sync`.
-pub unsafe trait WellKnown: Ebb {
-    /// How representatives relate to cores.
-    type Representation: Representation<Self>;
-    /// The root by its type's `Default`, if that has one.
-    fn default_root() -> Option<Arc<Self::Root>>;
-    /// The slot, possibly as it was earlier in this event.
-    fn slot() -> *const Self;
-    /// The slot as it is now.
-    fn slot_again() -> *const Self;
-    /// Sets the slot.
-    ///
-    /// # Safety
-    /// `rep` is a representative of this core that lives as long as the program.
-    unsafe fn set_slot(rep: *const Self);
-}
 
 /// One load, one predicted branch.
 #[inline(always)]
@@ -64,16 +43,6 @@ fn miss<T: WellKnown>() -> &'static T {
     // SAFETY: `make` gives a leaked representative for this core.
     unsafe { T::set_slot(rep) };
     rep
-}
-
-/// How the representatives of an Ebb relate to cores.
-pub trait Representation<T: Ebb> {
-    /// This core's representative of a well-known Ebb.
-    fn make() -> &'static T
-    where
-        T: WellKnown;
-    /// This core's representative of an Ebb made at run time. `shared` is one place for all cores.
-    fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T>;
 }
 
 /// A representative for every core.

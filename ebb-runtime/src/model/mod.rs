@@ -19,9 +19,9 @@ mod slot;
 pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
 pub(crate) use dynamic::{DynamicIds, DynamicTable};
 pub(crate) use miss::{Constructing, SharedReps};
-pub use miss::{PerCore, Representation, Shared, WellKnown, dereference};
+pub use miss::{PerCore, Shared, dereference};
 pub use reference::{
     Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, NotKnown, Replaceable,
-    RootObject, RootProbe, SendProbe, SyncProbe, ViaDefault, assert_field_send, assert_field_sync,
-    by_default, from_root,
+    Representation, RootObject, RootProbe, SendProbe, SyncProbe, ViaDefault, WellKnown,
+    assert_field_send, assert_field_sync, by_default, from_root,
 };

@@ -1,7 +1,10 @@
-//! [`EbbRef`] and the traits that `#[ebb]` implements.
+//! [`EbbRef`] and the traits that `#[ebb]` implements. What else a reference does is where it belongs: making representatives in
+//! `miss.rs`, Ebbs made at run time in `dynamic.rs`, other cores in `remote.rs`.
 
 use alloc::sync::Arc;
 use core::{any::type_name, fmt, marker::PhantomData};
+
+use super::cell::BuildCell;
 
 /// Where an Ebb was defined, for messages.
 pub struct Definition {
@@ -110,6 +113,37 @@ pub trait Ebb: Sized + 'static {
     /// Calls `f` with this core's representative.
     #[doc(hidden)]
     fn with_rep<R>(id: EbbId, f: impl FnOnce(&Self) -> R) -> R;
+}
+
+/// An Ebb with one slot in thread-local storage.
+///
+/// # Safety
+/// The functions access an 8-byte slot of the calling thread that belongs to this type alone and
+/// starts as null. A type whose representation is [`Shared`](super::Shared) is `Sync`.
+pub unsafe trait WellKnown: Ebb {
+    /// How representatives relate to cores.
+    type Representation: Representation<Self>;
+    /// The root by its type's `Default`, if that has one.
+    fn default_root() -> Option<Arc<Self::Root>>;
+    /// The slot, possibly as it was earlier in this event.
+    fn slot() -> *const Self;
+    /// The slot as it is now.
+    fn slot_again() -> *const Self;
+    /// Sets the slot.
+    ///
+    /// # Safety
+    /// `rep` is a representative of this core that lives as long as the program.
+    unsafe fn set_slot(rep: *const Self);
+}
+
+/// How the representatives of an Ebb relate to cores.
+pub trait Representation<T: Ebb> {
+    /// This core's representative of a well-known Ebb.
+    fn make() -> &'static T
+    where
+        T: WellKnown;
+    /// This core's representative of an Ebb made at run time. `shared` is one place for all cores.
+    fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T>;
 }
 
 /// What can be a root: all cores share it, so it is `Send`, `Sync` and owns what it holds.
@@ -385,13 +419,13 @@ impl<T: ?Sized> EbbRef<T> {
     }
 }
 
-impl<T: super::WellKnown> Default for EbbRef<T> {
+impl<T: WellKnown> Default for EbbRef<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T: super::WellKnown> EbbRef<T> {
+impl<T: WellKnown> EbbRef<T> {
     /// The reference to the well-known Ebb `T`, for [`on`](Self::on) and its kin.
     #[must_use]
     pub const fn new() -> Self {

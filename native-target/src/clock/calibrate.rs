@@ -1,42 +1,12 @@
 //! How fast the TSC runs: told by the CPU or the hypervisor, or measured.
 
+use super::frequency_source::Source;
 use super::reference::{Reference, Sample};
 use super::{APIC_PER_TSC, PAGE, frequency_hz, kvm, now_ns, set_frequency, tsc};
 use core::arch::x86_64::__cpuid;
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
-
-/// Where the frequency was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// CPUID leaf 0x40000010, of the hypervisor.
-    Hypervisor,
-    /// kvmclock.
-    KvmClock,
-    /// CPUID leaf 0x15.
-    Crystal,
-    /// Measured against the HPET.
-    Hpet,
-    /// Measured against the ACPI timer.
-    AcpiTimer,
-    /// Measured against the PIT.
-    Pit,
-}
-
-impl Source {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hypervisor => "the hypervisor",
-            Self::KvmClock => "kvmclock",
-            Self::Crystal => "CPUID",
-            Self::Hpet => "the HPET",
-            Self::AcpiTimer => "the ACPI timer",
-            Self::Pit => "the PIT",
-        }
-    }
-}
 
 static SOURCE: Once<Source> = Once::new();
 

@@ -10,11 +10,14 @@
 //! hypervisors with more than one core give).
 
 mod calibrate;
+mod frequency_source;
 mod kvm;
 mod reference;
+
 mod wall;
 
-pub use calibrate::{Source, begin, refine, source};
+pub use calibrate::{begin, refine, source};
+pub use frequency_source::Source;
 pub use wall::{set_launched, unix_time_ns};
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};

@@ -1,6 +1,7 @@
 //! The timers that the TSC and the local APIC's timer are measured with: HPET, ACPI timer, PIT.
 
-use super::{Source, tsc};
+use super::frequency_source::Source;
+use super::tsc;
 use crate::{acpi, paging};
 use x86_64::instructions::port::Port;
 

@@ -2,7 +2,8 @@
 
 use super::Native;
 use crate::cpu::{self, CpuBlock};
-use crate::interrupts::{self, FIRST_DEVICE, LAST_DEVICE};
+use crate::interrupts;
+use crate::vectors::{self, FIRST_DEVICE, LAST_DEVICE};
 use crate::{apic, clock, timer};
 use core::sync::atomic::Ordering;
 use ebb_runtime::{platform::Cores, provides};
@@ -24,7 +25,7 @@ impl Cores for Native {
         let block = block_of(token);
         if block.notified.swap(1, Ordering::AcqRel) == 0 && !core::ptr::eq(block, cpu::this()) {
             // Pending until the target's next window, if it has none now.
-            apic::send(block.apic_id, interrupts::WAKE);
+            apic::send(block.apic_id, vectors::WAKE);
         }
     }
 
@@ -63,7 +64,7 @@ pub fn sleep_until(block: &CpuBlock, deadline_ns: u64) {
 #[inline]
 fn handle(block: &CpuBlock) {
     interrupts::drain(|vector| match vector {
-        interrupts::TIMER => block.armed_ns.store(0, Ordering::Relaxed),
+        vectors::TIMER => block.armed_ns.store(0, Ordering::Relaxed),
         FIRST_DEVICE..=LAST_DEVICE => {
             let slot = &block.handlers[usize::from(vector - FIRST_DEVICE)];
             if let Some(handler) = slot.handler.get() {

@@ -6,7 +6,7 @@ use crate::user::{
     FORCED_FLAGS, GUEST_FLAGS, OWNER, ROOT, SYSCALL, change_owner, change_root, ebb_enter_user,
     fill_in, get, guest_gs, save_extended, set, write_cr3,
 };
-use crate::{apic, clock, interrupts, paging, timer};
+use crate::{apic, clock, interrupts, paging, timer, vectors};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use ebb_guest::{Context, GUEST_END, GuestCpu, Stale, Trap};
@@ -81,11 +81,11 @@ impl GuestCpu for Native {
             },
             vector => {
                 interrupts::record(vector);
-                if vector == interrupts::TIMER {
+                if vector == vectors::TIMER {
                     // The next guest to be entered sets its own timer.
                     cpu::this().armed_ns.store(0, Ordering::Relaxed);
                 }
-                if vector != interrupts::SPURIOUS {
+                if vector != vectors::SPURIOUS {
                     apic::end_of_interrupt();
                 }
                 Trap::Interrupt

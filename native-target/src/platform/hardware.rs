@@ -1,8 +1,8 @@
 //! Devices on the machine's bus: PCI, device memory, interrupts.
 
 use super::Native;
-use crate::interrupts::bind;
 use crate::memory_map::{Kind, Region};
+use crate::vectors::bind;
 use crate::{cpu, paging, pci, start};
 use core::ptr::NonNull;
 use ebb_runtime::platform::{Hardware, MsiMessage, PciAddress, PciFunction};

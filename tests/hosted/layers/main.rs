@@ -14,7 +14,6 @@ use test_support::WORKSPACE;
 
 /// Uses that close a circle and are still there: the file, and what it uses. Each leaves the list when it is gone.
 const KNOWN: &[(&str, &str)] = &[
-    ("ebb-guest/src/context.rs", "ebb-guest/src/cpu.rs"),
     (
         "ebb-invoker-native/src/base.rs",
         "ebb-invoker-native/src/guest.rs",
@@ -28,10 +27,6 @@ const KNOWN: &[(&str, &str)] = &[
     (
         "ebb-runtime/src/event/join.rs",
         "ebb-runtime/src/event/task.rs",
-    ),
-    (
-        "ebb-runtime/src/model/miss.rs",
-        "ebb-runtime/src/model/reference.rs",
     ),
     (
         "ebb-runtime/src/model/miss.rs",
@@ -52,34 +47,6 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/platform.rs"),
     ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/time/mod.rs"),
-    (
-        "native-target/src/backtrace.rs",
-        "native-target/src/symbols.rs",
-    ),
-    ("native-target/src/boot.rs", "native-target/src/smp.rs"),
-    (
-        "native-target/src/clock/calibrate.rs",
-        "native-target/src/clock/reference.rs",
-    ),
-    (
-        "native-target/src/cpu.rs",
-        "native-target/src/interrupts.rs",
-    ),
-    (
-        "native-target/src/interrupts.rs",
-        "native-target/src/fault.rs",
-    ),
-    (
-        "native-target/src/memory_map.rs",
-        "native-target/src/paging.rs",
-    ),
-    (
-        "native-target/src/memory_map.rs",
-        "native-target/src/pvh.rs",
-    ),
-    ("native-target/src/paging.rs", "native-target/src/boot.rs"),
-    ("native-target/src/power.rs", "native-target/src/start.rs"),
-    ("native-target/src/start.rs", "native-target/src/smp.rs"),
 ];
 
 /// The folders of the workspace's crates that are not tests or benches.

@@ -1,12 +1,15 @@
-//! The registers of a thread that runs in user mode.
+//! The registers of a thread that runs in user mode, and in `cpu.rs` the component that runs it.
+
+mod cpu;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::marker::PhantomData;
 
 use ebb_runtime::EbbRef;
 
+pub use cpu::{GuestCpu, Trap};
+
 use crate::{
-    GuestCpu,
     quick::{ANSWERS, NO_ANSWER, QuickCalls},
     xsave::{self, Line, MXCSR_DEFAULT},
 };

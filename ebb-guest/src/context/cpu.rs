@@ -3,7 +3,7 @@
 use ebb_mem::space::Stale;
 use ebb_runtime::component;
 
-use crate::Context;
+use super::Context;
 
 /// Why a guest stopped running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
