@@ -2,7 +2,7 @@
 //! Elastic Building Blocks: per-application library operating systems in Rust.
 //!
 //! A program is made of small objects, *Ebbs*. Every core reaches its own representative of an Ebb
-//! at the price of a plain call, without locks; application and exactly the system components that
+//! for the cost of a plain call, without locks; application and exactly the system components that
 //! it uses are linked into one image that boots on a virtual machine, or into a Linux process.
 //!
 //! ```
