@@ -2,16 +2,17 @@
 
 use crate::abi::exit::Exit;
 use crate::abi::limit;
-use crate::abi::signal::SIGKILL;
+use crate::abi::signal::{SIGCHLD, SIGKILL, SigInfo};
 use crate::crash;
 use crate::signal;
 use crate::state::futex::ThreadKey;
-use crate::state::process::{Memory, Process, Zombie};
+use crate::state::process::{Memory, Process, Processes, Zombie};
 use crate::state::thread::Thread;
 use crate::state::timer::Clock;
 use crate::uc::Uc;
 use crate::uc::env::World;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 
 impl Uc {
     /// The thread of this index is over: its memory says so to who waits for it. How its process ends, if it was the last:
@@ -100,16 +101,32 @@ impl Uc {
                 objects.sweep_network(&self.world());
             }
         }
+        let mut bereaved = Vec::new();
         let parent = {
             let mut processes = self.processes.borrow_mut();
             let init = self.init.pid();
             processes.live.retain(|p| p.serial != process.serial);
-            // Its children belong to the first process, which need not wait for what it did not start.
-            processes.zombies.retain(|z| z.parent != zombie.pid);
+            let reaper = reaper_of(&processes, zombie.parent);
+            match reaper {
+                Some(reaper) => {
+                    for left in processes.zombies.iter_mut() {
+                        if left.parent == zombie.pid {
+                            left.parent = reaper;
+                        }
+                    }
+                }
+                None => processes.zombies.retain(|z| z.parent != zombie.pid),
+            }
             for child in &processes.live {
                 let mut state = child.state.borrow_mut();
                 if state.parent == zombie.pid {
-                    (state.parent, state.orphan) = (init, true);
+                    // The first process need not wait for what it did not start.
+                    (state.parent, state.orphan) =
+                        reaper.map_or((init, true), |reaper| (reaper, false));
+                    state.exit_signal = SIGCHLD;
+                    if state.death_signal != 0 {
+                        bereaved.push((Rc::clone(child), state.death_signal));
+                    }
                 }
             }
             let parent = processes.find(zombie.parent).filter(|_| !orphan).cloned();
@@ -128,6 +145,9 @@ impl Uc {
         self.sweep_segments();
         self.tell_ipc_news();
         self.objects.borrow_mut().child_news();
+        for (child, signal) in bereaved {
+            signal::send_process(self, &child, SigInfo::new(signal, 0));
+        }
         if let Some(parent) = parent.filter(|_| zombie.exit_signal != 0) {
             signal::send_process(self, &parent, signal::child_info(&zombie));
         }
@@ -154,6 +174,20 @@ impl Uc {
             signal::processor_time(self, process);
         }
     }
+}
+
+/// The nearest process from `parent` upwards that takes in what its descendants leave behind (`PR_SET_CHILD_SUBREAPER`).
+fn reaper_of(processes: &Processes, mut parent: u32) -> Option<u32> {
+    // A parent is older than its children, so this ends; the bound is there for numbers given anew.
+    for _ in 0..processes.live.len() {
+        let process = processes.find(parent)?;
+        let state = process.state.borrow();
+        if state.adopts_orphans {
+            return Some(parent);
+        }
+        parent = state.parent;
+    }
+    None
 }
 
 /// A thread ends, perhaps in the middle of a call that waits: nothing of it stays behind.

@@ -9,13 +9,14 @@ use crate::object::Objects;
 use crate::object::files::MAX_NOFILE;
 use crate::run;
 use crate::state::futex::Futexes;
-use crate::state::process::{Memory, Process, Processes, Ran, State};
+use crate::state::process::{Memory, Process, Processes, Ran, Scheduling, State};
 use crate::state::thread::Thread;
 use crate::state::timer::Timers;
 use crate::uc::console::pass_input;
 use crate::uc::env::Boot;
 use crate::uc::{Options, Parts, Stdio, Uc};
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu};
 use ebb_runtime::{EbbRef, spawn};
@@ -51,6 +52,7 @@ impl Uc {
             &objects,
             &Boot,
             exec::Request {
+                identity: exec::Identity::default(),
                 file,
                 known_as: path,
                 arguments,
@@ -89,6 +91,12 @@ impl Uc {
             pid: 1,
             parent: 0,
             orphan: false,
+            credentials: Arc::default(),
+            scheduling: Scheduling::default(),
+            death_signal: 0,
+            adopts_orphans: false,
+            dumpable: 1,
+            timer_slack_ns: 50_000,
             group: 1,
             session: 1,
             exit_signal: 0,

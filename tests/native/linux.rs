@@ -151,3 +151,9 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
         assert_eq!(lines(&output), right, "{what}");
     }
 }
+
+#[test]
+fn users_groups_modes_and_priorities_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("credentials");
+}

@@ -235,6 +235,13 @@ impl SigInfo {
         info
     }
 
+    /// With the user that sent it.
+    #[must_use]
+    pub fn by_user(mut self, user: u32) -> Self {
+        self.0[20..24].copy_from_slice(&user.to_le_bytes());
+        self
+    }
+
     /// The signal.
     #[must_use]
     pub fn signal(&self) -> u8 {

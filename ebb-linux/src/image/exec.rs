@@ -7,6 +7,7 @@ use super::elf::{self, Elf, Image};
 use super::note;
 use crate::abi::errno::Errno;
 use crate::object::Objects;
+use crate::object::credentials::Credentials;
 use crate::object::env::Env;
 use crate::object::id::NodeRef;
 use crate::object::vfs::Executable;
@@ -30,8 +31,33 @@ const STACK_GAP: u64 = 1 << 20;
 /// Arguments and environment take at most this: a quarter of the stack, as on Linux.
 pub const MAX_STRINGS: usize = STACK as usize / 4;
 
+/// As whom a program is started, as it is told in the auxiliary vector.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity {
+    /// Real and effective user.
+    user: [u32; 2],
+    /// Real and effective group.
+    group: [u32; 2],
+    /// It must not trust its environment.
+    secure: bool,
+}
+
+impl Identity {
+    /// Of these credentials.
+    #[must_use]
+    pub fn of(who: &Credentials, secure: bool) -> Self {
+        Self {
+            user: [who.user.real, who.user.effective],
+            group: [who.group.real, who.group.effective],
+            secure,
+        }
+    }
+}
+
 /// What is to be started.
 pub struct Request {
+    /// As whom.
+    pub identity: Identity,
     /// The program's file.
     pub file: Executable,
     /// The path it was asked for by (`AT_EXECFN`).
@@ -120,6 +146,7 @@ pub fn load(
     memory: u64,
 ) -> Result<Loaded, Errno> {
     let Request {
+        identity,
         mut file,
         mut known_as,
         mut arguments,
@@ -165,6 +192,7 @@ pub fn load(
         program: program.image(),
         interpreter: &interpreter,
         path: &known_as,
+        identity,
         arguments: &arguments,
         environment: &environment,
         random,
@@ -195,6 +223,7 @@ struct Start<'a> {
     /// The path it is known by (`AT_EXECFN`).
     path: &'a [u8],
     /// Arguments, the program's name first.
+    identity: Identity,
     arguments: &'a [Vec<u8>],
     /// Environment.
     environment: &'a [Vec<u8>],
@@ -336,11 +365,11 @@ fn start_in(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         (7, interpreter_base),
         (8, 0),
         (9, elf.entry.wrapping_add(bias)),
-        (11, 0),
-        (12, 0),
-        (13, 0),
-        (14, 0),
-        (23, 0),
+        (11, s.identity.user[0].into()),
+        (12, s.identity.user[1].into()),
+        (13, s.identity.group[0].into()),
+        (14, s.identity.group[1].into()),
+        (23, s.identity.secure.into()),
         (25, strings_base + random_at),
         (26, hardware_capabilities2()),
         (31, strings_base + path_at),

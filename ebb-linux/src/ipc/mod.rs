@@ -15,6 +15,7 @@ pub mod shm;
 use crate::abi::errno::Errno;
 use crate::object::id::QueueId;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// `IPC_CREAT`: makes the object if the key has none.
@@ -43,14 +44,14 @@ pub const PERM_BYTES: usize = 48;
 pub const MOST_OBJECTS: usize = 4096;
 
 /// A process as access checks see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+#[derive(Clone, Debug)]
+pub struct Subject {
     /// Effective user number.
     pub uid: u32,
     /// Effective group number.
     pub gid: u32,
     /// Supplementary groups.
-    pub groups: &'a [u32],
+    pub groups: Arc<[u32]>,
     /// It has `CAP_IPC_OWNER`: modes do not bind it.
     pub overrides_modes: bool,
     /// It has `CAP_SYS_ADMIN`: it may change and remove what others own.
@@ -88,7 +89,7 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    fn new(key: i32, mode: u32, subject: &Subject<'_>) -> Self {
+    fn new(key: i32, mode: u32, subject: &Subject) -> Self {
         Self {
             key,
             uid: subject.uid,
@@ -101,7 +102,7 @@ impl Permissions {
     }
 
     /// Whether the subject may do what all bits of `wanted` (of one group of three) stand for.
-    fn allows(&self, subject: &Subject<'_>, wanted: u32) -> bool {
+    fn allows(&self, subject: &Subject, wanted: u32) -> bool {
         let is_in = |gid: u32| subject.gid == gid || subject.groups.contains(&gid);
         let shift = if subject.uid == self.uid || subject.uid == self.creator_uid {
             6
@@ -116,7 +117,7 @@ impl Permissions {
 
     /// # Errors
     /// `EACCES` when the mode does not grant it.
-    pub fn check(&self, subject: &Subject<'_>, access: Access) -> Result<(), Errno> {
+    pub fn check(&self, subject: &Subject, access: Access) -> Result<(), Errno> {
         if self.allows(subject, access as u32) {
             Ok(())
         } else {
@@ -126,7 +127,7 @@ impl Permissions {
 
     /// # Errors
     /// `EPERM` for anybody but owner, creator and administrators.
-    pub fn check_owner(&self, subject: &Subject<'_>) -> Result<(), Errno> {
+    pub fn check_owner(&self, subject: &Subject) -> Result<(), Errno> {
         if subject.administers || [self.uid, self.creator_uid].contains(&subject.uid) {
             Ok(())
         } else {
@@ -208,7 +209,7 @@ impl<T: Object> Table<T> {
         &mut self,
         key: i32,
         flags: u32,
-        subject: &Subject<'_>,
+        subject: &Subject,
         check: impl FnOnce(&T) -> Result<(), Errno>,
         make: impl FnOnce(Permissions) -> Result<T, Errno>,
     ) -> Result<i32, Errno> {

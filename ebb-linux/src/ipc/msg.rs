@@ -117,7 +117,7 @@ impl Ipc {
         &mut self,
         key: i32,
         flags: u32,
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<i32, Errno> {
         self.messages.get(
@@ -150,7 +150,7 @@ impl Ipc {
         &self,
         id: i32,
         len: usize,
-        subject: &Subject<'_>,
+        subject: &Subject,
         has_waited: bool,
     ) -> Result<(), Errno> {
         let gone = |error| if has_waited { Errno::EIDRM } else { error };
@@ -177,7 +177,7 @@ impl Ipc {
         id: i32,
         kind: i64,
         text: Vec<u8>,
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let queue = self.messages.by_id_mut(id)?;
@@ -198,7 +198,7 @@ impl Ipc {
         &self,
         id: i32,
         wanted: &Wanted,
-        subject: &Subject<'_>,
+        subject: &Subject,
         has_waited: bool,
     ) -> Result<(usize, i64, &[u8]), Errno> {
         let gone = |error| if has_waited { Errno::EIDRM } else { error };
@@ -221,7 +221,7 @@ impl Ipc {
         &mut self,
         id: i32,
         index: usize,
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let queue = self.messages.by_id_mut(id)?;
@@ -242,7 +242,7 @@ impl Ipc {
         id: i32,
         by_slot: bool,
         any: bool,
-        subject: &Subject<'_>,
+        subject: &Subject,
     ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
         let (id, queue) = if by_slot {
             self.messages.by_slot(id)?
@@ -259,7 +259,7 @@ impl Ipc {
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`.
-    pub fn msg_remove(&mut self, id: i32, subject: &Subject<'_>) -> Result<(), Errno> {
+    pub fn msg_remove(&mut self, id: i32, subject: &Subject) -> Result<(), Errno> {
         let queue = self.messages.by_id(id)?;
         queue.permissions.check_owner(subject)?;
         self.messages.remove(id)?;
@@ -276,7 +276,7 @@ impl Ipc {
         id: i32,
         perm: &[u8; PERM_BYTES],
         bytes_max: u64,
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let queue = self.messages.by_id_mut(id)?;

@@ -192,7 +192,7 @@ impl Ipc {
         key: i32,
         count: i32,
         flags: u32,
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<i32, Errno> {
         let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
@@ -234,7 +234,7 @@ impl Ipc {
         &mut self,
         id: i32,
         operations: &[Operation],
-        subject: &Subject<'_>,
+        subject: &Subject,
         thread: ThreadKey,
         has_waited: bool,
         now_s: i64,
@@ -298,7 +298,7 @@ impl Ipc {
         id: i32,
         by_slot: bool,
         any: bool,
-        subject: &Subject<'_>,
+        subject: &Subject,
     ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
         let (id, set) = if by_slot {
             self.semaphores.by_slot(id)?
@@ -315,7 +315,7 @@ impl Ipc {
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`.
-    pub fn sem_remove(&mut self, id: i32, subject: &Subject<'_>) -> Result<(), Errno> {
+    pub fn sem_remove(&mut self, id: i32, subject: &Subject) -> Result<(), Errno> {
         let set = self.semaphores.by_id(id)?;
         set.permissions.check_owner(subject)?;
         self.semaphores.remove(id)?;
@@ -331,7 +331,7 @@ impl Ipc {
         &mut self,
         id: i32,
         perm: &[u8; PERM_BYTES],
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let set = self.semaphores.by_id_mut(id)?;
@@ -350,7 +350,7 @@ impl Ipc {
         id: i32,
         number: i32,
         question: Question,
-        subject: &Subject<'_>,
+        subject: &Subject,
     ) -> Result<u64, Errno> {
         let set = self.semaphores.by_id(id)?;
         set.permissions.check(subject, Access::Read)?;
@@ -368,7 +368,7 @@ impl Ipc {
     ///
     /// # Errors
     /// `EINVAL`, `EACCES`.
-    pub fn sem_values(&self, id: i32, subject: &Subject<'_>) -> Result<Vec<u16>, Errno> {
+    pub fn sem_values(&self, id: i32, subject: &Subject) -> Result<Vec<u16>, Errno> {
         let set = self.semaphores.by_id(id)?;
         set.permissions.check(subject, Access::Read)?;
         Ok(set.semaphores.iter().map(|s| s.value).collect())
@@ -383,7 +383,7 @@ impl Ipc {
         id: i32,
         first: i32,
         values: &[i32],
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let set = self.semaphores.by_id_mut(id)?;

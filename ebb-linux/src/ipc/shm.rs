@@ -103,7 +103,7 @@ impl Ipc {
         key: i32,
         size_bytes: u64,
         flags: u32,
-        subject: &Subject<'_>,
+        subject: &Subject,
         quota: &Arc<Quota>,
         now_s: i64,
     ) -> Result<i32, Errno> {
@@ -142,7 +142,7 @@ impl Ipc {
         &self,
         id: i32,
         is_read_only: bool,
-        subject: &Subject<'_>,
+        subject: &Subject,
     ) -> Result<&Segment, Errno> {
         let segment = self.segments.by_id(id)?;
         segment.permissions.check(subject, Access::Read)?;
@@ -153,7 +153,7 @@ impl Ipc {
     }
 
     /// It has been mapped.
-    pub fn shm_mapped(&mut self, id: i32, subject: &Subject<'_>, now_s: i64) {
+    pub fn shm_mapped(&mut self, id: i32, subject: &Subject, now_s: i64) {
         if let Ok(segment) = self.segments.by_id_mut(id) {
             segment.attached_s = now_s;
             segment.last = subject.pid;
@@ -203,7 +203,7 @@ impl Ipc {
         id: i32,
         by_slot: bool,
         any: bool,
-        subject: &Subject<'_>,
+        subject: &Subject,
         mappings: impl Fn(u64) -> u64,
     ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
         let (id, segment) = if by_slot {
@@ -225,7 +225,7 @@ impl Ipc {
     pub fn shm_remove(
         &mut self,
         id: i32,
-        subject: &Subject<'_>,
+        subject: &Subject,
         mappings: impl Fn(u64) -> u64,
     ) -> Result<(), Errno> {
         let slot = self.segments.slot_of(id)?;
@@ -246,7 +246,7 @@ impl Ipc {
         &mut self,
         id: i32,
         perm: &[u8; PERM_BYTES],
-        subject: &Subject<'_>,
+        subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
         let segment = self.segments.by_id_mut(id)?;
@@ -260,7 +260,7 @@ impl Ipc {
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`.
-    pub fn shm_lock(&mut self, id: i32, lock: bool, subject: &Subject<'_>) -> Result<(), Errno> {
+    pub fn shm_lock(&mut self, id: i32, lock: bool, subject: &Subject) -> Result<(), Errno> {
         let segment = self.segments.by_id_mut(id)?;
         segment.permissions.check_owner(subject)?;
         let mode = &mut segment.permissions.mode;

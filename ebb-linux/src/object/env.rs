@@ -4,10 +4,12 @@
 //! It is passed into the operations that need it rather than stored, so that objects stay plain
 //! data and one set of objects can be tested with a world made up by the test.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::{
+    credentials::Credentials,
     errno::{Errno, Result},
     id::{FilesId, NodeRef},
     wait::Events,
@@ -88,6 +90,14 @@ pub trait ProcInfo {
     /// Its descriptors, working directory and the rest, among the UC's; those that are in place if `None`.
     fn files(&self) -> Option<FilesId> {
         None
+    }
+    /// Who it is, and what it may do.
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::default()
+    }
+    /// Its priority (`nice`), from -20 to 19.
+    fn nice(&self) -> i32 {
+        0
     }
     /// The ids of its threads, the first of which is the process id.
     fn threads(&self) -> Vec<u32> {

@@ -29,6 +29,7 @@
 //! random sequences of operations.
 
 pub mod arena;
+pub mod credentials;
 pub mod env;
 pub mod files;
 pub mod fs;

@@ -14,9 +14,11 @@ use crate::abi::exit::Exit;
 use crate::abi::signal::{Actions, SigInfo};
 use crate::image::exec::Started;
 use crate::image::note;
+use crate::object::credentials::Credentials;
 use crate::object::fd::FilesId;
 use crate::object::id::NodeRef;
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use ebb_guest::GuestCpu;
@@ -115,6 +117,18 @@ pub struct State {
     pub parent: u32,
     /// Its parent is the first process only because its own has ended: nobody will wait for it.
     pub orphan: bool,
+    /// Who it is and what it may do.
+    pub credentials: Arc<Credentials>,
+    /// Its priority and how it wants to be scheduled.
+    pub scheduling: Scheduling,
+    /// The signal that it is sent when its parent ends; 0 for none.
+    pub death_signal: u8,
+    /// The orphans among its descendants become its children.
+    pub adopts_orphans: bool,
+    /// `PR_SET_DUMPABLE`.
+    pub dumpable: u8,
+    /// `PR_SET_TIMERSLACK`, in nanoseconds.
+    pub timer_slack_ns: u64,
     /// Its process group.
     pub group: u32,
     /// Its session.
@@ -129,6 +143,20 @@ pub struct State {
     pub ran: Ran,
     /// The second of processor time at which `RLIMIT_CPU` speaks up next.
     pub cpu_warned: u64,
+}
+
+/// What a process asks of the scheduler. There is one core for a UC and its threads take turns, so all of it is only told
+/// to whoever asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// From -20 to 19.
+    pub nice: i8,
+    /// `SCHED_OTHER`, `SCHED_BATCH` or `SCHED_IDLE`.
+    pub policy: u32,
+    /// `SCHED_RESET_ON_FORK`: children begin with the default.
+    pub resets_on_fork: bool,
+    /// Class and level of `ioprio_set`.
+    pub io_priority: u16,
 }
 
 /// Processor time in nanoseconds.

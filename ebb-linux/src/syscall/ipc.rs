@@ -13,8 +13,10 @@ use crate::ipc::shm;
 use crate::ipc::{
     IPC_64, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT, Ipc, PERM_BYTES, Subject,
 };
+use crate::object::credentials::cap;
 use crate::object::wait::Events;
 use crate::state::thread::Waiting;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefMut;
 use ebb_mem::space::{Backing, Error, PAGE, Place, Protection};
@@ -27,13 +29,14 @@ fn now_s() -> i64 {
 }
 
 /// The call's process, as access checks see it.
-fn subject(call: &Call<'_>) -> Subject<'static> {
+fn subject(call: &Call<'_>) -> Subject {
+    let who = super::credentials::of(call);
     Subject {
-        uid: 0,
-        gid: 0,
-        groups: &[],
-        overrides_modes: true,
-        administers: true,
+        uid: who.user.effective,
+        gid: who.group.effective,
+        overrides_modes: who.has(cap::IPC_OWNER),
+        administers: who.has(cap::SYS_ADMIN | cap::IPC_OWNER),
+        groups: Arc::clone(&who.groups),
         pid: call.process.pid(),
     }
 }

@@ -16,42 +16,6 @@ pub fn sched_yield(_: &Call<'_>) -> Outcome {
     Err(Stop::Yield)
 }
 
-/// The answer is 0: the only user, the first group. `quick` answers most of these calls.
-pub fn zero(_: &Call<'_>) -> Outcome {
-    Ok(0)
-}
-
-/// Changing to the user that one is.
-pub fn set_id(_: &Call<'_>) -> Outcome {
-    Ok(0)
-}
-
-pub fn getresuid(call: &Call<'_>) -> Outcome {
-    for address in &call.args[..3] {
-        call.space().put(*address, 0u32)?;
-    }
-    Ok(0)
-}
-
-pub fn capget(call: &Call<'_>) -> Outcome {
-    let [header, data, ..] = call.args;
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut space = call.space();
-    let [version, _]: [u32; 2] = space.get(header)?;
-    if version != VERSION_3 {
-        space.put(header, VERSION_3)?;
-        return if data == 0 {
-            Ok(0)
-        } else {
-            Err(Errno::EINVAL.into())
-        };
-    }
-    if data != 0 {
-        space.put(data, [0u32; 6])?;
-    }
-    Ok(0)
-}
-
 pub fn uname(call: &Call<'_>) -> Outcome {
     let mut fields = [[0u8; 65]; 6];
     let values: [&[u8]; 6] = [

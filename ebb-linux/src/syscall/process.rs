@@ -12,13 +12,14 @@ use crate::abi::exit::Exit;
 use crate::abi::flags::{AT_FDCWD, OpenFlags};
 use crate::abi::limit;
 use crate::abi::signal::{SIGCHLD, SIGCONT, about_child};
-use crate::image::exec::{self, Request};
+use crate::image::exec::{self, Identity, Request};
 use crate::object::vfs::Executable;
 use crate::object::wait::Events;
-use crate::state::process::{Memory, Process, Ran, Zombie};
+use crate::state::process::{Memory, Process, Ran, Scheduling, Zombie};
 use crate::state::thread::{Thread, Waiting};
 use crate::state::timer::Timers;
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ebb_guest::Context;
 
@@ -105,6 +106,11 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
     state.timers = Timers::default();
     state.ran = Ran::default();
     state.cpu_warned = 0;
+    state.death_signal = 0;
+    state.adopts_orphans = false;
+    if state.scheduling.resets_on_fork {
+        state.scheduling = Scheduling::default();
+    }
     state.begun = crate::now();
     if has(CLONE_CLEAR_SIGHAND) {
         state.actions.reset();
@@ -220,7 +226,11 @@ fn start(
         .memory
         .saturating_sub(used.saturating_sub(own));
     let stack = call.process.state.borrow().soft(limit::STACK);
+    let mut credentials = (*super::credentials::of(call)).clone();
+    let ownership = call.objects().program_ownership(&file)?;
+    let secure = credentials.exec(ownership);
     let request = Request {
+        identity: Identity::of(&credentials, secure),
         file,
         known_as,
         arguments,
@@ -258,6 +268,11 @@ fn start(
         state.environment = loaded.environment;
         state.actions.reset();
         state.executed = true;
+        if secure {
+            state.death_signal = 0;
+        }
+        state.dumpable = u8::from(!secure);
+        state.credentials = Arc::new(credentials);
         state.timers.end_posix();
         state.pid
     };

@@ -13,8 +13,10 @@ use ebb_guest::QuickCalls;
 const PID: u8 = 1;
 const PARENT: u8 = 2;
 const TID: u8 = 3;
-/// Users and groups: see `misc::zero`.
-const ZERO: u8 = 4;
+const UID: u8 = 4;
+const GID: u8 = 5;
+const EFFECTIVE_UID: u8 = 6;
+const EFFECTIVE_GID: u8 = 7;
 
 static CALLS: QuickCalls = QuickCalls::new(&NUMBERS);
 
@@ -22,10 +24,10 @@ const NUMBERS: [(u8, u8); 7] = [
     (39, PID),
     (110, PARENT),
     (186, TID),
-    (102, ZERO),
-    (104, ZERO),
-    (107, ZERO),
-    (108, ZERO),
+    (102, UID),
+    (104, GID),
+    (107, EFFECTIVE_UID),
+    (108, EFFECTIVE_GID),
 ];
 
 /// Tells a thread's entry what it is to answer.
@@ -33,13 +35,19 @@ pub fn set(uc: &Uc, process: &Process, thread: &mut Thread) {
     if uc.options.trace {
         return;
     }
-    let (pid, parent) = {
-        let state = process.state.borrow();
-        (state.pid, state.parent)
-    };
+    let state = process.state.borrow();
+    let who = &*state.credentials;
     let context = &mut thread.context;
     context.quick = &CALLS;
-    for (answer, value) in [(PID, pid), (PARENT, parent), (TID, thread.tid), (ZERO, 0)] {
+    for (answer, value) in [
+        (PID, state.pid),
+        (PARENT, state.parent),
+        (TID, thread.tid),
+        (UID, who.user.real),
+        (GID, who.group.real),
+        (EFFECTIVE_UID, who.user.effective),
+        (EFFECTIVE_GID, who.group.effective),
+    ] {
         context.answers[usize::from(answer)] = value.into();
     }
 }
@@ -55,10 +63,10 @@ mod tests {
             ("getpid", PID),
             ("getppid", PARENT),
             ("gettid", TID),
-            ("getuid", ZERO),
-            ("getgid", ZERO),
-            ("geteuid", ZERO),
-            ("getegid", ZERO),
+            ("getuid", UID),
+            ("getgid", GID),
+            ("geteuid", EFFECTIVE_UID),
+            ("getegid", EFFECTIVE_GID),
         ];
         assert_eq!(names, wanted);
     }

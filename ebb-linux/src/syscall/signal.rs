@@ -2,10 +2,11 @@
 
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
-use crate::abi::signal::{Action, AltStack, SigInfo, UNBLOCKABLE, bit};
+use crate::abi::signal::{Action, AltStack, SIGCONT, SigInfo, UNBLOCKABLE, bit};
 use crate::signal;
 use crate::state::pending;
 use crate::state::process::Process;
+use crate::state::thread::Thread;
 
 fn check_size(size: u64) -> Result<(), Stop> {
     if size == 8 {
@@ -139,13 +140,18 @@ pub fn tkill(call: &Call<'_>) -> Outcome {
 
 /// A signal that the caller sends.
 fn sent(call: &Call<'_>, signal: u64, code: i32) -> Result<SigInfo, Stop> {
-    Ok(SigInfo::sent(number(signal)?, code, call.process.pid()))
+    let user = super::credentials::of(call).user.real;
+    Ok(SigInfo::sent(number(signal)?, code, call.process.pid()).by_user(user))
 }
 
 /// Sends a signal to a thread of any process, or of the one of this number.
 fn to_thread(call: &Call<'_>, group: Option<u32>, tid: u32, info: SigInfo) -> Outcome {
     let live = call.uc.processes.borrow().live.clone();
     for process in live.iter().filter(|p| group.is_none_or(|g| g == p.pid())) {
+        let has = |t: &Thread| t.tid == tid;
+        if process.threads.borrow().iter().any(has) {
+            check_permission(call, process, info.signal())?;
+        }
         if signal::send_thread(call.uc, process, tid, info.clone()) {
             return Ok(0);
         }
@@ -174,14 +180,35 @@ pub fn kill(call: &Call<'_>) -> Outcome {
     };
     let live = call.uc.processes.borrow().live.clone();
     let mut found = false;
+    let mut refused = false;
     for process in live.iter().filter(|p| hits(p)) {
+        if check_permission(call, process, info.signal()).is_err() {
+            refused = true;
+            continue;
+        }
         found = true;
         signal::send_process(call.uc, process, info.clone());
     }
-    if found {
-        Ok(0)
+    match (found, refused) {
+        (true, _) => Ok(0),
+        (_, true) => Err(Errno::EPERM.into()),
+        _ => Err(Errno::ESRCH.into()),
+    }
+}
+
+/// Whether the caller may send a process a signal: `SIGCONT` goes anywhere within a session.
+fn check_permission(call: &Call<'_>, process: &Process, signal: u8) -> Result<(), Errno> {
+    let sender = call.process.state.borrow();
+    if core::ptr::eq(&**call.process, process) {
+        return Ok(());
+    }
+    let target = process.state.borrow();
+    if sender.credentials.may_signal(&target.credentials)
+        || signal == SIGCONT && sender.session == target.session
+    {
+        Ok(())
     } else {
-        Err(Errno::ESRCH.into())
+        Err(Errno::EPERM)
     }
 }
 
@@ -193,7 +220,10 @@ fn to_process(call: &Call<'_>, pid: u32, info: &SigInfo) -> Outcome {
         (processes.find(pid).cloned(), ended)
     };
     match process {
-        Some(process) => signal::send_process(call.uc, &process, info.clone()),
+        Some(process) => {
+            check_permission(call, &process, info.signal())?;
+            signal::send_process(call.uc, &process, info.clone());
+        }
         None if ended => {}
         None => return Err(Errno::ESRCH.into()),
     }

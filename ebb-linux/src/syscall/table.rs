@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    clone, copy, file, futex, ipc, memory, misc, mmap, path, poll, process, resource, signal,
-    socket, thread, time, timer,
+    clone, copy, credentials, file, futex, ipc, memory, misc, mmap, path, poll, process, resource,
+    scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -186,29 +186,30 @@ table! {
 98 getrusage "dp" Partial("time and resident memory") => time::getrusage;
 99 sysinfo "p" Full => misc::sysinfo;
 100 times "p" Full => time::times;
-102 getuid "" Full => misc::zero;
-104 getgid "" Full => misc::zero;
-105 setuid "ddd" Partial("accepted and ignored") => misc::set_id;
-106 setgid "ddd" Partial("accepted and ignored") => misc::set_id;
-107 geteuid "" Full => misc::zero;
-108 getegid "" Full => misc::zero;
+102 getuid "" Full => credentials::getuid;
+104 getgid "" Full => credentials::getgid;
+105 setuid "d" Full => credentials::setuid;
+106 setgid "d" Full => credentials::setgid;
+107 geteuid "" Full => credentials::geteuid;
+108 getegid "" Full => credentials::getegid;
 109 setpgid "dd" Full => process::setpgid;
 110 getppid "" Full => process::getppid;
 111 getpgrp "" Full => process::getpgrp;
 112 setsid "" Full => process::setsid;
-113 setreuid "ddd" Partial("accepted and ignored") => misc::set_id;
-114 setregid "ddd" Partial("accepted and ignored") => misc::set_id;
-115 getgroups "dp" Full => misc::zero;
-116 setgroups "ddd" Partial("accepted and ignored") => misc::set_id;
-117 setresuid "ddd" Partial("accepted and ignored") => misc::set_id;
-118 getresuid "ppp" Full => misc::getresuid;
-119 setresgid "ddd" Partial("accepted and ignored") => misc::set_id;
-120 getresgid "ppp" Full => misc::getresuid;
+113 setreuid "dd" Full => credentials::setreuid;
+114 setregid "dd" Full => credentials::setregid;
+115 getgroups "dp" Full => credentials::getgroups;
+116 setgroups "dp" Full => credentials::setgroups;
+117 setresuid "ddd" Full => credentials::setresuid;
+118 getresuid "ppp" Full => credentials::getresuid;
+119 setresgid "ddd" Full => credentials::setresgid;
+120 getresgid "ppp" Full => credentials::getresgid;
 121 getpgid "d" Full => process::getpgid;
-122 setfsuid "ddd" Partial("accepted and ignored") => misc::set_id;
-123 setfsgid "ddd" Partial("accepted and ignored") => misc::set_id;
+122 setfsuid "d" Full => credentials::setfsuid;
+123 setfsgid "d" Full => credentials::setfsgid;
 124 getsid "d" Full => process::getsid;
-125 capget "pp" Partial("no capabilities") => misc::capget;
+125 capget "pp" Full => credentials::capget;
+126 capset "pp" Full => credentials::capset;
 127 rt_sigpending "px" Full => signal::rt_sigpending;
 128 rt_sigtimedwait "pppx" Full [Never] => signal::rt_sigtimedwait;
 129 rt_sigqueueinfo "ddp" Full => signal::rt_sigqueueinfo;
@@ -219,13 +220,15 @@ table! {
 135 personality "x" Partial("accepted and ignored") => misc::personality;
 137 statfs "sp" Full => path::statfs;
 138 fstatfs "fp" Full => path::fstatfs;
-140 getpriority "dd" Partial("always the default") => thread::getpriority;
-141 setpriority "ddd" Partial("accepted and ignored") => misc::accept;
-143 sched_getparam "dp" Partial("always 0") => thread::sched_getparam;
-144 sched_setscheduler "ddp" Partial("accepted and ignored") => misc::accept;
-145 sched_getscheduler "d" Partial("always the default policy") => misc::zero;
-146 sched_get_priority_max "d" Partial("always 0") => misc::zero;
-147 sched_get_priority_min "d" Partial("always 0") => misc::zero;
+140 getpriority "dd" Full => scheduling::getpriority;
+141 setpriority "ddd" Full => scheduling::setpriority;
+142 sched_setparam "dp" Full => scheduling::sched_setparam;
+143 sched_getparam "dp" Full => scheduling::sched_getparam;
+144 sched_setscheduler "ddp" Partial("real-time policies are refused with EPERM") => scheduling::sched_setscheduler;
+145 sched_getscheduler "d" Full => scheduling::sched_getscheduler;
+146 sched_get_priority_max "d" Full => scheduling::sched_get_priority_max;
+147 sched_get_priority_min "d" Full => scheduling::sched_get_priority_min;
+148 sched_rr_get_interval "dp" Full => scheduling::sched_rr_get_interval;
 149 mlock "px" Full => memory::mlock;
 150 munlock "px" Full => memory::mlock;
 151 mlockall "b" Partial("accepted: nothing is paged out") => misc::accept;
@@ -251,8 +254,8 @@ table! {
 200 tkill "dd" Full => signal::tkill;
 201 time "p" Full => time::time;
 202 futex "pddpps" Partial("no priority inheritance") [SaRestartUntimed] => futex::futex;
-203 sched_setaffinity "dxp" Partial("accepted; a program has one core") => misc::accept;
-204 sched_getaffinity "dxp" Full => thread::sched_getaffinity;
+203 sched_setaffinity "dxp" Full => scheduling::sched_setaffinity;
+204 sched_getaffinity "dxp" Full => scheduling::sched_getaffinity;
 213 epoll_create "d" Full => poll::epoll_create;
 217 getdents64 "fpx" Full => file::getdents64;
 218 set_tid_address "p" Full => thread::set_tid_address;
@@ -272,6 +275,8 @@ table! {
 234 tgkill "ddd" Full => signal::tgkill;
 235 utimes "sp" Full => path::utimes;
 247 waitid "ddpbp" Full [SaRestart] => process::waitid;
+251 ioprio_set "ddx" Full => scheduling::ioprio_set;
+252 ioprio_get "dd" Full => scheduling::ioprio_get;
 253 inotify_init "" Full => path::inotify_init;
 254 inotify_add_watch "fsb" Full => path::inotify_add_watch;
 255 inotify_rm_watch "fd" Full => path::inotify_rm_watch;
@@ -318,6 +323,8 @@ table! {
 306 syncfs "f" Full => file::syncfs;
 307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
 309 getcpu "ppp" Full => misc::getcpu;
+314 sched_setattr "dpx" Full => scheduling::sched_setattr;
+315 sched_getattr "dpxx" Full => scheduling::sched_getattr;
 316 renameat2 "fsfsb" Full => path::renameat2;
 318 getrandom "pxb" Full [SaRestart] => misc::getrandom;
 319 memfd_create "sb" Full => file::memfd_create;
@@ -339,12 +346,9 @@ absent {
 78 getdents,
 101 ptrace,
 103 syslog,
-126 capset,
 134 uselib,
 136 ustat,
 139 sysfs,
-142 sched_setparam,
-148 sched_rr_get_interval,
 153 vhangup,
 154 modify_ldt,
 155 pivot_root,
@@ -401,8 +405,6 @@ absent {
 248 add_key,
 249 request_key,
 250 keyctl,
-251 ioprio_set,
-252 ioprio_get,
 256 migrate_pages,
 261 futimesat,
 279 move_pages,
@@ -418,8 +420,6 @@ absent {
 311 process_vm_writev,
 312 kcmp,
 313 finit_module,
-314 sched_setattr,
-315 sched_getattr,
 317 seccomp,
 320 kexec_file_load,
 321 bpf,

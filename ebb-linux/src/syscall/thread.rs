@@ -87,24 +87,6 @@ pub fn getpid(call: &Call<'_>) -> Outcome {
     Ok(call.process.pid().into())
 }
 
-pub fn getpriority(_: &Call<'_>) -> Outcome {
-    Ok(20)
-}
-
-pub fn sched_getaffinity(call: &Call<'_>) -> Outcome {
-    let [_, len, mask, ..] = call.args;
-    if len < 8 || len % 8 != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    call.space().put(mask, 1u64)?;
-    Ok(8)
-}
-
-pub fn sched_getparam(call: &Call<'_>) -> Outcome {
-    call.space().put(call.args[1], 0u32)?;
-    Ok(0)
-}
-
 pub fn arch_prctl(call: &Call<'_>) -> Outcome {
     let [code, value, ..] = call.args;
     match code {
@@ -133,7 +115,19 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
 }
 
 pub fn prctl(call: &Call<'_>) -> Outcome {
+    const PR_SET_PDEATHSIG: u32 = 1;
+    const PR_GET_PDEATHSIG: u32 = 2;
+    const PR_GET_DUMPABLE: u32 = 3;
+    const PR_SET_DUMPABLE: u32 = 4;
+    const PR_SET_TIMERSLACK: u32 = 29;
+    const PR_GET_TIMERSLACK: u32 = 30;
+    const PR_SET_CHILD_SUBREAPER: u32 = 36;
+    const PR_GET_CHILD_SUBREAPER: u32 = 37;
+    const PR_SET_PTRACER: u32 = 0x5961_6d61;
     let [option, value, ..] = call.args;
+    if let Some(outcome) = super::credentials::prctl(call) {
+        return outcome;
+    }
     match option as u32 {
         // PR_SET_NAME, PR_GET_NAME
         15 => {
@@ -154,11 +148,39 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
             call.space().put(value, name)?;
             Ok(0)
         }
-        // PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS; and setting either, PR_SET_PDEATHSIG, PR_SET_TIMERSLACK, PR_SET_PTRACER
-        3 | 39 => Ok(1),
-        1 | 4 | 29 | 38 | 0x5961_6d61 => Ok(0),
-        // PR_GET_TIMERSLACK
-        30 => Ok(50_000),
+        PR_SET_PDEATHSIG if value > 64 => Err(Errno::EINVAL.into()),
+        PR_SET_PDEATHSIG => {
+            call.process.state.borrow_mut().death_signal = value as u8;
+            Ok(0)
+        }
+        PR_GET_PDEATHSIG => {
+            let signal = call.process.state.borrow().death_signal;
+            call.space().put(value, u32::from(signal))?;
+            Ok(0)
+        }
+        PR_GET_DUMPABLE => Ok(call.process.state.borrow().dumpable.into()),
+        PR_SET_DUMPABLE if value > 1 => Err(Errno::EINVAL.into()),
+        PR_SET_DUMPABLE => {
+            call.process.state.borrow_mut().dumpable = value as u8;
+            Ok(0)
+        }
+        PR_GET_TIMERSLACK => Ok(call.process.state.borrow().timer_slack_ns),
+        PR_SET_TIMERSLACK => {
+            let value = if value == 0 { 50_000 } else { value };
+            call.process.state.borrow_mut().timer_slack_ns = value;
+            Ok(0)
+        }
+        PR_SET_CHILD_SUBREAPER => {
+            call.process.state.borrow_mut().adopts_orphans = value != 0;
+            Ok(0)
+        }
+        PR_GET_CHILD_SUBREAPER => {
+            let adopts = call.process.state.borrow().adopts_orphans;
+            call.space().put(value, u32::from(adopts))?;
+            Ok(0)
+        }
+        // There is no tracing: whoever is let in has no way in.
+        PR_SET_PTRACER => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
 }

@@ -5,11 +5,13 @@
 
 use super::Uc;
 use crate::abi::signal::bit;
+use crate::object::credentials::Credentials;
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo};
 use crate::object::fd::FilesId;
 use crate::object::id::NodeRef;
 use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use ebb_mem::space::Backing;
@@ -153,6 +155,14 @@ impl ProcInfo for World<'_> {
 
     fn files(&self) -> Option<FilesId> {
         Some(self.process.files.get())
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.process.state.borrow().credentials)
+    }
+
+    fn nice(&self) -> i32 {
+        self.process.state.borrow().scheduling.nice.into()
     }
 
     fn signal_sets(&self) -> [u64; 4] {
@@ -325,6 +335,8 @@ impl ProcInfo for Other<'_> {
         parent() -> u32;
         group() -> (u32, u32);
         files() -> Option<FilesId>;
+        credentials() -> Arc<Credentials>;
+        nice() -> i32;
         signal_sets() -> [u64; 4];
         threads() -> Vec<u32>;
         exe() -> Vec<u8>;

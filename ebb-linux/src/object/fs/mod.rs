@@ -42,6 +42,7 @@ use self::{
 };
 use super::{
     arena::Arena,
+    credentials::{Credentials, cap},
     env::Time,
     errno::{Errno, Result},
     id::{Id, InodeId, NodeRef, SynthNode, of},
@@ -50,12 +51,14 @@ use super::{
 
 /// The longest path, with its ending zero byte (`PATH_MAX`).
 pub const PATH_MAX: usize = 4096;
-/// The set-group-id bit of a mode.
-const S_ISGID: u32 = 0o2000;
 /// The longest name of an entry.
 pub const NAME_MAX: usize = 255;
 /// The most links that a file can have.
 pub(crate) const LINK_MAX: u32 = 65_000;
+/// The bit of a mode that passes a directory's group on, or makes a program act as its group.
+pub(crate) const S_ISGID: u32 = 0o2000;
+/// The bit of a directory's mode by which only owners take entries out.
+pub(crate) const S_ISVTX: u32 = 0o1000;
 
 /// What kind of file a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +260,38 @@ impl Filesystem {
             .ok_or(Errno::ENOENT)
     }
 
+    /// Owner, group and mode of a node of the two layers.
+    pub(crate) fn ownership(&self, node: NodeRef) -> Result<(u32, u32, u32)> {
+        match self.canon(node) {
+            NodeRef::Upper(id) => self.inode(id).map(|i| (i.uid, i.gid, i.mode)),
+            NodeRef::Lower(node) => Ok((0, 0, self.archive.meta(node).mode)),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    /// Gives a new node to whoever makes it: their group, or that of a directory which passes its own on (`S_ISGID`).
+    pub(crate) fn give(&mut self, id: InodeId, who: &Credentials, dir: NodeRef) -> Result<()> {
+        let (_, dir_gid, dir_mode) = self.ownership(dir)?;
+        let inode = self.inode_mut(id)?;
+        inode.uid = who.user.files;
+        inode.gid = who.group.files;
+        if dir_mode & S_ISGID != 0 {
+            inode.gid = dir_gid;
+            if matches!(inode.kind, InodeKind::Dir(_)) {
+                inode.mode |= S_ISGID;
+            }
+        }
+        let is_program = inode.mode & (S_ISGID | 0o10) == S_ISGID | 0o10;
+        if is_program
+            && !matches!(inode.kind, InodeKind::Dir(_))
+            && !who.is_in(inode.gid)
+            && !who.has(cap::FSETID)
+        {
+            inode.mode &= !S_ISGID;
+        }
+        Ok(())
+    }
+
     /// The kind of a node of the two layers.
     pub(crate) fn kind(&self, node: NodeRef) -> Result<NodeKind> {
         match self.canon(node) {
@@ -415,15 +450,7 @@ impl Filesystem {
         if self.inode(dir)?.nlink == 0 {
             return Err(Errno::ENOENT);
         }
-        let mut inode = self.new_inode(kind, mode, now, NodeRef::Upper(dir))?;
-        let holder = self.inode(dir)?;
-        if holder.mode & S_ISGID != 0 {
-            // What is made there belongs to the directory's group, and so on below it.
-            inode.gid = holder.gid;
-            if inode.dir().is_some() {
-                inode.mode |= S_ISGID;
-            }
-        }
+        let inode = self.new_inode(kind, mode, now, NodeRef::Upper(dir))?;
         let id = self.inodes.insert(Arc::new(inode));
         self.add_entry(dir, name, id, now)?;
         Ok(id)

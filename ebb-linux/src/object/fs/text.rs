@@ -365,19 +365,30 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         s.tid,
         pid = process.pid()
     );
+    put!(out, "PPid:\t{}\nTracerPid:\t0\n", process.parent());
+    let who = process.credentials();
+    for (name, ids) in [("Uid", who.user), ("Gid", who.group)] {
+        put!(
+            out,
+            "{name}:\t{}\t{}\t{}\t{}\n",
+            ids.real,
+            ids.effective,
+            ids.saved,
+            ids.files
+        );
+    }
     put!(
         out,
-        "PPid:\t{}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n",
-        process.parent()
-    );
-    put!(
-        out,
-        "FDSize:\t{}\nGroups:\t0 \n",
+        "FDSize:\t{}\nGroups:\t",
         s.files
             .map_or(0, |f| f.fds.len())
             .next_power_of_two()
             .max(64)
     );
+    for group in who.groups.iter() {
+        put!(out, "{group} ");
+    }
+    put!(out, "\n");
     let m = process.memory();
     for (name, bytes) in [
         ("VmPeak", m.virtual_peak),
@@ -410,10 +421,17 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         0
     );
     put!(out, "SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n");
-    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        put!(out, "{set}:\t0000000000000000\n");
+    for (name, set) in [
+        ("CapInh", who.inheritable),
+        ("CapPrm", who.permitted),
+        ("CapEff", who.effective),
+        ("CapBnd", who.bounding),
+        ("CapAmb", who.ambient),
+    ] {
+        put!(out, "{name}:\t{set:016x}\n");
     }
-    put!(out, "NoNewPrivs:\t0\nSeccomp:\t0\n");
+    let refuses = u8::from(who.no_new_privileges);
+    put!(out, "NoNewPrivs:\t{refuses}\nSeccomp:\t0\n");
     let cpus = process.cpus().clamp(1, 64);
     put!(out, "Cpus_allowed:\t{:x}\n", u64::MAX >> (64 - cpus));
     put!(out, "Cpus_allowed_list:\t");

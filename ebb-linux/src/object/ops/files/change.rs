@@ -6,12 +6,14 @@ use alloc::sync::Arc;
 use bitflags::bitflags;
 
 use super::path::{Last, Parent};
+use super::permission::{asker, want};
 use crate::object::{
     Objects,
+    credentials::cap,
     env::{Env, Time},
     errno::{Errno, Result},
     flags::AtFlags,
-    fs::{DirData, InodeKind, LINK_MAX, NAME_MAX, NodeKind, PATH_MAX},
+    fs::{DirData, InodeKind, LINK_MAX, NAME_MAX, NodeKind, PATH_MAX, S_ISGID},
     id::{Fd, InodeId, NodeRef},
     kind::inotify::Change,
 };
@@ -55,6 +57,7 @@ impl Objects {
         if parent.slash && !want_dir {
             return Err(Errno::ENOENT);
         }
+        self.check_entering(env, parent.dir)?;
         Ok(parent)
     }
 
@@ -73,6 +76,7 @@ impl Objects {
             return Err(Errno::EEXIST);
         };
         let made = self.fs.create(parent.dir, &name, kind, mode, now(env))?;
+        self.fs.give(made, &asker(env), parent.dir)?;
         let change = match want_dir {
             true => Change::CREATE | Change::ISDIR,
             false => Change::CREATE,
@@ -101,6 +105,7 @@ impl Objects {
             0 | 0o100000 => InodeKind::File(Default::default()),
             0o010000 => InodeKind::Fifo(None),
             0o140000 => InodeKind::Socket(None),
+            0o020000 if !asker(env).has(cap::MKNOD) => return Err(Errno::EPERM),
             0o020000 => InodeKind::Char(device),
             0o040000 => return Err(Errno::EPERM),
             0o060000 => return Err(Errno::EPERM),
@@ -197,6 +202,7 @@ impl Objects {
         if let NodeRef::Synth(_) = node {
             return Err(Errno::EPERM);
         }
+        self.check_removing(env, parent.dir, node)?;
         let file = self.fs.origin(self.fs.canon(node));
         self.fs.unlink_entry(parent.dir, name, node, now(env))?;
         if self.is_watching() {
@@ -231,6 +237,7 @@ impl Objects {
             node if self.fs.is_mountpoint(node) => return Err(Errno::EBUSY),
             _ => {}
         }
+        self.check_removing(env, parent.dir, node)?;
         if !self.fs.is_empty_dir(node)? {
             return Err(Errno::ENOTEMPTY);
         }
@@ -301,6 +308,15 @@ impl Objects {
         }
         if is_synth(node) || target.is_some_and(is_synth) {
             return Err(Errno::EBUSY);
+        }
+        self.check_removing(env, from.dir, node)?;
+        match target {
+            Some(target) => self.check_removing(env, to.dir, target)?,
+            None => self.check_entering(env, to.dir)?,
+        }
+        if is_dir && from.dir != to.dir {
+            // Its `..` changes.
+            self.check_access(&asker(env), node, want::WRITE)?;
         }
         let (source, destination) = ((from.dir, old_name), (to.dir, new_name));
         if let Some(target) = target {
@@ -388,16 +404,23 @@ impl Objects {
         if self.has_no_place(node) {
             return Ok(());
         }
+        let who = asker(env);
+        self.check_owner(&who, node)?;
         let id = self.attributes(node)?;
         let inode = self.fs.inode_mut(id)?;
         inode.mode = mode & 0o7777;
+        if !who.is_in(inode.gid) && !who.has(cap::FSETID) {
+            inode.mode &= !S_ISGID;
+        }
         inode.ctime = now(env);
         self.tell_node(NodeRef::Upper(id), Change::ATTRIB);
         Ok(())
     }
 
-    /// `fchownat`; an id of `u32::MAX` leaves that one as it is. Recorded, without effect on
-    /// access: the guest is the only user.
+    /// `fchownat`; an id of `u32::MAX` leaves that one as it is.
+    ///
+    /// # Errors
+    /// Those of chown(2).
     pub fn chown(
         &mut self,
         env: &dyn Env,
@@ -411,7 +434,14 @@ impl Objects {
             return Ok(());
         }
         let id = self.attributes(node)?;
+        let who = asker(env);
         let inode = self.fs.inode_mut(id)?;
+        let owns = who.user.files == inode.uid;
+        let may_give = uid == u32::MAX || owns && uid == inode.uid;
+        let may_regroup = gid == u32::MAX || owns && (gid == inode.gid || who.is_in(gid));
+        if !(who.has(cap::CHOWN) || may_give && may_regroup) {
+            return Err(Errno::EPERM);
+        }
         if uid != u32::MAX {
             inode.uid = uid;
         }
@@ -445,6 +475,13 @@ impl Objects {
         let node = self.named(env, dirfd, path, flags)?;
         if self.has_no_place(node) || (atime, mtime) == (SetTime::Omit, SetTime::Omit) {
             return Ok(());
+        }
+        let who = asker(env);
+        if self.check_owner(&who, node).is_err() {
+            if (atime, mtime) != (SetTime::Now, SetTime::Now) {
+                return Err(Errno::EPERM);
+            }
+            self.check_access(&who, node, want::WRITE)?;
         }
         let now = now(env);
         let id = self.attributes(node)?;

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use ebb_mem::space::Shared;
 
+use super::permission::{asker, want};
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -106,6 +107,7 @@ impl Objects {
             (NodeKind::File, NodeRef::Synth(_)) => Err(Errno::EACCES),
             (NodeKind::File, node) => {
                 let node = self.place(node)?;
+                self.check_access(&asker(env), node, want::WRITE)?;
                 self.check_text(env, node)?;
                 self.truncate_node(env, node, size)
             }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::permission::asker;
 use super::proc;
 use crate::object::{
     Objects,
@@ -150,7 +151,16 @@ impl Objects {
     pub fn chdir(&mut self, env: &dyn Env, path: &[u8]) -> Result<()> {
         let node = self.resolve(env, AT_FDCWD, path, true)?;
         let node = self.place(node).map_err(|_| Errno::ENOTDIR)?;
+        self.check_cwd(env, node)?;
         self.set_cwd(node)
+    }
+
+    /// A directory that one may not search is not to be worked in.
+    fn check_cwd(&self, env: &dyn Env, node: NodeRef) -> Result<()> {
+        if self.is_dir(node) {
+            self.check_search(&asker(env), node)?;
+        }
+        Ok(())
     }
 
     /// `fchdir`.

@@ -1,6 +1,7 @@
 //! `open` and the descriptions it makes.
 
 use super::path::{Last, Resolve};
+use super::permission::{asker, want};
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -110,11 +111,12 @@ impl Objects {
             }
             let mode = mode & !self.files.umask;
             let name = parent.name(Errno::EISDIR)?;
+            self.check_entering(env, parent.dir)?;
             let now = Time::from_ns(env.realtime());
             let kind = InodeKind::File(FileData::default());
-            let inode = self
-                .fs
-                .create(self.fs.canon(parent.dir), name, kind, mode, now)?;
+            let dir = self.fs.canon(parent.dir);
+            let inode = self.fs.create(dir, name, kind, mode, now)?;
+            self.fs.give(inode, &asker(env), dir)?;
             self.tell_entry(parent.dir, name, Change::CREATE, 0);
             return self.open_as(Object::File, flags, NodeRef::Upper(inode));
         };
@@ -131,6 +133,17 @@ impl Objects {
         if flags.contains(OpenFlags::PATH) {
             let node = self.place(node)?;
             return self.open_as(Object::Path, flags, node);
+        }
+        let mut wanted = match flags.bits() & 3 {
+            0 => want::READ,
+            1 => want::WRITE,
+            _ => want::READ | want::WRITE,
+        };
+        if flags.contains(OpenFlags::TRUNC) {
+            wanted |= want::WRITE;
+        }
+        if kind != NodeKind::Symlink {
+            self.check_access(&asker(env), node, wanted)?;
         }
         self.open_node(env, node, kind, flags)
     }
@@ -270,10 +283,12 @@ impl Objects {
             (NodeKind::Dir, _) => {}
             _ => return Err(Errno::ENOTDIR),
         }
+        self.check_entering(env, dir)?;
         let mode = mode & !self.files.umask;
         let now = Time::from_ns(env.realtime());
         let kind = InodeKind::File(FileData::default());
         let inode = self.fs.create_unnamed(kind, mode, now)?;
+        self.fs.give(inode, &asker(env), self.fs.canon(dir))?;
         self.open_as(Object::File, flags, NodeRef::Upper(inode))
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bitflags::bitflags;
 
-use super::proc;
+use super::{permission::asker, proc};
 use crate::object::{
     Objects,
     env::Env,
@@ -208,6 +208,7 @@ impl Objects {
             self.check_device(scope, dir, root)?;
             dir = root;
         }
+        let who = asker(env);
         let mut at = 0;
         loop {
             while rest.get(at) == Some(&b'/') {
@@ -215,6 +216,9 @@ impl Objects {
             }
             if !self.is_dir(dir) {
                 return Err(Errno::ENOTDIR);
+            }
+            if at < rest.len() {
+                self.check_search(&who, dir)?;
             }
             if at == rest.len() {
                 return Ok(Parent {

@@ -2,6 +2,7 @@
 
 use alloc::{borrow::Cow, vec::Vec};
 
+use super::permission::{asker, want};
 use crate::object::{
     Objects,
     env::Env,
@@ -67,6 +68,7 @@ impl Objects {
         if matches!(node, NodeRef::Synth(_)) || self.fs.stat(node)?.mode & 0o111 == 0 {
             return Err(Errno::EACCES);
         }
+        self.check_access(&asker(env), node, want::EXECUTE)?;
         Ok(Executable {
             path: self.path_text(node)?,
             node,
@@ -102,6 +104,18 @@ impl Objects {
             true => Err(Errno::ETXTBSY),
             false => Ok(()),
         }
+    }
+
+    /// Owner, group and mode of a program; a script acts as nobody but who starts it.
+    ///
+    /// # Errors
+    /// `ENOENT` when it is gone.
+    pub fn program_ownership(&self, program: &Executable) -> Result<(u32, u32, u32)> {
+        let (uid, gid, mode) = self.fs.ownership(program.node)?;
+        let mut first = Vec::with_capacity(2);
+        self.fs.read_file(program.node, 0, &mut Fill(&mut first))?;
+        let is_script = first == b"#!";
+        Ok((uid, gid, if is_script { mode & 0o777 } else { mode }))
     }
 
     /// What is in a program: the archive's own bytes, or a copy of a file that was written.

@@ -1,5 +1,6 @@
 //! `stat`, `statx`, `statfs` and `access`.
 
+use super::permission::asker;
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -86,7 +87,7 @@ impl Objects {
         self.stat_node(env, NodeRef::Open(self.files.fds.get(fd)?))
     }
 
-    /// `faccessat2`: everything may be read and written; what nobody may execute cannot be.
+    /// `faccessat2`, with the real numbers of the process unless `EACCESS` is among the flags.
     pub fn access(
         &self,
         env: &dyn Env,
@@ -102,12 +103,18 @@ impl Objects {
         let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
         let empty = flags.contains(AtFlags::EMPTY_PATH);
         let node = self.resolve_at(env, dirfd, path, follow, empty)?;
+        let who = asker(env);
+        // `AT_EACCESS` is the bit that is `AT_REMOVEDIR` elsewhere.
         let stat = self.stat_node(env, node)?;
         let is_dir = stat.mode & 0o170000 == NodeKind::Dir.mode();
         if mode & 1 != 0 && !is_dir && stat.mode & 0o111 == 0 {
             return Err(Errno::EACCES);
         }
-        Ok(())
+        if flags.contains(AtFlags::REMOVEDIR) {
+            self.check_access(&who, node, mode)
+        } else {
+            self.check_access(&who.real(), node, mode)
+        }
     }
 
     /// `statfs` of a path: Linux' `struct statfs`.
