@@ -1,0 +1,151 @@
+//! Walking the log frame by frame, past what is damaged.
+
+use alloc::{sync::Arc, vec, vec::Vec};
+
+use ebb_block::{BLOCK, BlockDevice, Error};
+
+use crate::layout::{FRAME, Header, LOG, Place};
+
+/// Most bytes of frames that are written before they are flushed, but for the frame that is over it.
+pub const UNFLUSHED: u64 = 1 << 20;
+/// How far ahead a frame is looked for when one is missing: every frame that a power cut left half done is within, with
+/// what the end of the ring wastes.
+pub const AHEAD: u64 = UNFLUSHED + 3 * FRAME as u64;
+
+/// Reads of the log, a piece at a time.
+pub struct Walk {
+    device: Arc<dyn BlockDevice>,
+    store: [u8; 16],
+    /// End of the ring.
+    end: u64,
+    start: u64,
+    bytes: Vec<u8>,
+    /// Blocks that could not be read; zeros take their place.
+    pub unreadable: Vec<u64>,
+}
+
+/// What follows in the log.
+pub enum Next {
+    /// The frame that was expected.
+    Frame(u64, Header),
+    /// It is damaged; the log goes on there.
+    Damaged(Place),
+    /// There is none.
+    End,
+}
+
+impl Walk {
+    pub fn new(device: Arc<dyn BlockDevice>, store: [u8; 16], end: u64) -> Self {
+        Self {
+            device,
+            store,
+            end,
+            start: 0,
+            bytes: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// `length` bytes at a position, fewer at the end of the ring.
+    pub async fn bytes(&mut self, position: u64, length: usize) -> Result<&[u8], Error> {
+        let length = length.min((self.end - position) as usize);
+        let has = |this: &Self| {
+            position >= this.start
+                && position + length as u64 <= this.start + this.bytes.len() as u64
+        };
+        if !has(self) {
+            let piece = FRAME.min((self.end - position) as usize);
+            self.bytes = match self.device.read(position, piece).await {
+                Ok(bytes) => bytes,
+                Err(Error::Io) => self.by_block(position, piece).await?,
+                Err(error) => return Err(error),
+            };
+            self.start = position;
+        }
+        let at = (position - self.start) as usize;
+        self.bytes.get(at..at + length).ok_or(Error::Io)
+    }
+
+    async fn by_block(&mut self, position: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(length);
+        for at in (position..position + length as u64).step_by(BLOCK) {
+            match self.device.read(at, BLOCK).await {
+                Ok(block) => bytes.extend(block),
+                Err(Error::Io) => {
+                    if !self.unreadable.contains(&at) {
+                        self.unreadable.push(at);
+                    }
+                    bytes.extend(vec![0; BLOCK]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The header at a position.
+    pub async fn header(&mut self, position: u64) -> Result<Option<Header>, Error> {
+        let store = self.store;
+        let header = Header::decode(self.bytes(position, BLOCK).await?, &store);
+        Ok(header.filter(|h| position + h.length as u64 <= self.end))
+    }
+
+    /// Whether there is a frame with a sequence number whose table can be read.
+    async fn sound(&mut self, at: Place) -> Result<Option<Header>, Error> {
+        let Some(header) = self.header(at.position).await? else {
+            return Ok(None);
+        };
+        if header.sequence != at.sequence {
+            return Ok(None);
+        }
+        let frame = self.bytes(at.position, header.length).await?;
+        Ok(header.entries(frame).map(|_| header))
+    }
+
+    /// What is at a place. Frames before `known` are known to have been durable.
+    pub async fn next(&mut self, expected: Place, known: Place) -> Result<Next, Error> {
+        for position in [expected.position, LOG] {
+            let at = Place {
+                position,
+                ..expected
+            };
+            if let Some(header) = self.sound(at).await? {
+                return Ok(Next::Frame(position, header));
+            }
+        }
+        let proven = known.sequence > expected.sequence;
+        if let Some(place) = self.later(expected, proven).await? {
+            return Ok(Next::Damaged(place));
+        }
+        Ok(if proven {
+            Next::Damaged(known)
+        } else {
+            Next::End
+        })
+    }
+
+    /// A frame ahead that comes after the expected one, if that one is known to have been durable or the frame says so.
+    pub async fn later(&mut self, expected: Place, proven: bool) -> Result<Option<Place>, Error> {
+        for position in ahead(expected.position, self.end) {
+            if let Some(header) = self.header(position).await?
+                && header.sequence > expected.sequence
+                && (proven || header.durable >= expected.sequence)
+            {
+                let place = Place {
+                    position,
+                    sequence: header.sequence,
+                };
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The blocks after a position in which frames may be that a power cut left.
+pub fn ahead(position: u64, end: u64) -> impl Iterator<Item = u64> {
+    let ring = end - LOG;
+    (0..AHEAD.min(ring))
+        .step_by(BLOCK)
+        .map(move |n| LOG + (position - LOG + n) % ring)
+}
