@@ -155,6 +155,7 @@ impl Objects {
     }
 
     #[cold]
+    #[inline(never)]
     fn tell_node_and_parent(&mut self, node: NodeRef, change: Change) {
         let change = match self.is_dir(node) {
             true => change | Change::ISDIR,

@@ -130,11 +130,11 @@ impl Objects {
         let desc = self.description(id)?;
         match (desc.object, desc.node) {
             (Object::File, Some(node)) => {
-                let n = self.fs.read_file(node, pos, sink)?;
-                if n > 0 {
+                let read = self.fs.read_file(node, pos, sink);
+                if self.is_watching() && matches!(read, Ok(1..)) {
                     self.tell_node(node, Change::ACCESS);
                 }
-                Ok(n)
+                read
             }
             (Object::Text, Some(NodeRef::Synth(node))) => {
                 let text = match &desc.text {

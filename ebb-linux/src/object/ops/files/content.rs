@@ -64,7 +64,7 @@ impl Objects {
         let done = self
             .fs
             .with_data(id, now, |d, budget| d.write(budget, pos, &mut limited))?;
-        if done > 0 {
+        if self.is_watching() && done > 0 {
             self.tell_node(node, Change::MODIFY);
         }
         Ok((pos, done))
