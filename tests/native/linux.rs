@@ -134,7 +134,7 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
             &[
                 "10.0.2.15, eth0 is 2, ioctl says the same: 1",
                 "bind 0 ",
-                "default routes 1",
+                "default routes 1, in /proc 1",
             ],
         ),
         (

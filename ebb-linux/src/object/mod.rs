@@ -19,6 +19,7 @@
 //! | [`io`] | where a transfer's bytes come from and go to |
 //! | [`wait`] | readiness, wait queues, deadlines, interest lists |
 //! | [`env`](mod@env) | what objects ask of the UC around them, its network included |
+//! | [`interfaces`] | the network interfaces, as netlink, ioctls and /proc tell of them |
 //! | [`kind`] | pipes, sockets and so on: one kind of object each |
 //! | [`files`], [`lock`] | descriptor tables; who has locked what |
 //! | [`fs`] | the file system: archive, writable layer, /proc and /sys |
@@ -34,6 +35,7 @@ pub mod env;
 pub mod files;
 pub mod fs;
 pub mod id;
+pub mod interfaces;
 pub mod io;
 pub mod kind;
 pub mod lock;

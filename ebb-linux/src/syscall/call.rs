@@ -12,9 +12,13 @@ use crate::object::wait::Events;
 use crate::state::thread::{Remainder, Thread, Waiting, Work};
 use crate::uc::caller::Caller;
 use crate::uc::env::World;
+use core::net::IpAddr;
 use core::ops::Deref;
 use core::task::Waker;
 use ebb_mem::space::{BadAddress, Error};
+
+/// How long the machine's address is waited for: longer than the stack asks for one before it gives up.
+const NETWORK_PATIENCE_NS: u64 = 15_000_000_000;
 
 /// Why a handler did not give a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +214,27 @@ impl Call<'_> {
         let queue = objects.queue_of(id)?.ok_or(Errno::EAGAIN)?;
         self.thread(|t| objects.register_queue(queue, events, &mut t.registration, self.waker))?;
         Err(Stop::Wait)
+    }
+
+    /// Waits, once, until it is known how the machine is connected, as far as `ip` is reached by that; without one, as far as
+    /// there are addresses at all. A machine that Linux runs on has its addresses before its programs start.
+    pub fn wait_for_network(&self, ip: Option<IpAddr>) -> Result<(), Stop> {
+        let waited = self.waited(|w| w.network) == Some(true);
+        if self.uc.knows_network(ip) || waited && self.is_late() {
+            if waited {
+                // What the call waits for from here on has limits of its own.
+                self.thread(|t| t.waiting = None)?;
+            }
+            return Ok(());
+        }
+        if self.last_try {
+            return Err(Errno::EAGAIN.into());
+        }
+        ebb_net::register_configuration(self.waker);
+        let deadline = self.uc.now().saturating_add(NETWORK_PATIENCE_NS);
+        let outcome = self.wait(Some(deadline));
+        self.waited(|w| w.network = true);
+        outcome.map(|_| ())
     }
 
     /// Keeps the description behind a descriptor for the rest of the call, which goes on later. Nothing has run since the call

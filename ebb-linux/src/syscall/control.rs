@@ -1,6 +1,5 @@
 //! Ancillary data (`cmsg`) between guest memory and the objects.
 
-use super::socket::Header;
 use super::{Call, Stop};
 use crate::abi::errno::Errno;
 use crate::object::env::{Env as _, Report};
@@ -37,6 +36,20 @@ const TIMESTAMPNS: u32 = 35;
 /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
 const ORIGIN_ICMP: u8 = 2;
 const ORIGIN_ICMP6: u8 = 3;
+
+/// `struct msghdr`.
+pub struct Header {
+    /// Where an address is, or its place.
+    pub name: u64,
+    /// Its length.
+    pub name_len: u32,
+    /// Where the bytes are.
+    pub parts: Vec<(u64, usize)>,
+    /// Where ancillary data is, and how much room it has.
+    pub control: u64,
+    /// See `control`.
+    pub control_len: u64,
+}
 
 /// What a guest sends along: descriptors, and the rest.
 pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {

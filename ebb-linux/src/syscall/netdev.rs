@@ -3,7 +3,7 @@
 use super::{Call, Outcome};
 use crate::abi::errno::Errno;
 use crate::object::id::DescId;
-use crate::object::ops::socket::interfaces::{self, Interface};
+use crate::object::interfaces::{self, Interface};
 use core::net::{IpAddr, Ipv4Addr};
 
 /// `SIOCOUTQ`: bytes that were sent and not acknowledged.
@@ -39,8 +39,7 @@ pub fn is_known(request: u32) -> bool {
 pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcome {
     match request {
         SIOCATMARK => {
-            call.on_objects(|o, _| o.socket_of(id))?;
-            let at_mark = call.objects().is_at_mark(id);
+            let at_mark = call.on_objects(|o, _| o.is_at_mark(id))?;
             call.space().put(argument, i32::from(at_mark))?;
             Ok(0)
         }
@@ -54,7 +53,7 @@ pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcom
             Ok(0)
         }
         _ => {
-            super::socket::wait_for_network(call, None)?;
+            call.wait_for_network(None)?;
             interface(call, request, argument)
         }
     }

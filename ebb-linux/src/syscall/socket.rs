@@ -1,8 +1,9 @@
 //! Sockets: addresses, messages and options between guest memory and the objects.
 
+use super::control::{self, Header};
 use super::file::{broken_pipe, give_pair};
 use super::guest::iovec;
-use super::{Call, Outcome, Stop, control};
+use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::object::description::DescId;
 use crate::object::fd::Fd;
@@ -12,10 +13,7 @@ use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
 use crate::uc::user_bytes::UserBytes;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
-/// How long the machine's address is waited for: longer than the stack asks for one before it gives up.
-const NETWORK_PATIENCE_NS: u64 = 15_000_000_000;
 /// The longest option value.
 const MAX_OPTION: u64 = 4096;
 
@@ -74,32 +72,11 @@ fn give_address(
     Ok(())
 }
 
-/// Waits, once, until it is known how the machine is connected, as far as `ip` is reached by that; without one, as far as
-/// there are addresses at all. A machine that Linux runs on has its addresses before its programs start.
-pub(super) fn wait_for_network(call: &Call<'_>, ip: Option<IpAddr>) -> Result<(), Stop> {
-    let waited = call.waited(|w| w.network) == Some(true);
-    if call.uc.knows_network(ip) || waited && call.is_late() {
-        if waited {
-            // What the call waits for from here on has limits of its own.
-            call.thread(|t| t.waiting = None)?;
-        }
-        return Ok(());
-    }
-    if call.last_try {
-        return Err(Errno::EAGAIN.into());
-    }
-    ebb_net::register_configuration(call.waker);
-    let deadline = call.uc.now().saturating_add(NETWORK_PATIENCE_NS);
-    let outcome = call.wait(Some(deadline));
-    call.waited(|w| w.network = true);
-    outcome.map(|_| ())
-}
-
 pub fn bind(call: &Call<'_>) -> Outcome {
     let id = call.objects().lookup_fd(call.fd(0))?;
     let address = address(call, id, call.args[1], call.args[2])?;
     if let Address::Inet(at) = &address {
-        wait_for_network(call, Some(at.ip()))?;
+        call.wait_for_network(Some(at.ip()))?;
     }
     call.on_objects(|o, w| o.bind(w, id, address))?;
     Ok(0)
@@ -119,7 +96,7 @@ pub fn connect(call: &Call<'_>) -> Outcome {
     } else {
         let to = address(call, id, call.args[1], call.args[2])?;
         if let Address::Inet(to) = &to {
-            wait_for_network(call, Some(to.ip()))?;
+            call.wait_for_network(Some(to.ip()))?;
         }
         call.objects().connect(&call.world(), id, to)
     };
@@ -228,9 +205,9 @@ fn send_parts(
     let fd = call.fd(0);
     let id = call.held(fd)?;
     if call.objects().asks_interfaces(id) {
-        wait_for_network(call, None)?;
+        call.wait_for_network(None)?;
     } else if let Some(Address::Inet(to)) = &to {
-        wait_for_network(call, Some(to.ip()))?;
+        call.wait_for_network(Some(to.ip()))?;
     }
     let flags = MessageFlags::from_bits_retain(flags as u32);
     let total: usize = parts.iter().map(|p| p.1).sum();
@@ -290,17 +267,6 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
     };
     let none = Ancillary::default();
     send_parts(call, &[(at, length(len))], to, &[], none, flags)
-}
-
-/// `struct msghdr`.
-pub(super) struct Header {
-    name: u64,
-    name_len: u32,
-    parts: Vec<(u64, usize)>,
-    /// Where ancillary data is, and how much room it has.
-    pub control: u64,
-    /// See `control`.
-    pub control_len: u64,
 }
 
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {

@@ -87,19 +87,6 @@ impl Inner {
             return Err(Error::InvalidInput);
         }
         socket.peer = Some((to, peer.port()));
-        // What others have sent before is no longer for it.
-        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        let pool = &mut self.pool;
-        for datagram in core::mem::take(&mut socket.queue) {
-            if datagram.from == (to, peer.port()) {
-                socket.queue.push_back(datagram);
-            } else {
-                socket.bytes -= datagram.chunk.buffer.len();
-                pool.give(datagram.chunk.buffer);
-            }
-        }
         Ok(())
     }
 }

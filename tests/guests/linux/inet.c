@@ -252,7 +252,22 @@ static void counts(void) {
   n = -1, ioctl(s[1], SIOCATMARK, &n), printf(", at the mark: %d\n", n), close(s[0]), close(s[1]);
 }
 
+static void urgent(void) {
+  for (int among = 0; among < 2; among++) {
+    int s[2], mark = -1;
+    char b[16] = "", u = '-';
+    tcp_pair(s), setsockopt(s[1], SOL_SOCKET, SO_OOBINLINE, &among, sizeof among);
+    long r = recv(s[1], &u, 1, MSG_OOB);
+    printf("urgent, among the others %d: none %s", among, why(r)), write(s[0], "abc", 3), r = send(s[0], "d!", 2, MSG_OOB), write(s[0], "ef", 2), usleep(50000);
+    struct pollfd p = {s[1], POLLPRI, 0};
+    poll(&p, 1, 500), printf(", sent %ld, poll %#x", r, p.revents), r = recv(s[1], &u, 1, MSG_OOB), printf(", by itself %ld %c %s", r, u, why(r));
+    p.revents = 0, poll(&p, 1, 0), printf(", then %#x", p.revents), r = recv(s[1], &u, 1, MSG_OOB), printf(" %s", why(r));
+    r = read(s[1], b, 16), b[r < 0 ? 0 : r] = 0, ioctl(s[1], SIOCATMARK, &mark), printf(", up to it %s, at it %d", b, mark);
+    r = read(s[1], b, 16), b[r < 0 ? 0 : r] = 0, ioctl(s[1], SIOCATMARK, &mark), printf(", after it %s, at it %d\n", b, mark), close(s[0]), close(s[1]);
+  }
+}
+
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts();
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent();
 }

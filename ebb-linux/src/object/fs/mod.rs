@@ -23,6 +23,7 @@ mod content;
 pub mod data;
 mod dir;
 mod inode;
+mod net;
 pub mod stat;
 pub(crate) mod synth;
 pub(crate) mod text;

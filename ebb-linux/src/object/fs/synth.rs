@@ -5,7 +5,7 @@
 
 use alloc::{format, vec::Vec};
 
-use super::{NodeKind, text};
+use super::{NodeKind, net, text};
 use crate::object::id::SynthNode;
 
 #[derive(Clone, Copy)]
@@ -46,7 +46,9 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/PID/mountinfo", File(text::mountinfo)),
     ("/proc/PID/mounts", File(text::mounts)),
     ("/proc/PID/net", Dir),
-    ("/proc/PID/net/if_inet6", File(text::if_inet6)),
+    ("/proc/PID/net/dev", File(net::dev)),
+    ("/proc/PID/net/if_inet6", File(net::if_inet6)),
+    ("/proc/PID/net/route", File(net::route)),
     ("/proc/PID/oom_score", File(text::zero)),
     ("/proc/PID/oom_score_adj", Accepting(text::zero)),
     ("/proc/PID/personality", File(text::personality)),

@@ -24,7 +24,7 @@ pub(crate) struct Subject<'a> {
 /// Appends the text of a file.
 pub(crate) type Make = fn(&Subject<'_>, &mut Vec<u8>);
 
-struct Text<'a>(&'a mut Vec<u8>);
+pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
 
 impl fmt::Write for Text<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
@@ -86,7 +86,6 @@ fixed! {
                  4 3 0:21 / /sys/fs/cgroup ro - cgroup2 cgroup2 ro";
     io = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
           cancelled_write_bytes: 0";
-    if_inet6 = "00000000000000000000000000000001 01 80 10 80       lo";
 }
 
 /// The build as `uname -v` gives it.

@@ -100,6 +100,8 @@ pub struct Socket {
     pub(crate) backlog_max: usize,
     /// Sockets that wait for room in the backlog or inbox.
     pub(crate) waiting: Vec<SocketId>,
+    /// The byte of a stream that its sender has marked.
+    pub(crate) urgent: Option<Urgent>,
     /// Answers to datagrams that were not delivered (`IP_RECVERR`).
     pub(crate) reports: VecDeque<Report>,
     /// A datagram that is still being put together (`MSG_MORE`, `UDP_CORK`), and where it goes.
@@ -107,6 +109,16 @@ pub struct Socket {
     /// Groups that it hears, by interface as the guest said it.
     pub(crate) groups: Vec<(IpAddr, u32)>,
     pub(crate) options: Options,
+}
+
+/// The marked byte of a stream (`MSG_OOB`), which lies in the inbox with the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Urgent {
+    pub(crate) byte: u8,
+    /// Bytes before it in the inbox.
+    pub(crate) ahead: usize,
+    /// The reader has had it by itself.
+    pub(crate) taken: bool,
 }
 
 /// Bytes in a socket's inbox.
@@ -203,6 +215,7 @@ impl Socket {
             backlog: VecDeque::new(),
             backlog_max: 0,
             waiting: Vec::new(),
+            urgent: None,
             reports: VecDeque::new(),
             corked: None,
             groups: Vec::new(),

@@ -16,6 +16,7 @@ pub(crate) const REUSEADDR: u32 = 2;
 pub(crate) const REUSEPORT: u32 = 15;
 pub(crate) const V6ONLY: u32 = 26;
 pub(crate) const BROADCAST: u32 = 6;
+pub(crate) const OOBINLINE: u32 = 10;
 /// Of `IPPROTO_IP`.
 pub(crate) const RECVERR: u32 = 11;
 /// Of `IPPROTO_IPV6`.

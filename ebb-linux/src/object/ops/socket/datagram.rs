@@ -318,11 +318,6 @@ impl Objects {
         Ok(held + self.outside_bytes(env, desc).0)
     }
 
-    /// Whether the next byte is the one that was marked as urgent.
-    pub fn is_at_mark(&self, _: DescId) -> bool {
-        false
-    }
-
     /// Whether a socket asks which interfaces there are (netlink).
     pub fn asks_interfaces(&self, desc: DescId) -> bool {
         let socket = self.socket_of(desc).and_then(|id| self.socket(id));

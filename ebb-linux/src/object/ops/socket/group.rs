@@ -2,11 +2,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::interfaces::{self, LO};
 use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
+    interfaces::{self, LO},
     kind::socket::{
         SocketId, SocketKind,
         option::{IP, IPV6},

@@ -31,7 +31,7 @@ bitflags! {
     /// `MSG_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct MessageFlags: u32 {
-        /// Out-of-band data, which there is none of.
+        /// The marked byte of a stream.
         const OOB = 0x1;
         /// Look, do not take.
         const PEEK = 0x2;
@@ -218,11 +218,12 @@ impl Objects {
     ) -> Result<usize> {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
-        if flags.contains(MessageFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP);
-        }
         let socket = self.socket(id)?;
         let (domain, kind) = (socket.domain, socket.kind);
+        let urgent = flags.contains(MessageFlags::OOB);
+        if urgent && (domain == Domain::Unix || kind != SocketKind::Stream) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         if !fds.is_empty() && domain != Domain::Unix {
             return Err(Errno::EINVAL);
         }
@@ -243,6 +244,7 @@ impl Objects {
             (Domain::Unix, _) => self.send_unix(id, source, to, descriptions.clone()),
             (Domain::Netlink, _) => self.send_netlink(env, id, source, to),
             (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to, flags, ancillary),
+            _ if urgent => self.send_urgent(id, source, |o, source| o.send_tcp(env, id, source)),
             _ => self.send_tcp(env, id, source),
         };
         if sent.is_err() {
@@ -421,8 +423,13 @@ impl Objects {
     ) -> Result<Received> {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
+        let peek = flags.contains(MessageFlags::PEEK);
         if flags.contains(MessageFlags::OOB) {
-            return Err(Errno::EINVAL);
+            return Ok(Received {
+                len: self.receive_urgent(id, sink, peek)?,
+                flags: MessageFlags::OOB,
+                ..Received::default()
+            });
         }
         if flags.contains(MessageFlags::ERRQUEUE) {
             return self.receive_report(env, id, sink);
@@ -510,7 +517,12 @@ impl Objects {
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let (mut done, mut paid, mut at) = (0, 0, 0);
         let mut descriptions = Vec::new();
+        let most = match peek {
+            true => usize::MAX,
+            false => socket.up_to_mark(),
+        };
         while sink.remaining() > 0
+            && done < most
             && let Some(message) = socket.inbox.get_mut(at)
         {
             // Descriptors belong to the first byte of their message: one such message per call.
@@ -523,7 +535,8 @@ impl Objects {
                     false => core::mem::take(&mut message.descriptions),
                 };
             }
-            let want = (message.bytes.len() - message.start).min(sink.remaining());
+            let room = sink.remaining().min(most - done);
+            let want = (message.bytes.len() - message.start).min(room);
             let n = sink.put(&message.bytes[message.start..message.start + want]);
             done += n;
             let used_up = message.start + n == message.bytes.len();
@@ -545,6 +558,9 @@ impl Objects {
             if !used_up || !descriptions.is_empty() {
                 break;
             }
+        }
+        if !peek {
+            socket.passed(done);
         }
         self.pay_back(id, paid);
         let flags = MessageFlags::empty();

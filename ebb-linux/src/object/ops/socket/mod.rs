@@ -3,7 +3,6 @@
 pub mod connect;
 mod datagram;
 mod group;
-pub mod interfaces;
 pub mod message;
 mod netlink;
 pub mod option;
@@ -12,6 +11,7 @@ mod outside;
 mod ports;
 #[cfg(test)]
 mod tests;
+mod urgent;
 
 use alloc::vec::Vec;
 
@@ -292,6 +292,7 @@ impl Objects {
         let hung_up = no_read && socket.no_write || net.intersects(Events::HUP);
         events.set(Events::HUP, hung_up || stream && !connected);
         events |= net & Events::ERR;
+        events.set(Events::PRI, socket.is_urgent());
         let writable = match (socket.net, stream) {
             (Some(_), true) if connected => net.intersects(Events::OUT) || socket.no_write,
             _ => self.has_room(socket),

@@ -9,12 +9,12 @@
 use alloc::{vec, vec::Vec};
 use core::net::IpAddr;
 
-use super::interfaces::{self, Interface, mask, network_of};
 use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
     id::DescId,
+    interfaces::{self, Interface, mask, network_of},
     io::Source,
     kind::socket::{
         SocketId,

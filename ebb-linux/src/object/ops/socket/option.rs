@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::{group, interfaces};
+use super::group;
 use crate::object::{
     Objects,
     env::{Env, Time},
     errno::{Errno, Result},
     id::DescId,
+    interfaces,
     kind::socket::{
         SocketKind, State,
         address::{Address, Domain},

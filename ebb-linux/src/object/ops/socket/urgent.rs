@@ -1,0 +1,128 @@
+//! Urgent data within a UC: the last byte that is sent with `MSG_OOB` is marked. Readers hear of it (`POLLPRI`), may take it by
+//! itself, and read up to the mark first; without `SO_OOBINLINE` the byte is not among the others.
+
+use crate::object::{
+    Objects,
+    errno::{Errno, Result},
+    id::DescId,
+    io::{Sink, Source},
+    kind::socket::{
+        Message, Socket, SocketId, State, Urgent,
+        option::{OOBINLINE, SOCKET},
+    },
+    wait::Events,
+};
+
+/// Gives the bytes of another source and remembers the last one.
+pub(super) struct Marking<'a> {
+    source: &'a mut dyn Source,
+    last: Option<u8>,
+}
+
+impl Source for Marking<'_> {
+    fn remaining(&self) -> usize {
+        self.source.remaining()
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let n = self.source.take(buffer);
+        if n > 0 {
+            self.last = Some(buffer[n - 1]);
+        }
+        n
+    }
+}
+
+impl Objects {
+    /// Sends on a stream within the UC with the last byte marked.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a connection that leaves the UC, else those of sending.
+    pub(super) fn send_urgent(
+        &mut self,
+        id: SocketId,
+        source: &mut dyn Source,
+        send: impl FnOnce(&mut Self, &mut dyn Source) -> Result<usize>,
+    ) -> Result<usize> {
+        let socket = self.socket(id)?;
+        if socket.state == State::Connected && socket.net.is_some() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let (peer, wanted) = (socket.peer, source.remaining());
+        let mut marking = Marking { source, last: None };
+        let sent = send(self, &mut marking)?;
+        let last = marking.last;
+        if let (true, Some(byte), Some(peer)) = (sent == wanted, last, peer)
+            && let Ok(peer) = self.socket_mut(peer)
+        {
+            let all: usize = peer.inbox.iter().map(Message::left).sum();
+            // One byte is marked at a time; an older mark is forgotten, and its byte read with the others.
+            peer.urgent = all.checked_sub(1).map(|ahead| Urgent {
+                byte,
+                ahead,
+                taken: false,
+            });
+            let queue = peer.queue;
+            self.hub.wake(queue, Events::PRI);
+        }
+        Ok(sent)
+    }
+
+    /// `recv` with `MSG_OOB`: the marked byte.
+    ///
+    /// # Errors
+    /// `EINVAL` when there is none, it was taken already, or it is read with the others.
+    pub(super) fn receive_urgent(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn Sink,
+        peek: bool,
+    ) -> Result<usize> {
+        let socket = self.socket_mut(id)?;
+        let among = socket.options.flag(SOCKET, OOBINLINE);
+        let urgent = socket.urgent.as_mut().filter(|u| !among && !u.taken);
+        let urgent = urgent.ok_or(Errno::EINVAL)?;
+        urgent.taken = !peek;
+        Ok(sink.put(&[urgent.byte]))
+    }
+
+    /// Whether the next byte is the marked one (`SIOCATMARK`).
+    ///
+    /// # Errors
+    /// `ENOTTY` for what is no socket.
+    pub fn is_at_mark(&self, desc: DescId) -> Result<bool> {
+        let socket = self.socket(self.socket_of(desc).map_err(|_| Errno::ENOTTY)?)?;
+        Ok(socket.urgent.is_some_and(|u| u.ahead == 0))
+    }
+}
+
+impl Socket {
+    /// How many bytes may be read now: reading stops at the mark. At the mark its byte is passed over, unless it is to be
+    /// read with the others.
+    pub(super) fn up_to_mark(&mut self) -> usize {
+        let among = self.options.flag(SOCKET, OOBINLINE);
+        match self.urgent {
+            None => usize::MAX,
+            Some(urgent) if urgent.ahead > 0 => urgent.ahead,
+            Some(_) => {
+                self.urgent = None;
+                if !among && let Some(front) = self.inbox.front_mut() {
+                    front.start += 1;
+                }
+                usize::MAX
+            }
+        }
+    }
+
+    /// Bytes were read.
+    pub(super) fn passed(&mut self, count: usize) {
+        if let Some(urgent) = &mut self.urgent {
+            urgent.ahead -= count.min(urgent.ahead);
+        }
+    }
+
+    /// Whether there is a marked byte that was not taken.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent.is_some_and(|u| !u.taken)
+    }
+}
