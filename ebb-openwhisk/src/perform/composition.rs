@@ -13,7 +13,8 @@ use crate::plan::{Body, Composition, Plan};
 use alloc::{format, string::String};
 use core::cell::Cell;
 
-/// What a composition has called so far, with all compositions that it calls.
+/// What a composition has called so far, with all compositions that it leads to. Were it counted for each of them alone, one
+/// that calls itself through a sequence would never end.
 #[derive(Default)]
 pub(super) struct Accounting {
     components: Cell<usize>,
@@ -141,14 +142,13 @@ pub(super) async fn perform<E: Executor>(
             Ok(plan) => {
                 let inner_atomics = Cell::new(0);
                 // A composition counts what it calls itself.
-                let shares = matches!(plan, Plan::Composition(_));
-                if !shares {
+                if !matches!(plan, Plan::Composition(_)) {
                     count(&accounting.components);
                 }
                 let inner = Within {
                     depth: within.depth + 1,
                     atomics: &inner_atomics,
-                    composition: shares.then_some(accounting),
+                    composition: Some(accounting),
                 };
                 let record = perform_within(executor, plan, inner).await;
                 summary.add(&record);

@@ -46,7 +46,7 @@ pub(super) async fn perform<E: Executor>(
         let inner = Within {
             depth: within.depth + 1,
             atomics: within.atomics,
-            composition: None,
+            composition: within.composition,
         };
         let record = perform_within(executor, plan, inner).await;
         summary.add(&record);

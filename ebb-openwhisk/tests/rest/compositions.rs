@@ -263,6 +263,34 @@ fn the_calls_of_a_composition_are_limited_with_all_that_it_composes() {
     assert!(bed.sent.borrow().len() - sent <= 101);
 }
 
+/// Where on the stack the caller's frames are, about.
+#[inline(never)]
+fn stack_address() -> usize {
+    let here = 0u8;
+    std::hint::black_box(&raw const here).addr()
+}
+
+#[test]
+fn compositions_in_one_another_leave_a_core_most_of_its_stack() {
+    let bed = Bed::new();
+    conductor(&bed, "deep");
+    bed.put(
+        "/_/actions/wide",
+        json!({"exec": {"kind": "sequence", "components": ["/_/deep"]}}),
+    );
+    let lowest = std::rc::Rc::new(std::cell::Cell::new(usize::MAX));
+    let seen = lowest.clone();
+    bed.act(move |_| {
+        seen.set(seen.get().min(stack_address()));
+        ok(json!({"action": "wide"}))
+    });
+    let got = bed.ask("POST", "/_/actions/deep?blocking=true", NULL);
+    assert_eq!(got.body["response"]["status"], "application error");
+    // An image has 256 KiB for each core.
+    let used = stack_address() - lowest.get();
+    assert!(used < 96 << 10, "{used} bytes");
+}
+
 #[test]
 fn compositions_and_sequences_are_components_of_one_another() {
     let bed = Bed::new();
