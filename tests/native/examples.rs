@@ -1,6 +1,6 @@
 //! Programs that the book goes through, as images.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use test_support::{RUNNER, cargo, needs};
 
@@ -36,4 +36,30 @@ fn without_its_device_the_driver_of_the_book_says_what_to_do() {
     let (status, console) = driver(&["5"], "");
     assert_eq!(status, Some(1), "{console}");
     assert!(console.contains("-device edu"), "{console}");
+}
+
+/// A test that boots an image without asking for QEMU fails where there is none, instead of being skipped.
+#[test]
+fn every_test_of_this_folder_says_which_programs_it_needs() {
+    let mut silent = Vec::new();
+    for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("this folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "rs") || path.ends_with("examples.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        for body in text.split("#[test]").skip(1) {
+            if !["needs!(", "lan(", "lacks("]
+                .iter()
+                .any(|way| body.contains(way))
+            {
+                let name = body
+                    .split("fn ")
+                    .nth(1)
+                    .and_then(|rest| rest.split('(').next());
+                silent.push(format!("{}: {}", path.display(), name.unwrap_or("?")));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "without `needs!`: {silent:#?}");
 }

@@ -341,6 +341,7 @@ fn a_core_that_does_not_come_up_is_done_without() {
 
 #[test]
 fn a_quiet_run_is_without_what_the_machine_says_of_itself() {
+    needs!("qemu-system-x86_64");
     let settings = [
         ("EBB_CORES", "4"),
         ("EBB_OPTIONS", "broken-core=2"),
@@ -357,6 +358,7 @@ fn a_quiet_run_is_without_what_the_machine_says_of_itself() {
 
 #[test]
 fn words_of_a_command_line_that_are_linuxs_are_ignored_and_named() {
+    needs!("qemu-system-x86_64");
     let words = "reboot=k panic=1 pci=off virtio_mmio.device=4K@0xd0000000:5 quiet";
     boot(&["none"], &[("EBB_OPTIONS", words)])
         .ends_with(0)
@@ -366,6 +368,7 @@ fn words_of_a_command_line_that_are_linuxs_are_ignored_and_named() {
 
 #[test]
 fn a_network_card_that_cannot_be_used_is_named_with_one_that_can() {
+    needs!("qemu-system-x86_64");
     let card = "-netdev user,id=x -device e1000,netdev=x,romfile=";
     let output = Command::new(RUNNER)
         .arg(cargo::example("echo"))

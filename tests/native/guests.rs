@@ -100,6 +100,7 @@ fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() 
 
 #[test]
 fn descriptors_and_files_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
     archive();
     let here = Command::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("files"))
         .output()

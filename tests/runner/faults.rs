@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use test_support::needs;
+
 use crate::common::{
     Code, Directory, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
     write_program,
@@ -328,6 +330,7 @@ fn the_command_for_gdb_is_printed() {
 
 #[test]
 fn a_missing_archive_is_reported_by_its_variable() {
+    needs!("qemu-system-x86_64");
     let dir = directory("noarchive");
     for path in ["/no/such/archive", "/tmp"] {
         let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_ARCHIVE", path));
@@ -373,6 +376,7 @@ fn the_last_output_and_report_of_a_qemu_that_ends_are_not_lost() {
 
 #[test]
 fn a_signal_to_the_runner_ends_qemu_and_is_its_exit_status() {
+    needs!("qemu-system-x86_64");
     for (sent, status) in [
         (Signal::SIGINT, 130),
         (Signal::SIGTERM, 143),
@@ -434,6 +438,7 @@ fn a_qemu_that_does_not_want_to_end_is_killed() {
 
 #[test]
 fn no_qemu_survives_a_runner_that_is_killed() {
+    needs!("qemu-system-x86_64");
     let dir = directory("orphan");
     let image = Code::default().halt().image(&dir.join("image"));
     let mut child = runner(&dir, &image).stderr(Stdio::null()).spawn().unwrap();

@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use test_support::needs;
+
 use crate::common::{Code, complete, directory, note, runner, write_program};
 use ebb_archive::{Archive, Kind, Node};
 
@@ -498,6 +500,7 @@ fn archives(dir: &Path) -> usize {
 
 #[test]
 fn an_image_with_a_manifest_gets_its_archive_which_is_packed_only_after_a_change() {
+    needs!("qemu-system-x86_64");
     let dir = directory("image");
     fs::write(dir.join("data"), "1").unwrap();
     let image = image(&dir, "file /data data\nfiles-of-arguments");
@@ -591,6 +594,7 @@ fn programs_among_the_further_files_bring_their_loader_and_libraries() {
 
 #[test]
 fn archives_of_images_that_are_gone_and_old_drafts_go() {
+    needs!("qemu-system-x86_64");
     let dir = directory("prune-others");
     let image = image(&dir, "file /data data");
     fs::write(dir.join("data"), "").unwrap();
@@ -627,6 +631,7 @@ fn archives_of_images_that_are_gone_and_old_drafts_go() {
 
 #[test]
 fn old_archives_go() {
+    needs!("qemu-system-x86_64");
     let dir = directory("prune");
     let image = image(&dir, "file /data data");
     fs::write(dir.join("image.keep.archive"), "").unwrap();
@@ -645,6 +650,7 @@ fn old_archives_go() {
 
 #[test]
 fn an_archive_that_does_not_fit_into_memory_is_refused() {
+    needs!("qemu-system-x86_64");
     let dir = directory("memory");
     let archive = dir.join("archive");
     fs::File::create(&archive)
