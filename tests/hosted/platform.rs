@@ -29,12 +29,12 @@ struct Threads;
 // ANCHOR: simple
 #[provides(Clock, instance = &Threads)]
 impl Clock for Threads {
-    fn now(&self) -> u64 {
+    fn now_ns(&self) -> u64 {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_nanos() as u64
     }
 
-    fn unix_time(&self) -> u64 {
+    fn unix_time_ns(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(0, |now| now.as_nanos() as u64)
     }
@@ -106,7 +106,9 @@ impl Cores for Threads {
     fn park(&self, _: usize, deadline: Option<u64>) {
         match deadline {
             None => thread::park(),
-            Some(at) => thread::park_timeout(Duration::from_nanos(at.saturating_sub(self.now()))),
+            Some(at) => {
+                thread::park_timeout(Duration::from_nanos(at.saturating_sub(self.now_ns())))
+            }
         }
     }
 
