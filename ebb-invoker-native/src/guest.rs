@@ -157,7 +157,6 @@ impl Guest {
         }
         while link.try_read(&mut self.input).is_ok_and(|n| n > 0) {}
         // After the link: what was logged before an answer is there when the answer is.
-        let time_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
         for (stream, channel) in [Stream::Out, Stream::Err].into_iter().zip(streams) {
             let mut bytes = Vec::new();
             while channel.try_read(&mut bytes).is_ok_and(|n| n > 0) {
@@ -166,6 +165,7 @@ impl Guest {
                     .any(|part| part == OUT_OF_MEMORY);
                 let bytes = core::mem::take(&mut bytes);
                 if self.logged < LOG_LIMIT {
+                    let time_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
                     self.logged += bytes.len();
                     self.logs.push((stream, time_ns, bytes));
                 }

@@ -81,15 +81,20 @@ pub(crate) fn with_head<R>(
     code: Option<&CodeText>,
     f: impl FnOnce(&api::Request<'_>) -> R,
 ) -> R {
-    let headers: Vec<(&str, Cow<'_, str>)> = request
-        .head()
-        .headers()
-        .map(|(name, value)| (name, String::from_utf8_lossy(value)))
-        .collect();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_ref()))
-        .collect();
+    // Headers are text as a rule; what is none is repaired, which takes copies.
+    let text = |(name, value)| Some((name, core::str::from_utf8(value).ok()?));
+    let repaired: Vec<(&str, Cow<'_, str>)>;
+    let headers: Vec<(&str, &str)> = match request.head().headers().map(text).collect() {
+        Some(headers) => headers,
+        None => {
+            let text = |(name, value)| (name, String::from_utf8_lossy(value));
+            repaired = request.head().headers().map(text).collect();
+            repaired
+                .iter()
+                .map(|(name, value)| (*name, value.as_ref()))
+                .collect()
+        }
+    };
     f(&api::Request {
         method: request.method(),
         path: request.path(),
