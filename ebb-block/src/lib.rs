@@ -1,9 +1,8 @@
 #![no_std]
 //! Disks: blocks that are read, written and flushed without a core waiting.
 //!
-//! [`BlockDevice`] is a disk, [`Disks`] the component that gives a program those of its machine: virtio-blk in an image
-//! (`ebb-virtio`), files in a Linux process (`ebb-hosted`). [`sim`] is a disk for tests that loses, reorders and tears what
-//! was not flushed.
+//! [`BlockDevice`] is a disk, [`Disks`] the component for those of a machine, which neither platform provides yet. [`sim`] is a
+//! disk for tests that loses, reorders and tears what was not flushed.
 //!
 //! # Ordering
 //! 1. A request begins when its method is called, whether or not its future is ever polled; dropping the future does not
