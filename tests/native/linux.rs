@@ -157,3 +157,23 @@ fn users_groups_modes_and_priorities_are_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("credentials");
 }
+
+#[test]
+fn a_handler_ends_or_repeats_a_call_that_waits_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("interrupted");
+}
+
+/// `EBB_WAITING="SEED COUNT"` chooses other programs, and more.
+#[test]
+fn random_programs_of_waiting_calls_lose_and_double_nothing_here_and_there() {
+    needs!("qemu-system-x86_64");
+    let program = build("waiting");
+    let chosen = std::env::var("EBB_WAITING").unwrap_or_else(|_| String::from("1 60"));
+    let chosen: Vec<&str> = chosen.split_whitespace().collect();
+    let host = Command::new(&program).args(&chosen).output();
+    let host = lines(&host.expect("it starts here"));
+    let last = host.last().expect("it says how many were wrong");
+    assert!(last.ends_with(" programs, 0 wrong"), "{host:#?}");
+    assert_eq!(lines(&in_the_image("waiting", &program, &chosen)), host);
+}

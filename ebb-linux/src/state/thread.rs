@@ -28,8 +28,12 @@ pub struct Waiting {
     pub semaphores: Option<(i32, ThreadKey)>,
     /// The description that it uses, kept open meanwhile.
     pub held: Option<DescId>,
-    /// Bytes that it has moved.
+    /// Bytes that it has moved, of the message at hand if it moves several.
     pub progress: usize,
+    /// Messages that it has moved.
+    pub messages: u64,
+    /// After which no more messages are received, in clock nanoseconds.
+    pub until: Option<u64>,
     /// Its name among those who wait for record locks.
     pub record: Option<WaitId>,
     /// The FIFO that it opens.
@@ -42,6 +46,23 @@ pub struct Waiting {
     pub network: bool,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
+}
+
+impl Waiting {
+    /// What the call has moved: messages if they are whole, or bytes.
+    pub fn moved(&self) -> u64 {
+        match self.messages {
+            0 => self.progress as u64,
+            messages => messages,
+        }
+    }
+
+    /// Goes on to the next of several messages, whose time limit begins when it first waits.
+    pub fn next_message(&mut self, moved: u64) {
+        self.messages = moved;
+        self.progress = 0;
+        self.deadline = None;
+    }
 }
 
 /// Where a guest wants to be told how much of a time limit is left.

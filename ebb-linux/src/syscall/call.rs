@@ -204,10 +204,13 @@ impl Call<'_> {
     /// Waits for news of a description.
     pub fn wait_for(&self, fd: Fd, id: DescId, events: Events, deadline: Option<u64>) -> Outcome {
         self.thread(|t| {
-            t.waiting.get_or_insert_with(|| Waiting {
+            let waiting = t.waiting.get_or_insert_with(|| Waiting {
                 deadline,
                 ..Waiting::default()
             });
+            if waiting.messages > 0 && waiting.deadline.is_none() {
+                waiting.deadline = deadline;
+            }
         })?;
         self.keep_open(fd)?;
         let mut objects = self.objects();

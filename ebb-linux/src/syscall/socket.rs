@@ -2,6 +2,7 @@
 
 use super::control::{self, Header};
 use super::file::{broken_pipe, give_pair};
+use super::futex::timespec;
 use super::guest::iovec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
@@ -286,11 +287,10 @@ fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
 
 pub fn sendmsg(call: &Call<'_>) -> Outcome {
     let [_, at, flags, ..] = call.args;
-    send_header(call, at, flags)
+    send_header(call, header(call, at)?, flags)
 }
 
-fn send_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
-    let h = header(call, at)?;
+fn send_header(call: &Call<'_>, h: Header, flags: u64) -> Outcome {
     let id = call.held(call.fd(0))?;
     let to = match h.name {
         0 => None,
@@ -309,44 +309,46 @@ fn receive_parts(
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
-    let done = call.waited(|w| w.progress).unwrap_or(0);
-    let mut sink = UserBytes::new(call.memory, parts, done);
-    let result = call
-        .objects()
-        .receive(&call.world(), id, &mut sink, max_fds, flags);
-    // The queue of answers never makes wait.
-    let may_wait = may_wait(call, id, flags) && !flags.contains(MessageFlags::ERRQUEUE);
-    let all = flags.contains(MessageFlags::WAITALL)
-        && !flags.contains(MessageFlags::PEEK)
-        && call.objects().writes_all(id);
+    let mut done = call.waited(|w| w.progress).unwrap_or(0);
     let moved = |len| Received {
         len,
         ..Received::default()
     };
-    let wait_on = |done: usize| -> Result<Received, Stop> {
-        match call.wait_for_transfer(fd, id, Events::FOR_READ) {
-            Err(Stop::Error(Errno::EAGAIN)) if done > 0 => Ok(moved(done)),
-            Ok(_) => Err(Stop::Error(Errno::EAGAIN)),
-            Err(stop) => {
-                call.waited(|w| w.progress = done);
-                Err(stop)
+    loop {
+        let mut sink = UserBytes::new(call.memory, parts, done);
+        let result = call
+            .objects()
+            .receive(&call.world(), id, &mut sink, max_fds, flags);
+        // The queue of answers never makes wait.
+        let may_wait = may_wait(call, id, flags) && !flags.contains(MessageFlags::ERRQUEUE);
+        let all = flags.contains(MessageFlags::WAITALL)
+            && !flags.contains(MessageFlags::PEEK)
+            && call.objects().writes_all(id);
+        match result {
+            Ok(mut received) if all => {
+                let ended = received.len == 0;
+                done += received.len;
+                received.len = done;
+                if ended || done >= total || !may_wait || !received.fds.is_empty() {
+                    return Ok(received);
+                }
+                // The end may be there already, and would wake nobody any more.
             }
-        }
-    };
-    match result {
-        Ok(mut received) if all => {
-            let ended = received.len == 0;
-            received.len += done;
-            if ended || received.len >= total || !may_wait {
-                return Ok(received);
+            Ok(received) => return Ok(received),
+            Err(Errno::EAGAIN) if may_wait => {
+                return match call.wait_for_transfer(fd, id, Events::FOR_READ) {
+                    Err(Stop::Error(Errno::EAGAIN)) if done > 0 => Ok(moved(done)),
+                    Ok(_) => Err(Stop::Error(Errno::EAGAIN)),
+                    Err(stop) => {
+                        call.waited(|w| w.progress = done);
+                        Err(stop)
+                    }
+                };
             }
-            wait_on(received.len)
+            // An error of a stream is told by the next call.
+            Err(_) if done > 0 => return Ok(moved(done)),
+            Err(errno) => return Err(errno.into()),
         }
-        Ok(received) => Ok(received),
-        Err(Errno::EAGAIN) if may_wait => wait_on(done),
-        // An error of a stream is told by the next call.
-        Err(_) if done > 0 => Ok(moved(done)),
-        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -401,35 +403,71 @@ fn receive_header(call: &Call<'_>, at: u64, flags: u64) -> Outcome {
 /// The most messages that `sendmmsg` and `recvmmsg` move.
 const MAX_MESSAGES: u64 = 1024;
 
-fn many(call: &Call<'_>, mut each: impl FnMut(u64) -> Outcome) -> Outcome {
+/// `recvmmsg` waits for the first message only.
+const MSG_WAITFORONE: u64 = 0x1_0000;
+
+/// Moves one message after another, each of which may wait. `each` is given how many came before and where the header is; it
+/// says how much it moved, and whether to go on.
+fn many(call: &Call<'_>, mut each: impl FnMut(u64, u64) -> Result<(u64, bool), Stop>) -> Outcome {
     let [_, at, count, ..] = call.args;
-    let mut n = 0;
+    let mut n = call.waited(|w| w.messages).unwrap_or(0);
     while n < count.min(MAX_MESSAGES) {
         let header = at.checked_add(64 * n).ok_or(Errno::EFAULT)?;
-        match each(header) {
-            Ok(len) => call.space().put(header + 56, len as u32)?,
+        match each(n, header) {
+            Ok((len, go_on)) => {
+                call.space().put(header + 56, len as u32)?;
+                n += 1;
+                call.waited(|w| w.next_message(n));
+                if !go_on {
+                    break;
+                }
+            }
+            Err(Stop::Wait) => {
+                // Those before may not have waited.
+                call.waited(|w| w.messages = n);
+                return Err(Stop::Wait);
+            }
             Err(stop) if n == 0 => return Err(stop),
             Err(_) => break,
         }
-        n += 1;
     }
     Ok(n)
 }
 
 pub fn sendmmsg(call: &Call<'_>) -> Outcome {
-    // Only the first message waits.
-    let mut first = true;
-    many(call, |header| {
-        let wait = if core::mem::take(&mut first) { 0 } else { 0x40 };
-        send_header(call, header, call.args[3] | wait)
+    many(call, |_, at| {
+        let h = header(call, at)?;
+        let total: usize = h.parts.iter().map(|p| p.1).sum();
+        let len = send_header(call, h, call.args[3])?;
+        // What was cut short is the last: the next would take the place of its rest.
+        Ok((len, len >= total as u64))
     })
 }
 
 pub fn recvmmsg(call: &Call<'_>) -> Outcome {
-    let mut first = true;
-    many(call, |header| {
-        let wait = if core::mem::take(&mut first) { 0 } else { 0x40 };
-        // MSG_WAITFORONE (0x10000) is what happens anyway.
-        receive_header(call, header, call.args[3] & !0x1_0000 | wait)
-    })
+    let [_, _, _, flags, limit_at, _] = call.args;
+    let kept = || call.waited(|w| w.until);
+    let until = match (!call.first).then(kept).flatten() {
+        Some(until) => until,
+        None => timespec(call, limit_at)?.map(|limit| call.uc.now().saturating_add(limit)),
+    };
+    let outcome = many(call, |n, at| {
+        let wait = if n > 0 && flags & MSG_WAITFORONE != 0 {
+            u64::from(MessageFlags::DONTWAIT.bits())
+        } else {
+            0
+        };
+        let len = receive_header(call, at, flags & !MSG_WAITFORONE | wait)?;
+        // As on Linux the limit ends no wait: it is looked at behind each message.
+        Ok((len, until.is_none_or(|until| call.uc.now() < until)))
+    });
+    if outcome == Err(Stop::Wait) {
+        call.waited(|w| w.until = until);
+    }
+    if let (Ok(_), Some(until)) = (outcome, until) {
+        let left_ns = until.saturating_sub(call.uc.now());
+        let left = [left_ns / 1_000_000_000, left_ns % 1_000_000_000];
+        call.space().put(limit_at, left)?;
+    }
+    outcome
 }

@@ -139,9 +139,9 @@ enum Interrupted {
 fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted {
     let waits = |w: &mut Waiting| {
         let whole = w.child.is_some() || w.work.is_some();
-        (whole, w.progress, w.deadline.is_some())
+        (whole, w.moved(), w.deadline.is_some())
     };
-    let (whole, progress, timed) = call.waited(waits).unwrap_or_default();
+    let (whole, moved, timed) = call.waited(waits).unwrap_or_default();
     if whole {
         return Interrupted::Waits;
     }
@@ -152,21 +152,21 @@ fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted
         other => other,
     };
     let interruption = signal::interruption(call);
-    if interruption == Interruption::Unhandled && (progress > 0 || restart != Restart::Never) {
+    if interruption == Interruption::Unhandled && (moved > 0 || restart != Restart::Never) {
         signal::deliver(call);
         return Interrupted::Waits;
     }
     let anew = matches!(restart, Restart::SaRestart | Restart::SaRestartUntimed)
         && interruption == Interruption::Handled { restart: true };
     cancel(call);
-    if progress > 0 {
+    if moved > 0 {
         // The handler says what the guest is to be told besides.
         let last = Call {
             last_try: true,
             ..*call
         };
         return Interrupted::With(match handler(&last) {
-            Err(Stop::Wait) => Ok(progress as u64),
+            Err(Stop::Wait) => Ok(moved),
             outcome => outcome,
         });
     }

@@ -318,7 +318,7 @@ table! {
 295 preadv "fpdx" Full [SaRestart] => file::preadv;
 296 pwritev "fpdx" Full [SaRestart] => file::pwritev;
 297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
-299 recvmmsg "fpdbp" Partial("no timeout") [SaRestart] => socket::recvmmsg;
+299 recvmmsg "fpdbp" Full [SaRestart] => socket::recvmmsg;
 302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
 306 syncfs "f" Full => file::syncfs;
 307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
