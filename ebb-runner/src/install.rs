@@ -89,10 +89,12 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("curl", &["curl", "ca-certificates"]),
     ("ip", &["iproute2"]),
     ("memccapable", &["libmemcached-tools"]),
+    ("nginx", &["nginx-light"]),
     ("nm", &["binutils"]),
     ("node", &["nodejs"]),
     ("npm", &["npm"]),
     ("/usr/bin/python3", &["python3"]),
+    ("/usr/lib/postgresql", &["postgresql"]),
     (
         "/usr/lib/python3/dist-packages/pymemcache",
         &["python3-pymemcache"],

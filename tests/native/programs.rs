@@ -134,6 +134,77 @@ fn a_rust_program_runs_threads_sockets_and_children() {
     runs(&pack("rust", &manifest), &[], "320 lines, well");
 }
 
+/// The folder of a version of Debian's PostgreSQL.
+fn postgres() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is there");
+    let bin = |version: std::io::Result<std::fs::DirEntry>| version.ok().map(|v| v.path());
+    let found = versions.filter_map(bin).find(|v| v.join("bin").is_dir());
+    found.expect("a version of it is")
+}
+
+#[test]
+fn postgres_refuses_root_and_keeps_a_database_as_its_own_user() {
+    needs!("qemu-system-x86_64", "busybox", "/usr/lib/postgresql");
+    let folder = postgres();
+    let (folder, version) = (
+        folder.display(),
+        folder.file_name().expect("a version").display(),
+    );
+    let mut manifest = format!(
+        "program /bin/busybox\nargs sh /postgres.sh {folder}/bin\ndirectory /tmp\ndirectory /var/run\n\
+         file /postgres.sh {GUESTS}/postgres.sh\nsymlink /usr/bin/sh busybox\nfile /usr/bin/setpriv\n\
+         tree {folder}/lib\ntree /usr/share/postgresql/{version}\n\
+         file /etc/passwd\nfile /etc/group\nfile /etc/nsswitch.conf\n"
+    );
+    for program in ["initdb", "postgres", "pg_ctl", "psql"] {
+        manifest.push_str(&format!("file {folder}/bin/{program}\n"));
+    }
+    let archive = pack("postgres", &manifest);
+    runs(&archive, &[], "all of postgres is well");
+}
+
+#[test]
+fn nginx_serves_with_two_workers_that_are_not_root() {
+    needs!("qemu-system-x86_64", "nginx", "curl");
+    let archive = pack(
+        "nginx",
+        &format!(
+            "program /usr/sbin/nginx\nargs -c /nginx.conf\nfile /nginx.conf {GUESTS}/nginx.conf\n\
+             text /srv/index.html hello from two workers\ndirectory /srv/closed 700\n\
+             text /srv/closed/index.html of root alone\ndirectory /tmp 1777\ndirectory /var/log/nginx\n\
+             directory /var/lib/nginx\nfile /etc/passwd\nfile /etc/group\nfile /etc/nsswitch.conf\n"
+        ),
+    );
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("there is a free port")
+        .port();
+    let child = image(&archive, &[])
+        .env("EBB_FORWARD", format!("{port}:8080"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _ended = Ended(child.expect("the runner starts"));
+    let ask = |path: &str| {
+        let url = format!("http://127.0.0.1:{port}/{path}");
+        let output = Command::new("curl")
+            .args(["-s", "-m", "10", &url])
+            .output()
+            .expect("curl starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let begun = Instant::now();
+    while !ask("").contains("hello from two workers") {
+        assert!(begun.elapsed() < Duration::from_secs(90), "nginx is not up");
+        sleep(Duration::from_millis(300));
+    }
+    for _ in 0..20 {
+        assert!(ask("").contains("hello from two workers"));
+    }
+    // What only root may read is not served by a worker.
+    assert!(ask("closed/").contains("403 Forbidden"));
+}
+
 struct Ended(Child);
 
 impl Drop for Ended {
