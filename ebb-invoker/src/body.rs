@@ -16,7 +16,7 @@ use ebb_openwhisk::budget::{Budget, Share};
 use spin::mutex::SpinMutex;
 
 use crate::books::Books;
-use crate::front::{convert, refusal, unreadable, with_head};
+use crate::convert::{convert, refusal, unreadable, with_head};
 
 /// How long a body may take.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(60);

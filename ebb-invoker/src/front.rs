@@ -1,23 +1,20 @@
 //! HTTP: requests of the API, and the paths of the metrics and the live page.
 
-use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use ebb::net::http::{Error, Limits, Request, Response};
 use ebb::{EbbRef, JoinHandle, time};
 use ebb_openwhisk::activation::Activation;
-use ebb_openwhisk::code::{self, CodeText};
-use ebb_openwhisk::failure::Failure;
+use ebb_openwhisk::code;
 use ebb_openwhisk::http as api;
 use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::plan::{Reply, Step};
 
 use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
+use crate::convert::{convert, refusal, with_head};
 use crate::invoker::Invoker;
 use crate::{dispatch, evict, observe};
 
@@ -50,59 +47,10 @@ const DOCUMENT: usize = 100 << 20;
 /// The largest document besides its code: parameters and annotations.
 const REST: usize = 4 << 20;
 
-/// A refusal before the API has seen the request.
-pub(crate) fn refusal(status: u16, why: &str) -> Response {
-    let id = EbbRef::<Books>::get().controller(|c| c.new_id());
-    let response = api::Response::failure(&Failure::new(status, why), &id);
-    convert(response.with("X-Request-ID", id))
-}
-
 /// A request whose head could not be read.
 fn refuse(error: Error) -> Response {
     EbbRef::<Invoker>::get().count(|m| m.requests += 1);
     refusal(error.status().unwrap_or(400), &format!("{error}"))
-}
-
-/// A request whose body could not be read, of which at most so many bytes are taken.
-pub(crate) fn unreadable(error: Error, most: usize) -> Response {
-    match error {
-        Error::BodyTooLarge => refusal(
-            413,
-            &format!("Request larger than allowed: > {most} bytes."),
-        ),
-        error => refusal(error.status().unwrap_or(400), &format!("{error}")),
-    }
-}
-
-/// Shows `f` a request as the API takes it, with this body.
-pub(crate) fn with_head<R>(
-    request: &Request<'_>,
-    body: &[u8],
-    code: Option<&CodeText>,
-    f: impl FnOnce(&api::Request<'_>) -> R,
-) -> R {
-    // Headers are text as a rule; what is none is repaired, which takes copies.
-    let text = |(name, value)| Some((name, core::str::from_utf8(value).ok()?));
-    let repaired: Vec<(&str, Cow<'_, str>)>;
-    let headers: Vec<(&str, &str)> = match request.head().headers().map(text).collect() {
-        Some(headers) => headers,
-        None => {
-            let text = |(name, value)| (name, String::from_utf8_lossy(value));
-            repaired = request.head().headers().map(text).collect();
-            repaired
-                .iter()
-                .map(|(name, value)| (*name, value.as_ref()))
-                .collect()
-        }
-    };
-    f(&api::Request {
-        method: request.method(),
-        path: request.path(),
-        query: request.query(),
-        headers: &headers,
-        body,
-        code,
-    })
 }
 
 /// A request to OpenWhisk's API.
@@ -164,12 +112,4 @@ async fn wait(running: JoinHandle<Arc<Activation>>, reply: &Reply) -> api::Respo
         Ok(Ok(record)) => reply.respond(&record),
         _ => reply.accepted(),
     }
-}
-
-pub(crate) fn convert(response: api::Response) -> Response {
-    let mut converted = Response::new(response.status);
-    for (name, value) in response.headers {
-        converted = converted.with(name, value);
-    }
-    converted.body(response.body)
 }

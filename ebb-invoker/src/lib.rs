@@ -70,6 +70,7 @@ extern crate std;
 mod body;
 pub mod books;
 mod capture;
+mod convert;
 mod dispatch;
 mod evict;
 pub mod front;
