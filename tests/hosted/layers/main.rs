@@ -18,7 +18,6 @@ const KNOWN: &[(&str, &str)] = &[
         "ebb-invoker-native/src/base.rs",
         "ebb-invoker-native/src/guest.rs",
     ),
-    ("ebb-invoker/src/body.rs", "ebb-invoker/src/front.rs"),
     ("ebb-invoker/src/books.rs", "ebb-invoker/src/service.rs"),
     ("ebb-invoker/src/capture.rs", "ebb-invoker/src/evict.rs"),
     ("ebb-invoker/src/capture.rs", "ebb-invoker/src/invoker.rs"),
