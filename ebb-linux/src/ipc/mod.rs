@@ -167,6 +167,18 @@ impl Permissions {
     }
 }
 
+/// By what a `*ctl` call finds an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// By its identifier.
+    Identifier,
+    /// By its place in the table; `any` asks for no right to read.
+    Slot {
+        /// No right is asked for.
+        any: bool,
+    },
+}
+
 /// What all kinds of objects have.
 pub trait Object: Clone {
     /// Owner and mode.
@@ -281,16 +293,36 @@ impl<T: Object> Table<T> {
         self.slots[slot].as_mut().ok_or(Errno::EINVAL)
     }
 
-    /// The object in a slot, and its identifier (`SEM_STAT` and its kin go by slots).
+    /// The object that somebody asks about, by identifier (`IPC_STAT`) or by slot (`SEM_STAT` and its kin), and what the
+    /// call answers: by slot the identifier. `any` asks for no right to read (`SEM_STAT_ANY` and its kin).
     ///
     /// # Errors
-    /// `EINVAL` for one that is empty.
-    fn by_slot(&self, slot: i32) -> Result<(i32, &T), Errno> {
-        let index = usize::try_from(slot).map_err(|_| Errno::EINVAL)?;
-        let object = self.slots.get(index).and_then(Option::as_ref);
-        let object = object.ok_or(Errno::EINVAL)?;
-        let id = Self::identifier(index as u32, object.permissions().sequence);
-        Ok((id, object))
+    /// `EINVAL`, `EACCES`.
+    pub fn asked(&self, id: i32, by: Lookup, subject: &Subject) -> Result<(i32, &T), Errno> {
+        let (answer, object) = match by {
+            Lookup::Identifier => (0, self.by_id(id)?),
+            Lookup::Slot { .. } => {
+                let index = usize::try_from(id).map_err(|_| Errno::EINVAL)?;
+                let object = self.slots.get(index).and_then(Option::as_ref);
+                let object = object.ok_or(Errno::EINVAL)?;
+                let sequence = object.permissions().sequence;
+                (Self::identifier(index as u32, sequence), object)
+            }
+        };
+        if by != (Lookup::Slot { any: true }) {
+            object.permissions().check(subject, Access::Read)?;
+        }
+        Ok((answer, object))
+    }
+
+    /// The object, for whoever may change who it belongs to, and remove it.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM`.
+    pub fn owned(&mut self, id: i32, subject: &Subject) -> Result<&mut T, Errno> {
+        let object = self.by_id_mut(id)?;
+        object.permissions().check_owner(subject)?;
+        Ok(object)
     }
 
     /// Takes an object out. The caller has checked that it may.

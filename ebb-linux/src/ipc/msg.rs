@@ -233,35 +233,12 @@ impl Ipc {
         Ok(())
     }
 
-    /// `IPC_STAT`, `MSG_STAT`, `MSG_STAT_ANY`; see [`Ipc::sem_stat`].
-    ///
-    /// # Errors
-    /// `EINVAL`, `EACCES`.
-    pub fn msg_stat(
-        &self,
-        id: i32,
-        by_slot: bool,
-        any: bool,
-        subject: &Subject,
-    ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
-        let (id, queue) = if by_slot {
-            self.messages.by_slot(id)?
-        } else {
-            (id, self.messages.by_id(id)?)
-        };
-        if !any {
-            queue.permissions.check(subject, Access::Read)?;
-        }
-        Ok((if by_slot { id } else { 0 }, queue.stat()))
-    }
-
     /// `IPC_RMID`.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`.
     pub fn msg_remove(&mut self, id: i32, subject: &Subject) -> Result<(), Errno> {
-        let queue = self.messages.by_id(id)?;
-        queue.permissions.check_owner(subject)?;
+        self.messages.owned(id, subject)?;
         self.messages.remove(id)?;
         self.news = true;
         Ok(())
@@ -279,8 +256,7 @@ impl Ipc {
         subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
-        let queue = self.messages.by_id_mut(id)?;
-        queue.permissions.check_owner(subject)?;
+        let queue = self.messages.owned(id, subject)?;
         // `CAP_SYS_RESOURCE`, which goes with administration here.
         if bytes_max > QUEUE_MAX && !subject.administers {
             return Err(Errno::EPERM);

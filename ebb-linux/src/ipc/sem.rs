@@ -289,35 +289,12 @@ impl Ipc {
         }
     }
 
-    /// `IPC_STAT`, `SEM_STAT` and `SEM_STAT_ANY`: the latter two go by slot, and the last asks for no right to read.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EACCES`.
-    pub fn sem_stat(
-        &self,
-        id: i32,
-        by_slot: bool,
-        any: bool,
-        subject: &Subject,
-    ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
-        let (id, set) = if by_slot {
-            self.semaphores.by_slot(id)?
-        } else {
-            (id, self.semaphores.by_id(id)?)
-        };
-        if !any {
-            set.permissions.check(subject, Access::Read)?;
-        }
-        Ok((if by_slot { id } else { 0 }, set.stat()))
-    }
-
     /// `IPC_RMID`: whoever waits for the set is told `EIDRM`.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`.
     pub fn sem_remove(&mut self, id: i32, subject: &Subject) -> Result<(), Errno> {
-        let set = self.semaphores.by_id(id)?;
-        set.permissions.check_owner(subject)?;
+        self.semaphores.owned(id, subject)?;
         self.semaphores.remove(id)?;
         self.news = true;
         Ok(())
@@ -334,8 +311,7 @@ impl Ipc {
         subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
-        let set = self.semaphores.by_id_mut(id)?;
-        set.permissions.check_owner(subject)?;
+        let set = self.semaphores.owned(id, subject)?;
         set.permissions.set(perm);
         set.changed_s = now_s;
         Ok(())

@@ -194,30 +194,6 @@ impl Ipc {
         self.segments.iter().any(|(_, s)| s.is_removed())
     }
 
-    /// `IPC_STAT`, `SHM_STAT`, `SHM_STAT_ANY`; see [`Ipc::sem_stat`].
-    ///
-    /// # Errors
-    /// `EINVAL`, `EACCES`.
-    pub fn shm_stat(
-        &self,
-        id: i32,
-        by_slot: bool,
-        any: bool,
-        subject: &Subject,
-        mappings: impl Fn(u64) -> u64,
-    ) -> Result<(i32, [u8; STAT_BYTES]), Errno> {
-        let (id, segment) = if by_slot {
-            self.segments.by_slot(id)?
-        } else {
-            (id, self.segments.by_id(id)?)
-        };
-        if !any {
-            segment.permissions.check(subject, Access::Read)?;
-        }
-        let bytes = segment.stat(mappings(segment.pages.id()));
-        Ok((if by_slot { id } else { 0 }, bytes))
-    }
-
     /// `IPC_RMID`: the key is free at once, the segment ends with its last mapping.
     ///
     /// # Errors
@@ -229,8 +205,7 @@ impl Ipc {
         mappings: impl Fn(u64) -> u64,
     ) -> Result<(), Errno> {
         let slot = self.segments.slot_of(id)?;
-        let segment = self.segments.by_id_mut(id)?;
-        segment.permissions.check_owner(subject)?;
+        let segment = self.segments.owned(id, subject)?;
         let key = core::mem::replace(&mut segment.permissions.key, super::IPC_PRIVATE);
         segment.permissions.mode |= SHM_DEST;
         self.segments.forget_key(key, slot);
@@ -249,8 +224,7 @@ impl Ipc {
         subject: &Subject,
         now_s: i64,
     ) -> Result<(), Errno> {
-        let segment = self.segments.by_id_mut(id)?;
-        segment.permissions.check_owner(subject)?;
+        let segment = self.segments.owned(id, subject)?;
         segment.permissions.set(perm);
         segment.changed_s = now_s;
         Ok(())
@@ -261,8 +235,7 @@ impl Ipc {
     /// # Errors
     /// `EINVAL`, `EPERM`.
     pub fn shm_lock(&mut self, id: i32, lock: bool, subject: &Subject) -> Result<(), Errno> {
-        let segment = self.segments.by_id_mut(id)?;
-        segment.permissions.check_owner(subject)?;
+        let segment = self.segments.owned(id, subject)?;
         let mode = &mut segment.permissions.mode;
         *mode = if lock {
             *mode | SHM_LOCKED

@@ -11,7 +11,7 @@ use crate::ipc::msg::{self, Wanted};
 use crate::ipc::sem::{self, Attempt, Operation, Question};
 use crate::ipc::shm;
 use crate::ipc::{
-    IPC_64, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT, Ipc, PERM_BYTES, Subject,
+    IPC_64, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT, Ipc, Lookup, PERM_BYTES, Subject,
 };
 use crate::object::credentials::cap;
 use crate::object::wait::Events;
@@ -80,6 +80,16 @@ fn wait(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
 /// The command of a `*ctl` call.
 fn command(value: u64) -> u32 {
     value as u32 & !IPC_64
+}
+
+/// How a command that tells of an object finds it.
+fn lookup(command: u32, stat_any: u32) -> Lookup {
+    match command {
+        IPC_STAT => Lookup::Identifier,
+        command => Lookup::Slot {
+            any: command == stat_any,
+        },
+    }
 }
 
 pub fn semget(call: &Call<'_>) -> Outcome {
@@ -157,11 +167,14 @@ pub fn semctl(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         command @ (IPC_STAT | SEM_STAT | SEM_STAT_ANY) => {
-            let by_slot = command != IPC_STAT;
-            let any = command == SEM_STAT_ANY;
-            let (result, stat) = ipc(call).sem_stat(id, by_slot, any, &subject)?;
+            let by = lookup(command, SEM_STAT_ANY);
+            let (answer, stat) = {
+                let ipc = ipc(call);
+                let (answer, set) = ipc.semaphores.asked(id, by, &subject)?;
+                (answer, set.stat())
+            };
             call.space().put(argument, stat)?;
-            Ok(result as u64)
+            Ok(answer as u64)
         }
         command @ (IPC_INFO | SEM_INFO) => {
             let (sets, all, highest) = {
@@ -310,11 +323,14 @@ pub fn msgctl(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         command @ (IPC_STAT | MSG_STAT | MSG_STAT_ANY) => {
-            let by_slot = command != IPC_STAT;
-            let any = command == MSG_STAT_ANY;
-            let (result, stat) = ipc(call).msg_stat(id, by_slot, any, &subject)?;
+            let by = lookup(command, MSG_STAT_ANY);
+            let (answer, stat) = {
+                let ipc = ipc(call);
+                let (answer, queue) = ipc.messages.asked(id, by, &subject)?;
+                (answer, queue.stat())
+            };
             call.space().put(argument, stat)?;
-            Ok(result as u64)
+            Ok(answer as u64)
         }
         command @ (IPC_INFO | MSG_INFO) => {
             let (queues, messages, bytes, highest) = {
@@ -472,11 +488,15 @@ pub fn shmctl(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         command @ (IPC_STAT | SHM_STAT | SHM_STAT_ANY) => {
-            let by_slot = command != IPC_STAT;
-            let any = command == SHM_STAT_ANY;
-            let (result, stat) = ipc(call).shm_stat(id, by_slot, any, &subject, mappings(call))?;
+            let by = lookup(command, SHM_STAT_ANY);
+            let (answer, stat) = {
+                let ipc = ipc(call);
+                let (answer, segment) = ipc.segments.asked(id, by, &subject)?;
+                let mapped = call.uc.mappings_of(segment.pages().id());
+                (answer, segment.stat(mapped))
+            };
             call.space().put(argument, stat)?;
-            Ok(result as u64)
+            Ok(answer as u64)
         }
         IPC_INFO => {
             let highest = ipc(call).segments.highest_slot();
