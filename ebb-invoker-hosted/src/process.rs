@@ -25,7 +25,7 @@ use std::{
 };
 
 use ebb_invoker::instance::{
-    Boxed, Instance, InstanceLimits, InstanceRequest, Lost, frame, take_answer,
+    Boxed, Instance, InstanceAnswer, InstanceLimits, InstanceRequest, Lost, frame, take_answer,
 };
 use ebb_openwhisk::logs::{Collector, Stream};
 
@@ -38,7 +38,7 @@ const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
 
 #[derive(Default)]
 struct Shared {
-    answers: VecDeque<(u32, u16, Vec<u8>)>,
+    answers: VecDeque<InstanceAnswer>,
     logs: Vec<(Stream, u64, Vec<u8>)>,
     logged: usize,
     gone: bool,
@@ -155,9 +155,9 @@ impl Instance for Process {
         let _ = self.requests.send(frame(id, request, payload.as_bytes()));
         Box::pin(std::future::poll_fn(move |cx| {
             let mut shared = lock(&self.shared);
-            while let Some((answered, status, body)) = shared.answers.pop_front() {
-                if answered == id {
-                    return Poll::Ready(Ok((status, body)));
+            while let Some(answer) = shared.answers.pop_front() {
+                if answer.id == id {
+                    return Poll::Ready(Ok((answer.status, answer.body)));
                 }
             }
             if shared.gone {

@@ -5,7 +5,7 @@ use core::{future::poll_fn, pin::pin, task::Poll};
 
 use ebb::{EbbRef, platform::Entropy, time::unix_time};
 use ebb_invoker::instance::{
-    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade,
+    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade, Notes,
     SharedSnapshot, frame, take_answer,
 };
 use ebb_linux::{
@@ -77,6 +77,9 @@ pub struct Guest {
     logs: Vec<(Stream, u64, Vec<u8>)>,
     logged: usize,
     out_of_memory: bool,
+    /// What the loader has noted of the function, and how often the programs had drawn randomness when that was asked last.
+    notes: Notes,
+    drawn: u64,
     next: u32,
     /// Bytes of its own, and how many it had ever taken, when that was last counted.
     counted: (u64, u64),
@@ -98,6 +101,8 @@ impl Guest {
 
     fn with(uc: Rc<Uc>, channels: Channels) -> Self {
         Self {
+            notes: Notes::default(),
+            drawn: uc.draws(),
             uc,
             channels,
             output: Vec::new(),
@@ -177,10 +182,13 @@ impl Guest {
     fn answer(&mut self, id: u32) -> Option<Result<(u16, Vec<u8>), Lost>> {
         loop {
             match take_answer(&mut self.input) {
-                Ok(Some((answered, status, body))) if answered == id => {
-                    return Some(Ok((status, body)));
+                Ok(Some(answer)) => {
+                    self.notes.drew |= answer.notes.drew;
+                    self.notes.hooks |= answer.notes.hooks;
+                    if answer.id == id {
+                        return Some(Ok((answer.status, answer.body)));
+                    }
                 }
-                Ok(Some(_)) => {}
                 Ok(None) => return None,
                 Err(_) => {
                     // Nothing that follows can be trusted.
@@ -260,6 +268,14 @@ impl Instance for Guest {
             return self.counted.0;
         }
         bytes + more
+    }
+
+    fn take_notes(&mut self) -> Notes {
+        let drawn = self.uc.draws();
+        let drew = core::mem::replace(&mut self.drawn, drawn) != drawn;
+        let mut notes = core::mem::take(&mut self.notes);
+        notes.drew |= drew;
+        notes
     }
 
     fn capture(&mut self) -> Option<SharedSnapshot> {

@@ -1,11 +1,12 @@
 // The private channel of the invoker: frames over one inherited stream socket.
 //
 //   frame    length u32 | id u32 | kind u32 | payload of `length` bytes        (little endian)
-//   request  kind = INIT, RUN, RESET or THAW; the payload of INIT and RUN is the JSON body of POST /init, /run
-//   answer   id of the request, kind = the HTTP status, payload = the JSON body
+//   request  kind = INIT, RUN, RESET, THAW or REST; the payload of INIT and RUN is the JSON body of POST /init, /run
+//   answer   id of the request, kind = the HTTP status and flags, payload = the JSON body
 //
 // THAW carries 16 bytes of entropy and a process id (u32), and is not answered: it goes before the first request to a
-// copy of a snapshot.
+// copy of a snapshot. REST comes before a capture. The flags are DREW, if Math.random was used since the last answer, and HOOKS,
+// if the action has a hook for being copied.
 // At the end of the stream the process ends. Between requests nothing is pending: no timer, no second descriptor,
 // just the event loop's epoll wait.
 'use strict';
@@ -20,6 +21,9 @@ const INIT = 1;
 const RUN = 2;
 const RESET = 3;
 const THAW = 4;
+const REST = 5;
+const DREW = 1 << 16;
+const HOOKS = 1 << 17;
 
 function serve(runtime, fd) {
   world.ownRandomness();
@@ -85,7 +89,11 @@ function serve(runtime, fd) {
     const id = frame.readUInt32LE(4);
     const kind = frame.readUInt32LE(8);
     const reply = (status, json) => answer(id, status, json);
-    if (kind === THAW) return world.thaw(frame.subarray(HEADER));
+    if (kind === THAW) {
+      world.thaw(frame.subarray(HEADER));
+      return runtime.restored();
+    }
+    if (kind === REST) return runtime.rest(reply);
     if (kind === RESET) return runtime.reset(reply);
     let body;
     try {
@@ -103,7 +111,7 @@ function serve(runtime, fd) {
     const frame = Buffer.allocUnsafe(HEADER + length);
     frame.writeUInt32LE(length, 0);
     frame.writeUInt32LE(id, 4);
-    frame.writeUInt32LE(status, 8);
+    frame.writeUInt32LE(status | (world.takeDrew() ? DREW : 0) | (runtime.hasHooks ? HOOKS : 0), 8);
     frame.utf8Write(json, HEADER, length);
     let written = 0;
     // Straight to the descriptor: one system call, no stream. What does not fit waits in the stream.

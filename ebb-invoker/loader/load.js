@@ -50,7 +50,7 @@ function loadSource(code, main) {
     const names = main.split('.');
     entry = property(module.exports, names) ?? property(exports, names);
   }
-  return assertFunction(entry, main);
+  return { entry: assertFunction(entry, main), exports: module.exports };
 }
 
 function loadArchive(code, main) {
@@ -67,10 +67,11 @@ function loadArchive(code, main) {
     throw 'Zipped actions must contain either package.json or index.js at the root.';
   }
   const load = Module.createRequire(path.join(root, 'action.js'));
-  return assertFunction(property(load(file), names), main);
+  const exports = load(file);
+  return { entry: assertFunction(property(exports, names), main), exports };
 }
 
-/** Loads the code and returns its entry point. */
+/** Loads the code: its entry point, and what its module exports. */
 const load = (code, main, binary) => (binary ? loadArchive(code, main) : loadSource(code, main));
 
 module.exports = { load, text };

@@ -37,6 +37,10 @@ function reason(error, isArchive) {
 class Runtime {
   #state = 'ready';
   #entry;
+  /** The action's hooks, if it has one for being copied. */
+  #hooks;
+  /** That hook is at work. */
+  #restoring;
   #concurrent;
   #marker;
 
@@ -64,7 +68,10 @@ class Runtime {
       for (const name in env) process.env[name] = environmentText(env[name]);
     }
     try {
-      this.#entry = load(value.code, value.main, value.binary === true);
+      const { entry, exports } = load(value.code, value.main, value.binary === true);
+      this.#entry = entry;
+      const { beforeCapture, afterRestore } = exports ?? {};
+      if (typeof afterRestore === 'function') this.#hooks = { beforeCapture, afterRestore };
     } catch (error) {
       this.#state = 'stopped';
       console.error('Error during initialization:', error);
@@ -75,7 +82,45 @@ class Runtime {
     reply(200, OK);
   }
 
+  /** Whether the action has a hook for being copied. */
+  get hasHooks() {
+    return this.#hooks !== undefined;
+  }
+
+  /** Is captured next: the action's hook lets go of what copies must not share. */
+  rest(reply) {
+    if (this.#state !== 'ready') return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
+    const ended = (error) => {
+      if (!error) return reply(200, OK);
+      console.error('Error in beforeCapture:', error);
+      reply(502, failure(`beforeCapture has failed due to: ${reason(error, true)}`));
+    };
+    Promise.resolve(this.#hooks?.beforeCapture)
+      .then((hook) => typeof hook === 'function' && hook())
+      .then(() => ended(), (error) => ended(error ?? new Error('an unknown error')));
+  }
+
+  /** Goes on as a copy: the action's hook makes anew what copies must not share, before the next run. */
+  restored() {
+    const hook = this.#hooks?.afterRestore;
+    if (!hook) return;
+    const hooked = new Promise((resolve) => resolve(hook()));
+    this.#restoring = hooked.catch((error) => {
+      // What would be shared must not be used.
+      console.error('Error in afterRestore:', error);
+      this.#state = 'stopped';
+      return { failed: error };
+    });
+  }
+
   run(body, reply) {
+    if (this.#restoring) {
+      const restoring = this.#restoring;
+      this.#restoring = undefined;
+      return void restoring.then((ended) => (ended?.failed === undefined && this.#state !== 'stopped'
+        ? this.run(body, reply)
+        : this.#mark(() => reply(502, failure(`An error has occurred in afterRestore: ${text(ended?.failed)}`)))));
+    }
     if (this.#entry === undefined) return this.#refuse('System not initialized.', reply);
     if (this.#state !== 'ready' && !(this.#concurrent && this.#state === 'running')) {
       return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
@@ -128,10 +173,12 @@ class Runtime {
       return this.#refuse(`System not ready, status is ${this.#state}.`, reply);
     }
     this.#entry = undefined;
+    this.#hooks = undefined;
     this.#state = 'ready';
     world.restore();
     // What is captured next is watched already.
     world.watchStocks();
+    world.takeDrew();
     reply(200, OK);
   }
 

@@ -5,6 +5,8 @@
 // An instance may also be continued as many copies of one snapshot. Copies must not draw the same random numbers, so
 // Math.random is ours and `thaw` gives every copy its own sequence (xoshiro128**, Blackman and Vigna 2018);
 // crypto's stocks of random bytes are not used by copies. OpenSSL itself starts afresh when the process id differs.
+// Nor may they share what was drawn before: `takeDrew` tells the platform of Math.random; of the machine's randomness, which
+// everything else begins with, it knows by itself.
 'use strict';
 
 const fs = require('node:fs');
@@ -15,11 +17,19 @@ const v8 = require('node:v8');
 const directories = [];
 let start;
 
-/** A fresh directory. */
+/** A fresh directory. Its name is a number, not drawn: nobody else makes such names, and a draw would be the action's. */
 function directory() {
-  const made = fs.mkdtempSync(path.join(os.tmpdir(), 'action-'));
-  directories.push(made);
-  return made;
+  for (let number = 1; ; number++) {
+    const made = path.join(os.tmpdir(), `action-${number}`);
+    try {
+      fs.mkdirSync(made, 0o700);
+    } catch (error) {
+      if (error.code === 'EEXIST') continue;
+      throw error;
+    }
+    directories.push(made);
+    return made;
+  }
 }
 
 /** Notes how things are. */
@@ -51,8 +61,10 @@ function restore() {
 }
 
 const seed = new Uint32Array(4);
+let drew = false;
 
 function next() {
+  drew = true;
   const product = Math.imul(seed[1], 5);
   const result = Math.imul((product << 7) | (product >>> 25), 9);
   const shifted = seed[1] << 9;
@@ -111,6 +123,14 @@ function thaw(bytes) {
     stock.used = false;
   }
   if (bytes.length >= 20) pid = bytes.readUInt32LE(16);
+  drew = false;
+}
+
+/** Whether anything was drawn from Math.random since this was asked the last time. */
+function takeDrew() {
+  const taken = drew;
+  drew = false;
+  return taken;
 }
 
 /** Replaces Math.random by a sequence that `thaw` can start anew, and process.pid, which Node asks for once. */
@@ -121,4 +141,4 @@ function ownRandomness() {
   Object.defineProperty(process, 'pid', { get: () => pid, enumerable: true, configurable: true });
 }
 
-module.exports = { directory, remember, restore, thaw, ownRandomness, watchStocks };
+module.exports = { directory, remember, restore, thaw, takeDrew, ownRandomness, watchStocks };

@@ -1,14 +1,25 @@
 //! Which instances become snapshots of their functions, and when: after a function's first call, when the core is quiet.
+//!
+//! What must hold: no two instances share anything that one of them has drawn. An instance of which nothing has been drawn is
+//! captured as it is. If its first call drew, the function is loaded once more, in an instance that serves no call, and that one is
+//! captured. If loading drew, the function has no snapshot: each of its instances loads it by itself. A function with a hook for
+//! it says that it draws anew after it was copied.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
-use ebb::time::Instant;
+use ebb::time::{Instant, timeout};
 use ebb::{EbbRef, spawn, time};
-use ebb_openwhisk::call::InstanceKey;
+use ebb_openwhisk::call::{Call, InstanceKey};
+use ebb_openwhisk::json::Members;
+use ebb_openwhisk::metrics::Metrics;
 use ebb_openwhisk::pool::InstanceId;
 
-use crate::books::Books;
+use crate::books::{Books, epoch_ms};
 use crate::evict::evict;
+use crate::instance::{
+    InstanceLimits, InstanceMaker, InstanceRequest, NewInstance, Notes, SharedSnapshot,
+};
 use crate::invoker::{Invoker, elapsed_us};
 
 /// An idle instance that is to be captured as the snapshot of its function when its core has nothing else to do.
@@ -19,6 +30,37 @@ pub(crate) struct Uncaptured {
     pub(crate) cost_us: u64,
     /// When it was put off last.
     pub(crate) since: Instant,
+    pub(crate) from: CaptureFrom,
+}
+
+/// Which instance becomes the snapshot.
+pub(crate) enum CaptureFrom {
+    /// The one that has served the first call.
+    ThisInstance(Box<Call>),
+    /// One that has loaded the function and served nothing.
+    AnotherInstance(Box<Call>),
+}
+
+impl CaptureFrom {
+    /// That of a function whose first call was this one; `None` if it gets no snapshot.
+    pub(crate) fn of(call: &Call, of_init: Notes, of_run: Notes) -> Option<Self> {
+        if !call.action.allows_snapshot() {
+            return None;
+        }
+        // For an init like that of the call.
+        let call = Box::new(Call {
+            arguments: Members::new().finish(),
+            ..call.clone()
+        });
+        if of_init.hooks {
+            return Some(Self::AnotherInstance(call));
+        }
+        match (of_init.drew, of_run.drew) {
+            (true, _) => None,
+            (_, true) => Some(Self::AnotherInstance(call)),
+            _ => Some(Self::ThisInstance(call)),
+        }
+    }
 }
 
 /// How long a core has had no call when it captures.
@@ -54,12 +96,17 @@ async fn capture_all() {
                 .is_none_or(|since| since.elapsed() >= QUIET);
         if quiet || waits > PUT_OFF || oldest.elapsed() >= PATIENCE {
             let due = invoker.uncaptured.borrow_mut().pop_front();
-            if let Some(mut due) = due
-                && !capture(&due)
-                && waits <= PUT_OFF
-            {
-                due.since = Instant::now();
-                invoker.uncaptured.borrow_mut().push_back(due);
+            match due {
+                Some(due) if matches!(due.from, CaptureFrom::AnotherInstance(_)) => {
+                    capture_another(&due).await;
+                }
+                Some(mut due) => {
+                    if !capture(&mut due) && waits <= PUT_OFF {
+                        due.since = Instant::now();
+                        invoker.uncaptured.borrow_mut().push_back(due);
+                    }
+                }
+                None => {}
             }
             ebb::yield_now().await;
         } else {
@@ -69,8 +116,9 @@ async fn capture_all() {
     invoker.capturing.set(false);
 }
 
-/// Captures an instance that is idle, as the snapshot of its function. False when it is not idle now.
-pub(crate) fn capture(due: &Uncaptured) -> bool {
+/// Captures an instance that is idle, as the snapshot of its function. False when it is not idle now, or it turns out that
+/// another one has to be captured.
+pub(crate) fn capture(due: &mut Uncaptured) -> bool {
     let books = EbbRef::<Books>::get();
     if books.pool(|pool| pool.has_snapshot(&due.key)) {
         return true;
@@ -82,6 +130,13 @@ pub(crate) fn capture(due: &Uncaptured) -> bool {
             if instance.memory_bytes() > LARGEST {
                 return true;
             }
+            // In later calls, or after the answer.
+            if instance.take_notes().drew
+                && let CaptureFrom::ThisInstance(call) = &due.from
+            {
+                due.from = CaptureFrom::AnotherInstance(call.clone());
+                return false;
+            }
             let snapshot = instance.capture();
             snapshot.map(|snapshot| (snapshot, instance.memory_bytes()))
         }
@@ -91,14 +146,62 @@ pub(crate) fn capture(due: &Uncaptured) -> bool {
         return true;
     };
     invoker.count(|m| m.capture.record(elapsed_us(began)));
-    let bytes = snapshot.memory_bytes();
-    let evicted = books.pool(|pool| {
-        pool.recount(due.instance, instance_bytes);
-        pool.keep_snapshot(&due.key, snapshot, bytes, due.cost_us)
+    books.pool(|pool| pool.recount(due.instance, instance_bytes));
+    keep(due, snapshot);
+    true
+}
+
+/// Loads the function in an instance of its own, and captures that one.
+async fn capture_another(due: &Uncaptured) {
+    let books = EbbRef::<Books>::get();
+    let CaptureFrom::AnotherInstance(call) = &due.from else {
+        return;
+    };
+    if books.pool(|pool| pool.has_snapshot(&due.key)) {
+        return;
+    }
+    let limits = call.action.limits;
+    let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits {
+        memory_mb: limits.memory_mb,
     });
+    // What goes wrong here goes wrong again, and is told, when the function is called.
+    let Ok(NewInstance { mut instance, .. }) = made.await else {
+        return;
+    };
+    let limit = Duration::from_millis(limits.timeout_ms.into());
+    let init = call.init_body(epoch_ms());
+    let asked = timeout(limit, instance.ask(InstanceRequest::Init, init.as_str())).await;
+    if !matches!(asked, Ok(Ok((200, _)))) {
+        return;
+    }
+    let notes = instance.take_notes();
+    if notes.hooks {
+        let asked = timeout(limit, instance.ask(InstanceRequest::Rest, "")).await;
+        if !matches!(asked, Ok(Ok((200, _)))) {
+            return;
+        }
+    } else if notes.drew {
+        return;
+    }
+    let began = Instant::now();
+    if instance.memory_bytes() <= LARGEST
+        && let Some(snapshot) = instance.capture()
+        // What went on while it was captured counts as well.
+        && (notes.hooks || !instance.take_notes().drew)
+    {
+        let count = |m: &mut Metrics| m.capture.record(elapsed_us(began));
+        EbbRef::<Invoker>::get().count(count);
+        keep(due, snapshot);
+    }
+}
+
+/// Gives the books a function's snapshot.
+fn keep(due: &Uncaptured, snapshot: SharedSnapshot) {
+    let bytes = snapshot.memory_bytes();
+    let evicted = EbbRef::<Books>::get()
+        .pool(|pool| pool.keep_snapshot(&due.key, snapshot, bytes, due.cost_us));
     if !evicted.instances.is_empty() || !evicted.snapshots.is_empty() {
         // Not at once: to evict may be why this is captured.
         drop(spawn(async move { drop(evict(evicted)) }));
     }
-    true
 }

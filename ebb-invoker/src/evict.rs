@@ -8,7 +8,7 @@ use ebb::{CoreId, EbbRef, RemoteHandle, spawn, spawn_on, time};
 use ebb_openwhisk::pool::{Evicted, InstanceId};
 
 use crate::books::Books;
-use crate::capture::capture;
+use crate::capture::{CaptureFrom, capture, put_off};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, here};
 
@@ -37,11 +37,16 @@ fn end(id: InstanceId) {
     let invoker = EbbRef::<Invoker>::get();
     let due = {
         let mut uncaptured = invoker.uncaptured.borrow_mut();
-        let at = uncaptured.iter().position(|due| due.instance == id);
+        let at = uncaptured
+            .iter()
+            .position(|due| due.instance == id && matches!(due.from, CaptureFrom::ThisInstance(_)));
         at.and_then(|at| uncaptured.remove(at))
     };
-    if let Some(due) = due {
-        capture(&due);
+    if let Some(mut due) = due
+        && !capture(&mut due)
+        && matches!(due.from, CaptureFrom::AnotherInstance(_))
+    {
+        put_off(due);
     }
     let instance = invoker.instances.borrow_mut().remove(&id);
     drop(instance);

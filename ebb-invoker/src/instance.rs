@@ -21,8 +21,13 @@ use crate::options::Container;
 /// A future of its own.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Bytes of a frame's header: length of the payload, id, kind or status; each `u32`, little endian.
+/// Bytes of a frame's header: length of the payload, id, kind or status; each `u32`, little endian. Above the status, an answer
+/// has [`DREW`] and [`HOOKS`].
 pub const HEADER: usize = 12;
+/// Bit of an answer: since the last one, the function has drawn from a generator of the loader's.
+pub const DREW: u32 = 1 << 16;
+/// Bit of an answer: the function has hooks, which are called around a capture.
+pub const HOOKS: u32 = 1 << 17;
 
 /// What a request to an instance asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub enum InstanceRequest {
     Reset = 3,
     /// Begin as a copy of a snapshot, with 16 bytes of entropy and the process id (`u32`); not answered.
     Thaw = 4,
+    /// A capture is next: call the function's hook for it, if there is one.
+    Rest = 5,
 }
 
 /// A frame.
@@ -51,14 +58,36 @@ pub fn frame(id: u32, request: InstanceRequest, payload: &[u8]) -> Vec<u8> {
 /// The most that an answer may be: more than any legal one, so that the platform's own text can say how much it was.
 pub const LONGEST_ANSWER: usize = 64 << 20;
 
-/// Takes an answer from the front of what an instance has written: id, status, body.
+/// An answer of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceAnswer {
+    /// That of the request.
+    pub id: u32,
+    /// An HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// What the loader notes of the function besides.
+    pub notes: Notes,
+}
+
+/// What is to be known about a function before its instance is captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// It has drawn something that no two instances may share, so that it cannot be captured as it is.
+    pub drew: bool,
+    /// It has hooks that are called around a capture.
+    pub hooks: bool,
+}
+
+/// Takes an answer from the front of what an instance has written.
 ///
 /// # Errors
 /// The answer is longer than [`LONGEST_ANSWER`]; nothing that follows can be trusted.
-pub fn take_answer(input: &mut Vec<u8>) -> Result<Option<(u32, u16, Vec<u8>)>, TooLong> {
+pub fn take_answer(input: &mut Vec<u8>) -> Result<Option<InstanceAnswer>, TooLong> {
     let word =
         |at: usize| -> Option<u32> { Some(u32::from_le_bytes(*input.get(at..)?.first_chunk()?)) };
-    let (Some(length), Some(id), Some(status)) = (word(0), word(4), word(8)) else {
+    let (Some(length), Some(id), Some(kind)) = (word(0), word(4), word(8)) else {
         return Ok(None);
     };
     let length = length as usize;
@@ -69,9 +98,17 @@ pub fn take_answer(input: &mut Vec<u8>) -> Result<Option<(u32, u16, Vec<u8>)>, T
         return Ok(None);
     }
     let rest = input.split_off(HEADER + length);
-    let mut answer = core::mem::replace(input, rest);
-    answer.drain(..HEADER);
-    Ok(Some((id, u16::try_from(status).unwrap_or(0), answer)))
+    let mut body = core::mem::replace(input, rest);
+    body.drain(..HEADER);
+    Ok(Some(InstanceAnswer {
+        id,
+        status: u16::try_from(kind & !(DREW | HOOKS)).unwrap_or(0),
+        body,
+        notes: Notes {
+            drew: kind & DREW != 0,
+            hooks: kind & HOOKS != 0,
+        },
+    }))
 }
 
 /// An answer that is too long.
@@ -102,6 +139,10 @@ pub trait Instance {
     fn is_alive(&self) -> bool;
     /// Bytes of memory that are its own, about.
     fn memory_bytes(&mut self) -> u64;
+    /// What is to be noted of the function since this was asked the last time, or since the instance was made.
+    fn take_notes(&mut self) -> Notes {
+        Notes::default()
+    }
     /// A snapshot of it as it is, between two requests; `None` where instances cannot be copied, or this one not now.
     fn capture(&mut self) -> Option<SharedSnapshot> {
         None
@@ -219,20 +260,22 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Makes a call on an instance, after an init if `start` is not hot. Gives back what came of it; the instance may be used
-/// again if [`Outcome::instance_lives`].
-pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> CallOutcome {
+/// Makes a call on an instance, after an init if `start` is cold. Gives back what came of it, and what is to be noted of an init;
+/// the instance may be used again if [`Outcome::instance_lives`].
+pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> (CallOutcome, Notes) {
     let limits = call.action.limits;
     let limit = Duration::from_millis(limits.timeout_ms.into());
     let mut logs = Collector::new(limits.logs_mb);
     let (began, wall_ms) = (Instant::now(), milliseconds(unix_time()));
     let mut init_ms = None;
     let mut spent = Spent::default();
+    let mut of_init = Notes::default();
     let answer = 'answer: {
         if start == Start::Cold {
             let body = call.init_body(wall_ms);
             let asked = timeout(limit, instance.ask(InstanceRequest::Init, body.as_str())).await;
             spent.init = began.elapsed();
+            of_init = instance.take_notes();
             init_ms = Some(milliseconds(spent.init));
             match asked {
                 Ok(Ok((200, _))) => {}
@@ -256,7 +299,7 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ca
     instance.drain_logs(&mut logs);
     let outcome = Outcome::of(&answer, limits.timeout_ms);
     let now_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
-    CallOutcome {
+    let ran = CallOutcome {
         start_ms: wall_ms,
         end_ms,
         init_ms,
@@ -265,5 +308,6 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> Ca
         timed_out: answer.timed_out(),
         logs: logs.finish(now_ns, !outcome.instance_lives()),
         outcome,
-    }
+    };
+    (ran, of_init)
 }

@@ -7,7 +7,7 @@ use ebb::time::Instant;
 use ebb_openwhisk::call::{Call, CallOutcome, Start};
 use ebb_openwhisk::pool::{After, InstanceId, Source};
 
-use crate::capture::{Uncaptured, put_off};
+use crate::capture::{CaptureFrom, Uncaptured, put_off};
 use crate::dispatch::failed;
 use crate::evict::{ROOM, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
@@ -49,7 +49,7 @@ pub(crate) async fn make_call(
         }
     };
     let started_us = elapsed_us(began);
-    let ran = serve(&mut *instance, call, start).await;
+    let (ran, of_init) = serve(&mut *instance, call, start).await;
     let keep = ran.outcome.instance_lives() && instance.is_alive();
     let init_us = micros(ran.spent.init);
     invoker.count(|m| {
@@ -72,13 +72,17 @@ pub(crate) async fn make_call(
             instance.learn();
         }
         bytes = instance.memory_bytes();
+        let of_run = instance.take_notes();
         invoker.instances.borrow_mut().insert(id, instance);
-        if start == Start::Cold {
+        if start == Start::Cold
+            && let Some(from) = CaptureFrom::of(call, of_init, of_run)
+        {
             put_off(Uncaptured {
                 key: call.key(),
                 instance: id,
                 cost_us,
                 since: Instant::now(),
+                from,
             });
         }
     } else {

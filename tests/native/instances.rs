@@ -133,10 +133,10 @@ impl Drop for Image {
     }
 }
 
-/// Draws from all sources of chance, before its snapshot and after.
+/// Draws from all sources of chance when it is loaded and when it is called; `LOADED` is what it draws when it is loaded.
 const CHANCE: &str = r#"
 const crypto = require('crypto');
-const drawn = [crypto.randomUUID(), crypto.randomInt(2 ** 40), Math.random()];
+const drawn = LOADED;
 exports.main = ({ wait = 0 }) => new Promise((done) => setTimeout(done, wait)).then(() => ({
   all: [
     crypto.randomUUID(), globalThis.crypto.randomUUID(), crypto.randomInt(2 ** 47), crypto.randomBytes(16).toString('hex'),
@@ -145,6 +145,12 @@ exports.main = ({ wait = 0 }) => new Promise((done) => setTimeout(done, wait)).t
   ].join(' '), drawn: drawn.join(' '), now: Date.now() }));
 const main = exports.main;
 "#;
+
+/// That, drawing when it is loaded or not.
+fn chance(loaded: bool) -> String {
+    let all = "[crypto.randomUUID(), crypto.randomInt(2 ** 40), Math.random()]";
+    CHANCE.replace("LOADED", if loaded { all } else { "['nothing']" })
+}
 
 fn member<'a>(json: &'a str, name: &str) -> &'a str {
     let at = json.find(&format!("\"{name}\":")).expect("a member");
@@ -168,7 +174,7 @@ fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
     });
     let image = answered_first.expect("one machine of four answers before that");
     let drawn = ["one", "two"].map(|name| {
-        image.deploy(name, CHANCE);
+        image.deploy(name, &chance(true));
         let (status, answer) = image.call(name, "{}");
         assert_eq!(status, 200, "{answer}");
         ["drawn", "all"].map(|of| member(&answer, of).to_owned())
@@ -180,7 +186,7 @@ fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
     }
     // The same instances go on, and new functions get copies of the warmed one.
     image.until("ebb_base_ready", |ready| ready == 1);
-    image.deploy("three", CHANCE);
+    image.deploy("three", &chance(true));
     for name in ["one", "three"] {
         let (status, answer) = image.call(name, "{}");
         assert_eq!(status, 200, "{answer}");
@@ -194,7 +200,7 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
     let image = Image::boot("2G", "");
     // From the base.
     for name in ["one", "two"] {
-        image.deploy(name, CHANCE);
+        image.deploy(name, &chance(false));
     }
     let mut answers: Vec<String> = ["one", "two"]
         .map(|name| {
@@ -203,7 +209,6 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
             answer
         })
         .into();
-    assert_ne!(member(&answers[0], "drawn"), member(&answers[1], "drawn"));
     // From the function's own snapshot: its instance is busy with the first of them.
     image.until("ebb_snapshots", |n| n >= 2);
     thread::scope(|scope| {
@@ -243,11 +248,77 @@ fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
     // Blank copies are made in advance, and used.
     image.until("ebb_instances_ahead", |n| n > 0);
     let before = image.metric("ebb_deployed_ahead_total");
-    image.deploy("three", CHANCE);
+    image.deploy("three", &chance(true));
     let (status, answer) = image.call("three", "{}");
     assert_eq!(status, 200, "{answer}");
     assert!(draws.iter().all(|draw| !answer.contains(draw[0])));
     assert_eq!(image.metric("ebb_deployed_ahead_total"), before + 1);
+}
+
+/// Functions that keep what they drew, as packages do. `kept` tells two instances apart.
+const KEEPERS: [(&str, bool, &str); 5] = [
+    // When it is loaded: an id of the process, bson's manner.
+    ("loading", false, "const kept = crypto.randomUUID();"),
+    ("mathing", false, "const kept = Math.random().toString(36);"),
+    // At the first call: a pool of random bytes, nanoid's and uuid's manner.
+    (
+        "pooling",
+        true,
+        "let kept; begin = () => { kept ??= crypto.randomBytes(8).toString('hex'); };",
+    ),
+    (
+        "lazy",
+        true,
+        "let kept; begin = () => { kept ??= Math.random().toString(36); };",
+    ),
+    // With a hook for being copied.
+    (
+        "hooked",
+        true,
+        "let kept = crypto.randomUUID(); exports.afterRestore = async () => { kept = crypto.randomUUID(); };",
+    ),
+];
+
+#[test]
+fn instances_share_nothing_that_one_of_them_has_drawn() {
+    needs!("qemu-system-x86_64", "node");
+    const CALLS: usize = 4;
+    let image = Image::boot("2G", "");
+    for (name, has_snapshot, code) in KEEPERS {
+        let before = image.metric("ebb_snapshots");
+        let warm = "ebb_activation_seconds_count{start=\"warm\"}";
+        let started_warm = image.metric(warm);
+        image.deploy(
+            name,
+            &format!(
+                "const crypto = require('crypto'); let begin = () => {{}};\n{code}\n\
+                 exports.main = async ({{ wait = 0 }}) => {{ begin(); await new Promise((f) => setTimeout(f, wait)); return {{ kept }}; }};"
+            ),
+        );
+        let (status, first) = image.call(name, "{}");
+        assert_eq!(status, 200, "{first}");
+        if has_snapshot {
+            image.until("ebb_snapshots", |n| n > before);
+        }
+        let kept: HashSet<String> = thread::scope(|scope| {
+            let running: Vec<_> = (0..CALLS)
+                .map(|_| scope.spawn(|| image.call(name, r#"{"wait":1500}"#)))
+                .collect();
+            running
+                .into_iter()
+                .map(|call| {
+                    let (status, answer) = call.join().expect("a call");
+                    assert_eq!(status, 200, "{answer}");
+                    member(&answer, "kept").to_owned()
+                })
+                .collect()
+        });
+        // One of them may be the first instance, which keeps what it has.
+        assert_eq!(kept.len(), CALLS, "{name}: {kept:?}");
+        let copies = image.metric(warm) - started_warm;
+        assert_eq!(copies > 0, has_snapshot, "{name}: {copies} started warm");
+    }
+    assert_eq!(image.metric("ebb_snapshots"), 3);
 }
 
 #[test]

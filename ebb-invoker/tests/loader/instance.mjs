@@ -10,7 +10,9 @@ import { fileURLToPath } from 'node:url';
 
 export const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX';
 export const LOADER = fileURLToPath(new URL('../../loader.js', import.meta.url));
-const KINDS = { '/init': 1, '/run': 2, '/reset': 3, '/thaw': 4 };
+const KINDS = { '/init': 1, '/run': 2, '/reset': 3, '/thaw': 4, '/rest': 5 };
+const DREW = 1 << 16;
+const HOOKS = 1 << 17;
 const HEADER = 12;
 
 async function freePort() {
@@ -73,8 +75,11 @@ class Framed extends Instance {
         const end = HEADER + this.#input.readUInt32LE(0);
         if (this.#input.length < end) return;
         const id = this.#input.readUInt32LE(4);
+        const kind = this.#input.readUInt32LE(8);
         this.#waiting.get(id).resolve({
-          status: this.#input.readUInt32LE(8),
+          status: kind & 0xffff,
+          drew: (kind & DREW) !== 0,
+          hooks: (kind & HOOKS) !== 0,
           text: this.#input.toString('utf8', HEADER, end),
         });
         this.#waiting.delete(id);

@@ -131,6 +131,61 @@ test('copies of a snapshot draw random numbers of their own after thaw', async (
   assert.notEqual(one, other);
 });
 
+const body = (value) => JSON.stringify({ value });
+const initBody = (code) => body({ name: 'test', main: 'main', code });
+
+test('an answer says whether the action has used Math.random since the last one', async (t) => {
+  const instance = await start(t, 'framed');
+  const drew = async (to, payload) => (await instance.send(to, payload)).drew;
+  assert.equal(await drew('/init', initBody('const main = ({ draw }) => ({ x: draw && Math.random() })')), false);
+  assert.equal(await drew('/run', body({})), false);
+  assert.equal(await drew('/run', body({ draw: true })), true);
+  assert.equal(await drew('/run', body({})), false);
+  await instance.send('/reset', '{}');
+  assert.equal(await drew('/init', initBody('const id = Math.random(); const main = () => ({ id })')), true);
+  assert.equal(await drew('/run', body({})), false);
+});
+
+/** Goes on as a copy of a snapshot does. */
+function thaw(instance, seed) {
+  const { bytes, answer } = instance.frame(4, Buffer.alloc(16, seed));
+  answer.catch(() => {}); // there is none
+  instance.socket.write(bytes);
+}
+
+test('the hooks of an action are called before a capture and, waited for, after it', async (t) => {
+  const instance = await start(t, 'framed');
+  const told = await instance.send('/init', initBody(`const log = []
+    exports.beforeCapture = async () => { log.push('before') }
+    exports.afterRestore = async () => { await new Promise((f) => setTimeout(f, 20)); log.push('after') }
+    const main = () => ({ log })`));
+  assert.equal(told.hooks, true);
+  assert.deepEqual((await instance.run({})).body, { log: [] });
+  assert.deepEqual(await instance.post('/rest', {}), OK);
+  thaw(instance, 1);
+  assert.deepEqual((await instance.run({})).body, { log: ['before', 'after'] });
+  assert.deepEqual((await instance.run({})).body, { log: ['before', 'after'] });
+});
+
+test('an action without hooks rests as it is', async (t) => {
+  const instance = await start(t, 'framed');
+  const told = await instance.send('/init', initBody('exports.beforeCapture = () => { throw 1 }; const main = () => ({})'));
+  assert.equal(told.hooks, false, 'one hook alone promises nothing');
+  assert.deepEqual(await instance.post('/rest', {}), OK);
+});
+
+test('a hook that fails keeps the action from being captured, or from being run', async (t) => {
+  const instance = await start(t, 'framed');
+  await instance.init(`exports.beforeCapture = () => { throw new Error('not now') }
+    exports.afterRestore = () => { throw new Error('not here') }; const main = () => ({ ran: true })`);
+  const rest = await instance.post('/rest', {});
+  assert.equal(rest.status, 502);
+  assert.match(rest.body.error, /not now/);
+  thaw(instance, 1);
+  const run = await instance.run({});
+  assert.deepEqual(run, { status: 502, body: { error: 'An error has occurred in afterRestore: Error: not here' } });
+});
+
 test('without markers nothing is added to the logs', async (t) => {
   const instance = await start(t, 'framed', { args: ['--no-marker'] });
   await instance.init('function main() { console.log("only this"); return {} }');

@@ -185,7 +185,7 @@ pub fn load(
         Ok(named(&file.path, objects.program_bytes(&file, memory)?))
     };
     let mut random = [0; 32];
-    env.random(&mut random);
+    env.draw(&mut random);
     let root = EbbRef::<dyn GuestCpu>::get().kernel_root();
     let mut space = Space::new(PhysAddr(root), memory).ok_or(Errno::ENOMEM)?;
     let start = Start {

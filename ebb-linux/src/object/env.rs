@@ -190,8 +190,12 @@ pub trait Env {
     fn monotonic(&self) -> u64;
     /// Nanoseconds since 1970.
     fn realtime(&self) -> u64;
-    /// Fills `bytes` with cryptographically strong randomness.
+    /// Fills `bytes` with cryptographically strong randomness, for the kernel's own use.
     fn random(&self, bytes: &mut [u8]);
+    /// The same for a program, which may keep it: it is counted (see `Uc::draws`).
+    fn draw(&self, bytes: &mut [u8]) {
+        self.random(bytes);
+    }
     /// Facts for /proc about the caller.
     fn process(&self) -> &dyn ProcInfo;
     /// The numbers of all processes, in order, those included that are over and that nobody has asked for.

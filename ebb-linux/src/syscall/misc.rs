@@ -3,8 +3,6 @@
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use ebb_mem::space::PAGE;
-use ebb_runtime::EbbRef;
-use ebb_runtime::platform::Entropy;
 
 /// Done already.
 pub fn accept(_: &Call<'_>) -> Outcome {
@@ -54,7 +52,7 @@ pub fn getrandom(call: &Call<'_>) -> Outcome {
     }
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20);
     let done = call.space().write_with(address, len, |piece| {
-        EbbRef::<dyn Entropy>::get().fill(piece);
+        call.uc.draw(piece);
         Ok::<_, Stop>(piece.len())
     })?;
     Ok(done as u64)

@@ -39,6 +39,10 @@ impl Env for World<'_> {
         EbbRef::<dyn Entropy>::get().fill(bytes);
     }
 
+    fn draw(&self, bytes: &mut [u8]) {
+        self.uc.draw(bytes);
+    }
+
     fn process(&self) -> &dyn ProcInfo {
         self
     }

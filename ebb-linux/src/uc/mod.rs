@@ -34,6 +34,7 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use ebb_guest::{GuestCpu, Trap};
 use ebb_mem::space::{Area, Backing};
+use ebb_runtime::platform::Entropy;
 use ebb_runtime::sync::notify::Notify;
 use ebb_runtime::{EbbRef, JoinHandle};
 
@@ -129,6 +130,7 @@ pub struct Uc {
     pub(crate) missing: RefCell<BTreeMap<u64, u64>>,
     /// System calls made.
     pub(crate) calls: Cell<u64>,
+    draws: Cell<u64>,
     /// Processor time of all its processes, in nanoseconds.
     pub(crate) ran: Cell<u64>,
     /// The most memory that a process had which has ended, in bytes.
@@ -205,6 +207,7 @@ impl Uc {
             ipc: RefCell::new(parts.ipc),
             missing: RefCell::default(),
             calls: Cell::new(0),
+            draws: Cell::new(0),
             ran: Cell::new(parts.ran),
             peak: Cell::new(0),
             begun: crate::now(),
@@ -277,6 +280,20 @@ impl Uc {
     /// Processor time of all its processes, in nanoseconds.
     pub fn cpu_time(&self) -> u64 {
         self.ran.get()
+    }
+
+    /// How many times its programs have drawn randomness: by `getrandom`, from the random devices, or when they were executed.
+    ///
+    /// Copies of a snapshot that was taken after a draw may hold what was drawn, each the same. The count begins with the UC:
+    /// a clone's does not go on from its snapshot's.
+    pub fn draws(&self) -> u64 {
+        self.draws.get()
+    }
+
+    /// Draws randomness for a program.
+    pub(crate) fn draw(&self, bytes: &mut [u8]) {
+        self.draws.set(self.draws.get() + 1);
+        EbbRef::<dyn Entropy>::get().fill(bytes);
     }
 
     /// Nanoseconds of the program's monotonic clock.

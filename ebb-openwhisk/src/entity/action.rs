@@ -11,6 +11,8 @@ use crate::parameters::Parameters;
 pub const PROVIDE_API_KEY: &str = "provide-api-key";
 /// The annotation that makes an action a conductor: its result says which action is called next.
 pub const CONDUCTOR: &str = "conductor";
+/// The annotation that keeps an action's instances from being copies of one another, if it is false.
+pub const SNAPSHOT: &str = "snapshot";
 /// The parameter that shows the components of a sequence.
 const COMPONENTS: &str = "_actions";
 
@@ -77,6 +79,12 @@ impl Action {
     /// Whether its result says which action is called next. A sequence has no say in that.
     pub fn is_conductor(&self) -> bool {
         matches!(self.exec, Exec::Code(_)) && self.common.annotations.is_truthy(CONDUCTOR)
+    }
+
+    /// Whether instances of it may be copies of a snapshot of one of them.
+    pub fn allows_snapshot(&self) -> bool {
+        let annotation = self.common.annotations.get(SNAPSHOT);
+        annotation.is_none_or(Json::is_truthy)
     }
 
     /// The document, with these parameters.

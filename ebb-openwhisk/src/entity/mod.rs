@@ -7,7 +7,7 @@ mod rule;
 mod store;
 mod trigger;
 
-pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY};
+pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY, SNAPSHOT};
 pub use exec::{Code, Exec, KINDS};
 pub use package::Package;
 pub use rule::Rule;

@@ -205,7 +205,7 @@ fn uuid4(mut bytes: [u8; 16]) -> [u8; 16] {
 
 pub(crate) fn uuid(s: &Subject<'_>, out: &mut Vec<u8>) {
     let mut bytes = [0; 16];
-    s.env.random(&mut bytes);
+    s.env.draw(&mut bytes);
     put_uuid(uuid4(bytes), out);
 }
 

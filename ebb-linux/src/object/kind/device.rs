@@ -82,7 +82,7 @@ impl Kind for Device {
                 let mut block = [0; 256];
                 while done < RANDOM_CHUNK && sink.remaining() > 0 {
                     let want = sink.remaining().min(block.len());
-                    env.random(&mut block[..want]);
+                    env.draw(&mut block[..want]);
                     let n = sink.put(&block[..want]);
                     done += n;
                     if n < want {
