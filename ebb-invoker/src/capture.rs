@@ -96,17 +96,12 @@ async fn capture_all() {
                 .is_none_or(|since| since.elapsed() >= QUIET);
         if quiet || waits > PUT_OFF || oldest.elapsed() >= PATIENCE {
             let due = invoker.uncaptured.borrow_mut().pop_front();
-            match due {
-                Some(due) if matches!(due.from, CaptureFrom::AnotherInstance(_)) => {
-                    capture_another(&due).await;
-                }
-                Some(mut due) => {
-                    if !capture(&mut due) && waits <= PUT_OFF {
-                        due.since = Instant::now();
-                        invoker.uncaptured.borrow_mut().push_back(due);
-                    }
-                }
-                None => {}
+            let Some(mut due) = due else { break };
+            if matches!(due.from, CaptureFrom::AnotherInstance(_)) {
+                capture_another(&due).await;
+            } else if !capture(&mut due) && waits <= PUT_OFF {
+                due.since = Instant::now();
+                invoker.uncaptured.borrow_mut().push_back(due);
             }
             ebb::yield_now().await;
         } else {
