@@ -1,18 +1,29 @@
-//! Instances as Linux processes: the machine's own `node` with the loader, for development and tests.
+//! Instances as Linux processes: the machine's own `node` or `python3` with a loader, or the function's own program, for development
+//! and tests.
 //!
 //! A process is watched by a thread of its own, which takes what it writes and wakes the core. A program links this crate as
 //! the provider of [`InstanceMaker`] by naming it: `#[ebb::main(hosted = ebb_invoker_hosted)]`.
 
+mod executable;
 mod process;
 
-use std::{env, ffi::OsString, fs, io, path::PathBuf, process::Command, sync::OnceLock};
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use ebb::provides;
 use ebb_invoker::Container;
-use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+use ebb_invoker::instance::{Boxed, Instance, InstanceLimits, InstanceMaker, NewInstance, NotMade};
 use ebb_invoker::loader;
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
-use process::Process;
+use executable::Executable;
+use process::{Process, Protocol};
 
 /// Linux, as the provider.
 struct Linux;
@@ -28,7 +39,9 @@ fn written_loader() -> io::Result<&'static PathBuf> {
         return Ok(place);
     }
     let folder = env::temp_dir().join(format!("ebb-loader-{}", std::process::id()));
-    fs::create_dir_all(folder.join("loader"))?;
+    for part in ["loader", "python"] {
+        fs::create_dir_all(folder.join(part))?;
+    }
     for (name, text) in loader::FILES {
         // Two cores may come here together; both write the same.
         fs::write(folder.join(name), text)?;
@@ -36,24 +49,101 @@ fn written_loader() -> io::Result<&'static PathBuf> {
     Ok(PLACE.get_or_init(|| folder.join("loader.js")))
 }
 
+/// Python, unless a launch says otherwise.
+fn python() -> OsString {
+    env::var_os("EBB_PYTHON").unwrap_or_else(|| "/usr/bin/python3".into())
+}
+
+/// The program of a launch with a loader.
+fn program(launch: &Launch) -> OsString {
+    match (&launch.program, launch.loader) {
+        (Some(program), _) => program.into(),
+        (None, Loader::Python) => python(),
+        (None, _) => node(),
+    }
+}
+
+/// Starts an instance with a loader.
+fn start(launch: &Launch, limits: InstanceLimits) -> Result<Process, String> {
+    let place = written_loader().map_err(|error| {
+        format!(
+            "the loader cannot be written to {:?}: {error}",
+            env::temp_dir()
+        )
+    })?;
+    let started = Process::new_folder().and_then(|folder| {
+        let mut command = Command::new(program(launch));
+        match launch.loader {
+            Loader::Python => {
+                let loader = place.with_file_name(loader::PYTHON);
+                command.arg("-B").arg(loader).args(["--fd", "3"])
+            }
+            Loader::Node | Loader::Executable => command
+                .arg("--expose-gc")
+                .arg(format!("--max-old-space-size={}", limits.memory_mb))
+                .arg(place)
+                .args(["--fd", "3", "--no-marker"]),
+        };
+        command
+            .env_clear()
+            .envs(inherited())
+            .env("HOME", &folder)
+            .env("TMPDIR", &folder)
+            .env("NODE_ENV", "production")
+            .envs(
+                launch
+                    .environment
+                    .iter()
+                    .filter_map(|each| each.split_once('=')),
+            );
+        Process::start(command, folder, Protocol::Frames)
+    });
+    started.map_err(|error| {
+        let program = program(launch);
+        let how = match launch.loader {
+            Loader::Python => "install Python 3 or set EBB_PYTHON to its path",
+            _ => "install Node.js 20 or set EBB_NODE to its path",
+        };
+        format!("{program:?} cannot be started: {error}; {how}")
+    })
+}
+
+/// What instances see of this process's environment.
+fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| name == "PATH" || name == "LANG")
+}
+
 #[provides(InstanceMaker, instance = &Linux)]
 impl InstanceMaker for Linux {
-    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
+    fn make(
+        &self,
+        launch: &Launch,
+        limits: InstanceLimits,
+    ) -> Boxed<'static, Result<NewInstance, NotMade>> {
+        let launch = launch.clone();
         Box::pin(async move {
-            let place = written_loader().map_err(|error| {
-                format!(
-                    "the loader cannot be written to {:?}: {error}",
-                    env::temp_dir()
-                )
-            })?;
-            let process = Process::start(&node(), place, limits).map_err(|error| {
-                format!("{:?} cannot be started: {error}; install Node.js 20 or set EBB_NODE to its path", node())
-            })?;
+            let instance: Box<dyn Instance> = match launch.loader {
+                Loader::Executable => Box::new(Executable::new(launch)),
+                Loader::Node | Loader::Python => Box::new(start(&launch, limits)?),
+            };
             Ok(NewInstance {
-                instance: Box::new(process),
+                instance,
                 made_ahead: false,
             })
         })
+    }
+
+    /// A Node that is missing is told when it is started, with what to do.
+    fn can_launch(&self, launch: &Launch) -> bool {
+        match launch.loader {
+            Loader::Executable => true,
+            Loader::Node => launch.program.is_none() || Path::new(&program(launch)).exists(),
+            Loader::Python => Path::new(&program(launch)).exists(),
+        }
+    }
+
+    fn read_runtimes(&self, file: &str) -> Result<Vec<u8>, String> {
+        fs::read(file).map_err(|error| format!("{file} cannot be read: {error}"))
     }
 
     fn description(&self) -> String {

@@ -1,4 +1,4 @@
-//! One instance: a `node` process, the socket to its loader, the pipes of its two streams.
+//! One instance: a process, the socket to its loader, or to itself if it answers lines, and the pipes of its two streams.
 //!
 //! The watching thread takes whatever the process writes, in order: what is on the pipes when an answer comes in was
 //! written before it, so both pipes are emptied before the answer is shown. A thread that writes keeps a large request from
@@ -6,13 +6,12 @@
 
 use std::{
     collections::VecDeque,
-    ffi::OsStr,
     io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -25,7 +24,8 @@ use std::{
 };
 
 use ebb_invoker::instance::{
-    Boxed, Instance, InstanceAnswer, InstanceLimits, InstanceRequest, Lost, frame, take_answer,
+    Boxed, Instance, InstanceAnswer, InstanceRequest, LONGEST_ANSWER, Lost, Notes, TooLong, frame,
+    take_answer,
 };
 use ebb_openwhisk::logs::{Collector, Stream};
 
@@ -35,6 +35,34 @@ const CHANNEL: RawFd = 3;
 const LOG_LIMIT: usize = 12 << 20;
 /// What V8 says on standard error before it gives up.
 const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
+
+/// How an instance is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Frames of a loader.
+    Frames,
+    /// Lines of the function's own program: requests on its standard input, answers on descriptor 3.
+    Lines,
+}
+
+/// Takes what a program has answered with a line as the answer to no request in particular.
+fn take_line(input: &mut Vec<u8>) -> Result<Option<InstanceAnswer>, TooLong> {
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        return match input.len() > LONGEST_ANSWER {
+            true => Err(TooLong),
+            false => Ok(None),
+        };
+    };
+    let rest = input.split_off(end + 1);
+    let mut body = std::mem::replace(input, rest);
+    body.pop();
+    Ok(Some(InstanceAnswer {
+        id: 0,
+        status: 200,
+        body,
+        notes: Notes::default(),
+    }))
+}
 
 #[derive(Default)]
 struct Shared {
@@ -66,28 +94,26 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Process {
-    /// Starts one.
-    pub fn start(node: &OsStr, loader: &Path, limits: InstanceLimits) -> io::Result<Self> {
+    /// A new folder for one to work in.
+    pub fn new_folder() -> io::Result<PathBuf> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("ebb-instance-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// Starts one in a folder, which goes with it.
+    pub fn start(mut command: Command, folder: PathBuf, protocol: Protocol) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = OwnedFd::from(theirs);
-        let mut command = Command::new(node);
         command
-            .arg("--expose-gc")
-            .arg(format!("--max-old-space-size={}", limits.memory_mb))
-            .arg(loader)
-            .args(["--fd", "3", "--no-marker"])
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LANG"))
-            .env("HOME", &folder)
-            .env("TMPDIR", &folder)
-            .env("NODE_ENV", "production")
             .current_dir(&folder)
-            .stdin(Stdio::null())
+            .stdin(match protocol {
+                Protocol::Frames => Stdio::null(),
+                Protocol::Lines => Stdio::from(theirs.try_clone()?),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let channel = theirs.as_raw_fd();
@@ -108,7 +134,8 @@ impl Process {
             });
         }
         let mut child = command.spawn()?;
-        drop(theirs);
+        // The command holds the other descriptors of the child's ends.
+        drop((theirs, command));
         let shared = Arc::new(Mutex::new(Shared::default()));
         let streams = (child.stdout.take(), child.stderr.take());
         if let (Some(out), Some(err)) = streams {
@@ -117,6 +144,7 @@ impl Process {
                 out,
                 err,
                 shared: shared.clone(),
+                protocol,
                 input: Vec::new(),
                 closed: [false; 2],
             };
@@ -144,20 +172,14 @@ impl Process {
     }
 }
 
-impl Instance for Process {
-    fn ask<'a>(
-        &'a mut self,
-        request: InstanceRequest,
-        payload: &'a str,
-    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        let _ = self.requests.send(frame(id, request, payload.as_bytes()));
-        Box::pin(std::future::poll_fn(move |cx| {
+impl Process {
+    /// Waits for the answer of that id.
+    async fn answer(&mut self, id: u32) -> Result<InstanceAnswer, Lost> {
+        std::future::poll_fn(|cx| {
             let mut shared = lock(&self.shared);
             while let Some(answer) = shared.answers.pop_front() {
                 if answer.id == id {
-                    return Poll::Ready(Ok((answer.status, answer.body)));
+                    return Poll::Ready(Ok(answer));
                 }
             }
             if shared.gone {
@@ -170,7 +192,31 @@ impl Instance for Process {
             }
             shared.waker = Some(cx.waker().clone());
             Poll::Pending
-        }))
+        })
+        .await
+    }
+
+    /// Gives a program that answers lines one, and waits for its answer. Lines that came before answer nothing.
+    pub async fn ask_line(&mut self, line: Vec<u8>) -> Result<Vec<u8>, Lost> {
+        lock(&self.shared).answers.clear();
+        let _ = self.requests.send(line);
+        Ok(self.answer(0).await?.body)
+    }
+}
+
+impl Instance for Process {
+    fn ask<'a>(
+        &'a mut self,
+        request: InstanceRequest,
+        payload: &'a str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.next += 1;
+        let id = self.next;
+        let _ = self.requests.send(frame(id, request, payload.as_bytes()));
+        Box::pin(async move {
+            let answer = self.answer(id).await?;
+            Ok((answer.status, answer.body))
+        })
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {
@@ -214,6 +260,7 @@ impl Drop for Process {
 }
 
 struct Watcher {
+    protocol: Protocol,
     channel: UnixStream,
     out: ChildStdout,
     err: ChildStderr,
@@ -320,7 +367,11 @@ impl Watcher {
             }
         }
         loop {
-            match take_answer(&mut self.input) {
+            let taken = match self.protocol {
+                Protocol::Frames => take_answer(&mut self.input),
+                Protocol::Lines => take_line(&mut self.input),
+            };
+            match taken {
                 Ok(Some(answer)) => {
                     let waker = {
                         let mut shared = lock(&self.shared);

@@ -1,7 +1,7 @@
-//! The base: one Node boots, is warmed by a throw-away action, and is captured; every instance is a copy of that, or of a
-//! function's own snapshot.
+//! The bases: one Node boots, is warmed by a throw-away action, and is captured; every instance of JavaScript is a copy of that, or of a
+//! function's own snapshot. Each other launch with a loader has a base of its own.
 //!
-//! The base has the largest heap limit that an action may ask for; a copy's own limit is that of its UC, which counts
+//! A base has the largest heap limit that an action may ask for; a copy's own limit is that of its UC, which counts
 //! whatever the copy adds to the base.
 
 use alloc::format;
@@ -16,6 +16,8 @@ use ebb::time::{Instant, sleep};
 use ebb::{EbbRef, ebb, println};
 use ebb_invoker::instance::{Instance, InstanceLimits, InstanceRequest};
 use ebb_openwhisk::json::Members;
+use ebb_openwhisk::runtimes::{Launch, Loader};
+use hashbrown::HashMap;
 use spin::mutex::SpinMutex;
 
 use crate::guest::{Frozen, Guest};
@@ -28,20 +30,48 @@ const ROUNDS: usize = 8;
 /// How many of them, the first ones, with all that the warming action can do.
 const ALL_ROUNDS: usize = 2;
 
-/// What the base is warmed with.
-const WARMING: &str = include_str!("warming.js");
-/// A small action: what a copy does to become any function, and no more.
-const SMALL: &str = "function main(args) { return { greeting: 'hello ' + args.name }; }";
+/// What a base is warmed with.
+struct Warming {
+    /// The language, for people.
+    name: &'static str,
+    /// An action that does what actions do.
+    large: &'static str,
+    /// A small one: what a copy does to become any function, and no more.
+    small: &'static str,
+}
+
+const JAVASCRIPT: Warming = Warming {
+    name: "Node",
+    large: include_str!("warming.js"),
+    small: "function main(args) { return { greeting: 'hello ' + args.name }; }",
+};
+
+const PYTHON: Warming = Warming {
+    name: "Python",
+    large: include_str!("warming.py"),
+    small: "def main(args):\n    return {'greeting': 'hello ' + str(args.get('name'))}\n",
+};
+
+impl Warming {
+    fn of(launch: &Launch) -> &'static Self {
+        match launch.loader {
+            Loader::Python => &PYTHON,
+            Loader::Node | Loader::Executable => &JAVASCRIPT,
+        }
+    }
+}
 /// Longer than the timers last that the warming action leaves behind (Node's HTTP keeps the date for a second).
 const SETTLED: Duration = Duration::from_millis(1200);
 
-/// The base.
+/// A base.
+#[derive(Default)]
 enum Base {
     /// It has not been asked for.
+    #[default]
     Unasked,
-    /// Node is starting; these wait for it.
+    /// Its program is starting; these wait for it.
     Coming(Vec<oneshot::Sender<()>>),
-    /// Node runs the loader, and is being warmed.
+    /// It runs the loader, and is being warmed.
     Unwarmed(Arc<Frozen>),
     /// It has been warmed, or cannot be.
     Ready(Arc<Frozen>),
@@ -56,17 +86,17 @@ pub struct Origin {
     pub stays: bool,
 }
 
-/// The base and what else all cores share.
+/// The bases and what else all cores share.
 #[ebb(shared)]
 pub struct BaseStore {
-    base: SpinMutex<Base>,
+    bases: SpinMutex<HashMap<Launch, Base>>,
     last_pid: AtomicU32,
 }
 
 impl Default for BaseStore {
     fn default() -> Self {
         Self {
-            base: SpinMutex::new(Base::Unasked),
+            bases: SpinMutex::new(HashMap::new()),
             last_pid: AtomicU32::new(1),
         }
     }
@@ -79,15 +109,16 @@ impl BaseStore {
     }
 
     /// What an instance is to be a copy of. The first to ask has it made. `None` when that fails.
-    pub async fn origin(&self) -> Option<Origin> {
+    pub async fn origin(&self, launch: &Launch) -> Option<Origin> {
         loop {
             let coming = {
                 let origin = |frozen: &Arc<Frozen>, stays| Origin {
                     frozen: Arc::clone(frozen),
                     stays,
                 };
-                let mut base = self.base.lock();
-                match &mut *base {
+                let mut bases = self.bases.lock();
+                let base = bases.entry_ref(launch).or_default();
+                match base {
                     Base::Ready(frozen) => return Some(origin(frozen, true)),
                     Base::Unwarmed(frozen) => return Some(origin(frozen, false)),
                     Base::Failed => return None,
@@ -105,19 +136,21 @@ impl BaseStore {
             match coming {
                 Some(receiver) => drop(receiver.await),
                 // A task of its own: whoever asked may give up.
-                None => drop(ebb::spawn(make_base())),
+                None => drop(ebb::spawn(make_base(launch.clone()))),
             }
         }
     }
 
-    /// Whether the base is what it will be.
+    /// Whether each base that was asked for is what it will be.
     pub fn is_settled(&self) -> bool {
-        matches!(&*self.base.lock(), Base::Ready(_) | Base::Failed)
+        let bases = self.bases.lock();
+        let is_settled = |base: &Base| matches!(base, Base::Ready(_) | Base::Failed);
+        !bases.is_empty() && bases.values().all(is_settled)
     }
 
-    fn set(&self, base: Base) {
-        let before = core::mem::replace(&mut *self.base.lock(), base);
-        if let Base::Coming(waiting) = before {
+    fn set(&self, launch: &Launch, base: Base) {
+        let before = self.bases.lock().insert(launch.clone(), base);
+        if let Some(Base::Coming(waiting)) = before {
             for waiting in waiting {
                 let _ = waiting.send(());
             }
@@ -125,48 +158,51 @@ impl BaseStore {
     }
 }
 
-/// Makes the base: at first as Node is when it has started, so that the first calls do not wait, and then a warmed one.
-async fn make_base() {
+/// Makes a base: at first as its program is when it has started, so that the first calls do not wait, and then a warmed one.
+async fn make_base(launch: Launch) {
     let store = EbbRef::<BaseStore>::get();
     let begun = Instant::now();
-    let (mut guest, first) = match start().await {
+    let warming = Warming::of(&launch);
+    let name = warming.name;
+    let (mut guest, first) = match start(&launch, name).await {
         Ok(started) => started,
         Err(why) => {
-            println!("invoker: no base snapshot, so every instance boots: {why}");
-            store.set(Base::Failed);
+            println!("invoker: no base snapshot of {name}, so every instance boots: {why}");
+            store.set(&launch, Base::Failed);
             return;
         }
     };
     let first = Arc::new(first);
-    store.set(Base::Unwarmed(Arc::clone(&first)));
-    match warmed(&mut guest, begun).await {
-        Ok(base) => store.set(Base::Ready(Arc::new(base))),
+    store.set(&launch, Base::Unwarmed(Arc::clone(&first)));
+    match warmed(&mut guest, warming, begun).await {
+        Ok(base) => store.set(&launch, Base::Ready(Arc::new(base))),
         Err(why) => {
-            println!("invoker: the base snapshot is that of a Node that has run nothing: {why}");
-            store.set(Base::Ready(first));
+            println!("invoker: the base snapshot is that of a {name} that has run nothing: {why}");
+            store.set(&launch, Base::Ready(first));
         }
     }
 }
 
-/// Starts Node, up to where the loader waits for its first request.
-async fn start() -> Result<(Guest, Frozen), String> {
-    let mut guest =
-        Guest::boot(LARGEST_HEAP).map_err(|e| format!("Node does not start: {}", e.text()))?;
+/// Starts the program, up to where the loader waits for its first request.
+async fn start(launch: &Launch, name: &str) -> Result<(Guest, Frozen), String> {
+    let mut guest = Guest::boot(launch, LARGEST_HEAP)
+        .map_err(|e| format!("{name} does not start: {}", e.text()))?;
     ask(&mut guest, InstanceRequest::Reset, "").await?;
     let frozen = guest.capture_parked().await?;
     Ok((guest, frozen))
 }
 
-async fn warmed(guest: &mut Guest, begun: Instant) -> Result<Frozen, String> {
-    warm(guest).await?;
+async fn warmed(guest: &mut Guest, warming: &Warming, begun: Instant) -> Result<Frozen, String> {
+    warm(guest, warming).await?;
     let raw = guest.capture_parked().await?;
     // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
-    learn(&raw).await?;
+    learn(&raw, warming).await?;
     let base = raw.settled()?;
-    let own = learn(&base).await?;
+    let own = learn(&base, warming).await?;
     let (written, read) = base.working_set();
     println!(
-        "invoker: base snapshot of {} MB after {} ms; a copy that has run once has {} KB of its own, {written} pages written and {read} read",
+        "invoker: base snapshot of {}, {} MB after {} ms; a copy that has run once has {} KB of its own, {written} pages written and {read} read",
+        warming.name,
         base.used() >> 20,
         begun.elapsed().as_millis(),
         own >> 10
@@ -175,9 +211,9 @@ async fn warmed(guest: &mut Guest, begun: Instant) -> Result<Frozen, String> {
 }
 
 /// Runs a copy once, and remembers what it used; bytes that it has of its own then.
-async fn learn(base: &Frozen) -> Result<u64, String> {
+async fn learn(base: &Frozen, warming: &Warming) -> Result<u64, String> {
     let mut first = base.copy_guest(InstanceLimits::USUAL).map_err(|e| e.why)?;
-    init_and_run(&mut first, SMALL, false).await?;
+    init_and_run(&mut first, warming.small, false).await?;
     first.learn();
     Ok(first.own())
 }
@@ -227,15 +263,15 @@ async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), St
 }
 
 /// Drives a throw-away action through all that a call needs, and forgets it.
-async fn warm(guest: &mut Guest) -> Result<(), String> {
+async fn warm(guest: &mut Guest, warming: &Warming) -> Result<(), String> {
     for round in 0..ROUNDS {
         let all = round < ALL_ROUNDS;
-        init_and_run(guest, WARMING, all).await?;
+        init_and_run(guest, warming.large, all).await?;
         ask(guest, InstanceRequest::Reset, "").await?;
         if round + 1 == ALL_ROUNDS {
             sleep(SETTLED).await;
         }
-        init_and_run(guest, SMALL, false).await?;
+        init_and_run(guest, warming.small, false).await?;
         ask(guest, InstanceRequest::Reset, "").await?;
     }
     Ok(())

@@ -5,14 +5,15 @@ use core::{future::poll_fn, pin::pin, task::Poll};
 
 use ebb::{EbbRef, platform::Entropy, time::unix_time};
 use ebb_invoker::instance::{
-    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade, Notes,
-    SharedSnapshot, frame, take_answer,
+    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, LONGEST_ANSWER, Lost,
+    NotMade, Notes, SharedSnapshot, frame, take_answer,
 };
 use ebb_linux::{
     Access, Channel, ChannelId, Errno, Exit, Options, Program, Uc,
     snapshot::{self, Snapshot},
 };
 use ebb_openwhisk::logs::{Collector, Stream};
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
 use crate::base::BaseStore;
 
@@ -20,14 +21,19 @@ use crate::base::BaseStore;
 const LOG_LIMIT: usize = 12 << 20;
 /// What V8 says on standard error before it gives up.
 const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
-/// Bytes that Node itself takes besides an action's heap.
+/// Bytes that Node itself takes besides an action's heap, and Python.
 const NODE: u64 = 192 << 20;
+const PYTHON: u64 = 64 << 20;
+/// The program of Python's loader where the launch names none.
+pub const PYTHON_PROGRAM: &str = "/usr/bin/python3";
 /// Bytes that an action may use beyond its limit before its UC is ended: V8's young generation and garbage.
 const SLACK: u64 = 64 << 20;
 
 /// The channels of an instance: to its loader, and from its two streams.
 struct Channels {
+    /// Answers, and requests unless they have a channel of their own.
     link: Channel,
+    requests: Option<Channel>,
     streams: [Channel; 2],
 }
 
@@ -35,6 +41,7 @@ struct Channels {
 #[derive(Clone, Copy)]
 struct ChannelIds {
     link: ChannelId,
+    requests: Option<ChannelId>,
     streams: [ChannelId; 2],
 }
 
@@ -42,6 +49,19 @@ impl Channels {
     fn open(uc: &Rc<Uc>) -> Result<Self, Errno> {
         Ok(Self {
             link: uc.open_channel(3, Access::ReadWrite)?,
+            requests: None,
+            streams: [
+                uc.open_channel(1, Access::Write)?,
+                uc.open_channel(2, Access::Write)?,
+            ],
+        })
+    }
+
+    /// Those of a program that is asked on its standard input.
+    fn of_program(uc: &Rc<Uc>) -> Result<Self, Errno> {
+        Ok(Self {
+            requests: Some(uc.open_channel(0, Access::Read)?),
+            link: uc.open_channel(3, Access::Write)?,
             streams: [
                 uc.open_channel(1, Access::Write)?,
                 uc.open_channel(2, Access::Write)?,
@@ -53,13 +73,23 @@ impl Channels {
     fn of(uc: &Rc<Uc>, ids: ChannelIds) -> Self {
         Self {
             link: uc.channel(ids.link),
+            requests: ids.requests.map(|id| uc.channel(id)),
             streams: ids.streams.map(|id| uc.channel(id)),
         }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Channel> {
+        let requests = self.requests.iter_mut();
+        [&mut self.link]
+            .into_iter()
+            .chain(requests)
+            .chain(&mut self.streams)
     }
 
     fn ids(&self) -> ChannelIds {
         ChannelIds {
             link: self.link.id(),
+            requests: self.requests.as_ref().map(Channel::id),
             streams: self.streams.each_ref().map(Channel::id),
         }
     }
@@ -88,14 +118,49 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots one. Its V8 gives up beyond that memory, and the UC ends it beyond what Node needs besides.
-    pub fn boot(limits: InstanceLimits) -> Result<Self, Errno> {
+    /// Boots one with a loader. What has none is started by [`Guest::start_program`].
+    pub fn boot(launch: &Launch, limits: InstanceLimits) -> Result<Self, Errno> {
         let heap = limits.memory_mb;
-        let heap_option = format!("--max-old-space-size={heap}");
-        let program = Program::archived(&[&heap_option, "/loader.js", "--fd", "3", "--no-marker"])?;
-        let uc = Uc::start(options((u64::from(heap) << 20) + NODE), program)?;
+        let named = launch.program.as_deref();
+        let (mut program, besides) = match launch.loader {
+            // V8 gives up beyond that memory, and the UC ends it beyond what Node needs besides.
+            Loader::Node => {
+                let heap_option = format!("--max-old-space-size={heap}");
+                let words = [&heap_option[..], "/loader.js", "--fd", "3", "--no-marker"];
+                let mut program = Program::archived(&words)?;
+                if let Some(named) = named {
+                    program.path = named.into();
+                    program.arguments[0] = named.into();
+                }
+                (program, NODE)
+            }
+            Loader::Python => {
+                let python = named.unwrap_or(PYTHON_PROGRAM);
+                let words = [python, "-B", "/python/loader.py", "--fd", "3"];
+                (Program::named(&words)?, PYTHON)
+            }
+            Loader::Executable => return Err(Errno::ENOEXEC),
+        };
+        for variable in &launch.environment {
+            program.set_variable(variable.as_bytes().to_vec());
+        }
+        Self::start(program, (u64::from(heap) << 20) + besides, Channels::open)
+    }
+
+    /// Starts a program that answers lines.
+    pub fn start_program(program: Program, limits: InstanceLimits) -> Result<Self, Errno> {
+        let memory = u64::from(limits.memory_mb) << 20;
+        Self::start(program, memory, Channels::of_program)
+    }
+
+    fn start(
+        program: Program,
+        memory: u64,
+        open: fn(&Rc<Uc>) -> Result<Channels, Errno>,
+    ) -> Result<Self, Errno> {
+        let uc = Uc::start(options(memory), program)?;
         // Its first thread runs after this event, and then finds these descriptors.
-        let channels = Channels::open(&uc).inspect_err(|_| uc.end(Exit::Signal(9)))?;
+        let channels = open(&uc).inspect_err(|_| uc.end(Exit::Signal(9)))?;
         Ok(Self::with(uc, channels))
     }
 
@@ -122,6 +187,14 @@ impl Guest {
         self.uc.parked().await;
         self.exchange();
         self.frozen().map_err(|refused| format!("{refused}"))
+    }
+
+    /// A snapshot of it as it is.
+    pub fn freeze(&mut self) -> Result<Frozen, snapshot::Refused> {
+        self.exchange();
+        let frozen = self.frozen()?;
+        self.counted = (self.own(), self.uc.taken());
+        Ok(frozen)
     }
 
     fn frozen(&self) -> Result<Frozen, snapshot::Refused> {
@@ -153,9 +226,17 @@ impl Guest {
 
     /// Moves what can be moved between this side and the guest.
     fn exchange(&mut self) {
-        let Channels { link, streams } = &mut self.channels;
+        let Channels {
+            link,
+            requests,
+            streams,
+        } = &mut self.channels;
         while self.given < self.output.len() {
-            match link.try_write(&self.output[self.given..]) {
+            match requests
+                .as_mut()
+                .unwrap_or(link)
+                .try_write(&self.output[self.given..])
+            {
                 Ok(n) => self.given += n,
                 Err(_) => break,
             }
@@ -199,14 +280,15 @@ impl Guest {
         }
     }
 
-    async fn asked(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
+    /// Moves bytes until something is found in what has come, or the program has ended.
+    async fn until<T>(&mut self, mut find: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Lost> {
         let uc = Rc::clone(&self.uc);
         let mut ended = pin!(uc.wait());
-        let answer = poll_fn(|task| {
+        let found = poll_fn(|task| {
             let over = ended.as_mut().poll(task).is_ready();
             self.exchange();
-            if let Some(answer) = self.answer(id) {
-                return Poll::Ready(answer);
+            if let Some(found) = find(self) {
+                return Poll::Ready(Ok(found));
             }
             if over {
                 let lost = if self.out_of_memory || self.uc.ran_out_of_memory() {
@@ -216,18 +298,58 @@ impl Guest {
                 };
                 return Poll::Ready(Err(lost));
             }
-            let Channels { link, streams } = &mut self.channels;
-            for channel in [link].into_iter().chain(streams) {
+            for channel in self.channels.all() {
                 channel.wake_on_change(task.waker());
             }
             Poll::Pending
         })
         .await;
-        let Channels { link, streams } = &mut self.channels;
-        for channel in [link].into_iter().chain(streams) {
+        for channel in self.channels.all() {
             channel.cancel_wake();
         }
-        answer
+        found
+    }
+
+    /// The answer to a request that has been given.
+    async fn asked(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
+        self.until(|guest| guest.answer(id)).await?
+    }
+
+    /// Gives the program a line and waits for the next one of its own. Lines that came before this one was given answer nothing.
+    pub async fn ask_line(&mut self, line: Vec<u8>) -> Result<Vec<u8>, Lost> {
+        self.exchange();
+        self.input.clear();
+        self.output = line;
+        self.given = 0;
+        self.until(|guest| {
+            // An answer without an end is not kept for ever.
+            if guest.input.len() > LONGEST_ANSWER {
+                guest.uc.end(Exit::Signal(9));
+                return Some(Err(Lost::Gone));
+            }
+            let end = guest.input.iter().position(|byte| *byte == b'\n')?;
+            let rest = guest.input.split_off(end + 1);
+            let mut line = core::mem::replace(&mut guest.input, rest);
+            line.pop();
+            Some(Ok(line))
+        })
+        .await?
+    }
+
+    /// Waits until each of its threads waits, and for nothing that this side does not do; false if it has ended.
+    pub async fn settled(&mut self) -> bool {
+        loop {
+            self.uc.parked().await;
+            // One that waited for room in a stream goes on now.
+            self.exchange();
+            ebb::yield_now().await;
+            if self.uc.exit_status().is_some() {
+                return false;
+            }
+            if self.uc.is_parked() {
+                return true;
+            }
+        }
     }
 }
 
@@ -279,10 +401,7 @@ impl Instance for Guest {
     }
 
     fn capture(&mut self) -> Option<SharedSnapshot> {
-        self.exchange();
-        let frozen = self.frozen().ok()?;
-        self.counted = (self.own(), self.uc.taken());
-        Some(Arc::new(frozen))
+        Some(Arc::new(self.freeze().ok()?))
     }
 
     fn learn(&mut self) {
@@ -353,6 +472,10 @@ impl Frozen {
             .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
         let channels = Channels::of(&uc, self.channels);
         let mut guest = Guest::with(uc, channels);
+        if self.channels.requests.is_some() {
+            // It has no loader that would have to be told.
+            return Ok(guest);
+        }
         let mut payload = [0; 20];
         EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
         payload[16..].copy_from_slice(&pid.to_le_bytes());

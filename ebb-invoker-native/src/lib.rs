@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `guest` | one instance, and a snapshot of one |
 //! | `base` | the snapshot that new instances are copies of |
+//! | `executable` | one instance of a function that is a program |
 //! | `stock` | copies of it that are made ahead |
 //! | `container` | the image as one action container |
 
@@ -18,6 +19,7 @@ extern crate alloc;
 
 mod base;
 mod container;
+mod executable;
 mod guest;
 mod stock;
 
@@ -32,9 +34,12 @@ use ebb::{EbbRef, provides};
 use ebb_invoker::Container;
 use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
 use ebb_invoker::loader::FOLDER;
+use ebb_linux::Program;
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
 use base::BaseStore;
-use guest::{Guest, not_made};
+use executable::Executable;
+use guest::{Guest, PYTHON_PROGRAM, not_made};
 use stock::Stock;
 
 // One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
@@ -46,7 +51,11 @@ ebb_archive::manifest!(
     FOLDER,
     "/loader.js\"\ntree /loader \"",
     FOLDER,
-    "/loader\"\nargument /actions --actions\n\
+    "/loader\"\nfile /python/loader.py \"",
+    FOLDER,
+    "/python/loader.py\"\nargument /actions --actions\nruntimes /runtimes.json --runtimes\n\
+     file /bin/sh\nfile /usr/bin/env\n\
+     python requests urllib3 idna certifi chardet charset_normalizer simplejson dateutil six.py httplib2 pyparsing\n\
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
 ebb_archive::variables!("EBB_AUTH EBB_FORWARD=3233:3233 EBB_MEMORY=2G environment:--runtime");
@@ -59,15 +68,38 @@ const KEPT_FREE: u64 = 48 << 20;
 
 ebb::option!("budget", "a number of bytes", |v| v.parse::<u64>().is_ok());
 
+/// What the runner has packed.
+fn archive() -> Result<ebb_archive::Archive<'static>, String> {
+    ebb_archive::Archive::new(EbbRef::<dyn Environment>::get().archive())
+        .map_err(|error| format!("the boot archive cannot be read: {error}"))
+}
+
+/// Whether the boot archive has that program.
+fn is_packed(program: &str) -> bool {
+    Program::named(&[program]).is_ok_and(|named| named.has(program))
+}
+
 /// The image, as the provider.
 struct Image;
 
 #[provides(InstanceMaker, instance = &Image)]
 impl InstanceMaker for Image {
-    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
+    fn make(
+        &self,
+        launch: &Launch,
+        limits: InstanceLimits,
+    ) -> Boxed<'static, Result<NewInstance, NotMade>> {
+        let launch = launch.clone();
         Box::pin(async move {
-            let Some(origin) = EbbRef::<BaseStore>::get().origin().await else {
-                let guest = Guest::boot(limits)
+            if launch.loader == Loader::Executable {
+                // It becomes a UC when it is given a program.
+                return Ok(NewInstance {
+                    instance: Box::new(Executable::new(&launch, limits)),
+                    made_ahead: false,
+                });
+            }
+            let Some(origin) = EbbRef::<BaseStore>::get().origin(&launch).await else {
+                let guest = Guest::boot(&launch, limits)
                     .map_err(|errno| not_made(errno, "an instance cannot be started"))?;
                 return Ok(NewInstance {
                     instance: Box::new(guest),
@@ -77,8 +109,8 @@ impl InstanceMaker for Image {
             let mut taken = None;
             if origin.stays {
                 let stock = EbbRef::<Stock>::get();
-                stock.keep_filled(&origin.frozen);
-                taken = stock.take(limits);
+                stock.keep_filled(&launch, &origin.frozen);
+                taken = stock.take(&launch, limits);
             }
             let made_ahead = taken.is_some();
             let guest = match taken {
@@ -90,6 +122,15 @@ impl InstanceMaker for Image {
                 made_ahead,
             })
         })
+    }
+
+    fn can_launch(&self, launch: &Launch) -> bool {
+        match (launch.loader, launch.program.as_deref()) {
+            (Loader::Executable, _) => true,
+            (Loader::Node, None) => Program::archived(&[]).is_ok(),
+            (Loader::Python, None) => is_packed(PYTHON_PROGRAM),
+            (_, Some(program)) => is_packed(program),
+        }
     }
 
     fn missing_bytes(&self) -> u64 {
@@ -131,14 +172,14 @@ impl InstanceMaker for Image {
     }
 
     fn description(&self) -> String {
-        String::from("unikernel contexts, each a copy of an unmodified Node.js")
+        String::from(
+            "unikernel contexts, each a copy of an unmodified Node.js or Python, or a program",
+        )
     }
 
     /// The runner packs what `--actions` names as `/actions`.
     fn read_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let bytes = EbbRef::<dyn Environment>::get().archive();
-        let archive = ebb_archive::Archive::new(bytes)
-            .map_err(|error| format!("the boot archive cannot be read: {error}"))?;
+        let archive = archive()?;
         let directory = archive.root().child(b"actions").ok_or_else(|| {
             format!("the boot archive has no folder {folder}; start the image with the runner")
         })?;
@@ -147,6 +188,16 @@ impl InstanceMaker for Image {
             .filter_map(|file| Some((core::str::from_utf8(file.name()).ok()?, file)))
             .map(|(name, file)| (String::from(name), file.data().to_vec()))
             .collect())
+    }
+
+    /// The runner packs what `--runtimes` names as `/runtimes.json`.
+    fn read_runtimes(&self, file: &str) -> Result<Vec<u8>, String> {
+        let archive = archive()?;
+        let packed = archive.root().child(b"runtimes.json");
+        let packed = packed.ok_or_else(|| {
+            format!("the boot archive has no file {file}; start the image with the runner")
+        })?;
+        Ok(packed.data().to_vec())
     }
 
     fn serve_container(&self, container: Container) -> Boxed<'static, Result<(), String>> {

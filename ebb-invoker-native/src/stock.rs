@@ -1,24 +1,32 @@
-//! Blank copies of the base, made while the core is idle, so that a cold start need not wait for its copy.
+//! Blank copies of the bases, made while the core is idle, so that a cold start need not wait for its copy.
 //!
-//! Each core has a few. They have the memory limit of most actions; others get a copy when they ask. A piece of the work
+//! Each core has a few of each base that it has made instances of. They have the memory limit of most actions; others get a copy when they ask. A piece of the work
 //! takes tens of microseconds, so that a request that comes meanwhile hardly waits.
 
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{collections::VecDeque, rc::Rc, sync::Arc};
 use core::cell::{Cell, RefCell};
 
-use ebb::{EbbRef, IdleWork, ebb};
+use ebb::{IdleWork, ebb};
 use ebb_invoker::instance::{Instance, InstanceLimits};
+use ebb_openwhisk::runtimes::Launch;
+use hashbrown::HashMap;
 
 use crate::KEPT_FREE;
 use crate::guest::{Frozen, Guest};
 
-/// Blank copies of each core.
+/// Blank copies of each core, of one base.
 const BLANKS: usize = 4;
 
-/// The blank copies of a core, the oldest in front.
+/// The blank copies of a core.
 #[ebb(per_core)]
 #[derive(Default)]
 pub struct Stock {
+    shelves: RefCell<HashMap<Launch, Rc<Shelf>>>,
+}
+
+/// Those of one base, the oldest in front.
+#[derive(Default)]
+struct Shelf {
     blanks: RefCell<VecDeque<Guest>>,
     filler: RefCell<Option<IdleWork>>,
     /// The newest has pages to fetch.
@@ -26,15 +34,36 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// From now on this core makes blank copies in idle times.
-    pub fn keep_filled(&self, base: &Arc<Frozen>) {
-        let mut filler = self.filler.borrow_mut();
+    /// From now on this core makes blank copies of that base in idle times.
+    pub fn keep_filled(&self, launch: &Launch, base: &Arc<Frozen>) {
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.entry_ref(launch).or_default();
+        let mut filler = shelf.filler.borrow_mut();
         if filler.is_none() {
-            let base = Arc::clone(base);
-            *filler = Some(ebb::idle(move || EbbRef::<Self>::get().fill(&base)));
+            let (base, weak) = (Arc::clone(base), Rc::downgrade(shelf));
+            *filler = Some(ebb::idle(move || {
+                weak.upgrade().is_some_and(|shelf| shelf.fill(&base))
+            }));
         }
     }
 
+    /// A copy that may use as much.
+    pub fn take(&self, launch: &Launch, limits: InstanceLimits) -> Option<Guest> {
+        if limits != InstanceLimits::USUAL {
+            return None;
+        }
+        let shelf = self.shelves.borrow().get(launch).cloned()?;
+        shelf.take()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let shelves = self.shelves.borrow();
+        shelves.values().map(|s| s.blanks.borrow().len()).sum()
+    }
+}
+
+impl Shelf {
     /// A piece of the work; whether there is more.
     fn fill(&self, base: &Frozen) -> bool {
         let mut blanks = self.blanks.borrow_mut();
@@ -54,11 +83,7 @@ impl Stock {
         true
     }
 
-    /// A copy that may use as much.
-    pub fn take(&self, limits: InstanceLimits) -> Option<Guest> {
-        if limits != InstanceLimits::USUAL {
-            return None;
-        }
+    fn take(&self) -> Option<Guest> {
         let mut blanks = self.blanks.borrow_mut();
         while let Some(mut guest) = blanks.pop_front() {
             if blanks.is_empty() && self.unfinished.take() {
@@ -69,10 +94,5 @@ impl Stock {
             }
         }
         None
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.blanks.borrow().len()
     }
 }

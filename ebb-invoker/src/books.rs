@@ -10,6 +10,7 @@ use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
+use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Config, Controller, Subject};
 use spin::mutex::SpinMutex;
 
@@ -44,7 +45,7 @@ fn capacity() -> Capacity {
     }
 }
 
-fn config(subjects: alloc::vec::Vec<Subject>, seed: [u8; 32]) -> Config {
+fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]) -> Config {
     Config {
         subjects,
         limits: NamespaceLimits {
@@ -53,6 +54,7 @@ fn config(subjects: alloc::vec::Vec<Subject>, seed: [u8; 32]) -> Config {
         },
         entity_bytes: 256 << 20,
         activation_bytes: 64 << 20,
+        runtimes,
         seed,
     }
 }
@@ -60,7 +62,11 @@ fn config(subjects: alloc::vec::Vec<Subject>, seed: [u8; 32]) -> Config {
 impl Default for Books {
     fn default() -> Self {
         Self {
-            controller: SpinMutex::new(Controller::new(config(vec![], [0; 32]))),
+            controller: SpinMutex::new(Controller::new(config(
+                vec![],
+                Runtimes::default(),
+                [0; 32],
+            ))),
             pool: SpinMutex::new(Pool::new(capacity())),
             verbose: AtomicBool::new(true),
         }
@@ -74,12 +80,12 @@ pub fn epoch_ms() -> u64 {
 
 impl Books {
     /// Begins anew, for a user with this key.
-    pub fn open(&self, key: &str, seed: [u8; 32], verbose: bool) {
+    pub fn open(&self, key: &str, runtimes: Runtimes, seed: [u8; 32], verbose: bool) {
         let subject = Subject {
             namespace: Arc::from(crate::NAMESPACE),
             key: Arc::from(key),
         };
-        *self.controller.lock() = Controller::new(config(vec![subject], seed));
+        *self.controller.lock() = Controller::new(config(vec![subject], runtimes, seed));
         self.verbose.store(verbose, Ordering::Relaxed);
     }
 

@@ -156,9 +156,13 @@ async fn capture_another(due: &Uncaptured) {
         return;
     }
     let limits = call.action.limits;
-    let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits {
-        memory_mb: limits.memory_mb,
-    });
+    let Some(launch) = call.launch() else { return };
+    let made = EbbRef::<dyn InstanceMaker>::get().make(
+        launch,
+        InstanceLimits {
+            memory_mb: limits.memory_mb,
+        },
+    );
     // What goes wrong here goes wrong again, and is told, when the function is called.
     let Ok(NewInstance { mut instance, .. }) = made.await else {
         return;

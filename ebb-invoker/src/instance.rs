@@ -4,7 +4,7 @@
 //! An instance runs the [loader](crate::loader) and is spoken to in frames over one byte stream (`loader/channel.js`). This
 //! module has the frames, the traits, and [`serve`]: how a call is made on an instance.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::future::Future;
 use core::net::Ipv4Addr;
 use core::pin::Pin;
@@ -15,6 +15,7 @@ use ebb::time::{Instant, timeout, unix_time};
 use ebb_openwhisk::activation::{Answer, Outcome};
 use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::logs::Collector;
+use ebb_openwhisk::runtimes::Launch;
 
 use crate::options::Container;
 
@@ -208,7 +209,13 @@ pub struct NewInstance {
 #[component]
 pub trait InstanceMaker {
     /// Makes an instance on this core, ready for [`InstanceRequest::Init`].
-    fn make(&self, limits: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>>;
+    fn make(
+        &self,
+        launch: &Launch,
+        limits: InstanceLimits,
+    ) -> Boxed<'static, Result<NewInstance, NotMade>>;
+    /// Whether instances can be launched so: whether the program is there.
+    fn can_launch(&self, launch: &Launch) -> bool;
     /// Bytes that should be given back before another instance is made, because the machine has less memory left than it
     /// keeps for everything else; 0 when there is enough.
     fn missing_bytes(&self) -> u64 {
@@ -249,6 +256,13 @@ pub trait InstanceMaker {
     /// # Errors
     /// A text that says what to do.
     fn read_folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String>;
+    /// The manifest of runtimes that the program was given.
+    ///
+    /// # Errors
+    /// A text that says what to do.
+    fn read_runtimes(&self, file: &str) -> Result<Vec<u8>, String> {
+        Err(format!("{file} cannot be read here"))
+    }
     /// Is one action container, until Node ends.
     ///
     /// # Errors

@@ -12,13 +12,17 @@
 //! use ebb::{EbbRef, provides};
 //! use ebb_invoker::Container;
 //! use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+//! use ebb_openwhisk::runtimes::{Launch, Loader};
 //!
 //! struct NoInstances;
 //!
 //! #[provides(InstanceMaker, instance = &NoInstances)]
 //! impl InstanceMaker for NoInstances {
-//!     fn make(&self, _: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
+//!     fn make(&self, _: &Launch, _: InstanceLimits) -> Boxed<'static, Result<NewInstance, NotMade>> {
 //!         Box::pin(async { Err(NotMade::from(String::from("there are none here"))) })
+//!     }
+//!     fn can_launch(&self, _: &Launch) -> bool {
+//!         false
 //!     }
 //!     fn description(&self) -> String {
 //!         String::from("no instances")
@@ -33,7 +37,9 @@
 //!
 //! # let config = ebb_hosted::Config { cores: 1, pin: false };
 //! # ebb_hosted::run(&config, || async {
-//! let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits::USUAL).await;
+//! let made = EbbRef::<dyn InstanceMaker>::get()
+//!     .make(&Launch::usual(Loader::Node), InstanceLimits::USUAL)
+//!     .await;
 //! assert!(made.is_err_and(|failure| !failure.out_of_memory));
 //! # });
 //! ```
@@ -56,6 +62,7 @@
 //! | [`invoker`] | the Ebb of each core |
 //! | `dispatch` | how a call gets an instance |
 //! | `run` | a call on an instance |
+//! | [`executable`] | functions that are programs: what both platforms share of them |
 //! | `capture`, `evict` | which instances become snapshots; what makes room |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`loader`] | what Node runs inside an instance |
@@ -73,6 +80,7 @@ mod capture;
 mod convert;
 mod dispatch;
 mod evict;
+pub mod executable;
 pub mod front;
 pub mod instance;
 pub mod invoker;

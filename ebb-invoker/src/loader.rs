@@ -1,13 +1,17 @@
-//! The loader: what Node runs inside an instance, in every place where there are instances.
+//! The loaders: what Node and Python run inside an instance, in every place where there are instances.
 //!
-//! `loader.js` is the program, `loader/` are its modules. They need Node 20 and nothing else, and speak the protocol of
+//! `loader.js` is Node's program, `loader/` are its modules. They need Node 20 and nothing else, and speak the protocol of
 //! OpenWhisk's action runtimes over HTTP or over one byte stream ([`instance`](crate::instance) has its frames).
 
 /// The folder of `loader.js` on the machine that builds, for what packs the loader's files instead of carrying them.
 pub const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The loader's files by their names, as they are found from `loader.js`.
+/// The path of Python's loader among [`FILES`], and in [`FOLDER`].
+pub const PYTHON: &str = "python/loader.py";
+
+/// The loaders' files by their names, as they are found from `loader.js`.
 pub const FILES: &[(&str, &str)] = &[
+    (PYTHON, include_str!("../python/loader.py")),
     ("loader.js", include_str!("../loader.js")),
     ("loader/archive.js", include_str!("../loader/archive.js")),
     ("loader/channel.js", include_str!("../loader/channel.js")),
@@ -35,6 +39,7 @@ mod tests {
             let name = entry.expect("a file").file_name();
             names.insert(std::format!("loader/{}", name.display()));
         }
+        names.insert(PYTHON.into());
         let listed: BTreeSet<_> = FILES.iter().map(|(name, _)| (*name).into()).collect();
         assert_eq!(names, listed);
     }

@@ -6,11 +6,12 @@ use ebb::platform::Environment;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: invoker [--port N] [--actions DIR] [--auth UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]
+usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--auth UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]
 
-A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript.
+A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript, Python, or programs that answer lines.
 
-  --actions DIR     deploys the .js, .zip and .tgz files of a folder at the start
+  --actions DIR     deploys the .js, .py, .zip and .tgz files of a folder at the start
+  --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
   --port N          where to listen (3233)
   --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
   --quiet           prints no line for each activation
@@ -37,6 +38,8 @@ pub struct ServiceOptions {
     pub port: u16,
     /// A folder whose files are deployed as actions at the start.
     pub actions: Option<&'static str>,
+    /// A manifest of the kinds of code, in place of the built-in one.
+    pub runtimes: Option<&'static str>,
     /// The key of the one user, `uuid:key`; a random one if there is none.
     pub auth: Option<&'static str>,
     /// Print no line for each activation.
@@ -66,6 +69,7 @@ impl Command {
         let mut options = ServiceOptions {
             port: 3233,
             actions: None,
+            runtimes: None,
             auth,
             quiet: false,
         };
@@ -79,6 +83,7 @@ impl Command {
             match word {
                 "--port" => port = Some(port_number(value()?)?),
                 "--actions" => options.actions = Some(value()?),
+                "--runtimes" => options.runtimes = Some(value()?),
                 "--auth" => options.auth = Some(value()?),
                 "--quiet" => options.quiet = true,
                 "--help" | "-h" => return Ok(Self::Help),
@@ -113,6 +118,7 @@ mod tests {
         let options = ServiceOptions {
             port: 3233,
             actions: None,
+            runtimes: None,
             auth: Some("a:b"),
             quiet: false,
         };
@@ -132,10 +138,13 @@ mod tests {
             "--quiet",
             "--actions",
             "dir",
+            "--runtimes",
+            "kinds.json",
         ];
         let options = ServiceOptions {
             port: 0,
             actions: Some("dir"),
+            runtimes: Some("kinds.json"),
             auth: Some("c:d"),
             quiet: true,
         };

@@ -39,7 +39,7 @@ pub(crate) async fn make_call(
                 Source::Snapshot(_) => Start::Warm,
                 _ => Start::Cold,
             };
-            match make(limits, source).await {
+            match make(call, limits, source).await {
                 Ok(new) => {
                     invoker.count(|m| m.ahead += u64::from(new.made_ahead));
                     (new.instance, start)
@@ -98,6 +98,7 @@ pub(crate) async fn make_call(
 
 /// Makes an instance, and room for it if need be.
 async fn make(
+    call: &Call,
     limits: InstanceLimits,
     source: Source<SharedSnapshot>,
 ) -> Result<NewInstance, String> {
@@ -113,7 +114,12 @@ async fn make(
                 instance,
                 made_ahead: false,
             }),
-            _ => maker.make(limits).await,
+            _ => {
+                let launch = call
+                    .launch()
+                    .ok_or("an action without code has no instance")?;
+                maker.make(launch, limits).await
+            }
         };
         match made {
             Ok(made) => {

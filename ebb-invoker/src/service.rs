@@ -12,6 +12,7 @@ use ebb::platform::{Entropy, Environment};
 use ebb::time::Instant;
 use ebb::{EbbRef, core_count, println, spawn, time};
 use ebb_openwhisk::json::{Json, Members};
+use ebb_openwhisk::runtimes::Runtimes;
 
 use crate::books::{Books, epoch_ms};
 use crate::front;
@@ -41,7 +42,8 @@ impl Service {
     /// A text that says what cannot be done, and what would help.
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
         let key = options.auth.map_or_else(random_key, String::from);
-        EbbRef::<Books>::get().open(&key, random(), !options.quiet);
+        let runtimes = runtimes(options.runtimes)?;
+        EbbRef::<Books>::get().open(&key, runtimes, random(), !options.quiet);
         let deployed = match options.actions {
             Some(folder) => deploy_actions(folder)?,
             None => Vec::new(),
@@ -70,6 +72,8 @@ impl Service {
         let key = &self.key;
         println!("invoker: {at}/ on {cores} core{plural}; Ctrl-C ends it");
         println!("  instances  {instances}; at most {memory_mb} MB");
+        let kinds = EbbRef::<Books>::get().controller(|c| c.runtimes().names());
+        println!("  kinds      {}", kinds.replace('\'', ""));
         println!("  key        {key}");
         if let Some(first) = self.deployed.first() {
             println!("  deployed   {}", self.deployed.join(", "));
@@ -141,7 +145,28 @@ fn random_key() -> String {
     format!("{}:{}", parts.join("-"), hex(&random::<32>()))
 }
 
-/// Deploys the `.js`, `.zip` and `.tgz` files of a folder under their names.
+/// The kinds of code that this machine can run: those of a manifest, or the built-in ones.
+fn runtimes(file: Option<&str>) -> Result<Runtimes, String> {
+    let maker = EbbRef::<dyn InstanceMaker>::get();
+    let Some(file) = file else {
+        return Ok(Runtimes::default().available(|launch| maker.can_launch(launch)));
+    };
+    let bytes = maker.read_runtimes(file)?;
+    let text = core::str::from_utf8(&bytes).map_err(|_| format!("{file} is not UTF-8"))?;
+    let runtimes = Runtimes::parse(text).map_err(|why| format!("{file}: {why}"))?;
+    let impossible = runtimes.iter().find(|r| !maker.can_launch(&r.launch));
+    if let Some(runtime) = impossible {
+        let program = runtime.launch.program.as_deref();
+        return Err(format!(
+            "{file}: the kind {} needs {}, which is not there",
+            runtime.kind,
+            program.unwrap_or(runtime.launch.loader.name())
+        ));
+    }
+    Ok(runtimes)
+}
+
+/// Deploys the `.js`, `.py`, `.zip` and `.tgz` files of a folder under their names.
 fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
     let files = EbbRef::<dyn InstanceMaker>::get().read_folder(folder)?;
     let mut deployed = Vec::new();
@@ -149,13 +174,16 @@ fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
         let Some((name, extension)) = file.rsplit_once('.') else {
             continue;
         };
-        let code = match extension {
-            "js" => String::from_utf8(content).map_err(|_| format!("{file} is not UTF-8"))?,
-            "zip" | "tgz" => STANDARD.encode(content),
+        let source =
+            |content| String::from_utf8(content).map_err(|_| format!("{file} is not UTF-8"));
+        let (kind, code) = match extension {
+            "js" => ("nodejs:default", source(content)?),
+            "py" => ("python:default", source(content)?),
+            "zip" | "tgz" => ("nodejs:default", STANDARD.encode(content)),
             _ => continue,
         };
         let exec = Members::new()
-            .text("kind", "nodejs:default")
+            .text("kind", kind)
             .text("code", &code)
             .finish();
         // Whoever puts a file here wants to call it, from a browser as well.
@@ -170,7 +198,7 @@ fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
         deployed.push(name.into());
     }
     if deployed.is_empty() {
-        println!("invoker: {folder} has no .js, .zip or .tgz file");
+        println!("invoker: {folder} has no .js, .py, .zip or .tgz file");
     }
     Ok(deployed)
 }
@@ -206,20 +234,31 @@ async fn tell_actions(port: u16) {
     EbbRef::<Books>::get().controller(|c| c.set_api_host(host));
 }
 
-/// Makes one instance and throws it away, so that a platform that cannot make any says so at the start.
+/// Makes one instance of each sort and throws it away, so that a platform that cannot make any says so at the start, and the
+/// first function of a language finds its base. The first sort has the machine for itself until it is ready.
 async fn warm_up() {
-    let began = Instant::now();
-    let made = EbbRef::<dyn InstanceMaker>::get().make(InstanceLimits::USUAL);
-    let text = match time::timeout(FIRST_INSTANCE, made).await {
-        Ok(Ok(mut new)) => match new.instance.ask(InstanceRequest::Reset, "").await {
-            Ok((200, _)) => format!(
-                "the first instance was ready after {} ms",
-                elapsed_us(began) / 1000
-            ),
-            _ => "the first instance did not answer: see what it printed above".into(),
-        },
-        Ok(Err(failed)) => failed.why,
-        Err(_) => "the first instance was not ready after 10 minutes".into(),
-    };
-    println!("invoker: {text}");
+    let maker = EbbRef::<dyn InstanceMaker>::get();
+    let launches = EbbRef::<Books>::get().controller(|c| c.runtimes().launches());
+    for (at, launch) in launches.iter().enumerate() {
+        if at > 0 {
+            while !maker.is_warm() {
+                time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let began = Instant::now();
+        let text =
+            match time::timeout(FIRST_INSTANCE, maker.make(launch, InstanceLimits::USUAL)).await {
+                Ok(Ok(mut new)) => match new.instance.ask(InstanceRequest::Reset, "").await {
+                    Ok((200, _)) if at > 0 => continue,
+                    Ok((200, _)) => format!(
+                        "the first instance was ready after {} ms",
+                        elapsed_us(began) / 1000
+                    ),
+                    _ => "the first instance did not answer: see what it printed above".into(),
+                },
+                Ok(Err(failed)) => failed.why,
+                Err(_) => "the first instance was not ready after 10 minutes".into(),
+            };
+        println!("invoker: {text}");
+    }
 }

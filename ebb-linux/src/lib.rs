@@ -56,7 +56,7 @@ mod uc;
 
 pub use abi::errno::Errno;
 pub use abi::exit::Exit;
-pub use image::program::Program;
+pub use image::program::{Program, ProgramFile};
 pub use report::{figures, missing_calls, threads};
 pub use snapshot::Snapshot;
 pub use uc::channel::{Access, Channel, ChannelId};

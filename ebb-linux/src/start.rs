@@ -1,12 +1,14 @@
 //! Starting a program in a UC of its own.
 
 use crate::abi::errno::Errno;
+use crate::abi::flags::{AT_FDCWD, AtFlags, OpenFlags};
 use crate::abi::limit;
 use crate::abi::signal::Actions;
-use crate::image::program::Program;
+use crate::image::program::{Program, ProgramFile};
 use crate::image::{archive, exec};
 use crate::object::Objects;
 use crate::object::files::MAX_NOFILE;
+use crate::object::vfs::Opened;
 use crate::run;
 use crate::state::futex::Futexes;
 use crate::state::process::{Memory, Process, Processes, Ran, Scheduling, State};
@@ -32,6 +34,7 @@ impl Uc {
             arguments,
             environment,
             directory,
+            files,
             ..
         } = program;
         if EbbRef::<dyn GuestCpu>::get().kernel_root() == 0 {
@@ -43,6 +46,9 @@ impl Uc {
         if options.stdio == Stdio::Machine {
             // Nobody types: input is at its end.
             objects.channel_end_input(console.input);
+        }
+        for file in &files {
+            write_file(&mut objects, file)?;
         }
         let file = objects.executable(&Boot, &path)?;
         if !directory.is_empty() {
@@ -95,6 +101,7 @@ impl Uc {
             scheduling: Scheduling::default(),
             death_signal: 0,
             adopts_orphans: false,
+            drew: false,
             dumpable: 1,
             timer_slack_ns: 50_000,
             group: 1,
@@ -135,4 +142,34 @@ impl Uc {
         }
         Ok(uc)
     }
+}
+
+/// Writes a file, and makes the directories on its way.
+fn write_file(objects: &mut Objects, file: &ProgramFile) -> Result<(), Errno> {
+    for (at, _) in file
+        .path
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(_, byte)| **byte == b'/')
+    {
+        match objects.mkdir(&Boot, AT_FDCWD, &file.path[..at], 0o755) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let flags = OpenFlags::WRONLY | OpenFlags::CREAT | OpenFlags::TRUNC;
+    let opened = objects.open(&Boot, AT_FDCWD, &file.path, flags.bits(), file.mode)?;
+    let Opened::Fd(fd) = opened else {
+        return Err(Errno::EINVAL);
+    };
+    let mut rest = &file.bytes[..];
+    while !rest.is_empty() {
+        if objects.write(&Boot, fd, &mut rest)? == 0 {
+            return Err(Errno::ENOSPC);
+        }
+    }
+    objects.close(fd)?;
+    // Whatever the mask of the process says.
+    objects.chmod(&Boot, AT_FDCWD, &file.path, file.mode, AtFlags::empty())
 }

@@ -5,6 +5,7 @@ use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY};
 use crate::json::{Json, Members};
 use crate::name::FullName;
 use crate::parameters::Parameters;
+use crate::runtimes::Launch;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
@@ -121,6 +122,11 @@ impl Call {
             Exec::Code(code) => Some(code),
             Exec::Sequence(_) => None,
         }
+    }
+
+    /// How an instance for it is started; `None` for what has no code.
+    pub fn launch(&self) -> Option<&Launch> {
+        Some(&self.code()?.runtime.launch)
     }
 
     fn api_key(&self) -> Option<&str> {

@@ -16,6 +16,7 @@
 //! | [`project`], [`media`] | from the result of a web action to a response |
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, compositions, the rules of a trigger |
+//! | [`runtimes`] | the kinds of code, as data |
 //! | [`code`] | large code, taken out of a document before that is parsed |
 //! | [`activation`], [`activations`], [`logs`] | what came of it |
 //! | [`pool`], [`fair`] | which instance serves which call, on which core |
@@ -46,6 +47,7 @@ pub mod pool;
 pub mod project;
 pub mod query;
 mod random;
+pub mod runtimes;
 mod scan;
 pub mod system;
 pub mod throttle;

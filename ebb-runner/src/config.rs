@@ -84,6 +84,11 @@ pub const VARIABLES: &[Variable] = &[
         "the Node.js to pack (default: node in PATH)",
     ),
     var(
+        "EBB_PYTHON",
+        "PROGRAM",
+        "the Python to pack, where an image takes one (default: /usr/bin/python3, if it is there)",
+    ),
+    var(
         "EBB_CONSOLE",
         "line|raw",
         "line (default): the terminal stays as it is; raw: every key goes to the image, Ctrl-] ends it",

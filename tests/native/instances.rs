@@ -3,135 +3,11 @@
 
 use std::{
     collections::HashSet,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use test_support::{RUNNER, WORKSPACE, cargo, needs, signal};
-
-/// A booted invoker.
-struct Image {
-    child: Child,
-    port: u16,
-}
-
-impl Image {
-    /// Boots it, and waits until an instance has been made and the base is warmed.
-    fn boot(memory: &str, options: &str) -> Self {
-        Self::boot_until(
-            memory,
-            options,
-            &["the first instance was ready", "base snapshot of"],
-        )
-    }
-
-    /// Boots it, and waits until it has said all that.
-    fn boot_until(memory: &str, options: &str, said: &[&str]) -> Self {
-        let mut child = Command::new(RUNNER)
-            .arg(cargo::example("invoker"))
-            .args(["--auth", "guest:key", "--quiet"])
-            .current_dir(WORKSPACE)
-            .env("EBB_CORES", "1")
-            .env("EBB_MEMORY", memory)
-            .env("EBB_OPTIONS", options)
-            .env("EBB_TIMEOUT", "500")
-            .env("EBB_FORWARD", "0:3233")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the runner starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                println!("{line}");
-                let _ = sender.send(line);
-            }
-        });
-        // From here on it is ended when this function panics.
-        let mut image = Self { child, port: 0 };
-        let mut told = String::new();
-        loop {
-            let Ok(line) = receiver.recv_timeout(Duration::from_secs(180)) else {
-                panic!("the image is not ready:\n{told}");
-            };
-            told = told + &line + "\n";
-            if let Some(address) = line.strip_prefix("invoker: http://localhost:") {
-                let number = address.split('/').next().and_then(|n| n.parse().ok());
-                image.port = number.expect("a port");
-            }
-            if said.iter().all(|text| told.contains(text)) {
-                return image;
-            }
-        }
-    }
-
-    /// One request on a connection of its own; status and body.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Basic Z3Vlc3Q6a2V5\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status.unwrap_or(0), body.to_owned())
-    }
-
-    fn action(&self, method: &str, name: &str, query: &str, body: &str) -> (u16, String) {
-        let path = format!("/api/v1/namespaces/_/actions/{name}{query}");
-        self.ask(method, &path, body)
-    }
-
-    fn deploy(&self, name: &str, code: &str) {
-        let code = code.replace('\\', "\\\\").replace('"', "\\\"");
-        let code = code.replace('\n', "\\n");
-        let body = format!(r#"{{"exec":{{"kind":"nodejs:default","code":"{code}"}}}}"#);
-        let (status, answer) = self.action("PUT", name, "?overwrite=true", &body);
-        assert_eq!(status, 200, "{answer}");
-    }
-
-    fn call(&self, name: &str, body: &str) -> (u16, String) {
-        self.action("POST", name, "?blocking=true&result=true", body)
-    }
-
-    fn metric(&self, name: &str) -> u64 {
-        let (_, text) = self.ask("GET", "/metrics", "");
-        let value = text
-            .lines()
-            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
-        value
-            .and_then(|v| v.parse().ok())
-            .unwrap_or_else(|| panic!("{name} is not in\n{text}"))
-    }
-
-    /// Waits for a metric to be so much.
-    fn until(&self, name: &str, enough: impl Fn(u64) -> bool) {
-        let begun = Instant::now();
-        while !enough(self.metric(name)) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{name} is {}",
-                self.metric(name)
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        signal(&self.child, libc::SIGINT);
-        let _ = self.child.wait();
-    }
-}
+use test_support::{invoker::Invoker, needs};
 
 /// Draws from all sources of chance when it is loaded and when it is called; `LOADED` is what it draws when it is loaded.
 const CHANCE: &str = r#"
@@ -164,7 +40,7 @@ fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
     needs!("qemu-system-x86_64", "node");
     // On a busy host the base may be the faster one.
     let answered_first = (0..4).find_map(|_| {
-        let image = Image::boot_until("2G", "", &["invoker: http://localhost:"]);
+        let image = Invoker::boot_until("2G", "", &["invoker: http://localhost:"]);
         // QEMU takes a connection before the machine has an address, and then tries again after seconds only.
         thread::sleep(Duration::from_millis(400));
         image.deploy("first", "exports.main = () => ({})");
@@ -197,7 +73,7 @@ fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
 fn copies_of_one_snapshot_draw_different_numbers_and_know_the_time() {
     needs!("qemu-system-x86_64", "node");
     const COPIES: usize = 6;
-    let image = Image::boot("2G", "");
+    let image = Invoker::boot("2G", "");
     // From the base.
     for name in ["one", "two"] {
         image.deploy(name, &chance(false));
@@ -283,7 +159,7 @@ const KEEPERS: [(&str, bool, &str); 5] = [
 fn instances_share_nothing_that_one_of_them_has_drawn() {
     needs!("qemu-system-x86_64", "node");
     const CALLS: usize = 4;
-    let image = Image::boot("2G", "");
+    let image = Invoker::boot("2G", "");
     for (name, has_snapshot, code) in KEEPERS {
         let before = image.metric("ebb_snapshots");
         let warm = "ebb_activation_seconds_count{start=\"warm\"}";
@@ -325,7 +201,7 @@ fn instances_share_nothing_that_one_of_them_has_drawn() {
 fn a_machine_whose_memory_is_used_up_makes_room_and_gives_all_back() {
     needs!("qemu-system-x86_64", "node");
     // The books believe that there is as much as they like.
-    let image = Image::boot("352M", "budget=68719476736");
+    let image = Invoker::boot("352M", "budget=68719476736");
     let code = "function main(a) { return { hello: a.name }; }";
     let round = |count: usize| {
         for n in 0..count {

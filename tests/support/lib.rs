@@ -5,6 +5,7 @@
 pub mod cargo;
 pub mod client;
 mod image;
+pub mod invoker;
 pub mod lan;
 pub mod openwhisk;
 mod random;

@@ -14,6 +14,19 @@ pub struct Program {
     pub environment: Vec<Vec<u8>>,
     /// Working directory; empty for the root.
     pub directory: Vec<u8>,
+    /// Files that its UC has besides those of the archive. Missing directories are made; a file of the same path gives way.
+    pub files: Vec<ProgramFile>,
+}
+
+/// A file that a program is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFile {
+    /// Its absolute path.
+    pub path: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its content.
+    pub bytes: Vec<u8>,
 }
 
 /// What a program finds in its environment unless the archive says otherwise.
@@ -30,19 +43,33 @@ impl Program {
     /// # Errors
     /// `ENOENT` when neither names one.
     pub fn archived(arguments: &[&str]) -> Result<Self, Errno> {
-        let mut program = Self::default();
+        let named = super::archive::archive();
+        let named = named.iter().flat_map(|archive| archive.arguments());
+        let words = named.chain(arguments.iter().map(|a| a.as_bytes()));
+        Self::of(words.map(<[u8]>::to_vec).collect())
+    }
+
+    /// Another program than the boot archive names, by its path or name, in the environment and the directory that the archive
+    /// says.
+    ///
+    /// # Errors
+    /// `ENOENT` without a word.
+    pub fn named(words: &[&str]) -> Result<Self, Errno> {
+        Self::of(words.iter().map(|word| word.as_bytes().to_vec()).collect())
+    }
+
+    fn of(words: Vec<Vec<u8>>) -> Result<Self, Errno> {
+        let mut program = Self {
+            path: words.first().cloned().ok_or(Errno::ENOENT)?,
+            arguments: words,
+            ..Self::default()
+        };
         if let Some(archive) = super::archive::archive() {
-            program
-                .arguments
-                .extend(archive.arguments().map(<[u8]>::to_vec));
             program
                 .environment
                 .extend(archive.environment().map(<[u8]>::to_vec));
             program.directory = archive.directory().to_vec();
         }
-        program
-            .arguments
-            .extend(arguments.iter().map(|a| a.as_bytes().to_vec()));
         for default in DEFAULTS {
             let name = default.split(|b| *b == b'=').next().unwrap_or(default);
             let given = program
@@ -53,7 +80,6 @@ impl Program {
                 program.environment.push(default.to_vec());
             }
         }
-        program.path = program.arguments.first().cloned().ok_or(Errno::ENOENT)?;
         Ok(program)
     }
 

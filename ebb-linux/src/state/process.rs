@@ -137,6 +137,8 @@ pub struct State {
     pub exit_signal: u8,
     /// It has started a program since it was forked (`setpgid` may not touch it from then on).
     pub executed: bool,
+    /// Its program has drawn randomness.
+    pub drew: bool,
     /// Interval and POSIX timers.
     pub timers: Timers,
     /// Processor time of its threads that are gone, and of its children that have been waited for.

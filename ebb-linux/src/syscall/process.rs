@@ -268,6 +268,7 @@ fn start(
         state.environment = loaded.environment;
         state.actions.reset();
         state.executed = true;
+        state.drew = false;
         if secure {
             state.death_signal = 0;
         }

@@ -40,7 +40,7 @@ impl Env for World<'_> {
     }
 
     fn draw(&self, bytes: &mut [u8]) {
-        self.uc.draw(bytes);
+        self.uc.draw(bytes, true);
     }
 
     fn process(&self) -> &dyn ProcInfo {

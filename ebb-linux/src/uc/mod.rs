@@ -290,9 +290,9 @@ impl Uc {
         self.draws.get()
     }
 
-    /// Draws randomness for a program.
-    pub(crate) fn draw(&self, bytes: &mut [u8]) {
-        self.draws.set(self.draws.get() + 1);
+    /// Draws randomness for a program; `counts` unless no program sees it.
+    pub(crate) fn draw(&self, bytes: &mut [u8], counts: bool) {
+        self.draws.set(self.draws.get() + u64::from(counts));
         EbbRef::<dyn Entropy>::get().fill(bytes);
     }
 

@@ -136,6 +136,7 @@ impl Controller {
             own,
             now_ms,
             revision,
+            &self.config.runtimes,
         )?);
         self.check_components(&action)?;
         self.store.insert(Entity::Action(action.clone()))?;

@@ -1,7 +1,6 @@
 //! What the platform says about itself.
 
 use super::{Context, Controller, method, require_method, respond};
-use crate::entity::KINDS;
 use crate::failure::{Failure, Result};
 use crate::http::{Request, Response};
 use crate::json::{Json, Members};
@@ -141,16 +140,6 @@ impl Controller {
 
     /// `GET /` for programs.
     fn about(&self) -> Json {
-        let runtimes = Json::array(KINDS.iter().enumerate().map(|(at, kind)| {
-            Members::new()
-                .text("kind", kind)
-                .text("image", "ebb/nodejs")
-                .bool("deprecated", false)
-                .bool("default", at == 0)
-                .bool("attached", true)
-                .bool("requireMain", false)
-                .finish()
-        }));
         let namespace = &self.config.limits;
         let (mb, timeout) = (1i128 << 20, &TIMEOUT);
         let limits = Members::new()
@@ -175,13 +164,7 @@ impl Controller {
             .text("description", DESCRIPTION)
             .raw("support", "{}")
             .raw("api_paths", "[\"/api/v1\"]")
-            .raw(
-                "runtimes",
-                Members::new()
-                    .raw("nodejs", runtimes.as_str())
-                    .finish()
-                    .as_str(),
-            )
+            .raw("runtimes", self.config.runtimes.to_json().as_str())
             .raw("limits", limits.as_str())
             .finish()
     }

@@ -20,6 +20,7 @@ use crate::media::Media;
 use crate::name::{self, FullName};
 use crate::plan::{Body, Composition, Plan, Reply, Sequence, Shape, Stamp, Step};
 use crate::query::{Page, Query, segments};
+use crate::runtimes::Runtimes;
 use crate::throttle::Throttle;
 use crate::{random::Random, system};
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
@@ -49,6 +50,8 @@ pub struct Subject {
 pub struct Config {
     /// Who may use it.
     pub subjects: Vec<Subject>,
+    /// The kinds of code that it runs.
+    pub runtimes: Runtimes,
     /// What each of them may do.
     pub limits: NamespaceLimits,
     /// Bytes for entities.
@@ -140,7 +143,7 @@ impl Controller {
     /// A platform with nothing but `/whisk.system/utils`.
     pub fn new(config: Config) -> Self {
         let mut store = Store::new(config.entity_bytes);
-        system::install(&mut store);
+        system::install(&mut store, &config.runtimes);
         Self {
             store,
             activations: Activations::new(config.activation_bytes),
@@ -154,6 +157,11 @@ impl Controller {
     /// Says where actions reach this API: their `__OW_API_HOST`, such as `http://127.0.0.1:3233`.
     pub fn set_api_host(&mut self, host: String) {
         self.api_host = Some(host);
+    }
+
+    /// The kinds of code.
+    pub fn runtimes(&self) -> &Runtimes {
+        &self.config.runtimes
     }
 
     /// The entities.

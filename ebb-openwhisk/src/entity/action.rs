@@ -6,6 +6,7 @@ use crate::json::{Json, Members};
 use crate::limits::ActionLimits;
 use crate::name::FullName;
 use crate::parameters::Parameters;
+use crate::runtimes::Runtimes;
 
 /// The annotation that says whether a call is given the caller's key.
 pub const PROVIDE_API_KEY: &str = "provide-api-key";
@@ -41,10 +42,11 @@ impl Action {
         own: &str,
         now_ms: u64,
         revision: u64,
+        runtimes: &Runtimes,
     ) -> Result<Self> {
         let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let exec = match (put.get("exec"), old) {
-            (Some(document), _) => Exec::parse(document, own, put.code.as_ref())?,
+            (Some(document), _) => Exec::parse(document, own, put.code.as_ref(), runtimes)?,
             (None, Some(old)) => old.exec.clone(),
             (None, None) => return Err(Failure::bad("exec undefined")),
         };

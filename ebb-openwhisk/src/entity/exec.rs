@@ -5,23 +5,19 @@ use crate::failure::{Failure, Result};
 use crate::json::{Json, Members};
 use crate::limits;
 use crate::name::FullName;
-use alloc::{format, string::String, vec::Vec};
+use crate::runtimes::{Runtime, Runtimes};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-/// The kinds of code, the default first. All of them run on the one Node that there is: code that was written for an older
-/// one runs on it, and what deploys it may name the older kind.
-pub const KINDS: &[&str] = &["nodejs:20", "nodejs:18", "nodejs:16", "nodejs:14"];
-const DEFAULT_KIND: &str = "nodejs:default";
 const SEQUENCE_KIND: &str = "sequence";
-/// Code for a container image that the document names. Those of OpenWhisk's Node runtimes are understood, under any
-/// registry and with any tag.
+/// Code for a container image that the document names. Those of the kinds that there are are understood, under any registry and
+/// with any tag.
 const BLACKBOX_KIND: &str = "blackbox";
-const IMAGE_PREFIX: &str = "action-nodejs-v";
 
 /// Code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// One of [`KINDS`], or `blackbox`.
-    pub kind: &'static str,
+    /// What runs it.
+    pub runtime: Arc<Runtime>,
     /// The container image that a `blackbox` names.
     pub image: Option<String>,
     /// Source text, or an archive in base64, as a JSON string.
@@ -46,7 +42,12 @@ impl Exec {
     ///
     /// # Errors
     /// 400: another shape, or a kind that there is not; 413: too large.
-    pub fn parse(document: &Json, own: &str, lifted: Option<&CodeText>) -> Result<Self> {
+    pub fn parse(
+        document: &Json,
+        own: &str,
+        lifted: Option<&CodeText>,
+        runtimes: &Runtimes,
+    ) -> Result<Self> {
         let object = document
             .to_object()
             .ok_or_else(|| Failure::malformed("exec must be an object"))?;
@@ -76,19 +77,29 @@ impl Exec {
                 _ => Ok(Self::Sequence(components)),
             };
         }
-        let image = match kind.as_str() {
-            BLACKBOX_KIND => Some(Self::node_image(text("image")?)?),
-            _ => None,
-        };
-        let kind = match kind.as_str() {
-            BLACKBOX_KIND => BLACKBOX_KIND,
-            DEFAULT_KIND => KINDS[0],
-            other => KINDS.iter().find(|k| **k == other).ok_or_else(|| {
+        let (runtime, image) = if kind == BLACKBOX_KIND {
+            let image = text("image")?.ok_or_else(|| {
+                Failure::malformed(
+                    "'image' must be a string defined in 'exec' for 'blackbox' actions",
+                )
+            })?;
+            let runtime = runtimes.of_image(&image).ok_or_else(|| {
+                let known: Vec<String> =
+                    runtimes.iter().map(|r| format!("'{}'", r.image)).collect();
                 Failure::bad(format!(
-                    "The specified runtime '{kind}' is not supported by this platform. Valid values are: '{}'.",
-                    KINDS.join("', '")
+                    "The image '{image}' is not supported by this platform, which knows {}.",
+                    known.join(", ")
                 ))
-            })?,
+            })?;
+            (runtime, Some(image))
+        } else {
+            let runtime = runtimes.find(&kind).ok_or_else(|| {
+                Failure::bad(format!(
+                    "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}.",
+                    runtimes.names()
+                ))
+            })?;
+            (runtime, None)
         };
         let code = match object.get("code") {
             None => None,
@@ -100,7 +111,7 @@ impl Exec {
         };
         let code = match code {
             Some(code) => code,
-            // An image may bring its code along; those of Node do not, and say so when they are called.
+            // An image may bring its code along; these do not, and say so when they are called.
             None if image.is_some() => CodeText::source(""),
             None => {
                 return Err(Failure::malformed(format!(
@@ -112,7 +123,7 @@ impl Exec {
             return Err(Failure::too_large("exec", code.length, limits::CODE));
         }
         Ok(Self::Code(Code {
-            kind,
+            runtime: Arc::clone(runtime),
             image,
             code: code.json,
             main: text("main")?.filter(|main| !main.is_empty()),
@@ -120,30 +131,11 @@ impl Exec {
         }))
     }
 
-    /// The image of a `blackbox`, if it is one of a Node that the one here stands for.
-    fn node_image(image: Option<String>) -> Result<String> {
-        let image = image.ok_or_else(|| {
-            Failure::malformed("'image' must be a string defined in 'exec' for 'blackbox' actions")
-        })?;
-        let name = image.rsplit('/').next().unwrap_or_default();
-        let name = name.split([':', '@']).next().unwrap_or_default();
-        let version = name.strip_prefix(IMAGE_PREFIX);
-        let is_known = version.is_some_and(|version| {
-            let of = |kind: &&str| kind.strip_prefix("nodejs:") == Some(version);
-            KINDS.iter().any(of)
-        });
-        if is_known {
-            return Ok(image);
-        }
-        Err(Failure::bad(format!(
-            "The image '{image}' is not supported by this platform, which runs those of Node: '{IMAGE_PREFIX}20', for example."
-        )))
-    }
-
     /// The kind.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
-            Self::Code(code) => code.kind,
+            Self::Code(code) if code.image.is_some() => BLACKBOX_KIND,
+            Self::Code(code) => &code.runtime.kind,
             Self::Sequence(_) => SEQUENCE_KIND,
         }
     }

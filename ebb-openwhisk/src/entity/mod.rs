@@ -8,7 +8,7 @@ mod store;
 mod trigger;
 
 pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY, SNAPSHOT};
-pub use exec::{Code, Exec, KINDS};
+pub use exec::{Code, Exec};
 pub use package::Package;
 pub use rule::Rule;
 pub use store::{Resolved, Store};

@@ -1,12 +1,11 @@
 //! `/whisk.system/utils`: a public package that clients and tutorials expect every platform to have.
 
-use crate::entity::{
-    Action, Code, Common, Entity, Exec, KINDS, PROVIDE_API_KEY, Package, Store, Version,
-};
+use crate::entity::{Action, Code, Common, Entity, Exec, PROVIDE_API_KEY, Package, Store, Version};
 use crate::json::Json;
 use crate::limits::ActionLimits;
 use crate::name::FullName;
 use crate::parameters::Parameters;
+use crate::runtimes::Runtimes;
 use alloc::sync::Arc;
 
 /// The namespace of what the platform brings along.
@@ -36,8 +35,11 @@ fn common(name: FullName, description: &str, publish: bool) -> Common {
     }
 }
 
-/// Puts the package into a store.
-pub fn install(store: &mut Store) {
+/// Puts the package into a store, if the platform runs JavaScript.
+pub fn install(store: &mut Store, runtimes: &Runtimes) {
+    let Some(runtime) = runtimes.find("nodejs:default") else {
+        return;
+    };
     let package = Package {
         common: common(
             FullName::new(NAMESPACE, "utils"),
@@ -54,11 +56,11 @@ pub fn install(store: &mut Store) {
             false,
         );
         common.annotations.set(PROVIDE_API_KEY, Json::bool(false));
-        common.annotations.set("exec", Json::text(KINDS[0]));
+        common.annotations.set("exec", Json::text(&runtime.kind));
         entities.push(Entity::Action(Arc::new(Action {
             common,
             exec: Exec::Code(Code {
-                kind: KINDS[0],
+                runtime: Arc::clone(runtime),
                 image: None,
                 code: Json::text(code),
                 main: None,

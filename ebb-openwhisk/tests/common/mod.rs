@@ -6,6 +6,7 @@ use ebb_openwhisk::activation::{Activation, Answer, Outcome};
 use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
+use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Config, Controller, Executor, Step, Subject, perform};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
@@ -136,6 +137,7 @@ impl Bed {
             limits,
             entity_bytes: 100 << 20,
             activation_bytes: 10 << 20,
+            runtimes: Runtimes::default(),
             seed: [7; 32],
         });
         controller.set_api_host(API_HOST.into());

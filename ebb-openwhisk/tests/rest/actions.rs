@@ -154,7 +154,7 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({"exec": {"code": ""}}) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20"}}) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "cobol:85", "code": ""}})
-            => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14'.";
+            => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14', 'python:3.11', 'python:3.12', 'python:3.10', 'python:3.9', 'native:default', 'go:1.x', 'rust:1.x'.";
         PUT "/_/actions/a", js("") => 409 "resource already exists";
         PUT "/_/actions/a?overwrite=maybe", js("") => 400 "The query parameter 'overwrite' was malformed:";
         PUT "/_/actions/pkg", js("") => 409 "Resource by this name exists but is not in this collection.";

@@ -205,7 +205,7 @@ fn a_pinned_version_of_node_runs_on_the_one_there_is() {
         let annotations = got.body["annotations"].as_array().unwrap().clone();
         assert!(annotations.contains(&pair("kind", json!(shown))));
     }
-    for unknown in ["nodejs:99", "nodejs:22", "nodejs", "python:3"] {
+    for unknown in ["nodejs:99", "nodejs:22", "nodejs", "php:8"] {
         bed.refuses(
             "PUT",
             "/_/actions/k?overwrite=true",

@@ -62,6 +62,18 @@ pub enum Item {
         /// `NAME@VERSION` each.
         names: Vec<String>,
     },
+    /// Python with its standard library and these packages, as far as they are there; left out where Python is not.
+    Python {
+        /// Names of folders and files among the installed packages.
+        packages: Vec<String>,
+    },
+    /// The manifest of runtimes that the application's argument after this one names, and the programs and files of its kinds.
+    Runtimes {
+        /// Where it goes.
+        to: String,
+        /// The argument, such as `--runtimes`.
+        option: String,
+    },
     /// What the application's argument after this one names.
     OfArgument {
         /// Where it goes.
@@ -158,6 +170,13 @@ impl Manifest {
                 to: absolute(to)?,
                 names: names.iter().map(ToString::to_string).collect(),
             }),
+            ["python", ref packages @ ..] => self.items.push(Item::Python {
+                packages: packages.iter().map(ToString::to_string).collect(),
+            }),
+            ["runtimes", to, option] => self.items.push(Item::Runtimes {
+                to: absolute(to)?,
+                option: option.into(),
+            }),
             ["argument", to, option] => self.items.push(Item::OfArgument {
                 to: absolute(to)?,
                 option: option.into(),
@@ -169,7 +188,7 @@ impl Manifest {
             _ => {
                 return Err("accepted: program NAME | args WORD.. | env NAME=VALUE.. | workdir PATH | library NAME.. | \
                      file [TO] FROM | tree [TO] FROM | text TO WORD.. | directory TO [MODE] | symlink TO TARGET | \
-                     npm TO NAME@VERSION.. | argument TO OPTION | files-of-arguments"
+                     npm TO NAME@VERSION.. | python PACKAGE.. | runtimes TO OPTION | argument TO OPTION | files-of-arguments"
                     .into());
             }
         }
@@ -186,7 +205,8 @@ mod tests {
         let manifest = Manifest::parse(
             "# a comment\n\nprogram node # another\nargs --expose-gc 'a b'\nargs c\nenv A=b 'C=d e='\nworkdir /w\n\
              library libnss_x.so.2\nfile /a/b ./b\nfile /host/path\ntree /t 'my dir'\ntext /etc/x two words\n\
-             directory /tmp 1777\ndirectory /d\nsymlink /l ../t\nnpm /node_modules a@1 b\nargument /data --data\n\
+             directory /tmp 1777\ndirectory /d\nsymlink /l ../t\nnpm /node_modules a@1 b\npython c d\n\
+             runtimes /r --runtimes\nargument /data --data\n\
              files-of-arguments\n",
         )
         .unwrap();
@@ -232,6 +252,13 @@ mod tests {
                 Item::Packages {
                     to: "/node_modules".into(),
                     names: vec!["a@1".into(), "b".into()]
+                },
+                Item::Python {
+                    packages: vec!["c".into(), "d".into()],
+                },
+                Item::Runtimes {
+                    to: "/r".into(),
+                    option: "--runtimes".into(),
                 },
                 Item::OfArgument {
                     to: "/data".into(),

@@ -10,6 +10,7 @@ mod libraries;
 pub mod manifest;
 mod npm;
 mod plan;
+mod python;
 
 use std::{
     collections::BTreeMap,

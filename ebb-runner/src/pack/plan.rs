@@ -19,7 +19,7 @@ use ebb_archive::{
 use super::{
     Surroundings, elf, libraries,
     manifest::{Item, Manifest, Program},
-    npm,
+    npm, python,
 };
 use crate::{
     failure::{Failure, NOT_FOUND},
@@ -162,21 +162,82 @@ impl Plan {
                     Ok(())
                 }
             },
-            Item::OfArgument { to, option } => {
-                let at = arguments.iter().position(|a| *a == option.as_str());
-                match at.and_then(|at| arguments.get(at + 1)) {
-                    Some(named) => {
-                        let here = env::current_dir().unwrap_or_else(|_| "/".into());
-                        self.copy(Path::new(to), &here.join(named))
-                    }
-                    None => Ok(()),
+            Item::OfArgument { to, option } => match named_by(option, arguments) {
+                Some(named) => self.copy(Path::new(to), &named),
+                None => Ok(()),
+            },
+            Item::Python { packages } => {
+                let usual = python::usual();
+                match python::find(&usual, packages) {
+                    Ok(found) => self.python(&usual, &found),
+                    // An image that can do without says so by itself.
+                    Err(_) => Ok(()),
                 }
             }
+            Item::Runtimes { to, option } => match named_by(option, arguments) {
+                Some(named) => {
+                    self.copy(Path::new(to), &named)?;
+                    self.runtimes(&named)
+                }
+                None => Ok(()),
+            },
             Item::Symlink { to, target } => self
                 .builder
                 .symlink(to.as_bytes(), target.as_bytes(), Metadata::root(0o777))
                 .map_err(refused),
         }
+    }
+
+    /// A Python under its own path and the name that it was found by.
+    fn python(&mut self, name: &Path, found: &python::Python) -> Result<(), Failure> {
+        self.host(&found.program)?;
+        if name != found.program {
+            self.host(name)?;
+        }
+        for library in &found.library {
+            self.host_without(library, &python::LEFT_OUT)?;
+        }
+        for package in &found.packages {
+            self.host(package)?;
+        }
+        Ok(())
+    }
+
+    /// What the kinds of a manifest of runtimes need: the programs that their members `ebb` name, and files and folders.
+    fn runtimes(&mut self, path: &Path) -> Result<(), Failure> {
+        let wrong = |why: &dyn std::fmt::Display| {
+            Failure::unusable(format!("the runtimes {}: {why}", path.display()))
+        };
+        let text = fs::read_to_string(path).map_err(|e| wrong(&e))?;
+        let document: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
+        let families = document["runtimes"].as_object();
+        let base = path.parent().unwrap_or(Path::new("."));
+        for kind in families
+            .into_iter()
+            .flat_map(|families| families.values())
+            .flat_map(|kinds| kinds.as_array().into_iter().flatten())
+        {
+            let ours = &kind["ebb"];
+            let is_python = match ours["loader"].as_str() {
+                Some(loader) => loader == "python",
+                None => kind["kind"]
+                    .as_str()
+                    .is_some_and(|k| k.starts_with("python:")),
+            };
+            let program = ours["program"].as_str().map(PathBuf::from);
+            if is_python {
+                let name = program.unwrap_or_else(python::usual);
+                let found = python::find(&name, &[]).map_err(|e| wrong(&e))?;
+                self.python(&name, &found)?;
+            } else if let Some(program) = program {
+                self.host(&program)?;
+            }
+            let files = ours["files"].as_array();
+            for file in files.into_iter().flatten().filter_map(|file| file.as_str()) {
+                self.host(&base.join(file))?;
+            }
+        }
+        Ok(())
     }
 
     /// The program itself, and the archive's arguments.
@@ -389,6 +450,26 @@ impl Plan {
     }
 
     fn copy_entry(&mut self, to: &Path, from: &Path, meta: &HostMetadata) -> Result<(), Failure> {
+        self.copy_without(to, from, meta, &LEFT_OUT)
+    }
+
+    /// A host directory under its own path, but for what has one of these names.
+    fn host_without(&mut self, path: &Path, left_out: &[&str]) -> Result<(), Failure> {
+        let unreadable = |e: std::io::Error| {
+            Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", path.display()))
+        };
+        let real = path.canonicalize().map_err(unreadable)?;
+        let meta = fs::metadata(&real).map_err(unreadable)?;
+        self.copy_without(path, &real, &meta, left_out)
+    }
+
+    fn copy_without(
+        &mut self,
+        to: &Path,
+        from: &Path,
+        meta: &HostMetadata,
+        left_out: &[&str],
+    ) -> Result<(), Failure> {
         let unreadable = |e: std::io::Error| {
             Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", from.display()))
         };
@@ -405,10 +486,11 @@ impl Plan {
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries
                 .iter()
-                .filter(|e| LEFT_OUT.iter().all(|name| e.file_name() != *name))
+                .filter(|e| left_out.iter().all(|name| e.file_name() != *name))
             {
                 let meta = entry.metadata().map_err(unreadable)?;
-                self.copy_entry(&to.join(entry.file_name()), &entry.path(), &meta)?;
+                let to = to.join(entry.file_name());
+                self.copy_without(&to, &entry.path(), &meta, left_out)?;
             }
             Ok(())
         } else {
@@ -494,6 +576,13 @@ impl Plan {
         );
         (to, what).hash(&mut self.hasher);
     }
+}
+
+/// The host path that the argument after this one names.
+fn named_by(option: &str, arguments: &[OsString]) -> Option<PathBuf> {
+    let at = arguments.iter().position(|argument| argument == option)?;
+    let here = env::current_dir().unwrap_or_else(|_| "/".into());
+    Some(here.join(arguments.get(at + 1)?))
 }
 
 /// The loader of a dynamically linked program, and what its file says. `None` for anything else.

@@ -1,0 +1,437 @@
+//! Functions in other languages than JavaScript, in the image: Python, and programs that answer lines.
+
+use std::{collections::HashSet, fs, path::PathBuf, process::Command, thread};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use test_support::{WORKSPACE, invoker::Invoker, needs};
+
+/// Calls an action; status, and the record of the activation.
+fn record(image: &Invoker, name: &str, arguments: &Value) -> (u16, Value) {
+    let (status, body) = image.action("POST", name, "?blocking=true", &arguments.to_string());
+    let answered: Value =
+        serde_json::from_str(&body).unwrap_or_else(|_| panic!("{name}: {status} {body}"));
+    // The answer has no logs; the record has.
+    let id = answered["activationId"].as_str().expect("an id");
+    let path = format!("/api/v1/namespaces/_/activations/{id}");
+    let (_, body) = image.ask("GET", &path, "");
+    (status, serde_json::from_str(&body).expect("a record"))
+}
+
+/// The result of a call.
+fn result(image: &Invoker, name: &str, arguments: &Value) -> Value {
+    let (_, mut record) = record(image, name, arguments);
+    record["response"]["result"].take()
+}
+
+/// The lines of an activation's log, without their times.
+fn logs(record: &Value) -> Vec<String> {
+    let lines = record["logs"].as_array().expect("logs");
+    lines
+        .iter()
+        .map(|line| {
+            let line = line.as_str().expect("a line");
+            let words: Vec<&str> = line
+                .split_once(' ')
+                .expect("a time")
+                .1
+                .split_whitespace()
+                .collect();
+            words.join(" ")
+        })
+        .collect()
+}
+
+/// A folder of a test's own, empty.
+fn folder(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("languages")
+        .join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("a folder");
+    path
+}
+
+/// What a shell command writes to the file `out` in a folder of its own, in base64.
+fn made(name: &str, files: &[(&str, &str)], command: &str) -> String {
+    let folder = folder(name);
+    for (file, text) in files {
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+    let output = Command::new("sh")
+        .args(["-ec", command])
+        .current_dir(&folder)
+        .output()
+        .expect("sh");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    STANDARD.encode(fs::read(folder.join("out")).expect("it was made"))
+}
+
+#[test]
+fn python_functions_keep_the_contract_of_openwhisk() {
+    needs!("qemu-system-x86_64", "node", "/usr/bin/python3");
+    let image = Invoker::boot("2G", "");
+    let python =
+        |name: &str, code: &str, more: &str| image.deploy_kind(name, "python:3", code, more);
+
+    python(
+        "hello",
+        "import os, sys\nstarted = os.environ['__OW_ACTION_NAME']\ndef main(args):\n    print('out', args['name'])\n    print('err', file=sys.stderr)\n    \
+         return {'hello': args['name'], 'started': started, 'id': len(os.environ['__OW_ACTIVATION_ID']), 'ö': 'ü'}",
+        "",
+    );
+    for name in ["one", "two"] {
+        let (status, record) = record(&image, "hello", &json!({"name": name}));
+        assert_eq!(status, 200);
+        let expected = json!({"hello": name, "started": "/guest/hello", "id": 32, "ö": "ü"});
+        assert_eq!(record["response"]["result"], expected);
+        assert_eq!(
+            logs(&record),
+            [format!("stdout: out {name}"), "stderr: err".into()]
+        );
+        assert_eq!(
+            record["annotations"]
+                .as_array()
+                .and_then(|all| all.iter().find(|a| a["key"] == "kind"))
+                .map(|a| a["value"].clone()),
+            Some(json!("python:3.11"))
+        );
+    }
+    python("lists", "def main(args):\n    return [args, len(args)]", "");
+    let (status, listed) = image.call("lists", r#"{"a": 1}"#);
+    let listed: Value = serde_json::from_str(&listed).expect("a list");
+    assert_eq!((status, listed), (200, json!([{"a": 1}, 1])));
+
+    // What goes wrong in the function is the application's, and its traceback shows nothing of the loader.
+    python(
+        "fails",
+        "def deep():\n    raise ValueError('no such thing')\ndef main(args):\n    deep()",
+        "",
+    );
+    let (status, failed) = record(&image, "fails", &json!({}));
+    assert_eq!(
+        (status, &failed["response"]["result"]),
+        (502, &json!({"error": "no such thing"}))
+    );
+    assert_eq!(failed["response"]["status"], "application error");
+    let said = logs(&failed).join("\n");
+    assert!(
+        said.contains("main__.py\", line 4, in main")
+            && said.contains("ValueError: no such thing")
+            && !said.contains("loader.py"),
+        "{said}"
+    );
+    for (name, code, shown) in [
+        ("syntax", "def main(args):\n    return {", "SyntaxError"),
+        (
+            "imports",
+            "import no_such_module\ndef main(args):\n    return {}",
+            "No module named 'no_such_module'",
+        ),
+        (
+            "nameless",
+            "def other(args):\n    return {}",
+            "has no function main",
+        ),
+    ] {
+        python(name, code, "");
+        let (status, failed) = record(&image, name, &json!({}));
+        assert_eq!(
+            (status, failed["response"]["result"]["error"].as_str()),
+            (502, Some("Cannot start action. Check logs for details."))
+        );
+        assert!(
+            logs(&failed).join("\n").contains(shown),
+            "{:?}",
+            logs(&failed)
+        );
+    }
+    for (name, returned) in [("number", "3"), ("nothing", "None"), ("text", "'t'")] {
+        python(name, &format!("def main(args):\n    return {returned}"), "");
+        assert_eq!(
+            result(&image, name, &json!({})),
+            json!({"error": "The action did not return a dictionary or array."})
+        );
+    }
+    python("leaves", "import sys\ndef main(args):\n    sys.exit(3)", "");
+    assert_eq!(record(&image, "leaves", &json!({})).0, 502);
+    assert_eq!(
+        result(&image, "hello", &json!({"name": "still"}))["hello"],
+        "still"
+    );
+
+    // An archive: siblings can be imported, files lie beside it, and `main` names the function.
+    let archive = made(
+        "python-zip",
+        &[
+            (
+                "__main__.py",
+                "from helper import text\ndef handler(args):\n    return {'text': text(), 'data': open('data.txt').read()}\n",
+            ),
+            ("helper.py", "def text():\n    return 'helped'\n"),
+            ("data.txt", "beside"),
+        ],
+        "/usr/bin/python3 -c 'import zipfile; z = zipfile.ZipFile(\"out\", \"w\"); [z.write(f) for f in (\"__main__.py\", \"helper.py\", \"data.txt\")]; z.close()'",
+    );
+    let body = json!({"exec": {"kind": "python:default", "code": archive, "main": "handler"}});
+    assert_eq!(image.action("PUT", "zipped", "", &body.to_string()).0, 200);
+    assert_eq!(
+        result(&image, "zipped", &json!({})),
+        json!({"text": "helped", "data": "beside"})
+    );
+}
+
+/// Waits as long as it is told, then says which number the call has and what it drew when it began.
+const COUNTING: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/random.h>
+int main(void) {
+    static char line[1 << 16];
+    unsigned drawn = 0;
+    FILE *answers = fdopen(3, "w");
+    if (DRAWS) getrandom(&drawn, sizeof drawn, 0);
+    for (int n = 1; fgets(line, sizeof line, stdin); n++) {
+        char *wait = strstr(line, "\"wait\":");
+        if (wait) usleep(1000 * atoi(wait + 7));
+        printf("call %d\n", n);
+        fflush(stdout);
+        fprintf(answers, "{\"n\":%d,\"drawn\":%u}\n", n, drawn);
+        fflush(answers);
+    }
+}
+"#;
+
+#[test]
+fn programs_are_functions_and_are_copied_where_they_wait_for_their_first_call() {
+    needs!("qemu-system-x86_64", "node", "cc");
+    let image = Invoker::boot("2G", "");
+    for (name, draws, kind, how) in [
+        ("plain", 0, "native:default", ""),
+        ("draws", 1, "rust:1.x", "-static"),
+    ] {
+        let program = made(
+            name,
+            &[("a.c", COUNTING)],
+            &format!("cc -O2 {how} -DDRAWS={draws} a.c -o out"),
+        );
+        image.deploy_kind(name, kind, &program, "");
+        let (status, first) = record(&image, name, &json!({}));
+        assert_eq!(status, 200, "{first}");
+        assert_eq!(first["response"]["result"]["n"], 1);
+        assert_eq!(logs(&first), ["stdout: call 1"]);
+        assert_eq!(
+            result(&image, name, &json!({}))["n"],
+            2,
+            "the same instance"
+        );
+        if draws == 0 {
+            image.until("ebb_snapshots", |n| n == 1);
+        }
+        let warm = "ebb_activation_seconds_count{start=\"warm\"}";
+        let before = image.metric(warm);
+        let answers: Vec<Value> = thread::scope(|scope| {
+            let calls: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| result(&image, name, &json!({"wait": 1500}))))
+                .collect();
+            calls
+                .into_iter()
+                .map(|call| call.join().expect("a call"))
+                .collect()
+        });
+        let started = image.metric(warm) - before;
+        if draws == 0 {
+            assert!(started >= 1, "no call was served by a copy");
+        } else {
+            assert_eq!(started, 0, "what was drawn would be shared");
+            let drawn: HashSet<u64> = answers
+                .iter()
+                .map(|a| a["drawn"].as_u64().expect("a number"))
+                .collect();
+            assert_eq!(drawn.len(), answers.len(), "{answers:?}");
+        }
+        // A copy has served no call before its first one.
+        let firsts = answers.iter().filter(|answer| answer["n"] == 1).count();
+        assert!(firsts >= 3, "{answers:?}");
+    }
+
+    // A script with an interpreter, in a gzipped tar with a file beside it.
+    let script = "#!/bin/sh\nread -r beside < data\nwhile read -r line; do\n  echo \"log of $__OW_ACTION_NAME\" >&2\n  echo \"{\\\"beside\\\":\\\"$beside\\\"}\" >&3\ndone\n";
+    let archive = made(
+        "script",
+        &[("exec", script), ("data", "here\n")],
+        "tar czf out exec data",
+    );
+    image.deploy_kind("script", "go:default", &archive, "");
+    let (_, called) = record(&image, "script", &json!({}));
+    assert_eq!(
+        called["response"]["result"],
+        json!({"beside": "here"}),
+        "{called}"
+    );
+    assert_eq!(logs(&called), ["stderr: log of /guest/script"]);
+
+    // All kinds in one sequence.
+    image.deploy(
+        "js",
+        "const main = ({ beside }) => ({ beside: beside + ' js' })",
+    );
+    let body =
+        json!({"exec": {"kind": "sequence", "components": ["/_/script", "/_/js", "/_/plain"]}});
+    let (status, answer) = image.action("PUT", "all", "", &body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    assert!(result(&image, "all", &json!({}))["n"].as_u64().is_some());
+}
+
+#[test]
+fn programs_that_keep_no_contract_fail_alone() {
+    needs!("qemu-system-x86_64", "node");
+    let image = Invoker::boot("2G", "");
+    let shell = |body: &str| format!("#!/bin/sh\n{body}\n");
+    let limits = r#","limits":{"timeout":1500}"#;
+    let no_dictionary = "The action did not return a dictionary or array.";
+    for (name, code, status, error) in [
+        // It does not start.
+        (
+            "empty",
+            shell("exit 0"),
+            502,
+            "cannot start action: command exited",
+        ),
+        (
+            "interpreter",
+            "#!/no/such/thing\n".into(),
+            502,
+            "cannot start action: exec /action/bin/exec",
+        ),
+        (
+            "text",
+            "neither a script nor a program".into(),
+            502,
+            "cannot start action: exec /action/bin/exec: Exec format error",
+        ),
+        // It answers with what is no answer, or not at all.
+        (
+            "number",
+            shell("while read -r l; do echo 3 >&3; done"),
+            502,
+            no_dictionary,
+        ),
+        (
+            "garbage",
+            shell("while read -r l; do printf '\\377\\376\\n' >&3; done"),
+            502,
+            no_dictionary,
+        ),
+        (
+            "half",
+            shell("while read -r l; do printf '{\"a\":' >&3; done"),
+            502,
+            "exceeded its time limits",
+        ),
+        (
+            "silent",
+            shell("while read -r l; do :; done"),
+            502,
+            "exceeded its time limits",
+        ),
+        (
+            "spins",
+            shell("while :; do :; done"),
+            502,
+            "exceeded its time limits",
+        ),
+        (
+            "closes",
+            shell("exec 3>&-; while read -r l; do echo '{}' >&3; done"),
+            502,
+            "exceeded its time limits",
+        ),
+        ("dies", shell("read -r l; exit 3"), 502, "command exited"),
+    ] {
+        image.deploy_kind(name, "native:default", &code, limits);
+        let (got, record) = record(&image, name, &json!({}));
+        assert_eq!(got, status, "{name}: {record}");
+        let said = record["response"]["result"]["error"]
+            .as_str()
+            .unwrap_or_default();
+        // What ended without an answer is told in the words that the platform has for all languages.
+        let expected = if name == "dies" { "did not" } else { error };
+        assert!(said.contains(expected), "{name}: {record}");
+    }
+    // Two lines for one call: the second answers nothing.
+    let twice = "n=0; while read -r l; do n=$((n+1)); echo \"{\\\"n\\\":$n}\" >&3; echo '{\"n\":\"again\"}' >&3; done";
+    image.deploy_kind("twice", "native:default", &shell(twice), limits);
+    for n in 1..4 {
+        assert_eq!(result(&image, "twice", &json!({})), json!({"n": n}));
+    }
+    // An acknowledgement that was not asked for, children, and logs that are no text.
+    let odd = "echo '{\"ok\":true}' >&3; sh -c 'kill -STOP $$' & while read -r l; do printf '\\377\\000\\n'; echo '{\"fine\":true}' >&3; done";
+    image.deploy_kind("odd", "native:default", &shell(odd), limits);
+    for _ in 0..2 {
+        assert_eq!(result(&image, "odd", &json!({})), json!({"fine": true}));
+    }
+}
+
+#[test]
+fn the_example_of_each_language_is_deployed_and_answers() {
+    needs!(
+        "qemu-system-x86_64",
+        "node",
+        "cc",
+        "curl",
+        "/usr/bin/python3"
+    );
+    let image = Invoker::boot("2G", "");
+    let functions = PathBuf::from(WORKSPACE).join("examples/functions");
+    let programs = folder("functions");
+    for (name, kind, file, compiler) in [
+        ("js", "nodejs:default", "hello.js", None),
+        ("py", "python:default", "hello.py", None),
+        ("sh", "native:default", "hello.sh", None),
+        ("c", "native:default", "hello.c", Some("cc -O2")),
+        (
+            "rs",
+            "rust:1.x",
+            "hello.rs",
+            Some("rustc -O -C panic=abort -C strip=symbols"),
+        ),
+    ] {
+        let mut path = functions.join(file);
+        if let Some(compiler) = compiler {
+            let program = programs.join(name);
+            let command = format!("{compiler} -o {} {}", program.display(), path.display());
+            let built = Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .expect("sh");
+            assert!(built.success(), "{command}");
+            path = program;
+        }
+        let deployed = Command::new(functions.join("deploy"))
+            .args([name, kind])
+            .arg(&path)
+            .env("K", "guest:key")
+            .env("A", format!("http://localhost:{}", image.port()))
+            .output()
+            .expect("the script");
+        let said = String::from_utf8_lossy(&deployed.stdout);
+        assert!(
+            deployed.status.success() && said.contains("\"version\""),
+            "{said}"
+        );
+        assert_eq!(
+            result(&image, name, &json!({"name": "you"}))["hello"],
+            "you",
+            "{name}"
+        );
+    }
+}
