@@ -1,7 +1,7 @@
 #![no_std]
 //! Disks: blocks that are read, written and flushed without a core waiting.
 //!
-//! [`BlockDevice`] is a disk, [`Disks`] the component for those of a machine, which neither platform provides yet. [`sim`] is a
+//! [`BlockDevice`] is a disk, [`Disks`] the component for those of a machine. [`sim`] is a
 //! disk for tests that loses, reorders and tears what was not flushed.
 //!
 //! # Ordering

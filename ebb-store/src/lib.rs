@@ -42,8 +42,8 @@ mod writer;
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
-use ebb::sync::oneshot;
-use ebb_block::{BLOCK, BlockDevice};
+use ebb::{EbbRef, platform::Entropy, sync::oneshot};
+use ebb_block::{BLOCK, BlockDevice, Disks};
 use sha2::{Digest, Sha256};
 use spin::mutex::SpinMutex as Mutex;
 
@@ -239,6 +239,20 @@ impl Store {
         });
         let writer = Writer::new(shared.clone(), device, opened.superblock, opened.head);
         Ok((Self(shared), writer, opened.report))
+    }
+
+    /// Opens the store on one of the machine's disks ([`ebb_block::Disks`]), or makes one there, and spawns its writer on this
+    /// core.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`OpenError::Device`] when there is no such disk.
+    pub async fn open_disk(number: usize) -> Result<(Self, Report), OpenError> {
+        let device = EbbRef::<dyn Disks>::get().open(number)?;
+        let mut id = [0; 16];
+        EbbRef::<dyn Entropy>::get().fill(&mut id);
+        let (store, writer, report) = Self::open(device, id).await?;
+        ebb::spawn(writer.run());
+        Ok((store, report))
     }
 
     /// Makes the changes of a batch. Begins at once; dropping the future does not take it back.

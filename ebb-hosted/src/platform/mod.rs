@@ -1,9 +1,10 @@
-//! The components of the platform seam (`ebb_runtime::platform`, `ebb_net::NetStack`, `ebb_guest`), provided by Linux: one
+//! The components of the platform seam (`ebb_runtime::platform`, `ebb_net::NetStack`, `ebb_block::Disks`, `ebb_guest`), provided by Linux: one
 //! file for each, named as its counterpart in `native-target`.
 
 mod clock;
 mod console;
 mod cores;
+mod disk;
 mod entropy;
 mod environment;
 mod guest;
