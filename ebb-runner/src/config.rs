@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use ebb_disk::Spec;
+
 use crate::net::{Forward, Net};
 
 /// One line of `--help`.
@@ -47,6 +49,12 @@ pub const VARIABLES: &[Variable] = &[
         "EBB_NET",
         "KIND",
         "user (default) | none | tap:INTERFACE[,queues=N][,mac=MAC][,vhost]",
+    ),
+    var(
+        "EBB_DISK",
+        "FILE[,...]",
+        "a disk: a file or block device, made (sparse) if it is not there; ,size=4G ,format=raw|qcow2 \
+         ,cache=writeback|none|writethrough|directsync|unsafe ,readonly; several are separated by `;`",
     ),
     var(
         "EBB_ACCEL",
@@ -143,6 +151,8 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// The network.
     pub net: Net,
+    /// The disks.
+    pub disks: Vec<Spec>,
     /// The accelerator, if the user says.
     pub accel: Option<Accel>,
     /// Time limit.
@@ -225,6 +235,9 @@ pub fn parse(
             .value("EBB_FORWARD", Forward::parse_list)
             .unwrap_or_default(),
         net: reader.value("EBB_NET", Net::parse).unwrap_or(Net::User),
+        disks: reader
+            .value("EBB_DISK", Spec::parse_list)
+            .unwrap_or_default(),
         accel: reader.value("EBB_ACCEL", parse_accel),
         timeout: reader.value("EBB_TIMEOUT", parse_timeout),
         gdb: reader.value("EBB_GDB", parse_gdb).flatten(),
@@ -461,6 +474,7 @@ mod tests {
             ("EBB_MEMORY", "2G"),
             ("EBB_FORWARD", "8080:80"),
             ("EBB_NET", "user"),
+            ("EBB_DISK", "a.img;b.img,size=1G"),
             ("EBB_ACCEL", "tcg"),
             ("EBB_TIMEOUT", "0.5"),
             ("EBB_GDB", "1"),
@@ -479,6 +493,7 @@ mod tests {
             (config.cores, config.memory_mib, config.forwards.len()),
             (4, Some(2048), 1)
         );
+        assert_eq!(config.disks.len(), 2);
         assert_eq!((config.accel, config.gdb), (Some(Accel::Tcg), Some(1234)));
         assert_eq!(config.timeout, Some(Duration::from_millis(500)));
         assert_eq!(config.options, ["timeline=full", "cores=2"]);
@@ -540,6 +555,7 @@ mod tests {
             ("EBB_MEMORY", "many", "512M"),
             ("EBB_FORWARD", "80", "HOST:GUEST"),
             ("EBB_NET", "wifi", "tap:INTERFACE"),
+            ("EBB_DISK", "a,format=vmdk", "format=raw|qcow2"),
             ("EBB_ACCEL", "hvf", "kvm or tcg"),
             ("EBB_TIMEOUT", "-1", "seconds"),
             ("EBB_TIMEOUT", "NaN", "seconds"),

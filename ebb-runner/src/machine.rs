@@ -6,6 +6,8 @@
 
 use std::{ffi::OsString, path::Path};
 
+use ebb_disk::Spec;
+
 use crate::{
     config::{Accel, Config, Firmware},
     image::Image,
@@ -113,6 +115,9 @@ pub fn arguments(
     args.option("-action", "reboot=shutdown,shutdown=pause");
 
     network(&config.net, &config.forwards, &mut args);
+    for (number, disk) in config.disks.iter().enumerate() {
+        attach(number, disk, &mut args);
+    }
     if let Some(port) = config.gdb {
         args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
         args.add("-S", None);
@@ -171,6 +176,24 @@ fn network(net: &Net, forwards: &[Forward], args: &mut Arguments) {
         }
     }
     args.option("-device", &card);
+}
+
+/// A virtio disk. What fails is told to the image, which QEMU would otherwise stop.
+fn attach(number: usize, disk: &Spec, args: &mut Arguments) {
+    let mut file = OsString::from(format!(
+        "if=none,id=disk{number},format={},cache={}{},file=",
+        disk.format.name(),
+        disk.cache.name(),
+        if disk.read_only { ",readonly=on" } else { "" },
+    ));
+    file.push(&disk.path);
+    args.add("-drive", Some(file));
+    args.option(
+        "-device",
+        &format!(
+            "virtio-blk-pci,drive=disk{number},disable-legacy=on,num-queues=1,werror=report,rerror=report"
+        ),
+    );
 }
 
 /// A comma inside a value of QEMU's `key=value,...` syntax is doubled.
@@ -325,6 +348,26 @@ mod tests {
             "{tap}"
         );
         assert!(!line(&[("EBB_NET", "none")], &qemu(), Accel::Tcg).contains("net,"));
+    }
+
+    #[test]
+    fn every_disk_is_a_virtio_disk_whose_errors_the_image_is_told() {
+        let disks = line(
+            &[(
+                "EBB_DISK",
+                "/d/a.img;b.qcow2,format=qcow2,cache=none,readonly",
+            )],
+            &qemu(),
+            Accel::Tcg,
+        );
+        for part in [
+            "if=none,id=disk0,format=raw,cache=writeback,file=/d/a.img",
+            "if=none,id=disk1,format=qcow2,cache=none,readonly=on,file=b.qcow2",
+            "virtio-blk-pci,drive=disk1,disable-legacy=on,num-queues=1,werror=report,rerror=report",
+        ] {
+            assert!(disks.contains(part), "{part} in {disks}");
+        }
+        assert!(!line(&[], &qemu(), Accel::Tcg).contains("virtio-blk"));
     }
 
     #[test]

@@ -23,10 +23,11 @@ use ebb_runner::{
     net::{self, Protocol},
     outcome,
     pack::{self, Manifest, Plan, Surroundings},
-    qemu,
+    qemu::{self, Qemu},
     report::Report,
     supervise,
 };
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
@@ -185,6 +186,8 @@ fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
     for forward in &mut forwards {
         forward.reserve()?;
     }
+    // Held until QEMU has ended.
+    let _disks = open_disks(&config, &qemu, inform)?;
     if let Some(port) = config.gdb {
         net::check_tcp_port(port, "EBB_GDB")?;
     }
@@ -339,6 +342,40 @@ fn check_archive(config: &Config) -> Result<u64, Failure> {
         )));
     }
     Ok(memory)
+}
+
+/// Makes the disks that are missing, and locks all. QEMU inherits the locks: they last as long as it does.
+fn open_disks(config: &Config, qemu: &Qemu, inform: impl Fn(String)) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    for disk in &config.disks {
+        let make = |path: &Path, size| make_qcow2(qemu, path, size);
+        let file = disk
+            .open(&inform, make)
+            .map_err(|fault| Failure::unusable(format!("EBB_DISK: {fault}.")))?;
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
+            .map_err(|e| Failure::unusable(format!("EBB_DISK: {e}")))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Makes a disk in QEMU's format with the qemu-img that came with it.
+fn make_qcow2(qemu: &Qemu, path: &Path, size: u64) -> Result<(), String> {
+    const TOOL: &str = "qemu-img";
+    let beside = fs::canonicalize(&qemu.program).map(|p| p.with_file_name(TOOL));
+    let tool = beside.ok().filter(|p| p.exists()).unwrap_or(TOOL.into());
+    let made = Command::new(&tool)
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(path)
+        .arg(size.to_string())
+        .output();
+    match made {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!(
+            "{TOOL}, which makes qcow2 files, cannot be executed: {error} (Debian has it in qemu-utils)"
+        )),
+    }
 }
 
 /// `pack MANIFEST -o ARCHIVE [-- ARGUMENT...]`
