@@ -26,4 +26,5 @@ mod parker;
 mod platform;
 mod start;
 
+pub use platform::set_disks;
 pub use start::{Config, block_on, main, refuse, run, test};

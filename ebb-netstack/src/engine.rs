@@ -30,13 +30,13 @@ use crate::{
     control::{Address, Control},
     host::{CONTROL, Host, Limits},
     shared::{Message, Secret, Shared},
-    virtio::{
-        net::{Device, DeviceLink, Receiver},
-        pci::{Transport, find},
-        queue::Dma,
-    },
+    virtio::net::{Device, DeviceLink, Receiver},
 };
 use ebb_net::{Configuration, WakerSet};
+use ebb_virtio::{
+    Dma,
+    pci::{Transport, find},
+};
 
 /// Frames taken from a queue in one round.
 const BUDGET: usize = 64;
@@ -52,8 +52,6 @@ const RECLAIM_NS: u64 = 10_000_000;
 const POLL_NS: u64 = 1_000_000;
 /// virtio's number for network devices.
 const NETWORK: u16 = 1;
-/// The most memory a machine may have in its linear map, in bytes.
-const REACH: usize = 1 << 46;
 
 ebb::option!("ip", Address::TAKES, |value| Address::parse(value).is_ok());
 
@@ -130,10 +128,7 @@ fn tell_of_no_device() {
 
 /// The first network device that works.
 fn find_device(cores: usize) -> Option<Arc<Device>> {
-    let dma = Dma {
-        linear: EbbRef::<dyn Hardware>::get().virtual_address(0).addr(),
-        reach: REACH,
-    };
+    let dma = Dma::of_machine();
     for at in find(NETWORK) {
         let made = Transport::new(at).and_then(|transport| Device::new(transport, dma, cores));
         match made {

@@ -52,3 +52,5 @@ mod vectors;
 
 // The TCP/IP stack of an image: it provides `ebb_net::NetStack`.
 extern crate ebb_netstack as _;
+// Its disks: it provides `ebb_block::Disks`.
+extern crate ebb_virtio as _;

@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    fs::File,
     io::{BufRead, BufReader, Write, stdout},
     process::{Command, ExitCode, Stdio},
 };
@@ -48,6 +49,17 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Two disks, the second of which takes no writes.
+fn disks() -> String {
+    let [first, second] = ["suite-0.img", "suite-1.img"].map(|name| {
+        let path = test_support::scratch(name);
+        let file = File::create(&path).expect("a place for disks");
+        file.set_len(64 << 20).expect("room for disks");
+        path.display().to_string()
+    });
+    format!("{first};{second},readonly")
+}
+
 /// Boots the image. Gives the test that was running at the end, if any, and whether all went well.
 fn boot(cores: usize, arguments: &[String], after: Option<&str>) -> (Option<String>, bool) {
     let mut command = Command::new(RUNNER);
@@ -59,6 +71,7 @@ fn boot(cores: usize, arguments: &[String], after: Option<&str>) -> (Option<Stri
         .env("EBB_MEMORY", "256M")
         .env("EBB_TIMEOUT", TIME_LIMIT)
         .env("EBB_OPTIONS", "colour=blue")
+        .env("EBB_DISK", disks())
         // QEMU's device for learning: it raises an interrupt when told to.
         .env("EBB_QEMU_ARGS", "-device edu")
         .stdin(Stdio::null())

@@ -7,6 +7,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod durable;
+
+mod disk;
 mod dns;
 mod events;
 mod model;

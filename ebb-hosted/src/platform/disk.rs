@@ -184,23 +184,39 @@ struct Slot {
     opened: OnceLock<Result<Arc<dyn BlockDevice>, Error>>,
 }
 
+static SLOTS: OnceLock<Vec<Slot>> = OnceLock::new();
+
+fn parse(text: &str) -> Result<Vec<Slot>, String> {
+    let slot = |spec| Slot {
+        spec,
+        opened: OnceLock::new(),
+    };
+    let specs = Spec::parse_list(text);
+    specs.map(|specs| specs.into_iter().map(slot).collect())
+}
+
 fn slots() -> &'static [Slot] {
-    static SLOTS: OnceLock<Vec<Slot>> = OnceLock::new();
     SLOTS.get_or_init(|| {
         let Some(text) = EbbRef::<dyn Environment>::get().option("disk") else {
             return Vec::new();
         };
-        let specs = Spec::parse_list(text).unwrap_or_else(|takes| {
+        parse(text).unwrap_or_else(|takes| {
             let line = format!("ebb: EBB_DISK is `{text}`; accepted: {takes}");
             EbbRef::<dyn Console>::get().note(&line);
             Vec::new()
-        });
-        let slot = |spec| Slot {
-            spec,
-            opened: OnceLock::new(),
-        };
-        specs.into_iter().map(slot).collect()
+        })
     })
+}
+
+/// Names the disks of this process as `EBB_DISK` would, which then counts no more. Only before the first use of a disk; later
+/// calls change nothing.
+///
+/// # Errors
+/// What is accepted, where `text` is not that.
+pub fn set_disks(text: &str) -> Result<(), String> {
+    let slots = parse(text)?;
+    let _ = SLOTS.set(slots);
+    Ok(())
 }
 
 #[provides(Disks, instance = &Linux)]

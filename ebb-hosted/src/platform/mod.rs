@@ -13,6 +13,7 @@ mod power;
 mod unwind;
 
 pub(crate) use cores::pin_to_cpu;
+pub use disk::set_disks;
 pub(crate) use environment::set_arguments;
 
 /// Linux, as the provider of every component.

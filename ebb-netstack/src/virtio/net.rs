@@ -9,10 +9,12 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use spin::Mutex;
 
-use super::{
+use ebb_virtio::{
+    Dma, device_memory,
     pci::{Fault, Transport, status},
-    queue::{Broken, Dma, Queue, device_memory},
 };
+
+use super::queue::{Broken, Queue};
 use crate::{
     host::BUFFER,
     link::{Capabilities, Frame, HEAD, Link, Offload},

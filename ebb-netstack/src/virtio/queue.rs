@@ -5,12 +5,13 @@
 //! device that breaks this gets no further buffers ([`Broken`]). Buffers given to the device stay valid until
 //! [`Queue::pop`] gives their chain back, or the device is reset; that is the caller's part, see [`Queue::add`].
 
-use alloc::{alloc::alloc_zeroed, vec::Vec};
+use alloc::vec::Vec;
 use core::{
-    alloc::Layout,
     ptr::NonNull,
     sync::atomic::{AtomicU16, Ordering, fence},
 };
+
+use ebb_virtio::{Addresses, Dma, device_memory};
 
 const NEXT: u16 = 1;
 const DEVICE_WRITES: u16 = 2;
@@ -27,39 +28,6 @@ struct Descriptor {
     length: u32,
     flags: u16,
     next: u16,
-}
-
-/// The addresses that a device is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    pub descriptors: u64,
-    pub driver: u64,
-    pub device: u64,
-}
-
-/// How addresses of memory look to the device: the linear map's base, and the image's.
-#[derive(Clone, Copy, Debug)]
-pub struct Dma {
-    /// Where physical address 0 is mapped.
-    pub linear: usize,
-    /// Bytes that the linear map may have.
-    pub reach: usize,
-}
-
-impl Dma {
-    /// The physical address of memory in the linear map.
-    #[inline]
-    pub fn physical(&self, pointer: *const u8) -> Option<u64> {
-        let offset = pointer.addr().wrapping_sub(self.linear);
-        (offset < self.reach).then_some(offset as u64)
-    }
-}
-
-/// Memory for a device, zeroed, on a page boundary. Never freed: a device that was not reset may use it.
-pub fn device_memory(bytes: usize) -> Option<NonNull<u8>> {
-    let layout = Layout::from_size_align(bytes.max(1), 4096).ok()?;
-    // SAFETY: the size is not zero.
-    NonNull::new(unsafe { alloc_zeroed(layout) })
 }
 
 /// What the driver knows of a descriptor.

@@ -5,9 +5,11 @@ use core::ptr;
 
 use bytes::Bytes;
 
+use ebb_virtio::Dma;
+
 use super::{
     net::{HEADER, Receiver, Transmitter},
-    queue::{Broken, Dma, Queue},
+    queue::{Broken, Queue},
 };
 use crate::{host::BUFFER, link::Offload};
 

@@ -1,6 +1,6 @@
 //! A virtio device on PCI (VIRTIO 1.2, 4.1, the modern interface): finding it, its registers, its interrupts.
 //!
-//! virtio-drivers' transport keeps its registers to itself and does not give each queue an interrupt of its own, which
+//! virtio-drivers' own transport keeps its registers to itself and does not give each queue an interrupt of its own, which
 //! the queues of several cores need.
 //!
 //! What must hold: `Registers` are mapped device memory of at least the length they are made with; offsets are
@@ -13,7 +13,7 @@ use ebb::{
     platform::{Hardware, MsiMessage, PciAddress},
 };
 
-use super::queue::Addresses;
+use crate::memory::Addresses;
 
 const VENDOR: u16 = 0x1af4;
 const CAPABILITY_VENDOR: u8 = 0x09;
@@ -24,9 +24,13 @@ const DEVICE: u8 = 4;
 
 /// Device status bits.
 pub mod status {
+    /// The device was found.
     pub const ACKNOWLEDGE: u8 = 1;
+    /// There is a driver for it.
     pub const DRIVER: u8 = 2;
+    /// It may begin.
     pub const DRIVER_OK: u8 = 4;
+    /// The features are agreed.
     pub const FEATURES_OK: u8 = 8;
 }
 
@@ -106,8 +110,13 @@ fn bar(at: PciAddress, number: u8) -> Option<u64> {
 
 /// The functions that are virtio devices of a type.
 pub fn find(kind: u16) -> impl Iterator<Item = PciAddress> {
-    // Transitional devices have numbers of their own; that of the network is 0x1000.
-    let transitional = if kind == 1 { 0x1000 } else { 0 };
+    // Transitional devices have numbers of their own.
+    let transitional = match kind {
+        1 => 0x1000,
+        2 => 0x1001,
+        4 => 0x1005,
+        _ => 0,
+    };
     hardware()
         .pci_functions()
         .iter()
@@ -120,6 +129,9 @@ pub fn find(kind: u16) -> impl Iterator<Item = PciAddress> {
 
 impl Transport {
     /// Maps a device's registers and resets it.
+    ///
+    /// # Errors
+    /// When it lacks what it needs, or does not finish its reset.
     pub fn new(at: PciAddress) -> Result<Self, Fault> {
         let hardware = hardware();
         let (mut common, mut notify, mut config, mut msix) = (None, None, None, None);
@@ -188,14 +200,19 @@ impl Transport {
         Err("it does not finish its reset")
     }
 
+    /// The device's status.
+    #[must_use]
     pub fn status(&self) -> u8 {
         self.common.read(20)
     }
 
+    /// Sets the status; 0 resets the device.
     pub fn set_status(&self, status: u8) {
         self.common.write(20, status);
     }
 
+    /// The features that the device offers.
+    #[must_use]
     pub fn features(&self) -> u64 {
         let mut features = 0;
         for half in 0..2u32 {
@@ -205,6 +222,7 @@ impl Transport {
         features
     }
 
+    /// Sets the features that are used.
     pub fn set_features(&self, features: u64) {
         for half in 0..2u32 {
             self.common.write(8, half);
@@ -218,11 +236,18 @@ impl Transport {
         Some(config.read(offset))
     }
 
+    /// Two bytes of it.
+    #[must_use]
     pub fn config16(&self, offset: usize) -> Option<u16> {
         Some(u16::from_le_bytes([
             self.config8(offset)?,
             self.config8(offset + 1)?,
         ]))
+    }
+
+    /// Changes whenever the configuration does.
+    pub fn generation(&self) -> u8 {
+        self.common.read(21)
     }
 
     /// The largest size of a queue; 0 when there is none.
@@ -231,6 +256,10 @@ impl Transport {
         self.common.read(24)
     }
 
+    /// The register that tells the device of a queue.
+    ///
+    /// # Errors
+    /// When the device says that it is where it has no registers.
     pub fn doorbell(&self, queue: u16) -> Result<NonNull<u16>, Fault> {
         self.common.write(22, queue);
         let offset = usize::from(self.common.read::<u16>(30)) * self.notify_multiplier;
@@ -259,6 +288,9 @@ impl Transport {
     }
 
     /// Gives the device a queue; `vector` is its interrupt.
+    ///
+    /// # Errors
+    /// When it has no room for the vector.
     pub fn enable_queue(
         &self,
         queue: u16,

@@ -1,0 +1,131 @@
+//! The provider of [`Disks`] on a machine of its own: the virtio disks on PCI, in the order of their functions, which is the
+//! order in which QEMU was given them.
+//!
+//! What must hold: a device is set up once, and its interrupt goes to the core that opened it.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::{future::poll_fn, task::Poll, time::Duration};
+
+use atomic_waker::AtomicWaker;
+use ebb::{
+    EbbRef, current_core,
+    platform::{Clock, Hardware, PciAddress},
+    provides,
+    time::sleep,
+};
+use ebb_block::{BlockDevice, Disks, Error};
+use spin::Once;
+use virtio_drivers::transport::DeviceType;
+
+use crate::{
+    block::{Disk, Driver, Fault, LIMIT_NS},
+    pci::{Transport, find},
+    transport::{Machine, OneQueue},
+};
+
+/// virtio's number for disks.
+const BLOCK_DEVICE: u16 = 2;
+/// How often a device is looked at that may not answer.
+const WATCH: Duration = Duration::from_secs(1);
+
+struct Slot {
+    at: PciAddress,
+    opened: Once<Result<Arc<dyn BlockDevice>, Error>>,
+}
+
+static SLOTS: Once<Vec<Slot>> = Once::new();
+
+fn slots() -> &'static [Slot] {
+    SLOTS.call_once(|| {
+        let slot = |at| Slot {
+            at,
+            opened: Once::new(),
+        };
+        find(BLOCK_DEVICE).map(slot).collect()
+    })
+}
+
+fn now_ns() -> u64 {
+    EbbRef::<dyn Clock>::get().now_ns()
+}
+
+/// Runs on the core of the interrupt, outside of any event.
+fn interrupt(argument: usize) {
+    // SAFETY: `argument` is a waker that `set_up` leaked.
+    let waker: &AtomicWaker = unsafe { &*core::ptr::with_exposed_provenance(argument) };
+    waker.wake();
+}
+
+fn set_up(at: PciAddress) -> Result<Arc<dyn BlockDevice>, Fault> {
+    let registers = Transport::new(at)?;
+    if registers.vectors() == 0 {
+        return Err("it has no interrupts of its own (MSI-X)");
+    }
+    let waker: &'static AtomicWaker = alloc::boxed::Box::leak(Default::default());
+    let message = EbbRef::<dyn Hardware>::get()
+        .bind_interrupt(
+            current_core(),
+            interrupt,
+            core::ptr::from_ref(waker).expose_provenance(),
+        )
+        .ok_or("its core has no interrupt left")?;
+    registers.no_config_vector();
+    registers.set_vector(0, message);
+    let driver = Driver::<Machine, _>::new(OneQueue::new(registers, DeviceType::Block), now_ns)?;
+    if !driver.with_transport(OneQueue::has_queue) {
+        return Err("it does not take its queue");
+    }
+    let driver = Arc::new(driver);
+    driver.start();
+    let serviced = driver.clone();
+    ebb::spawn(poll_fn(move |context| {
+        waker.register(context.waker());
+        if serviced.service() {
+            // Others first.
+            context.waker().wake_by_ref();
+        }
+        Poll::<()>::Pending
+    }));
+    let watched = driver.clone();
+    ebb::spawn(async move {
+        while !watched.is_broken() {
+            sleep(WATCH).await;
+            watched.watch(LIMIT_NS);
+        }
+        ebb::inform!(
+            "ebb: the disk at PCI {:02x}:{:02x}.{} broke its protocol or did not answer, and is used no more",
+            at.bus,
+            at.device,
+            at.function
+        );
+    });
+    Ok(Arc::new(Disk(driver)))
+}
+
+/// The provider.
+struct Native;
+
+#[provides(Disks, instance = &Native)]
+impl Disks for Native {
+    fn count(&self) -> usize {
+        slots().len()
+    }
+
+    fn open(&self, number: usize) -> Result<Arc<dyn BlockDevice>, Error> {
+        let slot = slots().get(number).ok_or(Error::Missing)?;
+        let open = || {
+            set_up(slot.at).map_err(|fault| {
+                let PciAddress {
+                    bus,
+                    device,
+                    function,
+                } = slot.at;
+                ebb::inform!(
+                    "ebb: the disk at PCI {bus:02x}:{device:02x}.{function} is not used: {fault}"
+                );
+                Error::Broken
+            })
+        };
+        slot.opened.call_once(open).clone()
+    }
+}

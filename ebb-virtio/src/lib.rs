@@ -1,0 +1,24 @@
+#![no_std]
+//! virtio devices of an image.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `pci.rs` | finding a device on PCI, its registers, its interrupts; also for the network's own queues |
+//! | `memory.rs` | memory that devices read and write |
+//! | `transport.rs` | the same registers as virtio-drivers wants them |
+//! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
+//! | `block.rs` | the driver of disks |
+//! | `disks.rs` | what binds [`ebb_block::Disks`] to it |
+
+extern crate alloc;
+// The macros name everything through `::ebb`.
+extern crate ebb_runtime as ebb;
+
+mod block;
+mod disks;
+mod memory;
+pub mod pci;
+mod queue;
+mod transport;
+
+pub use memory::{Addresses, Dma, device_memory};
