@@ -1,11 +1,13 @@
 //! What all cores share: the state of the API and the books of instances, each behind a lock that is held for
 //! microseconds. (A core never waits for a guest with one of them: its events run to completion.)
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
+use ebb::platform::Entropy;
 use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
 use ebb_openwhisk::limits::NamespaceLimits;
@@ -45,6 +47,10 @@ fn capacity() -> Capacity {
     }
 }
 
+fn entropy(bytes: &mut [u8]) {
+    EbbRef::<dyn Entropy>::get().fill(bytes);
+}
+
 fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]) -> Config {
     Config {
         subjects,
@@ -56,6 +62,8 @@ fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]
         activation_bytes: 64 << 20,
         runtimes,
         seed,
+        admin: None,
+        entropy,
     }
 }
 
@@ -79,13 +87,23 @@ pub fn epoch_ms() -> u64 {
 }
 
 impl Books {
-    /// Begins anew, for a user with this key.
-    pub fn open(&self, key: &str, runtimes: Runtimes, seed: [u8; 32], verbose: bool) {
+    /// Begins anew, for a user with this key. With the key `admin`, if there is one, namespaces are managed.
+    pub fn open(
+        &self,
+        key: &str,
+        admin: Option<&str>,
+        runtimes: Runtimes,
+        seed: [u8; 32],
+        verbose: bool,
+    ) {
         let subject = Subject {
             namespace: Arc::from(crate::NAMESPACE),
             key: Arc::from(key),
         };
-        *self.controller.lock() = Controller::new(config(vec![subject], runtimes, seed));
+        *self.controller.lock() = Controller::new(Config {
+            admin: admin.map(String::from),
+            ..config(vec![subject], runtimes, seed)
+        });
         self.verbose.store(verbose, Ordering::Relaxed);
     }
 

@@ -46,15 +46,15 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activati
     };
     let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
     let Some(admitted) = admitted else {
-        books.controller(|c| c.end(&reply.namespace));
+        books.controller(|c| c.end(&reply.admission));
         let text = "Too many concurrent requests in flight: the platform's queue is full.";
         return Err(Failure::new(429, text));
     };
-    let namespace = reply.namespace.clone();
+    let admission = reply.admission.clone();
     Ok(spawn(async move {
         let record = perform(&DISPATCHER, plan).await;
         drop(admitted);
-        books.controller(|c| c.end(&namespace));
+        books.controller(|c| c.end(&admission));
         record
     }))
 }

@@ -84,6 +84,9 @@ async fn call(request: &mut Request<'_>) -> Response {
         EbbRef::<Books>::get().controller(|c| c.handle(asked, epoch_ms()))
     });
     drop(received);
+    if request.method() != "GET" && request.path().starts_with("/admin/") {
+        evict::forget_stale();
+    }
     let response = match step {
         Step::Respond(response) => response,
         Step::Document(document) => {

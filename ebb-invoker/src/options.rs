@@ -6,7 +6,7 @@ use ebb::platform::Environment;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--auth UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]
+usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--auth UUID:KEY] [--admin UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]
 
 A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript, Python, or programs that answer lines.
 
@@ -14,11 +14,13 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
   --port N          where to listen (3233)
   --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
+  --admin UUID:KEY  the key with which namespaces are managed (ebb-invoker namespace --help), as EBB_ADMIN
   --quiet           prints no line for each activation
   --runtime         is one action container instead: /init and /run on port 8080
   --concurrent      lets runs of that container overlap";
 
 ebb::option!("auth", "uuid:key", |v| v.contains(':'));
+ebb::option!("admin", "uuid:key", |v| v.contains(':'));
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct ServiceOptions {
     pub runtimes: Option<&'static str>,
     /// The key of the one user, `uuid:key`; a random one if there is none.
     pub auth: Option<&'static str>,
+    /// The key with which namespaces are managed, `uuid:key`; where there is none, they are not.
+    pub admin: Option<&'static str>,
     /// Print no line for each activation.
     pub quiet: bool,
 }
@@ -56,21 +60,28 @@ pub struct Container {
 }
 
 impl Command {
-    /// Reads a command line. The option `auth` of the machine (`EBB_AUTH`) stands in for `--auth`.
+    /// Reads a command line. The options `auth` and `admin` of the machine (`EBB_AUTH`, `EBB_ADMIN`) stand in for
+    /// `--auth` and `--admin`.
     ///
     /// # Errors
     /// A text that says which word is wrong, and how to write it.
     pub fn parse(arguments: &[&'static str]) -> Result<Self, String> {
-        Self::parse_with(arguments, EbbRef::<dyn Environment>::get().option("auth"))
+        let machine = EbbRef::<dyn Environment>::get();
+        Self::parse_with(arguments, machine.option("auth"), machine.option("admin"))
     }
 
-    fn parse_with(arguments: &[&'static str], auth: Option<&'static str>) -> Result<Self, String> {
+    fn parse_with(
+        arguments: &[&'static str],
+        auth: Option<&'static str>,
+        admin: Option<&'static str>,
+    ) -> Result<Self, String> {
         let (mut port, mut concurrent, mut is_container) = (None, false, false);
         let mut options = ServiceOptions {
             port: 3233,
             actions: None,
             runtimes: None,
             auth,
+            admin,
             quiet: false,
         };
         let usage = HELP.lines().next().unwrap_or_default();
@@ -85,6 +96,7 @@ impl Command {
                 "--actions" => options.actions = Some(value()?),
                 "--runtimes" => options.runtimes = Some(value()?),
                 "--auth" => options.auth = Some(value()?),
+                "--admin" => options.admin = Some(value()?),
                 "--quiet" => options.quiet = true,
                 "--help" | "-h" => return Ok(Self::Help),
                 "--runtime" => is_container = true,
@@ -97,7 +109,8 @@ impl Command {
             return Ok(Self::Container(Container { port, concurrent }));
         }
         options.port = port.unwrap_or(options.port);
-        if let Some(key) = options.auth.filter(|key| !key.contains(':')) {
+        let mut keys = options.auth.into_iter().chain(options.admin);
+        if let Some(key) = keys.find(|key| !key.contains(':')) {
             return Err(format!("the key is of the form uuid:key, not {key}"));
         }
         Ok(Self::Serve(options))
@@ -120,10 +133,11 @@ mod tests {
             actions: None,
             runtimes: None,
             auth: Some("a:b"),
+            admin: Some("e:f"),
             quiet: false,
         };
         assert_eq!(
-            Command::parse_with(&[], Some("a:b")),
+            Command::parse_with(&[], Some("a:b"), Some("e:f")),
             Ok(Command::Serve(options))
         );
     }
@@ -136,6 +150,8 @@ mod tests {
             "--port",
             "0",
             "--quiet",
+            "--admin",
+            "g:h",
             "--actions",
             "dir",
             "--runtimes",
@@ -146,10 +162,11 @@ mod tests {
             actions: Some("dir"),
             runtimes: Some("kinds.json"),
             auth: Some("c:d"),
+            admin: Some("g:h"),
             quiet: true,
         };
         assert_eq!(
-            Command::parse_with(&line, Some("a:b")),
+            Command::parse_with(&line, Some("a:b"), Some("e:f")),
             Ok(Command::Serve(options))
         );
     }
@@ -158,17 +175,20 @@ mod tests {
     fn a_container_listens_on_port_8080_unless_told_otherwise() {
         let container = |port, concurrent| Ok(Command::Container(Container { port, concurrent }));
         assert_eq!(
-            Command::parse_with(&["--runtime"], None),
+            Command::parse_with(&["--runtime"], None, None),
             container(8080, false)
         );
         let line = ["--concurrent", "--runtime", "--port", "9000"];
-        assert_eq!(Command::parse_with(&line, None), container(9000, true));
+        assert_eq!(
+            Command::parse_with(&line, None, None),
+            container(9000, true)
+        );
     }
 
     #[test]
     fn help_is_given_whatever_else_is_said() {
         assert_eq!(
-            Command::parse_with(&["--quiet", "-h"], None),
+            Command::parse_with(&["--quiet", "-h"], None, None),
             Ok(Command::Help)
         );
     }
@@ -180,8 +200,9 @@ mod tests {
             (&["--port"], "--port needs a value"),
             (&["--port", "65536"], "not 65536"),
             (&["--auth", "secret"], "uuid:key, not secret"),
+            (&["--admin", "secret"], "uuid:key, not secret"),
         ] {
-            let error = Command::parse_with(line, None).expect_err("a mistake");
+            let error = Command::parse_with(line, None, None).expect_err("a mistake");
             assert!(error.contains(named), "{error}");
         }
     }

@@ -43,7 +43,7 @@ impl Service {
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
         let key = options.auth.map_or_else(random_key, String::from);
         let runtimes = runtimes(options.runtimes)?;
-        EbbRef::<Books>::get().open(&key, runtimes, random(), !options.quiet);
+        EbbRef::<Books>::get().open(&key, options.admin, runtimes, random(), !options.quiet);
         let deployed = match options.actions {
             Some(folder) => deploy_actions(folder)?,
             None => Vec::new(),

@@ -14,8 +14,8 @@ use core::time::Duration;
 pub struct Caller {
     /// Its namespace.
     pub namespace: Arc<str>,
-    /// `uuid:key`.
-    pub key: Arc<str>,
+    /// `uuid:key`: what it has shown, or what the platform lends it ([`crate::namespaces`]); `None` where there is neither.
+    pub key: Option<Arc<str>>,
     /// The id of the request that all this belongs to.
     pub transaction: String,
 }
@@ -136,7 +136,7 @@ impl Call {
             .annotations
             .get(PROVIDE_API_KEY)
             .is_none_or(Json::is_truthy);
-        granted.then_some(&*self.caller.key)
+        self.caller.key.as_deref().filter(|_| granted)
     }
 
     fn deadline(&self, now_ms: u64) -> String {

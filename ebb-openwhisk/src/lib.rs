@@ -15,6 +15,7 @@
 //! | [`api`] | requests: routing, one file per collection, web actions |
 //! | [`project`], [`media`] | from the result of a web action to a response |
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
+//! | [`namespaces`], [`throttle`] | tenants: keys, limits, how much each is using |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, compositions, the rules of a trigger |
 //! | [`runtimes`] | the kinds of code, as data |
 //! | [`code`] | large code, taken out of a document before that is parsed |
@@ -40,6 +41,7 @@ pub mod logs;
 pub mod media;
 pub mod metrics;
 pub mod name;
+pub mod namespaces;
 pub mod parameters;
 pub mod perform;
 pub mod plan;
@@ -52,6 +54,7 @@ mod scan;
 pub mod system;
 pub mod throttle;
 
-pub use api::{Config, Controller, Subject};
+pub use api::{Config, Controller};
+pub use namespaces::Subject;
 pub use perform::{Executor, perform};
 pub use plan::{Plan, Reply, Step};

@@ -145,6 +145,16 @@ pub struct NamespaceLimits {
     pub concurrent_calls: u32,
     /// Triggers fired in any minute.
     pub fires_per_minute: u32,
+    /// MB that the memory limits of the calls that it makes at once come to.
+    pub memory_mb: u32,
+    /// MB of the memory limit of one of its actions.
+    pub action_memory_mb: u32,
+    /// MB of the code of one of its actions.
+    pub code_mb: u32,
+    /// MB of all its entities.
+    pub storage_mb: u32,
+    /// Turns that its functions get in each round of the namespaces that wait for instances.
+    pub weight: u32,
 }
 
 impl Default for NamespaceLimits {
@@ -154,6 +164,86 @@ impl Default for NamespaceLimits {
             calls_per_minute: 1_000_000,
             concurrent_calls: 10_000,
             fires_per_minute: 1_000_000,
+            memory_mb: MOST,
+            action_memory_mb: MEMORY.most,
+            code_mb: (CODE >> 20) as u32,
+            storage_mb: MOST,
+            weight: 1,
         }
+    }
+}
+
+/// The most that a namespace's limit can be, where nothing else bounds it.
+const MOST: u32 = 1_000_000_000;
+
+/// A limit of a namespace: how documents name it (as `wskadmin limits set` does, where that has it), and what it can be.
+struct Limit {
+    name: &'static str,
+    range: Range,
+    of: fn(&mut NamespaceLimits) -> &mut u32,
+}
+
+const fn limit(
+    name: &'static str,
+    least: u32,
+    most: u32,
+    of: fn(&mut NamespaceLimits) -> &mut u32,
+) -> Limit {
+    let range = Range {
+        least,
+        most,
+        default: most,
+        words: (name, ""),
+    };
+    Limit { name, range, of }
+}
+
+const NAMESPACE: [Limit; 8] = [
+    limit("invocationsPerMinute", 0, MOST, |l| &mut l.calls_per_minute),
+    limit("concurrentInvocations", 0, MOST, |l| {
+        &mut l.concurrent_calls
+    }),
+    limit("firesPerMinute", 0, MOST, |l| &mut l.fires_per_minute),
+    limit("memory", 0, MOST, |l| &mut l.memory_mb),
+    limit("maxActionMemory", MEMORY.least, MEMORY.most, |l| {
+        &mut l.action_memory_mb
+    }),
+    limit("maxActionCode", 0, (CODE >> 20) as u32, |l| &mut l.code_mb),
+    limit("storage", 0, MOST, |l| &mut l.storage_mb),
+    limit("weight", 1, 1000, |l| &mut l.weight),
+];
+
+impl NamespaceLimits {
+    /// These, with the members of a document in their place; `null` stands for that of `defaults`.
+    ///
+    /// # Errors
+    /// 400: no object, no such limit, no integer, or out of range.
+    pub fn merged(mut self, document: &Json, defaults: &Self) -> Result<Self> {
+        let object: Object = document
+            .to_object()
+            .ok_or_else(|| Failure::malformed("limits must be an object"))?;
+        let mut defaults = *defaults;
+        for (name, value) in object.iter() {
+            let Some(limit) = NAMESPACE.iter().find(|limit| limit.name == name) else {
+                let all = NAMESPACE.map(|limit| limit.name).join(", ");
+                return Err(Failure::malformed(format!(
+                    "there is no limit '{name}'; there are {all}"
+                )));
+            };
+            *(limit.of)(&mut self) = match value.kind() {
+                Kind::Null => *(limit.of)(&mut defaults),
+                _ => limit.range.read(value, name)?,
+            };
+        }
+        Ok(self)
+    }
+
+    /// The document.
+    pub fn to_json(mut self) -> Json {
+        let mut members = Members::new();
+        for limit in &NAMESPACE {
+            members.number(limit.name, *(limit.of)(&mut self));
+        }
+        members.finish()
     }
 }

@@ -13,6 +13,7 @@ use crate::json::{Json, Kind, Members, Object};
 use crate::name::FullName;
 use crate::parameters::Parameters;
 use crate::project::{self, Extension};
+use crate::throttle::Admission;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 /// What is to be run.
@@ -173,8 +174,8 @@ pub struct Reply {
     pub wait_ms: Option<u64>,
     /// What the response shows.
     pub shape: Shape,
-    /// The caller's namespace: [`Controller::end`](crate::Controller::end) wants it when the plan is carried out.
-    pub namespace: Arc<str>,
+    /// What it counts for: [`Controller::end`](crate::Controller::end) wants it when the plan is carried out.
+    pub admission: Admission,
     /// What all answers to the request carry.
     pub(crate) stamp: Stamp,
 }

@@ -1,4 +1,4 @@
-//! Throttles: how many calls a namespace makes in any minute, and how many at once.
+//! Throttles: how many calls a namespace makes in any minute, how many at once, and how much those take.
 
 use crate::failure::{Failure, Result};
 use crate::limits::NamespaceLimits;
@@ -47,7 +47,23 @@ struct Usage {
     calls: Minute,
     fires: Minute,
     running: u32,
+    memory_mb: u32,
+    argument_bytes: usize,
 }
+
+/// What a call takes while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The namespace that it counts for.
+    pub namespace: Arc<str>,
+    /// MB: the memory limit of its action.
+    pub memory_mb: u32,
+    /// Bytes of its arguments.
+    pub argument_bytes: usize,
+}
+
+/// Bytes of the arguments of one namespace's calls where it is not the only one: half of what all may have.
+pub const ARGUMENTS: usize = 64 << 20;
 
 /// The usage of all namespaces.
 #[derive(Debug, Default)]
@@ -63,6 +79,8 @@ impl Throttle {
                 calls: Minute::new(),
                 fires: Minute::new(),
                 running: 0,
+                memory_mb: 0,
+                argument_bytes: 0,
             })
     }
 
@@ -72,11 +90,12 @@ impl Throttle {
     /// 429.
     pub fn begin(
         &mut self,
-        namespace: &Arc<str>,
+        call: &Admission,
         limits: &NamespaceLimits,
+        is_alone: bool,
         now_ms: u64,
     ) -> Result<()> {
-        let usage = self.usage(namespace);
+        let usage = self.usage(&call.namespace);
         if usage.running >= limits.concurrent_calls {
             return Err(Failure::new(
                 429,
@@ -86,18 +105,51 @@ impl Throttle {
                 ),
             ));
         }
+        if usage.memory_mb.saturating_add(call.memory_mb) > limits.memory_mb {
+            return Err(Failure::new(
+                429,
+                format!(
+                    "Too much memory in use by requests in flight (in use: {} MB, allowed: {} MB).",
+                    usage.memory_mb, limits.memory_mb
+                ),
+            ));
+        }
+        if !is_alone && usage.argument_bytes.saturating_add(call.argument_bytes) > ARGUMENTS {
+            return Err(Failure::new(
+                429,
+                "Too many concurrent requests in flight: their arguments take too much memory.",
+            ));
+        }
         usage
             .calls
             .count(now_ms, limits.calls_per_minute)
             .map_err(|count| too_many(count, limits.calls_per_minute))?;
         usage.running += 1;
+        usage.memory_mb = usage.memory_mb.saturating_add(call.memory_mb);
+        usage.argument_bytes += call.argument_bytes;
         Ok(())
     }
 
     /// A call has ended.
-    pub fn end(&mut self, namespace: &Arc<str>) {
-        let usage = self.usage(namespace);
+    pub fn end(&mut self, call: &Admission) {
+        let Some(usage) = self.usage.get_mut(&call.namespace) else {
+            return;
+        };
         usage.running = usage.running.saturating_sub(1);
+        usage.memory_mb = usage.memory_mb.saturating_sub(call.memory_mb);
+        usage.argument_bytes = usage.argument_bytes.saturating_sub(call.argument_bytes);
+    }
+
+    /// A namespace is gone. What it has running still ends.
+    pub fn forget(&mut self, namespace: &str) {
+        if self.running_of(namespace) == 0 {
+            self.usage.remove(namespace);
+        }
+    }
+
+    /// Calls of a namespace that are running.
+    pub fn running_of(&self, namespace: &str) -> u32 {
+        self.usage.get(namespace).map_or(0, |usage| usage.running)
     }
 
     /// Calls that are running.
@@ -145,17 +197,25 @@ mod tests {
         assert_eq!(minute.count(9_000_000, 1), Ok(()));
     }
 
+    fn call(memory_mb: u32) -> Admission {
+        Admission {
+            namespace: Arc::from("guest"),
+            memory_mb,
+            argument_bytes: 1 << 20,
+        }
+    }
+
     #[test]
     fn calls_at_once_are_limited_and_end() {
-        let namespace = Arc::from("guest");
+        let call = call(256);
         let limits = NamespaceLimits {
             concurrent_calls: 2,
             ..NamespaceLimits::default()
         };
         let mut throttle = Throttle::default();
-        throttle.begin(&namespace, &limits, 0).unwrap();
-        throttle.begin(&namespace, &limits, 0).unwrap();
-        let refused = throttle.begin(&namespace, &limits, 0).unwrap_err();
+        throttle.begin(&call, &limits, true, 0).unwrap();
+        throttle.begin(&call, &limits, true, 0).unwrap();
+        let refused = throttle.begin(&call, &limits, true, 0).unwrap_err();
         assert_eq!(
             (refused.status, refused.text.as_str()),
             (
@@ -163,7 +223,34 @@ mod tests {
                 "Too many concurrent requests in flight (count: 2, allowed: 2)."
             )
         );
-        throttle.end(&namespace);
-        throttle.begin(&namespace, &limits, 0).unwrap();
+        throttle.end(&call);
+        throttle.begin(&call, &limits, true, 0).unwrap();
+    }
+
+    #[test]
+    fn the_memory_of_calls_at_once_is_limited() {
+        let limits = NamespaceLimits {
+            memory_mb: 700,
+            ..NamespaceLimits::default()
+        };
+        let mut throttle = Throttle::default();
+        throttle.begin(&call(512), &limits, true, 0).unwrap();
+        let refused = throttle.begin(&call(256), &limits, true, 0).unwrap_err();
+        assert_eq!(refused.status, 429);
+        throttle.begin(&call(128), &limits, true, 0).unwrap();
+        throttle.end(&call(512));
+        throttle.begin(&call(256), &limits, true, 0).unwrap();
+    }
+
+    #[test]
+    fn one_of_several_namespaces_cannot_take_all_memory_for_arguments() {
+        let limits = NamespaceLimits::default();
+        let begun = |is_alone| {
+            let mut throttle = Throttle::default();
+            (0..100)
+                .take_while(|_| throttle.begin(&call(128), &limits, is_alone, 0).is_ok())
+                .count()
+        };
+        assert_eq!((begun(true), begun(false)), (100, ARGUMENTS >> 20));
     }
 }

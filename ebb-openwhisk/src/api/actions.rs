@@ -136,11 +136,28 @@ impl Controller {
             own,
             now_ms,
             revision,
-            &self.config.runtimes,
+            &self.runtimes,
         )?);
+        self.check_limits(&action)?;
         self.check_components(&action)?;
-        self.store.insert(Entity::Action(action.clone()))?;
+        self.insert(Entity::Action(action.clone()))?;
         Ok(action)
+    }
+
+    /// The code and the memory of an action are within what its namespace may have.
+    fn check_limits(&self, action: &Action) -> Result<()> {
+        let limits = self.namespaces.limits(&action.common.name.namespace);
+        let (code, most) = (action.exec.size(), limits.code_mb as usize * (1 << 20));
+        if matches!(action.exec, Exec::Code(_)) && code > most {
+            return Err(Failure::too_large("exec", code, most));
+        }
+        let (memory, most) = (action.limits.memory_mb, limits.action_memory_mb);
+        if memory > most {
+            return Err(Failure::bad(format!(
+                "memory size {memory} MB exceeds allowed threshold of {most} MB"
+            )));
+        }
+        Ok(())
     }
 
     /// The components of a sequence exist, do not lead back to it, and are not too many when all are counted.

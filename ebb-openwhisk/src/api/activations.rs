@@ -22,7 +22,12 @@ impl Controller {
             _ => return Err(Failure::no_path()),
         };
         check_id(id)?;
-        let record = || self.activations.get(&cx.namespace, id);
+        let since_ms = self.since_ms(cx);
+        let record = || {
+            let record = self.activations.get(&cx.namespace, id)?;
+            let is_its = record.start_ms >= since_ms;
+            is_its.then_some(record).ok_or_else(Failure::no_entity)
+        };
         let json = match part {
             None => record()?.to_json(true),
             Some("logs") => Members::new()
@@ -32,6 +37,12 @@ impl Controller {
             Some(_) => return Err(Failure::no_path()),
         };
         Ok(respond(200, &json))
+    }
+
+    /// Since when the namespace is its caller's: records of before are those of a former one of the name.
+    fn since_ms(&self, cx: &Context<'_>) -> u64 {
+        let namespace = self.namespaces.get(&cx.namespace);
+        namespace.map_or(0, |namespace| namespace.since_ms)
     }
 
     fn activation_list(&self, cx: &Context<'_>) -> Result<Step> {
@@ -49,7 +60,7 @@ impl Controller {
                 .filter(|n| !n.is_empty())
                 .map(entity_name)
                 .transpose()?,
-            since_ms: cx.query.time("since")?,
+            since_ms: Some(cx.query.time("since")?.unwrap_or(0).max(self.since_ms(cx))),
             upto_ms: cx.query.time("upto")?,
         };
         let all = self.activations.newest(&cx.namespace, &filter);

@@ -140,7 +140,7 @@ impl Controller {
 
     /// `GET /` for programs.
     fn about(&self) -> Json {
-        let namespace = &self.config.limits;
+        let namespace = self.namespaces.defaults();
         let (mb, timeout) = (1i128 << 20, &TIMEOUT);
         let limits = Members::new()
             .number("actions_per_minute", namespace.calls_per_minute)
@@ -164,7 +164,7 @@ impl Controller {
             .text("description", DESCRIPTION)
             .raw("support", "{}")
             .raw("api_paths", "[\"/api/v1\"]")
-            .raw("runtimes", self.config.runtimes.to_json().as_str())
+            .raw("runtimes", self.runtimes.to_json().as_str())
             .raw("limits", limits.as_str())
             .finish()
     }
@@ -178,13 +178,13 @@ impl Controller {
         if method(cx.request) != "GET" {
             return Err(Failure::method("GET"));
         }
-        let namespace = &self.config.limits;
+        let namespace = self.namespaces.limits(&cx.namespace);
         let json = Members::new()
             .number("invocationsPerMinute", namespace.calls_per_minute)
             .number("concurrentInvocations", namespace.concurrent_calls)
             .number("firesPerMinute", namespace.fires_per_minute)
             .number("minActionMemory", MEMORY.least)
-            .number("maxActionMemory", MEMORY.most)
+            .number("maxActionMemory", namespace.action_memory_mb)
             .number("minActionLogs", LOGS.least)
             .number("maxActionLogs", LOGS.most)
             .number("minActionTimeout", TIMEOUT.least)
@@ -192,6 +192,10 @@ impl Controller {
             .number("minActionConcurrency", CONCURRENCY.least)
             .number("maxActionConcurrency", CONCURRENCY.most)
             .number("maxParameterSize", crate::limits::PARAMETERS as u64)
+            .number("memory", namespace.memory_mb)
+            .number("maxActionCode", namespace.code_mb)
+            .number("storage", namespace.storage_mb)
+            .number("weight", namespace.weight)
             .finish();
         Ok(respond(200, &json))
     }

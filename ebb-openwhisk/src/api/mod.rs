@@ -2,6 +2,7 @@
 
 mod actions;
 mod activations;
+mod admin;
 mod info;
 mod packages;
 mod rules;
@@ -15,13 +16,14 @@ use crate::entity::{Entity, Exec, Put, Resolved, Store};
 use crate::failure::{Failure, Result};
 use crate::http::{Cors, Request, Response};
 use crate::json::{Json, Members};
-use crate::limits::NamespaceLimits;
+use crate::limits::{MEMORY, NamespaceLimits};
 use crate::media::Media;
 use crate::name::{self, FullName};
+use crate::namespaces::{Entropy, Hash, Namespaces, Subject};
 use crate::plan::{Body, Composition, Plan, Reply, Sequence, Shape, Stamp, Step};
 use crate::query::{Page, Query, segments};
 use crate::runtimes::Runtimes;
-use crate::throttle::Throttle;
+use crate::throttle::{Admission, Throttle};
 use crate::{random::Random, system};
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use base64::Engine;
@@ -36,23 +38,16 @@ const COLLECTIONS: [&str; 6] = [
     "limits",
 ];
 
-/// Who may use the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The namespace that is its own.
-    pub namespace: Arc<str>,
-    /// `uuid:key`.
-    pub key: Arc<str>,
-}
-
 /// How a platform is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Who may use it.
+    /// Who may use it from the start.
     pub subjects: Vec<Subject>,
+    /// The key, `uuid:key`, with which namespaces are managed ([`/admin`](crate::api)); `None`: they are not.
+    pub admin: Option<String>,
     /// The kinds of code that it runs.
     pub runtimes: Runtimes,
-    /// What each of them may do.
+    /// What each of them may do unless something else is said.
     pub limits: NamespaceLimits,
     /// Bytes for entities.
     pub entity_bytes: usize,
@@ -60,12 +55,16 @@ pub struct Config {
     pub activation_bytes: usize,
     /// For ids.
     pub seed: [u8; 32],
+    /// For keys.
+    pub entropy: Entropy,
 }
 
 /// The state of a platform, and what its API does with it. One at a time uses it; nothing takes long.
 #[derive(Debug)]
 pub struct Controller {
-    config: Config,
+    runtimes: Runtimes,
+    namespaces: Namespaces,
+    admin: Option<Hash>,
     store: Store,
     activations: Activations,
     throttle: Throttle,
@@ -144,13 +143,20 @@ impl Controller {
     pub fn new(config: Config) -> Self {
         let mut store = Store::new(config.entity_bytes);
         system::install(&mut store, &config.runtimes);
+        let mut namespaces = Namespaces::new(config.limits, config.entropy);
+        for subject in &config.subjects {
+            namespaces.insert(&subject.namespace, &subject.key, config.limits, 0);
+        }
+        let admin = config.admin.as_ref();
         Self {
             store,
             activations: Activations::new(config.activation_bytes),
             throttle: Throttle::default(),
             random: Random::new(config.seed),
             api_host: None,
-            config,
+            runtimes: config.runtimes,
+            admin: admin.map(|key| Hash::of(key.as_bytes())),
+            namespaces,
         }
     }
 
@@ -161,7 +167,25 @@ impl Controller {
 
     /// The kinds of code.
     pub fn runtimes(&self) -> &Runtimes {
-        &self.config.runtimes
+        &self.runtimes
+    }
+
+    /// The namespaces that there are.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The namespaces, for what keeps them.
+    pub fn namespaces_mut(&mut self) -> &mut Namespaces {
+        &mut self.namespaces
+    }
+
+    /// Gives a namespace another key, `uuid:key`.
+    pub fn set_key(&mut self, namespace: &str, key: &str) {
+        let known = self.namespaces.get(namespace);
+        let since_ms = known.map_or(0, |known| known.since_ms);
+        let limits = self.namespaces.limits(namespace);
+        self.namespaces.insert(namespace, key, limits, since_ms);
     }
 
     /// The entities.
@@ -190,8 +214,8 @@ impl Controller {
     }
 
     /// A plan that was handed out by [`Controller::handle`] has been carried out.
-    pub fn end(&mut self, namespace: &Arc<str>) {
-        self.throttle.end(namespace);
+    pub fn end(&mut self, admission: &Admission) {
+        self.throttle.end(admission);
     }
 
     /// A new id: 32 hexadecimal digits.
@@ -228,7 +252,7 @@ impl Controller {
         sender.map_err(|failure| stamp.on(Response::failure(&failure, &stamp.transaction)))
     }
 
-    fn sender(&self, request: &Request<'_>, stamp: &mut Stamp) -> Result<Option<Arc<str>>> {
+    fn sender(&mut self, request: &Request<'_>, stamp: &mut Stamp) -> Result<Option<Arc<str>>> {
         let (path, _) = segments(request.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let subject = match path.as_slice() {
@@ -238,6 +262,10 @@ impl Controller {
             }
             ["api", "v1", rest @ ..] if !is_public(request, rest) => {
                 Some(self.authenticate(request)?)
+            }
+            ["admin", ..] => {
+                self.authenticate_admin(request)?;
+                None
             }
             _ => None,
         };
@@ -267,6 +295,7 @@ impl Controller {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let rest = match path.as_slice() {
             ["api", "v1", rest @ ..] => rest,
+            ["admin", rest @ ..] => return self.manage(request, rest, now_ms),
             other => return self.information(request, other),
         };
         if let ["web", rest @ ..] = rest {
@@ -300,7 +329,7 @@ impl Controller {
                     namespace: namespace.into(),
                     caller: Caller {
                         namespace: subject.namespace.clone(),
-                        key: subject.key.clone(),
+                        key: Some(subject.key.clone()),
                         transaction: stamp.transaction.clone(),
                     },
                     now_ms,
@@ -319,24 +348,13 @@ impl Controller {
     }
 
     /// Who a request is from.
-    fn authenticate(&self, request: &Request<'_>) -> Result<Subject> {
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Subject> {
         self.authenticated(request)
             .ok_or_else(Failure::unauthenticated)
     }
 
-    fn authenticated(&self, request: &Request<'_>) -> Option<Subject> {
-        let (scheme, token) = request.header("authorization")?.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let given = base64::engine::general_purpose::STANDARD
-            .decode(token.trim())
-            .ok()?;
-        self.config
-            .subjects
-            .iter()
-            .find(|subject| same(subject.key.as_bytes(), &given))
-            .cloned()
+    fn authenticated(&mut self, request: &Request<'_>) -> Option<Subject> {
+        self.namespaces.authenticate(&shown_key(request)?)
     }
 
     /// What a call of an action comes to.
@@ -423,16 +441,65 @@ impl Controller {
         stamp: &Stamp,
         now_ms: u64,
     ) -> Result<Step> {
-        self.throttle
-            .begin(namespace, &self.config.limits, now_ms)?;
+        let admission = Admission {
+            namespace: namespace.clone(),
+            memory_mb: self.memory_mb(&plan),
+            argument_bytes: plan.bytes(),
+        };
+        let limits = self.namespaces.limits(namespace);
+        let is_alone = self.namespaces.iter().len() == 1;
+        self.throttle.begin(&admission, &limits, is_alone, now_ms)?;
         let reply = Reply {
             activation: plan.activation().into(),
             wait_ms,
             shape,
-            namespace: namespace.clone(),
+            admission,
             stamp: stamp.clone(),
         };
         Ok(Step::Invoke(plan, reply))
+    }
+
+    /// MB that the limits of the calls of a plan come to at once.
+    fn memory_mb(&self, plan: &Plan) -> u32 {
+        match plan {
+            Plan::Action(call) => call.action.limits.memory_mb,
+            Plan::Composition(composition) => composition.conductor.action.limits.memory_mb,
+            // One after the other.
+            Plan::Sequence(sequence) => {
+                let Exec::Sequence(components) = &sequence.action.exec else {
+                    return MEMORY.default;
+                };
+                let resolved = components.iter().filter_map(|c| self.store.resolve(c).ok());
+                let most = resolved.map(|r| r.action.limits.memory_mb).max();
+                most.unwrap_or(MEMORY.default)
+            }
+            Plan::Trigger(fire) => {
+                let plans = fire
+                    .rules
+                    .iter()
+                    .filter_map(|fired| fired.plan.as_ref().ok());
+                plans.map(|plan| self.memory_mb(plan)).sum()
+            }
+        }
+    }
+
+    /// Puts an entity in place, if its namespace has room for it.
+    fn insert(&mut self, entity: Entity) -> Result<()> {
+        let name = &entity.common().name;
+        let most = u64::from(self.namespaces.limits(&name.namespace).storage_mb) << 20;
+        let taken = self.store.bytes_of(&name.namespace);
+        let old = self.store.get(name).map_or(0, Entity::size);
+        let bytes = taken - old + entity.size();
+        // An update that takes less is let through even where there is no room.
+        if bytes as u64 > most && bytes > taken {
+            return Err(Failure::new(
+                413,
+                format!(
+                    "The namespace's entities are larger than allowed: {bytes} > {most} bytes."
+                ),
+            ));
+        }
+        self.store.insert(entity)
     }
 
     /// Puts an action in place as if its owner had sent this document: for actions that a platform starts with.
@@ -457,13 +524,15 @@ impl Controller {
     }
 }
 
-/// Compares without telling by the time taken where the difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+/// The key that a request shows.
+fn shown_key(request: &Request<'_>) -> Option<Vec<u8>> {
+    let (scheme, token) = request.header("authorization")?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    base64::engine::general_purpose::STANDARD
+        .decode(token.trim())
+        .ok()
 }
 
 /// Whether a path below `/api/v1` is for everyone, with that method.

@@ -110,7 +110,7 @@ impl Controller {
             }
         }
         let document = package.to_json();
-        self.store.insert(Entity::Package(Arc::new(package)))?;
+        self.insert(Entity::Package(Arc::new(package)))?;
         Ok(respond(200, &document))
     }
 

@@ -124,7 +124,7 @@ impl Controller {
                 403 => failure,
                 _ => missing("action", &rule.action),
             })?;
-        self.store.insert(Entity::Rule(Arc::new(rule.clone())))?;
+        self.insert(Entity::Rule(Arc::new(rule.clone())))?;
         if let Some(old) = old {
             self.unlink(&old);
         }
@@ -146,7 +146,7 @@ impl Controller {
             })?;
         }
         let rule = Rule { active, ..rule };
-        self.store.insert(Entity::Rule(Arc::new(rule.clone())))?;
+        self.insert(Entity::Rule(Arc::new(rule.clone())))?;
         self.link(&rule);
         Ok(Step::Respond(Response::empty(200)))
     }

@@ -48,7 +48,7 @@ impl Controller {
                 };
                 let trigger = Trigger::put(&put, &name, old.as_deref(), cx.now_ms)?;
                 let document = trigger.to_json();
-                self.store.insert(Entity::Trigger(Arc::new(trigger)))?;
+                self.insert(Entity::Trigger(Arc::new(trigger)))?;
                 Ok(respond(200, &document))
             }
             "DELETE" => {
@@ -74,8 +74,8 @@ impl Controller {
         let trigger = self.trigger(name)?;
         let body = call_body(cx)?;
         let namespace = cx.caller.namespace.clone();
-        self.throttle
-            .fire(&namespace, &self.config.limits, cx.now_ms)?;
+        let limits = self.namespaces.limits(&namespace);
+        self.throttle.fire(&namespace, &limits, cx.now_ms)?;
         if !trigger.rules.values().any(|(_, active)| *active) {
             return Ok(Step::Respond(Response::empty(204)));
         }

@@ -1,8 +1,8 @@
 //! Web actions: `/api/v1/web/NS/PKG/ACTION[.ext][/more/path]`, reached without credentials. What comes back is made by
 //! [`project`](crate::project).
 
+use super::Controller;
 use super::actions::check_final;
-use super::{Controller, Subject};
 use crate::call::Caller;
 use crate::entity::Resolved;
 use crate::failure::{Failure, Result};
@@ -11,6 +11,7 @@ use crate::json::{Json, Kind, Object};
 use crate::limits;
 use crate::media::Media;
 use crate::name::{self, FullName};
+use crate::namespaces::{Subject, same};
 use crate::plan::{Body, Shape, Stamp, Step};
 use crate::project::Extension;
 use crate::query::{Query, segments};
@@ -98,13 +99,10 @@ impl Controller {
             ..
         } = target;
         // It runs in its owner's name.
-        let owner = self
-            .config
-            .subjects
-            .iter()
-            .find(|s| *s.namespace == *namespace);
+        let owner = self.namespaces.get(&namespace);
         let caller = Caller {
-            key: owner.map_or_else(|| Arc::from(""), |owner| owner.key.clone()),
+            // Its key is not known, but for a hash, so it is lent one.
+            key: owner.map(|owner| owner.lent().clone()),
             namespace: Arc::from(namespace),
             transaction: stamp.transaction.clone(),
         };
@@ -141,7 +139,7 @@ impl Controller {
 
     /// Checks what the annotation `require-whisk-auth` asks for: credentials if it is true, else a secret.
     pub(super) fn admitted(
-        &self,
+        &mut self,
         request: &Request<'_>,
         target: &Target,
     ) -> Result<Option<Subject>> {
@@ -150,7 +148,7 @@ impl Controller {
         let is_secret = |secret: &str| {
             request
                 .header("x-require-whisk-auth")
-                .is_some_and(|given| super::same(given.as_bytes(), secret.as_bytes()))
+                .is_some_and(|given| same(given.as_bytes(), secret.as_bytes()))
         };
         let admitted = match annotations.get("require-whisk-auth") {
             // Browsers ask without what the call itself will carry.

@@ -5,14 +5,16 @@ use super::{Action, Entity, Package};
 use crate::failure::{Failure, Result};
 use crate::name::FullName;
 use crate::parameters::Parameters;
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::ops::Bound;
+use hashbrown::HashMap;
 
 /// The entities.
 #[derive(Debug)]
 pub struct Store {
     entities: BTreeMap<FullName, Entity>,
     bytes: usize,
+    of_namespaces: HashMap<String, usize>,
     most_bytes: usize,
     most_entities: usize,
     revision: u64,
@@ -37,6 +39,7 @@ impl Store {
         Self {
             entities: BTreeMap::new(),
             bytes: 0,
+            of_namespaces: HashMap::new(),
             most_bytes,
             most_entities: 100_000,
             revision: 0,
@@ -52,6 +55,11 @@ impl Store {
     /// Bytes that are taken, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that a namespace's take, about.
+    pub fn bytes_of(&self, namespace: &str) -> usize {
+        self.of_namespaces.get(namespace).copied().unwrap_or(0)
     }
 
     /// How many entities there are.
@@ -92,6 +100,11 @@ impl Store {
             return Err(Failure::no_room("entities"));
         }
         self.bytes = bytes;
+        *self
+            .of_namespaces
+            .entry_ref(name.namespace.as_str())
+            .or_default() += entity.size();
+        self.let_go(&name.namespace, old);
         self.entities.insert(name, entity);
         Ok(())
     }
@@ -100,7 +113,29 @@ impl Store {
     pub fn remove(&mut self, name: &FullName) -> Option<Entity> {
         let entity = self.entities.remove(name)?;
         self.bytes -= entity.size();
+        self.let_go(&name.namespace, entity.size());
         Some(entity)
+    }
+
+    /// Takes all of a namespace out.
+    pub fn remove_namespace(&mut self, namespace: &str) {
+        let names: Vec<FullName> = self
+            .namespace(namespace)
+            .map(|e| e.common().name.clone())
+            .collect();
+        for name in &names {
+            self.remove(name);
+        }
+    }
+
+    /// A namespace takes so many bytes less.
+    fn let_go(&mut self, namespace: &str, bytes: usize) {
+        if let Some(taken) = self.of_namespaces.get_mut(namespace) {
+            *taken -= bytes;
+            if *taken == 0 {
+                self.of_namespaces.remove(namespace);
+            }
+        }
     }
 
     /// The entities of a namespace by name, those in packages as well.

@@ -18,6 +18,18 @@ pub const GUEST: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:key";
 pub const API_HOST: &str = "http://127.0.0.1:3233";
 pub const OTHER: &str = "00000000-0000-0000-0000-000000000000:other";
 
+pub const ADMIN: &str = "admin:of-all";
+
+/// Numbers that do not repeat.
+fn entropy(bytes: &mut [u8]) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    for chunk in bytes.chunks_mut(8) {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        chunk.copy_from_slice(&next[..chunk.len()]);
+    }
+}
+
 /// Requests with a JSON body that are refused, each with that status and a text that begins so.
 #[allow(unused_macros)]
 macro_rules! refused {
@@ -127,19 +139,25 @@ impl Bed {
         Self::with(NamespaceLimits::default())
     }
 
-    pub fn with(limits: NamespaceLimits) -> Self {
+    pub fn config(limits: NamespaceLimits) -> Config {
         let subject = |namespace: &str, key: &str| Subject {
             namespace: namespace.into(),
             key: key.into(),
         };
-        let mut controller = Controller::new(Config {
+        Config {
             subjects: vec![subject("guest", GUEST), subject("other", OTHER)],
             limits,
             entity_bytes: 100 << 20,
             activation_bytes: 10 << 20,
             runtimes: Runtimes::default(),
             seed: [7; 32],
-        });
+            admin: Some(ADMIN.into()),
+            entropy,
+        }
+    }
+
+    pub fn with(limits: NamespaceLimits) -> Self {
+        let mut controller = Controller::new(Self::config(limits));
         controller.set_api_host(API_HOST.into());
         Self {
             controller: RefCell::new(controller),
@@ -185,7 +203,7 @@ impl Bed {
             Step::Document(document) => (document.respond(), None),
             Step::Invoke(plan, reply) => {
                 let record = block_on(perform(self, plan));
-                self.controller.borrow_mut().end(&reply.namespace);
+                self.controller.borrow_mut().end(&reply.admission);
                 let response = match reply.wait_ms {
                     Some(_) => reply.respond(&record),
                     None => reply.accepted(),

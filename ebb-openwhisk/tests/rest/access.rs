@@ -183,6 +183,7 @@ fn too_many_calls_are_refused() {
         calls_per_minute: 2,
         concurrent_calls: 10,
         fires_per_minute: 1,
+        ..NamespaceLimits::default()
     });
     bed.put_action("a");
     bed.put("/_/triggers/t", json!({}));

@@ -17,6 +17,7 @@
 //! | 3.10 web actions | `web.rs`, `web_response.rs` |
 //! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
+//! | tenants (`/admin`, not OpenWhisk's) | `tenants.rs` |
 #![allow(missing_docs)]
 
 #[path = "../common/mod.rs"]
@@ -29,6 +30,7 @@ mod calls;
 mod compositions;
 mod packages;
 mod sequences;
+mod tenants;
 mod triggers;
 mod updates;
 mod web;
