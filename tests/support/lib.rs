@@ -4,6 +4,7 @@
 
 pub mod cargo;
 pub mod client;
+pub mod durable;
 mod image;
 pub mod invoker;
 pub mod lan;
