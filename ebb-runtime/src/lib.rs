@@ -43,6 +43,7 @@ mod machine;
 mod model;
 mod per_core;
 pub mod platform;
+mod print;
 mod program;
 pub mod quiesce;
 mod remote;
@@ -54,7 +55,7 @@ pub use ebb_macros::{component, ebb, provides};
 
 pub use crate::{
     event::{
-        CoreStats, IdleWork, JoinError, JoinHandle, Stats, Yield, core_stats, idle, running_site,
+        CoreStats, IdleWork, JoinError, JoinHandle, Yield, core_stats, idle, running_site,
         set_hog_limit, spawn, yield_now,
     },
     machine::{Machine, core_main},
@@ -78,7 +79,8 @@ pub mod __private {
             SyncProbe, ViaDefault, WellKnown, assert_field_send, assert_field_sync, by_default,
             dereference, from_root, with_dynamic,
         },
-        program::{inform, print, run_main},
+        print::{inform, print},
+        program::run_main,
         testing::{TestCase, TestFuture, test_image, test_outcome},
     };
 }

@@ -3,7 +3,9 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{
-    sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    cell::Cell,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     task::Waker,
 };
 
@@ -11,27 +13,30 @@ use once_cell::race::OnceBox;
 
 use crate::{
     EbbRef,
-    model::{DynamicIds, SharedReps},
-    per_core::{Core, CoreId},
+    event::{self, Core, Home, Homes, IdleList, StopStatus},
+    model::{Constructions, DynamicEbbs, DynamicIds, SharedReps},
+    per_core::{CoreId, Part, Seat, part},
     platform::Cores,
+    quiesce::Boundaries,
     sync::epoch::Domain,
+    time::Timers,
 };
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
 pub struct Machine {
-    /// Filled in right after the machine is made: the cores point back to it.
+    /// Filled in right after the machine is made: the cores point into it.
     cores: OnceBox<Vec<&'static Core>>,
-    pub(crate) shared: SharedReps,
-    pub(crate) dynamic: DynamicIds,
-    pub(crate) quiesce: Arc<Domain>,
-    /// [`RUNNING`], or what the machine ends with.
-    status: AtomicI64,
+    homes: Homes,
+    shared: SharedReps,
+    dynamic: DynamicIds,
+    quiesce: Arc<Domain>,
+    stop: StopStatus,
+    /// Cores whose event loop has not returned yet.
     running: AtomicUsize,
     pub(crate) shutdown: ShutdownRequest,
 }
 
-/// The status of a machine that nobody has stopped; no `i32`.
-const RUNNING: i64 = i64::MIN;
+part!("__ebb_machine", Machine);
 
 /// Whether the program was asked to end, and who wants to know.
 #[derive(Default)]
@@ -56,40 +61,46 @@ impl Machine {
         );
         let machine: &'static Self = Box::leak(Box::new(Self {
             cores: OnceBox::new(),
+            homes: Homes::new(),
             shared: SharedReps::default(),
             dynamic: DynamicIds::default(),
             quiesce: Domain::new(tokens.len()),
-            status: AtomicI64::new(RUNNING),
+            stop: StopStatus::new(),
             running: AtomicUsize::new(tokens.len()),
             shutdown: ShutdownRequest::default(),
         }));
-        machine.cores.get_or_init(|| {
-            let cores = tokens.iter().enumerate().map(|(n, &token)| {
-                let core = Core::new(CoreId::new(n), machine, token);
-                &*Box::leak(Box::new(core))
-            });
-            Box::new(cores.collect())
-        });
+        let cores = tokens
+            .iter()
+            .enumerate()
+            .map(|(n, &token)| {
+                let id = CoreId::new(n);
+                &*Box::leak(Box::new(Core {
+                    seat: Seat {
+                        core: id,
+                        core_count: tokens.len(),
+                    },
+                    home: Home::new(token, &machine.homes),
+                    timers: Timers::new(0),
+                    idle: IdleList::default(),
+                    constructions: Constructions::new(id, &machine.shared),
+                    dynamic: DynamicEbbs::new(&machine.dynamic),
+                    boundaries: Boundaries::new(Arc::clone(&machine.quiesce)),
+                    stop: &machine.stop,
+                    origin: Cell::new((0, 0)),
+                }))
+            })
+            .collect::<Vec<_>>();
+        let homes = cores.iter().map(|core| &core.home).collect();
+        machine.homes.get_or_init(|| Box::new(homes));
+        machine.cores.get_or_init(|| Box::new(cores));
         machine
-    }
-
-    /// Its cores, by number.
-    #[inline]
-    pub(crate) fn cores(&self) -> &[&'static Core] {
-        self.cores.get().map_or(&[], Vec::as_slice)
     }
 
     /// Asks every core to stop: tasks are dropped, event loops return. The first status counts.
     pub fn stop(&self, status: i32) {
-        // Only the first is taken.
-        let _ = self.status.compare_exchange(
-            RUNNING,
-            i64::from(status),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        for core in self.cores() {
-            EbbRef::<dyn Cores>::get().wake(core.token);
+        self.stop.set(status);
+        for home in self.homes() {
+            EbbRef::<dyn Cores>::get().wake(home.token);
         }
     }
 
@@ -108,12 +119,12 @@ impl Machine {
     /// True from the moment that [`stop`](Self::stop) was called.
     #[inline]
     pub fn is_stopping(&self) -> bool {
-        self.status.load(Ordering::Relaxed) != RUNNING
+        self.stop.is_set()
     }
 
     /// What the machine ends with; 0 before [`stop`](Self::stop).
     pub fn status(&self) -> i32 {
-        i32::try_from(self.status.load(Ordering::Acquire)).unwrap_or(0)
+        self.stop.get().unwrap_or(0)
     }
 
     /// Cores whose event loop has not returned yet.
@@ -124,18 +135,13 @@ impl Machine {
     /// Makes `start` the first event on core 0. To be called before the cores run, or from any
     /// thread while they do.
     pub fn start(&'static self, start: impl FnOnce() + Send + 'static) {
-        let handle = crate::remote::spawn_to(self.cores()[0], async move || start());
+        let handle = crate::remote::spawn_to(self.homes()[0], async move || start());
         drop(handle);
     }
 
-    pub(crate) fn core(&self, id: CoreId) -> &'static Core {
-        match self.cores().get(id.number()) {
-            Some(core) => core,
-            None => panic!(
-                "there is no {id:?}: this machine has {} cores",
-                self.cores().len()
-            ),
-        }
+    /// What other cores know of its cores, by number.
+    fn homes(&self) -> &[&'static Home] {
+        self.homes.get().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -145,10 +151,18 @@ impl Machine {
 /// Called once for each core, on a thread whose thread-local storage holds the program's slots,
 /// zero-initialised.
 pub unsafe fn core_main(machine: &'static Machine, id: CoreId) {
-    let core = machine.core(id);
+    let cores = machine.cores.get().map_or(&[][..], Vec::as_slice);
+    let core = *cores
+        .get(id.number())
+        .unwrap_or_else(|| panic!("there is no {id:?}: this machine has {} cores", cores.len()));
     // SAFETY: the caller calls this once for each core.
-    unsafe { crate::per_core::enter(core) };
-    crate::event::run(core);
+    unsafe {
+        core.enter();
+        Machine::set_slot(machine);
+    }
+    event::run(core);
     machine.running.fetch_sub(1, Ordering::AcqRel);
-    crate::per_core::leave();
+    // SAFETY: null belongs to no core.
+    unsafe { Machine::set_slot(ptr::null()) };
+    core.leave();
 }

@@ -1,28 +1,12 @@
-//! A core: one event loop and all that only it touches.
+//! A core as every layer knows it: its number, and where each layer keeps what only that core touches.
 //!
-//! Invariant: [`Core::local`] is touched only by the thread (hosted) or CPU (native) that runs the
-//! core, between [`enter`] and the end of its loop. [`Core::current`] is the only way to reach it,
-//! and gives it out only there.
+//! A layer owns its part of a core: a type, and a slot of the thread that points to this core's one ([`part!`]). So nothing
+//! here knows what the parts are; the event loop, which stands above them all, holds them together.
+//!
+//! Invariant: a slot is null, or points to the part of the core that this thread (hosted) or CPU (native) runs. Parts live as
+//! long as the program. [`Part::current`] is the only way to reach what only the core itself touches.
 
-use core::{
-    cell::{Cell, OnceCell, RefCell},
-    fmt, ptr,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
-use crate::{
-    EbbRef,
-    event::{Local as Events, Stats, TaskPtr},
-    machine::Machine,
-    model::{Constructing, DynamicTable},
-    platform::{Cores, Unwind},
-    sync::{
-        doorbell::{Doorbell, Rung},
-        epoch,
-        inbox::Inbox,
-    },
-    time::Timers,
-};
+use core::fmt;
 
 /// The number of a core: 0 up to one less than [`core_count`](crate::core_count).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,137 +44,55 @@ impl fmt::Debug for CoreId {
     }
 }
 
-/// Where a core is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Running,
-    Stopping,
-}
+/// A layer's part of a core. Implemented by [`part!`].
+pub(crate) trait Part: Sized + 'static {
+    /// This core's part; null on a thread that is not a core.
+    fn slot() -> *const Self;
 
-/// One core of a machine. Lives as long as the program.
-#[repr(align(128))]
-pub(crate) struct Core {
-    pub id: CoreId,
-    pub machine: &'static Machine,
-    /// The platform's name for this core.
-    pub token: usize,
-    /// Tasks that other cores have woken.
-    pub inbox: Inbox<crate::event::Header>,
-    /// To be rung after a push into the inbox that said so.
-    pub doorbell: Doorbell,
-    /// How many asked for the inbox to be swept since the one who sweeps last looked.
-    sweeps: AtomicUsize,
-    /// Written by this core, read by all.
-    pub stats: Stats,
-    pub local: Local,
-}
+    /// Makes `part` that of the calling thread; null when it stops being a core.
+    ///
+    /// # Safety
+    /// No other thread is or becomes the core that `part` belongs to.
+    unsafe fn set_slot(part: *const Self);
 
-/// What only the core itself touches.
-pub(crate) struct Local {
-    pub phase: Cell<Phase>,
-    pub events: Events,
-    pub timers: Timers,
-    /// Representatives under construction, innermost first.
-    pub constructing: Cell<*const Constructing>,
-    pub dynamic: RefCell<DynamicTable>,
-    /// There while the event loop runs.
-    pub quiesce: OnceCell<epoch::Core>,
-}
-
-// SAFETY: everything outside `local` is Sync by itself; `local` is touched by one thread only (see
-// the module's invariant).
-unsafe impl Sync for Core {}
-// SAFETY: as above; a core that has not been entered has no thread affinity yet.
-unsafe impl Send for Core {}
-
-impl Core {
-    pub fn new(id: CoreId, machine: &'static Machine, token: usize) -> Self {
-        Self {
-            id,
-            machine,
-            token,
-            inbox: Inbox::new(),
-            doorbell: Doorbell::new(),
-            sweeps: AtomicUsize::new(0),
-            stats: Stats::default(),
-            local: Local {
-                phase: Cell::new(Phase::Running),
-                events: Events::default(),
-                timers: Timers::new(0),
-                constructing: Cell::new(ptr::null()),
-                dynamic: RefCell::default(),
-                quiesce: OnceCell::new(),
-            },
-        }
-    }
-
-    /// The core that this code runs on.
+    /// The part of the core that this code runs on.
     #[inline(always)]
-    pub fn try_current() -> Option<&'static Core> {
-        // SAFETY: the slot is null or was set by `enter` to a core that lives as long as the program.
-        unsafe { slot().as_ref() }
+    fn try_current() -> Option<&'static Self> {
+        // SAFETY: the module's invariant.
+        unsafe { Self::slot().as_ref() }
     }
 
-    /// The core that this code runs on. Panics on a thread that is not a core.
+    /// The part of the core that this code runs on. Panics on a thread that is not a core.
     #[inline]
     #[track_caller]
-    pub fn current() -> &'static Core {
+    fn current() -> &'static Self {
         match Self::try_current() {
-            Some(core) => core,
+            Some(part) => part,
             None => off_core(),
         }
     }
+}
 
-    /// True when this code runs on this core.
-    #[inline(always)]
-    pub fn is_current(&self) -> bool {
-        ptr::eq(slot(), self)
-    }
+/// Gives a type its slot, by the slot's symbol.
+macro_rules! part {
+    ($symbol:literal, $part:ty) => {
+        $crate::__slot!(define $symbol);
 
-    /// Tells the core of a push into its inbox.
-    #[inline]
-    pub fn nudge(&self) {
-        match self.doorbell.ring() {
-            Rung::Awake => {}
-            Rung::Asleep => EbbRef::<dyn Cores>::get().wake(self.token),
-            Rung::Shut => self.sweep(),
-        }
-    }
+        impl $crate::per_core::Part for $part {
+            #[inline(always)]
+            fn slot() -> *const Self {
+                // SAFETY: reads this thread's slot.
+                unsafe { $crate::__slot!(load $symbol, readonly) }
+            }
 
-    /// The core's loop has ended and will not look into its inbox any more.
-    pub fn shut(&self) {
-        self.doorbell.shut();
-        self.sweep();
-    }
-
-    /// Gives up what is in the inbox of a core that is shut: handles on tasks that will never run
-    /// learn so. Does not wait: whoever finds a sweep under way leaves the rest to it.
-    #[cold]
-    fn sweep(&self) {
-        if self.sweeps.fetch_add(1, Ordering::AcqRel) > 0 {
-            return;
-        }
-        loop {
-            let asked = self.sweeps.load(Ordering::Acquire);
-            let swept = EbbRef::<dyn Unwind>::get().catch(&mut || {
-                // SAFETY: the core is shut, and one thread at a time sweeps: this is the consumer.
-                for header in unsafe { self.inbox.drain() } {
-                    // SAFETY: the inbox gave it out to this sweep.
-                    unsafe { TaskPtr::abandon(header) };
-                }
-            });
-            // After a panic in a destructor there may be more.
-            if swept.is_ok()
-                && self
-                    .sweeps
-                    .compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return;
+            unsafe fn set_slot(part: *const Self) {
+                // SAFETY: writes this thread's slot.
+                unsafe { $crate::__slot!(store $symbol, part) }
             }
         }
-    }
+    };
 }
+pub(crate) use part;
 
 #[cold]
 #[track_caller]
@@ -201,29 +103,13 @@ fn off_core() -> ! {
     )
 }
 
-crate::__slot!(define "__ebb_current_core");
-
-#[inline(always)]
-fn slot() -> *const Core {
-    // SAFETY: reads this thread's slot.
-    unsafe { crate::__slot!(load "__ebb_current_core", readonly) }
+/// Which core this is, and of how many.
+pub(crate) struct Seat {
+    pub core: CoreId,
+    pub core_count: usize,
 }
 
-/// Makes the calling thread this core.
-///
-/// # Safety
-/// No other thread is or becomes this core.
-pub(crate) unsafe fn enter(core: &'static Core) {
-    assert!(slot().is_null(), "this thread is a core already");
-    // SAFETY: writes this thread's slot.
-    unsafe { crate::__slot!(store "__ebb_current_core", ptr::from_ref(core)) };
-}
-
-/// Makes the calling thread no core any more.
-pub(crate) fn leave() {
-    // SAFETY: writes this thread's slot.
-    unsafe { crate::__slot!(store "__ebb_current_core", ptr::null::<Core>()) };
-}
+part!("__ebb_current_core", Seat);
 
 /// The core that this code runs on.
 ///
@@ -233,14 +119,14 @@ pub(crate) fn leave() {
 #[must_use]
 #[track_caller]
 pub fn current_core() -> CoreId {
-    Core::current().id
+    Seat::current().core
 }
 
 /// The core that this code runs on, if it runs on one.
 #[inline]
 #[must_use]
 pub fn try_current_core() -> Option<CoreId> {
-    Core::try_current().map(|core| core.id)
+    Seat::try_current().map(|seat| seat.core)
 }
 
 /// How many cores this machine has.
@@ -251,7 +137,7 @@ pub fn try_current_core() -> Option<CoreId> {
 #[must_use]
 #[track_caller]
 pub fn core_count() -> usize {
-    Core::current().machine.cores().len()
+    Seat::current().core_count
 }
 
 /// Every core of this machine.

@@ -1,4 +1,4 @@
-//! A program: its main task, its arguments, its end, and what it prints.
+//! A program: its main task, its arguments and its end.
 
 use core::{
     fmt::{self, Debug},
@@ -7,12 +7,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use crate::{
-    EbbRef, event,
-    machine::Machine,
-    per_core::Core,
-    platform::{Console, Environment},
-};
+use crate::{EbbRef, event, machine::Machine, per_core::Part, platform::Environment};
 
 /// What `main` may return, as an exit status. 0 is success.
 #[diagnostic::on_unimplemented(
@@ -62,7 +57,7 @@ pub fn run_main<F: Future<Output: Termination> + 'static>(main: F) {
             Ok(result) => result.report(),
             Err(_) => PANIC_STATUS,
         };
-        Core::current().machine.stop(status);
+        Machine::current().stop(status);
     });
 }
 
@@ -72,7 +67,7 @@ pub fn run_main<F: Future<Output: Termination> + 'static>(main: F) {
 /// # Panics
 /// On a thread that is not a core.
 pub fn exit(status: u8) {
-    Core::current().machine.stop(i32::from(status));
+    Machine::current().stop(i32::from(status));
 }
 
 /// Waits until the program is asked to end (Ctrl-C, a power button), so that it can finish what it has
@@ -85,7 +80,7 @@ pub fn shutdown() -> Shutdown {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     Shutdown {
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
-        machine: Core::current().machine,
+        machine: Machine::current(),
     }
 }
 
@@ -132,51 +127,4 @@ impl fmt::Debug for Shutdown {
 #[must_use]
 pub fn args() -> &'static [&'static str] {
     EbbRef::<dyn Environment>::get().arguments()
-}
-
-/// Collects one message, so that it is written whole.
-#[doc(hidden)]
-pub fn print(arguments: fmt::Arguments<'_>, newline: bool) {
-    let console = EbbRef::<dyn Console>::get();
-    match (arguments.as_str(), newline) {
-        (Some(text), false) => console.write(text.as_bytes()),
-        _ => {
-            let mut text = alloc::fmt::format(arguments);
-            if newline {
-                text.push('\n');
-            }
-            console.write(text.as_bytes());
-        }
-    }
-}
-
-/// What [`inform!`](crate::inform!) is made of.
-#[doc(hidden)]
-pub fn inform(arguments: fmt::Arguments<'_>) {
-    EbbRef::<dyn Console>::get().inform(&alloc::fmt::format(arguments));
-}
-
-/// Says a line about the run to whoever started the program, apart from what it prints; a quiet run (`EBB_QUIET=1`) is without.
-#[macro_export]
-macro_rules! inform {
-    ($($arguments:tt)*) => {
-        $crate::__private::inform(::core::format_args!($($arguments)*))
-    };
-}
-
-/// Prints to the console. Messages of several cores do not mix.
-#[macro_export]
-macro_rules! print {
-    ($($arguments:tt)*) => {
-        $crate::__private::print(::core::format_args!($($arguments)*), false)
-    };
-}
-
-/// Prints a line to the console. Lines of several cores do not mix.
-#[macro_export]
-macro_rules! println {
-    () => { $crate::__private::print(::core::format_args!(""), true) };
-    ($($arguments:tt)*) => {
-        $crate::__private::print(::core::format_args!($($arguments)*), true)
-    };
 }

@@ -14,8 +14,8 @@ use core::{
 
 use crate::{
     Ebb, EbbRef,
-    event::{Deliver, JoinError, TaskPtr, allocate},
-    per_core::{Core, CoreId},
+    event::{Deliver, Home, JoinError, TaskPtr, allocate},
+    per_core::{CoreId, Part},
     sync::oneshot,
 };
 
@@ -43,12 +43,12 @@ where
     Fut: Future + 'static,
     Fut::Output: Send,
 {
-    spawn_to(Core::current().machine.core(core), f)
+    spawn_to(Home::current().of(core), f)
 }
 
 /// As [`spawn_on`], from any thread.
 #[track_caller]
-pub(crate) fn spawn_to<F, Fut>(core: &'static Core, f: F) -> RemoteHandle<Fut::Output>
+pub(crate) fn spawn_to<F, Fut>(home: &'static Home, f: F) -> RemoteHandle<Fut::Output>
 where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future + 'static,
@@ -58,7 +58,7 @@ where
     // The block holds only `f` until its first poll, on the target.
     let future = async move { f().await };
     let deliver = SendAway(Some(sender));
-    let task = allocate(core, future, deliver, 1, Location::caller());
+    let task = allocate(home, future, deliver, 1, Location::caller());
     // The handle's own count.
     task.retain();
     let task = RemoteTask(task);

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use core::cell::{Cell, RefCell};
 
-use crate::per_core::Core;
+use crate::per_core::{Part, part};
 
 type Work = Box<dyn FnMut() -> bool>;
 
@@ -19,6 +19,8 @@ pub(crate) struct IdleList {
     registrants: RefCell<Vec<Rc<Registrant>>>,
     next: Cell<usize>,
 }
+
+part!("__ebb_idle", IdleList);
 
 impl IdleList {
     /// One call of each registrant until one has more to do. False when none has.
@@ -79,10 +81,7 @@ pub fn idle(work: impl FnMut() -> bool + 'static) -> IdleWork {
         work: RefCell::new(Some(Box::new(work))),
         gone: Cell::new(false),
     });
-    let core = Core::current();
-    core.local
-        .events
-        .idle
+    IdleList::current()
         .registrants
         .borrow_mut()
         .push(Rc::clone(&registrant));
@@ -99,9 +98,9 @@ impl Drop for IdleWork {
         self.registrant.gone.set(true);
         let work = self.registrant.work.take();
         drop(work);
-        if let Some(core) = Core::try_current() {
-            let list = &core.local.events.idle.registrants;
-            list.borrow_mut()
+        if let Some(list) = IdleList::try_current() {
+            list.registrants
+                .borrow_mut()
                 .retain(|r| !Rc::ptr_eq(r, &self.registrant));
         }
     }

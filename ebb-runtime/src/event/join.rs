@@ -1,8 +1,6 @@
 //! Spawning on this core, join handles, yielding.
 
-use alloc::boxed::Box;
 use core::{
-    any::Any,
     fmt,
     marker::PhantomData,
     panic::Location,
@@ -10,52 +8,11 @@ use core::{
     task::{Context, Poll},
 };
 
-use super::task::{Deliver, Task, allocate};
-use crate::per_core::Core;
-
-/// Why a task has no result.
-pub enum JoinError {
-    /// It was cancelled, or its core stopped.
-    Cancelled,
-    /// It panicked, with this payload. Only where unwinding exists; elsewhere a panic stops the
-    /// machine.
-    Panicked(Box<dyn Any + Send>),
-}
-
-impl JoinError {
-    /// The panic's message, if it was a panic with one.
-    #[must_use]
-    pub fn message(&self) -> Option<&str> {
-        let Self::Panicked(payload) = self else {
-            return None;
-        };
-        payload.downcast_ref::<&'static str>().copied().or_else(|| {
-            payload
-                .downcast_ref::<alloc::string::String>()
-                .map(|s| &**s)
-        })
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cancelled => f.write_str("the task was cancelled"),
-            Self::Panicked(_) => match self.message() {
-                Some(message) => write!(f, "the task panicked: {message}"),
-                None => f.write_str("the task panicked"),
-            },
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl core::error::Error for JoinError {}
+use super::{
+    error::JoinError,
+    task::{Deliver, Home, Task, allocate},
+};
+use crate::per_core::Part;
 
 /// The task keeps its result until its join handle takes it.
 struct Keep;
@@ -73,8 +30,7 @@ impl<T> Deliver<T> for Keep {
 #[track_caller]
 #[inline]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let core = Core::current();
-    let task = allocate(core, future, Keep, 2, Location::caller());
+    let task = allocate(Home::current(), future, Keep, 2, Location::caller());
     // SAFETY: this is the home core; the handle's reference is one of the two.
     let handle = unsafe { Task::new(task) };
     task.enqueue();

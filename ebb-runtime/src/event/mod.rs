@@ -11,21 +11,25 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `task.rs` | the memory of a task and its wakers (all the `unsafe` of the executor) |
-//! | `run_loop.rs` | the loop, hogs, shutdown |
+//! | `task/` | the memory of a task and its wakers (all the `unsafe` of the executor), and what a core keeps of its tasks |
 //! | `join.rs` | spawning and join handles |
 //! | `idle.rs` | work for a core that has nothing to do |
+//! | `run_loop.rs` | the loop, hogs, the end; a core as the parts of all layers |
 
+mod counters;
+mod error;
 mod idle;
 mod join;
 mod run_loop;
 mod task;
 
+pub use error::JoinError;
+pub(crate) use idle::IdleList;
 pub use idle::{IdleWork, idle};
-pub use join::{JoinError, JoinHandle, Yield, spawn, yield_now};
-pub use run_loop::{CoreStats, Stats, core_stats, running_site, set_hog_limit};
-pub(crate) use run_loop::{Local, run};
-pub(crate) use task::{Deliver, Header, TaskPtr, allocate};
+pub use join::{JoinHandle, Yield, spawn, yield_now};
+pub(crate) use run_loop::{Core, StopStatus, run};
+pub use run_loop::{CoreStats, core_stats, running_site, set_hog_limit};
+pub(crate) use task::{Deliver, Home, Homes, TaskPtr, allocate};
 
 /// Events run between two looks at the timers and the platform.
 pub(crate) const BATCH: usize = 64;

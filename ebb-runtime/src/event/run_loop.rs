@@ -6,52 +6,109 @@ use core::{
     cell::Cell,
     fmt,
     panic::Location,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    ptr,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use super::{
     BATCH,
+    error::JoinError,
     idle::IdleList,
-    join::JoinError,
-    task::{LiveList, RunQueue, TaskPtr},
+    task::{Home, TaskPtr},
 };
 use crate::{
     EbbRef,
-    per_core::{Core, CoreId, Phase},
+    model::{Constructions, DynamicEbbs},
+    per_core::{CoreId, Part, Seat},
     platform::{Clock, Cores, Unwind},
+    quiesce::Boundaries,
     sync::epoch,
+    time::Timers,
 };
 
-/// The executor's own part of a core.
-#[derive(Default)]
-pub(crate) struct Local {
-    pub queue: RunQueue,
-    pub live: LiveList,
+/// What a machine's loops end with, once they are to end.
+pub(crate) struct StopStatus(AtomicI64);
+
+/// The status of a machine that nobody has stopped; no `i32`.
+const RUNNING: i64 = i64::MIN;
+
+impl StopStatus {
+    pub fn new() -> Self {
+        Self(AtomicI64::new(RUNNING))
+    }
+
+    /// Sets it; the first counts.
+    pub fn set(&self, status: i32) {
+        let _ = self.0.compare_exchange(
+            RUNNING,
+            i64::from(status),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != RUNNING
+    }
+
+    pub fn get(&self) -> Option<i32> {
+        i32::try_from(self.0.load(Ordering::Acquire)).ok()
+    }
+}
+
+/// A core: one event loop, and the parts of all layers that it drives. Lives as long as the program.
+#[repr(align(128))]
+pub(crate) struct Core {
+    pub seat: Seat,
+    pub home: Home,
+    pub timers: Timers,
     pub idle: IdleList,
-    /// The task whose event runs.
-    pub running: Cell<Option<TaskPtr>>,
-    /// No task is accepted any more.
-    pub closed: Cell<bool>,
+    pub constructions: Constructions,
+    pub dynamic: DynamicEbbs,
+    pub boundaries: Boundaries,
+    pub stop: &'static StopStatus,
     /// A point in time by both clocks, from which the counter's rate follows.
-    origin: Cell<(u64, u64)>,
+    pub origin: Cell<(u64, u64)>,
 }
 
-/// Counters of one core: written by it, readable from all ([`core_stats`]).
-#[derive(Default)]
-pub struct Stats {
-    events: AtomicU64,
-    parks: AtomicU64,
-    hogs: AtomicU64,
-    timers: AtomicU64,
-    arrivals: AtomicU64,
-    panics: AtomicU64,
-    tasks: AtomicU64,
-}
+// SAFETY: `seat`, `home` and `stop` are Sync by themselves; everything else is touched only by the thread that is this core.
+unsafe impl Sync for Core {}
+// SAFETY: as above; a core that has not been entered has no thread affinity yet.
+unsafe impl Send for Core {}
 
-/// Adds without a locked instruction: the owning core is the only writer.
-#[inline]
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+impl Core {
+    /// Makes the calling thread this core.
+    ///
+    /// # Safety
+    /// No other thread is or becomes this core.
+    pub unsafe fn enter(&'static self) {
+        assert!(Seat::slot().is_null(), "this thread is a core already");
+        // SAFETY: the caller's promise.
+        unsafe {
+            Seat::set_slot(&self.seat);
+            Home::set_slot(&self.home);
+            Timers::set_slot(&self.timers);
+            IdleList::set_slot(&self.idle);
+            Constructions::set_slot(&self.constructions);
+            DynamicEbbs::set_slot(&self.dynamic);
+            Boundaries::set_slot(&self.boundaries);
+        }
+    }
+
+    /// Makes the calling thread no core any more.
+    pub fn leave(&self) {
+        // SAFETY: null belongs to no core.
+        unsafe {
+            Seat::set_slot(ptr::null());
+            Home::set_slot(ptr::null());
+            Timers::set_slot(ptr::null());
+            IdleList::set_slot(ptr::null());
+            Constructions::set_slot(ptr::null());
+            DynamicEbbs::set_slot(ptr::null());
+            Boundaries::set_slot(ptr::null());
+        }
+    }
 }
 
 /// What a core has done since it started.
@@ -81,22 +138,18 @@ pub struct CoreStats {
 /// On a thread that is not a core.
 #[must_use]
 pub fn core_stats() -> Vec<CoreStats> {
-    Core::current()
-        .machine
-        .cores()
-        .iter()
-        .map(|core| {
-            let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            CoreStats {
-                core: core.id,
-                events: get(&core.stats.events),
-                parks: get(&core.stats.parks),
-                hogs: get(&core.stats.hogs),
-                timers: get(&core.stats.timers),
-                arrivals: get(&core.stats.arrivals),
-                panics: get(&core.stats.panics),
-                tasks: get(&core.stats.tasks),
-            }
+    let homes = Home::current().all().iter();
+    homes
+        .enumerate()
+        .map(|(core, home)| CoreStats {
+            core: CoreId::new(core),
+            events: home.counters.events.get(),
+            parks: home.counters.parks.get(),
+            hogs: home.counters.hogs.get(),
+            timers: home.counters.timers.get(),
+            arrivals: home.counters.arrivals.get(),
+            panics: home.counters.panics.get(),
+            tasks: home.counters.tasks.get(),
         })
         .collect()
 }
@@ -162,7 +215,7 @@ fn ticks() -> u64 {
 #[cold]
 #[inline(never)]
 fn long_event(core: &Core, site: &Location<'_>, spent_ticks: u64) {
-    let (tick, origin_ns) = core.local.events.origin.get();
+    let (tick, origin_ns) = core.origin.get();
     let now_ns = EbbRef::<dyn Clock>::get().now_ns();
     let elapsed_ticks = ticks().wrapping_sub(tick).max(1);
     let elapsed_ns = now_ns.saturating_sub(origin_ns);
@@ -171,15 +224,15 @@ fn long_event(core: &Core, site: &Location<'_>, spent_ticks: u64) {
     if spent_ns < HOG_LIMIT_NS.load(Ordering::Relaxed) {
         return;
     }
-    add(&core.stats.hogs, 1);
-    if let Some(untold) = HOG_TELLING[core.id.number() % HOG_TELLING.len()].tell(now_ns) {
+    core.home.counters.hogs.add(1);
+    if let Some(untold) = HOG_TELLING[core.seat.core.number() % HOG_TELLING.len()].tell(now_ns) {
         let more = match untold {
             0 => String::new(),
             n => format!(" ({n} more were not reported since the last one that was)"),
         };
         crate::inform!(
             "ebb: an event held {:?} for {}.{:03} ms; its task was spawned at {site}{more}",
-            core.id,
+            core.seat.core,
             spent_ns / 1_000_000,
             spent_ns / 1000 % 1000,
         );
@@ -190,18 +243,13 @@ fn long_event(core: &Core, site: &Location<'_>, spent_ticks: u64) {
 
 /// Runs a core's events until the machine stops.
 pub(crate) fn run(core: &'static Core) {
-    let local = &core.local.events;
-    local
-        .origin
+    core.origin
         .set((ticks(), EbbRef::<dyn Clock>::get().now_ns()));
-    let quiesce = core
-        .local
-        .quiesce
-        .get_or_init(|| core.machine.quiesce.join(core.id.number()));
+    let quiesce = core.boundaries.join();
     quiesce.unpark();
-    while !core.machine.is_stopping() {
+    while !core.stop.is_set() {
         catch(core, &mut || {
-            while !core.machine.is_stopping() {
+            while !core.stop.is_set() {
                 turn(core, quiesce);
             }
         });
@@ -216,16 +264,16 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
     let Err(payload) = EbbRef::<dyn Unwind>::get().catch(f) else {
         return;
     };
-    add(&core.stats.panics, 1);
-    if let Some(quiesce) = core.local.quiesce.get()
+    core.home.counters.panics.add(1);
+    if let Some(quiesce) = core.boundaries.epoch()
         && !quiesce.is_running()
     {
         // A waker that the platform called panicked while the core slept.
-        core.doorbell.awake();
+        core.home.doorbell.awake();
         quiesce.unpark();
     }
     let mut payload: Option<Box<dyn Any + Send>> = Some(payload);
-    let running = core.local.events.running.take();
+    let running = core.home.running.take();
     // The future's destructor may panic as well, and the payload's: the task ends all the same.
     let result = EbbRef::<dyn Unwind>::get().catch(&mut || match (running, payload.take()) {
         (Some(task), Some(payload)) => task.panicked(payload),
@@ -249,28 +297,28 @@ const STOP_ROUNDS: usize = 1000;
 /// Once round the loop.
 #[inline]
 fn turn(core: &'static Core, quiesce: &epoch::Core) {
-    let local = &core.local.events;
+    let home = &core.home;
     quiesce.poll();
     arrivals(core);
     // Without timers there is no reason to ask the clock.
-    let mut next_timer_ns = core.local.timers.next_deadline_ns();
+    let mut next_timer_ns = core.timers.next_deadline_ns();
     if next_timer_ns.is_some() {
         let now_ns = EbbRef::<dyn Clock>::get().now_ns();
-        add(&core.stats.timers, core.local.timers.expire(now_ns));
-        next_timer_ns = core.local.timers.next_deadline_ns();
+        core.home.counters.timers.add(core.timers.expire(now_ns));
+        next_timer_ns = core.timers.next_deadline_ns();
     }
     if run_batch(core) {
-        EbbRef::<dyn Cores>::get().poll(core.token);
+        EbbRef::<dyn Cores>::get().poll(core.home.token);
         return;
     }
-    if local.idle.run() {
-        EbbRef::<dyn Cores>::get().poll(core.token);
+    if core.idle.run() {
+        EbbRef::<dyn Cores>::get().poll(core.home.token);
         return;
     }
-    core.doorbell.about_to_sleep();
+    core.home.doorbell.about_to_sleep();
     // SAFETY: this core is the inbox's consumer.
-    if unsafe { core.inbox.is_empty() } && local.queue.is_empty() && !core.machine.is_stopping() {
-        add(&core.stats.parks, 1);
+    if unsafe { core.home.inbox.is_empty() } && home.queue.is_empty() && !core.stop.is_set() {
+        core.home.counters.parks.add(1);
         let deadline_ns = if quiesce.is_pending() {
             // Nobody wakes this core when its grace period ends, so it looks now and then.
             let look_ns = EbbRef::<dyn Clock>::get().now_ns() + GRACE_LOOK_NS;
@@ -279,30 +327,28 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
             next_timer_ns
         };
         quiesce.park();
-        EbbRef::<dyn Cores>::get().park(core.token, deadline_ns);
+        EbbRef::<dyn Cores>::get().park(core.home.token, deadline_ns);
         quiesce.unpark();
     }
-    core.doorbell.awake();
+    core.home.doorbell.awake();
 }
 
 /// Takes in what other cores sent.
 #[inline]
 fn arrivals(core: &'static Core) {
     // SAFETY: this core is the inbox's consumer.
-    if unsafe { core.inbox.is_empty() } {
+    if unsafe { core.home.inbox.is_empty() } {
         return;
     }
     let mut count = 0;
     // SAFETY: as above; the iterator ends before the next `drain`.
-    for header in unsafe { core.inbox.drain() } {
+    for header in unsafe { core.home.inbox.drain() } {
         // SAFETY: the inbox gave it out, on its home core.
         unsafe { TaskPtr::arrive(header) };
         count += 1;
     }
-    add(&core.stats.arrivals, count);
-    core.stats
-        .tasks
-        .store(core.local.events.live.len() as u64, Ordering::Relaxed);
+    core.home.counters.arrivals.add(count);
+    core.home.counters.tasks.set(core.home.live.len() as u64);
 }
 
 /// Runs up to [`BATCH`] events. False when there was none.
@@ -313,27 +359,27 @@ fn run_batch(core: &'static Core) -> bool {
     impl Drop for Count<'_> {
         fn drop(&mut self) {
             if self.1 > 0 {
-                add(&self.0.stats.events, self.1 as u64);
+                self.0.home.counters.events.add(self.1 as u64);
             }
         }
     }
-    let local = &core.local.events;
+    let home = &core.home;
     let mut count = Count(core, 0);
     let mut stamp = ticks();
     while count.1 < BATCH {
         if count.1 % LOOK == LOOK - 1 {
             arrivals(core);
         }
-        let Some(task) = local.queue.pop() else {
+        let Some(task) = home.queue.pop() else {
             break;
         };
-        local.running.set(Some(task));
+        home.running.set(Some(task));
         // Taken now: the event may end the task.
         let site = task.site;
         count.1 += 1;
         // SAFETY: from this core's run queue; the loop is not within a task.
         unsafe { task.run() };
-        local.running.set(None);
+        home.running.set(None);
         let now = ticks();
         let spent = now.wrapping_sub(stamp);
         stamp = now;
@@ -350,40 +396,38 @@ fn run_batch(core: &'static Core) -> bool {
 /// that are no cores. For panic messages.
 #[must_use]
 pub fn running_site() -> Option<&'static Location<'static>> {
-    let core = Core::try_current()?;
-    core.local.events.running.get().map(|task| task.site)
+    Home::try_current()?.running.get().map(|task| task.site)
 }
 
 /// Drops every task and every Ebb made at run time, so that their destructors run on their core.
 /// Afterwards the core takes nothing any more: what still arrives is swept up by whoever sends it.
 fn stop(core: &'static Core) {
-    core.local.phase.set(Phase::Stopping);
-    let local = &core.local.events;
-    local.closed.set(true);
+    core.constructions.stop();
+    let home = &core.home;
+    home.closed.set(true);
     // A destructor may spawn on this core or have others spawn here; both are cancelled at once.
     // It may panic, too; then the next round goes on behind it.
     for _ in 0..STOP_ROUNDS {
         catch(core, &mut || {
             arrivals(core);
-            while let Some(task) = local.live.first() {
+            while let Some(task) = home.live.first() {
                 task.end(JoinError::Cancelled);
             }
-            while let Some(task) = local.queue.pop() {
+            while let Some(task) = home.queue.pop() {
                 // SAFETY: from this core's run queue; every task has ended, so none is polled.
                 unsafe { task.run() };
             }
-            local.idle.clear();
-            let table = core.local.dynamic.take();
-            drop(table);
-            core.local.timers.clear();
+            core.idle.clear();
+            core.dynamic.clear();
+            core.timers.clear();
         });
         // SAFETY: this core is the inbox's consumer.
-        let arrived = unsafe { !core.inbox.is_empty() };
-        if !arrived && local.live.first().is_none() && local.queue.is_empty() {
+        let arrived = unsafe { !core.home.inbox.is_empty() };
+        if !arrived && home.live.first().is_none() && home.queue.is_empty() {
             break;
         }
     }
-    core.shut();
+    core.home.shut();
 }
 
 impl fmt::Display for CoreStats {

@@ -10,6 +10,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     any::Any,
+    cell::RefCell,
     marker::PhantomData,
     pin::Pin,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +19,8 @@ use core::{
 
 use super::{Definition, Ebb, EbbId, EbbRef, Representation, cell::BuildCell, miss};
 use crate::{
-    per_core::Core,
+    event::Home,
+    per_core::{Part, part},
     remote::{RemoteHandle, spawn_to},
 };
 
@@ -36,9 +38,32 @@ pub unsafe trait Dynamic: Ebb {
     type Representation: Representation<Self>;
 }
 
+/// A core's part: its representatives, and what its machine knows of all.
+pub(crate) struct DynamicEbbs {
+    ids: &'static DynamicIds,
+    table: RefCell<DynamicTable>,
+}
+
+part!("__ebb_dynamic", DynamicEbbs);
+
+impl DynamicEbbs {
+    pub fn new(ids: &'static DynamicIds) -> Self {
+        Self {
+            ids,
+            table: RefCell::default(),
+        }
+    }
+
+    /// Drops this core's representatives.
+    pub fn clear(&self) {
+        let table = self.table.take();
+        drop(table);
+    }
+}
+
 /// One core's representatives, by index.
 #[derive(Default)]
-pub(crate) struct DynamicTable {
+struct DynamicTable {
     entries: Vec<Entry>,
 }
 
@@ -205,7 +230,7 @@ unsafe fn release<T>(rep: *const ()) {
 /// On a thread that is not a core.
 #[must_use]
 pub fn live_dynamic_ebbs() -> usize {
-    Core::current().machine.dynamic.live()
+    DynamicEbbs::current().ids.live()
 }
 
 /// Calls `f` with this core's representative of an Ebb made at run time.
@@ -219,7 +244,7 @@ pub fn with_dynamic<T: Dynamic, R>(id: EbbId, f: impl FnOnce(&T) -> R) -> R {
 
 #[inline]
 fn rep<T: Dynamic>(id: EbbId) -> *const T {
-    let rep = Core::try_current().and_then(|core| core.local.dynamic.borrow().get(id));
+    let rep = DynamicEbbs::try_current().and_then(|core| core.table.borrow().get(id));
     match rep {
         Some(rep) => rep.cast(),
         None => miss_dynamic::<T>(id),
@@ -230,13 +255,13 @@ fn rep<T: Dynamic>(id: EbbId) -> *const T {
 #[inline(never)]
 fn miss_dynamic<T: Dynamic>(id: EbbId) -> *const T {
     let definition = T::DEFINITION;
-    let Some(core) = Core::try_current() else {
+    let Some(core) = DynamicEbbs::try_current() else {
         panic!(
             "the Ebb {definition} ({id:?}) was used on a thread that is not a core; run this code as \
              an event (spawn it on a core)"
         )
     };
-    let Some((root, shared)) = core.machine.dynamic.roots(id) else {
+    let Some((root, shared)) = core.ids.roots(id) else {
         destroyed(definition, id)
     };
     let root = root
@@ -246,10 +271,10 @@ fn miss_dynamic<T: Dynamic>(id: EbbId) -> *const T {
         id,
         of: PhantomData,
     };
-    miss::constructing(core, definition, id, || {
+    miss::constructing(miss::Constructions::current(), definition, id, || {
         let rep = T::Representation::make_dynamic(root, this, &shared.rep);
         let pointer = Arc::as_ptr(&rep);
-        let old = core.local.dynamic.borrow_mut().set(id, rep);
+        let old = core.table.borrow_mut().set(id, rep);
         drop(old);
         pointer
     })
@@ -271,7 +296,7 @@ impl<T: Ebb> EbbRef<T> {
     where
         T: Dynamic,
     {
-        let id = Core::current().machine.dynamic.create::<T>(Arc::new(root));
+        let id = DynamicEbbs::current().ids.create::<T>(Arc::new(root));
         Self {
             id,
             of: PhantomData,
@@ -303,21 +328,21 @@ impl<T: Dynamic> EbbRef<T> {
     /// When it was destroyed already, and on a thread that is not a core.
     pub fn destroy(self) -> Destroyed {
         let id = self.id;
-        let machine = Core::current().machine;
-        if !machine.dynamic.mark_dying(id) {
+        let ids = DynamicEbbs::current().ids;
+        if !ids.mark_dying(id) {
             destroyed(T::DEFINITION, id);
         }
-        let left = Arc::new(AtomicUsize::new(machine.cores().len()));
-        let steps = machine
-            .cores()
+        let homes = Home::current().all();
+        let left = Arc::new(AtomicUsize::new(homes.len()));
+        let steps = homes
             .iter()
-            .map(|&core| {
+            .map(|&home| {
                 let left = Arc::clone(&left);
-                spawn_to(core, async move || {
-                    let entry = Core::current().local.dynamic.borrow_mut().take(id);
+                spawn_to(home, async move || {
+                    let entry = DynamicEbbs::current().table.borrow_mut().take(id);
                     drop(entry);
                     if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                        machine.dynamic.forget(id);
+                        ids.forget(id);
                     }
                 })
             })

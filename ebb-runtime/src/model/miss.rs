@@ -5,13 +5,13 @@
 //! like statics: they live as long as the program, so `&'static` is the truth.
 
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
-use core::{fmt::Write, ptr};
+use core::{cell::Cell, fmt::Write, ptr};
 
 use super::{
     Definition, Ebb, EbbId, EbbRef, Representation, WellKnown,
     cell::{BuildCell, Claim},
 };
-use crate::per_core::{Core, CoreId, Phase};
+use crate::per_core::{CoreId, Part, part};
 
 /// One load, one predicted branch.
 #[inline(always)]
@@ -30,7 +30,7 @@ fn miss<T: WellKnown>() -> &'static T {
     if let Some(rep) = unsafe { T::slot_again().as_ref() } {
         return rep;
     }
-    let Some(core) = Core::try_current() else {
+    let Some(core) = Constructions::try_current() else {
         panic!(
             "the Ebb {} was used on a thread that is not a core; run this code as an event (spawn \
              it on a core)",
@@ -53,7 +53,7 @@ impl<T: Ebb> Representation<T> for PerCore {
     where
         T: WellKnown,
     {
-        let root = || root_of::<T>(Core::current());
+        let root = || root_of::<T>(Constructions::current());
         Box::leak(Box::new(T::construct(root, EbbRef::new())))
     }
 
@@ -72,8 +72,8 @@ impl<T: Ebb> Representation<T> for Shared {
     where
         T: WellKnown,
     {
-        let core = Core::current();
-        let cell = core.machine.shared.cell::<T>(Role::Rep);
+        let core = Constructions::current();
+        let cell = core.shared.cell::<T>(Role::Rep);
         let rep = get_or_build(cell, core, T::DEFINITION, || {
             let root = || root_of::<T>(core);
             Box::into_raw(Box::new(T::construct(root, EbbRef::new()))).cast()
@@ -83,7 +83,7 @@ impl<T: Ebb> Representation<T> for Shared {
     }
 
     fn make_dynamic(root: Arc<T::Root>, this: EbbRef<T>, shared: &BuildCell) -> Arc<T> {
-        let rep = get_or_build(shared, Core::current(), T::DEFINITION, || {
+        let rep = get_or_build(shared, Constructions::current(), T::DEFINITION, || {
             Arc::into_raw(Arc::new(T::construct(|| root, this)))
                 .cast_mut()
                 .cast()
@@ -138,12 +138,12 @@ unsafe impl Send for Wait {}
 /// the winner, unless the winner waits for it.
 fn get_or_build(
     cell: &BuildCell,
-    core: &'static Core,
+    core: &'static Constructions,
     definition: &'static Definition,
     build: impl FnOnce() -> *mut (),
 ) -> *mut () {
     loop {
-        match cell.claim(core.id.number()) {
+        match cell.claim(core.core.number()) {
             Claim::Ready(value) => return value,
             Claim::Mine(builder) => {
                 let value = build();
@@ -162,13 +162,13 @@ fn get_or_build(
 fn wait_for(
     cell: &BuildCell,
     builder: usize,
-    core: &'static Core,
+    core: &'static Constructions,
     definition: &'static Definition,
 ) {
-    let waits = &core.machine.shared.waits;
+    let waits = &core.shared.waits;
     {
         let mut waits = waits.lock();
-        if let Some(circle) = circle(&waits, builder, core.id, definition) {
+        if let Some(circle) = circle(&waits, builder, core.core, definition) {
             drop(waits);
             panic!(
                 "shared Ebbs that need each other while they are built: {circle}; let one of them \
@@ -176,7 +176,7 @@ fn wait_for(
             );
         }
         waits.push(Wait {
-            core: core.id,
+            core: core.core,
             cell,
             definition,
         });
@@ -184,7 +184,7 @@ fn wait_for(
     while cell.builder() == Some(builder) {
         core::hint::spin_loop();
     }
-    waits.lock().retain(|wait| wait.core != core.id);
+    waits.lock().retain(|wait| wait.core != core.core);
 }
 
 /// The circle that `core` would close by waiting for `builder`, in words.
@@ -213,8 +213,8 @@ fn circle(
 
 /// The root that all representatives of `T` are built from, made by `Default` of the root unless
 /// it was given with [`EbbRef::set_root`].
-fn root_of<T: WellKnown>(core: &'static Core) -> Arc<T::Root> {
-    let cell = core.machine.shared.cell::<T>(Role::Root);
+fn root_of<T: WellKnown>(core: &'static Constructions) -> Arc<T::Root> {
+    let cell = core.shared.cell::<T>(Role::Root);
     let root = get_or_build(cell, core, T::DEFINITION, || {
         let root = T::default_root().unwrap_or_else(|| {
             panic!(
@@ -241,8 +241,8 @@ impl<T: WellKnown> EbbRef<T> {
     /// # Errors
     /// Gives `root` back when there is one already.
     pub fn set_root(root: T::Root) -> Result<(), T::Root> {
-        let core = Core::current();
-        let cell = core.machine.shared.cell::<T>(Role::Root);
+        let core = Constructions::current();
+        let cell = core.shared.cell::<T>(Role::Root);
         let mut root = Some(root);
         get_or_build(cell, core, T::DEFINITION, || {
             let root = root.take().expect("built at most once");
@@ -257,14 +257,43 @@ impl<T: WellKnown> EbbRef<T> {
     /// When none was given yet.
     #[must_use]
     pub fn root() -> Arc<T::Root> {
-        root_of::<T>(Core::current())
+        root_of::<T>(Constructions::current())
     }
 }
 
 // --- Constructions under way ---------------------------------------------------------------
 
+/// The model's part of a core.
+pub(crate) struct Constructions {
+    core: CoreId,
+    /// What its machine shares.
+    shared: &'static SharedReps,
+    /// Representatives under construction, innermost first.
+    innermost: Cell<*const Constructing>,
+    /// The core drops what it has; nothing is built any more.
+    stopping: Cell<bool>,
+}
+
+part!("__ebb_constructions", Constructions);
+
+impl Constructions {
+    pub fn new(core: CoreId, shared: &'static SharedReps) -> Self {
+        Self {
+            core,
+            shared,
+            innermost: Cell::new(ptr::null()),
+            stopping: Cell::new(false),
+        }
+    }
+
+    /// From now on building a representative is an error.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+}
+
 /// A construction that is under way on this core; a list on the stack, innermost first.
-pub(crate) struct Constructing {
+struct Constructing {
     definition: &'static Definition,
     id: EbbId,
     outer: *const Constructing,
@@ -273,20 +302,20 @@ pub(crate) struct Constructing {
 /// Ends the construction when dropped, also by a panic: the slot is then still empty, and the next
 /// use tries again.
 struct End {
-    core: &'static Core,
+    core: &'static Constructions,
     outer: *const Constructing,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.core.local.constructing.set(self.outer);
+        self.core.innermost.set(self.outer);
     }
 }
 
 /// Runs `build` as a construction of this core, unless it would need itself or the machine stops.
 #[inline]
 pub(super) fn constructing<R>(
-    core: &'static Core,
+    core: &'static Constructions,
     definition: &'static Definition,
     id: EbbId,
     build: impl FnOnce() -> R,
@@ -298,25 +327,25 @@ pub(super) fn constructing<R>(
         id,
         outer,
     };
-    core.local.constructing.set(&raw const this);
+    core.innermost.set(&raw const this);
     let _end = End { core, outer };
     build()
 }
 
 /// The innermost construction of this core, around which none is of this Ebb.
 fn outer_of(
-    core: &'static Core,
+    core: &'static Constructions,
     definition: &'static Definition,
     id: EbbId,
 ) -> *const Constructing {
-    if core.local.phase.get() == Phase::Stopping {
+    if core.stopping.get() {
         panic!(
             "the Ebb {definition} was first used on {:?} while the machine stops; use it earlier, \
              or not in a destructor",
-            core.id
+            core.core
         );
     }
-    let outer = core.local.constructing.get();
+    let outer = core.innermost.get();
     let mut at = outer;
     // SAFETY: the list holds the constructions under way, which are on the stack below this call.
     while let Some(step) = unsafe { at.as_ref() } {

@@ -17,8 +17,8 @@ mod reference;
 mod slot;
 
 pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
-pub(crate) use dynamic::{DynamicIds, DynamicTable};
-pub(crate) use miss::{Constructing, SharedReps};
+pub(crate) use dynamic::{DynamicEbbs, DynamicIds};
+pub(crate) use miss::{Constructions, SharedReps};
 pub use miss::{PerCore, Shared, dereference};
 pub use reference::{
     Definition, Ebb, EbbId, EbbRef, FromRoot, Global, NoDefaultRoot, NotKnown, Replaceable,

@@ -18,7 +18,11 @@ use core::{
 
 use wheel::{Expired, Key, Wheel};
 
-use crate::{EbbRef, per_core::Core, platform::Clock};
+use crate::{
+    EbbRef,
+    per_core::{Part, part},
+    platform::Clock,
+};
 
 /// A point in time of the machine's monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +96,8 @@ pub fn unix_time() -> Duration {
 pub(crate) struct Timers {
     wheel: RefCell<Wheel>,
 }
+
+part!("__ebb_timers", Timers);
 
 impl Timers {
     pub fn new(now_ns: u64) -> Self {
@@ -178,9 +184,9 @@ impl Sleep {
 
     fn disarm(&mut self) {
         if let Some(key) = self.timer.take()
-            && let Some(core) = Core::try_current()
+            && let Some(timers) = Timers::try_current()
         {
-            core.local.timers.cancel(key);
+            timers.cancel(key);
         }
     }
 }
@@ -189,7 +195,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let timers = &Core::current().local.timers;
+        let timers = Timers::current();
         // The wheel finds out whether the time has come: no look at the clock here.
         match self.timer {
             None => self.timer = Some(timers.insert(self.deadline.0, cx.waker().clone())),

@@ -17,6 +17,11 @@
 //!   for the home core. It drops futures that never arrived only: they hold but a `Send` closure.
 //!
 //! A wake on the home core therefore needs no atomic operation, and spawn, run and join none at all.
+//!
+//! `home.rs` has what a core keeps of its tasks, `lists.rs` the lists in it.
+
+mod home;
+mod lists;
 
 use alloc::boxed::Box;
 use core::{
@@ -31,9 +36,9 @@ use core::{
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
-use super::join::JoinError;
+pub(crate) use self::home::{Home, Homes};
 use crate::{
-    per_core::Core,
+    event::error::JoinError,
     sync::inbox::{Link, Node},
 };
 
@@ -67,7 +72,7 @@ pub(crate) struct Header {
     refs: AtomicUsize,
     remote_wake: AtomicBool,
     remote_cancel: AtomicBool,
-    core: &'static Core,
+    home: &'static Home,
     table: &'static Table,
     /// Where it was spawned.
     pub site: &'static Location<'static>,
@@ -215,9 +220,9 @@ impl<F: Future + 'static, D: Deliver<F::Output>> Cell_<F, D> {
     }
 }
 
-/// A task for `core`, not yet known to it. `owners` is the number of [`Task`]s that stand for it.
+/// A task for a core, not yet known to it. `owners` is the number of [`Task`]s that stand for it.
 pub(crate) fn allocate<F: Future + 'static, D: Deliver<F::Output>>(
-    core: &'static Core,
+    home: &'static Home,
     future: F,
     deliver: D,
     owners: u8,
@@ -229,7 +234,7 @@ pub(crate) fn allocate<F: Future + 'static, D: Deliver<F::Output>>(
             refs: AtomicUsize::new(1),
             remote_wake: AtomicBool::new(false),
             remote_cancel: AtomicBool::new(false),
-            core,
+            home,
             table: Cell_::<F, D>::TABLE,
             site,
             owners: Cell::new(owners),
@@ -316,7 +321,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         // After the core's end it is whoever sweeps, or a thread-local variable that kept a handle.
         debug_assert!(
-            self.0.core.is_current() || self.0.core.doorbell.is_shut(),
+            self.0.home.is_current() || self.0.home.doorbell.is_shut(),
             "a task's handle left its core"
         );
         let owners = self.0.owners.get() - 1;
@@ -357,7 +362,7 @@ impl TaskPtr {
     #[inline]
     pub fn enqueue(self) {
         if !self.queued.replace(true) {
-            self.core.local.events.queue.push(self);
+            self.home.queue.push(self);
         }
     }
 
@@ -365,8 +370,8 @@ impl TaskPtr {
     pub fn adopt(self) {
         if self.place.get() == Place::Away {
             self.place.set(Place::Listed);
-            self.core.local.events.live.insert(self);
-            if self.core.local.events.closed.get() {
+            self.home.live.insert(self);
+            if self.home.closed.get() {
                 self.end(JoinError::Cancelled);
             }
         }
@@ -407,7 +412,7 @@ impl TaskPtr {
     /// Wakes from any thread.
     #[inline]
     pub fn wake(self) {
-        if self.core.is_current() {
+        if self.home.is_current() {
             if matches!(self.state.get(), State::Alive | State::Running) {
                 self.enqueue();
             }
@@ -422,8 +427,8 @@ impl TaskPtr {
             self.retain();
             // SAFETY: the count just taken keeps it valid; `remote_wake` was false, so it is in no
             // inbox.
-            if unsafe { self.core.inbox.push(self.0) } {
-                self.core.nudge();
+            if unsafe { self.home.inbox.push(self.0) } {
+                self.home.nudge();
             }
         }
     }
@@ -490,7 +495,7 @@ impl TaskPtr {
     fn finish(self) {
         self.state.set(State::Done);
         if self.place.replace(Place::Gone) == Place::Listed {
-            self.core.local.events.live.remove(self);
+            self.home.live.remove(self);
         }
         if let Some(joiner) = self.joiner.take() {
             joiner.wake();
@@ -556,84 +561,4 @@ fn raw_waker(task: TaskPtr) -> RawWaker {
     }
 
     RawWaker::new(task.0.as_ptr().cast_const().cast(), &TABLE)
-}
-
-// --- Lists of the home core ----------------------------------------------------------------------
-
-/// The run queue: first in, first out, linked through `next`. Queued tasks keep the executor's
-/// reference until they are popped.
-#[derive(Default)]
-pub(crate) struct RunQueue {
-    head: Cell<Option<TaskPtr>>,
-    tail: Cell<Option<TaskPtr>>,
-}
-
-impl RunQueue {
-    #[inline]
-    fn push(&self, task: TaskPtr) {
-        task.next.set(None);
-        match self.tail.replace(Some(task)) {
-            Some(tail) => tail.next.set(Some(task)),
-            None => self.head.set(Some(task)),
-        }
-    }
-
-    #[inline]
-    pub fn pop(&self) -> Option<TaskPtr> {
-        let head = self.head.get()?;
-        let next = head.next.get();
-        self.head.set(next);
-        if next.is_none() {
-            self.tail.set(None);
-        }
-        Some(head)
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.head.get().is_none()
-    }
-}
-
-/// Every task of the core that has not ended, linked through `live`. They have the executor's
-/// reference.
-#[derive(Default)]
-pub(crate) struct LiveList {
-    head: Cell<Option<TaskPtr>>,
-    count: Cell<usize>,
-}
-
-const NEXT: usize = 0;
-const PREVIOUS: usize = 1;
-
-impl LiveList {
-    fn insert(&self, task: TaskPtr) {
-        let head = self.head.replace(Some(task));
-        task.live[NEXT].set(head);
-        task.live[PREVIOUS].set(None);
-        if let Some(head) = head {
-            head.live[PREVIOUS].set(Some(task));
-        }
-        self.count.set(self.count.get() + 1);
-    }
-
-    fn remove(&self, task: TaskPtr) {
-        let (next, previous) = (task.live[NEXT].get(), task.live[PREVIOUS].get());
-        match previous {
-            Some(previous) => previous.live[NEXT].set(next),
-            None => self.head.set(next),
-        }
-        if let Some(next) = next {
-            next.live[PREVIOUS].set(previous);
-        }
-        self.count.set(self.count.get() - 1);
-    }
-
-    pub fn first(&self) -> Option<TaskPtr> {
-        self.head.get()
-    }
-
-    pub fn len(&self) -> usize {
-        self.count.get()
-    }
 }
