@@ -3,7 +3,7 @@
 //! What must hold: `init` runs once, before anything else, and publishes the
 //! machine with a release store; from then on it is never moved or changed.
 
-use crate::frame::{FrameAllocator, FrameCache, InitError};
+use crate::frame_allocator::{FrameAllocator, FrameCache, InitError};
 use crate::heap::Core;
 use crate::phys::{LinearMap, PhysAddr};
 use crate::stats::CoreStats;

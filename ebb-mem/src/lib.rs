@@ -49,6 +49,7 @@ extern crate std;
 mod arena;
 
 pub mod frame;
+mod frame_allocator;
 mod global;
 mod heap;
 mod phys;

@@ -15,22 +15,20 @@
 //! share. Other cores touch the inbox, `claimed` and the counters only. The
 //! list `free[class]` holds blocks of `bins[class].current` alone.
 
+use super::block::{BATCH_BLOCKS, Batch, Block, Inbox};
 use super::class::{CLASSES, SIZES, class_of};
-use super::span::{Block, CHUNK_SIZE, Chunk, GROUP, Span, State, chunk_of, slices_of, span_of};
-use crate::frame::{FrameAllocator, FrameCache, LARGE_PAGE_ORDER};
+use super::span::{CHUNK_SIZE, Chunk, GROUP, Span, State, chunk_of, slices_of, span_of};
+use crate::frame_allocator::{FrameAllocator, FrameCache, LARGE_PAGE_ORDER};
 use crate::stats::{CoreStats, Counters};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicBool, AtomicPtr,
-    Ordering::{Acquire, Relaxed, Release},
+    AtomicBool,
+    Ordering::{Acquire, Relaxed},
 };
 
 /// Bytes of foreign blocks that a core collects before it sends them home.
 const BATCH_BYTES: u32 = 16 << 10;
-
-/// Blocks in a full batch; a batch is 512 bytes.
-const BATCH_BLOCKS: usize = 62;
 
 /// Batches that are unpacked in passing, so that no allocation takes long.
 const UNPACK: usize = 16;
@@ -46,17 +44,6 @@ struct Bin {
     head: *mut Span,
     tail: *mut Span,
 }
-
-/// Blocks on their way to one other core.
-#[repr(C)]
-struct Batch {
-    next: *mut Batch,
-    count: u32,
-    bytes: u32,
-    blocks: [*mut u8; BATCH_BLOCKS],
-}
-
-const _: () = assert!(size_of::<Batch>() == 512);
 
 /// What only the core itself touches.
 #[repr(C)]
@@ -83,18 +70,10 @@ struct Local {
 pub(crate) struct Core {
     local: UnsafeCell<Local>,
     memory: *const FrameAllocator,
-    pub(super) id: usize,
+    id: usize,
     pub(crate) claimed: AtomicBool,
     pub(crate) counters: Counters,
     inbox: Inbox,
-}
-
-/// Blocks of this core's that others have freed, on a cache line of its own.
-#[repr(C, align(128))]
-struct Inbox {
-    batches: AtomicPtr<Batch>,
-    /// Unpacked batches, and what was sent when there was no memory for one.
-    blocks: AtomicPtr<Block>,
 }
 
 // SAFETY: `Local` is guarded as the module says; the rest is atomic or never
@@ -142,10 +121,7 @@ impl Core {
                 id,
                 claimed: AtomicBool::new(false),
                 counters: Counters::new(),
-                inbox: Inbox {
-                    batches: AtomicPtr::new(null_mut()),
-                    blocks: AtomicPtr::new(null_mut()),
-                },
+                inbox: Inbox::new(),
             });
         }
     }
@@ -208,7 +184,7 @@ impl Core {
     #[inline(always)]
     pub unsafe fn owns(this: *const Core, block: *mut u8) -> bool {
         // SAFETY: a live block's chunk has a header, whose owner is constant.
-        unsafe { core::ptr::eq((*chunk_of(block)).owner, this) }
+        unsafe { core::ptr::eq((*chunk_of(block)).owner, this.cast()) }
     }
 
     /// Frees a block of this core's into its span.
@@ -246,7 +222,7 @@ impl Core {
             if batch.is_null() {
                 batch = self.alloc(class_of(size_of::<Batch>())).cast();
                 if batch.is_null() {
-                    return (*(*chunk).owner).push_block(block.cast());
+                    return (*(*chunk).inbox).push_block(block.cast());
                 }
                 (*batch).count = 0;
                 (*batch).bytes = 0;
@@ -261,27 +237,18 @@ impl Core {
             (*batch).bytes += size as u32;
             if (*batch).count as usize == BATCH_BLOCKS || (*batch).bytes >= BATCH_BYTES {
                 *slot = null_mut();
-                self.send(batch, &*(*chunk).owner);
+                self.send(batch, &*(*chunk).inbox);
             }
         }
     }
 
-    unsafe fn send(&self, batch: *mut Batch, owner: &Core) {
+    unsafe fn send(&self, batch: *mut Batch, inbox: &Inbox) {
         // SAFETY: the batch is this core's until it is pushed.
         unsafe {
             self.counters
                 .add(&self.counters.remote_sent, u64::from((*batch).count));
-            push(&owner.inbox.batches, batch, &raw mut (*batch).next);
+            inbox.push_batch(batch);
         }
-    }
-
-    /// Pushes a block of this core's from another core.
-    ///
-    /// # Safety
-    /// Nothing uses the block any more.
-    unsafe fn push_block(&self, block: *mut Block) {
-        // SAFETY: the block is the caller's until it is pushed.
-        unsafe { push(&self.inbox.blocks, block, &raw mut (*block).next) };
     }
 
     /// Takes back what other cores have freed: at most `limit` batches.
@@ -307,7 +274,7 @@ impl Core {
                 }
                 self.counters
                     .add(&self.counters.remote_received, u64::from(count));
-                (*(*chunk_of(batch.cast())).owner).push_block(batch.cast());
+                (*(*chunk_of(batch.cast())).inbox).push_block(batch.cast());
             }
             if !inbox.blocks.load(Relaxed).is_null() {
                 let mut block = inbox.blocks.swap(null_mut(), Acquire);
@@ -529,7 +496,7 @@ impl Core {
                     return null_mut();
                 };
                 chunk = self.memory().linear().to_virt(addr).cast();
-                Chunk::init(chunk, self);
+                Chunk::init(chunk, (&raw const *self).cast(), self.id, &self.inbox);
                 self.counters.add(&self.counters.chunks, 1);
             }
             self.list(chunk);
@@ -675,8 +642,8 @@ impl Core {
                 let batch = *slot;
                 if !batch.is_null() {
                     *slot = null_mut();
-                    let owner = (*chunk_of((*batch).blocks[0])).owner;
-                    self.send(batch, &*owner);
+                    let inbox = (*chunk_of((*batch).blocks[0])).inbox;
+                    self.send(batch, &*inbox);
                 }
             }
         }
@@ -703,23 +670,6 @@ impl Core {
             } else {
                 self.free_remote(block, size);
             }
-        }
-    }
-}
-
-/// Pushes `node` onto a list that is only ever emptied as a whole, so that
-/// there is no ABA; `next` is the node's link.
-///
-/// # Safety
-/// The node is the caller's, and `next` points to its link.
-unsafe fn push<T>(list: &AtomicPtr<T>, node: *mut T, next: *mut *mut T) {
-    let mut seen = list.load(Relaxed);
-    loop {
-        // SAFETY: the node is the caller's until it is pushed.
-        unsafe { *next = seen };
-        match list.compare_exchange_weak(seen, node, Release, Relaxed) {
-            Ok(_) => return,
-            Err(now) => seen = now,
         }
     }
 }

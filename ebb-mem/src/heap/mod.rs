@@ -9,6 +9,7 @@
 //! What must hold: `dealloc` and `realloc` get the layout that `alloc` got, as
 //! `GlobalAlloc` demands; the heap finds a block's kind by its size.
 
+mod block;
 mod check;
 mod class;
 mod core;
@@ -19,7 +20,7 @@ mod tests;
 pub(crate) use self::core::Core;
 
 use self::class::{MEDIUM_MAX, SIZES, SMALL_MAX, class_of};
-use crate::frame::FrameAllocator;
+use crate::frame_allocator::FrameAllocator;
 use crate::global::{self, Memory};
 use crate::phys::FRAME_SIZE;
 use crate::tls;

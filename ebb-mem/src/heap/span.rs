@@ -10,8 +10,8 @@
 //! the only thing that other cores read. Everything else is touched by the
 //! owning core alone.
 
+use super::block::{Block, Inbox};
 use super::class::{self, SIZES};
-use super::core::Core;
 use core::ptr::{addr_of_mut, null_mut};
 
 pub(super) const CHUNK_SIZE: usize = 2 << 20;
@@ -19,11 +19,6 @@ pub(super) const SLICE_SIZE: usize = 64 << 10;
 pub(super) const SLICES: usize = CHUNK_SIZE / SLICE_SIZE;
 /// Slices of a medium span: 512 KiB.
 pub(super) const GROUP: usize = 8;
-
-/// A free block; the rest of it is not touched.
-pub(crate) struct Block {
-    pub next: *mut Block,
-}
 
 /// What a span is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,13 +64,16 @@ pub(crate) struct Span {
 /// The header of a chunk.
 #[repr(C, align(64))]
 pub(super) struct Chunk {
-    pub owner: *const Core,
-    /// Its number, here so that freeing another core's block need not read
-    /// that core's state.
+    /// The state of the core that it belongs to; only compared.
+    pub owner: *const (),
+    /// That core's number, here so that freeing another core's block need not
+    /// read that core's state.
     pub owner_id: u32,
     /// Bit per slice.
     pub free_slices: u32,
     pub listed: bool,
+    /// Where other cores send its blocks.
+    pub inbox: *const Inbox,
     pub next: *mut Chunk,
     pub prev: *mut Chunk,
     pub spans: [Span; SLICES],
@@ -87,12 +85,14 @@ impl Chunk {
     /// Writes the header of a fresh chunk.
     ///
     /// # Safety
-    /// `chunk` is 2 MiB of the caller's, aligned to 2 MiB; `owner` is a core.
-    pub unsafe fn init(chunk: *mut Chunk, owner: *const Core) {
+    /// `chunk` is 2 MiB of the caller's, aligned to 2 MiB; `inbox` is that of
+    /// the core `owner_id`, whose state is at `owner`, and outlives the chunk.
+    pub unsafe fn init(chunk: *mut Chunk, owner: *const (), owner_id: usize, inbox: *const Inbox) {
         // SAFETY: the caller's memory; fields are written before any is read.
         unsafe {
             (*chunk).owner = owner;
-            (*chunk).owner_id = (*owner).id as u32;
+            (*chunk).owner_id = owner_id as u32;
+            (*chunk).inbox = inbox;
             (*chunk).free_slices = ALL_FREE;
             (*chunk).listed = false;
             (*chunk).next = null_mut();
