@@ -8,7 +8,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
 use ebb::sync::oneshot;
@@ -90,24 +89,17 @@ pub struct Origin {
 #[ebb(shared)]
 pub struct BaseStore {
     bases: SpinMutex<HashMap<Launch, Base>>,
-    last_pid: AtomicU32,
 }
 
 impl Default for BaseStore {
     fn default() -> Self {
         Self {
             bases: SpinMutex::new(HashMap::new()),
-            last_pid: AtomicU32::new(1),
         }
     }
 }
 
 impl BaseStore {
-    /// A process id that no instance has had for long.
-    pub fn new_pid(&self) -> u32 {
-        2 + self.last_pid.fetch_add(1, Ordering::Relaxed) % 4_000_000
-    }
-
     /// What an instance is to be a copy of. The first to ask has it made. `None` when that fails.
     pub async fn origin(&self, launch: &Launch) -> Option<Origin> {
         loop {

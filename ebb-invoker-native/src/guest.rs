@@ -1,7 +1,12 @@
 //! One instance: a UC, the channel to its loader, the channels of its two streams.
 
 use alloc::{boxed::Box, format, rc::Rc, string::String, sync::Arc, vec::Vec};
-use core::{future::poll_fn, pin::pin, task::Poll};
+use core::{
+    future::poll_fn,
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+};
 
 use ebb::{EbbRef, platform::Entropy, time::unix_time};
 use ebb_invoker::instance::{
@@ -14,8 +19,6 @@ use ebb_linux::{
 };
 use ebb_openwhisk::logs::{Collector, Stream};
 use ebb_openwhisk::runtimes::{Launch, Loader};
-
-use crate::base::BaseStore;
 
 /// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
 const LOG_LIMIT: usize = 12 << 20;
@@ -438,6 +441,12 @@ pub fn not_made(errno: Errno, what: &str) -> NotMade {
     NotMade { out_of_memory, why }
 }
 
+/// A process id that no instance has had for long.
+fn new_pid() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(1);
+    2 + LAST.fetch_add(1, Ordering::Relaxed) % 4_000_000
+}
+
 /// An instance as it was once.
 pub struct Frozen {
     snapshot: Snapshot,
@@ -458,7 +467,7 @@ impl Frozen {
     }
 
     fn copy_with(&self, limits: InstanceLimits, no_prefetch: bool) -> Result<Guest, NotMade> {
-        let pid = EbbRef::<BaseStore>::get().new_pid();
+        let pid = new_pid();
         // What it shares with the snapshot is not the action's.
         let memory = self.snapshot.used() + (u64::from(limits.memory_mb) << 20) + SLACK;
         let options = snapshot::CloneOptions {

@@ -18,6 +18,9 @@ use spin::mutex::SpinMutex;
 
 use crate::instance::{InstanceMaker, SharedSnapshot};
 
+/// The namespace of the one user.
+pub const NAMESPACE: &str = "guest";
+
 /// Where a call waits for the grant of an instance.
 pub type Ticket = oneshot::Sender<Grant<SharedSnapshot>>;
 
@@ -97,7 +100,7 @@ impl Books {
         verbose: bool,
     ) {
         let subject = Subject {
-            namespace: Arc::from(crate::NAMESPACE),
+            namespace: Arc::from(NAMESPACE),
             key: Arc::from(key),
         };
         *self.controller.lock() = Controller::new(Config {

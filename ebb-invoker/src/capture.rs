@@ -5,63 +5,22 @@
 //! captured. If loading drew, the function has no snapshot: each of its instances loads it by itself. A function with a hook for
 //! it says that it draws anew after it was copied.
 
-use alloc::boxed::Box;
 use core::time::Duration;
 
 use ebb::time::{Instant, timeout};
 use ebb::{EbbRef, spawn, time};
-use ebb_openwhisk::call::{Call, InstanceKey};
-use ebb_openwhisk::json::Members;
 use ebb_openwhisk::metrics::Metrics;
-use ebb_openwhisk::pool::InstanceId;
+use ebb_openwhisk::pool::Evicted;
 
 use crate::books::{Books, epoch_ms};
-use crate::evict::evict;
 use crate::instance::{
-    InstanceLimits, InstanceMaker, InstanceRequest, NewInstance, Notes, SharedSnapshot,
+    InstanceLimits, InstanceMaker, InstanceRequest, NewInstance, SharedSnapshot,
 };
 use crate::invoker::{Invoker, elapsed_us};
+use crate::uncaptured::{CaptureFrom, Uncaptured};
 
-/// An idle instance that is to be captured as the snapshot of its function when its core has nothing else to do.
-pub(crate) struct Uncaptured {
-    pub(crate) key: InstanceKey,
-    pub(crate) instance: InstanceId,
-    /// How long it took to start it.
-    pub(crate) cost_us: u64,
-    /// When it was put off last.
-    pub(crate) since: Instant,
-    pub(crate) from: CaptureFrom,
-}
-
-/// Which instance becomes the snapshot.
-pub(crate) enum CaptureFrom {
-    /// The one that has served the first call.
-    ThisInstance(Box<Call>),
-    /// One that has loaded the function and served nothing.
-    AnotherInstance(Box<Call>),
-}
-
-impl CaptureFrom {
-    /// That of a function whose first call was this one; `None` if it gets no snapshot.
-    pub(crate) fn of(call: &Call, of_init: Notes, of_run: Notes) -> Option<Self> {
-        if !call.action.allows_snapshot() {
-            return None;
-        }
-        // For an init like that of the call.
-        let call = Box::new(Call {
-            arguments: Members::new().finish(),
-            ..call.clone()
-        });
-        if of_init.hooks {
-            return Some(Self::AnotherInstance(call));
-        }
-        match (of_init.drew, of_run.drew) {
-            (true, _) => None,
-            (_, true) => Some(Self::AnotherInstance(call)),
-            _ => Some(Self::ThisInstance(call)),
-        }
-    }
-}
+/// Ends what the books name when a snapshot is to have room, not at once: to evict may be why it was captured.
+pub(crate) type MakeRoom = fn(Evicted<SharedSnapshot>);
 
 /// How long a core has had no call when it captures.
 const QUIET: Duration = Duration::from_millis(4);
@@ -72,16 +31,16 @@ const PUT_OFF: usize = 128;
 const LARGEST: u64 = 32 << 20;
 
 /// Remembers that an instance is to be captured.
-pub(crate) fn put_off(due: Uncaptured) {
+pub(crate) fn put_off(due: Uncaptured, make_room: MakeRoom) {
     let invoker = EbbRef::<Invoker>::get();
     invoker.uncaptured.borrow_mut().push_back(due);
     if !invoker.capturing.replace(true) {
-        drop(spawn(capture_all()));
+        drop(spawn(capture_all(make_room)));
     }
 }
 
 /// Captures what was put off, when the core is quiet or cannot wait any longer.
-async fn capture_all() {
+async fn capture_all(make_room: MakeRoom) {
     let invoker = EbbRef::<Invoker>::get();
     loop {
         let (waits, oldest) = {
@@ -98,8 +57,8 @@ async fn capture_all() {
             let due = invoker.uncaptured.borrow_mut().pop_front();
             let Some(mut due) = due else { break };
             if matches!(due.from, CaptureFrom::AnotherInstance(_)) {
-                capture_another(&due).await;
-            } else if !capture(&mut due) && waits <= PUT_OFF {
+                capture_another(&due, make_room).await;
+            } else if !capture(&mut due, make_room) && waits <= PUT_OFF {
                 due.since = Instant::now();
                 invoker.uncaptured.borrow_mut().push_back(due);
             }
@@ -113,7 +72,7 @@ async fn capture_all() {
 
 /// Captures an instance that is idle, as the snapshot of its function. False when it is not idle now, or it turns out that
 /// another one has to be captured.
-pub(crate) fn capture(due: &mut Uncaptured) -> bool {
+pub(crate) fn capture(due: &mut Uncaptured, make_room: MakeRoom) -> bool {
     let books = EbbRef::<Books>::get();
     if books.pool(|pool| pool.has_snapshot(&due.key)) {
         return true;
@@ -142,12 +101,12 @@ pub(crate) fn capture(due: &mut Uncaptured) -> bool {
     };
     invoker.count(|m| m.capture.record(elapsed_us(began)));
     books.pool(|pool| pool.recount(due.instance, instance_bytes));
-    keep(due, snapshot);
+    keep(due, snapshot, make_room);
     true
 }
 
 /// Loads the function in an instance of its own, and captures that one.
-async fn capture_another(due: &Uncaptured) {
+async fn capture_another(due: &Uncaptured, make_room: MakeRoom) {
     let books = EbbRef::<Books>::get();
     let CaptureFrom::AnotherInstance(call) = &due.from else {
         return;
@@ -190,17 +149,16 @@ async fn capture_another(due: &Uncaptured) {
     {
         let count = |m: &mut Metrics| m.capture.record(elapsed_us(began));
         EbbRef::<Invoker>::get().count(count);
-        keep(due, snapshot);
+        keep(due, snapshot, make_room);
     }
 }
 
 /// Gives the books a function's snapshot.
-fn keep(due: &Uncaptured, snapshot: SharedSnapshot) {
+fn keep(due: &Uncaptured, snapshot: SharedSnapshot, make_room: MakeRoom) {
     let bytes = snapshot.memory_bytes();
     let evicted = EbbRef::<Books>::get()
         .pool(|pool| pool.keep_snapshot(&due.key, snapshot, bytes, due.cost_us));
     if !evicted.instances.is_empty() || !evicted.snapshots.is_empty() {
-        // Not at once: to evict may be why this is captured.
-        drop(spawn(async move { drop(evict(evicted)) }));
+        make_room(evicted);
     }
 }

@@ -12,9 +12,9 @@ use ebb::platform::Clock;
 use ebb::sync::oneshot;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
-use ebb_openwhisk::activation::{Activation, Outcome, Status};
+use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::budget::Budget;
-use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+use ebb_openwhisk::call::{Call, CallOutcome, Start};
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::plan::{Plan, Reply};
 use ebb_openwhisk::pool::{After, Dispatch, Grant, InstanceId, Source, Submitted};
@@ -24,7 +24,7 @@ use crate::books::{Books, Ticket, epoch_ms};
 use crate::evict::{evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
-use crate::run::make_call;
+use crate::run::{failed, make_call};
 
 /// Makes the calls of the API's plans.
 struct Dispatcher;
@@ -123,20 +123,6 @@ impl Executor for Dispatcher {
 /// Microseconds since the machine's start, for the books.
 fn now_us() -> u64 {
     EbbRef::<dyn Clock>::get().now_ns() / 1000
-}
-
-/// A call that the platform could not make.
-pub(crate) fn failed(why: &str) -> CallOutcome {
-    CallOutcome {
-        start_ms: epoch_ms(),
-        end_ms: epoch_ms(),
-        init_ms: None,
-        spent: Spent::default(),
-        kind: Start::Cold,
-        outcome: Outcome::error(Status::InternalError, why),
-        timed_out: false,
-        logs: Vec::new(),
-    }
 }
 
 /// Makes a call on an instance of this core, and gives the instance back to the books.

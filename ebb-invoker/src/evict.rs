@@ -8,9 +8,10 @@ use ebb::{CoreId, EbbRef, RemoteHandle, spawn, spawn_on, time};
 use ebb_openwhisk::pool::{Evicted, InstanceId};
 
 use crate::books::Books;
-use crate::capture::{CaptureFrom, capture, put_off};
+use crate::capture::{capture, put_off};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, here};
+use crate::uncaptured::CaptureFrom;
 
 /// Bytes of room that are made at once when the machine's memory is used up.
 pub(crate) const ROOM: u64 = 16 << 20;
@@ -32,6 +33,13 @@ pub(crate) fn evict(evicted: Evicted<SharedSnapshot>) -> Vec<RemoteHandle<()>> {
     elsewhere
 }
 
+/// Evicts in an event of its own, for a snapshot that the books have taken in: see [`MakeRoom`].
+///
+/// [`MakeRoom`]: crate::capture::MakeRoom
+pub(crate) fn make_room(evicted: Evicted<SharedSnapshot>) {
+    drop(spawn(async move { drop(evict(evicted)) }));
+}
+
 /// Ends an instance of this core. If it is the last of a function, its snapshot stays.
 fn end(id: InstanceId) {
     let invoker = EbbRef::<Invoker>::get();
@@ -43,10 +51,10 @@ fn end(id: InstanceId) {
         at.and_then(|at| uncaptured.remove(at))
     };
     if let Some(mut due) = due
-        && !capture(&mut due)
+        && !capture(&mut due, make_room)
         && matches!(due.from, CaptureFrom::AnotherInstance(_))
     {
-        put_off(due);
+        put_off(due, make_room);
     }
     let instance = invoker.instances.borrow_mut().remove(&id);
     drop(instance);

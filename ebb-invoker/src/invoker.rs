@@ -10,8 +10,8 @@ use ebb_openwhisk::metrics::Metrics;
 use ebb_openwhisk::pool::InstanceId;
 use hashbrown::HashMap;
 
-use crate::capture::Uncaptured;
 use crate::instance::{Instance, InstanceMaker};
+use crate::uncaptured::Uncaptured;
 
 /// What one core has.
 #[ebb(per_core)]

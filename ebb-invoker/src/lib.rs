@@ -63,7 +63,7 @@
 //! | `dispatch` | how a call gets an instance |
 //! | `run` | a call on an instance |
 //! | [`executable`] | functions that are programs: what both platforms share of them |
-//! | `capture`, `evict` | which instances become snapshots; what makes room |
+//! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`loader`] | what Node runs inside an instance |
 
@@ -89,6 +89,8 @@ mod observe;
 pub mod options;
 mod run;
 pub mod service;
+mod uncaptured;
 
+pub use books::NAMESPACE;
 pub use options::{Command, Container, HELP, ServiceOptions};
-pub use service::{NAMESPACE, Service, serve_container};
+pub use service::{Service, serve_container};

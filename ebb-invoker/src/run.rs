@@ -1,17 +1,20 @@
 //! A call on an instance of this core: finding or making the instance, and what the books hear of it afterwards.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use ebb::EbbRef;
 use ebb::time::Instant;
-use ebb_openwhisk::call::{Call, CallOutcome, Start};
+use ebb_openwhisk::activation::{Outcome, Status};
+use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::pool::{After, InstanceId, Source};
 
-use crate::capture::{CaptureFrom, Uncaptured, put_off};
-use crate::dispatch::failed;
-use crate::evict::{ROOM, relieve};
+use crate::books::epoch_ms;
+use crate::capture::put_off;
+use crate::evict::{ROOM, make_room, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
 use crate::invoker::{Invoker, elapsed_us, micros};
+use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// How many times making an instance is attempted on a machine whose memory is used up.
 const TRIES: usize = 6;
@@ -77,13 +80,14 @@ pub(crate) async fn make_call(
         if start == Start::Cold
             && let Some(from) = CaptureFrom::of(call, of_init, of_run)
         {
-            put_off(Uncaptured {
+            let due = Uncaptured {
                 key: call.key(),
                 instance: id,
                 cost_us,
                 since: Instant::now(),
                 from,
-            });
+            };
+            put_off(due, make_room);
         }
     } else {
         drop(instance);
@@ -94,6 +98,20 @@ pub(crate) async fn make_call(
         cost_us,
     };
     (ran, after)
+}
+
+/// A call that the platform could not make.
+pub(crate) fn failed(why: &str) -> CallOutcome {
+    CallOutcome {
+        start_ms: epoch_ms(),
+        end_ms: epoch_ms(),
+        init_ms: None,
+        spent: Spent::default(),
+        kind: Start::Cold,
+        outcome: Outcome::error(Status::InternalError, why),
+        timed_out: false,
+        logs: Vec::new(),
+    }
 }
 
 /// Makes an instance, and room for it if need be.

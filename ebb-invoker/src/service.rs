@@ -14,14 +14,11 @@ use ebb::{EbbRef, core_count, println, spawn, time};
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::Runtimes;
 
-use crate::books::{Books, epoch_ms};
+use crate::books::{Books, NAMESPACE, epoch_ms};
 use crate::front;
 use crate::instance::{InstanceLimits, InstanceMaker, InstanceRequest};
 use crate::invoker::elapsed_us;
 use crate::options::{Container, ServiceOptions};
-
-/// The namespace of the one user.
-pub const NAMESPACE: &str = "guest";
 
 /// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(70);
