@@ -12,43 +12,6 @@ use std::{
 use source::{Source, root_of};
 use test_support::WORKSPACE;
 
-/// Uses that close a circle and are still there: the file, and what it uses. Each leaves the list when it is gone.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "ebb-invoker-native/src/base.rs",
-        "ebb-invoker-native/src/guest.rs",
-    ),
-    ("ebb-invoker/src/books.rs", "ebb-invoker/src/service.rs"),
-    ("ebb-invoker/src/capture.rs", "ebb-invoker/src/evict.rs"),
-    ("ebb-invoker/src/capture.rs", "ebb-invoker/src/invoker.rs"),
-    ("ebb-invoker/src/dispatch.rs", "ebb-invoker/src/run.rs"),
-    ("ebb-mem/src/frame/mod.rs", "ebb-mem/src/global.rs"),
-    ("ebb-mem/src/heap/core.rs", "ebb-mem/src/heap/span.rs"),
-    (
-        "ebb-runtime/src/event/join.rs",
-        "ebb-runtime/src/event/task.rs",
-    ),
-    (
-        "ebb-runtime/src/model/miss.rs",
-        "ebb-runtime/src/per_core.rs",
-    ),
-    (
-        "ebb-runtime/src/per_core.rs",
-        "ebb-runtime/src/event/run_loop.rs",
-    ),
-    (
-        "ebb-runtime/src/per_core.rs",
-        "ebb-runtime/src/event/task.rs",
-    ),
-    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/machine.rs"),
-    (
-        "ebb-runtime/src/per_core.rs",
-        "ebb-runtime/src/model/dynamic.rs",
-    ),
-    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/platform.rs"),
-    ("ebb-runtime/src/per_core.rs", "ebb-runtime/src/time/mod.rs"),
-];
-
 /// The folders of the workspace's crates that are not tests or benches.
 fn crates() -> Vec<PathBuf> {
     let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
@@ -121,52 +84,28 @@ fn faults(files: &BTreeSet<usize>, source: &Source) -> Vec<BTreeSet<usize>> {
     found
 }
 
+/// What is to be told of a crate's circles: for each the uses that it consists of.
+fn circles_told(source: &Source) -> Vec<String> {
+    let all: BTreeSet<usize> = (0..source.files.len()).collect();
+    let tell = |circle: BTreeSet<usize>| {
+        let mut text = String::from("a circle:");
+        for from in &circle {
+            let file = &source.files[*from];
+            for (to, name) in file.uses.iter().filter(|(to, _)| circle.contains(to)) {
+                let used = &source.files[*to].path;
+                text += &format!("\n  {} uses `{name}` of {used}", file.path);
+            }
+        }
+        text
+    };
+    faults(&all, source).into_iter().map(tell).collect()
+}
+
 #[test]
 fn no_two_files_need_one_another() {
-    let mut told = Vec::new();
-    let mut known: BTreeSet<(&str, &str)> = KNOWN.iter().copied().collect();
-    for mut source in crates().iter().filter_map(|folder| read(folder)) {
-        let all: BTreeSet<usize> = (0..source.files.len()).collect();
-        let mut excused = Vec::new();
-        for from in 0..source.files.len() {
-            for (to, name) in source.files[from].uses.clone() {
-                let path = |file: usize| source.files[file].path.as_str();
-                let arrow = KNOWN.iter().find(|k| (k.0, k.1) == (path(from), path(to)));
-                if let Some(arrow) = arrow {
-                    known.remove(arrow);
-                    source.files[from].uses.remove(&to);
-                    excused.push((from, to, name));
-                }
-            }
-        }
-        for circle in faults(&all, &source) {
-            let mut text = String::from("a circle:");
-            for from in &circle {
-                for (to, name) in &source.files[*from].uses {
-                    if circle.contains(to) {
-                        text += &format!(
-                            "\n  {} uses `{name}` of {}",
-                            source.files[*from].path, source.files[*to].path
-                        );
-                    }
-                }
-            }
-            told.push(text);
-        }
-        for (from, to, name) in excused {
-            source.files[from].uses.insert(to, name);
-            if faults(&all, &source).is_empty() {
-                let (from, to) = (&source.files[from].path, &source.files[to].path);
-                told.push(format!("closes no circle any more: {from} to {to}"));
-            }
-            source.files[from].uses.remove(&to);
-        }
-    }
-    for (from, to) in known {
-        told.push(format!(
-            "is gone and still in the list KNOWN: {from} to {to}"
-        ));
-    }
+    let sources = crates();
+    let sources = sources.iter().filter_map(|folder| read(folder));
+    let told: Vec<String> = sources.flat_map(|source| circles_told(&source)).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 

@@ -18,6 +18,8 @@ enum Definition {
     Module(usize),
     /// Something else that stands in the module's file.
     Here,
+    /// A macro of that file, which `#[macro_export]` puts into the crate's root.
+    Macro(usize),
     /// Something of elsewhere: a `use` declaration.
     Import(Vec<String>),
 }
@@ -132,6 +134,9 @@ impl Source {
                 Item::Use(item) => self.import(this, &mut Vec::new(), &item.tree),
                 item => {
                     if let Some(name) = name(&item) {
+                        if is_exported_macro(&item) {
+                            self.define(0, name.clone(), Definition::Macro(file));
+                        }
                         self.define(this, name, Definition::Here);
                     }
                     self.modules[this].code.push(item.to_token_stream());
@@ -256,6 +261,7 @@ impl Source {
             match definition {
                 Definition::Module(child) => self.walk(*child, rest, depth, found),
                 Definition::Here => drop(found.insert(this.file)),
+                Definition::Macro(file) => drop(found.insert(*file)),
                 Definition::Import(import) => {
                     let mut full = import.clone();
                     full.extend_from_slice(rest);
@@ -307,6 +313,13 @@ fn paths(code: TokenStream, before: &[String], found: &mut BTreeSet<Vec<String>>
     for (code, before) in groups {
         paths(code, &before, found);
     }
+}
+
+fn is_exported_macro(item: &Item) -> bool {
+    matches!(item, Item::Macro(_))
+        && attributes(item)
+            .iter()
+            .any(|a| a.path().is_ident("macro_export"))
 }
 
 /// Whether an item is compiled for tests only.
