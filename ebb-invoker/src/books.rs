@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
@@ -108,6 +109,18 @@ impl Books {
             ..config(vec![subject], runtimes, seed)
         });
         self.verbose.store(verbose, Ordering::Relaxed);
+    }
+
+    /// Tells the books of instances which namespaces there are.
+    pub fn tell_weights(&self) {
+        let weights: Vec<(String, u32)> = self.controller(|c| {
+            let weights = c.namespaces().weights();
+            weights
+                .map(|(name, weight)| (name.into(), weight))
+                .collect()
+        });
+        let weights = weights.iter().map(|(name, weight)| (&**name, *weight));
+        self.pool(|pool| pool.set_weights(weights));
     }
 
     /// Whether every activation is printed.

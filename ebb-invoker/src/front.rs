@@ -85,6 +85,7 @@ async fn call(request: &mut Request<'_>) -> Response {
     });
     drop(received);
     if request.method() != "GET" && request.path().starts_with("/admin/") {
+        EbbRef::<Books>::get().tell_weights();
         evict::forget_stale();
     }
     let response = match step {

@@ -2,6 +2,7 @@
 
 use crate::activation::{Activation, Outcome};
 use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY};
+use crate::fair::Member;
 use crate::json::{Json, Members};
 use crate::name::FullName;
 use crate::parameters::Parameters;
@@ -27,6 +28,13 @@ pub struct InstanceKey {
     pub revision: u64,
     /// The caller's namespace, with the binding if the action was reached through one.
     pub caller: Arc<str>,
+}
+
+impl Member for InstanceKey {
+    fn namespace(&self) -> &str {
+        let namespace = self.caller.split_once(' ');
+        namespace.map_or(&*self.caller, |(namespace, _)| namespace)
+    }
 }
 
 /// A call of an action that has code.

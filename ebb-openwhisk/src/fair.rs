@@ -1,18 +1,26 @@
-//! A queue that is fair between functions: they take turns, however many calls each of them has waiting.
+//! A queue that is fair between namespaces, and in each of them between functions: they take turns, however many functions
+//! and calls each of them has waiting.
 //!
 //! Turns are not single calls. Giving an instance to another function means to throw one away and to start one, which costs
 //! many times what a call does; with more functions than instances, strict turns would do that for every call, and the
 //! throughput would collapse. So a function keeps its turn for up to [`QUANTUM`] calls, as in deficit round robin (Shreedhar
-//! and Varghese 1995) with calls for bytes.
+//! and Varghese 1995) with calls for bytes. A namespace's turn is one turn of one of its functions, or as many as it has weight.
 //!
 //! A function may be *held*: its calls wait for one of its own instances, so it takes no turn.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use core::hash::Hash;
 use hashbrown::HashMap;
 
 /// How many calls a function is served in one turn while others wait.
 pub const QUANTUM: u32 = 16;
+
+/// A function, which is a namespace's.
+pub trait Member: Clone + Eq + Hash {
+    /// The namespace.
+    fn namespace(&self) -> &str;
+}
 
 #[derive(Debug)]
 struct Line<V> {
@@ -22,30 +30,61 @@ struct Line<V> {
     /// Its place among the turns, or among the held.
     place: u64,
     held: bool,
+    /// Its next call is served by its own instance and takes no turn.
+    goes_on: bool,
+}
+
+/// What a namespace has waiting.
+#[derive(Debug)]
+struct Group<K> {
+    /// Its functions that are not held.
+    turns: BTreeMap<u64, K>,
+    /// Turns left of its functions in this round.
+    credit: u32,
+    /// Its place in the round, while it has turns.
+    place: u64,
+    /// Its calls.
+    waiting: usize,
 }
 
 /// Calls that wait, by function.
 #[derive(Debug)]
 pub struct FairQueue<K, V> {
     lines: HashMap<K, Line<V>>,
-    turns: BTreeMap<u64, K>,
+    groups: HashMap<String, Group<K>>,
+    /// Namespaces with functions that are not held.
+    round: BTreeMap<u64, String>,
+    /// The turns that namespaces get in a round; 1 if nothing is said.
+    weights: HashMap<String, u32>,
+    /// Functions that are not held.
+    turns: usize,
     held: BTreeMap<u64, K>,
     places: u64,
     len: usize,
     most: usize,
 }
 
-impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
+impl<K: Member, V> FairQueue<K, V> {
     /// A queue for at most so many calls.
     pub fn new(most: usize) -> Self {
         Self {
             lines: HashMap::new(),
-            turns: BTreeMap::new(),
+            groups: HashMap::new(),
+            round: BTreeMap::new(),
+            weights: HashMap::new(),
+            turns: 0,
             held: BTreeMap::new(),
             places: 0,
             len: 0,
             most,
         }
+    }
+
+    /// Says which namespaces there are, and how many turns each gets in a round.
+    pub fn set_weights<'a>(&mut self, weights: impl Iterator<Item = (&'a str, u32)>) {
+        self.weights = weights
+            .map(|(name, weight)| (name.into(), weight))
+            .collect();
     }
 
     /// Calls that wait.
@@ -65,7 +104,7 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
 
     /// Whether no function waits for its turn.
     pub fn is_nobodys_turn(&self) -> bool {
-        self.turns.is_empty()
+        self.turns == 0
     }
 
     /// Functions that are held, those that have been for longest first.
@@ -79,9 +118,68 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
     }
 
     /// Whether another call of that function may wait: the queue is not full, and this function does not fill three quarters of
-    /// it alone.
+    /// it alone. Where there are several namespaces, one has no more than three times as many waiting as there are places left: so
+    /// one alone gets three quarters of them, and however many fill the queue, there are places for another.
     pub fn has_room(&self, key: &K) -> bool {
-        self.len < self.most && self.waiting(key) < (self.most - self.most / 4).max(1)
+        let left = self.most.saturating_sub(self.len);
+        let is_fair = self.weights.len() < 2 || self.waiting_of(key.namespace()) < 3 * left;
+        left > 0 && is_fair && self.waiting(key) < (self.most - self.most / 4).max(1)
+    }
+
+    /// Calls of that namespace that wait.
+    pub fn waiting_of(&self, namespace: &str) -> usize {
+        self.groups.get(namespace).map_or(0, |group| group.waiting)
+    }
+
+    fn weight(&self, namespace: &str) -> u32 {
+        self.weights
+            .get(namespace)
+            .map_or(1, |&weight| weight.max(1))
+    }
+
+    /// A function has a turn to come.
+    fn add_turn(&mut self, place: u64, key: K) {
+        let weight = self.weight(key.namespace());
+        let Some(group) = self.groups.get_mut(key.namespace()) else {
+            return;
+        };
+        if group.turns.is_empty() {
+            self.places += 1;
+            group.place = self.places;
+            group.credit = weight;
+            self.round.insert(group.place, key.namespace().into());
+        }
+        group.turns.insert(place, key);
+        self.turns += 1;
+    }
+
+    fn remove_turn(&mut self, place: u64, key: &K) {
+        let Some(group) = self.groups.get_mut(key.namespace()) else {
+            return;
+        };
+        if group.turns.remove(&place).is_some() {
+            self.turns -= 1;
+            if group.turns.is_empty() {
+                self.round.remove(&group.place);
+            }
+        }
+    }
+
+    /// A namespace's function has taken a turn.
+    fn charge(&mut self, namespace: &str) {
+        let weight = self.weight(namespace);
+        let Some(group) = self.groups.get_mut(namespace) else {
+            return;
+        };
+        group.credit = group.credit.saturating_sub(1);
+        if group.credit == 0 {
+            group.credit = weight;
+            if let Some(name) = self.round.remove(&group.place) {
+                self.places += 1;
+                group.place = self.places;
+                self.round.insert(group.place, name);
+            }
+        }
     }
 
     /// Puts a call at the end of its function's line; gives it back if there is no room for it.
@@ -92,18 +190,32 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         if !self.has_room(&key) {
             return Err(call);
         }
-        let line = self.lines.entry(key.clone()).or_insert_with(|| {
-            self.places += 1;
-            self.turns.insert(self.places, key);
-            Line {
-                waiting: VecDeque::new(),
-                credit: QUANTUM,
-                place: self.places,
-                held: false,
-            }
-        });
-        line.waiting.push_back(call);
+        let group = self
+            .groups
+            .entry_ref(key.namespace())
+            .or_insert_with(|| Group {
+                turns: BTreeMap::new(),
+                credit: 0,
+                place: 0,
+                waiting: 0,
+            });
+        group.waiting += 1;
         self.len += 1;
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.waiting.push_back(call);
+            return Ok(());
+        }
+        self.places += 1;
+        let place = self.places;
+        self.add_turn(place, key.clone());
+        let line = Line {
+            waiting: VecDeque::from([call]),
+            credit: QUANTUM,
+            place,
+            held: false,
+            goes_on: false,
+        };
+        self.lines.insert(key, line);
         Ok(())
     }
 
@@ -113,14 +225,16 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         if let Some(key) = prefer
             && let Some(line) = self.lines.get_mut(key)
         {
-            let others = self.turns.len() - usize::from(!line.held);
+            let others = self.turns - usize::from(!line.held);
             if line.credit > 0 || others == 0 {
+                line.goes_on = true;
                 return Some(key.clone());
             }
             line.credit = QUANTUM;
             self.to_back(key, false);
         }
-        self.turns.values().next().cloned()
+        let (_, first) = self.round.first_key_value()?;
+        self.groups.get(first)?.turns.values().next().cloned()
     }
 
     /// Takes a function out of the turns.
@@ -142,19 +256,20 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
-        let (from, to) = match (line.held, held) {
-            (true, true) => (&mut self.held, None),
-            (false, false) => (&mut self.turns, None),
-            (true, false) => (&mut self.held, Some(&mut self.turns)),
-            (false, true) => (&mut self.turns, Some(&mut self.held)),
-        };
-        let Some(key) = from.remove(&line.place) else {
-            return;
-        };
+        let (from, was_held) = (line.place, line.held);
         self.places += 1;
-        line.place = self.places;
-        line.held = held;
-        to.unwrap_or(from).insert(line.place, key);
+        let place = self.places;
+        (line.place, line.held) = (place, held);
+        if was_held {
+            self.held.remove(&from);
+        } else {
+            self.remove_turn(from, key);
+        }
+        if held {
+            self.held.insert(place, key.clone());
+        } else {
+            self.add_turn(place, key.clone());
+        }
     }
 
     /// The call at the front of that function's line, without taking it.
@@ -167,15 +282,25 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
         let line = self.lines.get_mut(key)?;
         let call = line.waiting.pop_front()?;
         line.credit = line.credit.saturating_sub(1);
+        let takes_turn = !core::mem::take(&mut line.goes_on);
+        let (place, held, is_last) = (line.place, line.held, line.waiting.is_empty());
         self.len -= 1;
-        if line.waiting.is_empty() {
-            let among = if line.held {
-                &mut self.held
+        if takes_turn && !held {
+            self.charge(key.namespace());
+        }
+        if is_last {
+            if held {
+                self.held.remove(&place);
             } else {
-                &mut self.turns
-            };
-            among.remove(&line.place);
+                self.remove_turn(place, key);
+            }
             self.lines.remove(key);
+        }
+        if let Some(group) = self.groups.get_mut(key.namespace()) {
+            group.waiting -= 1;
+            if group.waiting == 0 {
+                self.groups.remove(key.namespace());
+            }
         }
         Some(call)
     }
@@ -185,6 +310,12 @@ impl<K: Clone + Eq + Hash, V> FairQueue<K, V> {
 mod tests {
     use super::*;
     use alloc::vec::Vec;
+
+    impl Member for &str {
+        fn namespace(&self) -> &str {
+            self.split_once('/').map_or("", |(namespace, _)| namespace)
+        }
+    }
 
     #[test]
     fn functions_take_turns_whatever_each_has_waiting() {
@@ -262,5 +393,108 @@ mod tests {
         queue.push("b", 0).unwrap();
         queue.push("c", 0).unwrap();
         assert_eq!(queue.push("d", 9), Err(9));
+    }
+
+    /// Serves `n` calls, each on an instance that was another function's.
+    fn serve(queue: &mut FairQueue<&'static str, u32>, n: usize) -> Vec<&'static str> {
+        let mut served = Vec::new();
+        for _ in 0..n {
+            let key = queue.next(None).unwrap();
+            queue.pop(&key).unwrap();
+            queue.to_back(&key, false);
+            served.push(key);
+        }
+        served
+    }
+
+    #[test]
+    fn namespaces_take_turns_however_many_functions_each_has() {
+        let mut queue = FairQueue::new(1000);
+        for key in ["many/a", "many/b", "many/c", "one/a"] {
+            for n in 0..10 {
+                queue.push(key, n).unwrap();
+            }
+        }
+        let order = serve(&mut queue, 6);
+        assert_eq!(
+            order,
+            ["many/a", "one/a", "many/b", "one/a", "many/c", "one/a"]
+        );
+    }
+
+    #[test]
+    fn a_namespace_has_as_many_turns_in_a_round_as_it_has_weight() {
+        let mut queue = FairQueue::new(1000);
+        queue.set_weights([("heavy", 3), ("light", 1)].into_iter());
+        for key in ["light/a", "heavy/a", "light/b", "heavy/b"] {
+            for n in 0..100 {
+                queue.push(key, n).unwrap();
+            }
+        }
+        let order = serve(&mut queue, 80);
+        let heavy = order
+            .iter()
+            .filter(|key| key.namespace() == "heavy")
+            .count();
+        assert_eq!(heavy, 60);
+    }
+
+    #[test]
+    fn a_free_instance_takes_no_turn_of_its_namespace() {
+        let mut queue = FairQueue::new(1000);
+        for key in ["a/hot", "a/other", "b/f"] {
+            for n in 0..20 {
+                queue.push(key, n).unwrap();
+            }
+        }
+        for _ in 0..QUANTUM {
+            assert_eq!(queue.next(Some(&"a/hot")), Some("a/hot"));
+            queue.pop(&"a/hot").unwrap();
+        }
+        assert_eq!(
+            queue.next(Some(&"a/hot")),
+            Some("a/other"),
+            "the turn is still a's"
+        );
+        queue.pop(&"a/other").unwrap();
+        assert_eq!(queue.next(None), Some("b/f"));
+    }
+
+    #[test]
+    fn one_of_several_namespaces_leaves_places_to_the_others() {
+        let mut queue = FairQueue::new(100);
+        queue.set_weights([("a", 1), ("b", 1), ("c", 1)].into_iter());
+        let functions = ["a/1", "a/2", "a/3", "b/1", "b/2", "b/3", "c/1"];
+        let mut taken = [0; 3];
+        for key in functions {
+            while queue.push(key, 0).is_ok() {
+                taken[usize::from(key.as_bytes()[0] - b'a')] += 1;
+            }
+        }
+        assert_eq!(taken[0], 75);
+        assert!(taken[1] > 10 && taken[2] > 2, "{taken:?}");
+        queue.set_weights([("a", 1)].into_iter());
+        while queue.len() < 100 {
+            queue.push("a/4", 0).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_emptied_leaves_nothing_behind() {
+        let mut queue = FairQueue::new(1000);
+        for (n, key) in ["a/x", "a/y", "b/x"].iter().cycle().take(90).enumerate() {
+            queue.push(*key, n as u32).unwrap();
+            if n % 4 == 0 {
+                queue.hold(key);
+            }
+        }
+        for key in ["a/x", "a/y", "b/x"] {
+            queue.unhold(&key);
+        }
+        while let Some(key) = queue.next(None) {
+            queue.pop(&key).unwrap();
+        }
+        assert!(queue.is_empty() && queue.is_nobodys_turn() && queue.held().next().is_none());
+        assert!(queue.groups.is_empty() && queue.round.is_empty() && queue.lines.is_empty());
     }
 }

@@ -175,6 +175,12 @@ impl Namespaces {
         self.of_names.values()
     }
 
+    /// The turns that each gets in a round when functions wait for instances.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.iter()
+            .map(|namespace| (&**namespace.name(), namespace.limits.weight))
+    }
+
     /// The names of those that came, changed or went since this was asked the last time.
     pub fn take_changed(&mut self) -> Vec<Arc<str>> {
         core::mem::take(&mut self.changed)

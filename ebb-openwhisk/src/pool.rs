@@ -242,6 +242,11 @@ impl<T, S: Clone> Pool<T, S> {
         self.capacity
     }
 
+    /// Says which namespaces there are, and how many turns each gets in a round when their functions wait.
+    pub fn set_weights<'a>(&mut self, weights: impl Iterator<Item = (&'a str, u32)>) {
+        self.queue.set_weights(weights);
+    }
+
     /// A call came to core `here` at `now_us` (of any clock that goes on); an instance for it takes about `bytes`.
     pub fn submit(
         &mut self,

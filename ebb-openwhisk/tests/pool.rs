@@ -64,6 +64,32 @@ fn an_idle_instance_of_the_function_is_used_again_on_its_core() {
 }
 
 #[test]
+fn a_namespace_with_one_call_does_not_wait_for_those_of_another_with_many() {
+    let key = |namespace: &str, revision| InstanceKey {
+        revision,
+        caller: namespace.into(),
+    };
+    let mut pool = pool(1, 2, 2, 1000);
+    pool.set_weights([("many", 1), ("one", 1)].into_iter());
+    let mut running: VecDeque<_> = (0..2).map(|n| run(&mut pool, n, n, 0).instance).collect();
+    for n in 2..500 {
+        let submitted = pool.submit(n, &key("many", n), 10, 0, 0);
+        assert_eq!(submitted, Submitted::Waits);
+    }
+    let bound = key("one binding", 1000);
+    assert_eq!(pool.submit(1000, &bound, 10, 0, 0), Submitted::Waits);
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let instance = running.pop_front().unwrap();
+        for ready in pool.release(instance, after(true, 10, 100), 0) {
+            running.push_back(ready.grant.instance);
+            order.push(ready.ticket);
+        }
+    }
+    assert_eq!(order, [2, 1000, 3, 4]);
+}
+
+#[test]
 fn a_new_instance_goes_to_the_core_with_least_to_do() {
     let mut pool = pool(2, 4, 10, 10);
     let cores: Vec<_> = (0..4).map(|n| run(&mut pool, n, n, 0).core).collect();
