@@ -11,6 +11,7 @@ use crate::object::files::MAX_NOFILE;
 use crate::object::vfs::Opened;
 use crate::run;
 use crate::state::futex::Futexes;
+use crate::state::process::Oom;
 use crate::state::process::{Memory, Process, Processes, Ran, Scheduling, State};
 use crate::state::thread::Thread;
 use crate::state::timer::Timers;
@@ -104,6 +105,8 @@ impl Uc {
             drew: false,
             dumpable: 1,
             timer_slack_ns: 50_000,
+            oom: Oom::default(),
+            core_filter: 0x33,
             group: 1,
             session: 1,
             exit_signal: 0,

@@ -99,6 +99,18 @@ fn sockets_within_a_machine_say_what_linux_says() {
     says_what_linux_says("inet");
 }
 
+#[test]
+fn peers_senders_and_descriptors_in_messages_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("peers");
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_what_is_set_reads_back_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("refusals");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

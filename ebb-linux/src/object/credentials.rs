@@ -33,6 +33,8 @@ pub mod cap {
     /// Ports below 1024.
     pub const NET_BIND_SERVICE: u64 = 1 << 10;
     /// Raw sockets.
+    pub const NET_ADMIN: u64 = 1 << 12;
+    /// `CAP_NET_RAW`.
     pub const NET_RAW: u64 = 1 << 13;
     /// System V objects whatever their mode says.
     pub const IPC_OWNER: u64 = 1 << 15;

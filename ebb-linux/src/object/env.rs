@@ -83,9 +83,26 @@ pub trait ProcInfo {
     fn group(&self) -> (u32, u32) {
         (self.pid(), self.pid())
     }
-    /// What it does: `R`uns, `S`leeps, is s`T`opped, or is over and unasked for (`Z`).
-    fn state(&self) -> char {
+    /// What the thread `tid` does: `R`uns, `S`leeps, is s`T`opped, or is over and unasked for (`Z`).
+    fn state(&self, tid: u32) -> char {
+        let _ = tid;
         'R'
+    }
+    /// How likely it is to be ended for want of memory (`oom_score_adj`), from -1000 to 1000.
+    fn oom_score_adj(&self) -> i16 {
+        0
+    }
+    /// Which mappings a core dump would have (`coredump_filter`).
+    fn core_filter(&self) -> u32 {
+        0x33
+    }
+    /// How late its timers may be, in nanoseconds.
+    fn timer_slack_ns(&self) -> u64 {
+        50_000
+    }
+    /// Whether others of the same user may look into it (`PR_SET_DUMPABLE`).
+    fn is_dumpable(&self) -> bool {
+        true
     }
     /// Its descriptors, working directory and the rest, among the UC's; those that are in place if `None`.
     fn files(&self) -> Option<FilesId> {
@@ -146,6 +163,10 @@ pub trait ProcInfo {
     fn cpu_time(&self) -> (u64, u64) {
         (0, 0)
     }
+    /// The same of its children that it has waited for, theirs included.
+    fn children_time(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// When the process started, in nanoseconds of the monotonic clock.
     fn started(&self) -> u64 {
         0
@@ -155,9 +176,11 @@ pub trait ProcInfo {
         let _ = resource;
         (u64::MAX, u64::MAX)
     }
-    /// Signal sets for `/proc/self/status`: pending, blocked, ignored, caught.
-    fn signal_sets(&self) -> [u64; 4] {
-        [0; 4]
+    /// Signal sets for `/proc/self/status`: sent to the thread `tid`, sent to the process, held off by the thread, ignored,
+    /// caught.
+    fn signal_sets(&self, tid: u32) -> [u64; 5] {
+        let _ = tid;
+        [0; 5]
     }
     /// The machine's name.
     fn hostname(&self) -> Vec<u8> {
@@ -182,6 +205,19 @@ pub struct CpuModel {
     pub mhz: u32,
     /// `flags`, separated by blanks.
     pub flags: Vec<u8>,
+}
+
+/// What a write to a file of `/proc/PID` changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The name of the thread, ended by zeroes.
+    Comm([u8; 16]),
+    /// See [`ProcInfo::oom_score_adj`].
+    OomScoreAdj(i16),
+    /// See [`ProcInfo::timer_slack_ns`].
+    TimerSlackNs(u64),
+    /// See [`ProcInfo::core_filter`].
+    CoreFilter(u32),
 }
 
 /// The world around a UC's objects.
@@ -209,6 +245,15 @@ pub trait Env {
             f(self.process());
         }
         found
+    }
+
+    /// Changes what is known of the thread `tid` of a process.
+    ///
+    /// # Errors
+    /// `ESRCH` when it is gone, `EACCES` or `EPERM` when the caller may not, `EINVAL`.
+    fn change(&self, pid: u32, tid: u32, setting: Setting) -> Result<()> {
+        let _ = (pid, tid, setting);
+        Err(Errno::EACCES)
     }
 
     /// Whether some process runs the program in this file, by the name of

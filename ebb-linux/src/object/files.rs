@@ -153,6 +153,8 @@ pub struct Files {
     pub fds: FdTable,
     /// The working directory.
     pub cwd: NodeRef,
+    /// Where absolute paths start (`chroot`).
+    pub root: NodeRef,
     /// Permission bits that new files do not get.
     pub umask: u32,
     /// Bytes that a file may have to be written to beyond them: the soft `RLIMIT_FSIZE`.

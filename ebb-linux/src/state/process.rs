@@ -129,6 +129,10 @@ pub struct State {
     pub dumpable: u8,
     /// `PR_SET_TIMERSLACK`, in nanoseconds.
     pub timer_slack_ns: u64,
+    /// What `oom_score_adj` says.
+    pub oom: Oom,
+    /// What `coredump_filter` says.
+    pub core_filter: u32,
     /// Its process group.
     pub group: u32,
     /// Its session.
@@ -159,6 +163,15 @@ pub struct Scheduling {
     pub resets_on_fork: bool,
     /// Class and level of `ioprio_set`.
     pub io_priority: u16,
+}
+
+/// How likely a process is to be ended for want of memory: told, because a UC that has no memory left ends as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oom {
+    /// From -1000 to 1000.
+    pub adjustment: i16,
+    /// What a process without `CAP_SYS_RESOURCE` may lower it to.
+    pub floor: i16,
 }
 
 /// Processor time in nanoseconds.

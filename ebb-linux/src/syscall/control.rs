@@ -2,10 +2,12 @@
 
 use super::{Call, Stop};
 use crate::abi::errno::Errno;
+use crate::object::credentials::{Ids, cap};
 use crate::object::env::{Env as _, Report};
 use crate::object::id::{DescId, Fd};
+use crate::object::kind::socket::Sender;
 use crate::object::kind::socket::address::{Address, Domain};
-use crate::object::kind::socket::option::{IP, IPV6, SOCKET};
+use crate::object::kind::socket::option::{IP, IPV6, SOCKET, UDP, UDP_SEGMENT};
 use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +15,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The longest ancillary data that is looked at.
 const MAX_CONTROL: u64 = 64 << 10;
 const SCM_RIGHTS: u32 = 1;
+const SCM_CREDENTIALS: u32 = 2;
+/// The user and group that stand for what has no number.
+const OVERFLOW: u32 = 65_534;
 /// `struct cmsghdr`.
 const HEAD: usize = 16;
 
@@ -78,6 +83,13 @@ pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
                     fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
                 }
             }
+            (SOCKET, SCM_CREDENTIALS) => ancillary.sender = Some(given_sender(call, value)?),
+            // Nothing else can be given to a socket as such.
+            (SOCKET, _) => return Err(Errno::EINVAL.into()),
+            (UDP, UDP_SEGMENT) => {
+                let segment = value.first_chunk::<2>().ok_or(Errno::EINVAL)?;
+                ancillary.segment = Some(u16::from_le_bytes(*segment));
+            }
             (IP, IP_PKTINFO) => {
                 let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;
                 let [_, _, _, _, a, b, c, d, ..] = *info;
@@ -98,6 +110,32 @@ pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
         return Err(Errno::EINVAL.into());
     }
     Ok((fds, ancillary))
+}
+
+/// `SCM_CREDENTIALS`: one's own numbers, or those that one may take.
+fn given_sender(call: &Call<'_>, value: &[u8]) -> Result<Sender, Stop> {
+    let word =
+        |at: usize| u32::from_le_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]);
+    if value.len() != 12 {
+        return Err(Errno::EINVAL.into());
+    }
+    let sender = Sender {
+        pid: word(0),
+        uid: word(4),
+        gid: word(8),
+    };
+    let who = super::credentials::of(call);
+    let is = |ids: &Ids, id: u32| [ids.real, ids.effective, ids.saved].contains(&id);
+    if sender.pid != call.process.pid() && !who.has(cap::SYS_ADMIN)
+        || !is(&who.user, sender.uid) && !who.has(cap::SETUID)
+        || !is(&who.group, sender.gid) && !who.has(cap::SETGID)
+    {
+        return Err(Errno::EPERM.into());
+    }
+    if call.uc.processes.borrow().find(sender.pid).is_none() {
+        return Err(Errno::ESRCH.into());
+    }
+    Ok(sender)
 }
 
 /// An integer that is a byte, or -1 for the usual.
@@ -121,6 +159,16 @@ pub fn write(
     received: &mut Received,
 ) -> Result<u64, Stop> {
     let mut all: Vec<(u32, u32, Vec<u8>)> = Vec::new();
+    if call.objects().tells_senders(id) {
+        // Sent when nobody had asked: nobody is named.
+        let nobody = Sender {
+            pid: 0,
+            uid: OVERFLOW,
+            gid: OVERFLOW,
+        };
+        let sender = received.sender.unwrap_or(nobody);
+        all.push((SOCKET, SCM_CREDENTIALS, sender.to_bytes()));
+    }
     if !received.fds.is_empty() {
         let fds = received.fds.iter().flat_map(|fd| fd.to_le_bytes());
         all.push((SOCKET, SCM_RIGHTS, fds.collect()));

@@ -10,6 +10,11 @@ pub fn accept(_: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// Linux refuses it to processes without a capability that no process of a UC has.
+pub fn refuse(_: &Call<'_>) -> Outcome {
+    Err(Errno::EPERM.into())
+}
+
 /// Lets others run.
 pub fn sched_yield(_: &Call<'_>) -> Outcome {
     Err(Stop::Yield)
@@ -79,6 +84,10 @@ pub fn personality(_: &Call<'_>) -> Outcome {
 }
 
 pub fn membarrier(call: &Call<'_>) -> Outcome {
+    // MEMBARRIER_CMD_FLAG_CPU belongs to a command that is not here.
+    if call.args[1] as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     match call.args[0] {
         // MEMBARRIER_CMD_QUERY: what is here; a program has one core, so every barrier is done.
         0 => Ok(0x1 | 0x8 | 0x10),

@@ -227,6 +227,12 @@ pub fn chdir(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+pub fn chroot(call: &Call<'_>) -> Outcome {
+    let path = path(call, call.args[0])?;
+    call.on_objects(|o, w| o.chroot(w, &path))?;
+    Ok(0)
+}
+
 pub fn fchdir(call: &Call<'_>) -> Outcome {
     call.on_objects(|o, _| o.fchdir(call.fd(0)))?;
     Ok(0)

@@ -3,6 +3,7 @@
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
+use crate::object::credentials::{Ids, cap};
 use crate::object::files::MAX_NOFILE;
 use crate::state::process::Process;
 use alloc::rc::Rc;
@@ -16,6 +17,9 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
             Rc::clone(processes.find(pid).ok_or(Errno::ESRCH)?)
         }
     };
+    if process.serial != call.process.serial && !may_change(call, &process) {
+        return Err(Errno::EPERM.into());
+    }
     let before = get(&process, resource)?;
     if new != 0 {
         let [soft, hard]: [u64; 2] = call.space().get(new)?;
@@ -25,6 +29,16 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
         call.space().put(old, [before.0, before.1])?;
     }
     Ok(0)
+}
+
+/// Whether another process is one's own in every respect, or one may have its way.
+fn may_change(call: &Call<'_>, process: &Process) -> bool {
+    let who = super::credentials::of(call);
+    let state = process.state.borrow();
+    let target = super::credentials::of_state(&state);
+    let all = |ids: &Ids, id: u32| [ids.real, ids.effective, ids.saved] == [id; 3];
+    who.has(cap::SYS_RESOURCE)
+        || all(&target.user, who.user.real) && all(&target.group, who.group.real)
 }
 
 fn get(process: &Process, resource: u64) -> Result<(u64, u64), Stop> {

@@ -24,16 +24,19 @@ pub fn socket(call: &Call<'_>) -> Outcome {
     if matches!(domain, 2 | 10 | 16) {
         call.uc.start_network();
     }
-    Ok(
-        call.on_objects(|o, _| o.socket_create(domain as u32, kind as u32, protocol as u32))?
-            as u64,
-    )
+    Ok(call.on_objects(|o, w| {
+        let fd = o.socket_create(domain as u32, kind as u32, protocol as u32)?;
+        o.own_socket(w, fd).map(|()| fd)
+    })? as u64)
 }
 
 pub fn socketpair(call: &Call<'_>) -> Outcome {
     let [domain, kind, protocol, out, ..] = call.args;
-    let (a, b) =
-        call.on_objects(|o, _| o.socketpair(domain as u32, kind as u32, protocol as u32))?;
+    let (a, b) = call.on_objects(|o, w| {
+        let (a, b) = o.socketpair(domain as u32, kind as u32, protocol as u32)?;
+        o.own_socket(w, a)?;
+        o.own_socket(w, b).map(|()| (a, b))
+    })?;
     give_pair(call, out, a, b)
 }
 
@@ -183,8 +186,13 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     let room: i32 = call.space().get(len_at)?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
     let value = call.on_objects(|o, w| o.socket_option(w, id, (level as u32, name as u32)))?;
-    let n = value.len().min(room);
+    const SO_PEERGROUPS: u64 = 59;
     let mut space = call.space();
+    if (level, name) == (1, SO_PEERGROUPS) && room < value.len() {
+        space.put(len_at, value.len() as u32)?;
+        return Err(Errno::ERANGE.into());
+    }
+    let n = value.len().min(room);
     space.write(at, &value[..n])?;
     space.put(len_at, n as u32)?;
     Ok(0)
@@ -321,15 +329,23 @@ fn receive_parts(
             .receive(&call.world(), id, &mut sink, max_fds, flags);
         // The queue of answers never makes wait.
         let may_wait = may_wait(call, id, flags) && !flags.contains(MessageFlags::ERRQUEUE);
-        let all = flags.contains(MessageFlags::WAITALL)
-            && !flags.contains(MessageFlags::PEEK)
-            && call.objects().writes_all(id);
+        // How much is enough: all of it, or what `SO_RCVLOWAT` says.
+        let enough = match &result {
+            Ok(received) if received.len + done < total && !flags.contains(MessageFlags::PEEK) => {
+                let objects = call.objects();
+                match flags.contains(MessageFlags::WAITALL) && objects.writes_all(id) {
+                    true => total,
+                    false => total.min(objects.more_wanted(id) + 1),
+                }
+            }
+            _ => 1,
+        };
         match result {
-            Ok(mut received) if all => {
+            Ok(mut received) if enough > 1 || done > 0 => {
                 let ended = received.len == 0;
                 done += received.len;
                 received.len = done;
-                if ended || done >= total || !may_wait || !received.fds.is_empty() {
+                if ended || done >= enough || !may_wait || !received.fds.is_empty() {
                     return Ok(received);
                 }
                 // The end may be there already, and would wake nobody any more.

@@ -180,6 +180,7 @@ table! {
 92 chown "sdd" Full => path::chown;
 93 fchown "fdd" Full => path::fchown;
 94 lchown "sdd" Full => path::lchown;
+161 chroot "s" Full => path::chroot;
 95 umask "o" Full => path::umask;
 96 gettimeofday "pp" Full => time::gettimeofday;
 97 getrlimit "dp" Full => resource::getrlimit;
@@ -233,7 +234,7 @@ table! {
 150 munlock "px" Full => memory::mlock;
 151 mlockall "b" Partial("accepted: nothing is paged out") => misc::accept;
 152 munlockall "" Partial("accepted: nothing is paged out") => misc::accept;
-157 prctl "dxxxx" Partial("names, dumpable, no_new_privs") => thread::prctl;
+157 prctl "dxxxx" Partial("no seccomp, no PR_SET_MM, no names of mappings, no core scheduling: EINVAL") => thread::prctl;
 158 arch_prctl "xp" Full => thread::arch_prctl;
 160 setrlimit "dp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::setrlimit;
 162 sync "" Full => misc::accept;
@@ -342,33 +343,38 @@ table! {
 437 openat2 "fspx" Full [SaRestart] => path::openat2;
 439 faccessat2 "fsdb" Full => path::faccessat2;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
+153 vhangup "" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+155 pivot_root "ss" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+163 acct "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+165 mount "ssspp" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+166 umount2 "sb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+167 swapon "sb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+168 swapoff "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+169 reboot "xxxp" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+170 sethostname "px" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+171 setdomainname "px" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+172 iopl "d" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+173 ioperm "xxd" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+175 init_module "pxs" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+176 delete_module "sb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+246 kexec_load "xxpb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+304 open_by_handle_at "fpb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+313 finit_module "fsb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+321 bpf "dpx" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+103 syslog "dpx" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+159 adjtimex "p" Partial("tells that the clock is not disciplined; changes are refused with EPERM") => time::adjtimex;
+164 settimeofday "pp" Partial("checked, then refused with EPERM") => time::settimeofday;
+227 clock_settime "dp" Partial("checked, then refused with EPERM") => time::clock_settime;
+305 clock_adjtime "dp" Partial("as adjtimex") => time::clock_adjtime;
 absent {
 78 getdents,
 101 ptrace,
-103 syslog,
 134 uselib,
 136 ustat,
 139 sysfs,
-153 vhangup,
 154 modify_ldt,
-155 pivot_root,
 156 _sysctl,
-159 adjtimex,
-161 chroot,
-163 acct,
-164 settimeofday,
-165 mount,
-166 umount2,
-167 swapon,
-168 swapoff,
-169 reboot,
-170 sethostname,
-171 setdomainname,
-172 iopl,
-173 ioperm,
 174 create_module,
-175 init_module,
-176 delete_module,
 177 get_kernel_syms,
 178 query_module,
 179 quotactl,
@@ -390,7 +396,6 @@ absent {
 215 epoll_wait_old,
 216 remap_file_pages,
 219 restart_syscall,
-227 clock_settime,
 236 vserver,
 237 mbind,
 238 set_mempolicy,
@@ -401,7 +406,6 @@ absent {
 243 mq_timedreceive,
 244 mq_notify,
 245 mq_getsetattr,
-246 kexec_load,
 248 add_key,
 249 request_key,
 250 keyctl,
@@ -413,16 +417,12 @@ absent {
 300 fanotify_init,
 301 fanotify_mark,
 303 name_to_handle_at,
-304 open_by_handle_at,
-305 clock_adjtime,
 308 setns,
 310 process_vm_readv,
 311 process_vm_writev,
 312 kcmp,
-313 finit_module,
 317 seccomp,
 320 kexec_file_load,
-321 bpf,
 323 userfaultfd,
 329 pkey_mprotect,
 330 pkey_alloc,

@@ -179,6 +179,21 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
             call.space().put(value, u32::from(adopts))?;
             Ok(0)
         }
+        // PR_GET_TIMING, PR_SET_TIMING: statistical only. PR_TASK_PERF_EVENTS_DISABLE and _ENABLE: there are none.
+        13 | 31 | 32 => Ok(0),
+        14 if value == 0 => Ok(0),
+        // PR_GET_SECCOMP
+        21 => Ok(0),
+        // PR_MCE_KILL_GET: the default.
+        34 => Ok(2),
+        // PR_GET_TID_ADDRESS
+        40 => {
+            let at = call.thread(|t| t.clear_tid)?;
+            call.space().put(value, at)?;
+            Ok(0)
+        }
+        // PR_GET_THP_DISABLE: there are no huge pages to keep away.
+        42 if call.args[1..5] == [0; 4] => Ok(0),
         // There is no tracing: whoever is let in has no way in.
         PR_SET_PTRACER => Ok(0),
         _ => Err(Errno::EINVAL.into()),

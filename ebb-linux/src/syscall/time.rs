@@ -126,6 +126,65 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
     sleep_until(call, call.uc.now().saturating_add(span), remainder_at)
 }
 
+pub fn clock_settime(call: &Call<'_>) -> Outcome {
+    const CLOCK_REALTIME: u64 = 0;
+    if call.args[0] != CLOCK_REALTIME {
+        return Err(Errno::EINVAL.into());
+    }
+    timespec(call, call.args[1])?.ok_or(Errno::EFAULT)?;
+    Err(Errno::EPERM.into())
+}
+
+pub fn settimeofday(call: &Call<'_>) -> Outcome {
+    let [at, zone, ..] = call.args;
+    if at != 0 {
+        let [seconds, micros]: [i64; 2] = call.space().get(at)?;
+        if seconds < 0 || !(0..1_000_000).contains(&micros) {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    if zone != 0 {
+        let _: [u32; 2] = call.space().get(zone)?;
+    }
+    Err(Errno::EPERM.into())
+}
+
+/// Tells of the clock in a `struct timex` at `at`: nobody disciplines it. Whatever would change it is refused.
+fn discipline(call: &Call<'_>, at: u64) -> Outcome {
+    const TIME_ERROR: u64 = 5;
+    const STA_UNSYNC: u64 = 0x40;
+    const MOST_ERROR_US: u64 = 16_000_000;
+    const TICK_US: u64 = 10_000;
+    let modes: u32 = call.space().get(at)?;
+    if modes != 0 {
+        return Err(Errno::EPERM.into());
+    }
+    let now = crate::unix_now();
+    let mut timex = [0u64; 26];
+    timex[3] = MOST_ERROR_US;
+    timex[4] = MOST_ERROR_US;
+    timex[5] = STA_UNSYNC;
+    timex[7] = 1;
+    timex[8] = 500 << 16;
+    timex[9] = now / SECOND;
+    timex[10] = now % SECOND / 1000;
+    timex[11] = TICK_US;
+    call.space().put(at, timex)?;
+    Ok(TIME_ERROR)
+}
+
+pub fn adjtimex(call: &Call<'_>) -> Outcome {
+    discipline(call, call.args[0])
+}
+
+pub fn clock_adjtime(call: &Call<'_>) -> Outcome {
+    match call.args[0] as i32 {
+        0 => discipline(call, call.args[1]),
+        1..=11 => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
 pub fn times(call: &Call<'_>) -> Outcome {
     let ticks = |time: u64| time / 10_000_000;
     let own = ticks(call.process.ran());

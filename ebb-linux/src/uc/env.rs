@@ -5,8 +5,9 @@
 
 use super::Uc;
 use crate::abi::signal::bit;
-use crate::object::credentials::Credentials;
-use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo};
+use crate::object::credentials::{Credentials, cap};
+use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Setting};
+use crate::object::errno::{Errno, Result};
 use crate::object::fd::FilesId;
 use crate::object::id::NodeRef;
 use crate::object::socket::network::Network;
@@ -74,6 +75,38 @@ impl Env for World<'_> {
         let zombie = processes.zombies.iter().find(|z| z.pid == pid).copied();
         drop(processes);
         zombie.inspect(|zombie| f(zombie)).is_some()
+    }
+
+    fn change(&self, pid: u32, tid: u32, setting: Setting) -> Result<()> {
+        let found = self.uc.processes.borrow().find(pid).cloned();
+        let process = found.ok_or(Errno::ESRCH)?;
+        let who = self.credentials();
+        let same = pid == self.process.pid();
+        match setting {
+            Setting::Comm(_) if !same => return Err(Errno::EINVAL),
+            Setting::Comm(name) => {
+                let mut threads = process.threads.borrow_mut();
+                let thread = threads.iter_mut().find(|t| t.tid == tid);
+                thread.ok_or(Errno::ESRCH)?.name = name;
+            }
+            Setting::OomScoreAdj(adjustment) => {
+                let mut state = process.state.borrow_mut();
+                let mighty = who.has(cap::SYS_RESOURCE);
+                if adjustment < state.oom.floor && !mighty {
+                    return Err(Errno::EACCES);
+                }
+                state.oom.adjustment = adjustment;
+                if mighty {
+                    state.oom.floor = adjustment;
+                }
+            }
+            Setting::TimerSlackNs(_) if !same && !who.has(cap::SYS_NICE) => {
+                return Err(Errno::EPERM);
+            }
+            Setting::TimerSlackNs(slack) => process.state.borrow_mut().timer_slack_ns = slack,
+            Setting::CoreFilter(filter) => process.state.borrow_mut().core_filter = filter,
+        }
+        Ok(())
     }
 
     fn runs(&self, program: NodeRef) -> bool {
@@ -157,6 +190,32 @@ impl ProcInfo for World<'_> {
         (state.group, state.session)
     }
 
+    fn state(&self, tid: u32) -> char {
+        let process = self.process;
+        if process.stopped.get().is_some() {
+            return 'T';
+        }
+        let threads = process.threads.borrow();
+        let waits = threads.iter().any(|t| t.tid == tid && t.waiting.is_some());
+        if waits { 'S' } else { 'R' }
+    }
+
+    fn oom_score_adj(&self) -> i16 {
+        self.process.state.borrow().oom.adjustment
+    }
+
+    fn core_filter(&self) -> u32 {
+        self.process.state.borrow().core_filter
+    }
+
+    fn timer_slack_ns(&self) -> u64 {
+        self.process.state.borrow().timer_slack_ns
+    }
+
+    fn is_dumpable(&self) -> bool {
+        self.process.state.borrow().dumpable == 1
+    }
+
     fn files(&self) -> Option<FilesId> {
         Some(self.process.files.get())
     }
@@ -169,16 +228,17 @@ impl ProcInfo for World<'_> {
         self.process.state.borrow().scheduling.nice.into()
     }
 
-    fn signal_sets(&self) -> [u64; 4] {
+    fn signal_sets(&self, tid: u32) -> [u64; 5] {
         let threads = self.process.threads.borrow();
         let state = self.process.state.borrow();
-        let blocked = threads.iter().next().map_or(0, |t| t.mask);
-        let mut sets = [state.pending, blocked, 0, 0];
+        let thread = threads.iter().find(|t| t.tid == tid);
+        let (pending, blocked) = thread.map_or((0, 0), |t| (t.pending, t.mask));
+        let mut sets = [pending, state.pending, blocked, 0, 0];
         for signal in 1..=64 {
             match state.actions.get(signal).map(|a| a.handler) {
                 None | Some(0) => {}
-                Some(1) => sets[2] |= bit(signal),
-                Some(_) => sets[3] |= bit(signal),
+                Some(1) => sets[3] |= bit(signal),
+                Some(_) => sets[4] |= bit(signal),
             }
         }
         sets
@@ -300,6 +360,10 @@ impl ProcInfo for World<'_> {
         (self.process.ran(), 0)
     }
 
+    fn children_time(&self) -> (u64, u64) {
+        (self.process.state.borrow().ran.children, 0)
+    }
+
     fn started(&self) -> u64 {
         self.process.state.borrow().begun
     }
@@ -325,23 +389,19 @@ macro_rules! pass_on {
 }
 
 impl ProcInfo for Other<'_> {
-    fn state(&self) -> char {
-        let process = self.0.process;
-        if process.stopped.get().is_some() {
-            return 'T';
-        }
-        let waits = process.threads.borrow().iter().all(|t| t.waiting.is_some());
-        if waits { 'S' } else { 'R' }
-    }
-
     pass_on! { 0:
         pid() -> u32;
+        state(tid: u32) -> char;
+        oom_score_adj() -> i16;
+        core_filter() -> u32;
+        timer_slack_ns() -> u64;
+        is_dumpable() -> bool;
         parent() -> u32;
         group() -> (u32, u32);
         files() -> Option<FilesId>;
         credentials() -> Arc<Credentials>;
         nice() -> i32;
-        signal_sets() -> [u64; 4];
+        signal_sets(tid: u32) -> [u64; 5];
         threads() -> Vec<u32>;
         exe() -> Vec<u8>;
         comm(tid: u32) -> Vec<u8>;
@@ -352,6 +412,7 @@ impl ProcInfo for Other<'_> {
         memory() -> MemoryInfo;
         cpu_model() -> CpuModel;
         cpu_time() -> (u64, u64);
+        children_time() -> (u64, u64);
         started() -> u64;
         rlimit(resource: u32) -> (u64, u64);
     }
@@ -370,7 +431,7 @@ impl ProcInfo for Zombie {
         (self.group, self.session)
     }
 
-    fn state(&self) -> char {
+    fn state(&self, _: u32) -> char {
         'Z'
     }
 

@@ -15,7 +15,8 @@
 //! | [`stat`] | what is known of files |
 //! | `dir` | the paths of nodes |
 //! | `content` | reading, changing, sharing the pages of files |
-//! | `synth`, `text` | /proc and /sys, and the text of their files |
+//! | `synth`, `rows` | /proc and /sys: nodes, and the table of them |
+//! | `text`, `net`, `set` | the text of their files, and what writing to them does |
 
 pub mod archive;
 mod change;
@@ -24,6 +25,8 @@ pub mod data;
 mod dir;
 mod inode;
 mod net;
+pub(crate) mod rows;
+pub(crate) mod set;
 pub mod stat;
 pub(crate) mod synth;
 pub(crate) mod text;

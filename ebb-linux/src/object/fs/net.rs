@@ -1,10 +1,23 @@
-//! The files of /proc/net: the interfaces and routes that netlink and the ioctls tell of.
+//! The files of /proc/net and /sys/class/net: the interfaces and routes that netlink and the ioctls tell of, and the UC's
+//! sockets.
 
-use alloc::vec::Vec;
-use core::{fmt::Write, net::IpAddr};
+use alloc::{format, string::String, vec::Vec};
+use core::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use super::text::{Subject, Text};
-use crate::object::interfaces::{self, Interface, mask, network_of};
+use crate::object::{
+    interfaces::{self, Interface, mask, network_of},
+    kind::{
+        Face, Kind as _,
+        socket::{
+            Message, Socket, SocketKind, State,
+            address::{Address, Domain},
+        },
+    },
+};
 
 pub(crate) fn dev(s: &Subject<'_>, out: &mut Vec<u8>) {
     let mut out = Text(out);
@@ -78,4 +91,244 @@ fn line(out: &mut Text<'_>, interface: &Interface, to: u32, router: u32, flags: 
     let text =
         alloc::format!("{name}\t{to:08X}\t{router:08X}\t{flags:04X}\t0\t0\t0\t{mask:08X}\t0\t0\t0");
     let _ = writeln!(out, "{text:<127}");
+}
+
+/// The state of a connection, as in `include/net/tcp_states.h`.
+fn tcp_state(socket: &Socket) -> u8 {
+    match socket.state {
+        State::Listening => 10,
+        State::Connecting => 2,
+        State::Connected if socket.no_write && (socket.no_read || socket.peer_closed) => 7,
+        State::Connected if socket.no_write => 5,
+        State::Connected if socket.no_read => 8,
+        State::Connected => 1,
+        State::Idle => 7,
+    }
+}
+
+/// An address as the kernel prints it: words that lie in memory.
+fn place(address: &Address, v6: bool) -> String {
+    let (ip, port) = match address {
+        Address::Inet(at) => (at.ip(), at.port()),
+        _ => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    };
+    if !v6 {
+        let ip = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        return format!("{:08X}:{port:04X}", word(ip.octets()));
+    }
+    let octets = match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => [0; 16],
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    let mut text = String::new();
+    for word in octets.chunks_exact(4) {
+        let word: [u8; 4] = [word[0], word[1], word[2], word[3]];
+        let _ = write!(text, "{:08X}", u32::from_le_bytes(word));
+    }
+    let _ = write!(text, ":{port:04X}");
+    text
+}
+
+/// Sockets of one sort that have a port.
+fn sockets<'a>(
+    s: &'a Subject<'_>,
+    kind: SocketKind,
+    domain: Domain,
+) -> impl Iterator<Item = (u32, &'a Socket)> {
+    let has_port = |socket: &Socket| matches!(socket.local, Address::Inet(at) if at.port() != 0);
+    s.sockets
+        .iter()
+        .filter(move |(_, k)| k.kind == kind && k.domain == domain && has_port(k))
+        .map(|(id, k)| (id.index(), k))
+}
+
+/// The inode number of a socket, as `fstat` gives it.
+fn inode(index: u32) -> u64 {
+    match Socket::FACE {
+        Face::Numbered { base, .. } => u64::from(base) + u64::from(index),
+        Face::Anonymous(_) => u64::from(index),
+    }
+}
+
+/// A table of `/proc/net` of sockets with ports.
+fn table(s: &Subject<'_>, out: &mut Vec<u8>, kind: SocketKind, domain: Domain) {
+    let (v6, datagrams) = (domain == Domain::Inet6, kind == SocketKind::Datagram);
+    let mut out = Text(out);
+    let blank = if v6 { "                         " } else { "" };
+    let more = if datagrams { " ref pointer drops" } else { "" };
+    let head = format!(
+        "  sl  local_address{blank} {}{blank} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
+        if v6 {
+            "remote_address"
+        } else {
+            "rem_address  "
+        }
+    );
+    let _ = writeln!(
+        out,
+        "{head:<width$}",
+        width = if v6 {
+            0
+        } else {
+            149 - 22 * usize::from(datagrams)
+        }
+    );
+    for (n, (index, socket)) in sockets(s, kind, domain).enumerate() {
+        let (local, remote) = (place(&socket.local, v6), place(&socket.remote, v6));
+        let state = match (datagrams, socket.state) {
+            (true, State::Connected) => 1,
+            (true, _) => 7,
+            _ => tcp_state(socket),
+        };
+        let sent = 0;
+        let waiting: usize = match socket.state {
+            State::Listening => socket.backlog.len(),
+            _ => socket.inbox.iter().map(Message::left).sum(),
+        };
+        let uid = socket.owner.as_ref().map_or(0, |o| o.who.user.effective);
+        let line = format!(
+            "{n:>4}: {local} {remote} {state:02X} {sent:08X}:{waiting:08X} 00:00000000 00000000 {uid:>5}        0 {} {} 0000000000000000{}",
+            inode(index),
+            if datagrams { 2 } else { 1 },
+            if datagrams { " 0" } else { " 100 0 0 10 0" },
+        );
+        let _ = writeln!(out, "{line:<149}");
+    }
+}
+
+pub(crate) fn tcp(s: &Subject<'_>, out: &mut Vec<u8>) {
+    table(s, out, SocketKind::Stream, Domain::Inet);
+}
+
+pub(crate) fn tcp6(s: &Subject<'_>, out: &mut Vec<u8>) {
+    table(s, out, SocketKind::Stream, Domain::Inet6);
+}
+
+pub(crate) fn udp(s: &Subject<'_>, out: &mut Vec<u8>) {
+    table(s, out, SocketKind::Datagram, Domain::Inet);
+}
+
+pub(crate) fn udp6(s: &Subject<'_>, out: &mut Vec<u8>) {
+    table(s, out, SocketKind::Datagram, Domain::Inet6);
+}
+
+pub(crate) fn unix(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut text = Text(out);
+    let _ = writeln!(
+        text,
+        "Num       RefCount Protocol Flags    Type St Inode Path"
+    );
+    for (id, socket) in s.sockets.iter().filter(|(_, k)| k.domain == Domain::Unix) {
+        let listens = socket.state == State::Listening;
+        let flags = if listens { 0x1_0000 } else { 0 };
+        let state = match socket.state {
+            State::Connected => 3,
+            State::Connecting => 2,
+            State::Idle | State::Listening => 1,
+        };
+        let (kind, inode) = (socket.kind.number(), inode(id.index()));
+        let _ = write!(
+            text,
+            "{:016x}: 00000002 00000000 {flags:08X} {kind:04X} {state:02X} {inode:>5}",
+            0
+        );
+        match &socket.local {
+            Address::Path(path) => {
+                text.0.push(b' ');
+                text.0.extend_from_slice(path);
+            }
+            Address::Abstract(name) => {
+                text.0.extend_from_slice(b" @");
+                let shown = name.iter().map(|&b| if b == 0 { b'@' } else { b });
+                text.0.extend(shown);
+            }
+            _ => {}
+        }
+        text.0.push(b'\n');
+    }
+}
+
+/// How many connections are established.
+fn established(s: &Subject<'_>) -> usize {
+    let inet = |k: &Socket| matches!(k.domain, Domain::Inet | Domain::Inet6);
+    let streams = s
+        .sockets
+        .iter()
+        .filter(|(_, k)| k.kind == SocketKind::Stream && inet(k));
+    streams
+        .filter(|(_, k)| matches!(tcp_state(k), 1 | 8))
+        .count()
+}
+
+/// What is counted is how many connections there are; packets are not.
+pub(crate) fn snmp(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    let _ = write!(
+        out,
+        "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n\
+         Ip: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n\
+         Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\n\
+         Tcp: 1 200 120000 -1 0 0 0 0 {} 0 0 0 0 0 0\n\
+         Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n\
+         Udp: 0 0 0 0 0 0 0 0 0\n",
+        established(s)
+    );
+}
+
+pub(crate) fn netstat(_: &Subject<'_>, out: &mut Vec<u8>) {
+    let _ = write!(
+        Text(out),
+        "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 0 0\nIpExt: InOctets OutOctets\nIpExt: 0 0\n"
+    );
+}
+
+pub(crate) fn sockstat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let count = |kind, domain| {
+        let of = |k: &Socket| k.kind == kind && k.domain == domain;
+        s.sockets.iter().filter(|(_, k)| of(k)).count()
+    };
+    let tcp = count(SocketKind::Stream, Domain::Inet);
+    let udp = count(SocketKind::Datagram, Domain::Inet);
+    let _ = write!(
+        Text(out),
+        "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {tcp} mem 0\nUDP: inuse {udp} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+        s.sockets.len()
+    );
+}
+
+/// A file of an interface's directory in /sys/class/net.
+fn link(s: &Subject<'_>, out: &mut Vec<u8>, f: impl FnOnce(&Interface) -> String) {
+    let name = s.path.split('/').nth(4).unwrap_or_default();
+    let all = interfaces::all(s.env);
+    if let Some(interface) = all.iter().find(|i| i.name == name) {
+        let _ = writeln!(Text(out), "{}", f(interface));
+    }
+}
+
+fn mac(octets: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = octets;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+macro_rules! links {
+    ($($name:ident = $f:expr;)*) => {
+        $(pub(crate) fn $name(s: &Subject<'_>, out: &mut Vec<u8>) { link(s, out, $f); })*
+    };
+}
+
+links! {
+    link_addr_len = |_| String::from("6");
+    link_address = |i| mac(i.mac);
+    link_broadcast = |i| mac(if i.is_loopback() { [0; 6] } else { [0xff; 6] });
+    link_carrier = |_| String::from("1");
+    link_flags = |i| format!("{:#x}", i.flags);
+    link_ifindex = |i| format!("{}", i.index);
+    link_iflink = |i| format!("{}", i.index);
+    link_mtu = |i| format!("{}", i.mtu);
+    link_operstate = |i| String::from(if i.is_loopback() { "unknown" } else { "up" });
+    link_type = |i| format!("{}", i.kind);
 }

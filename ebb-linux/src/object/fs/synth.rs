@@ -1,11 +1,11 @@
 //! /proc and /sys: trees whose files are made when they are read.
 //!
-//! The trees are one table of paths. What cannot be in a table (the entries of `fd` and `task`) has
+//! The trees are one table of paths ([`super::rows`]). What cannot be in a table (the entries of `fd` and `task`) has
 //! node variants of its own. [`super::text`] makes the text of files.
 
 use alloc::{format, vec::Vec};
 
-use super::{NodeKind, net, text};
+use super::{NodeKind, rows::TREE, set, text};
 use crate::object::id::SynthNode;
 
 #[derive(Clone, Copy)]
@@ -15,8 +15,10 @@ pub(crate) enum What {
     FdInfos,
     Tasks,
     File(text::Make),
-    /// A file that also accepts writes, which change nothing.
-    Accepting(text::Make),
+    /// A file that always says the same: a line, or nothing.
+    Fixed(&'static str),
+    /// A file that can be written to: what a write asks for.
+    Settable(text::Make, set::Parse),
     SelfLink,
     ThreadSelfLink,
     Exe,
@@ -25,130 +27,7 @@ pub(crate) enum What {
     Link(&'static str),
 }
 
-use What::{Accepting, Dir, File, Link};
-
-/// Every fixed node. A directory stands before what is in it; `PID` is the process.
-pub(crate) static TREE: &[(&str, What)] = &[
-    ("/proc", Dir),
-    ("/proc/PID", Dir),
-    ("/proc/PID/auxv", File(text::auxv)),
-    ("/proc/PID/cgroup", File(text::cgroup)),
-    ("/proc/PID/cmdline", File(text::cmdline)),
-    ("/proc/PID/comm", Accepting(text::comm)),
-    ("/proc/PID/cwd", What::Cwd),
-    ("/proc/PID/environ", File(text::environ)),
-    ("/proc/PID/exe", What::Exe),
-    ("/proc/PID/fd", What::Fds),
-    ("/proc/PID/fdinfo", What::FdInfos),
-    ("/proc/PID/io", File(text::io)),
-    ("/proc/PID/limits", File(text::limits)),
-    ("/proc/PID/maps", File(text::maps)),
-    ("/proc/PID/mountinfo", File(text::mountinfo)),
-    ("/proc/PID/mounts", File(text::mounts)),
-    ("/proc/PID/net", Dir),
-    ("/proc/PID/net/dev", File(net::dev)),
-    ("/proc/PID/net/if_inet6", File(net::if_inet6)),
-    ("/proc/PID/net/route", File(net::route)),
-    ("/proc/PID/oom_score", File(text::zero)),
-    ("/proc/PID/oom_score_adj", Accepting(text::zero)),
-    ("/proc/PID/personality", File(text::personality)),
-    ("/proc/PID/root", What::RootLink),
-    ("/proc/PID/stat", File(text::process_stat)),
-    ("/proc/PID/statm", File(text::statm)),
-    ("/proc/PID/status", File(text::status)),
-    ("/proc/PID/task", What::Tasks),
-    ("/proc/cmdline", File(text::kernel_cmdline)),
-    ("/proc/cpuinfo", File(text::cpuinfo)),
-    ("/proc/filesystems", File(text::filesystems)),
-    ("/proc/loadavg", File(text::loadavg)),
-    ("/proc/meminfo", File(text::meminfo)),
-    ("/proc/mounts", Link("self/mounts")),
-    ("/proc/net", Link("self/net")),
-    ("/proc/self", What::SelfLink),
-    ("/proc/stat", File(text::stat)),
-    ("/proc/swaps", File(text::swaps)),
-    ("/proc/sys", Dir),
-    ("/proc/sys/fs", Dir),
-    ("/proc/sys/fs/file-max", File(text::file_max)),
-    ("/proc/sys/fs/nr_open", File(text::nr_open)),
-    ("/proc/sys/fs/pipe-max-size", File(text::pipe_max_size)),
-    ("/proc/sys/kernel", Dir),
-    ("/proc/sys/kernel/cap_last_cap", File(text::cap_last_cap)),
-    ("/proc/sys/kernel/hostname", File(text::hostname)),
-    ("/proc/sys/kernel/ngroups_max", File(text::ngroups_max)),
-    ("/proc/sys/kernel/osrelease", File(text::osrelease)),
-    ("/proc/sys/kernel/ostype", File(text::ostype)),
-    ("/proc/sys/kernel/pid_max", File(text::pid_max)),
-    ("/proc/sys/kernel/random", Dir),
-    ("/proc/sys/kernel/random/boot_id", File(text::boot_id)),
-    (
-        "/proc/sys/kernel/random/entropy_avail",
-        File(text::entropy_avail),
-    ),
-    ("/proc/sys/kernel/random/uuid", File(text::uuid)),
-    ("/proc/sys/kernel/threads-max", File(text::pid_max)),
-    ("/proc/sys/kernel/version", File(text::kernel_version)),
-    ("/proc/sys/net", Dir),
-    ("/proc/sys/net/core", Dir),
-    ("/proc/sys/net/core/somaxconn", File(text::somaxconn)),
-    ("/proc/sys/net/ipv4", Dir),
-    (
-        "/proc/sys/net/ipv4/ip_local_port_range",
-        File(text::port_range),
-    ),
-    ("/proc/sys/vm", Dir),
-    ("/proc/sys/vm/max_map_count", File(text::max_map_count)),
-    ("/proc/sys/vm/mmap_min_addr", File(text::mmap_min_addr)),
-    ("/proc/sys/vm/overcommit_memory", File(text::zero)),
-    ("/proc/thread-self", What::ThreadSelfLink),
-    ("/proc/uptime", File(text::uptime)),
-    ("/proc/version", File(text::version)),
-    ("/sys", Dir),
-    ("/sys/devices", Dir),
-    ("/sys/devices/system", Dir),
-    ("/sys/devices/system/cpu", Dir),
-    (
-        "/sys/devices/system/cpu/kernel_max",
-        File(text::cpu_kernel_max),
-    ),
-    ("/sys/devices/system/cpu/online", File(text::cpu_range)),
-    ("/sys/devices/system/cpu/possible", File(text::cpu_range)),
-    ("/sys/devices/system/cpu/present", File(text::cpu_range)),
-    ("/sys/devices/system/node", Dir),
-    ("/sys/devices/system/node/online", File(text::zero)),
-    ("/sys/fs", Dir),
-    ("/sys/fs/cgroup", Dir),
-    (
-        "/sys/fs/cgroup/cgroup.controllers",
-        File(text::cgroup_controllers),
-    ),
-    ("/sys/fs/cgroup/cgroup.procs", File(text::cgroup_procs)),
-    ("/sys/fs/cgroup/cpu.max", File(text::cpu_max)),
-    ("/sys/fs/cgroup/cpu.stat", File(text::cpu_stat)),
-    (
-        "/sys/fs/cgroup/cpuset.cpus.effective",
-        File(text::cpu_range),
-    ),
-    ("/sys/fs/cgroup/memory.current", File(text::memory_current)),
-    ("/sys/fs/cgroup/memory.high", File(text::max)),
-    ("/sys/fs/cgroup/memory.max", File(text::memory_max)),
-    ("/sys/fs/cgroup/memory.swap.max", File(text::zero)),
-    ("/sys/fs/cgroup/pids.max", File(text::max)),
-    ("/sys/kernel", Dir),
-    ("/sys/kernel/mm", Dir),
-    ("/sys/kernel/mm/transparent_hugepage", Dir),
-    (
-        "/sys/kernel/mm/transparent_hugepage/enabled",
-        File(text::hugepage_enabled),
-    ),
-    (
-        "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
-        File(text::hugepage_size),
-    ),
-];
-
-/// What a thread's directory in `task` has.
-pub(crate) const TASK_FILES: &[&str] = &["comm", "stat", "status", "maps", "cgroup"];
+use What::{Dir, File, Fixed, Settable};
 
 pub(crate) const PID: &str = "/proc/PID";
 
@@ -196,7 +75,7 @@ impl SynthNode {
             (SynthNode::FdInfo(..), _) => NodeKind::File,
             (SynthNode::Task(..), _) => NodeKind::Dir,
             (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
-            (_, Some(File(_) | Accepting(_))) => NodeKind::File,
+            (_, Some(File(_) | Fixed(_) | Settable(..))) => NodeKind::File,
             _ => NodeKind::Symlink,
         }
     }
@@ -227,7 +106,7 @@ impl SynthNode {
 
     /// Whether writes are accepted.
     pub(crate) fn writable(self) -> bool {
-        matches!(self.row(), Some((_, Accepting(_))))
+        matches!(self.row(), Some((_, Settable(..))))
     }
 
     pub(crate) fn ino(self) -> u64 {

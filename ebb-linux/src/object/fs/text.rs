@@ -4,18 +4,26 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::object::{
+    arena::Arena,
     env::{Env, ProcInfo},
     files::{Files, MAX_NOFILE},
-    kind::pipe,
+    kind::{pipe, socket::Socket},
 };
 
 /// Whose files are read.
 pub(crate) struct Subject<'a> {
     pub(crate) env: &'a dyn Env,
     pub(crate) process: &'a dyn ProcInfo,
+    /// The thread: the first, if not one of `task`.
     pub(crate) tid: u32,
+    /// The file's path in the table.
+    pub(crate) path: &'static str,
     /// The process' descriptors and the rest.
     pub(crate) files: Option<&'a Files>,
+    /// The UC's sockets.
+    pub(crate) sockets: &'a Arena<Socket>,
+    /// Open descriptions of the UC.
+    pub(crate) open: usize,
     /// Pages in writable files.
     pub(crate) file_pages: u64,
     pub(crate) boot_id: u128,
@@ -55,29 +63,10 @@ macro_rules! fixed {
 }
 
 fixed! {
-    zero = 0;
-    max = "max";
-    cgroup = "0::/";
-    personality = "00000000";
-    kernel_cmdline = "";
     file_max = i64::MAX;
     nr_open = MAX_NOFILE;
     pipe_max_size = pipe::MAX_SLOTS * pipe::SLOT;
-    cap_last_cap = 40;
-    ngroups_max = 65536;
-    ostype = "Linux";
-    pid_max = 4_194_304;
-    entropy_avail = 256;
     kernel_version = VERSION;
-    somaxconn = 4096;
-    port_range = "32768\t60999";
-    max_map_count = 65530;
-    mmap_min_addr = 65536;
-    cpu_kernel_max = 8191;
-    cgroup_controllers = "cpu memory pids";
-    hugepage_enabled = "always [madvise] never";
-    hugepage_size = 2 << 20;
-    swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority";
     filesystems = "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tpipefs\nnodev\tsockfs";
     mounts = "none / tmpfs rw 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs ro 0 0\n\
               cgroup2 /sys/fs/cgroup cgroup2 ro 0 0";
@@ -146,13 +135,8 @@ pub(crate) fn cpu_range(s: &Subject<'_>, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn cpu_max(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let _ = s;
-    put!(out, "max 100000\n");
-}
-
 pub(crate) fn cpu_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let (user, system) = s.process.cpu_time();
+    let (user, system) = busy(s);
     put!(out, "usage_usec {}\n", (user + system) / 1000);
     put!(
         out,
@@ -171,19 +155,45 @@ pub(crate) fn memory_max(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "{}\n", s.process.memory().total);
 }
 
+/// Processor time of all processes, in nanoseconds: in user mode, in the kernel.
+fn busy(s: &Subject<'_>) -> (u64, u64) {
+    let mut all = (0, 0);
+    for pid in s.env.processes() {
+        s.env.visit(pid, &mut |process| {
+            let (user, system) = process.cpu_time();
+            let (gone_user, gone_system) = process.children_time();
+            all = (all.0 + user + gone_user, all.1 + system + gone_system);
+        });
+    }
+    all
+}
+
+/// Threads of all processes: those that run, and how many there are.
+fn threads(s: &Subject<'_>) -> (usize, usize) {
+    let mut all = (0, 0);
+    for pid in s.env.processes() {
+        s.env.visit(pid, &mut |process| {
+            let threads = process.threads();
+            let runs = |tid: &&u32| process.state(**tid) == 'R';
+            all.0 += threads.iter().filter(runs).count();
+            all.1 += threads.len();
+        });
+    }
+    all
+}
+
 pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
     let now = s.env.monotonic() / 10_000_000;
-    put!(out, "{}.{:02} 0.00\n", now / 100, now % 100);
+    let (user, system) = busy(s);
+    let idle = now.saturating_sub((user + system) / 10_000_000);
+    let [up, idle] = [now, idle].map(|t| alloc::format!("{}.{:02}", t / 100, t % 100));
+    put!(out, "{up} {idle}\n");
 }
 
 pub(crate) fn loadavg(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let process = s.process;
-    put!(
-        out,
-        "0.00 0.00 0.00 1/{} {}\n",
-        process.threads().len(),
-        process.pid()
-    );
+    let (running, all) = threads(s);
+    let last = s.env.processes().last().copied().unwrap_or(1);
+    put!(out, "0.00 0.00 0.00 {running}/{all} {last}\n");
 }
 
 fn put_uuid(bytes: [u8; 16], out: &mut Vec<u8>) {
@@ -275,7 +285,7 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
 
 pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     let process = s.process;
-    let (user, system) = process.cpu_time();
+    let (user, system) = busy(s);
     let cpus = process.cpus().max(1);
     let up = ticks(s.env.monotonic());
     let busy = ticks(user) + ticks(system);
@@ -298,7 +308,9 @@ pub(crate) fn stat(s: &Subject<'_>, out: &mut Vec<u8>) {
         out,
         "intr 0\nctxt 0\nbtime {booted}\nprocesses {processes}\n"
     );
-    put!(out, "procs_running 1\nprocs_blocked 0\n");
+    let running = threads(s).0;
+    put!(out, "procs_running {running}\nprocs_blocked 0\n");
+    put!(out, "softirq 0 0 0 0 0 0 0 0 0 0 0\n");
 }
 
 pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -310,23 +322,25 @@ pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(
         out,
         ") {} {} {group} {session} 0 -1 4194560 0 0 0 0 ",
-        process.state(),
+        process.state(s.tid),
         process.parent()
     );
-    put!(
-        out,
-        "{} {} 0 0 20 0 {} 0 ",
-        ticks(user),
-        ticks(system),
-        process.threads().len()
-    );
+    let (nice, gone) = (process.nice(), process.children_time());
+    let times = [user, system, gone.0, gone.1].map(ticks);
+    for time in times {
+        put!(out, "{time} ");
+    }
+    put!(out, "{} {nice} {} 0 ", 20 + nice, process.threads().len());
     put!(out, "{} {} ", ticks(process.started()), memory.virtual_size);
-    put!(out, "{} 18446744073709551615 ", memory.resident / PAGE);
-    // startcode to kstkeip, signal sets (obsolete), wchan, swap, exit_signal, processor and the rest.
-    put!(
-        out,
-        "0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
-    );
+    put!(out, "{} {} ", memory.resident / PAGE, process.rlimit(5).0);
+    // Where code, stack and registers are is not told. The signal sets have 31 bits here.
+    put!(out, "0 0 0 0 0 ");
+    let [own, _, blocked, ignored, caught] = process.signal_sets(s.tid);
+    for set in [own, blocked, ignored, caught] {
+        put!(out, "{} ", set & 0x7fff_ffff);
+    }
+    // wchan to exit_signal, processor to exit_code.
+    put!(out, "0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
 }
 
 pub(crate) fn statm(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -350,7 +364,7 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     let process = s.process;
     put!(out, "Name:\t");
     out.extend(process.comm(s.tid));
-    let state = match process.state() {
+    let state = match process.state(s.tid) {
         'S' => "S (sleeping)",
         'T' => "T (stopped)",
         'Z' => "Z (zombie)",
@@ -387,7 +401,9 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     for group in who.groups.iter() {
         put!(out, "{group} ");
     }
-    put!(out, "\n");
+    let (group, session) = process.group();
+    put!(out, "\nNStgid:\t{}\nNSpid:\t{}\n", process.pid(), s.tid);
+    put!(out, "NSpgid:\t{group}\nNSsid:\t{session}\n");
     let m = process.memory();
     for (name, bytes) in [
         ("VmPeak", m.virtual_peak),
@@ -408,7 +424,8 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     ] {
         put!(out, "{name}:\t{:>8} kB\n", bytes / 1024);
     }
-    let [pending, blocked, ignored, caught] = process.signal_sets();
+    let [own, shared, blocked, ignored, caught] = process.signal_sets(s.tid);
+    put!(out, "CoreDumping:\t0\nTHP_enabled:\t0\n");
     put!(
         out,
         "Threads:\t{}\nSigQ:\t0/31000\n",
@@ -416,8 +433,7 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     );
     put!(
         out,
-        "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{blocked:016x}\n",
-        0
+        "SigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\n"
     );
     put!(out, "SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n");
     for (name, set) in [
@@ -430,11 +446,15 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         put!(out, "{name}:\t{set:016x}\n");
     }
     let refuses = u8::from(who.no_new_privileges);
-    put!(out, "NoNewPrivs:\t{refuses}\nSeccomp:\t0\n");
+    put!(
+        out,
+        "NoNewPrivs:\t{refuses}\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+    );
     let cpus = process.cpus().clamp(1, 64);
     put!(out, "Cpus_allowed:\t{:x}\n", u64::MAX >> (64 - cpus));
     put!(out, "Cpus_allowed_list:\t");
     cpu_range(s, out);
+    put!(out, "Mems_allowed:\t1\nMems_allowed_list:\t0\n");
     put!(
         out,
         "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
@@ -479,6 +499,106 @@ pub(crate) fn limits(s: &Subject<'_>, out: &mut Vec<u8>) {
             "{name:<25} {:<20} {:<20} {unit:<10}\n",
             word(soft),
             word(hard)
+        );
+    }
+}
+
+pub(crate) fn oom_score_adj(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\n", s.process.oom_score_adj());
+}
+
+/// As Linux computes it: 667 and what memory and adjustment make of it.
+pub(crate) fn oom_score(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let (memory, adjustment) = (s.process.memory(), i64::from(s.process.oom_score_adj()));
+    let share = memory.resident.saturating_mul(1000) / memory.total.max(1);
+    let score = match adjustment {
+        -1000 => 0,
+        adjustment => (1000 + share as i64 + adjustment) * 2 / 3,
+    };
+    put!(out, "{score}\n");
+}
+
+pub(crate) fn timerslack_ns(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\n", s.process.timer_slack_ns());
+}
+
+pub(crate) fn coredump_filter(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{:08x}\n", s.process.core_filter());
+}
+
+pub(crate) fn sched(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let process = s.process;
+    out.extend(process.comm(s.tid));
+    put!(out, " ({}, #threads: {})\n", s.tid, process.threads().len());
+    put!(out, "{:-<67}\n", "");
+    let (user, system) = process.cpu_time();
+    let ran = user + system;
+    let value = alloc::format!("{}.{:06}", ran / 1_000_000, ran % 1_000_000);
+    put!(out, "{:<45}:{value:>21}\n", "se.sum_exec_runtime");
+    put!(out, "{:<45}:{:>21}\n", "policy", 0);
+    put!(out, "{:<45}:{:>21}\n", "prio", 120 + process.nice());
+}
+
+/// Time on the core; time that it waited for it and turns are not counted.
+pub(crate) fn schedstat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let (user, system) = s.process.cpu_time();
+    put!(out, "{} 0 0\n", user + system);
+}
+
+pub(crate) fn file_nr(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}\t0\t{}\n", s.open, i64::MAX);
+}
+
+pub(crate) fn vmstat(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let memory = s.process.memory();
+    let anonymous = memory.resident.saturating_sub(memory.shared);
+    for (name, pages) in [
+        ("nr_free_pages", memory.free / PAGE),
+        ("nr_active_anon", anonymous / PAGE),
+        ("nr_anon_pages", anonymous / PAGE),
+        ("nr_mapped", memory.shared / PAGE),
+        ("nr_file_pages", s.file_pages),
+        ("nr_shmem", s.file_pages),
+        ("nr_dirty", 0),
+        ("nr_writeback", 0),
+        ("pgpgin", 0),
+        ("pgpgout", 0),
+        ("pswpin", 0),
+        ("pswpout", 0),
+        ("pgfault", 0),
+        ("pgmajfault", 0),
+        ("oom_kill", 0),
+    ] {
+        put!(out, "{name} {pages}\n");
+    }
+}
+
+pub(crate) fn zoneinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let memory = s.process.memory();
+    let (free, total) = (memory.free / PAGE, memory.total / PAGE);
+    put!(out, "Node 0, zone   Normal\n  pages free     {free}\n");
+    put!(
+        out,
+        "        min      0\n        low      0\n        high     0\n"
+    );
+    put!(
+        out,
+        "        spanned  {total}\n        present  {total}\n        managed  {total}\n"
+    );
+}
+
+pub(crate) fn node_meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let memory = s.process.memory();
+    let (total, free) = (memory.total / 1024, memory.free / 1024);
+    for (name, value) in [
+        ("MemTotal", total),
+        ("MemFree", free),
+        ("MemUsed", total - free),
+    ] {
+        put!(
+            out,
+            "Node 0 {:<16}{value:>8} kB\n",
+            alloc::format!("{name}:")
         );
     }
 }

@@ -30,7 +30,10 @@ impl Objects {
         let before = core::mem::replace(&mut self.files, files);
         match self.running.and_then(|r| self.parked.get_mut(r)) {
             Some(parked) => parked.files = Some(before),
-            None => self.fs.close_node(before.cwd),
+            None => {
+                self.fs.close_node(before.cwd);
+                self.fs.close_node(before.root);
+            }
         }
         self.running = Some(id);
     }
@@ -50,6 +53,7 @@ impl Objects {
             self.retain(desc);
         }
         self.fs.open_node(files.cwd);
+        self.fs.open_node(files.root);
         self.parked.insert(Parked {
             files: Some(files),
             users: 1,
@@ -91,9 +95,10 @@ impl Objects {
             let _ = self.close(fd);
         }
         let root = self.fs.root();
-        self.fs.open_node(root);
-        let cwd = core::mem::replace(&mut self.files.cwd, root);
-        self.fs.close_node(cwd);
+        for place in [&mut self.files.cwd, &mut self.files.root] {
+            self.fs.open_node(root);
+            self.fs.close_node(core::mem::replace(place, root));
+        }
         self.parked.remove(id);
         self.running = None;
     }

@@ -63,6 +63,8 @@ impl Objects {
             desc.refs = desc.refs.saturating_sub(1);
             if desc.refs + desc.holds == 0 {
                 self.drop_description(id);
+            } else if self.sockets.sends_sockets && matches!(desc.object, Object::Socket(_)) {
+                self.collect_unreachable();
             }
         }
     }

@@ -42,6 +42,7 @@ impl Objects {
             files: Files {
                 fds: FdTable::new(limits.nofile),
                 cwd,
+                root: cwd,
                 umask: 0o022,
                 max_size: u64::MAX,
             },
@@ -62,6 +63,8 @@ impl Objects {
             tty_node: None,
             boot_id: u128::from_le_bytes(boot_id),
         };
+        // As the working directory and as the root.
+        objects.fs.open_node(cwd);
         objects.fs.open_node(cwd);
         objects.populate(env)?;
         Ok(objects)

@@ -112,7 +112,7 @@ impl Objects {
                 }
                 Ok(done)
             }
-            Object::Text => Ok(source.remaining()),
+            Object::Text => self.write_text(env, node, source),
             Object::Socket(_) => self.write_socket(env, id, source),
             Object::Path | Object::Dir => Err(Errno::EBADF),
             Object::Epoll(_) => Err(Errno::EINVAL),
@@ -190,7 +190,7 @@ impl Objects {
                 let append = flags.contains(OpenFlags::APPEND);
                 self.write_file(env, node, pos, append, source).map(|w| w.1)
             }
-            (Object::Text, _) => Ok(source.remaining()),
+            (Object::Text, node) => self.write_text(env, node, source),
             (object, _) if object.is_positioned() => self.write_desc(env, id, source),
             _ => Err(Errno::ESPIPE),
         }

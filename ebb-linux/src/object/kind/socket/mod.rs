@@ -24,7 +24,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::{Face, Kind};
 use crate::object::{
-    env::{Carried, NetSocket, Report},
+    credentials::Credentials,
+    env::{Carried, Env, NetSocket, Report},
     errno::{Errno, Result},
     id::{DescId, Id, NodeRef, QueueId},
     wait::Hub,
@@ -34,6 +35,61 @@ use crate::object::{
 pub(crate) const OVERHEAD: usize = 256;
 /// The name of a socket.
 pub type SocketId = Id<Socket>;
+
+/// A process as `SO_PEERCRED` and `SCM_CREDENTIALS` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its number.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Sender {
+    /// `struct ucred`.
+    pub fn to_bytes(self) -> Vec<u8> {
+        [self.pid, self.uid, self.gid]
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect()
+    }
+
+    /// The process that makes a call.
+    pub(crate) fn caller(env: &dyn Env) -> Self {
+        let who = env.process().credentials();
+        Self {
+            pid: env.process().pid(),
+            uid: who.user.real,
+            gid: who.group.real,
+        }
+    }
+}
+
+/// The process that made a socket, or that made it listen.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) pid: u32,
+    pub(crate) who: Arc<Credentials>,
+}
+
+impl Owner {
+    pub(crate) fn caller(env: &dyn Env) -> Self {
+        Self {
+            pid: env.process().pid(),
+            who: env.process().credentials(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Sender {
+        Sender {
+            pid: self.pid,
+            uid: self.who.user.effective,
+            gid: self.who.group.effective,
+        }
+    }
+}
 
 /// How a socket moves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +165,10 @@ pub struct Socket {
     /// Groups that it hears, by interface as the guest said it.
     pub(crate) groups: Vec<(IpAddr, u32)>,
     pub(crate) options: Options,
+    /// Its owner; `None` for a connection that nobody has accepted.
+    pub(crate) owner: Option<Owner>,
+    /// The process at the other end when the connection was made, or the own for a listener (`SO_PEERCRED`).
+    pub(crate) peer_owner: Option<Owner>,
 }
 
 /// The marked byte of a stream (`MSG_OOB`), which lies in the inbox with the others.
@@ -130,6 +190,8 @@ pub struct Message {
     pub(crate) descriptions: Vec<DescId>,
     /// Of a datagram: what came with it.
     pub(crate) carried: Option<Carried>,
+    /// Of a Unix socket: the process that sent it, if that was asked for.
+    pub(crate) sender: Option<Sender>,
 }
 
 impl Message {
@@ -161,6 +223,8 @@ pub struct Sockets {
     /// What all inboxes cost.
     pub(crate) bytes: usize,
     pub(crate) autobind: u32,
+    /// Some message carries, or carried, a socket.
+    pub(crate) sends_sockets: bool,
 }
 
 /// Who has which port: datagrams and streams have ports of their own.
@@ -220,6 +284,8 @@ impl Socket {
             corked: None,
             groups: Vec::new(),
             options: Options::default(),
+            owner: None,
+            peer_owner: None,
         }
     }
 }

@@ -9,7 +9,7 @@ pub(crate) const IP: u32 = 0;
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u32 = 6;
 /// `IPPROTO_UDP`.
-pub(crate) const UDP: u32 = 17;
+pub const UDP: u32 = 17;
 /// `IPPROTO_IPV6`.
 pub const IPV6: u32 = 41;
 pub(crate) const REUSEADDR: u32 = 2;
@@ -22,6 +22,9 @@ pub(crate) const RECVERR: u32 = 11;
 /// Of `IPPROTO_IPV6`.
 pub(crate) const RECVERR6: u32 = 25;
 pub(crate) const UDP_CORK: u32 = 1;
+/// Into how long datagrams what is sent is cut.
+pub const UDP_SEGMENT: u32 = 103;
+pub(crate) const RCVLOWAT: u32 = 18;
 pub(crate) const PASSCRED: u32 = 16;
 pub(crate) const LINGER: u32 = 13;
 pub(crate) const SNDBUF: u32 = 7;
@@ -43,15 +46,15 @@ const KEPT: &[(u32, u32, i32)] = &[
     (SOCKET, RCVBUF, DEFAULT_BUFFER),
     (SOCKET, 9, 0),  // KEEPALIVE
     (SOCKET, 10, 0), // OOBINLINE
+    (SOCKET, 1, 0),  // DEBUG
     (SOCKET, 12, 0), // PRIORITY
     (SOCKET, REUSEPORT, 0),
     (SOCKET, PASSCRED, 0),
-    (SOCKET, 18, 1), // RCVLOWAT
+    (SOCKET, RCVLOWAT, 1),
     (SOCKET, 29, 0), // TIMESTAMP
     (SOCKET, 35, 0), // TIMESTAMPNS
     (SOCKET, 36, 0), // MARK
     (SOCKET, 46, 0), // BUSY_POLL
-    (SOCKET, 47, 0), // MAX_PACING_RATE
     (SOCKET, 49, 0), // INCOMING_CPU
     (TCP, 1, 0),     // NODELAY
     (TCP, 2, 536),   // MAXSEG
@@ -67,7 +70,6 @@ const KEPT: &[(u32, u32, i32)] = &[
     (TCP, 18, 0),    // USER_TIMEOUT
     (TCP, 23, 0),    // FASTOPEN
     (TCP, 25, 0),    // NOTSENT_LOWAT
-    (TCP, 30, 0),    // FASTOPEN_CONNECT
     (IP, 1, 0),      // TOS
     (IP, 2, 64),     // TTL
     (IP, 8, 0),      // PKTINFO
@@ -75,7 +77,6 @@ const KEPT: &[(u32, u32, i32)] = &[
     (IP, 11, 0),     // RECVERR
     (IP, 12, 0),     // RECVTTL
     (IP, 13, 0),     // RECVTOS
-    (IP, 15, 0),     // FREEBIND
     (IP, 24, 0),     // BIND_ADDRESS_NO_PORT
     (IP, 32, 0),     // MULTICAST_IF, as a number
     (IP, 33, 1),     // MULTICAST_TTL
@@ -97,7 +98,7 @@ const KEPT: &[(u32, u32, i32)] = &[
     (IP, 49, 1),   // MULTICAST_ALL
     (IPV6, 67, 0), // TCLASS
     (UDP, UDP_CORK, 0),
-    (UDP, 103, 0), // SEGMENT
+    (UDP, UDP_SEGMENT, 0),
     (UDP, 104, 0), // GRO
 ];
 
@@ -105,6 +106,10 @@ const KEPT: &[(u32, u32, i32)] = &[
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) values: BTreeMap<(u32, u32), i32>,
+    /// `SO_PASSCRED`.
+    pub(crate) passes_credentials: bool,
+    /// Bytes below which a stream is not worth reading (`SO_RCVLOWAT`), less one.
+    pub(crate) more_wanted: usize,
     pub(crate) linger: (i32, i32),
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO` in nanoseconds; 0 waits for ever.
     pub(crate) timeouts_ns: (u64, u64),

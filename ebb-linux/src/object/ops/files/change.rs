@@ -377,7 +377,13 @@ impl Objects {
     }
 
     /// A node whose attributes a call names by descriptor and path.
+    ///
+    /// # Errors
+    /// `EINVAL` for other flags than those that such calls have, and those of path_resolution(7).
     fn named(&self, env: &dyn Env, dirfd: Fd, path: &[u8], flags: AtFlags) -> Result<NodeRef> {
+        if !(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
+            return Err(Errno::EINVAL);
+        }
         let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
         self.resolve_at(
             env,

@@ -6,15 +6,18 @@ use super::permission::asker;
 use super::proc;
 use crate::object::{
     Objects,
+    credentials::cap,
     env::Env,
     errno::{Errno, Result},
     flags::AT_FDCWD,
     fs::{Filesystem, InodeKind, NAME_MAX, NodeKind},
     id::{DescId, Fd, NodeRef, SynthNode},
-    io::Sink,
+    io::{Sink, Source},
     kind::{Object, inotify::Change, socket::SocketId},
 };
 
+/// The longest request that is written to a generated file.
+const MAX_REQUEST: usize = 256;
 /// How many bytes a `struct linux_dirent64` has before the name.
 const HEADER: usize = 19;
 
@@ -22,6 +25,26 @@ impl Objects {
     /// The text of a generated file as of now.
     pub(crate) fn generated(&self, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
         proc::content(self, env, node)
+    }
+
+    /// Writes to a generated file: what is written at once is one request.
+    pub(crate) fn write_text(
+        &mut self,
+        env: &dyn Env,
+        node: Option<NodeRef>,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let Some(NodeRef::Synth(node)) = node else {
+            return Err(Errno::EACCES);
+        };
+        let whole = source.remaining();
+        let mut bytes = [0; MAX_REQUEST];
+        let want = whole.min(MAX_REQUEST);
+        if source.take(&mut bytes[..want]) < want {
+            return Err(Errno::EFAULT);
+        }
+        proc::write(env, node, &bytes[..want])?;
+        Ok(whole)
     }
 
     /// `getdents64`: fills `sink` with whole entries.
@@ -116,7 +139,42 @@ impl Objects {
         if deleted {
             path.extend_from_slice(b" (deleted)");
         }
-        Ok(path)
+        Ok(self.below_root(path)?.0)
+    }
+
+    /// A path as it is from the caller's root, and whether it is below that.
+    fn below_root(&self, path: Vec<u8>) -> Result<(Vec<u8>, bool)> {
+        if self.files.root == self.fs.root() {
+            return Ok((path, true));
+        }
+        let root = self.fs.path_of(self.files.root)?.0;
+        Ok(match path.strip_prefix(root.as_slice()) {
+            _ if root == b"/" => (path, true),
+            Some([]) => (b"/".to_vec(), true),
+            Some(rest @ [b'/', ..]) => (rest.to_vec(), true),
+            _ => (path, false),
+        })
+    }
+
+    /// `chroot`: absolute paths start at another directory from now on.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_CHROOT`, and those of `chdir`.
+    pub fn chroot(&mut self, env: &dyn Env, path: &[u8]) -> Result<()> {
+        let node = self.resolve(env, AT_FDCWD, path, true)?;
+        let node = self.place(node).map_err(|_| Errno::ENOTDIR)?;
+        if !self.is_dir(node) {
+            return Err(Errno::ENOTDIR);
+        }
+        let who = asker(env);
+        self.check_search(&who, node)?;
+        if !who.has(cap::SYS_CHROOT) {
+            return Err(Errno::EPERM);
+        }
+        self.fs.open_node(node);
+        let old = core::mem::replace(&mut self.files.root, node);
+        self.fs.close_node(old);
+        Ok(())
     }
 
     /// The absolute path of the file behind a description, as `/proc/self/maps` shows it.
@@ -129,9 +187,13 @@ impl Objects {
     /// # Errors
     /// `ENOENT` when the directory was removed.
     pub fn getcwd(&self) -> Result<Vec<u8>> {
-        let (mut path, deleted) = self.fs.path_of(self.files.cwd)?;
+        let (path, deleted) = self.fs.path_of(self.files.cwd)?;
         if deleted {
             return Err(Errno::ENOENT);
+        }
+        let (mut path, below) = self.below_root(path)?;
+        if !below {
+            path.splice(0..0, *b"(unreachable)");
         }
         path.push(0);
         Ok(path)

@@ -158,7 +158,7 @@ impl Objects {
     ) -> Result<Parent> {
         Self::check_path(path)?;
         let mut scope = Scope {
-            root: self.fs.root(),
+            root: self.files.root,
             resolve,
         };
         if scope.is_bound() {
@@ -287,7 +287,7 @@ impl Objects {
 
     /// `..` of a directory, which does not lead out of the scope.
     fn dotdot_in(&self, dir: NodeRef, scope: Scope) -> Result<NodeRef> {
-        if scope.is_bound() && self.fs.canon(dir) == self.fs.canon(scope.root) {
+        if self.fs.canon(dir) == self.fs.canon(scope.root) {
             return self.root_of(scope);
         }
         let parent = self.dotdot(dir)?;

@@ -9,10 +9,12 @@ use crate::object::{
     files::Files,
     fs::{
         NAME_MAX,
-        synth::{PID, TASK_FILES, TREE, What, of, row},
+        rows::{OUTSIDE, TASK_FILES, TREE},
+        synth::{PID, What, of, row},
         text,
     },
     id::{Fd, NodeRef, SynthNode},
+    interfaces,
     kind::{Face, Object, process::Process},
 };
 
@@ -85,10 +87,18 @@ pub(crate) fn lookup(
                 return Ok(of(pid).filter(|_| exists));
             }
             let named = core::str::from_utf8(name).ok().filter(|n| *n != "PID");
-            named.and_then(|n| dir.relative(&format!("{path}/{n}")))
+            let path = named.map(|n| format!("{path}/{n}"));
+            path.filter(|p| is_there(env, p))
+                .and_then(|p| dir.relative(&p))
         }
         _ => return Err(Errno::ENOTDIR),
     })
+}
+
+/// Whether a row has something to tell.
+fn is_there(env: &dyn Env, path: &str) -> bool {
+    let outside = OUTSIDE.iter().any(|o| path.starts_with(o));
+    !outside || interfaces::all(env).iter().any(|i| !i.is_loopback())
 }
 
 /// In a listing of /proc, processes come after everything else.
@@ -132,7 +142,7 @@ pub(crate) fn entry(
             let start = usize::try_from(cookie).unwrap_or(usize::MAX);
             let is_child = |p: &str| {
                 let rest = p.strip_prefix(path).and_then(|r| r.strip_prefix('/'));
-                p != PID && rest.is_some_and(|r| !r.contains('/'))
+                p != PID && rest.is_some_and(|r| !r.contains('/')) && is_there(env, p)
             };
             let mut rows = TREE.iter().enumerate().skip(start);
             if let Some((at, (p, _))) = rows.find(|(_, (p, _))| is_child(p)) {
@@ -163,7 +173,7 @@ pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option
     }
     match link.row() {
         Some((_, What::Cwd)) => Ok(Some(files(link, o, env)?.cwd)),
-        Some((_, What::RootLink)) => Ok(Some(o.fs.root())),
+        Some((_, What::RootLink)) => Ok(Some(files(link, o, env)?.root)),
         _ => Ok(None),
     }
 }
@@ -193,7 +203,7 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
             exe
         }
         Some((_, What::Cwd)) => o.path_text(files(link, o, env)?.cwd)?,
-        Some((_, What::RootLink)) => b"/".to_vec(),
+        Some((_, What::RootLink)) => o.path_text(files(link, o, env)?.root)?,
         Some((_, What::Link(target))) => target.as_bytes().to_vec(),
         _ => return Err(Errno::EINVAL),
     })
@@ -205,8 +215,14 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
         let subject = text::Subject {
             env,
             process,
-            tid: process.pid(),
+            tid: match node {
+                SynthNode::TaskFile(_, tid, _) => tid,
+                _ => process.pid(),
+            },
+            path: node.row().map_or("", |row| row.0),
             files: o.files_of(process.files()),
+            sockets: &o.kinds.sockets,
+            open: o.descriptions.len(),
             file_pages: o.fs.budget().used,
             boot_id: o.boot_id,
         };
@@ -221,15 +237,44 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
                     text::pid_info(env.is_alive(serial).then_some(pid), &mut out);
                 }
             }
-            (
-                SynthNode::TaskFile(_, tid, _),
-                Some((_, What::File(make) | What::Accepting(make))),
-            ) => {
-                make(&text::Subject { tid, ..subject }, &mut out);
+            (_, Some((_, What::File(make) | What::Settable(make, _)))) => make(&subject, &mut out),
+            (_, Some((_, What::Fixed(text)))) => {
+                out.extend_from_slice(text.as_bytes());
+                if !text.is_empty() && !text.ends_with('\n') {
+                    out.push(b'\n');
+                }
             }
-            (_, Some((_, What::File(make) | What::Accepting(make)))) => make(&subject, &mut out),
             _ => return Err(Errno::EISDIR),
         }
         Ok(out)
     })?
+}
+
+/// What a write to a file does.
+///
+/// # Errors
+/// Those of what it changes; `EACCES` for a file that cannot be written to.
+pub(crate) fn write(env: &dyn Env, node: SynthNode, bytes: &[u8]) -> Result<()> {
+    let Some((_, What::Settable(_, parse))) = node.row() else {
+        return Err(Errno::EACCES);
+    };
+    let pid = node.pid().unwrap_or_else(|| env.process().pid());
+    let tid = match node {
+        SynthNode::TaskFile(_, tid, _) => tid,
+        _ => pid,
+    };
+    env.change(pid, tid, parse(bytes)?)
+}
+
+/// Owner and group of a node: those of its process. What others may not look into is the super-user's.
+pub(crate) fn owner(env: &dyn Env, node: SynthNode) -> (u32, u32) {
+    if node.pid().is_none() {
+        return (0, 0);
+    }
+    let ids = with(node, env, |process| {
+        let open = node.mode() == 0o555 || process.is_dumpable();
+        let who = process.credentials();
+        open.then_some((who.user.effective, who.group.effective))
+    });
+    ids.ok().flatten().unwrap_or((0, 0))
 }

@@ -1,6 +1,6 @@
 //! `stat`, `statx`, `statfs` and `access`.
 
-use super::permission::asker;
+use super::{permission::asker, proc};
 use crate::object::{
     Objects,
     env::{Env, Time},
@@ -52,9 +52,12 @@ impl Objects {
             NodeRef::Synth(node) => {
                 let kind = node.kind();
                 let now = Time::from_ns(env.realtime());
+                let (uid, gid) = proc::owner(env, node);
                 Ok(Stat {
                     dev: SYNTH_DEV,
                     ino: node.ino(),
+                    uid,
+                    gid,
                     mode: kind.mode() | node.mode(),
                     nlink: if kind == NodeKind::Dir { 2 } else { 1 },
                     atime: now,

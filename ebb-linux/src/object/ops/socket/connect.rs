@@ -13,7 +13,7 @@ use crate::object::{
     kind::{
         Object,
         socket::{
-            SocketId, SocketKind, State,
+            Owner, SocketId, SocketKind, State,
             address::{Address, Domain, canonical, is_loopback},
             option::{REUSEADDR, REUSEPORT, SOCKET},
         },
@@ -187,6 +187,10 @@ impl Objects {
         let socket = self.socket_mut(id)?;
         socket.state = State::Listening;
         socket.backlog_max = backlog;
+        socket.owner = Some(Owner::caller(env));
+        if socket.domain == Domain::Unix {
+            socket.peer_owner = socket.owner.clone();
+        }
         let queue = socket.queue;
         self.hub.wake(queue, Events::all());
         Ok(())
@@ -340,10 +344,12 @@ impl Objects {
             }
             return Err(Errno::EAGAIN);
         }
-        let (local, queue) = (found.local.clone(), found.queue);
+        let (local, queue, owner) = (found.local.clone(), found.queue, found.owner.clone());
         let server = self.new_socket(Domain::Unix, kind)?;
-        self.socket_mut(server)?.local = local;
+        let accepted = self.socket_mut(server)?;
+        (accepted.local, accepted.peer_owner) = (local, Some(Owner::caller(env)));
         self.pair(id, server);
+        self.socket_mut(id)?.peer_owner = owner;
         self.socket_mut(listener)?.backlog.push_back(server);
         self.hub.wake(queue, Events::READ);
         let queue = self.socket(id)?.queue;
@@ -599,7 +605,9 @@ impl Objects {
             self.settle_connect(env, next);
         }
         self.wake_sockets(waiting);
-        let found = self.socket(accepted)?;
+        let owner = self.socket(id)?.owner.clone();
+        let found = self.socket_mut(accepted)?;
+        found.owner = owner.or_else(|| Some(Owner::caller(env)));
         let from = match (found.domain, found.peer) {
             (Domain::Unix, Some(peer)) => self.socket(peer).map(|p| p.local.clone()),
             _ => Ok(found.remote.clone()),

@@ -3,7 +3,7 @@
 use alloc::{vec, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::message::{Ancillary, MessageFlags, Received};
+use super::message::{Ancillary, Beside, MessageFlags, Received};
 use crate::object::{
     Objects,
     env::{Carried, Env, NetSocket, Report},
@@ -15,7 +15,7 @@ use crate::object::{
         socket::{
             Socket, SocketId, SocketKind, State,
             address::{Address, Domain, canonical, is_loopback},
-            option::{BROADCAST, IP, IPV6, RECVERR, RECVERR6, SOCKET, UDP, UDP_CORK},
+            option::{BROADCAST, IP, IPV6, RECVERR, RECVERR6, SOCKET, UDP, UDP_CORK, UDP_SEGMENT},
         },
     },
     wait::Events,
@@ -23,6 +23,8 @@ use crate::object::{
 
 /// The largest UDP datagram.
 const MAX_DATAGRAM: usize = 65_507;
+/// The most datagrams that one call is cut into.
+const MAX_SEGMENTS: usize = 64;
 /// The most that is taken from a connection at once.
 const PIECE: usize = 64 << 10;
 /// Answers that wait to be taken.
@@ -83,7 +85,20 @@ impl Objects {
         if let Some((_, all)) = socket.corked.take() {
             bytes = all;
         }
-        self.send_whole(env, id, &bytes, to, ancillary)?;
+        let segment = match ancillary.segment {
+            Some(segment) => segment.into(),
+            None => usize::try_from(socket.options.get(UDP, UDP_SEGMENT).unwrap_or(0)).unwrap_or(0),
+        };
+        if segment == 0 || bytes.len() <= segment {
+            self.send_whole(env, id, &bytes, to, ancillary)?;
+            return Ok(len);
+        }
+        if bytes.len().div_ceil(segment) > MAX_SEGMENTS {
+            return Err(Errno::EINVAL);
+        }
+        for part in bytes.chunks(segment) {
+            self.send_whole(env, id, part, to, ancillary)?;
+        }
         Ok(len)
     }
 
@@ -178,7 +193,10 @@ impl Objects {
             limit,
             from,
             Vec::new(),
-            Some(carried),
+            Beside {
+                carried: Some(carried),
+                ..Beside::default()
+            },
             &mut &bytes[..],
         ) {
             // A full receiver loses what it cannot hold.

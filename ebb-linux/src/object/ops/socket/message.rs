@@ -12,7 +12,7 @@ use crate::object::{
     id::{DescId, Fd},
     io::{Sink, Source},
     kind::socket::{
-        Message, OVERHEAD, Socket, SocketId, SocketKind, State,
+        Message, OVERHEAD, Sender, Socket, SocketId, SocketKind, State,
         address::{Address, Domain},
     },
     wait::Events,
@@ -71,6 +71,8 @@ pub struct Received {
     pub flags: MessageFlags,
     /// What came with a datagram.
     pub carried: Option<Carried>,
+    /// The process that sent it, if it is known.
+    pub sender: Option<Sender>,
     /// From the queue of answers: to what was not delivered.
     pub report: Option<Report>,
 }
@@ -84,10 +86,21 @@ pub struct Ancillary {
     pub hop_limit: Option<u8>,
     /// Type of service, traffic class.
     pub traffic_class: Option<u8>,
+    /// Who sends it, as the sender says.
+    pub sender: Option<Sender>,
+    /// How long the datagrams are into which it is cut (`UDP_SEGMENT`).
+    pub segment: Option<u16>,
+}
+
+/// What lies beside the bytes of a message in an inbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    pub(super) carried: Option<Carried>,
+    pub(super) sender: Option<Sender>,
 }
 
 /// How many bytes, from whom, descriptors, flags, and what came with a datagram.
-type Taken = (usize, Address, Vec<DescId>, MessageFlags, Option<Carried>);
+type Taken = (usize, Address, Vec<DescId>, MessageFlags, Beside);
 
 impl Objects {
     /// Room in the inbox that a socket sends to.
@@ -117,7 +130,7 @@ impl Objects {
         descriptions: Vec<DescId>,
         source: &mut dyn Source,
     ) -> Result<usize> {
-        self.deliver_with(to, limit, from, descriptions, None, source)
+        self.deliver_with(to, limit, from, descriptions, Beside::default(), source)
     }
 
     /// As [`deliver`](Self::deliver), with what comes with a datagram.
@@ -127,7 +140,7 @@ impl Objects {
         limit: usize,
         from: Address,
         descriptions: Vec<DescId>,
-        carried: Option<Carried>,
+        beside: Beside,
         source: &mut dyn Source,
     ) -> Result<usize> {
         let left = self.limits.socket_bytes.saturating_sub(self.sockets.bytes);
@@ -145,7 +158,12 @@ impl Objects {
         }
         let fault = |n: usize| n < want && (n == 0 || !stream);
         let merged = match socket.inbox.back_mut() {
-            Some(last) if stream && descriptions.is_empty() && last.bytes.len() + want <= MERGE => {
+            Some(last)
+                if stream
+                    && descriptions.is_empty()
+                    && last.sender == beside.sender
+                    && last.bytes.len() + want <= MERGE =>
+            {
                 let end = last.bytes.len();
                 last.bytes.resize(end + want, 0);
                 let n = source.take(&mut last.bytes[end..]);
@@ -171,7 +189,8 @@ impl Objects {
                     start: 0,
                     from,
                     descriptions,
-                    carried,
+                    carried: beside.carried,
+                    sender: beside.sender,
                 };
                 let cost = message.cost();
                 socket.inbox.push_back(message);
@@ -236,18 +255,22 @@ impl Objects {
         }
         for &desc in &descriptions {
             self.retain(desc);
+            self.note_flight(desc);
         }
         let sent = match (domain, kind) {
             (Domain::Unix, SocketKind::Datagram) => {
-                self.send_unix_datagram(env, id, source, to, descriptions.clone())
+                self.send_unix_datagram(env, id, source, to, descriptions.clone(), ancillary.sender)
             }
-            (Domain::Unix, _) => self.send_unix(id, source, to, descriptions.clone()),
+            (Domain::Unix, _) => {
+                self.send_unix(env, id, source, to, descriptions.clone(), ancillary.sender)
+            }
             (Domain::Netlink, _) => self.send_netlink(env, id, source, to),
             (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to, flags, ancillary),
             _ if urgent => self.send_urgent(id, source, |o, source| o.send_tcp(env, id, source)),
             _ => self.send_tcp(env, id, source),
         };
-        if sent.is_err() {
+        // No bytes make no message in a stream: what was to go with them goes nowhere.
+        if sent.is_err() || kind == SocketKind::Stream && sent == Ok(0) {
             for desc in descriptions {
                 self.release(desc);
             }
@@ -255,12 +278,31 @@ impl Objects {
         sent
     }
 
+    /// The process that a message names as its sender: the one that was given, or the caller if either side wants to know
+    /// or the other is not accepted yet.
+    fn sender(
+        &self,
+        env: &dyn Env,
+        from: SocketId,
+        to: SocketId,
+        given: Option<Sender>,
+    ) -> Option<Sender> {
+        if given.is_some() {
+            return given;
+        }
+        let (from, to) = (self.socket(from).ok()?, self.socket(to).ok()?);
+        let wanted = from.options.passes_credentials || to.options.passes_credentials;
+        (wanted || to.owner.is_none()).then(|| Sender::caller(env))
+    }
+
     fn send_unix(
         &mut self,
+        env: &dyn Env,
         id: SocketId,
         source: &mut dyn Source,
         to: Option<Address>,
         descriptions: Vec<DescId>,
+        sender: Option<Sender>,
     ) -> Result<usize> {
         let socket = self.socket_mut(id)?;
         let connected = socket.state == State::Connected;
@@ -288,18 +330,23 @@ impl Objects {
         if source.remaining() == 0 && kind == SocketKind::Stream {
             return Ok(0);
         }
-        let sender = self.socket(id)?;
+        let own = self.socket(id)?;
         let Ok(receiver) = self.socket(peer) else {
             return Err(Errno::EPIPE);
         };
         if receiver.no_read {
             return Err(Errno::EPIPE);
         }
-        let limit = self.capacity(sender, receiver);
+        let limit = self.capacity(own, receiver);
         if kind == SocketKind::SeqPacket && source.remaining() > limit {
             return Err(Errno::EMSGSIZE);
         }
-        self.deliver(peer, limit, Address::Unnamed, descriptions, source)
+        let sender = self.sender(env, id, peer, sender);
+        let beside = Beside {
+            sender,
+            ..Beside::default()
+        };
+        self.deliver_with(peer, limit, Address::Unnamed, descriptions, beside, source)
     }
 
     fn send_unix_datagram(
@@ -309,6 +356,7 @@ impl Objects {
         source: &mut dyn Source,
         to: Option<Address>,
         descriptions: Vec<DescId>,
+        sender: Option<Sender>,
     ) -> Result<usize> {
         let socket = self.socket_mut(id)?;
         if let Some(errno) = socket.error.take() {
@@ -353,7 +401,11 @@ impl Objects {
             }
             return Err(Errno::EAGAIN);
         }
-        let sent = self.deliver(target, limit, from, descriptions, source);
+        let beside = Beside {
+            sender: self.sender(env, id, target, sender),
+            ..Beside::default()
+        };
+        let sent = self.deliver_with(target, limit, from, descriptions, beside, source);
         if sent == Err(Errno::EAGAIN)
             && let Ok(receiver) = self.socket_mut(target)
             && !receiver.waiting.contains(&id)
@@ -465,9 +517,10 @@ impl Objects {
             SocketKind::Stream => self.take_stream(id, sink, flags)?,
             _ => self.take_message(id, sink, flags)?,
         };
-        let (len, from, descriptions, mut result_flags, carried) = received;
+        let (len, from, descriptions, mut result_flags, beside) = received;
         let mut fds = Vec::new();
         let cloexec = flags.contains(MessageFlags::CMSG_CLOEXEC);
+        result_flags |= flags & MessageFlags::CMSG_CLOEXEC;
         for desc in descriptions {
             let fd = match fds.len() < max_fds {
                 true => self.install(desc, cloexec).ok(),
@@ -495,7 +548,8 @@ impl Objects {
             from,
             fds,
             flags: result_flags,
-            carried,
+            carried: beside.carried,
+            sender: beside.sender,
             report: None,
         })
     }
@@ -517,6 +571,7 @@ impl Objects {
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         let (mut done, mut paid, mut at) = (0, 0, 0);
         let mut descriptions = Vec::new();
+        let mut sender = None;
         let most = match peek {
             true => usize::MAX,
             false => socket.up_to_mark(),
@@ -526,6 +581,11 @@ impl Objects {
             && let Some(message) = socket.inbox.get_mut(at)
         {
             // Descriptors belong to the first byte of their message: one such message per call.
+            if done == 0 {
+                sender = message.sender;
+            } else if message.sender != sender {
+                break;
+            }
             if !message.descriptions.is_empty() {
                 if done > 0 {
                     break;
@@ -564,7 +624,11 @@ impl Objects {
         }
         self.pay_back(id, paid);
         let flags = MessageFlags::empty();
-        Ok((done, Address::Unnamed, descriptions, flags, None))
+        let beside = Beside {
+            sender,
+            ..Beside::default()
+        };
+        Ok((done, Address::Unnamed, descriptions, flags, beside))
     }
 
     fn take_message(
@@ -600,8 +664,11 @@ impl Objects {
         } else {
             want
         };
-        let carried = message.carried;
-        Ok((given, message.from, message.descriptions, result, carried))
+        let beside = Beside {
+            carried: message.carried,
+            sender: message.sender,
+        };
+        Ok((given, message.from, message.descriptions, result, beside))
     }
 
     pub(crate) fn read_socket(

@@ -2,6 +2,7 @@
 
 pub mod connect;
 mod datagram;
+mod flight;
 mod group;
 pub mod message;
 mod netlink;
@@ -24,7 +25,7 @@ use crate::object::{
     kind::{
         Object,
         socket::{
-            Message, Socket, SocketId, SocketKind, State,
+            Message, Owner, Socket, SocketId, SocketKind, State,
             address::{Address, Domain},
         },
     },
@@ -151,6 +152,18 @@ impl Objects {
                 Err(errno)
             }
         }
+    }
+
+    /// Notes that the caller has made a socket, and both ends of a pair.
+    pub fn own_socket(&mut self, env: &dyn Env, fd: Fd) -> Result<()> {
+        let id = self.socket_of(self.files.fds.get(fd)?)?;
+        let owner = Owner::caller(env);
+        let socket = self.socket_mut(id)?;
+        if socket.peer.is_some() {
+            socket.peer_owner = Some(owner.clone());
+        }
+        socket.owner = Some(owner);
+        Ok(())
     }
 
     /// Makes two sockets each other's peer.
@@ -284,7 +297,18 @@ impl Objects {
             _ => {}
         }
         let connected = socket.state == State::Connected;
-        let readable = !socket.inbox.is_empty() || net.intersects(Events::READ);
+        let readable = match socket.options.more_wanted {
+            more if more > 0
+                && socket.kind == SocketKind::Stream
+                && socket.domain != Domain::Unix =>
+            {
+                let outside = socket.net.zip(env.network());
+                let outside = outside.map_or(0, |(net, network)| network.queued(net).1);
+                let here: usize = socket.inbox.iter().map(Message::left).sum();
+                here + outside > more
+            }
+            _ => !socket.inbox.is_empty() || net.intersects(Events::READ),
+        };
         let no_read = socket.no_read || net.intersects(Events::RDHUP);
         events.set(Events::READ, readable || no_read);
         events.set(Events::RDHUP, no_read);

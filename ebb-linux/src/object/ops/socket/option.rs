@@ -5,16 +5,17 @@ use alloc::vec::Vec;
 use super::group;
 use crate::object::{
     Objects,
+    credentials::cap,
     env::{Env, Time},
     errno::{Errno, Result},
     id::DescId,
     interfaces,
     kind::socket::{
-        SocketKind, State,
+        Owner, Sender, SocketKind, State,
         address::{Address, Domain},
         option::{
-            IP, IPV6, LINGER, MAX_BUFFER, MIN_BUFFER, PASSCRED, RCVBUF, REUSEADDR, REUSEPORT,
-            SNDBUF, SOCKET, TCP, UDP, UDP_CORK, V6ONLY,
+            IP, IPV6, LINGER, MAX_BUFFER, MIN_BUFFER, PASSCRED, RCVBUF, RCVLOWAT, REUSEADDR,
+            REUSEPORT, SNDBUF, SOCKET, TCP, UDP, UDP_CORK, UDP_SEGMENT, V6ONLY,
         },
     },
 };
@@ -57,12 +58,24 @@ impl Objects {
         if socket.domain == Domain::Unix && level != SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
+        let mighty = env.process().credentials().has(cap::NET_ADMIN);
         match (level, name) {
             (SOCKET, 3 | 4 | 30 | 38 | 39) => return Err(Errno::ENOPROTOOPT),
             (SOCKET, LINGER) => socket.options.linger = (int(value, 0)?, int(value, 4)?),
             (SOCKET, 20 | 66) => socket.options.timeouts_ns.0 = timeval(value)?,
             (SOCKET, 21 | 67) => socket.options.timeouts_ns.1 = timeval(value)?,
-            (TCP, 13) | (TCP, 31) => {} // CONGESTION, ULP: one algorithm, whatever its name
+            // CONGESTION: there is one algorithm. ULP: none.
+            (TCP, 13) if value.split(|b| *b == 0).next() == Some(b"reno") => {}
+            (TCP, 13 | 31) => return Err(Errno::ENOENT),
+            // FASTOPEN_CONNECT, as where `tcp_fastopen` is 0.
+            (TCP, 30) => return Err(Errno::EOPNOTSUPP),
+            // SO_RCVBUFFORCE and SO_SNDBUFFORCE, MARK, DEBUG, BUSY_POLL: for the network's administrator.
+            (SOCKET, 32 | 33 | 36) if !mighty => return Err(Errno::EPERM),
+            (SOCKET, 1) if !mighty && int(value, 0)? != 0 => return Err(Errno::EACCES),
+            (SOCKET, 46) if !mighty && int(value, 0)? > 0 => return Err(Errno::EPERM),
+            (SOCKET, 12) if !mighty && !(0..=6).contains(&int(value, 0)?) => {
+                return Err(Errno::EPERM);
+            }
             _ if group::is_known(level, name) => {
                 return self.set_group_option(env, id, (level, name), value);
             }
@@ -80,7 +93,7 @@ impl Objects {
                         .clamp(0, MAX_BUFFER / 2)
                         .saturating_mul(2)
                         .max(MIN_BUFFER),
-                    (SOCKET, REUSEADDR | REUSEPORT | 5 | 6 | 9 | 10 | PASSCRED) => {
+                    (SOCKET, REUSEADDR | REUSEPORT | 1 | 5 | 6 | 9 | 10 | PASSCRED) => {
                         i32::from(value != 0)
                     }
                     (TCP, 1 | 3) | (IPV6, V6ONLY) => i32::from(value != 0),
@@ -100,9 +113,23 @@ impl Objects {
                     (IPV6, 16) if value == -1 => 64,
                     (IPV6, 67) if value == -1 => 0,
                     (IPV6, 17) if !(0..=2).contains(&value) => return Err(Errno::ENODEV),
+                    // No more than there can be.
+                    (SOCKET, RCVLOWAT) if value < 0 => MAX_BUFFER / 2,
+                    (SOCKET, RCVLOWAT) => value.clamp(1, MAX_BUFFER / 2),
+                    (UDP, UDP_SEGMENT) if !(0..=65_535).contains(&value) => {
+                        return Err(Errno::EINVAL);
+                    }
+                    // MAXSEG, SYNCNT.
+                    (TCP, 2) if !(88..=32_767).contains(&value) => return Err(Errno::EINVAL),
+                    (TCP, 7) if !(1..=127).contains(&value) => return Err(Errno::EINVAL),
                     (UDP, UDP_CORK) => i32::from(value != 0),
                     _ => value,
                 };
+                match (level, name) {
+                    (SOCKET, PASSCRED) => socket.options.passes_credentials = value != 0,
+                    (SOCKET, RCVLOWAT) => socket.options.more_wanted = value as usize - 1,
+                    _ => {}
+                }
                 socket.options.values.insert((level, name), value);
                 let net = socket.net;
                 if let (Some(net), Some(network)) = (net, env.network()) {
@@ -149,12 +176,23 @@ impl Objects {
                 Ok([on.to_le_bytes(), seconds.to_le_bytes()].concat())
             }
             (SOCKET, 17) => {
-                // PEERCRED: everything in a UC is one process of the super-user.
-                let known = socket.domain == Domain::Unix && socket.state != State::Idle;
-                let pid = if known { env.process().pid() } else { 0 };
-                let id: u32 = if known { 0 } else { u32::MAX };
-                Ok([pid.to_le_bytes(), id.to_le_bytes(), id.to_le_bytes()].concat())
+                // PEERCRED
+                let nobody = Sender {
+                    pid: 0,
+                    uid: u32::MAX,
+                    gid: u32::MAX,
+                };
+                let owner = socket.peer_owner.as_ref();
+                Ok(owner.map_or(nobody, Owner::name).to_bytes())
             }
+            (SOCKET, 59) => {
+                // PEERGROUPS
+                let owner = socket.peer_owner.as_ref().ok_or(Errno::ENODATA)?;
+                let groups = owner.who.groups.iter().flat_map(|g| g.to_le_bytes());
+                Ok(groups.collect())
+            }
+            // COOKIE: a number for each socket.
+            (SOCKET, 57) => Ok((u64::from(id.index()) + 1).to_le_bytes().to_vec()),
             (SOCKET, 19) => word(1),
             (SOCKET, 20 | 66) => time(socket.options.timeouts_ns.0),
             (SOCKET, 21 | 67) => time(socket.options.timeouts_ns.1),
@@ -204,6 +242,21 @@ impl Objects {
     pub fn socket_wants(&self, desc: DescId) -> Result<impl Fn(u32, u32) -> bool + 'static> {
         let options = self.socket(self.socket_of(desc)?)?.options.clone();
         Ok(move |level, name| options.flag(level, name))
+    }
+
+    /// Whether each message of a Unix socket says who sent it (`SO_PASSCRED`).
+    pub fn tells_senders(&self, desc: DescId) -> bool {
+        let socket = self.socket_of(desc).and_then(|id| self.socket(id));
+        socket.is_ok_and(|s| s.domain == Domain::Unix && s.options.passes_credentials)
+    }
+
+    /// Bytes beyond the first that a call which reads a stream waits for (`SO_RCVLOWAT`).
+    pub fn more_wanted(&self, desc: DescId) -> usize {
+        let socket = self.socket_of(desc).and_then(|id| self.socket(id));
+        socket.map_or(0, |socket| match socket.kind {
+            SocketKind::Stream => socket.options.more_wanted,
+            _ => 0,
+        })
     }
 
     /// How long receiving and sending may block, in nanoseconds; 0 is for ever.
