@@ -83,6 +83,7 @@ struct State {
     off: bool,
     flushes: u64,
     written: u64,
+    read: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -127,6 +128,7 @@ impl SimDisk {
             off: false,
             flushes: 0,
             written: 0,
+            read: 0,
         })))
     }
 
@@ -171,6 +173,12 @@ impl SimDisk {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.0.lock().written
+    }
+
+    /// Bytes read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.0.lock().read
     }
 
     /// Changes a bit, behind the back of everything.
@@ -265,6 +273,7 @@ impl State {
                     .read
                     .iter()
                     .any(|(a, b)| *a < end && offset <= *b);
+                self.read += length as u64;
                 let _ = sender.send(if bad {
                     Err(Error::Io)
                 } else {

@@ -42,7 +42,7 @@ fn sample() -> Vec<u8> {
     let (store, writer, _) =
         finish(Store::open(Arc::new(disk.clone()), [1; 16]), &mut None).expect("an empty disk");
     let mut writer: Option<core::pin::Pin<Box<dyn Future<Output = ()>>>> =
-        Some(Box::pin(writer.run()));
+        Some(Box::pin(writer.checkpoint_after(5 * BLOCK as u64).run()));
     for n in 0..12u8 {
         let mut batch = Batch::default();
         let blob = batch.blob(alloc::vec![n / 3; usize::from(n) * 100]);
@@ -59,10 +59,12 @@ fn seal(disk: &mut [u8]) {
         bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes())
     };
     for at in SUPERBLOCKS {
-        let head = &mut disk[at as usize..][..80];
+        let (head, checkpoint) = disk[at as usize..].split_at_mut(80);
         set(head, 12, 0);
         let sum = checksum(head);
         set(head, 12, sum);
+        let sum = checksum(&checkpoint[..32]);
+        set(checkpoint, 32, sum);
     }
     let log = &mut disk[LOG as usize..];
     for at in (0..log.len()).step_by(BLOCK) {
@@ -92,7 +94,7 @@ pub fn open(data: &[u8]) {
         let at = if place >> 31 == 0 {
             LOG as usize + (place as usize % (20 * BLOCK))
         } else {
-            SUPERBLOCKS[place as usize >> 30 & 1] as usize + place as usize % 80
+            SUPERBLOCKS[place as usize >> 30 & 1] as usize + place as usize % 116
         };
         disk[at..at + 1 + usize::from(count % 8)].fill(byte);
     }
@@ -121,6 +123,15 @@ pub fn open(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use ebb_block::sim::Random;
+
+    #[test]
+    fn the_disk_that_is_changed_has_a_checkpoint() {
+        use crate::layout::{Found, SUPERBLOCKS, Superblock};
+        let disk = super::sample();
+        let found = SUPERBLOCKS.map(|at| Superblock::decode(&disk[at as usize..]));
+        let has = |f: &Found| matches!(f, Found::Valid(s) if s.checkpoint.is_some());
+        assert!(found.iter().any(has), "{found:?}");
+    }
 
     #[test]
     fn whatever_a_disk_says_with_right_checksums_is_no_reason_to_panic() {

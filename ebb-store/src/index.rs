@@ -44,7 +44,7 @@ pub fn chunks(total: u64) -> u64 {
 }
 
 /// Bytes of a piece.
-fn chunk_length(total: u64, index: u64) -> u64 {
+pub fn chunk_length(total: u64, index: u64) -> u64 {
     (total - index * CHUNK as u64).min(CHUNK as u64)
 }
 
@@ -110,6 +110,8 @@ impl Index {
                     self.apply_chunk(&chunk, location, lost);
                 }
             }
+            // Only opening reads checkpoints.
+            Kind::Item | Kind::Piece => {}
         }
     }
 
@@ -167,7 +169,7 @@ impl Index {
     pub fn is_live(&self, kind: Kind, key: &[u8], location: Location) -> bool {
         match kind {
             Kind::Put | Kind::Lost => self.items.get(key).is_some_and(|i| i.location == location),
-            Kind::Delete => false,
+            Kind::Delete | Kind::Item | Kind::Piece => false,
             Kind::Chunk => ChunkKey::decode(key).is_some_and(|chunk| {
                 let blob = self.blobs.get(&chunk.hash);
                 let chunks = blob.filter(|b| b.references > 0).map(|b| &b.chunks);
@@ -187,7 +189,7 @@ impl Index {
                     self.items_live += cost(key.len(), item);
                 }
             }
-            Kind::Delete => {}
+            Kind::Delete | Kind::Item | Kind::Piece => {}
             Kind::Chunk => {
                 if let Some(chunk) = ChunkKey::decode(key) {
                     self.apply_chunk(&chunk, location, lost);

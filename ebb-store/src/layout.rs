@@ -6,7 +6,8 @@
 //! 128 KiB    the log: a ring of frames, each of whole blocks, none of them across the ring's end
 //!
 //! superblock  magic 8, layout 4, checksum 4, store 16, generation 8, size 8,
-//!             tail position 8, tail sequence 8, hint position 8, hint sequence 8
+//!             tail position 8, tail sequence 8, hint position 8, hint sequence 8;
+//!             since layout 2: checkpoint position 8, checkpoint sequence 8, its frames 8 (0: none), generation 8, checksum 4
 //! frame       magic 8, store 16, sequence 8, reserved 4, blocks 4, durable 8, table length 4, entries 4,
 //!             table checksum 4, header checksum 4; the table; the values
 //! entry       kind 1, reserved 1, key length 2, value length 4, value checksum 4, references 2, reserved 2; key;
@@ -23,7 +24,9 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 use ebb_block::BLOCK;
 
 /// The layout that is written.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
+/// The oldest one that is read: it has no checkpoints.
+pub const OLDEST: u32 = 1;
 /// Where the superblocks are.
 pub const SUPERBLOCKS: [u64; 2] = [0, 64 << 10];
 /// Where the log begins.
@@ -70,6 +73,17 @@ pub struct Superblock {
     pub tail: Place,
     /// Where the log went on when this was written: everything before is durable.
     pub hint: Place,
+    /// The layout that it was read in.
+    pub layout: u32,
+    /// Where the last checkpoint is.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Where a checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub first: Place,
+    pub frames: u64,
 }
 
 /// A place in the log: where the frame with a sequence number is, or will be.
@@ -113,8 +127,32 @@ impl Superblock {
         }
         let sum = checksum(&bytes);
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+        let (first, frames) = match self.checkpoint {
+            Some(checkpoint) => (checkpoint.first, checkpoint.frames),
+            None => (self.tail, 0),
+        };
+        for number in [first.position, first.sequence, frames, self.generation] {
+            bytes.extend(number.to_le_bytes());
+        }
+        let sum = checksum(&bytes[80..]);
+        bytes.extend(sum.to_le_bytes());
         bytes.resize(BLOCK, 0);
         bytes
+    }
+
+    /// What a superblock says of its checkpoint. One that is damaged is none: nothing is lost without.
+    fn parse_checkpoint(block: &[u8], generation: u64) -> Option<Checkpoint> {
+        let bytes = block.get(80..112)?;
+        let sound = u32_at(block, 112)? == checksum(bytes)
+            && u64_at(bytes, 24)? == generation
+            && u64_at(bytes, 16)? > 0;
+        sound.then_some(Checkpoint {
+            first: Place {
+                position: u64_at(bytes, 0)?,
+                sequence: u64_at(bytes, 8)?,
+            },
+            frames: u64_at(bytes, 16)?,
+        })
     }
 
     /// What a block is.
@@ -137,7 +175,7 @@ impl Superblock {
             return Some(Found::Damaged);
         }
         let layout = u32_at(&head, 8)?;
-        if layout != LAYOUT {
+        if !(OLDEST..=LAYOUT).contains(&layout) {
             return Some(Found::Layout(layout));
         }
         let place = |at| {
@@ -152,6 +190,8 @@ impl Superblock {
             size: u64_at(&head, 40)?,
             tail: place(48)?,
             hint: place(64)?,
+            layout,
+            checkpoint: None,
         };
         let inside = |p: Place| {
             (LOG..this.size).contains(&p.position) && p.position.is_multiple_of(BLOCK as u64)
@@ -159,7 +199,9 @@ impl Superblock {
         let sound =
             this.size.is_multiple_of(BLOCK as u64) && inside(this.tail) && inside(this.hint);
         Some(if sound {
-            Found::Valid(this)
+            let checkpoint = Self::parse_checkpoint(block, this.generation)
+                .filter(|c| layout >= 2 && inside(c.first));
+            Found::Valid(Self { checkpoint, ..this })
         } else {
             Found::Damaged
         })
@@ -177,6 +219,10 @@ pub enum Kind {
     Chunk,
     /// The key's value was damaged.
     Lost,
+    /// Of a checkpoint: where a key's value is.
+    Item,
+    /// Of a checkpoint: where a piece of a blob is.
+    Piece,
 }
 
 impl Kind {
@@ -186,6 +232,8 @@ impl Kind {
             2 => Self::Delete,
             3 => Self::Chunk,
             4 => Self::Lost,
+            5 => Self::Item,
+            6 => Self::Piece,
             _ => return None,
         })
     }
@@ -196,6 +244,8 @@ impl Kind {
             Self::Delete => 2,
             Self::Chunk => 3,
             Self::Lost => 4,
+            Self::Item => 5,
+            Self::Piece => 6,
         }
     }
 }
@@ -443,9 +493,23 @@ mod tests {
             size: 8 << 20,
             tail: place(1),
             hint: place(2),
+            layout: LAYOUT,
+            checkpoint: None,
         };
         let bytes = superblock.encode();
         assert_eq!(Superblock::decode(&bytes), Found::Valid(superblock));
+        let checkpoint = Some(Checkpoint {
+            first: place(2),
+            frames: 7,
+        });
+        let with = Superblock {
+            checkpoint,
+            ..superblock
+        };
+        let mut bytes_with = with.encode();
+        assert_eq!(Superblock::decode(&bytes_with), Found::Valid(with));
+        bytes_with[100] ^= 1;
+        assert_eq!(Superblock::decode(&bytes_with), Found::Valid(superblock));
         assert_eq!(Superblock::decode(&[0; BLOCK]), Found::Nothing);
         assert_eq!(Superblock::decode(b"MBR"), Found::Foreign);
         let mut damaged = bytes.clone();

@@ -30,6 +30,7 @@ extern crate ebb_runtime as ebb;
 #[cfg(any(test, fuzzing))]
 extern crate std;
 
+mod checkpoint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod index;
@@ -237,7 +238,13 @@ impl Store {
                 commits: 0,
             }),
         });
-        let writer = Writer::new(shared.clone(), device, opened.superblock, opened.head);
+        let writer = Writer::new(
+            shared.clone(),
+            device,
+            opened.superblock,
+            opened.head,
+            opened.replayed,
+        );
         Ok((Self(shared), writer, opened.report))
     }
 

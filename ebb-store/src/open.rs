@@ -6,9 +6,10 @@ use core::fmt;
 use ebb_block::{BLOCK, BlockDevice};
 
 use crate::{
+    checkpoint,
     index::{Index, Location},
     layout::{Found, Hash, Kind, LAYOUT, LOG, Place, SUPERBLOCKS, Superblock},
-    walk::{Next, Walk, ahead},
+    walk::{Next, Walk, after},
 };
 
 /// The smallest disk.
@@ -115,6 +116,8 @@ pub struct Opened {
     pub superblock: Superblock,
     pub head: Place,
     pub index: Index,
+    /// Bytes of log after the checkpoint.
+    pub replayed: u64,
     pub report: Report,
 }
 
@@ -211,6 +214,8 @@ async fn create(
         size: size & !(BLOCK as u64 - 1),
         tail: first,
         hint: first,
+        layout: LAYOUT,
+        checkpoint: None,
     };
     for at in SUPERBLOCKS {
         device.write(at, superblock.encode()).await?;
@@ -220,6 +225,7 @@ async fn create(
         superblock,
         head: first,
         index: Index::default(),
+        replayed: 0,
         report: Report {
             created: true,
             ..Report::default()
@@ -234,8 +240,18 @@ async fn replay(
 ) -> Result<Opened, OpenError> {
     let end = superblock.size;
     let mut walk = Walk::new(device.clone(), superblock.store, end);
-    let (mut index, mut report) = (Index::default(), Report::default());
-    let (mut at, known) = (superblock.tail, superblock.hint);
+    let mut report = Report::default();
+    let known = superblock.hint;
+    let loaded = match superblock.checkpoint {
+        Some(checkpoint) => {
+            let loaded = checkpoint::load(&mut walk, checkpoint, known, end).await?;
+            report.frames += checkpoint.frames;
+            loaded
+        }
+        None => None,
+    };
+    let (mut index, mut at) = loaded.unwrap_or((Index::default(), superblock.tail));
+    let mut replayed = 0;
     loop {
         match walk.next(at, known).await? {
             Next::Frame(position, header) => {
@@ -260,6 +276,7 @@ async fn replay(
                     }
                 }
                 take(&mut walk, position, &mut index).await?;
+                replayed += header.length as u64;
                 report.frames += 1;
                 at = next;
             }
@@ -284,10 +301,8 @@ async fn replay(
         .extend(incomplete.map(|(hash, _)| Damage::Blob(*hash)));
     // A frame after the end was never acknowledged. It must not be taken for one that will be written before it.
     let mut wiped = false;
-    for position in ahead(at.position, end) {
-        if let Some(header) = walk.header(position).await?
-            && header.sequence >= at.sequence
-        {
+    for (position, sequence) in walk.frames_ahead(at.position).await? {
+        if sequence >= at.sequence {
             device.write(position, vec![0; BLOCK]).await?;
             wiped = true;
         }
@@ -303,6 +318,7 @@ async fn replay(
         superblock,
         head: at,
         index,
+        replayed,
         report,
     })
 }
@@ -331,10 +347,4 @@ async fn take(walk: &mut Walk, position: u64, index: &mut Index) -> Result<(), O
         index.apply(entry.kind, entry.key, entry.references, location, lost);
     }
     Ok(())
-}
-
-/// Where the log goes on after a frame.
-pub fn after(position: u64, length: usize, end: u64) -> u64 {
-    let next = position + length as u64;
-    if next >= end { LOG } else { next }
 }

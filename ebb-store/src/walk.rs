@@ -22,6 +22,8 @@ pub struct Walk {
     bytes: Vec<u8>,
     /// Blocks that could not be read; zeros take their place.
     pub unreadable: Vec<u64>,
+    /// What the last look ahead has found: from where it looked, and the frames (position, sequence number).
+    ahead: Option<(u64, Vec<(u64, u64)>)>,
 }
 
 /// What follows in the log.
@@ -43,6 +45,7 @@ impl Walk {
             start: 0,
             bytes: Vec::new(),
             unreadable: Vec::new(),
+            ahead: None,
         }
     }
 
@@ -126,9 +129,14 @@ impl Walk {
 
     /// A frame ahead that comes after the expected one, if that one is known to have been durable or the frame says so.
     pub async fn later(&mut self, expected: Place, proven: bool) -> Result<Option<Place>, Error> {
+        let mut found = Vec::new();
+        self.ahead = None;
         for position in ahead(expected.position, self.end) {
-            if let Some(header) = self.header(position).await?
-                && header.sequence > expected.sequence
+            let Some(header) = self.header(position).await? else {
+                continue;
+            };
+            found.push((position, header.sequence));
+            if header.sequence > expected.sequence
                 && (proven || header.durable >= expected.sequence)
             {
                 let place = Place {
@@ -138,14 +146,36 @@ impl Walk {
                 return Ok(Some(place));
             }
         }
+        self.ahead = Some((expected.position, found));
         Ok(None)
+    }
+
+    /// The frames in the blocks after a position in which frames may be that a power cut left, with their sequence numbers.
+    pub async fn frames_ahead(&mut self, position: u64) -> Result<Vec<(u64, u64)>, Error> {
+        if let Some((from, found)) = self.ahead.take()
+            && from == position
+        {
+            return Ok(found);
+        }
+        let mut found = Vec::new();
+        for position in ahead(position, self.end) {
+            let header = self.header(position).await?;
+            found.extend(header.map(|header| (position, header.sequence)));
+        }
+        Ok(found)
     }
 }
 
 /// The blocks after a position in which frames may be that a power cut left.
-pub fn ahead(position: u64, end: u64) -> impl Iterator<Item = u64> {
+fn ahead(position: u64, end: u64) -> impl Iterator<Item = u64> {
     let ring = end - LOG;
     (0..AHEAD.min(ring))
         .step_by(BLOCK)
         .map(move |n| LOG + (position - LOG + n) % ring)
+}
+
+/// Where the log goes on after a frame.
+pub fn after(position: u64, length: usize, end: u64) -> u64 {
+    let next = position + length as u64;
+    if next >= end { LOG } else { next }
 }

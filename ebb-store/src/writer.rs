@@ -18,11 +18,15 @@ use ebb_block::{BLOCK, BlockDevice, Pending};
 
 use crate::{
     Batch, Change, Error,
+    checkpoint::{self, Cursor},
     index::Location,
-    layout::{Builder, CHUNK, ChunkKey, FRAME, Hash, Kind, LOG, Place, SUPERBLOCKS, Superblock},
-    open::{Damage, after},
+    layout::{
+        Builder, CHUNK, Checkpoint, ChunkKey, FRAME, Hash, Kind, LAYOUT, LOG, Place, SUPERBLOCKS,
+        Superblock,
+    },
+    open::Damage,
     shared::{Queued, Shared},
-    walk::{Next, UNFLUSHED, Walk},
+    walk::{Next, UNFLUSHED, Walk, after},
 };
 
 /// Bytes that only cleaning may use.
@@ -33,6 +37,10 @@ const SLACK: u64 = 16 << 20;
 const GROUP: usize = 1 << 20;
 /// Bytes of log after which the superblock learns where it is.
 const HINT: u64 = 16 << 20;
+/// Bytes of commits after which a checkpoint is made when nothing else is to be done, if the last one had not more.
+const CHECKPOINT: u64 = 4 << 20;
+/// So many times that is the most that opening has to read beside a checkpoint: then one is made whatever waits.
+const OVERDUE: u64 = 8;
 
 /// Writes what is committed. Its [`run`](Self::run) is to be spawned once.
 pub struct Writer {
@@ -52,6 +60,14 @@ pub struct Writer {
     /// Whether they are to be wiped, for a write or a flush has failed.
     failed: bool,
     since_hint: u64,
+    /// Bytes of log since the last checkpoint.
+    since_checkpoint: u64,
+    /// The part of them that commits have written.
+    committed: u64,
+    /// Bytes after which one is made.
+    checkpoint_after: u64,
+    /// What [`CHECKPOINT`] is here.
+    checkpoint_least: u64,
     /// Writes under way.
     writes: Vec<Pending<()>>,
 }
@@ -59,6 +75,7 @@ pub struct Writer {
 enum Work {
     Group(Vec<Queued>),
     Tidy,
+    Checkpoint,
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -121,6 +138,7 @@ impl Writer {
         device: Arc<dyn BlockDevice>,
         superblock: Superblock,
         head: Place,
+        replayed: u64,
     ) -> Self {
         let this = Self {
             shared,
@@ -133,10 +151,23 @@ impl Writer {
             unflushed: 0,
             failed: false,
             since_hint: 0,
+            since_checkpoint: replayed,
+            committed: replayed,
+            checkpoint_after: CHECKPOINT,
+            checkpoint_least: CHECKPOINT,
             writes: Vec::new(),
         };
         this.say_used();
         this
+    }
+
+    /// Sets after how many bytes of commits it writes down where everything is, so that the next opening need not find out:
+    /// 4 MiB when not set; never with `u64::MAX`.
+    #[must_use]
+    pub fn checkpoint_after(mut self, bytes: u64) -> Self {
+        self.checkpoint_least = bytes;
+        self.checkpoint_after = bytes;
+        self
     }
 
     /// Commits batches until the store is closed.
@@ -153,6 +184,7 @@ impl Writer {
                         self.shared.inner.lock().tidy_failed = true;
                     }
                 }
+                Work::Checkpoint => self.try_checkpoint().await,
                 Work::Close(done) => {
                     let result = self.close().await;
                     let _ = done.send(result);
@@ -182,6 +214,9 @@ impl Writer {
             if let Some(done) = inner.closing.take() {
                 return Poll::Ready(Work::Close(done));
             }
+            if self.committed >= self.checkpoint_after {
+                return Poll::Ready(Work::Checkpoint);
+            }
             if used > 2 * inner.index.live() + SLACK && !inner.tidy_failed {
                 return Poll::Ready(Work::Tidy);
             }
@@ -193,8 +228,65 @@ impl Writer {
 
     async fn close(&mut self) -> Result<(), Error> {
         self.repair().await?;
+        if self.since_checkpoint > 0 && self.checkpoint_least < u64::MAX {
+            // Opening does without.
+            let _ = self.checkpoint().await;
+            self.repair().await?;
+        }
         self.write_superblock(self.superblock.tail).await?;
         Ok(self.device.flush().await?)
+    }
+
+    // --- Checkpoints ---------------------------------------------------------------------------------------
+
+    /// Makes a checkpoint, or does without until as much has been committed again.
+    async fn try_checkpoint(&mut self) {
+        if self.checkpoint().await.is_err() {
+            self.failed |= !self.unapplied.is_empty();
+        }
+        self.committed = 0;
+        self.since_checkpoint = 0;
+        self.say_used();
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), Error> {
+        self.repair().await?;
+        let bytes = checkpoint::bytes(&self.shared.inner.lock().index);
+        self.checkpoint_after = self.checkpoint_least.max(bytes);
+        // Where it would take much of the disk, the log is soon read.
+        if bytes == 0 || bytes > self.ring() / 8 {
+            return Ok(());
+        }
+        if self.superblock.layout < LAYOUT {
+            // Before a frame of a kind that the older one does not know.
+            self.write_superblock(self.superblock.tail).await?;
+            self.device.flush().await?;
+        }
+        self.make_room(bytes + 2 * FRAME as u64).await?;
+        let mut first = None;
+        let (mut cursor, mut frames) = (Cursor::default(), 0);
+        while !matches!(cursor, Cursor::End) {
+            if self.unflushed >= UNFLUSHED {
+                self.flush().await?;
+            }
+            let builder = checkpoint::fill(&self.shared.inner.lock().index, &mut cursor);
+            let sequence = self.head.sequence;
+            self.append(Frame {
+                builder,
+                ..Frame::default()
+            })?;
+            let position = self.unapplied.last().copied().unwrap_or(LOG);
+            first = first.or(Some(Place { position, sequence }));
+            frames += 1;
+        }
+        self.flush().await?;
+        if let Some(first) = first {
+            self.superblock.checkpoint = Some(Checkpoint { first, frames });
+        }
+        self.write_superblock(self.superblock.tail).await?;
+        self.committed = 0;
+        self.since_checkpoint = 0;
+        Ok(())
     }
 
     // --- The ring ------------------------------------------------------------------------------------------
@@ -238,6 +330,9 @@ impl Writer {
                 let _ = queued.done.send(Err(error));
             }
             return;
+        }
+        if self.since_checkpoint >= self.checkpoint_after.saturating_mul(OVERDUE) {
+            self.try_checkpoint().await;
         }
         let plan = self.plan(group);
         self.write_plan(plan).await;
@@ -359,10 +454,15 @@ impl Writer {
             planned.location.position = position + (values + at) as u64;
             planned.location.sum = sum;
         }
+        let moved = frame.moved;
         self.pending.push(frame);
         self.unapplied.push(position);
         self.unflushed += length as u64;
         self.since_hint += length as u64;
+        self.since_checkpoint += length as u64;
+        if !moved {
+            self.committed += length as u64;
+        }
         self.writes.push(self.device.write(position, bytes));
         self.head = Place {
             position: after(position, length, self.superblock.size),
@@ -384,7 +484,8 @@ impl Writer {
         self.unapplied.clear();
         self.applied = self.head;
         let mut inner = self.shared.inner.lock();
-        inner.commits += 1;
+        // Frames of a checkpoint change nothing.
+        inner.commits += u64::from(self.pending.iter().any(|f| !f.planned.is_empty()));
         for frame in &self.pending {
             for p in &frame.planned {
                 if frame.moved {
@@ -572,6 +673,12 @@ impl Writer {
             generation: self.superblock.generation + 1,
             tail,
             hint: self.applied,
+            layout: LAYOUT,
+            // One that the tail has passed may be written over.
+            checkpoint: self
+                .superblock
+                .checkpoint
+                .filter(|c| c.first.sequence >= tail.sequence),
             ..self.superblock
         };
         self.device.write(SUPERBLOCKS[0], next.encode()).await?;

@@ -10,17 +10,17 @@ use ebb_store::{Batch, Damage, Error, OpenError, Store};
 
 use crate::World;
 
-fn put(key: &str, value: impl Into<Vec<u8>>) -> Batch {
+pub fn put(key: &str, value: impl Into<Vec<u8>>) -> Batch {
     let mut batch = Batch::default();
     batch.put(key, value);
     batch
 }
 
-fn commit(world: &mut World, store: &Store, batch: Batch) -> Result<(), Error> {
+pub fn commit(world: &mut World, store: &Store, batch: Batch) -> Result<(), Error> {
     world.result(store.commit(batch))
 }
 
-fn get(world: &mut World, store: &Store, key: &'static str) -> Result<Option<Vec<u8>>, Error> {
+pub fn get(world: &mut World, store: &Store, key: &'static str) -> Result<Option<Vec<u8>>, Error> {
     let store = store.clone();
     world.result(async move { store.get(key).await })
 }
@@ -172,11 +172,16 @@ fn a_batch_whose_write_or_flush_fails_is_not_there_and_the_next_one_is() {
     }
 }
 
-/// A disk with 30 keys of 5,000 bytes, closed properly.
+/// A disk with 30 keys of 5,000 bytes, closed properly, without a checkpoint.
 fn filled() -> SimDisk {
+    filled_with(u64::MAX)
+}
+
+/// The same with checkpoints after so many bytes.
+pub fn filled_with(checkpoint_after: u64) -> SimDisk {
     let disk = SimDisk::new(4 << 20, 1);
     let mut world = World::new(&disk);
-    let (store, _) = world.open().unwrap();
+    let (store, _) = world.open_with(checkpoint_after).unwrap();
     for n in 0..30 {
         commit(&mut world, &store, put(&format!("k{n:02}"), vec![n; 5_000])).unwrap();
     }
@@ -286,7 +291,7 @@ fn a_disk_that_is_not_ours_or_of_another_layout_is_refused_and_untouched() {
     };
     for (layout, wanted) in [
         (0, OpenError::Older { layout: 0 }),
-        (2, OpenError::Newer { layout: 2 }),
+        (3, OpenError::Newer { layout: 3 }),
     ] {
         let head = with_layout(layout);
         let write = |disk: &SimDisk| {
@@ -306,7 +311,7 @@ fn a_disk_that_is_not_ours_or_of_another_layout_is_refused_and_untouched() {
 }
 
 /// Bit by bit, as RFC 3720 defines it.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| {
             c >> 1 ^ if c & 1 != 0 { 0x82f6_3b78 } else { 0 }

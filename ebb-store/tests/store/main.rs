@@ -1,5 +1,6 @@
 //! The store on a simulated disk: what it promises, whatever the disk does.
 
+mod checkpoints;
 mod faults;
 mod model;
 
@@ -52,9 +53,15 @@ impl World {
 
     /// Opens the disk's store, and spawns its writer.
     fn open(&mut self) -> Result<(Store, Report), OpenError> {
+        // Often, so that whatever happens happens to checkpoints too.
+        self.open_with(60_000)
+    }
+
+    /// The same with checkpoints after so many bytes.
+    fn open_with(&mut self, checkpoint_after: u64) -> Result<(Store, Report), OpenError> {
         let device = Arc::new(self.disk.clone());
         let (store, writer, report) = self.result(Store::open(device, [3; 16]))?;
-        self.spawn(writer.run());
+        self.spawn(writer.checkpoint_after(checkpoint_after).run());
         Ok((store, report))
     }
 }

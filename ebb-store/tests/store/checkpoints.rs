@@ -1,0 +1,100 @@
+//! What is read at the opening, and what a checkpoint may and may not change.
+
+use ebb_block::sim::{Random, SimDisk};
+use ebb_store::{Batch, Damage, Error};
+
+use crate::{
+    World,
+    faults::{commit, crc32c, filled_with, get, put},
+};
+
+/// Bytes that opening a disk reads.
+fn opening(disk: &SimDisk, keys: usize) -> u64 {
+    let before = disk.bytes_read();
+    let (store, report) = World::new(disk).open().unwrap();
+    assert_eq!((report.damage.len(), store.stats().keys), (0, keys));
+    disk.bytes_read() - before
+}
+
+#[test]
+fn opening_reads_where_things_are_and_not_what_they_are() {
+    let disk = SimDisk::new(64 << 20, 1);
+    let mut world = World::new(&disk);
+    let (store, _) = world.open_with(4 << 20).unwrap();
+    for n in 0..100 {
+        let mut batch = Batch::default();
+        for key in 0..20 {
+            let code = batch.blob(vec![n as u8; 3_000 + n * 20 + key]);
+            batch.put_with(format!("key/{n}/{key}"), vec![key as u8; 5_000], [code]);
+        }
+        world.result(store.commit(batch)).unwrap();
+    }
+    // Not closed: as after a kill, with what was committed since the last checkpoint to be read.
+    let written = disk.written();
+    assert!(written > 15 << 20);
+    let after_kill = opening(&disk.power_cut(1), 2_000);
+    assert!(after_kill < 8 << 20, "{after_kill} of {written}");
+    let mut world = World::new(&disk.power_cut(1));
+    let (store, _) = world.open_with(4 << 20).unwrap();
+    world.result(async move { store.close().await }).unwrap();
+    let after_close = opening(&world.disk, 2_000);
+    assert!(after_close < 3 << 20, "{after_close} of {written}");
+}
+
+#[test]
+fn a_bit_that_flips_under_a_checkpoint_is_found_by_its_reader_and_in_the_checkpoint_it_costs_nothing()
+ {
+    let whole = filled_with(60_000);
+    let mut random = Random::new(9);
+    let mut damaged = 0;
+    for n in 0..200 {
+        let disk = whole.power_cut(n);
+        disk.flip((128 << 10) + random.below(70 * 4_096), (n % 8) as u8);
+        let mut world = World::new(&disk);
+        let (store, _) = world.open().unwrap();
+        for key in 0..30u8 {
+            let name: &'static str = format!("k{key:02}").leak();
+            match get(&mut world, &store, name) {
+                Ok(value) => assert_eq!(value, Some(vec![key; 5_000])),
+                Err(Error::Damaged) => {
+                    assert!(
+                        store
+                            .damage()
+                            .contains(&Damage::Value(name.as_bytes().into()))
+                    );
+                    damaged += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!((50..200).contains(&damaged), "{damaged}");
+}
+
+#[test]
+fn a_disk_of_the_layout_before_is_taken_over_as_it_is() {
+    let old = filled_with(u64::MAX);
+    // Layout 1 had the first 80 bytes of a superblock only.
+    for at in [0, 64 << 10] {
+        let now = old.contents()[at..at + 116].to_vec();
+        let mut head = now[..80].to_vec();
+        head[8..12].copy_from_slice(&1u32.to_le_bytes());
+        head[12..16].fill(0);
+        let sum = crc32c(&head);
+        head[12..16].copy_from_slice(&sum.to_le_bytes());
+        head.resize(116, 0);
+        for (n, (a, b)) in now.iter().zip(&head).enumerate() {
+            for bit in (0..8).filter(|bit| (a ^ b) >> bit & 1 != 0) {
+                old.flip((at + n) as u64, bit);
+            }
+        }
+    }
+    let mut world = World::new(&old);
+    let (store, report) = world.open().unwrap();
+    assert_eq!((report.damage.len(), store.stats().keys), (0, 30));
+    assert_eq!(old.contents()[8], 1, "reading alone changes nothing");
+    commit(&mut world, &store, put("new", "value")).unwrap();
+    world.result(async move { store.close().await }).unwrap();
+    assert_eq!(old.contents()[8], 2);
+    opening(&old, 31);
+}
