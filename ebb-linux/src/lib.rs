@@ -80,6 +80,7 @@ fn errno_of(error: ebb_mem::space::Error) -> Errno {
     use ebb_mem::space::Error;
     match error {
         Error::Occupied => Errno::EEXIST,
+        Error::Denied => Errno::EACCES,
         Error::NoRoom | Error::NotMapped | Error::OutOfMemory => Errno::ENOMEM,
         _ => Errno::EINVAL,
     }

@@ -78,6 +78,8 @@ impl Uc {
             let mut limits = [(u64::MAX, u64::MAX); 16];
             limits[limit::STACK] = (exec::STACK, u64::MAX);
             limits[limit::CORE] = (0, u64::MAX);
+            // Linux' own since 5.16.
+            limits[limit::MEMLOCK] = (8 << 20, 8 << 20);
             limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
             limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
             limits

@@ -101,6 +101,12 @@ pub fn is_unique(addr: PhysAddr) -> bool {
     with_frames(false, |frames, _| frames.refs(addr) == 1).unwrap_or(false)
 }
 
+/// How many references a block has. For telling only: others may come and go.
+#[must_use]
+pub fn holders(addr: PhysAddr) -> u32 {
+    with_frames(false, |frames, _| frames.refs(addr)).unwrap_or(1)
+}
+
 /// Makes an allocated block into single frames that are shared and freed one
 /// by one; each has the reference count of the block. (Breaking up a large
 /// page of which parts are to be copied.)

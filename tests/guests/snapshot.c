@@ -81,6 +81,21 @@ static void family(void) {
     _exit(0);
 }
 
+// A file that is mapped privately, one page of it changed there; a page that no copy may have.
+static int file;
+static volatile unsigned char *view, *secret;
+
+static void map_file(void) {
+    char page[4096];
+    file = open("/tmp/mapped", O_RDWR | O_CREAT, 0600);
+    for (int i = 0; i < 3; i++) pwrite(file, memset(page, i + 1, 4096), 4096, i * 4096);
+    view = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    view[4096] = 9 * view[0];
+    secret = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise((void *)secret, 4096, MADV_WIPEONFORK);
+    *secret = 7;
+}
+
 int main(void) {
     pthread_t thread;
     pthread_create(&thread, NULL, helper, NULL);
@@ -149,6 +164,18 @@ int main(void) {
         } else if (!strcmp(line, "sleep")) {
             usleep(300000);
             puts("slept");
+        } else if (!strcmp(line, "map")) {
+            map_file();
+            puts("mapped");
+        } else if (sscanf(line, "file %u", &value) == 1) {
+            unsigned char byte = value;
+            pwrite(file, &byte, 1, 0);
+            printf("file %d\n", view[0]);
+        } else if (sscanf(line, "touch %u", &value) == 1) {
+            view[8192] = value;
+            puts("touched");
+        } else if (!strcmp(line, "seen")) {
+            printf("seen %d %d %d secret %d\n", view[0], view[4096], view[8192], *secret);
         } else if (!strcmp(line, "family")) {
             family();
             puts("family");

@@ -94,6 +94,45 @@ async fn kept(snapshot: &Snapshot) {
     );
 }
 
+/// A file that is mapped privately: each clone sees what is written to its own. What is to be wiped in copies is.
+async fn mapped(snapshot: &Snapshot) {
+    let clone = |of: &Snapshot| {
+        let clone = of.start_clone(CloneOptions::default());
+        clone.expect("there is memory")
+    };
+    let first = clone(snapshot);
+    assert_eq!(ask(&first, "map").await, "mapped");
+    first.parked().await;
+    let taken = Snapshot::capture(&first).expect("it can be captured");
+    let (a, b) = (clone(&taken), clone(&taken));
+    assert_eq!(ask(&a, "seen").await, "seen 1 9 3 secret 0");
+    assert_eq!(ask(&a, "file 50").await, "file 50");
+    assert_eq!(ask(&first, "file 60").await, "file 60");
+    assert_eq!(ask(&a, "seen").await, "seen 50 9 3 secret 0");
+    assert_eq!(ask(&first, "seen").await, "seen 60 9 3 secret 7");
+    assert_eq!(ask(&b, "touch 5").await, "touched");
+    b.parked().await;
+    let delta = Snapshot::capture_delta(&b).expect("it can be captured");
+    assert_eq!(ask(&b, "file 70").await, "file 70");
+    assert_eq!(ask(&b, "touch 6").await, "touched");
+    let (c, d, e) = (clone(&delta), clone(&delta), clone(&taken));
+    assert_eq!(ask(&c, "file 80").await, "file 80");
+    for (uc, right) in [
+        (&d, "seen 1 9 5 secret 0"),
+        (&c, "seen 80 9 5 secret 0"),
+        (&b, "seen 70 9 6 secret 0"),
+        (&e, "seen 1 9 3 secret 0"),
+    ] {
+        assert_eq!(ask(uc, "seen").await, right);
+    }
+    for uc in [first, a, b, c, d, e] {
+        end(uc).await;
+    }
+    println!(
+        "mapped: clones see what is written to their own file, and nothing of what no copy may have"
+    );
+}
+
 /// Sends so many bytes through the program, and what it says of them.
 async fn relay(uc: &Uc, channel: &mut Channel, count: usize) -> String {
     let sent: Vec<u8> = (0..count).map(|n| (n % 251) as u8).collect();
@@ -501,6 +540,7 @@ async fn main() {
     if port > 0 {
         connected(&snapshot, port as u32).await;
     }
+    mapped(&snapshot).await;
     channels(&snapshot).await;
     families(&snapshot).await;
     refused(&snapshot).await;

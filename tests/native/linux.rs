@@ -111,6 +111,12 @@ fn what_is_not_there_is_refused_and_what_is_set_reads_back_as_on_linux() {
     says_what_linux_says("refusals");
 }
 
+#[test]
+fn memory_is_mapped_protected_shared_moved_advised_and_locked_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("memory");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

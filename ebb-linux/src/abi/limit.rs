@@ -14,5 +14,7 @@ pub const CORE: usize = 4;
 pub const NPROC: usize = 6;
 /// One more than the highest descriptor.
 pub const NOFILE: usize = 7;
+/// Bytes that are kept in memory.
+pub const MEMLOCK: usize = 8;
 /// Bytes of address space.
 pub const AS: usize = 9;

@@ -16,6 +16,7 @@ impl Objects {
     pub(crate) fn archived(&self, id: DescId) -> Option<&'static [u8]> {
         match self.fs.canon(self.description(id).ok()?.node?) {
             NodeRef::Lower(node) => Some(root().content(node)),
+            NodeRef::Upper(node) => self.fs.unwritten(node),
             _ => None,
         }
     }

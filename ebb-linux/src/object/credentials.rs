@@ -36,10 +36,14 @@ pub mod cap {
     pub const NET_ADMIN: u64 = 1 << 12;
     /// `CAP_NET_RAW`.
     pub const NET_RAW: u64 = 1 << 13;
+    /// Keeping more in memory than the limit says.
+    pub const IPC_LOCK: u64 = 1 << 14;
     /// System V objects whatever their mode says.
     pub const IPC_OWNER: u64 = 1 << 15;
     /// A root of one's own.
     pub const SYS_CHROOT: u64 = 1 << 18;
+    /// Other processes' memory.
+    pub const SYS_PTRACE: u64 = 1 << 19;
     /// Much that is not here.
     pub const SYS_ADMIN: u64 = 1 << 21;
     /// Priorities above those of one's own.

@@ -59,6 +59,8 @@ pub struct MemoryInfo {
     pub resident: u64,
     /// The most that was ever resident.
     pub resident_peak: u64,
+    /// What is kept in memory (`mlock`).
+    pub locked: u64,
     /// The resident part that is shared or backed by files.
     pub shared: u64,
     /// Writable private mappings.
@@ -145,6 +147,14 @@ pub trait ProcInfo {
     }
     /// Appends the lines of `/proc/self/maps`.
     fn maps(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+    /// Appends the lines of `/proc/self/smaps`.
+    fn smaps(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+    /// Appends the lines of `/proc/self/smaps_rollup`.
+    fn smaps_rollup(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
     /// The UC's memory.
@@ -254,6 +264,12 @@ pub trait Env {
     fn change(&self, pid: u32, tid: u32, setting: Setting) -> Result<()> {
         let _ = (pid, tid, setting);
         Err(Errno::EACCES)
+    }
+
+    /// Whether some process has the shared pages of this identifier mapped so that it may write to them, or could come to.
+    fn writably_mapped(&self, pages: u64) -> bool {
+        let _ = pages;
+        false
     }
 
     /// Whether some process runs the program in this file, by the name of

@@ -58,7 +58,7 @@ impl Snapshot {
             ..Processes::default()
         };
         let (mut objects, made) = from.objects.duplicate().ok_or(Errno::ENOMEM)?;
-        let all = from.processes.iter().flat_map(|p| p.pages.all_shared());
+        let all = from.processes.iter().flat_map(|p| p.pages.all_objects());
         let segments = from.ipc.iter().flat_map(|ipc| ipc.all_pages().cloned());
         let all = all.chain(segments);
         let made = super::copy_shared(all, made, objects.fs.quota()).ok_or(Errno::ENOMEM)?;
@@ -72,6 +72,8 @@ impl Snapshot {
                 let exchanged = space.exchange_shared(|s| made.get(&s.id()).cloned());
                 exchanged.map_err(|_| Errno::ENOMEM)?;
             }
+            // What no copy may have, by the program's word.
+            space.wipe().map_err(|_| Errno::ENOMEM)?;
             space.set_limit(options.memory);
             if index == 0
                 && let Some(set) = self.working_set().filter(|_| !how.no_prefetch)

@@ -24,6 +24,7 @@ use crate::state::process::{Process, State, Zombie};
 use crate::state::thread::{Thread, Waiting};
 use crate::uc::{Options, Uc};
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::rc::Rc;
 use alloc::sync::{Arc, Weak};
@@ -161,10 +162,13 @@ impl Pages {
         }
     }
 
-    /// Objects that are mapped as shared.
-    fn all_shared(&self) -> Vec<Arc<Shared>> {
+    /// Objects that are mapped and that their UC may still change.
+    fn all_objects(&self) -> Vec<Arc<Shared>> {
         match self {
-            Self::Whole(frozen) => frozen.all_shared().cloned().collect(),
+            Self::Whole(frozen) => {
+                let private = frozen.all_private().filter(|object| !object.is_frozen());
+                frozen.all_shared().chain(private).cloned().collect()
+            }
             // See `capture_delta`.
             Self::Delta(..) => Vec::new(),
         }
@@ -296,10 +300,16 @@ impl Snapshot {
         Self::take(uc, |index, process| {
             let memory = process.memory();
             // What processes share has to be copied as a whole.
-            let alone = memory.space.borrow().all_shared().next().is_none();
+            let alone = {
+                let space = memory.space.borrow();
+                space.all_shared().next().is_none() && space.all_private().all(|o| o.is_frozen())
+            };
             let first = root.0.processes.first().filter(|_| index == 0 && alone);
             let whole = first.and_then(|first| first.pages.whole());
-            Some(match whole.filter(|w| w.all_shared().next().is_none()) {
+            let is_alone = |w: &&Frozen| {
+                w.all_shared().next().is_none() && w.all_private().all(|o| o.is_frozen())
+            };
+            Some(match whole.filter(is_alone) {
                 Some(whole) => {
                     let delta = memory.space.borrow().delta(whole);
                     Pages::Delta(root.clone(), delta)
@@ -339,6 +349,7 @@ impl Snapshot {
         if !clone::enough_memory() {
             return Err(Refused::OutOfMemory);
         }
+        freeze_objects(uc, &family.live);
         let processes = family.live.iter().enumerate().map(|(i, process)| {
             let pages = memory(i, process).ok_or(Refused::OutOfMemory)?;
             Ok(FrozenProcess::of(process, pages))
@@ -351,7 +362,7 @@ impl Snapshot {
             .borrow()
             .duplicate()
             .ok_or(Refused::OutOfMemory)?;
-        let all = processes.iter().flat_map(|p| p.pages.all_shared());
+        let all = processes.iter().flat_map(|p| p.pages.all_objects());
         let mut ipc = uc.ipc.borrow().clone();
         let segments = ipc.iter().flat_map(|ipc| ipc.all_pages().cloned());
         let all: Vec<_> = all.chain(segments).collect();
@@ -479,6 +490,26 @@ impl Snapshot {
         // SAFETY: null, or a box that is stored once and lives as long as the snapshot.
         unsafe { self.0.working_set.load(Ordering::Acquire).as_ref() }
     }
+}
+
+/// Freezes the pages of files that nobody has mapped as shared: the snapshot has them too then, and its clones; whoever
+/// writes to such a file first takes a copy of them.
+fn freeze_objects(uc: &Uc, live: &[Rc<Process>]) {
+    let memories: Vec<_> = live.iter().map(|p| p.memory()).collect();
+    let mut written = BTreeSet::new();
+    for memory in &memories {
+        written.extend(memory.space.borrow().all_shared().map(|s| s.id()));
+    }
+    if let Some(ipc) = &*uc.ipc.borrow() {
+        written.extend(ipc.all_pages().map(|s| s.id()));
+    }
+    for memory in &memories {
+        let space = memory.space.borrow();
+        for object in space.all_private().filter(|o| !written.contains(&o.id())) {
+            object.freeze();
+        }
+    }
+    uc.objects.borrow().fs.freeze_shared(&written);
 }
 
 /// Copies the shared pages that are mapped and no file's, so that all of them have a copy in `made`. `None` when there is no

@@ -1,12 +1,13 @@
 //! Address spaces: unmapping, protecting, moving and advising; what `mmap` shares with them.
 
+use super::advice::{may_lock, populate};
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
 use crate::image::note;
 use crate::state::process::{STEP_ENTRIES, State};
 use crate::state::thread::Work;
-use ebb_mem::space::{Backing, Error, PAGE, Place, Protection, Space};
+use ebb_mem::space::{Area, Backing, Error, Flags, Mapping, PAGE, Place, Protection, Space};
 
 pub fn protection(bits: u64) -> Result<Protection, Stop> {
     // PROT_SEM (8) means nothing; PROT_GROWSDOWN and -UP are not for mappings of a fixed size.
@@ -26,6 +27,16 @@ pub fn space_is_full(state: &State, space: &Space, more: u64) -> bool {
     most != u64::MAX && space.mapped().saturating_add(more) > most
 }
 
+/// Whether so many more bytes of private writable memory are more than `RLIMIT_DATA` allows.
+pub fn data_is_full(state: &State, space: &Space, more: u64) -> bool {
+    let most = state.soft(limit::DATA);
+    let is_data = |a: &&Area| {
+        a.protection.write && !matches!(a.backing, Backing::Shared(_)) && a.note != note::STACK
+    };
+    let data = || space.areas().filter(is_data).map(|a| a.end - a.start);
+    most != u64::MAX && data().sum::<u64>().saturating_add(more) > most
+}
+
 /// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
 pub fn no_room(error: Error) -> Stop {
     match error {
@@ -35,7 +46,7 @@ pub fn no_room(error: Error) -> Stop {
 }
 
 /// Makes a change of a long range part by part; what is left for the last part.
-fn in_parts(
+pub fn in_parts(
     call: &Call<'_>,
     address: u64,
     len: u64,
@@ -57,7 +68,7 @@ fn in_parts(
 }
 
 /// Gives pages back; that some of them are not mapped is no error here.
-fn discard(space: &mut Space, address: u64, len: u64) -> Result<(), Error> {
+pub fn discard(space: &mut Space, address: u64, len: u64) -> Result<(), Error> {
     match space.discard(address, len) {
         Err(Error::NotMapped) => Ok(()),
         other => other,
@@ -93,18 +104,33 @@ pub fn munmap(call: &Call<'_>) -> Outcome {
 
 pub fn mprotect(call: &Call<'_>) -> Outcome {
     let [address, len, prot, ..] = call.args;
-    let protection = protection(prot)?;
-    if !address.is_multiple_of(PAGE) {
+    const GROWS_DOWN: u64 = 0x100_0000;
+    const GROWS_UP: u64 = 0x200_0000;
+    let extends = prot & (GROWS_DOWN | GROWS_UP);
+    let protection = protection(prot & !(GROWS_DOWN | GROWS_UP))?;
+    if extends == GROWS_DOWN | GROWS_UP || !address.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
     if len == 0 {
         return Ok(0);
     }
-    let is_first = call.work().done == 0;
-    if is_first && !call.space().is_mapped(address, len) {
-        return Err(Errno::ENOMEM.into());
-    }
-    let (address, len) = in_parts(call, address, len, |space, at, len| {
+    let end = address
+        .checked_add(len)
+        .and_then(|end| end.checked_next_multiple_of(PAGE))
+        .ok_or(Errno::ENOMEM)?;
+    let start = match extends {
+        0 => address,
+        _ => {
+            let space = call.space();
+            let area = space.area(address).ok_or(Errno::ENOMEM)?;
+            let grows = area.flags.has(Flags::GROWS_DOWN) || area.note == note::STACK;
+            if extends == GROWS_UP || !grows {
+                return Err(Errno::EINVAL.into());
+            }
+            area.start
+        }
+    };
+    let (address, len) = in_parts(call, start, end - start, |space, at, len| {
         space.protect(at, len, protection)
     })?;
     call.space()
@@ -115,54 +141,123 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
 
 pub fn mremap(call: &Call<'_>) -> Outcome {
     let [old, old_len, new_len, flags, new, _] = call.args;
-    // MREMAP_MAYMOVE, MREMAP_FIXED; MREMAP_DONTUNMAP is not here.
-    if flags & !3 != 0
-        || flags & 3 == 2
-        || new_len == 0
-        || old_len == 0
+    const MAYMOVE: u64 = 1;
+    const FIXED: u64 = 2;
+    const DONTUNMAP: u64 = 4;
+    let has = |flag| flags & flag != 0;
+    let work = call.work();
+    if work.at != 0 {
+        return populate(call, work.at, new_len);
+    }
+    let round = |len: u64| len.checked_next_multiple_of(PAGE).ok_or(Errno::EINVAL);
+    if flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0
+        || has(FIXED | DONTUNMAP) && !has(MAYMOVE)
+        || has(DONTUNMAP) && round(old_len)? != round(new_len)?
+        || round(new_len)? == 0
         || !old.is_multiple_of(PAGE)
     {
         return Err(Errno::EINVAL.into());
     }
-    let place = match flags {
-        0 => None,
-        1 => Some(Place::Near(0)),
-        _ => Some(Place::Fixed(new)),
+    let (old_len, new_len) = (round(old_len)?, round(new_len)?);
+    if has(FIXED | DONTUNMAP) {
+        let apart = new.checked_add(new_len).is_some_and(|end| end <= old)
+            || old.checked_add(old_len).is_some_and(|end| end <= new);
+        if !new.is_multiple_of(PAGE) || !apart {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    let mut space = call.space();
+    let area = space.area(old).ok_or(Errno::EFAULT)?.clone();
+    let more = if has(DONTUNMAP) || old_len == 0 {
+        new_len
+    } else {
+        new_len.saturating_sub(old_len)
     };
-    let more = new_len.saturating_sub(old_len);
-    if more > 0 && space_is_full(&call.process.state.borrow(), &call.space(), more) {
+    if old_len > area.end - old {
+        return Err(Errno::EFAULT.into());
+    }
+    let state = call.process.state.borrow();
+    let is_data = area.protection.write && !matches!(area.backing, Backing::Shared(_));
+    if more > 0 && area.flags.has(Flags::LOCKED) && !may_lock(&state, &space, more) {
+        return Err(Errno::EAGAIN.into());
+    }
+    if more > 0
+        && (space_is_full(&state, &space, more) || is_data && data_is_full(&state, &space, more))
+    {
         return Err(Errno::ENOMEM.into());
     }
-    match call.space().remap(old, old_len, new_len, place) {
-        Ok(at) => Ok(at),
-        Err(Error::NotMapped) => Err(Errno::EFAULT.into()),
-        Err(other) => Err(other.into()),
+    drop(state);
+    let at = if old_len == 0 {
+        // A second mapping of what is shared; for what is private there is nothing that could be.
+        if !matches!(area.backing, Backing::Shared(_)) {
+            return Err(Errno::EINVAL.into());
+        }
+        if !has(MAYMOVE) {
+            return Err(Errno::ENOMEM.into());
+        }
+        let place = match has(FIXED) {
+            true => Place::Fixed(new),
+            false => Place::Near(0),
+        };
+        let what = Mapping {
+            protection: area.protection,
+            offset: area.offset + (old - area.start),
+            backing: area.backing,
+            note: area.note,
+            flags: area.flags,
+        };
+        space.map_as(place, new_len, what).map_err(no_room)?
+    } else {
+        let place = match flags & (MAYMOVE | FIXED) {
+            0 => None,
+            MAYMOVE => Some(Place::Near(if has(DONTUNMAP) { new } else { 0 })),
+            _ => Some(Place::Fixed(new)),
+        };
+        match space.remap(old, old_len, new_len, place, has(DONTUNMAP)) {
+            Ok(at) => at,
+            Err(Error::NotMapped) => return Err(Errno::EFAULT.into()),
+            Err(other) => return Err(other.into()),
+        }
+    };
+    drop(space);
+    if area.flags.has(Flags::LOCKED) && !area.flags.has(Flags::ON_FAULT) && more > 0 {
+        return populate(call, at, new_len);
     }
+    Ok(at)
 }
 
-pub fn madvise(call: &Call<'_>) -> Outcome {
-    let [address, len, advice, ..] = call.args;
-    if !address.is_multiple_of(PAGE) {
+/// A shared mapping's pages in another order: what is mapped there is another part of its object from now on.
+pub fn remap_file_pages(call: &Call<'_>) -> Outcome {
+    let [start, size, prot, page, ..] = call.args;
+    let start = start & !(PAGE - 1);
+    let size = size & !(PAGE - 1);
+    let offset = page.checked_mul(PAGE).ok_or(Errno::EINVAL)?;
+    if prot != 0 || size == 0 || start.checked_add(size).is_none() {
         return Err(Errno::EINVAL.into());
     }
-    if len == 0 {
-        return Ok(0);
+    offset.checked_add(size).ok_or(Errno::EINVAL)?;
+    let mut space = call.space();
+    let area = space.area(start).ok_or(Errno::EINVAL)?.clone();
+    let reaches = space
+        .areas_in(start, size)
+        .iter()
+        .all(|other| other.backing == area.backing && other.protection == area.protection);
+    if !matches!(area.backing, Backing::Shared(_))
+        || !reaches
+        || space.mapped_until(start, size) < start + size
+    {
+        return Err(Errno::EINVAL.into());
     }
-    match advice {
-        // MADV_DONTNEED, MADV_FREE (which may take effect at once), MADV_DONTNEED_LOCKED.
-        4 | 8 | 24 => {
-            let (at, rest) = in_parts(call, address, len, discard)?;
-            let mut space = call.space();
-            space.discard(at, rest).map_err(no_room)?;
-            if at > address && !space.is_mapped(address, len) {
-                return Err(Errno::ENOMEM.into());
-            }
-        }
-        // Hints: normal, random, sequential, willneed, dontfork, dofork, mergeable, unmergeable, hugepage, nohugepage,
-        // dontdump, dodump, cold, pageout.
-        0..=3 | 10..=17 | 20 | 21 => {}
-        _ => return Err(Errno::EINVAL.into()),
-    }
+    let what = Mapping {
+        protection: area.protection,
+        backing: area.backing,
+        offset,
+        note: area.note,
+        flags: area.flags,
+    };
+    space
+        .map_as(Place::Fixed(start), size, what)
+        .map_err(no_room)?;
     Ok(0)
 }
 
@@ -184,11 +279,16 @@ pub fn brk(call: &Call<'_>) -> Outcome {
     }
     let mut space = call.space();
     let done = if new > old {
-        if wanted - start > most || space_is_full(&process, &space, new - old) {
+        let locks = space.future().has(Flags::LOCKED);
+        if wanted - start > most
+            || space_is_full(&process, &space, new - old)
+            || data_is_full(&process, &space, new - old)
+            || locks && !may_lock(&process, &space, new - old)
+        {
             return Ok(now);
         }
         let place = Place::FixedFree(old);
-        space
+        let mapped = space
             .map(
                 place,
                 new - old,
@@ -197,7 +297,12 @@ pub fn brk(call: &Call<'_>) -> Outcome {
                 0,
                 note::HEAP,
             )
-            .map(drop)
+            .map(drop);
+        if mapped.is_ok() && locks && !space.future().has(Flags::ON_FAULT) {
+            // What cannot be had now is left to its faults.
+            let _ = space.populate(old, new - old, None, u64::MAX);
+        }
+        mapped
     } else if new < old {
         space.unmap(new, old - new)
     } else {
@@ -211,14 +316,33 @@ pub fn brk(call: &Call<'_>) -> Outcome {
 
 pub fn msync(call: &Call<'_>) -> Outcome {
     let [address, len, flags, ..] = call.args;
+    const INVALIDATE: u64 = 2;
     if !address.is_multiple_of(PAGE) || flags & !7 != 0 || flags & 5 == 5 {
         return Err(Errno::EINVAL.into());
     }
-    if len > 0 && !call.space().is_mapped(address, len) {
-        return Err(Errno::ENOMEM.into());
+    let end = len
+        .checked_next_multiple_of(PAGE)
+        .and_then(|len| address.checked_add(len))
+        .ok_or(Errno::ENOMEM)?;
+    if end == address {
+        return Ok(0);
     }
-    note_written(call, address, len);
-    Ok(0)
+    let (whole, locked) = {
+        let space = call.space();
+        let mut areas = space.areas_in(address, end - address).iter();
+        let locked = areas.find(|a| a.flags.has(Flags::LOCKED));
+        let locked = locked.filter(|_| flags & INVALIDATE != 0).map(|a| a.start);
+        (space.is_mapped(address, end - address), locked)
+    };
+    let stop = locked.map_or(end, |at| at.clamp(address, end));
+    if stop > address {
+        note_written(call, address, stop - address);
+    }
+    match (locked, whole) {
+        (Some(_), _) => Err(Errno::EBUSY.into()),
+        (None, false) => Err(Errno::ENOMEM.into()),
+        (None, true) => Ok(0),
+    }
 }
 
 pub fn mincore(call: &Call<'_>) -> Outcome {
@@ -241,18 +365,6 @@ pub fn mincore(call: &Call<'_>) -> Outcome {
             space.put(vector.wrapping_add(index), u8::from(*resident))?;
         }
         at += part;
-    }
-    Ok(0)
-}
-
-/// Nothing is ever paged out, so locking is only a matter of being mapped.
-pub fn mlock(call: &Call<'_>) -> Outcome {
-    let start = call.args[0] & !(PAGE - 1);
-    let len = call.args[1]
-        .checked_add(call.args[0] - start)
-        .ok_or(Errno::EINVAL)?;
-    if len > 0 && !call.space().is_mapped(start, len) {
-        return Err(Errno::ENOMEM.into());
     }
     Ok(0)
 }

@@ -1,97 +1,222 @@
 //! `mmap`: memory of no file, and files.
 
+use super::advice::{can_lock, may_lock, populate};
 use super::file::COPY;
-use super::memory::{make_room, no_room, protection, space_is_full};
-use super::{Call, Outcome};
+use super::memory::{data_is_full, make_room, no_room, space_is_full};
+use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
 use crate::image::note;
 use crate::object::fd::Fd;
-use crate::object::vfs::data::PageContent;
+use crate::object::id::{DescId, InodeId, NodeRef};
 use crate::state::thread::Work;
-use ebb_mem::space::{Backing, GUEST_START, PAGE, Place, Protection, Shared};
+use alloc::sync::Arc;
+use ebb_mem::space::{Backing, Flags, GUEST_START, Mapping, PAGE, Place, Protection, Shared};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
 const MAP_SHARED_VALIDATE: u64 = 3;
 const MAP_FIXED: u64 = 0x10;
 const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_32BIT: u64 = 0x40;
+const MAP_GROWSDOWN: u64 = 0x100;
+const MAP_LOCKED: u64 = 0x2000;
+const MAP_POPULATE: u64 = 0x8000;
+const MAP_NONBLOCK: u64 = 0x1_0000;
+const MAP_HUGETLB: u64 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+/// What every kernel has known: `MAP_SHARED_VALIDATE` refuses everything else (Linux' `LEGACY_MAP_MASK`). The others are
+/// DENYWRITE, EXECUTABLE, NORESERVE, STACK, UNINITIALIZED and what says how large huge pages are.
+const LEGACY: u64 = 0x3
+    | MAP_FIXED
+    | MAP_ANONYMOUS
+    | MAP_32BIT
+    | MAP_GROWSDOWN
+    | 0x800
+    | 0x1000
+    | MAP_LOCKED
+    | 0x4000
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | 0x2_0000
+    | MAP_HUGETLB
+    | 0x400_0000
+    | 0xfc00_0000;
 
 pub fn mmap(call: &Call<'_>) -> Outcome {
     let [address, len, prot, flags, fd, offset] = call.args;
-    let protection = protection(prot)?;
-    if len == 0
-        || !matches!(flags & 0xf, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE)
-        || !offset.is_multiple_of(PAGE)
-    {
+    // From the second part of bringing its pages in on, the call's work has its place.
+    if call.work().at >= GUEST_START {
+        return populate(call, call.work().at, len.next_multiple_of(PAGE));
+    }
+    if !offset.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
-    let place = if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0 {
-        if !address.is_multiple_of(PAGE) {
-            return Err(Errno::EINVAL.into());
-        }
-        if address < GUEST_START {
-            return Err(Errno::EPERM.into());
-        }
-        if flags & MAP_FIXED_NOREPLACE != 0 {
-            Place::FixedFree(address)
-        } else {
-            Place::Fixed(address)
-        }
-    } else {
-        Place::Near(address)
+    let is_anonymous = flags & MAP_ANONYMOUS != 0;
+    let id = match is_anonymous {
+        true => None,
+        false => Some(call.held(fd as i32)?),
     };
-    if space_is_full(&call.process.state.borrow(), &call.space(), len) {
-        return Err(Errno::ENOMEM.into());
+    if flags & MAP_HUGETLB != 0 {
+        // There is no pool of huge pages: as on a machine that has set none aside.
+        return Err(match is_anonymous {
+            true => Errno::ENOMEM.into(),
+            false => Errno::EINVAL.into(),
+        });
     }
-    if flags & MAP_ANONYMOUS != 0 {
-        make_room(call, place, len)?;
-        let backing = match flags & 0xf {
-            MAP_PRIVATE => Backing::Anonymous,
-            // Files and memory that processes share are counted together.
-            _ => Backing::Shared(Shared::new(call.objects().fs.quota(), len)),
-        };
-        return call
-            .space()
-            .map(place, len, protection, backing, 0, note::NONE)
-            .map_err(no_room);
+    if len == 0 {
+        return Err(Errno::EINVAL.into());
     }
-    map_file(
-        call,
+    let len = len.checked_next_multiple_of(PAGE).ok_or(Errno::ENOMEM)?;
+    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    let place = place(address, flags)?;
+    let shared = match flags & 0xf {
+        MAP_PRIVATE => false,
+        MAP_SHARED => true,
+        MAP_SHARED_VALIDATE if !is_anonymous => true,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    // What else it may have said does not concern what is mapped here.
+    let protection = Protection {
+        read: prot & 1 != 0,
+        write: prot & 2 != 0,
+        execute: prot & 4 != 0,
+    };
+    check_limits(call, len, protection.write && !shared, flags)?;
+    if flags & 0xf == MAP_SHARED_VALIDATE && flags & !LEGACY != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let grows = flags & MAP_GROWSDOWN != 0;
+    let mut kept = Flags::NONE;
+    if flags & MAP_LOCKED != 0 {
+        kept = kept.with(Flags::LOCKED);
+    }
+    let want = Wanted {
         place,
         len,
         protection,
-        flags & 0xf != MAP_PRIVATE,
-        fd as i32,
+        shared,
         offset,
-    )
+        grows,
+        flags: kept,
+    };
+    let at = match id {
+        Some(id) => map_file(call, &want, fd as i32, id)?,
+        None if shared && grows => return Err(Errno::EINVAL.into()),
+        None => map_anonymous(call, &want)?,
+    };
+    let locks = {
+        let future = call.space().future();
+        kept.with(future).has(Flags::LOCKED) && !future.has(Flags::ON_FAULT)
+    };
+    if locks || flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE {
+        return populate(call, at, len);
+    }
+    Ok(at)
 }
 
-/// Maps a file. What lies unchanged in the boot archive is shared; what the guest has written is copied.
-fn map_file(
-    call: &Call<'_>,
+/// Where a mapping is to go.
+fn place(address: u64, flags: u64) -> Result<Place, Stop> {
+    if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == 0 {
+        return Ok(match flags & MAP_32BIT {
+            0 => Place::Near(address),
+            _ => Place::Low(address),
+        });
+    }
+    if !address.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    if address < GUEST_START {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(match flags & MAP_FIXED_NOREPLACE {
+        0 => Place::Fixed(address),
+        _ => Place::FixedFree(address),
+    })
+}
+
+/// Whether the process may have so much more.
+fn check_limits(call: &Call<'_>, len: u64, is_data: bool, flags: u64) -> Result<(), Stop> {
+    if flags & MAP_LOCKED != 0 && !can_lock(call) {
+        return Err(Errno::EPERM.into());
+    }
+    let (state, space) = (call.process.state.borrow(), call.space());
+    let locks = flags & MAP_LOCKED != 0 || space.future().has(Flags::LOCKED);
+    if locks && !may_lock(&state, &space, len) {
+        return Err(Errno::EAGAIN.into());
+    }
+    if space_is_full(&state, &space, len) || is_data && data_is_full(&state, &space, len) {
+        return Err(Errno::ENOMEM.into());
+    }
+    Ok(())
+}
+
+/// A mapping that was asked for.
+struct Wanted {
     place: Place,
     len: u64,
     protection: Protection,
     shared: bool,
-    fd: Fd,
     offset: u64,
-) -> Outcome {
-    let id = call.held(fd)?;
+    grows: bool,
+    flags: Flags,
+}
+
+impl Wanted {
+    /// Makes it of this.
+    fn map(&self, call: &Call<'_>, backing: Backing, note: u32, flags: Flags) -> Outcome {
+        let what = Mapping {
+            protection: self.protection,
+            offset: match backing {
+                Backing::Anonymous => 0,
+                _ => self.offset,
+            },
+            backing,
+            note,
+            flags: self.flags.with(flags),
+        };
+        call.space()
+            .map_as(self.place, self.len, what)
+            .map_err(no_room)
+    }
+}
+
+fn map_anonymous(call: &Call<'_>, want: &Wanted) -> Outcome {
+    make_room(call, want.place, want.len)?;
+    let backing = match want.shared {
+        false => Backing::Anonymous,
+        // Files and memory that processes share are counted together.
+        true => Backing::Shared(Shared::new(call.objects().fs.quota(), want.len)),
+    };
+    let flags = match want.grows {
+        true => Flags::GROWS_DOWN,
+        false => Flags::NONE,
+    };
+    let want = Wanted { offset: 0, ..*want };
+    want.map(call, backing, note::NONE, flags)
+}
+
+/// Maps a file. What lies unchanged in the boot archive stays there; everything else is pages that mappings can share.
+fn map_file(call: &Call<'_>, want: &Wanted, fd: Fd, id: DescId) -> Outcome {
     let objects = call.objects();
     let description = objects.description(id)?;
     let flags = description.flags;
     if flags.contains(OpenFlags::PATH) {
         return Err(Errno::EBADF.into());
     }
-    if !flags.readable() || shared && protection.write && !flags.writable() {
+    let shared = want.shared;
+    if !flags.readable() || shared && want.protection.write && !flags.writable() {
         return Err(Errno::EACCES.into());
     }
     let size = objects.mapped_size(id)?;
-    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    if i64::try_from(want.offset + want.len).is_err() {
+        return Err(Errno::EOVERFLOW.into());
+    }
+    if want.grows {
+        return Err(Errno::EINVAL.into());
+    }
     drop(objects);
-    make_room(call, place, len)?;
+    make_room(call, want.place, want.len)?;
     let mut objects = call.objects();
     let name = objects.path_of_description(id).unwrap_or_default();
     let note = if name.is_empty() {
@@ -99,76 +224,86 @@ fn map_file(
     } else {
         call.process.note_of(&name)
     };
-    let zero = size == u64::MAX;
+    let is_sealed = objects.is_sealed(id);
+    let never = match shared && (!flags.writable() || is_sealed) {
+        true => Flags::NEVER_WRITE,
+        false => Flags::NONE,
+    };
+    if shared && want.protection.write && is_sealed {
+        return Err(Errno::EPERM.into());
+    }
+    if size == u64::MAX {
+        // /dev/zero.
+        let backing = match shared {
+            true => Backing::Shared(Shared::new(objects.fs.quota(), want.len)),
+            false => Backing::Anonymous,
+        };
+        drop(objects);
+        let want = Wanted { offset: 0, ..*want };
+        return want.map(call, backing, note, never);
+    }
     // A file of the archive that nobody may write to through this mapping stays where it is.
     let archived = objects
         .archived(id)
         .filter(|_| !shared || !flags.writable());
-    if shared && archived.is_none() {
-        if protection.write && objects.is_sealed(id) {
-            return Err(Errno::EPERM.into());
-        }
-        let pages = if zero {
-            Shared::new(objects.fs.quota(), len)
-        } else {
-            // Others may write to the file between two parts; after some attempts all of it is moved at once.
-            let most = if call.work().at < 1000 {
-                COPY as u64 / PAGE
-            } else {
-                u64::MAX
-            };
-            let Some(pages) = objects.share_pages(id, most)? else {
-                drop(objects);
-                call.keep_open(fd)?;
-                let at = call.work().at + 1;
-                return call.next_part(Work { done: 0, at });
-            };
-            pages
-        };
-        return call
-            .space()
-            .map(place, len, protection, Backing::Shared(pages), offset, note)
-            .map_err(no_room);
-    }
     if let Some(bytes) = archived
         && let Some(start) = ebb_mem::virt_to_phys(bytes.as_ptr())
         && start.is_aligned(PAGE)
         && !bytes.is_empty()
     {
-        let backing = Backing::Image {
-            start,
-            len: bytes.len() as u64,
+        let len = bytes.len() as u64;
+        drop(objects);
+        let shown = match shared {
+            true => never.with(Flags::SHOWN_SHARED),
+            false => never,
         };
-        return call
-            .space()
-            .map(place, len, protection, backing, offset, note)
-            .map_err(no_room);
+        return want.map(call, Backing::Image { start, len }, note, shown);
     }
-    let mut work = call.work();
-    if work.at == 0 {
-        work.done = 0;
-        work.at = call
-            .space()
-            .map(place, len, Protection::WRITE, Backing::Anonymous, 0, note)
-            .map_err(no_room)?;
-    }
-    let (at, end) = (work.at, size.saturating_sub(offset).min(len));
-    let part = end.min(work.done + COPY as u64);
-    while !zero && work.done < part {
-        let to = at + work.done;
-        let written = match objects.mapped_page(id, (offset + work.done) / PAGE)? {
-            PageContent::Archive(bytes) => call.space().write(to, bytes),
-            PageContent::Page(page) => call.space().write(to, &page.0[..]),
-            PageContent::Hole => Ok(()),
-        };
-        written.map_err(|_| Errno::ENOMEM)?;
-        work.done += PAGE;
-    }
-    drop(objects);
-    if !zero && work.done < end {
+    // Others may write to the file between two parts; after some attempts all of it is moved at once.
+    let most = if call.work().at < 1000 {
+        COPY as u64 / PAGE
+    } else {
+        u64::MAX
+    };
+    let Some(pages) = objects.share_pages(id, most, shared)? else {
+        drop(objects);
         call.keep_open(fd)?;
-        return call.next_part(work);
+        let at = call.work().at + 1;
+        return call.next_part(Work { done: 0, at });
+    };
+    drop(objects);
+    let backing = match shared {
+        true => Backing::Shared(pages),
+        false => Backing::Private(pages),
+    };
+    want.map(call, backing, note, never)
+}
+
+/// A file is not what the boot archive has any more: whoever maps that follows.
+pub fn leave_archive(call: &Call<'_>, bytes: &'static [u8], file: InodeId) {
+    let Some(from) = ebb_mem::virt_to_phys(bytes.as_ptr()) else {
+        return;
+    };
+    let processes = call.uc.processes.borrow();
+    let is_mapped = processes
+        .live
+        .iter()
+        .any(|p| p.memory().space.borrow().shows_image(from));
+    if !is_mapped {
+        return;
     }
-    call.space().protect(at, len, protection)?;
-    Ok(at)
+    // Without memory for its pages the mappings stay as they are.
+    let pages = call
+        .objects()
+        .fs
+        .share_file(NodeRef::Upper(file), u64::MAX, true);
+    if let Ok(Some(pages)) = pages {
+        for process in &processes.live {
+            let memory = process.memory();
+            let _ = memory
+                .space
+                .borrow_mut()
+                .exchange_image(from, &Arc::clone(&pages));
+        }
+    }
 }

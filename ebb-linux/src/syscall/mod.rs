@@ -3,6 +3,7 @@
 //! What must hold: a handler either finishes or says [`Stop::Wait`] having changed nothing but its `Waiting` (principle 2 in
 //! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
 
+mod advice;
 mod call;
 mod clone;
 mod control;
@@ -20,6 +21,7 @@ mod path;
 mod poll;
 mod process;
 pub(crate) mod quick;
+mod remote;
 mod resource;
 mod scheduling;
 mod signal;

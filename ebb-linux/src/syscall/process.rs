@@ -141,7 +141,7 @@ fn copy_memory(call: &Call<'_>) -> Result<Rc<Memory>, Stop> {
     if used.saturating_add(space.used()) > call.uc.options.memory {
         return Err(Errno::ENOMEM.into());
     }
-    let copy = space.duplicate().ok_or(Errno::ENOMEM)?;
+    let copy = space.fork().ok_or(Errno::ENOMEM)?;
     let number = call.uc.processes.borrow_mut().new_serial();
     Ok(Memory::new(copy, number, call.memory.untold.get()))
 }

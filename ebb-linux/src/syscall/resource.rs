@@ -65,6 +65,10 @@ fn set(call: &Call<'_>, process: &Process, resource: u64, soft: u64, hard: u64) 
         state.cpu_warned = 0;
     }
     drop(state);
+    if index == limit::STACK {
+        let memory = process.memory();
+        memory.space.borrow_mut().set_growth_limit(soft);
+    }
     apply(call, process);
     Ok(0)
 }

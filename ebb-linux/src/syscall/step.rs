@@ -10,6 +10,7 @@ use crate::signal::{self, Interruption};
 use crate::state::thread::{Thread, Waiting};
 use crate::uc::Uc;
 use crate::uc::caller::Caller;
+use alloc::sync::Arc;
 use core::task::Waker;
 
 /// What a thread's registers ask for.
@@ -188,16 +189,31 @@ fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted
 /// What a call leaves to be done where objects do not reach: connections to be ended, pages to be unmapped.
 #[cold]
 fn aftermath(call: &Call<'_>) {
-    let given_up = {
+    let (given_up, exchanged, left_archive) = {
         let mut objects = call.objects();
         objects.sweep_network(&call.world());
         // More than a call can add to it.
         objects
             .fs
             .empty_trash(4 * file::COPY as u64 / ebb_mem::space::PAGE);
-        objects.fs.take_given_up()
+        (
+            objects.fs.take_given_up(),
+            objects.fs.take_exchanged(),
+            objects.fs.take_left_archive(),
+        )
     };
+    for (bytes, file) in left_archive {
+        super::mmap::leave_archive(call, bytes, file);
+    }
     let processes = call.uc.processes.borrow();
+    for (frozen, own) in exchanged {
+        for process in &processes.live {
+            let memory = process.memory();
+            let other = |s: &Arc<_>| Arc::ptr_eq(s, &frozen).then(|| Arc::clone(&own));
+            // Without memory for the tables such a mapping stays as it was.
+            let _ = memory.space.borrow_mut().exchange_shared(other);
+        }
+    }
     for shared in given_up {
         for process in &processes.live {
             // Without memory for the tables some pages stay mapped: they are nobody else's any more.

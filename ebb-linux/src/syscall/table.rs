@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    clone, copy, credentials, file, futex, ipc, memory, misc, mmap, path, poll, process, resource,
-    scheduling, signal, socket, thread, time, timer,
+    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, path, poll, process,
+    remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -95,7 +95,7 @@ table! {
 6 lstat "sp" Full => path::lstat;
 7 poll "pdd" Full [UnlessHandled] => poll::poll;
 8 lseek "fdd" Full => file::lseek;
-9 mmap "pxbbdx" Partial("a private mapping of a file that was written is a copy from the start; huge pages and locking are ignored") => mmap::mmap;
+9 mmap "pxbbdx" Full => mmap::mmap;
 10 mprotect "pxb" Full => memory::mprotect;
 11 munmap "px" Full => memory::munmap;
 12 brk "p" Full => memory::brk;
@@ -111,10 +111,10 @@ table! {
 22 pipe "p" Full => file::pipe;
 23 select "dpppp" Full [UnlessHandled] => poll::select;
 24 sched_yield "" Full => misc::sched_yield;
-25 mremap "pxxbp" Partial("no MREMAP_DONTUNMAP") => memory::mremap;
+25 mremap "pxxbp" Full => memory::mremap;
 26 msync "pxb" Full => memory::msync;
 27 mincore "pxp" Full => memory::mincore;
-28 madvise "pxd" Full => memory::madvise;
+28 madvise "pxd" Partial("nothing is merged, paged out or made of huge pages, which may be asked for; no MADV_COLLAPSE, guard pages and poison") => advice::madvise;
 29 shmget "dxb" Full => ipc::shmget;
 30 shmat "dpb" Full => ipc::shmat;
 31 shmctl "ddp" Full => ipc::shmctl;
@@ -230,10 +230,10 @@ table! {
 146 sched_get_priority_max "d" Full => scheduling::sched_get_priority_max;
 147 sched_get_priority_min "d" Full => scheduling::sched_get_priority_min;
 148 sched_rr_get_interval "dp" Full => scheduling::sched_rr_get_interval;
-149 mlock "px" Full => memory::mlock;
-150 munlock "px" Full => memory::mlock;
-151 mlockall "b" Partial("accepted: nothing is paged out") => misc::accept;
-152 munlockall "" Partial("accepted: nothing is paged out") => misc::accept;
+149 mlock "px" Full => advice::mlock;
+150 munlock "px" Full => advice::munlock;
+151 mlockall "b" Full => advice::mlockall;
+152 munlockall "" Full => advice::munlockall;
 157 prctl "dxxxx" Partial("no seccomp, no PR_SET_MM, no names of mappings, no core scheduling: EINVAL") => thread::prctl;
 158 arch_prctl "xp" Full => thread::arch_prctl;
 160 setrlimit "dp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::setrlimit;
@@ -258,6 +258,7 @@ table! {
 203 sched_setaffinity "dxp" Full => scheduling::sched_setaffinity;
 204 sched_getaffinity "dxp" Full => scheduling::sched_getaffinity;
 213 epoll_create "d" Full => poll::epoll_create;
+216 remap_file_pages "pxbxb" Full => memory::remap_file_pages;
 217 getdents64 "fpx" Full => file::getdents64;
 218 set_tid_address "p" Full => thread::set_tid_address;
 220 semtimedop "dpdp" Full [Never] => ipc::semtimedop;
@@ -324,6 +325,8 @@ table! {
 306 syncfs "f" Full => file::syncfs;
 307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
 309 getcpu "ppp" Full => misc::getcpu;
+310 process_vm_readv "dpdpdb" Full => remote::process_vm_readv;
+311 process_vm_writev "dpdpdb" Full => remote::process_vm_writev;
 314 sched_setattr "dpx" Full => scheduling::sched_setattr;
 315 sched_getattr "dpxx" Full => scheduling::sched_getattr;
 316 renameat2 "fsfsb" Full => path::renameat2;
@@ -331,7 +334,7 @@ table! {
 319 memfd_create "sb" Full => file::memfd_create;
 322 execveat "fsppb" Full => process::execveat;
 324 membarrier "dbd" Partial("the global and private commands") => misc::membarrier;
-325 mlock2 "pxb" Full => memory::mlock;
+325 mlock2 "pxb" Full => advice::mlock2;
 326 copy_file_range "fpfpxb" Full => copy::copy_file_range;
 327 preadv2 "fpdxxb" Partial("flags are ignored") [SaRestart] => file::preadv2;
 328 pwritev2 "fpdxxb" Partial("flags are ignored") [SaRestart] => file::pwritev2;
@@ -342,6 +345,7 @@ table! {
 436 close_range "xxb" Full => file::close_range;
 437 openat2 "fspx" Full [SaRestart] => path::openat2;
 439 faccessat2 "fsdb" Full => path::faccessat2;
+440 process_madvise "fpddb" Partial("hints only, as before Linux 6.13") => advice::process_madvise;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
 153 vhangup "" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 155 pivot_root "ss" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
@@ -394,7 +398,6 @@ absent {
 212 lookup_dcookie,
 214 epoll_ctl_old,
 215 epoll_wait_old,
-216 remap_file_pages,
 219 restart_syscall,
 236 vserver,
 237 mbind,
@@ -418,8 +421,6 @@ absent {
 301 fanotify_mark,
 303 name_to_handle_at,
 308 setns,
-310 process_vm_readv,
-311 process_vm_writev,
 312 kcmp,
 317 seccomp,
 320 kexec_file_load,
@@ -439,7 +440,6 @@ absent {
 432 fsmount,
 433 fspick,
 438 pidfd_getfd,
-440 process_madvise,
 442 mount_setattr,
 443 quotactl_fd,
 444 landlock_create_ruleset,

@@ -3,7 +3,7 @@
 //! What must hold: these are called while `Uc::objects` is borrowed, so nothing here touches it; memory is borrowed for each
 //! piece only, because /proc looks at it too.
 
-use super::Uc;
+use super::{Uc, maps};
 use crate::abi::signal::bit;
 use crate::object::credentials::{Credentials, cap};
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Setting};
@@ -14,8 +14,7 @@ use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::Write;
-use ebb_mem::space::Backing;
+use ebb_mem::space::{Area, Backing, Flags};
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Entropy;
 
@@ -38,6 +37,18 @@ impl Env for World<'_> {
 
     fn random(&self, bytes: &mut [u8]) {
         EbbRef::<dyn Entropy>::get().fill(bytes);
+    }
+
+    fn writably_mapped(&self, pages: u64) -> bool {
+        let is_it = |a: &Area| {
+            let object = matches!(&a.backing, Backing::Shared(s) if s.id() == pages);
+            object && !a.flags.has(Flags::NEVER_WRITE)
+        };
+        let processes = self.uc.processes.borrow();
+        processes
+            .live
+            .iter()
+            .any(|p| p.memory().space.borrow().areas().any(is_it))
     }
 
     fn draw(&self, bytes: &mut [u8]) {
@@ -285,51 +296,15 @@ impl ProcInfo for World<'_> {
     }
 
     fn maps(&self, out: &mut Vec<u8>) {
-        struct Text<'a>(&'a mut Vec<u8>);
-        impl Write for Text<'_> {
-            fn write_str(&mut self, s: &str) -> core::fmt::Result {
-                self.0.extend_from_slice(s.as_bytes());
-                Ok(())
-            }
-        }
-        let memory = self.process.memory();
-        let space = memory.space.borrow();
-        for area in space.areas() {
-            let p = area.protection;
-            let name = self.process.area_name(area.note);
-            let start = out.len();
-            let _ = write!(
-                Text(out),
-                "{:08x}-{:08x} {}{}{}{} {:08x} 00:00 {}",
-                area.start,
-                area.end,
-                if p.read { 'r' } else { '-' },
-                if p.write { 'w' } else { '-' },
-                if p.execute { 'x' } else { '-' },
-                if matches!(area.backing, Backing::Shared(_)) {
-                    's'
-                } else {
-                    'p'
-                },
-                if name.first() == Some(&b'/') {
-                    area.offset
-                } else {
-                    0
-                },
-                if name.first() == Some(&b'/') {
-                    area.note
-                } else {
-                    0
-                },
-            );
-            if !name.is_empty() {
-                while out.len() - start < 73 {
-                    out.push(b' ');
-                }
-                out.extend_from_slice(&name);
-            }
-            out.push(b'\n');
-        }
+        maps::maps(self.process, out);
+    }
+
+    fn smaps(&self, out: &mut Vec<u8>) {
+        maps::smaps(self.process, out);
+    }
+
+    fn smaps_rollup(&self, out: &mut Vec<u8>) {
+        maps::rollup(self.process, out);
     }
 
     fn memory(&self) -> MemoryInfo {
@@ -339,7 +314,8 @@ impl ProcInfo for World<'_> {
             total: self.uc.options.memory,
             free: self.uc.options.memory.saturating_sub(self.uc.used()),
             virtual_size: space.mapped(),
-            virtual_peak: space.mapped(),
+            virtual_peak: space.mapped_peak(),
+            locked: space.locked(),
             resident: space.resident(),
             resident_peak: space.peak(),
             data: space
@@ -409,6 +385,8 @@ impl ProcInfo for Other<'_> {
         environ() -> Vec<u8>;
         auxv() -> Vec<u8>;
         maps(out: &mut Vec<u8>) -> ();
+        smaps(out: &mut Vec<u8>) -> ();
+        smaps_rollup(out: &mut Vec<u8>) -> ();
         memory() -> MemoryInfo;
         cpu_model() -> CpuModel;
         cpu_time() -> (u64, u64);

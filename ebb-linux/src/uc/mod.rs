@@ -7,6 +7,7 @@ pub mod caller;
 pub mod channel;
 pub mod console;
 pub mod env;
+mod maps;
 pub mod net;
 pub mod user_bytes;
 

@@ -1,6 +1,6 @@
 //! What may be where: areas sorted by address, without overlaps, shared between copies of a space until one changes.
 
-use super::{Error, GUEST_END, GUEST_START, Shared};
+use super::{Error, GUEST_START, Shared};
 use crate::PhysAddr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -63,6 +63,19 @@ pub enum Backing {
     },
     /// Pages that others map too: a write is seen by all.
     Shared(Arc<Shared>),
+    /// Pages of an object that this mapping copies before it writes to them; until then it sees what others write.
+    Private(Arc<Shared>),
+}
+
+impl Backing {
+    /// The object that it shows.
+    #[must_use]
+    pub const fn object(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Shared(object) | Self::Private(object) => Some(object),
+            Self::Anonymous | Self::Image { .. } => None,
+        }
+    }
 }
 
 impl PartialEq for Backing {
@@ -72,13 +85,74 @@ impl PartialEq for Backing {
             (Self::Image { start: a, len: b }, Self::Image { start: c, len: d }) => {
                 (a, b) == (c, d)
             }
-            (Self::Shared(a), Self::Shared(b)) => Arc::ptr_eq(a, b),
+            (Self::Shared(a), Self::Shared(b)) | (Self::Private(a), Self::Private(b)) => {
+                Arc::ptr_eq(a, b)
+            }
             _ => false,
         }
     }
 }
 
 impl Eq for Backing {}
+
+/// What an area is besides: a set of the bits below (Linux' `VM_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// Nothing special.
+    pub const NONE: Self = Self(0);
+    /// Its pages are kept in memory.
+    pub const LOCKED: Self = Self(1);
+    /// They are kept from their first use on, rather than brought in at once.
+    pub const ON_FAULT: Self = Self(1 << 1);
+    /// A forked copy finds zeroes.
+    pub const WIPE_ON_FORK: Self = Self(1 << 2);
+    /// A forked copy does not have it.
+    pub const DONT_FORK: Self = Self(1 << 3);
+    /// It grows downwards when the page below it is touched.
+    pub const GROWS_DOWN: Self = Self(1 << 4);
+    /// It never becomes writable: what is behind it may not be written to.
+    pub const NEVER_WRITE: Self = Self(1 << 5);
+    /// It stays out of core files.
+    pub const DONT_DUMP: Self = Self(1 << 6);
+    /// Its use is sequential, so it is said.
+    pub const SEQUENTIAL: Self = Self(1 << 7);
+    /// Its use is random, so it is said.
+    pub const RANDOM: Self = Self(1 << 8);
+    /// Huge pages are wanted.
+    pub const HUGE: Self = Self(1 << 9);
+    /// Huge pages are not wanted.
+    pub const NOT_HUGE: Self = Self(1 << 10);
+    /// Equal pages may be merged.
+    pub const MERGEABLE: Self = Self(1 << 11);
+    /// It was asked for as a shared mapping of what does not change.
+    pub const SHOWN_SHARED: Self = Self(1 << 12);
+
+    /// Whether all of these are among them.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Without these.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether a forked copy is not to have the area as it is.
+    pub(super) const fn concern_fork(self) -> bool {
+        let those = Self::LOCKED.0 | Self::ON_FAULT.0 | Self::WIPE_ON_FORK.0 | Self::DONT_FORK.0;
+        self.0 & those != 0
+    }
+}
 
 /// A range of pages of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,14 +169,22 @@ pub struct Area {
     pub offset: u64,
     /// The caller's.
     pub note: u32,
+    /// What it is besides.
+    pub flags: Flags,
 }
 
 impl Area {
+    /// Whether it shows memory outside the frame allocator that begins here.
+    pub(super) fn shows_image(&self, from: PhysAddr) -> bool {
+        matches!(self.backing, Backing::Image { start, .. } if start == from)
+    }
+
     fn continues(&self, next: &Area) -> bool {
         self.end == next.start
             && self.protection == next.protection
             && self.backing == next.backing
             && self.note == next.note
+            && self.flags == next.flags
             && (self.backing == Backing::Anonymous
                 || self.offset + (self.end - self.start) == next.offset)
     }
@@ -111,11 +193,19 @@ impl Area {
 #[derive(Clone, Default)]
 pub struct Areas {
     list: Arc<Vec<Area>>,
+    /// Bytes of all, and the most that there were at once.
+    total: u64,
+    peak: u64,
 }
 
 impl Areas {
     pub fn iter(&self) -> impl Iterator<Item = &Area> {
         self.list.iter()
+    }
+
+    /// Bytes of all areas, and the most that they were at once.
+    pub fn total(&self) -> (u64, u64) {
+        (self.total, self.peak)
     }
 
     /// Whether no copy of the space has the same list.
@@ -189,8 +279,8 @@ impl Areas {
         (end >= GUEST_START && end - GUEST_START >= len).then(|| end - len)
     }
 
-    /// The lowest gap of `len` bytes from `from` on that begins at a multiple of `align`.
-    pub fn low_gap(&self, len: u64, from: u64, align: u64) -> Option<u64> {
+    /// The lowest gap of `len` bytes from `from` on, and below `end`, that begins at a multiple of `align`.
+    pub fn low_gap(&self, len: u64, from: u64, align: u64, end: u64) -> Option<u64> {
         let mut start = from.next_multiple_of(align);
         for area in &self.list[self.position(start)..] {
             if area.start >= start && area.start - start >= len {
@@ -198,7 +288,7 @@ impl Areas {
             }
             start = start.max(area.end.next_multiple_of(align));
         }
-        (GUEST_END.checked_sub(start)? >= len).then_some(start)
+        (end.checked_sub(start)? >= len).then_some(start)
     }
 
     /// Whether an area lies within `reach` bytes of an address.
@@ -217,8 +307,26 @@ impl Areas {
         start..end
     }
 
+    /// The first area above an address that is in none, and the one below.
+    pub fn around(&self, address: u64) -> Option<(&Area, Option<&Area>)> {
+        let next = self.position(address);
+        let area = self.list.get(next).filter(|a| a.start > address)?;
+        Some((area, next.checked_sub(1).map(|i| &self.list[i])))
+    }
+
+    /// Makes the first area above an address begin there.
+    pub fn extend_down(&mut self, address: u64) {
+        let next = self.position(address);
+        if let Some(area) = Arc::make_mut(&mut self.list).get_mut(next) {
+            let more = area.start - address;
+            area.start = address;
+            self.grown(more);
+        }
+    }
+
     /// Adds an area where nothing is, joined to its neighbours when it continues them.
     pub fn insert(&mut self, area: Area) -> Result<(), Error> {
+        let len = area.end - area.start;
         let list = Arc::make_mut(&mut self.list);
         let at = list.partition_point(|a| a.end <= area.start);
         let before = at > 0 && list[at - 1].continues(&area);
@@ -240,7 +348,13 @@ impl Areas {
                 list.insert(at, area);
             }
         }
+        self.grown(len);
         Ok(())
+    }
+
+    fn grown(&mut self, len: u64) {
+        self.total += len;
+        self.peak = self.peak.max(self.total);
     }
 
     /// Makes areas begin and end where the range does.
@@ -265,12 +379,12 @@ impl Areas {
     }
 
     /// Gives areas another backing; those for which `f` has none keep theirs.
-    pub fn exchange(&mut self, f: impl Fn(&Backing) -> Option<Backing>) {
-        if self.list.iter().all(|a| f(&a.backing).is_none()) {
+    pub fn exchange(&mut self, f: impl Fn(&Area) -> Option<Backing>) {
+        if self.list.iter().all(|a| f(a).is_none()) {
             return;
         }
         for area in Arc::make_mut(&mut self.list) {
-            if let Some(backing) = f(&area.backing) {
+            if let Some(backing) = f(area) {
                 area.backing = backing;
             }
         }
@@ -279,7 +393,8 @@ impl Areas {
     /// Removes the areas of a range that was split.
     pub fn remove(&mut self, range: &Range<u64>) {
         let within = self.within(range);
-        Arc::make_mut(&mut self.list).drain(within);
+        let gone = Arc::make_mut(&mut self.list).drain(within);
+        self.total -= gone.map(|a| a.end - a.start).sum::<u64>();
     }
 
     /// Changes the areas of a range that was split, and joins what now fits.

@@ -8,9 +8,9 @@
 //! What must hold: a delta is used with the frozen space that it was made against, whose pages never change.
 
 use super::area::Areas;
-use super::entry::{ADDRESS, FOREIGN, NO_EXECUTE, PRESENT, pairs, shift};
+use super::entry::{ADDRESS, FOREIGN, NO_EXECUTE, OBJECT, PRESENT, pairs, shift};
 use super::table::Tables;
-use super::{Area, Backing, Fault, Frozen, PAGE, Space};
+use super::{Area, Backing, Fault, Flags, Frozen, PAGE, Space};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -37,6 +37,9 @@ pub struct Delta {
     areas: Areas,
     top: u64,
     close: bool,
+    future: Flags,
+    forks_differ: bool,
+    growth_limit: u64,
     pages: Box<[Changed]>,
     /// The lines that are kept of all pages, in order.
     lines: Box<[Line]>,
@@ -80,11 +83,12 @@ fn differ(a: &Line, b: &Line) -> bool {
 
 /// Where the page of a file lies that an area would show; `None` for one that would be zeroes.
 fn file_page(area: &Area, page: u64) -> Option<PhysAddr> {
-    let Backing::Image { start, len } = area.backing else {
-        return None;
-    };
     let offset = area.offset + (page - area.start);
-    (offset < len).then(|| start.offset(offset))
+    match &area.backing {
+        Backing::Image { start, len } => (offset < *len).then(|| start.offset(offset)),
+        Backing::Private(object) => object.frame_of(offset / PAGE),
+        Backing::Anonymous | Backing::Shared(_) => None,
+    }
 }
 
 impl Delta {
@@ -117,7 +121,7 @@ impl Space {
             if new == 0 {
                 gone.push(page);
             } else if old == 0 || frame_of(new) != frame_of(old) {
-                if new & FOREIGN == 0 {
+                if new & (FOREIGN | OBJECT) == 0 {
                     let kept = self.changed_lines(page, new, old, &mut kept_lines);
                     // Without any it is as its fault would make it, or shared again.
                     if kept != 0 {
@@ -140,6 +144,9 @@ impl Space {
             areas: self.areas.clone(),
             top: self.top,
             close: self.close,
+            future: self.future,
+            forks_differ: self.forks_differ,
+            growth_limit: self.growth_limit,
             pages: pages.into(),
             lines: kept_lines.into(),
             gone: gone.into(),
@@ -204,6 +211,9 @@ impl Frozen {
         }
         space.top = delta.top;
         space.close = delta.close;
+        space.future = delta.future;
+        space.forks_differ = delta.forks_differ;
+        space.growth_limit = delta.growth_limit;
         Some(space)
     }
 }

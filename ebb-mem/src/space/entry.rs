@@ -17,6 +17,9 @@ pub(super) const DIRTY: u64 = 1 << 6;
 pub(super) const FOREIGN: u64 = 1 << 9;
 /// The frame belongs to a [`super::Shared`]: writing to it is never a reason to copy it.
 pub(super) const SHARED: u64 = 1 << 11;
+/// The frame belongs to a [`super::Shared`] whose later writes are to be seen here: writing to it through this mapping is
+/// always a reason to copy it.
+pub(super) const OBJECT: u64 = 1 << 52;
 /// Set in every entry that holds a frame, present or not.
 pub(super) const HELD: u64 = 1 << 10;
 pub(super) const NO_EXECUTE: u64 = 1 << 63;
@@ -89,7 +92,7 @@ pub(super) fn bits(protection: Protection, exclusive: bool) -> u64 {
 
 /// Whether nobody else holds the frame of an entry.
 pub(super) fn exclusive(entry: u64) -> bool {
-    entry & FOREIGN == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
+    entry & (FOREIGN | OBJECT) == 0 && frame::is_unique(PhysAddr(entry & ADDRESS))
 }
 
 /// Whether the frame of an entry may be written to as it is.
@@ -148,6 +151,30 @@ pub(super) fn count(table: PhysAddr, level: u32) -> (u64, u64) {
         }
     }
     (pages, tables)
+}
+
+/// Calls `f` for every entry of a range below a table that holds a frame: with the page, the entry, and how many have the
+/// page, as far as references tell.
+pub(super) fn survey(
+    table: PhysAddr,
+    level: u32,
+    base: u64,
+    range: &Range<u64>,
+    holders: u64,
+    f: &mut impl FnMut(u64, u64, u64),
+) {
+    for (start, at) in entries(table, level, base, range) {
+        let entry = read(at);
+        let child = PhysAddr(entry & ADDRESS);
+        let of = |at| holders * u64::from(frame::holders(at).max(1));
+        if level > 0 {
+            survey(child, level - 1, start, range, of(child), f);
+        } else if entry & FOREIGN != 0 {
+            f(start, entry, holders);
+        } else if entry & HELD != 0 {
+            f(start, entry, of(child));
+        }
+    }
 }
 
 /// Frames below a table that have no other holder, itself counted.

@@ -61,7 +61,7 @@ impl Space {
     pub fn working_set(&self, from: &Frozen) -> WorkingSet {
         let mut set = WorkingSet::default();
         self.tables.differences(&from.0.tables, &mut |page, entry| {
-            if entry & super::entry::FOREIGN == 0 {
+            if entry & (super::entry::FOREIGN | super::entry::OBJECT) == 0 {
                 set.written.push(page);
             } else {
                 set.read.push(page);
@@ -118,6 +118,9 @@ impl Frozen {
             areas: self.0.areas.clone(),
             top: self.0.top,
             close: self.0.close,
+            future: self.0.future,
+            forks_differ: self.0.forks_differ,
+            growth_limit: self.0.growth_limit,
         })
     }
 
@@ -135,6 +138,11 @@ impl Frozen {
     /// The shared objects that are mapped.
     pub fn all_shared(&self) -> impl Iterator<Item = &Arc<Shared>> {
         self.0.all_shared()
+    }
+
+    /// The objects that are mapped privately.
+    pub fn all_private(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.0.all_private()
     }
 
     /// Bytes of memory that only this holds: what dropping it frees.

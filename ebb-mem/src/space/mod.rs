@@ -6,28 +6,31 @@
 //!   kernel never follows a guest's pointer, so no fault can happen in it;
 //! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked `FOREIGN`
 //!   (memory of the boot archive, never freed). It is writable only if its area allows writing, and the space is the frame's
-//!   only holder or the page is marked `SHARED`; copies of a space share tables too, see `table.rs`;
+//!   only holder or the page is marked `SHARED`, and never if it is marked `OBJECT`; copies of a space share tables too, see `table.rs`;
 //! - every page with an entry lies in an area;
 //! - whoever enters the space first drops what [`Space::stale`] names from the TLB.
 //!
 //! The kernel's half of the top-level table is copied from the root given to [`Space::new`] and never changed.
 
 mod access;
+mod advice;
 mod area;
 mod delta;
 mod entry;
 mod frozen;
+#[cfg(test)]
+mod object_tests;
 mod shared;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use access::{BadAddress, Plain};
-pub use area::{Area, Backing, Protection};
+pub use area::{Area, Backing, Flags, Protection};
 pub use delta::Delta;
 pub use frozen::{Frozen, WorkingSet};
 pub use shared::{Quota, Shared};
-pub use table::Stale;
+pub use table::{Stale, Usage};
 
 use crate::PhysAddr;
 use alloc::sync::Arc;
@@ -58,6 +61,8 @@ pub enum Error {
     NoRoom,
     /// Part of the range is not mapped.
     NotMapped,
+    /// What is behind the mapping may not be used so.
+    Denied,
     /// The space's limit or the machine's memory is used up.
     OutOfMemory,
 }
@@ -102,6 +107,23 @@ pub enum Place {
     Fixed(u64),
     /// Exactly there, or not at all.
     FixedFree(u64),
+    /// Below 2 GiB: at this address if it is free and not 0.
+    Low(u64),
+}
+
+/// What a new mapping is.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// What may be done with it.
+    pub protection: Protection,
+    /// What it holds.
+    pub backing: Backing,
+    /// Where in the backing it begins; whole pages.
+    pub offset: u64,
+    /// The caller's.
+    pub note: u32,
+    /// What it is besides.
+    pub flags: Flags,
 }
 
 /// An address space.
@@ -112,10 +134,20 @@ pub struct Space {
     top: u64,
     /// Mappings that ask for a place far from everything else go here.
     close: bool,
+    /// What every new area is besides.
+    future: Flags,
+    /// A forked copy may have to differ from this space: some area has had flags that concern it.
+    forks_differ: bool,
+    /// Areas that grow downwards have at most so many bytes.
+    growth_limit: u64,
 }
 
 /// Where mappings go that asked for a place far from everything else, when the space is [kept close](Space::keep_close).
 const ZONE: u64 = 0x1000_0000_0000;
+/// Where mappings go that must be below 2 GiB, as on Linux (`MAP_32BIT`).
+const LOW: Range<u64> = 0x4000_0000..0x8000_0000;
+/// How large areas that grow may become unless another limit is set: Linux' usual limit of stacks.
+const GROWTH: u64 = 8 << 20;
 /// What is far: beyond the reach of a relative call.
 const FAR: u64 = 1 << 31;
 
@@ -138,6 +170,9 @@ impl Space {
             areas: Areas::default(),
             top: GUEST_END,
             close: false,
+            future: Flags::NONE,
+            forks_differ: false,
+            growth_limit: GROWTH,
         })
     }
 
@@ -192,7 +227,13 @@ impl Space {
     /// Bytes of all areas.
     #[must_use]
     pub fn mapped(&self) -> u64 {
-        self.areas.iter().map(|a| a.end - a.start).sum()
+        self.areas.total().0
+    }
+
+    /// The most bytes that all areas had at once.
+    #[must_use]
+    pub fn mapped_peak(&self) -> u64 {
+        self.areas.total().1
     }
 
     /// The areas by address.
@@ -232,25 +273,71 @@ impl Space {
         offset: u64,
         note: u32,
     ) -> Result<u64, Error> {
-        if !offset.is_multiple_of(PAGE) {
+        let flags = Flags::NONE;
+        let what = Mapping {
+            protection,
+            backing,
+            offset,
+            note,
+            flags,
+        };
+        self.map_as(place, len, what)
+    }
+
+    /// As [`map`](Self::map), with flags.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn map_as(&mut self, place: Place, len: u64, what: Mapping) -> Result<u64, Error> {
+        if !what.offset.is_multiple_of(PAGE) {
             return Err(Error::Invalid);
         }
-        let range = match place {
+        let range = self.room(place, len)?;
+        let start = range.start;
+        let flags = what.flags.with(self.future);
+        self.areas.insert(Area {
+            start,
+            end: range.end,
+            protection: what.protection,
+            backing: what.backing,
+            offset: what.offset,
+            note: what.note,
+            flags,
+        })?;
+        self.forks_differ |= flags.concern_fork();
+        Ok(start)
+    }
+
+    /// Where a new mapping goes; what was there is unmapped.
+    fn room(&mut self, place: Place, len: u64) -> Result<Range<u64>, Error> {
+        match place {
             Place::Near(hint) => {
                 let mut hint = hint & !(PAGE - 1);
                 if self.close && hint != 0 && !self.areas.is_near(hint, FAR) {
                     let align = 1 << hint.trailing_zeros().min(21);
                     let len = whole_pages(0, len)?.end;
-                    hint = self.areas.low_gap(len, ZONE, align).unwrap_or(0);
+                    let gap = self.areas.low_gap(len, ZONE, align, GUEST_END);
+                    hint = gap.unwrap_or(0);
                 }
                 match whole_pages(hint, len) {
-                    Ok(range) if hint >= GUEST_START && self.areas.is_free(&range) => range,
+                    Ok(range) if hint >= GUEST_START && self.areas.is_free(&range) => Ok(range),
                     _ => {
                         let len = whole_pages(0, len)?.end;
                         let start = self.areas.gap(len, self.top).ok_or(Error::NoRoom)?;
-                        start..start + len
+                        Ok(start..start + len)
                     }
                 }
+            }
+            Place::Low(hint) => {
+                let range = whole_pages(hint & !(PAGE - 1), len)?;
+                let fits = range.start >= GUEST_START && range.end <= LOW.end;
+                if fits && self.areas.is_free(&range) {
+                    return Ok(range);
+                }
+                let len = range.end - range.start;
+                let gap = self.areas.low_gap(len, LOW.start, PAGE, LOW.end);
+                let start = gap.ok_or(Error::NoRoom)?;
+                Ok(start..start + len)
             }
             Place::Fixed(at) => {
                 let range = whole_pages(at, len)?;
@@ -258,7 +345,7 @@ impl Space {
                     return Err(Error::Invalid);
                 }
                 self.unmap_range(&range)?;
-                range
+                Ok(range)
             }
             Place::FixedFree(at) => {
                 let range = whole_pages(at, len)?;
@@ -268,19 +355,9 @@ impl Space {
                 if !self.areas.is_free(&range) {
                     return Err(Error::Occupied);
                 }
-                range
+                Ok(range)
             }
-        };
-        let start = range.start;
-        self.areas.insert(Area {
-            start,
-            end: range.end,
-            protection,
-            backing,
-            offset,
-            note,
-        })?;
-        Ok(start)
+        }
     }
 
     /// Unmaps `len` bytes, rounded up to whole pages. Parts that are not mapped are skipped.
@@ -305,23 +382,36 @@ impl Space {
         Ok(())
     }
 
-    /// Changes what may be done with `len` bytes, rounded up to whole pages. All of it must be mapped.
+    /// Changes what may be done with `len` bytes, rounded up to whole pages, up to the first that is not mapped or may not
+    /// be used so.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Error::NotMapped`], [`Error::Denied`]: what lies before has been changed. See [`Error`].
     pub fn protect(&mut self, start: u64, len: u64, protection: Protection) -> Result<(), Error> {
-        let range = whole_pages(start, len)?;
-        if !self.areas.is_full(&range) {
-            return Err(Error::NotMapped);
+        let mut range = whole_pages(start, len)?;
+        let (mut at, mut result) = (range.start, Ok(()));
+        for area in self.areas.in_range(&range) {
+            if area.start > at {
+                break;
+            }
+            if protection.write && area.flags.has(Flags::NEVER_WRITE) {
+                result = Err(Error::Denied);
+                break;
+            }
+            at = area.end;
         }
-        if self.areas.all(&range, |a| a.protection == protection) {
-            return Ok(());
+        if at < range.end {
+            range.end = at;
+            result = result.and(Err(Error::NotMapped));
+        }
+        if range.is_empty() || self.areas.all(&range, |a| a.protection == protection) {
+            return result;
         }
         self.tables.prepare(range.clone(), false)?;
         self.areas.split(&range)?;
         self.areas.change(&range, |a| a.protection = protection);
         self.tables.protect(range, protection);
-        Ok(())
+        result
     }
 
     /// The shared objects that were written to through a range since this was last asked, each perhaps several times.
@@ -361,7 +451,7 @@ impl Space {
         if !self.tables.release_part(&mut left) {
             return false;
         }
-        for shared in self.all_shared().filter(|_| self.areas.is_unique()) {
+        for shared in self.objects().filter(|_| self.areas.is_unique()) {
             // Otherwise somebody else has it, or another area, whose turn comes when the space is dropped.
             if Arc::strong_count(shared) == 1 && !shared.release_part(&mut left) {
                 return false;
@@ -386,7 +476,8 @@ impl Space {
         }
     }
 
-    /// Changes the size of a mapping, all of one area, and moves it if `to` says so: `None` leaves it in place.
+    /// Changes the size of a mapping, all of one area, and moves it if `to` says so: `None` leaves it in place. With
+    /// `stays` what it was moved from is mapped still, and holds what it held when it was new.
     ///
     /// # Errors
     /// See [`Error`]; [`Error::NoRoom`] when it cannot grow in place and may not move.
@@ -396,6 +487,7 @@ impl Space {
         old: u64,
         new: u64,
         to: Option<Place>,
+        stays: bool,
     ) -> Result<u64, Error> {
         let from = whole_pages(start, old)?;
         let wanted = whole_pages(start, new).or_else(|e| {
@@ -412,7 +504,7 @@ impl Space {
             .filter(|a| a.end >= from.end)
             .ok_or(Error::NotMapped)?
             .clone();
-        let moves = matches!(to, Some(Place::Fixed(_) | Place::FixedFree(_)));
+        let moves = stays || matches!(to, Some(Place::Fixed(_) | Place::FixedFree(_)));
         let old = from.end - from.start;
         if !moves {
             if new <= old {
@@ -441,7 +533,14 @@ impl Space {
             }
         }
         let offset = area.offset + (start - area.start);
-        let at = self.map(place, new, area.protection, area.backing, offset, area.note)?;
+        let what = Mapping {
+            protection: area.protection,
+            backing: area.backing,
+            offset,
+            note: area.note,
+            flags: area.flags,
+        };
+        let at = self.map_as(place, new, what)?;
         let kept = old.min(new);
         if self.tables.carry(start..start + kept, at).is_err() {
             // What was carried over goes back: its tables are still there.
@@ -449,7 +548,14 @@ impl Space {
             self.unmap_range(&(at..at + new))?;
             return Err(Error::OutOfMemory);
         }
-        self.unmap_range(&from)?;
+        if stays {
+            self.areas.split(&from)?;
+            let unlocked = Flags::LOCKED.with(Flags::ON_FAULT);
+            self.areas
+                .change(&from, |a| a.flags = a.flags.without(unlocked));
+        } else {
+            self.unmap_range(&from)?;
+        }
         Ok(at)
     }
 
@@ -458,7 +564,9 @@ impl Space {
     /// # Errors
     /// See [`Fault`].
     pub fn fault(&mut self, address: u64, access: Access) -> Result<(), Fault> {
-        let area = self.areas.find(address).ok_or(Fault::NotMapped)?;
+        let Some(area) = self.areas.find(address) else {
+            return self.grow_down(address, access);
+        };
         let allowed = match access {
             Access::Read => area.protection.any(),
             Access::Write => area.protection.write,
@@ -480,6 +588,9 @@ impl Space {
             areas: self.areas.clone(),
             top: self.top,
             close: self.close,
+            future: self.future,
+            forks_differ: self.forks_differ,
+            growth_limit: self.growth_limit,
         })
     }
 
@@ -501,16 +612,30 @@ impl Space {
         })
     }
 
-    /// Takes pages of a shared object that it has given up out of the tables.
+    /// The objects that are mapped privately, each perhaps several times.
+    pub fn all_private(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.areas.iter().filter_map(|a| match &a.backing {
+            Backing::Private(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// The objects that are mapped either way.
+    fn objects(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.areas.iter().filter_map(|a| a.backing.object())
+    }
+
+    /// Takes pages of an object that it has given up out of the tables, and of private copies those that lie beyond its
+    /// size.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when a table that is shared with a copy has to be copied; some pages may remain.
     pub fn unmap_shared(&mut self, object: &Arc<Shared>) -> Result<(), Error> {
-        self.clear_areas(|shared| Arc::ptr_eq(shared, object))
+        self.clear_areas(|shared| Arc::ptr_eq(shared, object), true)
     }
 
     /// Maps other objects in the place of those that `other` names, for a copy of the space that is to share nothing with
-    /// where it came from.
+    /// where it came from. What was copied privately stays.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -518,23 +643,65 @@ impl Space {
         &mut self,
         other: impl Fn(&Arc<Shared>) -> Option<Arc<Shared>>,
     ) -> Result<(), Error> {
-        self.clear_areas(|shared| other(shared).is_some())?;
-        self.areas.exchange(|backing| match backing {
+        self.clear_areas(|shared| other(shared).is_some(), false)?;
+        self.areas.exchange(|area| match &area.backing {
             Backing::Shared(shared) => other(shared).map(Backing::Shared),
+            Backing::Private(object) => other(object).map(Backing::Private),
             _ => None,
         });
         Ok(())
     }
 
-    fn clear_areas(&mut self, which: impl Fn(&Arc<Shared>) -> bool) -> Result<(), Error> {
+    /// Whether memory outside the frame allocator that begins here is mapped.
+    #[must_use]
+    pub fn shows_image(&self, from: PhysAddr) -> bool {
+        self.areas().any(|area| area.shows_image(from))
+    }
+
+    /// Maps an object in the place of such memory. What was copied privately stays.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn exchange_image(&mut self, from: PhysAddr, object: &Arc<Shared>) -> Result<(), Error> {
+        for area in self.areas.iter().filter(|area| area.shows_image(from)) {
+            let range = area.start..area.end;
+            self.tables.prepare(range.clone(), false)?;
+            self.tables.clear_shown(range);
+        }
+        self.areas.exchange(|area| {
+            let object = || Arc::clone(object);
+            area.shows_image(from)
+                .then(|| match area.flags.has(Flags::SHOWN_SHARED) {
+                    true => Backing::Shared(object()),
+                    false => Backing::Private(object()),
+                })
+        });
+        Ok(())
+    }
+
+    fn clear_areas(
+        &mut self,
+        which: impl Fn(&Arc<Shared>) -> bool,
+        was_cut: bool,
+    ) -> Result<(), Error> {
         let tables = &mut self.tables;
         for area in self.areas.iter() {
-            if let Backing::Shared(shared) = &area.backing
-                && which(shared)
-            {
-                let range = area.start..area.end;
-                tables.prepare(range.clone(), true)?;
-                tables.clear(range, 0..0);
+            let range = area.start..area.end;
+            match &area.backing {
+                Backing::Shared(shared) if which(shared) => {
+                    tables.prepare(range.clone(), true)?;
+                    tables.clear(range, 0..0);
+                }
+                Backing::Private(object) if which(object) => {
+                    tables.prepare(range.clone(), false)?;
+                    tables.clear_shown(range.clone());
+                    let shown = object.size().next_multiple_of(PAGE);
+                    let end = area.start + shown.saturating_sub(area.offset);
+                    if was_cut && end < area.end {
+                        tables.clear(end..area.end, 0..0);
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -556,9 +723,19 @@ impl Space {
         if !self.areas.is_full(&range) {
             return Err(Error::NotMapped);
         }
+        let held = |page: u64| {
+            // Of a file it counts that it is in memory, whether or not it has been used through here.
+            self.areas.find(page).is_some_and(|area| {
+                let offset = area.offset + (page - area.start);
+                match &area.backing {
+                    Backing::Image { len, .. } => offset < *len,
+                    other => other.object().is_some_and(|o| o.has(offset / PAGE)),
+                }
+            })
+        };
         Ok(range
             .step_by(PAGE as usize)
-            .map(|page| self.tables.entry(page) != 0)
+            .map(|page| self.tables.entry(page) != 0 || held(page))
             .collect())
     }
 }

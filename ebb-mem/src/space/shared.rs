@@ -4,14 +4,14 @@
 //! What must hold:
 //! - the frames are reached through the linear map by whoever has the object, and written by the guests that map them, so no
 //!   reference into one is ever made: bytes are copied by pointer;
-//! - an object is used by the core of the UC that it belongs to, until it belongs to a snapshot, which nobody changes. The
-//!   lock is there for the compiler's sake and is never waited for long.
+//! - an object is used by the core of the UC that it belongs to, until it is frozen and belongs to a snapshot and to clones
+//!   on any core. Its bytes do not change then; pages of zeroes are still added. The lock is never waited for long.
 
 use super::{Fault, PAGE};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
 /// How many pages all shared objects of one owner have together, and may have.
@@ -68,6 +68,8 @@ struct Inner {
 pub struct Shared {
     id: u64,
     quota: Arc<Quota>,
+    /// Nobody writes to it any more: a snapshot has it, and copies of that.
+    frozen: AtomicBool,
     inner: SpinMutex<Inner>,
 }
 
@@ -80,6 +82,7 @@ impl Shared {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             quota: Arc::clone(quota),
+            frozen: AtomicBool::new(false),
             inner: SpinMutex::new(Inner {
                 frames: BTreeMap::new(),
                 size,
@@ -91,6 +94,17 @@ impl Shared {
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// From now on whoever wants to change it takes a [copy](Self::copy) of it instead. Nobody may have it mapped as shared.
+    pub fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`freeze`](Self::freeze).
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Bytes.
@@ -115,6 +129,18 @@ impl Shared {
     #[must_use]
     pub fn next_page(&self, from: u64) -> Option<u64> {
         self.inner.lock().frames.range(from..).next().map(|f| *f.0)
+    }
+
+    /// Whether a page lies within the size.
+    #[must_use]
+    pub fn reaches(&self, page: u64) -> bool {
+        page < self.size().div_ceil(PAGE)
+    }
+
+    /// The frame of a page that is in memory.
+    #[must_use]
+    pub(super) fn frame_of(&self, page: u64) -> Option<PhysAddr> {
+        self.inner.lock().frames.get(&page).copied()
     }
 
     /// The frame of a page, of zeroes if there was none.
@@ -242,6 +268,7 @@ impl Shared {
         let copy = Self {
             id: self.id,
             quota: Arc::clone(quota),
+            frozen: AtomicBool::new(false),
             inner: SpinMutex::new(Inner {
                 frames: BTreeMap::new(),
                 size: inner.size,

@@ -15,10 +15,11 @@
 //! the same frames, for reading only.
 
 use super::entry::{
-    ADDRESS, DIRTY, FOREIGN, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITE, bits, count,
+    ADDRESS, DIRTY, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER, WRITE, bits, count,
     count_unique, differences, entries, may_write, read, release_table, set, shift, slot, slots,
+    survey,
 };
-use super::{Area, Backing, Fault, PAGE, Protection};
+use super::{Area, Backing, Fault, PAGE, Protection, Shared};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use core::ops::Range;
 
@@ -48,6 +49,35 @@ impl Stale {
         } else {
             self.all = true;
         }
+    }
+}
+
+/// What of a range is in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Pages of the space's own: written, or copied to be.
+    pub anonymous: u64,
+    /// Pages of memory outside the frame allocator.
+    pub file: u64,
+    /// Pages of shared objects.
+    pub object: u64,
+    /// All of them, each divided by the number of those that have it.
+    pub proportional: u64,
+    /// Nobody else has them, and they differ from what is behind the mapping.
+    pub private_dirty: u64,
+    /// Nobody else has them, and they are as they were.
+    pub private_clean: u64,
+    /// Others have them too; changed.
+    pub shared_dirty: u64,
+    /// Others have them too; as they were.
+    pub shared_clean: u64,
+}
+
+impl Usage {
+    /// All that is in memory.
+    #[must_use]
+    pub const fn resident(&self) -> u64 {
+        self.anonymous + self.file + self.object
     }
 }
 
@@ -230,6 +260,29 @@ impl Tables {
         (entry_of(table, page >> 12), rights, linear)
     }
 
+    /// What of a range is in memory.
+    pub fn usage(&self, range: &Range<u64>) -> Usage {
+        let mut usage = Usage::default();
+        survey(self.root, 3, 0, range, 1, &mut |_, entry, holders| {
+            // An object holds its pages itself.
+            let (part, holders) = match entry & (FOREIGN | OBJECT | SHARED) {
+                0 => (&mut usage.anonymous, holders),
+                FOREIGN => (&mut usage.file, holders),
+                _ => (&mut usage.object, (holders - 1).max(1)),
+            };
+            *part += PAGE;
+            usage.proportional += PAGE / holders;
+            let dirty = entry & (FOREIGN | OBJECT) == 0;
+            match (holders, dirty) {
+                (1, true) => usage.private_dirty += PAGE,
+                (1, false) => usage.private_clean += PAGE,
+                (_, true) => usage.shared_dirty += PAGE,
+                (_, false) => usage.shared_clean += PAGE,
+            }
+        });
+        usage
+    }
+
     /// The entry of a page; 0 when there is none.
     #[inline]
     pub fn entry(&self, page: u64) -> u64 {
@@ -257,7 +310,7 @@ impl Tables {
             return self.fill(at, page, area, write);
         }
         let mut frame = PhysAddr(old & ADDRESS);
-        let mut kept = old & (FOREIGN | SHARED);
+        let mut kept = old & (FOREIGN | SHARED | OBJECT);
         let mut alone = may_write(old);
         if write && !alone {
             let copy = if kept & FOREIGN == 0 {
@@ -310,6 +363,9 @@ impl Tables {
                 set(at, frame.0 | SHARED | dirty | bits(area.protection, true));
                 return Ok(());
             }
+            Backing::Private(object) => {
+                return self.fill_privately(at, object, offset, area, write);
+            }
             Backing::Image { start, len } => (*start, *len),
         };
         if offset >= len {
@@ -340,6 +396,46 @@ impl Tables {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Fills an empty slot with a page of an object, or with a copy of it to write to.
+    fn fill_privately(
+        &mut self,
+        at: *mut u64,
+        object: &Shared,
+        offset: u64,
+        area: &Area,
+        write: bool,
+    ) -> Result<(), Fault> {
+        let page = offset / PAGE;
+        if !object.reaches(page) {
+            return Err(Fault::BeyondEnd);
+        }
+        if write {
+            let from = object.frame_of(page);
+            let new = self.take_frame(from.is_none())?;
+            if let Some(from) = from {
+                // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(
+                        phys_to_virt(from),
+                        phys_to_virt(new),
+                        PAGE as usize,
+                    );
+                }
+            }
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        if self.used() >= self.limit {
+            return Err(Fault::OutOfMemory);
+        }
+        let frame = object.provide(page)?;
+        frame::share(frame);
+        self.pages += 1;
+        set(at, frame.0 | OBJECT | bits(area.protection, false));
         Ok(())
     }
 
@@ -382,6 +478,18 @@ impl Tables {
         if hole.start < hole.end {
             self.free_tables(self.root, 3, 0, &range, &hole);
         }
+    }
+
+    /// Empties the slots of a range that was [prepared](Self::prepare) that show pages of an object or of a file.
+    pub fn clear_shown(&mut self, range: Range<u64>) {
+        self.visit(range, &mut |tables, page, at| {
+            let entry = read(at);
+            if entry & (OBJECT | FOREIGN) != 0 {
+                set(at, 0);
+                tables.drop_frame(entry);
+                tables.stale.add(page);
+            }
+        });
     }
 
     fn clear_table(&mut self, table: PhysAddr, level: u32, base: u64, range: &Range<u64>) {
@@ -526,7 +634,7 @@ impl Tables {
             let old = read(at);
             // Whether writing is possible at once is worth asking only where it is allowed.
             let alone = protection.write && may_write(old);
-            let new = old & (ADDRESS | FOREIGN | SHARED | DIRTY) | bits(protection, alone);
+            let new = old & (ADDRESS | FOREIGN | SHARED | OBJECT | DIRTY) | bits(protection, alone);
             set(at, new);
             if old & PRESENT != 0 && (old ^ new) & (PRESENT | WRITE | NO_EXECUTE) != 0 {
                 tables.stale.add(page);

@@ -10,7 +10,7 @@ const BASE: u64 = (1 << 39) - PAGES / 2 * PAGE;
 const PAGES: u64 = 64;
 
 /// The process has one machine; the tests that count its frames take turns.
-fn machine() -> MutexGuard<'static, PhysAddr> {
+pub(super) fn machine() -> MutexGuard<'static, PhysAddr> {
     static MACHINE: OnceLock<Mutex<PhysAddr>> = OnceLock::new();
     let lock = MACHINE.get_or_init(|| {
         let arena = Arena::new(32 << 20, 1 << 30);
@@ -27,7 +27,7 @@ fn machine() -> MutexGuard<'static, PhysAddr> {
     lock.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn space(root: &PhysAddr, limit: u64) -> Space {
+pub(super) fn space(root: &PhysAddr, limit: u64) -> Space {
     let Some(space) = Space::new(*root, limit) else {
         panic!("no frame for a space")
     };
@@ -177,10 +177,12 @@ fn step(space: &mut Space, model: &mut Model, rng: &mut Rng) {
             let protection = protection(rng);
             let full = pages().all(|at| model.contains_key(&at));
             assert_eq!(space.protect(start, len, protection).is_ok(), full);
-            if full {
-                for at in pages() {
-                    model.entry(at).and_modify(|p| p.protection = protection);
-                }
+            // Up to the first hole it is done.
+            for at in pages()
+                .take_while(|at| model.contains_key(at))
+                .collect::<std::vec::Vec<_>>()
+            {
+                model.entry(at).and_modify(|p| p.protection = protection);
             }
         }
         4 => {
@@ -195,7 +197,7 @@ fn step(space: &mut Space, model: &mut Model, rng: &mut Rng) {
             let new = 1 + rng.below(count as usize) as u64;
             let overlap = to < start + len && start < to + new * PAGE;
             let one = space.area(start).is_some_and(|a| a.end >= start + len);
-            let result = space.remap(start, len, new * PAGE, Some(Place::Fixed(to)));
+            let result = space.remap(start, len, new * PAGE, Some(Place::Fixed(to)), false);
             assert_eq!(result.is_ok(), one && !overlap, "{result:?}");
             if result.is_ok() {
                 let old: std::vec::Vec<_> = pages().filter_map(|at| model.remove(&at)).collect();

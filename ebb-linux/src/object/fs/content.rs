@@ -1,8 +1,8 @@
 //! What is in files: reading, changing, and the pages that mappings share.
 
-use alloc::sync::Arc;
+use alloc::{collections::BTreeSet, sync::Arc};
 
-use ebb_mem::space::Shared;
+use ebb_mem::space::{Quota, Shared};
 
 use super::{
     Filesystem, Inode, InodeKind,
@@ -17,6 +17,19 @@ use crate::object::{
 
 /// The largest position in a file.
 pub(crate) const MAX_POS: u64 = i64::MAX as u64;
+
+/// Gives a file pages of its own in the place of frozen ones: both, so that mappings of it follow.
+fn own_pages(
+    data: &mut FileData,
+    quota: &Arc<Quota>,
+) -> Result<Option<(Arc<Shared>, Arc<Shared>)>> {
+    let Some(frozen) = data.shared().filter(|s| s.is_frozen()).cloned() else {
+        return Ok(None);
+    };
+    let own = frozen.copy(quota).ok_or(Errno::ENOMEM)?;
+    data.set_shared(Arc::clone(&own));
+    Ok(Some((frozen, own)))
+}
 
 impl Filesystem {
     /// The size of a regular file.
@@ -63,23 +76,66 @@ impl Filesystem {
         let InodeKind::File(data) = &mut inode.kind else {
             return Err(Errno::EINVAL);
         };
-        let before = data.own_pages();
+        if let Some(exchanged) = own_pages(data, &self.quota)? {
+            self.exchanged.push(exchanged);
+        }
+        let (before, size, unwritten) = (data.own_pages(), data.size(), data.unwritten());
         let result = change(data, &mut self.budget)?;
-        if let Some(shared) = data.shared().filter(|_| data.own_pages() < before) {
+        let cut = data.own_pages() < before || data.size() < size;
+        if let Some(shared) = data.shared().filter(|_| cut) {
             self.given_up.push(Arc::clone(shared));
+        }
+        if let Some(bytes) = unwritten.filter(|_| data.unwritten().is_none()) {
+            self.left_archive.push((bytes, id));
         }
         (inode.mtime, inode.ctime) = (now, now);
         Ok(result)
     }
 
     /// The pages of a file of the writable layer (or of the archive, which then gets a place there) in a form that mappings
-    /// can share.
-    pub(crate) fn share_file(&mut self, node: NodeRef, most: u64) -> Result<Option<Arc<Shared>>> {
+    /// can share; with `written` they may be written to through one.
+    pub(crate) fn share_file(
+        &mut self,
+        node: NodeRef,
+        most: u64,
+        written: bool,
+    ) -> Result<Option<Arc<Shared>>> {
         let id = self.copy_up(node)?;
         let inode = self.inodes.get_mut(id).map(Arc::make_mut);
         match &mut inode.ok_or(Errno::ENOENT)?.kind {
-            InodeKind::File(data) => data.share(&mut self.budget, &self.quota, most),
+            InodeKind::File(data) => {
+                if written && let Some(exchanged) = own_pages(data, &self.quota)? {
+                    self.exchanged.push(exchanged);
+                }
+                let unwritten = data.unwritten();
+                let pages = data.share(&mut self.budget, &self.quota, most)?;
+                if let (Some(bytes), Some(_)) = (unwritten, &pages) {
+                    self.left_archive.push((bytes, id));
+                }
+                Ok(pages)
+            }
             _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// What a file of the writable layer is of the archive, if it has not been changed.
+    pub(crate) fn unwritten(&self, id: InodeId) -> Option<&'static [u8]> {
+        match &self.inode(id).ok()?.kind {
+            InodeKind::File(data) => data.unwritten(),
+            _ => None,
+        }
+    }
+
+    /// Freezes the pages of files that mappings show, but for those of these names: a snapshot is to have them, and whoever
+    /// changes such a file first takes a copy.
+    pub(crate) fn freeze_shared(&self, but: &BTreeSet<u64>) {
+        for (_, inode) in self.inodes.iter() {
+            if let InodeKind::File(data) = &inode.kind
+                && let Some(shared) = data.shared()
+                && !but.contains(&shared.id())
+            {
+                shared.freeze();
+            }
         }
     }
 

@@ -164,6 +164,13 @@ impl FileData {
         self.shared.as_ref()
     }
 
+    /// What it is of the archive, if it has not been changed.
+    pub(crate) fn unwritten(&self) -> Option<&'static [u8]> {
+        let whole = self.size == self.lower.len() as u64 && !self.lower.is_empty();
+        let same = whole && self.pages.is_empty() && self.shared.is_none();
+        same.then_some(self.lower)
+    }
+
     /// Takes others in their place: a clone's own.
     pub(crate) fn set_shared(&mut self, shared: Arc<Shared>) {
         self.shared = Some(shared);

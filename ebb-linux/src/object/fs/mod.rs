@@ -118,6 +118,10 @@ pub struct Filesystem {
     quota: Arc<Quota>,
     /// Shared pages that files have given up: whoever maps them must unmap them.
     given_up: Vec<Arc<Shared>>,
+    /// Frozen pages that a file had, and those that it has in their place: mappings are to follow.
+    exchanged: Vec<(Arc<Shared>, Arc<Shared>)>,
+    /// Files that read as these parts of the archive until now: mappings are to follow.
+    left_archive: Vec<(&'static [u8], InodeId)>,
     pub(crate) trash: Trash,
     /// Somebody wants to know which nodes end.
     watching: bool,
@@ -153,6 +157,8 @@ impl Filesystem {
             },
             quota: Quota::new(max_pages),
             given_up: Vec::new(),
+            exchanged: Vec::new(),
+            left_archive: Vec::new(),
             trash: Trash::default(),
             watching: false,
             ended: Vec::new(),
@@ -178,7 +184,7 @@ impl Filesystem {
 
     /// Whether files have given up pages that somebody may map.
     pub(crate) const fn has_given_up(&self) -> bool {
-        !self.given_up.is_empty()
+        !self.given_up.is_empty() || !self.exchanged.is_empty() || !self.left_archive.is_empty()
     }
 
     /// Whether there are pages to be freed.
@@ -217,6 +223,16 @@ impl Filesystem {
         core::mem::take(&mut self.given_up)
     }
 
+    /// Pages that took the place of frozen ones.
+    pub(crate) fn take_exchanged(&mut self) -> Vec<(Arc<Shared>, Arc<Shared>)> {
+        core::mem::take(&mut self.exchanged)
+    }
+
+    /// Files that are what the archive has no more.
+    pub(crate) fn take_left_archive(&mut self) -> Vec<(&'static [u8], InodeId)> {
+        core::mem::take(&mut self.left_archive)
+    }
+
     /// Gives a clone's files pages of their own in the place of those that mappings share; in `made` by the old ones' names.
     /// `false` when there is no memory for it.
     pub(crate) fn unshare(&mut self, made: &mut BTreeMap<u64, Arc<Shared>>) -> bool {
@@ -225,7 +241,7 @@ impl Filesystem {
             let InodeKind::File(data) = &inode.kind else {
                 continue;
             };
-            let Some(shared) = data.shared() else {
+            let Some(shared) = data.shared().filter(|s| !s.is_frozen()) else {
                 continue;
             };
             let Some(copy) = shared.copy(&self.quota) else {

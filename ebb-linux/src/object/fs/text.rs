@@ -408,7 +408,7 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     for (name, bytes) in [
         ("VmPeak", m.virtual_peak),
         ("VmSize", m.virtual_size),
-        ("VmLck", 0),
+        ("VmLck", m.locked),
         ("VmPin", 0),
         ("VmHWM", m.resident_peak),
         ("VmRSS", m.resident),

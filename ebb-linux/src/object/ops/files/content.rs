@@ -11,7 +11,7 @@ use crate::object::{
     errno::{Errno, Result},
     flags::{AT_FDCWD, OpenFlags},
     fs::{
-        MAX_POS, NodeKind,
+        InodeKind, MAX_POS, NodeKind,
         data::{FileData, PageContent},
     },
     id::{DescId, Fd, InodeId, NodeRef},
@@ -171,7 +171,8 @@ impl Objects {
         let seals = self.fs.seals(node);
         let punch = mode & PUNCH_HOLE != 0;
         let grows = mode == 0 && end > self.fs.file_size(node)?;
-        if punch && seals & SEAL_WRITE != 0 || grows && seals & SEAL_GROW != 0 {
+        if punch && seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 || grows && seals & SEAL_GROW != 0
+        {
             return Err(Errno::EPERM);
         }
         let id = self.fs.copy_up(node)?;
@@ -200,7 +201,6 @@ impl Objects {
 
     /// `F_ADD_SEALS`.
     pub(crate) fn add_seals(&mut self, env: &dyn Env, desc: DescId, seals: u32) -> Result<()> {
-        let _ = env;
         let known = SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE;
         if seals & !(known | SEAL_EXEC) != 0 {
             return Err(Errno::EINVAL);
@@ -208,6 +208,19 @@ impl Objects {
         let (flags, id) = self.sealed_inode(desc)?;
         if !flags.writable() {
             return Err(Errno::EPERM);
+        }
+        let inode = self.fs.inode(id)?;
+        let pages = match &inode.kind {
+            InodeKind::File(data) => data.shared(),
+            _ => None,
+        };
+        let sealed = inode.seals.unwrap_or(SEAL_SEAL) & SEAL_SEAL != 0;
+        // Whoever has it mapped to be written to could go on.
+        if !sealed
+            && seals & SEAL_WRITE != 0
+            && pages.is_some_and(|pages| env.writably_mapped(pages.id()))
+        {
+            return Err(Errno::EBUSY);
         }
         let inode = self.fs.inode_mut(id)?;
         match &mut inode.seals {
@@ -246,10 +259,15 @@ impl Objects {
     ///
     /// # Errors
     /// `ENODEV` for what cannot be mapped, `ENOSPC`, `ENOMEM`.
-    pub fn share_pages(&mut self, desc: DescId, most: u64) -> Result<Option<Arc<Shared>>> {
+    pub fn share_pages(
+        &mut self,
+        desc: DescId,
+        most: u64,
+        written: bool,
+    ) -> Result<Option<Arc<Shared>>> {
         let desc = self.description(desc)?;
         match (desc.object, desc.node) {
-            (Object::File, Some(node)) => self.fs.share_file(node, most),
+            (Object::File, Some(node)) => self.fs.share_file(node, most, written),
             _ => Err(Errno::ENODEV),
         }
     }
