@@ -195,3 +195,16 @@ fn random_programs_of_waiting_calls_lose_and_double_nothing_here_and_there() {
     assert!(last.ends_with(" programs, 0 wrong"), "{host:#?}");
     assert_eq!(lines(&in_the_image("waiting", &program, &chosen)), host);
 }
+
+/// `EBB_MAPPINGS="SEED COUNT"` chooses other programs, and more.
+#[test]
+fn random_changes_of_an_address_space_and_of_files_below_it_show_what_they_show_on_linux() {
+    needs!("qemu-system-x86_64");
+    let program = build("mappings");
+    let chosen = std::env::var("EBB_MAPPINGS").unwrap_or_else(|_| String::from("1 60"));
+    let chosen: Vec<&str> = chosen.split_whitespace().collect();
+    let host = Command::new(&program).args(&chosen).output();
+    let host = lines(&host.expect("it starts here"));
+    assert!(!host.is_empty());
+    assert_eq!(lines(&in_the_image("mappings", &program, &chosen)), host);
+}
