@@ -10,6 +10,7 @@ use std::{
 use test_support::openwhisk;
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
+const ADMIN: &str = "admin:e2e";
 
 struct Running(Child);
 
@@ -45,7 +46,7 @@ fn the_npm_client_drives_the_hosted_invoker() {
         .expect("cargo runs this test");
     assert!(built.success(), "the invoker does not build");
     let mut child = Command::new(target.join("debug/examples/invoker"))
-        .args(["--port", "0", "--auth", KEY, "--quiet"])
+        .args(["--port", "0", "--auth", KEY, "--admin", ADMIN, "--quiet"])
         .env("EBB_CORES", "2")
         .stdout(Stdio::piped())
         .spawn()
@@ -63,6 +64,7 @@ fn the_npm_client_drives_the_hosted_invoker() {
     std::thread::spawn(move || lines.for_each(drop));
     for (file, least) in [
         // Processes find no module `openwhisk`, so one test does not apply.
+        ("tenants.test.mjs", 7),
         ("client.test.mjs", 29),
         ("hostile.test.mjs", 54),
         ("load.test.mjs", 11),
@@ -78,6 +80,7 @@ fn drive(tests: &Path, file: &str, host: &str, least: u32) {
         .current_dir(tests)
         .env("APIHOST", host)
         .env("API_KEY", KEY)
+        .env("ADMIN_KEY", ADMIN)
         .env("QUEUED", "2000")
         .env("HOSTED", "1")
         .env_remove("NODE_OPTIONS")

@@ -1,0 +1,98 @@
+//! The command `ebb-invoker`: manages the namespaces of a running invoker, in the terms of OpenWhisk's `wskadmin`, over the
+//! API `/admin` of `ebb-openwhisk`.
+
+mod command;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use command::{Command, Request};
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const HELP: &str = "\
+usage: ebb-invoker namespace add NAME [--key UUID:KEY] [--LIMIT N ...]
+       ebb-invoker namespace list
+       ebb-invoker namespace limits NAME [--LIMIT N|default ...]
+       ebb-invoker namespace rotate NAME [--key UUID:KEY]
+       ebb-invoker namespace remove NAME
+
+Manages the namespaces of a running invoker, which was started with --admin UUID:KEY or EBB_ADMIN.
+
+  add      makes a namespace and prints its key, which is not to be had again
+  list     prints all: name, uuid, bytes of entities, calls that run
+  limits   prints, or changes, what a namespace may do: invocationsPerMinute, firesPerMinute, concurrentInvocations,
+           memory (MB of the calls that it makes at once), maxActionMemory, maxActionCode, storage (MB), weight
+  rotate   gives a namespace another key and prints it; the former opens nothing any more
+  remove   removes a namespace with its actions, packages, triggers and rules
+
+  --apihost URL     where the invoker is (APIHOST, or http://localhost:3233)
+  --admin UUID:KEY  the key that it was started with (EBB_ADMIN)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("ebb-invoker: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<String, String> {
+    let command = Command::parse(arguments, |name| std::env::var(name).ok())?;
+    let Command::Manage {
+        host,
+        admin,
+        request,
+    } = command
+    else {
+        return Ok(HELP.into());
+    };
+    let answer = send(&host, &admin, &request)?;
+    Ok(request.show.text(&answer))
+}
+
+/// Sends a request, and gives the answer if that is not a refusal.
+fn send(host: &str, admin: &str, request: &Request) -> Result<Value, String> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build();
+    let url = format!("{host}/admin/namespaces{}", request.path);
+    let body = request.body.as_ref().map(Value::to_string);
+    let http = ureq::http::Request::builder()
+        .method(request.method)
+        .uri(&url)
+        .header("Authorization", format!("Basic {}", STANDARD.encode(admin)))
+        .header("Content-Type", "application/json")
+        .body(body.unwrap_or_default())
+        .map_err(|error| format!("{url}: {error}"))?;
+    let agent = ureq::Agent::new_with_config(config);
+    let mut answer = agent.run(http).map_err(|error| {
+        format!(
+            "{host} does not answer: {error}; --apihost URL or APIHOST says where the invoker is"
+        )
+    })?;
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().read_to_string();
+    let text = text.map_err(|error| format!("{host} broke off: {error}"))?;
+    let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    match (status, json["error"].as_str()) {
+        (200..300, _) => Ok(json),
+        (401, _) => Err(format!(
+            "{host} does not take this key; --admin UUID:KEY or EBB_ADMIN gives the one that it was started with"
+        )),
+        (404, _) if request.path.is_empty() => Err(format!(
+            "{host} manages no namespaces: start it with --admin UUID:KEY or EBB_ADMIN"
+        )),
+        (404, _) => Err(format!(
+            "there is no such namespace, or {host} was started without --admin UUID:KEY"
+        )),
+        (_, Some(error)) => Err(error.into()),
+        (status, None) => Err(format!("{host} answers with status {status}")),
+    }
+}
