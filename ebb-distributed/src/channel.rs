@@ -1,0 +1,283 @@
+//! The protected channel below a connection: Noise, pattern NNpsk0 with X25519, ChaCha20-Poly1305 and BLAKE2s.
+//!
+//! Both sides prove that they have the cluster's key, by the handshake; everything after it is encrypted, and cannot be changed,
+//! left out, repeated or put into another order without the channel ending. A recorded channel tells nothing later, also to
+//! one that learns the key: its keys come from a new exchange.
+//!
+//! On the wire: records of a length (`u16`, little-endian) and that many bytes, first one from each side for the handshake. What
+//! must hold: before the peer has proved that it has the key, it costs one record of [`HANDSHAKE`] bytes and nothing that it
+//! sends reaches a connection.
+
+use alloc::{boxed::Box, vec, vec::Vec};
+
+use bytes::{Bytes, BytesMut};
+use ebb_runtime::{EbbRef, platform::Entropy};
+use snow::{
+    Builder, HandshakeState, TransportState,
+    params::{CipherChoice, DHChoice, HashChoice},
+    resolvers::{CryptoResolver, DefaultResolver},
+    types::{Cipher, Dh, Hash, Random},
+};
+
+const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+/// What both sides must mean to speak.
+const PROLOGUE: &[u8] = b"ebb-distributed 1";
+/// An exchanged key and the tag of an empty message.
+pub const HANDSHAKE: usize = 32 + 16;
+/// The longest record, by the Noise specification.
+const RECORD: usize = 65535;
+const TAG: usize = 16;
+/// Plaintext of a record: what makes records of whole pages.
+const PLAIN: usize = 16 * 1024 - TAG - 2;
+
+/// The key of a cluster: whoever has it, belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// From bytes, which are secret and random.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A new one, from the platform's entropy.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        EbbRef::<dyn Entropy>::get().fill(&mut bytes);
+        Self(bytes)
+    }
+
+    /// From 64 hexadecimal digits, as options and files have it.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.trim().as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            let high = char::from(pair[0]).to_digit(16)?;
+            let low = char::from(pair[1]).to_digit(16)?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Some(Self(bytes))
+    }
+
+    /// As [`from_hex`](Self::from_hex) reads it. Secret.
+    #[must_use]
+    pub fn to_hex(&self) -> alloc::string::String {
+        self.0
+            .iter()
+            .map(|byte| alloc::format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl core::fmt::Debug for Key {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// Chance from the platform; the algorithms are snow's.
+struct Primitives;
+
+struct PlatformRandom;
+
+impl Random for PlatformRandom {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), snow::Error> {
+        EbbRef::<dyn Entropy>::get().fill(bytes);
+        Ok(())
+    }
+}
+
+impl CryptoResolver for Primitives {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(PlatformRandom))
+    }
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+/// The peer does not have the key, or somebody changed what it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untrusted;
+
+enum State {
+    Handshake(Box<HandshakeState>),
+    Open(Box<TransportState>),
+    Broken,
+}
+
+/// One side of a channel: bytes in, bytes out, no I/O.
+pub struct Channel {
+    state: State,
+    input: BytesMut,
+    plain: Vec<u8>,
+    first: Option<Bytes>,
+}
+
+impl Channel {
+    /// The side that connects. Its first record is there at once.
+    #[must_use]
+    pub fn connecting(key: &Key) -> Self {
+        let mut channel = Self::start(key, true);
+        channel.write_handshake();
+        channel
+    }
+
+    /// The side that listens.
+    #[must_use]
+    pub fn listening(key: &Key) -> Self {
+        Self::start(key, false)
+    }
+
+    fn start(key: &Key, connects: bool) -> Self {
+        let pattern = PATTERN.parse().expect("a pattern that snow knows");
+        let builder = Builder::with_resolver(pattern, Box::new(Primitives))
+            .psk(0, &key.0)
+            .and_then(|b| b.prologue(PROLOGUE))
+            .expect("each is set once");
+        let handshake = if connects {
+            builder.build_initiator()
+        } else {
+            builder.build_responder()
+        };
+        let handshake = handshake.expect("all primitives are there");
+        Self {
+            state: State::Handshake(Box::new(handshake)),
+            input: BytesMut::new(),
+            plain: Vec::new(),
+            first: None,
+        }
+    }
+
+    fn write_handshake(&mut self) {
+        let State::Handshake(handshake) = &mut self.state else {
+            return;
+        };
+        let mut record = vec![0; 2 + HANDSHAKE];
+        let length = handshake
+            .write_message(&[], &mut record[2..])
+            .expect("it is this side's turn");
+        record.truncate(2 + length);
+        record[..2].copy_from_slice(&(length as u16).to_le_bytes());
+        self.first = Some(record.into());
+        self.open();
+    }
+
+    fn open(&mut self) {
+        let State::Handshake(handshake) = &self.state else {
+            return;
+        };
+        if handshake.is_handshake_finished()
+            && let State::Handshake(handshake) = core::mem::replace(&mut self.state, State::Broken)
+        {
+            let transport = handshake.into_transport_mode().expect("it has finished");
+            self.state = State::Open(Box::new(transport));
+        }
+    }
+
+    /// Whether the peer has proved that it has the key.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// A record of the handshake that is to be sent.
+    pub fn poll_handshake(&mut self) -> Option<Bytes> {
+        self.first.take()
+    }
+
+    /// Takes bytes of the transport, and gives what they say to `sink`.
+    ///
+    /// # Errors
+    /// [`Untrusted`]: the transport is to be closed.
+    pub fn receive(&mut self, bytes: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), Untrusted> {
+        let mut bytes = bytes;
+        loop {
+            // At most one record is held, so that a stranger costs no more than its handshake.
+            let most = if self.is_open() { RECORD } else { HANDSHAKE };
+            let need = match self.input.split_first_chunk::<2>() {
+                Some((length, _)) => {
+                    let length = usize::from(u16::from_le_bytes(*length));
+                    if length > most || length < TAG {
+                        return self.distrust();
+                    }
+                    2 + length
+                }
+                None => 2,
+            };
+            let more = (need - self.input.len()).min(bytes.len());
+            self.input.extend_from_slice(&bytes[..more]);
+            bytes = &bytes[more..];
+            if self.input.len() < need {
+                return Ok(());
+            }
+            if need == 2 {
+                continue;
+            }
+            self.record(&mut sink)?;
+            self.input.clear();
+        }
+    }
+
+    fn record(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), Untrusted> {
+        let record = &self.input[2..];
+        match &mut self.state {
+            State::Handshake(handshake) => {
+                let mut nothing = [0; HANDSHAKE];
+                if handshake.is_my_turn() || handshake.read_message(record, &mut nothing) != Ok(0) {
+                    return self.distrust();
+                }
+                if handshake.is_my_turn() && !handshake.is_handshake_finished() {
+                    self.write_handshake();
+                }
+                self.open();
+            }
+            State::Open(transport) => {
+                self.plain.resize(record.len(), 0);
+                let Ok(length) = transport.read_message(record, &mut self.plain) else {
+                    return self.distrust();
+                };
+                sink(&self.plain[..length]);
+            }
+            State::Broken => return Err(Untrusted),
+        }
+        Ok(())
+    }
+
+    fn distrust(&mut self) -> Result<(), Untrusted> {
+        self.state = State::Broken;
+        self.input = BytesMut::new();
+        Err(Untrusted)
+    }
+
+    /// Makes records of `bytes`: the pass of the cipher is the only one over them.
+    ///
+    /// # Errors
+    /// [`Untrusted`] before the channel is open.
+    pub fn seal(&mut self, bytes: &[u8], out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
+        let State::Open(transport) = &mut self.state else {
+            return Err(Untrusted);
+        };
+        for part in bytes.chunks(PLAIN) {
+            let mut record = vec![0; 2 + part.len() + TAG];
+            let length = transport
+                .write_message(part, &mut record[2..])
+                .map_err(|_| Untrusted)?;
+            record[..2].copy_from_slice(&(length as u16).to_le_bytes());
+            out.push(record.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,864 @@
+//! One connection as a state machine: bytes and time go in, bytes and [`Event`]s come out. It does no I/O and reads no clock,
+//! so that the same code runs over a socket, in the simulation and under a fuzzer.
+//!
+//! What must hold:
+//! - A call is sent at most once, and has exactly one outcome: an [`Event::Answered`], unless its caller cancelled it.
+//! - Ids rise and are never used again, so an answer can only be that of its call. A peer that answers what is not in flight
+//!   is not believed any more: the connection ends.
+//! - The caller never has more calls, or bytes of calls, in flight than the callee granted; what the caller lets wait is
+//!   bounded too. A callee that is sent more ends the connection. A call stays in flight until it is answered, also after its
+//!   caller has given up, so that credits never count less than what the callee has to do.
+//! - Silence for longer than [`Limits::death_ns`] ends the connection.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    failure::{Failure, NotSent},
+    frame::{
+        Call, Frame, Hello, MOST_BLOBS, OLDEST_VERSION, ONEWAY, Payload, STREAM_DOWN, STREAM_UP,
+        Status, VERSION,
+    },
+};
+
+/// What a connection may cost. The first three are told to the peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls of the peer that are worked on at a time.
+    pub calls: u32,
+    /// Bytes of payload that these have together.
+    pub call_bytes: u32,
+    /// Bytes of a frame.
+    pub frame_bytes: u32,
+    /// Own calls that wait for the peer's credits.
+    pub waiting: usize,
+    /// Bytes of payload that these have together.
+    pub waiting_bytes: usize,
+    /// Items of a stream that are on the way or not yet taken.
+    pub stream_items: u32,
+    /// Bytes that wait for the transport before calls wait instead.
+    pub output_bytes: usize,
+    /// A ping after so much silence.
+    pub heartbeat_ns: u64,
+    /// The end after so much silence.
+    pub death_ns: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 1024,
+            call_bytes: 32 << 20,
+            frame_bytes: 16 << 20,
+            waiting: 4096,
+            waiting_bytes: 32 << 20,
+            stream_items: 32,
+            output_bytes: 256 << 10,
+            heartbeat_ns: 500_000_000,
+            death_ns: 2_000_000_000,
+        }
+    }
+}
+
+/// What somebody wants to be called.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Hash of the Ebb's name.
+    pub ebb: u64,
+    /// Hash of the method's name and signature.
+    pub method: u64,
+    /// [`ONEWAY`], [`STREAM_UP`], [`STREAM_DOWN`].
+    pub flags: u8,
+    /// When it is too late, on the clock that the connection is given.
+    pub deadline_ns: Option<u64>,
+    /// The arguments.
+    pub payload: Payload,
+}
+
+/// What a connection tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The peer has greeted.
+    Ready {
+        /// Which node it is.
+        node: u64,
+        /// Which of its lives.
+        incarnation: u64,
+    },
+    /// The outcome of an own call.
+    Answered {
+        /// What [`Connection::call`] gave.
+        id: u64,
+        /// The outcome.
+        result: Result<Payload, Failure>,
+    },
+    /// The peer calls. [`Connection::answer`] ends it, once.
+    Called {
+        /// The peer's number for it.
+        id: u64,
+        /// Hash of the Ebb's name.
+        ebb: u64,
+        /// Hash of the method's name and signature.
+        method: u64,
+        /// As in [`Request::flags`].
+        flags: u8,
+        /// On this side's clock.
+        deadline_ns: Option<u64>,
+        /// The arguments.
+        payload: Payload,
+    },
+    /// Stop working on a call of the peer; it has been answered.
+    Cancelled(u64),
+    /// An item of a call of the peer.
+    Up(u64, Payload),
+    /// The last item of a call of the peer has come.
+    UpEnd(u64),
+    /// Items of an own call can be sent again.
+    UpWritable(u64),
+    /// An item of an own call's answer.
+    Down(u64, Payload),
+    /// Items of the answer of a peer's call can be sent again.
+    DownWritable(u64),
+    /// The end; nothing comes after it.
+    Closed(Closed),
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The transport did.
+    Transport,
+    /// The peer was silent for too long.
+    Silence,
+    /// The peer broke a rule.
+    Protocol,
+    /// There is no common version of the protocol.
+    Version,
+    /// This side wanted it.
+    Here,
+}
+
+/// Why an item was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemError {
+    /// No credit: wait for `UpWritable` or `DownWritable`.
+    Full,
+    /// The call is over.
+    Over,
+    /// It is larger than the peer accepts.
+    TooLarge,
+}
+
+#[derive(Debug)]
+struct Flight {
+    bytes: usize,
+    deadline_ns: Option<u64>,
+    /// The outcome has been told, or nobody wants it: only the credit is waited for.
+    forgotten: bool,
+    up: bool,
+    up_credit: u32,
+    down: u32,
+}
+
+#[derive(Debug)]
+struct Running {
+    bytes: usize,
+    deadline_ns: Option<u64>,
+    up: bool,
+    up_credit: u32,
+    down: bool,
+    down_credit: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    peer: Option<Hello>,
+    closed: bool,
+    // Calling.
+    next_id: u64,
+    waiting: VecDeque<(u64, Request)>,
+    waiting_bytes: usize,
+    flights: BTreeMap<u64, Flight>,
+    flight_bytes: usize,
+    // Being called.
+    last_call: u64,
+    running: BTreeMap<u64, Running>,
+    running_bytes: usize,
+    /// Of own calls (`false`) and of the peer's (`true`).
+    deadlines: BTreeSet<(u64, bool, u64)>,
+    // Bytes.
+    input: BytesMut,
+    tail: BytesMut,
+    output: VecDeque<Bytes>,
+    output_bytes: usize,
+    pong: Option<u64>,
+    // Time.
+    now_ns: u64,
+    heard_ns: u64,
+    pinged_ns: Option<u64>,
+    events: VecDeque<Event>,
+}
+
+impl Connection {
+    /// A connection whose transport is up. The greeting is its first output.
+    #[must_use]
+    pub fn new(limits: Limits, node: u64, incarnation: u64, now_ns: u64) -> Self {
+        let mut connection = Self {
+            limits,
+            peer: None,
+            closed: false,
+            next_id: 1,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            flights: BTreeMap::new(),
+            flight_bytes: 0,
+            last_call: 0,
+            running: BTreeMap::new(),
+            running_bytes: 0,
+            deadlines: BTreeSet::new(),
+            input: BytesMut::new(),
+            tail: BytesMut::new(),
+            output: VecDeque::new(),
+            output_bytes: 0,
+            pong: None,
+            now_ns,
+            heard_ns: now_ns,
+            pinged_ns: None,
+            events: VecDeque::new(),
+        };
+        connection.push(Frame::Hello(Hello {
+            oldest: OLDEST_VERSION,
+            newest: VERSION,
+            node,
+            incarnation,
+            calls: limits.calls,
+            call_bytes: limits.call_bytes,
+            frame_bytes: limits.frame_bytes,
+        }));
+        connection
+    }
+
+    // --- Calling -------------------------------------------------------------------------------------
+
+    /// Calls a method of the peer; the outcome comes as an event, with the number that this returns. It is sent when the
+    /// peer's credits allow.
+    ///
+    /// # Errors
+    /// [`NotSent`], as the only outcome.
+    pub fn call(&mut self, now_ns: u64, request: Request) -> Result<u64, NotSent> {
+        self.now_ns = self.now_ns.max(now_ns);
+        if self.closed {
+            return Err(NotSent::Unreachable);
+        }
+        let length = request.payload.len();
+        let most = self
+            .peer
+            .map_or(u32::MAX, |p| p.frame_bytes.min(p.call_bytes)) as usize;
+        if request.payload.blobs.len() > MOST_BLOBS || length.saturating_add(FRAME_OVERHEAD) > most
+        {
+            return Err(NotSent::TooLarge);
+        }
+        if request.deadline_ns.is_some_and(|d| d <= self.now_ns) {
+            return Err(NotSent::Deadline);
+        }
+        if self.waiting.len() >= self.limits.waiting
+            || !self.waiting.is_empty() && self.waiting_bytes + length > self.limits.waiting_bytes
+        {
+            return Err(NotSent::Overload);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        if let Some(deadline) = request.deadline_ns {
+            self.deadlines.insert((deadline, false, id));
+        }
+        self.waiting_bytes += length;
+        self.waiting.push_back((id, request));
+        self.send_waiting();
+        Ok(id)
+    }
+
+    /// Nobody waits for the outcome any more: there will be no event. The peer is told to stop.
+    pub fn cancel(&mut self, id: u64) {
+        if let Some(place) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let (_, request) = self.waiting.remove(place).expect("it was found there");
+            self.forget_waiting(id, &request);
+        } else if let Some(flight) = self.flights.get_mut(&id)
+            && !flight.forgotten
+        {
+            flight.forgotten = true;
+            if let Some(deadline) = flight.deadline_ns {
+                self.deadlines.remove(&(deadline, false, id));
+            }
+            self.push(Frame::Cancel(id));
+        }
+    }
+
+    /// Sends an item of an own call with [`STREAM_UP`].
+    ///
+    /// # Errors
+    /// [`ItemError`].
+    pub fn send_up(&mut self, id: u64, payload: Payload) -> Result<(), ItemError> {
+        self.fits(&payload)?;
+        match self.flights.get_mut(&id) {
+            Some(flight) if !flight.up || flight.forgotten => return Err(ItemError::Over),
+            Some(flight) if flight.up_credit == 0 => return Err(ItemError::Full),
+            Some(flight) => flight.up_credit -= 1,
+            None if self.waiting.iter().any(|(waiting, _)| *waiting == id) => {
+                return Err(ItemError::Full);
+            }
+            None => return Err(ItemError::Over),
+        }
+        self.push(Frame::Up(id, payload));
+        Ok(())
+    }
+
+    /// Ends the items of an own call. Wait for the first `UpWritable` before: a call that was not sent has no end.
+    pub fn end_up(&mut self, id: u64) {
+        if let Some(flight) = self.flights.get_mut(&id)
+            && flight.up
+            && !flight.forgotten
+        {
+            flight.up = false;
+            self.push(Frame::UpEnd(id));
+        }
+    }
+
+    /// `items` of an own call's answer have been taken: the peer may send as many more.
+    pub fn grant_down(&mut self, id: u64, items: u32) {
+        if let Some(flight) = self.flights.get_mut(&id)
+            && !flight.forgotten
+        {
+            flight.down = flight.down.saturating_add(items);
+            self.push(Frame::DownCredit(id, items));
+        }
+    }
+
+    // --- Being called --------------------------------------------------------------------------------
+
+    /// Answers a call of the peer. Does nothing when it was cancelled, or its deadline has passed.
+    pub fn answer(&mut self, id: u64, result: Result<Payload, Status>) {
+        let (status, payload) = match result {
+            Ok(payload) if self.fits(&payload).is_ok() => (Status::Ok, payload),
+            // The peer would have to end the connection.
+            Ok(_) => (Status::NoAnswer, Payload::default()),
+            Err(status) => (status, Payload::default()),
+        };
+        if self.finish(id).is_some() {
+            self.push(Frame::Answer(id, status, payload));
+        }
+    }
+
+    /// Sends an item of the answer to a call of the peer with [`STREAM_DOWN`].
+    ///
+    /// # Errors
+    /// [`ItemError`].
+    pub fn send_down(&mut self, id: u64, payload: Payload) -> Result<(), ItemError> {
+        self.fits(&payload)?;
+        let running = self
+            .running
+            .get_mut(&id)
+            .filter(|r| r.down)
+            .ok_or(ItemError::Over)?;
+        if running.down_credit == 0 {
+            return Err(ItemError::Full);
+        }
+        running.down_credit -= 1;
+        self.push(Frame::Down(id, payload));
+        Ok(())
+    }
+
+    /// `items` of a call of the peer have been taken: it may send as many more.
+    pub fn grant_up(&mut self, id: u64, items: u32) {
+        if let Some(running) = self.running.get_mut(&id)
+            && running.up
+        {
+            running.up_credit = running.up_credit.saturating_add(items);
+            self.push(Frame::UpCredit(id, items));
+        }
+    }
+
+    // --- Bytes, time, events -------------------------------------------------------------------------
+
+    /// Takes bytes of the transport.
+    pub fn receive(&mut self, now_ns: u64, bytes: &[u8]) {
+        if self.closed {
+            return;
+        }
+        self.now_ns = self.now_ns.max(now_ns);
+        self.heard_ns = self.now_ns;
+        self.pinged_ns = None;
+        self.input.extend_from_slice(bytes);
+        while !self.closed {
+            let Some((length, _)) = self.input.split_first_chunk::<4>() else {
+                break;
+            };
+            let length = u32::from_le_bytes(*length);
+            // Before the greeting nothing is longer than a greeting.
+            let most = if self.peer.is_some() {
+                self.limits.frame_bytes
+            } else {
+                LONGEST_HELLO
+            };
+            if length > most {
+                self.close(Closed::Protocol);
+                break;
+            }
+            let whole = 4 + length as usize;
+            if self.input.len() < whole {
+                break;
+            }
+            let mut frame = self.input.split_to(whole).freeze();
+            let _ = frame.split_to(4);
+            match Frame::decode(frame) {
+                Ok(frame) => {
+                    if let Err(why) = self.take(frame) {
+                        self.close(why);
+                    }
+                }
+                Err(_) => self.close(Closed::Protocol),
+            }
+        }
+        self.send_waiting();
+    }
+
+    /// Tells the time: deadlines, heartbeats, death. To be called no later than [`next_ns`](Self::next_ns) says.
+    pub fn tick(&mut self, now_ns: u64) {
+        if self.closed {
+            return;
+        }
+        self.now_ns = self.now_ns.max(now_ns);
+        let silence_ns = self.now_ns - self.heard_ns;
+        if silence_ns >= self.limits.death_ns {
+            self.close(Closed::Silence);
+            return;
+        }
+        if silence_ns >= self.limits.heartbeat_ns && self.pinged_ns.is_none() {
+            self.pinged_ns = Some(self.now_ns);
+            self.push(Frame::Ping(self.now_ns));
+        }
+        while let Some(&(deadline_ns, theirs, id)) = self.deadlines.first() {
+            if deadline_ns > self.now_ns {
+                break;
+            }
+            self.deadlines.pop_first();
+            if theirs {
+                self.stop(id, Status::Late);
+            } else {
+                self.expire(id);
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    #[must_use]
+    pub fn next_ns(&self) -> u64 {
+        if self.closed {
+            return u64::MAX;
+        }
+        let heartbeat_ns = match self.pinged_ns {
+            None => self.limits.heartbeat_ns,
+            Some(_) => self.limits.death_ns,
+        };
+        let deadline_ns = self.deadlines.first().map_or(u64::MAX, |d| d.0);
+        deadline_ns.min(
+            self.heard_ns
+                .saturating_add(heartbeat_ns.min(self.limits.death_ns)),
+        )
+    }
+
+    /// The next bytes for the transport. What this has returned counts as sent.
+    pub fn poll_output(&mut self) -> Option<Bytes> {
+        if let Some(number) = self.pong.take() {
+            self.push(Frame::Pong(number));
+        }
+        if self.output.is_empty() && !self.tail.is_empty() {
+            self.output.push_back(self.tail.split().freeze());
+        }
+        let bytes = self.output.pop_front()?;
+        self.output_bytes -= bytes.len();
+        self.send_waiting();
+        Some(bytes)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Ends the connection: each call that is not answered has its outcome now.
+    pub fn close(&mut self, why: Closed) {
+        if core::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let unsent = match why {
+            Closed::Version => Failure::Version,
+            _ => Failure::NotSent(NotSent::Unreachable),
+        };
+        for (id, flight) in core::mem::take(&mut self.flights) {
+            if !flight.forgotten {
+                self.events.push_back(Event::Answered {
+                    id,
+                    result: Err(Failure::NoAnswer),
+                });
+            }
+        }
+        for (id, _) in core::mem::take(&mut self.waiting) {
+            self.events.push_back(Event::Answered {
+                id,
+                result: Err(unsent),
+            });
+        }
+        for (id, _) in core::mem::take(&mut self.running) {
+            self.events.push_back(Event::Cancelled(id));
+        }
+        self.deadlines.clear();
+        (self.waiting_bytes, self.flight_bytes, self.running_bytes) = (0, 0, 0);
+        self.input = BytesMut::new();
+        self.events.push_back(Event::Closed(why));
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Who the peer is, once it has greeted.
+    #[must_use]
+    pub fn peer(&self) -> Option<Hello> {
+        self.peer
+    }
+
+    /// What it holds: calls that wait, in flight, of the peer; bytes of all of them and of both directions' buffers.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            waiting: self.waiting.len(),
+            in_flight: self.flights.len(),
+            running: self.running.len(),
+            bytes: self.waiting_bytes + self.running_bytes + self.input.len() + self.output_bytes,
+            deadlines: self.deadlines.len(),
+        }
+    }
+
+    // --- Within --------------------------------------------------------------------------------------
+
+    fn fits(&self, payload: &Payload) -> Result<(), ItemError> {
+        let most = self.peer.map_or(u32::MAX, |p| p.frame_bytes) as usize;
+        if payload.blobs.len() > MOST_BLOBS || payload.len().saturating_add(FRAME_OVERHEAD) > most {
+            return Err(ItemError::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: Frame) {
+        if self.closed {
+            return;
+        }
+        let before = self.tail.len();
+        let (output, bytes) = (&mut self.output, &mut self.output_bytes);
+        let mut pushed = 0;
+        frame.encode(&mut self.tail, &mut |part| {
+            pushed += part.len();
+            output.push_back(part);
+        });
+        // What was in the tail before may be among what was pushed, and had been counted.
+        *bytes = *bytes + pushed + self.tail.len() - before;
+        if self.tail.len() >= TAIL {
+            let tail = self.tail.split().freeze();
+            self.output.push_back(tail);
+        }
+    }
+
+    /// Sends calls that wait, in their order, as far as credits and the transport allow.
+    fn send_waiting(&mut self) {
+        let Some(peer) = self.peer else { return };
+        while !self.closed
+            && self.output_bytes < self.limits.output_bytes
+            && self.flights.len() < peer.calls as usize
+            && let Some((_, first)) = self.waiting.front()
+        {
+            let length = first.payload.len();
+            let most = peer.call_bytes as usize;
+            if self.flight_bytes + length > most && length <= most {
+                break;
+            }
+            let (id, request) = self.waiting.pop_front().expect("there is a first");
+            if length.saturating_add(FRAME_OVERHEAD) > most.min(peer.frame_bytes as usize) {
+                // It came before the greeting.
+                self.forget_waiting(id, &request);
+                let result = Err(Failure::NotSent(NotSent::TooLarge));
+                self.events.push_back(Event::Answered { id, result });
+                continue;
+            }
+            if request.deadline_ns.is_some_and(|d| d <= self.now_ns) {
+                self.forget_waiting(id, &request);
+                let result = Err(Failure::NotSent(NotSent::Deadline));
+                self.events.push_back(Event::Answered { id, result });
+                continue;
+            }
+            self.waiting_bytes -= length;
+            self.flight_bytes += length;
+            let down = if request.flags & STREAM_DOWN == 0 {
+                0
+            } else {
+                self.limits.stream_items
+            };
+            let flight = Flight {
+                bytes: length,
+                deadline_ns: request.deadline_ns,
+                forgotten: false,
+                up: request.flags & STREAM_UP != 0,
+                up_credit: 0,
+                down,
+            };
+            self.flights.insert(id, flight);
+            let remaining_us = request
+                .deadline_ns
+                .map_or(u64::MAX, |d| (d - self.now_ns) / 1000);
+            self.push(Frame::Call(Call {
+                id,
+                ebb: request.ebb,
+                method: request.method,
+                remaining_us,
+                flags: request.flags,
+                credit: down,
+                payload: request.payload,
+            }));
+        }
+    }
+
+    fn forget_waiting(&mut self, id: u64, request: &Request) {
+        self.waiting_bytes -= request.payload.len();
+        if let Some(deadline) = request.deadline_ns {
+            self.deadlines.remove(&(deadline, false, id));
+        }
+    }
+
+    /// The deadline of an own call has passed.
+    fn expire(&mut self, id: u64) {
+        let failure = if let Some(flight) = self.flights.get_mut(&id) {
+            flight.forgotten = true;
+            self.push(Frame::Cancel(id));
+            Failure::Late
+        } else if let Some(place) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let (_, request) = self.waiting.remove(place).expect("it was found there");
+            self.waiting_bytes -= request.payload.len();
+            Failure::NotSent(NotSent::Deadline)
+        } else {
+            return;
+        };
+        self.events.push_back(Event::Answered {
+            id,
+            result: Err(failure),
+        });
+    }
+
+    /// Takes a call of the peer off the books.
+    fn finish(&mut self, id: u64) -> Option<()> {
+        let running = self.running.remove(&id)?;
+        self.running_bytes -= running.bytes;
+        if let Some(deadline) = running.deadline_ns {
+            self.deadlines.remove(&(deadline, true, id));
+        }
+        Some(())
+    }
+
+    /// Stops a call of the peer.
+    fn stop(&mut self, id: u64, status: Status) {
+        if self.finish(id).is_some() {
+            self.events.push_back(Event::Cancelled(id));
+            self.push(Frame::Answer(id, status, Payload::default()));
+        }
+    }
+
+    /// # Errors
+    /// The peer broke a rule.
+    fn take(&mut self, frame: Frame) -> Result<(), Closed> {
+        match (frame, self.peer) {
+            (Frame::Hello(hello), None) => self.greeted(hello),
+            (Frame::Hello(_), Some(_)) | (_, None) => Err(Closed::Protocol),
+            (Frame::Call(call), _) => self.called(call),
+            (Frame::Answer(id, status, payload), _) => self.answered(id, status, payload),
+            (Frame::Cancel(id), _) => {
+                self.known(id)?;
+                self.stop(id, Status::Cancelled);
+                Ok(())
+            }
+            (Frame::Up(id, payload), _) => {
+                self.known(id)?;
+                let Some(running) = self.running.get_mut(&id) else {
+                    return Ok(());
+                };
+                if !running.up {
+                    return Err(Closed::Protocol);
+                }
+                running.up_credit = running.up_credit.checked_sub(1).ok_or(Closed::Protocol)?;
+                self.events.push_back(Event::Up(id, payload));
+                Ok(())
+            }
+            (Frame::UpEnd(id), _) => {
+                self.known(id)?;
+                let Some(running) = self.running.get_mut(&id) else {
+                    return Ok(());
+                };
+                if !core::mem::replace(&mut running.up, false) {
+                    return Err(Closed::Protocol);
+                }
+                self.events.push_back(Event::UpEnd(id));
+                Ok(())
+            }
+            (Frame::UpCredit(id, items), _) => {
+                let flight = self.flights.get_mut(&id).ok_or(Closed::Protocol)?;
+                flight.up_credit = flight
+                    .up_credit
+                    .checked_add(items)
+                    .ok_or(Closed::Protocol)?;
+                if !flight.forgotten {
+                    self.events.push_back(Event::UpWritable(id));
+                }
+                Ok(())
+            }
+            (Frame::Down(id, payload), _) => {
+                let flight = self.flights.get_mut(&id).ok_or(Closed::Protocol)?;
+                flight.down = flight.down.checked_sub(1).ok_or(Closed::Protocol)?;
+                if !flight.forgotten {
+                    self.events.push_back(Event::Down(id, payload));
+                }
+                Ok(())
+            }
+            (Frame::DownCredit(id, items), _) => {
+                self.known(id)?;
+                let Some(running) = self.running.get_mut(&id) else {
+                    return Ok(());
+                };
+                running.down_credit = running
+                    .down_credit
+                    .checked_add(items)
+                    .ok_or(Closed::Protocol)?;
+                self.events.push_back(Event::DownWritable(id));
+                Ok(())
+            }
+            (Frame::Ping(number), _) => {
+                // Only the newest is answered, so that pings which nobody reads the answers of cost nothing.
+                self.pong = Some(number);
+                Ok(())
+            }
+            (Frame::Pong(_), _) => Ok(()),
+        }
+    }
+
+    /// An id that the peer has used: its call may be over, since what it sends and what it has been sent cross.
+    fn known(&self, id: u64) -> Result<(), Closed> {
+        if id <= self.last_call {
+            Ok(())
+        } else {
+            Err(Closed::Protocol)
+        }
+    }
+
+    fn greeted(&mut self, hello: Hello) -> Result<(), Closed> {
+        if hello.oldest > VERSION || hello.newest < OLDEST_VERSION {
+            return Err(Closed::Version);
+        }
+        self.peer = Some(hello);
+        let Hello {
+            node, incarnation, ..
+        } = hello;
+        self.events.push_back(Event::Ready { node, incarnation });
+        Ok(())
+    }
+
+    fn called(&mut self, call: Call) -> Result<(), Closed> {
+        let bytes = call.payload.len();
+        let within = self.running.len() < self.limits.calls as usize
+            && self.running_bytes + bytes <= self.limits.call_bytes as usize;
+        if call.id <= self.last_call || !within {
+            return Err(Closed::Protocol);
+        }
+        self.last_call = call.id;
+        let deadline_ns = (call.remaining_us != u64::MAX).then(|| {
+            self.now_ns
+                .saturating_add(call.remaining_us.saturating_mul(1000))
+        });
+        if let Some(deadline) = deadline_ns {
+            self.deadlines.insert((deadline, true, call.id));
+        }
+        let up = call.flags & STREAM_UP != 0;
+        self.running_bytes += bytes;
+        let running = Running {
+            bytes,
+            deadline_ns,
+            up,
+            up_credit: 0,
+            down: call.flags & STREAM_DOWN != 0,
+            down_credit: call.credit,
+        };
+        self.running.insert(call.id, running);
+        self.events.push_back(Event::Called {
+            id: call.id,
+            ebb: call.ebb,
+            method: call.method,
+            flags: call.flags & (ONEWAY | STREAM_UP | STREAM_DOWN),
+            deadline_ns,
+            payload: call.payload,
+        });
+        if up {
+            self.grant_up(call.id, self.limits.stream_items);
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, id: u64, status: Status, payload: Payload) -> Result<(), Closed> {
+        let flight = self.flights.remove(&id).ok_or(Closed::Protocol)?;
+        self.flight_bytes -= flight.bytes;
+        if let Some(deadline) = flight.deadline_ns {
+            self.deadlines.remove(&(deadline, false, id));
+        }
+        if !flight.forgotten {
+            let result = match status {
+                Status::Ok => Ok(payload),
+                Status::Refused => Err(Failure::Refused),
+                Status::Gone => Err(Failure::Gone),
+                Status::Version => Err(Failure::Version),
+                Status::Late => Err(Failure::Late),
+                Status::Cancelled | Status::NoAnswer => Err(Failure::NoAnswer),
+            };
+            self.events.push_back(Event::Answered { id, result });
+        }
+        Ok(())
+    }
+}
+
+/// What a connection holds; see [`Connection::held`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Own calls that wait for credits.
+    pub waiting: usize,
+    /// Own calls that are not answered.
+    pub in_flight: usize,
+    /// Calls of the peer that are not answered.
+    pub running: usize,
+    /// Bytes of payload that wait or run, and of both buffers.
+    pub bytes: usize,
+    /// Deadlines that are watched.
+    pub deadlines: usize,
+}
+
+/// What a frame has beside its payload, at most.
+const FRAME_OVERHEAD: usize = 64;
+/// A greeting has at most so many bytes, later versions' included.
+const LONGEST_HELLO: u32 = 256;
+/// Small frames are gathered until they have so many bytes.
+const TAIL: usize = 16 << 10;
+
+/// All output that there is now, for tests and simple transports.
+pub fn drain(connection: &mut Connection) -> Vec<Bytes> {
+    core::iter::from_fn(|| connection.poll_output()).collect()
+}
