@@ -136,6 +136,8 @@ pub enum Closed {
     Silence,
     /// The peer broke a rule.
     Protocol,
+    /// The peer does not have the key, or somebody changed what it sent.
+    Untrusted,
     /// There is no common version of the protocol.
     Version,
     /// This side wanted it.

@@ -7,12 +7,37 @@
 //! - [`sim`] (feature `sim`): many connections in virtual time, with faults from a seed.
 
 extern crate alloc;
+// The macros name everything through `::ebb`.
+extern crate ebb_runtime as ebb;
 
 pub mod channel;
 pub mod connection;
 mod failure;
 pub mod frame;
+mod link;
+mod node;
+mod remote;
+pub mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod value;
 
-pub use crate::failure::{Failure, NotSent};
+pub use crate::{
+    channel::Key,
+    failure::{Failure, NotSent},
+    node::{Config, NodeId, State, Watch, forget, introduce, join, nodes, this_node, watch},
+    remote::{At, Over, Remote, RemoteRef, Sink, Stream},
+    value::{Blob, Blobs, NoPayload, Value, from_payload, hash, to_payload},
+};
+
+pub use ebb_macros::remote;
+
+/// What the macros' output uses. Not for anybody else.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        remote::answering,
+        service::{Answering, Incoming},
+    };
+    pub use ebb_runtime::EbbRef;
+}

@@ -31,6 +31,7 @@ mod options;
 mod origin;
 mod package;
 mod provides;
+mod remote;
 mod report;
 
 use proc_macro::TokenStream;
@@ -202,4 +203,20 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand_test(options.into(), item.into()).into()
+}
+
+/// Lets other machines call the methods of an Ebb; used as `#[ebb_distributed::remote]`.
+///
+/// It stands on an `impl` block of the Ebb, whose methods are `async`, take `&self`, and arguments and results that own their data
+/// (`ebb_distributed::Value`). Local calls stay what they are. For `Table` it makes `TableAt`, whose methods have the same arguments
+/// and give `Result<_, Failure>`: `EbbRef::<Table>::new().at(node).get(key).await?`.
+///
+/// | on | option | meaning |
+/// |---|---|---|
+/// | the `impl` | `name = ".."` | what the Ebb is called on the wire; else its path, which must then be the same everywhere |
+/// | a method | `#[remote(oneway)]` | nobody waits for it; it has no result |
+/// | a method | `#[remote(stream)]` | it answers with items: its last argument is `out: Sink<Item>` |
+#[proc_macro_attribute]
+pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
+    remote::expand(options.into(), item.into()).into()
 }

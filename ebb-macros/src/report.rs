@@ -25,6 +25,11 @@ impl Report {
         self.errors.is_empty()
     }
 
+    /// How many were found.
+    pub fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// The `compile_error!` calls that show every error.
     pub fn into_tokens(self) -> TokenStream {
         self.errors

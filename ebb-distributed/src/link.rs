@@ -1,0 +1,471 @@
+//! A connection over a socket: the task that moves bytes and time into the state machine and out of it, calls of this node that
+//! wait, and calls of the peer that run. Everything of a link is on one core.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    vec::Vec,
+};
+use core::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ebb_net::{Error, Interest, tcp::TcpStream};
+use ebb_runtime::{
+    JoinHandle, spawn,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::{
+    channel::Channel,
+    connection::{Closed, Connection, Event, ItemError, Request},
+    failure::Failure,
+    frame::{Payload, STREAM_DOWN, Status},
+    service::{self, Incoming, TakeItems},
+};
+
+/// Reads and writes of one event, so that one peer does not keep a core.
+const TURNS: usize = 16;
+/// Plaintext that is gathered before it is encrypted.
+const GATHERED: usize = 64 << 10;
+
+/// An own call that waits.
+#[derive(Default)]
+struct Waiting {
+    result: Option<Result<Payload, Failure>>,
+    items: VecDeque<Payload>,
+    waker: Option<Waker>,
+}
+
+/// A call of the peer that runs.
+struct Handler {
+    task: Option<JoinHandle<()>>,
+    /// Waits for credits.
+    sender: Option<Waker>,
+}
+
+/// See the module.
+pub struct Link {
+    connection: RefCell<Connection>,
+    waiting: RefCell<BTreeMap<u64, Waiting>>,
+    handlers: RefCell<BTreeMap<u64, Handler>>,
+    waker: RefCell<Option<Waker>>,
+    peer: Cell<Option<(u64, u64)>>,
+}
+
+impl Link {
+    /// Over a transport that is coming up.
+    pub fn new(connection: Connection) -> Rc<Self> {
+        Rc::new(Self {
+            connection: RefCell::new(connection),
+            waiting: RefCell::default(),
+            handlers: RefCell::default(),
+            waker: RefCell::default(),
+            peer: Cell::new(None),
+        })
+    }
+
+    /// The peer's number and incarnation, once it has greeted.
+    pub fn peer(&self) -> Option<(u64, u64)> {
+        self.peer.get()
+    }
+
+    /// Ends it.
+    pub fn close(&self, why: Closed) {
+        self.connection.borrow_mut().close(why);
+        self.kick();
+    }
+
+    /// Makes the link's task run.
+    fn kick(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Calls a method of the peer.
+    pub fn call(self: &Rc<Self>, request: Request) -> Result<Call, Failure> {
+        let now_ns = Instant::now().as_nanos();
+        let id = self
+            .connection
+            .borrow_mut()
+            .call(now_ns, request)
+            .map_err(Failure::NotSent)?;
+        self.waiting.borrow_mut().insert(id, Waiting::default());
+        self.kick();
+        Ok(Call {
+            link: Rc::clone(self),
+            id,
+            over: false,
+        })
+    }
+
+    /// Tells tasks what has happened.
+    fn settle(self: &Rc<Self>) {
+        loop {
+            let event = self.connection.borrow_mut().poll_event();
+            let Some(event) = event else { return };
+            match event {
+                Event::Ready { node, incarnation } => self.peer.set(Some((node, incarnation))),
+                Event::Answered { id, result } => self.waiting_for(id, |w| w.result = Some(result)),
+                Event::Down(id, payload) => self.waiting_for(id, |w| w.items.push_back(payload)),
+                Event::Called {
+                    id,
+                    ebb,
+                    method,
+                    flags,
+                    payload,
+                    ..
+                } => {
+                    let items = (flags & STREAM_DOWN != 0).then(|| {
+                        Rc::new(Items {
+                            link: Rc::clone(self),
+                            id,
+                        }) as Rc<dyn TakeItems>
+                    });
+                    self.start(
+                        id,
+                        ebb,
+                        Incoming {
+                            method,
+                            payload,
+                            items,
+                        },
+                    );
+                }
+                Event::Cancelled(id) => {
+                    let handler = self.handlers.borrow_mut().remove(&id);
+                    if let Some(task) = handler.and_then(|h| h.task) {
+                        task.cancel();
+                    }
+                }
+                Event::DownWritable(id) => {
+                    let waker = self
+                        .handlers
+                        .borrow_mut()
+                        .get_mut(&id)
+                        .and_then(|h| h.sender.take());
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+                // No method of this crate's attribute takes items yet, and the end of a connection is the end of its task.
+                Event::Closed(_) | Event::Up(..) | Event::UpEnd(_) | Event::UpWritable(_) => {}
+            }
+        }
+    }
+
+    fn waiting_for(&self, id: u64, change: impl FnOnce(&mut Waiting)) {
+        let waker = {
+            let mut waiting = self.waiting.borrow_mut();
+            let Some(waiting) = waiting.get_mut(&id) else {
+                return;
+            };
+            change(waiting);
+            waiting.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn start(self: &Rc<Self>, id: u64, ebb: u64, call: Incoming) {
+        let answering = match service::start(ebb, call) {
+            Ok(answering) => answering,
+            Err(status) => {
+                self.connection.borrow_mut().answer(id, Err(status));
+                return;
+            }
+        };
+        self.handlers.borrow_mut().insert(
+            id,
+            Handler {
+                task: None,
+                sender: None,
+            },
+        );
+        let mut answer = Answer {
+            link: Rc::clone(self),
+            id,
+            result: Err(Status::NoAnswer),
+        };
+        let task = spawn(async move {
+            answer.result = answering.await;
+            drop(answer);
+        });
+        if let Some(handler) = self.handlers.borrow_mut().get_mut(&id) {
+            handler.task = Some(task);
+        }
+    }
+
+    /// No task drives it any more: each call has its outcome.
+    pub fn end(self: &Rc<Self>) {
+        self.connection.borrow_mut().close(Closed::Transport);
+        self.settle();
+    }
+
+    /// Moves bytes and time until the connection has ended. `on_ready` is called once the peer has greeted.
+    pub async fn drive(self: Rc<Self>, stream: TcpStream, channel: Channel, on_ready: impl Fn()) {
+        let mut driver = Driver {
+            link: &self,
+            stream,
+            channel,
+            connected: false,
+            out: VecDeque::new(),
+            plain: Vec::new(),
+            sealed: Vec::new(),
+            sleep: sleep_until(Instant::now()),
+            asleep: false,
+        };
+        let mut ready = false;
+        poll_fn(|cx| {
+            let poll = driver.poll(cx);
+            if !ready && self.peer().is_some() {
+                ready = true;
+                on_ready();
+            }
+            poll
+        })
+        .await;
+    }
+}
+
+/// Answers a call of the peer when it is dropped, whatever ended the method: an answer, a panic, the end of its task.
+struct Answer {
+    link: Rc<Link>,
+    id: u64,
+    result: Result<Payload, Status>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.link.handlers.borrow_mut().remove(&self.id);
+        let result = mem::replace(&mut self.result, Err(Status::NoAnswer));
+        self.link.connection.borrow_mut().answer(self.id, result);
+        self.link.kick();
+    }
+}
+
+/// Where the items of an answer go.
+struct Items {
+    link: Rc<Link>,
+    id: u64,
+}
+
+impl TakeItems for Items {
+    fn take(&self, item: Payload, waker: &Waker) -> Result<(), ItemError> {
+        let result = self.link.connection.borrow_mut().send_down(self.id, item);
+        match result {
+            Ok(()) => self.link.kick(),
+            Err(ItemError::Full) => {
+                if let Some(handler) = self.link.handlers.borrow_mut().get_mut(&self.id) {
+                    handler.sender = Some(waker.clone());
+                }
+            }
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+/// An own call. Dropping it cancels it at the other end.
+pub struct Call {
+    link: Rc<Link>,
+    id: u64,
+    over: bool,
+}
+
+impl Call {
+    /// Nobody waits for the outcome, and the method is not to be stopped.
+    pub fn detach(mut self) {
+        self.over = true;
+        self.link.waiting.borrow_mut().remove(&self.id);
+    }
+
+    /// The next item of the answer, or the outcome.
+    pub fn poll_item(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Payload, Result<Payload, Failure>>> {
+        let mut all = self.link.waiting.borrow_mut();
+        let waiting = all.get_mut(&self.id).expect("it is there until it is over");
+        if let Some(item) = waiting.items.pop_front() {
+            drop(all);
+            self.link.connection.borrow_mut().grant_down(self.id, 1);
+            self.link.kick();
+            return Poll::Ready(Ok(item));
+        }
+        if let Some(result) = waiting.result.take() {
+            all.remove(&self.id);
+            self.over = true;
+            return Poll::Ready(Err(result));
+        }
+        waiting.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Future for Call {
+    type Output = Result<Payload, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.poll_item(cx) {
+                // The method is not a stream here, whatever the peer thinks.
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(result)) => return Poll::Ready(result),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.over {
+            self.link.waiting.borrow_mut().remove(&self.id);
+            self.link.connection.borrow_mut().cancel(self.id);
+            self.link.kick();
+        }
+    }
+}
+
+/// What the link's task holds.
+struct Driver<'a> {
+    link: &'a Rc<Link>,
+    stream: TcpStream,
+    channel: Channel,
+    connected: bool,
+    /// Records for the socket.
+    out: VecDeque<Bytes>,
+    plain: Vec<u8>,
+    sealed: Vec<Bytes>,
+    sleep: Sleep,
+    asleep: bool,
+}
+
+impl Driver<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            *self.link.waker.borrow_mut() = Some(cx.waker().clone());
+            let mut progress = self.read();
+            self.link
+                .connection
+                .borrow_mut()
+                .tick(Instant::now().as_nanos());
+            self.link.settle();
+            progress |= self.write();
+            if self.link.connection.borrow().is_closed() {
+                self.link.settle();
+                return Poll::Ready(());
+            }
+            if progress {
+                continue;
+            }
+            let interest = Interest {
+                read: self.connected,
+                write: !self.connected || !self.out.is_empty(),
+            };
+            if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx).is_ready() {
+                continue;
+            }
+            return Poll::Pending;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let next_ns = self.link.connection.borrow().next_ns();
+        let now = Instant::now();
+        let until = now + Duration::from_nanos(next_ns.saturating_sub(now.as_nanos()));
+        if !self.asleep || self.sleep.deadline() > until || self.sleep.deadline() <= now {
+            self.sleep.reset(until);
+        }
+        self.asleep = true;
+        let poll = Pin::new(&mut self.sleep).poll(cx);
+        self.asleep = poll.is_pending();
+        poll
+    }
+
+    fn read(&mut self) -> bool {
+        if !self.connected {
+            match self.stream.try_connected() {
+                Ok(()) => self.connected = true,
+                Err(Error::WouldBlock) => return false,
+                Err(_) => {
+                    self.link.connection.borrow_mut().close(Closed::Transport);
+                    return false;
+                }
+            }
+        }
+        let (channel, link) = (&mut self.channel, self.link);
+        let now_ns = Instant::now().as_nanos();
+        let received = self.stream.try_recv_with(|bytes| {
+            let sink = |plain: &[u8]| link.connection.borrow_mut().receive(now_ns, plain);
+            (bytes.len(), channel.receive(bytes, sink))
+        });
+        let why = match received {
+            Ok(Some(Ok(()))) => return true,
+            Ok(Some(Err(_))) => Closed::Untrusted,
+            Err(Error::WouldBlock) => return false,
+            Ok(None) | Err(_) => Closed::Transport,
+        };
+        link.connection.borrow_mut().close(why);
+        false
+    }
+
+    fn write(&mut self) -> bool {
+        if self.out.is_empty() {
+            self.out.extend(self.channel.poll_handshake());
+            if self.channel.is_open() {
+                self.seal();
+            }
+        }
+        if !self.connected || self.out.is_empty() {
+            return false;
+        }
+        match self.stream.try_send(&mut self.out) {
+            Ok(_) => true,
+            Err(Error::WouldBlock) => false,
+            Err(_) => {
+                self.link.connection.borrow_mut().close(Closed::Transport);
+                false
+            }
+        }
+    }
+
+    /// Encrypts what the connection has to say: small parts together, large ones from where they lie.
+    fn seal(&mut self) {
+        let mut taken = 0;
+        while taken < GATHERED {
+            let Some(part) = self.link.connection.borrow_mut().poll_output() else {
+                break;
+            };
+            taken += part.len();
+            if part.len() < 8192 {
+                self.plain.extend_from_slice(&part);
+                continue;
+            }
+            for bytes in [&self.plain[..], &part[..]] {
+                self.channel
+                    .seal(bytes, &mut self.sealed)
+                    .expect("it is open");
+            }
+            self.plain.clear();
+        }
+        if !self.plain.is_empty() {
+            self.channel
+                .seal(&self.plain, &mut self.sealed)
+                .expect("it is open");
+            self.plain.clear();
+        }
+        self.out.extend(self.sealed.drain(..));
+    }
+}
