@@ -26,6 +26,7 @@ pub fn image(image: &Path, arguments: &[&str]) -> Command {
         .current_dir(WORKSPACE)
         .env("EBB_CORES", "1")
         .env("EBB_MEMORY", "2048M")
+        .env("EBB_DISK", "none")
         .env("EBB_TIMEOUT", "600");
     command
 }

@@ -218,6 +218,7 @@ impl Side {
             .env("EBB_MEMORY", format!("{}M", memory()))
             .env("EBB_NET", format!("tap:tap0{queues}"))
             .env("EBB_OPTIONS", format!("ip={GUEST}/24"))
+            .env("EBB_DISK", "none")
             .env("EBB_TIMEOUT", "900")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

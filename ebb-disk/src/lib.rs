@@ -17,7 +17,7 @@ pub const DEFAULT_SIZE: u64 = 4 << 30;
 pub const SMALLEST: u64 = 1 << 20;
 
 /// What `EBB_DISK` takes, for messages.
-pub const TAKES: &str = "FILE[,size=4G][,format=raw|qcow2][,cache=writeback|none|writethrough|directsync|unsafe][,readonly][;...], \
+pub const TAKES: &str = "FILE[,size=4G][,format=raw|qcow2][,cache=writeback|none|writethrough|directsync|unsafe][,readonly][;...] or none, \
      FILE without `,` and `;`, each once, size from 1M to 1024T";
 
 /// What a file is made of.
@@ -95,11 +95,14 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Parses a value of `EBB_DISK`.
+    /// Parses a value of `EBB_DISK`; `none` is no disk, where a program would have one.
     ///
     /// # Errors
     /// What is accepted.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        if text == "none" {
+            return Ok(Vec::new());
+        }
         let all: Option<Vec<Self>> = text.split(';').map(Self::parse).collect();
         let all = all.ok_or(TAKES)?;
         for (n, spec) in all.iter().enumerate() {

@@ -58,7 +58,9 @@ ebb_archive::manifest!(
      python requests urllib3 idna certifi chardet charset_normalizer simplejson dateutil six.py httplib2 pyparsing\n\
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
-ebb_archive::variables!("EBB_AUTH EBB_ADMIN EBB_FORWARD=3233:3233 EBB_MEMORY=2G environment:--runtime");
+ebb_archive::variables!(
+    "EBB_AUTH EBB_ADMIN EBB_FORWARD=3233:3233 EBB_MEMORY=2G EBB_DISK=invoker.disk environment:--runtime"
+);
 
 /// Bytes that are not for instances: connections, bodies of requests, entities, records.
 const RESERVE: u64 = 512 << 20;

@@ -1,6 +1,7 @@
 //! What all cores share: the state of the API and the books of instances, each behind a lock that is held for
 //! microseconds. (A core never waits for a guest with one of them: its events run to completion.)
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -15,9 +16,11 @@ use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
 use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Config, Controller, Subject};
+use once_cell::race::OnceBox;
 use spin::mutex::SpinMutex;
 
 use crate::instance::{InstanceMaker, SharedSnapshot};
+use crate::keep::Keeper;
 
 /// The namespace of the one user.
 pub const NAMESPACE: &str = "guest";
@@ -34,10 +37,16 @@ pub struct Books {
     controller: SpinMutex<Controller>,
     pool: SpinMutex<Instances>,
     verbose: AtomicBool,
+    /// What the state is kept by, if it is.
+    keeper: OnceBox<Keeper>,
+    /// A record is answered for when it is kept.
+    strict_records: AtomicBool,
 }
 
 /// Calls that run at once on one core: most actions wait for something most of the time.
 const PER_CORE: usize = 16;
+/// Bytes of records, in memory and on a disk.
+const RECORDS: usize = 64 << 20;
 /// Calls that wait.
 const QUEUE: usize = 10_000;
 
@@ -63,7 +72,7 @@ fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]
             ..NamespaceLimits::default()
         },
         entity_bytes: 256 << 20,
-        activation_bytes: 64 << 20,
+        activation_bytes: RECORDS,
         runtimes,
         seed,
         admin: None,
@@ -81,6 +90,8 @@ impl Default for Books {
             ))),
             pool: SpinMutex::new(Pool::new(capacity())),
             verbose: AtomicBool::new(true),
+            keeper: OnceBox::new(),
+            strict_records: AtomicBool::new(false),
         }
     }
 }
@@ -121,6 +132,22 @@ impl Books {
         });
         let weights = weights.iter().map(|(name, weight)| (&**name, *weight));
         self.pool(|pool| pool.set_weights(weights));
+    }
+
+    /// From now on changes are kept.
+    pub fn keep(&self, keeper: Keeper, strict_records: bool) -> &Keeper {
+        self.strict_records.store(strict_records, Ordering::Relaxed);
+        self.keeper.get_or_init(|| Box::new(keeper))
+    }
+
+    /// What the state is kept by, if it is.
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.get()
+    }
+
+    /// Whether a record is answered for when it is kept, and not before.
+    pub fn has_strict_records(&self) -> bool {
+        self.strict_records.load(Ordering::Relaxed)
     }
 
     /// Whether every activation is printed.

@@ -25,6 +25,7 @@ use crate::evict::{evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
 use crate::run::{failed, make_call};
+use crate::state::flush_records;
 
 /// Makes the calls of the API's plans.
 struct Dispatcher;
@@ -53,6 +54,10 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activati
     let admission = reply.admission.clone();
     Ok(spawn(async move {
         let record = perform(&DISPATCHER, plan).await;
+        if books.has_strict_records() {
+            // One that cannot be kept is said by the task that keeps the others.
+            let _ = flush_records().await;
+        }
         drop(admitted);
         books.controller(|c| c.end(&admission));
         record

@@ -16,7 +16,7 @@ use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
 use crate::convert::{convert, refusal, with_head};
 use crate::invoker::Invoker;
-use crate::{dispatch, evict, observe};
+use crate::{dispatch, evict, observe, state};
 
 /// What a server that answers with [`answer`] allows its clients.
 pub fn limits() -> Limits {
@@ -80,10 +80,18 @@ async fn call(request: &mut Request<'_>) -> Response {
         );
         return refusal(413, &text);
     }
-    let step = with_head(request, body, code.as_ref(), |asked| {
-        EbbRef::<Books>::get().controller(|c| c.handle(asked, epoch_ms()))
+    let books = EbbRef::<Books>::get();
+    let (step, changed) = with_head(request, body, code.as_ref(), |asked| {
+        books.controller(|c| {
+            let step = c.handle(asked, epoch_ms());
+            (step, books.keeper().and_then(|keeper| keeper.changed(c)))
+        })
     });
     drop(received);
+    let step = match changed {
+        Some(changed) => state::answered(changed, step).await,
+        None => step,
+    };
     if request.method() != "GET" && request.path().starts_with("/admin/") {
         EbbRef::<Books>::get().tell_weights();
         evict::forget_stale();

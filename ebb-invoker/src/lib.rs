@@ -64,6 +64,7 @@
 //! | `run` | a call on an instance |
 //! | [`executable`] | functions that are programs: what both platforms share of them |
 //! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
+//! | [`keep`], [`state`] | what outlives the machine: on the disk, and in the platform |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`loader`] | what Node runs inside an instance |
 
@@ -84,11 +85,14 @@ pub mod executable;
 pub mod front;
 pub mod instance;
 pub mod invoker;
+pub mod keep;
+mod key;
 pub mod loader;
 mod observe;
 pub mod options;
 mod run;
 pub mod service;
+pub mod state;
 mod uncaptured;
 
 pub use books::NAMESPACE;

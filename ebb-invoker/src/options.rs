@@ -6,13 +6,16 @@ use ebb::platform::Environment;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--auth UUID:KEY] [--admin UUID:KEY] [--quiet] | --runtime [--port N] [--concurrent]
+usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--ephemeral] [--strict-records] [--auth UUID:KEY] [--admin UUID:KEY] [--quiet]
+       invoker --runtime [--port N] [--concurrent]
 
 A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript, Python, or programs that answer lines.
 
   --actions DIR     deploys the .js, .py, .zip and .tgz files of a folder at the start
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
   --port N          where to listen (3233)
+  --ephemeral       keeps nothing: what is deployed is gone at the end
+  --strict-records  answers a call when its record is on the disk, and not up to 0.1 s before
   --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
   --admin UUID:KEY  the key with which namespaces are managed (ebb-invoker namespace --help), as EBB_ADMIN
   --quiet           prints no line for each activation
@@ -42,6 +45,10 @@ pub struct ServiceOptions {
     pub actions: Option<&'static str>,
     /// A manifest of the kinds of code, in place of the built-in one.
     pub runtimes: Option<&'static str>,
+    /// Keep nothing.
+    pub ephemeral: bool,
+    /// A call is answered when its record is durable.
+    pub strict_records: bool,
     /// The key of the one user, `uuid:key`; a random one if there is none.
     pub auth: Option<&'static str>,
     /// The key with which namespaces are managed, `uuid:key`; where there is none, they are not.
@@ -80,6 +87,8 @@ impl Command {
             port: 3233,
             actions: None,
             runtimes: None,
+            ephemeral: false,
+            strict_records: false,
             auth,
             admin,
             quiet: false,
@@ -95,6 +104,8 @@ impl Command {
                 "--port" => port = Some(port_number(value()?)?),
                 "--actions" => options.actions = Some(value()?),
                 "--runtimes" => options.runtimes = Some(value()?),
+                "--ephemeral" => options.ephemeral = true,
+                "--strict-records" => options.strict_records = true,
                 "--auth" => options.auth = Some(value()?),
                 "--admin" => options.admin = Some(value()?),
                 "--quiet" => options.quiet = true,
@@ -132,6 +143,8 @@ mod tests {
             port: 3233,
             actions: None,
             runtimes: None,
+            ephemeral: false,
+            strict_records: false,
             auth: Some("a:b"),
             admin: Some("e:f"),
             quiet: false,
@@ -156,11 +169,15 @@ mod tests {
             "dir",
             "--runtimes",
             "kinds.json",
+            "--ephemeral",
+            "--strict-records",
         ];
         let options = ServiceOptions {
             port: 0,
             actions: Some("dir"),
             runtimes: Some("kinds.json"),
+            ephemeral: true,
+            strict_records: true,
             auth: Some("c:d"),
             admin: Some("g:h"),
             quiet: true,

@@ -8,9 +8,10 @@ use core::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebb::net::{http, tcp};
-use ebb::platform::{Entropy, Environment};
+use ebb::platform::Environment;
 use ebb::time::Instant;
 use ebb::{EbbRef, core_count, println, spawn, time};
+use ebb_openwhisk::Controller;
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::Runtimes;
 
@@ -18,7 +19,9 @@ use crate::books::{Books, NAMESPACE, epoch_ms};
 use crate::front;
 use crate::instance::{InstanceLimits, InstanceMaker, InstanceRequest};
 use crate::invoker::elapsed_us;
+use crate::key::{random, random_key};
 use crate::options::{Container, ServiceOptions};
+use crate::state::{self, State};
 
 /// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(70);
@@ -29,6 +32,8 @@ const FIRST_INSTANCE: Duration = Duration::from_secs(600);
 pub struct Service {
     server: tcp::Server,
     key: String,
+    /// What is kept, and where; `None` if nothing is.
+    state: Option<String>,
     deployed: Vec<String>,
 }
 
@@ -38,11 +43,21 @@ impl Service {
     /// # Errors
     /// A text that says what cannot be done, and what would help.
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
-        let key = options.auth.map_or_else(random_key, String::from);
         let runtimes = runtimes(options.runtimes)?;
-        EbbRef::<Books>::get().open(&key, options.admin, runtimes, random(), !options.quiet);
+        let drawn = options.auth.map_or_else(random_key, String::from);
+        let books = EbbRef::<Books>::get();
+        books.open(&drawn, options.admin, runtimes, random(), !options.quiet);
+        let kept = match options.ephemeral {
+            true => None,
+            false => state::open(&options, random()).await?,
+        };
+        let (key, state) = match kept {
+            Some(State { key, text }) => (key, Some(text)),
+            None => (drawn, None),
+        };
+        books.controller(|c| c.set_key(NAMESPACE, &key));
         let deployed = match options.actions {
-            Some(folder) => deploy_actions(folder)?,
+            Some(folder) => deploy_actions(folder).await?,
             None => Vec::new(),
         };
         let port = options.port;
@@ -55,6 +70,7 @@ impl Service {
         Ok(Self {
             server,
             key,
+            state,
             deployed,
         })
     }
@@ -71,6 +87,10 @@ impl Service {
         println!("  instances  {instances}; at most {memory_mb} MB");
         let kinds = EbbRef::<Books>::get().controller(|c| c.runtimes().names());
         println!("  kinds      {}", kinds.replace('\'', ""));
+        match &self.state {
+            Some(state) => println!("  state      {state}"),
+            None => println!("  state      none: what is deployed is gone when this ends"),
+        }
         println!("  key        {key}");
         if let Some(first) = self.deployed.first() {
             println!("  deployed   {}", self.deployed.join(", "));
@@ -101,6 +121,11 @@ impl Service {
         }
         let finished = time::timeout(DRAIN, books.drained()).await.is_ok();
         self.server.stop().await;
+        // A disk that failed has said so before.
+        let _ = state::flush_records().await;
+        if let Some(keeper) = books.keeper() {
+            keeper.close().await;
+        }
         if !finished {
             println!(
                 "invoker: {} calls did not end within {} seconds",
@@ -120,26 +145,6 @@ pub async fn serve_container(container: Container) -> Result<(), String> {
     EbbRef::<dyn InstanceMaker>::get()
         .serve_container(container)
         .await
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    EbbRef::<dyn Entropy>::get().fill(&mut bytes);
-    bytes
-}
-
-/// A random key.
-fn random_key() -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let uuid = hex(&random::<16>());
-    let parts = [
-        &uuid[..8],
-        &uuid[8..12],
-        &uuid[12..16],
-        &uuid[16..20],
-        &uuid[20..],
-    ];
-    format!("{}:{}", parts.join("-"), hex(&random::<32>()))
 }
 
 /// The kinds of code that this machine can run: those of a manifest, or the built-in ones.
@@ -164,7 +169,7 @@ fn runtimes(file: Option<&str>) -> Result<Runtimes, String> {
 }
 
 /// Deploys the `.js`, `.py`, `.zip` and `.tgz` files of a folder under their names.
-fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
+async fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
     let files = EbbRef::<dyn InstanceMaker>::get().read_folder(folder)?;
     let mut deployed = Vec::new();
     for (file, content) in files {
@@ -189,15 +194,34 @@ fn deploy_actions(folder: &str) -> Result<Vec<String>, String> {
             .raw("exec", exec.as_str())
             .raw("annotations", annotations.as_str())
             .finish();
-        EbbRef::<Books>::get()
-            .controller(|c| c.deploy(NAMESPACE, name, &document, epoch_ms()))
-            .map_err(|failure| format!("{file} cannot be deployed: {}", failure.text))?;
+        deploy(name, &document)
+            .await
+            .map_err(|why| format!("{file} cannot be deployed: {why}"))?;
         deployed.push(name.into());
     }
     if deployed.is_empty() {
         println!("invoker: {folder} has no .js, .py, .zip or .tgz file");
     }
     Ok(deployed)
+}
+
+/// Deploys an action that differs from the one of that name.
+async fn deploy(name: &str, document: &Json) -> Result<(), String> {
+    let books = EbbRef::<Books>::get();
+    let put = |controller: &mut Controller| {
+        let done = controller.deploy(NAMESPACE, name, document, epoch_ms());
+        done.map_err(|failure| failure.text)
+    };
+    let changed = books.controller(|c| {
+        put(c)?;
+        Ok::<_, String>(books.keeper().and_then(|keeper| keeper.changed(c)))
+    })?;
+    match changed {
+        Some(changed) => state::commit(changed)
+            .await
+            .map_err(|error| format!("{error}")),
+        None => Ok(()),
+    }
 }
 
 /// The URL at which the user reaches a port of this machine: the runner says which of the host's lead here.

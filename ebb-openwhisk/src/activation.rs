@@ -57,6 +57,14 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Success,
+        Self::ApplicationError,
+        Self::DeveloperError,
+        Self::InternalError,
+    ];
+
     /// `statusCode`.
     pub fn code(self) -> u8 {
         self as u8
@@ -284,6 +292,39 @@ impl Activation {
             .raw("logs", logs.as_str())
             .raw("response", self.outcome.to_json().as_str())
             .finish()
+    }
+
+    /// The record that [`Activation::to_json`] wrote with its logs; `None` if it is none.
+    pub fn read(document: &Json) -> Option<Self> {
+        let object = document.to_object()?;
+        let text = |name: &str| object.get(name).and_then(Json::to_text);
+        let number = |name: &str| {
+            object
+                .get(name)
+                .and_then(|n| n.as_str().parse::<u64>().ok())
+        };
+        let logs = object.get("logs")?.to_array()?;
+        let response = object.get("response")?.to_object()?;
+        let status = response.get("status")?.to_text()?;
+        let size = response.get("size").and_then(|n| n.as_str().parse().ok());
+        Some(Self {
+            id: text("activationId")?,
+            name: text("name")?,
+            namespace: text("namespace")?,
+            subject: text("subject")?,
+            version: text("version")?,
+            cause: text("cause"),
+            start_ms: number("start")?,
+            end_ms: number("end"),
+            duration_ms: number("duration"),
+            logs: Arc::new(logs.iter().map(Json::to_text).collect::<Option<_>>()?),
+            annotations: Parameters::parse(object.get("annotations")?, "annotations").ok()?,
+            outcome: Outcome {
+                status: Status::ALL.into_iter().find(|s| s.text() == status)?,
+                result: response.get("result").cloned(),
+                size,
+            },
+        })
     }
 
     /// The element of a list.

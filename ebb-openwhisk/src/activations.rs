@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::failure::{Failure, Result};
-use alloc::{collections::VecDeque, format, string::String, sync::Arc};
+use alloc::{collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
 use hashbrown::HashMap;
 
 /// Records in the order in which they came.
@@ -15,6 +15,17 @@ pub struct Activations {
     bytes: usize,
     most_bytes: usize,
     most: usize,
+    /// What came and went since that was asked last, if somebody asks.
+    changes: Option<Vec<Change>>,
+}
+
+/// What has become of the record of a place. Places count from the first record that there ever was.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It came.
+    Came(u64, Arc<Activation>),
+    /// It made room.
+    Went(u64),
 }
 
 /// Which records a list shows.
@@ -58,19 +69,42 @@ impl Activations {
             bytes: 0,
             most_bytes,
             most: 100_000,
+            changes: None,
         }
+    }
+
+    /// From now on [`Activations::take_changes`] tells what came and went. The next record has this place.
+    pub fn follow_changes(&mut self, next: u64) {
+        self.changes.get_or_insert_default();
+        if self.ring.is_empty() {
+            self.first = next;
+        }
+    }
+
+    /// What came and went since this was asked the last time.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes
+            .as_mut()
+            .map(core::mem::take)
+            .unwrap_or_default()
     }
 
     /// Keeps a record; the oldest ones make room.
     pub fn insert(&mut self, record: Arc<Activation>) {
         self.bytes += record.size();
-        self.places
-            .insert(record.id.clone(), self.first + self.ring.len() as u64);
+        let place = self.first + self.ring.len() as u64;
+        self.places.insert(record.id.clone(), place);
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change::Came(place, record.clone()));
+        }
         self.ring.push_back(record);
         while self.ring.len() > 1 && (self.bytes > self.most_bytes || self.ring.len() > self.most) {
             if let Some(old) = self.ring.pop_front() {
                 self.bytes -= old.size();
                 self.places.remove(&old.id);
+                if let Some(changes) = &mut self.changes {
+                    changes.push(Change::Went(self.first));
+                }
                 self.first += 1;
             }
         }

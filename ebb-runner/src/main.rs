@@ -347,11 +347,15 @@ fn check_archive(config: &Config) -> Result<u64, Failure> {
 /// Makes the disks that are missing, and locks all. QEMU inherits the locks: they last as long as it does.
 fn open_disks(config: &Config, qemu: &Qemu, inform: impl Fn(String)) -> Result<Vec<File>, Failure> {
     let mut files = Vec::new();
-    for disk in &config.disks {
+    for (number, disk) in config.disks.iter().enumerate() {
         let make = |path: &Path, size| make_qcow2(qemu, path, size);
         let file = disk
             .open(&inform, make)
             .map_err(|fault| Failure::unusable(format!("EBB_DISK: {fault}.")))?;
+        let path = disk.path.display();
+        inform(format!(
+            "disk {number} is {path}; `rm {path}` forgets what is on it"
+        ));
         fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
             .map_err(|e| Failure::unusable(format!("EBB_DISK: {e}")))?;
         files.push(file);

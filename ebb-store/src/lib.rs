@@ -149,6 +149,11 @@ impl Batch {
         hash
     }
 
+    /// The same for a blob whose name is known ([`hash_in_pieces`]).
+    pub fn known_blob(&mut self, name: Hash, bytes: impl Into<Vec<u8>>) {
+        self.blobs.insert(name, bytes.into());
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -188,6 +193,20 @@ impl Batch {
 #[must_use]
 pub fn hash(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
+}
+
+/// The name of a large blob, computed in pieces between which other events run.
+pub async fn hash_in_pieces(bytes: &[u8]) -> Hash {
+    /// Bytes of a piece: a millisecond when emulated.
+    const PIECE: usize = 64 << 10;
+    let mut digest = Sha256::new();
+    for (number, piece) in bytes.chunks(PIECE).enumerate() {
+        if number > 0 {
+            ebb::yield_now().await;
+        }
+        digest.update(piece);
+    }
+    digest.finalize().into()
 }
 
 /// What a store holds.

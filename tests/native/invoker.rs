@@ -32,6 +32,7 @@ impl Image {
     /// Boots it, and waits until an instance has been made.
     fn boot(cores: usize, arguments: &[&str]) -> Self {
         let mut child = Command::new(RUNNER)
+            .env("EBB_DISK", "none")
             .arg(cargo::example("invoker"))
             .args(arguments)
             // The manifest names files of the workspace.
@@ -239,6 +240,7 @@ fn the_image_is_an_action_container() {
         .args(["--test", "container.test.mjs"])
         .current_dir(Path::new(WORKSPACE).join("ebb-invoker-hosted/tests/e2e"))
         .env("RUNNER", RUNNER)
+        .env("EBB_DISK", "none")
         .env("IMAGE", cargo::example("invoker"))
         .env_remove("NODE_OPTIONS")
         .output()

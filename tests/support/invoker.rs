@@ -38,7 +38,13 @@ impl Invoker {
 
     /// Boots it, and waits until it has said all that.
     pub fn boot_until(memory: &str, options: &str, said: &[&str]) -> Self {
+        Self::boot_with(memory, options, "none", said)
+    }
+
+    /// The same with a disk, as `EBB_DISK` names it.
+    pub fn boot_with(memory: &str, options: &str, disk: &str, said: &[&str]) -> Self {
         let mut child = Command::new(RUNNER)
+            .env("EBB_DISK", disk)
             .arg(cargo::example("invoker"))
             .args(["--auth", "guest:key", "--quiet"])
             .current_dir(WORKSPACE)
@@ -152,6 +158,16 @@ impl Invoker {
             );
             thread::sleep(Duration::from_millis(50));
         }
+    }
+}
+
+impl Invoker {
+    /// Ends it as a power failure does.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // There is nobody left to be told to end.
+        std::mem::forget(self);
     }
 }
 

@@ -188,6 +188,16 @@ impl Controller {
         self.namespaces.insert(namespace, key, limits, since_ms);
     }
 
+    /// The entities, for what brings back kept ones.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// The records, for what keeps them.
+    pub fn activations_mut(&mut self) -> &mut Activations {
+        &mut self.activations
+    }
+
     /// The entities.
     pub fn store(&self) -> &Store {
         &self.store
@@ -513,14 +523,15 @@ impl Controller {
         document: &Json,
         now_ms: u64,
     ) -> Result<()> {
-        self.put_action(
-            &FullName::new(namespace, name),
-            &Put::parse(document.as_str().as_bytes())?,
-            true,
-            namespace,
-            now_ms,
-        )
-        .map(drop)
+        let name = FullName::new(namespace, name);
+        let put = Put::parse(document.as_str().as_bytes())?;
+        if let (Some(Entity::Action(old)), Some(exec)) = (self.store.get(&name), put.get("exec"))
+            && old.exec == Exec::parse(exec, namespace, None, &self.runtimes)?
+        {
+            return Ok(());
+        }
+        self.put_action(&name, &put, true, namespace, now_ms)
+            .map(drop)
     }
 }
 

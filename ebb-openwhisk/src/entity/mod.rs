@@ -2,6 +2,7 @@
 
 mod action;
 mod exec;
+pub mod kept;
 mod package;
 mod rule;
 mod store;

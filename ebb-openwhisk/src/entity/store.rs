@@ -18,6 +18,8 @@ pub struct Store {
     most_bytes: usize,
     most_entities: usize,
     revision: u64,
+    /// What was put in or taken out since that was asked last, if somebody asks.
+    changed: Option<Vec<FullName>>,
 }
 
 /// An action as a caller reaches it, through bindings.
@@ -43,7 +45,31 @@ impl Store {
             most_bytes,
             most_entities: 100_000,
             revision: 0,
+            changed: None,
         }
+    }
+
+    /// From now on [`Store::take_changed`] tells what has changed.
+    pub fn follow_changes(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// The names of what was put in or taken out since this was asked the last time, in that order.
+    pub fn take_changed(&mut self) -> Vec<FullName> {
+        self.changed
+            .as_mut()
+            .map(core::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Gives no number below this one any more.
+    pub fn begin_revisions(&mut self, at: u64) {
+        self.revision = self.revision.max(at);
+    }
+
+    /// All entities, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Entity> {
+        self.entities.values()
     }
 
     /// A number that was not given before.
@@ -100,6 +126,7 @@ impl Store {
             return Err(Failure::no_room("entities"));
         }
         self.bytes = bytes;
+        self.note(&name);
         *self
             .of_namespaces
             .entry_ref(name.namespace.as_str())
@@ -114,7 +141,14 @@ impl Store {
         let entity = self.entities.remove(name)?;
         self.bytes -= entity.size();
         self.let_go(&name.namespace, entity.size());
+        self.note(name);
         Some(entity)
+    }
+
+    fn note(&mut self, name: &FullName) {
+        if let Some(changed) = &mut self.changed {
+            changed.push(name.clone());
+        }
     }
 
     /// Takes all of a namespace out.

@@ -1,0 +1,223 @@
+//! The platform's state on its disk: opened and brought back at the start, kept from then on ([`keep`](crate::keep) has what is on the
+//! disk).
+//!
+//! What must hold:
+//! - A request is answered when what it has changed is durable. What cannot be kept is taken back: the entity becomes what the disk has
+//!   of it, and the answer is 503.
+//! - Records trail by [`TRAIL`] at most, unless they are waited for.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use ebb::platform::Environment;
+use ebb::time::{Instant, sleep};
+use ebb::{EbbRef, println, spawn};
+use ebb_block::Disks;
+use ebb_openwhisk::entity::Entity;
+use ebb_openwhisk::failure::Failure;
+use ebb_openwhisk::http::Response;
+use ebb_openwhisk::name::FullName;
+use ebb_openwhisk::{Controller, Step};
+use ebb_store::Error;
+use hashbrown::HashMap;
+
+use crate::books::Books;
+use crate::keep::{Changed, Keeper, bring_back};
+use crate::key::random_key;
+use crate::options::ServiceOptions;
+
+/// By how much records may trail.
+pub const TRAIL: Duration = Duration::from_millis(100);
+
+/// Opens the platform's disk, brings back what it has, and keeps what changes from now on. `None` where nothing is kept.
+///
+/// # Errors
+/// A text that says what is wrong with the disk, and what to do.
+pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Option<State>, String> {
+    let disks = EbbRef::<dyn Disks>::get();
+    if disks.count() == 0 {
+        return Ok(None);
+    }
+    // The runner hands its own variable over, for people.
+    let named = EbbRef::<dyn Environment>::get().option("disk");
+    let named = named.and_then(|named| named.split([',', ';']).next());
+    let place = named.unwrap_or("disk 0");
+    let wrong = |why: String| {
+        format!("the state on {place} cannot be used: {why}; --ephemeral starts without it")
+    };
+    let begun = Instant::now();
+    let device = disks.open(0).map_err(|error| wrong(format!("{error}")))?;
+    let (keeper, writer, damage) = Keeper::open(device, id).await.map_err(wrong)?;
+    spawn(writer.run());
+    let books = EbbRef::<Books>::get();
+    let runtimes = books.controller(|c| c.runtimes().clone());
+    let mut restored = keeper.restore(&runtimes).await.map_err(wrong)?;
+    let (entities, records) = (restored.entities.len(), restored.records.len());
+    let went = books.controller(|c| bring_back(c, &mut restored));
+    drop(keeper.keep_records(went));
+    for lost in damage.iter().chain(&restored.lost) {
+        println!("invoker: damaged on {place}, and left as it is: {lost}");
+    }
+    let keeper = books.keep(keeper, options.strict_records);
+    let key = match (options.auth, restored.key) {
+        (Some(given), _) => String::from(given),
+        (None, Some(kept)) => kept,
+        (None, None) => {
+            let drawn = random_key();
+            keeper.keep_key(&drawn).await.map_err(wrong)?;
+            drawn
+        }
+    };
+    spawn(keep_records());
+    Ok(Some(State {
+        key,
+        text: format!(
+            "{place}: {entities} entities and {records} records, read in {} ms",
+            begun.elapsed().as_millis()
+        ),
+    }))
+}
+
+/// What was brought back.
+pub(crate) struct State {
+    /// The key of the user `guest`.
+    pub(crate) key: String,
+    /// For people.
+    pub(crate) text: String,
+}
+
+/// Keeps records while the platform runs.
+async fn keep_records() {
+    loop {
+        sleep(TRAIL).await;
+        if let Err(error) = flush_records().await {
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            if !TOLD.swap(true, Ordering::Relaxed) {
+                println!("invoker: records of activations cannot be kept: {error}");
+            }
+        }
+    }
+}
+
+/// Keeps the records that have come so far.
+///
+/// # Errors
+/// That of the disk.
+pub(crate) async fn flush_records() -> Result<(), Error> {
+    let books = EbbRef::<Books>::get();
+    let Some(keeper) = books.keeper() else {
+        return Ok(());
+    };
+    let changes = books.controller(|c| c.activations_mut().take_changes());
+    keeper.keep_records(changes).await
+}
+
+/// The answer to a request that has changed entities, when that is durable: the one it was given, or that the change was taken back.
+pub(crate) async fn answered(changed: Changed, step: Step) -> Step {
+    // A task of its own: a client that goes away takes nothing back.
+    let committed = spawn(commit(changed)).await;
+    let error = match committed {
+        Ok(Ok(())) => return step,
+        Ok(Err(error)) => error,
+        Err(_) => Error::Closed,
+    };
+    let why = match error {
+        Error::Full => "the disk is full; deleting works, and makes room".into(),
+        error => format!("{error}"),
+    };
+    let text = format!("The change cannot be kept: {why}.");
+    let id = EbbRef::<Books>::get().controller(Controller::new_id);
+    Step::Respond(Response::failure(&Failure::new(503, text), &id))
+}
+
+/// Makes a change durable, or takes it back.
+///
+/// # Errors
+/// It was taken back.
+pub(crate) async fn commit(changed: Changed) -> Result<(), Error> {
+    let books = EbbRef::<Books>::get();
+    let Some(keeper) = books.keeper() else {
+        return Ok(());
+    };
+    let Err((entities, error)) = keeper.commit(changed).await else {
+        return Ok(());
+    };
+    let runtimes = books.controller(|c| c.runtimes().clone());
+    for (name, failed) in &entities {
+        let kept = keeper.kept(name, &runtimes).await;
+        books.controller(|c| {
+            // Else it was changed again, and that will be kept or taken back by itself.
+            if is_same(c.store().get(name), failed.as_ref()) {
+                take_back(c, name, kept);
+            }
+        });
+    }
+    Err(error)
+}
+
+/// Whether two are one entity, unchanged.
+fn is_same(now: Option<&Entity>, then: Option<&Entity>) -> bool {
+    match (now, then) {
+        (Some(Entity::Action(now)), Some(Entity::Action(then))) => Arc::ptr_eq(now, then),
+        (Some(Entity::Package(now)), Some(Entity::Package(then))) => Arc::ptr_eq(now, then),
+        (Some(Entity::Trigger(now)), Some(Entity::Trigger(then))) => Arc::ptr_eq(now, then),
+        (Some(Entity::Rule(now)), Some(Entity::Rule(then))) => Arc::ptr_eq(now, then),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Makes an entity what the disk has of it.
+fn take_back(controller: &mut Controller, name: &FullName, kept: Option<Entity>) {
+    let store = controller.store_mut();
+    // Only its rules know which of them are a trigger's.
+    match (kept, store.get(name).cloned()) {
+        (Some(Entity::Trigger(mut kept)), Some(Entity::Trigger(now))) => {
+            Arc::make_mut(&mut kept).rules = now.rules.clone();
+            let _ = store.insert(Entity::Trigger(kept));
+        }
+        (Some(kept), _) => {
+            let _ = store.insert(kept);
+        }
+        (None, _) => {
+            store.remove(name);
+        }
+    }
+    let rules = store
+        .namespace(&name.namespace)
+        .filter_map(|entity| match entity {
+            Entity::Rule(rule) => Some((
+                rule.common.name.clone(),
+                rule.trigger.clone(),
+                rule.action.clone(),
+                rule.active,
+            )),
+            _ => None,
+        });
+    let mut of_triggers: HashMap<FullName, Vec<_>> = HashMap::new();
+    for (rule, trigger, action, active) in rules {
+        of_triggers
+            .entry(trigger)
+            .or_default()
+            .push((rule, (action, active)));
+    }
+    let triggers: Vec<_> = store
+        .namespace(&name.namespace)
+        .filter_map(|entity| match entity {
+            Entity::Trigger(trigger) => Some(Arc::clone(trigger)),
+            _ => None,
+        })
+        .collect();
+    for mut trigger in triggers {
+        let rules = of_triggers.remove(&trigger.common.name).unwrap_or_default();
+        let rules = rules.into_iter().collect();
+        if trigger.rules != rules {
+            Arc::make_mut(&mut trigger).rules = rules;
+            let _ = store.insert(Entity::Trigger(trigger));
+        }
+    }
+    store.take_changed();
+}
