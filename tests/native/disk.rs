@@ -178,3 +178,58 @@ fn a_second_machine_on_the_same_file_is_refused_with_a_word() {
     }
     assert_eq!(third, Ok(()));
 }
+
+#[test]
+fn an_image_and_a_process_open_the_same_file() {
+    needs!("qemu-system-x86_64");
+    let disk = fresh("both.img");
+    let setting = format!("{},size=64M", disk.display());
+    let image = |arguments: &[&str]| {
+        let output = Command::new(RUNNER)
+            .arg(cargo::example("store"))
+            .args(arguments)
+            .env("EBB_CORES", "1")
+            .env("EBB_NET", "none")
+            .env("EBB_TIMEOUT", "60")
+            .env("EBB_DISK", &setting)
+            .output()
+            .expect("the runner starts");
+        (output.status.code(), console(&output))
+    };
+    let (status, said) = image(&["put", "greeting", "hello"]);
+    assert_eq!((status, said.as_str()), (Some(0), "start 1\n"));
+    ebb_hosted::set_disks(&setting).expect("the file's name has no comma");
+    let one = ebb_hosted::Config {
+        cores: 1,
+        pin: false,
+    };
+    ebb_hosted::run(&one, || async {
+        let (store, _) = ebb_store::Store::open_disk(0)
+            .await
+            .expect("the same store");
+        let value = store.get("value/greeting").await.expect("whole");
+        assert_eq!(value.as_deref(), Some(&b"hello"[..]));
+        let mut batch = ebb_store::Batch::default();
+        batch.put("value/answer", "from a process");
+        store.commit(batch).await.expect("room");
+        store.close().await.expect("flushed");
+    });
+    let (status, said) = image(&["get", "answer"]);
+    assert_eq!(
+        status,
+        Some(125),
+        "the process still holds the file: {said}"
+    );
+    let copy = fresh("both-copy.img");
+    fs::copy(&disk, &copy).expect("room for a copy");
+    let setting = copy.display().to_string();
+    let output = Command::new(RUNNER)
+        .arg(cargo::example("store"))
+        .args(["get", "answer"])
+        .env("EBB_NET", "none")
+        .env("EBB_TIMEOUT", "60")
+        .env("EBB_DISK", &setting)
+        .output()
+        .expect("the runner starts");
+    assert_eq!(console(&output), "from a process\nstart 2\n");
+}
