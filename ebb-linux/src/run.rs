@@ -4,7 +4,7 @@ use crate::abi::exit::Exit;
 use crate::abi::signal::{FaultInfo, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 use crate::state::process::{Memory, Process};
 use crate::state::thread::Thread;
-use crate::syscall::{self, PendingCall, Step, quick};
+use crate::syscall::{self, Call, Step, quick};
 use crate::uc::Uc;
 use crate::uc::caller::Caller;
 use crate::{crash, now, signal};
@@ -85,126 +85,224 @@ impl GuestThread {
         Some(Poll::Ready(()))
     }
 
-    /// Whether a thread that waits has waited long enough. Sets the timer for that.
-    #[inline]
-    fn is_over(&mut self, task: &mut core::task::Context<'_>) -> bool {
-        let deadline = {
-            let threads = self.process.threads.borrow();
-            let thread = threads.get(self.index);
-            thread.and_then(|t| t.waiting.as_ref()?.deadline)
-        };
-        let Some(deadline) = deadline else {
-            return false;
-        };
-        let deadline =
-            Instant::now() + Duration::from_nanos(deadline.saturating_sub(self.uc.now()));
-        let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
-        if Pin::new(sleep).poll(task).is_pending() {
-            return false;
-        }
-        // A later deadline of the same call gets a new timer.
-        self.sleep = None;
-        true
-    }
-
-    /// Runs the thread until it waits, its time is up, or it is gone.
+    /// Runs the thread until it waits, its time is up, or it is gone. `waits` when it waits in a call.
     fn run(
         &mut self,
         task: &mut core::task::Context<'_>,
         begun: u64,
-        mut asked: Option<PendingCall>,
+        tid: u32,
+        waits: bool,
     ) -> Left {
-        let memory = self.process.memory();
-        let mut limited = false;
-        let mut result = None;
+        let Self {
+            uc, process, sleep, ..
+        } = self;
+        let memory = process.memory();
+        let caller = Caller {
+            uc,
+            process,
+            memory: &memory,
+            index: self.index,
+        };
+        let mut turn = Turn {
+            caller,
+            uc,
+            process,
+            memory: &memory,
+            ends_at: begun + SLICE,
+            limited: false,
+        };
+        let mut call = Call::of(caller, tid, task.waker());
+        let mut step = match waits {
+            true => turn.try_again(&mut call),
+            false => Step::FinishedInPlace,
+        };
         loop {
-            let caller = Caller {
-                uc: &self.uc,
-                process: &self.process,
-                memory: &memory,
-                index: self.index,
-            };
-            let Caller {
-                uc, process, index, ..
-            } = caller;
-            if process.exit.get().is_some() {
-                return Left::Gone(0);
-            }
-            let call = match asked.take() {
-                Some(call) => call,
-                None => {
-                    let mut threads = process.threads.borrow_mut();
-                    let Some(thread) = threads.get_mut(index) else {
-                        return Left::Vanished;
-                    };
-                    if let Some(result) = result.take() {
-                        syscall::finish(uc, thread, Some(result), false);
-                    }
-                    if signal::has_work(thread) {
-                        drop(threads);
-                        signal::deliver(&caller);
-                        if process.stopped.get().is_some() && process.exit.get().is_none() {
-                            return Left::Waits;
-                        }
-                        continue;
-                    }
-                    if !limited {
-                        // Only now: a call that goes on waiting needs no timer.
-                        EbbRef::<dyn GuestCpu>::get().interrupt_at(begun + SLICE);
-                        limited = true;
-                    }
-                    match uc.enter(process, &memory, thread) {
-                        Trap::Syscall => PendingCall::by(thread),
-                        Trap::Interrupt => return Left::Yields,
-                        Trap::PageFault {
-                            address,
-                            write,
-                            execute,
-                        } => {
-                            drop(threads);
-                            let access = match (write, execute) {
-                                (true, _) => Access::Write,
-                                (_, true) => Access::Execute,
-                                _ => Access::Read,
-                            };
-                            let fault = memory.space.borrow_mut().fault(address, access);
-                            if let Err(fault) = fault {
-                                page_fault(&caller, address, access, fault);
-                            }
-                            continue;
-                        }
-                        Trap::Exception { vector, error } => {
-                            drop(threads);
-                            exception(&caller, vector, error);
-                            continue;
-                        }
-                    }
-                }
-            };
-            match syscall::dispatch(&caller, call, task.waker()) {
-                Step::Finished(value) => {
-                    result = Some(value);
-                    self.sleep = None;
-                }
-                Step::FinishedInPlace => self.sleep = None,
+            let result = match step {
+                Step::Finished(value) => Some(value),
+                Step::FinishedInPlace => None,
                 Step::Waits => {
-                    if !self.is_over(task) {
+                    if !is_over(&caller, sleep, task) {
                         return Left::Waits;
                     }
                     // The call finds its deadline passed.
-                    let threads = self.process.threads.borrow();
-                    asked = threads.get(index).map(PendingCall::by);
+                    step = turn.try_again(&mut call);
+                    continue;
                 }
                 Step::Yields => return Left::Yields,
                 Step::Gone(status) => return Left::Gone(status),
                 Step::Replaced => {
-                    caller.with_thread(|thread| quick::set(uc, process, thread));
+                    caller.with_thread(|thread| quick::set(caller.uc, caller.process, thread));
                     if !Rc::ptr_eq(&process.memory(), &memory) {
                         // It has started a program.
                         self.left = Some(memory);
                         return Left::Yields;
                     }
+                    None
                 }
+            };
+            *sleep = None;
+            turn.begin();
+            if let Some(left) = turn.until_call(&mut call, result) {
+                return left;
+            }
+            if caller.uc.options.trace {
+                step = syscall::dispatch_traced(&call);
+                continue;
+            }
+            // One call after another that neither waits nor ends anything: nothing but the way of most.
+            step = loop {
+                match syscall::dispatch(&call) {
+                    Ok(value) => {
+                        if let Some(left) = turn.until_call(&mut call, Some(value)) {
+                            return left;
+                        }
+                    }
+                    Err(step) => break step,
+                }
+            };
+        }
+    }
+}
+
+/// Whether a thread that waits has waited long enough. Sets the timer for that.
+#[inline]
+fn is_over(
+    caller: &Caller<'_>,
+    sleep: &mut Option<Sleep>,
+    task: &mut core::task::Context<'_>,
+) -> bool {
+    let deadline = {
+        let threads = caller.process.threads.borrow();
+        let thread = threads.get(caller.index);
+        thread.and_then(|t| t.waiting.as_ref()?.deadline)
+    };
+    let Some(deadline) = deadline else {
+        return false;
+    };
+    let deadline = Instant::now() + Duration::from_nanos(deadline.saturating_sub(caller.uc.now()));
+    let timer = sleep.get_or_insert_with(|| sleep_until(deadline));
+    if Pin::new(timer).poll(task).is_pending() {
+        return false;
+    }
+    // A later deadline of the same call gets a new timer.
+    *sleep = None;
+    true
+}
+
+/// A thread's turn on the core.
+struct Turn<'a> {
+    caller: Caller<'a>,
+    // What the caller names, without the way through its references.
+    uc: &'a Uc,
+    process: &'a Process,
+    memory: &'a Memory,
+    /// When others have theirs, in nanoseconds of the machine's clock.
+    ends_at: u64,
+    /// The timer is set for that.
+    limited: bool,
+}
+
+impl Turn<'_> {
+    /// Tries again the call in which the thread waits.
+    fn try_again(&self, call: &mut Call<'_>) -> Step {
+        if self.caller.process.exit.get().is_some() {
+            return Step::Gone(0);
+        }
+        match self.caller.with_thread(|thread| call.ask(thread, false)) {
+            Some(()) => syscall::try_again(call),
+            None => Step::FinishedInPlace,
+        }
+    }
+
+    /// Before the thread is entered: a call that goes on waiting needs none of this.
+    #[inline]
+    fn begin(&mut self) {
+        if !self.limited {
+            EbbRef::<dyn GuestCpu>::get().interrupt_at(self.ends_at);
+            self.limited = true;
+            self.uc.tell_clock(self.process, self.memory);
+        }
+    }
+
+    /// Ends a call with its result, if it has one yet, and runs the thread until it makes the next. `None` when it has.
+    ///
+    /// This is the way of every system call that finds nothing else to do; the others are [`until_call_slowly`]'s.
+    ///
+    /// [`until_call_slowly`]: Self::until_call_slowly
+    #[inline(always)]
+    fn until_call(&mut self, call: &mut Call<'_>, result: Option<u64>) -> Option<Left> {
+        let (uc, process, memory) = (self.uc, self.process, self.memory);
+        if process.exit.get().is_some() {
+            return Some(Left::Gone(0));
+        }
+        let mut threads = process.threads.borrow_mut();
+        let Some(thread) = threads.get_mut(self.caller.index) else {
+            return Some(Left::Vanished);
+        };
+        if let Some(result) = result {
+            syscall::finish(uc, thread, Some(result), false);
+        }
+        if signal::has_work(thread) {
+            drop(threads);
+            return self.until_call_slowly(call, None);
+        }
+        let trap = memory.enter(thread);
+        if trap == Trap::Syscall {
+            call.ask(thread, true);
+            drop(threads);
+            return None;
+        }
+        drop(threads);
+        self.until_call_slowly(call, Some(trap))
+    }
+
+    /// As [`until_call`](Self::until_call), for what comes between: signals, a trap that was no system call.
+    #[inline(never)]
+    fn until_call_slowly(&mut self, call: &mut Call<'_>, mut trap: Option<Trap>) -> Option<Left> {
+        let (process, memory, index) = (self.process, self.memory, self.caller.index);
+        loop {
+            match trap {
+                None | Some(Trap::Syscall) => {}
+                Some(Trap::Interrupt) => return Some(Left::Yields),
+                Some(Trap::PageFault {
+                    address,
+                    write,
+                    execute,
+                }) => {
+                    let access = match (write, execute) {
+                        (true, _) => Access::Write,
+                        (_, true) => Access::Execute,
+                        _ => Access::Read,
+                    };
+                    let fault = memory.space.borrow_mut().fault(address, access);
+                    if let Err(fault) = fault {
+                        page_fault(&self.caller, address, access, fault);
+                    }
+                }
+                Some(Trap::Exception { vector, error }) => exception(&self.caller, vector, error),
+            }
+            if process.exit.get().is_some() {
+                return Some(Left::Gone(0));
+            }
+            let mut threads = process.threads.borrow_mut();
+            let Some(thread) = threads.get_mut(index) else {
+                return Some(Left::Vanished);
+            };
+            if signal::has_work(thread) {
+                drop(threads);
+                signal::deliver(&self.caller);
+                if process.stopped.get().is_some() && process.exit.get().is_none() {
+                    return Some(Left::Waits);
+                }
+                trap = None;
+                continue;
+            }
+            match memory.enter(thread) {
+                Trap::Syscall => {
+                    call.ask(thread, true);
+                    return None;
+                }
+                other => trap = Some(other),
             }
         }
     }
@@ -233,7 +331,7 @@ impl Future for GuestThread {
             return poll;
         }
         let (uc, process, index) = (&this.uc, &this.process, this.index);
-        let asked = {
+        let (tid, waits) = {
             let mut threads = process.threads.borrow_mut();
             let Some(thread) = threads.get_mut(index) else {
                 return Poll::Ready(());
@@ -251,19 +349,19 @@ impl Future for GuestThread {
                 return this.end(0, task);
             }
             quick::set(uc, process, thread);
-            thread.waiting.is_some().then(|| PendingCall::by(thread))
+            (thread.tid, thread.waiting.is_some())
         };
         if process.exit.get().is_none() && process.stopped.get().is_some() {
             // Whoever lets it go on, or ends it, wakes all its threads.
             return Poll::Pending;
         }
-        if asked.is_none() && this.sleep.is_some() {
+        if !waits && this.sleep.is_some() {
             // Who woke it has ended its call.
             this.sleep = None;
         }
         uc.switch(process);
         let begun = now();
-        let left = this.run(task, begun, asked);
+        let left = this.run(task, begun, tid, waits);
         let (uc, process) = (&this.uc, &this.process);
         if let Left::Vanished = left {
             return Poll::Ready(());

@@ -22,16 +22,17 @@ pub struct Context {
     /// state stays in the CPU until another thread needs it.
     pub xmm: [[u64; 2]; 16],
     pub rax: u64,
-    pub rbx: u64,
-    pub rcx: u64,
-    pub rdx: u64,
-    pub rsi: u64,
+    // The arguments of a system call, in their order.
     pub rdi: u64,
-    pub rbp: u64,
-    pub rsp: u64,
+    pub rsi: u64,
+    pub rdx: u64,
+    pub r10: u64,
     pub r8: u64,
     pub r9: u64,
-    pub r10: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rbp: u64,
+    pub rsp: u64,
     pub r11: u64,
     pub r12: u64,
     pub r13: u64,
@@ -47,8 +48,9 @@ pub struct Context {
     pub vector: u64,
     pub error: u64,
     pub mxcsr: u32,
-    /// Not zero: the last trap was a system call and nobody changed `rip`, `rcx`, `r11` or the flags since, so the way back
-    /// may be the fast one. Whoever sets these registers clears it.
+    /// Not zero: the last trap was a system call and nobody changed `rip`, the flags or the bases of FS and GS since, so the
+    /// way back may be the fast one, and `rcx` and `r11` are not in their places: they are `rip` and `rflags`. Whoever looks
+    /// at `rcx` and `r11`, or sets any of these registers, calls [`settle`](Self::settle) before.
     pub fast_return: u32,
     /// Which system calls the entry answers by itself, without a [`Trap`](crate::Trap).
     pub quick: &'static QuickCalls,
@@ -105,6 +107,13 @@ impl Context {
             extended,
             _core: PhantomData,
         })
+    }
+
+    /// Puts all registers in their places, and makes the way back the one that looks at each of them.
+    pub fn settle(&mut self) {
+        if self.fast_return != 0 {
+            (self.rcx, self.r11, self.fast_return) = (self.rip, self.rflags, 0);
+        }
     }
 
     /// A copy, for a new thread or a snapshot. Brings the extended state in first.

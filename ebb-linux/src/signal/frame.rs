@@ -66,6 +66,7 @@ pub fn push(
         return Err(BadAddress);
     }
     EbbRef::<dyn GuestCpu>::get().save(&mut thread.context);
+    thread.context.settle();
     let mut extended = bytes_of(thread.context.extended());
     let c = &thread.context;
     for (i, xmm) in c.xmm.iter().enumerate() {

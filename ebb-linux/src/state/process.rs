@@ -8,7 +8,7 @@
 //! - a process refers to others by number only.
 
 use super::futex::Key;
-use super::thread::Threads;
+use super::thread::{Thread, Threads};
 use super::timer::Timers;
 use crate::abi::exit::Exit;
 use crate::abi::signal::{Actions, SigInfo};
@@ -21,7 +21,7 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use ebb_guest::GuestCpu;
+use ebb_guest::{GuestCpu, Trap};
 use ebb_mem::space::Space;
 use ebb_runtime::EbbRef;
 
@@ -50,6 +50,18 @@ impl Memory {
 }
 
 impl Memory {
+    /// Runs a thread in it until that traps.
+    #[inline(always)]
+    pub(crate) fn enter(&self, thread: &mut Thread) -> Trap {
+        let mut space = self.space.borrow_mut();
+        let cpu = EbbRef::<dyn GuestCpu>::get();
+        let trap = cpu.enter(&mut thread.context, space.root().0, space.stale());
+        if !space.stale().is_empty() {
+            space.drop_stale();
+        }
+        trap
+    }
+
     /// Gives a part of it back ahead of its end, so that no event takes long; true when it can be dropped. Nobody runs in it
     /// any more.
     pub(crate) fn release_part(&self) -> bool {

@@ -85,6 +85,31 @@ impl<'a> Deref for Call<'a> {
     }
 }
 
+impl<'a> Call<'a> {
+    /// The calls of a thread, one after another: none yet.
+    pub const fn of(caller: Caller<'a>, tid: u32, waker: &'a Waker) -> Self {
+        Self {
+            caller,
+            tid,
+            number: 0,
+            args: [0; 6],
+            first: true,
+            last_try: false,
+            waker,
+        }
+    }
+
+    /// The thread's registers ask for this one.
+    #[inline]
+    pub fn ask(&mut self, thread: &Thread, first: bool) {
+        let c = &thread.context;
+        // Linux looks at 32 bits.
+        self.number = u64::from(c.rax as u32);
+        self.args = [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9];
+        self.first = first;
+    }
+}
+
 impl Call<'_> {
     /// Runs `f` with the calling thread.
     pub fn thread<R>(&self, f: impl FnOnce(&mut Thread) -> R) -> Result<R, Stop> {

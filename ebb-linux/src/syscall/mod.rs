@@ -34,5 +34,5 @@ mod timer;
 mod trace;
 
 pub use call::{Call, Outcome, Stop};
-pub use step::{PendingCall, Step, dispatch, finish};
+pub use step::{Step, dispatch, dispatch_traced, finish, try_again};
 pub use table::{Restart, State, TABLE, name};

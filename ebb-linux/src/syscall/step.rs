@@ -1,42 +1,15 @@
 //! Making the system call that a thread asks for: finding the handler, calling it, putting the result where the guest
 //! expects it.
 
-use super::call::{Call, Handler, Outcome, Stop};
-use super::table::{self, Restart, TABLE};
+use super::call::{Call, Outcome, Stop};
+use super::table::{self, Restart};
 use super::{file, trace};
 use crate::abi::errno::Errno;
 use crate::life::release_wait;
 use crate::signal::{self, Interruption};
 use crate::state::thread::{Thread, Waiting};
 use crate::uc::Uc;
-use crate::uc::caller::Caller;
 use alloc::sync::Arc;
-use core::task::Waker;
-
-/// What a thread's registers ask for.
-#[derive(Clone, Copy)]
-pub struct PendingCall {
-    tid: u32,
-    number: u64,
-    args: [u64; 6],
-    /// Not one that it waits in already.
-    first: bool,
-}
-
-impl PendingCall {
-    /// By this thread.
-    #[inline]
-    pub fn by(thread: &Thread) -> Self {
-        let c = &thread.context;
-        Self {
-            tid: thread.tid,
-            // Linux looks at 32 bits.
-            number: u64::from(c.rax as u32),
-            args: [c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9],
-            first: thread.waiting.is_none(),
-        }
-    }
-}
 
 /// What has become of a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,47 +28,51 @@ pub enum Step {
     Gone(u8),
 }
 
-/// Makes the system call that a thread's registers ask for, or tries again the one it waits in.
-#[inline]
-pub fn dispatch(caller: &Caller<'_>, asked: PendingCall, waker: &Waker) -> Step {
-    let PendingCall {
-        tid,
-        number,
-        args,
-        first,
-    } = asked;
-    let call = Call {
-        caller: *caller,
-        tid,
-        number,
-        args,
-        first,
-        last_try: false,
-        waker,
+/// As [`dispatch`], with the call and its result printed.
+#[cold]
+pub fn dispatch_traced(call: &Call<'_>) -> Step {
+    call.uc.calls.set(call.uc.calls.get() + 1);
+    trace::begin(call);
+    conclude(call, table::handler(call.number)(call))
+}
+
+/// Makes a system call for the first time; `Ok` with what it is to be [finished](finish) with.
+#[inline(always)]
+pub fn dispatch(call: &Call<'_>) -> Result<u64, Step> {
+    let uc = call.uc;
+    uc.calls.set(uc.calls.get() + 1);
+    let outcome = table::handler(call.number)(call);
+    let result = match outcome {
+        Ok(value) => value,
+        Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
+        outcome => return Err(conclude(call, outcome)),
     };
-    let uc = caller.uc;
-    let entry = usize::try_from(number)
-        .ok()
-        .and_then(|n| TABLE.get(n)?.as_ref());
-    let handler = entry.map_or(table::absent as Handler, |e| e.handler);
-    if first {
-        uc.calls.set(uc.calls.get() + 1);
-        if uc.options.trace {
-            trace::begin(&call);
-        }
+    let has_aftermath = uc.objects.borrow_mut().has_aftermath();
+    match has_aftermath {
+        false => Ok(result),
+        true => Err(conclude(call, outcome)),
     }
-    let mut outcome = handler(&call);
+}
+
+/// Tries again the call that a thread waits in.
+pub fn try_again(call: &Call<'_>) -> Step {
+    conclude(call, table::handler(call.number)(call))
+}
+
+/// What the outcome of a handler means to the thread.
+#[inline(never)]
+fn conclude(call: &Call<'_>, mut outcome: Outcome) -> Step {
+    let uc = call.uc;
     // What the guest has closed ends on the network now, not when it next uses the network.
     if uc.objects.borrow().has_aftermath() {
-        aftermath(&call);
+        aftermath(call);
     }
     let mut interrupted = false;
     if outcome == Err(Stop::Wait) {
-        if !signal::is_due(caller) {
+        if !signal::is_due(call) {
             return Step::Waits;
         }
-        let restart = entry.map_or(Restart::DoesNotWait, |e| e.restart);
-        match interrupt(&call, handler, restart) {
+        match interrupt(call) {
             Interrupted::Waits => return Step::Waits,
             Interrupted::BeginsAnew => return Step::FinishedInPlace,
             Interrupted::With(result) => outcome = result,
@@ -103,7 +80,7 @@ pub fn dispatch(caller: &Caller<'_>, asked: PendingCall, waker: &Waker) -> Step 
         interrupted = true;
     }
     if uc.options.trace {
-        trace::end(&call, outcome);
+        trace::end(call, outcome);
     }
     let result = match outcome {
         Ok(value) => value,
@@ -116,7 +93,7 @@ pub fn dispatch(caller: &Caller<'_>, asked: PendingCall, waker: &Waker) -> Step 
     if !interrupted && outcome != Err(Stop::Yield) {
         return Step::Finished(result);
     }
-    caller.with_thread(|thread| finish(uc, thread, Some(result), interrupted));
+    call.with_thread(|thread| finish(uc, thread, Some(result), interrupted));
     if interrupted {
         Step::FinishedInPlace
     } else {
@@ -137,7 +114,7 @@ enum Interrupted {
 /// Signals are due for a thread that waits: the one place that decides what becomes of its call (signal(7), "Interruption of
 /// system calls"). What it has moved already is never forgotten; what may go on without a handler goes on where it was.
 #[cold]
-fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted {
+fn interrupt(call: &Call<'_>) -> Interrupted {
     let waits = |w: &mut Waiting| {
         let whole = w.child.is_some() || w.work.is_some();
         (whole, w.moved(), w.deadline.is_some())
@@ -147,7 +124,7 @@ fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted
         return Interrupted::Waits;
     }
     // A time limit that is not an argument is the socket's own (`SO_RCVTIMEO`), and such a call is not made again.
-    let restart = match restart {
+    let restart = match table::restart(call.number) {
         Restart::SaRestart if timed => Restart::Never,
         Restart::SaRestartUntimed if timed => Restart::UnlessHandled,
         other => other,
@@ -166,7 +143,7 @@ fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted
             last_try: true,
             ..*call
         };
-        return Interrupted::With(match handler(&last) {
+        return Interrupted::With(match table::handler(call.number)(&last) {
             Err(Stop::Wait) => Ok(moved),
             outcome => outcome,
         });
@@ -175,8 +152,8 @@ fn interrupt(call: &Call<'_>, handler: Handler, restart: Restart) -> Interrupted
         // The handler returns to the instruction before.
         call.with_thread(|thread| {
             finish(call.uc, thread, None, true);
+            thread.context.settle();
             thread.context.rip -= 2;
-            thread.context.fast_return = 0;
         });
         return Interrupted::BeginsAnew;
     }

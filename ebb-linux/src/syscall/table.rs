@@ -48,7 +48,6 @@ pub struct Entry {
     pub state: State,
     /// What a signal makes of it while it waits.
     pub restart: Restart,
-    pub(super) handler: Handler,
 }
 
 /// One more than the highest number.
@@ -66,7 +65,6 @@ macro_rules! table {
                     arguments: $arguments,
                     state: State::$state$(($missing))?,
                     restart: table!(@ $($restart)?),
-                    handler: $handler,
                 });
             )*
             $(
@@ -75,10 +73,16 @@ macro_rules! table {
                     arguments: "",
                     state: State::Absent,
                     restart: Restart::DoesNotWait,
-                    handler: absent,
                 });
             )*
             table
+        };
+
+        /// The handlers by number, by themselves: the first thing that every call looks up.
+        static HANDLERS: [Handler; NUMBERS] = {
+            let mut handlers = [absent as Handler; NUMBERS];
+            $(handlers[$number] = $handler;)*
+            handlers
         };
     };
     (@) => { Restart::DoesNotWait };
@@ -452,7 +456,22 @@ absent {
 }
 }
 
-pub(super) fn absent(call: &Call<'_>) -> Outcome {
+/// The handler of a system call.
+#[inline]
+pub(super) fn handler(number: u64) -> Handler {
+    match HANDLERS.get(number as usize) {
+        Some(&handler) => handler,
+        None => absent,
+    }
+}
+
+/// What a signal makes of a system call that waits.
+pub(super) fn restart(number: u64) -> Restart {
+    let entry = TABLE.get(number as usize).copied().flatten();
+    entry.map_or(Restart::DoesNotWait, |e| e.restart)
+}
+
+fn absent(call: &Call<'_>) -> Outcome {
     *call
         .uc
         .missing

@@ -41,6 +41,7 @@ pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
         thread
     })?;
     if new.flags & CLONE_SETTLS != 0 {
+        thread.context.settle();
         thread.context.fs_base = new.tls;
     }
     if new.flags & CLONE_CHILD_CLEARTID != 0 {
@@ -94,9 +95,13 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
         0x1001 | 0x1002 if !is_canonical(value) => return Err(Errno::EPERM.into()),
         0x1001 => call.thread(|t| {
             EbbRef::<dyn GuestCpu>::get().evict(&mut t.context);
+            t.context.settle();
             t.context.gs_base = value;
         })?,
-        0x1002 => call.thread(|t| t.context.fs_base = value)?,
+        0x1002 => call.thread(|t| {
+            t.context.settle();
+            t.context.fs_base = value;
+        })?,
         // ARCH_GET_FS, ARCH_GET_GS
         0x1003 => {
             let base = call.thread(|t| t.context.fs_base)?;

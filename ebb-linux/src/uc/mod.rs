@@ -33,7 +33,6 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use ebb_guest::{GuestCpu, Trap};
 use ebb_mem::space::{Area, Backing};
 use ebb_runtime::platform::Entropy;
 use ebb_runtime::sync::notify::Notify;
@@ -339,20 +338,14 @@ impl Uc {
         self.switch_to(process);
     }
 
-    /// Runs a thread until it traps.
-    #[inline]
-    pub(crate) fn enter(&self, process: &Process, memory: &Memory, thread: &mut Thread) -> Trap {
-        let mut space = memory.space.borrow_mut();
+    /// Tells a program's vDSO how far its clock is behind the machine's, if it has not been told. Before its threads are entered.
+    pub(crate) fn tell_clock(&self, process: &Process, memory: &Memory) {
         if memory.untold.get() {
             // Without memory for it the program sees the machine's clock for now, and this is tried again.
             let vdso = process.state.borrow().started.vdso;
-            let told = vdso::set_behind(&mut space, vdso, self.behind);
+            let told = vdso::set_behind(&mut memory.space.borrow_mut(), vdso, self.behind);
             memory.untold.set(told.is_err());
         }
-        let cpu = EbbRef::<dyn GuestCpu>::get();
-        let trap = cpu.enter(&mut thread.context, space.root().0, space.stale());
-        space.drop_stale();
-        trap
     }
 
     /// How the program ended, if it has.

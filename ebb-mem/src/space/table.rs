@@ -30,8 +30,8 @@ const AROUND: u64 = 16;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stale {
     pages: [u64; 16],
+    /// How many pages; more than there is room for means all.
     len: usize,
-    all: bool,
 }
 
 impl Stale {
@@ -39,7 +39,18 @@ impl Stale {
     #[inline]
     #[must_use]
     pub fn pages(&self) -> Option<&[u64]> {
-        (!self.all).then(|| &self.pages[..self.len])
+        self.pages.get(..self.len)
+    }
+
+    /// Whether nothing has to be dropped.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    const fn add_all(&mut self) {
+        self.len = usize::MAX;
     }
 
     fn add(&mut self, page: u64) {
@@ -47,7 +58,7 @@ impl Stale {
             *slot = page;
             self.len += 1;
         } else {
-            self.all = true;
+            self.add_all();
         }
     }
 }
@@ -131,7 +142,7 @@ impl Tables {
 
     #[inline]
     pub fn drop_stale(&mut self) {
-        (self.stale.len, self.stale.all) = (0, false);
+        self.stale.len = 0;
     }
 
     /// The most frames that were in use at once.
@@ -509,7 +520,7 @@ impl Tables {
                 self.tables -= tables;
                 set(at, 0);
                 release_table(table, level - 1);
-                self.stale.all = true;
+                self.stale.add_all();
             } else {
                 self.clear_table(PhysAddr(entry & ADDRESS), level - 1, start, range);
             }
@@ -535,7 +546,7 @@ impl Tables {
                 // SAFETY: an empty table of ours; the CPU may have cached it until everything is dropped.
                 unsafe { frame::free(child, 0) };
                 self.tables -= 1;
-                self.stale.all = true;
+                self.stale.add_all();
             }
         }
     }
@@ -688,7 +699,7 @@ impl Tables {
             let entry = read(at);
             if entry & WRITE != 0 {
                 set(at, entry & !WRITE);
-                self.stale.all = true;
+                self.stale.add_all();
             }
         }
         Some(copy)

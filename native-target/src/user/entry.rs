@@ -11,7 +11,7 @@ global_asm!(
     r#"
     .pushsection .text.stubs, "ax", @progbits
 
-    # ebb_enter_user(context)
+    # ebb_enter_user(context): unlike a function it loses R12 to R15
     .balign 16
     .globl ebb_enter_user
     .type ebb_enter_user, @function
@@ -19,10 +19,6 @@ ebb_enter_user:
     .cfi_startproc
     pushq %rbx
     pushq %rbp
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
     movq %rdi, %gs:{context}
     movq %rsp, %gs:{stack}
     .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
@@ -73,38 +69,6 @@ ebb_enter_user:
     .size ebb_enter_user, . - ebb_enter_user
 
     .balign 16
-    .globl ebb_syscall
-ebb_syscall:
-    swapgs
-    movq %rsp, %gs:{scratch}
-    movq %gs:{context}, %rsp
-    movq %rax, {c_rax}(%rsp)
-    cmpl $255, %eax
-    ja 9f
-    movzbl %al, %eax
-    addq {c_quick}(%rsp), %rax
-    movzbl (%rax), %eax
-    movq {c_answers}(%rsp,%rax,8), %rax
-    testq %rax, %rax
-    js 9f
-    incq {c_quick_calls}(%rsp)
-    movq %gs:{scratch}, %rsp
-    swapgs
-    sysretq
-9:  movq %rdi, {c_rdi}(%rsp)
-    movq %rsp, %rdi
-    movq %gs:{stack}, %rsp
-    movq %rcx, {c_rcx}(%rdi)
-    movq %rcx, {c_rip}(%rdi)
-    movq %r11, {c_r11}(%rdi)
-    movq %r11, {c_rflags}(%rdi)
-    movq %gs:{scratch}, %rax
-    movq %rax, {c_rsp}(%rdi)
-    movq ${syscall}, {c_vector}(%rdi)
-    movl $1, {c_fast}(%rdi)
-    jmp 5f
-
-    .balign 16
     .globl ebb_user_trap
 ebb_user_trap:
     cmpb $2, (%rsp)
@@ -132,6 +96,36 @@ ebb_user_trap:
     movq %gs:{stack}, %rsp
     pushq $2                    # the guest's AC would switch SMAP off
     popfq
+    jmp 5f
+
+    .balign 16
+    .globl ebb_syscall
+ebb_syscall:
+    swapgs
+    movq %rsp, %gs:{scratch}
+    movq %gs:{context}, %rsp
+    movq %rax, {c_rax}(%rsp)
+    cmpl $255, %eax
+    ja 9f
+    movzbl %al, %eax
+    addq {c_quick}(%rsp), %rax
+    movzbl (%rax), %eax
+    movq {c_answers}(%rsp,%rax,8), %rax
+    testq %rax, %rax
+    js 9f
+    incq {c_quick_calls}(%rsp)
+    movq %gs:{scratch}, %rsp
+    swapgs
+    sysretq
+9:  movq %rdi, {c_rdi}(%rsp)
+    movq %rsp, %rdi
+    movq %gs:{stack}, %rsp
+    movq %rcx, {c_rip}(%rdi)
+    movq %r11, {c_rflags}(%rdi)
+    movq %gs:{scratch}, %rax
+    movq %rax, {c_rsp}(%rdi)
+    movq ${syscall}, {c_vector}(%rdi)
+    movl $1, {c_fast}(%rdi)
 5:  movq %rbx, {c_rbx}(%rdi)
     movq %rdx, {c_rdx}(%rdi)
     movq %rsi, {c_rsi}(%rdi)
@@ -156,11 +150,7 @@ ebb_user_trap:
     movq %rax, {c_fs}(%rdi)
     movq %gs:{tls}, %rax
     wrfsbase %rax
-7:  popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbp
+7:  popq %rbp
     popq %rbx
     ret
 8:  movl ${fs_base}, %ecx
@@ -218,7 +208,7 @@ const _: () = assert!(offset_of!(Context, xmm) == 0);
 const _: () = assert!(size_of::<QuickCalls>() == 256);
 
 unsafe extern "sysv64" {
-    /// Enters the guest with these registers; comes back when it traps.
+    /// Enters the guest with these registers; comes back when it traps. Called by assembly only: it loses R12 to R15.
     pub fn ebb_enter_user(context: *mut u8);
     /// Where SYSCALL goes.
     pub safe static ebb_syscall: u8;
