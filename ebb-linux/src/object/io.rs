@@ -6,6 +6,8 @@
 //! [`Sink::put`] means that the memory ended: the operation stops there, and is `EFAULT` if it
 //! had moved nothing.
 
+use alloc::vec::Vec;
+
 use super::errno::{Errno, Result};
 
 /// Bytes on their way into an object.
@@ -118,6 +120,40 @@ impl Sink for Scatter<'_, '_> {
     }
 }
 
+/// The memory of bytes that have been read, kept for the next that come: an object that fills and empties again needs no
+/// allocator, and what was initialised once is not initialised again. Nothing of it is part of a copy of the object.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<u8>);
+
+impl Clone for Spare {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Spare {
+    /// The most bytes that are worth keeping.
+    const MOST: usize = 4096;
+
+    /// `len` bytes with anything in them, for `capacity` at least.
+    pub(crate) fn take(&mut self, len: usize, capacity: usize) -> Vec<u8> {
+        let mut bytes = core::mem::take(&mut self.0);
+        if bytes.capacity() < capacity {
+            bytes.clear();
+            bytes.reserve_exact(capacity);
+        }
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    /// Keeps the memory of these bytes.
+    pub(crate) fn keep(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() <= Self::MOST {
+            self.0 = bytes;
+        }
+    }
+}
+
 /// Takes exactly `N` bytes, for the small records of eventfd and the like.
 pub(crate) fn take_array<const N: usize>(source: &mut dyn Source) -> Result<[u8; N]> {
     let mut bytes = [0; N];
@@ -148,12 +184,13 @@ pub(crate) fn put_some(sink: &mut dyn Sink, bytes: &[u8]) -> Result<usize> {
     }
 }
 
-/// A sink that counts and forgets.
-pub(crate) fn fill_zero(sink: &mut dyn Sink) -> Result<usize> {
+/// Stores zeros, `most` at most.
+pub(crate) fn fill_zero(sink: &mut dyn Sink, most: usize) -> Result<usize> {
     static ZERO: [u8; 4096] = [0; 4096];
+    let total = sink.remaining().min(most);
     let mut done = 0;
-    while sink.remaining() > 0 {
-        let want = sink.remaining().min(ZERO.len());
+    while done < total {
+        let want = (total - done).min(ZERO.len());
         let n = sink.put(&ZERO[..want]);
         done += n;
         if n < want {

@@ -54,30 +54,43 @@ fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
         Ok(n) if done + n < total => next_part_of(call, fd, id, n, done + n),
         Ok(n) => Ok((done + n) as u64),
         Err(_) if done > 0 => Ok(done as u64),
-        Err(Errno::EAGAIN) if !call.is_nonblocking(id) => {
-            call.wait_for_transfer(fd, id, Events::FOR_READ)
-        }
+        Err(Errno::EAGAIN) => wait_to_read(call, fd, id),
         Err(errno) => Err(errno.into()),
     }
 }
 
+/// There is nothing yet.
+fn wait_to_read(call: &Call<'_>, fd: Fd, id: DescId) -> Outcome {
+    match call.is_nonblocking(id) {
+        true => Err(Errno::EAGAIN.into()),
+        false => call.wait_for_transfer(fd, id, Events::FOR_READ),
+    }
+}
+
 fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
-    let fd = call.fd(0);
-    let id = call.held(fd)?;
-    let total = sum(parts);
+    let id = call.held(call.fd(0))?;
     let progress = || call.waited(|w| w.progress);
-    let mut done = (!call.first).then(progress).flatten().unwrap_or(0);
+    let done = (!call.first).then(progress).flatten().unwrap_or(0);
+    let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
+    let result = call.objects().write_desc(&call.world(), id, &mut source);
+    go_on_writing(call, id, parts, done, result)
+}
+
+/// Goes on with a write that had moved `done` bytes before the try with this result.
+fn go_on_writing(
+    call: &Call<'_>,
+    id: DescId,
+    parts: &[(u64, usize)],
+    mut done: usize,
+    mut result: Result<usize, Errno>,
+) -> Outcome {
+    let fd = call.fd(0);
+    let total = sum(parts);
     loop {
-        let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
-        let (result, console) = {
-            let mut objects = call.objects();
-            let console = matches!(objects.description(id)?.object, Object::Channel(_));
-            (objects.write_desc(&call.world(), id, &mut source), console)
-        };
         match result {
             Ok(n) => {
                 done += n;
-                if console {
+                if call.objects().is_channel(id) {
                     call.uc.flush_console();
                 }
                 if n == 0 || done >= total {
@@ -106,6 +119,8 @@ fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
             Err(Errno::EFBIG) => return Err(too_big(call)),
             Err(errno) => return Err(errno.into()),
         }
+        let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
+        result = call.objects().write_desc(&call.world(), id, &mut source);
     }
 }
 
@@ -136,11 +151,41 @@ fn one(call: &Call<'_>) -> [(u64, usize); 1] {
 }
 
 pub fn read(call: &Call<'_>) -> Outcome {
-    read_parts(call, &one(call))
+    let [(at, len)] = one(call);
+    if call.first && len <= COPY {
+        // The first try of a short one, which mostly is the last.
+        let mut sink = UserBytes::one(call.memory, at, len);
+        let mut objects = call.objects();
+        let id = objects.lookup_fd(call.fd(0))?;
+        match objects.read_desc(&call.world(), id, &mut sink) {
+            Ok(n) => return Ok(n as u64),
+            Err(Errno::EAGAIN) => {
+                drop(objects);
+                return wait_to_read(call, call.fd(0), id);
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    read_parts(call, &[(at, len)])
 }
 
 pub fn write(call: &Call<'_>) -> Outcome {
-    write_parts(call, &one(call))
+    let parts = one(call);
+    let [(at, len)] = parts;
+    if !call.first || len > COPY {
+        return write_parts(call, &parts);
+    }
+    // As in `read`.
+    let mut source = UserBytes::one(call.memory, at, len);
+    let mut objects = call.objects();
+    let id = objects.lookup_fd(call.fd(0))?;
+    match objects.write_desc(&call.world(), id, &mut source) {
+        Ok(n) if n == len && !objects.is_channel(id) => Ok(n as u64),
+        result => {
+            drop(objects);
+            go_on_writing(call, id, &parts, 0, result)
+        }
+    }
 }
 
 pub fn readv(call: &Call<'_>) -> Outcome {
@@ -249,8 +294,10 @@ pub fn lseek(call: &Call<'_>) -> Outcome {
 }
 
 pub fn close(call: &Call<'_>) -> Outcome {
-    call.on_objects(|o, _| o.close(call.fd(0)))?;
-    Ok(0)
+    match call.objects().close(call.fd(0)) {
+        Ok(()) => Ok(0),
+        Err(errno) => Err(Stop::Error(errno)),
+    }
 }
 
 pub fn close_range(call: &Call<'_>) -> Outcome {

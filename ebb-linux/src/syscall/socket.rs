@@ -268,6 +268,15 @@ fn length(len: u64) -> usize {
 
 pub fn sendto(call: &Call<'_>) -> Outcome {
     let [_, at, len, flags, to, to_len] = call.args;
+    let brief = MessageFlags::NOSIGNAL | MessageFlags::DONTWAIT;
+    if to == 0 && call.first && brief.contains(MessageFlags::from_bits_retain(flags as u32)) {
+        let mut source = UserBytes::one(call.memory, at, length(len));
+        let mut objects = call.objects();
+        let id = objects.lookup_fd(call.fd(0))?;
+        if let Some(sent) = objects.send_plainly(id, &mut source) {
+            return Ok(sent? as u64);
+        }
+    }
     let id = call.held(call.fd(0))?;
     let to = if to == 0 {
         None
@@ -371,6 +380,14 @@ fn receive_parts(
 pub fn recvfrom(call: &Call<'_>) -> Outcome {
     let [_, at, len, flags, from, from_len] = call.args;
     let flags = MessageFlags::from_bits_retain(flags as u32);
+    if from == 0 && call.first && MessageFlags::DONTWAIT.contains(flags) {
+        let mut sink = UserBytes::one(call.memory, at, length(len));
+        let mut objects = call.objects();
+        let id = objects.lookup_fd(call.fd(0))?;
+        if let Some(received) = objects.receive_plainly(id, &mut sink) {
+            return Ok(received? as u64);
+        }
+    }
     let received = receive_parts(call, &[(at, length(len))], 0, flags)?;
     if from != 0 {
         let id = call.held(call.fd(0))?;

@@ -8,68 +8,73 @@ use crate::state::process::Memory;
 /// Ranges of a guest's memory, one after another.
 pub struct UserBytes<'a> {
     memory: &'a Memory,
-    parts: &'a [(u64, usize)],
-    /// Bytes used up of the first part.
-    used: usize,
-    /// The most bytes that are moved.
-    most: usize,
+    /// Where the next byte is, and how many lie there in a row.
+    at: u64,
+    here: usize,
+    /// The ranges behind these.
+    rest: &'a [(u64, usize)],
+    /// How many bytes are still to be moved at most.
+    left: usize,
 }
 
 impl<'a> UserBytes<'a> {
+    /// One range.
+    #[inline]
+    pub const fn one(memory: &'a Memory, at: u64, len: usize) -> Self {
+        Self {
+            memory,
+            at,
+            here: len,
+            rest: &[],
+            left: len,
+        }
+    }
+
     /// The ranges, without their first `skip` bytes.
     pub fn new(memory: &'a Memory, parts: &'a [(u64, usize)], skip: usize) -> Self {
-        let mut bytes = Self {
-            memory,
-            parts,
-            used: 0,
-            most: usize::MAX,
-        };
-        if skip > 0 {
-            bytes.advance(skip);
-        }
+        let mut bytes = Self::one(memory, 0, 0);
+        bytes.rest = parts;
+        bytes.left = parts.iter().fold(0usize, |n, p| n.saturating_add(p.1));
+        bytes.advance(skip);
         bytes
     }
 
     /// The first `most` bytes of them.
+    #[inline]
     pub fn first(self, most: usize) -> Self {
-        Self { most, ..self }
+        Self {
+            left: self.left.min(most),
+            ..self
+        }
     }
 
     fn advance(&mut self, mut n: usize) {
-        while let Some(&(_, len)) = self.parts.first() {
-            let step = n.min(len - self.used);
-            self.used += step;
+        self.left -= n.min(self.left);
+        loop {
+            let step = n.min(self.here);
+            self.at = self.at.saturating_add(step as u64);
+            self.here -= step;
             n -= step;
-            if self.used < len {
+            if self.here > 0 {
                 break;
             }
-            self.parts = &self.parts[1..];
-            self.used = 0;
+            let Some((&(at, len), rest)) = self.rest.split_first() else {
+                break;
+            };
+            (self.at, self.here, self.rest) = (at, len, rest);
         }
-    }
-
-    fn left(&self) -> usize {
-        if let [(_, len)] = self.parts {
-            return (len - self.used).min(self.most);
-        }
-        let all = self.parts.iter().fold(0usize, |n, p| n.saturating_add(p.1));
-        (all - self.used).min(self.most)
     }
 
     /// Calls `f` with address, length and how much was done before, for each piece of up to `len` bytes.
     #[inline]
     fn each(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
-        let len = len.min(self.most);
-        if let [(address, size)] = *self.parts
-            && len <= size - self.used
-        {
-            // The usual case: no further part to look at.
-            let Some(at) = address.checked_add(self.used as u64) else {
-                return 0;
-            };
-            let moved = f(at, len, 0);
-            self.used += moved;
-            self.most -= moved;
+        let len = len.min(self.left);
+        if len < self.here || len == self.here && self.rest.is_empty() {
+            // The usual case: no further range to look at. What was moved has addresses, so none wraps.
+            let moved = f(self.at, len, 0);
+            self.at += moved as u64;
+            self.here -= moved;
+            self.left -= moved;
             return moved;
         }
         self.each_part(len, f)
@@ -77,17 +82,10 @@ impl<'a> UserBytes<'a> {
 
     fn each_part(&mut self, len: usize, mut f: impl FnMut(u64, usize, usize) -> usize) -> usize {
         let mut done = 0;
-        while done < len {
-            let Some(&(address, size)) = self.parts.first() else {
-                break;
-            };
-            let n = (size - self.used).min(len - done);
-            let moved = match address.checked_add(self.used as u64) {
-                Some(at) => f(at, n, done),
-                None => 0,
-            };
+        while done < len && self.here > 0 {
+            let n = self.here.min(len - done);
+            let moved = f(self.at, n, done);
             done += moved;
-            self.most -= moved;
             self.advance(moved);
             if moved < n {
                 break;
@@ -99,7 +97,7 @@ impl<'a> UserBytes<'a> {
 
 impl Sink for UserBytes<'_> {
     fn remaining(&self) -> usize {
-        self.left()
+        self.left
     }
 
     fn put(&mut self, from: &[u8]) -> usize {
@@ -115,7 +113,7 @@ impl Sink for UserBytes<'_> {
 
 impl Source for UserBytes<'_> {
     fn remaining(&self) -> usize {
-        self.left()
+        self.left
     }
 
     fn take(&mut self, to: &mut [u8]) -> usize {

@@ -167,8 +167,33 @@ impl Space {
         Ok(done)
     }
 
+    /// Where a range is that lies on one page, and can be used so right now: most that system calls move is such a range.
+    #[inline]
+    fn piece(&self, address: u64, len: usize, write: bool) -> Option<*mut u8> {
+        let within = address % PAGE;
+        if address >= super::GUEST_END || len as u64 > PAGE - within {
+            return None;
+        }
+        let page = self.tables.usable(address, write)?;
+        // SAFETY: `page` is a mapped frame, `within` lies in it.
+        Some(unsafe { page.add(within as usize) })
+    }
+
     /// Copies from the guest as far as its memory goes; returns how many bytes.
+    #[inline]
     pub fn read_part(&mut self, address: u64, buffer: &mut [u8]) -> usize {
+        if let Some(piece) = self.piece(address, buffer.len(), false) {
+            // SAFETY: as in `read`.
+            unsafe {
+                core::ptr::copy_nonoverlapping(piece, buffer.as_mut_ptr(), buffer.len());
+            }
+            return buffer.len();
+        }
+        self.read_pieces(address, buffer)
+    }
+
+    #[inline(never)]
+    fn read_pieces(&mut self, address: u64, buffer: &mut [u8]) -> usize {
         let mut done = 0;
         let len = buffer.len();
         let _ = self.pieces(address, len, Access::Read, |piece, n| {
@@ -181,7 +206,18 @@ impl Space {
     }
 
     /// Copies to the guest as far as its memory goes; returns how many bytes.
+    #[inline]
     pub fn write_part(&mut self, address: u64, bytes: &[u8]) -> usize {
+        if let Some(piece) = self.piece(address, bytes.len(), true) {
+            // SAFETY: as in `write`.
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), piece, bytes.len()) };
+            return bytes.len();
+        }
+        self.write_pieces(address, bytes)
+    }
+
+    #[inline(never)]
+    fn write_pieces(&mut self, address: u64, bytes: &[u8]) -> usize {
         let mut done = 0;
         let _ = self.pieces(address, bytes.len(), Access::Write, |piece, n| {
             // SAFETY: as in `write`.

@@ -147,6 +147,60 @@ impl PageBudget {
     }
 }
 
+/// Reads `total` bytes of a file whose pages are mapped.
+#[inline(never)]
+fn read_shared(shared: &Shared, pos: u64, total: usize, sink: &mut dyn Sink) -> Result<usize> {
+    let mut buffer = [0; PAGE];
+    let mut done = 0;
+    while done < total {
+        let at = pos + done as u64;
+        let want = (total - done).min(PAGE - (at % PAGE as u64) as usize);
+        shared.read(at, &mut buffer[..want]);
+        let n = sink.put(&buffer[..want]);
+        done += n;
+        if n < want {
+            return if done == 0 {
+                Err(Errno::EFAULT)
+            } else {
+                Ok(done)
+            };
+        }
+    }
+    Ok(done)
+}
+
+/// Writes to a file whose pages are mapped, and says in `size` how long it is.
+#[inline(never)]
+fn write_shared(
+    shared: &Shared,
+    size: &mut u64,
+    pos: u64,
+    source: &mut dyn Source,
+) -> Result<usize> {
+    let mut buffer = [0; PAGE];
+    let mut done = 0;
+    while source.remaining() > 0 {
+        let at = pos + done as u64;
+        let room = PAGE - (at % PAGE as u64) as usize;
+        let want = source.remaining().min(room);
+        let n = source.take(&mut buffer[..want]);
+        match shared.write(at, &buffer[..n]) {
+            Ok(_) => done += n,
+            Err(fault) if done == 0 => return Err(errno_of(fault)),
+            Err(_) => break,
+        }
+        *size = (*size).max(pos + done as u64);
+        if n < want {
+            break;
+        }
+    }
+    if done == 0 {
+        Err(Errno::EFAULT)
+    } else {
+        Ok(done)
+    }
+}
+
 impl FileData {
     /// A file that reads as this part of the archive until it is written.
     pub fn over(lower: &'static [u8]) -> Self {
@@ -273,17 +327,23 @@ impl FileData {
 
     /// The page at `index` for writing, made if it is absent.
     fn page_mut(&mut self, budget: &mut PageBudget, index: u64) -> Result<&mut [u8; PAGE]> {
-        if !matches!(self.pages.get(&index), Some(Some(_))) {
-            self.reserve(budget, index)?;
-            let lower = self.lower_page(index);
+        let lower = self.lower_page(index);
+        // Looked for once: mostly it is there.
+        let slot = match self.pages.entry(index) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(absent) => {
+                budget.charge()?;
+                absent.insert(None)
+            }
+        };
+        let page = slot.get_or_insert_with(|| {
             let mut page = Arc::new(Page::zeroed());
             if let Some(page) = Arc::get_mut(&mut page) {
                 page.0[..lower.len()].copy_from_slice(lower);
             }
-            self.pages.insert(index, Some(page));
-        }
-        let page = self.pages.get_mut(&index).and_then(Option::as_mut);
-        Ok(&mut Arc::make_mut(page.ok_or(Errno::EIO)?).0)
+            page
+        });
+        Ok(&mut Arc::make_mut(page).0)
     }
 
     /// Pays for the page at `index`, if nobody has.
@@ -297,33 +357,16 @@ impl FileData {
 
     /// Reads from `pos` to the end of the file or of the sink.
     pub fn read(&self, pos: u64, sink: &mut dyn Sink) -> Result<usize> {
-        let mut done = 0;
+        let left = self.size.saturating_sub(pos);
+        let total = left.min(sink.remaining() as u64) as usize;
         if let Some(shared) = &self.shared {
-            let mut buffer = [0; PAGE];
-            while pos + (done as u64) < self.size && sink.remaining() > 0 {
-                let at = pos + done as u64;
-                let left = usize::try_from(self.size - at).unwrap_or(PAGE);
-                let want = left
-                    .min(PAGE - (at % PAGE as u64) as usize)
-                    .min(sink.remaining());
-                shared.read(at, &mut buffer[..want]);
-                let n = sink.put(&buffer[..want]);
-                done += n;
-                if n < want {
-                    return if done == 0 {
-                        Err(Errno::EFAULT)
-                    } else {
-                        Ok(done)
-                    };
-                }
-            }
-            return Ok(done);
+            return read_shared(shared, pos, total, sink);
         }
-        while pos + (done as u64) < self.size && sink.remaining() > 0 {
+        let mut done = 0;
+        while done < total {
             let at = pos + done as u64;
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
-            let left = (self.size - at).min((PAGE - offset) as u64) as usize;
-            let want = left.min(sink.remaining());
+            let want = (total - done).min(PAGE - offset);
             let bytes = match self.pages.get(&index) {
                 Some(Some(page)) => &page.0[offset..],
                 _ => match self.lower_page(index).get(offset..) {
@@ -352,35 +395,16 @@ impl FileData {
         pos: u64,
         source: &mut dyn Source,
     ) -> Result<usize> {
-        let mut done = 0;
         self.moving = Moving(None);
         if let Some(shared) = &self.shared {
-            let mut buffer = [0; PAGE];
-            while source.remaining() > 0 {
-                let at = pos + done as u64;
-                let room = PAGE - (at % PAGE as u64) as usize;
-                let want = source.remaining().min(room);
-                let n = source.take(&mut buffer[..want]);
-                match shared.write(at, &buffer[..n]) {
-                    Ok(_) => done += n,
-                    Err(fault) if done == 0 => return Err(errno_of(fault)),
-                    Err(_) => break,
-                }
-                self.size = self.size.max(pos + done as u64);
-                if n < want {
-                    break;
-                }
-            }
-            return if done == 0 {
-                Err(Errno::EFAULT)
-            } else {
-                Ok(done)
-            };
+            return write_shared(shared, &mut self.size, pos, source);
         }
-        while source.remaining() > 0 {
+        let total = source.remaining();
+        let mut done = 0;
+        while done < total {
             let at = pos + done as u64;
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
-            let want = source.remaining().min(PAGE - offset);
+            let want = (total - done).min(PAGE - offset);
             let page = match self.page_mut(budget, index) {
                 Ok(page) => page,
                 Err(errno) if done == 0 => return Err(errno),

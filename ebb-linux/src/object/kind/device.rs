@@ -70,13 +70,7 @@ impl Kind for Device {
     ) -> Result<usize> {
         match self {
             Device::Null => Ok(0),
-            Device::Zero | Device::Full => {
-                let mut chunk = Limited {
-                    sink,
-                    left: ZERO_CHUNK,
-                };
-                fill_zero(&mut chunk)
-            }
+            Device::Zero | Device::Full => fill_zero(sink, ZERO_CHUNK),
             Device::Random => {
                 let mut done = 0;
                 let mut block = [0; 256];
@@ -129,21 +123,5 @@ impl Kind for Device {
     /// Linux lets epoll watch the random devices and terminals, not null, zero and full.
     fn queue(&self, hub: &Hub) -> Option<QueueId> {
         matches!(self, Device::Random | Device::Tty).then_some(hub.idle)
-    }
-}
-
-struct Limited<'a> {
-    sink: &'a mut dyn Sink,
-    left: usize,
-}
-
-impl Sink for Limited<'_> {
-    fn remaining(&self) -> usize {
-        self.sink.remaining().min(self.left)
-    }
-    fn put(&mut self, from: &[u8]) -> usize {
-        let n = self.sink.put(&from[..from.len().min(self.left)]);
-        self.left -= n;
-        n
     }
 }

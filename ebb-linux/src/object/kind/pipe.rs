@@ -13,7 +13,7 @@ use crate::object::{
     errno::{Errno, Result},
     flags::OpenFlags,
     id::QueueId,
-    io::{Sink, Source},
+    io::{Sink, Source, Spare},
     wait::{Events, Hub},
 };
 
@@ -49,7 +49,7 @@ pub struct Pipe {
     pub(crate) ring: VecDeque<Slot>,
     pub(crate) slots: usize,
     /// An emptied slot's memory, for the next write.
-    spare: Vec<u8>,
+    spare: Spare,
     pub(crate) readers: u32,
     pub(crate) writers: u32,
     /// How often the pipe was opened for reading and for writing: a FIFO's open waits for a change.
@@ -64,7 +64,7 @@ impl Pipe {
         Self {
             ring: VecDeque::new(),
             slots,
-            spare: Vec::new(),
+            spare: Spare::default(),
             readers: 0,
             writers: 0,
             opens: (0, 0),
@@ -203,14 +203,15 @@ impl Kind for Pipe {
         _: OpenFlags,
         sink: &mut dyn Sink,
     ) -> Result<usize> {
-        if sink.remaining() == 0 {
+        let total = sink.remaining();
+        if total == 0 {
             return Ok(0);
         }
         let was_full = self.full();
         let mut done = 0;
         let mut fault = false;
         while let Some(slot) = self.ring.front_mut() {
-            let want = (slot.bytes.len() - slot.start).min(sink.remaining());
+            let want = (slot.bytes.len() - slot.start).min(total - done);
             let n = sink.put(&slot.bytes[slot.start..slot.start + want]);
             slot.start += n;
             done += n;
@@ -222,9 +223,9 @@ impl Kind for Pipe {
             if slot.start == slot.bytes.len()
                 && let Some(emptied) = self.ring.pop_front()
             {
-                self.spare = emptied.bytes;
+                self.spare.keep(emptied.bytes);
             }
-            if fault || packet || sink.remaining() == 0 {
+            if fault || packet || done == total {
                 break;
             }
         }
@@ -270,10 +271,7 @@ impl Kind for Pipe {
         }
         while !fault && done < total && !self.full() {
             let want = (total - done).min(SLOT);
-            let mut bytes = core::mem::take(&mut self.spare);
-            bytes.clear();
-            bytes.reserve_exact(SLOT);
-            bytes.resize(want, 0);
+            let mut bytes = self.spare.take(want, SLOT);
             let n = source.take(&mut bytes);
             bytes.truncate(n);
             done += n;

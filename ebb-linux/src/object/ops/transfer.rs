@@ -74,9 +74,15 @@ impl Objects {
         if !desc.flags.readable() {
             return Err(Errno::EBADF);
         }
-        let (pos, flags) = (desc.pos, desc.flags);
+        let (pos, flags, node) = (desc.pos, desc.flags, desc.node);
         dispatch!(get_mut, self.kinds, desc.object, |kind| kind.read(&mut self.hub, env, flags, sink), Err(Errno::EBADF), {
-            Object::File | Object::Text => {
+            Object::File => {
+                check_range(pos, sink.remaining())?;
+                let done = self.read_node(node.ok_or(Errno::EBADF)?, pos, sink)?;
+                self.description_mut(id)?.pos = pos + done as u64;
+                Ok(done)
+            }
+            Object::Text => {
                 check_range(pos, sink.remaining())?;
                 let done = self.read_at(env, id, pos, sink)?;
                 self.description_mut(id)?.pos = pos + done as u64;
@@ -85,7 +91,10 @@ impl Objects {
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
             Object::Path => Err(Errno::EBADF),
             Object::Epoll(_) => Err(Errno::EINVAL),
-            Object::Socket(_) => self.read_socket(env, id, sink),
+            Object::Socket(socket) => match self.receive_briefly(socket, sink) {
+                Some(result) => result,
+                None => self.read_socket(env, id, sink),
+            },
         })
     }
 
@@ -113,10 +122,22 @@ impl Objects {
                 Ok(done)
             }
             Object::Text => self.write_text(env, node, source),
-            Object::Socket(_) => self.write_socket(env, id, source),
+            Object::Socket(socket) => match self.send_briefly(socket, source) {
+                Some(result) => result,
+                None => self.write_socket(env, id, source),
+            },
             Object::Path | Object::Dir => Err(Errno::EBADF),
             Object::Epoll(_) => Err(Errno::EINVAL),
         })
+    }
+
+    /// Reads from a file.
+    fn read_node(&mut self, node: NodeRef, pos: u64, sink: &mut dyn Sink) -> Result<usize> {
+        let read = self.fs.read_file(node, pos, sink);
+        if self.is_watching() && matches!(read, Ok(1..)) {
+            self.tell_node(node, Change::ACCESS);
+        }
+        read
     }
 
     /// Reads from what has positions.
@@ -129,13 +150,7 @@ impl Objects {
     ) -> Result<usize> {
         let desc = self.description(id)?;
         match (desc.object, desc.node) {
-            (Object::File, Some(node)) => {
-                let read = self.fs.read_file(node, pos, sink);
-                if self.is_watching() && matches!(read, Ok(1..)) {
-                    self.tell_node(node, Change::ACCESS);
-                }
-                read
-            }
+            (Object::File, Some(node)) => self.read_node(node, pos, sink),
             (Object::Text, Some(NodeRef::Synth(node))) => {
                 let text = match &desc.text {
                     Some(text) if pos > 0 => text.clone(),
@@ -160,6 +175,11 @@ impl Objects {
         match desc.object {
             Object::Path => Err(Errno::EBADF),
             Object::File | Object::Text if !desc.flags.readable() => Err(Errno::EBADF),
+            Object::File if desc.node.is_some() => {
+                let node = desc.node.ok_or(Errno::EBADF)?;
+                check_range(pos, sink.remaining())?;
+                self.read_node(node, pos, sink)
+            }
             Object::File | Object::Text => {
                 check_range(pos, sink.remaining())?;
                 self.read_at(env, id, pos, sink)
@@ -331,6 +351,13 @@ impl Objects {
             }
         }
         Ok(done)
+    }
+
+    /// Whether what is written goes to the UC's owner, or to the machine's console.
+    #[inline]
+    pub fn is_channel(&self, id: DescId) -> bool {
+        self.description(id)
+            .is_ok_and(|d| matches!(d.object, Object::Channel(_)))
     }
 
     /// Whether a write that gives `EPIPE` also sends `SIGPIPE`.

@@ -28,6 +28,7 @@ use crate::object::{
     env::{Carried, Env, NetSocket, Report},
     errno::{Errno, Result},
     id::{DescId, Id, NodeRef, QueueId},
+    io::Spare,
     wait::Hub,
 };
 
@@ -142,6 +143,8 @@ pub struct Socket {
     /// The socket of the stack below.
     pub(crate) net: Option<NetSocket>,
     pub(crate) inbox: VecDeque<Message>,
+    /// A message's memory, for the next one.
+    pub(crate) spare: Spare,
     /// What `inbox` costs: bytes and a charge per message.
     pub(crate) inbox_cost: usize,
     /// Nothing more will come in; nothing more may go out.
@@ -195,6 +198,18 @@ pub struct Message {
 }
 
 impl Message {
+    /// Bytes with nothing beside them.
+    pub(crate) const fn plain(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            start: 0,
+            from: Address::Unnamed,
+            descriptions: Vec::new(),
+            carried: None,
+            sender: None,
+        }
+    }
+
     /// Whether nothing of it is left to read.
     pub(crate) fn is_used_up(&self) -> bool {
         self.start == self.bytes.len()
@@ -271,6 +286,7 @@ impl Socket {
             peer: None,
             net: None,
             inbox: VecDeque::new(),
+            spare: Spare::default(),
             inbox_cost: 0,
             no_read: false,
             no_write: false,

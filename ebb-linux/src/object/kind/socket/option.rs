@@ -128,12 +128,18 @@ impl Options {
 
     /// Bytes that may wait for the receiver.
     pub(crate) fn receive_buffer(&self) -> usize {
-        self.get(SOCKET, RCVBUF).unwrap_or(DEFAULT_BUFFER) as usize
+        self.buffer(RCVBUF)
     }
 
     /// Bytes that may be on their way.
     pub(crate) fn send_buffer(&self) -> usize {
-        self.get(SOCKET, SNDBUF).unwrap_or(DEFAULT_BUFFER) as usize
+        self.buffer(SNDBUF)
+    }
+
+    /// Without a search for the default: every message asks.
+    fn buffer(&self, name: u32) -> usize {
+        let set = self.values.get(&(SOCKET, name)).copied();
+        set.unwrap_or(DEFAULT_BUFFER) as usize
     }
 
     /// TTL or hop limit of what is sent to one host.

@@ -1,5 +1,6 @@
 //! Sockets among sockets: pairs, names, connections, messages, and the network beyond the UC.
 
+mod brief;
 pub mod connect;
 mod datagram;
 mod flight;
@@ -347,7 +348,7 @@ impl Objects {
     /// Whether the guest has closed sockets of the stack below, which
     /// [`take_closed_network`](Self::take_closed_network) gives.
     pub fn has_closed_network(&self) -> bool {
-        !self.sockets.net_closed.is_empty() || !self.sockets.net_aborted.is_empty()
+        self.sockets.net_closed.len() | self.sockets.net_aborted.len() != 0
     }
 
     /// Closes what the guest has closed.

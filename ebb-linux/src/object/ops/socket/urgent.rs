@@ -100,12 +100,12 @@ impl Socket {
     /// How many bytes may be read now: reading stops at the mark. At the mark its byte is passed over, unless it is to be
     /// read with the others.
     pub(super) fn up_to_mark(&mut self) -> usize {
-        let among = self.options.flag(SOCKET, OOBINLINE);
         match self.urgent {
             None => usize::MAX,
             Some(urgent) if urgent.ahead > 0 => urgent.ahead,
             Some(_) => {
                 self.urgent = None;
+                let among = self.options.flag(SOCKET, OOBINLINE);
                 if !among && let Some(front) = self.inbox.front_mut() {
                     front.start += 1;
                 }
