@@ -136,10 +136,29 @@ impl Counting {
         })
     }
 
+    /// Has a command find this QEMU.
+    pub fn counts(&self, command: &mut Command) {
+        command.env("PATH", &self.path);
+    }
+
+    fn words(&self) -> Vec<u64> {
+        let bytes = std::fs::read(&self.file).expect("QEMU has the plugin");
+        let words = bytes.chunks_exact(8);
+        words
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
+            .collect()
+    }
+
     /// Instructions since the start.
     fn read(&self) -> u64 {
-        let bytes = std::fs::read(&self.file).expect("QEMU has the plugin");
-        u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes"))
+        self.words()[0]
+    }
+
+    /// Instructions between each pair of marks that the guest has made (`guests/count.c`).
+    pub fn between_marks(&self) -> Vec<u64> {
+        let words = self.words();
+        let marks = &words[2..][..words[1] as usize];
+        marks.chunks_exact(2).map(|m| m[1] - m[0]).collect()
     }
 
     /// Instructions for each request of a closed loop.
@@ -178,7 +197,7 @@ pub fn count_instructions(
 
 fn find_in(command: &mut Command, counting: Option<&Counting>) {
     if let Some(counting) = counting {
-        command.env("PATH", &counting.path);
+        counting.counts(command);
     }
 }
 
