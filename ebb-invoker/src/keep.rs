@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `entity/NAMESPACE/..` | the document of an entity ([`ebb_openwhisk::entity::kept`]); its code is a blob, once for equal code |
+//! | `namespace/NAME` | a namespace: its limits, and a hash of its key ([`ebb_openwhisk::namespaces`]) |
 //! | `record/` and the record's place, big endian | the record of an activation |
 //! | `platform/key` | the key of the user `guest`, if it was drawn |
 //! | `platform/revision` | a number that no action's revision has reached |
@@ -34,6 +35,7 @@ use ebb_openwhisk::entity::{
 };
 use ebb_openwhisk::json::Json;
 use ebb_openwhisk::name::FullName;
+use ebb_openwhisk::namespaces::Namespace;
 use ebb_openwhisk::runtimes::Runtimes;
 use ebb_store::{Batch, Error, Hash, Store, Writer, hash_in_pieces};
 use hashbrown::HashMap;
@@ -45,6 +47,7 @@ const INLINE: usize = 32 << 10;
 const REVISIONS: u64 = 1 << 32;
 
 const ENTITY: &str = "entity/";
+const NAMESPACE: &str = "namespace/";
 const RECORD: &[u8] = b"record/";
 const KEY: &str = "platform/key";
 const REVISION: &str = "platform/revision";
@@ -72,6 +75,8 @@ pub struct Keeper {
 pub struct Restored {
     /// Entities.
     pub entities: Vec<Entity>,
+    /// Namespaces by name, as they were kept.
+    pub namespaces: Vec<(String, Json)>,
     /// Records, the oldest first.
     pub records: Vec<Arc<Activation>>,
     /// The place that the first of them has from now on.
@@ -136,10 +141,22 @@ impl Drop for Ticket {
     }
 }
 
-/// Entities that were changed together, and what they are now.
+/// What was changed together, and what it is now.
 pub struct Changed {
     ticket: Ticket,
-    entities: Vec<(FullName, Option<Entity>)>,
+    failed: Failed,
+}
+
+/// What could not be kept, as it was to be.
+pub struct Failed {
+    /// Entities.
+    pub entities: Entities,
+    /// Namespaces.
+    pub namespaces: Vec<(Arc<str>, Option<Json>)>,
+}
+
+fn namespace_key(name: &str) -> String {
+    format!("{NAMESPACE}{name}")
 }
 
 fn entity_key(name: &FullName) -> String {
@@ -325,6 +342,15 @@ impl Keeper {
                     .collect();
             }
         }
+        for key in self.store.keys(NAMESPACE) {
+            let shown = String::from_utf8_lossy(&key).into_owned();
+            let name = shown.strip_prefix(NAMESPACE).unwrap_or_default();
+            match self.kept_namespace(name).await {
+                Ok(Some(kept)) => restored.namespaces.push((name.into(), kept)),
+                Ok(None) => {}
+                Err(why) => restored.lost.push(format!("{shown}: {why}")),
+            }
+        }
         let mut on_disk = Vec::new();
         for key in self.store.keys(RECORD) {
             let Some(place) = key[RECORD.len()..].first_chunk() else {
@@ -375,9 +401,16 @@ impl Keeper {
     /// What has changed in the controller since this was asked the last time; to be called before anybody else can change it again.
     pub fn changed(&self, controller: &mut Controller) -> Option<Changed> {
         let mut names = controller.store_mut().take_changed();
-        if names.is_empty() {
+        let changed = controller.namespaces_mut().take_changed();
+        if names.is_empty() && changed.is_empty() {
             return None;
         }
+        let namespaces = changed.into_iter().map(|name| {
+            let namespace = controller.namespaces().get(&name);
+            let kept = namespace.map(Namespace::to_kept);
+            (name, kept)
+        });
+        let namespaces = namespaces.collect();
         names.sort_unstable();
         names.dedup();
         let entities = names.into_iter().map(|name| {
@@ -391,18 +424,22 @@ impl Keeper {
                 number: order.next - 1,
                 order: Arc::clone(&self.order),
             },
-            entities: entities.collect(),
+            failed: Failed {
+                entities: entities.collect(),
+                namespaces,
+            },
         })
     }
 
     /// Makes a change durable.
     ///
     /// # Errors
-    /// It could not be; the entities, and why. The disk has what it had.
-    pub async fn commit(&self, changed: Changed) -> Result<(), (Entities, Error)> {
-        let Changed { ticket, entities } = changed;
+    /// It could not be; what it was, and why. The disk has what it had.
+    pub async fn commit(&self, changed: Changed) -> Result<(), (Failed, Error)> {
+        let Changed { ticket, failed } = changed;
+        let entities = &failed.entities;
         let mut documents = Vec::with_capacity(entities.len());
-        for (_, entity) in &entities {
+        for (_, entity) in entities {
             documents.push(match entity {
                 Some(entity) => Some(Document::of(kept::write(entity)).await),
                 None => None,
@@ -425,15 +462,21 @@ impl Keeper {
             }
         }
         drop(sums);
+        for (name, kept) in &failed.namespaces {
+            match kept {
+                Some(kept) => batch.put(namespace_key(name), kept.as_str()),
+                None => batch.delete(namespace_key(name)),
+            };
+        }
         let done = self.store.commit(batch);
         drop(ticket);
         done.await.map_err(|error| {
             let mut sums = self.sums.lock();
-            for (name, _) in &entities {
+            for (name, _) in &failed.entities {
                 sums.remove(name);
             }
             drop(sums);
-            (entities, error)
+            (failed, error)
         })
     }
 
@@ -441,6 +484,16 @@ impl Keeper {
     pub async fn kept(&self, name: &FullName, runtimes: &Runtimes) -> Option<Entity> {
         let (kept, _) = get(&self.store, entity_key(name).as_bytes()).await.ok()??;
         kept::read(&kept, runtimes).ok()
+    }
+
+    /// What the disk has of a namespace.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn kept_namespace(&self, name: &str) -> Result<Option<Json>, String> {
+        let read = self.store.get(namespace_key(name).as_bytes()).await;
+        let bytes = read.map_err(|error| format!("{error}"))?;
+        bytes.map(text).transpose()
     }
 
     /// Keeps records that came, and drops those that went.
@@ -499,6 +552,11 @@ impl Keeper {
 /// Brings back what a disk had, and follows changes from now on. What there is no room for is told in `lost`; what comes back are the
 /// records that had to go.
 pub fn bring_back(controller: &mut Controller, restored: &mut Restored) -> Vec<Change> {
+    for (name, kept) in restored.namespaces.drain(..) {
+        if let Err(why) = controller.namespaces_mut().restore(&name, &kept) {
+            restored.lost.push(format!("{NAMESPACE}{name}: {why}"));
+        }
+    }
     for entity in restored.entities.drain(..) {
         let name = entity.common().name.clone();
         if let Err(failure) = controller.store_mut().insert(entity) {

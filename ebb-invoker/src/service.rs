@@ -31,7 +31,8 @@ const FIRST_INSTANCE: Duration = Duration::from_secs(600);
 /// The platform, which listens and answers until it is stopped.
 pub struct Service {
     server: tcp::Server,
-    key: String,
+    /// The key of the user `guest`, where that is known.
+    key: Option<String>,
     /// What is kept, and where; `None` if nothing is.
     state: Option<String>,
     deployed: Vec<String>,
@@ -53,9 +54,11 @@ impl Service {
         };
         let (key, state) = match kept {
             Some(State { key, text }) => (key, Some(text)),
-            None => (drawn, None),
+            None => (Some(drawn), None),
         };
-        books.controller(|c| c.set_key(NAMESPACE, &key));
+        if let Some(key) = &key {
+            books.controller(|c| c.set_key(NAMESPACE, key));
+        }
         let deployed = match options.actions {
             Some(folder) => deploy_actions(folder).await?,
             None => Vec::new(),
@@ -82,7 +85,8 @@ impl Service {
         let memory_mb = EbbRef::<Books>::get().budget_bytes() >> 20;
         let at = address(self.server.local_addr().port());
         let plural = if cores == 1 { "" } else { "s" };
-        let key = &self.key;
+        // One that was rotated is known by its hash only.
+        let key = self.key.as_deref().unwrap_or("UUID:KEY");
         println!("invoker: {at}/ on {cores} core{plural}; Ctrl-C ends it");
         println!("  instances  {instances}; at most {memory_mb} MB");
         let kinds = EbbRef::<Books>::get().controller(|c| c.runtimes().names());
@@ -91,7 +95,12 @@ impl Service {
             Some(state) => println!("  state      {state}"),
             None => println!("  state      none: what is deployed is gone when this ends"),
         }
-        println!("  key        {key}");
+        match &self.key {
+            Some(key) => println!("  key        {key}"),
+            None => {
+                println!("  key        the one that {NAMESPACE} was given last (UUID:KEY below)")
+            }
+        }
         if let Some(first) = self.deployed.first() {
             println!("  deployed   {}", self.deployed.join(", "));
             println!("  try        curl {at}/api/v1/web/{NAMESPACE}/default/{first}.json?name=you");

@@ -20,11 +20,12 @@ use ebb_openwhisk::entity::Entity;
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::http::Response;
 use ebb_openwhisk::name::FullName;
+use ebb_openwhisk::namespaces::Namespace;
 use ebb_openwhisk::{Controller, Step};
 use ebb_store::Error;
 use hashbrown::HashMap;
 
-use crate::books::Books;
+use crate::books::{Books, NAMESPACE};
 use crate::keep::{Changed, Keeper, bring_back};
 use crate::key::random_key;
 use crate::options::ServiceOptions;
@@ -56,6 +57,11 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     let runtimes = books.controller(|c| c.runtimes().clone());
     let mut restored = keeper.restore(&runtimes).await.map_err(wrong)?;
     let (entities, records) = (restored.entities.len(), restored.records.len());
+    // What has not changed since it was made is not kept.
+    let guest_changed = restored
+        .namespaces
+        .iter()
+        .any(|(name, _)| name == NAMESPACE);
     let went = books.controller(|c| bring_back(c, &mut restored));
     drop(keeper.keep_records(went));
     for lost in damage.iter().chain(&restored.lost) {
@@ -63,14 +69,21 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     }
     let keeper = books.keep(keeper, options.strict_records);
     let key = match (options.auth, restored.key) {
-        (Some(given), _) => String::from(given),
-        (None, Some(kept)) => kept,
+        (Some(given), _) => Some(String::from(given)),
+        (None, Some(kept)) => {
+            let opens = |c: &mut Controller| c.namespaces_mut().opens(NAMESPACE, &kept);
+            let is_rotated = guest_changed && !books.controller(opens);
+            (!is_rotated).then_some(kept)
+        }
+        // It was rotated before one was drawn.
+        (None, None) if guest_changed => None,
         (None, None) => {
             let drawn = random_key();
             keeper.keep_key(&drawn).await.map_err(wrong)?;
-            drawn
+            Some(drawn)
         }
     };
+    books.tell_weights();
     spawn(keep_records());
     Ok(Some(State {
         key,
@@ -83,8 +96,8 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
 
 /// What was brought back.
 pub(crate) struct State {
-    /// The key of the user `guest`.
-    pub(crate) key: String,
+    /// The key of the user `guest`; `None` if it was given another one, of which there is a hash only.
+    pub(crate) key: Option<String>,
     /// For people.
     pub(crate) text: String,
 }
@@ -142,11 +155,21 @@ pub(crate) async fn commit(changed: Changed) -> Result<(), Error> {
     let Some(keeper) = books.keeper() else {
         return Ok(());
     };
-    let Err((entities, error)) = keeper.commit(changed).await else {
+    let Err((failed, error)) = keeper.commit(changed).await else {
         return Ok(());
     };
     let runtimes = books.controller(|c| c.runtimes().clone());
-    for (name, failed) in &entities {
+    for (name, kept) in &failed.namespaces {
+        let before = keeper.kept_namespace(name).await.ok().flatten();
+        books.controller(|c| {
+            let now = c.namespaces().get(name).map(Namespace::to_kept);
+            // Else it was changed again.
+            if now == *kept {
+                c.namespaces_mut().take_back(name, before.as_ref());
+            }
+        });
+    }
+    for (name, failed) in &failed.entities {
         let kept = keeper.kept(name, &runtimes).await;
         books.controller(|c| {
             // Else it was changed again, and that will be kept or taken back by itself.

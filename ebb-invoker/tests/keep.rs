@@ -18,6 +18,7 @@ use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
 
 const KEY: &str = "guest:key";
+const ADMIN: &str = "admin:key";
 
 fn controller() -> Controller {
     Controller::new(Config {
@@ -30,18 +31,22 @@ fn controller() -> Controller {
         entity_bytes: 64 << 20,
         activation_bytes: 20_000,
         seed: [7; 32],
-        admin: None,
+        admin: Some(ADMIN.into()),
         entropy: |bytes| bytes.fill(7),
     })
 }
 
 /// A request to the API; the status of its answer.
 fn ask(controller: &mut Controller, method: &str, path: &str, body: &str, now_ms: u64) -> u16 {
-    let key = format!("Basic {}", STANDARD.encode(KEY));
+    let (key, path) = match path.starts_with("/admin/") {
+        true => (ADMIN, path.to_owned()),
+        false => (KEY, format!("/api/v1/namespaces/_{path}")),
+    };
+    let key = format!("Basic {}", STANDARD.encode(key));
     let step = controller.handle(
         &Request {
             method,
-            path: &format!("/api/v1/namespaces/_{path}"),
+            path: &path,
             query: "overwrite=true",
             headers: &[
                 ("authorization", &key),
@@ -67,6 +72,13 @@ fn state(controller: &Controller) -> State {
         .store()
         .iter()
         .filter(|e| e.common().name.namespace == "guest");
+    let namespaces = controller.namespaces().iter().map(|namespace| {
+        let kept = namespace.to_kept().as_str().to_owned();
+        (
+            format!("namespace {}", namespace.name()),
+            (kept, String::new()),
+        )
+    });
     own.map(|entity| {
         let kept = kept::write(entity);
         let rules = match entity {
@@ -79,6 +91,7 @@ fn state(controller: &Controller) -> State {
             (kept.document.as_str().to_owned(), code),
         )
     })
+    .chain(namespaces)
     .collect()
 }
 
@@ -88,7 +101,7 @@ fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
     let (name, other) = (pick(random), pick(random));
     let delete = random.one_in(4);
     let annotations = format!(r#""annotations":[{{"key":"n","value":{number}}}]"#);
-    match random.below(6) {
+    match random.below(7) {
         0 | 1 => {
             let path = match random.one_in(3) {
                 true => format!("/actions/p{other}/a{name}"),
@@ -133,6 +146,23 @@ fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
                 format!("/rules/r{name}"),
                 body,
             )
+        }
+        5 => {
+            let path = format!("/admin/namespaces/n{name}");
+            match random.below(4) {
+                0 => ("DELETE", path, String::new()),
+                1 => (
+                    "POST",
+                    format!("{path}/limits"),
+                    format!(r#"{{"memory":{number}}}"#),
+                ),
+                2 => (
+                    "POST",
+                    format!("{path}/key"),
+                    format!(r#"{{"key":"n{name}:{number}"}}"#),
+                ),
+                _ => ("PUT", path, format!(r#"{{"key":"n{name}:{number}"}}"#)),
+            }
         }
         _ => {
             let status = if random.one_in(2) {
@@ -369,7 +399,7 @@ fn a_full_disk_refuses_changes_and_takes_deletes() {
     assert_eq!(error, ebb_store::Error::Full);
     assert!(names.len() > 10);
     let asked = keeper.clone();
-    let name = changed[0].0.clone();
+    let name = changed.entities[0].0.clone();
     let kept = world.result(async move { asked.kept(&name, &Runtimes::default()).await });
     assert!(kept.is_none(), "it was never kept");
     let mut put = |name: &str, method: &'static str| {
@@ -395,4 +425,37 @@ fn a_full_disk_refuses_changes_and_takes_deletes() {
         assert_eq!(put(name, "DELETE"), Ok(()));
     }
     assert_eq!(put("again", "PUT"), Ok(()));
+}
+
+#[test]
+fn a_namespace_comes_back_with_its_key_and_its_limits() {
+    let disk = SimDisk::new(2 << 20, 1);
+    let mut world = World::new(&disk);
+    let (keeper, controller, _) = world.open();
+    let body = r#"{"key":"u:secret","limits":{"weight":7}}"#;
+    assert_eq!(
+        ask(
+            &mut controller.borrow_mut(),
+            "PUT",
+            "/admin/namespaces/n",
+            body,
+            1
+        ),
+        200
+    );
+    let asked = keeper.clone();
+    let changed = keeper
+        .changed(&mut controller.borrow_mut())
+        .expect("a change");
+    assert!(world.result(async move { asked.commit(changed).await.is_ok() }));
+    let mut world = World::new(&disk.power_cut(1));
+    let (keeper, controller, _) = world.open();
+    let mut controller = controller.borrow_mut();
+    assert!(controller.namespaces_mut().opens("n", "u:secret"));
+    assert!(!controller.namespaces_mut().opens("n", "u:secreu"));
+    assert_eq!(controller.namespaces().limits("n").weight, 7);
+    assert!(
+        keeper.changed(&mut controller).is_none(),
+        "nothing is kept anew"
+    );
 }

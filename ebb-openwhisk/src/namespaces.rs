@@ -170,6 +170,12 @@ impl Namespaces {
         self.of_names.get(name)
     }
 
+    /// Whether that key opens that namespace.
+    pub fn opens(&mut self, name: &str, key: &str) -> bool {
+        let subject = self.authenticate(key.as_bytes());
+        subject.is_some_and(|subject| &*subject.namespace == name)
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Namespace> {
         self.of_names.values()
@@ -230,6 +236,7 @@ impl Namespaces {
         }
         let key = self.checked_key(name, key)?;
         self.insert(name, &key, limits, now_ms);
+        self.changed.push(Arc::from(name));
         Ok(key)
     }
 
@@ -242,6 +249,7 @@ impl Namespaces {
         let (limits, since_ms) = (old.limits, old.since_ms);
         let key = self.checked_key(name, key)?;
         self.insert(name, &key, limits, since_ms);
+        self.changed.push(Arc::from(name));
         Ok(key)
     }
 
@@ -258,9 +266,21 @@ impl Namespaces {
 
     /// Takes a namespace out: its key opens nothing any more.
     pub fn remove(&mut self, name: &str) -> Option<Namespace> {
+        let namespace = self.take_out(name)?;
+        self.changed.push(namespace.name.clone());
+        Some(namespace)
+    }
+
+    /// Makes a namespace what was kept of it, which counts as no change; `None` is that there was none.
+    pub fn take_back(&mut self, name: &str, kept: Option<&Json>) {
+        if kept.is_none_or(|kept| self.restore(name, kept).is_err()) {
+            self.take_out(name);
+        }
+    }
+
+    fn take_out(&mut self, name: &str) -> Option<Namespace> {
         let namespace = self.of_names.remove(name)?;
         self.of_uuids.remove(&namespace.uuid);
-        self.changed.push(namespace.name.clone());
         Some(namespace)
     }
 
@@ -307,12 +327,11 @@ impl Namespaces {
         }
     }
 
-    /// Puts a namespace in the place of any of its name; the key is of the right form.
+    /// Puts a namespace in the place of any of its name, which counts as no change; the key is of the right form.
     pub(crate) fn insert(&mut self, name: &str, key: &str, limits: NamespaceLimits, since_ms: u64) {
         let uuid = key.split_once(':').map_or(key, |(uuid, _)| uuid);
-        let name: Arc<str> = Arc::from(name);
         self.put(Namespace {
-            name: name.clone(),
+            name: Arc::from(name),
             uuid: uuid.into(),
             hash: Hash::of(key.as_bytes()),
             shown: None,
@@ -320,7 +339,6 @@ impl Namespaces {
             limits,
             since_ms,
         });
-        self.changed.push(name);
     }
 
     fn put(&mut self, namespace: Namespace) {

@@ -180,7 +180,7 @@ impl Controller {
         &mut self.namespaces
     }
 
-    /// Gives a namespace another key, `uuid:key`.
+    /// Gives a namespace another key, `uuid:key`, as long as this platform runs.
     pub fn set_key(&mut self, namespace: &str, key: &str) {
         let known = self.namespaces.get(namespace);
         let since_ms = known.map_or(0, |known| known.since_ms);
