@@ -1,6 +1,7 @@
 //! The tree is the architecture: a file uses what is below it, and no two need one another. Read from the source, so that a
 //! change that turns an arrow round is told with the names of both files.
 
+mod made_up;
 mod source;
 
 use std::{
@@ -14,24 +15,62 @@ use test_support::WORKSPACE;
 
 /// The folders of the workspace's crates that are not tests or benches.
 fn crates() -> Vec<PathBuf> {
+    let is_ours = |name: &str| name.starts_with("ebb-") || name == "native-target";
     let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
-    let mut folders: Vec<PathBuf> = fs::read_dir(&workspace)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|folder| {
-            let name = folder.file_name().and_then(|n| n.to_str());
-            name.is_some_and(|n| n.starts_with("ebb-") || n == "native-target")
-                && folder.join("Cargo.toml").exists()
-        })
-        .collect();
+    let mut folders = crates_in(&workspace, is_ours);
     folders.push(workspace);
     folders.sort();
     folders
 }
 
+/// The folders of all of the workspace's crates.
+fn all_crates() -> Vec<PathBuf> {
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    let mut folders = crates();
+    for within in ["native-target", "tests", "benches"] {
+        folders.extend(crates_in(&workspace.join(within), |_| true));
+    }
+    folders.push(workspace.join("benches"));
+    folders
+}
+
+fn crates_in(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let folders = entries.map(|entry| entry.expect("an entry").path());
+    folders
+        .filter(|folder| {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            name.is_some_and(&is_wanted) && folder.join("Cargo.toml").exists()
+        })
+        .collect()
+}
+
 fn read(folder: &Path) -> Option<Source> {
     let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
     Some(Source::read(&workspace, &root_of(folder)?))
+}
+
+/// Every library and program of the workspace: the crates' roots, and the other files that their manifests name.
+fn all_sources() -> Vec<Source> {
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    let mut found = Vec::new();
+    for folder in all_crates() {
+        found.extend(root_of(&folder));
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        let named = manifest.lines().filter_map(|line| {
+            let path = line.strip_prefix("path = \"")?.strip_suffix('"')?;
+            path.ends_with(".rs").then(|| folder.join(path))
+        });
+        found.extend(named);
+        let implied = ["src/main.rs"].iter().map(|name| folder.join(name));
+        found.extend(implied.filter(|path| path.exists()));
+    }
+    found.sort();
+    found.dedup();
+    found
+        .iter()
+        .map(|root| Source::read(&workspace, root))
+        .collect()
 }
 
 /// The sets of files of which each needs every other.
@@ -103,9 +142,9 @@ fn circles_told(source: &Source) -> Vec<String> {
 
 #[test]
 fn no_two_files_need_one_another() {
-    let sources = crates();
-    let sources = sources.iter().filter_map(|folder| read(folder));
-    let told: Vec<String> = sources.flat_map(|source| circles_told(&source)).collect();
+    let sources = all_sources();
+    assert!(sources.len() >= 60, "only {} were read", sources.len());
+    let told: Vec<String> = sources.iter().flat_map(circles_told).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
@@ -132,49 +171,52 @@ fn layers(text: &str) -> Vec<Vec<String>> {
     found
 }
 
-#[test]
-fn a_file_uses_only_layers_that_its_module_lists_above_its_own() {
-    let mut told = Vec::new();
-    let mut read_lists = 0;
-    for source in crates().iter().filter_map(|folder| read(folder)) {
-        for root in &source.files {
-            let layers = layers(&root.text);
-            if layers.is_empty() {
+/// What is to be told of the layers that modules of a crate list; `None` when none lists any.
+fn misplaced(source: &Source) -> Option<Vec<String>> {
+    let mut told = None;
+    for root in &source.files {
+        let layers = layers(&root.text);
+        if layers.is_empty() {
+            continue;
+        }
+        let told = told.get_or_insert_with(Vec::new);
+        let depth = root.module.len();
+        let layer_of = |module: &[String]| {
+            let name = module.strip_prefix(root.module.as_slice())?.first()?;
+            layers.iter().position(|names| names.contains(name))
+        };
+        let below = source
+            .files
+            .iter()
+            .filter(|file| file.module.starts_with(&root.module) && file.module.len() > depth);
+        for file in below {
+            let Some(own) = layer_of(&file.module) else {
+                told.push(format!("{} is in no layer of {}", file.path, root.path));
                 continue;
-            }
-            read_lists += 1;
-            let depth = root.module.len();
-            let layer_of = |module: &[String]| {
-                let name = module.strip_prefix(root.module.as_slice())?.first()?;
-                layers.iter().position(|names| names.contains(name))
             };
-            for file in &source.files {
-                if file.module.starts_with(&root.module)
-                    && file.module.len() > depth
-                    && layer_of(&file.module).is_none()
-                {
-                    told.push(format!("{} is in no layer of {}", file.path, root.path));
-                }
-                let Some(own) = layer_of(&file.module) else {
-                    continue;
-                };
-                for (used, name) in &file.uses {
-                    let used = &source.files[*used];
-                    let same = file.module.get(depth) == used.module.get(depth);
-                    if !same && layer_of(&used.module).is_some_and(|layer| layer >= own) {
-                        told.push(format!(
-                            "{} uses `{name}` of {}, which is not below it",
-                            file.path, used.path
-                        ));
-                    }
+            for (used, name) in &file.uses {
+                let used = &source.files[*used];
+                let same = file.module.get(depth) == used.module.get(depth);
+                if !same && layer_of(&used.module).is_some_and(|layer| layer >= own) {
+                    told.push(format!(
+                        "{} uses `{name}` of {}, which is not below it",
+                        file.path, used.path
+                    ));
                 }
             }
         }
     }
-    assert!(
-        read_lists >= 2,
-        "only {read_lists} lists of layers were found"
-    );
+    told
+}
+
+#[test]
+fn a_file_uses_only_layers_that_its_module_lists_above_its_own() {
+    let crates = crates();
+    let sources: Vec<Source> = crates.iter().filter_map(|folder| read(folder)).collect();
+    let files = sources.iter().flat_map(|source| &source.files);
+    let lists = files.filter(|file| !layers(&file.text).is_empty()).count();
+    assert!(lists >= 2, "only {lists} lists of layers were found");
+    let told: Vec<String> = sources.iter().filter_map(misplaced).flatten().collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
