@@ -1,6 +1,6 @@
 //! `madvise` and the `mlock` family: what a program says of memory that it has, obeyed or refused.
 
-use super::memory::{discard, in_parts, no_room};
+use super::parts::{discard, in_parts, no_room};
 use super::{Call, Outcome, Stop, credentials, remote};
 use crate::abi::errno::Errno;
 use crate::abi::limit;

@@ -1,12 +1,12 @@
 //! Address spaces: unmapping, protecting, moving and advising; what `mmap` shares with them.
 
 use super::advice::{may_lock, populate};
+use super::parts::{discard, in_parts, no_room};
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
 use crate::image::note;
-use crate::state::process::{STEP_ENTRIES, State};
-use crate::state::thread::Work;
+use crate::state::process::State;
 use ebb_mem::space::{Area, Backing, Error, Flags, Mapping, PAGE, Place, Protection, Space};
 
 pub fn protection(bits: u64) -> Result<Protection, Stop> {
@@ -35,44 +35,6 @@ pub fn data_is_full(state: &State, space: &Space, more: u64) -> bool {
     };
     let data = || space.areas().filter(is_data).map(|a| a.end - a.start);
     most != u64::MAX && data().sum::<u64>().saturating_add(more) > most
-}
-
-/// `mmap` and `mremap` say `ENOMEM` for ranges beyond the address space.
-pub fn no_room(error: Error) -> Stop {
-    match error {
-        Error::Invalid => Errno::ENOMEM.into(),
-        other => other.into(),
-    }
-}
-
-/// Makes a change of a long range part by part; what is left for the last part.
-pub fn in_parts(
-    call: &Call<'_>,
-    address: u64,
-    len: u64,
-    change: impl FnOnce(&mut Space, u64, u64) -> Result<(), Error>,
-) -> Result<(u64, u64), Stop> {
-    let done = call.work().done;
-    let (address, len) = (address.wrapping_add(done), len.wrapping_sub(done));
-    let mut space = call.space();
-    let Some(part) = space.reach(address, len, STEP_ENTRIES) else {
-        return Ok((address, len));
-    };
-    change(&mut space, address, part).map_err(no_room)?;
-    drop(space);
-    call.next_part(Work {
-        done: done + part,
-        at: 0,
-    })
-    .map(|_| (address, len))
-}
-
-/// Gives pages back; that some of them are not mapped is no error here.
-pub fn discard(space: &mut Space, address: u64, len: u64) -> Result<(), Error> {
-    match space.discard(address, len) {
-        Err(Error::NotMapped) => Ok(()),
-        other => other,
-    }
 }
 
 /// Empties what a new mapping takes the place of, which may be much. It stays mapped until the new one is there, so nobody

@@ -2,7 +2,8 @@
 
 use super::advice::{can_lock, may_lock, populate};
 use super::file::COPY;
-use super::memory::{data_is_full, make_room, no_room, space_is_full};
+use super::memory::{data_is_full, make_room, space_is_full};
+use super::parts::no_room;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;

@@ -17,6 +17,7 @@ mod memory;
 mod misc;
 mod mmap;
 mod netdev;
+mod parts;
 mod path;
 mod poll;
 mod process;
