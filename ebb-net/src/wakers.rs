@@ -1,4 +1,4 @@
-//! Who waits for a socket. Used by the providers of the stack.
+//! The tasks that wait for a socket. Used by the providers of the stack.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -54,7 +54,7 @@ pub enum Direction {
     Write,
 }
 
-/// Who waits for either direction of a socket.
+/// The tasks that wait for either direction of a socket.
 #[derive(Debug, Default)]
 pub struct SocketWakers {
     read: WakerSet,

@@ -10,7 +10,7 @@ use crate::runtimes::Launch;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-/// Who calls.
+/// The caller's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Its namespace.
@@ -48,7 +48,7 @@ pub struct Call {
     pub environment: Vec<(String, String)>,
     /// The argument.
     pub arguments: Json,
-    /// Who calls.
+    /// On whose behalf it is made.
     pub caller: Caller,
     /// The binding that it was reached through.
     pub binding: Option<FullName>,

@@ -220,7 +220,7 @@ impl Metrics {
         by_start(
             out,
             "ebb_activation_seconds",
-            "From the request to the answer, by how the instance was come by.",
+            "From the request to the answer, by how the instance was obtained.",
             &self.latency,
             &Start::ALL,
         );
@@ -241,7 +241,7 @@ impl Metrics {
         by_start(
             out,
             "ebb_run_seconds",
-            "Running an action, by how its instance was come by.",
+            "Running an action, by how its instance was obtained.",
             &self.run,
             &Start::ALL,
         );
@@ -295,7 +295,7 @@ pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-/// A histogram for each way in which instances were come by.
+/// A histogram for each way in which instances were obtained.
 fn by_start(out: &mut String, name: &str, help: &str, times: &[Histogram; 3], starts: &[Start]) {
     head(out, name, "histogram", help);
     for start in starts {

@@ -67,7 +67,7 @@ pub struct Sequence {
     pub binding: Option<FullName>,
     /// The body of the first call.
     pub body: Json,
-    /// Who calls.
+    /// On whose behalf it is made.
     pub caller: Caller,
     /// The enclosing sequence's activation.
     pub cause: Option<String>,
@@ -84,7 +84,7 @@ pub struct Composition {
     pub conductor: Resolved,
     /// The body of its first call.
     pub body: Body,
-    /// Who calls.
+    /// On whose behalf it is made.
     pub caller: Caller,
     /// The enclosing sequence's or composition's activation.
     pub cause: Option<String>,

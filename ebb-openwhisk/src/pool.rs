@@ -257,7 +257,7 @@ impl<T, S: Clone> Pool<T, S> {
         now_us: u64,
     ) -> Submitted<T, S> {
         self.now_us = now_us;
-        // Who waits goes first, except for an instance that is of no use to them.
+        // Waiting calls go first, unless the free instance is of no use to them.
         let may_start = self.queue.is_nobodys_turn();
         let runs = self.functions.contains_key(key);
         let helpful =

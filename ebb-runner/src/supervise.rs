@@ -48,7 +48,7 @@ const NOTICE: Duration = Duration::from_secs(2);
 const REPEAT: Duration = Duration::from_millis(300);
 /// For a look at the cores of a machine that stopped or hangs.
 const INSPECTION: Duration = Duration::from_secs(2);
-/// How often a background job looks whether it may read the terminal again.
+/// How often a background job checks whether it may read the terminal again.
 const FOREGROUND_CHECK: Duration = Duration::from_millis(200);
 /// A write of this size to a pipe that is ready does not block.
 const CHUNK: usize = 4096;

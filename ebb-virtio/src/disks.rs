@@ -25,7 +25,7 @@ use crate::{
 
 /// virtio's number for disks.
 const BLOCK_DEVICE: u16 = 2;
-/// How often a device is looked at that may not answer.
+/// How often a device that may not answer is polled.
 const WATCH: Duration = Duration::from_secs(1);
 
 struct Slot {

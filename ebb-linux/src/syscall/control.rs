@@ -12,7 +12,7 @@ use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFla
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest ancillary data that is looked at.
+/// The longest ancillary data that is read.
 const MAX_CONTROL: u64 = 64 << 10;
 const SCM_RIGHTS: u32 = 1;
 const SCM_CREDENTIALS: u32 = 2;

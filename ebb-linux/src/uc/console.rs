@@ -18,7 +18,7 @@ use ebb_runtime::time::sleep;
 /// Ends the input, as on a terminal.
 const END_OF_INPUT: u8 = 4;
 
-/// How often the console is looked at.
+/// How often the console is polled.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Gives a program what is typed on the machine's console, until the input or the program ends.

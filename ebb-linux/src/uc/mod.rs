@@ -59,7 +59,7 @@ pub struct Options {
     pub terminal: bool,
     /// Prints every system call, as strace does.
     pub trace: bool,
-    /// Who has the other end of descriptors 0 to 2.
+    /// What is at the other end of descriptors 0 to 2.
     pub stdio: Stdio,
     /// Its mappings go side by side where the program suggests places far from everything else, as V8 does at random. For
     /// programs that are to be cloned: clones then have fewer page tables of their own.
@@ -84,7 +84,7 @@ impl Default for Options {
     }
 }
 
-/// Who has the other end of a program's first three descriptors.
+/// What is at the other end of a program's first three descriptors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdio {
     /// What it writes is printed on the machine's console; input is at its end.
@@ -122,7 +122,7 @@ pub struct Uc {
     pub(crate) processes: RefCell<Processes>,
     /// Their descriptors, files, sockets.
     pub(crate) objects: RefCell<Objects>,
-    /// Who waits for which word of memory.
+    /// Threads waiting on futexes, by address.
     pub(crate) futexes: RefCell<Futexes>,
     /// System V objects, once a process has used any.
     pub(crate) ipc: RefCell<Option<Box<Ipc>>>,

@@ -56,7 +56,7 @@ pub(super) unsafe fn fresh(block: *mut u8, size: usize) {
 }
 
 /// Dresses a raw block, and gives the user's pointer. With `verify`, first
-/// looks whether the block was written to since it was freed.
+/// checks whether the block was written to since it was freed.
 ///
 /// # Safety
 /// `raw` is a block for `padded(layout)`.

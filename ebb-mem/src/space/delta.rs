@@ -65,7 +65,7 @@ fn lines(frame: PhysAddr) -> &'static [Line; LINES] {
     unsafe { &*phys_to_virt(frame).cast() }
 }
 
-/// Whether two lines differ. Most that are compared do not, so all of both is looked at, without a call or a branch.
+/// Whether two lines differ. Most that are compared do not, so both are read whole, without a call or a branch.
 fn differ(a: &Line, b: &Line) -> bool {
     let lanes = |line: &Line| {
         let at = line.as_ptr().cast::<__m128i>();

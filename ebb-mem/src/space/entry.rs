@@ -120,7 +120,7 @@ pub(super) fn release_table(table: PhysAddr, level: u32) {
 }
 
 /// The entries of a table that are not empty and reach into a range: where what each maps begins, and its slot. `base` is
-/// where what the table maps begins. Each entry is looked at when it is come to.
+/// where what the table maps begins. Each entry is examined when it is reached.
 pub(super) fn entries(
     table: PhysAddr,
     level: u32,

@@ -196,7 +196,7 @@ impl Tables {
         }
         if frame::is_unique(table) {
             // The others are gone. What its entries say of writing is from before it was shared: tables below may have
-            // become shared one level further down, so each is looked at when it is come to.
+            // become shared one level further down, so each is examined when it is reached.
             for (_, below) in slots(table) {
                 let entry = read(below);
                 if entry & WRITE != 0 && (level > 0 || !may_write(entry)) {

@@ -285,7 +285,7 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
     }
 }
 
-/// How often an idle core looks whether its grace period is over, in nanoseconds.
+/// How often an idle core checks whether its grace period is over, in nanoseconds.
 const GRACE_LOOK_NS: u64 = 200_000;
 
 /// Events run between two looks at the inbox. An empty one costs three loads.
@@ -320,7 +320,7 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
     if unsafe { core.home.inbox.is_empty() } && home.queue.is_empty() && !core.stop.is_set() {
         core.home.counters.parks.add(1);
         let deadline_ns = if quiesce.is_pending() {
-            // Nobody wakes this core when its grace period ends, so it looks now and then.
+            // Nothing wakes this core when its grace period ends, so it checks now and then.
             let look_ns = EbbRef::<dyn Clock>::get().now_ns() + GRACE_LOOK_NS;
             Some(next_timer_ns.map_or(look_ns, |timer| timer.min(look_ns)))
         } else {

@@ -1,6 +1,6 @@
 //! Whether a core has to be woken for what was put into its inbox, and whether it still takes anything.
 //!
-//! The core says that it is about to sleep, then looks into the inbox once more; a producer pushes, then looks whether the
+//! The core says that it is about to sleep, then looks into the inbox once more; a producer pushes, then checks whether the
 //! core sleeps. Each puts a sequentially consistent fence between its two steps, so one of the two sees the other: no
 //! push is slept over, and a push to a running core costs a load. Of several producers one wakes the core. Shutting is
 //! the same game: a push either comes before the core's last look, or finds the bell shut.

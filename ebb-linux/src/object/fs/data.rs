@@ -571,7 +571,7 @@ impl FileData {
         budget.used = budget.used.saturating_sub(pages.len() as u64);
         self.lower = &[];
         self.size = 0;
-        // Who has it mapped keeps the pages.
+        // Whoever has it mapped keeps the pages.
         self.shared = None;
         self.moving = Moving(None);
         pages

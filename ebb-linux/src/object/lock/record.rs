@@ -41,7 +41,7 @@ pub struct FileLock {
     pub start: i64,
     /// How many bytes; 0 is all that follow.
     pub len: i64,
-    /// Who has the lock; -1 for a description.
+    /// The process that has the lock; -1 for a description.
     pub pid: i32,
 }
 

@@ -242,7 +242,7 @@ pub struct Sockets {
     pub(crate) sends_sockets: bool,
 }
 
-/// Who has which port: datagrams and streams have ports of their own.
+/// Which sockets have which port: datagrams and streams have ports of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Ports {
     pub(crate) taken: BTreeMap<(bool, u16), Vec<SocketId>>,

@@ -30,7 +30,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-/// The largest request that is looked at.
+/// The largest request that is read.
 const MAX_REQUEST: usize = 1024;
 /// What the answers to one socket may cost.
 const LIMIT: usize = 64 << 10;
