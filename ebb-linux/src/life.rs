@@ -100,6 +100,9 @@ impl Uc {
             if objects.has_closed_network() {
                 objects.sweep_network(&self.world());
             }
+            if zombie.session == zombie.pid {
+                objects.session_ends(zombie.pid, false);
+            }
         }
         let mut bereaved = Vec::new();
         let parent = {
@@ -145,6 +148,7 @@ impl Uc {
         self.sweep_segments();
         self.tell_ipc_news();
         self.objects.borrow_mut().child_news();
+        signal::send_noted(self);
         for (child, signal) in bereaved {
             signal::send_process(self, &child, SigInfo::new(signal, 0));
         }
@@ -205,6 +209,7 @@ pub(crate) fn release_wait(uc: &Uc, thread: &mut Thread) -> Option<u64> {
     let mut objects = uc.objects.borrow_mut();
     objects.unregister(&mut thread.registration);
     if let Some(held) = waiting.held {
+        objects.stop_reading(held);
         objects.unhold(held);
     }
     if let Some((set, key)) = waiting.semaphores

@@ -43,7 +43,7 @@ impl Uc {
             return Err(Errno::ENOSYS);
         }
         let mut objects = Objects::new(&Boot, archive::root(), options.limits)?;
-        let console = objects.open_console(options.terminal)?;
+        let console = objects.open_console(&Boot, options.terminal)?;
         if options.stdio == Stdio::Machine {
             // Nobody types: input is at its end.
             objects.channel_end_input(console.input);

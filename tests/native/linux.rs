@@ -117,6 +117,12 @@ fn memory_is_mapped_protected_shared_moved_advised_and_locked_as_on_linux() {
     says_what_linux_says("memory");
 }
 
+#[test]
+fn pseudo_terminals_say_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("pty");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

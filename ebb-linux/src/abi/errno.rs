@@ -166,6 +166,7 @@ errnos! {
     ENOTRECOVERABLE = 131, "State not recoverable";
     ERFKILL = 132, "Operation not possible due to RF-kill";
     EHWPOISON = 133, "Memory page has hardware error";
+    ERESTARTSYS = 512, "Interrupted system call should be restarted";
 }
 
 impl Errno {

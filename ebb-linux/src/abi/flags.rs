@@ -44,6 +44,8 @@ bitflags! {
         const PATH = 0o10000000;
         /// An unnamed file (with `DIRECTORY`).
         const TMPFILE = 0o20000000;
+        /// Of a description only, and not told: the master of a pseudo-terminal.
+        const MASTER = 1 << 31;
 
         const _ = !0;
     }

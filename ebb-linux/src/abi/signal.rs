@@ -1,5 +1,11 @@
 //! Signals: numbers, and what the system calls pass of them, as in `signal(7)` and `sigaction(2)`.
 
+/// The terminal hung up.
+pub const SIGHUP: u8 = 1;
+/// Interrupt from the keyboard.
+pub const SIGINT: u8 = 2;
+/// Quit from the keyboard.
+pub const SIGQUIT: u8 = 3;
 /// An instruction that does not exist.
 pub const SIGILL: u8 = 4;
 /// A breakpoint or single step.

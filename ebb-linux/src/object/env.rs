@@ -272,6 +272,26 @@ pub trait Env {
         false
     }
 
+    /// Whether a process group has no member whose parent is in another group of the session: nobody would let it go on if
+    /// it were stopped.
+    fn is_orphaned(&self, group: u32, session: u32) -> bool {
+        self.processes().into_iter().all(|pid| {
+            let (mut of, mut parent) = ((0, 0), 0);
+            self.visit(pid, &mut |process| {
+                (of, parent) = (process.group(), process.parent());
+            });
+            if of.0 != group || parent == 0 {
+                return true;
+            }
+            let mut guarded = false;
+            self.visit(parent, &mut |parent| {
+                let (other, same) = parent.group();
+                guarded = other != group && same == session;
+            });
+            !guarded
+        })
+    }
+
     /// Whether some process runs the program in this file, by the name of
     /// [`Objects::program_node`](super::Objects::program_node).
     fn runs(&self, program: NodeRef) -> bool {

@@ -13,9 +13,10 @@ use super::{
     files::{Files, MAX_NOFILE, Parked},
     flags::OpenFlags,
     fs::Filesystem,
-    id::{DescId, FilesId, Id, NodeRef, of},
-    kind::{Kinds, Object, channel::Channel, inotify::Watched, socket::Sockets},
+    id::{DescId, FilesId, NodeRef, of},
+    kind::{Kinds, Object, inotify::Watched, socket::Sockets},
     lock::{flock::Flocks, record::Records},
+    ops::terminal::Terminals,
     wait::Hub,
 };
 
@@ -130,10 +131,7 @@ pub struct Objects {
     pub(crate) last_cookie: u32,
     /// Items in all epoll sets.
     pub(crate) epoll_items: usize,
-    /// What /dev/tty opens.
-    pub(crate) terminal: Option<Id<Channel>>,
-    /// Where /dev/tty is.
-    pub(crate) tty_node: Option<NodeRef>,
+    pub(crate) terminals: Terminals,
     pub(crate) boot_id: u128,
 }
 

@@ -52,7 +52,7 @@ fn names(o: &mut Objects, w: &World, path: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn every_file_of_proc_and_sys_can_be_found_listed_and_read() {
     let (mut o, w) = (objects(), World::default());
-    o.open_console(false).unwrap();
+    o.open_console(&w, false).unwrap();
     let mut dirs = vec![b"/proc".to_vec(), b"/sys".to_vec()];
     let mut files = 0;
     while let Some(dir) = dirs.pop() {
@@ -86,7 +86,7 @@ fn every_file_of_proc_and_sys_can_be_found_listed_and_read() {
 #[test]
 fn proc_self_leads_to_the_process_and_its_descriptors() {
     let (mut o, w) = (objects(), World::default());
-    o.open_console(false).unwrap();
+    o.open_console(&w, false).unwrap();
     let readlink = |o: &Objects, path: &[u8]| o.readlink(&w, AT_FDCWD, path);
     assert_eq!(readlink(&o, b"/proc/self").unwrap(), b"7");
     assert_eq!(readlink(&o, b"/proc/self/exe").unwrap(), b"/bin/prog");

@@ -6,6 +6,7 @@ use crate::abi::signal::{
     SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SI_TIMER, SIGCHLD, SIGCONT, SIGKILL, SIGXCPU, STOPS,
     SigInfo, about_child, bit, is_ignored_by_default,
 };
+use crate::object::wait::Target;
 use crate::state::pending::queue;
 use crate::state::process::{Process, Zombie};
 use crate::state::thread::Thread;
@@ -211,4 +212,33 @@ fn has_effect(process: &Process, signal: u8) -> bool {
         Some(1) => false,
         _ => true,
     }
+}
+
+/// Sends the signals that objects have asked for, terminals mostly. True when they have set a deadline, too, of which
+/// whoever drives them is to hear. No table of the UC may be borrowed.
+pub fn send_noted(uc: &Uc) -> bool {
+    let news = {
+        let mut objects = uc.objects.borrow_mut();
+        if !objects.hub.has_news() {
+            return false;
+        }
+        objects.hub.take_news()
+    };
+    for (target, signal) in news.signals {
+        let info = SigInfo::new(signal, SI_KERNEL);
+        let live = uc.processes.borrow().live.clone();
+        match target {
+            Target::Process(pid) => {
+                if let Some(process) = live.iter().find(|p| p.pid() == pid) {
+                    send_process(uc, process, info);
+                }
+            }
+            Target::Group(group) => {
+                for process in live.iter().filter(|p| p.state.borrow().group == group) {
+                    send_process(uc, process, info.clone());
+                }
+            }
+        }
+    }
+    news.deadline
 }

@@ -1,7 +1,7 @@
 //! Descriptors: reading, writing and duplicating them.
 
 use super::guest::iovec;
-use super::{Call, Outcome, Stop, netdev};
+use super::{Call, Outcome, Stop, netdev, terminal};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
 use crate::abi::limit;
@@ -487,10 +487,12 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
     let [_, request, argument, ..] = call.args;
     call.objects().check_usable(call.fd(0))?;
     let id = call.objects().lookup_fd(call.fd(0))?;
-    let terminal = {
-        let objects = call.objects();
-        matches!(objects.description(id)?.object, Object::Channel(_)) && call.uc.options.terminal
-    };
+    let end = call.objects().terminal_end(id);
+    if let Some(end) = end
+        && let Some(outcome) = terminal::ioctl(call, id, end, request as u32, argument)
+    {
+        return outcome;
+    }
     match request as u32 {
         // FIOCLEX, FIONCLEX
         0x5451 | 0x5450 => {
@@ -517,29 +519,6 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         0x541b => {
             let available = call.on_objects(|o, w| o.bytes_available(w, id))?;
             call.space().put(argument, available as i32)?;
-            Ok(0)
-        }
-        // TCGETS: a terminal in its usual (cooked) mode.
-        0x5401 if terminal => {
-            let mut termios = [0u8; 36];
-            for (at, value) in [(0, 0x4500u32), (4, 5), (8, 0xbf), (12, 0x8a3b)] {
-                termios[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            }
-            call.space().put(argument, termios)?;
-            Ok(0)
-        }
-        // TCSETS, TCSETSW, TCSETSF
-        0x5402..=0x5404 if terminal => Ok(0),
-        // TIOCGWINSZ
-        0x5413 if terminal => {
-            call.space().put(argument, [24u16, 80, 0, 0])?;
-            Ok(0)
-        }
-        // TIOCSWINSZ, TIOCSPGRP, TIOCSCTTY
-        0x5414 | 0x5410 | 0x540e if terminal => Ok(0),
-        // TIOCGPGRP
-        0x540f if terminal => {
-            call.space().put(argument, 1u32)?;
             Ok(0)
         }
         request if netdev::is_known(request) && call.objects().socket_of(id).is_ok() => {

@@ -29,6 +29,7 @@ mod signal;
 mod socket;
 mod step;
 pub mod table;
+mod terminal;
 mod thread;
 mod time;
 mod timer;

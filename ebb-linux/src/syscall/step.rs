@@ -67,6 +67,10 @@ fn conclude(call: &Call<'_>, mut outcome: Outcome) -> Step {
     if uc.objects.borrow().has_aftermath() {
         aftermath(call);
     }
+    if outcome == Err(Stop::Error(Errno::ERESTARTSYS)) {
+        // It has sent its own process a signal, behind which it is made again.
+        outcome = call.wait(None);
+    }
     let mut interrupted = false;
     if outcome == Err(Stop::Wait) {
         if !signal::is_due(call) {
@@ -166,6 +170,9 @@ fn interrupt(call: &Call<'_>) -> Interrupted {
 /// What a call leaves to be done where objects do not reach: connections to be ended, pages to be unmapped.
 #[cold]
 fn aftermath(call: &Call<'_>) {
+    if crate::signal::send_noted(call.uc) {
+        call.uc.timers_changed();
+    }
     let (given_up, exchanged, left_archive) = {
         let mut objects = call.objects();
         objects.sweep_network(&call.world());

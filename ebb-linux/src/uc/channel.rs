@@ -68,7 +68,7 @@ impl Uc {
             Access::ReadWrite => OpenFlags::RDWR,
         };
         let mut objects = self.objects.borrow_mut();
-        let id = objects.new_channel(false);
+        let id = objects.new_channel();
         let opened = objects.open_channel(id, flags);
         let moved = opened.and_then(|lowest| {
             if lowest != fd {

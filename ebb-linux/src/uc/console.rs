@@ -36,14 +36,16 @@ pub async fn pass_input(uc: Weak<Uc>) {
                 let n = console.read(&mut buffer);
                 typed.extend_from_slice(&buffer[..n]);
             }
-            let end = typed.iter().position(|b| *b == END_OF_INPUT);
+            // A terminal has its own key for that.
+            let ends = |b: &u8| *b == END_OF_INPUT && !uc.options.terminal;
+            let end = typed.iter().position(ends);
             match uc.give(&typed[..end.unwrap_or(typed.len())]) {
                 Ok(n) => drop(typed.drain(..n)),
                 // There is no room yet.
                 Err(Errno::EAGAIN) => {}
                 Err(_) => return,
             }
-            if typed.first() == Some(&END_OF_INPUT) {
+            if typed.first().is_some_and(ends) {
                 uc.end_input();
                 return;
             }
@@ -58,8 +60,17 @@ impl Uc {
     /// # Errors
     /// `EAGAIN` when there is no room, `EPIPE` when the program has closed its input.
     pub fn give(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        let mut objects = self.objects.borrow_mut();
-        objects.channel_give(self.console.input, bytes)
+        let given = {
+            let mut objects = self.objects.borrow_mut();
+            match objects.channel_terminal(self.console.input) {
+                Some(end) => objects.channel_type(&self.world(), end, bytes),
+                None => objects.channel_give(self.console.input, bytes),
+            }
+        };
+        // Keys send signals, and are shown.
+        crate::signal::send_noted(self);
+        self.flush_console();
+        given
     }
 
     /// The program reads the end of its input after what it was given.

@@ -6,7 +6,7 @@
 
 use alloc::{collections::VecDeque, vec};
 
-use super::{Face, Kind};
+use super::{Face, Kind, pty::Pty};
 use crate::object::{
     env::Env,
     errno::{Errno, Result},
@@ -24,7 +24,8 @@ pub const CAPACITY_BYTES: usize = 64 << 10;
 pub struct Channel {
     pub(crate) to_guest: VecDeque<u8>,
     pub(crate) from_guest: VecDeque<u8>,
-    pub(crate) terminal: bool,
+    /// The terminal whose other side the owner has; the channel itself carries nothing then.
+    pub(crate) terminal: Option<Id<Pty>>,
     /// Open descriptions of the guest's side.
     pub(crate) guests: u32,
     pub(crate) owner_writes: bool,
@@ -37,16 +38,11 @@ pub struct Channel {
 pub type ChannelId = Id<Channel>;
 
 impl Channel {
-    /// Whether the guest sees a terminal.
-    pub const fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
-    pub(crate) fn new(hub: &mut Hub, terminal: bool) -> Self {
+    pub(crate) fn new(hub: &mut Hub) -> Self {
         Self {
             to_guest: VecDeque::new(),
             from_guest: VecDeque::new(),
-            terminal,
+            terminal: None,
             guests: 0,
             owner_writes: true,
             owner_reads: true,
@@ -92,13 +88,7 @@ impl Kind for Channel {
             };
         }
         let mut done = 0;
-        // A terminal gives one line per read.
-        let limit = match self.to_guest.iter().position(|&b| b == b'\n') {
-            Some(end) if self.terminal => end + 1,
-            _ => usize::MAX,
-        };
         for part in <[&[u8]; 2]>::from(self.to_guest.as_slices()) {
-            let part = &part[..part.len().min(limit - done)];
             match put_some(sink, part) {
                 Ok(n) => done += n,
                 Err(errno) if done == 0 => return Err(errno),
@@ -118,11 +108,7 @@ impl Kind for Channel {
         source: &mut dyn Source,
     ) -> Result<usize> {
         if !self.owner_reads {
-            return Err(if self.terminal {
-                Errno::EIO
-            } else {
-                Errno::EPIPE
-            });
+            return Err(Errno::EPIPE);
         }
         let room = CAPACITY_BYTES - self.from_guest.len();
         let want = source.remaining().min(room);

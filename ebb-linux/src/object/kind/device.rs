@@ -1,4 +1,4 @@
-//! Character devices without state: null, zero, full, random, urandom and tty.
+//! Character devices without state: null, zero, full, random, urandom, and those that open terminals.
 
 use super::{Face, Kind};
 use crate::object::{
@@ -27,13 +27,24 @@ pub enum Device {
     Full,
     /// Gives randomness (`random` and `urandom`, which are the same once seeded).
     Random,
-    /// The terminal of the UC: opening it opens its console channel.
+    /// The terminal that controls the caller's session: opening it opens that.
     Tty,
+    /// The machine's console.
+    Console,
+    /// Opening it makes a pseudo-terminal.
+    Ptmx,
+    /// The slave of the pseudo-terminal of this number.
+    Pts(u32),
 }
 
 /// A device number from its parts, as `makedev` does.
 pub const fn device_number(major: u64, minor: u64) -> u64 {
     (major & 0xffff_f000) << 32 | (major & 0xfff) << 8 | (minor & 0xffff_ff00) << 12 | minor & 0xff
+}
+
+/// The device number of the slave of a pseudo-terminal: 256 of them for each major number from 136 on.
+pub const fn pts_number(number: u32) -> u64 {
+    device_number(136, number as u64)
 }
 
 impl Device {
@@ -46,13 +57,19 @@ impl Device {
         const URANDOM: u64 = device_number(1, 9);
         const TTY: u64 = device_number(5, 0);
         const CONSOLE: u64 = device_number(5, 1);
+        const PTMX: u64 = device_number(5, 2);
         Some(match number {
             NULL => Device::Null,
             ZERO => Device::Zero,
             FULL => Device::Full,
             RANDOM | URANDOM => Device::Random,
-            TTY | CONSOLE => Device::Tty,
-            _ => return None,
+            TTY => Device::Tty,
+            CONSOLE => Device::Console,
+            PTMX => Device::Ptmx,
+            other => {
+                let minor = other & 0xff | other >> 12 & 0xf_ff00;
+                return (other == pts_number(minor as u32)).then_some(Device::Pts(minor as u32));
+            }
         })
     }
 }
@@ -89,7 +106,7 @@ impl Kind for Device {
                     Ok(done)
                 }
             }
-            Device::Tty => Err(Errno::EIO),
+            Device::Tty | Device::Console | Device::Ptmx | Device::Pts(_) => Err(Errno::EIO),
         }
     }
 
@@ -116,12 +133,12 @@ impl Kind for Device {
                 }
                 Ok(done)
             }
-            Device::Tty => Err(Errno::EIO),
+            Device::Tty | Device::Console | Device::Ptmx | Device::Pts(_) => Err(Errno::EIO),
         }
     }
 
-    /// Linux lets epoll watch the random devices and terminals, not null, zero and full.
+    /// Linux lets epoll watch the random devices, not null, zero and full.
     fn queue(&self, hub: &Hub) -> Option<QueueId> {
-        matches!(self, Device::Random | Device::Tty).then_some(hub.idle)
+        matches!(self, Device::Random).then_some(hub.idle)
     }
 }

@@ -13,6 +13,7 @@ pub mod eventfd;
 pub mod inotify;
 pub mod pipe;
 pub mod process;
+pub mod pty;
 pub mod signalfd;
 pub mod socket;
 pub mod timerfd;
@@ -200,6 +201,8 @@ kinds! {
         SignalFd(signalfd::SignalFd) in signalfds;
         /// The guest's side of a channel: a console, or a link to an Ebb.
         Channel(channel::Channel) in channels;
+        /// Either end of a pseudo-terminal.
+        Pty(pty::Pty) in ptys;
         /// An inotify instance.
         Inotify(inotify::Inotify) in inotifies;
         /// A socket of any family.

@@ -6,7 +6,7 @@ use crate::object::{
     Objects,
     errno::{Errno, Result},
     flags::OpenFlags,
-    id::{DescId, Fd, NodeRef, QueueId},
+    id::{DescId, Fd, QueueId},
     kind::{
         Object,
         channel::{CAPACITY_BYTES, Channel, ChannelId},
@@ -15,9 +15,9 @@ use crate::object::{
 };
 
 impl Objects {
-    /// A new channel with the owner's side open. `terminal` says whether `isatty` is true of it.
-    pub(crate) fn new_channel(&mut self, terminal: bool) -> ChannelId {
-        let channel = Channel::new(&mut self.hub, terminal);
+    /// A new channel with the owner's side open.
+    pub(crate) fn new_channel(&mut self) -> ChannelId {
+        let channel = Channel::new(&mut self.hub);
         self.kinds.channels.insert(channel)
     }
 
@@ -25,24 +25,13 @@ impl Objects {
     /// `O_NONBLOCK`, `O_CLOEXEC`).
     pub(crate) fn open_channel(&mut self, id: ChannelId, flags: OpenFlags) -> Result<Fd> {
         self.kinds.channels.get_mut(id).ok_or(Errno::ENXIO)?.guests += 1;
-        let node = self.channel_node(id);
-        self.open_object(Object::Channel(id), flags, node)
+        self.open_object(Object::Channel(id), flags, None)
     }
 
-    /// A new open description of a channel that is reached by name (`/dev/stdin`, `/dev/tty`).
+    /// A new open description of a channel that is reached by name (`/dev/stdin`).
     pub(crate) fn reopen_channel(&mut self, id: ChannelId, flags: OpenFlags) -> Result<DescId> {
         self.kinds.channels.get_mut(id).ok_or(Errno::ENXIO)?.guests += 1;
-        let node = self.channel_node(id);
-        self.describe(Object::Channel(id), flags, node)
-    }
-
-    /// A terminal is `/dev/tty` to those who ask where it is.
-    fn channel_node(&self, id: ChannelId) -> Option<NodeRef> {
-        if self.kinds.channels.get(id)?.terminal {
-            self.tty_node
-        } else {
-            None
-        }
+        self.describe(Object::Channel(id), flags, None)
     }
 
     /// Frees a channel that neither side has.
@@ -57,6 +46,9 @@ impl Objects {
     /// The owner takes up to `max` bytes that the guest wrote. Nothing there is `EAGAIN` while the
     /// guest has the channel open, and an empty vector (the end) afterwards.
     pub(crate) fn channel_take(&mut self, id: ChannelId, max: usize) -> Result<Vec<u8>> {
+        if let Some(end) = self.channel_terminal(id) {
+            return self.take_shown(end, max);
+        }
         let channel = self.kinds.channels.get_mut(id).ok_or(Errno::EPIPE)?;
         let n = channel.from_guest.len().min(max);
         if n == 0 && channel.guests > 0 && max > 0 {
@@ -72,6 +64,11 @@ impl Objects {
 
     /// As [`channel_take`](Self::channel_take) without a bound, to the end of `into`: how many bytes, 0 at the end.
     pub(crate) fn channel_take_into(&mut self, id: ChannelId, into: &mut Vec<u8>) -> Result<usize> {
+        if let Some(end) = self.channel_terminal(id) {
+            let shown = self.take_shown(end, usize::MAX)?;
+            into.extend_from_slice(&shown);
+            return Ok(shown.len());
+        }
         let channel = self.kinds.channels.get_mut(id).ok_or(Errno::EPIPE)?;
         let n = channel.from_guest.len();
         if n == 0 {
@@ -108,6 +105,9 @@ impl Objects {
 
     /// The owner will give no more: the guest reads the end after what is there.
     pub(crate) fn channel_end_input(&mut self, id: ChannelId) {
+        if let Some(end) = self.channel_terminal(id) {
+            self.end_typing(end);
+        }
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.owner_writes = false;
             let queue = channel.guest_queue;
@@ -118,6 +118,9 @@ impl Objects {
 
     /// The owner leaves: the guest's writes fail from now on.
     pub(crate) fn channel_close(&mut self, id: ChannelId) {
+        if let Some(end) = self.channel_terminal(id) {
+            self.close_terminal(end.pty, OpenFlags::MASTER);
+        }
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.owner_reads = false;
             channel.owner_writes = false;
@@ -130,6 +133,11 @@ impl Objects {
 
     /// Empties both directions: a clone must not see what was meant for its parent.
     pub(crate) fn channel_reset(&mut self, id: ChannelId) {
+        if let Some(end) = self.channel_terminal(id)
+            && let Ok(pty) = self.terminal_mut(end)
+        {
+            pty.clear();
+        }
         if let Some(channel) = self.kinds.channels.get_mut(id) {
             channel.to_guest.clear();
             channel.from_guest.clear();
@@ -138,12 +146,18 @@ impl Objects {
 
     /// Where the owner waits: for [`Events::IN`] before taking, [`Events::OUT`] before giving.
     pub(crate) fn channel_queue(&self, id: ChannelId) -> Result<QueueId> {
+        if let Some(end) = self.channel_terminal(id) {
+            return Ok(self.terminal(end)?.queue);
+        }
         Ok(self.kinds.channels.get(id).ok_or(Errno::EPIPE)?.owner_queue)
     }
 
     /// Whether the guest still has a descriptor of the channel.
     pub(crate) fn channel_is_open(&self, id: ChannelId) -> bool {
-        self.kinds.channels.get(id).is_some_and(|c| c.guests > 0)
+        match self.channel_terminal(id) {
+            Some(end) => self.terminal(end).is_ok_and(|pty| pty.slaves > 0),
+            None => self.kinds.channels.get(id).is_some_and(|c| c.guests > 0),
+        }
     }
 }
 
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn what_one_side_writes_the_other_reads_and_a_full_channel_would_block() {
         let (mut o, w) = (objects(), World::default());
-        let id = o.new_channel(false);
+        let id = o.new_channel();
         let fd = o.open_channel(id, OpenFlags::RDWR).unwrap();
         assert_eq!(o.channel_take(id, 10), Err(Errno::EAGAIN));
         assert_eq!(
@@ -178,16 +192,5 @@ mod tests {
         assert_eq!(o.channel_take(id, 1).unwrap(), b"");
         o.channel_close(id);
         assert!(o.kinds.channels.is_empty());
-    }
-
-    #[test]
-    fn a_terminal_gives_one_line_per_read() {
-        let (mut o, w) = (objects(), World::default());
-        let id = o.new_channel(true);
-        let fd = o.open_channel(id, OpenFlags::RDWR).unwrap();
-        o.channel_give(id, b"one\ntwo\n").unwrap();
-        let mut buffer = [0; 20];
-        assert_eq!(o.read(&w, fd, &mut &mut buffer[..]), Ok(4));
-        assert_eq!(&buffer[..4], b"one\n");
     }
 }

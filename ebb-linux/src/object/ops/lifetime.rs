@@ -144,6 +144,7 @@ impl Objects {
                         }
                     }
                 }
+                Object::Pty(id) => self.close_terminal(id, desc.flags),
                 object => self.close_end(object, desc.flags),
             }
             if let Some(node) = desc.node {
@@ -187,8 +188,7 @@ impl Clone for Objects {
             watched: self.watched.clone(),
             last_cookie: self.last_cookie,
             epoll_items: self.epoll_items,
-            terminal: self.terminal,
-            tty_node: self.tty_node,
+            terminals: self.terminals.clone(),
             boot_id: self.boot_id,
         };
         copy.drop_holds();
@@ -201,7 +201,7 @@ impl Objects {
     #[inline]
     pub fn has_aftermath(&self) -> bool {
         // Without a branch for each: every system call ends with this question.
-        self.has_closed_network() | self.fs.has_given_up() | self.fs.has_trash()
+        self.has_closed_network() | self.fs.has_given_up() | self.fs.has_trash() | self.hub.has_news()
     }
 
     /// A clone that shares no memory with the original, and by name the pages that take the place of those that mappings

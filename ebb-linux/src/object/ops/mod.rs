@@ -17,5 +17,6 @@ pub mod record;
 pub(super) mod setup;
 pub mod socket;
 pub mod splice;
+pub mod terminal;
 pub mod timerfd;
 pub mod transfer;

@@ -34,7 +34,11 @@ pub struct ReadySignal {
 pub(crate) const fn has_signals(object: Object) -> bool {
     matches!(
         object,
-        Object::Pipe(_) | Object::Socket(_) | Object::Inotify(_) | Object::Channel(_)
+        Object::Pipe(_)
+            | Object::Socket(_)
+            | Object::Inotify(_)
+            | Object::Channel(_)
+            | Object::Pty(_)
     )
 }
 

@@ -9,7 +9,6 @@ use crate::object::{
     files::{FdTable, Files, Parked},
     flags::{AT_FDCWD, OpenFlags},
     fs::{Filesystem, InodeKind, archive::Archive, proc_root, sys_root},
-    id::NodeRef,
     kind::{channel::ChannelId, device::device_number},
     wait::Hub,
 };
@@ -59,8 +58,7 @@ impl Objects {
             watched: Default::default(),
             last_cookie: 0,
             epoll_items: 0,
-            terminal: None,
-            tty_node: None,
+            terminals: Default::default(),
             boot_id: u128::from_le_bytes(boot_id),
         };
         // As the working directory and as the root.
@@ -86,7 +84,7 @@ impl Objects {
                 Err(errno) => return Err(errno),
             }
         }
-        let devices: [(&[u8], u64); 7] = [
+        let devices: [(&[u8], u64); 8] = [
             (b"/dev/null", device_number(1, 3)),
             (b"/dev/zero", device_number(1, 5)),
             (b"/dev/full", device_number(1, 7)),
@@ -94,6 +92,7 @@ impl Objects {
             (b"/dev/urandom", device_number(1, 9)),
             (b"/dev/tty", device_number(5, 0)),
             (b"/dev/console", device_number(5, 1)),
+            (b"/dev/ptmx", device_number(5, 2)),
         ];
         for (path, number) in devices {
             // What the archive has under the name of a device cannot work.
@@ -101,11 +100,9 @@ impl Objects {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno),
             }
-            let node = self.make_node(env, AT_FDCWD, path, InodeKind::Char(number), 0o666)?;
-            if path == b"/dev/tty" {
-                self.tty_node = Some(NodeRef::Upper(node));
-            }
+            self.make_node(env, AT_FDCWD, path, InodeKind::Char(number), 0o666)?;
         }
+        self.terminals.dir = Some(self.resolve(env, AT_FDCWD, b"/dev/pts", true)?);
         let links: [(&[u8], &[u8]); 4] = [
             (b"/proc/self/fd", b"/dev/fd"),
             (b"/proc/self/fd/0", b"/dev/stdin"),
@@ -134,14 +131,18 @@ impl Objects {
     ///
     /// # Errors
     /// `EMFILE`, `EEXIST` when descriptors are open already.
-    pub fn open_console(&mut self, terminal: bool) -> Result<Console> {
+    pub fn open_console(&mut self, env: &dyn Env, terminal: bool) -> Result<Console> {
         if !self.files.fds.is_empty() {
             return Err(Errno::EEXIST);
         }
-        let input = self.new_channel(terminal);
+        let input = self.new_channel();
         if terminal {
-            self.terminal = Some(input);
-            let fd = self.open_channel(input, OpenFlags::RDWR)?;
+            let pty = self.new_console_terminal(env)?;
+            if let Some(channel) = self.kinds.channels.get_mut(input) {
+                channel.terminal = Some(pty);
+            }
+            let desc = self.open_console_terminal(OpenFlags::RDWR)?;
+            let fd = self.install(desc, false)?;
             self.dup(fd)?;
             self.dup(fd)?;
             return Ok(Console {
@@ -150,7 +151,7 @@ impl Objects {
                 error: input,
             });
         }
-        let (output, error) = (self.new_channel(false), self.new_channel(false));
+        let (output, error) = (self.new_channel(), self.new_channel());
         self.open_channel(input, OpenFlags::empty())?;
         self.open_channel(output, OpenFlags::WRONLY)?;
         self.open_channel(error, OpenFlags::WRONLY)?;

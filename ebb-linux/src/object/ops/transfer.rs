@@ -357,7 +357,7 @@ impl Objects {
     #[inline]
     pub fn is_channel(&self, id: DescId) -> bool {
         self.description(id)
-            .is_ok_and(|d| matches!(d.object, Object::Channel(_)))
+            .is_ok_and(|d| matches!(d.object, Object::Channel(_) | Object::Pty(_)))
     }
 
     /// Whether a write that gives `EPIPE` also sends `SIGPIPE`.

@@ -35,6 +35,24 @@ struct Waiter {
     waker: Waker,
 }
 
+/// Whom an object's signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A process.
+    Process(u32),
+    /// All processes of a group.
+    Group(u32),
+}
+
+/// What objects leave to be done outside when a call is over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct News {
+    /// Signals to be sent, in order.
+    pub(crate) signals: Vec<(Target, u8)>,
+    /// A deadline was set.
+    pub(crate) deadline: bool,
+}
+
 /// An epoll item that watches a queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
@@ -80,6 +98,9 @@ pub struct Hub {
     pub(crate) children: QueueId,
     /// The set of what tells by signals that it is ready (`O_ASYNC`).
     pub(crate) signalling: Id<Epoll>,
+    news: News,
+    /// Whether there is any.
+    has_news: bool,
 }
 
 impl Default for Hub {
@@ -101,11 +122,37 @@ impl Default for Hub {
             locks,
             children,
             signalling,
+            news: News::default(),
+            has_news: false,
         }
     }
 }
 
 impl Hub {
+    /// A signal is to be sent when the call is over.
+    pub(crate) fn note_signal(&mut self, target: Target, signal: u8) {
+        self.news.signals.push((target, signal));
+        self.has_news = true;
+    }
+
+    /// Whoever drives deadlines is to look again.
+    pub(crate) fn note_deadline(&mut self) {
+        self.news.deadline = true;
+        self.has_news = true;
+    }
+
+    /// Whether a call has left something to be done.
+    #[inline]
+    pub(crate) const fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// What is to be done.
+    pub(crate) fn take_news(&mut self) -> News {
+        self.has_news = false;
+        core::mem::take(&mut self.news)
+    }
+
     /// A new queue for a new object.
     pub fn new_queue(&mut self) -> QueueId {
         self.queues.insert(Queue::default())

@@ -5,7 +5,7 @@ mod content;
 mod dir;
 mod open;
 pub(crate) mod path;
-mod permission;
+pub(super) mod permission;
 mod proc;
 mod program;
 mod stat;

@@ -217,16 +217,20 @@ impl Objects {
                 let desc = match node {
                     NodeRef::Open(desc) => match self.description(desc)?.object {
                         Object::Channel(id) => self.reopen_channel(id, flags)?,
+                        Object::Pty(_) => {
+                            let node = self.description(desc)?.node.ok_or(Errno::ENXIO)?;
+                            return self.open_node(env, node, kind, flags);
+                        }
                         object => {
                             let node = self.description(desc)?.node;
                             self.describe(object, flags, node)?
                         }
                     },
                     node => match self.device(node).ok_or(Errno::ENXIO)? {
-                        Device::Tty => {
-                            let tty = self.terminal.ok_or(Errno::ENXIO)?;
-                            self.reopen_channel(tty, flags)?
-                        }
+                        Device::Tty => self.open_controlling_terminal(env, flags, node)?,
+                        Device::Console => self.open_console_terminal(flags)?,
+                        Device::Ptmx => self.open_terminal_master(env, flags, node)?,
+                        Device::Pts(number) => self.open_terminal(env, number, flags, node)?,
                         device => self.describe(Object::Device(device), flags, Some(node))?,
                     },
                 };

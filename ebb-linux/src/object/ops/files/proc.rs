@@ -6,6 +6,7 @@ use crate::object::{
     Objects,
     env::{Env, ProcInfo},
     errno::{Errno, Result},
+    flags::OpenFlags,
     files::Files,
     fs::{
         NAME_MAX,
@@ -231,7 +232,7 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
             (SynthNode::FdInfo(_, fd), _) => {
                 let files = subject.files.ok_or(Errno::ESRCH)?;
                 let desc = o.description(files.fds.get(fd)?)?;
-                let (pos, flags) = (desc.pos, desc.flags.bits());
+                let (pos, flags) = (desc.pos, desc.flags.difference(OpenFlags::MASTER).bits());
                 text::fdinfo(pos, flags, &mut out);
                 if let Object::Process(Process { pid, serial }) = desc.object {
                     text::pid_info(env.is_alive(serial).then_some(pid), &mut out);
