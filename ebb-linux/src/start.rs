@@ -80,6 +80,7 @@ impl Uc {
             limits[limit::CORE] = (0, u64::MAX);
             // Linux' own since 5.16.
             limits[limit::MEMLOCK] = (8 << 20, 8 << 20);
+            limits[limit::MSGQUEUE] = (819_200, 819_200);
             limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
             limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
             limits

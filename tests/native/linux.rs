@@ -123,6 +123,12 @@ fn pseudo_terminals_say_what_linux_says() {
     says_what_linux_says("pty");
 }
 
+#[test]
+fn posix_message_queues_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("mqueue");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -18,3 +18,5 @@ pub const NOFILE: usize = 7;
 pub const MEMLOCK: usize = 8;
 /// Bytes of address space.
 pub const AS: usize = 9;
+/// Bytes of POSIX message queues.
+pub const MSGQUEUE: usize = 12;

@@ -16,7 +16,7 @@ use super::{
     id::{DescId, FilesId, NodeRef, of},
     kind::{Kinds, Object, inotify::Watched, socket::Sockets},
     lock::{flock::Flocks, record::Records},
-    ops::terminal::Terminals,
+    ops::{mqueue::Names, terminal::Terminals},
     wait::Hub,
 };
 
@@ -132,6 +132,8 @@ pub struct Objects {
     /// Items in all epoll sets.
     pub(crate) epoll_items: usize,
     pub(crate) terminals: Terminals,
+    /// POSIX message queues by name.
+    pub(crate) mq_names: Names,
     pub(crate) boot_id: u128,
 }
 

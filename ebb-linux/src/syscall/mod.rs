@@ -16,6 +16,7 @@ mod ipc;
 mod memory;
 mod misc;
 mod mmap;
+mod mqueue;
 mod netdev;
 mod parts;
 mod path;

@@ -138,8 +138,10 @@ fn interrupt(call: &Call<'_>) -> Interrupted {
         signal::deliver(call);
         return Interrupted::Waits;
     }
-    let anew = matches!(restart, Restart::SaRestart | Restart::SaRestartUntimed)
-        && interruption == Interruption::Handled { restart: true };
+    let anew = matches!(
+        restart,
+        Restart::SaRestart | Restart::SaRestartUntimed | Restart::SaRestartAbsolute
+    ) && interruption == Interruption::Handled { restart: true };
     cancel(call);
     if moved > 0 {
         // The handler says what the guest is to be told besides.

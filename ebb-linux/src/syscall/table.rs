@@ -5,7 +5,7 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, path, poll, process,
+    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, mqueue, path, poll, process,
     remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
@@ -31,6 +31,8 @@ pub enum Restart {
     SaRestart,
     /// As [`Restart::SaRestart`] without a time limit, as [`Restart::UnlessHandled`] with one.
     SaRestartUntimed,
+    /// As [`Restart::SaRestart`]; its time limit is a point in time, which is the same when it is made again.
+    SaRestartAbsolute,
     /// `EINTR` behind every handler. Without one it goes on, and its time limit is not begun anew.
     UnlessHandled,
     /// `EINTR` behind every handler, and when the process was stopped and goes on.
@@ -106,7 +108,7 @@ table! {
 13 rt_sigaction "dppx" Full => signal::rt_sigaction;
 14 rt_sigprocmask "dppx" Full => signal::rt_sigprocmask;
 15 rt_sigreturn "" Full => signal::rt_sigreturn;
-16 ioctl "fxp" Partial("the common requests of descriptors and terminals") [SaRestart] => file::ioctl;
+16 ioctl "fxp" Partial("the requests of descriptors, interfaces and terminals") [SaRestart] => file::ioctl;
 17 pread64 "fpxx" Full [SaRestart] => file::pread64;
 18 pwrite64 "fpxx" Full [SaRestart] => file::pwrite64;
 19 readv "fpd" Full [SaRestart] => file::readv;
@@ -280,6 +282,12 @@ table! {
 233 epoll_ctl "fdfp" Full => poll::epoll_ctl;
 234 tgkill "ddd" Full => signal::tgkill;
 235 utimes "sp" Full => path::utimes;
+240 mq_open "sbop" Full => mqueue::mq_open;
+241 mq_unlink "s" Full => mqueue::mq_unlink;
+242 mq_timedsend "fpxxp" Full [SaRestartAbsolute] => mqueue::mq_timedsend;
+243 mq_timedreceive "fpxpp" Full [SaRestartAbsolute] => mqueue::mq_timedreceive;
+244 mq_notify "fp" Full => mqueue::mq_notify;
+245 mq_getsetattr "fpp" Full => mqueue::mq_getsetattr;
 247 waitid "ddpbp" Full [SaRestart] => process::waitid;
 251 ioprio_set "ddx" Full => scheduling::ioprio_set;
 252 ioprio_get "dd" Full => scheduling::ioprio_get;
@@ -407,12 +415,6 @@ absent {
 237 mbind,
 238 set_mempolicy,
 239 get_mempolicy,
-240 mq_open,
-241 mq_unlink,
-242 mq_timedsend,
-243 mq_timedreceive,
-244 mq_notify,
-245 mq_getsetattr,
 248 add_key,
 249 request_key,
 250 keyctl,
@@ -519,7 +521,9 @@ mod tests {
             };
             let interrupted = match entry.restart {
                 Restart::DoesNotWait => "",
-                Restart::SaRestart | Restart::SaRestartUntimed => "again",
+                Restart::SaRestart | Restart::SaRestartUntimed | Restart::SaRestartAbsolute => {
+                    "again"
+                }
                 Restart::UnlessHandled => "goes on",
                 Restart::Never => "never",
             };

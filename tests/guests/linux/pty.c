@@ -204,6 +204,7 @@ static void lines(void) {
     set(0, 0, 0);
     reads("raw takes what was begun", 100);
     type("qw\n12");
+    usleep(20000);
     set(ICRNL, 0, ICANON);
     reads("lines begin with what is there", 100);
     type("3\n");

@@ -11,6 +11,7 @@ pub mod channel;
 pub mod device;
 pub mod eventfd;
 pub mod inotify;
+pub mod mqueue;
 pub mod pipe;
 pub mod process;
 pub mod pty;
@@ -203,6 +204,8 @@ kinds! {
         Channel(channel::Channel) in channels;
         /// Either end of a pseudo-terminal.
         Pty(pty::Pty) in ptys;
+        /// A POSIX message queue.
+        MessageQueue(mqueue::MessageQueue) in mqueues;
         /// An inotify instance.
         Inotify(inotify::Inotify) in inotifies;
         /// A socket of any family.

@@ -102,7 +102,11 @@ impl Objects {
                 }
                 Ok(0)
             }
-            Fcntl::GetFl => Ok(self.description(desc)?.flags.difference(OpenFlags::MASTER).bits()),
+            Fcntl::GetFl => Ok(self
+                .description(desc)?
+                .flags
+                .difference(OpenFlags::MASTER)
+                .bits()),
             _ if self.description(desc)?.flags.contains(OpenFlags::PATH) => Err(Errno::EBADF),
             Fcntl::SetFl(flags) => {
                 let flags = OpenFlags::from_bits_retain(flags) & SETTABLE;

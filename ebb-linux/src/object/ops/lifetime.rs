@@ -144,6 +144,7 @@ impl Objects {
                         }
                     }
                 }
+                Object::MessageQueue(queue) => self.close_mqueue(queue, id, desc.flags),
                 Object::Pty(id) => self.close_terminal(id, desc.flags),
                 object => self.close_end(object, desc.flags),
             }
@@ -189,6 +190,7 @@ impl Clone for Objects {
             last_cookie: self.last_cookie,
             epoll_items: self.epoll_items,
             terminals: self.terminals.clone(),
+            mq_names: self.mq_names.clone(),
             boot_id: self.boot_id,
         };
         copy.drop_holds();

@@ -9,6 +9,7 @@ pub mod files;
 pub mod flock;
 pub mod inotify;
 mod lifetime;
+pub mod mqueue;
 pub mod pipe;
 pub mod poll;
 mod readiness;

@@ -59,6 +59,7 @@ impl Objects {
             last_cookie: 0,
             epoll_items: 0,
             terminals: Default::default(),
+            mq_names: Default::default(),
             boot_id: u128::from_le_bytes(boot_id),
         };
         // As the working directory and as the root.

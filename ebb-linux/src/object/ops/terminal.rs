@@ -83,7 +83,7 @@ impl Objects {
         if let Ok(Some(node)) = self.fs.lookup(dir, name.as_bytes()) {
             self.fs.unlink_entry(dir, name.as_bytes(), node, now)?;
         }
-        let inode = self.fs.create(dir, name.as_bytes(), kind, 0o620, now)?;
+        let inode = self.fs.create(dir, name.as_bytes(), kind, 0o600, now)?;
         self.fs.give(inode, &asker(env), dir)?;
         let pty = Pty::new(&mut self.hub, number);
         Ok(self.kinds.ptys.insert(pty))
@@ -222,12 +222,7 @@ impl Objects {
     }
 
     /// `tcsetattr`; `flush` throws away what was typed.
-    pub(crate) fn set_terminal(
-        &mut self,
-        end: End,
-        settings: Termios,
-        flush: bool,
-    ) -> Result<()> {
+    pub(crate) fn set_terminal(&mut self, end: End, settings: Termios, flush: bool) -> Result<()> {
         let pty = self.kinds.ptys.get_mut(end.pty).ok_or(Errno::EIO)?;
         if flush {
             pty.flush(&mut self.hub, Flush::Input);

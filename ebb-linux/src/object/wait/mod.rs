@@ -199,6 +199,12 @@ impl Hub {
         }
     }
 
+    /// Whether a task waits on `queue` for one of `events`.
+    pub(crate) fn is_awaited(&self, queue: QueueId, events: Events) -> bool {
+        let queue = self.queues.get(queue);
+        queue.is_some_and(|q| q.tasks.iter().any(|w| w.events.intersects(events)))
+    }
+
     /// How many tasks wait on `queue`.
     pub fn waiting(&self, queue: QueueId) -> usize {
         self.queues.get(queue).map_or(0, |q| q.tasks.len())

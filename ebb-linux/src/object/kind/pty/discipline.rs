@@ -12,6 +12,8 @@ use crate::abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
 pub const INPUT_BYTES: usize = 4096;
 /// Bytes that wait to be read by the other side at most, and bytes that wait to be typed.
 pub const OUTPUT_BYTES: usize = 8192;
+/// How much echo is gathered before it is shown.
+const ECHO_BATCH_BYTES: usize = 256;
 /// The most that one written byte becomes.
 pub(super) const WIDEST: usize = 8;
 
@@ -200,7 +202,8 @@ impl Discipline {
         }
     }
 
-    /// A byte is typed.
+    /// A byte is typed. What is shown of it is shown with [`pass_echo`](Self::pass_echo): a key that throws things away
+    /// takes that along which came just before.
     pub(super) fn receive(&mut self, byte: u8) -> Effects {
         let mut effects = Effects::default();
         let input = self.settings.input;
@@ -212,13 +215,15 @@ impl Discipline {
             byte = byte.to_ascii_lowercase();
         }
         if core::mem::take(&mut self.literal) {
-            self.ordinary(byte);
+            self.ordinary(byte, false);
         } else if self.has(Local::EXTPROC) {
             self.queue(byte, false, false);
         } else {
             self.receive_key(byte, &mut effects);
         }
-        self.pass_echo();
+        if self.held_echo.len() >= ECHO_BATCH_BYTES {
+            self.pass_echo();
+        }
         effects
     }
 
@@ -244,7 +249,7 @@ impl Discipline {
             self.stopped = false;
             effects.flow = true;
         }
-        let mut byte = byte;
+        let (mut byte, typed) = (byte, byte);
         match byte {
             b'\r' if input.contains(Input::IGNCR) => return,
             b'\r' if input.contains(Input::ICRNL) => byte = b'\n',
@@ -252,7 +257,7 @@ impl Discipline {
             _ => {}
         }
         if !self.is_canonical() || !self.edit(byte) {
-            self.ordinary(byte);
+            self.ordinary(byte, byte != typed);
         }
     }
 
@@ -272,11 +277,11 @@ impl Discipline {
         }
     }
 
-    /// A byte that is part of the input.
-    fn ordinary(&mut self, byte: u8) {
+    /// A byte that is part of the input; a newline that was typed as another is shown as one.
+    fn ordinary(&mut self, byte: u8, changed: bool) {
         if self.has(Local::ECHO) {
             self.finish_erasing();
-            if byte == b'\n' {
+            if byte == b'\n' && changed {
                 self.echo_raw(b'\n');
             } else {
                 self.begin_line();
@@ -483,7 +488,7 @@ impl Discipline {
     }
 
     /// Moves echo to the output as far as that takes it.
-    fn pass_echo(&mut self) {
+    pub(super) fn pass_echo(&mut self) {
         while !self.is_stopped()
             && self.output.len() < OUTPUT_BYTES
             && let Some(byte) = self.held_echo.pop_front()

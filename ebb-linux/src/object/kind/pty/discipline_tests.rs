@@ -43,6 +43,7 @@ fn typed(d: &mut Discipline, bytes: &[u8]) -> Effects {
         all.flushed |= effects.flushed;
         all.flow |= effects.flow;
     }
+    d.pass_echo();
     all
 }
 
@@ -83,7 +84,11 @@ fn a_line_is_read_when_it_is_complete_and_one_at_a_time() {
 fn a_character_a_word_and_a_line_are_erased_and_disappear() {
     for (keys, line, echo) in [
         (&b"ab\x7fc\n"[..], &b"ac\n"[..], &b"ab\x08 \x08c\r\n"[..]),
-        (b"a bc \x17d\n", b"a d\n", b"a bc \x08 \x08\x08 \x08\x08 \x08d\r\n"),
+        (
+            b"a bc \x17d\n",
+            b"a d\n",
+            b"a bc \x08 \x08\x08 \x08\x08 \x08d\r\n",
+        ),
         (b"ab\x15c\n", b"c\n", b"ab\x08 \x08\x08 \x08c\r\n"),
         (b"\x7fa\n", b"a\n", b"a\r\n"),
         (b"\x01\x7fa\n", b"a\n", b"^A\x08 \x08\x08 \x08a\r\n"),
@@ -283,6 +288,8 @@ fn echo_is_as_the_local_flags_say() {
         (lines | Local::ECHO | Local::ECHOK, b"a\x15", b"a\x15\r\n"),
         (lines | Local::ECHO | Local::ECHOPRT, b"ab\x7fc", b"ab\\b/c"),
         (COOKED, b"\x01\t", b"^A\t"),
+        (Local::ECHO | Local::ECHOCTL, b"\n\r", b"^J\r\n"),
+        (COOKED, b"ab\x03", b"^C"),
     ] {
         let mut d = with(|t| t.local = flags);
         typed(&mut d, keys);

@@ -256,6 +256,7 @@ impl Pty {
                 self.signal_foreground(hub, signals.trailing_zeros() as u8 + 1);
             }
         }
+        self.discipline.pass_echo();
         self.tell_flow(was);
     }
 
@@ -277,7 +278,7 @@ impl Pty {
         if self.session == 0 || session != self.session || group == self.foreground {
             return Ok(());
         }
-        let [_, blocked, ignored, _] = process.signal_sets(process.pid());
+        let [_, _, blocked, ignored, _] = process.signal_sets(process.pid());
         if (blocked | ignored) & bit(signal) != 0 {
             // Whoever ignores the signal may write, but not read.
             return match signal {
@@ -335,7 +336,11 @@ impl Pty {
         }
         if !wait {
             // What is there is less than was wanted, but better than nothing.
-            return if count > 0 { Ok(()) } else { Err(Errno::EAGAIN) };
+            return if count > 0 {
+                Ok(())
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         if span_ns == 0 || least > 0 && count == 0 {
             return Err(Errno::EAGAIN);
@@ -395,8 +400,15 @@ impl Pty {
         Ok(n)
     }
 
-    fn write_master(&mut self, hub: &mut Hub, env: &dyn Env, source: &mut dyn Source) -> Result<usize> {
-        let want = source.remaining().min(OUTPUT_BYTES.saturating_sub(self.typed.len()));
+    fn write_master(
+        &mut self,
+        hub: &mut Hub,
+        env: &dyn Env,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        let want = source
+            .remaining()
+            .min(OUTPUT_BYTES.saturating_sub(self.typed.len()));
         if want == 0 {
             return Err(Errno::EAGAIN);
         }
@@ -412,7 +424,12 @@ impl Pty {
         Ok(n)
     }
 
-    fn write_slave(&mut self, hub: &mut Hub, env: &dyn Env, source: &mut dyn Source) -> Result<usize> {
+    fn write_slave(
+        &mut self,
+        hub: &mut Hub,
+        env: &dyn Env,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
         if self.hung_up {
             return Err(Errno::EIO);
         }
@@ -422,7 +439,10 @@ impl Pty {
         let mut done = 0;
         let mut bytes = [0; 512];
         loop {
-            let want = source.remaining().min(bytes.len()).min(self.discipline.room());
+            let want = source
+                .remaining()
+                .min(bytes.len())
+                .min(self.discipline.room());
             if want == 0 {
                 break;
             }

@@ -313,8 +313,10 @@ mod tests {
 
     #[test]
     fn a_pseudo_terminal_has_eight_bits_whatever_is_asked_for() {
-        let mut t = Termios::default();
-        t.control = 0o15 | 0o400;
+        let t = Termios {
+            control: 0o15 | 0o400,
+            ..Termios::default()
+        };
         let set = Termios::from_bytes(&t.to_bytes()[..TERMIOS_BYTES]);
         assert_eq!(set.control, 0o15 | CSIZE | CREAD);
         assert_eq!(set.speed, [9600; 2]);

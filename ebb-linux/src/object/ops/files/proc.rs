@@ -6,8 +6,8 @@ use crate::object::{
     Objects,
     env::{Env, ProcInfo},
     errno::{Errno, Result},
-    flags::OpenFlags,
     files::Files,
+    flags::OpenFlags,
     fs::{
         NAME_MAX,
         rows::{OUTSIDE, TASK_FILES, TREE},

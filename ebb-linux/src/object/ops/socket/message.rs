@@ -122,7 +122,7 @@ impl Objects {
     }
 
     /// Puts a message (or for streams as much as there is room for) into an inbox.
-    pub(super) fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         to: SocketId,
         limit: usize,
