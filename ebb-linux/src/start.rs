@@ -22,6 +22,7 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu};
+use ebb_runtime::platform::Console;
 use ebb_runtime::{EbbRef, spawn};
 
 impl Uc {
@@ -144,6 +145,10 @@ impl Uc {
         let init = Rc::clone(&uc.init);
         uc.add_thread(&init, Thread::new(1, context));
         if uc.options.stdio == Stdio::Console {
+            if uc.options.terminal {
+                // It has a line discipline of its own.
+                EbbRef::<dyn Console>::get().pass_keys(true);
+            }
             drop(spawn(pass_input(uc.weak())));
         }
         Ok(uc)

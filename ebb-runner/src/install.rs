@@ -102,7 +102,9 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("qemu-system-x86_64", &["qemu-system-x86"]),
     ("redis-benchmark", &["redis-tools"]),
     ("redis-server", &["redis-server"]),
+    ("script", &["bsdutils"]),
     ("sqlite3", &["sqlite3"]),
+    ("tmux", &["tmux"]),
     ("wrk", &["wrk"]),
 ];
 

@@ -48,6 +48,10 @@ pub trait Console {
     fn inform(&self, line: &str) {
         self.note(line);
     }
+    /// Asks whoever types to hand on every key as it is, or (false) whole lines. Nobody need heed it.
+    fn pass_keys(&self, every_key: bool) {
+        let _ = every_key;
+    }
 }
 
 /// The end of the program.

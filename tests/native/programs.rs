@@ -94,10 +94,8 @@ fn two_processes_with_one_sqlite_database_exclude_each_other() {
     runs(&pack("locks", &manifest), &[], "all locks are well");
 }
 
-#[test]
-fn python_runs_threads_sockets_children_and_shared_memory() {
-    needs!("qemu-system-x86_64", "/usr/bin/python3", "busybox");
-    // Debian's, whichever version it is.
+/// Where Debian's python has its library, whichever version it is.
+fn python_library() -> String {
     let library = Command::new("/usr/bin/python3")
         .args([
             "-c",
@@ -105,8 +103,13 @@ fn python_runs_threads_sockets_children_and_shared_memory() {
         ])
         .output()
         .expect("python3 starts");
-    let library = String::from_utf8_lossy(&library.stdout);
-    let library = library.trim();
+    String::from_utf8_lossy(&library.stdout).trim().to_owned()
+}
+
+#[test]
+fn python_runs_threads_sockets_children_and_shared_memory() {
+    needs!("qemu-system-x86_64", "/usr/bin/python3", "busybox");
+    let library = python_library();
     let archive = pack(
         "python",
         &format!(
@@ -115,6 +118,26 @@ fn python_runs_threads_sockets_children_and_shared_memory() {
         ),
     );
     runs(&archive, &[], "all of python is well");
+}
+
+#[test]
+fn script_tmux_pythons_pty_and_the_jobs_of_a_shell_have_terminals() {
+    needs!("qemu-system-x86_64", "/usr/bin/python3", "script", "tmux");
+    let library = python_library();
+    let coreutils = ["cat", "sleep", "stty", "tty", "rm", "mkdir", "test"];
+    let coreutils: String = coreutils
+        .iter()
+        .map(|name| format!("file /usr/bin/{name}\n"))
+        .collect();
+    let archive = pack(
+        "terminals",
+        &format!(
+            "program /usr/bin/bash\nargs /terminals.sh\ndirectory /tmp\nfile /terminals.sh {GUESTS}/terminals.sh\n\
+             file /usr/bin/python3\nfile {library}\nfile /usr/bin/script\nfile /usr/bin/tmux\n{coreutils}\
+             file /usr/share/terminfo /lib/terminfo\nfile /usr/lib/locale/C.utf8\nsymlink /bin usr/bin\nsymlink /usr/bin/sh bash\n"
+        ),
+    );
+    runs(&archive, &[], "all terminals are well");
 }
 
 #[test]

@@ -29,6 +29,8 @@ const ALL: &[&str] = &[
     "nm",
     "nginx",
     "/usr/bin/python3",
+    "script",
+    "tmux",
     "/usr/lib/postgresql",
     "/usr/lib/python3/dist-packages/pymemcache",
     "redis-server",

@@ -25,4 +25,9 @@ impl Console for Native {
             report::inform(format_args!("{line}"));
         }
     }
+
+    fn pass_keys(&self, every_key: bool) {
+        let mode = if every_key { "raw" } else { "line" };
+        report::line(format_args!("console {mode}"));
+    }
 }
