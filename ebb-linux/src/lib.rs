@@ -23,6 +23,7 @@
 //! - `uc`: the UC around all that, and what its objects see of it.
 //! - `crash`: what a person is told when a guest goes wrong.
 //! - `signal`: sending and delivering signals.
+//! - `typing`: what is typed for a program.
 //! - `life`: the ends of threads and processes.
 //! - `timers`: the task that lets timers fire.
 //! - `syscall`: the table of system calls and their handlers, which move arguments between guest memory and `object`.
@@ -52,6 +53,7 @@ mod start;
 mod state;
 pub mod syscall;
 mod timers;
+mod typing;
 mod uc;
 
 pub use abi::errno::Errno;

@@ -15,7 +15,7 @@ use crate::state::process::Oom;
 use crate::state::process::{Memory, Process, Processes, Ran, Scheduling, State};
 use crate::state::thread::Thread;
 use crate::state::timer::Timers;
-use crate::uc::console::pass_input;
+use crate::typing::pass_input;
 use crate::uc::env::Boot;
 use crate::uc::{Options, Parts, Stdio, Uc};
 use alloc::rc::Rc;

@@ -14,9 +14,8 @@ use super::{
     flags::OpenFlags,
     fs::Filesystem,
     id::{DescId, FilesId, NodeRef, of},
-    kind::{Kinds, Object, inotify::Watched, socket::Sockets},
+    kind::{Kinds, Object, inotify::Watched, mqueue::Names, pty::Terminals, socket::Sockets},
     lock::{flock::Flocks, record::Records},
-    ops::{mqueue::Names, terminal::Terminals},
     wait::Hub,
 };
 

@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, mqueue, path, poll, process,
-    remote, resource, scheduling, signal, socket, thread, time, timer,
+    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, mqueue, path, poll,
+    process, remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 

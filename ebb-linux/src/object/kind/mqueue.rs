@@ -3,16 +3,23 @@
 //! What must hold: a queue has no more messages than was said when it was made, none longer than was said, and lives as long
 //! as it has a name or a descriptor.
 
-use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Face, Kind, socket::SocketId};
 use crate::object::{
     env::Env,
     errno::{Errno, Result},
     flags::OpenFlags,
-    id::{DescId, QueueId},
+    id::{DescId, Id, QueueId},
     wait::{Events, Hub},
 };
+
+/// The names of queues.
+pub(crate) type Names = BTreeMap<Arc<[u8]>, Id<MessageQueue>>;
 
 /// What waits for a message, beside those that only want to know whether there is one.
 pub const RECEIVERS: Events = Events::IN.union(Events::MSG);

@@ -1,6 +1,6 @@
 //! POSIX message queues by name and by descriptor (mq_overview(7)).
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 
 use super::files::permission::{asker, want};
 use crate::object::{
@@ -17,9 +17,6 @@ use crate::object::{
         socket::{SocketId, address::Address},
     },
 };
-
-/// The names of queues.
-pub(crate) type Names = BTreeMap<Arc<[u8]>, Id<MessageQueue>>;
 
 /// Queues of unprivileged processes at most (`/proc/sys/fs/mqueue/queues_max`).
 const MOST_QUEUES: usize = 256;

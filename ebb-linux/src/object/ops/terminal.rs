@@ -24,19 +24,6 @@ use crate::object::{
 /// How many pseudo-terminals there can be (`kernel.pty.max`).
 const MOST: usize = 4096;
 
-/// What a UC knows of its terminals besides themselves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Terminals {
-    /// /dev/pts.
-    pub(crate) dir: Option<NodeRef>,
-    /// The terminal of the machine's console.
-    console: Option<Id<Pty>>,
-    /// Sessions whose terminal has hung up, and the foreground groups that they had.
-    hung_up: Vec<(u32, u32)>,
-    /// Processes that have given up the terminal of their session (`TIOCNOTTY`).
-    detached: Vec<u32>,
-}
-
 /// An end of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {

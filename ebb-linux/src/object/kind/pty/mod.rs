@@ -18,7 +18,7 @@ use crate::object::{
     env::Env,
     errno::{Errno, Result},
     flags::OpenFlags,
-    id::QueueId,
+    id::{Id, NodeRef, QueueId},
     io::{Sink, Source, put_all},
     wait::{Events, Hub, Target},
 };
@@ -43,6 +43,19 @@ pub enum Flush {
     Output,
     /// Both.
     Both,
+}
+
+/// What a UC knows of its terminals besides themselves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terminals {
+    /// /dev/pts.
+    pub(crate) dir: Option<NodeRef>,
+    /// The terminal of the machine's console.
+    pub(crate) console: Option<Id<Pty>>,
+    /// Sessions whose terminal has hung up, and the foreground groups that they had.
+    pub(crate) hung_up: Vec<(u32, u32)>,
+    /// Processes that have given up the terminal of their session (`TIOCNOTTY`).
+    pub(crate) detached: Vec<u32>,
 }
 
 /// A pseudo-terminal.
