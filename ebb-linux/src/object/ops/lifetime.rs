@@ -203,7 +203,10 @@ impl Objects {
     #[inline]
     pub fn has_aftermath(&self) -> bool {
         // Without a branch for each: every system call ends with this question.
-        self.has_closed_network() | self.fs.has_given_up() | self.fs.has_trash() | self.hub.has_news()
+        self.has_closed_network()
+            | self.fs.has_given_up()
+            | self.fs.has_trash()
+            | self.hub.has_news()
     }
 
     /// A clone that shares no memory with the original, and by name the pages that take the place of those that mappings
