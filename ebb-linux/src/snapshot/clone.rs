@@ -50,7 +50,7 @@ impl Snapshot {
         }
         let from = &*self.0;
         let options = how.options.unwrap_or_else(|| from.options.clone());
-        let behind = crate::now().saturating_sub(from.now);
+        let behind = crate::now().saturating_sub(from.now_ns);
         let mut processes = Processes {
             zombies: from.zombies.clone(),
             last: from.last,

@@ -240,7 +240,7 @@ struct Inner {
     ipc: Option<Box<Ipc>>,
     console: Console,
     /// The program's clock.
-    now: u64,
+    now_ns: u64,
     parent: Weak<Inner>,
     /// What a first run used; null before.
     working_set: AtomicPtr<WorkingSet>,
@@ -391,7 +391,7 @@ impl Snapshot {
             futexes: uc.futexes.borrow().clone(),
             ipc,
             console: uc.console,
-            now: uc.now(),
+            now_ns: uc.now(),
             parent: origin(uc).map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
             working_set: AtomicPtr::new(core::ptr::null_mut()),
         })))

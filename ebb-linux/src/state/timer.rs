@@ -25,18 +25,18 @@ pub struct Interval {
 impl Interval {
     /// What is left and the period: 0 for what is off.
     #[must_use]
-    pub fn left(&self, now: u64) -> (u64, u64) {
+    pub fn left(&self, now_ns: u64) -> (u64, u64) {
         // A timer that is on never says 0.
-        let left = self.due.map_or(0, |d| d.saturating_sub(now).max(1));
+        let left = self.due.map_or(0, |d| d.saturating_sub(now_ns).max(1));
         (left, self.every)
     }
 
     /// How often it has come due by now; it goes on from there.
-    fn expire(&mut self, now: u64) -> u64 {
-        let Some(due) = self.due.filter(|d| *d <= now) else {
+    fn expire(&mut self, now_ns: u64) -> u64 {
+        let Some(due) = self.due.filter(|d| *d <= now_ns) else {
             return 0;
         };
-        let Some(more) = (now - due).checked_div(self.every) else {
+        let Some(more) = (now_ns - due).checked_div(self.every) else {
             self.due = None;
             return 1;
         };
@@ -136,14 +136,14 @@ impl Timers {
     }
 
     /// What is due on a clock.
-    pub fn expire(&mut self, clock: Clock, now: u64) -> Vec<Due> {
+    pub fn expire(&mut self, clock: Clock, now_ns: u64) -> Vec<Due> {
         let mut due = Vec::new();
         let of_clock = match clock {
             Clock::Real => 0..1,
             Clock::Processor => 1..3,
         };
         for which in of_clock {
-            if self.intervals[which].expire(now) > 0 {
+            if self.intervals[which].expire(now_ns) > 0 {
                 due.push(Due {
                     notify: Notify::Process(SIGNALS[which]),
                     posix: None,
@@ -154,7 +154,7 @@ impl Timers {
             let Some(timer) = timer.as_mut().filter(|t| t.clock == clock) else {
                 continue;
             };
-            let times = timer.interval.expire(now);
+            let times = timer.interval.expire(now_ns);
             if times > 0 {
                 timer.overrun = times - 1;
                 due.push(Due {

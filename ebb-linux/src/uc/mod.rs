@@ -43,13 +43,13 @@ use ebb_runtime::{EbbRef, JoinHandle};
 pub struct Options {
     /// Its name in messages.
     pub name: String,
-    /// Most bytes of memory, page tables counted.
+    /// Maximum bytes of memory, page tables counted.
     pub memory: u64,
-    /// Most threads, those of all its processes together.
+    /// Maximum number of threads, over all its processes.
     pub threads: usize,
-    /// Most processes, those counted that have ended and nobody has waited for.
+    /// Maximum number of processes, including those that have ended and were not waited for.
     pub processes: usize,
-    /// Most processor time of all its processes, in nanoseconds; beyond it the UC ends with a report.
+    /// Maximum processor time of all its processes, in nanoseconds; beyond it the UC ends with a report.
     pub cpu: Option<u64>,
     /// Most of everything else.
     pub limits: Limits,
@@ -61,7 +61,7 @@ pub struct Options {
     pub trace: bool,
     /// What is at the other end of descriptors 0 to 2.
     pub stdio: Stdio,
-    /// Its mappings go side by side where the program suggests places far from everything else, as V8 does at random. For
+    /// Mappings with far-away hints, which V8 draws at random, are placed next to each other instead. For
     /// programs that are to be cloned: clones then have fewer page tables of their own.
     pub close_mappings: bool,
 }
