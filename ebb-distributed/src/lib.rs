@@ -16,6 +16,7 @@ mod failure;
 pub mod frame;
 mod link;
 mod node;
+pub mod placement;
 mod remote;
 pub mod service;
 #[cfg(any(test, feature = "sim"))]

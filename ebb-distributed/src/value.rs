@@ -65,6 +65,7 @@ impl<'b> Decode<'b, Blobs> for Blob {
 )]
 pub trait Value: Encode<Blobs> + for<'b> Decode<'b, Blobs> + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Encode<Blobs> + for<'b> Decode<'b, Blobs> + 'static> Value for T {}
 
 /// A value as it travels.

@@ -456,3 +456,69 @@ fn a_seed_repeats_a_run() {
     }
     assert_ne!(run(1).2, run(8).2);
 }
+
+/// Calls node 0 once, when it starts.
+#[derive(Default)]
+struct Joiner {
+    answers: u32,
+}
+
+impl App for Joiner {
+    fn on(&mut self, node: &mut Node<'_>, happened: Happened) {
+        match happened {
+            Happened::Started if node.number() > 0 => {
+                let payload = numbered(node.number() as u64, 0);
+                let request = Request {
+                    ebb: 1,
+                    method: 1,
+                    flags: 0,
+                    deadline_ns: None,
+                    payload,
+                };
+                node.call(0, request).expect("nothing waits yet");
+            }
+            Happened::Connection(link, Event::Called { id, payload, .. }) => {
+                node.connection(link)
+                    .expect("it has just called")
+                    .answer(id, Ok(payload));
+            }
+            Happened::Connection(_, Event::Answered { result, .. }) => {
+                assert_eq!(number(&result.expect("an answer")), node.number() as u64);
+                self.answers += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_thousand_nodes_join_at_once() {
+    let faults = Faults {
+        lost_in_thousand: 20,
+        jitter_ns: 3 * MS,
+        ..Faults::none()
+    };
+    let mut world = World::new(1, 1000, faults, |_, _| Joiner::default());
+    world.run_for(5000 * MS);
+    assert_eq!(world.apps().map(|joiner| joiner.answers).sum::<u32>(), 999);
+}
+
+#[test]
+fn a_machine_that_dies_without_a_word_is_missed_within_the_bound() {
+    let limits = Limits::default();
+    for seed in 0..50 {
+        let _repeat = Repeat(seed);
+        let faults = Faults {
+            drift_ppm: 200,
+            jitter_ns: 3 * MS,
+            ..Faults::none()
+        };
+        let mut world = World::with_limits(seed, 5, faults, limits, |_, _| Joiner::default());
+        world.run_for((2 + seed % 7) * 1000 * MS);
+        world.crash(0, false);
+        world.run_for(limits.death_ns - limits.heartbeat_ns - 10 * MS);
+        assert_eq!(world.connections_to_the_dead(), 4, "nobody can know yet");
+        world.run_for(limits.heartbeat_ns + 20 * MS);
+        assert_eq!(world.connections_to_the_dead(), 0, "the bound has passed");
+    }
+}

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::{component, ebb, entry, origin::Origin, provides};
+use crate::{component, ebb, entry, origin::Origin, provides, remote};
 
 fn check(name: &str, expansion: TokenStream) {
     let file = syn::parse2::<syn::File>(expansion.clone())
@@ -213,4 +213,29 @@ fn an_ebb_with_an_error() {
         pub struct Hits;
     };
     check("error", expand(quote!(dynamic), item));
+}
+
+#[test]
+fn methods_that_other_machines_call() {
+    let item = quote! {
+        impl Table {
+            /// The value of a key.
+            pub async fn get(&self, key: u64) -> Option<String> {
+                (key == 1).then(|| String::from("one"))
+            }
+
+            #[remote(oneway)]
+            async fn hint(&self) {}
+
+            #[remote(stream)]
+            async fn numbers(&self, upto: u64, out: Sink<u64>) {
+                for n in 0..upto {
+                    if out.send(n).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    check("remote", remote::expand(quote!(name = "table"), item));
 }

@@ -2,10 +2,10 @@
 //! (`TableAt` for `Table`), and what runs them where a call arrives. The impl itself stays as it is: a local call is what it was.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Pat, Path, ReturnType, Type,
-    punctuated::Punctuated, visit_mut::VisitMut,
+    punctuated::Punctuated, spanned::Spanned, visit_mut::VisitMut,
 };
 
 use crate::report::{Report, failed, header};
@@ -345,6 +345,10 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
         }
     };
     let hashes: Vec<String> = methods.iter().map(Method::signature).collect();
+    let values = methods
+        .iter()
+        .flat_map(|m| m.types.iter().chain([&m.result]));
+    let values = values.map(|ty| quote_spanned!(ty.span()=> travels::<#ty>();));
     let calls = methods
         .iter()
         .zip(&hashes)
@@ -355,6 +359,12 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
         .map(|(method, hash)| method.arm(ebb, hash));
     let what = format!("`{ebb}` on a node: its methods, and how long they may take.");
     quote! {
+        // Says of each type alone that it cannot travel.
+        const _: fn() = || {
+            fn travels<T: ::ebb_distributed::Value>() {}
+            #(#values)*
+        };
+
         #[doc = #what]
         #[derive(Clone, Copy, Debug)]
         pub struct #at(::ebb_distributed::At);
@@ -366,7 +376,6 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
             }
         }
 
-        #[automatically_derived]
         #[allow(private_interfaces, dead_code)]
         impl #at {
             /// The node.

@@ -108,3 +108,31 @@ mod replaceable {
 mod test {
     include!("golden/test.rs");
 }
+
+mod remote {
+    use ebb_distributed::{RemoteRef, Sink};
+
+    #[ebb::ebb(shared)]
+    #[derive(Default)]
+    pub struct Table;
+
+    include!("golden/remote.rs");
+
+    #[ebb::test]
+    async fn the_expansion_of_remote_works() {
+        // A local call is the method itself.
+        let local = ebb::EbbRef::<Table>::get().get(1).await;
+        assert_eq!(local.as_deref(), Some("one"));
+        let key = ebb_distributed::Key::random();
+        let here = ebb_distributed::NodeId(1);
+        let config = ebb_distributed::Config::new(here, key, ([127, 0, 0, 1], 0));
+        let _server = ebb_distributed::join(config).await.unwrap();
+        ebb::EbbRef::<Table>::new().serve();
+        let table = ebb::EbbRef::<Table>::new().at(here);
+        assert_eq!(table.get(2).await, Ok(None));
+        table.hint().unwrap();
+        let mut numbers = table.numbers(1);
+        assert_eq!(numbers.next().await, Some(Ok(0)));
+        assert_eq!(numbers.next().await, None);
+    }
+}

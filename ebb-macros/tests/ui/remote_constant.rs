@@ -1,0 +1,17 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    const SIZE: usize = 3;
+
+    async fn get(&self) -> usize {
+        Self::SIZE
+    }
+}
+
+fn main() {}

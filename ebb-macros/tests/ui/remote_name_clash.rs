@@ -1,0 +1,19 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    async fn node(&self) -> u64 {
+        1
+    }
+
+    async fn within(&self, n: u64) -> u64 {
+        n
+    }
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    fn get(&self, key: u64) -> u64 {
+        key
+    }
+}
+
+fn main() {}

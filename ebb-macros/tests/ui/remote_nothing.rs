@@ -1,0 +1,13 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+
+}
+
+fn main() {}

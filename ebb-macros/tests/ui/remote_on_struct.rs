@@ -1,0 +1,11 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+struct Other;
+
+fn main() {}

@@ -1,0 +1,15 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    async fn copy(&self, other: Option<Self>) -> bool {
+        other.is_some()
+    }
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+trait Get {
+    fn get(&self);
+}
+
+#[remote]
+impl Get for Table {
+    fn get(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    #[remote(oneway, stream)]
+    async fn get(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use ebb_distributed::remote;
+use ebb::ebb;
+
+#[ebb(shared)]
+#[derive(Default)]
+struct Table;
+
+#[remote]
+impl Table {
+    async unsafe fn get(&self) -> u64 {
+        1
+    }
+}
+
+fn main() {}
