@@ -4,7 +4,7 @@
 //! downwards from below the stack, the stack at the top. Addresses are varied as Linux does it, by the entropy given.
 
 use super::elf::{self, Elf, Image};
-use super::note;
+use super::note::{self, AreaFile};
 use crate::abi::errno::Errno;
 use crate::object::Objects;
 use crate::object::credentials::Credentials;
@@ -81,7 +81,7 @@ pub struct Loaded {
     /// Its file.
     pub program: NodeRef,
     /// Names of the files that areas are backed by, from [`note::FIRST_FILE`] on.
-    pub names: Vec<Vec<u8>>,
+    pub names: Vec<AreaFile>,
     /// Arguments; for a script those that its interpreter gets.
     pub arguments: Vec<Vec<u8>>,
     /// Environment.
@@ -171,18 +171,21 @@ pub fn load(
         arguments.extend(rest);
     };
     let names = RefCell::new(Vec::new());
-    let named = |path: &[u8], bytes| {
+    let named = |file: &Executable, bytes| {
         let mut names = names.borrow_mut();
-        names.push(path.to_vec());
+        names.push(AreaFile {
+            path: file.path.clone(),
+            inode: objects.ino(env, objects.program_node(file)),
+        });
         Bytes {
             bytes,
             note: note::FIRST_FILE + names.len() as u32 - 1,
         }
     };
-    let program = named(&file.path, bytes);
+    let program = named(&file, bytes);
     let interpreter = |path: &[u8]| {
         let file = objects.executable(env, path)?;
-        Ok(named(&file.path, objects.program_bytes(&file, memory)?))
+        Ok(named(&file, objects.program_bytes(&file, memory)?))
     };
     let mut random = [0; 32];
     env.draw(&mut random);

@@ -1,5 +1,7 @@
 //! Notes of areas: what a mapping is called in /proc.
 
+use alloc::vec::Vec;
+
 /// No name.
 pub const NONE: u32 = 0;
 /// `[stack]`.
@@ -12,3 +14,12 @@ pub const VDSO: u32 = 3;
 pub const VVAR: u32 = 4;
 /// The first number for files; see `State::names`.
 pub const FIRST_FILE: u32 = 16;
+
+/// A file that areas are backed by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AreaFile {
+    /// Its path when it was mapped.
+    pub path: Vec<u8>,
+    /// Its number.
+    pub inode: u64,
+}

@@ -13,7 +13,7 @@ use super::timer::Timers;
 use crate::abi::exit::Exit;
 use crate::abi::signal::{Actions, SigInfo};
 use crate::image::exec::Started;
-use crate::image::note;
+use crate::image::note::{self, AreaFile};
 use crate::object::credentials::Credentials;
 use crate::object::fd::FilesId;
 use crate::object::id::NodeRef;
@@ -112,7 +112,7 @@ pub struct State {
     /// See `arguments`.
     pub environment: Vec<Vec<u8>>,
     /// Names of files that areas are backed by, from [`note::FIRST_FILE`] on.
-    pub names: Vec<Vec<u8>>,
+    pub names: Vec<AreaFile>,
     /// What signals do.
     pub actions: Actions,
     /// Signals sent to the process that no thread has taken.
@@ -271,21 +271,29 @@ impl Process {
             note::HEAP => b"[heap]".to_vec(),
             note::VDSO => b"[vdso]".to_vec(),
             note::VVAR => b"[vvar]".to_vec(),
-            n => {
-                let state = self.state.borrow();
-                let index = n.saturating_sub(note::FIRST_FILE) as usize;
-                state.names.get(index).cloned().unwrap_or_default()
-            }
+            n => self.area_file(n).path,
         }
     }
 
-    /// The number of a file's name among the notes.
-    pub(crate) fn note_of(&self, path: &[u8]) -> u32 {
+    /// The file that a note of an area stands for.
+    pub(crate) fn area_file(&self, number: u32) -> AreaFile {
+        let index = number.checked_sub(note::FIRST_FILE).map(|n| n as usize);
+        let state = self.state.borrow();
+        let file = index.and_then(|index| state.names.get(index));
+        file.cloned().unwrap_or_default()
+    }
+
+    /// The number of a file among the notes.
+    pub(crate) fn note_of(&self, path: &[u8], inode: u64) -> u32 {
         let names = &mut self.state.borrow_mut().names;
-        let index = names.iter().position(|n| n == path).unwrap_or_else(|| {
+        let is_it = |n: &AreaFile| n.path == path && n.inode == inode;
+        let index = names.iter().position(is_it).unwrap_or_else(|| {
             // A program that maps ever new files gets no more names.
             if names.len() < 4096 {
-                names.push(path.to_vec());
+                names.push(AreaFile {
+                    path: path.to_vec(),
+                    inode,
+                });
             }
             names.len() - 1
         });

@@ -417,7 +417,7 @@ pub fn shmat(call: &Call<'_>) -> Outcome {
     }
     make_room(call, place, len)?;
     let name = alloc::format!("/SYSV{key:08x} (deleted)");
-    let note = match call.process.note_of(name.as_bytes()) {
+    let note = match call.process.note_of(name.as_bytes(), id as u64) {
         0 => note::NONE,
         note => note,
     };

@@ -223,7 +223,9 @@ fn map_file(call: &Call<'_>, want: &Wanted, fd: Fd, id: DescId) -> Outcome {
     let note = if name.is_empty() {
         note::NONE
     } else {
-        call.process.note_of(&name)
+        let node = objects.description(id)?.node;
+        let inode = node.map_or(0, |node| objects.ino(&call.world(), node));
+        call.process.note_of(&name, inode)
     };
     let is_sealed = objects.is_sealed(id);
     let never = match shared && (!flags.writable() || is_sealed) {

@@ -1,6 +1,7 @@
 //! What /proc tells of a process's mappings: `maps`, `smaps`, `smaps_rollup` (proc_pid_maps(5), proc_pid_smaps(5)).
 
 use crate::image::note;
+use crate::object::vfs::ROOT_DEV;
 use crate::state::process::Process;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -31,6 +32,7 @@ fn line(process: &Process, area: &Area, out: &mut Vec<u8>) {
     let p = area.protection;
     let name = process.area_name(area.note);
     let is_file = name.first() == Some(&b'/');
+    let inode = process.area_file(area.note).inode;
     let start = out.len();
     let letter = |is: bool, letter| if is { letter } else { '-' };
     put!(
@@ -43,8 +45,8 @@ fn line(process: &Process, area: &Area, out: &mut Vec<u8>) {
         letter(p.execute, 'x'),
         if is_shared(area) { 's' } else { 'p' },
         if is_file { area.offset } else { 0 },
-        u8::from(is_file),
-        if is_file { area.note } else { 0 },
+        if is_file { ROOT_DEV } else { 0 },
+        inode,
     );
     // Memory that processes share is a file without a name on Linux.
     let name = match &area.backing {
@@ -215,7 +217,7 @@ pub fn rollup(process: &Process, out: &mut Vec<u8>) {
     let (start, end) = (first.start, last.end);
     put!(
         out,
-        "{start:08x}-{end:08x} ---p 00000000 00:00 0                          [rollup]\n"
+        "{start:08x}-{end:08x} ---p 00000000 00:00 0                              [rollup]\n"
     );
     sum.rows(true, out);
 }

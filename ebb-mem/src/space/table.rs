@@ -354,14 +354,28 @@ impl Tables {
 
     /// Fills an empty slot from its area.
     fn fill(&mut self, at: *mut u64, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        if let Backing::Anonymous = area.backing {
+            let new = self.take_frame(true)?;
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        self.fill_from(at, page, area, write)
+    }
+
+    /// The same of what is not zeroes. Apart, so that the faults of what is are short.
+    #[inline(never)]
+    fn fill_from(
+        &mut self,
+        at: *mut u64,
+        page: u64,
+        area: &Area,
+        write: bool,
+    ) -> Result<(), Fault> {
         let offset = area.offset + (page - area.start);
         let (start, len) = match &area.backing {
-            Backing::Anonymous => {
-                let new = self.take_frame(true)?;
-                self.pages += 1;
-                set(at, new.0 | bits(area.protection, true));
-                return Ok(());
-            }
+            // See `fill`.
+            Backing::Anonymous => return Err(Fault::NotMapped),
             Backing::Shared(shared) => {
                 if self.used() >= self.limit {
                     return Err(Fault::OutOfMemory);
@@ -395,22 +409,26 @@ impl Tables {
         let block = page & !(AROUND * PAGE - 1);
         let first = block.max(area.start);
         let last = (block + AROUND * PAGE).min(area.end);
-        for near in (first..last).step_by(PAGE as usize) {
-            let offset = area.offset + (near - area.start);
-            // SAFETY: the block is aligned to its size, so its slots are in the same table as `at`.
-            let near_at =
-                unsafe { at.offset((near as i64 - page as i64) as isize / PAGE as isize) };
-            if offset < len && read(near_at) == 0 {
-                set(
-                    near_at,
-                    start.offset(offset).0 | FOREIGN | bits(area.protection, false),
-                );
+        let shown = FOREIGN | bits(area.protection, false);
+        let mut offset = area.offset + (first - area.start);
+        // SAFETY: the block is aligned to its size, so its slots are in the same table as `at`.
+        let mut near = unsafe { at.offset((first as i64 - page as i64) as isize / PAGE as isize) };
+        for _ in (first..last).step_by(PAGE as usize) {
+            if offset >= len {
+                break;
             }
+            if read(near) == 0 {
+                set(near, start.offset(offset).0 | shown);
+            }
+            offset += PAGE;
+            near = near.wrapping_add(1);
         }
         Ok(())
     }
 
-    /// Fills an empty slot with a page of an object, or with a copy of it to write to.
+    /// Fills an empty slot with a page of an object, or with a copy of it to write to. Apart, so that the faults of other
+    /// memory are as short as they are without it.
+    #[inline(never)]
     fn fill_privately(
         &mut self,
         at: *mut u64,

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -303,6 +304,63 @@ static void others(void) {
     wait(0);
 }
 
+/* What /proc tells of the mapping that begins at `p`. */
+static void told(const char *what, void *p) {
+    static const char *known = "rd wr ex sh mr mw me ms gd lo lf sr rr dc wf dd hg nh mg";
+    unsigned long from = 0, to, begin;
+    char line[400], rights[8], key[40];
+    FILE *f = fopen("/proc/self/smaps", "r");
+    printf("%s:", what);
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%lx-%lx %4s %lx", &begin, &to, rights, &begin) == 4 && sscanf(line, "%lx", &from)) {
+            if (from == (unsigned long)p) printf(" %s %lx", rights, begin);
+            continue;
+        }
+        if (from != (unsigned long)p || sscanf(line, "%39[^:]:", key) != 1) continue;
+        if (!strcmp(key, "Size") || !strcmp(key, "Rss") || !strcmp(key, "Anonymous") || !strcmp(key, "Locked")) printf(" %s %ld", key, atol(strchr(line, ':') + 1));
+        if (strcmp(key, "VmFlags")) continue;
+        for (char *flag = strtok(strchr(line, ':') + 1, " \n"); flag; flag = strtok(0, " \n"))
+            if (strstr(known, flag)) printf(" %s", flag);
+    }
+    fclose(f);
+    printf("\n");
+}
+
+static void telling(void) {
+    int f = file("/tmp/memory-d", 4);
+    struct stat s;
+    fstat(f, &s);
+    char *hole = map(64 * PAGE, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1), line[400], device[20], name[100];
+    /* Each between two pages that may not be used, so that no area joins another. */
+    char *a = mmap(hole + PAGE, 4 * PAGE, 3, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *b = mmap(hole + 8 * PAGE, 3 * PAGE, 1, MAP_FIXED | MAP_SHARED, f, PAGE), *c = mmap(hole + 16 * PAGE, 2 * PAGE, 3, MAP_FIXED | MAP_PRIVATE, f, 2 * PAGE), *d = mmap(hole + 24 * PAGE, 4 * PAGE, 3, MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    told("fresh", a);
+    put(a, 1), put(a + PAGE, 1);
+    told("two pages", a);
+    mlock(a, 4 * PAGE);
+    told("locked", a);
+    munlock(a, 4 * PAGE);
+    syscall(SYS_mlock2, a, 4 * PAGE, 1);
+    told("locked on fault", a);
+    munlock(a, 4 * PAGE);
+    int all[] = {1, 2, 0, 10, 16, 18, 14, 15};
+    for (int i = 0; i < 8; i++) madvise(a, 4 * PAGE, all[i]), told("advised", a);
+    told("shared file", b);
+    put(c, 5);
+    told("private file", c);
+    put(d, 5);
+    told("shared memory", d);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long from, inode;
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%*s %*s %*s %19s %lu %99s", &from, device, &inode, name) >= 3 && from == (unsigned long)c) printf("inode %d, name %s\n", inode == s.st_ino, name);
+    fclose(maps);
+    maps = fopen("/proc/self/smaps_rollup", "r");
+    fgets(line, sizeof line, maps);
+    printf("all: %s", strstr(line, "---p"));
+    fclose(maps);
+    unlink("/tmp/memory-d");
+}
+
 int main(void) {
     struct sigaction action = {.sa_handler = caught, .sa_flags = SA_ONSTACK | SA_NODEFER};
     setvbuf(stdout, 0, _IOLBF, 0);
@@ -313,5 +371,6 @@ int main(void) {
     moves();
     advice();
     others();
+    telling();
     locks();
 }

@@ -39,7 +39,8 @@ pub struct Stat {
 }
 
 /// The device number of the file system.
-const ROOT_DEV: u64 = 0x12;
+/// The device of files (`st_dev`).
+pub const ROOT_DEV: u64 = 0x12;
 
 impl Stat {
     /// Linux' `struct stat` for x86-64.

@@ -96,6 +96,14 @@ pub(crate) fn maps(s: &Subject<'_>, out: &mut Vec<u8>) {
     s.process.maps(out);
 }
 
+pub(crate) fn smaps(s: &Subject<'_>, out: &mut Vec<u8>) {
+    s.process.smaps(out);
+}
+
+pub(crate) fn smaps_rollup(s: &Subject<'_>, out: &mut Vec<u8>) {
+    s.process.smaps_rollup(out);
+}
+
 pub(crate) fn comm(s: &Subject<'_>, out: &mut Vec<u8>) {
     out.extend(s.process.comm(s.tid));
     out.push(b'\n');
