@@ -7,7 +7,6 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use command::{Command, Request};
 use serde_json::Value;
 use std::process::ExitCode;
-use std::time::Duration;
 
 const HELP: &str = "\
 usage: ebb-invoker namespace add NAME [--key UUID:KEY] [--LIMIT N ...]
@@ -58,28 +57,20 @@ fn run(arguments: &[String]) -> Result<String, String> {
 
 /// Sends a request, and gives the answer if that is not a refusal.
 fn send(host: &str, admin: &str, request: &Request) -> Result<Value, String> {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)))
-        .build();
     let url = format!("{host}/admin/namespaces{}", request.path);
     let body = request.body.as_ref().map(Value::to_string);
-    let http = ureq::http::Request::builder()
-        .method(request.method)
-        .uri(&url)
-        .header("Authorization", format!("Basic {}", STANDARD.encode(admin)))
-        .header("Content-Type", "application/json")
-        .body(body.unwrap_or_default())
-        .map_err(|error| format!("{url}: {error}"))?;
-    let agent = ureq::Agent::new_with_config(config);
-    let mut answer = agent.run(http).map_err(|error| {
+    let asked = minreq::Request::new(minreq::Method::Custom(request.method.to_string()), &url)
+        .with_header("Authorization", format!("Basic {}", STANDARD.encode(admin)))
+        .with_header("Content-Type", "application/json")
+        .with_body(body.unwrap_or_default())
+        .with_timeout(60);
+    let answer = asked.send().map_err(|error| {
         format!(
             "{host} does not answer: {error}; --apihost URL or APIHOST says where the invoker is"
         )
     })?;
-    let status = answer.status().as_u16();
-    let text = answer.body_mut().read_to_string();
-    let text = text.map_err(|error| format!("{host} broke off: {error}"))?;
+    let status = u16::try_from(answer.status_code).unwrap_or(0);
+    let text = String::from_utf8_lossy(answer.as_bytes());
     let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     match (status, json["error"].as_str()) {
         (200..300, _) => Ok(json),
