@@ -16,13 +16,15 @@
 //!   that wait together are flushed together.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     sync::Arc,
     vec::Vec,
 };
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::task::Poll;
 
 use ebb::sync::oneshot;
 use ebb_block::BlockDevice;
@@ -240,7 +242,7 @@ fn taken_hash(rest: &mut &[u8]) -> Result<Hash, String> {
 }
 
 /// Reads a document, and the code that goes with it.
-async fn get(store: &Store, key: &[u8]) -> Result<Option<(Kept, Hash)>, String> {
+async fn get(store: &Store, key: &[u8]) -> Got {
     let said = |error: Error| format!("{error}");
     let Some(value) = store.get(key).await.map_err(said)? else {
         return Ok(None);
@@ -281,6 +283,55 @@ async fn get(store: &Store, key: &[u8]) -> Result<Option<(Kept, Hash)>, String> 
     Ok(Some((kept, sum(&hash, code_hash.as_ref()))))
 }
 
+/// What came of reading a document.
+type Got = Result<Option<(Kept, Hash)>, String>;
+
+/// Reads documents, some at once: a disk that is asked for one after the other waits most of the time.
+async fn get_all(store: &Store, keys: Vec<Box<[u8]>>) -> Vec<(Box<[u8]>, Got)> {
+    /// So many reads are under way.
+    const AT_ONCE: usize = 32;
+    enum Read<F, T> {
+        UnderWay(F),
+        Done(T),
+    }
+    let mut all = Vec::with_capacity(keys.len());
+    let mut keys = keys.into_iter();
+    let mut reads = VecDeque::new();
+    poll_fn(|task| {
+        loop {
+            while reads.len() < AT_ONCE
+                && let Some(key) = keys.next()
+            {
+                reads.push_back(Read::UnderWay(Box::pin(async move {
+                    let got = get(store, &key).await;
+                    (key, got)
+                })));
+            }
+            for read in &mut reads {
+                if let Read::UnderWay(future) = read
+                    && let Poll::Ready(got) = future.as_mut().poll(task)
+                {
+                    *read = Read::Done(got);
+                }
+            }
+            let before = all.len();
+            while let Some(Read::Done(_)) = reads.front() {
+                if let Some(Read::Done(got)) = reads.pop_front() {
+                    all.push(got);
+                }
+            }
+            if reads.is_empty() && keys.len() == 0 {
+                return Poll::Ready(());
+            }
+            if all.len() == before {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    all
+}
+
 impl Keeper {
     /// Opens the store of a disk, or makes one on an empty disk; `id` is random. The writer has to run for anything to be kept.
     ///
@@ -309,8 +360,8 @@ impl Keeper {
     pub async fn restore(&self, runtimes: &Runtimes) -> Result<Restored, String> {
         let mut restored = Restored::default();
         let mut rules: HashMap<FullName, Vec<(FullName, FullName, bool)>> = HashMap::new();
-        for key in self.store.keys(ENTITY) {
-            let read = match get(&self.store, &key).await {
+        for (key, read) in get_all(&self.store, self.store.keys(ENTITY)).await {
+            let read = match read {
                 Ok(Some((kept, sum))) => kept::read(&kept, runtimes).map(|entity| (entity, sum)),
                 Ok(None) => continue,
                 Err(why) => Err(why),
@@ -352,13 +403,13 @@ impl Keeper {
             }
         }
         let mut on_disk = Vec::new();
-        for key in self.store.keys(RECORD) {
+        for (key, read) in get_all(&self.store, self.store.keys(RECORD)).await {
             let Some(place) = key[RECORD.len()..].first_chunk() else {
                 continue;
             };
             let place = u64::from_be_bytes(*place);
             restored.first_record = place + 1;
-            let read = match get(&self.store, &key).await {
+            let read = match read {
                 Ok(kept) => kept.and_then(|(kept, _)| Activation::read(&kept.document)),
                 Err(_) => None,
             };
