@@ -77,6 +77,6 @@ done
 has capture-pane "$pane" "42 is it"
 tmux split-window 'stty size > /tmp/size; sleep 100'
 sleep 2
-is 'size of a pane' "$(cat /tmp/size)" "12 80"
+is 'size of a pane' "$(cat /tmp/size)" "11 80"
 tmux kill-server
 echo "all terminals are well"
