@@ -44,7 +44,9 @@ pub fn dispatch(call: &Call<'_>) -> Result<u64, Step> {
     let outcome = table::handler(call.number)(call);
     let result = match outcome {
         Ok(value) => value,
-        Err(Stop::Error(errno)) => (-i64::from(errno.number())) as u64,
+        Err(Stop::Error(errno)) if errno != Errno::ERESTARTSYS => {
+            (-i64::from(errno.number())) as u64
+        }
         outcome => return Err(conclude(call, outcome)),
     };
     let has_aftermath = uc.objects.borrow_mut().has_aftermath();
