@@ -8,6 +8,7 @@
 //! | `transport.rs` | the same registers as virtio-drivers wants them |
 //! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
 //! | `block.rs` | the driver of disks |
+//! | `entropy.rs` | a seed from the entropy device |
 //! | `disks.rs` | what binds [`ebb_block::Disks`] to it |
 
 extern crate alloc;
@@ -16,6 +17,7 @@ extern crate ebb_runtime as ebb;
 
 mod block;
 mod disks;
+pub mod entropy;
 mod memory;
 pub mod pci;
 mod queue;

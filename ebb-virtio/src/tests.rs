@@ -53,6 +53,7 @@ struct Registers {
     stuck: bool,
     /// Addresses of the descriptors, the driver's area and the device's.
     rings: [u64; 3],
+    size: u16,
     doorbells: u64,
 }
 
@@ -91,8 +92,9 @@ impl Transport for Fake {
         false
     }
     fn queue_set(&mut self, _: u16, size: u32, a: PhysAddr, b: PhysAddr, c: PhysAddr) {
-        assert_eq!(size as usize, QUEUE);
-        self.0.lock().rings = [a, b, c];
+        let mut registers = self.0.lock();
+        registers.size = size as u16;
+        registers.rings = [a, b, c];
     }
     fn queue_unset(&mut self, _: u16) {}
     fn queue_used(&mut self, _: u16) -> bool {
@@ -147,6 +149,7 @@ impl Device {
             status: DeviceStatus::empty(),
             stuck: false,
             rings: [0; 3],
+            size: 0,
             doorbells: 0,
         };
         Self {
@@ -167,6 +170,10 @@ impl Device {
         Disk(self.driver())
     }
 
+    fn size(&self) -> u16 {
+        self.fake.0.lock().size
+    }
+
     fn rings(&self) -> [u64; 3] {
         self.fake.0.lock().rings
     }
@@ -183,7 +190,7 @@ impl Device {
             if word(driver + 2).read_volatile() == self.seen {
                 return None;
             }
-            let head = word(driver + 4 + 2 * u64::from(self.seen % QUEUE as u16)).read_volatile();
+            let head = word(driver + 4 + 2 * u64::from(self.seen % self.size())).read_volatile();
             self.seen = self.seen.wrapping_add(1);
             let (mut at, mut parts) = (head, Vec::new());
             loop {
@@ -231,7 +238,7 @@ impl Device {
         let device = self.rings()[2];
         // SAFETY: as in `take`.
         unsafe {
-            let entry = word(device + 4 + 8 * u64::from(self.used % QUEUE as u16)).cast::<u32>();
+            let entry = word(device + 4 + 8 * u64::from(self.used % self.size())).cast::<u32>();
             entry.write_volatile(id);
             entry.add(1).write_volatile(length);
             self.used = self.used.wrapping_add(1);
@@ -508,4 +515,42 @@ fn whatever_a_device_does_the_driver_ends_every_request_and_touches_nothing_else
             assert!(poll(request).is_some(), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_seed_is_taken_when_it_has_come_and_a_device_that_gives_nothing_is_not_asked_for_ever() {
+    let mut device = Device::new(0, 0);
+    let mut source = crate::entropy::Device::<Identity, _>::new(device.fake.clone()).unwrap();
+    assert_eq!(source.take(), Ok(None));
+    let mut write = |device: &mut Device, byte: u8, says: u32| {
+        let chain = device.take().unwrap();
+        let [(address, length, true)] = chain.parts[..] else {
+            panic!("one part, to be written");
+        };
+        // SAFETY: the buffer that the driver has lent.
+        unsafe {
+            word(address)
+                .cast::<u8>()
+                .write_bytes(byte, length as usize)
+        };
+        device.give(chain.head.into(), says);
+        source.take()
+    };
+    // A little, nothing, and more than there is room for.
+    assert_eq!(write(&mut device, 1, 5), Ok(None));
+    assert_eq!(write(&mut device, 2, 0), Ok(None));
+    let seed = write(&mut device, 3, u32::MAX).unwrap().unwrap();
+    assert!(seed[..5] == [1; 5] && seed[5..] == [3; 27]);
+
+    let mut device = Device::new(0, 0);
+    let mut source = crate::entropy::Device::<Identity, _>::new(device.fake.clone()).unwrap();
+    let mut asked = 0;
+    while let Some(chain) = device.take() {
+        device.give(chain.head.into(), 0);
+        asked += 1;
+        if source.take().is_err() {
+            break;
+        }
+    }
+    assert!((2..100).contains(&asked), "{asked}");
 }

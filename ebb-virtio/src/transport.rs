@@ -14,10 +14,12 @@ use crate::{
     pci,
 };
 
-/// A device on PCI with one queue whose interrupt is vector 0.
+/// A device on PCI with one queue.
 pub struct OneQueue {
-    pub registers: pci::Transport,
-    pub kind: DeviceType,
+    registers: pci::Transport,
+    kind: DeviceType,
+    /// Of the queue's interrupt.
+    vector: Option<u16>,
     doorbell: Option<NonNull<u16>>,
 }
 
@@ -25,10 +27,20 @@ pub struct OneQueue {
 unsafe impl Send for OneQueue {}
 
 impl OneQueue {
+    /// The queue's interrupt is vector 0.
     pub fn new(registers: pci::Transport, kind: DeviceType) -> Self {
+        Self {
+            vector: Some(0),
+            ..Self::without_interrupt(registers, kind)
+        }
+    }
+
+    /// The device has to be looked at.
+    pub fn without_interrupt(registers: pci::Transport, kind: DeviceType) -> Self {
         Self {
             registers,
             kind,
+            vector: None,
             doorbell: None,
         }
     }
@@ -89,7 +101,7 @@ impl Transport for OneQueue {
         self.doorbell = self.registers.doorbell(queue).ok();
         let enabled = self
             .registers
-            .enable_queue(queue, size as u16, &addresses, Some(0));
+            .enable_queue(queue, size as u16, &addresses, self.vector);
         if enabled.is_err() {
             self.doorbell = None;
         }

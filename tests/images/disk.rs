@@ -8,7 +8,7 @@ extern crate alloc;
 use alloc::vec;
 use core::time::Duration;
 
-use ebb::{EbbRef, println, spawn, time};
+use ebb::{EbbRef, platform::Entropy, println, spawn, time};
 use ebb_block::{BLOCK, Disks};
 use test_suite::durable;
 
@@ -26,6 +26,12 @@ async fn main() -> u8 {
         }
         ["errors"] => errors().await,
         ["slow"] => slow().await,
+        ["random"] => {
+            let mut bytes = [0; 32];
+            EbbRef::<dyn Entropy>::get().fill(&mut bytes);
+            println!("random {bytes:02x?}");
+            0
+        }
         other => {
             println!("what is {other:?}?");
             2

@@ -233,3 +233,44 @@ fn an_image_and_a_process_open_the_same_file() {
         .expect("the runner starts");
     assert_eq!(console(&output), "from a process\nstart 2\n");
 }
+
+/// What an image that draws random numbers says, on a CPU without RDRAND; and its numbers.
+fn random(devices: &str) -> (String, String) {
+    let output = image(&["random"], "")
+        .env_remove("EBB_QUIET")
+        .env("EBB_QEMU_ARGS", format!("-cpu max,rdrand=off {devices}"))
+        .output()
+        .expect("the runner starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    (said, console(&output))
+}
+
+#[test]
+fn without_rdrand_the_entropy_device_is_asked_and_one_that_never_answers_is_not_waited_for() {
+    needs!("qemu-system-x86_64");
+    const WARNING: &str = "not fit for keys";
+    let device = "-device virtio-rng-pci,disable-legacy=on";
+    let (said, first) = random(device);
+    assert!(!said.contains(WARNING), "{said}");
+    let (_, second) = random(device);
+    assert!(
+        first.starts_with("random [") && first != second,
+        "{first}{second}"
+    );
+    let (said, _) = random("");
+    assert!(said.contains(WARNING), "{said}");
+    // A device whose host has no random numbers, ever.
+    let silent = fresh("silent");
+    let name = std::ffi::CString::new(silent.to_str().expect("text")).expect("no zero byte");
+    // SAFETY: a path that ends with a zero byte.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let (said, third) = random(&format!(
+        "-object rng-random,id=silent,filename={} {device},rng=silent",
+        silent.display()
+    ));
+    assert!(
+        said.contains(WARNING) && third.starts_with("random ["),
+        "{said}"
+    );
+}
