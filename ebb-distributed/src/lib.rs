@@ -10,8 +10,11 @@ extern crate alloc;
 // The macros name everything through `::ebb`.
 extern crate ebb_runtime as ebb;
 
+#[cfg(any(test, feature = "sim"))]
+mod chance;
 pub mod channel;
 pub mod connection;
+mod events;
 mod failure;
 pub mod frame;
 mod link;
