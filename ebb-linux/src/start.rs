@@ -110,6 +110,7 @@ impl Uc {
             dumpable: 1,
             timer_slack_ns: 50_000,
             oom: Oom::default(),
+            personality: 0,
             core_filter: 0x33,
             group: 1,
             session: 1,

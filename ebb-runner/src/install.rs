@@ -88,11 +88,13 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("cc", &["gcc", "libc6-dev"]),
     ("curl", &["curl", "ca-certificates"]),
     ("ip", &["iproute2"]),
+    ("lsof", &["lsof"]),
     ("memccapable", &["libmemcached-tools"]),
     ("nginx", &["nginx-light"]),
     ("nm", &["binutils"]),
     ("node", &["nodejs"]),
     ("npm", &["npm"]),
+    ("ps", &["procps"]),
     ("/usr/bin/python3", &["python3"]),
     ("/usr/lib/postgresql", &["postgresql"]),
     (

@@ -74,6 +74,20 @@ fn a_busybox_shell_runs_pipelines_jobs_and_applets() {
 }
 
 #[test]
+fn monitors_see_processes_memory_sockets_and_open_files() {
+    needs!("qemu-system-x86_64", "busybox", "ps", "ip", "lsof");
+    let archive = pack(
+        "monitors",
+        &format!(
+            "program /bin/busybox\nargs sh /monitors.sh\ndirectory /\nfile /monitors.sh {GUESTS}/monitors.sh\n\
+             file /usr/bin/ps\nfile /usr/bin/free\nfile /usr/bin/vmstat\nfile /usr/bin/uptime\n\
+             file /usr/bin/ss\nfile /usr/bin/lsof\nfile /etc/passwd\n"
+        ),
+    );
+    runs(&archive, &[], "all monitors are well");
+}
+
+#[test]
 fn sqlite_keeps_a_database_with_a_write_ahead_log() {
     needs!("qemu-system-x86_64", "sqlite3");
     let archive = pack("sqlite", "program /usr/bin/sqlite3\ndirectory /tmp\n");

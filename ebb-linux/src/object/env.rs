@@ -94,6 +94,10 @@ pub trait ProcInfo {
     fn oom_score_adj(&self) -> i16 {
         0
     }
+    /// What it has told `personality`.
+    fn personality(&self) -> u32 {
+        0
+    }
     /// Which mappings a core dump would have (`coredump_filter`).
     fn core_filter(&self) -> u32 {
         0x33

@@ -143,6 +143,8 @@ pub struct State {
     pub timer_slack_ns: u64,
     /// What `oom_score_adj` says.
     pub oom: Oom,
+    /// What `personality` was told.
+    pub personality: u32,
     /// What `coredump_filter` says.
     pub core_filter: u32,
     /// Its process group.

@@ -272,7 +272,30 @@ pub fn pwritev(call: &Call<'_>) -> Outcome {
     )
 }
 
+/// `RWF_NOWAIT`.
+const NOWAIT: u64 = 8;
+/// `RWF_APPEND`.
+const APPEND: u64 = 0x10;
+/// Those, and `RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`, which ask for what is so anyway.
+const KNOWN: u64 = 7 | NOWAIT | APPEND;
+
+/// Looks at the flags of `preadv2` and `pwritev2`: what is not ready for `events` is not waited for.
+fn transfer_flags(call: &Call<'_>, events: Events) -> Result<u64, Stop> {
+    let flags = call.args[5];
+    if flags & !KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if flags & NOWAIT != 0 {
+        let id = call.objects().lookup_fd(call.fd(0))?;
+        if !call.objects().poll(&call.world(), id).intersects(events) {
+            return Err(Errno::EAGAIN.into());
+        }
+    }
+    Ok(flags)
+}
+
 pub fn preadv2(call: &Call<'_>) -> Outcome {
+    transfer_flags(call, Events::FOR_READ)?;
     let parts = iovec(call, call.args[1], call.args[2])?;
     match call.args[3] as i64 {
         -1 => read_parts(call, &parts),
@@ -281,7 +304,22 @@ pub fn preadv2(call: &Call<'_>) -> Outcome {
 }
 
 pub fn pwritev2(call: &Call<'_>) -> Outcome {
+    let flags = transfer_flags(call, Events::FOR_WRITE)?;
     let parts = iovec(call, call.args[1], call.args[2])?;
+    if flags & APPEND != 0 {
+        let end = |call: &Call<'_>, whence, offset| {
+            call.on_objects(|o, _| o.seek(call.fd(0), offset, whence))
+        };
+        let before = end(call, Whence::Current, 0);
+        if let Ok(before) = before {
+            end(call, Whence::End, 0)?;
+            let written = write_parts(call, &parts);
+            if call.args[3] as i64 != -1 {
+                end(call, Whence::Set, before as i64)?;
+            }
+            return written;
+        }
+    }
     match call.args[3] as i64 {
         -1 => write_parts(call, &parts),
         position => write_at(call, &parts, position),

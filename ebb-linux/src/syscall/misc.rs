@@ -79,8 +79,15 @@ pub fn getcpu(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
-pub fn personality(_: &Call<'_>) -> Outcome {
-    Ok(0)
+pub fn personality(call: &Call<'_>) -> Outcome {
+    const ASK: u32 = u32::MAX;
+    let new = call.args[0] as u32;
+    let mut state = call.process.state.borrow_mut();
+    let before = state.personality;
+    if new != ASK {
+        state.personality = new;
+    }
+    Ok(before.into())
 }
 
 pub fn membarrier(call: &Call<'_>) -> Outcome {

@@ -162,7 +162,9 @@ pub fn fstat(call: &Call<'_>) -> Outcome {
 
 pub fn statx(call: &Call<'_>) -> Outcome {
     let [_, address, flags, mask, out, _] = call.args;
-    if mask & 0x8000_0000 != 0 {
+    // Either as fresh as can be or not, not both.
+    let syncs = u64::from(AtFlags::STATX_SYNC.bits());
+    if mask & 0x8000_0000 != 0 || flags & syncs == syncs {
         return Err(Errno::EINVAL.into());
     }
     let path = if address == 0 && flags & 0x1000 != 0 {
@@ -548,6 +550,14 @@ pub fn inotify_rm_watch(call: &Call<'_>) -> Outcome {
 }
 
 /// No file here has extended attributes.
-pub fn no_attributes(_: &Call<'_>) -> Outcome {
+pub fn no_attributes(call: &Call<'_>) -> Outcome {
+    let path = path(call, call.args[0])?;
+    call.on_objects(|o, w| o.stat(w, AT_FDCWD, &path, AtFlags::SYMLINK_NOFOLLOW))?;
+    Err(Errno::EOPNOTSUPP.into())
+}
+
+/// See [`no_attributes`].
+pub fn no_attributes_of_descriptor(call: &Call<'_>) -> Outcome {
+    call.objects().lookup_fd(call.fd(0))?;
     Err(Errno::EOPNOTSUPP.into())
 }

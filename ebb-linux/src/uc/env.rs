@@ -215,6 +215,10 @@ impl ProcInfo for World<'_> {
         self.process.state.borrow().oom.adjustment
     }
 
+    fn personality(&self) -> u32 {
+        self.process.state.borrow().personality
+    }
+
     fn core_filter(&self) -> u32 {
         self.process.state.borrow().core_filter
     }
@@ -369,6 +373,7 @@ impl ProcInfo for Other<'_> {
         pid() -> u32;
         state(tid: u32) -> char;
         oom_score_adj() -> i16;
+        personality() -> u32;
         core_filter() -> u32;
         timer_slack_ns() -> u64;
         is_dumpable() -> bool;

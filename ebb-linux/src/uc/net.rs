@@ -22,8 +22,6 @@ use ebb_runtime::{JoinHandle, spawn};
 
 /// The most sockets of one UC on the network.
 const MAX_SOCKETS: usize = 16_384;
-/// How long a connection with `SO_KEEPALIVE` may be silent; Linux' default.
-const KEEP_ALIVE: Duration = Duration::from_secs(7200);
 
 enum Kind {
     Listener(TcpListener),
@@ -381,7 +379,10 @@ impl Network for World<'_> {
         // What the stack refuses stays as it was, as with options that no wire knows.
         let _ = match (sockets.get(socket), level, name) {
             (Ok(Kind::Stream(stream)), 6, 1) => stream.set_nodelay(on),
-            (Ok(Kind::Stream(stream)), 1, 9) => stream.set_keepalive(on.then_some(KEEP_ALIVE)),
+            (Ok(Kind::Stream(stream)), 1, 9) => {
+                let idle = Duration::from_secs(value.max(0) as u64);
+                stream.set_keepalive(on.then_some(idle))
+            }
             (Ok(Kind::Stream(stream)), 6, 18) => {
                 let limit = Duration::from_millis(value.max(0) as u64);
                 stream.set(TcpOption::UserTimeout(on.then_some(limit)))

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timex.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -123,5 +126,24 @@ int main(void) {
     }
     SAYS("an algorithm that is not there", setsockopt(t, IPPROTO_TCP, TCP_CONGESTION, "nosuch", 6));
     SAYS("a protocol above that is not there", setsockopt(t, IPPROTO_TCP, 31, "nosuch", 6));
+    for (int i = 0; i < 6; i++) {
+        int levels[] = {IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IPV6, 500, 255}, one = 1, got;
+        socklen_t n = 4;
+        printf("level %d: tcp %d, udp %d %d\n", levels[i], setsockopt(t, levels[i], 1, &one, 4) ? errno : 0, setsockopt(u, levels[i], 1, &one, 4) ? errno : 0, getsockopt(u, levels[i], 1, &got, &n) ? errno : 0);
+    }
+    option(t, "SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, 1);
+    SAYS("raw without a protocol", socket(AF_INET, SOCK_RAW, 0)), SAYS("a raw pair", socketpair(AF_INET, SOCK_RAW, 0, values));
+
+    int f = open("f", O_RDWR), p[2];
+    pipe(p);
+    struct iovec v = {"0123456789", 4}, into = {values, 4};
+    SAYS("a flag of a newer kernel", preadv2(f, &into, 1, 0, 0x4000)), SAYS("of pwritev2", pwritev2(f, &v, 1, 0, 0x4000));
+    SAYS("at once from an empty pipe", preadv2(p[0], &into, 1, -1, 8));
+    SAYS("written", pwritev2(f, &v, 1, 0, 2)), SAYS("appended", pwritev2(f, &v, 1, 0, 16)), SAYS("and again", pwritev2(f, &v, 1, 0, 16)), SAYS("the end", lseek(f, 0, SEEK_END));
+    struct statx sx;
+    SAYS("as fresh and as stale", statx(AT_FDCWD, "f", 0x6000, 0x7ff, &sx));
+    SAYS("attributes of nothing", getxattr("nowhere", "user.a", values, 4)), SAYS("of no descriptor", fgetxattr(99, "user.a", values, 4));
+    SAYS("personality", personality(ADDR_NO_RANDOMIZE)), SAYS("told", personality(0xffffffff)), SAYS("no more", personality(0));
+    SAYS("the clock of a descriptor that has none", clock_gettime(-1, &now)), SAYS("its resolution", clock_getres(-1, &now));
     return 0;
 }

@@ -2,13 +2,31 @@
 //!
 //! What must hold: a directory stands before what is in it, and /proc is the first.
 
-use super::{
-    net, set,
-    synth::What::{
-        self, Cwd, Dir, Exe, FdInfos, Fds, File, Fixed, Link, RootLink, SelfLink, Settable, Tasks,
-        ThreadSelfLink,
-    },
-    text,
+use super::{net, set, text};
+
+/// What a node is.
+#[derive(Clone, Copy)]
+pub(crate) enum What {
+    Dir,
+    Fds,
+    FdInfos,
+    Tasks,
+    File(text::Make),
+    /// A file that always says the same: a line, or nothing.
+    Fixed(&'static str),
+    /// A file that can be written to: what a write asks for.
+    Settable(text::Make, set::Parse),
+    SelfLink,
+    ThreadSelfLink,
+    Exe,
+    Cwd,
+    RootLink,
+    Link(&'static str),
+}
+
+use What::{
+    Cwd, Dir, Exe, FdInfos, Fds, File, Fixed, Link, RootLink, SelfLink, Settable, Tasks,
+    ThreadSelfLink,
 };
 
 /// Every fixed node; `PID` is the process. What begins with a name of [`OUTSIDE`] is there when the machine is connected.
@@ -29,7 +47,7 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/PID/gid_map", Fixed("         0          0 4294967295")),
     ("/proc/PID/io", File(text::io)),
     ("/proc/PID/limits", File(text::limits)),
-    ("/proc/PID/loginuid", Fixed("4294967295")),
+    ("/proc/PID/loginuid", File(text::nobody)),
     ("/proc/PID/maps", File(text::maps)),
     ("/proc/PID/mountinfo", File(text::mountinfo)),
     ("/proc/PID/mounts", File(text::mounts)),
@@ -50,11 +68,11 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/PID/net/unix", File(net::unix)),
     ("/proc/PID/oom_score", File(text::oom_score)),
     ("/proc/PID/oom_score_adj", Settable(text::oom_score_adj, set::oom_score_adj)),
-    ("/proc/PID/personality", Fixed("00000000")),
+    ("/proc/PID/personality", File(text::personality)),
     ("/proc/PID/root", RootLink),
     ("/proc/PID/sched", File(text::sched)),
     ("/proc/PID/schedstat", File(text::schedstat)),
-    ("/proc/PID/sessionid", Fixed("4294967295")),
+    ("/proc/PID/sessionid", File(text::nobody)),
     ("/proc/PID/setgroups", Fixed("allow")),
     ("/proc/PID/smaps", File(text::smaps)),
     ("/proc/PID/smaps_rollup", File(text::smaps_rollup)),
@@ -65,7 +83,7 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/PID/task", Tasks),
     ("/proc/PID/timerslack_ns", Settable(text::timerslack_ns, set::timerslack_ns)),
     ("/proc/PID/uid_map", Fixed("         0          0 4294967295")),
-    ("/proc/PID/wchan", Fixed("0")),
+    ("/proc/PID/wchan", File(text::wchan)),
     ("/proc/cmdline", Fixed("\n")),
     ("/proc/cpuinfo", File(text::cpuinfo)),
     ("/proc/devices", Fixed("Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:")),

@@ -5,29 +5,14 @@
 
 use alloc::{format, vec::Vec};
 
-use super::{NodeKind, rows::TREE, set, text};
+use super::{
+    NodeKind,
+    rows::{
+        TREE,
+        What::{self, Dir, File, Fixed, Settable},
+    },
+};
 use crate::object::id::SynthNode;
-
-#[derive(Clone, Copy)]
-pub(crate) enum What {
-    Dir,
-    Fds,
-    FdInfos,
-    Tasks,
-    File(text::Make),
-    /// A file that always says the same: a line, or nothing.
-    Fixed(&'static str),
-    /// A file that can be written to: what a write asks for.
-    Settable(text::Make, set::Parse),
-    SelfLink,
-    ThreadSelfLink,
-    Exe,
-    Cwd,
-    RootLink,
-    Link(&'static str),
-}
-
-use What::{Dir, File, Fixed, Settable};
 
 pub(crate) const PID: &str = "/proc/PID";
 

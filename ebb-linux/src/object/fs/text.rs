@@ -530,6 +530,20 @@ pub(crate) fn timerslack_ns(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "{}\n", s.process.timer_slack_ns());
 }
 
+/// Where in the kernel it waits is not told. As on Linux no line end follows.
+pub(crate) fn wchan(_: &Subject<'_>, out: &mut Vec<u8>) {
+    out.push(b'0');
+}
+
+/// Of a user who has not logged in, without a line end.
+pub(crate) fn nobody(_: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{}", u32::MAX);
+}
+
+pub(crate) fn personality(s: &Subject<'_>, out: &mut Vec<u8>) {
+    put!(out, "{:08x}\n", s.process.personality());
+}
+
 pub(crate) fn coredump_filter(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "{:08x}\n", s.process.core_filter());
 }

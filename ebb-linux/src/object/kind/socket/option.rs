@@ -27,6 +27,9 @@ pub const UDP_SEGMENT: u32 = 103;
 pub(crate) const RCVLOWAT: u32 = 18;
 pub(crate) const PASSCRED: u32 = 16;
 pub(crate) const LINGER: u32 = 13;
+pub(crate) const KEEPALIVE: u32 = 9;
+/// Of `IPPROTO_TCP`.
+pub(crate) const KEEPIDLE: u32 = 4;
 pub(crate) const SNDBUF: u32 = 7;
 pub(crate) const RCVBUF: u32 = 8;
 
@@ -34,7 +37,9 @@ pub(crate) const RCVBUF: u32 = 8;
 pub const DEFAULT_BUFFER: i32 = 212_992;
 /// The most that `SO_SNDBUF` and `SO_RCVBUF` double to.
 pub(crate) const MAX_BUFFER: i32 = 2 * DEFAULT_BUFFER;
-pub(crate) const MIN_BUFFER: i32 = 4608;
+/// The least that `SO_SNDBUF` and `SO_RCVBUF` are.
+pub(crate) const MIN_SEND: i32 = 4608;
+pub(crate) const MIN_RECEIVE: i32 = 2304;
 
 /// Integer options with a meaning of their own or none here: level, name, default. A value is
 /// remembered and given back.
@@ -44,7 +49,7 @@ const KEPT: &[(u32, u32, i32)] = &[
     (SOCKET, 6, 0), // BROADCAST
     (SOCKET, SNDBUF, DEFAULT_BUFFER),
     (SOCKET, RCVBUF, DEFAULT_BUFFER),
-    (SOCKET, 9, 0),  // KEEPALIVE
+    (SOCKET, KEEPALIVE, 0),
     (SOCKET, 10, 0), // OOBINLINE
     (SOCKET, 1, 0),  // DEBUG
     (SOCKET, 12, 0), // PRIORITY
@@ -59,33 +64,33 @@ const KEPT: &[(u32, u32, i32)] = &[
     (TCP, 1, 0),     // NODELAY
     (TCP, 2, 536),   // MAXSEG
     (TCP, 3, 0),     // CORK
-    (TCP, 4, 7200),  // KEEPIDLE
-    (TCP, 5, 75),    // KEEPINTVL
-    (TCP, 6, 9),     // KEEPCNT
-    (TCP, 7, 6),     // SYNCNT
-    (TCP, 8, 60),    // LINGER2
-    (TCP, 9, 0),     // DEFER_ACCEPT
-    (TCP, 10, 0),    // WINDOW_CLAMP
-    (TCP, 12, 1),    // QUICKACK
-    (TCP, 18, 0),    // USER_TIMEOUT
-    (TCP, 23, 0),    // FASTOPEN
-    (TCP, 25, 0),    // NOTSENT_LOWAT
-    (IP, 1, 0),      // TOS
-    (IP, 2, 64),     // TTL
-    (IP, 8, 0),      // PKTINFO
-    (IP, 10, 1),     // MTU_DISCOVER
-    (IP, 11, 0),     // RECVERR
-    (IP, 12, 0),     // RECVTTL
-    (IP, 13, 0),     // RECVTOS
-    (IP, 24, 0),     // BIND_ADDRESS_NO_PORT
-    (IP, 32, 0),     // MULTICAST_IF, as a number
-    (IP, 33, 1),     // MULTICAST_TTL
-    (IP, 34, 1),     // MULTICAST_LOOP
-    (IPV6, 16, 64),  // UNICAST_HOPS
-    (IPV6, 18, 1),   // MULTICAST_HOPS
-    (IPV6, 19, 1),   // MULTICAST_LOOP
-    (IPV6, 23, 1),   // MTU_DISCOVER
-    (IPV6, 25, 0),   // RECVERR
+    (TCP, KEEPIDLE, 7200),
+    (TCP, 5, 75),   // KEEPINTVL
+    (TCP, 6, 9),    // KEEPCNT
+    (TCP, 7, 6),    // SYNCNT
+    (TCP, 8, 60),   // LINGER2
+    (TCP, 9, 0),    // DEFER_ACCEPT
+    (TCP, 10, 0),   // WINDOW_CLAMP
+    (TCP, 12, 1),   // QUICKACK
+    (TCP, 18, 0),   // USER_TIMEOUT
+    (TCP, 23, 0),   // FASTOPEN
+    (TCP, 25, 0),   // NOTSENT_LOWAT
+    (IP, 1, 0),     // TOS
+    (IP, 2, 64),    // TTL
+    (IP, 8, 0),     // PKTINFO
+    (IP, 10, 1),    // MTU_DISCOVER
+    (IP, 11, 0),    // RECVERR
+    (IP, 12, 0),    // RECVTTL
+    (IP, 13, 0),    // RECVTOS
+    (IP, 24, 0),    // BIND_ADDRESS_NO_PORT
+    (IP, 32, 0),    // MULTICAST_IF, as a number
+    (IP, 33, 1),    // MULTICAST_TTL
+    (IP, 34, 1),    // MULTICAST_LOOP
+    (IPV6, 16, 64), // UNICAST_HOPS
+    (IPV6, 18, 1),  // MULTICAST_HOPS
+    (IPV6, 19, 1),  // MULTICAST_LOOP
+    (IPV6, 23, 1),  // MTU_DISCOVER
+    (IPV6, 25, 0),  // RECVERR
     (IPV6, V6ONLY, 0),
     (IPV6, 17, 0), // MULTICAST_IF
     (IPV6, 29, 1), // MULTICAST_ALL
@@ -164,8 +169,22 @@ impl Options {
         set.and_then(|n| u8::try_from(n).ok()).unwrap_or(0)
     }
 
-    /// Everything that was set to an integer.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&(u32, u32), &i32)> {
-        self.values.iter()
+    /// After how many idle seconds a connection is asked whether it lives; 0 for never.
+    pub(crate) fn keep_alive_seconds(&self) -> i32 {
+        match self.flag(SOCKET, KEEPALIVE) {
+            true => self.get(TCP, KEEPIDLE).unwrap_or(0),
+            false => 0,
+        }
+    }
+
+    /// Everything that was set to an integer, as the stack below is told.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, u32, i32)> {
+        self.values.iter().map(|(&(level, name), &value)| {
+            let value = match (level, name) {
+                (SOCKET, KEEPALIVE) => self.keep_alive_seconds(),
+                _ => value,
+            };
+            (level, name, value)
+        })
     }
 }

@@ -10,8 +10,8 @@ use crate::object::{
     flags::OpenFlags,
     fs::{
         NAME_MAX,
-        rows::{OUTSIDE, TASK_FILES, TREE},
-        synth::{PID, What, of, row},
+        rows::{OUTSIDE, TASK_FILES, TREE, What},
+        synth::{PID, of, row},
         text,
     },
     id::{Fd, NodeRef, SynthNode},

@@ -10,13 +10,13 @@ use crate::object::{
     kind::socket::{
         Message, OVERHEAD, Socket, SocketId, SocketKind, State,
         address::{Address, Domain},
-        option::MIN_BUFFER,
+        option::MIN_RECEIVE,
     },
     wait::Events,
 };
 
 /// Every socket has room for as much, bytes and [`OVERHEAD`] together.
-const ROOM: usize = MIN_BUFFER as usize;
+const ROOM: usize = MIN_RECEIVE as usize;
 
 impl Socket {
     /// Connected to another socket of the UC, without anything to be told first.

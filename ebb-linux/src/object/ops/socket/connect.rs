@@ -148,7 +148,7 @@ impl Objects {
         let options = &socket.options;
         let shared = options.flag(SOCKET, REUSEADDR) || options.flag(SOCKET, REUSEPORT);
         let net = network.bind(canonical(*local), shared)?;
-        for (&(level, name), &value) in options.all() {
+        for (level, name, value) in options.all() {
             network.set_option(net, level, name, value);
         }
         for &(group, _) in &socket.groups {
@@ -479,7 +479,7 @@ impl Objects {
         socket.net = Some(net);
         socket.remote = Address::Inet(to);
         socket.state = State::Connecting;
-        for (&(level, name), &value) in socket.options.all() {
+        for (level, name, value) in socket.options.all() {
             network.set_option(net, level, name, value);
         }
         self.settle_connect(env, id);
@@ -627,6 +627,9 @@ impl Objects {
         let (domain, options) = (socket.domain, socket.options.clone());
         let network = env.network().ok_or(Errno::EAGAIN)?;
         let (net, from) = network.accept(net)?;
+        for (level, name, value) in options.all() {
+            network.set_option(net, level, name, value);
+        }
         let accepted = match self.new_socket(domain, SocketKind::Stream) {
             Ok(accepted) => accepted,
             Err(errno) => {

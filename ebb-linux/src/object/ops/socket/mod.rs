@@ -99,7 +99,7 @@ impl Objects {
         match (number, protocol) {
             (1, 0 | 6) => Ok((domain, SocketKind::Stream)),
             (2, 0 | 17) => Ok((domain, SocketKind::Datagram)),
-            (1 | 2, _) => Err(Errno::EPROTONOSUPPORT),
+            (1..=3, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),
         }
     }

@@ -11,11 +11,12 @@ use crate::object::{
     id::DescId,
     interfaces,
     kind::socket::{
-        Owner, Sender, SocketKind, State,
+        Owner, Sender, Socket, SocketKind, State,
         address::{Address, Domain},
         option::{
-            IP, IPV6, LINGER, MAX_BUFFER, MIN_BUFFER, PASSCRED, RCVBUF, RCVLOWAT, REUSEADDR,
-            REUSEPORT, SNDBUF, SOCKET, TCP, UDP, UDP_CORK, UDP_SEGMENT, V6ONLY,
+            IP, IPV6, KEEPALIVE, KEEPIDLE, LINGER, MAX_BUFFER, MIN_RECEIVE, MIN_SEND, PASSCRED,
+            RCVBUF, RCVLOWAT, REUSEADDR, REUSEPORT, SNDBUF, SOCKET, TCP, UDP, UDP_CORK,
+            UDP_SEGMENT, V6ONLY,
         },
     },
 };
@@ -41,6 +42,18 @@ fn timeval(bytes: &[u8]) -> Result<u64> {
     .to_ns())
 }
 
+/// Whether a socket has options of that level.
+fn has_level(socket: &Socket, level: u32) -> bool {
+    match level {
+        IP => socket.domain != Domain::Netlink,
+        IPV6 => socket.domain == Domain::Inet6,
+        TCP => socket.kind == SocketKind::Stream,
+        UDP => socket.kind == SocketKind::Datagram && socket.domain != Domain::Netlink,
+        SOCKET => true,
+        _ => socket.domain == Domain::Netlink,
+    }
+}
+
 impl Objects {
     /// `setsockopt`.
     ///
@@ -57,6 +70,9 @@ impl Objects {
         let socket = self.socket_mut(id)?;
         if socket.domain == Domain::Unix && level != SOCKET {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if !has_level(socket, level) {
+            return Err(Errno::ENOPROTOOPT);
         }
         let mighty = env.process().credentials().has(cap::NET_ADMIN);
         match (level, name) {
@@ -89,10 +105,14 @@ impl Objects {
                     _ => int(value, 0)?,
                 };
                 let value = match (level, name) {
-                    (SOCKET, SNDBUF | RCVBUF) => value
-                        .clamp(0, MAX_BUFFER / 2)
-                        .saturating_mul(2)
-                        .max(MIN_BUFFER),
+                    (SOCKET, SNDBUF | RCVBUF) => {
+                        let least = if name == SNDBUF {
+                            MIN_SEND
+                        } else {
+                            MIN_RECEIVE
+                        };
+                        (value.clamp(0, MAX_BUFFER / 2) * 2).max(least)
+                    }
                     (SOCKET, REUSEADDR | REUSEPORT | 1 | 5 | 6 | 9 | 10 | PASSCRED) => {
                         i32::from(value != 0)
                     }
@@ -133,6 +153,13 @@ impl Objects {
                 socket.options.values.insert((level, name), value);
                 let net = socket.net;
                 if let (Some(net), Some(network)) = (net, env.network()) {
+                    // What keeps a connection alive goes on as one: after how many idle seconds, or never.
+                    let (level, name, value) = match (level, name) {
+                        (SOCKET, KEEPALIVE) | (TCP, KEEPIDLE) => {
+                            (SOCKET, KEEPALIVE, socket.options.keep_alive_seconds())
+                        }
+                        other => (other.0, other.1, value),
+                    };
                     network.set_option(net, level, name, value);
                 }
                 if (level, name, value) == (UDP, UDP_CORK, 0) {
@@ -157,6 +184,9 @@ impl Objects {
         self.settle_connect(env, id);
         let socket = self.socket_mut(id)?;
         if socket.domain == Domain::Unix && level != SOCKET {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if !has_level(socket, level) {
             return Err(Errno::EOPNOTSUPP);
         }
         let word = |value: i32| Ok(value.to_le_bytes().to_vec());
