@@ -399,3 +399,26 @@ fn bytes_that_were_changed_neither_panic_nor_cost_more_than_they_are() {
         assert_eq!(outcomes, 1, "seed {seed}");
     }
 }
+
+#[test]
+fn what_was_answered_can_be_sent_again() {
+    let mut connection = greeted();
+    for _ in 0..500 {
+        let payload = Payload::of(vec![1; 10_000]);
+        let id = connection
+            .call(
+                0,
+                Request {
+                    payload,
+                    ..request()
+                },
+            )
+            .unwrap();
+        drain(&mut connection);
+        assert_eq!(
+            (connection.held().in_flight, connection.held().waiting),
+            (1, 0)
+        );
+        connection.receive(0, &bytes(answer(id)));
+    }
+}
