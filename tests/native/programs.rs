@@ -154,6 +154,76 @@ fn script_tmux_pythons_pty_and_the_jobs_of_a_shell_have_terminals() {
     runs(&archive, &[], "all terminals are well");
 }
 
+/// Waits until a program has said this behind what was waited for before.
+#[track_caller]
+fn until(says: &std::sync::mpsc::Receiver<String>, said: &mut String, what: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(at) = said.find(what) {
+            said.drain(..at + what.len());
+            return;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        match says.recv_timeout(left) {
+            Ok(more) => said.push_str(&more),
+            Err(_) => panic!("no {what:?} in {said:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_shell_on_the_machines_console_edits_lines_and_stops_and_ends_its_jobs() {
+    needs!("qemu-system-x86_64");
+    let archive = pack(
+        "console",
+        "program /usr/bin/bash\ndirectory /tmp\nfile /usr/bin/sleep\nfile /usr/bin/stty\nfile /usr/bin/tty\n",
+    );
+    let mut child = Command::new(RUNNER)
+        .arg(cargo::example("linux"))
+        .args(["--norc", "--noprofile", "-i"])
+        .env("EBB_ARCHIVE", archive)
+        .env("EBB_OPTIONS", "terminal=1")
+        .env("EBB_CORES", "1")
+        .env("EBB_NET", "none")
+        .env("EBB_QUIET", "1")
+        .env("EBB_TIMEOUT", "120")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
+    let mut keys = child.stdin.take().expect("it is a pipe");
+    let mut output = child.stdout.take().expect("it is a pipe");
+    let (send, says) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
+            let _ = send.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
+        }
+    });
+    let mut said = String::new();
+    let mut round = |typed: &[&str], shown: &[&str]| {
+        for keys_typed in typed {
+            keys.write_all(keys_typed.as_bytes()).expect("it listens");
+            sleep(Duration::from_secs(1));
+        }
+        for what in shown {
+            until(&says, &mut said, what);
+        }
+    };
+    round(&[], &["# "]);
+    round(
+        &["export PATH=/usr/bin; stty size; tty\r"],
+        &["\n24 80", "/dev/pts/0", "# "],
+    );
+    round(&["sleep 100\r", "\x1a"], &["^Z", "Stopped", "# "]);
+    round(&["fg\r", "\x03"], &["sleep 100", "^C", "# "]);
+    round(&["echo st$?\r"], &["st130", "# "]);
+    round(&["echo ac\x1b[Db\r"], &["\nabc", "# "]);
+    round(&["exit 3\r"], &[]);
+    drop(keys);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
 #[test]
 fn a_rust_program_runs_threads_sockets_and_children() {
     needs!("qemu-system-x86_64", "busybox");
