@@ -4,7 +4,7 @@
 //! - [`connection`]: one connection as a state machine without I/O. Everything that is promised about calls holds there.
 //! - [`frame`]: what travels.
 //! - [`channel`]: what protects it.
-//! - [`sim`] (feature `sim`): many connections in virtual time, with faults from a seed.
+//! - `sim` (feature `sim`): many connections in virtual time, with faults from a seed.
 
 extern crate alloc;
 // The macros name everything through `::ebb`.

@@ -69,7 +69,7 @@ fn send(host: &str, admin: &str, request: &Request) -> Result<Value, String> {
             "{host} does not answer: {error}; --apihost URL or APIHOST says where the invoker is"
         )
     })?;
-    let status = u16::try_from(answer.status_code).unwrap_or(0);
+    let status = answer.status_code;
     let text = String::from_utf8_lossy(answer.as_bytes());
     let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     match (status, json["error"].as_str()) {

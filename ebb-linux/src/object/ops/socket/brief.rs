@@ -149,13 +149,13 @@ impl Objects {
         }
     }
 
-    /// As [`send_briefly`](Self::send_briefly), by the description.
+    /// As `send_briefly`, by the description.
     pub fn send_plainly(&mut self, desc: DescId, source: &mut dyn Source) -> Option<Result<usize>> {
         let id = self.socket_of(desc).ok()?;
         self.send_briefly(id, source)
     }
 
-    /// As [`receive_briefly`](Self::receive_briefly), by the description.
+    /// As `receive_briefly`, by the description.
     pub fn receive_plainly(&mut self, desc: DescId, sink: &mut dyn Sink) -> Option<Result<usize>> {
         let id = self.socket_of(desc).ok()?;
         self.receive_briefly(id, sink)
