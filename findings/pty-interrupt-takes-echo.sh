@@ -11,6 +11,7 @@
 #   one write: b'^C'
 #   two writes: b'ab^C'
 #   one write, NOFLSH: b'ab^C'
+#   as found: ..
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -50,4 +51,4 @@ for name, output in seen.items():
     print(f"{name}: {output}")
 sys.exit(list(seen.values()) != [b"^C", b"ab^C", b"ab^C"])
 PYTHON
-echo "as it was"
+echo "as found: an interrupt takes back the echo of what came before it in the same write, unless NOFLSH is set"
