@@ -3,9 +3,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use ebb::time::sleep;
-use ebb_invoker::executable::{
-    PROGRAM, Refusal, Upload, answer_of, call_line, not_started, read_upload,
-};
+use ebb_invoker::executable::{LineInstance, PROGRAM, Refusal, Upload, not_started, read_upload};
 use ebb_invoker::instance::{Boxed, Instance, InstanceRequest, Lost};
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
@@ -45,12 +43,10 @@ impl Executable {
             process: None,
         }
     }
+}
 
+impl LineInstance for Executable {
     async fn init(&mut self, payload: &str) -> Result<(), Refusal> {
-        if self.process.is_some() {
-            let text = "Cannot initialize the action more than once.";
-            return Err(Refusal::new(403, text));
-        }
         let upload = read_upload(payload).await?;
         let started = Process::new_folder().and_then(|folder| {
             write(&folder, &upload)?;
@@ -74,13 +70,12 @@ impl Executable {
         }
     }
 
-    async fn run(&mut self, payload: &str) -> Result<(u16, Vec<u8>), Lost> {
-        let Some(process) = &mut self.process else {
-            let refusal = Refusal::new(500, "no action defined yet");
-            return Ok((refusal.status, refusal.body()));
-        };
-        let line = process.ask_line(call_line(payload)).await?;
-        Ok(answer_of(&line))
+    async fn ask_line(&mut self, line: Vec<u8>) -> Option<Result<Vec<u8>, Lost>> {
+        Some(self.process.as_mut()?.ask_line(line).await)
+    }
+
+    fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 }
 
@@ -90,18 +85,7 @@ impl Instance for Executable {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(async move {
-            match request {
-                InstanceRequest::Init => Ok(match self.init(payload).await {
-                    Ok(()) => (200, b"{\"ok\":true}".to_vec()),
-                    Err(refusal) => (refusal.status, refusal.body()),
-                }),
-                InstanceRequest::Run => self.run(payload).await,
-                InstanceRequest::Reset | InstanceRequest::Thaw | InstanceRequest::Rest => {
-                    Ok((200, b"{\"ok\":true}".to_vec()))
-                }
-            }
-        })
+        Box::pin(self.answer(request, payload))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

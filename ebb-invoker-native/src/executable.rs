@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use ebb::time::timeout;
 use ebb_invoker::executable::{
-    PROGRAM, Refusal, Upload, answer_of, call_line, is_of_go, not_started, read_upload,
+    LineInstance, PROGRAM, Refusal, Upload, is_of_go, not_started, read_upload,
 };
 use ebb_invoker::instance::{
     Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade, Notes,
@@ -49,13 +49,11 @@ impl Executable {
             ran: false,
         }
     }
+}
 
+impl LineInstance for Executable {
     /// Starts a function's program, up to where it waits.
     async fn init(&mut self, payload: &str) -> Result<(), Refusal> {
-        if self.guest.is_some() {
-            let text = "Cannot initialize the action more than once.";
-            return Err(Refusal::new(403, text));
-        }
         let Upload { files, environment } = read_upload(payload).await?;
         let program = files.iter().find(|file| file.path == PROGRAM);
         self.draws = program.is_some_and(|file| is_of_go(&file.bytes));
@@ -84,14 +82,13 @@ impl Executable {
         }
     }
 
-    async fn run(&mut self, payload: &str) -> Result<(u16, Vec<u8>), Lost> {
-        let Some(guest) = &mut self.guest else {
-            let refusal = Refusal::new(500, "no action defined yet");
-            return Ok((refusal.status, refusal.body()));
-        };
+    async fn ask_line(&mut self, line: Vec<u8>) -> Option<Result<Vec<u8>, Lost>> {
         self.ran = true;
-        let line = guest.ask_line(call_line(payload)).await?;
-        Ok(answer_of(&line))
+        Some(self.guest.as_mut()?.ask_line(line).await)
+    }
+
+    fn is_started(&self) -> bool {
+        self.guest.is_some()
     }
 }
 
@@ -101,18 +98,7 @@ impl Instance for Executable {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(async move {
-            match request {
-                InstanceRequest::Init => Ok(match self.init(payload).await {
-                    Ok(()) => (200, b"{\"ok\":true}".to_vec()),
-                    Err(refusal) => (refusal.status, refusal.body()),
-                }),
-                InstanceRequest::Run => self.run(payload).await,
-                InstanceRequest::Reset | InstanceRequest::Thaw | InstanceRequest::Rest => {
-                    Ok((200, b"{\"ok\":true}".to_vec()))
-                }
-            }
-        })
+        Box::pin(self.answer(request, payload))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

@@ -13,9 +13,13 @@ use alloc::{
     vec::Vec,
 };
 
+use core::future::Future;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::json::{Json, Kind, Members};
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
+
+use crate::instance::{InstanceRequest, Lost};
 
 /// Bytes of all files of a function: as much as the largest memory that an action may ask for.
 pub const LARGEST: usize = 512 << 20;
@@ -68,6 +72,56 @@ impl Refusal {
         body.as_str().as_bytes().to_vec()
     }
 }
+
+/// A function that is a program, on one of the platforms: what it is asked for apart from how it is started and spoken to.
+pub trait LineInstance {
+    /// Starts the program that the body of `/init` uploads.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn init(&mut self, payload: &str) -> impl Future<Output = Result<(), Refusal>>;
+    /// Gives a started program a line and waits for its answer; `None` before it was started.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn ask_line(&mut self, line: Vec<u8>) -> impl Future<Output = Option<Result<Vec<u8>, Lost>>>;
+    /// Whether it was started.
+    fn is_started(&self) -> bool;
+
+    /// Answers a request as the loader of another language does.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn answer(
+        &mut self,
+        request: InstanceRequest,
+        payload: &str,
+    ) -> impl Future<Output = Result<(u16, Vec<u8>), Lost>> {
+        async move {
+            let refused = |refusal: Refusal| Ok((refusal.status, refusal.body()));
+            match request {
+                InstanceRequest::Init if self.is_started() => refused(Refusal::new(
+                    403,
+                    "Cannot initialize the action more than once.",
+                )),
+                InstanceRequest::Init => match self.init(payload).await {
+                    Ok(()) => Ok((200, OK.to_vec())),
+                    Err(refusal) => refused(refusal),
+                },
+                InstanceRequest::Run => match self.ask_line(call_line(payload)).await {
+                    Some(line) => Ok(answer_of(&line?)),
+                    None => refused(Refusal::new(500, "no action defined yet")),
+                },
+                InstanceRequest::Reset | InstanceRequest::Thaw | InstanceRequest::Rest => {
+                    Ok((200, OK.to_vec()))
+                }
+            }
+        }
+    }
+}
+
+/// The body of an answer that says no more than that.
+const OK: &[u8] = b"{\"ok\":true}";
 
 /// What a program that ended while it started is told as.
 pub fn not_started(why: &str) -> Refusal {
