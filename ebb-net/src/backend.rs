@@ -119,6 +119,21 @@ pub enum UdpOption {
     Join(IpAddr),
     /// Hears a group no longer.
     Leave(IpAddr),
+    /// Of a group that it hears: `only` what listed senders send to it, or what all others do, with a list that is empty at
+    /// first. In images only.
+    Filter {
+        /// The group.
+        group: IpAddr,
+        /// Whether the list says who is heard, not who is not.
+        only: bool,
+    },
+    /// Adds a sender to the list of a group.
+    List {
+        /// The group.
+        group: IpAddr,
+        /// The sender's address.
+        sender: IpAddr,
+    },
 }
 
 /// What a router, a host or this machine itself has answered to a datagram that could not be delivered (RFC 792, 4443).

@@ -429,6 +429,14 @@ pub trait Network {
     fn take_report(&self, socket: NetSocket) -> Option<Report>;
     /// Enters a group, or leaves it.
     fn set_member(&self, socket: NetSocket, group: IpAddr, enter: bool) -> Result<()>;
+    /// Whom a member of a group hears there: only these, or all but these.
+    fn set_senders(
+        &self,
+        socket: NetSocket,
+        group: IpAddr,
+        only: bool,
+        senders: &[IpAddr],
+    ) -> Result<()>;
     /// Ends a connection with a reset and closes its socket.
     fn abort(&self, socket: NetSocket);
     /// The local address of any socket.

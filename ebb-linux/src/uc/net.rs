@@ -352,6 +352,24 @@ impl Network for World<'_> {
         sockets.datagram(socket)?.set(option).map_err(errno)
     }
 
+    fn set_senders(
+        &self,
+        socket: NetSocket,
+        group: IpAddr,
+        only: bool,
+        senders: &[IpAddr],
+    ) -> Result<()> {
+        let sockets = self.uc.network.borrow();
+        let socket = sockets.datagram(socket)?;
+        let filter = UdpOption::Filter { group, only };
+        socket.set(filter).map_err(errno)?;
+        for &sender in senders {
+            let list = UdpOption::List { group, sender };
+            socket.set(list).map_err(errno)?;
+        }
+        Ok(())
+    }
+
     fn abort(&self, socket: NetSocket) {
         let mut sockets = self.uc.network.borrow_mut();
         let slot = sockets.slots.get_mut(socket.0 as usize);

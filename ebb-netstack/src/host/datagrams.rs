@@ -32,12 +32,20 @@ pub(crate) struct Datagrams {
     pub error: Option<Error>,
     pub reports: VecDeque<Report>,
     pub wants_reports: bool,
-    pub groups: Vec<Ip>,
+    pub groups: Vec<Member>,
     pub unicast: IpOptions,
     pub group_hop_limit: u8,
     pub group_loop: bool,
     pub dont_fragment: bool,
     pub wakers: SocketWakers,
+}
+
+/// A group that a socket hears.
+pub(crate) struct Member {
+    pub group: Ip,
+    /// Whether only those of `listed` are heard, or all but these.
+    pub only: bool,
+    pub listed: Vec<Ip>,
 }
 
 pub(crate) struct ReceivedDatagram {
@@ -84,6 +92,13 @@ impl Datagrams {
             Some(peer) if peer == (key.remote, key.remote_port) => Some(exact + 2),
             Some(_) => None,
         }
+    }
+
+    /// Whether it hears what is sent to a group or to all. As on Linux, a socket that is no member hears a group that others
+    /// of this machine are members of.
+    fn hears(&self, key: &FlowKey) -> bool {
+        let member = self.groups.iter().find(|m| m.group == key.local);
+        self.score(key).is_some() && member.is_none_or(|m| m.listed.contains(&key.remote) == m.only)
     }
 
     /// Notes what a datagram met with.
@@ -197,7 +212,7 @@ impl Inner {
             .flatten()
             .copied()
             .filter(|id| match self.sockets.get(*id as usize) {
-                Some(Socket::Datagrams(socket)) => socket.score(key).is_some(),
+                Some(Socket::Datagrams(socket)) => socket.hears(key),
                 _ => false,
             })
             .collect();

@@ -37,7 +37,7 @@ use hashbrown::HashMap;
 
 use ebb_net::SocketWakers;
 
-pub(crate) use self::datagrams::Datagrams;
+pub(crate) use self::datagrams::{Datagrams, Member};
 use self::{accept::RateLimit, send::Outgoing};
 use crate::{
     connection::Connection,

@@ -234,8 +234,8 @@ impl<L: Link> Host<L> {
                     for datagram in socket.queue.drain(..) {
                         inner.pool.give(datagram.chunk.buffer);
                     }
-                    for group in socket.groups.drain(..) {
-                        cx.shared.leave(group);
+                    for member in socket.groups.drain(..) {
+                        cx.shared.leave(member.group);
                     }
                     socket.wakers.wake_all();
                 }

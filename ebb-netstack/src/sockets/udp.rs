@@ -1,21 +1,32 @@
 //! UDP sockets.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
 use super::address;
 use crate::{
-    host::{Cx, Datagrams, Host, Inner, Socket},
+    host::{Cx, Datagrams, Host, Inner, Member, Socket},
     link::Link,
     shared::Protocol,
     wire::Ip,
 };
 use ebb_net::{Datagram, Error, Report, Result, SocketId, UdpOption};
 
+/// Most senders that are listed for one group of one socket.
+const MAX_LISTED: usize = 64;
+
 fn datagrams(inner: &mut Inner, id: SocketId) -> Result<&mut Datagrams> {
     match inner.sockets.get_mut(id.0 as usize) {
         Some(Socket::Datagrams(socket)) => Ok(socket),
         _ => Err(Error::InvalidInput),
+    }
+}
+
+impl Datagrams {
+    fn member(&mut self, group: IpAddr) -> Result<&mut Member> {
+        let group = Ip::from(group);
+        let member = self.groups.iter_mut().find(|m| m.group == group);
+        member.ok_or(Error::AddressNotAvailable)
     }
 }
 
@@ -42,21 +53,37 @@ impl Inner {
                 if !group.is_multicast() || group == Ip::v4(u32::MAX) {
                     return Err(Error::InvalidInput);
                 }
-                if socket.groups.contains(&group) {
+                if socket.groups.iter().any(|m| m.group == group) {
                     return Err(Error::AddressInUse);
                 }
                 if !cx.shared.join(group) {
                     return Err(Error::OutOfMemory);
                 }
-                datagrams(self, id)?.groups.push(group);
+                datagrams(self, id)?.groups.push(Member {
+                    group,
+                    only: false,
+                    listed: Vec::new(),
+                });
             }
             UdpOption::Leave(group) => {
                 let group = Ip::from(group);
-                let known = socket.groups.iter().position(|g| *g == group);
+                let known = socket.groups.iter().position(|m| m.group == group);
                 socket
                     .groups
                     .swap_remove(known.ok_or(Error::AddressNotAvailable)?);
                 cx.shared.leave(group);
+            }
+            UdpOption::Filter { group, only } => {
+                let member = socket.member(group)?;
+                member.only = only;
+                member.listed.clear();
+            }
+            UdpOption::List { group, sender } => {
+                let member = socket.member(group)?;
+                if member.listed.len() >= MAX_LISTED {
+                    return Err(Error::OutOfMemory);
+                }
+                member.listed.push(Ip::from(sender));
             }
             _ => return Err(Error::Unsupported),
         }

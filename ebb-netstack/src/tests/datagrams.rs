@@ -221,6 +221,38 @@ fn every_member_of_a_group_hears_what_is_sent_to_it_and_nobody_else() {
 }
 
 #[test]
+fn a_member_hears_listed_senders_only_or_all_but_these() {
+    for (group, senders) in [
+        (IpAddr::from(GROUP), V4.map(IpAddr::from)),
+        (GROUP6.into(), V6.map(IpAddr::from)),
+    ] {
+        let mut net = Net::quiet();
+        let any = at(Ipv6Addr::UNSPECIFIED, 5353);
+        let heard = net.hosts[1].udp_bind(any, true).unwrap();
+        let sender = net.hosts[0].udp_bind(at(senders[0], 9), false).unwrap();
+        let set = |net: &Net, option| net.hosts[1].udp_set(heard, option);
+        let no_member = set(&net, UdpOption::Filter { group, only: true });
+        assert_eq!(no_member, Err(Error::AddressNotAvailable));
+        set(&net, UdpOption::Join(group)).unwrap();
+        for (only, listed, hears) in [
+            (true, None, 0),
+            (true, Some(senders[0]), 1),
+            (true, Some(senders[1]), 0),
+            (false, None, 1),
+            (false, Some(senders[0]), 0),
+            (false, Some(senders[1]), 1),
+        ] {
+            set(&net, UdpOption::Filter { group, only }).unwrap();
+            if let Some(sender) = listed {
+                set(&net, UdpOption::List { group, sender }).unwrap();
+            }
+            net.say(0, sender, b"to the group", at(group, 5353));
+            assert_eq!(net.heard(1, heard).len(), hears, "{only} {listed:?}");
+        }
+    }
+}
+
+#[test]
 fn groups_are_joined_once_and_left_by_members_only() {
     let net = Net::quiet();
     let socket = net.bind(0, any(1));

@@ -267,7 +267,25 @@ static void urgent(void) {
   }
 }
 
+// Two marks, of which the second counts; then nothing is left but the marked byte, which no reader is woken for.
+static void marks(void) {
+  for (int among = 0; among < 2; among++) {
+    int s[2], n = -1, mark = -1;
+    char b[33] = "", u = '-';
+    tcp_pair(s), setsockopt(s[1], SOL_SOCKET, SO_OOBINLINE, &among, sizeof among);
+    send(s[0], "hello", 5, MSG_OOB), send(s[0], "HELLO", 5, MSG_OOB), usleep(50000);
+    struct pollfd p = {s[1], POLLIN | POLLPRI, 0};
+    ioctl(s[1], FIONREAD, &n), poll(&p, 1, 500), printf("two marks, among the others %d: %d to read, poll %#x", among, n, p.revents);
+    long r = read(s[1], b, 32);
+    b[r < 0 ? 0 : r] = 0, n = -1, ioctl(s[1], FIONREAD, &n), ioctl(s[1], SIOCATMARK, &mark), p.revents = 0, poll(&p, 1, 0);
+    printf(", %s, at it %d, then %d to read, poll %#x", b, mark, n, p.revents), r = recv(s[1], b, 32, MSG_DONTWAIT | MSG_PEEK), printf(", seen %ld %s", r, why(r));
+    r = recv(s[1], b, 32, MSG_DONTWAIT), printf(", read %ld %s", r, why(r)), r = recv(s[1], &u, 1, MSG_OOB), printf(", by itself %ld %c %s", r, u, why(r));
+    p.revents = 0, poll(&p, 1, 0), printf(", poll %#x", p.revents), write(s[0], "on", 2), usleep(50000), p.revents = 0, poll(&p, 1, 500);
+    n = -1, ioctl(s[1], FIONREAD, &n), r = recv(s[1], b, 32, MSG_DONTWAIT), b[r < 0 ? 0 : r] = 0, printf(", behind it %d, poll %#x, %ld %s\n", n, p.revents, r, b), close(s[0]), close(s[1]);
+  }
+}
+
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent();
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks();
 }

@@ -165,13 +165,33 @@ pub struct Socket {
     pub(crate) reports: VecDeque<Report>,
     /// A datagram that is still being put together (`MSG_MORE`, `UDP_CORK`), and where it goes.
     pub(crate) corked: Option<(SocketAddr, Vec<u8>)>,
-    /// Groups that it hears, by interface as the guest said it.
-    pub(crate) groups: Vec<(IpAddr, u32)>,
+    /// Groups that it hears.
+    pub(crate) groups: Vec<Member>,
     pub(crate) options: Options,
     /// Its owner; `None` for a connection that nobody has accepted.
     pub(crate) owner: Option<Owner>,
     /// The process at the other end when the connection was made, or the own for a listener (`SO_PEERCRED`).
     pub(crate) peer_owner: Option<Owner>,
+}
+
+/// A group that a socket hears.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) group: IpAddr,
+    /// The interface, as the guest said it.
+    pub(crate) interface: u32,
+    /// Whether only those of `senders` are heard, or all but these.
+    pub(crate) only: bool,
+    /// `None` until one was listed.
+    pub(crate) senders: Option<Vec<IpAddr>>,
+}
+
+impl Member {
+    /// Whether it hears that sender.
+    pub(crate) fn hears(&self, sender: IpAddr) -> bool {
+        let listed = self.senders.as_ref().is_some_and(|s| s.contains(&sender));
+        listed == self.only
+    }
 }
 
 /// The marked byte of a stream (`MSG_OOB`), which lies in the inbox with the others.
@@ -325,7 +345,11 @@ impl Kind for Socket {
     fn available(&self) -> Result<usize> {
         match self.kind {
             SocketKind::Stream | SocketKind::SeqPacket => {
-                Ok(self.inbox.iter().map(Message::left).sum())
+                let all = self.inbox.iter().map(Message::left).sum();
+                // Reading stops at the mark.
+                let among = self.options.flag(option::SOCKET, option::OOBINLINE);
+                let mark = self.urgent.filter(|_| !among).map(|u| u.ahead);
+                Ok(mark.unwrap_or(all))
             }
             SocketKind::Datagram => Ok(self.inbox.front().map_or(0, Message::left)),
         }

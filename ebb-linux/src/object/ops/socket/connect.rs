@@ -151,9 +151,7 @@ impl Objects {
         for (level, name, value) in options.all() {
             network.set_option(net, level, name, value);
         }
-        for &(group, _) in &socket.groups {
-            network.set_member(net, group, true)?;
-        }
+        self.enter_groups_outside(env, id, net)?;
         self.sockets.net.insert(net, id);
         self.socket_mut(id)?.net = Some(net);
         Ok(())

@@ -148,7 +148,10 @@ impl Objects {
             .flatten();
         if target.is_none()
             && to.ip().is_multicast()
-            && let Some(members) = self.members_within(id, to.ip().to_canonical(), to.port())
+            && let Some(members) = {
+                let group = to.ip().to_canonical();
+                self.members_within(id, group, canonical(from).ip(), to.port())
+            }
         {
             for member in members {
                 let (limit, from) = (self.socket(member)?.options.receive_buffer(), from);

@@ -502,7 +502,14 @@ impl Objects {
         {
             return Err(errno);
         }
-        if socket.inbox.is_empty() {
+        let at_last_mark = socket.is_at_last_mark();
+        if at_last_mark && !peek {
+            socket.urgent = None;
+            let passed = socket.inbox.drain(..).map(|m| m.cost()).sum();
+            self.pay_back(id, passed);
+        }
+        let socket = self.socket(id)?;
+        if socket.inbox.is_empty() || at_last_mark {
             if let Some(net) = socket.net {
                 return self.receive_outside(env, id, net, sink, flags);
             }
@@ -572,10 +579,7 @@ impl Objects {
         let (mut done, mut paid, mut at) = (0, 0, 0);
         let mut descriptions = Vec::new();
         let mut sender = None;
-        let most = match peek {
-            true => usize::MAX,
-            false => socket.up_to_mark(),
-        };
+        let (most, mut skipped) = socket.up_to_mark(peek);
         while sink.remaining() > 0
             && done < most
             && let Some(message) = socket.inbox.get_mut(at)
@@ -596,10 +600,13 @@ impl Objects {
                 };
             }
             let room = sink.remaining().min(most - done);
-            let want = (message.bytes.len() - message.start).min(room);
-            let n = sink.put(&message.bytes[message.start..message.start + want]);
+            let passed = skipped.min(message.left());
+            skipped -= passed;
+            let start = message.start + passed;
+            let want = (message.bytes.len() - start).min(room);
+            let n = sink.put(&message.bytes[start..start + want]);
             done += n;
-            let used_up = message.start + n == message.bytes.len();
+            let used_up = start + n == message.bytes.len();
             if peek {
                 at += 1;
             } else if used_up {
@@ -607,7 +614,7 @@ impl Objects {
                 paid += message.cost();
                 socket.inbox.pop_front();
             } else {
-                message.start += n;
+                message.start = start + n;
             }
             if n < want {
                 if done == 0 {

@@ -308,7 +308,10 @@ impl Objects {
                 let here: usize = socket.inbox.iter().map(Message::left).sum();
                 here + outside > more
             }
-            _ => !socket.inbox.is_empty() || net.intersects(Events::READ),
+            _ => {
+                let here = !socket.inbox.is_empty() && !socket.is_at_last_mark();
+                here || net.intersects(Events::READ)
+            }
         };
         let no_read = socket.no_read || net.intersects(Events::RDHUP);
         events.set(Events::READ, readable || no_read);

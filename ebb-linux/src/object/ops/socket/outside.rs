@@ -28,6 +28,7 @@ struct Echo {
     error: Cell<Option<Errno>>,
     report: RefCell<Option<Report>>,
     groups: RefCell<Vec<IpAddr>>,
+    senders: RefCell<(bool, Vec<IpAddr>)>,
     aborted: Cell<u32>,
 }
 
@@ -139,6 +140,10 @@ impl Network for Echo {
     }
     fn take_report(&self, _: NetSocket) -> Option<Report> {
         self.report.borrow_mut().take()
+    }
+    fn set_senders(&self, _: NetSocket, _: IpAddr, only: bool, all: &[IpAddr]) -> Result<()> {
+        *self.senders.borrow_mut() = (only, all.to_vec());
+        Ok(())
     }
     fn set_member(&self, _: NetSocket, group: IpAddr, enter: bool) -> Result<()> {
         let mut groups = self.groups.borrow_mut();
@@ -446,6 +451,41 @@ fn groups_entered_before_the_socket_has_a_port_are_heard_as_well() {
     assert_eq!(no_member, Err(Errno::EADDRNOTAVAIL));
     let no_group = o.set_socket_option(&net, d, enter, &[10, 0, 0, 9, 0, 0, 0, 0]);
     assert_eq!(no_group, Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_member_chooses_whom_it_hears_in_a_group() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 2, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let request = |sender: u8| [224, 0, 0, 251, 0, 0, 0, 0, 10, 0, 0, sender];
+    let (enter, unblock, block, join, leave) = ((0, 35), (0, 37), (0, 38), (0, 39), (0, 40));
+    let refused = o.set_socket_option(&net, d, block, &request(1));
+    assert_eq!(refused, Err(Errno::EINVAL), "it is no member");
+    o.set_socket_option(&net, d, join, &request(1)).unwrap();
+    let again = o.set_socket_option(&net, d, join, &request(1));
+    assert_eq!(again, Err(Errno::EADDRNOTAVAIL));
+    o.bind(&net, d, at("0.0.0.0:5353")).unwrap();
+    assert_eq!(net.groups.borrow().len(), 1);
+    let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+    assert_eq!(*net.senders.borrow(), (true, vec![ip(1)]));
+    let mixed = o.set_socket_option(&net, d, block, &request(2));
+    assert_eq!(mixed, Err(Errno::EINVAL), "the list says who is heard");
+    o.set_socket_option(&net, d, join, &request(2)).unwrap();
+    o.set_socket_option(&net, d, leave, &request(1)).unwrap();
+    assert_eq!(*net.senders.borrow(), (true, vec![ip(2)]));
+    o.set_socket_option(&net, d, leave, &request(2)).unwrap();
+    assert_eq!(net.groups.borrow().len(), 0, "the last is the membership");
+    o.set_socket_option(&net, d, enter, &request(0)[..8])
+        .unwrap();
+    let unknown = o.set_socket_option(&net, d, unblock, &request(3));
+    assert_eq!(unknown, Err(Errno::EADDRNOTAVAIL));
+    for n in 0..10 {
+        o.set_socket_option(&net, d, block, &request(n)).unwrap();
+    }
+    let full = o.set_socket_option(&net, d, block, &request(10));
+    assert_eq!(full, Err(Errno::ENOBUFS));
+    assert_eq!(net.senders.borrow().1.len(), 10);
 }
 
 #[test]

@@ -97,21 +97,27 @@ impl Objects {
 }
 
 impl Socket {
-    /// How many bytes may be read now: reading stops at the mark. At the mark its byte is passed over, unless it is to be
-    /// read with the others.
-    pub(super) fn up_to_mark(&mut self) -> usize {
+    /// How many bytes may be read or seen now, and how many before them are left out: reading stops at the mark, and at the
+    /// mark its byte is passed over, unless it is to be read with the others.
+    pub(super) fn up_to_mark(&mut self, peek: bool) -> (usize, usize) {
         match self.urgent {
-            None => usize::MAX,
-            Some(urgent) if urgent.ahead > 0 => urgent.ahead,
+            None => (usize::MAX, 0),
+            Some(urgent) if urgent.ahead > 0 => (urgent.ahead, 0),
             Some(_) => {
-                self.urgent = None;
                 let among = self.options.flag(SOCKET, OOBINLINE);
-                if !among && let Some(front) = self.inbox.front_mut() {
-                    front.start += 1;
+                if !peek {
+                    self.urgent = None;
                 }
-                usize::MAX
+                (usize::MAX, usize::from(!among))
             }
         }
+    }
+
+    /// Whether nothing is left to read but the marked byte, which is not read with the others.
+    pub(super) fn is_at_last_mark(&self) -> bool {
+        self.urgent.is_some_and(|u| u.ahead == 0)
+            && !self.options.flag(SOCKET, OOBINLINE)
+            && self.inbox.iter().map(Message::left).sum::<usize>() == 1
     }
 
     /// Bytes were read.
