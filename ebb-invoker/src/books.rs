@@ -12,6 +12,7 @@ use core::time::Duration;
 use ebb::platform::Entropy;
 use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
+use ebb_openwhisk::call::InstanceKey;
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
 use ebb_openwhisk::runtimes::Runtimes;
@@ -19,6 +20,7 @@ use ebb_openwhisk::{Config, Controller, Subject};
 use once_cell::race::OnceBox;
 use spin::mutex::SpinMutex;
 
+use crate::back_end::BackEnd;
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::keep::Keeper;
 
@@ -41,6 +43,8 @@ pub struct Books {
     keeper: OnceBox<Keeper>,
     /// A record is answered for when it is kept.
     strict_records: AtomicBool,
+    /// What makes the calls, if it is not this machine.
+    back_end: OnceBox<Box<dyn BackEnd>>,
 }
 
 /// Calls that run at once on one core: most actions wait for something most of the time.
@@ -92,6 +96,7 @@ impl Default for Books {
             verbose: AtomicBool::new(true),
             keeper: OnceBox::new(),
             strict_records: AtomicBool::new(false),
+            back_end: OnceBox::new(),
         }
     }
 }
@@ -145,6 +150,25 @@ impl Books {
         self.keeper.get()
     }
 
+    /// From now on calls are made by that, and not by this machine.
+    pub fn use_back_end(&self, back_end: Box<dyn BackEnd>) {
+        // The first one stays.
+        let _ = self.back_end.set(Box::new(back_end));
+    }
+
+    /// What makes the calls, if it is not this machine.
+    pub fn back_end(&self) -> Option<&dyn BackEnd> {
+        self.back_end.get().map(|back_end| &**back_end)
+    }
+
+    /// Whether a call of that function would be refused, because so much waits already.
+    pub fn refuses(&self, key: &InstanceKey) -> bool {
+        match self.back_end() {
+            Some(back_end) => back_end.refuses(key),
+            None => self.pool(|pool| pool.refuses(key)),
+        }
+    }
+
     /// Whether a record is answered for when it is kept, and not before.
     pub fn has_strict_records(&self) -> bool {
         self.strict_records.load(Ordering::Relaxed)
@@ -167,7 +191,10 @@ impl Books {
 
     /// Bytes that all instances and snapshots may take together.
     pub fn budget_bytes(&self) -> u64 {
-        self.pool(|pool| pool.capacity().memory)
+        match self.back_end() {
+            Some(back_end) => back_end.budget_bytes(),
+            None => self.pool(|pool| pool.capacity().memory),
+        }
     }
 
     /// Calls that are running or waiting.

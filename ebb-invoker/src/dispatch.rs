@@ -42,7 +42,7 @@ static CALLS: Budget = Budget::new(128 << 20);
 pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activation>>, Failure> {
     let books = EbbRef::<Books>::get();
     let is_full = match &plan {
-        Plan::Action(call) => books.pool(|pool| pool.refuses(&call.key())),
+        Plan::Action(call) => books.refuses(&call.key()),
         _ => false,
     };
     let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
@@ -66,45 +66,12 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activati
 
 impl Executor for Dispatcher {
     async fn execute(&self, call: &Call) -> CallOutcome {
-        let books = EbbRef::<Books>::get();
-        let received = Instant::now();
-        let bytes = EbbRef::<dyn InstanceMaker>::get().new_instance_bytes();
-        let grant = loop {
-            let (sender, waiting) = oneshot::channel();
-            let submitted =
-                books.pool(|pool| pool.submit(sender, &call.key(), bytes, here(), now_us()));
-            match submitted {
-                Submitted::Run(dispatch) => break dispatch.grant,
-                Submitted::Waits => {
-                    watch_held();
-                    match waiting.await {
-                        Ok(grant) => break grant,
-                        Err(_) => return failed("The platform is ending."),
-                    }
-                }
-                // It was let in while others were on their way to the last places.
-                Submitted::Refused(_) => time::sleep(RETRY).await,
+        match EbbRef::<Books>::get().back_end() {
+            None => execute_here(call).await,
+            Some(back_end) => {
+                let answered = back_end.execute(call).await;
+                answered.unwrap_or_else(|unanswered| failed(&unanswered.why))
             }
-        };
-        EbbRef::<Invoker>::get().count(|m| m.wait.record(elapsed_us(received)));
-        let Grant {
-            core,
-            instance,
-            source,
-            evicted,
-        } = grant;
-        evict(evicted);
-        if core == here() {
-            return run(call, instance, source).await;
-        }
-        EbbRef::<Invoker>::get().count(|m| m.handed_over += 1);
-        let call = call.clone();
-        let ran = spawn_on(CoreId::new(core), move || async move {
-            run(&call, instance, source).await
-        });
-        match ran.await {
-            Ok(ran) => ran,
-            Err(_) => failed("The core that ran the call has stopped."),
         }
     }
 
@@ -122,6 +89,50 @@ impl Executor for Dispatcher {
         if EbbRef::<Books>::get().is_verbose() {
             println!("{}", metrics::line(call, start, record, here()));
         }
+    }
+}
+
+/// Makes a call on an instance of this machine.
+pub(crate) async fn execute_here(call: &Call) -> CallOutcome {
+    let books = EbbRef::<Books>::get();
+    let received = Instant::now();
+    let bytes = EbbRef::<dyn InstanceMaker>::get().new_instance_bytes();
+    let grant = loop {
+        let (sender, waiting) = oneshot::channel();
+        let submitted =
+            books.pool(|pool| pool.submit(sender, &call.key(), bytes, here(), now_us()));
+        match submitted {
+            Submitted::Run(dispatch) => break dispatch.grant,
+            Submitted::Waits => {
+                watch_held();
+                match waiting.await {
+                    Ok(grant) => break grant,
+                    Err(_) => return failed("The platform is ending."),
+                }
+            }
+            // It was let in while others were on their way to the last places.
+            Submitted::Refused(_) => time::sleep(RETRY).await,
+        }
+    };
+    EbbRef::<Invoker>::get().count(|m| m.wait.record(elapsed_us(received)));
+    let Grant {
+        core,
+        instance,
+        source,
+        evicted,
+    } = grant;
+    evict(evicted);
+    if core == here() {
+        return run(call, instance, source).await;
+    }
+    EbbRef::<Invoker>::get().count(|m| m.handed_over += 1);
+    let call = call.clone();
+    let ran = spawn_on(CoreId::new(core), move || async move {
+        run(&call, instance, source).await
+    });
+    match ran.await {
+        Ok(ran) => ran,
+        Err(_) => failed("The core that ran the call has stopped."),
     }
 }
 

@@ -87,7 +87,17 @@ pub(crate) fn relieve_if_short() {
 pub(crate) fn forget_stale() {
     let books = EbbRef::<Books>::get();
     let current = books.controller(|c| c.revisions());
-    let evicted = books.pool(|pool| pool.evict_if(|key| !current.contains(&key.revision)));
+    let is_current = |revision| current.contains(&revision);
+    match books.back_end() {
+        Some(back_end) => back_end.keep_only(&is_current),
+        None => keep_only(&is_current),
+    }
+}
+
+/// Throws away this machine's idle instances and snapshots of other revisions.
+pub(crate) fn keep_only(is_current: &dyn Fn(u64) -> bool) {
+    let books = EbbRef::<Books>::get();
+    let evicted = books.pool(|pool| pool.evict_if(|key| !is_current(key.revision)));
     // Their memory is not in demand, so each ends in an event of its own.
     drop(spawn(async move {
         for victim in evicted.instances {

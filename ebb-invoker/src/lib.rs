@@ -58,6 +58,7 @@
 //! | [`service`] | the start, the banner, the end |
 //! | [`front`], `body` | HTTP: requests of the API, and from whom how much of a body is taken |
 //! | `observe` | metrics and the live page |
+//! | [`back_end`] | the seam to what makes the calls: this machine (`here`) or others |
 //! | [`books`] | what all cores share |
 //! | [`invoker`] | the Ebb of each core |
 //! | `dispatch` | how a call gets an instance |
@@ -75,6 +76,7 @@ extern crate ebb_hosted as _;
 #[cfg(test)]
 extern crate std;
 
+pub mod back_end;
 mod body;
 pub mod books;
 mod capture;
@@ -83,6 +85,7 @@ mod dispatch;
 mod evict;
 pub mod executable;
 pub mod front;
+mod here;
 pub mod instance;
 pub mod invoker;
 pub mod keep;
@@ -96,5 +99,6 @@ pub mod state;
 mod uncaptured;
 
 pub use books::NAMESPACE;
+pub use here::Here;
 pub use options::{Command, Container, HELP, ServiceOptions};
 pub use service::{Service, serve_container};

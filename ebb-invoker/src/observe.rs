@@ -3,15 +3,17 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 use ebb::EbbRef;
 use ebb::net::http::Response;
 use ebb_openwhisk::call::Start;
 use ebb_openwhisk::json::{Json, Members};
-use ebb_openwhisk::metrics::{Metrics, single};
+use ebb_openwhisk::metrics::{Histogram, Metrics, head, single};
 
+use crate::back_end::Figures;
 use crate::books::Books;
-use crate::instance::InstanceMaker;
+use crate::here::Here;
 use crate::invoker::Invoker;
 
 static PAGE: &[u8] = include_bytes!("page.html");
@@ -21,99 +23,121 @@ pub(crate) fn page() -> Response {
     Response::html(PAGE)
 }
 
-async fn counts() -> Option<(Vec<Metrics>, Metrics)> {
-    let cores = EbbRef::<Invoker>::new()
-        .gather(|invoker| invoker.metrics())
-        .await
-        .ok()?;
-    let mut sum = Metrics::default();
-    for core in &cores {
-        sum.add(core);
+/// What there is to be seen.
+struct Seen {
+    /// What the front end's cores have counted.
+    fronts: Vec<Metrics>,
+    /// The sum of everything that was counted.
+    counted: Metrics,
+    /// Each machine that makes calls.
+    machines: Vec<Figures>,
+    /// Their sum.
+    all: Figures,
+}
+
+async fn see() -> Option<Seen> {
+    let back_end = EbbRef::<Books>::get().back_end();
+    let machines = back_end.unwrap_or(&Here).figures().await;
+    let mut all = Figures::default();
+    let mut counted = Metrics::default();
+    for machine in &machines {
+        all.add(machine);
+        machine.cores.iter().for_each(|core| counted.add(core));
     }
-    Some((cores, sum))
+    let fronts = match back_end {
+        None => machines.first()?.cores.clone(),
+        Some(_) => {
+            let invokers = EbbRef::<Invoker>::new();
+            let fronts = invokers.gather(|invoker| invoker.metrics()).await.ok()?;
+            fronts.iter().for_each(|core| counted.add(core));
+            fronts
+        }
+    };
+    (!fronts.is_empty()).then_some(Seen {
+        fronts,
+        counted,
+        machines,
+        all,
+    })
 }
 
 /// Prometheus' text format.
 pub(crate) async fn metrics() -> Response {
-    let Some((cores, sum)) = counts().await else {
+    let Some(seen) = see().await else {
         return Response::error(503, "the platform is ending");
     };
     let mut text = String::new();
-    sum.render(&mut text, &cores);
+    seen.counted.render(&mut text, &seen.fronts);
     let books = EbbRef::<Books>::get();
-    let (waiting, functions) = books.pool(|p| p.waiting());
-    let (instances, idle) = books.pool(|p| p.instances());
-    let (used, evictions) = books.pool(|p| (p.used(), p.evictions()));
-    let (snapshots, snapshot_bytes) = books.pool(|p| p.snapshots());
-    let snapshot_evictions = books.pool(|p| p.snapshot_evictions());
+    let all = &seen.all;
     let (entities, records) = books.controller(|c| (c.store().bytes(), c.activations().bytes()));
     for (name, kind, help, value) in [
         (
             "ebb_queue_length",
             "gauge",
             "Calls that wait for an instance.",
-            waiting as u64,
+            all.waiting as u64,
         ),
         (
             "ebb_queue_functions",
             "gauge",
             "Functions with calls that wait.",
-            functions as u64,
+            all.waiting_functions as u64,
         ),
-        ("ebb_instances", "gauge", "Instances.", instances as u64),
+        ("ebb_instances", "gauge", "Instances.", all.instances as u64),
         (
             "ebb_instances_idle",
             "gauge",
             "Instances that wait for a call.",
-            idle as u64,
+            all.idle as u64,
         ),
         (
             "ebb_instances_bytes",
             "gauge",
             "Memory of all instances.",
-            used - snapshot_bytes,
+            all.used_bytes.saturating_sub(all.snapshot_bytes),
         ),
         (
             "ebb_snapshots",
             "gauge",
             "Functions that have a snapshot.",
-            snapshots as u64,
+            all.snapshots as u64,
         ),
         (
             "ebb_snapshots_bytes",
             "gauge",
             "Memory that only snapshots of functions hold.",
-            snapshot_bytes,
+            all.snapshot_bytes,
         ),
         (
             "ebb_memory_budget_bytes",
             "gauge",
             "Memory that instances and snapshots may use together.",
-            books.budget_bytes(),
+            all.budget_bytes,
         ),
         (
             "ebb_memory_free_bytes",
             "gauge",
             "Memory of the machine that is free; 0 where that is not known.",
-            EbbRef::<dyn InstanceMaker>::get().free_bytes(),
+            all.free_bytes,
         ),
         (
             "ebb_snapshot_evictions_total",
             "counter",
             "Snapshots that had to make room.",
-            snapshot_evictions,
+            all.snapshot_evictions,
         ),
         (
             "ebb_evictions_total",
             "counter",
             "Idle instances that had to make room.",
-            evictions,
+            all.evictions,
         ),
         (
             "ebb_base_ready",
             "gauge",
             "1 when what new instances are copies of has been warmed.",
-            EbbRef::<dyn InstanceMaker>::get().is_warm().into(),
+            all.is_warm.into(),
         ),
         (
             "ebb_entities_bytes",
@@ -136,28 +160,90 @@ pub(crate) async fn metrics() -> Response {
     ] {
         single(&mut text, name, kind, help, value);
     }
+    each_machine(&mut text, &seen.machines);
     Response::text(text).with("cache-control", "no-store")
+}
+
+/// A function of a machine's figures, and the metric that it is.
+type Gauge = (&'static str, &'static str, fn(&Figures) -> u64);
+
+/// What is told of each machine, where there are several.
+fn each_machine(text: &mut String, machines: &[Figures]) {
+    let gauges: [Gauge; 5] = [
+        (
+            "ebb_machine_up",
+            "1 when calls are made on the machine.",
+            |m| m.is_up.into(),
+        ),
+        (
+            "ebb_machine_calls_running",
+            "Calls that run on the machine.",
+            |m| m.running.iter().sum::<usize>() as u64,
+        ),
+        (
+            "ebb_machine_queue_length",
+            "Calls that wait on the machine.",
+            |m| m.waiting as u64,
+        ),
+        ("ebb_machine_instances", "Instances of the machine.", |m| {
+            m.instances as u64
+        }),
+        (
+            "ebb_machine_snapshots",
+            "Functions that have a snapshot on the machine.",
+            |m| m.snapshots as u64,
+        ),
+    ];
+    let named: Vec<&Figures> = machines.iter().filter(|m| !m.machine.is_empty()).collect();
+    for (name, help, value) in gauges.iter().filter(|_| !named.is_empty()) {
+        head(text, name, "gauge", help);
+        for machine in &named {
+            let _ = writeln!(
+                text,
+                "{name}{{machine=\"{}\"}} {}",
+                machine.machine,
+                value(machine)
+            );
+        }
+    }
+}
+
+/// How many calls have run on a core's instances.
+fn calls(core: &Metrics) -> u64 {
+    core.run.iter().map(Histogram::count).sum()
 }
 
 /// What the live page shows, as JSON.
 pub(crate) async fn live() -> Response {
-    let Some((cores, sum)) = counts().await else {
+    let Some(seen) = see().await else {
         return Response::error(503, "the platform is ending");
     };
-    let books = EbbRef::<Books>::get();
-    let (running, waiting, instances, used) =
-        books.pool(|p| (p.running().to_vec(), p.waiting().0, p.instances(), p.used()));
-    let (snapshots, snapshot_bytes) = books.pool(|p| p.snapshots());
-    let evictions = books.pool(|p| p.evictions() + p.snapshot_evictions());
-    let each = cores.iter().enumerate().map(|(at, core)| {
+    let all = &seen.all;
+    let has_others = seen.machines.iter().any(|m| !m.machine.is_empty());
+    let each = seen.fronts.iter().enumerate().map(|(at, core)| {
+        let of_one = seen.machines.first().filter(|_| !has_others);
+        let running = of_one.and_then(|one| one.running.get(at).copied());
         Members::new()
-            .number("running", running.get(at).copied().unwrap_or(0) as u64)
+            .number("running", running.unwrap_or(0) as u64)
             .number("requests", core.requests)
             .number("activations", core.outcomes.iter().sum::<u64>())
             .finish()
     });
+    let machines = seen.machines.iter().filter(|_| has_others).map(|machine| {
+        Members::new()
+            .text("name", &machine.machine)
+            .bool("up", machine.is_up)
+            .number("cores", machine.cores.len() as u64)
+            .number("running", machine.running.iter().sum::<usize>() as u64)
+            .number("waiting", machine.waiting as u64)
+            .number("instances", machine.instances as u64)
+            .number("snapshots", machine.snapshots as u64)
+            .number("bytes", machine.used_bytes)
+            .number("calls", machine.cores.iter().map(calls).sum::<u64>())
+            .finish()
+    });
     let starts = Start::ALL.map(|start| {
-        let latency = &sum.latency[start as usize];
+        let latency = &seen.counted.latency[start as usize];
         Members::new()
             .text("name", start.name())
             .number("count", latency.count())
@@ -165,24 +251,26 @@ pub(crate) async fn live() -> Response {
             .number("p99", latency.quantile(99))
             .finish()
     });
+    let outcomes = seen.counted.outcomes.map(|n| format!("{n}"));
     let json = Members::new()
         .raw("cores", Json::array(each).as_str())
+        .raw("machines", Json::array(machines).as_str())
         .raw("starts", Json::array(starts).as_str())
-        .raw(
-            "outcomes",
-            Json::array(sum.outcomes.map(|n| format!("{n}"))).as_str(),
+        .raw("outcomes", Json::array(outcomes).as_str())
+        .number("waiting", all.waiting as u64)
+        .number("instances", all.instances as u64)
+        .number("idle", all.idle as u64)
+        .number(
+            "instance_bytes",
+            all.used_bytes.saturating_sub(all.snapshot_bytes),
         )
-        .number("waiting", waiting as u64)
-        .number("instances", instances.0 as u64)
-        .number("idle", instances.1 as u64)
-        .number("instance_bytes", used - snapshot_bytes)
-        .number("snapshots", snapshots as u64)
-        .number("snapshot_bytes", snapshot_bytes)
-        .number("budget", books.budget_bytes())
-        .number("evictions", evictions)
-        .number("throttled", sum.throttled)
-        .number("ahead", sum.ahead)
-        .number("blanks", sum.blanks)
+        .number("snapshots", all.snapshots as u64)
+        .number("snapshot_bytes", all.snapshot_bytes)
+        .number("budget", all.budget_bytes)
+        .number("evictions", all.evictions + all.snapshot_evictions)
+        .number("throttled", seen.counted.throttled)
+        .number("ahead", seen.counted.ahead)
+        .number("blanks", seen.counted.blanks)
         .finish();
     Response::json(String::from(json.as_str())).with("cache-control", "no-store")
 }

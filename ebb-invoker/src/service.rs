@@ -13,10 +13,11 @@ use ebb::time::Instant;
 use ebb::{EbbRef, core_count, println, spawn, time};
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::json::{Json, Members};
-use ebb_openwhisk::runtimes::Runtimes;
+use ebb_openwhisk::runtimes::{Launch, Runtimes};
 
 use crate::books::{Books, NAMESPACE, epoch_ms};
 use crate::front;
+use crate::here::Here;
 use crate::instance::{InstanceLimits, InstanceMaker, InstanceRequest};
 use crate::invoker::elapsed_us;
 use crate::key::{random, random_key};
@@ -44,7 +45,7 @@ impl Service {
     /// # Errors
     /// A text that says what cannot be done, and what would help.
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
-        let runtimes = runtimes(options.runtimes)?;
+        let runtimes = runtimes(options.runtimes).await?;
         let drawn = options.auth.map_or_else(random_key, String::from);
         let books = EbbRef::<Books>::get();
         books.open(&drawn, options.admin, runtimes, random(), !options.quiet);
@@ -69,7 +70,9 @@ impl Service {
             format!("port {port} cannot be listened on: {error}; --port N takes another")
         })?;
         spawn(tell_actions(server.local_addr().port()));
-        spawn(warm_up());
+        if books.back_end().is_none() {
+            spawn(warm_up());
+        }
         Ok(Self {
             server,
             key,
@@ -81,7 +84,8 @@ impl Service {
     /// Says where the platform is reached, with which key, and what to try.
     pub fn announce(&self) {
         let cores = core_count();
-        let instances = EbbRef::<dyn InstanceMaker>::get().description();
+        let back_end = EbbRef::<Books>::get().back_end();
+        let instances = back_end.unwrap_or(&Here).description();
         let memory_mb = EbbRef::<Books>::get().budget_bytes() >> 20;
         let at = address(self.server.local_addr().port());
         let plural = if cores == 1 { "" } else { "s" };
@@ -113,7 +117,9 @@ impl Service {
         println!(
             "             curl -u $K \"$A/hello?blocking=true&result=true\" -H 'content-type: application/json' -d '{{\"name\":\"you\"}}'"
         );
-        println!("invoker: starting Node for the first instance");
+        if back_end.is_none() {
+            println!("invoker: starting Node for the first instance");
+        }
     }
 
     /// Ends: calls that run come to their end, new ones are refused.
@@ -156,25 +162,34 @@ pub async fn serve_container(container: Container) -> Result<(), String> {
         .await
 }
 
-/// The kinds of code that this machine can run: those of a manifest, or the built-in ones.
-fn runtimes(file: Option<&str>) -> Result<Runtimes, String> {
-    let maker = EbbRef::<dyn InstanceMaker>::get();
-    let Some(file) = file else {
-        return Ok(Runtimes::default().available(|launch| maker.can_launch(launch)));
+/// The kinds of code that the back end can run: those of a manifest, or the built-in ones.
+async fn runtimes(file: Option<&str>) -> Result<Runtimes, String> {
+    let back_end = EbbRef::<Books>::get().back_end().unwrap_or(&Here);
+    let runtimes = match file {
+        None => Runtimes::default(),
+        Some(file) => {
+            let bytes = EbbRef::<dyn InstanceMaker>::get().read_runtimes(file)?;
+            let text = core::str::from_utf8(&bytes).map_err(|_| format!("{file} is not UTF-8"))?;
+            Runtimes::parse(text).map_err(|why| format!("{file}: {why}"))?
+        }
     };
-    let bytes = maker.read_runtimes(file)?;
-    let text = core::str::from_utf8(&bytes).map_err(|_| format!("{file} is not UTF-8"))?;
-    let runtimes = Runtimes::parse(text).map_err(|why| format!("{file}: {why}"))?;
-    let impossible = runtimes.iter().find(|r| !maker.can_launch(&r.launch));
-    if let Some(runtime) = impossible {
-        let program = runtime.launch.program.as_deref();
-        return Err(format!(
-            "{file}: the kind {} needs {}, which is not there",
-            runtime.kind,
-            program.unwrap_or(runtime.launch.loader.name())
-        ));
+    let mut impossible: Vec<Launch> = Vec::new();
+    for runtime in runtimes.iter() {
+        let launch = &runtime.launch;
+        if impossible.contains(launch) || back_end.can_launch(launch).await {
+            continue;
+        }
+        if let Some(file) = file {
+            let program = launch.program.as_deref();
+            return Err(format!(
+                "{file}: the kind {} needs {}, which is not there",
+                runtime.kind,
+                program.unwrap_or(launch.loader.name())
+            ));
+        }
+        impossible.push(launch.clone());
     }
-    Ok(runtimes)
+    Ok(runtimes.available(|launch| !impossible.contains(launch)))
 }
 
 /// Deploys the `.js`, `.py`, `.zip` and `.tgz` files of a folder under their names.

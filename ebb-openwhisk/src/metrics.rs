@@ -5,7 +5,7 @@
 use crate::activation::{Activation, Status};
 use crate::call::{Call, Start};
 use crate::json::Json;
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 use core::fmt::Write;
 
 /// Upper bounds of a histogram's buckets in microseconds; the last bucket has none.
@@ -52,11 +52,8 @@ impl Histogram {
         BOUNDS[BOUNDS.len() - 1]
     }
 
-    fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
-        }
-        self.sum = self.sum.saturating_add(other.sum);
+    fn numbers_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.counts.iter_mut().chain([&mut self.sum])
     }
 
     fn render(&self, out: &mut String, name: &str, labels: &str) {
@@ -129,32 +126,48 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Every number of it, in an order of its own.
+    fn numbers_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let counts = [
+            &mut self.requests,
+            &mut self.throttled,
+            &mut self.handed_over,
+            &mut self.ahead,
+            &mut self.blanks,
+            &mut self.uncaptured,
+            &mut self.relieved,
+        ];
+        let by_start = [&mut self.latency, &mut self.run, &mut self.deploy];
+        let times = [&mut self.wait, &mut self.init, &mut self.capture];
+        let times = by_start.into_iter().flatten().chain(times);
+        counts
+            .into_iter()
+            .chain(&mut self.outcomes)
+            .chain(times.flat_map(Histogram::numbers_mut))
+    }
+
+    /// All of it as numbers, which [`Metrics::from_numbers`] of the same version reads.
+    pub fn to_numbers(&self) -> Vec<u64> {
+        let mut copy = *self;
+        copy.numbers_mut().map(|number| *number).collect()
+    }
+
+    /// What [`Metrics::to_numbers`] gave; `None` if there are more or fewer numbers.
+    pub fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let mut metrics = Self::default();
+        let mut rest = numbers.iter();
+        for number in metrics.numbers_mut() {
+            *number = *rest.next()?;
+        }
+        rest.next().is_none().then_some(metrics)
+    }
+
     /// Adds another core's.
     pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.throttled += other.throttled;
-        self.handed_over += other.handed_over;
-        for (sum, more) in self.outcomes.iter_mut().zip(other.outcomes) {
-            *sum += more;
+        let mut other = *other;
+        for (sum, more) in self.numbers_mut().zip(other.numbers_mut()) {
+            *sum = sum.saturating_add(*more);
         }
-        for (sum, more) in self.latency.iter_mut().zip(&other.latency) {
-            sum.add(more);
-        }
-        self.wait.add(&other.wait);
-        self.init.add(&other.init);
-        for (sums, more) in [
-            (&mut self.run, &other.run),
-            (&mut self.deploy, &other.deploy),
-        ] {
-            for (sum, more) in sums.iter_mut().zip(more) {
-                sum.add(more);
-            }
-        }
-        self.capture.add(&other.capture);
-        self.ahead += other.ahead;
-        self.blanks += other.blanks;
-        self.uncaptured += other.uncaptured;
-        self.relieved += other.relieved;
     }
 
     /// Counts an activation.
@@ -361,6 +374,25 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
         assert_eq!(metrics.wait.quantile(50), 500);
+    }
+
+    #[test]
+    fn what_is_written_as_numbers_is_read_as_the_same_and_adds_up() {
+        let mut metrics = Metrics::default();
+        for (at, number) in metrics.numbers_mut().enumerate() {
+            *number = at as u64 + 1;
+        }
+        let mut numbers = metrics.to_numbers();
+        assert_eq!(Metrics::from_numbers(&numbers), Some(metrics));
+        let mut sum = metrics;
+        sum.add(&metrics);
+        let twice: Vec<u64> = numbers.iter().map(|n| 2 * n).collect();
+        assert_eq!(sum.to_numbers(), twice);
+        // A member that a new version has is not left out above.
+        assert_eq!(size_of::<Metrics>(), 8 * numbers.len());
+        numbers.push(0);
+        assert_eq!(Metrics::from_numbers(&numbers), None);
+        assert_eq!(Metrics::from_numbers(&numbers[2..]), None);
     }
 
     #[test]
