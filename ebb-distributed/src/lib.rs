@@ -31,7 +31,7 @@ pub use crate::{
     failure::{Failure, NotSent},
     node::{Config, NodeId, State, Watch, forget, introduce, join, nodes, this_node, watch},
     remote::{At, Over, Remote, RemoteRef, Sink, Stream},
-    value::{Blob, Blobs, NoPayload, Value, from_payload, hash, to_payload},
+    value::{Blob, BlobStore, Blobs, NoPayload, Value, from_payload, hash, to_payload},
 };
 
 pub use ebb_macros::remote;

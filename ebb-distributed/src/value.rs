@@ -32,26 +32,42 @@ impl core::ops::Deref for Blob {
     }
 }
 
-impl Encode<Blobs> for Blob {
-    fn encode<W: Write>(
-        &self,
-        e: &mut Encoder<W>,
-        blobs: &mut Blobs,
-    ) -> Result<(), encode::Error<W::Error>> {
-        let number = u32::try_from(blobs.0.len()).unwrap_or(u32::MAX);
-        blobs.0.push(self.0.clone());
-        e.u32(number)?.ok()
+/// Where the buffers of a value go, and come from. A struct of one's own with a [`Blob`] in it says so:
+/// `#[cbor(context_bound = "BlobStore")]`.
+pub trait BlobStore {
+    /// Puts a buffer beside the value; gives its number.
+    fn put(&mut self, bytes: Bytes) -> u32;
+    /// The buffer of a number.
+    fn get(&self, number: u32) -> Option<Bytes>;
+}
+
+impl BlobStore for Blobs {
+    fn put(&mut self, bytes: Bytes) -> u32 {
+        let number = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.push(bytes);
+        number
+    }
+
+    fn get(&self, number: u32) -> Option<Bytes> {
+        self.0.get(number as usize).cloned()
     }
 }
 
-impl<'b> Decode<'b, Blobs> for Blob {
-    fn decode(d: &mut Decoder<'b>, blobs: &mut Blobs) -> Result<Self, decode::Error> {
-        let number = d.u32()? as usize;
-        let blob = blobs
-            .0
-            .get(number)
-            .ok_or_else(|| decode::Error::message("no such blob"))?;
-        Ok(Self(blob.clone()))
+impl<C: BlobStore> Encode<C> for Blob {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        blobs: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.u32(blobs.put(self.0.clone()))?.ok()
+    }
+}
+
+impl<'b, C: BlobStore> Decode<'b, C> for Blob {
+    fn decode(d: &mut Decoder<'b>, blobs: &mut C) -> Result<Self, decode::Error> {
+        let blob = blobs.get(d.u32()?);
+        blob.map(Self)
+            .ok_or_else(|| decode::Error::message("no such blob"))
     }
 }
 

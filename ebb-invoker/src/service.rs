@@ -71,7 +71,7 @@ impl Service {
         })?;
         spawn(tell_actions(server.local_addr().port()));
         if books.back_end().is_none() {
-            spawn(warm_up());
+            spawn(warm_up(books.controller(|c| c.runtimes().launches())));
         }
         Ok(Self {
             server,
@@ -281,9 +281,8 @@ async fn tell_actions(port: u16) {
 
 /// Makes one instance of each sort and throws it away, so that a platform that cannot make any says so at the start, and the
 /// first function of a language finds its base. The first sort has the machine for itself until it is ready.
-async fn warm_up() {
+pub async fn warm_up(launches: Vec<Launch>) {
     let maker = EbbRef::<dyn InstanceMaker>::get();
-    let launches = EbbRef::<Books>::get().controller(|c| c.runtimes().launches());
     for (at, launch) in launches.iter().enumerate() {
         if at > 0 {
             while !maker.is_warm() {

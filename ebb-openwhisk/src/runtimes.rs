@@ -25,6 +25,12 @@ impl Loader {
         ("executable", Self::Executable),
     ];
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|(_, loader)| *loader)
+    }
+
     /// The word for it in a manifest.
     pub fn name(self) -> &'static str {
         let found = Self::ALL.iter().find(|(_, loader)| *loader == self);
@@ -288,13 +294,9 @@ fn runtime(family: &str, object: &Object) -> Result<Runtime, String> {
         Some(ours) => ours.to_object().ok_or("`ebb` is not an object")?,
     };
     let loader = match text(&ours, "loader")? {
-        Some(name) => Loader::ALL
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, loader)| *loader)
-            .ok_or_else(|| {
-                format!("ebb.loader is {name}; there are node, python and executable")
-            })?,
+        Some(name) => Loader::named(&name).ok_or_else(|| {
+            format!("ebb.loader is {name}; there are node, python and executable")
+        })?,
         None => match family {
             "nodejs" => Loader::Node,
             "python" => Loader::Python,

@@ -104,6 +104,26 @@ async fn a_task_that_cancels_itself_ends_when_its_event_returns() {
 }
 
 #[ebb::test]
+async fn a_future_that_is_cancelled_may_drop_its_own_handle() {
+    let slot = Rc::new(RefCell::new(None::<ebb::JoinHandle<()>>));
+    let drops = Rc::new(Cell::new(0));
+    let (inner, mine, count) = (slot.clone(), slot.clone(), drops.clone());
+    let task = spawn(async move {
+        let _guard = OnDrop(move || {
+            count.set(count.get() + 1);
+            let own = mine.borrow_mut().take();
+            assert!(own.is_none_or(|own| !own.is_finished()));
+        });
+        inner.borrow().as_ref().unwrap().cancel();
+        pending::<()>().await;
+    });
+    *slot.borrow_mut() = Some(task);
+    yield_now().await;
+    assert_eq!(drops.get(), 1);
+    assert!(slot.borrow().is_none());
+}
+
+#[ebb::test]
 async fn a_result_in_the_event_of_its_own_cancellation_is_kept() {
     let slot = Rc::new(RefCell::new(None::<ebb::JoinHandle<u32>>));
     let inner = slot.clone();

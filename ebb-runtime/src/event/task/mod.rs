@@ -51,6 +51,8 @@ enum State {
     Running,
     /// Cancelled by its own poll; ends when the poll returns.
     Cancelled,
+    /// Its future is being dropped, whose destructor may drop the task's own join handle.
+    Ending,
     /// The future is gone. A result may wait for the join handle.
     Done,
 }
@@ -304,7 +306,7 @@ impl Task {
         match self.0.state.get() {
             State::Alive => self.0.end(JoinError::Cancelled),
             State::Running => self.0.state.set(State::Cancelled),
-            State::Cancelled | State::Done => {}
+            State::Cancelled | State::Ending | State::Done => {}
         }
     }
 
@@ -485,7 +487,7 @@ impl TaskPtr {
                 self.0.finish();
             }
         }
-        self.state.set(State::Done);
+        self.state.set(State::Ending);
         let _ending = Ending(self, Some(error));
         // SAFETY: the home core, or its sweeper; the state keeps everybody else from the future.
         unsafe { (self.table.discard)(self) };
