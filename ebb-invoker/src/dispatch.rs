@@ -25,7 +25,7 @@ use crate::evict::{evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
 use crate::run::{failed, make_call};
-use crate::state::flush_records;
+use crate::state::{change, flush_records};
 
 /// Makes the calls of the API's plans.
 struct Dispatcher;
@@ -77,6 +77,10 @@ impl Executor for Dispatcher {
 
     async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
         EbbRef::<Books>::get().controller(f)
+    }
+
+    async fn change<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> Result<R, Failure> {
+        change(f).await
     }
 
     fn now_ms(&self) -> u64 {

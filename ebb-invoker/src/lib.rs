@@ -56,6 +56,7 @@
 //! |---|---|
 //! | [`options`] | the command line |
 //! | [`service`] | the start, the banner, the end |
+//! | `alarms` | fires triggers by the clock |
 //! | [`front`], `body` | HTTP: requests of the API, and from whom how much of a body is taken |
 //! | `observe` | metrics and the live page |
 //! | [`back_end`] | the seam to what makes the calls: this machine (`here`) or others |
@@ -76,6 +77,7 @@ extern crate ebb_hosted as _;
 #[cfg(test)]
 extern crate std;
 
+mod alarms;
 pub mod back_end;
 mod body;
 pub mod books;

@@ -16,13 +16,13 @@ use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::{Launch, Runtimes};
 
 use crate::books::{Books, NAMESPACE, epoch_ms};
-use crate::front;
 use crate::here::Here;
 use crate::instance::{InstanceLimits, InstanceMaker, InstanceRequest};
 use crate::invoker::elapsed_us;
 use crate::key::{random, random_key};
 use crate::options::{Container, ServiceOptions};
 use crate::state::{self, State};
+use crate::{alarms, front};
 
 /// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(70);
@@ -73,6 +73,7 @@ impl Service {
         if books.back_end().is_none() {
             spawn(warm_up(books.controller(|c| c.runtimes().launches())));
         }
+        spawn(alarms::run());
         Ok(Self {
             server,
             key,

@@ -128,12 +128,26 @@ pub(crate) async fn flush_records() -> Result<(), Error> {
     keeper.keep_records(changes).await
 }
 
-/// The answer to a request that has changed entities, when that is durable: the one it was given, or that the change was taken back.
-pub(crate) async fn answered(changed: Changed, step: Step) -> Step {
-    // A task of its own: a client that goes away takes nothing back.
-    let committed = spawn(commit(changed)).await;
-    let error = match committed {
-        Ok(Ok(())) => return step,
+/// Changes entities; done when that is durable.
+///
+/// # Errors
+/// 503: it could not be kept, and was taken back.
+pub(crate) async fn change<R>(f: impl FnOnce(&mut Controller) -> R) -> Result<R, Failure> {
+    let books = EbbRef::<Books>::get();
+    let (result, changed) = books.controller(|c| {
+        let result = f(c);
+        (result, books.keeper().and_then(|keeper| keeper.changed(c)))
+    });
+    if let Some(changed) = changed {
+        durable(changed).await?;
+    }
+    Ok(result)
+}
+
+/// Makes a change durable, or takes it back, in a task of its own: a client that goes away takes nothing back.
+async fn durable(changed: Changed) -> Result<(), Failure> {
+    let error = match spawn(commit(changed)).await {
+        Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error,
         Err(_) => Error::Closed,
     };
@@ -142,8 +156,16 @@ pub(crate) async fn answered(changed: Changed, step: Step) -> Step {
         error => format!("{error}"),
     };
     let text = format!("The change cannot be kept: {why}.");
+    Err(Failure::new(503, text))
+}
+
+/// The answer to a request that has changed entities, when that is durable: the one it was given, or that the change was taken back.
+pub(crate) async fn answered(changed: Changed, step: Step) -> Step {
+    let Err(failure) = durable(changed).await else {
+        return step;
+    };
     let id = EbbRef::<Books>::get().controller(Controller::new_id);
-    Step::Respond(Response::failure(&Failure::new(503, text), &id))
+    Step::Respond(Response::failure(&failure, &id))
 }
 
 /// Makes a change durable, or takes it back.

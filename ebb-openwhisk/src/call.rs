@@ -1,6 +1,7 @@
 //! Calls: what is sent to an instance for one activation of one action, and the record of what came back.
 
 use crate::activation::{Activation, Outcome};
+use crate::alarm::Feed;
 use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY};
 use crate::fair::Member;
 use crate::json::{Json, Members};
@@ -37,7 +38,7 @@ impl Member for InstanceKey {
     }
 }
 
-/// A call of an action that has code.
+/// A call of an action that is no sequence.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The activation's id.
@@ -128,7 +129,15 @@ impl Call {
     fn code(&self) -> Option<&Code> {
         match &self.action.exec {
             Exec::Code(code) => Some(code),
-            Exec::Sequence(_) => None,
+            Exec::Sequence(_) | Exec::Feed(_) => None,
+        }
+    }
+
+    /// The feed that it is of, which needs no instance.
+    pub fn feed(&self) -> Option<Feed> {
+        match self.action.exec {
+            Exec::Feed(feed) => Some(feed),
+            Exec::Code(_) | Exec::Sequence(_) => None,
         }
     }
 

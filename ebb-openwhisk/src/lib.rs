@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`api`] | requests: routing, one file per collection, web actions |
 //! | [`project`], [`media`] | from the result of a web action to a response |
+//! | [`alarm`] | when triggers fire by themselves |
 //! | [`entity`] | actions, packages, triggers, rules: documents and the store |
 //! | [`namespaces`], [`throttle`] | tenants: keys, limits, how much each is using |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, compositions, the rules of a trigger |
@@ -27,6 +28,7 @@ extern crate alloc;
 
 pub mod activation;
 pub mod activations;
+pub mod alarm;
 pub mod api;
 pub mod budget;
 pub mod call;

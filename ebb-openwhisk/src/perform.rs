@@ -2,12 +2,14 @@
 //! the records.
 
 mod composition;
+mod feed;
 mod sequence;
 
 use crate::activation::{Activation, Outcome, TOPMOST};
 use crate::api::Controller;
 use crate::call::{Call, CallOutcome, Caller, annotations, milliseconds};
 use crate::entity::Action;
+use crate::failure::Failure;
 use crate::json::{Json, Members};
 use crate::limits::ActionLimits;
 use crate::name::FullName;
@@ -25,6 +27,16 @@ pub trait Executor {
     fn execute(&self, call: &Call) -> impl Future<Output = CallOutcome>;
     /// Uses the controller, alone and briefly.
     fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> impl Future<Output = R>;
+    /// Changes entities, as [`Executor::controller`]; done when the change is durable, where anything is kept.
+    ///
+    /// # Errors
+    /// It could not be kept, and was taken back.
+    fn change<R>(
+        &self,
+        f: impl FnOnce(&mut Controller) -> R,
+    ) -> impl Future<Output = Result<R, Failure>> {
+        async { Ok(self.controller(f).await) }
+    }
     /// Epoch milliseconds.
     fn now_ms(&self) -> u64;
     /// Hears of every finished call.
@@ -85,7 +97,10 @@ async fn keep<E: Executor>(executor: &E, record: Activation) -> Arc<Activation> 
 }
 
 async fn perform_call<E: Executor>(executor: &E, call: &Call) -> Arc<Activation> {
-    let ran = executor.execute(call).await;
+    let ran = match call.feed() {
+        Some(feed) => feed::perform(executor, feed, call).await,
+        None => executor.execute(call).await,
+    };
     let kind = ran.kind;
     let record = call.record(ran);
     executor.finished(call, kind, &record);

@@ -49,6 +49,36 @@ test('state stays in an instance, and an update starts afresh', async () => {
   assert.equal((await call('count')).response.result.n, 101);
 });
 
+test('alarms fire triggers: each second, once, and not any more when they are deleted', async () => {
+  await deploy('woken', 'const main = ({ who }) => ({ woken: who })');
+  const woken = async () => (await ow.activations.list({ name: 'woken', docs: true, limit: 100 }))
+    .filter(({ response }) => response.result?.woken === 'by alarm');
+  const feedName = '/whisk.system/alarms/alarm';
+  await ow.triggers.update({ name: 'tick' });
+  await ow.rules.update({ name: 'ticked', trigger: 'tick', action: 'woken' });
+  const created = await ow.feeds.create({
+    feedName, trigger: 'tick', params: { cron: '* * * * * *', trigger_payload: { who: 'by alarm' } },
+  });
+  assert.deepEqual(created.response.result, { status: 'success' });
+  await eventually('two firings', async () => (await woken()).length >= 2);
+  const { response: { result } } = await ow.feeds.get({ feedName, trigger: 'tick' });
+  assert.equal(result.config.cron, '* * * * * *');
+  assert.equal(result.status.active, true);
+  await ow.feeds.delete({ feedName, trigger: 'tick' });
+  const until = (await woken()).length;
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  assert.ok((await woken()).length <= until + 1, 'it fires no more');
+  await assert.rejects(
+    ow.feeds.create({ feedName, trigger: 'tick', params: { cron: 'never' } }),
+    (error) => JSON.stringify(error.error).includes("cron pattern 'never' is not valid"),
+  );
+  await ow.feeds.create({
+    feedName: '/whisk.system/alarms/once', trigger: 'tick', params: { date: Date.now() + 1500, deleteAfterFire: 'rules' },
+  });
+  await eventually('its end', () => ow.triggers.get('tick').then(() => false, ({ statusCode }) => statusCode === 404));
+  await assert.rejects(ow.rules.get('ticked'), { statusCode: 404 });
+});
+
 const FAULTS = [
   ['an application error', 'const main = () => ({ error: "mine" })', 'application error', 'mine'],
   ['a rejection', 'const main = () => Promise.reject("no")', 'application error', 'no'],

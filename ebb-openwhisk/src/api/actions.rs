@@ -183,7 +183,7 @@ impl Controller {
             }
             match &resolved.action.exec {
                 Exec::Sequence(inner) => open.extend(inner.iter().cloned()),
-                Exec::Code(_) => count += 1,
+                Exec::Code(_) | Exec::Feed(_) => count += 1,
             }
             if count > limits::SEQUENCE || open.len() > limits::SEQUENCE {
                 return Err(Failure::bad("Too many actions in the sequence."));

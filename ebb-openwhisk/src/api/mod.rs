@@ -3,6 +3,7 @@
 mod actions;
 mod activations;
 mod admin;
+mod alarms;
 mod info;
 mod packages;
 mod rules;
@@ -396,7 +397,7 @@ impl Controller {
                 cause,
                 received_ms,
             })),
-            Exec::Code(_) => Plan::Action(Box::new(self.call(
+            Exec::Code(_) | Exec::Feed(_) => Plan::Action(Box::new(self.call(
                 caller,
                 &resolved,
                 body,
@@ -406,7 +407,7 @@ impl Controller {
         }
     }
 
-    /// One call of an action that has code, whatever its annotations make of it.
+    /// One call of an action that is no sequence, whatever its annotations make of it.
     pub fn call(
         &mut self,
         caller: &Caller,

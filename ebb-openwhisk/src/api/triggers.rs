@@ -3,10 +3,11 @@
 use super::actions::{call_body, check_final};
 use super::{Context, Controller, list, method, respond};
 use crate::activation::{Activation, Outcome, Status};
+use crate::call::Caller;
 use crate::entity::{Entity, Put, Trigger};
 use crate::failure::{Failure, Result};
 use crate::http::Response;
-use crate::json::{Members, Object};
+use crate::json::{Json, Members, Object};
 use crate::name::{self, FullName};
 use crate::parameters::Parameters;
 use crate::plan::{Body, Fire, FiredRule, Plan, Shape, Stamp, Step, Unfired};
@@ -73,36 +74,50 @@ impl Controller {
     fn fire(&mut self, cx: &Context<'_>, name: &FullName, stamp: &Stamp) -> Result<Step> {
         let trigger = self.trigger(name)?;
         let body = call_body(cx)?;
-        let namespace = cx.caller.namespace.clone();
-        let limits = self.namespaces.limits(&namespace);
-        self.throttle.fire(&namespace, &limits, cx.now_ms)?;
-        if !trigger.rules.values().any(|(_, active)| *active) {
-            return Ok(Step::Respond(Response::empty(204)));
-        }
-        let mut arguments = trigger.common.parameters.arguments(&body);
         let mut headers = Members::new();
         for (name, value) in cx.request.headers {
             if !name.eq_ignore_ascii_case("authorization") {
                 headers.text(&name.to_ascii_lowercase(), value);
             }
         }
-        arguments.set("__ow_headers", headers.finish());
+        let headers = headers.finish();
+        self.fire_trigger(&trigger, &cx.caller, &body, headers, stamp, cx.now_ms)
+    }
+
+    /// What comes of a trigger that fires with this body.
+    pub(super) fn fire_trigger(
+        &mut self,
+        trigger: &Trigger,
+        caller: &Caller,
+        body: &Object,
+        headers: Json,
+        stamp: &Stamp,
+        now_ms: u64,
+    ) -> Result<Step> {
+        let namespace = caller.namespace.clone();
+        let limits = self.namespaces.limits(&namespace);
+        self.throttle.fire(&namespace, &limits, now_ms)?;
+        if !trigger.rules.values().any(|(_, active)| *active) {
+            return Ok(Step::Respond(Response::empty(204)));
+        }
+        let mut arguments = trigger.common.parameters.arguments(body);
+        arguments.set("__ow_headers", headers);
         let rules = trigger.rules.iter();
         let rules = rules
             .map(|(rule, (action, active))| FiredRule {
                 rule: rule.clone(),
                 action: action.clone(),
-                plan: self.rule_plan(cx, rule, action, *active, &arguments),
+                plan: self.rule_plan(caller, rule, action, *active, &arguments, now_ms),
             })
             .collect();
         let record = Activation {
             id: self.new_id(),
-            name: name.name.clone(),
+            name: trigger.common.name.name.clone(),
             namespace: namespace.as_ref().into(),
             subject: namespace.as_ref().into(),
             version: format!("{}", trigger.common.version),
             cause: None,
-            start_ms: cx.now_ms,
+            start_ms: now_ms,
             end_ms: None,
             duration_ms: None,
             logs: Arc::default(),
@@ -111,17 +126,18 @@ impl Controller {
             outcome: Outcome::success(body.to_json()),
         };
         let plan = Plan::Trigger(Box::new(Fire { record, rules }));
-        self.begin(plan, &namespace, None, Shape::Record, stamp, cx.now_ms)
+        self.begin(plan, &namespace, None, Shape::Record, stamp, now_ms)
     }
 
     /// The call that a rule makes when its trigger fires, as if its owner had made it.
     fn rule_plan(
         &mut self,
-        cx: &Context<'_>,
+        caller: &Caller,
         rule: &FullName,
         action: &FullName,
         active: bool,
         arguments: &Object,
+        now_ms: u64,
     ) -> core::result::Result<Plan, Unfired> {
         if !active {
             return Err(Unfired {
@@ -129,16 +145,17 @@ impl Controller {
                 error: format!("Rule '{rule}' is inactive, action '{action}' was not activated."),
             });
         }
-        let resolved = self.store.resolve_for(cx.own(), action);
+        let own = &caller.namespace;
+        let resolved = self.store.resolve_for(own, action);
         let allowed = resolved.and_then(|resolved| {
             check_final(&resolved, arguments)?;
-            self.check_reach(cx.own(), &resolved)?;
+            self.check_reach(own, &resolved)?;
             Ok(resolved)
         });
         match allowed {
             Ok(resolved) => {
                 let body = Body::Object(arguments.clone());
-                Ok(self.plan(&cx.caller, resolved, body, None, cx.now_ms))
+                Ok(self.plan(caller, resolved, body, None, now_ms))
             }
             Err(failure) => Err(Unfired {
                 status: match failure.status {

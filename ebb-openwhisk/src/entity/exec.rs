@@ -1,5 +1,6 @@
 //! What an action does: code of a kind, or a sequence of other actions.
 
+use crate::alarm::Feed;
 use crate::code::CodeText;
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Members};
@@ -8,6 +9,8 @@ use crate::name::FullName;
 use crate::runtimes::{Runtime, Runtimes};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+/// What the platform itself does.
+const BUILT_IN_KIND: &str = "builtin";
 const SEQUENCE_KIND: &str = "sequence";
 /// Code for a container image that the document names. Those of the kinds that there are are understood, under any registry and
 /// with any tag.
@@ -35,6 +38,8 @@ pub enum Exec {
     Code(Code),
     /// Calls one action after the other, each with the result of the one before.
     Sequence(Vec<FullName>),
+    /// Sets alarms. No document makes such an action.
+    Feed(Feed),
 }
 
 impl Exec {
@@ -137,6 +142,7 @@ impl Exec {
             Self::Code(code) if code.image.is_some() => BLACKBOX_KIND,
             Self::Code(code) => &code.runtime.kind,
             Self::Sequence(_) => SEQUENCE_KIND,
+            Self::Feed(_) => BUILT_IN_KIND,
         }
     }
 
@@ -150,6 +156,7 @@ impl Exec {
         match self {
             Self::Code(code) => code.code.as_str().len(),
             Self::Sequence(components) => components.len() * 64,
+            Self::Feed(_) => 0,
         }
     }
 
@@ -181,6 +188,9 @@ impl Exec {
             Self::Sequence(components) => {
                 members.raw("components", Self::components_json(components).as_str());
             }
+            Self::Feed(_) => {
+                members.bool("binary", false);
+            }
         }
         members.finish()
     }
@@ -189,7 +199,7 @@ impl Exec {
     pub fn actions_parameter(&self) -> Option<Json> {
         match self {
             Self::Sequence(components) => Some(Self::components_json(components)),
-            Self::Code(_) => None,
+            Self::Code(_) | Self::Feed(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! [`FORM`].
 
 use super::{Action, Code, Common, Entity, Exec, Package, Rule, Trigger, Version};
+use crate::alarm::Alarm;
 use crate::failure::Failure;
 use crate::json::{Json, Members, Object};
 use crate::limits::ActionLimits;
@@ -64,6 +65,8 @@ pub fn write(entity: &Entity) -> Kept {
                         .map(|name| Json::text(&format!("/{name}")));
                     members.raw("components", Json::array(names).as_str());
                 }
+                // The platform brings it along.
+                Exec::Feed(_) => {}
             }
         }
         Entity::Package(package) => {
@@ -77,8 +80,12 @@ pub fn write(entity: &Entity) -> Kept {
             let Trigger {
                 common: _,
                 rules: _,
+                alarm,
             } = &**trigger;
             members.text("is", "trigger");
+            if let Some(alarm) = alarm {
+                members.raw("alarm", alarm.to_kept().as_str());
+            }
         }
         Entity::Rule(rule) => {
             members
@@ -180,6 +187,10 @@ pub fn read(kept: &Kept, runtimes: &Runtimes) -> Result<Entity, String> {
             },
         })),
         "trigger" => Entity::Trigger(Arc::new(Trigger {
+            alarm: match document.0.get("alarm") {
+                Some(alarm) => Some(Arc::new(Alarm::read(alarm, &common.name)?)),
+                None => None,
+            },
             common,
             rules: BTreeMap::new(),
         })),

@@ -262,7 +262,8 @@ impl Entity {
         self.common().size()
             + match self {
                 Self::Action(e) => e.exec.size(),
-                _ => 0,
+                Self::Trigger(e) => e.alarm.as_ref().map_or(0, |alarm| alarm.size()),
+                Self::Package(_) | Self::Rule(_) => 0,
             }
     }
 }

@@ -5,7 +5,12 @@ use super::{Action, Entity, Package};
 use crate::failure::{Failure, Result};
 use crate::name::FullName;
 use crate::parameters::Parameters;
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use core::ops::Bound;
 use hashbrown::HashMap;
 
@@ -20,6 +25,8 @@ pub struct Store {
     revision: u64,
     /// What was put in or taken out since that was asked last, if somebody asks.
     changed: Option<Vec<FullName>>,
+    /// Triggers by the time when their alarm is due, in epoch milliseconds.
+    alarms: BTreeSet<(u64, FullName)>,
 }
 
 /// An action as a caller reaches it, through bindings.
@@ -35,6 +42,14 @@ pub struct Resolved {
     pub published: bool,
 }
 
+/// When the alarm of a trigger is due, if it has one.
+fn due_ms(entity: &Entity) -> Option<u64> {
+    match entity {
+        Entity::Trigger(trigger) => trigger.alarm.as_ref()?.due_ms(),
+        _ => None,
+    }
+}
+
 impl Store {
     /// A store for so many bytes of entities.
     pub fn new(most_bytes: usize) -> Self {
@@ -46,6 +61,7 @@ impl Store {
             most_entities: 100_000,
             revision: 0,
             changed: None,
+            alarms: BTreeSet::new(),
         }
     }
 
@@ -132,13 +148,19 @@ impl Store {
             .entry_ref(name.namespace.as_str())
             .or_default() += entity.size();
         self.let_go(&name.namespace, old);
-        self.entities.insert(name, entity);
+        if let Some(due_ms) = due_ms(&entity) {
+            self.alarms.insert((due_ms, name.clone()));
+        }
+        if let Some(old) = self.entities.insert(name, entity) {
+            self.forget_alarm(&old);
+        }
         Ok(())
     }
 
     /// Takes an entity out.
     pub fn remove(&mut self, name: &FullName) -> Option<Entity> {
         let entity = self.entities.remove(name)?;
+        self.forget_alarm(&entity);
         self.bytes -= entity.size();
         self.let_go(&name.namespace, entity.size());
         self.note(name);
@@ -149,6 +171,20 @@ impl Store {
         if let Some(changed) = &mut self.changed {
             changed.push(name.clone());
         }
+    }
+
+    /// An entity with an alarm has gone, unless the one in its place is due at the same time.
+    fn forget_alarm(&mut self, gone: &Entity) {
+        let name = &gone.common().name;
+        let now = self.entities.get(name).and_then(due_ms);
+        if let Some(due) = due_ms(gone).filter(|due| now != Some(*due)) {
+            self.alarms.remove(&(due, name.clone()));
+        }
+    }
+
+    /// The triggers whose alarms are due, by the time, in epoch milliseconds.
+    pub fn alarms(&self) -> impl Iterator<Item = (u64, &FullName)> {
+        self.alarms.iter().map(|(due_ms, name)| (*due_ms, name))
     }
 
     /// Takes all of a namespace out.

@@ -1,10 +1,11 @@
 //! Triggers.
 
 use super::{Common, Put};
+use crate::alarm::Alarm;
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Members};
 use crate::name::{self, FullName};
-use alloc::{collections::BTreeMap, format};
+use alloc::{collections::BTreeMap, format, sync::Arc};
 
 /// A trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Trigger {
     pub common: Common,
     /// Its rules: the action of each, and whether it is active.
     pub rules: BTreeMap<FullName, (FullName, bool)>,
+    /// When it fires by itself.
+    pub alarm: Option<Arc<Alarm>>,
 }
 
 /// A reference to an entity: `{"path":"ns[/pkg]","name":"..."}`.
@@ -41,6 +44,7 @@ impl Trigger {
         Ok(Self {
             common,
             rules: old.map(|old| old.rules.clone()).unwrap_or_default(),
+            alarm: old.and_then(|old| old.alarm.clone()),
         })
     }
 

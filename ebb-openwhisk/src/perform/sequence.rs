@@ -17,7 +17,7 @@ pub(super) async fn perform<E: Executor>(
 ) -> Activation {
     let components = match &sequence.action.exec {
         Exec::Sequence(components) => components.as_slice(),
-        Exec::Code(_) => &[],
+        Exec::Code(_) | Exec::Feed(_) => &[],
     };
     let mut summary = Summary::begin(executor.now_ms());
     let mut last = Outcome::success(sequence.body.clone());

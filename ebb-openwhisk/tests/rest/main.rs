@@ -11,6 +11,7 @@
 //! | 3.5 calls | `calls.rs` |
 //! | 3.7 packages, 4 system package | `packages.rs` |
 //! | 3.8 sequences | `sequences.rs` |
+//! | alarms (OpenWhisk's `openwhisk-package-alarms`) | `alarms.rs` |
 //! | conductors (OpenWhisk's `docs/conductors.md`) | `compositions.rs` |
 //! | what an update replaces and what it keeps | `updates.rs` |
 //! | 3.9 triggers and rules | `triggers.rs` |
@@ -26,6 +27,7 @@ mod common;
 mod access;
 mod actions;
 mod activations;
+mod alarms;
 mod calls;
 mod compositions;
 mod packages;
