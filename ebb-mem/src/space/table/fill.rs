@@ -1,0 +1,173 @@
+//! Filling a table: what a page becomes when it is first touched, or first written to.
+
+use super::super::{
+    Area, Backing, Fault, PAGE, Shared,
+    entry::{ADDRESS, DIRTY, FOREIGN, OBJECT, PRESENT, SHARED, bits, may_write, read, set},
+};
+use super::Tables;
+use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
+
+/// How many pages of a file are mapped at once by a fault on one of them, aligned to as many.
+const AROUND: u64 = 16;
+
+impl Tables {
+    /// Makes a page usable as its area allows.
+    pub fn provide(&mut self, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        if !write && self.entry(page) & PRESENT != 0 {
+            // The TLB was behind; the tables may stay shared.
+            self.stale.add(page);
+            return Ok(());
+        }
+        let at = self.slot_mut(page)?;
+        let old = read(at);
+        if old == 0 {
+            return self.fill(at, page, area, write);
+        }
+        let mut frame = PhysAddr(old & ADDRESS);
+        let mut kept = old & (FOREIGN | SHARED | OBJECT);
+        let mut alone = may_write(old);
+        if write && !alone {
+            let copy = if kept & FOREIGN == 0 {
+                // In place of the one that this space counts already.
+                self.taken += 1;
+                frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?
+            } else {
+                self.take_frame(false)?
+            };
+            // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
+            unsafe {
+                core::ptr::copy_nonoverlapping(
+                    phys_to_virt(frame),
+                    phys_to_virt(copy),
+                    PAGE as usize,
+                )
+            };
+            self.drop_frame(old);
+            self.pages += 1;
+            frame = copy;
+            kept = 0;
+            alone = true;
+        }
+        set(at, frame.0 | kept | bits(area.protection, alone));
+        if old & PRESENT != 0 {
+            self.stale.add(page);
+        }
+        Ok(())
+    }
+
+    /// Fills an empty slot from its area.
+    fn fill(&mut self, at: *mut u64, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
+        if let Backing::Anonymous = area.backing {
+            let new = self.take_frame(true)?;
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        self.fill_from(at, page, area, write)
+    }
+
+    /// The same of what is not zeroes. Apart, so that the faults of what is are short.
+    #[inline(never)]
+    fn fill_from(
+        &mut self,
+        at: *mut u64,
+        page: u64,
+        area: &Area,
+        write: bool,
+    ) -> Result<(), Fault> {
+        let offset = area.offset + (page - area.start);
+        let (start, len) = match &area.backing {
+            // See `fill`.
+            Backing::Anonymous => return Err(Fault::NotMapped),
+            Backing::Shared(shared) => {
+                if self.used() >= self.limit {
+                    return Err(Fault::OutOfMemory);
+                }
+                let frame = shared.provide(offset / PAGE)?;
+                frame::share(frame);
+                self.pages += 1;
+                // What the kernel writes for the guest counts as the guest's.
+                let dirty = if write { DIRTY } else { 0 };
+                set(at, frame.0 | SHARED | dirty | bits(area.protection, true));
+                return Ok(());
+            }
+            Backing::Private(object) => {
+                return self.fill_privately(at, object, offset, area, write);
+            }
+            Backing::Image { start, len } => (*start, *len),
+        };
+        if offset >= len {
+            return Err(Fault::BeyondEnd);
+        }
+        if write {
+            let new = self.take_frame(false)?;
+            let from = phys_to_virt(start.offset(offset));
+            // SAFETY: the page lies in the image, whose last frame is filled up; the new frame is ours alone.
+            unsafe { core::ptr::copy_nonoverlapping(from, phys_to_virt(new), PAGE as usize) };
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        // Neighbours in the same block of the table cost next to nothing, a fault each would.
+        let block = page & !(AROUND * PAGE - 1);
+        let first = block.max(area.start);
+        let last = (block + AROUND * PAGE).min(area.end);
+        let shown = FOREIGN | bits(area.protection, false);
+        let mut offset = area.offset + (first - area.start);
+        // SAFETY: the block is aligned to its size, so its slots are in the same table as `at`.
+        let mut near = unsafe { at.offset((first as i64 - page as i64) as isize / PAGE as isize) };
+        for _ in (first..last).step_by(PAGE as usize) {
+            if offset >= len {
+                break;
+            }
+            if read(near) == 0 {
+                set(near, start.offset(offset).0 | shown);
+            }
+            offset += PAGE;
+            near = near.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Fills an empty slot with a page of an object, or with a copy of it to write to. Apart, so that the faults of other
+    /// memory are as short as they are without it.
+    #[inline(never)]
+    fn fill_privately(
+        &mut self,
+        at: *mut u64,
+        object: &Shared,
+        offset: u64,
+        area: &Area,
+        write: bool,
+    ) -> Result<(), Fault> {
+        let page = offset / PAGE;
+        if !object.reaches(page) {
+            return Err(Fault::BeyondEnd);
+        }
+        if write {
+            let from = object.frame_of(page);
+            let new = self.take_frame(from.is_none())?;
+            if let Some(from) = from {
+                // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(
+                        phys_to_virt(from),
+                        phys_to_virt(new),
+                        PAGE as usize,
+                    );
+                }
+            }
+            self.pages += 1;
+            set(at, new.0 | bits(area.protection, true));
+            return Ok(());
+        }
+        if self.used() >= self.limit {
+            return Err(Fault::OutOfMemory);
+        }
+        let frame = object.provide(page)?;
+        frame::share(frame);
+        self.pages += 1;
+        set(at, frame.0 | OBJECT | bits(area.protection, false));
+        Ok(())
+    }
+}
