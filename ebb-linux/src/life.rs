@@ -150,10 +150,10 @@ impl Uc {
         self.objects.borrow_mut().child_news();
         signal::send_noted(self);
         for (child, signal) in bereaved {
-            signal::send_process(self, &child, SigInfo::new(signal, 0));
+            let _ = signal::send_process(self, &child, SigInfo::new(signal, 0));
         }
         if let Some(parent) = parent.filter(|_| zombie.exit_signal != 0) {
-            signal::send_process(self, &parent, signal::child_info(&zombie));
+            let _ = signal::send_process(self, &parent, signal::child_info(&zombie));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::abi::errno::Errno;
 use crate::abi::flags::{AT_FDCWD, AtFlags, OpenFlags};
-use crate::abi::limit;
+use crate::abi::limit::{self, MAX_SIGNALS};
 use crate::abi::signal::Actions;
 use crate::image::program::{Program, ProgramFile};
 use crate::image::{archive, exec};
@@ -82,6 +82,9 @@ impl Uc {
             // Linux' own since 5.16.
             limits[limit::MEMLOCK] = (8 << 20, 8 << 20);
             limits[limit::MSGQUEUE] = (819_200, 819_200);
+            limits[limit::SIGPENDING] = (MAX_SIGNALS, MAX_SIGNALS);
+            limits[limit::NICE] = (0, 0);
+            limits[limit::RTPRIO] = (0, 0);
             limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
             limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
             limits
@@ -107,6 +110,8 @@ impl Uc {
             death_signal: 0,
             adopts_orphans: false,
             drew: false,
+            huge_pages_disabled: false,
+            barriers: 0,
             dumpable: 1,
             timer_slack_ns: 50_000,
             oom: Oom::default(),

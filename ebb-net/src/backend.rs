@@ -66,15 +66,38 @@ pub struct Ready {
     pub error: bool,
 }
 
+/// When a silent connection is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Silence between probes.
+    pub interval: Duration,
+    /// Probes without an answer that fail the connection.
+    pub probes: u8,
+}
+
+impl KeepAlive {
+    /// Five probes, a quarter of `idle` apart and a second at least.
+    #[must_use]
+    pub fn after(idle: Duration) -> Self {
+        Self {
+            idle,
+            interval: (idle / 4).max(Duration::from_secs(1)),
+            probes: 5,
+        }
+    }
+}
+
 /// A setting of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TcpOption {
     /// Send small segments at once instead of waiting for earlier ones to be acknowledged. On by default.
     NoDelay(bool),
-    /// Probe a connection that has been silent for this long; `None` for never, the default. A peer that
-    /// answers no probe fails the connection with [`Error::TimedOut`].
-    KeepAlive(Option<Duration>),
+    /// Probe a connection that has been silent; `None` for never, the default. A peer that answers no
+    /// probe fails the connection with [`Error::TimedOut`].
+    KeepAlive(Option<KeepAlive>),
     /// Bytes that may wait to be sent or acknowledged before sending blocks.
     SendBuffer(usize),
     /// Bytes that may wait to be received; what the advertised window grows to.

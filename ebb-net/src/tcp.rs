@@ -33,7 +33,9 @@ use core::{
 use bytes::Bytes;
 use ebb::{CoreId, RemoteHandle, cores, spawn, spawn_on};
 
-use crate::{Error, Interest, NetStack, Ready, Result, SocketId, TcpOption, backend::stack};
+use crate::{
+    Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpOption, backend::stack,
+};
 
 /// Which direction of a connection to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -495,7 +497,7 @@ impl TcpStream {
     /// # Errors
     /// When the platform refuses.
     pub fn set_keepalive(&self, idle: Option<Duration>) -> Result<()> {
-        self.set(TcpOption::KeepAlive(idle))
+        self.set(TcpOption::KeepAlive(idle.map(KeepAlive::after)))
     }
 
     /// Changes a setting.

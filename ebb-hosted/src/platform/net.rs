@@ -409,11 +409,11 @@ impl NetStack for LinuxSockets {
             match option {
                 TcpOption::NoDelay(on) => socket.set_tcp_nodelay(on),
                 TcpOption::KeepAlive(None) => socket.set_keepalive(false),
-                TcpOption::KeepAlive(Some(idle)) => socket.set_tcp_keepalive(
+                TcpOption::KeepAlive(Some(how)) => socket.set_tcp_keepalive(
                     &TcpKeepalive::new()
-                        .with_time(idle.max(Duration::from_secs(1)))
-                        .with_interval((idle / 4).max(Duration::from_secs(1)))
-                        .with_retries(5),
+                        .with_time(how.idle.max(Duration::from_secs(1)))
+                        .with_interval(how.interval.max(Duration::from_secs(1)))
+                        .with_retries(how.probes.into()),
                 ),
                 TcpOption::SendBuffer(bytes) => socket.set_send_buffer_size(bytes),
                 TcpOption::ReceiveBuffer(bytes) => socket.set_recv_buffer_size(bytes),

@@ -18,5 +18,13 @@ pub const NOFILE: usize = 7;
 pub const MEMLOCK: usize = 8;
 /// Bytes of address space.
 pub const AS: usize = 9;
+/// Signals that are queued for a user.
+pub const SIGPENDING: usize = 11;
+/// The most that it may be.
+pub const MAX_SIGNALS: u64 = 4096;
+/// How far the nice value may be lowered.
+pub const NICE: usize = 13;
+/// The highest real-time priority.
+pub const RTPRIO: usize = 14;
 /// Bytes of POSIX message queues.
 pub const MSGQUEUE: usize = 12;

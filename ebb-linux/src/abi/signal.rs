@@ -223,6 +223,9 @@ pub const SI_KERNEL: i32 = 0x80;
 /// `si_code` of a POSIX timer's signal.
 pub const SI_TIMER: i32 = -2;
 
+/// `si_code` of what `kill` sends.
+pub const SI_USER: i32 = 0;
+
 impl SigInfo {
     /// With signal and code, the rest zero.
     #[must_use]
@@ -248,6 +251,25 @@ impl SigInfo {
         self
     }
 
+    /// Why it was sent (`SI_*`).
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        i32::from_le_bytes([self.0[8], self.0[9], self.0[10], self.0[11]])
+    }
+
+    /// The POSIX timer that has sent it.
+    #[must_use]
+    pub fn timer(&self) -> Option<u32> {
+        let number = [self.0[16], self.0[17], self.0[18], self.0[19]];
+        (self.code() == SI_TIMER).then_some(u32::from_le_bytes(number))
+    }
+
+    /// How often the timer came due without being told.
+    pub fn set_overrun(&mut self, times: u64) {
+        let times = i32::try_from(times).unwrap_or(i32::MAX);
+        self.0[20..24].copy_from_slice(&times.to_le_bytes());
+    }
+
     /// The signal.
     #[must_use]
     pub fn signal(&self) -> u8 {
@@ -262,8 +284,7 @@ pub fn for_signalfd(info: &SigInfo) -> [u8; 128] {
     out[0] = info.signal();
     // ssi_code; then pid and uid, or timer and overrun; then status or value.
     out[8..12].copy_from_slice(&info.0[8..12]);
-    let code = i32::from_le_bytes([info.0[8], info.0[9], info.0[10], info.0[11]]);
-    if code == SI_TIMER {
+    if info.code() == SI_TIMER {
         out[24..32].copy_from_slice(&info.0[16..24]);
     } else {
         out[12..20].copy_from_slice(&info.0[16..24]);

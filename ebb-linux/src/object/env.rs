@@ -153,6 +153,28 @@ pub trait ProcInfo {
     fn maps(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
+    /// Appends the lines of `/proc/self/numa_maps`.
+    fn numa_maps(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+    /// Copies memory from an address; how many bytes.
+    ///
+    /// # Errors
+    /// `EIO` when nothing can be read there.
+    fn read_memory(&self, address: u64, to: &mut [u8]) -> Result<usize> {
+        let _ = (address, to);
+        Err(Errno::EIO)
+    }
+    /// Fills `to` with what `/proc/self/pagemap` tells of the pages from `page` on; how many bytes.
+    fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {
+        let _ = (page, to);
+        0
+    }
+    /// The system call that the thread `tid` is in: its number, six arguments, stack pointer, instruction pointer.
+    fn call(&self, tid: u32) -> Option<[u64; 9]> {
+        let _ = tid;
+        None
+    }
     /// Appends the lines of `/proc/self/smaps`.
     fn smaps(&self, out: &mut Vec<u8>) {
         let _ = out;
@@ -359,6 +381,17 @@ pub struct Report {
     pub payload: Vec<u8>,
 }
 
+/// How a connection is asked whether it lives: after how much silence, how often, how many times in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Seconds of silence.
+    pub idle_s: u32,
+    /// Seconds between questions.
+    pub interval_s: u32,
+    /// Questions without an answer that end it.
+    pub count: u8,
+}
+
 /// The seam to the network beyond the UC: what a socket asks of a TCP/IP stack. Loopback never comes here.
 ///
 /// Sockets of the stack are numbers here, because objects are plain data and a stack's sockets are not. The guest's socket
@@ -444,6 +477,8 @@ pub trait Network {
     /// Hands on an integer option that concerns the wire (`TCP_NODELAY` and the like); unknown
     /// ones are ignored.
     fn set_option(&self, socket: NetSocket, level: u32, name: u32, value: i32);
+    /// How a connection is asked whether it lives; `None` for never.
+    fn set_keep_alive(&self, socket: NetSocket, how: Option<KeepAlive>);
     /// What a socket is ready for; asking for a state that is not there announces it later.
     fn readiness(&self, socket: NetSocket) -> Events;
     /// Closes a socket.

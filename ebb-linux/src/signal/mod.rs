@@ -7,9 +7,10 @@ mod frame;
 pub(crate) mod ready;
 mod send;
 
-pub use crate::state::pending::{take_process_signals, take_process_signals_of};
+pub use crate::state::pending::take_process_signals;
 pub use deliver::{Interruption, bad_frame, deliver, fault, has_work, interruption, is_due};
 pub use frame::restore;
 pub use send::{
-    child_info, processor_time, send_noted, send_process, send_thread, timer_due, wants_zombies,
+    Sent, child_info, forget, processor_time, send_noted, send_process, send_thread, timer_due,
+    wants_zombies,
 };

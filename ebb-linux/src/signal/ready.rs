@@ -1,7 +1,7 @@
 //! Signals of descriptors that have become ready (`O_ASYNC`): a task of the UC, which is there from the first such
 //! descriptor on.
 
-use super::send::{send_process, send_thread};
+use super::send::{Sent, send_process, send_thread};
 use crate::abi::signal::{SI_KERNEL, SIGIO, SigInfo};
 use crate::object::ops::poll::Registration;
 use crate::object::ops::ready::ReadySignal;
@@ -49,16 +49,16 @@ fn send_all(uc: &Uc, registration: &mut Registration, waker: &Waker) {
             Owner::Thread(tid) => {
                 let _ = live
                     .iter()
-                    .any(|process| send_thread(uc, process, tid, info.clone()));
+                    .any(|process| send_thread(uc, process, tid, info.clone()) != Sent::Nobody);
             }
             Owner::Process(pid) => {
                 if let Some(process) = live.iter().find(|p| p.pid() == pid) {
-                    send_process(uc, process, info);
+                    let _ = send_process(uc, process, info);
                 }
             }
             Owner::Group(group) => {
                 for process in live.iter().filter(|p| p.state.borrow().group == group) {
-                    send_process(uc, process, info.clone());
+                    let _ = send_process(uc, process, info.clone());
                 }
             }
         }

@@ -1,21 +1,59 @@
 //! Sending signals, to a thread or a process, and what sending alone does.
 
 use crate::abi::exit::Exit;
-use crate::abi::limit;
+use crate::abi::limit::{self, MAX_SIGNALS};
 use crate::abi::signal::{
     SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SI_TIMER, SIGCHLD, SIGCONT, SIGKILL, SIGXCPU, STOPS,
     SigInfo, about_child, bit, is_ignored_by_default,
 };
 use crate::object::wait::Target;
-use crate::state::pending::queue;
+use crate::state::pending::{FIRST_QUEUED, queue};
 use crate::state::process::{Process, Zombie};
 use crate::state::thread::Thread;
 use crate::state::timer::{Clock, Due, Notify};
 use crate::uc::Uc;
 
-fn post(thread: &mut Thread, info: SigInfo) {
-    queue(&mut thread.pending, &mut thread.queued, info);
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// It is pending, or would have had no effect.
+    Done,
+    /// There is no such thread.
+    Nobody,
+    /// As many are queued as may be (`RLIMIT_SIGPENDING`).
+    Full,
+}
+
+fn post(thread: &mut Thread, info: SigInfo, room: bool) -> Sent {
+    let kept = queue(&mut thread.pending, &mut thread.queued, info, room);
     thread.wake();
+    match kept {
+        true => Sent::Done,
+        false => Sent::Full,
+    }
+}
+
+/// Whether one more signal may be queued for a process: how many there are of its user's, and how many it may have.
+fn has_room(uc: &Uc, process: &Process, info: &SigInfo) -> bool {
+    if info.signal() < FIRST_QUEUED && info.code() >= 0 {
+        return true;
+    }
+    let (user, most) = {
+        let state = process.state.borrow();
+        (state.credentials.user.real, state.soft(limit::SIGPENDING))
+    };
+    let most = most.min(MAX_SIGNALS);
+    let mut queued = 0;
+    for process in &uc.processes.borrow().live {
+        let state = process.state.borrow();
+        if state.credentials.user.real == user {
+            queued += state.queued.len();
+            let threads = process.threads.borrow();
+            queued += threads.iter().map(|t| t.queued.len()).sum::<usize>();
+        }
+    }
+    (queued as u64) < most
 }
 
 /// What a signal does to other signals and to a stopped process when it is sent, whoever takes it.
@@ -31,7 +69,7 @@ fn on_sending(uc: &Uc, process: &Process, signal: u8) {
 }
 
 /// Takes signals back that nobody has taken.
-fn forget(process: &Process, set: u64) {
+pub fn forget(process: &Process, set: u64) {
     let mut state = process.state.borrow_mut();
     state.pending &= !set;
     state.queued.retain(|q| bit(q.signal()) & set == 0);
@@ -41,17 +79,19 @@ fn forget(process: &Process, set: u64) {
     }
 }
 
-/// Sends a signal to one thread; false when there is none of that number. No table of the UC may be borrowed.
-pub fn send_thread(uc: &Uc, process: &Process, tid: u32, info: SigInfo) -> bool {
+/// Sends a signal to one thread. No table of the UC may be borrowed.
+pub fn send_thread(uc: &Uc, process: &Process, tid: u32, info: SigInfo) -> Sent {
     let signal = info.signal();
     if process.threads.borrow().iter().all(|t| t.tid != tid) {
-        return false;
+        return Sent::Nobody;
     }
     if signal == 0 {
-        return true;
+        return Sent::Done;
     }
     on_sending(uc, process, signal);
     let effect = has_effect(process, signal);
+    let room = has_room(uc, process, &info);
+    let mut sent = Sent::Done;
     if let Some(thread) = process
         .threads
         .borrow_mut()
@@ -59,31 +99,35 @@ pub fn send_thread(uc: &Uc, process: &Process, tid: u32, info: SigInfo) -> bool 
         .find(|t| t.tid == tid)
         && (effect || thread.mask & bit(signal) != 0)
     {
-        post(thread, info);
+        sent = post(thread, info, room);
     }
     uc.objects.borrow_mut().signal_arrived();
-    true
+    sent
 }
 
 /// Sends a signal to a process: to some thread that does not block it. No table of the UC may be borrowed.
-pub fn send_process(uc: &Uc, process: &Process, info: SigInfo) {
+pub fn send_process(uc: &Uc, process: &Process, info: SigInfo) -> Sent {
     let signal = info.signal();
     if signal == 0 {
-        return;
+        return Sent::Done;
     }
     on_sending(uc, process, signal);
     let effect = has_effect(process, signal);
+    let room = has_room(uc, process, &info);
+    let mut sent = Sent::Done;
     {
         let mut threads = process.threads.borrow_mut();
         let free = threads
             .iter_mut()
             .find(|t| t.mask & bit(signal) == 0 && !t.doomed);
         match free {
-            Some(thread) if effect => post(thread, info),
+            Some(thread) if effect => sent = post(thread, info, room),
             Some(_) => {}
             None => {
                 let state = &mut *process.state.borrow_mut();
-                queue(&mut state.pending, &mut state.queued, info);
+                if !queue(&mut state.pending, &mut state.queued, info, room) {
+                    sent = Sent::Full;
+                }
                 // Somebody may wait for it with `sigtimedwait`, or in a call whose mask is about to end.
                 for thread in threads.iter() {
                     if thread.waiting.is_some() {
@@ -94,6 +138,7 @@ pub fn send_process(uc: &Uc, process: &Process, info: SigInfo) {
         }
     }
     uc.objects.borrow_mut().signal_arrived();
+    sent
 }
 
 /// What tells a parent of a child's end.
@@ -134,7 +179,7 @@ fn tell_of_stop(uc: &Uc, parent: &Process, pid: u32, stopped: Option<u8>) {
         // CLD_STOPPED, CLD_CONTINUED
         let code = if stopped.is_some() { 5 } else { 6 };
         let status = stopped.unwrap_or(SIGCONT);
-        send_process(uc, parent, about_child(SIGCHLD, code, pid, status, 0));
+        let _ = send_process(uc, parent, about_child(SIGCHLD, code, pid, status, 0));
     }
 }
 
@@ -159,21 +204,51 @@ pub fn stop_process(uc: &Uc, process: &Process, signal: Option<u8>) {
     }
 }
 
+/// Adds to the signal of a POSIX timer that waits to be taken how often the timer came due since; false when none waits.
+fn count_overrun(process: &Process, timer: usize, times: u64) -> bool {
+    let mut threads = process.threads.borrow_mut();
+    let state = &mut *process.state.borrow_mut();
+    let all = threads.iter_mut().flat_map(|t| t.queued.iter_mut());
+    let mut all = all.chain(&mut state.queued);
+    let Some(info) = all.find(|info| info.timer() == Some(timer as u32)) else {
+        return false;
+    };
+    if let Some(timer) = state.timers.get_mut(timer) {
+        timer.overrun = timer.overrun.saturating_add(times);
+        info.set_overrun(timer.overrun);
+    }
+    true
+}
+
 /// A timer of a process has come due.
 pub fn timer_due(uc: &Uc, process: &Process, due: Due) {
+    if let Some((timer, _)) = due.posix {
+        if count_overrun(process, timer, due.times) {
+            return;
+        }
+        let mut state = process.state.borrow_mut();
+        if let Some(timer) = state.timers.get_mut(timer) {
+            timer.overrun = due.times - 1;
+        }
+    }
     let info = |signal| {
         let Some((timer, value)) = due.posix else {
             return SigInfo::new(signal, SI_KERNEL);
         };
         let mut info = SigInfo::new(signal, SI_TIMER);
         info.0[16..20].copy_from_slice(&(timer as u32).to_le_bytes());
+        info.set_overrun(due.times - 1);
         info.0[24..32].copy_from_slice(&value.to_le_bytes());
         info
     };
     match due.notify {
         Notify::Nothing => {}
-        Notify::Process(signal) => send_process(uc, process, info(signal)),
-        Notify::Thread(signal, tid) => drop(send_thread(uc, process, tid, info(signal))),
+        Notify::Process(signal) => {
+            let _ = send_process(uc, process, info(signal));
+        }
+        Notify::Thread(signal, tid) => {
+            let _ = send_thread(uc, process, tid, info(signal));
+        }
     }
 }
 
@@ -195,10 +270,10 @@ pub fn processor_time(uc: &Uc, process: &Process) {
         (soft, hard, state.cpu_warned)
     };
     if seconds >= hard {
-        send_process(uc, process, SigInfo::new(SIGKILL, SI_KERNEL));
+        let _ = send_process(uc, process, SigInfo::new(SIGKILL, SI_KERNEL));
     } else if seconds >= soft && seconds > warned {
         process.state.borrow_mut().cpu_warned = seconds;
-        send_process(uc, process, SigInfo::new(SIGXCPU, SI_KERNEL));
+        let _ = send_process(uc, process, SigInfo::new(SIGXCPU, SI_KERNEL));
     }
 }
 
@@ -230,12 +305,12 @@ pub fn send_noted(uc: &Uc) -> bool {
         match target {
             Target::Process(pid) => {
                 if let Some(process) = live.iter().find(|p| p.pid() == pid) {
-                    send_process(uc, process, info);
+                    let _ = send_process(uc, process, info);
                 }
             }
             Target::Group(group) => {
                 for process in live.iter().filter(|p| p.state.borrow().group == group) {
-                    send_process(uc, process, info.clone());
+                    let _ = send_process(uc, process, info.clone());
                 }
             }
         }

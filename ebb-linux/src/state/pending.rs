@@ -2,27 +2,36 @@
 
 use super::process::{Process, State};
 use super::thread::Thread;
-use crate::abi::signal::{SI_KERNEL, SigInfo, bit};
+use crate::abi::signal::{SI_USER, SigInfo, bit};
 use alloc::vec::Vec;
 use core::mem;
 
-/// Real-time signals queue, up to this many in a thread or process; others are kept once.
-const MAX_QUEUED: usize = 128;
+/// The first of the signals of which more than one of a kind may be pending.
+pub const FIRST_QUEUED: u8 = 32;
 
-/// Adds a signal; one that is not real-time is kept once.
-pub fn queue(pending: &mut u64, queued: &mut Vec<SigInfo>, info: SigInfo) {
+/// Adds a signal. Real-time signals queue if there is `room`; of the others one is kept. False when it is lost: what
+/// `kill` sends comes even without room, but once and without its sender's name.
+pub fn queue(pending: &mut u64, queued: &mut Vec<SigInfo>, info: SigInfo, room: bool) -> bool {
     let signal = info.signal();
-    let new = *pending & bit(signal) == 0;
+    // What processes queue needs room, whichever it is; the rest of one kind comes once.
+    let keeps = match signal {
+        FIRST_QUEUED.. => room,
+        _ => *pending & bit(signal) == 0 && (room || info.code() >= 0),
+    };
+    if signal >= FIRST_QUEUED && !room && info.code() != SI_USER {
+        return false;
+    }
     *pending |= bit(signal);
-    if new || signal >= 32 && queued.len() < MAX_QUEUED {
+    if keeps {
         queued.push(info);
     }
+    true
 }
 
 /// Takes a pending signal off, with what came with it.
 pub fn unqueue(pending: &mut u64, queued: &mut Vec<SigInfo>, signal: u8) -> SigInfo {
     let at = queued.iter().position(|q| q.signal() == signal);
-    let info = at.map_or(SigInfo::new(signal, SI_KERNEL), |i| queued.remove(i));
+    let info = at.map_or(SigInfo::new(signal, SI_USER), |i| queued.remove(i));
     if queued.iter().all(|q| q.signal() != signal) {
         *pending &= !bit(signal);
     }
@@ -46,11 +55,7 @@ pub fn take(thread: &mut Thread, set: u64) -> Option<SigInfo> {
 /// Moves signals of the process to a thread that has just unblocked them.
 pub fn take_process_signals(process: &Process, index: usize) {
     let mask = process.threads.borrow().get(index).map(|t| t.mask);
-    take_process_signals_of(process, index, !mask.unwrap_or(!0));
-}
-
-/// As [`take_process_signals`], of a set whether blocked or not.
-pub fn take_process_signals_of(process: &Process, index: usize, set: u64) {
+    let set = !mask.unwrap_or(!0);
     let mut threads = process.threads.borrow_mut();
     let mut state = process.state.borrow_mut();
     if state.pending & set == 0 {

@@ -145,6 +145,10 @@ pub struct State {
     pub oom: Oom,
     /// What `personality` was told.
     pub personality: u32,
+    /// `PR_SET_THP_DISABLE`.
+    pub huge_pages_disabled: bool,
+    /// The commands of `membarrier` that it has registered for; ends with the program.
+    pub barriers: u32,
     /// What `coredump_filter` says.
     pub core_filter: u32,
     /// Its process group.

@@ -92,6 +92,8 @@ pub struct Due {
     pub notify: Notify,
     /// The POSIX timer and its `sigev_value`, if it is one.
     pub posix: Option<(usize, u64)>,
+    /// How often it came due since it was last looked at, once at least.
+    pub times: u64,
 }
 
 const SIGNALS: [u8; 3] = [14, 26, 27];
@@ -143,10 +145,12 @@ impl Timers {
             Clock::Processor => 1..3,
         };
         for which in of_clock {
-            if self.intervals[which].expire(now_ns) > 0 {
+            let times = self.intervals[which].expire(now_ns);
+            if times > 0 {
                 due.push(Due {
                     notify: Notify::Process(SIGNALS[which]),
                     posix: None,
+                    times,
                 });
             }
         }
@@ -156,10 +160,10 @@ impl Timers {
             };
             let times = timer.interval.expire(now_ns);
             if times > 0 {
-                timer.overrun = times - 1;
                 due.push(Due {
                     notify: timer.notify,
                     posix: Some((index, timer.value)),
+                    times,
                 });
             }
         }
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(due.len(), 2);
         assert_eq!(due[0].notify, Notify::Process(14));
         assert_eq!(due[1].posix, Some((0, 5)));
-        assert_eq!(timers.get_mut(0).map(|t| t.overrun), Some(2));
+        assert_eq!(due[1].times, 3);
         assert_eq!(timers.next(Clock::Real), Some(140));
         assert_eq!(timers.intervals[0].left(137), (3, 10));
         assert_eq!(timers.next(Clock::Processor), None);

@@ -33,7 +33,7 @@ fn start(call: &Call<'_>, new: &New) -> Outcome {
         processes.new_number()
     };
     let thread = duplicate(call, new, tid)?;
-    tell_parent(call, new, tid)?;
+    tell_parent(call, new, tid);
     tell_child(&mut call.space(), new, tid);
     call.uc.add_thread(call.process, thread);
     Ok(tid.into())

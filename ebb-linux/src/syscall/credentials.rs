@@ -266,10 +266,15 @@ pub fn prctl(call: &Call<'_>) -> Option<Outcome> {
         })),
         PR_GET_SECUREBITS => Ok(who.secure_bits.into()),
         PR_SET_SECUREBITS => zero(change(call, |c| {
-            if !c.has(cap::SETPCAP) || value & !0xff != 0 {
+            // Each bit is followed by one that locks it.
+            const LOCKS: u32 = 0xaa;
+            let (old, new) = (c.secure_bits, value as u32);
+            let unlocks = old & LOCKS & !new != 0;
+            let changes = (old & LOCKS) >> 1 & (old ^ new) != 0;
+            if !c.has(cap::SETPCAP) || value & !0xff != 0 || unlocks || changes {
                 return Err(Errno::EPERM);
             }
-            c.secure_bits = value as u32;
+            c.secure_bits = new;
             Ok(())
         })),
         PR_GET_NO_NEW_PRIVS if [value, third, fourth, fifth] != [0; 4] => Err(Errno::EINVAL.into()),
@@ -281,6 +286,7 @@ pub fn prctl(call: &Call<'_>) -> Option<Outcome> {
             c.no_new_privileges = true;
             Ok(())
         })),
+        PR_CAP_AMBIENT if [fourth, fifth] != [0; 2] => Err(Errno::EINVAL.into()),
         PR_CAP_AMBIENT => ambient(call, value as u32, third),
         _ => return None,
     })

@@ -1,7 +1,7 @@
 //! Descriptors: reading, writing and duplicating them.
 
 use super::guest::iovec;
-use super::{Call, Outcome, Stop, netdev, terminal};
+use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
 use crate::abi::limit;
@@ -128,7 +128,7 @@ fn go_on_writing(
 pub fn too_big(call: &Call<'_>) -> Stop {
     if call.process.state.borrow().soft(limit::FSIZE) != u64::MAX {
         let info = SigInfo::new(SIGXFSZ, SI_KERNEL);
-        crate::signal::send_thread(call.uc, call.process, call.tid, info);
+        let _ = crate::signal::send_thread(call.uc, call.process, call.tid, info);
     }
     Errno::EFBIG.into()
 }
@@ -137,7 +137,7 @@ pub fn too_big(call: &Call<'_>) -> Stop {
 pub fn broken_pipe(call: &Call<'_>, id: DescId) {
     if call.objects().raises_sigpipe(id) {
         let info = SigInfo::sent(SIGPIPE, 0, call.process.pid());
-        crate::signal::send_thread(call.uc, call.process, call.tid, info);
+        let _ = crate::signal::send_thread(call.uc, call.process, call.tid, info);
     }
 }
 
@@ -188,12 +188,30 @@ pub fn write(call: &Call<'_>) -> Outcome {
     }
 }
 
+/// A vector without parts: the descriptor is not asked.
+fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
+    let objects = call.objects();
+    let description = objects.description(objects.lookup_fd(call.fd(0))?)?;
+    match may(description.flags) {
+        true => Ok(0),
+        false => Err(Errno::EBADF.into()),
+    }
+}
+
 pub fn readv(call: &Call<'_>) -> Outcome {
-    read_parts(call, &iovec(call, call.args[1], call.args[2])?)
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    match parts.is_empty() {
+        true => move_nothing(call, OpenFlags::readable),
+        false => read_parts(call, &parts),
+    }
 }
 
 pub fn writev(call: &Call<'_>) -> Outcome {
-    write_parts(call, &iovec(call, call.args[1], call.args[2])?)
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    match parts.is_empty() {
+        true => move_nothing(call, OpenFlags::writable),
+        false => write_parts(call, &parts),
+    }
 }
 
 fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
@@ -378,17 +396,8 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
         6 | 37 => set_record(call, argument, command == 37, false),
         7 | 38 => set_record(call, argument, command == 38, true),
         // F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX
-        8 => match argument as i32 {
-            0 => set_owner(call, Owner::Nobody),
-            i32::MIN => Err(Errno::EINVAL.into()),
-            group @ ..0 => set_owner(call, Owner::Group(group.unsigned_abs())),
-            pid => set_owner(call, Owner::Process(pid as u32)),
-        },
-        9 => Ok(match call.objects().owner(call.fd(0))? {
-            Owner::Nobody => 0,
-            Owner::Thread(id) | Owner::Process(id) => id.into(),
-            Owner::Group(id) => (-i64::from(id)) as u64,
-        }),
+        8 => set_owner_number(call, argument as i32),
+        9 => Ok(i64::from(owner_number(call)?) as u64),
         15 => {
             let [kind, id]: [u32; 2] = call.space().get(argument)?;
             match (kind, id) {
@@ -420,6 +429,24 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
                 .into())
         }
     }
+}
+
+/// The same by a number: a process', or a group's below 0.
+pub fn set_owner_number(call: &Call<'_>, number: i32) -> Outcome {
+    match number {
+        0 => set_owner(call, Owner::Nobody),
+        i32::MIN => Err(Errno::EINVAL.into()),
+        group @ ..0 => set_owner(call, Owner::Group(group.unsigned_abs())),
+        pid => set_owner(call, Owner::Process(pid as u32)),
+    }
+}
+
+pub fn owner_number(call: &Call<'_>) -> Result<i32, Stop> {
+    Ok(match call.objects().owner(call.fd(0))? {
+        Owner::Nobody => 0,
+        Owner::Thread(id) | Owner::Process(id) => id as i32,
+        Owner::Group(id) => -(id as i32),
+    })
 }
 
 /// Makes somebody who exists the one to whom signals about a descriptor go.
@@ -521,51 +548,6 @@ pub fn flock(call: &Call<'_>) -> Outcome {
     }
 }
 
-pub fn ioctl(call: &Call<'_>) -> Outcome {
-    let [_, request, argument, ..] = call.args;
-    call.objects().check_usable(call.fd(0))?;
-    let id = call.objects().lookup_fd(call.fd(0))?;
-    let end = call.objects().terminal_end(id);
-    if let Some(end) = end
-        && let Some(outcome) = terminal::ioctl(call, id, end, request as u32, argument)
-    {
-        return outcome;
-    }
-    match request as u32 {
-        // FIOCLEX, FIONCLEX
-        0x5451 | 0x5450 => {
-            let flag = u32::from(request == 0x5451);
-            call.on_objects(|o, w| o.fcntl(w, call.fd(0), Fcntl::SetFd(flag)))?;
-            Ok(0)
-        }
-        // FIONBIO
-        0x5421 => {
-            let on: i32 = call.space().get(argument)?;
-            call.objects().set_nonblocking(id, on != 0)?;
-            Ok(0)
-        }
-        // FIOASYNC
-        0x5452 => {
-            let on: i32 = call.space().get(argument)?;
-            call.objects().set_asynchronous(call.fd(0), on != 0)?;
-            if on != 0 {
-                crate::signal::ready::start(call.uc);
-            }
-            Ok(0)
-        }
-        // FIONREAD
-        0x541b => {
-            let available = call.on_objects(|o, w| o.bytes_available(w, id))?;
-            call.space().put(argument, available as i32)?;
-            Ok(0)
-        }
-        request if netdev::is_known(request) && call.objects().socket_of(id).is_ok() => {
-            netdev::ioctl(call, id, request, argument)
-        }
-        _ => Err(Errno::ENOTTY.into()),
-    }
-}
-
 pub fn pipe2(call: &Call<'_>) -> Outcome {
     let (input, output) = call.on_objects(|o, _| o.pipe(call.args[1] as u32))?;
     give_pair(call, call.args[0], input, output)
@@ -618,13 +600,21 @@ pub fn timerfd_gettime(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+pub fn signalfd(call: &Call<'_>) -> Outcome {
+    make_signalfd(call, 0)
+}
+
 pub fn signalfd4(call: &Call<'_>) -> Outcome {
-    let [_, mask, size, flags, ..] = call.args;
+    make_signalfd(call, call.args[3] as u32)
+}
+
+fn make_signalfd(call: &Call<'_>, flags: u32) -> Outcome {
+    let [_, mask, size, ..] = call.args;
     if size != 8 {
         return Err(Errno::EINVAL.into());
     }
     let mask: u64 = call.space().get(mask)?;
-    Ok(call.on_objects(|o, _| o.signalfd(call.fd(0), mask, flags as u32))? as u64)
+    Ok(call.on_objects(|o, _| o.signalfd(call.fd(0), mask, flags))? as u64)
 }
 
 pub fn memfd_create(call: &Call<'_>) -> Outcome {

@@ -43,11 +43,17 @@ fn key(call: &Call<'_>, address: u64) -> Key {
 
 pub fn futex(call: &Call<'_>) -> Outcome {
     let [address, op, value, timeout, address2, value3] = call.args;
+    let realtime = op & CLOCK_REALTIME != 0;
+    let command = op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME);
+    if !matches!(command, WAIT..=WAKE | REQUEUE..=WAKE_OP | WAIT_BITSET..=WAKE_BITSET)
+        || realtime && command != WAIT_BITSET
+    {
+        return Err(Errno::ENOSYS.into());
+    }
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL.into());
     }
-    let realtime = op & CLOCK_REALTIME != 0;
-    match op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME) {
+    match command {
         WAIT => wait(call, address, value as u32, timeout, !0, true, false),
         WAIT_BITSET => wait(
             call,
@@ -62,6 +68,9 @@ pub fn futex(call: &Call<'_>) -> Outcome {
         WAKE_BITSET => wake(call, address, value as u32, value3 as u32),
         REQUEUE => requeue(call, address, value as u32, timeout as u32, address2),
         CMP_REQUEUE => {
+            if (value as i32) < 0 || (timeout as i32) < 0 {
+                return Err(Errno::EINVAL.into());
+            }
             if call.space().get::<u32>(address)? != value3 as u32 {
                 return Err(Errno::EAGAIN.into());
             }
@@ -146,6 +155,10 @@ fn at_least_one(count: u32) -> u32 {
 fn wake(call: &Call<'_>, address: u64, count: u32, bits: u32) -> Outcome {
     if bits == 0 {
         return Err(Errno::EINVAL.into());
+    }
+    // Of what others may know by another address there has to be something.
+    if call.args[1] & PRIVATE == 0 {
+        call.space().check(address, Access::Read)?;
     }
     Ok(call
         .uc

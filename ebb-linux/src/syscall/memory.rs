@@ -64,6 +64,29 @@ pub fn munmap(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// `pkey_mprotect`: as `mprotect`, with the one key that there is where the CPU has none.
+pub fn pkey_mprotect(call: &Call<'_>) -> Outcome {
+    match call.args[3] as i32 {
+        -1 => mprotect(call),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// `pkey_alloc`: as where the CPU has no protection keys.
+pub fn pkey_alloc(call: &Call<'_>) -> Outcome {
+    const ACCESS: u64 = 3;
+    let [flags, access, ..] = call.args;
+    match (flags, access & !ACCESS) {
+        (0, 0) => Err(Errno::ENOSPC.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// `pkey_free`: none was given.
+pub fn pkey_free(_: &Call<'_>) -> Outcome {
+    Err(Errno::EINVAL.into())
+}
+
 pub fn mprotect(call: &Call<'_>) -> Outcome {
     let [address, len, prot, ..] = call.args;
     const GROWS_DOWN: u64 = 0x100_0000;

@@ -95,10 +95,29 @@ pub fn membarrier(call: &Call<'_>) -> Outcome {
     if call.args[1] as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    match call.args[0] {
-        // MEMBARRIER_CMD_QUERY: what is here; a program has one core, so every barrier is done.
-        0 => Ok(0x1 | 0x8 | 0x10),
-        1 | 8 | 16 => Ok(0),
+    const GLOBAL: u32 = 1;
+    const GLOBAL_EXPEDITED: u32 = 2;
+    const REGISTER_GLOBAL_EXPEDITED: u32 = 4;
+    const PRIVATE_EXPEDITED: u32 = 8;
+    const REGISTER_PRIVATE_EXPEDITED: u32 = 16;
+    const SYNC_CORE: u32 = 32;
+    const REGISTER_SYNC_CORE: u32 = 64;
+    const ALL: u32 = 127;
+    // A program has one core, so every barrier is done.
+    let mut state = call.process.state.borrow_mut();
+    match call.args[0] as u32 {
+        // MEMBARRIER_CMD_QUERY
+        0 => Ok(ALL.into()),
+        GLOBAL | GLOBAL_EXPEDITED => Ok(0),
+        register
+        @ (REGISTER_GLOBAL_EXPEDITED | REGISTER_PRIVATE_EXPEDITED | REGISTER_SYNC_CORE) => {
+            state.barriers |= register;
+            Ok(0)
+        }
+        command @ (PRIVATE_EXPEDITED | SYNC_CORE) => match state.barriers & command << 1 {
+            0 => Err(Errno::EPERM.into()),
+            _ => Ok(0),
+        },
         _ => Err(Errno::EINVAL.into()),
     }
 }

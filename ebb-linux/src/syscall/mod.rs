@@ -12,6 +12,7 @@ mod credentials;
 mod file;
 mod futex;
 mod guest;
+mod ioctl;
 mod ipc;
 mod memory;
 mod misc;

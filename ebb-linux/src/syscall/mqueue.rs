@@ -85,7 +85,7 @@ fn notify(call: &Call<'_>, told: Notification) {
     info.0[16..20].copy_from_slice(&call.process.pid().to_le_bytes());
     info.0[20..24].copy_from_slice(&uid.to_le_bytes());
     info.0[24..32].copy_from_slice(&told.value.to_le_bytes());
-    crate::signal::send_process(call.uc, &target, info);
+    let _ = crate::signal::send_process(call.uc, &target, info);
 }
 
 pub fn mq_timedreceive(call: &Call<'_>) -> Outcome {

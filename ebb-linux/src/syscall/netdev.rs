@@ -1,15 +1,20 @@
 //! The ioctls of sockets: which interfaces there are (netdevice(7)), and how much waits in a socket.
 
-use super::{Call, Outcome};
+use super::{Call, Outcome, file};
 use crate::abi::errno::Errno;
 use crate::object::id::DescId;
 use crate::object::interfaces::{self, Interface};
+use crate::object::kind::socket::{SocketKind, address::Domain};
 use core::net::{IpAddr, Ipv4Addr};
 
 /// `SIOCOUTQ`: bytes that were sent and not acknowledged.
 const SIOCOUTQ: u32 = 0x5411;
 /// `SIOCOUTQNSD`: bytes that were not sent yet.
 const SIOCOUTQNSD: u32 = 0x894b;
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
+const FIOGETOWN: u32 = 0x8903;
+const SIOCGPGRP: u32 = 0x8904;
 const SIOCATMARK: u32 = 0x8905;
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
@@ -37,7 +42,24 @@ pub fn is_known(request: u32) -> bool {
 
 /// A request on a socket.
 pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcome {
+    let (domain, kind) = call.objects().socket_kind(id)?;
+    let stream = kind == SocketKind::Stream;
     match request {
+        FIOSETOWN | SIOCSPGRP => {
+            let owner: i32 = call.space().get(argument)?;
+            file::set_owner_number(call, owner)
+        }
+        FIOGETOWN | SIOCGPGRP => {
+            let owner = file::owner_number(call)?;
+            call.space().put(argument, owner)?;
+            Ok(0)
+        }
+        SIOCATMARK if !stream => Err(Errno::ENOTTY.into()),
+        SIOCOUTQNSD if !stream || domain == Domain::Unix => Err(Errno::ENOTTY.into()),
+        // Addresses of interfaces are the internet protocols'.
+        SIOCGIFADDR..=0x891b if domain == Domain::Unix || domain == Domain::Netlink => {
+            Err(Errno::ENOTTY.into())
+        }
         SIOCATMARK => {
             let at_mark = call.on_objects(|o, _| o.is_at_mark(id))?;
             call.space().put(argument, i32::from(at_mark))?;

@@ -473,7 +473,32 @@ pub fn utimensat(call: &Call<'_>) -> Outcome {
 }
 
 pub fn utimes(call: &Call<'_>) -> Outcome {
-    let times = match call.args[1] {
+    let [name, times, ..] = call.args;
+    set_times_in(call, AT_FDCWD, name, times)
+}
+
+pub fn futimesat(call: &Call<'_>) -> Outcome {
+    let [_, name, times, ..] = call.args;
+    if name == 0 {
+        // The descriptor itself.
+        call.objects().check_usable(call.fd(0))?;
+        let (times, itself) = (micro_times(call, times)?, AtFlags::EMPTY_PATH);
+        call.on_objects(|o, w| o.set_times(w, call.fd(0), b"", times, itself))?;
+        return Ok(0);
+    }
+    set_times_in(call, call.fd(0), name, times)
+}
+
+fn set_times_in(call: &Call<'_>, dir: Fd, name: u64, times: u64) -> Outcome {
+    let times = micro_times(call, times)?;
+    let path = path(call, name)?;
+    call.on_objects(|o, w| o.set_times(w, dir, &path, times, AtFlags::empty()))?;
+    Ok(0)
+}
+
+/// Two `struct timeval`, or now.
+fn micro_times(call: &Call<'_>, at: u64) -> Result<(SetTime, SetTime), Stop> {
+    Ok(match at {
         0 => (SetTime::Now, SetTime::Now),
         at => {
             let [a, b, c, d]: [i64; 4] = call.space().get(at)?;
@@ -486,10 +511,7 @@ pub fn utimes(call: &Call<'_>) -> Outcome {
             };
             (set(a, b)?, set(c, d)?)
         }
-    };
-    let path = path(call, call.args[0])?;
-    call.on_objects(|o, w| o.set_times(w, AT_FDCWD, &path, times, AtFlags::empty()))?;
-    Ok(0)
+    })
 }
 
 pub fn utime(call: &Call<'_>) -> Outcome {

@@ -5,7 +5,8 @@ use super::thread::{New, duplicate, tell_child, tell_parent};
 use super::time::rusage;
 use super::{Call, Outcome, Stop};
 use crate::abi::clone::{
-    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
+    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PIDFD, CLONE_SIGHAND,
+    CLONE_THREAD, CLONE_VFORK, CLONE_VM,
 };
 use crate::abi::errno::Errno;
 use crate::abi::exit::Exit;
@@ -57,7 +58,7 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
         }
         (processes.new_number(), processes.new_serial())
     };
-    tell_parent(call, new, pid)?;
+    tell_parent(call, new, pid);
     if has(CLONE_PIDFD) {
         call.space().put(new.pidfd, -1i32)?;
     }
@@ -273,6 +274,7 @@ fn start(
             state.death_signal = 0;
         }
         state.dumpable = u8::from(!secure);
+        state.barriers = 0;
         state.credentials = Arc::new(credentials);
         state.timers.end_posix();
         state.pid
@@ -587,8 +589,14 @@ pub fn setsid(call: &Call<'_>) -> Outcome {
 }
 
 pub fn unshare(call: &Call<'_>) -> Outcome {
-    // What threads of one process could share otherwise, and no name spaces.
-    if call.args[0] & !(CLONE_FILES | CLONE_FS) != 0 {
+    /// `CLONE_SYSVSEM`.
+    const CLONE_SYSVSEM: u64 = 0x4_0000;
+    // What threads have in common by being threads, which a single one has for itself, and no name spaces.
+    let flags = call.args[0];
+    let alone = flags & (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD) == 0
+        || call.process.threads.borrow().iter().count() == 1;
+    let known = CLONE_FILES | CLONE_FS | CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    if flags & !known != 0 || !alone {
         return Err(Errno::EINVAL.into());
     }
     let files = call.objects().unshare_files(call.process.files.get());

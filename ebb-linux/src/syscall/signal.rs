@@ -2,8 +2,10 @@
 
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
-use crate::abi::signal::{Action, AltStack, SIGCONT, SigInfo, UNBLOCKABLE, bit};
-use crate::signal;
+use crate::abi::signal::{
+    Action, AltStack, SIGCONT, SigInfo, UNBLOCKABLE, bit, is_ignored_by_default,
+};
+use crate::signal::{self, Sent};
 use crate::state::pending;
 use crate::state::process::Process;
 use crate::state::thread::Thread;
@@ -22,6 +24,13 @@ fn number(value: u64) -> Result<u8, Stop> {
         _ => Err(Errno::EINVAL.into()),
     }
 }
+
+/// `SA_NOCLDSTOP`, `SA_NOCLDWAIT`, `SA_SIGINFO`, `SA_EXPOSE_TAGBITS`, `SA_RESTORER`, `SA_ONSTACK`, `SA_RESTART`,
+/// `SA_NODEFER`, `SA_RESETHAND`.
+const KNOWN_FLAGS: u64 = 0xdc00_0807;
+
+/// `SIG_IGN`.
+const IGNORE: u64 = 1;
 
 pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
     let [signal, new, old, size, ..] = call.args;
@@ -42,11 +51,16 @@ pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
         let mask = mask & !UNBLOCKABLE;
         let action = Action {
             handler,
-            flags,
+            // By flags that are not kept programs learn that they are not there.
+            flags: flags & KNOWN_FLAGS,
             restorer,
             mask,
         };
         call.process.state.borrow_mut().actions.set(signal, action);
+        // What is ignored does not wait.
+        if handler == IGNORE || handler == 0 && is_ignored_by_default(signal) {
+            signal::forget(call.process, bit(signal));
+        }
     }
     if old != 0 {
         call.space().put(
@@ -79,9 +93,11 @@ pub fn rt_sigprocmask(call: &Call<'_>) -> Outcome {
 }
 
 pub fn rt_sigpending(call: &Call<'_>) -> Outcome {
-    check_size(call.args[1])?;
+    let [at, size, ..] = call.args;
     let pending = call.thread(|t| t.pending & t.mask)? | call.process.state.borrow().pending;
-    call.space().put(call.args[0], pending)?;
+    let bytes = pending.to_le_bytes();
+    let bytes = usize::try_from(size).ok().and_then(|n| bytes.get(..n));
+    call.space().write(at, bytes.ok_or(Errno::EINVAL)?)?;
     Ok(0)
 }
 
@@ -152,8 +168,10 @@ fn to_thread(call: &Call<'_>, group: Option<u32>, tid: u32, info: SigInfo) -> Ou
         if process.threads.borrow().iter().any(has) {
             check_permission(call, process, info.signal())?;
         }
-        if signal::send_thread(call.uc, process, tid, info.clone()) {
-            return Ok(0);
+        match signal::send_thread(call.uc, process, tid, info.clone()) {
+            Sent::Done => return Ok(0),
+            Sent::Full => return Err(Errno::EAGAIN.into()),
+            Sent::Nobody => {}
         }
     }
     Err(Errno::ESRCH.into())
@@ -187,7 +205,7 @@ pub fn kill(call: &Call<'_>) -> Outcome {
             continue;
         }
         found = true;
-        signal::send_process(call.uc, process, info.clone());
+        let _ = signal::send_process(call.uc, process, info.clone());
     }
     match (found, refused) {
         (true, _) => Ok(0),
@@ -222,12 +240,19 @@ fn to_process(call: &Call<'_>, pid: u32, info: &SigInfo) -> Outcome {
     match process {
         Some(process) => {
             check_permission(call, &process, info.signal())?;
-            signal::send_process(call.uc, &process, info.clone());
+            deliver(call, &process, info.clone())
         }
-        None if ended => {}
-        None => return Err(Errno::ESRCH.into()),
+        None if ended => Ok(0),
+        None => Err(Errno::ESRCH.into()),
     }
-    Ok(0)
+}
+
+/// Sends a signal that has to be told of when it is lost.
+fn deliver(call: &Call<'_>, process: &Process, info: SigInfo) -> Outcome {
+    match signal::send_process(call.uc, process, info) {
+        Sent::Full => Err(Errno::EAGAIN.into()),
+        Sent::Done | Sent::Nobody => Ok(0),
+    }
 }
 
 /// The `siginfo_t` of `rt_sigqueueinfo`: what the kernel itself or `kill` would say is not for others to say.
@@ -289,8 +314,10 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     let [set, info, timeout, size, ..] = call.args;
     check_size(size)?;
     let set: u64 = call.space().get(set)?;
-    signal::take_process_signals_of(call.process, call.index, set);
-    if let Some(found) = call.thread(|t| pending::take(t, set))? {
+    // The thread's own come first.
+    let own = call.thread(|t| pending::take(t, set))?;
+    let of_process = || pending::take_of_process(&mut call.process.state.borrow_mut(), set);
+    if let Some(found) = own.or_else(of_process) {
         if info != 0 {
             call.space().put(info, found.0)?;
         }
@@ -329,9 +356,8 @@ pub fn pidfd_send_signal(call: &Call<'_>) -> Outcome {
         (processes.by_serial(serial).cloned(), ended)
     };
     match process {
-        Some(process) => signal::send_process(call.uc, &process, info),
-        None if ended => {}
-        None => return Err(Errno::ESRCH.into()),
+        Some(process) => deliver(call, &process, info),
+        None if ended => Ok(0),
+        None => Err(Errno::ESRCH.into()),
     }
-    Ok(0)
 }

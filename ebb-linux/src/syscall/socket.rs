@@ -185,7 +185,8 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     let id = call.objects().lookup_fd(call.fd(0))?;
     let room: i32 = call.space().get(len_at)?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
-    let value = call.on_objects(|o, w| o.socket_option(w, id, (level as u32, name as u32)))?;
+    let value =
+        call.on_objects(|o, w| o.socket_option(w, id, (level as u32, name as u32), room))?;
     const SO_PEERGROUPS: u64 = 59;
     let mut space = call.space();
     if (level, name) == (1, SO_PEERGROUPS) && room < value.len() {

@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, clone, copy, credentials, file, futex, ipc, memory, misc, mmap, mqueue, path, poll,
-    process, remote, resource, scheduling, signal, socket, thread, time, timer,
+    advice, clone, copy, credentials, file, futex, ioctl, ipc, memory, misc, mmap, mqueue, path,
+    poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -108,7 +108,7 @@ table! {
 13 rt_sigaction "dppx" Full => signal::rt_sigaction;
 14 rt_sigprocmask "dppx" Full => signal::rt_sigprocmask;
 15 rt_sigreturn "" Full => signal::rt_sigreturn;
-16 ioctl "fxp" Partial("the requests of descriptors, interfaces and terminals") [SaRestart] => file::ioctl;
+16 ioctl "fxp" Partial("the requests of descriptors, interfaces and terminals") [SaRestart] => ioctl::ioctl;
 17 pread64 "fpxx" Full [SaRestart] => file::pread64;
 18 pwrite64 "fpxx" Full [SaRestart] => file::pwrite64;
 19 readv "fpd" Full [SaRestart] => file::readv;
@@ -297,6 +297,7 @@ table! {
 257 openat "fsbo" Full [SaRestart] => path::openat;
 258 mkdirat "fso" Full => path::mkdirat;
 259 mknodat "fsox" Full => path::mknodat;
+261 futimesat "fsp" Full => path::futimesat;
 260 fchownat "fsddb" Full => path::fchownat;
 262 newfstatat "fspb" Full => path::newfstatat;
 263 unlinkat "fsb" Full => path::unlinkat;
@@ -323,6 +324,7 @@ table! {
 286 timerfd_settime "fbpp" Full => file::timerfd_settime;
 287 timerfd_gettime "fp" Full => file::timerfd_gettime;
 288 accept4 "fppb" Full [SaRestart] => socket::accept4;
+282 signalfd "fpx" Full => file::signalfd;
 289 signalfd4 "fpxb" Full => file::signalfd4;
 290 eventfd2 "db" Full => file::eventfd2;
 291 epoll_create1 "b" Full => poll::epoll_create1;
@@ -351,6 +353,9 @@ table! {
 327 preadv2 "fpdxxb" Full [SaRestart] => file::preadv2;
 328 pwritev2 "fpdxxb" Full [SaRestart] => file::pwritev2;
 332 statx "fsbxp" Full => path::statx;
+329 pkey_mprotect "pxbd" Full => memory::pkey_mprotect;
+330 pkey_alloc "bb" Full => memory::pkey_alloc;
+331 pkey_free "d" Full => memory::pkey_free;
 424 pidfd_send_signal "fdpb" Full => signal::pidfd_send_signal;
 434 pidfd_open "db" Full => process::pidfd_open;
 435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => clone::clone3;
@@ -419,9 +424,7 @@ absent {
 249 request_key,
 250 keyctl,
 256 migrate_pages,
-261 futimesat,
 279 move_pages,
-282 signalfd,
 298 perf_event_open,
 300 fanotify_init,
 301 fanotify_mark,
@@ -431,9 +434,6 @@ absent {
 317 seccomp,
 320 kexec_file_load,
 323 userfaultfd,
-329 pkey_mprotect,
-330 pkey_alloc,
-331 pkey_free,
 333 io_pgetevents,
 334 rseq,
 425 io_uring_setup,

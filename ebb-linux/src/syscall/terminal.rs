@@ -48,6 +48,14 @@ const TIOCGPKT: u32 = 0x8004_5438;
 const TIOCGPTLCK: u32 = 0x8004_5439;
 const TIOCGEXCL: u32 = 0x8004_5440;
 const TIOCGPTPEER: u32 = 0x5441;
+/// Whether modem lines are ignored, which a pseudo-terminal has none of.
+const TIOCGSOFTCAR: u32 = 0x5419;
+const TIOCSSOFTCAR: u32 = 0x541a;
+/// `CLOCAL`.
+const CLOCAL: u32 = 0o4000;
+/// The access mode of `open`, and that it takes no controlling terminal.
+const ACCESS: u32 = 3;
+const O_NOCTTY: u32 = 0o400;
 
 /// What an `ioctl` of a terminal's end gives; `None` for one that has nothing to do with terminals.
 pub fn ioctl(
@@ -96,6 +104,17 @@ fn settings(call: &Call<'_>, end: End, request: u32, argument: u64) -> Option<Ou
         TCGETS2 => {
             call.space().put(argument, get()?.to_bytes())?;
             Ok(0)
+        }
+        TIOCGSOFTCAR => {
+            let ignores = get()?.control & CLOCAL != 0;
+            call.space().put(argument, i32::from(ignores))?;
+            Ok(0)
+        }
+        TIOCSSOFTCAR => {
+            let ignores = call.space().get::<i32>(argument)? != 0;
+            let mut settings = get()?;
+            settings.control = settings.control & !CLOCAL | if ignores { CLOCAL } else { 0 };
+            set(settings, false)
         }
         TCGETA => {
             call.space().put(argument, get()?.to_old())?;
@@ -274,7 +293,11 @@ fn pseudo(call: &Call<'_>, end: End, request: u32, argument: u64) -> Option<Outc
         TIOCGPTN | TIOCSPTLCK | TIOCGPTLCK | TIOCPKT | TIOCGPKT | TIOCSIG | TIOCGPTPEER
     );
     if of_master && !end.is_master {
-        return Some(Err(Errno::ENOTTY.into()));
+        return Some(Err(match request {
+            TIOCGPTPEER => Errno::EIO,
+            _ => Errno::ENOTTY,
+        }
+        .into()));
     }
     let known = of_master || matches!(request, TIOCEXCL | TIOCNXCL | TIOCGEXCL | TIOCGDEV);
     known.then(|| {
@@ -282,7 +305,12 @@ fn pseudo(call: &Call<'_>, end: End, request: u32, argument: u64) -> Option<Outc
         let told = match request {
             TIOCGPTPEER => {
                 drop(objects);
-                let flags = OpenFlags::from_bits_retain(argument as u32) & OpenFlags::KNOWN;
+                let flags = OpenFlags::from_bits_retain(argument as u32);
+                let known = OpenFlags::NONBLOCK | OpenFlags::CLOEXEC;
+                if flags.bits() & !(known.bits() | ACCESS | O_NOCTTY) != 0 {
+                    return Err(Errno::EINVAL.into());
+                }
+                let flags = flags & OpenFlags::KNOWN;
                 return Ok(call.on_objects(|o, w| o.open_terminal_peer(w, end, flags))? as u64);
             }
             TIOCGPTN => objects.terminal(end)?.number,

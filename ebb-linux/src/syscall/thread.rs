@@ -51,11 +51,11 @@ pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
 }
 
 /// Tells a parent of its new thread or process, in its memory.
-pub fn tell_parent(call: &Call<'_>, new: &New, tid: u32) -> Result<(), Stop> {
+/// As on Linux, a bad pointer for the number is nobody's affair.
+pub fn tell_parent(call: &Call<'_>, new: &New, tid: u32) {
     if new.flags & CLONE_PARENT_SETTID != 0 {
-        call.space().put(new.parent_tid, tid)?;
+        let _ = call.space().put(new.parent_tid, tid);
     }
-    Ok(())
 }
 
 /// Tells a new thread or process its number. As on Linux, a bad pointer here is the child's affair.
@@ -128,6 +128,7 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
     const PR_GET_TIMERSLACK: u32 = 30;
     const PR_SET_CHILD_SUBREAPER: u32 = 36;
     const PR_GET_CHILD_SUBREAPER: u32 = 37;
+    const PR_TSC_ENABLE: u32 = 1;
     const PR_SET_PTRACER: u32 = 0x5961_6d61;
     let [option, value, ..] = call.args;
     if let Some(outcome) = super::credentials::prctl(call) {
@@ -190,15 +191,27 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
         // PR_GET_SECCOMP
         21 => Ok(0),
         // PR_MCE_KILL_GET: the default.
-        34 => Ok(2),
+        34 if call.args[1..5] == [0; 4] => Ok(2),
+        // PR_GET_TSC, PR_SET_TSC: everybody may read the time-stamp counter.
+        25 => {
+            call.space().put(value, PR_TSC_ENABLE)?;
+            Ok(0)
+        }
+        26 if value == u64::from(PR_TSC_ENABLE) => Ok(0),
         // PR_GET_TID_ADDRESS
         40 => {
             let at = call.thread(|t| t.clear_tid)?;
             call.space().put(value, at)?;
             Ok(0)
         }
-        // PR_GET_THP_DISABLE: there are no huge pages to keep away.
-        42 if call.args[1..5] == [0; 4] => Ok(0),
+        // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE: there are no huge pages to keep away.
+        41 if call.args[2..5] == [0; 3] => {
+            call.process.state.borrow_mut().huge_pages_disabled = value != 0;
+            Ok(0)
+        }
+        42 if call.args[1..5] == [0; 4] => {
+            Ok(call.process.state.borrow().huge_pages_disabled.into())
+        }
         // There is no tracing: whoever is let in has no way in.
         PR_SET_PTRACER => Ok(0),
         _ => Err(Errno::EINVAL.into()),

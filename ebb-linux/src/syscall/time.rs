@@ -6,6 +6,7 @@ use crate::abi::errno::Errno;
 use crate::state::thread::Remainder;
 
 const SECOND: u64 = 1_000_000_000;
+const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
 const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
 
 /// The time of a clock by number, in nanoseconds.
@@ -37,6 +38,18 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
         }
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// The short number of a clock that tells the time of the caller, by the number of the process or thread that it tells
+/// of.
+pub fn own_clock(call: &Call<'_>, id: i32) -> Option<i32> {
+    let number = !(id >> 3) as u32;
+    match id {
+        0.. => None,
+        _ if id & 3 == 3 => None,
+        _ if id & 4 != 0 => (number == 0 || number == call.tid).then_some(CLOCK_THREAD_CPUTIME_ID),
+        _ => (number == 0 || number == call.process.pid()).then_some(CLOCK_PROCESS_CPUTIME_ID),
+    }
 }
 
 /// Nanoseconds that the calling thread ran.
@@ -110,8 +123,14 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
     if !call.first {
         return Err(Stop::Wait);
     }
-    if id as i32 == CLOCK_THREAD_CPUTIME_ID {
-        return Err(Errno::EOPNOTSUPP.into());
+    match id as i32 {
+        // Without a timer: CLOCK_MONOTONIC_RAW, the coarse ones, and the alarm clocks of a machine without one.
+        CLOCK_THREAD_CPUTIME_ID | 4..=6 | 8 | 9 => return Err(Errno::EOPNOTSUPP.into()),
+        // A thread would wait for its own time.
+        id if own_clock(call, id) == Some(CLOCK_THREAD_CPUTIME_ID) => {
+            return Err(Errno::EINVAL.into());
+        }
+        _ => {}
     }
     let now = clock(call, id)?;
     let time = timespec(call, request)?.ok_or(Errno::EFAULT)?;

@@ -98,10 +98,12 @@ pub fn alarm(call: &Call<'_>) -> Outcome {
 
 pub fn timer_create(call: &Call<'_>) -> Outcome {
     let [clock, event, out, ..] = call.args;
-    let (clock, wall) = match clock as i32 {
+    let clock = clock as i32;
+    let (clock, wall) = match super::time::own_clock(call, clock).unwrap_or(clock) {
         0 | 8 | 11 => (Clock::Real, true),
         1 | 7 | 9 => (Clock::Real, false),
         2 | 3 => (Clock::Processor, false),
+        4..=6 => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EINVAL.into()),
     };
     let (notify, value) = match event {

@@ -14,7 +14,7 @@ use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use ebb_mem::space::{Area, Backing, Flags};
+use ebb_mem::space::{Area, Backing, Flags, PAGE};
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Entropy;
 
@@ -303,6 +303,40 @@ impl ProcInfo for World<'_> {
         maps::maps(self.process, out);
     }
 
+    fn numa_maps(&self, out: &mut Vec<u8>) {
+        maps::numa_maps(self.process, out);
+    }
+
+    fn read_memory(&self, address: u64, to: &mut [u8]) -> Result<usize> {
+        let memory = self.process.memory();
+        let mut space = memory.space.borrow_mut();
+        let mut done = 0;
+        while done < to.len() {
+            let at = address.checked_add(done as u64).ok_or(Errno::EIO)?;
+            let n = (PAGE - at % PAGE).min((to.len() - done) as u64) as usize;
+            match space.read(at, &mut to[done..done + n]) {
+                Ok(()) => done += n,
+                Err(_) if done > 0 => break,
+                Err(_) => return Err(Errno::EIO),
+            }
+        }
+        Ok(done)
+    }
+
+    fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {
+        maps::page_map(self.process, page, to)
+    }
+
+    fn call(&self, tid: u32) -> Option<[u64; 9]> {
+        let threads = self.process.threads.borrow();
+        let thread = threads.iter().find(|t| t.tid == tid)?;
+        let c = &thread.context;
+        // The only one that does not wait is the one that asks.
+        let running = threads.iter().filter(|t| t.waiting.is_none()).count();
+        (thread.waiting.is_some() || running == 1)
+            .then_some([c.rax, c.rdi, c.rsi, c.rdx, c.r10, c.r8, c.r9, c.rsp, c.rip])
+    }
+
     fn smaps(&self, out: &mut Vec<u8>) {
         maps::smaps(self.process, out);
     }
@@ -369,6 +403,21 @@ macro_rules! pass_on {
 }
 
 impl ProcInfo for Other<'_> {
+    fn read_memory(&self, address: u64, to: &mut [u8]) -> Result<usize> {
+        self.0.read_memory(address, to)
+    }
+
+    fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {
+        self.0.read_page_map(page, to)
+    }
+
+    fn call(&self, tid: u32) -> Option<[u64; 9]> {
+        let threads = self.0.process.threads.borrow();
+        let waits = threads.iter().any(|t| t.tid == tid && t.waiting.is_some());
+        drop(threads);
+        self.0.call(tid).filter(|_| waits)
+    }
+
     pass_on! { 0:
         pid() -> u32;
         state(tid: u32) -> char;
@@ -390,6 +439,7 @@ impl ProcInfo for Other<'_> {
         environ() -> Vec<u8>;
         auxv() -> Vec<u8>;
         maps(out: &mut Vec<u8>) -> ();
+        numa_maps(out: &mut Vec<u8>) -> ();
         smaps(out: &mut Vec<u8>) -> ();
         smaps_rollup(out: &mut Vec<u8>) -> ();
         memory() -> MemoryInfo;

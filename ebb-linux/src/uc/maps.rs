@@ -5,7 +5,7 @@ use crate::object::vfs::ROOT_DEV;
 use crate::state::process::Process;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use ebb_mem::space::{Area, Backing, Flags, Usage};
+use ebb_mem::space::{Area, Backing, Flags, GUEST_END, PAGE, Usage};
 
 struct Text<'a>(&'a mut Vec<u8>);
 
@@ -73,6 +73,57 @@ pub fn maps(process: &Process, out: &mut Vec<u8>) {
     let space = memory.space.borrow();
     for area in space.areas() {
         line(process, area, out);
+    }
+}
+
+/// What is there of each page from `page` on, as proc_pid_pagemap(5) says: frames are nobody's affair, as without
+/// `CAP_SYS_ADMIN`. Nothing is kept of which pages have changed, so all have (`SOFT_DIRTY`).
+pub fn page_map(process: &Process, page: u64, to: &mut [u8]) -> usize {
+    const PRESENT: u64 = 1 << 63;
+    const FILE_OR_SHARED: u64 = 1 << 61;
+    const ALONE: u64 = 1 << 56;
+    const SOFT_DIRTY: u64 = 1 << 55;
+    let memory = process.memory();
+    let space = memory.space.borrow();
+    let end = GUEST_END / PAGE;
+    let mut done = 0;
+    for (entry, page) in to.chunks_exact_mut(8).zip(page..end) {
+        let value = match space.page_in_memory(page * PAGE) {
+            None if space.area(page * PAGE).is_some() => SOFT_DIRTY,
+            None => 0,
+            Some(false) => PRESENT | SOFT_DIRTY | ALONE,
+            Some(true) => PRESENT | SOFT_DIRTY | FILE_OR_SHARED,
+        };
+        entry.copy_from_slice(&value.to_le_bytes());
+        done += 8;
+    }
+    done
+}
+
+/// `numa_maps`: every page is on the one node that there is.
+pub fn numa_maps(process: &Process, out: &mut Vec<u8>) {
+    let memory = process.memory();
+    let space = memory.space.borrow();
+    for area in space.areas() {
+        let usage = space.usage(area);
+        let name = process.area_name(area.note);
+        put!(out, "{:08x} default", area.start);
+        if name.first() == Some(&b'/') {
+            out.extend_from_slice(b" file=");
+            out.extend(name);
+        }
+        let file = (usage.file + usage.object) / PAGE;
+        let anonymous = usage.anonymous / PAGE;
+        for (what, pages) in [
+            ("anon", anonymous),
+            ("mapped", file),
+            ("N0", anonymous + file),
+        ] {
+            if pages > 0 {
+                put!(out, " {what}={pages}");
+            }
+        }
+        put!(out, " kernelpagesize_kB=4\n");
     }
 }
 

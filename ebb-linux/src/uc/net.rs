@@ -7,7 +7,7 @@
 use super::Uc;
 use super::env::World;
 use crate::abi::errno::{Errno, Result};
-use crate::object::env::{Carried, NetSocket, Network, Report};
+use crate::object::env::{Carried, KeepAlive, NetSocket, Network, Report};
 use crate::object::wait::Events;
 use alloc::rc::Weak;
 use alloc::vec::Vec;
@@ -397,10 +397,6 @@ impl Network for World<'_> {
         // What the stack refuses stays as it was, as with options that no wire knows.
         let _ = match (sockets.get(socket), level, name) {
             (Ok(Kind::Stream(stream)), 6, 1) => stream.set_nodelay(on),
-            (Ok(Kind::Stream(stream)), 1, 9) => {
-                let idle = Duration::from_secs(value.max(0) as u64);
-                stream.set_keepalive(on.then_some(idle))
-            }
             (Ok(Kind::Stream(stream)), 6, 18) => {
                 let limit = Duration::from_millis(value.max(0) as u64);
                 stream.set(TcpOption::UserTimeout(on.then_some(limit)))
@@ -427,6 +423,18 @@ impl Network for World<'_> {
             }
             _ => Ok(()),
         };
+    }
+
+    fn set_keep_alive(&self, socket: NetSocket, how: Option<KeepAlive>) {
+        let how = how.map(|how| ebb_net::KeepAlive {
+            idle: Duration::from_secs(how.idle_s.into()),
+            interval: Duration::from_secs(how.interval_s.into()),
+            probes: how.count,
+        });
+        if let Ok(Kind::Stream(stream)) = self.uc.network.borrow().get(socket) {
+            // A connection that has ended needs none.
+            let _ = stream.set(TcpOption::KeepAlive(how));
+        }
     }
 
     fn readiness(&self, socket: NetSocket) -> Events {

@@ -4,7 +4,9 @@
 //! (`forks_differ` is false, and growing is looked at only where nothing is mapped).
 
 use super::{
-    Access, Area, Backing, Error, Fault, Flags, GUEST_START, PAGE, Space, Usage, whole_pages,
+    Access, Area, Backing, Error, Fault, Flags, GUEST_START, PAGE, Space, Usage,
+    entry::{FOREIGN, OBJECT, SHARED},
+    whole_pages,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -40,6 +42,15 @@ impl Space {
     #[must_use]
     pub fn areas_in(&self, start: u64, len: u64) -> &[Area] {
         whole_pages(start, len).map_or(&[], |range| self.areas.in_range(&range))
+    }
+
+    /// Whether a page has been brought in, and then whether it is a file's or shared memory's.
+    #[must_use]
+    pub fn page_in_memory(&self, page: u64) -> Option<bool> {
+        match self.tables.entry(page) {
+            0 => None,
+            entry => Some(entry & (FOREIGN | OBJECT | SHARED) != 0),
+        }
     }
 
     /// What of an area is in memory. Walks its pages.

@@ -6,7 +6,7 @@
 //!   kernel never follows a guest's pointer, so no fault can happen in it;
 //! - an entry of the tables that is not zero holds a reference to its frame, unless it is marked `FOREIGN`
 //!   (memory of the boot archive, never freed). It is writable only if its area allows writing, and the space is the frame's
-//!   only holder or the page is marked `SHARED`, and never if it is marked `OBJECT`; copies of a space share tables too, see `table.rs`;
+//!   only holder or the page is marked `SHARED`, and never if it is marked `OBJECT`; copies of a space share tables too, see `table/mod.rs`;
 //! - every page with an entry lies in an area;
 //! - whoever enters the space first drops what [`Space::stale`] names from the TLB.
 //!

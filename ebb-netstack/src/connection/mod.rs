@@ -26,7 +26,8 @@ mod timers;
 
 use alloc::boxed::Box;
 
-use ebb_net::{Error, SocketWakers};
+use core::time::Duration;
+use ebb_net::{Error, KeepAlive, SocketWakers};
 
 pub use self::receive::{DEFAULT_LIMIT as DEFAULT_RECEIVE_LIMIT, WINDOW_SCALE, syn_window};
 use self::{
@@ -238,14 +239,17 @@ impl Connection {
         false
     }
 
-    pub fn set_keepalive(&mut self, idle_ns: Option<u64>, now_ns: u64) {
-        self.timers.keepalive_ns = idle_ns.unwrap_or(NEVER_NS);
-        self.timers.probes = 0;
-        self.timers.heard_ns = now_ns;
-        self.timers.keepalive_at_ns = match idle_ns {
-            Some(idle_ns) => now_ns.saturating_add(idle_ns),
-            None => NEVER_NS,
-        };
+    pub fn set_keepalive(&mut self, how: Option<KeepAlive>, now_ns: u64) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(NEVER_NS);
+        let timers = &mut self.timers;
+        if let Some(how) = how {
+            timers.keepalive_interval_ns = nanos(how.interval);
+            timers.keepalive_probes = how.probes;
+        }
+        timers.keepalive_ns = how.map_or(NEVER_NS, |how| nanos(how.idle));
+        timers.probes = 0;
+        timers.heard_ns = now_ns;
+        timers.keepalive_at_ns = now_ns.saturating_add(timers.keepalive_ns);
     }
 
     /// Ends the connection on this side.

@@ -3,14 +3,13 @@
 use super::{Ack, Connection};
 use crate::{
     seq::Seq,
-    time::{NEVER_NS, SECOND_NS},
+    time::NEVER_NS,
     wire::{TcpOut, flags},
 };
 use ebb_net::Error;
 
 const SYN_RETRIES: u8 = 6;
 const RETRIES: u8 = 12;
-const KEEPALIVE_PROBES: u8 = 5;
 
 impl Connection {
     /// When [`timer`](Self::timer) is to be called.
@@ -48,18 +47,18 @@ impl Connection {
                 .timers
                 .heard_ns
                 .saturating_add(self.timers.keepalive_ns);
-            let interval_ns = (self.timers.keepalive_ns / 4).max(SECOND_NS);
             if due_ns > now_ns && self.timers.probes == 0 {
                 self.timers.keepalive_at_ns = due_ns;
-            } else if self.timers.probes >= KEEPALIVE_PROBES {
+            } else if self.timers.probes >= self.timers.keepalive_probes {
                 self.fail(Some(Error::TimedOut));
                 return None;
             } else if self.is_connected() {
                 self.timers.probes += 1;
-                self.timers.keepalive_at_ns = now_ns + interval_ns;
+                self.timers.keepalive_at_ns =
+                    now_ns.saturating_add(self.timers.keepalive_interval_ns);
                 probe = Some(self.probe());
             } else {
-                self.timers.keepalive_at_ns = now_ns + self.timers.keepalive_ns;
+                self.timers.keepalive_at_ns = now_ns.saturating_add(self.timers.keepalive_ns);
             }
         }
         probe

@@ -88,6 +88,10 @@ pub struct Timers {
     /// How long the connection may be silent before it is probed.
     pub(super) keepalive_ns: u64,
     pub(super) keepalive_at_ns: u64,
+    /// How long after a probe the next follows.
+    pub(super) keepalive_interval_ns: u64,
+    /// Probes without an answer that fail the connection.
+    pub(super) keepalive_probes: u8,
     /// Probes that were not answered.
     pub(super) probes: u8,
     /// When a segment last came.
@@ -112,6 +116,8 @@ impl Timers {
             persist_at_ns: NEVER_NS,
             keepalive_ns: NEVER_NS,
             keepalive_at_ns: NEVER_NS,
+            keepalive_interval_ns: NEVER_NS,
+            keepalive_probes: 0,
             probes: 0,
             heard_ns: now_ns,
             user_timeout_ns: NEVER_NS,

@@ -302,7 +302,7 @@ impl<L: Link> Host<L> {
             let connection = connection(inner, id)?;
             match option {
                 TcpOption::NoDelay(on) => connection.send.nodelay = on,
-                TcpOption::KeepAlive(idle) => connection.set_keepalive(idle.map(nanos), now_ns),
+                TcpOption::KeepAlive(how) => connection.set_keepalive(how, now_ns),
                 TcpOption::SendBuffer(bytes) => {
                     connection.send.limit = bytes.clamp(BUFFERS.0, BUFFERS.1);
                 }

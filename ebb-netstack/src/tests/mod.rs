@@ -27,7 +27,7 @@ use crate::{
     time::{MILLISECOND_NS, SECOND_NS},
     wire::{self, Ip, Parsed, flags},
 };
-use ebb_net::{Configuration, Error, SocketId, TcpOption};
+use ebb_net::{Configuration, Error, KeepAlive, SocketId, TcpOption};
 
 /// SplitMix64.
 pub struct Random(u64);

@@ -142,7 +142,7 @@ fn a_silent_peer_fails_the_connection() {
     net.hosts[0]
         .tcp_set(
             client,
-            TcpOption::KeepAlive(Some(core::time::Duration::from_secs(10))),
+            TcpOption::KeepAlive(Some(KeepAlive::after(core::time::Duration::from_secs(10)))),
             now_ns,
         )
         .unwrap();

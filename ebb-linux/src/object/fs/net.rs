@@ -300,6 +300,18 @@ pub(crate) fn sockstat(s: &Subject<'_>, out: &mut Vec<u8>) {
     );
 }
 
+pub(crate) fn sockstat6(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let count = |kind| {
+        let of = |k: &Socket| k.kind == kind && k.domain == Domain::Inet6;
+        s.sockets.iter().filter(|(_, k)| of(k)).count()
+    };
+    let (tcp, udp) = (count(SocketKind::Stream), count(SocketKind::Datagram));
+    let _ = write!(
+        Text(out),
+        "TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
+    );
+}
+
 /// A file of an interface's directory in /sys/class/net.
 fn link(s: &Subject<'_>, out: &mut Vec<u8>, f: impl FnOnce(&Interface) -> String) {
     let name = s.path.split('/').nth(4).unwrap_or_default();

@@ -60,7 +60,9 @@ impl SynthNode {
             (SynthNode::FdInfo(..), _) => NodeKind::File,
             (SynthNode::Task(..), _) => NodeKind::Dir,
             (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
-            (_, Some(File(_) | Fixed(_) | Settable(..))) => NodeKind::File,
+            (_, Some(File(_) | Fixed(_) | Settable(..) | What::Memory | What::Pages)) => {
+                NodeKind::File
+            }
             _ => NodeKind::Symlink,
         }
     }
@@ -68,10 +70,27 @@ impl SynthNode {
     pub(crate) fn mode(self) -> u32 {
         match self.kind() {
             NodeKind::Symlink => 0o777,
+            NodeKind::Dir if self.is_private() => 0o500,
             NodeKind::Dir => 0o555,
             _ if self.writable() => 0o644,
+            _ if self.is_private() => 0o400,
             _ => 0o444,
         }
+    }
+
+    /// Whether it is its process' owner's only.
+    fn is_private(self) -> bool {
+        let Some((path, what)) = self.row() else {
+            return false;
+        };
+        let name = path
+            .strip_prefix(PID)
+            .and_then(|rest| rest.strip_prefix('/'));
+        matches!(what, What::Fds | What::Memory | What::Pages)
+            || matches!(
+                name,
+                Some("auxv" | "environ" | "io" | "personality" | "stack" | "syscall")
+            )
     }
 
     /// The tree that it is in: a number for each.

@@ -535,6 +535,55 @@ pub(crate) fn wchan(_: &Subject<'_>, out: &mut Vec<u8>) {
     out.push(b'0');
 }
 
+/// Which system call a thread is in: a number, arguments, stack and instruction pointer.
+pub(crate) fn syscall(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let Some([number, arguments @ .., stack, instruction]) = s.process.call(s.tid) else {
+        put!(out, "running\n");
+        return;
+    };
+    put!(out, "{number}");
+    for argument in arguments {
+        put!(out, " {argument:#x}");
+    }
+    put!(out, " {stack:#x} {instruction:#x}\n");
+}
+
+/// What of the kernel is on the thread's way: the call that it is in. There is no stack behind a thread.
+pub(crate) fn stack(s: &Subject<'_>, out: &mut Vec<u8>) {
+    if let Some([number, ..]) = s.process.call(s.tid) {
+        put!(out, "[<0>] system_call_{number}\n");
+    }
+}
+
+/// The children of a process are its first thread's.
+pub(crate) fn children(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let pid = s.process.pid();
+    if s.tid != pid {
+        return;
+    }
+    for child in s.env.processes() {
+        s.env.visit(child, &mut |process| {
+            if process.parent() == pid && child != pid {
+                put!(out, "{child} ");
+            }
+        });
+    }
+}
+
+/// As before Linux 2.6.36: from -17 to 15.
+pub(crate) fn oom_adj(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let adjustment = i32::from(s.process.oom_score_adj());
+    let old = match adjustment {
+        1000 => 15,
+        _ => adjustment * 17 / 1000,
+    };
+    put!(out, "{old}\n");
+}
+
+pub(crate) fn numa_maps(s: &Subject<'_>, out: &mut Vec<u8>) {
+    s.process.numa_maps(out);
+}
+
 /// Of a user who has not logged in, without a line end.
 pub(crate) fn nobody(_: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "{}", u32::MAX);

@@ -25,8 +25,10 @@ pub enum Device {
     Zero,
     /// Gives zeroes, is always full.
     Full,
-    /// Gives randomness (`random` and `urandom`, which are the same once seeded).
+    /// Gives randomness, and can be waited for.
     Random,
+    /// Gives randomness.
+    Urandom,
     /// The terminal that controls the caller's session: opening it opens that.
     Tty,
     /// The machine's console.
@@ -62,7 +64,8 @@ impl Device {
             NULL => Device::Null,
             ZERO => Device::Zero,
             FULL => Device::Full,
-            RANDOM | URANDOM => Device::Random,
+            RANDOM => Device::Random,
+            URANDOM => Device::Urandom,
             TTY => Device::Tty,
             CONSOLE => Device::Console,
             PTMX => Device::Ptmx,
@@ -88,7 +91,7 @@ impl Kind for Device {
         match self {
             Device::Null => Ok(0),
             Device::Zero | Device::Full => fill_zero(sink, ZERO_CHUNK),
-            Device::Random => {
+            Device::Random | Device::Urandom => {
                 let mut done = 0;
                 let mut block = [0; 256];
                 while done < RANDOM_CHUNK && sink.remaining() > 0 {
@@ -121,7 +124,7 @@ impl Kind for Device {
             // Not even looked at, so a bad pointer is no error: as in Linux.
             Device::Null | Device::Zero => Ok(source.remaining()),
             Device::Full => Err(Errno::ENOSPC),
-            Device::Random => {
+            Device::Random | Device::Urandom => {
                 let mut done = 0;
                 let mut block = [0; 256];
                 while source.remaining() > 0 && done < RANDOM_CHUNK {
@@ -137,7 +140,7 @@ impl Kind for Device {
         }
     }
 
-    /// Linux lets epoll watch the random devices, not null, zero and full.
+    /// Linux lets epoll watch `random`, not urandom, null, zero and full.
     fn queue(&self, hub: &Hub) -> Option<QueueId> {
         matches!(self, Device::Random).then_some(hub.idle)
     }

@@ -187,9 +187,40 @@ impl Objects {
                 dispatch!(get, self.kinds, object, |kind| kind.available(), Err(Errno::EBADF), {
                     Object::Path => Err(Errno::EBADF),
                     Object::Epoll(_) => Err(Errno::EINVAL),
-                    Object::File | Object::Dir | Object::Text => Err(Errno::ENOTTY),
+                    Object::Text => Ok(0),
+                    Object::File | Object::Dir => Err(Errno::ENOTTY),
                 })
             }
+        }
+    }
+
+    /// The size of a file or directory (`FIOQSIZE`).
+    ///
+    /// # Errors
+    /// `ENOTTY` for what has none.
+    pub fn size_of(&self, desc: DescId) -> Result<u64> {
+        let found = self.description(desc)?;
+        match (found.object, found.node) {
+            (Object::File, Some(node)) => self.fs.file_size(node),
+            (Object::Dir | Object::Text, _) => Ok(0),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    /// Whether a file could have its blocks in common with another (`FICLONE`): no file here can.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL` for what is no file; else `EOPNOTSUPP`, on which programs copy.
+    pub fn check_clone(&self, to: DescId, from: i32) -> Result<()> {
+        let from = self.description(self.files.fds.get(from)?)?;
+        let to = self.description(to)?;
+        if !from.flags.readable() || !to.flags.writable() {
+            return Err(Errno::EBADF);
+        }
+        match (from.object, to.object) {
+            (Object::Dir, _) | (_, Object::Dir) => Err(Errno::EISDIR),
+            (Object::File, Object::File) => Err(Errno::EOPNOTSUPP),
+            _ => Err(Errno::EINVAL),
         }
     }
 

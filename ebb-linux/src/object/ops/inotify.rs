@@ -46,8 +46,11 @@ impl Objects {
     /// # Errors
     /// `EBADF`, `EINVAL`, `EEXIST`, `ENOTDIR`, `ENOSPC`, and those of path resolution.
     pub fn inotify_add(&mut self, env: &dyn Env, fd: Fd, path: &[u8], mask: u32) -> Result<i32> {
-        let mask = Change::from_bits_truncate(mask);
-        if mask.is_empty() {
+        /// `IN_UNMOUNT`, which never happens.
+        const UNMOUNT: u32 = 0x2000;
+        let wanted = mask;
+        let mask = Change::from_bits_truncate(wanted);
+        if mask.is_empty() && wanted & UNMOUNT == 0 {
             return Err(Errno::EINVAL);
         }
         self.files.fds.get(fd)?;

@@ -10,6 +10,7 @@ use crate::object::{
     id::{DescId, Fd, NodeRef},
     io::{Sink, Source, put_some},
     kind::{Kind, Object, dispatch, inotify::Change},
+    ops::files::proc,
 };
 
 /// The most that one system call moves (Linux' `MAX_RW_COUNT`).
@@ -152,6 +153,9 @@ impl Objects {
         match (desc.object, desc.node) {
             (Object::File, Some(node)) => self.read_node(node, pos, sink),
             (Object::Text, Some(NodeRef::Synth(node))) => {
+                if let Some(result) = proc::read_long(env, node, pos, sink) {
+                    return result;
+                }
                 let text = match &desc.text {
                     Some(text) if pos > 0 => text.clone(),
                     _ => {

@@ -4,8 +4,28 @@ use super::*;
 
 fn alive() -> Bench {
     let mut t = Bench::established();
-    t.c.set_keepalive(Some(40 * SECOND_NS), t.now_ns);
+    let how = KeepAlive::after(Duration::from_secs(40));
+    t.c.set_keepalive(Some(how), t.now_ns);
     t
+}
+
+#[test]
+fn probes_are_as_many_and_as_far_apart_as_was_said() {
+    let mut t = Bench::established();
+    let how = KeepAlive {
+        idle: Duration::from_secs(7),
+        interval: Duration::from_secs(2),
+        probes: 3,
+    };
+    t.c.set_keepalive(Some(how), t.now_ns);
+    t.wait_ms(6999);
+    recv!(t, nothing);
+    t.wait_ms(1 + 2 * 2000);
+    assert_eq!(t.drain().0, 3);
+    t.wait_ms(1999);
+    assert_eq!(t.c.error, None);
+    t.wait_ms(1);
+    assert_eq!(t.c.error, Some(Error::TimedOut));
 }
 
 #[test]

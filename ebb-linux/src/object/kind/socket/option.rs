@@ -2,6 +2,11 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::object::{
+    env::{KeepAlive, NetSocket, Network},
+    errno::{Errno, Result},
+};
+
 /// `SOL_SOCKET`.
 pub const SOCKET: u32 = 1;
 /// `IPPROTO_IP`.
@@ -28,8 +33,29 @@ pub(crate) const RCVLOWAT: u32 = 18;
 pub(crate) const PASSCRED: u32 = 16;
 pub(crate) const LINGER: u32 = 13;
 pub(crate) const KEEPALIVE: u32 = 9;
+pub(crate) const BINDTODEVICE: u32 = 25;
+pub(crate) const PEERNAME: u32 = 28;
+pub(crate) const BINDTOIFINDEX: u32 = 62;
+pub(crate) const TIMESTAMP: u32 = 29;
+pub(crate) const TIMESTAMPNS: u32 = 35;
 /// Of `IPPROTO_TCP`.
+pub(crate) const MAXSEG: u32 = 2;
 pub(crate) const KEEPIDLE: u32 = 4;
+pub(crate) const KEEPINTVL: u32 = 5;
+pub(crate) const KEEPCNT: u32 = 6;
+pub(crate) const LINGER2: u32 = 8;
+pub(crate) const DEFER_ACCEPT: u32 = 9;
+pub(crate) const WINDOW_CLAMP: u32 = 10;
+pub(crate) const FASTOPEN: u32 = 23;
+/// Of `IPPROTO_IP`.
+pub(crate) const TOS: u32 = 1;
+pub(crate) const MULTICAST_IF: u32 = 32;
+pub(crate) const MULTICAST_TTL: u32 = 33;
+/// Of `IPPROTO_IPV6`.
+pub(crate) const MULTICAST_IF6: u32 = 17;
+pub(crate) const MULTICAST_HOPS: u32 = 18;
+pub(crate) const TCLASS: u32 = 67;
+pub(crate) const ADDR_PREFERENCES: u32 = 72;
 pub(crate) const SNDBUF: u32 = 7;
 pub(crate) const RCVBUF: u32 = 8;
 
@@ -41,71 +67,141 @@ pub(crate) const MAX_BUFFER: i32 = 2 * DEFAULT_BUFFER;
 pub(crate) const MIN_SEND: i32 = 4608;
 pub(crate) const MIN_RECEIVE: i32 = 2304;
 
-/// Integer options with a meaning of their own or none here: level, name, default. A value is
-/// remembered and given back.
-const KEPT: &[(u32, u32, i32)] = &[
-    (SOCKET, REUSEADDR, 0),
-    (SOCKET, 5, 0), // DONTROUTE
-    (SOCKET, 6, 0), // BROADCAST
-    (SOCKET, SNDBUF, DEFAULT_BUFFER),
-    (SOCKET, RCVBUF, DEFAULT_BUFFER),
-    (SOCKET, KEEPALIVE, 0),
-    (SOCKET, 10, 0), // OOBINLINE
-    (SOCKET, 1, 0),  // DEBUG
-    (SOCKET, 12, 0), // PRIORITY
-    (SOCKET, REUSEPORT, 0),
-    (SOCKET, PASSCRED, 0),
-    (SOCKET, RCVLOWAT, 1),
-    (SOCKET, 29, 0), // TIMESTAMP
-    (SOCKET, 35, 0), // TIMESTAMPNS
-    (SOCKET, 36, 0), // MARK
-    (SOCKET, 46, 0), // BUSY_POLL
-    (SOCKET, 49, 0), // INCOMING_CPU
-    (TCP, 1, 0),     // NODELAY
-    (TCP, 2, 536),   // MAXSEG
-    (TCP, 3, 0),     // CORK
-    (TCP, KEEPIDLE, 7200),
-    (TCP, 5, 75),   // KEEPINTVL
-    (TCP, 6, 9),    // KEEPCNT
-    (TCP, 7, 6),    // SYNCNT
-    (TCP, 8, 60),   // LINGER2
-    (TCP, 9, 0),    // DEFER_ACCEPT
-    (TCP, 10, 0),   // WINDOW_CLAMP
-    (TCP, 12, 1),   // QUICKACK
-    (TCP, 18, 0),   // USER_TIMEOUT
-    (TCP, 23, 0),   // FASTOPEN
-    (TCP, 25, 0),   // NOTSENT_LOWAT
-    (IP, 1, 0),     // TOS
-    (IP, 2, 64),    // TTL
-    (IP, 8, 0),     // PKTINFO
-    (IP, 10, 1),    // MTU_DISCOVER
-    (IP, 11, 0),    // RECVERR
-    (IP, 12, 0),    // RECVTTL
-    (IP, 13, 0),    // RECVTOS
-    (IP, 24, 0),    // BIND_ADDRESS_NO_PORT
-    (IP, 32, 0),    // MULTICAST_IF, as a number
-    (IP, 33, 1),    // MULTICAST_TTL
-    (IP, 34, 1),    // MULTICAST_LOOP
-    (IPV6, 16, 64), // UNICAST_HOPS
-    (IPV6, 18, 1),  // MULTICAST_HOPS
-    (IPV6, 19, 1),  // MULTICAST_LOOP
-    (IPV6, 23, 1),  // MTU_DISCOVER
-    (IPV6, 25, 0),  // RECVERR
-    (IPV6, V6ONLY, 0),
-    (IPV6, 17, 0), // MULTICAST_IF
-    (IPV6, 29, 1), // MULTICAST_ALL
-    (IPV6, 49, 0), // RECVPKTINFO
-    (IPV6, 51, 0), // RECVHOPLIMIT
-    (IPV6, 66, 0), // RECVTCLASS
-    (IPV6, 62, 0), // DONTFRAG
-    (IPV6, 70, 0), // AUTOFLOWLABEL
-    (IPV6, 72, 0), // ADDR_PREFERENCES
-    (IP, 49, 1),   // MULTICAST_ALL
-    (IPV6, 67, 0), // TCLASS
-    (UDP, UDP_CORK, 0),
-    (UDP, UDP_SEGMENT, 0),
-    (UDP, 104, 0), // GRO
+/// What is kept of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// 1 for everything but 0.
+    Flag,
+    /// What is between the bounds; others are `EINVAL`.
+    Range(i32, i32),
+    /// The same, and -1 stands for the default.
+    RangeOr(i32, i32),
+    /// Everything, as `set_socket_option` makes it.
+    Any,
+}
+
+impl Rule {
+    /// # Errors
+    /// `EINVAL`.
+    pub(crate) fn keep(self, value: i32, default: i32) -> Result<i32> {
+        match self {
+            Self::Flag => Ok(i32::from(value != 0)),
+            Self::RangeOr(..) if value == -1 => Ok(default),
+            Self::Range(least, most) | Self::RangeOr(least, most) => (least..=most)
+                .contains(&value)
+                .then_some(value)
+                .ok_or(Errno::EINVAL),
+            Self::Any => Ok(value),
+        }
+    }
+}
+
+use Rule::{Any, Flag, Range, RangeOr};
+
+/// Integer options: level, name, default, what is kept. A value is remembered and given back.
+#[rustfmt::skip]
+const KEPT: &[(u32, u32, i32, Rule)] = &[
+    (SOCKET, 1, 0, Flag), // DEBUG
+    (SOCKET, REUSEADDR, 0, Flag),
+    (SOCKET, 5, 0, Flag), // DONTROUTE
+    (SOCKET, BROADCAST, 0, Flag),
+    (SOCKET, SNDBUF, DEFAULT_BUFFER, Any),
+    (SOCKET, RCVBUF, DEFAULT_BUFFER, Any),
+    (SOCKET, KEEPALIVE, 0, Flag),
+    (SOCKET, OOBINLINE, 0, Flag),
+    (SOCKET, 12, 0, Any), // PRIORITY
+    (SOCKET, REUSEPORT, 0, Flag),
+    (SOCKET, PASSCRED, 0, Flag),
+    (SOCKET, RCVLOWAT, 1, Any),
+    (SOCKET, TIMESTAMP, 0, Flag),
+    (SOCKET, TIMESTAMPNS, 0, Flag),
+    (SOCKET, 36, 0, Any), // MARK
+    (SOCKET, 46, 0, Range(0, i32::MAX)), // BUSY_POLL
+    (SOCKET, 49, -1, Any), // INCOMING_CPU
+    (TCP, 1, 0, Flag), // NODELAY
+    (TCP, MAXSEG, 536, Any),
+    (TCP, 3, 0, Flag), // CORK
+    (TCP, KEEPIDLE, 7200, Range(1, 32_767)),
+    (TCP, KEEPINTVL, 75, Range(1, 32_767)),
+    (TCP, KEEPCNT, 9, Range(1, 127)),
+    (TCP, 7, 6, Range(1, 127)), // SYNCNT
+    (TCP, LINGER2, 60, Any),
+    (TCP, DEFER_ACCEPT, 0, Any),
+    (TCP, WINDOW_CLAMP, 0, Any),
+    (TCP, 12, 1, Flag), // QUICKACK
+    (TCP, 18, 0, Range(0, i32::MAX)), // USER_TIMEOUT
+    (TCP, FASTOPEN, 0, Range(0, i32::MAX)),
+    (TCP, 25, 0, Any), // NOTSENT_LOWAT
+    (IP, TOS, 0, Any),
+    (IP, 2, 64, RangeOr(1, 255)), // TTL
+    (IP, 8, 0, Flag), // PKTINFO
+    (IP, 10, 1, Range(0, 5)), // MTU_DISCOVER
+    (IP, RECVERR, 0, Flag),
+    (IP, 12, 0, Flag), // RECVTTL
+    (IP, 13, 0, Flag), // RECVTOS
+    (IP, 24, 0, Flag), // BIND_ADDRESS_NO_PORT
+    (IP, MULTICAST_IF, 0, Any), // as a number
+    (IP, MULTICAST_TTL, 1, RangeOr(0, 255)),
+    (IP, 34, 1, Flag), // MULTICAST_LOOP
+    (IP, 49, 1, Range(0, 1)), // MULTICAST_ALL
+    (IPV6, 16, 64, RangeOr(0, 255)), // UNICAST_HOPS
+    (IPV6, MULTICAST_IF6, 0, Any),
+    (IPV6, MULTICAST_HOPS, 1, RangeOr(0, 255)),
+    (IPV6, 19, 1, Range(0, 1)), // MULTICAST_LOOP
+    (IPV6, 23, 1, Range(0, 5)), // MTU_DISCOVER
+    (IPV6, RECVERR6, 0, Flag),
+    (IPV6, V6ONLY, 0, Flag),
+    (IPV6, 29, 1, Flag), // MULTICAST_ALL
+    (IPV6, 49, 0, Flag), // RECVPKTINFO
+    (IPV6, 51, 0, Flag), // RECVHOPLIMIT
+    (IPV6, 62, 0, Flag), // DONTFRAG
+    (IPV6, 66, 0, Flag), // RECVTCLASS
+    (IPV6, TCLASS, 0, RangeOr(0, 255)),
+    (IPV6, 70, 1, Flag), // AUTOFLOWLABEL
+    (IPV6, ADDR_PREFERENCES, PREFERRED, Any),
+    (UDP, UDP_CORK, 0, Flag),
+    (UDP, UDP_SEGMENT, 0, Range(0, 65_535)),
+    (UDP, 104, 0, Flag), // GRO
 ];
+
+/// What `IPV6_ADDR_PREFERENCES` are that nobody has set: a home address, public or temporary.
+const PREFERRED: i32 = 0x500;
+
+/// What is kept of the `IPV6_ADDR_PREFERENCES` that are wanted (RFC 5014): of each pair one at most, and what
+/// is not mentioned stays. There is one address of a kind to choose from, so that nothing follows from it.
+///
+/// # Errors
+/// `EINVAL`.
+pub(crate) fn preferences(kept: i32, wanted: i32) -> Result<i32> {
+    // Temporary, public, whichever; care-of, home; with a cryptographic key, without.
+    let (ages, homes, keys) = (wanted & 0x103, wanted & 0x404, wanted & 0x808);
+    let age = match ages {
+        0 => kept & 0x103,
+        1 | 2 | 0x100 => ages,
+        _ => return Err(Errno::EINVAL),
+    };
+    let home = match homes {
+        0 => kept & 0x404,
+        4 | 0x400 => homes,
+        _ => return Err(Errno::EINVAL),
+    };
+    match keys {
+        0x808 => Err(Errno::EINVAL),
+        _ => Ok(age | home),
+    }
+}
+
+/// How many repetitions of a handshake's answer take so many seconds, and how long these take: what is left of
+/// a time for `TCP_DEFER_ACCEPT`.
+pub(crate) fn whole_repetitions(seconds: i32) -> i32 {
+    let (mut wait, mut whole, mut count) = (1, i32::from(seconds > 0), 1);
+    while seconds > whole && count < 255 {
+        wait = (wait * 2).min(120);
+        whole += wait;
+        count += 1;
+    }
+    whole
+}
 
 /// What a guest has set.
 #[derive(Clone, Debug, Default)]
@@ -116,14 +212,22 @@ pub struct Options {
     /// Bytes below which a stream is not worth reading (`SO_RCVLOWAT`), less one.
     pub(crate) more_wanted: usize,
     pub(crate) linger: (i32, i32),
+    /// The number of the only interface that it uses; 0 for all (`SO_BINDTODEVICE`).
+    pub(crate) device: u32,
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO` in nanoseconds; 0 waits for ever.
     pub(crate) timeouts_ns: (u64, u64),
 }
 
 impl Options {
     pub(crate) fn get(&self, level: u32, name: u32) -> Option<i32> {
-        let &(.., default) = KEPT.iter().find(|&&(l, n, _)| (l, n) == (level, name))?;
+        let (default, _) = Self::rule(level, name)?;
         Some(self.values.get(&(level, name)).copied().unwrap_or(default))
+    }
+
+    /// What an option is that nobody has set, and what is kept of what is set.
+    pub(crate) fn rule(level: u32, name: u32) -> Option<(i32, Rule)> {
+        let found = KEPT.iter().find(|&&(l, n, ..)| (l, n) == (level, name))?;
+        Some((found.2, found.3))
     }
 
     /// Whether a boolean option is on.
@@ -169,22 +273,30 @@ impl Options {
         set.and_then(|n| u8::try_from(n).ok()).unwrap_or(0)
     }
 
-    /// After how many idle seconds a connection is asked whether it lives; 0 for never.
-    pub(crate) fn keep_alive_seconds(&self) -> i32 {
-        match self.flag(SOCKET, KEEPALIVE) {
-            true => self.get(TCP, KEEPIDLE).unwrap_or(0),
-            false => 0,
+    /// How a connection is asked whether it lives, if it is.
+    pub(crate) fn keep_alive(&self) -> Option<KeepAlive> {
+        let number = |name| self.get(TCP, name).unwrap_or(1).max(1) as u32;
+        self.flag(SOCKET, KEEPALIVE).then(|| KeepAlive {
+            idle_s: number(KEEPIDLE),
+            interval_s: number(KEEPINTVL),
+            count: number(KEEPCNT) as u8,
+        })
+    }
+
+    /// Tells the stack below everything that was set.
+    pub(crate) fn tell(&self, network: &dyn Network, socket: NetSocket) {
+        for &(level, name) in self.values.keys() {
+            self.tell_one(network, socket, level, name);
         }
     }
 
-    /// Everything that was set to an integer, as the stack below is told.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, u32, i32)> {
-        self.values.iter().map(|(&(level, name), &value)| {
-            let value = match (level, name) {
-                (SOCKET, KEEPALIVE) => self.keep_alive_seconds(),
-                _ => value,
-            };
-            (level, name, value)
-        })
+    /// Tells the stack below what one option is.
+    pub(crate) fn tell_one(&self, network: &dyn Network, socket: NetSocket, level: u32, name: u32) {
+        match (level, name) {
+            (SOCKET, KEEPALIVE) | (TCP, KEEPIDLE | KEEPINTVL | KEEPCNT) => {
+                network.set_keep_alive(socket, self.keep_alive());
+            }
+            _ => network.set_option(socket, level, name, self.get(level, name).unwrap_or(0)),
+        }
     }
 }

@@ -316,7 +316,7 @@ impl Objects {
         }
         if is_dir && from.dir != to.dir {
             // Its `..` changes.
-            self.check_access(&asker(env), node, want::WRITE)?;
+            self.check_access(env, &asker(env), node, want::WRITE)?;
         }
         let (source, destination) = ((from.dir, old_name), (to.dir, new_name));
         if let Some(target) = target {
@@ -411,7 +411,7 @@ impl Objects {
             return Ok(());
         }
         let who = asker(env);
-        self.check_owner(&who, node)?;
+        self.check_owner(env, &who, node)?;
         let id = self.attributes(node)?;
         let inode = self.fs.inode_mut(id)?;
         inode.mode = mode & 0o7777;
@@ -483,11 +483,11 @@ impl Objects {
             return Ok(());
         }
         let who = asker(env);
-        if self.check_owner(&who, node).is_err() {
+        if self.check_owner(env, &who, node).is_err() {
             if (atime, mtime) != (SetTime::Now, SetTime::Now) {
                 return Err(Errno::EPERM);
             }
-            self.check_access(&who, node, want::WRITE)?;
+            self.check_access(env, &who, node, want::WRITE)?;
         }
         let now = now(env);
         let id = self.attributes(node)?;

@@ -107,7 +107,7 @@ impl Objects {
             (NodeKind::File, NodeRef::Synth(_)) => Err(Errno::EACCES),
             (NodeKind::File, node) => {
                 let node = self.place(node)?;
-                self.check_access(&asker(env), node, want::WRITE)?;
+                self.check_access(env, &asker(env), node, want::WRITE)?;
                 self.check_text(env, node)?;
                 self.truncate_node(env, node, size)
             }

@@ -167,7 +167,7 @@ impl Objects {
             return Err(Errno::ENOTDIR);
         }
         let who = asker(env);
-        self.check_search(&who, node)?;
+        self.check_search(env, &who, node)?;
         if !who.has(cap::SYS_CHROOT) {
             return Err(Errno::EPERM);
         }
@@ -220,7 +220,7 @@ impl Objects {
     /// A directory that one may not search is not to be worked in.
     fn check_cwd(&self, env: &dyn Env, node: NodeRef) -> Result<()> {
         if self.is_dir(node) {
-            self.check_search(&asker(env), node)?;
+            self.check_search(env, &asker(env), node)?;
         }
         Ok(())
     }

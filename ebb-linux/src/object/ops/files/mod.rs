@@ -6,7 +6,7 @@ mod dir;
 mod open;
 pub(crate) mod path;
 pub(super) mod permission;
-mod proc;
+pub(super) mod proc;
 mod program;
 mod stat;
 

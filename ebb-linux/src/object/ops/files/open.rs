@@ -130,6 +130,9 @@ impl Objects {
         if flags.contains(OpenFlags::DIRECTORY) && kind != NodeKind::Dir {
             return Err(Errno::ENOTDIR);
         }
+        if flags.contains(OpenFlags::DIRECT) && kind == NodeKind::Dir {
+            return Err(Errno::EINVAL);
+        }
         if flags.contains(OpenFlags::PATH) {
             let node = self.place(node)?;
             return self.open_as(Object::Path, flags, node);
@@ -143,7 +146,7 @@ impl Objects {
             wanted |= want::WRITE;
         }
         if kind != NodeKind::Symlink {
-            self.check_access(&asker(env), node, wanted)?;
+            self.check_access(env, &asker(env), node, wanted)?;
         }
         self.open_node(env, node, kind, flags)
     }

@@ -218,7 +218,7 @@ impl Objects {
                 return Err(Errno::ENOTDIR);
             }
             if at < rest.len() {
-                self.check_search(&who, dir)?;
+                self.check_search(env, &who, dir)?;
             }
             if at == rest.len() {
                 return Ok(Parent {

@@ -1,9 +1,10 @@
 //! Who may do what with a file: the checks of Linux' `fs/namei.c` and `fs/attr.c`.
 //!
-//! Files of /proc and /sys are not checked here: what may be written there is `synth`'s matter.
+//! What may be written in /proc and /sys is `synth`'s matter besides.
 
 use alloc::sync::Arc;
 
+use super::proc;
 use crate::object::{
     Objects,
     credentials::{Credentials, cap},
@@ -30,20 +31,29 @@ pub(crate) fn asker(env: &dyn Env) -> Arc<Credentials> {
 
 impl Objects {
     /// Owner, group and mode of what has them.
-    fn ownership(&self, node: NodeRef) -> Option<(u32, u32, u32)> {
+    fn ownership(&self, env: &dyn Env, node: NodeRef) -> Option<(u32, u32, u32)> {
         match self.place(node).ok()? {
-            NodeRef::Synth(_) => None,
+            NodeRef::Synth(node) => {
+                let (uid, gid) = proc::owner(env, node);
+                Some((uid, gid, node.mode()))
+            }
             node => self.fs.ownership(node).ok(),
         }
     }
 
     /// # Errors
     /// `EACCES` when the mode does not grant what is wanted.
-    pub(crate) fn check_access(&self, who: &Credentials, node: NodeRef, wanted: u32) -> Result<()> {
+    pub(crate) fn check_access(
+        &self,
+        env: &dyn Env,
+        who: &Credentials,
+        node: NodeRef,
+        wanted: u32,
+    ) -> Result<()> {
         if who.has(cap::DAC_OVERRIDE) && wanted & want::EXECUTE == 0 {
             return Ok(());
         }
-        let Some(ownership) = self.ownership(node) else {
+        let Some(ownership) = self.ownership(env, node) else {
             return Ok(());
         };
         if who.may_access(ownership, self.is_dir(node), wanted) {
@@ -57,11 +67,16 @@ impl Objects {
     ///
     /// # Errors
     /// `EACCES`.
-    pub(crate) fn check_search(&self, who: &Credentials, dir: NodeRef) -> Result<()> {
+    pub(crate) fn check_search(
+        &self,
+        env: &dyn Env,
+        who: &Credentials,
+        dir: NodeRef,
+    ) -> Result<()> {
         if who.has(cap::DAC_OVERRIDE) {
             return Ok(());
         }
-        self.check_access(who, dir, want::EXECUTE)
+        self.check_access(env, who, dir, want::EXECUTE)
     }
 
     /// Whether entries of a directory may be made.
@@ -73,7 +88,7 @@ impl Objects {
         if who.has(cap::DAC_OVERRIDE) {
             return Ok(());
         }
-        self.check_access(&who, dir, want::WRITE | want::EXECUTE)
+        self.check_access(env, &who, dir, want::WRITE | want::EXECUTE)
     }
 
     /// Whether an entry may be taken out of a directory.
@@ -83,10 +98,10 @@ impl Objects {
     pub(crate) fn check_removing(&self, env: &dyn Env, dir: NodeRef, node: NodeRef) -> Result<()> {
         self.check_entering(env, dir)?;
         let who = asker(env);
-        let Some((dir_uid, _, mode)) = self.ownership(dir) else {
+        let Some((dir_uid, _, mode)) = self.ownership(env, dir) else {
             return Ok(());
         };
-        let uid = self.ownership(node).map_or(0, |o| o.0);
+        let uid = self.ownership(env, node).map_or(0, |o| o.0);
         if mode & S_ISVTX != 0 && !who.owns(uid) && who.user.files != dir_uid {
             return Err(Errno::EPERM);
         }
@@ -95,8 +110,13 @@ impl Objects {
 
     /// # Errors
     /// `EPERM` for anybody but the owner of a file.
-    pub(crate) fn check_owner(&self, who: &Credentials, node: NodeRef) -> Result<()> {
-        match self.ownership(node) {
+    pub(crate) fn check_owner(
+        &self,
+        env: &dyn Env,
+        who: &Credentials,
+        node: NodeRef,
+    ) -> Result<()> {
+        match self.ownership(env, node) {
             Some((uid, ..)) if !who.owns(uid) => Err(Errno::EPERM),
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@ use crate::object::{
     errno::{Errno, Result},
     files::Files,
     flags::OpenFlags,
+    fs::NodeKind,
     fs::{
         NAME_MAX,
         rows::{OUTSIDE, TASK_FILES, TREE, What},
@@ -16,6 +17,7 @@ use crate::object::{
     },
     id::{Fd, NodeRef, SynthNode},
     interfaces,
+    io::Sink,
     kind::{Face, Object, process::Process},
 };
 
@@ -58,7 +60,12 @@ pub(crate) fn lookup(
     }
     if let SynthNode::Task(pid, tid) = dir {
         let file = TASK_FILES.iter().find(|f| f.as_bytes() == name);
-        return Ok(file.and_then(|f| match row(&format!("{PID}/{f}"))? {
+        // What a process itself does not have.
+        let place = match name {
+            b"children" => "task/",
+            _ => "",
+        };
+        return Ok(file.and_then(|f| match row(&format!("{PID}/{place}{f}"))? {
             SynthNode::Row(at) => Some(SynthNode::TaskFile(pid, tid, at)),
             _ => None,
         }));
@@ -205,9 +212,41 @@ pub(crate) fn link_text(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<V
         }
         Some((_, What::Cwd)) => o.path_text(files(link, o, env)?.cwd)?,
         Some((_, What::RootLink)) => o.path_text(files(link, o, env)?.root)?,
-        Some((_, What::Link(target))) => target.as_bytes().to_vec(),
+        Some((_, What::Link(target) | What::NameSpace(target))) => target.as_bytes().to_vec(),
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// The most that one read gives of a process' memory or page map.
+const MEMORY_CHUNK: usize = 64 << 10;
+
+/// Reads what is too long to be made as a whole: memory, and what is known of its pages. `None` for other files.
+pub(crate) fn read_long(
+    env: &dyn Env,
+    node: SynthNode,
+    pos: u64,
+    sink: &mut dyn Sink,
+) -> Option<Result<usize>> {
+    let (_, what @ (What::Memory | What::Pages)) = node.row()? else {
+        return None;
+    };
+    let wanted = sink.remaining().min(MEMORY_CHUNK);
+    if matches!(what, What::Pages) && (!pos.is_multiple_of(8) || !wanted.is_multiple_of(8)) {
+        return Some(Err(Errno::EINVAL));
+    }
+    let read = with(node, env, |process| {
+        let mut bytes = alloc::vec![0; wanted];
+        let n = match what {
+            What::Memory => process.read_memory(pos, &mut bytes)?,
+            _ => process.read_page_map(pos / 8, &mut bytes),
+        };
+        bytes.truncate(n);
+        Ok(bytes)
+    });
+    Some(read.flatten().and_then(|bytes| match sink.put(&bytes) {
+        n if n < bytes.len() => Err(Errno::EFAULT),
+        n => Ok(n),
+    }))
 }
 
 /// The content of a file as of now.
@@ -273,7 +312,7 @@ pub(crate) fn owner(env: &dyn Env, node: SynthNode) -> (u32, u32) {
         return (0, 0);
     }
     let ids = with(node, env, |process| {
-        let open = node.mode() == 0o555 || process.is_dumpable();
+        let open = node.kind() == NodeKind::Dir || process.is_dumpable();
         let who = process.credentials();
         open.then_some((who.user.effective, who.group.effective))
     });

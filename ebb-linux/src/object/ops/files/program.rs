@@ -68,7 +68,7 @@ impl Objects {
         if matches!(node, NodeRef::Synth(_)) || self.fs.stat(node)?.mode & 0o111 == 0 {
             return Err(Errno::EACCES);
         }
-        self.check_access(&asker(env), node, want::EXECUTE)?;
+        self.check_access(env, &asker(env), node, want::EXECUTE)?;
         Ok(Executable {
             path: self.path_text(node)?,
             node,

@@ -114,9 +114,9 @@ impl Objects {
             return Err(Errno::EACCES);
         }
         if flags.contains(AtFlags::REMOVEDIR) {
-            self.check_access(&who, node, mode)
+            self.check_access(env, &who, node, mode)
         } else {
-            self.check_access(&who.real(), node, mode)
+            self.check_access(env, &who.real(), node, mode)
         }
     }
 

@@ -10,6 +10,7 @@ use crate::object::{
     flags::{AT_FDCWD, OpenFlags},
     fs::{InodeKind, NodeKind},
     id::{DescId, Fd, NodeRef},
+    interfaces::{ETH0, LO},
     kind::{
         Object,
         socket::{
@@ -145,12 +146,13 @@ impl Objects {
         else {
             return Ok(());
         };
+        if !socket.uses(ETH0) {
+            return Ok(());
+        }
         let options = &socket.options;
         let shared = options.flag(SOCKET, REUSEADDR) || options.flag(SOCKET, REUSEPORT);
         let net = network.bind(canonical(*local), shared)?;
-        for (level, name, value) in options.all() {
-            network.set_option(net, level, name, value);
-        }
+        options.tell(network, net);
         self.enter_groups_outside(env, id, net)?;
         self.sockets.net.insert(net, id);
         self.socket_mut(id)?.net = Some(net);
@@ -211,6 +213,9 @@ impl Objects {
         else {
             return Ok(());
         };
+        if !self.socket(id)?.uses(ETH0) {
+            return Ok(());
+        }
         let net = network.listen(canonical(local), backlog.max(1))?;
         self.sockets.net.insert(net, id);
         self.socket_mut(id)?.net = Some(net);
@@ -265,6 +270,9 @@ impl Objects {
                 // What listens on the machine's own addresses may be the machine's, or another UC's.
                 let here = self.is_local(env, to.ip())
                     && (is_loopback(to.ip()) || self.find_local(true, to, to).is_some());
+                if !self.socket(id)?.uses(if here { LO } else { ETH0 }) {
+                    return Err(Errno::ENETUNREACH);
+                }
                 if here {
                     self.connect_local(env, id, to, nonblocking)
                 } else {
@@ -477,9 +485,7 @@ impl Objects {
         socket.net = Some(net);
         socket.remote = Address::Inet(to);
         socket.state = State::Connecting;
-        for (level, name, value) in socket.options.all() {
-            network.set_option(net, level, name, value);
-        }
+        socket.options.tell(network, net);
         self.settle_connect(env, id);
         match self.socket(id)?.state {
             State::Connected => Ok(()),
@@ -494,6 +500,9 @@ impl Objects {
         // What listens on the machine's own address may be another UC's.
         let here = self.is_local(env, to.ip())
             && (is_loopback(to.ip()) || self.find_local(false, to, to).is_some());
+        if !self.socket(id)?.uses(if here { LO } else { ETH0 }) {
+            return Err(Errno::ENETUNREACH);
+        }
         if here {
             self.local_source(env, id, to)?;
         } else {
@@ -625,9 +634,7 @@ impl Objects {
         let (domain, options) = (socket.domain, socket.options.clone());
         let network = env.network().ok_or(Errno::EAGAIN)?;
         let (net, from) = network.accept(net)?;
-        for (level, name, value) in options.all() {
-            network.set_option(net, level, name, value);
-        }
+        options.tell(network, net);
         let accepted = match self.new_socket(domain, SocketKind::Stream) {
             Ok(accepted) => accepted,
             Err(errno) => {
@@ -711,6 +718,15 @@ impl Objects {
             (domain, State::Connected, _) => Ok((domain, socket.remote.clone())),
             _ => Err(Errno::ENOTCONN),
         }
+    }
+
+    /// What a socket is.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`, `EBADF`.
+    pub fn socket_kind(&self, desc: DescId) -> Result<(Domain, SocketKind)> {
+        let socket = self.socket(self.socket_of(desc)?)?;
+        Ok((socket.domain, socket.kind))
     }
 
     /// The family of a socket, for parsing the addresses that go with it.

@@ -9,6 +9,7 @@ use crate::object::{
     env::{Carried, Env, NetSocket, Report},
     errno::{Errno, Result},
     id::DescId,
+    interfaces::LO,
     io::{Sink, Source},
     kind::{
         Object,
@@ -145,7 +146,8 @@ impl Objects {
         let target = self
             .is_local(env, to.ip())
             .then(|| self.find_local(false, from, to))
-            .flatten();
+            .flatten()
+            .filter(|_| self.socket(id).is_ok_and(|socket| socket.uses(LO)));
         if target.is_none()
             && to.ip().is_multicast()
             && let Some(members) = {
@@ -166,6 +168,9 @@ impl Objects {
             return Ok(());
         }
         let Some(target) = target else {
+            if is_loopback(to.ip()) && !self.socket(id)?.uses(LO) {
+                return Err(Errno::ENETUNREACH);
+            }
             if is_loopback(to.ip()) {
                 // Loopback answers at once that the port is closed.
                 return self.refuse(id, canonical(to), bytes);

@@ -51,6 +51,8 @@ bitflags! {
         const NOSIGNAL = 0x4000;
         /// More of the same datagram or segment follows.
         const MORE = 0x8000;
+        /// Connect with the first bytes.
+        const FASTOPEN = 0x2000_0000;
         /// Received descriptors are closed at `execve`.
         const CMSG_CLOEXEC = 0x4000_0000;
 
@@ -238,8 +240,16 @@ impl Objects {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
         let socket = self.socket(id)?;
-        let (domain, kind) = (socket.domain, socket.kind);
+        let (domain, kind, state) = (socket.domain, socket.kind, socket.state);
+        let stream = kind == SocketKind::Stream;
         let urgent = flags.contains(MessageFlags::OOB);
+        if flags.contains(MessageFlags::FASTOPEN) && domain != Domain::Unix && stream {
+            // As where `tcp_fastopen` is 0.
+            return Err(match state {
+                State::Idle => Errno::EOPNOTSUPP,
+                _ => Errno::EISCONN,
+            });
+        }
         if urgent && (domain == Domain::Unix || kind != SocketKind::Stream) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -476,14 +486,22 @@ impl Objects {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
         let peek = flags.contains(MessageFlags::PEEK);
-        if flags.contains(MessageFlags::OOB) {
+        let socket = self.socket(id)?;
+        let (unix, stream) = (
+            socket.domain == Domain::Unix,
+            socket.kind == SocketKind::Stream,
+        );
+        if flags.contains(MessageFlags::OOB) && socket.kind == SocketKind::SeqPacket {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if flags.contains(MessageFlags::OOB) && stream {
             return Ok(Received {
                 len: self.receive_urgent(id, sink, peek)?,
                 flags: MessageFlags::OOB,
                 ..Received::default()
             });
         }
-        if flags.contains(MessageFlags::ERRQUEUE) {
+        if flags.contains(MessageFlags::ERRQUEUE) && !unix {
             return self.receive_report(env, id, sink);
         }
         let impatient = !self.may_block(desc) || flags.contains(MessageFlags::DONTWAIT);

@@ -3,6 +3,7 @@
 mod brief;
 pub mod connect;
 mod datagram;
+mod device;
 mod flight;
 mod group;
 pub mod message;
@@ -326,7 +327,7 @@ impl Objects {
             _ => self.has_room(socket),
         };
         events.set(Events::WRITE | Events::WRBAND, writable);
-        if socket.domain != Domain::Unix {
+        if socket.domain != Domain::Unix && stream {
             events.remove(Events::WRBAND);
         }
         events

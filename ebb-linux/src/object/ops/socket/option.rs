@@ -11,12 +11,14 @@ use crate::object::{
     id::DescId,
     interfaces,
     kind::socket::{
-        Owner, Sender, Socket, SocketKind, State,
+        Owner, Sender, Socket, SocketId, SocketKind, State,
         address::{Address, Domain},
         option::{
-            IP, IPV6, KEEPALIVE, KEEPIDLE, LINGER, MAX_BUFFER, MIN_RECEIVE, MIN_SEND, PASSCRED,
-            RCVBUF, RCVLOWAT, REUSEADDR, REUSEPORT, SNDBUF, SOCKET, TCP, UDP, UDP_CORK,
-            UDP_SEGMENT, V6ONLY,
+            ADDR_PREFERENCES, BINDTODEVICE, BINDTOIFINDEX, DEFER_ACCEPT, FASTOPEN, IP, IPV6,
+            LINGER, LINGER2, MAX_BUFFER, MAXSEG, MIN_RECEIVE, MIN_SEND, MULTICAST_HOPS,
+            MULTICAST_IF, MULTICAST_IF6, MULTICAST_TTL, Options, PASSCRED, PEERNAME, RCVBUF,
+            RCVLOWAT, SNDBUF, SOCKET, TCLASS, TCP, TIMESTAMP, TIMESTAMPNS, TOS, UDP, UDP_CORK,
+            WINDOW_CLAMP, preferences, whole_repetitions,
         },
     },
 };
@@ -42,14 +44,19 @@ fn timeval(bytes: &[u8]) -> Result<u64> {
     .to_ns())
 }
 
+/// Names rather than numbers, of `IPPROTO_TCP`.
+const CONGESTION: u32 = 13;
+const ULP: u32 = 31;
+
 /// Whether a socket has options of that level.
 fn has_level(socket: &Socket, level: u32) -> bool {
     match level {
+        SOCKET => true,
+        _ if socket.domain == Domain::Unix => false,
         IP => socket.domain != Domain::Netlink,
         IPV6 => socket.domain == Domain::Inet6,
         TCP => socket.kind == SocketKind::Stream,
         UDP => socket.kind == SocketKind::Datagram && socket.domain != Domain::Netlink,
-        SOCKET => true,
         _ => socket.domain == Domain::Netlink,
     }
 }
@@ -74,15 +81,26 @@ impl Objects {
         if !has_level(socket, level) {
             return Err(Errno::ENOPROTOOPT);
         }
+        // Times and what is to linger are longer, names of devices may be shorter.
+        if (level == SOCKET || level == TCP && !matches!(name, CONGESTION | ULP))
+            && name != BINDTODEVICE
+            && value.len() < 4
+        {
+            return Err(Errno::EINVAL);
+        }
         let mighty = env.process().credentials().has(cap::NET_ADMIN);
         match (level, name) {
-            (SOCKET, 3 | 4 | 30 | 38 | 39) => return Err(Errno::ENOPROTOOPT),
-            (SOCKET, LINGER) => socket.options.linger = (int(value, 0)?, int(value, 4)?),
+            (SOCKET, 3 | 4 | PEERNAME | 30 | 38 | 39) => return Err(Errno::ENOPROTOOPT),
+            (SOCKET, BINDTODEVICE) => return self.bind_to_device(env, id, value),
+            (SOCKET, BINDTOIFINDEX) => return self.bind_to_index(env, id, int(value, 0)?),
+            (SOCKET, LINGER) => {
+                socket.options.linger = (i32::from(int(value, 0)? != 0), int(value, 4)?);
+            }
             (SOCKET, 20 | 66) => socket.options.timeouts_ns.0 = timeval(value)?,
             (SOCKET, 21 | 67) => socket.options.timeouts_ns.1 = timeval(value)?,
             // CONGESTION: there is one algorithm. ULP: none.
-            (TCP, 13) if value.split(|b| *b == 0).next() == Some(b"reno") => {}
-            (TCP, 13 | 31) => return Err(Errno::ENOENT),
+            (TCP, CONGESTION) if value.split(|b| *b == 0).next() == Some(b"reno") => {}
+            (TCP, CONGESTION | ULP) => return Err(Errno::ENOENT),
             // FASTOPEN_CONNECT, as where `tcp_fastopen` is 0.
             (TCP, 30) => return Err(Errno::EOPNOTSUPP),
             // SO_RCVBUFFORCE and SO_SNDBUFFORCE, MARK, DEBUG, BUSY_POLL: for the network's administrator.
@@ -92,85 +110,100 @@ impl Objects {
             (SOCKET, 12) if !mighty && !(0..=6).contains(&int(value, 0)?) => {
                 return Err(Errno::EPERM);
             }
+            (IP, MULTICAST_IF) if socket.kind == SocketKind::Stream => return Err(Errno::EINVAL),
             _ if group::is_known(level, name) => {
                 return self.set_group_option(env, id, (level, name), value);
             }
-            _ => {
-                if socket.options.get(level, name).is_none() {
-                    return Err(Errno::ENOPROTOOPT);
-                }
-                // Some programs pass a single byte for IP options, as Linux allows.
-                let value = match (level, value) {
-                    (IP, [byte]) => i32::from(*byte),
-                    _ => int(value, 0)?,
-                };
-                let value = match (level, name) {
-                    (SOCKET, SNDBUF | RCVBUF) => {
-                        let least = if name == SNDBUF {
-                            MIN_SEND
-                        } else {
-                            MIN_RECEIVE
-                        };
-                        (value.clamp(0, MAX_BUFFER / 2) * 2).max(least)
-                    }
-                    (SOCKET, REUSEADDR | REUSEPORT | 1 | 5 | 6 | 9 | 10 | PASSCRED) => {
-                        i32::from(value != 0)
-                    }
-                    (TCP, 1 | 3) | (IPV6, V6ONLY) => i32::from(value != 0),
-                    (TCP, 4..=6) if !(1..=32767).contains(&value) => return Err(Errno::EINVAL),
-                    (IP, 2) if value != -1 && !(1..=255).contains(&value) => {
-                        return Err(Errno::EINVAL);
-                    }
-                    (IP, 33) | (IPV6, 16 | 18 | 67) if !(-1..=255).contains(&value) => {
-                        return Err(Errno::EINVAL);
-                    }
-                    (IP, 10) | (IPV6, 23) if !(0..=5).contains(&value) => {
-                        return Err(Errno::EINVAL);
-                    }
-                    // -1 is the usual.
-                    (IP, 2) if value == -1 => 64,
-                    (IP, 33) | (IPV6, 18) if value == -1 => 1,
-                    (IPV6, 16) if value == -1 => 64,
-                    (IPV6, 67) if value == -1 => 0,
-                    (IPV6, 17) if !(0..=2).contains(&value) => return Err(Errno::ENODEV),
-                    // No more than there can be.
-                    (SOCKET, RCVLOWAT) if value < 0 => MAX_BUFFER / 2,
-                    (SOCKET, RCVLOWAT) => value.clamp(1, MAX_BUFFER / 2),
-                    (UDP, UDP_SEGMENT) if !(0..=65_535).contains(&value) => {
-                        return Err(Errno::EINVAL);
-                    }
-                    // MAXSEG, SYNCNT.
-                    (TCP, 2) if !(88..=32_767).contains(&value) => return Err(Errno::EINVAL),
-                    (TCP, 7) if !(1..=127).contains(&value) => return Err(Errno::EINVAL),
-                    (UDP, UDP_CORK) => i32::from(value != 0),
-                    _ => value,
-                };
-                match (level, name) {
-                    (SOCKET, PASSCRED) => socket.options.passes_credentials = value != 0,
-                    (SOCKET, RCVLOWAT) => socket.options.more_wanted = value as usize - 1,
-                    _ => {}
-                }
-                socket.options.values.insert((level, name), value);
-                let net = socket.net;
-                if let (Some(net), Some(network)) = (net, env.network()) {
-                    // What keeps a connection alive goes on as one: after how many idle seconds, or never.
-                    let (level, name, value) = match (level, name) {
-                        (SOCKET, KEEPALIVE) | (TCP, KEEPIDLE) => {
-                            (SOCKET, KEEPALIVE, socket.options.keep_alive_seconds())
-                        }
-                        other => (other.0, other.1, value),
-                    };
-                    network.set_option(net, level, name, value);
-                }
-                if (level, name, value) == (UDP, UDP_CORK, 0) {
-                    return self.uncork(env, id);
-                }
-            }
+            _ => return self.set_number(env, id, (level, name), value),
         }
         Ok(())
     }
 
-    /// `getsockopt`: the value, which the caller cuts to the room the guest has.
+    /// Sets an option that is a number.
+    fn set_number(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        (level, name): (u32, u32),
+        value: &[u8],
+    ) -> Result<()> {
+        let socket = self.socket_mut(id)?;
+        let (default, rule) = Options::rule(level, name).ok_or(Errno::ENOPROTOOPT)?;
+        let stream = socket.kind == SocketKind::Stream;
+        if (level, stream, name) == (IPV6, true, MULTICAST_HOPS) {
+            return Err(Errno::ENOPROTOOPT);
+        }
+        let value = match (level, value) {
+            // A byte is enough for options of IP, and nothing at all for those that are on or off.
+            (IP, []) if !matches!(name, 2 | MULTICAST_TTL | 34 | 49) => 0,
+            (IPV6, [] | [_] | [_, _] | [_, _, _]) if matches!(name, 62 | 70) => 0,
+            (IP, [byte] | [byte, _] | [byte, _, _]) => i32::from(*byte),
+            _ => int(value, 0)?,
+        };
+        let value = rule.keep(value, default)?;
+        let value = match (level, name) {
+            (SOCKET, SNDBUF | RCVBUF) => {
+                let least = if name == SNDBUF {
+                    MIN_SEND
+                } else {
+                    MIN_RECEIVE
+                };
+                let half = (value as u32).min(MAX_BUFFER as u32 / 2) as i32;
+                (half * 2).max(least)
+            }
+            // No more than there can be.
+            (SOCKET, RCVLOWAT) if value < 0 => MAX_BUFFER / 2,
+            (SOCKET, RCVLOWAT) => value.clamp(1, MAX_BUFFER / 2),
+            // Bits of congestion notification are the protocol's.
+            (IP, TOS) | (IPV6, TCLASS) if stream => value & 0xfc,
+            (IP, TOS) => value & 0xff,
+            (IP, MULTICAST_TTL) if stream => return Err(Errno::EINVAL),
+            (IPV6, MULTICAST_IF6) if stream => return Err(Errno::ENOPROTOOPT),
+            (IPV6, MULTICAST_IF6) if !(0..=2).contains(&value) => return Err(Errno::ENODEV),
+            (IPV6, ADDR_PREFERENCES) => {
+                preferences(socket.options.get(level, name).unwrap_or(default), value)?
+            }
+            (TCP, MAXSEG) if value != 0 && !(88..=32_767).contains(&value) => {
+                return Err(Errno::EINVAL);
+            }
+            (TCP, MAXSEG) if value == 0 => default,
+            (TCP, LINGER2) => match value {
+                ..0 => -1,
+                0 => default,
+                _ => value.min(120),
+            },
+            (TCP, DEFER_ACCEPT) => whole_repetitions(value),
+            (TCP, WINDOW_CLAMP) if value == 0 && socket.state != State::Idle => {
+                return Err(Errno::EINVAL);
+            }
+            (TCP, WINDOW_CLAMP) if value != 0 => value.max(MIN_RECEIVE / 2),
+            (TCP, FASTOPEN) if !matches!(socket.state, State::Idle | State::Listening) => {
+                return Err(Errno::EINVAL);
+            }
+            (TCP, FASTOPEN) => value.min(4096),
+            _ => value,
+        };
+        match (level, name) {
+            (SOCKET, PASSCRED) => socket.options.passes_credentials = value != 0,
+            (SOCKET, RCVLOWAT) => socket.options.more_wanted = value as usize - 1,
+            // Each of them ends the other.
+            (SOCKET, TIMESTAMP | TIMESTAMPNS) => {
+                let other = TIMESTAMP + TIMESTAMPNS - name;
+                socket.options.values.remove(&(SOCKET, other));
+            }
+            _ => {}
+        }
+        socket.options.values.insert((level, name), value);
+        if let (Some(net), Some(network)) = (socket.net, env.network()) {
+            socket.options.tell_one(network, net, level, name);
+        }
+        match (level, name, value) {
+            (UDP, UDP_CORK, 0) => self.uncork(env, id),
+            _ => Ok(()),
+        }
+    }
+
+    /// `getsockopt`: the value, which the caller cuts to the `room` that the guest has.
     ///
     /// # Errors
     /// `ENOTSOCK`, `ENOPROTOOPT`.
@@ -179,15 +212,19 @@ impl Objects {
         env: &dyn Env,
         desc: DescId,
         (level, name): (u32, u32),
+        room: usize,
     ) -> Result<Vec<u8>> {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
-        let socket = self.socket_mut(id)?;
-        if socket.domain == Domain::Unix && level != SOCKET {
-            return Err(Errno::EOPNOTSUPP);
+        if (level, name) == (SOCKET, BINDTODEVICE) {
+            return self.device_of(env, id, room);
         }
+        let socket = self.socket_mut(id)?;
         if !has_level(socket, level) {
-            return Err(Errno::EOPNOTSUPP);
+            return Err(match socket.domain {
+                Domain::Inet6 | Domain::Netlink => Errno::ENOPROTOOPT,
+                Domain::Unix | Domain::Inet => Errno::EOPNOTSUPP,
+            });
         }
         let word = |value: i32| Ok(value.to_le_bytes().to_vec());
         let time = |ns: u64| {
@@ -222,8 +259,19 @@ impl Objects {
                 Ok(groups.collect())
             }
             // COOKIE: a number for each socket.
+            (SOCKET, 57) if room < 8 => Err(Errno::EINVAL),
             (SOCKET, 57) => Ok((u64::from(id.index()) + 1).to_le_bytes().to_vec()),
             (SOCKET, 19) => word(1),
+            (SOCKET, BINDTOIFINDEX) => word(socket.options.device as i32),
+            (SOCKET, PEERNAME) => match (&socket.remote, socket.state) {
+                (_, State::Idle | State::Listening | State::Connecting) => Err(Errno::ENOTCONN),
+                _ => {
+                    let (domain, peer) = self.peer_name(desc)?;
+                    let bytes = peer.to_bytes(domain);
+                    // Unlike getpeername, it does not cut.
+                    (room <= bytes.len()).then_some(bytes).ok_or(Errno::EINVAL)
+                }
+            },
             (SOCKET, 20 | 66) => time(socket.options.timeouts_ns.0),
             (SOCKET, 21 | 67) => time(socket.options.timeouts_ns.1),
             (SOCKET, 30) => word(i32::from(socket.state == State::Listening)),
@@ -259,6 +307,18 @@ impl Objects {
                 let all = interfaces::all(env);
                 let found = all.iter().find(|i| i.index == chosen).and_then(|i| i.v4());
                 Ok(found.map_or([0; 4], |(ip, _)| ip.octets()).to_vec())
+            }
+            (TCP, MAXSEG) if socket.state == State::Connected => {
+                let to = match &socket.remote {
+                    Address::Inet(to) => to.ip().to_canonical(),
+                    _ => return Err(Errno::ENOTCONN),
+                };
+                let headers = if to.is_ipv4() { 40 } else { 60 };
+                word(match (socket.net, env.network()) {
+                    (Some(_), Some(network)) => network.path_mtu(to) as i32 - headers,
+                    // Half of what a window of loopback's may be.
+                    _ => 32_741,
+                })
             }
             (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
             _ => word(socket.options.get(level, name).ok_or(Errno::ENOPROTOOPT)?),

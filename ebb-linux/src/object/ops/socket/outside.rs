@@ -9,7 +9,7 @@ use core::{
 use super::message::MessageFlags;
 use crate::object::{
     Objects,
-    env::{Carried, Env, NetSocket, Network, ProcInfo, Report},
+    env::{Carried, Env, KeepAlive, NetSocket, Network, ProcInfo, Report},
     errno::{Errno, Result},
     id::Fd,
     kind::socket::address::Address,
@@ -30,6 +30,7 @@ struct Echo {
     groups: RefCell<Vec<IpAddr>>,
     senders: RefCell<(bool, Vec<IpAddr>)>,
     aborted: Cell<u32>,
+    keeps_alive: Cell<Option<KeepAlive>>,
 }
 
 impl Echo {
@@ -161,6 +162,9 @@ impl Network for Echo {
         Ok(([10, 0, 0, 2], 40_000).into())
     }
     fn set_option(&self, _: NetSocket, _: u32, _: u32, _: i32) {}
+    fn set_keep_alive(&self, _: NetSocket, how: Option<KeepAlive>) {
+        self.keeps_alive.set(how);
+    }
     fn readiness(&self, socket: NetSocket) -> Events {
         let readable = self.with(socket, |b| !b.is_empty()).unwrap_or(false);
         if readable {
@@ -315,11 +319,32 @@ fn an_error_of_a_connection_is_told_once_and_then_its_end() {
         Err(Errno::ECONNRESET)
     );
     let so_error = (1, 4);
-    assert_eq!(o.socket_option(&net, d, so_error), Ok(vec![0; 4]));
+    assert_eq!(o.socket_option(&net, d, so_error, 4), Ok(vec![0; 4]));
     net.error.set(Some(Errno::ECONNRESET));
     let told = Errno::ECONNRESET.number().to_le_bytes().to_vec();
-    assert_eq!(o.socket_option(&net, d, so_error), Ok(told));
-    assert_eq!(o.socket_option(&net, d, so_error), Ok(vec![0; 4]));
+    assert_eq!(o.socket_option(&net, d, so_error, 4), Ok(told));
+    assert_eq!(o.socket_option(&net, d, so_error, 4), Ok(vec![0; 4]));
+}
+
+#[test]
+fn how_a_connection_is_kept_alive_reaches_the_stack_whenever_it_is_set() {
+    let (mut o, net) = (objects(), Echo::default());
+    let fd = o.socket_create(2, 1, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    let to = Address::Inet(([10, 0, 0, 9], 80).into());
+    assert_eq!(o.connect(&net, d, to), Err(Errno::EINPROGRESS));
+    let set = |o: &mut Objects, name, value: i32| {
+        o.set_socket_option(&net, d, name, &value.to_le_bytes())
+            .unwrap();
+        net.keeps_alive
+            .get()
+            .map(|k| (k.idle_s, k.interval_s, k.count))
+    };
+    assert_eq!(set(&mut o, (6, 5), 20), None);
+    assert_eq!(set(&mut o, (1, 9), 1), Some((7200, 20, 9)));
+    assert_eq!(set(&mut o, (6, 4), 60), Some((60, 20, 9)));
+    assert_eq!(set(&mut o, (6, 6), 3), Some((60, 20, 3)));
+    assert_eq!(set(&mut o, (1, 9), 0), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
+    interfaces::LO,
     kind::socket::{
         Socket, SocketId, SocketKind, State,
         address::{Address, Domain, canonical, is_loopback},
@@ -40,7 +41,9 @@ impl Objects {
             || x.is_unspecified()
                 && y.is_unspecified()
                 && (v6(a) == v6(b) || v6(a) && !only(a) || v6(b) && !only(b));
-        if !overlap {
+        let devices = (a.options.device, b.options.device);
+        let apart = devices.0 != devices.1 && devices.0 != 0 && devices.1 != 0;
+        if !overlap || apart {
             return false;
         }
         let both =
@@ -125,12 +128,15 @@ impl Objects {
                 continue;
             };
             let only = socket.options.flag(option::IPV6, option::V6ONLY);
-            if !covers(
-                bound.ip().to_canonical(),
-                socket.domain == Domain::Inet6,
-                only,
-                ip,
-            ) {
+            let hears = socket.uses(LO);
+            if !hears
+                || !covers(
+                    bound.ip().to_canonical(),
+                    socket.domain == Domain::Inet6,
+                    only,
+                    ip,
+                )
+            {
                 continue;
             }
             if stream && socket.state != State::Listening {

@@ -97,7 +97,7 @@ fn nobody_listening_is_refused_at_once_or_after_einprogress() {
         o.poll(&w, d)
             .contains(Events::ERR | Events::HUP | Events::OUT)
     );
-    let error = o.socket_option(&w, d, (1, 4)).unwrap();
+    let error = o.socket_option(&w, d, (1, 4), 4).unwrap();
     assert_eq!(error, Errno::ECONNREFUSED.number().to_le_bytes());
     let outside = o.socket_create(2, STREAM, 0).unwrap();
     let d = desc(&o, outside);

@@ -1,0 +1,108 @@
+// Files of /proc that programs read: that they are there, whose they are, and that they tell the truth.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char text[1 << 20];
+
+static int load(const char *path) {
+    int f = open(path, O_RDONLY), n = -1, m;
+    if (f < 0) return -errno;
+    for (n = 0; (m = read(f, text + n, sizeof text - 1 - n)) > 0; n += m) {}
+    if (m < 0) n = -errno;
+    text[n < 0 ? 0 : n] = 0, close(f);
+    return n;
+}
+
+static void has(const char *path, const char *word) {
+    int n = load(path);
+    printf("%s: %s\n", path, n < 0 ? strerrorname_np(-n) : !*word ? "there" : strstr(text, word) ? "yes" : "no");
+}
+
+static void mode(const char *path) {
+    struct stat s;
+    int r = lstat(path, &s);
+    printf("%s: %o\n", path, r ? -errno : s.st_mode);
+}
+
+static void pages(void) {
+    char *m = mmap(0, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *s = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    m[0] = m[8192] = s[0] = 1;
+    int f = open("/proc/self/pagemap", O_RDONLY);
+    unsigned long e[4] = {0}, shared = 0;
+    int n = pread(f, e, sizeof e, (unsigned long)m / 4096 * 8);
+    printf("pagemap: %d bytes, present", n);
+    for (int i = 0; i < 4; i++) printf(" %d", (int)(e[i] >> 63));
+    pread(f, &shared, 8, (unsigned long)s / 4096 * 8);
+    printf(", shared %d %d, alone %d", (int)(shared >> 63), (int)(shared >> 61 & 1), (int)(e[0] >> 61 & 1));
+    printf(", odd %d %d, beyond %d\n", (int)pread(f, e, 8, 4) < 0 ? -errno : 0, (int)pread(f, e, 7, 0) < 0 ? -errno : 0, (int)pread(f, e, 8, 0x7fffffffffffff00 / 8 * 8));
+    strcpy(m, "in memory");
+    char b[16] = "";
+    int g = open("/proc/self/mem", O_RDONLY);
+    printf("mem: %d %s", (int)pread(g, b, 10, (long)m), b);
+    printf(", up to a hole %d", (int)pread(g, text, 65536, (long)m) >= 4 * 4096), printf(", nothing there %d\n", (int)pread(g, b, 1, 4096) < 0 ? -errno : 0);
+}
+
+static volatile pid_t waiter;
+static void *waits(void *p) { waiter = gettid(); pause(); return 0; }
+
+static void threads(void) {
+    pthread_t t;
+    char path[64];
+    pthread_create(&t, 0, waits, 0);
+    while (!waiter) usleep(1000);
+    usleep(50000);
+    sprintf(path, "/proc/self/task/%d/syscall", waiter), load(path);
+    printf("a thread that pauses is in call %d\n", atoi(text));
+    sprintf(path, "/proc/self/task/%d/children", getpid());
+    pid_t child = fork();
+    if (!child) pause(), _exit(0);
+    load(path);
+    printf("children: %d\n", atoi(text) == child);
+    sprintf(path, "/proc/%d/mem", child);
+    int f = open(path, O_RDONLY);
+    char b[8] = "";
+    static char mine[] = "child's";
+    printf("a child's memory: %d %s\n", (int)pread(f, b, 8, (long)mine), b);
+    kill(child, SIGKILL), wait(0), close(f);
+    load(path), printf("a memory of nobody: %d\n", load(path));
+}
+
+static void spaces(void) {
+    const char *names[] = {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"};
+    for (int i = 0; i < 7; i++) {
+        char path[64], to[64] = "";
+        sprintf(path, "/proc/self/ns/%s", names[i]);
+        int n = readlink(path, to, 63);
+        printf("%s: %d\n", path, n > 0 && !strncmp(to, names[i], strlen(names[i])) && to[strlen(names[i])] == ':' && to[n - 1] == ']');
+    }
+}
+
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    has("/proc/self/smaps", "Rss:"), has("/proc/self/numa_maps", "default"), has("/proc/self/cpuset", "/"), has("/proc/self/mountstats", "fstype proc"), has("/proc/self/oom_adj", "0");
+    has("/proc/self/stack", ""), has("/proc/self/timens_offsets", "monotonic"), has("/proc/self/projid_map", ""), has("/proc/self/wchan", ""), has("/proc/self/limits", "Max pending signals");
+    has("/proc/net/sockstat6", "TCP6: inuse"), has("/proc/net/icmp", "local_address"), has("/proc/net/raw6", "local_address"), has("/proc/net/udplite", "local_address");
+    has("/proc/cgroups", "memory"), has("/proc/softirqs", "CPU0"), has("/proc/execdomains", "kernel");
+    has("/proc/sys/fs/mqueue/msg_max", ""), has("/proc/sys/fs/protected_fifos", ""), has("/proc/sys/fs/leases-enable", ""), has("/proc/sys/kernel/dmesg_restrict", ""), has("/proc/sys/kernel/panic_on_oops", "");
+    has("/proc/sys/kernel/unprivileged_bpf_disabled", ""), has("/proc/sys/net/core/busy_poll", "0"), has("/proc/sys/net/ipv4/conf/all/forwarding", ""), has("/proc/sys/net/ipv4/conf/lo/rp_filter", "");
+    has("/proc/sys/net/ipv4/ip_local_reserved_ports", ""), has("/proc/sys/net/ipv4/tcp_ecn", ""), has("/proc/sys/net/ipv6/conf/all/hop_limit", "64"), has("/proc/sys/vm/dirty_bytes", "0"), has("/proc/sys/vm/laptop_mode", "0");
+    mode("/proc/self/auxv"), mode("/proc/self/environ"), mode("/proc/self/io"), mode("/proc/self/personality"), mode("/proc/self/syscall"), mode("/proc/self/stack"), mode("/proc/self/pagemap"), mode("/proc/self/maps"), mode("/proc/self/status");
+    mode("/proc/self/fd"), mode("/proc/self/fdinfo"), mode("/proc/self/task"), mode("/proc/self/exe");
+    pages(), threads(), spaces();
+    if (!fork()) setuid(4321), printf("of root: environ %d, maps %d\n", load("/proc/1/environ"), load("/proc/1/stat") > 0), _exit(0);
+    wait(0);
+}
