@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example invoker        as a virtual machine
 //!     cargo hosted invoker                         as a Linux process
+//!     cargo hosted invoker -- --machines 2         as a Linux process, in front of two such virtual machines
 //!
 //! It speaks Apache OpenWhisk's REST API, so `wsk`, the npm package `openwhisk` and curl work as they are; the start says
 //! with which key. `--help` lists the options; `ebb_invoker` is the crate behind it.
@@ -18,20 +19,27 @@ extern crate alloc;
 use alloc::string::String;
 use ebb::println;
 use ebb_invoker::{Command, HELP, Service};
+use ebb_invoker_machines::Fleet;
 
-#[ebb::main(native = ebb_invoker_native, hosted = ebb_invoker_hosted)]
+#[ebb::main(native = ebb_invoker_native, hosted = ebb_invoker_hosted, hosted = ebb_launch)]
 async fn main() -> Result<(), String> {
     match Command::parse(ebb::args())? {
         Command::Help => println!("{HELP}"),
         // One action container, for an OpenWhisk that has invokers of its own.
         Command::Container(container) => ebb_invoker::serve_container(container).await?,
+        // One of another invoker's machines.
+        Command::Machine => ebb_invoker_machines::serve_machine().await?,
         Command::Serve(options) => {
+            // With `--machines` functions run there, else here.
+            let fleet = Fleet::start(&options).await?;
             let service = Service::start(options).await?;
+            fleet.warm_up();
             service.announce();
             // Ctrl-C, or the machine's power button.
             ebb::shutdown().await;
             // Calls that run come to their end.
             service.stop().await;
+            fleet.stop().await;
         }
     }
     Ok(())

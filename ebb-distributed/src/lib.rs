@@ -4,6 +4,7 @@
 //! - [`connection`]: one connection as a state machine without I/O. Everything that is promised about calls holds there.
 //! - [`frame`]: what travels.
 //! - [`channel`]: what protects it.
+//! - [`launch`]: machines that a program starts, and that end with it.
 //! - `sim` (feature `sim`): many connections in virtual time, with faults from a seed.
 
 extern crate alloc;
@@ -17,8 +18,10 @@ pub mod connection;
 mod events;
 mod failure;
 pub mod frame;
+pub mod launch;
 mod link;
 mod node;
+mod options;
 pub mod placement;
 mod remote;
 pub mod service;
@@ -28,8 +31,11 @@ mod value;
 
 pub use crate::{
     channel::Key,
+    connection::Limits,
     failure::{Failure, NotSent},
+    launch::{Nodes, Start},
     node::{Config, NodeId, State, Watch, forget, introduce, join, nodes, this_node, watch},
+    options::join_by_options,
     remote::{At, Over, Remote, RemoteRef, Sink, Stream},
     value::{Blob, BlobStore, Blobs, NoPayload, Value, from_payload, hash, to_payload},
 };

@@ -31,6 +31,7 @@
 //! | [`machine`] | the machine's side |
 //! | `choose` | which machine a call goes to |
 //! | [`machines`] | the front end's side |
+//! | `fleet` | starting, replacing and restarting the machines of one invoker |
 
 extern crate alloc;
 
@@ -39,10 +40,12 @@ extern crate alloc;
 extern crate ebb_hosted as _;
 
 mod choose;
+mod fleet;
 mod functions;
 pub mod machine;
 pub mod machines;
 pub mod wire;
 
+pub use fleet::{Fleet, serve_machine};
 pub use machine::Machine;
 pub use machines::Machines;

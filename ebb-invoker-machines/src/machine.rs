@@ -3,7 +3,10 @@
 //! What must hold: a call that has begun comes to its end, also when its front end is gone; nothing is run for a front end that was told
 //! that it is not.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 
@@ -11,6 +14,7 @@ use ebb::{EbbRef, core_count, ebb, spawn, time};
 use ebb_distributed::remote;
 use ebb_invoker::Here;
 use ebb_invoker::back_end::BackEnd;
+use ebb_invoker::instance::InstanceMaker;
 use ebb_invoker::service::warm_up;
 use spin::mutex::SpinMutex;
 
@@ -46,6 +50,11 @@ impl Machine {
             cores: u32::try_from(core_count()).unwrap_or(u32::MAX),
             budget_bytes: Here.budget_bytes(),
             instances: Here.description(),
+            host: Some(
+                EbbRef::<dyn InstanceMaker>::get()
+                    .host_address()
+                    .to_string(),
+            ),
         }
     }
 

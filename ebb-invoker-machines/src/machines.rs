@@ -5,7 +5,8 @@
 //! - A machine that is let go (restarted, or on its way out) gets no further calls, and ends when its last one has.
 
 use alloc::{boxed::Box, collections::BTreeSet, format, string::String, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use ebb::platform::Entropy;
@@ -27,6 +28,8 @@ const MOST_CALLS: usize = 10_000;
 const SHORT: Duration = Duration::from_secs(2);
 /// How long a call waits for a machine when there is none, unless told otherwise: so long as another takes to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a new machine may take to get warm before it is used as it is.
+const WARM: Duration = Duration::from_secs(120);
 /// How often it is looked whether there is one again.
 const MOMENT: Duration = Duration::from_millis(20);
 /// How often a machine is told a function that it says it does not have.
@@ -79,6 +82,10 @@ struct Shared {
     front: u64,
     patience: Duration,
     machines: SpinMutex<Vec<Arc<Known>>>,
+    /// Somebody looks at `restarts`.
+    can_restart: AtomicBool,
+    /// They are to be restarted, or are being.
+    restarts: AtomicBool,
 }
 
 /// Any number of machines that serve [`Machine`], as one back end. A clone is the same one.
@@ -100,6 +107,8 @@ impl Machines {
             front: u64::from_le_bytes(front),
             patience,
             machines: SpinMutex::default(),
+            can_restart: AtomicBool::new(false),
+            restarts: AtomicBool::new(false),
         }))
     }
 
@@ -142,6 +151,35 @@ impl Machines {
                 Some(known) if known.is_up() => return true,
                 Some(_) => self.change().await,
             }
+        }
+    }
+
+    /// Whoever has started the machines restarts them when asked to: see `wants_restart`.
+    pub(crate) fn let_restart(&self) {
+        self.0.can_restart.store(true, Ordering::Release);
+    }
+
+    /// Whether they are to be restarted.
+    pub(crate) fn wants_restart(&self) -> bool {
+        self.0.restarts.load(Ordering::Acquire)
+    }
+
+    /// They have been restarted.
+    pub(crate) fn restarted(&self) {
+        self.0.restarts.store(false, Ordering::Release);
+    }
+
+    /// Waits until a node makes instances at the cost that they will have.
+    pub(crate) async fn until_warm(&self, node: NodeId) {
+        let begun = time::Instant::now();
+        while begun.elapsed() < WARM {
+            let Some(known) = self.known(node) else {
+                return;
+            };
+            if figures(known).await.is_warm {
+                return;
+            }
+            time::sleep(MOMENT).await;
         }
     }
 
@@ -221,7 +259,7 @@ impl Machines {
                 Reply::Ran(ran) => {
                     return ran.read().map_err(|wrong| Unanswered {
                         may_have_run: true,
-                        why: format!("{} gave no outcome: {wrong}.", machine.name),
+                        why: format!("Machine {} gave no outcome: {wrong}.", machine.name),
                     });
                 }
                 Reply::Unknown => drop(machine.told.lock().remove(&revision)),
@@ -258,7 +296,7 @@ fn candidate(known: &Arc<Known>) -> Candidate {
 fn refused(machine: &Known, why: &str) -> Unanswered {
     Unanswered {
         may_have_run: false,
-        why: format!("{} {why}", machine.name),
+        why: format!("machine {} {why}", machine.name),
     }
 }
 
@@ -269,9 +307,9 @@ fn unanswered(machine: &Known, failure: Failure) -> Unanswered {
         may_have_run,
         why: match may_have_run {
             true => format!(
-                "{name} was lost while it had the call, which may have run in part or as a whole."
+                "Machine {name} was lost while it had the call, which may have run in part or as a whole."
             ),
-            false => format!("{name}: {failure}"),
+            false => format!("machine {name}: {failure}"),
         },
     }
 }
@@ -354,6 +392,22 @@ impl BackEnd for Machines {
         let plural = if up.len() == 1 { "" } else { "s" };
         let instances = instances.unwrap_or_default();
         format!("on {} machine{plural}: {instances}", up.len())
+    }
+
+    fn front_end_address(&self) -> Option<IpAddr> {
+        let up = self.up();
+        let host = up.first()?.about.lock().host.clone();
+        host.and_then(|host| host.parse().ok())
+    }
+
+    fn restart(&self) -> Result<usize, String> {
+        if !self.0.can_restart.load(Ordering::Acquire) {
+            return Err("its machines were started by others, who restart them".into());
+        }
+        if self.0.restarts.swap(true, Ordering::AcqRel) {
+            return Err("they are being restarted already".into());
+        }
+        Ok(self.up().len())
     }
 
     fn figures(&self) -> Boxed<'_, Vec<Figures>> {

@@ -191,6 +191,9 @@ pub struct About {
     /// What instances are, in words for people.
     #[n(2)]
     pub instances: String,
+    /// Where instances reach the machine that has started it.
+    #[n(3)]
+    pub host: Option<String>,
 }
 
 /// [`Figures`], without the name.

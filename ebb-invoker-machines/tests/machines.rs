@@ -215,7 +215,7 @@ fn with_machines(count: u64, test: impl AsyncFnOnce(Machines, Vec<Running>) + Se
         let machines = Machines::new(Duration::from_secs(1));
         for (node, machine) in (1..).map(NodeId).zip(&running) {
             introduce(node, machine.address);
-            machines.add(node, &format!("machine {}", node.0));
+            machines.add(node, &format!("{}", node.0));
             assert!(machines.until_up(node).await);
         }
         test(machines, running).await;
@@ -309,7 +309,7 @@ fn a_machine_that_dies_fails_its_call_as_one_that_may_have_run_and_the_next_goes
         let lost = lost.await.expect("it ends").expect_err("its machine died");
         assert!(lost.may_have_run, "{lost:?}");
         assert!(
-            lost.why.contains(&format!("machine {}", home + 1)),
+            lost.why.contains(&format!("Machine {}", home + 1)),
             "{lost:?}"
         );
         let begun = Instant::now();

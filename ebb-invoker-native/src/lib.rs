@@ -173,6 +173,11 @@ impl InstanceMaker for Image {
         addresses.iter().map(|(ip, _)| *ip).find(IpAddr::is_ipv4)
     }
 
+    /// What QEMU's own network calls its host.
+    fn host_address(&self) -> IpAddr {
+        IpAddr::from([10, 0, 2, 2])
+    }
+
     fn description(&self) -> String {
         String::from(
             "unikernel contexts, each a copy of an unmodified Node.js or Python, or a program",

@@ -10,6 +10,7 @@
 //! has begun to make is made again by itself.
 
 use alloc::{string::String, vec::Vec};
+use core::net::IpAddr;
 
 use ebb_openwhisk::call::{Call, CallOutcome, InstanceKey};
 use ebb_openwhisk::metrics::Metrics;
@@ -40,6 +41,18 @@ pub trait BackEnd: Send + Sync {
 
     /// What it is, in words for people.
     fn description(&self) -> String;
+
+    /// Where functions reach the front end's machine; `None` while that is not known.
+    fn front_end_address(&self) -> Option<IpAddr>;
+
+    /// Begins to replace its machines one after the other, without a call that fails of it; gives their number. `figures` tells how far it
+    /// is.
+    ///
+    /// # Errors
+    /// It cannot: why.
+    fn restart(&self) -> Result<usize, String> {
+        Err("there are no other machines: --machines N starts some".into())
+    }
 
     /// What it does at the moment: an element for each machine.
     fn figures(&self) -> Boxed<'_, Vec<Figures>>;

@@ -9,12 +9,14 @@ use ebb::{EbbRef, JoinHandle, time};
 use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::code;
 use ebb_openwhisk::http as api;
+use ebb_openwhisk::json::Members;
 use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::plan::{Reply, Step};
 
 use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
 use crate::convert::{convert, refusal, with_head};
+use crate::here::Here;
 use crate::invoker::Invoker;
 use crate::{dispatch, evict, observe, state};
 
@@ -38,7 +40,30 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
         ("GET" | "HEAD", "/") if wants_page => observe::page(),
         ("GET" | "HEAD", "/metrics") => observe::metrics().await,
         ("GET" | "HEAD", "/live") => observe::live().await,
+        (_, "/admin/machines/restart") => restart_machines(request),
         _ => call(request).await,
+    }
+}
+
+/// Replaces the back end's machines one after the other. Answered when that has begun.
+fn restart_machines(request: &Request<'_>) -> Response {
+    let books = EbbRef::<Books>::get();
+    let is_admin = with_head(request, &[], None, |asked| {
+        books.controller(|c| c.authenticate_admin(asked))
+    });
+    if let Err(failure) = is_admin {
+        return refusal(failure.status, &failure.text);
+    }
+    if request.method() != "POST" {
+        return refusal(405, "HTTP method not allowed, supported methods: POST");
+    }
+    let back_end = books.back_end().unwrap_or(&Here);
+    match back_end.restart() {
+        Ok(count) => {
+            let json = Members::new().number("restarting", count as u64).finish();
+            convert(api::Response::json(202, &json))
+        }
+        Err(why) => refusal(409, &why),
     }
 }
 

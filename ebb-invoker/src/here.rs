@@ -1,6 +1,7 @@
 //! This machine as a back end.
 
 use alloc::{boxed::Box, string::String, vec, vec::Vec};
+use core::net::IpAddr;
 
 use ebb::EbbRef;
 use ebb_openwhisk::call::{Call, CallOutcome, InstanceKey};
@@ -39,6 +40,10 @@ impl BackEnd for Here {
 
     fn description(&self) -> String {
         EbbRef::<dyn InstanceMaker>::get().description()
+    }
+
+    fn front_end_address(&self) -> Option<IpAddr> {
+        EbbRef::<dyn InstanceMaker>::get().machine_address()
     }
 
     fn figures(&self) -> Boxed<'_, Vec<Figures>> {

@@ -249,6 +249,10 @@ pub trait InstanceMaker {
     fn machine_address(&self) -> Option<core::net::IpAddr> {
         Some(Ipv4Addr::LOCALHOST.into())
     }
+    /// Where instances reach the machine that has started this one.
+    fn host_address(&self) -> core::net::IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
     /// What instances are, in words for people.
     fn description(&self) -> String;
     /// The files of a folder that the program was given: name and content of each.

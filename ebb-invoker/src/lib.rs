@@ -102,5 +102,5 @@ mod uncaptured;
 
 pub use books::NAMESPACE;
 pub use here::Here;
-pub use options::{Command, Container, HELP, ServiceOptions};
+pub use options::{Command, Container, HELP, Machines, ServiceOptions};
 pub use service::{Service, serve_container};

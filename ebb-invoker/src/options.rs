@@ -7,7 +7,9 @@ use ebb::platform::Environment;
 /// Says what there is, for people.
 pub const HELP: &str = "\
 usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--ephemeral] [--strict-records] [--auth UUID:KEY] [--admin UUID:KEY] [--quiet]
+               [--machines N [--image FILE] [--machine-cores N] [--machine-memory SIZE]]
        invoker --runtime [--port N] [--concurrent]
+       invoker --machine
 
 A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaScript, Python, or programs that answer lines.
 
@@ -19,8 +21,13 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
   --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
   --admin UUID:KEY  the key with which namespaces are managed (ebb-invoker namespace --help), as EBB_ADMIN
   --quiet           prints no line for each activation
+  --machines N      runs functions on N machines, which it starts with an image of itself; as a Linux process only
+  --image FILE      that image (target/release/examples/invoker)
+  --machine-cores N, --machine-memory SIZE
+                    the size of each machine (1, 2G)
   --runtime         is one action container instead: /init and /run on port 8080
-  --concurrent      lets runs of that container overlap";
+  --concurrent      lets runs of that container overlap
+  --machine         is one of the machines of --machines, which options say how to join: node, cluster-key, listen";
 
 ebb::option!("auth", "uuid:key", |v| v.contains(':'));
 ebb::option!("admin", "uuid:key", |v| v.contains(':'));
@@ -34,6 +41,8 @@ pub enum Command {
     Serve(ServiceOptions),
     /// Be one action container: see [`serve_container`](crate::serve_container).
     Container(Container),
+    /// Be one of the machines of another invoker: see `ebb-invoker-machines`.
+    Machine,
 }
 
 /// How the platform is started.
@@ -55,6 +64,30 @@ pub struct ServiceOptions {
     pub admin: Option<&'static str>,
     /// Print no line for each activation.
     pub quiet: bool,
+    /// Other machines that run functions; `None` to run them here.
+    pub machines: Option<Machines>,
+}
+
+/// Machines that the platform starts and runs functions on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machines {
+    /// How many.
+    pub count: usize,
+    /// Their image.
+    pub image: &'static str,
+    /// Cores of each, as `EBB_CORES` has it.
+    pub cores: &'static str,
+    /// Memory of each, as `EBB_MEMORY` has it.
+    pub memory: &'static str,
+}
+
+impl Machines {
+    const USUAL: Self = Self {
+        count: 0,
+        image: "target/release/examples/invoker",
+        cores: "1",
+        memory: "2G",
+    };
 }
 
 /// How an action container is started.
@@ -83,6 +116,8 @@ impl Command {
         admin: Option<&'static str>,
     ) -> Result<Self, String> {
         let (mut port, mut concurrent, mut is_container) = (None, false, false);
+        let (mut machines, mut is_machine) = (Machines::USUAL, false);
+        let mut of_machines = None;
         let mut options = ServiceOptions {
             port: 3233,
             actions: None,
@@ -92,6 +127,7 @@ impl Command {
             auth,
             admin,
             quiet: false,
+            machines: None,
         };
         let usage = HELP.lines().next().unwrap_or_default();
         let mut words = arguments.iter().copied();
@@ -112,12 +148,24 @@ impl Command {
                 "--help" | "-h" => return Ok(Self::Help),
                 "--runtime" => is_container = true,
                 "--concurrent" => concurrent = true,
+                "--machine" => is_machine = true,
+                "--machines" => machines.count = machine_count(value()?)?,
+                "--image" => (machines.image, of_machines) = (value()?, Some(word)),
+                "--machine-cores" => (machines.cores, of_machines) = (value()?, Some(word)),
+                "--machine-memory" => (machines.memory, of_machines) = (value()?, Some(word)),
                 other => return Err(format!("{other} is not known; {usage}")),
             }
         }
         if is_container {
             let port = port.unwrap_or(8080);
             return Ok(Self::Container(Container { port, concurrent }));
+        }
+        if is_machine {
+            return Ok(Self::Machine);
+        }
+        options.machines = (machines.count > 0).then_some(machines);
+        if let (None, Some(word)) = (options.machines, of_machines) {
+            return Err(format!("{word} is of machines: --machines N starts them"));
         }
         options.port = port.unwrap_or(options.port);
         let mut keys = options.auth.into_iter().chain(options.admin);
@@ -126,6 +174,11 @@ impl Command {
         }
         Ok(Self::Serve(options))
     }
+}
+
+fn machine_count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=64).contains(n));
+    number.ok_or_else(|| format!("--machines takes a number from 1 to 64, not {text}"))
 }
 
 fn port_number(text: &str) -> Result<u16, String> {
@@ -148,6 +201,7 @@ mod tests {
             auth: Some("a:b"),
             admin: Some("e:f"),
             quiet: false,
+            machines: None,
         };
         assert_eq!(
             Command::parse_with(&[], Some("a:b"), Some("e:f")),
@@ -171,6 +225,12 @@ mod tests {
             "kinds.json",
             "--ephemeral",
             "--strict-records",
+            "--machines",
+            "3",
+            "--image",
+            "target/debug/examples/invoker",
+            "--machine-cores",
+            "2",
         ];
         let options = ServiceOptions {
             port: 0,
@@ -181,6 +241,12 @@ mod tests {
             auth: Some("c:d"),
             admin: Some("g:h"),
             quiet: true,
+            machines: Some(Machines {
+                count: 3,
+                image: "target/debug/examples/invoker",
+                cores: "2",
+                memory: "2G",
+            }),
         };
         assert_eq!(
             Command::parse_with(&line, Some("a:b"), Some("e:f")),
@@ -203,6 +269,14 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_of_another_invoker_takes_the_rest_from_its_options() {
+        assert_eq!(
+            Command::parse_with(&["--machine"], None, None),
+            Ok(Command::Machine)
+        );
+    }
+
+    #[test]
     fn help_is_given_whatever_else_is_said() {
         assert_eq!(
             Command::parse_with(&["--quiet", "-h"], None, None),
@@ -217,6 +291,8 @@ mod tests {
             (&["--port"], "--port needs a value"),
             (&["--port", "65536"], "not 65536"),
             (&["--auth", "secret"], "uuid:key, not secret"),
+            (&["--machines", "0"], "from 1 to 64, not 0"),
+            (&["--machine-cores", "2"], "--machines N starts them"),
             (&["--admin", "secret"], "uuid:key, not secret"),
         ] {
             let error = Command::parse_with(line, None, None).expect_err("a mistake");

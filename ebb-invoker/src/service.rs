@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use base64::Engine as _;
@@ -80,6 +81,11 @@ impl Service {
             state,
             deployed,
         })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
     }
 
     /// Says where the platform is reached, with which key, and what to try.
@@ -271,12 +277,13 @@ pub fn address(port: u16) -> String {
 /// Tells actions where the API is, as soon as this machine has an address.
 async fn tell_actions(port: u16) {
     let ip = loop {
-        match EbbRef::<dyn InstanceMaker>::get().machine_address() {
+        let back_end = EbbRef::<Books>::get().back_end();
+        match back_end.unwrap_or(&Here).front_end_address() {
             Some(ip) => break ip,
             None => time::sleep(Duration::from_millis(50)).await,
         }
     };
-    let host = format!("http://{}", core::net::SocketAddr::new(ip, port));
+    let host = format!("http://{}", SocketAddr::new(ip, port));
     EbbRef::<Books>::get().controller(|c| c.set_api_host(host));
 }
 

@@ -1,14 +1,14 @@
 //! A key-value store on several machines: each key is on two of them, chosen by its hash, and finds a new second place when a
 //! machine dies.
 //!
-//! `ebb-distributed/examples/cluster/run` starts four images and the front end as a Linux process: that is all to see it. By hand,
-//! with a key of 64 hexadecimal digits:
+//! `ebb-distributed/examples/cluster/run` builds an image and starts the front end, a Linux process, which starts four machines with it:
+//! that is all to see it. The front end says which processes they are; `kill` one, and watch.
 //!
-//!     EBB_FORWARD=7001:7000 cargo run --example cluster -- back 1 KEY
-//!     EBB_FORWARD=7002:7000 cargo run --example cluster -- back 2 KEY
-//!     cargo hosted cluster -p ebb-distributed -- front KEY 127.0.0.1:7001 127.0.0.1:7002
+//! Back ends and front end are the same source. What a back end serves is in `table.rs`. One that is started by hand joins by options:
 //!
-//! Back ends and front end are the same source. What a back end serves is in `table.rs`.
+//!     EBB_OPTIONS="node=1 cluster-key=console listen=7000" EBB_FORWARD=7001:7000 cargo run --example cluster -- back < key
+//!     EBB_NODE=0 EBB_CLUSTER_KEY=$(cat key) EBB_LISTEN=127.0.0.1:0 EBB_PEERS=1@127.0.0.1:7001 \
+//!         cargo hosted cluster -p ebb-distributed -- front
 
 #![no_std]
 #![no_main]
@@ -18,51 +18,63 @@ extern crate alloc;
 mod table;
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
-use core::{net::SocketAddr, time::Duration};
+use core::time::Duration;
 
 use ebb::{EbbRef, println, time};
 use ebb_distributed::{
-    Config, Failure, Key, NodeId, RemoteRef, State, hash, introduce, join, placement, watch,
+    Failure, Limits, NodeId, Nodes, RemoteRef, Start, State, hash, join_by_options, nodes,
+    placement, this_node, watch,
 };
 use table::{Table, TableAt};
 
-ebb_archive::variables!("EBB_FORWARD=7000:7000");
-
-const USAGE: &str = "usage: cluster back NODE KEY [PORT]\n       cluster front KEY ADDRESS...   (of nodes 1, 2, ...)";
+const USAGE: &str = "usage: cluster front IMAGE [MACHINES]   starts machines (4) and uses them\n       \
+     cluster front   uses those that the option `peers` names\n       \
+     cluster back    is one of them";
 /// Keys that the front end writes.
 const KEYS: usize = 200;
 /// Machines that have each of them.
 const COPIES: usize = 2;
 
-#[ebb::main]
+#[ebb::main(hosted = ebb_launch)]
 async fn main() -> Result<u8, String> {
     match ebb::args() {
-        ["back", node, key, rest @ ..] => {
-            let port = rest.first().map_or(Ok(7000), |port| port.parse());
-            match (node.parse(), Key::from_hex(key), port) {
-                (Ok(node), Some(key), Ok(port)) => back(NodeId(node), key, port).await,
-                _ => Err(String::from(USAGE)),
+        ["back"] => back().await,
+        ["front"] => {
+            let _server = join_by_options(Limits::default()).await?;
+            let mut others = nodes();
+            others.retain(|node| Some(*node) != this_node());
+            for node in &others {
+                while watch(*node).next().await == State::Down {
+                    time::sleep(Duration::from_millis(100)).await;
+                }
             }
+            front(others).await
         }
-        ["front", key, addresses @ ..] if !addresses.is_empty() => {
-            let key = Key::from_hex(key).ok_or(USAGE)?;
-            let addresses: Result<Vec<SocketAddr>, _> =
-                addresses.iter().map(|a| a.parse()).collect();
-            front(key, &addresses.map_err(|_| USAGE)?).await
+        ["front", image, rest @ ..] => {
+            let count = rest.first().map_or(Ok(4), |count| count.parse());
+            let start = Start::new(image)
+                .argument("back")
+                .setting("EBB_CORES", "1")
+                .setting("EBB_MEMORY", "128M");
+            // They end with this program, whatever ends it.
+            let started = Nodes::start(start, count.map_err(|_| USAGE)?).await?;
+            for node in started.nodes() {
+                let process = started.process(node).unwrap_or(0);
+                println!("machine {} is process {process}", node.0);
+            }
+            front(started.nodes()).await
         }
         _ => Err(String::from(USAGE)),
     }
 }
 
 /// A machine that has a part of the table.
-async fn back(node: NodeId, key: Key, port: u16) -> Result<u8, String> {
+async fn back() -> Result<u8, String> {
     EbbRef::<Table>::new().serve();
-    let server = join(Config::new(node, key, ([0, 0, 0, 0], port)))
-        .await
-        .map_err(|error| format!("listening on port {port}: {error}"))?;
+    let server = join_by_options(Limits::default()).await?;
+    let node = this_node().map_or(0, |node| node.0);
     println!(
-        "serving the table as node {} on {}",
-        node.0,
+        "serving the table as node {node} on {}",
         server.local_addr()
     );
     server
@@ -83,19 +95,7 @@ fn name(n: usize) -> String {
     format!("key {n}")
 }
 
-async fn front(key: Key, addresses: &[SocketAddr]) -> Result<u8, String> {
-    let _listening = join(Config::new(NodeId(0), key, ([127, 0, 0, 1], 0)))
-        .await
-        .map_err(|error| format!("joining: {error}"))?;
-    let mut nodes = Vec::new();
-    for (number, address) in (1..).zip(addresses) {
-        let node = NodeId(number);
-        introduce(node, *address);
-        while watch(node).next().await == State::Down {
-            time::sleep(Duration::from_millis(100)).await;
-        }
-        nodes.push(node);
-    }
+async fn front(nodes: Vec<NodeId>) -> Result<u8, String> {
     for n in 0..KEYS {
         put(&nodes, &name(n), n)
             .await

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, Read, Write},
+    io::{self, Write},
     sync::LazyLock,
 };
 
@@ -27,7 +27,10 @@ impl Console for Linux {
         if unsafe { libc::poll(&mut ready, 1, 0) } <= 0 {
             return 0;
         }
-        io::stdin().lock().read(buffer).unwrap_or(0)
+        // Past the standard library's buffer, which poll does not see.
+        // SAFETY: the buffer is valid for its length.
+        let read = unsafe { libc::read(0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        usize::try_from(read).unwrap_or(0)
     }
 
     fn note(&self, line: &str) {

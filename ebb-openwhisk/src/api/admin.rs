@@ -23,7 +23,10 @@ const COLLECTION: &str = "namespaces";
 
 impl Controller {
     /// Refuses a request without the key of `/admin`.
-    pub(super) fn authenticate_admin(&self, request: &Request<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    /// 404 where there is no such key, else 401.
+    pub fn authenticate_admin(&self, request: &Request<'_>) -> Result<()> {
         let admin = self.admin.as_ref().ok_or_else(Failure::no_path)?;
         let shown = shown_key(request);
         let is_right = shown.is_some_and(|key| admin.is_of(&key));
