@@ -8,18 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use test_support::{Image, cargo, needs};
+use test_support::{Server, cargo, needs};
 
 /// Boots the example.
-fn boot(cores: usize, options: &str) -> Image {
+fn boot(cores: usize, options: &str) -> Server {
     let cores = cores.to_string();
     let settings = [("EBB_CORES", &*cores), ("EBB_OPTIONS", options)];
-    Image::boot(&cargo::example("echo"), &[], 7, "echo on ", &settings)
+    Server::boot(&cargo::example("echo"), &[], 7, "echo on ", &settings)
 }
 
 /// Connects, and has one byte come back. One at a time: QEMU listens with a queue for one, and Linux resets some
 /// of those that it cannot queue.
-fn connect(image: &Image) -> TcpStream {
+fn connect(image: &Server) -> TcpStream {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     let mut stream = TcpStream::connect(image.address).expect("QEMU listens");
@@ -34,7 +34,7 @@ fn connect(image: &Image) -> TcpStream {
 }
 
 /// Sends `size` bytes, ends the direction, and compares what comes back.
-fn echo(image: &Image, seed: usize, size: usize) {
+fn echo(image: &Server, seed: usize, size: usize) {
     let mut stream = connect(image);
     let data: Vec<u8> = (0..size)
         .map(|n| (((n + seed) * 31) ^ (n >> 7)) as u8)

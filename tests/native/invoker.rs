@@ -5,121 +5,48 @@
 //! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
 //! and on two cores.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Command, thread, time::Duration};
 
-use test_support::{RUNNER, WORKSPACE, cargo, needs, openwhisk, signal};
+use test_support::{RUNNER, WORKSPACE, cargo, invoker::Invoker, needs, openwhisk};
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
 
-/// A booted invoker.
-struct Image {
-    child: Child,
-    lines: Receiver<String>,
-    /// What it has said so far.
-    told: String,
-    /// `http://localhost:PORT`.
-    host: String,
-}
-
-impl Image {
-    /// Boots it, and waits until an instance has been made.
-    fn boot(cores: usize, arguments: &[&str]) -> Self {
-        let mut child = Command::new(RUNNER)
-            .env("EBB_DISK", "none")
-            .arg(cargo::example("invoker"))
+/// Boots it, and waits until an instance has been made.
+fn boot(cores: usize, arguments: &[&str]) -> Invoker {
+    Invoker::start(
+        Invoker::runner("2G", "none")
+            .arg("--quiet")
             .args(arguments)
-            // The manifest names files of the workspace.
-            .current_dir(WORKSPACE)
             .env("EBB_CORES", cores.to_string())
-            .env("EBB_MEMORY", "2G")
-            .env("EBB_TIMEOUT", "900")
-            .env("EBB_FORWARD", "0:3233")
-            .env("EBB_AUTH", KEY)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the runner starts");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, lines) = mpsc::channel();
-        // Read on, or the image would wait for a full pipe.
-        thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| drop(sender.send(line)));
-        });
-        let mut image = Self {
-            child,
-            lines,
-            told: String::new(),
-            host: String::new(),
-        };
-        let banner = image.wait_for("invoker: http://");
-        let host = banner.split_whitespace().nth(1).expect("an address");
-        image.host = host.trim_end_matches('/').into();
-        image.wait_for("the first instance was ready");
-        image
-    }
-
-    /// Reads on to a line with this text.
-    fn wait_for(&mut self, text: &str) -> String {
-        let patience = Instant::now() + Duration::from_secs(120);
-        loop {
-            let left = patience.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("the image did not say {text:?}:\n{}", self.told);
-            };
-            self.told += &line;
-            self.told.push('\n');
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    /// Runs one of the client's test files; gives back its report.
-    fn drive(&self, tests: &Path, file: &str, variables: &[(&str, &str)]) -> String {
-        let output = Command::new("node")
-            .args(["--test", file])
-            .current_dir(tests)
-            .env("APIHOST", &self.host)
-            .env("API_KEY", KEY)
-            // How the image sees this machine.
-            .env("OUTSIDE_SEEN", "10.0.2.2")
-            .envs(variables.iter().copied())
-            .env_remove("NODE_OPTIONS")
-            .output()
-            .expect("node was there a moment ago");
-        let report = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "{report}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        report
-    }
-
-    /// Asks it to end, as Ctrl-C does.
-    fn interrupt(&self) {
-        signal(&self.child, libc::SIGINT);
-    }
+            .env("EBB_AUTH", KEY),
+        &["the first instance was ready"],
+    )
 }
 
-impl Drop for Image {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.interrupt();
-        }
-        let _ = self.child.wait();
-    }
+fn host(invoker: &Invoker) -> String {
+    format!("http://localhost:{}", invoker.port())
+}
+
+/// Runs one of the client's test files; gives back its report.
+fn drive(invoker: &Invoker, tests: &Path, file: &str, variables: &[(&str, &str)]) -> String {
+    let output = Command::new("node")
+        .args(["--test", file])
+        .current_dir(tests)
+        .env("APIHOST", host(invoker))
+        .env("API_KEY", KEY)
+        // How the image sees this machine.
+        .env("OUTSIDE_SEEN", "10.0.2.2")
+        .envs(variables.iter().copied())
+        .env_remove("NODE_OPTIONS")
+        .output()
+        .expect("node was there a moment ago");
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{report}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    report
 }
 
 /// Runs a line of shell; what it printed.
@@ -150,17 +77,18 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     )
     .expect("a file to write to");
     let folder = actions.to_str().expect("a path of text");
-    let mut image = Image::boot(2, &["--quiet", "--actions", folder]);
+    let mut image = boot(2, &["--actions", folder]);
 
     // The first invocation needs no client at all.
     let ready = shell(&format!(
         "curl -s '{}/api/v1/web/guest/default/ready.json?name=ada'",
-        image.host
+        host(&image)
     ));
     assert_eq!(ready, "{\"ready\":\"ada\"}");
     // The commands that the banner prints do what they say.
     let commands: Vec<String> = image
-        .told
+        .image()
+        .said()
         .lines()
         .map(|line| line.trim().trim_start_matches("try").trim())
         .skip_while(|line| !line.starts_with("K="))
@@ -173,21 +101,22 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
         "{commands:?}: {said}"
     );
 
-    let report = image.drive(
+    let report = drive(
+        &image,
         &tests,
         "client.test.mjs",
         &[("CALLS", "100"), ("FUNCTIONS", "20"), ("CLIENTS", "8")],
     );
     assert!(passed(&report) >= 28, "{report}");
-    let report = image.drive(&tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
+    let report = drive(&image, &tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
     assert!(passed(&report) >= 54, "{report}");
-    let report = image.drive(&tests, "load.test.mjs", &[]);
+    let report = drive(&image, &tests, "load.test.mjs", &[]);
     assert!(passed(&report) >= 11, "{report}");
 
     // Ctrl-C: no new call, but those that run come to their end, and the image says that all is well.
     let actions = format!(
         "curl -s -u {KEY} {}/api/v1/namespaces/_/actions",
-        image.host
+        host(&image)
     );
     let deployed = shell(&format!(
         "{actions}/last -X PUT -H 'content-type: application/json' -d '{}'",
@@ -201,13 +130,12 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
             ))
         });
         thread::sleep(Duration::from_millis(700));
-        image.interrupt();
+        image.image().interrupt();
         call.join().expect("curl ends")
     });
     assert_eq!(last, "{\"slow\":1}");
-    let status = image.child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(0));
-    image.wait_for("ending when the running call has ended");
+    assert_eq!(image.image().wait().code(), Some(0));
+    image.image().says("ending when the running call has ended");
 }
 
 #[test]
@@ -218,10 +146,10 @@ fn a_thousand_calls_of_a_hundred_functions_and_a_flood_on_one_and_two_cores() {
         return;
     };
     for cores in [1, 2] {
-        let image = Image::boot(cores, &["--quiet"]);
+        let image = boot(cores, &[]);
         let number = cores.to_string();
         for file in ["client.test.mjs", "hostile.test.mjs", "load.test.mjs"] {
-            let report = image.drive(&tests, file, &[("CORES", &number)]);
+            let report = drive(&image, &tests, file, &[("CORES", &number)]);
             assert!(passed(&report) >= 11, "{report}");
             for line in report.lines().filter(|l| l.trim_start().starts_with("# ")) {
                 println!("{cores} cores: {line}");

@@ -12,7 +12,7 @@ use std::{
 use test_support::{
     Random,
     client::{memccapable, program, wrk},
-    lan::{self, Faults, Image, MAC, Relay, V4, V6, connect, lan, v4, v6},
+    lan::{self, Faults, MAC, Machine, Relay, V4, V6, connect, lan, v4, v6},
 };
 
 /// Sends `size` bytes, ends the direction, and compares what comes back.
@@ -150,7 +150,7 @@ fn ping(v6: bool) {
 #[test]
 fn pings_datagrams_and_connections_work_over_both_versions_of_ip() {
     lan(|| {
-        let image = Image::on_tap(2, 1);
+        let image = Machine::on_tap(2, 1);
         ping(false);
         ping(true);
         for (any, address) in [("0.0.0.0:0", v4(7)), ("[::]:0", v6(7))] {
@@ -184,7 +184,7 @@ fn every_byte_arrives_whatever_the_link_does_to_frames() {
             reorder,
             corrupt,
         };
-        let mut image = Image::behind(Relay::new(Faults::default()), 2, "10.0.2.15/24");
+        let image = Machine::behind(Relay::new(Faults::default()), 2, "10.0.2.15/24");
         image.is_up();
         for faults in [
             f(20, 0, 0, 0),
@@ -241,7 +241,7 @@ fn dhcp(frame: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn without_a_dhcp_server_an_image_says_so_and_asks_on_until_one_answers() {
     lan(|| {
-        let mut image = Image::behind(Relay::new(Faults::default()), 1, "dhcp");
+        let image = Machine::behind(Relay::new(Faults::default()), 1, "dhcp");
         image.says("no DHCP server answers, so there is no IPv4 address yet");
         image.says("ip=ADDRESS/LENGTH,GATEWAY");
         image
@@ -255,7 +255,7 @@ fn without_a_dhcp_server_an_image_says_so_and_asks_on_until_one_answers() {
 #[test]
 fn without_a_dhcp_server_the_fallback_address_is_used() {
     lan(|| {
-        let mut image = Image::behind(Relay::new(Faults::default()), 1, "dhcp,10.0.2.15/24");
+        let image = Machine::behind(Relay::new(Faults::default()), 1, "dhcp,10.0.2.15/24");
         image.says("no DHCP server answers; using 10.0.2.15/24, and asking on");
         image.is_up();
         echo(v4(7), 1, 10_000);
@@ -282,9 +282,9 @@ fn syn(random: &mut Random) -> Vec<u8> {
 #[test]
 fn a_flood_of_syns_takes_bounded_memory_while_others_are_served() {
     lan(|| {
-        let mut image = Image::behind(Relay::new(Faults::default()), 2, "10.0.2.15/24,10.0.2.2");
+        let image = Machine::behind(Relay::new(Faults::default()), 2, "10.0.2.15/24,10.0.2.2");
         image.is_up();
-        let flood = |image: &Image, seconds: u64, seed: u64| {
+        let flood = |image: &Machine, seconds: u64, seed: u64| {
             let stop = AtomicBool::new(false);
             thread::scope(|scope| {
                 /// Ends the flood, also when a connection fails.
@@ -341,7 +341,7 @@ const PROMISED: [(&str, u32); 7] = [
 #[test]
 fn each_core_has_its_pair_of_queues_and_its_interrupt() {
     lan(|| {
-        let image = Image::on_tap(2, 2);
+        let image = Machine::on_tap(2, 2);
         // One after the other, so that cores sleep in between.
         (0..40).for_each(|n| echo(v4(7), n, 1000));
         let state = image.state();
@@ -366,7 +366,7 @@ fn each_core_has_its_pair_of_queues_and_its_interrupt() {
 #[test]
 fn one_pair_of_queues_serves_the_connections_of_all_cores() {
     lan(|| {
-        let image = Image::on_tap(2, 1);
+        let image = Machine::on_tap(2, 1);
         (0..40).for_each(|n| echo(v4(7), n, 1000));
         let state = image.state();
         assert_eq!(state.of("device.pairs"), 1);
@@ -377,7 +377,7 @@ fn one_pair_of_queues_serves_the_connections_of_all_cores() {
 }
 
 /// Under load there are fewer interrupts and doorbells than frames.
-fn batches(image: &Image) {
+fn batches(image: &Machine) {
     let before = image.state();
     thread::scope(|scope| {
         for n in 0..8 {
@@ -404,7 +404,7 @@ fn batches(image: &Image) {
 #[test]
 fn peers_that_misbehave_hold_up_nobody() {
     lan(|| {
-        let image = Image::on_tap(2, 1);
+        let image = Machine::on_tap(2, 1);
         (0..10).for_each(|n| echo(v4(7), n, 10_000));
         let before = image.state().heap();
         // They never read what they have sent and comes back.
@@ -450,7 +450,7 @@ fn peers_that_misbehave_hold_up_nobody() {
 #[test]
 fn a_machine_of_little_memory_outlives_peers_that_never_read() {
     lan(|| {
-        let image = Image::on_tap_with(2, 1, &[("EBB_MEMORY", "96M")]);
+        let image = Machine::on_tap_with(2, 1, &[("EBB_MEMORY", "96M")]);
         echo(v4(7), 1, 100_000);
         // Each would have half a megabyte in the image: more than there is.
         let greedy: Vec<_> = (0..400)
@@ -489,7 +489,7 @@ fn reset(stream: std::net::TcpStream) {
 #[test]
 fn curl_wrk_and_the_tools_of_libmemcached_get_what_they_ask_for() {
     lan(|| {
-        let image = Image::on_tap(2, 1);
+        let image = Machine::on_tap(2, 1);
         let at = |path: &str| format!("http://10.0.2.15{path}");
         let curl =
             |arguments: &[&str]| program("curl", &[&["-sSf", "-m", "20"], arguments].concat());

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 
 use test_support::{
-    Image, cargo,
+    Server, cargo,
     client::{connect, memccapable, program, wrk},
     needs,
 };
@@ -12,7 +12,7 @@ use test_support::{
 fn the_webserver_answers_curl_and_wrk() {
     needs!("qemu-system-x86_64");
     let settings = [("EBB_CORES", "2")];
-    let image = Image::boot(
+    let image = Server::boot(
         &cargo::example("webserver"),
         &[],
         80,
@@ -83,7 +83,7 @@ fn the_memcached_example_takes_its_options_and_passes_memccapable() {
     needs!("qemu-system-x86_64");
     let settings = [("EBB_CORES", "2")];
     let options = ["-p", "11300", "-m", "8", "--share", "100"];
-    let image = Image::boot(
+    let image = Server::boot(
         &cargo::example("memcached"),
         &options,
         11_300,

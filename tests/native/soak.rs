@@ -11,7 +11,7 @@ use std::{
 
 use test_support::{
     Random,
-    lan::{Image, connect, lan, v4, v6},
+    lan::{Machine, connect, lan, v4, v6},
 };
 
 /// How long the long form takes.
@@ -181,7 +181,7 @@ fn fill() {
 }
 
 /// The heap's level once what lingers has gone: an HTTP client that left within a request.
-fn level(image: &Image) -> u64 {
+fn level(image: &Machine) -> u64 {
     thread::sleep(Duration::from_millis(1300));
     let begun = Instant::now();
     loop {
@@ -207,7 +207,7 @@ fn level(image: &Image) -> u64 {
 }
 
 /// The lowest of some levels, with a round of load before each: what is kept for a while goes, what is lost does not.
-fn lowest(image: &Image, count: u64) -> u64 {
+fn lowest(image: &Machine, count: u64) -> u64 {
     let levels = (0..count).map(|n| {
         round(n);
         level(image)
@@ -220,7 +220,7 @@ fn the_heap_is_at_the_end_as_it_was_at_the_start() {
     lan(|| {
         let long = extra_time();
         let limit = (180 + long.as_secs()).to_string();
-        let image = Image::on_tap_with(2, 1, &[("EBB_TIMEOUT", &limit)]);
+        let image = Machine::on_tap_with(2, 1, &[("EBB_TIMEOUT", &limit)]);
         fill();
         let levels = if long.is_zero() { 4 } else { 20 };
         let begun = Instant::now();

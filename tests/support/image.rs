@@ -1,26 +1,170 @@
-//! An image behind QEMU's user networking, one of whose ports is a port of this machine. Takes no root.
+//! An image under the runner, and all that it says. [`lan`](crate::lan) and [`invoker`](crate::invoker) are built on it.
+//!
+//! What must hold: both of its streams are read to their ends, or it would wait for a full pipe; and dropped, it is asked to end and
+//! waited for, so that no QEMU is left.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
 
 use crate::{RUNNER, signal};
 
-/// An image that runs; dropped, it ends.
+/// How long an image may take until it says what is waited for.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A runner that would boot `program`.
+pub fn runner(program: &Path, memory: &str, limit_s: u32) -> Command {
+    let mut command = Command::new(RUNNER);
+    command
+        .arg(program)
+        .env("EBB_MEMORY", memory)
+        .env("EBB_TIMEOUT", limit_s.to_string());
+    command
+}
+
+/// An image that runs.
 pub struct Image {
     child: Child,
+    said: Arc<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    text: Mutex<Text>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Text {
+    lines: String,
+    /// Streams that are at their ends.
+    ended: usize,
+}
+
+impl Said {
+    fn text(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().expect("no panic")
+    }
+
+    /// Takes a stream's lines to its end.
+    fn read(&self, stream: impl Read) {
+        let mut lines = BufReader::new(stream);
+        let mut line = Vec::new();
+        while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+            self.text().lines += &String::from_utf8_lossy(&line);
+            self.changed.notify_all();
+            line.clear();
+        }
+        self.text().ended += 1;
+        self.changed.notify_all();
+    }
+}
+
+impl Image {
+    /// Starts a [`runner`].
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the runner starts");
+        let said: Arc<Said> = Arc::default();
+        let console = child.stdout.take().expect("piped");
+        let messages = child.stderr.take().expect("piped");
+        for stream in [
+            Box::new(console) as Box<dyn Read + Send>,
+            Box::new(messages),
+        ] {
+            let said = Arc::clone(&said);
+            thread::spawn(move || said.read(stream));
+        }
+        Self { child, said }
+    }
+
+    /// Waits until a line holds `what`; gives the first one.
+    ///
+    /// # Panics
+    /// When it ends, or minutes pass, before that.
+    pub fn says(&self, what: &str) -> String {
+        let find = |text: &Text| {
+            let lines = text.lines.split_inclusive('\n');
+            // One that has not ended may go on.
+            let mut whole = lines.filter(|line| line.ends_with('\n'));
+            whole.find(|line| line.contains(what)).map(str::to_owned)
+        };
+        let waits = |text: &mut Text| text.ended < 2 && find(text).is_none();
+        let (text, _) = self
+            .said
+            .changed
+            .wait_timeout_while(self.said.text(), PATIENCE, waits)
+            .expect("no panic");
+        let found = find(&text);
+        drop(text);
+        // What it has said instead is told when it is dropped.
+        let line = found.unwrap_or_else(|| panic!("the image did not say {what:?}"));
+        line.trim_end().to_owned()
+    }
+
+    /// All that it has said.
+    pub fn said(&self) -> String {
+        self.said.text().lines.clone()
+    }
+
+    /// Asks it to end, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        signal(&self.child, libc::SIGINT);
+    }
+
+    /// Ends it as a power failure does.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When that cannot be told.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("a child")
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Asked, so that the runner can end its QEMU.
+            signal(&self.child, libc::SIGTERM);
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("{}", self.said());
+        }
+    }
+}
+
+/// An image behind QEMU's user networking, one of whose ports is a port of this machine. Takes no root.
+pub struct Server {
+    _image: Image,
     /// Where its port is reached.
     pub address: SocketAddr,
 }
 
-impl Image {
-    /// Boots `program` with these arguments, forwards a port, and waits until it has its address and a line of it begins
-    /// with `says`.
+impl Server {
+    /// Boots `program` with these arguments, forwards a port, and waits until it has its address and has said `says`.
     ///
     /// # Panics
     /// When the image ends before that.
@@ -31,61 +175,22 @@ impl Image {
         says: &str,
         settings: &[(&str, &str)],
     ) -> Self {
-        let mut child = Command::new(RUNNER)
-            .arg(program)
-            .args(arguments)
-            .env("EBB_MEMORY", "256M")
-            .env("EBB_TIMEOUT", "120")
-            .env("EBB_FORWARD", format!("0:{port}"))
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the runner starts");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let (found, port) = std::sync::mpsc::channel();
-        let (up, has_address) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            // "... TCP 127.0.0.1:PORT is port 7 of the image"
-            for line in stderr.lines().map_while(Result::ok) {
-                if line.starts_with("ebb: network address") && line.contains("10.0.2.15/24") {
-                    let _ = up.send(());
-                }
-                let rest = line.split_once("TCP 127.0.0.1:").map(|(_, rest)| rest);
-                if let Some(port) = rest.and_then(|r| r.split(' ').next()?.parse::<u16>().ok()) {
-                    let _ = found.send(port);
-                }
-            }
-        });
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut told = String::new();
-        let mut listens = false;
-        while !listens {
-            let mut line = String::new();
-            let n = stdout.read_line(&mut line).expect("the console is text");
-            assert!(n > 0, "the image ended before it listened:\n{told}");
-            told += &line;
-            listens |= line.starts_with(says);
-        }
-        has_address
-            .recv_timeout(Duration::from_secs(60))
-            .expect("it has its address");
-        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        let port = port
-            .recv_timeout(Duration::from_secs(10))
-            .expect("the runner says which port it forwards");
+        let image = Image::start(
+            runner(program, "256M", 120)
+                .args(arguments)
+                .env("EBB_FORWARD", format!("0:{port}"))
+                .envs(settings.iter().copied()),
+        );
+        // "... TCP 127.0.0.1:PORT is port 7 of the image"
+        let line = image.says("TCP 127.0.0.1:");
+        let told = line.split_once("TCP 127.0.0.1:").map(|(_, rest)| rest);
+        let port = told.and_then(|rest| rest.split(' ').next()?.parse().ok());
+        // Whichever of its addresses came first.
+        image.says(" 10.0.2.15/24");
+        image.says(says);
         Self {
-            child,
-            address: ([127, 0, 0, 1], port).into(),
+            _image: image,
+            address: ([127, 0, 0, 1], port.expect("a port")).into(),
         }
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        // Asked, so that the runner can end its QEMU.
-        signal(&self.child, libc::SIGTERM);
-        let _ = self.child.wait();
     }
 }

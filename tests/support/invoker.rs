@@ -1,19 +1,19 @@
 //! A booted invoker, and requests to it.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{RUNNER, WORKSPACE, cargo, signal};
+use crate::{Image, WORKSPACE, cargo, image::runner};
 
 /// A booted invoker.
 pub struct Invoker {
-    child: Child,
+    image: Image,
     port: u16,
 }
 
@@ -43,44 +43,44 @@ impl Invoker {
 
     /// The same with a disk, as `EBB_DISK` names it.
     pub fn boot_with(memory: &str, options: &str, disk: &str, said: &[&str]) -> Self {
-        let mut child = Command::new(RUNNER)
+        Self::start(
+            Self::runner(memory, disk)
+                .args(["--auth", "guest:key", "--quiet"])
+                .env("EBB_CORES", "1")
+                .env("EBB_OPTIONS", options),
+            said,
+        )
+    }
+
+    /// A runner that would boot it, with that disk.
+    pub fn runner(memory: &str, disk: &str) -> Command {
+        let mut command = runner(&cargo::example("invoker"), memory, 900);
+        command
             .env("EBB_DISK", disk)
-            .arg(cargo::example("invoker"))
-            .args(["--auth", "guest:key", "--quiet"])
-            .current_dir(WORKSPACE)
-            .env("EBB_CORES", "1")
-            .env("EBB_MEMORY", memory)
-            .env("EBB_OPTIONS", options)
-            .env("EBB_TIMEOUT", "500")
             .env("EBB_FORWARD", "0:3233")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the runner starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                println!("{line}");
-                let _ = sender.send(line);
-            }
-        });
-        // From here on it is ended when this function panics.
-        let mut image = Self { child, port: 0 };
-        let mut told = String::new();
-        loop {
-            let Ok(line) = receiver.recv_timeout(Duration::from_secs(180)) else {
-                panic!("the image is not ready:\n{told}");
-            };
-            told = told + &line + "\n";
-            if let Some(address) = line.strip_prefix("invoker: http://localhost:") {
-                let number = address.split('/').next().and_then(|n| n.parse().ok());
-                image.port = number.expect("a port");
-            }
-            if said.iter().all(|text| told.contains(text)) {
-                return image;
-            }
+            // The manifest names files of the workspace.
+            .current_dir(WORKSPACE);
+        command
+    }
+
+    /// Starts a [`runner`](Self::runner), and waits until it listens and has said all that.
+    pub fn start(command: &mut Command, said: &[&str]) -> Self {
+        let image = Image::start(command);
+        let banner = image.says("invoker: http://localhost:");
+        let rest = banner.rsplit_once("localhost:").map(|(_, rest)| rest);
+        let port = rest.and_then(|rest| rest.split('/').next()?.parse().ok());
+        for text in said {
+            image.says(text);
         }
+        Self {
+            image,
+            port: port.expect("a port"),
+        }
+    }
+
+    /// What it has said, and its end.
+    pub fn image(&mut self) -> &mut Image {
+        &mut self.image
     }
 
     /// The host's port of its API.
@@ -163,17 +163,7 @@ impl Invoker {
 
 impl Invoker {
     /// Ends it as a power failure does.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // There is nobody left to be told to end.
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Invoker {
-    fn drop(&mut self) {
-        signal(&self.child, libc::SIGINT);
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        self.image.kill();
     }
 }

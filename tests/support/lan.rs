@@ -6,23 +6,23 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     os::{
         fd::{AsRawFd, FromRawFd},
         unix::net::UnixDatagram,
     },
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{RUNNER, Random, cargo, signal, tools};
+use crate::{Image, Random, cargo, image::runner, tools};
 
 /// The image's address, by option.
 pub const V4: [u8; 4] = [10, 0, 2, 15];
@@ -85,14 +85,14 @@ pub fn v4(port: u16) -> SocketAddr {
     (V4, port).into()
 }
 
-/// An image that runs, and what it has said.
-pub struct Image {
-    child: Child,
-    said: Arc<(Mutex<String>, Condvar)>,
-    _relay: Option<Relay>,
+/// The test image on the link.
+pub struct Machine {
+    // Ends before what it is behind.
+    image: Image,
+    relay: Option<Relay>,
 }
 
-impl Image {
+impl Machine {
     /// Boots the test image on a tap interface with so many queues.
     pub fn on_tap(cores: usize, queues: usize) -> Self {
         Self::on_tap_with(cores, queues, &[])
@@ -112,9 +112,12 @@ impl Image {
         };
         let net = format!("tap:tap0{queues},mac=52:54:00:12:34:56");
         let network = [("EBB_NET", &*net), ("EBB_OPTIONS", "ip=10.0.2.15/24")];
-        let mut image = Self::boot(cores, &[&network, settings].concat());
-        image.is_up();
-        image
+        let machine = Self {
+            image: boot(cores, &[&network, settings].concat()),
+            relay: None,
+        };
+        machine.is_up();
+        machine
     }
 
     /// Boots the test image behind a relay.
@@ -126,16 +129,15 @@ impl Image {
             relay.host.display()
         );
         let options = format!("ip={address}");
-        let mut image = Self::boot(
-            cores,
-            &[
-                ("EBB_NET", "none"),
-                ("EBB_QEMU_ARGS", &device),
-                ("EBB_OPTIONS", &options),
-            ],
-        );
-        image._relay = Some(relay);
-        image
+        let settings = [
+            ("EBB_NET", "none"),
+            ("EBB_QEMU_ARGS", &*device),
+            ("EBB_OPTIONS", &options),
+        ];
+        Self {
+            image: boot(cores, &settings),
+            relay: Some(relay),
+        }
     }
 
     /// What it is behind.
@@ -143,60 +145,19 @@ impl Image {
     /// # Panics
     /// When it is on a tap interface.
     pub fn relay(&self) -> &Relay {
-        self._relay.as_ref().expect("one behind a relay")
-    }
-
-    /// Boots the test image.
-    pub fn boot(cores: usize, settings: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(RUNNER)
-            .arg(cargo::program("image-network"))
-            .env("EBB_CORES", cores.to_string())
-            .env("EBB_MEMORY", "512M")
-            .env("EBB_TIMEOUT", "180")
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the runner starts");
-        let said: Arc<(Mutex<String>, Condvar)> = Arc::default();
-        // Its console, and what it says about its run.
-        let console: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("piped"));
-        let messages: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("piped"));
-        for stream in [console, messages] {
-            let heard = Arc::clone(&said);
-            thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let mut text = heard.0.lock().expect("no panic");
-                    *text += &line;
-                    *text += "\n";
-                    heard.1.notify_all();
-                }
-            });
-        }
-        Self {
-            child,
-            said,
-            _relay: None,
-        }
+        self.relay.as_ref().expect("one behind a relay")
     }
 
     /// Waits until it has said something.
     ///
     /// # Panics
-    /// When it does not within a minute.
+    /// When it does not.
     pub fn says(&self, what: &str) {
-        let (text, changed) = &*self.said;
-        let text = text.lock().expect("no panic");
-        let limit = Duration::from_secs(60);
-        let (text, waited) = changed
-            .wait_timeout_while(text, limit, |text| !text.contains(what))
-            .expect("no panic");
-        assert!(!waited.timed_out(), "not said: {what}\n{text}");
+        self.image.says(what);
     }
 
     /// Waits until it serves.
-    pub fn is_up(&mut self) {
+    pub fn is_up(&self) {
         self.says("network address 10.0.2.15/24");
         self.says("serving");
     }
@@ -216,14 +177,13 @@ impl Image {
     }
 }
 
-impl Drop for Image {
-    fn drop(&mut self) {
-        signal(&self.child, libc::SIGTERM);
-        let _ = self.child.wait();
-        if thread::panicking() {
-            eprintln!("{}", self.said.0.lock().expect("no panic"));
-        }
-    }
+/// Boots the test image.
+fn boot(cores: usize, settings: &[(&str, &str)]) -> Image {
+    Image::start(
+        runner(&cargo::program("image-network"), "512M", 180)
+            .env("EBB_CORES", cores.to_string())
+            .envs(settings.iter().copied()),
+    )
 }
 
 /// What the image has counted.
