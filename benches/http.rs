@@ -6,10 +6,11 @@
 
 use benches::{
     get::get_agent,
-    goal, goal_at_least,
-    sides::{Counting, Pair, Side, count_instructions, effort, linux_guest, ratio},
+    goal_at_least,
+    servers::Servers,
+    sides::{effort, linux_guest, ratio},
 };
-use test_support::{cargo, scratch};
+use test_support::{cargo, scratch, tools};
 
 const PAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -32,7 +33,8 @@ fn main() {
     let configuration = scratch("nginx.conf");
     std::fs::write(&configuration, NGINX).expect("a directory to write to");
     let configuration = configuration.to_str().expect("a path of text");
-    let guest = linux_guest();
+    // What is missing is named.
+    let guest = linux_guest().filter(|_| !tools::lacks(&["nginx"]));
     let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
     let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
                  echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
@@ -49,33 +51,15 @@ fn main() {
         start,
     ];
     let server = cargo::example("webserver");
-    let image = |cores, counting: Option<&Counting>| Side::image(&server, cores, 80, &[], counting);
-    let linux = |cores, counting: Option<&Counting>| {
-        guest
-            .as_deref()
-            .map(|guest| Side::linux(guest.as_ref(), cores, 80, &app, counting))
+    let servers = Servers {
+        name: "http",
+        port: 80,
+        image: (&server, &[]),
+        linux: guest.as_deref().map(|guest| (guest, &app[..])),
     };
-    let counted = count_instructions(
-        "http",
-        |counting| image(1, Some(counting)),
-        guest
-            .is_some()
-            .then_some(|counting: &Counting| linux(1, Some(counting)).expect("named")),
-    );
-    if let Some(ratio) = counted {
-        goal("http_instructions", ratio, 0.34);
-    }
+    servers.count(0.34);
     for cores in [1, 2] {
-        println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut pair = Pair {
-            names: ["image", "Linux"],
-            ours: image(cores, None),
-            theirs: linux(cores, None),
-            rounds,
-            seconds,
-        };
-        pair.warm_up(seconds);
-        let peak = pair.closed_loop();
+        let (_, peak) = servers.press(cores, rounds, seconds);
         if let Some(ratio) = ratio(&peak, |f| f.per_second) {
             goal_at_least(&format!("http_throughput_{cores}_vcpu"), ratio, 3.0);
         }

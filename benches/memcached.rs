@@ -16,9 +16,8 @@ use benches::{
     goal, goal_at_least,
     load::{Figures, Generator, Load, Protocol, mix, uniform},
     quick,
-    sides::{
-        Counting, Pair, Side, agent, count_instructions, effort, linux_guest, ratio, turns_of,
-    },
+    servers::Servers,
+    sides::{Counting, Pair, Side, agent, effort, linux_guest, ratio, turns_of},
 };
 use test_support::cargo;
 
@@ -150,42 +149,18 @@ fn main() {
     let guest = linux_guest();
     let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
     let server = cargo::example("memcached");
-    let image = |cores, counting: Option<&Counting>| {
-        Side::image(&server, cores, PORT, &["-m", "512"], counting)
+    let servers = Servers {
+        name: "memcached",
+        port: PORT,
+        image: (&server, &["-m", "512"]),
+        linux: guest
+            .as_deref()
+            .map(|guest| (guest, &["--app", "memcached"][..])),
     };
-    let linux = |cores, counting: Option<&Counting>| {
-        guest.as_deref().map(|guest| {
-            Side::linux(
-                guest.as_ref(),
-                cores,
-                PORT,
-                &["--app", "memcached"],
-                counting,
-            )
-        })
-    };
-    let counted = count_instructions(
-        "memcached",
-        |counting| image(1, Some(counting)),
-        guest
-            .is_some()
-            .then_some(|counting: &Counting| linux(1, Some(counting)).expect("named")),
-    );
-    if let Some(ratio) = counted {
-        // EbbRT: 5,557 and 13,604.
-        goal("memcached_instructions", ratio, 0.5);
-    }
+    // EbbRT: 5,557 and 13,604.
+    servers.count(0.5);
     for cores in [1, 2] {
-        println!("\n{cores} vCPU, {rounds} rounds of {seconds} s, taking turns");
-        let mut pair = Pair {
-            names: ["image", "Linux"],
-            ours: image(cores, None),
-            theirs: linux(cores, None),
-            rounds,
-            seconds,
-        };
-        pair.warm_up(seconds);
-        let peak = pair.closed_loop();
+        let (mut pair, peak) = servers.press(cores, rounds, seconds);
         if let Some(ratio) = ratio(&peak, |f| f.per_second) {
             goal_at_least(&format!("memcached_throughput_{cores}_vcpu"), ratio, 2.0);
         }

@@ -7,13 +7,17 @@
 //! processes in it; those are told when this program dies, and the agent sees the end of its orders.
 
 use std::{
+    any::Any,
+    collections::VecDeque,
     ffi::OsString,
     fs::File,
-    io::{BufRead, BufReader, Error, Write},
+    io::{BufRead, BufReader, Error, Read, Write},
     net::SocketAddr,
     os::{fd::AsRawFd, unix::process::CommandExt},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -166,10 +170,15 @@ impl Counting {
     /// # Panics
     /// When the side is not run by the QEMU that counts.
     pub fn per_request(&self, side: &mut Side, order: &str, seconds: f64) -> f64 {
-        side.order(order);
+        let counted = self.try_per_request(side, order, seconds);
+        counted.unwrap_or_else(|reason| panic!("the order {order:?} failed: {reason}"))
+    }
+
+    fn try_per_request(&self, side: &mut Side, order: &str, seconds: f64) -> Result<f64, String> {
+        side.try_order(order)?;
         let before = self.read();
-        let figures = side.order(order);
-        (self.read() - before) as f64 / (figures.per_second * seconds)
+        let figures = side.try_order(order)?;
+        Ok((self.read() - before) as f64 / (figures.per_second * seconds))
     }
 }
 
@@ -187,12 +196,18 @@ pub fn count_instructions(
     };
     let counting = Counting::new(name)?;
     let order = format!("0 {seconds}");
-    let count = |mut side: Side| counting.per_request(&mut side, &order, seconds);
-    let image = count(ours(&counting));
+    let image = counting.per_request(&mut ours(&counting), &order, seconds);
     println!("\ninstructions per request, 1 vCPU: image {image:.0}");
-    let linux = count(theirs?(&counting));
-    println!("instructions per request, 1 vCPU: Linux {linux:.0}");
-    Some(image / linux)
+    match counting.try_per_request(&mut theirs?(&counting), &order, seconds) {
+        Ok(linux) => {
+            println!("instructions per request, 1 vCPU: Linux {linux:.0}");
+            Some(image / linux)
+        }
+        Err(reason) => {
+            println!("instructions per request, 1 vCPU: Linux failed: {reason}");
+            None
+        }
+    }
 }
 
 fn find_in(command: &mut Command, counting: Option<&Counting>) {
@@ -206,8 +221,13 @@ pub struct Side {
     agent: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    /// The last that the agent, or what started it, has complained of.
+    complaints: Arc<Mutex<VecDeque<String>>>,
     machine: Option<Child>,
 }
+
+/// Lines of complaints that are kept.
+const COMPLAINTS: usize = 5;
 
 impl Side {
     /// Boots an image whose server listens on `port`.
@@ -302,14 +322,27 @@ impl Side {
         let mut agent = agent
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the agent starts");
         let answers = BufReader::new(agent.stdout.take().expect("piped"));
+        let complaints: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let (heard, stream) = (Arc::clone(&complaints), agent.stderr.take().expect("piped"));
+        // To its end, or whoever writes there would wait for a full pipe.
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let mut heard = heard.lock().expect("no panic");
+                heard.push_back(line);
+                if heard.len() > COMPLAINTS {
+                    heard.pop_front();
+                }
+            }
+        });
         Self {
             orders: agent.stdin.take(),
             agent,
             answers,
+            complaints,
             machine,
         }
     }
@@ -317,30 +350,50 @@ impl Side {
     /// Gives an order; waits for its figures.
     ///
     /// # Panics
-    /// When the agent has ended.
+    /// When it is not carried out.
     pub fn order(&mut self, order: &str) -> Figures {
+        let done = self.try_order(order);
+        done.unwrap_or_else(|reason| panic!("the order {order:?} failed: {reason}"))
+    }
+
+    /// The same, for a side that may be too slow, or may not have come up at all.
+    ///
+    /// # Errors
+    /// What went wrong, in words. The side takes further orders unless it has ended.
+    pub fn try_order(&mut self, order: &str) -> Result<Figures, String> {
         let orders = self.orders.as_mut().expect("open until the end");
-        writeln!(orders, "{order}").expect("the agent takes orders");
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let count = self
-                .answers
-                .read_line(&mut line)
-                .expect("the agent answers");
-            assert!(count > 0, "the agent has ended; is the server up?");
+        let mut answers = match writeln!(orders, "{order}") {
+            Ok(()) => self.answers.by_ref().lines(),
+            Err(_) => return Err(self.end()),
+        };
+        while let Some(Ok(line)) = answers.next() {
             if let Some(figures) = line.strip_prefix("figures ") {
                 let mut numbers = figures
                     .split_whitespace()
                     .map(|n| n.parse().expect("a number"));
                 let mut next = || numbers.next().expect("three numbers");
-                return Figures {
+                return Ok(Figures {
                     per_second: next(),
                     p50_us: next(),
                     p99_us: next(),
-                };
+                });
+            }
+            if let Some(reason) = line.strip_prefix("failed ") {
+                return Err(reason.to_owned());
             }
         }
+        Err(self.end())
+    }
+
+    /// Why there are no more answers.
+    fn end(&mut self) -> String {
+        let status = match self.agent.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let heard = self.complaints.lock().expect("no panic");
+        let heard: Vec<&str> = heard.iter().map(String::as_str).collect();
+        format!("it has ended ({status}): {}", heard.join(" / "))
     }
 }
 
@@ -360,7 +413,7 @@ impl Drop for Side {
 /// If this program was started as an agent: takes orders until there are none. `obey` does one.
 ///
 /// # Panics
-/// When an order is no list of numbers.
+/// When an order is no list of numbers. When `obey` panics, its order has failed, and the next one is awaited.
 pub fn agent(mut obey: impl FnMut(SocketAddr, &[f64]) -> Figures) -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, mode, host, port] = &arguments[..] else {
@@ -376,14 +429,24 @@ pub fn agent(mut obey: impl FnMut(SocketAddr, &[f64]) -> Figures) -> bool {
             .split_whitespace()
             .map(|n| n.parse().expect("a number"))
             .collect();
-        let Figures {
-            per_second,
-            p50_us,
-            p99_us,
-        } = obey(address, &numbers);
-        println!("figures {per_second} {p50_us} {p99_us}");
+        // A server that is too slow, or answers wrongly, ends the order, not the bench.
+        match catch_unwind(AssertUnwindSafe(|| obey(address, &numbers))) {
+            Ok(Figures {
+                per_second,
+                p50_us,
+                p99_us,
+            }) => println!("figures {per_second} {p50_us} {p99_us}"),
+            Err(panic) => println!("failed {}", words_of(&*panic)),
+        }
     }
     true
+}
+
+/// What a panic said, on one line.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic").replace('\n', " ")
 }
 
 /// The program that boots a Linux guest, if it is named.
@@ -440,8 +503,10 @@ impl Pair {
     pub fn warm_up(&mut self, seconds: f64) {
         let order = format!("0 {seconds}");
         self.ours.order(&order);
-        if let Some(theirs) = &mut self.theirs {
-            theirs.order(&order);
+        if let Some(theirs) = &mut self.theirs
+            && let Err(reason) = theirs.try_order(&order)
+        {
+            println!("(warming up) {} failed: {reason}", self.names[1]);
         }
     }
 
@@ -483,15 +548,26 @@ pub fn turns_of(
     mut theirs: Option<&mut Side>,
     order: &str,
 ) -> Rounds {
+    // One that fails is told once, and is not in the figures.
+    let mut failed = false;
+    let mut other = |side: &mut Side| match side.try_order(order) {
+        Ok(figures) => Some(figures),
+        Err(reason) => {
+            if !std::mem::replace(&mut failed, true) {
+                println!("{name:<34} {:<9} failed: {reason}", sides[1]);
+            }
+            None
+        }
+    };
     let figures: Rounds = (0..rounds)
         .map(|round| {
             // Every other round the other way about.
             if round % 2 == 0 {
-                let linux = theirs.as_mut().map(|side| side.order(order));
+                let linux = theirs.as_mut().and_then(|side| other(side));
                 (ours.order(order), linux)
             } else {
                 let image = ours.order(order);
-                (image, theirs.as_mut().map(|side| side.order(order)))
+                (image, theirs.as_mut().and_then(|side| other(side)))
             }
         })
         .collect();
