@@ -13,11 +13,9 @@
 //! instance and a snapshot; the plot is an SVG.
 
 mod many;
-mod plot;
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -26,18 +24,14 @@ use std::{
 
 use benches::{
     answer::whole,
+    functions::{ARGUMENTS, Client, IMAGE, LINUX, metrics, request, until_ready},
     goal, goal_at_least,
-    load::{Figures, Generator, Load, Protocol, connect},
+    load::{Figures, Generator, Load, Protocol},
     median, quick,
     sides::{Side, agent, linux_guest, ratio, turns, value_of},
 };
 use test_support::cargo;
 
-/// The image's port; the guest's dispatcher has another, which is how the agent knows which side it loads.
-const IMAGE: u16 = 3233;
-const LINUX: u16 = 8080;
-/// `guest:key` in Base64; the image is started with that key.
-const KEY: &str = "Z3Vlc3Q6a2V5";
 const SOURCE: &str = "function main(a) { return a.wait ? new Promise((done) => setTimeout(() => done({greeting: 'late'}), a.wait)) : {greeting: 'hello ' + a.name}; }";
 
 // What an order begins with.
@@ -49,80 +43,14 @@ const FILL: f64 = 3.0;
 /// What the metrics say of memory: 0 for instances, 1 for snapshots.
 const MEMORY: f64 = 4.0;
 
-/// A request in the words of a side.
-fn request(port: u16, method: &str, name: &str, body: &str) -> String {
-    let (path, more) = match (port, method) {
-        (IMAGE, "POST") => (
-            "/api/v1/namespaces/_/actions/",
-            "?blocking=true&result=true",
-        ),
-        (IMAGE, "PUT") => ("/api/v1/namespaces/_/actions/", "?overwrite=true"),
-        (IMAGE, _) => ("/api/v1/namespaces/_/actions/", ""),
-        _ => ("/", ""),
-    };
-    format!(
-        "{method} {path}{name}{more} HTTP/1.1\r\nhost: bench\r\nauthorization: Basic {KEY}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-fn registration(port: u16) -> String {
-    if port == IMAGE {
-        format!("{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"{SOURCE}\"}}}}")
-    } else {
-        format!("{{\"code\":\"{SOURCE}\",\"main\":\"main\"}}")
-    }
-}
-
-/// One connection, one request at a time.
-struct Client {
-    stream: TcpStream,
-    port: u16,
-}
-
-impl Client {
-    fn new(address: SocketAddr) -> Self {
-        let stream = connect(address);
-        stream.set_nodelay(true).expect("a TCP socket");
-        let patience = Some(Duration::from_secs(60));
-        stream.set_read_timeout(patience).expect("a TCP socket");
-        Self {
-            stream,
-            port: address.port(),
-        }
-    }
-
-    fn ask(&mut self, method: &str, name: &str, body: &str) -> String {
-        let request = request(self.port, method, name, body);
-        self.stream.write_all(request.as_bytes()).expect("sent");
-        let mut input = Vec::new();
-        loop {
-            if let Some(answer) = whole(&input) {
-                let text = String::from_utf8_lossy(&input[answer.body]).into_owned();
-                assert!(answer.is_good, "{method} {name}: {text}");
-                return text;
-            }
-            let mut part = [0; 8192];
-            let count = self.stream.read(&mut part).expect("an answer");
-            assert!(count > 0, "{method} {name}: the server closed a connection");
-            input.extend_from_slice(&part[..count]);
-        }
-    }
-
-    fn register(&mut self, name: &str) {
-        self.ask("PUT", name, &registration(self.port));
-    }
-
-    /// Seconds that a call takes.
-    fn call(&mut self, name: &str) -> f64 {
-        let begun = Instant::now();
-        let answer = self.ask("POST", name, &format!("{{\"name\":\"{name}\"}}"));
-        let taken = begun.elapsed().as_secs_f64();
-        let right = format!("{{\"greeting\":\"hello {name}\"}}");
-        assert!(answer.contains(&right), "{name}: {answer}");
-        taken
-    }
+/// Seconds that a call takes.
+fn call(client: &mut Client, name: &str) -> f64 {
+    let begun = Instant::now();
+    let answer = client.ask("POST", name, &format!("{{\"name\":\"{name}\"}}"));
+    let taken = begun.elapsed().as_secs_f64();
+    let right = format!("{{\"greeting\":\"hello {name}\"}}");
+    assert!(answer.contains(&right), "{name}: {answer}");
+    taken
 }
 
 fn figures(mut seconds: Vec<f64>, elapsed: f64) -> Figures {
@@ -146,7 +74,7 @@ fn names(count: usize) -> Vec<String> {
 fn cold(address: SocketAddr, clients: usize, count: usize, stay: bool) -> Figures {
     let names = names(count);
     let mut own = Client::new(address);
-    names.iter().for_each(|name| own.register(name));
+    names.iter().for_each(|name| own.register(name, SOURCE));
     let mut all: Vec<Client> = (0..clients).map(|_| Client::new(address)).collect();
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
@@ -157,7 +85,7 @@ fn cold(address: SocketAddr, clients: usize, count: usize, stay: bool) -> Figure
                 scope.spawn(|| {
                     let mut seconds = Vec::new();
                     while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        seconds.push(client.call(name));
+                        seconds.push(call(client, name));
                     }
                     seconds
                 })
@@ -182,14 +110,14 @@ fn warm(address: SocketAddr, count: usize) -> Figures {
     let seconds: Vec<f64> = names(count)
         .iter()
         .map(|name| {
-            own.register(name);
-            own.call(name);
+            own.register(name, SOURCE);
+            call(&mut own, name);
             // The snapshot is taken after the answer.
             thread::sleep(Duration::from_millis(100));
             let taken = thread::scope(|scope| {
                 scope.spawn(|| other.ask("POST", name, "{\"wait\":200}"));
                 thread::sleep(Duration::from_millis(60));
-                own.call(name)
+                call(&mut own, name)
             });
             own.ask("DELETE", name, "");
             taken
@@ -197,32 +125,6 @@ fn warm(address: SocketAddr, count: usize) -> Figures {
         .collect();
     let sum = seconds.iter().sum();
     figures(seconds, sum)
-}
-
-/// What the image says of itself now.
-fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
-    let mut stream = connect(address);
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
-        .expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    move |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|v| v.parse().ok())
-            .unwrap_or_else(|| panic!("{name} is not in the metrics"))
-    }
-}
-
-/// Waits until the image makes instances as it will from then on.
-fn until_ready(address: SocketAddr) {
-    static READY: AtomicBool = AtomicBool::new(false);
-    while address.port() == IMAGE && !READY.load(Ordering::Relaxed) {
-        READY.store(metrics(address)("ebb_base_ready") > 0.0, Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// How many instances or snapshots there are, their bytes together, and the machine's free bytes or how many snapshots and
@@ -267,7 +169,7 @@ fn hot(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
     // Once: a new version of it would start anew.
     static KNOWN: AtomicBool = AtomicBool::new(false);
     if !KNOWN.swap(true, Ordering::Relaxed) {
-        Client::new(address).register("hot");
+        Client::new(address).register("hot", SOURCE);
     }
     let load = Load {
         depth: 1,
@@ -280,8 +182,7 @@ fn hot(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
 fn compare(cores: usize, guest: Option<&Path>, image: &Path) {
     let (rounds, seconds, count) = if quick() { (3, 3.0, 12) } else { (7, 5.0, 40) };
     println!("\n{cores} vCPU, {rounds} rounds, taking turns");
-    let arguments = ["--auth", "guest:key", "--quiet"];
-    let mut ours = Side::image(image, cores, IMAGE, &arguments, None);
+    let mut ours = Side::image(image, cores, IMAGE, &ARGUMENTS, None);
     let app = ["--app", "node-action"];
     let mut theirs = guest.map(|guest| Side::linux(guest, cores, LINUX, &app, None));
     let mut both = |name: &str, unit: &str, rounds: usize, order: &str| {

@@ -3,10 +3,14 @@
 
 use std::path::Path;
 
-use benches::{goal, sides::Side};
+use benches::{
+    functions::{ARGUMENTS, IMAGE},
+    goal,
+    plot::{Line, Panel, svg},
+    sides::Side,
+};
 
-use crate::plot::{Line, Panel, svg};
-use crate::{COLD, FILL, HOT, IMAGE, MEMORY};
+use crate::{COLD, FILL, HOT, MEMORY};
 
 /// What is known when there are so many functions.
 struct Sample {
@@ -22,8 +26,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// Fills an image with functions; `cores` vCPUs, memory as `--memory` says. Writes a plot if there is a place for it.
 pub fn run(functions: usize, cores: usize, image: &Path, plot: Option<&Path>) {
-    let arguments = ["--auth", "guest:key", "--quiet"];
-    let mut side = Side::image(image, cores, IMAGE, &arguments, None);
+    let mut side = Side::image(image, cores, IMAGE, &ARGUMENTS, None);
     // The first call waits for the platform's start.
     side.order(&format!("{HOT} 1 0.1"));
     side.order(&format!("{HOT} 4 8"));

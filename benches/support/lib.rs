@@ -1,11 +1,14 @@
 //! What benches share: sides that take turns in one process ([`compare`]), in an image and in a Linux guest that run to their
-//! end ([`machine`]), and in both as servers under load ([`servers`], [`sides`], [`load`], [`get`]).
+//! end ([`machine`]), and in both as servers under load ([`servers`], [`sides`], [`load`], [`get`],
+//! [`functions`]); and [`plot`].
 
 pub mod answer;
 mod compare;
+pub mod functions;
 pub mod get;
 pub mod load;
 pub mod machine;
+pub mod plot;
 pub mod servers;
 pub mod sides;
 

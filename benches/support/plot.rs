@@ -4,15 +4,21 @@ use std::fmt::Write;
 
 /// A line: its name, and points in order of `x`.
 pub struct Line {
+    /// As the legend says it.
     pub name: &'static str,
+    /// `(x, y)`.
     pub points: Vec<(f64, f64)>,
 }
 
 /// What is drawn in one frame. The lower end of `y` is 0, or the power of ten below all values if it is logarithmic.
 pub struct Panel {
+    /// Above the frame, with the unit of `y`.
     pub title: &'static str,
+    /// What `x` is.
     pub x: &'static str,
+    /// Whether `y` is.
     pub logarithmic: bool,
+    /// Each in a colour of its own.
     pub lines: Vec<Line>,
 }
 

@@ -1,0 +1,139 @@
+//! Functions over HTTP, in the words of each side: the invoker's REST API, and a dispatcher of processes in the Linux guest. The
+//! ports differ, which is how an agent knows which side it loads.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{answer::whole, load::connect};
+
+/// The image's port.
+pub const IMAGE: u16 = 3233;
+/// The guest's.
+pub const LINUX: u16 = 8080;
+/// How the image is started: with a key that [`request`] knows, and without a line for each call.
+pub const ARGUMENTS: [&str; 3] = ["--auth", "guest:key", "--quiet"];
+/// `guest:key` in Base64.
+const KEY: &str = "Z3Vlc3Q6a2V5";
+
+/// A request: `PUT` registers, `POST` calls and waits, `DELETE` forgets.
+pub fn request(port: u16, method: &str, name: &str, body: &str) -> String {
+    let (path, more) = match (port, method) {
+        (IMAGE, "POST") => (
+            "/api/v1/namespaces/_/actions/",
+            "?blocking=true&result=true",
+        ),
+        (IMAGE, "PUT") => ("/api/v1/namespaces/_/actions/", "?overwrite=true"),
+        (IMAGE, _) => ("/api/v1/namespaces/_/actions/", ""),
+        _ => ("/", ""),
+    };
+    format!(
+        "{method} {path}{name}{more} HTTP/1.1\r\nhost: bench\r\nauthorization: Basic {KEY}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// One connection, one request at a time.
+pub struct Client {
+    stream: TcpStream,
+    port: u16,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When nothing answers.
+    pub fn new(address: SocketAddr) -> Self {
+        let stream = connect(address);
+        stream.set_nodelay(true).expect("a TCP socket");
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).expect("a TCP socket");
+        Self {
+            stream,
+            port: address.port(),
+        }
+    }
+
+    /// What is answered.
+    ///
+    /// # Errors
+    /// In words, when it is no good answer or comes too late; the connection is then of no use.
+    pub fn try_ask(&mut self, method: &str, name: &str, body: &str) -> Result<String, String> {
+        let request = request(self.port, method, name, body);
+        let failed = |error| format!("{method} {name}: {error}");
+        self.stream.write_all(request.as_bytes()).map_err(failed)?;
+        let mut input = Vec::new();
+        loop {
+            if let Some(answer) = whole(&input) {
+                let text = String::from_utf8_lossy(&input[answer.body]).into_owned();
+                return match answer.is_good {
+                    true => Ok(text),
+                    false => Err(format!("{method} {name}: {text}")),
+                };
+            }
+            let mut part = [0; 8192];
+            let count = self.stream.read(&mut part).map_err(failed)?;
+            if count == 0 {
+                return Err(format!("{method} {name}: the server closed a connection"));
+            }
+            input.extend_from_slice(&part[..count]);
+        }
+    }
+
+    /// What is answered.
+    ///
+    /// # Panics
+    /// When it is no good answer.
+    pub fn ask(&mut self, method: &str, name: &str, body: &str) -> String {
+        let answer = self.try_ask(method, name, body);
+        answer.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Makes a function known; its source has no quotation marks but single ones.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn register(&mut self, name: &str, source: &str) {
+        let document = if self.port == IMAGE {
+            format!("{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"{source}\"}}}}")
+        } else {
+            format!("{{\"code\":\"{source}\",\"main\":\"main\"}}")
+        };
+        self.ask("PUT", name, &document);
+    }
+}
+
+/// What a side says of itself now.
+///
+/// # Panics
+/// When it does not answer, or has no metric of that name.
+pub fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
+    let mut stream = connect(address);
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
+        .expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    move |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|v| v.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not in the metrics"))
+    }
+}
+
+/// Waits until the image makes instances as it will from then on.
+pub fn until_ready(address: SocketAddr) {
+    static READY: AtomicBool = AtomicBool::new(false);
+    while address.port() == IMAGE && !READY.load(Ordering::Relaxed) {
+        READY.store(metrics(address)("ebb_base_ready") > 0.0, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
