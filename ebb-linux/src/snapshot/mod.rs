@@ -311,7 +311,7 @@ impl Snapshot {
             };
             Some(match whole.filter(is_alone) {
                 Some(whole) => {
-                    let delta = memory.space.borrow().delta(whole);
+                    let delta = memory.space.borrow().delta(whole)?;
                     Pages::Delta(root.clone(), delta)
                 }
                 None => Pages::Whole(memory.space.borrow_mut().freeze()?),

@@ -32,6 +32,68 @@ struct Changed {
     kept: u64,
 }
 
+/// Lines in order. They lie in pieces: a program may have changed megabytes, which a machine that is nearly full has in no one
+/// place.
+#[derive(Default)]
+struct Lines(Vec<Vec<Line>>);
+
+/// Lines of a piece but the last: 16 KiB.
+const PIECE: usize = 256;
+
+impl Lines {
+    /// Adds one. `None` when there is no memory for it.
+    fn push(&mut self, line: Line) -> Option<()> {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(line),
+            _ => {
+                let mut piece = Vec::new();
+                piece.try_reserve_exact(PIECE).ok()?;
+                piece.push(line);
+                push(&mut self.0, piece)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Gives back what the last piece has room for.
+    fn shrink(&mut self) {
+        let mut exact = Vec::new();
+        if let Some(last) = self.0.last_mut()
+            && exact.try_reserve_exact(last.len()).is_ok()
+        {
+            exact.extend_from_slice(last);
+            *last = exact;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Line> {
+        self.0.iter().flatten()
+    }
+
+    fn size(&self) -> usize {
+        let held = |piece: &Vec<Line>| piece.capacity() * size_of::<Line>();
+        self.0.iter().map(held).sum::<usize>() + size_of_val(&*self.0)
+    }
+}
+
+impl FromIterator<Line> for Lines {
+    fn from_iter<T: IntoIterator<Item = Line>>(lines: T) -> Self {
+        let mut lines = lines.into_iter().peekable();
+        let mut pieces = Vec::new();
+        while lines.peek().is_some() {
+            pieces.push(lines.by_ref().take(PIECE).collect());
+        }
+        Self(pieces)
+    }
+}
+
+/// Adds to a list. `None` when there is no memory for it.
+fn push<T>(list: &mut Vec<T>, value: T) -> Option<()> {
+    list.try_reserve(1).ok()?;
+    list.push(value);
+    Some(())
+}
+
 /// The changes of a space.
 pub struct Delta {
     areas: Areas,
@@ -42,7 +104,7 @@ pub struct Delta {
     growth_limit: u64,
     pages: Box<[Changed]>,
     /// The lines that are kept of all pages, in order.
-    lines: Box<[Line]>,
+    lines: Lines,
     /// Pages that are not in memory any more.
     gone: Box<[u64]>,
     /// Pages that are what they were but may be used otherwise.
@@ -96,7 +158,7 @@ impl Delta {
     #[must_use]
     pub fn size(&self) -> u64 {
         let bytes = size_of_val(&*self.pages)
-            + size_of_val(&*self.lines)
+            + self.lines.size()
             + size_of_val(&*self.gone)
             + size_of_val(&*self.rights)
             + self.areas.size();
@@ -112,35 +174,40 @@ impl Delta {
 
 impl Space {
     /// What has changed since the space, or what it was copied from, began as a copy of `from`. The space goes on
-    /// undisturbed: nothing of it becomes shared.
+    /// undisturbed: nothing of it becomes shared. `None` when there is no memory for it.
     #[must_use]
-    pub fn delta(&self, from: &Frozen) -> Delta {
-        let (mut pages, mut kept_lines) = (Vec::new(), Vec::new());
+    pub fn delta(&self, from: &Frozen) -> Option<Delta> {
+        let (mut pages, mut kept_lines) = (Vec::new(), Lines::default());
         let (mut gone, mut rights) = (Vec::new(), Vec::new());
         self.tables.compare(&from.0.tables, &mut |page, new, old| {
             if new == 0 {
-                gone.push(page);
+                push(&mut gone, page)
             } else if old == 0 || frame_of(new) != frame_of(old) {
                 if new & (FOREIGN | OBJECT) == 0 {
-                    let kept = self.changed_lines(page, new, old, &mut kept_lines);
+                    let kept = self.changed_lines(page, new, old, &mut kept_lines)?;
                     // Without any it is as its fault would make it, or shared again.
                     if kept != 0 {
-                        pages.push(Changed {
-                            address: page,
-                            kept,
-                        });
+                        let address = page;
+                        push(&mut pages, Changed { address, kept })
                     } else if (new ^ old) & (PRESENT | NO_EXECUTE) != 0 && old != 0 {
-                        rights.push(page);
+                        push(&mut rights, page)
+                    } else {
+                        Some(())
                     }
                 } else if old != 0 {
                     // A file's page, where another was: left to its fault.
-                    gone.push(page);
+                    push(&mut gone, page)
+                } else {
+                    Some(())
                 }
             } else if (new ^ old) & (PRESENT | NO_EXECUTE) != 0 {
-                rights.push(page);
+                push(&mut rights, page)
+            } else {
+                Some(())
             }
-        });
-        Delta {
+        })?;
+        kept_lines.shrink();
+        Some(Delta {
             areas: self.areas.clone(),
             top: self.top,
             close: self.close,
@@ -148,14 +215,15 @@ impl Space {
             forks_differ: self.forks_differ,
             growth_limit: self.growth_limit,
             pages: pages.into(),
-            lines: kept_lines.into(),
+            lines: kept_lines,
             gone: gone.into(),
             rights: rights.into(),
-        }
+        })
     }
 
-    /// Adds to `kept` the lines of a page in which it differs from what a copy would get without it; says which.
-    fn changed_lines(&self, page: u64, new: u64, old: u64, kept: &mut Vec<Line>) -> u64 {
+    /// Adds to `kept` the lines of a page in which it differs from what a copy would get without it; says which. `None` when there
+    /// is no memory for them.
+    fn changed_lines(&self, page: u64, new: u64, old: u64, kept: &mut Lines) -> Option<u64> {
         let before = if old == 0 {
             self.area(page).and_then(|area| file_page(area, page))
         } else {
@@ -166,10 +234,10 @@ impl Space {
         for (index, (line, before)) in lines(frame_of(new)).iter().zip(before).enumerate() {
             if differ(line, before) {
                 bits |= 1 << index;
-                kept.push(*line);
+                kept.push(*line)?;
             }
         }
-        bits
+        Some(bits)
     }
 }
 
@@ -201,12 +269,12 @@ impl Frozen {
             }
             Some(())
         })?;
-        let mut rest = &delta.lines[..];
+        let mut lines = delta.lines.iter();
         for page in &delta.pages {
-            let (now, later) = rest.split_at_checked(page.kept.count_ones() as usize)?;
-            rest = later;
-            if let Some(area) = areas.find(page.address) {
-                tables.patch(page.address, area, page.kept, now).ok()?;
+            let own = lines.by_ref().take(page.kept.count_ones() as usize);
+            match areas.find(page.address) {
+                Some(area) => tables.patch(page.address, area, page.kept, own).ok()?,
+                None => own.for_each(drop),
             }
         }
         space.top = delta.top;
@@ -220,7 +288,13 @@ impl Frozen {
 
 impl Tables {
     /// Gives a page a frame of its own and puts lines into it: those of the bits of `kept`, in order.
-    fn patch(&mut self, page: u64, area: &Area, kept: u64, lines: &[Line]) -> Result<(), Fault> {
+    fn patch<'a>(
+        &mut self,
+        page: u64,
+        area: &Area,
+        kept: u64,
+        lines: impl Iterator<Item = &'a Line>,
+    ) -> Result<(), Fault> {
         self.provide(page, area, true)?;
         let frame = phys_to_virt(frame_of(self.entry(page))).cast::<Line>();
         let mut left = kept;
@@ -235,9 +309,9 @@ impl Tables {
         Ok(())
     }
 
-    /// Calls `f` for every page of which the entry is not the same in both, with this one's and the other's.
-    fn compare(&self, other: &Self, f: &mut impl FnMut(u64, u64, u64)) {
-        compare(Some(self.root()), Some(other.root()), 3, 0, f);
+    /// Calls `f` for every page of which the entry is not the same in both, with this one's and the other's, as long as it goes on.
+    fn compare(&self, other: &Self, f: &mut impl FnMut(u64, u64, u64) -> Option<()>) -> Option<()> {
+        compare(Some(self.root()), Some(other.root()), 3, 0, f)
     }
 }
 
@@ -246,18 +320,19 @@ fn compare(
     other: Option<PhysAddr>,
     level: u32,
     base: u64,
-    f: &mut impl FnMut(u64, u64, u64),
-) {
+    f: &mut impl FnMut(u64, u64, u64) -> Option<()>,
+) -> Option<()> {
     for (index, new, old) in pairs(table, other, level) {
         if new == old {
             continue;
         }
         let start = base + (index << shift(level));
         if level == 0 {
-            f(start, new, old);
+            f(start, new, old)?;
         } else if new & ADDRESS != old & ADDRESS {
             let below = |entry: u64| (entry != 0).then(|| frame_of(entry));
-            compare(below(new), below(old), level - 1, start, f);
+            compare(below(new), below(old), level - 1, start, f)?;
         }
     }
+    Some(())
 }

@@ -16,6 +16,8 @@ mod access;
 mod advice;
 mod area;
 mod delta;
+#[cfg(test)]
+mod delta_tests;
 mod entry;
 mod frozen;
 #[cfg(test)]
