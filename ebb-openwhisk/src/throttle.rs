@@ -27,7 +27,13 @@ impl Minute {
     /// Counts one more, unless there are `limit` already: then says how many there would be.
     fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
         let second = now_ms / 1000;
-        // Seconds that nobody counted in are empty; a clock that steps back counts into the newest second.
+        if second + (SECONDS as u64) < self.now_ms {
+            // The clock was set back by more than a minute. What was counted goes a minute from now, not when the clock is there again.
+            self.counts = [0; SECONDS];
+            self.counts[(second % SECONDS as u64) as usize] = self.sum;
+            self.now_ms = second;
+        }
+        // Seconds that nobody counted in are empty; a clock that steps back a little counts into the newest second.
         for passed in (self.now_ms + 1..=second).rev().take(SECONDS) {
             let slot = &mut self.counts[(passed % SECONDS as u64) as usize];
             self.sum -= core::mem::take(slot);
@@ -195,6 +201,22 @@ mod tests {
         assert_eq!(minute.count(1_060_000, 5), Ok(()));
         assert_eq!(minute.count(1_060_000, 5), Err(6));
         assert_eq!(minute.count(9_000_000, 1), Ok(()));
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_a_minute_is_a_minute_again() {
+        let mut minute = Minute::new();
+        for _ in 0..5 {
+            assert_eq!(minute.count(9_000_000, 5), Ok(()));
+        }
+        // A little is a clock that is corrected.
+        assert_eq!(minute.count(8_970_000, 5), Err(6));
+        assert_eq!(minute.count(1_000_000, 5), Err(6));
+        assert_eq!(minute.count(1_059_000, 5), Err(6));
+        for _ in 0..5 {
+            assert_eq!(minute.count(1_060_000, 5), Ok(()));
+        }
+        assert_eq!(minute.count(1_060_000, 5), Err(6));
     }
 
     fn call(memory_mb: u32) -> Admission {
