@@ -199,18 +199,30 @@ impl SimDisk {
         take(&state.seen, 0, state.size as usize)
     }
 
+    /// Another disk with what has been flushed to this one.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let state = self.0.lock();
+        let copy = Self::new(state.size, seed);
+        {
+            let mut next = copy.0.lock();
+            next.immediate = state.immediate;
+            next.stable.clone_from(&state.stable);
+            next.seen.clone_from(&state.stable);
+        }
+        copy
+    }
+
     /// Cuts the power: requests under way never end, and the disk that is found afterwards has everything flushed, and of
     /// the rest any sectors of any writes, done in any order.
     #[must_use]
     pub fn power_cut(&self, seed: u64) -> Self {
+        let after = self.copy(seed);
         let mut state = self.0.lock();
         state.off = true;
-        let after = Self::new(state.size, seed);
         {
             let mut next = after.0.lock();
-            next.immediate = state.immediate;
             let mut random = next.random.clone();
-            next.stable.clone_from(&state.stable);
             let mut left: Vec<&Volatile> = state.volatile.iter().collect();
             // Mostly torn, sometimes all or none of them.
             let mood = random.below(4);

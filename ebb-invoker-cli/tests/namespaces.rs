@@ -1,5 +1,6 @@
 //! The command beside the API that it talks to, over a connection.
 
+use ebb_openwhisk::activations::Budget;
 use ebb_openwhisk::http::Request;
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::runtimes::Runtimes;
@@ -72,7 +73,7 @@ fn platform(admin: Option<&str>) -> String {
         runtimes: Runtimes::default(),
         limits: NamespaceLimits::default(),
         entity_bytes: 1 << 20,
-        activation_bytes: 1 << 20,
+        records: Budget::bytes(1 << 20),
         seed: [1; 32],
         entropy,
     });

@@ -3,10 +3,12 @@
 //! What must hold: an alarm counts as fired when what comes of it has begun, and that it counts is kept at once. A machine that ends
 //! between the two fires it once more at the next start; nothing that is due gets lost.
 
+use alloc::vec;
 use core::time::Duration;
 
 use ebb::{EbbRef, println, time};
 use ebb_openwhisk::Step;
+use ebb_openwhisk::entity::absent::Sought;
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::name::FullName;
 
@@ -21,6 +23,8 @@ const SET_BACK_MS: u64 = 5_000;
 /// Fires what is due for as long as the platform runs.
 pub(crate) async fn run() {
     let books = EbbRef::<Books>::get();
+    // Which triggers have alarms only they know.
+    state::bring(vec![Sought::Below("".into())]).await;
     let mut last_ms = epoch_ms();
     // The machine that kept the alarms may have been ahead.
     set_back(last_ms).await;
@@ -61,7 +65,7 @@ async fn fire(name: &FullName, now_ms: u64) -> Result<(), Failure> {
     match books.controller(|c| c.fire_alarm(name, now_ms))? {
         Step::Invoke(plan, reply) => drop(dispatch::start(plan, &reply)?),
         // Nobody wants to know of it.
-        Step::Respond(_) | Step::Document(_) => {}
+        Step::Respond(_) | Step::Document(_) | Step::Later(_) => {}
     }
     state::change(|c| c.alarm_passed(name, now_ms)).await
 }

@@ -17,6 +17,7 @@ use spin::mutex::SpinMutex;
 
 use crate::books::Books;
 use crate::convert::{convert, refusal, unreadable, with_head};
+use crate::state::bring;
 
 /// How long a body may take.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(60);
@@ -65,9 +66,15 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
             _share: None,
         });
     }
-    let admitted = with_head(request, &[], None, |head| {
-        EbbRef::<Books>::get().controller(|c| c.admit(head))
-    });
+    let admitted = loop {
+        let (admitted, missed) = with_head(request, &[], None, |head| {
+            EbbRef::<Books>::get().controller(|c| (c.admit(head), c.take_missed()))
+        });
+        if missed.is_empty() {
+            break admitted;
+        }
+        bring(missed).await;
+    };
     let namespace = admitted.map_err(convert)?;
     let mut share = EbbRef::<Receiving>::get().share(namespace);
     let announced = request.header("content-length");

@@ -12,6 +12,7 @@ use core::time::Duration;
 use ebb::platform::Entropy;
 use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
+use ebb_openwhisk::activations::Budget;
 use ebb_openwhisk::call::InstanceKey;
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
@@ -22,7 +23,8 @@ use spin::mutex::SpinMutex;
 
 use crate::back_end::BackEnd;
 use crate::instance::{InstanceMaker, SharedSnapshot};
-use crate::keep::Keeper;
+use crate::keep::{Holder, Keeper};
+use crate::options::ServiceOptions;
 
 /// The namespace of the one user.
 pub const NAMESPACE: &str = "guest";
@@ -49,8 +51,6 @@ pub struct Books {
 
 /// Calls that run at once on one core: most actions wait for something most of the time.
 const PER_CORE: usize = 16;
-/// Bytes of records, in memory and on a disk.
-const RECORDS: usize = 64 << 20;
 /// Calls that wait.
 const QUEUE: usize = 10_000;
 
@@ -68,17 +68,18 @@ fn entropy(bytes: &mut [u8]) {
     EbbRef::<dyn Entropy>::get().fill(bytes);
 }
 
-fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]) -> Config {
+/// A platform of nobody's.
+fn config() -> Config {
     Config {
-        subjects,
+        subjects: vec![],
         limits: NamespaceLimits {
             concurrent_calls: u32::try_from(QUEUE).unwrap_or(u32::MAX),
             ..NamespaceLimits::default()
         },
         entity_bytes: 256 << 20,
-        activation_bytes: RECORDS,
-        runtimes,
-        seed,
+        records: Budget::bytes(0),
+        runtimes: Runtimes::default(),
+        seed: [0; 32],
         admin: None,
         entropy,
     }
@@ -87,11 +88,7 @@ fn config(subjects: alloc::vec::Vec<Subject>, runtimes: Runtimes, seed: [u8; 32]
 impl Default for Books {
     fn default() -> Self {
         Self {
-            controller: SpinMutex::new(Controller::new(config(
-                vec![],
-                Runtimes::default(),
-                [0; 32],
-            ))),
+            controller: SpinMutex::new(Controller::new(config())),
             pool: SpinMutex::new(Pool::new(capacity())),
             verbose: AtomicBool::new(true),
             keeper: OnceBox::new(),
@@ -106,25 +103,35 @@ pub fn epoch_ms() -> u64 {
     u64::try_from(time::unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Holder for Books {
+    fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
+        self.controller(f)
+    }
+
+    fn now_ms(&self) -> u64 {
+        epoch_ms()
+    }
+}
+
 impl Books {
-    /// Begins anew, for a user with this key. With the key `admin`, if there is one, namespaces are managed.
-    pub fn open(
-        &self,
-        key: &str,
-        admin: Option<&str>,
-        runtimes: Runtimes,
-        seed: [u8; 32],
-        verbose: bool,
-    ) {
-        let subject = Subject {
-            namespace: Arc::from(NAMESPACE),
-            key: Arc::from(key),
-        };
+    /// Begins anew, for a user with this key.
+    pub fn open(&self, key: &str, options: &ServiceOptions, runtimes: Runtimes, seed: [u8; 32]) {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
         *self.controller.lock() = Controller::new(Config {
-            admin: admin.map(String::from),
-            ..config(vec![subject], runtimes, seed)
+            subjects: vec![Subject {
+                namespace: Arc::from(NAMESPACE),
+                key: Arc::from(key),
+            }],
+            admin: options.admin.map(String::from),
+            records: Budget {
+                bytes: (options.records_mb as usize) << 20,
+                age_ms: u64::from(options.record_days) * DAY_MS,
+            },
+            runtimes,
+            seed,
+            ..config()
         });
-        self.verbose.store(verbose, Ordering::Relaxed);
+        self.verbose.store(!options.quiet, Ordering::Relaxed);
     }
 
     /// Tells the books of instances which namespaces there are.

@@ -15,6 +15,7 @@ use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time
 use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::budget::Budget;
 use ebb_openwhisk::call::{Call, CallOutcome, Start};
+use ebb_openwhisk::entity::absent::Sought;
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::plan::{Plan, Reply};
 use ebb_openwhisk::pool::{After, Dispatch, Grant, InstanceId, Source, Submitted};
@@ -25,7 +26,7 @@ use crate::evict::{evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
 use crate::run::{failed, make_call};
-use crate::state::{change, flush_records};
+use crate::state::{bring, change, flush_records};
 
 /// Makes the calls of the API's plans.
 struct Dispatcher;
@@ -81,6 +82,10 @@ impl Executor for Dispatcher {
 
     async fn change<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> Result<R, Failure> {
         change(f).await
+    }
+
+    async fn bring(&self, missed: Vec<Sought>) {
+        bring(missed).await;
     }
 
     fn now_ms(&self) -> u64 {

@@ -83,10 +83,12 @@ pub(crate) fn relieve_if_short() {
     }
 }
 
-/// Throws away the instances of actions that were changed or deleted. Runs after each change.
+/// Throws away the instances of actions that were changed or deleted. Runs after each change, and when all actions are known.
 pub(crate) fn forget_stale() {
     let books = EbbRef::<Books>::get();
-    let current = books.controller(|c| c.revisions());
+    let Some(current) = books.controller(|c| c.revisions()) else {
+        return;
+    };
     let is_current = |revision| current.contains(&revision);
     match books.back_end() {
         Some(back_end) => back_end.keep_only(&is_current),

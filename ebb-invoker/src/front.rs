@@ -106,12 +106,18 @@ async fn call(request: &mut Request<'_>) -> Response {
         return refusal(413, &text);
     }
     let books = EbbRef::<Books>::get();
-    let (step, changed) = with_head(request, body, code.as_ref(), |asked| {
-        books.controller(|c| {
-            let step = c.handle(asked, epoch_ms());
-            (step, books.keeper().and_then(|keeper| keeper.changed(c)))
-        })
-    });
+    let (step, changed) = loop {
+        let (step, changed) = with_head(request, body, code.as_ref(), |asked| {
+            books.controller(|c| {
+                let step = c.handle(asked, epoch_ms());
+                (step, books.keeper().and_then(|keeper| keeper.changed(c)))
+            })
+        });
+        match step {
+            Step::Later(missed) => state::bring(missed).await,
+            step => break (step, changed),
+        }
+    };
     drop(received);
     let step = match changed {
         Some(changed) => state::answered(changed, step).await,
@@ -133,6 +139,7 @@ async fn call(request: &mut Request<'_>) -> Response {
             Ok(running) => wait(running, &reply).await,
             Err(failure) => reply.refuse(&failure),
         },
+        Step::Later(_) => return refusal(503, "It is still being read; try again."),
     };
     if response.status == 429 {
         EbbRef::<Invoker>::get().count(|m| m.throttled += 1);

@@ -1,13 +1,15 @@
 //! What the command line and the environment say.
 
 use alloc::{format, string::String};
+use core::ops::RangeInclusive;
+
 use ebb::EbbRef;
 use ebb::platform::Environment;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--ephemeral] [--strict-records] [--auth UUID:KEY] [--admin UUID:KEY] [--quiet]
-               [--machines N [--image FILE] [--machine-cores N] [--machine-memory SIZE]]
+usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--ephemeral] [--records MB] [--record-days N] [--strict-records]
+               [--auth UUID:KEY] [--admin UUID:KEY] [--quiet] [--machines N [--image FILE] [--machine-cores N] [--machine-memory SIZE]]
        invoker --runtime [--port N] [--concurrent]
        invoker --machine
 
@@ -17,6 +19,8 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
   --port N          where to listen (3233)
   --ephemeral       keeps nothing: what is deployed is gone at the end
+  --records MB      how much of the records of activations is kept (64); the oldest of whoever has most go first
+  --record-days N   how long they are kept (30)
   --strict-records  answers a call when its record is on the disk, and not up to 0.1 s before
   --auth UUID:KEY   the key that opens it, as EBB_AUTH; a random one when left out
   --admin UUID:KEY  the key with which namespaces are managed (ebb-invoker namespace --help), as EBB_ADMIN
@@ -56,6 +60,10 @@ pub struct ServiceOptions {
     pub runtimes: Option<&'static str>,
     /// Keep nothing.
     pub ephemeral: bool,
+    /// MB of the records that are kept.
+    pub records_mb: u32,
+    /// Days for which they are kept.
+    pub record_days: u32,
     /// A call is answered when its record is durable.
     pub strict_records: bool,
     /// The key of the one user, `uuid:key`; a random one if there is none.
@@ -123,6 +131,8 @@ impl Command {
             actions: None,
             runtimes: None,
             ephemeral: false,
+            records_mb: 64,
+            record_days: 30,
             strict_records: false,
             auth,
             admin,
@@ -137,10 +147,12 @@ impl Command {
                 value.ok_or_else(|| format!("{word} needs a value; {usage}"))
             };
             match word {
-                "--port" => port = Some(port_number(value()?)?),
+                "--port" => port = Some(number(word, value()?, 0..=65535)? as u16),
                 "--actions" => options.actions = Some(value()?),
                 "--runtimes" => options.runtimes = Some(value()?),
                 "--ephemeral" => options.ephemeral = true,
+                "--records" => options.records_mb = number(word, value()?, RECORDS_MB)?,
+                "--record-days" => options.record_days = number(word, value()?, RECORD_DAYS)?,
                 "--strict-records" => options.strict_records = true,
                 "--auth" => options.auth = Some(value()?),
                 "--admin" => options.admin = Some(value()?),
@@ -149,7 +161,7 @@ impl Command {
                 "--runtime" => is_container = true,
                 "--concurrent" => concurrent = true,
                 "--machine" => is_machine = true,
-                "--machines" => machines.count = machine_count(value()?)?,
+                "--machines" => machines.count = number(word, value()?, MACHINES)? as usize,
                 "--image" => (machines.image, of_machines) = (value()?, Some(word)),
                 "--machine-cores" => (machines.cores, of_machines) = (value()?, Some(word)),
                 "--machine-memory" => (machines.memory, of_machines) = (value()?, Some(word)),
@@ -176,14 +188,17 @@ impl Command {
     }
 }
 
-fn machine_count(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|n| (1..=64).contains(n));
-    number.ok_or_else(|| format!("--machines takes a number from 1 to 64, not {text}"))
-}
+/// Records are in memory as well, and more than 16 GiB of them are none.
+const RECORDS_MB: RangeInclusive<u32> = 1..=16 << 10;
+const RECORD_DAYS: RangeInclusive<u32> = 1..=36_500;
+const MACHINES: RangeInclusive<u32> = 1..=64;
 
-fn port_number(text: &str) -> Result<u16, String> {
-    let number = text.parse();
-    number.map_err(|_| format!("--port takes a number from 0 to 65535, not {text}"))
+fn number(word: &str, text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| allowed.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = allowed.into_inner();
+        format!("{word} takes a number from {least} to {most}, not {text}")
+    })
 }
 
 #[cfg(test)]
@@ -197,6 +212,8 @@ mod tests {
             actions: None,
             runtimes: None,
             ephemeral: false,
+            records_mb: 64,
+            record_days: 30,
             strict_records: false,
             auth: Some("a:b"),
             admin: Some("e:f"),
@@ -224,6 +241,10 @@ mod tests {
             "--runtimes",
             "kinds.json",
             "--ephemeral",
+            "--records",
+            "5",
+            "--record-days",
+            "7",
             "--strict-records",
             "--machines",
             "3",
@@ -237,6 +258,8 @@ mod tests {
             actions: Some("dir"),
             runtimes: Some("kinds.json"),
             ephemeral: true,
+            records_mb: 5,
+            record_days: 7,
             strict_records: true,
             auth: Some("c:d"),
             admin: Some("g:h"),
@@ -289,7 +312,9 @@ mod tests {
         for (line, named) in [
             (&["--prot"][..], "--prot is not known"),
             (&["--port"], "--port needs a value"),
-            (&["--port", "65536"], "not 65536"),
+            (&["--port", "65536"], "from 0 to 65535, not 65536"),
+            (&["--records", "0"], "from 1 to 16384, not 0"),
+            (&["--record-days", "x"], "from 1 to 36500, not x"),
             (&["--auth", "secret"], "uuid:key, not secret"),
             (&["--machines", "0"], "from 1 to 64, not 0"),
             (&["--machine-cores", "2"], "--machines N starts them"),

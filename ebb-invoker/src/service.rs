@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use ebb::net::{http, tcp};
 use ebb::platform::Environment;
 use ebb::time::Instant;
-use ebb::{EbbRef, core_count, println, spawn, time};
+use ebb::{EbbRef, JoinHandle, core_count, println, spawn, time};
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::{Launch, Runtimes};
@@ -37,6 +38,8 @@ pub struct Service {
     key: Option<String>,
     /// What is kept, and where; `None` if nothing is.
     state: Option<String>,
+    /// Ends when everything that is kept is read.
+    loaded: RefCell<Option<JoinHandle<String>>>,
     deployed: Vec<String>,
 }
 
@@ -49,14 +52,14 @@ impl Service {
         let runtimes = runtimes(options.runtimes).await?;
         let drawn = options.auth.map_or_else(random_key, String::from);
         let books = EbbRef::<Books>::get();
-        books.open(&drawn, options.admin, runtimes, random(), !options.quiet);
+        books.open(&drawn, &options, runtimes, random());
         let kept = match options.ephemeral {
             true => None,
             false => state::open(&options, random()).await?,
         };
-        let (key, state) = match kept {
-            Some(State { key, text }) => (key, Some(text)),
-            None => (Some(drawn), None),
+        let (key, state, loaded) = match kept {
+            Some(State { key, text, loaded }) => (key, Some(text), Some(loaded)),
+            None => (Some(drawn), None, None),
         };
         if let Some(key) = &key {
             books.controller(|c| c.set_key(NAMESPACE, key));
@@ -75,10 +78,12 @@ impl Service {
             spawn(warm_up(books.controller(|c| c.runtimes().launches())));
         }
         spawn(alarms::run());
+        spawn(expire_records());
         Ok(Self {
             server,
             key,
             state,
+            loaded: RefCell::new(loaded),
             deployed,
         })
     }
@@ -126,6 +131,13 @@ impl Service {
         );
         if back_end.is_none() {
             println!("invoker: starting Node for the first instance");
+        }
+        if let Some(loaded) = self.loaded.take() {
+            spawn(async move {
+                if let Ok(said) = loaded.await {
+                    println!("invoker: {said}");
+                }
+            });
         }
     }
 
@@ -243,10 +255,17 @@ async fn deploy(name: &str, document: &Json) -> Result<(), String> {
         let done = controller.deploy(NAMESPACE, name, document, epoch_ms());
         done.map_err(|failure| failure.text)
     };
-    let changed = books.controller(|c| {
-        put(c)?;
-        Ok::<_, String>(books.keeper().and_then(|keeper| keeper.changed(c)))
-    })?;
+    let changed = loop {
+        let (done, missed) = books.controller(|c| {
+            let done = put(c);
+            let changed = books.keeper().and_then(|keeper| keeper.changed(c));
+            (done.map(|()| changed), c.take_missed())
+        });
+        if missed.is_empty() {
+            break done?;
+        }
+        state::bring(missed).await;
+    };
     match changed {
         Some(changed) => state::commit(changed)
             .await
@@ -285,6 +304,14 @@ async fn tell_actions(port: u16) {
     };
     let host = format!("http://{}", SocketAddr::new(ip, port));
     EbbRef::<Books>::get().controller(|c| c.set_api_host(host));
+}
+
+/// Lets go of records that are too old.
+async fn expire_records() {
+    loop {
+        time::sleep(Duration::from_secs(60)).await;
+        EbbRef::<Books>::get().controller(|c| c.activations_mut().expire(epoch_ms()));
+    }
 }
 
 /// Makes one instance of each sort and throws it away, so that a platform that cannot make any says so at the start, and the

@@ -14,18 +14,20 @@ use core::{
 
 use ebb::platform::Environment;
 use ebb::time::{Instant, sleep};
-use ebb::{EbbRef, println, spawn};
+use ebb::{EbbRef, JoinHandle, println, spawn};
 use ebb_block::Disks;
-use ebb_openwhisk::entity::Entity;
+use ebb_openwhisk::entity::{Entity, absent::Sought};
 use ebb_openwhisk::failure::Failure;
 use ebb_openwhisk::http::Response;
 use ebb_openwhisk::name::FullName;
 use ebb_openwhisk::namespaces::Namespace;
+use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Controller, Step};
 use ebb_store::Error;
 use hashbrown::HashMap;
 
 use crate::books::{Books, NAMESPACE};
+use crate::evict;
 use crate::keep::{Changed, Keeper, bring_back};
 use crate::key::random_key;
 use crate::options::ServiceOptions;
@@ -55,17 +57,16 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     spawn(writer.run());
     let books = EbbRef::<Books>::get();
     let runtimes = books.controller(|c| c.runtimes().clone());
-    let mut restored = keeper.restore(&runtimes).await.map_err(wrong)?;
-    let (entities, records) = (restored.entities.len(), restored.records.len());
+    let mut restored = keeper.restore().await.map_err(wrong)?;
+    let (entities, records) = (restored.expected.len(), restored.records);
     // What has not changed since it was made is not kept.
     let guest_changed = restored
         .namespaces
         .iter()
         .any(|(name, _)| name == NAMESPACE);
-    let went = books.controller(|c| bring_back(c, &mut restored));
-    drop(keeper.keep_records(went));
+    books.controller(|c| bring_back(c, &mut restored));
     for lost in damage.iter().chain(&restored.lost) {
-        println!("invoker: damaged on {place}, and left as it is: {lost}");
+        tell_damage(place, lost);
     }
     let keeper = books.keep(keeper, options.strict_records);
     let key = match (options.auth, restored.key) {
@@ -87,11 +88,40 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     spawn(keep_records());
     Ok(Some(State {
         key,
-        text: format!(
-            "{place}: {entities} entities and {records} records, read in {} ms",
-            begun.elapsed().as_millis()
-        ),
+        text: format!("{place}: {entities} entities and {records} records"),
+        loaded: spawn(load(place, runtimes, begun)),
     }))
+}
+
+fn tell_damage(place: &str, what: &str) {
+    println!("invoker: damaged on {place}, and left as it is: {what}");
+}
+
+/// Reads entities and records, while requests are answered. What came of it, for people.
+async fn load(place: &'static str, runtimes: Runtimes, begun: Instant) -> String {
+    let books = EbbRef::<Books>::get();
+    let Some(keeper) = books.keeper() else {
+        return String::new();
+    };
+    let loaded = keeper.load(books, &runtimes).await;
+    for lost in &loaded.lost {
+        tell_damage(place, lost);
+    }
+    // Which actions are no more could not be told before.
+    evict::forget_stale();
+    format!(
+        "{} entities and {} records were read within {} ms",
+        loaded.entities,
+        loaded.records,
+        begun.elapsed().as_millis()
+    )
+}
+
+/// Ends when what a request has looked for is here.
+pub(crate) async fn bring(missed: Vec<Sought>) {
+    if let Some(keeper) = EbbRef::<Books>::get().keeper() {
+        keeper.bring(missed).await;
+    }
 }
 
 /// What was brought back.
@@ -100,6 +130,8 @@ pub(crate) struct State {
     pub(crate) key: Option<String>,
     /// For people.
     pub(crate) text: String,
+    /// Ends when everything is read, and says so.
+    pub(crate) loaded: JoinHandle<String>,
 }
 
 /// Keeps records while the platform runs.
@@ -195,7 +227,7 @@ pub(crate) async fn commit(changed: Changed) -> Result<(), Error> {
         let kept = keeper.kept(name, &runtimes).await;
         books.controller(|c| {
             // Else it was changed again, and that will be kept or taken back by itself.
-            if is_same(c.store().get(name), failed.as_ref()) {
+            if is_same(c.store().held(name), failed.as_ref()) {
                 take_back(c, name, kept);
             }
         });
@@ -219,7 +251,7 @@ fn is_same(now: Option<&Entity>, then: Option<&Entity>) -> bool {
 fn take_back(controller: &mut Controller, name: &FullName, kept: Option<Entity>) {
     let store = controller.store_mut();
     // Only its rules know which of them are a trigger's.
-    match (kept, store.get(name).cloned()) {
+    match (kept, store.held(name).cloned()) {
         (Some(Entity::Trigger(mut kept)), Some(Entity::Trigger(now))) => {
             Arc::make_mut(&mut kept).rules = now.rules.clone();
             let _ = store.insert(Entity::Trigger(kept));
@@ -232,7 +264,7 @@ fn take_back(controller: &mut Controller, name: &FullName, kept: Option<Entity>)
         }
     }
     let rules = store
-        .namespace(&name.namespace)
+        .present(&name.namespace)
         .filter_map(|entity| match entity {
             Entity::Rule(rule) => Some((
                 rule.common.name.clone(),
@@ -250,7 +282,7 @@ fn take_back(controller: &mut Controller, name: &FullName, kept: Option<Entity>)
             .push((rule, (action, active)));
     }
     let triggers: Vec<_> = store
-        .namespace(&name.namespace)
+        .present(&name.namespace)
         .filter_map(|entity| match entity {
             Entity::Trigger(trigger) => Some(Arc::clone(trigger)),
             _ => None,

@@ -8,7 +8,7 @@ mod sequence;
 use crate::activation::{Activation, Outcome, TOPMOST};
 use crate::api::Controller;
 use crate::call::{Call, CallOutcome, Caller, annotations, milliseconds};
-use crate::entity::Action;
+use crate::entity::{Action, absent::Sought};
 use crate::failure::Failure;
 use crate::json::{Json, Members};
 use crate::limits::ActionLimits;
@@ -37,6 +37,10 @@ pub trait Executor {
     ) -> impl Future<Output = Result<R, Failure>> {
         async { Ok(self.controller(f).await) }
     }
+    /// Ends when what was looked for is here, where something may be to come.
+    fn bring(&self, _missed: Vec<Sought>) -> impl Future<Output = ()> {
+        async {}
+    }
     /// Epoch milliseconds.
     fn now_ms(&self) -> u64;
     /// Hears of every finished call.
@@ -58,6 +62,18 @@ struct Within<'a> {
 
 /// How deep sequences and compositions may be in one another: each takes 3 to 4 KiB of a core's stack, and a conductor can name itself.
 const DEPTH: u32 = 24;
+
+/// Uses the controller for what looks for entities, and again if some of them had to be brought.
+async fn look<E: Executor, R>(executor: &E, mut f: impl FnMut(&mut Controller) -> R) -> R {
+    loop {
+        let looked = executor.controller(|c| (f(c), c.take_missed()));
+        let (found, missed) = looked.await;
+        if missed.is_empty() {
+            return found;
+        }
+        executor.bring(missed).await;
+    }
+}
 
 /// Carries out a plan and returns the record, which is kept.
 pub fn perform<E: Executor>(executor: &E, plan: Plan) -> Performing<'_> {

@@ -6,7 +6,7 @@
 
 use crate::activation::{Activation, Status};
 use crate::call::{Call, Caller};
-use crate::entity::{Action, Resolved};
+use crate::entity::{Action, Resolved, absent::Sought};
 use crate::failure::Failure;
 use crate::http::{Cors, Response};
 use crate::json::{Json, Kind, Members, Object};
@@ -284,4 +284,6 @@ pub enum Step {
     Document(Document),
     /// Something has to be run.
     Invoke(Plan, Reply),
+    /// It needs what is to come: asked again when that is here, it is answered. Nothing was changed.
+    Later(Vec<Sought>),
 }

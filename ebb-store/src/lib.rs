@@ -226,6 +226,19 @@ pub struct Stats {
     pub commits: u64,
 }
 
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// Bytes of its value.
+    pub value: usize,
+    /// Blobs that the value refers to.
+    pub blobs: usize,
+    /// Bytes of those.
+    pub blob_bytes: u64,
+}
+
 /// A store. Clones are the same store; any core may use them.
 #[derive(Clone)]
 pub struct Store(Arc<Shared>);
@@ -395,6 +408,26 @@ impl Store {
         let keys = from.map(|(key, _)| key);
         keys.take_while(|key| key.starts_with(prefix))
             .cloned()
+            .collect()
+    }
+
+    /// What there is under the keys that begin with `prefix`, in order, as far as it is known without a look at the disk.
+    #[must_use]
+    pub fn entries(&self, prefix: impl AsRef<[u8]>) -> Vec<Entry> {
+        let prefix = prefix.as_ref();
+        let inner = self.0.inner.lock();
+        let from = inner.index.items.range::<[u8], _>((
+            core::ops::Bound::Included(prefix),
+            core::ops::Bound::Unbounded,
+        ));
+        let blob = |hash| inner.index.blobs.get(hash).map_or(0, |blob| blob.total);
+        from.take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, item)| Entry {
+                key: key.clone(),
+                value: item.location.length as usize,
+                blobs: item.references.len(),
+                blob_bytes: item.references.iter().map(blob).sum(),
+            })
             .collect()
     }
 

@@ -76,6 +76,7 @@ impl Controller {
                     .ok_or_else(Failure::no_entity)?;
                 let told = self.tell(&namespace);
                 self.store.remove_namespace(name);
+                self.activations.drop_namespace(name);
                 self.throttle.forget(name);
                 Ok(respond(200, &told))
             }

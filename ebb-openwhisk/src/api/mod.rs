@@ -11,9 +11,9 @@ mod triggers;
 mod web;
 
 use crate::activation::Activation;
-use crate::activations::Activations;
+use crate::activations::{Activations, Budget};
 use crate::call::{Call, Caller};
-use crate::entity::{Entity, Exec, Put, Resolved, Store};
+use crate::entity::{Entity, Exec, Put, Resolved, Store, absent::Sought};
 use crate::failure::{Failure, Result};
 use crate::http::{Cors, Request, Response};
 use crate::json::{Json, Members};
@@ -52,8 +52,8 @@ pub struct Config {
     pub limits: NamespaceLimits,
     /// Bytes for entities.
     pub entity_bytes: usize,
-    /// Bytes for records.
-    pub activation_bytes: usize,
+    /// How much of records is kept.
+    pub records: Budget,
     /// For ids.
     pub seed: [u8; 32],
     /// For keys.
@@ -151,7 +151,7 @@ impl Controller {
         let admin = config.admin.as_ref();
         Self {
             store,
-            activations: Activations::new(config.activation_bytes),
+            activations: Activations::new(config.records),
             throttle: Throttle::default(),
             random: Random::new(config.seed),
             api_host: None,
@@ -209,9 +209,27 @@ impl Controller {
         &self.activations
     }
 
-    /// The revisions of all actions that there are.
-    pub fn revisions(&self) -> hashbrown::HashSet<u64> {
-        self.store.revisions()
+    /// The revisions of all actions that there are; `None` as long as some are to come.
+    pub fn revisions(&self) -> Option<hashbrown::HashSet<u64>> {
+        (self.store.expected() == 0).then(|| self.store.revisions())
+    }
+
+    /// What was looked for since this was asked the last time, and is to come. What was done with what was found counts for
+    /// nothing, and is done again when it is here.
+    pub fn take_missed(&mut self) -> Vec<Sought> {
+        let mut missed = self.store.take_missed();
+        if self.activations.take_missed() {
+            missed.push(Sought::Records);
+        }
+        missed
+    }
+
+    /// Whether any of what is sought is to come.
+    pub fn lacks(&self, sought: &Sought) -> bool {
+        match sought {
+            Sought::Records => self.activations.expected() > 0,
+            sought => self.store.lacks(sought),
+        }
     }
 
     /// Keeps a record.
@@ -286,7 +304,13 @@ impl Controller {
     /// Handles a request; `now` in epoch milliseconds.
     pub fn handle(&mut self, request: &Request<'_>, now_ms: u64) -> Step {
         let mut stamp = self.stamp(request);
+        // What others have looked for is nothing to this one.
+        self.take_missed();
         let step = self.route(request, &mut stamp, now_ms);
+        let missed = self.take_missed();
+        if !missed.is_empty() {
+            return Step::Later(missed);
+        }
         let step = step.unwrap_or_else(|failure| {
             Step::Respond(Response::failure(&failure, &stamp.transaction))
         });
@@ -458,6 +482,7 @@ impl Controller {
             argument_bytes: plan.bytes(),
         };
         let limits = self.namespaces.limits(namespace);
+        self.require_nothing_missed()?;
         let is_alone = self.namespaces.iter().len() == 1;
         self.throttle.begin(&admission, &limits, is_alone, now_ms)?;
         let reply = Reply {
@@ -468,6 +493,14 @@ impl Controller {
             stamp: stamp.clone(),
         };
         Ok(Step::Invoke(plan, reply))
+    }
+
+    /// Ends a request that has looked for what is to come, before it changes anything.
+    fn require_nothing_missed(&self) -> Result<()> {
+        match self.store.has_missed() {
+            true => Err(Failure::new(503, "It is still being read; try again.")),
+            false => Ok(()),
+        }
     }
 
     /// MB that the limits of the calls of a plan come to at once.

@@ -96,6 +96,15 @@ impl Controller {
     ) -> Result<Step> {
         let namespace = caller.namespace.clone();
         let limits = self.namespaces.limits(&namespace);
+        if self.store.expected() > 0 {
+            // A fire counts once, so what its rules need has to be here.
+            for (action, _) in trigger.rules.values() {
+                if let Ok(resolved) = self.store.resolve_for(&namespace, action) {
+                    let _ = self.check_reach(&namespace, &resolved);
+                }
+            }
+            self.require_nothing_missed()?;
+        }
         self.throttle.fire(&namespace, &limits, now_ms)?;
         if !trigger.rules.values().any(|(_, active)| *active) {
             return Ok(Step::Respond(Response::empty(204)));

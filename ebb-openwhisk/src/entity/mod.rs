@@ -1,5 +1,6 @@
 //! What a namespace holds: actions, packages, triggers and rules, all known by their [`FullName`].
 
+pub mod absent;
 mod action;
 mod exec;
 pub mod kept;

@@ -1,6 +1,10 @@
 //! The entities of all namespaces, bounded in number and bytes. An entity is immutable and shared: whoever holds one goes
 //! on with it while the store gets another.
+//!
+//! Some may be [`absent`](super::absent): kept elsewhere, and on their way. They count, and who looks for one has to come again
+//! ([`Store::take_missed`]).
 
+use super::absent::{self, Absent, Expected, Sought};
 use super::{Action, Entity, Package};
 use crate::failure::{Failure, Result};
 use crate::name::FullName;
@@ -27,6 +31,9 @@ pub struct Store {
     changed: Option<Vec<FullName>>,
     /// Triggers by the time when their alarm is due, in epoch milliseconds.
     alarms: BTreeSet<(u64, FullName)>,
+    absent: Absent,
+    /// Of triggers that are to come, their rules that are here: the action of each, and whether it is active.
+    rules: HashMap<FullName, BTreeMap<FullName, (FullName, bool)>>,
 }
 
 /// An action as a caller reaches it, through bindings.
@@ -62,7 +69,88 @@ impl Store {
             revision: 0,
             changed: None,
             alarms: BTreeSet::new(),
+            absent: Absent::default(),
+            rules: HashMap::new(),
         }
+    }
+
+    /// From now on these are the entities that are to come ([`Store::arrive`]), but for those that are here.
+    pub fn expect(&mut self, expected: Vec<Expected>) {
+        self.absent = Absent::new(expected);
+        self.bytes += self.absent.iter().map(|e| e.bytes).sum::<usize>();
+        for expected in self.absent.iter() {
+            let (namespace, _) = expected.path.split_once('/').unwrap_or_default();
+            *self.of_namespaces.entry_ref(namespace).or_default() += expected.bytes;
+        }
+    }
+
+    /// How many entities are to come.
+    pub fn expected(&self) -> usize {
+        self.absent.left()
+    }
+
+    /// Whether any of what is sought is to come.
+    pub fn lacks(&self, sought: &Sought) -> bool {
+        self.absent.lacks(sought)
+    }
+
+    /// The paths of up to `most` entities that are to come and that nobody is reading: whoever asks brings them.
+    pub fn claim(&mut self, sought: &Sought, most: usize) -> Vec<alloc::boxed::Box<str>> {
+        self.absent.claim(sought, most)
+    }
+
+    /// Something was looked for that is not here: nothing may be changed or answered for it.
+    pub fn has_missed(&self) -> bool {
+        self.absent.has_notes()
+    }
+
+    /// What was looked for since this was asked the last time, and is to come.
+    pub fn take_missed(&mut self) -> Vec<Sought> {
+        self.absent.take_notes()
+    }
+
+    /// An entity has come. One that is no longer expected is let go: its namespace was removed.
+    ///
+    /// # Errors
+    /// 503: no room.
+    pub fn arrive(&mut self, mut entity: Entity) -> Result<()> {
+        let name = entity.common().name.clone();
+        if self.give_up(&absent::path(&name)).is_none() {
+            return Ok(());
+        }
+        match &mut entity {
+            Entity::Trigger(trigger) => {
+                if let Some(rules) = self.rules.remove(&name) {
+                    Arc::make_mut(trigger).rules = rules;
+                }
+            }
+            Entity::Rule(rule) => {
+                let link = (rule.action.clone(), rule.active);
+                match self.entities.get_mut(&rule.trigger) {
+                    Some(Entity::Trigger(trigger)) => {
+                        Arc::make_mut(trigger).rules.insert(name.clone(), link);
+                    }
+                    _ => {
+                        let rules = self.rules.entry_ref(&rule.trigger).or_default();
+                        rules.insert(name.clone(), link);
+                    }
+                }
+            }
+            Entity::Action(_) | Entity::Package(_) => {}
+        }
+        if self.absent.left() == 0 {
+            self.rules = HashMap::new();
+        }
+        self.place(name, entity)
+    }
+
+    /// An entity that was expected will not come.
+    pub fn give_up(&mut self, path: &str) -> Option<Expected> {
+        let expected = self.absent.end(path)?;
+        self.bytes -= expected.bytes;
+        let (namespace, _) = path.split_once('/').unwrap_or_default();
+        self.let_go(namespace, expected.bytes);
+        Some(expected)
     }
 
     /// From now on [`Store::take_changed`] tells what has changed.
@@ -106,15 +194,15 @@ impl Store {
 
     /// How many entities there are.
     pub fn len(&self) -> usize {
-        self.entities.len()
+        self.entities.len() + self.absent.left()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entities.is_empty()
+        self.len() == 0
     }
 
-    /// The revisions of all actions.
+    /// The revisions of all actions that are here.
     pub fn revisions(&self) -> hashbrown::HashSet<u64> {
         let actions = self.entities.values().filter_map(|entity| match entity {
             Entity::Action(action) => Some(action.revision),
@@ -125,24 +213,43 @@ impl Store {
 
     /// The entity of that name.
     pub fn get(&self, name: &FullName) -> Option<&Entity> {
+        let entity = self.entities.get(name);
+        match entity {
+            Some(entity) => self.absent.note_for(entity),
+            None => self.absent.note(|| Sought::One(absent::path(name).into())),
+        }
+        entity
+    }
+
+    /// The same if it is here, for what keeps it and answers nobody.
+    pub fn held(&self, name: &FullName) -> Option<&Entity> {
         self.entities.get(name)
     }
 
     /// Puts an entity in the place of any of its name.
     ///
     /// # Errors
-    /// 503: no room.
+    /// 503: no room, or it was decided upon without what is to come.
     pub fn insert(&mut self, entity: Entity) -> Result<()> {
         let name = entity.common().name.clone();
+        self.get(&name);
+        if self.has_missed() {
+            return Err(Failure::new(503, "It is still being read; try again."));
+        }
+        self.place(name.clone(), entity)?;
+        self.note(&name);
+        Ok(())
+    }
+
+    fn place(&mut self, name: FullName, entity: Entity) -> Result<()> {
         let old = self.entities.get(&name).map_or(0, Entity::size);
         let bytes = self.bytes - old + entity.size();
-        let number = self.entities.len() + usize::from(old == 0);
+        let number = self.len() + usize::from(old == 0);
         // An update that takes less is let through even where there is no room.
         if (bytes > self.most_bytes && bytes > self.bytes) || number > self.most_entities {
             return Err(Failure::no_room("entities"));
         }
         self.bytes = bytes;
-        self.note(&name);
         *self
             .of_namespaces
             .entry_ref(name.namespace.as_str())
@@ -157,8 +264,11 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an entity out.
+    /// Takes an entity out, but for what was decided upon without what is to come.
     pub fn remove(&mut self, name: &FullName) -> Option<Entity> {
+        if self.has_missed() {
+            return None;
+        }
         let entity = self.entities.remove(name)?;
         self.forget_alarm(&entity);
         self.bytes -= entity.size();
@@ -190,11 +300,18 @@ impl Store {
     /// Takes all of a namespace out.
     pub fn remove_namespace(&mut self, namespace: &str) {
         let names: Vec<FullName> = self
-            .namespace(namespace)
+            .present(namespace)
             .map(|e| e.common().name.clone())
             .collect();
         for name in &names {
             self.remove(name);
+        }
+        for expected in self.absent.end_namespace(namespace) {
+            self.bytes -= expected.bytes;
+            self.let_go(namespace, expected.bytes);
+            if let Ok(name) = FullName::parse(&expected.path, "") {
+                self.note(&name);
+            }
         }
     }
 
@@ -210,6 +327,13 @@ impl Store {
 
     /// The entities of a namespace by name, those in packages as well.
     pub fn namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
+        self.absent
+            .note(|| Sought::Below(alloc::format!("{namespace}/").into()));
+        self.present(namespace)
+    }
+
+    /// The same of those that are here, which is what is done to them by itself.
+    pub fn present<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
         let first = FullName::new(namespace, "");
         self.entities
             .range((Bound::Included(first), Bound::Unbounded))
@@ -222,7 +346,9 @@ impl Store {
         &'a self,
         package: &'a FullName,
     ) -> impl Iterator<Item = &'a Arc<Action>> {
-        self.namespace(&package.namespace)
+        self.absent
+            .note(|| Sought::Below(alloc::format!("{package}/").into()));
+        self.present(&package.namespace)
             .filter_map(move |entity| match entity {
                 Entity::Action(action)
                     if action.common.name.package.as_ref() == Some(&package.name) =>

@@ -3,7 +3,7 @@
 //!
 //! Source: `docs/conductors.md` and `PrimitiveActions.scala` of Apache OpenWhisk.
 
-use super::{DEPTH, Executor, Of, Summary, Within, perform_call, perform_within};
+use super::{DEPTH, Executor, Of, Summary, Within, look, perform_call, perform_within};
 use crate::activation::{Activation, Outcome, Status};
 use crate::failure::Failure;
 use crate::json::{Json, Object};
@@ -124,7 +124,7 @@ pub(super) async fn perform<E: Executor>(
         };
         state = next.state;
         let params = next.params.and_then(|params| params.to_object());
-        let plan = executor.controller(|c| {
+        let plan = look(executor, |c| {
             let own = &*composition.caller.namespace;
             let name = component_name(&action, own).ok_or_else(|| {
                 format!("Failed to parse action name from json value {action} during composition.")
@@ -134,7 +134,7 @@ pub(super) async fn perform<E: Executor>(
             }
             let resolved = c.store().resolve_for(own, &name);
             let resolved = resolved.map_err(|failure| unreachable_component(&name, &failure))?;
-            let body = Body::Object(params.unwrap_or_default());
+            let body = Body::Object(params.clone().unwrap_or_default());
             Ok(c.plan(caller, resolved, body, cause(), executor.now_ms()))
         });
         body = match plan.await {

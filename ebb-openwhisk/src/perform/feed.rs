@@ -9,7 +9,17 @@ use alloc::vec::Vec;
 /// Makes the call.
 pub(super) async fn perform<E: Executor>(executor: &E, feed: Feed, call: &Call) -> CallOutcome {
     let start_ms = executor.now_ms();
-    let outcome = executor.change(|c| c.call_feed(feed, call, start_ms)).await;
+    let outcome = loop {
+        let called = executor.change(|c| {
+            let outcome = c.call_feed(feed, call, start_ms);
+            (outcome, c.take_missed())
+        });
+        match called.await {
+            Ok((outcome, missed)) if missed.is_empty() => break Ok(outcome),
+            Ok((_, missed)) => executor.bring(missed).await,
+            Err(failure) => break Err(failure),
+        }
+    };
     CallOutcome {
         start_ms,
         end_ms: executor.now_ms(),

@@ -1,6 +1,6 @@
 //! Sequences: each component gets the result of the one before; an error ends it.
 
-use super::{DEPTH, Executor, Of, Summary, Within, perform_within};
+use super::{DEPTH, Executor, Of, Summary, Within, look, perform_within};
 use crate::activation::{Activation, Outcome, Status};
 use crate::entity::Exec;
 use crate::json::Json;
@@ -27,7 +27,7 @@ pub(super) async fn perform<E: Executor>(
             last = Outcome::error(Status::ApplicationError, TOO_LONG);
             break;
         }
-        let plan = executor.controller(|c| {
+        let plan = look(executor, |c| {
             let own = &*sequence.caller.namespace;
             let resolved = c.store().resolve_for(own, component)?;
             let body = Body::of(last.result.clone().unwrap_or_else(Json::null));

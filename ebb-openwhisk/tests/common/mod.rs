@@ -3,6 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::activation::{Activation, Answer, Outcome};
+use ebb_openwhisk::activations::Budget;
 use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
@@ -148,7 +149,7 @@ impl Bed {
             subjects: vec![subject("guest", GUEST), subject("other", OTHER)],
             limits,
             entity_bytes: 100 << 20,
-            activation_bytes: 10 << 20,
+            records: Budget::bytes(10 << 20),
             runtimes: Runtimes::default(),
             seed: [7; 32],
             admin: Some(ADMIN.into()),
@@ -201,6 +202,7 @@ impl Bed {
         let (response, record) = match step {
             Step::Respond(response) => (response, None),
             Step::Document(document) => (document.respond(), None),
+            Step::Later(missed) => panic!("{missed:?} is nowhere to come from"),
             Step::Invoke(plan, reply) => {
                 let record = block_on(perform(self, plan));
                 self.controller.borrow_mut().end(&reply.admission);

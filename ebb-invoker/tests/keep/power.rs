@@ -1,0 +1,130 @@
+//! Power cuts while clients change things, some of them while a platform still reads what it had before.
+
+use std::{cell::RefCell, env, rc::Rc};
+
+use ebb_block::sim::{Random, SimDisk};
+use ebb_invoker::keep::Keeper;
+use ebb_openwhisk::Controller;
+
+use crate::{Held, State, World, asked, change, question, record, state};
+
+#[derive(Default)]
+struct History {
+    /// The state after each change, the first before any; and up to which the client has been told.
+    states: Vec<State>,
+    told: usize,
+    /// Records that were waited for.
+    records: Vec<String>,
+    revisions: Vec<u64>,
+}
+
+/// A client that asks for changes, each after the answer to the one before, and looks at something now and then.
+async fn client(
+    keeper: Rc<Keeper>,
+    held: Held,
+    whole: Rc<RefCell<Controller>>,
+    history: Rc<RefCell<History>>,
+    mut random: Random,
+    life: u64,
+) {
+    for number in 0..40 {
+        let number = life * 1_000_000 + random.below(1000) * 1000 + number;
+        if random.one_in(3) {
+            let path = question(&mut random);
+            asked(&keeper, &held, &whole, ("GET", &path, ""), number).await;
+        }
+        let (method, path, body) = change(&mut random, number);
+        asked(&keeper, &held, &whole, (method, &path, &body), number).await;
+        let changed = keeper.changed(&mut held.0.borrow_mut());
+        let told = {
+            let mut history = history.borrow_mut();
+            history.states.push(state(&whole.borrow()));
+            let revisions = held.0.borrow().store().revisions();
+            history.revisions.extend(revisions);
+            history.states.len() - 1
+        };
+        if let Some(changed) = changed {
+            assert!(keeper.commit(changed).await.is_ok(), "the disk has room");
+            // What changed nothing says nothing of the changes before it.
+            let mut history = history.borrow_mut();
+            history.told = history.told.max(told);
+        }
+        if random.one_in(2) {
+            held.0.borrow_mut().keep(record(number));
+            let changes = held.0.borrow_mut().activations_mut().take_changes();
+            keeper
+                .keep_records(changes)
+                .await
+                .expect("the disk has room");
+            history.borrow_mut().records.push(format!("{number:032x}"));
+        }
+    }
+}
+
+fn live(disk: &SimDisk, seed: u64) -> SimDisk {
+    let mut random = Random::new(seed);
+    let (_, Held(whole), _) = World::new(&disk.copy(0)).open_whole();
+    let mut world = World::new(disk);
+    let (keeper, held, restored) = world.open();
+    assert_eq!(restored.lost, [""; 0], "seed {seed}");
+    let history = Rc::new(RefCell::new(History {
+        states: vec![state(&whole.borrow())],
+        ..History::default()
+    }));
+    let before = whole.borrow().store().revisions();
+    for _ in 0..1 + random.below(4) {
+        let random = Random::new(random.number());
+        world.spawn(client(
+            keeper.clone(),
+            held.clone(),
+            whole.clone(),
+            history.clone(),
+            random,
+            seed,
+        ));
+    }
+    world.load(&keeper, &held);
+    world.run(random.below(400));
+    let after = disk.power_cut(random.number());
+    let history = history.take();
+
+    let mut world = World::new(&after);
+    let (_, Held(found), loaded) = world.open_whole();
+    assert_eq!(loaded.lost, [""; 0], "seed {seed}");
+    let found_state = state(&found.borrow());
+    let possible = &history.states[history.told..];
+    assert!(
+        possible.contains(&found_state),
+        "seed {seed}: told of {} of {} changes, and none of what may be there is.\nfound: {found_state:#?}\ntold:  {:#?}",
+        history.told,
+        history.states.len() - 1,
+        possible[0],
+    );
+    // The last records that were waited for, as far as there is room for them.
+    for id in history.records.iter().rev().take(5) {
+        assert!(
+            found.borrow().activations().get("guest", id).is_ok(),
+            "seed {seed}: {id}"
+        );
+    }
+    // No revision is given twice, or a copy of one action would serve another.
+    let next = found.borrow_mut().store_mut().next_revision();
+    let all = history.revisions.iter().chain(&before);
+    assert!(all.clone().all(|old| *old < next), "seed {seed}: {next}");
+    after
+}
+
+#[test]
+fn every_answered_change_survives_power_cuts() {
+    let asked = env::var("EBB_KEEP").unwrap_or_else(|_| "1 60".into());
+    let mut numbers = asked
+        .split(' ')
+        .map(|n| n.parse::<u64>().expect("two numbers"));
+    let (first, count) = (numbers.next().expect("a seed"), numbers.next().unwrap_or(1));
+    for seed in first..first + count {
+        let mut disk = SimDisk::new(16 << 20, seed);
+        for life in 0..4 {
+            disk = live(&disk, seed * 16 + life);
+        }
+    }
+}
