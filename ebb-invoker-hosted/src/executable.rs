@@ -5,6 +5,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, process::Command, ti
 use ebb::time::sleep;
 use ebb_invoker::executable::{LineInstance, PROGRAM, Refusal, Upload, not_started, read_upload};
 use ebb_invoker::instance::{Boxed, Instance, InstanceRequest, Lost};
+use ebb_invoker::parts::Parts;
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
@@ -70,8 +71,23 @@ impl LineInstance for Executable {
         }
     }
 
-    async fn ask_line(&mut self, line: Vec<u8>) -> Option<Result<Vec<u8>, Lost>> {
-        Some(self.process.as_mut()?.ask_line(line).await)
+    fn give_line(&mut self, line: Vec<u8>) {
+        if let Some(process) = &mut self.process {
+            process.give_line(line);
+        }
+    }
+
+    async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
+        match &mut self.process {
+            Some(process) => process.next_line().await,
+            None => Err(Lost::Gone),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill();
+        }
     }
 
     fn is_started(&self) -> bool {
@@ -86,6 +102,14 @@ impl Instance for Executable {
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         Box::pin(self.answer(request, payload))
+    }
+
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        Box::pin(self.answer_in_parts(payload, parts))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

@@ -27,12 +27,16 @@ use ebb_invoker::instance::{
     Boxed, Instance, InstanceAnswer, InstanceRequest, LONGEST_ANSWER, Lost, Notes, TooLong, frame,
     take_answer,
 };
+use ebb_invoker::parts::Parts;
+use ebb_invoker::relay::{Framed, relay};
 use ebb_openwhisk::logs::{Collector, Stream};
 
 /// The loader's end of the socket.
 const CHANNEL: RawFd = 3;
 /// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
 const LOG_LIMIT: usize = 12 << 20;
+/// Bytes of answers that wait to be taken before the channel is left alone.
+const UNTAKEN: usize = 256 << 10;
 /// What V8 says on standard error before it gives up.
 const OUT_OF_MEMORY: &[u8] = b"JavaScript heap out of memory";
 
@@ -67,6 +71,8 @@ fn take_line(input: &mut Vec<u8>) -> Result<Option<InstanceAnswer>, TooLong> {
 #[derive(Default)]
 struct Shared {
     answers: VecDeque<InstanceAnswer>,
+    /// Bytes of them.
+    waiting: usize,
     logs: Vec<(Stream, u64, Vec<u8>)>,
     logged: usize,
     gone: bool,
@@ -178,6 +184,7 @@ impl Process {
         std::future::poll_fn(|cx| {
             let mut shared = lock(&self.shared);
             while let Some(answer) = shared.answers.pop_front() {
+                shared.waiting -= answer.body.len().min(shared.waiting);
                 if answer.id == id {
                     return Poll::Ready(Ok(answer));
                 }
@@ -196,11 +203,41 @@ impl Process {
         .await
     }
 
-    /// Gives a program that answers lines one, and waits for its answer. Lines that came before answer nothing.
-    pub async fn ask_line(&mut self, line: Vec<u8>) -> Result<Vec<u8>, Lost> {
-        lock(&self.shared).answers.clear();
+    /// Gives a program that answers lines one. Lines that came before answer nothing.
+    pub fn give_line(&mut self, line: Vec<u8>) {
+        let mut shared = lock(&self.shared);
+        shared.answers.clear();
+        shared.waiting = 0;
+        drop(shared);
         let _ = self.requests.send(line);
+    }
+
+    /// Waits for the program's next line.
+    pub async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
         Ok(self.answer(0).await?.body)
+    }
+
+    /// Ends it.
+    pub fn kill(&mut self) {
+        lock(&self.shared).gone = true;
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+        }
+    }
+}
+
+impl Framed for Process {
+    fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {
+        let _ = self.requests.send(frame(id, request, payload));
+    }
+
+    async fn next(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
+        let answer = self.answer(id).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    fn end(&mut self) {
+        self.kill();
     }
 }
 
@@ -212,11 +249,19 @@ impl Instance for Process {
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.next += 1;
         let id = self.next;
-        let _ = self.requests.send(frame(id, request, payload.as_bytes()));
-        Box::pin(async move {
-            let answer = self.answer(id).await?;
-            Ok((answer.status, answer.body))
-        })
+        self.give(id, request, payload.as_bytes());
+        Box::pin(self.next(id))
+    }
+
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.next += 1;
+        let id = self.next;
+        self.give(id, InstanceRequest::RunInParts, payload.as_bytes());
+        Box::pin(relay(self, id, parts))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {
@@ -281,8 +326,10 @@ impl Watcher {
         let mut open = true;
         while open {
             // A pipe that the action has closed is not asked again: it would always be ready.
+            // A program that gives more than is taken waits for room in the channel, as for any slow reader.
+            let is_full = lock(&self.shared).waiting > UNTAKEN;
             let watched = [
-                Some(self.channel.as_raw_fd()),
+                Some(self.channel.as_raw_fd()).filter(|_| !is_full),
                 self.open_pipe(Stream::Out),
                 self.open_pipe(Stream::Err),
             ];
@@ -292,7 +339,7 @@ impl Watcher {
                 revents: 0,
             });
             // SAFETY: three valid pollfds.
-            if unsafe { libc::poll(fds.as_mut_ptr(), 3, -1) } < 0
+            if unsafe { libc::poll(fds.as_mut_ptr(), 3, if is_full { 5 } else { -1 }) } < 0
                 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted
             {
                 break;
@@ -375,6 +422,7 @@ impl Watcher {
                 Ok(Some(answer)) => {
                     let waker = {
                         let mut shared = lock(&self.shared);
+                        shared.waiting += answer.body.len();
                         shared.answers.push_back(answer);
                         shared.waker.take()
                     };

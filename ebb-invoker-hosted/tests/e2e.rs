@@ -79,9 +79,10 @@ fn the_npm_client_drives_the_hosted_invoker() {
     for (file, least) in [
         // Processes find no module `openwhisk`, so one test does not apply.
         ("tenants.test.mjs", 7),
-        ("client.test.mjs", 29),
+        ("client.test.mjs", 30),
         ("hostile.test.mjs", 54),
         ("load.test.mjs", 11),
+        ("stream.test.mjs", 16),
     ] {
         drive(&tests, file, &host, least);
     }

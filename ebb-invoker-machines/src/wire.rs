@@ -378,6 +378,7 @@ impl Work {
             binding: binding.transpose().map_err(|failure| failure.text)?,
             cause: self.cause,
             received_ms: self.received_ms,
+            in_parts: false,
         })
     }
 }
@@ -440,6 +441,7 @@ impl Ran {
             },
             timed_out: self.timed_out,
             logs: self.logs,
+            streamed: None,
         })
     }
 }

@@ -203,6 +203,7 @@ fn call(name: &str, revision: u64, pause_ms: u32, arguments: &str) -> Call {
         binding: None,
         cause: None,
         received_ms: 5,
+        in_parts: false,
     }
 }
 

@@ -15,6 +15,7 @@ use ebb_invoker::instance::{
     Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, Lost, NotMade, Notes,
     SharedSnapshot,
 };
+use ebb_invoker::parts::Parts;
 use ebb_linux::{Program, ProgramFile};
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
@@ -82,9 +83,24 @@ impl LineInstance for Executable {
         }
     }
 
-    async fn ask_line(&mut self, line: Vec<u8>) -> Option<Result<Vec<u8>, Lost>> {
+    fn give_line(&mut self, line: Vec<u8>) {
         self.ran = true;
-        Some(self.guest.as_mut()?.ask_line(line).await)
+        if let Some(guest) = &mut self.guest {
+            guest.give_line(line);
+        }
+    }
+
+    async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
+        match &mut self.guest {
+            Some(guest) => guest.next_line().await,
+            None => Err(Lost::Gone),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(guest) = &mut self.guest {
+            guest.kill();
+        }
     }
 
     fn is_started(&self) -> bool {
@@ -99,6 +115,14 @@ impl Instance for Executable {
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         Box::pin(self.answer(request, payload))
+    }
+
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        Box::pin(self.answer_in_parts(payload, parts))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

@@ -13,6 +13,8 @@ use ebb_invoker::instance::{
     Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, LONGEST_ANSWER, Lost,
     NotMade, Notes, SharedSnapshot, frame, take_answer,
 };
+use ebb_invoker::parts::Parts;
+use ebb_invoker::relay::{Framed, relay};
 use ebb_linux::{
     Access, Channel, ChannelId, Errno, Exit, Options, Program, Uc,
     snapshot::{self, Snapshot},
@@ -318,12 +320,16 @@ impl Guest {
         self.until(|guest| guest.answer(id)).await?
     }
 
-    /// Gives the program a line and waits for the next one of its own. Lines that came before this one was given answer nothing.
-    pub async fn ask_line(&mut self, line: Vec<u8>) -> Result<Vec<u8>, Lost> {
+    /// Gives the program a line. Lines that came before this one was given answer nothing.
+    pub fn give_line(&mut self, line: Vec<u8>) {
         self.exchange();
         self.input.clear();
         self.output = line;
         self.given = 0;
+    }
+
+    /// Waits for the program's next line.
+    pub async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
         self.until(|guest| {
             // An answer without an end is not kept for ever.
             if guest.input.len() > LONGEST_ANSWER {
@@ -337,6 +343,11 @@ impl Guest {
             Some(Ok(line))
         })
         .await?
+    }
+
+    /// Ends it.
+    pub fn kill(&mut self) {
+        self.uc.end(Exit::Signal(9));
     }
 
     /// Waits until each of its threads waits, and for nothing that this side does not do; false if it has ended.
@@ -356,6 +367,22 @@ impl Guest {
     }
 }
 
+impl Framed for Guest {
+    fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {
+        self.output.drain(..self.given);
+        self.given = 0;
+        self.output.extend_from_slice(&frame(id, request, payload));
+    }
+
+    async fn next(&mut self, id: u32) -> Result<(u16, Vec<u8>), Lost> {
+        self.asked(id).await
+    }
+
+    fn end(&mut self) {
+        self.kill();
+    }
+}
+
 impl Instance for Guest {
     fn ask<'a>(
         &'a mut self,
@@ -364,11 +391,19 @@ impl Instance for Guest {
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.next += 1;
         let id = self.next;
-        self.output.drain(..self.given);
-        self.given = 0;
-        self.output
-            .extend_from_slice(&frame(id, request, payload.as_bytes()));
+        self.give(id, request, payload.as_bytes());
         Box::pin(self.asked(id))
+    }
+
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.next += 1;
+        let id = self.next;
+        self.give(id, InstanceRequest::RunInParts, payload.as_bytes());
+        Box::pin(relay(self, id, parts))
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

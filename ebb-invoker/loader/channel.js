@@ -1,12 +1,15 @@
 // The private channel of the invoker: frames over one inherited stream socket.
 //
 //   frame    length u32 | id u32 | kind u32 | payload of `length` bytes        (little endian)
-//   request  kind = INIT, RUN, RESET, THAW or REST; the payload of INIT and RUN is the JSON body of POST /init, /run
+//   request  kind = INIT, RUN, RESET, THAW, REST, RUN_IN_PARTS, TAKEN or LEAVE; the payload of INIT and both RUN is the JSON body of
+//            POST /init, /run
 //   answer   id of the request, kind = the HTTP status and flags, payload = the JSON body
+//   part     id of the request, kind = HEAD (payload: JSON with statusCode and headers) or PART (payload: bytes of the body)
 //
 // THAW carries 16 bytes of entropy and a process id (u32), and is not answered: it goes before the first request to a
 // copy of a snapshot. REST comes before a capture. The flags are DREW, if Math.random was used since the last answer, and HOOKS,
-// if the action has a hook for being copied.
+// if the action has a hook for being copied. RUN_IN_PARTS may be answered by a HEAD and any number of PARTs before the answer, each of which the
+// other side answers by TAKEN when there is room for another one; LEAVE says that nobody waits for them any more. Neither is answered.
 // At the end of the stream the process ends. Between requests nothing is pending: no timer, no second descriptor,
 // just the event loop's epoll wait.
 'use strict';
@@ -22,6 +25,10 @@ const RUN = 2;
 const RESET = 3;
 const THAW = 4;
 const REST = 5;
+const RUN_IN_PARTS = 6;
+const TAKEN = 7;
+const LEAVE = 8;
+const KINDS = { head: 103, part: 100 };
 const DREW = 1 << 16;
 const HOOKS = 1 << 17;
 
@@ -93,26 +100,44 @@ function serve(runtime, fd) {
       world.thaw(frame.subarray(HEADER));
       return runtime.restored();
     }
+    if (kind === TAKEN) return runtime.taken();
+    if (kind === LEAVE) return runtime.leave();
     if (kind === REST) return runtime.rest(reply);
     if (kind === RESET) return runtime.reset(reply);
     let body;
     try {
-      if (kind !== INIT && kind !== RUN) throw new RangeError(`no requests of kind ${kind}`);
+      if (kind !== INIT && kind !== RUN && kind !== RUN_IN_PARTS) throw new RangeError(`no requests of kind ${kind}`);
       body = parseBody(frame.utf8Slice(HEADER, frame.length));
     } catch {
       return reply(500, BAD_REQUEST);
     }
     if (kind === RUN) runtime.run(body, reply);
+    else if (kind === RUN_IN_PARTS) runtime.run(body, reply, (name, bytes) => write(KINDS[name], id, bytes));
     else runtime.init(body, reply);
   }
 
   function answer(id, status, json) {
     const length = Buffer.byteLength(json);
+    const frame = headed(length, id, status | (world.takeDrew() ? DREW : 0) | (runtime.hasHooks ? HOOKS : 0));
+    frame.utf8Write(json, HEADER, length);
+    put(frame);
+  }
+
+  function write(kind, id, bytes) {
+    const frame = headed(bytes.length, id, kind);
+    bytes.copy(frame, HEADER);
+    put(frame);
+  }
+
+  function headed(length, id, kind) {
     const frame = Buffer.allocUnsafe(HEADER + length);
     frame.writeUInt32LE(length, 0);
     frame.writeUInt32LE(id, 4);
-    frame.writeUInt32LE(status | (world.takeDrew() ? DREW : 0) | (runtime.hasHooks ? HOOKS : 0), 8);
-    frame.utf8Write(json, HEADER, length);
+    frame.writeUInt32LE(kind, 8);
+    return frame;
+  }
+
+  function put(frame) {
     let written = 0;
     // Straight to the descriptor: one system call, no stream. What does not fit waits in the stream.
     if (socket.writableLength === 0) {

@@ -3,10 +3,12 @@
 //   ready -> init -> ready with code -> run -> ready ...      starting: init is at work; stopped: final
 //
 // `init` and `run` take the parsed body of a request and a function `reply(status, text)`, where text is
-// JSON. Exactly one reply is given to every request, unless the action ends the process.
+// JSON. Exactly one reply is given to every request, unless the action ends the process. A caller that takes results in parts gives `run`
+// a function `send(kind, bytes)` as well, is given parts by it before the reply, and calls `taken` for each and `leave` when it has gone.
 'use strict';
 
 const { load, text } = require('./load.js');
+const { streamed, Sending, collected } = require('./parts.js');
 const { describeRejection } = require('./rejection.js');
 const { hideLoader } = require('./stack.js');
 const world = require('./world.js');
@@ -41,6 +43,8 @@ class Runtime {
   #hooks;
   /** That hook is at work. */
   #restoring;
+  /** What is sent in parts at the moment. */
+  #sending;
   #concurrent;
   #marker;
 
@@ -113,12 +117,12 @@ class Runtime {
     });
   }
 
-  run(body, reply) {
+  run(body, reply, send) {
     if (this.#restoring) {
       const restoring = this.#restoring;
       this.#restoring = undefined;
       return void restoring.then((ended) => (ended?.failed === undefined && this.#state !== 'stopped'
-        ? this.run(body, reply)
+        ? this.run(body, reply, send)
         : this.#mark(() => reply(502, failure(`An error has occurred in afterRestore: ${text(ended?.failed)}`)))));
     }
     if (this.#entry === undefined) return this.#refuse('System not initialized.', reply);
@@ -144,11 +148,34 @@ class Runtime {
       return this.#mark(() => reply(502, failure(`An error has occurred: ${text(thrown)}`)));
     }
     Promise.resolve(result).then(
-      (resolved) => this.#complete(resolved, reply),
+      (resolved) => this.#complete(resolved, reply, send),
       (rejected) => this.#complete({ error: describeRejection(rejected) }, reply));
   }
 
-  #complete(result = {}, reply) {
+  /** The caller has taken a part. */
+  taken() {
+    this.#sending?.taken();
+  }
+
+  /** The caller of what is sent in parts has gone. */
+  leave() {
+    this.#sending?.leave();
+  }
+
+  #stream(stream, reply, send) {
+    const whole = send ? (this.#sending = new Sending()).run(stream, send) : collected(stream);
+    whole.then((result) => result, (error) => {
+      console.error(error);
+      return { error: describeRejection(error) };
+    }).then((result) => {
+      this.#sending = undefined;
+      this.#complete(result, reply);
+    });
+  }
+
+  #complete(result = {}, reply, send) {
+    const stream = streamed(result);
+    if (stream) return this.#stream(stream, reply, send);
     if (this.#state === 'running') this.#state = 'ready';
     if (typeof result !== 'object') {
       console.error(`Result must be of type object but has type "${typeof result}":`, result);

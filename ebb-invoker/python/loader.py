@@ -17,6 +17,7 @@ import json
 import os
 import random
 import runpy
+import select
 import shutil
 import struct
 import sys
@@ -24,11 +25,15 @@ import traceback
 import types
 import zipfile
 
-INIT, RUN, RESET, THAW, REST = 1, 2, 3, 4, 5
+INIT, RUN, RESET, THAW, REST, RUN_IN_PARTS, TAKEN, LEAVE = range(1, 9)
+# Kinds of what goes before an answer in parts.
+HEAD, PART = 103, 100
 # Flags of an answer: the action may hold something that it drew; it has hooks.
 DREW, HOOKS = 1 << 16, 1 << 17
 HEADER = struct.Struct("<III")
 LONGEST = 48 << 20
+# Parts that are under way to a caller, bytes of one, and bytes that are collected for a caller that takes no parts.
+WINDOW, LARGEST, COLLECTED = 4, 64 << 10, (1 << 20) + 1024
 
 MODULE = "main__"
 NO_BINARY = "The action failed to generate or locate a binary. See logs for details."
@@ -142,7 +147,7 @@ class Runtime:
         os.mkdir(path, 0o700)
         return path
 
-    def run(self, body):
+    def run(self, body, caller=None):
         if self.broken is not None:
             return failure(502, f"An error has occurred in after_restore: {self.broken}")
         if self.action is None:
@@ -153,6 +158,9 @@ class Runtime:
         arguments = body.get("value")
         try:
             result = self.action.function({} if arguments is None else arguments)
+            stream = streamed(result)
+            if stream is not None:
+                result = caller.send(*stream) if caller else collected(*stream)
         except Exception as error:
             print_of_action(error)
             return 200, {"error": str(error)}
@@ -208,10 +216,100 @@ class Runtime:
         """What is to be noted of the action, with an answer."""
         flags = HOOKS if self.action and self.action.after_restore else 0
         # What a call draws from `random` is not followed: any call may have.
-        if kind == RUN or random.getstate() != self.drawn:
+        is_run = kind in (RUN, RUN_IN_PARTS)
+        if is_run or random.getstate() != self.drawn:
             flags |= DREW
-        self.drawn = random.getstate() if kind != RUN else self.drawn
+        self.drawn = random.getstate() if not is_run else self.drawn
         return flags
+
+
+def is_stream(value):
+    return hasattr(value, "__next__") and hasattr(value, "__iter__")
+
+
+def streamed(result):
+    """What is said of a stream in a result, and the stream; None if it has none. A generator or another iterator is one, as the result
+    or as its member `body`."""
+    if is_stream(result):
+        return {}, result
+    if isinstance(result, dict) and is_stream(result.get("body")):
+        return {name: value for name, value in result.items() if name != "body"}, result["body"]
+    return None
+
+
+def is_of_events(head):
+    headers = head.get("headers")
+    kinds = [v for n, v in headers.items() if str(n).lower() == "content-type"] if isinstance(headers, dict) else []
+    return any(str(kind).split(";")[0].strip().lower() == "text/event-stream" for kind in kinds)
+
+
+def event(part):
+    """A server-sent event. Source: the HTML Standard, section 9.2."""
+    lines = [f"{name}: {' '.join(str(part[name]).splitlines())}" for name in ("event", "id", "retry") if name in part]
+    data = part.get("data", "")
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    lines += [f"data: {line}" for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return "\n".join(lines) + "\n\n"
+
+
+def bytes_of(part, as_events):
+    """Text as UTF-8, bytes as they are, anything else as an event or as a line of JSON."""
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return bytes(part)
+    if not isinstance(part, str):
+        is_event = as_events and isinstance(part, dict)
+        part = event(part) if is_event else json.dumps(part, ensure_ascii=False) + "\n"
+    return part.encode("utf-8", "surrogatepass")
+
+
+def collected(head, body):
+    """The result with the whole stream as its body, for a caller that takes no parts."""
+    as_events, parts, size, is_text = is_of_events(head), [], 0, True
+    for part in body:
+        is_text = is_text and not isinstance(part, (bytes, bytearray, memoryview))
+        parts.append(bytes_of(part, as_events))
+        size += len(parts[-1])
+        if size > COLLECTED:
+            break
+    whole = b"".join(parts)
+    return {**head, "body": whole.decode("utf-8", "replace") if is_text else base64.b64encode(whole).decode()}
+
+
+class Caller:
+    """One that takes a result in parts. No more than WINDOW of them are sent ahead of it; a generator whose caller has gone is closed."""
+
+    def __init__(self, fd, number):
+        self.fd, self.number, self.under_way, self.left = fd, number, 0, False
+
+    def frame(self, kind, payload):
+        write_all(self.fd, HEADER.pack(len(payload), self.number, kind) + payload)
+
+    def hear(self):
+        length, _, kind = HEADER.unpack(read_exactly(self.fd, HEADER.size))
+        read_exactly(self.fd, length)
+        self.left = self.left or kind == LEAVE
+        self.under_way -= kind == TAKEN
+
+    def hears(self):
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    def send(self, head, body):
+        as_events = is_of_events(head)
+        self.frame(HEAD, json.dumps(head, ensure_ascii=False).encode())
+        for part in body:
+            data = bytes_of(part, as_events)
+            for at in range(0, len(data), LARGEST):
+                while not self.left and (self.under_way >= WINDOW or self.hears()):
+                    self.hear()
+                if self.left:
+                    break
+                self.frame(PART, data[at : at + LARGEST])
+                self.under_way += 1
+            if self.left:
+                break
+        if self.left and hasattr(body, "close"):
+            body.close()
+        return {}
 
 
 def print_of_action(error):
@@ -233,6 +331,12 @@ def read_exactly(fd, length):
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def write_all(fd, data):
+    written = 0
+    while written < len(data):
+        written += os.write(fd, data[written:] if written else data)
+
+
 def encoded(status, result):
     try:
         return status, json.dumps(result, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -252,6 +356,9 @@ def serve(fd):
         if kind == THAW:
             runtime.thaw(payload)
             continue
+        if kind in (TAKEN, LEAVE):
+            # Of parts that had been sent before the answer was.
+            continue
         if kind == RESET:
             status, result = runtime.reset()
         elif kind == REST:
@@ -259,20 +366,18 @@ def serve(fd):
         else:
             try:
                 body = json.loads(payload or b"{}")
-                if not isinstance(body, dict) or kind not in (INIT, RUN):
+                if not isinstance(body, dict) or kind not in (INIT, RUN, RUN_IN_PARTS):
                     raise ValueError
             except ValueError:
                 status, result = failure(500, "Bad request.")
             else:
-                status, result = runtime.init(body) if kind == INIT else runtime.run(body)
+                caller = Caller(fd, number) if kind == RUN_IN_PARTS else None
+                status, result = runtime.init(body) if kind == INIT else runtime.run(body, caller)
         status, text = encoded(status, result)
         # What was logged is out before the answer is.
         sys.stdout.flush()
         sys.stderr.flush()
-        answer = HEADER.pack(len(text), number, status | runtime.take_flags(kind)) + text
-        written = 0
-        while written < len(answer):
-            written += os.write(fd, answer[written:] if written else answer)
+        write_all(fd, HEADER.pack(len(text), number, status | runtime.take_flags(kind)) + text)
 
 
 if __name__ == "__main__":

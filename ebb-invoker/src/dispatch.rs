@@ -25,22 +25,32 @@ use crate::books::{Books, Ticket, epoch_ms};
 use crate::evict::{evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
+use crate::parts::Parts;
 use crate::run::{failed, make_call};
 use crate::state::{bring, change, flush_records};
 
 /// Makes the calls of the API's plans.
-struct Dispatcher;
-
-static DISPATCHER: Dispatcher = Dispatcher;
+struct Dispatcher {
+    /// Where the answer of a call goes that may come in parts.
+    parts: Option<Parts>,
+}
 
 /// Bytes of all calls that run or wait.
 static CALLS: Budget = Budget::new(128 << 20);
 
-/// Carries out a plan in a task of its own; the record comes through the handle.
+/// A plan that is being carried out.
+pub(crate) struct Running {
+    /// The record at its end.
+    pub(crate) record: JoinHandle<Arc<Activation>>,
+    /// What comes before, where the answer may come in parts.
+    pub(crate) parts: Option<Parts>,
+}
+
+/// Carries out a plan in a task of its own.
 ///
 /// # Errors
 /// 429: too much waits already.
-pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activation>>, Failure> {
+pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<Running, Failure> {
     let books = EbbRef::<Books>::get();
     let is_full = match &plan {
         Plan::Action(call) => books.refuses(&call.key()),
@@ -53,8 +63,16 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activati
         return Err(Failure::new(429, text));
     };
     let admission = reply.admission.clone();
-    Ok(spawn(async move {
-        let record = perform(&DISPATCHER, plan).await;
+    let parts = match &plan {
+        // Parts do not travel to other machines: there the answer is collected.
+        Plan::Action(call) if call.in_parts && books.back_end().is_none() => Some(Parts::default()),
+        _ => None,
+    };
+    let dispatcher = Dispatcher {
+        parts: parts.clone(),
+    };
+    let record = spawn(async move {
+        let record = perform(&dispatcher, plan).await;
         if books.has_strict_records() {
             // One that cannot be kept is said by the task that keeps the others.
             let _ = flush_records().await;
@@ -62,13 +80,14 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<JoinHandle<Arc<Activati
         drop(admitted);
         books.controller(|c| c.end(&admission));
         record
-    }))
+    });
+    Ok(Running { record, parts })
 }
 
 impl Executor for Dispatcher {
     async fn execute(&self, call: &Call) -> CallOutcome {
         match EbbRef::<Books>::get().back_end() {
-            None => execute_here(call).await,
+            None => execute_here(call, self.parts.as_ref()).await,
             Some(back_end) => {
                 let answered = back_end.execute(call).await;
                 answered.unwrap_or_else(|unanswered| failed(&unanswered.why))
@@ -101,8 +120,8 @@ impl Executor for Dispatcher {
     }
 }
 
-/// Makes a call on an instance of this machine.
-pub(crate) async fn execute_here(call: &Call) -> CallOutcome {
+/// Makes a call on an instance of this machine. Its answer may come in parts, if there is somewhere for them to go.
+pub(crate) async fn execute_here(call: &Call, parts: Option<&Parts>) -> CallOutcome {
     let books = EbbRef::<Books>::get();
     let received = Instant::now();
     let bytes = EbbRef::<dyn InstanceMaker>::get().new_instance_bytes();
@@ -132,12 +151,12 @@ pub(crate) async fn execute_here(call: &Call) -> CallOutcome {
     } = grant;
     evict(evicted);
     if core == here() {
-        return run(call, instance, source).await;
+        return run(call, instance, source, parts).await;
     }
     EbbRef::<Invoker>::get().count(|m| m.handed_over += 1);
-    let call = call.clone();
+    let (call, parts) = (call.clone(), parts.cloned());
     let ran = spawn_on(CoreId::new(core), move || async move {
-        run(&call, instance, source).await
+        run(&call, instance, source, parts.as_ref()).await
     });
     match ran.await {
         Ok(ran) => ran,
@@ -151,10 +170,15 @@ fn now_us() -> u64 {
 }
 
 /// Makes a call on an instance of this core, and gives the instance back to the books.
-async fn run(call: &Call, id: InstanceId, source: Source<SharedSnapshot>) -> CallOutcome {
+async fn run(
+    call: &Call,
+    id: InstanceId,
+    source: Source<SharedSnapshot>,
+    parts: Option<&Parts>,
+) -> CallOutcome {
     let invoker = EbbRef::<Invoker>::get();
     invoker.begin(take_held);
-    let (ran, after) = make_call(call, id, source).await;
+    let (ran, after) = make_call(call, id, source, parts).await;
     invoker.end();
     release(id, after);
     // Instances that are there already have grown.

@@ -20,6 +20,8 @@ use ebb_openwhisk::json::{Json, Kind, Members};
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use crate::instance::{InstanceRequest, Lost};
+use crate::parts::Parts;
+use crate::relay::relay_lines;
 
 /// Bytes of all files of a function: as much as the largest memory that an action may ask for.
 pub const LARGEST: usize = 512 << 20;
@@ -80,13 +82,36 @@ pub trait LineInstance {
     /// # Errors
     /// [`Refusal`].
     fn init(&mut self, payload: &str) -> impl Future<Output = Result<(), Refusal>>;
-    /// Gives a started program a line and waits for its answer; `None` before it was started.
+    /// Gives a started program a line. Lines that came before this one was given answer nothing.
+    fn give_line(&mut self, line: Vec<u8>);
+    /// Waits for a started program's next line.
     ///
     /// # Errors
     /// [`Lost`].
-    fn ask_line(&mut self, line: Vec<u8>) -> impl Future<Output = Option<Result<Vec<u8>, Lost>>>;
+    fn next_line(&mut self) -> impl Future<Output = Result<Vec<u8>, Lost>>;
+    /// Ends its program.
+    fn end(&mut self);
     /// Whether it was started.
     fn is_started(&self) -> bool;
+
+    /// Calls the program; its answer may come in parts.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn answer_in_parts(
+        &mut self,
+        payload: &str,
+        parts: &Parts,
+    ) -> impl Future<Output = Result<(u16, Vec<u8>), Lost>> {
+        async move {
+            if !self.is_started() {
+                return Ok(not_defined());
+            }
+            self.give_line(call_line_in_parts(payload));
+            let line = relay_lines(self, parts).await?;
+            line.map(|line| answer_of(&line)).ok_or(Lost::Gone)
+        }
+    }
 
     /// Answers a request as the loader of another language does.
     ///
@@ -108,16 +133,25 @@ pub trait LineInstance {
                     Ok(()) => Ok((200, OK.to_vec())),
                     Err(refusal) => refused(refusal),
                 },
-                InstanceRequest::Run => match self.ask_line(call_line(payload)).await {
-                    Some(line) => Ok(answer_of(&line?)),
-                    None => refused(Refusal::new(500, "no action defined yet")),
-                },
-                InstanceRequest::Reset | InstanceRequest::Thaw | InstanceRequest::Rest => {
-                    Ok((200, OK.to_vec()))
+                InstanceRequest::Run | InstanceRequest::RunInParts if !self.is_started() => {
+                    Ok(not_defined())
                 }
+                InstanceRequest::Run | InstanceRequest::RunInParts => {
+                    self.give_line(call_line(payload));
+                    Ok(answer_of(&self.next_line().await?))
+                }
+                InstanceRequest::Reset
+                | InstanceRequest::Thaw
+                | InstanceRequest::Rest
+                | InstanceRequest::Taken
+                | InstanceRequest::Leave => Ok((200, OK.to_vec())),
             }
         }
     }
+}
+
+fn not_defined() -> (u16, Vec<u8>) {
+    (500, Refusal::new(500, "no action defined yet").body())
 }
 
 /// The body of an answer that says no more than that.
@@ -384,6 +418,18 @@ pub fn call_line(run: &str) -> Vec<u8> {
         .filter(|byte| !matches!(byte, b'\n' | b'\r'))
         .collect();
     line.push(b'\n');
+    line
+}
+
+/// The same for a caller that takes the answer in parts, which the member `stream` says.
+pub fn call_line_in_parts(run: &str) -> Vec<u8> {
+    let mut line = call_line(run);
+    if let Some(end) = line.iter().rposition(|byte| *byte == b'}') {
+        line.truncate(end);
+        let is_empty = line.trim_ascii_end().ends_with(b"{");
+        line.extend_from_slice(if is_empty { b"" } else { b"," });
+        line.extend_from_slice(b"\"stream\":true}\n");
+    }
     line
 }
 

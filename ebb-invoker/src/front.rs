@@ -1,12 +1,13 @@
 //! HTTP: requests of the API, and the paths of the metrics and the live page.
 
 use alloc::format;
-use alloc::sync::Arc;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 
-use ebb::net::http::{Error, Limits, Request, Response};
-use ebb::{EbbRef, JoinHandle, time};
-use ebb_openwhisk::activation::Activation;
+use ebb::net::http::{self, Error, Limits, Request, Response};
+use ebb::{EbbRef, time};
 use ebb_openwhisk::code;
 use ebb_openwhisk::http as api;
 use ebb_openwhisk::json::Members;
@@ -16,8 +17,10 @@ use ebb_openwhisk::plan::{Reply, Step};
 use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
 use crate::convert::{convert, refusal, with_head};
+use crate::dispatch::Running;
 use crate::here::Here;
 use crate::invoker::Invoker;
+use crate::parts::{Parts, Receiving};
 use crate::{dispatch, evict, observe, state};
 
 /// What a server that answers with [`answer`] allows its clients.
@@ -136,7 +139,10 @@ async fn call(request: &mut Request<'_>) -> Response {
             document.respond()
         }
         Step::Invoke(plan, reply) => match dispatch::start(plan, &reply) {
-            Ok(running) => wait(running, &reply).await,
+            Ok(running) => match wait(running, &reply).await {
+                Answer::Whole(response) => response,
+                Answer::Begun(response) => return response,
+            },
             Err(failure) => reply.refuse(&failure),
         },
         Step::Later(_) => return refusal(503, "It is still being read; try again."),
@@ -147,13 +153,69 @@ async fn call(request: &mut Request<'_>) -> Response {
     convert(response)
 }
 
+/// What a call is answered.
+enum Answer {
+    /// All of it.
+    Whole(api::Response),
+    /// Its beginning; the rest comes in parts.
+    Begun(Response),
+}
+
 /// Waits as long as the caller wants to; the call goes on in any case.
-async fn wait(running: JoinHandle<Arc<Activation>>, reply: &Reply) -> api::Response {
+async fn wait(running: Running, reply: &Reply) -> Answer {
     let Some(limit_ms) = reply.wait_ms else {
-        return reply.accepted();
+        return Answer::Whole(reply.accepted());
     };
-    match time::timeout(Duration::from_millis(limit_ms), running).await {
-        Ok(Ok(record)) => reply.respond(&record),
-        _ => reply.accepted(),
-    }
+    let Running { record, parts } = running;
+    let mut record = pin!(record);
+    let first = poll_fn(|cx| {
+        // An answer that has begun goes first: its record is there as soon as all of it lies ready.
+        if let Some(parts) = &parts
+            && let Poll::Ready(head) = parts.poll_begun(cx)
+        {
+            return Poll::Ready(Err(head));
+        }
+        record.as_mut().poll(cx).map(Ok)
+    });
+    let whole = match time::timeout(Duration::from_millis(limit_ms), first).await {
+        Ok(Ok(Ok(record))) => reply.respond(&record),
+        Ok(Err(head)) => match (reply.begin(&head), parts) {
+            (Ok(response), Some(parts)) => return Answer::Begun(in_parts(response, parts)),
+            (Err(response), Some(parts)) => {
+                parts.leave();
+                response
+            }
+            (_, None) => reply.accepted(),
+        },
+        _ => {
+            // Nobody will take them.
+            if let Some(parts) = parts {
+                parts.leave();
+            }
+            reply.accepted()
+        }
+    };
+    Answer::Whole(whole)
+}
+
+/// A response whose body comes in parts, moved from the instance to the connection by a task that ends with either.
+fn in_parts(response: api::Response, parts: Parts) -> Response {
+    let (sender, pieces) = ebb::sync::channel(1);
+    ebb::spawn(async move {
+        let receiving = Receiving(parts);
+        while let Ok(place) = sender.reserve().await {
+            let mut next = pin!(receiving.0.recv());
+            // There is no second place, so this ends with the connection only.
+            let mut gone = pin!(sender.reserve());
+            let part = poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(part) => Poll::Ready(part),
+                Poll::Pending => gone.as_mut().poll(cx).map(|_| None),
+            });
+            match part.await {
+                Some(part) => place.send(part.map(Into::into).map_err(|_| http::Broken)),
+                None => return,
+            }
+        }
+    });
+    convert(response).stream(pieces)
 }

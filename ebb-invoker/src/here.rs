@@ -19,7 +19,7 @@ pub struct Here;
 
 impl BackEnd for Here {
     fn execute<'a>(&'a self, call: &'a Call) -> Boxed<'a, Result<CallOutcome, Unanswered>> {
-        Box::pin(async { Ok(dispatch::execute_here(call).await) })
+        Box::pin(async { Ok(dispatch::execute_here(call, None).await) })
     }
 
     fn refuses(&self, key: &InstanceKey) -> bool {

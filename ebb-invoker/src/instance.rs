@@ -13,11 +13,13 @@ use core::time::Duration;
 use ebb::component;
 use ebb::time::{Instant, timeout, unix_time};
 use ebb_openwhisk::activation::{Answer, Outcome};
-use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+use ebb_openwhisk::call::{Call, CallOutcome, Ended, Spent, Start, Streamed};
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::options::Container;
+use crate::parts::Parts;
+use crate::relay::limited;
 
 /// A future of its own.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -43,6 +45,12 @@ pub enum InstanceRequest {
     Thaw = 4,
     /// A capture is next: call the function's hook for it, if there is one.
     Rest = 5,
+    /// As [`Run`](Self::Run), for a caller that takes the answer in parts ([`relay`](crate::relay)).
+    RunInParts = 6,
+    /// The caller has taken a part; not answered.
+    Taken = 7,
+    /// It has gone; not answered.
+    Leave = 8,
 }
 
 /// A frame.
@@ -134,6 +142,14 @@ pub trait Instance {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>>;
+    /// Asks for a run whose answer may come in parts, and hands these on before it gives the answer.
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        _parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        self.ask(InstanceRequest::Run, payload)
+    }
     /// Moves what it has written to its streams.
     fn drain_logs(&mut self, into: &mut Collector);
     /// Whether it can be asked.
@@ -279,8 +295,13 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// Makes a call on an instance, after an init if `start` is cold. Gives back what came of it, and what is to be noted of an init;
-/// the instance may be used again if [`Outcome::instance_lives`].
-pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> (CallOutcome, Notes) {
+/// the instance may be used again if [`Outcome::instance_lives`]. With `parts` the answer may come in parts, which go there.
+pub async fn serve(
+    instance: &mut dyn Instance,
+    call: &Call,
+    start: Start,
+    parts: Option<&Parts>,
+) -> (CallOutcome, Notes) {
     let limits = call.action.limits;
     let limit = Duration::from_millis(limits.timeout_ms.into());
     let mut logs = Collector::new(limits.logs_mb);
@@ -304,7 +325,21 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> (C
             }
         }
         let body = call.run_body(milliseconds(unix_time()));
-        match timeout(limit, instance.ask(InstanceRequest::Run, body.as_str())).await {
+        let ran = match parts {
+            None => timeout(limit, instance.ask(InstanceRequest::Run, body.as_str())).await,
+            Some(parts) => {
+                let total = Duration::from_millis(call.stream_timeout_ms());
+                parts.go();
+                limited(
+                    limit,
+                    total,
+                    parts,
+                    instance.run_in_parts(body.as_str(), parts),
+                )
+                .await
+            }
+        };
+        match ran {
             Ok(Ok((status, body))) => Answer::Run { status, body },
             Ok(Err(Lost::Gone)) => Answer::RunLost,
             Ok(Err(Lost::Memory)) => Answer::OutOfMemory,
@@ -315,7 +350,8 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> (C
     spent.run = elapsed.saturating_sub(spent.init);
     let end_ms = wall_ms + milliseconds(elapsed);
     instance.drain_logs(&mut logs);
-    let outcome = Outcome::of(&answer, limits.timeout_ms);
+    let mut outcome = Outcome::of(&answer, limits.timeout_ms);
+    let streamed = parts.and_then(|parts| end(parts, &mut outcome));
     let now_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX);
     let ran = CallOutcome {
         start_ms: wall_ms,
@@ -326,6 +362,20 @@ pub async fn serve(instance: &mut dyn Instance, call: &Call, start: Start) -> (C
         timed_out: answer.timed_out(),
         logs: logs.finish(now_ns, !outcome.instance_lives()),
         outcome,
+        streamed,
     };
     (ran, of_init)
+}
+
+/// Ends an answer in parts, if it was one. What it began with is the result; a client that went away makes no error.
+fn end(parts: &Parts, outcome: &mut Outcome) -> Option<Streamed> {
+    let ended = match outcome.is_error() {
+        true => Ended::Broken,
+        false => Ended::Complete,
+    };
+    let streamed = parts.end(ended)?;
+    if streamed.ended != Ended::Broken {
+        *outcome = Outcome::success(parts.head()?);
+    }
+    Some(streamed)
 }

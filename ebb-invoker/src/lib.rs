@@ -65,6 +65,7 @@
 //! | `dispatch` | how a call gets an instance |
 //! | `run` | a call on an instance |
 //! | [`executable`] | functions that are programs: what both platforms share of them |
+//! | [`parts`], [`relay`] | answers that come in parts |
 //! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
 //! | [`keep`], [`state`] | what outlives the machine: on the disk, and in the platform |
 //! | [`instance`] | the seam to what instances are made of |
@@ -95,6 +96,8 @@ mod key;
 pub mod loader;
 mod observe;
 pub mod options;
+pub mod parts;
+pub mod relay;
 mod run;
 pub mod service;
 pub mod state;

@@ -17,6 +17,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("loader/channel.js", include_str!("../loader/channel.js")),
     ("loader/http.js", include_str!("../loader/http.js")),
     ("loader/load.js", include_str!("../loader/load.js")),
+    ("loader/parts.js", include_str!("../loader/parts.js")),
     (
         "loader/rejection.js",
         include_str!("../loader/rejection.js"),

@@ -14,6 +14,7 @@ use crate::capture::put_off;
 use crate::evict::{ROOM, make_room, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
 use crate::invoker::{Invoker, elapsed_us, micros};
+use crate::parts::Parts;
 use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// How many times making an instance is attempted on a machine whose memory is used up.
@@ -24,6 +25,7 @@ pub(crate) async fn make_call(
     call: &Call,
     id: InstanceId,
     source: Source<SharedSnapshot>,
+    parts: Option<&Parts>,
 ) -> (CallOutcome, After) {
     let invoker = EbbRef::<Invoker>::get();
     let began = Instant::now();
@@ -52,7 +54,7 @@ pub(crate) async fn make_call(
         }
     };
     let started_us = elapsed_us(began);
-    let (ran, of_init) = serve(&mut *instance, call, start).await;
+    let (ran, of_init) = serve(&mut *instance, call, start, parts).await;
     let keep = ran.outcome.instance_lives() && instance.is_alive();
     let init_us = micros(ran.spent.init);
     invoker.count(|m| {
@@ -111,6 +113,7 @@ pub(crate) fn failed(why: &str) -> CallOutcome {
         outcome: Outcome::error(Status::InternalError, why),
         timed_out: false,
         logs: Vec::new(),
+        streamed: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::activation::{Activation, Outcome};
 use crate::alarm::Feed;
-use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY};
+use crate::entity::{Action, Code, Exec, PROVIDE_API_KEY, STREAM_TIMEOUT};
 use crate::fair::Member;
 use crate::json::{Json, Members};
 use crate::name::FullName;
@@ -57,6 +57,47 @@ pub struct Call {
     pub cause: Option<String>,
     /// When the request came, in epoch milliseconds.
     pub received_ms: u64,
+    /// Its answer may come in parts: whoever asked takes them as they come.
+    pub in_parts: bool,
+}
+
+/// How an answer in parts ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ended {
+    /// As it should.
+    #[default]
+    Complete,
+    /// The client went away.
+    ClientGone,
+    /// The function failed, or was out of time.
+    Broken,
+}
+
+/// What was sent of an answer that came in parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streamed {
+    /// Parts, as the function gave them.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Streamed {
+    /// The annotation of the record.
+    fn to_json(self) -> Json {
+        let ended = match self.ended {
+            Ended::Complete => "complete",
+            Ended::ClientGone => "client gone",
+            Ended::Broken => "broken",
+        };
+        let mut members = Members::new();
+        members
+            .number("parts", self.parts)
+            .number("bytes", self.bytes);
+        members.text("ended", ended).finish()
+    }
 }
 
 /// How an instance was obtained.
@@ -112,6 +153,8 @@ pub struct CallOutcome {
     pub timed_out: bool,
     /// The log lines.
     pub logs: Vec<String>,
+    /// What was sent before the end, if the answer came in parts.
+    pub streamed: Option<Streamed>,
 }
 
 impl Call {
@@ -154,6 +197,17 @@ impl Call {
             .get(PROVIDE_API_KEY)
             .is_none_or(Json::is_truthy);
         self.caller.key.as_deref().filter(|_| granted)
+    }
+
+    /// How long an answer in parts may take altogether, in milliseconds: what the annotation [`STREAM_TIMEOUT`] says, or ten times
+    /// the action's time limit, which is how long each part may take. At most an hour.
+    pub fn stream_timeout_ms(&self) -> u64 {
+        const HOUR: u64 = 60 * 60 * 1000;
+        let annotations = &self.action.common.annotations;
+        let said = annotations.get(STREAM_TIMEOUT).and_then(Json::to_integer);
+        let said = said.and_then(|ms| u64::try_from(ms).ok());
+        said.unwrap_or(10 * u64::from(self.action.limits.timeout_ms))
+            .min(HOUR)
     }
 
     fn deadline(&self, now_ms: u64) -> String {
@@ -221,6 +275,9 @@ impl Call {
             "waitTime",
             milliseconds(ran.start_ms.saturating_sub(self.received_ms)),
         );
+        if let Some(streamed) = ran.streamed {
+            annotations.set("stream", streamed.to_json());
+        }
         if let Some(init) = ran.init_ms {
             annotations.set("initTime", milliseconds(init));
         }

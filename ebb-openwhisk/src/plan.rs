@@ -247,6 +247,23 @@ impl Reply {
         self.finish(response)
     }
 
+    /// The beginning of an answer that comes in parts: its status and headers as the function says. The body follows.
+    ///
+    /// # Errors
+    /// The answer, because the function says something else.
+    pub fn begin(&self, head: &Json) -> Result<Response, Response> {
+        let Shape::Web(extension) = &self.shape else {
+            return Err(self.accepted());
+        };
+        match project::begin(*extension, head) {
+            Ok(response) => Ok(self.finish(response)),
+            Err(failure) => {
+                let response = Response::failure(&failure, &self.stamp.transaction);
+                Err(self.finish(response))
+            }
+        }
+    }
+
     fn finish(&self, response: Response) -> Response {
         self.stamp
             .on(response.with(ACTIVATION_HEADER, self.activation.as_str()))

@@ -119,6 +119,36 @@ fn project(extension: Extension, result: &Json) -> Result<Response> {
 
 type Headers = Vec<(Cow<'static, str>, String)>;
 
+/// The head of a response whose body comes in parts: status and headers as the object says, the type as the extension does where it
+/// says none.
+///
+/// # Errors
+/// The object has another form.
+pub fn begin(extension: Extension, head: &Json) -> Result<Response> {
+    let refused = || invalid("message/http");
+    let object = head.to_object().ok_or_else(refused)?;
+    let mut headers = headers(&object).ok_or_else(refused)?;
+    let status = match object.get("statusCode") {
+        None => 200,
+        Some(code) => status(code).ok_or_else(refused)?,
+    };
+    let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+    if !headers.iter().any(|(name, _)| is_type(name)) {
+        let media = match extension {
+            Extension::Http | Extension::Html => "text/html; charset=utf-8",
+            Extension::Json => "application/x-ndjson",
+            Extension::Svg => "image/svg+xml; charset=utf-8",
+            Extension::Text => "text/plain; charset=utf-8",
+        };
+        headers.push((Cow::Borrowed("Content-Type"), media.into()));
+    }
+    Ok(Response {
+        status,
+        headers,
+        body: Vec::new(),
+    })
+}
+
 /// Status, headers and body as an object says.
 fn as_http(result: &Json) -> Result<Response> {
     let refused = || invalid("message/http");

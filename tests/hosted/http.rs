@@ -3,12 +3,16 @@
 use std::{
     io::{Read, Write},
     net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use ebb_net::http::{self, Limits, Request, Response};
 use hosted_tests::beside;
 use test_support::client::connect;
+
+/// The client of `/silent` has gone, and its sender knows.
+static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// What the tests' server does.
 async fn handler(request: &mut Request<'_>) -> Response {
@@ -22,8 +26,28 @@ async fn handler(request: &mut Request<'_>) -> Response {
             let (sender, receiver) = ebb::sync::channel::channel(1);
             ebb::spawn(async move {
                 for _ in 0..3 {
-                    let _ = sender.send(ebb_net::Bytes::from_static(b"piece ")).await;
+                    let _ = sender
+                        .send(Ok(ebb_net::Bytes::from_static(b"piece ")))
+                        .await;
                 }
+            });
+            Response::new(200).stream(receiver)
+        }
+        ("GET", "/broken") => {
+            let (sender, receiver) = ebb::sync::channel::channel(2);
+            let _ = sender.try_send(Ok(ebb_net::Bytes::from_static(b"half")));
+            let _ = sender.try_send(Err(http::Broken));
+            Response::new(200).stream(receiver)
+        }
+        ("GET", "/silent") => {
+            let (sender, receiver) = ebb::sync::channel::channel(1);
+            ebb::spawn(async move {
+                let _ = sender.send(Ok(ebb_net::Bytes::from_static(b"first"))).await;
+                // Nothing more comes, and there is room for one: waiting for a second place ends with the connection.
+                let place = sender.reserve().await;
+                let _ = sender.reserve().await;
+                drop(place);
+                LEFT.store(true, Ordering::SeqCst);
             });
             Response::new(200).stream(receiver)
         }
@@ -263,4 +287,35 @@ fn the_client_talks_to_the_server() {
 fn a_header_value_cannot_bring_another_header_along() {
     let response = Response::new(200).with("x", "a\r\nset-cookie: b");
     assert!(format!("{response:?}").contains("a  set-cookie: b"));
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_taken_for_the_whole() {
+    with_server(Limits::default(), |address| {
+        let answer = exchange(address, b"GET /broken HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(answer.ends_with("4\r\nhalf\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn whoever_sends_pieces_hears_that_the_client_has_gone() {
+    with_server(Limits::default(), |address| {
+        let mut stream = connect(address);
+        stream
+            .write_all(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n")
+            .expect("the server reads");
+        let mut got = Vec::new();
+        while !got.ends_with(b"first\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the first piece");
+            got.push(byte[0]);
+        }
+        assert!(!LEFT.load(Ordering::SeqCst));
+        drop(stream);
+        let begun = Instant::now();
+        while !LEFT.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < Duration::from_secs(5), "nobody noticed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
 }

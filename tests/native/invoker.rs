@@ -107,11 +107,13 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
         "client.test.mjs",
         &[("CALLS", "100"), ("FUNCTIONS", "20"), ("CLIENTS", "8")],
     );
-    assert!(passed(&report) >= 28, "{report}");
+    assert!(passed(&report) >= 29, "{report}");
     let report = drive(&image, &tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
     assert!(passed(&report) >= 54, "{report}");
     let report = drive(&image, &tests, "load.test.mjs", &[]);
     assert!(passed(&report) >= 11, "{report}");
+    let report = drive(&image, &tests, "stream.test.mjs", &[]);
+    assert!(passed(&report) >= 14, "{report}");
 
     // Ctrl-C: no new call, but those that run come to their end, and the image says that all is well.
     let actions = format!(

@@ -17,7 +17,7 @@ pub fn client_tests() -> Option<PathBuf> {
     // One test installs it for all.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !tests.join("node_modules/chalk").exists() {
+    if !tests.join("node_modules/eventsource").exists() {
         let installed = Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--silent"])
             .current_dir(&tests)

@@ -32,7 +32,7 @@ use core::{fmt, time::Duration};
 pub use body::Body;
 pub use client::{Client, ClientResponse};
 pub use head::Head;
-pub use response::{Content, Response, reason};
+pub use response::{Broken, Content, Piece, Response, reason};
 pub use server::{Request, listen, percent_decode, serve_connection};
 
 /// Reads `data` as a request's and as a response's head, and what follows from them.

@@ -1,13 +1,19 @@
 //! Responses, and how they are written.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
-use core::{fmt::Write, time::Duration};
+use core::{
+    fmt::Write,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ebb::{sync::channel::Receiver, time::timeout};
 
 use super::{Error, date::Date};
-use crate::tcp::TcpStream;
+use crate::{Interest, tcp::TcpStream};
 
 /// A response: status, headers, content.
 #[derive(Debug)]
@@ -27,8 +33,15 @@ pub enum Content {
     /// A whole body. A large one is sent from where it lies.
     Bytes(Bytes),
     /// Pieces that come later, until the sender is dropped. Sent in chunks.
-    Stream(Receiver<Bytes>),
+    Stream(Receiver<Piece>),
 }
+
+/// A piece of a body that comes in pieces, or that it breaks off.
+pub type Piece = Result<Bytes, Broken>;
+
+/// The rest of a body does not come. The connection is closed, so that the client does not take what it has for the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
 
 impl core::fmt::Debug for Content {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -115,9 +128,9 @@ impl Response {
         self
     }
 
-    /// Sets content that comes in pieces.
+    /// Sets content that comes in pieces. The sender hears that the client has gone: its channel is closed then.
     #[must_use]
-    pub fn stream(mut self, pieces: Receiver<Bytes>) -> Self {
+    pub fn stream(mut self, pieces: Receiver<Piece>) -> Self {
         self.content = Content::Stream(pieces);
         self
     }
@@ -192,7 +205,8 @@ impl Response {
             }
             Content::Stream(mut pieces) if send_body => {
                 write_all(stream, scratch, write_time).await?;
-                while let Some(piece) = pieces.recv().await {
+                while let Some(piece) = next_piece(stream, &mut pieces).await? {
+                    let piece = piece.map_err(|Broken| Error::Truncated)?;
                     if piece.is_empty() {
                         continue;
                     }
@@ -214,6 +228,29 @@ impl Response {
         }
         Ok(())
     }
+}
+
+/// Waits for a piece, and for the client's end meanwhile.
+async fn next_piece(
+    stream: &TcpStream,
+    pieces: &mut Receiver<Piece>,
+) -> Result<Option<Piece>, Error> {
+    let mut next = pin!(pieces.recv());
+    poll_fn(|cx| {
+        if let Poll::Ready(piece) = next.as_mut().poll(cx) {
+            return Poll::Ready(Ok(piece));
+        }
+        // Registered first, so that what happens after the look is not missed.
+        stream.register(Interest::READ, cx.waker());
+        let ready = stream.readiness();
+        // Another request that waits already hides the end behind it, until the next write.
+        let is_over = ready.readable && matches!(stream.try_peek(&mut [0]), Ok(0));
+        if is_over || ready.error || ready.hung_up {
+            return Poll::Ready(Err(Error::Truncated));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Appends a header with its line end.

@@ -463,6 +463,7 @@ impl Controller {
             binding: resolved.binding.clone(),
             cause,
             received_ms,
+            in_parts: false,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::media::Media;
 use crate::name::{self, FullName};
 use crate::namespaces::{Subject, same};
-use crate::plan::{Body, Shape, Stamp, Step};
+use crate::plan::{Body, Plan, Shape, Stamp, Step};
 use crate::project::Extension;
 use crate::query::{Query, segments};
 use alloc::{format, string::String, sync::Arc};
@@ -131,7 +131,10 @@ impl Controller {
         if let Some(subject) = subject {
             body.set("__ow_user", Json::text(&subject.namespace));
         }
-        let plan = self.plan(&caller, resolved, Body::Object(body), None, now_ms);
+        let mut plan = self.plan(&caller, resolved, Body::Object(body), None, now_ms);
+        if let Plan::Action(call) = &mut plan {
+            call.in_parts = true;
+        }
         let wait = Some(limits::BLOCKING);
         let shape = Shape::Web(extension);
         self.begin(plan, &caller.namespace, wait, shape, stamp, now_ms)

@@ -14,6 +14,8 @@ pub const PROVIDE_API_KEY: &str = "provide-api-key";
 pub const CONDUCTOR: &str = "conductor";
 /// The annotation that keeps an action's instances from being copies of one another, if it is false.
 pub const SNAPSHOT: &str = "snapshot";
+/// The annotation that says how many milliseconds an answer in parts may take altogether.
+pub const STREAM_TIMEOUT: &str = "stream-timeout";
 /// The parameter that shows the components of a sequence.
 const COMPONENTS: &str = "_actions";
 

@@ -9,7 +9,7 @@ mod rule;
 mod store;
 mod trigger;
 
-pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY, SNAPSHOT};
+pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY, SNAPSHOT, STREAM_TIMEOUT};
 pub use exec::{Code, Exec};
 pub use package::Package;
 pub use rule::Rule;

@@ -30,5 +30,6 @@ pub(super) async fn perform<E: Executor>(executor: &E, feed: Feed, call: &Call) 
             .unwrap_or_else(|failure| Outcome::error(Status::InternalError, &failure.text)),
         timed_out: false,
         logs: Vec::new(),
+        streamed: None,
     }
 }

@@ -85,6 +85,7 @@ impl Executor for Bed {
             outcome: Outcome::of(&answer, call.action.limits.timeout_ms),
             timed_out: answer.timed_out(),
             logs: self.logs.borrow().clone(),
+            streamed: None,
         }
     }
     async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {

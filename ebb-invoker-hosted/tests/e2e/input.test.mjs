@@ -1,0 +1,144 @@
+// Code and behaviour that no function should have, in every language: what comes of it is the contract's answer, and the next call is served.
+//
+//   APIHOST=http://localhost:3233 API_KEY=uuid:key node --test input.test.mjs
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { deflateRawSync, gzipSync } from 'node:zlib';
+import { zip } from '../../../ebb-invoker/tests/loader/archives.mjs';
+import { ow, raw } from './api.mjs';
+
+const { json: platform } = await raw('GET', '/', { key: false });
+const LANGUAGES = {
+  node: { kind: 'nodejs:default', fine: 'const main = () => ({ fine: true })', main: 'index.js' },
+  python: { kind: 'python:default', fine: 'def main(args):\n    return {"fine": True}', main: '__main__.py' },
+  program: { kind: 'native:default', fine: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; done\n', main: 'exec' },
+};
+for (const name of Object.keys(LANGUAGES)) {
+  if (!platform.runtimes[LANGUAGES[name].kind.split(':')[0]]) delete LANGUAGES[name];
+}
+
+async function put(name, kind, code, limits = { timeout: 3000 }) {
+  const body = { exec: { kind, code: code instanceof Uint8Array ? Buffer.from(code).toString('base64') : code }, limits };
+  const { status, text } = await raw('PUT', `/api/v1/namespaces/_/actions/${name}?overwrite=true`, { body });
+  assert.equal(status, 200, text);
+}
+
+/** The record of a call, whatever came of it. */
+async function record(name, parameters = {}) {
+  const { json, text } = await raw('POST', `/api/v1/namespaces/_/actions/${name}?blocking=true`, { body: parameters });
+  assert.ok(json?.response, text);
+  return json;
+}
+
+async function logs({ activationId }) {
+  return (await ow.activations.logs(activationId)).logs;
+}
+
+/** An ELF header of a program for 64-bit ARM, and nothing behind it. */
+function armProgram() {
+  const elf = Buffer.alloc(4096);
+  elf.write('\x7fELF\x02\x01\x01', 'latin1');
+  elf.writeUInt16LE(2, 16); // a program
+  elf.writeUInt16LE(183, 18); // for AArch64
+  elf.writeUInt32LE(1, 20);
+  elf.writeUInt16LE(64, 52);
+  return elf;
+}
+
+const half = (bytes) => bytes.subarray(0, bytes.length / 2);
+const BROKEN = {
+  'half a ZIP': (main, fine) => half(zip({ [main]: fine.padEnd(5000, '\n') })),
+  'a ZIP with a damaged entry': (main, fine) => {
+    const bytes = Buffer.from(zip({ [main]: fine.padEnd(5000, '\n') }));
+    bytes.fill(0xff, 40, 60);
+    return bytes;
+  },
+  'a ZIP without anything': () => Buffer.from('504b0506000000000000000000000000000000000000', 'hex'),
+  'half a tar.gz': (main, fine) => half(gzipSync(Buffer.alloc(4096, fine))),
+  'bytes that are no archive': () => deflateRawSync(Buffer.alloc(300, 'noise')),
+};
+
+for (const [language, { kind, fine, main }] of Object.entries(LANGUAGES)) {
+  for (const [what, make] of Object.entries(BROKEN)) {
+    test(`${language}: ${what} fails at its start, and the next upload is served`, async () => {
+      const name = `broken-${language}`;
+      await put(name, kind, make(main, fine));
+      for (let call = 0; call < 2; call++) {
+        const { response } = await record(name);
+        assert.equal(response.status, 'action developer error', JSON.stringify(response));
+        assert.equal(typeof response.result.error, 'string');
+      }
+      await put(name, kind, fine);
+      assert.deepEqual((await record(name)).response.result, { fine: true });
+    });
+  }
+}
+
+test('a program of another architecture is refused in the words of a kernel', async (t) => {
+  if (!LANGUAGES.program) return t.skip('there are no programs');
+  await put('arm', 'native:default', armProgram());
+  const { response } = await record('arm');
+  assert.match(response.result.error, /^cannot start action: .*[Ee]xec format error/);
+});
+
+const BEHAVIOUR = {
+  'closes its channel': {
+    node: `const main = ({ bad }) => { if (bad) require('fs').closeSync(3); return { fine: true }; }`,
+    python: 'import os\ndef main(args):\n    if args.get("bad"):\n        os.close(3)\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) exec 3>&-;; esac; echo \'{"fine":true}\' >&3; done\n',
+    check: ({ response }) => assert.equal(response.status, 'action developer error'),
+  },
+  'writes half of a frame, or of a line, and ends': {
+    node: `const main = ({ bad }) => { if (bad) { require('fs').writeSync(3, Buffer.from([9, 0, 0, 0, 1])); process.exit(0); } return { fine: true }; }`,
+    python: 'import os\ndef main(args):\n    if args.get("bad"):\n        os.write(3, b"\\x09\\0\\0\\0\\1")\n        os._exit(0)\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) printf \'{"half":\' >&3; exit 0;; esac; echo \'{"fine":true}\' >&3; done\n',
+    check: ({ response }) => assert.equal(response.status, 'action developer error'),
+  },
+  'announces a frame of 4 GB, or gives a line that is none': {
+    node: `const main = ({ bad }) => { if (bad) require('fs').writeSync(3, Buffer.alloc(12, 0xff)); return new Promise((f) => setTimeout(f, bad ? 2000 : 0, { fine: true })); }`,
+    python: 'import os, time\ndef main(args):\n    if args.get("bad"):\n        os.write(3, b"\\xff" * 12)\n        time.sleep(2)\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) echo nonsense >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
+    check: ({ response }) => assert.equal(response.status, 'action developer error'),
+  },
+  'answers with 100 MB': {
+    node: `const main = ({ bad }) => (bad ? { long: 'x'.repeat(100 << 20) } : { fine: true })`,
+    python: 'def main(args):\n    return {"long": "x" * (100 << 20)} if args.get("bad") else {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) printf \'{"long":"\' >&3; head -c 104857600 /dev/zero | tr \'\\0\' x >&3; echo \'"}\' >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
+    // More than the platform reads of an answer: whatever it says, it is an error of the function's.
+    check: ({ response }) => assert.equal(response.success, false),
+    limits: { timeout: 60_000, memory: 512 },
+  },
+  'leaves children behind': {
+    node: `const main = ({ bad }) => { if (bad) for (let i = 0; i < 5; i++) require('child_process').spawn('/bin/sh', ['-c', 'while :; do sleep 1; done'], { detached: true, stdio: 'ignore' }).on('error', () => {}).unref(); return { fine: true }; }`,
+    python: 'import os, time\ndef main(args):\n    if args.get("bad"):\n        for _ in range(5):\n            if os.fork() == 0:\n                while True:\n                    time.sleep(1)\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) for i in 1 2 3 4 5; do (while :; do sleep 1; done) 3>&- & done;; esac; echo \'{"fine":true}\' >&3; done\n',
+    check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+  },
+  'logs bytes that are no text, and lines without an end': {
+    node: `const main = ({ bad }) => { if (bad) { process.stdout.write(Buffer.from([0xff, 0, 0x80, 10, 0x41])); process.stderr.write('no end'); } return { fine: true }; }`,
+    python: 'import sys\ndef main(args):\n    if args.get("bad"):\n        sys.stdout.buffer.write(b"\\xff\\0\\x80\\nA")\n        sys.stderr.write("no end")\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) printf \'\\377\\000\\200\\nA\'; printf "no end" >&2;; esac; echo \'{"fine":true}\' >&3; done\n',
+    check: async (record) => {
+      assert.deepEqual(record.response.result, { fine: true });
+      const lines = await logs(record);
+      assert.deepEqual(lines.map((line) => line.slice(31)).sort(), ['stderr: no end', 'stdout: A', 'stdout: \ufffd\0\ufffd']);
+    },
+  },
+  'answers twice': {
+    program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *bad*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
+    check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+  },
+};
+
+for (const [what, { check, limits, ...code }] of Object.entries(BEHAVIOUR)) {
+  for (const language of Object.keys(LANGUAGES).filter((language) => code[language])) {
+    test(`${language}: a function that ${what} harms itself only`, async () => {
+      const name = `behaves-${language}`;
+      await put(name, LANGUAGES[language].kind, code[language], limits);
+      assert.deepEqual((await record(name)).response.result, { fine: true });
+      await check(await record(name, { bad: true }));
+      // On whatever instance: the one that it was, or a new one.
+      for (let call = 0; call < 3; call++) assert.deepEqual((await record(name)).response.result, { fine: true });
+    });
+  }
+}
