@@ -49,14 +49,20 @@ pub enum Protocol {
     Lines,
 }
 
-/// Takes what a program has answered with a line as the answer to no request in particular.
-fn take_line(input: &mut Vec<u8>) -> Result<Option<InstanceAnswer>, TooLong> {
-    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+/// Takes what a program has answered with a line as the answer to no request in particular. Up to `looked_at` there is no end of a line.
+fn take_line(
+    input: &mut Vec<u8>,
+    looked_at: &mut usize,
+) -> Result<Option<InstanceAnswer>, TooLong> {
+    let from = std::mem::replace(looked_at, input.len());
+    let found = input[from..].iter().position(|byte| *byte == b'\n');
+    let Some(end) = found.map(|at| from + at) else {
         return match input.len() > LONGEST_ANSWER {
             true => Err(TooLong),
             false => Ok(None),
         };
     };
+    *looked_at = 0;
     let rest = input.split_off(end + 1);
     let mut body = std::mem::replace(input, rest);
     body.pop();
@@ -152,6 +158,7 @@ impl Process {
                 shared: shared.clone(),
                 protocol,
                 input: Vec::new(),
+                looked_at: 0,
                 closed: [false; 2],
             };
             thread::Builder::new()
@@ -311,6 +318,8 @@ struct Watcher {
     err: ChildStderr,
     shared: Arc<Mutex<Shared>>,
     input: Vec<u8>,
+    /// Bytes of it that are no end of a line.
+    looked_at: usize,
     /// Pipes that have ended.
     closed: [bool; 2],
 }
@@ -416,7 +425,7 @@ impl Watcher {
         loop {
             let taken = match self.protocol {
                 Protocol::Frames => take_answer(&mut self.input),
-                Protocol::Lines => take_line(&mut self.input),
+                Protocol::Lines => take_line(&mut self.input, &mut self.looked_at),
             };
             match taken {
                 Ok(Some(answer)) => {

@@ -330,13 +330,17 @@ impl Guest {
 
     /// Waits for the program's next line.
     pub async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
+        let mut looked_at = 0;
         self.until(|guest| {
             // An answer without an end is not kept for ever.
             if guest.input.len() > LONGEST_ANSWER {
                 guest.uc.end(Exit::Signal(9));
                 return Some(Err(Lost::Gone));
             }
-            let end = guest.input.iter().position(|byte| *byte == b'\n')?;
+            // What was looked at when less had come is not looked at again.
+            let from = core::mem::replace(&mut looked_at, guest.input.len());
+            let rest = &guest.input[from..];
+            let end = from + rest.iter().position(|byte| *byte == b'\n')?;
             let rest = guest.input.split_off(end + 1);
             let mut line = core::mem::replace(&mut guest.input, rest);
             line.pop();
