@@ -13,9 +13,11 @@
 //! `EBB_PLATFORM` (`native` or `hosted`) of the package's compilation, and programs that differ
 //! between the two as `cfg(ebb_hosted)`.
 
+mod runner;
+
 use std::{env, fs, path::PathBuf};
 
-const LINKER_SCRIPT: &str = include_str!("../../native-target/link.ld");
+const LINKER_SCRIPT: &str = include_str!("../link.ld");
 
 /// Makes this package's targets of these kinds (`"examples"`, `"bins"`) bootable images, unless `EBB_PLATFORM=hosted` is
 /// set or the Cargo profile is `hosted`.
@@ -47,6 +49,7 @@ pub fn images(kinds: &[&str]) {
         return;
     }
     println!("cargo::rustc-env=EBB_PLATFORM=native");
+    runner::warn_without();
     let script = out.join("link.ld");
     fs::write(&script, LINKER_SCRIPT).expect("writing the linker script to OUT_DIR");
     for kind in kinds {

@@ -16,6 +16,8 @@
 //! archive, and two of them clash, even where one would have been enough. A provider that nothing
 //! calls is then dropped again, as all sections are that nothing refers to.
 //!
+//! What that macro makes names ebb as the provider's crate does, which hands its name over: it need not be that of the trait's.
+//!
 //! A replaceable component's symbols are defined in assembly: weak ones by a default provider,
 //! strong ones by the provider that replaces it, both as a jump to the method. In an object of their
 //! own the linker prefers the strong ones; where link-time optimisation put both into one assembly,
@@ -262,7 +264,7 @@ fn linked(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStream {
         // Not in a list of what else might have been meant.
         #[diagnostic::do_not_recommend]
         #[automatically_derived]
-        impl ::ebb::Global for dyn #name {
+        impl ::__ebb_crate::Global for dyn #name {
             type Target = #linked;
             #[inline(always)]
             fn get() -> &'static #linked {
@@ -321,7 +323,7 @@ fn by_default(input: &ItemTrait, methods: &[Method], names: &Names) -> TokenStre
 
         #[diagnostic::do_not_recommend]
         #[automatically_derived]
-        impl ::ebb::Replaceable for dyn #name {
+        impl ::__ebb_crate::Replaceable for dyn #name {
             type Default = #default;
             #[inline(always)]
             fn default_provider() -> &'static #default {
@@ -426,10 +428,10 @@ fn provide_macro(
             },
         );
         quote! {
-            (one, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #one };
             };
-            (default, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            (default, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #default };
             };
         }
@@ -443,7 +445,7 @@ fn provide_macro(
              `#[component(replaceable)]`"
         );
         quote! {
-            (one, $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
                 const _: () = { #functions #one };
             };
             (default, $($rest:tt)*) => {
@@ -480,8 +482,8 @@ fn definitions(
             let symbol = symbol(name);
             let check = names.check(name);
             quote! {
-                ::ebb::__provide_method! {
-                    (#symbol) (<<dyn $component as ::ebb::Global>::Target>::#check) (#lifetimes) (#(#arguments: #types),*) (#linked_output)
+                $($ebb)*::__provide_method! {
+                    (#symbol) (<<dyn $component as $($ebb)*::Global>::Target>::#check) (#lifetimes) (#(#arguments: #types),*) (#linked_output)
                     {
                         let __ebb_provider: &'static $provider = $instance;
                         <$provider as $component>::#name(__ebb_provider, #(#arguments),*)
@@ -515,7 +517,7 @@ fn object(presence: &Presence, body: TokenStream) -> TokenStream {
     let rest = format!(" and \\second ({rest}\"");
     let clash = format!("{mark}_clash \"");
     quote! {
-        ::ebb::__provide_object! {
+        $($ebb)*::__provide_object! {
             $unique,
             $described,
             #if_first,

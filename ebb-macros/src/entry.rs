@@ -12,6 +12,7 @@ use syn::{
 };
 
 use crate::{
+    crates::Externs,
     origin, package,
     report::{Report, failed, header},
 };
@@ -122,18 +123,23 @@ impl Package {
         let native = std::env::var("EBB_PLATFORM").as_deref() == Ok("native");
         let file = proc_macro::Span::call_site().local_file();
         let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-        let lacks = if native {
-            package::lacks("native-target", "the machine that an image runs on")
+        let (platform, what_for) = if native {
+            ("native-target", "the machine that an image runs on")
         } else {
-            package::lacks("ebb-hosted", "which runs programs as Linux processes")
+            ("ebb-hosted", "which runs programs as Linux processes")
         };
+        let depends = Externs::here().is_some_and(|externs| {
+            let known = externs.name_of(&platform.replace('-', "_"));
+            known.is_some()
+        });
+        let lacks = (!depends).then(|| package::lacks(platform, what_for));
         Self {
             native,
             harness: origin::compiler_arguments()
                 .iter()
                 .any(|argument| argument == "--test"),
             no_main: text.is_some_and(|text| package::has_no_main(&text)),
-            lacks,
+            lacks: lacks.flatten(),
         }
     }
 }
@@ -153,7 +159,7 @@ pub fn expand_main(options: TokenStream, item: TokenStream, package: &Package) -
     };
     let call = call(&function);
     // A result that is no exit status is an error at the result's type.
-    let run = quote_spanned!(function.sig.output.span()=> ::ebb::__private::run_main);
+    let run = quote_spanned!(function.sig.output.span()=> ::__ebb_crate::__private::run_main);
     let start = quote! {
         fn __ebb_start() {
             #run(async { #call });
@@ -162,7 +168,7 @@ pub fn expand_main(options: TokenStream, item: TokenStream, package: &Package) -
     let (of_images, of_processes) = (&links.native, &links.hosted);
     let hosted = quote! {
         #(extern crate #of_processes as _;)*
-        extern crate ebb_hosted as __ebb_platform;
+        extern crate __ebb_hosted_crate as __ebb_platform;
         #[unsafe(no_mangle)]
         extern "C" fn main(
             __ebb_argc: ::core::ffi::c_int,
@@ -183,7 +189,7 @@ pub fn expand_main(options: TokenStream, item: TokenStream, package: &Package) -
             #[cfg(panic = "abort")]
             const _: () = {
                 #(extern crate #of_images as _;)*
-                extern crate native_target as _;
+                extern crate __ebb_native_crate as _;
                 #[unsafe(no_mangle)]
                 extern "Rust" fn __ebb_main() { __ebb_start(); }
             };
@@ -219,13 +225,13 @@ fn tested(package: &Package) -> TokenStream {
     }
     if !package.no_main {
         return quote!(
-            extern crate ebb_hosted as _;
+            extern crate __ebb_hosted_crate as _;
         );
     }
     let message = "ebb: `#![no_main]` leaves out what runs the tests: write `#![cfg_attr(not(test), no_std, no_main)]` \
                    instead of `#![no_std]` and `#![no_main]`\n";
     quote! {
-        extern crate ebb_hosted as __ebb_platform;
+        extern crate __ebb_hosted_crate as __ebb_platform;
         #[unsafe(no_mangle)]
         extern "C" fn main() -> ::core::ffi::c_int {
             __ebb_platform::refuse(#message)
@@ -348,18 +354,18 @@ pub fn expand_test(options: TokenStream, item: TokenStream) -> TokenStream {
         #(#test_attributes)*
         #vis fn #name() {
             #body
-            ::ebb_hosted::test(#cores, || async { ::ebb::__private::test_outcome(#call) });
+            ::__ebb_hosted_crate::test(#cores, || async { ::__ebb_crate::__private::test_outcome(#call) });
         }
 
         #[cfg(not(test))]
         const _: () = {
             #body
-            fn __ebb_start() -> ::ebb::__private::TestFuture {
-                ::ebb::__private::Box::pin(async { ::ebb::__private::test_outcome(#call) })
+            fn __ebb_start() -> ::__ebb_crate::__private::TestFuture {
+                ::__ebb_crate::__private::Box::pin(async { ::__ebb_crate::__private::test_outcome(#call) })
             }
             #[used]
             #[unsafe(link_section = "ebb_tests")]
-            static __EBB_TEST: ::ebb::__private::TestCase = ::ebb::__private::TestCase {
+            static __EBB_TEST: ::__ebb_crate::__private::TestCase = ::__ebb_crate::__private::TestCase {
                 module: ::core::module_path!(),
                 name: #text,
                 cores: #cores,

@@ -1,6 +1,6 @@
 //! What `#[ebb]` implements for a struct.
 //!
-//! Hygiene: every path is absolute, from `::ebb` or `::core`; every name that lives beside the
+//! Hygiene: every path is absolute, from `::ebb` (by the marker of `crates.rs`) or `::core`; every name that lives beside the
 //! user's types begins with `__ebb`, so that no type, module or constant of the user's is shadowed.
 //! Tokens carry the attribute's span except where an error should point into the struct: code with
 //! the attribute's span is foreign to the user's lints, `forbid(unsafe_code)` among them.
@@ -35,39 +35,39 @@ pub fn well_known(
 
             // In a module: a block takes no bare `global_asm!`.
             mod __ebb_slot {
-                ::ebb::__slot!(define #symbol);
+                ::__ebb_crate::__slot!(define #symbol);
             }
-            static __EBB_DEFINITION: ::ebb::__private::Definition = #definition;
+            static __EBB_DEFINITION: ::__ebb_crate::__private::Definition = #definition;
 
             #[automatically_derived]
-            impl ::ebb::Ebb for #name {
+            impl ::__ebb_crate::Ebb for #name {
                 #root_type
-                const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
+                const DEFINITION: &'static ::__ebb_crate::__private::Definition = &__EBB_DEFINITION;
                 #[inline]
                 fn construct(
-                    __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
-                    __ebb_this: ::ebb::EbbRef<Self>,
+                    __ebb_root: impl ::core::ops::FnOnce() -> ::__ebb_crate::__private::Arc<Self::Root>,
+                    __ebb_this: ::__ebb_crate::EbbRef<Self>,
                 ) -> Self {
                     #construct
                 }
                 #[inline(always)]
                 fn with_rep<__EbbR>(
-                    _: ::ebb::EbbId,
+                    _: ::__ebb_crate::EbbId,
                     __ebb_f: impl ::core::ops::FnOnce(&Self) -> __EbbR,
                 ) -> __EbbR {
-                    __ebb_f(<Self as ::ebb::Global>::get())
+                    __ebb_f(<Self as ::__ebb_crate::Global>::get())
                 }
             }
 
             // SAFETY: the slot is 8 bytes of thread-local storage of this type's own, which only
             // these functions touch; it starts as null. Shared is said of `Sync` types only.
             #[automatically_derived]
-            unsafe impl ::ebb::__private::WellKnown for #name {
-                type Representation = ::ebb::__private::#representation;
-                fn default_root() -> ::core::option::Option<::ebb::__private::Arc<Self::Root>> {
+            unsafe impl ::__ebb_crate::__private::WellKnown for #name {
+                type Representation = ::__ebb_crate::__private::#representation;
+                fn default_root() -> ::core::option::Option<::__ebb_crate::__private::Arc<Self::Root>> {
                     #[allow(unused_imports)]
-                    use ::ebb::__private::{NoDefaultRoot as _, ViaDefault as _};
-                    (&::ebb::__private::RootProbe::<<Self as ::ebb::Ebb>::Root>(
+                    use ::__ebb_crate::__private::{NoDefaultRoot as _, ViaDefault as _};
+                    (&::__ebb_crate::__private::RootProbe::<<Self as ::__ebb_crate::Ebb>::Root>(
                         ::core::marker::PhantomData,
                     ))
                         .__ebb_default_root()
@@ -76,27 +76,27 @@ pub fn well_known(
                 fn slot() -> *const Self {
                     // SAFETY: reads this thread's slot. A stale null only leads to the miss path,
                     // which looks again; anything else stays valid for the life of the machine.
-                    unsafe { ::ebb::__slot!(load #symbol, pure, nomem) }
+                    unsafe { ::__ebb_crate::__slot!(load #symbol, pure, nomem) }
                 }
                 #[inline(always)]
                 fn slot_again() -> *const Self {
                     // SAFETY: reads this thread's slot.
-                    unsafe { ::ebb::__slot!(load #symbol, readonly) }
+                    unsafe { ::__ebb_crate::__slot!(load #symbol, readonly) }
                 }
                 #[inline(always)]
                 unsafe fn set_slot(__ebb_rep: *const Self) {
                     // SAFETY: writes this thread's slot; the caller vouches for the value.
-                    unsafe { ::ebb::__slot!(store #symbol, __ebb_rep) }
+                    unsafe { ::__ebb_crate::__slot!(store #symbol, __ebb_rep) }
                 }
             }
 
             #[diagnostic::do_not_recommend]
             #[automatically_derived]
-            impl ::ebb::Global for #name {
+            impl ::__ebb_crate::Global for #name {
                 type Target = Self;
                 #[inline(always)]
                 fn get() -> &'static Self {
-                    ::ebb::__private::dereference::<Self>()
+                    ::__ebb_crate::__private::dereference::<Self>()
                 }
             }
         };
@@ -116,7 +116,7 @@ pub fn dynamic(input: &DeriveInput, kind: Kind, root: Option<&Type>) -> TokenStr
     // A generic struct is an Ebb only for those parameters with which it can be built and shared.
     if generic {
         where_clause.predicates.push(match root {
-            Some(root) => syn::parse_quote!(#this: ::ebb::FromRoot<#root>),
+            Some(root) => syn::parse_quote!(#this: ::__ebb_crate::FromRoot<#root>),
             None => syn::parse_quote!(#this: ::core::default::Default),
         });
         if kind == Kind::Shared {
@@ -137,32 +137,32 @@ pub fn dynamic(input: &DeriveInput, kind: Kind, root: Option<&Type>) -> TokenStr
         const _: () = {
             #assertions
 
-            static __EBB_DEFINITION: ::ebb::__private::Definition = #definition;
+            static __EBB_DEFINITION: ::__ebb_crate::__private::Definition = #definition;
 
             #[automatically_derived]
-            impl #impl_generics ::ebb::Ebb for #this #where_clause {
+            impl #impl_generics ::__ebb_crate::Ebb for #this #where_clause {
                 #root_type
-                const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
+                const DEFINITION: &'static ::__ebb_crate::__private::Definition = &__EBB_DEFINITION;
                 #[inline]
                 fn construct(
-                    __ebb_root: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
-                    __ebb_this: ::ebb::EbbRef<Self>,
+                    __ebb_root: impl ::core::ops::FnOnce() -> ::__ebb_crate::__private::Arc<Self::Root>,
+                    __ebb_this: ::__ebb_crate::EbbRef<Self>,
                 ) -> Self {
                     #construct
                 }
                 #[inline]
                 fn with_rep<__EbbR>(
-                    __ebb_id: ::ebb::EbbId,
+                    __ebb_id: ::__ebb_crate::EbbId,
                     __ebb_f: impl ::core::ops::FnOnce(&Self) -> __EbbR,
                 ) -> __EbbR {
-                    ::ebb::__private::with_dynamic::<Self, __EbbR>(__ebb_id, __ebb_f)
+                    ::__ebb_crate::__private::with_dynamic::<Self, __EbbR>(__ebb_id, __ebb_f)
                 }
             }
 
             // SAFETY: Shared is said of types only that are `Send` and `Sync`.
             #[automatically_derived]
-            unsafe impl #impl_generics ::ebb::__private::Dynamic for #this #where_clause {
-                type Representation = ::ebb::__private::#representation;
+            unsafe impl #impl_generics ::__ebb_crate::__private::Dynamic for #this #where_clause {
+                type Representation = ::__ebb_crate::__private::#representation;
             }
         };
     }
@@ -188,36 +188,36 @@ pub fn stub(input: &DeriveInput, options: &Options) -> TokenStream {
     let definition = definition(name);
     quote! {
         const _: () = {
-            static __EBB_DEFINITION: ::ebb::__private::Definition = #definition;
-            impl #impl_generics ::ebb::Ebb for #this #where_clause {
+            static __EBB_DEFINITION: ::__ebb_crate::__private::Definition = #definition;
+            impl #impl_generics ::__ebb_crate::Ebb for #this #where_clause {
                 type Root = #root;
-                const DEFINITION: &'static ::ebb::__private::Definition = &__EBB_DEFINITION;
+                const DEFINITION: &'static ::__ebb_crate::__private::Definition = &__EBB_DEFINITION;
                 fn construct(
-                    _: impl ::core::ops::FnOnce() -> ::ebb::__private::Arc<Self::Root>,
-                    _: ::ebb::EbbRef<Self>,
+                    _: impl ::core::ops::FnOnce() -> ::__ebb_crate::__private::Arc<Self::Root>,
+                    _: ::__ebb_crate::EbbRef<Self>,
                 ) -> Self {
                     ::core::unreachable!()
                 }
                 fn with_rep<__EbbR>(
-                    _: ::ebb::EbbId,
+                    _: ::__ebb_crate::EbbId,
                     _: impl ::core::ops::FnOnce(&Self) -> __EbbR,
                 ) -> __EbbR {
                     ::core::unreachable!()
                 }
             }
-            unsafe impl #impl_generics ::ebb::__private::Dynamic for #this #where_clause {
-                type Representation = ::ebb::__private::PerCore;
+            unsafe impl #impl_generics ::__ebb_crate::__private::Dynamic for #this #where_clause {
+                type Representation = ::__ebb_crate::__private::PerCore;
             }
-            unsafe impl #impl_generics ::ebb::__private::WellKnown for #this #where_clause {
-                type Representation = ::ebb::__private::PerCore;
-                fn default_root() -> ::core::option::Option<::ebb::__private::Arc<Self::Root>> {
+            unsafe impl #impl_generics ::__ebb_crate::__private::WellKnown for #this #where_clause {
+                type Representation = ::__ebb_crate::__private::PerCore;
+                fn default_root() -> ::core::option::Option<::__ebb_crate::__private::Arc<Self::Root>> {
                     ::core::option::Option::None
                 }
                 fn slot() -> *const Self { ::core::ptr::null() }
                 fn slot_again() -> *const Self { ::core::ptr::null() }
                 unsafe fn set_slot(_: *const Self) {}
             }
-            impl #impl_generics ::ebb::Global for #this #where_clause {
+            impl #impl_generics ::__ebb_crate::Global for #this #where_clause {
                 type Target = Self;
                 fn get() -> &'static Self { ::core::unreachable!() }
             }
@@ -250,7 +250,7 @@ fn construct(this: &TokenStream, name: Span, root: Option<&Type>) -> (TokenStrea
         Some(root) => (
             quote!(type Root = #root;),
             quote_spanned! {root.span()=>
-                ::ebb::__private::from_root::<#this, #root>(__ebb_root(), __ebb_this)
+                ::__ebb_crate::__private::from_root::<#this, #root>(__ebb_root(), __ebb_this)
             },
         ),
         None => {
@@ -261,7 +261,7 @@ fn construct(this: &TokenStream, name: Span, root: Option<&Type>) -> (TokenStrea
                 ),
                 quote! {
                     let _ = (__ebb_root, __ebb_this);
-                    ::ebb::__private::by_default #of ()
+                    ::__ebb_crate::__private::by_default #of ()
                 },
             )
         }
@@ -276,7 +276,7 @@ fn definition(name: &Ident) -> TokenStream {
         ::core::file!(), ::core::line!(), ::core::column!(),
     };
     quote! {
-        ::ebb::__private::Definition::new(#text, ::core::module_path!(), #place)
+        ::__ebb_crate::__private::Definition::new(#text, ::core::module_path!(), #place)
     }
 }
 
@@ -298,9 +298,9 @@ fn field_assertions(input: &DeriveInput, traits: &[&str]) -> TokenStream {
         for field in &data.fields {
             let ty = replace_self(field.ty.to_token_stream(), name);
             assertions.extend(quote! {
-                const _: () = ::ebb::__private::#assert::<
+                const _: () = ::__ebb_crate::__private::#assert::<
                     #ty,
-                    { <::ebb::__private::#probe::<#name>>::YES },
+                    { <::__ebb_crate::__private::#probe::<#name>>::YES },
                 >();
             });
         }
@@ -310,7 +310,7 @@ fn field_assertions(input: &DeriveInput, traits: &[&str]) -> TokenStream {
     }
     quote! {
         #[allow(unused_imports)]
-        use ::ebb::__private::NotKnown as _;
+        use ::__ebb_crate::__private::NotKnown as _;
         #assertions
     }
 }

@@ -6,9 +6,10 @@ use std::{fs, path::Path};
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::{component, ebb, entry, origin::Origin, provides, remote};
+use crate::{component, crates::Crates, ebb, entry, origin::Origin, provides, remote};
 
 fn check(name: &str, expansion: TokenStream) {
+    let expansion = Crates::fixed().resolve(expansion);
     let file = syn::parse2::<syn::File>(expansion.clone())
         .unwrap_or_else(|e| panic!("{name} does not parse: {e}\n{expansion}"));
     let text = format!(

@@ -1,5 +1,6 @@
 //! The attribute macros of ebb. Use them through the facade crate `ebb`; the code they emit names
-//! everything through `::ebb`.
+//! everything through it, under whatever name the package has it. `crate = PATH` among the options of any of them says where
+//! it is, for a package that reaches ebb through another crate: `#[ebb(per_core, crate = my_library::ebb)]`.
 //!
 //! ```
 //! use ebb::{EbbRef, ebb};
@@ -22,6 +23,7 @@
 //! working and one mistake does not cause a page of others.
 
 mod component;
+mod crates;
 mod ebb;
 mod entry;
 mod expand;
@@ -36,7 +38,20 @@ mod report;
 
 use proc_macro::TokenStream;
 
-use crate::origin::Origin;
+use crate::{crates::Crates, origin::Origin};
+
+/// Expands with what the crates are called where the macro is used.
+fn named(
+    options: TokenStream,
+    item: TokenStream,
+    expand: impl FnOnce(proc_macro2::TokenStream, proc_macro2::TokenStream) -> proc_macro2::TokenStream,
+) -> TokenStream {
+    let item = item.into();
+    match Crates::of(options.into(), &item) {
+        Ok((crates, options)) => crates.resolve(expand(options, item)).into(),
+        Err(error) => error.into(),
+    }
+}
 
 /// Makes a struct an Elastic Building Block.
 ///
@@ -103,12 +118,13 @@ use crate::origin::Origin;
 /// # });
 /// ```
 ///
-/// The struct is emitted as it is; the rest is what the traits of `ebb` need. The code names
-/// everything through `::ebb`. It passes `#![forbid(unsafe_code)]`. Ebbs are for executables: a
+/// The struct is emitted as it is; the rest is what the traits of `ebb` need. It passes `#![forbid(unsafe_code)]`. Ebbs are for executables: a
 /// slot uses the local-exec thread-local model.
 #[proc_macro_attribute]
 pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
-    ebb::expand(options.into(), item.into(), &Origin::here()).into()
+    named(options, item, |options, item| {
+        ebb::expand(options, item, &Origin::here())
+    })
 }
 
 /// Makes a trait a system component: a seam with one provider, bound by the linker.
@@ -143,7 +159,9 @@ pub fn ebb(options: TokenStream, item: TokenStream) -> TokenStream {
 /// another may replace. Its calls are not inlined by link-time optimisation.
 #[proc_macro_attribute]
 pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
-    component::expand(options.into(), item.into(), &Origin::here()).into()
+    named(options, item, |options, item| {
+        component::expand(options, item, &Origin::here())
+    })
 }
 
 /// Makes an `impl Trait for Type` the provider of the component `Trait` in every program that
@@ -181,7 +199,9 @@ pub fn component(options: TokenStream, item: TokenStream) -> TokenStream {
 /// An `instance` is for what must work where no core runs yet.
 #[proc_macro_attribute]
 pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
-    provides::expand(options.into(), item.into(), &Origin::here()).into()
+    named(options, item, |options, item| {
+        provides::expand(options, item, &Origin::here())
+    })
 }
 
 /// Makes `async fn main()` or `fn main()` the first event on core 0. The machine stops with the
@@ -192,7 +212,9 @@ pub fn provides(options: TokenStream, item: TokenStream) -> TokenStream {
 /// component there. Each may be given several times.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
-    entry::expand_main(options.into(), item.into(), &entry::Package::here()).into()
+    named(options, item, |options, item| {
+        entry::expand_main(options, item, &entry::Package::here())
+    })
 }
 
 /// Makes `async fn` or `fn` a test that runs as an event on core 0 of a machine: under libtest on
@@ -202,7 +224,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// was booted with, and skips a test that wants more). `should_panic` is for libtest only.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
-    entry::expand_test(options.into(), item.into()).into()
+    named(options, item, entry::expand_test)
 }
 
 /// Lets other machines call the methods of an Ebb; used as `#[ebb_distributed::remote]`.
@@ -218,5 +240,5 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | a method | `#[remote(stream)]` | it answers with items: its last argument is `out: Sink<Item>` |
 #[proc_macro_attribute]
 pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
-    remote::expand(options.into(), item.into()).into()
+    named(options, item, remote::expand)
 }

@@ -33,7 +33,10 @@ fn says_lack(manifest: &str, name: &str) -> bool {
 /// The line that names a crate of ebb's, from where the package has `ebb`.
 fn like_ebb(manifest: &str, name: &str) -> String {
     let ebb = manifest.lines().find_map(|line| {
-        let rest = line.trim_start().strip_prefix("ebb")?;
+        let line = line.trim_start();
+        let rest = line
+            .strip_prefix("ebb-os")
+            .or_else(|| line.strip_prefix("ebb"))?;
         let rest = rest.trim_start();
         (rest.starts_with('=') || rest.starts_with(".workspace")).then_some(rest)
     });
@@ -97,6 +100,7 @@ mod tests {
             ),
             ("ebb.workspace = true", "ebb-hosted.workspace = true"),
             ("ebb = { workspace = true }", "ebb-hosted.workspace = true"),
+            ("ebb-os.workspace = true", "ebb-hosted.workspace = true"),
         ] {
             let manifest = format!("[dependencies]\nebb-net = \"1\"\n{ebb}\n");
             assert_eq!(like_ebb(&manifest, "ebb-hosted"), hosted);

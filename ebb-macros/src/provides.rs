@@ -98,7 +98,7 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
         Some(expr) => quote!(#expr),
         None => {
             let of = quote_spanned!(provider.span()=> <#provider>);
-            quote!(::ebb::EbbRef::#of::get())
+            quote!(::__ebb_crate::EbbRef::#of::get())
         }
     };
     let role = if options.default {
@@ -120,7 +120,7 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
     );
     quote! {
         #item
-        #component! { #role, #component, #provider, #instance, #unique, #described }
+        #component! { #role, [::__ebb_crate], #component, #provider, #instance, #unique, #described }
     }
 }
 

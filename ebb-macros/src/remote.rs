@@ -361,17 +361,17 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
     quote! {
         // Says of each type alone that it cannot travel.
         const _: fn() = || {
-            fn travels<T: ::ebb_distributed::Value>() {}
+            fn travels<T: ::__ebb_distributed_crate::Value>() {}
             #(#values)*
         };
 
         #[doc = #what]
         #[derive(Clone, Copy, Debug)]
-        pub struct #at(::ebb_distributed::At);
+        pub struct #at(::__ebb_distributed_crate::At);
 
         #[automatically_derived]
-        impl ::core::convert::From<::ebb_distributed::At> for #at {
-            fn from(at: ::ebb_distributed::At) -> Self {
+        impl ::core::convert::From<::__ebb_distributed_crate::At> for #at {
+            fn from(at: ::__ebb_distributed_crate::At) -> Self {
                 Self(at)
             }
         }
@@ -380,7 +380,7 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
         impl #at {
             /// The node.
             #[must_use]
-            pub fn node(self) -> ::ebb_distributed::NodeId {
+            pub fn node(self) -> ::__ebb_distributed_crate::NodeId {
                 self.0.node()
             }
 
@@ -394,13 +394,13 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
         }
 
         #[automatically_derived]
-        impl ::ebb_distributed::Remote for #ebb {
+        impl ::__ebb_distributed_crate::Remote for #ebb {
             const NAME: &'static str = #name;
             type At = #at;
 
             fn dispatch(
-                call: ::ebb_distributed::__private::Incoming,
-            ) -> ::core::option::Option<::ebb_distributed::__private::Answering> {
+                call: ::__ebb_distributed_crate::__private::Incoming,
+            ) -> ::core::option::Option<::__ebb_distributed_crate::__private::Answering> {
                 #(#arms)*
                 ::core::option::Option::None
             }
@@ -438,26 +438,26 @@ impl Method {
         // A stream's sink has a name, and is not an argument here.
         let names = &names[..types.len()];
         let ids = quote! {
-            const { ::ebb_distributed::hash(<#ebb as ::ebb_distributed::Remote>::NAME) },
-            const { ::ebb_distributed::hash(#hash) },
+            const { ::__ebb_distributed_crate::hash(<#ebb as ::__ebb_distributed_crate::Remote>::NAME) },
+            const { ::__ebb_distributed_crate::hash(#hash) },
         };
         let body = match self.kind {
             Kind::Call => quote! {
                 #visibility async fn #name(self #(, #names: #types)*)
-                    -> ::core::result::Result<#result, ::ebb_distributed::Failure>
+                    -> ::core::result::Result<#result, ::__ebb_distributed_crate::Failure>
                 {
                     self.0.call::<(#(#types,)*), #result>(#ids (#(#names,)*)).await
                 }
             },
             Kind::Oneway => quote! {
                 #visibility fn #name(self #(, #names: #types)*)
-                    -> ::core::result::Result<(), ::ebb_distributed::Failure>
+                    -> ::core::result::Result<(), ::__ebb_distributed_crate::Failure>
                 {
                     self.0.oneway::<(#(#types,)*)>(#ids (#(#names,)*))
                 }
             },
             Kind::Stream => quote! {
-                #visibility fn #name(self #(, #names: #types)*) -> ::ebb_distributed::Stream<#result> {
+                #visibility fn #name(self #(, #names: #types)*) -> ::__ebb_distributed_crate::Stream<#result> {
                     self.0.stream::<(#(#types,)*), #result>(#ids (#(#names,)*))
                 }
             },
@@ -476,7 +476,7 @@ impl Method {
         } = self;
         let name = &item.sig.ident;
         let sink = match self.kind {
-            Kind::Stream => quote!(::ebb_distributed::Sink::of(items)),
+            Kind::Stream => quote!(::__ebb_distributed_crate::Sink::of(items)),
             _ => quote!(),
         };
         let names = &names[..types.len()];
@@ -485,13 +485,13 @@ impl Method {
             _ => quote!(#result),
         };
         quote! {
-            if call.method == const { ::ebb_distributed::hash(#hash) } {
+            if call.method == const { ::__ebb_distributed_crate::hash(#hash) } {
                 let items = call.items;
-                return ::ebb_distributed::__private::answering::<(#(#types,)*), #result>(
+                return ::__ebb_distributed_crate::__private::answering::<(#(#types,)*), #result>(
                     call.payload,
                     async move |(#(#names,)*): (#(#types,)*)| {
                         let _ = &items;
-                        ::ebb_distributed::__private::EbbRef::<#ebb>::get().#name(#(#names,)* #sink).await
+                        ::__ebb_distributed_crate::__private::EbbRef::<#ebb>::get().#name(#(#names,)* #sink).await
                     },
                 );
             }

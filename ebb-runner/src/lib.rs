@@ -4,7 +4,7 @@
 //! Top down: [`config`] reads the `EBB_*` variables, [`image`] tells an image from an ordinary
 //! executable, [`qemu`] finds (or [`install`]s) a QEMU, [`accel`] picks KVM or TCG, [`net`]
 //! checks the ports, [`pack`] builds the boot archive that an image asks for, [`machine`] makes QEMU's arguments, [`supervise`] runs it ([`backlog`] widens its ports) and [`outcome`]
-//! turns the way it ended into an exit status and, where something went wrong, into advice.
+//! turns the way it ended into an exit status and, where something went wrong, into advice. [`command`] does these in order.
 //!
 //! What the image reads in the end, for example:
 //!
@@ -22,6 +22,7 @@
 pub mod accel;
 pub mod backlog;
 pub mod cmdline;
+pub mod command;
 pub mod config;
 pub mod environment;
 pub mod failure;

@@ -73,6 +73,8 @@ pub use crate::{
 pub mod __private {
     pub use alloc::{boxed::Box, sync::Arc};
 
+    pub use ebb_macros::main;
+
     pub use crate::{
         model::{
             Definition, Dynamic, NoDefaultRoot, NotKnown, PerCore, RootProbe, SendProbe, Shared,

@@ -180,11 +180,11 @@ pub async unsafe fn test_image(start: *const TestCase, stop: *const TestCase) ->
 }
 
 /// Makes a program of the `#[ebb::test]`s of its crate. For images: `#![no_std] #![no_main]`, the
-/// modules with the tests, and this.
+/// modules with the tests, and this. `test_image!(crate = PATH)` in a package that reaches ebb through another crate.
 #[macro_export]
 macro_rules! test_image {
-    () => {
-        #[::ebb::main]
+    ($($options:tt)*) => {
+        #[$crate::__private::main($($options)*)]
         async fn main() -> u8 {
             unsafe extern "C" {
                 #[link_name = "__start_ebb_tests"]

@@ -6,10 +6,17 @@
 //! its address space is in `paging`, how interrupts behave in `interrupts`, how it ends in `fault`
 //! and `report`.
 
-//! An application links it by `#[ebb::main]` and names nothing of it. `examples/hello.rs` is a whole one:
+//! An application links it by `#[ebb::main]` and names nothing of it. A whole one, in a package whose build script calls
+//! `ebb_build::images`:
 //!
 //! ```ignore
-#![doc = include_str!("../../examples/hello.rs")]
+//! #![no_std]
+//! #![no_main]
+//!
+//! #[ebb::main]
+//! async fn main() {
+//!     ebb::println!("hello from {:?}", ebb::current_core());
+//! }
 //! ```
 
 extern crate alloc;

@@ -69,22 +69,22 @@ impl ::ebb::Global for dyn Horn {
 #[macro_export]
 macro_rules! __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead {
     (
-        one, $component:path, $provider:ty, $instance:expr, $unique:literal,
-        $described:literal
+        one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr,
+        $unique:literal, $described:literal
     ) => {
-        const _ : () = { ::ebb::__provide_method! {
+        const _ : () = { $($ebb)* ::__provide_method! {
         ("ebb component component::Horn: method blow (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]")
-        (<< dyn $component as ::ebb::Global > ::Target >
+        (<< dyn $component as $($ebb)* ::Global > ::Target >
         ::__ebb_signature_61f2b14049bcded54e295e9161892ead_blow) () (loudness : u8) (->
         u32) { let __ebb_provider : & 'static $provider = $instance; < $provider as
-        $component > ::blow(__ebb_provider, loudness) } } ::ebb::__provide_method! {
+        $component > ::blow(__ebb_provider, loudness) } } $($ebb)* ::__provide_method! {
         ("ebb component component::Horn: method name (link exactly one crate that provides component::Horn; see #[ebb::provides]) [component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead]")
-        (<< dyn $component as ::ebb::Global > ::Target >
+        (<< dyn $component as $($ebb)* ::Global > ::Target >
         ::__ebb_signature_61f2b14049bcded54e295e9161892ead_name) (< 'a >) (prefix : & 'a
         str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str, & 'a str, Option < Box <
         dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : & 'static $provider =
         $instance; < $provider as $component > ::name(__ebb_provider, prefix,
-        __ebb_argument_1) } } ::ebb::__provide_object! { $unique, $described,
+        __ebb_argument_1) } } $($ebb)* ::__provide_object! { $unique, $described,
         ".ifndef __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided",
         ".set __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided, 1",
         ".macro __ebb_provide_Horn_61f2b14049bcded54e295e9161892ead_provided_clash second",
@@ -118,6 +118,6 @@ impl Horn for Brass {
     }
 }
 Horn! {
-    one, Horn, Brass, & Brass, "Horn_61f2b14049bcded54e295e9161892ead",
+    one, [::ebb], Horn, Brass, & Brass, "Horn_61f2b14049bcded54e295e9161892ead",
     "provider Brass of component 1.2.3, src/lib.rs:1, 61f2b14049bcded54e295e9161892ead"
 }

@@ -107,21 +107,22 @@ impl ::ebb::Replaceable for dyn Horn {
 #[macro_export]
 macro_rules! __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c {
     (
-        one, $component:path, $provider:ty, $instance:expr, $unique:literal,
-        $described:literal
+        one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr,
+        $unique:literal, $described:literal
     ) => {
-        const _ : () = { ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
-        $unique, "_blow")) (<< dyn $component as ::ebb::Global > ::Target >
+        const _ : () = { $($ebb)* ::__provide_method! {
+        (::core::concat!("__ebb_provider_", $unique, "_blow")) (<< dyn $component as
+        $($ebb)* ::Global > ::Target >
         ::__ebb_signature_1b6214873e140fff71857e11e03bc29c_blow) () (loudness : u8) (->
         u32) { let __ebb_provider : & 'static $provider = $instance; < $provider as
-        $component > ::blow(__ebb_provider, loudness) } } ::ebb::__provide_method! {
+        $component > ::blow(__ebb_provider, loudness) } } $($ebb)* ::__provide_method! {
         (::core::concat!("__ebb_provider_", $unique, "_name")) (<< dyn $component as
-        ::ebb::Global > ::Target >
+        $($ebb)* ::Global > ::Target >
         ::__ebb_signature_1b6214873e140fff71857e11e03bc29c_name) (< 'a >) (prefix : & 'a
         str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str, & 'a str, Option < Box <
         dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : & 'static $provider =
         $instance; < $provider as $component > ::name(__ebb_provider, prefix,
-        __ebb_argument_1) } } ::ebb::__provide_object! { $unique, $described,
+        __ebb_argument_1) } } $($ebb)* ::__provide_object! { $unique, $described,
         ".ifndef __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_provided",
         ".set __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_provided, 1",
         ".macro __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_provided_clash second",
@@ -152,21 +153,22 @@ macro_rules! __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c {
         $described, "\""), ".endif", } };
     };
     (
-        default, $component:path, $provider:ty, $instance:expr, $unique:literal,
-        $described:literal
+        default, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr,
+        $unique:literal, $described:literal
     ) => {
-        const _ : () = { ::ebb::__provide_method! { (::core::concat!("__ebb_provider_",
-        $unique, "_blow")) (<< dyn $component as ::ebb::Global > ::Target >
+        const _ : () = { $($ebb)* ::__provide_method! {
+        (::core::concat!("__ebb_provider_", $unique, "_blow")) (<< dyn $component as
+        $($ebb)* ::Global > ::Target >
         ::__ebb_signature_1b6214873e140fff71857e11e03bc29c_blow) () (loudness : u8) (->
         u32) { let __ebb_provider : & 'static $provider = $instance; < $provider as
-        $component > ::blow(__ebb_provider, loudness) } } ::ebb::__provide_method! {
+        $component > ::blow(__ebb_provider, loudness) } } $($ebb)* ::__provide_method! {
         (::core::concat!("__ebb_provider_", $unique, "_name")) (<< dyn $component as
-        ::ebb::Global > ::Target >
+        $($ebb)* ::Global > ::Target >
         ::__ebb_signature_1b6214873e140fff71857e11e03bc29c_name) (< 'a >) (prefix : & 'a
         str, __ebb_argument_1 : & [& 'a u8]) (-> (& 'static str, & 'a str, Option < Box <
         dyn Fn() -> u8 + 'static > >)) { let __ebb_provider : & 'static $provider =
         $instance; < $provider as $component > ::name(__ebb_provider, prefix,
-        __ebb_argument_1) } } ::ebb::__provide_object! { $unique, $described,
+        __ebb_argument_1) } } $($ebb)* ::__provide_object! { $unique, $described,
         ".ifndef __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_has_default",
         ".set __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_has_default, 1",
         ".macro __ebb_provide_Horn_1b6214873e140fff71857e11e03bc29c_has_default_clash second",
@@ -216,7 +218,7 @@ impl Horn for Brass {
     }
 }
 Horn! {
-    default, Horn, Brass, ::ebb::EbbRef:: < Brass > ::get(),
+    default, [::ebb], Horn, Brass, ::ebb::EbbRef:: < Brass > ::get(),
     "Horn_1b6214873e140fff71857e11e03bc29c",
     "provider Brass of replaceable 1.2.3, src/lib.rs:1, 1b6214873e140fff71857e11e03bc29c"
 }

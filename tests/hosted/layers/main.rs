@@ -15,7 +15,8 @@ use test_support::WORKSPACE;
 
 /// The folders of the workspace's crates that are not tests or benches.
 fn crates() -> Vec<PathBuf> {
-    let is_ours = |name: &str| name.starts_with("ebb-") || name == "native-target";
+    let is_ours =
+        |name: &str| name.starts_with("ebb-") || ["cargo-ebb", "native-target"].contains(&name);
     let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
     let mut folders = crates_in(&workspace, is_ours);
     folders.push(workspace);

@@ -1,0 +1,131 @@
+//! Builds the programs as images, and says in plain words what the compiler and the linker say.
+
+use std::{path::Path, process::Stdio};
+
+use ebb_runner::image::{self, Kind};
+use serde_json::Value;
+
+use super::finding::Finding;
+use crate::{
+    failure::{Result, at},
+    project::{Project, cargo, text},
+};
+
+/// Builds the package's programs, and looks at what came of it.
+pub fn build(project: &Project) -> Result<Vec<Finding>> {
+    println!("  ...    building the programs as images");
+    let output = cargo()
+        .args([
+            "build",
+            "--bins",
+            "--message-format",
+            "json-render-diagnostics",
+            "--color",
+            "never",
+        ])
+        .args(["--package", project.name(), "--manifest-path"])
+        .arg(project.manifest())
+        .env("EBB_PLATFORM", "native")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(at("Cargo cannot be executed"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Ok(explained(&said));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let programs = messages.filter_map(|message| {
+        let own = text(&message, "package_id") == text(project.package(), "id");
+        message["executable"]
+            .as_str()
+            .filter(|_| own)
+            .map(str::to_owned)
+    });
+    let mut findings = Vec::new();
+    for program in programs {
+        match image::inspect(Path::new(&program)) {
+            Ok(Kind::Image(_)) => println!("  ok     {program} is an image"),
+            Ok(Kind::Other) => findings.push(Finding::new(
+                format!("{program} is no image"),
+                "see above for its profile and its build script; `#[ebb::main]` has to be on its main function",
+            )),
+            Err(failure) => findings.push(Finding::new(failure.message, "see above for its build script")),
+        }
+    }
+    Ok(findings)
+}
+
+/// What a failed build means.
+fn explained(said: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut told = Vec::new();
+    for line in said.lines() {
+        let Some((_, rest)) = line.split_once("ebb component ") else {
+            continue;
+        };
+        let component = rest.split(':').take(3).collect::<Vec<_>>().join(":");
+        let name = component
+            .rsplit_once(": ")
+            .map_or(&*component, |(name, _)| name)
+            .to_owned();
+        let twice = rest.contains("provided twice") || rest.contains("two defaults");
+        if told.contains(&(name.clone(), twice)) {
+            continue;
+        }
+        told.push((name.clone(), twice));
+        findings.push(if twice {
+            Finding::new(
+                format!("the component {name} has two providers"),
+                format!("link one crate that says `#[provides(..)]` for it; the linker names both:\n{}", around(said, line)),
+            )
+        } else {
+            Finding::new(
+                format!("the component {name} has no provider"),
+                "link a crate that provides it: name it in `#[ebb::main(native = CRATE)]`, or say `#[provides(..)]` yourself",
+            )
+        });
+    }
+    let doubled = [
+        "an_image_has_no_std",
+        "duplicate lang item",
+        "found duplicate",
+    ];
+    if doubled.iter().any(|sign| said.contains(sign)) {
+        findings.push(Finding::new(
+            "a dependency brings `std` along, and an image has none",
+            "see above which; it is to be taken with `default-features = false`",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::new(
+            "the programs cannot be built",
+            said.trim_end(),
+        ));
+    }
+    findings
+}
+
+/// The lines of the linker's message beside one of them.
+fn around(said: &str, line: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    let at = lines.iter().position(|other| *other == line).unwrap_or(0);
+    lines[at.saturating_sub(1)..lines.len().min(at + 3)].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explained;
+
+    #[test]
+    fn what_the_linker_says_of_a_component_is_told_once() {
+        let said = "rust-lld: error: undefined symbol: ebb component horn::Horn: method blow (link exactly one crate ...)\n\
+                    rust-lld: error: undefined symbol: ebb component horn::Horn: method name (link exactly one crate ...)\n";
+        assert_eq!(explained(said).len(), 1);
+        let said = "rust-lld: error: duplicate symbol: ebb component horn::Horn: provided twice (link exactly one ...)\n>>> a\n>>> b\n";
+        assert_eq!(explained(said).len(), 1);
+        assert_eq!(explained("error: no such thing").len(), 1);
+    }
+}

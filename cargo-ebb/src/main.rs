@@ -1,0 +1,44 @@
+//! `cargo ebb`: makes, runs, tests and checks projects of ebb.
+//!
+//! [`arguments`] is what may be said; [`new`] makes a project out of the embedded [`template`]s; [`project`] reads one through
+//! `cargo metadata`; [`run`] and [`test`] call Cargo with what starts images; [`doctor`] finds what is wrong.
+//!
+//! What must hold: Cargo does what Cargo can. Nothing here keeps state; a project works without `cargo ebb` but for the runner,
+//! which is this program too (`cargo-ebb runner IMAGE`).
+
+mod arguments;
+mod doctor;
+mod failure;
+mod new;
+mod project;
+mod run;
+mod source;
+mod template;
+mod test;
+
+use std::{env, process::ExitCode};
+
+use arguments::{Command, Parsed};
+
+fn main() -> ExitCode {
+    let mut words: Vec<_> = env::args_os().collect();
+    // Cargo calls `cargo-ebb ebb ...`.
+    if words.get(1).is_some_and(|word| word == "ebb") {
+        words.remove(1);
+    }
+    if words.get(1).is_some_and(|word| word == "runner") {
+        return ebb_runner::command::main(words.into_iter().skip(2));
+    }
+    let done = match Parsed::of(words).command {
+        Command::New(options) => new::new(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::test(&options),
+        Command::Doctor(options) => doctor::doctor(&options),
+        // Told apart above: its arguments are an image's.
+        Command::Runner => Ok(ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("cargo ebb: {failure}");
+        ExitCode::FAILURE
+    })
+}

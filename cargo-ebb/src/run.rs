@@ -1,0 +1,126 @@
+//! `cargo ebb run`: Cargo, with this program as what starts images.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use toml_edit::{Array, DocumentMut};
+
+use crate::{
+    arguments::{Build, Run},
+    failure::{Failure, Result, at},
+    project::{Depth, Project, cargo},
+};
+
+/// The table of Cargo's configuration that says what programs are started with.
+pub const TARGET: &str = "target.x86_64-unknown-linux-gnu";
+
+/// Runs the program: becomes Cargo.
+///
+/// # Errors
+/// When there is no project, or Cargo cannot be executed.
+pub fn run(options: &Run) -> Result<ExitCode> {
+    let project = find(&options.build)?;
+    let mut command = cargo();
+    command.arg("run").args(with_runner()?);
+    // The configuration above has the last word; this one the build script sees.
+    command.env(
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+        "cargo-ebb runner",
+    );
+    if options.hosted {
+        hosted(&mut command, &project, options.build.release)?;
+    } else if options.build.release {
+        command.arg("--release");
+    }
+    select(&mut command, &options.build);
+    for (variable, value) in [
+        ("EBB_CORES", options.cores.map(|n| n.to_string())),
+        ("EBB_MEMORY", options.memory.clone()),
+        ("EBB_FORWARD", options.forward.clone()),
+        ("EBB_DISK", options.disk.clone()),
+    ] {
+        if let Some(value) = value {
+            command.env(variable, value);
+        }
+    }
+    command.arg("--").args(&options.arguments);
+    Err(Failure(format!(
+        "Cargo cannot be executed: {}",
+        command.exec()
+    )))
+}
+
+/// The project that these options are about.
+pub fn find(build: &Build) -> Result<Project> {
+    Project::find(
+        build.manifest_path.as_deref(),
+        build.package.as_deref(),
+        Depth::Own,
+    )
+}
+
+/// Cargo's arguments that make this program what programs are started with, whatever the project's configuration says.
+pub fn with_runner() -> Result<[OsString; 2]> {
+    let this = env::current_exe().map_err(at("the path of this program"))?;
+    let words: Array = [this.to_string_lossy().as_ref(), "runner"]
+        .into_iter()
+        .collect();
+    Ok([
+        "--config".into(),
+        format!("{TARGET}.runner = {words}").into(),
+    ])
+}
+
+/// Makes Cargo build Linux processes.
+fn hosted(command: &mut Command, project: &Project, release: bool) -> Result<()> {
+    if release {
+        command.arg("--release").env("EBB_PLATFORM", "hosted");
+    } else if has_profile(&project.root_manifest(), "hosted")? {
+        // With files of its own, so that going to and fro builds nothing again.
+        command
+            .args(["--profile", "hosted"])
+            .env_remove("EBB_PLATFORM");
+    } else {
+        command.env("EBB_PLATFORM", "hosted");
+    }
+    Ok(())
+}
+
+fn has_profile(manifest: &Path, name: &str) -> Result<bool> {
+    let text = fs::read_to_string(manifest).map_err(at(manifest.display()))?;
+    let manifest_text: DocumentMut = text.parse().map_err(at(manifest.display()))?;
+    Ok(manifest_text
+        .get("profile")
+        .is_some_and(|profiles| profiles.get(name).is_some()))
+}
+
+/// Says what is to be built.
+pub fn select(command: &mut Command, build: &Build) {
+    let named = [
+        ("--package", &build.package),
+        ("--bin", &build.bin),
+        ("--example", &build.example),
+    ];
+    for (option, value) in named {
+        if let Some(value) = value {
+            command.args([option, value.as_str()]);
+        }
+    }
+    with_features(command, build);
+}
+
+/// Says with which features, of which project.
+pub fn with_features(command: &mut Command, build: &Build) {
+    if let Some(features) = &build.features {
+        command.args(["--features", features]);
+    }
+    if let Some(manifest) = &build.manifest_path {
+        command.arg("--manifest-path").arg(manifest);
+    }
+}

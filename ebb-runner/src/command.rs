@@ -1,0 +1,447 @@
+//! The command: `ebb-runner IMAGE [ARGUMENT...]`, and `cargo ebb runner`, which is the same. `--help` tells the rest.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::{IsTerminal, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    accel, cmdline,
+    config::{self, Accel, Config, Console},
+    environment,
+    failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
+    image::{self, Image, Kind},
+    install, machine,
+    net::{self, Protocol},
+    outcome,
+    pack::{self, Manifest, Plan, Surroundings},
+    qemu::{self, Qemu},
+    report::Report,
+    supervise,
+};
+use ebb_archive::Archive;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Carries out the command with these arguments (without the program's name); gives its exit status.
+pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (status, message) = match arguments.next() {
+        None => (UNUSABLE, format!("ebb-runner: which image?\n{USAGE}")),
+        Some(first) if first == "--help" || first == "-h" => return print(&help()),
+        Some(first) if first == "--version" || first == "-V" => {
+            return print(concat!("ebb-runner ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Some(first) if first.as_encoded_bytes().starts_with(b"-") => (
+            UNUSABLE,
+            format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
+        ),
+        Some(first) if ["pack", "list", "install"].iter().any(|c| first == *c) => {
+            let rest: Vec<OsString> = arguments.collect();
+            let done = match first.as_encoded_bytes() {
+                b"pack" => pack_command(&rest),
+                b"list" => list_command(&rest),
+                _ => install_command(&rest),
+            };
+            match done {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(failure) => (failure.status, format!("ebb-runner: {failure}")),
+            }
+        }
+        Some(first) => match run(&PathBuf::from(first), arguments.collect()) {
+            Ok(status) => return status.into(),
+            Err((name, failure)) => (failure.status, format!("ebb-runner: {name}: {failure}")),
+        },
+    };
+    eprintln!("{message}");
+    status.into()
+}
+
+const USAGE: &str = "usage: ebb-runner IMAGE [--] [ARGUMENT...]   (ebb-runner --help tells more)";
+const PACK_USAGE: &str = "usage: ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]";
+
+fn print(text: &str) -> ExitCode {
+    // `ebb-runner --help | head` is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn help() -> String {
+    let mut text = format!(
+        "{USAGE}\n\n\
+         Boots an ebb image under QEMU; the image's exit status becomes the runner's. Executes\n\
+         anything else as it is. This is what `cargo run` and `cargo test` start (see `runner` in\n\
+         .cargo/config.toml). The arguments go to the application.\n\n\
+         ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]   makes a boot archive\n\
+         ebb-runner list ARCHIVE                                shows one\n\
+         ebb-runner install PROGRAM...                          installs what is missing of them\n\n\
+         Environment:\n"
+    );
+    for variable in config::VARIABLES {
+        let head = format!("  {}={}", variable.name, variable.value);
+        text.push_str(&head);
+        let mut column = head.len();
+        for line in wrap(variable.help, 62) {
+            if column > 33 {
+                text.push('\n');
+                column = 0;
+            }
+            text.push_str(&format!("{:1$}{line}", "", 34 - column));
+            column = 99;
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nExit status of the runner's own: 123 the image ended without one (triple fault, reset),\n\
+         124 EBB_TIMEOUT, 125 it could not be run, 126 not bootable or executable, 127 not found,\n\
+         130 Ctrl-C, 128+N signal N.\n",
+    );
+    text
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
+/// Boots an image or executes another program; errors carry the name to report them under.
+fn run(path: &Path, mut arguments: Vec<OsString>) -> Result<u8, (String, Failure)> {
+    match image::inspect(path).map_err(|f| (path.display().to_string(), f))? {
+        Kind::Image(image) => {
+            // As with Cargo, what follows `--` is the image's.
+            if arguments.first().is_some_and(|first| first == "--") {
+                arguments.remove(0);
+            }
+            boot(&image, &arguments).map_err(|f| (image.name(), f))
+        }
+        Kind::Other => Err((path.display().to_string(), execute(path, &arguments))),
+    }
+}
+
+/// Becomes this program; returns only if that fails.
+fn execute(path: &Path, arguments: &[OsString]) -> Failure {
+    // A name without a slash would be looked up in PATH.
+    let program = if path.components().count() == 1 {
+        Path::new(".").join(path)
+    } else {
+        path.into()
+    };
+    let error = Command::new(program).args(arguments).exec();
+    Failure::new(
+        NOT_EXECUTABLE,
+        format!("neither an ebb image nor a program that can be executed: {error}"),
+    )
+}
+
+fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
+    let name = image.name();
+    let host_cores =
+        thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(64));
+    let mut config = config::parse(|name| variable(image, name), host_cores)
+        .map_err(|errors| Failure::unusable(errors.join("\nebb-runner: ")))?;
+    let inform = |line: String| {
+        if !config.quiet {
+            eprintln!("ebb-runner: {name}: {line}");
+        }
+    };
+    let names: Vec<OsString> = env::vars_os().map(|(name, _)| name).collect();
+    for warning in
+        config::unknown_variables(names.iter().map(OsString::as_os_str), &image.variables)
+    {
+        inform(warning);
+    }
+
+    let qemu = qemu::find(&config)?;
+    let choice = accel::pick(config.accel)?;
+    let mut report = open_report(&config)?;
+    report.show = (!config.quiet).then(|| name.clone());
+    if let (None, Some(manifest)) = (&config.archive, &image.manifest) {
+        let here = env::current_dir()
+            .map_err(|e| Failure::unusable(format!("the current directory: {e}")))?;
+        let around = Surroundings::new(here, config.no_install);
+        config.archive = Some(pack::prepare(
+            &image.path,
+            manifest,
+            arguments,
+            &around,
+            inform,
+        )?);
+    }
+    let memory = check_archive(&config)?;
+    let mut forwards = config.forwards.clone();
+    for forward in &mut forwards {
+        forward.reserve()?;
+    }
+    // Held until QEMU has ended.
+    let _disks = open_disks(&config, &qemu, inform)?;
+    if let Some(port) = config.gdb {
+        net::check_tcp_port(port, "EBB_GDB")?;
+    }
+    for variable in &image.variables {
+        config.options.extend(image_option(variable)?);
+    }
+    config.options.extend(forward_option(&forwards));
+    config.options.extend(launched_option());
+    let mut command_line = cmdline::join(&config.options, arguments)?;
+    if let Some(argument) = &image.environment_for
+        && arguments.iter().any(|given| given == argument.as_str())
+    {
+        let room = cmdline::LIMIT.saturating_sub(command_line.len() + 1);
+        let (option, left_out) = environment::option(env::vars_os(), Path::exists, room);
+        config.options.extend(option);
+        command_line = cmdline::join(&config.options, arguments)?;
+        if !left_out.is_empty() {
+            inform(format!(
+                "the firmware's command line has {} bytes, so these variables do not reach the image: {}",
+                cmdline::LIMIT,
+                left_out.join(", ")
+            ));
+        }
+    }
+
+    inform(format!(
+        "{} core{}, {}, {} ({})",
+        config.cores,
+        if config.cores == 1 { "" } else { "s" },
+        size(memory),
+        if choice.accel == Accel::Kvm {
+            "KVM"
+        } else {
+            "TCG"
+        },
+        choice.why
+    ));
+    for f in &forwards {
+        let protocol = if f.protocol == Protocol::Tcp {
+            "tcp"
+        } else {
+            "udp"
+        };
+        report.note(&format!(
+            "forward {protocol} {}:{} {}",
+            f.address, f.host, f.guest
+        ));
+        inform(format!(
+            "{} {}:{} is port {} of the image",
+            f.protocol, f.address, f.host, f.guest
+        ));
+    }
+    if let Some(port) = config.gdb {
+        // Not even a quiet runner may wait without a word.
+        let quoted = image
+            .path
+            .to_str()
+            .and_then(|p| shlex::try_quote(p).ok())
+            .unwrap_or_default();
+        eprintln!(
+            "ebb-runner: {name}: waiting for gdb: gdb {quoted} -ex 'target remote 127.0.0.1:{port}'"
+        );
+    }
+    if config.console == Console::Raw && std::io::stdin().is_terminal() {
+        inform("every key goes to the image; Ctrl-] ends it".into());
+    }
+
+    let (timeout, console) = (config.timeout, config.console);
+    config.forwards = forwards;
+    let ended = supervise::run(supervise::Task {
+        program: &qemu.program,
+        arguments: &|inherited| {
+            machine::arguments(
+                &config,
+                image,
+                &qemu,
+                choice.accel,
+                memory,
+                &command_line,
+                inherited,
+            )
+        },
+        report,
+        console,
+        timeout,
+    })?;
+    outcome::judge(&ended, &image.path, timeout)
+}
+
+/// A variable of the environment, or what the image has for one that is not set.
+fn variable(image: &Image, name: &str) -> Option<OsString> {
+    let set = |name| env::var_os(name).filter(|v| !v.is_empty());
+    // Ports are forwarded only where QEMU is the network.
+    let forwards = || set("EBB_NET").is_none_or(|net| net == "user");
+    set(name).or_else(|| {
+        let (_, value) = image.defaults.iter().find(|(n, _)| n == name)?;
+        (name != "EBB_FORWARD" || forwards()).then(|| value.into())
+    })
+}
+
+/// A variable of the environment that the image takes as an option.
+fn image_option(variable: &str) -> Result<Option<String>, Failure> {
+    let Some(value) = env::var_os(variable).filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value
+        .to_str()
+        .filter(|v| v.bytes().all(|b| b.is_ascii_graphic()))
+        .ok_or_else(|| {
+            Failure::unusable(format!(
+                "{variable} is `{}`; accepted: printable characters without blanks",
+                value.display()
+            ))
+        })?;
+    let name = variable.strip_prefix("EBB_").unwrap_or(variable);
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    Ok(Some(format!("{name}={value}")))
+}
+
+/// Tells the image where the host reaches its ports, so that it can show addresses that work.
+fn forward_option(forwards: &[net::Forward]) -> Option<String> {
+    let each: Vec<String> = forwards
+        .iter()
+        .filter(|f| f.protocol == Protocol::Tcp)
+        .map(|f| format!("{}:{}:{}", f.address, f.host, f.guest))
+        .collect();
+    (!each.is_empty()).then(|| format!("forward={}", each.join(",")))
+}
+
+/// Tells the image the time more exactly than the machine's real-time clock, which knows whole seconds.
+fn launched_option() -> Option<String> {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("launched={}", time.as_millis()))
+}
+
+/// Makes sure that the archive can be read and fits; gives the machine's memory in MiB.
+fn check_archive(config: &Config) -> Result<u64, Failure> {
+    let Some(path) = &config.archive else {
+        return Ok(config.memory(0));
+    };
+    let wrong =
+        |e: std::io::Error| Failure::unusable(format!("EBB_ARCHIVE is `{}`: {e}", path.display()));
+    let meta = File::open(path).and_then(|f| f.metadata()).map_err(wrong)?;
+    if !meta.is_file() {
+        return Err(wrong(std::io::Error::other("not a file")));
+    }
+    let (memory, needed) = (config.memory(meta.len()), meta.len().div_ceil(1 << 20));
+    if memory < needed + 32 {
+        return Err(Failure::unusable(format!(
+            "the boot archive takes {needed} MiB and EBB_MEMORY is {memory}M; use at least EBB_MEMORY={}M",
+            (needed + 256).next_multiple_of(64)
+        )));
+    }
+    Ok(memory)
+}
+
+/// Makes the disks that are missing, and locks all. QEMU inherits the locks: they last as long as it does.
+fn open_disks(config: &Config, qemu: &Qemu, inform: impl Fn(String)) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    for (number, disk) in config.disks.iter().enumerate() {
+        let make = |path: &Path, size| make_qcow2(qemu, path, size);
+        let file = disk
+            .open(&inform, make)
+            .map_err(|fault| Failure::unusable(format!("EBB_DISK: {fault}.")))?;
+        let path = disk.path.display();
+        inform(format!(
+            "disk {number} is {path}; `rm {path}` forgets what is on it"
+        ));
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
+            .map_err(|e| Failure::unusable(format!("EBB_DISK: {e}")))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Makes a disk in QEMU's format with the qemu-img that came with it.
+fn make_qcow2(qemu: &Qemu, path: &Path, size: u64) -> Result<(), String> {
+    const TOOL: &str = "qemu-img";
+    let beside = fs::canonicalize(&qemu.program).map(|p| p.with_file_name(TOOL));
+    let tool = beside.ok().filter(|p| p.exists()).unwrap_or(TOOL.into());
+    let made = Command::new(&tool)
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(path)
+        .arg(size.to_string())
+        .output();
+    match made {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!(
+            "{TOOL}, which makes qcow2 files, cannot be executed: {error} (Debian has it in qemu-utils)"
+        )),
+    }
+}
+
+/// `pack MANIFEST -o ARCHIVE [-- ARGUMENT...]`
+fn pack_command(words: &[OsString]) -> Result<(), Failure> {
+    let (words, arguments) = match words.iter().position(|w| w == "--") {
+        Some(at) => (&words[..at], &words[at + 1..]),
+        None => (words, &[][..]),
+    };
+    let (manifest, archive) = match words {
+        [manifest, option, archive] if option == "-o" => (Path::new(manifest), Path::new(archive)),
+        [option, archive, manifest] if option == "-o" => (Path::new(manifest), Path::new(archive)),
+        _ => return Err(Failure::unusable(PACK_USAGE)),
+    };
+    let text = fs::read_to_string(manifest).map_err(|e| {
+        Failure::new(
+            NOT_FOUND,
+            format!("cannot read {}: {e}", manifest.display()),
+        )
+    })?;
+    let base = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
+    let around = Surroundings::new(base, no_install());
+    let manifest = Manifest::parse(&text).map_err(Failure::unusable)?;
+    pack::write(Plan::new(&manifest, arguments, &around)?, archive)
+}
+
+/// `install PROGRAM...`
+fn install_command(words: &[OsString]) -> Result<(), Failure> {
+    let names = words.iter().filter_map(|word| word.to_str());
+    install::install_tools(names, no_install())
+}
+
+fn no_install() -> bool {
+    env::var_os("EBB_NO_INSTALL").is_some_and(|v| !v.is_empty() && v != "0")
+}
+
+/// `list ARCHIVE`
+fn list_command(words: &[OsString]) -> Result<(), Failure> {
+    let [path] = words else {
+        return Err(Failure::unusable("usage: ebb-runner list ARCHIVE"));
+    };
+    let told = |what: &dyn std::fmt::Display| {
+        Failure::unusable(format!("{}: {what}", Path::new(path).display()))
+    };
+    let bytes = fs::read(path).map_err(|e| told(&e))?;
+    let archive = Archive::new(&bytes).map_err(|e| told(&e))?;
+    print(&pack::list(&archive));
+    Ok(())
+}
+
+fn open_report(config: &Config) -> Result<Report, Failure> {
+    let file = config.report.as_ref().map(|path| {
+        File::create(path)
+            .map_err(|e| Failure::unusable(format!("EBB_REPORT is `{}`: {e}", path.display())))
+    });
+    Ok(Report::new(file.transpose()?))
+}
+
+/// `512 MiB`, `2 GiB`.
+fn size(mib: u64) -> String {
+    if mib.is_multiple_of(1024) {
+        format!("{} GiB", mib / 1024)
+    } else {
+        format!("{mib} MiB")
+    }
+}
