@@ -9,7 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use toml_edit::{Array, DocumentMut};
+use toml_edit::{DocumentMut, Value};
 
 use crate::{
     arguments::{Build, Run},
@@ -68,12 +68,17 @@ pub fn find(build: &Build) -> Result<Project> {
 /// Cargo's arguments that make this program what programs are started with, whatever the project's configuration says.
 pub fn with_runner() -> Result<[OsString; 2]> {
     let this = env::current_exe().map_err(at("the path of this program"))?;
-    let words: Array = [this.to_string_lossy().as_ref(), "runner"]
-        .into_iter()
-        .collect();
+    let this = this.to_string_lossy();
+    // A text, which is split at blanks: Cargo refuses to merge a list with what a configuration has.
+    let program = if this.contains(char::is_whitespace) {
+        "cargo-ebb"
+    } else {
+        &*this
+    };
+    let runner = Value::from(format!("{program} runner"));
     Ok([
         "--config".into(),
-        format!("{TARGET}.runner = {words}").into(),
+        format!("{TARGET}.runner = {runner}").into(),
     ])
 }
 

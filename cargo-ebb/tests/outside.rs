@@ -11,7 +11,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -63,52 +63,65 @@ fn name(package: &Value) -> &str {
     package["name"].as_str().expect("a name")
 }
 
-/// The folder with the unpacked packages, made once.
-fn unpacked() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let target = scratch("packages");
-        let all = packages();
-        let mut package = cargo();
-        package
-            .args([
-                "package",
-                "--workspace",
-                "--no-verify",
-                "--allow-dirty",
-                "--target-dir",
-            ])
-            .arg(&target);
-        for private in all.iter().filter(|p| !is_published(p)) {
-            package.args(["--exclude", name(private)]);
-        }
-        succeeds(&mut package);
-        let folder = target.join("unpacked");
-        let _ = fs::remove_dir_all(&folder);
+/// A folder outside the workspace, in which Cargo finds nothing of it; gone when its last test has ended.
+struct Outside(PathBuf);
+
+impl Outside {
+    fn new(test: &str) -> Self {
+        let folder = env::temp_dir().join(format!("ebb-outside-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder to write to");
-        for package in all.iter().filter(|p| is_published(p)) {
-            let file = format!(
-                "{}-{}.crate",
-                name(package),
-                package["version"].as_str().expect("a version")
-            );
-            // Files of this time, so that Cargo sees that they are others than before.
-            let archive = target.join("package").join(file);
-            succeeds(
-                Command::new("tar")
-                    .arg("-xmf")
-                    .arg(archive)
-                    .arg("-C")
-                    .arg(&folder),
-            );
-        }
-        folder
-    })
+        Self(folder)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes all packages, and unpacks them into this folder.
+fn unpack(folder: &Path) {
+    // One after another: they would overwrite what the other unpacks.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = scratch("packages");
+    let all = packages();
+    let mut package = cargo();
+    package
+        .args([
+            "package",
+            "--workspace",
+            "--no-verify",
+            "--allow-dirty",
+            "--target-dir",
+        ])
+        .arg(&target);
+    for private in all.iter().filter(|p| !is_published(p)) {
+        package.args(["--exclude", name(private)]);
+    }
+    succeeds(&mut package);
+    for package in all.iter().filter(|p| is_published(p)) {
+        let version = package["version"].as_str().expect("a version");
+        let archive = target
+            .join("package")
+            .join(format!("{}-{version}.crate", name(package)));
+        // Files of this time, so that Cargo sees that they are others than before.
+        succeeds(
+            Command::new("tar")
+                .arg("-xmf")
+                .arg(archive)
+                .arg("-C")
+                .arg(folder),
+        );
+    }
 }
 
 #[test]
 fn every_package_has_what_a_registry_shows_and_names_the_others_by_version() {
-    let folder = unpacked();
+    let outside = Outside::new("packages");
+    let folder = &outside.0;
+    unpack(folder);
     for package in packages().iter().filter(|p| is_published(p)) {
         let version = package["version"].as_str().expect("a version");
         let name = name(package);
@@ -151,21 +164,20 @@ fn every_package_has_what_a_registry_shows_and_names_the_others_by_version() {
     }
 }
 
-/// A folder for projects, whose crates of ebb are the unpacked packages.
-fn workplace() -> PathBuf {
-    let folder = scratch("outside");
-    let _ = fs::remove_dir_all(folder.join("projects"));
+/// Makes crates of ebb in all projects of a folder the unpacked packages.
+fn patch(folder: &Path) {
+    let packages = folder.join("packages");
     fs::create_dir_all(folder.join(".cargo")).expect("a folder to write to");
-    fs::create_dir_all(folder.join("projects")).expect("a folder to write to");
+    fs::create_dir_all(&packages).expect("a folder to write to");
+    unpack(&packages);
     let mut patch = String::from("[patch.crates-io]\n");
-    for entry in fs::read_dir(unpacked()).expect("packages").flatten() {
+    for entry in fs::read_dir(packages).expect("packages").flatten() {
         let path = entry.path();
         let folder = entry.file_name().into_string().expect("a name");
         let (name, _) = folder.rsplit_once('-').expect("a version");
         patch.push_str(&format!("{name} = {{ path = \"{}\" }}\n", path.display()));
     }
     fs::write(folder.join(".cargo/config.toml"), patch).expect("a file to write");
-    folder.join("projects")
 }
 
 fn ebb(folder: &Path, words: &[&str]) -> Command {
@@ -292,7 +304,9 @@ fn a_project_of_a_template_builds_runs_and_tests_outside_the_workspace_from_the_
         chosen.iter().all(|t| known.contains(t)),
         "EBB_TEMPLATES is {chosen:?}; there are {all:?}"
     );
-    let folder = workplace();
+    let outside = Outside::new("projects");
+    let folder = &outside.0;
+    patch(folder);
     for template in chosen {
         let name = format!("my-{template}");
         let new = [
@@ -303,7 +317,7 @@ fn a_project_of_a_template_builds_runs_and_tests_outside_the_workspace_from_the_
             "--ebb",
             env!("CARGO_PKG_VERSION"),
         ];
-        succeeds(&mut ebb(&folder, &new));
+        succeeds(&mut ebb(folder, &new));
         let project = folder.join(&name);
         let said = succeeds(&mut ebb(&project, &["test"]));
         // As a process, and in an image of one and of two cores.

@@ -34,7 +34,7 @@ pub fn warn_without() {
     println!("cargo::rerun-if-changed={}", file.display());
     println!(
         "cargo::warning=nothing says what starts images: `cargo run` would execute this one as a Linux program, and crash. Run \
-         it by `cargo ebb run`, or write in {}: [target.x86_64-unknown-linux-gnu] runner = [\"cargo-ebb\", \"runner\"]",
+         it by `cargo ebb run`, or write in {}: [target.x86_64-unknown-linux-gnu] runner = \"cargo-ebb runner\"",
         file.display()
     );
 }

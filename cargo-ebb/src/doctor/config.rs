@@ -7,7 +7,7 @@ use std::{
 };
 
 use ebb_runner::{config as runner_config, qemu};
-use toml_edit::{Array, DocumentMut, Item, Table, value};
+use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::finding::{Finding, toml};
 use crate::{
@@ -120,7 +120,7 @@ pub fn runner(project: &Project) -> Result<Vec<Finding>> {
         Ok(finding.mended_by(&own, document.to_string()))
     };
     let advice = format!(
-        "write in {}:\n    [{TARGET}]\n    runner = [\"cargo-ebb\", \"runner\"]\nor start it by `cargo ebb run`, which needs no such line",
+        "write in {}:\n    [{TARGET}]\n    runner = \"cargo-ebb runner\"\nor start it by `cargo ebb run`, which needs no such line",
         own.display()
     );
     for (file, base) in files(&project.folder()) {
@@ -186,8 +186,8 @@ fn set_runner(document: &mut DocumentMut) {
     };
     table(document.as_item_mut(), "target", true);
     table(&mut document["target"], TRIPLE, false);
-    let words: Array = ["cargo-ebb", "runner"].into_iter().collect();
-    document["target"][TRIPLE]["runner"] = value(words);
+    // A text, not a list: Cargo refuses to merge the one with the other, and a folder above may have a text.
+    document["target"][TRIPLE]["runner"] = value("cargo-ebb runner");
 }
 
 /// Does a flag for the compiler, or another target, break images?
@@ -265,7 +265,7 @@ mod tests {
         assert!(of_target(&document, "runner").is_some());
         assert_eq!(
             document.to_string(),
-            "[alias]\nr = \"run\"\n\n[target.x86_64-unknown-linux-gnu]\nrunner = [\"cargo-ebb\", \"runner\"]\n"
+            "[alias]\nr = \"run\"\n\n[target.x86_64-unknown-linux-gnu]\nrunner = \"cargo-ebb runner\"\n"
         );
     }
 }

@@ -179,10 +179,9 @@ pub fn profiles(project: &Project) -> Result<Vec<Finding>> {
     }
     for name in &wrong {
         let profiles = document.entry("profile").or_insert(Item::Table(implicit()));
-        profiles
-            .as_table_like_mut()
-            .map(|profiles| profiles.entry(name).or_insert(Item::Table(Table::new())))
-            .map(|profile| profile["panic"] = value("abort"));
+        if let Some(profiles) = profiles.as_table_like_mut() {
+            profiles.entry(name).or_insert(Item::Table(Table::new()))["panic"] = value("abort");
+        }
     }
     let whole = document.to_string();
     let finding = |name: &String| {
