@@ -267,11 +267,35 @@ fn at_position(
 }
 
 pub fn pread64(call: &Call<'_>) -> Outcome {
-    read_at(call, &one(call), call.args[3] as i64)
+    let parts = one(call);
+    let [(at, len)] = parts;
+    let position = call.args[3] as i64;
+    if len > COPY {
+        return read_at(call, &parts, position);
+    }
+    let mut sink = UserBytes::one(call.memory, at, len);
+    let read = call
+        .objects()
+        .pread(&call.world(), call.fd(0), position, &mut sink);
+    Ok(read? as u64)
 }
 
 pub fn pwrite64(call: &Call<'_>) -> Outcome {
-    write_at(call, &one(call), call.args[3] as i64)
+    let parts = one(call);
+    let [(at, len)] = parts;
+    let position = call.args[3] as i64;
+    if len > COPY {
+        return write_at(call, &parts, position);
+    }
+    let mut source = UserBytes::one(call.memory, at, len);
+    let written = call
+        .objects()
+        .pwrite(&call.world(), call.fd(0), position, &mut source);
+    match written {
+        Ok(n) => Ok(n as u64),
+        Err(Errno::EFBIG) => Err(too_big(call)),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 pub fn preadv(call: &Call<'_>) -> Outcome {

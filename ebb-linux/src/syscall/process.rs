@@ -604,6 +604,14 @@ pub fn unshare(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// The serial number of a process that lives or was not waited for.
+pub(super) fn serial_of(call: &Call<'_>, pid: u32) -> Result<u64, Errno> {
+    let processes = call.uc.processes.borrow();
+    let ended = processes.zombies.iter().find(|z| z.pid == pid);
+    let live = processes.find(pid).map(|p| p.serial);
+    live.or(ended.map(|z| z.serial)).ok_or(Errno::ESRCH)
+}
+
 /// `pidfd_open`: a descriptor that is readable when the process has ended.
 pub fn pidfd_open(call: &Call<'_>) -> Outcome {
     let flags = OpenFlags::from_bits_retain(call.args[1] as u32);
@@ -612,11 +620,6 @@ pub fn pidfd_open(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let pid = pid as u32;
-    let serial = {
-        let processes = call.uc.processes.borrow();
-        let ended = processes.zombies.iter().find(|z| z.pid == pid);
-        let live = processes.find(pid).map(|p| p.serial);
-        live.or(ended.map(|z| z.serial)).ok_or(Errno::ESRCH)?
-    };
+    let serial = serial_of(call, pid)?;
     Ok(call.objects().pidfd(pid, serial, flags)? as u64)
 }

@@ -95,6 +95,14 @@ fn target(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Errno> {
     }
 }
 
+/// As `target`; these calls take a negative number for one that nobody has.
+fn thread_of(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Errno> {
+    match pid as i32 {
+        ..0 => Err(Errno::ESRCH),
+        _ => target(call, pid),
+    }
+}
+
 /// Whether a policy goes with a priority, and whether both can be had.
 fn check_policy(
     call: &Call<'_>,
@@ -186,9 +194,7 @@ pub fn sched_getaffinity(call: &Call<'_>) -> Outcome {
     if len < 8 || len % 8 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if pid != 0 {
-        target(call, pid)?;
-    }
+    thread_of(call, pid)?;
     call.space().put(mask, 1u64)?;
     Ok(8)
 }
@@ -199,7 +205,7 @@ pub fn sched_setaffinity(call: &Call<'_>) -> Outcome {
     if len > 0 {
         call.space().read(mask, &mut first)?;
     }
-    let process = target(call, pid)?;
+    let process = thread_of(call, pid)?;
     check_change(call, &process)?;
     // There is one core.
     if first[0] & 1 == 0 {

@@ -333,13 +333,19 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     call.wait(deadline)
 }
 
-/// `pidfd_send_signal`: as `kill` or `rt_sigqueueinfo`, to the process behind a descriptor.
+/// `pidfd_send_signal`: as `kill` or `rt_sigqueueinfo`, to the process behind a descriptor or whose folder of /proc it is.
 pub fn pidfd_send_signal(call: &Call<'_>) -> Outcome {
     let [_, signal, info, flags, ..] = call.args;
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (pid, serial, _) = call.objects().process_of(call.fd(0))?;
+    let behind = call.objects().process_of(call.fd(0));
+    let named = call.objects().process_named_by(call.fd(0));
+    let (pid, serial) = match (behind, named) {
+        (Ok((pid, serial, _)), _) => (pid, serial),
+        (Err(_), Some(pid)) => (pid, super::process::serial_of(call, pid)?),
+        (Err(errno), None) => return Err(errno.into()),
+    };
     let info = match info {
         0 => sent(call, signal, 0)?,
         info => {

@@ -133,7 +133,7 @@ table! {
 38 setitimer "dpp" Full => timer::setitimer;
 39 getpid "" Full => thread::getpid;
 40 sendfile "ffpx" Full [SaRestart] => copy::sendfile;
-41 socket "ddd" Full => socket::socket;
+41 socket "ddd" Partial("TCP, UDP, Unix and NETLINK_ROUTE; no UDP-Lite, raw and packet sockets, VSOCK") => socket::socket;
 42 connect "fpd" Full [SaRestart] => socket::connect;
 43 accept "fpp" Full [SaRestart] => socket::accept;
 44 sendto "fpxbpd" Full [SaRestart] => socket::sendto;

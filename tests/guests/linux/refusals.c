@@ -144,6 +144,12 @@ int main(void) {
     SAYS("as fresh and as stale", statx(AT_FDCWD, "f", 0x6000, 0x7ff, &sx));
     SAYS("attributes of nothing", getxattr("nowhere", "user.a", values, 4)), SAYS("of no descriptor", fgetxattr(99, "user.a", values, 4));
     SAYS("personality", personality(ADDR_NO_RANDOMIZE)), SAYS("told", personality(0xffffffff)), SAYS("no more", personality(0));
+    SAYS("processors of nobody", syscall(SYS_sched_getaffinity, -1, 8, values)), SAYS("chosen for nobody", syscall(SYS_sched_setaffinity, -1, 8, values));
+    char own[32];
+    sprintf(own, "/proc/%d", getpid());
+    int folder = open(own, O_RDONLY | O_DIRECTORY), other = open("/proc", O_RDONLY | O_DIRECTORY);
+    SAYS("a signal by a folder of /proc", syscall(SYS_pidfd_send_signal, folder, 0, 0, 0)), SAYS("by another folder", syscall(SYS_pidfd_send_signal, other, 0, 0, 0));
+    SAYS("waiting by a folder", waitid(3, folder, (void *)values, WEXITED | WNOHANG));
     SAYS("the clock of a descriptor that has none", clock_gettime(-1, &now)), SAYS("its resolution", clock_getres(-1, &now));
     return 0;
 }

@@ -201,6 +201,15 @@ fn write_shared(
     }
 }
 
+/// What lies at page `index` of a file of the archive.
+fn page_of(file: &'static [u8], index: u64) -> &'static [u8] {
+    let start = usize::try_from(index)
+        .ok()
+        .and_then(|i| i.checked_mul(PAGE));
+    let rest = start.and_then(|start| file.get(start..)).unwrap_or(&[]);
+    &rest[..rest.len().min(PAGE)]
+}
+
 impl FileData {
     /// A file that reads as this part of the archive until it is written.
     pub fn over(lower: &'static [u8]) -> Self {
@@ -296,14 +305,7 @@ impl FileData {
     }
 
     fn lower_page(&self, index: u64) -> &'static [u8] {
-        let Some(start) = usize::try_from(index)
-            .ok()
-            .and_then(|i| i.checked_mul(PAGE))
-        else {
-            return &[];
-        };
-        let rest = self.lower.get(start..).unwrap_or(&[]);
-        &rest[..rest.len().min(PAGE)]
+        page_of(self.lower, index)
     }
 
     /// What lies at page `index`.
@@ -327,7 +329,7 @@ impl FileData {
 
     /// The page at `index` for writing, made if it is absent.
     fn page_mut(&mut self, budget: &mut PageBudget, index: u64) -> Result<&mut [u8; PAGE]> {
-        let lower = self.lower_page(index);
+        let lower = self.lower;
         // Looked for once: mostly it is there.
         let slot = match self.pages.entry(index) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -339,6 +341,7 @@ impl FileData {
         let page = slot.get_or_insert_with(|| {
             let mut page = Arc::new(Page::zeroed());
             if let Some(page) = Arc::get_mut(&mut page) {
+                let lower = page_of(lower, index);
                 page.0[..lower.len()].copy_from_slice(lower);
             }
             page

@@ -4,7 +4,8 @@ use crate::object::{
     Objects,
     errno::{Errno, Result},
     flags::OpenFlags,
-    id::Fd,
+    fs::synth::PID,
+    id::{Fd, NodeRef},
     kind::{
         Object,
         eventfd::{EventFd, SEMAPHORE},
@@ -70,6 +71,15 @@ impl Objects {
                 Ok((pid, serial, desc.flags.contains(OpenFlags::NONBLOCK)))
             }
             _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// The number of the process whose folder of /proc a descriptor is.
+    pub fn process_named_by(&self, fd: Fd) -> Option<u32> {
+        let desc = self.description(self.lookup_fd(fd).ok()?).ok()?;
+        match desc.node {
+            Some(NodeRef::Synth(node)) if node.row()?.0 == PID => node.pid(),
+            _ => None,
         }
     }
 }

@@ -48,22 +48,28 @@ impl Objects {
         if pos >= most {
             return Err(Errno::EFBIG);
         }
-        let seals = self.fs.seals(node);
-        let end = pos.saturating_add(source.remaining() as u64).min(most);
-        if seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0
-            || seals & SEAL_GROW != 0 && end > self.fs.file_size(node)?
+        let wanted = pos.saturating_add(source.remaining() as u64);
+        let end = wanted.min(most);
+        let id = self.fs.copy_up(node)?;
+        let seals = self.fs.inode(id)?.seals.unwrap_or(0);
+        if seals != 0
+            && (seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0
+                || seals & SEAL_GROW != 0 && end > self.fs.file_size(node)?)
         {
             return Err(Errno::EPERM);
         }
-        let id = self.fs.copy_up(node)?;
         let now = Time::from_ns(env.realtime());
-        let mut limited = Limited {
-            source,
-            left: (end - pos) as usize,
+        let mut limited;
+        let source: &mut dyn Source = if end < wanted {
+            let left = (end - pos) as usize;
+            limited = Limited { source, left };
+            &mut limited
+        } else {
+            source
         };
         let done = self
             .fs
-            .with_data(id, now, |d, budget| d.write(budget, pos, &mut limited))?;
+            .with_data(id, now, |d, budget| d.write(budget, pos, source))?;
         if self.is_watching() && done > 0 {
             self.tell_node(node, Change::MODIFY);
         }
