@@ -163,7 +163,7 @@ pub fn getsockname(call: &Call<'_>) -> Outcome {
 
 pub fn getpeername(call: &Call<'_>) -> Outcome {
     let id = call.objects().lookup_fd(call.fd(0))?;
-    let (domain, address) = call.on_objects(|o, _| o.peer_name(id))?;
+    let (domain, address) = call.on_objects(|o, w| o.peer_name(w, id))?;
     give_address(call, domain, &address, call.args[1], call.args[2])?;
     Ok(0)
 }

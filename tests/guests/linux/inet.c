@@ -267,6 +267,29 @@ static void urgent(void) {
   }
 }
 
+// A connection has a peer until both directions are closed, or it was reset.
+static void peers_gone(void) {
+  const char *how[] = {"closed", "closed, and so here", "reset", "reset with data", "closed here first", "both shut down"};
+  for (int i = 0; i < 6; i++) {
+    struct linger now = {1, 0};
+    struct sockaddr_in a;
+    socklen_t n = sizeof a;
+    char b[8];
+    int s[2];
+    tcp_pair(s);
+    if (i == 3) write(s[0], "last", 4), usleep(20000);
+    if (i == 2 || i == 3) setsockopt(s[0], SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    if (i == 4) shutdown(s[1], SHUT_WR), usleep(20000);
+    if (i == 5) shutdown(s[0], SHUT_WR); else close(s[0]);
+    usleep(20000);
+    if (i == 1 || i == 5) shutdown(s[1], SHUT_WR), usleep(20000);
+    long r = getpeername(s[1], (void *)&a, &n);
+    printf("peer %s: %ld %s", how[i], r, why(r)), r = recv(s[1], b, 8, MSG_DONTWAIT), printf(", read %ld %s\n", r, why(r));
+    if (i == 5) close(s[0]);
+    close(s[1]);
+  }
+}
+
 // Two marks, of which the second counts; then nothing is left but the marked byte, which no reader is woken for.
 static void marks(void) {
   for (int among = 0; among < 2; among++) {
@@ -287,5 +310,5 @@ static void marks(void) {
 
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks();
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone();
 }

@@ -14,7 +14,7 @@ use crate::object::{
     kind::{
         Object,
         socket::{
-            Owner, SocketId, SocketKind, State,
+            Owner, Socket, SocketId, SocketKind, State,
             address::{Address, Domain, canonical, is_loopback},
             option::{REUSEADDR, REUSEPORT, SOCKET},
         },
@@ -705,7 +705,7 @@ impl Objects {
     ///
     /// # Errors
     /// `ENOTCONN`.
-    pub fn peer_name(&self, desc: DescId) -> Result<(Domain, Address)> {
+    pub fn peer_name(&self, env: &dyn Env, desc: DescId) -> Result<(Domain, Address)> {
         let socket = self.socket(self.socket_of(desc)?)?;
         match (socket.domain, socket.state, socket.peer) {
             (Domain::Unix, State::Connected, peer) => {
@@ -715,7 +715,9 @@ impl Objects {
                     peer.map_or(Address::Unnamed, |p| p.local.clone()),
                 ))
             }
-            (domain, State::Connected, _) => Ok((domain, socket.remote.clone())),
+            (domain, State::Connected, _) if !self.is_over(env, socket) => {
+                Ok((domain, socket.remote.clone()))
+            }
             _ => Err(Errno::ENOTCONN),
         }
     }
@@ -727,6 +729,17 @@ impl Objects {
     pub fn socket_kind(&self, desc: DescId) -> Result<(Domain, SocketKind)> {
         let socket = self.socket(self.socket_of(desc)?)?;
         Ok((socket.domain, socket.kind))
+    }
+
+    /// Whether both directions of a TCP connection are closed, or it was reset.
+    fn is_over(&self, env: &dyn Env, socket: &Socket) -> bool {
+        let outside = socket.net.zip(env.network());
+        let peer = socket.peer.and_then(|peer| self.socket(peer).ok());
+        match (socket.kind, outside) {
+            (SocketKind::Datagram, _) => false,
+            (_, Some((net, network))) => network.readiness(net).contains(Events::HUP),
+            _ => socket.no_write && (socket.peer_closed || peer.is_some_and(|p| p.no_write)),
+        }
     }
 
     /// The family of a socket, for parsing the addresses that go with it.

@@ -58,7 +58,7 @@ fn loopback_tcp_connects_carries_bytes_both_ways_and_ends() {
     assert_eq!(o.connect(&w, dc, to.clone()), Err(Errno::EISCONN));
     let (s, from) = o.accept(&w, d, 0).unwrap();
     assert_eq!(from, o.socket_name(dc).unwrap().1);
-    assert_eq!(o.peer_name(dc).unwrap().1, to);
+    assert_eq!(o.peer_name(&w, dc).unwrap().1, to);
     assert_eq!(o.write(&w, c, &mut &b"GET /"[..]), Ok(5));
     assert_eq!(read(&mut o, &w, s, 3).unwrap(), b"GET");
     assert_eq!(read(&mut o, &w, s, 9).unwrap(), b" /");
@@ -171,7 +171,7 @@ fn unix_sockets_meet_by_path_and_carry_descriptors() {
     o.connect(&w, dc, path.clone()).unwrap();
     let (s, from) = o.accept(&w, dl, 0).unwrap();
     assert_eq!(from, Address::Unnamed);
-    assert_eq!(o.peer_name(dc).unwrap().1, path);
+    assert_eq!(o.peer_name(&w, dc).unwrap().1, path);
     let (r, p) = o.pipe(0).unwrap();
     let ds = desc(&o, s);
     let none = MessageFlags::empty();

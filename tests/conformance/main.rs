@@ -1,0 +1,261 @@
+//! Other people's suites, on this machine's Linux and in the image: how many tests pass on Linux, how many of these in the
+//! image, and every difference with its reason. One without a reason is a failure.
+//!
+//! ```text
+//! cargo test -p conformance-tests                        a sample of every suite, in less than two minutes once all is built
+//! cargo test -p conformance-tests -- libuv               of one
+//! cargo test -p conformance-tests -- --seed 7            another sample
+//! cargo test -p conformance-tests -- node --whole        all of it
+//! cargo test -p conformance-tests -- python --only test_os
+//! cargo test -p conformance-tests -- --fetch             fetches and builds, and runs nothing
+//! cargo test -p conformance-tests -- --table             what the last whole runs said, as the book's table
+//! ```
+//!
+//! The sources come from packages (Debian, PyPI, npm), once, into `target/tmp/conformance`; nothing of them is kept here. What
+//! the tests of both sides said is left there, beside the log of the build. A test that differs is run once more by itself,
+//! because some measure time and the machine may be busy.
+
+mod compare;
+mod fetch;
+mod run;
+mod suite;
+mod suites;
+
+use std::{
+    env, fs,
+    io::Write,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use compare::{Comparison, compare};
+use fetch::Place;
+use run::{Side, run};
+use serde_json::json;
+use suite::{Ran, Suite, Test};
+use test_support::{Random, cargo, tools};
+
+const HELP: &str = "cargo test -p conformance-tests -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--table]";
+
+/// When a suite's sample takes no further test on one side: six suites on two sides are to take less than two minutes.
+const SHORT: Duration = Duration::from_secs(9);
+
+struct Asked {
+    suites: Vec<&'static Suite>,
+    whole: bool,
+    seed: u64,
+    only: Vec<String>,
+    fetch: bool,
+}
+
+fn main() -> ExitCode {
+    let asked = match Asked::parse(env::args().skip(1)) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for suite in &asked.suites {
+        if tools::lacks(suite.needs) {
+            continue;
+        }
+        match asked.suite(suite) {
+            Ok(true) => passed += 1,
+            Ok(false) => failed += 1,
+            Err(Refused::Fetch(why)) => tools::skip(&format!("{}: {why}", suite.name)),
+            Err(Refused::Run(why)) => {
+                println!("{}: {why}", suite.name);
+                failed += 1;
+            }
+        }
+    }
+    println!("\n{passed} passed, {failed} failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+enum Refused {
+    /// The registries are not reached, or a build fails.
+    Fetch(String),
+    Run(String),
+}
+
+impl Asked {
+    /// `None` when there is nothing to do.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut asked = Self {
+            suites: Vec::new(),
+            whole: false,
+            seed: 1,
+            only: Vec::new(),
+            fetch: false,
+        };
+        let mut filtered = false;
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--whole" => asked.whole = true,
+                "--fetch" => asked.fetch = true,
+                "--seed" => asked.seed = value()?.parse().map_err(|e| format!("--seed: {e}"))?,
+                "--only" => asked.only = value()?.split(',').map(str::to_owned).collect(),
+                "--table" => {
+                    print!("{}", table());
+                    return Ok(None);
+                }
+                "--list" => {
+                    for suite in suites::ALL {
+                        println!("{}: test", suite.name);
+                    }
+                    return Ok(None);
+                }
+                // What Cargo's users say to all test programs at once.
+                "--ignored" | "--nocapture" | "--no-capture" | "--include-ignored" | "-q"
+                | "--quiet" | "--exact" => {}
+                option if option.starts_with("--test-threads") => {}
+                option if option.starts_with('-') => return Err(format!("what is {option}?")),
+                name => {
+                    filtered = true;
+                    asked
+                        .suites
+                        .extend(suites::ALL.iter().find(|s| s.name == name));
+                }
+            }
+        }
+        if !filtered {
+            asked.suites = suites::ALL.to_vec();
+        } else if asked.suites.is_empty() {
+            let names: Vec<_> = suites::ALL.iter().map(|s| s.name).collect();
+            println!("0 passed, 0 failed (the suites are {})", names.join(", "));
+            return Ok(None);
+        }
+        Ok(Some(asked))
+    }
+
+    /// Runs a suite on both sides and says what came of it; whether all differences have their reasons.
+    fn suite(&self, suite: &Suite) -> Result<bool, Refused> {
+        let place = fetch::fetch(suite.name, &suite.source, suite.build).map_err(Refused::Fetch)?;
+        if self.fetch {
+            return Ok(true);
+        }
+        // Said now and not between the two sides.
+        cargo::example("linux");
+        let tests = self.choose(suite, (suite.tests)(&place).map_err(Refused::Run)?)?;
+        let part = match (self.whole, self.only.is_empty()) {
+            (true, _) => "all of it".to_owned(),
+            (false, false) => self.only.join(", "),
+            (false, true) => format!("a sample of {}, seed {}", tests.len(), self.seed),
+        };
+        println!("\n{}, {part}", suite.title);
+        let both = |tests: &[Test], until: &dyn Fn() -> Option<Instant>| {
+            let linux = run(suite, &place, Side::Linux, tests, until())?;
+            let image = run(suite, &place, Side::Image, &tests[..linux.len()], until())?;
+            Ok::<_, String>((linux, image))
+        };
+        let short = !self.whole && self.only.is_empty();
+        let until = || short.then(|| Instant::now() + SHORT);
+        let (linux, image) = both(&tests, &until).map_err(Refused::Run)?;
+        keep(&place, &tests, &linux, &image);
+        let mut compared = compare(suite, &tests, &linux, &image);
+        let differs = |test: &Test| {
+            let of = compared.unexplained().filter(|d| d.test == test.name);
+            let names: Vec<&str> = of.map(|d| d.name.as_str()).collect();
+            (!names.is_empty()).then(|| (suite.part)(test, &names))
+        };
+        let again: Vec<Test> = tests.iter().filter_map(differs).collect();
+        if !again.is_empty() {
+            let (linux, image) = both(&again, &|| None).map_err(Refused::Run)?;
+            let second = compare(suite, &again, &linux, &image);
+            let still = |name: &String| second.differences.iter().any(|d| d.name == *name);
+            let differed = compared.differences.iter().map(|d| d.name.clone());
+            compared.second_time = differed
+                .filter(|name| !still(name))
+                .filter(|_| second.tests == again.len())
+                .collect();
+        }
+        let row = compared.row(suite.title);
+        println!("{TABLE_HEAD}{row}\n{}", compared.details());
+        if self.whole {
+            keep_row(suite, &place, &compared, &row);
+        }
+        let _ = std::io::stdout().flush();
+        Ok(compared.unexplained().count() == 0)
+    }
+
+    fn choose(&self, suite: &Suite, all: Vec<Test>) -> Result<Vec<Test>, Refused> {
+        if !self.only.is_empty() {
+            let chosen: Vec<_> = all
+                .into_iter()
+                .filter(|t| self.only.contains(&t.name))
+                .collect();
+            return match chosen.len() == self.only.len() {
+                true => Ok(chosen),
+                false => Err(Refused::Run("--only names a test that is not there".into())),
+            };
+        }
+        if self.whole {
+            return Ok(all);
+        }
+        let mut left: Vec<_> = all
+            .into_iter()
+            .filter(|test| !suite.long.contains(&test.name.as_str()))
+            .collect();
+        let mut random = Random(self.seed);
+        let mut chosen = Vec::new();
+        while chosen.len() < suite.sample && !left.is_empty() {
+            let at = random.next() % left.len() as u64;
+            chosen.push(left.swap_remove(usize::try_from(at).unwrap_or(0)));
+        }
+        Ok(chosen)
+    }
+}
+
+const TABLE_HEAD: &str = "| suite | tests | results that pass on Linux | of these in the image | |\n|---|---|---|---|---|\n";
+
+/// Leaves what both sides said to read.
+fn keep(place: &Place, tests: &[Test], linux: &[Ran], image: &[Ran]) {
+    for (name, side) in [("said.linux", linux), ("said.image", image)] {
+        let mut text = String::new();
+        for (test, ran) in tests.iter().zip(side) {
+            text += &format!(
+                "== {} {} {} ms\n{}",
+                test.name, ran.status, ran.took_ms, ran.output
+            );
+        }
+        let _ = fs::write(place.folder.join(name), text);
+    }
+}
+
+/// Keeps what the table of the book says of a suite.
+fn keep_row(suite: &Suite, place: &Place, compared: &Comparison, row: &str) {
+    let differences: Vec<_> = compared
+        .differences
+        .iter()
+        .map(|d| json!({ "name": d.name, "why": d.why.unwrap_or("") }))
+        .collect();
+    let kept = json!({ "row": row, "version": place.version, "differences": differences });
+    let _ = fs::write(
+        fetch::root().join(format!("{}.json", suite.name)),
+        kept.to_string(),
+    );
+}
+
+/// The rows of the last whole runs.
+fn table() -> String {
+    let mut text = TABLE_HEAD.to_owned();
+    for suite in suites::ALL {
+        let path = fetch::root().join(format!("{}.json", suite.name));
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap_or_default();
+        match kept["row"].as_str() {
+            Some(row) => text += &format!("{row}\n"),
+            None => eprintln!(
+                "conformance: {} has not been run whole ({} is not there)",
+                suite.name,
+                path.display()
+            ),
+        }
+    }
+    text
+}

@@ -1,0 +1,289 @@
+//! Runs a list of tests on one side. A test that ends or hangs the machine is told as failed, and the machine is started
+//! again for those behind it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write, stderr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use test_support::{RUNNER, cargo, signal};
+
+use crate::{
+    fetch::Place,
+    suite::{Ran, Suite, Test},
+};
+
+/// Who runs the tests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// This machine.
+    Linux,
+    /// An image, on one core.
+    Image,
+}
+
+/// Starts tests; the image brings it along under its own path.
+const EACH: &str = env!("CARGO_BIN_EXE_each");
+
+/// Runs tests one after another until a moment; gives what came of each, in their order, as far as there was time.
+///
+/// # Errors
+/// When nothing can be started.
+pub fn run(
+    suite: &Suite,
+    place: &Place,
+    side: Side,
+    tests: &[Test],
+    until: Option<Instant>,
+) -> Result<Vec<Ran>, String> {
+    let list = place.folder.join(match side {
+        Side::Linux => "list.linux",
+        Side::Image => "list.image",
+    });
+    let lines: Vec<String> = tests.iter().map(Test::line).collect();
+    fs::write(&list, lines.join("\n") + "\n").map_err(|e| format!("{}: {e}", list.display()))?;
+    let archive = match side {
+        Side::Linux => PathBuf::new(),
+        Side::Image => pack(suite, place, &list)?,
+    };
+    let mut progress = Progress::new(suite, side, tests.len());
+    let mut results: Vec<Ran> = Vec::new();
+    while results.len() < tests.len() {
+        let mut command = match side {
+            Side::Linux => Command::new(EACH),
+            Side::Image => image(suite, &archive),
+        };
+        command
+            .arg(&list)
+            .arg(results.len().to_string())
+            .arg(suite.limit_s.to_string())
+            .arg(match side {
+                Side::Linux => place.folder.join("work"),
+                Side::Image => PathBuf::from("/tmp/work"),
+            })
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().map_err(|e| format!("{EACH}: {e}"))?;
+        let before = results.len();
+        let ended = follow(child, suite, until, &mut results, &mut progress);
+        match ended {
+            Ended::Done => break,
+            Ended::OutOfTime => {
+                progress.say(&format!("out of time behind {} tests", results.len()));
+                break;
+            }
+            Ended::InTest(ran) => results.push(ran),
+            // Nothing was started: it will not be otherwise the next time.
+            Ended::Otherwise(why) if results.len() == before => return Err(why),
+            Ended::Otherwise(_) => {}
+        }
+    }
+    progress.end();
+    let _ = fs::remove_dir_all(place.folder.join("work"));
+    Ok(results)
+}
+
+enum Ended {
+    Done,
+    OutOfTime,
+    /// What becomes of the test that was running.
+    InTest(Ran),
+    /// Between tests, with what was said.
+    Otherwise(String),
+}
+
+/// Follows what `each` says until it or the machine ends.
+fn follow(
+    mut child: Child,
+    suite: &Suite,
+    until: Option<Instant>,
+    results: &mut Vec<Ran>,
+    progress: &mut Progress,
+) -> Ended {
+    let lines = lines_of(&mut child);
+    let patience = Duration::from_secs(suite.limit_s + 60);
+    let mut running: Option<(Instant, String)> = None;
+    let mut beside = String::new();
+    let ended = loop {
+        let out_of_time = until.is_some_and(|until| Instant::now() > until);
+        if out_of_time && running.is_none() && !results.is_empty() {
+            break Ended::OutOfTime;
+        }
+        let (text, of_program) = match lines.recv_timeout(Duration::from_secs(1)) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => match &running {
+                Some((since, said)) if since.elapsed() > patience => {
+                    break Ended::InTest(ran("the machine hangs", since, said.clone() + &beside));
+                }
+                _ => continue,
+            },
+            Err(RecvTimeoutError::Disconnected) => match running.take() {
+                Some((since, said)) => {
+                    break Ended::InTest(ran("the machine ended", &since, said + &beside));
+                }
+                None => break Ended::Otherwise(beside),
+            },
+        };
+        if !of_program {
+            beside += &text;
+            beside.push('\n');
+        } else if text == "@@done" {
+            break Ended::Done;
+        } else if let Some(what) = text.strip_prefix("@@start ") {
+            progress.at(results.len(), what);
+            running = Some((Instant::now(), String::new()));
+        } else if let Some(what) = text.strip_prefix("@@end ") {
+            let mut words = what.split(' ').skip(1);
+            let status = words.next().unwrap_or_default().to_owned();
+            let took_ms = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            let output = running.take().map(|(_, said)| said).unwrap_or_default();
+            results.push(Ran {
+                status,
+                output,
+                took_ms,
+            });
+        } else if let (Some(line), Some((_, said))) = (text.strip_prefix("| "), &mut running) {
+            *said += line;
+            said.push('\n');
+        } else {
+            beside += &text;
+            beside.push('\n');
+        }
+    };
+    // The runner ends its QEMU when asked.
+    signal(&child, libc_sigterm());
+    let _ = child.wait();
+    ended
+}
+
+const fn libc_sigterm() -> i32 {
+    nix::sys::signal::Signal::SIGTERM as i32
+}
+
+fn ran(status: &str, since: &Instant, output: String) -> Ran {
+    Ran {
+        status: status.to_owned(),
+        output,
+        took_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The lines of both outputs as they come, and whether each is the program's own.
+fn lines_of(child: &mut Child) -> Receiver<(String, bool)> {
+    let (to, lines) = channel();
+    let beside = to.clone();
+    let (output, error) = (child.stdout.take(), child.stderr.take());
+    thread::spawn(move || {
+        let mut reader = BufReader::new(output.expect("piped"));
+        let mut line = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            let text = String::from_utf8_lossy(&line);
+            let _ = to.send((text.trim_end_matches(['\r', '\n']).to_owned(), true));
+            line.clear();
+        }
+    });
+    thread::spawn(move || {
+        let reader = BufReader::new(error.expect("piped"));
+        for line in reader.lines().map_while(Result::ok) {
+            let _ = beside.send((line, false));
+        }
+    });
+    lines
+}
+
+/// The runner on the image, without the arguments of `each`.
+fn image(suite: &Suite, archive: &Path) -> Command {
+    let mut command = Command::new(RUNNER);
+    command
+        .arg(cargo::example("linux"))
+        .env("EBB_ARCHIVE", archive)
+        .env("EBB_CORES", "1")
+        .env("EBB_MEMORY", format!("{}M", suite.memory))
+        // All but what the image itself takes.
+        .env(
+            "EBB_OPTIONS",
+            format!("memory={}", u64::from(suite.memory - 256) << 20),
+        )
+        .env("EBB_NET", "user")
+        .env("EBB_QUIET", "1")
+        .env_remove("EBB_TIMEOUT");
+    command
+}
+
+/// Makes the archive of a suite and a list.
+fn pack(suite: &Suite, place: &Place, list: &Path) -> Result<PathBuf, String> {
+    let (manifest, archive) = (
+        place.folder.join("manifest"),
+        place.folder.join("archive.ebb"),
+    );
+    let mut lines = vec![
+        format!("program {EACH}"),
+        format!("file {}", list.display()),
+        "workdir /tmp".to_owned(),
+        "directory /tmp 1777".to_owned(),
+    ];
+    lines.extend((suite.files)(place));
+    fs::write(&manifest, lines.join("\n") + "\n").map_err(|e| e.to_string())?;
+    let packed = Command::new(RUNNER)
+        .args(["pack".as_ref(), manifest.as_os_str(), "-o".as_ref()])
+        .arg(&archive)
+        .output()
+        .map_err(|e| format!("{RUNNER}: {e}"))?;
+    match packed.status.success() {
+        true => Ok(archive),
+        false => Err(format!(
+            "{} cannot be packed: {}",
+            suite.name,
+            String::from_utf8_lossy(&packed.stderr)
+        )),
+    }
+}
+
+/// Says on the error output how far it is: a line that is written anew on a terminal, else a line now and then.
+struct Progress {
+    what: String,
+    all: usize,
+    terminal: bool,
+    said: Instant,
+}
+
+impl Progress {
+    fn new(suite: &Suite, side: Side, all: usize) -> Self {
+        let side = match side {
+            Side::Linux => "on Linux",
+            Side::Image => "in the image",
+        };
+        Self {
+            what: format!("{} {side}", suite.name),
+            all,
+            terminal: std::io::IsTerminal::is_terminal(&stderr()),
+            said: Instant::now(),
+        }
+    }
+
+    fn at(&mut self, n: usize, name: &str) {
+        let text = format!("{}: {} of {}, {name}", self.what, n + 1, self.all);
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[K{text}");
+        } else if self.said.elapsed() > Duration::from_secs(20) {
+            self.said = Instant::now();
+            let _ = writeln!(stderr(), "{text}");
+        }
+    }
+
+    fn say(&self, text: &str) {
+        let _ = writeln!(stderr(), "{}: {text}", self.what);
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
