@@ -82,6 +82,8 @@ pub(crate) struct Header {
     /// Offset of the working directory in the names, and its length.
     pub directory: u32,
     pub directory_len: u32,
+    /// See [`crate::write::CONTENT_NAME`].
+    pub content: u64,
 }
 
 impl Header {
@@ -96,6 +98,7 @@ impl Header {
             names: u64_at(b, 32),
             names_len: u64_at(b, 40),
             total: u64_at(b, 48),
+            content: u64_at(b, 56),
         })
     }
 
@@ -112,11 +115,12 @@ impl Header {
         for (place, word) in b[8..28].chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        for (place, word) in
-            b[32..56]
-                .chunks_exact_mut(8)
-                .zip([self.names, self.names_len, self.total])
-        {
+        for (place, word) in b[32..64].chunks_exact_mut(8).zip([
+            self.names,
+            self.names_len,
+            self.total,
+            self.content,
+        ]) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         b
@@ -215,6 +219,7 @@ mod tests {
             total: 6,
             directory: 7,
             directory_len: 8,
+            content: 9,
         };
         assert_eq!(Header::parse(&header.bytes()), Some(header));
         assert_eq!(Header::parse(&[0; HEADER]), None);

@@ -145,6 +145,12 @@ impl<'a> Archive<'a> {
         Some(node)
     }
 
+    /// What names its whole content, where whoever wrote it has computed that: archives that have the same name are the same,
+    /// byte by byte.
+    pub fn content_name(&self) -> Option<u64> {
+        (self.header.content != 0).then_some(self.header.content)
+    }
+
     /// The program and the arguments that come before those of the command line; empty if the
     /// command line gives the program.
     pub fn arguments(&self) -> Strings<'a> {

@@ -13,6 +13,10 @@ use crate::{
     entry::{ENTRY, Entry, HEADER, Header, Kind, Metadata},
 };
 
+/// Where in an archive the 8 bytes are, little endian, by which it can be told from any other one: 0, or a checksum of all of it,
+/// taken with zeroes there. Who writes the data writes them last.
+pub const CONTENT_NAME: u64 = 56;
+
 /// A tree to be written.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -333,6 +337,7 @@ impl Builder {
             total: end,
             directory: directory_at,
             directory_len: u32::try_from(directory.len()).map_err(|_| Error::TooLarge)?,
+            content: 0,
         };
         let mut table = header.bytes().to_vec();
         table.extend(entries.iter().flat_map(Entry::bytes));

@@ -17,13 +17,14 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime},
 };
 
-use ebb_archive::Archive;
+use ebb_archive::{Archive, write::CONTENT_NAME};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
 pub use manifest::Manifest;
@@ -135,10 +136,10 @@ fn write_to(plan: Plan, draft: &Path) -> Result<(), Failure> {
         let copied = match source {
             Some(Source::Text(text)) => out.write_all(text.as_bytes()).map(|()| text.len() as u64),
             Some(Source::File(path)) => {
-                let mut file = File::open(path).map_err(|e| {
+                let file = File::open(path).map_err(|e| {
                     Failure::unusable(format!("cannot read {}: {e}", path.display()))
                 })?;
-                io::copy(&mut io::Read::take(&mut file, placed.size), &mut out)
+                io::copy(&mut file.take(placed.size), &mut out)
             }
             None => Ok(0),
         };
@@ -148,7 +149,24 @@ fn write_to(plan: Plan, draft: &Path) -> Result<(), Failure> {
             )));
         }
     }
-    out.set_len(layout.len).map_err(unwritable)
+    out.set_len(layout.len).map_err(unwritable)?;
+    drop(out);
+    name_content(draft).map_err(unwritable)
+}
+
+/// Writes into an archive's header what names its content.
+fn name_content(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let (mut hash, mut chunk) = (Xxh3::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            n => hash.update(&chunk[..n]),
+        }
+    }
+    file.seek(SeekFrom::Start(CONTENT_NAME))?;
+    // 0 stands for none.
+    file.write_all(&hash.digest().max(1).to_le_bytes())
 }
 
 /// The content of an archive, one line an entry, like `ls -l`.
@@ -232,4 +250,28 @@ fn stem(name: &str) -> Option<(&str, bool)> {
         .strip_prefix("draft")
         .is_some_and(|n| n.parse::<u32>().is_ok());
     (is_hash && (finished || draft)).then_some((stem, finished))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_named_by_its_content_whatever_it_was_named_before() {
+        let path = env::temp_dir().join(format!("ebb-content-name-{}", process::id()));
+        let name_of = |byte: u8| {
+            let mut bytes = vec![1; 5000];
+            bytes[CONTENT_NAME as usize..][..8].fill(0);
+            bytes[4999] = byte;
+            fs::write(&path, &bytes).expect("it can be written");
+            name_content(&path).expect("it can be named");
+            let named = fs::read(&path).expect("it can be read");
+            let (before, after) = (&named[..56], &named[64..]);
+            assert!(before == &bytes[..56] && after == &bytes[64..]);
+            u64::from_le_bytes(*named[56..].first_chunk().expect("8 bytes"))
+        };
+        let (one, two, again) = (name_of(1), name_of(2), name_of(1));
+        fs::remove_file(&path).expect("it was written");
+        assert!(one != 0 && one != two && one == again);
+    }
 }

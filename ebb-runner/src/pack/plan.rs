@@ -81,6 +81,8 @@ impl Plan {
         };
         format!("{manifest:?}").hash(&mut plan.hasher);
         env!("CARGO_PKG_VERSION").hash(&mut plan.hasher);
+        // Archives with a name of their content.
+        2_u32.hash(&mut plan.hasher);
         // The manifest's own words first: what the host has of the same directory gives way.
         let (of_host, own): (Vec<_>, Vec<_>) = manifest.items.iter().partition(|i| {
             !matches!(
