@@ -28,3 +28,18 @@ pub const X87: u64 = 1 << 0;
 pub const SSE: u64 = 1 << 1;
 /// The component of the upper halves of YMM.
 pub const AVX: u64 = 1 << 2;
+
+/// State components that are switched on; 0 without XSAVE.
+#[must_use]
+pub fn components() -> u64 {
+    // CPUID.1:ECX.OSXSAVE says that XGETBV works.
+    if core::arch::x86_64::__cpuid(1).ecx & 1 << 27 == 0 {
+        return 0;
+    }
+    let (low, high): (u32, u32);
+    // SAFETY: OSXSAVE is set.
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
+    u64::from(low) | u64::from(high) << 32
+}

@@ -136,6 +136,13 @@ pub fn is_text(address: u64) -> bool {
     (&raw const __text_start as u64..&raw const __text_end as u64).contains(&address)
 }
 
+/// The image's text and constants, which never change.
+pub fn constants() -> &'static [u8] {
+    let (start, end) = (&raw const __text_start, &raw const __rodata_end);
+    // SAFETY: the linker script puts both into one run of pages that are mapped for reading and never written to.
+    unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
 /// Makes the kernel's page tables and switches to them.
 ///
 /// # Errors

@@ -155,6 +155,10 @@ int main(void) {
             memset(got, 0, sizeof got);
             read(loop[0], got, 7);
             printf("%s\n", got);
+        } else if (!strcmp(line, "unloop")) {
+            close(loop[0]);
+            close(loop[1]);
+            puts("unlooped");
         } else if (sscanf(line, "connect %u", &value) == 1) {
             puts(connect_outside(value));
         } else if (!strcmp(line, "echo")) {

@@ -11,7 +11,7 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
 use ebb::{println, time};
-use ebb_linux::snapshot::{CloneOptions, Refused};
+use ebb_linux::snapshot::{CloneOptions, PAGE_BYTES, Refused, Restoring, Unusable};
 use ebb_linux::{Access, Channel, Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_mem::frame::{self, Node};
 
@@ -318,8 +318,135 @@ async fn orphaned(snapshot: &Snapshot, whole: bool) {
     );
 }
 
-/// Clones, and snapshots of clones, that write at random; each has a model of its own.
-async fn isolated(snapshot: &Snapshot, seed: u64, count: usize) {
+/// What a snapshot is as bytes: its record and its pages.
+fn bytes_of(snapshot: &Snapshot) -> Result<(Vec<u8>, Vec<u8>), Unusable> {
+    let (mut recording, mut pages) = (snapshot.record(), Vec::new());
+    while recording.pages(100, &mut pages)? {}
+    Ok((recording.finish()?, pages))
+}
+
+/// The snapshot of these bytes.
+fn restored(record: &[u8], pages: &[u8], root: Option<&Snapshot>) -> Result<Snapshot, Unusable> {
+    let mut restoring = Restoring::new(record)?;
+    let (pages, _) = pages.as_chunks::<PAGE_BYTES>();
+    assert_eq!(restoring.contents() as usize, pages.len());
+    for (number, part) in pages.chunks(70).enumerate() {
+        restoring.put(number as u32 * 70, part)?;
+    }
+    restoring.finish(root)
+}
+
+/// The same snapshot, written down and read.
+fn rewritten(snapshot: &Snapshot) -> Snapshot {
+    let (record, pages) = bytes_of(snapshot).expect("it can be written down");
+    restored(&record, &pages, Some(snapshot.root())).expect("it can be read")
+}
+
+/// Snapshots as bytes: what is read again is what was written, and what cannot be written is named.
+async fn stored(snapshot: &Snapshot, clones: usize) {
+    let why = bytes_of(snapshot).expect_err("it has a connection over loopback");
+    assert_eq!(format!("{why}"), "a socket");
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
+    assert_eq!(ask(&uc, "unloop").await, "unlooped");
+    uc.parked().await;
+    let plain = Snapshot::capture(&uc).expect("it can be captured");
+    assert_eq!(ask(&uc, "map").await, "mapped");
+    uc.parked().await;
+    let why = bytes_of(&Snapshot::capture(&uc).expect("it can be captured"));
+    let why = format!("{}", why.expect_err("it has mapped a file that it wrote"));
+    assert!(why.contains("a changed file"), "{why}");
+    end(uc).await;
+
+    let (record, pages) = bytes_of(&plain).expect("it can be written down");
+    println!(
+        "stored: a record of {} bytes, {} pages",
+        record.len(),
+        pages.len() / PAGE_BYTES
+    );
+    let before = free();
+    let again = restored(&record, &pages, None).expect("it can be read");
+    assert_eq!((again.threads(), again.used()), (2, plain.used()));
+    assert_eq!(
+        bytes_of(&again).expect("it can be written down"),
+        (record.clone(), pages.clone()),
+        "the same bytes"
+    );
+    for pid in [11, 12] {
+        let options = CloneOptions {
+            pid: Some(pid),
+            ..CloneOptions::default()
+        };
+        let uc = again.start_clone(options).expect("there is memory");
+        assert_eq!(ask(&uc, "thread").await, "thread 1");
+        assert_eq!(ask(&uc, "pipe").await, "pipe 1 kept");
+        assert_eq!(ask(&uc, "clock").await, "clock 1 1");
+        let random = ask(&uc, "random").await;
+        assert!(random.ends_with(&format!(" {pid}")), "{random}");
+        uc.give(b"sleep\n").expect("it reads");
+        let said = time::timeout(Duration::from_secs(20), uc.output()).await;
+        assert_eq!(said.as_deref(), Ok(&b"slept\n"[..]));
+        end(uc).await;
+    }
+    // Differences from the one are differences from the other.
+    let model: Vec<u8> = (0..PAGES).map(|page| page as u8 ^ 5).collect();
+    let uc = plain
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
+    for part in (0..PAGES).collect::<Vec<_>>().chunks(100) {
+        let write = |page: &usize| format!("write {page} {}\n", *page as u8 ^ 5);
+        let lines: String = part.iter().map(write).collect();
+        uc.give(lines.as_bytes()).expect("it reads");
+        ask(&uc, "hash").await;
+    }
+    uc.parked().await;
+    let delta = Snapshot::capture_delta(&uc).expect("it can be captured");
+    end(uc).await;
+    let (small, none) = bytes_of(&delta).expect("it can be written down");
+    assert!(none.is_empty());
+    let why = restored(&small, &none, None).err();
+    assert!(why.is_some(), "it is nothing without the other");
+    for root in [&plain, &again] {
+        let delta = restored(&small, &none, Some(root)).expect("it can be read");
+        let uc = delta
+            .start_clone(CloneOptions::default())
+            .expect("there is memory");
+        assert_eq!(ask(&uc, "hash").await, format!("{}", hash(&model)));
+        end(uc).await;
+    }
+    drop(delta);
+    isolated(&again, 7, clones, true).await;
+    drop(again);
+    let after = free();
+    assert!(after + 600 >= before, "{before} before, {after} after");
+
+    // Bytes that nobody has written are refused, or are some program; nothing else comes of them.
+    let mut rng = Rng(20_261_128);
+    let mut refused = 0;
+    for _ in 0..1000 {
+        let mut wrong = record.clone();
+        for _ in 0..=rng.below(3) {
+            let bit = rng.below(wrong.len() * 8);
+            wrong[bit / 8] ^= 1 << (bit % 8);
+        }
+        if rng.below(8) == 0 {
+            wrong.truncate(rng.below(record.len()));
+        }
+        let read = Restoring::new(&wrong).and_then(|mut restoring| {
+            restoring.put(0, pages.as_chunks().0)?;
+            restoring.finish(None)
+        });
+        refused += usize::from(read.is_err());
+    }
+    let last = free();
+    assert!(last + 64 >= after, "{after} before, {last} after");
+    println!("stored: what was written is read; {refused} of 1000 damaged records were refused");
+}
+
+/// Clones, and snapshots of clones, that write at random; each has a model of its own. With `store`, half of the snapshots are
+/// written down and read before they are used.
+async fn isolated(snapshot: &Snapshot, seed: u64, count: usize, store: bool) {
     let mut rng = Rng(seed);
     let first: Vec<u8> = (0..PAGES).map(|i| i as u8).collect();
     let mut snapshots = Vec::from([(snapshot.clone(), first)]);
@@ -350,7 +477,11 @@ async fn isolated(snapshot: &Snapshot, seed: u64, count: usize) {
                 } else {
                     Snapshot::capture_delta(uc)
                 };
-                snapshots.push((taken.expect("it can be captured"), model.clone()));
+                let mut taken = taken.expect("it can be captured");
+                if store && rng.below(2) == 0 {
+                    taken = rewritten(&taken);
+                }
+                snapshots.push((taken, model.clone()));
             }
             6 if snapshots.len() > 3 => {
                 let gone = 1 + rng.below(snapshots.len() - 1);
@@ -532,7 +663,7 @@ async fn main() {
     time::sleep(Duration::from_secs(3)).await;
     kept(&snapshot).await;
     for seed in [1, 20_261_123] {
-        isolated(&snapshot, seed, clones / 2).await;
+        isolated(&snapshot, seed, clones / 2, false).await;
     }
     asleep(&snapshot).await;
     orphaned(&snapshot, true).await;
@@ -540,6 +671,7 @@ async fn main() {
     if port > 0 {
         connected(&snapshot, port as u32).await;
     }
+    stored(&snapshot, clones / 2).await;
     mapped(&snapshot).await;
     channels(&snapshot).await;
     families(&snapshot).await;

@@ -50,6 +50,8 @@ pub trait GuestCpu {
     fn clock_page(&self) -> u64;
     /// Physical address of a byte of the image; 0 where it cannot be mapped for guests.
     fn image_address(&self, address: *const u8) -> u64;
+    /// The code and constants of the image, which tell it from every other one; empty where there is no image.
+    fn image(&self) -> &'static [u8];
     /// Makes sure that this core does not use the tables below `root` any more, so that they can be freed.
     fn leave(&self, root: u64);
 }

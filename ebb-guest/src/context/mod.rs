@@ -1,6 +1,7 @@
 //! The registers of a thread that runs in user mode, and in `cpu.rs` the component that runs it.
 
 mod cpu;
+mod stored;
 
 use alloc::{boxed::Box, vec::Vec};
 use core::marker::PhantomData;

@@ -37,5 +37,9 @@ impl GuestCpu for Linux {
         0
     }
 
+    fn image(&self) -> &'static [u8] {
+        &[]
+    }
+
     fn leave(&self, _: u64) {}
 }

@@ -1,7 +1,9 @@
 //! How programs and processes end.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It called `exit` with this status.
     Status(u8),

@@ -51,6 +51,8 @@ bitflags! {
     }
 }
 
+crate::abi::stored_bits!(OpenFlags);
+
 impl OpenFlags {
     /// Every bit that `open` knows; others are ignored by it.
     pub const KNOWN: OpenFlags = OpenFlags::from_bits_retain(0o37777703);

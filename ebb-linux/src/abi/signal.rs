@@ -1,5 +1,7 @@
 //! Signals: numbers, and what the system calls pass of them, as in `signal(7)` and `sigaction(2)`.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// The terminal hung up.
 pub const SIGHUP: u8 = 1;
 /// Interrupt from the keyboard.
@@ -69,7 +71,7 @@ pub const fn is_ignored_by_default(signal: u8) -> bool {
 }
 
 /// What a program asked for a signal; as in `struct sigaction` of the system call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Action {
     /// 0 for the default, 1 to ignore, else the handler's address.
     pub handler: u64,
@@ -82,7 +84,7 @@ pub struct Action {
 }
 
 /// The actions of all signals.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Actions([Action; 64]);
 
 impl Default for Actions {
@@ -130,7 +132,7 @@ impl Actions {
 }
 
 /// `sigaltstack`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AltStack {
     /// Lowest address.
     pub start: u64,
@@ -214,7 +216,7 @@ pub fn name(signal: u8) -> &'static str {
 }
 
 /// `siginfo_t`.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct SigInfo(pub [u8; 128]);
 
 /// `si_code` of signals that the kernel sends.

@@ -13,6 +13,7 @@ use crate::object::id::NodeRef;
 use crate::object::vfs::Executable;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::cell::RefCell;
 use ebb_guest::GuestCpu;
 use ebb_mem::PhysAddr;
@@ -237,7 +238,7 @@ struct Start<'a> {
 }
 
 /// Where a started program stands.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Started {
     /// First instruction.
     pub entry: u64,

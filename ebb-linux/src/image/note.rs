@@ -1,6 +1,7 @@
 //! Notes of areas: what a mapping is called in /proc.
 
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// No name.
 pub const NONE: u32 = 0;
@@ -16,7 +17,7 @@ pub const VVAR: u32 = 4;
 pub const FIRST_FILE: u32 = 16;
 
 /// A file that areas are backed by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AreaFile {
     /// Its path when it was mapped.
     pub path: Vec<u8>,

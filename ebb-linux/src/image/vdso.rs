@@ -203,14 +203,20 @@ unsafe extern "C" {
     safe static ebb_vdso: [u8; PAGE as usize];
 }
 
+/// Where the vDSO's code lies; `None` where it cannot be mapped.
+pub fn code() -> Option<PhysAddr> {
+    let cpu = EbbRef::<dyn GuestCpu>::get();
+    let code = cpu.image_address(core::ptr::from_ref(&ebb_vdso).cast());
+    (code != 0).then_some(PhysAddr(code))
+}
+
 /// Maps clock page and vDSO; the address of the vDSO's header, or 0 when the machine has no clock page.
 pub fn map(space: &mut Space) -> u64 {
     let cpu = EbbRef::<dyn GuestCpu>::get();
     let clock = cpu.clock_page();
-    let code = cpu.image_address(core::ptr::from_ref(&ebb_vdso).cast());
-    if clock == 0 || code == 0 {
+    let Some(PhysAddr(code)) = code().filter(|_| clock != 0) else {
         return 0;
-    }
+    };
     let page = |start| Backing::Image {
         start: PhysAddr(start),
         len: PAGE,

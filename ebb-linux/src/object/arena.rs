@@ -5,11 +5,12 @@
 //! objects under the same indices, which is what makes a snapshot of a UC a `clone()`.
 
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize, io};
 use core::marker::PhantomData;
 
 use super::id::Id;
 
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 enum Slot<T> {
     Full { generation: u32, value: T },
     Free { generation: u32, next: Option<u32> },
@@ -127,6 +128,45 @@ impl<T, N> Arena<T, N> {
             Slot::Free { .. } => None,
         })
     }
+}
+
+impl<T: BorshSerialize, N> BorshSerialize for Arena<T, N> {
+    fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        self.slots.serialize(writer)?;
+        self.free.serialize(writer)
+    }
+}
+
+impl<T: BorshDeserialize, N> BorshDeserialize for Arena<T, N> {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let slots = Vec::<Slot<T>>::deserialize_reader(reader)?;
+        let free = Option::<u32>::deserialize_reader(reader)?;
+        let is_full = |slot: &&Slot<T>| matches!(slot, Slot::Full { .. });
+        let len = slots.iter().filter(is_full).count();
+        // `insert` follows the list without looking.
+        let (mut listed, mut at) = (0, free);
+        while let Some(index) = at {
+            match slots.get(index as usize) {
+                Some(Slot::Free { next, .. }) if listed < slots.len() => at = *next,
+                _ => return Err(wrong("a list of free slots that names others")),
+            }
+            listed += 1;
+        }
+        if listed + len != slots.len() {
+            return Err(wrong("free slots that no list has"));
+        }
+        Ok(Self {
+            slots,
+            free,
+            len,
+            _names: PhantomData,
+        })
+    }
+}
+
+/// What was written down is not what this machine writes.
+pub(crate) fn wrong(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

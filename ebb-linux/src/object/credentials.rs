@@ -9,6 +9,7 @@
 use crate::abi::errno::{Errno, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// `CAP_*`: bits of a set.
 pub mod cap {
@@ -85,7 +86,7 @@ pub mod cap {
 pub const KEEP: u32 = u32::MAX;
 
 /// The numbers of a user or a group that a process has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -128,7 +129,7 @@ pub enum Whose {
 }
 
 /// What a process is and may.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Its user.
     pub user: Ids,

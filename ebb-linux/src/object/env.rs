@@ -6,6 +6,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{
@@ -16,7 +17,9 @@ use super::{
 };
 
 /// A point in time or a span, as in Linux' `struct timespec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(
+    BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default,
+)]
 pub struct Time {
     /// Seconds.
     pub sec: i64,

@@ -4,6 +4,7 @@
 //! reference to the description of each number; [`Objects`](super::Objects) does the counting.
 
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
     errno::{Errno, Result},
@@ -14,14 +15,14 @@ use super::{
 /// program is told it may open it can.
 pub const MAX_NOFILE: u32 = 1 << 16;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) desc: DescId,
     pub(crate) close_on_exec: bool,
 }
 
 /// The descriptors of a process.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct FdTable {
     pub(crate) entries: Vec<Option<Entry>>,
     /// No number below this one is free.
@@ -147,7 +148,7 @@ impl FdTable {
 
 /// What a process has besides its descriptors: where relative paths start, and the file mode mask.
 /// (Linux' `files_struct` and `fs_struct`.)
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Files {
     /// Open descriptors.
     pub fds: FdTable,
@@ -162,7 +163,7 @@ pub struct Files {
 }
 
 /// Files of processes that do not run; nothing while one of them does.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Parked {
     pub(crate) files: Option<Files>,
     /// Processes that have them (`CLONE_FILES`).

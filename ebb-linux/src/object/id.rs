@@ -5,6 +5,7 @@
 //! What a name is of is said by a type: for what a kind of object keeps, the type itself; for what several layers name, a
 //! type of [`of`] that has no values.
 
+use borsh::{BorshDeserialize, BorshSerialize, io};
 use core::{cmp::Ordering, fmt, hash, marker::PhantomData};
 
 /// The name of an object of type `T` in its [`Arena`](super::arena::Arena).
@@ -70,6 +71,18 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
+impl<T> BorshSerialize for Id<T> {
+    fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        (self.index, self.generation).serialize(writer)
+    }
+}
+impl<T> BorshDeserialize for Id<T> {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let (index, generation) = <(u32, u32)>::deserialize_reader(reader)?;
+        Ok(Self::new(index as usize, generation))
+    }
+}
+
 /// What names are of.
 pub mod of {
     /// An open file description.
@@ -102,7 +115,7 @@ pub type Fd = i32;
 pub type ArchiveNode = u32;
 
 /// A node of /proc or /sys. What belongs to a process bears its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SynthNode {
     /// A row of the table that is no process's.
     Row(u16),
@@ -119,7 +132,7 @@ pub enum SynthNode {
 }
 
 /// A place in the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeRef {
     /// A node of the writable layer.
     Upper(InodeId),

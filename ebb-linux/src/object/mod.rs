@@ -25,6 +25,7 @@
 //! | [`files`], [`lock`] | descriptor tables; who has locked what |
 //! | [`fs`] | the file system: archive, writable layer, /proc and /sys |
 //! | [`table`] | all objects of a UC, and open file descriptions |
+//! | [`stored`] | all of them as bytes |
 //! | [`ops`] | what system calls do with them |
 //!
 //! Behaviour is that of Linux; `tests/differential` compares it with the host's kernel over
@@ -41,6 +42,7 @@ pub mod io;
 pub mod kind;
 pub mod lock;
 pub mod ops;
+pub mod stored;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -6,6 +6,7 @@
 //! the system calls that had them are started again in the clone.
 
 use alloc::sync::Arc;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
     arena::Arena,
@@ -20,7 +21,7 @@ use super::{
 };
 
 /// Who a signal about a descriptor is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Owner {
     /// Nobody.
     #[default]
@@ -34,7 +35,7 @@ pub enum Owner {
 }
 
 /// An open file description.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Description {
     /// What is behind it.
     pub object: Object,
@@ -71,7 +72,7 @@ impl Description {
 }
 
 /// How much a UC may have of what its objects are made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub struct Limits {
     /// Descriptors: the soft `RLIMIT_NOFILE` that the UC starts with.
     pub nofile: u32,

@@ -12,6 +12,7 @@ use crate::state::pending::take_process_signals;
 use crate::state::process::{Memory, Process};
 use crate::uc::caller::Caller;
 use alloc::vec::Vec;
+use ebb_guest::xsave;
 use ebb_guest::{Context, GuestCpu, Line};
 use ebb_mem::space::BadAddress;
 use ebb_runtime::EbbRef;
@@ -33,20 +34,6 @@ const MAGIC2: u32 = 0x4650_5845;
 
 fn bytes_of(lines: &[Line]) -> Vec<u8> {
     lines.iter().flat_map(|l| l.0).collect()
-}
-
-/// State components that are switched on; 0 without XSAVE.
-fn components() -> u64 {
-    // CPUID.1:ECX.OSXSAVE says that XGETBV works.
-    if core::arch::x86_64::__cpuid(1).ecx & 1 << 27 == 0 {
-        return 0;
-    }
-    let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE is set.
-    unsafe {
-        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack))
-    };
-    u64::from(low) | u64::from(high) << 32
 }
 
 /// Puts a frame on the thread's stack and lets it go on in the handler.
@@ -74,7 +61,7 @@ pub fn push(
         extended[168 + 16 * i..176 + 16 * i].copy_from_slice(&xmm[1].to_le_bytes());
     }
     let size = extended.len();
-    let components = components();
+    let components = xsave::components();
     if components != 0 && size >= LEGACY + HEADER {
         // XMM may have been initial when the area was written, and are not now.
         extended[LEGACY] |= 2;
@@ -210,7 +197,7 @@ pub fn restore(process: &Process, memory: &Memory, index: usize) -> Result<(), B
 /// Makes a guest's bytes the extended state of a context.
 fn set_extended(context: &mut Context, mut state: Vec<u8>) {
     EbbRef::<dyn GuestCpu>::get().evict(context);
-    sanitise(&mut state, components());
+    sanitise(&mut state, xsave::components());
     for (i, xmm) in context.xmm.iter_mut().enumerate() {
         let half = |at: usize| {
             state[at..]

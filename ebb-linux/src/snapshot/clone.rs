@@ -50,7 +50,8 @@ impl Snapshot {
         }
         let from = &*self.0;
         let options = how.options.unwrap_or_else(|| from.options.clone());
-        let behind = crate::now().saturating_sub(from.now_ns);
+        // The machine may have started later than the one that the snapshot was taken on: it wraps then.
+        let behind = crate::now().wrapping_sub(from.now_ns);
         let mut processes = Processes {
             zombies: from.zombies.clone(),
             last: from.last,

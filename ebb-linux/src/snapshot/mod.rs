@@ -15,6 +15,8 @@
 //! working set at once is REAP (Ustiugov et al., ASPLOS 2021).
 
 mod clone;
+mod identity;
+mod stored;
 
 use crate::ipc::Ipc;
 use crate::object::fd::FilesId;
@@ -35,6 +37,8 @@ use ebb_guest::Saved;
 use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
 
 pub use clone::CloneOptions;
+pub use identity::Identity;
+pub use stored::{PAGE_BYTES, Recording, Restoring, Unusable};
 
 /// Why a UC cannot be captured now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,8 +323,10 @@ impl Snapshot {
         })
     }
 
-    /// The snapshot whose first process's page tables this one's clones begin with.
-    fn root(&self) -> &Self {
+    /// The snapshot whose first process's page tables this one's clones begin with: that which it [differs
+    /// from](Self::capture_delta), or itself.
+    #[must_use]
+    pub fn root(&self) -> &Self {
         match self.0.processes.first().map(|p| &p.pages) {
             Some(Pages::Delta(root, _)) => root,
             _ => self,

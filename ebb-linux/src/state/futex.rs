@@ -3,12 +3,13 @@
 //! What must hold: a thread is in at most one queue, and its place says so (`Waiting::futex`).
 
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Which waiters a wake-up concerns; all bits for the plain operations.
 pub type Bits = u32;
 
 /// Where a word is: in which memory (or what several of them share), and its address (or offset) there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The number of the memory; with the top bit, that of a shared object.
     pub memory: u64,
@@ -17,7 +18,7 @@ pub struct Key {
 }
 
 /// A thread of a UC: its process's serial number and its index there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadKey {
     /// [`crate::state::process::Process::serial`].
     pub process: u64,
@@ -25,7 +26,7 @@ pub struct ThreadKey {
     pub index: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 struct Waiter {
     key: Key,
     thread: ThreadKey,
@@ -37,7 +38,7 @@ const LISTS: usize = 64;
 
 /// All threads of a UC that wait for futexes, those of one futex in one list, in the order they came. A list keeps its memory: a
 /// lock that two threads fight for needs none each time. How many wait is bounded by the UC's threads.
-#[derive(Clone, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default)]
 pub struct Futexes {
     /// None before the first waits.
     lists: Vec<Vec<Waiter>>,

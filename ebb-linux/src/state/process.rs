@@ -20,6 +20,7 @@ use crate::object::id::NodeRef;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::cell::{Cell, RefCell};
 use ebb_guest::{GuestCpu, Trap};
 use ebb_mem::space::Space;
@@ -97,7 +98,7 @@ impl Drop for Memory {
 }
 
 /// What the threads of a process share besides memory and files: plain data.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct State {
     /// Where the program's stack, heap and strings are.
     pub started: Started,
@@ -171,7 +172,7 @@ pub struct State {
 
 /// What a process asks of the scheduler. There is one core for a UC and its threads take turns, so all of it is only told
 /// to whoever asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scheduling {
     /// From -20 to 19.
     pub nice: i8,
@@ -184,7 +185,7 @@ pub struct Scheduling {
 }
 
 /// How likely a process is to be ended for want of memory: told, because a UC that has no memory left ends as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oom {
     /// From -1000 to 1000.
     pub adjustment: i16,
@@ -193,7 +194,7 @@ pub struct Oom {
 }
 
 /// Processor time in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
     /// Of threads that have ended.
     pub gone: u64,
@@ -315,7 +316,7 @@ impl Process {
 }
 
 /// What is left of a process that has ended until its parent asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub struct Zombie {
     /// Its serial number.
     pub serial: u64,

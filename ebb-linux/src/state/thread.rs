@@ -8,6 +8,7 @@ use crate::object::vfs::PendingFifo;
 use crate::state::futex::{Key, ThreadKey};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::task::Waker;
 use ebb_guest::Context;
 
@@ -66,7 +67,7 @@ impl Waiting {
 }
 
 /// Where a guest wants to be told how much of a time limit is left.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub enum Remainder {
     /// A `struct timespec` at this address.
     Timespec(u64),
@@ -75,7 +76,7 @@ pub enum Remainder {
 }
 
 /// How far a call has come that would take too long for one event.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default)]
 pub struct Work {
     /// Bytes that it has seen to.
     pub done: u64,

@@ -3,9 +3,10 @@
 //! Who drives them: the task of the UC's timers those of real time, the threads' tasks those of processor time.
 
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Which clock a timer follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// The UC's monotonic clock.
     Real,
@@ -14,7 +15,7 @@ pub enum Clock {
 }
 
 /// When something is due, on its clock, and how often then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interval {
     /// Nanoseconds of the clock; `None` for a timer that is off.
     pub due: Option<u64>,
@@ -47,7 +48,7 @@ impl Interval {
 }
 
 /// What a POSIX timer does when it is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notify {
     /// Nothing.
     Nothing,
@@ -58,7 +59,7 @@ pub enum Notify {
 }
 
 /// A POSIX timer.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub struct Posix {
     /// Its clock.
     pub clock: Clock,
@@ -78,7 +79,7 @@ pub struct Posix {
 const MAX_POSIX: usize = 1024;
 
 /// The timers of a process.
-#[derive(Clone, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default)]
 pub struct Timers {
     /// `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`.
     pub intervals: [Interval; 3],

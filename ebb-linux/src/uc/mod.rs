@@ -26,6 +26,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
+use borsh::{BorshDeserialize, BorshSerialize};
 use env::World;
 use net::NetSockets;
 
@@ -39,7 +40,7 @@ use ebb_runtime::sync::notify::Notify;
 use ebb_runtime::{EbbRef, JoinHandle};
 
 /// How a UC is to be set up.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Options {
     /// Its name in messages.
     pub name: String,
@@ -85,7 +86,7 @@ impl Default for Options {
 }
 
 /// What is at the other end of a program's first three descriptors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdio {
     /// What it writes is printed on the machine's console; input is at its end.
     #[default]
@@ -298,7 +299,7 @@ impl Uc {
 
     /// Nanoseconds of the program's monotonic clock.
     pub fn now(&self) -> u64 {
-        crate::now().saturating_sub(self.behind)
+        crate::now().wrapping_sub(self.behind)
     }
 
     /// A reference for tasks that must not keep the program alive.

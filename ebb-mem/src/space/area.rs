@@ -129,6 +129,18 @@ impl Flags {
     /// It was asked for as a shared mapping of what does not change.
     pub const SHOWN_SHARED: Self = Self(1 << 12);
 
+    /// As a number.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// From a number.
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// Whether all of these are among them.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {
@@ -199,6 +211,16 @@ pub struct Areas {
 }
 
 impl Areas {
+    /// Of a list that is sorted and without overlaps.
+    pub fn from_sorted(list: Vec<Area>) -> Self {
+        let total = list.iter().map(|area| area.end - area.start).sum();
+        Self {
+            list: Arc::new(list),
+            total,
+            peak: total,
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Area> {
         self.list.iter()
     }

@@ -20,22 +20,22 @@ use core::arch::x86_64::{
 };
 
 /// What is compared and kept: 64 bytes.
-type Line = [u64; 8];
+pub(super) type Line = [u64; 8];
 /// Of a page.
 const LINES: usize = 64;
 
 /// A page that has changed.
 #[derive(Clone, Copy)]
-struct Changed {
-    address: u64,
+pub(super) struct Changed {
+    pub(super) address: u64,
     /// A bit for each line that is kept.
-    kept: u64,
+    pub(super) kept: u64,
 }
 
 /// Lines in order. They lie in pieces: a program may have changed megabytes, which a machine that is nearly full has in no one
 /// place.
 #[derive(Default)]
-struct Lines(Vec<Vec<Line>>);
+pub(super) struct Lines(Vec<Vec<Line>>);
 
 /// Lines of a piece but the last: 16 KiB.
 const PIECE: usize = 256;
@@ -66,7 +66,7 @@ impl Lines {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Line> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Line> {
         self.0.iter().flatten()
     }
 
@@ -96,19 +96,19 @@ fn push<T>(list: &mut Vec<T>, value: T) -> Option<()> {
 
 /// The changes of a space.
 pub struct Delta {
-    areas: Areas,
-    top: u64,
-    close: bool,
-    future: Flags,
-    forks_differ: bool,
-    growth_limit: u64,
-    pages: Box<[Changed]>,
+    pub(super) areas: Areas,
+    pub(super) top: u64,
+    pub(super) close: bool,
+    pub(super) future: Flags,
+    pub(super) forks_differ: bool,
+    pub(super) growth_limit: u64,
+    pub(super) pages: Box<[Changed]>,
     /// The lines that are kept of all pages, in order.
-    lines: Lines,
+    pub(super) lines: Lines,
     /// Pages that are not in memory any more.
-    gone: Box<[u64]>,
+    pub(super) gone: Box<[u64]>,
     /// Pages that are what they were but may be used otherwise.
-    rights: Box<[u64]>,
+    pub(super) rights: Box<[u64]>,
 }
 
 // Plain data.
@@ -144,7 +144,7 @@ fn differ(a: &Line, b: &Line) -> bool {
 }
 
 /// Where the page of a file lies that an area would show; `None` for one that would be zeroes.
-fn file_page(area: &Area, page: u64) -> Option<PhysAddr> {
+pub(super) fn file_page(area: &Area, page: u64) -> Option<PhysAddr> {
     let offset = area.offset + (page - area.start);
     match &area.backing {
         Backing::Image { start, len } => (offset < *len).then(|| start.offset(offset)),

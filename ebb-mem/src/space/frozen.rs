@@ -43,6 +43,17 @@ impl WorkingSet {
         self.read.len()
     }
 
+    /// One of the pages with these addresses.
+    #[must_use]
+    pub const fn new(written: Vec<u64>, read: Vec<u64>) -> Self {
+        Self { written, read }
+    }
+
+    /// The addresses of the pages that were read, in order.
+    pub fn pages_read(&self) -> impl Iterator<Item = u64> {
+        self.read.iter().copied()
+    }
+
     /// The addresses of the pages that were written to, in order.
     pub fn pages(&self) -> impl Iterator<Item = u64> {
         self.written.iter().copied()

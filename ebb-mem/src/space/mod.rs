@@ -23,6 +23,9 @@ mod frozen;
 #[cfg(test)]
 mod object_tests;
 mod shared;
+mod stored;
+#[cfg(test)]
+mod stored_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,7 @@ pub use area::{Area, Backing, Flags, Protection};
 pub use delta::Delta;
 pub use frozen::{Frozen, WorkingSet};
 pub use shared::{Quota, Shared};
+pub use stored::{Building, DeltaParts, IsShared, Outline, PageBytes};
 pub use table::{Stale, Usage};
 
 use crate::PhysAddr;

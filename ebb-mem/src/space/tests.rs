@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Half of the pages lie on each side of a border that every level of the tables has.
-const BASE: u64 = (1 << 39) - PAGES / 2 * PAGE;
-const PAGES: u64 = 64;
+pub(super) const BASE: u64 = (1 << 39) - PAGES / 2 * PAGE;
+pub(super) const PAGES: u64 = 64;
 
 /// The process has one machine; the tests that count its frames take turns.
 pub(super) fn machine() -> MutexGuard<'static, PhysAddr> {
@@ -35,14 +35,14 @@ pub(super) fn space(root: &PhysAddr, limit: u64) -> Space {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Page {
+pub(super) struct Page {
     protection: Protection,
     /// What its first byte is, and what it was at first.
     byte: u8,
     fresh: u8,
 }
 
-type Model = BTreeMap<u64, Page>;
+pub(super) type Model = BTreeMap<u64, Page>;
 
 fn protection(rng: &mut Rng) -> Protection {
     [
@@ -54,7 +54,7 @@ fn protection(rng: &mut Rng) -> Protection {
     ][rng.below(5)]
 }
 
-fn check(space: &mut Space, model: &Model) {
+pub(super) fn check(space: &mut Space, model: &Model) {
     for page in 0..PAGES {
         let at = BASE + page * PAGE;
         let expected = match model.get(&at) {
@@ -88,7 +88,7 @@ fn check(space: &mut Space, model: &Model) {
 struct BadAddressOf;
 
 /// A file of `PAGES / 2` pages: page i is filled with i + 1.
-fn file() -> Backing {
+pub(super) fn file() -> Backing {
     static FILE: OnceLock<PhysAddr> = OnceLock::new();
     let pages = PAGES / 2;
     let start = *FILE.get_or_init(|| {
@@ -110,7 +110,7 @@ fn file() -> Backing {
     }
 }
 
-fn step(space: &mut Space, model: &mut Model, rng: &mut Rng) {
+pub(super) fn step(space: &mut Space, model: &mut Model, rng: &mut Rng) {
     let first = rng.below(PAGES as usize) as u64;
     let count = 1 + rng.below((PAGES - first).min(12) as usize) as u64;
     let start = BASE + first * PAGE;

@@ -88,6 +88,10 @@ impl GuestCpu for Native {
         paging::physical(address as u64).unwrap_or(0)
     }
 
+    fn image(&self) -> &'static [u8] {
+        paging::constants()
+    }
+
     fn leave(&self, root: u64) {
         if get(ROOT) == root {
             write_cr3(self.kernel_root());

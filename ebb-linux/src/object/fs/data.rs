@@ -10,10 +10,13 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use borsh::{BorshDeserialize, BorshSerialize, io};
 
 use ebb_mem::space::{Fault, Quota, Shared};
+use ebb_runtime::{EbbRef, platform::Environment};
 
 use crate::object::{
+    arena::wrong,
     errno::{Errno, Result},
     io::{Sink, Source},
 };
@@ -22,7 +25,7 @@ use crate::object::{
 pub const PAGE: usize = 4096;
 
 /// A page of file content. Its bytes are in a block of their own, which is a frame and no more.
-#[derive(Clone)]
+#[derive(BorshSerialize, BorshDeserialize, Clone)]
 pub struct Page(pub Box<[u8; PAGE]>);
 
 impl Page {
@@ -64,6 +67,47 @@ pub struct FileData {
     shared: Option<Arc<Shared>>,
     /// What is on its way there.
     moving: Moving,
+}
+
+impl BorshSerialize for FileData {
+    fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        if self.shared.is_some() {
+            return Err(wrong("a changed file that is mapped"));
+        }
+        // The archive's bytes by where they are in it.
+        let offset = match self.lower {
+            [] => Some(0),
+            lower => {
+                let archive = EbbRef::<dyn Environment>::get().archive();
+                let offset = lower.as_ptr().addr().wrapping_sub(archive.as_ptr().addr());
+                let end = offset.checked_add(lower.len());
+                end.is_some_and(|end| end <= archive.len())
+                    .then_some(offset)
+            }
+        };
+        let offset = offset.ok_or_else(|| wrong("a file of another archive"))?;
+        (self.size, offset, self.lower.len(), &self.pages).serialize(writer)
+    }
+}
+
+impl BorshDeserialize for FileData {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let (size, offset, len, pages) = <(u64, usize, usize, Pages)>::deserialize_reader(reader)?;
+        let lower = match len {
+            0 => Some(&[][..]),
+            _ => {
+                let archive = EbbRef::<dyn Environment>::get().archive();
+                archive.get(offset..).and_then(|rest| rest.get(..len))
+            }
+        };
+        Ok(Self {
+            size,
+            lower: lower.ok_or_else(|| wrong("a file beyond the archive"))?,
+            pages,
+            shared: None,
+            moving: Moving::default(),
+        })
+    }
 }
 
 /// Pages of a file by number.
@@ -129,7 +173,7 @@ fn errno_of(fault: Fault) -> Errno {
 }
 
 /// How many pages the writable files of a UC have and may have.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub struct PageBudget {
     /// In use.
     pub used: u64,

@@ -1,6 +1,7 @@
 //! Inodes and directories of the writable layer.
 
 use alloc::{collections::BTreeMap, sync::Arc};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{archive::ArchiveNode, data::FileData};
 use crate::object::{
@@ -11,7 +12,7 @@ use crate::object::{
 };
 
 /// What an inode holds.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub enum InodeKind {
     /// A regular file.
     File(FileData),
@@ -28,7 +29,7 @@ pub enum InodeKind {
 }
 
 /// A node of the writable layer.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Inode {
     pub(crate) ino: u64,
     pub(crate) kind: InodeKind,
@@ -70,7 +71,7 @@ impl Inode {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub(crate) struct Entry {
     /// `None` hides an archive entry of this name.
     pub(crate) node: Option<InodeId>,
@@ -78,7 +79,7 @@ pub(crate) struct Entry {
 }
 
 /// The entries of a directory that differ from the archive's.
-#[derive(Clone, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default)]
 pub struct DirData {
     pub(crate) lower: Option<ArchiveNode>,
     pub(crate) entries: BTreeMap<Arc<[u8]>, Entry>,

@@ -13,6 +13,7 @@
 //! | `inode` | inodes and directories of the writable layer |
 //! | `change` | names taken away, moved and exchanged |
 //! | [`stat`] | what is known of files |
+//! | `stored` | the file system as bytes |
 //! | `dir` | the paths of nodes |
 //! | `content` | reading, changing, sharing the pages of files |
 //! | `synth`, `rows` | /proc and /sys: nodes, and the table of them |
@@ -28,6 +29,7 @@ mod net;
 pub(crate) mod rows;
 pub(crate) mod set;
 pub mod stat;
+mod stored;
 pub(crate) mod synth;
 pub(crate) mod text;
 

@@ -5,6 +5,7 @@
 //! Both directions are bounded: a guest whose output nobody takes waits, like a writer to a pipe.
 
 use alloc::{collections::VecDeque, vec};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Face, Kind, pty::Pty};
 use crate::object::{
@@ -20,7 +21,7 @@ use crate::object::{
 pub const CAPACITY_BYTES: usize = 64 << 10;
 
 /// A byte stream in both directions.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Channel {
     pub(crate) to_guest: VecDeque<u8>,
     pub(crate) from_guest: VecDeque<u8>,

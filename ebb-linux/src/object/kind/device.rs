@@ -9,6 +9,7 @@ use crate::object::{
     io::{Sink, Source, fill_zero},
     wait::Hub,
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// The most bytes of randomness that one read gives; a short read is allowed, and bounds the
 /// time that one system call can take.
@@ -17,7 +18,7 @@ const RANDOM_CHUNK: usize = 1 << 16;
 const ZERO_CHUNK: usize = 1 << 24;
 
 /// A device by its role; numbers are Linux'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     /// Swallows everything, gives nothing.
     Null,

@@ -9,12 +9,13 @@ use crate::object::{
     io::{Sink, Source, put_all, take_array},
     wait::{Events, Hub},
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// `EFD_SEMAPHORE`: a read takes one, not all.
 pub const SEMAPHORE: u32 = 1;
 
 /// A counter.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct EventFd {
     count: u64,
     semaphore: bool,

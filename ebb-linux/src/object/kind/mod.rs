@@ -19,6 +19,8 @@ pub mod signalfd;
 pub mod socket;
 pub mod timerfd;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use super::{
     arena::Arena,
     env::Env,
@@ -101,7 +103,7 @@ macro_rules! kinds {
         stored { $($(#[$doc:meta])* $name:ident($data:ty) in $field:ident;)* }
     ) => {
         /// What a description gives access to.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Object {
             /// A regular file.
             File,

@@ -6,6 +6,7 @@
 //! and are those a Linux program sees.
 
 use alloc::{collections::VecDeque, vec::Vec};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Face, Kind};
 use crate::object::{
@@ -27,7 +28,7 @@ pub const DEFAULT_SLOTS: usize = 16;
 /// The most slots that `F_SETPIPE_SZ` gives: 1 MiB (Linux' `pipe-max-size`).
 pub const MAX_SLOTS: usize = 256;
 
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub(crate) struct Slot {
     bytes: Vec<u8>,
     start: usize,
@@ -44,11 +45,12 @@ impl Slot {
 }
 
 /// A pipe.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Pipe {
     pub(crate) ring: VecDeque<Slot>,
     pub(crate) slots: usize,
     /// An emptied slot's memory, for the next write.
+    #[borsh(skip)]
     spare: Spare,
     pub(crate) readers: u32,
     pub(crate) writers: u32,

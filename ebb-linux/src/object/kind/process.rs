@@ -8,9 +8,10 @@ use crate::object::{
     id::QueueId,
     wait::{Events, Hub},
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A process, by its number and by the serial number that no other process of the UC ever has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its number.
     pub pid: u32,

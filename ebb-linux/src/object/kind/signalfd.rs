@@ -10,6 +10,7 @@ use crate::object::{
     io::{Sink, put_all},
     wait::{Events, Hub},
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Bytes of a `struct signalfd_siginfo`.
 pub const SIGINFO_BYTES: usize = 128;
@@ -17,7 +18,7 @@ pub const SIGINFO_BYTES: usize = 128;
 const UNBLOCKABLE: u64 = 1 << 8 | 1 << 18;
 
 /// Which signals a descriptor is for: bit `n - 1` is signal `n`.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct SignalFd {
     mask: u64,
 }

@@ -13,9 +13,10 @@ use crate::object::{
     io::{Sink, put_all},
     wait::{Events, Hub},
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A timer. All times are nanoseconds of the monotonic clock.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct TimerFd {
     pub(crate) wall_clock: bool,
     /// When it fires.

@@ -12,9 +12,10 @@ use crate::object::{
     kind::{channel::ChannelId, device::device_number},
     wait::Hub,
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// The channels behind descriptors 0, 1 and 2.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub struct Console {
     /// Standard input.
     pub input: ChannelId,

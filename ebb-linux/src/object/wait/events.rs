@@ -43,6 +43,8 @@ bitflags! {
     }
 }
 
+crate::abi::stored_bits!(Events);
+
 impl Events {
     /// Readable, in both spellings.
     pub const READ: Events = Events::IN.union(Events::RDNORM);

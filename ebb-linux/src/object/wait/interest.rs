@@ -1,6 +1,7 @@
 //! Interest lists of epoll sets, and the ready list that wake-ups feed.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::Events;
 use crate::object::{
@@ -9,7 +10,7 @@ use crate::object::{
 };
 
 /// One watched descriptor.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Item {
     pub(crate) desc: DescId,
     pub(crate) fd: Fd,
@@ -21,7 +22,7 @@ pub struct Item {
 }
 
 /// An epoll set.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Epoll {
     pub(crate) items: Arena<Item>,
     pub(crate) index: BTreeMap<(DescId, Fd), Id<Item>>,

@@ -15,6 +15,7 @@ use alloc::{
     collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::task::Waker;
 
 pub use self::events::Events;
@@ -36,7 +37,7 @@ struct Waiter {
 }
 
 /// Whom an object's signal is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A process.
     Process(u32),
@@ -45,7 +46,7 @@ pub enum Target {
 }
 
 /// What objects leave to be done outside when a call is over.
-#[derive(Clone, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default)]
 pub(crate) struct News {
     /// Signals to be sent, in order.
     pub(crate) signals: Vec<(Target, u8)>,
@@ -54,7 +55,7 @@ pub(crate) struct News {
 }
 
 /// An epoll item that watches a queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
 pub(crate) struct Watch {
     pub(crate) epoll: Id<Epoll>,
     pub(crate) item: Id<Item>,
@@ -64,8 +65,9 @@ pub(crate) struct Watch {
 }
 
 /// Who wants to hear of an object.
-#[derive(Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Debug, Default)]
 pub struct Queue {
+    #[borsh(skip)]
     tasks: Vec<Waiter>,
     watches: Vec<Watch>,
 }
@@ -81,7 +83,7 @@ impl Clone for Queue {
 }
 
 /// All wait queues and epoll sets of a UC, and the deadlines at which queues are woken.
-#[derive(Clone, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Hub {
     queues: Arena<Queue, of::Queue>,
     pub(crate) epolls: Arena<Epoll>,

@@ -170,7 +170,7 @@ impl Tables {
     }
 
     /// The slot of a page, with its tables made if they are missing and copied if they are shared.
-    fn slot_mut(&mut self, page: u64) -> Result<*mut u64, Fault> {
+    pub(super) fn slot_mut(&mut self, page: u64) -> Result<*mut u64, Fault> {
         let mut table = self.root;
         for level in (1..4).rev() {
             let at = slot(table, page >> shift(level));
@@ -184,6 +184,12 @@ impl Tables {
             };
         }
         Ok(slot(table, page >> 12))
+    }
+
+    /// A slot was given a frame.
+    pub(super) fn count_page(&mut self) {
+        self.pages += 1;
+        self.taken += 1;
     }
 
     /// Makes the table that an entry names this space's own; `level` is the table's. The table that the entry is in is.

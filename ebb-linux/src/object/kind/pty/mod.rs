@@ -7,6 +7,7 @@ mod discipline;
 pub mod termios;
 
 use alloc::{collections::VecDeque, vec, vec::Vec};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use self::{
     discipline::{Discipline, Effects, OUTPUT_BYTES},
@@ -46,7 +47,7 @@ pub enum Flush {
 }
 
 /// What a UC knows of its terminals besides themselves.
-#[derive(Clone, Debug, Default)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug, Default)]
 pub(crate) struct Terminals {
     /// /dev/pts.
     pub(crate) dir: Option<NodeRef>,
