@@ -15,7 +15,10 @@
 extern crate alloc;
 extern crate ebb_runtime as ebb;
 
+mod part;
 pub mod sim;
+
+pub use part::Part;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, future::Future, pin::Pin};

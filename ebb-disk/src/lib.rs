@@ -8,6 +8,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -113,16 +114,22 @@ impl Spec {
         Ok(all)
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(',');
-        let path = words.next().filter(|path| !path.is_empty())?;
-        let mut spec = Self {
+    /// This file, and what holds where nothing is said.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self {
             path: path.into(),
             size: None,
             format: Format::Raw,
             cache: Cache::WriteBack,
             read_only: false,
-        };
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(',');
+        let path = words.next().filter(|path| !path.is_empty())?;
+        let mut spec = Self::of(Path::new(path));
         for word in words {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("size", size) => spec.size = Some(parse_size(size)?),
@@ -154,7 +161,8 @@ impl Spec {
         };
         let failed = |error: io::Error| fault(Why::Failed(error.to_string()));
         let mut options = OpenOptions::new();
-        options.read(true).write(!self.read_only);
+        // What programs keep is nobody else's to read.
+        options.read(true).write(!self.read_only).mode(0o600);
         let file = match options.open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.read_only => {
                 let size = self.size.unwrap_or(DEFAULT_SIZE);
