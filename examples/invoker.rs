@@ -29,6 +29,8 @@ async fn main() -> Result<(), String> {
         Command::Container(container) => ebb_invoker::serve_container(container).await?,
         // One of another invoker's machines.
         Command::Machine => ebb_invoker_machines::serve_machine().await?,
+        // `ebb-runner bake` starts it so: what every start would make is made once.
+        Command::Bake(options) => ebb_invoker::bake(options).await?,
         Command::Serve(options) => {
             // With `--machines` functions run there, else here.
             let fleet = Fleet::start(&options).await?;

@@ -18,7 +18,9 @@ use std::{
 
 use ebb::provides;
 use ebb_invoker::Container;
-use ebb_invoker::instance::{Boxed, Instance, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+use ebb_invoker::instance::{
+    Boxed, Instance, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
+};
 use ebb_invoker::loader;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 

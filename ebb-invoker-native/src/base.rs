@@ -20,6 +20,7 @@ use hashbrown::HashMap;
 use spin::mutex::SpinMutex;
 
 use crate::guest::{Frozen, Guest};
+use crate::kept::KeptBases;
 
 /// The most that an action may ask for.
 const LARGEST_HEAP: InstanceLimits = InstanceLimits { memory_mb: 512 };
@@ -156,6 +157,21 @@ async fn make_base(launch: Launch) {
     let begun = Instant::now();
     let warming = Warming::of(&launch);
     let name = warming.name;
+    let kept = EbbRef::<KeptBases>::get();
+    match kept.read(&launch).await {
+        Ok(base) => {
+            println!(
+                "invoker: base snapshot of {name}, {} MB, read from the disk in {} ms",
+                base.used() >> 20,
+                begun.elapsed().as_millis()
+            );
+            store.set(&launch, Base::Ready(Arc::new(base)));
+            kept.open_functions().await;
+            return;
+        }
+        Err(Some(why)) => println!("invoker: the base snapshot of {name} is made anew: {why}"),
+        Err(None) => {}
+    }
     let (mut guest, first) = match start(&launch, name).await {
         Ok(started) => started,
         Err(why) => {
@@ -167,11 +183,39 @@ async fn make_base(launch: Launch) {
     let first = Arc::new(first);
     store.set(&launch, Base::Unwarmed(Arc::clone(&first)));
     match warmed(&mut guest, warming, begun).await {
-        Ok(base) => store.set(&launch, Base::Ready(Arc::new(base))),
+        Ok(base) => {
+            let base = Arc::new(base);
+            store.set(&launch, Base::Ready(Arc::clone(&base)));
+            drop(guest);
+            kept.open_functions().await;
+            match kept.write(&launch, &base).await {
+                Ok(true) => {
+                    println!("invoker: the base snapshot of {name} is kept for later starts")
+                }
+                Ok(false) => {}
+                Err(why) => println!("invoker: the base snapshot of {name} is not kept: {why}"),
+            }
+        }
         Err(why) => {
             println!("invoker: the base snapshot is that of a {name} that has run nothing: {why}");
             store.set(&launch, Base::Ready(first));
         }
+    }
+}
+
+/// Makes a base and writes it to the disk.
+///
+/// # Errors
+/// Why there is none then.
+pub async fn bake(launch: &Launch) -> Result<(), String> {
+    let begun = Instant::now();
+    let warming = Warming::of(launch);
+    let (mut guest, _) = start(launch, warming.name).await?;
+    let base = warmed(&mut guest, warming, begun).await?;
+    match EbbRef::<KeptBases>::get().write(launch, &base).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("there is no disk to write it to".into()),
+        Err(why) => Err(why),
     }
 }
 

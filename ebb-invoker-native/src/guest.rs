@@ -8,10 +8,11 @@ use core::{
     task::Poll,
 };
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use ebb::{EbbRef, platform::Entropy, time::unix_time};
 use ebb_invoker::instance::{
-    Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceRequest, LONGEST_ANSWER, Lost,
-    NotMade, Notes, SharedSnapshot, frame, take_answer,
+    Boxed, Instance, InstanceLimits, InstanceRequest, LONGEST_ANSWER, Lost, NotMade, Notes,
+    SharedSnapshot, frame, take_answer,
 };
 use ebb_invoker::parts::Parts;
 use ebb_invoker::relay::{Framed, relay};
@@ -43,8 +44,8 @@ struct Channels {
 }
 
 /// Their names, which copies of the instance have as well.
-#[derive(Clone, Copy)]
-struct ChannelIds {
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy)]
+pub struct ChannelIds {
     link: ChannelId,
     requests: Option<ChannelId>,
     streams: [ChannelId; 2],
@@ -493,6 +494,21 @@ pub struct Frozen {
 }
 
 impl Frozen {
+    /// The snapshot, and the names of its channels.
+    pub const fn parts(&self) -> (&Snapshot, ChannelIds) {
+        (&self.snapshot, self.channels)
+    }
+
+    /// Bytes of memory that only it holds, about.
+    pub fn own(&self) -> u64 {
+        self.snapshot.added() + OBJECTS
+    }
+
+    /// An instance of these parts.
+    pub const fn from_parts(snapshot: Snapshot, channels: ChannelIds) -> Self {
+        Self { snapshot, channels }
+    }
+
     /// An instance that goes on from here.
     pub fn copy_guest(&self, limits: InstanceLimits) -> Result<Guest, NotMade> {
         self.copy_with(limits, false)
@@ -561,16 +577,6 @@ impl Frozen {
     /// See [`Snapshot::used`].
     pub fn used(&self) -> u64 {
         self.snapshot.used()
-    }
-}
-
-impl FunctionSnapshot for Frozen {
-    fn copy(&self, limits: InstanceLimits) -> Result<Box<dyn Instance>, NotMade> {
-        Ok(Box::new(self.copy_guest(limits)?))
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        self.snapshot.added() + OBJECTS
     }
 }
 

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `guest` | one instance, and a snapshot of one |
 //! | `base` | the snapshot that new instances are copies of |
+//! | `kept`, `functions` | bases and functions' snapshots on a disk |
 //! | `executable` | one instance of a function that is a program |
 //! | `stock` | copies of it that are made ahead |
 //! | `container` | the image as one action container |
@@ -20,25 +21,31 @@ extern crate alloc;
 mod base;
 mod container;
 mod executable;
+mod functions;
 mod guest;
+mod kept;
 mod stock;
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use ebb::platform::Environment;
 use ebb::{EbbRef, provides};
 use ebb_invoker::Container;
-use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+use ebb_invoker::instance::{
+    Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
+};
 use ebb_invoker::loader::FOLDER;
 use ebb_linux::Program;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 
 use base::BaseStore;
 use executable::Executable;
+use functions::KeptFunctions;
 use guest::{Guest, PYTHON_PROGRAM, not_made};
 use stock::Stock;
 
@@ -59,7 +66,7 @@ ebb_archive::manifest!(
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
 ebb_archive::variables!(
-    "EBB_AUTH EBB_ADMIN EBB_FORWARD=3233:3233 EBB_MEMORY=2G EBB_DISK=invoker.disk environment:--runtime"
+    "EBB_AUTH EBB_ADMIN EBB_FORWARD=3233:3233 EBB_MEMORY=2G EBB_DISK=invoker.disk;invoker.snapshots environment:--runtime"
 );
 
 /// Bytes that are not for instances: connections, bodies of requests, entities, records.
@@ -165,6 +172,38 @@ impl InstanceMaker for Image {
 
     fn uses_own_time(&self) -> bool {
         true
+    }
+
+    fn prepare(&self, launch: &Launch) {
+        if launch.loader != Loader::Executable {
+            let launch = launch.clone();
+            // Whether there is a base is told to whoever asks for an instance.
+            ebb::spawn(async move { drop(EbbRef::<BaseStore>::get().origin(&launch).await) });
+        }
+    }
+
+    fn keeps(&self) -> bool {
+        EbbRef::<KeptFunctions>::get().is_open()
+    }
+
+    fn kept(&self, launch: &Launch, name: u128) -> Boxed<'static, Option<(SharedSnapshot, u64)>> {
+        let launch = launch.clone();
+        Box::pin(async move {
+            let functions = EbbRef::<KeptFunctions>::get();
+            let (frozen, cost_us) = functions.read(&launch, name).await?;
+            let snapshot: SharedSnapshot = Arc::new(frozen);
+            Some((snapshot, cost_us))
+        })
+    }
+
+    fn bake(&self, launch: &Launch) -> Boxed<'static, Result<(), String>> {
+        let launch = launch.clone();
+        Box::pin(async move {
+            if launch.loader == Loader::Executable {
+                return Ok(());
+            }
+            base::bake(&launch).await
+        })
     }
 
     /// Loopback is each UC's own.

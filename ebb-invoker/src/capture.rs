@@ -17,6 +17,7 @@ use crate::instance::{
     InstanceLimits, InstanceMaker, InstanceRequest, NewInstance, SharedSnapshot,
 };
 use crate::invoker::{Invoker, elapsed_us};
+use crate::kept;
 use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// Ends what the books name when a snapshot is to have room, not at once: to evict may be why it was captured.
@@ -156,6 +157,9 @@ async fn capture_another(due: &Uncaptured, make_room: MakeRoom) {
 /// Gives the books a function's snapshot.
 fn keep(due: &Uncaptured, snapshot: SharedSnapshot, make_room: MakeRoom) {
     let bytes = snapshot.memory_bytes();
+    if EbbRef::<dyn InstanceMaker>::get().keeps() {
+        snapshot.keep(kept::name_of(due.from.call()), due.cost_us);
+    }
     let evicted = EbbRef::<Books>::get()
         .pool(|pool| pool.keep_snapshot(&due.key, snapshot, bytes, due.cost_us));
     if !evicted.instances.is_empty() || !evicted.snapshots.is_empty() {

@@ -177,6 +177,9 @@ pub trait FunctionSnapshot: Send + Sync {
     fn copy(&self, limits: InstanceLimits) -> Result<Box<dyn Instance>, NotMade>;
     /// Bytes of memory that only the snapshot holds, about.
     fn memory_bytes(&self) -> u64;
+    /// Keeps it beyond the end of the platform, where that is possible, for [`InstanceMaker::kept`]. Without it an instance
+    /// takes `cost_us` to start.
+    fn keep(&self, _name: u128, _cost_us: u64) {}
 }
 
 /// A handle of a function's snapshot.
@@ -260,6 +263,25 @@ pub trait InstanceMaker {
     /// Whether instances run in their core's own time, so that a core with nothing to run has none that computes.
     fn uses_own_time(&self) -> bool {
         false
+    }
+    /// Begins with what takes long before the first instance of a launch, on this core.
+    fn prepare(&self, _: &Launch) {}
+    /// Whether any may be [kept](FunctionSnapshot::keep).
+    fn keeps(&self) -> bool {
+        false
+    }
+    /// The snapshot that was [kept](FunctionSnapshot::keep) of a function under this name, if there is one, and its cost.
+    fn kept(&self, _: &Launch, _name: u128) -> Boxed<'static, Option<(SharedSnapshot, u64)>> {
+        Box::pin(core::future::ready(None))
+    }
+    /// Makes what instances of this launch are copies of, and writes it to the machine's disk, for other machines to begin with.
+    ///
+    /// # Errors
+    /// A text that says why not.
+    fn bake(&self, _: &Launch) -> Boxed<'static, Result<(), String>> {
+        Box::pin(core::future::ready(Err(
+            "instances here are no copies of anything".into(),
+        )))
     }
     /// Where instances reach this machine; `None` while that is not known.
     fn machine_address(&self) -> Option<core::net::IpAddr> {

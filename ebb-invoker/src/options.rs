@@ -35,6 +35,7 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
 
 ebb::option!("auth", "uuid:key", |v| v.contains(':'));
 ebb::option!("admin", "uuid:key", |v| v.contains(':'));
+ebb::option!("bake", "1", |v| v == "1");
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Command {
     Help,
     /// Be a platform: see [`Service`](crate::Service).
     Serve(ServiceOptions),
+    /// Make the snapshots that instances are copies of, write them to the machine's disk, and end: see [`bake`](crate::bake).
+    Bake(ServiceOptions),
     /// Be one action container: see [`serve_container`](crate::serve_container).
     Container(Container),
     /// Be one of the machines of another invoker: see `ebb-invoker-machines`.
@@ -109,13 +112,17 @@ pub struct Container {
 
 impl Command {
     /// Reads a command line. The options `auth` and `admin` of the machine (`EBB_AUTH`, `EBB_ADMIN`) stand in for
-    /// `--auth` and `--admin`.
+    /// `--auth` and `--admin`; with `bake`, which `ebb-runner bake` sets, it makes snapshots and is no platform.
     ///
     /// # Errors
     /// A text that says which word is wrong, and how to write it.
     pub fn parse(arguments: &[&'static str]) -> Result<Self, String> {
         let machine = EbbRef::<dyn Environment>::get();
-        Self::parse_with(arguments, machine.option("auth"), machine.option("admin"))
+        let parsed = Self::parse_with(arguments, machine.option("auth"), machine.option("admin"))?;
+        Ok(match parsed {
+            Self::Serve(options) if machine.option("bake").is_some() => Self::Bake(options),
+            other => other,
+        })
     }
 
     fn parse_with(

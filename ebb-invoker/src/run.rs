@@ -15,6 +15,7 @@ use crate::evict::{ROOM, make_room, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
 use crate::invoker::{Invoker, elapsed_us, micros};
 use crate::parts::Parts;
+use crate::kept;
 use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// How many times making an instance is attempted on a machine whose memory is used up.
@@ -29,6 +30,10 @@ pub(crate) async fn make_call(
 ) -> (CallOutcome, After) {
     let invoker = EbbRef::<Invoker>::get();
     let began = Instant::now();
+    let source = match source {
+        Source::Scratch => kept::source_of(call, make_room).await,
+        other => other,
+    };
     let there = match source {
         Source::Idle => invoker.instances.borrow_mut().remove(&id),
         _ => None,

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use ebb::net::{http, tcp};
 use ebb::platform::Environment;
 use ebb::time::Instant;
-use ebb::{EbbRef, JoinHandle, core_count, println, spawn, time};
+use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::{Launch, Runtimes};
@@ -50,8 +50,11 @@ impl Service {
     /// A text that says what cannot be done, and what would help.
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
         let runtimes = runtimes(options.runtimes).await?;
-        let drawn = options.auth.map_or_else(random_key, String::from);
         let books = EbbRef::<Books>::get();
+        if books.back_end().is_none() {
+            prepare_first(&runtimes);
+        }
+        let drawn = options.auth.map_or_else(random_key, String::from);
         books.open(&drawn, &options, runtimes, random());
         let kept = match options.ephemeral {
             true => None,
@@ -168,6 +171,22 @@ impl Service {
             );
         }
     }
+}
+
+/// Makes the snapshots that instances of every kind are copies of, and writes them to the machine's disk. A platform that finds
+/// them there makes none of its own.
+///
+/// # Errors
+/// A text that says which cannot be made, and why.
+pub async fn bake(options: ServiceOptions) -> Result<(), String> {
+    let maker = EbbRef::<dyn InstanceMaker>::get();
+    let launches = runtimes(options.runtimes).await?.launches();
+    for launch in &launches {
+        let done = maker.bake(launch).await;
+        done.map_err(|why| format!("no snapshot of {}: {why}", launch.loader.name()))?;
+    }
+    println!("invoker: the snapshots are on the disk");
+    Ok(())
 }
 
 /// Is one action container, for an OpenWhisk that has invokers of its own: Node runs the loader, which serves `/init` and
@@ -311,6 +330,16 @@ async fn expire_records() {
     loop {
         time::sleep(Duration::from_secs(60)).await;
         EbbRef::<Books>::get().controller(|c| c.activations_mut().expire(epoch_ms()));
+    }
+}
+
+/// Begins with what the first instance needs, on the core with least to do meanwhile: the first one opens the disk and the network.
+fn prepare_first(runtimes: &Runtimes) {
+    if let Some(launch) = runtimes.launches().into_iter().next() {
+        let last = CoreId::new(core_count() - 1);
+        drop(spawn_on(last, async move || {
+            EbbRef::<dyn InstanceMaker>::get().prepare(&launch);
+        }));
     }
 }
 

@@ -29,6 +29,13 @@ pub(crate) enum CaptureFrom {
 }
 
 impl CaptureFrom {
+    /// A call of the function.
+    pub(crate) fn call(&self) -> &Call {
+        match self {
+            Self::ThisInstance(call) | Self::AnotherInstance(call) => call,
+        }
+    }
+
     /// That of a function whose first call was this one; `None` if it gets no snapshot.
     pub(crate) fn of(call: &Call, of_init: Notes, of_run: Notes) -> Option<Self> {
         if !call.action.allows_snapshot() {

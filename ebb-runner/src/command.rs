@@ -41,10 +41,15 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
             UNUSABLE,
             format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
         ),
-        Some(first) if ["pack", "list", "install"].iter().any(|c| first == *c) => {
+        Some(first)
+            if ["pack", "bake", "list", "install"]
+                .iter()
+                .any(|c| first == *c) =>
+        {
             let rest: Vec<OsString> = arguments.collect();
             let done = match first.as_encoded_bytes() {
                 b"pack" => pack_command(&rest),
+                b"bake" => bake_command(&rest),
                 b"list" => list_command(&rest),
                 _ => install_command(&rest),
             };
@@ -63,6 +68,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 const USAGE: &str = "usage: ebb-runner IMAGE [--] [ARGUMENT...]   (ebb-runner --help tells more)";
+const BAKE_USAGE: &str = "usage: ebb-runner bake IMAGE -o DISK [-- ARGUMENT...]";
 const PACK_USAGE: &str = "usage: ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]";
 
 fn print(text: &str) -> ExitCode {
@@ -78,6 +84,7 @@ fn help() -> String {
          anything else as it is. This is what `cargo run` and `cargo test` start (see `runner` in\n\
          .cargo/config.toml). The arguments go to the application.\n\n\
          ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]   makes a boot archive\n\
+         ebb-runner bake IMAGE -o DISK [-- ARGUMENT...]         makes ahead what each start would make\n\
          ebb-runner list ARCHIVE                                shows one\n\
          ebb-runner install PROGRAM...                          installs what is missing of them\n\n\
          Environment:\n"
@@ -126,7 +133,7 @@ fn run(path: &Path, mut arguments: Vec<OsString>) -> Result<u8, (String, Failure
             if arguments.first().is_some_and(|first| first == "--") {
                 arguments.remove(0);
             }
-            boot(&image, &arguments).map_err(|f| (image.name(), f))
+            boot(&image, &arguments, None).map_err(|f| (image.name(), f))
         }
         Kind::Other => Err((path.display().to_string(), execute(path, &arguments))),
     }
@@ -147,12 +154,18 @@ fn execute(path: &Path, arguments: &[OsString]) -> Failure {
     )
 }
 
-fn boot(image: &Image, arguments: &[OsString]) -> Result<u8, Failure> {
+/// Boots an image; with `bake`, so that it makes what each start would make, puts it on a disk that is this file, and ends.
+fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8, Failure> {
     let name = image.name();
     let host_cores =
         thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(64));
     let mut config = config::parse(|name| variable(image, name), host_cores)
         .map_err(|errors| Failure::unusable(errors.join("\nebb-runner: ")))?;
+    if let Some(file) = bake {
+        config.disks = vec![ebb_disk::Spec::of(file)];
+        config.forwards.clear();
+        config.options.push("bake=1".into());
+    }
     let inform = |line: String| {
         if !config.quiet {
             eprintln!("ebb-runner: {name}: {line}");
@@ -403,6 +416,42 @@ fn pack_command(words: &[OsString]) -> Result<(), Failure> {
     let around = Surroundings::new(base, no_install());
     let manifest = Manifest::parse(&text).map_err(Failure::unusable)?;
     pack::write(Plan::new(&manifest, arguments, &around)?, archive)
+}
+
+/// `bake IMAGE -o DISK [-- ARGUMENT...]`: the disk is there when it is whole.
+fn bake_command(words: &[OsString]) -> Result<(), Failure> {
+    let (words, arguments) = match words.iter().position(|w| w == "--") {
+        Some(at) => (&words[..at], &words[at + 1..]),
+        None => (words, &[][..]),
+    };
+    let (image, disk) = match words {
+        [image, option, disk] if option == "-o" => (Path::new(image), Path::new(disk)),
+        [option, disk, image] if option == "-o" => (Path::new(image), Path::new(disk)),
+        _ => return Err(Failure::unusable(BAKE_USAGE)),
+    };
+    let Kind::Image(image) = image::inspect(image)? else {
+        return Err(Failure::unusable(format!(
+            "{} is no image: there is nothing to bake",
+            image.display()
+        )));
+    };
+    let mut draft = disk.as_os_str().to_os_string();
+    draft.push(format!(".draft{}", std::process::id()));
+    let draft = Path::new(&draft);
+    let status = boot(&image, arguments, Some(draft));
+    let done = match status {
+        Ok(0) => fs::rename(draft, disk)
+            .map_err(|e| Failure::unusable(format!("cannot write {}: {e}", disk.display()))),
+        Ok(status) => Err(Failure::new(
+            status,
+            "the image made nothing; it says why above",
+        )),
+        Err(failure) => Err(failure),
+    };
+    if done.is_err() {
+        let _ = fs::remove_file(draft);
+    }
+    done
 }
 
 /// `install PROGRAM...`

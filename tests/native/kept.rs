@@ -1,0 +1,167 @@
+//! Snapshots that outlive the invoker's image, on a disk of their own: bases and functions' snapshots after a restart, damage,
+//! and a disk that was made ahead.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use test_support::{RUNNER, WORKSPACE, cargo, invoker::Invoker, needs};
+
+/// One machine at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+const READY: &str = "the first instance was ready";
+const READ: &[&str] = &[
+    "base snapshot of Node, ",
+    " MB, read from the disk in",
+    READY,
+];
+
+/// A file that is not there.
+fn fresh(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn boot(disks: &str, said: &[&str]) -> Invoker {
+    let image = Invoker::boot_with("2G", "", disks, said);
+    // QEMU takes a connection before the machine has an address, and then tries again after seconds only.
+    thread::sleep(Duration::from_millis(400));
+    image
+}
+
+/// What a call's record says of how it started: an init is a start from nothing but the base.
+fn started_cold(image: &Invoker, name: &str, result: &str) -> bool {
+    let (status, answer) = image.action("POST", name, "?blocking=true", r#"{"name":"you"}"#);
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains(result), "{answer}");
+    answer.contains("initTime")
+}
+
+fn flip(path: &Path, offset: u64) {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("it is there");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset)).expect("it has a place");
+    file.read_exact(&mut byte).expect("it is long enough");
+    file.seek(SeekFrom::Start(offset)).expect("it has a place");
+    file.write_all(&[byte[0] ^ 4]).expect("it can be written");
+}
+
+#[test]
+fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew() {
+    needs!("qemu-system-x86_64", "node");
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (state, snapshots) = (fresh("kept.state"), fresh("kept.snapshots"));
+    let disks = format!(
+        "{},size=64M;{},size=256M",
+        state.display(),
+        snapshots.display()
+    );
+    let image = boot(
+        &disks,
+        &[
+            "of Node is made anew: disk 1 has none",
+            "of Node is kept for later starts",
+        ],
+    );
+    let code = "let calls = 0; exports.main = ({ name }) => ({ hello: name, calls: ++calls })";
+    image.deploy("counts", code);
+    image.deploy(
+        "draws",
+        "const id = Math.random(); exports.main = () => ({ id })",
+    );
+    assert!(started_cold(
+        &image,
+        "counts",
+        r#"{"hello":"you","calls":1}"#
+    ));
+    assert!(started_cold(&image, "draws", "id"));
+    image.until("ebb_snapshots", |n| n >= 1);
+    thread::sleep(Duration::from_secs(2));
+    image.kill();
+
+    let image = boot(&disks, READ);
+    // It was captured after its first call.
+    assert!(!started_cold(
+        &image,
+        "counts",
+        r#"{"hello":"you","calls":2}"#
+    ));
+    assert!(started_cold(&image, "draws", "id"), "it has no snapshot");
+    // Code that has changed is another function.
+    image.deploy("counts", "exports.main = () => ({ hello: 'new' })");
+    assert!(started_cold(&image, "counts", r#"{"hello":"new"}"#));
+    image.kill();
+
+    // Of the first item: its table, then the pages.
+    flip(&snapshots, 4096 + 8192 + 3_000_000);
+    let image = boot(
+        &disks,
+        &[
+            "of Node is made anew: the one on disk 1 cannot be used: it is damaged on the disk",
+            "of Node is kept for later starts",
+        ],
+    );
+    let (status, answer) = image.call("counts", "{}");
+    assert_eq!((status, answer.as_str()), (200, r#"{"hello":"new"}"#));
+    image.kill();
+    drop(boot(&disks, READ));
+}
+
+#[test]
+fn a_disk_that_was_made_ahead_makes_the_first_start_a_fast_one() {
+    needs!("qemu-system-x86_64", "node");
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let disk = fresh("baked.snapshots");
+    let output = Command::new(RUNNER)
+        .arg("bake")
+        .arg(cargo::example("invoker"))
+        .arg("-o")
+        .arg(&disk)
+        .current_dir(WORKSPACE)
+        .env("EBB_CORES", "1")
+        .env("EBB_MEMORY", "2G")
+        .env("EBB_TIMEOUT", "500")
+        .output()
+        .expect("the runner starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("the snapshots are on the disk"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let disks = format!(
+        "{},size=64M;{},readonly",
+        fresh("baked.state").display(),
+        disk.display()
+    );
+    let image = boot(&disks, READ);
+    image.deploy("greets", "exports.main = ({ name }) => ({ hello: name })");
+    assert!(started_cold(&image, "greets", r#"{"hello":"you"}"#));
+    drop(image);
+
+    // What is not an image cannot be baked, and leaves nothing.
+    let none = fresh("none.snapshots");
+    let output = Command::new(RUNNER)
+        .args(["bake", "/bin/true", "-o"])
+        .arg(&none)
+        .output()
+        .expect("the runner starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("/bin/true"),
+        "{said}"
+    );
+    assert!(!none.exists());
+}
