@@ -123,6 +123,9 @@ pub struct Work {
     /// Epoch milliseconds.
     #[n(9)]
     received_ms: u64,
+    /// Further members of a run's body: names and JSON.
+    #[n(10)]
+    extra: Vec<(String, String)>,
 }
 
 /// What a machine answers to a call.
@@ -356,6 +359,11 @@ impl Work {
             binding: call.binding.as_ref().map(|binding| format!("{binding}")),
             cause: call.cause.clone(),
             received_ms: call.received_ms,
+            extra: call
+                .extra
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
         }
     }
 
@@ -369,6 +377,11 @@ impl Work {
             activation: self.activation,
             action,
             environment: self.environment,
+            extra: self
+                .extra
+                .into_iter()
+                .map(|(name, value)| Ok((name, Json::parse(&value)?)))
+                .collect::<Result<_, Wrong>>()?,
             arguments: json(&self.arguments)?,
             caller: Caller {
                 namespace: Arc::from(self.namespace),

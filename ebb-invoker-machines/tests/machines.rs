@@ -193,6 +193,7 @@ fn call(name: &str, revision: u64, pause_ms: u32, arguments: &str) -> Call {
     Call {
         activation: "a".repeat(32),
         action: Arc::new(action),
+        extra: Vec::new(),
         environment: vec![("COLOUR".into(), "red".into())],
         arguments: Json::parse(arguments).expect("JSON"),
         caller: Caller {

@@ -106,5 +106,6 @@ mod uncaptured;
 
 pub use books::NAMESPACE;
 pub use here::Here;
+pub use observe::metrics_text;
 pub use options::{Command, Container, HELP, Machines, ServiceOptions};
-pub use service::{Service, bake, serve_container};
+pub use service::{Service, bake, begin_instances, serve_container};

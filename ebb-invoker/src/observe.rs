@@ -61,11 +61,17 @@ async fn see() -> Option<Seen> {
     })
 }
 
-/// Prometheus' text format.
+/// Prometheus' text format, as an answer.
 pub(crate) async fn metrics() -> Response {
-    let Some(seen) = see().await else {
-        return Response::error(503, "the platform is ending");
-    };
+    match metrics_text().await {
+        Some(text) => Response::text(text).with("cache-control", "no-store"),
+        None => Response::error(503, "the platform is ending"),
+    }
+}
+
+/// Everything that was counted, in Prometheus' text format; `None` when the platform is ending.
+pub async fn metrics_text() -> Option<String> {
+    let seen = see().await?;
     let mut text = String::new();
     seen.counted.render(&mut text, &seen.fronts);
     let books = EbbRef::<Books>::get();
@@ -161,7 +167,7 @@ pub(crate) async fn metrics() -> Response {
         single(&mut text, name, kind, help, value);
     }
     each_machine(&mut text, &seen.machines);
-    Response::text(text).with("cache-control", "no-store")
+    Some(text)
 }
 
 /// A function of a machine's figures, and the metric that it is.

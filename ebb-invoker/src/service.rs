@@ -189,6 +189,27 @@ pub async fn bake(options: ServiceOptions) -> Result<(), String> {
     Ok(())
 }
 
+/// Begins to make instances, for a front end of another crate, which makes its calls with
+/// [`Books::back_end`] or [`Here`](crate::Here). What comes back are the kinds of code that can be run: those of the manifest, or the
+/// built-in ones.
+///
+/// # Errors
+/// A text that says what is wrong with the manifest.
+pub async fn begin_instances(manifest: Option<&str>) -> Result<Runtimes, String> {
+    let kinds = runtimes(manifest).await?;
+    let books = EbbRef::<Books>::get();
+    // Nobody can use the REST API: there is no listener, and nobody has the key.
+    let options = ServiceOptions {
+        quiet: true,
+        ..ServiceOptions::default()
+    };
+    books.open(&random_key(), &options, kinds.clone(), random());
+    if books.back_end().is_none() {
+        spawn(warm_up(kinds.launches()));
+    }
+    Ok(kinds)
+}
+
 /// Is one action container, for an OpenWhisk that has invokers of its own: Node runs the loader, which serves `/init` and
 /// `/run` over HTTP. Ends with Node, as a container does.
 ///

@@ -47,6 +47,8 @@ pub struct Call {
     pub action: Arc<Action>,
     /// Package, binding and action parameters that are meant for init.
     pub environment: Vec<(String, String)>,
+    /// Further members of a run's body, which init's environment has as `__OW_NAME`: what another platform's messages bring.
+    pub extra: Vec<(String, Json)>,
     /// The argument.
     pub arguments: Json,
     /// On whose behalf it is made.
@@ -230,6 +232,12 @@ impl Call {
         if let Some(key) = self.api_key() {
             env.text("__OW_API_KEY", key);
         }
+        for (name, extra) in &self.extra {
+            env.raw(
+                &format!("__OW_{}", name.to_ascii_uppercase()),
+                extra.as_str(),
+            );
+        }
         let mut value = Members::new();
         value.text("name", &common.name.name);
         if let Some(code) = self.code() {
@@ -257,6 +265,9 @@ impl Call {
             .text("deadline", &self.deadline(now_ms));
         if let Some(key) = self.api_key() {
             body.text("api_key", key);
+        }
+        for (name, extra) in &self.extra {
+            body.raw(name, extra.as_str());
         }
         body.finish()
     }

@@ -56,7 +56,8 @@ impl Histogram {
         self.counts.iter_mut().chain([&mut self.sum])
     }
 
-    fn render(&self, out: &mut String, name: &str, labels: &str) {
+    /// Appends its lines; `labels` are `name="value"`, or none.
+    pub fn render(&self, out: &mut String, name: &str, labels: &str) {
         let mut total = 0;
         let separator = if labels.is_empty() { "" } else { "," };
         for (count, bound) in self.counts.iter().zip(BOUNDS) {

@@ -458,6 +458,7 @@ impl Controller {
             activation: self.new_id(),
             action: resolved.action.clone(),
             environment,
+            extra: Vec::new(),
             arguments,
             caller: caller.clone(),
             binding: resolved.binding.clone(),
