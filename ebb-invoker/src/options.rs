@@ -79,6 +79,24 @@ pub struct ServiceOptions {
     pub machines: Option<Machines>,
 }
 
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            port: 3233,
+            actions: None,
+            runtimes: None,
+            ephemeral: false,
+            records_mb: 64,
+            record_days: 30,
+            strict_records: false,
+            auth: None,
+            admin: None,
+            quiet: false,
+            machines: None,
+        }
+    }
+}
+
 /// Machines that the platform starts and runs functions on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machines {
@@ -134,17 +152,9 @@ impl Command {
         let (mut machines, mut is_machine) = (Machines::USUAL, false);
         let mut of_machines = None;
         let mut options = ServiceOptions {
-            port: 3233,
-            actions: None,
-            runtimes: None,
-            ephemeral: false,
-            records_mb: 64,
-            record_days: 30,
-            strict_records: false,
             auth,
             admin,
-            quiet: false,
-            machines: None,
+            ..ServiceOptions::default()
         };
         let usage = HELP.lines().next().unwrap_or_default();
         let mut words = arguments.iter().copied();

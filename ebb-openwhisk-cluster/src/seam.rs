@@ -1,0 +1,98 @@
+//! What the invoker works with: the bus, the database, and what runs calls. Each has the real thing in a module of this crate, and
+//! others in tests.
+
+use std::future::Future;
+
+use ebb_openwhisk::call::{Call, CallOutcome};
+use ebb_openwhisk::json::Json;
+
+/// Why a message did not reach the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// It is larger than the topic takes.
+    TooLarge,
+    /// Anything else, after all attempts. Says why.
+    Failed(String),
+}
+
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("the message is larger than the topic takes"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Where messages go.
+pub trait Bus {
+    /// Sends a message; ready when the bus has it.
+    fn send(&self, topic: &str, message: &Json) -> impl Future<Output = Result<(), SendError>>;
+}
+
+/// Where messages come from, one at a time. What comes out has been committed: it does not come again, whatever happens here.
+pub trait Feed {
+    /// The next message; `None` when the feed has been closed and everything in it has come.
+    fn next(&self) -> impl Future<Output = Option<Vec<u8>>>;
+    /// A message that has come needs nothing here any more: there is room for another one.
+    fn processed(&self);
+}
+
+/// Why the database did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// There is no such thing (404).
+    Missing,
+    /// There is one already (409).
+    Conflict,
+    /// It does not want this, and will not if it is asked again. Says why.
+    Refused(String),
+    /// Anything else: it is away, busy, or broken. Says what.
+    Failed(String),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such document"),
+            Self::Conflict => f.write_str("there is such a document already"),
+            Self::Refused(why) | Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// The database.
+pub trait Store {
+    /// The document of an action, whichever revision is the newest: CouchDB heeds no revision in the headers of a GET, and the
+    /// reference sends it there.
+    fn action(
+        &self,
+        id: &str,
+        revision: Option<&str>,
+    ) -> impl Future<Output = Result<Json, StoreError>>;
+    /// An attachment of a document.
+    fn attachment(
+        &self,
+        id: &str,
+        revision: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Vec<u8>, StoreError>>;
+    /// Stores one record.
+    fn put_record(&self, id: &str, document: &Json)
+    -> impl Future<Output = Result<(), StoreError>>;
+    /// Stores several; the answer has one for each.
+    fn put_records(
+        &self,
+        documents: &[Json],
+    ) -> impl Future<Output = Result<Vec<Result<(), StoreError>>, StoreError>>;
+    /// The namespaces that may not run anything.
+    fn blocked_namespaces(&self) -> impl Future<Output = Result<Vec<String>, StoreError>>;
+}
+
+/// What runs calls.
+pub trait Engine {
+    /// Makes a call, however long it takes to get an instance.
+    fn call(&self, call: &Call) -> impl Future<Output = CallOutcome>;
+    /// Nobody will call this revision ([`Action::revision`](ebb_openwhisk::entity::Action::revision)) again.
+    fn forget(&self, revision: u64);
+}

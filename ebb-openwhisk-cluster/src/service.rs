@@ -1,0 +1,209 @@
+//! The invoker from its start to its end, with the real bus, database and engine, and its own HTTP.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ebb::net::http::{self, Limits, Request, Response};
+use ebb::net::tcp;
+use ebb::{EbbRef, JoinHandle, println, spawn, time};
+use ebb_invoker::Here;
+use ebb_invoker::books::Books;
+use ebb_invoker::invoker::Invoker as Core;
+use ebb_openwhisk::activation::{Outcome, Status};
+use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+
+use crate::couchdb::CouchDb;
+use crate::counts::Counts;
+use crate::invoker::{Invoker, epoch_ms};
+use crate::kafka::{Kafka, KafkaFeed, ensure_topic};
+use crate::options::Options;
+use crate::seam;
+
+/// The instances that the REST invoker has as well: this machine's, or those of the machines that it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Instances;
+
+impl seam::Engine for Instances {
+    async fn call(&self, call: &Call) -> CallOutcome {
+        let books = EbbRef::<Books>::get();
+        let back_end = books.back_end().unwrap_or(&Here);
+        let ran = match back_end.execute(call).await {
+            Ok(ran) => ran,
+            Err(unanswered) => lost(&unanswered.why),
+        };
+        let latency_us = epoch_ms().saturating_sub(call.received_ms) * 1000;
+        EbbRef::<Core>::get().count(|m| m.activation(ran.kind, ran.outcome.status, latency_us));
+        ran
+    }
+
+    fn forget(&self, revision: u64) {
+        let books = EbbRef::<Books>::get();
+        let back_end = books.back_end().unwrap_or(&Here);
+        back_end.keep_only(&|other| other != revision);
+    }
+}
+
+/// A call that the back end could not make, or of which it does not know what became.
+fn lost(why: &str) -> CallOutcome {
+    let now_ms = epoch_ms();
+    CallOutcome {
+        start_ms: now_ms,
+        end_ms: now_ms,
+        init_ms: None,
+        spent: Spent::default(),
+        kind: Start::Cold,
+        outcome: Outcome::error(Status::InternalError, why),
+        timed_out: false,
+        logs: Vec::new(),
+    }
+}
+
+/// How long activations that run may take to end, when the invoker is to end: the longest that an action may run, and some more.
+const DRAIN: Duration = Duration::from_secs(310);
+/// How long records may take to reach the database then.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+
+/// An invoker that runs.
+pub struct Service {
+    invoker: Rc<Invoker<Kafka, CouchDb, Instances>>,
+    feed: Rc<KafkaFeed>,
+    kafka: Kafka,
+    serving: JoinHandle<()>,
+    server: tcp::Server,
+    banner: String,
+}
+
+impl Service {
+    /// Makes the topic, subscribes to it, and tells controllers.
+    ///
+    /// # Errors
+    /// A text that says what cannot be done, and what would help.
+    pub async fn start(options: Options) -> Result<Self, String> {
+        let runtimes = ebb_invoker::begin_instances(options.runtimes.as_deref()).await?;
+        let counts = Arc::new(Counts::default());
+        let topic = options.settings.topic();
+        ensure_topic(&options.brokers, &topic).await?;
+        let kafka = Kafka::new(&options.brokers)?;
+        let feed = KafkaFeed::subscribe(&options.brokers, &topic, options.slots, &counts)?;
+        let feed = Rc::new(feed);
+        let server = listen(options.port, &options.credentials, &counts).await?;
+        let banner = format!(
+            "whisk-invoker: {topic} of Kafka at {}, CouchDB at {}:{}; Ctrl-C ends it\n  \
+             slots      {} ({} MB)\n  instances  {}\n  kinds      {}\n  http       http://localhost:{}/metrics",
+            options.brokers.hosts,
+            options.couchdb.host,
+            options.couchdb.port,
+            options.slots,
+            options.settings.id.user_memory_bytes >> 20,
+            EbbRef::<Books>::get()
+                .back_end()
+                .unwrap_or(&Here)
+                .description(),
+            runtimes.names().replace('\'', ""),
+            server.local_addr().port(),
+        );
+        let couchdb = CouchDb::new(options.couchdb);
+        let invoker = Invoker::new(
+            options.settings,
+            kafka.clone(),
+            couchdb,
+            Instances,
+            runtimes,
+            counts,
+        );
+        // Before the first message: a namespace that is blocked stays so over a restart.
+        invoker.refresh_blocked_once().await;
+        drop(spawn(Rc::clone(&invoker).refresh_blocked()));
+        drop(spawn(Rc::clone(&invoker).ping()));
+        drop(spawn(Rc::clone(&invoker).send_events()));
+        let serving = {
+            let (invoker, feed) = (Rc::clone(&invoker), Rc::clone(&feed));
+            spawn(async move { invoker.serve(feed).await })
+        };
+        Ok(Self {
+            invoker,
+            feed,
+            kafka,
+            serving,
+            server,
+            banner,
+        })
+    }
+
+    /// Says what runs, and where it is seen.
+    pub fn announce(&self) {
+        println!("{}", self.banner);
+    }
+
+    /// Ends: controllers are told, nothing more is taken from the topic, what runs comes to its end and is acknowledged, records
+    /// are stored. What is in the topic stays there, for the next start.
+    pub async fn stop(self) {
+        let counts = Arc::clone(self.invoker.counts());
+        counts.enabled.store(false, Ordering::Relaxed);
+        self.feed.close();
+        println!(
+            "whisk-invoker: ending when {} activations have ended; Ctrl-C ends them now",
+            counts.running()
+        );
+        if time::timeout(DRAIN, self.serving).await.is_err() {
+            println!(
+                "whisk-invoker: {} activations did not end in time",
+                counts.running()
+            );
+        }
+        if !self.invoker.records().drained(LAST_RECORDS).await {
+            println!(
+                "whisk-invoker: records of {} bytes did not reach the database",
+                self.invoker.records().counts().waiting_bytes
+            );
+        }
+        self.kafka.flush();
+        self.server.stop().await;
+    }
+}
+
+async fn listen(port: u16, credentials: &str, counts: &Arc<Counts>) -> Result<tcp::Server, String> {
+    let authorization: Arc<str> = format!("Basic {}", STANDARD.encode(credentials)).into();
+    let counts = Arc::clone(counts);
+    let server = http::listen(
+        port,
+        Limits::default(),
+        async move |request: &mut Request<'_>| answer(request, &authorization, &counts).await,
+    );
+    server.await.map_err(|error| {
+        format!("port {port} cannot be listened on: {error}; --port N takes another")
+    })
+}
+
+/// The paths of `DefaultInvokerServer.scala` and `FPCInvokerServer.scala`, and `/metrics`.
+async fn answer(request: &mut Request<'_>, authorization: &str, counts: &Counts) -> Response {
+    let is_allowed = request.header("authorization") == Some(authorization);
+    match (request.method(), request.path()) {
+        ("GET", "/ping") => Response::text("pong"),
+        ("GET", "/metrics") => {
+            let mut text = ebb_invoker::metrics_text().await.unwrap_or_default();
+            counts.render(&mut text);
+            Response::text(text)
+        }
+        ("POST", "/enable" | "/disable") | ("GET", "/isEnabled") if !is_allowed => Response::error(
+            401,
+            "the name and the password of the invoker's HTTP are wanted",
+        )
+        .with("www-authenticate", "Basic realm=\"invoker\""),
+        ("POST", path @ ("/enable" | "/disable")) => {
+            let enable = path == "/enable";
+            let was = counts.enabled.swap(enable, Ordering::Relaxed);
+            let word = if enable { "enabled" } else { "disabled" };
+            let when = if was == enable { "already" } else { "now" };
+            Response::text(format!("the invoker is {when} {word}."))
+        }
+        ("GET", "/isEnabled") => {
+            Response::json(format!("{{\"isEnabled\":{}}}", counts.is_enabled()))
+        }
+        _ => Response::error(404, "there is no such path"),
+    }
+}

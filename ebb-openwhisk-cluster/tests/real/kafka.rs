@@ -1,0 +1,190 @@
+//! The bus and the feed, on librdkafka's mock of a cluster.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ebb::time::Instant;
+use ebb::{spawn, time};
+use ebb_hosted::Config;
+use ebb_openwhisk::json::Json;
+use ebb_openwhisk_cluster::counts::Counts;
+use ebb_openwhisk_cluster::kafka::{Brokers, Kafka, KafkaFeed};
+use ebb_openwhisk_cluster::seam::{Bus, Feed, SendError};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+const MOMENT: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn on_a_cluster(test: impl AsyncFnOnce(&Cluster, &Brokers) + Send + 'static) {
+    ebb_hosted::run(
+        &Config {
+            cores: 1,
+            pin: false,
+        },
+        async move || {
+            let cluster = MockCluster::new(1).expect("a mock of a cluster");
+            for topic in ["invoker0", "completed0"] {
+                cluster.create_topic(topic, 1, 1).expect("a topic");
+            }
+            let mut brokers = Brokers::at(&cluster.bootstrap_servers());
+            brokers
+                .consumer
+                .insert("fetch.wait.max.ms".into(), "50".into());
+            brokers
+                .common
+                .insert("reconnect.backoff.max.ms".into(), "500".into());
+            test(&cluster, &brokers).await;
+        },
+    );
+}
+
+fn feed(brokers: &Brokers, most: usize) -> Rc<KafkaFeed> {
+    let counts = Arc::new(Counts::default());
+    let feed = KafkaFeed::subscribe(brokers, "invoker0", most, &counts);
+    Rc::new(feed.expect("it subscribes"))
+}
+
+fn json(number: usize) -> Json {
+    Json::number(i64::try_from(number).expect("small"))
+}
+
+async fn send_all(brokers: &Brokers, numbers: std::ops::Range<usize>) {
+    let kafka = Kafka::new(brokers).expect("a producer");
+    for number in numbers {
+        kafka
+            .send("invoker0", &json(number))
+            .await
+            .expect("it is sent");
+    }
+}
+
+async fn next(feed: &KafkaFeed) -> Option<usize> {
+    let message = time::timeout(Duration::from_secs(30), feed.next()).await;
+    let message = message.expect("it comes in time")?;
+    std::str::from_utf8(&message).ok()?.parse().ok()
+}
+
+#[test]
+fn messages_come_once_in_their_order_and_no_more_than_there_is_room_for() {
+    on_a_cluster(async |_, brokers| {
+        send_all(brokers, 0..10).await;
+        let feed = feed(brokers, 3);
+        for number in 0..3 {
+            assert_eq!(next(&feed).await, Some(number));
+        }
+        let more = time::timeout(Duration::from_millis(700), feed.next()).await;
+        assert!(more.is_err(), "a fourth came though three are out");
+        for number in 3..10 {
+            feed.processed();
+            assert_eq!(next(&feed).await, Some(number));
+        }
+    });
+}
+
+#[test]
+fn what_was_handed_over_does_not_come_again_and_what_was_not_does() {
+    on_a_cluster(async |_, brokers| {
+        send_all(brokers, 0..6).await;
+        let first = feed(brokers, 4);
+        for number in 0..4 {
+            assert_eq!(next(&first).await, Some(number));
+        }
+        first.close();
+        assert_eq!(next(&first).await, None);
+        drop(first);
+        // As after a crash: the four were not finished, and are not run a second time; the other two are still there.
+        let second = feed(brokers, 4);
+        assert_eq!(next(&second).await, Some(4));
+        assert_eq!(next(&second).await, Some(5));
+    });
+}
+
+#[test]
+fn a_commit_that_fails_hands_nothing_over_and_loses_nothing() {
+    on_a_cluster(async |cluster, brokers| {
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused, refused]);
+        send_all(brokers, 0..5).await;
+        let feed = feed(brokers, 10);
+        for number in 0..5 {
+            assert_eq!(next(&feed).await, Some(number));
+        }
+        let more = time::timeout(Duration::from_millis(700), feed.next()).await;
+        assert!(more.is_err(), "a message came twice");
+    });
+}
+
+#[test]
+fn a_message_that_is_too_large_is_told_so_whoever_notices() {
+    on_a_cluster(async |cluster, brokers| {
+        let kafka = Kafka::new(brokers).expect("a producer");
+        let large = Json::text(&"x".repeat(brokers.message_bytes));
+        assert_eq!(
+            kafka.send("completed0", &large).await,
+            Err(SendError::TooLarge)
+        );
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        assert_eq!(
+            kafka.send("completed0", &json(1)).await,
+            Err(SendError::TooLarge)
+        );
+        assert_eq!(kafka.send("completed0", &json(2)).await, Ok(()));
+    });
+}
+
+#[test]
+fn what_is_sent_while_the_broker_is_away_arrives_when_it_is_back() {
+    on_a_cluster(async |cluster, brokers| {
+        let kafka = Kafka::new(brokers).expect("a producer");
+        kafka.send("invoker0", &json(0)).await.expect("it is sent");
+        let feed = feed(brokers, 10);
+        assert_eq!(next(&feed).await, Some(0));
+        cluster.broker_down(1).expect("it is away");
+        let sending = {
+            let kafka = kafka.clone();
+            spawn(async move { kafka.send("invoker0", &json(1)).await })
+        };
+        time::sleep(Duration::from_secs(2)).await;
+        assert!(!sending.is_finished());
+        cluster.broker_up(1).expect("it is back");
+        let sent = time::timeout(Duration::from_secs(20), sending).await;
+        assert_eq!(sent.expect("in time").expect("no panic"), Ok(()));
+        assert_eq!(next(&feed).await, Some(1));
+    });
+}
+
+#[test]
+fn of_two_invokers_with_one_number_each_message_goes_to_one() {
+    on_a_cluster(async |_, brokers| {
+        let first = feed(brokers, 100);
+        send_all(brokers, 0..5).await;
+        for number in 0..5 {
+            assert_eq!(next(&first).await, Some(number));
+        }
+        let second = feed(brokers, 100);
+        // The group is being shared out anew meanwhile.
+        send_all(brokers, 5..25).await;
+        let began = Instant::now();
+        let mut seen = Vec::new();
+        let mut quiet = false;
+        while seen.len() < 20 || !quiet {
+            quiet = true;
+            for feed in [&first, &second] {
+                while let Ok(Some(message)) = time::timeout(MOMENT, feed.next()).await {
+                    let text = String::from_utf8(message).expect("text");
+                    seen.push(text.parse::<usize>().expect("a number"));
+                    quiet = false;
+                }
+            }
+            assert!(began.elapsed() < PATIENCE, "only {seen:?} came");
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (5..25).collect::<Vec<_>>());
+    });
+}

@@ -1,0 +1,10 @@
+//! The real clients: CouchDB's against a server that answers as CouchDB is documented to, Kafka's against librdkafka's own mock of a
+//! cluster (which behaves as Kafka where small brokers do not: errors, brokers that are away, group rebalances), and the whole program
+//! against a broker, with functions in Node.
+
+mod broker;
+mod couch;
+mod couchdb;
+mod kafka;
+mod messages;
+mod program;
