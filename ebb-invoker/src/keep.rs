@@ -44,7 +44,7 @@ pub use load::{Holder, Loaded};
 const REVISIONS: u64 = 1 << 32;
 
 /// Bytes that an entity takes besides its document and code, about.
-const SURROUNDINGS: usize = 512;
+const SURROUNDINGS: u32 = 512;
 
 const ENTITY: &str = "entity/";
 const NAMESPACE: &str = "namespace/";
@@ -56,7 +56,8 @@ const REVISION: &str = "platform/revision";
 pub struct Keeper {
     store: Store,
     order: Arc<SpinMutex<Order>>,
-    /// A number for each document on the disk, so that what stays the same is not written again.
+    /// A number for each trigger's document on the disk: those change with their rules, which are no part of the document, and what
+    /// stays the same is not written again.
     sums: SpinMutex<HashMap<FullName, Hash>>,
     /// The places of the records that are to be read, the oldest first.
     records: SpinMutex<Vec<u64>>,
@@ -67,7 +68,7 @@ pub struct Keeper {
 #[derive(Default)]
 pub struct Restored {
     /// The entities, which are yet to be read.
-    pub expected: Vec<Expected>,
+    pub expected: Expected,
     /// Namespaces by name, as they were kept.
     pub namespaces: Vec<(String, Json)>,
     /// How many records are yet to be read.
@@ -139,23 +140,21 @@ impl Keeper {
     /// The disk takes no writes.
     pub async fn restore(&self) -> Result<Restored, String> {
         let mut restored = Restored::default();
-        for entry in self.store.entries(ENTITY) {
-            let path = core::str::from_utf8(&entry.key[ENTITY.len()..]);
-            match path {
-                Ok(path) => restored.expected.push(Expected {
-                    path: path.into(),
-                    bytes: entry.value
-                        + usize::try_from(entry.blob_bytes).unwrap_or(0)
-                        + SURROUNDINGS,
+        self.store.visit(ENTITY, |key, entry| {
+            match core::str::from_utf8(&key[ENTITY.len()..]) {
+                Ok(path) => {
                     // No rule has code, nor is in a package.
-                    may_be_rule: entry.blobs == 0 && path.split('/').count() == 2,
-                }),
+                    let may_be_rule =
+                        entry.blobs == 0 && path.bytes().filter(|b| *b == b'/').count() == 1;
+                    let bytes = entry.value + SURROUNDINGS;
+                    restored.expected.push(path, bytes, may_be_rule);
+                }
                 Err(_) => {
-                    let key = String::from_utf8_lossy(&entry.key).into_owned();
+                    let key = String::from_utf8_lossy(key);
                     restored.lost.push(format!("{key}: its name is not UTF-8"));
                 }
             }
-        }
+        });
         self.restore_namespaces(&mut restored).await;
         let places = self.store.keys(RECORD).into_iter();
         let places = places.filter_map(|key| key[RECORD.len()..].first_chunk().copied());
@@ -257,10 +256,12 @@ impl Keeper {
         ticket.turn().await;
         let mut batch = Batch::default();
         let mut sums = self.sums.lock();
-        for ((name, _), document) in entities.iter().zip(documents) {
+        for ((name, entity), document) in entities.iter().zip(documents) {
             match document {
                 Some(document) => {
-                    if sums.insert(name.clone(), document.sum) != Some(document.sum) {
+                    let is_kept = matches!(entity, Some(Entity::Trigger(_)))
+                        && sums.insert(name.clone(), document.sum) == Some(document.sum);
+                    if !is_kept {
                         document.put(&mut batch, entity_key(name));
                     }
                 }

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Kind, Members, Object};
 use crate::limits;
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 /// One parameter or annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,10 @@ pub struct Parameter {
     pub init: bool,
 }
 
-/// Parameters or annotations with unique keys, in the order given.
+/// Parameters or annotations with unique keys, in the order given. Clones are the same list until one of them changes: every call
+/// takes those of its action, and thousands of actions have equal ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parameters(Vec<Parameter>);
+pub struct Parameters(Option<Arc<Vec<Parameter>>>);
 
 impl Parameters {
     /// Reads the member `field` of a document.
@@ -49,10 +50,26 @@ impl Parameters {
         Ok(parameters)
     }
 
+    fn list(&self) -> &[Parameter] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     fn insert(&mut self, parameter: Parameter) {
-        match self.0.iter_mut().find(|p| p.key == parameter.key) {
+        let list = Arc::make_mut(self.0.get_or_insert_default());
+        match list.iter_mut().find(|p| p.key == parameter.key) {
             Some(old) => *old = parameter,
-            None => self.0.push(parameter),
+            None => {
+                // Most lists stay as short as they are.
+                list.reserve_exact(1);
+                list.push(parameter);
+            }
+        }
+    }
+
+    /// The same list as another one that is equal.
+    pub fn share(&mut self, other: &Self) {
+        if self == other {
+            *self = other.clone();
         }
     }
 
@@ -67,12 +84,19 @@ impl Parameters {
 
     /// Removes a key.
     pub fn remove(&mut self, key: &str) {
-        self.0.retain(|p| p.key != key);
+        if self.get(key).is_some()
+            && let Some(list) = &mut self.0
+        {
+            Arc::make_mut(list).retain(|p| p.key != key);
+            if list.is_empty() {
+                self.0 = None;
+            }
+        }
     }
 
     /// A value.
     pub fn get(&self, key: &str) -> Option<&Json> {
-        self.0.iter().find(|p| p.key == key).map(|p| &p.value)
+        self.list().iter().find(|p| p.key == key).map(|p| &p.value)
     }
 
     /// Whether a key has a value that JavaScript would call true.
@@ -88,8 +112,11 @@ impl Parameters {
     /// These, overridden by others.
     #[must_use]
     pub fn merged(&self, others: &Self) -> Self {
+        if self.list().is_empty() {
+            return others.clone();
+        }
         let mut merged = self.clone();
-        for parameter in &others.0 {
+        for parameter in others.list() {
             merged.insert(parameter.clone());
         }
         merged
@@ -97,17 +124,17 @@ impl Parameters {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
-        self.0.iter()
+        self.list().iter()
     }
 
     /// The arguments of a call: these, overridden by the call's body, without those meant for init.
     pub fn arguments(&self, body: &Object) -> Object {
         let mut arguments = Object::new();
-        for parameter in self.0.iter().filter(|p| !p.init) {
+        for parameter in self.list().iter().filter(|p| !p.init) {
             arguments.set(&parameter.key, parameter.value.clone());
         }
         for (name, value) in body.iter() {
-            if !self.0.iter().any(|p| p.init && p.key == name) {
+            if !self.list().iter().any(|p| p.init && p.key == name) {
                 arguments.set(name, value.clone());
             }
         }
@@ -116,7 +143,7 @@ impl Parameters {
 
     /// What init's environment gets: each value as text.
     pub fn environment(&self) -> impl Iterator<Item = (&str, String)> {
-        self.0.iter().filter(|p| p.init).map(|p| {
+        self.list().iter().filter(|p| p.init).map(|p| {
             let text = match p.value.kind() {
                 Kind::Text => p.value.to_text().unwrap_or_default(),
                 Kind::Null => String::new(),
@@ -128,7 +155,7 @@ impl Parameters {
 
     /// The document.
     pub fn to_json(&self) -> Json {
-        Json::array(self.0.iter().map(|p| {
+        Json::array(self.list().iter().map(|p| {
             let mut members = Members::new();
             members.text("key", &p.key).raw("value", p.value.as_str());
             if p.init {

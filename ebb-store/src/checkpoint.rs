@@ -11,7 +11,7 @@ use core::ops::Bound;
 use ebb_block::Error;
 
 use crate::{
-    index::{Blob, Index, Item, Location, chunk_length},
+    index::{Blob, Index, Item, Location, Sorted, chunk_length},
     layout::{Builder, Checkpoint, ChunkKey, Entry, FRAME, Hash, Kind, LOG, Place},
     walk::{Next, Walk, after},
 };
@@ -156,7 +156,7 @@ pub async fn load(
     known: Place,
     end: u64,
 ) -> Result<Option<(Index, Place)>, Error> {
-    let mut index = Index::default();
+    let mut index = Sorted::default();
     let mut at = checkpoint.first;
     // More frames than the ring has room for are none.
     if checkpoint.frames > end / 4096 {
@@ -176,20 +176,30 @@ pub async fn load(
             sequence: at.sequence + 1,
         };
     }
-    Ok(Some((index, at)))
+    Ok(Some((index.finish(), at)))
 }
 
-fn take(entry: &Entry<'_>, end: u64, index: &mut Index) -> bool {
-    let kind = match entry.kind {
-        Kind::Item => Kind::Put,
-        Kind::Piece => Kind::Chunk,
-        _ => return false,
-    };
+/// Whether it is what comes next in a checkpoint.
+fn take(entry: &Entry<'_>, end: u64, index: &mut Sorted) -> bool {
     let location = entry.is_whole().then(|| decode(entry.value, end)).flatten();
-    if let Some((location, lost)) = location {
-        index.apply(kind, entry.key, entry.references, location, lost);
+    let Some((location, lost)) = location else {
+        return false;
+    };
+    match entry.kind {
+        Kind::Item => {
+            let item = Item {
+                location,
+                lost,
+                references: entry.references.into(),
+            };
+            index.item(entry.key, item)
+        }
+        Kind::Piece => match ChunkKey::decode(entry.key) {
+            Some(chunk) => index.piece(&chunk, (!lost).then_some(location)),
+            None => true,
+        },
+        _ => false,
     }
-    location.is_some()
 }
 
 #[cfg(test)]
@@ -230,7 +240,7 @@ mod tests {
             }
         }
         index.collect();
-        let (mut cursor, mut frames, mut copy) = (Cursor::default(), 0, Index::default());
+        let (mut cursor, mut frames, mut copy) = (Cursor::default(), 0, Sorted::default());
         while !matches!(cursor, Cursor::End) {
             let (frame, _) = fill(&index, &mut cursor).finish(&[1; 16], frames + 1, frames);
             frames += 1;
@@ -239,6 +249,7 @@ mod tests {
             assert!(entries.iter().all(|e| take(e, 1 << 40, &mut copy)));
         }
         assert!(frames > 2, "{frames}");
+        let mut copy = copy.finish();
         copy.collect();
         let items = |i: &Index| -> Vec<_> {
             let each = i.items.iter();

@@ -61,6 +61,89 @@ pub struct Index {
     idle: Vec<Hash>,
 }
 
+/// An index whose entries come in order, items before blobs, as a checkpoint has them: they are put side by side, and made a tree at
+/// the end, which takes less time and less room than one insertion for each.
+#[derive(Default)]
+pub struct Sorted {
+    items: Vec<(Box<[u8]>, Item)>,
+    blobs: Vec<(Hash, Blob)>,
+}
+
+impl Sorted {
+    /// Whether the key comes after the last.
+    pub fn item(&mut self, key: &[u8], item: Item) -> bool {
+        let in_order = self.items.last().is_none_or(|(last, _)| **last < *key);
+        if in_order {
+            self.items.push((key.into(), item));
+        }
+        in_order
+    }
+
+    /// Whether the piece comes after the last.
+    pub fn piece(&mut self, chunk: &ChunkKey, location: Option<Location>) -> bool {
+        let index = u64::from(chunk.index);
+        if !is_piece(chunk) {
+            return true;
+        }
+        let fits = |l: &Location| chunk_length(chunk.total, index) == u64::from(l.length);
+        let location = location.filter(fits);
+        match self.blobs.last_mut() {
+            Some((last, blob)) if *last == chunk.hash => {
+                let follows = blob.total == chunk.total && blob.chunks.len() as u64 == index;
+                if follows {
+                    blob.chunks.push(location);
+                }
+                follows
+            }
+            last => {
+                let in_order = last.is_none_or(|(last, _)| *last < chunk.hash) && index == 0;
+                if in_order {
+                    let blob = Blob {
+                        total: chunk.total,
+                        chunks: alloc::vec![location],
+                        references: 0,
+                    };
+                    self.blobs.push((chunk.hash, blob));
+                }
+                in_order
+            }
+        }
+    }
+
+    /// The index.
+    pub fn finish(mut self) -> Index {
+        // Blobs of which nothing but a reference is left.
+        let mut unknown = Vec::new();
+        for hash in self.items.iter().flat_map(|(_, item)| &item.references) {
+            match self.blobs.binary_search_by(|(other, _)| other.cmp(hash)) {
+                Ok(at) => self.blobs[at].1.references += 1,
+                Err(_) => unknown.push(*hash),
+            }
+        }
+        let items = self.items.iter();
+        let items_live = items.map(|(key, item)| cost(key.len(), item)).sum();
+        let blobs_live = self.blobs.iter().map(|(_, blob)| blob_cost(blob)).sum();
+        let idle = self.blobs.iter().filter(|(_, blob)| blob.references == 0);
+        let mut index = Index {
+            idle: idle.map(|(hash, _)| *hash).collect(),
+            items: self.items.into_iter().collect(),
+            blobs: self.blobs.into_iter().collect(),
+            items_live,
+            blobs_live,
+        };
+        for hash in unknown {
+            index.blobs.entry(hash).or_default().references += 1;
+        }
+        index
+    }
+}
+
+/// Whether a blob can have such a piece, with as many pieces as frames fit on a disk of 2^40 bytes.
+fn is_piece(chunk: &ChunkKey) -> bool {
+    let count = chunks(chunk.total);
+    u64::from(chunk.index) < count && count <= 1 << 22
+}
+
 fn cost(key: usize, item: &Item) -> u64 {
     Builder::cost(key, item.references.len(), item.location.length as usize) as u64
 }
@@ -116,12 +199,8 @@ impl Index {
     }
 
     fn apply_chunk(&mut self, chunk: &ChunkKey, location: Location, lost: bool) {
-        let (index, count) = (u64::from(chunk.index), chunks(chunk.total));
-        // A blob has at most as many pieces as frames fit on a disk of 2^40 bytes.
-        if index >= count
-            || count > 1 << 22
-            || chunk_length(chunk.total, index) != u64::from(location.length)
-        {
+        let index = u64::from(chunk.index);
+        if !is_piece(chunk) || chunk_length(chunk.total, index) != u64::from(location.length) {
             return;
         }
         let blob = self.blobs.entry(chunk.hash).or_default();
@@ -131,6 +210,10 @@ impl Index {
             blob.chunks.clear();
         }
         if blob.chunks.len() <= index as usize {
+            if blob.chunks.is_empty() {
+                // Most have one.
+                blob.chunks.reserve_exact(index as usize + 1);
+            }
             blob.chunks.resize(index as usize + 1, None);
         }
         blob.chunks[index as usize] = (!lost).then_some(location);

@@ -227,16 +227,12 @@ pub struct Stats {
 }
 
 /// What is known of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The key.
-    pub key: Box<[u8]>,
     /// Bytes of its value.
-    pub value: usize,
+    pub value: u32,
     /// Blobs that the value refers to.
     pub blobs: usize,
-    /// Bytes of those.
-    pub blob_bytes: u64,
 }
 
 /// A store. Clones are the same store; any core may use them.
@@ -411,24 +407,22 @@ impl Store {
             .collect()
     }
 
-    /// What there is under the keys that begin with `prefix`, in order, as far as it is known without a look at the disk.
-    #[must_use]
-    pub fn entries(&self, prefix: impl AsRef<[u8]>) -> Vec<Entry> {
+    /// Shows the keys that begin with `prefix`, in order, with what is known of each without a look at the disk. Nobody else can
+    /// use the store meanwhile.
+    pub fn visit(&self, prefix: impl AsRef<[u8]>, mut visitor: impl FnMut(&[u8], Entry)) {
         let prefix = prefix.as_ref();
         let inner = self.0.inner.lock();
         let from = inner.index.items.range::<[u8], _>((
             core::ops::Bound::Included(prefix),
             core::ops::Bound::Unbounded,
         ));
-        let blob = |hash| inner.index.blobs.get(hash).map_or(0, |blob| blob.total);
-        from.take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, item)| Entry {
-                key: key.clone(),
-                value: item.location.length as usize,
+        for (key, item) in from.take_while(|(key, _)| key.starts_with(prefix)) {
+            let entry = Entry {
+                value: item.location.length,
                 blobs: item.references.len(),
-                blob_bytes: item.references.iter().map(blob).sum(),
-            })
-            .collect()
+            };
+            visitor(key, entry);
+        }
     }
 
     /// Whether there is a blob.

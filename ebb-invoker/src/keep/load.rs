@@ -19,7 +19,7 @@ use ebb::sync::oneshot;
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::entity::absent::Sought;
-use ebb_openwhisk::entity::kept;
+use ebb_openwhisk::entity::{Entity, kept};
 use ebb_openwhisk::runtimes::Runtimes;
 
 use super::document::{Got, get};
@@ -241,9 +241,10 @@ impl Keeper {
             if !c.lacks(&Sought::One(path.into())) {
                 return Ok(false);
             }
-            self.sums.lock().insert(name, sum);
-            let arrived = c.store_mut().arrive(entity);
-            arrived.map(|()| true).map_err(|failure| failure.text)
+            if matches!(entity, Entity::Trigger(_)) {
+                self.sums.lock().insert(name, sum);
+            }
+            Ok(c.store_mut().arrive(entity))
         })
     }
 }

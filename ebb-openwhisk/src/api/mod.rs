@@ -532,8 +532,12 @@ impl Controller {
     /// Puts an entity in place, if its namespace has room for it.
     fn insert(&mut self, entity: Entity) -> Result<()> {
         let name = &entity.common().name;
-        let most = u64::from(self.namespaces.limits(&name.namespace).storage_mb) << 20;
-        let taken = self.store.bytes_of(&name.namespace);
+        let limit_mb = self.namespaces.limits(&name.namespace).storage_mb;
+        if limit_mb == NamespaceLimits::default().storage_mb {
+            return self.store.insert(entity);
+        }
+        let most = u64::from(limit_mb) << 20;
+        let taken = self.store.exact_bytes_of(&name.namespace);
         let old = self.store.get(name).map_or(0, Entity::size);
         let bytes = taken - old + entity.size();
         // An update that takes less is let through even where there is no room.

@@ -9,15 +9,73 @@ use crate::name::FullName;
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::cell::RefCell;
 
-/// An entity that is to come.
-#[derive(Clone, Debug)]
+/// Entities that are to come: their paths (`namespace/[package/]name`) side by side in order, because a start makes this list of all
+/// that there are.
+#[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// `namespace/[package/]name`.
-    pub path: Box<str>,
-    /// Bytes that it takes, about.
-    pub bytes: usize,
+    paths: String,
+    all: Vec<One>,
+    /// Bytes of all documents, about.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct One {
+    /// Where its path ends; it begins where the one before ends.
+    end: usize,
+    /// Bytes of its document, about. What its code takes is known when it is here.
+    bytes: u32,
     /// It may be a rule. Which trigger has which rules only the rules say, so a trigger is complete when all of them are here.
-    pub may_be_rule: bool,
+    may_be_rule: bool,
+    state: State,
+}
+
+impl Expected {
+    /// One more, which comes after the last by its path; else nothing is done.
+    pub fn push(&mut self, path: &str, bytes: u32, may_be_rule: bool) {
+        let in_order = self.all.is_empty() || self.path(self.all.len() - 1) < path;
+        if in_order {
+            self.paths.push_str(path);
+            self.bytes += bytes as usize;
+            self.all.push(One {
+                end: self.paths.len(),
+                bytes,
+                may_be_rule,
+                state: State::Absent,
+            });
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn path(&self, at: usize) -> &str {
+        let begin = match at {
+            0 => 0,
+            at => self.all[at - 1].end,
+        };
+        &self.paths[begin..self.all[at].end]
+    }
+
+    /// The first place from `from` on of which something does not hold that holds of those before.
+    fn partition_point(&self, from: usize, holds: impl Fn(&str) -> bool) -> usize {
+        let (mut low, mut high) = (from, self.all.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match holds(self.path(middle)) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
 }
 
 /// What a request has looked for and is not here yet.
@@ -44,8 +102,8 @@ enum State {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
-    /// By path. Empty once all are here.
-    all: Vec<(Expected, State)>,
+    /// Empty once all are here.
+    expected: Expected,
     /// How many are not here.
     left: usize,
     notes: RefCell<Vec<Sought>>,
@@ -57,11 +115,10 @@ pub(super) fn path(name: &FullName) -> String {
 }
 
 impl Absent {
-    pub fn new(mut all: Vec<Expected>) -> Self {
-        all.sort_by(|a, b| a.path.cmp(&b.path));
+    pub fn new(expected: Expected) -> Self {
         Self {
-            left: all.len(),
-            all: all.into_iter().map(|e| (e, State::Absent)).collect(),
+            left: expected.len(),
+            expected,
             notes: RefCell::default(),
         }
     }
@@ -71,88 +128,89 @@ impl Absent {
         self.left
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Expected> {
-        let left = self.all.iter().filter(|(_, state)| *state != State::Here);
-        left.map(|(expected, _)| expected)
+    /// Bytes that all of them take, about.
+    pub fn bytes(&self) -> usize {
+        self.expected.bytes
     }
 
-    fn place(&self, path: &str) -> Option<usize> {
-        self.all
-            .binary_search_by(|(expected, _)| (*expected.path).cmp(path))
-            .ok()
+    /// The same of those of a namespace.
+    pub fn bytes_of(&self, namespace: &str) -> usize {
+        let range = self.range(&Sought::Below(format!("{namespace}/").into()));
+        let absent = self.expected.all[range].iter();
+        let absent = absent.filter(|one| one.state != State::Here);
+        absent.map(|one| one.bytes as usize).sum()
     }
 
     /// The places of those that somebody seeks, and perhaps of others.
     fn range(&self, sought: &Sought) -> core::ops::Range<usize> {
         let below = |prefix: &str| {
-            let first = self.all.partition_point(|(e, _)| *e.path < *prefix);
-            let count = self.all[first..].partition_point(|(e, _)| e.path.starts_with(prefix));
-            first..first + count
+            let first = self.expected.partition_point(0, |path| path < prefix);
+            let end = self
+                .expected
+                .partition_point(first, |path| path.starts_with(prefix));
+            first..end
         };
         match sought {
-            Sought::One(path) => match self.place(path) {
-                Some(at) => at..at + 1,
-                None => 0..0,
-            },
+            Sought::One(wanted) => {
+                let at = self.expected.partition_point(0, |path| *path < **wanted);
+                let is_there = at < self.expected.len() && self.expected.path(at) == &**wanted;
+                at..at + usize::from(is_there)
+            }
             Sought::Below(prefix) => below(prefix),
             Sought::Rules(namespace) => below(&format!("{namespace}/")),
             Sought::Records => 0..0,
         }
     }
 
-    fn is_sought(sought: &Sought, expected: &Expected) -> bool {
-        expected.may_be_rule || !matches!(sought, Sought::Rules(_))
+    fn is_sought(sought: &Sought, one: &One) -> bool {
+        one.may_be_rule || !matches!(sought, Sought::Rules(_))
     }
 
     /// Whether any of what is sought is not here.
     pub fn lacks(&self, sought: &Sought) -> bool {
-        let mut range = self.all[self.range(sought)].iter();
-        self.left > 0
-            && range
-                .any(|(expected, state)| *state != State::Here && Self::is_sought(sought, expected))
+        let mut range = self.expected.all[self.range(sought)].iter();
+        self.left > 0 && range.any(|one| one.state != State::Here && Self::is_sought(sought, one))
     }
 
     /// The paths of up to `most` that are sought, and that nobody is reading: whoever asks reads them.
     pub fn claim(&mut self, sought: &Sought, most: usize) -> Vec<Box<str>> {
-        let range = self.range(sought);
-        let absent = self.all[range]
-            .iter_mut()
-            .filter(|(e, state)| *state == State::Absent && Self::is_sought(sought, e));
-        absent
-            .take(most)
-            .map(|(expected, state)| {
-                *state = State::Claimed;
-                expected.path.clone()
-            })
-            .collect()
+        let mut claimed = Vec::new();
+        for at in self.range(sought) {
+            if claimed.len() == most {
+                break;
+            }
+            let one = &mut self.expected.all[at];
+            if one.state == State::Absent && Self::is_sought(sought, one) {
+                one.state = State::Claimed;
+                claimed.push(self.expected.path(at).into());
+            }
+        }
+        claimed
     }
 
-    /// One is here, or is no longer expected; what was expected, if it was.
-    pub fn end(&mut self, path: &str) -> Option<Expected> {
-        if self.left == 0 {
-            return None;
+    /// One is here, or is no longer expected; whether it was.
+    pub fn end(&mut self, path: &str) -> bool {
+        let place = self.range(&Sought::One(path.into()));
+        let Some(one) = self.expected.all[place].first_mut() else {
+            return false;
+        };
+        if one.state == State::Here {
+            return false;
         }
-        let at = self.place(path)?;
-        let (expected, state) = &mut self.all[at];
-        if *state == State::Here {
-            return None;
-        }
-        *state = State::Here;
-        let expected = expected.clone();
+        one.state = State::Here;
+        self.expected.bytes -= one.bytes as usize;
         self.left -= 1;
         if self.left == 0 {
-            self.all = Vec::new();
+            self.expected = Expected::default();
         }
-        Some(expected)
+        true
     }
 
-    /// All of a namespace are no longer expected.
-    pub fn end_namespace(&mut self, namespace: &str) -> Vec<Expected> {
-        let mut ended = Vec::new();
-        for at in self.range(&Sought::Below(format!("{namespace}/").into())) {
-            let path = self.all.get(at).map(|(expected, _)| expected.path.clone());
-            ended.extend(path.and_then(|path| self.end(&path)));
-        }
+    /// All of a namespace are no longer expected; their paths.
+    pub fn end_namespace(&mut self, namespace: &str) -> Vec<Box<str>> {
+        let range = self.range(&Sought::Below(format!("{namespace}/").into()));
+        let mut ended: Vec<Box<str>> = range.map(|at| self.expected.path(at).into()).collect();
+        ended.retain(|path| self.end(path));
         ended
     }
 

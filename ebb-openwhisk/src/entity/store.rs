@@ -10,18 +10,18 @@ use crate::failure::{Failure, Result};
 use crate::name::FullName;
 use crate::parameters::Parameters;
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     sync::Arc,
     vec::Vec,
 };
-use core::ops::Bound;
+use core::{borrow::Borrow, ops::Bound};
 use hashbrown::HashMap;
 
 /// The entities.
 #[derive(Debug)]
 pub struct Store {
-    entities: BTreeMap<FullName, Entity>,
+    entities: BTreeSet<Named>,
     bytes: usize,
     of_namespaces: HashMap<String, usize>,
     most_bytes: usize,
@@ -34,6 +34,8 @@ pub struct Store {
     absent: Absent,
     /// Of triggers that are to come, their rules that are here: the action of each, and whether it is active.
     rules: HashMap<FullName, BTreeMap<FullName, (FullName, bool)>>,
+    /// Lists of annotations that came last: most actions have one of a few.
+    usual: VecDeque<Parameters>,
 }
 
 /// An action as a caller reaches it, through bindings.
@@ -49,6 +51,37 @@ pub struct Resolved {
     pub published: bool,
 }
 
+/// An entity, found by the name that it has.
+#[derive(Debug)]
+struct Named(Entity);
+
+impl Borrow<FullName> for Named {
+    fn borrow(&self) -> &FullName {
+        &self.0.common().name
+    }
+}
+
+impl Ord for Named {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        let (own, other): (&FullName, &FullName) = (self.borrow(), other.borrow());
+        own.cmp(other)
+    }
+}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Named {}
+
 /// When the alarm of a trigger is due, if it has one.
 fn due_ms(entity: &Entity) -> Option<u64> {
     match entity {
@@ -61,7 +94,7 @@ impl Store {
     /// A store for so many bytes of entities.
     pub fn new(most_bytes: usize) -> Self {
         Self {
-            entities: BTreeMap::new(),
+            entities: BTreeSet::new(),
             bytes: 0,
             of_namespaces: HashMap::new(),
             most_bytes,
@@ -71,17 +104,13 @@ impl Store {
             alarms: BTreeSet::new(),
             absent: Absent::default(),
             rules: HashMap::new(),
+            usual: VecDeque::new(),
         }
     }
 
-    /// From now on these are the entities that are to come ([`Store::arrive`]), but for those that are here.
-    pub fn expect(&mut self, expected: Vec<Expected>) {
+    /// From now on these are the entities that are to come ([`Store::arrive`]).
+    pub fn expect(&mut self, expected: Expected) {
         self.absent = Absent::new(expected);
-        self.bytes += self.absent.iter().map(|e| e.bytes).sum::<usize>();
-        for expected in self.absent.iter() {
-            let (namespace, _) = expected.path.split_once('/').unwrap_or_default();
-            *self.of_namespaces.entry_ref(namespace).or_default() += expected.bytes;
-        }
     }
 
     /// How many entities are to come.
@@ -109,14 +138,12 @@ impl Store {
         self.absent.take_notes()
     }
 
-    /// An entity has come. One that is no longer expected is let go: its namespace was removed.
-    ///
-    /// # Errors
-    /// 503: no room.
-    pub fn arrive(&mut self, mut entity: Entity) -> Result<()> {
+    /// An entity has come, for which there is room: it had it before. One that is no longer expected is let go: its namespace was
+    /// removed. Whether it was expected.
+    pub fn arrive(&mut self, mut entity: Entity) -> bool {
         let name = entity.common().name.clone();
-        if self.give_up(&absent::path(&name)).is_none() {
-            return Ok(());
+        if !self.give_up(&absent::path(&name)) {
+            return false;
         }
         match &mut entity {
             Entity::Trigger(trigger) => {
@@ -126,9 +153,11 @@ impl Store {
             }
             Entity::Rule(rule) => {
                 let link = (rule.action.clone(), rule.active);
-                match self.entities.get_mut(&rule.trigger) {
-                    Some(Entity::Trigger(trigger)) => {
-                        Arc::make_mut(trigger).rules.insert(name.clone(), link);
+                match self.held(&rule.trigger).cloned() {
+                    Some(Entity::Trigger(mut trigger)) => {
+                        Arc::make_mut(&mut trigger).rules.insert(name.clone(), link);
+                        // It is in the place of itself.
+                        self.entities.replace(Named(Entity::Trigger(trigger)));
                     }
                     _ => {
                         let rules = self.rules.entry_ref(&rule.trigger).or_default();
@@ -138,19 +167,33 @@ impl Store {
             }
             Entity::Action(_) | Entity::Package(_) => {}
         }
+        if let Entity::Action(action) = &mut entity {
+            self.share(&mut Arc::make_mut(action).common.annotations);
+        }
         if self.absent.left() == 0 {
             self.rules = HashMap::new();
+            self.usual = VecDeque::new();
         }
-        self.place(name, entity)
+        self.put(name, entity);
+        true
     }
 
-    /// An entity that was expected will not come.
-    pub fn give_up(&mut self, path: &str) -> Option<Expected> {
-        let expected = self.absent.end(path)?;
-        self.bytes -= expected.bytes;
-        let (namespace, _) = path.split_once('/').unwrap_or_default();
-        self.let_go(namespace, expected.bytes);
-        Some(expected)
+    /// Makes a list the same as an equal one that came before.
+    fn share(&mut self, list: &mut Parameters) {
+        /// So many are remembered.
+        const USUAL: usize = 8;
+        match self.usual.iter().find(|usual| *usual == list) {
+            Some(usual) => list.share(usual),
+            None => {
+                self.usual.truncate(USUAL - 1);
+                self.usual.push_front(list.clone());
+            }
+        }
+    }
+
+    /// An entity that was expected will not come; whether it was.
+    pub fn give_up(&mut self, path: &str) -> bool {
+        self.absent.end(path)
     }
 
     /// From now on [`Store::take_changed`] tells what has changed.
@@ -173,7 +216,7 @@ impl Store {
 
     /// All entities, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Entity> {
-        self.entities.values()
+        self.entities.iter().map(|Named(entity)| entity)
     }
 
     /// A number that was not given before.
@@ -189,7 +232,8 @@ impl Store {
 
     /// Bytes that a namespace's take, about.
     pub fn bytes_of(&self, namespace: &str) -> usize {
-        self.of_namespaces.get(namespace).copied().unwrap_or(0)
+        let here = self.of_namespaces.get(namespace).copied().unwrap_or(0);
+        here + self.absent.bytes_of(namespace)
     }
 
     /// How many entities there are.
@@ -204,7 +248,7 @@ impl Store {
 
     /// The revisions of all actions that are here.
     pub fn revisions(&self) -> hashbrown::HashSet<u64> {
-        let actions = self.entities.values().filter_map(|entity| match entity {
+        let actions = self.iter().filter_map(|entity| match entity {
             Entity::Action(action) => Some(action.revision),
             _ => None,
         });
@@ -213,7 +257,7 @@ impl Store {
 
     /// The entity of that name.
     pub fn get(&self, name: &FullName) -> Option<&Entity> {
-        let entity = self.entities.get(name);
+        let entity = self.held(name);
         match entity {
             Some(entity) => self.absent.note_for(entity),
             None => self.absent.note(|| Sought::One(absent::path(name).into())),
@@ -223,7 +267,7 @@ impl Store {
 
     /// The same if it is here, for what keeps it and answers nobody.
     pub fn held(&self, name: &FullName) -> Option<&Entity> {
-        self.entities.get(name)
+        self.entities.get(name).map(|Named(entity)| entity)
     }
 
     /// Puts an entity in the place of any of its name.
@@ -242,14 +286,21 @@ impl Store {
     }
 
     fn place(&mut self, name: FullName, entity: Entity) -> Result<()> {
-        let old = self.entities.get(&name).map_or(0, Entity::size);
+        let old = self.held(&name).map_or(0, Entity::size);
         let bytes = self.bytes - old + entity.size();
         let number = self.len() + usize::from(old == 0);
         // An update that takes less is let through even where there is no room.
-        if (bytes > self.most_bytes && bytes > self.bytes) || number > self.most_entities {
+        let all = bytes + self.absent.bytes();
+        if (all > self.most_bytes && bytes > self.bytes) || number > self.most_entities {
             return Err(Failure::no_room("entities"));
         }
-        self.bytes = bytes;
+        self.put(name, entity);
+        Ok(())
+    }
+
+    fn put(&mut self, name: FullName, entity: Entity) {
+        let old = self.held(&name).map_or(0, Entity::size);
+        self.bytes = self.bytes - old + entity.size();
         *self
             .of_namespaces
             .entry_ref(name.namespace.as_str())
@@ -258,10 +309,9 @@ impl Store {
         if let Some(due_ms) = due_ms(&entity) {
             self.alarms.insert((due_ms, name.clone()));
         }
-        if let Some(old) = self.entities.insert(name, entity) {
+        if let Some(Named(old)) = self.entities.replace(Named(entity)) {
             self.forget_alarm(&old);
         }
-        Ok(())
     }
 
     /// Takes an entity out, but for what was decided upon without what is to come.
@@ -269,7 +319,7 @@ impl Store {
         if self.has_missed() {
             return None;
         }
-        let entity = self.entities.remove(name)?;
+        let Named(entity) = self.entities.take(name)?;
         self.forget_alarm(&entity);
         self.bytes -= entity.size();
         self.let_go(&name.namespace, entity.size());
@@ -286,7 +336,7 @@ impl Store {
     /// An entity with an alarm has gone, unless the one in its place is due at the same time.
     fn forget_alarm(&mut self, gone: &Entity) {
         let name = &gone.common().name;
-        let now = self.entities.get(name).and_then(due_ms);
+        let now = self.held(name).and_then(due_ms);
         if let Some(due) = due_ms(gone).filter(|due| now != Some(*due)) {
             self.alarms.remove(&(due, name.clone()));
         }
@@ -306,10 +356,8 @@ impl Store {
         for name in &names {
             self.remove(name);
         }
-        for expected in self.absent.end_namespace(namespace) {
-            self.bytes -= expected.bytes;
-            self.let_go(namespace, expected.bytes);
-            if let Ok(name) = FullName::parse(&expected.path, "") {
+        for path in self.absent.end_namespace(namespace) {
+            if let Ok(name) = FullName::parse(&path, "") {
                 self.note(&name);
             }
         }
@@ -325,10 +373,20 @@ impl Store {
         }
     }
 
-    /// The entities of a namespace by name, those in packages as well.
-    pub fn namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
+    /// Bytes that a namespace's take, for a limit: whoever asks has to come again when all of them are here.
+    pub fn exact_bytes_of(&self, namespace: &str) -> usize {
+        self.note_namespace(namespace);
+        self.bytes_of(namespace)
+    }
+
+    fn note_namespace(&self, namespace: &str) {
         self.absent
             .note(|| Sought::Below(alloc::format!("{namespace}/").into()));
+    }
+
+    /// The entities of a namespace by name, those in packages as well.
+    pub fn namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
+        self.note_namespace(namespace);
         self.present(namespace)
     }
 
@@ -336,9 +394,9 @@ impl Store {
     pub fn present<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entity> {
         let first = FullName::new(namespace, "");
         self.entities
-            .range((Bound::Included(first), Bound::Unbounded))
-            .take_while(move |(name, _)| name.namespace == namespace)
-            .map(|(_, entity)| entity)
+            .range::<FullName, _>((Bound::Included(first), Bound::Unbounded))
+            .map(|Named(entity)| entity)
+            .take_while(move |entity| entity.common().name.namespace == namespace)
     }
 
     /// The actions of a package.
