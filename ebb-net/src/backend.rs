@@ -197,11 +197,27 @@ pub struct Configuration {
     pub settled_v6: bool,
 }
 
+/// Where a socket is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindAddress {
+    /// Address and port. The unspecified address of IPv6 means both families.
+    pub address: SocketAddr,
+    /// It means IPv6 alone.
+    pub only_v6: bool,
+}
+
+impl From<SocketAddr> for BindAddress {
+    fn from(address: SocketAddr) -> Self {
+        let only_v6 = false;
+        Self { address, only_v6 }
+    }
+}
+
 /// A TCP/IP stack. Bound by the linker; see the source of this module for what must hold.
 #[component]
 pub trait NetStack {
     /// Listens on this core. With port 0 a free one is picked. Connections wait in a queue of at most `backlog`.
-    fn tcp_listen(&self, address: SocketAddr, backlog: usize) -> Result<SocketId>;
+    fn tcp_listen(&self, at: BindAddress, backlog: usize) -> Result<SocketId>;
     /// Takes a connection from a listener's queue.
     fn tcp_accept(&self, listener: SocketId) -> Result<(SocketId, SocketAddr)>;
     /// Starts to connect. An unspecified local address or port 0 lets the stack choose.
@@ -228,7 +244,7 @@ pub trait NetStack {
 
     /// Binds a UDP socket. With port 0 a free one is picked. `shared`: others that say so, too, may have the same address;
     /// what is sent to one host goes to the newest of them, what is sent to a group to all.
-    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId>;
+    fn udp_bind(&self, at: BindAddress, shared: bool) -> Result<SocketId>;
     /// Sets the one peer that the socket hears, or lets it hear all again. Without a local address it gets that which
     /// the peer is reached from.
     fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()>;

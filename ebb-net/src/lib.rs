@@ -23,8 +23,8 @@ pub mod udp;
 mod wakers;
 
 pub use backend::{
-    Configuration, Datagram, Interest, KeepAlive, NetStack, NetStackLinked, Ready, Report,
-    SocketId, TcpOption, UdpOption, configuration, path_mtu, register_configuration,
+    BindAddress, Configuration, Datagram, Interest, KeepAlive, NetStack, NetStackLinked, Ready,
+    Report, SocketId, TcpOption, UdpOption, configuration, path_mtu, register_configuration,
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};

@@ -34,7 +34,8 @@ use bytes::Bytes;
 use ebb::{CoreId, RemoteHandle, cores, spawn, spawn_on};
 
 use crate::{
-    Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpOption, backend::stack,
+    BindAddress, Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpOption,
+    backend::stack,
 };
 
 /// Which direction of a connection to end.
@@ -177,7 +178,15 @@ impl TcpListener {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_with(address: impl ToBindAddress, backlog: usize) -> Result<Self> {
-        let socket = Socket::new(stack().tcp_listen(address.to_bind_address(), backlog.max(1))?);
+        Self::bind_at(address.to_bind_address().into(), backlog)
+    }
+
+    /// As [`bind_with`](Self::bind_with), which may be to IPv6 alone.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_at(at: BindAddress, backlog: usize) -> Result<Self> {
+        let socket = Socket::new(stack().tcp_listen(at, backlog.max(1))?);
         let local = stack().local_address(socket.id)?;
         Ok(Self { socket, local })
     }

@@ -9,7 +9,7 @@ use core::{
 };
 
 use crate::{
-    Datagram, Error, Interest, NetStack, Ready, Report, Result, UdpOption,
+    BindAddress, Datagram, Error, Interest, NetStack, Ready, Report, Result, UdpOption,
     backend::stack,
     tcp::{Socket, ToBindAddress},
 };
@@ -30,7 +30,7 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::AddressInUse`] when this core has bound it already, [`Error::AddressNotAvailable`].
     pub fn bind(address: impl ToBindAddress) -> Result<Self> {
-        Self::open(address.to_bind_address(), false)
+        Self::bind_at(address.to_bind_address().into(), false)
     }
 
     /// As [`bind`](Self::bind), to an address that others may bind, too, if they do it in this way. What is sent to this
@@ -39,11 +39,15 @@ impl UdpSocket {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_shared(address: impl ToBindAddress) -> Result<Self> {
-        Self::open(address.to_bind_address(), true)
+        Self::bind_at(address.to_bind_address().into(), true)
     }
 
-    fn open(address: SocketAddr, shared: bool) -> Result<Self> {
-        let socket = Socket::new(stack().udp_bind(address, shared)?);
+    /// As [`bind`](Self::bind) or [`bind_shared`](Self::bind_shared), which may be to IPv6 alone.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_at(at: BindAddress, shared: bool) -> Result<Self> {
+        let socket = Socket::new(stack().udp_bind(at, shared)?);
         let local = stack().local_address(socket.id)?;
         Ok(Self {
             socket,

@@ -9,8 +9,8 @@ use core::{
 use bytes::Bytes;
 use ebb::{EbbRef, provides};
 use ebb_net::{
-    Configuration, Datagram, Error, Interest, NetStack, Ready, Report, Result, SocketId, TcpOption,
-    UdpOption,
+    BindAddress, Configuration, Datagram, Error, Interest, NetStack, Ready, Report, Result,
+    SocketId, TcpOption, UdpOption,
 };
 
 use crate::{
@@ -82,8 +82,8 @@ fn with<R>(f: impl FnOnce(&Host<DeviceLink>, u64) -> R) -> R {
 
 #[provides(NetStack, instance = &Native)]
 impl NetStack for Native {
-    fn tcp_listen(&self, address: SocketAddr, backlog: usize) -> Result<SocketId> {
-        core_net().host.tcp_listen(address, backlog)
+    fn tcp_listen(&self, at: BindAddress, backlog: usize) -> Result<SocketId> {
+        core_net().host.tcp_listen(at, backlog)
     }
 
     #[inline]
@@ -134,8 +134,8 @@ impl NetStack for Native {
         core_net().wake_engine();
     }
 
-    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId> {
-        core_net().host.udp_bind(address, shared)
+    fn udp_bind(&self, at: BindAddress, shared: bool) -> Result<SocketId> {
+        core_net().host.udp_bind(at, shared)
     }
 
     fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()> {

@@ -196,6 +196,14 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
             ],
         ),
         (
+            "families",
+            &[
+                "0 0, 0 0, both EADDRINUSE",
+                "0 0, 0 0, both EADDRINUSE",
+                "room for interfaces: 0, 1 of two",
+            ],
+        ),
+        (
             "own",
             &[
                 "datagram from 10.0.2.15",

@@ -15,8 +15,8 @@ use std::{
 };
 
 use ebb_net::{
-    Buf, Bytes, Configuration, Datagram, Direction, Error, Interest, NetStack, Ready, Report,
-    Result, SocketId, SocketWakers, TcpOption, UdpOption,
+    BindAddress, Buf, Bytes, Configuration, Datagram, Direction, Error, Interest, NetStack, Ready,
+    Report, Result, SocketId, SocketWakers, TcpOption, UdpOption,
 };
 use ebb_runtime::{EbbRef, ebb, provides};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -122,7 +122,11 @@ fn to_std(address: &socket2::SockAddr) -> SocketAddr {
 
 /// Makes a socket, bound to `address`. The unspecified IPv6 address means both families, or IPv4 alone where the host
 /// has no IPv6.
-fn bound(address: SocketAddr, kind: Type, shared: bool) -> Result<Socket> {
+fn bound(
+    BindAddress { address, only_v6 }: BindAddress,
+    kind: Type,
+    shared: bool,
+) -> Result<Socket> {
     let protocol = match kind {
         Type::STREAM => Protocol::TCP,
         _ => Protocol::UDP,
@@ -134,7 +138,7 @@ fn bound(address: SocketAddr, kind: Type, shared: bool) -> Result<Socket> {
             Some(protocol),
         )?;
         if address.is_ipv6() {
-            socket.set_only_v6(false)?;
+            socket.set_only_v6(only_v6)?;
         }
         if kind == Type::STREAM || shared {
             socket.set_reuse_address(true)?;
@@ -146,7 +150,7 @@ fn bound(address: SocketAddr, kind: Type, shared: bool) -> Result<Socket> {
     };
     let everywhere = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match make(address) {
-        Err(_) if everywhere => make(SocketAddr::new(
+        Err(_) if everywhere && !only_v6 => make(SocketAddr::new(
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             address.port(),
         )),
@@ -253,7 +257,8 @@ fn receive_from(socket: &Socket, buffer: &mut [u8], peek: bool) -> io::Result<(u
 
 #[provides(NetStack, instance = &LinuxSockets)]
 impl NetStack for LinuxSockets {
-    fn tcp_listen(&self, address: SocketAddr, backlog: usize) -> Result<SocketId> {
+    fn tcp_listen(&self, at: BindAddress, backlog: usize) -> Result<SocketId> {
+        let address = at.address;
         // `SO_REUSEPORT` lets this core bind twice; that is a mistake, as it is elsewhere.
         let taken = sockets().entries.borrow().iter().flatten().any(|entry| {
             entry.kind == Kind::Listener
@@ -265,7 +270,7 @@ impl NetStack for LinuxSockets {
         if taken {
             return Err(Error::AddressInUse);
         }
-        let socket = bound(address, Type::STREAM, false)?;
+        let socket = bound(at, Type::STREAM, false)?;
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         socket.listen(backlog).map_err(|e| error_of(&e))?;
         sockets().insert(socket, Kind::Listener, false)
@@ -296,7 +301,7 @@ impl NetStack for LinuxSockets {
 
     fn tcp_connect(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketId> {
         let socket = match local {
-            Some(local) => bound(local, Type::STREAM, false)?,
+            Some(local) => bound(local.into(), Type::STREAM, false)?,
             None => Socket::new(
                 Domain::for_address(remote),
                 Type::STREAM.nonblocking(),
@@ -445,8 +450,8 @@ impl NetStack for LinuxSockets {
         }
     }
 
-    fn udp_bind(&self, address: SocketAddr, shared: bool) -> Result<SocketId> {
-        sockets().insert(bound(address, Type::DGRAM, shared)?, Kind::Datagram, false)
+    fn udp_bind(&self, at: BindAddress, shared: bool) -> Result<SocketId> {
+        sockets().insert(bound(at, Type::DGRAM, shared)?, Kind::Datagram, false)
     }
 
     fn udp_connect(&self, socket: SocketId, peer: Option<SocketAddr>) -> Result<()> {

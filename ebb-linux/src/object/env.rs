@@ -424,7 +424,7 @@ pub trait Network {
         self.link().1
     }
     /// Listens for TCP connections.
-    fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket>;
+    fn listen(&self, local: SocketAddr, only_v6: bool, backlog: usize) -> Result<NetSocket>;
     /// Takes an established connection: it, and its peer.
     fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)>;
     /// Starts connecting.
@@ -438,7 +438,7 @@ pub trait Network {
     /// Ends the sending side.
     fn shutdown(&self, socket: NetSocket) -> Result<()>;
     /// Binds a UDP socket; `shared`: others that say so may have the same address.
-    fn bind(&self, local: SocketAddr, shared: bool) -> Result<NetSocket>;
+    fn bind(&self, local: SocketAddr, only_v6: bool, shared: bool) -> Result<NetSocket>;
     /// Sets the one peer that a UDP socket hears, or lets it hear all.
     fn set_peer(&self, socket: NetSocket, peer: Option<SocketAddr>) -> Result<()>;
     /// Receives a datagram, or looks at it (`peek`): how long it is, from whom, and what came with it. What does not fit the

@@ -154,7 +154,8 @@ fn put_address(value: &mut [u8], ip: Ipv4Addr) {
 /// `SIOCGIFCONF`: the interfaces that have an IPv4 address, as many as there is room for; without room how much they need.
 fn list(call: &Call<'_>, all: &[Interface], argument: u64) -> Outcome {
     let [len, at]: [u64; 2] = call.space().get(argument)?;
-    let room = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
+    // Who asks for the length may have left anything there.
+    let room = usize::try_from(len as i32).unwrap_or(0);
     let mut out = alloc::vec::Vec::new();
     for interface in all {
         for (ip, _) in &interface.addresses {

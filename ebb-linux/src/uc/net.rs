@@ -17,7 +17,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 use ebb_net::tcp::{Shutdown, TcpListener, TcpStream};
 use ebb_net::udp::UdpSocket;
-use ebb_net::{Datagram, Error, Interest, Ready, TcpOption, UdpOption, configuration};
+use ebb_net::{BindAddress, Datagram, Error, Interest, Ready, TcpOption, UdpOption, configuration};
 use ebb_runtime::{JoinHandle, spawn};
 
 /// The most sockets of one UC on the network.
@@ -209,10 +209,9 @@ impl Network for World<'_> {
         ebb_net::path_mtu(to) as u32
     }
 
-    fn listen(&self, local: SocketAddr, backlog: usize) -> Result<NetSocket> {
-        self.add(Kind::Listener(
-            TcpListener::bind_with(local, backlog).map_err(errno)?,
-        ))
+    fn listen(&self, address: SocketAddr, only_v6: bool, backlog: usize) -> Result<NetSocket> {
+        let listener = TcpListener::bind_at(BindAddress { address, only_v6 }, backlog);
+        self.add(Kind::Listener(listener.map_err(errno)?))
     }
 
     fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)> {
@@ -267,11 +266,8 @@ impl Network for World<'_> {
             .map_err(errno)
     }
 
-    fn bind(&self, local: SocketAddr, shared: bool) -> Result<NetSocket> {
-        let socket = match shared {
-            true => UdpSocket::bind_shared(local),
-            false => UdpSocket::bind(local),
-        };
+    fn bind(&self, address: SocketAddr, only_v6: bool, shared: bool) -> Result<NetSocket> {
+        let socket = UdpSocket::bind_at(BindAddress { address, only_v6 }, shared);
         self.add(Kind::Datagram(socket.map_err(errno)?))
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Datagrams {
     pub port: u16,
     /// What it was bound to, before a peer gave it an address.
     pub bound_to: Ip,
+    /// The unspecified address means IPv6 alone.
+    pub only_v6: bool,
     /// The one it hears, if that is set.
     pub peer: Option<(Ip, u16)>,
     /// Others may be bound to the same.
@@ -61,6 +63,7 @@ impl Datagrams {
             address,
             port,
             bound_to: address,
+            only_v6: false,
             peer: None,
             shared,
             queue: VecDeque::new(),
@@ -84,7 +87,7 @@ impl Datagrams {
     fn score(&self, key: &FlowKey) -> Option<u8> {
         let exact = match self.address == key.local {
             true => 1,
-            false if covers(self.address, key.local) => 0,
+            false if covers(self.address, self.only_v6, key.local) => 0,
             false => return None,
         };
         match self.peer {

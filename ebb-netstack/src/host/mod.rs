@@ -120,6 +120,8 @@ pub const BUFFER: usize = 2048;
 
 pub(crate) struct Listener {
     pub address: Ip,
+    /// The unspecified address means IPv6 alone.
+    pub only_v6: bool,
     pub port: u16,
     pub backlog: usize,
     /// Established connections that wait to be accepted.
@@ -375,18 +377,22 @@ impl Inner {
     /// The listener for an address, the most particular first.
     pub fn listener(&self, address: Ip, port: u16) -> Option<u32> {
         let ids = self.ports.get(&(Protocol::Tcp, port))?;
-        let first = |hears: &dyn Fn(Ip) -> bool| {
+        let first = |hears: &dyn Fn(&Listener) -> bool| {
             let mut ids = ids.iter().copied();
             ids.find(|id| match self.sockets.get(*id as usize) {
-                Some(Socket::Listener(l)) => hears(l.address),
+                Some(Socket::Listener(l)) => hears(l),
                 _ => false,
             })
         };
-        first(&|bound| bound == address).or_else(|| first(&|bound| covers(bound, address)))
+        first(&|l| l.address == address)
+            .or_else(|| first(&|l| covers(l.address, l.only_v6, address)))
     }
 }
 
-/// Whether a socket bound to `bound` takes what is for `address`: the unspecified IPv6 address means both families.
-pub(crate) fn covers(bound: Ip, address: Ip) -> bool {
-    bound == address || bound == Ip::UNSPECIFIED || bound == Ip::v4(0) && address.is_v4()
+/// Whether a socket bound to `bound` takes what is for `address`: the unspecified IPv6 address means both families, unless
+/// the socket is for one only.
+pub(crate) fn covers(bound: Ip, only_v6: bool, address: Ip) -> bool {
+    bound == address
+        || bound == Ip::UNSPECIFIED && !(only_v6 && address.is_v4())
+        || bound == Ip::v4(0) && address.is_v4()
 }

@@ -10,12 +10,12 @@ use core::{
 
 use crate::{
     connection::{Connection, State},
-    host::{Cx, Host, Inner, Socket},
+    host::{Cx, Host, Inner, Socket, covers},
     link::Link,
     shared::Protocol,
     wire::Ip,
 };
-use ebb_net::{Error, Interest, Ready, Result, SocketId};
+use ebb_net::{BindAddress, Error, Interest, Ready, Result, SocketId};
 
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 32_768..=65_535;
 
@@ -49,7 +49,10 @@ impl Inner {
         &mut self,
         cx: &Cx<'_, L>,
         protocol: Protocol,
-        wanted: SocketAddr,
+        BindAddress {
+            address: wanted,
+            only_v6,
+        }: BindAddress,
         shared: bool,
     ) -> Result<(Ip, u16)> {
         self.refresh(cx);
@@ -63,16 +66,11 @@ impl Inner {
             0 => self.next_port(|port| cx.shared.is_port_free(protocol, port))?,
             port => port,
         };
-        let overlaps = |other: Ip| {
-            other == ip
-                || other == Ip::UNSPECIFIED
-                || ip == Ip::UNSPECIFIED
-                || other.is_v4() == ip.is_v4() && (other.is_unspecified() || ip.is_unspecified())
-        };
+        let overlaps = |other: Ip, its: bool| covers(ip, only_v6, other) || covers(other, its, ip);
         let taken = self.ports.get(&(protocol, port)).is_some_and(|ids| {
             ids.iter().any(|id| match &self.sockets[*id as usize] {
-                Socket::Listener(l) => overlaps(l.address),
-                Socket::Datagrams(d) => !(shared && d.shared) && overlaps(d.bound_to),
+                Socket::Listener(l) => overlaps(l.address, l.only_v6),
+                Socket::Datagrams(d) => !(shared && d.shared) && overlaps(d.bound_to, d.only_v6),
                 _ => false,
             })
         });

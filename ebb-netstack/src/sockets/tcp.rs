@@ -14,7 +14,7 @@ use crate::{
     shared::Protocol,
     wire::{FlowKey, Ip, TcpOut, flags},
 };
-use ebb_net::{Error, Result, SocketId, SocketWakers, TcpOption};
+use ebb_net::{BindAddress, Error, Result, SocketId, SocketWakers, TcpOption};
 
 /// Bounds of buffer sizes that an application may ask for.
 const BUFFERS: (usize, usize) = (4 << 10, 4 << 20);
@@ -127,11 +127,13 @@ impl Inner {
 
 impl<L: Link> Host<L> {
     /// See [`NetStack::tcp_listen`](ebb_net::NetStack::tcp_listen).
-    pub fn tcp_listen(&self, wanted: SocketAddr, backlog: usize) -> Result<SocketId> {
+    pub fn tcp_listen(&self, at: impl Into<BindAddress>, backlog: usize) -> Result<SocketId> {
+        let at = at.into();
         self.enter(0, |inner, cx| {
-            let (address, port) = inner.bindable(cx, Protocol::Tcp, wanted, false)?;
+            let (address, port) = inner.bindable(cx, Protocol::Tcp, at, false)?;
             let listener = Socket::Listener(Box::new(Listener {
                 address,
+                only_v6: at.only_v6,
                 port,
                 backlog,
                 ready: VecDeque::new(),

@@ -10,7 +10,7 @@ use crate::{
     shared::Protocol,
     wire::Ip,
 };
-use ebb_net::{Datagram, Error, Report, Result, SocketId, UdpOption};
+use ebb_net::{BindAddress, Datagram, Error, Report, Result, SocketId, UdpOption};
 
 /// Most senders that are listed for one group of one socket.
 const MAX_LISTED: usize = 64;
@@ -120,10 +120,12 @@ impl Inner {
 
 impl<L: Link> Host<L> {
     /// See [`NetStack::udp_bind`](ebb_net::NetStack::udp_bind).
-    pub fn udp_bind(&self, wanted: SocketAddr, shared: bool) -> Result<SocketId> {
+    pub fn udp_bind(&self, at: impl Into<BindAddress>, shared: bool) -> Result<SocketId> {
+        let at = at.into();
         self.enter(0, |inner, cx| {
-            let (address, port) = inner.bindable(cx, Protocol::Udp, wanted, shared)?;
-            let socket = Box::new(Datagrams::new(address, port, shared));
+            let (address, port) = inner.bindable(cx, Protocol::Udp, at, shared)?;
+            let mut socket = Box::new(Datagrams::new(address, port, shared));
+            socket.only_v6 = at.only_v6;
             Ok(inner.bind(cx, Protocol::Udp, port, Socket::Datagrams(socket)))
         })
     }

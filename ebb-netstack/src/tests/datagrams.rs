@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wire::IpOptions;
-use ebb_net::UdpOption;
+use ebb_net::{BindAddress, UdpOption};
 
 fn at(ip: impl Into<IpAddr>, port: u16) -> SocketAddr {
     SocketAddr::new(ip.into(), port)
@@ -91,6 +91,33 @@ fn a_port_is_shared_only_by_sockets_that_all_say_so_and_the_newest_hears() {
     net.say(0, peer, b"x", at(V4[1], 53));
     assert_eq!(net.heard(1, first).len(), 0);
     assert_eq!(net.heard(1, second).len(), 1);
+}
+
+#[test]
+fn sockets_for_all_addresses_of_one_family_each_share_a_port() {
+    let mut net = Net::quiet();
+    let peer = net.bind(0, any(1000));
+    let only_v6 = BindAddress {
+        address: at(Ipv6Addr::UNSPECIFIED, 53),
+        only_v6: true,
+    };
+    let both: BindAddress = only_v6.address.into();
+    let sixth = net.hosts[1].udp_bind(only_v6, false).unwrap();
+    let fourth = net.bind(1, any(53));
+    for taken in [both, only_v6] {
+        let again = net.hosts[1].udp_bind(taken, false);
+        assert_eq!(again, Err(Error::AddressInUse));
+    }
+    net.say(0, peer, b"four", at(V4[1], 53));
+    assert_eq!(net.heard(1, fourth), [b"four".to_vec()]);
+    let peer = net.bind(0, at(Ipv6Addr::UNSPECIFIED, 1001));
+    net.say(0, peer, b"six", at(V6[1], 53));
+    assert_eq!(net.heard(1, sixth), [b"six".to_vec()]);
+    // The same of listeners.
+    net.hosts[1].tcp_listen(any(53), 4).unwrap();
+    let listen = net.hosts[1].tcp_listen(both, 4);
+    assert_eq!(listen, Err(Error::AddressInUse));
+    net.hosts[1].tcp_listen(only_v6, 4).unwrap();
 }
 
 #[test]

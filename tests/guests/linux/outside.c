@@ -70,6 +70,21 @@ int main(int argc, char **argv) {
     FILE *f = fopen("/proc/net/route", "r");
     for (routes = 0; f && fgets(big, sizeof big, f);) routes += !strncmp(big, "eth0\t00000000\t0202000A\t0003", 27);
     printf(", in /proc %d\n", routes);
+  } else if (!strcmp(argv[1], "families")) {
+    // As nginx, sshd and name servers do: a socket for each family at one port.
+    int types[] = {SOCK_STREAM, SOCK_DGRAM};
+    for (int i = 0; i < 2; i++) {
+      struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(8080)};
+      struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons(8080)};
+      int s = socket(AF_INET, types[i], 0), t = socket(AF_INET6, types[i], 0), u = socket(AF_INET6, types[i], 0), on = 1;
+      setsockopt(t, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+      long r = bind(s, (void *)&a, sizeof a);
+      printf("%ld%s", r, why(r)), r = i ? 0 : listen(s, 5), printf(" %ld%s", r, why(r)), r = bind(t, (void *)&a6, sizeof a6);
+      printf(", %ld%s", r, why(r)), r = i ? 0 : listen(t, 5), printf(" %ld%s", r, why(r)), r = bind(u, (void *)&a6, sizeof a6), printf(", both %s\n", why(r));
+    }
+    struct ifconf c = {.ifc_len = -77};
+    long r = ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCGIFCONF, &c);
+    printf("room for interfaces: %ld, %d of two\n", r, c.ifc_len == 2 * sizeof(struct ifreq));
   } else if (!strcmp(argv[1], "own")) {
     struct sockaddr_in a = own(), any = {.sin_family = AF_INET, .sin_port = htons(4567)}, from;
     int s = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0), t = socket(AF_INET, SOCK_STREAM, 0), d = socket(AF_INET, SOCK_STREAM, 0);

@@ -16,7 +16,7 @@ use crate::object::{
         socket::{
             Owner, Socket, SocketId, SocketKind, State,
             address::{Address, Domain, canonical, is_loopback},
-            option::{REUSEADDR, REUSEPORT, SOCKET},
+            option::{IPV6, REUSEADDR, REUSEPORT, SOCKET, V6ONLY},
         },
     },
     wait::Events,
@@ -150,8 +150,9 @@ impl Objects {
             return Ok(());
         }
         let options = &socket.options;
+        let only_v6 = options.flag(IPV6, V6ONLY);
         let shared = options.flag(SOCKET, REUSEADDR) || options.flag(SOCKET, REUSEPORT);
-        let net = network.bind(canonical(*local), shared)?;
+        let net = network.bind(canonical(*local), only_v6, shared)?;
         options.tell(network, net);
         self.enter_groups_outside(env, id, net)?;
         self.sockets.net.insert(net, id);
@@ -216,7 +217,8 @@ impl Objects {
         if !self.socket(id)?.uses(ETH0) {
             return Ok(());
         }
-        let net = network.listen(canonical(local), backlog.max(1))?;
+        let only_v6 = self.socket(id)?.options.flag(IPV6, V6ONLY);
+        let net = network.listen(canonical(local), only_v6, backlog.max(1))?;
         self.sockets.net.insert(net, id);
         self.socket_mut(id)?.net = Some(net);
         Ok(())

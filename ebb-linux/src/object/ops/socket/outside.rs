@@ -31,6 +31,7 @@ struct Echo {
     senders: RefCell<(bool, Vec<IpAddr>)>,
     aborted: Cell<u32>,
     keeps_alive: Cell<Option<KeepAlive>>,
+    only_v6: Cell<bool>,
 }
 
 impl Echo {
@@ -52,7 +53,8 @@ impl Network for Echo {
     fn addresses(&self) -> Vec<IpAddr> {
         vec![[10, 0, 0, 2].into()]
     }
-    fn listen(&self, _: SocketAddr, _: usize) -> Result<NetSocket> {
+    fn listen(&self, _: SocketAddr, only_v6: bool, _: usize) -> Result<NetSocket> {
+        self.only_v6.set(only_v6);
         Ok(self.open())
     }
     fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)> {
@@ -91,7 +93,8 @@ impl Network for Echo {
     fn shutdown(&self, _: NetSocket) -> Result<()> {
         Ok(())
     }
-    fn bind(&self, _: SocketAddr, shared: bool) -> Result<NetSocket> {
+    fn bind(&self, _: SocketAddr, only_v6: bool, shared: bool) -> Result<NetSocket> {
+        self.only_v6.set(only_v6);
         self.shared.set(shared);
         Ok(self.open())
     }
@@ -345,6 +348,26 @@ fn how_a_connection_is_kept_alive_reaches_the_stack_whenever_it_is_set() {
     assert_eq!(set(&mut o, (6, 4), 60), Some((60, 20, 9)));
     assert_eq!(set(&mut o, (6, 6), 3), Some((60, 20, 3)));
     assert_eq!(set(&mut o, (1, 9), 0), None);
+}
+
+#[test]
+fn what_listens_on_all_addresses_of_ipv6_says_whether_it_means_both_families() {
+    let (mut o, net) = (objects(), Echo::default());
+    for only in [false, true] {
+        for kind in [1, 2] {
+            let fd = o.socket_create(10, kind, 0).unwrap();
+            let d = o.lookup_fd(fd).unwrap();
+            let value = i32::from(only).to_le_bytes();
+            o.set_socket_option(&net, d, (41, 26), &value).unwrap();
+            let all = Address::Inet((core::net::Ipv6Addr::UNSPECIFIED, 80).into());
+            o.bind(&net, d, all).unwrap();
+            if kind == 1 {
+                o.listen(&net, d, 5).unwrap();
+            }
+            assert_eq!(net.only_v6.get(), only);
+            o.close(fd).unwrap();
+        }
+    }
 }
 
 #[test]
