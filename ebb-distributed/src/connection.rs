@@ -191,15 +191,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the items of an own call. Wait for the first `UpWritable` before: a call that was not sent has no end.
-    pub fn end_up(&mut self, id: u64) {
-        if let Some(flight) = self.flights.get_mut(&id)
-            && flight.up
-            && !flight.forgotten
-        {
-            flight.up = false;
-            self.push(Frame::UpEnd(id));
+    /// Ends the items of an own call.
+    ///
+    /// # Errors
+    /// [`ItemError::Full`]: the call has not been sent; wait for `UpWritable`. [`ItemError::Over`]: it needs no end any more.
+    pub fn end_up(&mut self, id: u64) -> Result<(), ItemError> {
+        match self.flights.get_mut(&id) {
+            Some(flight) if !flight.up || flight.forgotten => return Err(ItemError::Over),
+            Some(flight) => flight.up = false,
+            None if self.waiting.iter().any(|(waiting, _)| *waiting == id) => {
+                return Err(ItemError::Full);
+            }
+            None => return Err(ItemError::Over),
         }
+        self.push(Frame::UpEnd(id));
+        Ok(())
+    }
+
+    /// Items of a stream that may be on the way.
+    #[must_use]
+    pub fn stream_items(&self) -> u32 {
+        self.limits.stream_items
     }
 
     /// `items` of an own call's answer have been taken: the peer may send as many more.

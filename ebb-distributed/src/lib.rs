@@ -4,17 +4,20 @@
 //! - [`connection`]: one connection as a state machine without I/O. Everything that is promised about calls holds there.
 //! - [`frame`]: what travels.
 //! - [`channel`]: what protects it.
+//! - [`directory`]: names, with leases and epochs.
 //! - [`launch`]: machines that a program starts, and that end with it.
 //! - `sim` (feature `sim`): many connections in virtual time, with faults from a seed.
 
 extern crate alloc;
 // The macros name everything through `::ebb`.
 extern crate ebb_runtime as ebb;
+extern crate self as ebb_distributed;
 
 #[cfg(any(test, feature = "sim"))]
 mod chance;
 pub mod channel;
 pub mod connection;
+pub mod directory;
 mod events;
 mod failure;
 pub mod frame;
@@ -27,6 +30,7 @@ mod remote;
 pub mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod up;
 mod value;
 
 pub use crate::{
@@ -36,7 +40,8 @@ pub use crate::{
     launch::{Nodes, Start},
     node::{Config, NodeId, State, Watch, forget, introduce, join, nodes, this_node, watch},
     options::join_by_options,
-    remote::{At, Over, Remote, RemoteRef, Sink, Stream},
+    remote::{At, Distributed, Over, Remote, RemoteRef, Sink, Stream},
+    up::{Feed, Items, Upload},
     value::{Blob, BlobStore, Blobs, NoPayload, Value, from_payload, hash, to_payload},
 };
 

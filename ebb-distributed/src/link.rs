@@ -26,8 +26,8 @@ use crate::{
     channel::Channel,
     connection::{Closed, Connection, Event, ItemError, Request},
     failure::Failure,
-    frame::{Payload, STREAM_DOWN, Status},
-    service::{self, Incoming, TakeItems},
+    frame::{Payload, STREAM_DOWN, STREAM_UP, Status},
+    service::{self, GiveItems, Incoming, TakeItems},
 };
 
 /// Reads and writes of one event, so that one peer does not keep a core.
@@ -41,13 +41,22 @@ struct Waiting {
     result: Option<Result<Payload, Failure>>,
     items: VecDeque<Payload>,
     waker: Option<Waker>,
+    /// Waits for credits, to give an item.
+    giver: Option<Waker>,
 }
 
 /// A call of the peer that runs.
+#[derive(Default)]
 struct Handler {
     task: Option<JoinHandle<()>>,
     /// Waits for credits.
     sender: Option<Waker>,
+    /// Items of the caller that the method has not taken.
+    given: VecDeque<Payload>,
+    /// There will be no more.
+    given_ended: bool,
+    /// Waits for one.
+    taker: Option<Waker>,
 }
 
 /// See the module.
@@ -113,7 +122,10 @@ impl Link {
             let Some(event) = event else { return };
             match event {
                 Event::Ready { node, incarnation } => self.peer.set(Some((node, incarnation))),
-                Event::Answered { id, result } => self.waiting_for(id, |w| w.result = Some(result)),
+                Event::Answered { id, result } => {
+                    self.waiting_for(id, |w| w.result = Some(result));
+                    self.wake_giver(id);
+                }
                 Event::Down(id, payload) => self.waiting_for(id, |w| w.items.push_back(payload)),
                 Event::Called {
                     id,
@@ -129,6 +141,12 @@ impl Link {
                             id,
                         }) as Rc<dyn TakeItems>
                     });
+                    let given = (flags & STREAM_UP != 0).then(|| {
+                        Rc::new(Given {
+                            link: Rc::clone(self),
+                            id,
+                        }) as Rc<dyn GiveItems>
+                    });
                     self.start(
                         id,
                         ebb,
@@ -136,6 +154,7 @@ impl Link {
                             method,
                             payload,
                             items,
+                            given,
                         },
                     );
                 }
@@ -155,8 +174,11 @@ impl Link {
                         waker.wake();
                     }
                 }
-                // No method of this crate's attribute takes items yet, and the end of a connection is the end of its task.
-                Event::Closed(_) | Event::Up(..) | Event::UpEnd(_) | Event::UpWritable(_) => {}
+                Event::Up(id, payload) => self.given_to(id, |h| h.given.push_back(payload)),
+                Event::UpEnd(id) => self.given_to(id, |h| h.given_ended = true),
+                Event::UpWritable(id) => self.wake_giver(id),
+                // The end of a connection is the end of its task.
+                Event::Closed(_) => {}
             }
         }
     }
@@ -175,7 +197,31 @@ impl Link {
         }
     }
 
+    fn wake_giver(&self, id: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        let giver = waiting.get_mut(&id).and_then(|w| w.giver.take());
+        drop(waiting);
+        if let Some(giver) = giver {
+            giver.wake();
+        }
+    }
+
+    fn given_to(&self, id: u64, change: impl FnOnce(&mut Handler)) {
+        let taker = {
+            let mut handlers = self.handlers.borrow_mut();
+            let Some(handler) = handlers.get_mut(&id) else {
+                return;
+            };
+            change(handler);
+            handler.taker.take()
+        };
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+    }
+
     fn start(self: &Rc<Self>, id: u64, ebb: u64, call: Incoming) {
+        let takes_items = call.given.is_some();
         let answering = match service::start(ebb, call) {
             Ok(answering) => answering,
             Err(status) => {
@@ -183,13 +229,12 @@ impl Link {
                 return;
             }
         };
-        self.handlers.borrow_mut().insert(
-            id,
-            Handler {
-                task: None,
-                sender: None,
-            },
-        );
+        self.handlers.borrow_mut().insert(id, Handler::default());
+        if takes_items {
+            let mut connection = self.connection.borrow_mut();
+            let items = connection.stream_items();
+            connection.grant_up(id, items);
+        }
         let mut answer = Answer {
             link: Rc::clone(self),
             id,
@@ -274,6 +319,85 @@ impl TakeItems for Items {
     }
 }
 
+/// Where the items of a peer's call come from.
+struct Given {
+    link: Rc<Link>,
+    id: u64,
+}
+
+impl GiveItems for Given {
+    fn poll_item(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>, ItemError>> {
+        let mut handlers = self.link.handlers.borrow_mut();
+        let Some(handler) = handlers.get_mut(&self.id) else {
+            return Poll::Ready(Err(ItemError::Over));
+        };
+        if let Some(item) = handler.given.pop_front() {
+            drop(handlers);
+            self.link.connection.borrow_mut().grant_up(self.id, 1);
+            self.link.kick();
+            return Poll::Ready(Ok(Some(item)));
+        }
+        if handler.given_ended {
+            return Poll::Ready(Ok(None));
+        }
+        handler.taker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Gives items to an own call. Dropped before the end, it gives the call up.
+pub struct Giving {
+    link: Rc<Link>,
+    id: u64,
+    ended: bool,
+}
+
+impl Giving {
+    /// What an item meets, or (`None`) the end.
+    pub fn poll_give(
+        &mut self,
+        item: Option<&Payload>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ItemError>> {
+        let given = {
+            let mut connection = self.link.connection.borrow_mut();
+            match item {
+                Some(item) => connection.send_up(self.id, item.clone()),
+                None => connection.end_up(self.id),
+            }
+        };
+        match given {
+            Err(ItemError::Full) => {
+                if let Some(waiting) = self.link.waiting.borrow_mut().get_mut(&self.id) {
+                    waiting.giver = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+            Ok(()) => self.link.kick(),
+            Err(_) => {}
+        }
+        self.ended |= item.is_none();
+        Poll::Ready(given)
+    }
+}
+
+impl Drop for Giving {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // Whoever waits for the answer waits for nothing.
+        let unfinished = |w: &mut Waiting| {
+            w.result.get_or_insert(Err(Failure::NoAnswer));
+        };
+        if self.link.waiting.borrow().contains_key(&self.id) {
+            self.link.connection.borrow_mut().cancel(self.id);
+            self.link.waiting_for(self.id, unfinished);
+            self.link.kick();
+        }
+    }
+}
+
 /// An own call. Dropping it cancels it at the other end.
 pub struct Call {
     link: Rc<Link>,
@@ -286,6 +410,15 @@ impl Call {
     pub fn detach(mut self) {
         self.over = true;
         self.link.waiting.borrow_mut().remove(&self.id);
+    }
+
+    /// What gives the call its items.
+    pub fn giving(&self) -> Giving {
+        Giving {
+            link: Rc::clone(&self.link),
+            id: self.id,
+            ended: false,
+        }
     }
 
     /// The next item of the answer, or the outcome.

@@ -2,31 +2,46 @@
 
 use alloc::{boxed::Box, collections::VecDeque, rc::Rc};
 use core::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     marker::PhantomData,
+    pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use ebb_runtime::{
     __private::WellKnown,
-    EbbRef, spawn,
+    EbbRef, JoinHandle, spawn,
     time::{Instant, timeout},
 };
 
 use crate::{
     connection::{ItemError, Request},
     failure::{Failure, NotSent},
-    frame::{ONEWAY, Payload, STREAM_DOWN, Status},
+    frame::{ONEWAY, Payload, STREAM_DOWN, STREAM_UP, Status},
     link::Call,
     node::{self, NodeId, this_node},
-    service::{self, Answering, Incoming, TakeItems},
+    service::{self, Answering, GiveItems, Incoming, TakeItems},
+    up::{Feed, Upload, here},
     value::{Value, from_payload, hash, to_payload},
 };
 
-/// An Ebb with methods that are called from other machines. Implemented by `#[remote]`.
-pub trait Remote: WellKnown {
+/// An Ebb that other machines may call. Implemented by `#[ebb(distributed)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has methods that other machines call, and is no distributed Ebb",
+    label = "not `#[ebb(distributed)]`",
+    note = "write `#[ebb(distributed)]` on the struct, or `#[ebb(per_core, distributed)]`"
+)]
+pub trait Distributed: WellKnown {}
+
+/// A distributed Ebb's methods that are called from other machines. Implemented by `#[remote]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is distributed, and has no methods that other machines could call",
+    label = "no `impl` block with `#[remote]`",
+    note = "write `#[ebb_distributed::remote]` on the `impl` block with these methods"
+)]
+pub trait Remote: Distributed {
     /// What it is called on the wire: the same on all machines.
     const NAME: &'static str;
     /// A reference to it on a node, with its methods.
@@ -120,7 +135,7 @@ impl At {
         let request = self.request(ebb, method, 0, &arguments)?;
         drop(arguments);
         let payload = if self.is_here() {
-            let answering = start_here(&request, None)?;
+            let answering = start_here(&request, None, None)?;
             match self.within {
                 None => answering.await,
                 Some(limit) => timeout(limit, answering).await.unwrap_or(Err(Status::Late)),
@@ -137,7 +152,7 @@ impl At {
     pub fn oneway<A: Value>(self, ebb: u64, method: u64, arguments: A) -> Result<(), Failure> {
         let request = self.request(ebb, method, ONEWAY, &arguments)?;
         if self.is_here() {
-            let answering = start_here(&request, None)?;
+            let answering = start_here(&request, None, None)?;
             let within = self.within;
             spawn(async move {
                 match within {
@@ -151,6 +166,61 @@ impl At {
         Ok(())
     }
 
+    /// Calls a method that takes items.
+    #[doc(hidden)]
+    pub fn upload<A: Value, I: Value, R: Value>(
+        self,
+        ebb: u64,
+        method: u64,
+        arguments: A,
+    ) -> Upload<I, R> {
+        let (feed, stream) = self.both::<A, I, R>(ebb, method, arguments, STREAM_UP);
+        Upload::new(feed, stream)
+    }
+
+    /// Calls a method that takes items and answers with items.
+    #[doc(hidden)]
+    pub fn both_ways<A: Value, I: Value, T: Value>(
+        self,
+        ebb: u64,
+        method: u64,
+        arguments: A,
+    ) -> (Feed<I>, Stream<T>) {
+        self.both(ebb, method, arguments, STREAM_UP | STREAM_DOWN)
+    }
+
+    fn both<A: Value, I: Value, T: Value>(
+        self,
+        ebb: u64,
+        method: u64,
+        arguments: A,
+        flags: u8,
+    ) -> (Feed<I>, Stream<T>) {
+        let start = || {
+            let request = self.request(ebb, method, flags, &arguments)?;
+            if self.is_here() {
+                let (giver, given) = here();
+                let items = Rc::new(Here::default());
+                let sink = Rc::clone(&items) as Rc<dyn TakeItems>;
+                let sink = (flags & STREAM_DOWN != 0).then_some(sink);
+                let answering = start_here(&request, sink, Some(given))?;
+                // By itself: who gives items need not be who takes them.
+                let answering = Box::pin(Spawned(spawn(answering)));
+                Ok((Feed::here(giver), Source::Here(answering, items)))
+            } else {
+                let call = node::call(self.node, request)?;
+                Ok((Feed::away(call.giving()), Source::Away(call)))
+            }
+        };
+        let (feed, source) =
+            start().unwrap_or_else(|failure| (Feed::over(), Source::Over(Some(failure))));
+        let stream = Stream {
+            source,
+            of: PhantomData,
+        };
+        (feed, stream)
+    }
+
     /// Calls a method that answers with items.
     #[doc(hidden)]
     pub fn stream<A: Value, T: Value>(self, ebb: u64, method: u64, arguments: A) -> Stream<T> {
@@ -159,7 +229,7 @@ impl At {
             if self.is_here() {
                 let items = Rc::new(Here::default());
                 let sink = Rc::clone(&items) as Rc<dyn TakeItems>;
-                Ok(Source::Here(start_here(&request, Some(sink))?, items))
+                Ok(Source::Here(start_here(&request, Some(sink), None)?, items))
             } else {
                 Ok(Source::Away(node::call(self.node, request)?))
             }
@@ -172,11 +242,16 @@ impl At {
     }
 }
 
-fn start_here(request: &Request, items: Option<Rc<dyn TakeItems>>) -> Result<Answering, Failure> {
+fn start_here(
+    request: &Request,
+    items: Option<Rc<dyn TakeItems>>,
+    given: Option<Rc<dyn GiveItems>>,
+) -> Result<Answering, Failure> {
     let call = Incoming {
         method: request.method,
         payload: request.payload.clone(),
         items,
+        given,
     };
     service::start(request.ebb, call).map_err(failure)
 }
@@ -253,25 +328,78 @@ enum Source {
     Over(Option<Failure>),
 }
 
+/// A method of this node that runs by itself, for as long as somebody waits for it.
+struct Spawned(JoinHandle<Result<Payload, Status>>);
+
+impl Future for Spawned {
+    type Output = Result<Payload, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = Pin::new(&mut self.0).poll(cx);
+        ended.map(|ended| ended.unwrap_or(Err(Status::NoAnswer)))
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Items of a method on this node that a stream has not taken.
 #[derive(Default)]
 struct Here {
     items: RefCell<VecDeque<Payload>>,
+    taker: Cell<Option<Waker>>,
+    giver: Cell<Option<Waker>>,
+}
+
+impl Here {
+    fn pop(&self) -> Option<Payload> {
+        let item = self.items.borrow_mut().pop_front()?;
+        if let Some(giver) = self.giver.take() {
+            giver.wake();
+        }
+        Some(item)
+    }
 }
 
 impl TakeItems for Here {
-    fn take(&self, item: Payload, _: &Waker) -> Result<(), ItemError> {
-        let mut items = self.items.borrow_mut();
-        // The method runs within the stream's `next`, so it needs no waking.
-        if items.len() >= 32 {
+    fn take(&self, item: Payload, waker: &Waker) -> Result<(), ItemError> {
+        if self.items.borrow().len() >= 32 {
+            self.giver.set(Some(waker.clone()));
             return Err(ItemError::Full);
         }
-        items.push_back(item);
+        self.items.borrow_mut().push_back(item);
+        if let Some(taker) = self.taker.take() {
+            taker.wake();
+        }
         Ok(())
     }
 }
 
 impl<T: Value> Stream<T> {
+    /// The answer of a method that gives no items.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Payload, Failure>> {
+        let result = match &mut self.source {
+            Source::Over(failure) => Err(failure.take().unwrap_or(Failure::NoAnswer)),
+            Source::Away(call) => loop {
+                match call.poll_item(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    // The method is not a stream here, whatever the peer thinks.
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(result)) => break result,
+                }
+            },
+            Source::Here(answering, _) => match answering.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(result) => result.map_err(failure),
+            },
+        };
+        self.source = Source::Over(None);
+        Poll::Ready(result)
+    }
+
     /// The next item; `None` after the last. A failure is the last item.
     pub async fn next(&mut self) -> Option<Result<T, Failure>> {
         let item = poll_fn(|cx| self.poll_payload(cx)).await?;
@@ -287,11 +415,12 @@ impl<T: Value> Stream<T> {
                 Poll::Ready(Err(result)) => result.err(),
             },
             Source::Here(answering, here) => {
-                if let Some(item) = here.items.borrow_mut().pop_front() {
+                if let Some(item) = here.pop() {
                     return Poll::Ready(Some(Ok(item)));
                 }
+                here.taker.set(Some(cx.waker().clone()));
                 let poll = answering.as_mut().poll(cx);
-                if let Some(item) = here.items.borrow_mut().pop_front() {
+                if let Some(item) = here.pop() {
                     if let Poll::Ready(result) = poll {
                         // What is left of a method that has ended.
                         *answering = Box::pin(async move { result });

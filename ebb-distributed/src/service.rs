@@ -1,7 +1,10 @@
 //! What a node serves: the table from names to the functions that run methods.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
-use core::{pin::Pin, task::Waker};
+use core::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
 
 use ebb_runtime::{EbbRef, ebb};
 use spin::Mutex;
@@ -23,6 +26,15 @@ pub trait TakeItems {
     fn take(&self, item: Payload, waker: &Waker) -> Result<(), ItemError>;
 }
 
+/// What gives the items of a call.
+pub trait GiveItems {
+    /// The next one; `Ok(None)` after the last.
+    ///
+    /// # Errors
+    /// [`ItemError::Over`]: the caller is gone, or stopped without an end.
+    fn poll_item(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>, ItemError>>;
+}
+
 /// A call of an Ebb of this node.
 pub struct Incoming {
     /// Hash of the method's name and signature.
@@ -31,6 +43,8 @@ pub struct Incoming {
     pub payload: Payload,
     /// Where items go, if the caller expects any.
     pub items: Option<Rc<dyn TakeItems>>,
+    /// Where items come from, if the caller gives any.
+    pub given: Option<Rc<dyn GiveItems>>,
 }
 
 /// Runs a method; `None` when there is none of this hash.

@@ -274,7 +274,7 @@ impl Tester {
                     }
                     own.up_left -= 1;
                 }
-                connection.end_up(id);
+                let _ = connection.end_up(id);
             }
             Event::Down(id, payload) => {
                 let own = self

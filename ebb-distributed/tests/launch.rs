@@ -12,7 +12,7 @@ use ebb::{EbbRef, ebb};
 use ebb_distributed::{Failure, Limits, NodeId, Nodes, RemoteRef, Start, join_by_options, remote};
 use ebb_launch as _;
 
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 struct Worker {}
 

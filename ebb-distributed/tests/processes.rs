@@ -12,8 +12,8 @@ use std::{
 
 use ebb::{EbbRef, ebb, time};
 use ebb_distributed::{
-    Blob, Config, Failure, Key, NodeId, NotSent, RemoteRef, Sink, State, introduce, join, remote,
-    watch,
+    Blob, Config, Failure, Items, Key, NodeId, NotSent, RemoteRef, Sink, State, introduce, join,
+    remote, watch,
 };
 
 #[derive(Debug, PartialEq, minicbor::Encode, minicbor::Decode)]
@@ -24,7 +24,7 @@ struct Entry {
     count: u64,
 }
 
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 struct Table {
     hints: AtomicU32,
@@ -72,6 +72,42 @@ impl Table {
         (get(&self.hints), get(&self.started), get(&self.ended))
     }
 
+    /// The sum of what is given, or what it was when the caller went away.
+    async fn add_up(&self, mut items: Items<u64>) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let _ends = Ends(&self.ended);
+        let mut sum = 0;
+        while let Ok(Some(n)) = items.next().await {
+            sum += n;
+        }
+        sum
+    }
+
+    /// Takes three items, whatever there are.
+    async fn first_three(&self, mut items: Items<u64>) -> Vec<u64> {
+        let mut taken = Vec::new();
+        while taken.len() < 3 {
+            match items.next().await {
+                Ok(Some(n)) => taken.push(n),
+                _ => break,
+            }
+        }
+        taken
+    }
+
+    #[remote(stream)]
+    async fn doubled(&self, mut items: Items<Blob>, out: Sink<Blob>) {
+        while let Ok(Some(bytes)) = items.next().await {
+            if out
+                .send(Blob::from([&bytes[..], &bytes[..]].concat()))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
     #[remote(oneway)]
     async fn hint(&self) {
         self.hints.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +129,7 @@ impl Table {
 mod later {
     use super::*;
 
-    #[ebb(per_core)]
+    #[ebb(per_core, distributed)]
     #[derive(Default)]
     pub struct Table {
         calls: Cell<u32>,
@@ -111,7 +147,7 @@ mod later {
         }
     }
 
-    #[ebb(per_core)]
+    #[ebb(per_core, distributed)]
     #[derive(Default)]
     pub struct Nowhere {
         calls: Cell<u32>,
@@ -293,6 +329,59 @@ fn hints_arrive_and_streams_keep_their_order() {
             assert_eq!(here.next().await, Some(Ok(n)));
         }
         assert_eq!(here.next().await, None);
+    });
+}
+
+#[test]
+fn items_go_to_a_method_in_their_order_and_a_caller_that_stops_before_the_end_gives_it_up() {
+    with_server(async |_server, table, _key| {
+        EbbRef::<Table>::new().serve();
+        for table in [table, EbbRef::<Table>::new().at(CLIENT)] {
+            let mut sum = table.add_up();
+            for n in 0..5_000 {
+                sum.send(n).await.unwrap();
+            }
+            assert_eq!(sum.finish().await, Ok(4_999 * 5_000 / 2));
+            assert_eq!(table.add_up().finish().await, Ok(0));
+            // The method has had enough, which the one who gives hears sooner or later.
+            let mut three = table.first_three();
+            let mut given = 0_u64;
+            while given < 10_000 && three.send(given).await.is_ok() {
+                given += 1;
+            }
+            assert!(given < 10_000);
+            assert_eq!(three.finish().await, Ok(vec![0, 1, 2]));
+            // Both ways at once, with items that are passed on by reference.
+            let (mut feed, mut doubled) = table.doubled();
+            let giving = ebb::spawn(async move {
+                for n in 0..100_u8 {
+                    feed.send(Blob::from(vec![n; 6_000])).await.unwrap();
+                }
+                feed.end().await;
+            });
+            for n in 0..100_u8 {
+                let item = doubled.next().await.unwrap().unwrap();
+                assert!(item.len() == 12_000 && item.iter().all(|byte| *byte == n));
+            }
+            assert_eq!(doubled.next().await, None);
+            giving.await.unwrap();
+        }
+        // Given up: the method ends, and the answer of the other half says so.
+        let (_, started, ended) = table.counts().await.unwrap();
+        let mut sum = table.add_up();
+        sum.send(1).await.unwrap();
+        drop(sum);
+        let (mut feed, mut doubled) = table.doubled();
+        feed.send(Blob::from(vec![1])).await.unwrap();
+        assert!(doubled.next().await.is_some());
+        drop(feed);
+        assert_eq!(doubled.next().await, Some(Err(Failure::NoAnswer)));
+        let begun = Instant::now();
+        while table.counts().await.unwrap().2 < ended + 1 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "it goes on");
+            time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(table.counts().await.unwrap().1 > started);
     });
 }
 

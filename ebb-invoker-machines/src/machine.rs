@@ -25,7 +25,7 @@ use crate::wire::{About, Counted, Function, FunctionId, Launching, Ran, Reply, W
 const FUNCTIONS: usize = 256 << 20;
 
 /// What front ends call.
-#[ebb(shared)]
+#[ebb(distributed)]
 pub struct Machine {
     functions: SpinMutex<Functions>,
     running: AtomicUsize,

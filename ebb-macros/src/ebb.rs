@@ -37,7 +37,8 @@ pub fn expand(options: TokenStream, item: TokenStream, origin: &Origin) -> Token
     } else {
         expand::well_known(&input, kind, options.root.as_ref(), origin)
     };
-    quote!(#input #implementation)
+    let distributed = options.distributed.then(|| expand::distributed(&input));
+    quote!(#input #implementation #distributed)
 }
 
 /// A second `#[ebb]` on the same struct would implement everything twice.
@@ -95,11 +96,17 @@ fn check_item(input: &DeriveInput, options: &Options, report: &mut Report) {
             "`#[ebb]` is for structs; put the union into a field of one",
         ),
     }
+    if options.distributed && options.dynamic {
+        report.error(
+            name,
+            "other machines find an Ebb by its name, and one that is made at run time has none: an Ebb is `distributed` or `dynamic`",
+        );
+    }
     if options.kind.is_none() {
         report.error(
             name,
-            "say which kind of Ebb this is: `#[ebb(per_core)]` (one representative for every core) \
-             or `#[ebb(shared)]` (one for all)",
+            "say which kind of Ebb this is: `#[ebb(per_core)]` (one representative for every core), \
+             `#[ebb(shared)]` (one for all) or `#[ebb(distributed)]` (shared, and called from other machines too)",
         );
     }
     for parameter in &input.generics.params {

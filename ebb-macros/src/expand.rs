@@ -168,6 +168,22 @@ pub fn dynamic(input: &DeriveInput, kind: Kind, root: Option<&Type>) -> TokenStr
     }
 }
 
+/// What makes a distributed Ebb one: it may have methods that other machines call, and has some.
+pub fn distributed(input: &DeriveInput) -> TokenStream {
+    let name = &input.ident;
+    // The compiler points at the name when they are missing.
+    let has = quote_spanned!(name.span()=> has_remote_methods::<#name>());
+    quote! {
+        #[automatically_derived]
+        impl ::__ebb_distributed_crate::Distributed for #name {}
+
+        const _: fn() = || {
+            fn has_remote_methods<T: ::__ebb_distributed_crate::Remote>() {}
+            #has;
+        };
+    }
+}
+
 /// An Ebb in name only, for a struct about which there is an error: so that the uses of the struct
 /// cause no errors of their own. It is never run.
 pub fn stub(input: &DeriveInput, options: &Options) -> TokenStream {

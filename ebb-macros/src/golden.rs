@@ -70,6 +70,23 @@ fn a_shared_ebb_with_a_root() {
 }
 
 #[test]
+fn a_distributed_ebb_is_a_shared_one_whose_local_use_is_what_it_was() {
+    let item = quote! {
+        #[derive(Default)]
+        pub struct Table(AtomicU64);
+    };
+    let alone = expand(quote!(distributed), item.clone());
+    assert_eq!(
+        alone.to_string(),
+        expand(quote!(shared, distributed), item.clone()).to_string()
+    );
+    // What is added stands behind what a shared Ebb is.
+    let shared = expand(quote!(shared), item).to_string();
+    assert!(alone.to_string().starts_with(&shared));
+    check("distributed", alone);
+}
+
+#[test]
 fn a_generic_ebb_made_at_run_time() {
     let item = quote! {
         #[derive(Default)]
@@ -227,6 +244,23 @@ fn methods_that_other_machines_call() {
 
             #[remote(oneway)]
             async fn hint(&self) {}
+
+            async fn add_up(&self, from: u64, mut items: Items<u64>) -> u64 {
+                let mut sum = from;
+                while let Ok(Some(n)) = items.next().await {
+                    sum += n;
+                }
+                sum
+            }
+
+            #[remote(stream)]
+            async fn doubled(&self, mut items: Items<u64>, out: Sink<u64>) {
+                while let Ok(Some(n)) = items.next().await {
+                    if out.send(2 * n).await.is_err() {
+                        return;
+                    }
+                }
+            }
 
             #[remote(stream)]
             async fn numbers(&self, upto: u64, out: Sink<u64>) {

@@ -79,9 +79,10 @@ fn named(
 /// | `per_core` | every core has its own representative; needs neither `Send` nor `Sync` |
 /// | `shared` | all cores share one representative, which must be `Sync` |
 /// | `root = Type` | representatives are built by `FromRoot` from one `Type` that all cores share |
+/// | `distributed` | other machines may call it (`ebb-distributed`), besides what it is else; `shared` unless it says `per_core` |
 /// | `dynamic` | made at run time by `EbbRef::create`, any number of them; the form for generic structs |
 ///
-/// Exactly one of `per_core` and `shared` is given. Without a root, representatives are built by
+/// Exactly one of `per_core` and `shared` is given, or `distributed`. Without a root, representatives are built by
 /// `Default`. A shared Ebb that is `dynamic` is `Send` too: the last core that lets go drops it.
 ///
 /// With a root and made at run time:
@@ -238,6 +239,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | the `impl` | `name = ".."` | what the Ebb is called on the wire; else its path, which must then be the same everywhere |
 /// | a method | `#[remote(oneway)]` | nobody waits for it; it has no result |
 /// | a method | `#[remote(stream)]` | it answers with items: its last argument is `out: Sink<Item>` |
+/// | an argument behind all others but the sink | `items: Items<Item>` | the caller gives items |
 #[proc_macro_attribute]
 pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
     named(options, item, remote::expand)

@@ -21,6 +21,7 @@ pub struct Options {
     pub kind: Option<Kind>,
     pub root: Option<Type>,
     pub dynamic: bool,
+    pub distributed: bool,
 }
 
 impl Options {
@@ -33,7 +34,7 @@ impl Options {
                 let name: Ident = input.call(syn::ext::IdentExt::parse_any).map_err(|e| {
                     syn::Error::new(
                         e.span(),
-                        "expected an option: `per_core`, `shared`, `dynamic` or `root = Type`",
+                        "expected an option: `per_core`, `shared`, `distributed`, `dynamic` or `root = Type`",
                     )
                 })?;
                 let text = name.to_string();
@@ -61,6 +62,10 @@ impl Options {
                         options.dynamic = true;
                         refuse_value(input, &name, report)?;
                     }
+                    "distributed" => {
+                        options.distributed = true;
+                        refuse_value(input, &name, report)?;
+                    }
                     "root" => parse_root(input, &name, &mut options, report)?,
                     _ => {
                         let hint = nearest(&text)
@@ -70,7 +75,7 @@ impl Options {
                             &name,
                             format!(
                                 "unknown option `{text}`; the options are `per_core`, `shared`, \
-                             `dynamic` and `root = Type`{hint}"
+                             `distributed`, `dynamic` and `root = Type`{hint}"
                             ),
                         );
                         // A misspelt kind is not a missing one too.
@@ -78,6 +83,7 @@ impl Options {
                             Some("per_core") => options.kind = options.kind.or(Some(Kind::PerCore)),
                             Some("shared") => options.kind = options.kind.or(Some(Kind::Shared)),
                             Some("dynamic") => options.dynamic = true,
+                            Some("distributed") => options.distributed = true,
                             _ => {}
                         }
                         skip_option(input)?;
@@ -98,6 +104,10 @@ impl Options {
         };
         if let Err(e) = Parser::parse2(parser, tokens) {
             report.add(e);
+        }
+        // One for each machine, unless it says otherwise.
+        if options.distributed {
+            options.kind = options.kind.or(Some(Kind::Shared));
         }
         options
     }
@@ -151,6 +161,7 @@ fn nearest(text: &str) -> Option<&'static str> {
         "percore" | "core" | "percpu" | "local" => Some("per_core"),
         "share" | "global" | "singleton" => Some("shared"),
         "dyn" | "generic" => Some("dynamic"),
+        "distribute" | "remote" | "cluster" | "everywhere" => Some("distributed"),
         "roots" | "from" => Some("root"),
         _ => None,
     }

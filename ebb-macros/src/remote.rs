@@ -27,6 +27,8 @@ struct Method {
     item: ImplItemFn,
     names: Vec<Ident>,
     types: Vec<Type>,
+    /// Of the items that it takes, if it takes any.
+    items: Option<Type>,
     /// Of the result, or of an item.
     result: Type,
 }
@@ -59,7 +61,9 @@ pub fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         );
     }
     let (Some(ebb), true) = (ebb, report.is_empty()) else {
-        return failed(input.into_token_stream(), report);
+        // The struct has remote methods all the same.
+        let stub = ebb_of(&input).map(stub);
+        return failed(quote!(#input #stub), report);
     };
     let implementation = implementation(&ebb, name, &methods);
     quote!(#input #implementation)
@@ -92,6 +96,31 @@ fn parse_name(options: TokenStream, report: &mut Report) -> Option<LitStr> {
         Err(error) => {
             report.add(error);
             None
+        }
+    }
+}
+
+/// The name of a struct that `#[remote]` may stand beside.
+fn ebb_of(input: &ItemImpl) -> Option<Ident> {
+    match &*input.self_ty {
+        Type::Path(path) if path.qself.is_none() => path.path.get_ident().cloned(),
+        _ => None,
+    }
+    .filter(|_| input.generics.params.is_empty())
+}
+
+/// In place of what a wrong `impl` would give, so that one mistake is told once.
+fn stub(ebb: Ident) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::__ebb_distributed_crate::Remote for #ebb {
+            const NAME: &'static str = "";
+            type At = ::__ebb_distributed_crate::At;
+            fn dispatch(
+                _: ::__ebb_distributed_crate::__private::Incoming,
+            ) -> ::core::option::Option<::__ebb_distributed_crate::__private::Answering> {
+                ::core::option::Option::None
+            }
         }
     }
 }
@@ -218,7 +247,29 @@ fn check_method(method: &mut ImplItemFn, report: &mut Report) -> Option<Method> 
             "a stream gives its items to the `Sink` and has no other result",
         );
     }
-    for ty in types.iter().chain([&result]) {
+    let items = wrapped(&types, "Items");
+    if items.is_some() {
+        types.pop();
+    }
+    if items.is_some() && kind == Kind::Oneway {
+        report.error(
+            &method.sig.ident,
+            "nobody would tell the caller of a one-way method when it has had enough: give it a result, or let it be a stream",
+        );
+    }
+    for ty in &types {
+        let name = match ty {
+            Type::Path(path) => path.path.segments.last().map(|s| s.ident.to_string()),
+            _ => None,
+        };
+        if matches!(name.as_deref(), Some("Items" | "Sink")) {
+            report.error(
+                ty,
+                "what items come from and go to stands behind all other arguments: `items: Items<In>`, and then, in a stream, `out: Sink<Out>`",
+            );
+        }
+    }
+    for ty in types.iter().chain(&items).chain([&result]) {
         check_type(ty, report);
     }
     (report.count() == before).then(|| Method {
@@ -226,6 +277,7 @@ fn check_method(method: &mut ImplItemFn, report: &mut Report) -> Option<Method> 
         item: method.clone(),
         names,
         types,
+        items,
         result,
     })
 }
@@ -303,19 +355,7 @@ fn arguments(method: &ImplItemFn, report: &mut Report) -> (Vec<Ident>, Vec<Type>
 
 /// Takes the `Sink<Item>` off the arguments of a stream.
 fn item_type(method: &ImplItemFn, types: &mut Vec<Type>, report: &mut Report) -> Option<Type> {
-    let item = types.last().and_then(|ty| {
-        let Type::Path(path) = ty else { return None };
-        let last = path.path.segments.last().filter(|s| s.ident == "Sink")?;
-        let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else {
-            return None;
-        };
-        match arguments.args.first() {
-            Some(syn::GenericArgument::Type(item)) if arguments.args.len() == 1 => {
-                Some(item.clone())
-            }
-            _ => None,
-        }
-    });
+    let item = wrapped(types, "Sink");
     if item.is_none() {
         report.error(
             &method.sig.ident,
@@ -324,6 +364,21 @@ fn item_type(method: &ImplItemFn, types: &mut Vec<Type>, report: &mut Report) ->
     }
     types.pop();
     item
+}
+
+/// `T` of a last argument `Name<T>`.
+fn wrapped(types: &[Type], name: &str) -> Option<Type> {
+    let Type::Path(path) = types.last()? else {
+        return None;
+    };
+    let last = path.path.segments.last().filter(|s| s.ident == name)?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    match arguments.args.first() {
+        Some(syn::GenericArgument::Type(item)) if arguments.args.len() == 1 => Some(item.clone()),
+        _ => None,
+    }
 }
 
 /// What is hashed: without blanks, so that formatting does not matter.
@@ -347,7 +402,7 @@ fn implementation(ebb: &Ident, name: Option<LitStr>, methods: &[Method]) -> Toke
     let hashes: Vec<String> = methods.iter().map(Method::signature).collect();
     let values = methods
         .iter()
-        .flat_map(|m| m.types.iter().chain([&m.result]));
+        .flat_map(|m| m.types.iter().chain(&m.items).chain([&m.result]));
     let values = values.map(|ty| quote_spanned!(ty.span()=> travels::<#ty>();));
     let calls = methods
         .iter()
@@ -416,10 +471,12 @@ impl Method {
             Kind::Stream => "stream ",
         };
         let types: Vec<String> = self.types.iter().map(text).collect();
+        let items = self.items.as_ref().map(|ty| format!(";{}", text(ty)));
         format!(
-            "{kind}{}({})->{}",
+            "{kind}{}({}{})->{}",
             self.item.sig.ident,
             types.join(","),
+            items.unwrap_or_default(),
             text(&self.result)
         )
     }
@@ -430,6 +487,7 @@ impl Method {
             item,
             names,
             types,
+            items,
             result,
             ..
         } = self;
@@ -441,22 +499,34 @@ impl Method {
             const { ::__ebb_distributed_crate::hash(<#ebb as ::__ebb_distributed_crate::Remote>::NAME) },
             const { ::__ebb_distributed_crate::hash(#hash) },
         };
-        let body = match self.kind {
-            Kind::Call => quote! {
+        let body = match (self.kind, items) {
+            (Kind::Call, Some(items)) => quote! {
+                #visibility fn #name(self #(, #names: #types)*) -> ::__ebb_distributed_crate::Upload<#items, #result> {
+                    self.0.upload::<(#(#types,)*), #items, #result>(#ids (#(#names,)*))
+                }
+            },
+            (Kind::Stream, Some(items)) => quote! {
+                #visibility fn #name(self #(, #names: #types)*)
+                    -> (::__ebb_distributed_crate::Feed<#items>, ::__ebb_distributed_crate::Stream<#result>)
+                {
+                    self.0.both_ways::<(#(#types,)*), #items, #result>(#ids (#(#names,)*))
+                }
+            },
+            (Kind::Call, None) => quote! {
                 #visibility async fn #name(self #(, #names: #types)*)
                     -> ::core::result::Result<#result, ::__ebb_distributed_crate::Failure>
                 {
                     self.0.call::<(#(#types,)*), #result>(#ids (#(#names,)*)).await
                 }
             },
-            Kind::Oneway => quote! {
+            (Kind::Oneway, _) => quote! {
                 #visibility fn #name(self #(, #names: #types)*)
                     -> ::core::result::Result<(), ::__ebb_distributed_crate::Failure>
                 {
                     self.0.oneway::<(#(#types,)*)>(#ids (#(#names,)*))
                 }
             },
-            Kind::Stream => quote! {
+            (Kind::Stream, None) => quote! {
                 #visibility fn #name(self #(, #names: #types)*) -> ::__ebb_distributed_crate::Stream<#result> {
                     self.0.stream::<(#(#types,)*), #result>(#ids (#(#names,)*))
                 }
@@ -475,6 +545,11 @@ impl Method {
             ..
         } = self;
         let name = &item.sig.ident;
+        let given = self
+            .items
+            .as_ref()
+            .map(|_| quote!(::__ebb_distributed_crate::Items::of(given),));
+        let keeps = self.items.as_ref().map(|_| quote!(let given = call.given;));
         let sink = match self.kind {
             Kind::Stream => quote!(::__ebb_distributed_crate::Sink::of(items)),
             _ => quote!(),
@@ -487,11 +562,12 @@ impl Method {
         quote! {
             if call.method == const { ::__ebb_distributed_crate::hash(#hash) } {
                 let items = call.items;
+                #keeps
                 return ::__ebb_distributed_crate::__private::answering::<(#(#types,)*), #result>(
                     call.payload,
                     async move |(#(#names,)*): (#(#types,)*)| {
                         let _ = &items;
-                        ::__ebb_distributed_crate::__private::EbbRef::<#ebb>::get().#name(#(#names,)* #sink).await
+                        ::__ebb_distributed_crate::__private::EbbRef::<#ebb>::get().#name(#(#names,)* #given #sink).await
                     },
                 );
             }

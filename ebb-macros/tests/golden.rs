@@ -110,12 +110,10 @@ mod test {
 }
 
 mod remote {
-    use ebb_distributed::{RemoteRef, Sink};
+    use ebb_distributed::{Items, RemoteRef, Sink};
+    use std::sync::atomic::AtomicU64;
 
-    #[ebb::ebb(shared)]
-    #[derive(Default)]
-    pub struct Table;
-
+    include!("golden/distributed.rs");
     include!("golden/remote.rs");
 
     #[ebb::test]
@@ -131,6 +129,18 @@ mod remote {
         let table = ebb::EbbRef::<Table>::new().at(here);
         assert_eq!(table.get(2).await, Ok(None));
         table.hint().unwrap();
+        let mut sum = table.add_up(1);
+        for n in 0..100 {
+            sum.send(n).await.unwrap();
+        }
+        assert_eq!(sum.finish().await, Ok(4951));
+        let (mut feed, mut doubled) = table.doubled();
+        for n in 0..40 {
+            feed.send(n).await.unwrap();
+            assert_eq!(doubled.next().await, Some(Ok(2 * n)));
+        }
+        feed.end().await;
+        assert_eq!(doubled.next().await, None);
         let mut numbers = table.numbers(1);
         assert_eq!(numbers.next().await, Some(Ok(0)));
         assert_eq!(numbers.next().await, None);

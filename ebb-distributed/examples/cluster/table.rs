@@ -7,7 +7,7 @@ use ebb_distributed::{Blob, remote};
 use spin::Mutex;
 
 /// One for each machine: all cores share it.
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 pub struct Table {
     entries: Mutex<BTreeMap<String, Blob>>,

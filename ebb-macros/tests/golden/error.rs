@@ -48,5 +48,5 @@ const _: () = {
     }
 };
 ::core::compile_error! {
-    "say which kind of Ebb this is: `#[ebb(per_core)]` (one representative for every core) or `#[ebb(shared)]` (one for all)"
+    "say which kind of Ebb this is: `#[ebb(per_core)]` (one representative for every core), `#[ebb(shared)]` (one for all) or `#[ebb(distributed)]` (shared, and called from other machines too)"
 }

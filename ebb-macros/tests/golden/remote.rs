@@ -5,6 +5,20 @@ impl Table {
         (key == 1).then(|| String::from("one"))
     }
     async fn hint(&self) {}
+    async fn add_up(&self, from: u64, mut items: Items<u64>) -> u64 {
+        let mut sum = from;
+        while let Ok(Some(n)) = items.next().await {
+            sum += n;
+        }
+        sum
+    }
+    async fn doubled(&self, mut items: Items<u64>, out: Sink<u64>) {
+        while let Ok(Some(n)) = items.next().await {
+            if out.send(2 * n).await.is_err() {
+                return;
+            }
+        }
+    }
     async fn numbers(&self, upto: u64, out: Sink<u64>) {
         for n in 0..upto {
             if out.send(n).await.is_err() {
@@ -18,6 +32,11 @@ const _: fn() = || {
     travels::<u64>();
     travels::<Option<String>>();
     travels::<()>();
+    travels::<u64>();
+    travels::<u64>();
+    travels::<u64>();
+    travels::<u64>();
+    travels::<u64>();
     travels::<u64>();
     travels::<u64>();
 };
@@ -72,6 +91,34 @@ impl TableAt {
                 (),
             )
     }
+    fn add_up(self, from: u64) -> ::ebb_distributed::Upload<u64, u64> {
+        self.0
+            .upload::<
+                (u64,),
+                u64,
+                u64,
+            >(
+                const {
+                    ::ebb_distributed::hash(<Table as ::ebb_distributed::Remote>::NAME)
+                },
+                const { ::ebb_distributed::hash("add_up(u64;u64)->u64") },
+                (from,),
+            )
+    }
+    fn doubled(self) -> (::ebb_distributed::Feed<u64>, ::ebb_distributed::Stream<u64>) {
+        self.0
+            .both_ways::<
+                (),
+                u64,
+                u64,
+            >(
+                const {
+                    ::ebb_distributed::hash(<Table as ::ebb_distributed::Remote>::NAME)
+                },
+                const { ::ebb_distributed::hash("stream doubled(;u64)->u64") },
+                (),
+            )
+    }
     fn numbers(self, upto: u64) -> ::ebb_distributed::Stream<u64> {
         self.0
             .stream::<
@@ -116,6 +163,42 @@ impl ::ebb_distributed::Remote for Table {
                 async move |(): ()| {
                     let _ = &items;
                     ::ebb_distributed::__private::EbbRef::<Table>::get().hint().await
+                },
+            );
+        }
+        if call.method == const { ::ebb_distributed::hash("add_up(u64;u64)->u64") } {
+            let items = call.items;
+            let given = call.given;
+            return ::ebb_distributed::__private::answering::<
+                (u64,),
+                u64,
+            >(
+                call.payload,
+                async move |(from,): (u64,)| {
+                    let _ = &items;
+                    ::ebb_distributed::__private::EbbRef::<Table>::get()
+                        .add_up(from, ::ebb_distributed::Items::of(given))
+                        .await
+                },
+            );
+        }
+        if call.method == const { ::ebb_distributed::hash("stream doubled(;u64)->u64") }
+        {
+            let items = call.items;
+            let given = call.given;
+            return ::ebb_distributed::__private::answering::<
+                (),
+                (),
+            >(
+                call.payload,
+                async move |(): ()| {
+                    let _ = &items;
+                    ::ebb_distributed::__private::EbbRef::<Table>::get()
+                        .doubled(
+                            ::ebb_distributed::Items::of(given),
+                            ::ebb_distributed::Sink::of(items),
+                        )
+                        .await
                 },
             );
         }

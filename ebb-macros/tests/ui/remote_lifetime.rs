@@ -1,7 +1,7 @@
 use ebb_distributed::remote;
 use ebb::ebb;
 
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 struct Table;
 

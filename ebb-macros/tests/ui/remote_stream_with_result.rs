@@ -2,7 +2,7 @@ use ebb_distributed::Sink;
 use ebb_distributed::remote;
 use ebb::ebb;
 
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 struct Table;
 

@@ -1,0 +1,7 @@
+use ebb::ebb;
+
+#[ebb(distributed, dynamic)]
+#[derive(Default)]
+struct Table;
+
+fn main() {}

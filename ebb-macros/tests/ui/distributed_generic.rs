@@ -1,0 +1,7 @@
+use ebb::ebb;
+
+#[ebb(distributed)]
+#[derive(Default)]
+struct Table<K>(K);
+
+fn main() {}

@@ -1,0 +1,8 @@
+use ebb::ebb;
+
+#[ebb(distributed)]
+enum Table {
+    Empty,
+}
+
+fn main() {}
