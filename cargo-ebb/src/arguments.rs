@@ -27,6 +27,8 @@ pub enum Command {
     Run(Run),
     /// Runs the project's tests: as a Linux process, then in an image
     Test(Test),
+    /// Makes files that boot elsewhere: disks, CDs, container images
+    Image(Image),
     /// Says everything that is wrong with the project, and mends what it can
     Doctor(Doctor),
     /// Boots an image, executes anything else: what `runner` in .cargo/config.toml names (`cargo ebb runner --help`)
@@ -120,6 +122,41 @@ pub struct Test {
     /// For the tests: a part of their names, and options of libtest
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub struct Image {
+    /// What to make; several with commas, or given several times
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Format::Raw])]
+    pub format: Vec<Format>,
+    /// The folder to write to [default: image/ in the target folder]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// An option of the image, NAME=VALUE; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub option: Vec<String>,
+    /// Without optimisation
+    #[arg(long, conflicts_with = "release")]
+    pub dev: bool,
+    #[command(flatten)]
+    pub build: Build,
+    /// The program's own arguments, at every boot
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A disk that boots by BIOS and by UEFI
+    Raw,
+    /// A CD that does
+    Iso,
+    /// The disk in QEMU's format
+    Qcow2,
+    /// A container image, as a folder in the OCI's image layout, which urunc runs
+    Oci,
+    /// What a virtual machine monitor boots directly, by PVH: QEMU, Firecracker, Cloud Hypervisor
+    Kernel,
 }
 
 #[derive(Args)]

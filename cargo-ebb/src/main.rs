@@ -1,7 +1,8 @@
 //! `cargo ebb`: makes, runs, tests and checks projects of ebb.
 //!
 //! [`arguments`] is what may be said; [`new`] makes a project out of the embedded [`template`]s; [`project`] reads one through
-//! `cargo metadata`; [`run`] and [`test`] call Cargo with what starts images; [`doctor`] finds what is wrong.
+//! `cargo metadata`; [`run`] and [`test`] call Cargo with what starts images; [`image`] makes files that other machines boot; [`doctor`] finds what
+//! is wrong.
 //!
 //! What must hold: Cargo does what Cargo can. Nothing here keeps state; a project works without `cargo ebb` but for the runner,
 //! which is this program too (`cargo-ebb runner IMAGE`).
@@ -9,7 +10,9 @@
 mod arguments;
 mod doctor;
 mod failure;
+mod image;
 mod new;
+mod program;
 mod project;
 mod run;
 mod source;
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Command::New(options) => new::new(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::test(&options),
+        Command::Image(options) => image::image(&options),
         Command::Doctor(options) => doctor::doctor(&options),
         // Told apart above: its arguments are an image's.
         Command::Runner => Ok(ExitCode::SUCCESS),

@@ -7,17 +7,16 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Write, stdout},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode, Stdio},
 };
 
-use serde_json::Value;
-
 use crate::{
     arguments::{Build, Test},
-    failure::{Failure, Result, at},
-    project::{Project, cargo, list, text},
-    run::{find, select, with_features, with_runner},
+    failure::{Result, at},
+    program,
+    project::{Project, cargo},
+    run::{find, select, with_runner},
 };
 
 /// Seconds that one boot may take, unless `EBB_TIMEOUT` says otherwise.
@@ -44,7 +43,7 @@ pub fn test(options: &Test) -> Result<ExitCode> {
             passed = false;
         }
         for (kind, name) in images {
-            let image = build(kind, &name, &options.build)?;
+            let image = program::build(kind, &name, &options.build)?;
             for cores in &options.cores {
                 passed &= boot_all(&image, &name, *cores, &options.arguments)?;
             }
@@ -87,49 +86,6 @@ fn images(project: &Project, build: &Build) -> Vec<(&'static str, String)> {
         }
     }
     images
-}
-
-/// Builds a program as an image; gives its path.
-fn build(kind: &str, name: &str, options: &Build) -> Result<PathBuf> {
-    let mut command = cargo();
-    command
-        .args([
-            "build",
-            kind,
-            name,
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .env("EBB_PLATFORM", "native");
-    if options.release {
-        command.arg("--release");
-    }
-    if let Some(package) = &options.package {
-        command.args(["--package", package]);
-    }
-    with_features(&mut command, options);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(at("Cargo cannot be executed"))?;
-    if !output.status.success() {
-        return Err(Failure(format!(
-            "the image {name} cannot be built (see above); `cargo ebb doctor` looks for what is wrong with the project"
-        )));
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
-    let found = said
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|message| {
-            text(message, "reason") == "compiler-artifact"
-                && text(&message["target"], "name") == name
-                && list(&message["target"], "kind")
-                    .iter()
-                    .any(|k| k == kind.trim_start_matches("--"))
-        });
-    let path = found.and_then(|message| message["executable"].as_str().map(PathBuf::from));
-    path.ok_or_else(|| Failure(format!("Cargo does not say where the image {name} is")))
 }
 
 /// Boots an image for all its tests; says whether all have passed.

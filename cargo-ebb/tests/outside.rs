@@ -189,6 +189,15 @@ fn ebb(folder: &Path, words: &[&str]) -> Command {
         // One for all projects: what they have in common is built once.
         .env("CARGO_TARGET_DIR", scratch("outside").join("target"))
         .env("EBB_TIMEOUT", "300")
+        // As it is once it is installed.
+        .env(
+            "PATH",
+            format!(
+                "{}:{}",
+                Path::new(THIS).parent().expect("a folder").display(),
+                env::var("PATH").unwrap_or_default()
+            ),
+        )
         .env_remove("EBB_PLATFORM");
     command
 }

@@ -88,7 +88,15 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("cc", &["gcc", "libc6-dev"]),
     ("curl", &["curl", "ca-certificates"]),
     ("/usr/include/event2", &["libevent-dev"]),
+    (
+        "grub-mkimage",
+        &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin"],
+    ),
+    ("/usr/lib/grub/i386-pc", &["grub-pc-bin"]),
+    ("/usr/lib/grub/x86_64-efi", &["grub-efi-amd64-bin"]),
     ("ip", &["iproute2"]),
+    ("mformat", &["mtools"]),
+    ("/usr/share/ovmf/OVMF.fd", &["ovmf"]),
     ("lsof", &["lsof"]),
     ("make", &["make"]),
     ("memccapable", &["libmemcached-tools"]),
@@ -105,6 +113,7 @@ const TOOLS: &[(&str, &[&str])] = &[
         "/usr/lib/python3/dist-packages/pymemcache",
         &["python3-pymemcache"],
     ),
+    ("qemu-img", &["qemu-utils"]),
     ("qemu-system-x86_64", &["qemu-system-x86"]),
     ("redis-benchmark", &["redis-tools"]),
     ("redis-server", &["redis-server"]),
@@ -113,6 +122,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("tclsh", &["tcl"]),
     ("tmux", &["tmux"]),
     ("wrk", &["wrk"]),
+    ("xorriso", &["xorriso"]),
 ];
 
 /// Installs what is missing of these programs, all at once, or says which packages have to be installed.

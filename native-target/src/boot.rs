@@ -1,10 +1,10 @@
-//! The way from the PVH entry to Rust: 32-bit protected mode, the first page tables, long mode.
+//! The way from the loader's jump to Rust: 32-bit protected mode, the first page tables, long mode.
 //!
 //! What must hold: nothing here runs twice except the trampoline; the first page tables map the
-//! first GiB three times (at 0 for this code and the trampoline, at the linear map, at the top
-//! 2 GiB) and are left as soon as `paging` has made the real ones. The state at entry is that of
-//! the PVH boot ABI (Xen, docs/misc/pvh.pandoc): flat segments, paging off, EBX holds the
-//! physical address of the start info.
+//! first 4 GiB at 0 (for this code and the trampoline) and at the linear map, the first GiB of them also at the top
+//! 2 GiB, and are left as soon as `paging` has made the real ones. The state at entry is that of
+//! the PVH boot ABI (Xen, docs/misc/pvh.pandoc) or of Multiboot2 (its specification 2.0, section 3.3): flat segments, paging
+//! off, EBX holds the physical address of what the loader says, EAX a magic number if it is a Multiboot2 loader.
 
 use crate::layout::BASE;
 use core::arch::global_asm;
@@ -30,6 +30,21 @@ ebb_image_note:
     .asciz "ebb"
     .long 1, 1                  # version, flags: 1 = gives PCI devices their addresses
     .popsection
+
+    # For loaders of Multiboot2, which look into the first 32 KiB of the file.
+    .pushsection .text.boot.header, "a", @progbits
+    .balign 8
+ebb_multiboot2:
+    .long 0xe85250d6, 0, ebb_multiboot2_end - ebb_multiboot2
+    .long 0x100000000 - 0xe85250d6 - (ebb_multiboot2_end - ebb_multiboot2)
+    .short 3, 0                 # where to enter
+    .long 12, ebb_pvh_entry - {base}, 0
+    .short 6, 0                 # modules begin on pages
+    .long 8
+    .short 0, 0
+    .long 8
+ebb_multiboot2_end:
+    .popsection
     "#,
     base = const BASE,
     options(att_syntax),
@@ -43,7 +58,7 @@ global_asm!(
 ebb_boot_pml4:   .skip 4096
 ebb_boot_pdpt:   .skip 4096     # for 0 and for the linear map
 ebb_boot_pdpt_k: .skip 4096     # for the top 2 GiB
-ebb_boot_pd:     .skip 4096     # the first GiB
+ebb_boot_pd:     .skip 4 * 4096 # the first 4 GiB
     .globl ebb_boot_stack
 ebb_boot_stack:  .skip {stack}
 ebb_boot_stack_top:
@@ -73,6 +88,7 @@ ebb_no_long_mode_end:
 ebb_pvh_entry:
     cli
     cld
+    movl %eax, %esi
     rdtsc
     movl %eax, (ebb_entry_tsc - {base})
     movl %edx, (ebb_entry_tsc - {base} + 4)
@@ -89,17 +105,23 @@ ebb_pvh_entry:
     btl $20, %edx               # no-execute
     jnc 9f
 
-    # 512 pages of 2 MiB
+    # 2048 pages of 2 MiB
     movl $(ebb_boot_pd - {base}), %edi
     movl $0x83, %eax
-    movl $512, %ecx
+    movl $2048, %ecx
 1:  movl %eax, (%edi)
     addl $0x200000, %eax
     addl $8, %edi
     loop 1b
     movl $(ebb_boot_pd - {base} + 3), %eax
-    movl %eax, (ebb_boot_pdpt - {base})
     movl %eax, (ebb_boot_pdpt_k - {base} + 510 * 8)
+    movl %eax, (ebb_boot_pdpt - {base})
+    addl $4096, %eax
+    movl %eax, (ebb_boot_pdpt - {base} + 8)
+    addl $4096, %eax
+    movl %eax, (ebb_boot_pdpt - {base} + 16)
+    addl $4096, %eax
+    movl %eax, (ebb_boot_pdpt - {base} + 24)
     movl $(ebb_boot_pdpt - {base} + 3), %eax
     movl %eax, (ebb_boot_pml4 - {base})
     movl %eax, (ebb_boot_pml4 - {base} + 256 * 8)
@@ -144,6 +166,7 @@ ebb_pvh_entry:
     movl %eax, %gs
     leaq ebb_boot_stack_top(%rip), %rsp
     movl %ebp, %edi
+    movl %esi, %esi
     xorl %ebp, %ebp
     call {start}
     ud2

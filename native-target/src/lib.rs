@@ -39,6 +39,7 @@ mod layout;
 mod memcpy;
 mod memory_map;
 mod msr;
+mod multiboot2;
 mod options;
 mod paging;
 mod pci;

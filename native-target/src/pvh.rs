@@ -9,6 +9,9 @@ pub const MAX_COMMAND_LINE: usize = 8192;
 
 const MAGIC: u32 = 0x336e_c578;
 
+/// How far the first page tables reach, in bytes.
+pub const REACH: u64 = 4 << 30;
+
 #[repr(C)]
 struct StartInfo {
     magic: u32,
@@ -82,6 +85,31 @@ impl Handover {
         modules: [(0, 0); 4],
     };
 
+    /// Adds a region, with its kind as firmware (E820) and both sorts of loaders number it. One too many is left out.
+    pub fn add_region(&mut self, start: u64, len: u64, kind: u32) {
+        let kind = match kind {
+            1 => Kind::Usable,
+            3 => Kind::Acpi,
+            4 => Kind::AcpiNvs,
+            _ => Kind::Reserved,
+        };
+        if let Some(slot) = self.regions.get_mut(self.count) {
+            *slot = Region { start, len, kind };
+            self.count += 1;
+        }
+    }
+
+    /// Sets the command line.
+    ///
+    /// # Errors
+    /// [`Bad::LongCommandLine`].
+    pub fn set_command_line(&mut self, line: &[u8]) -> Result<(), Bad> {
+        let room = self.command_line.get_mut(..line.len());
+        room.ok_or(Bad::LongCommandLine)?.copy_from_slice(line);
+        self.command_line_len = line.len();
+        Ok(())
+    }
+
     /// The command line, without its final zero.
     pub fn command_line(&self) -> &[u8] {
         &self.command_line[..self.command_line_len]
@@ -93,10 +121,9 @@ impl Handover {
     /// See [`Bad`].
     ///
     /// # Safety
-    /// `at` is what the loader left in EBX and `linear` maps the first GiB of physical memory.
+    /// `at` is what the loader left in EBX and `linear` maps the first [`REACH`] bytes of physical memory.
     pub unsafe fn read(&mut self, at: u64, linear: *const u8) -> Result<(), Bad> {
-        // The first page tables reach one GiB; a loader puts these below 1 MiB.
-        let reach = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= 1 << 30);
+        let reach = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= REACH);
         if !reach(at, size_of::<StartInfo>() as u64) {
             return Err(Bad::Magic(0));
         }
@@ -146,18 +173,7 @@ impl Handover {
             }
             // SAFETY: `reach` says the entry is mapped.
             let entry = unsafe { linear.add(at as usize).cast::<MapEntry>().read_unaligned() };
-            let kind = match entry.kind {
-                1 => Kind::Usable,
-                3 => Kind::Acpi,
-                4 => Kind::AcpiNvs,
-                _ => Kind::Reserved,
-            };
-            self.regions[i] = Region {
-                start: entry.start,
-                len: entry.len,
-                kind,
-            };
-            self.count = i + 1;
+            self.add_region(entry.start, entry.len, entry.kind);
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use crate::memory_map::{self, Kind};
 use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
-    acpi, apic, clock, console, cpu, fault, interrupts, memcpy, paging, platform, power, report,
-    smp, timeline,
+    acpi, apic, clock, console, cpu, fault, interrupts, memcpy, multiboot2, paging, platform,
+    power, report, smp, timeline,
 };
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -35,22 +35,31 @@ pub fn handover() -> &'static Handover {
 /// Least memory in bytes that an image starts in.
 pub const LEAST_MEMORY: u64 = 24 << 20;
 
-/// From the assembly: on the boot stack and the first page tables, with the physical address of the start info.
-pub extern "C" fn start(info: u32) -> ! {
+/// From the assembly: on the boot stack and the first page tables, with the physical address of what the loader says, and the
+/// number by which a Multiboot2 loader is known.
+pub extern "C" fn start(info: u32, magic: u32) -> ! {
     // SAFETY: the assembly wrote it; nothing else does.
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
     timeline::begin(entry);
     memcpy::init();
     console::init();
     timeline::mark("console");
-    // SAFETY: nobody else runs; `info` came from EBX; the first page tables map the first GiB.
-    let read = unsafe { (*HANDOVER.0.get()).read(u64::from(info), paging::linear(0).cast()) };
+    // SAFETY: nobody else runs; `info` came from EBX; the first page tables map the first 4 GiB.
+    let read = unsafe {
+        let handover = &mut *HANDOVER.0.get();
+        let linear = paging::linear(0).cast();
+        if magic == multiboot2::MAGIC {
+            multiboot2::read(handover, u64::from(info), linear)
+        } else {
+            handover.read(u64::from(info), linear)
+        }
+    };
     match read {
         Ok(()) => {}
         Err(Bad::Magic(found)) => fault::refuse(
             report::MACHINE,
             format_args!(
-                "the loader is not a PVH loader (start info begins with {found:#x}); boot with QEMU's -kernel"
+                "the loader speaks neither PVH (start info begins with {found:#x}) nor Multiboot2; boot with QEMU's -kernel, or GRUB's multiboot2"
             ),
         ),
         Err(Bad::NoMap) => fault::refuse(

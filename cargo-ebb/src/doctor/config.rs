@@ -134,17 +134,23 @@ pub fn runner(project: &Project) -> Result<Vec<Finding>> {
             .unwrap_or_default();
         return Ok(match why_not(program, &base) {
             None => Vec::new(),
-            Some(why) => vec![mend(Finding::new(
-                format!("the runner `{program}` of {} {why}", file.display()),
-                format!(
-                    "`cargo install --locked {}`, or {advice}",
-                    if program == "ebb-runner" {
-                        program
+            Some(why) => {
+                let wrong = format!("the runner `{program}` of {} {why}", file.display());
+                vec![if program == "cargo-ebb" {
+                    let from = Path::new(env!("CARGO_MANIFEST_DIR"));
+                    let from = if from.is_dir() {
+                        format!("--path {}", from.display())
                     } else {
-                        "cargo-ebb"
-                    }
-                ),
-            ))?],
+                        program.to_owned()
+                    };
+                    Finding::new(
+                        wrong,
+                        format!("`cargo install {from}`, or start it by `cargo ebb run`"),
+                    )
+                } else {
+                    mend(Finding::new(wrong, advice.as_str()))?
+                }]
+            }
         });
     }
     Ok(vec![mend(Finding::new(

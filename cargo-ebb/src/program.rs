@@ -1,0 +1,55 @@
+//! A program as an image: building it, and where it is then.
+
+use std::{path::PathBuf, process::Stdio};
+
+use serde_json::Value;
+
+use crate::{
+    arguments::Build,
+    failure::{Failure, Result, at},
+    project::{cargo, list, text},
+    run::with_features,
+};
+
+/// Builds a program as an image; gives its path.
+pub fn build(kind: &str, name: &str, options: &Build) -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args([
+            "build",
+            kind,
+            name,
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .env("EBB_PLATFORM", "native");
+    if options.release {
+        command.arg("--release");
+    }
+    if let Some(package) = &options.package {
+        command.args(["--package", package]);
+    }
+    with_features(&mut command, options);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(at("Cargo cannot be executed"))?;
+    if !output.status.success() {
+        return Err(Failure(format!(
+            "the image {name} cannot be built (see above); `cargo ebb doctor` looks for what is wrong with the project"
+        )));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let found = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|message| {
+            text(message, "reason") == "compiler-artifact"
+                && text(&message["target"], "name") == name
+                && list(&message["target"], "kind")
+                    .iter()
+                    .any(|k| k == kind.trim_start_matches("--"))
+        });
+    let path = found.and_then(|message| message["executable"].as_str().map(PathBuf::from));
+    path.ok_or_else(|| Failure(format!("Cargo does not say where the image {name} is")))
+}

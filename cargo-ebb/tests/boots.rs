@@ -1,0 +1,154 @@
+//! What `cargo ebb image` makes boots on every firmware and machine, and is the same every time.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use test_support::{WORKSPACE, needs, scratch};
+
+/// UEFI, as Debian has it.
+const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
+
+/// Makes files of an example; the folder with them.
+fn make(example: &str, folder: &str, formats: &str, arguments: &[&str]) -> PathBuf {
+    let folder = scratch(folder);
+    let _ = fs::remove_dir_all(&folder);
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"))
+        .args([
+            "ebb",
+            "image",
+            "--dev",
+            "--example",
+            example,
+            "--format",
+            formats,
+            "--output",
+        ])
+        .arg(&folder)
+        .arg("--")
+        .args(arguments)
+        .current_dir(WORKSPACE)
+        .env_remove("EBB_PLATFORM")
+        .env_remove("SOURCE_DATE_EPOCH")
+        .output()
+        .expect("it is executed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    folder
+}
+
+/// What a machine prints: one with two cores, without the devices that the runner adds.
+fn boots(machine: &[&str]) -> String {
+    let output = Command::new("timeout")
+        .args([
+            "120",
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "256M",
+        ])
+        .args([
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+            "-net",
+            "none",
+        ])
+        // All that it is given is a way to end.
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
+        .args(machine)
+        .stdin(Stdio::null())
+        .output()
+        .expect("QEMU is executed");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+#[test]
+fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
+    needs!(
+        "qemu-system-x86_64",
+        "grub-mkimage",
+        "mformat",
+        "xorriso",
+        "qemu-img",
+        OVMF
+    );
+    let folder = make("hello", "boots", "raw,iso,qcow2,kernel", &[]);
+    let raw = format!("file={},format=raw,if=virtio", path(&folder, "hello.img"));
+    let qcow2 = format!("file={},format=qcow2", path(&folder, "hello.qcow2"));
+    let (iso, kernel) = (path(&folder, "hello.iso"), path(&folder, "hello.elf"));
+    for machine in [
+        &["-M", "pc", "-cdrom", &iso][..],
+        &["-M", "pc", "-drive", &raw],
+        &["-M", "q35", "-drive", &qcow2],
+        &["-M", "pc", "-bios", OVMF, "-drive", &raw],
+        &["-M", "q35", "-bios", OVMF, "-cdrom", &iso],
+        &["-M", "q35", "-bios", OVMF, "-drive", &raw],
+        &["-M", "microvm", "-kernel", &kernel],
+    ] {
+        let said = boots(machine);
+        let greetings = said.matches("hello from core").count();
+        assert_eq!(greetings, 2, "{machine:?}:\n{said}");
+    }
+}
+
+#[test]
+fn the_boot_archive_and_the_arguments_come_along() {
+    needs!("qemu-system-x86_64", "grub-mkimage", "mformat", "xorriso");
+    let folder = make(
+        "linux",
+        "boots-linux",
+        "raw,kernel",
+        &["/bin/echo", "it's", "a \\ \"b\" $c {d}"],
+    );
+    let raw = format!("file={},format=raw,if=virtio", path(&folder, "linux.img"));
+    let said = boots(&["-M", "q35", "-drive", &raw]);
+    assert!(said.contains("it's a \\ \"b\" $c {d}"), "{said}");
+}
+
+#[test]
+fn the_same_sources_give_the_same_bytes() {
+    needs!("qemu-img", "grub-mkimage", "mformat", "xorriso");
+    let (one, two) = (
+        make("hello", "same-1", "raw,iso,qcow2,kernel,oci", &["x"]),
+        make("hello", "same-2", "raw,iso,qcow2,kernel,oci", &["x"]),
+    );
+    let same = Command::new("diff")
+        .arg("-r")
+        .args([&one, &two])
+        .output()
+        .expect("diff");
+    assert!(
+        same.status.success(),
+        "{}",
+        String::from_utf8_lossy(&same.stdout)
+    );
+    // What its index names is there, under the digest of its bytes.
+    let index = fs::read_to_string(one.join("hello.oci/index.json")).expect("an index");
+    let digest = index
+        .split("sha256:")
+        .nth(1)
+        .and_then(|rest| rest.get(..64))
+        .expect("a digest");
+    let blob = one.join("hello.oci/blobs/sha256").join(digest);
+    let sum = Command::new("sha256sum")
+        .arg(&blob)
+        .output()
+        .expect("sha256sum");
+    assert!(String::from_utf8_lossy(&sum.stdout).starts_with(digest));
+    assert!(fs::read_to_string(blob).is_ok_and(|text| text.contains("com.urunc.unikernel.binary")));
+}
