@@ -114,6 +114,8 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     assert!(passed(&report) >= 11, "{report}");
     let report = drive(&image, &tests, "input.test.mjs", &[]);
     assert!(passed(&report) >= 21, "{report}");
+    let report = drive(&image, &tests, "unique.test.mjs", &[]);
+    assert!(passed(&report) >= 5, "{report}");
     let report = drive(&image, &tests, "stream.test.mjs", &[]);
     assert!(passed(&report) >= 14, "{report}");
 

@@ -435,3 +435,76 @@ fn the_example_of_each_language_is_deployed_and_answers() {
         );
     }
 }
+
+#[test]
+#[ignore = "fetches two further Nodes, 250 MB"]
+fn several_versions_of_node_run_in_one_machine_each_from_a_base_of_its_own() {
+    needs!("qemu-system-x86_64", "node", "npm");
+    let folder = folder("versions");
+    let kind = |version: u32, more: &str| {
+        let at = folder.join(version.to_string());
+        let installed = Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&at)
+            .arg(format!("node@{version}"))
+            .status();
+        assert!(
+            installed.is_ok_and(|status| status.success()),
+            "npm installs node@{version}"
+        );
+        let program = at.join("node_modules/node/bin/node");
+        format!(
+            r#"{{"kind":"nodejs:{version}",{more}"ebb":{{"program":"{}"}}}}"#,
+            program.display()
+        )
+    };
+    let kinds = [
+        String::from(r#"{"kind":"nodejs:20","default":true}"#),
+        kind(22, ""),
+        kind(24, r#""deprecated":true,"#),
+    ];
+    let manifest = folder.join("runtimes.json");
+    fs::write(
+        &manifest,
+        format!(r#"{{"runtimes":{{"nodejs":[{}]}}}}"#, kinds.join(",")),
+    )
+    .expect("a file");
+    // The bases of the others come when the first is ready.
+    let image = Invoker::boot_kinds(
+        "4G",
+        &manifest,
+        &["the first instance was ready", "base snapshot of Node"],
+    );
+    for (kind, version) in [
+        ("nodejs:20", "v20."),
+        ("nodejs:22", "v22."),
+        ("nodejs:24", "v24."),
+        ("nodejs:default", "v20."),
+    ] {
+        let name = kind.replace(':', "-");
+        image.deploy_kind(
+            &name,
+            kind,
+            "const main = () => ({ version: process.version, drawn: Math.random() })",
+            "",
+        );
+        for _ in 0..2 {
+            let answer = result(&image, &name, &json!({}));
+            assert!(
+                answer["version"]
+                    .as_str()
+                    .is_some_and(|v| v.starts_with(version)),
+                "{kind}: {answer}"
+            );
+        }
+    }
+    let (_, listed) = image.ask("GET", "/", "");
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let deprecated: Vec<bool> = listed["runtimes"]["nodejs"]
+        .as_array()
+        .expect("kinds")
+        .iter()
+        .map(|kind| kind["deprecated"] == true)
+        .collect();
+    assert_eq!(deprecated, [false, false, true]);
+}

@@ -52,6 +52,17 @@ impl Invoker {
         )
     }
 
+    /// Boots one with the kinds of a manifest, and waits until it has said all that.
+    pub fn boot_kinds(memory: &str, manifest: &Path, said: &[&str]) -> Self {
+        Self::start(
+            Self::runner(memory, "none")
+                .args(["--auth", "guest:key", "--quiet", "--runtimes"])
+                .arg(manifest)
+                .env("EBB_CORES", "1"),
+            said,
+        )
+    }
+
     /// A runner that would boot it, with that disk.
     pub fn runner(memory: &str, disk: &str) -> Command {
         let mut command = runner(&cargo::example("invoker"), memory, 900);
