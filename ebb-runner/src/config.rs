@@ -57,6 +57,11 @@ pub const VARIABLES: &[Variable] = &[
          ,cache=writeback|none|writethrough|directsync|unsafe ,readonly; several are separated by `;`",
     ),
     var(
+        "EBB_RNG",
+        "1|0",
+        "a virtio entropy device, from which the image seeds its random numbers beside what the CPU has (default: 1)",
+    ),
+    var(
         "EBB_ACCEL",
         "kvm|tcg",
         "accelerator (default: KVM if the CPU has vmx or svm and /dev/kvm opens, else TCG)",
@@ -153,6 +158,8 @@ pub struct Config {
     pub net: Net,
     /// The disks.
     pub disks: Vec<Spec>,
+    /// Whether there is an entropy device.
+    pub rng: bool,
     /// The accelerator, if the user says.
     pub accel: Option<Accel>,
     /// Time limit.
@@ -238,6 +245,7 @@ pub fn parse(
         disks: reader
             .value("EBB_DISK", Spec::parse_list)
             .unwrap_or_default(),
+        rng: reader.value("EBB_RNG", parse_flag).unwrap_or(true),
         accel: reader.value("EBB_ACCEL", parse_accel),
         timeout: reader.value("EBB_TIMEOUT", parse_timeout),
         gdb: reader.value("EBB_GDB", parse_gdb).flatten(),

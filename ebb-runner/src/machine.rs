@@ -118,6 +118,9 @@ pub fn arguments(
     for (number, disk) in config.disks.iter().enumerate() {
         attach(number, disk, &mut args);
     }
+    if config.rng {
+        args.option("-device", "virtio-rng-pci,disable-legacy=on");
+    }
     if let Some(port) = config.gdb {
         args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
         args.add("-S", None);
@@ -348,6 +351,13 @@ mod tests {
             "{tap}"
         );
         assert!(!line(&[("EBB_NET", "none")], &qemu(), Accel::Tcg).contains("net,"));
+    }
+
+    #[test]
+    fn there_is_an_entropy_device_unless_it_is_turned_off() {
+        let device = "-device virtio-rng-pci,disable-legacy=on";
+        assert!(line(&[], &qemu(), Accel::Tcg).contains(device));
+        assert!(!line(&[("EBB_RNG", "0")], &qemu(), Accel::Tcg).contains("rng"));
     }
 
     #[test]
