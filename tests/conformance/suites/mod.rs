@@ -26,7 +26,7 @@ fn shell_and_tools() -> Vec<String> {
     let names = [
         "sh", "bash", "cat", "chmod", "cp", "date", "echo", "env", "expr", "false", "grep", "head",
         "id", "kill", "ls", "mkdir", "mv", "printf", "ps", "pwd", "rm", "sed", "sleep", "sort",
-        "stty", "tail", "tee", "test", "touch", "true", "uname", "unzip", "wc", "zip",
+        "stty", "tail", "tar", "tee", "test", "touch", "true", "uname", "unzip", "wc", "zip",
     ];
     let there = names
         .iter()
