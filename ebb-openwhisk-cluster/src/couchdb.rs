@@ -47,7 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Connections {
     options: CouchDbOptions,
-    authorization: String,
+    /// None where nobody has to say who asks.
+    authorization: Option<String>,
     patience: Duration,
     idle: RefCell<Vec<Client>>,
     places: Semaphore,
@@ -65,9 +66,12 @@ impl CouchDb {
 
     /// As [`new`](Self::new); the database has so long to answer.
     pub fn with_patience(options: CouchDbOptions, patience: Duration) -> Self {
-        let pair = format!("{}:{}", options.username, options.password);
+        let authorization = (!options.username.is_empty()).then(|| {
+            let pair = format!("{}:{}", options.username, options.password);
+            format!("Basic {}", STANDARD.encode(pair))
+        });
         Self(Rc::new(Connections {
-            authorization: format!("Basic {}", STANDARD.encode(pair)),
+            authorization,
             options,
             patience,
             idle: RefCell::default(),
@@ -111,10 +115,10 @@ impl CouchDb {
     ) -> Result<ClientResponse, StoreError> {
         let _place = self.0.places.acquire(1).await;
         let tag = revision.map(|revision| format!("\"{revision}\""));
-        let mut headers = vec![
-            ("authorization", self.0.authorization.as_str()),
-            ("accept", "application/json"),
-        ];
+        let mut headers = vec![("accept", "application/json")];
+        if let Some(authorization) = &self.0.authorization {
+            headers.push(("authorization", authorization));
+        }
         if let Some(tag) = &tag {
             headers.push(("if-match", tag));
         }

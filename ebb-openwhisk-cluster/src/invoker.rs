@@ -504,8 +504,8 @@ where
     /// Asks for the blocked namespaces, now and again. Never ready.
     pub async fn refresh_blocked(self: Rc<Self>) {
         loop {
-            self.refresh_blocked_once().await;
             time::sleep(self.settings.blocked_every).await;
+            self.refresh_blocked_once().await;
         }
     }
 
