@@ -40,9 +40,9 @@ use minicbor::{Decode, Encode};
 use spin::Mutex;
 
 use crate::{
+    down::Sink,
     failure::Failure,
     node::{NodeId, this_node},
-    remote::Sink,
 };
 
 /// Who has a name.

@@ -18,6 +18,7 @@ mod chance;
 pub mod channel;
 pub mod connection;
 pub mod directory;
+mod down;
 mod events;
 mod failure;
 pub mod frame;
@@ -36,11 +37,12 @@ mod value;
 pub use crate::{
     channel::Key,
     connection::Limits,
+    down::{Over, Sink, Stream},
     failure::{Failure, NotSent},
     launch::{Nodes, Start},
     node::{Config, NodeId, State, Watch, forget, introduce, join, nodes, this_node, watch},
     options::join_by_options,
-    remote::{At, Distributed, Over, Remote, RemoteRef, Sink, Stream},
+    remote::{At, Distributed, Remote, RemoteRef},
     up::{Feed, Items, Upload},
     value::{Blob, BlobStore, Blobs, NoPayload, Value, from_payload, hash, to_payload},
 };

@@ -13,10 +13,10 @@ use core::{
 
 use crate::{
     connection::ItemError,
+    down::{Over, Stream},
     failure::Failure,
     frame::Payload,
     link::Giving,
-    remote::{Over, Stream},
     service::GiveItems,
     value::{Value, from_payload, to_payload},
 };

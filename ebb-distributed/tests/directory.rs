@@ -108,7 +108,7 @@ fn a_lease_outlasts_its_length_while_it_is_held_and_its_name_is_free_after_its_o
     let _node = Node::start(NodeId(1), free_address(), async move |_| {
         let directory = directory(at);
         let lease = claim(directory, "primary", "here", LEASE).await.unwrap();
-        let lease = lease.ok().expect("it is free");
+        let lease = lease.expect("it is free");
         let mut watched = directory.watch("prim".into());
         let first = watched.next().await.unwrap().unwrap();
         assert_eq!(first.owner.map(|owner| owner.value), Some("here".into()));
@@ -124,7 +124,7 @@ fn a_lease_outlasts_its_length_while_it_is_held_and_its_name_is_free_after_its_o
         let change = watched.next().await.unwrap().unwrap();
         assert_eq!((&*change.name, change.owner), ("primary", None));
         let next = claim(directory, "primary", "there", LEASE).await.unwrap();
-        assert!(next.ok().expect("it was given back").epoch() > epoch);
+        assert!(next.expect("it was given back").epoch() > epoch);
     });
 }
 
@@ -136,7 +136,7 @@ fn the_name_of_a_node_that_dies_is_free_when_its_lease_has_run_out_and_not_befor
     let tells = Arc::clone(&claimed);
     let owner = Node::start(NodeId(1), free_address(), async move |ends| {
         let lease = claim(directory(at), "primary", "", LEASE).await.unwrap();
-        let lease = lease.ok().expect("it is free");
+        let lease = lease.expect("it is free");
         tells.store(true, Ordering::Relaxed);
         until(&ends).await;
         std::mem::forget(lease);
@@ -168,7 +168,7 @@ fn an_owner_that_does_not_reach_the_directory_stops_believing_in_its_lease() {
     let _node = Node::start(NodeId(1), free_address(), async move |_| {
         let directory = directory(at);
         let lease = claim(directory, "primary", "", LEASE).await.unwrap();
-        let lease = lease.ok().expect("it is free");
+        let lease = lease.expect("it is free");
         // The directory goes away, and comes back as one that knows nothing, whose epochs are higher.
         let begun = Instant::now();
         let second = restarted(first, at).await;
@@ -176,7 +176,7 @@ fn an_owner_that_does_not_reach_the_directory_stops_believing_in_its_lease() {
         assert!(begun.elapsed() < 3 * LEASE, "{:?}", begun.elapsed());
         let again = loop {
             match claim(directory, "primary", "", LEASE).await {
-                Ok(claimed) => break claimed.ok().expect("it is free"),
+                Ok(claimed) => break claimed.expect("it is free"),
                 Err(_) => time::sleep(Duration::from_millis(10)).await,
             }
         };

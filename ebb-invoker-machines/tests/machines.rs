@@ -17,6 +17,7 @@ use ebb_invoker::Container;
 use ebb_invoker::back_end::{BackEnd, Unanswered};
 use ebb_invoker::instance::{
     Boxed, Instance, InstanceLimits, InstanceMaker, InstanceRequest, Lost, NewInstance, NotMade,
+    SharedSnapshot,
 };
 use ebb_invoker_machines::{Machine, Machines};
 use ebb_openwhisk::activation::Status;

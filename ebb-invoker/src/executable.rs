@@ -21,7 +21,7 @@ use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use crate::instance::{InstanceRequest, Lost};
 use crate::parts::Parts;
-use crate::relay::relay_lines;
+use crate::relay::next_or_gone;
 
 /// Bytes of all files of a function: as much as the largest memory that an action may ask for.
 pub const LARGEST: usize = 512 << 20;
@@ -443,6 +443,76 @@ pub fn answer_of(line: &[u8]) -> (u16, Vec<u8>) {
     }
 }
 
+/// What a line of a program is that answers in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Status and headers.
+    Head(Json),
+    /// A piece of the body.
+    Part(Vec<u8>),
+    /// The answer, or what is none.
+    Answer,
+}
+
+/// Reads a line. Those of parts begin with a `+`, which no JSON does: `+{"statusCode":200,"headers":{}}`, then `+"text"` or
+/// `+{"base64":".."}` each.
+pub fn read_line(line: &[u8], has_begun: bool) -> Line {
+    let Some(json) = line
+        .strip_prefix(b"+")
+        .and_then(|json| Json::parse_bytes(json).ok())
+    else {
+        return Line::Answer;
+    };
+    match (json.kind(), has_begun) {
+        (Kind::Object, false) => Line::Head(json),
+        (Kind::Text, true) => {
+            let text = json.to_text().unwrap_or_default();
+            Line::Part(String::into_bytes(text))
+        }
+        (Kind::Object, true) => {
+            let text = json
+                .to_object()
+                .and_then(|part| part.get("base64")?.to_text());
+            let bytes = text.and_then(|text| STANDARD.decode(text).ok());
+            bytes.map_or(Line::Answer, Line::Part)
+        }
+        _ => Line::Answer,
+    }
+}
+
+/// Hands on the parts that a program's lines are; its answer is the first other line. `None` if the client has gone: a program that
+/// answers lines hears of nothing between calls, so it is ended.
+///
+/// # Errors
+/// [`Lost`].
+pub async fn relay_lines<P: LineInstance + ?Sized>(
+    program: &mut P,
+    parts: &Parts,
+) -> Result<Option<Vec<u8>>, Lost> {
+    let mut has_begun = false;
+    loop {
+        let Some(line) = next_or_gone(program.next_line(), parts).await else {
+            program.end();
+            return Ok(None);
+        };
+        let line = line?;
+        match read_line(&line, has_begun) {
+            Line::Head(head) => {
+                has_begun = true;
+                parts.begin(head);
+            }
+            Line::Part(bytes) if bytes.is_empty() => {}
+            Line::Part(bytes) => {
+                if parts.send(bytes).await.is_err() {
+                    program.end();
+                    return Ok(None);
+                }
+            }
+            Line::Answer => return Ok(Some(line)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -603,6 +673,33 @@ mod tests {
             let (status, body) = answer_of(line);
             assert_eq!(status, 502);
             assert!(String::from_utf8_lossy(&body).contains(NO_DICTIONARY));
+        }
+    }
+
+    #[test]
+    fn lines_of_parts_begin_with_a_plus() {
+        let head = Json::parse(r#"{"statusCode":201}"#).unwrap();
+        assert_eq!(
+            read_line(br#"+{"statusCode":201}"#, false),
+            Line::Head(head)
+        );
+        assert_eq!(read_line(br#"+"a\nb""#, true), Line::Part(b"a\nb".to_vec()));
+        assert_eq!(
+            read_line(br#"+{"base64":"AAH/"}"#, true),
+            Line::Part(alloc::vec![0, 1, 255])
+        );
+        for (line, has_begun) in [
+            (&br#"{"statusCode":201}"#[..], false),
+            (br#""text""#, true),
+            (br#"+"too early""#, false),
+            (b"+", true),
+            (b"+nonsense", true),
+            (br#"+{"statusCode":201}"#, true),
+            (br#"+{"base64":"?"}"#, true),
+            (b"+[1]", true),
+            (b"", true),
+        ] {
+            assert_eq!(read_line(line, has_begun), Line::Answer, "{line:?}");
         }
     }
 }

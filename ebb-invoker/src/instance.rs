@@ -18,8 +18,7 @@ use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::options::Container;
-use crate::parts::Parts;
-use crate::relay::limited;
+use crate::parts::{Parts, limited};
 
 /// A future of its own.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;

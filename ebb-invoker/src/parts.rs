@@ -9,11 +9,12 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use ebb::time::Instant;
+use ebb::time::{Elapsed, Instant, timeout};
 use ebb_openwhisk::call::{Ended, Streamed};
 use ebb_openwhisk::json::Json;
 use spin::mutex::SpinMutex;
@@ -214,6 +215,29 @@ pub struct Receiving(pub Parts);
 impl Drop for Receiving {
     fn drop(&mut self) {
         self.0.leave();
+    }
+}
+
+/// Lets a run go on as long as it gives something within `limit`, waiting for its client not counted, and for `total` at most.
+///
+/// # Errors
+/// [`Elapsed`].
+pub async fn limited<T>(
+    limit: Duration,
+    total: Duration,
+    parts: &Parts,
+    run: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    let began = Instant::now();
+    let mut run = pin!(run);
+    loop {
+        let left = parts.left(limit, total, began);
+        if left.is_zero() {
+            return Err(Elapsed);
+        }
+        if let Ok(done) = timeout(left, run.as_mut()).await {
+            return Ok(done);
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::capture::put_off;
 use crate::evict::{ROOM, make_room, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
 use crate::invoker::{Invoker, elapsed_us, micros};
-use crate::parts::Parts;
 use crate::kept;
+use crate::parts::Parts;
 use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// How many times making an instance is attempted on a machine whose memory is used up.

@@ -425,6 +425,7 @@ where
             }),
             cause: message.cause.clone(),
             received_ms: message.transaction.start_ms,
+            in_parts: false,
         })
     }
 

@@ -59,6 +59,7 @@ fn lost(why: &str) -> CallOutcome {
         outcome: Outcome::error(Status::InternalError, why),
         timed_out: false,
         logs: Vec::new(),
+        streamed: None,
     }
 }
 

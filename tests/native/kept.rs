@@ -2,7 +2,7 @@
 //! and a disk that was made ahead.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::Command,
@@ -31,6 +31,14 @@ fn fresh(name: &str) -> PathBuf {
 }
 
 fn boot(disks: &str, said: &[&str]) -> Invoker {
+    // A machine that was killed has its lock until its QEMU has ended.
+    let first = disks.split([',', ';']).next().unwrap_or_default();
+    for _ in 0..500 {
+        match File::open(first).map(|file| file.try_lock()) {
+            Ok(Err(_)) => thread::sleep(Duration::from_millis(20)),
+            _ => break,
+        }
+    }
     let image = Invoker::boot_with("2G", "", disks, said);
     // QEMU takes a connection before the machine has an address, and then tries again after seconds only.
     thread::sleep(Duration::from_millis(400));

@@ -265,6 +265,7 @@ impl Engine for Echo {
             outcome,
             timed_out: false,
             logs: vec!["a line of its log".into()],
+            streamed: None,
         }
     }
 

@@ -266,7 +266,7 @@ impl Objects {
             (SOCKET, PEERNAME) => match (&socket.remote, socket.state) {
                 (_, State::Idle | State::Listening | State::Connecting) => Err(Errno::ENOTCONN),
                 _ => {
-                    let (domain, peer) = self.peer_name(desc)?;
+                    let (domain, peer) = self.peer_name(env, desc)?;
                     let bytes = peer.to_bytes(domain);
                     // Unlike getpeername, it does not cut.
                     (room <= bytes.len()).then_some(bytes).ok_or(Errno::EINVAL)
