@@ -1,7 +1,7 @@
 //! `cargo ebb`: makes, runs, tests and checks projects of ebb.
 //!
 //! [`arguments`] is what may be said; [`new`] makes a project out of the embedded [`template`]s; [`project`] reads one through
-//! `cargo metadata`; [`run`] and [`test`] call Cargo with what starts images; [`image`] makes files that other machines boot; [`doctor`] finds what
+//! `cargo metadata`; [`run`] and [`mod@test`] call Cargo with what starts images; [`image`] makes files that other machines boot; [`doctor`] finds what
 //! is wrong.
 //!
 //! What must hold: Cargo does what Cargo can. Nothing here keeps state; a project works without `cargo ebb` but for the runner,

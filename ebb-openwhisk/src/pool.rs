@@ -1,9 +1,9 @@
 //! Which instance serves which call, on which core: the bookkeeping of instances, and nothing of what they are.
 //!
-//! A call is served by an idle instance of its function, on the core that received it if there is one there, else by one
-//! on another core; else by a new instance on the core that has least to do. If neither a slot nor memory is left for one,
-//! idle instances of other functions make room, and if there are none, the call waits ([`crate::fair`]). What the owner
-//! has to do is in the [`Dispatch`]es that come back; the decision is already accounted for.
+//! A call is served by an idle instance of its function, on the core that received it if there is one there, else by one on
+//! another core; else by a new instance on the core that has least to do. If neither a slot nor memory is left for one, idle
+//! instances of other functions make room, and if there are none, the call waits ([`crate::fair`]). What the owner has to do is in
+//! the [`Dispatch`]es that come back; the decision is already accounted for.
 //!
 //! Two instances of one function on one core do not serve more calls than one does, unless one waits for something: they
 //! would take turns on the core, with cold caches. So a call of a function that is running on every core is *held* until an

@@ -743,9 +743,4 @@ impl Objects {
             _ => socket.no_write && (socket.peer_closed || peer.is_some_and(|p| p.no_write)),
         }
     }
-
-    /// The family of a socket, for parsing the addresses that go with it.
-    pub fn socket_domain(&self, desc: DescId) -> Result<Domain> {
-        Ok(self.socket(self.socket_of(desc)?)?.domain)
-    }
 }

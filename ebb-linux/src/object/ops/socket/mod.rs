@@ -35,6 +35,11 @@ use crate::object::{
 };
 
 impl Objects {
+    /// The family of a socket, for parsing the addresses that go with it.
+    pub fn socket_domain(&self, desc: DescId) -> Result<Domain> {
+        Ok(self.socket(self.socket_of(desc)?)?.domain)
+    }
+
     pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket> {
         self.kinds.sockets.get(id).ok_or(Errno::EBADF)
     }
