@@ -11,7 +11,7 @@
 //! A document that is too long for a value is a blob as well, and the value says so.
 //!
 //! What must hold:
-//! - A change is answered after it is durable. With the change goes a [`Ticket`], and changes are queued for the disk in the order of
+//! - A change is answered after it is durable. With the change goes a ticket, and changes are queued for the disk in the order of
 //!   their tickets, so the disk has them in the order in which the API made them. None waits for the disk's work on another, so changes
 //!   that wait together are flushed together.
 

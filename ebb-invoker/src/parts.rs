@@ -1,7 +1,7 @@
 //! Answers in parts: what lies between an instance that gives them and the connection that takes them, which may be of different cores.
 //!
 //! The instance's side [begins](Parts::begin), [sends](Parts::send) and [ends](Parts::end); the connection's [receives](Parts::recv) or
-//! [leaves](Parts::leave). Both learn of the other: a sender waits while [`ROOM`] parts wait for the client, and hears when it has gone.
+//! [leaves](Parts::leave). Both learn of the other: a sender waits while some parts wait for the client, and hears when it has gone.
 //!
 //! What must hold: one task on each side waits at a time. Nobody waits for a part when the sender is gone, nor for room when the
 //! receiver is.

@@ -190,7 +190,7 @@ pub async fn bake(options: ServiceOptions) -> Result<(), String> {
 }
 
 /// Begins to make instances, for a front end of another crate, which makes its calls with
-/// [`Books::back_end`] or [`Here`](crate::Here). What comes back are the kinds of code that can be run: those of the manifest, or the
+/// [`Books::back_end`] or [`Here`]. What comes back are the kinds of code that can be run: those of the manifest, or the
 /// built-in ones.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ impl Said {
 }
 
 impl Image {
-    /// Starts a [`runner`].
+    /// Starts a runner.
     ///
     /// # Panics
     /// When there is none.

@@ -1,7 +1,7 @@
 //! The objects of a UC as bytes, for a snapshot that is kept on a disk.
 //!
 //! What must hold:
-//! - everything in [`Objects`] is either written down, or stands in the way by name ([`wrong`]), or is nothing that a clone
+//! - everything in [`Objects`] is either written down, or stands in the way by name (`wrong`), or is nothing that a clone
 //!   takes over (holds, wakers, memory to be used again);
 //! - who reads does not believe what it reads: a list that contradicts itself is refused, and an index that names nothing is
 //!   found out where it is used, as every index is.

@@ -2,7 +2,7 @@
 //! take. So it need not read them all before it answers.
 //!
 //! What must hold: nothing is answered or changed as if one of these did not exist. Who looks for one that is absent leaves a note
-//! ([`Absent::note`]), and as long as there are notes nothing is changed; the request is put off until what was sought is here.
+//! (`Absent::note`), and as long as there are notes nothing is changed; the request is put off until what was sought is here.
 
 use super::Entity;
 use crate::name::FullName;
