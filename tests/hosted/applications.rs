@@ -57,7 +57,7 @@ impl Package {
         let mut manifest = format!(
             "[package]\nname = \"{}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nebb = {}\n",
             self.name,
-            from("")
+            from("").replace('{', "{ package = \"ebb-os\",")
         );
         if self.ebb_hosted {
             manifest += &format!("ebb-hosted = {}\n", from("ebb-hosted"));
