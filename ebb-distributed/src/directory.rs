@@ -11,7 +11,8 @@
 //!         // Renewed until it is dropped. What is done in its name goes with `lease.epoch()`.
 //!         lease.lost().await;
 //!     }
-//!     Err(owner) => ebb_runtime::println!("{:?} has it", owner.node()),
+//!     Err(Some(owner)) => ebb_runtime::println!("{:?} has it", owner.node()),
+//!     Err(None) => ebb_runtime::println!("the directory has no room"),
 //! }
 //! # Ok(())
 //! # }
@@ -276,7 +277,8 @@ pub struct Lease {
     renews: JoinHandle<()>,
 }
 
-/// Claims a name for this node, and renews the claim until the lease is dropped. The inner `Err` is who has it.
+/// Claims a name for this node, and renews the claim until the lease is dropped. The inner `Err` is who has it, or
+/// `None` when the directory has no room for names.
 ///
 /// # Errors
 /// The directory did not answer. If the call [may have run](Failure::may_have_run) the name may be taken until the lease runs out.

@@ -11,7 +11,9 @@
 //! ```
 //! use ebb::{EbbRef, provides};
 //! use ebb_invoker::Container;
-//! use ebb_invoker::instance::{Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade};
+//! use ebb_invoker::instance::{
+//!     Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
+//! };
 //! use ebb_openwhisk::runtimes::{Launch, Loader};
 //!
 //! struct NoInstances;
