@@ -10,7 +10,7 @@ use core::time::Duration;
 use ebb::time::{Instant, timeout};
 use ebb::{EbbRef, spawn, time};
 use ebb_openwhisk::metrics::Metrics;
-use ebb_openwhisk::pool::Evicted;
+use ebb_openwhisk::pool::{Evicted, InstanceId};
 
 use crate::books::{Books, epoch_ms};
 use crate::instance::{
@@ -71,7 +71,15 @@ async fn capture_all(make_room: MakeRoom) {
     invoker.capturing.set(false);
 }
 
-/// Captures an instance that is idle, as the snapshot of its function. False when it is not idle now, or it turns out that
+/// An instance has ended, or another one takes its place: it is not captured. The next that starts cold is put off in its stead.
+pub(crate) fn forget(id: InstanceId) {
+    let invoker = EbbRef::<Invoker>::get();
+    let mut uncaptured = invoker.uncaptured.borrow_mut();
+    uncaptured
+        .retain(|due| due.instance != id || matches!(due.from, CaptureFrom::AnotherInstance(_)));
+}
+
+/// Captures an instance that is idle, as the snapshot of its function. False when it serves a call now, or it turns out that
 /// another one has to be captured.
 pub(crate) fn capture(due: &mut Uncaptured, make_room: MakeRoom) -> bool {
     let books = EbbRef::<Books>::get();

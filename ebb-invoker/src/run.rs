@@ -10,7 +10,7 @@ use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::pool::{After, InstanceId, Source};
 
 use crate::books::epoch_ms;
-use crate::capture::put_off;
+use crate::capture::{forget, put_off};
 use crate::evict::{ROOM, make_room, relieve};
 use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot, serve};
 use crate::invoker::{Invoker, elapsed_us, micros};
@@ -42,6 +42,7 @@ pub(crate) async fn make_call(
         Some(instance) => (instance, Start::Hot),
         // An instance that died while it was idle is replaced like one that never was.
         None => {
+            forget(id);
             let limits = InstanceLimits {
                 memory_mb: call.action.limits.memory_mb,
             };
@@ -97,6 +98,7 @@ pub(crate) async fn make_call(
             put_off(due, make_room);
         }
     } else {
+        forget(id);
         drop(instance);
     }
     let after = After {

@@ -119,6 +119,10 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     let report = drive(&image, &tests, "stream.test.mjs", &[]);
     assert!(passed(&report) >= 14, "{report}");
 
+    // Nothing that was begun for them goes on when all have gone.
+    let busy = image.image().busy_processors(Duration::from_secs(2));
+    assert!(busy < 0.3, "{busy} processors are busy with nothing");
+
     // Ctrl-C: no new call, but those that run come to their end, and the image says that all is well.
     let actions = format!(
         "curl -s -u {KEY} {}/api/v1/namespaces/_/actions",

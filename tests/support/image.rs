@@ -4,6 +4,7 @@
 //! waited for, so that no QEMU is left.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
@@ -125,6 +126,16 @@ impl Image {
         signal(&self.child, libc::SIGINT);
     }
 
+    /// How many of this machine's processors its QEMU keeps busy during that time.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn busy_processors(&self, during: Duration) -> f64 {
+        let before = processor_time(self.child.id());
+        thread::sleep(during);
+        (processor_time(self.child.id()) - before).as_secs_f64() / during.as_secs_f64()
+    }
+
     /// Ends it as a power failure does.
     ///
     /// # Panics
@@ -154,6 +165,24 @@ impl Drop for Image {
             eprintln!("{}", self.said());
         }
     }
+}
+
+/// Processor time of a process and those that it has started, as proc(5) tells it.
+fn processor_time(pid: u32) -> Duration {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+    let stat = read("stat");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = |field: usize| -> u64 {
+        let field = fields.split_whitespace().nth(field);
+        field.and_then(|f| f.parse().ok()).expect("a number")
+    };
+    // Fields 14 and 15 of the file, in hundredths of a second.
+    let own = Duration::from_millis(10 * (ticks(11) + ticks(12)));
+    let children = read(&format!("task/{pid}/children"));
+    let children = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    own + children.map(processor_time).sum::<Duration>()
 }
 
 /// An image behind QEMU's user networking, one of whose ports is a port of this machine. Takes no root.

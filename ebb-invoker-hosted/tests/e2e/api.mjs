@@ -50,3 +50,12 @@ export async function metric(name) {
   const line = text.split('\n').find((line) => line.startsWith(`${name} `));
   return Number(line?.slice(name.length));
 }
+
+/** Waits until no snapshot is left to be taken. */
+export async function nothingPutOff() {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (await metric('ebb_captures_put_off') === 0) return;
+  }
+  throw new Error('a quiet machine still has snapshots to take after 10 s');
+}

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { deflateRawSync, gzipSync } from 'node:zlib';
 import { zip as zipped } from '../../../ebb-invoker/tests/loader/archives.mjs';
-import { ow, raw } from './api.mjs';
+import { nothingPutOff, ow, raw } from './api.mjs';
 
 const zip = (files) => Buffer.from(zipped(files), 'base64');
 
@@ -87,25 +87,25 @@ const BEHAVIOUR = {
   'closes its channel': {
     node: `const main = ({ bad }) => { if (bad) require('fs').closeSync(3); return { fine: true }; }`,
     python: 'import os\ndef main(args):\n    if args.get("bad"):\n        os.close(3)\n    return {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) exec 3>&-;; esac; echo \'{"fine":true}\' >&3; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) exec 3>&-;; esac; echo \'{"fine":true}\' >&3; done\n',
     check: ({ response }) => assert.equal(response.status, 'action developer error'),
   },
   'writes half of a frame, or of a line, and ends': {
     node: `const main = ({ bad }) => { if (bad) { require('fs').writeSync(3, Buffer.from([9, 0, 0, 0, 1])); process.exit(0); } return { fine: true }; }`,
     python: 'import os\ndef main(args):\n    if args.get("bad"):\n        os.write(3, b"\\x09\\0\\0\\0\\1")\n        os._exit(0)\n    return {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) printf \'{"half":\' >&3; exit 0;; esac; echo \'{"fine":true}\' >&3; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) printf \'{"half":\' >&3; exit 0;; esac; echo \'{"fine":true}\' >&3; done\n',
     check: ({ response }) => assert.equal(response.status, 'action developer error'),
   },
   'announces a frame of 4 GB, or gives a line that is none': {
     node: `const main = ({ bad }) => { if (bad) require('fs').writeSync(3, Buffer.alloc(12, 0xff)); return new Promise((f) => setTimeout(f, bad ? 2000 : 0, { fine: true })); }`,
     python: 'import os, time\ndef main(args):\n    if args.get("bad"):\n        os.write(3, b"\\xff" * 12)\n        time.sleep(2)\n    return {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) echo nonsense >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) echo nonsense >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
     check: ({ response }) => assert.equal(response.status, 'action developer error'),
   },
   'answers with 100 MB': {
     node: `const main = ({ bad }) => (bad ? { long: 'x'.repeat(100 << 20) } : { fine: true })`,
     python: 'def main(args):\n    return {"long": "x" * (100 << 20)} if args.get("bad") else {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) s=x; i=0; while [ $i -lt 27 ]; do s=$s$s; i=$((i+1)); done; echo "{\\"long\\":\\"$s\\"}" >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) s=x; i=0; while [ $i -lt 27 ]; do s=$s$s; i=$((i+1)); done; echo "{\\"long\\":\\"$s\\"}" >&3;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
     // More than the platform reads of an answer: whatever it says, it is an error of the function's.
     check: ({ response }) => assert.equal(response.success, false),
     limits: { timeout: 60_000, memory: 512 },
@@ -113,13 +113,13 @@ const BEHAVIOUR = {
   'leaves children behind': {
     node: `const main = ({ bad }) => { if (bad) for (let i = 0; i < 5; i++) require('child_process').spawn('/bin/sh', ['-c', 'kill -STOP $$'], { detached: true, stdio: 'ignore' }).on('error', () => {}).unref(); return { fine: true }; }`,
     python: 'import os, time\ndef main(args):\n    if args.get("bad"):\n        for _ in range(5):\n            if os.fork() == 0:\n                while True:\n                    time.sleep(1)\n    return {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) for i in 1 2 3 4 5; do /bin/sh -c "kill -STOP \\$\\$" & done;; esac; echo \'{"fine":true}\' >&3; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) for i in 1 2 3 4 5; do /bin/sh -c "kill -STOP \\$\\$" & done;; esac; echo \'{"fine":true}\' >&3; done\n',
     check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
   },
   'logs bytes that are no text, and lines without an end': {
     node: `const main = ({ bad }) => { if (bad) { process.stdout.write(Buffer.from([0xff, 0, 0x80, 10, 0x41])); process.stderr.write('no end'); } return { fine: true }; }`,
     python: 'import sys\ndef main(args):\n    if args.get("bad"):\n        sys.stdout.buffer.write(b"\\xff\\0\\x80\\nA")\n        sys.stderr.write("no end")\n    return {"fine": True}',
-    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *bad*) printf \'\\377\\000\\200\\nA\'; printf "no end" >&2;; esac; echo \'{"fine":true}\' >&3; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) printf \'\\377\\000\\200\\nA\'; printf "no end" >&2;; esac; echo \'{"fine":true}\' >&3; done\n',
     check: async (record) => {
       assert.deepEqual(record.response.result, { fine: true });
       const lines = await logs(record);
@@ -127,7 +127,7 @@ const BEHAVIOUR = {
     },
   },
   'answers twice': {
-    program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *bad*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
+    program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *\\"bad\\"*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
     check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
   },
 };
@@ -144,3 +144,5 @@ for (const [what, { check, limits, ...code }] of Object.entries(BEHAVIOUR)) {
     });
   }
 }
+
+test('a machine whose functions have ended comes to rest', nothingPutOff);

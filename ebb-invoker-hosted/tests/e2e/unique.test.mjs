@@ -11,7 +11,7 @@ import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { zip } from '../../../ebb-invoker/tests/loader/archives.mjs';
-import { metric, ow, raw } from './api.mjs';
+import { metric, nothingPutOff, ow, raw } from './api.mjs';
 
 const CLONES = 6;
 const all = process.env.ALL !== undefined;
@@ -60,10 +60,7 @@ async function draws(name) {
   const warm = 'ebb_activation_seconds_count{start="warm"}';
   await ow.actions.invoke({ name, blocking: true, result: true, params: { wait: 0 } });
   // It is captured when the machine is quiet, if it is.
-  for (let attempt = 0; attempt < 100; attempt++) {
-    await new Promise((resolve) => setTimeout(resolve, 250));
-    if (await metric('ebb_captures_put_off') === 0) break;
-  }
+  await nothingPutOff();
   const before = await metric(warm);
   const calls = Array.from({ length: CLONES }, () => ow.actions.invoke({ name, blocking: true, result: true, params: { wait: 1.5 } }));
   const drawn = (await Promise.all(calls)).map(({ drawn }) => drawn);
