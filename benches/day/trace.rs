@@ -89,7 +89,7 @@ impl Draw {
 
 /// Makes the day: its functions, and its calls in order of time.
 pub fn day(shape: Shape) -> (Vec<Function>, Vec<Call>) {
-    let mut draw = Draw(Random(shape.seed));
+    let mut draw = Draw(Random::new(shape.seed));
     let press = shape.seconds / 3600.0;
     let mut functions = Vec::new();
     let mut calls = Vec::new();

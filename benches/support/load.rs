@@ -47,7 +47,7 @@ pub struct Figures {
 
 /// A number that belongs to this one and looks random.
 pub fn mix(x: u64) -> u64 {
-    Random(x).next()
+    Random::new(x).next()
 }
 
 /// From 0 to 1, neither included.

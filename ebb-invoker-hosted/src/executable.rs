@@ -3,10 +3,9 @@
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use ebb::time::sleep;
-use ebb_invoker::executable::{LineInstance, PROGRAM, Refusal, Upload, not_started, read_upload};
-use ebb_invoker::instance::{Boxed, Instance, InstanceRequest, Lost};
-use ebb_invoker::parts::Parts;
-use ebb_openwhisk::logs::Collector;
+use ebb_invoker::executable::upload::Upload;
+use ebb_invoker::executable::{self, PROGRAM, Refusal, StartedProgram, not_started};
+use ebb_invoker::instance::{Instance, InstanceLimits, Lost};
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::{
@@ -18,11 +17,7 @@ use crate::{
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// One instance.
-pub struct Executable {
-    launch: Launch,
-    /// There once it has been given a function.
-    process: Option<Process>,
-}
+pub type Executable = executable::Executable<Process>;
 
 fn write(folder: &Path, upload: &Upload) -> io::Result<()> {
     for file in &upload.files {
@@ -36,22 +31,13 @@ fn write(folder: &Path, upload: &Upload) -> io::Result<()> {
     Ok(())
 }
 
-impl Executable {
-    /// One without a function.
-    pub fn new(launch: Launch) -> Self {
-        Self {
-            launch,
-            process: None,
-        }
-    }
-}
+impl StartedProgram for Process {
+    const COPIES: bool = false;
 
-impl LineInstance for Executable {
-    async fn init(&mut self, payload: &str) -> Result<(), Refusal> {
-        let upload = read_upload(payload).await?;
-        let started = Process::new_folder().and_then(|folder| {
+    async fn start(launch: &Launch, _: InstanceLimits, upload: Upload) -> Result<Self, Refusal> {
+        let started = Self::new_folder().and_then(|folder| {
             write(&folder, &upload)?;
-            let variables = self.launch.environment.iter().chain(&upload.environment);
+            let variables = launch.environment.iter().chain(&upload.environment);
             let mut command = Command::new(folder.join(PROGRAM));
             command
                 .env_clear()
@@ -59,70 +45,26 @@ impl LineInstance for Executable {
                 .env("HOME", &folder)
                 .env("TMPDIR", &folder)
                 .envs(variables.filter_map(|each| each.split_once('=')));
-            Process::start(command, folder, Protocol::Lines)
+            Self::start(command, folder, Protocol::Lines)
         });
         let process = started.map_err(|error| not_started(&format!("exec {PROGRAM}: {error}")))?;
-        let process = self.process.insert(process);
         sleep(MOMENT).await;
         if process.is_alive() {
-            Ok(())
+            Ok(process)
         } else {
             Err(not_started("command exited"))
         }
     }
 
     fn give_line(&mut self, line: Vec<u8>) {
-        if let Some(process) = &mut self.process {
-            process.give_line(line);
-        }
+        Self::give_line(self, line);
     }
 
     async fn next_line(&mut self) -> Result<Vec<u8>, Lost> {
-        match &mut self.process {
-            Some(process) => process.next_line().await,
-            None => Err(Lost::Gone),
-        }
+        Self::next_line(self).await
     }
 
-    fn end(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.kill();
-        }
-    }
-
-    fn is_started(&self) -> bool {
-        self.process.is_some()
-    }
-}
-
-impl Instance for Executable {
-    fn ask<'a>(
-        &'a mut self,
-        request: InstanceRequest,
-        payload: &'a str,
-    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(self.answer(request, payload))
-    }
-
-    fn run_in_parts<'a>(
-        &'a mut self,
-        payload: &'a str,
-        parts: &'a Parts,
-    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(self.answer_in_parts(payload, parts))
-    }
-
-    fn drain_logs(&mut self, into: &mut Collector) {
-        if let Some(process) = &mut self.process {
-            process.drain_logs(into);
-        }
-    }
-
-    fn is_alive(&self) -> bool {
-        self.process.as_ref().is_none_or(Process::is_alive)
-    }
-
-    fn memory_bytes(&mut self) -> u64 {
-        self.process.as_mut().map_or(0, Process::memory_bytes)
+    fn kill(&mut self) {
+        Self::kill(self);
     }
 }

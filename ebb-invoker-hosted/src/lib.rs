@@ -125,7 +125,7 @@ impl InstanceMaker for Linux {
         let launch = launch.clone();
         Box::pin(async move {
             let instance: Box<dyn Instance> = match launch.loader {
-                Loader::Executable => Box::new(Executable::new(launch)),
+                Loader::Executable => Box::new(Executable::new(&launch, limits)),
                 Loader::Node | Loader::Python => Box::new(start(&launch, limits)?),
             };
             Ok(NewInstance {

@@ -28,7 +28,7 @@ use ebb_invoker::instance::{
     take_answer,
 };
 use ebb_invoker::parts::Parts;
-use ebb_invoker::relay::{Framed, relay};
+use ebb_invoker::relay::Framed;
 use ebb_openwhisk::logs::{Collector, Stream};
 
 /// The loader's end of the socket.
@@ -234,6 +234,11 @@ impl Process {
 }
 
 impl Framed for Process {
+    fn new_id(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {
         let _ = self.requests.send(frame(id, request, payload));
     }
@@ -254,10 +259,7 @@ impl Instance for Process {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        self.give(id, request, payload.as_bytes());
-        Box::pin(self.next(id))
+        self.ask_by_frame(request, payload)
     }
 
     fn run_in_parts<'a>(
@@ -265,10 +267,7 @@ impl Instance for Process {
         payload: &'a str,
         parts: &'a Parts,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        self.give(id, InstanceRequest::RunInParts, payload.as_bytes());
-        Box::pin(relay(self, id, parts))
+        self.run_by_frames(payload, parts)
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

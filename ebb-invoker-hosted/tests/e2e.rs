@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use test_support::openwhisk;
+use test_support::{cargo, openwhisk};
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
 const ADMIN: &str = "admin:e2e";
@@ -29,36 +29,13 @@ impl Drop for Running {
     }
 }
 
-/// The hosted invoker.
-fn built() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // A directory of its own: the outer Cargo's programs are images, and these are not.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "ebb",
-            "--example",
-            "invoker",
-        ])
-        .current_dir(here.join(".."))
-        .env("EBB_PLATFORM", "hosted")
-        .env("CARGO_TARGET_DIR", &target)
-        .status()
-        .expect("cargo runs this test");
-    assert!(built.success(), "the invoker does not build");
-    target.join("debug/examples/invoker")
-}
-
 #[test]
 #[ignore = "builds the example a second time; run it with `cargo test -p ebb-invoker-hosted -- --ignored`"]
 fn the_npm_client_drives_the_hosted_invoker() {
     let Some(tests) = openwhisk::client_tests() else {
         return;
     };
-    let program = built();
+    let program = cargo::hosted_example("invoker");
     let mut child = Command::new(program)
         .args(["--port", "0", "--auth", KEY, "--admin", ADMIN, "--quiet"])
         .env("EBB_CORES", "2")
@@ -154,7 +131,7 @@ fn every_answered_change_is_there_after_the_process_was_killed() {
     } else {
         8
     };
-    let program = built();
+    let program = cargo::hosted_example("invoker");
     let disk = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept.disk");
     let _ = std::fs::remove_file(&disk);
     let known: Mutex<BTreeMap<u64, Known>> = Mutex::default();

@@ -1,6 +1,6 @@
 //! One instance: a UC, the channel to its loader, the channels of its two streams.
 
-use alloc::{boxed::Box, format, rc::Rc, string::String, sync::Arc, vec::Vec};
+use alloc::{format, rc::Rc, string::String, sync::Arc, vec::Vec};
 use core::{
     future::poll_fn,
     pin::pin,
@@ -15,7 +15,7 @@ use ebb_invoker::instance::{
     SharedSnapshot, frame, take_answer,
 };
 use ebb_invoker::parts::Parts;
-use ebb_invoker::relay::{Framed, relay};
+use ebb_invoker::relay::Framed;
 use ebb_linux::{
     Access, Channel, ChannelId, Errno, Exit, Options, Program, Uc,
     snapshot::{self, Snapshot},
@@ -373,6 +373,11 @@ impl Guest {
 }
 
 impl Framed for Guest {
+    fn new_id(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {
         self.output.drain(..self.given);
         self.given = 0;
@@ -394,10 +399,7 @@ impl Instance for Guest {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        self.give(id, request, payload.as_bytes());
-        Box::pin(self.asked(id))
+        self.ask_by_frame(request, payload)
     }
 
     fn run_in_parts<'a>(
@@ -405,10 +407,7 @@ impl Instance for Guest {
         payload: &'a str,
         parts: &'a Parts,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        self.next += 1;
-        let id = self.next;
-        self.give(id, InstanceRequest::RunInParts, payload.as_bytes());
-        Box::pin(relay(self, id, parts))
+        self.run_by_frames(payload, parts)
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

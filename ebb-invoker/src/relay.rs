@@ -1,6 +1,6 @@
 //! How parts get from an instance to whoever takes them ([`Parts`]), whatever the instance is made of.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
@@ -9,7 +9,7 @@ use core::time::Duration;
 use ebb::time::{Elapsed, timeout};
 use ebb_openwhisk::json::Json;
 
-use crate::instance::{InstanceRequest, Lost};
+use crate::instance::{Boxed, InstanceRequest, Lost};
 use crate::parts::Parts;
 
 /// Kinds of frames that go before an answer in parts: the status and headers, a piece of the body.
@@ -21,7 +21,9 @@ pub const PART: u16 = 100;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// An instance that is spoken to in frames.
-pub trait Framed {
+pub trait Framed: Sized {
+    /// A number for a request that no other has had.
+    fn new_id(&mut self) -> u32;
     /// Gives it a frame.
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]);
     /// Waits for the next frame that answers that request.
@@ -31,6 +33,28 @@ pub trait Framed {
     fn next(&mut self, id: u32) -> impl Future<Output = Result<(u16, Vec<u8>), Lost>>;
     /// Ends it.
     fn end(&mut self);
+
+    /// [`Instance::ask`](crate::instance::Instance::ask) by frames.
+    fn ask_by_frame<'a>(
+        &'a mut self,
+        request: InstanceRequest,
+        payload: &str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        let id = self.new_id();
+        self.give(id, request, payload.as_bytes());
+        Box::pin(self.next(id))
+    }
+
+    /// [`Instance::run_in_parts`](crate::instance::Instance::run_in_parts) by frames.
+    fn run_by_frames<'a>(
+        &'a mut self,
+        payload: &str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        let id = self.new_id();
+        self.give(id, InstanceRequest::RunInParts, payload.as_bytes());
+        Box::pin(relay(self, id, parts))
+    }
 }
 
 /// What comes first: what a function says next, or that its client has gone.
@@ -49,11 +73,7 @@ pub(crate) async fn next_or_gone<T>(next: impl Future<Output = T>, parts: &Parts
 ///
 /// # Errors
 /// [`Lost`]; so is a function that goes on for too long after its client has gone.
-pub async fn relay(
-    instance: &mut impl Framed,
-    id: u32,
-    parts: &Parts,
-) -> Result<(u16, Vec<u8>), Lost> {
+async fn relay(instance: &mut impl Framed, id: u32, parts: &Parts) -> Result<(u16, Vec<u8>), Lost> {
     loop {
         let Some(said) = next_or_gone(instance.next(id), parts).await else {
             break;

@@ -1,13 +1,9 @@
 //! How much memory a platform's entities take, by an allocator that counts.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     cell::RefCell,
     future::ready,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -19,30 +15,10 @@ use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Config, Controller};
 use futures_executor::block_on;
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(now, Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use peak_alloc::PeakAlloc;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// A disk whose bytes were all allocated before.
 struct Flat(Mutex<Vec<u8>>);
@@ -132,8 +108,8 @@ fn a_hundred_thousand_actions_take_at_most_a_fifth_more_than_their_bytes_and_32_
     block_on(keeper.close());
     writer.join().unwrap();
     drop((keeper, whole));
-    let before = NOW.load(Relaxed);
-    MOST.store(before, Relaxed);
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
     let begun = Instant::now();
     let (keeper, writer, _) = block_on(Keeper::open(device, [1; 16])).unwrap();
     let writer = std::thread::spawn(move || block_on(writer.run()));
@@ -145,7 +121,10 @@ fn a_hundred_thousand_actions_take_at_most_a_fifth_more_than_their_bytes_and_32_
     let loaded = block_on(keeper.load(&held, &Runtimes::default()));
     println!("read after {:?}", begun.elapsed());
     assert_eq!((loaded.entities, loaded.lost.len()), (ACTIONS, 0));
-    let (kept, most) = (NOW.load(Relaxed) - before, MOST.load(Relaxed) - before);
+    let (kept, most) = (
+        ALLOCATOR.current_usage() - before,
+        ALLOCATOR.peak_usage() - before,
+    );
     println!("{bytes} bytes of documents; {kept} held, {most} at most while they are read");
     block_on(keeper.close());
     writer.join().unwrap();

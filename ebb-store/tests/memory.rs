@@ -1,41 +1,14 @@
 //! How much memory a store takes, by an allocator that counts.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use ebb_block::sim::SimDisk;
 use ebb_store::{Batch, Store};
 use futures_executor::block_on;
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(now, Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use peak_alloc::PeakAlloc;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 #[test]
 fn a_hundred_thousand_entities_take_at_most_a_fifth_more_than_their_bytes_and_32_mib() {
@@ -57,13 +30,16 @@ fn a_hundred_thousand_entities_take_at_most_a_fifth_more_than_their_bytes_and_32
     block_on(store.close()).unwrap();
     writer.join().unwrap();
     drop(store);
-    let before = NOW.load(Relaxed);
-    MOST.store(before, Relaxed);
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
     let begun = Instant::now();
     let (store, _writer, report) = block_on(Store::open(Arc::new(disk.clone()), [1; 16])).unwrap();
     println!("opened in {:?}, {} frames", begun.elapsed(), report.frames);
     assert_eq!(store.stats().keys, ENTITIES);
-    let (held, most) = (NOW.load(Relaxed) - before, MOST.load(Relaxed) - before);
+    let (held, most) = (
+        ALLOCATOR.current_usage() - before,
+        ALLOCATOR.peak_usage() - before,
+    );
     println!("{bytes} bytes of entities; {held} held, {most} at most while opening");
     assert!(most < bytes / 5 * 6 + (32 << 20), "{most} for {bytes}");
 }

@@ -201,7 +201,7 @@ impl Asked {
             .into_iter()
             .filter(|test| !suite.long.contains(&test.name.as_str()))
             .collect();
-        let mut random = Random(self.seed);
+        let mut random = Random::new(self.seed);
         let mut chosen = Vec::new();
         while chosen.len() < suite.sample && !left.is_empty() {
             let at = random.next() % left.len() as u64;

@@ -296,7 +296,7 @@ fn a_flood_of_syns_takes_bounded_memory_while_others_are_served() {
                 }
                 let ends = Stop(&stop);
                 scope.spawn(|| {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     while !stop.load(Relaxed) {
                         (0..20).for_each(|_| image.relay().inject(&syn(&mut random)));
                         thread::sleep(Duration::from_millis(1));

@@ -150,7 +150,7 @@ fn round(seed: u64) {
     thread::scope(|scope| {
         for n in 0..6 {
             scope.spawn(move || {
-                let mut random = Random(seed * 100 + n);
+                let mut random = Random::new(seed * 100 + n);
                 for _ in 0..6 {
                     match random.next() % 6 {
                         0 | 1 => echo(&mut random),

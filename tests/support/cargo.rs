@@ -8,19 +8,24 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
 };
 
 /// The executable of an example (`examples/NAME`).
 pub fn example(name: &str) -> PathBuf {
-    build("--example", name)
+    build(&profile(), "--example", name)
+}
+
+/// The executable of an example as a Linux process, as `cargo hosted NAME` makes it.
+pub fn hosted_example(name: &str) -> PathBuf {
+    build(&profile().with_file_name("hosted"), "--example", name)
 }
 
 /// The executable of a program (a `[[bin]]`), such as those in `tests/images`.
 pub fn program(name: &str) -> PathBuf {
-    build("--bin", name)
+    build(&profile(), "--bin", name)
 }
 
 /// The folder of the profile that this program was built in.
@@ -33,9 +38,8 @@ pub(crate) fn profile() -> PathBuf {
         .to_path_buf()
 }
 
-/// Builds a target; gives its path.
-fn build(kind: &str, name: &str) -> PathBuf {
-    let profile = profile();
+/// Builds a target in the profile that this folder is of; gives its path.
+fn build(profile: &Path, kind: &str, name: &str) -> PathBuf {
     let path = match kind {
         "--example" => profile.join("examples").join(name),
         _ => profile.join(name),

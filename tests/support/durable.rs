@@ -34,7 +34,7 @@ pub fn kill_again_and_again(
     start: impl Fn(&[String]) -> std::process::Command,
     kill: impl Fn(&mut Child),
 ) {
-    let mut random = Random(0x6b69_6c6c);
+    let mut random = Random::new(0x6b69_6c6c);
     let mut acknowledged = [0u64; WRITERS];
     let (mut checked, mut early) = (0, 0);
     for cycle in 0..cycles {

@@ -376,7 +376,7 @@ struct Late {
 
 fn carry(mut tap: File, socket: &UnixDatagram, shared: &RelayState, image: &PathBuf) {
     socket.set_nonblocking(true).expect("a socket");
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut late: Vec<Late> = Vec::new();
     let mut buffer = vec![0; 65_536];
     while !shared.stop.load(Relaxed) {

@@ -145,7 +145,7 @@ fn mangled_frames_neither_panic_nor_leave_anything_behind() {
         .udp_bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 53), false)
         .unwrap();
     let trace = net.trace.take().unwrap();
-    let mut random = Random(17);
+    let mut random = Random::new(17);
     for _ in 0..60_000 {
         let (from, frame) = &trace[random.below(trace.len() as u64) as usize];
         let mut frame = frame.clone();

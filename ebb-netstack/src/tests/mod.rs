@@ -27,28 +27,9 @@ use crate::{
     time::{MILLISECOND_NS, SECOND_NS},
     wire::{self, Ip, Parsed, flags},
 };
+use test_support::Random;
+
 use ebb_net::{Configuration, Error, KeepAlive, SocketId, TcpOption};
-
-/// SplitMix64.
-pub struct Random(u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-}
 
 /// A device that keeps what it is to send.
 pub struct TestLink {
@@ -206,7 +187,7 @@ impl Net {
             now_ns: SECOND_NS,
             count: 0,
             faults,
-            random: Random(seed),
+            random: Random::new(seed),
             trace: None,
         }
     }
@@ -368,7 +349,7 @@ fn converse(net: &mut Net, sockets: [SocketId; 2], size: usize, eager: u64) {
     let mut sent = [0; 2];
     let mut received = [0; 2];
     let mut ended = [false; 2];
-    let mut random = Random(net.random.next());
+    let mut random = Random::new(net.random.next());
     net.run(3600 * SECOND_NS, |net| {
         let now_ns = net.now_ns;
         for n in 0..2 {

@@ -1,0 +1,191 @@
+//! An instance of a function that is a program, and what a platform adds to one: how the program is started and spoken to.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::future::Future;
+
+use ebb_openwhisk::logs::Collector;
+use ebb_openwhisk::runtimes::Launch;
+
+use super::lines::{answer_of, call_line, call_line_in_parts, relay_lines};
+use super::upload::{Upload, is_of_go, read_upload};
+use super::{PROGRAM, Refusal};
+use crate::instance::{
+    Boxed, Instance, InstanceLimits, InstanceRequest, Lost, Notes, SharedSnapshot,
+};
+use crate::parts::Parts;
+
+/// A function's program, started on one of the platforms.
+pub trait StartedProgram: Instance + Sized + 'static {
+    /// Whether one that waits for its first call can be captured.
+    const COPIES: bool;
+    /// Starts what was uploaded, up to where it waits for its first line.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn start(
+        launch: &Launch,
+        limits: InstanceLimits,
+        upload: Upload,
+    ) -> impl Future<Output = Result<Self, Refusal>>;
+    /// Gives it a line. Lines that came before this one was given answer nothing.
+    fn give_line(&mut self, line: Vec<u8>);
+    /// Waits for its next line.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn next_line(&mut self) -> impl Future<Output = Result<Vec<u8>, Lost>>;
+    /// Ends it.
+    fn kill(&mut self);
+    /// A snapshot whose copies are [`Executable`]s.
+    fn capture_program(&mut self, _: &Launch) -> Option<SharedSnapshot> {
+        None
+    }
+}
+
+/// One instance.
+pub struct Executable<P> {
+    launch: Launch,
+    limits: InstanceLimits,
+    /// There once it has been given a function.
+    program: Option<P>,
+    /// Its program draws randomness by itself.
+    draws: bool,
+    /// It has served a call.
+    ran: bool,
+}
+
+impl<P: StartedProgram> Executable<P> {
+    /// One without a function.
+    pub fn new(launch: &Launch, limits: InstanceLimits) -> Self {
+        Self {
+            launch: launch.clone(),
+            limits,
+            program: None,
+            draws: false,
+            ran: false,
+        }
+    }
+
+    /// One whose program waits for its first call.
+    pub fn started(launch: &Launch, limits: InstanceLimits, program: P) -> Self {
+        Self {
+            program: Some(program),
+            ..Self::new(launch, limits)
+        }
+    }
+
+    async fn init(&mut self, payload: &str) -> Result<(), Refusal> {
+        if self.program.is_some() {
+            return Err(Refusal::new(
+                403,
+                "Cannot initialize the action more than once.",
+            ));
+        }
+        let upload = read_upload(payload).await?;
+        let program = upload.files.iter().find(|file| file.path == PROGRAM);
+        self.draws = program.is_some_and(|file| is_of_go(&file.bytes));
+        self.program = Some(P::start(&self.launch, self.limits, upload).await?);
+        Ok(())
+    }
+
+    /// Answers a request as the loader of another language does.
+    async fn answer(
+        &mut self,
+        request: InstanceRequest,
+        payload: &str,
+    ) -> Result<(u16, Vec<u8>), Lost> {
+        match request {
+            InstanceRequest::Init => match self.init(payload).await {
+                Ok(()) => Ok((200, OK.to_vec())),
+                Err(refusal) => Ok((refusal.status, refusal.body())),
+            },
+            InstanceRequest::Run | InstanceRequest::RunInParts => {
+                let Some(program) = &mut self.program else {
+                    return Ok(not_defined());
+                };
+                self.ran = true;
+                program.give_line(call_line(payload));
+                Ok(answer_of(&program.next_line().await?))
+            }
+            InstanceRequest::Reset
+            | InstanceRequest::Thaw
+            | InstanceRequest::Rest
+            | InstanceRequest::Taken
+            | InstanceRequest::Leave => Ok((200, OK.to_vec())),
+        }
+    }
+
+    async fn answer_in_parts(
+        &mut self,
+        payload: &str,
+        parts: &Parts,
+    ) -> Result<(u16, Vec<u8>), Lost> {
+        let Some(program) = &mut self.program else {
+            return Ok(not_defined());
+        };
+        self.ran = true;
+        program.give_line(call_line_in_parts(payload));
+        let line = relay_lines(program, parts).await?;
+        line.map(|line| answer_of(&line)).ok_or(Lost::Gone)
+    }
+}
+
+fn not_defined() -> (u16, Vec<u8>) {
+    (500, Refusal::new(500, "no action defined yet").body())
+}
+
+/// The body of an answer that says no more than that.
+const OK: &[u8] = b"{\"ok\":true}";
+
+impl<P: StartedProgram> Instance for Executable<P> {
+    fn ask<'a>(
+        &'a mut self,
+        request: InstanceRequest,
+        payload: &'a str,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        Box::pin(self.answer(request, payload))
+    }
+
+    fn run_in_parts<'a>(
+        &'a mut self,
+        payload: &'a str,
+        parts: &'a Parts,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        Box::pin(self.answer_in_parts(payload, parts))
+    }
+
+    fn drain_logs(&mut self, into: &mut Collector) {
+        if let Some(program) = &mut self.program {
+            program.drain_logs(into);
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.program.as_ref().is_none_or(P::is_alive)
+    }
+
+    fn memory_bytes(&mut self) -> u64 {
+        self.program.as_mut().map_or(0, P::memory_bytes)
+    }
+
+    /// What a program draws without asking the machine nobody sees, so whatever has served a call is not copied: another
+    /// instance is started for that.
+    fn take_notes(&mut self) -> Notes {
+        let started = self.program.as_mut().map(P::take_notes);
+        let drew = self.draws || self.ran || started.is_none_or(|notes| notes.drew);
+        Notes {
+            drew: P::COPIES && drew,
+            hooks: false,
+        }
+    }
+
+    fn capture(&mut self) -> Option<SharedSnapshot> {
+        self.program.as_mut()?.capture_program(&self.launch)
+    }
+
+    fn learn(&mut self) {
+        if let Some(program) = &mut self.program {
+            program.learn();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Calls and answers as lines.
+
+use alloc::{string::String, vec::Vec};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ebb_openwhisk::json::{Json, Kind};
+
+use super::instance::StartedProgram;
+use super::{NO_DICTIONARY, Refusal};
+use crate::instance::Lost;
+use crate::parts::Parts;
+use crate::relay::next_or_gone;
+
+/// The line that a call is.
+pub fn call_line(run: &str) -> Vec<u8> {
+    let mut line: Vec<u8> = run
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+        .collect();
+    line.push(b'\n');
+    line
+}
+
+/// The same for a caller that takes the answer in parts, which the member `stream` says.
+pub fn call_line_in_parts(run: &str) -> Vec<u8> {
+    let mut line = call_line(run);
+    if let Some(end) = line.iter().rposition(|byte| *byte == b'}') {
+        line.truncate(end);
+        let is_empty = line.trim_ascii_end().ends_with(b"{");
+        line.extend_from_slice(if is_empty { b"" } else { b"," });
+        line.extend_from_slice(b"\"stream\":true}\n");
+    }
+    line
+}
+
+/// The answer that a line is: status and body.
+pub fn answer_of(line: &[u8]) -> (u16, Vec<u8>) {
+    match Json::parse_bytes(line) {
+        Ok(json) if matches!(json.kind(), Kind::Object | Kind::Array) => {
+            (200, json.as_str().as_bytes().to_vec())
+        }
+        _ => (502, Refusal::new(502, NO_DICTIONARY).body()),
+    }
+}
+
+/// What a line of a program is that answers in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Status and headers.
+    Head(Json),
+    /// A piece of the body.
+    Part(Vec<u8>),
+    /// The answer, or what is none.
+    Answer,
+}
+
+/// Reads a line. Those of parts begin with a `+`, which no JSON does: `+{"statusCode":200,"headers":{}}`, then `+"text"` or
+/// `+{"base64":".."}` each.
+pub fn read_line(line: &[u8], has_begun: bool) -> Line {
+    let Some(json) = line
+        .strip_prefix(b"+")
+        .and_then(|json| Json::parse_bytes(json).ok())
+    else {
+        return Line::Answer;
+    };
+    match (json.kind(), has_begun) {
+        (Kind::Object, false) => Line::Head(json),
+        (Kind::Text, true) => {
+            let text = json.to_text().unwrap_or_default();
+            Line::Part(String::into_bytes(text))
+        }
+        (Kind::Object, true) => {
+            let text = json
+                .to_object()
+                .and_then(|part| part.get("base64")?.to_text());
+            let bytes = text.and_then(|text| STANDARD.decode(text).ok());
+            bytes.map_or(Line::Answer, Line::Part)
+        }
+        _ => Line::Answer,
+    }
+}
+
+/// Hands on the parts that a program's lines are; its answer is the first other line. `None` if the client has gone: a program that
+/// answers lines hears of nothing between calls, so it is ended.
+///
+/// # Errors
+/// [`Lost`].
+pub(super) async fn relay_lines<P: StartedProgram>(
+    program: &mut P,
+    parts: &Parts,
+) -> Result<Option<Vec<u8>>, Lost> {
+    let mut has_begun = false;
+    loop {
+        let Some(line) = next_or_gone(program.next_line(), parts).await else {
+            program.kill();
+            return Ok(None);
+        };
+        let line = line?;
+        match read_line(&line, has_begun) {
+            Line::Head(head) => {
+                has_begun = true;
+                parts.begin(head);
+            }
+            Line::Part(bytes) if bytes.is_empty() => {}
+            Line::Part(bytes) => {
+                if parts.send(bytes).await.is_err() {
+                    program.kill();
+                    return Ok(None);
+                }
+            }
+            Line::Answer => return Ok(Some(line)),
+        }
+    }
+}
