@@ -22,6 +22,7 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ebb_guest::{Context, GuestCpu};
+use ebb_mem::space::Space;
 use ebb_runtime::platform::Console;
 use ebb_runtime::{EbbRef, spawn};
 
@@ -75,62 +76,13 @@ impl Uc {
         let mut context = Context::new();
         context.rip = image.started.entry;
         context.rsp = image.started.stack;
-        let limits = {
-            let mut limits = [(u64::MAX, u64::MAX); 16];
-            limits[limit::STACK] = (exec::STACK, u64::MAX);
-            limits[limit::CORE] = (0, u64::MAX);
-            // Linux' own since 5.16.
-            limits[limit::MEMLOCK] = (8 << 20, 8 << 20);
-            limits[limit::MSGQUEUE] = (819_200, 819_200);
-            limits[limit::SIGPENDING] = (MAX_SIGNALS, MAX_SIGNALS);
-            limits[limit::NICE] = (0, 0);
-            limits[limit::RTPRIO] = (0, 0);
-            limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
-            limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
-            limits
-        };
-        let state = State {
-            brk: image.started.heap,
-            started: image.started,
-            path: image.path,
-            program: Some(image.program),
-            arguments: image.arguments,
-            environment: image.environment,
-            names: image.names,
-            actions: Actions::default(),
-            pending: 0,
-            queued: Vec::new(),
-            limits,
-            begun: crate::now(),
-            pid: 1,
-            parent: 0,
-            orphan: false,
-            credentials: Arc::default(),
-            scheduling: Scheduling::default(),
-            death_signal: 0,
-            adopts_orphans: false,
-            drew: false,
-            huge_pages_disabled: false,
-            barriers: 0,
-            dumpable: 1,
-            timer_slack_ns: 50_000,
-            oom: Oom::default(),
-            personality: 0,
-            core_filter: 0x33,
-            group: 1,
-            session: 1,
-            exit_signal: 0,
-            executed: true,
-            timers: Timers::default(),
-            ran: Ran::default(),
-            cpu_warned: 0,
-        };
+        let (space, state) = first_state(image, &options);
         let files = objects.running_files().ok_or(Errno::EIO)?;
         let mut processes = Processes {
             last: 1,
             ..Processes::default()
         };
-        let memory = Memory::new(image.space, processes.new_serial(), false);
+        let memory = Memory::new(space, processes.new_serial(), false);
         let serial = processes.new_serial();
         processes
             .live
@@ -159,6 +111,63 @@ impl Uc {
         }
         Ok(uc)
     }
+}
+
+/// The resource limits that a first program begins with: Linux' own, and what the options say.
+fn first_limits(options: &Options) -> [(u64, u64); 16] {
+    let mut limits = [(u64::MAX, u64::MAX); 16];
+    limits[limit::STACK] = (exec::STACK, u64::MAX);
+    limits[limit::CORE] = (0, u64::MAX);
+    // Since 5.16.
+    limits[limit::MEMLOCK] = (8 << 20, 8 << 20);
+    limits[limit::MSGQUEUE] = (819_200, 819_200);
+    limits[limit::SIGPENDING] = (MAX_SIGNALS, MAX_SIGNALS);
+    limits[limit::NICE] = (0, 0);
+    limits[limit::RTPRIO] = (0, 0);
+    limits[limit::NPROC] = (options.threads as u64, options.threads as u64);
+    limits[limit::NOFILE] = (options.limits.nofile.into(), MAX_NOFILE.into());
+    limits
+}
+
+/// The memory and the state of the first process.
+fn first_state(image: exec::Loaded, options: &Options) -> (Space, State) {
+    let state = State {
+        brk: image.started.heap,
+        started: image.started,
+        path: image.path,
+        program: Some(image.program),
+        arguments: image.arguments,
+        environment: image.environment,
+        names: image.names,
+        actions: Actions::default(),
+        pending: 0,
+        queued: Vec::new(),
+        limits: first_limits(options),
+        begun: crate::now(),
+        pid: 1,
+        parent: 0,
+        orphan: false,
+        credentials: Arc::default(),
+        scheduling: Scheduling::default(),
+        death_signal: 0,
+        adopts_orphans: false,
+        drew: false,
+        huge_pages_disabled: false,
+        barriers: 0,
+        dumpable: 1,
+        timer_slack_ns: 50_000,
+        oom: Oom::default(),
+        personality: 0,
+        core_filter: 0x33,
+        group: 1,
+        session: 1,
+        exit_signal: 0,
+        executed: true,
+        timers: Timers::default(),
+        ran: Ran::default(),
+        cpu_warned: 0,
+    };
+    (image.space, state)
 }
 
 /// Writes a file, and makes the directories on its way.

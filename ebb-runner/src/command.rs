@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
     image::{self, Image, Kind},
     install, machine,
-    net::{self, Protocol},
+    net::{self, Forward, Protocol},
     outcome,
     pack::{self, Manifest, Plan, Surroundings},
     qemu::{self, Qemu},
@@ -166,8 +166,9 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
         config.forwards.clear();
         config.options.push("bake=1".into());
     }
+    let quiet = config.quiet;
     let inform = |line: String| {
-        if !config.quiet {
+        if !quiet {
             eprintln!("ebb-runner: {name}: {line}");
         }
     };
@@ -204,65 +205,16 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     if let Some(port) = config.gdb {
         net::check_tcp_port(port, "EBB_GDB")?;
     }
-    for variable in &image.variables {
-        config.options.extend(image_option(variable)?);
-    }
-    config.options.extend(forward_option(&forwards));
-    config.options.extend(launched_option());
-    let mut command_line = cmdline::join(&config.options, arguments)?;
-    if let Some(argument) = &image.environment_for
-        && arguments.iter().any(|given| given == argument.as_str())
-    {
-        let room = cmdline::LIMIT.saturating_sub(command_line.len() + 1);
-        let (option, left_out) = environment::option(env::vars_os(), Path::exists, room);
-        config.options.extend(option);
-        command_line = cmdline::join(&config.options, arguments)?;
-        if !left_out.is_empty() {
-            inform(format!(
-                "the firmware's command line has {} bytes, so these variables do not reach the image: {}",
-                cmdline::LIMIT,
-                left_out.join(", ")
-            ));
-        }
-    }
-
-    inform(format!(
-        "{} core{}, {}, {} ({})",
-        config.cores,
-        if config.cores == 1 { "" } else { "s" },
-        size(memory),
-        if choice.accel == Accel::Kvm {
-            "KVM"
-        } else {
-            "TCG"
-        },
-        choice.why
-    ));
-    for f in &forwards {
-        let protocol = if f.protocol == Protocol::Tcp {
-            "tcp"
-        } else {
-            "udp"
-        };
-        report.note(&format!(
-            "forward {protocol} {}:{} {}",
-            f.address, f.host, f.guest
-        ));
-        inform(format!(
-            "{} {}:{} is port {} of the image",
-            f.protocol, f.address, f.host, f.guest
-        ));
+    complete_options(&mut config, image, &forwards)?;
+    let command_line = command_line(&mut config, image, arguments, inform)?;
+    inform(machine_line(&config, memory, choice.accel, &choice.why));
+    for forward in &forwards {
+        report.note(&note_line(forward));
+        inform(forward_line(forward));
     }
     if let Some(port) = config.gdb {
         // Not even a quiet runner may wait without a word.
-        let quoted = image
-            .path
-            .to_str()
-            .and_then(|p| shlex::try_quote(p).ok())
-            .unwrap_or_default();
-        eprintln!(
-            "ebb-runner: {name}: waiting for gdb: gdb {quoted} -ex 'target remote 127.0.0.1:{port}'"
-        );
+        eprintln!("ebb-runner: {name}: {}", gdb_line(image, port));
     }
     if config.console == Console::Raw && std::io::stdin().is_terminal() {
         inform("every key goes to the image; Ctrl-] ends it".into());
@@ -288,6 +240,81 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
         timeout,
     })?;
     outcome::judge(&ended, &image.path, timeout)
+}
+
+/// Adds to the image's options what its variables and the machine say.
+fn complete_options(
+    config: &mut Config,
+    image: &Image,
+    forwards: &[Forward],
+) -> Result<(), Failure> {
+    for variable in &image.variables {
+        config.options.extend(image_option(variable)?);
+    }
+    config.options.extend(forward_option(forwards));
+    config.options.extend(launched_option());
+    Ok(())
+}
+
+/// The firmware's command line: options and arguments, with as much of the environment as an image that asks for it can have.
+fn command_line(
+    config: &mut Config,
+    image: &Image,
+    arguments: &[OsString],
+    inform: impl Fn(String),
+) -> Result<String, Failure> {
+    let line = cmdline::join(&config.options, arguments)?;
+    let asks = |argument: &String| arguments.iter().any(|given| given == argument.as_str());
+    if !image.environment_for.as_ref().is_some_and(asks) {
+        return Ok(line);
+    }
+    let room = cmdline::LIMIT.saturating_sub(line.len() + 1);
+    let (option, left_out) = environment::option(env::vars_os(), Path::exists, room);
+    config.options.extend(option);
+    if !left_out.is_empty() {
+        inform(format!(
+            "the firmware's command line has {} bytes, so these variables do not reach the image: {}",
+            cmdline::LIMIT,
+            left_out.join(", ")
+        ));
+    }
+    cmdline::join(&config.options, arguments)
+}
+
+/// What machine it is, for people.
+fn machine_line(config: &Config, memory: u64, accel: Accel, why: &str) -> String {
+    let cores = config.cores;
+    let plural = if cores == 1 { "" } else { "s" };
+    let accel = match accel {
+        Accel::Kvm => "KVM",
+        _ => "TCG",
+    };
+    format!("{cores} core{plural}, {}, {accel} ({why})", size(memory))
+}
+
+/// A forwarded port in the report.
+fn note_line(f: &Forward) -> String {
+    let protocol = match f.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("forward {protocol} {}:{} {}", f.address, f.host, f.guest)
+}
+
+/// A forwarded port, for people.
+fn forward_line(f: &Forward) -> String {
+    format!(
+        "{} {}:{} is port {} of the image",
+        f.protocol, f.address, f.host, f.guest
+    )
+}
+
+/// How a debugger is attached.
+fn gdb_line(image: &Image, port: u16) -> String {
+    let path = image.path.to_str();
+    let quoted = path.and_then(|p| shlex::try_quote(p).ok());
+    let quoted = quoted.unwrap_or_default();
+    format!("waiting for gdb: gdb {quoted} -ex 'target remote 127.0.0.1:{port}'")
 }
 
 /// A variable of the environment, or what the image has for one that is not set.

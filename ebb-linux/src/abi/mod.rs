@@ -18,6 +18,7 @@ macro_rules! stored_bits {
 }
 pub(crate) use stored_bits;
 
+pub mod auxv;
 pub mod clone;
 pub mod errno;
 pub mod exit;

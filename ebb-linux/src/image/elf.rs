@@ -9,7 +9,7 @@ use ebb_mem::PhysAddr;
 use ebb_mem::space::{Backing, GUEST_END, GUEST_START, PAGE, Place, Protection, Space};
 
 const HEADER: usize = 64;
-const PROGRAM_HEADER: usize = 56;
+pub(super) const PROGRAM_HEADER: usize = 56;
 /// The most program headers and segments that are looked at; real programs have about ten.
 const MAX_PROGRAM_HEADERS: usize = 128;
 

@@ -5,6 +5,11 @@
 
 use super::elf::{self, Elf, Image};
 use super::note::{self, AreaFile};
+use crate::abi::auxv::{
+    AT_BASE, AT_CLKTCK, AT_EGID, AT_ENTRY, AT_EUID, AT_EXECFN, AT_FLAGS, AT_GID, AT_HWCAP,
+    AT_HWCAP2, AT_MINSIGSTKSZ, AT_NULL, AT_PAGESZ, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PLATFORM,
+    AT_RANDOM, AT_SECURE, AT_SYSINFO_EHDR, AT_UID,
+};
 use crate::abi::errno::Errno;
 use crate::object::Objects;
 use crate::object::credentials::Credentials;
@@ -29,6 +34,10 @@ const MIN_STACK: u64 = 256 << 10;
 const MAX_STACK: u64 = 1 << 30;
 /// Unmapped below the stack.
 const STACK_GAP: u64 = 1 << 20;
+/// Of `times` in a second.
+const CLOCK_TICKS: u64 = 100;
+/// What Linux tells on a processor with AVX-512: a frame with all registers.
+const SMALLEST_SIGNAL_STACK: u64 = 3632;
 /// Arguments and environment take at most this: a quarter of the stack, as on Linux.
 pub const MAX_STRINGS: usize = STACK as usize / 4;
 
@@ -268,21 +277,7 @@ fn start_in(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
     };
 
     let stack_top = GUEST_END - pages(14);
-    let stack = stack_top - s.stack;
-    let prot = Protection {
-        execute: elf.executable_stack,
-        ..Protection::WRITE
-    };
-    space
-        .map(
-            Place::Fixed(stack),
-            s.stack,
-            prot,
-            Backing::Anonymous,
-            0,
-            note::STACK,
-        )
-        .map_err(crate::errno_of)?;
+    let stack = map_stack(space, stack_top, s.stack, elf.executable_stack)?;
     space.set_top(stack - STACK_GAP - pages(14));
 
     let bias = if elf.relocatable {
@@ -293,127 +288,167 @@ fn start_in(space: &mut Space, s: &Start<'_>) -> Result<Started, Errno> {
         0
     };
     elf::map(space, &elf, s.program, bias)?;
-    let program_end = elf.extent().1 + bias;
-
-    let mut entry = elf.entry.wrapping_add(bias);
-    let mut interpreter_base = 0;
-    if let Some(path) = &elf.interpreter {
-        let found = (s.interpreter)(path)?;
-        let image = found.image();
-        let loader = Elf::parse(image.bytes)?;
-        if loader.interpreter.is_some() || !loader.relocatable {
-            return Err(Errno::ELIBBAD);
-        }
-        let (first, last) = loader.extent();
-        let size = last - first;
-        // Finds a gap of the right size, with room to align in.
-        let room = size.checked_add(loader.align).ok_or(Errno::ENOMEM)?;
-        let at = space
-            .map(
-                Place::Near(0),
-                room,
-                Protection::NONE,
-                Backing::Anonymous,
-                0,
-                0,
-            )
-            .map_err(crate::errno_of)?;
-        space.unmap(at, room).map_err(crate::errno_of)?;
-        let base = at.next_multiple_of(loader.align);
-        interpreter_base = base.wrapping_sub(first);
-        elf::map(space, &loader, image, interpreter_base)?;
-        entry = loader.entry.wrapping_add(interpreter_base);
-    }
-    let heap = program_end + pages(12);
-
-    // The strings, from the top down: path, environment, arguments, as Linux lays them out.
-    let mut strings: Vec<u8> = Vec::new();
-    let mut offsets = Vec::new();
-    let lists = [s.arguments, s.environment];
-    let total: usize = lists
-        .iter()
-        .flat_map(|l| l.iter())
-        .map(|x| x.len() + 9)
-        .sum();
-    if total + s.path.len() > MAX_STRINGS.min(s.stack as usize / 4) {
-        return Err(Errno::E2BIG);
-    }
-    let mut marks = Vec::new();
-    for list in lists {
-        marks.push(strings.len() as u64);
-        for string in list {
-            offsets.push(strings.len() as u64);
-            strings.extend_from_slice(string);
-            strings.push(0);
-        }
-    }
-    marks.push(strings.len() as u64);
-    let path_at = strings.len() as u64;
-    strings.extend_from_slice(s.path);
-    strings.push(0);
-    let platform_at = strings.len() as u64;
-    strings.extend_from_slice(b"x86_64\0");
-    let random_at = strings.len() as u64;
-    strings.extend_from_slice(&s.random[..16]);
-    // Eight zero bytes end the stack.
-    let strings_base = (stack_top - 8 - strings.len() as u64) & !15;
-
-    let clock_ticks = 100;
-    let mut auxv: Vec<(u64, u64)> = Vec::from([
-        (16, hardware_capabilities()),
-        (6, PAGE),
-        (17, clock_ticks),
-        (3, elf.headers.map_or(0, |h| h.wrapping_add(bias))),
-        (4, 56),
-        (5, elf.header_count),
-        (7, interpreter_base),
-        (8, 0),
-        (9, elf.entry.wrapping_add(bias)),
-        (11, s.identity.user[0].into()),
-        (12, s.identity.user[1].into()),
-        (13, s.identity.group[0].into()),
-        (14, s.identity.group[1].into()),
-        (23, s.identity.secure.into()),
-        (25, strings_base + random_at),
-        (26, hardware_capabilities2()),
-        (31, strings_base + path_at),
-        (15, strings_base + platform_at),
-        (51, 3632),
-    ]);
+    let program_entry = elf.entry.wrapping_add(bias);
+    let (interpreter, entry) = match &elf.interpreter {
+        Some(path) => map_interpreter(space, (s.interpreter)(path)?.image())?,
+        None => (0, program_entry),
+    };
+    let heap = elf.extent().1 + bias + pages(12);
     let vdso = super::vdso::map(space);
-    if vdso != 0 {
-        auxv.insert(0, (33, vdso));
-    }
-    auxv.push((0, 0));
-    let auxv: Vec<u8> = auxv
-        .iter()
-        .flat_map(|(k, v)| [k.to_le_bytes(), v.to_le_bytes()])
-        .flatten()
-        .collect();
 
-    let mut words: Vec<u64> = Vec::from([s.arguments.len() as u64]);
-    let (arguments, environment) = offsets.split_at(s.arguments.len());
-    for list in [arguments, environment] {
-        words.extend(list.iter().map(|o| strings_base + o));
-        words.push(0);
-    }
-    let mut block: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    block.extend_from_slice(&auxv);
-    let stack_pointer = (strings_base - block.len() as u64) & !15;
-    space
-        .write(strings_base, &strings)
-        .map_err(|_| Errno::ENOMEM)?;
-    space
-        .write(stack_pointer, &block)
-        .map_err(|_| Errno::ENOMEM)?;
+    let strings = Strings::of(s, stack_top)?;
+    let auxv = auxiliary_vector(&[
+        (AT_SYSINFO_EHDR, vdso),
+        (AT_HWCAP, hardware_capabilities()),
+        (AT_PAGESZ, PAGE),
+        (AT_CLKTCK, CLOCK_TICKS),
+        (AT_PHDR, elf.headers.map_or(0, |h| h.wrapping_add(bias))),
+        (AT_PHENT, elf::PROGRAM_HEADER as u64),
+        (AT_PHNUM, elf.header_count),
+        (AT_BASE, interpreter),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, program_entry),
+        (AT_UID, s.identity.user[0].into()),
+        (AT_EUID, s.identity.user[1].into()),
+        (AT_GID, s.identity.group[0].into()),
+        (AT_EGID, s.identity.group[1].into()),
+        (AT_SECURE, s.identity.secure.into()),
+        (AT_RANDOM, strings.random),
+        (AT_HWCAP2, hardware_capabilities2()),
+        (AT_EXECFN, strings.path),
+        (AT_PLATFORM, strings.platform),
+        (AT_MINSIGSTKSZ, SMALLEST_SIGNAL_STACK),
+        (AT_NULL, 0),
+    ]);
+    let stack = push(space, s.arguments.len(), &strings, &auxv)?;
     Ok(Started {
         entry,
-        stack: stack_pointer,
+        stack,
         heap,
         vdso,
         auxv,
-        strings: [marks[0], marks[1], marks[1], marks[2]].map(|m| strings_base + m),
+        strings: strings.lists,
     })
+}
+
+/// Maps the stack below `top`; where it ends.
+fn map_stack(space: &mut Space, top: u64, bytes: u64, execute: bool) -> Result<u64, Errno> {
+    let protection = Protection {
+        execute,
+        ..Protection::WRITE
+    };
+    let place = Place::Fixed(top - bytes);
+    space
+        .map(place, bytes, protection, Backing::Anonymous, 0, note::STACK)
+        .map_err(crate::errno_of)
+}
+
+/// Maps a program's interpreter where there is room; its base and its first instruction.
+fn map_interpreter(space: &mut Space, image: Image<'_>) -> Result<(u64, u64), Errno> {
+    let loader = Elf::parse(image.bytes)?;
+    if loader.interpreter.is_some() || !loader.relocatable {
+        return Err(Errno::ELIBBAD);
+    }
+    let (first, last) = loader.extent();
+    // Finds a gap of the right size, with room to align in.
+    let room = (last - first)
+        .checked_add(loader.align)
+        .ok_or(Errno::ENOMEM)?;
+    let anywhere = Place::Near(0);
+    let at = space
+        .map(anywhere, room, Protection::NONE, Backing::Anonymous, 0, 0)
+        .map_err(crate::errno_of)?;
+    space.unmap(at, room).map_err(crate::errno_of)?;
+    let base = at.next_multiple_of(loader.align).wrapping_sub(first);
+    elf::map(space, &loader, image, base)?;
+    Ok((base, loader.entry.wrapping_add(base)))
+}
+
+/// The strings at the upper end of the stack: arguments, environment and path from below, as Linux lays them out.
+struct Strings {
+    bytes: Vec<u8>,
+    /// Address of the first byte.
+    base: u64,
+    /// Addresses of the arguments, then of the environment's variables.
+    each: Vec<u64>,
+    /// First and last address of the arguments, and of the environment.
+    lists: [u64; 4],
+    /// Addresses.
+    path: u64,
+    platform: u64,
+    random: u64,
+}
+
+impl Strings {
+    /// # Errors
+    /// `E2BIG`.
+    fn of(s: &Start<'_>, stack_top: u64) -> Result<Self, Errno> {
+        let lists = [s.arguments, s.environment];
+        let strings = lists.iter().flat_map(|list| list.iter());
+        // Each takes a pointer and a zero byte besides.
+        let total: usize = strings.map(|string| string.len() + 9).sum();
+        if total + s.path.len() > MAX_STRINGS.min(s.stack as usize / 4) {
+            return Err(Errno::E2BIG);
+        }
+        let mut bytes = Vec::new();
+        let mut push = |string: &[u8]| {
+            let at = bytes.len() as u64;
+            bytes.extend_from_slice(string);
+            at
+        };
+        let (mut each, mut marks) = (Vec::new(), [0; 3]);
+        for (list, mark) in lists.iter().zip(1..) {
+            for string in *list {
+                each.push(push(string));
+                push(b"\0");
+            }
+            marks[mark] = push(b"");
+        }
+        let path = push(s.path);
+        push(b"\0");
+        let platform = push(b"x86_64\0");
+        let random = push(&s.random[..16]);
+        // Eight zero bytes end the stack.
+        let base = (stack_top - 8 - bytes.len() as u64) & !15;
+        each.iter_mut().for_each(|at| *at += base);
+        Ok(Self {
+            bytes,
+            base,
+            each,
+            lists: [marks[0], marks[1], marks[1], marks[2]].map(|at| base + at),
+            path: base + path,
+            platform: base + platform,
+            random: base + random,
+        })
+    }
+}
+
+/// The bytes of an auxiliary vector. What has no address is left out of it.
+fn auxiliary_vector(pairs: &[(u64, u64)]) -> Vec<u8> {
+    pairs
+        .iter()
+        .filter(|pair| **pair != (AT_SYSINFO_EHDR, 0))
+        .flat_map(|(key, value)| [key.to_le_bytes(), value.to_le_bytes()])
+        .flatten()
+        .collect()
+}
+
+/// Writes the stack that a program begins with: the number of arguments, pointers to them and to the environment, the auxiliary
+/// vector, and the strings. Where it begins.
+fn push(space: &mut Space, arguments: usize, strings: &Strings, auxv: &[u8]) -> Result<u64, Errno> {
+    let mut words: Vec<u64> = Vec::from([arguments as u64]);
+    let (arguments, environment) = strings.each.split_at(arguments);
+    for list in [arguments, environment] {
+        words.extend(list);
+        words.push(0);
+    }
+    let mut block: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    block.extend_from_slice(auxv);
+    let stack = (strings.base - block.len() as u64) & !15;
+    for (at, bytes) in [(strings.base, &strings.bytes), (stack, &block)] {
+        space.write(at, bytes).map_err(|_| Errno::ENOMEM)?;
+    }
+    Ok(stack)
 }
 
 /// `AT_HWCAP`: CPUID leaf 1, EDX.
