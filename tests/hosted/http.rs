@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::SocketAddr,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -38,6 +39,10 @@ async fn handler(request: &mut Request<'_>) -> Response {
             let _ = sender.try_send(Ok(ebb_net::Bytes::from_static(b"half")));
             let _ = sender.try_send(Err(http::Broken));
             Response::new(200).stream(receiver)
+        }
+        ("GET", "/starts") => {
+            let started = Command::new("sleep").arg("5").spawn();
+            Response::text(if started.is_ok() { "started" } else { "not" })
         }
         ("GET", "/silent") => {
             let (sender, receiver) = ebb::sync::channel::channel(1);
@@ -294,6 +299,17 @@ fn a_body_that_breaks_off_is_not_taken_for_the_whole() {
     with_server(Limits::default(), |address| {
         let answer = exchange(address, b"GET /broken HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(answer.ends_with("4\r\nhalf\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn programs_that_the_server_starts_do_not_hold_its_connections_open() {
+    with_server(Limits::default(), |address| {
+        let start = Instant::now();
+        let request = b"GET /starts HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let answer = exchange(address, request);
+        assert!(answer.ends_with("started"), "{answer}");
+        assert!(start.elapsed() < Duration::from_secs(4));
     });
 }
 

@@ -282,7 +282,12 @@ impl NetStack for LinuxSockets {
                 return Err(Error::WouldBlock);
             }
             loop {
-                match retry(|| entry.socket.accept_raw()) {
+                // Programs that this one starts must not hold it open.
+                match retry(|| {
+                    entry
+                        .socket
+                        .accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+                }) {
                     // A connection that its peer gave up meanwhile is nobody's error.
                     Err(Error::ConnectionAborted) => {}
                     Err(Error::WouldBlock) => {
@@ -293,7 +298,6 @@ impl NetStack for LinuxSockets {
                 }
             }
         })?;
-        socket.set_nonblocking(true).map_err(|e| error_of(&e))?;
         let _ = socket.set_tcp_nodelay(true);
         let id = sockets().insert(socket, Kind::Stream, false)?;
         Ok((id, to_std(&peer)))
