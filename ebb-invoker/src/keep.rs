@@ -7,6 +7,7 @@
 //! | `record/` and the record's place, big endian | the record of an activation |
 //! | `platform/key` | the key of the user `guest`, if it was drawn |
 //! | `platform/revision` | a number that no action's revision has reached |
+//! | `platform/removal` | nothing, with a blob of the keys that are to go: a change with more of them than go at once |
 //!
 //! A document that is too long for a value is a blob as well, and the value says so.
 //!
@@ -51,6 +52,10 @@ const NAMESPACE: &str = "namespace/";
 const RECORD: &[u8] = b"record/";
 const KEY: &str = "platform/key";
 const REVISION: &str = "platform/revision";
+const REMOVAL: &str = "platform/removal";
+
+/// Entities that go in one batch. Those of a namespace may be more than a batch of the store holds.
+const AT_ONCE: usize = 1000;
 
 /// The store of a platform's state.
 pub struct Keeper {
@@ -140,6 +145,7 @@ impl Keeper {
     /// The disk takes no writes.
     pub async fn restore(&self) -> Result<Restored, String> {
         let mut restored = Restored::default();
+        self.finish_removal().await?;
         self.store.visit(ENTITY, |key, entry| {
             match core::str::from_utf8(&key[ENTITY.len()..]) {
                 Ok(path) => {
@@ -173,6 +179,46 @@ impl Keeper {
         batch.put(REVISION, next.to_le_bytes());
         self.store.commit(batch).await.map_err(said)?;
         Ok(restored)
+    }
+
+    /// Ends what a power cut has interrupted.
+    async fn finish_removal(&self) -> Result<(), String> {
+        let said = |error: Error| format!("{error}");
+        let Some(hash) = self.store.get(REMOVAL).await.map_err(said)? else {
+            return Ok(());
+        };
+        let hash = hash.first_chunk().copied().unwrap_or_default();
+        let list = self.store.blob(&hash).await.map_err(said)?;
+        let list = String::from_utf8(list.unwrap_or_default()).unwrap_or_default();
+        let keys: Vec<String> = list.lines().map(String::from).collect();
+        self.remove(&keys).await.map_err(said)
+    }
+
+    /// Takes keys away in several batches, and the note that says so with the last of them.
+    async fn remove(&self, keys: &[String]) -> Result<(), Error> {
+        let mut left = keys.len();
+        for some in keys.chunks(AT_ONCE) {
+            let mut batch = Batch::default();
+            some.iter().for_each(|key| batch.delete(key));
+            left -= some.len();
+            if left == 0 {
+                batch.delete(REMOVAL);
+            }
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a change durable that takes away more than a batch holds: first everything else with a note of what is to go, so that
+    /// all of it goes or nothing does, whenever the power does. On a full disk there is no room for the note, and a power cut may leave
+    /// a part.
+    async fn commit_many(&self, mut batch: Batch, gone: &[String]) -> Result<(), Error> {
+        let list = batch.blob(gone.join("\n").into_bytes());
+        batch.put_with(REMOVAL, list, [list]);
+        match self.store.commit(batch).await {
+            Ok(()) | Err(Error::Full) => self.remove(gone).await,
+            Err(error) => Err(error),
+        }
     }
 
     async fn restore_namespaces(&self, restored: &mut Restored) {
@@ -255,6 +301,7 @@ impl Keeper {
         }
         ticket.turn().await;
         let mut batch = Batch::default();
+        let mut gone = Vec::new();
         let mut sums = self.sums.lock();
         for ((name, entity), document) in entities.iter().zip(documents) {
             match document {
@@ -267,7 +314,7 @@ impl Keeper {
                 }
                 None => {
                     sums.remove(name);
-                    batch.delete(entity_key(name));
+                    gone.push(entity_key(name));
                 }
             }
         }
@@ -278,9 +325,18 @@ impl Keeper {
                 None => batch.delete(namespace_key(name)),
             };
         }
-        let done = self.store.commit(batch);
-        drop(ticket);
-        done.await.map_err(|error| {
+        let done = if gone.len() > AT_ONCE {
+            // Nothing else is changed meanwhile.
+            let done = self.commit_many(batch, &gone).await;
+            drop(ticket);
+            done
+        } else {
+            gone.iter().for_each(|key| batch.delete(key));
+            let done = self.store.commit(batch);
+            drop(ticket);
+            done.await
+        };
+        done.map_err(|error| {
             let mut sums = self.sums.lock();
             for (name, _) in &failed.entities {
                 sums.remove(name);

@@ -6,7 +6,7 @@ use ebb_block::sim::{Random, SimDisk};
 use ebb_invoker::keep::Keeper;
 use ebb_openwhisk::Controller;
 
-use crate::{Held, State, World, asked, change, question, record, state};
+use crate::{Held, State, World, ask, asked, change, question, record, state};
 
 #[derive(Default)]
 struct History {
@@ -127,4 +127,58 @@ fn every_answered_change_survives_power_cuts() {
             disk = live(&disk, seed * 16 + life);
         }
     }
+}
+
+#[test]
+fn a_namespace_of_more_than_a_batch_holds_goes_as_a_whole_or_not_at_all() {
+    const ACTIONS: u64 = 9_000;
+    let tenant = "/admin/namespaces/guest";
+    let disk = SimDisk::new(32 << 20, 1);
+    let mut world = World::new(&disk);
+    let (keeper, held, _) = world.open_whole();
+    let body = r#"{"exec":{"kind":"nodejs:default","code":"x"}}"#;
+    let mut changes = Vec::new();
+    for number in 0..ACTIONS {
+        let path = format!("/actions/action-with-a-long-name-{number:05}");
+        assert_eq!(ask(&mut held.0.borrow_mut(), "PUT", &path, body, 1), 200);
+        if number % 100 == 99 {
+            changes.extend(keeper.changed(&mut held.0.borrow_mut()));
+        }
+    }
+    world.result(async move {
+        for changed in changes {
+            assert!(keeper.commit(changed).await.is_ok());
+        }
+        keeper.close().await;
+    });
+    let disk = disk.power_cut(1);
+    let (mut none, mut all) = (0, 0);
+    for seed in 0..30 {
+        let disk = disk.copy(seed);
+        let mut world = World::new(&disk);
+        let (keeper, held, _) = world.open();
+        assert_eq!(ask(&mut held.0.borrow_mut(), "DELETE", tenant, "", 1), 200);
+        let changed = keeper.changed(&mut held.0.borrow_mut()).expect("a change");
+        let answered = Rc::new(RefCell::new(false));
+        let place = answered.clone();
+        world.spawn(async move {
+            assert!(keeper.commit(changed).await.is_ok());
+            *place.borrow_mut() = true;
+        });
+        // The last one is not cut.
+        let steps = if seed == 29 { u64::MAX } else { seed / 3 };
+        world.run(steps);
+        let answered = answered.take();
+        let after = disk.power_cut(seed);
+        let (_, held, restored) = World::new(&after).open();
+        let found = held.0.borrow().store().expected() as u64;
+        assert!(
+            found == 0 || found == ACTIONS && !answered,
+            "seed {seed}: {found}, answered: {answered}"
+        );
+        assert_eq!(restored.lost, [""; 0], "seed {seed}");
+        none += u64::from(found == 0);
+        all += u64::from(found > 0);
+    }
+    assert!(none > 1 && all > 1, "{none} {all}");
 }
