@@ -4,10 +4,12 @@
 mod common;
 
 use common::{Bed, GUEST, answer, basic, js};
+use ebb_openwhisk::entity::kept::{self, Kept};
 use ebb_openwhisk::json::Json;
 use ebb_openwhisk::logs::{Collector, Stream};
 use ebb_openwhisk::name::FullName;
 use ebb_openwhisk::query::{Query, decode};
+use ebb_openwhisk::runtimes::Runtimes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -136,6 +138,135 @@ fn bed() -> Bed {
     web["annotations"] = json!([{"key": "web-export", "value": true}]);
     bed.put("/_/actions/w", web);
     bed
+}
+
+/// What is kept of one of each sort of entity, alarms of each feed among them.
+fn all_kept() -> Vec<(Value, Option<String>)> {
+    let bed = bed();
+    bed.put(
+        "/_/packages/b",
+        json!({"binding": {"namespace": "guest", "name": "pkg"}}),
+    );
+    let mut all: Vec<_> = bed
+        .controller
+        .borrow()
+        .store()
+        .present("guest")
+        .map(|entity| {
+            let Kept { document, code } = kept::write(entity);
+            let document: Value = serde_json::from_str(document.as_str()).unwrap();
+            (document, code.map(|code| code.as_str().to_owned()))
+        })
+        .collect();
+    let trigger = all.iter().find(|(document, _)| document["is"] == "trigger");
+    let trigger = trigger.expect("a trigger").0.clone();
+    for config in [
+        json!({"cron": "*/5 * * * * *", "timezone": "Europe/Berlin"}),
+        json!({"cron": "0 0 29 2 *", "strict": true, "startDate": "2030-01-01T00:00:00Z"}),
+        json!({"minutes": 3, "stopDate": "2099-12-31T00:00:00Z"}),
+        json!({"date": "2099-12-31", "deleteAfterFire": "rules"}),
+    ] {
+        let mut with = trigger.clone();
+        with["alarm"] = json!({"config": config, "payload": {}, "from": 1_700_000_000_000_u64, "fired": 1, "changed": 5});
+        all.push((with, None));
+    }
+    all
+}
+
+/// All places of a value, as JSON pointers.
+fn places(value: &Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                places(value, &format!("{at}/{name}"), into);
+            }
+        }
+        Value::Array(values) => {
+            for (number, value) in values.iter().enumerate() {
+                places(value, &format!("{at}/{number}"), into);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a member may have become.
+fn other_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<u64>().prop_map(|n| json!(n)),
+        any::<i32>().prop_map(|n| json!(n)),
+        prop::sample::select(vec![
+            json!(null),
+            json!(true),
+            json!([]),
+            json!({}),
+            json!(u64::MAX),
+            json!(u64::MAX - 1),
+            json!(i64::MAX),
+            json!(-1),
+            json!(1.5),
+            json!(0),
+            json!(""),
+            json!("/"),
+            json!("/a/b/c/d"),
+            json!("/guest/a"),
+            json!("9.9.9"),
+            json!("4294967296.0.0"),
+            json!("* * * * * *"),
+            json!("59 59 23 31 12 7"),
+            json!("* * 30 2 *"),
+            json!("UTC"),
+            json!("9999-12-31T23:59:59Z"),
+            json!("nodejs:14"),
+            json!("rule"),
+            json!("trigger"),
+            json!("package"),
+            json!("action"),
+        ]),
+        ".{0,8}".prop_map(|text| json!(text)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_was_kept_is_an_entity_or_refused(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(other_value())), 0..4),
+        spoilt in prop::option::of((any::<prop::sample::Index>(), any::<u8>())), no_code in any::<bool>(),
+    ) {
+        thread_local!(static ALL: Vec<(Value, Option<String>)> = all_kept());
+        let (mut document, code) = ALL.with(|all| which.get(all).clone());
+        for (place, value) in &changes {
+            let mut all = Vec::new();
+            places(&document, "", &mut all);
+            let place = place.get(&all);
+            match value {
+                Some(value) => *document.pointer_mut(place).unwrap() = value.clone(),
+                None => if let Some((parent, name)) = place.rsplit_once('/')
+                    && let Some(members) = document.pointer_mut(parent).and_then(Value::as_object_mut)
+                {
+                    members.remove(name);
+                },
+            }
+        }
+        let mut bytes = document.to_string().into_bytes();
+        if let Some((at, byte)) = spoilt {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let Ok(document) = Json::parse_bytes(&bytes) else { return Ok(()) };
+        let code = code.filter(|_| !no_code).map(|code| Json::parse(&code).unwrap());
+        let runtimes = Runtimes::default();
+        let Ok(entity) = kept::read(&Kept { document, code }, &runtimes) else { return Ok(()) };
+        // Whatever it is, it is kept as what it is.
+        let again = kept::write(&entity);
+        let read = kept::read(&again, &runtimes);
+        prop_assert!(read.is_ok(), "{:?}: {}", read.err(), again.document.as_str());
+        prop_assert_eq!(kept::write(&read.unwrap()), again);
+    }
 }
 
 proptest! {
