@@ -13,6 +13,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::Poll;
 use core::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -214,12 +216,15 @@ impl KeptFunctions {
             (inner.store.clone()?, base.base.clone(), base.content)
         };
         let key = key_of(content, name);
-        let mut bytes = store.get(piece_key(&key, 0)).await.ok()??;
-        let (count, sum, rest) = beginning(&bytes)?;
-        let rest = rest.to_vec();
-        bytes = rest;
-        for number in 1..count {
-            bytes.extend(store.get(piece_key(&key, number)).await.ok()??);
+        let count = store.keys(key).len() as u32;
+        let mut pieces = at_once((0..count).map(|number| store.get(piece_key(&key, number)))).await;
+        let first = pieces.first_mut()?.take()?;
+        let (expected, sum, rest) = beginning(&first)?;
+        let mut bytes = Vec::with_capacity(count as usize * PIECE);
+        bytes.extend_from_slice(rest);
+        // One that was longer before may have left pieces behind it.
+        for piece in pieces.get_mut(1..expected as usize)? {
+            bytes.extend(piece.take()?);
         }
         // It may have been written anew between two pieces.
         if ebb_shelf::checksum(&bytes) != sum {
@@ -233,6 +238,31 @@ impl KeptFunctions {
             written.cost_us,
         ))
     }
+}
+
+/// What the disk gives for each of these reads, which are all under way at once.
+async fn at_once<F>(reads: impl Iterator<Item = F>) -> Vec<Option<Vec<u8>>>
+where
+    F: Future<Output = Result<Option<Vec<u8>>, Error>>,
+{
+    let mut reads: Vec<_> = reads.map(|read| (Box::pin(read), None)).collect();
+    poll_fn(|context| {
+        let mut left = false;
+        for (read, done) in &mut reads {
+            if done.is_none() {
+                match read.as_mut().poll(context) {
+                    Poll::Ready(result) => *done = Some(result.ok().flatten()),
+                    Poll::Pending => left = true,
+                }
+            }
+        }
+        match left {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    })
+    .await;
+    reads.into_iter().map(|(_, done)| done.flatten()).collect()
 }
 
 /// The number of pieces and the checksum that a first piece begins with, and what follows.

@@ -174,12 +174,13 @@ impl InstanceMaker for Image {
         true
     }
 
-    fn prepare(&self, launch: &Launch) {
-        if launch.loader != Loader::Executable {
-            let launch = launch.clone();
-            // Whether there is a base is told to whoever asks for an instance.
-            ebb::spawn(async move { drop(EbbRef::<BaseStore>::get().origin(&launch).await) });
-        }
+    fn prepare(&self, launch: &Launch) -> Boxed<'static, ()> {
+        let launch = launch.clone();
+        Box::pin(async move {
+            if launch.loader != Loader::Executable {
+                drop(EbbRef::<BaseStore>::get().origin(&launch).await);
+            }
+        })
     }
 
     fn keeps(&self) -> bool {

@@ -263,8 +263,11 @@ pub trait InstanceMaker {
     fn uses_own_time(&self) -> bool {
         false
     }
-    /// Begins with what takes long before the first instance of a launch, on this core.
-    fn prepare(&self, _: &Launch) {}
+    /// Does what takes long before the first instance of a launch, on this core; ends when it is done, or cannot be: that is told
+    /// to whoever asks for an instance.
+    fn prepare(&self, _: &Launch) -> Boxed<'static, ()> {
+        Box::pin(core::future::ready(()))
+    }
     /// Whether any may be [kept](FunctionSnapshot::keep).
     fn keeps(&self) -> bool {
         false

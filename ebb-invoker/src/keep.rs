@@ -67,6 +67,9 @@ pub struct Keeper {
     /// The places of the records that are to be read, the oldest first.
     records: SpinMutex<Vec<u64>>,
     waiting: SpinMutex<Waiting>,
+    /// Where revisions begin at the next start, until a change is kept that was queued behind it: a start need not wait for a flush, for
+    /// nobody is told of a revision before that.
+    next_revision: SpinMutex<Option<u64>>,
 }
 
 /// What a disk has.
@@ -126,6 +129,9 @@ impl Keeper {
         device: Arc<dyn BlockDevice>,
         id: [u8; 16],
     ) -> Result<(Self, Writer, Vec<String>), String> {
+        if device.is_read_only() {
+            return Err("it cannot be written to".into());
+        }
         let opened = Store::open(device, id).await;
         let (store, writer, report) = opened.map_err(|error| format!("{error}"))?;
         let damage = report.damage.iter().map(|damage| format!("{damage:?}"));
@@ -135,6 +141,7 @@ impl Keeper {
             sums: SpinMutex::default(),
             records: SpinMutex::default(),
             waiting: SpinMutex::default(),
+            next_revision: SpinMutex::default(),
         };
         Ok((keeper, writer, damage.collect()))
     }
@@ -175,9 +182,11 @@ impl Keeper {
         let stored = stored.and_then(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?)));
         restored.revision = stored.unwrap_or(0);
         let next = restored.revision + REVISIONS;
+        *self.next_revision.lock() = Some(next);
         let mut batch = Batch::default();
         batch.put(REVISION, next.to_le_bytes());
-        self.store.commit(batch).await.map_err(said)?;
+        // It begins at once. If it fails, the first change makes up for it.
+        drop(self.store.commit(batch));
         Ok(restored)
     }
 
@@ -301,6 +310,12 @@ impl Keeper {
         }
         ticket.turn().await;
         let mut batch = Batch::default();
+        let next_revision = *self.next_revision.lock();
+        if let Some(next) = next_revision
+            && entities.iter().any(|(_, entity)| entity.is_some())
+        {
+            batch.put(REVISION, next.to_le_bytes());
+        }
         let mut gone = Vec::new();
         let mut sums = self.sums.lock();
         for ((name, entity), document) in entities.iter().zip(documents) {
@@ -336,6 +351,12 @@ impl Keeper {
             drop(ticket);
             done.await
         };
+        if done.is_ok() && failed.entities.iter().any(|(_, entity)| entity.is_some()) {
+            // Whoever took it has kept it, or nothing.
+            self.next_revision
+                .lock()
+                .take_if(|next| Some(*next) == next_revision);
+        }
         done.map_err(|error| {
             let mut sums = self.sums.lock();
             for (name, _) in &failed.entities {

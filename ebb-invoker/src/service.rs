@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ebb::net::{http, tcp};
+use ebb::net::{self, http, tcp};
 use ebb::platform::Environment;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
@@ -30,6 +30,11 @@ use crate::{alarms, front};
 const DRAIN: Duration = Duration::from_secs(70);
 /// How long the first instance may take before the platform says that it has none.
 const FIRST_INSTANCE: Duration = Duration::from_secs(600);
+/// How long there is no call before the platform goes on with what only later ones need, and how long that waits at most.
+const LULL: Duration = Duration::from_millis(400);
+const LULL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a machine may take to get its address before it says where it listens all the same.
+const NETWORK: Duration = Duration::from_secs(3);
 
 /// The platform, which listens and answers until it is stopped.
 pub struct Service {
@@ -49,6 +54,8 @@ impl Service {
     /// # Errors
     /// A text that says what cannot be done, and what would help.
     pub async fn start(options: ServiceOptions) -> Result<Self, String> {
+        // Which takes its time to get an address, while the disk is opened.
+        let network = spawn(net::settled());
         let runtimes = runtimes(options.runtimes).await?;
         let books = EbbRef::<Books>::get();
         if books.back_end().is_none() {
@@ -82,6 +89,7 @@ impl Service {
         }
         spawn(alarms::run());
         spawn(expire_records());
+        let _ = time::timeout(NETWORK, network).await;
         Ok(Self {
             server,
             key,
@@ -359,13 +367,28 @@ fn prepare_first(runtimes: &Runtimes) {
     if let Some(launch) = runtimes.launches().into_iter().next() {
         let last = CoreId::new(core_count() - 1);
         drop(spawn_on(last, async move || {
-            EbbRef::<dyn InstanceMaker>::get().prepare(&launch);
+            EbbRef::<dyn InstanceMaker>::get().prepare(&launch).await;
         }));
     }
 }
 
+/// Waits until nobody has called for a while.
+async fn lull() {
+    const LOOK: Duration = Duration::from_millis(20);
+    let books = EbbRef::<Books>::get();
+    let begun = Instant::now();
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < LULL && begun.elapsed() < LULL_PATIENCE {
+        time::sleep(LOOK).await;
+        if books.running() > 0 {
+            quiet_since = Instant::now();
+        }
+    }
+}
+
 /// Makes one instance of each sort and throws it away, so that a platform that cannot make any says so at the start, and the
-/// first function of a language finds its base. The first sort has the machine for itself until it is ready.
+/// first function of a language finds its base. The first sort has the machine for itself until it is ready; where it is ready at
+/// once, because an earlier start has kept what instances are made of, the first calls have.
 pub async fn warm_up(launches: Vec<Launch>) {
     let maker = EbbRef::<dyn InstanceMaker>::get();
     for (at, launch) in launches.iter().enumerate() {
@@ -373,6 +396,11 @@ pub async fn warm_up(launches: Vec<Launch>) {
             while !maker.is_warm() {
                 time::sleep(Duration::from_millis(50)).await;
             }
+        } else {
+            maker.prepare(launch).await;
+        }
+        if maker.is_warm() {
+            lull().await;
         }
         let began = Instant::now();
         let text =

@@ -10,8 +10,9 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 use core::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -306,6 +307,20 @@ pub fn configuration() -> Configuration {
 /// Wakes `waker` once when the configuration changes.
 pub fn register_configuration(waker: &Waker) {
     stack().register_configuration(waker);
+}
+
+/// Waits until it is known whether this machine has an IPv4 address. Whoever tells others where it listens does so after this: a
+/// client that is faster waits for its next SYN, seconds later. The first use of the network on a native machine starts its devices.
+pub async fn settled() {
+    poll_fn(|context| {
+        // Before the look, so that no change is missed.
+        register_configuration(context.waker());
+        match configuration().settled_v4 {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// The longest IP packet that reaches `to` as far as is known, in bytes.

@@ -25,6 +25,7 @@ mod wakers;
 pub use backend::{
     BindAddress, Configuration, Datagram, Interest, KeepAlive, NetStack, NetStackLinked, Ready,
     Report, SocketId, TcpOption, UdpOption, configuration, path_mtu, register_configuration,
+    settled,
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};

@@ -41,8 +41,6 @@ fn functions_answer_before_the_base_is_warmed_and_share_no_chance() {
     // On a busy host the base may be the faster one.
     let answered_first = (0..4).find_map(|_| {
         let image = Invoker::boot_until("2G", "", &["invoker: http://localhost:"]);
-        // QEMU takes a connection before the machine has an address, and then tries again after seconds only.
-        thread::sleep(Duration::from_millis(400));
         image.deploy("first", "exports.main = () => ({})");
         let (status, answer) = image.call("first", "{}");
         assert_eq!(status, 200, "{answer}");
