@@ -13,6 +13,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use ebb::platform::Environment;
 use ebb::{EbbRef, ebb, println, time};
 use ebb_block::{BLOCK, Disks, Part};
+use ebb_invoker::state::disk_name;
 use ebb_linux::snapshot::{Identity, PAGE_BYTES, Restoring, Unusable};
 use ebb_openwhisk::runtimes::Launch;
 use ebb_shelf::{Error, Item, Shelf};
@@ -86,8 +87,8 @@ impl KeptBases {
             match Opened::of(disks).await {
                 Ok(opened) => Some(Arc::new(opened)),
                 Err(why) => {
-                    let disk = disk();
-                    println!("invoker: disk {disk} is not used for snapshots: {why}");
+                    let disk = disk_name(disk());
+                    println!("invoker: {disk} is not used for snapshots: {why}");
                     None
                 }
             }
@@ -120,7 +121,7 @@ impl KeptBases {
         let shelf = &opened.shelf;
         let identity = Identity::of_machine().ok_or(None)?;
         let item = shelf.find(name_of(launch));
-        let item = item.ok_or_else(|| Some(format!("disk {} has none", disk())))?;
+        let item = item.ok_or_else(|| Some(format!("{} has none", disk_name(disk()))))?;
         let kept = match item.marks[..] {
             [image, archive, cpu] => Some(Identity {
                 image,
@@ -134,11 +135,18 @@ impl KeptBases {
             None => Some("of another sort"),
         };
         if let Some(difference) = difference {
-            return Err(Some(format!("the one on disk {} is {difference}", disk())));
+            return Err(Some(format!(
+                "the one on {} is {difference}",
+                disk_name(disk())
+            )));
         }
         let read = read(shelf, &item).await;
-        let base =
-            read.map_err(|why| Some(format!("the one on disk {} cannot be used: {why}", disk())))?;
+        let base = read.map_err(|why| {
+            Some(format!(
+                "the one on {} cannot be used: {why}",
+                disk_name(disk())
+            ))
+        })?;
         let functions = EbbRef::<KeptFunctions>::get();
         functions.base_is_kept(launch, &base, Some(item.content()));
         Ok(base)
@@ -170,8 +178,8 @@ impl Opened {
         let rest = Part::new(Arc::clone(&device), bases, device.size() - bases)?;
         let (shelf, damaged) = Shelf::open(Arc::new(Part::new(device, 0, bases)?)).await?;
         if damaged {
-            let disk = disk();
-            println!("invoker: what disk {disk} had of snapshots is damaged; they are made anew");
+            let disk = disk_name(disk());
+            println!("invoker: what {disk} had of snapshots is damaged; they are made anew");
         }
         Ok(Self {
             shelf,

@@ -44,10 +44,7 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     if disks.count() == 0 {
         return Ok(None);
     }
-    // The runner hands its own variable over, for people.
-    let named = EbbRef::<dyn Environment>::get().option("disk");
-    let named = named.and_then(|named| named.split([',', ';']).next());
-    let place = named.unwrap_or("disk 0");
+    let place = disk_name(0);
     let wrong = |why: String| {
         format!("the state on {place} cannot be used: {why}; --ephemeral starts without it")
     };
@@ -66,7 +63,7 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
         .any(|(name, _)| name == NAMESPACE);
     books.controller(|c| bring_back(c, &mut restored));
     for lost in damage.iter().chain(&restored.lost) {
-        tell_damage(place, lost);
+        tell_damage(&place, lost);
     }
     let keeper = books.keep(keeper, options.strict_records);
     let key = match (options.auth, restored.key) {
@@ -86,11 +83,28 @@ pub(crate) async fn open(options: &ServiceOptions, id: [u8; 16]) -> Result<Optio
     };
     books.tell_weights();
     spawn(keep_records());
+    // Only a file can be taken away so.
+    let forget = match place.starts_with("disk ") {
+        true => String::new(),
+        false => format!("; `rm {place}` forgets them"),
+    };
     Ok(Some(State {
         key,
-        text: format!("{place}: {entities} entities and {records} records"),
+        text: format!("{place}: {entities} entities and {records} records{forget}"),
         loaded: spawn(load(place, runtimes, begun)),
     }))
+}
+
+/// What people call a disk: its file, where the runner or the variable of a process says so.
+pub fn disk_name(number: usize) -> String {
+    let named = EbbRef::<dyn Environment>::get().option("disk");
+    let mut files = named.unwrap_or_default().split(';');
+    // Settings follow a comma.
+    let file = files.nth(number).and_then(|file| file.split(',').next());
+    match file.filter(|file| !file.is_empty()) {
+        Some(file) => file.into(),
+        None => format!("disk {number}"),
+    }
 }
 
 fn tell_damage(place: &str, what: &str) {
@@ -98,14 +112,14 @@ fn tell_damage(place: &str, what: &str) {
 }
 
 /// Reads entities and records, while requests are answered. What came of it, for people.
-async fn load(place: &'static str, runtimes: Runtimes, begun: Instant) -> String {
+async fn load(place: String, runtimes: Runtimes, begun: Instant) -> String {
     let books = EbbRef::<Books>::get();
     let Some(keeper) = books.keeper() else {
         return String::new();
     };
     let loaded = keeper.load(books, &runtimes).await;
     for lost in &loaded.lost {
-        tell_damage(place, lost);
+        tell_damage(&place, lost);
     }
     // Which actions are no more could not be told before.
     evict::forget_stale();

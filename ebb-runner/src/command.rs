@@ -252,6 +252,7 @@ fn complete_options(
         config.options.extend(image_option(variable)?);
     }
     config.options.extend(forward_option(forwards));
+    config.options.extend(disk_option(&config.disks));
     config.options.extend(launched_option());
     Ok(())
 }
@@ -355,6 +356,20 @@ fn forward_option(forwards: &[net::Forward]) -> Option<String> {
         .map(|f| format!("{}:{}:{}", f.address, f.host, f.guest))
         .collect();
     (!each.is_empty()).then(|| format!("forward={}", each.join(",")))
+}
+
+/// Tells the image which files its disks are, for people; without those whose names the command line cannot take.
+fn disk_option(disks: &[ebb_disk::Spec]) -> Option<String> {
+    const LONGEST: usize = 1000;
+    let name = |disk: &ebb_disk::Spec| {
+        let name = disk.path.to_str().unwrap_or_default();
+        let is_plain = name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
+        String::from(if is_plain { name } else { "" })
+    };
+    let names = disks.iter().map(name).collect::<Vec<_>>().join(";");
+    (!names.is_empty() && names.len() <= LONGEST).then(|| format!("disk={names}"))
 }
 
 /// Tells the image the time more exactly than the machine's real-time clock, which knows whole seconds.

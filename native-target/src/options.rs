@@ -107,7 +107,7 @@ pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 8] = [
+const TABLE: [(&str, &str, Set); 9] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -130,6 +130,8 @@ const TABLE: [(&str, &str, Set); 8] = [
     }),
     // For the application: where the host reaches the image's ports. Written by the runner.
     ("forward", "ADDRESS:HOST:GUEST, ...", |_, _| Some(())),
+    // For the application: the files that are its disks, for people. Written by the runner.
+    ("disk", "FILE; ...", |_, _| Some(())),
     // Written by the runner: the real-time clock tells whole seconds only.
     ("launched", "milliseconds since 1970", |o, v| {
         o.launched_ms = Some(v.parse().ok()?);

@@ -39,10 +39,7 @@ fn boot(disks: &str, said: &[&str]) -> Invoker {
             _ => break,
         }
     }
-    let image = Invoker::boot_with("2G", "", disks, said);
-    // QEMU takes a connection before the machine has an address, and then tries again after seconds only.
-    thread::sleep(Duration::from_millis(400));
-    image
+    Invoker::boot_with("2G", "", disks, said)
 }
 
 /// What a call's record says of how it started: an init is a start from nothing but the base.
@@ -79,7 +76,7 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
     let image = boot(
         &disks,
         &[
-            "of Node is made anew: disk 1 has none",
+            "kept.snapshots has none",
             "of Node is kept for later starts",
         ],
     );
@@ -117,7 +114,7 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
     let image = boot(
         &disks,
         &[
-            "of Node is made anew: the one on disk 1 cannot be used: it is damaged on the disk",
+            "kept.snapshots cannot be used: it is damaged on the disk",
             "of Node is kept for later starts",
         ],
     );

@@ -116,6 +116,11 @@ impl Image {
         line.trim_end().to_owned()
     }
 
+    /// The process of its runner.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said.
     pub fn said(&self) -> String {
         self.said.text().lines.clone()

@@ -65,7 +65,12 @@ impl Invoker {
 
     /// A runner that would boot it, with that disk.
     pub fn runner(memory: &str, disk: &str) -> Command {
-        let mut command = runner(&cargo::example("invoker"), memory, 900);
+        Self::runner_of(&cargo::example("invoker"), memory, disk)
+    }
+
+    /// The same of an image that may be of another build.
+    pub fn runner_of(image: &Path, memory: &str, disk: &str) -> Command {
+        let mut command = runner(image, memory, 900);
         command
             .env("EBB_DISK", disk)
             .env("EBB_FORWARD", "0:3233")
@@ -94,6 +99,38 @@ impl Invoker {
         &mut self.image
     }
 
+    /// Waits until it has said that.
+    pub fn says(&self, what: &str) -> String {
+        self.image.says(what)
+    }
+
+    /// The process of its runner.
+    pub fn runner_id(&self) -> u32 {
+        self.image.id()
+    }
+
+    /// Waits until the bases are on the disk, and the functions' snapshots of before: those are written one after the other, within
+    /// milliseconds each.
+    pub fn until_kept(&self) {
+        let begun = Instant::now();
+        for name in ["Node", "Python"] {
+            let read = format!("base snapshot of {name}, ");
+            let kept = format!("base snapshot of {name} is kept");
+            loop {
+                let said = self.image.said();
+                let mut lines = said.lines();
+                if said.contains(&kept)
+                    || lines.any(|line| line.contains(&read) && line.contains("from the disk"))
+                {
+                    break;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(120), "{said}");
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+
     /// The host's port of its API.
     pub fn port(&self) -> u16 {
         self.port
@@ -101,18 +138,7 @@ impl Invoker {
 
     /// One request on a connection of its own; status and body.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Basic Z3Vlc3Q6a2V5\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status.unwrap_or(0), body.to_owned())
+        try_ask(self.port, method, path, body).expect("it answers")
     }
 
     /// A request to an action of the user's namespace.
@@ -170,6 +196,22 @@ impl Invoker {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// A request to the invoker at a port of this machine; nothing when it has no whole answer, because it is gone.
+pub fn try_ask(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Basic Z3Vlc3Q6a2V5\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, body.to_owned()))
 }
 
 impl Invoker {
