@@ -20,8 +20,9 @@
 
 use alloc::vec::Vec;
 
-use crc::{CRC_32_ISCSI, Crc, Table};
 use ebb_block::BLOCK;
+
+pub use crate::crc32c::checksum;
 
 /// The layout that is written.
 pub const LAYOUT: u32 = 2;
@@ -45,13 +46,6 @@ pub const ENTRY: usize = 16;
 
 const STORE_MAGIC: u64 = u64::from_le_bytes(*b"ebbstore");
 const FRAME_MAGIC: u64 = u64::from_le_bytes(*b"ebbframe");
-
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-
-/// CRC-32C.
-pub fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
-}
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))

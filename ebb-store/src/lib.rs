@@ -31,6 +31,7 @@ extern crate ebb_runtime as ebb;
 extern crate std;
 
 mod checkpoint;
+mod crc32c;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod index;
