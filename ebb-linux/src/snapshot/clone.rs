@@ -78,8 +78,9 @@ impl Snapshot {
             space.set_limit(options.memory);
             if index == 0
                 && let Some(set) = self.working_set().filter(|_| !how.no_prefetch)
+                && let Some(whole) = frozen.pages.whole()
             {
-                space.prefetch(set);
+                space.prefetch(set, whole);
             }
             let memory = Memory::new(space, frozen.memory, behind != 0);
             let process = Process::new(frozen.serial, memory, frozen.files, frozen.state.clone());

@@ -568,9 +568,12 @@ impl Uc {
     /// started without ([`CloneOptions::no_prefetch`]): that work in pieces, for moments when the core is idle. Returns
     /// the number of the next page; `None` when all of them are there.
     pub fn prefetch(&self, from: usize, count: usize) -> Option<usize> {
-        let set = self.origin()?.working_set()?;
+        let origin = self.origin()?;
+        let set = origin.working_set()?;
+        let whole = origin.0.processes.first()?.pages.whole()?;
         let memory = self.init().memory();
-        let next = memory.space.borrow_mut().prefetch_part(set, from, count);
+        let mut space = memory.space.borrow_mut();
+        let next = space.prefetch_part(set, whole, from, count);
         (next < set.len()).then_some(next)
     }
 

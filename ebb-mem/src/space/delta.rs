@@ -8,21 +8,13 @@
 //! What must hold: a delta is used with the frozen space that it was made against, whose pages never change.
 
 use super::area::Areas;
-use super::entry::{ADDRESS, FOREIGN, NO_EXECUTE, OBJECT, PRESENT, pairs, shift};
+use super::entry::{ADDRESS, DIRTY, FETCHED, FOREIGN, NO_EXECUTE, OBJECT, PRESENT, shift, unlike};
+use super::line::{LINES, Line, Page, unlike_lines};
 use super::table::Tables;
 use super::{Area, Backing, Fault, Flags, Frozen, PAGE, Space};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_setzero_si128,
-    _mm_xor_si128,
-};
-
-/// What is compared and kept: 64 bytes.
-pub(super) type Line = [u64; 8];
-/// Of a page.
-const LINES: usize = 64;
 
 /// A page that has changed.
 #[derive(Clone, Copy)]
@@ -68,6 +60,11 @@ impl Lines {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Line> {
         self.0.iter().flatten()
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
     }
 
     fn size(&self) -> usize {
@@ -120,27 +117,11 @@ fn frame_of(entry: u64) -> PhysAddr {
 }
 
 /// The content of a frame that nobody writes to meanwhile.
-fn lines(frame: PhysAddr) -> &'static [Line; LINES] {
+fn content(frame: PhysAddr) -> &'static Page {
     // SAFETY: a frame of memory in the linear map, 4096 bytes and as aligned. The callers look at frames of a frozen
     // space or the boot archive, which never change, or of a space that they have borrowed and that does not run, and
     // drop the reference before that ends.
     unsafe { &*phys_to_virt(frame).cast() }
-}
-
-/// Whether two lines differ. Most that are compared do not, so both are read whole, without a call or a branch.
-fn differ(a: &Line, b: &Line) -> bool {
-    let lanes = |line: &Line| {
-        let at = line.as_ptr().cast::<__m128i>();
-        // SAFETY: SSE2 is part of x86-64; a line is four times 16 bytes, and the loads need no alignment.
-        [0, 1, 2, 3].map(|n| unsafe { _mm_loadu_si128(at.add(n)) })
-    };
-    let (a, b) = (lanes(a), lanes(b));
-    // SAFETY: SSE2, as above.
-    unsafe {
-        let x = |n: usize| _mm_xor_si128(a[n], b[n]);
-        let any = _mm_or_si128(_mm_or_si128(x(0), x(1)), _mm_or_si128(x(2), x(3)));
-        _mm_movemask_epi8(_mm_cmpeq_epi8(any, _mm_setzero_si128())) != 0xffff
-    }
 }
 
 /// Where the page of a file lies that an area would show; `None` for one that would be zeroes.
@@ -224,18 +205,21 @@ impl Space {
     /// Adds to `kept` the lines of a page in which it differs from what a copy would get without it; says which. `None` when there
     /// is no memory for them.
     fn changed_lines(&self, page: u64, new: u64, old: u64, kept: &mut Lines) -> Option<u64> {
+        if new & (FETCHED | DIRTY) == FETCHED {
+            return Some(0);
+        }
         let before = if old == 0 {
             self.area(page).and_then(|area| file_page(area, page))
         } else {
             Some(frame_of(old))
         };
-        let before = before.map_or(&[[0; 8]; LINES], lines);
-        let mut bits = 0;
-        for (index, (line, before)) in lines(frame_of(new)).iter().zip(before).enumerate() {
-            if differ(line, before) {
-                bits |= 1 << index;
-                kept.push(*line)?;
-            }
+        let before = before.map_or(&Page([[0; 8]; LINES]), content);
+        let now = content(frame_of(new));
+        let bits = unlike_lines(now, before);
+        let mut left = bits;
+        while left != 0 {
+            kept.push(now.0[left.trailing_zeros() as usize])?;
+            left &= left - 1;
         }
         Some(bits)
     }
@@ -322,17 +306,15 @@ fn compare(
     base: u64,
     f: &mut impl FnMut(u64, u64, u64) -> Option<()>,
 ) -> Option<()> {
-    for (index, new, old) in pairs(table, other, level) {
-        if new == old {
-            continue;
-        }
+    unlike(table, other, level, |index, new, old| {
         let start = base + (index << shift(level));
         if level == 0 {
-            f(start, new, old)?;
+            f(start, new, old)
         } else if new & ADDRESS != old & ADDRESS {
             let below = |entry: u64| (entry != 0).then(|| frame_of(entry));
-            compare(below(new), below(old), level - 1, start, f)?;
+            compare(below(new), below(old), level - 1, start, f)
+        } else {
+            Some(())
         }
-    }
-    Some(())
+    })
 }

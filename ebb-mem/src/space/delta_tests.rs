@@ -2,6 +2,7 @@
 
 use super::tests::{machine, space};
 use super::*;
+use crate::arena::Rng;
 use std::vec::Vec;
 
 /// The pages lie on both sides of a boundary of the upper tables.
@@ -70,4 +71,128 @@ fn a_delta_of_many_lines_gives_all_of_them_back() {
             assert_eq!(copy.get::<u64>(at), space.get::<u64>(at), "{at:#x}");
         }
     }
+}
+
+/// One thing that happens to a clone.
+fn happen(
+    space: &mut Space,
+    set: &WorkingSet,
+    from: &Frozen,
+    rng: &mut Rng,
+    kept: &mut Vec<Space>,
+) {
+    let page = BASE + rng.below(PAGES as usize) as u64 * PAGE;
+    let at = page + rng.below(64) as u64 * 64;
+    match rng.below(16) {
+        0..5 => {
+            let first = rng.below(set.len());
+            let next = space.prefetch_part(set, from, first, 8);
+            assert!(next > first);
+        }
+        5..8 => {
+            let _ = space.put(at, rng.next());
+        }
+        8..11 => {
+            let value = rng.next();
+            if !space.tables.write_as_cpu(at, value) && space.fault(at, Access::Write).is_ok() {
+                assert!(space.tables.write_as_cpu(at, value));
+            }
+        }
+        11 => {
+            let writable = rng.below(3) > 0;
+            let protection = if writable {
+                Protection::WRITE
+            } else {
+                Protection::READ
+            };
+            let _ = space.protect(page, PAGE, protection);
+        }
+        12 => assert_eq!(
+            space.discard(page, PAGE).is_ok(),
+            space.is_mapped(page, PAGE)
+        ),
+        13 => {
+            let to = BASE + rng.below(PAGES as usize) as u64 * PAGE;
+            let _ = space.remap(page, PAGE, PAGE, Some(Place::Fixed(to)), rng.below(2) == 0);
+        }
+        14 => kept.push(space.duplicate().expect("memory for a copy")),
+        _ => {
+            if let Some(mut other) = kept.pop() {
+                let _ = other.put(at, rng.next());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() {
+    let root = machine();
+    let mut rng = Rng(7);
+    for round in 0..400 {
+        let mut base = space(&root, 1 << 30);
+        let len = PAGES * PAGE;
+        let map = base.map(
+            Place::Fixed(BASE),
+            len,
+            Protection::WRITE,
+            Backing::Anonymous,
+            0,
+            0,
+        );
+        assert_eq!(map, Ok(BASE));
+        for page in (0..PAGES).filter(|page| page % 3 != 0) {
+            assert_eq!(base.put(BASE + page * PAGE, page + 1), Ok(()));
+        }
+        let frozen = base.freeze().expect("memory to freeze");
+        let pages = (0..PAGES)
+            .filter(|page| page % 4 != 0)
+            .map(|page| BASE + page * PAGE);
+        let set = WorkingSet::new(pages.collect(), Vec::new());
+        let mut clone = frozen.thaw().expect("memory to thaw");
+        let mut kept = Vec::new();
+        for _ in 0..rng.below(80) {
+            happen(&mut clone, &set, &frozen, &mut rng, &mut kept);
+        }
+        let delta = clone.delta(&frozen).expect("memory for it");
+        let mut copy = frozen.thaw_with(&delta).expect("memory for it");
+        for at in (BASE..BASE + len).step_by(64) {
+            assert_eq!(
+                copy.get::<u64>(at),
+                clone.get::<u64>(at),
+                "{at:#x} in round {round}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
+    let root = machine();
+    let mut base = space(&root, 1 << 30);
+    let len = PAGES * PAGE;
+    let map = base.map(
+        Place::Fixed(BASE),
+        len,
+        Protection::WRITE,
+        Backing::Anonymous,
+        0,
+        0,
+    );
+    assert_eq!(map, Ok(BASE));
+    assert_eq!(base.fill(BASE, len as usize / 2, 1), Ok(()));
+    let frozen = base.freeze().expect("memory to freeze");
+    let pages = (0..PAGES).map(|page| BASE + page * PAGE);
+    let set = WorkingSet::new(pages.collect(), Vec::new());
+    let mut clone = frozen.thaw().expect("memory to thaw");
+    clone.prefetch(&set, &frozen);
+    assert_eq!(clone.put(BASE, 2u8), Ok(()));
+    assert!(clone.tables.write_as_cpu(BASE + 40 * PAGE, 3));
+    // Behind the delta's back, which therefore has not looked there.
+    let unseen = clone
+        .tables
+        .usable(BASE + 2 * PAGE, false)
+        .expect("it was fetched");
+    // SAFETY: a frame of the clone's, to which no reference exists.
+    unsafe { unseen.write(9) };
+    assert_eq!(clone.delta(&frozen).expect("memory for it").pages(), 2);
 }

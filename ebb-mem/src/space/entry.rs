@@ -5,6 +5,7 @@
 //! that holds it. An entry above the last level that is not 0 names a table.
 
 use super::Protection;
+use super::line::{LINES, Page, for_each_unlike};
 use crate::{PhysAddr, frame, phys_to_virt};
 use core::ops::Range;
 
@@ -20,6 +21,10 @@ pub(super) const SHARED: u64 = 1 << 11;
 /// The frame belongs to a [`super::Shared`] whose later writes are to be seen here: writing to it through this mapping is
 /// always a reason to copy it.
 pub(super) const OBJECT: u64 = 1 << 52;
+/// The frame is this space's own and holds what the space that this one is a copy of shows there, unless the entry is [`DIRTY`]
+/// as well. The kernel, whose writes the CPU does not note, does not write through such an entry before it has lost this
+/// (`usable`).
+pub(super) const FETCHED: u64 = 1 << 53;
 /// Set in every entry that holds a frame, present or not.
 pub(super) const HELD: u64 = 1 << 10;
 pub(super) const NO_EXECUTE: u64 = 1 << 63;
@@ -47,22 +52,35 @@ pub(super) fn slots(table: PhysAddr) -> impl Iterator<Item = (u64, *mut u64)> {
 }
 
 /// What a missing table reads as.
-static EMPTY: [u64; 512] = [0; 512];
+static EMPTY: Page = Page([[0; 8]; LINES]);
 
-/// The entries of two tables side by side, `other`'s as zero if there is none: the number, this one's and the other's. The
-/// top level (3) has those of the guest's half.
-pub(super) fn pairs(
+/// In what entries are compared: in what they name and how it may be used. That is not whether it may be written to, which is
+/// another matter where it is shared, nor what the CPU notes.
+const COMPARED: u64 = ADDRESS | PRESENT | NO_EXECUTE;
+
+/// Calls `f` for the entries in which two tables differ, `other`'s as zero if there is none, as long as it goes on: with the
+/// number, this one's and the other's. The top level (3) has those of the guest's half. Most do not differ, so a line of them is
+/// looked at once.
+#[inline]
+pub(super) fn unlike(
     table: Option<PhysAddr>,
     other: Option<PhysAddr>,
     level: u32,
-) -> impl Iterator<Item = (u64, u64, u64)> {
-    let first = |table: Option<PhysAddr>| table.map_or(EMPTY.as_ptr().cast_mut(), |t| slot(t, 0));
-    let (ours, theirs) = (first(table), first(other));
-    let last = if level == 3 { 256 } else { 512 };
-    (0..last).map(move |index| {
-        // SAFETY: within the tables, or `EMPTY`, which is only read.
-        let (our, their) = unsafe { (ours.add(index as usize), theirs.add(index as usize)) };
-        (index, read(our), read(their))
+    mut f: impl FnMut(u64, u64, u64) -> Option<()>,
+) -> Option<()> {
+    // SAFETY: a table is a frame in the linear map, as large and aligned as a page; the callers hold it, and change no entry
+    // meanwhile. The CPU may note an access in it, which no caller looks for.
+    let page = |table: PhysAddr| unsafe { &*phys_to_virt(table).cast::<Page>() };
+    let (ours, theirs) = (table.map_or(&EMPTY, page), other.map_or(&EMPTY, page));
+    let lines = if level == 3 { LINES / 2 } else { LINES };
+    for_each_unlike(ours, theirs, lines, COMPARED, |line| {
+        let entries = ours.0[line].iter().zip(&theirs.0[line]).enumerate();
+        for (index, (our, their)) in entries {
+            if (*our ^ *their) & COMPARED != 0 {
+                f((line * 8 + index) as u64, *our, *their)?;
+            }
+        }
+        Some(())
     })
 }
 
@@ -203,9 +221,9 @@ pub(super) fn differences(
     base: u64,
     f: &mut impl FnMut(u32, u64, u64),
 ) {
-    for (index, entry, before) in pairs(Some(table), other, level) {
+    let _ = unlike(Some(table), other, level, |index, entry, before| {
         if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
-            continue;
+            return Some(());
         }
         let start = base + (index << shift(level));
         f(level, start, entry);
@@ -213,5 +231,6 @@ pub(super) fn differences(
             let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
             differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
         }
-    }
+        Some(())
+    });
 }

@@ -94,29 +94,40 @@ impl Space {
         self.tables.taken() * super::PAGE
     }
 
-    /// Makes the pages of a working set usable at once, rather than by a fault for each. Pages that are not mapped here or
-    /// for which there is no memory are left to their faults.
-    pub fn prefetch(&mut self, set: &WorkingSet) {
-        self.prefetch_part(set, 0, usize::MAX);
+    /// Makes the pages of a working set usable at once, rather than by a fault for each. `from` is what this space began as a
+    /// copy of. Pages that are not mapped here or for which there is no memory are left to their faults.
+    pub fn prefetch(&mut self, set: &WorkingSet, from: &Frozen) {
+        self.prefetch_part(set, from, 0, usize::MAX);
     }
 
-    /// The same for `count` pages from the one with number `from` on, so that the work can be done in pieces. Returns the number
+    /// The same for `count` pages from the one with number `first` on, so that the work can be done in pieces. Returns the number
     /// of the next, which is [`WorkingSet::len`] after the last.
-    pub fn prefetch_part(&mut self, set: &WorkingSet, from: usize, count: usize) -> usize {
-        let written = set.written.iter().map(|page| (page, Access::Write));
-        let all = written.chain(set.read.iter().map(|page| (page, Access::Read)));
-        let mut next = from;
-        for (page, access) in all.skip(from).take(count) {
-            let _ = self.fault(*page, access);
-            next += 1;
+    pub fn prefetch_part(
+        &mut self,
+        set: &WorkingSet,
+        from: &Frozen,
+        first: usize,
+        count: usize,
+    ) -> usize {
+        let end = first.saturating_add(count).min(set.len());
+        let (written, read) = (&set.written, &set.read);
+        let part = first.min(written.len())..end.min(written.len());
+        self.tables
+            .fetch(&written[part], &self.areas, &from.0.tables);
+        let first_read = first.max(written.len()) - written.len();
+        let end_read = end.max(written.len()) - written.len();
+        for page in &read[first_read..end_read] {
+            let _ = self.fault(*page, Access::Read);
         }
-        next
+        end
     }
 
     /// Maps the pages that the working set reads and has none of: of files. They need no memory but page tables, which copies
     /// then share.
     pub fn prefetch_read(&mut self, set: &WorkingSet) {
-        self.prefetch_part(set, set.written.len(), usize::MAX);
+        for page in &set.read {
+            let _ = self.fault(*page, Access::Read);
+        }
     }
 }
 

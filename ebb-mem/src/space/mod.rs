@@ -20,6 +20,7 @@ mod delta;
 mod delta_tests;
 mod entry;
 mod frozen;
+mod line;
 #[cfg(test)]
 mod object_tests;
 mod shared;

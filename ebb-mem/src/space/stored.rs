@@ -7,8 +7,9 @@
 //!   that a space made of any parts is one that a guest may have made by mapping and writing.
 
 use super::area::Areas;
-use super::delta::{Changed, Line, file_page};
+use super::delta::{Changed, file_page};
 use super::entry::{ADDRESS, FOREIGN, HELD, OBJECT, SHARED, bits, entries, read, set};
+use super::line::Line;
 use super::{Area, Backing, Delta, Error, Flags, Frozen, GUEST_END, GUEST_START, PAGE, Space};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use alloc::vec::Vec;
@@ -261,7 +262,10 @@ impl Delta {
     /// Its parts.
     #[must_use]
     pub fn to_parts(&self) -> DeltaParts {
-        let lines = self.lines.iter().flatten();
+        let mut lines = Vec::with_capacity(self.lines.len() * size_of::<Line>());
+        for line in self.lines.iter() {
+            lines.extend_from_slice(line.map(u64::to_ne_bytes).as_flattened());
+        }
         DeltaParts {
             outline: Outline {
                 areas: self.areas.iter().cloned().collect(),
@@ -272,7 +276,7 @@ impl Delta {
                 growth_limit: self.growth_limit,
             },
             pages: self.pages.iter().map(|p| (p.address, p.kept)).collect(),
-            lines: lines.flat_map(|word| word.to_ne_bytes()).collect(),
+            lines,
             gone: self.gone.to_vec(),
             rights: self.rights.to_vec(),
         }

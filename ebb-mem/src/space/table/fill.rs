@@ -2,7 +2,11 @@
 
 use super::super::{
     Area, Backing, Fault, PAGE, Shared,
-    entry::{ADDRESS, DIRTY, FOREIGN, OBJECT, PRESENT, SHARED, bits, may_write, read, set},
+    area::Areas,
+    entry::{
+        ADDRESS, DIRTY, FETCHED, FOREIGN, OBJECT, PRESENT, SHARED, bits, may_write, read, set,
+        shift, slot,
+    },
 };
 use super::Tables;
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
@@ -11,6 +15,46 @@ use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 const AROUND: u64 = 16;
 
 impl Tables {
+    /// As [`provide`](Self::provide) for writing, of several pages ahead of it, as far as there is memory. What is copied or made then
+    /// is noted as [`FETCHED`] if it is what `from`, whose copy these tables began as, shows there.
+    pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self) {
+        let table_of = |page: u64| page >> shift(1);
+        // Pages of one table come one after the other.
+        for pages in pages.chunk_by(|a, b| table_of(*a) == table_of(*b)) {
+            let Some(first) = pages.first().map(|page| page & !((1 << shift(1)) - 1)) else {
+                continue;
+            };
+            let Ok(ours) = self.slot_mut(first) else {
+                return;
+            };
+            let theirs = from.last_table(first);
+            for page in pages {
+                let Some(area) = areas.find(*page).filter(|area| area.protection.write) else {
+                    continue;
+                };
+                let index = page >> shift(0) & 511;
+                let at = ours.wrapping_add(index as usize);
+                let before = read(at);
+                let is_theirs =
+                    theirs.map_or(0, |t| read(slot(t, index))) & ADDRESS == before & ADDRESS;
+                let provided = match before {
+                    0 => self.fill(at, *page, area, true),
+                    _ => self.make_writable(at, before, *page, area),
+                };
+                // Of an object that may change it is not worth knowing.
+                let is_known = is_theirs && !matches!(area.backing, Backing::Private(_));
+                let entry = read(at);
+                if provided.is_ok()
+                    && is_known
+                    && entry & SHARED == 0
+                    && (entry ^ before) & ADDRESS != 0
+                {
+                    set(at, entry | FETCHED);
+                }
+            }
+        }
+    }
+
     /// Makes a page usable as its area allows.
     pub fn provide(&mut self, page: u64, area: &Area, write: bool) -> Result<(), Fault> {
         if !write && self.entry(page) & PRESENT != 0 {
@@ -19,14 +63,28 @@ impl Tables {
             return Ok(());
         }
         let at = self.slot_mut(page)?;
-        let old = read(at);
-        if old == 0 {
-            return self.fill(at, page, area, write);
+        match read(at) {
+            0 => self.fill(at, page, area, write),
+            old if write => self.make_writable(at, old, page, area),
+            old => {
+                let kept = old & (ADDRESS | FOREIGN | SHARED | OBJECT);
+                set(at, kept | bits(area.protection, may_write(old)));
+                Ok(())
+            }
         }
+    }
+
+    /// Makes a page that has a frame writable: with a copy of it, unless the frame is this space's own.
+    fn make_writable(
+        &mut self,
+        at: *mut u64,
+        old: u64,
+        page: u64,
+        area: &Area,
+    ) -> Result<(), Fault> {
         let mut frame = PhysAddr(old & ADDRESS);
         let mut kept = old & (FOREIGN | SHARED | OBJECT);
-        let mut alone = may_write(old);
-        if write && !alone {
+        if !may_write(old) {
             let copy = if kept & FOREIGN == 0 {
                 // In place of the one that this space counts already.
                 self.taken += 1;
@@ -46,9 +104,8 @@ impl Tables {
             self.pages += 1;
             frame = copy;
             kept = 0;
-            alone = true;
         }
-        set(at, frame.0 | kept | bits(area.protection, alone));
+        set(at, frame.0 | kept | bits(area.protection, true));
         if old & PRESENT != 0 {
             self.stale.add(page);
         }

@@ -17,9 +17,9 @@
 mod fill;
 
 use super::entry::{
-    ADDRESS, DIRTY, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER, WRITE, bits, count,
-    count_unique, differences, entries, may_write, read, release_table, set, shift, slot, slots,
-    survey,
+    ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER, WRITE, bits,
+    count, count_unique, differences, entries, may_write, read, release_table, set, shift, slot,
+    slots, survey,
 };
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
@@ -214,12 +214,22 @@ impl Tables {
         let copy = frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?;
         self.taken += 1;
         let held = if level == 0 { HELD } else { PRESENT };
-        for ((_, from), (_, to)) in slots(table).zip(slots(copy)) {
-            let entry = read(from);
-            if entry & (held | FOREIGN) == held {
-                frame::share(PhysAddr(entry & ADDRESS));
+        for first in (0..512).step_by(8) {
+            let (from, to) = (slot(table, first), slot(copy, first));
+            // SAFETY: within the tables.
+            let entries: [u64; 8] = core::array::from_fn(|n| read(unsafe { from.add(n) }));
+            let any = entries.iter().fold(0, |any, entry| any | entry);
+            let all = entries.iter().fold(u64::MAX, |all, entry| all & entry);
+            // Most lines have nothing in them, or pages of files.
+            if any & held != 0 && all & FOREIGN == 0 {
+                for entry in entries.iter().filter(|e| **e & (held | FOREIGN) == held) {
+                    frame::share(PhysAddr(entry & ADDRESS));
+                }
             }
-            set(to, entry & !WRITE);
+            for (n, entry) in entries.iter().enumerate() {
+                // SAFETY: as above.
+                set(unsafe { to.add(n) }, entry & !WRITE);
+            }
         }
         set(at, copy.0 | PRESENT | WRITE | USER);
         release_table(table, level);
@@ -276,6 +286,19 @@ impl Tables {
         (entry_of(table, page >> 12), rights, linear)
     }
 
+    /// The table of the last level that a page is in.
+    fn last_table(&self, page: u64) -> Option<PhysAddr> {
+        let mut table = self.root;
+        for level in (1..4).rev() {
+            let entry = read(slot(table, page >> shift(level)));
+            table = PhysAddr(entry & ADDRESS);
+            if entry == 0 {
+                return None;
+            }
+        }
+        Some(table)
+    }
+
     /// What of a range is in memory.
     pub fn usage(&self, range: &Range<u64>) -> Usage {
         let mut usage = Usage::default();
@@ -305,12 +328,31 @@ impl Tables {
         self.walk(page).0
     }
 
-    /// Where the page of an address is in the linear map, if the guest could use it so right now.
+    /// Where the page of an address is in the linear map, if the guest could use it so right now. One that is [`FETCHED`] has to be
+    /// provided before it is written to.
     #[inline]
     pub fn usable(&self, address: u64, write: bool) -> Option<*mut u8> {
         let (entry, rights, linear) = self.walk(address);
-        let allowed = entry & PRESENT != 0 && (!write || rights & entry & WRITE != 0);
+        let writable = || rights & WRITE != 0 && entry & (WRITE | FETCHED) == WRITE;
+        let allowed = entry & PRESENT != 0 && (!write || writable());
         allowed.then(|| linear.wrapping_add((entry & ADDRESS) as usize))
+    }
+
+    /// Writes a word as a program does: where the tables allow it, and noted as the CPU notes it. Whether they did.
+    #[cfg(test)]
+    pub fn write_as_cpu(&mut self, address: u64, value: u64) -> bool {
+        let (entry, rights, linear) = self.walk(address);
+        if entry & PRESENT == 0 || rights & entry & WRITE == 0 {
+            return false;
+        }
+        let Some(table) = self.last_table(address) else {
+            return false;
+        };
+        set(slot(table, address >> 12), entry | DIRTY);
+        let to = (entry & ADDRESS) + (address % PAGE & !7);
+        // SAFETY: within a frame of memory in the linear map, to which no reference exists.
+        unsafe { linear.wrapping_add(to as usize).cast::<u64>().write(value) };
+        true
     }
 
     /// Gives up the frame of an entry.
@@ -508,7 +550,8 @@ impl Tables {
             let old = read(at);
             // Whether writing is possible at once is worth asking only where it is allowed.
             let alone = protection.write && may_write(old);
-            let new = old & (ADDRESS | FOREIGN | SHARED | OBJECT | DIRTY) | bits(protection, alone);
+            let kept = ADDRESS | FOREIGN | SHARED | OBJECT | DIRTY | FETCHED;
+            let new = old & kept | bits(protection, alone);
             set(at, new);
             if old & PRESENT != 0 && (old ^ new) & (PRESENT | WRITE | NO_EXECUTE) != 0 {
                 tables.stale.add(page);
@@ -542,7 +585,8 @@ impl Tables {
             match tables.slot_mut(to + (page - start)) {
                 Ok(new) => {
                     let entry = read(at);
-                    set(new, entry);
+                    // What it was fetched for was the old place.
+                    set(new, entry & !FETCHED);
                     set(at, 0);
                     if entry & PRESENT != 0 {
                         tables.stale.add(page);
