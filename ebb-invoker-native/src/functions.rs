@@ -310,7 +310,8 @@ async fn write(store: &Store, content: u128, due: &Due) -> Result<(), String> {
         channels,
         record: recording.finish().map_err(refused)?,
     };
-    let bytes = borsh::to_vec(&written).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::with_capacity(written.record.len() + PIECE);
+    borsh::to_writer(&mut bytes, &written).map_err(|error| error.to_string())?;
     if bytes.len() > LARGEST {
         return Ok(());
     }

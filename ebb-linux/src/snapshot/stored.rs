@@ -485,9 +485,20 @@ impl Recording {
             working_set,
             contents: self.known.len() as u32,
         };
-        Ok(bytes_of(|bytes| record.serialize(bytes))?)
+        // Lines are most of it: they are to be copied once, not each time the buffer grows.
+        let lines = record.processes.iter().map(|process| match &process.pages {
+            StoredPages::Delta { lines, .. } => lines.len(),
+            StoredPages::Whole { .. } => 0,
+        });
+        let most = lines.sum::<usize>() + record.objects.len() + BESIDES;
+        let mut bytes = Vec::with_capacity(most);
+        record.serialize(&mut bytes)?;
+        Ok(bytes)
     }
 }
+
+/// About what a record takes besides lines and objects.
+const BESIDES: usize = 16 << 10;
 
 fn stored_process(process: &FrozenProcess, runs: Vec<Run>) -> io::Result<StoredProcess> {
     let pages = match &process.pages {
