@@ -50,7 +50,7 @@ function loadSource(code, main) {
     const names = main.split('.');
     entry = property(module.exports, names) ?? property(exports, names);
   }
-  return { entry: assertFunction(entry, main), exports: module.exports };
+  return { entry: assertFunction(entry, main), exports: module.exports, module };
 }
 
 function loadArchive(code, main) {
@@ -71,7 +71,7 @@ function loadArchive(code, main) {
   return { entry: assertFunction(property(exports, names), main), exports };
 }
 
-/** Loads the code: its entry point, and what its module exports. */
+/** Loads the code: its entry point, what its module exports, and the module if it is one of ours. */
 const load = (code, main, binary) => (binary ? loadArchive(code, main) : loadSource(code, main));
 
 module.exports = { load, text };

@@ -23,6 +23,17 @@ function environmentText(value) {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+/** The environment variable for a member of a run request. Platforms send the same few members each time. */
+const variables = new Map();
+function variableOf(member) {
+  let variable = variables.get(member);
+  if (variable === undefined) {
+    variable = `__OW_${member.toUpperCase()}`;
+    if (variables.size < 32) variables.set(member, variable);
+  }
+  return variable;
+}
+
 /**
  * The reason of a failed init: the stack. That of a syntax error opens with the place, which among the files of an archive
  * is what matters. Source text is one file, so there the error comes first, and the place after it.
@@ -47,6 +58,11 @@ class Runtime {
   #sending;
   #concurrent;
   #marker;
+  /**
+   * The last of each object that a call makes, without what is large in it. V8 forgets a shape, and what code has learned of it, with the last
+   * object that has it: a copy of a warmed instance would have to begin anew.
+   */
+  #shapes = { init: undefined, immediate: undefined, module: undefined, run: undefined };
 
   constructor({ concurrent = false, marker = true } = {}) {
     this.#concurrent = concurrent;
@@ -63,23 +79,26 @@ class Runtime {
     if (!filled(value?.main) || !filled(value?.code)) return reply(403, failure('Missing main/no code to execute.'));
     this.#state = 'starting';
     // Requests that came with this one see `starting`.
-    setImmediate(() => this.#load(value, reply));
+    this.#shapes.immediate = setImmediate(() => this.#load(value, reply));
+    this.#shapes.init = body;
   }
 
   #load(value, reply) {
-    const { env } = value;
+    const { code, main, binary, env } = value;
+    value.code = '';
     if (env !== null && typeof env === 'object' && !Array.isArray(env)) {
       for (const name in env) process.env[name] = environmentText(env[name]);
     }
     try {
-      const { entry, exports } = load(value.code, value.main, value.binary === true);
+      const { entry, exports, module } = load(code, main, binary === true);
       this.#entry = entry;
+      this.#shapes.module = module;
       const { beforeCapture, afterRestore } = exports ?? {};
       if (typeof afterRestore === 'function') this.#hooks = { beforeCapture, afterRestore };
     } catch (error) {
       this.#state = 'stopped';
       console.error('Error during initialization:', error);
-      const message = `Initialization has failed due to: ${reason(error, value.binary === true)}`;
+      const message = `Initialization has failed due to: ${reason(error, binary === true)}`;
       return this.#mark(() => reply(502, failure(message)));
     }
     this.#state = 'ready';
@@ -137,8 +156,10 @@ class Runtime {
         `Internal system error: the argument must be a dictionary but has type '${typeof value}'.`, reply);
     }
     for (const name in body) {
-      if (name !== 'value' && typeof body[name] === 'string') process.env[`__OW_${name.toUpperCase()}`] = body[name];
+      if (name !== 'value' && typeof body[name] === 'string') process.env[variableOf(name)] = body[name];
     }
+    body.value = null;
+    this.#shapes.run = body;
     let result;
     try {
       result = (0, this.#entry)(value);
