@@ -11,7 +11,10 @@
 use alloc::{boxed::Box, vec, vec::Vec};
 
 use bytes::{Bytes, BytesMut};
-use ebb_runtime::{EbbRef, platform::Entropy};
+use ebb_runtime::{
+    EbbRef,
+    platform::{Entropy, VectorRegisters},
+};
 use snow::{
     Builder, HandshakeState, TransportState,
     params::{CipherChoice, DHChoice, HashChoice},
@@ -108,6 +111,11 @@ impl CryptoResolver for Primitives {
     }
 }
 
+/// Before anything is encrypted or decrypted: snow's ciphers and curves use AVX where the CPU has it.
+fn claim_vector_registers() {
+    EbbRef::<dyn VectorRegisters>::get().claim();
+}
+
 /// The peer does not have the key, or somebody changed what it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Untrusted;
@@ -142,6 +150,7 @@ impl Channel {
     }
 
     fn start(key: &Key, connects: bool) -> Self {
+        claim_vector_registers();
         let pattern = PATTERN.parse().expect("a pattern that snow knows");
         let builder = Builder::with_resolver(pattern, Box::new(Primitives))
             .psk(0, &key.0)
@@ -162,6 +171,7 @@ impl Channel {
     }
 
     fn write_handshake(&mut self) {
+        claim_vector_registers();
         let State::Handshake(handshake) = &mut self.state else {
             return;
         };
@@ -232,6 +242,7 @@ impl Channel {
     }
 
     fn record(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), Untrusted> {
+        claim_vector_registers();
         let record = &self.input[2..];
         match &mut self.state {
             State::Handshake(handshake) => {
@@ -270,6 +281,7 @@ impl Channel {
         let State::Open(transport) = &mut self.state else {
             return Err(Untrusted);
         };
+        claim_vector_registers();
         for part in bytes.chunks(PLAIN) {
             let mut record = vec![0; 2 + part.len() + TAG];
             let length = transport

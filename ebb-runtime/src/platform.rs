@@ -122,6 +122,16 @@ pub trait Unwind {
     fn catch(&self, f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
 }
 
+/// The CPU's vector registers.
+///
+/// Compiled code uses SSE2, which every 64-bit CPU has, and may do so at any time. Libraries that ask the CPU what it has (ciphers,
+/// mostly) go on to AVX and more, where an image may still have the state of the Linux program that ran last.
+#[component]
+pub trait VectorRegisters {
+    /// Makes all of the registers free for use, until this event ends or enters a guest. Cheap when they are: a few instructions.
+    fn claim(&self);
+}
+
 /// Devices on the machine's bus. Only native platforms provide it.
 #[component]
 pub trait Hardware {

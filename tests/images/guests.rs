@@ -9,13 +9,14 @@ extern crate alloc;
 use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use ebb::platform::Environment;
+use ebb::platform::{Environment, VectorRegisters};
 use ebb::{CoreId, EbbRef, core_count, println, spawn_on, time};
 use ebb_linux::{Exit, Options, Program, Uc};
 
 ebb::option!("trace", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("memory", "a number of bytes", |v| v.parse::<u64>().is_ok());
 ebb::option!("rounds", "a number", |v| v.parse::<u64>().is_ok());
+ebb::option!("vectors", "0 or 1", |v| matches!(v, "0" | "1"));
 ebb::option!("cpu", "a number of milliseconds", |v| v
     .parse::<u64>()
     .is_ok());
@@ -61,6 +62,26 @@ async fn run(name: String, arguments: Vec<String>) -> String {
     }
 }
 
+/// What a library of ciphers does that finds AVX: uses all of the registers whenever it is called.
+async fn use_vectors() {
+    // SAFETY: every 64-bit CPU has CPUID.
+    let has_avx = core::arch::x86_64::__cpuid(1).ecx & 1 << 28 != 0;
+    while has_avx {
+        EbbRef::<dyn VectorRegisters>::get().claim();
+        // SAFETY: the CPU has AVX, and native images enable what it has; the registers are declared lost.
+        unsafe {
+            core::arch::asm!(
+                "vzeroall",
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        time::sleep(Duration::from_micros(200)).await;
+    }
+}
+
 #[ebb::main]
 async fn main() {
     let mut arguments: Vec<String> = ebb::args().iter().map(|a| String::from(*a)).collect();
@@ -75,6 +96,11 @@ async fn main() {
         .and_then(|a| Some(String::from(a.strip_prefix("beside=")?)));
     if beside.is_some() {
         arguments.remove(0);
+    }
+    if number("vectors") == Some(1) {
+        for core in 0..core_count() {
+            drop(spawn_on(CoreId::new(core), use_vectors));
+        }
     }
     let before = free().await;
     for round in 1..=number("rounds").unwrap_or(1) {

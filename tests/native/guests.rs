@@ -99,6 +99,13 @@ fn registers_signals_threads_and_memory_are_kept_for_several_programs_at_once() 
 }
 
 #[test]
+fn vector_registers_are_kept_while_the_image_itself_uses_them() {
+    needs!("qemu-system-x86_64");
+    let console = boot(2, &["--vectors=1", "copies=4", "/bin/abi"]);
+    assert_eq!(console.matches("all kept").count(), 4, "{console}");
+}
+
+#[test]
 fn descriptors_and_files_are_as_on_linux() {
     needs!("qemu-system-x86_64");
     archive();

@@ -11,6 +11,7 @@ mod guest;
 mod net;
 mod power;
 mod unwind;
+mod vectors;
 
 pub(crate) use cores::pin_to_cpu;
 pub use disk::set_disks;

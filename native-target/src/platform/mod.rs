@@ -13,6 +13,7 @@ mod guest;
 mod hardware;
 mod power;
 mod unwind;
+mod vectors;
 
 pub use cores::{sleep_until, token};
 pub use power::exit_status;

@@ -9,7 +9,8 @@
 //!   come in the middle of an entry, end the image instead;
 //! - the kernel uses no vector state but XMM0-15 in their legacy form, which keeps the upper halves, and MXCSR. So these
 //!   are all that an entry saves; the rest (x87, upper halves, masks) and the guest's GS base stay in the CPU until another
-//!   context is entered ([`OWNER`]);
+//!   context is entered ([`OWNER`]), or until code that uses AVX where CPUID says so has asked for the registers
+//!   ([`put_owner_aside`], by `VectorRegisters`);
 //! - a quick call (`ebb_syscall`) uses no register but RAX and RSP, no stack and no memory but the context, so the guest finds
 //!   everything else as it was. The number is bounded by its width, not by a branch alone: a mispredicted branch reads
 //!   nothing outside the table. `swapgs` is unconditional there, and interrupts stay off until `sysretq` restores the flags.
@@ -125,15 +126,23 @@ fn set_guest_gs(base: u64) {
     }
 }
 
-/// Gives the CPU's extended state and the guest's bank of GS to another context.
-pub fn change_owner(context: &mut Context) {
+/// Brings the extended state that a context has in the CPU into memory. After that the kernel may use all of the registers: whatever
+/// context is entered next loads all of its own.
+pub fn put_owner_aside() {
     let owner = get(OWNER);
     if owner != 0 {
-        // SAFETY: an owner that is dropped or moved evicts itself first.
+        // SAFETY: an owner that is dropped or moved evicts itself first; nobody uses a context while it is not entered but by
+        // the functions of `GuestCpu`, which run to their end.
         let owner = unsafe { &mut *(owner as *mut Context) };
         owner.gs_base = guest_gs();
         put_aside(owner);
+        set(OWNER, 0);
     }
+}
+
+/// Gives the CPU's extended state and the guest's bank of GS to another context.
+pub fn change_owner(context: &mut Context) {
+    put_owner_aside();
     restore_extended(context);
     set_guest_gs(context.gs_base);
     set(OWNER, core::ptr::from_mut(context) as u64);
