@@ -43,6 +43,8 @@ pub enum Error {
     OutOfMemory,
     /// The stream ended before as much had arrived as was asked for.
     UnexpectedEof,
+    /// The peer breaks the protocol of a layer over TCP, such as TLS.
+    Protocol,
     /// The name has no address.
     NameNotFound,
     /// The platform does not do this.
@@ -71,6 +73,7 @@ impl fmt::Display for Error {
             Self::PermissionDenied => "forbidden by somebody on the way",
             Self::OutOfMemory => "the network's memory limit is reached",
             Self::UnexpectedEof => "the stream ended early",
+            Self::Protocol => "the peer breaks the connection's protocol",
             Self::NameNotFound => "the name has no address",
             Self::Unsupported => "not supported on this platform",
             Self::Other(number) => return write!(f, "platform error {number}"),

@@ -18,6 +18,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+mod stream;
 pub mod tcp;
 pub mod udp;
 mod wakers;
@@ -29,4 +30,5 @@ pub use backend::{
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
+pub use stream::{Layer, Stream};
 pub use wakers::{Direction, SocketWakers, WakerSet};

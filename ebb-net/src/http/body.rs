@@ -3,18 +3,18 @@
 use alloc::{rc::Rc, vec::Vec};
 
 use super::{Error, head::Framing};
-use crate::tcp::TcpStream;
+use crate::Stream;
 
 /// The receiving side of a connection: the stream, and bytes that belong to what comes next.
 pub(super) struct Reader {
-    stream: Rc<TcpStream>,
+    stream: Rc<Stream>,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are used up.
     start: usize,
 }
 
 impl Reader {
-    pub fn new(stream: Rc<TcpStream>) -> Self {
+    pub fn new(stream: Rc<Stream>) -> Self {
         Self {
             stream,
             buffer: Vec::new(),

@@ -6,11 +6,11 @@ use core::{fmt::Write, net::SocketAddr};
 use ebb::time::timeout;
 
 use super::{Body, Error, Head, Limits, body::Reader, response::Text};
-use crate::tcp::TcpStream;
+use crate::{Stream, tcp::TcpStream};
 
 /// A connection to a server.
 pub struct Client {
-    stream: Rc<TcpStream>,
+    stream: Rc<Stream>,
     reader: Reader,
     head: Head,
     host: String,
@@ -47,16 +47,23 @@ impl Client {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(address: SocketAddr, host: &str, limits: Limits) -> Result<Self, Error> {
-        let stream = Rc::new(timeout(limits.head_time, TcpStream::connect(address)).await??);
-        let _ = stream.set_nodelay(true);
-        Ok(Self {
+        let stream = timeout(limits.head_time, TcpStream::connect(address)).await??;
+        Ok(Self::over(stream, host, limits))
+    }
+
+    /// Over a connection that is there, such as one by TLS. `host` is what the `Host` header says.
+    #[must_use]
+    pub fn over(stream: impl Into<Stream>, host: &str, limits: Limits) -> Self {
+        let stream = Rc::new(stream.into());
+        let _ = stream.tcp().set_nodelay(true);
+        Self {
             reader: Reader::new(Rc::clone(&stream)),
             stream,
             head: Head::default(),
             host: host.chars().filter(|c| !c.is_ascii_control()).collect(),
             limits,
             reusable: true,
-        })
+        }
     }
 
     /// Whether another request can be sent.

@@ -33,13 +33,9 @@ impl Date {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`. The calendar is Howard Hinnant's `civil_from_days`.
-fn format(seconds: u64, into: &mut String) {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (days, second) = (seconds / 86400, seconds % 86400);
+/// Year, month (from 1) and day of a day since 1970-01-01: Howard Hinnant's `civil_from_days`.
+#[must_use]
+pub fn civil(days: u64) -> (u64, u64, u64) {
     // Days since 0000-03-01, so that leap days end their year.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -50,11 +46,22 @@ fn format(seconds: u64, into: &mut String) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = (month_from_march + 2) % 12;
     let year = year_of_era + era * 400 + u64::from(month < 2);
+    (year, month + 1, day)
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn format(seconds: u64, into: &mut String) {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    let (year, month, day) = civil(days);
     let _ = write!(
         into,
         "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
         DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
+        MONTHS[month as usize - 1],
         second / 3600,
         second / 60 % 60,
         second % 60,

@@ -31,6 +31,7 @@ use core::{fmt, time::Duration};
 
 pub use body::Body;
 pub use client::{Client, ClientResponse};
+pub use date::civil;
 pub use head::Head;
 pub use response::{Broken, Content, Piece, Response, reason};
 pub use server::{Request, listen, percent_decode, serve_connection};

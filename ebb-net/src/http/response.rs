@@ -13,7 +13,7 @@ use bytes::Bytes;
 use ebb::{sync::channel::Receiver, time::timeout};
 
 use super::{Error, date::Date};
-use crate::{Interest, tcp::TcpStream};
+use crate::{Interest, Stream};
 
 /// A response: status, headers, content.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Response {
     /// go on.
     pub(super) async fn write(
         self,
-        stream: &TcpStream,
+        stream: &Stream,
         scratch: &mut Vec<u8>,
         to: Recipient,
         write_time: Duration,
@@ -231,10 +231,7 @@ impl Response {
 }
 
 /// Waits for a piece, and for the client's end meanwhile.
-async fn next_piece(
-    stream: &TcpStream,
-    pieces: &mut Receiver<Piece>,
-) -> Result<Option<Piece>, Error> {
+async fn next_piece(stream: &Stream, pieces: &mut Receiver<Piece>) -> Result<Option<Piece>, Error> {
     let mut next = pin!(pieces.recv());
     poll_fn(|cx| {
         if let Poll::Ready(piece) = next.as_mut().poll(cx) {
@@ -242,10 +239,8 @@ async fn next_piece(
         }
         // Registered first, so that what happens after the look is not missed.
         stream.register(Interest::READ, cx.waker());
-        let ready = stream.readiness();
         // Another request that waits already hides the end behind it, until the next write.
-        let is_over = ready.readable && matches!(stream.try_peek(&mut [0]), Ok(0));
-        if is_over || ready.error || ready.hung_up {
+        if stream.has_ended() {
             return Poll::Ready(Err(Error::Truncated));
         }
         Poll::Pending
@@ -278,11 +273,7 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &str {
 }
 
 /// Writes `bytes`; the limit counts from the last time the peer took some.
-async fn write_all(
-    stream: &TcpStream,
-    mut bytes: &[u8],
-    write_time: Duration,
-) -> Result<(), Error> {
+async fn write_all(stream: &Stream, mut bytes: &[u8], write_time: Duration) -> Result<(), Error> {
     while !bytes.is_empty() {
         // Usually there is room, and no timer is needed.
         let n = match stream.try_write(bytes) {

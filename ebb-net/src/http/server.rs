@@ -16,13 +16,16 @@ use ebb::time::{Elapsed, Sleep, sleep, timeout};
 use super::{
     Body, Error, Head, Limits, Response, body::Reader, head::Framing, response::Recipient,
 };
-use crate::tcp::{self, Shutdown, TcpStream, ToBindAddress};
+use crate::{
+    Stream,
+    tcp::{self, Shutdown, TcpStream, ToBindAddress},
+};
 
 /// A request: its head, and its body as it comes in.
 pub struct Request<'c> {
     head: &'c Head,
     body: Body<'c>,
-    stream: &'c TcpStream,
+    stream: &'c Stream,
     limits: &'c Limits,
     /// The client waits for `100 Continue` before it sends the body.
     expects: bool,
@@ -73,7 +76,13 @@ impl Request<'_> {
     /// The connection it came on.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
-        self.stream
+        self.stream.tcp()
+    }
+
+    /// Whether the connection has a layer over TCP that keeps it secret: TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        matches!(self.stream, Stream::Layered(_))
     }
 
     /// Whether the whole body has been received with the head, so that reading it does not wait.
@@ -143,15 +152,15 @@ const SKIP: usize = 64 << 10;
 /// # Errors
 /// What ended it, if that was not an orderly end.
 pub async fn serve_connection<H>(
-    stream: TcpStream,
+    stream: impl Into<Stream>,
     limits: &Limits,
     handler: &H,
 ) -> Result<(), Error>
 where
     H: AsyncFn(&mut Request<'_>) -> Response,
 {
-    let stream = Rc::new(stream);
-    let _ = stream.set_nodelay(true);
+    let stream = Rc::new(stream.into());
+    let _ = stream.tcp().set_nodelay(true);
     let mut reader = Reader::new(Rc::clone(&stream));
     let mut head = Head::default();
     let mut scratch = Vec::new();
@@ -287,7 +296,7 @@ async fn next_head(
 
 /// Answers what could not be read, and ends the connection.
 async fn refuse(
-    stream: &Rc<TcpStream>,
+    stream: &Rc<Stream>,
     scratch: &mut Vec<u8>,
     limits: &Limits,
     error: Error,
@@ -308,7 +317,7 @@ async fn refuse(
 
 /// Ends the sending side, and reads on for a moment: closing with unread bytes would reset the
 /// connection, and the client might never see the answer.
-async fn linger(stream: &TcpStream, reader: &mut Reader) -> Result<(), Error> {
+async fn linger(stream: &Stream, reader: &mut Reader) -> Result<(), Error> {
     stream.shutdown(Shutdown::Write)?;
     let _ = timeout(core::time::Duration::from_secs(1), async {
         let mut read = 0;
