@@ -101,6 +101,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("make", &["make"]),
     ("memccapable", &["libmemcached-tools"]),
     ("nginx", &["nginx-light"]),
+    ("openssl", &["openssl"]),
     ("nm", &["binutils"]),
     ("node", &["nodejs"]),
     ("npm", &["npm"]),

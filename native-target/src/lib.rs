@@ -36,6 +36,7 @@ mod fault;
 mod interrupts;
 mod io_apic;
 mod layout;
+mod libc;
 mod memcpy;
 mod memory_map;
 mod msr;

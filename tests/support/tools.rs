@@ -38,6 +38,7 @@ const ALL: &[&str] = &[
     "memccapable",
     "nm",
     "nginx",
+    "openssl",
     "perl",
     "pip3",
     "ps",
