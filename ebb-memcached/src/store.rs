@@ -536,15 +536,78 @@ impl<Q: Quiescence> core::fmt::Debug for Store<Q> {
     }
 }
 
-/// A decimal number as `incr` takes it: up to 20 digits, spaces may follow.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// Sign and magnitude of a decimal number as `strtoull` and `strtol` read it: blanks and a sign may come before, anything
+/// behind the first blank or NUL after it.
+#[inline]
+fn magnitude(text: &[u8]) -> Option<(bool, u64)> {
+    let start = text.iter().position(|b| !is_space(*b))?;
+    let (negative, digits) = match &text[start..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let mut number = 0u64;
+    for (at, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (at > 0 && (is_space(*byte) || *byte == 0)).then_some((negative, number));
+        }
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (!digits.is_empty()).then_some((negative, number))
+}
+
+/// A number as memcached reads it (`safe_strtoull`). One with a minus is what it is modulo 2^64, if that is below 2^63.
 #[must_use]
 pub fn number(text: &[u8]) -> Option<u64> {
-    let text = text.trim_ascii_end();
-    if text.is_empty() || text.len() > 20 {
-        return None;
+    match magnitude(text)? {
+        (false, number) => Some(number),
+        (true, number) => Some(number.wrapping_neg()).filter(|n| *n >> 63 == 0),
     }
-    text.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
-        number.checked_mul(10)?.checked_add(digit.into())
-    })
+}
+
+/// A number with a sign as memcached reads it (`safe_strtol`): the lowest 32 bits of what has 64.
+#[must_use]
+pub fn signed(text: &[u8]) -> Option<i32> {
+    let number = match magnitude(text)? {
+        (false, number) => i64::try_from(number).ok()?,
+        (true, number) => 0i64.checked_sub_unsigned(number)?,
+    };
+    Some(number as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_strtoull_and_strtol_read_them() {
+        for (text, unsigned, with_sign) in [
+            ("41", Some(41), Some(41)),
+            (" \t\u{b}+0041 x", Some(41), Some(41)),
+            ("41\0x", Some(41), Some(41)),
+            ("-0", Some(0), Some(0)),
+            ("-41", None, Some(-41)),
+            ("-18446744073709551615", Some(1), None),
+            ("18446744073709551615", Some(u64::MAX), None),
+            ("18446744073709551616", None, None),
+            ("-9223372036854775808", None, Some(0)),
+            ("9223372036854775807", Some(i64::MAX as u64), Some(-1)),
+            ("4294967297", Some(4_294_967_297), Some(1)),
+            ("", None, None),
+            (" ", None, None),
+            ("+", None, None),
+            ("+ 1", None, None),
+            ("--1", None, None),
+            ("4x", None, None),
+            ("x", None, None),
+        ] {
+            assert_eq!(number(text.as_bytes()), unsigned, "{text:?}");
+            assert_eq!(signed(text.as_bytes()), with_sign, "{text:?}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! The text protocol's grammar: a line is a command.
 
-use crate::{KEY_MAX, store::number};
+use crate::{
+    KEY_MAX,
+    store::{number, signed},
+};
 
 /// The line cannot be understood.
 pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
@@ -171,14 +174,9 @@ impl<'a> Words<'a> {
     }
 }
 
-fn signed(word: &[u8]) -> Option<i64> {
-    let (negative, digits) = match word {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    let number = i64::try_from(number(digits)?).ok()?;
-    Some(if negative { -number } else { number })
+/// A time as a command gives it.
+fn time(word: &[u8]) -> Option<i64> {
+    signed(word).map(i64::from)
 }
 
 /// Understands a line, given without its end.
@@ -197,7 +195,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
             let Some(expires) = words.next() else {
                 return refuse("ERROR");
             };
-            let Some(expires) = signed(expires) else {
+            let Some(expires) = time(expires) else {
                 return refuse("CLIENT_ERROR invalid exptime argument");
             };
             return retrieval(&words, name == b"gats", Some(expires));
@@ -228,7 +226,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
                 return refuse("ERROR");
             };
             check(key)?;
-            let Some(expires) = signed(expires) else {
+            let Some(expires) = time(expires) else {
                 return refuse("CLIENT_ERROR invalid exptime argument");
             };
             let reply = words.reply();
@@ -263,7 +261,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
                 delay: 0,
                 reply: false,
             },
-            Some(delay) => match signed(delay) {
+            Some(delay) => match time(delay) {
                 Some(delay) => Command::Flush {
                     delay,
                     reply: words.reply(),
@@ -325,7 +323,7 @@ fn storage<'a>(mut words: Words<'a>, verb: Verb) -> Result<Command<'a>, Refusal>
     else {
         return refuse("ERROR");
     };
-    let Some(len) = number(len).filter(|len| *len < i32::MAX as u64 - 2) else {
+    let Some(len) = signed(len).filter(|len| (0..=i32::MAX - 2).contains(len)) else {
         return refuse(BAD_FORMAT);
     };
     let unique = match verb {
@@ -336,8 +334,9 @@ fn storage<'a>(mut words: Words<'a>, verb: Verb) -> Result<Command<'a>, Refusal>
         _ => Some(0),
     };
     let reply = words.reply();
-    let flags = number(flags).and_then(|flags| u32::try_from(flags).ok());
-    match (flags, signed(expires), unique) {
+    // Of flags, too, only 32 bits are kept.
+    let flags = number(flags).map(|flags| flags as u32);
+    match (flags, time(expires), unique) {
         (Some(flags), Some(expires), Some(unique)) if key.len() <= KEY_MAX => {
             Ok(Command::Store(Storage {
                 verb: match verb {
@@ -354,7 +353,7 @@ fn storage<'a>(mut words: Words<'a>, verb: Verb) -> Result<Command<'a>, Refusal>
         _ => Err(Refusal {
             answer: BAD_FORMAT,
             reply,
-            skip: len + 2,
+            skip: len as u64 + 2,
         }),
     }
 }

@@ -47,6 +47,19 @@ fn text_commands_answer_as_memcached_does() {
             "set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\n",
             "STORED\r\n0\r\n",
         ),
+        (
+            "set n 0 0 3\r\n 41\r\nincr n 1\r\nset n 0 0 4\r\n41 x\r\nincr n +1\r\nset n 0 0 3\r\n+41\r\ndecr n 1\r\n",
+            "STORED\r\n42\r\nSTORED\r\n42\r\nSTORED\r\n40\r\n",
+        ),
+        (
+            "set n 0 0 24\r\n000000000000000000000041\r\nincr n 01\r\nset n 0 0 2\r\n-1\r\nincr n 1\r\nincr n -1\r\n",
+            "STORED\r\n42\r\nSTORED\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n\
+             CLIENT_ERROR invalid numeric delta argument\r\n",
+        ),
+        (
+            "set f +1 +0 +1\r\nv\r\nget f\r\nset f 4294967297 0 4294967297\r\nv\r\nget f\r\n",
+            "STORED\r\nVALUE f 1 1\r\nv\r\nEND\r\nSTORED\r\nVALUE f 1 1\r\nv\r\nEND\r\n",
+        ),
         ("incr c 1\r\n", "NOT_FOUND\r\n"),
         (
             "incr a 1\r\n",
