@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -63,7 +64,30 @@ static void peer(const char *what, int s, pid_t expected) {
 // Whether the pipe's writing end is closed everywhere.
 static int ended(int p) { char c; return read(p, &c, 1) == 0; }
 
+// How many descriptors a user without capabilities has in flight: as many as may be open, whoever else sends some.
+static void in_flight(void) {
+    int s[2], zeroes[40] = {0}, n = 0, r;
+    struct rlimit most = {16, 1024};
+    socketpair(AF_UNIX, SOCK_DGRAM, 0, s), fflush(stdout);
+    if (!fork()) {
+        setrlimit(RLIMIT_NOFILE, &most);
+        printf("many at once, by root %d\n", give(s[0], 1, zeroes, 30, 0)), setuid(5);
+        printf("a user's: 16 %d", give(s[0], 1, zeroes, 16, 0)), printf(", 3 %d", give(s[0], 1, zeroes, 3, 0)), printf(", 1 %d", give(s[0], 1, zeroes, 1, 0));
+        printf(", none %d\n", give(s[0], 1, 0, 0, 0));
+        for (int i = 0; i < 2; i++) recv(s[1], &r, 1, 0);
+        printf("those of two messages are taken: %d", give(s[0], 1, zeroes, 1, 0)), printf(", %d\n", give(s[0], 1, zeroes, 16, 0)), fflush(stdout), _exit(0);
+    }
+    wait(0), close(s[0]), close(s[1]), socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+    if (!fork()) {
+        setrlimit(RLIMIT_NOFILE, &most), setuid(5);
+        while ((r = give(s[0], 1, zeroes, 1, 0)) == 1) n++;
+        printf("one by one after the others are gone: %d, then %d\n", n, r), fflush(stdout), _exit(0);
+    }
+    wait(0), close(s[0]), close(s[1]);
+}
+
 int main(void) {
+    in_flight();
     int s[2], p[2], on = 1;
     setvbuf(stdout, 0, _IONBF, 0);
     pid_t self = getpid();

@@ -211,6 +211,8 @@ pub struct Message {
     pub(crate) start: usize,
     pub(crate) from: Address,
     pub(crate) descriptions: Vec<DescId>,
+    /// The real user who sent those.
+    pub(crate) user: u32,
     /// Of a datagram: what came with it.
     pub(crate) carried: Option<Carried>,
     /// Of a Unix socket: the process that sent it, if that was asked for.
@@ -225,6 +227,7 @@ impl Message {
             start: 0,
             from: Address::Unnamed,
             descriptions: Vec::new(),
+            user: 0,
             carried: None,
             sender: None,
         }
@@ -260,6 +263,8 @@ pub struct Sockets {
     pub(crate) autobind: u32,
     /// Some message carries, or carried, a socket.
     pub(crate) sends_sockets: bool,
+    /// At least as many descriptions as messages carry.
+    pub(crate) most_in_flight: usize,
 }
 
 /// Which sockets have which port: datagrams and streams have ports of their own.

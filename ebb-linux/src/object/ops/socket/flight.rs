@@ -10,6 +10,9 @@ use alloc::{
 
 use crate::object::{
     Objects,
+    credentials::cap,
+    env::Env,
+    errno::{Errno, Result},
     id::DescId,
     kind::{Object, socket::SocketId},
 };
@@ -22,6 +25,34 @@ impl Objects {
         {
             self.sockets.sends_sockets = true;
         }
+    }
+
+    /// Whose descriptions go into a message: the real user's, who may have as many in flight as a process of theirs may have
+    /// open.
+    ///
+    /// # Errors
+    /// `ETOOMANYREFS`.
+    pub(super) fn flier(&mut self, env: &dyn Env, descriptions: &[DescId]) -> Result<u32> {
+        if descriptions.is_empty() {
+            return Ok(0);
+        }
+        let (who, limit) = (env.process().credentials(), self.files.fds.limit() as usize);
+        if self.sockets.most_in_flight > limit {
+            // Messages that are taken do not lower it: it is counted anew.
+            let (mut all, mut own) = (0, 0);
+            for message in self.kinds.sockets.iter().flat_map(|(_, s)| &s.inbox) {
+                all += message.descriptions.len();
+                if message.user == who.user.real {
+                    own += message.descriptions.len();
+                }
+            }
+            self.sockets.most_in_flight = all;
+            if own > limit && !who.has(cap::SYS_RESOURCE) && !who.has(cap::SYS_ADMIN) {
+                return Err(Errno::ETOOMANYREFS);
+            }
+        }
+        self.sockets.most_in_flight += descriptions.len();
+        Ok(who.user.real)
     }
 
     /// Frees sockets that nobody can reach any more; called when a descriptor of a socket that is still referred to has been

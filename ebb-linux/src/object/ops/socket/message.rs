@@ -99,6 +99,8 @@ pub struct Ancillary {
 pub(super) struct Beside {
     pub(super) carried: Option<Carried>,
     pub(super) sender: Option<Sender>,
+    /// The real user whose descriptions go along.
+    pub(super) user: u32,
 }
 
 /// How many bytes, from whom, descriptors, flags, and what came with a datagram.
@@ -191,6 +193,7 @@ impl Objects {
                     start: 0,
                     from,
                     descriptions,
+                    user: beside.user,
                     carried: beside.carried,
                     sender: beside.sender,
                 };
@@ -354,6 +357,7 @@ impl Objects {
         let sender = self.sender(env, id, peer, sender);
         let beside = Beside {
             sender,
+            user: self.flier(env, &descriptions)?,
             ..Beside::default()
         };
         self.deliver_with(peer, limit, Address::Unnamed, descriptions, beside, source)
@@ -413,6 +417,7 @@ impl Objects {
         }
         let beside = Beside {
             sender: self.sender(env, id, target, sender),
+            user: self.flier(env, &descriptions)?,
             ..Beside::default()
         };
         let sent = self.deliver_with(target, limit, from, descriptions, beside, source);
@@ -692,6 +697,7 @@ impl Objects {
         let beside = Beside {
             carried: message.carried,
             sender: message.sender,
+            ..Beside::default()
         };
         Ok((given, message.from, message.descriptions, result, beside))
     }
