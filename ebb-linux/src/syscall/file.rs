@@ -1,6 +1,7 @@
 //! Descriptors: reading, writing and duplicating them.
 
 use super::guest::iovec;
+use super::socket::receive_rest;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
@@ -11,6 +12,7 @@ use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
 use crate::object::lock::Flock;
 use crate::object::record::{FileLock, Request};
+use crate::object::socket::message::MessageFlags;
 use crate::object::table::Owner;
 use crate::object::timerfd::TimerSpec;
 use crate::object::transfer::{MAX_COUNT, Whence};
@@ -42,6 +44,10 @@ fn next_part_of(call: &Call<'_>, fd: Fd, id: DescId, last: usize, done: usize) -
 fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
+    if call.objects().more_wanted(id) > 0 {
+        let done = call.waited(|w| w.progress).unwrap_or(0);
+        return read_enough(call, parts, done);
+    }
     let total = sum(parts);
     let done = if total <= COPY {
         0
@@ -57,6 +63,12 @@ fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
         Err(Errno::EAGAIN) => wait_to_read(call, fd, id),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Reads a stream until there is as much as `SO_RCVLOWAT` says.
+fn read_enough(call: &Call<'_>, parts: &[(u64, usize)], done: usize) -> Outcome {
+    let received = receive_rest(call, parts, done, 0, MessageFlags::empty())?;
+    Ok(received.len as u64)
 }
 
 /// There is nothing yet.
@@ -158,6 +170,10 @@ pub fn read(call: &Call<'_>) -> Outcome {
         let mut objects = call.objects();
         let id = objects.lookup_fd(call.fd(0))?;
         match objects.read_desc(&call.world(), id, &mut sink) {
+            Ok(n) if n > 0 && n < len && objects.more_wanted(id) >= n => {
+                drop(objects);
+                return read_enough(call, &[(at, len)], n);
+            }
             Ok(n) => return Ok(n as u64),
             Err(Errno::EAGAIN) => {
                 drop(objects);

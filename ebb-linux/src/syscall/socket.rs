@@ -324,10 +324,21 @@ fn receive_parts(
     max_fds: usize,
     flags: MessageFlags,
 ) -> Result<Received, Stop> {
+    let done = call.waited(|w| w.progress).unwrap_or(0);
+    receive_rest(call, parts, done, max_fds, flags)
+}
+
+/// Goes on with a call that reads a socket and has moved `done` bytes, until that is enough.
+pub(super) fn receive_rest(
+    call: &Call<'_>,
+    parts: &[(u64, usize)],
+    mut done: usize,
+    max_fds: usize,
+    flags: MessageFlags,
+) -> Result<Received, Stop> {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     let total: usize = parts.iter().map(|p| p.1).sum();
-    let mut done = call.waited(|w| w.progress).unwrap_or(0);
     let moved = |len| Received {
         len,
         ..Received::default()

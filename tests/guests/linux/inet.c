@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct sockaddr_in lo(int port) {
@@ -308,7 +310,33 @@ static void marks(void) {
   }
 }
 
+// SO_RCVLOWAT of 5: how much a call that may wait brings, and when it need not be as much.
+static void enough(int family) {
+  int s[2], five = 5, left;
+  char b[16];
+  family == AF_UNIX ? (void)socketpair(AF_UNIX, SOCK_STREAM, 0, s) : tcp_pair(s);
+  setsockopt(s[1], SOL_SOCKET, SO_RCVLOWAT, &five, sizeof five);
+  const char *how[] = {"read", "readv", "recv", "recvmsg", "read when some is there"};
+  for (int i = 0; i < 5; i++) {
+    if (!fork()) {
+      usleep(20000), write(s[0], "ab", 2), usleep(60000), write(s[0], "cd", 2), usleep(60000), write(s[0], "efg", 3), _exit(0);
+    }
+    if (i == 4) usleep(50000);
+    struct iovec v[2] = {{b, 3}, {b + 3, 13}};
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+    long r = i == 1 ? readv(s[1], v, 2) : i == 2 ? recv(s[1], b, 16, 0) : i == 3 ? recvmsg(s[1], &m, 0) : read(s[1], b, 16);
+    printf("at least five, family %d, %s: %.*s\n", family, how[i], (int)r, b), wait(0);
+  }
+  struct timeval span = {0, 100000};
+  write(s[0], "abc", 3), printf("without waiting %ld", recv(s[1], b, 16, MSG_DONTWAIT));
+  write(s[0], "abc", 3), printf(", three are all that is asked for %ld", read(s[1], b, 3));
+  setsockopt(s[1], SOL_SOCKET, SO_RCVTIMEO, &span, sizeof span);
+  write(s[0], "abc", 3), printf(", the time is over %ld", read(s[1], b, 16));
+  fcntl(s[1], F_SETFL, O_NONBLOCK), write(s[0], "abc", 3), printf(", never waits %ld", read(s[1], b, 16)), fcntl(s[1], F_SETFL, 0);
+  write(s[0], "abc", 3), close(s[0]), printf(", the end %ld", read(s[1], b, 16)), printf(", then %ld\n", read(s[1], b, 16)), close(s[1]);
+}
+
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone();
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), enough(AF_UNIX), enough(AF_INET);
 }
