@@ -310,6 +310,37 @@ static void marks(void) {
   }
 }
 
+// What is said of groups on loopback's interface while sockets are in them.
+static void told_groups(void) {
+  int s[2] = {socket(AF_INET, SOCK_DGRAM, 0), socket(AF_INET, SOCK_DGRAM, 0)}, v6 = socket(AF_INET6, SOCK_DGRAM, 0);
+  struct ip_mreqn m = {.imr_ifindex = 1};
+  struct ip_mreq_source from = {.imr_interface.s_addr = htonl(INADDR_LOOPBACK), .imr_sourceaddr.s_addr = inet_addr("10.1.2.3")};
+  struct ipv6_mreq g = {.ipv6mr_interface = 1};
+  m.imr_multiaddr.s_addr = inet_addr("239.1.2.3"), setsockopt(s[0], IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m), setsockopt(s[1], IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m);
+  m.imr_multiaddr.s_addr = inet_addr("239.1.2.4"), setsockopt(s[0], IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof m);
+  from.imr_multiaddr.s_addr = inet_addr("239.1.2.5"), setsockopt(s[0], IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &from, sizeof from);
+  from.imr_multiaddr.s_addr = inet_addr("239.1.2.3"), setsockopt(s[1], IPPROTO_IP, IP_BLOCK_SOURCE, &from, sizeof from);
+  inet_pton(AF_INET6, "ff02::1234", &g.ipv6mr_multiaddr), setsockopt(v6, IPPROTO_IPV6, IPV6_JOIN_GROUP, &g, sizeof g);
+  const char *files[] = {"igmp", "igmp6", "mcfilter", "mcfilter6"};
+  for (int open = 1; open >= 0; open--) {
+    for (int i = 0; i < 4; i++) {
+      char path[32], line[256];
+      int here = 1;
+      snprintf(path, sizeof path, "/proc/net/%s", files[i]);
+      FILE *f = fopen(path, "r");
+      if (!f) printf("no %s\n", path);
+      while (f && fgets(line, sizeof line, f)) {
+        // The first word of a line is the interface, if it has one.
+        int index;
+        if (line[0] != '\t' && sscanf(line, "%d", &index) == 1) here = index == 1;
+        if (here) printf("%s", line);
+      }
+      if (f) fclose(f);
+    }
+    close(s[0]), close(s[1]), close(v6);
+  }
+}
+
 // SO_RCVLOWAT of 5: how much a call that may wait brings, and when it need not be as much.
 static void enough(int family) {
   int s[2], five = 5, left;
@@ -338,5 +369,5 @@ static void enough(int family) {
 
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), enough(AF_UNIX), enough(AF_INET);
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), told_groups(), enough(AF_UNIX), enough(AF_INET);
 }

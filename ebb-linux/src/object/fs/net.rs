@@ -4,7 +4,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::{
     fmt::Write,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use super::text::{Subject, Text};
@@ -13,7 +13,7 @@ use crate::object::{
     kind::{
         Face, Kind as _,
         socket::{
-            Message, Socket, SocketKind, State,
+            Member, Message, Socket, SocketKind, State,
             address::{Address, Domain},
         },
     },
@@ -53,6 +53,182 @@ pub(crate) fn if_inet6(s: &Subject<'_>, out: &mut Vec<u8>) {
                 interface.index,
                 interface.name
             );
+        }
+    }
+}
+
+/// The groups that sockets have entered on an interface, the last first, with how many sockets have.
+fn entered(s: &Subject<'_>, interface: &Interface) -> Vec<(IpAddr, usize)> {
+    let mut groups: Vec<(IpAddr, usize)> = Vec::new();
+    for member in members(s, interface) {
+        match groups.iter_mut().find(|(group, _)| *group == member.group) {
+            Some((_, users)) => *users += 1,
+            None => groups.insert(0, (member.group, 1)),
+        }
+    }
+    groups
+}
+
+fn members<'a>(s: &'a Subject<'_>, interface: &Interface) -> impl Iterator<Item = &'a Member> {
+    let (index, loopback) = (interface.index, interface.is_loopback());
+    // Who names no interface means the way to the outside.
+    let there = move |m: &&Member| m.interface == index || m.interface == 0 && !loopback;
+    let sockets = s.sockets.iter();
+    sockets.flat_map(|(_, socket)| &socket.groups).filter(there)
+}
+
+/// The groups of IPv4 in which an interface is, that of all hosts included.
+pub(crate) fn igmp(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    let _ = writeln!(
+        out,
+        "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter"
+    );
+    for interface in interfaces::all(s.env) {
+        let mut groups = entered(s, &interface);
+        groups.push((Ipv4Addr::new(224, 0, 0, 1).into(), 1));
+        groups.retain(|(group, _)| group.is_ipv4());
+        // What the stack below speaks.
+        let version = if interface.is_loopback() { "V3" } else { "V2" };
+        let _ = writeln!(
+            out,
+            "{}\t{:<10}: {:>5} {version:>7}",
+            interface.index,
+            interface.name,
+            groups.len()
+        );
+        for (group, users) in groups {
+            let IpAddr::V4(group) = group else { continue };
+            let group = u32::from_le_bytes(group.octets());
+            let _ = writeln!(out, "\t\t\t\t{group:08X} {users:>5} 0:00000000\t\t0");
+        }
+    }
+}
+
+/// The groups of IPv6 in which an interface is: those that sockets entered, those by which neighbours ask for its addresses, and
+/// those of all nodes. With each its users, and flags: that it is told to the link (4), that it never is (8).
+fn groups_v6(s: &Subject<'_>, interface: &Interface) -> Vec<(Ipv6Addr, usize, u32)> {
+    let mut groups = Vec::new();
+    for (group, users) in entered(s, interface) {
+        if let IpAddr::V6(group) = group {
+            groups.push((group, users, 4));
+        }
+    }
+    if !interface.is_loopback() {
+        for (ip, _) in interface.addresses.iter().rev() {
+            let IpAddr::V6(ip) = ip else { continue };
+            let [.., a, b, c] = ip.octets();
+            let solicited = 0xff02_u128 << 112 | 0x1_ff00_0000;
+            let solicited = solicited | u128::from(u32::from_be_bytes([0, a, b, c]));
+            let solicited = Ipv6Addr::from_bits(solicited);
+            match groups.iter_mut().find(|(group, ..)| *group == solicited) {
+                Some((_, users, _)) => *users += 1,
+                None => groups.push((solicited, 1, 4)),
+            }
+        }
+    }
+    groups.push((Ipv6Addr::from_bits(0xff02_u128 << 112 | 1), 1, 0xc));
+    groups.push((Ipv6Addr::from_bits(0xff01_u128 << 112 | 1), 1, 8));
+    groups
+}
+
+pub(crate) fn igmp6(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    for interface in interfaces::all(s.env) {
+        let (index, name) = (interface.index, &interface.name);
+        for (group, users, flags) in groups_v6(s, &interface) {
+            let group = group.to_bits();
+            let _ = writeln!(
+                out,
+                "{index:<4} {name:<15} {group:032x} {users:>5} {flags:08X} 0"
+            );
+        }
+    }
+}
+
+/// Whom sockets hear in groups, and whom they do not: how many list the sender to hear it, how many not to.
+fn filters(s: &Subject<'_>, v4: bool, mut line: impl FnMut(&Interface, [IpAddr; 2], [usize; 2])) {
+    for interface in interfaces::all(s.env) {
+        let mut listed: Vec<([IpAddr; 2], [usize; 2])> = Vec::new();
+        for member in members(s, &interface).filter(|m| m.group.is_ipv4() == v4) {
+            for sender in member.senders.iter().flatten() {
+                let (key, at) = ([member.group, *sender], usize::from(!member.only));
+                match listed.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, counts)) => counts[at] += 1,
+                    None => listed.insert(0, (key, [1 - at, at])),
+                }
+            }
+        }
+        let groups = entered(s, &interface);
+        listed.sort_by_key(|(key, _)| groups.iter().position(|(group, _)| *group == key[0]));
+        for (key, counts) in listed {
+            line(&interface, key, counts);
+        }
+    }
+}
+
+pub(crate) fn mcfilter(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    let _ = writeln!(out, "Idx Device        MCA        SRC    INC    EXC");
+    filters(s, true, |interface, key, [heard, not]| {
+        if let [IpAddr::V4(group), IpAddr::V4(sender)] = key {
+            let (group, sender) = (group.to_bits(), sender.to_bits());
+            let (index, name) = (interface.index, &interface.name);
+            let _ = writeln!(
+                out,
+                "{index:>3} {name:>6.6} {group:#010x} {sender:#010x} {heard:>6} {not:>6}"
+            );
+        }
+    });
+}
+
+pub(crate) fn mcfilter6(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    let _ = writeln!(
+        out,
+        "Idx Device {:>32} {:>32}    INC    EXC",
+        "Multicast Address", "Source Address"
+    );
+    filters(s, false, |interface, key, [heard, not]| {
+        if let [IpAddr::V6(group), IpAddr::V6(sender)] = key {
+            let (group, sender) = (group.to_bits(), sender.to_bits());
+            let (index, name) = (interface.index, &interface.name);
+            let _ = writeln!(
+                out,
+                "{index:>3} {name:>6.6} {group:032x} {sender:032x} {heard:>6} {not:>6}"
+            );
+        }
+    });
+}
+
+/// The Ethernet addresses of the groups in which interfaces are.
+pub(crate) fn dev_mcast(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let mut out = Text(out);
+    for interface in interfaces::all(s.env).iter().filter(|i| !i.is_loopback()) {
+        let mut addresses: Vec<([u8; 6], usize)> = Vec::new();
+        let mut add = |address: [u8; 6]| match addresses.iter_mut().find(|a| a.0 == address) {
+            Some((_, groups)) => *groups += 1,
+            None => addresses.push((address, 1)),
+        };
+        let all = [(Ipv4Addr::new(224, 0, 0, 1).into(), 1)];
+        for (group, _) in entered(s, interface).into_iter().chain(all) {
+            if let IpAddr::V4(group) = group {
+                let [_, a, b, c] = group.octets();
+                add([1, 0, 0x5e, a & 0x7f, b, c]);
+            }
+        }
+        for (group, ..) in groups_v6(s, interface) {
+            // What is the machine's own affair needs no address.
+            if group.octets()[1] & 15 >= 2 {
+                let [.., a, b, c, d] = group.octets();
+                add([0x33, 0x33, a, b, c, d]);
+            }
+        }
+        for (address, groups) in addresses {
+            let (index, name) = (interface.index, &interface.name);
+            let _ = write!(out, "{index:<4} {name:<15} {groups:<5} 0     ");
+            let _ = address.iter().try_for_each(|b| write!(out, "{b:02x}"));
+            let _ = writeln!(out);
         }
     }
 }
