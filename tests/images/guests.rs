@@ -66,7 +66,10 @@ async fn run(name: String, arguments: Vec<String>) -> String {
 async fn use_vectors() {
     // SAFETY: every 64-bit CPU has CPUID.
     let has_avx = core::arch::x86_64::__cpuid(1).ecx & 1 << 28 != 0;
-    while has_avx {
+    if !has_avx {
+        return;
+    }
+    loop {
         EbbRef::<dyn VectorRegisters>::get().claim();
         // SAFETY: the CPU has AVX, and native images enable what it has; the registers are declared lost.
         unsafe {
