@@ -32,6 +32,8 @@ use crate::guest::{ChannelIds, Frozen};
 
 /// Bytes of a value of the store.
 const PIECE: usize = 60 << 10;
+/// Pieces of a batch: the store takes 256 KiB at once.
+const TOGETHER: usize = 4;
 /// Bytes beyond which a snapshot is not written.
 const LARGEST: usize = 32 << 20;
 /// How long other events have the core between two snapshots that are written, and before it is looked again for a base that is
@@ -319,24 +321,30 @@ async fn write(store: &Store, content: u128, due: &Due) -> Result<(), String> {
     let mut first = (pieces.len() as u32).to_le_bytes().to_vec();
     first.extend_from_slice(&ebb_shelf::checksum(&bytes).to_le_bytes());
     let key = key_of(content, due.name);
-    let batch = || {
-        let mut batch = Batch::default();
-        for (number, piece) in pieces.iter().enumerate() {
-            let value = match number {
-                0 => [&first[..], piece].concat(),
-                _ => piece.to_vec(),
-            };
-            batch.put(piece_key(&key, number as u32), value);
+    // The first one last: until it is there, whoever reads finds that the checksum is another one's, or nothing.
+    let mut numbered: Vec<(usize, &[u8])> = pieces.iter().copied().enumerate().collect();
+    numbered.rotate_left(1);
+    for some in numbered.chunks(TOGETHER) {
+        let batch = || {
+            let mut batch = Batch::default();
+            for (number, piece) in some {
+                let value = match number {
+                    0 => [&first[..], piece].concat(),
+                    _ => piece.to_vec(),
+                };
+                batch.put(piece_key(&key, *number as u32), value);
+            }
+            batch
+        };
+        match store.commit(batch()).await {
+            Err(Error::Full) => {
+                make_room(store).await?;
+                store.commit(batch()).await.map_err(|e| e.to_string())?;
+            }
+            done => done.map_err(|error| error.to_string())?,
         }
-        batch
-    };
-    match store.commit(batch()).await {
-        Err(Error::Full) => {
-            make_room(store).await?;
-            store.commit(batch()).await.map_err(|e| e.to_string())
-        }
-        done => done.map_err(|error| error.to_string()),
     }
+    Ok(())
 }
 
 /// Forgets an eighth of all snapshots, chosen by chance, which their names are.

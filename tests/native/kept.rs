@@ -92,8 +92,14 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
         r#"{"hello":"you","calls":1}"#
     ));
     assert!(started_cold(&image, "draws", "id"));
-    image.until("ebb_snapshots", |n| n >= 1);
-    thread::sleep(Duration::from_secs(2));
+    // Its snapshot has more bytes than a batch of the store.
+    image.deploy(
+        "large",
+        "const all = Array.from({ length: 100000 }, (_, n) => n + 0.5); exports.main = () => ({ last: all[99999] })",
+    );
+    assert!(started_cold(&image, "large", r#"{"last":99999.5}"#));
+    image.until("ebb_snapshots", |n| n >= 2);
+    thread::sleep(Duration::from_secs(3));
     image.kill();
 
     let image = boot(&disks, READ);
@@ -104,6 +110,7 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
         r#"{"hello":"you","calls":2}"#
     ));
     assert!(started_cold(&image, "draws", "id"), "it has no snapshot");
+    assert!(!started_cold(&image, "large", r#"{"last":99999.5}"#));
     // Code that has changed is another function.
     image.deploy("counts", "exports.main = () => ({ hello: 'new' })");
     assert!(started_cold(&image, "counts", r#"{"hello":"new"}"#));
