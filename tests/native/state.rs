@@ -148,7 +148,7 @@ fn an_alarm_that_came_while_the_machine_was_off_fires_at_the_next_start() {
 /// Code of so many bytes that is like no other's.
 fn code(name: &str, version: u64, bytes: usize) -> String {
     let filling: String = (0..bytes as u64 / 16)
-        .map(|n| format!("{:016x}", Random(n ^ version << 32).next()))
+        .map(|n| format!("{:016x}", Random::new(n ^ version << 32).next()))
         .collect();
     format!("exports.main = () => ({{ is: '{name} {version}' }}); //{filling}")
 }
@@ -299,7 +299,7 @@ fn every_answered_change_is_there_after_the_machine_was_killed_again_and_again()
     let _ = fs::remove_file(&path);
     let disk = format!("{},size=64M", path.display());
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); CLIENTS];
-    let mut random = Random(0x6b69_6c6c);
+    let mut random = Random::new(0x6b69_6c6c);
     let mut answered = 0;
     for cycle in 0..cycles(3) {
         let image = boot(&disk);
@@ -328,7 +328,7 @@ fn every_answered_change_is_there_after_the_machine_was_killed_again_and_again()
                 .iter_mut()
                 .enumerate()
                 .map(|(client, known)| {
-                    let mut random = Random(random.next());
+                    let mut random = Random::new(random.next());
                     scope.spawn(move || {
                         let mut answered = 0;
                         loop {

@@ -349,7 +349,7 @@ impl Tables {
             return false;
         };
         set(slot(table, address >> 12), entry | DIRTY);
-        let to = (entry & ADDRESS) + (address % PAGE & !7);
+        let to = (entry & ADDRESS) + ((address % PAGE) & !7);
         // SAFETY: within a frame of memory in the linear map, to which no reference exists.
         unsafe { linear.wrapping_add(to as usize).cast::<u64>().write(value) };
         true
