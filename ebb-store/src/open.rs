@@ -131,8 +131,10 @@ pub async fn open(device: &Arc<dyn BlockDevice>, id: [u8; 16]) -> Result<Opened,
         });
     }
     let mut found = [Found::Nothing; 2];
-    for (found, at) in found.iter_mut().zip(SUPERBLOCKS) {
-        *found = match device.read(at, BLOCK).await {
+    // Both are under way before the first is waited for.
+    let reads = SUPERBLOCKS.map(|at| device.read(at, BLOCK));
+    for (found, read) in found.iter_mut().zip(reads) {
+        *found = match read.await {
             Ok(block) => Superblock::decode(&block),
             // The other one may do.
             Err(ebb_block::Error::Io) => Found::Damaged,
@@ -239,7 +241,7 @@ async fn replay(
     superblock: Superblock,
 ) -> Result<Opened, OpenError> {
     let end = superblock.size;
-    let mut walk = Walk::new(device.clone(), superblock.store, end);
+    let mut walk = Walk::new(device.clone(), superblock.store, end).reading_ahead();
     let mut report = Report::default();
     let known = superblock.hint;
     let loaded = match superblock.checkpoint {

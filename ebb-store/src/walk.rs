@@ -1,8 +1,8 @@
 //! Walking the log frame by frame, past what is damaged.
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
 
-use ebb_block::{BLOCK, BlockDevice, Error};
+use ebb_block::{BLOCK, BlockDevice, Error, Pending};
 
 use crate::layout::{FRAME, Header, LOG, Place};
 
@@ -12,6 +12,9 @@ pub const UNFLUSHED: u64 = 1 << 20;
 /// what the end of the ring wastes.
 pub const AHEAD: u64 = UNFLUSHED + 3 * FRAME as u64;
 
+/// Pieces that are being read beside the one that is needed, while nobody writes.
+const PIECES_AHEAD: usize = 2;
+
 /// Reads of the log, a piece at a time.
 pub struct Walk {
     device: Arc<dyn BlockDevice>,
@@ -20,6 +23,11 @@ pub struct Walk {
     end: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// The pieces behind these bytes that are being read, each with its length.
+    coming: VecDeque<(usize, Pending<Vec<u8>>)>,
+    /// How many that may be: the more, the further the walk has gone without a jump.
+    pieces_ahead: usize,
+    most_ahead: usize,
     /// Blocks that could not be read; zeros take their place.
     pub unreadable: Vec<u64>,
     /// What the last look ahead has found: from where it looked, and the frames (position, sequence number).
@@ -44,8 +52,29 @@ impl Walk {
             end,
             start: 0,
             bytes: Vec::new(),
+            coming: VecDeque::new(),
+            pieces_ahead: 0,
+            most_ahead: 0,
             unreadable: Vec::new(),
             ahead: None,
+        }
+    }
+
+    /// Reads ahead, which is only for as long as nobody writes.
+    pub fn reading_ahead(mut self) -> Self {
+        self.most_ahead = PIECES_AHEAD;
+        self
+    }
+
+    /// Begins to read what comes behind the bytes that are here, or are coming.
+    fn read_on(&mut self, pieces: usize) {
+        let coming: usize = self.coming.iter().map(|(length, _)| length).sum();
+        let mut position = self.start + (self.bytes.len() + coming) as u64;
+        while self.coming.len() < pieces && position < self.end {
+            let length = FRAME.min((self.end - position) as usize);
+            let read = self.device.read(position, length);
+            self.coming.push_back((length, read));
+            position += length as u64;
         }
     }
 
@@ -57,13 +86,32 @@ impl Walk {
                 && position + length as u64 <= this.start + this.bytes.len() as u64
         };
         if !has(self) {
-            let piece = FRAME.min((self.end - position) as usize);
-            self.bytes = match self.device.read(position, piece).await {
-                Ok(bytes) => bytes,
-                Err(Error::Io) => self.by_block(position, piece).await?,
-                Err(error) => return Err(error),
-            };
+            let here = self.start..=self.start + self.bytes.len() as u64;
+            if self.most_ahead > 0 && here.contains(&position) {
+                self.bytes.drain(..(position - self.start) as usize);
+                self.pieces_ahead = (2 * self.pieces_ahead + 1).min(self.most_ahead);
+            } else {
+                self.pieces_ahead = 0;
+                self.bytes.clear();
+                self.coming.clear();
+            }
             self.start = position;
+            while self.bytes.len() < length {
+                self.read_on(1 + self.pieces_ahead);
+                let Some((piece, read)) = self.coming.pop_front() else {
+                    return Err(Error::Io);
+                };
+                let at = self.start + self.bytes.len() as u64;
+                let bytes = match read.await {
+                    Ok(bytes) => bytes,
+                    Err(Error::Io) => self.by_block(at, piece).await?,
+                    Err(error) => return Err(error),
+                };
+                match self.bytes.is_empty() {
+                    true => self.bytes = bytes,
+                    false => self.bytes.extend(bytes),
+                }
+            }
         }
         let at = (position - self.start) as usize;
         self.bytes.get(at..at + length).ok_or(Error::Io)
