@@ -10,6 +10,7 @@ use std::{path::Path, process::Command, thread, time::Duration};
 use test_support::{RUNNER, WORKSPACE, cargo, invoker::Invoker, needs, openwhisk};
 
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
+const ADMIN: &str = "admin:e2e";
 
 /// Boots it, and waits until an instance has been made.
 fn boot(cores: usize, arguments: &[&str]) -> Invoker {
@@ -77,7 +78,7 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     )
     .expect("a file to write to");
     let folder = actions.to_str().expect("a path of text");
-    let mut image = boot(2, &["--actions", folder]);
+    let mut image = boot(2, &["--actions", folder, "--admin", ADMIN]);
 
     // The first invocation needs no client at all.
     let ready = shell(&format!(
@@ -108,6 +109,8 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
         &[("CALLS", "100"), ("FUNCTIONS", "20"), ("CLIENTS", "8")],
     );
     assert!(passed(&report) >= 29, "{report}");
+    let report = drive(&image, &tests, "tenants.test.mjs", &[("ADMIN_KEY", ADMIN)]);
+    assert!(passed(&report) >= 7, "{report}");
     let report = drive(&image, &tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
     assert!(passed(&report) >= 54, "{report}");
     let report = drive(&image, &tests, "load.test.mjs", &[]);

@@ -113,7 +113,14 @@ impl Invoker {
     /// milliseconds each.
     pub fn until_kept(&self) {
         let begun = Instant::now();
-        for name in ["Node", "Python"] {
+        // The runner packs Python where it is.
+        let python = Path::new("/usr/bin/python3").exists();
+        let names: &[&str] = if python {
+            &["Node", "Python"]
+        } else {
+            &["Node"]
+        };
+        for name in names {
             let read = format!("base snapshot of {name}, ");
             let kept = format!("base snapshot of {name} is kept");
             loop {
@@ -189,7 +196,7 @@ impl Invoker {
         let begun = Instant::now();
         while !enough(self.metric(name)) {
             assert!(
-                begun.elapsed() < Duration::from_secs(60),
+                begun.elapsed() < Duration::from_secs(180),
                 "{name} is {}",
                 self.metric(name)
             );
