@@ -152,7 +152,9 @@ impl Keeper {
     /// The disk takes no writes.
     pub async fn restore(&self) -> Result<Restored, String> {
         let mut restored = Restored::default();
-        self.finish_removal().await?;
+        if let Err(why) = self.finish_removal().await {
+            restored.lost.push(format!("{REMOVAL}: {why}"));
+        }
         self.store.visit(ENTITY, |key, entry| {
             match core::str::from_utf8(&key[ENTITY.len()..]) {
                 Ok(path) => {
