@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use ebb::net::dns;
 use ebb::net::http::{Client, ClientResponse, Error, Limits};
 use ebb::sync::Semaphore;
-use ebb_openwhisk::json::{Json, Members};
+use ebb_openwhisk::json::{Json, Members, Object};
 
 use crate::seam::{Store, StoreError};
 
@@ -222,6 +222,23 @@ impl Store for CouchDb {
         let target = format!("/{entities}/{}/{}", encoded(id), encoded(name));
         let response = self.request("GET", &target, Some(revision), None).await?;
         Ok(response.body)
+    }
+
+    async fn put_action(&self, id: &str, document: &Json) -> Result<(), StoreError> {
+        let target = format!("/{}/{}", encoded(&self.0.options.entities), encoded(id));
+        self.json("PUT", &target, None, Some(document)).await?;
+        Ok(())
+    }
+
+    async fn limits(&self, namespace: &str) -> Result<Object, StoreError> {
+        // What the view `identities` links to (`Identity.scala`).
+        let id = encoded(&format!("{namespace}/limits"));
+        let target = format!("/{}/{id}", encoded(&self.0.options.subjects));
+        match self.json("GET", &target, None, None).await {
+            Ok(document) => Ok(document.to_object().unwrap_or_default()),
+            Err(StoreError::Missing) => Ok(Object::default()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn put_record(&self, id: &str, document: &Json) -> Result<(), StoreError> {

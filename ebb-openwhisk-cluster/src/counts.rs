@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ebb_openwhisk::metrics::{Histogram, head, single};
 
@@ -54,6 +54,18 @@ pub struct Counts {
     pub malformed: Counter,
     /// Activations that have begun and not been acknowledged.
     pub running: AtomicI64,
+    /// Containers that schedulers asked for.
+    pub creations: Counter,
+    /// Requests of schedulers to let containers go.
+    pub deletions: Counter,
+    /// Containers that there are.
+    pub containers: Counter,
+    /// Activations that were not run and given back to a scheduler.
+    pub rescheduled: Counter,
+    /// How often a container lost its scheduler.
+    pub lost_schedulers: Counter,
+    /// What containers there are, as JSON; empty in classic mode.
+    pool: Mutex<String>,
     /// Activations that were refused because their namespace is blocked.
     pub blocked: Counter,
     /// Activations whose action could not be had.
@@ -93,6 +105,12 @@ impl Default for Counts {
             messages: Counter::default(),
             malformed: Counter::default(),
             running: AtomicI64::new(0),
+            creations: Counter::default(),
+            deletions: Counter::default(),
+            containers: Counter::default(),
+            rescheduled: Counter::default(),
+            lost_schedulers: Counter::default(),
+            pool: Mutex::default(),
             blocked: Counter::default(),
             unusable: Counter::default(),
             system_errors: Counter::default(),
@@ -123,6 +141,11 @@ impl Counts {
         self.running.load(Ordering::Relaxed)
     }
 
+    /// What containers there are, as JSON.
+    pub fn pool(&self) -> MutexGuard<'_, String> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Prometheus' text format.
     pub fn render(&self, out: &mut String) {
         for (name, help, counter) in [
@@ -135,6 +158,26 @@ impl Counts {
                 "malformed_total",
                 "Messages that could not be read as activations.",
                 &self.malformed,
+            ),
+            (
+                "creations_total",
+                "Containers that schedulers asked for.",
+                &self.creations,
+            ),
+            (
+                "deletions_total",
+                "Requests of schedulers to let containers go.",
+                &self.deletions,
+            ),
+            (
+                "rescheduled_total",
+                "Activations that were not run and given back to a scheduler.",
+                &self.rescheduled,
+            ),
+            (
+                "lost_schedulers_total",
+                "How often a container lost its scheduler.",
+                &self.lost_schedulers,
             ),
             (
                 "blocked_total",
@@ -191,6 +234,11 @@ impl Counts {
             );
         }
         for (name, help, value) in [
+            (
+                "containers",
+                "Containers, in scheduler mode.",
+                self.containers.get(),
+            ),
             ("cached_actions", "Actions in the cache.", self.cached.get()),
             (
                 "cached_bytes",

@@ -22,7 +22,7 @@ use std::time::Duration;
 use ebb::time::Instant;
 use ebb::{println, spawn, time};
 use ebb_openwhisk::activation::{Outcome, Status};
-use ebb_openwhisk::call::{Call, CallOutcome, Caller};
+use ebb_openwhisk::call::{Call, CallOutcome, Caller, Spent, Start};
 use ebb_openwhisk::entity::{CONDUCTOR, PROVIDE_API_KEY};
 use ebb_openwhisk::json::{Json, Kind, Members, Object};
 use ebb_openwhisk::name::FullName;
@@ -30,7 +30,7 @@ use ebb_openwhisk::runtimes::Runtimes;
 
 use crate::cache::Cache;
 use crate::counts::Counts;
-use crate::document::{Runnable, exceeded};
+use crate::document::{Runnable, Unusable, exceeded};
 use crate::encryption::Keys;
 use crate::message::acknowledgement::Acknowledgement;
 use crate::message::activation::ActivationMessage;
@@ -141,6 +141,44 @@ pub struct Invoker<B, S, E> {
     counts: Arc<Counts>,
 }
 
+/// What came of an activation.
+pub(crate) enum Ended {
+    /// It was run.
+    Ran {
+        /// How long that took.
+        milliseconds: u64,
+        /// What it came to.
+        status: Status,
+    },
+    /// It was acknowledged without having been run.
+    Refused,
+    /// It was neither run nor acknowledged.
+    NotRun(Box<NotRun>),
+}
+
+/// An activation that was certainly not run.
+pub(crate) struct NotRun {
+    runnable: Runnable,
+    /// Why not.
+    pub(crate) why: String,
+}
+
+/// What a call came to that the back end could not make, or of which it does not know what became.
+fn lost(why: &str) -> CallOutcome {
+    let now_ms = epoch_ms();
+    CallOutcome {
+        start_ms: now_ms,
+        end_ms: now_ms,
+        init_ms: None,
+        spent: Spent::default(),
+        kind: Start::Cold,
+        outcome: Outcome::error(Status::InternalError, why),
+        timed_out: false,
+        logs: Vec::new(),
+        streamed: None,
+    }
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn epoch_ms() -> u64 {
     u64::try_from(time::unix_time().as_millis()).unwrap_or(u64::MAX)
@@ -178,6 +216,21 @@ where
         })
     }
 
+    /// How it is configured.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where messages go.
+    pub(crate) fn bus(&self) -> &B {
+        &self.bus
+    }
+
+    /// The database.
+    pub(crate) fn store(&self) -> &S {
+        self.cache.store()
+    }
+
     /// What is counted.
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
@@ -209,7 +262,6 @@ where
 
     /// One message, from being read to its last acknowledgement.
     async fn take(self: Rc<Self>, payload: Vec<u8>) {
-        let began = Instant::now();
         self.counts.messages.increment();
         let message = match ActivationMessage::parse(&payload, epoch_ms()) {
             Ok(message) => Rc::new(message),
@@ -224,14 +276,37 @@ where
             }
         };
         drop(payload);
-        let running = spawn(Rc::clone(&self).run(Rc::clone(&message)));
-        if running.await.is_err() {
-            // A panic here is a mistake of ours; the controller is told all the same.
-            let outcome = Outcome::error(Status::InternalError, "The invoker failed.");
-            self.refuse(&message, outcome, true).await;
+        let began = Instant::now();
+        if let Ended::NotRun(not_run) = self.attempt(&message).await {
+            self.give_up(&message, not_run).await;
         }
+        self.ended(began);
+    }
+
+    /// An activation that began then has been acknowledged for the last time.
+    pub(crate) fn ended(&self, began: Instant) {
         self.counts.latency.record(micros(began.elapsed()));
         self.show_sizes();
+    }
+
+    /// Runs an activation and acknowledges it, unless it was certainly not run for want of somebody who does.
+    pub(crate) async fn attempt(self: &Rc<Self>, message: &Rc<ActivationMessage>) -> Ended {
+        let running = spawn(Rc::clone(self).run(Rc::clone(message)));
+        match running.await {
+            Ok(ended) => ended,
+            Err(_) => {
+                // A panic here is a mistake of ours; the controller is told all the same.
+                let outcome = Outcome::error(Status::InternalError, "The invoker failed.");
+                self.refuse(message, outcome, true).await;
+                Ended::Refused
+            }
+        }
+    }
+
+    /// Acknowledges an activation that nobody runs as an error of the platform's.
+    pub(crate) async fn give_up(&self, message: &ActivationMessage, not_run: Box<NotRun>) {
+        let ran = lost(&not_run.why);
+        self.finish(message, &not_run.runnable, ran).await;
     }
 
     fn show_sizes(&self) {
@@ -245,20 +320,30 @@ where
         self.counts.records_bytes.set(records.waiting_bytes);
     }
 
-    async fn run(self: Rc<Self>, message: Rc<ActivationMessage>) {
+    /// An action, as it is to be run.
+    pub(crate) async fn fetch(
+        &self,
+        id: &str,
+        revision: Option<&str>,
+    ) -> Result<Runnable, Unusable> {
+        let fetched = self.cache.get(id, revision).await;
+        for gone in self.cache.take_gone() {
+            self.engine.forget(gone);
+        }
+        fetched
+    }
+
+    async fn run(self: Rc<Self>, message: Rc<ActivationMessage>) -> Ended {
         if self.blocked.borrow().contains(&message.user.namespace) {
             self.counts.blocked.increment();
             let text = "The action was not invoked due to a blacklisted namespace.";
             let outcome = Outcome::error(Status::ApplicationError, text);
             // Not stored, and told in brief whether or not somebody waits.
-            return self.refuse(&message, outcome, false).await;
+            self.refuse(&message, outcome, false).await;
+            return Ended::Refused;
         }
         let id = message.action.id();
-        let fetched = self.cache.get(&id, message.revision.as_deref()).await;
-        for gone in self.cache.take_gone() {
-            self.engine.forget(gone);
-        }
-        let runnable = match fetched {
+        let runnable = match self.fetch(&id, message.revision.as_deref()).await {
             Ok(runnable) => runnable,
             Err(why) => {
                 self.counts.unusable.increment();
@@ -266,21 +351,60 @@ where
                     "whisk-invoker: {}: the action {id} cannot be run: {why}",
                     message.id
                 );
-                return self.refuse(&message, why.outcome(), true).await;
+                self.refuse(&message, why.outcome(), true).await;
+                return Ended::Refused;
             }
         };
         let call = match self.call(&message, &runnable) {
             Ok(call) => call,
             Err(why) => {
                 let outcome = Outcome::error(Status::ApplicationError, &why);
-                return self.refuse(&message, outcome, true).await;
+                self.refuse(&message, outcome, true).await;
+                return Ended::Refused;
             }
         };
-        let ran = self.engine.call(&call).await;
-        let record = record(&message, &runnable, ran);
-        self.acknowledge(&message, &record, runnable.action.limits.logs_mb > 0)
+        let ran = match self.engine.call(&call).await {
+            Ok(ran) => ran,
+            Err(unanswered) if unanswered.may_have_run => lost(&unanswered.why),
+            Err(unanswered) => {
+                let why = unanswered.why;
+                return Ended::NotRun(Box::new(NotRun { runnable, why }));
+            }
+        };
+        self.finish(&message, &runnable, ran).await
+    }
+
+    /// Acknowledges and stores what an activation came to.
+    async fn finish(
+        &self,
+        message: &ActivationMessage,
+        runnable: &Runnable,
+        ran: CallOutcome,
+    ) -> Ended {
+        let record = record(message, runnable, ran);
+        self.acknowledge(message, &record, runnable.action.limits.logs_mb > 0)
             .await;
-        self.store(&message, &record);
+        self.keep(message, &record);
+        Ended::Ran {
+            milliseconds: record.duration_ms(),
+            status: record.outcome.status,
+        }
+    }
+
+    /// Runs an activation of the invoker's own of which nobody is told and nothing is stored (`HealthActionAck.scala`); whether that
+    /// went well.
+    pub(crate) async fn probe(&self, message: &ActivationMessage) -> Result<(), String> {
+        let fetched = self.fetch(&message.action.id(), None).await;
+        let runnable = fetched.map_err(|why| format!("{why}"))?;
+        let call = self.call(message, &runnable)?;
+        let ran = self.engine.call(&call).await;
+        let outcome = ran.map_err(|unanswered| unanswered.why)?.outcome;
+        match outcome.status {
+            Status::Success => Ok(()),
+            _ => Err(outcome
+                .result
+                .map_or_else(String::new, |r| r.as_str().into())),
+        }
     }
 
     /// Acknowledges what was not run.
@@ -290,7 +414,7 @@ where
         self.send(message, &record, combined, message.blocking && is_stored)
             .await;
         if is_stored {
-            self.store(message, &record);
+            self.keep(message, &record);
         }
     }
 
@@ -375,7 +499,7 @@ where
     }
 
     /// Stores a record, where that is wanted (`ActivationStore.scala`, `storeAfterCheck`).
-    fn store(&self, message: &ActivationMessage, record: &Record) {
+    fn keep(&self, message: &ActivationMessage, record: &Record) {
         let (blocking, other) = self.settings.store_levels;
         let level = if message.blocking { blocking } else { other };
         let wanted = message.transaction.extra_logging || level.stores(record.outcome.status);

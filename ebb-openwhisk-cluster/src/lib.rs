@@ -11,15 +11,24 @@
 //! # Layers
 //! - `size`: amounts of memory as text
 //! - `message`: what travels over the bus
+//! - `keys`: names in etcd
 //! - `encryption`: parameters that are encrypted
 //! - `document`: documents of actions
 //! - `counts`: figures
-//! - `seam`: the bus, the database, what runs calls
+//! - `seam`: the bus, the database, what runs calls, the directory, schedulers
 //! - `cache`, `records`: actions that were fetched; records on their way
 //! - `invoker`: messages in, acknowledgements and records out
+//! - `health`: how well it is, in scheduler mode
+//! - `pool`: containers that ask schedulers for activations
 //! - `kafka`, `couchdb`: the real bus and database
 //! - `options`: the command line and the environment
+//! - `outside`: a thread for what wants tokio
+//! - `proto`: what travels over gRPC
+//! - `etcd`, `grpc`: the real directory and schedulers
 //! - `service`: all of it, from start to end
+
+//! # Features
+//! `scheduler`: scheduler mode, with gRPC. `pool` and `health`, which it stands on, are there without it.
 
 // Tests link the components' providers.
 #[cfg(test)]
@@ -30,10 +39,21 @@ pub mod couchdb;
 pub mod counts;
 pub mod document;
 pub mod encryption;
+#[cfg(feature = "scheduler")]
+pub mod etcd;
+#[cfg(feature = "scheduler")]
+pub mod grpc;
+pub mod health;
 pub mod invoker;
 pub mod kafka;
+pub mod keys;
 pub mod message;
 pub mod options;
+#[cfg(feature = "scheduler")]
+pub mod outside;
+pub mod pool;
+#[cfg(feature = "scheduler")]
+pub mod proto;
 pub mod records;
 pub mod seam;
 pub mod service;

@@ -6,27 +6,35 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ebb_invoker::Machines;
+
 use crate::couchdb::CouchDbOptions;
 use crate::encryption::Keys;
 use crate::invoker::{Settings, StoreLevel};
 use crate::kafka::{Brokers, SERDES_OVERHEAD};
 use crate::message::instance::InvokerId;
+use crate::pool::PoolSettings;
 use crate::size::parse_bytes;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: whisk-invoker --id N --kafka HOST:PORT --couchdb URL [--memory SIZE] [--port N] [--runtimes FILE]
+usage: whisk-invoker --id N --kafka HOST:PORT --couchdb URL [--scheduler ETCD] [--memory SIZE] [--port N] [--runtimes FILE]
 
-An invoker of an existing OpenWhisk, in classic mode (sharding load balancer): reads activations from Kafka's topic
-invokerN, runs them, acknowledges them, and stores their records in CouchDB.
+An invoker of an existing OpenWhisk: reads activations from Kafka's topic invokerN (sharding load balancer), or fetches them
+from schedulers; runs them, acknowledges them, and stores their records in CouchDB.
 
   --id N            the invoker's number: one that no other invoker of this OpenWhisk has; numbers begin with 0, without gaps
   --kafka HOSTS     the brokers, HOST:PORT,HOST:PORT            (KAFKA_HOSTS)
   --couchdb URL     http://USER:PASSWORD@HOST:PORT              (CONFIG_whisk_couchdb_protocol, _username, ...)
   --database-prefix P  its databases are P + whisks, activations, subjects  (CONFIG_whisk_couchdb_databases_*)
+  --scheduler ETCD  activations come from schedulers, which etcd knows: HOST:PORT,HOST:PORT  (CONFIG_whisk_etcd_hosts, with
+                    CONFIG_whisk_spi_InvokerProvider=org.apache.openwhisk.core.invoker.FPCInvokerReactive)
   --memory SIZE     what controllers share out, 2G by default   (CONFIG_whisk_containerPool_userMemory)
   --port N          where /ping, /metrics, /enable, /disable, /isEnabled are (8080, or PORT)
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
+  --machines N      runs functions on N machines, which it starts with an image of the REST invoker
+  --image FILE      that image (target/release/examples/invoker)
+  --machine-cores N, --machine-memory SIZE   of each machine (1, 2G)
   --help            says this
 
 Further settings are read where OpenWhisk's own invoker has them: topics' prefix, user events, parameter storage, levels of
@@ -49,6 +57,30 @@ pub struct Options {
     pub runtimes: Option<String>,
     /// Activations at once.
     pub slots: usize,
+    /// Where schedulers are, if activations come from them.
+    pub scheduler: Option<SchedulerOptions>,
+    /// Machines that functions run on; `None` to run them here.
+    pub machines: Option<Machines>,
+}
+
+/// Where etcd is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdOptions {
+    /// `HOST:PORT,..`, `whisk.etcd.hosts`.
+    pub hosts: String,
+    /// Who asks, and the password, where etcd wants to know.
+    pub user: Option<(String, String)>,
+    /// Seconds of the lease, `whisk.etcd.lease.timeout`.
+    pub lease_seconds: u32,
+}
+
+/// What scheduler mode needs besides.
+#[derive(Debug)]
+pub struct SchedulerOptions {
+    /// Where etcd is.
+    pub etcd: EtcdOptions,
+    /// How containers live.
+    pub pool: PoolSettings,
 }
 
 /// What the program is to do.
@@ -61,7 +93,7 @@ pub enum Command {
 }
 
 /// Words of the command line that are followed by another word.
-const WORDS: [&str; 7] = [
+const WORDS: [&str; 12] = [
     "--id",
     "--kafka",
     "--couchdb",
@@ -69,6 +101,11 @@ const WORDS: [&str; 7] = [
     "--memory",
     "--port",
     "--runtimes",
+    "--scheduler",
+    "--machines",
+    "--image",
+    "--machine-cores",
+    "--machine-memory",
 ];
 
 impl Command {
@@ -200,7 +237,48 @@ impl Environment {
             ),
             runtimes: words.get("--runtimes").map(|&file| file.to_owned()),
             slots,
+            scheduler: self.scheduler(words)?,
+            machines: machines(words)?,
         })
+    }
+
+    /// Scheduler mode, if it is asked for here or by the provider of the reference that is named.
+    fn scheduler(&self, words: &HashMap<&str, &str>) -> Result<Option<SchedulerOptions>, String> {
+        let word = words.get("--scheduler").copied();
+        let provider = self.whisk("spi_InvokerProvider").unwrap_or_default();
+        if word.is_none() && !provider.ends_with(".FPCInvokerReactive") {
+            return Ok(None);
+        }
+        let hosts = word.or(self.whisk("etcd_hosts"));
+        let hosts = hosts.ok_or("where is etcd? --scheduler HOST:PORT says so")?;
+        if self.whisk("scheduler_grpc_tls") == Some("true") {
+            return Err(
+                "CONFIG_whisk_scheduler_grpc_tls: schedulers are reached without TLS".into(),
+            );
+        }
+        let user = self.whisk("etcd_username");
+        let password = self.whisk("etcd_password").unwrap_or_default();
+        let lease_seconds = self.read("etcd_lease_timeout", 10, |text| {
+            text.parse().map_err(|_| format!("'{text}' is no number"))
+        })?;
+        let time = |name: &str, usual| {
+            let name = format!("containerProxy_timeouts_{name}");
+            self.read(&name, usual, duration)
+        };
+        let usual = PoolSettings::usual();
+        Ok(Some(SchedulerOptions {
+            etcd: EtcdOptions {
+                hosts: hosts.into(),
+                user: user.map(|name| (name.into(), password.into())),
+                lease_seconds,
+            },
+            pool: PoolSettings {
+                cluster: self.whisk("cluster_name").unwrap_or("whisk").into(),
+                pause_grace: time("pauseGrace", usual.pause_grace)?,
+                idle: time("idleContainer", usual.idle)?,
+                keeping: time("keepingDuration", usual.keeping)?,
+            },
+        }))
     }
 
     fn settings(&self, id: InvokerId) -> Result<Settings, String> {
@@ -214,7 +292,8 @@ impl Environment {
             .whisk("kafka_topics_userEvent_prefix")
             .unwrap_or_default();
         let level = |name| self.read(name, StoreLevel::Always, StoreLevel::parse);
-        let seconds = self.read("blacklist_pollInterval", 300, seconds)?;
+        let usual = Duration::from_secs(300);
+        let blocked_every = self.read("blacklist_pollInterval", usual, duration)?;
         let host = self.get("WHISK_API_HOST_NAME").map(|name| {
             let protocol = self.get("WHISK_API_HOST_PROTO").unwrap_or("https");
             let port = self.get("WHISK_API_HOST_PORT").unwrap_or("443");
@@ -233,7 +312,7 @@ impl Environment {
                 key("parameterStorage_aes128"),
                 key("parameterStorage_aes256"),
             )?,
-            blocked_every: Duration::from_secs(seconds),
+            blocked_every,
             ..Settings::usual(id)
         })
     }
@@ -289,6 +368,35 @@ impl Environment {
 /// The least memory of an action (`whisk.memory.min`): as many activations run at once as there are of these.
 const LEAST_MEMORY: u64 = 128 << 20;
 
+/// Machines, as the REST invoker starts them.
+fn machines(words: &HashMap<&str, &str>) -> Result<Option<Machines>, String> {
+    let text = |name: &str, usual: &'static str| {
+        // It is wanted as long as the program runs.
+        let given = words.get(name).map(|text| &*String::from(*text).leak());
+        given.unwrap_or(usual)
+    };
+    let of_machines = ["--image", "--machine-cores", "--machine-memory"];
+    let Some(count) = words.get("--machines") else {
+        return match of_machines.into_iter().find(|w| words.contains_key(w)) {
+            Some(word) => Err(format!("{word} is of machines: --machines N starts them")),
+            None => Ok(None),
+        };
+    };
+    let count = count
+        .parse()
+        .ok()
+        .filter(|count| (1..=MACHINES).contains(count));
+    Ok(Some(Machines {
+        count: count.ok_or_else(|| format!("--machines takes a number from 1 to {MACHINES}"))?,
+        image: text("--image", "target/release/examples/invoker"),
+        cores: text("--machine-cores", "1"),
+        memory: text("--machine-memory", "2G"),
+    }))
+}
+
+/// Machines at most.
+const MACHINES: usize = 64;
+
 /// `fetchMaxWaitMs` and `fetch-max-wait-ms` as `fetch.max.wait.ms`.
 fn dotted(name: &str) -> String {
     let mut out = String::new();
@@ -320,23 +428,27 @@ fn librdkafka(name: &str) -> Option<String> {
     })
 }
 
-/// `5 minutes`, `30 seconds`, `300s`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+/// `5 minutes`, `30 seconds`, `300s`, `50 milliseconds`: a time above 0.
+///
+/// # Errors
+/// An example.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let factor = match unit.trim() {
-        "s" | "second" | "seconds" => Some(1),
-        "m" | "min" | "minute" | "minutes" => Some(60),
-        "h" | "hour" | "hours" => Some(3600),
+    let factor_ms = match unit.trim() {
+        "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => Some(1),
+        "s" | "second" | "seconds" => Some(1000),
+        "m" | "min" | "minute" | "minutes" => Some(60_000),
+        "h" | "hour" | "hours" => Some(3_600_000),
         _ => None,
     };
-    let seconds = number.parse::<u64>().ok().zip(factor);
-    seconds
-        .and_then(|(number, factor)| number.checked_mul(factor))
-        .filter(|&seconds| seconds > 0)
+    let time = number.parse::<u64>().ok().zip(factor_ms);
+    time.and_then(|(number, factor)| number.checked_mul(factor))
+        .filter(|&milliseconds| milliseconds > 0)
+        .map(Duration::from_millis)
         .ok_or_else(|| format!("'{text}' is no time; write as 5 minutes"))
 }
 
@@ -439,6 +551,37 @@ mod tests {
     }
 
     #[test]
+    fn schedulers_and_machines_are_named_as_elsewhere() {
+        let options = parse(
+            &format!("{LINE} --machines 2 --image i"),
+            &[
+                (
+                    "CONFIG_whisk_spi_InvokerProvider",
+                    "org.apache.openwhisk.core.invoker.FPCInvokerReactive",
+                ),
+                ("CONFIG_whisk_etcd_hosts", "e1:2379,e2:2379"),
+                ("CONFIG_whisk_etcd_lease_timeout", "1"),
+                ("CONFIG_whisk_cluster_name", "mine"),
+                (
+                    "CONFIG_whisk_containerProxy_timeouts_pauseGrace",
+                    "50 milliseconds",
+                ),
+            ],
+        )
+        .expect("options");
+        let scheduler = options.scheduler.expect("scheduler mode");
+        assert_eq!(scheduler.etcd.hosts, "e1:2379,e2:2379");
+        assert_eq!(scheduler.etcd.lease_seconds, 1);
+        assert_eq!(scheduler.pool.cluster, "mine");
+        assert_eq!(scheduler.pool.pause_grace, Duration::from_millis(50));
+        assert_eq!(scheduler.pool.idle, Duration::from_secs(600));
+        let machines = options.machines.expect("machines");
+        assert_eq!((machines.count, machines.image), (2, "i"));
+        let options = parse(&format!("{LINE} --scheduler e:1"), &[]).expect("options");
+        assert_eq!(options.scheduler.expect("scheduler mode").etcd.hosts, "e:1");
+    }
+
+    #[test]
     fn mistakes_say_what_to_write() {
         for (line, environment, told) in [
             ("", None, "--id N"),
@@ -462,6 +605,34 @@ mod tests {
             ),
             ("--id 1 --kafka", None, "followed by nothing"),
             ("--ids 1", None, "'--ids' is no option"),
+            (
+                "--id 1 --kafka k --couchdb http://h --machines 0",
+                None,
+                "from 1 to",
+            ),
+            (
+                "--id 1 --kafka k --couchdb http://h --image x",
+                None,
+                "--machines N",
+            ),
+            (
+                "--id 1 --kafka k --couchdb http://h",
+                Some((
+                    "CONFIG_whisk_spi_InvokerProvider",
+                    "org.apache.openwhisk.core.invoker.FPCInvokerReactive",
+                )),
+                "where is etcd?",
+            ),
+            (
+                "--id 1 --kafka k --couchdb http://h --scheduler e:2379",
+                Some(("CONFIG_whisk_scheduler_grpc_tls", "true")),
+                "without TLS",
+            ),
+            (
+                "--id 1 --kafka k --couchdb http://h --scheduler e:2379",
+                Some(("CONFIG_whisk_containerProxy_timeouts_pauseGrace", "soon")),
+                "5 minutes",
+            ),
             (
                 LINE,
                 Some(("CONFIG_whisk_userEvents_enabled", "yes")),

@@ -3,8 +3,11 @@
 
 use std::future::Future;
 
+use ebb_invoker::back_end::Unanswered;
 use ebb_openwhisk::call::{Call, CallOutcome};
-use ebb_openwhisk::json::Json;
+use ebb_openwhisk::json::{Json, Object};
+
+use crate::message::container::{Endpoint, Fetch, GivenBack};
 
 /// Why a message did not reach the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,11 @@ pub trait Store {
         revision: &str,
         name: &str,
     ) -> impl Future<Output = Result<Vec<u8>, StoreError>>;
+    /// Stores the document of an action, if there is none.
+    fn put_action(&self, id: &str, document: &Json)
+    -> impl Future<Output = Result<(), StoreError>>;
+    /// The limits of a namespace that differ from the system's; none if nothing is said of it.
+    fn limits(&self, namespace: &str) -> impl Future<Output = Result<Object, StoreError>>;
     /// Stores one record.
     fn put_record(&self, id: &str, document: &Json)
     -> impl Future<Output = Result<(), StoreError>>;
@@ -92,7 +100,58 @@ pub trait Store {
 /// What runs calls.
 pub trait Engine {
     /// Makes a call, however long it takes to get an instance.
-    fn call(&self, call: &Call) -> impl Future<Output = CallOutcome>;
+    ///
+    /// # Errors
+    /// It was not made, or it is not known what became of it.
+    fn call(&self, call: &Call) -> impl Future<Output = Result<CallOutcome, Unanswered>>;
     /// Nobody will call this revision ([`Action::revision`](ebb_openwhisk::entity::Action::revision)) again.
     fn forget(&self, revision: u64);
+}
+
+/// Where invokers and schedulers find each other.
+pub trait Directory {
+    /// This is to be there, with the invoker's lease. Nothing waits for it; it comes to pass when the directory can be reached.
+    fn put(&self, key: &str, value: &str);
+    /// This is not to be there any more, likewise.
+    fn delete(&self, key: &str);
+    /// The value of a key.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<String>, String>>;
+    /// The values of all keys that begin so.
+    fn below(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, String>>;
+    /// How many keys begin so.
+    fn count(&self, prefix: &str) -> impl Future<Output = Result<u64, String>>;
+}
+
+/// Why a scheduler has not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// There is nothing of its name. Says what.
+    NoHost(String),
+    /// Anything else. Says what.
+    Failed(String),
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoHost(why) | Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Those who have the activations.
+pub trait Schedulers {
+    /// Asks for an activation; the scheduler answers when there is one, or after a while. The answer is read by
+    /// [`Fetched::parse`](crate::message::container::Fetched::parse).
+    fn fetch(
+        &self,
+        at: &Endpoint,
+        request: Fetch,
+    ) -> impl Future<Output = Result<String, FetchError>>;
+    /// Gives an activation back that was not run; whether it was taken.
+    fn reschedule(
+        &self,
+        at: &Endpoint,
+        request: GivenBack,
+    ) -> impl Future<Output = Result<bool, FetchError>>;
 }

@@ -11,16 +11,19 @@ use ebb::net::http::{self, Limits, Request, Response};
 use ebb::net::tcp;
 use ebb::{EbbRef, JoinHandle, println, spawn, time};
 use ebb_invoker::Here;
+use ebb_invoker::back_end::Unanswered;
 use ebb_invoker::books::Books;
 use ebb_invoker::invoker::Invoker as Core;
-use ebb_openwhisk::activation::{Outcome, Status};
-use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
+use ebb_openwhisk::call::{Call, CallOutcome};
 
 use crate::couchdb::CouchDb;
 use crate::counts::Counts;
+#[cfg(feature = "scheduler")]
+use crate::etcd::Etcd;
+use crate::health::Probe;
 use crate::invoker::{Invoker, epoch_ms};
 use crate::kafka::{Kafka, KafkaFeed, ensure_topic};
-use crate::options::Options;
+use crate::options::{Options, SchedulerOptions};
 use crate::seam;
 
 /// The instances that the REST invoker has as well: this machine's, or those of the machines that it was given.
@@ -28,16 +31,13 @@ use crate::seam;
 pub struct Instances;
 
 impl seam::Engine for Instances {
-    async fn call(&self, call: &Call) -> CallOutcome {
+    async fn call(&self, call: &Call) -> Result<CallOutcome, Unanswered> {
         let books = EbbRef::<Books>::get();
         let back_end = books.back_end().unwrap_or(&Here);
-        let ran = match back_end.execute(call).await {
-            Ok(ran) => ran,
-            Err(unanswered) => lost(&unanswered.why),
-        };
+        let ran = back_end.execute(call).await?;
         let latency_us = epoch_ms().saturating_sub(call.received_ms) * 1000;
         EbbRef::<Core>::get().count(|m| m.activation(ran.kind, ran.outcome.status, latency_us));
-        ran
+        Ok(ran)
     }
 
     fn forget(&self, revision: u64) {
@@ -47,30 +47,29 @@ impl seam::Engine for Instances {
     }
 }
 
-/// A call that the back end could not make, or of which it does not know what became.
-fn lost(why: &str) -> CallOutcome {
-    let now_ms = epoch_ms();
-    CallOutcome {
-        start_ms: now_ms,
-        end_ms: now_ms,
-        init_ms: None,
-        spent: Spent::default(),
-        kind: Start::Cold,
-        outcome: Outcome::error(Status::InternalError, why),
-        timed_out: false,
-        logs: Vec::new(),
-        streamed: None,
-    }
-}
-
 /// How long activations that run may take to end, when the invoker is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(310);
 /// How long records may take to reach the database then.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 
+/// Messages that are taken from the topic at once in scheduler mode (`whisk.invoker.container-creation.max-peek`).
+const CREATIONS: usize = 500;
+
+/// Nobody's, in a program without scheduler mode.
+#[cfg(not(feature = "scheduler"))]
+struct Etcd;
+
+#[cfg(not(feature = "scheduler"))]
+impl Etcd {
+    async fn end(&self) {}
+}
+
+type RealInvoker = Invoker<Kafka, CouchDb, Instances>;
+
 /// An invoker that runs.
 pub struct Service {
-    invoker: Rc<Invoker<Kafka, CouchDb, Instances>>,
+    invoker: Rc<RealInvoker>,
+    etcd: Option<Etcd>,
     feed: Rc<KafkaFeed>,
     kafka: Kafka,
     serving: JoinHandle<()>,
@@ -89,11 +88,19 @@ impl Service {
         let topic = options.settings.topic();
         ensure_topic(&options.brokers, &topic).await?;
         let kafka = Kafka::new(&options.brokers)?;
-        let feed = KafkaFeed::subscribe(&options.brokers, &topic, options.slots, &counts)?;
+        let most = match options.scheduler {
+            Some(_) => CREATIONS,
+            None => options.slots,
+        };
+        let feed = KafkaFeed::subscribe(&options.brokers, &topic, most, &counts)?;
         let feed = Rc::new(feed);
         let server = listen(options.port, &options.credentials, &counts).await?;
+        let schedulers = match &options.scheduler {
+            Some(scheduler) => format!(", schedulers by etcd at {}", scheduler.etcd.hosts),
+            None => String::new(),
+        };
         let banner = format!(
-            "whisk-invoker: {topic} of Kafka at {}, CouchDB at {}:{}; Ctrl-C ends it\n  \
+            "whisk-invoker: {topic} of Kafka at {}, CouchDB at {}:{}{schedulers}; Ctrl-C ends it\n  \
              slots      {} ({} MB)\n  instances  {}\n  kinds      {}\n  http       http://localhost:{}/metrics",
             options.brokers.hosts,
             options.couchdb.host,
@@ -108,6 +115,7 @@ impl Service {
             server.local_addr().port(),
         );
         let couchdb = CouchDb::new(options.couchdb);
+        let probe = Probe::new(&options.settings.id, &runtimes);
         let invoker = Invoker::new(
             options.settings,
             kafka.clone(),
@@ -119,14 +127,17 @@ impl Service {
         // Before the first message: a namespace that is blocked stays so over a restart.
         invoker.refresh_blocked_once().await;
         drop(spawn(Rc::clone(&invoker).refresh_blocked()));
-        drop(spawn(Rc::clone(&invoker).ping()));
         drop(spawn(Rc::clone(&invoker).send_events()));
-        let serving = {
-            let (invoker, feed) = (Rc::clone(&invoker), Rc::clone(&feed));
-            spawn(async move { invoker.serve(feed).await })
+        let (serving, etcd) = match options.scheduler {
+            None => (serve(&invoker, &feed), None),
+            Some(scheduler) => {
+                let (serving, etcd) = serve_schedulers(&invoker, &feed, scheduler, probe?)?;
+                (serving, Some(etcd))
+            }
         };
         Ok(Self {
             invoker,
+            etcd,
             feed,
             kafka,
             serving,
@@ -163,8 +174,58 @@ impl Service {
             );
         }
         self.kafka.flush();
+        if let Some(etcd) = &self.etcd {
+            etcd.end().await;
+        }
         self.server.stop().await;
     }
+}
+
+/// Classic mode.
+fn serve(invoker: &Rc<RealInvoker>, feed: &Rc<KafkaFeed>) -> JoinHandle<()> {
+    drop(spawn(Rc::clone(invoker).ping()));
+    let (invoker, feed) = (Rc::clone(invoker), Rc::clone(feed));
+    spawn(async move { invoker.serve(feed).await })
+}
+
+/// Scheduler mode, where this program has none.
+#[cfg(not(feature = "scheduler"))]
+fn serve_schedulers(
+    _: &Rc<RealInvoker>,
+    _: &Rc<KafkaFeed>,
+    _: SchedulerOptions,
+    _: Probe,
+) -> Result<(JoinHandle<()>, Etcd), String> {
+    Err(
+        "this program was built without scheduler mode; `--features scheduler` builds it with"
+            .into(),
+    )
+}
+
+/// Scheduler mode.
+#[cfg(feature = "scheduler")]
+fn serve_schedulers(
+    invoker: &Rc<RealInvoker>,
+    feed: &Rc<KafkaFeed>,
+    scheduler: SchedulerOptions,
+    probe: Probe,
+) -> Result<(JoinHandle<()>, Etcd), String> {
+    use crate::{grpc::Grpc, keys::Keys, outside::Outside, pool::Pool};
+    let outside = Outside::start()?;
+    let keys = Keys::new(&scheduler.pool.cluster, &invoker.settings().id);
+    let etcd = Etcd::start(&outside, &scheduler.etcd, keys.lease())?;
+    let pool = Pool::new(
+        Rc::clone(invoker),
+        etcd.clone(),
+        Grpc::new(&outside),
+        scheduler.pool,
+        probe,
+    );
+    drop(spawn(Rc::clone(&pool).attend()));
+    drop(spawn(Rc::clone(&pool).warm_up()));
+    let feed = Rc::clone(feed);
+    let serving = spawn(async move { pool.serve(feed).await });
+    Ok((serving, etcd))
 }
 
 async fn listen(port: u16, credentials: &str, counts: &Arc<Counts>) -> Result<tcp::Server, String> {
@@ -190,11 +251,16 @@ async fn answer(request: &mut Request<'_>, authorization: &str, counts: &Counts)
             counts.render(&mut text);
             Response::text(text)
         }
-        ("POST", "/enable" | "/disable") | ("GET", "/isEnabled") if !is_allowed => Response::error(
-            401,
-            "the name and the password of the invoker's HTTP are wanted",
-        )
-        .with("www-authenticate", "Basic realm=\"invoker\""),
+        ("POST", "/enable" | "/disable" | "/machines/restart")
+        | ("GET", "/isEnabled" | "/pool" | "/pool/count")
+            if !is_allowed =>
+        {
+            Response::error(
+                401,
+                "the name and the password of the invoker's HTTP are wanted",
+            )
+            .with("www-authenticate", "Basic realm=\"invoker\"")
+        }
         ("POST", path @ ("/enable" | "/disable")) => {
             let enable = path == "/enable";
             let was = counts.enabled.swap(enable, Ordering::Relaxed);
@@ -204,6 +270,22 @@ async fn answer(request: &mut Request<'_>, authorization: &str, counts: &Counts)
         }
         ("GET", "/isEnabled") => {
             Response::json(format!("{{\"isEnabled\":{}}}", counts.is_enabled()))
+        }
+        // Not the reference's: its machines are somebody else's.
+        ("POST", "/machines/restart") => {
+            let books = EbbRef::<Books>::get();
+            match books.back_end().unwrap_or(&Here).restart() {
+                Ok(count) => Response::text(format!("{count} machines are being replaced.")),
+                Err(why) => Response::error(409, &why),
+            }
+        }
+        ("GET", path @ ("/pool" | "/pool/count")) => {
+            let pool = counts.pool().clone();
+            match (pool.is_empty(), path) {
+                (true, _) => Response::error(404, "there are no containers in classic mode"),
+                (false, "/pool") => Response::json(pool),
+                (false, _) => Response::json(format!("{}", counts.containers.get())),
+            }
         }
         _ => Response::error(404, "there is no such path"),
     }

@@ -87,6 +87,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("busybox", &["busybox-static"]),
     ("cc", &["gcc", "libc6-dev"]),
     ("curl", &["curl", "ca-certificates"]),
+    ("etcd", &["etcd-server"]),
     ("/usr/include/event2", &["libevent-dev"]),
     (
         "grub-mkimage",

@@ -24,6 +24,7 @@ const ALL: &[&str] = &[
     "busybox",
     "cc",
     "curl",
+    "etcd",
     "grub-mkimage",
     "/usr/lib/grub/i386-pc",
     "/usr/lib/grub/x86_64-efi",

@@ -19,7 +19,7 @@ pub struct ActionName {
 }
 
 impl ActionName {
-    fn read(json: &Json) -> Result<Self, Malformed> {
+    pub(crate) fn read(json: &Json) -> Result<Self, Malformed> {
         let fields = Fields::of("action", json)?;
         let name = Self {
             path: fields.text("path")?,
@@ -158,7 +158,7 @@ fn activation_id(fields: &Fields<'_>) -> Result<String, Malformed> {
 }
 
 /// A controller's name ends up in a topic's: `ControllerInstanceId` allows these characters, and that many.
-fn check_topic_part(name: &str) -> Result<(), Malformed> {
+pub(crate) fn check_topic_part(name: &str) -> Result<(), Malformed> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 249 - 121 || !name.bytes().all(legal) {
         let text = "rootControllerIndex.asString is no name of a controller";

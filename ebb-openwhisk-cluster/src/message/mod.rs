@@ -6,6 +6,7 @@
 
 pub mod acknowledgement;
 pub mod activation;
+pub mod container;
 pub mod event;
 pub mod instance;
 pub mod record;

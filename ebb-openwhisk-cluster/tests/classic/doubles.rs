@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ebb::{sync::Notify, time};
+use ebb_invoker::back_end::Unanswered;
 use ebb_openwhisk::activation::{Outcome, Status};
 use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
-use ebb_openwhisk::json::Json;
+use ebb_openwhisk::json::{Json, Object};
 use ebb_openwhisk_cluster::seam::{Bus, Engine, Feed, SendError, Store, StoreError};
 use serde_json::Value;
 
@@ -188,6 +189,15 @@ impl Store for Database {
             .unwrap_or(Err(StoreError::Missing))
     }
 
+    async fn put_action(&self, id: &str, document: &Json) -> Result<(), StoreError> {
+        self.set_action(id, Ok(document.as_str()));
+        Ok(())
+    }
+
+    async fn limits(&self, _: &str) -> Result<Object, StoreError> {
+        Ok(Object::default())
+    }
+
     async fn put_record(&self, id: &str, document: &Json) -> Result<(), StoreError> {
         let failure = self.0.failures.borrow_mut().pop_front();
         match failure {
@@ -245,10 +255,19 @@ impl Echo {
 }
 
 impl Engine for Echo {
-    async fn call(&self, call: &Call) -> CallOutcome {
+    async fn call(&self, call: &Call) -> Result<CallOutcome, Unanswered> {
         let is_first = self.0.calls.borrow().is_empty();
         self.0.calls.borrow_mut().push(call.clone());
         time::sleep(self.0.takes.get()).await;
+        let unanswered = |may_have_run| Unanswered {
+            may_have_run,
+            why: "The machine was lost.".into(),
+        };
+        match call.action.common.name.name.as_str() {
+            "nowhere" => return Err(unanswered(false)),
+            "torn" => return Err(unanswered(true)),
+            _ => {}
+        }
         let outcome = match call.action.common.name.name.as_str() {
             "panics" => panic!("the engine panics, as the test wants it"),
             "lost" => Outcome::error(Status::InternalError, "The platform is ending."),
@@ -256,7 +275,7 @@ impl Engine for Echo {
             "fails" => Outcome::error(Status::ApplicationError, "it failed"),
             _ => Outcome::success(call.arguments.clone()),
         };
-        CallOutcome {
+        Ok(CallOutcome {
             start_ms: 2000,
             end_ms: 2010,
             init_ms: is_first.then_some(4),
@@ -266,7 +285,7 @@ impl Engine for Echo {
             timed_out: false,
             logs: vec!["a line of its log".into()],
             streamed: None,
-        }
+        })
     }
 
     fn forget(&self, revision: u64) {

@@ -219,7 +219,8 @@ fn answer(state: &mut State, method: &str, target: &str, body: &[u8]) -> (u16, V
             (None, None) => json(404, json!({"error": "not_found", "reason": "missing"})),
         },
         "PUT" => {
-            let document: Value = serde_json::from_slice(body).expect("JSON");
+            let mut document: Value = serde_json::from_slice(body).expect("JSON");
+            document["_rev"] = "1-put".into();
             let is_there = state.documents.contains_key(&key);
             if is_there {
                 return json(409, json!({"error": "conflict"}));

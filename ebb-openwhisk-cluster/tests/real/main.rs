@@ -2,9 +2,14 @@
 //! cluster (which behaves as Kafka where small brokers do not: errors, brokers that are away, group rebalances), and the whole program
 //! against a broker, with functions in Node.
 
+// The machines of a test are this program.
+use ebb_invoker_hosted as _;
+use ebb_launch as _;
+
 mod broker;
 mod couch;
 mod couchdb;
 mod kafka;
 mod messages;
 mod program;
+mod running;

@@ -1,11 +1,9 @@
 //! The whole program: a broker, a database, functions in Node. The test plays the controller.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ebb::time;
 use ebb_hosted::Config;
@@ -18,104 +16,7 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 use crate::couch::Couch;
 use crate::messages::{action, completions, id, message, once_each};
-
-/// The program. `cargo test` has built it, unless only this test was asked for.
-fn built() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("target");
-    let program = target.join("debug/examples/whisk-invoker");
-    let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let newest = std::fs::read_dir(here.join("src")).expect("src").flatten();
-    let newest: Option<SystemTime> = newest.filter_map(|file| changed(&file.path())).max();
-    if changed(&program) < newest {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "-p",
-                "ebb-openwhisk-cluster",
-                "--example",
-                "whisk-invoker",
-            ])
-            .current_dir(here)
-            .status();
-        assert!(built.expect("cargo runs this test").success());
-    }
-    program
-}
-
-/// An invoker that runs.
-struct Running {
-    child: Child,
-    port: u16,
-}
-
-impl Running {
-    fn start(broker: &Broker, couch: &Couch) -> Self {
-        let mut child = Command::new(built())
-            .args(["--id", "0", "--kafka", &broker.address.to_string()])
-            .args(["--couchdb", &couch.url(), "--memory", "1G", "--port", "0"])
-            .env("CONFIG_whisk_kafka_consumer_fetchMaxWaitMs", "50")
-            // A killed one is missed that soon.
-            .env("CONFIG_whisk_kafka_consumer_sessionTimeoutMs", "6000")
-            .env("CONFIG_whisk_kafka_consumer_heartbeatIntervalMs", "1000")
-            .env("EBB_CORES", "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the invoker starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let port = loop {
-            let line = lines.next().expect("a banner").expect("text");
-            if let Some((_, rest)) = line.split_once("http://localhost:") {
-                break rest.trim_end_matches("/metrics").parse().expect("a port");
-            }
-        };
-        // Read on, or the invoker would wait for a full pipe.
-        std::thread::spawn(move || {
-            lines.for_each(|line| println!("| {}", line.unwrap_or_default()))
-        });
-        Self { child, port }
-    }
-
-    fn http(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        let head = format!(
-            "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic aW52b2tlci51c2VyOmludm9rZXIucGFzcw==\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    }
-
-    fn signal(&self, signal: &str) {
-        let told = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status();
-        assert!(told.expect("kill runs").success());
-    }
-
-    /// Waits for its end.
-    fn ended(mut self) -> Option<i32> {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(30) {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the invoker does not end");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::running::Running;
 
 /// The controller, and what it has been told.
 struct Controller {
@@ -360,5 +261,106 @@ fn many_activations_of_many_functions_end_in_one_completion_each() {
         running.signal("-TERM");
         assert_eq!(running.ended(), Some(0));
         assert_eq!(couch.records().len(), 100);
+    });
+}
+
+#[test]
+#[ignore = "the machines of the test below"]
+fn machine_process() {
+    if std::env::var("EBB_OPTIONS").is_ok() {
+        let one_core = Config {
+            cores: 1,
+            pin: false,
+        };
+        let served = ebb_hosted::run(&one_core, async || {
+            ebb_invoker_machines::serve_machine().await
+        });
+        served.expect("it joins");
+    }
+}
+
+/// A program that is a machine, whatever its arguments are.
+fn machine_program() -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let program = test_support::scratch("machine-of-the-whisk-invoker");
+    let own = std::env::current_exe().expect("the path of this program");
+    let text = format!(
+        "#!/bin/sh\nexec '{}' --ignored --exact --nocapture program::machine_process\n",
+        own.display()
+    );
+    std::fs::write(&program, text).expect("it can be written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        .expect("it is there");
+    program
+}
+
+/// The processes that began with a word of their command line.
+fn processes_of(parent: u32) -> Vec<u32> {
+    let children = Command::new("ps")
+        .args(["-o", "pid=", "--ppid", &parent.to_string()])
+        .output();
+    let children = children.expect("ps runs").stdout;
+    let children = String::from_utf8(children).expect("text");
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+#[test]
+fn a_machine_that_dies_with_a_hundred_activations_ends_each_in_one_completion() {
+    with_parts(async |broker, couch| {
+        test_support::needs!("ps");
+        let mut controller = Controller::new(broker).await;
+        let program = machine_program();
+        let program = program.to_str().expect("a path");
+        let options = ["--memory", "16G", "--machines", "2", "--image", program];
+        let running = Running::with(broker, couch, &options);
+        controller.ping().await;
+        let code = "const main = x => new Promise(done => setTimeout(() => done({ n: x.n, pid: process.pid }), 3000))";
+        let mut revisions = Vec::new();
+        for function in 0..4 {
+            revisions.push(couch.put_action(&action(&format!("s{function}"), &code.into())));
+        }
+        for number in 0..100 {
+            let name = format!("s{}", number % 4);
+            let asked = message(number, &name, &revisions[number % 4], true);
+            controller.send(&asked).await;
+        }
+        let began = Instant::now();
+        while !running
+            .http("GET /metrics")
+            .contains("ebb_whisk_running 100\n")
+        {
+            assert!(began.elapsed() < Duration::from_secs(60), "not all run");
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        let machines = processes_of(running.process());
+        assert_eq!(machines.len(), 2, "{machines:?}");
+        let killed = Command::new("kill")
+            .args(["-KILL", &machines[0].to_string()])
+            .status();
+        assert!(killed.expect("kill runs").success());
+        let told = controller.hear(100).await;
+        assert_eq!(completions(&told), once_each(100));
+        let lost = told.iter().filter(|t| t["isSystemError"] == true).count();
+        assert!((1..100).contains(&lost), "{lost} were lost");
+        for told in told.iter().filter(|t| t["isSystemError"] == false) {
+            assert!(told.get("instance").is_some());
+        }
+        // Another one takes its place.
+        let began = Instant::now();
+        while processes_of(running.process()).len() < 2 {
+            assert!(began.elapsed() < Duration::from_secs(60), "no other one");
+            time::sleep(Duration::from_millis(50)).await;
+        }
+        controller
+            .send(&message(100, "s0", &revisions[0], true))
+            .await;
+        let told = controller.hear(1).await;
+        assert_eq!(told[0]["response"]["response"]["statusCode"], 0, "{told:?}");
+        running.signal("-TERM");
+        assert_eq!(running.ended(), Some(0));
+        assert_eq!(couch.records().len(), 101);
     });
 }

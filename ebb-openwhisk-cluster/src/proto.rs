@@ -1,0 +1,218 @@
+//! What travels over gRPC, field by field: schedulers' `activation.proto` (`core/scheduler/src/main/protobuf`), and of etcd's `rpc.proto`
+//! and `kv.proto` (API 3) what an invoker uses. Written out, because a generator would make `protoc` a condition of building anything.
+
+/// `activation.FetchRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FetchRequest {
+    /// A transaction's JSON.
+    #[prost(string, tag = "1")]
+    pub transaction_id: String,
+    /// The namespace that calls the action.
+    #[prost(string, tag = "2")]
+    pub invocation_namespace: String,
+    /// The action's name, as JSON.
+    #[prost(string, tag = "3")]
+    pub fqn: String,
+    /// The revision, as JSON.
+    #[prost(string, tag = "4")]
+    pub rev: String,
+    /// Which container asks.
+    #[prost(string, tag = "5")]
+    pub container_id: String,
+    /// It has run an activation before.
+    #[prost(bool, tag = "6")]
+    pub warmed: bool,
+    /// Milliseconds of its last activation, `google.protobuf.Int64Value`.
+    #[prost(message, optional, tag = "7")]
+    pub last_duration: Option<Int64Value>,
+    /// False when it asks for the last time.
+    #[prost(bool, tag = "8")]
+    pub alive: bool,
+}
+
+/// `google.protobuf.Int64Value`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Int64Value {
+    /// The number.
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+}
+
+/// `activation.FetchResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FetchResponse {
+    /// `ActivationResponse`, as JSON.
+    #[prost(string, tag = "1")]
+    pub activation_message: String,
+}
+
+/// `activation.RescheduleRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RescheduleRequest {
+    /// The namespace that calls the action.
+    #[prost(string, tag = "1")]
+    pub invocation_namespace: String,
+    /// The action's name, as JSON.
+    #[prost(string, tag = "2")]
+    pub fqn: String,
+    /// The revision, as JSON.
+    #[prost(string, tag = "3")]
+    pub rev: String,
+    /// `ActivationMessage`, as JSON.
+    #[prost(string, tag = "4")]
+    pub activation_message: String,
+}
+
+/// `activation.RescheduleResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RescheduleResponse {
+    /// It runs elsewhere.
+    #[prost(bool, tag = "1")]
+    pub is_rescheduled: bool,
+}
+
+/// `etcdserverpb.RangeRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RangeRequest {
+    /// The first key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// The key after the last; empty for one key.
+    #[prost(bytes = "vec", tag = "2")]
+    pub range_end: Vec<u8>,
+    /// Only how many there are.
+    #[prost(bool, tag = "9")]
+    pub count_only: bool,
+}
+
+/// `mvccpb.KeyValue`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeyValue {
+    /// The key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// The value.
+    #[prost(bytes = "vec", tag = "5")]
+    pub value: Vec<u8>,
+    /// The lease that it goes with.
+    #[prost(int64, tag = "6")]
+    pub lease: i64,
+}
+
+/// `etcdserverpb.RangeResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RangeResponse {
+    /// What there is.
+    #[prost(message, repeated, tag = "2")]
+    pub kvs: Vec<KeyValue>,
+    /// How many there are.
+    #[prost(int64, tag = "4")]
+    pub count: i64,
+}
+
+/// `etcdserverpb.PutRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PutRequest {
+    /// The key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// The value.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+    /// The lease that it goes with.
+    #[prost(int64, tag = "3")]
+    pub lease: i64,
+}
+
+/// `etcdserverpb.DeleteRangeRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeleteRangeRequest {
+    /// The key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+}
+
+/// An answer of which nothing is read.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Done {}
+
+/// `etcdserverpb.LeaseGrantRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseGrantRequest {
+    /// Seconds.
+    #[prost(int64, tag = "1")]
+    pub ttl: i64,
+}
+
+/// `etcdserverpb.LeaseGrantResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseGrantResponse {
+    /// The lease.
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+}
+
+/// `etcdserverpb.LeaseRevokeRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseRevokeRequest {
+    /// The lease.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+}
+
+/// `etcdserverpb.LeaseKeepAliveRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseKeepAliveRequest {
+    /// The lease.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+}
+
+/// `etcdserverpb.LeaseKeepAliveResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseKeepAliveResponse {
+    /// Seconds; 0 for a lease that there is not.
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
+}
+
+/// `etcdserverpb.LeaseTimeToLiveRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseTimeToLiveRequest {
+    /// The lease.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// With its keys.
+    #[prost(bool, tag = "2")]
+    pub keys: bool,
+}
+
+/// `etcdserverpb.LeaseTimeToLiveResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseTimeToLiveResponse {
+    /// Seconds; -1 for a lease that there is not.
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
+    /// What goes with it.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// `etcdserverpb.AuthenticateRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AuthenticateRequest {
+    /// Who asks.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The password.
+    #[prost(string, tag = "2")]
+    pub password: String,
+}
+
+/// `etcdserverpb.AuthenticateResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AuthenticateResponse {
+    /// What goes with further requests.
+    #[prost(string, tag = "2")]
+    pub token: String,
+}
