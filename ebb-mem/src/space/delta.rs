@@ -9,7 +9,7 @@
 
 use super::area::Areas;
 use super::entry::{ADDRESS, DIRTY, FETCHED, FOREIGN, NO_EXECUTE, OBJECT, PRESENT, shift, unlike};
-use super::line::{LINES, Line, Page, unlike_lines};
+use super::line::{LINES, Line, Page, ones, unlike_lines};
 use super::table::Tables;
 use super::{Area, Backing, Fault, Flags, Frozen, PAGE, Space};
 use crate::{PhysAddr, phys_to_virt};
@@ -33,16 +33,18 @@ pub(super) struct Lines(Vec<Vec<Line>>);
 const PIECE: usize = 256;
 
 impl Lines {
-    /// Adds one. `None` when there is no memory for it.
-    fn push(&mut self, line: Line) -> Option<()> {
-        match self.0.last_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push(line),
-            _ => {
+    /// Adds these lines of a page. `None` when there is no memory for them.
+    fn extend(&mut self, bits: u64, page: &Page) -> Option<()> {
+        let mut lines = ones(bits).map(|line| page.0[line]).peekable();
+        while lines.peek().is_some() {
+            if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
                 let mut piece = Vec::new();
                 piece.try_reserve_exact(PIECE).ok()?;
-                piece.push(line);
                 push(&mut self.0, piece)?;
             }
+            let piece = self.0.last_mut()?;
+            let room = PIECE - piece.len();
+            piece.extend(lines.by_ref().take(room));
         }
         Some(())
     }
@@ -216,11 +218,7 @@ impl Space {
         let before = before.map_or(&Page([[0; 8]; LINES]), content);
         let now = content(frame_of(new));
         let bits = unlike_lines(now, before);
-        let mut left = bits;
-        while left != 0 {
-            kept.push(now.0[left.trailing_zeros() as usize])?;
-            left &= left - 1;
-        }
+        kept.extend(bits, now)?;
         Some(bits)
     }
 }

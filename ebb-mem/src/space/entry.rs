@@ -5,7 +5,7 @@
 //! that holds it. An entry above the last level that is not 0 names a table.
 
 use super::Protection;
-use super::line::{LINES, Page, for_each_unlike};
+use super::line::{LINES, Page, ones, unlike_entries};
 use crate::{PhysAddr, frame, phys_to_virt};
 use core::ops::Range;
 
@@ -72,16 +72,20 @@ pub(super) fn unlike(
     // meanwhile. The CPU may note an access in it, which no caller looks for.
     let page = |table: PhysAddr| unsafe { &*phys_to_virt(table).cast::<Page>() };
     let (ours, theirs) = (table.map_or(&EMPTY, page), other.map_or(&EMPTY, page));
-    let lines = if level == 3 { LINES / 2 } else { LINES };
-    for_each_unlike(ours, theirs, lines, COMPARED, |line| {
+    let lines = if level == 3 {
+        (1 << (LINES / 2)) - 1
+    } else {
+        u64::MAX
+    };
+    for line in ones(unlike_entries(ours, theirs, COMPARED) & lines) {
         let entries = ours.0[line].iter().zip(&theirs.0[line]).enumerate();
         for (index, (our, their)) in entries {
             if (*our ^ *their) & COMPARED != 0 {
                 f((line * 8 + index) as u64, *our, *their)?;
             }
         }
-        Some(())
-    })
+    }
+    Some(())
 }
 
 pub(super) fn read(slot: *mut u64) -> u64 {

@@ -1,8 +1,9 @@
 //! Lines of memory, and in which of them two pages differ.
 
+use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi64x,
-    _mm_setzero_si128, _mm_xor_si128,
+    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128,
+    _mm_set1_epi64x, _mm_setzero_si128, _mm_unpackhi_epi64, _mm_xor_si128,
 };
 
 /// What is compared and kept: 64 bytes.
@@ -45,30 +46,86 @@ impl Page {
     }
 }
 
-/// Calls `f` with the numbers of the first `count` lines in which two pages differ, in these bits of their words, as long as it goes on. Most do not, so each
-/// is read whole in both, without a call or a branch.
-#[inline]
-pub(super) fn for_each_unlike(
-    a: &Page,
-    b: &Page,
-    count: usize,
-    bits: u64,
-    mut f: impl FnMut(usize) -> Option<()>,
-) -> Option<()> {
+/// Copies a page from one frame to another. A string instruction is what CPUs are best at for a whole page, and one instruction.
+///
+/// # Safety
+/// Both are whole frames that may be read and written, and nobody else has `to`.
+pub(super) unsafe fn copy_page(from: *const u8, to: *mut u8) {
+    // SAFETY: the caller's, for as many words as a page has; the direction flag is clear in Rust code.
+    unsafe {
+        asm!(
+            "rep movsq",
+            inout("rcx") size_of::<Page>() / 8 => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Copies a table without these bits of its entries; calls `f` with the lines of the copy in which some entry has all bits of `has` and
+/// not all entries have the bit `unless`.
+///
+/// # Safety
+/// `to` is a frame that nobody else has. Of `from` the CPU may note accesses meanwhile, and nothing else changes.
+pub(super) unsafe fn copy_table(
+    from: *const Page,
+    to: *mut Page,
+    without: u64,
+    (has, unless): (u64, u64),
+    mut f: impl FnMut(&Line),
+) {
+    let (from, to) = (from.cast::<Lanes>(), to.cast::<Lanes>());
+    for line in 0..LINES {
+        // SAFETY: within the frames, which are aligned; SSE2 is part of x86-64.
+        let (any, all) = unsafe {
+            let entries = from.add(line).read();
+            let mask = _mm_set1_epi64x((!without).cast_signed());
+            to.add(line)
+                .write(entries.map(|pair| _mm_and_si128(pair, mask)));
+            let [a, b, c, d] = entries;
+            let any = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
+            let all = _mm_and_si128(_mm_and_si128(a, b), _mm_and_si128(c, d));
+            (
+                _mm_or_si128(any, _mm_unpackhi_epi64(any, any)),
+                _mm_and_si128(all, _mm_unpackhi_epi64(all, all)),
+            )
+        };
+        // SAFETY: SSE2 is part of x86-64.
+        let (any, all) = unsafe { (_mm_cvtsi128_si64(any), _mm_cvtsi128_si64(all)) };
+        if any.cast_unsigned() & has != 0 && all.cast_unsigned() & unless == 0 {
+            // SAFETY: it was just written, and is the caller's alone.
+            f(unsafe { &*to.add(line).cast::<Line>() });
+        }
+    }
+}
+
+/// The lines in which two tables differ in these bits of their entries, a bit for each. Most do not, so each is read whole in both,
+/// without a call or a branch.
+pub(super) fn unlike_entries(a: &Page, b: &Page, bits: u64) -> u64 {
     // SAFETY: SSE2 is part of x86-64.
     let (mask, zero) = unsafe { (_mm_set1_epi64x(bits.cast_signed()), _mm_setzero_si128()) };
-    for (line, (a, b)) in a.lanes().iter().zip(b.lanes()).take(count).enumerate() {
+    let mut unlike = 0;
+    // The first line is to be the lowest bit: the last one comes first.
+    for (a, b) in a.lanes().iter().zip(b.lanes()).rev() {
         // SAFETY: as above.
         let equal = unsafe {
             let x = |n: usize| _mm_xor_si128(a[n], b[n]);
             let any = _mm_or_si128(_mm_or_si128(x(0), x(1)), _mm_or_si128(x(2), x(3)));
             _mm_cmpeq_epi8(_mm_and_si128(any, mask), zero)
         };
-        if !all_ones(equal) {
-            f(line)?;
-        }
+        unlike = unlike << 1 | u64::from(!all_ones(equal));
     }
-    Some(())
+    unlike
+}
+
+/// The numbers of the bits of a word, from the lowest on.
+pub(super) fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (lowest < 64).then_some(lowest)
+    })
 }
 
 /// The lines in which two pages differ, a bit for each.
@@ -106,18 +163,11 @@ mod tests {
                 }
                 assert_eq!(unlike_lines(&a, &b), bits);
                 assert_eq!(unlike_lines(&b, &a), bits);
+                assert_eq!(unlike_entries(&a, &b, u64::MAX), bits);
                 for line in 0..LINES {
-                    let differing = |mask| {
-                        let mut found = 0u64;
-                        for_each_unlike(&a, &b, LINES, mask, |line| {
-                            found |= 1 << line;
-                            Some(())
-                        });
-                        found
-                    };
-                    assert_eq!(differing(1 << line), bits & 1 << line);
-                    assert_eq!(differing(u64::MAX), bits);
+                    assert_eq!(unlike_entries(&a, &b, 1 << line), bits & 1 << line);
                 }
+                assert!(ones(bits).eq((0..LINES).filter(|line| bits >> line & 1 != 0)));
             }
         }
     }

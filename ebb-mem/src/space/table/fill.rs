@@ -1,5 +1,6 @@
 //! Filling a table: what a page becomes when it is first touched, or first written to.
 
+use super::super::line::copy_page;
 use super::super::{
     Area, Backing, Fault, PAGE, Shared,
     area::Areas,
@@ -18,39 +19,43 @@ impl Tables {
     /// As [`provide`](Self::provide) for writing, of several pages ahead of it, as far as there is memory. What is copied or made then
     /// is noted as [`FETCHED`] if it is what `from`, whose copy these tables began as, shows there.
     pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self) {
-        let table_of = |page: u64| page >> shift(1);
-        // Pages of one table come one after the other.
-        for pages in pages.chunk_by(|a, b| table_of(*a) == table_of(*b)) {
-            let Some(first) = pages.first().map(|page| page & !((1 << shift(1)) - 1)) else {
+        let mut known: Option<&Area> = None;
+        let mut block: Option<(u64, *mut u64, Option<PhysAddr>)> = None;
+        for page in pages.iter().map(|page| page & !(PAGE - 1)) {
+            if !known.is_some_and(|area| (area.start..area.end).contains(&page)) {
+                known = areas.find(page);
+            }
+            let Some(area) = known.filter(|area| area.protection.write) else {
                 continue;
             };
-            let Ok(ours) = self.slot_mut(first) else {
-                return;
-            };
-            let theirs = from.last_table(first);
-            for page in pages {
-                let Some(area) = areas.find(*page).filter(|area| area.protection.write) else {
-                    continue;
-                };
-                let index = page >> shift(0) & 511;
-                let at = ours.wrapping_add(index as usize);
-                let before = read(at);
-                let is_theirs =
-                    theirs.map_or(0, |t| read(slot(t, index))) & ADDRESS == before & ADDRESS;
-                let provided = match before {
-                    0 => self.fill(at, *page, area, true),
-                    _ => self.make_writable(at, before, *page, area),
-                };
-                // Of an object that may change it is not worth knowing.
-                let is_known = is_theirs && !matches!(area.backing, Backing::Private(_));
-                let entry = read(at);
-                if provided.is_ok()
-                    && is_known
-                    && entry & SHARED == 0
-                    && (entry ^ before) & ADDRESS != 0
-                {
-                    set(at, entry | FETCHED);
+            // Pages of one table come one after the other.
+            let number = page >> shift(1);
+            let (ours, theirs) = match block {
+                Some((last, ours, theirs)) if last == number => (ours, theirs),
+                _ => {
+                    let Ok(ours) = self.slot_mut(number << shift(1)) else {
+                        return;
+                    };
+                    let theirs = from.last_table(page);
+                    block = Some((number, ours, theirs));
+                    (ours, theirs)
                 }
+            };
+            let index = page >> shift(0) & 511;
+            // Within the table, whose first slot it is.
+            let at = ours.wrapping_add(index as usize);
+            let before = read(at);
+            let shown = theirs.map_or(0, |table| read(slot(table, index)));
+            let provided = match before {
+                0 => self.fill(at, page, area, true),
+                _ => self.make_writable(at, before, page, area),
+            };
+            let entry = read(at);
+            let is_new = provided.is_ok() && (entry ^ before) & ADDRESS != 0;
+            // Of an object that may change it is not worth knowing.
+            let may_change = entry & SHARED != 0 || matches!(area.backing, Backing::Private(_));
+            if is_new && !may_change && (before ^ shown) & ADDRESS == 0 {
+                set(at, entry | FETCHED);
             }
         }
     }
@@ -93,13 +98,7 @@ impl Tables {
                 self.take_frame(false)?
             };
             // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
-            unsafe {
-                core::ptr::copy_nonoverlapping(
-                    phys_to_virt(frame),
-                    phys_to_virt(copy),
-                    PAGE as usize,
-                )
-            };
+            unsafe { copy_page(phys_to_virt(frame), phys_to_virt(copy)) };
             self.drop_frame(old);
             self.pages += 1;
             frame = copy;
@@ -160,7 +159,7 @@ impl Tables {
             let new = self.take_frame(false)?;
             let from = phys_to_virt(start.offset(offset));
             // SAFETY: the page lies in the image, whose last frame is filled up; the new frame is ours alone.
-            unsafe { core::ptr::copy_nonoverlapping(from, phys_to_virt(new), PAGE as usize) };
+            unsafe { copy_page(from, phys_to_virt(new)) };
             self.pages += 1;
             set(at, new.0 | bits(area.protection, true));
             return Ok(());
@@ -207,11 +206,7 @@ impl Tables {
             if let Some(from) = from {
                 // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
                 unsafe {
-                    core::ptr::copy_nonoverlapping(
-                        phys_to_virt(from),
-                        phys_to_virt(new),
-                        PAGE as usize,
-                    );
+                    copy_page(phys_to_virt(from), phys_to_virt(new));
                 }
             }
             self.pages += 1;

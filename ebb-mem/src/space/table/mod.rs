@@ -21,6 +21,7 @@ use super::entry::{
     count, count_unique, differences, entries, may_write, read, release_table, set, shift, slot,
     slots, survey,
 };
+use super::line::copy_table;
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use core::ops::Range;
@@ -214,22 +215,16 @@ impl Tables {
         let copy = frame::alloc(0, Node::LOCAL).ok_or(Fault::OutOfMemory)?;
         self.taken += 1;
         let held = if level == 0 { HELD } else { PRESENT };
-        for first in (0..512).step_by(8) {
-            let (from, to) = (slot(table, first), slot(copy, first));
-            // SAFETY: within the tables.
-            let entries: [u64; 8] = core::array::from_fn(|n| read(unsafe { from.add(n) }));
-            let any = entries.iter().fold(0, |any, entry| any | entry);
-            let all = entries.iter().fold(u64::MAX, |all, entry| all & entry);
-            // Most lines have nothing in them, or pages of files.
-            if any & held != 0 && all & FOREIGN == 0 {
+        let (from, to) = (phys_to_virt(table), phys_to_virt(copy));
+        // SAFETY: both are tables, which are frames in the linear map; the new one is ours alone, and the other is shared: it does
+        // not change.
+        unsafe {
+            // Lines of nothing but pages of files have nothing to be counted.
+            copy_table(from.cast(), to.cast(), WRITE, (held, FOREIGN), |entries| {
                 for entry in entries.iter().filter(|e| **e & (held | FOREIGN) == held) {
                     frame::share(PhysAddr(entry & ADDRESS));
                 }
-            }
-            for (n, entry) in entries.iter().enumerate() {
-                // SAFETY: as above.
-                set(unsafe { to.add(n) }, entry & !WRITE);
-            }
+            });
         }
         set(at, copy.0 | PRESENT | WRITE | USER);
         release_table(table, level);
