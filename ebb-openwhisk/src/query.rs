@@ -10,6 +10,10 @@ pub struct Query(Vec<(String, String)>);
 /// Decodes percent-encoding; what is not of its form stays as it is. Bytes that are no UTF-8 are replaced.
 pub fn decode(text: &str, plus_is_blank: bool) -> String {
     let bytes = text.as_bytes();
+    let is_encoded = bytes.contains(&b'%') || plus_is_blank && bytes.contains(&b'+');
+    if !is_encoded {
+        return text.into();
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
