@@ -1,4 +1,7 @@
 //! The files of the archives that functions are uploaded as.
+//!
+//! What must hold: no path leads out of the function's folder, no more than [`LARGEST`] bytes are unpacked, and no event takes longer
+//! than a slice of them.
 
 use alloc::{
     boxed::Box,
@@ -11,11 +14,23 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use rawzip::Crc32;
 
-use super::upload::{LARGEST, UnpackedFile};
 use super::{PROGRAM, Refusal};
 
+/// Bytes of all files of a function: as much as the largest memory that an action may ask for.
+pub const LARGEST: usize = 512 << 20;
 /// Bytes that are unpacked in one event.
 pub(super) const SLICE: usize = 256 << 10;
+
+/// A file of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnpackedFile {
+    /// Its path in the function's folder.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
 
 /// The files of an archive, told by how it begins; anything else is the program itself.
 pub(super) async fn unpacked(bytes: Vec<u8>) -> Result<Vec<UnpackedFile>, Refusal> {

@@ -6,13 +6,14 @@ use core::future::Future;
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
-use super::lines::{answer_of, call_line, call_line_in_parts, relay_lines};
+use super::lines::{Line, answer_of, call_line, call_line_in_parts, read_line};
 use super::upload::{Upload, is_of_go, read_upload};
 use super::{PROGRAM, Refusal};
 use crate::instance::{
     Boxed, Instance, InstanceLimits, InstanceRequest, Lost, Notes, SharedSnapshot,
 };
 use crate::parts::Parts;
+use crate::relay::next_or_gone;
 
 /// A function's program, started on one of the platforms.
 pub trait StartedProgram: Instance + Sized + 'static {
@@ -136,6 +137,39 @@ fn not_defined() -> (u16, Vec<u8>) {
 
 /// The body of an answer that says no more than that.
 const OK: &[u8] = b"{\"ok\":true}";
+
+/// Hands on the parts that a program's lines are; its answer is the first other line. `None` if the client has gone: a program that
+/// answers lines hears of nothing between calls, so it is ended.
+///
+/// # Errors
+/// [`Lost`].
+async fn relay_lines<P: StartedProgram>(
+    program: &mut P,
+    parts: &Parts,
+) -> Result<Option<Vec<u8>>, Lost> {
+    let mut has_begun = false;
+    loop {
+        let Some(line) = next_or_gone(program.next_line(), parts).await else {
+            program.kill();
+            return Ok(None);
+        };
+        let line = line?;
+        match read_line(&line, has_begun) {
+            Line::Head(head) => {
+                has_begun = true;
+                parts.begin(head);
+            }
+            Line::Part(bytes) if bytes.is_empty() => {}
+            Line::Part(bytes) => {
+                if parts.send(bytes).await.is_err() {
+                    program.kill();
+                    return Ok(None);
+                }
+            }
+            Line::Answer => return Ok(Some(line)),
+        }
+    }
+}
 
 impl<P: StartedProgram> Instance for Executable<P> {
     fn ask<'a>(

@@ -5,11 +5,7 @@ use alloc::{string::String, vec::Vec};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::json::{Json, Kind};
 
-use super::instance::StartedProgram;
 use super::{NO_DICTIONARY, Refusal};
-use crate::instance::Lost;
-use crate::parts::Parts;
-use crate::relay::next_or_gone;
 
 /// The line that a call is.
 pub fn call_line(run: &str) -> Vec<u8> {
@@ -77,38 +73,5 @@ pub fn read_line(line: &[u8], has_begun: bool) -> Line {
             bytes.map_or(Line::Answer, Line::Part)
         }
         _ => Line::Answer,
-    }
-}
-
-/// Hands on the parts that a program's lines are; its answer is the first other line. `None` if the client has gone: a program that
-/// answers lines hears of nothing between calls, so it is ended.
-///
-/// # Errors
-/// [`Lost`].
-pub(super) async fn relay_lines<P: StartedProgram>(
-    program: &mut P,
-    parts: &Parts,
-) -> Result<Option<Vec<u8>>, Lost> {
-    let mut has_begun = false;
-    loop {
-        let Some(line) = next_or_gone(program.next_line(), parts).await else {
-            program.kill();
-            return Ok(None);
-        };
-        let line = line?;
-        match read_line(&line, has_begun) {
-            Line::Head(head) => {
-                has_begun = true;
-                parts.begin(head);
-            }
-            Line::Part(bytes) if bytes.is_empty() => {}
-            Line::Part(bytes) => {
-                if parts.send(bytes).await.is_err() {
-                    program.kill();
-                    return Ok(None);
-                }
-            }
-            Line::Answer => return Ok(Some(line)),
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! What `/init` uploads, as files.
 //!
-//! What must hold: whatever is uploaded, no path leads out of the function's folder, no more than [`LARGEST`] bytes are unpacked,
-//! and no event takes longer than a slice of it.
+//! What must hold: whatever is uploaded, no path leads out of the function's folder, no event takes longer than a slice of it.
 
 use alloc::{
     format,
@@ -12,24 +11,12 @@ use alloc::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_openwhisk::json::Json;
 
+pub use super::archive::UnpackedFile;
 use super::archive::unpacked;
 use super::{PROGRAM, Refusal};
 
-/// Bytes of all files of a function: as much as the largest memory that an action may ask for.
-pub const LARGEST: usize = 512 << 20;
 /// Bytes of base64 that are decoded in one event; a multiple of 4.
 const SLICE: usize = 64 << 10;
-
-/// A file of a function.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnpackedFile {
-    /// Its path in the function's folder.
-    pub path: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// Its content.
-    pub bytes: Vec<u8>,
-}
 
 /// What `/init` uploads.
 #[derive(Clone, Debug, PartialEq, Eq)]
