@@ -4,7 +4,8 @@
 //! gave stands in the guest's memory behind what was moved: the call goes on from there.
 
 use super::call::{Call, Outcome, Stop};
-use super::file::{COPY, broken_pipe, too_big};
+use super::descriptor::broken_pipe;
+use super::file::{COPY, too_big};
 use super::guest::iovec;
 use crate::abi::errno::Errno;
 use crate::object::id::{DescId, Fd};

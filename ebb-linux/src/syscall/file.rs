@@ -1,12 +1,13 @@
 //! Descriptors: reading, writing and duplicating them.
 
+use super::descriptor::{broken_pipe, give_pair};
 use super::guest::iovec;
 use super::socket::receive_rest;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
 use crate::abi::limit;
-use crate::abi::signal::{SI_KERNEL, SIGPIPE, SIGXFSZ, SigInfo};
+use crate::abi::signal::{SI_KERNEL, SIGXFSZ, SigInfo};
 use crate::object::Objects;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
@@ -143,14 +144,6 @@ pub fn too_big(call: &Call<'_>) -> Stop {
         let _ = crate::signal::send_thread(call.uc, call.process, call.tid, info);
     }
     Errno::EFBIG.into()
-}
-
-/// Sends the signal that goes with `EPIPE`.
-pub fn broken_pipe(call: &Call<'_>, id: DescId) {
-    if call.objects().raises_sigpipe(id) {
-        let info = SigInfo::sent(SIGPIPE, 0, call.process.pid());
-        let _ = crate::signal::send_thread(call.uc, call.process, call.tid, info);
-    }
 }
 
 fn one(call: &Call<'_>) -> [(u64, usize); 1] {
@@ -596,18 +589,6 @@ pub fn pipe2(call: &Call<'_>) -> Outcome {
 pub fn pipe(call: &Call<'_>) -> Outcome {
     let (input, output) = call.on_objects(|o, _| o.pipe(0))?;
     give_pair(call, call.args[0], input, output)
-}
-
-/// Tells the guest two new descriptors, or takes them back.
-pub fn give_pair(call: &Call<'_>, address: u64, first: Fd, second: Fd) -> Outcome {
-    let told = call.space().put(address, [first, second]);
-    if let Err(error) = told {
-        let mut objects = call.objects();
-        let _ = objects.close(first);
-        let _ = objects.close(second);
-        return Err(error.into());
-    }
-    Ok(0)
 }
 
 pub fn eventfd2(call: &Call<'_>) -> Outcome {

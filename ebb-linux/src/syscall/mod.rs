@@ -9,6 +9,7 @@ mod clone;
 mod control;
 mod copy;
 mod credentials;
+mod descriptor;
 mod file;
 mod futex;
 mod guest;

@@ -1,7 +1,7 @@
 //! Sockets: addresses, messages and options between guest memory and the objects.
 
 use super::control::{self, Header};
-use super::file::{broken_pipe, give_pair};
+use super::descriptor::{broken_pipe, give_pair};
 use super::futex::timespec;
 use super::guest::iovec;
 use super::{Call, Outcome, Stop};
