@@ -21,7 +21,7 @@ use crate::dispatch::Running;
 use crate::here::Here;
 use crate::invoker::Invoker;
 use crate::parts::{Parts, Receiving};
-use crate::{dispatch, evict, observe, state};
+use crate::{dispatch, evict, observe, secret, state};
 
 /// What a server that answers with [`answer`] allows its clients.
 pub fn limits() -> Limits {
@@ -44,6 +44,7 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
         ("GET" | "HEAD", "/metrics") => observe::metrics().await,
         ("GET" | "HEAD", "/live") => observe::live().await,
         (_, "/admin/machines/restart") => restart_machines(request),
+        (_, "/admin/certificate") => secret::exchange(request).await,
         _ => call(request).await,
     }
 }

@@ -5,6 +5,7 @@
 //! | `entity/NAMESPACE/..` | the document of an entity ([`ebb_openwhisk::entity::kept`]); its code is a blob, once for equal code |
 //! | `namespace/NAME` | a namespace: its limits, and a hash of its key ([`ebb_openwhisk::namespaces`]) |
 //! | `record/` and the record's place, big endian | the record of an activation |
+//! | `platform/certificate` | the certificate of `--tls` with its key, PEM |
 //! | `platform/key` | the key of the user `guest`, if it was drawn |
 //! | `platform/revision` | a number that no action's revision has reached |
 //! | `platform/removal` | nothing, with a blob of the keys that are to go: a change with more of them than go at once |
@@ -51,6 +52,7 @@ const ENTITY: &str = "entity/";
 const NAMESPACE: &str = "namespace/";
 const RECORD: &[u8] = b"record/";
 const KEY: &str = "platform/key";
+const CERTIFICATE: &str = "platform/certificate";
 const REVISION: &str = "platform/revision";
 const REMOVAL: &str = "platform/removal";
 
@@ -264,6 +266,27 @@ impl Keeper {
     pub async fn keep_key(&self, key: &str) -> Result<(), String> {
         let mut batch = Batch::default();
         batch.put(KEY, key);
+        let done = self.store.commit(batch).await;
+        done.map_err(|error| format!("{error}"))
+    }
+
+    /// The certificate of `--tls` with its key, PEM.
+    ///
+    /// # Errors
+    /// That of the disk.
+    pub async fn certificate(&self) -> Result<Option<String>, String> {
+        let kept = self.store.get(CERTIFICATE).await;
+        let kept = kept.map_err(|error| format!("{error}"))?;
+        Ok(kept.and_then(|text| String::from_utf8(text).ok()))
+    }
+
+    /// Keeps another.
+    ///
+    /// # Errors
+    /// That of the disk.
+    pub async fn keep_certificate(&self, pem: &str) -> Result<(), String> {
+        let mut batch = Batch::default();
+        batch.put(CERTIFICATE, pem);
         let done = self.store.commit(batch).await;
         done.map_err(|error| format!("{error}"))
     }

@@ -60,6 +60,7 @@
 //! | [`service`] | the start, the banner, the end |
 //! | `alarms` | fires triggers by the clock |
 //! | [`front`], `body` | HTTP: requests of the API, and from whom how much of a body is taken |
+//! | `secret` | HTTPS: the certificate, and others in its place |
 //! | `observe` | metrics and the live page |
 //! | [`back_end`] | the seam to what makes the calls: this machine (`here`) or others |
 //! | [`books`] | what all cores share |
@@ -102,6 +103,7 @@ pub mod options;
 pub mod parts;
 pub mod relay;
 mod run;
+mod secret;
 pub mod service;
 pub mod state;
 mod uncaptured;

@@ -8,7 +8,7 @@ use ebb::platform::Environment;
 
 /// Says what there is, for people.
 pub const HELP: &str = "\
-usage: invoker [--port N] [--actions DIR] [--runtimes FILE] [--ephemeral] [--records MB] [--record-days N] [--strict-records]
+usage: invoker [--port N] [--tls] [--actions DIR] [--runtimes FILE] [--ephemeral] [--records MB] [--record-days N] [--strict-records]
                [--auth UUID:KEY] [--admin UUID:KEY] [--quiet] [--machines N [--image FILE] [--machine-cores N] [--machine-memory SIZE]]
        invoker --runtime [--port N] [--concurrent]
        invoker --machine
@@ -18,6 +18,7 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
   --actions DIR     deploys the .js, .py, .zip and .tgz files of a folder at the start
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
   --port N          where to listen (3233)
+  --tls             speaks HTTPS; the certificate is made at the first start, or given by PUT /admin/certificate
   --ephemeral       keeps nothing: what is deployed is gone at the end
   --records MB      how much of the records of activations is kept (64); the oldest of whoever has most go first
   --record-days N   how long they are kept (30)
@@ -57,6 +58,8 @@ pub enum Command {
 pub struct ServiceOptions {
     /// The TCP port of the API; 0 takes any.
     pub port: u16,
+    /// Speak HTTPS, and nothing else.
+    pub tls: bool,
     /// A folder whose files are deployed as actions at the start.
     pub actions: Option<&'static str>,
     /// A manifest of the kinds of code, in place of the built-in one.
@@ -83,6 +86,7 @@ impl Default for ServiceOptions {
     fn default() -> Self {
         Self {
             port: 3233,
+            tls: false,
             actions: None,
             runtimes: None,
             ephemeral: false,
@@ -165,6 +169,7 @@ impl Command {
             };
             match word {
                 "--port" => port = Some(number(word, value()?, 0..=65535)? as u16),
+                "--tls" => options.tls = true,
                 "--actions" => options.actions = Some(value()?),
                 "--runtimes" => options.runtimes = Some(value()?),
                 "--ephemeral" => options.ephemeral = true,
@@ -226,6 +231,7 @@ mod tests {
     fn without_options_the_platform_listens_on_port_3233_with_the_machines_key() {
         let options = ServiceOptions {
             port: 3233,
+            tls: false,
             actions: None,
             runtimes: None,
             ephemeral: false,
@@ -272,6 +278,7 @@ mod tests {
         ];
         let options = ServiceOptions {
             port: 0,
+            tls: false,
             actions: Some("dir"),
             runtimes: Some("kinds.json"),
             ephemeral: true,

@@ -16,6 +16,7 @@ use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::json::{Json, Members};
 use ebb_openwhisk::runtimes::{Launch, Runtimes};
+use ebb_tls::Source;
 
 use crate::books::{Books, NAMESPACE, epoch_ms};
 use crate::here::Here;
@@ -24,7 +25,7 @@ use crate::invoker::elapsed_us;
 use crate::key::{random, random_key};
 use crate::options::{Container, ServiceOptions};
 use crate::state::{self, State};
-use crate::{alarms, front};
+use crate::{alarms, front, secret};
 
 /// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(70);
@@ -39,6 +40,8 @@ const NETWORK: Duration = Duration::from_secs(3);
 /// The platform, which listens and answers until it is stopped.
 pub struct Service {
     server: tcp::Server,
+    /// The certificate of `--tls`.
+    source: Option<Source>,
     /// The key of the user `guest`, where that is known.
     key: Option<String>,
     /// What is kept, and where; `None` if nothing is.
@@ -79,11 +82,21 @@ impl Service {
             None => Vec::new(),
         };
         let port = options.port;
-        let server = http::listen(port, front::limits(), front::answer).await;
+        let source = match options.tls {
+            true => Some(secret::open().await?),
+            false => None,
+        };
+        let server = match &source {
+            Some((_, acceptor)) => {
+                let acceptor = acceptor.clone();
+                ebb_tls::http::listen(port, acceptor, front::limits(), front::answer).await
+            }
+            None => http::listen(port, front::limits(), front::answer).await,
+        };
         let server = server.map_err(|error| {
             format!("port {port} cannot be listened on: {error}; --port N takes another")
         })?;
-        spawn(tell_actions(server.local_addr().port()));
+        spawn(tell_actions(server.local_addr().port(), options.tls));
         if books.back_end().is_none() {
             spawn(warm_up(books.controller(|c| c.runtimes().launches())));
         }
@@ -92,6 +105,7 @@ impl Service {
         let _ = time::timeout(NETWORK, network).await;
         Ok(Self {
             server,
+            source: source.map(|(source, _)| source),
             key,
             state,
             loaded: RefCell::new(loaded),
@@ -110,7 +124,11 @@ impl Service {
         let back_end = EbbRef::<Books>::get().back_end();
         let instances = back_end.unwrap_or(&Here).description();
         let memory_mb = EbbRef::<Books>::get().budget_bytes() >> 20;
-        let at = address(self.server.local_addr().port());
+        let port = self.server.local_addr().port();
+        let (at, curl) = match &self.source {
+            Some(source) => (source.url(port), format!("curl {}", source.curl())),
+            None => (address(port), "curl ".into()),
+        };
         let plural = if cores == 1 { "" } else { "s" };
         // One that was rotated is known by its hash only.
         let key = self.key.as_deref().unwrap_or("UUID:KEY");
@@ -118,6 +136,9 @@ impl Service {
         println!("  instances  {instances}; at most {memory_mb} MB");
         let kinds = EbbRef::<Books>::get().controller(|c| c.runtimes().names());
         println!("  kinds      {}", kinds.replace('\'', ""));
+        if let Some(source) = &self.source {
+            println!("  tls        the certificate is {}", source.place());
+        }
         match &self.state {
             Some(state) => println!("  state      {state}"),
             None => println!("  state      none: what is deployed is gone when this ends"),
@@ -130,15 +151,17 @@ impl Service {
         }
         if let Some(first) = self.deployed.first() {
             println!("  deployed   {}", self.deployed.join(", "));
-            println!("  try        curl {at}/api/v1/web/{NAMESPACE}/default/{first}.json?name=you");
+            println!(
+                "  try        {curl}{at}/api/v1/web/{NAMESPACE}/default/{first}.json?name=you"
+            );
         }
         println!("  try        K={key}; A={at}/api/v1/namespaces/_/actions");
         println!(
-            "             curl -u $K -X PUT $A/hello -H 'content-type: application/json' \
+            "             {curl}-u $K -X PUT $A/hello -H 'content-type: application/json' \
              -d '{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"const main = ({{name}}) => ({{hello: name}})\"}}}}'"
         );
         println!(
-            "             curl -u $K \"$A/hello?blocking=true&result=true\" -H 'content-type: application/json' -d '{{\"name\":\"you\"}}'"
+            "             {curl}-u $K \"$A/hello?blocking=true&result=true\" -H 'content-type: application/json' -d '{{\"name\":\"you\"}}'"
         );
         if back_end.is_none() {
             println!("invoker: starting Node for the first instance");
@@ -322,27 +345,14 @@ async fn deploy(name: &str, document: &Json) -> Result<(), String> {
     }
 }
 
-/// The URL at which the user reaches a port of this machine: the runner says which of the host's lead here.
+/// The URL at which the user reaches a port of this machine.
 pub fn address(port: u16) -> String {
-    let forwards = EbbRef::<dyn Environment>::get().option("forward");
-    for forward in forwards.unwrap_or("").split(',') {
-        let mut parts = forward.rsplitn(3, ':');
-        let (guest, host, at) = (parts.next(), parts.next(), parts.next());
-        if guest.and_then(|g| g.parse().ok()) == Some(port)
-            && let (Some(host), Some(at)) = (host, at)
-        {
-            let at = match at {
-                "127.0.0.1" | "0.0.0.0" => "localhost",
-                other => other,
-            };
-            return format!("http://{at}:{host}");
-        }
-    }
-    format!("http://localhost:{port}")
+    let (host, port) = ebb::net::reached_at(port);
+    format!("http://{host}:{port}")
 }
 
 /// Tells actions where the API is, as soon as this machine has an address.
-async fn tell_actions(port: u16) {
+async fn tell_actions(port: u16, tls: bool) {
     let ip = loop {
         let back_end = EbbRef::<Books>::get().back_end();
         match back_end.unwrap_or(&Here).front_end_address() {
@@ -350,7 +360,8 @@ async fn tell_actions(port: u16) {
             None => time::sleep(Duration::from_millis(50)).await,
         }
     };
-    let host = format!("http://{}", SocketAddr::new(ip, port));
+    let scheme = if tls { "https" } else { "http" };
+    let host = format!("{scheme}://{}", SocketAddr::new(ip, port));
     EbbRef::<Books>::get().controller(|c| c.set_api_host(host));
 }
 

@@ -18,6 +18,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+mod outside;
 mod stream;
 pub mod tcp;
 pub mod udp;
@@ -30,5 +31,6 @@ pub use backend::{
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
+pub use outside::reached_at;
 pub use stream::{Layer, Stream};
 pub use wakers::{Direction, SocketWakers, WakerSet};

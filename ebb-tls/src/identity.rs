@@ -17,7 +17,7 @@ use rustls::{
 };
 use spin::RwLock;
 
-use crate::{Error, primitives};
+use crate::{Error, primitives, self_signed::base64};
 
 /// A certificate, those that vouch for it, and its key.
 #[derive(Clone, Debug)]
@@ -62,6 +62,51 @@ impl Identity {
             key: Arc::new(key),
             names,
         })
+    }
+
+    /// All that a PEM text has: chains, each with its key behind it.
+    ///
+    /// # Errors
+    /// As [`from_pem`](Self::from_pem), or when there is none.
+    pub fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, Error> {
+        let text = core::str::from_utf8(text)
+            .map_err(|_| Error::Identity("the certificates are not PEM".to_string()))?;
+        let end = "PRIVATE KEY-----";
+        if text.matches(end).count() <= 2 {
+            return Ok(Vec::from([Self::from_pem(
+                text.as_bytes(),
+                text.as_bytes(),
+            )?]));
+        }
+        let mut all = Vec::new();
+        let mut rest = text;
+        // The second mark of a key ends what belongs together.
+        while let Some((at, _)) = rest.match_indices(end).nth(1) {
+            let (one, more) = rest.split_at(at + end.len());
+            all.push(Self::from_pem(one.as_bytes(), one.as_bytes())?);
+            rest = more;
+        }
+        if rest.contains("-----BEGIN") || all.is_empty() {
+            // Says what is missing.
+            all.push(Self::from_pem(rest.as_bytes(), rest.as_bytes())?);
+        }
+        Ok(all)
+    }
+
+    /// What curl's `--pinnedpubkey` takes: SHA-256 of the public key, by which a client knows a server whose certificate nobody vouches
+    /// for.
+    #[must_use]
+    pub fn pin(&self) -> Option<String> {
+        let own = self.key.cert.first()?;
+        let own = webpki::EndEntityCert::try_from(own).ok()?;
+        let key = own.subject_public_key_info();
+        Some(format!("sha256//{}", base64(&primitives::sha256(&key))))
+    }
+
+    /// No other certificate came with it: it may vouch for itself.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.key.cert.len() == 1
     }
 
     /// The DNS names that the certificate is for, in lower case; the first part of one may be `*`.

@@ -15,7 +15,7 @@
 //! | `engine.rs` | records in, bytes out, and back: rustls over a TCP connection, without waiting |
 //! | `stream.rs` | the connection as programs see it |
 //! | `server.rs`, `client.rs` | both sides, and what they may take |
-//! | `identity.rs`, `self_signed.rs` | certificates: by name, exchanged, made |
+//! | `identity.rs`, `self_signed.rs`, `source.rs` | certificates: by name, exchanged, made, found |
 //! | `tickets.rs` | what lets sessions go on |
 //! | `primitives.rs` | the one place that names a library of ciphers |
 //! | `http.rs` | HTTPS |
@@ -35,6 +35,7 @@ mod identity;
 mod primitives;
 mod self_signed;
 mod server;
+mod source;
 mod stream;
 mod tickets;
 mod time;
@@ -45,4 +46,5 @@ pub use identity::{Certificates, Identity};
 pub use primitives::provider;
 pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Acceptor, ServerSettings};
+pub use source::Source;
 pub use stream::TlsStream;

@@ -183,22 +183,16 @@ pub fn self_signed(names: &[&str], now: Duration) -> Result<SelfSigned, Error> {
 
 /// DER as text (RFC 7468).
 fn pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(48) {
-        for group in line.chunks(3) {
-            let mut bits = 0;
-            for at in 0..3 {
-                bits = bits << 8 | u32::from(group.get(at).copied().unwrap_or(0));
-            }
-            for at in 0..4 {
-                text.push(match at <= group.len() {
-                    true => char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]),
-                    false => '=',
-                });
-            }
-        }
+        text += &base64(line);
         text.push('\n');
     }
     text + &format!("-----END {label}-----\n")
+}
+
+/// Base 64 (RFC 4648).
+pub fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -3,6 +3,11 @@
 //!     cargo run --release --example webserver
 //!     curl http://localhost:8080/
 //!
+//!     cargo run --release --example webserver -- --tls
+//!
+//! speaks HTTPS and prints how to ask. Its certificate is that of the disk (`EBB_DISK=webserver.pem,size=1M`: made at the first start,
+//! or yours, see the book's chapter TLS); without a disk each start makes one.
+//!
 //! or as a Linux process, `cargo hosted webserver -- 8080`. The argument is the port, 80 by default; the runner makes it
 //! port 8080 of this machine unless `EBB_FORWARD` says otherwise.
 //!
@@ -14,15 +19,19 @@
 
 extern crate alloc;
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec};
 use core::{cell::Cell, fmt::Write};
 
 use ebb::{EbbRef, current_core, ebb, println};
-use ebb_net::http::{self, Limits, Request, Response};
+use ebb_net::{
+    http::{self, Limits, Request, Response},
+    tcp::Server,
+};
+use ebb_tls::{Acceptor, ServerSettings, Source, http::HTTP_1_1};
 
 ebb_archive::variables!("EBB_FORWARD=8080:80");
 
-const USAGE: &str = "usage: webserver [PORT]   (0 to 65535; 80 when left out)";
+const USAGE: &str = "usage: webserver [--tls] [PORT]   (0 to 65535; 80 when left out)";
 
 /// What one core has served.
 #[ebb(per_core)]
@@ -95,9 +104,30 @@ async fn metrics() -> Response {
         .body(text)
 }
 
+/// Listens with TLS, and says how to ask.
+async fn listen_secretly(port: u16) -> Result<Server, String> {
+    let said = |error: ebb_tls::Error| format!("{error}");
+    let source = Source::open(0).await.map_err(said)?;
+    let mut settings = ServerSettings::new(source.certificates().clone());
+    settings.alpn = vec![HTTP_1_1.to_vec()];
+    let acceptor = Acceptor::new(settings).map_err(said)?;
+    let server = ebb_tls::http::listen(port, acceptor, Limits::default(), answer)
+        .await
+        .map_err(|error| format!("listening on port {port}: {error}"))?;
+    let url = source.url(server.local_addr().port());
+    println!("certificate: {}", source.place());
+    println!("try: curl {}{url}/", source.curl());
+    ebb::spawn(source.watch());
+    Ok(server)
+}
+
 #[ebb::main]
 async fn main() -> Result<u8, String> {
-    let port = match ebb::args() {
+    let (tls, arguments) = match ebb::args() {
+        ["--tls", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let port = match arguments {
         [] => Ok(80),
         [port] => port.parse::<u16>().map_err(|_| *port),
         [_, other, ..] => Err(*other),
@@ -113,11 +143,15 @@ async fn main() -> Result<u8, String> {
             return Ok(2);
         }
     };
-    let server = http::listen(port, Limits::default(), answer)
-        .await
-        .map_err(|error| format!("listening on port {port}: {error}"))?;
+    let server = match tls {
+        true => listen_secretly(port).await?,
+        false => http::listen(port, Limits::default(), answer)
+            .await
+            .map_err(|error| format!("listening on port {port}: {error}"))?,
+    };
     println!(
-        "serving HTTP on {} with {} cores",
+        "serving {} on {} with {} cores",
+        if tls { "HTTPS" } else { "HTTP" },
         server.local_addr(),
         ebb::core_count()
     );

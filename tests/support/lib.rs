@@ -12,7 +12,7 @@ pub mod openwhisk;
 mod random;
 pub mod tools;
 
-pub use image::{Image, Server};
+pub use image::{Image, Server, runner};
 pub use random::Random;
 
 /// Boots images and packs archives.
