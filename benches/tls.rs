@@ -42,8 +42,10 @@ fn serve(pem: &str) {
         settings.alpn = vec![HTTP_1_1.to_vec()];
         let acceptor = Acceptor::new(settings).expect("TLS 1.3");
         let bulk: &'static [u8] = vec![7; BULK].leak();
-        let mut limits = Limits::default();
-        limits.idle_time = Duration::from_secs(600);
+        let limits = Limits {
+            idle_time: Duration::from_secs(600),
+            ..Limits::default()
+        };
         let handler = async move |request: &mut Request<'_>| match request.path() {
             "/bulk" => Response::new(200).body(bulk),
             _ => Response::text("hello\n"),
