@@ -64,7 +64,6 @@ async fn run(name: String, arguments: Vec<String>) -> String {
 
 /// What a library of ciphers does that finds AVX: uses all of the registers whenever it is called.
 async fn use_vectors() {
-    // SAFETY: every 64-bit CPU has CPUID.
     let has_avx = core::arch::x86_64::__cpuid(1).ecx & 1 << 28 != 0;
     if !has_avx {
         return;
