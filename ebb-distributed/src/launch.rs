@@ -347,7 +347,8 @@ impl Shared {
             arguments: self.start.arguments.clone(),
             settings,
             port,
-            typed: format!("{}\n", self.key.to_hex()),
+            // While a UART is being set up it may lose a byte, which then is none of the key.
+            typed: format!("\n\n{}\n", self.key.to_hex()),
         })?;
         let running = Rc::new(Running {
             launched,

@@ -48,7 +48,7 @@ fn peers(text: &str) -> Option<Vec<(NodeId, SocketAddr)>> {
     text.split(',').map(peer).collect()
 }
 
-/// A line that is typed on the console, without its end.
+/// The first line that is typed on the console and is not empty, without its end.
 async fn typed() -> Result<String, String> {
     let console = EbbRef::<dyn Console>::get();
     let mut line = Vec::new();
@@ -62,7 +62,11 @@ async fn typed() -> Result<String, String> {
                 );
             }
             0 => sleep(Duration::from_millis(1)).await,
-            _ if byte[0] == b'\n' || byte[0] == b'\r' => break,
+            _ if byte[0] == b'\n' || byte[0] == b'\r' => {
+                if !line.is_empty() {
+                    break;
+                }
+            }
             _ if line.len() > 256 => return Err("what was typed is no key".into()),
             _ => line.push(byte[0]),
         }

@@ -72,8 +72,14 @@ impl Uart {
         if uart.fifo {
             // On, both cleared, trigger at 14 bytes.
             uart.write(FIFO, 0xc7);
-            // QEMU looks for input again only when the buffer has been read.
-            uart.read(DATA);
+            // QEMU looks for input again only when the buffer has been read; what has come since then is 0 only if nothing has.
+            match uart.read(DATA) {
+                0 => {}
+                byte => {
+                    uart.received = true;
+                    early(byte);
+                }
+            }
         }
         Some(uart)
     }
