@@ -120,6 +120,24 @@ fn claim_vector_registers() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Untrusted;
 
+/// Where plaintext goes: the cipher writes it there, so that it is not copied once more.
+pub trait Plain {
+    /// Has room for `most` bytes filled, and takes as many as `fill` says, or none.
+    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()>;
+}
+
+/// Hands plaintext on.
+struct Handed<F>(F);
+
+impl<F: FnMut(&[u8])> Plain for Handed<F> {
+    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
+        let mut room = vec![0; most];
+        let count = fill(&mut room)?;
+        self.0(&room[..count]);
+        Some(())
+    }
+}
+
 enum State {
     Handshake(Box<HandshakeState>),
     Open(Box<TransportState>),
@@ -129,8 +147,8 @@ enum State {
 /// One side of a channel: bytes in, bytes out, no I/O.
 pub struct Channel {
     state: State,
+    /// The beginning of a record that has not come as a whole.
     input: BytesMut,
-    plain: Vec<u8>,
     first: Option<Bytes>,
 }
 
@@ -165,7 +183,6 @@ impl Channel {
         Self {
             state: State::Handshake(Box::new(handshake)),
             input: BytesMut::new(),
-            plain: Vec::new(),
             first: None,
         }
     }
@@ -212,19 +229,27 @@ impl Channel {
     ///
     /// # Errors
     /// [`Untrusted`]: the transport is to be closed.
-    pub fn receive(&mut self, bytes: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), Untrusted> {
+    pub fn receive(&mut self, bytes: &[u8], sink: impl FnMut(&[u8])) -> Result<(), Untrusted> {
+        self.receive_into(bytes, Handed(sink))
+    }
+
+    /// As [`receive`](Self::receive), with the plaintext where it is wanted. A record that comes as a whole is read where it lies.
+    ///
+    /// # Errors
+    /// [`Untrusted`]: the transport is to be closed.
+    pub fn receive_into(&mut self, bytes: &[u8], mut sink: impl Plain) -> Result<(), Untrusted> {
         let mut bytes = bytes;
         loop {
-            // At most one record is held, so that a stranger costs no more than its handshake.
-            let most = if self.is_open() { RECORD } else { HANDSHAKE };
+            if self.input.is_empty()
+                && let Some((length, rest)) = bytes.split_first_chunk::<2>()
+                && let Some((record, rest)) = rest.split_at_checked(self.record_length(*length)?)
+            {
+                self.record(record, &mut sink)?;
+                bytes = rest;
+                continue;
+            }
             let need = match self.input.split_first_chunk::<2>() {
-                Some((length, _)) => {
-                    let length = usize::from(u16::from_le_bytes(*length));
-                    if length > most || length < TAG {
-                        return self.distrust();
-                    }
-                    2 + length
-                }
+                Some((length, _)) => 2 + self.record_length(*length)?,
                 None => 2,
             };
             let more = (need - self.input.len()).min(bytes.len());
@@ -236,14 +261,24 @@ impl Channel {
             if need == 2 {
                 continue;
             }
-            self.record(&mut sink)?;
-            self.input.clear();
+            // What an idle channel keeps is no record: the next one gets room when it comes in parts again.
+            let record = core::mem::take(&mut self.input);
+            self.record(&record[2..], &mut sink)?;
         }
     }
 
-    fn record(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), Untrusted> {
+    /// At most one record is held, so that a stranger costs no more than its handshake.
+    fn record_length(&mut self, length: [u8; 2]) -> Result<usize, Untrusted> {
+        let most = if self.is_open() { RECORD } else { HANDSHAKE };
+        let length = usize::from(u16::from_le_bytes(length));
+        if length > most || length < TAG {
+            self.distrust()?;
+        }
+        Ok(length)
+    }
+
+    fn record(&mut self, record: &[u8], sink: &mut impl Plain) -> Result<(), Untrusted> {
         claim_vector_registers();
-        let record = &self.input[2..];
         match &mut self.state {
             State::Handshake(handshake) => {
                 let mut nothing = [0; HANDSHAKE];
@@ -256,11 +291,10 @@ impl Channel {
                 self.open();
             }
             State::Open(transport) => {
-                self.plain.resize(record.len(), 0);
-                let Ok(length) = transport.read_message(record, &mut self.plain) else {
+                let decrypt = |room: &mut [u8]| transport.read_message(record, room).ok();
+                if sink.take(record.len(), decrypt).is_none() {
                     return self.distrust();
-                };
-                sink(&self.plain[..length]);
+                }
             }
             State::Broken => return Err(Untrusted),
         }

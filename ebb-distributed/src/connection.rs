@@ -8,7 +8,8 @@
 //! - The caller never has more calls, or bytes of calls, in flight than the callee granted; what the caller lets wait is
 //!   bounded too. A callee that is sent more ends the connection. A call stays in flight until it is answered, also after its
 //!   caller has given up, so that credits never count less than what the callee has to do.
-//! - Silence for longer than [`Limits::death_ns`] ends the connection.
+//! - Silence for longer than [`Limits::death_ns`] ends the connection. A side that only hears says something now and then, so that
+//!   one with much to say over a slow link is not left in doubt.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,33 +19,28 @@ use alloc::{
 use bytes::{Bytes, BytesMut};
 
 pub use crate::events::{Closed, Event, Held, ItemError, Limits, Request};
+use crate::events::{Flight, Running};
 use crate::{
-    failure::{Failure, NotSent},
+    channel::Plain,
+    failure::{Failure, NotSent, failure},
     frame::{
         Call, Frame, Hello, MOST_BLOBS, OLDEST_VERSION, ONEWAY, Payload, STREAM_DOWN, STREAM_UP,
         Status, VERSION,
     },
 };
 
-#[derive(Debug)]
-struct Flight {
-    bytes: usize,
-    deadline_ns: Option<u64>,
-    /// The outcome has been told, or nobody wants it: only the credit is waited for.
-    forgotten: bool,
-    up: bool,
-    up_credit: u32,
-    down: u32,
-}
+/// Takes plaintext into a connection's input.
+struct Receiving<'a>(&'a mut Connection, u64);
 
-#[derive(Debug)]
-struct Running {
-    bytes: usize,
-    deadline_ns: Option<u64>,
-    up: bool,
-    up_credit: u32,
-    down: bool,
-    down_credit: u32,
+impl Plain for Receiving<'_> {
+    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
+        let Self(connection, now_ns) = self;
+        let start = connection.input.len();
+        connection.input.resize(start + most, 0);
+        let filled = fill(&mut connection.input[start..]).filter(|_| !connection.closed);
+        connection.input.truncate(start + filled.unwrap_or(0));
+        filled.map(|_| connection.received(*now_ns))
+    }
 }
 
 /// See the module.
@@ -74,6 +70,7 @@ pub struct Connection {
     // Time.
     now_ns: u64,
     heard_ns: u64,
+    said_ns: u64,
     pinged_ns: Option<u64>,
     events: VecDeque<Event>,
 }
@@ -102,6 +99,7 @@ impl Connection {
             pong: None,
             now_ns,
             heard_ns: now_ns,
+            said_ns: now_ns,
             pinged_ns: None,
             events: VecDeque::new(),
         };
@@ -275,10 +273,19 @@ impl Connection {
         if self.closed {
             return;
         }
+        self.input.extend_from_slice(bytes);
+        self.received(now_ns);
+    }
+
+    /// What the channel below decrypts, at this time.
+    pub fn receiving(&mut self, now_ns: u64) -> impl Plain {
+        Receiving(self, now_ns)
+    }
+
+    fn received(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.heard_ns = self.now_ns;
         self.pinged_ns = None;
-        self.input.extend_from_slice(bytes);
         while !self.closed {
             let Some((length, _)) = self.input.split_first_chunk::<4>() else {
                 break;
@@ -327,6 +334,9 @@ impl Connection {
             self.pinged_ns = Some(self.now_ns);
             self.push(Frame::Ping(self.now_ns));
         }
+        if self.nod_ns().is_some_and(|due_ns| due_ns <= self.now_ns) {
+            self.push(Frame::Pong(self.now_ns));
+        }
         while let Some(&(deadline_ns, theirs, id)) = self.deadlines.first() {
             if deadline_ns > self.now_ns {
                 break;
@@ -340,6 +350,14 @@ impl Connection {
         }
     }
 
+    /// When the peer, which has been sending ever since this side said anything, is to hear something: its ping would wait behind all that.
+    fn nod_ns(&self) -> Option<u64> {
+        let due_ns = self.said_ns.saturating_add(self.limits.heartbeat_ns);
+        // One that has fallen silent is asked soon, which tells it the same.
+        let is_sending = self.heard_ns.saturating_add(self.limits.heartbeat_ns / 2) > due_ns;
+        is_sending.then_some(due_ns)
+    }
+
     /// When [`tick`](Self::tick) has something to do next.
     #[must_use]
     pub fn next_ns(&self) -> u64 {
@@ -351,7 +369,8 @@ impl Connection {
             Some(_) => self.limits.death_ns,
         };
         let deadline_ns = self.deadlines.first().map_or(u64::MAX, |d| d.0);
-        deadline_ns.min(
+        let nod_ns = self.nod_ns().unwrap_or(u64::MAX);
+        deadline_ns.min(nod_ns).min(
             self.heard_ns
                 .saturating_add(heartbeat_ns.min(self.limits.death_ns)),
         )
@@ -446,6 +465,7 @@ impl Connection {
         if self.closed {
             return;
         }
+        self.said_ns = self.now_ns;
         let before = self.tail.len();
         let (output, bytes) = (&mut self.output, &mut self.output_bytes);
         let mut pushed = 0;
@@ -709,11 +729,7 @@ impl Connection {
         if !flight.forgotten {
             let result = match status {
                 Status::Ok => Ok(payload),
-                Status::Refused => Err(Failure::Refused),
-                Status::Gone => Err(Failure::Gone),
-                Status::Version => Err(Failure::Version),
-                Status::Late => Err(Failure::Late),
-                Status::Cancelled | Status::NoAnswer => Err(Failure::NoAnswer),
+                status => Err(failure(status)),
             };
             self.events.push_back(Event::Answered { id, result });
         }

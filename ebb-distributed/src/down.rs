@@ -13,7 +13,7 @@ use ebb_runtime::JoinHandle;
 
 use crate::{
     connection::ItemError,
-    failure::Failure,
+    failure::{Failure, failure},
     frame::{Payload, Status},
     link::Call,
     service::{Answering, TakeItems},
@@ -189,16 +189,5 @@ impl<T: Value> Stream<T> {
         };
         self.source = Source::Over(None);
         Poll::Ready(end.map(Err))
-    }
-}
-
-/// What a status other than that of success is to the caller.
-pub(crate) fn failure(status: Status) -> Failure {
-    match status {
-        Status::Refused => Failure::Refused,
-        Status::Gone => Failure::Gone,
-        Status::Version => Failure::Version,
-        Status::Late => Failure::Late,
-        Status::Ok | Status::Cancelled | Status::NoAnswer => Failure::NoAnswer,
     }
 }

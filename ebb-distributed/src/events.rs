@@ -146,3 +146,26 @@ pub struct Held {
     /// Deadlines that are watched.
     pub deadlines: usize,
 }
+
+/// An own call that has been sent.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) bytes: usize,
+    pub(crate) deadline_ns: Option<u64>,
+    /// The outcome has been told, or nobody wants it: only the credit is waited for.
+    pub(crate) forgotten: bool,
+    pub(crate) up: bool,
+    pub(crate) up_credit: u32,
+    pub(crate) down: u32,
+}
+
+/// A call of the peer that has not been answered.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) bytes: usize,
+    pub(crate) deadline_ns: Option<u64>,
+    pub(crate) up: bool,
+    pub(crate) up_credit: u32,
+    pub(crate) down: bool,
+    pub(crate) down_credit: u32,
+}

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::frame::Status;
+
 /// Why a call failed. Each call has exactly one outcome: an answer or one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -64,3 +66,14 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+/// What a status other than that of success is to the caller.
+pub(crate) fn failure(status: Status) -> Failure {
+    match status {
+        Status::Refused => Failure::Refused,
+        Status::Gone => Failure::Gone,
+        Status::Version => Failure::Version,
+        Status::Late => Failure::Late,
+        Status::Ok | Status::Cancelled | Status::NoAnswer => Failure::NoAnswer,
+    }
+}

@@ -541,8 +541,11 @@ impl Driver<'_> {
         let (channel, link) = (&mut self.channel, self.link);
         let now_ns = Instant::now().as_nanos();
         let received = self.stream.try_recv_with(|bytes| {
-            let sink = |plain: &[u8]| link.connection.borrow_mut().receive(now_ns, plain);
-            (bytes.len(), channel.receive(bytes, sink))
+            let mut connection = link.connection.borrow_mut();
+            (
+                bytes.len(),
+                channel.receive_into(bytes, connection.receiving(now_ns)),
+            )
         });
         let why = match received {
             Ok(Some(Ok(()))) => return true,

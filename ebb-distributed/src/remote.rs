@@ -11,8 +11,8 @@ use ebb_runtime::{
 
 use crate::{
     connection::Request,
-    down::{Here, Source, Spawned, Stream, failure},
-    failure::{Failure, NotSent},
+    down::{Here, Source, Spawned, Stream},
+    failure::{Failure, NotSent, failure},
     frame::{ONEWAY, Payload, STREAM_DOWN, STREAM_UP, Status},
     node::{self, NodeId, this_node},
     service::{self, Answering, GiveItems, Incoming, TakeItems},

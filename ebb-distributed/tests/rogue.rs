@@ -422,3 +422,52 @@ fn what_was_answered_can_be_sent_again() {
         connection.receive(0, &bytes(answer(id)));
     }
 }
+
+/// Moves at most so many bytes of what has been said.
+fn some(queue: &mut BytesMut, connection: &mut Connection, most: usize) -> Bytes {
+    queue.extend_from_slice(&drain(connection).concat());
+    queue.split_to(queue.len().min(most)).freeze()
+}
+
+#[test]
+fn a_large_answer_over_a_slow_link_takes_longer_than_a_death_and_arrives() {
+    const STEP_NS: u64 = 10_000_000;
+    const BYTES: usize = 4 << 20;
+    let limits = Limits::default();
+    let mut caller = Connection::new(limits, 1, 1, 0);
+    let mut callee = Connection::new(limits, 2, 1, 0);
+    let (mut to_callee, mut to_caller) = (BytesMut::new(), BytesMut::new());
+    caller.call(0, request()).unwrap();
+    let (mut now_ns, mut nods) = (0, 0);
+    let answered = loop {
+        now_ns += STEP_NS;
+        let said = some(&mut to_callee, &mut caller, 4 << 10);
+        nods += usize::from(!said.is_empty());
+        callee.receive(now_ns, &said);
+        // 400 KiB a second.
+        let said = some(&mut to_caller, &mut callee, 4 << 10);
+        caller.receive(now_ns, &said);
+        caller.tick(now_ns);
+        callee.tick(now_ns);
+        for event in events(&mut callee) {
+            match event {
+                Event::Called { id, .. } => callee.answer(id, Ok(Payload::of(vec![7; BYTES]))),
+                other => assert!(matches!(other, Event::Ready { .. }), "{other:?}"),
+            }
+        }
+        let answered = events(&mut caller)
+            .into_iter()
+            .find(|event| !matches!(event, Event::Ready { .. }));
+        if let Some(event) = answered {
+            break event;
+        }
+        assert!(caller.next_ns() > now_ns && callee.next_ns() > now_ns);
+    };
+    let Event::Answered { result, .. } = answered else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(result.expect("an answer").head.len(), BYTES);
+    assert!(now_ns > 4 * limits.death_ns);
+    // And the caller has not said more than that it is there.
+    assert!(nods as u64 <= now_ns / limits.heartbeat_ns + 5, "{nods}");
+}
