@@ -1,0 +1,4 @@
+//! The example is a bootable image.
+fn main() {
+    ebb_build::images(&["examples"]);
+}
