@@ -10,7 +10,6 @@ use core::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebb::net::{self, http, tcp};
-use ebb::platform::Environment;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
 use ebb_openwhisk::Controller;
