@@ -212,6 +212,9 @@ pub(crate) fn release_wait(uc: &Uc, thread: &mut Thread) -> Option<u64> {
         objects.stop_reading(held);
         objects.unhold(held);
     }
+    if let Some(net) = waiting.lingers {
+        objects.close_network(net);
+    }
     if let Some((set, key)) = waiting.semaphores
         && let Some(ipc) = uc.ipc.borrow_mut().as_mut()
     {

@@ -218,6 +218,40 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
     }
 }
 
+/// Accepts connections on the host's loopback interface and reads nothing of each for six seconds.
+fn slow_reader() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_secs(6));
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    at.port()
+}
+
+#[test]
+fn close_waits_until_the_peer_has_all_as_long_as_so_linger_says() {
+    needs!("qemu-system-x86_64");
+    let (port, program) = (slow_reader().to_string(), build("outside"));
+    let right = [
+        "linger 0 for 0 s: close 0 after nothing",
+        "linger 1 for 1 s: close 0 after its time",
+        "linger 1 for 20 s: close 0 after the peer has all",
+    ];
+    let host = Command::new(&program)
+        .args(["linger", &port, "127.0.0.1"])
+        .output();
+    assert_eq!(lines(&host.expect("it starts here")), right);
+    assert_eq!(
+        lines(&in_the_image("outside", &program, &["linger", &port])),
+        right
+    );
+}
+
 #[test]
 fn users_groups_modes_and_priorities_are_as_on_linux() {
     needs!("qemu-system-x86_64");

@@ -99,9 +99,10 @@ struct FrozenThread {
 
 impl FrozenThread {
     fn of(thread: &mut Thread) -> Self {
-        // A clone has no holds: the call looks its descriptor up again.
+        // A clone has no holds: the call looks its descriptor up again. Nor has it connections beyond the machine.
         let waiting = thread.waiting.as_ref().map(|w| Waiting {
             held: None,
+            lingers: None,
             ..w.clone()
         });
         Self {

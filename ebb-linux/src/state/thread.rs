@@ -2,6 +2,7 @@
 
 use crate::abi::signal::{AltStack, SigInfo};
 use crate::object::description::DescId;
+use crate::object::env::NetSocket;
 use crate::object::poll::Registration;
 use crate::object::record::WaitId;
 use crate::object::vfs::PendingFifo;
@@ -43,6 +44,8 @@ pub struct Waiting {
     pub restore_mask: Option<u64>,
     /// How far it has come, if it is made in parts: no signal comes between them.
     pub work: Option<Work>,
+    /// The connection that it has closed, and that goes when the peer has all of it.
+    pub lingers: Option<NetSocket>,
     /// It waits until it is known how the machine is connected.
     pub network: bool,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.

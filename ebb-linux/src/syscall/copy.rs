@@ -4,9 +4,9 @@
 //! gave stands in the guest's memory behind what was moved: the call goes on from there.
 
 use super::call::{Call, Outcome, Stop};
-use super::descriptor::broken_pipe;
-use super::file::{COPY, too_big};
+use super::file::COPY;
 use super::guest::iovec;
+use super::refused::{broken_pipe, too_big};
 use crate::abi::errno::Errno;
 use crate::object::id::{DescId, Fd};
 use crate::object::kind::Object;

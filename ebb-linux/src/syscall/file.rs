@@ -1,13 +1,11 @@
 //! Descriptors: reading, writing and duplicating them.
 
-use super::descriptor::{broken_pipe, give_pair};
-use super::guest::iovec;
+use super::guest::{give_pair, iovec};
+use super::refused::{broken_pipe, too_big};
 use super::socket::receive_rest;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
-use crate::abi::limit;
-use crate::abi::signal::{SI_KERNEL, SIGXFSZ, SigInfo};
 use crate::object::Objects;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
@@ -135,15 +133,6 @@ fn go_on_writing(
         let mut source = UserBytes::new(call.memory, parts, done).first(COPY);
         result = call.objects().write_desc(&call.world(), id, &mut source);
     }
-}
-
-/// `EFBIG`, with the signal that goes with it if it is the program's own limit that a file would exceed.
-pub fn too_big(call: &Call<'_>) -> Stop {
-    if call.process.state.borrow().soft(limit::FSIZE) != u64::MAX {
-        let info = SigInfo::new(SIGXFSZ, SI_KERNEL);
-        let _ = crate::signal::send_thread(call.uc, call.process, call.tid, info);
-    }
-    Errno::EFBIG.into()
 }
 
 fn one(call: &Call<'_>) -> [(u64, usize); 1] {
@@ -383,9 +372,18 @@ pub fn lseek(call: &Call<'_>) -> Outcome {
 }
 
 pub fn close(call: &Call<'_>) -> Outcome {
-    match call.objects().close(call.fd(0)) {
-        Ok(()) => Ok(0),
-        Err(errno) => Err(Stop::Error(errno)),
+    if !call.first {
+        return super::socket::linger(call);
+    }
+    let mut objects = call.objects();
+    let before = objects.closed_network();
+    objects.close(call.fd(0))?;
+    match objects.take_lingering(before) {
+        None => Ok(0),
+        Some((net, seconds)) => {
+            drop(objects);
+            super::socket::begin_to_linger(call, net, seconds)
+        }
     }
 }
 

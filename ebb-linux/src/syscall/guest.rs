@@ -1,7 +1,8 @@
-//! What arguments point at: arrays and structures that several calls read from guest memory.
+//! What arguments point at: arrays and structures that several calls read from guest memory, or write there.
 
-use super::call::{Call, Stop};
+use super::call::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
+use crate::object::fd::Fd;
 use alloc::vec::Vec;
 
 /// The most parts of a vector (`UIO_MAXIOV`).
@@ -27,4 +28,16 @@ pub fn iovec(call: &Call<'_>, address: u64, count: u64) -> Result<Vec<(u64, usiz
         out.push((start, len));
     }
     Ok(out)
+}
+
+/// Tells the guest two new descriptors, or takes them back.
+pub fn give_pair(call: &Call<'_>, address: u64, first: Fd, second: Fd) -> Outcome {
+    let told = call.space().put(address, [first, second]);
+    if let Err(error) = told {
+        let mut objects = call.objects();
+        let _ = objects.close(first);
+        let _ = objects.close(second);
+        return Err(error.into());
+    }
+    Ok(0)
 }

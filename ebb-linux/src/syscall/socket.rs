@@ -1,12 +1,13 @@
 //! Sockets: addresses, messages and options between guest memory and the objects.
 
 use super::control::{self, Header};
-use super::descriptor::{broken_pipe, give_pair};
 use super::futex::timespec;
-use super::guest::iovec;
+use super::guest::{give_pair, iovec};
+use super::refused::broken_pipe;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::object::description::DescId;
+use crate::object::env::{NetSocket, Network};
 use crate::object::fd::Fd;
 use crate::object::socket::address::{Address, Domain, MAX_LEN};
 use crate::object::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
@@ -306,6 +307,35 @@ fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
 pub fn sendmsg(call: &Call<'_>) -> Outcome {
     let [_, at, flags, ..] = call.args;
     send_header(call, header(call, at)?, flags)
+}
+
+/// A connection to the outside was closed, whose end is to be waited for (`SO_LINGER`).
+#[cold]
+pub(super) fn begin_to_linger(call: &Call<'_>, net: NetSocket, seconds: u32) -> Outcome {
+    // What has ended already cannot be ended.
+    let _ = call.world().shutdown(net);
+    let deadline = call.uc.now() + u64::from(seconds) * 1_000_000_000;
+    let _ = call.wait(Some(deadline));
+    call.waited(|w| {
+        w.lingers = Some(net);
+        // A handler ends the waiting, and `close` says that all is well.
+        w.progress = 1;
+    });
+    linger(call)
+}
+
+/// Waits until the peer has all of a connection that was closed, as long as that may take.
+#[cold]
+pub(super) fn linger(call: &Call<'_>) -> Outcome {
+    let Some(net) = call.waited(|w| w.lingers).flatten() else {
+        return Ok(0);
+    };
+    if !call.last_try && !call.is_late() && call.uc.is_unfinished(net, call.waker) {
+        return Err(Stop::Wait);
+    }
+    call.waited(|w| w.lingers = None);
+    call.objects().close_network(net);
+    Ok(0)
 }
 
 fn send_header(call: &Call<'_>, h: Header, flags: u64) -> Outcome {

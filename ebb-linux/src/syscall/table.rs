@@ -95,7 +95,7 @@ table! {
 0 read "fpx" Full [SaRestart] => file::read;
 1 write "fpx" Full [SaRestart] => file::write;
 2 open "sbo" Full [SaRestart] => path::open;
-3 close "f" Full => file::close;
+3 close "f" Full [Never] => file::close;
 4 stat "sp" Full => path::stat;
 5 fstat "fp" Full => path::fstat;
 6 lstat "sp" Full => path::lstat;

@@ -125,6 +125,19 @@ impl Uc {
         settled
     }
 
+    /// Whether the peer of a connection has not acknowledged all that was sent, its end included; `waker` is woken when that
+    /// may have changed.
+    pub(crate) fn is_unfinished(&self, net: NetSocket, waker: &Waker) -> bool {
+        let sockets = self.network.borrow();
+        let Ok(stream) = sockets.stream(net) else {
+            return false;
+        };
+        stream.register(Interest::BOTH, waker);
+        stream
+            .queued()
+            .is_ok_and(|(unacknowledged, _)| unacknowledged > 0)
+    }
+
     /// Whether it is known if the machine has an address to reach `ip` from, or without one if it has any. Loopback
     /// needs none.
     pub(crate) fn knows_network(&self, ip: Option<IpAddr>) -> bool {

@@ -210,6 +210,8 @@ impl Connection {
                 State::LastAck => self.fail(None),
                 _ => {}
             }
+            // Whoever waits for the end to arrive (`SO_LINGER`).
+            self.wakers.wake(Direction::Write);
         }
     }
 

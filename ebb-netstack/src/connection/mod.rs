@@ -208,6 +208,12 @@ impl Connection {
         self.send.queue.len()
     }
 
+    /// As [`unacknowledged`](Self::unacknowledged); the end, once it was said, counts as one, as in Linux.
+    pub fn unacknowledged_with_end(&self) -> usize {
+        let end = self.state != State::Closed && self.send.fin && !self.send.fin_acked;
+        self.unacknowledged() + usize::from(end)
+    }
+
     /// Ends the sending direction.
     pub fn shutdown(&mut self) {
         if self.send.fin {

@@ -130,7 +130,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::queued`](ebb_net::NetStack::queued).
     pub fn queued(&self, id: SocketId) -> Result<(usize, usize)> {
         match self.inner.borrow().sockets.get(id.0 as usize) {
-            Some(Socket::Connection(c)) => Ok((c.unacknowledged(), c.receive.queue.len())),
+            Some(Socket::Connection(c)) => Ok((c.unacknowledged_with_end(), c.receive.queue.len())),
             Some(Socket::Datagrams(d)) => Ok((0, d.queue.front().map_or(0, |d| d.chunk.len()))),
             _ => Err(Error::NotConnected),
         }

@@ -1,7 +1,8 @@
-/* outside WHAT PORT: the first thing that a program does with the network beyond it; an echo is at 10.0.2.2, PORT. */
+/* outside WHAT PORT [ADDRESS]: the first thing that a program does with the network beyond it; an echo is at 10.0.2.2, PORT. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *why(long r) { return r < 0 ? strerrorname_np(errno) : ""; }
@@ -34,7 +36,7 @@ static struct sockaddr_in own(void) {
 int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(30);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-  inet_pton(AF_INET, "10.0.2.2", &to.sin_addr);
+  inet_pton(AF_INET, argc > 3 ? argv[3] : "10.0.2.2", &to.sin_addr);
   socklen_t len = sizeof to;
   char b[64];
   int n;
@@ -54,6 +56,25 @@ int main(int argc, char **argv) {
     printf("send %ld %s\n", r, why(r)), wait_for(s, POLLIN), n = -1, ioctl(s, FIONREAD, &n);
     r = recv(s, b, 2, MSG_PEEK | MSG_TRUNC), printf("%d wait, %ld seen", n, r), r = recv(s, b, 64, 0), printf(", %ld taken", r);
     n = -1, ioctl(s, FIONREAD, &n), printf(", %d wait\n", n);
+  } else if (!strcmp(argv[1], "linger")) {
+    // The peer reads nothing for six seconds, in which the way to it is filled; then all of it.
+    struct linger how[] = {{0, 0}, {1, 1}, {1, 20}};
+    for (int i = 0; i < 3; i++) {
+      int s = socket(AF_INET, SOCK_STREAM, 0);
+      static char much[1 << 16];
+      struct timespec from, to_;
+      connect(s, (void *)&to, len), fcntl(s, F_SETFL, O_NONBLOCK);
+      // Until nobody on the way takes any more.
+      for (int idle = 0; idle < 10; idle++) {
+        while (write(s, much, sizeof much) > 0) idle = 0;
+        usleep(100000);
+      }
+      setsockopt(s, SOL_SOCKET, SO_LINGER, how + i, sizeof *how), clock_gettime(CLOCK_MONOTONIC, &from);
+      long r = close(s);
+      clock_gettime(CLOCK_MONOTONIC, &to_);
+      int ms = (to_.tv_sec - from.tv_sec) * 1000 + (to_.tv_nsec - from.tv_nsec) / 1000000;
+      printf("linger %d for %d s: close %ld after %s\n", how[i].l_onoff, how[i].l_linger, r, ms < 500 ? "nothing" : ms < 1450 ? "its time" : ms < 15000 ? "the peer has all" : "too long");
+    }
   } else if (!strcmp(argv[1], "interfaces")) {
     struct sockaddr_in a = own();
     struct ifreq q = {.ifr_name = "eth0"};

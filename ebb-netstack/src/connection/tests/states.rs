@@ -130,6 +130,26 @@ fn both_sides_may_end_at_once() {
 }
 
 #[test]
+fn an_end_is_unacknowledged_until_the_peer_has_it() {
+    let mut t = Bench::established();
+    t.write(10);
+    recv!(t, ACK seq 1 ack 1 len 10);
+    assert_eq!(t.c.unacknowledged_with_end(), 10);
+    t.shutdown();
+    recv!(t, FIN | ACK seq 11 ack 1);
+    assert_eq!(t.c.unacknowledged_with_end(), 11);
+    send!(t, ACK seq 1 ack 11);
+    assert_eq!(t.c.unacknowledged_with_end(), 1);
+    send!(t, ACK seq 1 ack 12);
+    assert_eq!(t.c.unacknowledged_with_end(), 0);
+    let mut t = Bench::established();
+    t.shutdown();
+    recv!(t, FIN | ACK seq 1 ack 1);
+    send!(t, RST seq 1);
+    assert_eq!(t.c.unacknowledged_with_end(), 0);
+}
+
+#[test]
 fn an_end_goes_with_the_last_data() {
     let mut t = Bench::established();
     t.c.send.queue.copy_in(&[7; 10]);

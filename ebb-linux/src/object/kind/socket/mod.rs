@@ -258,6 +258,8 @@ pub struct Sockets {
     pub(crate) net_closed: Vec<NetSocket>,
     /// Those of them that end with a reset.
     pub(crate) net_aborted: Vec<NetSocket>,
+    /// The last of them whose end is to be waited for (`SO_LINGER`), and the most seconds.
+    pub(crate) net_lingers: Option<(NetSocket, u32)>,
     /// What all inboxes cost.
     pub(crate) bytes: usize,
     pub(crate) autobind: u32,

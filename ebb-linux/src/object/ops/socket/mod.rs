@@ -212,6 +212,9 @@ impl Objects {
                     true => self.sockets.net_aborted.push(net),
                     false => self.sockets.net_closed.push(net),
                 }
+                if lingers != 0 && seconds != 0 && socket.state == State::Connected {
+                    self.sockets.net_lingers = Some((net, seconds as u32));
+                }
             }
             if let Some(peer) = socket.peer.filter(|_| socket.state == State::Connected) {
                 // An empty message at the front is not missed.
@@ -351,7 +354,29 @@ impl Objects {
     /// Sockets of the stack below that the guest has closed: whoever runs the stack closes them.
     /// Every operation that has a network does so by itself.
     pub fn take_closed_network(&mut self) -> Vec<NetSocket> {
+        self.sockets.net_lingers = None;
         core::mem::take(&mut self.sockets.net_closed)
+    }
+
+    /// How many sockets of the stack below are to be closed.
+    pub fn closed_network(&self) -> usize {
+        self.sockets.net_closed.len()
+    }
+
+    /// The connection of a socket that was closed after `before` others, if its end is to be waited for: it is not closed then
+    /// before [`close_network`](Self::close_network) says so. With it the most seconds to wait.
+    pub fn take_lingering(&mut self, before: usize) -> Option<(NetSocket, u32)> {
+        let (net, seconds) = self.sockets.net_lingers?;
+        let closed = &mut self.sockets.net_closed;
+        let at = closed.iter().skip(before).position(|c| *c == net)?;
+        closed.remove(before + at);
+        self.sockets.net_lingers = None;
+        Some((net, seconds))
+    }
+
+    /// A connection of the stack below is to be closed.
+    pub fn close_network(&mut self, net: NetSocket) {
+        self.sockets.net_closed.push(net);
     }
 
     /// Whether the guest has closed sockets of the stack below, which
@@ -379,6 +404,7 @@ impl Objects {
     /// only if that fails). Everything within the UC stays as it was.
     pub fn reset_connections(&mut self, env: &dyn Env) {
         self.sockets.net_closed.clear();
+        self.sockets.net_lingers = None;
         self.sockets.net_aborted.clear();
         self.sockets.net.clear();
         let ids: Vec<SocketId> = self.kinds.sockets.iter().map(|(id, _)| id).collect();

@@ -394,6 +394,35 @@ fn a_linger_of_zero_resets_the_peer_within_the_uc_and_beyond() {
     assert_eq!(read(), Ok(0));
 }
 
+#[test]
+fn a_connection_that_lingers_is_closed_when_its_closer_says_so_or_with_all_others() {
+    let (mut o, net) = (objects(), Echo::default());
+    let linger = [1i32.to_le_bytes(), 7i32.to_le_bytes()].concat();
+    let close = |o: &mut Objects| {
+        let fd = o.socket_create(2, 1, 0).unwrap();
+        let d = o.lookup_fd(fd).unwrap();
+        o.connect(&net, d, at("10.0.0.9:80")).unwrap_err();
+        o.connect_result(&net, d).unwrap();
+        o.set_socket_option(&net, d, (1, 13), &linger).unwrap();
+        o.close(fd).unwrap();
+    };
+    close(&mut o);
+    let (lingers, seconds) = o.take_lingering(0).expect("it has a time");
+    assert_eq!(seconds, 7);
+    assert_eq!(o.take_lingering(0), None);
+    o.sweep_network(&net);
+    assert_eq!(net.open.borrow().len(), 1, "it is not closed yet");
+    o.close_network(lingers);
+    o.sweep_network(&net);
+    assert_eq!(net.open.borrow().len(), 0);
+    // One that somebody else has closed is not waited for.
+    close(&mut o);
+    assert_eq!(o.take_lingering(o.closed_network()), None);
+    o.sweep_network(&net);
+    assert_eq!((net.open.borrow().len(), net.aborted.get()), (0, 0));
+    assert_eq!(o.take_lingering(0), None);
+}
+
 /// A connection within the UC: the client's descriptor and the server's.
 fn pair(o: &mut Objects, net: &Echo) -> (Fd, Fd) {
     let l = o.socket_create(2, 1, 0).unwrap();
