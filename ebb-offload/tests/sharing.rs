@@ -111,7 +111,7 @@ fn refused(error: FileError) -> Error {
 #[test]
 fn files_of_any_length_are_read_whole_and_by_parts() {
     let folder = Folder::new("whole");
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let part = LONGEST_PART as usize;
     let lengths = [0, 1, part - 1, part, part + 1, 4 * part + 17];
     let files: Vec<(String, Vec<u8>)> = lengths
