@@ -3,137 +3,16 @@
 //! A path is relative to the shared directory and in UTF-8; `.` is the directory itself. Each call names its file anew: there
 //! are no handles. [`Metadata::version`] tells whether it is still the same file with the same content.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
-use core::fmt;
+use alloc::{string::String, sync::Arc};
 
-use ebb_distributed::{Blob, BlobStore, remote};
+use ebb_distributed::remote;
 use ebb_runtime::ebb;
-use minicbor::{Decode, Encode};
 use spin::Mutex;
 
-use crate::host::Root;
-
-/// Bytes that one call reads at most. With the calls that a connection allows it bounds what a caller that takes no answers costs.
-pub const LONGEST_PART: u32 = 256 << 10;
-/// Entries that one call lists at most.
-pub const PAGE: usize = 1000;
-
-/// What something in a directory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Kind {
-    /// A regular file.
-    #[n(0)]
-    File,
-    /// A directory.
-    #[n(1)]
-    Directory,
-    /// A symbolic link; only a listing tells of one, everything else follows it.
-    #[n(2)]
-    Link,
-    /// A device, a socket, a pipe: not to be read here.
-    #[n(3)]
-    Other,
-}
-
-/// What is known of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Metadata {
-    /// What it is.
-    #[n(0)]
-    pub kind: Kind,
-    /// Bytes.
-    #[n(1)]
-    pub size: u64,
-    /// When its content was changed, in microseconds since 1970.
-    #[n(2)]
-    pub modified_us: i64,
-    /// Another one for another file of that name, and after a change, as far as the file system's clock tells them apart.
-    #[n(3)]
-    pub version: u64,
-}
-
-/// Bytes of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(context_bound = "BlobStore")]
-pub struct Part {
-    /// Fewer than were asked for at the end of the file, and where more than [`LONGEST_PART`] were.
-    #[n(0)]
-    pub bytes: Blob,
-    /// The file that they are of.
-    #[n(1)]
-    pub of: Metadata,
-}
-
-/// Something in a directory.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
-    /// Its name there.
-    #[n(0)]
-    pub name: String,
-    /// What it is; of a link, not what it leads to.
-    #[n(1)]
-    pub kind: Kind,
-}
-
-/// A part of a directory, in the order of the names' bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Page {
-    /// At most [`PAGE`] of them.
-    #[n(0)]
-    pub entries: Vec<Entry>,
-    /// There are more: ask for those after the last one.
-    #[n(1)]
-    pub more: bool,
-    /// So many of the directory have names that are not UTF-8, and cannot be named here.
-    #[n(2)]
-    pub unnamed: u64,
-}
-
-/// Why there is no answer about a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum FileError {
-    /// There is nothing of that name.
-    #[n(0)]
-    NotFound,
-    /// The path, or a link on it, leads out of the shared directory.
-    #[n(1)]
-    Outside,
-    /// The front end's user may not read it.
-    #[n(2)]
-    Denied,
-    /// It is no regular file.
-    #[n(3)]
-    NotAFile,
-    /// It, or something before it in the path, is no directory.
-    #[n(4)]
-    NotADirectory,
-    /// So many requests wait for files that another one may not.
-    #[n(5)]
-    Busy,
-    /// The device could not read it, or the front end has no more descriptors.
-    #[n(6)]
-    Io,
-    /// The front end shares no files.
-    #[n(7)]
-    NotShared,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFound => "there is nothing of that name",
-            Self::Outside => "it leads out of the shared directory",
-            Self::Denied => "the front end may not read it",
-            Self::NotAFile => "it is no regular file",
-            Self::NotADirectory => "it is no directory",
-            Self::Busy => "too many requests wait for files",
-            Self::Io => "it could not be read",
-            Self::NotShared => "the front end shares no files",
-        })
-    }
-}
-
-impl core::error::Error for FileError {}
+use crate::{
+    host::Root,
+    wire::{FileError, LONGEST_PART, Metadata, Page, Part},
+};
 
 /// The files that a front end [shares](crate::Share).
 #[ebb(distributed)]

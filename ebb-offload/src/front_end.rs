@@ -1,40 +1,13 @@
 //! What else the front end's Linux knows: the time, variables of its environment, the addresses of names.
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
-use core::{fmt, net::IpAddr};
+use core::net::IpAddr;
 
 use ebb_distributed::remote;
 use ebb_runtime::{EbbRef, ebb, time::unix_time};
-use minicbor::{Decode, Encode};
 use spin::Mutex;
 
-use crate::host::Host;
-
-/// Why a name has no address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum LookupError {
-    /// There is no such name, or no answer about it.
-    #[n(0)]
-    Failed,
-    /// So many look-ups wait that another one may not.
-    #[n(1)]
-    Busy,
-    /// The front end does not look names up for others.
-    #[n(2)]
-    NotShared,
-}
-
-impl fmt::Display for LookupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed => "the name has no address",
-            Self::Busy => "too many look-ups wait",
-            Self::NotShared => "the front end looks up no names",
-        })
-    }
-}
-
-impl core::error::Error for LookupError {}
+use crate::{host::Host, wire::LookupError};
 
 /// What a front end [shares](crate::Share) beside files.
 #[ebb(distributed)]

@@ -5,10 +5,7 @@ use core::{net::IpAddr, pin::Pin};
 
 use ebb_runtime::{component, provides};
 
-use crate::{
-    files::{FileError, Metadata, Page, Part},
-    front_end::LookupError,
-};
+use crate::wire::{FileError, LookupError, Metadata, Page, Part};
 
 /// An answer that comes later; the core that asks does not wait.
 pub type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;

@@ -28,10 +28,12 @@ mod front_end;
 pub mod host;
 mod reading;
 mod share;
+mod wire;
 
 pub use crate::{
-    files::{Entry, FileError, Files, FilesAt, Kind, LONGEST_PART, Metadata, PAGE, Page, Part},
-    front_end::{FrontEnd, FrontEndAt, LookupError},
+    files::{Files, FilesAt},
+    front_end::{FrontEnd, FrontEndAt},
     reading::{Error, Reader},
     share::Share,
+    wire::{Entry, FileError, Kind, LONGEST_PART, LookupError, Metadata, PAGE, Page, Part},
 };

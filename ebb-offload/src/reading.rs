@@ -6,7 +6,10 @@ use core::fmt;
 use bytes::Bytes;
 use ebb_distributed::Failure;
 
-use crate::files::{Entry, FileError, FilesAt, LONGEST_PART, Metadata, Part};
+use crate::{
+    files::FilesAt,
+    wire::{Entry, FileError, Kind, LONGEST_PART, Metadata, Part},
+};
 
 /// Why a file could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl FilesAt {
     pub async fn open(self, path: &str) -> Result<Reader, Error> {
         let of = self.metadata(path.into()).await??;
         match of.kind {
-            crate::Kind::File => Ok(Reader {
+            Kind::File => Ok(Reader {
                 files: self,
                 path: path.into(),
                 of,
