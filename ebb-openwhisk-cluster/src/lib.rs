@@ -9,7 +9,7 @@
 //! 4. Whatever is away, memory stays bounded: nothing is taken from the topic beyond what may run at once.
 //!
 //! # Layers
-//! - `size`, `duration`: amounts of memory and times as text
+//! - `size`: amounts of memory and times as text
 //! - `message`: what travels over the bus
 //! - `keys`: names in etcd
 //! - `encryption`: parameters that are encrypted
@@ -38,7 +38,6 @@ pub mod cache;
 pub mod couchdb;
 pub mod counts;
 pub mod document;
-mod duration;
 pub mod encryption;
 #[cfg(feature = "scheduler")]
 pub mod etcd;

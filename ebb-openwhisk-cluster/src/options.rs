@@ -9,13 +9,12 @@ use std::time::Duration;
 use ebb_invoker::Machines;
 
 use crate::couchdb::CouchDbOptions;
-use crate::duration::duration;
 use crate::encryption::Keys;
 use crate::invoker::{Settings, StoreLevel};
 use crate::kafka::{Brokers, SERDES_OVERHEAD};
 use crate::message::instance::InvokerId;
 use crate::pool::PoolSettings;
-use crate::size::parse_bytes;
+use crate::size::{duration, parse_bytes};
 
 /// Says what there is, for people.
 pub const HELP: &str = "\

@@ -461,7 +461,7 @@ where
         let keeping = limits.get("warmedContainerKeepingTimeout");
         let keeping = keeping
             .and_then(Json::to_text)
-            .and_then(|text| crate::duration::duration(&text).ok());
+            .and_then(|text| crate::size::duration(&text).ok());
         let is_kept = u64::try_from(count).is_ok_and(|count| live <= count);
         Ok(is_kept.then(|| keeping.unwrap_or(self.settings.keeping)))
     }

@@ -1,7 +1,9 @@
-//! Amounts of memory in the words of OpenWhisk's configuration and messages: `1024 MB`, `2G`, `1 m`.
+//! Amounts of memory and times in the words of OpenWhisk's configuration and messages: `1024 MB`, `2G`, `1 m`; `5 minutes`.
 //!
 //! `ByteSize` (common/scala/.../entity/Size.scala) reads `B`, `K`, `KB`, `M`, `MB`, `G`, `GB` in either case, and writes a number,
 //! a blank and the unit.
+
+use std::time::Duration;
 
 /// Bytes, from a text.
 ///
@@ -31,6 +33,30 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 /// As `ByteSize` writes it, in whole megabytes.
 pub fn megabytes_text(bytes: u64) -> String {
     format!("{} MB", bytes >> 20)
+}
+
+/// `5 minutes`, `30 seconds`, `300s`, `50 milliseconds`: a time above 0.
+///
+/// # Errors
+/// An example.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor_ms = match unit.trim() {
+        "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => Some(1),
+        "s" | "second" | "seconds" => Some(1000),
+        "m" | "min" | "minute" | "minutes" => Some(60_000),
+        "h" | "hour" | "hours" => Some(3_600_000),
+        _ => None,
+    };
+    let time = number.parse::<u64>().ok().zip(factor_ms);
+    time.and_then(|(number, factor)| number.checked_mul(factor))
+        .filter(|&milliseconds| milliseconds > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("'{text}' is no time; write as 5 minutes"))
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ fn what_is_sent_while_the_broker_is_away_arrives_when_it_is_back() {
 }
 
 #[test]
+#[ignore = "waits half a minute for the session of a consumer"]
 fn of_two_invokers_with_one_number_each_message_goes_to_one() {
     on_a_cluster(async |_, brokers| {
         let first = feed(brokers, 100);
