@@ -10,6 +10,7 @@
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
+use crate::cipher::ChaChaPoly;
 use bytes::{Bytes, BytesMut};
 use ebb_runtime::{
     EbbRef,
@@ -107,7 +108,10 @@ impl CryptoResolver for Primitives {
         DefaultResolver.resolve_hash(choice)
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::new(ChaChaPoly::default())),
+            other => DefaultResolver.resolve_cipher(other),
+        }
     }
 }
 

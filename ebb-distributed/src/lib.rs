@@ -16,6 +16,7 @@ extern crate self as ebb_distributed;
 #[cfg(any(test, feature = "sim"))]
 mod chance;
 pub mod channel;
+mod cipher;
 pub mod connection;
 pub mod directory;
 mod down;
