@@ -1,4 +1,4 @@
-//! The cipher of protected connections: ChaCha20-Poly1305 by ring, which is two to three times as fast as the one that snow brings along.
+//! The cipher of protected connections: ChaCha20-Poly1305 by ring. With the one that snow brings along, large answers took twice as long.
 //!
 //! What must hold: it is what Noise calls `ChaChaPoly` to the bit, so that peers with another implementation understand it. Source: The
 //! Noise Protocol Framework, revision 34, 12.3.
@@ -78,9 +78,9 @@ impl Cipher for ChaChaPoly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use snow::params::CipherChoice;
     use snow::resolvers::{CryptoResolver, DefaultResolver};
-    use alloc::vec;
 
     #[test]
     fn it_is_the_cipher_that_noise_names_to_the_bit() {
