@@ -8,20 +8,22 @@ use std::vec::Vec;
 /// The pages lie on both sides of a boundary of the upper tables.
 const BASE: u64 = (1 << 39) - PAGES / 2 * PAGE;
 const PAGES: u64 = 64;
+/// Bytes of them.
+const LEN: u64 = PAGES * PAGE;
+
+/// A space with that memory mapped.
+fn mapped(root: &PhysAddr) -> Space {
+    let mut space = space(root, 1 << 30);
+    let place = Place::Fixed(BASE);
+    let map = space.map(place, LEN, Protection::WRITE, Backing::Anonymous, 0, 0);
+    assert_eq!(map, Ok(BASE));
+    space
+}
 
 #[test]
 fn a_delta_keeps_the_lines_that_changed_and_no_more() {
     let root = machine();
-    let mut space = space(&root, 1 << 30);
-    let map = space.map(
-        Place::Fixed(BASE),
-        PAGES * PAGE,
-        Protection::WRITE,
-        Backing::Anonymous,
-        0,
-        0,
-    );
-    assert_eq!(map, Ok(BASE));
+    let mut space = mapped(&root);
     for page in 0..PAGES {
         assert_eq!(space.put(BASE + page * PAGE, page), Ok(()));
     }
@@ -44,16 +46,7 @@ fn a_delta_keeps_the_lines_that_changed_and_no_more() {
 #[test]
 fn a_delta_of_many_lines_gives_all_of_them_back() {
     let root = machine();
-    let mut space = space(&root, 1 << 30);
-    let map = space.map(
-        Place::Fixed(BASE),
-        PAGES * PAGE,
-        Protection::WRITE,
-        Backing::Anonymous,
-        0,
-        0,
-    );
-    assert_eq!(map, Ok(BASE));
+    let mut space = mapped(&root);
     let frozen = space.freeze().expect("memory to freeze");
     // Every line of some pages, every other one of the rest: in more than one piece, whose ends lie within pages.
     let lines = |page: u64| (0..64).filter(move |line| page.is_multiple_of(3) || line % 2 == 1);
@@ -129,17 +122,7 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
     let root = machine();
     let mut rng = Rng(7);
     for round in 0..400 {
-        let mut base = space(&root, 1 << 30);
-        let len = PAGES * PAGE;
-        let map = base.map(
-            Place::Fixed(BASE),
-            len,
-            Protection::WRITE,
-            Backing::Anonymous,
-            0,
-            0,
-        );
-        assert_eq!(map, Ok(BASE));
+        let mut base = mapped(&root);
         for page in (0..PAGES).filter(|page| page % 3 != 0) {
             assert_eq!(base.put(BASE + page * PAGE, page + 1), Ok(()));
         }
@@ -155,7 +138,7 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
         }
         let delta = clone.delta(&frozen).expect("memory for it");
         let mut copy = frozen.thaw_with(&delta).expect("memory for it");
-        for at in (BASE..BASE + len).step_by(64) {
+        for at in (BASE..BASE + LEN).step_by(64) {
             assert_eq!(
                 copy.get::<u64>(at),
                 clone.get::<u64>(at),
@@ -168,18 +151,8 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
 #[test]
 fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
     let root = machine();
-    let mut base = space(&root, 1 << 30);
-    let len = PAGES * PAGE;
-    let map = base.map(
-        Place::Fixed(BASE),
-        len,
-        Protection::WRITE,
-        Backing::Anonymous,
-        0,
-        0,
-    );
-    assert_eq!(map, Ok(BASE));
-    assert_eq!(base.fill(BASE, len as usize / 2, 1), Ok(()));
+    let mut base = mapped(&root);
+    assert_eq!(base.fill(BASE, LEN as usize / 2, 1), Ok(()));
     let frozen = base.freeze().expect("memory to freeze");
     let pages = (0..PAGES).map(|page| BASE + page * PAGE);
     let set = WorkingSet::new(pages.collect(), Vec::new());
