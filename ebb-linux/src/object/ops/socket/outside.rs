@@ -370,16 +370,21 @@ fn what_listens_on_all_addresses_of_ipv6_says_whether_it_means_both_families() {
     }
 }
 
+/// Connects to the outside, and closes with that value of `SO_LINGER`.
+fn close_lingering(o: &mut Objects, net: &Echo, linger: &[u8]) {
+    let fd = o.socket_create(2, 1, 0).unwrap();
+    let d = o.lookup_fd(fd).unwrap();
+    o.connect(net, d, at("10.0.0.9:80")).unwrap_err();
+    o.connect_result(net, d).unwrap();
+    o.set_socket_option(net, d, (1, 13), linger).unwrap();
+    o.close(fd).unwrap();
+}
+
 #[test]
 fn a_linger_of_zero_resets_the_peer_within_the_uc_and_beyond() {
     let (mut o, net) = (objects(), Echo::default());
     let linger = [1i32.to_le_bytes(), 0i32.to_le_bytes()].concat();
-    let fd = o.socket_create(2, 1, 0).unwrap();
-    let d = o.lookup_fd(fd).unwrap();
-    o.connect(&net, d, at("10.0.0.9:80")).unwrap_err();
-    o.connect_result(&net, d).unwrap();
-    o.set_socket_option(&net, d, (1, 13), &linger).unwrap();
-    o.close(fd).unwrap();
+    close_lingering(&mut o, &net, &linger);
     o.sweep_network(&net);
     assert_eq!((net.aborted.get(), net.open.borrow().len()), (1, 0));
     let (client, server) = pair(&mut o, &net);
@@ -398,14 +403,7 @@ fn a_linger_of_zero_resets_the_peer_within_the_uc_and_beyond() {
 fn a_connection_that_lingers_is_closed_when_its_closer_says_so_or_with_all_others() {
     let (mut o, net) = (objects(), Echo::default());
     let linger = [1i32.to_le_bytes(), 7i32.to_le_bytes()].concat();
-    let close = |o: &mut Objects| {
-        let fd = o.socket_create(2, 1, 0).unwrap();
-        let d = o.lookup_fd(fd).unwrap();
-        o.connect(&net, d, at("10.0.0.9:80")).unwrap_err();
-        o.connect_result(&net, d).unwrap();
-        o.set_socket_option(&net, d, (1, 13), &linger).unwrap();
-        o.close(fd).unwrap();
-    };
+    let close = |o: &mut Objects| close_lingering(o, &net, &linger);
     close(&mut o);
     let (lingers, seconds) = o.take_lingering(0).expect("it has a time");
     assert_eq!(seconds, 7);
