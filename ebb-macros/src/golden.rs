@@ -1,5 +1,5 @@
-//! What the macros expand to, compared with the files in `tests/golden/`, which
-//! `tests/golden.rs` compiles. `EBB_BLESS=1 cargo test -p ebb-macros` writes the files anew.
+//! What the macros expand to, compared with the files in `tests/macros/golden` of the workspace, which
+//! `tests/macros/golden.rs` compiles. `EBB_BLESS=1 cargo test -p ebb-macros` writes the files anew.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ fn check(name: &str, expansion: TokenStream) {
         prettyplease::unparse(&file)
     );
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
+        .join("../tests/macros/golden")
         .join(format!("{name}.rs"));
     if std::env::var_os("EBB_BLESS").is_some() {
         fs::write(&path, text).expect("writing the golden file");
