@@ -72,78 +72,36 @@ fn main() {
     let live = sides.let_a_million_sleep();
 
     println!();
-    spawn.goal(
-        "spawn_join_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    spawn.goal(
-        "spawn_join_vs_tokio_multi",
-        "ebb",
-        "tokio multi-thread",
-        1.0,
-    );
-    batch.goal(
-        "spawn_batch_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    switch.goal(
-        "switch_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    remote.goal(
-        "remote_call_vs_tokio_multi",
-        "ebb",
-        "tokio multi-thread",
-        1.0,
-    );
-    awake.goal(
-        "remote_call_awake_vs_tokio",
-        "ebb",
-        "tokio, two runtimes",
-        1.0,
-    );
-    armed.goal(
-        "million_timers_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    alive.goal(
-        "million_tasks_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    benches::goal(
-        "task_memory_vs_tokio_current",
-        memory["ebb"] / memory["tokio current-thread"],
-        1.0,
-    );
-    timers.goal("timer_vs_tokio_current", "ebb", "tokio current-thread", 1.0);
-    live.goal(
-        "million_sleepers_vs_tokio_current",
-        "ebb",
-        "tokio current-thread",
-        1.0,
-    );
-    if sides.monoio.is_some() {
-        spawn.goal("spawn_join_vs_monoio", "ebb", "monoio", 1.0);
-        batch.goal("spawn_batch_vs_monoio", "ebb", "monoio", 1.0);
-        timers.goal("timer_vs_monoio", "ebb", "monoio", 1.0);
-        live.goal("million_sleepers_vs_monoio", "ebb", "monoio", 1.0);
-        armed.goal("million_timers_vs_monoio", "ebb", "monoio", 1.0);
-        alive.goal("million_tasks_vs_monoio", "ebb", "monoio", 1.0);
-        benches::goal(
-            "task_memory_vs_monoio",
-            memory["ebb"] / memory["monoio"],
-            1.0,
-        );
+    let (current, multi) = ("tokio current-thread", "tokio multi-thread");
+    for (result, name, peer) in [
+        (&spawn, "spawn_join_vs_tokio_current", current),
+        (&spawn, "spawn_join_vs_tokio_multi", multi),
+        (&batch, "spawn_batch_vs_tokio_current", current),
+        (&switch, "switch_vs_tokio_current", current),
+        (&remote, "remote_call_vs_tokio_multi", multi),
+        (&awake, "remote_call_awake_vs_tokio", "tokio, two runtimes"),
+        (&armed, "million_timers_vs_tokio_current", current),
+        (&alive, "million_tasks_vs_tokio_current", current),
+        (&timers, "timer_vs_tokio_current", current),
+        (&live, "million_sleepers_vs_tokio_current", current),
+        (&spawn, "spawn_join_vs_monoio", "monoio"),
+        (&batch, "spawn_batch_vs_monoio", "monoio"),
+        (&timers, "timer_vs_monoio", "monoio"),
+        (&live, "million_sleepers_vs_monoio", "monoio"),
+        (&armed, "million_timers_vs_monoio", "monoio"),
+        (&alive, "million_tasks_vs_monoio", "monoio"),
+    ] {
+        if peer != "monoio" || sides.monoio.is_some() {
+            result.goal(name, "ebb", peer, 1.0);
+        }
+    }
+    for (name, peer) in [
+        ("task_memory_vs_tokio_current", current),
+        ("task_memory_vs_monoio", "monoio"),
+    ] {
+        if let Some(bytes) = memory.get(peer) {
+            benches::goal(name, memory["ebb"] / bytes, 1.0);
+        }
     }
 }
 
@@ -156,42 +114,21 @@ impl Sides {
             with(
                 vec![
                     Side::new("ebb", |n| {
-                        self.ebb.run(move || {
-                            timed(async move {
-                                for i in 0..n {
-                                    let _ = ebb::spawn(async move { i }).await;
-                                }
-                            })
-                        })
+                        self.ebb
+                            .run(move || timed(join_each(n, |i| ebb::spawn(async move { i }))))
                     }),
                     Side::new("tokio current-thread", |n| {
-                        self.current.run(move || {
-                            in_task(async move {
-                                for i in 0..n {
-                                    let _ = tokio::spawn(async move { i }).await;
-                                }
-                            })
-                        })
+                        self.current
+                            .run(move || in_task(join_each(n, |i| tokio::spawn(async move { i }))))
                     }),
                     Side::new("tokio multi-thread", |n| {
-                        self.multi.run(move || {
-                            in_task(async move {
-                                for i in 0..n {
-                                    let _ = tokio::spawn(async move { i }).await;
-                                }
-                            })
-                        })
+                        self.multi
+                            .run(move || in_task(join_each(n, |i| tokio::spawn(async move { i }))))
                     }),
                 ],
                 &self.monoio,
                 |runner, n| {
-                    runner.run(move || {
-                        timed(async move {
-                            for i in 0..n {
-                                monoio::spawn(async move { i }).await;
-                            }
-                        })
-                    })
+                    runner.run(move || timed(join_each(n, |i| monoio::spawn(async move { i }))))
                 },
             ),
         )
@@ -205,45 +142,18 @@ impl Sides {
             with(
                 vec![
                     Side::new("ebb", |n| {
-                        self.ebb.run(move || {
-                            timed(async move {
-                                for _ in 0..n / 1000 {
-                                    let tasks: Vec<_> =
-                                        (0..1000).map(|i| ebb::spawn(async move { i })).collect();
-                                    for task in tasks {
-                                        let _ = task.await;
-                                    }
-                                }
-                            })
-                        })
+                        self.ebb
+                            .run(move || timed(join_batches(n, |i| ebb::spawn(async move { i }))))
                     }),
                     Side::new("tokio current-thread", |n| {
                         self.current.run(move || {
-                            in_task(async move {
-                                for _ in 0..n / 1000 {
-                                    let tasks: Vec<_> =
-                                        (0..1000).map(|i| tokio::spawn(async move { i })).collect();
-                                    for task in tasks {
-                                        let _ = task.await;
-                                    }
-                                }
-                            })
+                            in_task(join_batches(n, |i| tokio::spawn(async move { i })))
                         })
                     }),
                 ],
                 &self.monoio,
                 |runner, n| {
-                    runner.run(move || {
-                        timed(async move {
-                            for _ in 0..n / 1000 {
-                                let tasks: Vec<_> =
-                                    (0..1000).map(|i| monoio::spawn(async move { i })).collect();
-                                for task in tasks {
-                                    task.await;
-                                }
-                            }
-                        })
-                    })
+                    runner.run(move || timed(join_batches(n, |i| monoio::spawn(async move { i }))))
                 },
             ),
         )
@@ -258,14 +168,8 @@ impl Sides {
                 Side::new("ebb", |n| {
                     self.ebb.run(move || {
                         timed(async move {
-                            let other = ebb::spawn(async move {
-                                for _ in 0..n / 2 {
-                                    ebb::yield_now().await;
-                                }
-                            });
-                            for _ in 0..n / 2 {
-                                ebb::yield_now().await;
-                            }
+                            let other = ebb::spawn(take_turns(n / 2, ebb::yield_now));
+                            take_turns(n / 2, ebb::yield_now).await;
                             let _ = other.await;
                         })
                     })
@@ -273,14 +177,8 @@ impl Sides {
                 Side::new("tokio current-thread", |n| {
                     self.current.run(move || {
                         in_task(async move {
-                            let other = tokio::spawn(async move {
-                                for _ in 0..n / 2 {
-                                    tokio::task::yield_now().await;
-                                }
-                            });
-                            for _ in 0..n / 2 {
-                                tokio::task::yield_now().await;
-                            }
+                            let other = tokio::spawn(take_turns(n / 2, tokio::task::yield_now));
+                            take_turns(n / 2, tokio::task::yield_now).await;
                             let _ = other.await;
                         })
                     })
@@ -517,52 +415,61 @@ impl Sides {
                 vec![
                     Side::new("ebb", |n| {
                         self.ebb.run(move || {
-                            timed(async move {
-                                let tasks: Vec<_> = (0..n)
-                                    .map(|i| {
-                                        ebb::spawn(time::sleep(Duration::from_millis(i % 500 + 1)))
-                                    })
-                                    .collect();
-                                for task in tasks {
-                                    let _ = task.await;
-                                }
-                            })
+                            timed(sleep_all(n, |limit| ebb::spawn(time::sleep(limit))))
                         })
                     }),
                     Side::new("tokio current-thread", |n| {
                         self.current.run(move || {
-                            in_task(async move {
-                                let tasks: Vec<_> = (0..n)
-                                    .map(|i| {
-                                        let limit = Duration::from_millis(i % 500 + 1);
-                                        tokio::spawn(tokio::time::sleep(limit))
-                                    })
-                                    .collect();
-                                for task in tasks {
-                                    let _ = task.await;
-                                }
-                            })
+                            in_task(sleep_all(n, |limit| {
+                                tokio::spawn(tokio::time::sleep(limit))
+                            }))
                         })
                     }),
                 ],
                 &self.monoio,
                 |runner, n| {
                     runner.run(move || {
-                        timed(async move {
-                            let tasks: Vec<_> = (0..n)
-                                .map(|i| {
-                                    let limit = Duration::from_millis(i % 500 + 1);
-                                    monoio::spawn(monoio::time::sleep(limit))
-                                })
-                                .collect();
-                            for task in tasks {
-                                task.await;
-                            }
-                        })
+                        timed(sleep_all(n, |limit| {
+                            monoio::spawn(monoio::time::sleep(limit))
+                        }))
                     })
                 },
             ),
         )
+    }
+}
+
+/// Spawns `n` tasks, each joined before the next.
+async fn join_each<H: Future>(n: u64, spawn: impl Fn(u64) -> H) {
+    for i in 0..n {
+        let _ = spawn(i).await;
+    }
+}
+
+/// Spawns `n` tasks, a thousand before they are joined.
+async fn join_batches<H: Future>(n: u64, spawn: impl Fn(u64) -> H) {
+    for _ in 0..n / 1000 {
+        let tasks: Vec<_> = (0..1000).map(&spawn).collect();
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Lets other tasks run `n` times.
+async fn take_turns<Y: Future<Output = ()>>(n: u64, yield_now: impl Fn() -> Y) {
+    for _ in 0..n {
+        yield_now().await;
+    }
+}
+
+/// Spawns `n` tasks that sleep, and joins them when all are there.
+async fn sleep_all<H: Future>(n: u64, spawn: impl Fn(Duration) -> H) {
+    let tasks: Vec<_> = (0..n)
+        .map(|i| spawn(Duration::from_millis(i % 500 + 1)))
+        .collect();
+    for task in tasks {
+        let _ = task.await;
     }
 }
 

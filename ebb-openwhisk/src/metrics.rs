@@ -179,45 +179,30 @@ impl Metrics {
 
     /// The text of all of it; `cores` are the counts of each.
     pub fn render(&self, out: &mut String, cores: &[Self]) {
-        head(
-            out,
-            "ebb_http_requests_total",
-            "counter",
-            "HTTP requests received.",
-        );
-        for (core, metrics) in cores.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "ebb_http_requests_total{{core=\"{core}\"}} {}",
-                metrics.requests
-            );
+        self.render_counts(out, cores);
+        self.render_times(out);
+    }
+
+    fn render_counts(&self, out: &mut String, cores: &[Self]) {
+        type Count = fn(&Metrics) -> u64;
+        let by_core: [(_, _, Count); 2] = [
+            ("ebb_http_requests_total", "HTTP requests received.", |of| {
+                of.requests
+            }),
+            (
+                "ebb_handed_over_total",
+                "Calls served by another core than the one that received them.",
+                |of| of.handed_over,
+            ),
+        ];
+        for (name, help, count) in by_core {
+            head(out, name, "counter", help);
+            for (core, metrics) in cores.iter().enumerate() {
+                let _ = writeln!(out, "{name}{{core=\"{core}\"}} {}", count(metrics));
+            }
         }
-        head(
-            out,
-            "ebb_handed_over_total",
-            "counter",
-            "Calls served by another core than the one that received them.",
-        );
-        for (core, metrics) in cores.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "ebb_handed_over_total{{core=\"{core}\"}} {}",
-                metrics.handed_over
-            );
-        }
-        head(
-            out,
-            "ebb_throttled_total",
-            "counter",
-            "Requests refused with 429.",
-        );
-        let _ = writeln!(out, "ebb_throttled_total {}", self.throttled);
-        head(
-            out,
-            "ebb_activations_total",
-            "counter",
-            "Activations by outcome.",
-        );
+        let outcomes = "ebb_activations_total";
+        head(out, outcomes, "counter", "Activations by outcome.");
         let statuses = [
             Status::Success,
             Status::ApplicationError,
@@ -225,97 +210,97 @@ impl Metrics {
             Status::InternalError,
         ];
         for (status, count) in statuses.iter().zip(self.outcomes) {
-            let _ = writeln!(
-                out,
-                "ebb_activations_total{{status=\"{}\"}} {count}",
-                status.text()
-            );
+            let _ = writeln!(out, "{outcomes}{{status=\"{}\"}} {count}", status.text());
         }
-        by_start(
-            out,
-            "ebb_activation_seconds",
-            "From the request to the answer, by how the instance was obtained.",
-            &self.latency,
-            &Start::ALL,
-        );
-        head(
-            out,
-            "ebb_wait_seconds",
-            "histogram",
-            "From the request until an instance was at hand.",
-        );
-        self.wait.render(out, "ebb_wait_seconds", "");
-        head(
-            out,
-            "ebb_init_seconds",
-            "histogram",
-            "Loading of an action's code.",
-        );
-        self.init.render(out, "ebb_init_seconds", "");
-        by_start(
-            out,
-            "ebb_run_seconds",
-            "Running an action, by how its instance was obtained.",
-            &self.run,
-            &Start::ALL,
-        );
-        by_start(
-            out,
-            "ebb_deploy_seconds",
-            "Making an instance before its first request, by what it is made of.",
-            &self.deploy,
-            &[Start::Warm, Start::Cold],
-        );
-        head(
-            out,
-            "ebb_capture_seconds",
-            "histogram",
-            "Taking the snapshot of a function; no call waits for it.",
-        );
-        self.capture.render(out, "ebb_capture_seconds", "");
-        single(
-            out,
-            "ebb_deployed_ahead_total",
-            "counter",
-            "Cold starts whose instance had been made in advance.",
-            self.ahead,
-        );
-        single(
-            out,
-            "ebb_instances_ahead",
-            "gauge",
-            "Instances that were made in idle times and wait for a new function.",
-            self.blanks,
-        );
-        single(
-            out,
-            "ebb_captures_put_off",
-            "gauge",
-            "Functions whose snapshot is taken when their core is quiet.",
-            self.uncaptured,
-        );
-        single(
-            out,
-            "ebb_relieved_total",
-            "counter",
-            "Instances for which others had to make room because the machine's memory was used up.",
-            self.relieved,
-        );
+        for (name, kind, help, value) in [
+            (
+                "ebb_throttled_total",
+                "counter",
+                "Requests refused with 429.",
+                self.throttled,
+            ),
+            (
+                "ebb_deployed_ahead_total",
+                "counter",
+                "Cold starts whose instance had been made in advance.",
+                self.ahead,
+            ),
+            (
+                "ebb_instances_ahead",
+                "gauge",
+                "Instances that were made in idle times and wait for a new function.",
+                self.blanks,
+            ),
+            (
+                "ebb_captures_put_off",
+                "gauge",
+                "Functions whose snapshot is taken when their core is quiet.",
+                self.uncaptured,
+            ),
+            (
+                "ebb_relieved_total",
+                "counter",
+                "Instances for which others had to make room because the machine's memory was used up.",
+                self.relieved,
+            ),
+        ] {
+            single(out, name, kind, help, value);
+        }
+    }
+
+    fn render_times(&self, out: &mut String) {
+        for (name, help, times, starts) in [
+            (
+                "ebb_activation_seconds",
+                "From the request to the answer, by how the instance was obtained.",
+                &self.latency,
+                &Start::ALL[..],
+            ),
+            (
+                "ebb_run_seconds",
+                "Running an action, by how its instance was obtained.",
+                &self.run,
+                &Start::ALL,
+            ),
+            (
+                "ebb_deploy_seconds",
+                "Making an instance before its first request, by what it is made of.",
+                &self.deploy,
+                &[Start::Warm, Start::Cold],
+            ),
+        ] {
+            head(out, name, "histogram", help);
+            for start in starts {
+                let label = format!("start=\"{}\"", start.name());
+                times[*start as usize].render(out, name, &label);
+            }
+        }
+        for (name, help, times) in [
+            (
+                "ebb_wait_seconds",
+                "From the request until an instance was at hand.",
+                &self.wait,
+            ),
+            (
+                "ebb_init_seconds",
+                "Loading of an action's code.",
+                &self.init,
+            ),
+            (
+                "ebb_capture_seconds",
+                "Taking the snapshot of a function; no call waits for it.",
+                &self.capture,
+            ),
+        ] {
+            head(out, name, "histogram", help);
+            times.render(out, name, "");
+        }
     }
 }
 
 /// The lines above a metric's values.
 pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-/// A histogram for each way in which instances were obtained.
-fn by_start(out: &mut String, name: &str, help: &str, times: &[Histogram; 3], starts: &[Start]) {
-    head(out, name, "histogram", help);
-    for start in starts {
-        let label = format!("start=\"{}\"", start.name());
-        times[*start as usize].render(out, name, &label);
-    }
 }
 
 /// One metric with one value.

@@ -4,17 +4,31 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::ffi::OsStrExt,
-    process::Stdio,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use test_support::needs;
 
-use crate::common::{Code, complete, directory, finish, note, runner};
+use crate::common::{Code, Directory, complete, directory, finish, note, runner};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+/// An image of `code` as `name`, in a directory of its own.
+fn in_directory(test: &str, name: &str, code: Code) -> (Directory, PathBuf) {
+    let dir = directory(test);
+    let image = code.image(&dir.join(name));
+    (dir, image)
+}
+
+/// Starts it with its output going here.
+fn read_by_us(runner: &mut Command) -> Child {
+    let runner = runner.stdout(Stdio::piped()).stderr(Stdio::piped());
+    runner.spawn().unwrap()
+}
 
 #[test]
 fn an_images_output_and_exit_status_are_the_runners() {
@@ -38,11 +52,7 @@ fn an_images_output_and_exit_status_are_the_runners() {
 #[test]
 fn a_quiet_runner_says_nothing() {
     needs!("qemu-system-x86_64");
-    let dir = directory("quiet");
-    let image = Code::default()
-        .report("exit 0")
-        .end()
-        .image(&dir.join("quiet"));
+    let (dir, image) = in_directory("quiet", "quiet", Code::default().report("exit 0").end());
     assert_eq!(
         complete(runner(&dir, &image).env("EBB_QUIET", "1")),
         (0, String::new(), String::new())
@@ -52,11 +62,7 @@ fn a_quiet_runner_says_nothing() {
 #[test]
 fn both_firmwares_boot_an_image() {
     needs!("qemu-system-x86_64");
-    let dir = directory("firmware");
-    let image = Code::default()
-        .report("exit 3")
-        .end()
-        .image(&dir.join("image"));
+    let (dir, image) = in_directory("firmware", "image", Code::default().report("exit 3").end());
     for firmware in ["qboot", "seabios"] {
         let (code, _, err) = complete(runner(&dir, &image).env("EBB_FIRMWARE", firmware));
         assert_eq!(code, 3, "{firmware}: {err}");
@@ -85,12 +91,11 @@ fn an_image_may_lie_anywhere() {
 #[test]
 fn forty_boots_in_a_row_all_end_as_they_should() {
     needs!("qemu-system-x86_64");
-    let dir = directory("forty");
-    let image = Code::default()
-        .print("x")
-        .report("exit 3")
-        .end()
-        .image(&dir.join("image"));
+    let (dir, image) = in_directory(
+        "forty",
+        "image",
+        Code::default().print("x").report("exit 3").end(),
+    );
     for round in 0..40 {
         let cores = ["1", "2", "4"][round % 3];
         let (code, out, err) = complete(runner(&dir, &image).env("EBB_CORES", cores));
@@ -174,12 +179,7 @@ fn input_reaches_the_image_and_its_end_is_a_byte_4() {
     ]);
     let image = echo.report("exit 5").end().image(&dir.join("echo"));
     let text: String = (0..5000).map(|i| format!("line {i}\n")).collect();
-    let mut child = runner(&dir, &image)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = read_by_us(runner(&dir, &image).stdin(Stdio::piped()));
     let mut input = child.stdin.take().unwrap();
     let sent = text.clone();
     let writer = std::thread::spawn(move || input.write_all(sent.as_bytes()));
@@ -197,11 +197,11 @@ fn input_reaches_the_image_and_its_end_is_a_byte_4() {
 #[test]
 fn a_triple_fault_is_explained_with_the_place() {
     needs!("qemu-system-x86_64");
-    let dir = directory("triple");
-    let image = Code::default()
-        .print("before")
-        .triple_fault()
-        .image(&dir.join("faulty-0123456789abcdef"));
+    let (dir, image) = in_directory(
+        "triple",
+        "faulty-0123456789abcdef",
+        Code::default().print("before").triple_fault(),
+    );
     let (code, out, err) = complete(&mut runner(&dir, &image));
     assert_eq!((code, out.as_str()), (123, "before"), "{err}");
     for word in [
@@ -217,11 +217,7 @@ fn a_triple_fault_is_explained_with_the_place() {
 #[test]
 fn an_image_that_hangs_is_ended_with_a_report_of_its_cores() {
     needs!("qemu-system-x86_64");
-    let dir = directory("hang");
-    let image = Code::default()
-        .print("begin")
-        .halt()
-        .image(&dir.join("hang"));
+    let (dir, image) = in_directory("hang", "hang", Code::default().print("begin").halt());
     let start = Instant::now();
     let (code, out, err) = complete(
         runner(&dir, &image)
@@ -255,11 +251,7 @@ fn ending_without_a_status_is_a_failure() {
 #[test]
 fn an_image_that_stays_after_its_exit_line_is_ended() {
     needs!("qemu-system-x86_64");
-    let dir = directory("stays");
-    let image = Code::default()
-        .report("exit 9")
-        .halt()
-        .image(&dir.join("stays"));
+    let (dir, image) = in_directory("stays", "stays", Code::default().report("exit 9").halt());
     let (code, _, err) = complete(&mut runner(&dir, &image));
     assert_eq!(code, 9, "{err}");
 }
@@ -267,12 +259,14 @@ fn an_image_that_stays_after_its_exit_line_is_ended() {
 #[test]
 fn report_lines_go_to_a_file() {
     needs!("qemu-system-x86_64");
-    let dir = directory("report");
-    let image = Code::default()
-        .report("boot total=3")
-        .report("exit 0")
-        .end()
-        .image(&dir.join("image"));
+    let (dir, image) = in_directory(
+        "report",
+        "image",
+        Code::default()
+            .report("boot total=3")
+            .report("exit 0")
+            .end(),
+    );
     let file = dir.join("report");
     let (code, _, err) = complete(
         runner(&dir, &image)
@@ -297,11 +291,7 @@ fn a_reader_that_stops_reading_ends_the_image() {
         .print("x")
         .raw(&[0xeb, 0xf7])
         .image(&dir.join("chatty"));
-    let mut child = runner(&dir, &image)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = read_by_us(&mut runner(&dir, &image));
     let mut output = child.stdout.take().unwrap();
     output.read_exact(&mut [0; 100]).unwrap();
     drop(output);
@@ -312,16 +302,12 @@ fn a_reader_that_stops_reading_ends_the_image() {
 #[test]
 fn a_slow_reader_loses_nothing_and_does_not_delay_a_signal() {
     needs!("qemu-system-x86_64");
-    let dir = directory("slow");
-    let image = Code::default()
-        .print("x")
-        .raw(&[0xeb, 0xf7])
-        .image(&dir.join("chatty"));
-    let mut child = runner(&dir, &image)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let (dir, image) = in_directory(
+        "slow",
+        "chatty",
+        Code::default().print("x").raw(&[0xeb, 0xf7]),
+    );
+    let mut child = read_by_us(&mut runner(&dir, &image));
     // Nobody reads: the pipes fill up, the image waits.
     std::thread::sleep(Duration::from_millis(700));
     let start = Instant::now();
