@@ -30,6 +30,9 @@ const ROUNDS: usize = 8;
 /// How many of them, the first ones, with all that the warming action can do.
 const ALL_ROUNDS: usize = 2;
 
+/// How many later calls show what copies need in every call.
+const LATER: usize = 2;
+
 /// What a base is warmed with.
 struct Warming {
     /// The language, for people.
@@ -234,24 +237,34 @@ async fn warmed(guest: &mut Guest, warming: &Warming, begun: Instant) -> Result<
     // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
     learn(&raw, warming).await?;
     let base = raw.settled()?;
-    let own = learn(&base, warming).await?;
+    let (own, at_rest) = learn(&base, warming).await?;
     let (written, read) = base.working_set();
     println!(
-        "invoker: base snapshot of {}, {} MB after {} ms; a copy that has run once has {} KB of its own, {written} pages written and {read} read",
+        "invoker: base snapshot of {}, {} MB after {} ms; a copy that has run has {} KB of its own, {} KB at rest; {written} pages written and {read} read at first, {} needed again",
         warming.name,
         base.used() >> 20,
         begun.elapsed().as_millis(),
-        own >> 10
+        own >> 10,
+        at_rest >> 10,
+        base.needed(),
     );
     Ok(base)
 }
 
-/// Runs a copy once, and remembers what it used; bytes that it has of its own then.
-async fn learn(base: &Frozen, warming: &Warming) -> Result<u64, String> {
+/// Runs a copy, and remembers what it used the first time and what later; bytes that it has of its own after the first time, and when
+/// it rests.
+async fn learn(base: &Frozen, warming: &Warming) -> Result<(u64, u64), String> {
     let mut first = base.copy_guest(InstanceLimits::USUAL).map_err(|e| e.why)?;
     init_and_run(&mut first, warming.small, false).await?;
     first.learn();
-    Ok(first.own())
+    let own = first.own();
+    first.begin_use();
+    for _ in 0..LATER {
+        run(&mut first, false).await?;
+    }
+    first.learn_needed();
+    first.rest();
+    Ok((own, first.own()))
 }
 
 async fn ask(guest: &mut Guest, request: InstanceRequest, body: &str) -> Result<(), String> {
@@ -284,6 +297,10 @@ async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), St
         .raw("value", value.finish().as_str())
         .finish();
     ask(guest, InstanceRequest::Init, init.as_str()).await?;
+    run(guest, all).await
+}
+
+async fn run(guest: &mut Guest, all: bool) -> Result<(), String> {
     let value = Members::new().text("name", "you").bool("all", all).finish();
     let mut run = Members::new();
     for name in [

@@ -121,6 +121,8 @@ pub struct Guest {
     counted: (u64, u64),
     /// The next page of the working set to be fetched, while there is one.
     unfetched: Option<usize>,
+    /// It has rested before.
+    rested: bool,
 }
 
 impl Guest {
@@ -185,6 +187,20 @@ impl Guest {
             next: 0,
             counted: (OBJECTS, 0),
             unfetched: None,
+            rested: false,
+        }
+    }
+
+    /// What it uses in its next requests is what copies of its snapshot need again and again, and is remembered for them
+    /// ([`learn_needed`](Self::learn_needed)).
+    pub fn begin_use(&self) {
+        self.uc.begin_use();
+    }
+
+    /// See [`begin_use`](Self::begin_use).
+    pub fn learn_needed(&self) {
+        if let Some(origin) = self.uc.origin() {
+            origin.learn_needed(&self.uc);
         }
     }
 
@@ -451,6 +467,22 @@ impl Instance for Guest {
             origin.learn(&self.uc);
         }
     }
+
+    fn can_rest(&self) -> bool {
+        self.uc.origin().is_some()
+    }
+
+    fn rest(&mut self) {
+        self.exchange();
+        if self.given == self.output.len() {
+            // A function's code may have been among it.
+            (self.output, self.given) = (Vec::new(), 0);
+        }
+        self.input.shrink_to_fit();
+        self.uc.rest(!self.rested);
+        self.rested = true;
+        self.counted = (self.own(), self.uc.taken());
+    }
 }
 
 /// Bytes of kernel objects of an instance or a snapshot, about.
@@ -571,6 +603,11 @@ impl Frozen {
     pub fn working_set(&self) -> (usize, usize) {
         let set = self.snapshot.working_set();
         set.map_or((0, 0), |set| (set.written(), set.read()))
+    }
+
+    /// Pages that copies need in every call.
+    pub fn needed(&self) -> usize {
+        self.snapshot.needed()
     }
 
     /// See [`Snapshot::used`].

@@ -165,6 +165,12 @@ pub trait Instance {
     }
     /// It has served its first call: what that took may be remembered for later copies of the same snapshot.
     fn learn(&mut self) {}
+    /// Whether there is anything in it for [`rest`](Self::rest).
+    fn can_rest(&self) -> bool {
+        false
+    }
+    /// It has been idle for a while: gives memory back that it will hardly use in its next call.
+    fn rest(&mut self) {}
 }
 
 /// An instance as it was once, after it had loaded a function. Any number of instances go on from there, on any core.

@@ -23,6 +23,10 @@ pub struct Invoker {
     pub(crate) uncaptured: RefCell<VecDeque<Uncaptured>>,
     /// There is a task that sees to them.
     pub(crate) capturing: Cell<bool>,
+    /// Instances that have been called since they rested, and when their last call ended.
+    pub(crate) restless: RefCell<HashMap<InstanceId, Instant>>,
+    /// There is a task that sees to them.
+    pub(crate) resting: Cell<bool>,
     /// Calls that run here.
     pub(crate) running: Cell<usize>,
     /// When the last one ended.

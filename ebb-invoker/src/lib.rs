@@ -102,6 +102,7 @@ mod observe;
 pub mod options;
 pub mod parts;
 pub mod relay;
+mod rest;
 mod run;
 mod secret;
 pub mod service;

@@ -16,6 +16,7 @@ use crate::instance::{InstanceLimits, InstanceMaker, NewInstance, SharedSnapshot
 use crate::invoker::{Invoker, elapsed_us, micros};
 use crate::kept;
 use crate::parts::Parts;
+use crate::rest;
 use crate::uncaptured::{CaptureFrom, Uncaptured};
 
 /// How many times making an instance is attempted on a machine whose memory is used up.
@@ -84,6 +85,9 @@ pub(crate) async fn make_call(
         }
         bytes = instance.memory_bytes();
         let of_run = instance.take_notes();
+        if instance.can_rest() {
+            rest::note_call(id);
+        }
         invoker.instances.borrow_mut().insert(id, instance);
         if start == Start::Cold
             && let Some(from) = CaptureFrom::of(call, of_init, of_run)

@@ -222,4 +222,14 @@ impl<P: StartedProgram> Instance for Executable<P> {
             program.learn();
         }
     }
+
+    fn can_rest(&self) -> bool {
+        self.program.as_ref().is_some_and(P::can_rest)
+    }
+
+    fn rest(&mut self) {
+        if let Some(program) = &mut self.program {
+            program.rest();
+        }
+    }
 }

@@ -16,6 +16,7 @@
 
 mod clone;
 mod identity;
+mod rest;
 mod stored;
 
 use crate::ipc::Ipc;
@@ -35,6 +36,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use ebb_guest::Saved;
 use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
+use once_cell::race::OnceBox;
 
 pub use clone::CloneOptions;
 pub use identity::Identity;
@@ -249,6 +251,8 @@ struct Inner {
     parent: Weak<Inner>,
     /// What a first run used; null before.
     working_set: AtomicPtr<WorkingSet>,
+    /// Pages that its clones use in all that they do again and again, by address.
+    needed: OnceBox<Vec<u64>>,
 }
 
 impl Drop for Inner {
@@ -316,7 +320,7 @@ impl Snapshot {
             };
             Some(match whole.filter(is_alone) {
                 Some(whole) => {
-                    let delta = memory.space.borrow().delta(whole)?;
+                    let delta = memory.space.borrow_mut().delta(whole)?;
                     Pages::Delta(root.clone(), delta)
                 }
                 None => Pages::Whole(memory.space.borrow_mut().freeze()?),
@@ -401,6 +405,7 @@ impl Snapshot {
             now_ns: uc.now(),
             parent: origin(uc).map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
             working_set: AtomicPtr::new(core::ptr::null_mut()),
+            needed: OnceBox::new(),
         })))
     }
 

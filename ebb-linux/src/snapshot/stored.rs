@@ -36,6 +36,7 @@ use ebb_mem::space::{
 };
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Environment;
+use once_cell::race::OnceBox;
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = PAGE as usize;
@@ -386,6 +387,8 @@ struct Record {
     now_ns: u64,
     /// Pages that a first run wrote and read.
     working_set: Option<(Vec<u64>, Vec<u64>)>,
+    /// Pages that clones need again and again, by address.
+    needed: Option<Vec<u64>>,
     /// How many pages there are besides.
     contents: u32,
 }
@@ -483,6 +486,7 @@ impl Recording {
             console: inner.console,
             now_ns: inner.now_ns,
             working_set,
+            needed: inner.needed.get().cloned(),
             contents: self.known.len() as u32,
         };
         // Lines are most of it: they are to be copied once, not each time the buffer grows.
@@ -670,6 +674,10 @@ impl Restoring {
             }
             None => core::ptr::null_mut(),
         };
+        let needed = OnceBox::new();
+        if let Some(pages) = record.needed.filter(|pages| pages.is_sorted()) {
+            let _ = needed.set(alloc::boxed::Box::new(pages));
+        }
         Ok(Snapshot(Arc::new(Inner {
             options: record.options,
             processes,
@@ -684,6 +692,7 @@ impl Restoring {
             now_ns: record.now_ns,
             parent: root.map_or_else(Weak::new, |root| Arc::downgrade(&root.0)),
             working_set: AtomicPtr::new(working_set),
+            needed,
         })))
     }
 }

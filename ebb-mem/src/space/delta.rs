@@ -33,9 +33,9 @@ pub(super) struct Lines(Vec<Vec<Line>>);
 const PIECE: usize = 256;
 
 impl Lines {
-    /// Adds these lines of a page. `None` when there is no memory for them.
-    fn extend(&mut self, bits: u64, page: &Page) -> Option<()> {
-        let mut lines = ones(bits).map(|line| page.0[line]).peekable();
+    /// Adds lines. `None` when there is no memory for them; some may have been added then.
+    pub(super) fn extend(&mut self, lines: impl Iterator<Item = Line>) -> Option<()> {
+        let mut lines = lines.peekable();
         while lines.peek().is_some() {
             if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
                 let mut piece = Vec::new();
@@ -50,7 +50,7 @@ impl Lines {
     }
 
     /// Gives back what the last piece has room for.
-    fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         let mut exact = Vec::new();
         if let Some(last) = self.0.last_mut()
             && exact.try_reserve_exact(last.len()).is_ok()
@@ -64,12 +64,18 @@ impl Lines {
         self.0.iter().flatten()
     }
 
+    /// Those from the one of this number on: each piece but the last is full.
+    pub(super) fn from(&self, first: usize) -> impl Iterator<Item = &Line> {
+        let pieces = self.0.get(first / PIECE..).unwrap_or_default();
+        pieces.iter().flatten().skip(first % PIECE)
+    }
+
     /// How many.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         let held = |piece: &Vec<Line>| piece.capacity() * size_of::<Line>();
         self.0.iter().map(held).sum::<usize>() + size_of_val(&*self.0)
     }
@@ -114,12 +120,12 @@ pub struct Delta {
 const fn shared<T: Send + Sync>() {}
 const _: () = shared::<Delta>();
 
-fn frame_of(entry: u64) -> PhysAddr {
+pub(super) fn frame_of(entry: u64) -> PhysAddr {
     PhysAddr(entry & ADDRESS)
 }
 
 /// The content of a frame that nobody writes to meanwhile.
-fn content(frame: PhysAddr) -> &'static Page {
+pub(super) fn content(frame: PhysAddr) -> &'static Page {
     // SAFETY: a frame of memory in the linear map, 4096 bytes and as aligned. The callers look at frames of a frozen
     // space or the boot archive, which never change, or of a space that they have borrowed and that does not run, and
     // drop the reference before that ends.
@@ -159,7 +165,12 @@ impl Space {
     /// What has changed since the space, or what it was copied from, began as a copy of `from`. The space goes on
     /// undisturbed: nothing of it becomes shared. `None` when there is no memory for it.
     #[must_use]
-    pub fn delta(&self, from: &Frozen) -> Option<Delta> {
+    pub fn delta(&mut self, from: &Frozen) -> Option<Delta> {
+        self.tables.unfold_all().ok()?;
+        self.changes(from)
+    }
+
+    fn changes(&self, from: &Frozen) -> Option<Delta> {
         let (mut pages, mut kept_lines) = (Vec::new(), Lines::default());
         let (mut gone, mut rights) = (Vec::new(), Vec::new());
         self.tables.compare(&from.0.tables, &mut |page, new, old| {
@@ -218,7 +229,7 @@ impl Space {
         let before = before.map_or(&Page([[0; 8]; LINES]), content);
         let now = content(frame_of(new));
         let bits = unlike_lines(now, before);
-        kept.extend(bits, now)?;
+        kept.extend(ones(bits).map(|line| now.0[line]))?;
         Some(bits)
     }
 }

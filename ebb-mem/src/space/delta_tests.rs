@@ -169,3 +169,99 @@ fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
     unsafe { unseen.write(9) };
     assert_eq!(clone.delta(&frozen).expect("memory for it").pages(), 2);
 }
+
+/// A clone of that base, which is read-only in part of its tables' entries by then.
+fn base_of_pages(root: &PhysAddr) -> (Frozen, WorkingSet) {
+    let mut base = mapped(root);
+    for page in (0..PAGES).filter(|page| page % 3 != 0) {
+        assert_eq!(base.put(BASE + page * PAGE, page + 1), Ok(()));
+    }
+    let frozen = base.freeze().expect("memory to freeze");
+    let pages = (0..PAGES)
+        .filter(|page| page % 4 != 0)
+        .map(|page| BASE + page * PAGE);
+    (frozen, WorkingSet::new(pages.collect(), Vec::new()))
+}
+
+#[test]
+fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back() {
+    let root = machine();
+    let before = crate::frame::stats().free;
+    for seed in 1..400 {
+        let (frozen, set) = base_of_pages(&root);
+        let (mut rng, mut folds) = (Rng(seed), Rng(seed + 1000));
+        let mut same = Rng(seed);
+        let mut folding = frozen.thaw().expect("memory to thaw");
+        let mut plain = frozen.thaw().expect("memory to thaw");
+        let (mut kept, mut kept_plain) = (Vec::new(), Vec::new());
+        for _ in 0..folds.below(80) {
+            if folds.below(4) == 0 {
+                let needed: Vec<u64> = (0..PAGES)
+                    .filter(|_| folds.below(4) == 0)
+                    .map(|page| BASE + page * PAGE)
+                    .collect();
+                folding.fold(&frozen, &needed, folds.below(2) == 0);
+            }
+            happen(&mut folding, &set, &frozen, &mut rng, &mut kept);
+            happen(&mut plain, &set, &frozen, &mut same, &mut kept_plain);
+        }
+        folding.fold(&frozen, &[], true);
+        if seed % 2 == 0 {
+            // A copy of the whole, and a delta of it.
+            let delta = folding.delta(&frozen).expect("memory for it");
+            folding.fold(&frozen, &[], true);
+            kept.push(folding);
+            folding = frozen.thaw_with(&delta).expect("memory for it");
+        }
+        kept.push(folding);
+        let fork = kept.last_mut().and_then(Space::duplicate);
+        kept.extend(fork);
+        kept_plain.push(plain);
+        for folding in &mut kept.iter_mut().rev().take(2) {
+            let plain = kept_plain.last_mut().expect("it was pushed");
+            for at in (BASE..BASE + LEN).step_by(64) {
+                assert_eq!(
+                    folding.get::<u64>(at),
+                    plain.get::<u64>(at),
+                    "{at:#x}, seed {seed}"
+                );
+            }
+        }
+        drop((kept, kept_plain, frozen));
+        assert_eq!(crate::frame::stats().free, before, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
+    let root = machine();
+    let (frozen, _) = base_of_pages(&root);
+    let mut clone = frozen.thaw().expect("memory to thaw");
+    for page in 0..40 {
+        for line in 0..3 {
+            let at = BASE + page * PAGE + line * 1024;
+            assert_eq!(clone.put(at + 8, page), Ok(()));
+        }
+    }
+    // Full of other lines: it would not be smaller.
+    assert_eq!(clone.fill(BASE + 50 * PAGE, PAGE as usize, 1), Ok(()));
+    // What it was.
+    assert_eq!(clone.put(BASE + 52 * PAGE, 53u64), Ok(()));
+    let unfolded = clone.beyond(&frozen);
+    clone.fold(&frozen, &[BASE, BASE + 7 * PAGE], true);
+    let in_memory = |clone: &Space| (0..PAGES).filter(|page| clone.page_in_memory(BASE + page * PAGE).is_some()).count();
+    // Those two, the full one, and what it shares: every third page has never been.
+    assert_eq!(in_memory(&clone), 2 + 1 + (40..PAGES).filter(|p| p % 3 != 0 && *p != 50).count());
+    // 38 pages of three lines, and where they lie.
+    let least = 39 * PAGE - 38 * 3 * 64 - 38 * 48;
+    assert!(unfolded - clone.beyond(&frozen) > least - PAGE);
+    // Only what is used is a page again.
+    let folded = clone.beyond(&frozen);
+    assert_eq!(clone.get::<u64>(BASE + 20 * PAGE + 1024 + 8), Ok(20));
+    assert_eq!(clone.beyond(&frozen), folded + PAGE);
+    // The next time it stays, because it was used.
+    clone.fold(&frozen, &[], false);
+    assert!(clone.page_in_memory(BASE + 20 * PAGE).is_some());
+    clone.fold(&frozen, &[], false);
+    assert!(clone.page_in_memory(BASE + 20 * PAGE).is_none());
+}

@@ -12,6 +12,8 @@ use core::ops::Range;
 pub(super) const PRESENT: u64 = 1;
 pub(super) const WRITE: u64 = 1 << 1;
 pub(super) const USER: u64 = 1 << 2;
+/// Set by the CPU when the page is used.
+pub(super) const ACCESSED: u64 = 1 << 5;
 /// Set by the CPU when the page is written to.
 pub(super) const DIRTY: u64 = 1 << 6;
 /// The frame is not the allocator's and has no reference count.

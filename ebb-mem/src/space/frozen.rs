@@ -81,11 +81,25 @@ impl Space {
         set
     }
 
-    /// Bytes of memory that it does not share with `from`, of which it or what it was copied from was a copy: pages and page
-    /// tables.
+    /// Bytes of memory that it does not share with `from`, of which it or what it was copied from was a copy: pages, page
+    /// tables, and what is kept of [folded](Self::fold) pages.
     #[must_use]
     pub fn beyond(&self, from: &Frozen) -> u64 {
-        self.tables.beyond(&from.0.tables) * super::PAGE
+        self.tables.beyond(&from.0.tables) * super::PAGE + self.tables.folded_bytes()
+    }
+
+    /// The pages of its own that the program has used since this was asked or pages were folded the last time, by address. `from` is
+    /// what the space began as a copy of. What only the kernel used for it is not among them.
+    pub fn take_used(&mut self, from: &Frozen) -> Vec<u64> {
+        self.tables.take_used(&from.0.tables)
+    }
+
+    /// Gives back memory of a program at rest, which began as a copy of `from`: pages that are what they were are shared again, and
+    /// of those that differ in a few lines only these are kept, until the page is used. Pages that `needed` names, in order, stay, and
+    /// unless it is the first time those that were used since the last time.
+    pub fn fold(&mut self, from: &Frozen, needed: &[u64], first: bool) {
+        let stays = |page, used| !first && used || needed.binary_search(&page).is_ok();
+        self.tables.fold(&self.areas, &from.0.tables, stays);
     }
 
     /// Bytes of memory that were allocated since the space was made, whether given back or not.

@@ -19,6 +19,9 @@ impl Tables {
     /// As [`provide`](Self::provide) for writing, of several pages ahead of it, as far as there is memory. What is copied or made then
     /// is noted as [`FETCHED`] if it is what `from`, whose copy these tables began as, shows there.
     pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self) {
+        if self.unfold_all().is_err() {
+            return;
+        }
         let mut known: Option<&Area> = None;
         let mut block: Option<(u64, *mut u64, Option<PhysAddr>)> = None;
         for page in pages.iter().map(|page| page & !(PAGE - 1)) {
@@ -68,6 +71,9 @@ impl Tables {
             return Ok(());
         }
         let at = self.slot_mut(page)?;
+        if read(at) == 0 && self.unfold(page)? && !write {
+            return Ok(());
+        }
         match read(at) {
             0 => self.fill(at, page, area, write),
             old if write => self.make_writable(at, old, page, area),
@@ -172,11 +178,11 @@ impl Tables {
         let mut offset = area.offset + (first - area.start);
         // SAFETY: the block is aligned to its size, so its slots are in the same table as `at`.
         let mut near = unsafe { at.offset((first as i64 - page as i64) as isize / PAGE as isize) };
-        for _ in (first..last).step_by(PAGE as usize) {
+        for neighbour in (first..last).step_by(PAGE as usize) {
             if offset >= len {
                 break;
             }
-            if read(near) == 0 {
+            if read(near) == 0 && !self.folded.has(neighbour) {
                 set(near, start.offset(offset).0 | shown);
             }
             offset += PAGE;

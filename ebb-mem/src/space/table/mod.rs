@@ -15,6 +15,7 @@
 //! the same frames, for reading only.
 
 mod fill;
+mod fold;
 
 use super::entry::{
     ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER, WRITE, bits,
@@ -25,6 +26,7 @@ use super::line::copy_table;
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use core::ops::Range;
+use fold::Folded;
 
 /// What has to be dropped from the TLB.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +106,7 @@ pub struct Tables {
     taken: u64,
     /// The most that `pages` and `tables` were together.
     peak: u64,
+    folded: Folded,
 }
 
 impl Tables {
@@ -120,6 +123,7 @@ impl Tables {
             limit,
             taken: 1,
             peak: 1,
+            folded: Folded::default(),
         })
     }
 
@@ -235,6 +239,7 @@ impl Tables {
     /// Makes every table that a change of the range needs this space's own, so that the change cannot fail. With `whole`,
     /// tables that lie in the range altogether are left as they are, since [`clear`](Self::clear) drops them.
     pub fn prepare(&mut self, range: Range<u64>, whole: bool) -> Result<(), Fault> {
+        self.unfold_range(&range)?;
         self.prepare_table(self.root, 3, 0, &range, whole)
     }
 
@@ -595,6 +600,7 @@ impl Tables {
 
     /// Tables of a copy: everything shared, nothing writable on either side until it is copied.
     pub fn duplicate(&mut self) -> Option<Self> {
+        self.unfold_all().ok()?;
         let copy = self.copy()?;
         for index in 0..256 {
             let at = slot(self.root, index);
@@ -626,6 +632,7 @@ impl Tables {
             limit: self.limit,
             taken: 1,
             peak: self.used(),
+            folded: Folded::default(),
         })
     }
 

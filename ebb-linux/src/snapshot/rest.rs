@@ -1,0 +1,57 @@
+//! Clones at rest: what of their memory is given back until they run again.
+//!
+//! What must hold: what a program sees of its memory is the same before and after.
+
+use super::Snapshot;
+use crate::uc::Uc;
+use alloc::boxed::Box;
+use ebb_mem::space::{Frozen, Space};
+
+impl Snapshot {
+    /// Remembers the pages that a clone of this snapshot has used since [`Uc::begin_use`]: those that clones need again and again,
+    /// and keep when they [rest](Uc::rest). The first call counts; false for later ones, and for a UC that is no clone of this
+    /// snapshot.
+    pub fn learn_needed(&self, clone: &Uc) -> bool {
+        if !clone.origin().is_some_and(|origin| origin.is(self)) {
+            return false;
+        }
+        let used = clone.with_root(|space, whole| space.take_used(whole));
+        used.is_some_and(|used| self.0.needed.set(Box::new(used)).is_ok())
+    }
+
+    /// How many pages [`learn_needed`](Self::learn_needed) remembered.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        self.0.needed.get().map_or(0, |pages| pages.len())
+    }
+}
+
+impl Uc {
+    /// Calls `f` with the memory of the first process and of the snapshot whose page tables it began with.
+    fn with_root<T>(&self, f: impl FnOnce(&mut Space, &Frozen) -> T) -> Option<T> {
+        let root = self.origin()?.root();
+        let whole = root.0.processes.first()?.pages.whole()?;
+        let memory = self.init().memory();
+        let mut space = memory.space.borrow_mut();
+        Some(f(&mut space, whole))
+    }
+
+    /// Which pages a program uses is noted from now on.
+    pub fn begin_use(&self) {
+        self.with_root(|space, whole| drop(space.take_used(whole)));
+    }
+
+    /// Gives memory back that the program does not need while it waits, and hardly in what it does next: pages that are what they
+    /// were in its snapshot are shared again, and of those that differ in a few lines only these are kept until the page is used.
+    /// What clones of the snapshot need again and again stays; unless it is the `first` time, so does what was used since the last
+    /// time. Only for clones; it may be called at any moment.
+    pub fn rest(&self, first: bool) {
+        let needed = self.origin().and_then(|origin| origin.root().0.needed.get());
+        // Without knowing what is needed, all that was ever used is.
+        let (needed, first) = match needed {
+            Some(pages) => (&pages[..], first),
+            None => (&[][..], false),
+        };
+        self.with_root(|space, whole| space.fold(whole, needed, first));
+    }
+}

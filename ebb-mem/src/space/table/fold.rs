@@ -1,0 +1,326 @@
+//! Pages of a space at rest, folded: of a page that differs in a few lines from what the space began as a copy of, only these lines
+//! are kept. An idle program then takes a fraction of its memory, and what it uses in every call stays as it is.
+//!
+//! The frames that a page is compared with are those of a frozen space, or of the boot archive: they never change, and whoever has
+//! folded a page against one has a reference to it.
+//!
+//! What must hold:
+//! - the entry of a folded page is 0, and the table that it is in is this space's own. So the CPU faults, `usable` does not find
+//!   it, and whoever fills an empty entry asks for a folded page first (`provide`, `fetch`, `fill_from`);
+//! - whoever changes a range ([`Tables::prepare`]), copies a space or compares it with another one unfolds before.
+
+use super::super::area::Areas;
+use super::super::delta::{Lines, content, file_page, frame_of};
+use super::super::entry::{
+    ACCESSED, ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER,
+    WRITE, exclusive, read, set, shift, slot, unlike,
+};
+use super::super::line::{LINES, Line, Page, copy_page, ones, unlike_lines};
+use super::super::{Backing, Fault, Flags};
+use super::Tables;
+use crate::{PhysAddr, frame, phys_to_virt};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// A page that differs in more lines stays as it is: 2 KiB.
+const MOST: u32 = 32;
+
+/// What a page that had no frame is compared with.
+static ZEROES: Page = Page([[0; 8]; LINES]);
+
+/// A folded page.
+struct FoldedPage {
+    address: u64,
+    /// A bit for each line that is kept; 0 when the page is not folded any more.
+    kept: u64,
+    /// Which of all lines is its first one.
+    first: usize,
+    /// Its entry without the frame.
+    rights: u64,
+    /// The frame that it differs from, [`FOREIGN`] if that has no references; 0 for zeroes.
+    before: u64,
+}
+
+/// The folded pages of a space, by address.
+#[derive(Default)]
+pub(super) struct Folded {
+    pages: Vec<FoldedPage>,
+    lines: Lines,
+    /// How many of them are folded still.
+    left: usize,
+}
+
+impl Folded {
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    fn position(&self, page: u64) -> Option<usize> {
+        let found = self.pages.binary_search_by_key(&page, |p| p.address);
+        found.ok().filter(|at| self.pages[*at].kept != 0)
+    }
+
+    /// Whether a page is folded.
+    pub fn has(&self, page: u64) -> bool {
+        !self.is_empty() && self.position(page).is_some()
+    }
+
+    /// Bytes that they take.
+    pub fn size(&self) -> u64 {
+        (self.pages.capacity() * size_of::<FoldedPage>() + self.lines.size()) as u64
+    }
+
+    /// Adds a page; false when there is no memory for it.
+    fn add(&mut self, page: FoldedPage, lines: impl Iterator<Item = Line>) -> bool {
+        let page = FoldedPage {
+            first: self.lines.len(),
+            ..page
+        };
+        if self.pages.try_reserve(1).is_err() || self.lines.extend(lines).is_none() {
+            return false;
+        }
+        self.pages.push(page);
+        self.left += 1;
+        true
+    }
+
+    /// Those that are folded still, in lists of their own; `None` when there is no memory for these.
+    fn compacted(&mut self) -> Option<Self> {
+        let mut new = Self::default();
+        let left = self.pages.iter().filter(|page| page.kept != 0);
+        let mut all = true;
+        for page in left {
+            let lines = self.lines.from(page.first).copied();
+            all &= new.add(
+                FoldedPage { ..*page },
+                lines.take(page.kept.count_ones() as usize),
+            );
+        }
+        // One of the two has the references.
+        let without = if all { &mut *self } else { &mut new };
+        without.pages.iter_mut().for_each(|page| page.before = 0);
+        all.then_some(new)
+    }
+
+    fn sort(&mut self) {
+        self.pages.sort_unstable_by_key(|page| page.address);
+        self.pages.shrink_to_fit();
+        self.lines.shrink();
+    }
+}
+
+/// Gives up the reference to a frame that a page was folded against.
+fn release(before: u64) {
+    if before != 0 && before & FOREIGN == 0 {
+        // SAFETY: the reference is the folded page's, which is gone.
+        unsafe { frame::release(frame_of(before)) };
+    }
+}
+
+impl Drop for Folded {
+    fn drop(&mut self) {
+        self.pages.iter().for_each(|page| release(page.before));
+    }
+}
+
+/// An entry of this space's own that is not what the other space has there.
+struct Own {
+    page: u64,
+    at: *mut u64,
+    theirs: u64,
+}
+
+/// Adds the entries of tables that this space alone has; `None` when there is no memory for the list.
+fn own_entries(
+    table: PhysAddr,
+    other: Option<PhysAddr>,
+    level: u32,
+    base: u64,
+    list: &mut Vec<Own>,
+) -> Option<()> {
+    unlike(Some(table), other, level, |index, ours, theirs| {
+        let page = base + (index << shift(level));
+        if level > 0 {
+            let below = (theirs != 0).then(|| frame_of(theirs));
+            return match ours & WRITE {
+                0 => Some(()),
+                _ => own_entries(frame_of(ours), below, level - 1, page, list),
+            };
+        }
+        if ours & (HELD | FOREIGN | OBJECT | SHARED) == HELD && exclusive(ours) {
+            list.try_reserve(1).ok()?;
+            let at = slot(table, index);
+            list.push(Own { page, at, theirs });
+        }
+        Some(())
+    })
+}
+
+impl Tables {
+    fn own_pages(&self, from: &Self) -> Vec<Own> {
+        let mut list = Vec::new();
+        // Without memory for all of them, those that there was memory for.
+        let _ = own_entries(self.root(), Some(from.root()), 3, 0, &mut list);
+        list
+    }
+
+    /// The pages of its own that were used since this was asked the last time, by address.
+    pub fn take_used(&mut self, from: &Self) -> Vec<u64> {
+        let mut used = Vec::new();
+        for own in self.own_pages(from) {
+            let entry = read(own.at);
+            if entry & ACCESSED != 0 {
+                set(own.at, entry & !ACCESSED);
+                used.push(own.page);
+            }
+        }
+        self.stale.add_all();
+        used
+    }
+
+    /// Folds what `stays` does not name: it is asked with a page, and whether that was used since this was done the last time.
+    /// Pages that are what they were are shared again.
+    pub fn fold(&mut self, areas: &Areas, from: &Self, stays: impl Fn(u64, bool) -> bool) {
+        let own = self.own_pages(from);
+        let Some(mut folded) = self.folded.compacted() else {
+            return;
+        };
+        for own in own {
+            let entry = read(own.at);
+            set(own.at, entry & !ACCESSED);
+            if stays(own.page, entry & ACCESSED != 0) {
+                continue;
+            }
+            let Some(area) = areas.find(own.page) else {
+                continue;
+            };
+            let may_change = matches!(area.backing, Backing::Private(_) | Backing::Shared(_));
+            if may_change || area.flags.has(Flags::LOCKED) || own.theirs & (OBJECT | SHARED) != 0 {
+                continue;
+            }
+            let before = match own.theirs {
+                0 => file_page(area, own.page).map_or(0, |file| file.0 | FOREIGN),
+                theirs => theirs & (ADDRESS | FOREIGN),
+            };
+            self.fold_page(&own, before, &mut folded);
+        }
+        folded.sort();
+        self.folded = folded;
+        self.stale.add_all();
+    }
+
+    fn fold_page(&mut self, own: &Own, before: u64, folded: &mut Folded) {
+        let entry = read(own.at);
+        let now = content(frame_of(entry));
+        let kept = match before {
+            _ if entry & (FETCHED | DIRTY) == FETCHED => 0,
+            0 => unlike_lines(now, &ZEROES),
+            before => unlike_lines(now, content(frame_of(before))),
+        };
+        if kept.count_ones() > MOST {
+            return;
+        }
+        let counted = before != 0 && before & FOREIGN == 0;
+        if kept != 0 {
+            let page = FoldedPage {
+                address: own.page,
+                kept,
+                first: 0,
+                rights: entry & !(ADDRESS | ACCESSED | DIRTY | FETCHED),
+                before,
+            };
+            if !folded.add(page, ones(kept).map(|line| now.0[line])) {
+                return;
+            }
+            set(own.at, 0);
+        } else if own.theirs == 0 {
+            // As its fault would make it.
+            set(own.at, 0);
+            self.drop_frame(entry);
+            return;
+        } else {
+            set(
+                own.at,
+                before | entry & (PRESENT | USER | NO_EXECUTE | HELD),
+            );
+            self.pages += u64::from(counted);
+        }
+        if counted {
+            frame::share(frame_of(before));
+        }
+        self.drop_frame(entry);
+    }
+
+    /// Makes a folded page what it was; whether it was folded.
+    pub(super) fn unfold(&mut self, page: u64) -> Result<bool, Fault> {
+        if self.folded.is_empty() {
+            return Ok(false);
+        }
+        match self.folded.position(page) {
+            Some(at) => self.unfold_at(at).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    #[inline(never)]
+    fn unfold_at(&mut self, index: usize) -> Result<(), Fault> {
+        let page = self.folded.pages[index].address;
+        let at = self.slot_mut(page)?;
+        let frame = self.take_frame(false)?;
+        let folded = &mut self.folded.pages[index];
+        let to = phys_to_virt(frame);
+        let from = match folded.before {
+            0 => (&raw const ZEROES).cast(),
+            before => phys_to_virt(frame_of(before)).cast_const(),
+        };
+        // SAFETY: both are whole frames or as large, and the new one is ours alone.
+        unsafe { copy_page(from, to) };
+        let lines = self.folded.lines.from(folded.first);
+        for (number, line) in ones(folded.kept).zip(lines) {
+            // SAFETY: a line of the new frame, to which no reference exists.
+            unsafe { to.cast::<Line>().add(number).write(*line) };
+        }
+        set(at, frame.0 | folded.rights | ACCESSED);
+        self.pages += 1;
+        release(folded.before);
+        (folded.kept, folded.before) = (0, 0);
+        self.folded.left -= 1;
+        if self.folded.is_empty() {
+            self.folded = Folded::default();
+        }
+        Ok(())
+    }
+
+    /// Unfolds the pages of a range.
+    pub(super) fn unfold_range(&mut self, range: &Range<u64>) -> Result<(), Fault> {
+        if self.folded.is_empty() {
+            return Ok(());
+        }
+        let pages = &self.folded.pages;
+        let first = pages.partition_point(|page| page.address < range.start);
+        let end = pages.partition_point(|page| page.address < range.end);
+        for index in first..end {
+            // The lists go with the last one.
+            if self
+                .folded
+                .pages
+                .get(index)
+                .is_some_and(|page| page.kept != 0)
+            {
+                self.unfold_at(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unfolds all pages.
+    pub fn unfold_all(&mut self) -> Result<(), Fault> {
+        self.unfold_range(&(0..u64::MAX))
+    }
+
+    /// Bytes that its folded pages take.
+    pub fn folded_bytes(&self) -> u64 {
+        self.folded.size()
+    }
+}
