@@ -237,23 +237,24 @@ async fn warmed(guest: &mut Guest, warming: &Warming, begun: Instant) -> Result<
     // What the first copy does all do; the pages of files that it reads can be mapped for all of them at once.
     learn(&raw, warming).await?;
     let base = raw.settled()?;
-    let (own, at_rest) = learn(&base, warming).await?;
+    let (own, at_rest, asleep) = learn(&base, warming).await?;
     let (written, read) = base.working_set();
     println!(
-        "invoker: base snapshot of {}, {} MB after {} ms; a copy that has run has {} KB of its own, {} KB at rest; {written} pages written and {read} read at first, {} needed again",
+        "invoker: base snapshot of {}, {} MB after {} ms; a copy that has run has {} KB of its own, {} KB at rest and {} KB after long; {written} pages written and {read} read at first, {} needed again",
         warming.name,
         base.used() >> 20,
         begun.elapsed().as_millis(),
         own >> 10,
         at_rest >> 10,
+        asleep >> 10,
         base.needed(),
     );
     Ok(base)
 }
 
-/// Runs a copy, and remembers what it used the first time and what later; bytes that it has of its own after the first time, and when
-/// it rests.
-async fn learn(base: &Frozen, warming: &Warming) -> Result<(u64, u64), String> {
+/// Runs a copy, and remembers what it used the first time and what later; bytes that it has of its own after the first time, when it
+/// rests, and when it rests for long.
+async fn learn(base: &Frozen, warming: &Warming) -> Result<(u64, u64, u64), String> {
     let mut first = base.copy_guest(InstanceLimits::USUAL).map_err(|e| e.why)?;
     init_and_run(&mut first, warming.small, false).await?;
     first.learn();
@@ -263,8 +264,10 @@ async fn learn(base: &Frozen, warming: &Warming) -> Result<(u64, u64), String> {
         run(&mut first, false).await?;
     }
     first.learn_needed();
-    first.rest();
-    Ok((own, first.own()))
+    first.rest(false);
+    let at_rest = first.own();
+    first.rest(true);
+    Ok((own, at_rest, first.own()))
 }
 
 async fn ask(guest: &mut Guest, request: InstanceRequest, body: &str) -> Result<(), String> {

@@ -123,6 +123,8 @@ pub struct Guest {
     unfetched: Option<usize>,
     /// It has rested before.
     rested: bool,
+    /// It has rested for long, and is to be woken.
+    asleep: bool,
 }
 
 impl Guest {
@@ -188,6 +190,7 @@ impl Guest {
             counted: (OBJECTS, 0),
             unfetched: None,
             rested: false,
+            asleep: false,
         }
     }
 
@@ -201,6 +204,13 @@ impl Guest {
     pub fn learn_needed(&self) {
         if let Some(origin) = self.uc.origin() {
             origin.learn_needed(&self.uc);
+        }
+    }
+
+    /// Ends a long rest, if it is in one.
+    fn wake(&mut self) {
+        if core::mem::take(&mut self.asleep) {
+            self.uc.wake();
         }
     }
 
@@ -339,6 +349,7 @@ impl Guest {
 
     /// Gives the program a line. Lines that came before this one was given answer nothing.
     pub fn give_line(&mut self, line: Vec<u8>) {
+        self.wake();
         self.exchange();
         self.input.clear();
         self.output = line;
@@ -395,6 +406,7 @@ impl Framed for Guest {
     }
 
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {
+        self.wake();
         self.output.drain(..self.given);
         self.given = 0;
         self.output.extend_from_slice(&frame(id, request, payload));
@@ -472,15 +484,20 @@ impl Instance for Guest {
         self.uc.origin().is_some()
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, long: bool) {
         self.exchange();
         if self.given == self.output.len() {
             // A function's code may have been among it.
             (self.output, self.given) = (Vec::new(), 0);
         }
         self.input.shrink_to_fit();
-        self.uc.rest(!self.rested);
+        if long {
+            self.uc.rest_long();
+        } else {
+            self.uc.rest(!self.rested);
+        }
         self.rested = true;
+        self.asleep = long;
         self.counted = (self.own(), self.uc.taken());
     }
 }

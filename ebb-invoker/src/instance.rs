@@ -169,8 +169,9 @@ pub trait Instance {
     fn can_rest(&self) -> bool {
         false
     }
-    /// It has been idle for a while: gives memory back that it will hardly use in its next call.
-    fn rest(&mut self) {}
+    /// It has been idle for a while: gives memory back that it will hardly use in its next call. After a long while it gives back
+    /// what that call uses as well.
+    fn rest(&mut self, _long: bool) {}
 }
 
 /// An instance as it was once, after it had loaded a function. Any number of instances go on from there, on any core.

@@ -11,6 +11,7 @@ use ebb_openwhisk::pool::InstanceId;
 use hashbrown::HashMap;
 
 use crate::instance::{Instance, InstanceMaker};
+use crate::rest::Restless;
 use crate::uncaptured::Uncaptured;
 
 /// What one core has.
@@ -23,8 +24,8 @@ pub struct Invoker {
     pub(crate) uncaptured: RefCell<VecDeque<Uncaptured>>,
     /// There is a task that sees to them.
     pub(crate) capturing: Cell<bool>,
-    /// Instances that have been called since they rested, and when their last call ended.
-    pub(crate) restless: RefCell<HashMap<InstanceId, Instant>>,
+    /// Instances that have been called and do not rest for long yet.
+    pub(crate) restless: RefCell<HashMap<InstanceId, Restless>>,
     /// There is a task that sees to them.
     pub(crate) resting: Cell<bool>,
     /// Calls that run here.

@@ -1,11 +1,12 @@
-//! Idle instances come to rest: they give memory back that they will hardly use in their next call.
+//! Idle instances come to rest: they give memory back, first what they will hardly use in their next call, and when that does not come
+//! for long what it uses as well.
 //!
 //! What must hold: an instance that is to be captured does not rest before, for a capture needs all of its memory; a call in the
 //! meantime is not delayed by more than one instance's rest; nothing is done when no instance has been called.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use alloc::vec::Vec;
 use ebb::time::Instant;
 use ebb::{EbbRef, spawn, time};
 use ebb_openwhisk::pool::InstanceId;
@@ -13,17 +14,44 @@ use ebb_openwhisk::pool::InstanceId;
 use crate::books::Books;
 use crate::invoker::Invoker;
 
-/// How long an instance has been idle when it rests.
+/// How long an instance has been idle when it rests, and when it rests for long. What the next call is delayed by then is less than a
+/// ten-thousandth of that.
 const IDLE: Duration = Duration::from_millis(500);
-/// How often this core looks for such instances, while there may be any.
-const PERIOD: Duration = Duration::from_millis(250);
+const LONG: Duration = Duration::from_secs(10);
+/// How often this core looks for such instances, while there may be any: at least, and when none is due soon.
+const SOON: Duration = Duration::from_millis(250);
+const LATER: Duration = Duration::from_secs(1);
 /// How long a busy core puts it off.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An instance that has been called.
+#[derive(Clone, Copy)]
+pub(crate) struct Restless {
+    /// When its last call ended.
+    since: Instant,
+    /// It rests, and not for long yet.
+    rests: bool,
+}
+
+impl Restless {
+    /// How long it has to be idle.
+    const fn patience(self) -> Duration {
+        if self.rests { LONG } else { IDLE }
+    }
+
+    fn is_due(self) -> bool {
+        self.since.elapsed() >= self.patience()
+    }
+}
 
 /// An instance has served a call.
 pub(crate) fn note_call(id: InstanceId) {
     let invoker = EbbRef::<Invoker>::get();
-    invoker.restless.borrow_mut().insert(id, Instant::now());
+    let called = Restless {
+        since: Instant::now(),
+        rests: false,
+    };
+    invoker.restless.borrow_mut().insert(id, called);
     if !invoker.resting.replace(true) {
         drop(spawn(rest_all()));
     }
@@ -31,19 +59,23 @@ pub(crate) fn note_call(id: InstanceId) {
 
 async fn rest_all() {
     let invoker = EbbRef::<Invoker>::get();
-    while !invoker.restless.borrow().is_empty() {
-        time::sleep(PERIOD).await;
-        let idle: Vec<_> = {
+    loop {
+        let all_rest = invoker.restless.borrow().values().all(|r| r.rests);
+        time::sleep(if all_rest { LATER } else { SOON }).await;
+        let due: Vec<_> = {
             let restless = invoker.restless.borrow();
-            let idle = restless.iter().map(|(id, since)| (*id, since.elapsed()));
-            idle.filter(|(_, idle)| *idle >= IDLE).collect()
+            let due = restless.iter().filter(|(_, restless)| restless.is_due());
+            due.map(|(id, restless)| (*id, *restless)).collect()
         };
-        for (id, idle) in idle {
-            if invoker.running.get() > 0 && idle < PATIENCE {
-                continue;
+        for (id, restless) in due {
+            let late = restless.since.elapsed() - restless.patience();
+            if invoker.running.get() == 0 || late >= PATIENCE {
+                rest(id);
+                ebb::yield_now().await;
             }
-            rest(id);
-            ebb::yield_now().await;
+        }
+        if invoker.restless.borrow().is_empty() {
+            break;
         }
     }
     invoker.resting.set(false);
@@ -52,21 +84,32 @@ async fn rest_all() {
 /// An instance rests, unless it has to be captured before.
 fn rest(id: InstanceId) {
     let invoker = EbbRef::<Invoker>::get();
-    if invoker.uncaptured.borrow().iter().any(|due| due.instance == id) {
-        return;
-    }
-    let mut restless = invoker.restless.borrow_mut();
+    let is_uncaptured = |id| {
+        invoker
+            .uncaptured
+            .borrow()
+            .iter()
+            .any(|due| due.instance == id)
+    };
     // It may have been called since it was found.
-    if restless.get(&id).is_none_or(|since| since.elapsed() < IDLE) {
+    let found = invoker.restless.borrow().get(&id).copied();
+    let Some(restless) = found.filter(|restless| restless.is_due() && !is_uncaptured(id)) else {
         return;
-    }
-    restless.remove(&id);
-    drop(restless);
+    };
     // One that serves a call is not there, and is noted again at its end.
     let bytes = invoker.instances.borrow_mut().get_mut(&id).map(|instance| {
-        instance.rest();
+        instance.rest(restless.rests);
         instance.memory_bytes()
     });
+    let mut all = invoker.restless.borrow_mut();
+    match bytes {
+        Some(_) if !restless.rests => {
+            let rests = true;
+            all.insert(id, Restless { rests, ..restless });
+        }
+        _ => drop(all.remove(&id)),
+    }
+    drop(all);
     if let Some(bytes) = bytes {
         EbbRef::<Books>::get().pool(|pool| pool.recount(id, bytes));
     }

@@ -227,9 +227,9 @@ impl<P: StartedProgram> Instance for Executable<P> {
         self.program.as_ref().is_some_and(P::can_rest)
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, long: bool) {
         if let Some(program) = &mut self.program {
-            program.rest();
+            program.rest(long);
         }
     }
 }

@@ -251,8 +251,8 @@ struct Inner {
     parent: Weak<Inner>,
     /// What a first run used; null before.
     working_set: AtomicPtr<WorkingSet>,
-    /// Pages that its clones use in all that they do again and again, by address.
-    needed: OnceBox<Vec<u64>>,
+    /// Pages that its clones use in all that they do again and again, by address, and whether they write to them.
+    needed: OnceBox<Vec<(u64, bool)>>,
 }
 
 impl Drop for Inner {

@@ -46,12 +46,26 @@ impl Uc {
     /// What clones of the snapshot need again and again stays; unless it is the `first` time, so does what was used since the last
     /// time. Only for clones; it may be called at any moment.
     pub fn rest(&self, first: bool) {
-        let needed = self.origin().and_then(|origin| origin.root().0.needed.get());
+        let needed = self
+            .origin()
+            .and_then(|origin| origin.root().0.needed.get());
         // Without knowing what is needed, all that was ever used is.
         let (needed, first) = match needed {
             Some(pages) => (&pages[..], first),
             None => (&[][..], false),
         };
         self.with_root(|space, whole| space.fold(whole, needed, first));
+    }
+
+    /// As [`rest`](Self::rest), and gives back what is needed again and again as well, until [`wake`](Self::wake).
+    pub fn rest_long(&self) {
+        self.with_root(|space, whole| space.fold_all(whole));
+    }
+
+    /// The program goes on after a [long rest](Self::rest_long): it gets back at once what it gave back then, which costs less than
+    /// a fault for each page. What there is no memory for is left to its fault.
+    pub fn wake(&self) {
+        let memory = self.init().memory();
+        memory.space.borrow_mut().unfold_expected();
     }
 }

@@ -387,8 +387,8 @@ struct Record {
     now_ns: u64,
     /// Pages that a first run wrote and read.
     working_set: Option<(Vec<u64>, Vec<u64>)>,
-    /// Pages that clones need again and again, by address.
-    needed: Option<Vec<u64>>,
+    /// Pages that clones need again and again, by address, and whether they write to them.
+    needed: Option<Vec<(u64, bool)>>,
     /// How many pages there are besides.
     contents: u32,
 }

@@ -196,11 +196,16 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
         let (mut kept, mut kept_plain) = (Vec::new(), Vec::new());
         for _ in 0..folds.below(80) {
             if folds.below(4) == 0 {
-                let needed: Vec<u64> = (0..PAGES)
+                let needed: Vec<(u64, bool)> = (0..PAGES)
                     .filter(|_| folds.below(4) == 0)
-                    .map(|page| BASE + page * PAGE)
+                    .map(|page| (BASE + page * PAGE, page % 2 == 0))
                     .collect();
                 folding.fold(&frozen, &needed, folds.below(2) == 0);
+            }
+            match folds.below(12) {
+                0 => folding.fold_all(&frozen),
+                1 => folding.unfold_expected(),
+                _ => {}
             }
             happen(&mut folding, &set, &frozen, &mut rng, &mut kept);
             happen(&mut plain, &set, &frozen, &mut same, &mut kept_plain);
@@ -248,10 +253,17 @@ fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
     // What it was.
     assert_eq!(clone.put(BASE + 52 * PAGE, 53u64), Ok(()));
     let unfolded = clone.beyond(&frozen);
-    clone.fold(&frozen, &[BASE, BASE + 7 * PAGE], true);
-    let in_memory = |clone: &Space| (0..PAGES).filter(|page| clone.page_in_memory(BASE + page * PAGE).is_some()).count();
+    clone.fold(&frozen, &[(BASE, true), (BASE + 7 * PAGE, false)], true);
+    let in_memory = |clone: &Space| {
+        (0..PAGES)
+            .filter(|page| clone.page_in_memory(BASE + page * PAGE).is_some())
+            .count()
+    };
     // Those two, the full one, and what it shares: every third page has never been.
-    assert_eq!(in_memory(&clone), 2 + 1 + (40..PAGES).filter(|p| p % 3 != 0 && *p != 50).count());
+    assert_eq!(
+        in_memory(&clone),
+        2 + 1 + (40..PAGES).filter(|p| p % 3 != 0 && *p != 50).count()
+    );
     // 38 pages of three lines, and where they lie.
     let least = 39 * PAGE - 38 * 3 * 64 - 38 * 48;
     assert!(unfolded - clone.beyond(&frozen) > least - PAGE);
@@ -264,4 +276,13 @@ fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
     assert!(clone.page_in_memory(BASE + 20 * PAGE).is_some());
     clone.fold(&frozen, &[], false);
     assert!(clone.page_in_memory(BASE + 20 * PAGE).is_none());
+    // After a long rest that comes back which was in use before it: two pages that were needed until then.
+    assert_eq!(clone.put(BASE + 8, 1u64), Ok(()));
+    assert_eq!(clone.put(BASE + 7 * PAGE + 8, 1u64), Ok(()));
+    let awake = in_memory(&clone);
+    clone.fold_all(&frozen);
+    assert_eq!(in_memory(&clone), awake - 2);
+    clone.unfold_expected();
+    assert_eq!(in_memory(&clone), awake);
+    assert_eq!(clone.get::<u64>(BASE + 8), Ok(1));
 }

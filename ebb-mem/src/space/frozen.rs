@@ -1,5 +1,6 @@
 //! Spaces that never run again: what copies are made of, on any core.
 
+use super::table::Use;
 use super::{Access, Error, Shared, Space};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -88,18 +89,40 @@ impl Space {
         self.tables.beyond(&from.0.tables) * super::PAGE + self.tables.folded_bytes()
     }
 
-    /// The pages of its own that the program has used since this was asked or pages were folded the last time, by address. `from` is
-    /// what the space began as a copy of. What only the kernel used for it is not among them.
-    pub fn take_used(&mut self, from: &Frozen) -> Vec<u64> {
+    /// The pages of its own that the program has used since this was asked or pages were folded the last time, by address, and
+    /// whether it has written to them. `from` is what the space began as a copy of. What only the kernel used for it is not among
+    /// them.
+    pub fn take_used(&mut self, from: &Frozen) -> Vec<(u64, bool)> {
         self.tables.take_used(&from.0.tables)
     }
 
     /// Gives back memory of a program at rest, which began as a copy of `from`: pages that are what they were are shared again, and
-    /// of those that differ in a few lines only these are kept, until the page is used. Pages that `needed` names, in order, stay, and
-    /// unless it is the first time those that were used since the last time.
-    pub fn fold(&mut self, from: &Frozen, needed: &[u64], first: bool) {
-        let stays = |page, used| !first && used || needed.binary_search(&page).is_ok();
-        self.tables.fold(&self.areas, &from.0.tables, stays);
+    /// of those that differ in a few lines only these are kept, until the page is used. Pages that `needed` names, in the form and
+    /// order of [`take_used`](Self::take_used), stay if they are written to or differ, and unless it is the `first` time those that
+    /// were used since the last time.
+    pub fn fold(&mut self, from: &Frozen, needed: &[(u64, bool)], first: bool) {
+        let use_of = |page, how| {
+            let how = if first { Use::None } else { how };
+            let known = needed.binary_search_by_key(&page, |(page, _)| *page);
+            match known.map(|at| needed[at].1) {
+                Ok(true) => Use::Written,
+                Ok(false) if how == Use::None => Use::Read,
+                _ => how,
+            }
+        };
+        self.tables.fold(&self.areas, &from.0.tables, false, use_of);
+    }
+
+    /// As [`fold`](Self::fold), of all pages, for a program that will not go on soon. What was in use until now is then
+    /// [brought back](Self::unfold_expected) at once.
+    pub fn fold_all(&mut self, from: &Frozen) {
+        let none = |_, _| Use::None;
+        self.tables.fold(&self.areas, &from.0.tables, true, none);
+    }
+
+    /// Makes the pages what they were that [`fold_all`](Self::fold_all) has folded, as far as there is memory.
+    pub fn unfold_expected(&mut self) {
+        self.tables.unfold_expected();
     }
 
     /// Bytes of memory that were allocated since the space was made, whether given back or not.

@@ -37,6 +37,8 @@ struct FoldedPage {
     first: usize,
     /// Its entry without the frame.
     rights: u64,
+    /// It was in use until it was folded.
+    expected: bool,
     /// The frame that it differs from, [`FOREIGN`] if that has no references; 0 for zeroes.
     before: u64,
 }
@@ -131,6 +133,33 @@ struct Own {
     theirs: u64,
 }
 
+/// How a page was used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Not at all.
+    None,
+    /// It was only read.
+    Read,
+    /// It was written to, by the program itself.
+    Written,
+}
+
+/// How an entry's page was used; the CPU notes it anew from now on.
+fn take_use(own: &Own) -> Use {
+    let entry = read(own.at);
+    let mut new = entry & !(ACCESSED | DIRTY);
+    if entry & DIRTY != 0 {
+        // Without that it would be said to be what it was fetched as.
+        new &= !FETCHED;
+    }
+    set(own.at, new);
+    match (entry & ACCESSED, entry & DIRTY) {
+        (0, _) => Use::None,
+        (_, 0) => Use::Read,
+        _ => Use::Written,
+    }
+}
+
 /// Adds the entries of tables that this space alone has; `None` when there is no memory for the list.
 fn own_entries(
     table: PhysAddr,
@@ -165,62 +194,75 @@ impl Tables {
         list
     }
 
-    /// The pages of its own that were used since this was asked the last time, by address.
-    pub fn take_used(&mut self, from: &Self) -> Vec<u64> {
+    /// The pages of its own that were used since this was asked the last time, by address, and whether they were written to.
+    pub fn take_used(&mut self, from: &Self) -> Vec<(u64, bool)> {
         let mut used = Vec::new();
         for own in self.own_pages(from) {
-            let entry = read(own.at);
-            if entry & ACCESSED != 0 {
-                set(own.at, entry & !ACCESSED);
-                used.push(own.page);
+            match take_use(&own) {
+                Use::None => {}
+                how => used.push((own.page, how == Use::Written)),
             }
         }
         self.stale.add_all();
         used
     }
 
-    /// Folds what `stays` does not name: it is asked with a page, and whether that was used since this was done the last time.
-    /// Pages that are what they were are shared again.
-    pub fn fold(&mut self, areas: &Areas, from: &Self, stays: impl Fn(u64, bool) -> bool) {
+    /// Folds what is not used any more: `use_of` is asked with a page, and how it was used since this was done the last time. Pages
+    /// that are what they were and are not written to are shared again. With `expected` those that are folded now are in use.
+    pub fn fold(
+        &mut self,
+        areas: &Areas,
+        from: &Self,
+        expected: bool,
+        use_of: impl Fn(u64, Use) -> Use,
+    ) {
         let own = self.own_pages(from);
         let Some(mut folded) = self.folded.compacted() else {
             return;
         };
         for own in own {
-            let entry = read(own.at);
-            set(own.at, entry & !ACCESSED);
-            if stays(own.page, entry & ACCESSED != 0) {
-                continue;
-            }
+            let is_same = read(own.at) & (FETCHED | DIRTY) == FETCHED;
+            let how = use_of(own.page, take_use(&own));
             let Some(area) = areas.find(own.page) else {
                 continue;
             };
             let may_change = matches!(area.backing, Backing::Private(_) | Backing::Shared(_));
-            if may_change || area.flags.has(Flags::LOCKED) || own.theirs & (OBJECT | SHARED) != 0 {
+            if how == Use::Written
+                || may_change
+                || area.flags.has(Flags::LOCKED)
+                || own.theirs & (OBJECT | SHARED) != 0
+            {
                 continue;
             }
             let before = match own.theirs {
                 0 => file_page(area, own.page).map_or(0, |file| file.0 | FOREIGN),
                 theirs => theirs & (ADDRESS | FOREIGN),
             };
-            self.fold_page(&own, before, &mut folded);
+            let now = content(frame_of(read(own.at)));
+            let kept = match before {
+                _ if is_same => 0,
+                0 => unlike_lines(now, &ZEROES),
+                before => unlike_lines(now, content(frame_of(before))),
+            };
+            let most = if how == Use::None { MOST } else { 0 };
+            if kept.count_ones() <= most {
+                self.fold_page(&own, (before, kept, expected), &mut folded);
+            }
         }
         folded.sort();
         self.folded = folded;
         self.stale.add_all();
     }
 
-    fn fold_page(&mut self, own: &Own, before: u64, folded: &mut Folded) {
+    /// Folds a page to these lines, or shares it again when it has none.
+    fn fold_page(
+        &mut self,
+        own: &Own,
+        (before, kept, expected): (u64, u64, bool),
+        folded: &mut Folded,
+    ) {
         let entry = read(own.at);
         let now = content(frame_of(entry));
-        let kept = match before {
-            _ if entry & (FETCHED | DIRTY) == FETCHED => 0,
-            0 => unlike_lines(now, &ZEROES),
-            before => unlike_lines(now, content(frame_of(before))),
-        };
-        if kept.count_ones() > MOST {
-            return;
-        }
         let counted = before != 0 && before & FOREIGN == 0;
         if kept != 0 {
             let page = FoldedPage {
@@ -228,6 +270,7 @@ impl Tables {
                 kept,
                 first: 0,
                 rights: entry & !(ADDRESS | ACCESSED | DIRTY | FETCHED),
+                expected,
                 before,
             };
             if !folded.add(page, ones(kept).map(|line| now.0[line])) {
@@ -312,6 +355,18 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// Unfolds the pages that were in use when they were folded, as far as there is memory.
+    pub fn unfold_expected(&mut self) {
+        for index in 0..self.folded.pages.len() {
+            let page = self.folded.pages.get(index);
+            if page.is_some_and(|page| page.kept != 0 && page.expected)
+                && self.unfold_at(index).is_err()
+            {
+                return;
+            }
+        }
     }
 
     /// Unfolds all pages.

@@ -27,6 +27,7 @@ use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use core::ops::Range;
 use fold::Folded;
+pub use fold::Use;
 
 /// What has to be dropped from the TLB.
 #[derive(Clone, Copy, Debug, Default)]
