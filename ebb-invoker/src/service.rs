@@ -398,34 +398,53 @@ async fn lull() {
 
 /// Makes one instance of each sort and throws it away, so that a platform that cannot make any says so at the start, and the
 /// first function of a language finds its base. The first sort has the machine for itself until it is ready; where it is ready at
-/// once, because an earlier start has kept what instances are made of, the first calls have.
+/// once, because an earlier start has kept what instances are made of, the first calls have. Then each core makes its share of the
+/// others, one after the other.
 pub async fn warm_up(launches: Vec<Launch>) {
     let maker = EbbRef::<dyn InstanceMaker>::get();
-    for (at, launch) in launches.iter().enumerate() {
-        if at > 0 {
-            while !maker.is_warm() {
-                time::sleep(Duration::from_millis(50)).await;
-            }
-        } else {
-            maker.prepare(launch).await;
-        }
-        if maker.is_warm() {
-            lull().await;
-        }
-        let began = Instant::now();
-        let text =
-            match time::timeout(FIRST_INSTANCE, maker.make(launch, InstanceLimits::USUAL)).await {
-                Ok(Ok(mut new)) => match new.instance.ask(InstanceRequest::Reset, "").await {
-                    Ok((200, _)) if at > 0 => continue,
-                    Ok((200, _)) => format!(
-                        "the first instance was ready after {} ms",
-                        elapsed_us(began) / 1000
-                    ),
-                    _ => "the first instance did not answer: see what it printed above".into(),
-                },
-                Ok(Err(failed)) => failed.why,
-                Err(_) => "the first instance was not ready after 10 minutes".into(),
-            };
-        println!("invoker: {text}");
+    let Some((first, others)) = launches.split_first() else {
+        return;
+    };
+    maker.prepare(first).await;
+    if maker.is_warm() {
+        lull().await;
     }
+    make_first(first, true).await;
+    while !maker.is_warm() {
+        time::sleep(Duration::from_millis(50)).await;
+    }
+    // The first core has the network.
+    let cores = core_count();
+    let shares = (0..cores.min(others.len())).map(|number| {
+        let share: Vec<_> = others.iter().skip(number).step_by(cores).cloned().collect();
+        spawn_on(CoreId::new(cores - 1 - number), async move || {
+            for launch in &share {
+                lull().await;
+                make_first(launch, false).await;
+            }
+        })
+    });
+    for share in shares.collect::<Vec<_>>() {
+        let _ = share.await;
+    }
+}
+
+/// Makes the first instance of a sort, on this core, and throws it away; says what became of it if that is not what it should.
+async fn make_first(launch: &Launch, always: bool) {
+    let maker = EbbRef::<dyn InstanceMaker>::get();
+    let began = Instant::now();
+    let text = match time::timeout(FIRST_INSTANCE, maker.make(launch, InstanceLimits::USUAL)).await
+    {
+        Ok(Ok(mut new)) => match new.instance.ask(InstanceRequest::Reset, "").await {
+            Ok((200, _)) if !always => return,
+            Ok((200, _)) => format!(
+                "the first instance was ready after {} ms",
+                elapsed_us(began) / 1000
+            ),
+            _ => "the first instance did not answer: see what it printed above".into(),
+        },
+        Ok(Err(failed)) => failed.why,
+        Err(_) => "the first instance was not ready after 10 minutes".into(),
+    };
+    println!("invoker: {text}");
 }

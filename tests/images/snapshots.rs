@@ -504,6 +504,20 @@ async fn isolated(snapshot: &Snapshot, seed: u64, count: usize, store: bool) {
                 let gone = 1 + rng.below(snapshots.len() - 1);
                 snapshots.swap_remove(gone);
             }
+            7 if !clones.is_empty() => {
+                let (uc, _) = &clones[rng.below(clones.len())];
+                // At any moment, waiting or not: it must not see anything of it.
+                match rng.below(5) {
+                    0 => uc.rest(rng.below(2) == 0),
+                    1 | 2 => uc.rest_long(),
+                    3 => uc.wake(),
+                    _ => {
+                        if let Some(origin) = uc.origin() {
+                            origin.learn_needed(uc);
+                        }
+                    }
+                }
+            }
             _ if !clones.is_empty() => {
                 let which = rng.below(clones.len());
                 let (uc, model) = &mut clones[which];

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     path::Path,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use test_support::{invoker::Invoker, needs};
@@ -31,7 +31,7 @@ fn chance(loaded: bool) -> String {
 
 fn member<'a>(json: &'a str, name: &str) -> &'a str {
     let at = json.find(&format!("\"{name}\":")).expect("a member");
-    let rest = &json[at + name.len() + 3..];
+    let rest = json[at + name.len() + 3..].trim_start();
     let rest = rest.strip_prefix('"').unwrap_or(rest);
     rest.split(['"', ',', '}']).next().unwrap_or("")
 }
@@ -259,6 +259,48 @@ fn idle_instances_give_memory_back_and_go_on_with_what_they_had() {
         // The same instance all the time.
         let hot = image.metric("ebb_activation_seconds_count{start=\"hot\"}");
         assert!(hot >= 6, "{hot}");
+    }
+    say_next_calls(&image);
+}
+
+/// Says what the next call takes after a rest, beside calls in turns without one: medians of some functions, for people.
+fn say_next_calls(image: &Invoker) {
+    const FUNCTIONS: usize = 16;
+    let bytes = || image.metric("ebb_instances_bytes");
+    let before = bytes();
+    for number in 0..FUNCTIONS {
+        image.deploy(
+            &format!("next-{number}"),
+            "const main = ({ name }) => ({ hello: name });",
+        );
+    }
+    let turn = || {
+        let mut times: Vec<Duration> = (0..FUNCTIONS)
+            .map(|number| {
+                let begun = Instant::now();
+                let (status, answer) = image.call(&format!("next-{number}"), r#"{"name":"you"}"#);
+                assert_eq!(status, 200, "{answer}");
+                begun.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        times[FUNCTIONS / 2]
+    };
+    for (pause_s, rounds) in [
+        (0, 3),
+        (3, 1),
+        (0, 2),
+        (13, 1),
+        (0, 3),
+        (3, 1),
+        (0, 2),
+        (13, 1),
+        (0, 2),
+    ] {
+        thread::sleep(Duration::from_secs(pause_s));
+        let each = bytes().saturating_sub(before) / FUNCTIONS as u64 / 1024;
+        let times: Vec<_> = (0..rounds).map(|_| turn()).collect();
+        println!("after {pause_s} s: {each} KiB each; calls of each in turns take {times:.2?}");
     }
 }
 
