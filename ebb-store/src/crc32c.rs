@@ -1,5 +1,5 @@
 //! CRC-32C of what is on the disk: by the CPU's own instruction (SSE4.2) where it has one, which is about a tenth of the work of
-//! tables.
+//! tables; but by tables where the CPU is QEMU's emulator, which takes the instruction bit by bit.
 
 use core::arch::x86_64::{__cpuid, _mm_crc32_u8, _mm_crc32_u64};
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -11,10 +11,12 @@ static TABLES: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Bit 20 of ECX of leaf 1 (Intel SDM volume 2, CPUID).
 const SSE4_2: u32 = 1 << 20;
+/// Bit 31 of the same: there is a hypervisor, which says in leaf 0x40000000 who it is.
+const HYPERVISOR: u32 = 1 << 31;
 
 /// CRC-32C.
 pub fn checksum(bytes: &[u8]) -> u32 {
-    if has_instruction() {
+    if uses_instruction() {
         // SAFETY: the CPU has SSE4.2.
         unsafe { by_instruction(bytes) }
     } else {
@@ -22,17 +24,23 @@ pub fn checksum(bytes: &[u8]) -> u32 {
     }
 }
 
-/// Whether the CPU has the instruction. It is asked once: under a hypervisor CPUID takes microseconds.
-fn has_instruction() -> bool {
+/// Whether the CPU has the instruction, and is fast at it. It is asked once: under a hypervisor CPUID takes microseconds.
+fn uses_instruction() -> bool {
     const UNKNOWN: u8 = 2;
     static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
     let known = KNOWN.load(Ordering::Relaxed);
     if known != UNKNOWN {
         return known == 1;
     }
-    let has = __cpuid(1).ecx & SSE4_2 != 0;
-    KNOWN.store(u8::from(has), Ordering::Relaxed);
-    has
+    let features = __cpuid(1).ecx;
+    let uses = features & SSE4_2 != 0 && !(features & HYPERVISOR != 0 && is_emulator());
+    KNOWN.store(u8::from(uses), Ordering::Relaxed);
+    uses
+}
+
+/// Whether the hypervisor is QEMU's emulator ("TCGTCGTCGTCG").
+fn is_emulator() -> bool {
+    __cpuid(0x4000_0000).ebx == u32::from_le_bytes(*b"TCGT")
 }
 
 /// The same by the instruction.
