@@ -11,7 +11,7 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
 use ebb::{println, time};
-use ebb_linux::snapshot::{CloneOptions, PAGE_BYTES, Refused, Restoring, Unusable};
+use ebb_linux::snapshot::{CloneOptions, LINE_BYTES, PAGE_BYTES, Refused, Restoring, Unusable};
 use ebb_linux::{Access, Channel, Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_mem::frame::{self, Node};
 
@@ -318,16 +318,25 @@ async fn orphaned(snapshot: &Snapshot, whole: bool) {
     );
 }
 
-/// What a snapshot is as bytes: its record and its pages.
+/// What a snapshot is as bytes: its record, and its pages or, if it is one of differences, its lines.
 fn bytes_of(snapshot: &Snapshot) -> Result<(Vec<u8>, Vec<u8>), Unusable> {
     let (mut recording, mut pages) = (snapshot.record(), Vec::new());
     while recording.pages(100, &mut pages)? {}
+    let lines = recording.lines();
+    assert!(pages.is_empty() || lines.is_empty());
+    pages.extend(lines);
     Ok((recording.finish()?, pages))
 }
 
 /// The snapshot of these bytes.
 fn restored(record: &[u8], pages: &[u8], root: Option<&Snapshot>) -> Result<Snapshot, Unusable> {
     let mut restoring = Restoring::new(record)?;
+    if restoring.contents() == 0 {
+        for some in pages.chunks(7 * LINE_BYTES) {
+            restoring.put_lines(some)?;
+        }
+        return restoring.finish(root);
+    }
     let (pages, _) = pages.as_chunks::<PAGE_BYTES>();
     assert_eq!(restoring.contents() as usize, pages.len());
     for (number, part) in pages.chunks(70).enumerate() {
@@ -403,12 +412,17 @@ async fn stored(snapshot: &Snapshot, clones: usize) {
     uc.parked().await;
     let delta = Snapshot::capture_delta(&uc).expect("it can be captured");
     end(uc).await;
-    let (small, none) = bytes_of(&delta).expect("it can be written down");
-    assert!(none.is_empty());
-    let why = restored(&small, &none, None).err();
+    let (small, lines) = bytes_of(&delta).expect("it can be written down");
+    assert!(!lines.is_empty());
+    let why = restored(&small, &lines, None).err();
     assert!(why.is_some(), "it is nothing without the other");
+    let few = &lines[..lines.len() - LINE_BYTES];
+    for part in [few, &[], &lines[1..]] {
+        let why = restored(&small, part, Some(&plain)).err();
+        assert!(why.is_some(), "it is nothing without all lines");
+    }
     for root in [&plain, &again] {
-        let delta = restored(&small, &none, Some(root)).expect("it can be read");
+        let delta = restored(&small, &lines, Some(root)).expect("it can be read");
         let uc = delta
             .start_clone(CloneOptions::default())
             .expect("there is memory");
@@ -424,7 +438,7 @@ async fn stored(snapshot: &Snapshot, clones: usize) {
     // Bytes that nobody has written are refused, or are some program; nothing else comes of them.
     let refused = damaged(&record, &pages, None).await;
     println!("stored: what was written is read; {refused} of 1000 damaged records were refused");
-    let refused = damaged(&small, &none, Some(&plain)).await;
+    let refused = damaged(&small, &lines, Some(&plain)).await;
     println!("stored: {refused} of 1000 damaged records of differences were refused");
     let last = free();
     assert!(last + 64 >= after, "{after} before, {last} after");
@@ -444,7 +458,10 @@ async fn damaged(record: &[u8], pages: &[u8], root: Option<&Snapshot>) -> usize 
             wrong.truncate(rng.below(record.len()));
         }
         let read = Restoring::new(&wrong).and_then(|mut restoring| {
-            restoring.put(0, pages.as_chunks().0)?;
+            match root {
+                Some(_) => restoring.put_lines(pages)?,
+                None => restoring.put(0, pages.as_chunks().0)?,
+            }
             restoring.finish(root)
         });
         match read {

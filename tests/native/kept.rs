@@ -116,6 +116,18 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
     assert!(started_cold(&image, "counts", r#"{"hello":"new"}"#));
     image.kill();
 
+    // Behind the bases' half is the store of functions' snapshots: a table of contents, and lines of "counts", then of "large".
+    flip(&snapshots, (128 << 20) + (128 << 10) + 700_000);
+    let image = boot(&disks, READ);
+    assert!(started_cold(&image, "large", r#"{"last":99999.5}"#));
+    image.says("kept.snapshots cannot be used, and is made anew: piece ");
+    image.until("ebb_captures_put_off", |n| n == 0);
+    thread::sleep(Duration::from_secs(3));
+    image.kill();
+    let image = boot(&disks, READ);
+    assert!(!started_cold(&image, "large", r#"{"last":99999.5}"#));
+    image.kill();
+
     // Of the first item: its table, then the pages.
     flip(&snapshots, 4096 + 8192 + 3_000_000);
     let image = boot(

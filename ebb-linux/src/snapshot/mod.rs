@@ -40,7 +40,7 @@ use once_cell::race::OnceBox;
 
 pub use clone::CloneOptions;
 pub use identity::Identity;
-pub use stored::{PAGE_BYTES, Recording, Restoring, Unusable};
+pub use stored::{LINE_BYTES, PAGE_BYTES, Recording, Restoring, Unusable};
 
 /// Why a UC cannot be captured now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

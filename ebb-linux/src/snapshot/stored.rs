@@ -3,7 +3,7 @@
 //!
 //! A whole snapshot is a *record*, which has everything but pages, and pages of [`PAGE_BYTES`], each once however often it
 //! occurs. They are looked at and given back in portions, so that no event takes long. A snapshot of differences is a record
-//! only: it has its lines in it, and is read with the snapshot that it differs from.
+//! and lines of [`LINE_BYTES`], which come in portions too, and is read with the snapshot that it differs from.
 //!
 //! What must hold:
 //! - what cannot be written down is named, and the snapshot goes on as it was: pages that several programs share, System V
@@ -31,12 +31,14 @@ use core::sync::atomic::AtomicPtr;
 use ebb_guest::{GuestCpu, Saved};
 use ebb_mem::PhysAddr;
 use ebb_mem::space::{
-    Area, Backing, Building, Delta, DeltaParts, Flags, Outline, PAGE, PageBytes, Protection,
+    Area, Backing, Building, Delta, DeltaParts, Flags, Lines, Outline, PAGE, PageBytes, Protection,
     WorkingSet,
 };
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Environment;
 use once_cell::race::OnceBox;
+
+pub use ebb_mem::space::LINE_BYTES;
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = PAGE as usize;
@@ -246,7 +248,6 @@ enum StoredPages {
     Delta {
         outline: StoredOutline,
         pages: Vec<(u64, u64)>,
-        lines: Vec<u8>,
         gone: Vec<u64>,
         rights: Vec<u64>,
     },
@@ -459,6 +460,15 @@ impl Recording {
         Ok(self.at.0 < self.snapshot.0.processes.len())
     }
 
+    /// The lines of a snapshot of differences, which is the memory of the first process; none else.
+    #[must_use]
+    pub fn lines(&self) -> Vec<u8> {
+        match self.snapshot.0.processes.first().map(|p| &p.pages) {
+            Some(Pages::Delta(_, delta)) => delta.lines().to_bytes(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The record, when all pages have been looked at.
     ///
     /// # Errors
@@ -489,20 +499,9 @@ impl Recording {
             needed: inner.needed.get().cloned(),
             contents: self.known.len() as u32,
         };
-        // Lines are most of it: they are to be copied once, not each time the buffer grows.
-        let lines = record.processes.iter().map(|process| match &process.pages {
-            StoredPages::Delta { lines, .. } => lines.len(),
-            StoredPages::Whole { .. } => 0,
-        });
-        let most = lines.sum::<usize>() + record.objects.len() + BESIDES;
-        let mut bytes = Vec::with_capacity(most);
-        record.serialize(&mut bytes)?;
-        Ok(bytes)
+        Ok(borsh::to_vec(&record)?)
     }
 }
-
-/// About what a record takes besides lines and objects.
-const BESIDES: usize = 16 << 10;
 
 fn stored_process(process: &FrozenProcess, runs: Vec<Run>) -> io::Result<StoredProcess> {
     let pages = match &process.pages {
@@ -527,7 +526,6 @@ fn stored_process(process: &FrozenProcess, runs: Vec<Run>) -> io::Result<StoredP
             StoredPages::Delta {
                 outline: StoredOutline::of(&parts.outline)?,
                 pages: parts.pages,
-                lines: parts.lines,
                 gone: parts.gone,
                 rights: parts.rights,
             }
@@ -558,6 +556,8 @@ pub struct Restoring {
     /// Where the pages go, by the numbers of their contents, and how many of these are in their places.
     places: Vec<Placed>,
     placed: usize,
+    /// Lines of the first process.
+    lines: Lines,
 }
 
 impl Restoring {
@@ -614,6 +614,7 @@ impl Restoring {
             spaces,
             places,
             placed: 0,
+            lines: Lines::default(),
         })
     }
 
@@ -649,7 +650,15 @@ impl Restoring {
         Ok(())
     }
 
-    /// The snapshot, when all pages are there. One of differences needs the `root` that it was written down with.
+    /// Takes the next lines of a snapshot of differences.
+    ///
+    /// # Errors
+    /// [`Unusable`].
+    pub fn put_lines(&mut self, lines: &[u8]) -> Result<(), Unusable> {
+        Ok(self.lines.put(lines)?)
+    }
+
+    /// The snapshot, when all pages and lines are there. One of differences needs the `root` that it was written down with.
     ///
     /// # Errors
     /// [`Unusable`].
@@ -659,8 +668,9 @@ impl Restoring {
         }
         let record = self.record;
         let mut processes = Vec::new();
+        let mut lines = self.lines;
         for (stored, space) in record.processes.into_iter().zip(self.spaces) {
-            processes.push(restored_process(stored, space, root)?);
+            processes.push(restored_process(stored, space, &mut lines, root)?);
         }
         if processes.is_empty() {
             return Err(unusable("no process"));
@@ -700,6 +710,7 @@ impl Restoring {
 fn restored_process(
     stored: StoredProcess,
     space: Option<Building>,
+    lines: &mut Lines,
     root: Option<&Snapshot>,
 ) -> Result<FrozenProcess, Unusable> {
     let pages = match (stored.pages, space) {
@@ -708,7 +719,6 @@ fn restored_process(
             StoredPages::Delta {
                 outline,
                 pages,
-                lines,
                 gone,
                 rights,
             },
@@ -716,13 +726,13 @@ fn restored_process(
         ) => {
             let root =
                 root.ok_or_else(|| unusable("it differs from a snapshot that is not here"))?;
-            let delta = Delta::from_parts(DeltaParts {
+            let parts = DeltaParts {
                 outline: outline.restore()?,
                 pages,
-                lines,
                 gone,
                 rights,
-            })?;
+            };
+            let delta = Delta::from_parts(parts, core::mem::take(lines))?;
             Pages::Delta(root.root().clone(), delta)
         }
         (StoredPages::Whole { .. }, None) => return Err(unusable("a process without memory")),

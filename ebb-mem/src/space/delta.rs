@@ -26,24 +26,30 @@ pub(super) struct Changed {
 
 /// Lines in order. They lie in pieces: a program may have changed megabytes, which a machine that is nearly full has in no one
 /// place.
-#[derive(Default)]
-pub(super) struct Lines(Vec<Vec<Line>>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines(pub(super) Vec<Vec<Line>>);
 
 /// Lines of a piece but the last: 16 KiB.
-const PIECE: usize = 256;
+pub(super) const PIECE: usize = 256;
 
 impl Lines {
+    /// The last piece that has room, and for how many lines. `None` when there is no memory for one.
+    pub(super) fn room(&mut self) -> Option<(&mut Vec<Line>, usize)> {
+        if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(PIECE).ok()?;
+            push(&mut self.0, piece)?;
+        }
+        let piece = self.0.last_mut()?;
+        let room = PIECE - piece.len();
+        Some((piece, room))
+    }
+
     /// Adds lines. `None` when there is no memory for them; some may have been added then.
     pub(super) fn extend(&mut self, lines: impl Iterator<Item = Line>) -> Option<()> {
         let mut lines = lines.peekable();
         while lines.peek().is_some() {
-            if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
-                let mut piece = Vec::new();
-                piece.try_reserve_exact(PIECE).ok()?;
-                push(&mut self.0, piece)?;
-            }
-            let piece = self.0.last_mut()?;
-            let room = PIECE - piece.len();
+            let (piece, room) = self.room()?;
             piece.extend(lines.by_ref().take(room));
         }
         Some(())
@@ -78,17 +84,6 @@ impl Lines {
     pub(super) fn size(&self) -> usize {
         let held = |piece: &Vec<Line>| piece.capacity() * size_of::<Line>();
         self.0.iter().map(held).sum::<usize>() + size_of_val(&*self.0)
-    }
-}
-
-impl FromIterator<Line> for Lines {
-    fn from_iter<T: IntoIterator<Item = Line>>(lines: T) -> Self {
-        let mut lines = lines.into_iter().peekable();
-        let mut pieces = Vec::new();
-        while lines.peek().is_some() {
-            pieces.push(lines.by_ref().take(PIECE).collect());
-        }
-        Self(pieces)
     }
 }
 

@@ -33,10 +33,10 @@ mod tests;
 
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Flags, Protection};
-pub use delta::Delta;
+pub use delta::{Delta, Lines};
 pub use frozen::{Frozen, WorkingSet};
 pub use shared::{Quota, Shared};
-pub use stored::{Building, DeltaParts, IsShared, Outline, PageBytes};
+pub use stored::{Building, DeltaParts, IsShared, LINE_BYTES, Outline, PageBytes};
 pub use table::{Stale, Usage};
 
 use crate::PhysAddr;

@@ -7,7 +7,7 @@
 //!   that a space made of any parts is one that a guest may have made by mapping and writing.
 
 use super::area::Areas;
-use super::delta::{Changed, file_page};
+use super::delta::{Changed, Lines, file_page};
 use super::entry::{ADDRESS, FOREIGN, HELD, OBJECT, SHARED, bits, entries, read, set};
 use super::line::Line;
 use super::{Area, Backing, Delta, Error, Flags, Frozen, GUEST_END, GUEST_START, PAGE, Space};
@@ -17,6 +17,9 @@ use core::ops::ControlFlow;
 
 /// Words of a line.
 const WORDS: usize = size_of::<Line>() / 8;
+
+/// Bytes of a line.
+pub const LINE_BYTES: usize = size_of::<Line>();
 
 /// The bytes of a page.
 pub type PageBytes = [u8; PAGE as usize];
@@ -243,15 +246,44 @@ impl Building {
     }
 }
 
-/// A delta in parts.
+impl Lines {
+    /// Adds lines of [`LINE_BYTES`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not whole lines, [`Error::OutOfMemory`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let (mut lines, odd) = words.as_chunks::<WORDS>();
+        if !rest.is_empty() || !odd.is_empty() {
+            return Err(Error::Invalid);
+        }
+        while !lines.is_empty() {
+            let (piece, room) = self.room().ok_or(Error::OutOfMemory)?;
+            let (some, later) = lines.split_at(room.min(lines.len()));
+            piece.extend(some.iter().map(|line| line.map(u64::from_ne_bytes)));
+            lines = later;
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len() * LINE_BYTES);
+        for line in self.iter() {
+            bytes.extend_from_slice(line.map(u64::to_ne_bytes).as_flattened());
+        }
+        bytes
+    }
+}
+
+/// A delta without its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaParts {
     /// Everything but its pages.
     pub outline: Outline,
     /// Pages that have changed: where, and a bit for each of its lines of 64 bytes that is kept.
     pub pages: Vec<(u64, u64)>,
-    /// Those lines, in order.
-    pub lines: Vec<u8>,
     /// Pages that are not in memory any more.
     pub gone: Vec<u64>,
     /// Pages that are what they were but may be used otherwise.
@@ -259,13 +291,15 @@ pub struct DeltaParts {
 }
 
 impl Delta {
-    /// Its parts.
+    /// The lines of all pages, in order.
+    #[must_use]
+    pub const fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Everything but its lines.
     #[must_use]
     pub fn to_parts(&self) -> DeltaParts {
-        let mut lines = Vec::with_capacity(self.lines.len() * size_of::<Line>());
-        for line in self.lines.iter() {
-            lines.extend_from_slice(line.map(u64::to_ne_bytes).as_flattened());
-        }
         DeltaParts {
             outline: Outline {
                 areas: self.areas.iter().cloned().collect(),
@@ -276,30 +310,27 @@ impl Delta {
                 growth_limit: self.growth_limit,
             },
             pages: self.pages.iter().map(|p| (p.address, p.kept)).collect(),
-            lines,
             gone: self.gone.to_vec(),
             rights: self.rights.to_vec(),
         }
     }
 
-    /// The delta of these parts, which is to be used with the frozen space that it was made against.
+    /// The delta of these parts and lines, which is to be used with the frozen space that it was made against.
     ///
     /// # Errors
     /// [`Error::Invalid`]: these are not a delta's parts.
-    pub fn from_parts(parts: DeltaParts) -> Result<Self, Error> {
-        let lines: usize = parts.pages.iter().map(|p| p.1.count_ones() as usize).sum();
+    pub fn from_parts(parts: DeltaParts, mut lines: Lines) -> Result<Self, Error> {
+        let kept: usize = parts.pages.iter().map(|p| p.1.count_ones() as usize).sum();
         let in_range = |page: &u64| page.is_multiple_of(PAGE) && *page < GUEST_END;
         let mut all = parts.pages.iter().map(|(page, _)| page);
         let sound = parts.outline.is_sound()
-            && parts.lines.len() == lines * size_of::<Line>()
+            && lines.len() == kept
             && all.all(in_range)
             && parts.gone.iter().chain(&parts.rights).all(in_range);
         if !sound {
             return Err(Error::Invalid);
         }
-        let (words, _) = parts.lines.as_chunks::<8>();
-        let (whole, _) = words.as_chunks::<WORDS>();
-        let line = |words: &[[u8; 8]; WORDS]| words.map(u64::from_ne_bytes);
+        lines.shrink();
         let changed = |(address, kept)| Changed { address, kept };
         Ok(Self {
             areas: Areas::from_sorted(parts.outline.areas),
@@ -309,7 +340,7 @@ impl Delta {
             forks_differ: parts.outline.forks_differ,
             growth_limit: parts.outline.growth_limit,
             pages: parts.pages.into_iter().map(changed).collect(),
-            lines: whole.iter().map(line).collect(),
+            lines,
             gone: parts.gone.into(),
             rights: parts.rights.into(),
         })

@@ -54,9 +54,15 @@ fn a_space_that_was_taken_apart_is_made_anew_and_differences_from_the_one_fit_th
         for _ in 0..rng.below(120) {
             step(&mut second, &mut changed, &mut rng);
         }
-        let parts = second.delta(&frozen).unwrap().to_parts();
-        let delta = Delta::from_parts(parts.clone()).expect("they are a delta's");
-        assert_eq!(delta.to_parts(), parts);
+        let written = second.delta(&frozen).unwrap();
+        let (parts, bytes) = (written.to_parts(), written.lines().to_bytes());
+        let mut lines = Lines::default();
+        for some in bytes.chunks(LINE_BYTES * (1 + rng.below(300))) {
+            lines.put(some).expect("they are whole");
+        }
+        let delta = Delta::from_parts(parts.clone(), lines).expect("they are a delta's");
+        assert_eq!((delta.to_parts(), delta.lines().to_bytes()), (parts, bytes));
+        assert_eq!(delta.size(), written.size());
         for from in [&frozen, &again] {
             let mut third = from.thaw_with(&delta).expect("there is memory");
             let mut of_third = changed.clone();
@@ -134,13 +140,19 @@ fn parts_that_no_space_has_are_refused() {
     let parts = DeltaParts {
         outline: sound,
         pages: [(BASE, 0b101)].into(),
-        lines: std::vec![1; 128],
         gone: [BASE + PAGE].into(),
         rights: Vec::new(),
     };
-    assert!(Delta::from_parts(parts.clone()).is_ok());
-    let wrong: [fn(&mut DeltaParts); 5] = [
-        |parts| parts.lines.truncate(127),
+    let mut lines = Lines::default();
+    for some in [&[1; 127][..], &[1; 7]] {
+        assert_eq!(lines.put(some), Err(Error::Invalid));
+    }
+    lines.put(&[1; LINE_BYTES]).expect("it is whole");
+    let few = Delta::from_parts(parts.clone(), lines.clone());
+    assert!(matches!(few, Err(Error::Invalid)), "a line is missing");
+    lines.put(&[1; LINE_BYTES]).expect("it is whole");
+    assert!(Delta::from_parts(parts.clone(), lines.clone()).is_ok());
+    let wrong: [fn(&mut DeltaParts); 4] = [
         |parts| parts.pages.push((BASE, 1)),
         |parts| parts.gone.push(1 << 47),
         |parts| parts.rights.push(3),
@@ -149,6 +161,7 @@ fn parts_that_no_space_has_are_refused() {
     for change in wrong {
         let mut parts = parts.clone();
         change(&mut parts);
-        assert!(matches!(Delta::from_parts(parts), Err(Error::Invalid)));
+        let refused = Delta::from_parts(parts, lines.clone());
+        assert!(matches!(refused, Err(Error::Invalid)));
     }
 }
