@@ -1,5 +1,6 @@
 //! Activations: what a call came to, and the record of it.
 
+use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members};
 use crate::limits;
 use crate::parameters::Parameters;
@@ -341,10 +342,25 @@ impl Activation {
         Json::array(self.logs.iter().map(|line| Json::text(line)))
     }
 
-    /// Bytes that it takes in the store, about.
+    /// Bytes of memory that it takes, behind the pointer of whoever keeps it. What it may share with others counts as its own.
     pub fn size(&self) -> usize {
-        let logs: usize = self.logs.iter().map(|line| line.len() + 24).sum();
-        let result = self.outcome.result.as_ref().map_or(0, |r| r.as_str().len());
-        logs + result + 1024
+        let texts = [
+            &self.id,
+            &self.name,
+            &self.namespace,
+            &self.subject,
+            &self.version,
+        ];
+        let texts = texts.into_iter().chain(&self.cause).map(text_bytes);
+        let lines = self.logs.iter().map(text_bytes).sum::<usize>();
+        let logs = shared_bytes(size_of::<Vec<String>>())
+            + block_bytes(self.logs.capacity() * size_of::<String>());
+        let result = self.outcome.result.as_ref().map_or(0, Json::heap_bytes);
+        shared_bytes(size_of::<Self>())
+            + texts.sum::<usize>()
+            + logs
+            + lines
+            + self.annotations.heap_bytes()
+            + result
     }
 }

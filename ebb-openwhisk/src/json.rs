@@ -3,6 +3,7 @@
 //! What a caller sends and what an action answers can be large, and all that is done with it is to put members in or take
 //! them out. So a [`Json`] is checked once and then shared, members keep their order, and numbers keep their digits.
 
+use crate::heap::shared_bytes;
 use crate::scan::{self, Scanner};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
@@ -29,6 +30,11 @@ pub enum Kind {
 }
 
 impl Json {
+    /// Bytes of the heap that its text takes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        shared_bytes(self.0.len())
+    }
+
     /// Checks a text.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ pub mod code;
 pub mod entity;
 pub mod failure;
 pub mod fair;
+mod heap;
 pub mod http;
 pub mod json;
 pub mod limits;

@@ -1,6 +1,7 @@
 //! Parameters and annotations: lists of `{"key":str,"value":any,"init":bool?}`.
 
 use crate::failure::{Failure, Result};
+use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members, Object};
 use crate::limits;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
@@ -48,6 +49,18 @@ impl Parameters {
             parameters.insert(Parameter { key, value, init });
         }
         Ok(parameters)
+    }
+
+    /// Bytes of the heap that they take.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let Some(list) = &self.0 else {
+            return 0;
+        };
+        let each = list.iter();
+        let each = each.map(|p| text_bytes(&p.key) + p.value.heap_bytes());
+        shared_bytes(size_of::<Vec<Parameter>>())
+            + block_bytes(list.capacity() * size_of::<Parameter>())
+            + each.sum::<usize>()
     }
 
     fn list(&self) -> &[Parameter] {
