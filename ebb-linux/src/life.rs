@@ -88,6 +88,7 @@ impl Uc {
                 exit_signal: state.exit_signal,
                 exit,
                 ran: state.ran.gone + state.ran.children,
+                moved: process.moved.get(),
                 name,
             };
             (zombie, state.orphan)
@@ -166,6 +167,7 @@ impl Uc {
             let quick = core::mem::take(&mut thread.context.quick_calls);
             self.calls.set(self.calls.get() + quick);
         }
+        self.sample_load();
         if self.options.cpu.is_some_and(|most| ran >= most) && self.exit.get().is_none() {
             crash::out_of_time(self, process);
             self.end(Exit::Signal(SIGKILL));

@@ -107,6 +107,51 @@ pub enum TcpOption {
     UserTimeout(Option<Duration>),
 }
 
+/// What a stack knows of a connection. What it does not know is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// The smoothed round-trip time, and how much it varies.
+    pub round_trip: Duration,
+    /// See [`round_trip`](Self::round_trip).
+    pub round_trip_variation: Duration,
+    /// How long the peer's acknowledgement is waited for, doublings included.
+    pub retransmission_timeout: Duration,
+    /// Timeouts in a row, keep-alive probes without an answer, and doublings of the timeout.
+    pub timeouts: u8,
+    /// See [`timeouts`](Self::timeouts).
+    pub probes: u8,
+    /// See [`timeouts`](Self::timeouts).
+    pub backoff: u8,
+    /// Both sides know selective acknowledgements.
+    pub sack: bool,
+    /// The shifts of the peer's window and of this side's, if windows are scaled.
+    pub window_scales: Option<(u8, u8)>,
+    /// Bytes of a full segment.
+    pub mss: u32,
+    /// Bytes that the network is believed to hold, and below which the window grows fast; `u32::MAX` for no such bound.
+    pub congestion_window: u32,
+    /// See [`congestion_window`](Self::congestion_window).
+    pub slow_start_threshold: u32,
+    /// Bytes sent and not acknowledged, and bytes that wait to be sent.
+    pub in_flight: u32,
+    /// See [`in_flight`](Self::in_flight).
+    pub unsent: u32,
+    /// What the peer takes, and what this side takes.
+    pub send_window: u32,
+    /// See [`send_window`](Self::send_window).
+    pub receive_window: u32,
+    /// Bytes that the peer has acknowledged, that were sent again, and that have come in order.
+    pub bytes_acknowledged: u64,
+    /// See [`bytes_acknowledged`](Self::bytes_acknowledged).
+    pub bytes_resent: u64,
+    /// See [`bytes_acknowledged`](Self::bytes_acknowledged).
+    pub bytes_received: u64,
+    /// Segments that were sent again.
+    pub segments_resent: u32,
+    /// How long ago the peer was last heard.
+    pub silence: Duration,
+}
+
 /// A received datagram, as it is lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
@@ -237,6 +282,8 @@ pub trait NetStack {
     fn tcp_shutdown_write(&self, socket: SocketId) -> Result<()>;
     /// Changes a setting.
     fn tcp_set(&self, socket: SocketId, option: TcpOption) -> Result<()>;
+    /// How a connection fares.
+    fn tcp_info(&self, socket: SocketId) -> Result<TcpInfo>;
     /// Bytes queued to be sent that the peer has not acknowledged, and bytes received and not taken: of a UDP socket those
     /// of the next datagram.
     fn queued(&self, socket: SocketId) -> Result<(usize, usize)>;

@@ -26,8 +26,8 @@ mod wakers;
 
 pub use backend::{
     BindAddress, Configuration, Datagram, Interest, KeepAlive, NetStack, NetStackLinked, Ready,
-    Report, SocketId, TcpOption, UdpOption, configuration, path_mtu, register_configuration,
-    settled,
+    Report, SocketId, TcpInfo, TcpOption, UdpOption, configuration, path_mtu,
+    register_configuration, settled,
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};

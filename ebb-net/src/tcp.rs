@@ -34,7 +34,7 @@ use bytes::Bytes;
 use ebb::{CoreId, RemoteHandle, cores, spawn, spawn_on};
 
 use crate::{
-    BindAddress, Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpOption,
+    BindAddress, Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpInfo, TcpOption,
     backend::stack,
 };
 
@@ -515,6 +515,14 @@ impl TcpStream {
     /// When the platform refuses.
     pub fn set(&self, option: TcpOption) -> Result<()> {
         stack().tcp_set(self.socket.id, option)
+    }
+
+    /// How the connection fares: round-trip time, windows, what was lost.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn info(&self) -> Result<TcpInfo> {
+        stack().tcp_info(self.socket.id)
     }
 
     /// Bytes queued that the peer has not acknowledged, and bytes received that nobody has taken.

@@ -330,7 +330,8 @@ impl CoreNet {
         self.round_at_ns.set(now_ns);
         self.scheduled.set(false);
         let room = self.host.flush(now_ns);
-        let mut busy = self.receive(now_ns);
+        // What was sent just now may be answered already: to measure how long that took, the time is read again.
+        let mut busy = self.receive(self::now_ns());
         if self.host.next_deadline_ns().is_some_and(|at| at <= now_ns) {
             self.host.timers(now_ns);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ebb::{EbbRef, provides};
 use ebb_net::{
     BindAddress, Configuration, Datagram, Error, Interest, NetStack, Ready, Report, Result,
-    SocketId, TcpOption, UdpOption,
+    SocketId, TcpInfo, TcpOption, UdpOption,
 };
 
 use crate::{
@@ -123,6 +123,10 @@ impl NetStack for Native {
         // A new timer may be earlier than the engine's.
         core_net().wake_engine();
         result
+    }
+
+    fn tcp_info(&self, socket: SocketId) -> Result<TcpInfo> {
+        core_net().host.tcp_info(socket, now_ns())
     }
 
     fn queued(&self, socket: SocketId) -> Result<(usize, usize)> {

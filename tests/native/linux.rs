@@ -185,6 +185,17 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
             "tcp",
             &["connect 0 ", "5 wait, 3 seen, 5 taken", "end 0"][..],
         ),
+        (
+            "info",
+            &[
+                "before: state 7",
+                "state 1, full segments of 1, a round trip 1, varies 1, waits 1, cwnd 1, unacked 0, again 0 0",
+                "sent and acknowledged 1, received 20000, unsent 0",
+                "silent for as long as it slept: 1",
+                "at its end it is no longer established: 1",
+                "a byte of it: 1, not 99: 1",
+            ],
+        ),
         ("nonblocking", &["connect -1 EINPROGRESS, then 0x4"]),
         ("udp", &["send 5 ", "5 wait, 5 seen, 5 taken, 0 wait"]),
         (

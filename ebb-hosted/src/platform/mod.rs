@@ -10,6 +10,7 @@ mod environment;
 mod guest;
 mod net;
 mod power;
+mod tcp_info;
 mod unwind;
 mod vectors;
 

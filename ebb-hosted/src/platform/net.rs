@@ -16,11 +16,12 @@ use std::{
 
 use ebb_net::{
     BindAddress, Buf, Bytes, Configuration, Datagram, Direction, Error, Interest, NetStack, Ready,
-    Report, Result, SocketId, SocketWakers, TcpOption, UdpOption,
+    Report, Result, SocketId, SocketWakers, TcpInfo, TcpOption, UdpOption,
 };
 use ebb_runtime::{EbbRef, ebb, provides};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::tcp_info;
 use crate::parker::Parker;
 
 /// Bytes taken from the kernel at once, and the longest datagram.
@@ -430,6 +431,12 @@ impl NetStack for LinuxSockets {
                 _ => return Err(Error::Unsupported),
             }
             .map_err(|e| error_of(&e))
+        })
+    }
+
+    fn tcp_info(&self, socket: SocketId) -> Result<TcpInfo> {
+        sockets().with(socket, |entry| {
+            tcp_info::of(&entry.socket).map_err(|e| error_of(&e))
         })
     }
 

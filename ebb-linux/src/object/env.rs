@@ -13,6 +13,7 @@ use super::{
     credentials::Credentials,
     errno::{Errno, Result},
     id::{FilesId, NodeRef},
+    tcp_info::TcpInfo,
     wait::Events,
 };
 
@@ -198,6 +199,10 @@ pub trait ProcInfo {
     fn cpu_model(&self) -> CpuModel {
         CpuModel::default()
     }
+    /// Bytes read and written, and how many calls did that, with those of children that have been waited for.
+    fn moved(&self) -> [u64; 4] {
+        [0; 4]
+    }
     /// Processor time used so far, in nanoseconds: in user mode, in the kernel.
     fn cpu_time(&self) -> (u64, u64) {
         (0, 0)
@@ -276,6 +281,10 @@ pub trait Env {
     /// The numbers of all processes, in order, those included that are over and that nobody has asked for.
     fn processes(&self) -> Vec<u32> {
         Vec::from([self.process().pid()])
+    }
+    /// The load averages over 1, 5 and 15 minutes, in units of 1/2048.
+    fn load(&self) -> [u64; 3] {
+        [0; 3]
     }
     /// Calls `f` with facts about the process of a number; false when there is none.
     fn visit(&self, pid: u32, f: &mut dyn FnMut(&dyn ProcInfo)) -> bool {
@@ -480,6 +489,11 @@ pub trait Network {
     /// Hands on an integer option that concerns the wire (`TCP_NODELAY` and the like); unknown
     /// ones are ignored.
     fn set_option(&self, socket: NetSocket, level: u32, name: u32, value: i32);
+    /// How a connection fares, if that is known.
+    fn tcp_info(&self, socket: NetSocket) -> Option<TcpInfo> {
+        let _ = socket;
+        None
+    }
     /// How a connection is asked whether it lives; `None` for never.
     fn set_keep_alive(&self, socket: NetSocket, how: Option<KeepAlive>);
     /// What a socket is ready for; asking for a state that is not there announces it later.

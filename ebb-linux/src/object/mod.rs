@@ -44,6 +44,7 @@ pub mod lock;
 pub mod ops;
 pub mod stored;
 pub mod table;
+pub mod tcp_info;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

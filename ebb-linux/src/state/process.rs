@@ -210,6 +210,32 @@ impl State {
     }
 }
 
+/// What the calls that read and write have moved: what /proc/PID/io tells.
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Calls that read.
+    pub reads: u64,
+    /// Calls that write.
+    pub writes: u64,
+}
+
+impl Moved {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            written: self.written + other.written,
+            reads: self.reads + other.reads,
+            writes: self.writes + other.writes,
+        }
+    }
+}
+
 /// A process.
 pub struct Process {
     /// Names it in the UC for good, which its number may not.
@@ -221,6 +247,8 @@ pub struct Process {
     pub state: RefCell<State>,
     /// Its descriptors among the UC's.
     pub files: Cell<FilesId>,
+    /// What it has moved, with those of its children that it has waited for. A clone counts anew.
+    pub moved: Cell<Moved>,
     /// It is over, and this is how; its threads are about to stop.
     pub(crate) exit: Cell<Option<Exit>>,
     /// The signal that stopped it.
@@ -240,6 +268,7 @@ impl Process {
             threads: RefCell::default(),
             state: RefCell::new(state),
             files: Cell::new(files),
+            moved: Cell::default(),
             exit: Cell::new(None),
             stopped: Cell::new(None),
             news: Cell::new(None),
@@ -334,6 +363,8 @@ pub struct Zombie {
     pub exit: Exit,
     /// Its processor time, that of its children included, in nanoseconds.
     pub ran: u64,
+    /// What it has moved, that of its children included.
+    pub moved: Moved,
     /// Its name, filled up with zeroes.
     pub name: [u8; 16],
 }

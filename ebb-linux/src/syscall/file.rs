@@ -144,6 +144,7 @@ fn one(call: &Call<'_>) -> [(u64, usize); 1] {
     )]
 }
 
+#[inline]
 pub fn read(call: &Call<'_>) -> Outcome {
     let [(at, len)] = one(call);
     if call.first && len <= COPY {
@@ -167,6 +168,7 @@ pub fn read(call: &Call<'_>) -> Outcome {
     read_parts(call, &[(at, len)])
 }
 
+#[inline]
 pub fn write(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;
@@ -264,6 +266,7 @@ fn at_position(
     }
 }
 
+#[inline]
 pub fn pread64(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;
@@ -278,6 +281,7 @@ pub fn pread64(call: &Call<'_>) -> Outcome {
     Ok(read? as u64)
 }
 
+#[inline]
 pub fn pwrite64(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;

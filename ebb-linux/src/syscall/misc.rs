@@ -2,6 +2,8 @@
 
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
+use crate::object::env::Env;
+use crate::uc::load;
 use core::mem;
 use ebb_mem::space::PAGE;
 
@@ -42,6 +44,10 @@ pub fn sysinfo(call: &Call<'_>) -> Outcome {
     let free = total.saturating_sub(call.uc.used());
     let mut info = [0u64; 14];
     info[0] = call.uc.now() / 1_000_000_000;
+    // With 16 bits behind the point.
+    for (load, average) in info[1..4].iter_mut().zip(call.world().load()) {
+        *load = average * (0x1_0000 / load::ONE);
+    }
     info[4] = total;
     info[5] = free;
     // procs is 16 bits at 80, mem_unit 32 bits at 104.

@@ -8,6 +8,7 @@ mod call;
 mod clone;
 mod control;
 mod copy;
+mod counted;
 mod credentials;
 mod file;
 mod futex;

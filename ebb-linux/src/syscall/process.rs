@@ -365,6 +365,8 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
         if options & WNOWAIT == 0 {
             processes.zombies.remove(index);
             call.process.state.borrow_mut().ran.children += zombie.ran;
+            let moved = call.process.moved.get();
+            call.process.moved.set(moved.and(zombie.moved));
         }
         return Ok(Some(News::Ended(zombie)));
     }

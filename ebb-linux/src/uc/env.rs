@@ -59,6 +59,11 @@ impl Env for World<'_> {
         self
     }
 
+    fn load(&self) -> [u64; 3] {
+        self.uc.sample_load();
+        self.uc.load.averages()
+    }
+
     fn processes(&self) -> Vec<u32> {
         let processes = self.uc.processes.borrow();
         let live = processes.live.iter().map(|p| p.pid());
@@ -370,6 +375,11 @@ impl ProcInfo for World<'_> {
         CpuModel::default()
     }
 
+    fn moved(&self) -> [u64; 4] {
+        let moved = self.process.moved.get();
+        [moved.read, moved.written, moved.reads, moved.writes]
+    }
+
     fn cpu_time(&self) -> (u64, u64) {
         (self.process.ran(), 0)
     }
@@ -444,6 +454,7 @@ impl ProcInfo for Other<'_> {
         smaps_rollup(out: &mut Vec<u8>) -> ();
         memory() -> MemoryInfo;
         cpu_model() -> CpuModel;
+        moved() -> [u64; 4];
         cpu_time() -> (u64, u64);
         children_time() -> (u64, u64);
         started() -> u64;

@@ -7,6 +7,7 @@ pub mod caller;
 pub mod channel;
 pub mod console;
 pub mod env;
+pub(crate) mod load;
 mod maps;
 pub mod net;
 pub mod user_bytes;
@@ -28,6 +29,7 @@ use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use borsh::{BorshDeserialize, BorshSerialize};
 use env::World;
+use load::Load;
 use net::NetSockets;
 
 use alloc::vec::Vec;
@@ -134,6 +136,7 @@ pub struct Uc {
     draws: Cell<u64>,
     /// Processor time of all its processes, in nanoseconds.
     pub(crate) ran: Cell<u64>,
+    pub(crate) load: Load,
     /// The most memory that a process had which has ended, in bytes.
     pub(crate) peak: Cell<u64>,
     /// When it was started, in nanoseconds of the machine's clock.
@@ -210,6 +213,7 @@ impl Uc {
             calls: Cell::new(0),
             draws: Cell::new(0),
             ran: Cell::new(parts.ran),
+            load: Load::new(crate::now(), parts.ran),
             peak: Cell::new(0),
             begun: crate::now(),
             exit: Cell::new(None),
@@ -236,6 +240,23 @@ impl Uc {
     pub(crate) fn add_thread(self: &Rc<Self>, process: &Rc<Process>, thread: Thread) {
         let index = process.threads.borrow_mut().insert(thread);
         (self.run_thread)(self, process, index);
+    }
+
+    /// Lets the load averages see how much has run.
+    pub(crate) fn sample_load(&self) {
+        let wanting = || {
+            let processes = self.processes.borrow();
+            let live = processes.live.iter();
+            live.map(|p| {
+                p.threads
+                    .borrow()
+                    .iter()
+                    .filter(|t| t.waiting.is_none())
+                    .count()
+            })
+            .sum()
+        };
+        self.load.sample(crate::now(), self.ran.get(), wanting);
     }
 
     /// The first process.

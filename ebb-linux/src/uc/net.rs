@@ -8,6 +8,7 @@ use super::Uc;
 use super::env::World;
 use crate::abi::errno::{Errno, Result};
 use crate::object::env::{Carried, KeepAlive, NetSocket, Network, Report};
+use crate::object::tcp_info::TcpInfo;
 use crate::object::wait::Events;
 use alloc::rc::Weak;
 use alloc::vec::Vec;
@@ -432,6 +433,40 @@ impl Network for World<'_> {
             }
             _ => Ok(()),
         };
+    }
+
+    fn tcp_info(&self, socket: NetSocket) -> Option<TcpInfo> {
+        let sockets = self.uc.network.borrow();
+        let Ok(Kind::Stream(stream)) = sockets.get(socket) else {
+            return None;
+        };
+        let info = stream.info().ok()?;
+        // Rounded up: no round trip takes nothing.
+        let micros =
+            |time: Duration| u32::try_from(time.as_nanos().div_ceil(1000)).unwrap_or(u32::MAX);
+        Some(TcpInfo {
+            round_trip_us: micros(info.round_trip),
+            variation_us: micros(info.round_trip_variation),
+            timeout_us: micros(info.retransmission_timeout),
+            timeouts: info.timeouts,
+            probes: info.probes,
+            backoff: info.backoff,
+            sack: info.sack,
+            window_scales: info.window_scales,
+            mss: info.mss,
+            path_mtu: 0,
+            congestion_window: info.congestion_window,
+            slow_start_threshold: info.slow_start_threshold,
+            in_flight: info.in_flight,
+            unsent: info.unsent,
+            send_window: info.send_window,
+            receive_window: info.receive_window,
+            bytes_acknowledged: info.bytes_acknowledged,
+            bytes_resent: info.bytes_resent,
+            bytes_received: info.bytes_received,
+            segments_resent: info.segments_resent,
+            silence_ms: u32::try_from(info.silence.as_millis()).unwrap_or(u32::MAX),
+        })
     }
 
     fn set_keep_alive(&self, socket: NetSocket, how: Option<KeepAlive>) {

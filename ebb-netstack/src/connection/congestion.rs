@@ -10,6 +10,8 @@ use crate::seq::Seq;
 const MAX_SACKED: usize = 64;
 /// The congestion window never grows beyond this many bytes.
 const MAX_CWND: u32 = 16 << 20;
+/// The slow start threshold before the first loss.
+pub(super) const NO_THRESHOLD: u32 = u32::MAX / 2;
 
 pub struct Congestion {
     /// Bytes of a full segment.
@@ -36,7 +38,7 @@ impl Congestion {
         Self {
             mss: mss.into(),
             cwnd: 0,
-            ssthresh: u32::MAX / 2,
+            ssthresh: NO_THRESHOLD,
             limited: false,
             dupacks: 0,
             recovering: false,

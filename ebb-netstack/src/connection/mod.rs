@@ -10,11 +10,13 @@
 //! | `timeout.rs` | retransmission, zero windows, keep-alive | RFC 6298, 9293 |
 //! | `send.rs`, `receive.rs` | the two directions; window scaling | RFC 9293, 7323 |
 //! | `congestion.rs` | slow start to fast recovery, with and without SACK | RFC 5681, 6582, 2018, 6675 |
+//! | `info.rs` | what is told of all that | |
 //! | `timers.rs` | round-trip time, deadlines | RFC 6298 |
 //!
 //! Timestamps (RFC 7323) are not offered: they cost 12 bytes and their handling in each segment.
 
 mod congestion;
+mod info;
 mod input;
 mod output;
 mod receive;

@@ -64,6 +64,8 @@ impl Connection {
         self.send.nxt = self.send.iss + 1;
         if self.send.max == self.send.iss {
             self.timers.round_trip.begin(self.send.nxt, now_ns);
+        } else {
+            self.send.resent.1 += 1;
         }
         self.send.max = self.send.max.max(self.send.nxt);
         self.timers.retransmit_at_ns = now_ns + self.timers.backed_off_ns(6);
@@ -183,6 +185,9 @@ impl Connection {
         } else {
             self.timers.round_trip.sent_again(seq);
         }
+        if seq.lt(self.send.max.min(end)) {
+            self.sent_again(self.send.max.min(end) - seq, fin);
+        }
         if self.send.una == self.send.max {
             self.timers.progress_ns = now_ns;
         }
@@ -190,6 +195,14 @@ impl Connection {
             self.timers.retransmit_at_ns = now_ns + self.timers.backed_off_ns(8);
         }
         true
+    }
+
+    /// Counts numbers that were sent before, of which the last may be the FIN's.
+    #[cold]
+    fn sent_again(&mut self, numbers: u32, fin: bool) {
+        let (bytes, segments) = &mut self.send.resent;
+        *bytes += u64::from(numbers - u32::from(fin));
+        *segments += numbers.div_ceil(self.congestion.mss.max(1));
     }
 
     pub(super) fn header(&mut self, seq: Seq, flags: u8) -> TcpOut {

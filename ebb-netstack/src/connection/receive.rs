@@ -42,6 +42,8 @@ pub struct ReceiveSide {
     /// `nxt` of the last acknowledgement sent.
     acked: Seq,
     last_challenge_ns: u64,
+    /// Bytes that have come in order.
+    pub(super) received: u64,
 }
 
 impl ReceiveSide {
@@ -59,6 +61,7 @@ impl ReceiveSide {
             ack_at_ns: NEVER_NS,
             acked: Seq(0),
             last_challenge_ns: 0,
+            received: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl ReceiveSide {
             self.ack = Ack::Now;
             return false;
         }
+        self.received += u64::from(self.nxt - before);
         if had_early || beyond > 0 || self.nxt - self.acked >= 2 * mss {
             self.ack = Ack::Now;
         } else if self.ack == Ack::None {

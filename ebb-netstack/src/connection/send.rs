@@ -30,6 +30,10 @@ pub struct SendSide {
     pub(super) fin: bool,
     pub(super) fin_acked: bool,
     pub nodelay: bool,
+    /// Bytes that the peer has acknowledged.
+    pub(super) acknowledged: u64,
+    /// Bytes that were sent again, and segments.
+    pub(super) resent: (u64, u32),
 }
 
 impl SendSide {
@@ -51,6 +55,8 @@ impl SendSide {
             fin: false,
             fin_acked: false,
             nodelay: true,
+            acknowledged: 0,
+            resent: (0, 0),
         }
     }
 
@@ -118,6 +124,7 @@ impl SendSide {
         }
         let in_queue = (count as usize).min(self.queue.len());
         self.queue.advance(in_queue);
+        self.acknowledged += in_queue as u64;
         if count as usize > in_queue {
             self.fin_acked = true;
         }

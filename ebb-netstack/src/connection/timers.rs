@@ -29,6 +29,11 @@ impl RoundTrip {
         }
     }
 
+    /// The round-trip time, smoothed, and how much it varies; 0 before the first measurement.
+    pub(super) fn smoothed_ns(&self) -> (u64, u64) {
+        (self.srtt_ns, self.rttvar_ns)
+    }
+
     /// The retransmission timeout, not backed off.
     pub(super) fn rto_ns(&self) -> u64 {
         self.rto_ns

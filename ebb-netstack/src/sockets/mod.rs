@@ -15,7 +15,7 @@ use crate::{
     shared::Protocol,
     wire::Ip,
 };
-use ebb_net::{BindAddress, Error, Interest, Ready, Result, SocketId};
+use ebb_net::{BindAddress, Error, Interest, Ready, Result, SocketId, TcpInfo};
 
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 32_768..=65_535;
 
@@ -123,6 +123,14 @@ impl<L: Link> Host<L> {
                 let (ip, port) = d.peer.ok_or(Error::NotConnected)?;
                 Ok(address(ip, port))
             }
+            _ => Err(Error::NotConnected),
+        }
+    }
+
+    /// See [`NetStack::tcp_info`](ebb_net::NetStack::tcp_info).
+    pub fn tcp_info(&self, id: SocketId, now_ns: u64) -> Result<TcpInfo> {
+        match self.inner.borrow().sockets.get(id.0 as usize) {
+            Some(Socket::Connection(c)) => Ok(c.info(now_ns)),
             _ => Err(Error::NotConnected),
         }
     }

@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/tcp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -46,6 +47,22 @@ int main(int argc, char **argv) {
     printf("connect %ld %s\n", r, why(r)), write(s, "12345", 5), wait_for(s, POLLIN), n = -1, ioctl(s, FIONREAD, &n);
     r = recv(s, b, 3, MSG_PEEK), printf("%d wait, %ld seen", n, r), r = recv(s, b, 64, 0), printf(", %ld taken\n", r);
     shutdown(s, SHUT_WR), r = recv(s, b, 64, 0), printf("end %ld\n", r);
+  } else if (!strcmp(argv[1], "info")) {
+    int s = socket(AF_INET, SOCK_STREAM, 0), r = 0;
+    struct tcp_info i;
+    static char much[20000];
+    len = sizeof i, getsockopt(s, IPPROTO_TCP, TCP_INFO, &i, &len), printf("before: state %d\n", i.tcpi_state);
+    connect(s, (void *)&to, sizeof to), write(s, much, sizeof much);
+    while (r < sizeof much) r += recv(s, much, sizeof much, 0);
+    // The last acknowledgement is on its way.
+    usleep(200000), len = sizeof i, getsockopt(s, IPPROTO_TCP, TCP_INFO, &i, &len);
+    printf("state %d, full segments of %d, a round trip %d, varies %d, waits %d, cwnd %d, unacked %d, again %d %d\n", i.tcpi_state, i.tcpi_snd_mss > 500 && i.tcpi_advmss > 500 && i.tcpi_pmtu > i.tcpi_snd_mss,
+           i.tcpi_rtt > 0 && i.tcpi_rtt < 1000000, i.tcpi_rttvar > 0, i.tcpi_rto >= 200000, i.tcpi_snd_cwnd >= 10, i.tcpi_unacked, i.tcpi_retransmits, i.tcpi_total_retrans);
+    printf("sent and acknowledged %d, received %llu, unsent %d\n", i.tcpi_bytes_acked >= sizeof much && i.tcpi_bytes_sent >= sizeof much, i.tcpi_bytes_received, i.tcpi_notsent_bytes);
+    printf("silent for as long as it slept: %d\n", i.tcpi_last_data_recv >= 150 && i.tcpi_last_data_recv < 5000);
+    shutdown(s, SHUT_WR), wait_for(s, POLLIN), recv(s, much, 1, 0), usleep(100000), len = sizeof i, getsockopt(s, IPPROTO_TCP, TCP_INFO, &i, &len);
+    printf("at its end it is no longer established: %d\n", i.tcpi_state != 1);
+    len = 1, i.tcpi_state = 99, getsockopt(s, IPPROTO_TCP, TCP_INFO, &i, &len), printf("a byte of it: %d, not 99: %d\n", len, i.tcpi_state != 99);
   } else if (!strcmp(argv[1], "nonblocking")) {
     int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     long r = connect(s, (void *)&to, len);

@@ -10,8 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +94,34 @@ static void spaces(void) {
     }
 }
 
+// What the calls between two looks have moved, those of a child that was waited for too.
+static void counted(const char *what) {
+    static unsigned long before[4];
+    unsigned long now[4];
+    int f = open("/proc/self/io", O_RDONLY), n = pread(f, text, 4096, 0);
+    close(f), text[n < 0 ? 0 : n] = 0;
+    sscanf(text, "rchar: %lu wchar: %lu syscr: %lu syscw: %lu", now, now + 1, now + 2, now + 3);
+    // The text of the look before is as long as its numbers.
+    static int length;
+    if (what) printf("%s: read %lu written %lu by %lu and %lu calls\n", what, now[0] - before[0] - length, now[1] - before[1], now[2] - before[2] - 1, now[3] - before[3]);
+    fflush(stdout), memcpy(before, now, sizeof now), length = n;
+}
+
+static void io(void) {
+    int p[2], f = open("/tmp/io", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char b[100] = "";
+    struct iovec v[2] = {{b, 10}, {b + 10, 20}};
+    pipe2(p, O_NONBLOCK), counted(0), counted("nothing");
+    // What was printed is among what was written.
+    pwrite(f, b, 100, 0), pread(f, b, 50, 10), lseek(f, 0, SEEK_SET), readv(f, v, 2), writev(f, v, 2), counted("a file");
+    write(p[1], b, 30), read(p[0], b, 100), read(p[0], b, 100), read(99, b, 1), write(p[1], b, 0), counted("a pipe");
+    sendfile(p[1], f, 0, 25), read(p[0], b, 100), counted("sendfile");
+    pid_t child = fork();
+    if (!child) pread(f, b, 60, 0), pwrite(f, b, 40, 0), _exit(0);
+    waitpid(child, 0, 0), counted("a child");
+    close(f), close(p[0]), close(p[1]), unlink("/tmp/io");
+}
+
 int main(void) {
     setvbuf(stdout, 0, _IONBF, 0);
     has("/proc/self/smaps", "Rss:"), has("/proc/self/numa_maps", "default"), has("/proc/self/cpuset", "/"), has("/proc/self/mountstats", "fstype proc"), has("/proc/self/oom_adj", "0");
@@ -102,7 +133,11 @@ int main(void) {
     has("/proc/sys/net/ipv4/ip_local_reserved_ports", ""), has("/proc/sys/net/ipv4/tcp_ecn", ""), has("/proc/sys/net/ipv6/conf/all/hop_limit", "64"), has("/proc/sys/vm/dirty_bytes", "0"), has("/proc/sys/vm/laptop_mode", "0");
     mode("/proc/self/auxv"), mode("/proc/self/environ"), mode("/proc/self/io"), mode("/proc/self/personality"), mode("/proc/self/syscall"), mode("/proc/self/stack"), mode("/proc/self/pagemap"), mode("/proc/self/maps"), mode("/proc/self/status");
     mode("/proc/self/fd"), mode("/proc/self/fdinfo"), mode("/proc/self/task"), mode("/proc/self/exe");
-    pages(), threads(), spaces();
+    pages(), threads(), spaces(), io();
+    struct sysinfo s;
+    double loads[3];
+    sysinfo(&s), getloadavg(loads, 3);
+    printf("sysinfo and loadavg agree: %d\n", (int)(s.loads[0] * 100 / 65536) - (int)(loads[0] * 100 + .5) <= 1);
     if (!fork()) setuid(4321), printf("of root: environ %d, maps %d\n", load("/proc/1/environ"), load("/proc/1/stat") > 0), _exit(0);
     wait(0);
 }

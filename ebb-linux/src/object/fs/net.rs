@@ -269,19 +269,6 @@ fn line(out: &mut Text<'_>, interface: &Interface, to: u32, router: u32, flags: 
     let _ = writeln!(out, "{text:<127}");
 }
 
-/// The state of a connection, as in `include/net/tcp_states.h`.
-fn tcp_state(socket: &Socket) -> u8 {
-    match socket.state {
-        State::Listening => 10,
-        State::Connecting => 2,
-        State::Connected if socket.no_write && (socket.no_read || socket.peer_closed) => 7,
-        State::Connected if socket.no_write => 5,
-        State::Connected if socket.no_read => 8,
-        State::Connected => 1,
-        State::Idle => 7,
-    }
-}
-
 /// An address as the kernel prints it: words that lie in memory.
 fn place(address: &Address, v6: bool) -> String {
     let (ip, port) = match address {
@@ -358,7 +345,7 @@ fn table(s: &Subject<'_>, out: &mut Vec<u8>, kind: SocketKind, domain: Domain) {
         let state = match (datagrams, socket.state) {
             (true, State::Connected) => 1,
             (true, _) => 7,
-            _ => tcp_state(socket),
+            _ => socket.tcp_state(),
         };
         let sent = 0;
         let waiting: usize = match socket.state {
@@ -436,7 +423,7 @@ fn established(s: &Subject<'_>) -> usize {
         .iter()
         .filter(|(_, k)| k.kind == SocketKind::Stream && inet(k));
     streams
-        .filter(|(_, k)| matches!(tcp_state(k), 1 | 8))
+        .filter(|(_, k)| matches!(k.tcp_state(), 1 | 8))
         .count()
 }
 

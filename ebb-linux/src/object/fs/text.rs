@@ -73,8 +73,6 @@ fixed! {
     mountinfo = "1 0 0:18 / / rw - tmpfs none rw\n2 1 0:19 / /proc rw - proc proc rw\n\
                  3 1 0:20 / /sys ro - sysfs sysfs ro\n\
                  4 3 0:21 / /sys/fs/cgroup ro - cgroup2 cgroup2 ro";
-    io = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
-          cancelled_write_bytes: 0";
 }
 
 /// The build as `uname -v` gives it.
@@ -86,6 +84,19 @@ pub(crate) fn auxv(s: &Subject<'_>, out: &mut Vec<u8>) {
 
 pub(crate) fn cmdline(s: &Subject<'_>, out: &mut Vec<u8>) {
     out.extend(s.process.cmdline());
+}
+
+/// No file is behind a device, so nothing is read from one or written to it.
+pub(crate) fn io(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let [read, written, reads, writes] = s.process.moved();
+    put!(
+        out,
+        "rchar: {read}\nwchar: {written}\nsyscr: {reads}\nsyscw: {writes}\n"
+    );
+    put!(
+        out,
+        "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
+    );
 }
 
 pub(crate) fn environ(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -201,7 +212,12 @@ pub(crate) fn uptime(s: &Subject<'_>, out: &mut Vec<u8>) {
 pub(crate) fn loadavg(s: &Subject<'_>, out: &mut Vec<u8>) {
     let (running, all) = threads(s);
     let last = s.env.processes().last().copied().unwrap_or(1);
-    put!(out, "0.00 0.00 0.00 {running}/{all} {last}\n");
+    for average in s.env.load() {
+        // Half a hundredth is rounded up.
+        let hundredths = (average * 100 + 1024) / 2048;
+        put!(out, "{}.{:02} ", hundredths / 100, hundredths % 100);
+    }
+    put!(out, "{running}/{all} {last}\n");
 }
 
 fn put_uuid(bytes: [u8; 16], out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ extern crate std;
 
 mod attacks;
 mod congestion;
+mod info;
 mod keepalive;
 mod open;
 mod retransmission;

@@ -301,6 +301,19 @@ impl Ports {
 }
 
 impl Socket {
+    /// The state of a connection, as in `include/net/tcp_states.h`.
+    pub(crate) fn tcp_state(&self) -> u8 {
+        match self.state {
+            State::Listening => 10,
+            State::Connecting => 2,
+            State::Connected if self.no_write && (self.no_read || self.peer_closed) => 7,
+            State::Connected if self.no_write => 5,
+            State::Connected if self.no_read => 8,
+            State::Connected => 1,
+            State::Idle => 7,
+        }
+    }
+
     pub(crate) fn new(hub: &mut Hub, domain: Domain, kind: SocketKind) -> Self {
         Self {
             domain,

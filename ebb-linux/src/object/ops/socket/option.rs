@@ -21,6 +21,8 @@ use crate::object::{
             WINDOW_CLAMP, preferences, whole_repetitions,
         },
     },
+    tcp_info::TcpInfo,
+    wait::Events,
 };
 
 fn int(bytes: &[u8], at: usize) -> Result<i32> {
@@ -43,6 +45,9 @@ fn timeval(bytes: &[u8]) -> Result<u64> {
     }
     .to_ns())
 }
+
+/// Half of what a window of loopback's may be.
+const LOOPBACK_MSS: i32 = 32_741;
 
 /// Names rather than numbers, of `IPPROTO_TCP`.
 const CONGESTION: u32 = 13;
@@ -282,15 +287,24 @@ impl Objects {
             }),
             (SOCKET, 39) => word(i32::from(socket.domain.number())),
             (TCP, 11) => {
-                // TCP_INFO: the state (1 established, 7 closed, 10 listening); the rest is unknown.
-                let mut info = alloc::vec![0; 104];
-                info[0] = match socket.state {
-                    State::Connected => 1,
-                    State::Listening => 10,
-                    State::Connecting => 2,
-                    State::Idle => 7,
+                // TCP_INFO: a socket without a connection has a state alone.
+                let mut state = socket.tcp_state();
+                let info = match (socket.state, &socket.remote, socket.net) {
+                    (State::Connected, Address::Inet(to), Some(net)) => {
+                        let network = env.network().ok_or(Errno::ENODEV)?;
+                        if network.readiness(net).contains(Events::RDHUP) {
+                            // The peer has ended, and it is known only there.
+                            state = if socket.no_write { 7 } else { 8 };
+                        }
+                        TcpInfo {
+                            path_mtu: network.path_mtu(to.ip().to_canonical()),
+                            ..network.tcp_info(net).unwrap_or_default()
+                        }
+                    }
+                    (State::Connected, ..) => TcpInfo::of_loopback(LOOPBACK_MSS as u32),
+                    _ => TcpInfo::default(),
                 };
-                Ok(info)
+                Ok(info.to_bytes(state))
             }
             // IP_MTU, IPV6_MTU
             (IP, 14) | (IPV6, 24) => match (&socket.remote, socket.state) {
@@ -316,8 +330,7 @@ impl Objects {
                 let headers = if to.is_ipv4() { 40 } else { 60 };
                 word(match (socket.net, env.network()) {
                     (Some(_), Some(network)) => network.path_mtu(to) as i32 - headers,
-                    // Half of what a window of loopback's may be.
-                    _ => 32_741,
+                    _ => LOOPBACK_MSS,
                 })
             }
             (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
