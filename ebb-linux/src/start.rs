@@ -106,6 +106,7 @@ impl Uc {
             if uc.options.terminal {
                 // It has a line discipline of its own.
                 EbbRef::<dyn Console>::get().pass_keys(true);
+                EbbRef::<dyn Console>::get().pass_sizes();
             }
             drop(spawn(pass_input(uc.weak())));
         }

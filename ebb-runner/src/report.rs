@@ -1,7 +1,7 @@
 //! The image's report: lines on the debug console (I/O port 0xe9), apart from the console proper.
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
-//! ask for the terminal's mode. `power-button`: the image ends in its own way when it is asked to, and then says
+//! ask for the terminal's mode, `console sizes` for the size of its window among the keys. `power-button`: the image ends in its own way when it is asked to, and then says
 //! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`, and what follows `info` unless the user wants quiet. All lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
@@ -17,6 +17,8 @@ const LONGEST: usize = 4096;
 pub enum Request {
     /// The image ends with this status.
     Exit(u8),
+    /// The image wants to hear how large the terminal is.
+    Sizes,
     /// The image wants the terminal in this mode.
     Console(Console),
     /// The image listens to its power button.
@@ -85,6 +87,7 @@ impl Report {
             ("shutdown", "") => Request::Shutdown,
             ("exit", status) => Request::Exit(status.parse().ok()?),
             ("console", "raw") => Request::Console(Console::Raw),
+            ("console", "sizes") => Request::Sizes,
             ("console", "line") => Request::Console(Console::Line),
             _ => return None,
         };

@@ -147,6 +147,8 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
         phase: Phase::Running { until: limit },
         limit,
         has_power_button: false,
+        wants_sizes: false,
+        told_size: None,
         asked: None,
         cause: None,
         cores: Vec::new(),
@@ -179,6 +181,7 @@ fn take_signals() -> io::Result<SignalFd> {
         Signal::SIGCHLD,
         Signal::SIGTSTP,
         Signal::SIGCONT,
+        Signal::SIGWINCH,
     ] {
         handled.add(s);
     }
@@ -251,6 +254,10 @@ struct Run {
     limit: Option<Instant>,
     /// The image listens to its power button.
     has_power_button: bool,
+    /// The image wants to hear how large the window is.
+    wants_sizes: bool,
+    /// The size that it was told last.
+    told_size: Option<String>,
     /// When it was pressed.
     asked: Option<Instant>,
     cause: Option<Cause>,
@@ -455,6 +462,7 @@ impl Run {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGCHLD | Signal::SIGCONT) | Err(_) => {}
                 Ok(Signal::SIGTSTP) => self.pause(),
+                Ok(Signal::SIGWINCH) => self.pass_size(),
                 Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) if self.can_be_asked() => {
                     self.asked = Some(Instant::now());
                     self.monitor.power_button();
@@ -483,6 +491,21 @@ impl Run {
         let _ = raise(Signal::SIGSTOP);
         self.terminal.apply();
         let _ = killpg(self.group(), Signal::SIGCONT);
+        // The window may have changed meanwhile.
+        self.pass_size();
+    }
+
+    /// Tells the image the window's size, if it wants to hear that.
+    fn pass_size(&mut self) {
+        if self.wants_sizes
+            && self.terminal.is_raw()
+            && let size @ Some(_) = self.terminal.size()
+            && self.told_size != size
+        {
+            self.told_size = size;
+            let told = self.told_size.iter().flat_map(|size| size.bytes());
+            self.pending_input.extend(told);
+        }
     }
 
     fn take_events(&mut self) {
@@ -517,6 +540,10 @@ impl Run {
         for request in requests {
             match request {
                 Request::Console(mode) => self.terminal.set(*mode),
+                Request::Sizes => {
+                    self.wants_sizes = true;
+                    self.pass_size();
+                }
                 Request::PowerButton => self.has_power_button = true,
                 Request::Shutdown => {
                     if matches!(self.phase, Phase::Asked { .. }) {

@@ -7,6 +7,7 @@
 use std::{io, os::fd::AsFd};
 
 use nix::{
+    libc,
     sys::termios::{
         InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
     },
@@ -47,6 +48,25 @@ impl Terminal {
     /// Whether it may be read and changed: not a terminal, or one whose foreground we are in.
     pub fn is_ours(&self) -> bool {
         !self.is_terminal() || tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+    }
+
+    /// How large its window is, as terminals say it in their mode 2048; `None` when it is no terminal or does not know.
+    pub fn size(&self) -> Option<String> {
+        self.found.as_ref()?;
+        let mut size = libc::winsize {
+            ws_row: 0,
+            ws_col: 0,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: writes one `winsize`, which `size` is.
+        let status = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCGWINSZ, &mut size) };
+        (status == 0 && size.ws_row > 0 && size.ws_col > 0).then(|| {
+            format!(
+                "\x1b[48;{};{};{};{}t",
+                size.ws_row, size.ws_col, size.ws_ypixel, size.ws_xpixel
+            )
+        })
     }
 
     /// Sets the mode.

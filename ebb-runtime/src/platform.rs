@@ -52,6 +52,9 @@ pub trait Console {
     fn pass_keys(&self, every_key: bool) {
         let _ = every_key;
     }
+    /// Asks whoever types to say how large the window is, now and whenever it changes, among the keys: `CSI 48;ROWS;COLUMNS;HEIGHT;WIDTH
+    /// t`, as terminals themselves do in their mode 2048. Nobody need heed it.
+    fn pass_sizes(&self) {}
 }
 
 /// The end of the program.

@@ -219,6 +219,16 @@ fn a_shell_on_the_machines_console_edits_lines_and_stops_and_ends_its_jobs() {
     round(&["fg\r", "\x03"], &["sleep 100", "^C", "# "]);
     round(&["echo st$?\r"], &["st130", "# "]);
     round(&["echo ac\x1b[Db\r"], &["\nabc", "# "]);
+    // The window is made larger, as the runner says it, and then as bash hears of it while a job has the terminal.
+    let size = "\x1b[48;50;132;0;0t";
+    round(&[size, "stty size\r"], &["\n50 132", "# "]);
+    round(
+        &[
+            "bash -c 'trap \"stty size; exit\" WINCH; while :; do sleep 1; done'\r",
+            "\x1b[48;40;100;0;0t",
+        ],
+        &["\n40 100", "# "],
+    );
     round(&["exit 3\r"], &[]);
     drop(keys);
     assert_eq!(child.wait().expect("it ends").code(), Some(3));

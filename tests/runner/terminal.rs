@@ -82,6 +82,19 @@ impl Session {
         self.keyboard.write_all(keys).unwrap();
     }
 
+    /// Gives the window rows, columns, width and height.
+    fn resize(&self, [rows, columns, width, height]: [u16; 4]) {
+        let size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: width,
+            ws_ypixel: height,
+        };
+        // SAFETY: reads one `winsize`, which `size` is.
+        let status = unsafe { libc::ioctl(self.terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+        assert_eq!(status, 0);
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
@@ -177,6 +190,25 @@ fn an_image_can_ask_for_the_mode() {
     eventually("the terminal is raw", || session.is_raw());
     session.press(b"\x1d");
     assert_eq!(session.end(), Some(130));
+}
+
+#[test]
+fn an_image_that_asks_hears_how_large_the_window_is_and_becomes() {
+    needs!("qemu-system-x86_64");
+    let dir = directory("sizes");
+    let lines = "echo console raw >$report; echo console sizes >$report; echo up\n\
+                 head -c 16 | tr '\\033' E; head -c 21 | tr '\\033' E; echo exit 0 >$report";
+    let qemu = fake_qemu(&dir.join("qemu"), lines);
+    let image = Code::default().end().image(&dir.join("image"));
+    let mut session = Session::start(&dir, &image, &[("EBB_QEMU", qemu.to_str().unwrap())]);
+    session.read_until("up");
+    eventually("the terminal is raw", || session.is_raw());
+    session.resize([50, 132, 0, 0]);
+    session.read_until("E[48;50;132;0;0t");
+    session.press(b"ab");
+    session.resize([24, 80, 640, 384]);
+    session.read_until("E[48;24;80;384;640t");
+    assert_eq!(session.end(), Some(0));
 }
 
 #[test]

@@ -30,4 +30,8 @@ impl Console for Native {
         let mode = if every_key { "raw" } else { "line" };
         report::line(format_args!("console {mode}"));
     }
+
+    fn pass_sizes(&self) {
+        report::line(format_args!("console sizes"));
+    }
 }
