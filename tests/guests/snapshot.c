@@ -1,4 +1,5 @@
 // For tests/snapshots.rs: a program with memory, a thread, a pipe, an epoll set and a timer, which obeys lines on its input.
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "waiters.h"
 
 #define PAGES 600
 static unsigned char memory[PAGES][4096] __attribute__((aligned(4096)));
@@ -168,6 +170,11 @@ int main(void) {
         } else if (!strcmp(line, "sleep")) {
             usleep(300000);
             puts("slept");
+        } else if (!strcmp(line, "wait")) {
+            begin_waiting();
+            puts("waiting");
+        } else if (!strcmp(line, "wake")) {
+            end_waiting();
         } else if (!strcmp(line, "map")) {
             map_file();
             puts("mapped");

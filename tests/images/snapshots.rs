@@ -251,6 +251,34 @@ async fn asleep(snapshot: &Snapshot) {
     println!("asleep: a clone of a sleeping program wakes");
 }
 
+/// What each of the waiting threads of the program says when it is woken.
+const WOKEN: &str = "4 read, 1 1, 1, 0 1, 6 twoand, 100000, 1, 8 sent, 0, 0, 8 halfway, window 50 132, echo 1, in order 1";
+
+/// Captures a program whose threads wait in a call of each kind, with parts of some done, and which has a terminal with half a
+/// line: it and its clones go on where they were.
+async fn waiting(snapshot: &Snapshot) {
+    let uc = snapshot
+        .start_clone(CloneOptions::default())
+        .expect("there is memory");
+    assert_eq!(ask(&uc, "wait").await, "waiting");
+    time::sleep(Duration::from_millis(300)).await;
+    uc.parked().await;
+    let taken = Snapshot::capture(&uc).expect("it can be captured");
+    let clones = [(); 3].map(|()| {
+        taken
+            .start_clone(CloneOptions::default())
+            .expect("there is memory")
+    });
+    for uc in clones.iter().chain([&uc]) {
+        assert_eq!(ask(uc, "wake").await, WOKEN);
+    }
+    for gone in clones {
+        end(gone).await;
+    }
+    end(uc).await;
+    println!("waiting: calls that wait go on in clones, and so does a terminal");
+}
+
 /// Snapshots of clones, whose parents end: what is left goes on, and dropping one gives back what only it held.
 async fn orphaned(snapshot: &Snapshot, whole: bool) {
     // What a UC and a snapshot take besides the guest's memory.
@@ -714,6 +742,7 @@ async fn main() {
         isolated(&snapshot, seed, clones / 2, false).await;
     }
     asleep(&snapshot).await;
+    waiting(&snapshot).await;
     orphaned(&snapshot, true).await;
     orphaned(&snapshot, false).await;
     if port > 0 {
