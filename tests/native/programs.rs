@@ -322,6 +322,107 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
     assert!(ask("closed/").contains("403 Forbidden"));
 }
 
+/// What sshd is told: keys only, and nothing of what a whole Debian would have.
+const SSHD: &str = "Port 22\nHostKey /etc/ssh/host\nPidFile none\nAuthorizedKeysFile /etc/ssh/authorized\nStrictModes no\n\
+                    UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nUseDNS no\nPrintLastLog no\n";
+
+#[test]
+fn a_shell_by_ssh_has_a_terminal_as_large_as_the_clients() {
+    needs!(
+        "qemu-system-x86_64",
+        "/usr/sbin/sshd",
+        "ssh",
+        "ssh-keygen",
+        "script"
+    );
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ssh");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).expect("it is made");
+    let at = |name: &str| folder.join(name).display().to_string();
+    for key in ["host", "user"] {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f", &at(key)])
+            .status();
+        assert!(made.is_ok_and(|s| s.success()), "a key is made");
+    }
+    let users = "root:x:0:0::/root:/usr/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n";
+    for (name, text) in [("config", SSHD), ("passwd", users)] {
+        std::fs::write(folder.join(name), text).expect("it is written");
+    }
+    let archive = pack(
+        "ssh",
+        &format!(
+            "program /usr/sbin/sshd\nargs -D -e -f /etc/ssh/config\ndirectory /tmp\ndirectory /root\n\
+             directory /run/sshd\nfile /etc/ssh/config {}\nfile /etc/ssh/host {}\nfile /etc/ssh/authorized {}\n\
+             file /etc/passwd {}\nfile /usr/bin/bash\nfile /usr/bin/stty\nfile /usr/bin/sleep\nsymlink /bin usr/bin\n",
+            at("config"),
+            at("host"),
+            at("user.pub"),
+            at("passwd")
+        ),
+    );
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("there is a free port")
+        .port();
+    let child = image(&archive, &[])
+        .env("EBB_FORWARD", format!("{port}:22"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _ended = Ended(child.expect("the runner starts"));
+    let begun = Instant::now();
+    let greets = || {
+        let mut first = [0; 4];
+        let stream = TcpStream::connect(("127.0.0.1", port));
+        stream.is_ok_and(|mut s| {
+            let _ = s.set_read_timeout(Some(Duration::from_secs(5)));
+            std::io::Read::read_exact(&mut s, &mut first).is_ok() && first == *b"SSH-"
+        })
+    };
+    while !greets() {
+        assert!(begun.elapsed() < Duration::from_secs(90), "sshd is not up");
+        sleep(Duration::from_millis(300));
+    }
+    // `script` gives the client a terminal of its own.
+    let client = format!(
+        "stty rows 50 cols 132; exec ssh -t -p {port} -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+         -o LogLevel=ERROR root@127.0.0.1",
+        at("user")
+    );
+    let mut session = Command::new("script")
+        .args(["-qec", &client, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let mut keys = session.stdin.take().expect("it is a pipe");
+    let mut output = session.stdout.take().expect("it is a pipe");
+    let (send, says) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
+            let _ = send.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
+        }
+    });
+    let mut said = String::new();
+    for (typed, shown) in [
+        ("", "# "),
+        ("stty size\r", "\n50 132"),
+        ("sleep 100\r", "sleep 100"),
+        ("\x03", "^C"),
+        ("echo st$?\r", "\nst130"),
+        ("exit 5\r", "exit 5"),
+    ] {
+        keys.write_all(typed.as_bytes()).expect("it listens");
+        until(&says, &mut said, shown);
+        // Until the job that is to be ended runs.
+        sleep(Duration::from_secs(1));
+    }
+    let mut session = Ended(session);
+    assert_eq!(session.0.wait().expect("it ends").code(), Some(5));
+}
+
 struct Ended(Child);
 
 impl Drop for Ended {

@@ -52,6 +52,9 @@ const ALL: &[&str] = &[
     "redis-server",
     "redis-benchmark",
     "sqlite3",
+    "ssh",
+    "ssh-keygen",
+    "/usr/sbin/sshd",
     "wrk",
 ];
 
