@@ -19,6 +19,7 @@
 //! | [`io`] | where a transfer's bytes come from and go to |
 //! | [`wait`] | readiness, wait queues, deadlines, interest lists |
 //! | [`credentials`] | users, groups and capabilities of a process |
+//! | [`tcp_info`] | what a program is told of a connection |
 //! | [`env`](mod@env) | what objects ask of the UC around them, its network included |
 //! | [`interfaces`] | the network interfaces, as netlink, ioctls and /proc tell of them |
 //! | [`kind`] | pipes, sockets and so on: one kind of object each |

@@ -79,8 +79,14 @@ impl TcpInfo {
     pub(crate) fn to_bytes(self, state: u8) -> Vec<u8> {
         let mut info = alloc::vec![0; BYTES];
         let mss = self.mss.max(1);
-        let (sack, scale) = (self.sack, self.window_scales);
-        let options = u8::from(sack) * SACK | u8::from(scale.is_some()) * WSCALE;
+        let scale = self.window_scales;
+        let mut options = 0;
+        if self.sack {
+            options |= SACK;
+        }
+        if scale.is_some() {
+            options |= WSCALE;
+        }
         let (peer, own) = scale.unwrap_or_default();
         let resending = u8::from(self.timeouts > 0) * 4;
         info[..7].copy_from_slice(&[
