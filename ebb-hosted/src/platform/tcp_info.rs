@@ -1,5 +1,5 @@
 //! How the kernel says that a connection fares: `TCP_INFO`, read by the offsets of `linux/tcp.h`, because the structure of the C
-//! library ends where Linux' of twenty years ago did.
+//! library ends where Linux' of twenty years ago did. Linux counts the SYN of the side that opened a connection as a byte of it.
 
 use std::{io, os::fd::AsRawFd, time::Duration};
 
@@ -61,5 +61,40 @@ fn told(info: &[u8; BYTES]) -> TcpInfo {
         bytes_received: long(128),
         segments_resent: word(100),
         silence: Duration::from_millis(word(56).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    #[test]
+    fn both_ends_tell_what_has_gone_between_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client =
+            TcpStream::connect(listener.local_addr().expect("bound")).expect("it is there");
+        let (mut server, _) = listener.accept().expect("it has come");
+        client.write_all(&[7; 5000]).expect("there is room");
+        server.read_exact(&mut [0; 5000]).expect("it comes");
+        server.write_all(&[7; 20]).expect("there is room");
+        client.read_exact(&mut [0; 20]).expect("it comes");
+        let [client, server] =
+            [client, server].map(|end| of(&Socket::from(end)).expect("it is TCP"));
+        // The kernel counts the SYN among the bytes of the side that opened it.
+        assert_eq!((client.bytes_received, server.bytes_received), (20, 5001));
+        assert_eq!(
+            (client.bytes_acknowledged, server.bytes_acknowledged),
+            (5001, 20)
+        );
+        assert_eq!(
+            (client.in_flight, client.unsent, client.segments_resent),
+            (0, 0, 0)
+        );
+        assert!(client.round_trip > Duration::ZERO && client.mss > 500);
+        assert!(client.congestion_window >= client.mss && client.send_window > 0);
     }
 }
