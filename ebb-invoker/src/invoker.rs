@@ -11,7 +11,7 @@ use ebb_openwhisk::pool::InstanceId;
 use hashbrown::HashMap;
 
 use crate::instance::{Instance, InstanceMaker};
-use crate::rest::Restless;
+use crate::restless::Restless;
 use crate::uncaptured::Uncaptured;
 
 /// What one core has.

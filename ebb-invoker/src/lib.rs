@@ -103,6 +103,7 @@ pub mod options;
 pub mod parts;
 pub mod relay;
 mod rest;
+mod restless;
 mod run;
 mod secret;
 pub mod service;

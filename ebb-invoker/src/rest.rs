@@ -13,36 +13,13 @@ use ebb_openwhisk::pool::InstanceId;
 
 use crate::books::Books;
 use crate::invoker::Invoker;
+use crate::restless::Restless;
 
-/// How long an instance has been idle when it rests, and when it rests for long. What the next call is delayed by then is less than a
-/// ten-thousandth of that.
-const IDLE: Duration = Duration::from_millis(500);
-const LONG: Duration = Duration::from_secs(10);
 /// How often this core looks for such instances, while there may be any: at least, and when none is due soon.
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(1);
 /// How long a busy core puts it off.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// An instance that has been called.
-#[derive(Clone, Copy)]
-pub(crate) struct Restless {
-    /// When its last call ended.
-    since: Instant,
-    /// It rests, and not for long yet.
-    rests: bool,
-}
-
-impl Restless {
-    /// How long it has to be idle.
-    const fn patience(self) -> Duration {
-        if self.rests { LONG } else { IDLE }
-    }
-
-    fn is_due(self) -> bool {
-        self.since.elapsed() >= self.patience()
-    }
-}
 
 /// An instance has served a call.
 pub(crate) fn note_call(id: InstanceId) {

@@ -439,3 +439,13 @@ impl Areas {
         }
     }
 }
+
+/// Where the page of a file lies that an area would show; `None` for one that would be zeroes.
+pub(super) fn file_page(area: &Area, page: u64) -> Option<PhysAddr> {
+    let offset = area.offset + (page - area.start);
+    match &area.backing {
+        Backing::Image { start, len } => (offset < *len).then(|| start.offset(offset)),
+        Backing::Private(object) => object.frame_of(offset / super::PAGE),
+        Backing::Anonymous | Backing::Shared(_) => None,
+    }
+}

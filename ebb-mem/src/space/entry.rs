@@ -32,6 +32,11 @@ pub(super) const HELD: u64 = 1 << 10;
 pub(super) const NO_EXECUTE: u64 = 1 << 63;
 pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// The frame that an entry names.
+pub(super) fn frame_of(entry: u64) -> PhysAddr {
+    PhysAddr(entry & ADDRESS)
+}
+
 pub(super) fn shift(level: u32) -> u32 {
     12 + 9 * level
 }

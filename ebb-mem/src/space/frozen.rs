@@ -1,6 +1,6 @@
 //! Spaces that never run again: what copies are made of, on any core.
 
-use super::table::Use;
+use super::folded::Use;
 use super::{Access, Error, Shared, Space};
 use alloc::sync::Arc;
 use alloc::vec::Vec;

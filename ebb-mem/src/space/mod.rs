@@ -19,8 +19,10 @@ mod delta;
 #[cfg(test)]
 mod delta_tests;
 mod entry;
+mod folded;
 mod frozen;
 mod line;
+mod lines;
 #[cfg(test)]
 mod object_tests;
 mod shared;
@@ -33,8 +35,9 @@ mod tests;
 
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Flags, Protection};
-pub use delta::{Delta, Lines};
+pub use delta::Delta;
 pub use frozen::{Frozen, WorkingSet};
+pub use lines::Lines;
 pub use shared::{Quota, Shared};
 pub use stored::{Building, DeltaParts, IsShared, LINE_BYTES, Outline, PageBytes};
 pub use table::{Stale, Usage};

@@ -6,10 +6,11 @@
 //! - whoever gives the parts back is not believed: areas are checked as a whole ([`Outline::is_sound`]), pages one by one, so
 //!   that a space made of any parts is one that a guest may have made by mapping and writing.
 
-use super::area::Areas;
-use super::delta::{Changed, Lines, file_page};
+use super::area::{Areas, file_page};
+use super::delta::Changed;
 use super::entry::{ADDRESS, FOREIGN, HELD, OBJECT, SHARED, bits, entries, read, set};
 use super::line::Line;
+use super::lines::Lines;
 use super::{Area, Backing, Delta, Error, Flags, Frozen, GUEST_END, GUEST_START, PAGE, Space};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use alloc::vec::Vec;

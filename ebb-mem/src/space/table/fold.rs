@@ -10,12 +10,14 @@
 //! - whoever changes a range ([`Tables::prepare`]), copies a space or compares it with another one unfolds before.
 
 use super::super::area::Areas;
-use super::super::delta::{Lines, content, file_page, frame_of};
+use super::super::area::file_page;
 use super::super::entry::{
     ACCESSED, ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER,
-    WRITE, exclusive, read, set, shift, slot, unlike,
+    WRITE, exclusive, frame_of, read, set, shift, slot, unlike,
 };
+use super::super::folded::{Folded, FoldedPage, Use, release};
 use super::super::line::{LINES, Line, Page, copy_page, ones, unlike_lines};
+use super::super::lines::content;
 use super::super::{Backing, Fault, Flags};
 use super::Tables;
 use crate::{PhysAddr, frame, phys_to_virt};
@@ -28,120 +30,11 @@ const MOST: u32 = 32;
 /// What a page that had no frame is compared with.
 static ZEROES: Page = Page([[0; 8]; LINES]);
 
-/// A folded page.
-struct FoldedPage {
-    address: u64,
-    /// A bit for each line that is kept; 0 when the page is not folded any more.
-    kept: u64,
-    /// Which of all lines is its first one.
-    first: usize,
-    /// Its entry without the frame.
-    rights: u64,
-    /// It was in use until it was folded.
-    expected: bool,
-    /// The frame that it differs from, [`FOREIGN`] if that has no references; 0 for zeroes.
-    before: u64,
-}
-
-/// The folded pages of a space, by address.
-#[derive(Default)]
-pub(super) struct Folded {
-    pages: Vec<FoldedPage>,
-    lines: Lines,
-    /// How many of them are folded still.
-    left: usize,
-}
-
-impl Folded {
-    #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.left == 0
-    }
-
-    fn position(&self, page: u64) -> Option<usize> {
-        let found = self.pages.binary_search_by_key(&page, |p| p.address);
-        found.ok().filter(|at| self.pages[*at].kept != 0)
-    }
-
-    /// Whether a page is folded.
-    pub fn has(&self, page: u64) -> bool {
-        !self.is_empty() && self.position(page).is_some()
-    }
-
-    /// Bytes that they take.
-    pub fn size(&self) -> u64 {
-        (self.pages.capacity() * size_of::<FoldedPage>() + self.lines.size()) as u64
-    }
-
-    /// Adds a page; false when there is no memory for it.
-    fn add(&mut self, page: FoldedPage, lines: impl Iterator<Item = Line>) -> bool {
-        let page = FoldedPage {
-            first: self.lines.len(),
-            ..page
-        };
-        if self.pages.try_reserve(1).is_err() || self.lines.extend(lines).is_none() {
-            return false;
-        }
-        self.pages.push(page);
-        self.left += 1;
-        true
-    }
-
-    /// Those that are folded still, in lists of their own; `None` when there is no memory for these.
-    fn compacted(&mut self) -> Option<Self> {
-        let mut new = Self::default();
-        let left = self.pages.iter().filter(|page| page.kept != 0);
-        let mut all = true;
-        for page in left {
-            let lines = self.lines.from(page.first).copied();
-            all &= new.add(
-                FoldedPage { ..*page },
-                lines.take(page.kept.count_ones() as usize),
-            );
-        }
-        // One of the two has the references.
-        let without = if all { &mut *self } else { &mut new };
-        without.pages.iter_mut().for_each(|page| page.before = 0);
-        all.then_some(new)
-    }
-
-    fn sort(&mut self) {
-        self.pages.sort_unstable_by_key(|page| page.address);
-        self.pages.shrink_to_fit();
-        self.lines.shrink();
-    }
-}
-
-/// Gives up the reference to a frame that a page was folded against.
-fn release(before: u64) {
-    if before != 0 && before & FOREIGN == 0 {
-        // SAFETY: the reference is the folded page's, which is gone.
-        unsafe { frame::release(frame_of(before)) };
-    }
-}
-
-impl Drop for Folded {
-    fn drop(&mut self) {
-        self.pages.iter().for_each(|page| release(page.before));
-    }
-}
-
 /// An entry of this space's own that is not what the other space has there.
 struct Own {
     page: u64,
     at: *mut u64,
     theirs: u64,
-}
-
-/// How a page was used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// Not at all.
-    None,
-    /// It was only read.
-    Read,
-    /// It was written to, by the program itself.
-    Written,
 }
 
 /// How an entry's page was used; the CPU notes it anew from now on.

@@ -22,12 +22,11 @@ use super::entry::{
     count, count_unique, differences, entries, may_write, read, release_table, set, shift, slot,
     slots, survey,
 };
+use super::folded::Folded;
 use super::line::copy_table;
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use core::ops::Range;
-use fold::Folded;
-pub use fold::Use;
 
 /// What has to be dropped from the TLB.
 #[derive(Clone, Copy, Debug, Default)]
