@@ -83,13 +83,14 @@ pub(crate) fn relieve_if_short() {
     }
 }
 
-/// Throws away the instances of actions that were changed or deleted. Runs after each change, and when all actions are known.
+/// Throws away the instances of actions that were changed or deleted. Runs after each change.
 pub(crate) fn forget_stale() {
     let books = EbbRef::<Books>::get();
-    let Some(current) = books.controller(|c| c.revisions()) else {
+    let ended = books.controller(ebb_openwhisk::Controller::take_ended);
+    if ended.is_empty() {
         return;
-    };
-    let is_current = |revision| current.contains(&revision);
+    }
+    let is_current = |revision| !ended.contains(&revision);
     match books.back_end() {
         Some(back_end) => back_end.keep_only(&is_current),
         None => keep_only(&is_current),

@@ -27,7 +27,6 @@ use ebb_store::Error;
 use hashbrown::HashMap;
 
 use crate::books::{Books, NAMESPACE};
-use crate::evict;
 use crate::keep::{Changed, Keeper, bring_back};
 use crate::key::random_key;
 use crate::options::ServiceOptions;
@@ -121,8 +120,6 @@ async fn load(place: String, runtimes: Runtimes, begun: Instant) -> String {
     for lost in &loaded.lost {
         tell_damage(&place, lost);
     }
-    // Which actions are no more could not be told before.
-    evict::forget_stale();
     format!(
         "{} entities and {} records were read within {} ms",
         loaded.entities,

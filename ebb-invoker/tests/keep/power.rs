@@ -5,8 +5,18 @@ use std::{cell::RefCell, env, rc::Rc};
 use ebb_block::sim::{Random, SimDisk};
 use ebb_invoker::keep::Keeper;
 use ebb_openwhisk::Controller;
+use ebb_openwhisk::entity::Entity;
 
 use crate::{Held, State, World, ask, asked, change, question, record, state};
+
+/// The revisions of all actions that are here.
+fn revisions(controller: &Controller) -> Vec<u64> {
+    let actions = controller.store().iter().filter_map(|entity| match entity {
+        Entity::Action(action) => Some(action.revision),
+        _ => None,
+    });
+    actions.collect()
+}
 
 #[derive(Default)]
 struct History {
@@ -39,7 +49,7 @@ async fn client(
         let told = {
             let mut history = history.borrow_mut();
             history.states.push(state(&whole.borrow()));
-            let revisions = held.0.borrow().store().revisions();
+            let revisions = revisions(&held.0.borrow());
             history.revisions.extend(revisions);
             history.states.len() - 1
         };
@@ -71,7 +81,7 @@ fn live(disk: &SimDisk, seed: u64) -> SimDisk {
         states: vec![state(&whole.borrow())],
         ..History::default()
     }));
-    let before = whole.borrow().store().revisions();
+    let before = revisions(&whole.borrow());
     for _ in 0..1 + random.below(4) {
         let random = Random::new(random.number());
         world.spawn(client(

@@ -209,9 +209,9 @@ impl Controller {
         &self.activations
     }
 
-    /// The revisions of all actions that there are; `None` as long as some are to come.
-    pub fn revisions(&self) -> Option<hashbrown::HashSet<u64>> {
-        (self.store.expected() == 0).then(|| self.store.revisions())
+    /// The revisions of actions that were replaced or removed since this was asked the last time.
+    pub fn take_ended(&mut self) -> hashbrown::HashSet<u64> {
+        self.store.take_ended()
     }
 
     /// What was looked for since this was asked the last time, and is to come. What was done with what was found counts for

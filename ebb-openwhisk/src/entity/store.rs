@@ -16,7 +16,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{borrow::Borrow, ops::Bound};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// The entities.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Store {
     revision: u64,
     /// What was put in or taken out since that was asked last, if somebody asks.
     changed: Option<Vec<FullName>>,
+    /// Revisions of actions that ended since that was asked last.
+    ended: HashSet<u64>,
     /// Triggers by the time when their alarm is due, in epoch milliseconds.
     alarms: BTreeSet<(u64, FullName)>,
     absent: Absent,
@@ -101,6 +103,7 @@ impl Store {
             most_entities: 100_000,
             revision: 0,
             changed: None,
+            ended: HashSet::new(),
             alarms: BTreeSet::new(),
             absent: Absent::default(),
             rules: HashMap::new(),
@@ -246,13 +249,16 @@ impl Store {
         self.len() == 0
     }
 
-    /// The revisions of all actions that are here.
-    pub fn revisions(&self) -> hashbrown::HashSet<u64> {
-        let actions = self.iter().filter_map(|entity| match entity {
-            Entity::Action(action) => Some(action.revision),
-            _ => None,
-        });
-        actions.collect()
+    /// The revisions of actions that were replaced or removed since this was asked the last time: a change costs what it changes,
+    /// however many entities there are.
+    pub fn take_ended(&mut self) -> HashSet<u64> {
+        core::mem::take(&mut self.ended)
+    }
+
+    fn end_revision(&mut self, entity: &Entity) {
+        if let Entity::Action(action) = entity {
+            self.ended.insert(action.revision);
+        }
     }
 
     /// The entity of that name.
@@ -309,8 +315,17 @@ impl Store {
         if let Some(due_ms) = due_ms(&entity) {
             self.alarms.insert((due_ms, name.clone()));
         }
+        let revision = match &entity {
+            Entity::Action(action) => Some(action.revision),
+            _ => None,
+        };
         if let Some(Named(old)) = self.entities.replace(Named(entity)) {
             self.forget_alarm(&old);
+            self.end_revision(&old);
+        }
+        // It may be one that was replaced and comes back.
+        if let Some(revision) = revision {
+            self.ended.remove(&revision);
         }
     }
 
@@ -321,6 +336,7 @@ impl Store {
         }
         let Named(entity) = self.entities.take(name)?;
         self.forget_alarm(&entity);
+        self.end_revision(&entity);
         self.bytes -= entity.size();
         self.let_go(&name.namespace, entity.size());
         self.note(name);

@@ -1,6 +1,8 @@
 //! What a PUT with `overwrite=true` replaces and what it keeps: differently for each kind of entity.
 
 use crate::common::{Bed, js};
+use ebb_openwhisk::entity::Entity;
+use ebb_openwhisk::name::FullName;
 use serde_json::{Value, json};
 
 fn pair(key: &str, value: Value) -> Value {
@@ -272,4 +274,37 @@ fn an_image_of_node_is_the_node_there_is() {
             text,
         );
     }
+}
+
+#[test]
+fn what_a_change_ends_is_told_once_and_a_new_action_ends_nothing() {
+    let bed = Bed::new();
+    let ended = || bed.controller.borrow_mut().take_ended();
+    let revision = || {
+        let controller = bed.controller.borrow();
+        let mut all = controller.store().iter().filter_map(|entity| match entity {
+            Entity::Action(action) if action.common.name.name == "changes" => Some(action.revision),
+            _ => None,
+        });
+        all.next().expect("it is there")
+    };
+    bed.put_action("changes");
+    let first = revision();
+    assert!(ended().is_empty(), "nothing was there before");
+    bed.put("/_/actions/changes?overwrite=true", js("other"));
+    let second = revision();
+    assert!(ended().into_iter().eq([first]) && ended().is_empty());
+    // What could not be kept is taken back.
+    let name = FullName::new("guest", "changes");
+    let held = bed.controller.borrow().store().held(&name).cloned();
+    bed.put("/_/actions/changes?overwrite=true", js("third"));
+    let third = revision();
+    let back = held.expect("it is there");
+    let put = bed.controller.borrow_mut().store_mut().insert(back);
+    assert!(put.is_ok() && ended().into_iter().eq([third]));
+    assert_eq!(
+        bed.ask("DELETE", "/_/actions/changes", json!({})).status,
+        200
+    );
+    assert!(ended().into_iter().eq([second]) && ended().is_empty());
 }
