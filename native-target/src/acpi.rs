@@ -1,9 +1,11 @@
-//! What the ACPI tables say of the machine: cores, interrupt routing, timers, PCI.
+//! What the firmware's tables say of the machine: cores, interrupt routing, timers, PCI. A machine without ACPI tables has a
+//! MultiProcessor table (`mp_table`), or is taken for one of a single core.
 //!
 //! What must hold: [`read`] runs once, before any other core; afterwards [`get`] returns the same
 //! facts for ever.
 
 use crate::cpu::MAX_CORES;
+use crate::mp_table::{self, Entry, Firmware};
 use crate::paging::{self, linear};
 use ::acpi::sdt::fadt::Fadt;
 use ::acpi::sdt::hpet::HpetInfo;
@@ -88,13 +90,15 @@ pub fn power_off_port() -> Option<u16> {
     MACHINE.get()?.pm1a_control
 }
 
-/// Why the tables are of no use.
+/// Whose word [`get`] gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bad {
-    /// No root pointer, neither from the loader nor in the BIOS area.
-    NoRoot,
-    /// No table of cores and interrupt controllers (MADT).
-    NoMadt,
+pub enum Source {
+    /// The ACPI tables'.
+    Acpi,
+    /// The MultiProcessor table's.
+    MpTable,
+    /// Nobody's: one core, and interrupts of it alone.
+    Nothing,
 }
 
 /// Where tables outside the linear map are mapped: physical start, end, address.
@@ -209,36 +213,58 @@ impl Handler for Access {
 
 /// Reads the tables; `root` is where the loader says the root pointer is (0: it does not), `boot_core` the
 /// APIC ID of the core this runs on.
-///
-/// # Errors
-/// See [`Bad`].
-pub fn read(root: u64, boot_core: u32) -> Result<&'static Machine, Bad> {
+pub fn read(root: u64, boot_core: u32) -> Source {
+    let (machine, source) = if let Some(machine) = read_acpi(root, boot_core) {
+        (machine, Source::Acpi)
+    } else if let Some(machine) = read_mp_table(boot_core) {
+        (machine, Source::MpTable)
+    } else {
+        (Machine::of_one_core(boot_core), Source::Nothing)
+    };
+    MACHINE.call_once(|| machine);
+    source
+}
+
+/// The bytes of physical memory from `start` to `end`, none of them where they are not mapped.
+fn firmware_bytes(start: usize, end: usize) -> &'static [u8] {
+    let at = linear(start as u64).cast::<u8>();
+    if !paging::is_mapped(at as u64, (end - start) as u64) {
+        return &[];
+    }
+    // SAFETY: mapped for ever, just checked; while the tables are read nobody writes below 1 MiB, for other cores are not
+    // started yet and the heap does not exist.
+    unsafe { core::slice::from_raw_parts(at, end - start) }
+}
+
+fn read_mp_table(boot_core: u32) -> Option<Machine> {
+    let firmware = Firmware {
+        low: firmware_bytes(0, mp_table::LOW_END),
+        rom: firmware_bytes(mp_table::ROM, mp_table::ROM_END),
+    };
+    let mut machine = Machine::of_one_core(boot_core);
+    firmware.read(|entry| match entry {
+        Entry::Core(id) => machine.add_core(id, 1),
+        Entry::IoApic(address) => machine.io_apics[0] = IoApic { address, first: 0 },
+        Entry::Isa { line, input, flags } => machine.isa[line] = (input, flags),
+    })?;
+    Some(machine)
+}
+
+/// `None` without a root pointer, neither from the loader nor in the BIOS area, and without a table of cores and interrupt
+/// controllers (MADT).
+fn read_acpi(root: u64, boot_core: u32) -> Option<Machine> {
     let at = if root != 0 {
         root as usize
     } else {
         // SAFETY: the BIOS area is mapped (the first MiB is).
-        let found = unsafe { Rsdp::search_for_on_bios(Access) }.map_err(|_| Bad::NoRoot)?;
+        let found = unsafe { Rsdp::search_for_on_bios(Access) }.ok()?;
         found.raw().physical_start()
     };
     // SAFETY: the address comes from the loader or the search; the crate checks the signature.
-    let tables = unsafe { AcpiTables::from_rsdp(Access, at) }.map_err(|_| Bad::NoRoot)?;
+    let tables = unsafe { AcpiTables::from_rsdp(Access, at) }.ok()?;
+    let mut machine = Machine::of_one_core(boot_core);
 
-    let mut machine = Machine {
-        cores: [0; MAX_CORES],
-        count: 1,
-        ignored: 0,
-        io_apics: [IoApic::default(); 4],
-        isa: core::array::from_fn(|i| (i as u32, 0)),
-        pm_timer: None,
-        pm_timer_32: false,
-        pm1a_control: None,
-        power_button: None,
-        hpet: None,
-        ecam: None,
-    };
-    machine.cores[0] = boot_core;
-
-    let madt = tables.find_table::<Madt>().ok_or(Bad::NoMadt)?;
+    let madt = tables.find_table::<Madt>()?;
     let mut io_apics = 0;
     // A table with an entry of length 0 would never end.
     for entry in madt.get().entries().take(4096) {
@@ -299,10 +325,28 @@ pub fn read(root: u64, boot_core: u32) -> Result<&'static Machine, Bad> {
             last: entry.bus_number_end,
         })
     });
-    Ok(MACHINE.call_once(|| machine))
+    Some(machine)
 }
 
 impl Machine {
+    fn of_one_core(boot_core: u32) -> Self {
+        let mut machine = Self {
+            cores: [0; MAX_CORES],
+            count: 1,
+            ignored: 0,
+            io_apics: [IoApic::default(); 4],
+            isa: core::array::from_fn(|i| (i as u32, 0)),
+            pm_timer: None,
+            pm_timer_32: false,
+            pm1a_control: None,
+            power_button: None,
+            hpet: None,
+            ecam: None,
+        };
+        machine.cores[0] = boot_core;
+        machine
+    }
+
     fn add_core(&mut self, id: u32, flags: u32) {
         // Bit 0: enabled. A core that could be plugged in later is not one.
         if flags & 1 == 0 || self.cores[..self.count].contains(&id) {

@@ -157,19 +157,7 @@ fn no_memory(what: &str) -> ! {
 extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     let handover = handover();
     let options = *OPTIONS.get().unwrap_or(&Options::DEFAULT);
-    match acpi::read(handover.rsdp, block.apic_id) {
-        Ok(_) => {}
-        Err(acpi::Bad::NoRoot) => fault::refuse(
-            report::MACHINE,
-            format_args!("the machine has no ACPI tables; do not start it with acpi=off"),
-        ),
-        Err(acpi::Bad::NoMadt) => fault::refuse(
-            report::MACHINE,
-            format_args!(
-                "the ACPI tables name no cores and interrupt controllers (no MADT); use another machine type"
-            ),
-        ),
-    }
+    let tables = acpi::read(handover.rsdp, block.apic_id);
     timeline::mark("ACPI");
     // SAFETY: as in `start`.
     let entry = unsafe { ENTRY_TSC.load(Ordering::Relaxed) };
@@ -202,6 +190,11 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
     if launch.no_low_page {
         crate::inform!(
             "ebb: no page below 1 MiB is free to start other cores from; going on with one core"
+        );
+    }
+    if tables == acpi::Source::Nothing {
+        crate::inform!(
+            "ebb: the machine has neither ACPI tables nor an MP table, which would name its cores and I/O APIC; going on with one core and without interrupts of ISA devices"
         );
     }
     let ignored = acpi::get().ignored;
