@@ -565,6 +565,19 @@ fn other_machines_of_qemus_boot_too() {
 }
 
 #[test]
+fn cpus_from_nehalem_on_and_64_cores_boot() {
+    needs!("qemu-system-x86_64");
+    for cpu in ["Nehalem", "Westmere", "SandyBridge", "Haswell", "EPYC"] {
+        boot_bare(&["-M", "q35", "-cpu", cpu, "-smp", "2"])
+            .ends_with(0)
+            .says(&["2 cores"]);
+    }
+    boot_bare(&["-M", "pc", "-cpu", "Nehalem", "-smp", "64"])
+        .ends_with(0)
+        .says(&["64 cores"]);
+}
+
+#[test]
 fn a_machine_without_acpi_tells_its_cores_by_the_mp_table() {
     needs!("qemu-system-x86_64");
     for (machine, cores) in [
