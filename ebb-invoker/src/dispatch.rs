@@ -22,7 +22,7 @@ use ebb_openwhisk::pool::{After, Dispatch, Grant, InstanceId, Source, Submitted}
 use ebb_openwhisk::{Controller, Executor, metrics, perform};
 
 use crate::books::{Books, Ticket, epoch_ms};
-use crate::evict::{evict, relieve_if_short};
+use crate::evict::{discard, evict, relieve_if_short};
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::{Invoker, elapsed_us, here};
 use crate::parts::Parts;
@@ -189,7 +189,12 @@ async fn run(
 /// Tells the books that an instance is free, and whoever may run now.
 fn release(id: InstanceId, after: After) {
     let books = EbbRef::<Books>::get();
-    hand_out(books.pool(|pool| pool.release(id, after, now_us())));
+    let (ready, left_over) =
+        books.pool(|pool| (pool.release(id, after, now_us()), pool.take_left_over()));
+    hand_out(ready);
+    if !left_over.is_empty() {
+        discard(left_over);
+    }
 }
 
 /// Tells waiting calls where they may run.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ebb::{CoreId, EbbRef, RemoteHandle, spawn, spawn_on, time};
-use ebb_openwhisk::pool::{Evicted, InstanceId};
+use ebb_openwhisk::pool::{Evicted, InstanceId, Victim};
 
 use crate::books::Books;
 use crate::capture::{capture, put_off};
@@ -19,15 +19,29 @@ pub(crate) const ROOM: u64 = 16 << 20;
 /// Ends instances, and lets go of snapshots, that have to make room. What comes back is ready when those of other cores have
 /// ended; it need not be waited for.
 pub(crate) fn evict(evicted: Evicted<SharedSnapshot>) -> Vec<RemoteHandle<()>> {
+    end_each(evicted.instances, end)
+}
+
+/// Ends instances of actions that were changed or deleted, as [`evict`] does: nobody wants their snapshots any more.
+pub(crate) fn discard(instances: Vec<Victim>) -> Vec<RemoteHandle<()>> {
+    end_each(instances, |id| {
+        let mut uncaptured = EbbRef::<Invoker>::get().uncaptured.borrow_mut();
+        uncaptured.retain(|due| due.instance != id);
+        drop(uncaptured);
+        end(id);
+    })
+}
+
+fn end_each(victims: Vec<Victim>, end: fn(InstanceId)) -> Vec<RemoteHandle<()>> {
     let mut elsewhere = Vec::new();
-    for victim in evicted.instances {
-        let id = victim.instance;
-        if victim.core == here() {
-            end(id);
+    for Victim { core, instance } in victims {
+        if core == here() {
+            end(instance);
         } else {
-            elsewhere.push(spawn_on(CoreId::new(victim.core), move || async move {
-                end(id)
-            }));
+            elsewhere.push(spawn_on(
+                CoreId::new(core),
+                move || async move { end(instance) },
+            ));
         }
     }
     elsewhere
@@ -104,10 +118,7 @@ pub(crate) fn keep_only(is_current: &dyn Fn(u64) -> bool) {
     // Their memory is not in demand, so each ends in an event of its own.
     drop(spawn(async move {
         for victim in evicted.instances {
-            evict(Evicted {
-                instances: vec![victim],
-                snapshots: Vec::new(),
-            });
+            discard(vec![victim]);
             ebb::yield_now().await;
         }
         for snapshot in evicted.snapshots {

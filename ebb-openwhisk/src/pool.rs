@@ -182,6 +182,8 @@ struct Function {
     running: Vec<u32>,
     /// When one last began or ended.
     progress_us: u64,
+    /// Its action was changed or deleted meanwhile: its instances go when their calls have ended.
+    replaced: bool,
 }
 
 /// The instances of all cores, and the snapshots. `S` is a handle of a snapshot.
@@ -196,6 +198,8 @@ pub struct Pool<T, S = ()> {
     running: Vec<usize>,
     /// Those with calls that run. A function is held only while it is here.
     functions: HashMap<InstanceKey, Function>,
+    /// Instances of replaced actions whose last call has ended.
+    left_over: Vec<Victim>,
     queue: FairQueue<InstanceKey, Waiting<T>>,
     /// The time as last told.
     now_us: u64,
@@ -223,6 +227,7 @@ impl<T, S: Clone> Pool<T, S> {
             by_worth: BTreeSet::new(),
             running: alloc::vec![0; capacity.cores.max(1)],
             functions: HashMap::new(),
+            left_over: Vec::new(),
             queue: FairQueue::new(capacity.queue),
             now_us: 0,
             used: 0,
@@ -383,7 +388,7 @@ impl<T, S: Clone> Pool<T, S> {
             bytes,
             cost_us,
         } = after;
-        let mut free = None;
+        let (mut free, mut replaced) = (None, None);
         if let Some(entry) = self.instances.get_mut(&instance) {
             if entry.worth.is_some() {
                 // It is idle already.
@@ -393,6 +398,9 @@ impl<T, S: Clone> Pool<T, S> {
             if let Some(function) = self.functions.get_mut(&entry.key) {
                 function.running[entry.core] -= 1;
                 function.progress_us = now_us;
+                if function.replaced {
+                    replaced = Some(entry.key.clone());
+                }
                 if function.running.iter().all(|&n| n == 0) {
                     self.functions.remove(&entry.key);
                     self.queue.unhold(&entry.key);
@@ -453,7 +461,23 @@ impl<T, S: Clone> Pool<T, S> {
             }
             break;
         }
+        if let Some(key) = replaced {
+            // Calls that were there before the change are served as they would have been.
+            if let Some(function) = self.functions.get_mut(&key) {
+                function.replaced = true;
+            }
+            let is_idle = |entry: &Instance| entry.worth.is_some();
+            if self.instances.get(&instance).is_some_and(is_idle) {
+                let victim = self.evict(instance);
+                self.left_over.extend(victim);
+            }
+        }
         ready
+    }
+
+    /// Takes the instances of replaced actions whose last call has ended: they are out of the books, and to be thrown away.
+    pub fn take_left_over(&mut self) -> Vec<Victim> {
+        core::mem::take(&mut self.left_over)
     }
 
     fn core_of(&self, id: InstanceId) -> Option<usize> {
@@ -497,6 +521,7 @@ impl<T, S: Clone> Pool<T, S> {
             .or_insert_with(|| Function {
                 running: alloc::vec![0; cores],
                 progress_us: 0,
+                replaced: false,
             });
         function.running[core] += 1;
         function.progress_us = self.now_us;
@@ -623,8 +648,12 @@ impl<T, S: Clone> Pool<T, S> {
         evicted
     }
 
-    /// Takes out the idle instances and the snapshots that a predicate names: of actions that were changed or deleted.
+    /// Takes out the idle instances and the snapshots that a predicate names: of actions that were changed or deleted. Instances of
+    /// them that serve calls follow ([`take_left_over`](Self::take_left_over)).
     pub fn evict_if(&mut self, mut gone: impl FnMut(&InstanceKey) -> bool) -> Evicted<S> {
+        for (key, function) in &mut self.functions {
+            function.replaced |= gone(key);
+        }
         let keys: Vec<InstanceKey> = self.snapshots.keys().filter(|k| gone(k)).cloned().collect();
         let ids: Vec<InstanceId> = self
             .idle

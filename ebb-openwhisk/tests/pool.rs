@@ -283,6 +283,26 @@ fn a_changed_actions_instances_go() {
     assert_eq!(pool.used(), 10);
 }
 
+#[test]
+fn a_running_instance_of_a_changed_action_goes_when_its_last_call_has_ended() {
+    let mut pool = pool(1, 4, 10, 10);
+    let old = run(&mut pool, 0, 1, 0);
+    let other = run(&mut pool, 1, 2, 0);
+    assert_eq!(pool.submit(2, &key(1), 10, 0, 0), Submitted::Waits);
+    assert!(pool.evict_if(|key| key.revision == 1).instances.is_empty());
+    // A call that came before the change is served by it,
+    let next = pool.release(old.instance, after(true, 10, 1), 0);
+    assert_eq!(next[0].grant.instance, old.instance);
+    assert_eq!(pool.take_left_over(), []);
+    // and then it goes.
+    pool.release(old.instance, after(true, 10, 1), 0);
+    let left: Vec<_> = pool.take_left_over().iter().map(|v| v.instance).collect();
+    assert_eq!(left, [old.instance]);
+    pool.release(other.instance, after(true, 10, 1), 0);
+    assert_eq!(pool.take_left_over(), []);
+    assert_eq!(pool.used(), 10);
+}
+
 /// Simulated time: a cold start takes 400, a call 10.
 fn throughput(functions: u64, calls: u64, instances: u64) -> (f64, u64) {
     let mut pool = pool(2, 2, instances, 100_000);
