@@ -1,4 +1,5 @@
-//! The protected channel below a connection: Noise, pattern NNpsk0 with X25519, ChaCha20-Poly1305 and BLAKE2s.
+//! The protected channel below a connection: Noise, pattern NNpsk0 with X25519, BLAKE2s, and AES-256-GCM or ChaCha20-Poly1305: the side
+//! that connects takes the one that its CPU is faster at, the other tries which it was. The choice is part of what both sides prove.
 //!
 //! Both sides prove that they have the cluster's key, by the handshake; everything after it is encrypted, and cannot be changed,
 //! left out, repeated or put into another order without the channel ending. A recorded channel tells nothing later, also to
@@ -10,7 +11,7 @@
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
-use crate::cipher::ChaChaPoly;
+use crate::cipher;
 use bytes::{Bytes, BytesMut};
 use ebb_runtime::{
     EbbRef,
@@ -23,7 +24,6 @@ use snow::{
     types::{Cipher, Dh, Hash, Random},
 };
 
-const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// What both sides must mean to speak.
 const PROLOGUE: &[u8] = b"ebb-distributed 1";
 /// An exchanged key and the tag of an empty message.
@@ -108,10 +108,7 @@ impl CryptoResolver for Primitives {
         DefaultResolver.resolve_hash(choice)
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        match choice {
-            CipherChoice::ChaChaPoly => Some(Box::new(ChaChaPoly::default())),
-            other => DefaultResolver.resolve_cipher(other),
-        }
+        cipher::resolve(choice)
     }
 }
 
@@ -142,7 +139,35 @@ impl<F: FnMut(&[u8])> Plain for Handed<F> {
     }
 }
 
+fn builder<'a>(key: &'a Key, cipher: &CipherChoice) -> Builder<'a> {
+    let cipher = match cipher {
+        CipherChoice::AESGCM => "AESGCM",
+        _ => "ChaChaPoly",
+    };
+    let pattern = alloc::format!("Noise_NNpsk0_25519_{cipher}_BLAKE2s");
+    let pattern = pattern.parse().expect("a pattern that snow knows");
+    Builder::with_resolver(pattern, Box::new(Primitives))
+        .psk(0, &key.0)
+        .and_then(|b| b.prologue(PROLOGUE))
+        .expect("each is set once")
+}
+
+/// The handshake of the side that listens, if the first record was made by this key and cipher.
+fn answering(key: &Key, cipher: &CipherChoice, record: &[u8]) -> Option<HandshakeState> {
+    let handshake = builder(key, cipher).build_responder();
+    let mut handshake = handshake.expect("all primitives are there");
+    hears(&mut handshake, record).then_some(handshake)
+}
+
+/// Whether this was the peer's turn, and a record of its handshake.
+fn hears(handshake: &mut HandshakeState, record: &[u8]) -> bool {
+    let mut nothing = [0; HANDSHAKE];
+    !handshake.is_my_turn() && handshake.read_message(record, &mut nothing) == Ok(0)
+}
+
 enum State {
+    /// This side listens, and nothing has come.
+    Listening(Key),
     Handshake(Box<HandshakeState>),
     Open(Box<TransportState>),
     Broken,
@@ -160,7 +185,15 @@ impl Channel {
     /// The side that connects. Its first record is there at once.
     #[must_use]
     pub fn connecting(key: &Key) -> Self {
-        let mut channel = Self::start(key, true);
+        let [cipher, _] = cipher::preferred();
+        Self::connecting_by(key, &cipher)
+    }
+
+    fn connecting_by(key: &Key, cipher: &CipherChoice) -> Self {
+        claim_vector_registers();
+        let handshake = builder(key, cipher).build_initiator();
+        let handshake = handshake.expect("all primitives are there");
+        let mut channel = Self::new(State::Handshake(Box::new(handshake)));
         channel.write_handshake();
         channel
     }
@@ -168,24 +201,12 @@ impl Channel {
     /// The side that listens.
     #[must_use]
     pub fn listening(key: &Key) -> Self {
-        Self::start(key, false)
+        Self::new(State::Listening(*key))
     }
 
-    fn start(key: &Key, connects: bool) -> Self {
-        claim_vector_registers();
-        let pattern = PATTERN.parse().expect("a pattern that snow knows");
-        let builder = Builder::with_resolver(pattern, Box::new(Primitives))
-            .psk(0, &key.0)
-            .and_then(|b| b.prologue(PROLOGUE))
-            .expect("each is set once");
-        let handshake = if connects {
-            builder.build_initiator()
-        } else {
-            builder.build_responder()
-        };
-        let handshake = handshake.expect("all primitives are there");
+    fn new(state: State) -> Self {
         Self {
-            state: State::Handshake(Box::new(handshake)),
+            state,
             input: BytesMut::new(),
             first: None,
         }
@@ -284,13 +305,21 @@ impl Channel {
     fn record(&mut self, record: &[u8], sink: &mut impl Plain) -> Result<(), Untrusted> {
         claim_vector_registers();
         match &mut self.state {
-            State::Handshake(handshake) => {
-                let mut nothing = [0; HANDSHAKE];
-                if handshake.is_my_turn() || handshake.read_message(record, &mut nothing) != Ok(0) {
+            State::Listening(key) => {
+                let key = *key;
+                let found = cipher::preferred()
+                    .iter()
+                    .find_map(|cipher| answering(&key, cipher, record));
+                let Some(handshake) = found else {
                     return self.distrust();
-                }
-                if handshake.is_my_turn() && !handshake.is_handshake_finished() {
-                    self.write_handshake();
+                };
+                self.state = State::Handshake(Box::new(handshake));
+                self.write_handshake();
+                self.open();
+            }
+            State::Handshake(handshake) => {
+                if !hears(handshake, record) {
+                    return self.distrust();
                 }
                 self.open();
             }
@@ -329,5 +358,44 @@ impl Channel {
             out.push(record.into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shaken(key: &Key, cipher: &CipherChoice) -> (Channel, Channel) {
+        let mut near = Channel::connecting_by(key, cipher);
+        let mut far = Channel::listening(key);
+        let nothing = |_: &[u8]| panic!("no data yet");
+        let first = near.poll_handshake().expect("the first record");
+        far.receive(&first, nothing).expect("the same key");
+        let second = far.poll_handshake().expect("the answer");
+        near.receive(&second, nothing).expect("the same key");
+        (near, far)
+    }
+
+    #[test]
+    fn the_side_that_connects_chooses_the_cipher() {
+        let config = ebb_hosted::Config {
+            cores: 1,
+            pin: false,
+        };
+        ebb_hosted::run(&config, async || {
+            let key = Key::random();
+            for cipher in cipher::preferred() {
+                let (mut near, mut far) = shaken(&key, &cipher);
+                assert!(near.is_open() && far.is_open(), "{cipher:?}");
+                for (from, to) in [(0, 1), (1, 0)] {
+                    let both = [&mut near, &mut far];
+                    let mut records = Vec::new();
+                    both[from].seal(b"said", &mut records).expect("it is open");
+                    let mut heard = Vec::new();
+                    let taken = both[to].receive(&records.concat(), |plain| heard.extend(plain));
+                    assert_eq!((taken, &*heard), (Ok(()), &b"said"[..]), "{cipher:?}");
+                }
+            }
+        });
     }
 }
