@@ -1,7 +1,8 @@
 // A QEMU plugin that counts the guest's instructions, in memory shared through the file named by COUNT_FILE. For one
-// vCPU: the count is not atomic. The file is an array of 64-bit words: the count, how many marks there are, and the count at
-// each mark, which is where the guest executed `xchg %bx, %bx` (an instruction that does nothing and that compilers do not
-// make). Declares what it uses of QEMU's plugin interface (version 1), which no package carries.
+// vCPU: the count is not atomic. The file is an array of 64-bit words: the count, how many marks there are, the count at
+// each mark, and last how many blocks QEMU has translated. A mark is where the guest executed `xchg %bx, %bx` (an
+// instruction that does nothing and that compilers do not make). Declares what it uses of QEMU's plugin interface (version
+// 1), which no package carries.
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,9 +23,9 @@ extern size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *);
 extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *), int, void *);
 
 int qemu_plugin_version = 1;
-#define MARKS 254
+#define MARKS 253
 static struct shared {
-  uint64_t instructions, marks, at[MARKS];
+  uint64_t instructions, marks, at[MARKS], translated;
 } *count;
 
 static void on_mark(unsigned cpu, void *data) {
@@ -33,6 +34,7 @@ static void on_mark(unsigned cpu, void *data) {
 
 static void on_translation(uint64_t id, struct qemu_plugin_tb *block) {
   size_t n = qemu_plugin_tb_n_insns(block);
+  count->translated++;
   qemu_plugin_register_vcpu_tb_exec_inline(block, 0, &count->instructions, n);
   for (size_t i = 0; i < n; i++) {
     struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(block, i);

@@ -95,15 +95,24 @@ impl Client {
         answer.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Makes a function known; its source has no quotation marks but single ones.
+    /// Makes a function in JavaScript known; its source has no quotation marks but single ones.
     ///
     /// # Panics
     /// When it is refused.
     pub fn register(&mut self, name: &str, source: &str) {
+        self.register_kind(name, "nodejs:default", source);
+    }
+
+    /// The same in any kind of code. Lines of a source end in `\\n`, a program is in Base64.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn register_kind(&mut self, name: &str, kind: &str, code: &str) {
         let document = if self.port == IMAGE {
-            format!("{{\"exec\":{{\"kind\":\"nodejs:default\",\"code\":\"{source}\"}}}}")
+            let binary = kind.starts_with("native");
+            format!("{{\"exec\":{{\"kind\":\"{kind}\",\"binary\":{binary},\"code\":\"{code}\"}}}}")
         } else {
-            format!("{{\"code\":\"{source}\",\"main\":\"main\"}}")
+            format!("{{\"code\":\"{code}\",\"main\":\"main\"}}")
         };
         self.ask("PUT", name, &document);
     }

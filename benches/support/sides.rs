@@ -146,11 +146,7 @@ impl Counting {
     }
 
     fn words(&self) -> Vec<u64> {
-        let bytes = std::fs::read(&self.file).expect("QEMU has the plugin");
-        let words = bytes.chunks_exact(8);
-        words
-            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
-            .collect()
+        words_in(&self.file)
     }
 
     /// Instructions since the start.
@@ -172,6 +168,16 @@ impl Counting {
     pub fn per_request(&self, side: &mut Side, order: &str, seconds: f64) -> f64 {
         let counted = self.try_per_request(side, order, seconds);
         counted.unwrap_or_else(|reason| panic!("the order {order:?} failed: {reason}"))
+    }
+
+    /// Instructions for each of `count` things that an order does, all that the machine does meanwhile included.
+    ///
+    /// # Panics
+    /// When the order is not carried out.
+    pub fn per_start(&self, side: &mut Side, order: &str, count: usize) -> f64 {
+        let before = self.read();
+        side.order(order);
+        (self.read() - before) as f64 / count as f64
     }
 
     fn try_per_request(&self, side: &mut Side, order: &str, seconds: f64) -> Result<f64, String> {
@@ -208,6 +214,24 @@ pub fn count_instructions(
             None
         }
     }
+}
+
+fn words_in(file: &Path) -> Vec<u64> {
+    let bytes = std::fs::read(file).expect("QEMU has the plugin");
+    let words = bytes.chunks_exact(8);
+    words
+        .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
+        .collect()
+}
+
+/// What the QEMU has counted whose [`Counting`] has this name, as an agent sees it: instructions, and blocks that were translated,
+/// since the start.
+///
+/// # Panics
+/// When there is none.
+pub fn counted(name: &str) -> (u64, u64) {
+    let words = words_in(&scratch(&format!("counting-{name}")).join("count"));
+    (words[0], words[words.len() - 1])
 }
 
 fn find_in(command: &mut Command, counting: Option<&Counting>) {

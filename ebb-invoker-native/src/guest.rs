@@ -506,8 +506,9 @@ impl Instance for Guest {
 const OBJECTS: u64 = 24 << 10;
 /// Bytes that an instance may take before its memory is counted again: a first call takes less.
 const UNCOUNTED: u64 = 4 << 20;
-/// Pages that are fetched at once while the core is idle.
+/// Pages that are fetched at once while the core is idle, and that are copied for later.
 const PIECE: usize = 32;
+const SPARES: usize = 8;
 
 fn options(memory: u64) -> Options {
     Options {
@@ -614,6 +615,11 @@ impl Frozen {
             snapshot: snapshot?,
             channels: self.channels,
         })
+    }
+
+    /// Makes some copies of pages that copies need when they wake up; whether more are to be made.
+    pub fn make_spares(&self) -> bool {
+        self.snapshot.make_spares(SPARES)
     }
 
     /// Pages that copies write to and read at first.

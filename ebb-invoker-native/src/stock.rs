@@ -72,8 +72,12 @@ impl Shelf {
             self.unfinished.set(more);
             return true;
         }
-        if blanks.len() >= BLANKS || ebb_mem::frame::stats().free * 4096 < 2 * KEPT_FREE {
+        if ebb_mem::frame::stats().free * 4096 < 2 * KEPT_FREE {
             return false;
+        }
+        if blanks.len() >= BLANKS {
+            // Those of other cores' instances are the same.
+            return base.make_spares();
         }
         let Ok(guest) = base.copy_bare(InstanceLimits::USUAL) else {
             return false;

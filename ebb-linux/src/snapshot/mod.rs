@@ -36,7 +36,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use ebb_guest::Saved;
 use ebb_mem::space::{Delta, Frozen, Quota, Shared, Space, WorkingSet};
-use once_cell::race::OnceBox;
+use rest::Needed;
 
 pub use clone::CloneOptions;
 pub use identity::Identity;
@@ -251,8 +251,8 @@ struct Inner {
     parent: Weak<Inner>,
     /// What a first run used; null before.
     working_set: AtomicPtr<WorkingSet>,
-    /// Pages that its clones use in all that they do again and again, by address, and whether they write to them.
-    needed: OnceBox<Vec<(u64, bool)>>,
+    /// What its clones use in all that they do again and again.
+    needed: Needed,
 }
 
 impl Drop for Inner {
@@ -405,7 +405,7 @@ impl Snapshot {
             now_ns: uc.now(),
             parent: origin(uc).map_or(Weak::new(), |o| Arc::downgrade(&o.0)),
             working_set: AtomicPtr::new(core::ptr::null_mut()),
-            needed: OnceBox::new(),
+            needed: Needed::default(),
         })))
     }
 

@@ -5,7 +5,34 @@
 use super::Snapshot;
 use crate::uc::Uc;
 use alloc::boxed::Box;
-use ebb_mem::space::{Frozen, Space};
+use alloc::vec::Vec;
+use ebb_mem::space::{Frozen, Space, Spares};
+use once_cell::race::OnceBox;
+
+/// What clones of a snapshot need again and again.
+#[derive(Default)]
+pub(super) struct Needed {
+    /// Pages by address, and whether they are written to.
+    pages: OnceBox<Vec<(u64, bool)>>,
+    /// Copies of those, for clones that wake up.
+    spares: OnceBox<Spares>,
+}
+
+impl Needed {
+    /// These pages, in order, if they are known.
+    pub(super) fn of(pages: Option<Vec<(u64, bool)>>) -> Self {
+        let needed = Self::default();
+        if let Some(pages) = pages {
+            let _ = needed.pages.set(Box::new(pages));
+        }
+        needed
+    }
+
+    /// The pages, once they are known.
+    pub(super) fn pages(&self) -> Option<&Vec<(u64, bool)>> {
+        self.pages.get()
+    }
+}
 
 impl Snapshot {
     /// Remembers the pages that a clone of this snapshot has used since [`Uc::begin_use`]: those that clones need again and again,
@@ -16,13 +43,26 @@ impl Snapshot {
             return false;
         }
         let used = clone.with_root(|space, whole| space.take_used(whole));
-        used.is_some_and(|used| self.0.needed.set(Box::new(used)).is_ok())
+        used.is_some_and(|used| self.0.needed.pages.set(Box::new(used)).is_ok())
+    }
+
+    /// Makes up to `most` copies of pages that [`learn_needed`](Self::learn_needed) remembered, which clones then get when they
+    /// [wake](Uc::wake) instead of copying them. False when there are as many as there should be: for moments when the core is idle.
+    pub fn make_spares(&self, most: usize) -> bool {
+        let root = &self.root().0;
+        let whole = root.processes.first().and_then(|p| p.pages.whole());
+        let (Some(whole), Some(needed)) = (whole, root.needed.pages()) else {
+            return false;
+        };
+        let pages = needed.iter().map(|(page, _)| *page);
+        let new = || Box::new(Spares::new(whole, pages));
+        root.needed.spares.get_or_init(new).make(most)
     }
 
     /// How many pages [`learn_needed`](Self::learn_needed) remembered.
     #[must_use]
     pub fn needed(&self) -> usize {
-        self.0.needed.get().map_or(0, |pages| pages.len())
+        self.0.needed.pages().map_or(0, |pages| pages.len())
     }
 }
 
@@ -48,7 +88,7 @@ impl Uc {
     pub fn rest(&self, first: bool) {
         let needed = self
             .origin()
-            .and_then(|origin| origin.root().0.needed.get());
+            .and_then(|origin| origin.root().0.needed.pages());
         // Without knowing what is needed, all that was ever used is.
         let (needed, first) = match needed {
             Some(pages) => (&pages[..], first),
@@ -65,7 +105,9 @@ impl Uc {
     /// The program goes on after a [long rest](Self::rest_long): it gets back at once what it gave back then, which costs less than
     /// a fault for each page. What there is no memory for is left to its fault.
     pub fn wake(&self) {
+        let root = self.origin().map(Snapshot::root);
+        let spares = root.and_then(|root| root.0.needed.spares.get());
         let memory = self.init().memory();
-        memory.space.borrow_mut().unfold_expected();
+        memory.space.borrow_mut().unfold_expected(spares);
     }
 }

@@ -11,6 +11,7 @@
 //! - a reader believes nothing: any bytes give a snapshot that some program may have been in, or are refused. (They may well
 //!   be nonsense to the program, so bytes that may have changed must not be read at all.)
 
+use super::rest::Needed;
 use super::{FrozenProcess, FrozenThread, Inner, Pages, Snapshot};
 use crate::abi::signal::{AltStack, SigInfo};
 use crate::image::{archive, vdso};
@@ -36,7 +37,6 @@ use ebb_mem::space::{
 };
 use ebb_runtime::EbbRef;
 use ebb_runtime::platform::Environment;
-use once_cell::race::OnceBox;
 
 pub use ebb_mem::space::LINE_BYTES;
 
@@ -496,7 +496,7 @@ impl Recording {
             console: inner.console,
             now_ns: inner.now_ns,
             working_set,
-            needed: inner.needed.get().cloned(),
+            needed: inner.needed.pages().cloned(),
             contents: self.known.len() as u32,
         };
         Ok(borsh::to_vec(&record)?)
@@ -684,10 +684,7 @@ impl Restoring {
             }
             None => core::ptr::null_mut(),
         };
-        let needed = OnceBox::new();
-        if let Some(pages) = record.needed.filter(|pages| pages.is_sorted()) {
-            let _ = needed.set(alloc::boxed::Box::new(pages));
-        }
+        let needed = Needed::of(record.needed.filter(|pages| pages.is_sorted()));
         Ok(Snapshot(Arc::new(Inner {
             options: record.options,
             processes,

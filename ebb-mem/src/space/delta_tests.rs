@@ -191,6 +191,7 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
         let (frozen, set) = base_of_pages(&root);
         let (mut rng, mut folds) = (Rng(seed), Rng(seed + 1000));
         let mut same = Rng(seed);
+        let spares = Spares::new(&frozen, (0..PAGES).map(|page| BASE + page * PAGE));
         let mut folding = frozen.thaw().expect("memory to thaw");
         let mut plain = frozen.thaw().expect("memory to thaw");
         let (mut kept, mut kept_plain) = (Vec::new(), Vec::new());
@@ -204,7 +205,11 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
             }
             match folds.below(12) {
                 0 => folding.fold_all(&frozen),
-                1 => folding.unfold_expected(),
+                1 => folding.unfold_expected(None),
+                2 | 3 => {
+                    spares.make(folds.below(2 * PAGES as usize));
+                    folding.unfold_expected(Some(&spares));
+                }
                 _ => {}
             }
             happen(&mut folding, &set, &frozen, &mut rng, &mut kept);
@@ -232,7 +237,7 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
                 );
             }
         }
-        drop((kept, kept_plain, frozen));
+        drop((kept, kept_plain, spares, frozen));
         assert_eq!(crate::frame::stats().free, before, "seed {seed}");
     }
 }
@@ -282,7 +287,42 @@ fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
     let awake = in_memory(&clone);
     clone.fold_all(&frozen);
     assert_eq!(in_memory(&clone), awake - 2);
-    clone.unfold_expected();
+    clone.unfold_expected(None);
     assert_eq!(in_memory(&clone), awake);
     assert_eq!(clone.get::<u64>(BASE + 8), Ok(1));
+}
+
+#[test]
+fn copies_that_were_made_ahead_are_taken_and_made_anew() {
+    let root = machine();
+    let (frozen, _) = base_of_pages(&root);
+    let mut clone = frozen.thaw().expect("memory to thaw");
+    // One page differs, one is what it was, and of the third the frozen space has none.
+    let pages = [1, 2, 3].map(|page| BASE + page * PAGE);
+    assert_eq!(clone.put(pages[0] + 8, 7u64), Ok(()));
+    assert_eq!(clone.put(pages[1], 3u64), Ok(()));
+    assert_eq!(clone.put(pages[2] + 8, 9u64), Ok(()));
+    let spares = Spares::new(&frozen, pages.into_iter());
+    assert_eq!(spares.size(), 0);
+    while spares.make(1) {}
+    let all = spares.size();
+    assert!(all >= 2 * PAGE && all.is_multiple_of(2 * PAGE));
+    let needed = pages.map(|page| (page, true));
+    clone.fold(&frozen, &needed, true);
+    clone.fold_all(&frozen);
+    clone.unfold_expected(Some(&spares));
+    assert_eq!(spares.size(), all - 2 * PAGE);
+    for (page, word, value) in [(0, 8, 7), (0, 0, 2), (1, 0, 3), (2, 8, 9), (2, 0, 0)] {
+        assert_eq!(clone.get::<u64>(pages[page] + word), Ok(value));
+    }
+    // Both are its own, so nothing of them is copied when it writes.
+    let free = crate::frame::stats().free;
+    assert_eq!(clone.put(pages[0], 1u64), Ok(()));
+    assert_eq!(clone.put(pages[1], 1u64), Ok(()));
+    assert_eq!(crate::frame::stats().free, free);
+    // What the frozen space holds is what it was.
+    let mut other = frozen.thaw().expect("memory to thaw");
+    assert_eq!(other.get::<u64>(pages[0]), Ok(2));
+    while spares.make(8) {}
+    assert_eq!(spares.size(), all);
 }

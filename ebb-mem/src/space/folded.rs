@@ -39,7 +39,9 @@ pub(super) struct FoldedPage {
 pub(super) struct Folded {
     pub(super) pages: Vec<FoldedPage>,
     pub(super) lines: Lines,
-    /// How many of them are folded still.
+    /// Pages that were in use and are shared again, since they were what they had been.
+    pub(super) shared_again: Vec<u64>,
+    /// How many pages are folded still.
     pub(super) left: usize,
 }
 
@@ -61,7 +63,8 @@ impl Folded {
 
     /// Bytes that they take.
     pub fn size(&self) -> u64 {
-        (self.pages.capacity() * size_of::<FoldedPage>() + self.lines.size()) as u64
+        let shared_again = self.shared_again.capacity() * size_of::<u64>();
+        (self.pages.capacity() * size_of::<FoldedPage>() + self.lines.size() + shared_again) as u64
     }
 
     /// Adds a page; false when there is no memory for it.
@@ -99,6 +102,7 @@ impl Folded {
     pub(super) fn sort(&mut self) {
         self.pages.sort_unstable_by_key(|page| page.address);
         self.pages.shrink_to_fit();
+        self.shared_again.shrink_to_fit();
         self.lines.shrink();
     }
 }

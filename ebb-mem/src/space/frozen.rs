@@ -1,7 +1,7 @@
 //! Spaces that never run again: what copies are made of, on any core.
 
 use super::folded::Use;
-use super::{Access, Error, Shared, Space};
+use super::{Access, Error, Shared, Space, Spares};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -120,9 +120,10 @@ impl Space {
         self.tables.fold(&self.areas, &from.0.tables, true, none);
     }
 
-    /// Makes the pages what they were that [`fold_all`](Self::fold_all) has folded, as far as there is memory.
-    pub fn unfold_expected(&mut self) {
-        self.tables.unfold_expected();
+    /// Makes the pages what they were that [`fold_all`](Self::fold_all) has given back, as far as there is memory: of copies that were
+    /// made ahead where there are some.
+    pub fn unfold_expected(&mut self, spares: Option<&Spares>) {
+        self.tables.unfold_expected(&self.areas, spares);
     }
 
     /// Bytes of memory that were allocated since the space was made, whether given back or not.

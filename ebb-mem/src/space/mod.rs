@@ -26,6 +26,7 @@ mod lines;
 #[cfg(test)]
 mod object_tests;
 mod shared;
+mod spares;
 mod stored;
 #[cfg(test)]
 mod stored_tests;
@@ -39,6 +40,7 @@ pub use delta::Delta;
 pub use frozen::{Frozen, WorkingSet};
 pub use lines::Lines;
 pub use shared::{Quota, Shared};
+pub use spares::Spares;
 pub use stored::{Building, DeltaParts, IsShared, LINE_BYTES, Outline, PageBytes};
 pub use table::{Stale, Usage};
 

@@ -9,15 +9,15 @@
 //!   it, and whoever fills an empty entry asks for a folded page first (`provide`, `fetch`, `fill_from`);
 //! - whoever changes a range ([`Tables::prepare`]), copies a space or compares it with another one unfolds before.
 
-use super::super::area::Areas;
-use super::super::area::file_page;
+use super::super::area::{Area, Areas, file_page};
 use super::super::entry::{
     ACCESSED, ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER,
-    WRITE, exclusive, frame_of, read, set, shift, slot, unlike,
+    WRITE, bits, exclusive, frame_of, may_write, read, set, shift, slot, unlike,
 };
 use super::super::folded::{Folded, FoldedPage, Use, release};
 use super::super::line::{LINES, Line, Page, copy_page, ones, unlike_lines};
 use super::super::lines::content;
+use super::super::spares::{Spares, Taking};
 use super::super::{Backing, Fault, Flags};
 use super::Tables;
 use crate::{PhysAddr, frame, phys_to_virt};
@@ -156,6 +156,9 @@ impl Tables {
     ) {
         let entry = read(own.at);
         let now = content(frame_of(entry));
+        if kept == 0 && expected && folded.shared_again.try_reserve(1).is_ok() {
+            folded.shared_again.push(own.page);
+        }
         let counted = before != 0 && before & FOREIGN == 0;
         if kept != 0 {
             let page = FoldedPage {
@@ -194,24 +197,40 @@ impl Tables {
             return Ok(false);
         }
         match self.folded.position(page) {
-            Some(at) => self.unfold_at(at).map(|()| true),
+            Some(index) => {
+                let at = self.slot_mut(page)?;
+                self.unfold_at(index, at, None).map(|()| true)
+            }
             None => Ok(false),
         }
     }
 
+    /// Makes the folded page of that number, whose slot is given, what it was: of a copy of what it differs from where one is there to be taken.
     #[inline(never)]
-    fn unfold_at(&mut self, index: usize) -> Result<(), Fault> {
-        let page = self.folded.pages[index].address;
-        let at = self.slot_mut(page)?;
-        let frame = self.take_frame(false)?;
+    fn unfold_at(
+        &mut self,
+        index: usize,
+        at: *mut u64,
+        spares: Option<&mut Taking<'_>>,
+    ) -> Result<(), Fault> {
+        let FoldedPage {
+            address, before, ..
+        } = self.folded.pages[index];
+        let frame = match spares.and_then(|spares| spares.take(address, frame_of(before))) {
+            Some(copy) => self.count_spare(copy)?,
+            None => {
+                let frame = self.take_frame(false)?;
+                let from = match before {
+                    0 => (&raw const ZEROES).cast(),
+                    before => phys_to_virt(frame_of(before)).cast_const(),
+                };
+                // SAFETY: both are whole frames or as large, and the new one is ours alone.
+                unsafe { copy_page(from, phys_to_virt(frame)) };
+                frame
+            }
+        };
         let folded = &mut self.folded.pages[index];
         let to = phys_to_virt(frame);
-        let from = match folded.before {
-            0 => (&raw const ZEROES).cast(),
-            before => phys_to_virt(frame_of(before)).cast_const(),
-        };
-        // SAFETY: both are whole frames or as large, and the new one is ours alone.
-        unsafe { copy_page(from, to) };
         let lines = self.folded.lines.from(folded.first);
         for (number, line) in ones(folded.kept).zip(lines) {
             // SAFETY: a line of the new frame, to which no reference exists.
@@ -228,6 +247,16 @@ impl Tables {
         Ok(())
     }
 
+    /// Counts a copy that was made ahead; gives it up when it may not be had.
+    fn count_spare(&mut self, copy: PhysAddr) -> Result<PhysAddr, Fault> {
+        let counted = self.count_frame();
+        if counted.is_err() {
+            // SAFETY: it is ours alone, and not in use.
+            unsafe { frame::release(copy) };
+        }
+        counted.map(|()| copy)
+    }
+
     /// Unfolds the pages of a range.
     pub(super) fn unfold_range(&mut self, range: &Range<u64>) -> Result<(), Fault> {
         if self.folded.is_empty() {
@@ -238,28 +267,74 @@ impl Tables {
         let end = pages.partition_point(|page| page.address < range.end);
         for index in first..end {
             // The lists go with the last one.
-            if self
-                .folded
-                .pages
-                .get(index)
-                .is_some_and(|page| page.kept != 0)
-            {
-                self.unfold_at(index)?;
+            let page = self.folded.pages.get(index);
+            if let Some(page) = page.filter(|page| page.kept != 0) {
+                let at = self.slot_mut(page.address)?;
+                self.unfold_at(index, at, None)?;
             }
         }
         Ok(())
     }
 
-    /// Unfolds the pages that were in use when they were folded, as far as there is memory.
-    pub fn unfold_expected(&mut self) {
-        for index in 0..self.folded.pages.len() {
-            let page = self.folded.pages.get(index);
-            if page.is_some_and(|page| page.kept != 0 && page.expected)
-                && self.unfold_at(index).is_err()
+    /// Gives back the pages that were in use when they were folded or shared again, as far as there is memory.
+    pub fn unfold_expected(&mut self, areas: &Areas, spares: Option<&Spares>) {
+        let mut taking = spares.map(Spares::taking);
+        for page in core::mem::take(&mut self.folded.shared_again) {
+            let area = areas.find(page).filter(|area| area.protection.write);
+            if let Some(area) = area
+                && self.own_again(page, area, taking.as_mut()).is_err()
             {
                 return;
             }
         }
+        // Pages of one table come one after the other.
+        let mut table: Option<(u64, *mut u64)> = None;
+        for index in 0..self.folded.pages.len() {
+            let page = self.folded.pages.get(index);
+            let Some(page) = page.filter(|page| page.kept != 0 && page.expected) else {
+                continue;
+            };
+            let address = page.address;
+            let number = address >> shift(1);
+            let first = match table {
+                Some((last, first)) if last == number => first,
+                _ => match self.slot_mut(number << shift(1)) {
+                    Ok(first) => first,
+                    Err(_) => return,
+                },
+            };
+            table = Some((number, first));
+            // Within the table, whose first slot it is.
+            let at = first.wrapping_add((address >> shift(0) & 511) as usize);
+            if self.unfold_at(index, at, taking.as_mut()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes a page writable that is shared with what the space began as a copy of.
+    fn own_again(
+        &mut self,
+        page: u64,
+        area: &Area,
+        spares: Option<&mut Taking<'_>>,
+    ) -> Result<(), Fault> {
+        let at = self.slot_mut(page)?;
+        let old = read(at);
+        let is_copied = old & (HELD | FOREIGN | OBJECT | SHARED) == HELD && !may_write(old);
+        let copy = spares
+            .filter(|_| is_copied)
+            .and_then(|spares| spares.take(page, frame_of(old)));
+        let Some(copy) = copy else {
+            return self.provide(page, area, true);
+        };
+        // In place of the one that this space counts already.
+        self.taken += 1;
+        self.drop_frame(old);
+        self.pages += 1;
+        set(at, copy.0 | bits(area.protection, true) | FETCHED);
+        self.stale.add(page);
+        Ok(())
     }
 
     /// Unfolds all pages.

@@ -159,13 +159,19 @@ impl Tables {
         self.taken
     }
 
-    /// A frame that counts against the limit.
-    fn take_frame(&mut self, zeroed: bool) -> Result<PhysAddr, Fault> {
+    /// Counts a frame against the limit.
+    fn count_frame(&mut self) -> Result<(), Fault> {
         if self.used() >= self.limit {
             return Err(Fault::OutOfMemory);
         }
         self.taken += 1;
         self.peak = self.peak.max(self.used() + 1);
+        Ok(())
+    }
+
+    /// A frame that counts against the limit.
+    fn take_frame(&mut self, zeroed: bool) -> Result<PhysAddr, Fault> {
+        self.count_frame()?;
         let frame = if zeroed {
             frame::alloc_zeroed(0, Node::LOCAL)
         } else {

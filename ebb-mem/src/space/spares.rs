@@ -1,0 +1,135 @@
+//! Copies of pages of a frozen space that are made ahead, while nothing else is to be done: a page that is to be made again from what
+//! it differs from then need not be copied first.
+//!
+//! What must hold: a copy is of a frame that never changes, and is given away once, with its reference.
+
+use super::entry::{FOREIGN, HELD, OBJECT, SHARED, frame_of};
+use super::line::copy_page;
+use super::{Frozen, PAGE};
+use crate::frame::{self, Node};
+use crate::{PhysAddr, phys_to_virt};
+use alloc::vec::Vec;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+/// Copies of each page: that many programs can go on one after the other before some are made.
+const MOST: usize = 6;
+
+/// A page, and its copies.
+struct Spare {
+    page: u64,
+    of: PhysAddr,
+    copies: [PhysAddr; MOST],
+    count: usize,
+}
+
+/// The copies, by address.
+struct List {
+    spares: Vec<Spare>,
+    /// Which one is looked at next when some are made.
+    next: usize,
+    /// How many are missing of all that there may be.
+    missing: usize,
+}
+
+/// Copies of pages that programs need again after a long rest.
+pub struct Spares(SpinMutex<List>);
+
+/// They are taken from.
+pub(super) struct Taking<'a> {
+    list: SpinMutexGuard<'a, List>,
+    /// Where the last one was: pages come in order.
+    at: usize,
+}
+
+impl Spares {
+    /// For these pages of a space, without any copy yet. There are no spares of pages that it has none of.
+    #[must_use]
+    pub fn new(frozen: &Frozen, pages: impl Iterator<Item = u64>) -> Self {
+        let spare = |page: u64| {
+            let entry = frozen.0.tables.entry(page);
+            let is_own = entry & (HELD | OBJECT | SHARED) == HELD && entry & FOREIGN == 0;
+            is_own.then(|| Spare {
+                page,
+                of: frame_of(entry),
+                copies: [PhysAddr(0); MOST],
+                count: 0,
+            })
+        };
+        let mut spares: Vec<Spare> = pages.filter_map(spare).collect();
+        spares.sort_unstable_by_key(|spare| spare.page);
+        spares.dedup_by_key(|spare| spare.page);
+        Self(SpinMutex::new(List {
+            missing: spares.len() * MOST,
+            spares,
+            next: 0,
+        }))
+    }
+
+    /// Makes up to `most` copies; false when none is missing, or there is no memory for one. The space is the one that they were
+    /// asked for, or has the same pages.
+    pub fn make(&self, most: usize) -> bool {
+        let mut list = self.0.lock();
+        let list = &mut *list;
+        for _ in 0..most {
+            // One of each before the second of any.
+            let len = list.spares.len();
+            let mut turn = (list.next..len).chain(0..list.next);
+            let Some(at) = turn.find(|at| list.spares[*at].count < MOST) else {
+                return false;
+            };
+            list.next = (at + 1) % len;
+            let spare = &mut list.spares[at];
+            let Some(copy) = frame::alloc(0, Node::LOCAL) else {
+                return false;
+            };
+            // SAFETY: both are whole frames in the linear map; the frozen space holds the one, and the new one is ours alone.
+            unsafe { copy_page(phys_to_virt(spare.of), phys_to_virt(copy)) };
+            spare.copies[spare.count] = copy;
+            spare.count += 1;
+            list.missing -= 1;
+        }
+        list.missing > 0
+    }
+
+    /// Bytes of the copies that there are.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let list = self.0.lock();
+        (list.spares.len() * MOST - list.missing) as u64 * PAGE
+    }
+
+    pub(super) fn taking(&self) -> Taking<'_> {
+        let list = self.0.lock();
+        Taking { list, at: 0 }
+    }
+}
+
+impl Taking<'_> {
+    /// A copy of a page that is what this frame holds, which the caller has from now on.
+    pub(super) fn take(&mut self, page: u64, of: PhysAddr) -> Option<PhysAddr> {
+        let list = &mut *self.list;
+        if list.spares.get(self.at).is_none_or(|last| last.page > page) {
+            self.at = 0;
+        }
+        let rest = list.spares[self.at..].iter();
+        self.at += rest.take_while(|spare| spare.page < page).count();
+        let spare = list.spares.get_mut(self.at)?;
+        if spare.page != page || spare.of != of || spare.count == 0 {
+            return None;
+        }
+        spare.count -= 1;
+        list.missing += 1;
+        Some(spare.copies[spare.count])
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        for spare in &self.spares {
+            for copy in &spare.copies[..spare.count] {
+                // SAFETY: it has not been given away, and nobody else knows of it.
+                unsafe { frame::release(*copy) };
+            }
+        }
+    }
+}
