@@ -67,9 +67,13 @@ impl StartedProgram for Guest {
         Self::kill(self);
     }
 
+    fn waits(&self) -> bool {
+        self.is_parked()
+    }
+
     fn capture_program(&mut self, launch: &Launch) -> Option<SharedSnapshot> {
         Some(Arc::new(FrozenExecutable {
-            frozen: self.freeze().ok()?,
+            frozen: self.freeze_as_origin().ok()?,
             launch: launch.clone(),
         }))
     }

@@ -229,6 +229,22 @@ impl Guest {
         Ok(frozen)
     }
 
+    /// Whether each of its threads waits.
+    pub fn is_parked(&self) -> bool {
+        self.uc.is_parked()
+    }
+
+    /// A snapshot of one that is no copy, as it is; it is a copy of that from now on.
+    pub fn freeze_as_origin(&mut self) -> Result<Frozen, snapshot::Refused> {
+        self.exchange();
+        let frozen = Frozen {
+            snapshot: Snapshot::capture_as_origin(&self.uc)?,
+            channels: self.channels.ids(),
+        };
+        self.counted = (self.own(), self.uc.taken());
+        Ok(frozen)
+    }
+
     fn frozen(&self) -> Result<Frozen, snapshot::Refused> {
         Ok(Frozen {
             snapshot: Snapshot::capture_delta(&self.uc)?,
@@ -239,6 +255,8 @@ impl Guest {
     /// Bytes that it shares with no snapshot.
     pub fn own(&self) -> u64 {
         let pages = match self.uc.origin() {
+            // What nobody else shares with it either is its own.
+            Some(snapshot) if snapshot.is_last() => snapshot.beyond(&self.uc) + snapshot.added(),
             Some(snapshot) => snapshot.beyond(&self.uc),
             None => self.uc.used(),
         };

@@ -292,6 +292,44 @@ fn programs_are_functions_and_are_copied_where_they_wait_for_their_first_call() 
 }
 
 #[test]
+fn programs_that_have_served_calls_rest_and_go_on() {
+    needs!("qemu-system-x86_64", "node", "cc");
+    let image = Invoker::boot("2G", "");
+    for how in ["", "-static"] {
+        let name = format!("rests{how}");
+        let command = format!("cc -O2 {how} -DDRAWS=0 a.c -o out");
+        let program = made(&name, &[("a.c", COUNTING)], &command);
+        let (before, snapshots) = (
+            image.metric("ebb_instances_bytes"),
+            image.metric("ebb_snapshots"),
+        );
+        image.deploy_kind(&name, "native:default", &program, "");
+        let call = |n: u64| {
+            let answer = result(&image, &name, &json!({}));
+            assert_eq!(answer["n"], n, "{how}");
+        };
+        call(1);
+        image.until("ebb_snapshots", |n| n == snapshots + 1);
+        let awake = image.metric("ebb_instances_bytes");
+        // What is the program's as it was started is its snapshot's.
+        assert!(image.metric("ebb_snapshots_bytes") > 200 << 10);
+        call(2);
+        image.until("ebb_instances_bytes", |now| now < awake);
+        image.until("ebb_instances_bytes", |now| now <= before + (64 << 10));
+        println!(
+            "{name}: {} KiB",
+            (image.metric("ebb_instances_bytes") - before) >> 10
+        );
+        // The same instance, without a new one.
+        call(3);
+        assert_eq!(
+            image.metric("ebb_activation_seconds_count{start=\"warm\"}"),
+            0
+        );
+    }
+}
+
+#[test]
 fn programs_that_keep_no_contract_fail_alone() {
     needs!("qemu-system-x86_64", "node");
     let image = Invoker::boot("2G", "");

@@ -37,7 +37,12 @@ pub trait StartedProgram: Instance + Sized + 'static {
     fn next_line(&mut self) -> impl Future<Output = Result<Vec<u8>, Lost>>;
     /// Ends it.
     fn kill(&mut self);
-    /// A snapshot whose copies are [`Executable`]s.
+    /// Whether it waits for its first line and does nothing else.
+    fn waits(&self) -> bool {
+        false
+    }
+    /// A snapshot whose copies are [`Executable`]s. It is such a copy itself from then on, so that it can
+    /// [rest](Instance::rest).
     fn capture_program(&mut self, _: &Launch) -> Option<SharedSnapshot> {
         None
     }
@@ -49,7 +54,9 @@ pub struct Executable<P> {
     limits: InstanceLimits,
     /// There once it has been given a function.
     program: Option<P>,
-    /// Its program draws randomness by itself.
+    /// The program as it was before its first call, when nothing had been drawn, until somebody takes it.
+    snapshot: Option<SharedSnapshot>,
+    /// Its program draws randomness by itself, or had drawn some when it had started.
     draws: bool,
     /// It has served a call.
     ran: bool,
@@ -62,6 +69,7 @@ impl<P: StartedProgram> Executable<P> {
             launch: launch.clone(),
             limits,
             program: None,
+            snapshot: None,
             draws: false,
             ran: false,
         }
@@ -85,7 +93,13 @@ impl<P: StartedProgram> Executable<P> {
         let upload = read_upload(payload).await?;
         let program = upload.files.iter().find(|file| file.path == PROGRAM);
         self.draws = program.is_some_and(|file| is_of_go(&file.bytes));
-        self.program = Some(P::start(&self.launch, self.limits, upload).await?);
+        let mut program = P::start(&self.launch, self.limits, upload).await?;
+        // All in one event, so that nothing is drawn in between. What its calls draw is this instance's alone.
+        self.draws |= program.take_notes().drew;
+        if !self.draws && program.waits() {
+            self.snapshot = program.capture_program(&self.launch);
+        }
+        self.program = Some(program);
         Ok(())
     }
 
@@ -199,12 +213,17 @@ impl<P: StartedProgram> Instance for Executable<P> {
     }
 
     fn memory_bytes(&mut self) -> u64 {
-        self.program.as_mut().map_or(0, P::memory_bytes)
+        // Nobody else counts a snapshot that has not been taken.
+        let snapshot = self.snapshot.as_ref().map_or(0, |s| s.memory_bytes());
+        snapshot + self.program.as_mut().map_or(0, P::memory_bytes)
     }
 
-    /// What a program draws without asking the machine nobody sees, so whatever has served a call is not copied: another
-    /// instance is started for that.
+    /// What a program draws without asking the machine nobody sees, so whatever has served a call is not copied: what is, is the
+    /// program as it was before, or another instance that is started for that.
     fn take_notes(&mut self) -> Notes {
+        if self.snapshot.is_some() {
+            return Notes::default();
+        }
         let started = self.program.as_mut().map(P::take_notes);
         let drew = self.draws || self.ran || started.is_none_or(|notes| notes.drew);
         Notes {
@@ -214,7 +233,8 @@ impl<P: StartedProgram> Instance for Executable<P> {
     }
 
     fn capture(&mut self) -> Option<SharedSnapshot> {
-        self.program.as_mut()?.capture_program(&self.launch)
+        let captured = self.snapshot.take();
+        captured.or_else(|| self.program.as_mut()?.capture_program(&self.launch))
     }
 
     fn learn(&mut self) {

@@ -275,7 +275,7 @@ const _: () = shared::<Snapshot>();
 
 /// The snapshot that a UC is a clone of.
 fn origin(uc: &Uc) -> Option<&Snapshot> {
-    uc.origin.as_ref()?.downcast_ref()
+    uc.origin.get()?.downcast_ref()
 }
 
 impl Snapshot {
@@ -291,6 +291,17 @@ impl Snapshot {
             let frozen = memory.space.borrow_mut().freeze()?;
             Some(Pages::Whole(frozen))
         })
+    }
+
+    /// As [`capture`](Self::capture), and the UC is a clone of the snapshot from now on, unless it is one of another: what it does not
+    /// change it shares, and it can [rest](Uc::rest).
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn capture_as_origin(uc: &Uc) -> Result<Self, Refused> {
+        let snapshot = Self::capture(uc)?;
+        let _ = uc.origin.set(Rc::new(snapshot.clone()));
+        Ok(snapshot)
     }
 
     /// As [`capture`](Self::capture), but keeps only the lines of memory (64 bytes) that differ from the snapshot that the UC
@@ -415,6 +426,12 @@ impl Snapshot {
         self.0.parent.upgrade().map(Self)
     }
 
+    /// Whether this is its only handle.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Whether both are handles of one snapshot.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
@@ -443,7 +460,9 @@ impl Snapshot {
             let before = parent.as_ref().and_then(|p| p.0.processes.get(index));
             match (&process.pages, before.and_then(|b| b.pages.whole())) {
                 (Pages::Whole(frozen), Some(before)) => frozen.beyond(before),
-                (pages, _) => pages.private(),
+                // What clones share with it is not theirs.
+                (Pages::Whole(frozen), None) => frozen.used(),
+                (Pages::Delta(..), _) => process.pages.private(),
             }
         };
         self.0.processes.iter().enumerate().map(added).sum()

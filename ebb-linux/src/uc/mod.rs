@@ -34,7 +34,7 @@ use net::NetSockets;
 
 use alloc::vec::Vec;
 use core::any::Any;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::time::Duration;
 use ebb_mem::space::{Area, Backing};
 use ebb_runtime::platform::Entropy;
@@ -149,8 +149,8 @@ pub struct Uc {
     this: Weak<Self>,
     /// The channels behind the first three descriptors.
     pub(crate) console: Console,
-    /// What it was cloned from; whoever makes clones knows its type.
-    pub(crate) origin: Option<Rc<dyn Any>>,
+    /// What it was cloned from, or has become a clone of; whoever makes clones knows its type.
+    pub(crate) origin: OnceCell<Rc<dyn Any>>,
     /// How far its monotonic clock is behind the machine's, in nanoseconds: a clone does not see the time between its
     /// snapshot and its start.
     pub(crate) behind: u64,
@@ -200,7 +200,7 @@ impl Uc {
             processes: RefCell::new(parts.processes),
             objects: RefCell::new(parts.objects),
             console: parts.console,
-            origin: parts.origin,
+            origin: parts.origin.map_or_else(OnceCell::new, OnceCell::from),
             behind: parts.behind,
             init,
             running: Cell::new(running),
