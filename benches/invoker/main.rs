@@ -11,8 +11,15 @@
 //!
 //! `... -- --functions N [--cores N] [--memory MIB] [--plot FILE]`: the image alone with N functions, each of which has an idle
 //! instance and a snapshot; the plot is an SVG.
+//!
+//! `... -- --rest [--apart MS]`: the image alone, and what the next call costs of an instance at rest.
+//!
+//! `... -- --languages [--cores N]`: functions in Python and programs instead of JavaScript, beside Linux's processes.
+//! `... -- --kinds`: the image alone, what other kinds that are loaded cost functions in JavaScript.
 
+mod languages;
 mod many;
+mod rest;
 
 use std::{
     net::SocketAddr,
@@ -30,6 +37,7 @@ use benches::{
     median, quick,
     sides::{Side, agent, linux_guest, ratio, turns, value_of},
 };
+use languages::Language;
 use test_support::cargo;
 
 const SOURCE: &str = "function main(a) { return a.wait ? new Promise((done) => setTimeout(() => done({greeting: 'late'}), a.wait)) : {greeting: 'hello ' + a.name}; }";
@@ -42,6 +50,11 @@ const WARM: f64 = 2.0;
 const FILL: f64 = 3.0;
 /// What the metrics say of memory: 0 for instances, 1 for snapshots.
 const MEMORY: f64 = 4.0;
+/// One call of each of some functions, which stay.
+const TURN: f64 = 5.0;
+/// New functions in a language, and calls of one.
+const LANGUAGE_COLD: f64 = 6.0;
+const LANGUAGE_HOT: f64 = 7.0;
 
 /// Seconds that a call takes.
 fn call(client: &mut Client, name: &str) -> f64 {
@@ -259,6 +272,17 @@ fn obey(address: SocketAddr, order: &[f64]) -> Figures {
         [HOT, connections, seconds] => hot(address, connections as usize, seconds),
         [COLD, clients, count] => cold(address, clients as usize, count as usize, false),
         [FILL, clients, count] => cold(address, clients as usize, count as usize, true),
+        [LANGUAGE_COLD, language, count] => {
+            languages::cold(address, Language::numbered(language), count as usize)
+        }
+        [LANGUAGE_HOT, language, count] => {
+            languages::hot(address, Language::numbered(language), count as usize)
+        }
+        [TURN, count, pause_ms] => rest::turn(
+            address,
+            count as usize,
+            Duration::from_millis(pause_ms as u64),
+        ),
         [MEMORY, what] => memory(address, what > 0.0),
         [_, count] => warm(address, count as usize),
         _ => unreachable!("an order that this program does not give"),
@@ -285,8 +309,21 @@ fn main() {
         );
         return;
     }
+    if std::env::args().any(|a| a == "--rest") {
+        let apart_ms = number("--apart").unwrap_or(20);
+        rest::run(&cargo::example("invoker"), apart_ms as u64);
+        return;
+    }
+    if std::env::args().any(|a| a == "--kinds") {
+        languages::count_kinds(&cargo::example("invoker"));
+        return;
+    }
     let guest = linux_guest();
     let image = cargo::example("invoker");
+    if std::env::args().any(|a| a == "--languages") {
+        languages::compare(cores.unwrap_or(1), guest.as_ref().map(Path::new), &image);
+        return;
+    }
     for cores in cores.map_or(vec![1, 2], |n| vec![n]) {
         compare(cores, guest.as_ref().map(Path::new), &image);
     }
