@@ -121,10 +121,22 @@ pub fn bytes_of_a_connection(connections: u64) -> f64 {
     let address = serve(0);
     thread::sleep(Duration::from_millis(100));
     COUNTS.with(|counts| counts.set(false));
-    let before = HELD.load(Ordering::Relaxed);
-    // Fewer than the strangers that a core has at a time.
     let mut callers = Vec::new();
-    while callers.len() < connections as usize {
+    // A core keeps received bytes in buffers that all its connections share: the first ones make them.
+    connect(&mut callers, address, 64);
+    idle(&mut callers);
+    let (first, before) = (callers.len(), HELD.load(Ordering::Relaxed));
+    connect(&mut callers, address, first + connections as usize);
+    idle(&mut callers);
+    let held = HELD.load(Ordering::Relaxed) - before;
+    COUNTS.with(|counts| counts.set(true));
+    held as f64 / (callers.len() - first) as f64
+}
+
+/// Adds connections, each with a call, until there are so many.
+fn connect(callers: &mut Vec<Caller>, address: SocketAddr, count: usize) {
+    while callers.len() < count {
+        // Fewer than the strangers that a core has at a time.
         for _ in 0..32 {
             callers.push(Caller::new(address, NodeId(callers.len() as u64 + 9).0));
         }
@@ -132,12 +144,13 @@ pub fn bytes_of_a_connection(connections: u64) -> f64 {
             callers.iter_mut().for_each(Caller::turn);
         }
     }
+}
+
+/// Nothing but pings, for a while.
+fn idle(callers: &mut [Caller]) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(1500) {
         callers.iter_mut().for_each(Caller::turn);
         thread::sleep(Duration::from_millis(5));
     }
-    let held = HELD.load(Ordering::Relaxed) - before;
-    COUNTS.with(|counts| counts.set(true));
-    held as f64 / callers.len() as f64
 }
