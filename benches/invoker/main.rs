@@ -62,7 +62,9 @@ fn call(client: &mut Client, name: &str) -> f64 {
     let answer = client.ask("POST", name, &format!("{{\"name\":\"{name}\"}}"));
     let taken = begun.elapsed().as_secs_f64();
     let right = format!("{{\"greeting\":\"hello {name}\"}}");
-    assert!(answer.contains(&right), "{name}: {answer}");
+    // Python's encoder writes blanks.
+    let is_right = answer.replace("\": ", "\":").contains(&right);
+    assert!(is_right, "{name}: {answer}");
     taken
 }
 
