@@ -5,7 +5,6 @@
 //! facts for ever.
 
 use crate::cpu::MAX_CORES;
-use crate::mp_table::{self, Entry, Firmware};
 use crate::paging::{self, linear};
 use ::acpi::sdt::fadt::Fadt;
 use ::acpi::sdt::hpet::HpetInfo;
@@ -13,6 +12,7 @@ use ::acpi::sdt::madt::{Madt, MadtEntry};
 use ::acpi::sdt::mcfg::Mcfg;
 use ::acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
 use core::ptr::NonNull;
+use ebb_firmware::mp_table::{self, Entry, Firmware};
 use spin::Once;
 use spin::mutex::SpinMutex as Mutex;
 

@@ -39,7 +39,6 @@ mod layout;
 mod libc;
 mod memcpy;
 mod memory_map;
-mod mp_table;
 mod msr;
 mod multiboot2;
 mod options;

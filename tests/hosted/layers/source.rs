@@ -110,8 +110,6 @@ impl Source {
                 continue;
             }
             match item {
-                // A file of another crate's, compiled again: its layer is checked where it is at home.
-                Item::Mod(module) if module.attrs.iter().any(|a| a.path().is_ident("path")) => {}
                 Item::Mod(module) => {
                     let name = module.ident.to_string();
                     let within = folder.join(name.trim_start_matches("r#"));

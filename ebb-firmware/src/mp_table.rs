@@ -2,7 +2,6 @@
 //! and of its interrupt lines. qboot makes one for QEMU's microvm, and Firecracker makes one itself.
 //!
 //! What must hold: the table is firmware's and may say anything, so that every length is checked against the memory it lies in.
-//! Nothing of the image is named here: the hosted tests compile this file too.
 
 /// The memory below 1 MiB that may hold the table.
 pub struct Firmware<'a> {

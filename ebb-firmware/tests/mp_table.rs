@@ -1,10 +1,6 @@
-//! What an image makes of MultiProcessor tables: of one like Firecracker's, and of damaged ones. An image's own crates have no
-//! tests that run as a process, so the parser is compiled here.
+//! What an image makes of MultiProcessor tables: of one like Firecracker's, and of damaged ones.
 
-#[path = "../../native-target/src/mp_table.rs"]
-mod mp_table;
-
-use mp_table::{Entry, Firmware, LOW_END, ROM, ROM_END};
+use ebb_firmware::mp_table::{Entry, Firmware, LOW_END, ROM, ROM_END};
 
 struct Memory {
     low: Vec<u8>,
