@@ -35,7 +35,7 @@ use crate::{
 use ebb_net::{Configuration, WakerSet};
 use ebb_virtio::{
     Dma,
-    pci::{Transport, find},
+    bus::{Place, Transport, find},
 };
 
 /// Frames taken from a queue in one round.
@@ -114,7 +114,7 @@ fn tell_of_no_device() {
         .peekable();
     if others.peek().is_none() {
         return ebb::inform!(
-            "ebb: there is no network card on the PCI bus, so the network ends at this machine; virtio-net is what can be used"
+            "ebb: there is no network card, so the network ends at this machine; virtio-net is what can be used"
         );
     }
     for f in others {
@@ -126,26 +126,33 @@ fn tell_of_no_device() {
     }
 }
 
-/// The first network device that works.
+/// The first network device that works. The stack has one interface, so the others are not used, which is said.
 fn find_device(cores: usize) -> Option<Arc<Device>> {
     let dma = Dma::of_machine();
-    for at in find(NETWORK) {
+    let mut places = find(NETWORK);
+    while let Some(at) = places.next() {
         let made = Transport::new(at).and_then(|transport| Device::new(transport, dma, cores));
         match made {
             Ok(device) => {
                 device.start();
+                tell_of_others(at, places);
                 return Some(Arc::new(device));
             }
-            Err(fault) => ebb::inform!(
-                "ebb: the network device at PCI {:02x}:{:02x}.{} is not used: {fault}",
-                at.bus,
-                at.device,
-                at.function
-            ),
+            Err(fault) => ebb::inform!("ebb: the network device at {at} is not used: {fault}"),
         }
     }
     tell_of_no_device();
     None
+}
+
+fn tell_of_others(used: Place, others: impl Iterator<Item = Place>) {
+    let others: Vec<_> = others.map(|at| alloc::format!("{at}")).collect();
+    if !others.is_empty() {
+        ebb::inform!(
+            "ebb: the network is that of the card at {used}, the first; not used: {}",
+            others.join(", ")
+        );
+    }
 }
 
 /// What an interrupt wakes. Touched only by its core, outside of events or within them, never both.
@@ -249,20 +256,14 @@ impl FromRoot<Root> for CoreNet {
 
 /// Gives a queue's interrupt to this core. False when there is none.
 fn bind(device: &Device, core: usize, line: &'static InterruptLine) -> bool {
-    let vector = core as u16;
     let argument = core::ptr::from_ref(line).expose_provenance();
-    match EbbRef::<dyn Hardware>::get().bind_interrupt(current_core(), interrupt, argument) {
-        Some(message) if vector < device.transport.vectors() => {
-            device.transport.set_vector(vector, message);
-            true
-        }
-        _ => {
-            ebb::inform!(
-                "ebb: the network device has no interrupt for core {core}; it is polled every millisecond"
-            );
-            false
-        }
+    let is_bound = device.transport.bind(core as u16, interrupt, argument);
+    if !is_bound {
+        ebb::inform!(
+            "ebb: the network device has no interrupt for core {core}; it is polled every millisecond"
+        );
     }
+    is_bound
 }
 
 /// Starts every core's `CoreNet`, and then has the device spread flows over them.

@@ -57,6 +57,12 @@ pub const VARIABLES: &[Variable] = &[
          ,cache=writeback|none|writethrough|directsync|unsafe ,readonly; several are separated by `;`",
     ),
     var(
+        "EBB_MACHINE",
+        "q35|pc|microvm",
+        "the board: q35 (default), pc (the one before PCI Express), microvm (neither PCI nor ACPI: \
+         devices at addresses of their own, one queue for each)",
+    ),
+    var(
         "EBB_RNG",
         "1|0",
         "a virtio entropy device, from which the image seeds its random numbers beside what the CPU has (default: 1)",
@@ -158,6 +164,8 @@ pub struct Config {
     pub net: Net,
     /// The disks.
     pub disks: Vec<Spec>,
+    /// The board.
+    pub machine: Board,
     /// Whether there is an entropy device.
     pub rng: bool,
     /// The accelerator, if the user says.
@@ -184,6 +192,17 @@ pub struct Config {
     pub firmware: Option<Firmware>,
     /// Never install anything.
     pub no_install: bool,
+}
+
+/// The board, by QEMU's name for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// PCI Express and ACPI.
+    Q35,
+    /// PCI and ACPI.
+    Pc,
+    /// Neither.
+    Microvm,
 }
 
 /// What executes the guest's code.
@@ -245,6 +264,9 @@ pub fn parse(
         disks: reader
             .value("EBB_DISK", Spec::parse_list)
             .unwrap_or_default(),
+        machine: reader
+            .value("EBB_MACHINE", parse_machine)
+            .unwrap_or(Board::Q35),
         rng: reader.value("EBB_RNG", parse_flag).unwrap_or(true),
         accel: reader.value("EBB_ACCEL", parse_accel),
         timeout: reader.value("EBB_TIMEOUT", parse_timeout),
@@ -270,6 +292,19 @@ pub fn parse(
             "EBB_FORWARD needs EBB_NET=user (the default): with a tap device the image is reached at its own address"
                 .into(),
         );
+    }
+    if config.machine == Board::Microvm {
+        if config.firmware == Some(Firmware::SeaBios) {
+            reader.errors.push(
+                "EBB_FIRMWARE=seabios needs EBB_MACHINE=q35 or pc: a microvm has qboot".into(),
+            );
+        }
+        if matches!(&config.net, Net::Tap(tap) if tap.queues > 1) {
+            reader.errors.push(
+                "EBB_NET with several queues needs EBB_MACHINE=q35 or pc: a device of a microvm has one interrupt"
+                    .into(),
+            );
+        }
     }
     if reader.errors.is_empty() {
         Ok(config)
@@ -358,6 +393,15 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     };
     mib.filter(|m| (16..=1024 * 1024).contains(m))
         .ok_or_else(wanted)
+}
+
+fn parse_machine(text: &str) -> Result<Board, String> {
+    match text {
+        "q35" => Ok(Board::Q35),
+        "pc" => Ok(Board::Pc),
+        "microvm" => Ok(Board::Microvm),
+        _ => Err("q35, pc or microvm".into()),
+    }
 }
 
 fn parse_accel(text: &str) -> Result<Accel, String> {
@@ -494,6 +538,7 @@ mod tests {
             ("EBB_QEMU", "/q"),
             ("EBB_QEMU_ARGS", "-d 'int,cpu reset'"),
             ("EBB_FIRMWARE", "qboot"),
+            ("EBB_MACHINE", "pc"),
             ("EBB_NO_INSTALL", "yes"),
         ])
         .unwrap();
@@ -510,10 +555,25 @@ mod tests {
             (config.console, config.firmware),
             (Console::Raw, Some(Firmware::Qboot))
         );
+        assert_eq!(config.machine, Board::Pc);
         assert_eq!(config.archive, Some("/a b".into()));
         assert!(
             config.quiet && config.no_install && config.qemu.is_some() && config.report.is_some()
         );
+    }
+
+    #[test]
+    fn a_board_is_one_of_three_and_goes_with_the_rest() {
+        let error = |pairs: &[(&str, &str)]| with(pairs).unwrap_err().join("\n");
+        assert_eq!(
+            error(&[("EBB_MACHINE", "virt")]),
+            "EBB_MACHINE is `virt`; accepted: q35, pc or microvm"
+        );
+        let microvm = ("EBB_MACHINE", "microvm");
+        assert!(error(&[microvm, ("EBB_FIRMWARE", "seabios")]).contains("q35 or pc"));
+        assert!(error(&[microvm, ("EBB_NET", "tap:t0,queues=2")]).contains("q35 or pc"));
+        assert_eq!(with(&[microvm]).unwrap().machine, Board::Microvm);
+        assert_eq!(with(&[]).unwrap().machine, Board::Q35);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The virtual machine: QEMU's arguments.
 //!
-//! A q35 board (PCI Express with ECAM, ACPI tables) with nothing on it that the image does not
+//! A board (q35 if nobody says: PCI Express with ECAM, ACPI tables) with nothing on it that the image does not
 //! use: a virtio network card without option ROM, COM1, the debug console and the exit device.
 //! What each of these is worth is measured by tests/startup.rs; docs/src/runner.md has the figures.
 
@@ -9,9 +9,9 @@ use std::{ffi::OsString, path::Path};
 use ebb_disk::Spec;
 
 use crate::{
-    config::{Accel, Config, Firmware},
+    config::{Accel, Board, Config, Firmware},
     image::Image,
-    net::{Forward, Net, Protocol},
+    net::{Net, Protocol},
     qemu::{Qemu, Version},
 };
 
@@ -47,12 +47,10 @@ pub fn arguments(
         &format!("guest={},debug-threads=on", escape(&image.name())),
     );
 
-    // Each of these takes the firmware or QEMU itself some milliseconds.
-    let mut machine = String::from("q35,smm=off,sata=off,smbus=off,usb=off,vmport=off");
-    if qemu.version >= Version(7, 0) {
-        machine.push_str(",i8042=off");
+    args.option("-machine", &board(config.machine, qemu));
+    if config.machine == Board::Microvm {
+        args.option("-global", "virtio-mmio.force-legacy=false");
     }
-    args.option("-machine", &machine);
     args.option(
         "-accel",
         if accel == Accel::Kvm {
@@ -64,7 +62,8 @@ pub fn arguments(
     args.option("-cpu", if accel == Accel::Kvm { "host" } else { "max" });
     args.option("-smp", &config.cores.to_string());
     args.option("-m", &format!("{memory_mib}M"));
-    if firmware(config, image, qemu) == Firmware::Qboot {
+    // A microvm comes with it.
+    if config.machine != Board::Microvm && firmware(config, image, qemu) == Firmware::Qboot {
         args.add(
             "-bios",
             Some(
@@ -114,12 +113,12 @@ pub fn arguments(
     // A machine that stops stays for a look at its cores; the runner then ends it.
     args.option("-action", "reboot=shutdown,shutdown=pause");
 
-    network(&config.net, &config.forwards, &mut args);
+    network(config, &mut args);
     for (number, disk) in config.disks.iter().enumerate() {
-        attach(number, disk, &mut args);
+        attach(number, disk, config.machine, &mut args);
     }
     if config.rng {
-        args.option("-device", "virtio-rng-pci,disable-legacy=on");
+        args.option("-device", &virtio("rng", config.machine));
     }
     if let Some(port) = config.gdb {
         args.option("-gdb", &format!("tcp:127.0.0.1:{port}"));
@@ -127,6 +126,28 @@ pub fn arguments(
     }
     args.0.extend(config.qemu_args.iter().map(OsString::from));
     args.0
+}
+
+/// QEMU's name and options of a board. Each of these takes the firmware or QEMU itself some milliseconds.
+fn board(board: Board, qemu: &Qemu) -> String {
+    let mut machine = String::from(match board {
+        Board::Q35 => "q35,smm=off,sata=off,smbus=off,usb=off,vmport=off",
+        Board::Pc => "pc,smm=off,smbus=off,usb=off,vmport=off",
+        // With ACPI its devices would be in tables of byte code, which an image does not run.
+        Board::Microvm => return "microvm,acpi=off,auto-kernel-cmdline=on".into(),
+    });
+    if qemu.version >= Version(7, 0) {
+        machine.push_str(",i8042=off");
+    }
+    machine
+}
+
+/// QEMU's name of a virtio device, and that it has the interface of VIRTIO 1.0.
+fn virtio(kind: &str, board: Board) -> String {
+    match board {
+        Board::Q35 | Board::Pc => format!("virtio-{kind}-pci,disable-legacy=on"),
+        Board::Microvm => format!("virtio-{kind}-device"),
+    }
 }
 
 /// The user's firmware, else the fastest that the image can do with.
@@ -140,13 +161,16 @@ pub fn firmware(config: &Config, image: &Image, qemu: &Qemu) -> Firmware {
         })
 }
 
-fn network(net: &Net, forwards: &[Forward], args: &mut Arguments) {
-    let mut card = String::from("virtio-net-pci,netdev=net,disable-legacy=on,romfile=");
-    match net {
+fn network(config: &Config, args: &mut Arguments) {
+    let mut card = virtio("net", config.machine) + ",netdev=net";
+    if config.machine != Board::Microvm {
+        card.push_str(",romfile=");
+    }
+    match &config.net {
         Net::None => return,
         Net::User => {
             let mut user = String::from("user,id=net");
-            for f in forwards {
+            for f in &config.forwards {
                 let protocol = if f.protocol == Protocol::Tcp {
                     "tcp"
                 } else {
@@ -182,7 +206,7 @@ fn network(net: &Net, forwards: &[Forward], args: &mut Arguments) {
 }
 
 /// A virtio disk. What fails is told to the image, which QEMU would otherwise stop.
-fn attach(number: usize, disk: &Spec, args: &mut Arguments) {
+fn attach(number: usize, disk: &Spec, board: Board, args: &mut Arguments) {
     let mut file = OsString::from(format!(
         "if=none,id=disk{number},format={},cache={}{},file=",
         disk.format.name(),
@@ -194,7 +218,8 @@ fn attach(number: usize, disk: &Spec, args: &mut Arguments) {
     args.option(
         "-device",
         &format!(
-            "virtio-blk-pci,drive=disk{number},disable-legacy=on,num-queues=1,werror=report,rerror=report"
+            "{},drive=disk{number},num-queues=1,werror=report,rerror=report",
+            virtio("blk", board)
         ),
     );
 }
@@ -373,11 +398,36 @@ mod tests {
         for part in [
             "if=none,id=disk0,format=raw,cache=writeback,file=/d/a.img",
             "if=none,id=disk1,format=qcow2,cache=none,readonly=on,file=b.qcow2",
-            "virtio-blk-pci,drive=disk1,disable-legacy=on,num-queues=1,werror=report,rerror=report",
+            "virtio-blk-pci,disable-legacy=on,drive=disk1,num-queues=1,werror=report,rerror=report",
         ] {
             assert!(disks.contains(part), "{part} in {disks}");
         }
         assert!(!line(&[], &qemu(), Accel::Tcg).contains("virtio-blk"));
+    }
+
+    #[test]
+    fn a_microvms_devices_are_on_no_bus() {
+        let pairs = [
+            ("EBB_MACHINE", "microvm"),
+            ("EBB_DISK", "/d/a.img"),
+            ("EBB_FORWARD", "8080:80"),
+        ];
+        let all = line(&pairs, &qemu(), Accel::Tcg);
+        for part in [
+            "-machine microvm,acpi=off,",
+            "-global virtio-mmio.force-legacy=false",
+            "-device virtio-net-device,netdev=net ",
+            "-device virtio-blk-device,drive=disk0,num-queues=1,",
+            "-device virtio-rng-device",
+        ] {
+            assert!(all.contains(part), "{part} in {all}");
+        }
+        assert!(!all.contains("-bios") && !all.contains("-pci"), "{all}");
+        let pc = line(&[("EBB_MACHINE", "pc")], &qemu(), Accel::Tcg);
+        assert!(
+            pc.contains("-machine pc,") && pc.contains("virtio-net-pci,"),
+            "{pc}"
+        );
     }
 
     #[test]

@@ -162,6 +162,23 @@ pub trait Hardware {
         handler: fn(usize),
         argument: usize,
     ) -> Option<MsiMessage>;
+    /// Every virtio device that the machine's monitor names by its address, in its order.
+    fn virtio_mmio(&self) -> &'static [MmioDevice];
+    /// Has an interrupt line call `handler(argument)` on a core, each time that it is raised; as in `bind_interrupt`. The
+    /// handler must take away every reason that the device has to raise it. False when there is no such line, it is
+    /// bound already, or the core has no vector left.
+    fn bind_line(&self, line: u32, core: CoreId, handler: fn(usize), argument: usize) -> bool;
+}
+
+/// Where a device is that is on no bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmioDevice {
+    /// Physical address of its registers.
+    pub address: u64,
+    /// Bytes of its registers.
+    pub length: u64,
+    /// Its interrupt line.
+    pub line: u32,
 }
 
 /// Bus, device and function numbers of a PCI function.

@@ -1,5 +1,5 @@
-//! The provider of [`Disks`] on a machine of its own: the virtio disks on PCI, in the order of their functions, which is the
-//! order in which QEMU was given them.
+//! The provider of [`Disks`] on a machine of its own: the virtio disks in the order of [`find`], which
+//! is that in which QEMU was given them.
 //!
 //! What must hold: a device is set up once, and its interrupt goes to the core that opened it.
 
@@ -7,19 +7,14 @@ use alloc::{sync::Arc, vec::Vec};
 use core::{future::poll_fn, task::Poll, time::Duration};
 
 use atomic_waker::AtomicWaker;
-use ebb::{
-    EbbRef, current_core,
-    platform::{Clock, Hardware, PciAddress},
-    provides,
-    time::sleep,
-};
+use ebb::{EbbRef, platform::Clock, provides, time::sleep};
 use ebb_block::{BlockDevice, Disks, Error};
 use spin::Once;
 use virtio_drivers::transport::DeviceType;
 
 use crate::{
     block::{Disk, Driver, Fault, LIMIT_NS},
-    pci::{Transport, find},
+    bus::{Place, Transport, find},
     transport::{Machine, OneQueue},
 };
 
@@ -29,7 +24,7 @@ const BLOCK_DEVICE: u16 = 2;
 const WATCH: Duration = Duration::from_secs(1);
 
 struct Slot {
-    at: PciAddress,
+    at: Place,
     opened: Once<Result<Arc<dyn BlockDevice>, Error>>,
 }
 
@@ -56,21 +51,17 @@ fn interrupt(argument: usize) {
     waker.wake();
 }
 
-fn set_up(at: PciAddress) -> Result<Arc<dyn BlockDevice>, Fault> {
+fn set_up(at: Place) -> Result<Arc<dyn BlockDevice>, Fault> {
     let registers = Transport::new(at)?;
     if registers.vectors() == 0 {
         return Err("it has no interrupts of its own (MSI-X)");
     }
     let waker: &'static AtomicWaker = alloc::boxed::Box::leak(Default::default());
-    let message = EbbRef::<dyn Hardware>::get()
-        .bind_interrupt(
-            current_core(),
-            interrupt,
-            core::ptr::from_ref(waker).expose_provenance(),
-        )
-        .ok_or("its core has no interrupt left")?;
     registers.no_config_vector();
-    registers.set_vector(0, message);
+    let argument = core::ptr::from_ref(waker).expose_provenance();
+    if !registers.bind(0, interrupt, argument) {
+        return Err("there is no interrupt left for it");
+    }
     let driver = Driver::<Machine, _>::new(OneQueue::new(registers, DeviceType::Block), now_ns)?;
     if !driver.with_transport(OneQueue::has_queue) {
         return Err("it does not take its queue");
@@ -93,10 +84,7 @@ fn set_up(at: PciAddress) -> Result<Arc<dyn BlockDevice>, Fault> {
             watched.watch(LIMIT_NS);
         }
         ebb::inform!(
-            "ebb: the disk at PCI {:02x}:{:02x}.{} broke its protocol or did not answer, and is used no more",
-            at.bus,
-            at.device,
-            at.function
+            "ebb: the disk at {at} broke its protocol or did not answer, and is used no more"
         );
     });
     Ok(Arc::new(Disk(driver)))
@@ -115,14 +103,7 @@ impl Disks for Native {
         let slot = slots().get(number).ok_or(Error::Missing)?;
         let open = || {
             set_up(slot.at).map_err(|fault| {
-                let PciAddress {
-                    bus,
-                    device,
-                    function,
-                } = slot.at;
-                ebb::inform!(
-                    "ebb: the disk at PCI {bus:02x}:{device:02x}.{function} is not used: {fault}"
-                );
+                ebb::inform!("ebb: the disk at {} is not used: {fault}", slot.at);
                 Error::Broken
             })
         };

@@ -14,7 +14,7 @@ use virtio_drivers::{
 };
 
 use crate::{
-    pci,
+    bus,
     queue::{Broken, Guarded, Lent, Span},
     transport::{Machine, OneQueue},
 };
@@ -128,9 +128,8 @@ static STATE: Mutex<State> = Mutex::new(State::Unasked);
 pub fn seed(wait_ns: u64) -> Option<Seed> {
     let mut state = STATE.lock();
     if let State::Unasked = *state {
-        let transport = |at| pci::Transport::new(at).ok();
-        let device = pci::find(ENTROPY).find_map(|at| {
-            let registers = transport(at)?;
+        let device = bus::find(ENTROPY).find_map(|at| {
+            let registers = bus::Transport::new(at).ok()?;
             registers.no_config_vector();
             Device::new(OneQueue::without_interrupt(
                 registers,

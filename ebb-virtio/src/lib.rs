@@ -3,7 +3,10 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `pci.rs` | finding a device on PCI, its registers, its interrupts; also for the network's own queues |
+//! | `registers.rs` | mapped registers, and what the transports have in common |
+//! | `pci.rs` | finding a device on PCI, its registers, its interrupts |
+//! | `mmio.rs` | the same for a device that a monitor names by its address |
+//! | `bus.rs` | either; also for the network's own queues |
 //! | `memory.rs` | memory that devices read and write |
 //! | `transport.rs` | the same registers as virtio-drivers wants them |
 //! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
@@ -16,11 +19,15 @@ extern crate alloc;
 extern crate ebb_runtime as ebb;
 
 mod block;
+pub mod bus;
 mod disks;
 pub mod entropy;
 mod memory;
-pub mod pci;
+mod mmio;
+mod pci;
 mod queue;
+mod registers;
 mod transport;
 
 pub use memory::{Addresses, Dma, device_memory};
+pub use registers::{Doorbell, Fault, status};

@@ -2,18 +2,16 @@
 //!
 //! virtio-drivers' own transport keeps its registers to itself and does not give each queue an interrupt of its own, which
 //! the queues of several cores need.
-//!
-//! What must hold: `Registers` are mapped device memory of at least the length they are made with; offsets are
-//! checked against it.
-
-use core::ptr::NonNull;
 
 use ebb::{
     EbbRef,
     platform::{Hardware, MsiMessage, PciAddress},
 };
 
-use crate::memory::Addresses;
+use crate::{
+    memory::Addresses,
+    registers::{Doorbell, Fault, Registers, await_reset},
+};
 
 const VENDOR: u16 = 0x1af4;
 const CAPABILITY_VENDOR: u8 = 0x09;
@@ -22,66 +20,17 @@ const COMMON: u8 = 1;
 const NOTIFY: u8 = 2;
 const DEVICE: u8 = 4;
 
-/// Device status bits.
-pub mod status {
-    /// The device was found.
-    pub const ACKNOWLEDGE: u8 = 1;
-    /// There is a driver for it.
-    pub const DRIVER: u8 = 2;
-    /// It may begin.
-    pub const DRIVER_OK: u8 = 4;
-    /// The features are agreed.
-    pub const FEATURES_OK: u8 = 8;
-}
-
 /// No interrupt.
 const NO_VECTOR: u16 = 0xffff;
 
-/// Mapped registers.
-#[derive(Clone, Copy, Debug)]
-struct Registers {
-    base: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: device registers; any core may access them. The device's own rules of order are kept by its one
-// initialiser.
-unsafe impl Send for Registers {}
-// SAFETY: as above.
-unsafe impl Sync for Registers {}
-
-impl Registers {
-    fn at<T>(&self, offset: usize) -> NonNull<T> {
-        assert!(
-            offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.length,
-            "a register outside of its device"
-        );
-        // SAFETY: within the mapping, just checked.
-        unsafe { self.base.add(offset).cast() }
-    }
-
-    fn read<T: Copy>(&self, offset: usize) -> T {
-        // SAFETY: a mapped, aligned register; every bit pattern is valid for the integers read here.
-        unsafe { self.at::<T>(offset).read_volatile() }
-    }
-
-    fn write<T: Copy>(&self, offset: usize, value: T) {
-        // SAFETY: a mapped, aligned register.
-        unsafe { self.at::<T>(offset).write_volatile(value) }
-    }
-}
-
 /// A device of one type.
-pub struct Transport {
+pub(crate) struct Transport {
     common: Registers,
     notify: Registers,
     notify_multiplier: usize,
     config: Option<Registers>,
     msix: Option<(Registers, u16)>,
 }
-
-/// Why a device cannot be used.
-pub type Fault = &'static str;
 
 fn hardware() -> impl Hardware {
     *EbbRef::<dyn Hardware>::get()
@@ -109,7 +58,7 @@ fn bar(at: PciAddress, number: u8) -> Option<u64> {
 }
 
 /// The functions that are virtio devices of a type.
-pub fn find(kind: u16) -> impl Iterator<Item = PciAddress> {
+pub(crate) fn find(kind: u16) -> impl Iterator<Item = PciAddress> {
     // Transitional devices have numbers of their own.
     let transitional = match kind {
         1 => 0x1000,
@@ -132,7 +81,7 @@ impl Transport {
     ///
     /// # Errors
     /// When it lacks what it needs, or does not finish its reset.
-    pub fn new(at: PciAddress) -> Result<Self, Fault> {
+    pub(crate) fn new(at: PciAddress) -> Result<Self, Fault> {
         let hardware = hardware();
         let (mut common, mut notify, mut config, mut msix) = (None, None, None, None);
         let mut notify_multiplier = 0;
@@ -190,30 +139,22 @@ impl Transport {
             msix,
         };
         this.set_status(0);
-        // The reset is done when the register reads 0; a device that never does it is broken.
-        for _ in 0..1_000_000 {
-            if this.status() == 0 {
-                return Ok(this);
-            }
-            core::hint::spin_loop();
-        }
-        Err("it does not finish its reset")
+        await_reset(|| this.status())?;
+        Ok(this)
     }
 
     /// The device's status.
-    #[must_use]
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         self.common.read(20)
     }
 
     /// Sets the status; 0 resets the device.
-    pub fn set_status(&self, status: u8) {
+    pub(crate) fn set_status(&self, status: u8) {
         self.common.write(20, status);
     }
 
     /// The features that the device offers.
-    #[must_use]
-    pub fn features(&self) -> u64 {
+    pub(crate) fn features(&self) -> u64 {
         let mut features = 0;
         for half in 0..2u32 {
             self.common.write(0, half);
@@ -223,7 +164,7 @@ impl Transport {
     }
 
     /// Sets the features that are used.
-    pub fn set_features(&self, features: u64) {
+    pub(crate) fn set_features(&self, features: u64) {
         for half in 0..2u32 {
             self.common.write(8, half);
             self.common.write(12, (features >> (32 * half)) as u32);
@@ -231,27 +172,18 @@ impl Transport {
     }
 
     /// A byte of the device's own configuration.
-    pub fn config8(&self, offset: usize) -> Option<u8> {
+    pub(crate) fn config8(&self, offset: usize) -> Option<u8> {
         let config = self.config.filter(|c| offset < c.length)?;
         Some(config.read(offset))
     }
 
-    /// Two bytes of it.
-    #[must_use]
-    pub fn config16(&self, offset: usize) -> Option<u16> {
-        Some(u16::from_le_bytes([
-            self.config8(offset)?,
-            self.config8(offset + 1)?,
-        ]))
-    }
-
     /// Changes whenever the configuration does.
-    pub fn generation(&self) -> u8 {
-        self.common.read(21)
+    pub(crate) fn generation(&self) -> u32 {
+        u32::from(self.common.read::<u8>(21))
     }
 
     /// The largest size of a queue; 0 when there is none.
-    pub fn queue_size(&self, queue: u16) -> u16 {
+    pub(crate) fn queue_size(&self, queue: u16) -> u16 {
         self.common.write(22, queue);
         self.common.read(24)
     }
@@ -260,22 +192,23 @@ impl Transport {
     ///
     /// # Errors
     /// When the device says that it is where it has no registers.
-    pub fn doorbell(&self, queue: u16) -> Result<NonNull<u16>, Fault> {
+    pub(crate) fn doorbell(&self, queue: u16) -> Result<Doorbell, Fault> {
         self.common.write(22, queue);
         let offset = usize::from(self.common.read::<u16>(30)) * self.notify_multiplier;
         if offset + 2 > self.notify.length || !offset.is_multiple_of(2) {
             return Err("a doorbell lies outside of its registers");
         }
-        Ok(self.notify.at(offset))
+        // SAFETY: a register of the device's, mapped for ever.
+        Ok(unsafe { Doorbell::of_two_bytes(self.notify.at(offset)) })
     }
 
     /// Whether interrupts can be told apart.
-    pub fn vectors(&self) -> u16 {
+    pub(crate) fn vectors(&self) -> u16 {
         self.msix.map_or(0, |(_, entries)| entries)
     }
 
     /// Sets what an interrupt writes.
-    pub fn set_vector(&self, vector: u16, message: MsiMessage) {
+    pub(crate) fn set_vector(&self, vector: u16, message: MsiMessage) {
         if let Some((table, entries)) = self.msix
             && vector < entries
         {
@@ -291,7 +224,7 @@ impl Transport {
     ///
     /// # Errors
     /// When it has no room for the vector.
-    pub fn enable_queue(
+    pub(crate) fn enable_queue(
         &self,
         queue: u16,
         size: u16,
@@ -318,7 +251,7 @@ impl Transport {
     }
 
     /// Configuration changes raise no interrupt.
-    pub fn no_config_vector(&self) {
+    pub(crate) fn no_config_vector(&self) {
         self.common.write(16, NO_VECTOR);
     }
 }

@@ -1,4 +1,4 @@
-//! The registers of [`pci`](crate::pci) as virtio-drivers' queue wants them, and memory for it.
+//! The registers of a device ([`bus`](crate::bus)) as virtio-drivers' queue wants them, and memory for it.
 
 use alloc::vec;
 use core::ptr::NonNull;
@@ -10,25 +10,23 @@ use virtio_drivers::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
+    bus,
     memory::{Addresses, Dma, device_memory},
-    pci,
+    registers::Doorbell,
 };
 
-/// A device on PCI with one queue.
+/// A device with one queue.
 pub struct OneQueue {
-    registers: pci::Transport,
+    registers: bus::Transport,
     kind: DeviceType,
     /// Of the queue's interrupt.
     vector: Option<u16>,
-    doorbell: Option<NonNull<u16>>,
+    doorbell: Option<Doorbell>,
 }
-
-// SAFETY: the doorbell is a register that any core may write.
-unsafe impl Send for OneQueue {}
 
 impl OneQueue {
     /// The queue's interrupt is vector 0.
-    pub fn new(registers: pci::Transport, kind: DeviceType) -> Self {
+    pub fn new(registers: bus::Transport, kind: DeviceType) -> Self {
         Self {
             vector: Some(0),
             ..Self::without_interrupt(registers, kind)
@@ -36,7 +34,7 @@ impl OneQueue {
     }
 
     /// The device has to be looked at.
-    pub fn without_interrupt(registers: pci::Transport, kind: DeviceType) -> Self {
+    pub fn without_interrupt(registers: bus::Transport, kind: DeviceType) -> Self {
         Self {
             registers,
             kind,
@@ -65,8 +63,7 @@ impl Transport for OneQueue {
 
     fn notify(&mut self, queue: u16) {
         if let Some(doorbell) = self.doorbell {
-            // SAFETY: the register that the device named for its queue.
-            unsafe { doorbell.write_volatile(queue) };
+            doorbell.ring(queue);
         }
     }
 
@@ -115,12 +112,12 @@ impl Transport for OneQueue {
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {
-        // MSI-X has nothing to acknowledge.
+        // MSI-X has nothing to acknowledge, and a line's handler has done it.
         InterruptStatus::empty()
     }
 
     fn read_config_generation(&self) -> u32 {
-        self.registers.generation().into()
+        self.registers.generation()
     }
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T> {

@@ -126,7 +126,7 @@ impl Ring {
 /// Lets the UART interrupt core 0 when something arrives. Without the interrupt, input waits in
 /// the UART until somebody reads.
 pub fn listen(core: &'static cpu::CpuBlock) {
-    if io_apic::bind_isa(4, core, |_| receive()).is_some()
+    if io_apic::bind(4, core, |_| receive(), 0).is_some()
         && let Some(uart) = UART.lock().as_mut()
     {
         LISTENING.store(true, Ordering::Relaxed);

@@ -8,7 +8,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use ebb_runtime::platform::OptionSpec;
+use ebb_firmware::virtio_mmio::{self, split_appended};
+use ebb_runtime::platform::{MmioDevice, OptionSpec};
 
 /// How much of the boot timeline is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,13 +102,14 @@ pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
     let line = core::str::from_utf8(line).unwrap_or_default();
     named(line)
         .map(|(name, _)| name)
-        .filter(|name| is_of_linux(name) && declared().iter().all(|spec| spec.name != *name))
+        .filter(|name| is_of_linux(name) && *name != virtio_mmio::NAME)
+        .filter(|name| declared().iter().all(|spec| spec.name != *name))
 }
 
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 9] = [
+const TABLE: [(&str, &str, Set); 10] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -136,6 +138,10 @@ const TABLE: [(&str, &str, Set); 9] = [
     ("launched", "milliseconds since 1970", |o, v| {
         o.launched_ms = Some(v.parse().ok()?);
         Some(())
+    }),
+    // Written by monitors, once for each device.
+    (virtio_mmio::NAME, virtio_mmio::FORM, |_, v| {
+        virtio_mmio::Device::parse(v).map(|_| ())
     }),
     ("broken-core", "an APIC ID", |o, v| {
         o.broken_core = Some(v.parse().ok()?);
@@ -223,8 +229,19 @@ fn declared() -> &'static [OptionSpec] {
     unsafe { core::slice::from_raw_parts(start, stop.offset_from_unsigned(start)) }
 }
 
+/// The virtio devices that the monitor names.
+pub fn devices(line: &[u8]) -> impl Iterator<Item = MmioDevice> {
+    let line = core::str::from_utf8(line).unwrap_or_default();
+    virtio_mmio::devices(line).map(|device| MmioDevice {
+        address: device.address,
+        length: device.length,
+        line: device.line,
+    })
+}
+
 fn named(line: &str) -> impl Iterator<Item = (&str, &str)> {
-    line.split_ascii_whitespace()
+    let (own, _) = split_appended(line);
+    own.split_ascii_whitespace()
         .take_while(|word| *word != "--")
         .map(|word| word.split_once('=').unwrap_or((word, "")))
 }
@@ -243,7 +260,8 @@ pub fn arguments(line: &'static [u8]) -> Vec<&'static str> {
     let Ok(line) = core::str::from_utf8(line) else {
         return Vec::new();
     };
-    let words = line
+    let (own, _) = split_appended(line);
+    let words = own
         .split_ascii_whitespace()
         .skip_while(|word| *word != "--")
         .skip(1);

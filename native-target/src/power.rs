@@ -36,7 +36,7 @@ pub fn listen(core: &'static CpuBlock, machine: &'static Machine) {
         Port::<u16>::new(button.status).write(POWER_BUTTON);
         control.read() & SCI != 0
     };
-    if !owned || io_apic::bind_isa(button.line, core, |_| pressed()).is_none() {
+    if !owned || io_apic::bind(button.line as u32, core, |_| pressed(), 0).is_none() {
         return;
     }
     // SAFETY: as above.

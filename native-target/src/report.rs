@@ -84,12 +84,49 @@ macro_rules! inform {
 pub fn exit(status: u8) -> ! {
     line(format_args!("exit {status}"));
     // SAFETY: the first port is isa-debug-exit's; without it the next tries the power-off of
-    // QEMU's chipsets (PM1a control, sleep type 0, as their DSDT says), else this core stops.
+    // QEMU's chipsets (PM1a control, sleep type 0, as their DSDT says).
     unsafe {
         Port::<u32>::new(DEBUG_EXIT).write(u32::from(status));
         if let Some(port) = crate::acpi::power_off_port() {
             Port::<u16>::new(port).write(0x2000);
+            crate::cpu::halt();
         }
     }
-    crate::cpu::halt()
+    reset()
 }
+
+/// Command and status port of the keyboard controller.
+const KEYBOARD: u16 = 0x64;
+/// Its command to pulse the CPU's reset line.
+const PULSE_RESET: u8 = 0xfe;
+/// Status bit: it has not taken the last command yet.
+const INPUT_FULL: u8 = 2;
+
+/// What ends a machine without a power-off: a monitor such as Firecracker exits when its guest resets. Where nothing else
+/// does, the CPU resets itself.
+fn reset() -> ! {
+    let pause = || (0..1_000_000).for_each(|_| core::hint::spin_loop());
+    // SAFETY: nothing follows that the machine is needed for.
+    unsafe {
+        let mut port = Port::<u8>::new(KEYBOARD);
+        // A port with nothing behind it may read as ones.
+        for _ in 0..1000 {
+            if port.read() & INPUT_FULL == 0 {
+                break;
+            }
+        }
+        port.write(PULSE_RESET);
+    }
+    // The monitor may end the machine when it gets round to it.
+    pause();
+    // SAFETY: without a descriptor table a breakpoint becomes a triple fault, which nothing survives.
+    unsafe {
+        core::arch::asm!(
+            "lidt [{}]", "int3", "2: hlt", "jmp 2b",
+            in(reg) &raw const NO_TABLE, options(noreturn, nostack),
+        )
+    }
+}
+
+/// The limit and the address of an interrupt descriptor table without entries.
+static NO_TABLE: [u16; 5] = [0; 5];

@@ -9,10 +9,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use spin::Mutex;
 
-use ebb_virtio::{
-    Dma, device_memory,
-    pci::{Fault, Transport, status},
-};
+use ebb_virtio::{Dma, Fault, bus::Transport, device_memory, status};
 
 use super::queue::{Broken, Queue};
 use crate::{
@@ -369,8 +366,10 @@ impl Device {
         } else {
             1
         };
-        // Pairs beyond the cores would be of no use, fewer than the cores are shared by all.
-        let pairs = if usize::from(most_pairs) >= cores {
+        // Pairs beyond the cores would be of no use, fewer than the cores are shared by all; and so is one where the
+        // interrupts of several could not be told apart.
+        let has_vectors = transport.vectors() > 1;
+        let pairs = if has_vectors && usize::from(most_pairs) >= cores {
             cores as u16
         } else {
             1

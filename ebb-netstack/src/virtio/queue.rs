@@ -11,7 +11,7 @@ use core::{
     sync::atomic::{AtomicU16, Ordering, fence},
 };
 
-use ebb_virtio::{Addresses, Dma, device_memory};
+use ebb_virtio::{Addresses, Dma, Doorbell, device_memory};
 
 const NEXT: u16 = 1;
 const DEVICE_WRITES: u16 = 2;
@@ -60,12 +60,11 @@ pub struct Queue {
     /// How often the doorbell was rung.
     pub doorbells: u64,
     /// The doorbell, a register of the device; none in tests.
-    doorbell: Option<NonNull<u16>>,
+    doorbell: Option<Doorbell>,
     number: u16,
 }
 
-// SAFETY: the memory belongs to the queue alone, apart from the device; the doorbell is a register that any core may
-// write. All access is through `&mut self` (or reads of the device's indices through `&self`).
+// SAFETY: the memory belongs to the queue alone, apart from the device. All access is through `&mut self` (or reads of the device's indices through `&self`).
 unsafe impl Send for Queue {}
 
 impl Queue {
@@ -74,7 +73,7 @@ impl Queue {
         size: u16,
         event_index: bool,
         number: u16,
-        doorbell: Option<NonNull<u16>>,
+        doorbell: Option<Doorbell>,
     ) -> Option<Self> {
         assert!(size.is_power_of_two() && size <= 1 << 15);
         let n = usize::from(size);
@@ -252,8 +251,7 @@ impl Queue {
             self.notified = self.published;
             self.doorbells += 1;
             if let Some(doorbell) = self.doorbell {
-                // SAFETY: the register that the device named for this queue.
-                unsafe { doorbell.write_volatile(self.number) };
+                doorbell.ring(self.number);
             }
         }
     }

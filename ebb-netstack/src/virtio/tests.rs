@@ -5,7 +5,7 @@ use core::ptr;
 
 use bytes::Bytes;
 
-use ebb_virtio::Dma;
+use ebb_virtio::{Dma, Doorbell};
 
 use super::{
     net::{HEADER, Receiver, Transmitter},
@@ -354,7 +354,9 @@ fn a_device_that_lies_about_what_it_has_sent_frees_nothing_that_it_still_has() {
 #[test]
 fn doorbells_ring_only_when_the_device_asks() {
     let mut bell = Box::new(0xffff_u16);
-    let queue = Queue::new(SIZE, true, 5, Some(ptr::NonNull::from(&mut *bell))).unwrap();
+    // SAFETY: the bell outlives the queue, and is written through pointers alone.
+    let doorbell = unsafe { Doorbell::of_two_bytes(ptr::NonNull::from(&mut *bell)) };
+    let queue = Queue::new(SIZE, true, 5, Some(doorbell)).unwrap();
     let device = Device::of(&queue);
     let mut transmitter = Transmitter::new(queue, DMA).unwrap();
     let mut send = |bell: *mut u16| {

@@ -1,12 +1,14 @@
-//! Devices on the machine's bus: PCI, device memory, interrupts.
+//! The machine's devices: PCI, what has an address of its own, device memory, interrupts.
 
 use super::Native;
 use crate::memory_map::{Kind, Region};
 use crate::vectors::bind;
-use crate::{cpu, paging, pci, start};
+use crate::{cpu, io_apic, options, paging, pci, start};
+use alloc::vec::Vec;
 use core::ptr::NonNull;
-use ebb_runtime::platform::{Hardware, MsiMessage, PciAddress, PciFunction};
+use ebb_runtime::platform::{Hardware, MmioDevice, MsiMessage, PciAddress, PciFunction};
 use ebb_runtime::{CoreId, provides};
+use spin::Once;
 
 #[provides(Hardware, instance = &Native)]
 impl Hardware for Native {
@@ -60,5 +62,16 @@ impl Hardware for Native {
             address: 0xfee0_0000 | u64::from(target) << 12,
             data: u32::from(vector),
         })
+    }
+
+    fn virtio_mmio(&self) -> &'static [MmioDevice] {
+        static DEVICES: Once<Vec<MmioDevice>> = Once::new();
+        DEVICES.call_once(|| options::devices(start::handover().command_line()).collect())
+    }
+
+    fn bind_line(&self, line: u32, core: CoreId, handler: fn(usize), argument: usize) -> bool {
+        cpu::get(core.number())
+            .and_then(|block| io_apic::bind(line, block, handler, argument))
+            .is_some()
     }
 }
