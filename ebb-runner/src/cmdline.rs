@@ -16,6 +16,18 @@ pub const LIMIT: usize = 4095;
 /// # Errors
 /// When the line is longer than [`LIMIT`].
 pub fn join(options: &[String], arguments: &[impl AsRef<OsStr>]) -> Result<String, Failure> {
+    join_within(LIMIT, options, arguments)
+}
+
+/// As [`join`], where QEMU adds something to the line.
+///
+/// # Errors
+/// When the line is longer than `limit`.
+pub fn join_within(
+    limit: usize,
+    options: &[String],
+    arguments: &[impl AsRef<OsStr>],
+) -> Result<String, Failure> {
     let mut line = options.join(" ");
     if !arguments.is_empty() {
         line.push_str(if line.is_empty() { "--" } else { " --" });
@@ -24,9 +36,9 @@ pub fn join(options: &[String], arguments: &[impl AsRef<OsStr>]) -> Result<Strin
         line.push(' ');
         encode(argument.as_ref().as_bytes(), &mut line);
     }
-    if line.len() > LIMIT {
+    if line.len() > limit {
         return Err(Failure::unusable(format!(
-            "the image's options and arguments take {} bytes, the firmware passes at most {LIMIT}.\n\
+            "the image's options and arguments take {} bytes, the firmware passes at most {limit}.\n\
              Put long input into a file of the boot archive, or send it over the network or the console.",
             line.len()
         )));

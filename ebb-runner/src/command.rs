@@ -264,22 +264,22 @@ fn command_line(
     arguments: &[OsString],
     inform: impl Fn(String),
 ) -> Result<String, Failure> {
-    let line = cmdline::join(&config.options, arguments)?;
+    let limit = cmdline::LIMIT - machine::appended_bytes(config.machine);
+    let line = cmdline::join_within(limit, &config.options, arguments)?;
     let asks = |argument: &String| arguments.iter().any(|given| given == argument.as_str());
     if !image.environment_for.as_ref().is_some_and(asks) {
         return Ok(line);
     }
-    let room = cmdline::LIMIT.saturating_sub(line.len() + 1);
+    let room = limit.saturating_sub(line.len() + 1);
     let (option, left_out) = environment::option(env::vars_os(), Path::exists, room);
     config.options.extend(option);
     if !left_out.is_empty() {
         inform(format!(
-            "the firmware's command line has {} bytes, so these variables do not reach the image: {}",
-            cmdline::LIMIT,
+            "the firmware's command line has {limit} bytes, so these variables do not reach the image: {}",
             left_out.join(", ")
         ));
     }
-    cmdline::join(&config.options, arguments)
+    cmdline::join_within(limit, &config.options, arguments)
 }
 
 /// What machine it is, for people.

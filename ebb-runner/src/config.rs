@@ -194,6 +194,12 @@ pub struct Config {
     pub no_install: bool,
 }
 
+/// How many virtio devices QEMU's microvm has room for, without ACPI.
+pub const MICROVM_DEVICES: usize = 8;
+
+/// How many cores qboot's MP table has room for.
+const MICROVM_CORES: u32 = 40;
+
 /// The board, by QEMU's name for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -298,6 +304,20 @@ pub fn parse(
             reader.errors.push(
                 "EBB_FIRMWARE=seabios needs EBB_MACHINE=q35 or pc: a microvm has qboot".into(),
             );
+        }
+        let devices =
+            config.disks.len() + usize::from(config.net != Net::None) + usize::from(config.rng);
+        if config.cores > MICROVM_CORES {
+            reader.errors.push(format!(
+                "EBB_MACHINE=microvm has room for {MICROVM_CORES} cores; EBB_CORES is {}",
+                config.cores
+            ));
+        }
+        if devices > MICROVM_DEVICES {
+            reader.errors.push(format!(
+                "EBB_MACHINE=microvm has room for {MICROVM_DEVICES} devices; with network (EBB_NET) and entropy (EBB_RNG) \
+                 these are {devices}"
+            ));
         }
         if matches!(&config.net, Net::Tap(tap) if tap.queues > 1) {
             reader.errors.push(
@@ -572,7 +592,13 @@ mod tests {
         let microvm = ("EBB_MACHINE", "microvm");
         assert!(error(&[microvm, ("EBB_FIRMWARE", "seabios")]).contains("q35 or pc"));
         assert!(error(&[microvm, ("EBB_NET", "tap:t0,queues=2")]).contains("q35 or pc"));
-        assert_eq!(with(&[microvm]).unwrap().machine, Board::Microvm);
+        assert!(error(&[microvm, ("EBB_CORES", "41")]).contains("40 cores"));
+        assert!(with(&[microvm, ("EBB_CORES", "40")]).is_ok());
+        let six = ("EBB_DISK", "a;b;c;d;e;f");
+        assert_eq!(with(&[microvm, six]).unwrap().machine, Board::Microvm);
+        let seven = ("EBB_DISK", "a;b;c;d;e;f;g");
+        assert!(error(&[microvm, seven]).contains("room for 8"));
+        assert!(with(&[microvm, seven, ("EBB_RNG", "0")]).is_ok());
         assert_eq!(with(&[]).unwrap().machine, Board::Q35);
     }
 

@@ -9,7 +9,7 @@ use std::{ffi::OsString, path::Path};
 use ebb_disk::Spec;
 
 use crate::{
-    config::{Accel, Board, Config, Firmware},
+    config::{Accel, Board, Config, Firmware, MICROVM_DEVICES},
     image::Image,
     net::{Net, Protocol},
     qemu::{Qemu, Version},
@@ -140,6 +140,14 @@ fn board(board: Board, qemu: &Qemu) -> String {
         machine.push_str(",i8042=off");
     }
     machine
+}
+
+/// How much QEMU may add to the command line: the devices' places.
+pub fn appended_bytes(board: Board) -> usize {
+    match board {
+        Board::Q35 | Board::Pc => 0,
+        Board::Microvm => MICROVM_DEVICES * " virtio_mmio.device=512@0xfeb00e00:12".len(),
+    }
 }
 
 /// QEMU's name of a virtio device, and that it has the interface of VIRTIO 1.0.

@@ -149,9 +149,9 @@ fn a_device_that_cannot_be_used_is_named_with_the_reason() {
 
     let malformed = [("EBB_OPTIONS", "virtio_mmio.device=4K@0xd0000000")];
     let refused = run(&cargo::example("hello"), &[], &malformed);
-    assert_said(&refused, 78, "");
-    let messages = text(&refused.stderr);
-    assert!(messages.contains("SIZE@ADDRESS:LINE"), "{messages}");
+    let said = text(&refused.stdout);
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("SIZE@ADDRESS:LINE"), "{said}");
 }
 
 #[test]

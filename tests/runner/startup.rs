@@ -65,9 +65,10 @@ fn startup_times() {
         command.args(arguments.split_whitespace());
         command
     };
-    let boot = |firmware: &str| {
+    let boot = |machine: &str, firmware: &str| {
         let mut command = runner(&dir, &image);
         command
+            .env("EBB_MACHINE", machine)
             .env("EBB_FIRMWARE", firmware)
             .env("EBB_ACCEL", "tcg");
         command
@@ -88,8 +89,10 @@ fn startup_times() {
                 "-machine microvm,pcie=on,acpi=on -nodefaults {network}"
             )),
         ),
-        ("runner, SeaBIOS", boot("seabios")),
-        ("runner, qboot", boot("qboot")),
+        ("runner, q35, SeaBIOS", boot("q35", "seabios")),
+        ("runner, q35, qboot", boot("q35", "qboot")),
+        ("runner, pc, qboot", boot("pc", "qboot")),
+        ("runner, microvm", boot("microvm", "qboot")),
         ("/bin/true", Command::new("/bin/true")),
         ("runner /bin/true", runner(&dir, "/bin/true".as_ref())),
     ];
