@@ -44,7 +44,8 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *block) {
 }
 
 int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv) {
-  int file = open(getenv("COUNT_FILE"), O_RDWR | O_CREAT, 0600);
+  // Without what an earlier run has left there.
+  int file = open(getenv("COUNT_FILE"), O_RDWR | O_CREAT | O_TRUNC, 0600);
   if (file < 0 || ftruncate(file, sizeof *count)) return -1;
   count = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (count == MAP_FAILED) return -1;

@@ -158,23 +158,27 @@ impl Uc {
         }
     }
 
-    /// Processor time that a thread of a process has just used. Ends the UC when that is more than it may have.
-    pub(crate) fn account(&self, process: &Process, index: usize, time: u64) {
+    /// Processor time that a thread of a process has just used, between two times of the machine's clock. Ends the UC when
+    /// that is more than it may have.
+    pub(crate) fn account(&self, process: &Process, index: usize, (begun, now): (u64, u64)) {
+        let time = now.saturating_sub(begun);
         let ran = self.ran.get() + time;
         self.ran.set(ran);
         if let Some(thread) = process.threads.borrow_mut().get_mut(index) {
             thread.ran += time;
-            let quick = core::mem::take(&mut thread.context.quick_calls);
-            self.calls.set(self.calls.get() + quick);
+            if thread.context.quick_calls > 0 {
+                let quick = core::mem::take(&mut thread.context.quick_calls);
+                self.calls.set(self.calls.get() + quick);
+            }
         }
-        self.sample_load();
+        self.sample_load(now);
         if self.options.cpu.is_some_and(|most| ran >= most) && self.exit.get().is_none() {
             crash::out_of_time(self, process);
             self.end(Exit::Signal(SIGKILL));
         }
         let watched = {
             let state = process.state.borrow();
-            state.soft(limit::CPU) != u64::MAX || state.timers.next(Clock::Processor).is_some()
+            state.soft(limit::CPU) != u64::MAX || state.timers.is_armed(Clock::Processor)
         };
         if watched {
             signal::processor_time(self, process);

@@ -366,7 +366,7 @@ impl Future for GuestThread {
         if let Left::Vanished = left {
             return Poll::Ready(());
         }
-        uc.account(process, index, now().saturating_sub(begun));
+        uc.account(process, index, (begun, now()));
         match left {
             Left::Gone(status) => {
                 return this.end(status, task);

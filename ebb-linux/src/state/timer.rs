@@ -138,6 +138,18 @@ impl Timers {
         all.filter_map(|i| i.due).min()
     }
 
+    /// Whether there is a [`next`](Self::next): asked whenever a thread's turn ends.
+    #[must_use]
+    #[inline]
+    pub fn is_armed(&self, clock: Clock) -> bool {
+        let [real, processor @ ..] = &self.intervals;
+        let has_interval = match clock {
+            Clock::Real => real.due.is_some(),
+            Clock::Processor => processor.iter().any(|i| i.due.is_some()),
+        };
+        has_interval || !self.posix.is_empty() && self.next(clock).is_some()
+    }
+
     /// What is due on a clock.
     pub fn expire(&mut self, clock: Clock, now_ns: u64) -> Vec<Due> {
         let mut due = Vec::new();
@@ -205,5 +217,37 @@ mod tests {
         assert_eq!(timers.next(Clock::Real), Some(140));
         assert_eq!(timers.intervals[0].left(137), (3, 10));
         assert_eq!(timers.next(Clock::Processor), None);
+    }
+
+    #[test]
+    fn a_clock_is_armed_when_it_has_a_next_timer() {
+        let due = Interval {
+            due: Some(7),
+            every: 0,
+        };
+        let agree = |timers: &Timers, armed: [bool; 2]| {
+            for (clock, armed) in [Clock::Real, Clock::Processor].into_iter().zip(armed) {
+                assert_eq!(timers.is_armed(clock), armed);
+                assert_eq!(timers.next(clock).is_some(), armed);
+            }
+        };
+        let mut timers = Timers::default();
+        agree(&timers, [false; 2]);
+        for (which, armed) in [(0, [true, false]), (1, [false, true]), (2, [false, true])] {
+            let mut timers = Timers::default();
+            timers.intervals[which] = due;
+            agree(&timers, armed);
+        }
+        timers.add(Posix {
+            clock: Clock::Processor,
+            wall: false,
+            notify: Notify::Thread(34, 7),
+            value: 5,
+            interval: due,
+            overrun: 0,
+        });
+        agree(&timers, [false, true]);
+        timers.remove(0);
+        agree(&timers, [false; 2]);
     }
 }

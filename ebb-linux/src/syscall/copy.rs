@@ -4,6 +4,7 @@
 //! gave stands in the guest's memory behind what was moved: the call goes on from there.
 
 use super::call::{Call, Outcome, Stop};
+use super::counted;
 use super::file::COPY;
 use super::guest::iovec;
 use super::refused::{broken_pipe, too_big};
@@ -61,6 +62,10 @@ fn flush(call: &Call<'_>, id: DescId) {
 }
 
 pub fn sendfile(call: &Call<'_>) -> Outcome {
+    counted::reading(call, counted::writing(call, send(call)))
+}
+
+fn send(call: &Call<'_>) -> Outcome {
     let [_, _, at, count, ..] = call.args;
     let (out, input) = (call.fd(0), call.fd(1));
     let total = limited(count);
@@ -109,6 +114,10 @@ pub fn sendfile(call: &Call<'_>) -> Outcome {
 }
 
 pub fn copy_file_range(call: &Call<'_>) -> Outcome {
+    counted::reading(call, counted::writing(call, copy_range(call)))
+}
+
+fn copy_range(call: &Call<'_>) -> Outcome {
     let [_, in_at, _, out_at, count, flags] = call.args;
     if flags != 0 {
         return Err(Errno::EINVAL.into());

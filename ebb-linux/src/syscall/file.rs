@@ -1,5 +1,6 @@
 //! Descriptors: reading, writing and duplicating them.
 
+use super::counted;
 use super::guest::{give_pair, iovec};
 use super::refused::{broken_pipe, too_big};
 use super::socket::receive_rest;
@@ -144,7 +145,6 @@ fn one(call: &Call<'_>) -> [(u64, usize); 1] {
     )]
 }
 
-#[inline]
 pub fn read(call: &Call<'_>) -> Outcome {
     let [(at, len)] = one(call);
     if call.first && len <= COPY {
@@ -155,35 +155,34 @@ pub fn read(call: &Call<'_>) -> Outcome {
         match objects.read_desc(&call.world(), id, &mut sink) {
             Ok(n) if n > 0 && n < len && objects.more_wanted(id) >= n => {
                 drop(objects);
-                return read_enough(call, &[(at, len)], n);
+                return counted::reading(call, read_enough(call, &[(at, len)], n));
             }
-            Ok(n) => return Ok(n as u64),
+            Ok(n) => return counted::has_read(call, n),
             Err(Errno::EAGAIN) => {
                 drop(objects);
-                return wait_to_read(call, call.fd(0), id);
+                return counted::reading(call, wait_to_read(call, call.fd(0), id));
             }
             Err(errno) => return Err(errno.into()),
         }
     }
-    read_parts(call, &[(at, len)])
+    counted::reading(call, read_parts(call, &[(at, len)]))
 }
 
-#[inline]
 pub fn write(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;
     if !call.first || len > COPY {
-        return write_parts(call, &parts);
+        return counted::writing(call, write_parts(call, &parts));
     }
     // As in `read`.
     let mut source = UserBytes::one(call.memory, at, len);
     let mut objects = call.objects();
     let id = objects.lookup_fd(call.fd(0))?;
     match objects.write_desc(&call.world(), id, &mut source) {
-        Ok(n) if n == len && !objects.is_channel(id) => Ok(n as u64),
+        Ok(n) if n == len && !objects.is_channel(id) => counted::has_written(call, n),
         result => {
             drop(objects);
-            go_on_writing(call, id, &parts, 0, result)
+            counted::writing(call, go_on_writing(call, id, &parts, 0, result))
         }
     }
 }
@@ -200,18 +199,20 @@ fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
 
 pub fn readv(call: &Call<'_>) -> Outcome {
     let parts = iovec(call, call.args[1], call.args[2])?;
-    match parts.is_empty() {
+    let outcome = match parts.is_empty() {
         true => move_nothing(call, OpenFlags::readable),
         false => read_parts(call, &parts),
-    }
+    };
+    counted::reading(call, outcome)
 }
 
 pub fn writev(call: &Call<'_>) -> Outcome {
     let parts = iovec(call, call.args[1], call.args[2])?;
-    match parts.is_empty() {
+    let outcome = match parts.is_empty() {
         true => move_nothing(call, OpenFlags::writable),
         false => write_parts(call, &parts),
-    }
+    };
+    counted::writing(call, outcome)
 }
 
 fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
@@ -266,54 +267,46 @@ fn at_position(
     }
 }
 
-#[inline]
 pub fn pread64(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;
     let position = call.args[3] as i64;
     if len > COPY {
-        return read_at(call, &parts, position);
+        return counted::reading(call, read_at(call, &parts, position));
     }
     let mut sink = UserBytes::one(call.memory, at, len);
     let read = call
         .objects()
         .pread(&call.world(), call.fd(0), position, &mut sink);
-    Ok(read? as u64)
+    counted::has_read(call, read?)
 }
 
-#[inline]
 pub fn pwrite64(call: &Call<'_>) -> Outcome {
     let parts = one(call);
     let [(at, len)] = parts;
     let position = call.args[3] as i64;
     if len > COPY {
-        return write_at(call, &parts, position);
+        return counted::writing(call, write_at(call, &parts, position));
     }
     let mut source = UserBytes::one(call.memory, at, len);
     let written = call
         .objects()
         .pwrite(&call.world(), call.fd(0), position, &mut source);
     match written {
-        Ok(n) => Ok(n as u64),
+        Ok(n) => counted::has_written(call, n),
         Err(Errno::EFBIG) => Err(too_big(call)),
         Err(errno) => Err(errno.into()),
     }
 }
 
 pub fn preadv(call: &Call<'_>) -> Outcome {
-    read_at(
-        call,
-        &iovec(call, call.args[1], call.args[2])?,
-        call.args[3] as i64,
-    )
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    counted::reading(call, read_at(call, &parts, call.args[3] as i64))
 }
 
 pub fn pwritev(call: &Call<'_>) -> Outcome {
-    write_at(
-        call,
-        &iovec(call, call.args[1], call.args[2])?,
-        call.args[3] as i64,
-    )
+    let parts = iovec(call, call.args[1], call.args[2])?;
+    counted::writing(call, write_at(call, &parts, call.args[3] as i64))
 }
 
 /// `RWF_NOWAIT`.
@@ -339,6 +332,10 @@ fn transfer_flags(call: &Call<'_>, events: Events) -> Result<u64, Stop> {
 }
 
 pub fn preadv2(call: &Call<'_>) -> Outcome {
+    counted::reading(call, read_with_flags(call))
+}
+
+fn read_with_flags(call: &Call<'_>) -> Outcome {
     transfer_flags(call, Events::FOR_READ)?;
     let parts = iovec(call, call.args[1], call.args[2])?;
     match call.args[3] as i64 {
@@ -348,6 +345,10 @@ pub fn preadv2(call: &Call<'_>) -> Outcome {
 }
 
 pub fn pwritev2(call: &Call<'_>) -> Outcome {
+    counted::writing(call, write_with_flags(call))
+}
+
+fn write_with_flags(call: &Call<'_>) -> Outcome {
     let flags = transfer_flags(call, Events::FOR_WRITE)?;
     let parts = iovec(call, call.args[1], call.args[2])?;
     if flags & APPEND != 0 {

@@ -45,13 +45,13 @@ pub fn futex(call: &Call<'_>) -> Outcome {
     let [address, op, value, timeout, address2, value3] = call.args;
     let realtime = op & CLOCK_REALTIME != 0;
     let command = op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME);
-    if !matches!(command, WAIT..=WAKE | REQUEUE..=WAKE_OP | WAIT_BITSET..=WAKE_BITSET)
-        || realtime && command != WAIT_BITSET
-    {
+    if realtime && command != WAIT_BITSET {
         return Err(Errno::ENOSYS.into());
     }
     if !address.is_multiple_of(4) {
-        return Err(Errno::EINVAL.into());
+        // What there is not is told first.
+        let known = matches!(command, WAIT..=WAKE | REQUEUE..=WAKE_OP | WAIT_BITSET..=WAKE_BITSET);
+        return Err(if known { Errno::EINVAL } else { Errno::ENOSYS }.into());
     }
     match command {
         WAIT => wait(call, address, value as u32, timeout, !0, true, false),

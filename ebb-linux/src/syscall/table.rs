@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, clone, copy, counted, credentials, file, futex, ioctl, ipc, memory, misc, mmap, mqueue,
-    path, poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
+    advice, clone, copy, credentials, file, futex, ioctl, ipc, memory, misc, mmap, mqueue, path,
+    poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -92,8 +92,8 @@ macro_rules! table {
 }
 
 table! {
-0 read "fpx" Full [SaRestart] => counted::read;
-1 write "fpx" Full [SaRestart] => counted::write;
+0 read "fpx" Full [SaRestart] => file::read;
+1 write "fpx" Full [SaRestart] => file::write;
 2 open "sbo" Full [SaRestart] => path::open;
 3 close "f" Full [Never] => file::close;
 4 stat "sp" Full => path::stat;
@@ -109,10 +109,10 @@ table! {
 14 rt_sigprocmask "dppx" Full => signal::rt_sigprocmask;
 15 rt_sigreturn "" Full => signal::rt_sigreturn;
 16 ioctl "fxp" Partial("the requests of descriptors, interfaces and terminals") [SaRestart] => ioctl::ioctl;
-17 pread64 "fpxx" Full [SaRestart] => counted::pread64;
-18 pwrite64 "fpxx" Full [SaRestart] => counted::pwrite64;
-19 readv "fpd" Full [SaRestart] => counted::readv;
-20 writev "fpd" Full [SaRestart] => counted::writev;
+17 pread64 "fpxx" Full [SaRestart] => file::pread64;
+18 pwrite64 "fpxx" Full [SaRestart] => file::pwrite64;
+19 readv "fpd" Full [SaRestart] => file::readv;
+20 writev "fpd" Full [SaRestart] => file::writev;
 21 access "sd" Full => path::access;
 22 pipe "p" Full => file::pipe;
 23 select "dpppp" Full [UnlessHandled] => poll::select;
@@ -132,7 +132,7 @@ table! {
 37 alarm "d" Full => timer::alarm;
 38 setitimer "dpp" Full => timer::setitimer;
 39 getpid "" Full => thread::getpid;
-40 sendfile "ffpx" Full [SaRestart] => counted::sendfile;
+40 sendfile "ffpx" Full [SaRestart] => copy::sendfile;
 41 socket "ddd" Partial("TCP, UDP, Unix and NETLINK_ROUTE; no UDP-Lite, raw and packet sockets, VSOCK") => socket::socket;
 42 connect "fpd" Full [SaRestart] => socket::connect;
 43 accept "fpp" Full [SaRestart] => socket::accept;
@@ -331,8 +331,8 @@ table! {
 292 dup3 "ffb" Full => file::dup3;
 293 pipe2 "pb" Full => file::pipe2;
 294 inotify_init1 "b" Full => path::inotify_init1;
-295 preadv "fpdx" Full [SaRestart] => counted::preadv;
-296 pwritev "fpdx" Full [SaRestart] => counted::pwritev;
+295 preadv "fpdx" Full [SaRestart] => file::preadv;
+296 pwritev "fpdx" Full [SaRestart] => file::pwritev;
 297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
 299 recvmmsg "fpdbp" Full [SaRestart] => socket::recvmmsg;
 302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
@@ -349,9 +349,9 @@ table! {
 322 execveat "fsppb" Full => process::execveat;
 324 membarrier "dbd" Partial("the global and private commands") => misc::membarrier;
 325 mlock2 "pxb" Full => advice::mlock2;
-326 copy_file_range "fpfpxb" Full => counted::copy_file_range;
-327 preadv2 "fpdxxb" Full [SaRestart] => counted::preadv2;
-328 pwritev2 "fpdxxb" Full [SaRestart] => counted::pwritev2;
+326 copy_file_range "fpfpxb" Full => copy::copy_file_range;
+327 preadv2 "fpdxxb" Full [SaRestart] => file::preadv2;
+328 pwritev2 "fpdxxb" Full [SaRestart] => file::pwritev2;
 332 statx "fsbxp" Full => path::statx;
 329 pkey_mprotect "pxbd" Full => memory::pkey_mprotect;
 330 pkey_alloc "bb" Full => memory::pkey_alloc;

@@ -60,7 +60,7 @@ impl Env for World<'_> {
     }
 
     fn load(&self) -> [u64; 3] {
-        self.uc.sample_load();
+        self.uc.sample_load(crate::now());
         self.uc.load.averages()
     }
 

@@ -39,7 +39,7 @@ impl Load {
     /// Counts the steps that have passed. `wanting` gives how many threads want to run.
     #[inline]
     pub fn sample(&self, now: u64, ran: u64, wanting: impl FnOnce() -> usize) {
-        if now.saturating_sub(self.0.get().until) >= STEP {
+        if now >= self.0.get().until + STEP {
             self.count(now, ran, wanting());
         }
     }

@@ -242,8 +242,9 @@ impl Uc {
         (self.run_thread)(self, process, index);
     }
 
-    /// Lets the load averages see how much has run.
-    pub(crate) fn sample_load(&self) {
+    /// Lets the load averages see how much has run until now.
+    #[inline]
+    pub(crate) fn sample_load(&self, now: u64) {
         let wanting = || {
             let processes = self.processes.borrow();
             let live = processes.live.iter();
@@ -256,7 +257,7 @@ impl Uc {
             })
             .sum()
         };
-        self.load.sample(crate::now(), self.ran.get(), wanting);
+        self.load.sample(now, self.ran.get(), wanting);
     }
 
     /// The first process.

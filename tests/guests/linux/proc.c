@@ -114,6 +114,11 @@ static void io(void) {
     pipe2(p, O_NONBLOCK), counted(0), counted("nothing");
     // What was printed is among what was written.
     pwrite(f, b, 100, 0), pread(f, b, 50, 10), lseek(f, 0, SEEK_SET), readv(f, v, 2), writev(f, v, 2), counted("a file");
+    preadv(f, v, 2, 3), pwritev(f, v, 2, 4), preadv2(f, v, 2, 5, 0), preadv2(f, v, 2, -1, 0), pwritev2(f, v, 2, 6, 0), pwritev2(f, v, 2, 7, RWF_APPEND), counted("vectors");
+    // More than is moved at once, and less than was asked for.
+    char *most = calloc(1, 3 << 20);
+    write(f, most, 3 << 20), pwrite(f, most, 2 << 20, 0), pread(f, most, 2 << 20, 0), read(f, most, 10), counted("much");
+    free(most), lseek(f, 0, SEEK_SET), copy_file_range(f, 0, f, &(off_t){4 << 20}, 1000, 0), counted("a copy");
     write(p[1], b, 30), read(p[0], b, 100), read(p[0], b, 100), read(99, b, 1), write(p[1], b, 0), counted("a pipe");
     sendfile(p[1], f, 0, 25), read(p[0], b, 100), counted("sendfile");
     pid_t child = fork();

@@ -271,6 +271,11 @@ impl FileData {
         self.shared.as_ref()
     }
 
+    /// Whether all of it are pages of its own: no mapping shows them and none of the archive's is left.
+    pub(crate) const fn is_own(&self) -> bool {
+        self.shared.is_none() && self.lower.is_empty()
+    }
+
     /// What it is of the archive, if it has not been changed.
     pub(crate) fn unwritten(&self) -> Option<&'static [u8]> {
         let whole = self.size == self.lower.len() as u64 && !self.lower.is_empty();

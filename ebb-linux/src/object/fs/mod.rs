@@ -432,7 +432,15 @@ impl Filesystem {
     ///
     /// # Errors
     /// `ENOSPC` (no more inodes), `EROFS` (a node of /proc or /sys).
+    #[inline]
     pub(crate) fn copy_up(&mut self, node: NodeRef) -> Result<InodeId> {
+        match node {
+            NodeRef::Upper(id) => Ok(id),
+            other => self.copy_lower(other),
+        }
+    }
+
+    fn copy_lower(&mut self, node: NodeRef) -> Result<InodeId> {
         let n = match self.canon(node) {
             NodeRef::Upper(id) => return Ok(id),
             NodeRef::Lower(n) => n,
