@@ -25,6 +25,7 @@ extern crate ebb_runtime as ebb;
 mod parker;
 mod platform;
 mod start;
+mod trace;
 
 pub use platform::set_disks;
 pub use start::{Config, block_on, main, refuse, run, test};

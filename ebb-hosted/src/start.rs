@@ -69,7 +69,9 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
             return 2;
         }
     };
-    launch(&config, Some(stop_on_signals), start)
+    let machine = launch(&config, Some(prepare), start);
+    crate::trace::write(machine);
+    machine.status()
 }
 
 /// Says why a program does not start, and gives the exit status. What `#[ebb::main]` makes of `main` where it cannot be right.
@@ -77,6 +79,12 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
 pub fn refuse(message: &str) -> c_int {
     eprint!("{message}");
     2
+}
+
+/// Before the cores of a program run.
+fn prepare(machine: &'static Machine) {
+    crate::trace::start(machine);
+    stop_on_signals(machine);
 }
 
 /// Ctrl-C and `kill` ask the program to end; a second one ends it at once.
@@ -106,12 +114,12 @@ impl Drop for StopOthers {
     }
 }
 
-/// Starts a machine whose first event is `start`, and waits for its end. Gives its exit status.
+/// Starts a machine whose first event is `start`, and waits for its end. Gives the machine.
 fn launch(
     config: &Config,
     prepare: Option<fn(&'static Machine)>,
     start: impl FnOnce() + Send + 'static,
-) -> i32 {
+) -> &'static Machine {
     let parkers: Vec<&'static Parker> = (0..config.cores).map(|_| Parker::get()).collect();
     let tokens: Vec<usize> = parkers.iter().map(|p| p.token()).collect();
     let machine = Machine::new(&tokens);
@@ -144,7 +152,7 @@ fn launch(
         let _ = thread.join();
     }
     parkers.iter().for_each(|parker| parker.retire());
-    machine.status()
+    machine
 }
 
 /// Runs a future as a task on core 0 of a machine of its own, and gives its result when the machine

@@ -44,6 +44,7 @@ pub async fn answer(request: &mut Request<'_>) -> Response {
         ("GET" | "HEAD", "/metrics") => observe::metrics().await,
         ("GET" | "HEAD", "/live") => observe::live().await,
         (_, "/admin/machines/restart") => restart_machines(request),
+        (_, "/admin/trace") => trace(request),
         (_, "/admin/certificate") => secret::exchange(request).await,
         _ => call(request).await,
     }
@@ -69,6 +70,30 @@ fn restart_machines(request: &Request<'_>) -> Response {
         }
         Err(why) => refusal(409, &why),
     }
+}
+
+/// `GET /admin/trace`: what this machine's cores did last. `POST` starts tracing, `DELETE` stops it.
+fn trace(request: &Request<'_>) -> Response {
+    let books = EbbRef::<Books>::get();
+    let is_admin = with_head(request, &[], None, |asked| {
+        books.controller(|c| c.authenticate_admin(asked))
+    });
+    if let Err(failure) = is_admin {
+        return refusal(failure.status, &failure.text);
+    }
+    match request.method() {
+        "GET" => return Response::json(ebb::trace::chrome()),
+        "POST" => ebb::trace::start(ebb::trace::RECORDS),
+        "DELETE" => ebb::trace::stop(),
+        _ => {
+            return refusal(
+                405,
+                "HTTP method not allowed, supported methods: GET, POST, DELETE",
+            );
+        }
+    }
+    let json = Members::new().bool("tracing", ebb::trace::is_on()).finish();
+    convert(api::Response::json(200, &json))
 }
 
 /// The largest document in bytes: the code of an action in JSON, which may escape every character of it.

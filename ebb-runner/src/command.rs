@@ -182,6 +182,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     let qemu = qemu::find(&config)?;
     let choice = accel::pick(config.accel)?;
     let mut report = open_report(&config)?;
+    report.set_trace(create(config.trace.as_deref(), "EBB_TRACE")?);
     report.show = (!config.quiet).then(|| name.clone());
     if let (None, Some(manifest)) = (&config.archive, &image.manifest) {
         let here = env::current_dir()
@@ -221,6 +222,8 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     }
 
     let (timeout, console) = (config.timeout, config.console);
+    let core = config.core.as_deref().map(std::path::absolute).transpose();
+    let core = core.map_err(|e| Failure::unusable(format!("EBB_CORE: {e}")))?;
     config.forwards = forwards;
     let ended = supervise::run(supervise::Task {
         program: &qemu.program,
@@ -238,6 +241,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
         report,
         console,
         timeout,
+        core: core.as_deref(),
     })?;
     outcome::judge(&ended, &image.path, timeout)
 }
@@ -254,6 +258,10 @@ fn complete_options(
     config.options.extend(forward_option(forwards));
     config.options.extend(disk_option(&config.disks));
     config.options.extend(launched_option());
+    config.options.extend(trace_options(config));
+    if config.core.is_some() {
+        config.options.push("core-file=on".into());
+    }
     Ok(())
 }
 
@@ -370,6 +378,20 @@ fn disk_option(disks: &[ebb_disk::Spec]) -> Option<String> {
     };
     let names = disks.iter().map(name).collect::<Vec<_>>().join(";");
     (!names.is_empty() && names.len() <= LONGEST).then(|| format!("disk={names}"))
+}
+
+/// Makes the image trace, and write it to the report. The user's size of the ring comes first.
+fn trace_options(config: &Config) -> Vec<String> {
+    const RECORDS: &str = "trace-ring=4096";
+    if config.trace.is_none() {
+        return Vec::new();
+    }
+    let is_said = |option: &String| option.starts_with("trace-ring=");
+    let ring = (!config.options.iter().any(is_said)).then_some(RECORDS);
+    ring.into_iter()
+        .chain(["trace-report=on"])
+        .map(String::from)
+        .collect()
 }
 
 /// Tells the image the time more exactly than the machine's real-time clock, which knows whole seconds.
@@ -521,11 +543,16 @@ fn list_command(words: &[OsString]) -> Result<(), Failure> {
 }
 
 fn open_report(config: &Config) -> Result<Report, Failure> {
-    let file = config.report.as_ref().map(|path| {
+    Ok(Report::new(create(config.report.as_deref(), "EBB_REPORT")?))
+}
+
+/// The file that a variable names, empty.
+fn create(path: Option<&Path>, variable: &str) -> Result<Option<File>, Failure> {
+    let create = |path: &Path| {
         File::create(path)
-            .map_err(|e| Failure::unusable(format!("EBB_REPORT is `{}`: {e}", path.display())))
-    });
-    Ok(Report::new(file.transpose()?))
+            .map_err(|e| Failure::unusable(format!("{variable} is `{}`: {e}", path.display())))
+    };
+    path.map(create).transpose()
 }
 
 /// `512 MiB`, `2 GiB`.

@@ -117,6 +117,16 @@ pub const VARIABLES: &[Variable] = &[
         "FILE",
         "write the image's report lines (boot ..., exit ...) there",
     ),
+    var(
+        "EBB_TRACE",
+        "FILE",
+        "trace events from the first on, and write the time line there at the end (for ui.perfetto.dev)",
+    ),
+    var(
+        "EBB_CORE",
+        "FILE",
+        "write a core file there, for gdb, when the image stops by a fault or EBB_TIMEOUT; see cargo ebb debug --core",
+    ),
     var("EBB_QUIET", "1", "say nothing unless something goes wrong"),
     var(
         "EBB_QEMU",
@@ -182,6 +192,10 @@ pub struct Config {
     pub console: Console,
     /// Where report lines go.
     pub report: Option<PathBuf>,
+    /// Where the trace goes.
+    pub trace: Option<PathBuf>,
+    /// Where a core file goes.
+    pub core: Option<PathBuf>,
     /// No information lines.
     pub quiet: bool,
     /// The user's QEMU.
@@ -285,6 +299,8 @@ pub fn parse(
             .value("EBB_CONSOLE", parse_console)
             .unwrap_or(Console::Line),
         report: reader.path("EBB_REPORT"),
+        trace: reader.path("EBB_TRACE"),
+        core: reader.value("EBB_CORE", parse_core_file),
         quiet: reader.value("EBB_QUIET", parse_flag).unwrap_or(false),
         qemu: reader.path("EBB_QEMU"),
         qemu_args: reader
@@ -485,6 +501,14 @@ fn parse_flag(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The number of cores has nearly the same name.
+fn parse_core_file(text: &str) -> Result<PathBuf, String> {
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("a file for a core dump; the number of cores is EBB_CORES".into());
+    }
+    Ok(text.into())
+}
+
 fn parse_qemu_args(text: &str) -> Result<Vec<String>, String> {
     shlex::split(text).ok_or_else(|| "words with balanced quotes".into())
 }
@@ -656,6 +680,7 @@ mod tests {
             ("EBB_GDB", "yes", "1 (port 1234)"),
             ("EBB_OPTIONS", "a -- b", "--"),
             ("EBB_CONSOLE", "cooked", "line or raw"),
+            ("EBB_CORE", "4", "EBB_CORES"),
             ("EBB_QUIET", "maybe", "1 or 0"),
             ("EBB_QEMU_ARGS", "'open", "quotes"),
             ("EBB_FIRMWARE", "ovmf", "qboot or seabios"),
@@ -685,11 +710,18 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_pointed_out() {
-        let names = ["EBB_CORE", "EBB_CORES", "EBB_PLATFORM", "HOME", "EBB_XYZZY"].map(OsStr::new);
+        let names = [
+            "EBB_CORED",
+            "EBB_CORES",
+            "EBB_PLATFORM",
+            "HOME",
+            "EBB_XYZZY",
+        ]
+        .map(OsStr::new);
         assert_eq!(
             unknown_variables(names.into_iter(), &["EBB_AUTH".into()]),
             [
-                "nothing reads the variable EBB_CORE; did you mean EBB_CORES?",
+                "nothing reads the variable EBB_CORED; did you mean EBB_CORE?",
                 "nothing reads the variable EBB_XYZZY",
             ]
         );

@@ -25,6 +25,8 @@ pub enum Event {
     Stopped(String),
     /// Where the cores are.
     Cores(Vec<Core>),
+    /// The memory has been written, or why not.
+    Dumped(Result<(), String>),
 }
 
 /// One core as the monitor shows it.
@@ -77,6 +79,13 @@ impl Monitor {
         self.send(
             &json!({ "execute": "human-monitor-command", "id": "cores", "arguments": command }),
         );
+    }
+
+    /// Writes the machine's memory and registers to a file, in the form of a core file. By virtual addresses: that is what a
+    /// debugger asks for.
+    pub fn dump(&mut self, file: &str) {
+        let arguments = json!({ "paging": true, "protocol": format!("file:{file}") });
+        self.send(&json!({ "execute": "dump-guest-memory", "id": "dump", "arguments": arguments }));
     }
 
     /// Presses the power button.
@@ -161,6 +170,12 @@ fn interpret(message: &Value) -> Option<Event> {
         && STUCK.contains(&status)
     {
         return Some(Event::Stopped(status.into()));
+    }
+    if message["id"] == "dump" {
+        return Some(Event::Dumped(match message["error"]["desc"].as_str() {
+            Some(why) => Err(why.into()),
+            None => Ok(()),
+        }));
     }
     if message["id"] == "cores" {
         return Some(Event::Cores(parse_cores(

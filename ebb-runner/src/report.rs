@@ -2,12 +2,12 @@
 //!
 //! `exit STATUS` (0 to 255) is the exit status of the runner. `console raw` and `console line`
 //! ask for the terminal's mode, `console sizes` for the size of its window among the keys. `power-button`: the image ends in its own way when it is asked to, and then says
-//! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`, and what follows `info` unless the user wants quiet. All lines, these and others (`boot ...`), go to the file named by
+//! `shutdown`. `boot ...` says where the start-up time went, and is shown; so is what follows `note`, and what follows `info` unless the user wants quiet. What follows `trace` is a line of the file named by `EBB_TRACE`. All other lines, these and others (`boot ...`), go to the file named by
 //! `EBB_REPORT`. What must hold: whatever an image writes, the memory used here is bounded.
 
 use std::{fs::File, io::Write};
 
-use crate::config::Console;
+use crate::{config::Console, corefile::Fault};
 
 /// Longer lines are cut.
 const LONGEST: usize = 4096;
@@ -25,6 +25,8 @@ pub enum Request {
     PowerButton,
     /// The image was asked to end, and is about to.
     Shutdown,
+    /// The image went wrong and stands still, to be written to a core file.
+    Dump,
 }
 
 /// Gathers bytes into lines.
@@ -32,10 +34,14 @@ pub enum Request {
 pub struct Report {
     line: Vec<u8>,
     file: Option<File>,
+    /// Where lines of the trace go.
+    trace: Option<File>,
     /// The image's name, if its boot timeline and what it says about its run are to be shown.
     pub show: Option<String>,
     /// The last `exit` line's status.
     pub exit: Option<u8>,
+    /// The registers of the core that went wrong.
+    pub fault: Option<Fault>,
 }
 
 impl Report {
@@ -45,6 +51,11 @@ impl Report {
             file,
             ..Self::default()
         }
+    }
+
+    /// Sends the lines of the image's trace to `file`.
+    pub fn set_trace(&mut self, file: Option<File>) {
+        self.trace = file;
     }
 
     /// Takes bytes from the image and gives what they ask for, in order.
@@ -72,6 +83,13 @@ impl Report {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line))
             .trim_end()
             .to_string();
+        if let Some(text) = line.strip_prefix("trace ") {
+            if let Some(file) = &mut self.trace {
+                // As above.
+                let _ = writeln!(file, "{text}");
+            }
+            return None;
+        }
         self.note(&line);
         if let (Some(name), true) = (&self.show, line.starts_with("boot ")) {
             eprintln!("ebb-runner: {name}: {line}");
@@ -85,6 +103,11 @@ impl Report {
         let request = match line.split_once(' ').unwrap_or((&line, "")) {
             ("power-button", "") => Request::PowerButton,
             ("shutdown", "") => Request::Shutdown,
+            ("dump", "") => Request::Dump,
+            ("fault", registers) => {
+                self.fault = Fault::parse(registers);
+                return None;
+            }
             ("exit", status) => Request::Exit(status.parse().ok()?),
             ("console", "raw") => Request::Console(Console::Raw),
             ("console", "sizes") => Request::Sizes,

@@ -12,7 +12,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -35,6 +35,7 @@ use crate::{
     config::Console,
     failure::Failure,
     machine::Inherited,
+    messages::Messages,
     monitor::{Core, Event, Monitor},
     report::{Report, Request},
     terminal::{ESCAPE, Terminal},
@@ -48,6 +49,8 @@ const NOTICE: Duration = Duration::from_secs(2);
 const REPEAT: Duration = Duration::from_millis(300);
 /// For a look at the cores of a machine that stopped or hangs.
 const INSPECTION: Duration = Duration::from_secs(2);
+/// For a core file to be written.
+const WRITING: Duration = Duration::from_secs(120);
 /// How often a background job checks whether it may read the terminal again.
 const FOREGROUND_CHECK: Duration = Duration::from_millis(200);
 /// A write of this size to a pipe that is ready does not block.
@@ -101,6 +104,8 @@ pub struct Task<'a> {
     pub console: Console,
     /// The time limit.
     pub timeout: Option<Duration>,
+    /// Where a core file goes.
+    pub core: Option<&'a Path>,
 }
 
 /// Runs QEMU until it has ended.
@@ -146,6 +151,7 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
         report_state: task.report,
         phase: Phase::Running { until: limit },
         limit,
+        core_file: task.core.map(Path::to_path_buf),
         has_power_button: false,
         wants_sizes: false,
         told_size: None,
@@ -238,6 +244,8 @@ enum Phase {
     Inspecting { until: Instant },
     /// It said `exit`, or was interrupted to say where it is.
     Finishing { until: Instant },
+    /// QEMU writes the core file; then what `inspect` does, or the end.
+    Dumping { until: Instant },
     /// QEMU was told to end.
     Ending { until: Instant },
     /// QEMU was killed.
@@ -252,6 +260,8 @@ struct Run {
     phase: Phase,
     /// When the time limit is over.
     limit: Option<Instant>,
+    /// Where a core file goes; taken when it is written.
+    core_file: Option<PathBuf>,
     /// The image listens to its power button.
     has_power_button: bool,
     /// The image wants to hear how large the window is.
@@ -397,6 +407,7 @@ impl Run {
             Phase::Running { until } => until,
             Phase::Asked { until, .. }
             | Phase::Inspecting { until }
+            | Phase::Dumping { until }
             | Phase::Finishing { until }
             | Phase::Ending { until } => Some(until),
             Phase::Killed => None,
@@ -412,6 +423,9 @@ impl Run {
             Phase::Running { .. } => self.inspect(Cause::TimeLimit),
             Phase::Asked { signal, .. } => self.stop(Cause::Signal(signal)),
             Phase::Inspecting { .. } => self.end(),
+            Phase::Dumping { .. } => {
+                self.dumped(Err(format!("not done after {} s", WRITING.as_secs())));
+            }
             Phase::Finishing { .. } => {
                 self.cause.get_or_insert(Cause::Stayed);
                 self.end();
@@ -519,20 +533,53 @@ impl Run {
                 }
                 (Event::Cores(cores), Phase::Inspecting { .. }) => {
                     self.cores = cores;
-                    if self.cause == Some(Cause::TimeLimit) {
-                        // A chance for the image to say where it hangs.
-                        self.monitor.interrupt();
-                        self.phase = Phase::Finishing {
-                            until: Instant::now() + INSPECTION,
-                        };
-                    } else {
-                        self.end();
-                    }
+                    self.dump();
                 }
                 // An interrupted image reset the machine instead of saying anything.
                 (Event::Stopped(_), Phase::Finishing { .. }) => self.end(),
+                (Event::Dumped(result), Phase::Dumping { .. }) => self.dumped(result),
                 _ => {}
             }
+        }
+    }
+
+    /// Writes the core file, if there is to be one; goes on when that is done.
+    fn dump(&mut self) {
+        let Some(file) = self.core_file.as_ref().and_then(|path| path.to_str()) else {
+            return self.inspected();
+        };
+        self.monitor.dump(file);
+        self.phase = Phase::Dumping {
+            until: Instant::now() + WRITING,
+        };
+    }
+
+    fn dumped(&mut self, result: Result<(), String>) {
+        let Some(path) = self.core_file.take() else {
+            return self.end();
+        };
+        let file = path.display();
+        let fault = self.report_state.fault.as_ref();
+        let put = |()| fault.map_or(Ok(()), |f| f.put_into(&path).map_err(|e| e.to_string()));
+        match result.and_then(put) {
+            Ok(()) => {
+                eprintln!("ebb-runner: the core file is {file}: cargo ebb debug --core {file}")
+            }
+            Err(why) => eprintln!("ebb-runner: the core file {file} cannot be written: {why}"),
+        }
+        self.inspected();
+    }
+
+    /// What is to be seen from outside has been.
+    fn inspected(&mut self) {
+        if self.cause == Some(Cause::TimeLimit) {
+            // A chance for the image to say where it hangs.
+            self.monitor.interrupt();
+            self.phase = Phase::Finishing {
+                until: Instant::now() + INSPECTION,
+            };
+        } else {
+            self.end();
         }
     }
 
@@ -550,6 +597,10 @@ impl Run {
                         self.phase = Phase::Running { until: self.limit };
                     }
                 }
+                // Once: an image that is interrupted at its time limit has been written already.
+                Request::Dump if matches!(self.phase, Phase::Ending { .. } | Phase::Killed) => {}
+                Request::Dump if self.core_file.is_some() => self.dump(),
+                Request::Dump => self.end(),
                 Request::Exit(_) => {
                     if matches!(self.phase, Phase::Running { .. } | Phase::Asked { .. }) {
                         self.phase = Phase::Finishing {
@@ -662,43 +713,5 @@ fn wait_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) -> Result<Vec<bool>
         Ok(_) => Ok(fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
         Err(Errno::EINTR | Errno::EAGAIN) => Ok(vec![false; fds.len()]),
         Err(error) => Err(Failure::unusable(format!("poll: {error}"))),
-    }
-}
-
-/// QEMU's own messages: shown as they come, the last few kept for the explanation.
-#[derive(Default)]
-struct Messages {
-    line: Vec<u8>,
-    last: Vec<String>,
-}
-
-impl Messages {
-    fn feed(&mut self, bytes: &[u8], show: bool) {
-        for &byte in bytes {
-            if byte == b'\n' {
-                self.end_line(show);
-            } else if self.line.len() < CHUNK {
-                self.line.push(byte);
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        if !self.line.is_empty() {
-            self.end_line(true);
-        }
-    }
-
-    fn end_line(&mut self, show: bool) {
-        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line))
-            .trim_end()
-            .to_string();
-        if show {
-            eprintln!("{line}");
-            if self.last.len() == 20 {
-                self.last.remove(0);
-            }
-            self.last.push(line);
-        }
     }
 }

@@ -50,6 +50,7 @@ mod remote;
 pub mod sync;
 mod testing;
 pub mod time;
+pub mod trace;
 
 pub use ebb_macros::{component, ebb, provides};
 

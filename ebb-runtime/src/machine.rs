@@ -20,6 +20,7 @@ use crate::{
     quiesce::Boundaries,
     sync::epoch::Domain,
     time::Timers,
+    trace::Ring,
 };
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
@@ -85,6 +86,7 @@ impl Machine {
                     constructions: Constructions::new(id, &machine.shared),
                     dynamic: DynamicEbbs::new(&machine.dynamic),
                     boundaries: Boundaries::new(Arc::clone(&machine.quiesce)),
+                    ring: Ring::default(),
                     stop: &machine.stop,
                     origin: Cell::new((0, 0)),
                 }))
@@ -137,6 +139,12 @@ impl Machine {
     pub fn start(&'static self, start: impl FnOnce() + Send + 'static) {
         let handle = crate::remote::spawn_to(self.homes()[0], async move || start());
         drop(handle);
+    }
+
+    /// What its cores have recorded, by number.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = &'static Ring> {
+        let cores = self.cores.get().map_or(&[][..], Vec::as_slice);
+        cores.iter().map(|core| &core.ring)
     }
 
     /// What other cores know of its cores, by number.

@@ -12,7 +12,8 @@
 //! port 8080 of this machine unless `EBB_FORWARD` says otherwise.
 //!
 //! Each connection is accepted, parsed and answered on one core. Nothing is shared on the way: the
-//! page is a static, and every core counts in an Ebb of its own; `/metrics` adds the counts up.
+//! page is a static, and every core counts in an Ebb of its own; `/metrics` adds the counts up. `/trace` is what the cores did last, for ui.perfetto.dev: with
+//! `EBB_OPTIONS=trace-ring=4096`.
 
 #![no_std]
 #![no_main]
@@ -58,14 +59,15 @@ async fn answer(request: &mut Request<'_>) -> Response {
             served.requests.get()
         )),
         ("GET" | "HEAD", "/metrics") => metrics().await,
-        (_, "/" | "/api/core" | "/metrics") => {
+        ("GET", "/trace") => Response::json(ebb::trace::chrome()),
+        (_, "/" | "/api/core" | "/metrics" | "/trace") => {
             Response::error(405, "this page is for GET").with("allow", "GET, HEAD")
         }
         (_, path) => {
             count(&served.not_found);
             Response::error(
                 404,
-                format_args!("there is no {path} here; try /, /api/core or /metrics"),
+                format_args!("there is no {path} here; try /, /api/core, /metrics or /trace"),
             )
         }
     }

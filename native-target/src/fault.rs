@@ -66,6 +66,17 @@ fn seize() {
     }
 }
 
+/// After a report.
+fn end() -> ! {
+    crate::start::report_last_trace();
+    if crate::start::stays_for_core_file() {
+        report::line(format_args!("exit {}", report::PANIC));
+        report::line(format_args!("dump"));
+        cpu::halt();
+    }
+    report::exit(report::PANIC)
+}
+
 fn core_id() -> u32 {
     cpu::try_this().map_or(0, |block| block.id.load(Ordering::Relaxed))
 }
@@ -81,7 +92,7 @@ fn __ebb_panicked(info: &PanicInfo<'_>) -> ! {
         None => say!("core {core} panicked:\n{}", info.message()),
     }
     backtrace::print(registers);
-    report::exit(report::PANIC)
+    end()
 }
 
 /// Ends the image because the machine or its command line is not fit; `status` is one of `report`'s.
@@ -156,8 +167,9 @@ pub fn kernel(vector: u8, frame: &TrapFrame, block: &'static CpuBlock) {
         );
     }
     registers(frame);
+    tell_registers(core, frame);
     backtrace::print(Registers::of(frame));
-    report::exit(report::PANIC)
+    end()
 }
 
 fn page_fault(core: u32, frame: &TrapFrame, address: u64) {
@@ -238,6 +250,37 @@ fn registers(f: &TrapFrame) {
     );
 }
 
+/// Tells the runner the registers at the fault, for the core file: in the order of Linux' `struct user_regs_struct`.
+fn tell_registers(core: u32, f: &TrapFrame) {
+    if !crate::start::stays_for_core_file() {
+        return;
+    }
+    report::line(format_args!(
+        "fault {core} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x}",
+        f.r15,
+        f.r14,
+        f.r13,
+        f.r12,
+        f.rbp,
+        f.rbx,
+        f.r11,
+        f.r10,
+        f.r9,
+        f.r8,
+        f.rax,
+        f.rcx,
+        f.rdx,
+        f.rsi,
+        f.rdi,
+        f.rax,
+        f.rip,
+        f.cs,
+        f.rflags,
+        f.rsp,
+        f.ss
+    ));
+}
+
 /// An NMI: another core stops us, or somebody outside asks where every core is (the runner, at its
 /// time limit; `nmi` in QEMU's monitor). From outside it comes to all cores at once.
 fn nmi(core: u32, frame: &TrapFrame) {
@@ -293,5 +336,5 @@ fn asked(core: u32, frame: &TrapFrame) -> ! {
             say!("core {other}: does not answer");
         }
     }
-    report::exit(report::PANIC)
+    end()
 }

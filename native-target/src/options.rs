@@ -37,6 +37,12 @@ pub struct Options {
     pub measure_clock: bool,
     /// Milliseconds between 1970 and the start of the virtual machine, as the runner's clock told.
     pub launched_ms: Option<u64>,
+    /// Trace from the first event on, with so many records for each core.
+    pub trace_records: Option<usize>,
+    /// Write the trace to the debug console at the end.
+    pub reports_trace: bool,
+    /// After a fault, stand still for the runner to write a core file.
+    pub stays_for_core_file: bool,
     /// Do not start the core with this APIC ID, as if it were broken.
     pub broken_core: Option<u32>,
 }
@@ -109,7 +115,7 @@ pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 10] = [
+const TABLE: [(&str, &str, Set); 13] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -143,6 +149,18 @@ const TABLE: [(&str, &str, Set); 10] = [
     (virtio_mmio::NAME, virtio_mmio::FORM, |_, v| {
         virtio_mmio::Device::parse(v).map(|_| ())
     }),
+    ("trace-ring", "a number of records for each core", |o, v| {
+        o.trace_records = Some(v.parse().ok()?);
+        Some(())
+    }),
+    // Written by the runner, which makes a file of it.
+    ("trace-report", "on or off", |o, v| {
+        switch(&mut o.reports_trace, v)
+    }),
+    // Written by the runner.
+    ("core-file", "on or off", |o, v| {
+        switch(&mut o.stays_for_core_file, v)
+    }),
     ("broken-core", "an APIC ID", |o, v| {
         o.broken_core = Some(v.parse().ok()?);
         Some(())
@@ -167,6 +185,9 @@ impl Options {
         deadline_timer: true,
         measure_clock: false,
         launched_ms: None,
+        trace_records: None,
+        reports_trace: false,
+        stays_for_core_file: false,
         broken_core: None,
     };
 

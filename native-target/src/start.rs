@@ -229,6 +229,9 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .map(platform::token)
         .collect();
     let machine = MACHINE.call_once(|| Machine::new(&tokens));
+    if let Some(records) = options.trace_records {
+        ebb_runtime::trace::start_on(machine, records, clock::now_ns());
+    }
     power::listen(block, machine);
     // SAFETY: `#[ebb::main]` makes it, once in an image, with this signature.
     machine.start(|| unsafe { __ebb_main() });
@@ -248,6 +251,29 @@ unsafe extern "Rust" {
     fn __ebb_main();
 }
 
+/// Writes what was traced to the debug console, if the runner wants it.
+fn report_trace(machine: &Machine) {
+    if OPTIONS.get().is_some_and(|options| options.reports_trace) {
+        ebb_runtime::trace::write_chrome(machine, clock::now_ns(), &mut |line| {
+            report::line(format_args!("trace {line}"));
+        });
+    }
+}
+
+/// As the machine ends out of order: what was traced until then. The caller is the only core that still does anything.
+pub fn report_last_trace() {
+    if let Some(machine) = MACHINE.get() {
+        report_trace(machine);
+    }
+}
+
+/// Whether the runner writes a core file after a fault.
+pub fn stays_for_core_file() -> bool {
+    OPTIONS
+        .get()
+        .is_some_and(|options| options.stays_for_core_file)
+}
+
 /// Each core ends up here.
 pub fn run(block: &'static cpu::CpuBlock) -> ! {
     let machine = MACHINE
@@ -265,6 +291,7 @@ pub fn run(block: &'static cpu::CpuBlock) -> ! {
         while machine.running() > 0 && clock::now_ns() < patience_ns {
             core::hint::spin_loop();
         }
+        report_trace(machine);
         report::exit(platform::exit_status(machine.status()));
     }
     cpu::halt()

@@ -28,6 +28,11 @@ pub fn program(name: &str) -> PathBuf {
     build(&profile(), "--bin", name)
 }
 
+/// The same as a Linux process.
+pub fn hosted_program(name: &str) -> PathBuf {
+    build(&profile().with_file_name("hosted"), "--bin", name)
+}
+
 /// The folder of the profile that this program was built in.
 pub(crate) fn profile() -> PathBuf {
     // `target/PROFILE/deps/NAME-HASH`

@@ -23,6 +23,11 @@ pub(crate) struct IdleList {
 part!("__ebb_idle", IdleList);
 
 impl IdleList {
+    /// Whether nobody is registered.
+    pub fn is_empty(&self) -> bool {
+        self.registrants.borrow().is_empty()
+    }
+
     /// One call of each registrant until one has more to do. False when none has.
     #[inline]
     pub fn run(&self) -> bool {

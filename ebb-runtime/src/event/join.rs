@@ -33,6 +33,9 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let task = allocate(Home::current(), future, Keep, 2, Location::caller());
     // SAFETY: this is the home core; the handle's reference is one of the two.
     let handle = unsafe { Task::new(task) };
+    if crate::trace::is_on() {
+        crate::trace::spawned(task.number(), task.site);
+    }
     task.enqueue();
     task.adopt();
     JoinHandle {

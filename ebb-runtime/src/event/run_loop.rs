@@ -24,6 +24,7 @@ use crate::{
     quiesce::Boundaries,
     sync::epoch,
     time::Timers,
+    trace::{self, Ring, Stretch},
 };
 
 /// What a machine's loops end with, once they are to end.
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     pub constructions: Constructions,
     pub dynamic: DynamicEbbs,
     pub boundaries: Boundaries,
+    pub ring: Ring,
     pub stop: &'static StopStatus,
     /// A point in time by both clocks, from which the counter's rate follows.
     pub origin: Cell<(u64, u64)>,
@@ -93,6 +95,7 @@ impl Core {
             Constructions::set_slot(&self.constructions);
             DynamicEbbs::set_slot(&self.dynamic);
             Boundaries::set_slot(&self.boundaries);
+            Ring::set_slot(&self.ring);
         }
     }
 
@@ -107,6 +110,7 @@ impl Core {
             Constructions::set_slot(ptr::null());
             DynamicEbbs::set_slot(ptr::null());
             Boundaries::set_slot(ptr::null());
+            Ring::set_slot(ptr::null());
         }
     }
 }
@@ -304,14 +308,24 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
     let mut next_timer_ns = core.timers.next_deadline_ns();
     if next_timer_ns.is_some() {
         let now_ns = EbbRef::<dyn Clock>::get().now_ns();
-        core.home.counters.timers.add(core.timers.expire(now_ns));
+        let fired = core.timers.expire(now_ns);
+        core.home.counters.timers.add(fired);
+        if trace::is_on() && fired > 0 {
+            trace::instant(&trace::TIMERS, [fired, 0]);
+        }
         next_timer_ns = core.timers.next_deadline_ns();
     }
     if run_batch(core) {
         EbbRef::<dyn Cores>::get().poll(core.home.token);
         return;
     }
-    if core.idle.run() {
+    let worked = if trace::is_on() && !core.idle.is_empty() {
+        let _stretch = Stretch::begin(&trace::IDLE_WORK, 0, None);
+        core.idle.run()
+    } else {
+        core.idle.run()
+    };
+    if worked {
         EbbRef::<dyn Cores>::get().poll(core.home.token);
         return;
     }
@@ -327,7 +341,10 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
             next_timer_ns
         };
         quiesce.park();
+        let sleep =
+            trace::is_on().then(|| Stretch::begin(&trace::SLEEP, deadline_ns.unwrap_or(0), None));
         EbbRef::<dyn Cores>::get().park(core.home.token, deadline_ns);
+        drop(sleep);
         quiesce.unpark();
     }
     core.home.doorbell.awake();
@@ -348,6 +365,9 @@ fn arrivals(core: &'static Core) {
         count += 1;
     }
     core.home.counters.arrivals.add(count);
+    if trace::is_on() {
+        trace::instant(&trace::ARRIVALS, [count, 0]);
+    }
     core.home.counters.tasks.set(core.home.live.len() as u64);
 }
 
@@ -377,8 +397,12 @@ fn run_batch(core: &'static Core) -> bool {
         // Taken now: the event may end the task.
         let site = task.site;
         count.1 += 1;
-        // SAFETY: from this core's run queue; the loop is not within a task.
-        unsafe { task.run() };
+        if trace::is_on() {
+            run_traced(task);
+        } else {
+            // SAFETY: from this core's run queue; the loop is not within a task.
+            unsafe { task.run() };
+        }
         home.running.set(None);
         let now = ticks();
         let spent = now.wrapping_sub(stamp);
@@ -390,6 +414,15 @@ fn run_batch(core: &'static Core) -> bool {
         }
     }
     count.1 > 0
+}
+
+/// Runs an event and records it.
+#[cold]
+#[inline(never)]
+fn run_traced(task: TaskPtr) {
+    let _stretch = Stretch::begin(&trace::EVENT, task.number(), Some(task.site));
+    // SAFETY: as in `run_batch`.
+    unsafe { task.run() };
 }
 
 /// Where the task whose event runs on this core was spawned; `None` between events and on threads

@@ -63,14 +63,17 @@ pub fn sleep_until(block: &CpuBlock, deadline_ns: u64) {
 /// Runs the handlers of what came in during a window.
 #[inline]
 fn handle(block: &CpuBlock) {
-    interrupts::drain(|vector| match vector {
-        vectors::TIMER => block.armed_ns.store(0, Ordering::Relaxed),
-        FIRST_DEVICE..=LAST_DEVICE => {
-            let slot = &block.handlers[usize::from(vector - FIRST_DEVICE)];
-            if let Some(handler) = slot.handler.get() {
-                handler.0(handler.1);
+    interrupts::drain(|vector| {
+        ebb_runtime::instant!("interrupt", vector = vector);
+        match vector {
+            vectors::TIMER => block.armed_ns.store(0, Ordering::Relaxed),
+            FIRST_DEVICE..=LAST_DEVICE => {
+                let slot = &block.handlers[usize::from(vector - FIRST_DEVICE)];
+                if let Some(handler) = slot.handler.get() {
+                    handler.0(handler.1);
+                }
             }
+            _ => {}
         }
-        _ => {}
     });
 }

@@ -79,6 +79,14 @@ impl Home {
         self.all.get().map_or(&[], Vec::as_slice)
     }
 
+    /// The core's number, found by looking: for those who have time.
+    pub fn number(&self) -> u64 {
+        let all = self.all();
+        all.iter()
+            .position(|home| ptr::eq(*home, self))
+            .unwrap_or(all.len()) as u64
+    }
+
     /// That of another core of this machine. Panics when there is none of that number.
     #[track_caller]
     pub fn of(&self, core: CoreId) -> &'static Self {

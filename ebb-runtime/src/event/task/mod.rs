@@ -40,6 +40,7 @@ pub(crate) use self::home::{Home, Homes};
 use crate::{
     event::error::JoinError,
     sync::inbox::{Link, Node},
+    trace,
 };
 
 /// Where a task is in its life.
@@ -336,6 +337,11 @@ impl Drop for Task {
 }
 
 impl TaskPtr {
+    /// A number that no other task has while this one is there.
+    pub fn number(self) -> u64 {
+        self.0.as_ptr().expose_provenance() as u64
+    }
+
     /// Gives one count of `refs` back.
     ///
     /// # Safety
@@ -427,6 +433,9 @@ impl TaskPtr {
     pub fn wake_remote(self) {
         if !self.remote_wake.swap(true, Ordering::AcqRel) {
             self.retain();
+            if trace::is_on() {
+                trace::sent(self.home.number(), self.number(), self.site);
+            }
             // SAFETY: the count just taken keeps it valid; `remote_wake` was false, so it is in no
             // inbox.
             if unsafe { self.home.inbox.push(self.0) } {
