@@ -311,14 +311,13 @@ fn programs_that_have_served_calls_rest_and_go_on() {
         call(1);
         image.until("ebb_snapshots", |n| n == snapshots + 1);
         let awake = image.metric("ebb_instances_bytes");
-        // What is the program's as it was started is its snapshot's.
-        assert!(image.metric("ebb_snapshots_bytes") > 200 << 10);
         call(2);
         image.until("ebb_instances_bytes", |now| now < awake);
-        image.until("ebb_instances_bytes", |now| now <= before + (64 << 10));
+        image.until("ebb_instances_bytes", |now| now <= before + (80 << 10));
         println!(
-            "{name}: {} KiB",
-            (image.metric("ebb_instances_bytes") - before) >> 10
+            "{name}: {} KiB, beside {} KiB of all snapshots",
+            (image.metric("ebb_instances_bytes") - before) >> 10,
+            image.metric("ebb_snapshots_bytes") >> 10
         );
         // The same instance, without a new one.
         call(3);

@@ -6,7 +6,7 @@ use super::Snapshot;
 use crate::uc::Uc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use ebb_mem::space::{Frozen, Space, Spares};
+use ebb_mem::space::{Frozen, Space, Spares, WorkingSet};
 use once_cell::race::OnceBox;
 
 /// What clones of a snapshot need again and again.
@@ -54,7 +54,10 @@ impl Snapshot {
         let (Some(whole), Some(needed)) = (whole, root.needed.pages()) else {
             return false;
         };
+        // What a first call uses other functions may use in each.
+        let first = self.root().working_set().map(WorkingSet::pages);
         let pages = needed.iter().map(|(page, _)| *page);
+        let pages = pages.chain(first.into_iter().flatten());
         let new = || Box::new(Spares::new(whole, pages));
         root.needed.spares.get_or_init(new).make(most)
     }

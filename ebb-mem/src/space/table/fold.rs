@@ -137,7 +137,12 @@ impl Tables {
                 0 => unlike_lines(now, &ZEROES),
                 before => unlike_lines(now, content(frame_of(before))),
             };
-            let most = if how == Use::None { MOST } else { 0 };
+            // Generated code that moves to another frame is translated anew by an emulator, which takes longer than all else.
+            let moves_code = expected && area.protection.execute;
+            let most = match how {
+                Use::None if !moves_code => MOST,
+                _ => 0,
+            };
             if kept.count_ones() <= most {
                 self.fold_page(&own, (before, kept, expected), &mut folded);
             }
