@@ -58,7 +58,7 @@ impl Snapshot {
         let first = self.root().working_set().map(WorkingSet::pages);
         let pages = needed.iter().map(|(page, _)| *page);
         let pages = pages.chain(first.into_iter().flatten());
-        let new = || Box::new(Spares::new(whole, pages));
+        let new = || Box::new(whole.spares(pages));
         root.needed.spares.get_or_init(new).make(most)
     }
 

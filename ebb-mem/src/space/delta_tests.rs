@@ -191,7 +191,7 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
         let (frozen, set) = base_of_pages(&root);
         let (mut rng, mut folds) = (Rng(seed), Rng(seed + 1000));
         let mut same = Rng(seed);
-        let spares = Spares::new(&frozen, (0..PAGES).map(|page| BASE + page * PAGE));
+        let spares = frozen.spares((0..PAGES).map(|page| BASE + page * PAGE));
         let mut folding = frozen.thaw().expect("memory to thaw");
         let mut plain = frozen.thaw().expect("memory to thaw");
         let (mut kept, mut kept_plain) = (Vec::new(), Vec::new());
@@ -302,7 +302,7 @@ fn copies_that_were_made_ahead_are_taken_and_made_anew() {
     assert_eq!(clone.put(pages[0] + 8, 7u64), Ok(()));
     assert_eq!(clone.put(pages[1], 3u64), Ok(()));
     assert_eq!(clone.put(pages[2] + 8, 9u64), Ok(()));
-    let spares = Spares::new(&frozen, pages.into_iter());
+    let spares = frozen.spares(pages.into_iter());
     assert_eq!(spares.size(), 0);
     while spares.make(1) {}
     let all = spares.size();

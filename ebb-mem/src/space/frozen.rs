@@ -1,5 +1,6 @@
 //! Spaces that never run again: what copies are made of, on any core.
 
+use super::entry::{FOREIGN, HELD, OBJECT, SHARED, frame_of};
 use super::folded::Use;
 use super::{Access, Error, Shared, Space, Spares};
 use alloc::sync::Arc;
@@ -182,6 +183,17 @@ impl Frozen {
             forks_differ: self.0.forks_differ,
             growth_limit: self.0.growth_limit,
         })
+    }
+
+    /// Room for copies of these of its pages, which are [made](Spares::make) while it is there. There are none of pages that it has none
+    /// of.
+    #[must_use]
+    pub fn spares(&self, pages: impl Iterator<Item = u64>) -> Spares {
+        Spares::new(pages.filter_map(|page| {
+            let entry = self.0.tables.entry(page);
+            let is_own = entry & (HELD | FOREIGN | OBJECT | SHARED) == HELD;
+            is_own.then(|| (page, frame_of(entry)))
+        }))
     }
 
     /// As [`Space::exchange_shared`], before there is any copy.

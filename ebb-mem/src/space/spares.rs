@@ -3,9 +3,8 @@
 //!
 //! What must hold: a copy is of a frame that never changes, and is given away once, with its reference.
 
-use super::entry::{FOREIGN, HELD, OBJECT, SHARED, frame_of};
+use super::PAGE;
 use super::line::copy_page;
-use super::{Frozen, PAGE};
 use crate::frame::{self, Node};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::vec::Vec;
@@ -42,20 +41,15 @@ pub(super) struct Taking<'a> {
 }
 
 impl Spares {
-    /// For these pages of a space, without any copy yet. There are no spares of pages that it has none of.
-    #[must_use]
-    pub fn new(frozen: &Frozen, pages: impl Iterator<Item = u64>) -> Self {
-        let spare = |page: u64| {
-            let entry = frozen.0.tables.entry(page);
-            let is_own = entry & (HELD | OBJECT | SHARED) == HELD && entry & FOREIGN == 0;
-            is_own.then(|| Spare {
-                page,
-                of: frame_of(entry),
-                copies: [PhysAddr(0); MOST],
-                count: 0,
-            })
+    /// For these pages, which these frames are of that never change, without any copy yet.
+    pub(super) fn new(pages: impl Iterator<Item = (u64, PhysAddr)>) -> Self {
+        let spare = |(page, of)| Spare {
+            page,
+            of,
+            copies: [PhysAddr(0); MOST],
+            count: 0,
         };
-        let mut spares: Vec<Spare> = pages.filter_map(spare).collect();
+        let mut spares: Vec<Spare> = pages.map(spare).collect();
         spares.sort_unstable_by_key(|spare| spare.page);
         spares.dedup_by_key(|spare| spare.page);
         Self(SpinMutex::new(List {
