@@ -1,9 +1,9 @@
 //! What does an image cost? From the loader's jump to `main`; its size; its memory and the host's CPU
 //! while it sleeps; and how fast it wakes, keeps time and goes from event to event.
 //!
-//! `cargo bench --bench boot [-- --quick]`. Under whatever accelerator the runner picks (`EBB_ACCEL`). With
-//! `EBB_LINUX_GUEST=PROGRAM` (which boots a small Linux and prints when its first process began, as JSON with
-//! `"init": {"host_s": ..., "guest_s": ...}`) also beside that, taking turns.
+//! `cargo bench --bench boot [-- --quick] [boards]`; with `boards` the size and the boards alone. Under whatever accelerator the
+//! runner picks (`EBB_ACCEL`). With `EBB_LINUX_GUEST=PROGRAM` (which boots a small Linux and prints when its first process began,
+//! as JSON with `"init": {"host_s": ..., "guest_s": ...}`) also beside that, taking turns.
 
 use std::{
     collections::BTreeMap,
@@ -44,6 +44,10 @@ fn image(path: &Path, cores: usize, arguments: &[&str]) -> Command {
 fn main() {
     let rounds = if quick() { 5 } else { 25 };
     size();
+    boards(rounds);
+    if std::env::args().any(|argument| argument == "boards") {
+        return;
+    }
     for cores in [1, 4] {
         boot(cores, rounds);
     }
@@ -79,25 +83,9 @@ fn beside_linux(guest: &OsStr, rounds: usize) {
         };
         let (linux_host, linux_inside) = (after("host_s"), after("guest_s"));
 
-        let begun = Instant::now();
-        let mut ours = image(&hello(), 2, &[])
-            .env("EBB_REPORT", &report)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the runner starts");
-        let mut line = String::new();
-        let mut console = BufReader::new(ours.stdout.take().expect("piped"));
-        console.read_line(&mut line).expect("a line");
-        let ours_host = begun.elapsed().as_secs_f64();
-        let _ = std::io::copy(&mut console, &mut std::io::sink());
-        assert!(ours.wait().is_ok_and(|s| s.success()));
-        let text = fs::read_to_string(&report).expect("the runner wrote the report");
-        let total = text.split_once("total=").expect("a boot line").1;
-        let total: f64 = total[..total.find("us").expect("us")]
-            .parse()
-            .expect("a number");
+        let (ours_host, ours_inside) = to_first_line(&report, "q35");
         host.push((linux_host, ours_host));
-        inside.push((linux_inside, total / 1e6));
+        inside.push((linux_inside, ours_inside));
     }
     println!("\nto the first line of the application, 2 cores, 512 MiB, {rounds} rounds, medians");
     println!(
@@ -112,6 +100,52 @@ fn beside_linux(guest: &OsStr, rounds: usize) {
         let (ours, ..) = spread(pairs.iter().map(|p| p.1).collect());
         let (ratio, ..) = spread(pairs.iter().map(|p| p.0 / p.1).collect());
         println!("{name:<24} {linux:>10.3} {ours:>10.4} {ratio:>8.0}");
+    }
+}
+
+/// Seconds from the runner's start to the first line of `hello`, and of them those from the image's entry to `main`.
+fn to_first_line(report: &Path, board: &str) -> (f64, f64) {
+    let begun = Instant::now();
+    let mut ours = image(&hello(), 2, &[])
+        .env("EBB_REPORT", report)
+        .env("EBB_MACHINE", board)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
+    let mut line = String::new();
+    let mut console = BufReader::new(ours.stdout.take().expect("piped"));
+    console.read_line(&mut line).expect("a line");
+    let host_s = begun.elapsed().as_secs_f64();
+    let _ = std::io::copy(&mut console, &mut std::io::sink());
+    assert!(ours.wait().is_ok_and(|s| s.success()));
+    let text = fs::read_to_string(report).expect("the runner wrote the report");
+    let total = text.split_once("total=").expect("a boot line").1;
+    let total: f64 = total[..total.find("us").expect("us")]
+        .parse()
+        .expect("a number");
+    (host_s, total / 1e6)
+}
+
+/// To the first line on each of the runner's boards, which take turns.
+fn boards(rounds: usize) {
+    let report = scratch("boards.report");
+    let boards = ["q35", "pc", "microvm"];
+    let mut times = boards.map(|_| Vec::new());
+    for _ in 0..rounds {
+        for (board, times) in boards.iter().zip(&mut times) {
+            times.push(to_first_line(&report, board));
+        }
+    }
+    println!("\nto the first line, 2 cores, 512 MiB, {rounds} boots, medians (ms)");
+    println!(
+        "{:<10} {:>14} {:>22} {:>14}",
+        "board", "runner's start", "before the image, QEMU", "entry to main"
+    );
+    for (board, times) in boards.iter().zip(times) {
+        let (all, ..) = spread(times.iter().map(|t| t.0 * 1e3).collect());
+        let (before, ..) = spread(times.iter().map(|t| (t.0 - t.1) * 1e3).collect());
+        let (inside, ..) = spread(times.iter().map(|t| t.1 * 1e3).collect());
+        println!("{board:<10} {all:>14.1} {before:>22.1} {inside:>14.1}");
     }
 }
 
