@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -143,6 +144,31 @@ static void others(void) {
     printf("no parts: %ld %ld %ld\n", E(readv(us[0], &iov, 0)), E(writev(us[0], &iov, 0)), E(readv(900, &iov, 0)));
 }
 
+// How many of three that wait for a word have been woken: a count of none, and less than none, wakes one.
+static int word, unrelated;
+static volatile int awake, asleep;
+static void *wait_for_it(void *x) {
+    __atomic_add_fetch(&asleep, 1, 5), S(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0), __atomic_add_fetch(&awake, 1, 5);
+    return 0;
+}
+static void woken(const char *what, long told, int expected) {
+    for (int i = 0; i < 500 && awake < expected; i++) usleep(10000);
+    // One more than there should be would come now.
+    usleep(50000), printf("%s: %ld told, %d awake\n", what, told, awake);
+}
+static void counts(void) {
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) pthread_create(t + i, 0, wait_for_it, 0);
+    while (asleep < 4) usleep(1000);
+    usleep(200000);
+    woken("wake 0", S(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 0, 0, 0, 0), 1);
+    woken("wake -1", S(SYS_futex, &word, FUTEX_WAKE_PRIVATE, -1, 0, 0, 0), 2);
+    woken("wake bitset 0", S(SYS_futex, &word, FUTEX_WAKE_BITSET_PRIVATE, 0, 0, 0, ~0), 3);
+    woken("wake op 0", S(SYS_futex, &word, FUTEX_WAKE_OP_PRIVATE, 0, 0, &unrelated, FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 5)), 4);
+    S(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 4, 0, 0, 0);
+    for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
+}
+
 int main(void) {
     setvbuf(stdout, 0, _IOLBF, 1 << 12), signal(SIGPIPE, SIG_IGN);
     char dir[] = "/tmp/flags-XXXXXX";
@@ -157,6 +183,6 @@ int main(void) {
     bind(l, (void *)&a, n), listen(l, 5), getsockname(l, (void *)&a, &n), ts[0] = socket(AF_INET, SOCK_STREAM, 0), connect(ts[0], (void *)&a, n), ts[1] = accept(l, 0, 0);
     for (int i = 0; i < 2; i++) a.sin_port = 0, ud[i] = socket(AF_INET, SOCK_DGRAM, 0), bind(ud[i], (void *)&a, n);
     for (int i = 0; i < 2; i++) n = sizeof a, getsockname(ud[!i], (void *)&a, &n), connect(ud[i], (void *)&a, n);
-    bits(), ioctls(), others();
+    bits(), ioctls(), others(), counts();
     unlink("f"), unlink("l"), unlink("ra"), unlink("rb"), chdir("/"), rmdir(dir);
 }

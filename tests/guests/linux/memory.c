@@ -326,6 +326,22 @@ static void told(const char *what, void *p) {
     printf("\n");
 }
 
+/* MAP_32BIT: below 2 GiB, whatever is mapped, unless the place is said. */
+static int low(size_t n, int flags, int f) {
+    char *p = map(n, 1, flags | MAP_32BIT, f);
+    return p != MAP_FAILED && (unsigned long)p + n <= 1ul << 31;
+}
+
+static void below(void) {
+    int f = open("/proc/self/exe", O_RDONLY), m = syscall(SYS_memfd_create, "m", 0);
+    ftruncate(m, 65536);
+    printf("below 2 GiB: a page %d, 1 MiB %d, 64 MiB %d", low(PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), low(1 << 20, MAP_PRIVATE | MAP_ANONYMOUS, -1), low(64 << 20, MAP_PRIVATE | MAP_ANONYMOUS, -1));
+    printf(", shared %d, a file %d, a memfd %d", low(PAGE, MAP_SHARED | MAP_ANONYMOUS, -1), low(PAGE, MAP_PRIVATE, f), low(PAGE, MAP_SHARED, m));
+    char *p = map(PAGE, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    printf(", at its place %d\n", mmap(p, PAGE, 1, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0) == p);
+    close(f), close(m);
+}
+
 static void telling(void) {
     int f = file("/tmp/memory-d", 4);
     struct stat s;
@@ -371,6 +387,7 @@ int main(void) {
     moves();
     advice();
     others();
+    below();
     telling();
     locks();
 }
