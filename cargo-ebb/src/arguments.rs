@@ -29,6 +29,8 @@ pub enum Command {
     Test(Test),
     /// Makes files that boot elsewhere: disks, CDs, container images
     Image(Image),
+    /// Opens an image, or the core file of one, in gdb
+    Debug(Debug),
     /// Says everything that is wrong with the project, and mends what it can
     Doctor(Doctor),
     /// Boots an image, executes anything else: what `runner` in .cargo/config.toml names (`cargo ebb runner --help`)
@@ -157,6 +159,29 @@ pub enum Format {
     Oci,
     /// What a virtual machine monitor boots directly, by PVH: QEMU, Firecracker, Cloud Hypervisor
     Kernel,
+}
+
+#[derive(Args)]
+pub struct Debug {
+    /// An image that there is already, instead of the project's
+    pub image: Option<PathBuf>,
+    /// The core file of a machine that stopped (EBB_CORE)
+    #[arg(long, value_name = "FILE")]
+    pub core: Option<PathBuf>,
+    /// Cores, 1 to 64 (EBB_CORES)
+    #[arg(long, value_name = "N", conflicts_with = "core")]
+    pub cores: Option<u32>,
+    /// A command for gdb; may be given several times
+    #[arg(long, value_name = "COMMAND")]
+    pub ex: Vec<String>,
+    /// Ends after those commands
+    #[arg(long)]
+    pub batch: bool,
+    #[command(flatten)]
+    pub build: Build,
+    /// The program's own arguments
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
 }
 
 #[derive(Args)]

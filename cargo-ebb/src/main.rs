@@ -1,13 +1,14 @@
 //! `cargo ebb`: makes, runs, tests and checks projects of ebb.
 //!
 //! [`arguments`] is what may be said; [`new`] makes a project out of the embedded [`template`]s; [`project`] reads one through
-//! `cargo metadata`; [`run`] and [`mod@test`] call Cargo with what starts images; [`image`] makes files that other machines boot; [`doctor`] finds what
+//! `cargo metadata`; [`run`] and [`mod@test`] call Cargo with what starts images; [`image`] makes files that other machines boot; [`mod@debug`] opens images in gdb; [`doctor`] finds what
 //! is wrong.
 //!
 //! What must hold: Cargo does what Cargo can. Nothing here keeps state; a project works without `cargo ebb` but for the runner,
 //! which is this program too (`cargo-ebb runner IMAGE`).
 
 mod arguments;
+mod debug;
 mod doctor;
 mod failure;
 mod image;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::test(&options),
         Command::Image(options) => image::image(&options),
+        Command::Debug(options) => debug::debug(&options),
         Command::Doctor(options) => doctor::doctor(&options),
         // Told apart above: its arguments are an image's.
         Command::Runner => Ok(ExitCode::SUCCESS),

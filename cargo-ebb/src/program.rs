@@ -11,8 +11,17 @@ use crate::{
     run::with_features,
 };
 
+/// How much a debugger is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Symbols {
+    /// What the project's profile says.
+    Profile,
+    /// Types and variables too.
+    All,
+}
+
 /// Builds a program as an image; gives its path.
-pub fn build(kind: &str, name: &str, options: &Build) -> Result<PathBuf> {
+pub fn build(kind: &str, name: &str, options: &Build, symbols: Symbols) -> Result<PathBuf> {
     let mut command = cargo();
     command
         .args([
@@ -25,6 +34,16 @@ pub fn build(kind: &str, name: &str, options: &Build) -> Result<PathBuf> {
         .env("EBB_PLATFORM", "native");
     if options.release {
         command.arg("--release");
+    }
+    if symbols == Symbols::All {
+        // Also of those crates whose types the debugger reads, where a project has less for its dependencies.
+        for profile in ["dev", "release"] {
+            command.args(["--config", &format!("profile.{profile}.debug = \"full\"")]);
+            for package in ["ebb-runtime", "native-target"] {
+                let setting = format!("profile.{profile}.package.{package}.debug = \"full\"");
+                command.args(["--config", &setting]);
+            }
+        }
     }
     if let Some(package) = &options.package {
         command.args(["--package", package]);

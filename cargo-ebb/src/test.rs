@@ -14,7 +14,7 @@ use std::{
 use crate::{
     arguments::{Build, Test},
     failure::{Result, at},
-    program,
+    program::{self, Symbols},
     project::{Project, cargo},
     run::{find, select, with_runner},
 };
@@ -43,7 +43,7 @@ pub fn test(options: &Test) -> Result<ExitCode> {
             passed = false;
         }
         for (kind, name) in images {
-            let image = program::build(kind, &name, &options.build)?;
+            let image = program::build(kind, &name, &options.build, Symbols::Profile)?;
             for cores in &options.cores {
                 passed &= boot_all(&image, &name, *cores, &options.arguments)?;
             }

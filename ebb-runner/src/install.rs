@@ -89,6 +89,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("curl", &["curl", "ca-certificates"]),
     ("etcd", &["etcd-server"]),
     ("/usr/include/event2", &["libevent-dev"]),
+    ("gdb", &["gdb"]),
     (
         "grub-mkimage",
         &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin"],

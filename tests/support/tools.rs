@@ -25,6 +25,7 @@ const ALL: &[&str] = &[
     "cc",
     "curl",
     "etcd",
+    "gdb",
     "grub-mkimage",
     "/usr/lib/grub/i386-pc",
     "/usr/lib/grub/x86_64-efi",

@@ -51,7 +51,7 @@ pub fn image(options: &Image) -> Result<ExitCode> {
         features: options.build.features.clone(),
         manifest_path: options.build.manifest_path.clone(),
     };
-    let path = program::build(kind, &name, &build)?;
+    let path = program::build(kind, &name, &build, program::Symbols::Profile)?;
     let content = Content::of(&path, &options.option, &options.arguments)?;
     let folder = match &options.output {
         Some(folder) => folder.clone(),
@@ -85,7 +85,7 @@ pub fn image(options: &Image) -> Result<ExitCode> {
 }
 
 /// The one program of a package.
-fn only(mut names: Vec<String>) -> Result<String> {
+pub fn only(mut names: Vec<String>) -> Result<String> {
     match (names.pop(), names.is_empty()) {
         (Some(name), true) => Ok(name),
         (Some(last), false) => Err(Failure(format!(
