@@ -19,6 +19,7 @@ mod delta;
 #[cfg(test)]
 mod delta_tests;
 mod entry;
+mod error;
 mod folded;
 mod frozen;
 mod line;
@@ -37,6 +38,7 @@ mod tests;
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Flags, Protection};
 pub use delta::Delta;
+pub use error::{Error, Fault};
 pub use frozen::{Frozen, WorkingSet};
 pub use lines::Lines;
 pub use shared::{Quota, Shared};
@@ -60,44 +62,6 @@ pub const GUEST_END: u64 = 0x7fff_ffff_f000;
 
 /// The lowest address that a guest can use; a null pointer with an offset below it always faults.
 pub const GUEST_START: u64 = 0x1_0000;
-
-/// Why a change of a space was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Error {
-    /// An address or a length is not a multiple of [`PAGE`], is zero, or reaches beyond the guest's half.
-    Invalid,
-    /// Something is mapped there already.
-    Occupied,
-    /// No gap is large enough, or there are too many areas.
-    NoRoom,
-    /// Part of the range is not mapped.
-    NotMapped,
-    /// What is behind the mapping may not be used so.
-    Denied,
-    /// The space's limit or the machine's memory is used up.
-    OutOfMemory,
-}
-
-impl From<Fault> for Error {
-    /// For changes of tables, which fail for one reason only.
-    fn from(_: Fault) -> Self {
-        Self::OutOfMemory
-    }
-}
-
-/// Why a page cannot be used as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing is mapped there.
-    NotMapped,
-    /// Its area forbids it.
-    Denied,
-    /// The page lies beyond the end of the file that backs it.
-    BeyondEnd,
-    /// The space's limit or the machine's memory is used up.
-    OutOfMemory,
-}
 
 /// What a page is to be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
