@@ -30,7 +30,7 @@ pub(crate) fn start(machine: &Machine) {
         })
     });
     if let Some(records) = records.or_else(|| file().map(|_| trace::RECORDS)) {
-        trace::start_on(machine, records, now_ns());
+        trace::start_on(machine.rings(), records, now_ns());
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn write(machine: &Machine) {
         Err(error) => result = Err(error),
         Ok(file) => {
             let mut out = BufWriter::new(file);
-            trace::write_chrome(machine, now_ns(), &mut |line| {
+            trace::write_chrome(machine.rings(), now_ns(), &mut |line| {
                 if result.is_ok() {
                     result = writeln!(out, "{line}");
                 }

@@ -20,7 +20,7 @@ use crate::{
     quiesce::Boundaries,
     sync::epoch::Domain,
     time::Timers,
-    trace::Ring,
+    trace::{Ring, Rings},
 };
 
 /// The cores of one machine. Made once by the platform, lives as long as the program.
@@ -31,6 +31,7 @@ pub struct Machine {
     shared: SharedReps,
     dynamic: DynamicIds,
     quiesce: Arc<Domain>,
+    rings: Rings,
     stop: StopStatus,
     /// Cores whose event loop has not returned yet.
     running: AtomicUsize,
@@ -66,6 +67,7 @@ impl Machine {
             shared: SharedReps::default(),
             dynamic: DynamicIds::default(),
             quiesce: Domain::new(tokens.len()),
+            rings: Rings::default(),
             stop: StopStatus::new(),
             running: AtomicUsize::new(tokens.len()),
             shutdown: ShutdownRequest::default(),
@@ -86,7 +88,7 @@ impl Machine {
                     constructions: Constructions::new(id, &machine.shared),
                     dynamic: DynamicEbbs::new(&machine.dynamic),
                     boundaries: Boundaries::new(Arc::clone(&machine.quiesce)),
-                    ring: Ring::default(),
+                    ring: Ring::new(&machine.rings),
                     stop: &machine.stop,
                     origin: Cell::new((0, 0)),
                 }))
@@ -94,6 +96,9 @@ impl Machine {
             .collect::<Vec<_>>();
         let homes = cores.iter().map(|core| &core.home).collect();
         machine.homes.get_or_init(|| Box::new(homes));
+        machine
+            .rings
+            .set(cores.iter().map(|core| &core.ring).collect());
         machine.cores.get_or_init(|| Box::new(cores));
         machine
     }
@@ -142,9 +147,8 @@ impl Machine {
     }
 
     /// What its cores have recorded, by number.
-    pub(crate) fn rings(&self) -> impl Iterator<Item = &'static Ring> {
-        let cores = self.cores.get().map_or(&[][..], Vec::as_slice);
-        cores.iter().map(|core| &core.ring)
+    pub fn rings(&self) -> &Rings {
+        &self.rings
     }
 
     /// What other cores know of its cores, by number.

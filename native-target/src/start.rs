@@ -230,7 +230,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .collect();
     let machine = MACHINE.call_once(|| Machine::new(&tokens));
     if let Some(records) = options.trace_records {
-        ebb_runtime::trace::start_on(machine, records, clock::now_ns());
+        ebb_runtime::trace::start_on(machine.rings(), records, clock::now_ns());
     }
     power::listen(block, machine);
     // SAFETY: `#[ebb::main]` makes it, once in an image, with this signature.
@@ -254,7 +254,7 @@ unsafe extern "Rust" {
 /// Writes what was traced to the debug console, if the runner wants it.
 fn report_trace(machine: &Machine) {
     if OPTIONS.get().is_some_and(|options| options.reports_trace) {
-        ebb_runtime::trace::write_chrome(machine, clock::now_ns(), &mut |line| {
+        ebb_runtime::trace::write_chrome(machine.rings(), clock::now_ns(), &mut |line| {
             report::line(format_args!("trace {line}"));
         });
     }

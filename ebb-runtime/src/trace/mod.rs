@@ -35,8 +35,9 @@ use core::{
 };
 
 pub(crate) use self::ring::Ring;
+pub use self::ring::Rings;
 use self::ring::{Phase, Record};
-use crate::{EbbRef, machine::Machine, per_core::Part, platform::Clock};
+use crate::{EbbRef, per_core::Part, platform::Clock};
 
 /// Records that a core's ring has when nobody says how many.
 pub const RECORDS: usize = 4096;
@@ -82,15 +83,15 @@ pub fn is_on() -> bool {
 /// On a thread that is not a core.
 pub fn start(records: usize) {
     start_on(
-        Machine::current(),
+        Ring::current().all,
         records,
         EbbRef::<dyn Clock>::get().now_ns(),
     );
 }
 
 /// As [`start`], for a platform, which may do so before the machine's cores run.
-pub fn start_on(machine: &Machine, records: usize, now_ns: u64) {
-    for ring in machine.rings() {
+pub fn start_on(rings: &Rings, records: usize, now_ns: u64) {
+    for ring in rings.iter() {
         ring.make(records.clamp(2, MOST_RECORDS).next_power_of_two());
     }
     let ticks = ring::ticks();
@@ -114,7 +115,7 @@ pub fn stop() {
 /// On a thread that is not a core.
 #[must_use]
 pub fn overwritten() -> u64 {
-    Machine::current().rings().map(Ring::overwritten).sum()
+    Ring::current().all.iter().map(Ring::overwritten).sum()
 }
 
 /// What the rings of this machine hold, as a document in the Trace Event Format. Nothing is recorded meanwhile.
@@ -125,7 +126,7 @@ pub fn overwritten() -> u64 {
 pub fn chrome() -> alloc::string::String {
     let mut text = alloc::string::String::new();
     let now_ns = EbbRef::<dyn Clock>::get().now_ns();
-    write_chrome(Machine::current(), now_ns, &mut |line| {
+    write_chrome(Ring::current().all, now_ns, &mut |line| {
         use fmt::Write;
         let _ = writeln!(text, "{line}");
     });
@@ -133,7 +134,7 @@ pub fn chrome() -> alloc::string::String {
 }
 
 /// As [`chrome`], line by line and without allocating, for a platform. `now_ns` is what the clock says.
-pub fn write_chrome(machine: &Machine, now_ns: u64, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
+pub fn write_chrome(rings: &Rings, now_ns: u64, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
     let was_on = ON.swap(false, Ordering::AcqRel);
     let time = chrome::Time::new(
         (
@@ -142,16 +143,10 @@ pub fn write_chrome(machine: &Machine, now_ns: u64, line: &mut dyn FnMut(fmt::Ar
         ),
         (ring::ticks(), now_ns),
     );
-    chrome::write(machine.rings(), &time, line);
+    chrome::write(rings.iter(), &time, line);
     if was_on {
         ON.store(true, Ordering::Release);
     }
-}
-
-/// The machine of the calling thread, if it is a core: for a platform that reports a fault.
-#[must_use]
-pub fn machine() -> Option<&'static Machine> {
-    Machine::try_current()
 }
 
 #[cold]

@@ -72,8 +72,9 @@ struct Slot {
 }
 
 /// The records of one core.
-#[derive(Default)]
 pub(crate) struct Ring {
+    /// Those of all cores of the machine.
+    pub(super) all: &'static Rings,
     slots: OnceBox<Vec<Slot>>,
     /// The number of the next record.
     next: AtomicU64,
@@ -85,7 +86,37 @@ pub(crate) struct Ring {
 
 part!("__ebb_trace", Ring);
 
+/// The rings of a machine's cores, by number. Filled in right after they are made: each points here.
+#[derive(Default)]
+pub struct Rings(OnceBox<Vec<&'static Ring>>);
+
+impl Rings {
+    pub(crate) fn set(&self, rings: Vec<&'static Ring>) {
+        self.0.get_or_init(|| Box::new(rings));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static Ring> {
+        self.0.get().map_or(&[][..], Vec::as_slice).iter().copied()
+    }
+}
+
+impl core::fmt::Debug for Rings {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Rings")
+    }
+}
+
 impl Ring {
+    pub fn new(all: &'static Rings) -> Self {
+        Self {
+            all,
+            slots: OnceBox::new(),
+            next: AtomicU64::new(0),
+            depth: AtomicU64::new(0),
+            event: AtomicU64::new(0),
+        }
+    }
+
     /// Gives it its slots, a power of two; the first time counts.
     pub(super) fn make(&self, records: usize) {
         self.slots.get_or_init(|| {
@@ -214,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_newest_records_stay_and_the_others_are_counted() {
-        let ring = Ring::default();
+        let ring = Ring::new(Box::leak(Box::default()));
         ring.push(&numbered(99));
         assert_eq!((ring.records().count(), ring.overwritten()), (0, 0));
         ring.make(8);
@@ -230,7 +261,7 @@ mod tests {
     #[test]
     fn whoever_reads_while_the_core_writes_gets_whole_records() {
         extern crate std;
-        let ring = Ring::default();
+        let ring = Ring::new(Box::leak(Box::default()));
         ring.make(4);
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| (0..200_000).for_each(|n| ring.push(&numbered(n))));
