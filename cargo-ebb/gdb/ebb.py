@@ -46,8 +46,8 @@ def location(address):
 
 def machine():
     """The machine; None before it is made."""
-    symbol = gdb.lookup_static_symbol("native_target::start::MACHINE")
-    place = symbol.value() if symbol else gdb.parse_and_eval("native_target::start::MACHINE")
+    symbol = gdb.lookup_static_symbol("native_target::inspect::MACHINE")
+    place = symbol.value() if symbol else gdb.parse_and_eval("native_target::inspect::MACHINE")
     # The status of a `Once` that is done is 2; the rest of it is the reference.
     try:
         address = number(place["data"])

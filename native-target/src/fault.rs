@@ -68,8 +68,8 @@ fn seize() {
 
 /// After a report.
 fn end() -> ! {
-    crate::start::report_last_trace();
-    if crate::start::stays_for_core_file() {
+    crate::inspect::report_trace();
+    if crate::inspect::stays_for_core_file() {
         report::line(format_args!("exit {}", report::PANIC));
         report::line(format_args!("dump"));
         cpu::halt();
@@ -252,7 +252,7 @@ fn registers(f: &TrapFrame) {
 
 /// Tells the runner the registers at the fault, for the core file: in the order of Linux' `struct user_regs_struct`.
 fn tell_registers(core: u32, f: &TrapFrame) {
-    if !crate::start::stays_for_core_file() {
+    if !crate::inspect::stays_for_core_file() {
         return;
     }
     report::line(format_args!(

@@ -33,6 +33,7 @@ mod console;
 mod cpu;
 mod extable;
 mod fault;
+mod inspect;
 mod interrupts;
 mod io_apic;
 mod layout;

@@ -4,8 +4,8 @@ use crate::memory_map::{self, Kind};
 use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
-    acpi, apic, clock, console, cpu, fault, interrupts, memcpy, multiboot2, paging, platform,
-    power, report, smp, timeline,
+    acpi, apic, clock, console, cpu, fault, inspect, interrupts, memcpy, multiboot2, paging,
+    platform, power, report, smp, timeline,
 };
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -80,6 +80,7 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
     let options = Options::parse(handover.command_line())
         .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
     OPTIONS.call_once(|| options);
+    inspect::begin(&options);
     clock::set_launched(options.launched_ms);
     let (image_start, image_end) = paging::image();
     let usable: u64 = handover
@@ -228,7 +229,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .filter_map(cpu::get)
         .map(platform::token)
         .collect();
-    let machine = MACHINE.call_once(|| Machine::new(&tokens));
+    let machine = inspect::show(Machine::new(&tokens));
     if let Some(records) = options.trace_records {
         ebb_runtime::trace::start_on(machine.rings(), records, clock::now_ns());
     }
@@ -245,40 +246,13 @@ fn attach_heap(core: usize) {
     }
 }
 
-static MACHINE: Once<&'static Machine> = Once::new();
-
 unsafe extern "Rust" {
     fn __ebb_main();
 }
 
-/// Writes what was traced to the debug console, if the runner wants it.
-fn report_trace(machine: &Machine) {
-    if OPTIONS.get().is_some_and(|options| options.reports_trace) {
-        ebb_runtime::trace::write_chrome(machine.rings(), clock::now_ns(), &mut |line| {
-            report::line(format_args!("trace {line}"));
-        });
-    }
-}
-
-/// As the machine ends out of order: what was traced until then. The caller is the only core that still does anything.
-pub fn report_last_trace() {
-    if let Some(machine) = MACHINE.get() {
-        report_trace(machine);
-    }
-}
-
-/// Whether the runner writes a core file after a fault.
-pub fn stays_for_core_file() -> bool {
-    OPTIONS
-        .get()
-        .is_some_and(|options| options.stays_for_core_file)
-}
-
 /// Each core ends up here.
 pub fn run(block: &'static cpu::CpuBlock) -> ! {
-    let machine = MACHINE
-        .get()
-        .expect("the boot core made it before it released this one");
+    let machine = inspect::machine().expect("the boot core made it before it released this one");
     let id = block.id.load(Ordering::Relaxed) as usize;
     if id != 0 {
         attach_heap(id);
@@ -291,7 +265,7 @@ pub fn run(block: &'static cpu::CpuBlock) -> ! {
         while machine.running() > 0 && clock::now_ns() < patience_ns {
             core::hint::spin_loop();
         }
-        report_trace(machine);
+        inspect::report_trace();
         report::exit(platform::exit_status(machine.status()));
     }
     cpu::halt()
