@@ -1,7 +1,7 @@
 //! What does it cost to reach an Ebb?
 //!
 //! A dereference and a call, hot, inlined and not, beside a call through a plain static pointer and
-//! beside what one would use instead. `cargo bench --bench dispatch [-- --quick]`.
+//! beside what one would use instead; and an instant of a trace that is off. `cargo bench --bench dispatch [-- --quick]`.
 
 use std::{
     cell::Cell,
@@ -79,6 +79,15 @@ fn counted(side: &str, n: u64) {
     match side {
         "pointer" => timed(n, |_| pointer().bump()),
         "ebb" => timed(n, |_| EbbRef::<Hits>::get().bump()),
+        "untraced" => {
+            // In a program that never starts tracing, nothing is left of its places.
+            ebb::trace::start(ebb::trace::RECORDS);
+            ebb::trace::stop();
+            timed(n, |_| {
+                ebb::instant!("bump");
+                pointer().bump();
+            })
+        }
         "first-ebb" => first(n, first_ebbs),
         "first-thread-local" => first(n, first_thread_locals),
         "first-nothing" => first(n, || ()),
@@ -253,10 +262,14 @@ fn main() {
         "a miss costs {:.1} times what the first use of a boxed thread_local! does",
         miss.ratio("ebb", "thread_local!, boxed")
     );
-    match (instructions("ebb"), instructions("pointer")) {
-        (Some(ebb), Some(pointer)) => {
-            println!("instructions by callgrind: ebb {ebb:.2}, static pointer {pointer:.2}");
+    let counts = ["ebb", "pointer", "untraced"].map(instructions);
+    match counts {
+        [Some(ebb), Some(pointer), Some(untraced)] => {
+            println!(
+                "instructions by callgrind: ebb {ebb:.2}, static pointer {pointer:.2}, with an instant of a trace that is off {untraced:.2}"
+            );
             benches::goal("dispatch_extra_instructions", ebb - pointer, 2.0);
+            benches::goal("trace_off_extra_instructions", untraced - pointer, 3.0);
         }
         _ => println!("instructions are not counted: no valgrind here (apt-get install valgrind)"),
     }
