@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An address or a length is not a multiple of [`PAGE`], is zero, or reaches beyond the guest's half.
+    /// An address or a length is not a multiple of [`PAGE`](super::PAGE), is zero, or reaches beyond the guest's half.
     Invalid,
     /// Something is mapped there already.
     Occupied,
