@@ -55,7 +55,7 @@ fn the_npm_client_drives_the_hosted_invoker() {
     std::thread::spawn(move || lines.for_each(drop));
     for (file, least) in [
         // Processes find no module `openwhisk`, so one test does not apply.
-        ("tenants.test.mjs", 7),
+        ("tenants.test.mjs", 8),
         ("client.test.mjs", 30),
         ("hostile.test.mjs", 54),
         ("load.test.mjs", 11),

@@ -110,7 +110,7 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     );
     assert!(passed(&report) >= 29, "{report}");
     let report = drive(&image, &tests, "tenants.test.mjs", &[("ADMIN_KEY", ADMIN)]);
-    assert!(passed(&report) >= 7, "{report}");
+    assert!(passed(&report) >= 8, "{report}");
     let report = drive(&image, &tests, "hostile.test.mjs", &[("QUEUED", "2000")]);
     assert!(passed(&report) >= 54, "{report}");
     let report = drive(&image, &tests, "load.test.mjs", &[]);

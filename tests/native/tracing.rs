@@ -138,6 +138,7 @@ fn an_image_that_panics_shows_what_it_did_last() {
 
 #[test]
 fn a_process_writes_its_time_line_too() {
+    needs!();
     let file = scratch("trace-process.json");
     let status = Command::new(cargo::hosted_program("image-tracing"))
         .envs([("EBB_CORES", "2")])

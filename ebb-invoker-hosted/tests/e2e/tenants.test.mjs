@@ -42,6 +42,24 @@ test('a tenant deploys, calls and lists its own', async () => {
   assert.ok(!(await ow.actions.list({ limit: 200 })).some(({ namespace }) => namespace.startsWith('tenant')));
 });
 
+test('the administrator, and nobody else, has a time line made of what all cores do', async () => {
+  const trace = async (method, key = ADMIN_KEY) => {
+    const headers = { authorization: `Basic ${Buffer.from(key).toString('base64')}` };
+    const response = await fetch(`${APIHOST}/admin/trace`, { method, headers });
+    return { status: response.status, json: await response.json() };
+  };
+  assert.equal((await trace('POST', process.env.API_KEY)).status, 401);
+  assert.deepEqual(await trace('POST'), { status: 200, json: { tracing: true } });
+  await ow.actions.update({ name: 'traced', action: 'exports.main = () => ({})' });
+  await ow.actions.invoke({ name: 'traced', blocking: true });
+  assert.deepEqual(await trace('DELETE'), { status: 200, json: { tracing: false } });
+  const { json: { traceEvents } } = await trace('GET');
+  const begun = traceEvents.filter(({ ph }) => ph === 'B').length;
+  assert.ok(begun > 20, `${begun} spans of ${traceEvents.length} events`);
+  assert.equal((await trace('PUT')).status, 405);
+  await ow.actions.delete({ name: 'traced' });
+});
+
 test('two tenants share no instance of a published action', async () => {
   const [owner, other] = [client(await add('tenant-owner')), client(await add('tenant-other'))];
   await owner.packages.update({ name: 'open', package: { publish: true } });
