@@ -122,15 +122,7 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
     let root = machine();
     let mut rng = Rng(7);
     for round in 0..400 {
-        let mut base = mapped(&root);
-        for page in (0..PAGES).filter(|page| page % 3 != 0) {
-            assert_eq!(base.put(BASE + page * PAGE, page + 1), Ok(()));
-        }
-        let frozen = base.freeze().expect("memory to freeze");
-        let pages = (0..PAGES)
-            .filter(|page| page % 4 != 0)
-            .map(|page| BASE + page * PAGE);
-        let set = WorkingSet::new(pages.collect(), Vec::new());
+        let (frozen, set) = base_of_pages(&root);
         let mut clone = frozen.thaw().expect("memory to thaw");
         let mut kept = Vec::new();
         for _ in 0..rng.below(80) {
@@ -170,7 +162,7 @@ fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
     assert_eq!(clone.delta(&frozen).expect("memory for it").pages(), 2);
 }
 
-/// A clone of that base, which is read-only in part of its tables' entries by then.
+/// A base with values in some of its pages, and a working set of some.
 fn base_of_pages(root: &PhysAddr) -> (Frozen, WorkingSet) {
     let mut base = mapped(root);
     for page in (0..PAGES).filter(|page| page % 3 != 0) {
