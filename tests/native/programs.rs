@@ -61,6 +61,18 @@ fn runs(archive: &Path, arguments: &[&str], says: &str) {
     );
 }
 
+/// What a program says, as it comes.
+fn heard(mut output: std::process::ChildStdout) -> std::sync::mpsc::Receiver<String> {
+    let (send, says) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
+            let _ = send.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
+        }
+    });
+    says
+}
+
 #[test]
 fn a_busybox_shell_runs_pipelines_jobs_and_applets() {
     needs!("qemu-system-x86_64", "busybox");
@@ -192,14 +204,7 @@ fn a_shell_on_the_machines_console_edits_lines_and_stops_and_ends_its_jobs() {
         .spawn()
         .expect("the runner starts");
     let mut keys = child.stdin.take().expect("it is a pipe");
-    let mut output = child.stdout.take().expect("it is a pipe");
-    let (send, says) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
-            let _ = send.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
-        }
-    });
+    let says = heard(child.stdout.take().expect("it is a pipe"));
     let mut said = String::new();
     let mut round = |typed: &[&str], shown: &[&str]| {
         for keys_typed in typed {
@@ -397,14 +402,7 @@ fn a_shell_by_ssh_has_a_terminal_as_large_as_the_clients() {
         .spawn()
         .expect("script starts");
     let mut keys = session.stdin.take().expect("it is a pipe");
-    let mut output = session.stdout.take().expect("it is a pipe");
-    let (send, says) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
-            let _ = send.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
-        }
-    });
+    let says = heard(session.stdout.take().expect("it is a pipe"));
     let mut said = String::new();
     for (typed, shown) in [
         ("", "# "),
