@@ -141,6 +141,14 @@ impl Call<'_> {
         let Some((remainder, deadline)) = self.waited(waits).flatten() else {
             return Ok(());
         };
+        self.put_remainder(remainder, deadline)
+    }
+
+    /// Tells the guest, where `remainder` says, how much time is left until `deadline`.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    pub fn put_remainder(&self, remainder: Remainder, deadline: u64) -> Result<(), Stop> {
         let left_ns = deadline.saturating_sub(self.uc.now());
         let (seconds, rest_ns) = (left_ns / 1_000_000_000, left_ns % 1_000_000_000);
         match remainder {

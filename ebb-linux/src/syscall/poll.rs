@@ -80,16 +80,16 @@ fn begin_to_wait(thread: &mut Thread, deadline: Option<u64>) {
     waiting.begun = true;
 }
 
-/// Makes a call that tells what is left of its time limit, however it ends.
+/// Makes a call that tells what is left of its time limit, however it ends; `make` is given the limit's deadline.
 fn with_remainder(
     call: &Call<'_>,
     remainder: Remainder,
-    make: impl FnOnce() -> Outcome,
+    timeout: Option<u64>,
+    make: impl FnOnce(Option<u64>) -> Outcome,
 ) -> Outcome {
-    let outcome = make();
-    let at = match remainder {
-        Remainder::Timespec(at) | Remainder::Timeval(at) => at,
-    };
+    let deadline = deadline(call, timeout);
+    let outcome = make(deadline);
+    let (Remainder::Timespec(at) | Remainder::Timeval(at)) = remainder;
     if at == 0 {
         return outcome;
     }
@@ -98,7 +98,7 @@ fn with_remainder(
             call.waited(|w| w.remainder = Some(remainder));
         }
         // As on Linux the result counts even where the time cannot be told.
-        Ok(_) => drop(call.give_remainder()),
+        Ok(_) => drop(deadline.map(|d| call.put_remainder(remainder, d))),
         Err(_) => {}
     }
     outcome
@@ -155,9 +155,8 @@ pub fn epoll_pwait2(call: &Call<'_>) -> Outcome {
     epoll(call, timeout)
 }
 
-fn poll_list(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
+fn poll_list(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
     let [address, count, ..] = call.args;
-    let deadline = deadline(call, timeout);
     let count = count as u32 as usize;
     if count > call.objects().files.fds.limit() as usize {
         return Err(Errno::EINVAL.into());
@@ -165,7 +164,7 @@ fn poll_list(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let raw: Vec<[u8; 8]> = call.space().get_array(address, count)?;
     let mut list: Vec<PollFd> = raw.into_iter().map(PollFd::from_bytes).collect();
     let ready = call.on_objects(|o, w| o.poll_list(w, &mut list))?;
-    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
+    if ready > 0 || deadline.is_some_and(|d| d <= call.uc.now()) {
         let mut space = call.space();
         for (i, entry) in list.iter().enumerate() {
             space.put(address + i as u64 * 8, entry.to_bytes())?;
@@ -183,23 +182,21 @@ fn poll_list(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
 }
 
 pub fn poll(call: &Call<'_>) -> Outcome {
-    poll_list(call, milliseconds(call.args[2]))
+    poll_list(call, deadline(call, milliseconds(call.args[2])))
 }
 
 pub fn ppoll(call: &Call<'_>) -> Outcome {
     set_mask(call, call.args[3], call.args[4])?;
     let timeout = timespec(call, call.args[2])?;
-    with_remainder(call, Remainder::Timespec(call.args[2]), || {
-        poll_list(call, timeout)
-    })
+    let remainder = Remainder::Timespec(call.args[2]);
+    with_remainder(call, remainder, timeout, |d| poll_list(call, d))
 }
 
-fn select_sets(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
+fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
     let count = call.args[0] as i32;
     if count < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let deadline = deadline(call, timeout);
     let count = (count as usize).min(call.objects().files.fds.limit() as usize);
     let words = count.div_ceil(64);
     let mut sets: [Option<Vec<u64>>; 3] = [None, None, None];
@@ -210,7 +207,7 @@ fn select_sets(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     }
     let asked = sets.clone();
     let ready = call.on_objects(|o, w| o.select_sets(w, count, &mut sets))?;
-    if ready > 0 || timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
+    if ready > 0 || deadline.is_some_and(|d| d <= call.uc.now()) {
         let mut space = call.space();
         for (set, address) in sets.iter().zip(&call.args[1..4]) {
             for (i, word) in set.iter().flatten().enumerate() {
@@ -255,9 +252,8 @@ pub fn select(call: &Call<'_>) -> Outcome {
             )
         }
     };
-    with_remainder(call, Remainder::Timeval(call.args[4]), || {
-        select_sets(call, timeout)
-    })
+    let remainder = Remainder::Timeval(call.args[4]);
+    with_remainder(call, remainder, timeout, |d| select_sets(call, d))
 }
 
 pub fn pselect6(call: &Call<'_>) -> Outcome {
@@ -266,7 +262,6 @@ pub fn pselect6(call: &Call<'_>) -> Outcome {
         set_mask(call, mask, size)?;
     }
     let timeout = timespec(call, call.args[4])?;
-    with_remainder(call, Remainder::Timespec(call.args[4]), || {
-        select_sets(call, timeout)
-    })
+    let remainder = Remainder::Timespec(call.args[4]);
+    with_remainder(call, remainder, timeout, |d| select_sets(call, d))
 }

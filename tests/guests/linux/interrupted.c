@@ -119,6 +119,26 @@ static void part(int restart) {
 
 static void segv(int s) { (void)s; write(1, "SIGSEGV's handler runs on the usual stack\n", 42); _exit(0); }
 
+// What is left of a limit where the call need not wait: something is there, or the limit is shorter than the look.
+static void at_once(int how, int is_ready) {
+    static const char *names[] = {"ppoll", "select", "pselect6"};
+    int p[2];
+    pipe(p);
+    if (is_ready) write(p[1], "x", 1);
+    struct timespec t = {is_ready ? 3 : 0, is_ready ? 0 : 1};
+    struct timeval limit = {t.tv_sec, !is_ready};
+    struct pollfd poller = {p[0], POLLIN};
+    fd_set fds;
+    FD_ZERO(&fds);
+    FD_SET(p[0], &fds);
+    long done = how == 0 ? syscall(SYS_ppoll, &poller, 1, &t, 0, 8)
+        : how == 1 ? syscall(SYS_select, p[0] + 1, &fds, 0, 0, &limit)
+        : syscall(SYS_pselect6, p[0] + 1, &fds, 0, 0, &t, 0);
+    if (how == 1) t = (struct timespec){limit.tv_sec, limit.tv_usec * 1000};
+    printf("%s that need not wait: %ld, %s\n", names[how], done, !t.tv_sec && !t.tv_nsec ? "nothing left" : t.tv_sec < 3 ? "less is left" : "all is left");
+    close(p[0]), close(p[1]);
+}
+
 int main(void) {
     socketpair(AF_UNIX, SOCK_STREAM, 0, late);
     socketpair(AF_UNIX, SOCK_STREAM, 0, empty);
@@ -166,6 +186,7 @@ int main(void) {
     }
     unlink(path);
     part(0), part(1);
+    for (int how = 0; how < 3; how++) at_once(how, 0), at_once(how, 1);
     printf("the thread's processor time: %s\n", strerrorname_np(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &span, 0)));
     semctl(semaphores, 0, IPC_RMID), msgctl(queue, IPC_RMID, 0);
     fflush(stdout);
