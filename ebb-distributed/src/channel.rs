@@ -11,14 +11,14 @@
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
-use crate::cipher;
+use crate::cipher::{self, Direction, Suite};
 use bytes::{Bytes, BytesMut};
 use ebb_runtime::{
     EbbRef,
     platform::{Entropy, VectorRegisters},
 };
 use snow::{
-    Builder, HandshakeState, TransportState,
+    Builder, HandshakeState,
     params::{CipherChoice, DHChoice, HashChoice},
     resolvers::{CryptoResolver, DefaultResolver},
     types::{Cipher, Dh, Hash, Random},
@@ -121,29 +121,26 @@ fn claim_vector_registers() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Untrusted;
 
-/// Where plaintext goes: the cipher writes it there, so that it is not copied once more.
+/// Where plaintext goes: it is decrypted there, in place.
 pub trait Plain {
-    /// Has room for `most` bytes filled, and takes as many as `fill` says, or none.
-    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()>;
+    /// Takes a sealed message to where its plaintext is wanted, has it opened there, and keeps as many bytes as `open` says, or none.
+    fn take(&mut self, sealed: &[u8], open: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()>;
 }
 
 /// Hands plaintext on.
 struct Handed<F>(F);
 
 impl<F: FnMut(&[u8])> Plain for Handed<F> {
-    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
-        let mut room = vec![0; most];
-        let count = fill(&mut room)?;
+    fn take(&mut self, sealed: &[u8], open: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
+        let mut room = sealed.to_vec();
+        let count = open(&mut room)?;
         self.0(&room[..count]);
         Some(())
     }
 }
 
 fn builder<'a>(key: &'a Key, cipher: &CipherChoice) -> Builder<'a> {
-    let cipher = match cipher {
-        CipherChoice::AESGCM => "AESGCM",
-        _ => "ChaChaPoly",
-    };
+    let cipher = Suite::of(cipher).expect("one of its names").name();
     let pattern = alloc::format!("Noise_NNpsk0_25519_{cipher}_BLAKE2s");
     let pattern = pattern.parse().expect("a pattern that snow knows");
     Builder::with_resolver(pattern, Box::new(Primitives))
@@ -153,10 +150,11 @@ fn builder<'a>(key: &'a Key, cipher: &CipherChoice) -> Builder<'a> {
 }
 
 /// The handshake of the side that listens, if the first record was made by this key and cipher.
-fn answering(key: &Key, cipher: &CipherChoice, record: &[u8]) -> Option<HandshakeState> {
-    let handshake = builder(key, cipher).build_responder();
-    let mut handshake = handshake.expect("all primitives are there");
-    hears(&mut handshake, record).then_some(handshake)
+fn answering(key: &Key, cipher: &CipherChoice, record: &[u8]) -> Option<Box<Handshake>> {
+    let noise = builder(key, cipher).build_responder();
+    let mut noise = noise.expect("all primitives are there");
+    let suite = Suite::of(cipher)?;
+    hears(&mut noise, record).then(|| Box::new(Handshake { suite, noise }))
 }
 
 /// Whether this was the peer's turn, and a record of its handshake.
@@ -165,12 +163,88 @@ fn hears(handshake: &mut HandshakeState, record: &[u8]) -> bool {
     !handshake.is_my_turn() && handshake.read_message(record, &mut nothing) == Ok(0)
 }
 
+struct Handshake {
+    suite: Suite,
+    noise: HandshakeState,
+}
+
 enum State {
     /// This side listens, and nothing has come.
     Listening(Key),
-    Handshake(Box<HandshakeState>),
-    Open(Box<TransportState>),
+    Handshake(Box<Handshake>),
+    Open(Open),
     Broken,
+}
+
+/// Both directions of an open channel.
+struct Open {
+    seals: Direction,
+    opens: Direction,
+    /// Plaintext of the record that is being gathered, behind room for its length.
+    record: Vec<u8>,
+    pace: Pace,
+}
+
+impl Open {
+    /// Adds to the record; whole ones are sealed.
+    fn gather(&mut self, mut bytes: &[u8], out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
+        while !bytes.is_empty() {
+            if self.record.is_empty() {
+                let room = bytes.len().min(PLAIN) + 2 + TAG;
+                self.record = Vec::with_capacity(room);
+                self.record.extend([0; 2]);
+            }
+            let more = bytes.len().min(2 + PLAIN - self.record.len());
+            self.record.extend_from_slice(&bytes[..more]);
+            bytes = &bytes[more..];
+            if self.record.len() == 2 + PLAIN {
+                self.finish(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what has been gathered.
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
+        let mut record = core::mem::take(&mut self.record);
+        if record.is_empty() {
+            return Ok(());
+        }
+        self.seals.seal(&mut record, 2).ok_or(Untrusted)?;
+        let length = (record.len() - 2) as u16;
+        record[..2].copy_from_slice(&length.to_le_bytes());
+        out.push(record.into());
+        self.pace.records += 1;
+        Ok(())
+    }
+}
+
+/// How often records come and go.
+#[derive(Default)]
+struct Pace {
+    /// Since `begun_ns`.
+    records: u32,
+    begun_ns: u64,
+    /// There were many in the time before.
+    is_busy: bool,
+}
+
+impl Pace {
+    const WINDOW_NS: u64 = 400_000_000;
+    /// More than a channel has that is only kept alive.
+    const MANY: u32 = 8;
+
+    /// Whether making keys anew for the next record costs nothing beside the waiting for it.
+    fn is_idle(&mut self, now_ns: u64) -> bool {
+        if now_ns.saturating_sub(self.begun_ns) > Self::WINDOW_NS {
+            *self = Self {
+                records: 0,
+                begun_ns: now_ns,
+                is_busy: self.records > Self::MANY,
+            };
+        }
+        !self.is_busy && self.records <= Self::MANY
+    }
 }
 
 /// One side of a channel: bytes in, bytes out, no I/O.
@@ -191,9 +265,10 @@ impl Channel {
 
     fn connecting_by(key: &Key, cipher: &CipherChoice) -> Self {
         claim_vector_registers();
-        let handshake = builder(key, cipher).build_initiator();
-        let handshake = handshake.expect("all primitives are there");
-        let mut channel = Self::new(State::Handshake(Box::new(handshake)));
+        let noise = builder(key, cipher).build_initiator();
+        let noise = noise.expect("all primitives are there");
+        let suite = Suite::of(cipher).expect("one of its names");
+        let mut channel = Self::new(State::Handshake(Box::new(Handshake { suite, noise })));
         channel.write_handshake();
         channel
     }
@@ -219,6 +294,7 @@ impl Channel {
         };
         let mut record = vec![0; 2 + HANDSHAKE];
         let length = handshake
+            .noise
             .write_message(&[], &mut record[2..])
             .expect("it is this side's turn");
         record.truncate(2 + length);
@@ -227,16 +303,27 @@ impl Channel {
         self.open();
     }
 
+    /// The handshake's keys become those of the directions: by Noise, the first is that of what the connecting side says.
     fn open(&mut self) {
-        let State::Handshake(handshake) = &self.state else {
+        let State::Handshake(handshake) = &mut self.state else {
             return;
         };
-        if handshake.is_handshake_finished()
-            && let State::Handshake(handshake) = core::mem::replace(&mut self.state, State::Broken)
-        {
-            let transport = handshake.into_transport_mode().expect("it has finished");
-            self.state = State::Open(Box::new(transport));
+        if !handshake.noise.is_handshake_finished() {
+            return;
         }
+        let connects = handshake.noise.is_initiator();
+        let (first, second) = handshake.noise.dangerously_get_raw_split();
+        let (seals, opens) = match connects {
+            true => (first, second),
+            false => (second, first),
+        };
+        let suite = handshake.suite;
+        self.state = State::Open(Open {
+            seals: Direction::new(suite, seals),
+            opens: Direction::new(suite, opens),
+            record: Vec::new(),
+            pace: Pace::default(),
+        });
     }
 
     /// Whether the peer has proved that it has the key.
@@ -313,19 +400,19 @@ impl Channel {
                 let Some(handshake) = found else {
                     return self.distrust();
                 };
-                self.state = State::Handshake(Box::new(handshake));
+                self.state = State::Handshake(handshake);
                 self.write_handshake();
                 self.open();
             }
             State::Handshake(handshake) => {
-                if !hears(handshake, record) {
+                if !hears(&mut handshake.noise, record) {
                     return self.distrust();
                 }
                 self.open();
             }
-            State::Open(transport) => {
-                let decrypt = |room: &mut [u8]| transport.read_message(record, room).ok();
-                if sink.take(record.len(), decrypt).is_none() {
+            State::Open(open) => {
+                open.pace.records += 1;
+                if sink.take(record, |room| open.opens.open(room)).is_none() {
                     return self.distrust();
                 }
             }
@@ -340,24 +427,39 @@ impl Channel {
         Err(Untrusted)
     }
 
-    /// Makes records of `bytes`: the pass of the cipher is the only one over them.
+    /// Makes records of `bytes`, with all that was [gathered](Self::gather) before.
     ///
     /// # Errors
     /// [`Untrusted`] before the channel is open.
     pub fn seal(&mut self, bytes: &[u8], out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
-        let State::Open(transport) = &mut self.state else {
-            return Err(Untrusted);
-        };
+        self.gather(bytes, out)?;
+        self.opened()?.finish(out)
+    }
+
+    /// As [`seal`](Self::seal), with what does not fill a record kept for the next one.
+    ///
+    /// # Errors
+    /// [`Untrusted`] before the channel is open.
+    pub fn gather(&mut self, bytes: &[u8], out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
         claim_vector_registers();
-        for part in bytes.chunks(PLAIN) {
-            let mut record = vec![0; 2 + part.len() + TAG];
-            let length = transport
-                .write_message(part, &mut record[2..])
-                .map_err(|_| Untrusted)?;
-            record[..2].copy_from_slice(&(length as u16).to_le_bytes());
-            out.push(record.into());
+        self.opened()?.gather(bytes, out)
+    }
+
+    fn opened(&mut self) -> Result<&mut Open, Untrusted> {
+        match &mut self.state {
+            State::Open(open) => Ok(open),
+            _ => Err(Untrusted),
         }
-        Ok(())
+    }
+
+    /// Nothing is to be done now: gives back what the next record can make again, if records are rare.
+    pub fn rest(&mut self, now_ns: u64) {
+        if let State::Open(open) = &mut self.state
+            && open.pace.is_idle(now_ns)
+        {
+            open.seals.rest();
+            open.opens.rest();
+        }
     }
 }
 

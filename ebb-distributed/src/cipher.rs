@@ -4,13 +4,10 @@
 //! What must hold: each is what Noise calls by its name to the bit, so that peers with another implementation understand it. Source: The
 //! Noise Protocol Framework, revision 34, 12.3 and 12.4.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::arch::x86_64::__cpuid;
-use core::marker::PhantomData;
 
-use ring::aead::{
-    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey,
-};
+use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 use snow::{Error, params::CipherChoice, types::Cipher};
 
 /// Bytes of a key.
@@ -35,88 +32,130 @@ pub fn preferred() -> [CipherChoice; 2] {
     }
 }
 
-/// The cipher of that name, if it is one of them.
+/// The cipher of a handshake, if it is one of them.
 pub fn resolve(choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-    match choice {
-        CipherChoice::AESGCM => Some(Box::<Keyed<AesGcm>>::default()),
-        CipherChoice::ChaChaPoly => Some(Box::<Keyed<ChaChaPoly>>::default()),
-        #[allow(unreachable_patterns, reason = "snow has more with other features")]
-        _ => None,
-    }
+    let suite = Suite::of(choice)?;
+    Some(Box::new(Keyed(suite, suite.key(&[0; KEY]))))
 }
 
 /// What tells the ciphers apart.
-trait Suite {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    AesGcm,
+    ChaChaPoly,
+}
+
+impl Suite {
+    pub fn of(choice: &CipherChoice) -> Option<Self> {
+        match choice {
+            CipherChoice::AESGCM => Some(Self::AesGcm),
+            CipherChoice::ChaChaPoly => Some(Self::ChaChaPoly),
+            #[allow(unreachable_patterns, reason = "snow has more with other features")]
+            _ => None,
+        }
+    }
+
     /// Noise's name.
-    const NAME: &'static str;
-    fn algorithm() -> &'static Algorithm;
-    /// How the number of a message follows on 32 bits of zeroes.
-    fn number(number: u64) -> [u8; 8];
-}
-
-struct AesGcm;
-
-impl Suite for AesGcm {
-    const NAME: &'static str = "AESGCM";
-    fn algorithm() -> &'static Algorithm {
-        &AES_256_GCM
-    }
-    fn number(number: u64) -> [u8; 8] {
-        number.to_be_bytes()
-    }
-}
-
-struct ChaChaPoly;
-
-impl Suite for ChaChaPoly {
-    const NAME: &'static str = "ChaChaPoly";
-    fn algorithm() -> &'static Algorithm {
-        &CHACHA20_POLY1305
-    }
-    fn number(number: u64) -> [u8; 8] {
-        number.to_le_bytes()
-    }
-}
-
-/// A cipher with one key. Whoever calls it sees to it that no nonce is used twice.
-struct Keyed<S>(LessSafeKey, PhantomData<fn() -> S>);
-
-impl<S: Suite> Keyed<S> {
-    fn new(key: &[u8; KEY]) -> Self {
-        let key = UnboundKey::new(S::algorithm(), key).expect("a key of its length");
-        Self(LessSafeKey::new(key), PhantomData)
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AesGcm => "AESGCM",
+            Self::ChaChaPoly => "ChaChaPoly",
+        }
     }
 
-    fn nonce(number: u64) -> Nonce {
+    fn key(self, key: &[u8; KEY]) -> LessSafeKey {
+        let algorithm = match self {
+            Self::AesGcm => &AES_256_GCM,
+            Self::ChaChaPoly => &CHACHA20_POLY1305,
+        };
+        LessSafeKey::new(UnboundKey::new(algorithm, key).expect("a key of its length"))
+    }
+
+    /// The number of a message behind 32 bits of zeroes.
+    fn nonce(self, number: u64) -> Nonce {
         let mut bytes = [0; 12];
-        bytes[4..].copy_from_slice(&S::number(number));
+        bytes[4..].copy_from_slice(&match self {
+            Self::AesGcm => number.to_be_bytes(),
+            Self::ChaChaPoly => number.to_le_bytes(),
+        });
         Nonce::assume_unique_for_key(bytes)
     }
 }
 
-impl<S: Suite> Default for Keyed<S> {
-    fn default() -> Self {
-        Self::new(&[0; KEY])
+/// One direction of an open channel: its messages are numbered, and opened in the order in which they were sealed.
+pub struct Direction {
+    suite: Suite,
+    key: [u8; KEY],
+    /// Of the next message.
+    number: u64,
+    /// Made from the key when it is needed: it is 17 times as long.
+    expanded: Option<Box<LessSafeKey>>,
+}
+
+impl Direction {
+    pub fn new(suite: Suite, key: [u8; KEY]) -> Self {
+        Self {
+            suite,
+            key,
+            number: 0,
+            expanded: None,
+        }
+    }
+
+    /// Gives back what the next message can make again.
+    pub fn rest(&mut self) {
+        self.expanded = None;
+    }
+
+    /// The nonce of the next message; none is left before a number would come again, nor is the last one, which Noise keeps to itself.
+    fn nonce(&self) -> Option<Nonce> {
+        (self.number < u64::MAX).then(|| self.suite.nonce(self.number))
+    }
+
+    fn expanded(&mut self) -> &LessSafeKey {
+        let (suite, key) = (self.suite, &self.key);
+        self.expanded
+            .get_or_insert_with(|| Box::new(suite.key(key)))
+    }
+
+    /// Makes `message[from..]` a sealed one, in place, with its tag behind.
+    pub fn seal(&mut self, message: &mut Vec<u8>, from: usize) -> Option<()> {
+        let nonce = self.nonce()?;
+        let key = self.expanded();
+        let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut message[from..]);
+        message.extend_from_slice(tag.ok()?.as_ref());
+        self.number += 1;
+        Some(())
+    }
+
+    /// Opens a sealed message in place; how many bytes of plaintext it begins with.
+    pub fn open(&mut self, message: &mut [u8]) -> Option<usize> {
+        let nonce = self.nonce()?;
+        let opened = self.expanded().open_in_place(nonce, Aad::empty(), message);
+        let length = opened.ok()?.len();
+        self.number += 1;
+        Some(length)
     }
 }
 
-impl<S: Suite> Cipher for Keyed<S> {
+/// A cipher with one key, for snow, which sees to it that no nonce is used twice.
+struct Keyed(Suite, LessSafeKey);
+
+impl Cipher for Keyed {
     fn name(&self) -> &'static str {
-        S::NAME
+        self.0.name()
     }
 
     fn set(&mut self, key: &[u8; KEY]) {
-        *self = Self::new(key);
+        self.1 = self.0.key(key);
     }
 
     fn encrypt(&self, number: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let (text, rest) = out.split_at_mut(plaintext.len());
         text.copy_from_slice(plaintext);
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(Self::nonce(number), Aad::from(authtext), text)
-            .expect("less than 256 GiB");
-        rest[..TAG].copy_from_slice(tag.as_ref());
+        let (nonce, aad) = (self.0.nonce(number), Aad::from(authtext));
+        let tag = self.1.seal_in_place_separate_tag(nonce, aad, text);
+        rest[..TAG].copy_from_slice(tag.expect("less than 256 GiB").as_ref());
         plaintext.len() + TAG
     }
 
@@ -130,14 +169,9 @@ impl<S: Suite> Cipher for Keyed<S> {
         let (text, tag) = ciphertext.split_last_chunk::<TAG>().ok_or(Error::Decrypt)?;
         let out = out.get_mut(..text.len()).ok_or(Error::Decrypt)?;
         out.copy_from_slice(text);
-        self.0
-            .open_in_place_separate_tag(
-                Self::nonce(number),
-                Aad::from(authtext),
-                Tag::from(*tag),
-                out,
-                0..,
-            )
+        let (nonce, aad) = (self.0.nonce(number), Aad::from(authtext));
+        self.1
+            .open_in_place_separate_tag(nonce, aad, Tag::from(*tag), out, 0..)
             .map_err(|_| Error::Decrypt)?;
         Ok(text.len())
     }
@@ -150,7 +184,7 @@ mod tests {
         Aes256Gcm, KeyInit,
         aead::{Aead, Payload},
     };
-    use alloc::{vec, vec::Vec};
+    use alloc::vec;
     use snow::resolvers::{CryptoResolver, DefaultResolver};
 
     fn text(length: usize) -> Vec<u8> {
@@ -211,6 +245,57 @@ mod tests {
             let (msg, aad) = (&*text(length), &b"more"[..]);
             let theirs = theirs.encrypt(&nonce.into(), Payload { msg, aad });
             assert!(sealed(&mut *ours_is, length) == theirs.expect("a short text"));
+        }
+    }
+
+    #[test]
+    fn a_direction_opens_its_messages_once_and_in_order_also_after_a_rest() {
+        for suite in [Suite::AesGcm, Suite::ChaChaPoly] {
+            let (mut seals, mut opens) = [(); 2].map(|()| Direction::new(suite, [3; KEY])).into();
+            let mut message = |from: &[u8]| {
+                let mut bytes = from.to_vec();
+                seals.seal(&mut bytes, 2).map(|()| bytes)
+            };
+            let [one, two, three] = [b"..1", b"..2", b"..3"].map(|m| message(m).expect("sealed"));
+            let mut open = |bytes: &[u8], rests: bool| {
+                let mut bytes = bytes[2..].to_vec();
+                rests.then(|| opens.rest());
+                let length = opens.open(&mut bytes)?;
+                Some(bytes[..length].to_vec())
+            };
+            assert_eq!(open(&two, false), None, "not its turn");
+            assert_eq!(open(&one, false).as_deref(), Some(&b"1"[..]));
+            assert_eq!(open(&one, false), None, "a second time");
+            assert_eq!(open(&two, true).as_deref(), Some(&b"2"[..]));
+            assert_eq!(open(&three[..TAG], false), None, "cut off");
+            assert_eq!(open(&three, true).as_deref(), Some(&b"3"[..]));
+        }
+    }
+
+    #[test]
+    fn a_direction_ends_before_a_number_comes_again() {
+        let mut direction = Direction::new(Suite::AesGcm, [0; KEY]);
+        direction.number = u64::MAX - 1;
+        assert!(direction.seal(&mut Vec::new(), 0).is_some());
+        assert!(direction.seal(&mut Vec::new(), 0).is_none());
+        assert!(direction.open(&mut [0; TAG]).is_none());
+    }
+
+    #[test]
+    fn a_direction_is_noises_transport_to_the_bit() {
+        let text = text(5000);
+        for choice in preferred() {
+            let suite = Suite::of(&choice).expect("it is spoken here");
+            let mut noise = resolve(&choice).expect("it is spoken here");
+            noise.set(&[9; KEY]);
+            let mut direction = Direction::new(suite, [9; KEY]);
+            for number in 0..3 {
+                let mut right = vec![0; text.len() + TAG];
+                noise.encrypt(number, &[], &text, &mut right);
+                let mut message = text.clone();
+                direction.seal(&mut message, 0).expect("a number is left");
+                assert!(message == right, "{suite:?}, {number}");
+            }
         }
     }
 }

@@ -29,17 +29,20 @@ use crate::{
     },
 };
 
+/// Bytes of a frame above which room for it is made as soon as its length is known.
+const GROWS: usize = 16 << 10;
+
 /// Takes plaintext into a connection's input.
 struct Receiving<'a>(&'a mut Connection, u64);
 
 impl Plain for Receiving<'_> {
-    fn take(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
+    fn take(&mut self, sealed: &[u8], open: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
         let Self(connection, now_ns) = self;
         let start = connection.input.len();
-        connection.input.resize(start + most, 0);
-        let filled = fill(&mut connection.input[start..]).filter(|_| !connection.closed);
-        connection.input.truncate(start + filled.unwrap_or(0));
-        filled.map(|_| connection.received(*now_ns))
+        connection.input.extend_from_slice(sealed);
+        let opened = open(&mut connection.input[start..]).filter(|_| !connection.closed);
+        connection.input.truncate(start + opened.unwrap_or(0));
+        opened.map(|_| connection.received(*now_ns))
     }
 }
 
@@ -303,6 +306,10 @@ impl Connection {
             }
             let whole = 4 + length as usize;
             if self.input.len() < whole {
+                if whole > GROWS {
+                    // At once, instead of moving it as it grows; its last record may begin the next frame.
+                    self.input.reserve(whole - self.input.len() + GROWS);
+                }
                 break;
             }
             let mut frame = self.input.split_to(whole).freeze();
@@ -315,6 +322,10 @@ impl Connection {
                 }
                 Err(_) => self.close(Closed::Protocol),
             }
+        }
+        if self.input.is_empty() && self.input.capacity() > GROWS / 4 {
+            // It would keep the memory of a frame that is elsewhere.
+            self.input = BytesMut::new();
         }
         self.send_waiting();
     }

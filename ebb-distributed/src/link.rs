@@ -263,7 +263,6 @@ impl Link {
             channel,
             connected: false,
             out: VecDeque::new(),
-            plain: Vec::new(),
             sealed: Vec::new(),
             sleep: sleep_until(Instant::now()),
             asleep: false,
@@ -477,7 +476,6 @@ struct Driver<'a> {
     connected: bool,
     /// Records for the socket.
     out: VecDeque<Bytes>,
-    plain: Vec<u8>,
     sealed: Vec<Bytes>,
     sleep: Sleep,
     asleep: bool,
@@ -508,6 +506,7 @@ impl Driver<'_> {
             if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx).is_ready() {
                 continue;
             }
+            self.channel.rest(Instant::now().as_nanos());
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
@@ -577,7 +576,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Encrypts what the connection has to say: small parts together, large ones from where they lie.
+    /// Encrypts what the connection has to say: small parts share a record.
     fn seal(&mut self) {
         let mut taken = 0;
         while taken < GATHERED {
@@ -585,23 +584,13 @@ impl Driver<'_> {
                 break;
             };
             taken += part.len();
-            if part.len() < 8192 {
-                self.plain.extend_from_slice(&part);
-                continue;
-            }
-            for bytes in [&self.plain[..], &part[..]] {
-                self.channel
-                    .seal(bytes, &mut self.sealed)
-                    .expect("it is open");
-            }
-            self.plain.clear();
-        }
-        if !self.plain.is_empty() {
             self.channel
-                .seal(&self.plain, &mut self.sealed)
+                .gather(&part, &mut self.sealed)
                 .expect("it is open");
-            self.plain.clear();
         }
+        self.channel
+            .seal(&[], &mut self.sealed)
+            .expect("it is open");
         self.out.extend(self.sealed.drain(..));
     }
 }

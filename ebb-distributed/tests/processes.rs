@@ -392,16 +392,25 @@ fn items_go_to_a_method_in_their_order_and_a_caller_that_stops_before_the_end_gi
 #[test]
 fn each_failure_says_what_has_happened() {
     with_server(async |_server, table, _| {
+        // On a busy machine a call may be over before its method has begun: then it gets more time.
+        let limits = (0..8).map(|n| Duration::from_millis(50 << n));
+        let has_begun = async |times| table.counts().await.expect("an answer").1 == times;
+        assert!(has_begun(0).await, "there is a connection");
         // Its time is over: the method is stopped there.
-        let late = table.within(Duration::from_millis(50)).hang().await;
-        assert_eq!(late, Err(Failure::Late));
+        for limit in limits.clone() {
+            assert_eq!(table.within(limit).hang().await, Err(Failure::Late));
+            if has_begun(1).await {
+                break;
+            }
+        }
         until(table, |(_, started, ended)| started == 1 && ended == 1).await;
         // Dropped here: stopped there.
-        assert!(
-            time::timeout(Duration::from_millis(50), table.hang())
-                .await
-                .is_err()
-        );
+        for limit in limits {
+            assert!(time::timeout(limit, table.hang()).await.is_err());
+            if has_begun(2).await {
+                break;
+            }
+        }
         until(table, |(_, started, ended)| started == 2 && ended == 2).await;
         assert_eq!(table.panics().await, Err(Failure::NoAnswer));
         assert_eq!(
