@@ -9,6 +9,7 @@ use ebb_invoker::instance::{Instance, InstanceLimits, Lost};
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::{
+    folder::new_folder,
     inherited,
     process::{Process, Protocol},
 };
@@ -35,7 +36,7 @@ impl StartedProgram for Process {
     const COPIES: bool = false;
 
     async fn start(launch: &Launch, _: InstanceLimits, upload: Upload) -> Result<Self, Refusal> {
-        let started = Self::new_folder().and_then(|folder| {
+        let started = new_folder().and_then(|folder| {
             write(&folder, &upload)?;
             let variables = launch.environment.iter().chain(&upload.environment);
             let mut command = Command::new(folder.join(PROGRAM));

@@ -5,16 +5,10 @@
 //! the provider of [`InstanceMaker`] by naming it: `#[ebb::main(hosted = ebb_invoker_hosted)]`.
 
 mod executable;
+mod folder;
 mod process;
 
-use std::{
-    env,
-    ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{env, ffi::OsString, fs, io, path::Path, process::Command};
 
 use ebb::provides;
 use ebb_invoker::Container;
@@ -25,6 +19,7 @@ use ebb_invoker::loader;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 
 use executable::Executable;
+use folder::{new_folder, written_loader};
 use process::{Process, Protocol};
 
 /// Linux, as the provider.
@@ -32,23 +27,6 @@ struct Linux;
 
 fn node() -> OsString {
     env::var_os("EBB_NODE").unwrap_or_else(|| "node".into())
-}
-
-/// Where the loader is, written there at the first use.
-fn written_loader() -> io::Result<&'static PathBuf> {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(place) = PLACE.get() {
-        return Ok(place);
-    }
-    let folder = env::temp_dir().join(format!("ebb-loader-{}", std::process::id()));
-    for part in ["loader", "python"] {
-        fs::create_dir_all(folder.join(part))?;
-    }
-    for (name, text) in loader::FILES {
-        // Two cores may come here together; both write the same.
-        fs::write(folder.join(name), text)?;
-    }
-    Ok(PLACE.get_or_init(|| folder.join("loader.js")))
 }
 
 /// Python, unless a launch says otherwise.
@@ -73,7 +51,7 @@ fn start(launch: &Launch, limits: InstanceLimits) -> Result<Process, String> {
             env::temp_dir()
         )
     })?;
-    let started = Process::new_folder().and_then(|folder| {
+    let started = new_folder().and_then(|folder| {
         let mut command = Command::new(program(launch));
         match launch.loader {
             Loader::Python => {

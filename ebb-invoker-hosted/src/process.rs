@@ -13,11 +13,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, MutexGuard, mpsc},
     task::{Poll, Waker},
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -106,16 +102,6 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Process {
-    /// A new folder for one to work in.
-    pub fn new_folder() -> io::Result<PathBuf> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("ebb-instance-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
     /// Starts one in a folder, which goes with it.
     pub fn start(mut command: Command, folder: PathBuf, protocol: Protocol) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -20,12 +20,42 @@ use test_support::{cargo, openwhisk};
 const KEY: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:e2e";
 const ADMIN: &str = "admin:e2e";
 
-struct Running(Child);
+/// An invoker, and the directory for its temporary files, which goes with it.
+struct Running(Child, PathBuf);
+
+impl Running {
+    /// Starts one with further options; gives it and what it prints.
+    fn start(
+        name: &str,
+        command: &mut Command,
+    ) -> (
+        Self,
+        impl Iterator<Item = std::io::Result<String>> + Send + use<>,
+    ) {
+        let temporary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("invoker-{name}"));
+        std::fs::create_dir_all(&temporary).expect("a directory to write to");
+        let mut child = command
+            .args(["--port", "0", "--auth", KEY, "--quiet"])
+            .env("EBB_CORES", "2")
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was just built");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        (Self(child, temporary), lines)
+    }
+
+    /// Ends it, whatever it does.
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.1);
     }
 }
 
@@ -36,14 +66,8 @@ fn the_npm_client_drives_the_hosted_invoker() {
         return;
     };
     let program = cargo::hosted_example("invoker");
-    let mut child = Command::new(program)
-        .args(["--port", "0", "--auth", KEY, "--admin", ADMIN, "--quiet"])
-        .env("EBB_CORES", "2")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it was just built");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let _running = Running(child);
+    let mut command = Command::new(program);
+    let (_running, mut lines) = Running::start("client", command.args(["--admin", ADMIN]));
     let first = lines.next().expect("a banner").expect("text");
     let host = first
         .split_whitespace()
@@ -137,16 +161,11 @@ fn every_answered_change_is_there_after_the_process_was_killed() {
     let known: Mutex<BTreeMap<u64, Known>> = Mutex::default();
     let number = AtomicU64::new(1);
     for round in 0..=rounds {
-        let mut child = Command::new(&program)
-            .args(["--port", "0", "--auth", KEY, "--quiet"])
-            .env("EBB_CORES", "2")
+        let mut command = Command::new(&program);
+        command
             .env("EBB_DISK", format!("{},size=64M", disk.display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it was just built");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut running = Running(child);
+            .stderr(Stdio::null());
+        let (mut running, mut lines) = Running::start("kept", &mut command);
         let first = lines.next().expect("a banner").expect("text");
         let port = first
             .split(':')
@@ -206,8 +225,7 @@ fn every_answered_change_is_there_after_the_process_was_killed() {
                 });
             }
             std::thread::sleep(Duration::from_millis(30 + round * 37 % 300));
-            let _ = running.0.kill();
-            let _ = running.0.wait();
+            running.kill();
         });
     }
     assert!(

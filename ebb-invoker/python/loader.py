@@ -67,6 +67,8 @@ class Runtime:
         self.drawn = random.getstate()
         self.environment = dict(os.environ)
         self.directory = os.getcwd()
+        # Not what an action may say by its environment.
+        self.temporary = os.environ.get("TMPDIR") or "/tmp"
         self.path = list(sys.path)
         self.modules = None
 
@@ -143,7 +145,7 @@ class Runtime:
 
     def folder(self):
         self.folders += 1
-        path = f"/tmp/action-{os.getpid()}-{self.folders}"
+        path = os.path.join(self.temporary, f"action-{os.getpid()}-{self.folders}")
         os.mkdir(path, 0o700)
         return path
 
@@ -196,9 +198,9 @@ class Runtime:
         """As after the start, but for what is loaded: what a warmed instance does before its snapshot."""
         self.action = self.broken = None
         os.chdir(self.directory)
-        for name in os.listdir("/tmp"):
+        for name in os.listdir(self.temporary):
             if name.startswith(f"action-{os.getpid()}-"):
-                shutil.rmtree(os.path.join("/tmp", name), ignore_errors=True)
+                shutil.rmtree(os.path.join(self.temporary, name), ignore_errors=True)
         for name in set(os.environ) - set(self.environment):
             del os.environ[name]
         os.environ.update(self.environment)
