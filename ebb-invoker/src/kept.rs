@@ -3,7 +3,7 @@
 //! What must hold: a snapshot is used for the very function that it was taken of. So it is kept under a name that is made of all
 //! that an instance is told before it is captured, but for what differs from call to call.
 
-use ebb::EbbRef;
+use ebb::{EbbRef, ebb};
 use ebb_openwhisk::call::Call;
 use ebb_openwhisk::entity::Exec;
 use ebb_openwhisk::pool::{Evicted, Source};
@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::books::Books;
 use crate::instance::{InstanceMaker, SharedSnapshot};
+use crate::invoker::Invoker;
+use crate::once::Reads;
 
 /// The name of a call's function among the snapshots that are kept.
 pub(crate) fn name_of(call: &Call) -> u128 {
@@ -44,8 +46,15 @@ pub(crate) fn name_of(call: &Call) -> u128 {
     hash.digest128()
 }
 
+/// The snapshots that are being read.
+#[ebb(shared)]
+#[derive(Default)]
+struct BeingRead {
+    reads: Reads<Option<SharedSnapshot>>,
+}
+
 /// What an instance of a function without a snapshot in memory is made of: the one that is kept, which is in memory from then
-/// on, or nothing.
+/// on, or nothing. Calls that come together read it once.
 pub(crate) async fn source_of(
     call: &Call,
     make_room: impl FnOnce(Evicted<SharedSnapshot>),
@@ -57,19 +66,30 @@ pub(crate) async fn source_of(
     if !maker.keeps() {
         return Source::Scratch;
     }
-    let Some((snapshot, cost_us)) = maker.kept(launch, name_of(call)).await else {
-        return Source::Scratch;
+    let name = name_of(call);
+    let read = || async {
+        let (books, key) = (EbbRef::<Books>::get(), call.key());
+        // A call that came before this one may have ended its reading meanwhile.
+        let found = books.pool(|pool| pool.snapshot(&key).cloned());
+        if found.is_some() {
+            return found;
+        }
+        let (snapshot, cost_us) = maker.kept(launch, name).await?;
+        EbbRef::<Invoker>::get().count(|m| m.snapshots_read += 1);
+        let bytes = snapshot.memory_bytes();
+        let evicted = books.pool(|pool| {
+            // One may have been captured in the meantime.
+            let is_new = !pool.has_snapshot(&key);
+            is_new.then(|| pool.keep_snapshot(&key, snapshot.clone(), bytes, cost_us))
+        });
+        if let Some(evicted) = evicted
+            && !(evicted.instances.is_empty() && evicted.snapshots.is_empty())
+        {
+            make_room(evicted);
+        }
+        Some(snapshot)
     };
-    let (key, bytes) = (call.key(), snapshot.memory_bytes());
-    let evicted = EbbRef::<Books>::get().pool(|pool| {
-        // Another call may have found it meanwhile.
-        let is_new = !pool.has_snapshot(&key);
-        is_new.then(|| pool.keep_snapshot(&key, snapshot.clone(), bytes, cost_us))
-    });
-    if let Some(evicted) = evicted
-        && !(evicted.instances.is_empty() && evicted.snapshots.is_empty())
-    {
-        make_room(evicted);
-    }
-    Source::Snapshot(snapshot)
+    let reads = &EbbRef::<BeingRead>::get().reads;
+    let found = reads.once(name, read).await;
+    found.map_or(Source::Scratch, Source::Snapshot)
 }

@@ -99,6 +99,7 @@ mod kept;
 mod key;
 pub mod loader;
 mod observe;
+mod once;
 pub mod options;
 pub mod parts;
 pub mod relay;

@@ -124,6 +124,8 @@ pub struct Metrics {
     pub uncaptured: u64,
     /// Instances that could be made only when others had made room for them.
     pub relieved: u64,
+    /// Functions' snapshots that were read from a disk.
+    pub snapshots_read: u64,
 }
 
 impl Metrics {
@@ -137,6 +139,7 @@ impl Metrics {
             &mut self.blanks,
             &mut self.uncaptured,
             &mut self.relieved,
+            &mut self.snapshots_read,
         ];
         let by_start = [&mut self.latency, &mut self.run, &mut self.deploy];
         let times = [&mut self.wait, &mut self.init, &mut self.capture];
@@ -242,6 +245,12 @@ impl Metrics {
                 "counter",
                 "Instances for which others had to make room because the machine's memory was used up.",
                 self.relieved,
+            ),
+            (
+                "ebb_snapshots_read_total",
+                "counter",
+                "Functions' snapshots that were read from the disk for calls.",
+                self.snapshots_read,
             ),
         ] {
             single(out, name, kind, help, value);
@@ -391,6 +400,6 @@ mod tests {
             assert!(!explained.contains(&name), "{name}");
             explained.push(name);
         }
-        assert_eq!(explained.len(), 14);
+        assert_eq!(explained.len(), 15);
     }
 }

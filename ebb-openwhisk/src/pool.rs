@@ -686,6 +686,11 @@ impl<T, S: Clone> Pool<T, S> {
         self.snapshots.contains_key(key)
     }
 
+    /// The snapshot of a function. That does not count as a use of it.
+    pub fn snapshot(&self, key: &InstanceKey) -> Option<&S> {
+        self.snapshots.get(key).map(|kept| &kept.snapshot)
+    }
+
     /// Keeps a snapshot of a function. It takes `bytes`; without it an instance takes `cost_us` to start. What has
     /// to go for it comes back, which may be the snapshot itself.
     pub fn keep_snapshot(

@@ -110,7 +110,16 @@ fn bases_and_functions_are_read_after_a_restart_and_what_is_damaged_is_made_anew
         r#"{"hello":"you","calls":2}"#
     ));
     assert!(started_cold(&image, "draws", "id"), "it has no snapshot");
-    assert!(!started_cold(&image, "large", r#"{"last":99999.5}"#));
+    // Those that come together read it once.
+    let before = image.metric("ebb_snapshots_read_total");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                assert!(!started_cold(&image, "large", r#"{"last":99999.5}"#));
+            });
+        }
+    });
+    assert_eq!(image.metric("ebb_snapshots_read_total"), before + 1);
     // Code that has changed is another function.
     image.deploy("counts", "exports.main = () => ({ hello: 'new' })");
     assert!(started_cold(&image, "counts", r#"{"hello":"new"}"#));
