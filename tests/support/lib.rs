@@ -10,6 +10,7 @@ pub mod invoker;
 pub mod lan;
 pub mod openwhisk;
 mod random;
+pub mod tasks;
 pub mod tools;
 
 pub use image::{Image, Server, runner};

@@ -64,7 +64,7 @@ fn whatever_is_asked_during_the_load_is_answered_as_if_all_had_been_read() {
                 }
             });
         }
-        world.run(u64::MAX);
+        world.run(usize::MAX);
         assert_eq!(*answers.borrow(), 60, "seed {seed}");
         assert_eq!(
             state(&held.0.borrow()),
@@ -88,7 +88,7 @@ fn requests_until_answered(world: &mut World, keeper: &Rc<Keeper>, held: &Held, 
             }
         }
     });
-    world.pool.run_until_stalled();
+    world.run(0);
     let mut requests = 0;
     while answered.borrow().is_none() {
         world.run(1);

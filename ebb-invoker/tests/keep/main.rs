@@ -5,7 +5,13 @@ mod full;
 mod load;
 mod power;
 
-use std::{cell::RefCell, collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    rc::Rc,
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_block::sim::{Random, SimDisk};
@@ -19,8 +25,7 @@ use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::parameters::Parameters;
 use ebb_openwhisk::runtimes::Runtimes;
 use ebb_openwhisk::{Config, Controller, Step, Subject};
-use futures_executor::LocalPool;
-use futures_util::task::LocalSpawnExt;
+use test_support::tasks::Tasks;
 
 const KEY: &str = "guest:key";
 const ADMIN: &str = "admin:key";
@@ -259,38 +264,31 @@ fn record(number: u64) -> Arc<Activation> {
 
 /// Tasks, and a disk that does a request whenever they all wait.
 struct World {
-    pool: LocalPool,
+    tasks: Tasks,
     disk: SimDisk,
+}
+
+impl Deref for World {
+    type Target = Tasks;
+
+    fn deref(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
 }
 
 impl World {
     fn new(disk: &SimDisk) -> Self {
+        let (disk, steps) = (disk.clone(), disk.clone());
         Self {
-            pool: LocalPool::new(),
-            disk: disk.clone(),
+            tasks: Tasks::new(move || steps.step()),
+            disk,
         }
-    }
-
-    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.pool.spawner().spawn_local(future).expect("a task");
-    }
-
-    fn run(&mut self, steps: u64) {
-        self.pool.run_until_stalled();
-        for _ in 0..steps {
-            if !self.disk.step() {
-                return;
-            }
-            self.pool.run_until_stalled();
-        }
-    }
-
-    fn result<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
-        let result = Rc::new(RefCell::new(None));
-        let place = result.clone();
-        self.spawn(async move { *place.borrow_mut() = Some(future.await) });
-        self.run(u64::MAX);
-        result.take().expect("it ends")
     }
 
     /// Opens what the disk has, and reads none of it yet.
@@ -326,7 +324,7 @@ impl World {
     fn open_whole(&mut self) -> (Rc<Keeper>, Held, Loaded) {
         let (keeper, held, restored) = self.open();
         let loaded = self.load(&keeper, &held);
-        self.run(u64::MAX);
+        self.run(usize::MAX);
         let mut loaded = loaded.take().expect("it ends");
         loaded.lost.extend(restored.lost);
         (keeper, held, loaded)

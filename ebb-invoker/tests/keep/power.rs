@@ -94,7 +94,7 @@ fn live(disk: &SimDisk, seed: u64) -> SimDisk {
         ));
     }
     world.load(&keeper, &held);
-    world.run(random.below(400));
+    world.run(random.below(400) as usize);
     let after = disk.power_cut(random.number());
     let history = history.take();
 
@@ -177,7 +177,7 @@ fn a_namespace_of_more_than_a_batch_holds_goes_as_a_whole_or_not_at_all() {
         });
         // The last one is not cut.
         let steps = if seed == 29 { u64::MAX } else { seed / 3 };
-        world.run(steps);
+        world.run(steps as usize);
         let answered = answered.take();
         let after = disk.power_cut(seed);
         let (_, held, restored) = World::new(&after).open();

@@ -4,51 +4,42 @@ mod checkpoints;
 mod faults;
 mod model;
 
-use std::{cell::RefCell, future::Future, rc::Rc, sync::Arc};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use ebb_block::sim::SimDisk;
 use ebb_store::{OpenError, Report, Store};
-use futures_executor::LocalPool;
-use futures_util::task::LocalSpawnExt;
+use test_support::tasks::Tasks;
 
 /// Tasks, and a disk that does a request whenever they all wait.
 struct World {
-    pool: LocalPool,
+    tasks: Tasks,
     disk: SimDisk,
+}
+
+impl Deref for World {
+    type Target = Tasks;
+
+    fn deref(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
 }
 
 impl World {
     fn new(disk: &SimDisk) -> Self {
+        let (disk, steps) = (disk.clone(), disk.clone());
         Self {
-            pool: LocalPool::new(),
-            disk: disk.clone(),
+            tasks: Tasks::new(move || steps.step()),
+            disk,
         }
-    }
-
-    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.pool.spawner().spawn_local(future).unwrap();
-    }
-
-    /// Runs the tasks; at most `steps` requests of the disk's end.
-    fn run(&mut self, steps: usize) {
-        self.pool.run_until_stalled();
-        for _ in 0..steps {
-            if !self.disk.step() {
-                return;
-            }
-            self.pool.run_until_stalled();
-        }
-    }
-
-    /// The result of a future.
-    fn result<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
-        let result = Rc::new(RefCell::new(None));
-        let place = result.clone();
-        self.spawn(async move { *place.borrow_mut() = Some(future.await) });
-        self.run(usize::MAX);
-        result
-            .take()
-            .expect("the future waits for something that never comes")
     }
 
     /// Opens the disk's store, and spawns its writer.
