@@ -6,7 +6,7 @@
 //!   of the base's content;
 //! - nothing waits for the disk but a call whose function has a snapshot there; what cannot be read is as if it was not there,
 //!   and what is damaged is named: the store has a checksum of each piece, and none is looked at before that was right;
-//! - pieces are of one snapshot: each begins with the tag that was drawn when it was written;
+//! - what is read is of one writing ([`ebb_store::pieces`]), whatever is deleted or written meanwhile;
 //! - snapshots are written one at a time, in the order in which they come. There are only those of bases that are on the disk.
 
 use alloc::boxed::Box;
@@ -15,9 +15,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::future::poll_fn;
-use core::pin::Pin;
-use core::task::Poll;
 use core::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -27,24 +24,17 @@ use ebb_block::{BlockDevice, Part};
 use ebb_invoker::instance::{FunctionSnapshot, Instance, InstanceLimits, NotMade};
 use ebb_invoker::state::disk_name;
 use ebb_linux::Snapshot;
-use ebb_linux::snapshot::{LINE_BYTES, Restoring};
+use ebb_linux::snapshot::{LINE_BYTES, Restoring, Unusable};
 use ebb_openwhisk::runtimes::Launch;
+use ebb_store::pieces::{self, ReadError, Reading, Record};
 use ebb_store::{Batch, Error, Store};
 use spin::mutex::SpinMutex;
 
 use crate::guest::{ChannelIds, Frozen};
 
-/// Bytes of a snapshot in a value of the store: whole lines.
-const PIECE: usize = 60 << 10;
-const _: () = assert!(PIECE.is_multiple_of(LINE_BYTES));
-/// Pieces that are read at once, as many as a disk has under way.
-const READS: usize = 32;
+const _: () = assert!(pieces::LINE == LINE_BYTES);
 /// Pieces that are taken in before other events have their turn.
 const TURN: usize = 16;
-/// Pieces of a batch: the store takes 256 KiB at once.
-const TOGETHER: usize = 4;
-/// Bytes beyond which a snapshot is not written.
-const LARGEST: usize = 32 << 20;
 /// How long other events have the core between two snapshots that are written, and before it is looked again for a base that is
 /// not on the disk yet.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -122,11 +112,6 @@ fn key_of(content: u128, name: u128) -> [u8; 32] {
     key[..16].copy_from_slice(&content.to_be_bytes());
     key[16..].copy_from_slice(&name.to_be_bytes());
     key
-}
-
-/// The key of a piece.
-fn piece_key(key: &[u8; 32], number: u32) -> Vec<u8> {
-    [&key[..], &number.to_be_bytes()].concat()
 }
 
 impl KeptFunctions {
@@ -242,151 +227,38 @@ impl KeptFunctions {
 /// The number of the disk that functions' snapshots are on.
 const FUNCTIONS: usize = 1;
 
-/// Reads a snapshot whose pieces' keys begin with `key`; `None` where there is none, or not all of it.
+/// Reads a snapshot under this key; `None` where there is none, or not all of it.
 async fn read(
     store: &Store,
     base: &Snapshot,
     key: [u8; 32],
 ) -> Result<Option<(Frozen, u64)>, String> {
-    let count = store.keys(key).len() as u32;
-    let reads = (0..count).map(|number| store.get(piece_key(&key, number)));
-    let mut pieces = Ahead::new(reads);
-    let (mut header, mut head) = (None, Vec::new());
-    let mut restoring: Option<(Restoring, Written)> = None;
-    let mut taken = 0;
-    while let Some(piece) = pieces.next().await {
-        let damaged = |error: Error| format!("piece {taken} of {count}: {error}");
-        // It may have been deleted meanwhile, or written anew.
-        let Some(piece) = piece.map_err(damaged)? else {
-            return Ok(None);
-        };
-        let beginning = match header {
-            None => Header::of_first(&piece),
-            Some(header) => Header::of_later(header, &piece),
-        };
-        let Some((of_piece, mut bytes)) = beginning else {
-            return Ok(None);
-        };
-        header = Some(of_piece);
-        if restoring.is_none() {
-            let some = bytes.len().min(of_piece.head as usize - head.len());
-            head.extend_from_slice(&bytes[..some]);
-            bytes = &bytes[some..];
-            if head.len() == of_piece.head as usize {
-                let written = head.get(..of_piece.used as usize).unwrap_or_default();
-                let written: Written = borsh::from_slice(written).map_err(|e| e.to_string())?;
-                let begun = Restoring::new(&written.record).map_err(|why| why.to_string())?;
-                restoring = Some((begun, written));
-            }
-        }
-        if let Some((restoring, _)) = &mut restoring {
-            restoring.put_lines(bytes).map_err(|why| why.to_string())?;
-        }
-        taken += 1;
-        // One that was longer before may have left pieces behind it.
-        if taken == of_piece.count as usize {
-            break;
+    // It may be deleted or written anew while it is read.
+    let told = |why: ReadError| match why {
+        ReadError::Gone => Ok(None),
+        ReadError::Piece { .. } => Err(why.to_string()),
+    };
+    let mut reading = match Reading::open(store, &key).await {
+        Ok(Some(reading)) => reading,
+        Ok(None) => return Ok(None),
+        Err(why) => return told(why),
+    };
+    let written: Written = borsh::from_slice(&reading.head).map_err(|e| e.to_string())?;
+    let unusable = |why: Unusable| why.to_string();
+    let mut restoring = Restoring::new(&written.record).map_err(unusable)?;
+    for taken in 1_usize.. {
+        match reading.next().await {
+            Ok(Some(lines)) => restoring.put_lines(&lines).map_err(unusable)?,
+            Ok(None) => break,
+            Err(why) => return told(why),
         }
         if taken.is_multiple_of(TURN) {
             ebb::yield_now().await;
         }
     }
-    let Some((restoring, written)) = restoring else {
-        return Ok(None);
-    };
-    if header.is_none_or(|header| header.count as usize != taken) {
-        return Ok(None);
-    }
-    let snapshot = restoring
-        .finish(Some(base))
-        .map_err(|why| why.to_string())?;
+    let snapshot = restoring.finish(Some(base)).map_err(unusable)?;
     let frozen = Frozen::from_parts(snapshot, written.channels);
     Ok(Some((frozen, written.cost_us)))
-}
-
-/// Reads that are begun before the ones in front of them have ended.
-struct Ahead<I: Iterator<Item: Future>> {
-    later: I,
-    under_way: VecDeque<Begun<I::Item>>,
-}
-
-/// A read that was begun, or what it has come to.
-enum Begun<F: Future> {
-    Waits(Pin<Box<F>>),
-    Ended(F::Output),
-}
-
-impl<I: Iterator<Item: Future>> Ahead<I> {
-    fn new(reads: I) -> Self {
-        Self {
-            later: reads,
-            under_way: VecDeque::new(),
-        }
-    }
-
-    /// What the next read in order comes to.
-    async fn next(&mut self) -> Option<<I::Item as Future>::Output> {
-        while self.under_way.len() < READS
-            && let Some(read) = self.later.next()
-        {
-            // Its first poll begins it.
-            let mut read = Box::pin(read);
-            let begun = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
-            self.under_way.push_back(match begun {
-                Poll::Ready(result) => Begun::Ended(result),
-                Poll::Pending => Begun::Waits(read),
-            });
-        }
-        match self.under_way.pop_front()? {
-            Begun::Waits(read) => Some(read.await),
-            Begun::Ended(result) => Some(result),
-        }
-    }
-}
-
-/// What a first piece begins with; the others have the tag.
-#[derive(Clone, Copy)]
-struct Header {
-    /// Drawn for each time that a snapshot is written.
-    tag: [u8; 16],
-    /// How many pieces there are.
-    count: u32,
-    /// Bytes of the head in whole lines, and how many of them are used.
-    head: u32,
-    used: u32,
-}
-
-impl Header {
-    fn to_bytes(self) -> Vec<u8> {
-        let numbers = [self.count, self.head, self.used].map(u32::to_le_bytes);
-        [&self.tag, numbers.as_flattened()].concat()
-    }
-
-    /// That of a first piece, and what follows.
-    fn of_first(piece: &[u8]) -> Option<(Self, &[u8])> {
-        let (tag, rest) = piece.split_first_chunk()?;
-        let (numbers, rest) = rest.split_first_chunk::<12>()?;
-        let (numbers, _) = numbers.as_chunks();
-        let &[count, head, used] = numbers else {
-            return None;
-        };
-        let [count, head, used] = [count, head, used].map(u32::from_le_bytes);
-        let tag = *tag;
-        let header = Self {
-            tag,
-            count,
-            head,
-            used,
-        };
-        let most = (LARGEST / PIECE) as u32 + 2;
-        (count <= most && used <= head && head as usize <= LARGEST).then_some((header, rest))
-    }
-
-    /// What a later piece of the same has.
-    fn of_later(self, piece: &[u8]) -> Option<(Self, &[u8])> {
-        let (tag, rest) = piece.split_first_chunk()?;
-        (*tag == self.tag).then_some((self, rest))
-    }
 }
 
 /// Writes what is due, one after the other.
@@ -426,43 +298,17 @@ async fn write(store: &Store, content: u128, due: &Due) -> Result<(), String> {
         channels,
         record: recording.finish().map_err(refused)?,
     };
-    let mut bytes = borsh::to_vec(&written).map_err(|error| error.to_string())?;
-    let used = bytes.len() as u32;
-    bytes.resize(bytes.len().next_multiple_of(LINE_BYTES), 0);
-    let head = bytes.len() as u32;
-    bytes.extend(lines);
-    if bytes.len() > LARGEST {
-        return Ok(());
-    }
-    let pieces: Vec<&[u8]> = bytes.chunks(PIECE).collect();
+    let head = borsh::to_vec(&written).map_err(|error| error.to_string())?;
     let mut tag = [0; 16];
     EbbRef::<dyn Entropy>::get().fill(&mut tag);
-    let header = Header {
-        tag,
-        count: pieces.len() as u32,
-        head,
-        used,
+    let Some(record) = Record::new(&key_of(content, due.name), tag, &head, &lines) else {
+        return Ok(());
     };
-    let key = key_of(content, due.name);
-    // The first one last: until it is there, whoever reads finds that the tag is another one's, or nothing.
-    let mut numbered: Vec<(usize, &[u8])> = pieces.iter().copied().enumerate().collect();
-    numbered.rotate_left(1);
-    for some in numbered.chunks(TOGETHER) {
-        let batch = || {
-            let mut batch = Batch::default();
-            for (number, piece) in some {
-                let value = match number {
-                    0 => [&header.to_bytes(), *piece].concat(),
-                    _ => [&header.tag[..], *piece].concat(),
-                };
-                batch.put(piece_key(&key, *number as u32), value);
-            }
-            batch
-        };
-        match store.commit(batch()).await {
+    for batch in record.batches() {
+        match store.commit(batch.clone()).await {
             Err(Error::Full) => {
                 make_room(store).await?;
-                store.commit(batch()).await.map_err(|e| e.to_string())?;
+                store.commit(batch).await.map_err(|e| e.to_string())?;
             }
             done => done.map_err(|error| error.to_string())?,
         }

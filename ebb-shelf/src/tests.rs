@@ -1,6 +1,14 @@
 //! The shelf on simulated disks: what is read is what was written or an error, whatever happens to the disk.
 
-use std::{format, sync::Arc, vec, vec::Vec};
+use std::{
+    format,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    vec,
+    vec::Vec,
+};
 
 use ebb_block::{
     BLOCK,
@@ -8,6 +16,7 @@ use ebb_block::{
 };
 
 use futures_executor::block_on;
+use test_support::tasks::Tasks;
 
 use crate::{CHUNK, Error, Item, Shelf, checksum};
 
@@ -208,6 +217,64 @@ fn after_a_power_cut_an_item_is_whole_or_not_there() {
         }
         assert!(there > 5, "{there}");
     });
+}
+
+#[test]
+fn a_power_cut_while_an_item_is_written_anew_leaves_the_old_or_the_new_or_none_and_all_others() {
+    let (mut old, mut new, mut none) = (0, 0, 0);
+    let bodies = Arc::new([bytes(1, CHUNK + 9), bytes(2, 2 * CHUNK + 9)]);
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let disk = SimDisk::new(SIZE, seed);
+        let steps = disk.clone();
+        let mut tasks = Tasks::new(move || steps.step());
+        let (device, first) = (disk.clone(), Arc::clone(&bodies));
+        let shelf = tasks.result(async move {
+            let (shelf, _) = open(&device).await;
+            for (name, head) in [(1, b"one"), (2, b"two")] {
+                let done = put(&shelf, name, &first[0], head).await;
+                done.expect("there is room");
+            }
+            Arc::new(shelf)
+        });
+        // A base that is made anew.
+        let (written, ended) = (Arc::clone(&shelf), Arc::new(AtomicBool::new(false)));
+        let acknowledged = Arc::clone(&ended);
+        tasks.spawn(async move {
+            let body = bytes(2, 2 * CHUNK + 9);
+            put(&written, 1, &body, b"new")
+                .await
+                .expect("there is room");
+            acknowledged.store(true, Ordering::Relaxed);
+        });
+        tasks.run(random.below(11) as usize);
+        let ended = ended.load(Ordering::Relaxed);
+        let after = disk.power_cut(random.number()).immediate();
+        block_on(async {
+            // What the directory has fits into a sector here, so no half of it is written.
+            let (shelf, is_damaged) = open(&after).await;
+            assert!(!is_damaged, "seed {seed}");
+            let other = take(&shelf, 2).await;
+            assert!(other.expect("nobody has touched it").0 == b"two");
+            let Some(_) = shelf.find(1) else {
+                assert!(!ended, "seed {seed}: what was there is gone");
+                none += 1;
+                return;
+            };
+            let (head, body) = take(&shelf, 1).await.expect("it is whole");
+            match &head[..] {
+                b"one" => {
+                    assert!(body == bodies[0] && !ended, "seed {seed}");
+                    old += 1;
+                }
+                head => {
+                    assert!(head == b"new" && body == bodies[1]);
+                    new += 1;
+                }
+            }
+        });
+    }
+    assert!(old > 3 && new > 3 && none > 3, "{old} {new} {none}");
 }
 
 #[test]

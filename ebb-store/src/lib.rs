@@ -37,6 +37,7 @@ pub mod fuzzing;
 mod index;
 mod layout;
 mod open;
+pub mod pieces;
 mod shared;
 mod walk;
 mod writer;

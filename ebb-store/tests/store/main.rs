@@ -3,6 +3,7 @@
 mod checkpoints;
 mod faults;
 mod model;
+mod pieces;
 
 use std::{
     ops::{Deref, DerefMut},
