@@ -132,8 +132,11 @@ impl Space {
         } else {
             Some(frame_of(old))
         };
-        let before = before.map_or(&Page([[0; 8]; LINES]), content);
-        let now = content(frame_of(new));
+        // SAFETY: a frame of the frozen space that this one is compared with, or of the boot archive: such never change, and
+        // both spaces are borrowed.
+        let before = before.map_or(&Page([[0; 8]; LINES]), |frame| unsafe { content(frame) });
+        // SAFETY: a frame of this space, which is borrowed and does not run.
+        let now = unsafe { content(frame_of(new)) };
         let bits = unlike_lines(now, before);
         kept.extend(ones(bits).map(|line| now.0[line]))?;
         Some(bits)

@@ -318,3 +318,19 @@ fn copies_that_were_made_ahead_are_taken_and_made_anew() {
     while spares.make(8) {}
     assert_eq!(spares.size(), all);
 }
+
+#[test]
+fn copies_may_be_made_when_the_frozen_space_has_gone_and_every_frame_comes_back() {
+    let root = machine();
+    let before = crate::frame::stats().free;
+    let (frozen, _) = base_of_pages(&root);
+    let spares = frozen.spares([1, 2].map(|page| BASE + page * PAGE).into_iter());
+    assert!(spares.make(1));
+    drop(frozen);
+    // Whatever has its frames now.
+    let (other, _) = base_of_pages(&root);
+    while spares.make(1) {}
+    assert!(spares.size() > 2 * PAGE);
+    drop((other, spares));
+    assert_eq!(crate::frame::stats().free, before);
+}

@@ -4,11 +4,12 @@ use super::line::{Line, Page};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::vec::Vec;
 
-/// The content of a frame that nobody writes to meanwhile.
-pub(super) fn content(frame: PhysAddr) -> &'static Page {
-    // SAFETY: a frame of memory in the linear map, 4096 bytes and as aligned. The callers look at frames of a frozen
-    // space or the boot archive, which never change, or of a space that they have borrowed and that does not run, and
-    // drop the reference before that ends.
+/// The content of a frame.
+///
+/// # Safety
+/// The frame is allocated or of the boot archive, and nobody writes to it or gives it up as long as the reference is used.
+pub(super) unsafe fn content<'a>(frame: PhysAddr) -> &'a Page {
+    // SAFETY: a frame of memory in the linear map, 4096 bytes and as aligned; the caller sees to the rest.
     unsafe { &*phys_to_virt(frame).cast() }
 }
 
@@ -30,6 +31,8 @@ impl Lines {
         }
         let piece = self.0.last_mut()?;
         let room = PIECE - piece.len();
+        // It has less when it was shrunk, or is a copy.
+        piece.try_reserve_exact(room).ok()?;
         Some((piece, room))
     }
 
@@ -80,4 +83,31 @@ pub(super) fn push<T>(list: &mut Vec<T>, value: T) -> Option<()> {
     list.try_reserve(1).ok()?;
     list.push(value);
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_in_order_and_found_by_their_number_also_after_lists_were_shrunk_or_copied() {
+        let line = |n: usize| [n as u64; 8];
+        let mut lines = Lines::default();
+        let mut count = 0;
+        for more in [0, 1, PIECE - 2, 1, 1, 3 * PIECE, 5] {
+            assert!(lines.extend((count..count + more).map(line)).is_some());
+            count += more;
+            lines.shrink();
+            let held = lines.size();
+            lines = lines.clone();
+            assert!(lines.size() <= held);
+        }
+        assert_eq!(lines.len(), count);
+        assert!(lines.iter().copied().eq((0..count).map(line)));
+        for first in [0, 1, PIECE - 1, PIECE, count - 1, count, count + PIECE] {
+            assert!(lines.from(first).copied().eq((first..count).map(line)));
+        }
+        let full = lines.0.split_last().map_or(&[][..], |(_, full)| full);
+        assert!(full.iter().all(|piece| piece.len() == PIECE));
+    }
 }

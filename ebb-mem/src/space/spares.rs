@@ -1,7 +1,8 @@
 //! Copies of pages of a frozen space that are made ahead, while nothing else is to be done: a page that is to be made again from what
 //! it differs from then need not be copied first.
 //!
-//! What must hold: a copy is of a frame that never changes, and is given away once, with its reference.
+//! What must hold: a copy is of a frame that never changes and that the list has a reference to; it is given away once, with its
+//! own reference.
 
 use super::PAGE;
 use super::line::copy_page;
@@ -16,6 +17,7 @@ const MOST: usize = 6;
 /// A page, and its copies.
 struct Spare {
     page: u64,
+    /// The frame that it is, with a reference.
     of: PhysAddr,
     copies: [PhysAddr; MOST],
     count: usize,
@@ -41,7 +43,7 @@ pub(super) struct Taking<'a> {
 }
 
 impl Spares {
-    /// For these pages, which these frames are of that never change, without any copy yet.
+    /// For these pages, which these frames are of that never change and are allocated, without any copy yet.
     pub(super) fn new(pages: impl Iterator<Item = (u64, PhysAddr)>) -> Self {
         let spare = |(page, of)| Spare {
             page,
@@ -52,6 +54,8 @@ impl Spares {
         let mut spares: Vec<Spare> = pages.map(spare).collect();
         spares.sort_unstable_by_key(|spare| spare.page);
         spares.dedup_by_key(|spare| spare.page);
+        // Whoever holds the space does so no longer than the copies are made, for all that is known here.
+        spares.iter().for_each(|spare| frame::share(spare.of));
         Self(SpinMutex::new(List {
             missing: spares.len() * MOST,
             spares,
@@ -59,8 +63,7 @@ impl Spares {
         }))
     }
 
-    /// Makes up to `most` copies; false when none is missing, or there is no memory for one. The space is the one that they were
-    /// asked for, or has the same pages.
+    /// Makes up to `most` copies; false when none is missing, or there is no memory for one.
     pub fn make(&self, most: usize) -> bool {
         let mut list = self.0.lock();
         let list = &mut *list;
@@ -76,7 +79,7 @@ impl Spares {
             let Some(copy) = frame::alloc(0, Node::LOCAL) else {
                 return false;
             };
-            // SAFETY: both are whole frames in the linear map; the frozen space holds the one, and the new one is ours alone.
+            // SAFETY: both are whole frames in the linear map; the list has a reference to the one, and the new one is ours alone.
             unsafe { copy_page(phys_to_virt(spare.of), phys_to_virt(copy)) };
             spare.copies[spare.count] = copy;
             spare.count += 1;
@@ -124,6 +127,8 @@ impl Drop for List {
                 // SAFETY: it has not been given away, and nobody else knows of it.
                 unsafe { frame::release(*copy) };
             }
+            // SAFETY: the reference that `new` took.
+            unsafe { frame::release(spare.of) };
         }
     }
 }

@@ -131,11 +131,13 @@ impl Tables {
                 0 => file_page(area, own.page).map_or(0, |file| file.0 | FOREIGN),
                 theirs => theirs & (ADDRESS | FOREIGN),
             };
-            let now = content(frame_of(read(own.at)));
+            // SAFETY: a frame of this space's own, which is borrowed and does not run.
+            let now = unsafe { content(frame_of(read(own.at))) };
             let kept = match before {
                 _ if is_same => 0,
                 0 => unlike_lines(now, &ZEROES),
-                before => unlike_lines(now, content(frame_of(before))),
+                // SAFETY: a frame of the frozen space, which is borrowed, or of the boot archive: such never change.
+                before => unlike_lines(now, unsafe { content(frame_of(before)) }),
             };
             // Generated code that moves to another frame is translated anew by an emulator, which takes longer than all else.
             let moves_code = expected && area.protection.execute;
@@ -160,7 +162,9 @@ impl Tables {
         folded: &mut Folded,
     ) {
         let entry = read(own.at);
-        let now = content(frame_of(entry));
+        // SAFETY: a frame of this space's own, which is borrowed and does not run; it is given up at the end, when its lines are
+        // copied.
+        let now = unsafe { content(frame_of(entry)) };
         if kept == 0 && expected && folded.shared_again.try_reserve(1).is_ok() {
             folded.shared_again.push(own.page);
         }
