@@ -63,7 +63,9 @@ fn look_at(place: MmioDevice) -> Result<Option<Found>, Fault> {
     let length = place.length as usize;
     let base = EbbRef::<dyn Hardware>::get().map_device(place.address, length);
     let base = base.ok_or("its registers would lie in memory")?;
-    let registers = Registers { base, length };
+    // SAFETY: they were just mapped, for ever and not over memory.
+    let registers = unsafe { Registers::new::<u32>(base, length) };
+    let registers = registers.ok_or("its registers are not aligned")?;
     if length < at::CONFIG || registers.read::<u32>(at::MAGIC) != MAGIC {
         return Err("there is no virtio device");
     }
@@ -173,7 +175,7 @@ impl Transport {
 
     pub(crate) fn config8(&self, offset: usize) -> Option<u8> {
         let offset = offset.checked_add(at::CONFIG)?;
-        (offset < self.registers.length).then(|| self.registers.read(offset))
+        (offset < self.registers.length()).then(|| self.registers.read(offset))
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -188,7 +190,7 @@ impl Transport {
     }
 
     pub(crate) fn doorbell(&self) -> Doorbell {
-        // SAFETY: a register of the device's, mapped for ever.
+        // SAFETY: a register of the device's, mapped for ever (`Registers::new`).
         unsafe { Doorbell::of_four_bytes(self.registers.at(at::NOTIFY)) }
     }
 

@@ -115,7 +115,14 @@ impl Transport {
                     && let Some(base) = bar(at, number)
                     && let Some(base) = hardware.map_device(base + u64::from(offset), length)
                 {
-                    *place = Some(Registers { base, length });
+                    // SAFETY: they were just mapped, for ever and not over memory.
+                    *place = unsafe {
+                        match kind {
+                            // All of it is doorbells of two bytes, and aligned as such (VIRTIO 1.2, 4.1.4.4).
+                            NOTIFY => Registers::new::<u16>(base, length),
+                            _ => Registers::new::<u32>(base, length),
+                        }
+                    };
                 }
             } else if id == CAPABILITY_MSIX && msix.is_none() {
                 let entries = (header >> 16 & 0x7ff) as u16 + 1;
@@ -124,7 +131,9 @@ impl Transport {
                 if let Some(base) = bar(at, (table & 7) as u8)
                     && let Some(base) = hardware.map_device(base + u64::from(table & !7), length)
                 {
-                    msix = Some((Registers { base, length }, entries));
+                    // SAFETY: as above.
+                    let table = unsafe { Registers::new::<u32>(base, length) };
+                    msix = table.map(|table| (table, entries));
                     // Enabled, not masked as a whole.
                     hardware.pci_write(at, pointer, header & !(1 << 30) | 1 << 31);
                 }
@@ -173,7 +182,7 @@ impl Transport {
 
     /// A byte of the device's own configuration.
     pub(crate) fn config8(&self, offset: usize) -> Option<u8> {
-        let config = self.config.filter(|c| offset < c.length)?;
+        let config = self.config.filter(|c| offset < c.length())?;
         Some(config.read(offset))
     }
 
@@ -195,10 +204,10 @@ impl Transport {
     pub(crate) fn doorbell(&self, queue: u16) -> Result<Doorbell, Fault> {
         self.common.write(22, queue);
         let offset = usize::from(self.common.read::<u16>(30)) * self.notify_multiplier;
-        if offset + 2 > self.notify.length || !offset.is_multiple_of(2) {
+        if offset + 2 > self.notify.length() || !offset.is_multiple_of(2) {
             return Err("a doorbell lies outside of its registers");
         }
-        // SAFETY: a register of the device's, mapped for ever.
+        // SAFETY: a register of the device's, mapped for ever (`Registers::new`).
         Ok(unsafe { Doorbell::of_two_bytes(self.notify.at(offset)) })
     }
 

@@ -1,6 +1,6 @@
 //! A device's registers, mapped: what the transports have in common.
 //!
-//! What must hold: `Registers` are mapped device memory of at least the length they are made with; offsets are
+//! What must hold: `Registers` are mapped device memory of at least the length they are made with, and aligned; offsets are
 //! checked against it.
 
 use core::ptr::NonNull;
@@ -20,11 +20,20 @@ pub mod status {
 /// Why a device cannot be used.
 pub type Fault = &'static str;
 
+/// A register's type: an integer, aligned to its size, of which every bit pattern is one.
+pub(crate) trait Register: Copy {}
+
+impl Register for u8 {}
+impl Register for u16 {}
+impl Register for u32 {}
+
 /// Mapped registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers {
-    pub(crate) base: NonNull<u8>,
-    pub(crate) length: usize,
+    base: NonNull<u8>,
+    length: usize,
+    /// Bytes of the largest of them, which the base is aligned to.
+    largest: usize,
 }
 
 // SAFETY: device registers; any core may access them. The device's own rules of order are kept by its one
@@ -34,22 +43,46 @@ unsafe impl Send for Registers {}
 unsafe impl Sync for Registers {}
 
 impl Registers {
-    pub(crate) fn at<T>(&self, offset: usize) -> NonNull<T> {
+    /// Those that begin at `base`, of this type or smaller ones; `None` where such do not belong, which a device may say.
+    ///
+    /// # Safety
+    /// `length` bytes from there on are mapped registers of a device for as long as the program runs, and to write to them
+    /// harms nothing in memory.
+    pub(crate) unsafe fn new<Largest: Register>(base: NonNull<u8>, length: usize) -> Option<Self> {
+        let largest = size_of::<Largest>();
+        let is_aligned = base.addr().get().is_multiple_of(largest);
+        is_aligned.then_some(Self {
+            base,
+            length,
+            largest,
+        })
+    }
+
+    /// Bytes of them.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn at<T: Register>(&self, offset: usize) -> NonNull<T> {
+        let size = size_of::<T>();
+        let last = self.length.checked_sub(size);
         assert!(
-            offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.length,
+            size <= self.largest
+                && offset.is_multiple_of(size)
+                && last.is_some_and(|last| offset <= last),
             "a register outside of its device"
         );
         // SAFETY: within the mapping, just checked.
         unsafe { self.base.add(offset).cast() }
     }
 
-    pub(crate) fn read<T: Copy>(&self, offset: usize) -> T {
-        // SAFETY: a mapped, aligned register; every bit pattern is valid for the integers read here.
+    pub(crate) fn read<T: Register>(&self, offset: usize) -> T {
+        // SAFETY: a mapped register (`new`), aligned as its base and offset are; every bit pattern is valid (`Register`).
         unsafe { self.at::<T>(offset).read_volatile() }
     }
 
-    pub(crate) fn write<T: Copy>(&self, offset: usize, value: T) {
-        // SAFETY: a mapped, aligned register.
+    pub(crate) fn write<T: Register>(&self, offset: usize, value: T) {
+        // SAFETY: a mapped register (`new`), aligned as its base and offset are.
         unsafe { self.at::<T>(offset).write_volatile(value) }
     }
 }
@@ -111,6 +144,51 @@ impl Doorbell {
                 Width::Two(at) => at.write_volatile(queue),
                 Width::Four(at) => at.write_volatile(u32::from(queue)),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    /// Memory in place of a device's.
+    fn played(memory: &mut [u32; 4], offset: usize, length: usize) -> Option<Registers> {
+        let base = NonNull::from(memory).cast::<u8>();
+        // SAFETY: the tests ask for places within the memory, and use them while it is there.
+        unsafe { Registers::new::<u32>(base.add(offset), length) }
+    }
+
+    #[test]
+    fn registers_are_read_and_written_where_they_are() {
+        let mut memory = [0, 0x0403_0201, 0, 0];
+        let registers = played(&mut memory, 4, 12).expect("it is aligned");
+        assert_eq!(registers.read::<u32>(0), 0x0403_0201);
+        assert_eq!(registers.read::<u16>(2), 0x0403);
+        assert_eq!(registers.read::<u8>(3), 4);
+        registers.write(8, 7_u32);
+        assert_eq!((registers.length(), registers.read::<u8>(8)), (12, 7));
+    }
+
+    #[test]
+    fn registers_that_a_device_says_are_unaligned_are_refused() {
+        let mut memory = [0; 4];
+        for offset in [1, 2, 3, 5] {
+            assert!(played(&mut memory, offset, 4).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_outside_or_unaligned_is_no_register() {
+        for (offset, length) in [(12, 12), (9, 12), (8, 11), (0, 3), (usize::MAX - 3, 12)] {
+            let access = move || {
+                let mut memory = [0; 4];
+                let registers = played(&mut memory, 4, length).expect("it is aligned");
+                registers.read::<u32>(offset)
+            };
+            assert!(std::panic::catch_unwind(access).is_err(), "{offset}");
         }
     }
 }
