@@ -156,6 +156,7 @@ const FOREIGN: &[&str] = &[
     // The tests'.
     "EBB_CLONES",
     "EBB_CYCLES",
+    "EBB_CYCLES_SECONDS",
     "EBB_LONG",
     "EBB_SKIP",
     "EBB_SOAK",

@@ -301,7 +301,7 @@ fn every_answered_change_is_there_after_the_machine_was_killed_again_and_again()
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); CLIENTS];
     let mut random = Random::new(0x6b69_6c6c);
     let mut answered = 0;
-    for cycle in 0..cycles(3) {
+    for cycle in cycles(3) {
         let image = boot(&disk);
         for (name, (is, may_be)) in known.iter_mut().flatten() {
             let (status, action) = image.action("GET", name, "", "");

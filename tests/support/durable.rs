@@ -15,14 +15,66 @@ use crate::random::Random;
 pub const WRITERS: usize = 4;
 /// How long a machine may take until it has checked its disk.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a long test says how far it has come.
+const PROGRESS: Duration = Duration::from_secs(30);
 
-/// How often, unless `EBB_CYCLES` says otherwise.
+/// Cycles of a test, from 0, and how far it has come, said every half a minute.
+pub struct Cycles {
+    next: u64,
+    count: u64,
+    begun: Instant,
+    said: Instant,
+    most: Option<Duration>,
+}
+
+/// So many cycles, unless `EBB_CYCLES` says otherwise; fewer when `EBB_CYCLES_SECONDS` have passed before.
 ///
 /// # Panics
-/// When `EBB_CYCLES` is no number.
+/// When one of the two is no number.
 #[must_use]
-pub fn cycles(usual: u64) -> u64 {
-    std::env::var("EBB_CYCLES").map_or(usual, |n| n.parse().expect("EBB_CYCLES is a number"))
+pub fn cycles(usual: u64) -> Cycles {
+    let number = |name: &str| {
+        let value = std::env::var(name).ok();
+        value.map(|n| n.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let begun = Instant::now();
+    Cycles {
+        next: 0,
+        count: number("EBB_CYCLES").unwrap_or(usual),
+        begun,
+        said: begun,
+        most: number("EBB_CYCLES_SECONDS").map(Duration::from_secs),
+    }
+}
+
+impl Iterator for Cycles {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let passed = self.begun.elapsed();
+        let is_over = self
+            .most
+            .is_some_and(|most| passed >= most && self.next > 0);
+        if self.said.elapsed() >= PROGRESS || is_over {
+            self.said = Instant::now();
+            println!(
+                "{} of {} cycles after {} s{}",
+                self.next,
+                self.count,
+                passed.as_secs(),
+                if is_over {
+                    ", and no time for more"
+                } else {
+                    ""
+                }
+            );
+        }
+        if is_over || self.next == self.count {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
 }
 
 /// Runs machines one after another, each with the numbers that were acknowledged to those before, and kills each.
@@ -30,14 +82,14 @@ pub fn cycles(usual: u64) -> u64 {
 /// # Panics
 /// When a machine finds its disk other than it must be, or ends on its own.
 pub fn kill_again_and_again(
-    cycles: u64,
+    cycles: Cycles,
     start: impl Fn(&[String]) -> std::process::Command,
     kill: impl Fn(&mut Child),
 ) {
     let mut random = Random::new(0x6b69_6c6c);
     let mut acknowledged = [0u64; WRITERS];
     let (mut checked, mut early) = (0, 0);
-    for cycle in 0..cycles {
+    for cycle in cycles {
         let numbers = acknowledged.map(|n| n.to_string());
         let mut child = start(&numbers)
             .stdin(Stdio::null())
@@ -104,7 +156,8 @@ pub fn kill_again_and_again(
             }
         }
     }
-    println!("{cycles} kills, {early} of them while opening; acknowledged {acknowledged:?}");
+    let kills = checked + early;
+    println!("{kills} kills, {early} of them while opening; acknowledged {acknowledged:?}");
     assert!(
         checked > 0 && acknowledged.iter().all(|n| *n > 0),
         "{acknowledged:?}"
