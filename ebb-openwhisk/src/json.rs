@@ -364,33 +364,13 @@ impl Members {
     }
 }
 
-/// How many bytes from a place on stand for themselves in JSON: most do, so eight are looked at at once.
-fn plain_bytes(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    // Whether one of eight bytes is below a number of at most 128 (Warren, Hacker's Delight, 6-1).
-    let any_below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGH != 0;
-    let is_plain = |word: u64| {
-        let is = |byte: u8| any_below(word ^ (ONES * u64::from(byte)), 1);
-        !(any_below(word, 0x20) || is(b'"') || is(b'\\'))
-    };
-    let (words, _) = bytes.as_chunks::<8>();
-    let whole = words
-        .iter()
-        .take_while(|word| is_plain(u64::from_le_bytes(**word)));
-    let at = whole.count() * 8;
-    let rest = &bytes[at..];
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    at + rest.iter().position(special).unwrap_or(rest.len())
-}
-
 /// Appends a string as JSON.
 pub fn quote(out: &mut String, text: &str) {
     out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
     loop {
-        let (plain, special) = rest.split_at(plain_bytes(rest.as_bytes()));
+        let (plain, special) = rest.split_at(scan::plain_bytes(rest.as_bytes()));
         out.push_str(plain);
         let Some(&byte) = special.as_bytes().first() else {
             break;
