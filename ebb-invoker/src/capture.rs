@@ -136,8 +136,7 @@ async fn capture_another(due: &Uncaptured, make_room: MakeRoom) {
         return;
     };
     let limit = Duration::from_millis(limits.timeout_ms.into());
-    let init = call.init_body(epoch_ms());
-    let asked = timeout(limit, instance.ask(InstanceRequest::Init, init.as_str())).await;
+    let asked = timeout(limit, instance.init(call, epoch_ms())).await;
     if !matches!(asked, Ok(Ok((200, _)))) {
         return;
     }

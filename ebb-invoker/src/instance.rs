@@ -141,6 +141,16 @@ pub trait Instance {
         request: InstanceRequest,
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>>;
+    /// Gives it the function of a call, as [`InstanceRequest::Init`] with the body of `/init` does. One that takes code itself need not be
+    /// told it in JSON.
+    fn init<'a>(
+        &'a mut self,
+        call: &'a Call,
+        wall_ms: u64,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        let body = call.init_body(wall_ms);
+        Box::pin(async move { self.ask(InstanceRequest::Init, body.as_str()).await })
+    }
     /// Asks for a run whose answer may come in parts, and hands these on before it gives the answer.
     fn run_in_parts<'a>(
         &'a mut self,
@@ -342,8 +352,7 @@ pub async fn serve(
     let mut of_init = Notes::default();
     let answer = 'answer: {
         if start == Start::Cold {
-            let body = call.init_body(wall_ms);
-            let asked = timeout(limit, instance.ask(InstanceRequest::Init, body.as_str())).await;
+            let asked = timeout(limit, instance.init(call, wall_ms)).await;
             spent.init = began.elapsed();
             of_init = instance.take_notes();
             init_ms = Some(milliseconds(spent.init));

@@ -171,7 +171,8 @@ impl Call {
         }
     }
 
-    fn code(&self) -> Option<&Code> {
+    /// The code that serves it, if it is served by code.
+    pub fn code(&self) -> Option<&Code> {
         match &self.action.exec {
             Exec::Code(code) => Some(code),
             Exec::Sequence(_) | Exec::Feed(_) => None,
@@ -216,8 +217,8 @@ impl Call {
         format!("{}", now_ms + u64::from(self.action.limits.timeout_ms))
     }
 
-    /// The body of `/init`.
-    pub fn init_body(&self, now_ms: u64) -> Json {
+    /// The variables that `/init` sets, an object.
+    pub fn init_environment(&self, now_ms: u64) -> Json {
         let common = &self.action.common;
         let mut env = Members::new();
         for (name, value) in &self.environment {
@@ -238,6 +239,12 @@ impl Call {
                 extra.as_str(),
             );
         }
+        env.finish()
+    }
+
+    /// The body of `/init`.
+    pub fn init_body(&self, now_ms: u64) -> Json {
+        let common = &self.action.common;
         let mut value = Members::new();
         value.text("name", &common.name.name);
         if let Some(code) = self.code() {
@@ -246,7 +253,7 @@ impl Call {
                 .raw("code", code.code.as_str())
                 .bool("binary", code.binary);
         }
-        value.raw("env", env.finish().as_str());
+        value.raw("env", self.init_environment(now_ms).as_str());
         Members::new()
             .raw("value", value.finish().as_str())
             .finish()

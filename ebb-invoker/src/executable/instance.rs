@@ -3,11 +3,12 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::future::Future;
 
+use ebb_openwhisk::call::Call;
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
 use super::lines::{Line, answer_of, call_line, call_line_in_parts, read_line};
-use super::upload::{Upload, is_of_go, read_upload};
+use super::upload::{Upload, is_of_go, read_upload, upload_of};
 use super::{PROGRAM, Refusal};
 use crate::instance::{
     Boxed, Instance, InstanceLimits, InstanceRequest, Lost, Notes, SharedSnapshot,
@@ -83,14 +84,17 @@ impl<P: StartedProgram> Executable<P> {
         }
     }
 
-    async fn init(&mut self, payload: &str) -> Result<(), Refusal> {
+    async fn start(
+        &mut self,
+        upload: impl Future<Output = Result<Upload, Refusal>>,
+    ) -> Result<(), Refusal> {
         if self.program.is_some() {
             return Err(Refusal::new(
                 403,
                 "Cannot initialize the action more than once.",
             ));
         }
-        let upload = read_upload(payload).await?;
+        let upload = upload.await?;
         let program = upload.files.iter().find(|file| file.path == PROGRAM);
         self.draws = program.is_some_and(|file| is_of_go(&file.bytes));
         let mut program = P::start(&self.launch, self.limits, upload).await?;
@@ -110,10 +114,7 @@ impl<P: StartedProgram> Executable<P> {
         payload: &str,
     ) -> Result<(u16, Vec<u8>), Lost> {
         match request {
-            InstanceRequest::Init => match self.init(payload).await {
-                Ok(()) => Ok((200, OK.to_vec())),
-                Err(refusal) => Ok((refusal.status, refusal.body())),
-            },
+            InstanceRequest::Init => Ok(told(self.start(read_upload(payload)).await)),
             InstanceRequest::Run | InstanceRequest::RunInParts => {
                 let Some(program) = &mut self.program else {
                     return Ok(not_defined());
@@ -147,6 +148,14 @@ impl<P: StartedProgram> Executable<P> {
 
 fn not_defined() -> (u16, Vec<u8>) {
     (500, Refusal::new(500, "no action defined yet").body())
+}
+
+/// The answer to an init.
+fn told(started: Result<(), Refusal>) -> (u16, Vec<u8>) {
+    match started {
+        Ok(()) => (200, OK.to_vec()),
+        Err(refusal) => (refusal.status, refusal.body()),
+    }
 }
 
 /// The body of an answer that says no more than that.
@@ -192,6 +201,14 @@ impl<P: StartedProgram> Instance for Executable<P> {
         payload: &'a str,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         Box::pin(self.answer(request, payload))
+    }
+
+    fn init<'a>(
+        &'a mut self,
+        call: &'a Call,
+        wall_ms: u64,
+    ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
+        Box::pin(async move { Ok(told(self.start(upload_of(call, wall_ms)).await)) })
     }
 
     fn run_in_parts<'a>(

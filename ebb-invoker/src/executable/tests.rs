@@ -1,6 +1,6 @@
 use super::archive::{SLICE, inflated, inside};
 use super::lines::{Line, answer_of, call_line, read_line};
-use super::upload::{Upload, read_upload};
+use super::upload::{Upload, read_upload, upload_of};
 use super::*;
 use alloc::borrow::ToOwned;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,7 +9,13 @@ use core::{
     pin::pin,
     task::{Context, Poll, Waker},
 };
+use ebb_openwhisk::call::{Call, Caller};
+use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
 use ebb_openwhisk::json::Json;
+use ebb_openwhisk::limits::ActionLimits;
+use ebb_openwhisk::name::FullName;
+use ebb_openwhisk::parameters::Parameters;
+use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
 
 fn ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
@@ -50,6 +56,85 @@ fn text_is_the_program_itself() {
     let upload = upload("#!/bin/sh\ncat", false).expect("a program");
     assert_eq!(paths(&upload), [("exec", 0o755, &b"#!/bin/sh\ncat"[..])]);
     assert_eq!(upload.environment, ["A=b", "N={\"x\":1}"]);
+}
+
+/// A call of an action with this code.
+fn call_of(code: Json, binary: bool) -> Call {
+    let runtime = Runtime {
+        kind: "native:default".into(),
+        is_default: true,
+        is_deprecated: false,
+        image: String::new(),
+        launch: Launch::usual(Loader::Executable),
+    };
+    let action = Action {
+        common: Common {
+            name: FullName::packaged("guest", "tools", "program"),
+            version: Version(0, 0, 3),
+            publish: false,
+            annotations: Parameters::default(),
+            parameters: Parameters::default(),
+            updated_ms: 0,
+        },
+        exec: Exec::Code(Code {
+            runtime: runtime.into(),
+            image: None,
+            code,
+            main: None,
+            binary,
+        }),
+        limits: ActionLimits::default(),
+        revision: 7,
+    };
+    Call {
+        activation: "a".repeat(32),
+        action: action.into(),
+        extra: Vec::from([("weight".into(), Json::number(3))]),
+        environment: Vec::from([
+            ("COLOUR".into(), "r\u{e9}d \"1\"".into()),
+            ("a=b".into(), "c".into()),
+        ]),
+        arguments: Json::parse("{}").expect("JSON"),
+        caller: Caller {
+            namespace: "guest".into(),
+            key: Some("uuid:key".into()),
+            transaction: "t".into(),
+        },
+        binding: None,
+        cause: None,
+        received_ms: 5,
+        in_parts: false,
+    }
+}
+
+#[test]
+fn what_a_call_uploads_is_what_the_body_of_its_init_says() {
+    let program: Vec<u8> = (0..200_001u32)
+        .map(|n| (n.wrapping_mul(n) >> 3) as u8)
+        .collect();
+    let encoded = STANDARD.encode(&program);
+    let escaped = encoded.replace('/', "\\/");
+    assert_ne!(escaped, encoded);
+    for (code, binary) in [
+        (Json::text(&encoded), true),
+        (Json::parse(&format!("\"{escaped}\"")).expect("JSON"), true),
+        (Json::text("#!/bin/sh\necho \"\u{20ac}\""), false),
+        (Json::text(""), false),
+        (Json::text(""), true),
+        (Json::text("A"), true),
+        (Json::text("QQ\\=="), true),
+    ] {
+        let call = call_of(code, binary);
+        let told = ready(read_upload(call.init_body(9).as_str()));
+        let taken = ready(upload_of(&call, 9));
+        assert!(taken == told, "{taken:?}");
+        if let Ok(upload) = taken
+            && binary
+        {
+            assert!(upload.files[0].bytes == program);
+            assert!(upload.environment.contains(&"__OW_WEIGHT=3".to_owned()));
+        }
+    }
 }
 
 /// Made by `zip` and `tar czf` of `exec` (0700, "#!/bin/sh\nhi\n"), `lib/data` (0640, "d") and, in the ZIP, stored and deflated.

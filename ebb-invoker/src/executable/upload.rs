@@ -9,7 +9,8 @@ use alloc::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ebb_openwhisk::json::Json;
+use ebb_openwhisk::call::Call;
+use ebb_openwhisk::json::{Json, Kind};
 
 pub use super::archive::UnpackedFile;
 use super::archive::unpacked;
@@ -38,26 +39,37 @@ pub async fn read_upload(init: &str) -> Result<Upload, Refusal> {
         .to_object()
         .and_then(|body| body.get("value")?.to_object())
         .ok_or_else(|| malformed("value is not an object"))?;
-    let code = value.get("code").and_then(Json::to_text);
-    let code = code
-        .filter(|code| !code.is_empty())
-        .ok_or_else(|| Refusal::new(403, "Missing main/no code to execute."))?;
+    let code = value
+        .get("code")
+        .filter(|code| code.kind() == Kind::Text)
+        .ok_or_else(no_code)?;
     let binary = value.get("binary").and_then(Json::to_bool) == Some(true);
+    unpacked_upload(code, binary, value.get("env")).await
+}
+
+/// What a call's action is, without what `/init` would say of it: code is large, and would be read thrice on its way through JSON.
+///
+/// # Errors
+/// As [`read_upload`].
+pub async fn upload_of(call: &Call, wall_ms: u64) -> Result<Upload, Refusal> {
+    let code = call.code().ok_or_else(no_code)?;
+    let environment = call.init_environment(wall_ms);
+    unpacked_upload(&code.code, code.binary, Some(&environment)).await
+}
+
+fn no_code() -> Refusal {
+    Refusal::new(403, "Missing main/no code to execute.")
+}
+
+/// The files of a JSON string that is code, and the variables of an object.
+async fn unpacked_upload(code: &Json, binary: bool, env: Option<&Json>) -> Result<Upload, Refusal> {
     let bytes = if binary {
-        decoded(&code).await?
+        decoded(code).await?
     } else {
-        code.into_bytes()
+        code.to_text().unwrap_or_default().into_bytes()
     };
-    let mut environment = Vec::new();
-    if let Some(variables) = value.get("env").and_then(Json::to_object) {
-        for (name, value) in variables.iter() {
-            let text = value
-                .to_text()
-                .unwrap_or_else(|| value.as_str().to_string());
-            if !name.is_empty() && !name.contains(['=', '\0']) && !text.contains('\0') {
-                environment.push(format!("{name}={text}"));
-            }
-        }
+    if bytes.is_empty() {
+        return Err(no_code());
     }
     let files = unpacked(bytes).await?;
     if !files.iter().any(|file| file.path == PROGRAM) {
@@ -66,12 +78,42 @@ pub async fn read_upload(init: &str) -> Result<Upload, Refusal> {
             "The action failed to generate or locate a binary. See logs for details.",
         ));
     }
-    Ok(Upload { files, environment })
+    Ok(Upload {
+        files,
+        environment: variables(env),
+    })
 }
 
-async fn decoded(code: &str) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(code.len() / 4 * 3);
-    for slice in code.as_bytes().chunks(SLICE) {
+/// The members of an object as variables; those that can be none are left out.
+fn variables(object: Option<&Json>) -> Vec<String> {
+    let Some(members) = object.and_then(Json::to_object) else {
+        return Vec::new();
+    };
+    let variable = |(name, value): (&str, &Json)| {
+        let text = value
+            .to_text()
+            .unwrap_or_else(|| value.as_str().to_string());
+        let can_be = !name.is_empty() && !name.contains(['=', '\0']) && !text.contains('\0');
+        can_be.then(|| format!("{name}={text}"))
+    };
+    members.iter().filter_map(variable).collect()
+}
+
+/// What a JSON string says in base64.
+async fn decoded(code: &Json) -> Result<Vec<u8>, Refusal> {
+    let inner = code.as_str().get(1..code.as_str().len() - 1);
+    // Base64 needs no escapes, so the string mostly says what it is.
+    match decoded_text(inner.unwrap_or_default()).await {
+        Err(_) if code.as_str().contains('\\') => {
+            decoded_text(&code.to_text().unwrap_or_default()).await
+        }
+        decoded => decoded,
+    }
+}
+
+async fn decoded_text(text: &str) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for slice in text.as_bytes().chunks(SLICE) {
         STANDARD
             .decode_vec(slice, &mut bytes)
             .map_err(|why| Refusal::new(400, format!("cannot decode the request: {why}")))?;
