@@ -22,6 +22,7 @@ use ebb_linux::{
 };
 use ebb_openwhisk::logs::{Collector, Stream};
 use ebb_openwhisk::runtimes::{Launch, Loader};
+use spin::Once;
 
 /// Bytes of log that wait to be drained; what is more is dropped, so that an action cannot fill the memory.
 const LOG_LIMIT: usize = 12 << 20;
@@ -528,11 +529,23 @@ const UNCOUNTED: u64 = 4 << 20;
 const PIECE: usize = 32;
 const SPARES: usize = 8;
 
+/// How the addresses of all programs are varied: drawn once. Copies of a base have one layout anyway, and what programs have in common, the
+/// dynamic linker and the C library first of all, an emulator then translates once.
+fn layout() -> u64 {
+    static LAYOUT: Once<u64> = Once::new();
+    *LAYOUT.call_once(|| {
+        let mut bits = [0; 8];
+        EbbRef::<dyn Entropy>::get().fill(&mut bits);
+        u64::from_le_bytes(bits)
+    })
+}
+
 fn options(memory: u64) -> Options {
     Options {
         name: String::from("action"),
         memory,
         close_mappings: true,
+        layout: Some(layout()),
         ..Options::default()
     }
 }

@@ -67,6 +67,7 @@ impl Uc {
                 arguments,
                 environment,
                 stack: exec::STACK,
+                layout: options.layout,
             },
             options.memory,
         )?;

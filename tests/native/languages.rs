@@ -279,6 +279,15 @@ fn programs_are_functions_and_are_copied_where_they_wait_for_their_first_call() 
     );
     assert_eq!(logs(&called), ["stderr: log of /guest/script"]);
 
+    // The machine draws one layout for all programs, so another one's code lies where this one's does.
+    let mapped = "#!/bin/sh\nwhile read -r line; do\n  read -r first rest < /proc/self/maps\n  echo \"{\\\"first\\\":\\\"$first\\\"}\" >&3\ndone\n";
+    let places = ["one", "other"].map(|name| {
+        image.deploy_kind(name, "native:default", mapped, "");
+        result(&image, name, &json!({}))["first"].clone()
+    });
+    assert!(places[0].as_str().is_some_and(|p| p.starts_with("55")));
+    assert_eq!(places[0], places[1]);
+
     // All kinds in one sequence.
     image.deploy(
         "js",

@@ -78,6 +78,8 @@ pub struct Request {
     pub environment: Vec<Vec<u8>>,
     /// The most bytes that its first thread's stack may have (`RLIMIT_STACK`).
     pub stack: u64,
+    /// Random bits for its addresses, if they are not to be drawn.
+    pub layout: Option<u64>,
 }
 
 /// A program in an address space of its own, about to run.
@@ -162,6 +164,7 @@ pub fn load(
         mut arguments,
         environment,
         stack,
+        layout,
     } = request;
     let mut scripts = 0;
     let bytes = loop {
@@ -199,6 +202,9 @@ pub fn load(
     };
     let mut random = [0; 32];
     env.draw(&mut random);
+    if let Some(layout) = layout {
+        random[16..24].copy_from_slice(&layout.to_le_bytes());
+    }
     let root = EbbRef::<dyn GuestCpu>::get().kernel_root();
     let mut space = Space::new(PhysAddr(root), memory).ok_or(Errno::ENOMEM)?;
     let start = Start {

@@ -237,6 +237,7 @@ fn start(
         arguments,
         environment,
         stack,
+        layout: call.uc.options.layout,
     };
     let loaded = exec::load(&call.objects(), &call.world(), request, limit)?;
 

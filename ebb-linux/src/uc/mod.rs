@@ -67,6 +67,9 @@ pub struct Options {
     /// Mappings with far-away hints, which V8 draws at random, are placed next to each other instead. For
     /// programs that are to be cloned: clones then have fewer page tables of their own.
     pub close_mappings: bool,
+    /// The random bits by which the addresses of its programs are varied; drawn for each program if there are none. With the same
+    /// bits code lies where it lies in another UC, and an emulator has translated it.
+    pub layout: Option<u64>,
 }
 
 impl Default for Options {
@@ -83,6 +86,7 @@ impl Default for Options {
             trace: false,
             stdio: Stdio::Machine,
             close_mappings: false,
+            layout: None,
         }
     }
 }
