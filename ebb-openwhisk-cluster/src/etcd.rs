@@ -13,10 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ebb::sync::queue;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::tokio_stream::{self, StreamExt};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -25,16 +27,21 @@ use tonic_prost::ProstCodec;
 use crate::options::EtcdOptions;
 use crate::outside::Outside;
 use crate::proto::{
-    AuthenticateRequest, AuthenticateResponse, DeleteRangeRequest, Done, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest, RangeResponse,
+    AuthenticateRequest, AuthenticateResponse, DeleteRangeRequest, Done, KeyValue,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest,
+    RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
-use crate::seam::Directory;
+use crate::seam::{Change, Directory};
 
 /// How often the lease is kept alive.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// How often it is looked whether all keys are there, and how long it is waited after a failure.
 const LOOK: Duration = Duration::from_secs(1);
+/// Changes that wait for whoever watches.
+const CHANGES: usize = 64;
+/// How often a connection is asked whether it lives, and how long that may take.
+const PING: Duration = Duration::from_secs(10);
 /// How long etcd has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -55,6 +62,10 @@ impl Client {
                 let endpoint = Endpoint::from_shared(format!("http://{}", host.trim()));
                 let wrong = |error| format!("'{host}' is no HOST:PORT of etcd: {error}");
                 let endpoint = endpoint.map_err(wrong)?;
+                // A watch hears nothing for long: pings say whether there is anybody. etcd wants them no closer than five seconds.
+                let endpoint = endpoint
+                    .http2_keep_alive_interval(PING)
+                    .keep_alive_timeout(PING);
                 Ok(endpoint.connect_timeout(PATIENCE).tcp_nodelay(true))
             })
             .collect();
@@ -70,17 +81,23 @@ impl Client {
         token.clone()
     }
 
+    /// Says who asks.
+    fn sign<Q>(&self, request: &mut Request<Q>) -> Result<(), Status> {
+        if let Some(token) = self.token() {
+            let token = MetadataValue::try_from(token);
+            let token = token.map_err(|_| Status::internal("etcd's token is no header"))?;
+            request.metadata_mut().insert("token", token);
+        }
+        Ok(())
+    }
+
     async fn once<Q, R>(&self, path: &'static str, message: Q) -> Result<R, Status>
     where
         Q: Message + 'static,
         R: Message + Default + 'static,
     {
         let mut request = Request::new(message);
-        if let Some(token) = self.token() {
-            let token = MetadataValue::try_from(token);
-            let token = token.map_err(|_| Status::internal("etcd's token is no header"))?;
-            request.metadata_mut().insert("token", token);
-        }
+        self.sign(&mut request)?;
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         let answered = async {
             let ready = grpc.ready().await;
@@ -133,6 +150,49 @@ impl Client {
         self.ask("/etcdserverpb.KV/Range", request).await
     }
 
+    /// Tells what is below a prefix and what becomes of it, until etcd is away or nobody hears.
+    async fn watch(&self, prefix: &str, changes: &queue::Sender<Change>) -> Result<(), Status> {
+        let (key, range_end) = (Vec::from(prefix), after(prefix));
+        let there = self.range(RangeRequest {
+            key: key.clone(),
+            range_end: range_end.clone(),
+            count_only: false,
+        });
+        let there = there.await?;
+        for kv in there.kvs {
+            tell(changes, &kv, true).await;
+        }
+        let create = WatchCreateRequest {
+            key,
+            range_end,
+            start_revision: there.header.map_or(0, |header| header.revision + 1),
+        };
+        let create = WatchRequest {
+            create: Some(create),
+        };
+        // A watch lasts as long as the stream of requests.
+        let requests = tokio_stream::once(create).chain(tokio_stream::pending());
+        let mut request = Request::new(requests);
+        self.sign(&mut request)?;
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let ready = grpc.ready().await;
+        ready.map_err(|error| Status::unavailable(format!("{error}")))?;
+        let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
+        let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
+        let mut told = grpc.streaming(request, path, codec).await?.into_inner();
+        while let Some(response) = told.message().await? {
+            if response.canceled || changes.is_closed() {
+                break;
+            }
+            for event in response.events {
+                if let Some(kv) = &event.kv {
+                    tell(changes, kv, event.kind == 0).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn grant(&self, seconds: u32) -> Result<i64, Status> {
         let ttl = i64::from(seconds);
         let granted: LeaseGrantResponse = self
@@ -152,6 +212,22 @@ fn once<Q: Message + 'static>(
     request: Request<Q>,
 ) -> Request<impl tonic::codegen::tokio_stream::Stream<Item = Q> + Send + 'static> {
     request.map(tonic::codegen::tokio_stream::once)
+}
+
+/// Tells of a key. When many wait to be told, the connection waits as well.
+async fn tell(changes: &queue::Sender<Change>, kv: &KeyValue, is_there: bool) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut change = Change {
+        key: text(&kv.key),
+        value: is_there.then(|| text(&kv.value)),
+    };
+    while let Err(refused) = changes.push(change) {
+        if changes.is_closed() {
+            return;
+        }
+        change = refused.into_inner();
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// What is to be.
@@ -254,6 +330,19 @@ impl Directory for Etcd {
         Ok(kvs
             .filter_map(|kv| String::from_utf8(kv.value).ok())
             .collect())
+    }
+
+    fn watch(&self, prefix: &str) -> queue::Receiver<Change> {
+        let (changes, hear) = queue::queue(CHANGES);
+        let (client, prefix) = (self.client.clone(), prefix.to_owned());
+        self.outside.spawn(async move {
+            while !changes.is_closed() {
+                // What has failed is told by what keeps the lease.
+                let _ = client.watch(&prefix, &changes).await;
+                sleep(LOOK).await;
+            }
+        });
+        hear
     }
 
     async fn count(&self, prefix: &str) -> Result<u64, String> {

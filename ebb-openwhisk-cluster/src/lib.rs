@@ -20,6 +20,7 @@
 //! - `invoker`: messages in, acknowledgements and records out
 //! - `health`: how well it is, in scheduler mode
 //! - `pool`: containers that ask schedulers for activations
+//! - `warm`: connections to schedulers
 //! - `kafka`, `couchdb`: the real bus and database
 //! - `options`: the command line and the environment
 //! - `outside`: a thread for what wants tokio
@@ -58,6 +59,7 @@ pub mod records;
 pub mod seam;
 pub mod service;
 pub mod size;
+pub mod warm;
 
 pub use options::{Command, HELP, Options};
 pub use service::Service;

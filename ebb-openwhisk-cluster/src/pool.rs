@@ -750,30 +750,6 @@ where
         }
     }
 
-    /// Opens connections to the schedulers that there are, so that the first container need not (`warmUp`).
-    pub async fn warm_up(self: Rc<Self>) {
-        let Ok(states) = self.directory.below(&self.keys.schedulers()).await else {
-            return;
-        };
-        for state in states {
-            let endpoints = Json::parse(&state).ok().and_then(|s| s.to_object());
-            let endpoints = endpoints.and_then(|s| Some(s.get("endpoints")?.as_str().to_owned()));
-            let Some(Ok(at)) = endpoints.map(|text| Endpoint::parse(&text)) else {
-                continue;
-            };
-            let transaction = Transaction::new("sid_warmUp", epoch_ms());
-            let request = Fetch {
-                transaction: transaction.to_json().as_str().into(),
-                namespace: "whisk.system".into(),
-                action: r#"{"path":"whisk.system","name":"warmUp"}"#.into(),
-                revision: "null".into(),
-                ..Fetch::default()
-            };
-            // It answers that there is nothing.
-            let _ = time::timeout(SECOND, self.schedulers.fetch(&at, request)).await;
-        }
-    }
-
     /// What containers there are: `TotalContainerPoolState`.
     pub fn state(&self) -> Json {
         let containers = self.containers.borrow();

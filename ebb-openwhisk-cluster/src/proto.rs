@@ -99,15 +99,70 @@ pub struct KeyValue {
     pub lease: i64,
 }
 
+/// `etcdserverpb.ResponseHeader`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ResponseHeader {
+    /// How many changes there have been.
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+}
+
 /// `etcdserverpb.RangeResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RangeResponse {
+    /// When that was.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
     /// What there is.
     #[prost(message, repeated, tag = "2")]
     pub kvs: Vec<KeyValue>,
     /// How many there are.
     #[prost(int64, tag = "4")]
     pub count: i64,
+}
+
+/// `etcdserverpb.WatchRequest`, of which there is one kind here.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchRequest {
+    /// What is to be watched.
+    #[prost(message, optional, tag = "1")]
+    pub create: Option<WatchCreateRequest>,
+}
+
+/// `etcdserverpb.WatchCreateRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchCreateRequest {
+    /// The first key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// The key after the last.
+    #[prost(bytes = "vec", tag = "2")]
+    pub range_end: Vec<u8>,
+    /// The first change that is told.
+    #[prost(int64, tag = "3")]
+    pub start_revision: i64,
+}
+
+/// `etcdserverpb.WatchResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchResponse {
+    /// Nothing more will be told.
+    #[prost(bool, tag = "4")]
+    pub canceled: bool,
+    /// What has changed.
+    #[prost(message, repeated, tag = "11")]
+    pub events: Vec<Event>,
+}
+
+/// `mvccpb.Event`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Event {
+    /// 0 for a key that was put, 1 for one that went.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    /// The key.
+    #[prost(message, optional, tag = "2")]
+    pub kv: Option<KeyValue>,
 }
 
 /// `etcdserverpb.PutRequest`.

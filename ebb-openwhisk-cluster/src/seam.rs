@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use ebb::sync::queue;
 use ebb_invoker::back_end::Unanswered;
 use ebb_openwhisk::call::{Call, CallOutcome};
 use ebb_openwhisk::json::{Json, Object};
@@ -108,6 +109,15 @@ pub trait Engine {
     fn forget(&self, revision: u64);
 }
 
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub key: String,
+    /// Its value; `None` when it is not there any more.
+    pub value: Option<String>,
+}
+
 /// Where invokers and schedulers find each other.
 pub trait Directory {
     /// This is to be there, with the invoker's lease. Nothing waits for it; it comes to pass when the directory can be reached.
@@ -118,6 +128,9 @@ pub trait Directory {
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<String>, String>>;
     /// The values of all keys that begin so.
     fn below(&self, prefix: &str) -> impl Future<Output = Result<Vec<String>, String>>;
+    /// What is below a prefix, and from then on what becomes of it. When the directory was away what is there is told again, and
+    /// what went meanwhile is not told.
+    fn watch(&self, prefix: &str) -> queue::Receiver<Change>;
     /// How many keys begin so.
     fn count(&self, prefix: &str) -> impl Future<Output = Result<u64, String>>;
 }

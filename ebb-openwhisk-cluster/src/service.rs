@@ -210,19 +210,20 @@ fn serve_schedulers(
     scheduler: SchedulerOptions,
     probe: Probe,
 ) -> Result<(JoinHandle<()>, Etcd), String> {
-    use crate::{grpc::Grpc, keys::Keys, outside::Outside, pool::Pool};
+    use crate::{grpc::Grpc, keys::Keys, outside::Outside, pool::Pool, warm::warm_schedulers};
     let outside = Outside::start()?;
     let keys = Keys::new(&scheduler.pool.cluster, &invoker.settings().id);
     let etcd = Etcd::start(&outside, &scheduler.etcd, keys.lease())?;
+    let grpc = Grpc::new(&outside);
+    drop(spawn(warm_schedulers(etcd.clone(), grpc.clone(), keys)));
     let pool = Pool::new(
         Rc::clone(invoker),
         etcd.clone(),
-        Grpc::new(&outside),
+        grpc,
         scheduler.pool,
         probe,
     );
     drop(spawn(Rc::clone(&pool).attend()));
-    drop(spawn(Rc::clone(&pool).warm_up()));
     let feed = Rc::clone(feed);
     let serving = spawn(async move { pool.serve(feed).await });
     Ok((serving, etcd))
