@@ -19,7 +19,7 @@ use ebb::sync::{oneshot, queue};
 use ebb::time;
 use ebb_openwhisk::json::Json;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{
     ClientConfig, FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel,
 };
@@ -192,31 +192,59 @@ impl Bus for Kafka {
     }
 }
 
-/// Makes a topic as the reference does (`KafkaMessagingProvider.scala`, `ensureTopic`), if it is not there.
+/// How long brokers may take to say what topics there are, or to make one.
+const TOPICS: Duration = Duration::from_secs(30);
+
+/// Makes a topic as the reference does (`KafkaMessagingProvider.scala`, `ensureTopic`), if it is not there: who may use a topic need not
+/// be allowed to make some.
 ///
 /// # Errors
 /// What the brokers say.
 pub async fn ensure_topic(brokers: &Brokers, name: &str) -> Result<(), String> {
     let admin: AdminClient<_> = AdminClient::from_config(&brokers.config(&[], &HashMap::new()))
         .map_err(|error| format!("the client for Kafka: {error}"))?;
-    let bytes = brokers.message_bytes.to_string();
-    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(brokers.replication))
-        .set("segment.bytes", "536870912")
-        .set("retention.bytes", "1073741824")
-        .set("retention.ms", "172800000")
-        .set("max.message.bytes", &bytes);
-    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(30)));
-    let made = admin.create_topics([&topic], &options).await;
     let refused = |why: String| {
         format!(
             "the topic {name} cannot be made by {}: {why}; is that a broker, and may this invoker make topics?",
             brokers.hosts
         )
     };
+    let admin = Arc::new(admin);
+    if is_there(&admin, name).await.map_err(&refused)? {
+        return Ok(());
+    }
+    let bytes = brokers.message_bytes.to_string();
+    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(brokers.replication))
+        .set("segment.bytes", "536870912")
+        .set("retention.bytes", "1073741824")
+        .set("retention.ms", "172800000")
+        .set("max.message.bytes", &bytes);
+    let options = AdminOptions::new().request_timeout(Some(TOPICS));
+    let made = admin.create_topics([&topic], &options).await;
     match made.map_err(|error| refused(format!("{error}")))?.pop() {
         None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(refused(format!("{code}"))),
     }
+}
+
+/// Whether brokers tell of a topic when they are asked for all: naming it would make it, on some with several partitions.
+async fn is_there(
+    admin: &Arc<AdminClient<DefaultClientContext>>,
+    name: &str,
+) -> Result<bool, String> {
+    let (tell, told) = oneshot::channel();
+    let (admin, name) = (Arc::clone(admin), name.to_owned());
+    // It blocks.
+    let asks = move || {
+        let topics = admin.inner().fetch_metadata(None, TOPICS);
+        let _ = tell.send(topics.map(|all| all.topics().iter().any(|t| t.name() == name)));
+    };
+    std::thread::Builder::new()
+        .name("whisk topics".into())
+        .spawn(asks)
+        .map_err(|error| format!("a thread: {error}"))?;
+    let told = told.await.map_err(|_| String::from("its thread ended"))?;
+    told.map_err(|error| format!("{error}"))
 }
 
 /// What the thread that polls and the core that runs share.

@@ -97,6 +97,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("/usr/lib/grub/i386-pc", &["grub-pc-bin"]),
     ("/usr/lib/grub/x86_64-efi", &["grub-efi-amd64-bin"]),
     ("ip", &["iproute2"]),
+    ("kcat", &["kcat"]),
     ("mformat", &["mtools"]),
     ("/usr/share/ovmf/OVMF.fd", &["ovmf"]),
     ("lsof", &["lsof"]),

@@ -1,13 +1,16 @@
 //! What tests and benches share: images that are built once and booted ([`cargo`], [`Image`]), a network of a test's own
-//! ([`lan`]), clients ([`client`]), chance that repeats ([`Random`]),
-//! and the programs that tests need ([`tools`]).
+//! ([`lan`]), clients ([`client`]), the parts of an OpenWhisk ([`broker`], [`couch`]), chance that repeats ([`Random`]), and the
+//! programs that tests need ([`tools`]).
 
+pub mod broker;
 pub mod cargo;
 pub mod client;
+pub mod couch;
 pub mod durable;
 mod image;
 pub mod invoker;
 pub mod lan;
+pub mod npm;
 pub mod openwhisk;
 mod random;
 pub mod tasks;

@@ -34,6 +34,7 @@ const ALL: &[&str] = &[
     "qemu-img",
     "xorriso",
     "ip",
+    "kcat",
     "/usr/include/event2",
     "lsof",
     "make",

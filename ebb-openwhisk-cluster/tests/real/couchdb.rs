@@ -4,12 +4,25 @@ use std::time::Duration;
 
 use ebb_hosted::Config;
 use ebb_openwhisk::json::Json;
-use ebb_openwhisk_cluster::couchdb::CouchDb;
+use ebb_openwhisk_cluster::couchdb::{CouchDb, CouchDbOptions};
 use ebb_openwhisk_cluster::seam::{Store, StoreError};
 use serde_json::{Value, json};
 
-use crate::couch::{Couch, Fault};
+use test_support::couch::{Couch, Fault};
+
 use crate::messages::action;
+
+fn options(couch: &Couch) -> CouchDbOptions {
+    CouchDbOptions {
+        host: "127.0.0.1".into(),
+        port: couch.address().port(),
+        username: "whisk".into(),
+        password: "secret".into(),
+        entities: "whisks".into(),
+        activations: "activations".into(),
+        subjects: "subjects".into(),
+    }
+}
 
 fn with_couch(test: impl AsyncFnOnce(&Couch, &CouchDb) + Send + 'static) {
     let couch = Couch::start();
@@ -19,7 +32,7 @@ fn with_couch(test: impl AsyncFnOnce(&Couch, &CouchDb) + Send + 'static) {
             pin: false,
         },
         async move || {
-            let client = CouchDb::with_patience(couch.options(), Duration::from_millis(500));
+            let client = CouchDb::with_patience(options(&couch), Duration::from_millis(500));
             test(&couch, &client).await;
         },
     );
@@ -125,7 +138,7 @@ fn a_database_that_is_busy_silent_or_cut_off_is_told_of_and_asked_again_later() 
 fn a_database_that_is_not_there_is_told_with_its_address() {
     with_couch(async |_, _| {
         let nowhere = Couch::start();
-        let mut options = nowhere.options();
+        let mut options = options(&nowhere);
         // Nothing listens on a port that was just given back.
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
         options.port = port.expect("a port").port();

@@ -18,9 +18,11 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 const MOMENT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
+/// librdkafka's mock.
+pub type Cluster = MockCluster<'static, DefaultProducerContext>;
 
-fn on_a_cluster(test: impl AsyncFnOnce(&Cluster, &Brokers) + Send + 'static) {
+/// Runs a test with a cluster of one broker that has an invoker's topics.
+pub fn on_a_cluster(test: impl AsyncFnOnce(&Cluster, &Brokers) + Send + 'static) {
     ebb_hosted::run(
         &Config {
             cores: 1,
@@ -28,7 +30,7 @@ fn on_a_cluster(test: impl AsyncFnOnce(&Cluster, &Brokers) + Send + 'static) {
         },
         async move || {
             let cluster = MockCluster::new(1).expect("a mock of a cluster");
-            for topic in ["invoker0", "completed0"] {
+            for topic in ["invoker0", "completed0", "completed7", "health", "events"] {
                 cluster.create_topic(topic, 1, 1).expect("a topic");
             }
             let mut brokers = Brokers::at(&cluster.bootstrap_servers());

@@ -6,10 +6,12 @@
 use ebb_invoker_hosted as _;
 use ebb_launch as _;
 
-mod broker;
-mod couch;
+mod controller;
 mod couchdb;
+mod eyes;
+mod faults;
 mod kafka;
+mod machines;
 mod messages;
 mod program;
 mod running;

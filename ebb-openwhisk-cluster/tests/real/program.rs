@@ -1,85 +1,22 @@
 //! The whole program: a broker, a database, functions in Node. The test plays the controller.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ebb::time;
 use ebb_hosted::Config;
 use ebb_openwhisk::json::Json;
-use ebb_openwhisk_cluster::counts::Counts;
-use ebb_openwhisk_cluster::kafka::{Brokers, Kafka, KafkaFeed, ensure_topic};
-use ebb_openwhisk_cluster::seam::{Bus, Feed};
-use serde_json::{Value, json};
+use ebb_openwhisk_cluster::seam::Bus;
+use serde_json::json;
+use test_support::{
+    broker::Broker,
+    couch::{Couch, Fault},
+};
 
-use crate::broker::Broker;
-use crate::couch::Couch;
+use crate::controller::Controller;
 use crate::messages::{action, completions, id, message, once_each};
 use crate::running::Running;
 
-/// The controller, and what it has been told.
-struct Controller {
-    kafka: Kafka,
-    completed: KafkaFeed,
-    health: KafkaFeed,
-    told: Vec<Value>,
-}
-
-impl Controller {
-    async fn new(broker: &Broker) -> Self {
-        let mut brokers = Brokers::at(&broker.address.to_string());
-        brokers
-            .consumer
-            .insert("fetch.wait.max.ms".into(), "50".into());
-        for topic in ["invoker0", "completed0", "health"] {
-            ensure_topic(&brokers, topic).await.expect("a topic");
-        }
-        let counts = Arc::new(Counts::default());
-        let feed = |topic| KafkaFeed::subscribe(&brokers, topic, 100_000, &counts).expect("a feed");
-        Self {
-            kafka: Kafka::new(&brokers).expect("a producer"),
-            completed: feed("completed0"),
-            health: feed("health"),
-            told: Vec::new(),
-        }
-    }
-
-    async fn send(&self, message: &Value) {
-        let json = Json::parse(&message.to_string()).expect("JSON");
-        self.kafka
-            .send("invoker0", &json)
-            .await
-            .expect("the broker takes it");
-    }
-
-    async fn ping(&self) -> Value {
-        let ping = time::timeout(Duration::from_secs(40), self.health.next()).await;
-        let ping = ping.expect("in time").expect("a ping");
-        serde_json::from_slice(&ping).expect("JSON")
-    }
-
-    /// Reads on until so many slots have been freed since the last call, and looks a moment longer.
-    async fn hear(&mut self, completed: usize) -> Vec<Value> {
-        let began = Instant::now();
-        let mut told = Vec::new();
-        loop {
-            let freed: usize = completions(&told).values().sum();
-            let patience = if freed < completed { 60 } else { 1 };
-            match time::timeout(Duration::from_secs(patience), self.completed.next()).await {
-                Ok(Some(message)) => told.push(serde_json::from_slice(&message).expect("JSON")),
-                _ if freed < completed => {
-                    panic!("{freed} of {completed} after {:?}", began.elapsed())
-                }
-                _ => break,
-            }
-        }
-        self.told.extend(told.iter().cloned());
-        told
-    }
-}
-
-fn with_parts(test: impl AsyncFnOnce(&Broker, &Couch) + Send + 'static) {
+pub fn with_parts(test: impl AsyncFnOnce(&Broker, &Couch) + Send + 'static) {
     test_support::needs!("node", "/usr/bin/python3");
     let Some(broker) = Broker::start() else {
         return;
@@ -101,8 +38,8 @@ fn with_parts(test: impl AsyncFnOnce(&Broker, &Couch) + Send + 'static) {
 #[test]
 fn functions_run_for_a_controller_from_the_health_check_to_the_drain() {
     with_parts(async |broker, couch| {
-        let mut controller = Controller::new(broker).await;
-        let running = Running::start(broker, couch);
+        let controller = Controller::new(&broker.address).await;
+        let running = Running::start(&broker.address, &couch.url());
         let ping = controller.ping().await;
         assert_eq!(ping["isEnabled"], true);
         assert_eq!(ping["name"]["userMemory"], "1024 MB");
@@ -182,11 +119,11 @@ fn functions_run_for_a_controller_from_the_health_check_to_the_drain() {
 #[test]
 fn what_is_in_the_topic_survives_a_killed_invoker_and_what_ran_is_not_run_again() {
     with_parts(async |broker, couch| {
-        let mut controller = Controller::new(broker).await;
+        let controller = Controller::new(&broker.address).await;
         let slow =
             "const main = x => new Promise(done => setTimeout(() => done({ n: x.n }), 1500))";
         let revision = couch.put_action(&action("slow", &slow.into()));
-        let running = Running::start(broker, couch);
+        let running = Running::start(&broker.address, &couch.url());
         controller.ping().await;
         // Eight may run at once (1 GB); the others wait in the topic.
         for number in 0..20 {
@@ -207,7 +144,7 @@ fn what_is_in_the_topic_survives_a_killed_invoker_and_what_ran_is_not_run_again(
         }
         running.signal("-KILL");
         drop(running);
-        let again = Running::start(broker, couch);
+        let again = Running::start(&broker.address, &couch.url());
         // The first eight were committed when they were taken: their controller frees their slots when their time is up. (`CommonLoadBalancer.scala`)
         let told = controller.hear(12).await;
         let expected: std::collections::BTreeMap<String, usize> =
@@ -222,15 +159,15 @@ fn what_is_in_the_topic_survives_a_killed_invoker_and_what_ran_is_not_run_again(
 #[ignore = "takes long; a test below has as many"]
 fn many_activations_of_many_functions_end_in_one_completion_each() {
     with_parts(async |broker, couch| {
-        let mut controller = Controller::new(broker).await;
-        let running = Running::start(broker, couch);
+        let controller = Controller::new(&broker.address).await;
+        let running = Running::start(&broker.address, &couch.url());
         let mut revisions = Vec::new();
         for function in 0..5 {
             let code = format!("const main = x => ({{ n: x.n, function: {function} }})");
             revisions.push(couch.put_action(&action(&format!("f{function}"), &code.into())));
         }
-        couch.fail("_bulk_docs", crate::couch::Fault::Status(503));
-        couch.fail("PUT", crate::couch::Fault::Status(503));
+        couch.fail("_bulk_docs", Fault::Status(503));
+        couch.fail("PUT", Fault::Status(503));
         controller
             .kafka
             .send("invoker0", &Json::text("nothing"))
@@ -262,106 +199,5 @@ fn many_activations_of_many_functions_end_in_one_completion_each() {
         running.signal("-TERM");
         assert_eq!(running.ended(), Some(0));
         assert_eq!(couch.records().len(), 100);
-    });
-}
-
-#[test]
-#[ignore = "the machines of the test below"]
-fn machine_process() {
-    if std::env::var("EBB_OPTIONS").is_ok() {
-        let one_core = Config {
-            cores: 1,
-            pin: false,
-        };
-        let served = ebb_hosted::run(&one_core, async || {
-            ebb_invoker_machines::serve_machine().await
-        });
-        served.expect("it joins");
-    }
-}
-
-/// A program that is a machine, whatever its arguments are.
-fn machine_program() -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let program = test_support::scratch("machine-of-the-whisk-invoker");
-    let own = std::env::current_exe().expect("the path of this program");
-    let text = format!(
-        "#!/bin/sh\nexec '{}' --ignored --exact --nocapture program::machine_process\n",
-        own.display()
-    );
-    std::fs::write(&program, text).expect("it can be written");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
-        .expect("it is there");
-    program
-}
-
-/// The processes that began with a word of their command line.
-fn processes_of(parent: u32) -> Vec<u32> {
-    let children = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &parent.to_string()])
-        .output();
-    let children = children.expect("ps runs").stdout;
-    let children = String::from_utf8(children).expect("text");
-    children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
-}
-
-#[test]
-fn a_machine_that_dies_with_a_hundred_activations_ends_each_in_one_completion() {
-    with_parts(async |broker, couch| {
-        test_support::needs!("ps");
-        let mut controller = Controller::new(broker).await;
-        let program = machine_program();
-        let program = program.to_str().expect("a path");
-        let options = ["--memory", "16G", "--machines", "2", "--image", program];
-        let running = Running::with(broker, couch, &options);
-        controller.ping().await;
-        let code = "const main = x => new Promise(done => setTimeout(() => done({ n: x.n, pid: process.pid }), 3000))";
-        let mut revisions = Vec::new();
-        for function in 0..4 {
-            revisions.push(couch.put_action(&action(&format!("s{function}"), &code.into())));
-        }
-        for number in 0..100 {
-            let name = format!("s{}", number % 4);
-            let asked = message(number, &name, &revisions[number % 4], true);
-            controller.send(&asked).await;
-        }
-        let began = Instant::now();
-        while !running
-            .http("GET /metrics")
-            .contains("ebb_whisk_running 100\n")
-        {
-            assert!(began.elapsed() < Duration::from_secs(60), "not all run");
-            time::sleep(Duration::from_millis(20)).await;
-        }
-        let machines = processes_of(running.process());
-        assert_eq!(machines.len(), 2, "{machines:?}");
-        let killed = Command::new("kill")
-            .args(["-KILL", &machines[0].to_string()])
-            .status();
-        assert!(killed.expect("kill runs").success());
-        let told = controller.hear(100).await;
-        assert_eq!(completions(&told), once_each(100));
-        let lost = told.iter().filter(|t| t["isSystemError"] == true).count();
-        assert!((1..100).contains(&lost), "{lost} were lost");
-        for told in told.iter().filter(|t| t["isSystemError"] == false) {
-            assert!(told.get("instance").is_some());
-        }
-        // Another one takes its place.
-        let began = Instant::now();
-        while processes_of(running.process()).len() < 2 {
-            assert!(began.elapsed() < Duration::from_secs(60), "no other one");
-            time::sleep(Duration::from_millis(50)).await;
-        }
-        controller
-            .send(&message(100, "s0", &revisions[0], true))
-            .await;
-        let told = controller.hear(1).await;
-        assert_eq!(told[0]["response"]["response"]["statusCode"], 0, "{told:?}");
-        running.signal("-TERM");
-        assert_eq!(running.ended(), Some(0));
-        assert_eq!(couch.records().len(), 101);
     });
 }

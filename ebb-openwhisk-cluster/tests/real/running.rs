@@ -1,14 +1,12 @@
 //! The program, as a process.
 #![allow(dead_code, reason = "several test programs have this file")]
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
-
-use crate::broker::Broker;
-use crate::couch::Couch;
 
 /// What this test was built with, too.
 const FEATURES: &[&str] = match cfg!(feature = "scheduler") {
@@ -52,15 +50,26 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(broker: &Broker, couch: &Couch) -> Self {
+    /// With a broker and a database at these addresses.
+    pub fn start(broker: &impl Display, couch: &str) -> Self {
         Self::with(broker, couch, &[])
     }
 
     /// With further options.
-    pub fn with(broker: &Broker, couch: &Couch, options: &[&str]) -> Self {
+    pub fn with(broker: &impl Display, couch: &str, options: &[&str]) -> Self {
+        Self::set(broker, couch, options, &[])
+    }
+
+    /// And with variables of the environment.
+    pub fn set(
+        broker: &impl Display,
+        couch: &str,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(built())
-            .args(["--id", "0", "--kafka", &broker.address.to_string()])
-            .args(["--couchdb", &couch.url(), "--memory", "1G", "--port", "0"])
+            .args(["--id", "0", "--kafka", &broker.to_string()])
+            .args(["--couchdb", couch, "--memory", "1G", "--port", "0"])
             .args(options)
             .env("CONFIG_whisk_kafka_consumer_fetchMaxWaitMs", "50")
             .env(
@@ -76,6 +85,7 @@ impl Running {
             .env("CONFIG_whisk_kafka_consumer_sessionTimeoutMs", "6000")
             .env("CONFIG_whisk_kafka_consumer_heartbeatIntervalMs", "1000")
             .env("EBB_CORES", "1")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the invoker starts");
@@ -91,6 +101,24 @@ impl Running {
             lines.for_each(|line| println!("| {}", line.unwrap_or_default()))
         });
         Self { child, port }
+    }
+
+    /// KiB of its memory.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.expect("a number of kB")
+    }
+
+    /// One of its figures.
+    pub fn figure(&self, name: &str) -> f64 {
+        let metrics = self.http("GET /metrics");
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
     }
 
     /// The number of its process.

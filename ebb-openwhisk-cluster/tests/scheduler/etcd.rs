@@ -242,6 +242,33 @@ fn a_lost_lease_a_lost_key_and_an_etcd_that_was_away_cost_nothing_that_is_to_be_
 }
 
 #[test]
+fn a_watch_tells_what_is_there_and_what_becomes_of_it_and_goes_on_when_etcd_was_away() {
+    with_etcd(async |mut server, etcd| {
+        server.put("w/a", "1");
+        let mut changes = etcd.watch("w/");
+        let mut next = async || {
+            let change = time::timeout(Duration::from_secs(20), changes.recv()).await;
+            let change = change.expect("in time").expect("it goes on");
+            (change.key, change.value)
+        };
+        let change = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        assert_eq!(next().await, change("w/a", Some("1")));
+        server.put("w/b", "2");
+        server.put("x/b", "nobody watches this");
+        server.put("w/a", "3");
+        server.remove("w/b");
+        assert_eq!(next().await, change("w/b", Some("2")));
+        assert_eq!(next().await, change("w/a", Some("3")));
+        assert_eq!(next().await, change("w/b", None));
+        server.restart(Duration::ZERO);
+        // What is there is told again.
+        assert_eq!(next().await, change("w/a", Some("3")));
+        server.put("w/c", "4");
+        assert_eq!(next().await, change("w/c", Some("4")));
+    });
+}
+
+#[test]
 fn an_etcd_that_wants_to_know_who_asks_is_told_again_when_its_token_has_ended() {
     test_support::needs!("etcd");
     let mut server = EtcdServer::start();

@@ -5,14 +5,10 @@
 use ebb_invoker_hosted as _;
 use ebb_launch as _;
 
-#[path = "../real/broker.rs"]
-mod broker;
-#[path = "../real/couch.rs"]
-#[allow(dead_code, reason = "the database's faults are tested elsewhere")]
-mod couch;
 mod etcd;
+mod life;
 #[path = "../real/messages.rs"]
-#[allow(dead_code, reason = "as above")]
+#[allow(dead_code, reason = "what the real test uses of it")]
 mod messages;
 #[path = "../real/running.rs"]
 mod running;

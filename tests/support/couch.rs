@@ -9,7 +9,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ebb_openwhisk_cluster::couchdb::CouchDbOptions;
 use serde_json::{Value, json};
 
 /// What the next request meets.
@@ -23,10 +22,12 @@ pub enum Fault {
     Cut,
 }
 
+/// What it has and was asked.
 #[derive(Default)]
 pub struct State {
     documents: BTreeMap<String, Value>,
     attachments: BTreeMap<String, Vec<u8>>,
+    /// The namespaces of the view.
     pub blocked: Vec<String>,
     /// Faults, each with what must be in the request's line for it.
     faults: Vec<(String, Fault)>,
@@ -45,6 +46,10 @@ pub struct Couch {
 const WHO: &str = "Basic d2hpc2s6c2VjcmV0"; // whisk:secret
 
 impl Couch {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When there is no port for it.
     pub fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -60,27 +65,28 @@ impl Couch {
         Self { state, address }
     }
 
-    pub fn options(&self) -> CouchDbOptions {
-        CouchDbOptions {
-            host: "127.0.0.1".into(),
-            port: self.address.port(),
-            username: "whisk".into(),
-            password: "secret".into(),
-            entities: "whisks".into(),
-            activations: "activations".into(),
-            subjects: "subjects".into(),
-        }
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
+    /// The same, with who may ask.
     pub fn url(&self) -> String {
         format!("http://whisk:secret@{}", self.address)
     }
 
+    /// What it has.
+    ///
+    /// # Panics
+    /// When one of its threads has.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic")
     }
 
     /// Stores an action; its revision comes back.
+    ///
+    /// # Panics
+    /// When the document has no `_id`.
     pub fn put_action(&self, document: &Value) -> String {
         let key = format!("whisks/{}", document["_id"].as_str().expect("an id"));
         let mut state = self.state();
@@ -93,6 +99,13 @@ impl Couch {
         revision
     }
 
+    /// Says what the limits of a namespace are.
+    pub fn put_limits(&self, namespace: &str, limits: &Value) {
+        let key = format!("subjects/{namespace}/limits");
+        self.state().documents.insert(key, limits.clone());
+    }
+
+    /// Stores an attachment.
     pub fn put_attachment(&self, id: &str, name: &str, bytes: &[u8]) {
         let key = format!("whisks/{id}/{name}");
         self.state().attachments.insert(key, bytes.to_vec());
@@ -103,6 +116,7 @@ impl Couch {
         self.state().faults.push((line.into(), fault));
     }
 
+    /// The records that it was given, by their ids.
     pub fn records(&self) -> BTreeMap<String, Value> {
         let state = self.state();
         let of_records = state.documents.iter().filter_map(|(key, document)| {
@@ -114,6 +128,7 @@ impl Couch {
         of_records.collect()
     }
 
+    /// Connections that were made to it.
     pub fn connections(&self) -> usize {
         self.state().connections
     }
