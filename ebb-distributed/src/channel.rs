@@ -452,14 +452,17 @@ impl Channel {
         }
     }
 
-    /// Nothing is to be done now: gives back what the next record can make again, if records are rare.
-    pub fn rest(&mut self, now_ns: u64) {
-        if let State::Open(open) = &mut self.state
-            && open.pace.is_idle(now_ns)
-        {
+    /// Nothing is to be done now: gives back what the next record can make again, if records are rare. Says whether they are.
+    pub fn rest(&mut self, now_ns: u64) -> bool {
+        let State::Open(open) = &mut self.state else {
+            return false;
+        };
+        let is_idle = open.pace.is_idle(now_ns);
+        if is_idle {
             open.seals.rest();
             open.opens.rest();
         }
+        is_idle
     }
 }
 

@@ -32,6 +32,13 @@ use crate::{
 /// Bytes of a frame above which room for it is made as soon as its length is known.
 const GROWS: usize = 16 << 10;
 
+/// Makes anew what is empty, without the memory that it keeps.
+pub(crate) fn give_back<T: Default>(of: &mut T, is_empty: impl FnOnce(&T) -> bool) {
+    if is_empty(of) {
+        *of = T::default();
+    }
+}
+
 /// Takes plaintext into a connection's input.
 struct Receiving<'a>(&'a mut Connection, u64);
 
@@ -385,6 +392,18 @@ impl Connection {
             self.heard_ns
                 .saturating_add(heartbeat_ns.min(self.limits.death_ns)),
         )
+    }
+
+    /// Gives back the memory of what is empty: an empty map keeps the node of its last entry, with room for eleven.
+    pub fn rest(&mut self) {
+        give_back(&mut self.flights, BTreeMap::is_empty);
+        give_back(&mut self.running, BTreeMap::is_empty);
+        give_back(&mut self.deadlines, BTreeSet::is_empty);
+        give_back(&mut self.waiting, VecDeque::is_empty);
+        give_back(&mut self.output, VecDeque::is_empty);
+        give_back(&mut self.events, VecDeque::is_empty);
+        give_back(&mut self.input, |input| input.is_empty());
+        give_back(&mut self.tail, |tail| tail.is_empty());
     }
 
     /// The next bytes for the transport. What this has returned counts as sent.

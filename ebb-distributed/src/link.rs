@@ -24,7 +24,7 @@ use ebb_runtime::{
 
 use crate::{
     channel::Channel,
-    connection::{Closed, Connection, Event, ItemError, Request},
+    connection::{Closed, Connection, Event, ItemError, Request, give_back},
     failure::Failure,
     frame::{Payload, STREAM_DOWN, STREAM_UP, Status},
     service::{self, GiveItems, Incoming, TakeItems},
@@ -506,11 +506,23 @@ impl Driver<'_> {
             if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx).is_ready() {
                 continue;
             }
-            self.channel.rest(Instant::now().as_nanos());
+            self.rest();
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Nothing is to be done now. A node has many links, most of which only wait.
+    fn rest(&mut self) {
+        if !self.channel.rest(Instant::now().as_nanos()) {
+            return;
+        }
+        self.link.connection.borrow_mut().rest();
+        give_back(&mut *self.link.waiting.borrow_mut(), BTreeMap::is_empty);
+        give_back(&mut *self.link.handlers.borrow_mut(), BTreeMap::is_empty);
+        give_back(&mut self.out, VecDeque::is_empty);
+        give_back(&mut self.sealed, Vec::is_empty);
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
