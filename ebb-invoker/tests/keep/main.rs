@@ -1,6 +1,7 @@
 //! The platform's state through power cuts, on a disk that drops, reorders and tears what was not flushed: every answered change is there,
 //! nothing half, nothing that was not asked for. `EBB_KEEP="FIRST COUNT"` takes other seeds.
 
+mod clock;
 mod full;
 mod load;
 mod power;
