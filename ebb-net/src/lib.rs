@@ -18,6 +18,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
+mod lend;
 mod outside;
 mod stream;
 pub mod tcp;

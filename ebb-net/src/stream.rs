@@ -12,7 +12,7 @@ use core::{
 
 use bytes::Bytes;
 
-use crate::{Error, Interest, Ready, Result, tcp::Shutdown, tcp::TcpStream};
+use crate::{Error, Interest, Ready, Result, lend, tcp::Shutdown, tcp::TcpStream};
 
 /// What lies over a TCP connection and carries bytes both ways in its own form.
 pub trait Layer {
@@ -88,17 +88,7 @@ impl Stream {
             Self::Tcp(stream) => return stream.try_recv_with(f),
             Self::Layered(layer) => layer,
         };
-        let mut f = Some(f);
-        let mut result = None;
-        layer.try_receive(&mut |bytes| match f.take() {
-            Some(f) => {
-                let (consumed, value) = f(bytes);
-                result = Some(value);
-                consumed.min(bytes.len())
-            }
-            None => 0,
-        })?;
-        Ok(result)
+        lend::once(|sink| layer.try_receive(sink), f)
     }
 
     /// Waits for bytes and copies them out; 0 at the end of the stream (or for an empty buffer).
@@ -111,8 +101,7 @@ impl Stream {
         }
         let got = self
             .recv_with(|bytes| {
-                let n = bytes.len().min(buffer.len());
-                buffer[..n].copy_from_slice(&bytes[..n]);
+                let n = lend::copy(bytes, buffer);
                 (n, n)
             })
             .await?;

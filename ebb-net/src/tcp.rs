@@ -35,7 +35,7 @@ use ebb::{CoreId, RemoteHandle, cores, spawn, spawn_on};
 
 use crate::{
     BindAddress, Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpInfo, TcpOption,
-    backend::stack,
+    backend::stack, lend,
 };
 
 /// Which direction of a connection to end.
@@ -341,17 +341,7 @@ impl TcpStream {
     /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
     #[inline]
     pub fn try_recv_with<R>(&self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<Option<R>> {
-        let mut f = Some(f);
-        let mut result = None;
-        stack().tcp_receive(self.socket.id, &mut |bytes| match f.take() {
-            Some(f) => {
-                let (consumed, value) = f(bytes);
-                result = Some(value);
-                consumed.min(bytes.len())
-            }
-            None => 0,
-        })?;
-        Ok(result)
+        lend::once(|sink| stack().tcp_receive(self.socket.id, sink), f)
     }
 
     /// As [`read`](Self::read), without waiting.
@@ -362,8 +352,7 @@ impl TcpStream {
         let mut filled = 0;
         while filled < buffer.len() {
             let step = self.try_recv_with(|bytes| {
-                let n = bytes.len().min(buffer.len() - filled);
-                buffer[filled..filled + n].copy_from_slice(&bytes[..n]);
+                let n = lend::copy(bytes, &mut buffer[filled..]);
                 (n, n)
             });
             match step {
@@ -381,11 +370,7 @@ impl TcpStream {
     /// # Errors
     /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
     pub fn try_peek(&self, buffer: &mut [u8]) -> Result<usize> {
-        let peeked = self.try_recv_with(|bytes| {
-            let n = bytes.len().min(buffer.len());
-            buffer[..n].copy_from_slice(&bytes[..n]);
-            (0, n)
-        })?;
+        let peeked = self.try_recv_with(|bytes| (0, lend::copy(bytes, buffer)))?;
         Ok(peeked.unwrap_or(0))
     }
 
