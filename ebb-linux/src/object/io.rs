@@ -184,16 +184,18 @@ pub(crate) fn put_some(sink: &mut dyn Sink, bytes: &[u8]) -> Result<usize> {
     }
 }
 
-/// Stores zeros, `most` at most.
-pub(crate) fn fill_zero(sink: &mut dyn Sink, most: usize) -> Result<usize> {
-    static ZERO: [u8; 4096] = [0; 4096];
-    let total = sink.remaining().min(most);
+/// Moves `total` bytes piece by piece: `piece` is told how many have been moved, and says how many the next one has and how many of
+/// these it has moved. The first that was not moved whole is the last; without any byte that is `EFAULT`.
+#[inline]
+pub(crate) fn in_pieces(
+    total: usize,
+    mut piece: impl FnMut(usize) -> (usize, usize),
+) -> Result<usize> {
     let mut done = 0;
     while done < total {
-        let want = (total - done).min(ZERO.len());
-        let n = sink.put(&ZERO[..want]);
-        done += n;
-        if n < want {
+        let (wanted, moved) = piece(done);
+        done += moved;
+        if moved < wanted {
             return if done == 0 {
                 Err(Errno::EFAULT)
             } else {
@@ -202,6 +204,16 @@ pub(crate) fn fill_zero(sink: &mut dyn Sink, most: usize) -> Result<usize> {
         }
     }
     Ok(done)
+}
+
+/// Stores zeros, `most` at most.
+pub(crate) fn fill_zero(sink: &mut dyn Sink, most: usize) -> Result<usize> {
+    static ZERO: [u8; 4096] = [0; 4096];
+    let total = sink.remaining().min(most);
+    in_pieces(total, |done| {
+        let want = (total - done).min(ZERO.len());
+        (want, sink.put(&ZERO[..want]))
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use ebb_runtime::{EbbRef, platform::Environment};
 use crate::object::{
     arena::wrong,
     errno::{Errno, Result},
-    io::{Sink, Source},
+    io::{Sink, Source, in_pieces},
 };
 
 /// Bytes in a page.
@@ -195,22 +195,12 @@ impl PageBudget {
 #[inline(never)]
 fn read_shared(shared: &Shared, pos: u64, total: usize, sink: &mut dyn Sink) -> Result<usize> {
     let mut buffer = [0; PAGE];
-    let mut done = 0;
-    while done < total {
+    in_pieces(total, |done| {
         let at = pos + done as u64;
         let want = (total - done).min(PAGE - (at % PAGE as u64) as usize);
         shared.read(at, &mut buffer[..want]);
-        let n = sink.put(&buffer[..want]);
-        done += n;
-        if n < want {
-            return if done == 0 {
-                Err(Errno::EFAULT)
-            } else {
-                Ok(done)
-            };
-        }
-    }
-    Ok(done)
+        (want, sink.put(&buffer[..want]))
+    })
 }
 
 /// Writes to a file whose pages are mapped, and says in `size` how long it is.
@@ -414,8 +404,7 @@ impl FileData {
         if let Some(shared) = &self.shared {
             return read_shared(shared, pos, total, sink);
         }
-        let mut done = 0;
-        while done < total {
+        in_pieces(total, |done| {
             let at = pos + done as u64;
             let (index, offset) = (at / PAGE as u64, (at % PAGE as u64) as usize);
             let want = (total - done).min(PAGE - offset);
@@ -427,17 +416,8 @@ impl FileData {
                 },
             };
             let want = want.min(bytes.len());
-            let n = sink.put(&bytes[..want]);
-            done += n;
-            if n < want {
-                return if done == 0 {
-                    Err(Errno::EFAULT)
-                } else {
-                    Ok(done)
-                };
-            }
-        }
-        Ok(done)
+            (want, sink.put(&bytes[..want]))
+        })
     }
 
     /// Writes at `pos`, growing the file. Stops at the first page that cannot be had.
