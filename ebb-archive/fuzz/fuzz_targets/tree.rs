@@ -4,7 +4,13 @@
 
 use std::sync::LazyLock;
 
-use ebb_archive::{Archive, Metadata, PAGE, write::Builder};
+use ebb_archive::{Archive, Metadata, write::Builder};
+
+// This is a workspace of its own, which cannot use a crate of tests.
+#[path = "../../tests/archive/walk.rs"]
+mod walk;
+
+use walk::walk;
 
 static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut builder = Builder::new();
@@ -35,37 +41,6 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     bytes[..layout.table.len()].copy_from_slice(&layout.table);
     bytes
 });
-
-/// Looks at everything, each node once; gives how many there are.
-fn walk(archive: &Archive<'_>) -> u32 {
-    let mut seen = 0;
-    let mut pending = vec![archive.root()];
-    while let Some(node) = pending.pop() {
-        seen += 1;
-        assert!(seen <= archive.entries(), "the tree has a cycle");
-        let _ = (node.data().len(), node.metadata(), node.size());
-        for child in node.children() {
-            assert_eq!(child.parent().index(), node.index());
-            assert_eq!(
-                node.child(child.name()).map(|n| n.index()),
-                Some(child.index())
-            );
-            pending.push(child);
-        }
-        if let Some(target) = node.target() {
-            let _ = archive.resolve(target);
-        }
-        if let Some(pages) = node.pages() {
-            assert!(pages.start % PAGE == 0 && pages.end <= archive.bytes().len() as u64);
-        }
-    }
-    let _ = (
-        archive.arguments().count(),
-        archive.environment().count(),
-        archive.directory(),
-    );
-    seen
-}
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut bytes = SAMPLE.clone();

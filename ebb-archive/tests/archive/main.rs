@@ -1,5 +1,7 @@
 //! What is written is read, and what is not an archive is refused without harm.
 
+mod walk;
+
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,6 +12,8 @@ use ebb_archive::{
     write::{self, Builder},
 };
 use proptest::prelude::*;
+
+use walk::walk;
 
 /// A whole archive in memory.
 fn assemble(builder: Builder, contents: &[&[u8]]) -> Vec<u8> {
@@ -380,43 +384,6 @@ fn each_kind_of_damage_is_told() {
             "{len}"
         );
     }
-}
-
-/// Uses everything that an accepted archive has. Returns how many entries a walk finds.
-fn walk(archive: &Archive<'_>) -> u32 {
-    let mut seen = 0;
-    let mut pending = vec![archive.root()];
-    while let Some(node) = pending.pop() {
-        seen += 1;
-        assert!(seen <= archive.entries(), "the tree has a cycle");
-        let _ = (
-            node.data().len(),
-            node.pages(),
-            node.target(),
-            node.metadata(),
-            node.size(),
-        );
-        for child in node.children() {
-            assert_eq!(child.parent().index(), node.index());
-            assert_eq!(
-                node.child(child.name()).map(|n| n.index()),
-                Some(child.index())
-            );
-            pending.push(child);
-        }
-        if let Some(target) = node.target() {
-            let _ = archive.resolve(target);
-        }
-        if let Some(pages) = node.pages() {
-            assert!(pages.start % PAGE == 0 && pages.end <= archive.bytes().len() as u64);
-        }
-    }
-    let _ = (
-        archive.arguments().count(),
-        archive.environment().count(),
-        archive.directory(),
-    );
-    seen
 }
 
 /// A tree by path: `Some` is a file's data.
