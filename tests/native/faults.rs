@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use test_support::{RUNNER, cargo, needs};
+use test_support::{RUNNER, boot_small, cargo, needs};
 
 struct Ended {
     status: Option<i32>,
@@ -54,19 +54,7 @@ impl Ended {
 }
 
 fn boot(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
-    let output = Command::new(RUNNER)
-        .arg(cargo::program("image-faults"))
-        .args(arguments)
-        .envs([
-            ("EBB_CORES", "2"),
-            ("EBB_MEMORY", "128M"),
-            ("EBB_TIMEOUT", "60"),
-            ("EBB_NET", "none"),
-        ])
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the runner starts");
+    let output = boot_small(&cargo::program("image-faults"), arguments, environment);
     Ended {
         status: output.status.code(),
         console: String::from_utf8_lossy(&output.stdout).into_owned(),

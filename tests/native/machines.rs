@@ -7,26 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use test_support::{RUNNER, Server, cargo, client::connect, needs, scratch};
+use test_support::{Server, boot_small, cargo, client::connect, needs, scratch};
 
 const BOARDS: [&str; 3] = ["q35", "pc", "microvm"];
-
-fn run(image: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    Command::new(RUNNER)
-        .arg(image)
-        .args(arguments)
-        .envs([
-            ("EBB_CORES", "2"),
-            ("EBB_MEMORY", "128M"),
-            ("EBB_TIMEOUT", "60"),
-            ("EBB_NET", "none"),
-            ("EBB_DISK", "none"),
-        ])
-        .envs(settings.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the runner starts")
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -46,10 +29,10 @@ fn assert_said(output: &Output, status: i32, console: &str) {
 fn hello_boots_on_every_board() {
     needs!("qemu-system-x86_64");
     for board in BOARDS {
-        let output = run(&cargo::example("hello"), &[], &[("EBB_MACHINE", board)]);
+        let output = boot_small(&cargo::example("hello"), &[], &[("EBB_MACHINE", board)]);
         assert_said(&output, 0, "hello from core 0\nhello from core 1\n");
     }
-    let refused = run(&cargo::example("hello"), &[], &[("EBB_MACHINE", "virt")]);
+    let refused = boot_small(&cargo::example("hello"), &[], &[("EBB_MACHINE", "virt")]);
     assert_said(&refused, 125, "");
     let messages = text(&refused.stderr);
     assert!(messages.contains("q35, pc or microvm"), "{messages}");
@@ -59,9 +42,7 @@ fn hello_boots_on_every_board() {
 fn the_webserver_answers_on_every_board() {
     needs!("qemu-system-x86_64");
     for board in BOARDS {
-        let settings = [("EBB_CORES", "2"), ("EBB_MACHINE", board)];
-        let example = cargo::example("webserver");
-        let image = Server::boot(&example, &[], 80, "serving HTTP on ", &settings);
+        let image = Server::webserver(&[("EBB_MACHINE", board)]);
         // Each request is an interrupt of its own: one that is lost is a request that stays without an answer.
         let mut stream = BufReader::new(connect(image.address));
         for _ in 0..300 {
@@ -101,7 +82,7 @@ fn a_store_is_the_same_on_every_board_and_disks_keep_their_order() {
     let both = format!("{},size=64M;{},size=64M", first.display(), second.display());
     let store = |board: &str, disks: &str, arguments: &[&str]| {
         let settings = [("EBB_MACHINE", board), ("EBB_DISK", disks)];
-        run(&cargo::example("store"), arguments, &settings)
+        boot_small(&cargo::example("store"), arguments, &settings)
     };
     // The machine's devices come after the arguments on a microvm's command line: `put` would not take one more.
     let put = store("microvm", &both, &["put", "greeting", "hello"]);
@@ -122,7 +103,7 @@ fn a_store_is_the_same_on_every_board_and_disks_keep_their_order() {
 fn a_device_that_cannot_be_used_is_named_with_the_reason() {
     needs!("qemu-system-x86_64");
     let store = |settings: &[(&str, &str)]| {
-        let output = run(&cargo::example("store"), &["list"], settings);
+        let output = boot_small(&cargo::example("store"), &["list"], settings);
         assert_said(&output, 1, "there is no disk: EBB_DISK=FILE names one\n");
         text(&output.stderr)
     };
@@ -148,7 +129,7 @@ fn a_device_that_cannot_be_used_is_named_with_the_reason() {
     }
 
     let malformed = [("EBB_OPTIONS", "virtio_mmio.device=4K@0xd0000000")];
-    let refused = run(&cargo::example("hello"), &[], &malformed);
+    let refused = boot_small(&cargo::example("hello"), &[], &malformed);
     let said = text(&refused.stdout);
     assert_eq!(refused.status.code(), Some(78), "{said}");
     assert!(said.contains("SIZE@ADDRESS:LINE"), "{said}");
@@ -164,7 +145,7 @@ fn of_several_network_cards_one_is_used_and_it_is_said_which() {
             ("EBB_QEMU_ARGS", more),
             ("EBB_TIMEOUT", "5"),
         ];
-        text(&run(&cargo::example("echo"), &[], &settings).stderr)
+        text(&boot_small(&cargo::example("echo"), &[], &settings).stderr)
     };
     let lines = |said: &str, what: &str| said.lines().filter(|l| l.contains(what)).count();
     for (board, driver, place) in [

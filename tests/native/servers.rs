@@ -11,14 +11,7 @@ use test_support::{
 #[test]
 fn the_webserver_answers_curl_and_wrk() {
     needs!("qemu-system-x86_64");
-    let settings = [("EBB_CORES", "2")];
-    let image = Server::boot(
-        &cargo::example("webserver"),
-        &[],
-        80,
-        "serving HTTP on ",
-        &settings,
-    );
+    let image = Server::webserver(&[]);
     let at = |path: &str| format!("http://{}{path}", image.address);
     let curl = |arguments: &[&str]| program("curl", &[&["-sS", "-m", "20"], arguments].concat());
     let Some(page) = curl(&["-f", &at("/")]) else {

@@ -152,14 +152,7 @@ fn a_process_writes_its_time_line_too() {
 #[test]
 fn the_webserver_shows_its_time_line_on_a_page() {
     needs!("qemu-system-x86_64", "curl");
-    let settings = [("EBB_CORES", "2"), ("EBB_OPTIONS", "trace-ring=512")];
-    let image = Server::boot(
-        &cargo::example("webserver"),
-        &[],
-        80,
-        "serving HTTP on ",
-        &settings,
-    );
+    let image = Server::webserver(&[("EBB_OPTIONS", "trace-ring=512")]);
     let url = format!("http://{}/trace", image.address);
     for _ in 0..2 {
         let text = program("curl", &["-fsS", "-m", "20", &url]).expect("curl is there");

@@ -8,13 +8,13 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
 
-use crate::{RUNNER, signal};
+use crate::{RUNNER, cargo, signal};
 
 /// How long an image may take until it says what is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -27,6 +27,24 @@ pub fn runner(program: &Path, memory: &str, limit_s: u32) -> Command {
         .env("EBB_MEMORY", memory)
         .env("EBB_TIMEOUT", limit_s.to_string());
     command
+}
+
+/// Boots a small machine of two cores, without network and disk unless the settings say otherwise, and waits for its end.
+///
+/// # Panics
+/// When there is no runner.
+pub fn boot_small(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    runner(program, "128M", 60)
+        .args(arguments)
+        .envs([
+            ("EBB_CORES", "2"),
+            ("EBB_NET", "none"),
+            ("EBB_DISK", "none"),
+        ])
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the runner starts")
 }
 
 /// An image that runs.
@@ -198,6 +216,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// Boots the example `webserver` on two cores.
+    ///
+    /// # Panics
+    /// When the image ends before it serves.
+    pub fn webserver(settings: &[(&str, &str)]) -> Self {
+        let settings = [&[("EBB_CORES", "2")], settings].concat();
+        let program = cargo::example("webserver");
+        Self::boot(&program, &[], 80, "serving HTTP on ", &settings)
+    }
+
     /// Boots `program` with these arguments, forwards a port, and waits until it has its address and has said `says`.
     ///
     /// # Panics
