@@ -206,95 +206,103 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
         b"append" => return storage(words, Verb::Append),
         b"prepend" => return storage(words, Verb::Prepend),
         b"cas" => return storage(words, Verb::Cas(0)),
-        b"incr" | b"decr" => {
-            let (Some(key), Some(delta)) = (words.next(), words.next()) else {
-                return refuse("ERROR");
-            };
-            check(key)?;
-            let Some(delta) = number(delta) else {
-                return refuse("CLIENT_ERROR invalid numeric delta argument");
-            };
-            Command::Add {
-                key,
-                delta,
-                decrement: name == b"decr",
-                reply: words.reply(),
-            }
-        }
-        b"touch" => {
-            let (Some(key), Some(expires)) = (words.next(), words.next()) else {
-                return refuse("ERROR");
-            };
-            check(key)?;
-            let Some(expires) = time(expires) else {
-                return refuse("CLIENT_ERROR invalid exptime argument");
-            };
-            let reply = words.reply();
-            Command::Touch {
-                key,
-                expires,
-                reply,
-            }
-        }
-        b"delete" => {
-            let Some(key) = words.next() else {
-                return refuse("ERROR");
-            };
-            check(key)?;
-            let reply = match (words.next(), words.next()) {
-                (None, _) | (Some(b"0"), None) => true,
-                (Some(b"noreply"), None) | (Some(b"0"), Some(b"noreply")) => false,
-                _ => {
-                    return refuse(
-                        "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]",
-                    );
-                }
-            };
-            Command::Delete { key, reply }
-        }
-        b"flush_all" => match words.next() {
-            None => Command::Flush {
-                delay: 0,
-                reply: true,
-            },
-            Some(b"noreply") => Command::Flush {
-                delay: 0,
-                reply: false,
-            },
-            Some(delay) => match time(delay) {
-                Some(delay) => Command::Flush {
-                    delay,
-                    reply: words.reply(),
-                },
-                None => return refuse("CLIENT_ERROR invalid exptime argument"),
-            },
-        },
+        b"incr" | b"decr" => return addition(words, name == b"decr"),
+        b"touch" => return touch(words),
+        b"delete" => return deletion(words),
+        b"flush_all" => return flush(words),
         b"stats" => match words.next() {
             Some(b"noreply") => return refuse("ERROR"),
             topic => Command::Stats(topic.unwrap_or_default()),
         },
         b"version" => Command::Version,
-        b"verbosity" => match (words.next(), words.next(), words.next()) {
-            (Some(b"noreply"), None, _) => Command::Verbosity { reply: false },
-            (Some(level), last, None) if number(level).is_some() => Command::Verbosity {
-                reply: last != Some(b"noreply"),
-            },
-            (Some(_), None, _) => return refuse(BAD_FORMAT),
-            _ => return refuse("ERROR"),
-        },
+        b"verbosity" => return verbosity(words),
         b"quit" => Command::Quit,
         // A request line of HTTP, from a lost client or from one that somebody abuses (cross-protocol request forgery):
         // its further lines may well be commands, so memcached hangs up, and so does this.
-        _ if line
-            .rsplit(|b| *b == b' ')
-            .find(|w| !w.is_empty())
-            .is_some_and(|w| w.starts_with(b"HTTP/")) =>
-        {
-            Command::Quit
-        }
+        _ if is_of_http(line) => Command::Quit,
         _ => return refuse("ERROR"),
     };
     Ok(command)
+}
+
+fn is_of_http(line: &[u8]) -> bool {
+    let mut words = line.rsplit(|b| *b == b' ').filter(|word| !word.is_empty());
+    words.next().is_some_and(|last| last.starts_with(b"HTTP/"))
+}
+
+/// What follows `incr` and `decr`.
+fn addition<'a>(mut words: Words<'a>, decrement: bool) -> Result<Command<'a>, Refusal> {
+    let (Some(key), Some(delta)) = (words.next(), words.next()) else {
+        return refuse("ERROR");
+    };
+    check(key)?;
+    let Some(delta) = number(delta) else {
+        return refuse("CLIENT_ERROR invalid numeric delta argument");
+    };
+    Ok(Command::Add {
+        key,
+        delta,
+        decrement,
+        reply: words.reply(),
+    })
+}
+
+/// What follows `touch`.
+fn touch<'a>(mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+    let (Some(key), Some(expires)) = (words.next(), words.next()) else {
+        return refuse("ERROR");
+    };
+    check(key)?;
+    let Some(expires) = time(expires) else {
+        return refuse("CLIENT_ERROR invalid exptime argument");
+    };
+    let reply = words.reply();
+    Ok(Command::Touch {
+        key,
+        expires,
+        reply,
+    })
+}
+
+/// What follows `delete`.
+fn deletion<'a>(mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+    let Some(key) = words.next() else {
+        return refuse("ERROR");
+    };
+    check(key)?;
+    let reply = match (words.next(), words.next()) {
+        (None, _) | (Some(b"0"), None) => true,
+        (Some(b"noreply"), None) | (Some(b"0"), Some(b"noreply")) => false,
+        _ => {
+            return refuse("CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]");
+        }
+    };
+    Ok(Command::Delete { key, reply })
+}
+
+/// What follows `flush_all`.
+fn flush<'a>(mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+    let (delay, reply) = match words.next() {
+        None => (0, true),
+        Some(b"noreply") => (0, false),
+        Some(delay) => match time(delay) {
+            Some(delay) => (delay, words.reply()),
+            None => return refuse("CLIENT_ERROR invalid exptime argument"),
+        },
+    };
+    Ok(Command::Flush { delay, reply })
+}
+
+/// What follows `verbosity`.
+fn verbosity<'a>(mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+    match (words.next(), words.next(), words.next()) {
+        (Some(b"noreply"), None, _) => Ok(Command::Verbosity { reply: false }),
+        (Some(level), last, None) if number(level).is_some() => Ok(Command::Verbosity {
+            reply: last != Some(b"noreply"),
+        }),
+        (Some(_), None, _) => refuse(BAD_FORMAT),
+        _ => refuse("ERROR"),
+    }
 }
 
 fn check(key: &[u8]) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! The order in which the machine comes up. Each step's time goes into the boot timeline.
 
-use crate::memory_map::{self, Kind};
+use crate::memory_map::{self, Kind, Region};
 use crate::options::{Options, Timeline};
 use crate::pvh::{Bad, Handover};
 use crate::{
@@ -44,6 +44,43 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
     memcpy::init();
     console::init();
     timeline::mark("console");
+    read_handover(info, magic);
+    let handover = handover();
+    let options = Options::parse(handover.command_line())
+        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
+    OPTIONS.call_once(|| options);
+    inspect::begin(&options);
+    clock::set_launched(options.launched_ms);
+    let home = check_memory(handover);
+    let (_, image_end) = paging::image();
+    let (start, end) =
+        memory_map::largest_gap((image_end, home.end().min(1 << 30)), &handover.modules);
+    memory_map::set_early(start, end);
+    interrupts::init();
+    // SAFETY: once, here.
+    unsafe { paging::init(handover.map(), cpu::has_gib_pages()) }
+        .unwrap_or_else(|_| no_memory("page tables"));
+    timeline::mark("paging");
+
+    find_apic(&options);
+    let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
+    block.apic = apic::registers();
+    // SAFETY: core 0's own block.
+    unsafe { cpu::enter(block, interrupts::load) };
+    apic::init();
+    block.apic_id = apic::id();
+    let block: &'static cpu::CpuBlock = block;
+    cpu::publish(block, 0);
+    timeline::mark("core-0");
+    // SAFETY: the new stack is mapped and unused; `on_own_stack` does not return.
+    unsafe {
+        asm!("mov rsp, {stack}", "xor ebp, ebp", "call {next}", "ud2",
+            stack = in(reg) block.stacks[0].top, next = sym on_own_stack, in("rdi") block, options(noreturn));
+    }
+}
+
+/// Takes down what the loader says, or refuses it.
+fn read_handover(info: u32, magic: u32) {
     // SAFETY: nobody else runs; `info` came from EBX; the first page tables map the first 4 GiB.
     let read = unsafe {
         let handover = &mut *HANDOVER.0.get();
@@ -76,12 +113,10 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
             ),
         ),
     }
-    let handover = handover();
-    let options = Options::parse(handover.command_line())
-        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
-    OPTIONS.call_once(|| options);
-    inspect::begin(&options);
-    clock::set_launched(options.launched_ms);
+}
+
+/// Refuses to start in too little memory; gives the region that the image is in.
+fn check_memory(handover: &Handover) -> &Region {
     let (image_start, image_end) = paging::image();
     let usable: u64 = handover
         .map()
@@ -111,15 +146,11 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
             ),
         );
     }
-    let (start, end) =
-        memory_map::largest_gap((image_end, home.end().min(1 << 30)), &handover.modules);
-    memory_map::set_early(start, end);
-    interrupts::init();
-    // SAFETY: once, here.
-    unsafe { paging::init(handover.map(), cpu::has_gib_pages()) }
-        .unwrap_or_else(|_| no_memory("page tables"));
-    timeline::mark("paging");
+    home
+}
 
+/// Refuses to start without a local APIC.
+fn find_apic(options: &Options) {
     match apic::find(options.x2apic, options.deadline_timer) {
         Ok(()) => {}
         Err(apic::Bad::None) => fault::refuse(
@@ -129,20 +160,6 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
             ),
         ),
         Err(apic::Bad::OutOfFrames) => no_memory("the local APIC's mapping"),
-    }
-    let block = cpu::new_block(0).unwrap_or_else(|_| no_memory("core 0"));
-    block.apic = apic::registers();
-    // SAFETY: core 0's own block.
-    unsafe { cpu::enter(block, interrupts::load) };
-    apic::init();
-    block.apic_id = apic::id();
-    let block: &'static cpu::CpuBlock = block;
-    cpu::publish(block, 0);
-    timeline::mark("core-0");
-    // SAFETY: the new stack is mapped and unused; `on_own_stack` does not return.
-    unsafe {
-        asm!("mov rsp, {stack}", "xor ebp, ebp", "call {next}", "ud2",
-            stack = in(reg) block.stacks[0].top, next = sym on_own_stack, in("rdi") block, options(noreturn));
     }
 }
 

@@ -66,6 +66,95 @@ fn has_level(socket: &Socket, level: u32) -> bool {
     }
 }
 
+/// An option's value that is a number.
+fn word(value: i32) -> Result<Vec<u8>> {
+    Ok(value.to_le_bytes().to_vec())
+}
+
+/// One that is a `struct timeval`.
+fn time(ns: u64) -> Result<Vec<u8>> {
+    let usec = ns % 1_000_000_000 / 1000;
+    Ok([(ns / 1_000_000_000).to_le_bytes(), usec.to_le_bytes()].concat())
+}
+
+/// An option that is what the guest has set, or was at the beginning.
+fn plain_option(socket: &Socket, level: u32, name: u32) -> Result<Vec<u8>> {
+    word(socket.options.get(level, name).ok_or(Errno::ENOPROTOOPT)?)
+}
+
+/// An option of every socket that follows from the socket alone.
+fn general_option(socket: &Socket, name: u32) -> Result<Vec<u8>> {
+    match name {
+        3 => word(socket.kind.number() as i32),
+        LINGER => {
+            let (on, seconds) = socket.options.linger;
+            Ok([on.to_le_bytes(), seconds.to_le_bytes()].concat())
+        }
+        17 => {
+            // PEERCRED
+            let nobody = Sender {
+                pid: 0,
+                uid: u32::MAX,
+                gid: u32::MAX,
+            };
+            let owner = socket.peer_owner.as_ref();
+            Ok(owner.map_or(nobody, Owner::name).to_bytes())
+        }
+        59 => {
+            // PEERGROUPS
+            let owner = socket.peer_owner.as_ref().ok_or(Errno::ENODATA)?;
+            let groups = owner.who.groups.iter().flat_map(|g| g.to_le_bytes());
+            Ok(groups.collect())
+        }
+        19 => word(1),
+        BINDTOIFINDEX => word(socket.options.device as i32),
+        20 | 66 => time(socket.options.timeouts_ns.0),
+        21 | 67 => time(socket.options.timeouts_ns.1),
+        30 => word(i32::from(socket.state == State::Listening)),
+        38 => word(match (socket.domain, socket.kind) {
+            (Domain::Unix | Domain::Netlink, _) => 0,
+            (_, SocketKind::Stream) => 6,
+            _ => 17,
+        }),
+        39 => word(i32::from(socket.domain.number())),
+        _ => plain_option(socket, SOCKET, name),
+    }
+}
+
+/// `TCP_INFO`: a socket without a connection has a state alone.
+fn tcp_info(env: &dyn Env, socket: &Socket) -> Result<Vec<u8>> {
+    let mut state = socket.tcp_state();
+    let info = match (socket.state, &socket.remote, socket.net) {
+        (State::Connected, Address::Inet(to), Some(net)) => {
+            let network = env.network().ok_or(Errno::ENODEV)?;
+            if network.readiness(net).contains(Events::RDHUP) {
+                // The peer has ended, and it is known only there.
+                state = if socket.no_write { 7 } else { 8 };
+            }
+            TcpInfo {
+                path_mtu: network.path_mtu(to.ip().to_canonical()),
+                ..network.tcp_info(net).unwrap_or_default()
+            }
+        }
+        (State::Connected, ..) => TcpInfo::of_loopback(LOOPBACK_MSS as u32),
+        _ => TcpInfo::default(),
+    };
+    Ok(info.to_bytes(state))
+}
+
+/// Bytes of a full segment of a connection.
+fn segment_size(env: &dyn Env, socket: &Socket) -> Result<i32> {
+    let to = match &socket.remote {
+        Address::Inet(to) => to.ip().to_canonical(),
+        _ => return Err(Errno::ENOTCONN),
+    };
+    let headers = if to.is_ipv4() { 40 } else { 60 };
+    Ok(match (socket.net, env.network()) {
+        (Some(_), Some(network)) => network.path_mtu(to) as i32 - headers,
+        _ => LOOPBACK_MSS,
+    })
+}
+
 impl Objects {
     /// `setsockopt`.
     ///
@@ -231,43 +320,15 @@ impl Objects {
                 Domain::Unix | Domain::Inet => Errno::EOPNOTSUPP,
             });
         }
-        let word = |value: i32| Ok(value.to_le_bytes().to_vec());
-        let time = |ns: u64| {
-            let usec = ns % 1_000_000_000 / 1000;
-            Ok([(ns / 1_000_000_000).to_le_bytes(), usec.to_le_bytes()].concat())
-        };
         match (level, name) {
-            (SOCKET, 3) => word(socket.kind.number() as i32),
             (SOCKET, 4) => {
                 let (error, net) = (socket.error.take(), socket.net);
                 let outside = || env.network().zip(net).and_then(|(n, s)| n.take_error(s));
                 word(error.or_else(outside).map_or(0, Errno::number))
             }
-            (SOCKET, LINGER) => {
-                let (on, seconds) = socket.options.linger;
-                Ok([on.to_le_bytes(), seconds.to_le_bytes()].concat())
-            }
-            (SOCKET, 17) => {
-                // PEERCRED
-                let nobody = Sender {
-                    pid: 0,
-                    uid: u32::MAX,
-                    gid: u32::MAX,
-                };
-                let owner = socket.peer_owner.as_ref();
-                Ok(owner.map_or(nobody, Owner::name).to_bytes())
-            }
-            (SOCKET, 59) => {
-                // PEERGROUPS
-                let owner = socket.peer_owner.as_ref().ok_or(Errno::ENODATA)?;
-                let groups = owner.who.groups.iter().flat_map(|g| g.to_le_bytes());
-                Ok(groups.collect())
-            }
             // COOKIE: a number for each socket.
             (SOCKET, 57) if room < 8 => Err(Errno::EINVAL),
             (SOCKET, 57) => Ok((u64::from(id.index()) + 1).to_le_bytes().to_vec()),
-            (SOCKET, 19) => word(1),
-            (SOCKET, BINDTOIFINDEX) => word(socket.options.device as i32),
             (SOCKET, PEERNAME) => match (&socket.remote, socket.state) {
                 (_, State::Idle | State::Listening | State::Connecting) => Err(Errno::ENOTCONN),
                 _ => {
@@ -277,35 +338,10 @@ impl Objects {
                     (room <= bytes.len()).then_some(bytes).ok_or(Errno::EINVAL)
                 }
             },
-            (SOCKET, 20 | 66) => time(socket.options.timeouts_ns.0),
-            (SOCKET, 21 | 67) => time(socket.options.timeouts_ns.1),
-            (SOCKET, 30) => word(i32::from(socket.state == State::Listening)),
-            (SOCKET, 38) => word(match (socket.domain, socket.kind) {
-                (Domain::Unix | Domain::Netlink, _) => 0,
-                (_, SocketKind::Stream) => 6,
-                _ => 17,
-            }),
-            (SOCKET, 39) => word(i32::from(socket.domain.number())),
-            (TCP, 11) => {
-                // TCP_INFO: a socket without a connection has a state alone.
-                let mut state = socket.tcp_state();
-                let info = match (socket.state, &socket.remote, socket.net) {
-                    (State::Connected, Address::Inet(to), Some(net)) => {
-                        let network = env.network().ok_or(Errno::ENODEV)?;
-                        if network.readiness(net).contains(Events::RDHUP) {
-                            // The peer has ended, and it is known only there.
-                            state = if socket.no_write { 7 } else { 8 };
-                        }
-                        TcpInfo {
-                            path_mtu: network.path_mtu(to.ip().to_canonical()),
-                            ..network.tcp_info(net).unwrap_or_default()
-                        }
-                    }
-                    (State::Connected, ..) => TcpInfo::of_loopback(LOOPBACK_MSS as u32),
-                    _ => TcpInfo::default(),
-                };
-                Ok(info.to_bytes(state))
-            }
+            (SOCKET, _) => general_option(socket, name),
+            (TCP, 11) => tcp_info(env, socket),
+            (TCP, MAXSEG) if socket.state == State::Connected => word(segment_size(env, socket)?),
+            (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
             // IP_MTU, IPV6_MTU
             (IP, 14) | (IPV6, 24) => match (&socket.remote, socket.state) {
                 (Address::Inet(to), State::Connected) => {
@@ -322,19 +358,7 @@ impl Objects {
                 let found = all.iter().find(|i| i.index == chosen).and_then(|i| i.v4());
                 Ok(found.map_or([0; 4], |(ip, _)| ip.octets()).to_vec())
             }
-            (TCP, MAXSEG) if socket.state == State::Connected => {
-                let to = match &socket.remote {
-                    Address::Inet(to) => to.ip().to_canonical(),
-                    _ => return Err(Errno::ENOTCONN),
-                };
-                let headers = if to.is_ipv4() { 40 } else { 60 };
-                word(match (socket.net, env.network()) {
-                    (Some(_), Some(network)) => network.path_mtu(to) as i32 - headers,
-                    _ => LOOPBACK_MSS,
-                })
-            }
-            (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
-            _ => word(socket.options.get(level, name).ok_or(Errno::ENOPROTOOPT)?),
+            _ => plain_option(socket, level, name),
         }
     }
 
