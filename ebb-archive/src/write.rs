@@ -243,7 +243,7 @@ impl Builder {
 
         // Breadth first, so that the children of each directory stand together.
         let mut entries: Vec<Entry> = Vec::new();
-        let mut contents: BTreeMap<u64, (u64, Vec<usize>)> = BTreeMap::new();
+        let mut contents = Contents::new();
         let mut order: Vec<u64> = Vec::new();
         let mut pending = VecDeque::from([(Vec::new(), Item::Directory(self.root), 0)]);
         let mut known = 1_u64;
@@ -309,25 +309,8 @@ impl Builder {
         }
 
         let names_at = (HEADER + entries.len() * ENTRY) as u64;
-        let mut end = (names_at + names.len() as u64).next_multiple_of(PAGE);
-        let mut files = Vec::new();
-        for content in order {
-            let Some((size, users)) = contents.remove(&content) else {
-                continue;
-            };
-            files.push(Placed {
-                content,
-                offset: end,
-                size,
-            });
-            for user in users {
-                entries[user].place = end;
-            }
-            end = size
-                .checked_next_multiple_of(PAGE)
-                .and_then(|s| end.checked_add(s))
-                .ok_or(Error::TooLarge)?;
-        }
+        let names_end = (names_at + names.len() as u64).next_multiple_of(PAGE);
+        let (files, end) = place_contents(contents, order, names_end, &mut entries)?;
         let header = Header {
             entries: u32::try_from(entries.len()).map_err(|_| Error::TooLarge)?,
             arguments: u32::try_from(self.arguments.len()).map_err(|_| Error::TooLarge)?,
@@ -348,6 +331,37 @@ impl Builder {
             len: end,
         })
     }
+}
+
+/// Of each content its size, and the entries that have it.
+type Contents = BTreeMap<u64, (u64, Vec<usize>)>;
+
+/// Gives contents their places in this order from `end` on, and the entries theirs; gives those, and the end of them all.
+fn place_contents(
+    mut contents: Contents,
+    order: Vec<u64>,
+    mut end: u64,
+    entries: &mut [Entry],
+) -> Result<(Vec<Placed>, u64), Error> {
+    let mut files = Vec::new();
+    for content in order {
+        let Some((size, users)) = contents.remove(&content) else {
+            continue;
+        };
+        files.push(Placed {
+            content,
+            offset: end,
+            size,
+        });
+        for user in users {
+            entries[user].place = end;
+        }
+        end = size
+            .checked_next_multiple_of(PAGE)
+            .and_then(|s| end.checked_add(s))
+            .ok_or(Error::TooLarge)?;
+    }
+    Ok((files, end))
 }
 
 /// Takes over the metadata if only one of them has any.

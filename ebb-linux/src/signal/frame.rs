@@ -36,6 +36,27 @@ fn bytes_of(lines: &[Line]) -> Vec<u8> {
     lines.iter().flat_map(|l| l.0).collect()
 }
 
+/// The registers beside the general ones as a frame has them: the area that XSAVE writes, and what says so.
+fn extended_state(c: &Context) -> Vec<u8> {
+    let mut extended = bytes_of(c.extended());
+    for (i, xmm) in c.xmm.iter().enumerate() {
+        extended[160 + 16 * i..168 + 16 * i].copy_from_slice(&xmm[0].to_le_bytes());
+        extended[168 + 16 * i..176 + 16 * i].copy_from_slice(&xmm[1].to_le_bytes());
+    }
+    let size = extended.len();
+    let components = xsave::components();
+    if components != 0 && size >= LEGACY + HEADER {
+        // XMM may have been initial when the area was written, and are not now.
+        extended[LEGACY] |= 2;
+        extended[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
+        extended[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
+        extended[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&components.to_le_bytes());
+        extended[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&(size as u32).to_le_bytes());
+        extended.extend_from_slice(&MAGIC2.to_le_bytes());
+    }
+    extended
+}
+
 /// Puts a frame on the thread's stack and lets it go on in the handler.
 ///
 /// # Errors
@@ -54,24 +75,8 @@ pub fn push(
     }
     EbbRef::<dyn GuestCpu>::get().save(&mut thread.context);
     thread.context.settle();
-    let mut extended = bytes_of(thread.context.extended());
+    let extended = extended_state(&thread.context);
     let c = &thread.context;
-    for (i, xmm) in c.xmm.iter().enumerate() {
-        extended[160 + 16 * i..168 + 16 * i].copy_from_slice(&xmm[0].to_le_bytes());
-        extended[168 + 16 * i..176 + 16 * i].copy_from_slice(&xmm[1].to_le_bytes());
-    }
-    let size = extended.len();
-    let components = xsave::components();
-    if components != 0 && size >= LEGACY + HEADER {
-        // XMM may have been initial when the area was written, and are not now.
-        extended[LEGACY] |= 2;
-        extended[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
-        extended[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
-        extended[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&components.to_le_bytes());
-        extended[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&(size as u32).to_le_bytes());
-        extended.extend_from_slice(&MAGIC2.to_le_bytes());
-    }
-
     let on_alt = thread.alt_stack.contains(c.rsp);
     let top = if action.flags & SA_ONSTACK != 0 && thread.alt_stack.flags & 2 == 0 && !on_alt {
         thread.alt_stack.start.wrapping_add(thread.alt_stack.size)
@@ -87,7 +92,7 @@ pub fn push(
     let mut put = |word: u64| frame.extend_from_slice(&word.to_le_bytes());
     put(action.restorer);
     // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-    put(u64::from(components != 0) | 2 | 4);
+    put(u64::from(xsave::components() != 0) | 2 | 4);
     put(0);
     put(thread.alt_stack.start);
     put((thread.alt_stack.flags | u32::from(on_alt)).into());

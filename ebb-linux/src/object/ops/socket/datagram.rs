@@ -155,17 +155,7 @@ impl Objects {
                 self.members_within(id, group, canonical(from).ip(), to.port())
             }
         {
-            for member in members {
-                let (limit, from) = (self.socket(member)?.options.receive_buffer(), from);
-                let _ = self.deliver(
-                    member,
-                    limit,
-                    Address::Inet(from),
-                    Vec::new(),
-                    &mut &bytes[..],
-                );
-            }
-            return Ok(());
+            return self.deliver_to(members, from, bytes);
         }
         let Some(target) = target else {
             if is_loopback(to.ip()) && !self.socket(id)?.uses(LO) {
@@ -211,6 +201,16 @@ impl Objects {
             Ok(_) | Err(Errno::EAGAIN) => Ok(()),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Delivers a datagram to members of a group; those that are full lose it.
+    fn deliver_to(&mut self, members: Vec<SocketId>, from: SocketAddr, bytes: &[u8]) -> Result<()> {
+        for member in members {
+            let limit = self.socket(member)?.options.receive_buffer();
+            let from = Address::Inet(from);
+            let _ = self.deliver(member, limit, from, Vec::new(), &mut &bytes[..]);
+        }
+        Ok(())
     }
 
     /// Nobody has the port that a datagram was sent to: a connected sender hears of it, and one that wants to know.

@@ -548,22 +548,8 @@ impl Objects {
             _ => self.take_message(id, sink, flags)?,
         };
         let (len, from, descriptions, mut result_flags, beside) = received;
-        let mut fds = Vec::new();
-        let cloexec = flags.contains(MessageFlags::CMSG_CLOEXEC);
-        result_flags |= flags & MessageFlags::CMSG_CLOEXEC;
-        for desc in descriptions {
-            let fd = match fds.len() < max_fds {
-                true => self.install(desc, cloexec).ok(),
-                false => None,
-            };
-            match fd {
-                Some(fd) => fds.push(fd),
-                None => result_flags |= MessageFlags::CTRUNC,
-            }
-            if !flags.contains(MessageFlags::PEEK) {
-                self.release(desc);
-            }
-        }
+        let (fds, told) = self.take_descriptors(descriptions, max_fds, flags);
+        result_flags |= told;
         let socket = self.socket_mut(id)?;
         let (peer, waiting) = (socket.peer, core::mem::take(&mut socket.waiting));
         if let Some(peer) = peer
@@ -582,6 +568,32 @@ impl Objects {
             sender: beside.sender,
             report: None,
         })
+    }
+
+    /// Gives the guest descriptors that came with a message, as many as it has room for; and what the message's flags say of it.
+    fn take_descriptors(
+        &mut self,
+        descriptions: Vec<DescId>,
+        room: usize,
+        flags: MessageFlags,
+    ) -> (Vec<i32>, MessageFlags) {
+        let mut fds = Vec::new();
+        let mut told = flags & MessageFlags::CMSG_CLOEXEC;
+        let cloexec = !told.is_empty();
+        for desc in descriptions {
+            let fd = match fds.len() < room {
+                true => self.install(desc, cloexec).ok(),
+                false => None,
+            };
+            match fd {
+                Some(fd) => fds.push(fd),
+                None => told |= MessageFlags::CTRUNC,
+            }
+            if !flags.contains(MessageFlags::PEEK) {
+                self.release(desc);
+            }
+        }
+        (fds, told)
     }
 
     fn pay_back(&mut self, id: SocketId, cost: usize) {
