@@ -14,6 +14,7 @@ use test_support::{couch::Couch, npm, scratch};
 
 use crate::controller::Controller;
 use crate::kafka::on_a_cluster;
+use crate::kcat::{consume, produce};
 use crate::messages::{action, completions, id, message, once_each};
 use crate::running::Running;
 
@@ -51,25 +52,6 @@ fn is_all_there(seen: &BTreeMap<String, Vec<Value>>) -> bool {
         && count("events") == 2
 }
 
-/// Runs kcat to its end; what it prints comes back, each line as JSON.
-fn kcat(brokers: &str, arguments: &[&str], input: &str) -> Vec<Value> {
-    let mut child = Command::new("kcat")
-        .args(["-q", "-b", brokers])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("kcat starts");
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("kcat ends");
-    assert!(output.status.success(), "kcat {arguments:?}");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str(line));
-    lines.collect::<Result<_, _>>().expect("JSON")
-}
-
 #[test]
 fn kcat_sends_and_reads_what_is_in_every_topic() {
     test_support::needs!("node", "kcat");
@@ -79,14 +61,10 @@ fn kcat_sends_and_reads_what_is_in_every_topic() {
         let running = Running::set(&brokers.hosts, &couch.url(), &[], &EVENTS);
         let sent = [0, 1].map(|number| message(number, "seen", &revision, number == 0));
         let input: Vec<String> = sent.iter().map(Value::to_string).collect();
-        let produce = ["-P", "-t", "invoker0", "-p", "0"];
-        kcat(&brokers.hosts, &produce, &input.join("\n"));
+        produce(&brokers.hosts, "invoker0", &input.join("\n"));
         let began = Instant::now();
         let seen = loop {
-            let read = TOPICS.map(|topic| {
-                let consume = ["-C", "-t", topic, "-p", "0", "-o", "beginning", "-e"];
-                (topic.to_owned(), kcat(&brokers.hosts, &consume, ""))
-            });
+            let read = TOPICS.map(|topic| (topic.to_owned(), consume(&brokers.hosts, topic)));
             let seen = BTreeMap::from(read);
             if is_all_there(&seen) {
                 break seen;

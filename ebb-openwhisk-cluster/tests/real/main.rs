@@ -11,6 +11,7 @@ mod couchdb;
 mod eyes;
 mod faults;
 mod kafka;
+mod kcat;
 mod machines;
 mod messages;
 mod program;

@@ -6,6 +6,9 @@ use ebb_invoker_hosted as _;
 use ebb_launch as _;
 
 mod etcd;
+mod eyes;
+#[path = "../real/kcat.rs"]
+mod kcat;
 mod life;
 #[path = "../real/messages.rs"]
 #[allow(dead_code, reason = "what the real test uses of it")]
