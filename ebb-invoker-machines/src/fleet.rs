@@ -20,6 +20,8 @@ fn limits() -> Limits {
         frame_bytes: 64 << 20,
         waiting: 16 << 10,
         waiting_bytes: 256 << 20,
+        // Whoever is killed closes its connection. One that is only slow, on a host with more to do than it can, is not to lose its calls.
+        death_ns: 10_000_000_000,
         ..Limits::default()
     }
 }
