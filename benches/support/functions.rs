@@ -60,6 +60,17 @@ impl Client {
         }
     }
 
+    /// Connects to an image whose port is another one here.
+    ///
+    /// # Panics
+    /// When nothing answers.
+    pub fn of_image(address: SocketAddr) -> Self {
+        Self {
+            port: IMAGE,
+            ..Self::new(address)
+        }
+    }
+
     /// What is answered.
     ///
     /// # Errors

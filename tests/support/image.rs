@@ -191,7 +191,10 @@ impl Drop for Image {
 }
 
 /// Processor time of a process and those that it has started, as proc(5) tells it.
-fn processor_time(pid: u32) -> Duration {
+///
+/// # Panics
+/// When there is no such process.
+pub fn processor_time(pid: u32) -> Duration {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
     let stat = read("stat");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
@@ -201,16 +204,21 @@ fn processor_time(pid: u32) -> Duration {
     };
     // Fields 14 and 15 of the file, in hundredths of a second.
     let own = Duration::from_millis(10 * (ticks(11) + ticks(12)));
-    let children = read(&format!("task/{pid}/children"));
-    let children = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
+    // Each thread has those that it has started; one may end meanwhile.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let children = tasks.flatten().flat_map(|task| {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        pids.collect::<Vec<u32>>()
+    });
     own + children.map(processor_time).sum::<Duration>()
 }
 
 /// An image behind QEMU's user networking, one of whose ports is a port of this machine. Takes no root.
 pub struct Server {
-    _image: Image,
+    image: Image,
     /// Where its port is reached.
     pub address: SocketAddr,
 }
@@ -251,8 +259,13 @@ impl Server {
         image.says(" 10.0.2.15/24");
         image.says(says);
         Self {
-            _image: image,
+            image,
             address: ([127, 0, 0, 1], port.expect("a port")).into(),
         }
+    }
+
+    /// The process of its runner.
+    pub fn id(&self) -> u32 {
+        self.image.id()
     }
 }

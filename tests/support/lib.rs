@@ -16,7 +16,7 @@ mod random;
 pub mod tasks;
 pub mod tools;
 
-pub use image::{Image, Server, boot_small, runner};
+pub use image::{Image, Server, boot_small, processor_time, runner};
 pub use random::Random;
 
 /// Boots images and packs archives.

@@ -20,7 +20,7 @@ fn kcat(brokers: &str, arguments: &[&str], input: &str) -> Vec<Value> {
     let output = child.wait_with_output().expect("kcat ends");
     assert!(output.status.success(), "kcat {arguments:?}");
     let text = String::from_utf8(output.stdout).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines = text.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().expect("JSON")
 }
 
