@@ -18,6 +18,8 @@ pub struct Comparison {
     pub only_in_image: Vec<String>,
     /// What failed or was skipped on Linux, with why.
     pub not_on_linux: Vec<(String, Outcome)>,
+    /// What is known to differ and did not, though results of that name passed on Linux.
+    pub outdated: Vec<&'static Known>,
     /// Of `differences`, those that passed when they were run once more.
     pub second_time: Vec<String>,
 }
@@ -43,8 +45,10 @@ pub fn compare(suite: &Suite, tests: &[Test], linux: &[Ran], image: &[Ran]) -> C
         differences: Vec::new(),
         only_in_image: Vec::new(),
         not_on_linux: Vec::new(),
+        outdated: Vec::new(),
         second_time: Vec::new(),
     };
+    let mut alike: Vec<String> = Vec::new();
     for ((test, linux), image) in tests.iter().zip(linux).zip(image) {
         all.tests += 1;
         let here: BTreeMap<_, _> = (suite.results)(test, image).into_iter().collect();
@@ -62,6 +66,7 @@ pub fn compare(suite: &Suite, tests: &[Test], linux: &[Ran], image: &[Ran]) -> C
             all.on_linux += 1;
             if passes {
                 all.in_image += 1;
+                alike.push(name.clone());
                 continue;
             }
             all.differences.push(Difference {
@@ -84,6 +89,9 @@ pub fn compare(suite: &Suite, tests: &[Test], linux: &[Ran], image: &[Ran]) -> C
             });
         }
     }
+    let differs = |known: &Known| all.differences.iter().any(|d| known.is(&d.name));
+    let outdated = |known: &&Known| alike.iter().any(|name| known.is(name)) && !differs(known);
+    all.outdated = suite.known.iter().filter(outdated).collect();
     all
 }
 
@@ -97,6 +105,12 @@ impl Comparison {
     pub fn unexplained(&self) -> impl Iterator<Item = &Difference> {
         let explained = |d: &&Difference| d.why.is_none() && !self.second_time.contains(&d.name);
         self.differences.iter().filter(explained)
+    }
+
+    /// Whether it speaks for the image: what differs has its reason, every reason has what differs, and something passed on
+    /// Linux, since a suite that does not come up there differs in nothing.
+    pub fn holds(&self) -> bool {
+        self.on_linux > 0 && self.unexplained().count() == 0 && self.outdated.is_empty()
     }
 
     /// The row of the table.
@@ -131,6 +145,16 @@ impl Comparison {
                 None => "WITHOUT A REASON",
             };
             let _ = writeln!(text, "  {}: {image}\n      {why}", difference.name);
+        }
+        for known in &self.outdated {
+            let (what, why) = (known.what, known.why);
+            let _ = writeln!(
+                text,
+                "  {what}: passed\n      A REASON WITHOUT A DIFFERENCE: {why}"
+            );
+        }
+        if self.on_linux == 0 {
+            let _ = writeln!(text, "  nothing passed on Linux, so this says nothing");
         }
         let skipped = |o: &Outcome| matches!(o, Outcome::Skipped(_));
         let (skipped, failed): (Vec<_>, Vec<_>) =

@@ -2,12 +2,16 @@
 
 #![expect(dead_code, reason = "what fetches is not asked here")]
 
+#[path = "chapter.rs"]
+mod chapter;
 #[path = "compare.rs"]
 mod compare;
 #[path = "fetch.rs"]
 mod fetch;
 #[path = "suite.rs"]
 mod suite;
+#[path = "suites/mod.rs"]
+mod suites;
 
 use compare::{Comparison, compare};
 use fetch::Source;
@@ -128,4 +132,49 @@ fn a_status_is_passed_skipped_or_failed() {
     test.links.push(("l", "/to".into()));
     test.environment.push("A=b".into());
     assert_eq!(test.line(), "t\tlink:l=/to\tA=b\t/bin/x\ta b");
+}
+
+#[test]
+fn a_reason_that_no_longer_applies_is_a_failure() {
+    let linux = ran("exit:0", "@ one ok\n@ absent_one ok\n@ absent_two ok\n");
+    let some = compared(&linux, &ran("exit:0", "@ one ok\n@ absent_one ok\n"));
+    assert!(some.outdated.is_empty() && some.holds());
+    let none = compared(&linux, &linux);
+    assert_eq!(none.outdated.len(), 1);
+    assert!(!none.holds() && none.details().contains("WITHOUT A DIFFERENCE"));
+    let not_run = compared(&ran("exit:0", "@ one ok\n"), &ran("exit:0", "@ one ok\n"));
+    assert!(not_run.holds(), "a sample need not have it");
+}
+
+#[test]
+fn a_suite_that_does_not_come_up_on_linux_says_nothing() {
+    let broken = ran("exit:1", "no server\n");
+    let all = compared(&broken, &broken);
+    assert_eq!(all.unexplained().count(), 0);
+    assert!(!all.holds(), "{}", all.details());
+}
+
+#[test]
+fn the_chapter_has_the_reasons_that_the_suites_have() {
+    let text = std::fs::read_to_string(chapter::PATH).expect("the chapter is there");
+    let right = chapter::with_reasons(&text, suites::ALL).expect("it has the table");
+    assert!(
+        text == right,
+        "docs/src/conformance.md is out of date: `cargo test -p conformance-tests -- --write` writes it"
+    );
+    for suite in suites::ALL {
+        let row = format!("| `{}` |", suite.name);
+        assert!(text.contains(&row), "the chapter lists no {}", suite.name);
+    }
+}
+
+#[test]
+fn a_whole_run_replaces_its_own_row_of_figures_only() {
+    let text = "## Figures\n\n| suite | n |\n|---|---|\n| `a` 1 | 5 |\n| `ab` 1 | 6 |\n\nmore\n## Next\n| `a` |\n";
+    let said = chapter::with_figures(text, "a", "| `a` 2 | 7 |");
+    assert_eq!(said, Ok(text.replace("| `a` 1 | 5 |", "| `a` 2 | 7 |")));
+    let said = chapter::with_figures(text, "c", "| `c` 2 | 7 |");
+    let added = "| `ab` 1 | 6 |\n| `c` 2 | 7 |";
+    assert_eq!(said, Ok(text.replace("| `ab` 1 | 6 |", added)));
+    assert!(chapter::with_figures("## Other\n", "c", "").is_err());
 }

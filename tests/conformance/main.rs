@@ -8,13 +8,14 @@
 //! cargo test -p conformance-tests -- node --whole        all of it
 //! cargo test -p conformance-tests -- python --only test_os
 //! cargo test -p conformance-tests -- --fetch             fetches and builds, and runs nothing
-//! cargo test -p conformance-tests -- --table             what the last whole runs said, as the book's table
+//! cargo test -p conformance-tests -- --write             brings what the last whole runs said, and the reasons, into the book
 //! ```
 //!
 //! The sources come from packages (Debian, PyPI, npm), once, into `target/tmp/conformance`; nothing of them is kept here. What
 //! the tests of both sides said is left there, beside the log of the build. A test that differs is run once more by itself,
 //! because some measure time and the machine may be busy.
 
+mod chapter;
 mod compare;
 mod fetch;
 mod run;
@@ -24,6 +25,7 @@ mod suites;
 use std::{
     env, fs,
     io::Write,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -35,7 +37,7 @@ use serde_json::json;
 use suite::{Ran, Suite, Test};
 use test_support::{Random, cargo, tools};
 
-const HELP: &str = "cargo test -p conformance-tests -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--table]";
+const HELP: &str = "cargo test -p conformance-tests -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--write]";
 
 /// When a suite's sample takes no further test on one side: six suites on two sides are to take less than two minutes.
 const SHORT: Duration = Duration::from_secs(9);
@@ -100,8 +102,8 @@ impl Asked {
                 "--fetch" => asked.fetch = true,
                 "--seed" => asked.seed = value()?.parse().map_err(|e| format!("--seed: {e}"))?,
                 "--only" => asked.only = value()?.split(',').map(str::to_owned).collect(),
-                "--table" => {
-                    print!("{}", table());
+                "--write" => {
+                    write_chapter()?;
                     return Ok(None);
                 }
                 "--list" => {
@@ -177,10 +179,10 @@ impl Asked {
         let row = compared.row(suite.title);
         println!("{TABLE_HEAD}{row}\n{}", compared.details());
         if self.whole {
-            keep_row(suite, &place, &compared, &row);
+            keep_row(suite, &place, &compared);
         }
         let _ = std::io::stdout().flush();
-        Ok(compared.unexplained().count() == 0)
+        Ok(compared.holds())
     }
 
     fn choose(&self, suite: &Suite, all: Vec<Test>) -> Result<Vec<Test>, Refused> {
@@ -228,34 +230,33 @@ fn keep(place: &Place, tests: &[Test], linux: &[Ran], image: &[Ran]) {
 }
 
 /// Keeps what the table of the book says of a suite.
-fn keep_row(suite: &Suite, place: &Place, compared: &Comparison, row: &str) {
+fn keep_row(suite: &Suite, place: &Place, compared: &Comparison) {
+    let title = format!("`{}` {}", suite.name, place.version);
     let differences: Vec<_> = compared
         .differences
         .iter()
         .map(|d| json!({ "name": d.name, "why": d.why.unwrap_or("") }))
         .collect();
-    let kept = json!({ "row": row, "version": place.version, "differences": differences });
-    let _ = fs::write(
-        fetch::root().join(format!("{}.json", suite.name)),
-        kept.to_string(),
-    );
+    let kept = json!({ "row": compared.row(title.trim_end()), "differences": differences });
+    let _ = fs::write(kept_row(suite), kept.to_string());
 }
 
-/// The rows of the last whole runs.
-fn table() -> String {
-    let mut text = TABLE_HEAD.to_owned();
+fn kept_row(suite: &Suite) -> PathBuf {
+    fetch::root().join(format!("{}.json", suite.name))
+}
+
+/// Brings the rows of the last whole runs and the reasons into the chapter; rows of suites that were not run whole stay.
+fn write_chapter() -> Result<(), String> {
+    let error = |e| format!("{}: {e}", chapter::PATH);
+    let mut text = fs::read_to_string(chapter::PATH).map_err(error)?;
+    text = chapter::with_reasons(&text, suites::ALL)?;
     for suite in suites::ALL {
-        let path = fetch::root().join(format!("{}.json", suite.name));
-        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let kept = fs::read_to_string(kept_row(suite)).unwrap_or_default();
         let kept: serde_json::Value = serde_json::from_str(&kept).unwrap_or_default();
         match kept["row"].as_str() {
-            Some(row) => text += &format!("{row}\n"),
-            None => eprintln!(
-                "conformance: {} has not been run whole ({} is not there)",
-                suite.name,
-                path.display()
-            ),
+            Some(row) => text = chapter::with_figures(&text, suite.name, row)?,
+            None => eprintln!("conformance: {} has not been run whole", suite.name),
         }
     }
-    text
+    fs::write(chapter::PATH, text).map_err(error)
 }

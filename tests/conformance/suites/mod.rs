@@ -4,6 +4,7 @@ mod libuv;
 mod memcached;
 mod node;
 mod own;
+mod postgres;
 mod python;
 mod redis;
 
@@ -19,6 +20,7 @@ pub const ALL: &[&Suite] = &[
     &node::SUITE,
     &memcached::SUITE,
     &redis::SUITE,
+    &postgres::SUITE,
 ];
 
 /// Lines of a manifest for a shell and the programs that scripts expect beside it.
