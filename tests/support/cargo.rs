@@ -64,6 +64,18 @@ fn build(profile: &Path, kind: &str, name: &str) -> PathBuf {
         .env_remove("EBB_PLATFORM")
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
+    // What Cargo tells a test of its package: build scripts are run anew when it differs (ring's looks at the name and the
+    // folder), so the tests of each package would build every image once more.
+    let of_package = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|p| name.starts_with(p))
+    };
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
     match profile.file_name().and_then(|name| name.to_str()) {
         None | Some("debug") => {}
         Some(profile) => drop(command.args(["--profile", profile])),

@@ -13,7 +13,8 @@ pub const SUITE: Suite = Suite {
     needs: &["cc", "make", "pip3", "qemu-system-x86_64"],
     // uvloop's source distribution brings libuv as it is released, with its tests.
     source: Source::Python("uvloop", "0.23.0"),
-    build: "cd vendor/libuv; ./configure --quiet --disable-shared; make --quiet -j2 test/run-tests CFLAGS=-O1",
+    build: "cd vendor/libuv; ./configure --quiet --disable-shared; make --quiet -j2 test/run-tests CFLAGS=-O1
+        sed -n 's/^AC_INIT(\\[libuv\\], \\[\\(.*\\)\\], .*/\\1/p' configure.ac >../../../version",
     tests,
     files: |place| {
         let test = place.source.join("vendor/libuv/test");
