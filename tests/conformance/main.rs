@@ -34,13 +34,13 @@ use compare::{Comparison, compare};
 use fetch::Place;
 use run::{Side, run};
 use serde_json::json;
-use suite::{Ran, Suite, Test};
+use suite::{Suite, Test};
 use test_support::{Random, cargo, tools};
 
 const HELP: &str = "cargo test -p conformance-tests -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--write]";
 
-/// When a suite's sample takes no further test on one side: six suites on two sides are to take less than two minutes.
-const SHORT: Duration = Duration::from_secs(9);
+/// When a suite's sample takes no further test on one side: seven suites on two sides are to take less than two minutes.
+const SHORT: Duration = Duration::from_secs(8);
 
 struct Asked {
     suites: Vec<&'static Suite>,
@@ -150,15 +150,15 @@ impl Asked {
             (false, true) => format!("a sample of {}, seed {}", tests.len(), self.seed),
         };
         println!("\n{}, {part}", suite.title);
-        let both = |tests: &[Test], until: &dyn Fn() -> Option<Instant>| {
-            let linux = run(suite, &place, Side::Linux, tests, until())?;
-            let image = run(suite, &place, Side::Image, &tests[..linux.len()], until())?;
+        let both = |tests: &[Test], until: &dyn Fn() -> Option<Instant>, name: &str| {
+            let linux = run(suite, &place, Side::Linux, tests, until(), name)?;
+            let tests = &tests[..linux.len()];
+            let image = run(suite, &place, Side::Image, tests, until(), name)?;
             Ok::<_, String>((linux, image))
         };
         let short = !self.whole && self.only.is_empty();
         let until = || short.then(|| Instant::now() + SHORT);
-        let (linux, image) = both(&tests, &until).map_err(Refused::Run)?;
-        keep(&place, &tests, &linux, &image);
+        let (linux, image) = both(&tests, &until, "said").map_err(Refused::Run)?;
         let mut compared = compare(suite, &tests, &linux, &image);
         let differs = |test: &Test| {
             let of = compared.unexplained().filter(|d| d.test == test.name);
@@ -167,7 +167,7 @@ impl Asked {
         };
         let again: Vec<Test> = tests.iter().filter_map(differs).collect();
         if !again.is_empty() {
-            let (linux, image) = both(&again, &|| None).map_err(Refused::Run)?;
+            let (linux, image) = both(&again, &|| None, "again").map_err(Refused::Run)?;
             let second = compare(suite, &again, &linux, &image);
             let still = |name: &String| second.differences.iter().any(|d| d.name == *name);
             let differed = compared.differences.iter().map(|d| d.name.clone());
@@ -214,20 +214,6 @@ impl Asked {
 }
 
 const TABLE_HEAD: &str = "| suite | tests | results that pass on Linux | of these in the image | |\n|---|---|---|---|---|\n";
-
-/// Leaves what both sides said to read.
-fn keep(place: &Place, tests: &[Test], linux: &[Ran], image: &[Ran]) {
-    for (name, side) in [("said.linux", linux), ("said.image", image)] {
-        let mut text = String::new();
-        for (test, ran) in tests.iter().zip(side) {
-            text += &format!(
-                "== {} {} {} ms\n{}",
-                test.name, ran.status, ran.took_ms, ran.output
-            );
-        }
-        let _ = fs::write(place.folder.join(name), text);
-    }
-}
 
 /// Keeps what the table of the book says of a suite.
 fn keep_row(suite: &Suite, place: &Place, compared: &Comparison) {

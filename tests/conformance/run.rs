@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    fs::File,
     io::{BufRead, BufReader, Write, stderr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -30,7 +31,24 @@ pub enum Side {
 /// Starts tests; the image brings it along under its own path.
 const EACH: &str = env!("CARGO_BIN_EXE_each");
 
-/// Runs tests one after another until a moment; gives what came of each, in their order, as far as there was time.
+/// What came of the first tests of a list, each of which is told in a file as it comes: a run that is ended leaves them.
+struct Told<'a> {
+    tests: &'a [Test],
+    ran: Vec<Ran>,
+    file: File,
+}
+
+impl Told<'_> {
+    fn push(&mut self, ran: Ran) {
+        let name = self.tests.get(self.ran.len()).map_or("", |t| &t.name);
+        let (status, took, output) = (&ran.status, ran.took_ms, &ran.output);
+        let _ = write!(self.file, "== {name} {status} {took} ms\n{output}");
+        self.ran.push(ran);
+    }
+}
+
+/// Runs tests one after another until a moment; gives what came of each, in their order, as far as there was time. It is in
+/// `NAME.linux` or `NAME.image` of the suite's folder too.
 ///
 /// # Errors
 /// When nothing can be started.
@@ -40,11 +58,13 @@ pub fn run(
     side: Side,
     tests: &[Test],
     until: Option<Instant>,
+    name: &str,
 ) -> Result<Vec<Ran>, String> {
-    let list = place.folder.join(match side {
-        Side::Linux => "list.linux",
-        Side::Image => "list.image",
-    });
+    let suffix = match side {
+        Side::Linux => "linux",
+        Side::Image => "image",
+    };
+    let list = place.folder.join(format!("list.{suffix}"));
     let lines: Vec<String> = tests.iter().map(Test::line).collect();
     fs::write(&list, lines.join("\n") + "\n").map_err(|e| format!("{}: {e}", list.display()))?;
     let archive = match side {
@@ -52,15 +72,20 @@ pub fn run(
         Side::Image => pack(suite, place, &list)?,
     };
     let mut progress = Progress::new(suite, side, tests.len());
-    let mut results: Vec<Ran> = Vec::new();
-    while results.len() < tests.len() {
+    let told = place.folder.join(format!("{name}.{suffix}"));
+    let mut results = Told {
+        tests,
+        ran: Vec::new(),
+        file: File::create(&told).map_err(|e| format!("{}: {e}", told.display()))?,
+    };
+    while results.ran.len() < tests.len() {
         let mut command = match side {
             Side::Linux => Command::new(EACH),
             Side::Image => image(suite, &archive),
         };
         command
             .arg(&list)
-            .arg(results.len().to_string())
+            .arg(results.ran.len().to_string())
             .arg(suite.limit_s.to_string())
             .arg(match side {
                 Side::Linux => place.folder.join("work"),
@@ -70,23 +95,23 @@ pub fn run(
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = command.spawn().map_err(|e| format!("{EACH}: {e}"))?;
-        let before = results.len();
+        let before = results.ran.len();
         let ended = follow(child, suite, until, &mut results, &mut progress);
         match ended {
             Ended::Done => break,
             Ended::OutOfTime => {
-                progress.say(&format!("out of time behind {} tests", results.len()));
+                progress.say(&format!("out of time behind {} tests", results.ran.len()));
                 break;
             }
             Ended::InTest(ran) => results.push(ran),
             // Nothing was started: it will not be otherwise the next time.
-            Ended::Otherwise(why) if results.len() == before => return Err(why),
+            Ended::Otherwise(why) if results.ran.len() == before => return Err(why),
             Ended::Otherwise(_) => {}
         }
     }
     progress.end();
     let _ = fs::remove_dir_all(place.folder.join("work"));
-    Ok(results)
+    Ok(results.ran)
 }
 
 enum Ended {
@@ -103,7 +128,7 @@ fn follow(
     mut child: Child,
     suite: &Suite,
     until: Option<Instant>,
-    results: &mut Vec<Ran>,
+    results: &mut Told,
     progress: &mut Progress,
 ) -> Ended {
     let lines = lines_of(&mut child);
@@ -112,7 +137,7 @@ fn follow(
     let mut beside = String::new();
     let ended = loop {
         let out_of_time = until.is_some_and(|until| Instant::now() > until);
-        if out_of_time && running.is_none() && !results.is_empty() {
+        if out_of_time && running.is_none() && !results.ran.is_empty() {
             break Ended::OutOfTime;
         }
         let (text, of_program) = match lines.recv_timeout(Duration::from_secs(1)) {
@@ -136,7 +161,7 @@ fn follow(
         } else if text == "@@done" {
             break Ended::Done;
         } else if let Some(what) = text.strip_prefix("@@start ") {
-            progress.at(results.len(), what);
+            progress.at(results.ran.len(), what);
             running = Some((Instant::now(), String::new()));
         } else if let Some(what) = text.strip_prefix("@@end ") {
             let mut words = what.split(' ').skip(1);
