@@ -71,6 +71,9 @@ pub fn run(
         Side::Linux => PathBuf::new(),
         Side::Image => pack(suite, place, &list)?,
     };
+    // What a run that was ended has left.
+    let work = place.folder.join("work");
+    let _ = fs::remove_dir_all(&work);
     let mut progress = Progress::new(suite, side, tests.len());
     let told = place.folder.join(format!("{name}.{suffix}"));
     let mut results = Told {
@@ -88,7 +91,7 @@ pub fn run(
             .arg(results.ran.len().to_string())
             .arg(suite.limit_s.to_string())
             .arg(match side {
-                Side::Linux => place.folder.join("work"),
+                Side::Linux => work.clone(),
                 Side::Image => PathBuf::from("/tmp/work"),
             })
             .stdin(Stdio::null())
@@ -110,7 +113,7 @@ pub fn run(
         }
     }
     progress.end();
-    let _ = fs::remove_dir_all(place.folder.join("work"));
+    let _ = fs::remove_dir_all(&work);
     Ok(results.ran)
 }
 
