@@ -114,6 +114,8 @@ fn files(place: &Place) -> Vec<String> {
         "/bin/chown",
         "/etc/passwd",
         "/etc/group",
+        // A zone is a link to it.
+        "/etc/localtime",
         "/etc/nsswitch.conf",
     ];
     lines.extend(files.map(|file| format!("file {file}")));
