@@ -519,6 +519,11 @@ impl Objects {
             _ if socket.error.is_some() => {}
             _ => return Err(Errno::ENOTCONN),
         }
+        // A stream that its peer had ended before it was reset stays at its end: what is told of that is for who writes.
+        let ended = socket.kind == SocketKind::Stream && socket.error == Some(Errno::EPIPE);
+        if ended && socket.inbox.is_empty() {
+            return Ok(Received::default());
+        }
         // Messages come after an error, streams before it.
         if (socket.inbox.is_empty() || socket.kind != SocketKind::Stream)
             && let Some(errno) = socket.error.take()
