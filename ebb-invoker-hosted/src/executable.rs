@@ -26,7 +26,7 @@ fn write(folder: &Path, upload: &Upload) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(&path, &file.bytes)?;
+        fs::write(&path, &*file.bytes)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
     }
     Ok(())

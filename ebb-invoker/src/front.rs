@@ -18,6 +18,7 @@ use crate::body::{BODY_TIME, receive};
 use crate::books::{Books, epoch_ms};
 use crate::convert::{convert, refusal, with_head};
 use crate::dispatch::Running;
+use crate::executable::unpack_ahead;
 use crate::here::Here;
 use crate::invoker::Invoker;
 use crate::parts::{Parts, Receiving};
@@ -152,6 +153,9 @@ async fn call(request: &mut Request<'_>) -> Response {
         Some(changed) => state::answered(changed, step).await,
         None => step,
     };
+    if let (Step::Document(_), Some(code)) = (&step, &code) {
+        unpack_ahead(code);
+    }
     if request.method() != "GET" && request.path().starts_with("/admin/") {
         EbbRef::<Books>::get().tell_weights();
         evict::forget_stale();

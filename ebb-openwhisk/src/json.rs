@@ -35,6 +35,16 @@ impl Json {
         shared_bytes(self.0.len())
     }
 
+    /// Whether both share one text, not only an equal one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether nobody else shares its text.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Checks a text.
     ///
     /// # Errors

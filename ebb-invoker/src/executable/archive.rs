@@ -7,6 +7,7 @@ use alloc::{
     boxed::Box,
     format,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -29,7 +30,7 @@ pub struct UnpackedFile {
     /// Permission bits.
     pub mode: u32,
     /// Its content.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// The files of an archive, told by how it begins; anything else is the program itself.
@@ -50,7 +51,7 @@ pub(super) async fn unpacked(bytes: Vec<u8>) -> Result<Vec<UnpackedFile>, Refusa
         Vec::from([UnpackedFile {
             path: PROGRAM.into(),
             mode: 0o755,
-            bytes,
+            bytes: Arc::new(bytes),
         }])
     };
     for file in files.iter_mut().filter(|file| file.path == PROGRAM) {
@@ -91,7 +92,7 @@ async fn unzipped(bytes: &[u8]) -> Result<Vec<UnpackedFile>, String> {
                 0 => 0o644,
                 mode => mode & 0o755 | 0o600,
             },
-            bytes: content,
+            bytes: Arc::new(content),
         });
         ebb::yield_now().await;
     }
@@ -231,7 +232,7 @@ fn untarred(bytes: &[u8]) -> Result<Vec<UnpackedFile>, String> {
                     files.push(UnpackedFile {
                         path,
                         mode: mode & 0o755 | 0o600,
-                        bytes: content.to_vec(),
+                        bytes: Arc::new(content.to_vec()),
                     });
                 }
             }

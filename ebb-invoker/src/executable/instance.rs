@@ -3,10 +3,12 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::future::Future;
 
+use ebb::EbbRef;
 use ebb_openwhisk::call::Call;
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
+use super::ahead::Unpacked;
 use super::lines::{Line, answer_of, call_line, call_line_in_parts, read_line};
 use super::upload::{Upload, is_of_go, read_upload, upload_of};
 use super::{PROGRAM, Refusal};
@@ -104,6 +106,28 @@ impl<P: StartedProgram> Executable<P> {
             self.snapshot = program.capture_program(&self.launch);
         }
         self.program = Some(program);
+        Ok(())
+    }
+
+    /// Starts a call's program, from the files that there are of it if there are any.
+    async fn load(&mut self, call: &Call, wall_ms: u64) -> Result<(), Refusal> {
+        let unpacked = EbbRef::<Unpacked>::get();
+        let code = call.code().map(|code| &code.code);
+        let known = code.and_then(|code| unpacked.get(code));
+        self.start(async {
+            let upload = upload_of(call, wall_ms, known).await?;
+            if let Some(code) = code {
+                unpacked.keep(code, &upload.files);
+            }
+            Ok(upload)
+        })
+        .await?;
+        if self.snapshot.is_some()
+            && call.action.allows_snapshot()
+            && let Some(code) = code
+        {
+            unpacked.forget(code);
+        }
         Ok(())
     }
 
@@ -208,7 +232,7 @@ impl<P: StartedProgram> Instance for Executable<P> {
         call: &'a Call,
         wall_ms: u64,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(async move { Ok(told(self.start(upload_of(call, wall_ms)).await)) })
+        Box::pin(async move { Ok(told(self.load(call, wall_ms).await)) })
     }
 
     fn run_in_parts<'a>(

@@ -4,6 +4,7 @@
 //! The program reads calls from descriptor 0, a line of JSON each, and writes each answer as a line to descriptor 3; what it writes to 1 and
 //! 2 is the function's log. Source: apache/openwhisk-runtime-go, `docs/ACTION.md` and `openwhisk/*.go` at 1b00151.
 
+mod ahead;
 mod archive;
 mod instance;
 pub mod lines;
@@ -15,6 +16,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use ebb_openwhisk::json::Members;
 
+pub(crate) use ahead::unpack_ahead;
 pub use instance::{Executable, StartedProgram};
 
 /// The program among a function's files.

@@ -1,4 +1,5 @@
-use super::archive::{SLICE, inflated, inside};
+use super::ahead::{MOST, Unpacked};
+use super::archive::{SLICE, UnpackedFile, inflated, inside};
 use super::lines::{Line, answer_of, call_line, read_line};
 use super::upload::{Upload, read_upload, upload_of};
 use super::*;
@@ -126,15 +127,48 @@ fn what_a_call_uploads_is_what_the_body_of_its_init_says() {
     ] {
         let call = call_of(code, binary);
         let told = ready(read_upload(call.init_body(9).as_str()));
-        let taken = ready(upload_of(&call, 9));
+        let taken = ready(upload_of(&call, 9, None));
         assert!(taken == told, "{taken:?}");
         if let Ok(upload) = taken
             && binary
         {
-            assert!(upload.files[0].bytes == program);
+            assert!(*upload.files[0].bytes == program);
             assert!(upload.environment.contains(&"__OW_WEIGHT=3".to_owned()));
         }
     }
+}
+
+#[test]
+fn files_are_kept_for_the_text_they_were_unpacked_from_while_there_is_room() {
+    let files = |bytes: usize| {
+        [UnpackedFile {
+            path: PROGRAM.into(),
+            mode: 0o755,
+            bytes: alloc::vec![7; bytes].into(),
+        }]
+    };
+    let unpacked = Unpacked::default();
+    let [first, second, third] = [1, 1, 1].map(Json::number);
+    unpacked.keep(&first, &files(5));
+    assert_eq!(unpacked.get(&first).expect("kept"), files(5));
+    // Equal, but another text.
+    assert_eq!(unpacked.get(&second), None);
+    unpacked.keep(&second, &files(MOST / 2));
+    assert!(unpacked.get(&first).is_some() && unpacked.get(&second).is_some());
+    // Whatever was used last stays.
+    unpacked.keep(&first, &files(6));
+    unpacked.keep(&third, &files(MOST / 2));
+    assert!(unpacked.get(&second).is_none() && unpacked.get(&third).is_some());
+    assert_eq!(unpacked.get(&first).expect("kept"), files(6));
+    unpacked.keep(&second, &files(MOST / 2 + 1));
+    assert!(unpacked.get(&second).is_none() && unpacked.get(&third).is_some());
+    unpacked.forget(&third);
+    assert!(unpacked.get(&third).is_none() && unpacked.get(&first).is_some());
+    // What nobody has any more goes with the next one that comes.
+    let bytes = unpacked.get(&first).expect("kept")[0].bytes.clone();
+    drop(first);
+    unpacked.keep(&second, &files(1));
+    assert_eq!(alloc::sync::Arc::strong_count(&bytes), 1);
 }
 
 /// Made by `zip` and `tar czf` of `exec` (0700, "#!/bin/sh\nhi\n"), `lib/data` (0640, "d") and, in the ZIP, stored and deflated.

@@ -44,25 +44,42 @@ pub async fn read_upload(init: &str) -> Result<Upload, Refusal> {
         .filter(|code| code.kind() == Kind::Text)
         .ok_or_else(no_code)?;
     let binary = value.get("binary").and_then(Json::to_bool) == Some(true);
-    unpacked_upload(code, binary, value.get("env")).await
+    Ok(Upload {
+        files: files_of(code, binary).await?,
+        environment: variables(value.get("env")),
+    })
 }
 
-/// What a call's action is, without what `/init` would say of it: code is large, and would be read thrice on its way through JSON.
+/// What a call's action is, without what `/init` would say of it: code is large, and would be read thrice on its way through JSON. Its files
+/// may be there already.
 ///
 /// # Errors
 /// As [`read_upload`].
-pub async fn upload_of(call: &Call, wall_ms: u64) -> Result<Upload, Refusal> {
+pub async fn upload_of(
+    call: &Call,
+    wall_ms: u64,
+    files: Option<Vec<UnpackedFile>>,
+) -> Result<Upload, Refusal> {
     let code = call.code().ok_or_else(no_code)?;
-    let environment = call.init_environment(wall_ms);
-    unpacked_upload(&code.code, code.binary, Some(&environment)).await
+    let files = match files {
+        Some(files) => files,
+        None => files_of(&code.code, code.binary).await?,
+    };
+    Ok(Upload {
+        files,
+        environment: variables(Some(&call.init_environment(wall_ms))),
+    })
 }
 
 fn no_code() -> Refusal {
     Refusal::new(403, "Missing main/no code to execute.")
 }
 
-/// The files of a JSON string that is code, and the variables of an object.
-async fn unpacked_upload(code: &Json, binary: bool, env: Option<&Json>) -> Result<Upload, Refusal> {
+/// The files of a JSON string that is code; one of them is [`PROGRAM`].
+///
+/// # Errors
+/// As [`read_upload`].
+pub(super) async fn files_of(code: &Json, binary: bool) -> Result<Vec<UnpackedFile>, Refusal> {
     let bytes = if binary {
         decoded(code).await?
     } else {
@@ -78,10 +95,7 @@ async fn unpacked_upload(code: &Json, binary: bool, env: Option<&Json>) -> Resul
             "The action failed to generate or locate a binary. See logs for details.",
         ));
     }
-    Ok(Upload {
-        files,
-        environment: variables(env),
-    })
+    Ok(files)
 }
 
 /// The members of an object as variables; those that can be none are left out.

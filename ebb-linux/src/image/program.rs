@@ -1,6 +1,7 @@
 //! What is to be run: path, arguments, environment, working directory.
 
 use crate::abi::errno::Errno;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A program with what it is started with.
@@ -25,8 +26,8 @@ pub struct ProgramFile {
     pub path: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
-    /// Its content.
-    pub bytes: Vec<u8>,
+    /// Its content, which other UCs may be given as well.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// What a program finds in its environment unless the archive says otherwise.
