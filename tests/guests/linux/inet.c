@@ -367,7 +367,26 @@ static void enough(int family) {
   write(s[0], "abc", 3), close(s[0]), printf(", the end %ld", read(s[1], b, 16)), printf(", then %ld\n", read(s[1], b, 16)), close(s[1]);
 }
 
+// The peer has closed, so what is sent to it is answered by a reset: who reads is at the end, who sends or asks is told.
+static void reset_after_the_end(void) {
+  for (int order = 0; order < 4; order++) {
+    int s[2], e = -1;
+    char b[8];
+    socklen_t l = sizeof e;
+    tcp_pair(s);
+    if (order == 3) write(s[0], "left", 4);
+    close(s[0]), usleep(50000);
+    long r = send(s[1], "x", 1, MSG_NOSIGNAL);
+    printf("reset after the end, order %d: sent %ld", order, r), usleep(50000);
+    if (order == 1) r = send(s[1], "y", 1, MSG_NOSIGNAL), printf(", sent %s", why(r));
+    if (order == 2) getsockopt(s[1], SOL_SOCKET, SO_ERROR, &e, &l), printf(", error %d", e);
+    for (int i = 0; i < 3; i++) r = recv(s[1], b, 8, 0), printf(", read %ld %s", r, why(r));
+    r = send(s[1], "z", 1, MSG_NOSIGNAL), printf(", sent %s", why(r));
+    e = -1, getsockopt(s[1], SOL_SOCKET, SO_ERROR, &e, &l), printf(", error %d\n", e), close(s[1]);
+  }
+}
+
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), told_groups(), enough(AF_UNIX), enough(AF_INET);
+  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), reset_after_the_end(), told_groups(), enough(AF_UNIX), enough(AF_INET);
 }

@@ -36,7 +36,7 @@ fn the_round_trip_is_what_an_acknowledgement_took() {
     let info = t.c.info(t.now_ns);
     assert_eq!(info.round_trip, Duration::from_millis(80));
     assert_eq!(info.round_trip_variation, Duration::from_millis(40));
-    assert_eq!(info.mss, MSS.into());
+    assert_eq!(info.mss, u32::from(MSS));
 }
 
 #[test]
