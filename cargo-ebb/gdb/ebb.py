@@ -6,7 +6,8 @@
     ebb-ebbs           the representatives of well-known Ebbs on each core
 
 `cargo ebb debug` loads this file. It needs the types of ebb-runtime and native-target (`debug = "full"`), and reads memory
-only: it works on a machine that stands still and on a core file alike. What must hold: names of fields are those of
+only: it works on a machine that stands still and on a core file alike. A core may stand amid a change: what it has just freed is
+told as that, and a list ends there. What must hold: names of fields are those of
 ebb-runtime/src/event and native-target/src/cpu.rs; tests/native/debug.rs fails when one has changed.
 """
 
@@ -75,8 +76,12 @@ def walk(head, following):
     task = head
     while task and task not in seen:
         seen.add(task)
+        try:
+            after = following(at(task, TASK))
+        except gdb.MemoryError:
+            return
         yield at(task, TASK)
-        task = following(at(task, TASK))
+        task = after
 
 
 def live_tasks(core):
@@ -99,7 +104,11 @@ def state(task):
 
 
 def describe(task):
-    return "task %#x: %s, spawned at %s" % (int(task.address), state(task), location(number(task["site"])))
+    try:
+        site = location(number(task["site"]))
+    except gdb.MemoryError:
+        return "task %#x, which has just ended" % int(task.address)
+    return "task %#x: %s, spawned at %s" % (int(task.address), state(task), site)
 
 
 class Cores(gdb.Command):
