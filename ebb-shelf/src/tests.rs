@@ -226,8 +226,7 @@ fn a_power_cut_while_an_item_is_written_anew_leaves_the_old_or_the_new_or_none_a
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let disk = SimDisk::new(SIZE, seed);
-        let steps = disk.clone();
-        let mut tasks = Tasks::new(move || steps.step());
+        let mut tasks = Tasks::of(disk.clone(), SimDisk::step);
         let (device, first) = (disk.clone(), Arc::clone(&bodies));
         let shelf = tasks.result(async move {
             let (shelf, _) = open(&device).await;

@@ -5,19 +5,22 @@ use std::{cell::RefCell, future::Future, rc::Rc};
 use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
 
-/// Tasks, and what happens whenever they all wait.
-pub struct Tasks {
+/// Tasks, and what they wait for: whenever they all wait, something happens there.
+pub struct Tasks<W> {
     pool: LocalPool,
-    step: Box<dyn FnMut() -> bool>,
+    /// What they wait for.
+    pub world: W,
+    step: fn(&W) -> bool,
 }
 
-impl Tasks {
+impl<W> Tasks<W> {
     /// None yet; `step` lets one thing happen, or says by `false` that nothing is left to.
     #[must_use]
-    pub fn new(step: impl FnMut() -> bool + 'static) -> Self {
+    pub fn of(world: W, step: fn(&W) -> bool) -> Self {
         Self {
             pool: LocalPool::new(),
-            step: Box::new(step),
+            world,
+            step,
         }
     }
 
@@ -34,7 +37,7 @@ impl Tasks {
     pub fn run(&mut self, steps: usize) {
         self.pool.run_until_stalled();
         for _ in 0..steps {
-            if !(self.step)() {
+            if !(self.step)(&self.world) {
                 return;
             }
             self.pool.run_until_stalled();

@@ -2,7 +2,7 @@
 
 use ebb_block::sim::SimDisk;
 
-use crate::{Held, World, asked, record, state};
+use crate::{Held, Opens, asked, on, record, state};
 
 /// The times of the lives of a platform, in milliseconds: each has its clock set back.
 const LIVES_MS: [u64; 4] = [4_000_000_000_000, 1_700_000_000_000, 1_000, 0];
@@ -13,8 +13,8 @@ fn when_the_clock_is_set_back_nothing_that_was_kept_is_lost_and_no_number_is_giv
     let mut expected = None;
     let (mut ids, mut last_revision) = (Vec::<String>::new(), 0);
     for (life, now_ms) in LIVES_MS.into_iter().enumerate() {
-        let (_, Held(whole), _) = World::new(&disk.copy(0)).open_whole();
-        let mut world = World::new(&disk);
+        let (_, Held(whole), _) = on(&disk.copy(0)).open_whole();
+        let mut world = on(&disk);
         let (keeper, held, loaded) = world.open_whole();
         assert_eq!(loaded.lost, [""; 0], "life {life}");
         let found = state(&held.0.borrow());

@@ -3,12 +3,12 @@
 use ebb_block::sim::SimDisk;
 use ebb_openwhisk::runtimes::Runtimes;
 
-use crate::{Held, World, ask};
+use crate::{Held, Opens, ask, on};
 
 #[test]
 fn a_full_disk_refuses_changes_and_takes_deletes() {
     let disk = SimDisk::new(2 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, Held(controller), _) = world.open_whole();
     let mut put = |name: String, method: &'static str| {
         let (keeper, controller) = (keeper.clone(), controller.clone());
@@ -71,7 +71,7 @@ fn a_full_disk_refuses_changes_and_takes_deletes() {
 #[test]
 fn a_namespace_comes_back_with_its_key_and_its_limits() {
     let disk = SimDisk::new(2 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, Held(controller), _) = world.open_whole();
     let body = r#"{"key":"u:secret","limits":{"weight":7}}"#;
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_namespace_comes_back_with_its_key_and_its_limits() {
         .changed(&mut controller.borrow_mut())
         .expect("a change");
     assert!(world.result(async move { asked.commit(changed).await.is_ok() }));
-    let mut world = World::new(&disk.power_cut(1));
+    let mut world = on(&disk.power_cut(1));
     let (keeper, Held(controller), _) = world.open_whole();
     let mut controller = controller.borrow_mut();
     assert!(controller.namespaces_mut().opens("n", "u:secret"));

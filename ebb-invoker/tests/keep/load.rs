@@ -6,12 +6,12 @@ use ebb_block::sim::{Random, SimDisk};
 use ebb_invoker::keep::Keeper;
 use ebb_openwhisk::Step;
 
-use crate::{Held, World, answer, ask, asked, change, question, record, state, step};
+use crate::{Held, Opens, World, answer, ask, asked, change, on, question, record, state, step};
 
 /// A disk with what `put` asks for: method, path, body.
 fn disk_with(puts: &[(&str, String, String)]) -> SimDisk {
     let disk = SimDisk::new(64 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, held, _) = world.open_whole();
     let mut changes = Vec::new();
     for some in puts.chunks(100) {
@@ -45,9 +45,9 @@ fn whatever_is_asked_during_the_load_is_answered_as_if_all_had_been_read() {
         let mut random = Random::new(seed);
         let puts: Vec<_> = (0..200).map(|n| change(&mut random, n)).collect();
         let disk = disk_with(&puts);
-        let (_, Held(whole), loaded) = World::new(&disk.copy(0)).open_whole();
+        let (_, Held(whole), loaded) = on(&disk.copy(0)).open_whole();
         assert!(loaded.entities > 5 && loaded.records > 5, "{loaded:?}");
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (keeper, held, _) = world.open();
         world.load(&keeper, &held);
         let answers = Rc::new(RefCell::new(0));
@@ -119,7 +119,7 @@ fn a_request_waits_for_what_it_needs_and_not_for_the_rest() {
         "/activations",
         "/activations/0000000000000000000000000000000a",
     ] {
-        let mut world = World::new(&disk.copy(0));
+        let mut world = on(&disk.copy(0));
         let (keeper, held, _) = world.open();
         world.load(&keeper, &held);
         world.run(10);
@@ -128,7 +128,7 @@ fn a_request_waits_for_what_it_needs_and_not_for_the_rest() {
         assert!(held.0.borrow().store().expected() > 1_000);
     }
     // A list needs them all.
-    let mut world = World::new(&disk.copy(0));
+    let mut world = on(&disk.copy(0));
     let (keeper, held, _) = world.open();
     world.load(&keeper, &held);
     assert!(requests_until_answered(&mut world, &keeper, &held, "/actions") > 2_000);
@@ -143,7 +143,7 @@ fn a_tenant_that_is_removed_during_the_load_is_gone() {
         action("hit"),
     ];
     let disk = disk_with(&puts);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, held, restored) = world.open();
     assert_eq!(restored.expected.len(), 0, "they are expected by the store");
     assert_eq!(held.0.borrow().store().expected(), 2);
@@ -165,7 +165,7 @@ fn a_tenant_that_is_removed_during_the_load_is_gone() {
         assert!(asking.commit(changed).await.is_ok());
     });
     assert!(taken > 0 && held.0.borrow().store().bytes_of("guest") == 0);
-    let mut world = World::new(&disk.power_cut(2));
+    let mut world = on(&disk.power_cut(2));
     let (_, held, loaded) = world.open_whole();
     assert_eq!(
         (loaded.entities, held.0.borrow().store().expected()),
@@ -181,7 +181,7 @@ fn a_document_with_a_flipped_bit_is_named_and_everything_else_is_served() {
     let contents = disk.contents();
     let at = contents.windows(document.len()).position(|w| w == document);
     disk.flip(at.expect("it is on the disk") as u64 + 3, 2);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, held, loaded) = world.open_whole();
     assert!(loaded.entities == 2 && loaded.records > 10, "{loaded:?}");
     assert_eq!(
@@ -196,6 +196,6 @@ fn a_document_with_a_flipped_bit_is_named_and_everything_else_is_served() {
     assert_eq!(ask(&mut held.0.borrow_mut(), method, &path, &body, 1), 200);
     let changed = keeper.changed(&mut held.0.borrow_mut()).expect("a change");
     world.result(async move { assert!(keeper.commit(changed).await.is_ok()) });
-    let (_, _, loaded) = World::new(&disk.power_cut(3)).open_whole();
+    let (_, _, loaded) = on(&disk.power_cut(3)).open_whole();
     assert_eq!((loaded.entities, loaded.lost.len()), (3, 0));
 }

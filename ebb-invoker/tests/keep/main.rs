@@ -6,13 +6,7 @@ mod full;
 mod load;
 mod power;
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    ops::{Deref, DerefMut},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ebb_block::sim::{Random, SimDisk};
@@ -264,37 +258,25 @@ fn record(number: u64) -> Arc<Activation> {
 }
 
 /// Tasks, and a disk that does a request whenever they all wait.
-struct World {
-    tasks: Tasks,
-    disk: SimDisk,
+type World = Tasks<SimDisk>;
+
+fn on(disk: &SimDisk) -> World {
+    Tasks::of(disk.clone(), SimDisk::step)
 }
 
-impl Deref for World {
-    type Target = Tasks;
-
-    fn deref(&self) -> &Tasks {
-        &self.tasks
-    }
-}
-
-impl DerefMut for World {
-    fn deref_mut(&mut self) -> &mut Tasks {
-        &mut self.tasks
-    }
-}
-
-impl World {
-    fn new(disk: &SimDisk) -> Self {
-        let (disk, steps) = (disk.clone(), disk.clone());
-        Self {
-            tasks: Tasks::new(move || steps.step()),
-            disk,
-        }
-    }
-
+/// What is opened on the disk.
+trait Opens {
     /// Opens what the disk has, and reads none of it yet.
+    fn open(&mut self) -> (Rc<Keeper>, Held, Restored);
+    /// Reads it in a task of its own; what it came to is there when it has ended.
+    fn load(&self, keeper: &Rc<Keeper>, held: &Held) -> Rc<RefCell<Option<Loaded>>>;
+    /// Opens what the disk has, and reads it all.
+    fn open_whole(&mut self) -> (Rc<Keeper>, Held, Loaded);
+}
+
+impl Opens for World {
     fn open(&mut self) -> (Rc<Keeper>, Held, Restored) {
-        let device = Arc::new(self.disk.clone());
+        let device = Arc::new(self.world.clone());
         let (keeper, writer, damage) = self
             .result(Keeper::open(device, [3; 16]))
             .expect("it opens");
@@ -310,7 +292,6 @@ impl World {
         (keeper, Held(Rc::new(RefCell::new(controller))), restored)
     }
 
-    /// Reads it in a task of its own; what it came to is there when it has ended.
     fn load(&self, keeper: &Rc<Keeper>, held: &Held) -> Rc<RefCell<Option<Loaded>>> {
         let loaded = Rc::new(RefCell::new(None));
         let (keeper, held, place) = (keeper.clone(), held.clone(), loaded.clone());
@@ -321,7 +302,6 @@ impl World {
         loaded
     }
 
-    /// Opens what the disk has, and reads it all.
     fn open_whole(&mut self) -> (Rc<Keeper>, Held, Loaded) {
         let (keeper, held, restored) = self.open();
         let loaded = self.load(&keeper, &held);

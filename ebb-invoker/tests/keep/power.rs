@@ -7,7 +7,7 @@ use ebb_invoker::keep::Keeper;
 use ebb_openwhisk::Controller;
 use ebb_openwhisk::entity::Entity;
 
-use crate::{Held, State, World, ask, asked, change, question, record, state};
+use crate::{Held, Opens, State, ask, asked, change, on, question, record, state};
 
 /// The revisions of all actions that are here.
 fn revisions(controller: &Controller) -> Vec<u64> {
@@ -73,8 +73,8 @@ async fn client(
 
 fn live(disk: &SimDisk, seed: u64) -> SimDisk {
     let mut random = Random::new(seed);
-    let (_, Held(whole), _) = World::new(&disk.copy(0)).open_whole();
-    let mut world = World::new(disk);
+    let (_, Held(whole), _) = on(&disk.copy(0)).open_whole();
+    let mut world = on(disk);
     let (keeper, held, restored) = world.open();
     assert_eq!(restored.lost, [""; 0], "seed {seed}");
     let history = Rc::new(RefCell::new(History {
@@ -98,7 +98,7 @@ fn live(disk: &SimDisk, seed: u64) -> SimDisk {
     let after = disk.power_cut(random.number());
     let history = history.take();
 
-    let mut world = World::new(&after);
+    let mut world = on(&after);
     let (_, Held(found), loaded) = world.open_whole();
     assert_eq!(loaded.lost, [""; 0], "seed {seed}");
     let found_state = state(&found.borrow());
@@ -144,7 +144,7 @@ fn a_namespace_of_more_than_a_batch_holds_goes_as_a_whole_or_not_at_all() {
     const ACTIONS: u64 = 9_000;
     let tenant = "/admin/namespaces/guest";
     let disk = SimDisk::new(32 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (keeper, held, _) = world.open_whole();
     let body = r#"{"exec":{"kind":"nodejs:default","code":"x"}}"#;
     let mut changes = Vec::new();
@@ -165,7 +165,7 @@ fn a_namespace_of_more_than_a_batch_holds_goes_as_a_whole_or_not_at_all() {
     let (mut none, mut all) = (0, 0);
     for seed in 0..30 {
         let disk = disk.copy(seed);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (keeper, held, _) = world.open();
         assert_eq!(ask(&mut held.0.borrow_mut(), "DELETE", tenant, "", 1), 200);
         let changed = keeper.changed(&mut held.0.borrow_mut()).expect("a change");
@@ -180,7 +180,7 @@ fn a_namespace_of_more_than_a_batch_holds_goes_as_a_whole_or_not_at_all() {
         world.run(steps as usize);
         let answered = answered.take();
         let after = disk.power_cut(seed);
-        let (_, held, restored) = World::new(&after).open();
+        let (_, held, restored) = on(&after).open();
         let found = held.0.borrow().store().expected() as u64;
         assert!(
             found == 0 || found == ACTIONS && !answered,

@@ -4,14 +4,15 @@ use ebb_block::sim::{Random, SimDisk};
 use ebb_store::{Batch, Damage, Error};
 
 use crate::{
-    World,
+    Opens,
     faults::{commit, crc32c, filled_with, get, put},
+    on,
 };
 
 /// Bytes that opening a disk reads.
 fn opening(disk: &SimDisk, keys: usize) -> u64 {
     let before = disk.bytes_read();
-    let (store, report) = World::new(disk).open().unwrap();
+    let (store, report) = on(disk).open().unwrap();
     assert_eq!((report.damage.len(), store.stats().keys), (0, keys));
     disk.bytes_read() - before
 }
@@ -19,7 +20,7 @@ fn opening(disk: &SimDisk, keys: usize) -> u64 {
 #[test]
 fn opening_reads_where_things_are_and_not_what_they_are() {
     let disk = SimDisk::new(64 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open_with(4 << 20).unwrap();
     for n in 0..100 {
         let mut batch = Batch::default();
@@ -34,10 +35,10 @@ fn opening_reads_where_things_are_and_not_what_they_are() {
     assert!(written > 15 << 20);
     let after_kill = opening(&disk.power_cut(1), 2_000);
     assert!(after_kill < 8 << 20, "{after_kill} of {written}");
-    let mut world = World::new(&disk.power_cut(1));
+    let mut world = on(&disk.power_cut(1));
     let (store, _) = world.open_with(4 << 20).unwrap();
     world.result(async move { store.close().await }).unwrap();
-    let after_close = opening(&world.disk, 2_000);
+    let after_close = opening(&world.world, 2_000);
     assert!(after_close < 4 << 20, "{after_close} of {written}");
 }
 
@@ -50,7 +51,7 @@ fn a_bit_that_flips_under_a_checkpoint_is_found_by_its_reader_and_in_the_checkpo
     for n in 0..200 {
         let disk = whole.power_cut(n);
         disk.flip((128 << 10) + random.below(70 * 4_096), (n % 8) as u8);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         for key in 0..30u8 {
             let name: &'static str = format!("k{key:02}").leak();
@@ -89,7 +90,7 @@ fn a_disk_of_the_layout_before_is_taken_over_as_it_is() {
             }
         }
     }
-    let mut world = World::new(&old);
+    let mut world = on(&old);
     let (store, report) = world.open().unwrap();
     assert_eq!((report.damage.len(), store.stats().keys), (0, 30));
     assert_eq!(old.contents()[8], 1, "reading alone changes nothing");

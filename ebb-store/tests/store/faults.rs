@@ -8,7 +8,7 @@ use ebb_block::{
 };
 use ebb_store::{Batch, Damage, Error, OpenError, Store};
 
-use crate::World;
+use crate::{Opens, World, on};
 
 pub fn put(key: &str, value: impl Into<Vec<u8>>) -> Batch {
     let mut batch = Batch::default();
@@ -28,7 +28,7 @@ pub fn get(world: &mut World, store: &Store, key: &'static str) -> Result<Option
 #[test]
 fn commits_that_wait_together_share_a_flush() {
     let disk = SimDisk::new(8 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open().unwrap();
     let before = disk.flushes();
     for n in 0..500 {
@@ -43,7 +43,7 @@ fn commits_that_wait_together_share_a_flush() {
 #[test]
 fn equal_blobs_are_stored_once_and_go_with_the_last_value_that_refers_to_them() {
     let disk = SimDisk::new(8 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open().unwrap();
     let code = vec![7; 900_000];
     let mut name = [0; 32];
@@ -65,7 +65,7 @@ fn equal_blobs_are_stored_once_and_go_with_the_last_value_that_refers_to_them() 
                 async move { store.close().await }
             })
             .unwrap();
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         (world, store)
     };
@@ -89,7 +89,7 @@ fn equal_blobs_are_stored_once_and_go_with_the_last_value_that_refers_to_them() 
 #[test]
 fn a_full_disk_refuses_puts_takes_deletes_and_recovers() {
     let disk = SimDisk::new(4 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open().unwrap();
     let mut count = 0;
     loop {
@@ -119,7 +119,7 @@ fn a_full_disk_refuses_puts_takes_deletes_and_recovers() {
         commit(&mut world, &store, batch).unwrap();
     }
     assert_eq!(store.stats().keys, count);
-    let mut world = World::new(&disk.power_cut(5));
+    let mut world = on(&disk.power_cut(5));
     let (store, report) = world.open().unwrap();
     assert_eq!((report.keys, report.damage.len()), (count, 0));
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_batch_whose_write_or_flush_fails_is_not_there_and_the_next_one_is() {
     .enumerate()
     {
         let disk = SimDisk::new(4 << 20, seed as u64);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         commit(&mut world, &store, put("a", "1")).unwrap();
         disk.set_faults(faults);
@@ -163,7 +163,7 @@ fn a_batch_whose_write_or_flush_fails_is_not_there_and_the_next_one_is() {
         assert_eq!(get(&mut world, &store, "a").unwrap(), Some(b"1".to_vec()));
         disk.set_faults(Faults::default());
         commit(&mut world, &store, put("c", "3")).unwrap();
-        let mut world = World::new(&disk.power_cut(seed as u64));
+        let mut world = on(&disk.power_cut(seed as u64));
         let (store, report) = world.open().unwrap();
         assert_eq!(report.damage, []);
         assert_eq!(get(&mut world, &store, "a").unwrap(), Some(b"1".to_vec()));
@@ -180,7 +180,7 @@ fn filled() -> SimDisk {
 /// The same with checkpoints after so many bytes.
 pub fn filled_with(checkpoint_after: u64) -> SimDisk {
     let disk = SimDisk::new(4 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open_with(checkpoint_after).unwrap();
     for n in 0..30 {
         commit(&mut world, &store, put(&format!("k{n:02}"), vec![n; 5_000])).unwrap();
@@ -198,7 +198,7 @@ fn a_flipped_bit_is_found_and_named_and_everything_else_is_served() {
         let disk = whole.power_cut(n);
         let at = frames + n * 1_999 % (30 * 8_192);
         disk.flip(at, (n % 8) as u8);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, report) = world.open().unwrap();
         let mut missing = 0;
         for key in 0..30u8 {
@@ -246,7 +246,7 @@ fn a_block_that_cannot_be_read_costs_what_is_in_it() {
         read: vec![(bad, bad + 100)],
         ..Faults::default()
     });
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, report) = world.open().unwrap();
     assert!(report.damage.contains(&Damage::Block(bad)), "{report:?}");
     assert_eq!(store.keys("k").len(), 30);
@@ -259,12 +259,12 @@ fn a_block_that_cannot_be_read_costs_what_is_in_it() {
 fn a_damaged_superblock_is_no_loss_and_two_are_said() {
     let disk = filled();
     disk.flip(20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, report) = world.open().unwrap();
     assert_eq!((store.stats().keys, report.damage.len()), (30, 0));
     drop(store);
     disk.flip((64 << 10) + 20, 1);
-    assert_eq!(World::new(&disk).open().err(), Some(OpenError::Damaged));
+    assert_eq!(on(&disk).open().err(), Some(OpenError::Damaged));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_disk_that_is_not_ours_or_of_another_layout_is_refused_and_untouched() {
         let disk = SimDisk::new(4 << 20, 1);
         change(&disk);
         let before = disk.contents();
-        assert_eq!(World::new(&disk).open().err(), Some(wanted));
+        assert_eq!(on(&disk).open().err(), Some(wanted));
         assert!(disk.contents() == before && disk.written() == 0);
     };
     // A partition table, an ext4 superblock, a LUKS header in its second place, a backup GPT.
@@ -304,10 +304,7 @@ fn a_disk_that_is_not_ours_or_of_another_layout_is_refused_and_untouched() {
         refused(&write, wanted);
     }
     let small = SimDisk::new(1 << 20, 1);
-    assert!(matches!(
-        World::new(&small).open(),
-        Err(OpenError::TooSmall { .. })
-    ));
+    assert!(matches!(on(&small).open(), Err(OpenError::TooSmall { .. })));
 }
 
 /// Bit by bit, as RFC 3720 defines it.
@@ -323,7 +320,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 #[test]
 fn while_a_disk_is_slow_other_tasks_go_on_and_what_was_committed_is_read() {
     let disk = SimDisk::new(4 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open().unwrap();
     let turns = Rc::new(Cell::new(0));
     let acknowledged = Rc::new(Cell::new(false));
@@ -349,7 +346,7 @@ fn while_a_disk_is_slow_other_tasks_go_on_and_what_was_committed_is_read() {
 #[test]
 fn what_is_too_large_is_refused() {
     let disk = SimDisk::new(4 << 20, 1);
-    let mut world = World::new(&disk);
+    let mut world = on(&disk);
     let (store, _) = world.open().unwrap();
     assert_eq!(
         commit(&mut world, &store, put(&"k".repeat(1_025), "")),

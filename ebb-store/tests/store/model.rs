@@ -9,7 +9,7 @@ use std::{
 use ebb_block::sim::{Random, SimDisk};
 use ebb_store::{Batch, Error, Hash, Store};
 
-use crate::World;
+use crate::{Opens, World, on};
 
 /// What a key has: its value, and a blob that it refers to.
 type Value = (Vec<u8>, Option<Vec<u8>>);
@@ -137,7 +137,7 @@ fn load(world: &World, store: &Store, done: &Rc<RefCell<Done>>, random: &mut Ran
 /// One life: open, load, cut. Gives the disk as it is found afterwards and what must be on it.
 fn live(disk: &SimDisk, before: &Model, seed: u64, context: &str) -> (SimDisk, Model) {
     let mut random = Random::new(seed);
-    let mut world = World::new(disk);
+    let mut world = on(disk);
     let (store, report) = world.open().unwrap();
     assert_eq!(report.damage, [], "{context}");
     let done = Rc::new(RefCell::new(Done::default()));
@@ -148,7 +148,7 @@ fn live(disk: &SimDisk, before: &Model, seed: u64, context: &str) -> (SimDisk, M
     let done = done.take();
 
     // What is found must be what some prefix of the batches makes that has every acknowledged one.
-    let mut world = World::new(&after);
+    let mut world = on(&after);
     let (store, report) = world.open().unwrap();
     assert_eq!(report.damage, [], "{context}");
     let mut blobs = done.blobs;
@@ -218,7 +218,7 @@ fn what_a_power_cut_has_left_behind_a_torn_frame_never_comes_back() {
     };
     for seed in 0..300 {
         let disk = SimDisk::new(4 << 20, seed);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         world.result(store.commit(batch("first", 1))).unwrap();
         // A frame for each, in one group, which the power does not let be flushed.
@@ -230,7 +230,7 @@ fn what_a_power_cut_has_left_behind_a_torn_frame_never_comes_back() {
         world.spawn(async move { _ = third.await });
         world.run(2);
         let disk = disk.power_cut(seed);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         if !store.keys("second").is_empty() {
             continue;
@@ -238,7 +238,7 @@ fn what_a_power_cut_has_left_behind_a_torn_frame_never_comes_back() {
         assert_eq!(store.keys("third").len(), 0);
         // Takes the place of the torn frame, and ends where the one after it began.
         world.result(store.commit(batch("fourth", 4))).unwrap();
-        let mut world = World::new(&disk.power_cut(seed));
+        let mut world = on(&disk.power_cut(seed));
         let (store, _) = world.open().unwrap();
         assert_eq!(store.keys("third").len(), 0, "seed {seed}");
         assert_eq!(store.keys("").len(), 6);

@@ -8,7 +8,7 @@ use ebb_store::{
     pieces::{LARGEST, LINE, ReadError, Reading, Record},
 };
 
-use crate::World;
+use crate::{Opens, on};
 
 const KEY: &[u8] = b"record";
 
@@ -68,7 +68,7 @@ async fn delete(store: &Store) {
 
 #[test]
 fn a_record_that_was_written_is_read_whatever_its_size_and_whatever_was_there_before() {
-    let mut world = World::new(&SimDisk::new(16 << 20, 1));
+    let mut world = on(&SimDisk::new(16 << 20, 1));
     let (store, _) = world.open().unwrap();
     let one = store.clone();
     world.result(async move {
@@ -95,7 +95,7 @@ fn after_a_power_cut_while_one_is_written_over_another_there_is_one_of_them_or_n
     for seed in 0..150 {
         let mut random = Random::new(seed);
         let disk = SimDisk::new(8 << 20, seed);
-        let mut world = World::new(&disk);
+        let mut world = on(&disk);
         let (store, _) = world.open().unwrap();
         let first = store.clone();
         world.result(async move { write(&first, 2 * seed).await.expect("there is room") });
@@ -106,7 +106,7 @@ fn after_a_power_cut_while_one_is_written_over_another_there_is_one_of_them_or_n
             *ended.borrow_mut() = true;
         });
         world.run(random.below(12) as usize);
-        let mut world = World::new(&disk.power_cut(random.number()));
+        let mut world = on(&disk.power_cut(random.number()));
         let (store, report) = world.open().unwrap();
         assert_eq!(report.damage, []);
         let number = found(world.result(async move { read(&store).await }));
@@ -132,7 +132,7 @@ fn one_that_is_deleted_or_written_anew_while_it_is_read_is_whole_or_gone() {
     let (mut whole, mut gone) = (0, 0);
     for seed in 0..100 {
         let mut random = Random::new(seed);
-        let mut world = World::new(&SimDisk::new(16 << 20, seed));
+        let mut world = on(&SimDisk::new(16 << 20, seed));
         let (store, _) = world.open().unwrap();
         let write = move |store: Store, which: u8| async move {
             let body = body(seed, which);
@@ -166,7 +166,7 @@ fn one_that_is_deleted_or_written_anew_while_it_is_read_is_whole_or_gone() {
 
 #[test]
 fn bytes_that_nobody_has_written_are_no_record() {
-    let mut world = World::new(&SimDisk::new(16 << 20, 1));
+    let mut world = on(&SimDisk::new(16 << 20, 1));
     let (store, _) = world.open().unwrap();
     world.result(async move {
         let mut random = Random::new(9);
