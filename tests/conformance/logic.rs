@@ -30,6 +30,7 @@ const SUITE: Suite = Suite {
     sample: 1,
     long: &[],
     limit_s: 1,
+    as_another_user: false,
     memory: 512,
     known: &[Known {
         what: "t.absent*",

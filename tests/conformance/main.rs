@@ -64,9 +64,11 @@ fn main() -> ExitCode {
         if tools::lacks(suite.needs) {
             continue;
         }
-        // PostgreSQL does not run as root, and as another user not without it.
-        if suite.name == "postgres" && !others_may_use_null() {
-            println!("postgres: left out, since only root may use this host's /dev/null");
+        if suite.as_another_user && !others_may_use_null() {
+            println!(
+                "{}: left out, since only root may use this host's /dev/null",
+                suite.name
+            );
             continue;
         }
         match asked.suite(suite) {

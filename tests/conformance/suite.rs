@@ -30,6 +30,8 @@ pub struct Suite {
     pub long: &'static [&'static str],
     /// Seconds that a test may take.
     pub limit_s: u64,
+    /// Its programs refuse to run as root, and take another user.
+    pub as_another_user: bool,
     /// Of the machine, in MiB.
     pub memory: u32,
     /// What is known to differ, and why.
@@ -146,7 +148,7 @@ impl Ran {
     /// Of processes that say `@ NAME ok`, `@ NAME failed WHY` or `@ NAME skipped WHY` for each test. A process that ends
     /// otherwise than it should has one failure more, by its own name.
     pub fn by_lines(&self, test: &Test) -> Vec<(String, Outcome)> {
-        let marked = self.output.lines().filter_map(|line| {
+        self.by_said(test, |line| {
             let mut words = line.strip_prefix("@ ")?.splitn(3, ' ');
             let (name, verdict) = (words.next()?, words.next()?);
             let why = words.next().unwrap_or_default().to_owned();
@@ -157,10 +159,19 @@ impl Ran {
                 _ => return None,
             };
             Some((format!("{}.{name}", test.name), outcome))
-        });
-        let mut results: Vec<_> = marked.collect();
+        })
+    }
+
+    /// Of processes that say a result on a line of its own, as `said` reads it. One that ends otherwise than it should has one failure
+    /// more, by its own name.
+    pub fn by_said(
+        &self,
+        test: &Test,
+        said: impl FnMut(&str) -> Option<(String, Outcome)>,
+    ) -> Vec<(String, Outcome)> {
+        let mut results: Vec<_> = self.output.lines().filter_map(said).collect();
         if self.status != "exit:0" {
-            results.push((test.name.clone(), Outcome::Failed(self.last())));
+            results.extend(self.by_status(test, &[]));
         }
         results
     }

@@ -29,6 +29,7 @@ pub const SUITE: Suite = Suite {
     sample: 60,
     long: &[],
     limit_s: 60,
+    as_another_user: false,
     memory: 2048,
     known: &[
         Known {

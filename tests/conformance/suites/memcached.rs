@@ -27,6 +27,7 @@ pub const SUITE: Suite = Suite {
     sample: 5,
     long: &[],
     limit_s: 180,
+    as_another_user: false,
     memory: 3072,
     known: KNOWN,
 };

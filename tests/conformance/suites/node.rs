@@ -46,6 +46,7 @@ pub const SUITE: Suite = Suite {
     sample: 12,
     long: &[],
     limit_s: 120,
+    as_another_user: false,
     memory: 3072,
     known: KNOWN,
 };

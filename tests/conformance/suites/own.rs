@@ -27,6 +27,7 @@ pub const SUITE: Suite = Suite {
     sample: 4,
     long: &["waiting", "mappings", "open_files", "interrupted"],
     limit_s: 300,
+    as_another_user: false,
     memory: 2048,
     known: &[] as &[Known],
 };

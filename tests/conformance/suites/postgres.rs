@@ -43,6 +43,7 @@ pub const SUITE: Suite = Suite {
     sample: 1,
     long: &[],
     limit_s: 600,
+    as_another_user: true,
     memory: 3072,
     known: KNOWN,
 };
@@ -73,7 +74,7 @@ fn tests(place: &Place) -> Result<Vec<Test>, String> {
 
 /// `test NAME ... ok 12 ms`, or `FAILED`; in a group the word `test` is missing.
 fn results(test: &Test, ran: &Ran) -> Vec<(String, Outcome)> {
-    let said = ran.output.lines().filter_map(|line| {
+    ran.by_said(test, |line| {
         let (name, verdict) = line.split_once(" ... ")?;
         let name = name.trim().trim_start_matches("test ").trim();
         let outcome = match verdict.split_whitespace().next()? {
@@ -81,12 +82,7 @@ fn results(test: &Test, ran: &Ran) -> Vec<(String, Outcome)> {
             _ => Outcome::Failed(verdict.trim().to_owned()),
         };
         Some((format!("{}.{name}", test.name), outcome))
-    });
-    let mut results: Vec<_> = said.collect();
-    if ran.status != "exit:0" {
-        results.extend(ran.by_status(test, &[]));
-    }
-    results
+    })
 }
 
 fn files(place: &Place) -> Vec<String> {

@@ -99,6 +99,7 @@ pub const SUITE: Suite = Suite {
         "test_poll",
     ],
     limit_s: 600,
+    as_another_user: false,
     // A fork counts its parent's memory once more, and one test has a hundred children.
     memory: 8192,
     known: KNOWN,

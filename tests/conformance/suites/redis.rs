@@ -95,6 +95,7 @@ pub const SUITE: Suite = Suite {
         "integration/rdb",
     ],
     limit_s: 300,
+    as_another_user: false,
     memory: 3072,
     known: KNOWN,
 };
@@ -125,7 +126,7 @@ fn tests(place: &Place) -> Result<Vec<Test>, String> {
 
 /// `[ok]: NAME (N ms)`, `[err]: NAME in FILE`, `[exception]: ...`, `[skip]: NAME`.
 fn results(test: &Test, ran: &Ran) -> Vec<(String, Outcome)> {
-    let said = ran.output.lines().filter_map(|line| {
+    ran.by_said(test, |line| {
         let (kind, rest) = line.strip_prefix('[')?.split_once("]: ")?;
         let name = rest.split(" (").next().unwrap_or(rest);
         let name = name.split(" in tests/").next().unwrap_or(name);
@@ -136,12 +137,7 @@ fn results(test: &Test, ran: &Ran) -> Vec<(String, Outcome)> {
             _ => return None,
         };
         Some((format!("{}: {name}", test.name), outcome))
-    });
-    let mut results: Vec<_> = said.collect();
-    if ran.status != "exit:0" {
-        results.extend(ran.by_status(test, &[]));
-    }
-    results
+    })
 }
 
 fn files(place: &Place) -> Vec<String> {
