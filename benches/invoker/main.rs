@@ -30,10 +30,9 @@ use std::{
 };
 
 use benches::{
-    answer::whole,
-    functions::{ARGUMENTS, Client, IMAGE, LINUX, metrics, request, until_ready},
+    functions::{ARGUMENTS, Client, Greeting, IMAGE, LINUX, metrics, until_ready},
     goal, goal_at_least,
-    load::{Figures, Generator, Load, Protocol},
+    load::{Figures, Generator, Load},
     median, quick,
     sides::{Side, agent, linux_guest, ratio, turns, value_of},
 };
@@ -162,21 +161,11 @@ fn memory(address: SocketAddr, snapshots: bool) -> Figures {
 }
 
 /// The same call for ever.
-struct Hot(u16);
-
-impl Protocol for Hot {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.extend(request(self.0, "POST", "hot", "{\"name\":\"you\"}").as_bytes());
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let answer = whole(input)?;
-        let body = &input[answer.body.clone()];
-        let right = b"{\"greeting\":\"hello you\"}";
-        let is_right = answer.is_good && body.windows(right.len()).any(|w| w == right);
-        assert!(is_right, "{}", String::from_utf8_lossy(body));
-        Some(answer.body.end)
+fn hot_call(port: u16) -> Greeting {
+    Greeting {
+        port,
+        function: "hot",
+        right: "{\"greeting\":\"hello you\"}",
     }
 }
 
@@ -191,7 +180,7 @@ fn hot(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
         rate: 0.0,
         seconds,
     };
-    Generator::new(address, connections).run(load, None, &mut Hot(address.port()))
+    Generator::new(address, connections).run(load, None, &mut hot_call(address.port()))
 }
 
 fn compare(cores: usize, guest: Option<&Path>, image: &Path) {

@@ -11,7 +11,7 @@ use std::{
 
 use benches::{
     answer::whole,
-    functions::{IMAGE, request},
+    functions::{Greeting, IMAGE, request},
     goal, goal_at_least,
     load::{Figures, Generator, Load, Protocol},
     median, quick,
@@ -163,22 +163,11 @@ pub fn puts() {
 }
 
 /// The same call for ever.
-struct Hot;
-
-impl Protocol for Hot {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.extend(request(IMAGE, "POST", HELLO, r#"{"name":"you"}"#).as_bytes());
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let answer = whole(input)?;
-        let body = &input[answer.body.clone()];
-        let right = answer.is_good && body.starts_with(br#"{"hello":"you"}"#);
-        assert!(right, "{}", String::from_utf8_lossy(body));
-        Some(answer.body.end)
-    }
-}
+const HOT: Greeting = Greeting {
+    port: IMAGE,
+    function: HELLO,
+    right: "{\"hello\":\"you\"}",
+};
 
 /// Blocking calls, kept and not.
 pub fn calls() {
@@ -210,14 +199,14 @@ pub fn calls() {
         seconds,
     };
     for client in &mut clients {
-        client.run(load(4.0 * seconds), None, &mut Hot);
+        client.run(load(4.0 * seconds), None, &mut { HOT });
     }
     let mut figures: [Vec<Figures>; 2] = Default::default();
     for round in 0..2 * rounds() {
         // The first one is not always the same.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
-            figures[side].push(clients[side].run(load(seconds), None, &mut Hot));
+            figures[side].push(clients[side].run(load(seconds), None, &mut { HOT }));
         }
     }
     let of = |side: usize, f: fn(&Figures) -> f64| {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{answer::whole, load::connect};
+use crate::{
+    answer::whole,
+    load::{Protocol, connect},
+};
 
 /// The image's port.
 pub const IMAGE: u16 = 3233;
@@ -36,6 +39,33 @@ pub fn request(port: u16, method: &str, name: &str, body: &str) -> String {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// The same call for ever, of a function that greets whom its argument `name` names.
+pub struct Greeting {
+    /// Which side answers.
+    pub port: u16,
+    /// The function's name.
+    pub function: &'static str,
+    /// What stands in each answer to `you`.
+    pub right: &'static str,
+}
+
+impl Protocol for Greeting {
+    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
+        let call = request(self.port, "POST", self.function, "{\"name\":\"you\"}");
+        out.extend(call.as_bytes());
+        0
+    }
+
+    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
+        let answer = whole(input)?;
+        let body = &input[answer.body.clone()];
+        let right = self.right.as_bytes();
+        let is_right = answer.is_good && body.windows(right.len()).any(|w| w == right);
+        assert!(is_right, "{}", String::from_utf8_lossy(body));
+        Some(answer.body.end)
+    }
 }
 
 /// One connection, one request at a time.

@@ -20,8 +20,7 @@ use std::{
 };
 
 use benches::{
-    answer::whole,
-    functions::{Client, IMAGE, metrics, request},
+    functions::{Client, Greeting, IMAGE, metrics, request},
     goal, goal_at_least,
     load::{Figures, Generator, Load, Protocol},
     median, quick,
@@ -39,23 +38,11 @@ const OURS: (&str, u32) = ("invoker0", 0);
 const FLOOR: (&str, u32) = ("invoker1", 1);
 
 /// The same call for ever.
-struct Hot;
-
-impl Protocol for Hot {
-    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
-        out.extend(request(IMAGE, "POST", "hot", "{\"name\":\"you\"}").as_bytes());
-        0
-    }
-
-    fn answer(&mut self, input: &[u8], _note: u64) -> Option<usize> {
-        let answer = whole(input)?;
-        let body = &input[answer.body.clone()];
-        let right = b"{\"greeting\":\"hello you\"}";
-        let is_right = answer.is_good && body.windows(right.len()).any(|w| w == right);
-        assert!(is_right, "{}", String::from_utf8_lossy(body));
-        Some(answer.body.end)
-    }
-}
+const HOT: Greeting = Greeting {
+    port: IMAGE,
+    function: "hot",
+    right: "{\"greeting\":\"hello you\"}",
+};
 
 fn rest(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
     let load = Load {
@@ -63,7 +50,7 @@ fn rest(address: SocketAddr, connections: usize, seconds: f64) -> Figures {
         rate: 0.0,
         seconds,
     };
-    Generator::new(address, connections).run(load, None, &mut Hot)
+    Generator::new(address, connections).run(load, None, &mut { HOT })
 }
 
 fn is_right(response: &Value) {
@@ -213,7 +200,7 @@ impl Protocol for Distinct {
     }
 
     fn answer(&mut self, input: &[u8], note: u64) -> Option<usize> {
-        let end = Hot.answer(input, 0)?;
+        let end = { HOT }.answer(input, 0)?;
         let number = note as usize;
         self.times
             .push((number, self.begun[number].elapsed().as_secs_f64()));
