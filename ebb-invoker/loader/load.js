@@ -8,6 +8,7 @@
 const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
+const { compileFunction } = require('node:vm');
 const world = require('./world.js');
 
 /** String(value), for values that cannot be converted as well. */
@@ -31,6 +32,18 @@ const DOTTED_NAME = /^[A-Za-z$_][\w$]*(\.[A-Za-z$_][\w$]*)*$/;
 /** The same with all of Unicode: its tables take V8 longer than all else of a small action's init. */
 const UNICODE_NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\.[\p{ID_Start}$_][\p{ID_Continue}$]*)*$/u;
 
+/** What is wrong with code whose end the line behind it has hidden: then that line is said to be wrong, which is not the action's. */
+function ownError(error, code, file) {
+  const lines = code.split('\n').length;
+  if (!(error instanceof SyntaxError) || !String(error.stack).startsWith(`${file}:${lines + 1}\n`)) return error;
+  try {
+    compileFunction(code, ['exports', 'require', 'module', '__filename', '__dirname'], { filename: file });
+  } catch (own) {
+    return own;
+  }
+  return error;
+}
+
 function loadSource(code, main) {
   const file = path.join(process.cwd(), 'action.js');
   const module = new Module(file, null);
@@ -40,7 +53,12 @@ function loadSource(code, main) {
   const body = `${code}\n;return () => (${lookup});`;
   const { exports } = module;
   // As Node compiles a file, so that import() works in it as in one. It is CommonJS, whatever it looks like.
-  const found = module._compile(body, file, 'commonjs');
+  let found;
+  try {
+    found = module._compile(body, file, 'commonjs');
+  } catch (error) {
+    throw ownError(error, code, file);
+  }
   module.loaded = true;
   let entry;
   try {

@@ -58,6 +58,9 @@ for (const transport of TRANSPORTS) {
     for (const [what, code, message, place] of [
       ['a wrong token', 'function main() {\n  let x = ;\n}', "SyntaxError: Unexpected token ';'", 'action.js:2\n  let x = ;\n          ^'],
       ['an import', '// module\nimport fs from "fs"\nfunction main() {}', 'SyntaxError: Cannot use import statement outside a module', 'action.js:2\nimport fs from "fs"\n^^^^^^'],
+      ['an open bracket at the end', 'const main = (', 'SyntaxError: Unexpected end of input', 'action.js:1\nconst main = ('],
+      ['an open block at the end', 'function main() {\n  if (1) {', 'SyntaxError: Unexpected end of input', 'action.js:2\n  if (1) {'],
+      ['an open template at the end', '\nconst main = `abc', 'SyntaxError: Unexpected end of input', 'action.js:2\nconst main = `abc'],
       ['an export', 'export const main = () => 1', "SyntaxError: Unexpected token 'export'", 'action.js:1\nexport const main = () => 1\n^^^^^^'],
     ]) {
       await t.test(`${what} in source text is an error with its line`, async (t) => {
