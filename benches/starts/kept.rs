@@ -227,7 +227,7 @@ pub fn calls() {
 
 /// What entities take when all of them have been read again.
 pub fn memory() {
-    let count = number("--entities").unwrap_or(if quick() { 5_000 } else { 100_000 });
+    let count = number("--entities").unwrap_or(if quick() { 5_000 } else { 99_000 });
     println!("memory of {count} actions of {CODE} bytes after a restart");
     let image = cargo::example("invoker");
     let [none, many] = ["memory-none", "memory-many"].map(Disks::new);

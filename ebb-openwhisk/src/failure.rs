@@ -92,13 +92,20 @@ impl Failure {
         )
     }
 
-    /// The store is full.
-    pub fn no_room(what: &str) -> Self {
+    /// The store has as many entities as it may have.
+    pub fn too_many_entities(most: usize) -> Self {
         Self::new(
             503,
-            format!(
-                "There is no room for more {what}; delete some, or give the platform more memory."
-            ),
+            format!("There are {most} entities, as many as there may be; delete some."),
+        )
+    }
+
+    /// The store's entities have as many bytes as they may have.
+    pub fn too_many_bytes(most: usize) -> Self {
+        let most = most >> 20;
+        Self::new(
+            503,
+            format!("All entities take {most} MiB, as much as they may; delete some."),
         )
     }
 

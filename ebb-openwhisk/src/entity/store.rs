@@ -297,8 +297,11 @@ impl Store {
         let number = self.len() + usize::from(old == 0);
         // An update that takes less is let through even where there is no room.
         let all = bytes + self.absent.bytes();
-        if (all > self.most_bytes && bytes > self.bytes) || number > self.most_entities {
-            return Err(Failure::no_room("entities"));
+        if all > self.most_bytes && bytes > self.bytes {
+            return Err(Failure::too_many_bytes(self.most_bytes));
+        }
+        if number > self.most_entities {
+            return Err(Failure::too_many_entities(self.most_entities));
         }
         self.put(name, entity);
         Ok(())

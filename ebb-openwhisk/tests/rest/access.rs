@@ -217,6 +217,11 @@ fn a_full_store_refuses_and_recovers() {
         stored += 1;
     };
     assert_eq!((refused.status, stored), (503, 2));
+    let why = refused.error();
+    assert!(
+        why.starts_with("All entities take ") && why.ends_with("; delete some."),
+        "{why}"
+    );
     assert_eq!(bed.ask("DELETE", "/_/actions/a0", NULL).status, 200);
     assert_eq!(bed.ask("PUT", "/_/actions/a9", js(&code)).status, 200);
 }
