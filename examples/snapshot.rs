@@ -154,6 +154,12 @@ async fn demonstrate() -> Result<(), String> {
         );
     }
 
+    run_on_every_core(&snapshot).await?;
+    keep_idle(&snapshot).await
+}
+
+/// Deploys, runs and ends many clones, on all cores at once.
+async fn run_on_every_core(snapshot: &Snapshot) -> Result<(), String> {
     let clones = option("clones").unwrap_or(20);
     let cores = ebb::cores().len();
     let begun = Instant::now();
@@ -187,8 +193,11 @@ async fn demonstrate() -> Result<(), String> {
         }
     }
     println!("{} clones on {cores} cores in {whole} us", runs.len());
-    drop(runs);
+    Ok(())
+}
 
+/// Weighs clones that wait for their first line.
+async fn keep_idle(snapshot: &Snapshot) -> Result<(), String> {
     let before = free();
     let idle = option("idle").unwrap_or(50);
     let mut held: Vec<Rc<Uc>> = Vec::new();

@@ -349,115 +349,143 @@ fn provide_macro(
         mark: format!("{}_provided", names.symbol),
     };
     let arms = if replaceable {
-        let functions = definitions(methods, names, |method| {
-            let suffix = format!("_{}", plain(method));
-            quote!(::core::concat!("__ebb_provider_", $unique, #suffix))
-        });
-        let bind = |binding: &str| -> TokenStream {
-            methods
-                .iter()
-                .map(|method| {
-                    let symbol = assembly_name(&names.method(method.name));
-                    let binding = format!("{binding}{symbol}");
-                    let set = format!(".set {symbol}, __ebb_jump_");
-                    let suffix = format!("_{}", plain(method.name));
-                    let bind = if binding.starts_with('.') {
-                        quote!(#binding,)
-                    } else {
-                        TokenStream::new()
-                    };
-                    quote!(#bind ::core::concat!(#set, $unique, #suffix),)
-                })
-                .collect()
-        };
-        let jumps: TokenStream = methods
-            .iter()
-            .map(|method| {
-                let suffix = format!("_{}", plain(method.name));
-                let typed = format!("_{}, @function", plain(method.name));
-                let jump = format!("_{}: jmp __ebb_provider_", plain(method.name));
-                quote! {
-                    ::core::concat!(".type __ebb_jump_", $unique, #typed),
-                    ::core::concat!("__ebb_jump_", $unique, #jump, $unique, #suffix),
-                }
-            })
-            .collect();
-        let (weak, strong, again) = (bind(".weak "), bind(".globl "), bind(""));
-        let always: TokenStream = methods
-            .iter()
-            .map(|method| {
-                let symbol = assembly_name(&names.default_method(method.name));
-                let global = format!(".globl {symbol}");
-                let set = format!(".set {symbol}, __ebb_jump_");
-                let suffix = format!("_{}", plain(method.name));
-                quote!(#global, ::core::concat!(#set, $unique, #suffix),)
-            })
-            .collect();
-        let replaced = format!("{}_replaced", names.symbol);
-        let defaulted = format!("{}_defaulted", names.symbol);
-        let unless_replaced = format!(".ifndef {replaced}");
-        let unless_defaulted = format!(".ifndef {defaulted}");
-        let set_replaced = format!(".set {replaced}, 1");
-        let set_defaulted = format!(".set {defaulted}, 1");
-        let default_presence = Presence {
-            symbol: names.default_presence(),
-            mark: format!("{}_has_default", names.symbol),
-        };
-        let one = object(
-            &presence,
-            quote! {
-                #jumps
-                // Where the default came before, in this assembly, its symbols are weak already.
-                #unless_defaulted,
-                #strong
-                ".else",
-                #again
-                ".endif",
-                #set_replaced,
-            },
-        );
-        let default = object(
-            &default_presence,
-            quote! {
-                #jumps
-                #always
-                #unless_replaced,
-                #weak
-                #set_defaulted,
-                ".endif",
-            },
-        );
-        quote! {
-            (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
-                const _: () = { #functions #one };
-            };
-            (default, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
-                const _: () = { #functions #default };
-            };
-        }
+        replaceable_arms(methods, names, &presence)
     } else {
-        let functions = definitions(methods, names, |method| {
-            names.method(method).to_token_stream()
-        });
-        let one = object(&presence, TokenStream::new());
-        let refusal = format!(
-            "the component `{name}` has no default provider: its trait says `#[component]`, not \
-             `#[component(replaceable)]`"
-        );
-        quote! {
-            (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
-                const _: () = { #functions #one };
-            };
-            (default, $($rest:tt)*) => {
-                ::core::compile_error!(#refusal);
-            };
-        }
+        single_arms(name, methods, names, &presence)
     };
     quote! {
         #[doc(hidden)]
         #[doc = #macro_doc]
         #[macro_export]
         macro_rules! #provide { #arms }
+    }
+}
+
+/// Where there is a default provider: the component's methods are bound to jumps, by weak symbols to those of the default.
+fn replaceable_arms(methods: &[Method], names: &Names, presence: &Presence) -> TokenStream {
+    let functions = definitions(methods, names, |method| {
+        let suffix = format!("_{}", plain(method));
+        quote!(::core::concat!("__ebb_provider_", $unique, #suffix))
+    });
+    let jumps = jumps(methods);
+    let bind = |binding| bind(methods, names, binding);
+    let (weak, strong, again) = (bind(".weak "), bind(".globl "), bind(""));
+    let always = bind_default(methods, names);
+    let replaced = format!("{}_replaced", names.symbol);
+    let defaulted = format!("{}_defaulted", names.symbol);
+    let unless_replaced = format!(".ifndef {replaced}");
+    let unless_defaulted = format!(".ifndef {defaulted}");
+    let set_replaced = format!(".set {replaced}, 1");
+    let set_defaulted = format!(".set {defaulted}, 1");
+    let default_presence = Presence {
+        symbol: names.default_presence(),
+        mark: format!("{}_has_default", names.symbol),
+    };
+    let one = object(
+        presence,
+        quote! {
+            #jumps
+            // Where the default came before, in this assembly, its symbols are weak already.
+            #unless_defaulted,
+            #strong
+            ".else",
+            #again
+            ".endif",
+            #set_replaced,
+        },
+    );
+    let default = object(
+        &default_presence,
+        quote! {
+            #jumps
+            #always
+            #unless_replaced,
+            #weak
+            #set_defaulted,
+            ".endif",
+        },
+    );
+    quote! {
+        (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            const _: () = { #functions #one };
+        };
+        (default, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            const _: () = { #functions #default };
+        };
+    }
+}
+
+/// A jump to each method of a provider, which another object can bind to.
+fn jumps(methods: &[Method]) -> TokenStream {
+    methods
+        .iter()
+        .map(|method| {
+            let suffix = format!("_{}", plain(method.name));
+            let typed = format!("_{}, @function", plain(method.name));
+            let jump = format!("_{}: jmp __ebb_provider_", plain(method.name));
+            quote! {
+                ::core::concat!(".type __ebb_jump_", $unique, #typed),
+                ::core::concat!("__ebb_jump_", $unique, #jump, $unique, #suffix),
+            }
+        })
+        .collect()
+}
+
+/// The component's methods bound to the provider's jumps; `binding` is the directive that comes before a symbol, if any.
+fn bind(methods: &[Method], names: &Names, binding: &str) -> TokenStream {
+    methods
+        .iter()
+        .map(|method| {
+            let symbol = assembly_name(&names.method(method.name));
+            let binding = format!("{binding}{symbol}");
+            let set = format!(".set {symbol}, __ebb_jump_");
+            let suffix = format!("_{}", plain(method.name));
+            let bind = if binding.starts_with('.') {
+                quote!(#binding,)
+            } else {
+                TokenStream::new()
+            };
+            quote!(#bind ::core::concat!(#set, $unique, #suffix),)
+        })
+        .collect()
+}
+
+/// The default provider's methods, which stay callable when it is replaced.
+fn bind_default(methods: &[Method], names: &Names) -> TokenStream {
+    methods
+        .iter()
+        .map(|method| {
+            let symbol = assembly_name(&names.default_method(method.name));
+            let global = format!(".globl {symbol}");
+            let set = format!(".set {symbol}, __ebb_jump_");
+            let suffix = format!("_{}", plain(method.name));
+            quote!(#global, ::core::concat!(#set, $unique, #suffix),)
+        })
+        .collect()
+}
+
+/// Where there is none: the one provider has the component's methods themselves.
+fn single_arms(
+    name: &Ident,
+    methods: &[Method],
+    names: &Names,
+    presence: &Presence,
+) -> TokenStream {
+    let functions = definitions(methods, names, |method| {
+        names.method(method).to_token_stream()
+    });
+    let one = object(presence, TokenStream::new());
+    let refusal = format!(
+        "the component `{name}` has no default provider: its trait says `#[component]`, not \
+         `#[component(replaceable)]`"
+    );
+    quote! {
+        (one, [$($ebb:tt)*], $component:path, $provider:ty, $instance:expr, $unique:literal, $described:literal) => {
+            const _: () = { #functions #one };
+        };
+        (default, $($rest:tt)*) => {
+            ::core::compile_error!(#refusal);
+        };
     }
 }
 

@@ -4,8 +4,8 @@
 //! machine with a release store; from then on it is never moved or changed.
 
 use crate::frame_allocator::{FrameAllocator, FrameCache, InitError};
-use crate::heap::Core;
 use crate::phys::{LinearMap, PhysAddr};
+use crate::spans::Core;
 use crate::stats::CoreStats;
 use crate::tls;
 use core::cell::UnsafeCell;

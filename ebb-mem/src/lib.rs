@@ -48,12 +48,14 @@ extern crate std;
 #[cfg(test)]
 mod arena;
 
+mod check;
 pub mod frame;
 mod frame_allocator;
 mod global;
 mod heap;
 mod phys;
 pub mod space;
+mod spans;
 mod stats;
 mod tls;
 

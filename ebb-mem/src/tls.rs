@@ -9,7 +9,7 @@
 //! What must hold: FS is valid before the first allocation, and the slot is
 //! null or points to the state that this thread alone uses.
 
-use crate::heap::Core;
+use crate::spans::Core;
 
 #[cfg(not(miri))]
 mod slot {

@@ -148,7 +148,40 @@ impl Counts {
 
     /// Prometheus' text format.
     pub fn render(&self, out: &mut String) {
-        for (name, help, counter) in [
+        for (name, help, counter) in self.counters() {
+            let name = format!("ebb_whisk_{name}");
+            single(out, &name, "counter", help, counter.get());
+        }
+        for (name, help, value) in self.gauges() {
+            single(out, &format!("ebb_whisk_{name}"), "gauge", help, value);
+        }
+        head(
+            out,
+            "ebb_whisk_lag",
+            "gauge",
+            "Messages in the invoker's topic that have not been taken; -1 while that is not known.",
+        );
+        let _ = writeln!(out, "ebb_whisk_lag {}", self.lag.load(Ordering::Relaxed));
+        for (name, help, times) in [
+            (
+                "ebb_whisk_latency_seconds",
+                "From taking a message to the bus having its last acknowledgement.",
+                &self.latency,
+            ),
+            (
+                "ebb_whisk_acknowledging_seconds",
+                "From the end of a run to the bus having its last acknowledgement.",
+                &self.acknowledging,
+            ),
+        ] {
+            head(out, name, "histogram", help);
+            times.get().render(out, name, "");
+        }
+    }
+
+    /// What only grows: name, help, value.
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 15] {
+        [
             (
                 "messages_total",
                 "Messages read from the invoker's topic.",
@@ -224,16 +257,12 @@ impl Counts {
                 "Records that were given up.",
                 &self.records_lost,
             ),
-        ] {
-            single(
-                out,
-                &format!("ebb_whisk_{name}"),
-                "counter",
-                help,
-                counter.get(),
-            );
-        }
-        for (name, help, value) in [
+        ]
+    }
+
+    /// What goes up and down: name, help, value.
+    fn gauges(&self) -> [(&'static str, &'static str, u64); 6] {
+        [
             (
                 "containers",
                 "Containers, in scheduler mode.",
@@ -260,31 +289,7 @@ impl Counts {
                 "1 while controllers are to send activations.",
                 self.is_enabled().into(),
             ),
-        ] {
-            single(out, &format!("ebb_whisk_{name}"), "gauge", help, value);
-        }
-        head(
-            out,
-            "ebb_whisk_lag",
-            "gauge",
-            "Messages in the invoker's topic that have not been taken; -1 while that is not known.",
-        );
-        let _ = writeln!(out, "ebb_whisk_lag {}", self.lag.load(Ordering::Relaxed));
-        for (name, help, times) in [
-            (
-                "ebb_whisk_latency_seconds",
-                "From taking a message to the bus having its last acknowledgement.",
-                &self.latency,
-            ),
-            (
-                "ebb_whisk_acknowledging_seconds",
-                "From the end of a run to the bus having its last acknowledgement.",
-                &self.acknowledging,
-            ),
-        ] {
-            head(out, name, "histogram", help);
-            times.get().render(out, name, "");
-        }
+        ]
     }
 }
 

@@ -14,6 +14,8 @@
 //! budget of memory and are evicted by the greedy-dual rule (Cao and Irani 1997; for functions Fuerst and Sharma,
 //! "FaasCache", 2021): the worth of one is how often it was used times what it saves, per byte, and worth ages.
 
+mod snapshots;
+
 use crate::call::{InstanceKey, Start};
 use crate::fair::FairQueue;
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -679,67 +681,6 @@ impl<T, S: Clone> Pool<T, S> {
         {
             self.evict(id);
         }
-    }
-
-    /// Whether there is a snapshot of that function.
-    pub fn has_snapshot(&self, key: &InstanceKey) -> bool {
-        self.snapshots.contains_key(key)
-    }
-
-    /// The snapshot of a function. That does not count as a use of it.
-    pub fn snapshot(&self, key: &InstanceKey) -> Option<&S> {
-        self.snapshots.get(key).map(|kept| &kept.snapshot)
-    }
-
-    /// Keeps a snapshot of a function. It takes `bytes`; without it an instance takes `cost_us` to start. What has
-    /// to go for it comes back, which may be the snapshot itself.
-    pub fn keep_snapshot(
-        &mut self,
-        key: &InstanceKey,
-        snapshot: S,
-        bytes: u64,
-        cost_us: u64,
-    ) -> Evicted<S> {
-        let former = self.drop_snapshot(key);
-        let worth = self.age.saturating_add(worth(1, cost_us, bytes));
-        self.by_worth.insert((worth, Idle::Snapshot(key.clone())));
-        self.used += bytes;
-        self.idle_bytes += bytes;
-        self.snapshot_bytes += bytes;
-        let kept = Kept {
-            snapshot,
-            bytes,
-            uses: 1,
-            cost_us,
-            worth,
-        };
-        self.snapshots.insert(key.clone(), kept);
-        let mut evicted = self.make_room(0);
-        evicted.snapshots.extend(former);
-        evicted
-    }
-
-    /// The snapshot of a function, which is about to be used.
-    fn use_snapshot(&mut self, key: &InstanceKey) -> Option<S> {
-        let kept = self.snapshots.get_mut(key)?;
-        let idle = Idle::Snapshot(key.clone());
-        self.by_worth.remove(&(kept.worth, idle.clone()));
-        kept.uses += 1;
-        kept.worth = self
-            .age
-            .saturating_add(worth(kept.uses, kept.cost_us, kept.bytes));
-        self.by_worth.insert((kept.worth, idle));
-        Some(kept.snapshot.clone())
-    }
-
-    fn drop_snapshot(&mut self, key: &InstanceKey) -> Option<S> {
-        let kept = self.snapshots.remove(key)?;
-        self.by_worth
-            .remove(&(kept.worth, Idle::Snapshot(key.clone())));
-        self.used -= kept.bytes;
-        self.idle_bytes -= kept.bytes;
-        self.snapshot_bytes -= kept.bytes;
-        Some(kept.snapshot)
     }
 
     /// Bytes of all instances and snapshots.

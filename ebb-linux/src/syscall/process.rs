@@ -242,14 +242,7 @@ fn start(
     let loaded = exec::load(&call.objects(), &call.world(), request, limit)?;
 
     // From here on nothing fails.
-    for thread in call.process.threads.borrow_mut().iter_mut() {
-        if thread.tid != call.tid {
-            // Its number may be the process's, which is this thread's now.
-            thread.tid = 0;
-            thread.doomed = true;
-            thread.wake();
-        }
-    }
+    end_other_threads(call);
     {
         let mut objects = call.objects();
         let files = objects.unshare_files(call.process.files.get());
@@ -259,7 +252,7 @@ fn start(
     let number = call.uc.processes.borrow_mut().new_serial();
     let told = call.uc.behind == 0;
     let memory = Memory::new(loaded.space, number, !told);
-    let pid = {
+    {
         let mut state = call.process.state.borrow_mut();
         state.brk = loaded.started.heap;
         state.started = loaded.started;
@@ -278,14 +271,37 @@ fn start(
         state.barriers = 0;
         state.credentials = Arc::new(credentials);
         state.timers.end_posix();
-        state.pid
-    };
+    }
+    begin_anew(call)?;
+    call.process.set_memory(memory);
+    call.uc.switch_again(call.process);
+    if call.process.borrows.replace(false) {
+        call.objects().child_news();
+    }
+    Err(Stop::Replaced)
+}
+
+/// A program that is replaced keeps the thread that calls.
+fn end_other_threads(call: &Call<'_>) {
+    for thread in call.process.threads.borrow_mut().iter_mut() {
+        if thread.tid != call.tid {
+            // Its number may be the process's, which is this thread's now.
+            thread.tid = 0;
+            thread.doomed = true;
+            thread.wake();
+        }
+    }
+}
+
+/// The calling thread becomes the process's first, at the program's entry; what an exec keeps of a thread it keeps.
+fn begin_anew(call: &Call<'_>) -> Result<(), Stop> {
     let mut context = Context::new();
-    {
+    let pid = {
         let state = call.process.state.borrow();
         context.rip = state.started.entry;
         context.rsp = state.started.stack;
-    }
+        state.pid
+    };
     call.thread(|t| {
         let before = core::mem::replace(t, Thread::new(pid, context));
         t.mask = before.mask;
@@ -296,12 +312,7 @@ fn start(
         t.waker = before.waker;
         t.context.quick_calls = before.context.quick_calls;
     })?;
-    call.process.set_memory(memory);
-    call.uc.switch_again(call.process);
-    if call.process.borrows.replace(false) {
-        call.objects().child_news();
-    }
-    Err(Stop::Replaced)
+    Ok(())
 }
 
 /// Whether another process has the caller's memory.

@@ -9,24 +9,18 @@
 //! What must hold: `dealloc` and `realloc` get the layout that `alloc` got, as
 //! `GlobalAlloc` demands; the heap finds a block's kind by its size.
 
-mod block;
-mod check;
-mod class;
-mod core;
-mod span;
-#[cfg(test)]
-mod tests;
-
-pub(crate) use self::core::Core;
-
-use self::class::{MEDIUM_MAX, SIZES, SMALL_MAX, class_of};
+use crate::check::{self, CHECKED};
 use crate::frame_allocator::FrameAllocator;
 use crate::global::{self, Memory};
 use crate::phys::FRAME_SIZE;
+use crate::spans::class::{MEDIUM_MAX, SIZES, SMALL_MAX, class_of};
+use crate::spans::{Core, span};
 use crate::tls;
-use ::core::alloc::{GlobalAlloc, Layout};
-use ::core::ptr::null_mut;
-use check::CHECKED;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::null_mut;
+
+#[cfg(test)]
+mod tests;
 
 /// The heap of the machine as a global allocator:
 ///
@@ -53,7 +47,7 @@ fn pages_of(size: usize) -> u32 {
 fn checked<R>(operation: impl FnOnce() -> R) -> R {
     let guard = check::NoUnwind;
     let result = operation();
-    ::core::mem::forget(guard);
+    core::mem::forget(guard);
     result
 }
 

@@ -149,6 +149,27 @@ fn no_two_files_need_one_another() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// Lines of a file, at most: CONTRIBUTING.md.
+const LINES: usize = 750;
+
+#[test]
+fn no_file_is_longer_than_can_be_read_at_once() {
+    let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");
+    let sources = all_sources();
+    let files: BTreeSet<&String> = sources
+        .iter()
+        .flat_map(|source| source.files.iter().map(|file| &file.path))
+        .collect();
+    assert!(files.len() >= 500, "only {} were read", files.len());
+    let long = files.into_iter().filter_map(|path| {
+        let text = fs::read_to_string(workspace.join(path)).expect("a file that was read before");
+        let lines = text.lines().count();
+        (lines > LINES).then(|| format!("{path} has {lines} lines: split it"))
+    });
+    let told: Vec<String> = long.collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
 /// The layers that a module's documentation lists, the lowest first: each with the modules of its line.
 ///
 /// Below a heading `# Layers`, lines or rows of a table that begin with names in backquotes.

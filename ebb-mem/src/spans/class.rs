@@ -10,10 +10,10 @@
 //! size up to its alignment is all that aligned allocation needs.
 
 /// The largest block of a small span.
-pub(super) const SMALL_MAX: usize = 8 << 10;
+pub(crate) const SMALL_MAX: usize = 8 << 10;
 
 /// The largest block of a medium span; above it pages come from the buddy.
-pub(super) const MEDIUM_MAX: usize = 64 << 10;
+pub(crate) const MEDIUM_MAX: usize = 64 << 10;
 
 /// How many classes there are.
 pub(super) const CLASSES: usize = 45;
@@ -26,7 +26,7 @@ const LINEAR: usize = 9;
 const TABLE_MAX: usize = 1024;
 
 /// The size of each class in bytes.
-pub(super) static SIZES: [u32; CLASSES] = {
+pub(crate) static SIZES: [u32; CLASSES] = {
     let mut sizes = [0; CLASSES];
     sizes[0] = 8;
     let mut i = 1;
@@ -60,7 +60,7 @@ static TABLE: [u8; TABLE_MAX / 8 + 1] = {
 
 /// The class of a size up to [`MEDIUM_MAX`].
 #[inline(always)]
-pub(super) fn class_of(size: usize) -> usize {
+pub(crate) fn class_of(size: usize) -> usize {
     debug_assert!(size <= MEDIUM_MAX);
     if size <= TABLE_MAX {
         TABLE[(size + 7) >> 3] as usize

@@ -359,11 +359,11 @@ impl Core {
             for _ in 1..count {
                 let next = block.add(size);
                 (*block.cast::<Block>()).next = next.cast();
-                super::check::fresh(block, size);
+                crate::check::fresh(block, size);
                 block = next;
             }
             (*block.cast::<Block>()).next = null_mut();
-            super::check::fresh(block, size);
+            crate::check::fresh(block, size);
             (*span).state = State::Current;
             (*span).made += count;
             (*span).used += count;

@@ -13,11 +13,11 @@
 use core::alloc::Layout;
 
 /// Whether blocks are checked: where debug assertions are on.
-pub(super) const CHECKED: bool = cfg!(debug_assertions);
+pub(crate) const CHECKED: bool = cfg!(debug_assertions);
 
 /// Ends the program when it is dropped by unwinding: a global allocator must
 /// not unwind, and after misuse of the heap there is nothing to go on with.
-pub(super) struct NoUnwind;
+pub(crate) struct NoUnwind;
 
 impl Drop for NoUnwind {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ fn front(layout: Layout) -> usize {
 }
 
 /// The layout with room for the checks; None when it overflows.
-pub(super) fn padded(layout: Layout) -> Option<Layout> {
+pub(crate) fn padded(layout: Layout) -> Option<Layout> {
     let size = layout.size().checked_add(front(layout) + RED_ZONE)?;
     Layout::from_size_align(size, layout.align()).ok()
 }
@@ -47,7 +47,7 @@ pub(super) fn padded(layout: Layout) -> Option<Layout> {
 /// Marks a block of memory that was never handed out: there is nothing to
 /// verify yet.
 #[inline]
-pub(super) unsafe fn fresh(block: *mut u8, size: usize) {
+pub(crate) unsafe fn fresh(block: *mut u8, size: usize) {
     if CHECKED && size >= 16 {
         // SAFETY: a free block of `size` bytes; the mark of the smallest
         // front (16) is its second word.
@@ -60,7 +60,7 @@ pub(super) unsafe fn fresh(block: *mut u8, size: usize) {
 ///
 /// # Safety
 /// `raw` is a block for `padded(layout)`.
-pub(super) unsafe fn dress(raw: *mut u8, layout: Layout, verify: bool) -> *mut u8 {
+pub(crate) unsafe fn dress(raw: *mut u8, layout: Layout, verify: bool) -> *mut u8 {
     let front = front(layout);
     // SAFETY: all within the padded block.
     unsafe {
@@ -88,7 +88,7 @@ pub(super) unsafe fn dress(raw: *mut u8, layout: Layout, verify: bool) -> *mut u
 /// # Safety
 /// `user` is readable with 16 bytes before and after the block, as any
 /// pointer that the heap gave is.
-pub(super) unsafe fn verify_live(user: *mut u8, layout: Layout) -> *mut u8 {
+pub(crate) unsafe fn verify_live(user: *mut u8, layout: Layout) -> *mut u8 {
     // SAFETY: the caller's promise.
     unsafe {
         let mark = user.sub(8).cast::<u64>().read();
@@ -128,7 +128,7 @@ pub(super) unsafe fn verify_live(user: *mut u8, layout: Layout) -> *mut u8 {
 ///
 /// # Safety
 /// As [`verify_live`], and the block is no longer used.
-pub(super) unsafe fn undress(user: *mut u8, layout: Layout) -> *mut u8 {
+pub(crate) unsafe fn undress(user: *mut u8, layout: Layout) -> *mut u8 {
     // SAFETY: the caller's promise.
     unsafe {
         let raw = verify_live(user, layout);
@@ -144,7 +144,7 @@ pub(super) unsafe fn undress(user: *mut u8, layout: Layout) -> *mut u8 {
 ///
 /// # Safety
 /// The block now has room for `new` bytes and the checks.
-pub(super) unsafe fn resized(user: *mut u8, old: usize, new: usize) {
+pub(crate) unsafe fn resized(user: *mut u8, old: usize, new: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         if new > old {

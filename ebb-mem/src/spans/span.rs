@@ -133,7 +133,7 @@ pub(super) fn chunk_of(block: *mut u8) -> *mut Chunk {
 /// # Safety
 /// `block` lies in a chunk.
 #[inline(always)]
-pub(super) unsafe fn small_span_of(block: *mut u8) -> *mut Span {
+pub(crate) unsafe fn small_span_of(block: *mut u8) -> *mut Span {
     let slice = block.addr() / SLICE_SIZE % SLICES;
     // SAFETY: the chunk has a header with `SLICES` spans.
     unsafe {
@@ -148,7 +148,7 @@ pub(super) unsafe fn small_span_of(block: *mut u8) -> *mut Span {
 /// # Safety
 /// `block` lies in a chunk.
 #[inline(always)]
-pub(super) unsafe fn medium_span_of(block: *mut u8) -> *mut Span {
+pub(crate) unsafe fn medium_span_of(block: *mut u8) -> *mut Span {
     let slice = block.addr() / SLICE_SIZE % SLICES / GROUP * GROUP;
     // SAFETY: as above.
     unsafe {

@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+mod random;
+
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
@@ -14,6 +16,8 @@ use ebb::{println, time};
 use ebb_linux::snapshot::{CloneOptions, LINE_BYTES, PAGE_BYTES, Refused, Restoring, Unusable};
 use ebb_linux::{Access, Channel, Errno, Exit, Options, Program, Snapshot, Stdio, Uc};
 use ebb_mem::frame::{self, Node};
+
+use self::random::{damaged, isolated};
 
 /// As in the program.
 const PAGES: usize = 600;
@@ -47,17 +51,6 @@ async fn end(uc: Rc<Uc>) {
     drop(uc);
     // Its threads' tasks hold it until they have run once more.
     time::sleep(Duration::from_millis(1)).await;
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n
-    }
 }
 
 fn hash(model: &[u8]) -> u32 {
@@ -470,123 +463,6 @@ async fn stored(snapshot: &Snapshot, clones: usize) {
     println!("stored: {refused} of 1000 damaged records of differences were refused");
     let last = free();
     assert!(last + 64 >= after, "{after} before, {last} after");
-}
-
-/// Reads a record 1,000 times with other bits in it, and makes a clone of what can be read; how many were refused.
-async fn damaged(record: &[u8], pages: &[u8], root: Option<&Snapshot>) -> usize {
-    let mut rng = Rng(20_261_128);
-    let mut refused = 0;
-    for _ in 0..1000 {
-        let mut wrong = record.to_vec();
-        for _ in 0..=rng.below(3) {
-            let bit = rng.below(wrong.len() * 8);
-            wrong[bit / 8] ^= 1 << (bit % 8);
-        }
-        if rng.below(8) == 0 {
-            wrong.truncate(rng.below(record.len()));
-        }
-        let read = Restoring::new(&wrong).and_then(|mut restoring| {
-            match root {
-                Some(_) => restoring.put_lines(pages)?,
-                None => restoring.put(0, pages.as_chunks().0)?,
-            }
-            restoring.finish(root)
-        });
-        match read {
-            // Nothing of it runs, for that may be an endless loop as well as anything else.
-            Ok(snapshot) if root.is_some() => {
-                if let Ok(uc) = snapshot.start_clone(CloneOptions::default()) {
-                    end(uc).await;
-                }
-            }
-            Ok(_) => {}
-            Err(_) => refused += 1,
-        }
-    }
-    refused
-}
-
-/// Clones, and snapshots of clones, that write at random; each has a model of its own. With `store`, half of the snapshots are
-/// written down and read before they are used.
-async fn isolated(snapshot: &Snapshot, seed: u64, count: usize, store: bool) {
-    let mut rng = Rng(seed);
-    let first: Vec<u8> = (0..PAGES).map(|i| i as u8).collect();
-    let mut snapshots = Vec::from([(snapshot.clone(), first)]);
-    let mut clones: Vec<(Rc<Uc>, Vec<u8>)> = Vec::new();
-    let mut made = 0;
-    while made < count {
-        match rng.below(12) {
-            0..3 if clones.len() < 24 => {
-                let (from, model) = &snapshots[rng.below(snapshots.len())];
-                let uc = from
-                    .start_clone(CloneOptions::default())
-                    .expect("there is memory");
-                clones.push((uc, model.clone()));
-                made += 1;
-            }
-            3 | 4 if clones.len() > 8 => {
-                let (uc, model) = clones.swap_remove(rng.below(clones.len()));
-                assert_eq!(ask(&uc, "hash").await, format!("{}", hash(&model)));
-                end(uc).await;
-            }
-            5 if !clones.is_empty() && snapshots.len() < 6 => {
-                let (uc, model) = &clones[rng.below(clones.len())];
-                // It answers, so what it was told has been done.
-                assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
-                uc.parked().await;
-                let taken = if rng.below(2) == 0 {
-                    Snapshot::capture(uc)
-                } else {
-                    Snapshot::capture_delta(uc)
-                };
-                let mut taken = taken.expect("it can be captured");
-                if store && rng.below(2) == 0 {
-                    taken = rewritten(&taken);
-                }
-                snapshots.push((taken, model.clone()));
-            }
-            6 if snapshots.len() > 3 => {
-                let gone = 1 + rng.below(snapshots.len() - 1);
-                snapshots.swap_remove(gone);
-            }
-            7 if !clones.is_empty() => {
-                let (uc, _) = &clones[rng.below(clones.len())];
-                // At any moment, waiting or not: it must not see anything of it.
-                match rng.below(5) {
-                    0 => uc.rest(rng.below(2) == 0),
-                    1 | 2 => uc.rest_long(),
-                    3 => uc.wake(),
-                    _ => {
-                        if let Some(origin) = uc.origin() {
-                            origin.learn_needed(uc);
-                        }
-                    }
-                }
-            }
-            _ if !clones.is_empty() => {
-                let which = rng.below(clones.len());
-                let (uc, model) = &mut clones[which];
-                let mut lines = String::new();
-                for _ in 0..rng.below(30) {
-                    let (page, value) = (rng.below(PAGES), rng.below(256));
-                    model[page] = value as u8;
-                    lines += &format!("write {page} {value}\n");
-                }
-                uc.give(lines.as_bytes()).expect("it reads");
-                if rng.below(4) == 0 {
-                    assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
-                }
-            }
-            _ => {}
-        }
-    }
-    for (uc, model) in &clones {
-        assert_eq!(ask(uc, "hash").await, format!("{}", hash(model)));
-    }
-    for (uc, _) in clones {
-        end(uc).await;
-    }
-    println!("isolated: {made} clones wrote at random, seed {seed}");
 }
 
 /// Two processes with memory and pipes in common, and a record lock of one: a clone has both, and all of it is its own.
