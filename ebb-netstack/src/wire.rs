@@ -108,12 +108,13 @@ pub mod flags {
     pub const ACK: u8 = 16;
 }
 
-#[inline]
+// Always: of an array their bounds are known then.
+#[inline(always)]
 fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-#[inline]
+#[inline(always)]
 fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -265,20 +266,18 @@ impl Parsed {
     // In its one caller, so that what it finds is not copied.
     #[inline(always)]
     pub fn of(head: &[u8], length: usize) -> Result<Self, ()> {
-        if head.len() < ETHERNET {
-            return Err(());
-        }
+        let (ethernet, ip) = head.split_first_chunk::<ETHERNET>().ok_or(())?;
         let (mut target_mac, mut source_mac) = ([0; 6], [0; 6]);
-        target_mac.copy_from_slice(&head[..6]);
-        source_mac.copy_from_slice(&head[6..12]);
-        let ip = &head[ETHERNET..];
-        let (source, target, protocol, start, end) = match be16(head, 12) {
+        target_mac.copy_from_slice(&ethernet[..6]);
+        source_mac.copy_from_slice(&ethernet[6..12]);
+        let (source, target, protocol, start, end) = match be16(ethernet, 12) {
             0x0800 => {
-                if ip.len() < IPV4 || ip[0] >> 4 != 4 {
+                let fixed = ip.first_chunk::<IPV4>().ok_or(())?;
+                if fixed[0] >> 4 != 4 {
                     return Err(());
                 }
-                let header = usize::from(ip[0] & 15) * 4;
-                let total = usize::from(be16(ip, 2));
+                let header = usize::from(fixed[0] & 15) * 4;
+                let total = usize::from(be16(fixed, 2));
                 if header < IPV4
                     || ip.len() < header
                     || total < header
@@ -288,11 +287,11 @@ impl Parsed {
                     return Err(());
                 }
                 // More fragments, or not the first.
-                if be16(ip, 6) & 0x3fff != 0 {
+                if be16(fixed, 6) & 0x3fff != 0 {
                     return Ok(Self::Other);
                 }
-                let (source, target) = (Ip::v4(be32(ip, 12)), Ip::v4(be32(ip, 16)));
-                (source, target, ip[9], header, total)
+                let (source, target) = (Ip::v4(be32(fixed, 12)), Ip::v4(be32(fixed, 16)));
+                (source, target, fixed[9], header, total)
             }
             0x86dd => {
                 if ip.len() < IPV6 || ip[0] >> 4 != 6 {
@@ -371,18 +370,16 @@ impl Tcp {
     /// A header and its length.
     #[inline(always)]
     fn parse(bytes: &[u8]) -> Result<(Self, usize), ()> {
-        if bytes.len() < TCP {
-            return Err(());
-        }
-        let header = usize::from(bytes[12] >> 4) * 4;
+        let fixed = bytes.first_chunk::<TCP>().ok_or(())?;
+        let header = usize::from(fixed[12] >> 4) * 4;
         if header < TCP || header > bytes.len() {
             return Err(());
         }
         let mut tcp = Self {
-            seq: be32(bytes, 4),
-            ack: be32(bytes, 8),
-            flags: bytes[13] & 0x1f,
-            window: be16(bytes, 14),
+            seq: be32(fixed, 4),
+            ack: be32(fixed, 8),
+            flags: fixed[13] & 0x1f,
+            window: be16(fixed, 14),
             options: Options::default(),
         };
         if header > TCP {

@@ -1,11 +1,11 @@
-//! The `Date` header (RFC 9110, section 5.6.7): formatted once a second on each core.
+//! How most responses begin: the line of a 200 and the `Date` header (RFC 9110, section 5.6.7), made once a second on each core.
 
 use core::{
     cell::{Cell, RefCell},
     fmt::Write,
 };
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use ebb::{EbbRef, ebb};
 
 /// The core's current date.
@@ -14,22 +14,36 @@ use ebb::{EbbRef, ebb};
 pub(super) struct Date {
     /// The second that `text` is for.
     second: Cell<u64>,
+    /// [`OK`] and the header.
     text: RefCell<String>,
 }
 
+/// The line of a response that went well.
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+
 impl Date {
+    /// Appends the line of a 200, and the `Date` header with its line end.
+    pub fn append_with_ok(into: &mut Vec<u8>) {
+        Self::append_from(0, into);
+    }
+
     /// Appends the `Date` header, with its line end.
-    pub fn append(into: &mut alloc::vec::Vec<u8>) {
+    pub fn append(into: &mut Vec<u8>) {
+        Self::append_from(OK.len(), into);
+    }
+
+    fn append_from(start: usize, into: &mut Vec<u8>) {
         let date = EbbRef::<Self>::get();
         let now = ebb::time::unix_time().as_secs();
         let mut text = date.text.borrow_mut();
         if date.second.replace(now) != now || text.is_empty() {
             text.clear();
+            text.push_str(OK);
             text.push_str("date: ");
             format(now, &mut text);
             text.push_str("\r\n");
         }
-        into.extend_from_slice(text.as_bytes());
+        into.extend_from_slice(&text.as_bytes()[start..]);
     }
 }
 

@@ -162,12 +162,12 @@ impl Response {
         let bodiless = matches!(self.status, 100..=199 | 204 | 304);
         scratch.clear();
         match self.status {
-            200 => scratch.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+            200 => Date::append_with_ok(scratch),
             status => {
                 let _ = write!(Text(scratch), "HTTP/1.1 {status} {}\r\n", reason(status));
+                Date::append(scratch);
             }
         }
-        Date::append(scratch);
         if let Some(kind) = self.kind {
             header(scratch, "content-type", kind);
         }

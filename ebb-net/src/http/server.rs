@@ -267,18 +267,7 @@ async fn next_head(
             Ok(result) => result?,
         };
     }
-    let parse = |reader: &mut Reader, head: &mut Head| {
-        // Empty lines in front of a request are skipped (RFC 9112, section 2.2); httparse does it.
-        match head.parse_request(reader.available(), limits.head, limits.headers)? {
-            Some(length) => {
-                reader.consume(length);
-                head.check_host()?;
-                head.request_framing().map(Some)
-            }
-            None => Ok(None),
-        }
-    };
-    if let Some(framing) = parse(reader, head)? {
+    if let Some(framing) = take_head(reader, head, limits)? {
         return Ok(Some(framing));
     }
     timeout(limits.head_time, async {
@@ -286,12 +275,27 @@ async fn next_head(
             if !reader.more(limits.head).await? {
                 return Err(Error::Truncated);
             }
-            if let Some(framing) = parse(reader, head)? {
+            if let Some(framing) = take_head(reader, head, limits)? {
                 return Ok(Some(framing));
             }
         }
     })
     .await?
+}
+
+/// Takes a head from what has been received; `None` when it is not complete. Empty lines in front of a request are skipped
+/// (RFC 9112, section 2.2); httparse does it.
+fn take_head(
+    reader: &mut Reader,
+    head: &mut Head,
+    limits: &Limits,
+) -> Result<Option<Framing>, Error> {
+    let Some(length) = head.parse_request(reader.available(), limits.head, limits.headers)? else {
+        return Ok(None);
+    };
+    reader.consume(length);
+    head.check_host()?;
+    head.request_framing().map(Some)
 }
 
 /// Answers what could not be read, and ends the connection.

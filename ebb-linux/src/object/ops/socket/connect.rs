@@ -266,16 +266,7 @@ impl Objects {
                 if let Some(errno) = self.socket_mut(id)?.error.take() {
                     return Err(errno);
                 }
-                if domain == Domain::Inet && to.is_ipv6() {
-                    return Err(Errno::EAFNOSUPPORT);
-                }
-                // What listens on the machine's own addresses may be the machine's, or another UC's.
-                let here = self.is_local(env, to.ip())
-                    && (is_loopback(to.ip()) || self.find_local(true, to, to).is_some());
-                if !self.socket(id)?.uses(if here { LO } else { ETH0 }) {
-                    return Err(Errno::ENETUNREACH);
-                }
-                if here {
+                if self.leads_within(env, id, true, to)? {
                     self.connect_local(env, id, to, nonblocking)
                 } else {
                     self.connect_outside(env, id, to)
@@ -495,16 +486,30 @@ impl Objects {
         }
     }
 
-    fn connect_datagram(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<()> {
-        if self.socket(id)?.domain == Domain::Inet && to.is_ipv6() {
+    /// Whether the way to an address stays within the UC; what listens on the machine's own addresses may be the
+    /// machine's, or another UC's.
+    fn leads_within(
+        &self,
+        env: &dyn Env,
+        id: SocketId,
+        is_stream: bool,
+        to: SocketAddr,
+    ) -> Result<bool> {
+        let socket = self.socket(id)?;
+        if socket.domain == Domain::Inet && to.is_ipv6() {
             return Err(Errno::EAFNOSUPPORT);
         }
-        // What listens on the machine's own address may be another UC's.
         let here = self.is_local(env, to.ip())
-            && (is_loopback(to.ip()) || self.find_local(false, to, to).is_some());
-        if !self.socket(id)?.uses(if here { LO } else { ETH0 }) {
-            return Err(Errno::ENETUNREACH);
+            && (is_loopback(to.ip()) || self.find_local(is_stream, to, to).is_some());
+        if socket.uses(if here { LO } else { ETH0 }) {
+            Ok(here)
+        } else {
+            Err(Errno::ENETUNREACH)
         }
+    }
+
+    fn connect_datagram(&mut self, env: &dyn Env, id: SocketId, to: SocketAddr) -> Result<()> {
+        let here = self.leads_within(env, id, false, to)?;
         if here {
             self.local_source(env, id, to)?;
         } else {
