@@ -16,7 +16,9 @@
 //!
 //! `... -- --languages [--cores N]`: functions in Python and programs instead of JavaScript, beside Linux's processes.
 //! `... -- --kinds`: the image alone, what other kinds that are loaded cost functions in JavaScript.
+//! `... -- --before DIR`: instructions beside an older build, a checkout with its runner and `target/release/examples/invoker`.
 
+mod before;
 mod languages;
 mod many;
 mod rest;
@@ -54,6 +56,8 @@ const TURN: f64 = 5.0;
 /// New functions in a language, and calls of one.
 const LANGUAGE_COLD: f64 = 6.0;
 const LANGUAGE_HOT: f64 = 7.0;
+/// Calls whose instructions are counted: of which side, of what kind, how many.
+const COUNTED: f64 = 8.0;
 
 /// Seconds that a call takes.
 fn call(client: &mut Client, name: &str) -> f64 {
@@ -269,6 +273,9 @@ fn obey(address: SocketAddr, order: &[f64]) -> Figures {
         [LANGUAGE_HOT, language, count] => {
             languages::hot(address, Language::numbered(language), count as usize)
         }
+        [COUNTED, side, what, count] => {
+            before::counted_calls(address, side as usize, what as usize, count as usize)
+        }
         [TURN, count, pause_ms] => rest::turn(
             address,
             count as usize,
@@ -303,6 +310,10 @@ fn main() {
     if std::env::args().any(|a| a == "--rest") {
         let apart_ms = number("--apart").unwrap_or(20);
         rest::run(&cargo::example("invoker"), apart_ms as u64);
+        return;
+    }
+    if let Some(checkout) = value_of("--before") {
+        before::run(&cargo::example("invoker"), Path::new(&checkout));
         return;
     }
     if std::env::args().any(|a| a == "--kinds") {

@@ -164,6 +164,12 @@ impl Client {
 /// # Panics
 /// When it does not answer, or has no metric of that name.
 pub fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
+    let value = known_metrics(address);
+    move |name: &str| value(name).unwrap_or_else(|| panic!("{name} is not in the metrics"))
+}
+
+/// The same, of a build that may lack some.
+fn known_metrics(address: SocketAddr) -> impl Fn(&str) -> Option<f64> {
     let mut stream = connect(address);
     stream
         .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
@@ -175,15 +181,15 @@ pub fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
             .lines()
             .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|v| v.parse().ok())
-            .unwrap_or_else(|| panic!("{name} is not in the metrics"))
     }
 }
 
-/// Waits until the image makes instances as it will from then on.
+/// Waits until the image makes instances as it will from then on. An older build may not say when.
 pub fn until_ready(address: SocketAddr) {
     static READY: AtomicBool = AtomicBool::new(false);
     while address.port() == IMAGE && !READY.load(Ordering::Relaxed) {
-        READY.store(metrics(address)("ebb_base_ready") > 0.0, Ordering::Relaxed);
+        let is_ready = known_metrics(address)("ebb_base_ready").is_none_or(|ready| ready > 0.0);
+        READY.store(is_ready, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(50));
     }
 }

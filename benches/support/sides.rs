@@ -240,6 +240,33 @@ fn find_in(command: &mut Command, counting: Option<&Counting>) {
     }
 }
 
+/// An image, and the runner that boots it.
+pub struct Build {
+    runner: PathBuf,
+    image: PathBuf,
+    workspace: PathBuf,
+}
+
+impl Build {
+    /// An image of this build.
+    pub fn this(image: &Path) -> Self {
+        Self {
+            runner: RUNNER.into(),
+            image: image.to_owned(),
+            workspace: WORKSPACE.into(),
+        }
+    }
+
+    /// An example in another checkout, released.
+    pub fn of(checkout: &Path, example: &str) -> Self {
+        Self {
+            runner: checkout.join("ebb-runner/run"),
+            image: checkout.join("target/release/examples").join(example),
+            workspace: checkout.to_owned(),
+        }
+    }
+}
+
 /// A server that is up, and the agent that loads it.
 pub struct Side {
     agent: Child,
@@ -254,12 +281,26 @@ pub struct Side {
 const COMPLAINTS: usize = 5;
 
 impl Side {
-    /// Boots an image whose server listens on `port`.
+    /// Boots an image of this build whose server listens on `port`.
     ///
     /// # Panics
     /// When this user may not make a network namespace.
     pub fn image(
         image: &Path,
+        cores: usize,
+        port: u16,
+        arguments: &[&str],
+        counting: Option<&Counting>,
+    ) -> Self {
+        Self::build(&Build::this(image), cores, port, arguments, counting)
+    }
+
+    /// Boots an image of whichever build.
+    ///
+    /// # Panics
+    /// When this user may not make a network namespace.
+    pub fn build(
+        build: &Build,
         cores: usize,
         port: u16,
         arguments: &[&str],
@@ -271,12 +312,12 @@ impl Side {
         } else {
             String::new()
         };
-        let mut machine = space.command(RUNNER);
+        let mut machine = space.command(&build.runner);
         find_in(&mut machine, counting);
         let machine = machine
-            .arg(image)
+            .arg(&build.image)
             .args(arguments)
-            .current_dir(WORKSPACE)
+            .current_dir(&build.workspace)
             .env("EBB_CORES", cores.to_string())
             .env("EBB_MEMORY", format!("{}M", memory()))
             .env("EBB_NET", format!("tap:tap0{queues}"))

@@ -11,7 +11,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -80,13 +80,14 @@ impl Drop for Outside {
     }
 }
 
-/// Makes all packages, and unpacks them into this folder.
-fn unpack(folder: &Path) {
-    // One after another: they would overwrite what the other unpacks.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+/// Makes all packages, once; the folder with them.
+fn made() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(make)
+}
+
+fn make() -> PathBuf {
     let target = scratch("packages");
-    let all = packages();
     let mut package = cargo();
     package
         .args([
@@ -97,15 +98,18 @@ fn unpack(folder: &Path) {
             "--target-dir",
         ])
         .arg(&target);
-    for private in all.iter().filter(|p| !is_published(p)) {
+    for private in packages().iter().filter(|p| !is_published(p)) {
         package.args(["--exclude", name(private)]);
     }
     succeeds(&mut package);
-    for package in all.iter().filter(|p| is_published(p)) {
+    target.join("package")
+}
+
+/// Unpacks all packages into this folder.
+fn unpack(folder: &Path) {
+    for package in packages().iter().filter(|p| is_published(p)) {
         let version = package["version"].as_str().expect("a version");
-        let archive = target
-            .join("package")
-            .join(format!("{}-{version}.crate", name(package)));
+        let archive = made().join(format!("{}-{version}.crate", name(package)));
         // Files of this time, so that Cargo sees that they are others than before.
         succeeds(
             Command::new("tar")

@@ -116,6 +116,11 @@ impl Couch {
         self.state().faults.push((line.into(), fault));
     }
 
+    /// Takes back the faults that requests with this have not met.
+    pub fn mend(&self, line: &str) {
+        self.state().faults.retain(|(of, _)| of != line);
+    }
+
     /// The records that it was given, by their ids.
     pub fn records(&self) -> BTreeMap<String, Value> {
         let state = self.state();

@@ -15,7 +15,7 @@ const FEATURES: &[&str] = match cfg!(feature = "scheduler") {
 };
 
 /// The program. `cargo test` has built it, unless only this test was asked for.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()

@@ -10,7 +10,7 @@ use crate::object::{
     flags::{AT_FDCWD, OpenFlags},
     fs::{InodeKind, NodeKind},
     id::{DescId, Fd, NodeRef},
-    interfaces::{ETH0, LO},
+    interfaces::ETH0,
     kind::{
         Object,
         socket::{
@@ -483,28 +483,6 @@ impl Objects {
         match self.socket(id)?.state {
             State::Connected => Ok(()),
             _ => Err(Errno::EINPROGRESS),
-        }
-    }
-
-    /// Whether the way to an address stays within the UC; what listens on the machine's own addresses may be the
-    /// machine's, or another UC's.
-    fn leads_within(
-        &self,
-        env: &dyn Env,
-        id: SocketId,
-        is_stream: bool,
-        to: SocketAddr,
-    ) -> Result<bool> {
-        let socket = self.socket(id)?;
-        if socket.domain == Domain::Inet && to.is_ipv6() {
-            return Err(Errno::EAFNOSUPPORT);
-        }
-        let here = self.is_local(env, to.ip())
-            && (is_loopback(to.ip()) || self.find_local(is_stream, to, to).is_some());
-        if socket.uses(if here { LO } else { ETH0 }) {
-            Ok(here)
-        } else {
-            Err(Errno::ENETUNREACH)
         }
     }
 

@@ -6,7 +6,7 @@ use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
-    interfaces::LO,
+    interfaces::{ETH0, LO},
     kind::socket::{
         Socket, SocketId, SocketKind, State,
         address::{Address, Domain, canonical, is_loopback},
@@ -163,5 +163,27 @@ impl Objects {
             || env
                 .network()
                 .is_some_and(|n| n.addresses().contains(&ip.to_canonical()))
+    }
+
+    /// Whether the way to an address stays within the UC; what listens on the machine's own addresses may be the
+    /// machine's, or another UC's.
+    pub(super) fn leads_within(
+        &self,
+        env: &dyn Env,
+        id: SocketId,
+        is_stream: bool,
+        to: SocketAddr,
+    ) -> Result<bool> {
+        let socket = self.socket(id)?;
+        if socket.domain == Domain::Inet && to.is_ipv6() {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        let here = self.is_local(env, to.ip())
+            && (is_loopback(to.ip()) || self.find_local(is_stream, to, to).is_some());
+        if socket.uses(if here { LO } else { ETH0 }) {
+            Ok(here)
+        } else {
+            Err(Errno::ENETUNREACH)
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! An image that a debugger looks into: tasks on two cores, an Ebb, a static, and a fault when the first argument says so.
-//! `tests/native/debug.rs` does.
+//! `cargo-ebb/tests/debug.rs` does.
 
 #![no_std]
 #![no_main]

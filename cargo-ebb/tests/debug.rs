@@ -1,5 +1,5 @@
 //! What `cargo ebb debug` shows in gdb of an image that runs, and of the core file of one that stopped. Debugs
-//! `images/debug.rs`, which is built with all symbols: several minutes the first time.
+//! `tests/images/debug`, which is built with all symbols: a minute the first time.
 
 use std::{
     fs,
@@ -7,13 +7,11 @@ use std::{
     process::{Command, Output},
 };
 
-use test_support::{cargo, needs, scratch};
-
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+use test_support::{WORKSPACE, needs, scratch};
 
 /// `cargo ebb debug` in gdb's batch mode, with these commands. What gdb and the image say.
 fn debug(arguments: &[&str], commands: &[&str], image_arguments: &[&str]) -> String {
-    let output = Command::new(cargo::program("cargo-ebb"))
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"))
         .current_dir(WORKSPACE)
         .args(["ebb", "debug", "--batch"])
         .args(arguments)
@@ -60,7 +58,7 @@ fn build() -> String {
             "--core",
             "/dev/null",
             "--package",
-            "test-images",
+            "debugged-image",
             "--bin",
             "image-debug",
         ],
@@ -99,8 +97,8 @@ fn gdb_shows_cores_tasks_and_ebbs_of_images_that_run_and_of_core_files() {
         "core 0: runs task 0x",
         "core 1: runs ",
         "running, spawned at ",
-        "alive, spawned at tests/images/debug.rs:46",
-        "alive, spawned at tests/images/debug.rs:48",
+        "alive, spawned at tests/images/debug/main.rs:46",
+        "alive, spawned at tests/images/debug/main.rs:48",
         "core 0: Visited at 0x",
         "core 1: Visited at 0x",
     ];
@@ -133,7 +131,7 @@ fn gdb_shows_cores_tasks_and_ebbs_of_images_that_run_and_of_core_files() {
         .find(|line| line.starts_with("#0 "))
         .unwrap_or_default();
     assert!(
-        top.contains("debug.rs") || top.contains("read_volatile"),
+        top.contains("debug/main.rs") || top.contains("read_volatile"),
         "{top}\n{said}"
     );
     has(&said, &["image_debug::fault_here", "0x12345678"]);
