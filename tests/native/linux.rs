@@ -128,6 +128,12 @@ fn pseudo_terminals_say_what_linux_says() {
 }
 
 #[test]
+fn extended_attributes_of_files_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("attributes");
+}
+
+#[test]
 fn posix_message_queues_are_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("mqueue");

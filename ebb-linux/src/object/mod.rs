@@ -79,7 +79,9 @@ pub mod vfs {
     pub use super::{
         fs::*,
         id::{InodeId, NodeRef, SynthNode},
-        ops::files::{Executable, Opened, PendingFifo, RenameFlags, SetTime},
+        ops::files::{
+            AttributeFlags, Executable, Named, Opened, PendingFifo, RenameFlags, SetTime,
+        },
     };
 }
 

@@ -1,9 +1,11 @@
 //! A made-up world for the tests of objects.
 
-use core::cell::Cell;
+use alloc::sync::Arc;
+use core::cell::{Cell, RefCell};
 
 use super::{
     Limits, Objects,
+    credentials::Credentials,
     env::{Env, ProcInfo, Time},
     errno::Result,
     fd::Fd,
@@ -17,6 +19,7 @@ use super::{
 pub(crate) struct World {
     pub(crate) now: Cell<u64>,
     seed: Cell<u64>,
+    pub(crate) who: RefCell<Credentials>,
 }
 
 impl Default for World {
@@ -24,6 +27,7 @@ impl Default for World {
         Self {
             now: Cell::new(1_000_000_000),
             seed: Cell::new(42),
+            who: RefCell::default(),
         }
     }
 }
@@ -34,6 +38,9 @@ impl ProcInfo for World {
     }
     fn exe(&self) -> alloc::vec::Vec<u8> {
         b"/bin/prog".to_vec()
+    }
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::new(self.who.borrow().clone())
     }
 }
 

@@ -4,6 +4,7 @@
 //! the crate's documentation). It is called again with the same arguments whenever the thread is woken.
 
 mod advice;
+mod attributes;
 mod call;
 mod clone;
 mod control;

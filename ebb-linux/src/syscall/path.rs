@@ -570,16 +570,3 @@ pub fn inotify_rm_watch(call: &Call<'_>) -> Outcome {
     call.on_objects(|o, _| o.inotify_remove(call.fd(0), call.args[1] as i32))?;
     Ok(0)
 }
-
-/// No file here has extended attributes.
-pub fn no_attributes(call: &Call<'_>) -> Outcome {
-    let path = path(call, call.args[0])?;
-    call.on_objects(|o, w| o.stat(w, AT_FDCWD, &path, AtFlags::SYMLINK_NOFOLLOW))?;
-    Err(Errno::EOPNOTSUPP.into())
-}
-
-/// See [`no_attributes`].
-pub fn no_attributes_of_descriptor(call: &Call<'_>) -> Outcome {
-    call.objects().lookup_fd(call.fd(0))?;
-    Err(Errno::EOPNOTSUPP.into())
-}

@@ -5,8 +5,8 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, clone, copy, credentials, file, futex, ioctl, ipc, memory, misc, mmap, mqueue, path,
-    poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
+    advice, attributes, clone, copy, credentials, file, futex, ioctl, ipc, memory, misc, mmap,
+    mqueue, path, poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -246,18 +246,18 @@ table! {
 162 sync "" Full => misc::accept;
 186 gettid "" Full => thread::gettid;
 187 readahead "fxx" Full => file::readahead;
-188 setxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-189 lsetxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-190 fsetxattr "fsp" Partial("no file has attributes") => path::no_attributes_of_descriptor;
-191 getxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-192 lgetxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-193 fgetxattr "fsp" Partial("no file has attributes") => path::no_attributes_of_descriptor;
-194 listxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-195 llistxattr "ssp" Partial("no file has attributes") => path::no_attributes;
-196 flistxattr "fsp" Partial("no file has attributes") => path::no_attributes_of_descriptor;
-197 removexattr "ssp" Partial("no file has attributes") => path::no_attributes;
-198 lremovexattr "ssp" Partial("no file has attributes") => path::no_attributes;
-199 fremovexattr "fsp" Partial("no file has attributes") => path::no_attributes_of_descriptor;
+188 setxattr "sspxb" Partial("POSIX access control lists and capabilities of files are refused") => attributes::setxattr;
+189 lsetxattr "sspxb" Partial("POSIX access control lists and capabilities of files are refused") => attributes::lsetxattr;
+190 fsetxattr "fspxb" Partial("POSIX access control lists and capabilities of files are refused") => attributes::fsetxattr;
+191 getxattr "sspx" Full => attributes::getxattr;
+192 lgetxattr "sspx" Full => attributes::lgetxattr;
+193 fgetxattr "fspx" Full => attributes::fgetxattr;
+194 listxattr "spx" Full => attributes::listxattr;
+195 llistxattr "spx" Full => attributes::llistxattr;
+196 flistxattr "fpx" Full => attributes::flistxattr;
+197 removexattr "ss" Full => attributes::removexattr;
+198 lremovexattr "ss" Full => attributes::lremovexattr;
+199 fremovexattr "fs" Full => attributes::fremovexattr;
 200 tkill "dd" Full => signal::tkill;
 201 time "p" Full => time::time;
 202 futex "pddpps" Partial("no priority inheritance") [SaRestartUntimed] => futex::futex;

@@ -110,9 +110,6 @@ const KNOWN: &[Known] = &[
         "test_fcntl.TestFcntl.test_fcntl_64_bit",
         "F_NOTIFY is refused (table of system calls); inotify is there",
     ),
-    known("test_os.ExtendedAttributeTests.*", ATTRIBUTES),
-    known("test_shutil.TestCopy.test_copy2_xattr", ATTRIBUTES),
-    known("test_shutil.TestCopy.test_copyxattr*", ATTRIBUTES),
     known(
         "test_selectors.EpollSelectorTestCase.test_above_fd_setsize",
         SOCKETS,
@@ -133,7 +130,6 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
-const ATTRIBUTES: &str = "files have no extended attributes";
 const SOCKETS: &str = "it wants 65,000 sockets, and a context has 16,384 at most (ENFILE)";
 
 const fn known(what: &'static str, why: &'static str) -> Known {

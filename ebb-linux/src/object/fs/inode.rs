@@ -28,6 +28,9 @@ pub enum InodeKind {
     Char(u64),
 }
 
+/// The extended attributes of a node, by name.
+pub(crate) type Attributes = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
+
 /// A node of the writable layer.
 #[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Inode {
@@ -46,6 +49,8 @@ pub struct Inode {
     pub(crate) opens: u32,
     /// `F_SEAL_*` of a memfd; `None` for a file that has no seals.
     pub(crate) seals: Option<u32>,
+    /// Extended attributes, if there are any.
+    pub(crate) attributes: Option<Arc<Attributes>>,
     /// The directory of the entry made last, and the entry's name.
     pub(crate) parent: NodeRef,
     pub(crate) name: Arc<[u8]>,

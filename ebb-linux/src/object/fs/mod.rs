@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`archive`] | the read-only tree underneath |
 //! | [`data`] | pages of a writable file |
+//! | `attributes` | extended attributes |
 //! | `inode` | inodes and directories of the writable layer |
 //! | `change` | names taken away, moved and exchanged |
 //! | [`stat`] | what is known of files |
@@ -20,6 +21,7 @@
 //! | `text`, `net`, `set` | the text of their files, and what writing to them does |
 
 pub mod archive;
+mod attributes;
 mod change;
 mod content;
 pub mod data;
@@ -421,6 +423,7 @@ impl Filesystem {
             btime: now,
             opens: 0,
             seals: None,
+            attributes: None,
             parent,
             pins_parent: false,
             name: Arc::from([]),
@@ -643,6 +646,7 @@ impl Filesystem {
             if let Some(origin) = inode.origin {
                 self.copied.remove(&origin);
             }
+            inode.discard_attributes(&mut self.budget);
             self.note_end(inode.origin.map_or(NodeRef::Upper(id), NodeRef::Lower));
             if matches!(inode.kind, InodeKind::File(_))
                 && let InodeKind::File(data) = &mut Arc::make_mut(&mut inode).kind

@@ -1,5 +1,6 @@
 //! Calls on files and directories, by path and by descriptor.
 
+mod attributes;
 mod change;
 mod content;
 mod dir;
@@ -10,6 +11,7 @@ pub(super) mod proc;
 mod program;
 mod stat;
 
+pub use attributes::{AttributeFlags, Named};
 pub use change::{RenameFlags, SetTime};
 pub use open::{Opened, PendingFifo};
 pub use path::Resolve;
