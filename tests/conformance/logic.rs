@@ -161,7 +161,7 @@ fn the_chapter_has_the_reasons_that_the_suites_have() {
     let right = chapter::with_reasons(&text, suites::ALL).expect("it has the table");
     assert!(
         text == right,
-        "docs/src/conformance.md is out of date: `cargo test -p conformance-tests -- --write` writes it"
+        "docs/src/conformance.md is out of date: `cargo test -p conformance-tests --test conformance -- --write` writes it"
     );
     for suite in suites::ALL {
         let row = format!("| `{}` |", suite.name);

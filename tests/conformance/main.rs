@@ -2,13 +2,14 @@
 //! image, and every difference with its reason. One without a reason is a failure.
 //!
 //! ```text
-//! cargo test -p conformance-tests                        a sample of every suite, in less than two minutes once all is built
-//! cargo test -p conformance-tests -- libuv               of one
-//! cargo test -p conformance-tests -- --seed 7            another sample
-//! cargo test -p conformance-tests -- node --whole        all of it
-//! cargo test -p conformance-tests -- python --only test_os
-//! cargo test -p conformance-tests -- --fetch             fetches and builds, and runs nothing
-//! cargo test -p conformance-tests -- --write             brings what the last whole runs said, and the reasons, into the book
+//! cargo test -p conformance-tests     a sample of every suite, in less than two minutes once all is built
+//! cargo test -p conformance-tests --test conformance --
+//!     libuv                           of one
+//!     --seed 7                        another sample
+//!     node --whole                    all of it
+//!     python --only test_os
+//!     --fetch                         fetches and builds, and runs nothing
+//!     --write                         brings what the last whole runs said, and the reasons, into the book
 //! ```
 //!
 //! The sources come from packages (Debian, PyPI, npm), once, into `target/tmp/conformance`; nothing of them is kept here. What
@@ -37,7 +38,7 @@ use serde_json::json;
 use suite::{Suite, Test};
 use test_support::{Random, cargo, tools};
 
-const HELP: &str = "cargo test -p conformance-tests -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--write]";
+const HELP: &str = "cargo test -p conformance-tests --test conformance -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--write]";
 
 /// When a suite's sample takes no further test on one side: seven suites on two sides are to take less than two minutes.
 const SHORT: Duration = Duration::from_secs(8);
