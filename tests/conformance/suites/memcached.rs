@@ -68,6 +68,11 @@ fn files(place: &Place) -> Vec<String> {
         lines.push(format!("file {}", place.source.join(part).display()));
     }
     lines.push(format!("tree {}", place.source.join("t").display()));
+    // One looks at what is written of the protocol.
+    lines.push(format!(
+        "file {}",
+        place.source.join("doc/protocol.txt").display()
+    ));
     lines.push("file /usr/bin/perl".to_owned());
     // Where Perl has its library.
     let include = Command::new("perl")
