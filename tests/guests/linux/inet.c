@@ -93,6 +93,57 @@ static void sharing(void) {
   }
 }
 
+/* Who shares an address hears all if it came last; who shares a port hears some, and always the same senders. */
+static void who_hears(void) {
+  struct { int type, name; const char *what; } all[] = {{SOCK_DGRAM, SO_REUSEADDR, "address"}, {SOCK_DGRAM, SO_REUSEPORT, "port"}, {SOCK_STREAM, SO_REUSEPORT, "port"}};
+  for (int k = 0; k < 6; k++) {
+    int s[3], heard[3] = {0}, type = all[k % 3].type, mixed = 0, end = 0;
+    struct sockaddr_in a = lo(45363 + k);
+    if (k > 2) a.sin_addr.s_addr = 0;
+    for (int i = 0; i < 3; i++) {
+      s[i] = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+      setsockopt(s[i], SOL_SOCKET, all[k % 3].name, &on, sizeof on);
+      if (bind(s[i], (void *)&a, sizeof a)) perror("bind");
+      if (type == SOCK_STREAM && listen(s[i], 200)) perror("listen");
+    }
+    a = lo(45363 + k);
+    for (int n = 0; n < 120; n++) {
+      int c = socket(AF_INET, type, 0), r, before = heard[0] + heard[1] + heard[2], by = -1;
+      connect(c, (void *)&a, sizeof a);
+      char b[8];
+      if (type == SOCK_DGRAM) send(c, "a", 1, 0), send(c, "b", 1, 0);
+      for (int i = 0; i < 3; i++)
+        while ((r = type == SOCK_DGRAM ? recv(s[i], b, 8, 0) : accept(s[i], 0, 0)) > 0) {
+          if (type == SOCK_STREAM) close(r);
+          mixed += by >= 0 && by != i, by = i, heard[i]++;
+        }
+      end += heard[0] + heard[1] + heard[2] == before, close(c);
+    }
+    int sum = heard[0] + heard[1] + heard[2], some = 0;
+    for (int i = 0; i < 3; i++) some += heard[i] > sum / 10;
+    printf("%s, shared %s%s: %d heard by %d, the last %s, a sender by several %d, by none %d\n", type == SOCK_DGRAM ? "udp" : "tcp", all[k % 3].what, k > 2 ? ", any" : "", sum, some,
+           heard[2] == sum ? "all" : "some", mixed, end);
+    if (type == SOCK_STREAM) {
+      close(s[1]);
+      for (int i = 0; i < 20; i++) {
+        int c = socket(AF_INET, type, 0), r = connect(c, (void *)&a, sizeof a);
+        if (r) puts("refused");
+        close(c);
+      }
+      shutdown(s[2], SHUT_RDWR);
+      int c = socket(AF_INET, type, 0), r;
+      printf("one is left: %d", connect(c, (void *)&a, sizeof a)), close(c);
+      for (sum = 0; (r = accept(s[0], 0, 0)) > 0; sum++) close(r);
+      printf(", it hears some %d", sum > 1 && sum < 22);
+      printf(", the other %s", accept(s[2], 0, 0) < 0 ? why(-1) : "hears"), printf(", again %d", listen(s[2], 200));
+      for (int i = 0; i < 40; i++) c = socket(AF_INET, type, 0), connect(c, (void *)&a, sizeof a), close(c);
+      for (sum = 0; (r = accept(s[2], 0, 0)) > 0; sum++) close(r);
+      printf(", then some %d\n", sum > 3 && sum < 37);
+    }
+    for (int i = 0; i < 3; i++) close(s[i]);
+  }
+}
+
 static void answers(void) {
   int s = socket(AF_INET, SOCK_DGRAM, 0);
   struct sockaddr_in a = lo(9), from;
@@ -388,5 +439,5 @@ static void reset_after_the_end(void) {
 
 int main(void) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(60);
-  linger(), backlog(), sharing(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), reset_after_the_end(), told_groups(), enough(AF_UNIX), enough(AF_INET);
+  linger(), backlog(), sharing(), who_hears(), answers(), datagrams(), ancillary(), groups(), interfaces(), counts(), urgent(), marks(), peers_gone(), reset_after_the_end(), told_groups(), enough(AF_UNIX), enough(AF_INET);
 }

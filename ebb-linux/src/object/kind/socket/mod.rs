@@ -254,6 +254,8 @@ pub struct Sockets {
     pub(crate) abstracts: BTreeMap<Arc<[u8]>, SocketId>,
     pub(crate) ports: Ports,
     pub(crate) net: BTreeMap<NetSocket, SocketId>,
+    /// Listeners of the stack below that several sockets have in common, and these.
+    pub(crate) groups: BTreeMap<NetSocket, Vec<SocketId>>,
     /// Sockets of the stack below that are to be closed.
     pub(crate) net_closed: Vec<NetSocket>,
     /// Those of them that end with a reset.

@@ -217,6 +217,9 @@ impl Objects {
         if !self.socket(id)?.uses(ETH0) {
             return Ok(());
         }
+        if let Some(net) = self.common_listener(id) {
+            return self.share_listener(id, net);
+        }
         let only_v6 = self.socket(id)?.options.flag(IPV6, V6ONLY);
         let net = network.listen(canonical(local), only_v6, backlog.max(1))?;
         self.sockets.net.insert(net, id);
@@ -284,15 +287,11 @@ impl Objects {
 
     fn disconnect(&mut self, id: SocketId) -> Result<Vec<DescId>> {
         let socket = self.socket_mut(id)?;
-        let net = socket.net.take();
         let peer = socket.peer.take();
         socket.state = State::Idle;
         socket.remote = socket.domain.unspecified();
         (socket.no_read, socket.no_write) = (false, false);
-        if let Some(net) = net {
-            self.sockets.net.remove(&net);
-            self.sockets.net_closed.push(net);
-        }
+        self.give_up_net(id);
         if let Some(peer) = peer
             && let Ok(peer) = self.socket_mut(peer)
         {
@@ -588,10 +587,7 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         self.files.fds.check_room()?;
-        let accepted = match self.socket_mut(id)?.backlog.pop_front() {
-            Some(accepted) => accepted,
-            None => self.accept_outside(env, id)?,
-        };
+        let accepted = self.next_connection(env, id)?;
         let waiting = core::mem::take(&mut self.socket_mut(id)?.waiting);
         for &next in &waiting {
             self.settle_connect(env, next);
@@ -609,7 +605,7 @@ impl Objects {
         Ok((fd, from.unwrap_or_default()))
     }
 
-    fn accept_outside(&mut self, env: &dyn Env, listener: SocketId) -> Result<SocketId> {
+    pub(super) fn accept_outside(&mut self, env: &dyn Env, listener: SocketId) -> Result<SocketId> {
         self.sweep_network(env);
         let socket = self.socket(listener)?;
         if socket.no_read {
@@ -657,11 +653,13 @@ impl Objects {
             // Receiving no more means listening no more.
             if read {
                 socket.state = State::Idle;
+                self.give_up_net(id);
             }
         } else {
             socket.no_read |= read;
             socket.no_write |= write;
         }
+        let socket = self.socket(id)?;
         let (queue, peer, net) = (socket.queue, socket.peer, socket.net);
         let stream = socket.kind != SocketKind::Datagram;
         if let (Some(net), Some(network), true) = (net, env.network(), write && stream) {

@@ -12,6 +12,7 @@ pub mod option;
 #[cfg(test)]
 mod outside;
 mod ports;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod urgent;
@@ -206,8 +207,9 @@ impl Objects {
             // With a time of zero `SO_LINGER` gives up what was not delivered and resets the peer.
             let (lingers, seconds) = socket.options.linger;
             let aborts = lingers != 0 && seconds == 0 && socket.kind == SocketKind::Stream;
-            if let Some(net) = socket.net {
-                self.sockets.net.remove(&net);
+            if let Some(net) = socket.net
+                && self.leave_net(id, net)
+            {
                 match aborts && socket.state == State::Connected {
                     true => self.sockets.net_aborted.push(net),
                     false => self.sockets.net_closed.push(net),
@@ -297,10 +299,15 @@ impl Objects {
         );
         match socket.state {
             State::Listening => {
-                events.set(
-                    Events::READ,
-                    !socket.backlog.is_empty() || net.intersects(Events::READ),
-                );
+                let waits = match self.listens_with_others(id) {
+                    Some(net) => {
+                        self.spread(env, net, id);
+                        false
+                    }
+                    None => net.intersects(Events::READ),
+                };
+                let here = self.socket(id).is_ok_and(|s| !s.backlog.is_empty());
+                events.set(Events::READ, here || waits);
                 return events;
             }
             State::Connecting => return events,
@@ -343,11 +350,13 @@ impl Objects {
 
     /// The stack below has news of one of its sockets.
     pub fn network_event(&mut self, net: NetSocket) {
-        if let Some(&id) = self.sockets.net.get(&net)
-            && let Ok(socket) = self.socket(id)
-        {
-            let queue = socket.queue;
-            self.hub.wake(queue, Events::all());
+        let first = self.sockets.net.get(&net).copied();
+        let others = self.sockets.groups.get(&net).cloned().unwrap_or_default();
+        for id in first.into_iter().chain(others) {
+            if let Ok(socket) = self.socket(id) {
+                let queue = socket.queue;
+                self.hub.wake(queue, Events::all());
+            }
         }
     }
 
@@ -407,14 +416,16 @@ impl Objects {
         self.sockets.net_lingers = None;
         self.sockets.net_aborted.clear();
         self.sockets.net.clear();
-        let ids: Vec<SocketId> = self.kinds.sockets.iter().map(|(id, _)| id).collect();
+        self.sockets.groups.clear();
+        // All of them first: what listens again looks for others that do.
+        let all = self.kinds.sockets.iter_mut();
+        let ids: Vec<SocketId> = all
+            .filter_map(|(id, socket)| socket.net.take().map(|_| id))
+            .collect();
         for id in ids {
             let Ok(socket) = self.socket_mut(id) else {
                 continue;
             };
-            if socket.net.take().is_none() {
-                continue;
-            }
             let queue = socket.queue;
             let (state, kind, backlog) = (socket.state, socket.kind, socket.backlog_max);
             match (state, kind) {

@@ -32,6 +32,8 @@ struct Echo {
     aborted: Cell<u32>,
     keeps_alive: Cell<Option<KeepAlive>>,
     only_v6: Cell<bool>,
+    /// Who waits to be accepted; one and the same for ever if `None`.
+    callers: RefCell<Option<VecDeque<SocketAddr>>>,
 }
 
 impl Echo {
@@ -59,7 +61,11 @@ impl Network for Echo {
     }
     fn accept(&self, listener: NetSocket) -> Result<(NetSocket, SocketAddr)> {
         self.with(listener, |_| ())?;
-        Ok((self.open(), ([10, 0, 0, 9], 999).into()))
+        let from = match &mut *self.callers.borrow_mut() {
+            Some(callers) => callers.pop_front().ok_or(Errno::EAGAIN)?,
+            None => ([10, 0, 0, 9], 999).into(),
+        };
+        Ok((self.open(), from))
     }
     fn connect(&self, _: Option<SocketAddr>, _: SocketAddr) -> Result<NetSocket> {
         Ok(self.open())
@@ -485,6 +491,53 @@ fn the_machines_own_address_is_its_own_peer() {
     let mut buffer = [0; 9];
     let got = o.receive(&net, db, &mut &mut buffer[..], 0, none).unwrap();
     assert!(matches!(got.from, Address::Inet(from) if from.ip() == own));
+}
+
+#[test]
+fn listeners_that_share_a_port_have_one_below_and_each_some_of_its_connections() {
+    let (mut o, net) = (objects(), Echo::default());
+    let listen = |o: &mut Objects| {
+        let fd = o.socket_create(2, 1, 0).unwrap();
+        let d = o.lookup_fd(fd).unwrap();
+        o.set_socket_option(&net, d, (1, 15), &on()).unwrap();
+        o.bind(&net, d, at("0.0.0.0:8080")).unwrap();
+        o.listen(&net, d, 50).unwrap();
+        (fd, d)
+    };
+    let listeners = [listen(&mut o), listen(&mut o), listen(&mut o)];
+    assert_eq!(net.open.borrow().len(), 1);
+    let call = |ports: core::ops::Range<u16>| {
+        let callers = ports.map(|port| ([10, 0, 0, 9], port).into());
+        *net.callers.borrow_mut() = Some(callers.collect());
+    };
+    let accept_all = |o: &mut Objects, d| {
+        let mut taken = 0;
+        while o.accept(&net, d, 0).is_ok() {
+            taken += 1;
+        }
+        taken
+    };
+    call(4000..4060);
+    assert_eq!(o.poll(&net, listeners[2].1), Events::READ);
+    let taken = listeners.map(|(_, d)| accept_all(&mut o, d));
+    assert_eq!(taken.iter().sum::<usize>(), 60);
+    assert!(taken.iter().all(|n| *n > 8), "{taken:?}");
+    // A clone's have one of its own.
+    let (mut copy, other) = (o.clone(), Echo::default());
+    copy.reset_connections(&other);
+    assert_eq!(other.open.borrow().len(), 1);
+    // Who was the first may be the first that goes.
+    o.close(listeners[0].0).unwrap();
+    call(4100..4120);
+    let taken = [1, 2].map(|n| accept_all(&mut o, listeners[n].1));
+    assert!(taken[0] + taken[1] == 20 && taken[0] > 0 && taken[1] > 0);
+    o.shutdown(&net, listeners[1].1, 2).unwrap();
+    call(4200..4210);
+    assert_eq!(accept_all(&mut o, listeners[2].1), 10);
+    o.close(listeners[2].0).unwrap();
+    o.sweep_network(&net);
+    assert_eq!(net.open.borrow().len(), 90, "what was accepted");
+    assert!(o.sockets.groups.is_empty());
 }
 
 #[test]

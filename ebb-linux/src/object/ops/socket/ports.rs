@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::spread::Choice;
 use crate::object::{
     Objects,
     env::Env,
@@ -105,8 +106,8 @@ impl Objects {
         Ok(())
     }
 
-    /// Who hears what is sent to a local address: a listener, or a datagram socket, the most
-    /// exactly bound one first.
+    /// Who hears what is sent to a local address: a listener, or a datagram socket, that which is bound most
+    /// exactly.
     pub(super) fn find_local(
         &self,
         stream: bool,
@@ -120,6 +121,7 @@ impl Objects {
             ip => ip,
         };
         let mut best = None;
+        let mut choice = Choice::of(from);
         for &id in self.sockets.ports.at(stream, to.port()) {
             let Some(socket) = self.kinds.sockets.get(id) else {
                 continue;
@@ -150,7 +152,14 @@ impl Objects {
                     _ => continue,
                 }
             }
-            if best.is_none_or(|(score, _)| exact > score) {
+            // Of those that share an address the newest hears all; of those that share a port each hears some.
+            let is_better = best.is_none_or(|(score, _)| exact > score);
+            if is_better {
+                choice = Choice::of(from);
+            }
+            let is_as_good = best.is_some_and(|(score, _)| exact == score);
+            let shares = socket.options.flag(option::SOCKET, option::REUSEPORT);
+            if (is_better || is_as_good) && (choice.takes_next() || !shares) {
                 best = Some((exact, id));
             }
         }
