@@ -2,6 +2,7 @@
 //! the image as it is.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -297,17 +298,17 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
              directory /var/lib/nginx\nfile /etc/passwd\nfile /etc/group\nfile /etc/nsswitch.conf\n"
         ),
     );
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("there is a free port")
-        .port();
+    let [port, shared] = [(); 2].map(|()| {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        free.expect("there is a free port").port()
+    });
     let child = image(&archive, &[])
-        .env("EBB_FORWARD", format!("{port}:8080"))
+        .env("EBB_FORWARD", format!("{port}:8080,{shared}:8081"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
     let _ended = Ended(child.expect("the runner starts"));
-    let ask = |path: &str| {
+    let get = |port: u16, path: &str| {
         let url = format!("http://127.0.0.1:{port}/{path}");
         let output = Command::new("curl")
             .args(["-s", "-m", "10", &url])
@@ -315,6 +316,7 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
             .expect("curl starts");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let ask = |path| get(port, path);
     let begun = Instant::now();
     while !ask("").contains("hello from two workers") {
         assert!(begun.elapsed() < Duration::from_secs(90), "nginx is not up");
@@ -325,6 +327,16 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
     }
     // What only root may read is not served by a worker.
     assert!(ask("closed/").contains("403 Forbidden"));
+    // Each has some of the connections to a port that they share.
+    let mut served: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..40 {
+        *served.entry(get(shared, "")).or_default() += 1;
+    }
+    let workers = served.keys().all(|said| said.starts_with("worker "));
+    assert!(
+        workers && served.len() == 2 && served.values().all(|n| *n > 5),
+        "{served:?}"
+    );
 }
 
 /// What sshd is told: keys only, and nothing of what a whole Debian would have.
