@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     fetch::{Place, Source},
-    suite::{Known, Suite, Test},
+    suite::{Suite, Test},
 };
 
 pub const SUITE: Suite = Suite {
@@ -14,6 +14,16 @@ pub const SUITE: Suite = Suite {
     // uvloop's source distribution brings libuv as it is released, with its tests.
     source: Source::Python("uvloop", "0.23.0"),
     build: "cd vendor/libuv; ./configure --quiet --disable-shared; make --quiet -j2 test/run-tests CFLAGS=-O1
+        cc -shared -fPIC -o ../../../two.so -x c - <<'END'
+            #define _GNU_SOURCE
+            #include <sched.h>
+            int sched_getaffinity(pid_t id, size_t bytes, cpu_set_t *set) {
+                CPU_ZERO_S(bytes, set);
+                CPU_SET_S(0, bytes, set);
+                CPU_SET_S(1, bytes, set);
+                return 0;
+            }
+END
         sed -n 's/^AC_INIT(\\[libuv\\], \\[\\(.*\\)\\], .*/\\1/p' configure.ac >../../../version",
     tests,
     files: |place| {
@@ -21,6 +31,7 @@ pub const SUITE: Suite = Suite {
         vec![
             format!("file {}", test.join("run-tests").display()),
             format!("tree {}", test.join("fixtures").display()),
+            format!("file {}", place.folder.join(TWO).display()),
         ]
     },
     // TEST_SKIP of libuv's runner is 7.
@@ -31,17 +42,14 @@ pub const SUITE: Suite = Suite {
     limit_s: 60,
     as_another_user: false,
     memory: 2048,
-    known: &[
-        Known {
-            what: "tcp_reuseport",
-            why: "the suite skips it where a program has one processor",
-        },
-        Known {
-            what: "udp_reuseport",
-            why: "the suite skips it where a program has one processor",
-        },
-    ],
+    known: &[],
 };
+
+/// Tests that skip themselves where a program has one processor, as in the image: on both sides they are told of two.
+const OF_TWO: &[&str] = &["tcp_reuseport", "udp_reuseport"];
+
+/// Tells a program that it has two processors.
+const TWO: &str = "two.so";
 
 fn tests(place: &Place) -> Result<Vec<Test>, String> {
     let folder = place.source.join("vendor/libuv/test");
@@ -58,10 +66,17 @@ fn tests(place: &Place) -> Result<Vec<Test>, String> {
         .filter(|line| line.starts_with(|c: char| c.is_alphanumeric()))
         .filter_map(|line| line.split_whitespace().next());
     let tests: Vec<Test> = names
-        .map(|name| Test {
-            links: vec![("test", folder.clone())],
-            environment: vec!["UV_RUN_AS_ROOT=1".into()],
-            ..Test::new(name, &[&program, name])
+        .map(|name| {
+            let two = format!("LD_PRELOAD={}", place.folder.join(TWO).display());
+            let told = OF_TWO.contains(&name).then_some(two);
+            Test {
+                links: vec![("test", folder.clone())],
+                environment: told
+                    .into_iter()
+                    .chain(["UV_RUN_AS_ROOT=1".into()])
+                    .collect(),
+                ..Test::new(name, &[&program, name])
+            }
         })
         .collect();
     match tests.len() {
