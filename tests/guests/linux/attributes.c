@@ -134,6 +134,14 @@ static void basics(const char *dir) {
     close(f), close(path), close(d), close(s), close(pair[0]), close(pair[1]);
 }
 
+static void of_root(const char *dir) {
+    chdir(dir), close(open("k", O_CREAT | O_RDWR, 0666)), chmod("k", 0666), symlink("k", "kl");
+    told("trusted", set("k", "trusted.k", "x")), told("again", setxattr("k", "trusted.k", "yy", 2, XATTR_CREATE)), told("got", getxattr("k", "trusted.k", names, 9));
+    told("of a link", lsetxattr("kl", "trusted.l", "x", 1, 0)), told("got", lgetxattr("kl", "trusted.l", names, 9)), told("no name", set("k", "trusted.", "x"));
+    told("security", set("k", "security.k", "x")), told("got", getxattr("k", "security.k", names, 9)), told("no name", set("k", "security.", "x"));
+    set("k", "user.k", "x"), list("root's", "k"), told("removed", removexattr("k", "security.k")), list("left", "k");
+}
+
 /* What has another limit on each file system. */
 static void large(void) {
     close(open("big", O_CREAT | O_RDWR, 0644));
@@ -198,9 +206,10 @@ static void others(void) {
 int main(void) {
     setvbuf(stdout, 0, _IONBF, 0);
     umask(022);
-    as_in_a_container();
     char disk[] = "/tmp/attributes-XXXXXX", memory[] = "/dev/shm/attributes-XXXXXX", clean[99];
     mkdtemp(disk), mkdtemp(memory), chmod(disk, 0755), chmod(memory, 0755);
+    of_root(disk), of_root(memory), as_in_a_container();
+    for (int i = 0; i < 2; i++) chdir(i ? memory : disk), list("to others", "k"), told("got", getxattr("k", "trusted.k", names, 9)), told("removed", removexattr("k", "trusted.k"));
     printf("in /tmp\n"), basics(disk), times_and_news(), others();
     printf("in /dev/shm\n"), basics(memory), large(), times_and_news(), others();
     chdir("/");
