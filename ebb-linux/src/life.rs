@@ -6,7 +6,7 @@ use crate::abi::signal::{SIGCHLD, SIGKILL, SigInfo};
 use crate::crash;
 use crate::signal;
 use crate::state::futex::ThreadKey;
-use crate::state::process::{Memory, Process, Processes, Zombie};
+use crate::state::process::{Memory, Process, Processes, Used, Zombie};
 use crate::state::thread::Thread;
 use crate::state::timer::Clock;
 use crate::uc::Uc;
@@ -45,6 +45,7 @@ impl Uc {
         if !process.threads.borrow().is_empty() {
             return None;
         }
+        process.keep_memory_used();
         self.peak
             .set(self.peak.get().max(memory.space.borrow().peak()));
         let exit = process.exit.get().unwrap_or(Exit::Status(status));
@@ -87,7 +88,11 @@ impl Uc {
                 session: state.session,
                 exit_signal: state.exit_signal,
                 exit,
-                ran: state.ran.gone + state.ran.children,
+                used: Used {
+                    ran: state.ran.gone,
+                    ..state.ran.programs
+                }
+                .and(state.ran.children),
                 moved: process.moved.get(),
                 name,
             };

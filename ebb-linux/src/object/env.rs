@@ -211,6 +211,10 @@ pub trait ProcInfo {
     fn children_time(&self) -> (u64, u64) {
         (0, 0)
     }
+    /// Page faults: its own, and those of children that it has waited for.
+    fn faults(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// When the process started, in nanoseconds of the monotonic clock.
     fn started(&self) -> u64 {
         0

@@ -149,7 +149,13 @@ pub fn child_info(zombie: &Zombie) -> SigInfo {
         Exit::Status(status) => (1, status),
         Exit::Signal(signal) => (2, signal),
     };
-    about_child(zombie.exit_signal, code, zombie.pid, status, zombie.ran)
+    about_child(
+        zombie.exit_signal,
+        code,
+        zombie.pid,
+        status,
+        zombie.used.ran,
+    )
 }
 
 /// Whether a parent wants to be asked for its children before they go for good.

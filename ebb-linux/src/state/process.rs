@@ -193,13 +193,38 @@ pub struct Oom {
     pub floor: i16,
 }
 
-/// Processor time in nanoseconds.
+/// What a process has used, as `struct rusage` tells it.
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Processor time in nanoseconds.
+    pub ran: u64,
+    /// The most memory at a time, in bytes.
+    pub peak: u64,
+    /// Page faults. None had to wait for a device.
+    pub faults: u64,
+}
+
+impl Used {
+    /// With what another one has used.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            ran: self.ran + other.ran,
+            peak: self.peak.max(other.peak),
+            faults: self.faults + other.faults,
+        }
+    }
+}
+
+/// What a process has used before now.
 #[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
-    /// Of threads that have ended.
+    /// Processor time of threads that have ended, in nanoseconds.
     pub gone: u64,
+    /// Memory of the programs that it was before, or in the end of all of them.
+    pub programs: Used,
     /// Of children that have been waited for, theirs included.
-    pub children: u64,
+    pub children: Used,
 }
 
 impl State {
@@ -299,6 +324,38 @@ impl Process {
         living + self.state.borrow().ran.gone
     }
 
+    /// What it has used, its children not included.
+    pub fn used(&self) -> Used {
+        let ran = self.ran();
+        let now = Used {
+            ran,
+            ..self.memory_used()
+        };
+        now.and(self.state.borrow().ran.programs)
+    }
+
+    /// The memory that its present program has used. One that uses its parent's has no faults of its own.
+    fn memory_used(&self) -> Used {
+        let memory = self.memory();
+        let space = memory.space.borrow();
+        Used {
+            ran: 0,
+            peak: space.peak(),
+            faults: if self.borrows.get() {
+                0
+            } else {
+                space.faults()
+            },
+        }
+    }
+
+    /// Its memory is about to be given up: what it has used of it is kept.
+    pub(crate) fn keep_memory_used(&self) {
+        let used = self.memory_used();
+        let ran = &mut self.state.borrow_mut().ran;
+        ran.programs = ran.programs.and(used);
+    }
+
     /// The name that a note of an area stands for.
     pub(crate) fn area_name(&self, number: u32) -> Vec<u8> {
         match number {
@@ -361,8 +418,8 @@ pub struct Zombie {
     pub exit_signal: u8,
     /// How it ended.
     pub exit: Exit,
-    /// Its processor time, that of its children included, in nanoseconds.
-    pub ran: u64,
+    /// What it has used, its children included.
+    pub used: Used,
     /// What it has moved, that of its children included.
     pub moved: Moved,
     /// Its name, filled up with zeroes.

@@ -16,7 +16,7 @@ use crate::abi::signal::{SIGCHLD, SIGCONT, about_child};
 use crate::image::exec::{self, Identity, Request};
 use crate::object::vfs::Executable;
 use crate::object::wait::Events;
-use crate::state::process::{Memory, Process, Ran, Scheduling, Zombie};
+use crate::state::process::{Memory, Process, Ran, Scheduling, Used, Zombie};
 use crate::state::thread::{Thread, Waiting};
 use crate::state::timer::Timers;
 use alloc::rc::Rc;
@@ -273,6 +273,7 @@ fn start(
         state.timers.end_posix();
     }
     begin_anew(call)?;
+    call.process.keep_memory_used();
     call.process.set_memory(memory);
     call.uc.switch_again(call.process);
     if call.process.borrows.replace(false) {
@@ -376,7 +377,8 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
         let zombie = processes.zombies[index];
         if options & WNOWAIT == 0 {
             processes.zombies.remove(index);
-            call.process.state.borrow_mut().ran.children += zombie.ran;
+            let ran = &mut call.process.state.borrow_mut().ran;
+            ran.children = ran.children.and(zombie.used);
             let moved = call.process.moved.get();
             call.process.moved.set(moved.and(zombie.moved));
         }
@@ -409,11 +411,11 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
 
 fn give_usage(call: &Call<'_>, news: &News, address: u64) -> Result<(), Stop> {
     if address != 0 {
-        let ran = match news {
-            News::Ended(zombie) => zombie.ran,
-            _ => 0,
+        let used = match news {
+            News::Ended(zombie) => zombie.used,
+            _ => Used::default(),
         };
-        call.space().put(address, rusage(ran, 0))?;
+        call.space().put(address, rusage(&used))?;
     }
     Ok(())
 }
@@ -503,7 +505,7 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
                     Exit::Status(status) => (1, status),
                     Exit::Signal(signal) => (2, signal),
                 };
-                about_child(SIGCHLD, code, zombie.pid, status, zombie.ran)
+                about_child(SIGCHLD, code, zombie.pid, status, zombie.used.ran)
             }
             News::Stopped(pid, signal) => about_child(SIGCHLD, 5, *pid, *signal, 0),
             News::Continued(pid) => about_child(SIGCHLD, 6, *pid, SIGCONT, 0),

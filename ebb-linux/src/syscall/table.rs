@@ -190,7 +190,7 @@ table! {
 95 umask "o" Full => path::umask;
 96 gettimeofday "pp" Full => time::gettimeofday;
 97 getrlimit "dp" Full => resource::getrlimit;
-98 getrusage "dp" Partial("time and resident memory") => time::getrusage;
+98 getrusage "dp" Partial("time, resident memory and page faults, those of a thread being its process's; switches are not counted") => time::getrusage;
 99 sysinfo "p" Full => misc::sysinfo;
 100 times "p" Full => time::times;
 102 getuid "" Full => credentials::getuid;

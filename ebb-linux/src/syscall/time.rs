@@ -3,6 +3,7 @@
 use super::futex::timespec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
+use crate::state::process::Used;
 use crate::state::thread::Remainder;
 
 const SECOND: u64 = 1_000_000_000;
@@ -209,31 +210,34 @@ pub fn clock_adjtime(call: &Call<'_>) -> Outcome {
 pub fn times(call: &Call<'_>) -> Outcome {
     let ticks = |time: u64| time / 10_000_000;
     let own = ticks(call.process.ran());
-    let children = ticks(call.process.state.borrow().ran.children);
+    let children = ticks(call.process.state.borrow().ran.children.ran);
     if call.args[0] != 0 {
         call.space().put(call.args[0], [own, 0, children, 0])?;
     }
     Ok(ticks(call.uc.now()))
 }
 
-/// A `struct rusage` with this processor time and these KiB of memory.
-pub fn rusage(time: u64, resident: u64) -> [u64; 18] {
+/// A `struct rusage`.
+pub fn rusage(used: &Used) -> [u64; 18] {
     let mut usage = [0u64; 18];
-    usage[0] = time / SECOND;
-    usage[1] = time % SECOND / 1000;
-    usage[4] = resident;
+    usage[0] = used.ran / SECOND;
+    usage[1] = used.ran % SECOND / 1000;
+    // In KiB.
+    usage[4] = used.peak >> 10;
+    usage[8] = used.faults;
     usage
 }
 
 pub fn getrusage(call: &Call<'_>) -> Outcome {
-    let time = match call.args[0] as i32 {
-        0 => call.process.ran(),
-        1 => own(call),
+    let used = match call.args[0] as i32 {
+        0 => call.process.used(),
+        1 => Used {
+            ran: own(call),
+            ..call.process.used()
+        },
         -1 => call.process.state.borrow().ran.children,
         _ => return Err(Errno::EINVAL.into()),
     };
-    let mut space = call.space();
-    let usage = rusage(time, space.peak() >> 10);
-    space.put(call.args[1], usage)?;
+    call.space().put(call.args[1], rusage(&used))?;
     Ok(0)
 }

@@ -385,7 +385,12 @@ impl ProcInfo for World<'_> {
     }
 
     fn children_time(&self) -> (u64, u64) {
-        (self.process.state.borrow().ran.children, 0)
+        (self.process.state.borrow().ran.children.ran, 0)
+    }
+
+    fn faults(&self) -> (u64, u64) {
+        let children = self.process.state.borrow().ran.children.faults;
+        (self.process.used().faults, children)
     }
 
     fn started(&self) -> u64 {
@@ -457,6 +462,7 @@ impl ProcInfo for Other<'_> {
         moved() -> [u64; 4];
         cpu_time() -> (u64, u64);
         children_time() -> (u64, u64);
+        faults() -> (u64, u64);
         started() -> u64;
         rlimit(resource: u32) -> (u64, u64);
     }
@@ -485,6 +491,6 @@ impl ProcInfo for Zombie {
     }
 
     fn cpu_time(&self) -> (u64, u64) {
-        (self.ran, 0)
+        (self.used.ran, 0)
     }
 }

@@ -182,6 +182,7 @@ impl Frozen {
             future: self.0.future,
             forks_differ: self.0.forks_differ,
             growth_limit: self.0.growth_limit,
+            faults: 0,
         })
     }
 

@@ -116,6 +116,8 @@ pub struct Space {
     forks_differ: bool,
     /// Areas that grow downwards have at most so many bytes.
     growth_limit: u64,
+    /// Faults that a page was provided for.
+    faults: u64,
 }
 
 /// Where mappings go that asked for a place far from everything else, when the space is [kept close](Space::keep_close).
@@ -149,6 +151,7 @@ impl Space {
             future: Flags::NONE,
             forks_differ: false,
             growth_limit: GROWTH,
+            faults: 0,
         })
     }
 
@@ -552,7 +555,16 @@ impl Space {
             return Err(Fault::Denied);
         }
         self.tables
-            .provide(address & !(PAGE - 1), area, access == Access::Write)
+            .provide(address & !(PAGE - 1), area, access == Access::Write)?;
+        self.faults += 1;
+        Ok(())
+    }
+
+    /// How many faults a page was provided for, by whom it was used and by calls that use memory for it. A copy of the space begins
+    /// at 0.
+    #[must_use]
+    pub const fn faults(&self) -> u64 {
+        self.faults
     }
 
     /// A copy of the space: tables and pages are shared and copied when either side writes. It takes one frame and touches
@@ -567,6 +579,7 @@ impl Space {
             future: self.future,
             forks_differ: self.forks_differ,
             growth_limit: self.growth_limit,
+            faults: 0,
         })
     }
 

@@ -377,10 +377,67 @@ static void telling(void) {
     unlink("/tmp/memory-d");
 }
 
-int main(void) {
+static void touch(int pages) {
+    char *p = anonymous(pages);
+    madvise(p, pages * PAGE, MADV_NOHUGEPAGE);
+    for (int i = 0; i < pages; i++) p[i * PAGE] = 1;
+    munmap(p, pages * PAGE);
+}
+
+static void ended(const char *what, long megabytes) {
+    struct rusage u;
+    int status;
+    wait4(-1, &status, 0, &u);
+    printf("%s: status %d, had its memory at once %d, faults of it %d, major %ld\n", what, status, u.ru_maxrss >= megabytes << 10 && u.ru_maxrss < (megabytes + 8) << 10,
+           u.ru_minflt >= megabytes << 8 && u.ru_minflt < (megabytes + 8) << 8, u.ru_majflt);
+}
+
+/* What processes have used; the tests behind this one use more. */
+static void usage(void) {
+    struct rusage a, b;
+    char *p = anonymous(1000), line[400], *at;
+    madvise(p, 1000 * PAGE, MADV_NOHUGEPAGE), getrusage(RUSAGE_SELF, &a);
+    for (int i = 0; i < 1000; i++) p[i * PAGE] = 1;
+    getrusage(RUSAGE_SELF, &b), printf("faults of 1000 pages %d", b.ru_minflt - a.ru_minflt >= 1000 && b.ru_minflt - a.ru_minflt < 1010);
+    for (int i = 0; i < 1000; i++) p[i * PAGE] = 2;
+    getrusage(RUSAGE_SELF, &a), printf(", again %d", a.ru_minflt - b.ru_minflt < 10);
+    madvise(p, 1000 * PAGE, MADV_DONTNEED);
+    int zero = open("/dev/zero", O_RDONLY);
+    read(zero, p, 1000 * PAGE), close(zero), getrusage(RUSAGE_SELF, &b), printf(", by a call %d, at once %d\n", b.ru_minflt - a.ru_minflt >= 1000 && b.ru_minflt - a.ru_minflt < 1010, b.ru_maxrss >= 4000 && b.ru_maxrss < 16000);
+    int stat = open("/proc/self/stat", O_RDONLY);
+    line[read(stat, line, 399)] = 0, close(stat);
+    long faults, of_children;
+    sscanf(strrchr(line, ')'), ") %*c %*d %*d %*d %*d %*d %*d %ld %ld", &faults, &of_children);
+    getrusage(RUSAGE_SELF, &a), printf("/proc says the same %d, of children %ld\n", faults >= b.ru_minflt && faults <= a.ru_minflt, of_children);
+    munmap(p, 1000 * PAGE);
+    if (!fork()) touch(10 << 8), _exit(0);
+    ended("a child", 10);
+    if (!fork()) {
+        if (!fork()) touch(20 << 8), _exit(0);
+        wait(0), _exit(0);
+    }
+    ended("with its own child's", 20);
+    if (!fork()) {
+        signal(SIGCHLD, SIG_IGN);
+        if (!fork()) touch(40 << 8), _exit(0);
+        wait(0), _exit(0);
+    }
+    struct rusage u;
+    wait4(-1, 0, 0, &u), printf("a child's that nobody waits for %d\n", u.ru_maxrss >= 40 << 10);
+    if (!fork()) touch(15 << 8), execl("/proc/self/exe", "memory", "ends", (void *)0);
+    ended("before another program", 15);
+    if (!vfork()) _exit(3);
+    wait4(-1, 0, 0, &u), printf("a vfork's faults %d\n", u.ru_minflt < 10);
+    getrusage(RUSAGE_CHILDREN, &b), printf("children at once %d, faults %d", b.ru_maxrss >= 20 << 10 && b.ru_maxrss < 28 << 10, b.ru_minflt >= 45 << 8 && b.ru_minflt < 55 << 8);
+    getrusage(RUSAGE_SELF, &b), printf(", not one's own %d %d\n", b.ru_maxrss < 9 << 10, b.ru_minflt - a.ru_minflt < 400);
+}
+
+int main(int count, char **arguments) {
+    if (count > 1) return 0;
     struct sigaction action = {.sa_handler = caught, .sa_flags = SA_ONSTACK | SA_NODEFER};
     setvbuf(stdout, 0, _IOLBF, 0);
     sigaction(SIGSEGV, &action, 0), sigaction(SIGBUS, &action, 0);
+    usage();
     private_files();
     rights();
     seals();

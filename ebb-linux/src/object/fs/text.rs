@@ -341,11 +341,12 @@ pub(crate) fn process_stat(s: &Subject<'_>, out: &mut Vec<u8>) {
     let process = s.process;
     let (memory, (user, system)) = (process.memory(), process.cpu_time());
     let (group, session) = process.group();
+    let (faults, gone_faults) = process.faults();
     put!(out, "{} (", s.tid);
     out.extend(process.comm(s.tid));
     put!(
         out,
-        ") {} {} {group} {session} 0 -1 4194560 0 0 0 0 ",
+        ") {} {} {group} {session} 0 -1 4194560 {faults} {gone_faults} 0 0 ",
         process.state(s.tid),
         process.parent()
     );
