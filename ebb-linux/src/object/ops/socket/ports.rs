@@ -1,5 +1,6 @@
 //! Ports of a UC: which internet socket has which, within loopback and beyond.
 
+use core::cmp::Ordering;
 use core::net::{IpAddr, SocketAddr};
 
 use super::spread::Choice;
@@ -121,7 +122,7 @@ impl Objects {
             ip => ip,
         };
         let mut best = None;
-        let mut choice = Choice::of(from);
+        let mut choice = None;
         for &id in self.sockets.ports.at(stream, to.port()) {
             let Some(socket) = self.kinds.sockets.get(id) else {
                 continue;
@@ -129,16 +130,10 @@ impl Objects {
             let Address::Inet(bound) = socket.local else {
                 continue;
             };
-            let only = socket.options.flag(option::IPV6, option::V6ONLY);
-            let hears = socket.uses(LO);
-            if !hears
-                || !covers(
-                    bound.ip().to_canonical(),
-                    socket.domain == Domain::Inet6,
-                    only,
-                    ip,
-                )
-            {
+            // Thousands may have a port, and options are searched for.
+            let v6 = socket.domain == Domain::Inet6;
+            let only = v6 && socket.options.flag(option::IPV6, option::V6ONLY);
+            if !socket.uses(LO) || !covers(bound.ip().to_canonical(), v6, only, ip) {
                 continue;
             }
             if stream && socket.state != State::Listening {
@@ -152,14 +147,17 @@ impl Objects {
                     _ => continue,
                 }
             }
-            // Of those that share an address the newest hears all; of those that share a port each hears some.
-            let is_better = best.is_none_or(|(score, _)| exact > score);
-            if is_better {
-                choice = Choice::of(from);
+            // Of those that share an address the newest hears all; of those that share a port each hears some. Which it is
+            // they have in common.
+            match best.map(|(score, _)| exact.cmp(&score)) {
+                Some(Ordering::Less) => continue,
+                Some(Ordering::Equal) => {}
+                None | Some(Ordering::Greater) => {
+                    let shares = socket.options.flag(option::SOCKET, option::REUSEPORT);
+                    choice = shares.then(|| Choice::of(from));
+                }
             }
-            let is_as_good = best.is_some_and(|(score, _)| exact == score);
-            let shares = socket.options.flag(option::SOCKET, option::REUSEPORT);
-            if (is_better || is_as_good) && (choice.takes_next() || !shares) {
+            if choice.as_mut().is_none_or(Choice::takes_next) {
                 best = Some((exact, id));
             }
         }
