@@ -19,6 +19,7 @@
 //! `... -- --before DIR`: instructions beside an older build, a checkout with its runner and `target/release/examples/invoker`.
 
 mod before;
+mod capture;
 mod languages;
 mod many;
 mod rest;
@@ -314,6 +315,10 @@ fn main() {
     }
     if let Some(checkout) = value_of("--before") {
         before::run(&cargo::example("invoker"), Path::new(&checkout));
+        return;
+    }
+    if std::env::args().any(|a| a == "--capture") {
+        capture::run(&cargo::example("invoker"));
         return;
     }
     if std::env::args().any(|a| a == "--kinds") {

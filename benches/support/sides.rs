@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Error, Read, Write},
     net::SocketAddr,
+    ops::Range,
     os::{fd::AsRawFd, unix::process::CommandExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -107,6 +108,14 @@ impl Counting {
     /// # Panics
     /// When there is no folder to write to.
     pub fn new(name: &str) -> Option<Self> {
+        Self::within(name, None)
+    }
+
+    /// As [`new`](Self::new); with the addresses of a function it is [marked](Self::between_marks) where this begins and returns.
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn within(name: &str, function: Option<Range<u64>>) -> Option<Self> {
         let folder = scratch(&format!("counting-{name}"));
         std::fs::create_dir_all(&folder).expect("a directory to write to");
         let (plugin, file) = (folder.join("count.so"), folder.join("count"));
@@ -124,8 +133,12 @@ impl Counting {
             return None;
         };
         let wrapper = folder.join("qemu-system-x86_64");
+        let range = function.map_or(String::new(), |function| {
+            let Range { start, end } = function;
+            format!("export COUNT_FROM={start:x} COUNT_TO={end:x}\n")
+        });
         let script = format!(
-            "#!/bin/sh\nCOUNT_FILE='{}' exec '{}' -plugin '{}' \"$@\"\n",
+            "#!/bin/sh\n{range}COUNT_FILE='{}' exec '{}' -plugin '{}' \"$@\"\n",
             file.display(),
             qemu.display(),
             plugin.display()

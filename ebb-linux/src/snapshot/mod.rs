@@ -18,6 +18,7 @@ mod clone;
 mod identity;
 mod rest;
 mod stored;
+mod vectors;
 
 use crate::ipc::Ipc;
 use crate::object::fd::FilesId;
@@ -331,7 +332,7 @@ impl Snapshot {
             };
             Some(match whole.filter(is_alone) {
                 Some(whole) => {
-                    let delta = memory.space.borrow_mut().delta(whole)?;
+                    let delta = memory.space.borrow_mut().delta(whole, vectors::claim())?;
                     Pages::Delta(root.clone(), delta)
                 }
                 None => Pages::Whole(memory.space.borrow_mut().freeze()?),

@@ -2,7 +2,7 @@
 //!
 //! What must hold: what a program sees of its memory is the same before and after.
 
-use super::Snapshot;
+use super::{Snapshot, vectors};
 use crate::uc::Uc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -97,12 +97,12 @@ impl Uc {
             Some(pages) => (&pages[..], first),
             None => (&[][..], false),
         };
-        self.with_root(|space, whole| space.fold(whole, needed, first));
+        self.with_root(|space, whole| space.fold(whole, needed, first, vectors::claim()));
     }
 
     /// As [`rest`](Self::rest), and gives back what is needed again and again as well, until [`wake`](Self::wake).
     pub fn rest_long(&self) {
-        self.with_root(|space, whole| space.fold_all(whole));
+        self.with_root(|space, whole| space.fold_all(whole, vectors::claim()));
     }
 
     /// The program goes on after a [long rest](Self::rest_long): it gets back at once what it gave back then, which costs less than

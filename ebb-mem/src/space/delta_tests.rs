@@ -30,13 +30,16 @@ fn a_delta_keeps_the_lines_that_changed_and_no_more() {
     let Some(frozen) = space.freeze() else {
         panic!("no memory to freeze")
     };
-    let empty = space.delta(&frozen).unwrap().size();
+    let empty = space
+        .delta(&frozen, Vectors::of_this_process())
+        .unwrap()
+        .size();
     for page in 0..10 {
         assert_eq!(space.put(BASE + page * PAGE + 640, 7u64), Ok(()));
     }
     // Written to, and the same again.
     assert_eq!(space.put(BASE + 20 * PAGE, 20u64), Ok(()));
-    let delta = space.delta(&frozen).unwrap();
+    let delta = space.delta(&frozen, Vectors::of_this_process()).unwrap();
     assert_eq!(delta.pages(), 10);
     // And where the lines lie.
     let list = size_of::<Vec<u8>>() as u64;
@@ -56,7 +59,9 @@ fn a_delta_of_many_lines_gives_all_of_them_back() {
             assert_eq!(space.put(at, at), Ok(()));
         }
     }
-    let delta = space.delta(&frozen).expect("memory for it");
+    let delta = space
+        .delta(&frozen, Vectors::of_this_process())
+        .expect("memory for it");
     let mut copy = frozen.thaw_with(&delta).expect("memory for it");
     for page in 0..50 {
         for line in 0..64 {
@@ -127,8 +132,15 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
         let mut kept = Vec::new();
         for _ in 0..rng.below(80) {
             happen(&mut clone, &set, &frozen, &mut rng, &mut kept);
+            // What was found out for one delta is used for the next, and by the clones of it.
+            if rng.below(8) == 0 {
+                let delta = delta_of(&mut clone, &frozen);
+                if rng.below(3) == 0 {
+                    clone = frozen.thaw_with(&delta).expect("memory for it");
+                }
+            }
         }
-        let delta = clone.delta(&frozen).expect("memory for it");
+        let delta = delta_of(&mut clone, &frozen);
         let mut copy = frozen.thaw_with(&delta).expect("memory for it");
         for at in (BASE..BASE + LEN).step_by(64) {
             assert_eq!(
@@ -159,7 +171,72 @@ fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
         .expect("it was fetched");
     // SAFETY: a frame of the clone's, to which no reference exists.
     unsafe { unseen.write(9) };
-    assert_eq!(clone.delta(&frozen).expect("memory for it").pages(), 2);
+    assert_eq!(delta_of(&mut clone, &frozen).pages(), 2);
+}
+
+#[test]
+fn a_page_that_was_compared_is_compared_again_when_it_was_written_to() {
+    let root = machine();
+    let mut base = mapped(&root);
+    assert_eq!(base.fill(BASE, LEN as usize / 2, 1), Ok(()));
+    let frozen = base.freeze().expect("memory to freeze");
+    let mut first = frozen.thaw().expect("memory to thaw");
+    assert_eq!(first.put(BASE, 2u8), Ok(()));
+    let delta = delta_of(&mut first, &frozen);
+    assert_eq!(delta.lines.len(), 1);
+    // The one that it was taken of, and one that goes on from it.
+    for mut space in [first, frozen.thaw_with(&delta).expect("memory for it")] {
+        let page = space.tables.usable(BASE, false).expect("it has one");
+        // Behind its back, once in a line that is known to differ and once in one that is not.
+        // SAFETY: a frame of the space's, to which no reference exists.
+        unsafe {
+            page.write(3);
+            page.add(64).write(3);
+        }
+        assert!(space.tables.usable(BASE, true).is_none());
+        let again = delta_of(&mut space, &frozen);
+        assert_eq!(again.lines.len(), 1);
+        let mut copy = frozen.thaw_with(&again).expect("memory for it");
+        assert_eq!(copy.get::<u8>(BASE), Ok(3));
+        assert_eq!(copy.get::<u8>(BASE + 64), Ok(1));
+        // A fold keeps no more.
+        space.fold(&frozen, &[], true, Vectors::of_this_process());
+        assert_eq!(space.get::<u8>(BASE + 64), Ok(1));
+        assert_eq!(space.put(BASE + 64, 4u8), Ok(()));
+        assert_eq!(delta_of(&mut space, &frozen).lines.len(), 2);
+        assert!(space.tables.write_as_cpu(BASE + 128, 5));
+        assert_eq!(delta_of(&mut space, &frozen).lines.len(), 3);
+    }
+}
+
+#[test]
+fn a_delta_is_the_same_whichever_registers_compare() {
+    let root = machine();
+    let mut rng = Rng(11);
+    let (frozen, set) = base_of_pages(&root);
+    let (mut clone, mut kept) = (frozen.thaw().expect("memory to thaw"), Vec::new());
+    for _ in 0..200 {
+        happen(&mut clone, &set, &frozen, &mut rng, &mut kept);
+    }
+    let wide = delta_of(&mut clone, &frozen);
+    let mut copy = frozen.thaw_with(&wide).expect("memory for it");
+    for page in 0..PAGES {
+        // So that all are compared again.
+        let _ = copy.put(BASE + page * PAGE + 8, page);
+    }
+    let narrow = copy.delta(&frozen, Vectors::BASELINE);
+    let mut other = frozen
+        .thaw_with(&narrow.expect("memory for it"))
+        .expect("memory for it");
+    for at in (BASE..BASE + LEN).step_by(8) {
+        assert_eq!(other.get::<u64>(at), copy.get::<u64>(at), "{at:#x}");
+    }
+}
+
+fn delta_of(space: &mut Space, from: &Frozen) -> super::Delta {
+    space
+        .delta(from, Vectors::of_this_process())
+        .expect("memory for it")
 }
 
 /// A base with values in some of its pages, and a working set of some.
@@ -193,11 +270,21 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
                     .filter(|_| folds.below(4) == 0)
                     .map(|page| (BASE + page * PAGE, page % 2 == 0))
                     .collect();
-                folding.fold(&frozen, &needed, folds.below(2) == 0);
+                folding.fold(
+                    &frozen,
+                    &needed,
+                    folds.below(2) == 0,
+                    Vectors::of_this_process(),
+                );
             }
             match folds.below(12) {
-                0 => folding.fold_all(&frozen),
+                0 => folding.fold_all(&frozen, Vectors::of_this_process()),
                 1 => folding.unfold_expected(None),
+                4 => drop(delta_of(&mut folding, &frozen)),
+                5 => {
+                    let delta = delta_of(&mut folding, &frozen);
+                    folding = frozen.thaw_with(&delta).expect("memory for it");
+                }
                 2 | 3 => {
                     spares.make(folds.below(2 * PAGES as usize));
                     folding.unfold_expected(Some(&spares));
@@ -207,11 +294,13 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
             happen(&mut folding, &set, &frozen, &mut rng, &mut kept);
             happen(&mut plain, &set, &frozen, &mut same, &mut kept_plain);
         }
-        folding.fold(&frozen, &[], true);
+        folding.fold(&frozen, &[], true, Vectors::of_this_process());
         if seed % 2 == 0 {
             // A copy of the whole, and a delta of it.
-            let delta = folding.delta(&frozen).expect("memory for it");
-            folding.fold(&frozen, &[], true);
+            let delta = folding
+                .delta(&frozen, Vectors::of_this_process())
+                .expect("memory for it");
+            folding.fold(&frozen, &[], true, Vectors::of_this_process());
             kept.push(folding);
             folding = frozen.thaw_with(&delta).expect("memory for it");
         }
@@ -250,7 +339,12 @@ fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
     // What it was.
     assert_eq!(clone.put(BASE + 52 * PAGE, 53u64), Ok(()));
     let unfolded = clone.beyond(&frozen);
-    clone.fold(&frozen, &[(BASE, true), (BASE + 7 * PAGE, false)], true);
+    clone.fold(
+        &frozen,
+        &[(BASE, true), (BASE + 7 * PAGE, false)],
+        true,
+        Vectors::of_this_process(),
+    );
     let in_memory = |clone: &Space| {
         (0..PAGES)
             .filter(|page| clone.page_in_memory(BASE + page * PAGE).is_some())
@@ -269,15 +363,15 @@ fn a_folded_page_is_its_lines_until_it_is_used_and_one_that_is_needed_stays() {
     assert_eq!(clone.get::<u64>(BASE + 20 * PAGE + 1024 + 8), Ok(20));
     assert_eq!(clone.beyond(&frozen), folded + PAGE);
     // The next time it stays, because it was used.
-    clone.fold(&frozen, &[], false);
+    clone.fold(&frozen, &[], false, Vectors::of_this_process());
     assert!(clone.page_in_memory(BASE + 20 * PAGE).is_some());
-    clone.fold(&frozen, &[], false);
+    clone.fold(&frozen, &[], false, Vectors::of_this_process());
     assert!(clone.page_in_memory(BASE + 20 * PAGE).is_none());
     // After a long rest that comes back which was in use before it: two pages that were needed until then.
     assert_eq!(clone.put(BASE + 8, 1u64), Ok(()));
     assert_eq!(clone.put(BASE + 7 * PAGE + 8, 1u64), Ok(()));
     let awake = in_memory(&clone);
-    clone.fold_all(&frozen);
+    clone.fold_all(&frozen, Vectors::of_this_process());
     assert_eq!(in_memory(&clone), awake - 2);
     clone.unfold_expected(None);
     assert_eq!(in_memory(&clone), awake);
@@ -300,8 +394,8 @@ fn copies_that_were_made_ahead_are_taken_and_made_anew() {
     let all = spares.size();
     assert!(all >= 2 * PAGE && all.is_multiple_of(2 * PAGE));
     let needed = pages.map(|page| (page, true));
-    clone.fold(&frozen, &needed, true);
-    clone.fold_all(&frozen);
+    clone.fold(&frozen, &needed, true, Vectors::of_this_process());
+    clone.fold_all(&frozen, Vectors::of_this_process());
     clone.unfold_expected(Some(&spares));
     assert_eq!(spares.size(), all - 2 * PAGE);
     for (page, word, value) in [(0, 8, 7), (0, 0, 2), (1, 0, 3), (2, 8, 9), (2, 0, 0)] {

@@ -5,7 +5,8 @@
 //! that holds it. An entry above the last level that is not 0 names a table.
 
 use super::Protection;
-use super::line::{LINES, Page, ones, unlike_entries};
+use super::line::{LINES, Page, ZEROES, ones, unlike_entries, unlike_words};
+use super::wide::Vectors;
 use crate::{PhysAddr, frame, phys_to_virt};
 use core::ops::Range;
 
@@ -23,9 +24,9 @@ pub(super) const SHARED: u64 = 1 << 11;
 /// The frame belongs to a [`super::Shared`] whose later writes are to be seen here: writing to it through this mapping is
 /// always a reason to copy it.
 pub(super) const OBJECT: u64 = 1 << 52;
-/// The frame is this space's own and holds what the space that this one is a copy of shows there, unless the entry is [`DIRTY`]
-/// as well. The kernel, whose writes the CPU does not note, does not write through such an entry before it has lost this
-/// (`usable`).
+/// The frame is this space's own, and in which lines it differs from what the space shows there that this one is a copy of is
+/// known (`Tables::known`), unless the entry is [`DIRTY`] as well. A page that was fetched differs in none. The kernel, whose writes
+/// the CPU does not note, does not write through such an entry before it has lost this (`usable`).
 pub(super) const FETCHED: u64 = 1 << 53;
 /// Set in every entry that holds a frame, present or not.
 pub(super) const HELD: u64 = 1 << 10;
@@ -58,38 +59,44 @@ pub(super) fn slots(table: PhysAddr) -> impl Iterator<Item = (u64, *mut u64)> {
     (0..512).map(move |index| (index, unsafe { first.add(index as usize) }))
 }
 
-/// What a missing table reads as.
-static EMPTY: Page = Page([[0; 8]; LINES]);
-
 /// In what entries are compared: in what they name and how it may be used. That is not whether it may be written to, which is
 /// another matter where it is shared, nor what the CPU notes.
 const COMPARED: u64 = ADDRESS | PRESENT | NO_EXECUTE;
 
 /// Calls `f` for the entries in which two tables differ, `other`'s as zero if there is none, as long as it goes on: with the
 /// number, this one's and the other's. The top level (3) has those of the guest's half. Most do not differ, so a line of them is
-/// looked at once.
+/// looked at once. `f` may change the bits of an entry that are not compared.
 #[inline]
 pub(super) fn unlike(
     table: Option<PhysAddr>,
     other: Option<PhysAddr>,
     level: u32,
+    vectors: Vectors,
     mut f: impl FnMut(u64, u64, u64) -> Option<()>,
 ) -> Option<()> {
-    // SAFETY: a table is a frame in the linear map, as large and aligned as a page; the callers hold it, and change no entry
-    // meanwhile. The CPU may note an access in it, which no caller looks for.
-    let page = |table: PhysAddr| unsafe { &*phys_to_virt(table).cast::<Page>() };
-    let (ours, theirs) = (table.map_or(&EMPTY, page), other.map_or(&EMPTY, page));
+    // A missing table reads as zeroes.
+    let page = |table: PhysAddr| phys_to_virt(table).cast::<Page>().cast_const();
+    let (ours, theirs) = (
+        table.map_or(&raw const ZEROES, page),
+        other.map_or(&raw const ZEROES, page),
+    );
+    // SAFETY: a table is a frame in the linear map, as large and aligned as a page; the callers hold it, and change no entry while
+    // these are in use, which is not beyond an expression. The CPU may note an access in it, which no caller looks for.
+    let pages = || unsafe { (&*ours, &*theirs) };
     let lines = if level == 3 {
         (1 << (LINES / 2)) - 1
     } else {
         u64::MAX
     };
-    for line in ones(unlike_entries(ours, theirs, COMPARED) & lines) {
-        let entries = ours.0[line].iter().zip(&theirs.0[line]).enumerate();
-        for (index, (our, their)) in entries {
-            if (*our ^ *their) & COMPARED != 0 {
-                f((line * 8 + index) as u64, *our, *their)?;
-            }
+    let all = |(ours, theirs)| unlike_entries(ours, theirs, COMPARED, vectors);
+    for line in ones(all(pages()) & lines) {
+        let in_line = |(ours, theirs)| unlike_words(ours, theirs, line, COMPARED, vectors);
+        for index in ones(in_line(pages()).into()) {
+            let entry = |(ours, theirs): (&Page, &Page)| {
+                (ours.0[line][index & 7], theirs.0[line][index & 7])
+            };
+            let (our, their) = entry(pages());
+            f((line * 8 + index) as u64, our, their)?;
         }
     }
     Some(())
@@ -232,16 +239,23 @@ pub(super) fn differences(
     base: u64,
     f: &mut impl FnMut(u32, u64, u64),
 ) {
-    let _ = unlike(Some(table), other, level, |index, entry, before| {
-        if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
-            return Some(());
-        }
-        let start = base + (index << shift(level));
-        f(level, start, entry);
-        if level > 0 {
-            let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
-            differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
-        }
-        Some(())
-    });
+    let vectors = Vectors::BASELINE;
+    let _ = unlike(
+        Some(table),
+        other,
+        level,
+        vectors,
+        |index, entry, before| {
+            if entry == 0 || entry & ADDRESS == before & ADDRESS && before != 0 {
+                return Some(());
+            }
+            let start = base + (index << shift(level));
+            f(level, start, entry);
+            if level > 0 {
+                let other = (before != 0).then_some(PhysAddr(before & ADDRESS));
+                differences(PhysAddr(entry & ADDRESS), other, level - 1, start, f);
+            }
+            Some(())
+        },
+    );
 }

@@ -3,7 +3,6 @@
 //! What must hold: a page that is folded has a reference to the frame that it differs from, unless that has none.
 
 use super::entry::{FOREIGN, frame_of};
-use super::line::Line;
 use super::lines::Lines;
 use crate::frame;
 use alloc::vec::Vec;
@@ -67,13 +66,17 @@ impl Folded {
         (self.pages.capacity() * size_of::<FoldedPage>() + self.lines.size() + shared_again) as u64
     }
 
-    /// Adds a page; false when there is no memory for it.
-    pub(super) fn add(&mut self, page: FoldedPage, lines: impl Iterator<Item = Line>) -> bool {
+    /// Adds a page, whose lines `keep` adds; false when there is no memory for it.
+    pub(super) fn add(
+        &mut self,
+        page: FoldedPage,
+        keep: impl FnOnce(&mut Lines) -> Option<()>,
+    ) -> bool {
         let page = FoldedPage {
             first: self.lines.len(),
             ..page
         };
-        if self.pages.try_reserve(1).is_err() || self.lines.extend(lines).is_none() {
+        if self.pages.try_reserve(1).is_err() || keep(&mut self.lines).is_none() {
             return false;
         }
         self.pages.push(page);
@@ -88,10 +91,8 @@ impl Folded {
         let mut all = true;
         for page in left {
             let lines = self.lines.from(page.first).copied();
-            all &= new.add(
-                FoldedPage { ..*page },
-                lines.take(page.kept.count_ones() as usize),
-            );
+            let lines = lines.take(page.kept.count_ones() as usize);
+            all &= new.add(FoldedPage { ..*page }, |kept| kept.extend(lines));
         }
         // One of the two has the references.
         let without = if all { &mut *self } else { &mut new };

@@ -2,7 +2,7 @@
 
 use super::entry::{FOREIGN, HELD, OBJECT, SHARED, frame_of};
 use super::folded::Use;
-use super::{Access, Error, Shared, Space, Spares};
+use super::{Access, Error, Shared, Space, Spares, Vectors};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -101,7 +101,7 @@ impl Space {
     /// of those that differ in a few lines only these are kept, until the page is used. Pages that `needed` names, in the form and
     /// order of [`take_used`](Self::take_used), stay if they are written to or differ, and unless it is the `first` time those that
     /// were used since the last time.
-    pub fn fold(&mut self, from: &Frozen, needed: &[(u64, bool)], first: bool) {
+    pub fn fold(&mut self, from: &Frozen, needed: &[(u64, bool)], first: bool, vectors: Vectors) {
         let use_of = |page, how| {
             let how = if first { Use::None } else { how };
             let known = needed.binary_search_by_key(&page, |(page, _)| *page);
@@ -111,14 +111,16 @@ impl Space {
                 _ => how,
             }
         };
-        self.tables.fold(&self.areas, &from.0.tables, false, use_of);
+        let of = (&from.0.tables, vectors);
+        self.tables.fold(&self.areas, of, false, use_of);
     }
 
     /// As [`fold`](Self::fold), of all pages, for a program that will not go on soon. What was in use until now is then
     /// [brought back](Self::unfold_expected) at once.
-    pub fn fold_all(&mut self, from: &Frozen) {
+    pub fn fold_all(&mut self, from: &Frozen, vectors: Vectors) {
         let none = |_, _| Use::None;
-        self.tables.fold(&self.areas, &from.0.tables, true, none);
+        let of = (&from.0.tables, vectors);
+        self.tables.fold(&self.areas, of, true, none);
     }
 
     /// Makes the pages what they were that [`fold_all`](Self::fold_all) has given back, as far as there is memory: of copies that were

@@ -1,21 +1,26 @@
-//! Lines of memory, and in which of them two pages differ.
+//! Lines of memory, and in which of them two pages differ: by SSE2, or by AVX2 where its registers are free ([`wide`](super::wide)).
 
+use super::wide::{self, Vectors};
 use core::arch::asm;
 use core::arch::x86_64::{
     __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128,
     _mm_set1_epi64x, _mm_setzero_si128, _mm_unpackhi_epi64, _mm_xor_si128,
 };
+use core::mem::MaybeUninit;
 
 /// What is compared and kept: 64 bytes.
 pub(super) type Line = [u64; 8];
 /// Of a page.
 pub(super) const LINES: usize = 64;
 /// Lines that are compared at once: most pages that a program writes to differ in a few.
-const BLOCK: usize = 4;
+pub(super) const BLOCK: usize = 4;
 
 /// The content of a page.
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 pub(super) struct Page(pub(super) [Line; LINES]);
+
+/// What a page that had no frame is compared with.
+pub(super) static ZEROES: Page = Page([[0; 8]; LINES]);
 
 /// A line as the CPU compares it.
 type Lanes = [__m128i; 4];
@@ -102,7 +107,11 @@ pub(super) unsafe fn copy_table(
 
 /// The lines in which two tables differ in these bits of their entries, a bit for each. Most do not, so each is read whole in both,
 /// without a call or a branch.
-pub(super) fn unlike_entries(a: &Page, b: &Page, bits: u64) -> u64 {
+pub(super) fn unlike_entries(a: &Page, b: &Page, bits: u64, vectors: Vectors) -> u64 {
+    if vectors.avx2 {
+        // SAFETY: by the word of whoever made it.
+        return unsafe { wide::unlike_entries(a, b, bits) };
+    }
     // SAFETY: SSE2 is part of x86-64.
     let (mask, zero) = unsafe { (_mm_set1_epi64x(bits.cast_signed()), _mm_setzero_si128()) };
     let mut unlike = 0;
@@ -119,6 +128,18 @@ pub(super) fn unlike_entries(a: &Page, b: &Page, bits: u64) -> u64 {
     unlike
 }
 
+/// The entries in which two tables differ in these bits, of a line of them: a bit for each.
+pub(super) fn unlike_words(a: &Page, b: &Page, line: usize, bits: u64, vectors: Vectors) -> u32 {
+    if vectors.avx2 {
+        // SAFETY: by the word of whoever made it.
+        return unsafe { wide::unlike_words(a, b, line, bits) };
+    }
+    let words = a.0[line].iter().zip(&b.0[line]).enumerate();
+    words.fold(0, |unlike, (index, (a, b))| {
+        unlike | u32::from((a ^ b) & bits != 0) << index
+    })
+}
+
 /// The numbers of the bits of a word, from the lowest on.
 pub(super) fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
@@ -129,7 +150,11 @@ pub(super) fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
 }
 
 /// The lines in which two pages differ, a bit for each.
-pub(super) fn unlike_lines(a: &Page, b: &Page) -> u64 {
+pub(super) fn unlike_lines(a: &Page, b: &Page, vectors: Vectors) -> u64 {
+    if vectors.avx2 {
+        // SAFETY: by the word of whoever made it.
+        return unsafe { wide::unlike_lines(a, b) };
+    }
     let (ours, theirs) = (
         a.lanes().as_chunks::<BLOCK>().0,
         b.lanes().as_chunks::<BLOCK>().0,
@@ -148,12 +173,47 @@ pub(super) fn unlike_lines(a: &Page, b: &Page) -> u64 {
     bits
 }
 
+/// The lines of a page that are not all zeroes, a bit for each.
+pub(super) fn lines_in_use(page: &Page, vectors: Vectors) -> u64 {
+    if vectors.avx2 {
+        // SAFETY: by the word of whoever made it.
+        return unsafe { wide::lines_in_use(page) };
+    }
+    unlike_lines(page, &ZEROES, vectors)
+}
+
+/// Copies the lines of these bits, in order, as far as there is room; says how many, and the bits of the rest.
+pub(super) fn copy_lines(
+    page: &Page,
+    mut bits: u64,
+    to: &mut [MaybeUninit<Line>],
+    vectors: Vectors,
+) -> (usize, u64) {
+    if vectors.avx2 {
+        // SAFETY: by the word of whoever made it.
+        return unsafe { wide::copy_lines(page, bits, to) };
+    }
+    let mut copied = 0;
+    for (to, line) in to.iter_mut().zip(ones(bits)) {
+        to.write(page.0[line]);
+        bits &= bits.wrapping_sub(1);
+        copied += 1;
+    }
+    (copied, bits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pages_differ_in_the_lines_that_were_changed() {
+        for vectors in [Vectors::BASELINE, Vectors::of_this_process()] {
+            pages_differ(vectors);
+        }
+    }
+
+    fn pages_differ(vectors: Vectors) {
         let a = Page([[1; 8]; LINES]);
         for bits in [0, 1, 1 << 63, 0b1011 << 20, u64::MAX] {
             for word in 0..8 {
@@ -161,12 +221,34 @@ mod tests {
                 for line in (0..LINES).filter(|line| bits >> line & 1 != 0) {
                     b.0[line][word] ^= 1 << (line % 64);
                 }
-                assert_eq!(unlike_lines(&a, &b), bits);
-                assert_eq!(unlike_lines(&b, &a), bits);
-                assert_eq!(unlike_entries(&a, &b, u64::MAX), bits);
+                assert_eq!(unlike_lines(&a, &b, vectors), bits);
+                assert_eq!(unlike_lines(&b, &a, vectors), bits);
+                assert_eq!(unlike_entries(&a, &b, u64::MAX, vectors), bits);
                 for line in 0..LINES {
-                    assert_eq!(unlike_entries(&a, &b, 1 << line), bits & 1 << line);
+                    let bit = bits & 1 << line;
+                    assert_eq!(unlike_entries(&a, &b, 1 << line, vectors), bit);
+                    let words = unlike_words(&a, &b, line, 1 << line, vectors);
+                    assert_eq!(words, u32::from(bit != 0) << word);
                 }
+                let mut zeroes = Page([[0; 8]; LINES]);
+                assert_eq!(lines_in_use(&zeroes, vectors), 0);
+                let kept = [[0; 8]; LINES];
+                for room in [LINES, 3, 0] {
+                    let mut places = kept.map(MaybeUninit::new);
+                    let (copied, left) = copy_lines(&b, bits, &mut places[..room], vectors);
+                    assert_eq!(copied, room.min(bits.count_ones() as usize));
+                    assert!(ones(left).eq(ones(bits).skip(copied)));
+                    // SAFETY: all are initialised.
+                    let places = places.map(|place| unsafe { place.assume_init() });
+                    assert!(
+                        ones(bits)
+                            .zip(&places[..copied])
+                            .all(|(n, line)| *line == b.0[n])
+                    );
+                    assert!(places[copied..].iter().all(|line| *line == [0; 8]));
+                }
+                ones(bits).for_each(|line| zeroes.0[line][word] = 1 << line);
+                assert_eq!(lines_in_use(&zeroes, vectors), bits);
                 assert!(ones(bits).eq((0..LINES).filter(|line| bits >> line & 1 != 0)));
             }
         }

@@ -1,6 +1,7 @@
 //! Lines that are kept of pages, and the content of frames that they are kept of.
 
-use super::line::{Line, Page};
+use super::line::{Line, Page, copy_lines};
+use super::wide::Vectors;
 use crate::{PhysAddr, phys_to_virt};
 use alloc::vec::Vec;
 
@@ -44,6 +45,58 @@ impl Lines {
             piece.extend(lines.by_ref().take(room));
         }
         Some(())
+    }
+
+    /// Adds the lines of a page that these bits name. `None` when there is no memory for them; some may have been added then.
+    pub(super) fn keep(&mut self, page: &Page, mut bits: u64, vectors: Vectors) -> Option<()> {
+        while bits != 0 {
+            let (piece, _) = self.room()?;
+            let held = piece.len();
+            let room = &mut piece.spare_capacity_mut()[..PIECE - held];
+            let copied;
+            (copied, bits) = copy_lines(page, bits, room, vectors);
+            // SAFETY: so many more are initialised.
+            unsafe { piece.set_len(held + copied) };
+        }
+        Some(())
+    }
+
+    /// The lines that these bits name of frames, in order. `None` when there is no memory for them.
+    ///
+    /// # Safety
+    /// Of each frame what [`content`] says.
+    pub(super) unsafe fn of_frames(
+        frames: impl Iterator<Item = (PhysAddr, u64)> + Clone,
+        vectors: Vectors,
+    ) -> Option<Self> {
+        let count = |(_, bits): (PhysAddr, u64)| bits.count_ones() as usize;
+        let mut left: usize = frames.clone().map(count).sum();
+        let mut lines = Self(Vec::new());
+        lines.0.try_reserve_exact(left.div_ceil(PIECE)).ok()?;
+        while left > 0 {
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(left.min(PIECE)).ok()?;
+            left -= left.min(PIECE);
+            lines.0.push(piece);
+        }
+        let mut pieces = lines.0.iter_mut();
+        let mut piece = pieces.next();
+        for (frame, mut bits) in frames {
+            while bits != 0 {
+                let to = piece.as_deref_mut()?;
+                // SAFETY: the caller's.
+                let page = unsafe { content(frame) };
+                let held = to.len();
+                let copied;
+                (copied, bits) = copy_lines(page, bits, to.spare_capacity_mut(), vectors);
+                // SAFETY: so many more are initialised.
+                unsafe { to.set_len(held + copied) };
+                if bits != 0 {
+                    piece = pieces.next();
+                }
+            }
+        }
+        Some(lines)
     }
 
     /// Gives back what the last piece has room for.

@@ -34,6 +34,7 @@ mod stored_tests;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use access::{BadAddress, Plain};
 pub use area::{Area, Backing, Flags, Protection};
@@ -45,6 +46,7 @@ pub use shared::{Quota, Shared};
 pub use spares::Spares;
 pub use stored::{Building, DeltaParts, IsShared, LINE_BYTES, Outline, PageBytes};
 pub use table::{Stale, Usage};
+pub use wide::Vectors;
 
 use crate::PhysAddr;
 use alloc::sync::Arc;

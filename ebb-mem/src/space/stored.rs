@@ -326,6 +326,7 @@ impl Delta {
         let mut all = parts.pages.iter().map(|(page, _)| page);
         let sound = parts.outline.is_sound()
             && lines.len() == kept
+            && parts.pages.is_sorted_by(|a, b| a.0 < b.0)
             && all.all(in_range)
             && parts.gone.iter().chain(&parts.rights).all(in_range);
         if !sound {

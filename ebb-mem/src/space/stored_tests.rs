@@ -54,7 +54,7 @@ fn a_space_that_was_taken_apart_is_made_anew_and_differences_from_the_one_fit_th
         for _ in 0..rng.below(120) {
             step(&mut second, &mut changed, &mut rng);
         }
-        let written = second.delta(&frozen).unwrap();
+        let written = second.delta(&frozen, Vectors::of_this_process()).unwrap();
         let (parts, bytes) = (written.to_parts(), written.lines().to_bytes());
         let mut lines = Lines::default();
         for some in bytes.chunks(LINE_BYTES * (1 + rng.below(300))) {

@@ -274,7 +274,7 @@ fn a_space_made_of_a_delta_is_what_the_delta_was_made_of_and_goes_its_own_way() 
             step(&mut second, &mut changed, &mut rng);
             step(&mut first, &mut model, &mut rng);
         }
-        let delta = second.delta(&frozen).unwrap();
+        let delta = second.delta(&frozen, Vectors::of_this_process()).unwrap();
         let was = changed.clone();
         for _ in 0..rng.below(20) {
             step(&mut second, &mut changed, &mut rng);

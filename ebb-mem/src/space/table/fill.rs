@@ -1,6 +1,7 @@
 //! Filling a table: what a page becomes when it is first touched, or first written to.
 
-use super::super::line::copy_page;
+use super::super::delta::Changed;
+use super::super::line::{Line, copy_page, ones};
 use super::super::{
     Area, Backing, Fault, PAGE, Shared,
     area::Areas,
@@ -16,6 +17,53 @@ use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 const AROUND: u64 = 16;
 
 impl Tables {
+    /// Gives pages frames of their own and puts lines into them: those of the bits that are kept, in order. Nothing is folded.
+    pub fn patch<'a>(
+        &mut self,
+        pages: &[Changed],
+        areas: &Areas,
+        mut lines: impl Iterator<Item = &'a Line>,
+    ) -> Result<(), Fault> {
+        let mut known: Option<&Area> = None;
+        // Pages of one table come one after the other.
+        let mut table: Option<(u64, *mut u64)> = None;
+        for &Changed { address, kept } in pages {
+            if !known.is_some_and(|area| (area.start..area.end).contains(&address)) {
+                known = areas.find(address);
+            }
+            let Some(area) = known else {
+                for _ in ones(kept) {
+                    lines.next();
+                }
+                continue;
+            };
+            let number = address >> shift(1);
+            let first = match table {
+                Some((last, first)) if last == number => first,
+                _ => self.slot_mut(number << shift(1))?,
+            };
+            table = Some((number, first));
+            // Within the table, whose first slot it is.
+            let at = first.wrapping_add((address >> shift(0) & 511) as usize);
+            match read(at) {
+                0 => self.fill(at, address, area, true)?,
+                old => self.make_writable(at, old, address, area)?,
+            }
+            let entry = read(at);
+            let to = phys_to_virt(PhysAddr(entry & ADDRESS)).cast::<Line>();
+            for (line, content) in ones(kept).zip(&mut lines) {
+                // SAFETY: a line of a frame that is this space's only, and the space does not run.
+                unsafe { to.add(line).write(*content) };
+            }
+            // Of an object that may change it is not worth knowing.
+            let may_change = entry & SHARED != 0 || matches!(area.backing, Backing::Private(_));
+            if !may_change && area.protection.write {
+                set(at, entry | FETCHED);
+            }
+        }
+        Ok(())
+    }
+
     /// As [`provide`](Self::provide) for writing, of several pages ahead of it, as far as there is memory. What is copied or made then
     /// is noted as [`FETCHED`] if it is what `from`, whose copy these tables began as, shows there.
     pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self) {

@@ -15,9 +15,10 @@ use super::super::entry::{
     WRITE, bits, exclusive, frame_of, may_write, read, set, shift, slot, unlike,
 };
 use super::super::folded::{Folded, FoldedPage, Use, release};
-use super::super::line::{LINES, Line, Page, copy_page, ones, unlike_lines};
+use super::super::line::{Line, ZEROES, copy_page, lines_in_use, ones, unlike_lines};
 use super::super::lines::content;
 use super::super::spares::{Spares, Taking};
+use super::super::wide::Vectors;
 use super::super::{Backing, Fault, Flags};
 use super::Tables;
 use crate::{PhysAddr, frame, phys_to_virt};
@@ -26,9 +27,6 @@ use core::ops::Range;
 
 /// A page that differs in more lines stays as it is: 2 KiB.
 const MOST: u32 = 32;
-
-/// What a page that had no frame is compared with.
-static ZEROES: Page = Page([[0; 8]; LINES]);
 
 /// An entry of this space's own that is not what the other space has there.
 struct Own {
@@ -42,7 +40,7 @@ fn take_use(own: &Own) -> Use {
     let entry = read(own.at);
     let mut new = entry & !(ACCESSED | DIRTY);
     if entry & DIRTY != 0 {
-        // Without that it would be said to be what it was fetched as.
+        // Without that it would be said to be what it was when this was known.
         new &= !FETCHED;
     }
     set(own.at, new);
@@ -59,15 +57,16 @@ fn own_entries(
     other: Option<PhysAddr>,
     level: u32,
     base: u64,
+    vectors: Vectors,
     list: &mut Vec<Own>,
 ) -> Option<()> {
-    unlike(Some(table), other, level, |index, ours, theirs| {
+    unlike(Some(table), other, level, vectors, |index, ours, theirs| {
         let page = base + (index << shift(level));
         if level > 0 {
             let below = (theirs != 0).then(|| frame_of(theirs));
             return match ours & WRITE {
                 0 => Some(()),
-                _ => own_entries(frame_of(ours), below, level - 1, page, list),
+                _ => own_entries(frame_of(ours), below, level - 1, page, vectors, list),
             };
         }
         if ours & (HELD | FOREIGN | OBJECT | SHARED) == HELD && exclusive(ours) {
@@ -80,17 +79,17 @@ fn own_entries(
 }
 
 impl Tables {
-    fn own_pages(&self, from: &Self) -> Vec<Own> {
+    fn own_pages(&self, from: &Self, vectors: Vectors) -> Vec<Own> {
         let mut list = Vec::new();
         // Without memory for all of them, those that there was memory for.
-        let _ = own_entries(self.root(), Some(from.root()), 3, 0, &mut list);
+        let _ = own_entries(self.root(), Some(from.root()), 3, 0, vectors, &mut list);
         list
     }
 
     /// The pages of its own that were used since this was asked the last time, by address, and whether they were written to.
     pub fn take_used(&mut self, from: &Self) -> Vec<(u64, bool)> {
         let mut used = Vec::new();
-        for own in self.own_pages(from) {
+        for own in self.own_pages(from, Vectors::BASELINE) {
             match take_use(&own) {
                 Use::None => {}
                 how => used.push((own.page, how == Use::Written)),
@@ -105,18 +104,22 @@ impl Tables {
     pub fn fold(
         &mut self,
         areas: &Areas,
-        from: &Self,
+        (from, vectors): (&Self, Vectors),
         expected: bool,
         use_of: impl Fn(u64, Use) -> Use,
     ) {
-        let own = self.own_pages(from);
+        let own = self.own_pages(from, vectors);
+        let mut known: Option<&Area> = None;
         let Some(mut folded) = self.folded.compacted() else {
             return;
         };
         for own in own {
-            let is_same = read(own.at) & (FETCHED | DIRTY) == FETCHED;
+            let is_known = read(own.at) & (FETCHED | DIRTY) == FETCHED;
             let how = use_of(own.page, take_use(&own));
-            let Some(area) = areas.find(own.page) else {
+            if !known.is_some_and(|area| (area.start..area.end).contains(&own.page)) {
+                known = areas.find(own.page);
+            }
+            let Some(area) = known else {
                 continue;
             };
             let may_change = matches!(area.backing, Backing::Private(_) | Backing::Shared(_));
@@ -134,10 +137,10 @@ impl Tables {
             // SAFETY: a frame of this space's own, which is borrowed and does not run.
             let now = unsafe { content(frame_of(read(own.at))) };
             let kept = match before {
-                _ if is_same => 0,
-                0 => unlike_lines(now, &ZEROES),
+                _ if is_known => self.known_lines(own.page),
+                0 => lines_in_use(now, vectors),
                 // SAFETY: a frame of the frozen space, which is borrowed, or of the boot archive: such never change.
-                before => unlike_lines(now, unsafe { content(frame_of(before)) }),
+                before => unlike_lines(now, unsafe { content(frame_of(before)) }, vectors),
             };
             // Generated code that moves to another frame is translated anew by an emulator, which takes longer than all else.
             let moves_code = expected && area.protection.execute;
@@ -146,7 +149,7 @@ impl Tables {
                 _ => 0,
             };
             if kept.count_ones() <= most {
-                self.fold_page(&own, (before, kept, expected), &mut folded);
+                self.fold_page(&own, (before, kept, expected), &mut folded, vectors);
             }
         }
         folded.sort();
@@ -160,6 +163,7 @@ impl Tables {
         own: &Own,
         (before, kept, expected): (u64, u64, bool),
         folded: &mut Folded,
+        vectors: Vectors,
     ) {
         let entry = read(own.at);
         // SAFETY: a frame of this space's own, which is borrowed and does not run; it is given up at the end, when its lines are
@@ -178,7 +182,7 @@ impl Tables {
                 expected,
                 before,
             };
-            if !folded.add(page, ones(kept).map(|line| now.0[line])) {
+            if !folded.add(page, |lines| lines.keep(now, kept, vectors)) {
                 return;
             }
             set(own.at, 0);

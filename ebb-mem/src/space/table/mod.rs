@@ -17,6 +17,7 @@
 mod fill;
 mod fold;
 
+use super::delta::Changed;
 use super::entry::{
     ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER, WRITE, bits,
     count, count_unique, differences, entries, may_write, read, release_table, set, shift, slot,
@@ -26,6 +27,7 @@ use super::folded::Folded;
 use super::line::copy_table;
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
+use alloc::sync::Arc;
 use core::ops::Range;
 
 /// What has to be dropped from the TLB.
@@ -107,6 +109,9 @@ pub struct Tables {
     /// The most that `pages` and `tables` were together.
     peak: u64,
     folded: Folded,
+    /// Pages that differ from what the space shows there that this one is a copy of, in order, with a bit for each line that may
+    /// differ: right for those that are [`FETCHED`] and not written to since. Others that are [`FETCHED`] do not differ.
+    known: Option<Arc<[Changed]>>,
 }
 
 impl Tables {
@@ -124,6 +129,7 @@ impl Tables {
             taken: 1,
             peak: 1,
             folded: Folded::default(),
+            known: None,
         })
     }
 
@@ -157,6 +163,23 @@ impl Tables {
     /// Frames that were allocated since the tables were made, given back or not.
     pub fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// From now on that is what is known of pages that are [`FETCHED`].
+    pub fn know(&mut self, known: Arc<[Changed]>) {
+        self.known = Some(known);
+    }
+
+    /// Nothing of what the CPU has cached is right any more.
+    pub fn drop_all_cached(&mut self) {
+        self.stale.add_all();
+    }
+
+    /// The lines in which a page may differ that is [`FETCHED`] and was not written to since.
+    pub fn known_lines(&self, page: u64) -> u64 {
+        let known = self.known.as_deref().unwrap_or_default();
+        let found = known.binary_search_by_key(&page, |changed| changed.address);
+        found.map_or(0, |at| known[at].kept)
     }
 
     /// Counts a frame against the limit.
@@ -639,6 +662,7 @@ impl Tables {
             taken: 1,
             peak: self.used(),
             folded: Folded::default(),
+            known: None,
         })
     }
 
