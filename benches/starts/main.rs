@@ -5,7 +5,8 @@
 //! - stored: the same with nothing else stored and with 10,000 functions beside it.
 //! - first calls: of functions whose snapshots are on the disk after a restart, beside warm and cold starts before it; of functions
 //!   that load at once and of such that compute when they are loaded.
-//! - puts: actions that 8 clients deploy over HTTP, each answered when it is durable, beside redis with `appendfsync always`.
+//! - puts: actions that 8 clients deploy over HTTP, each answered when it is durable, beside redis with `appendfsync always`: process
+//!   beside process, guest beside guest, and the image beside a process.
 //! - calls: blocking calls of a hot function whose records are kept, beside `--ephemeral`.
 //! - memory: what so many entities take after a restart, beside the bytes that they are.
 //!
@@ -15,6 +16,7 @@
 mod first;
 mod kept;
 mod machine;
+mod puts;
 
 use std::path::PathBuf;
 
@@ -117,7 +119,7 @@ fn stored() {
     let [none, many] = ["none", "many"].map(Disks::new);
     none.boot(&image, &[]).leave_snapshots();
     let started = many.boot(&image, &[]);
-    kept::fill(&started.machine, count, 1);
+    puts::fill(&started.machine, count, 1);
     started.leave_snapshots();
     let [mut with_none, mut with_many] = [(); 2].map(|()| Times::default());
     for _ in 0..rounds() {
@@ -136,12 +138,7 @@ fn stored() {
 }
 
 fn main() {
-    if tools::lacks(&[
-        "qemu-system-x86_64",
-        "node",
-        "redis-server",
-        "redis-benchmark",
-    ]) {
+    if tools::lacks(&["qemu-system-x86_64", "node", "redis-server"]) {
         return;
     }
     let only = value_of("--only");
@@ -150,7 +147,7 @@ fn main() {
         ("start", start as fn()),
         ("stored", stored),
         ("first", first::run),
-        ("puts", kept::puts),
+        ("puts", puts::puts),
         ("calls", kept::calls),
         ("memory", kept::memory),
     ] {

@@ -103,6 +103,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("lsof", &["lsof"]),
     ("make", &["make"]),
     ("memccapable", &["libmemcached-tools"]),
+    ("/usr/sbin/mkfs.ext4", &["e2fsprogs"]),
     ("nginx", &["nginx-light"]),
     ("openssl", &["openssl"]),
     ("nm", &["binutils"]),

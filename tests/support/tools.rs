@@ -39,6 +39,7 @@ const ALL: &[&str] = &[
     "lsof",
     "make",
     "memccapable",
+    "/usr/sbin/mkfs.ext4",
     "nm",
     "nginx",
     "openssl",
