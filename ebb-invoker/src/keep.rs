@@ -329,7 +329,10 @@ impl Keeper {
         let mut documents = Vec::with_capacity(entities.len());
         for (_, entity) in entities {
             documents.push(match entity {
-                Some(entity) => Some(Document::of(kept::write(entity)).await),
+                Some(entity) => {
+                    let compared = matches!(entity, Entity::Trigger(_));
+                    Some(Document::of(kept::write(entity), compared).await)
+                }
                 None => None,
             });
         }
@@ -346,8 +349,12 @@ impl Keeper {
         for ((name, entity), document) in entities.iter().zip(documents) {
             match document {
                 Some(document) => {
-                    let is_kept = matches!(entity, Some(Entity::Trigger(_)))
-                        && sums.insert(name.clone(), document.sum) == Some(document.sum);
+                    let compared = match entity {
+                        Some(Entity::Trigger(_)) => document.hash,
+                        _ => None,
+                    };
+                    let is_kept =
+                        compared.is_some_and(|hash| sums.insert(name.clone(), hash) == Some(hash));
                     if !is_kept {
                         document.put(&mut batch, entity_key(name));
                     }

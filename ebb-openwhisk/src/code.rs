@@ -126,7 +126,18 @@ impl Default for Content {
 impl Content {
     /// Takes a piece of what stands between the quotes.
     fn take(&mut self, piece: &[u8]) -> Result<(), &'static str> {
-        for &byte in piece {
+        let mut rest = piece;
+        while let Some((&byte, behind)) = rest.split_first() {
+            if matches!((self.escape, self.base64), (Escape::No, Base64::Not)) {
+                // Source text, nearly all of it: what matters to neither is only counted.
+                let plain = scan::plain_bytes(rest);
+                if plain > 0 {
+                    self.length += plain;
+                    rest = &rest[plain..];
+                    continue;
+                }
+            }
+            rest = behind;
             match self.escape {
                 Escape::No => match byte {
                     b'\\' => {
@@ -372,7 +383,9 @@ mod tests {
 
     #[test]
     fn length_is_that_of_the_text() {
-        for text in ["", "abc", "ä€😀", "\n\t\"\\\u{1}\u{7f}"] {
+        let source =
+            "async function main({ name }) {\n  return `ä€😀 \\ \"${name}\"`;\n}\n".repeat(9);
+        for text in ["", "abc", "ä€😀", "\n\t\"\\\u{1}\u{7f}", &source] {
             let json = Json::text(text);
             assert_eq!(
                 CodeText::of(&json).expect("a string").length,

@@ -20,36 +20,31 @@ const NO_CODE: u8 = b'-';
 /// A document and code with their numbers.
 pub(super) struct Document {
     kept: Kept,
-    /// Of the document.
-    hash: Hash,
+    /// Of the document, if it is a blob or is to be compared: to hash is much of what a small change takes.
+    pub hash: Option<Hash>,
     /// Of the code.
     code: Option<Hash>,
-    /// Of both.
-    pub sum: Hash,
 }
 
 impl Document {
-    /// Takes as long as the code is large; other events run meanwhile.
-    pub async fn of(kept: Kept) -> Self {
+    /// One whose `hash` is known if it is `compared`. Takes as long as the code is large; other events run meanwhile.
+    pub async fn of(kept: Kept, compared: bool) -> Self {
         let code = match &kept.code {
             Some(code) => Some(hash_in_pieces(code.as_str().as_bytes()).await),
             None => None,
         };
-        let hash = hash_in_pieces(kept.document.as_str().as_bytes()).await;
-        Self {
-            kept,
-            hash,
-            code,
-            sum: sum(&hash, code.as_ref()),
-        }
+        let document = kept.document.as_str().as_bytes();
+        let hash = match compared || document.len() > INLINE {
+            true => Some(hash_in_pieces(document).await),
+            false => None,
+        };
+        Self { kept, hash, code }
     }
 
     /// One without code that nothing is compared with.
     pub fn plain(document: Json) -> Self {
-        let hash = match document.as_str().len() > INLINE {
-            true => ebb_store::hash(document.as_str().as_bytes()),
-            false => [0; 32],
-        };
+        let bytes = document.as_str().as_bytes();
+        let hash = (bytes.len() > INLINE).then(|| ebb_store::hash(bytes));
         Self {
             kept: Kept {
                 document,
@@ -57,19 +52,18 @@ impl Document {
             },
             hash,
             code: None,
-            sum: [0; 32],
         }
     }
 
     pub fn put(self, batch: &mut Batch, key: impl AsRef<[u8]>) {
         let document = self.kept.document.as_str().as_bytes();
         let (mut value, mut blobs) = (Vec::new(), Vec::new());
-        let is_long = document.len() > INLINE;
-        value.push(if is_long { ELSEWHERE } else { WHOLE });
-        if is_long {
-            batch.known_blob(self.hash, document);
-            value.extend(self.hash);
-            blobs.push(self.hash);
+        let blob = self.hash.filter(|_| document.len() > INLINE);
+        value.push(if blob.is_some() { ELSEWHERE } else { WHOLE });
+        if let Some(hash) = blob {
+            batch.known_blob(hash, document);
+            value.extend(hash);
+            blobs.push(hash);
         }
         match (self.code, &self.kept.code) {
             (Some(hash), Some(code)) => {
@@ -80,16 +74,11 @@ impl Document {
             }
             _ => value.push(NO_CODE),
         }
-        if !is_long {
+        if blob.is_none() {
             value.extend(document);
         }
         batch.put_with(key, value, blobs);
     }
-}
-
-/// A number for a document and its code.
-fn sum(document: &Hash, code: Option<&Hash>) -> Hash {
-    ebb_store::hash(&[&document[..], code.map_or(&[], |code| &code[..])].concat())
 }
 
 pub(super) fn text(bytes: Vec<u8>) -> Result<Json, String> {
@@ -134,16 +123,12 @@ pub(super) async fn get(store: &Store, key: &[u8]) -> Got {
         Some(hash) => Some(text(blob(&hash).await?)?),
         None => None,
     };
-    let hash = match elsewhere {
-        Some(hash) => hash,
-        None => ebb_store::hash(&document),
-    };
     let kept = Kept {
         document: text(document)?,
         code,
     };
-    Ok(Some((kept, sum(&hash, code_hash.as_ref()))))
+    Ok(Some((kept, elsewhere)))
 }
 
-/// What came of reading a document.
-pub(super) type Got = Result<Option<(Kept, Hash)>, String>;
+/// What came of reading a document: it, and its number if that was known.
+pub(super) type Got = Result<Option<(Kept, Option<Hash>)>, String>;

@@ -231,7 +231,7 @@ impl Keeper {
         got: Got,
         runtimes: &Runtimes,
     ) -> Result<bool, String> {
-        let (kept, sum) = got?.ok_or("it is gone")?;
+        let (kept, hash) = got?.ok_or("it is gone")?;
         let entity = kept::read(&kept, runtimes)?;
         let name = entity.common().name.clone();
         if name.to_string() != path {
@@ -242,7 +242,9 @@ impl Keeper {
                 return Ok(false);
             }
             if matches!(entity, Entity::Trigger(_)) {
-                self.sums.lock().insert(name, sum);
+                let document = kept.document.as_str().as_bytes();
+                let hash = hash.unwrap_or_else(|| ebb_store::hash(document));
+                self.sums.lock().insert(name, hash);
             }
             Ok(c.store_mut().arrive(entity))
         })
