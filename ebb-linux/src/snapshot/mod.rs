@@ -166,7 +166,7 @@ impl Pages {
     fn thaw(&self) -> Option<Space> {
         match self {
             Self::Whole(frozen) => frozen.thaw(),
-            Self::Delta(_, delta) => self.whole()?.thaw_with(delta),
+            Self::Delta(root, delta) => self.whole()?.thaw_with(delta, root.0.needed.spares()),
         }
     }
 

@@ -28,6 +28,11 @@ impl Needed {
         needed
     }
 
+    /// The copies, once there are some.
+    pub(super) fn spares(&self) -> Option<&Spares> {
+        self.spares.get()
+    }
+
     /// The pages, once they are known.
     pub(super) fn pages(&self) -> Option<&Vec<(u64, bool)>> {
         self.pages.get()

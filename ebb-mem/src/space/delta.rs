@@ -15,7 +15,7 @@ use super::entry::{
 use super::line::{lines_in_use, unlike_lines};
 use super::lines::{Lines, content, push};
 use super::wide::Vectors;
-use super::{Backing, Flags, Frozen, PAGE, Space};
+use super::{Backing, Flags, Frozen, PAGE, Space, Spares};
 use crate::PhysAddr;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -264,7 +264,8 @@ impl Space {
 impl Frozen {
     /// A space that goes on from where the one of a delta was. `None` when there is no memory for it.
     #[must_use]
-    pub fn thaw_with(&self, delta: &Delta) -> Option<Space> {
+    /// Pages of which there is a copy among the `spares` are those.
+    pub fn thaw_with(&self, delta: &Delta, spares: Option<&Spares>) -> Option<Space> {
         let mut space = self.thaw()?;
         let Space { tables, areas, .. } = &mut space;
         areas.clone_from(&delta.areas);
@@ -289,7 +290,10 @@ impl Frozen {
             }
             Some(())
         })?;
-        tables.patch(&delta.pages, areas, delta.lines.iter()).ok()?;
+        let spares = spares.map(Spares::taking);
+        tables
+            .patch(&delta.pages, areas, delta.lines.iter(), spares)
+            .ok()?;
         tables.know(Arc::clone(&delta.pages));
         space.top = delta.top;
         space.close = delta.close;

@@ -62,7 +62,7 @@ fn a_delta_of_many_lines_gives_all_of_them_back() {
     let delta = space
         .delta(&frozen, Vectors::of_this_process())
         .expect("memory for it");
-    let mut copy = frozen.thaw_with(&delta).expect("memory for it");
+    let mut copy = frozen.thaw_with(&delta, None).expect("memory for it");
     for page in 0..50 {
         for line in 0..64 {
             let at = BASE + page * PAGE + line * 64;
@@ -136,12 +136,12 @@ fn a_clone_whose_working_set_was_fetched_is_kept_whole_whatever_happens_to_it() 
             if rng.below(8) == 0 {
                 let delta = delta_of(&mut clone, &frozen);
                 if rng.below(3) == 0 {
-                    clone = frozen.thaw_with(&delta).expect("memory for it");
+                    clone = frozen.thaw_with(&delta, None).expect("memory for it");
                 }
             }
         }
         let delta = delta_of(&mut clone, &frozen);
-        let mut copy = frozen.thaw_with(&delta).expect("memory for it");
+        let mut copy = frozen.thaw_with(&delta, None).expect("memory for it");
         for at in (BASE..BASE + LEN).step_by(64) {
             assert_eq!(
                 copy.get::<u64>(at),
@@ -185,7 +185,10 @@ fn a_page_that_was_compared_is_compared_again_when_it_was_written_to() {
     let delta = delta_of(&mut first, &frozen);
     assert_eq!(delta.lines.len(), 1);
     // The one that it was taken of, and one that goes on from it.
-    for mut space in [first, frozen.thaw_with(&delta).expect("memory for it")] {
+    for mut space in [
+        first,
+        frozen.thaw_with(&delta, None).expect("memory for it"),
+    ] {
         let page = space.tables.usable(BASE, false).expect("it has one");
         // Behind its back, once in a line that is known to differ and once in one that is not.
         // SAFETY: a frame of the space's, to which no reference exists.
@@ -196,7 +199,7 @@ fn a_page_that_was_compared_is_compared_again_when_it_was_written_to() {
         assert!(space.tables.usable(BASE, true).is_none());
         let again = delta_of(&mut space, &frozen);
         assert_eq!(again.lines.len(), 1);
-        let mut copy = frozen.thaw_with(&again).expect("memory for it");
+        let mut copy = frozen.thaw_with(&again, None).expect("memory for it");
         assert_eq!(copy.get::<u8>(BASE), Ok(3));
         assert_eq!(copy.get::<u8>(BASE + 64), Ok(1));
         // A fold keeps no more.
@@ -219,14 +222,14 @@ fn a_delta_is_the_same_whichever_registers_compare() {
         happen(&mut clone, &set, &frozen, &mut rng, &mut kept);
     }
     let wide = delta_of(&mut clone, &frozen);
-    let mut copy = frozen.thaw_with(&wide).expect("memory for it");
+    let mut copy = frozen.thaw_with(&wide, None).expect("memory for it");
     for page in 0..PAGES {
         // So that all are compared again.
         let _ = copy.put(BASE + page * PAGE + 8, page);
     }
     let narrow = copy.delta(&frozen, Vectors::BASELINE);
     let mut other = frozen
-        .thaw_with(&narrow.expect("memory for it"))
+        .thaw_with(&narrow.expect("memory for it"), None)
         .expect("memory for it");
     for at in (BASE..BASE + LEN).step_by(8) {
         assert_eq!(other.get::<u64>(at), copy.get::<u64>(at), "{at:#x}");
@@ -283,7 +286,8 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
                 4 => drop(delta_of(&mut folding, &frozen)),
                 5 => {
                     let delta = delta_of(&mut folding, &frozen);
-                    folding = frozen.thaw_with(&delta).expect("memory for it");
+                    let spares = Some(&spares).filter(|_| folds.below(2) == 0);
+                    folding = frozen.thaw_with(&delta, spares).expect("memory for it");
                 }
                 2 | 3 => {
                     spares.make(folds.below(2 * PAGES as usize));
@@ -302,7 +306,7 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
                 .expect("memory for it");
             folding.fold(&frozen, &[], true, Vectors::of_this_process());
             kept.push(folding);
-            folding = frozen.thaw_with(&delta).expect("memory for it");
+            folding = frozen.thaw_with(&delta, None).expect("memory for it");
         }
         kept.push(folding);
         let fork = kept.last_mut().and_then(Space::duplicate);

@@ -195,7 +195,7 @@ fn a_delta_over_a_private_mapping_is_what_it_was_made_of() {
     assert_eq!(clone.get::<u8>(AT + 5 * PAGE), Ok(6));
     let delta = clone.delta(&base, Vectors::of_this_process()).unwrap();
     assert_eq!(delta.pages(), 2);
-    let Some(mut again) = base.thaw_with(&delta) else {
+    let Some(mut again) = base.thaw_with(&delta, None) else {
         panic!("no frame")
     };
     for page in 0..PAGES {

@@ -64,7 +64,7 @@ fn a_space_that_was_taken_apart_is_made_anew_and_differences_from_the_one_fit_th
         assert_eq!((delta.to_parts(), delta.lines().to_bytes()), (parts, bytes));
         assert_eq!(delta.size(), written.size());
         for from in [&frozen, &again] {
-            let mut third = from.thaw_with(&delta).expect("there is memory");
+            let mut third = from.thaw_with(&delta, None).expect("there is memory");
             let mut of_third = changed.clone();
             check(&mut third, &of_third);
             for _ in 0..rng.below(60) {

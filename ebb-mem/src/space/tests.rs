@@ -281,7 +281,7 @@ fn a_space_made_of_a_delta_is_what_the_delta_was_made_of_and_goes_its_own_way() 
         }
         let mut made = std::vec::Vec::new();
         for _ in 0..3 {
-            let Some(copy) = frozen.thaw_with(&delta) else {
+            let Some(copy) = frozen.thaw_with(&delta, None) else {
                 panic!("no memory for a copy")
             };
             made.push((copy, was.clone()));
@@ -297,7 +297,7 @@ fn a_space_made_of_a_delta_is_what_the_delta_was_made_of_and_goes_its_own_way() 
             check(space, model);
         }
         // Nobody has changed what the others are made of.
-        let Some(mut last) = frozen.thaw_with(&delta) else {
+        let Some(mut last) = frozen.thaw_with(&delta, None) else {
             panic!("no memory for a copy")
         };
         check(&mut last, &was);

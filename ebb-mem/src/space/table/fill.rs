@@ -2,6 +2,7 @@
 
 use super::super::delta::Changed;
 use super::super::line::{Line, copy_page, ones};
+use super::super::spares::Taking;
 use super::super::{
     Area, Backing, Fault, PAGE, Shared,
     area::Areas,
@@ -23,6 +24,7 @@ impl Tables {
         pages: &[Changed],
         areas: &Areas,
         mut lines: impl Iterator<Item = &'a Line>,
+        mut spares: Option<Taking<'_>>,
     ) -> Result<(), Fault> {
         let mut known: Option<&Area> = None;
         // Pages of one table come one after the other.
@@ -47,7 +49,13 @@ impl Tables {
             let at = first.wrapping_add((address >> shift(0) & 511) as usize);
             match read(at) {
                 0 => self.fill(at, address, area, true)?,
-                old => self.make_writable(at, old, address, area)?,
+                old => {
+                    let spare = self.take_spare(old, address, spares.as_mut());
+                    match spare {
+                        Some(copy) => self.exchange(at, copy, address, area),
+                        None => self.make_writable(at, old, address, area)?,
+                    }
+                }
             }
             let entry = read(at);
             let to = phys_to_virt(PhysAddr(entry & ADDRESS)).cast::<Line>();

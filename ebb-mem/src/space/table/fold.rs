@@ -334,20 +334,35 @@ impl Tables {
     ) -> Result<(), Fault> {
         let at = self.slot_mut(page)?;
         let old = read(at);
-        let is_copied = old & (HELD | FOREIGN | OBJECT | SHARED) == HELD && !may_write(old);
-        let copy = spares
-            .filter(|_| is_copied)
-            .and_then(|spares| spares.take(page, frame_of(old)));
-        let Some(copy) = copy else {
+        let Some(copy) = self.take_spare(old, page, spares) else {
             return self.provide(page, area, true);
         };
+        self.exchange(at, copy, page, area);
+        set(at, read(at) | FETCHED);
+        Ok(())
+    }
+
+    /// A copy that was made ahead of the frame of an entry, if it would have to be copied to be written to.
+    pub(super) fn take_spare(
+        &self,
+        old: u64,
+        page: u64,
+        spares: Option<&mut Taking<'_>>,
+    ) -> Option<PhysAddr> {
+        let is_copied = old & (HELD | FOREIGN | OBJECT | SHARED) == HELD && !may_write(old);
+        spares
+            .filter(|_| is_copied)
+            .and_then(|spares| spares.take(page, frame_of(old)))
+    }
+
+    /// Puts a copy of a page's frame, which is this space's alone, in its place.
+    pub(super) fn exchange(&mut self, at: *mut u64, copy: PhysAddr, page: u64, area: &Area) {
         // In place of the one that this space counts already.
         self.taken += 1;
-        self.drop_frame(old);
+        self.drop_frame(read(at));
         self.pages += 1;
-        set(at, copy.0 | bits(area.protection, true) | FETCHED);
+        set(at, copy.0 | bits(area.protection, true));
         self.stale.add(page);
-        Ok(())
     }
 
     /// Unfolds all pages.
