@@ -1,6 +1,6 @@
 //! What it costs that what is deployed and called is kept: calls beside a machine that keeps nothing, and memory.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use benches::{
     functions::{Greeting, IMAGE},
@@ -10,13 +10,9 @@ use benches::{
 };
 use test_support::{cargo, invoker::Invoker};
 
-use crate::machine::{Disks, HELLO};
+use crate::machine::{Disks, HELLO, address};
 use crate::puts::{CODE, fill};
 use crate::{number, rounds};
-
-pub fn address(machine: &Invoker) -> SocketAddr {
-    ([127, 0, 0, 1], machine.port()).into()
-}
 
 /// The same call for ever.
 const HOT: Greeting = Greeting {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -15,6 +16,11 @@ use test_support::{RUNNER, WORKSPACE, invoker::Invoker, scratch};
 pub const HELLO: &str = "hello";
 const SOURCE: &str = "exports.main = ({ name }) => ({ hello: name })";
 const ANSWER: &str = r#"{"hello":"you"}"#;
+
+/// Where a machine listens.
+pub fn address(machine: &Invoker) -> SocketAddr {
+    ([127, 0, 0, 1], machine.port()).into()
+}
 
 /// A machine that listens.
 pub struct Started {

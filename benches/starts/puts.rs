@@ -25,8 +25,7 @@ use benches::{
 };
 use test_support::{cargo, invoker::Invoker, scratch, tools};
 
-use crate::kept::address;
-use crate::machine::Disks;
+use crate::machine::{Disks, address};
 use crate::rounds;
 
 pub const CLIENTS: usize = 8;

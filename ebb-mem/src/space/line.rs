@@ -1,5 +1,6 @@
 //! Lines of memory, and in which of them two pages differ: by SSE2, or by AVX2 where its registers are free ([`wide`](super::wide)).
 
+pub(super) use super::page::{BLOCK, LINES, Line, Page};
 use super::wide::{self, Vectors};
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -7,17 +8,6 @@ use core::arch::x86_64::{
     _mm_set1_epi64x, _mm_setzero_si128, _mm_unpackhi_epi64, _mm_xor_si128,
 };
 use core::mem::MaybeUninit;
-
-/// What is compared and kept: 64 bytes.
-pub(super) type Line = [u64; 8];
-/// Of a page.
-pub(super) const LINES: usize = 64;
-/// Lines that are compared at once: most pages that a program writes to differ in a few.
-pub(super) const BLOCK: usize = 4;
-
-/// The content of a page.
-#[repr(C, align(64))]
-pub(super) struct Page(pub(super) [Line; LINES]);
 
 /// What a page that had no frame is compared with.
 pub(super) static ZEROES: Page = Page([[0; 8]; LINES]);

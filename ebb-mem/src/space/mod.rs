@@ -26,6 +26,7 @@ mod line;
 mod lines;
 #[cfg(test)]
 mod object_tests;
+mod page;
 mod shared;
 mod spares;
 mod stored;

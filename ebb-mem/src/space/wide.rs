@@ -3,7 +3,7 @@
 //! What must hold: the upper halves of the vector registers belong to the program that ran last until somebody has claimed them.
 //! So nothing here is called without a [`Vectors`] that says that this was done.
 
-use super::line::{BLOCK, LINES, Line, Page};
+use super::page::{BLOCK, LINES, Line, Page};
 use core::arch::x86_64::{
     __m256i, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_loadu_si256,
     _mm256_movemask_pd, _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256,
