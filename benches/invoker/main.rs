@@ -16,6 +16,7 @@
 //!
 //! `... -- --languages [--cores N]`: functions in Python and programs instead of JavaScript, beside Linux's processes.
 //! `... -- --kinds`: the image alone, what other kinds that are loaded cost functions in JavaScript.
+//! `... -- --capture`: the image alone, what it takes to capture an instance after its first call.
 //! `... -- --before DIR`: instructions beside an older build, a checkout with its runner and `target/release/examples/invoker`.
 
 mod before;

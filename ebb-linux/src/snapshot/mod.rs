@@ -142,6 +142,10 @@ impl FrozenThread {
 }
 
 /// The memory of a process in a snapshot.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each process of a snapshot"
+)]
 enum Pages {
     /// Page tables, which share with the captured UC and with clones.
     Whole(Frozen),
