@@ -423,6 +423,7 @@ static void sessions(void) {
     told("TIOCGPGRP of no session", tcgetpgrp(s));
     told("TIOCGSID", tcgetsid(s));
     told("TIOCNOTTY", ioctl(s, TIOCNOTTY));
+    fflush(stdout);
     pid_t leader = fork();
     if (!leader) {
         told("TIOCSCTTY of no leader", ioctl(s, TIOCSCTTY, 0));
@@ -437,7 +438,8 @@ static void sessions(void) {
         told("tcsetpgrp of nobody", tcsetpgrp(s, 4000000));
         told("tcsetpgrp of another session", tcsetpgrp(s, getpgid(getppid())));
         told("tcsetpgrp of -1", tcsetpgrp(s, -1));
-        /* A background job. */
+        /* A background job. What is written only once has an order. */
+        fflush(stdout);
         pid_t child = fork();
         if (!child) {
             setpgid(0, 0);
