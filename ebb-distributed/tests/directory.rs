@@ -116,7 +116,9 @@ fn a_lease_outlasts_its_length_while_it_is_held_and_its_name_is_free_after_its_o
         assert!(lease.is_held());
         let again = claim(directory, "primary", "there", LEASE).await.unwrap();
         assert_eq!(
-            again.err().flatten().map(|owner| owner.node()),
+            again
+                .err()
+                .and_then(|refusal| Some(refusal.owner()?.node())),
             Some(NodeId(1))
         );
         let epoch = lease.epoch();

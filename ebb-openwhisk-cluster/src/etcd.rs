@@ -10,28 +10,16 @@
 //!   lease is asked for its keys.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ebb::sync::queue;
-use prost::Message;
+use ebb_etcd::client::{Access, Client, Status, after};
+use ebb_etcd::outside::Outside;
+use ebb_etcd::proto::{KeyValue, RangeRequest, RangeResponse};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::tokio_stream::{self, StreamExt};
-use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstCodec;
 
 use crate::options::EtcdOptions;
-use crate::outside::Outside;
-use crate::proto::{
-    AuthenticateRequest, AuthenticateResponse, DeleteRangeRequest, Done, KeyValue,
-    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest,
-    RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
-};
 use crate::seam::{Change, Directory};
 
 /// How often the lease is kept alive.
@@ -40,178 +28,30 @@ const KEEP_ALIVE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 /// Changes that wait for whoever watches.
 const CHANGES: usize = 64;
-/// How often a connection is asked whether it lives, and how long that may take.
-const PING: Duration = Duration::from_secs(10);
 /// How long etcd has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Requests, each on its own.
-#[derive(Clone)]
-struct Client {
-    channel: Channel,
-    user: Option<(String, String)>,
-    token: Arc<Mutex<Option<String>>>,
-}
-
-impl Client {
-    fn new(options: &EtcdOptions) -> Result<Self, String> {
-        let endpoints: Result<Vec<Endpoint>, String> = options
-            .hosts
-            .split(',')
-            .map(|host| {
-                let endpoint = Endpoint::from_shared(format!("http://{}", host.trim()));
-                let wrong = |error| format!("'{host}' is no HOST:PORT of etcd: {error}");
-                let endpoint = endpoint.map_err(wrong)?;
-                // A watch hears nothing for long: pings say whether there is anybody. etcd wants them no closer than five seconds.
-                let endpoint = endpoint
-                    .http2_keep_alive_interval(PING)
-                    .keep_alive_timeout(PING);
-                Ok(endpoint.connect_timeout(PATIENCE).tcp_nodelay(true))
-            })
-            .collect();
-        Ok(Self {
-            channel: Channel::balance_list(endpoints?.into_iter()),
-            user: options.user.clone(),
-            token: Arc::default(),
-        })
+/// Tells what is below a prefix and what becomes of it, until etcd is away or nobody hears.
+async fn watch(
+    client: &Client,
+    prefix: &str,
+    changes: &queue::Sender<Change>,
+) -> Result<(), Status> {
+    let mut watch = client.watch(prefix).await?;
+    for kv in std::mem::take(&mut watch.there) {
+        tell(changes, &kv, true).await;
     }
-
-    fn token(&self) -> Option<String> {
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        token.clone()
-    }
-
-    /// Says who asks.
-    fn sign<Q>(&self, request: &mut Request<Q>) -> Result<(), Status> {
-        if let Some(token) = self.token() {
-            let token = MetadataValue::try_from(token);
-            let token = token.map_err(|_| Status::internal("etcd's token is no header"))?;
-            request.metadata_mut().insert("token", token);
+    while let Some(events) = watch.next().await? {
+        if changes.is_closed() {
+            break;
         }
-        Ok(())
-    }
-
-    async fn once<Q, R>(&self, path: &'static str, message: Q) -> Result<R, Status>
-    where
-        Q: Message + 'static,
-        R: Message + Default + 'static,
-    {
-        let mut request = Request::new(message);
-        self.sign(&mut request)?;
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        let answered = async {
-            let ready = grpc.ready().await;
-            ready.map_err(|error| Status::unavailable(format!("{error}")))?;
-            let path = PathAndQuery::from_static(path);
-            // The keep-alive is a stream each way; one message of each does.
-            let stream = once(request);
-            let codec = ProstCodec::<Q, R>::default();
-            let response = grpc.client_streaming(stream, path, codec).await?;
-            Ok(response.into_inner())
-        };
-        let late = || Status::deadline_exceeded("etcd does not answer");
-        timeout(PATIENCE, answered)
-            .await
-            .unwrap_or_else(|_| Err(late()))
-    }
-
-    /// One request, after saying who asks if etcd wants to know (again).
-    async fn ask<Q, R>(&self, path: &'static str, message: Q) -> Result<R, Status>
-    where
-        Q: Message + Clone + 'static,
-        R: Message + Default + 'static,
-    {
-        if self.user.is_some() && self.token().is_none() {
-            self.authenticate().await?;
-        }
-        match self.once(path, message.clone()).await {
-            Err(status) if status.code() == Code::Unauthenticated && self.user.is_some() => {
-                self.authenticate().await?;
-                self.once(path, message).await
-            }
-            answered => answered,
-        }
-    }
-
-    async fn authenticate(&self) -> Result<(), Status> {
-        let Some((name, password)) = self.user.clone() else {
-            return Ok(());
-        };
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let path = "/etcdserverpb.Auth/Authenticate";
-        let answered: AuthenticateResponse = self
-            .once(path, AuthenticateRequest { name, password })
-            .await?;
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.token);
-        Ok(())
-    }
-
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        self.ask("/etcdserverpb.KV/Range", request).await
-    }
-
-    /// Tells what is below a prefix and what becomes of it, until etcd is away or nobody hears.
-    async fn watch(&self, prefix: &str, changes: &queue::Sender<Change>) -> Result<(), Status> {
-        let (key, range_end) = (Vec::from(prefix), after(prefix));
-        let there = self.range(RangeRequest {
-            key: key.clone(),
-            range_end: range_end.clone(),
-            count_only: false,
-        });
-        let there = there.await?;
-        for kv in there.kvs {
-            tell(changes, &kv, true).await;
-        }
-        let create = WatchCreateRequest {
-            key,
-            range_end,
-            start_revision: there.header.map_or(0, |header| header.revision + 1),
-        };
-        let create = WatchRequest {
-            create: Some(create),
-        };
-        // A watch lasts as long as the stream of requests.
-        let requests = tokio_stream::once(create).chain(tokio_stream::pending());
-        let mut request = Request::new(requests);
-        self.sign(&mut request)?;
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        let ready = grpc.ready().await;
-        ready.map_err(|error| Status::unavailable(format!("{error}")))?;
-        let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
-        let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
-        let mut told = grpc.streaming(request, path, codec).await?.into_inner();
-        while let Some(response) = told.message().await? {
-            if response.canceled || changes.is_closed() {
-                break;
-            }
-            for event in response.events {
-                if let Some(kv) = &event.kv {
-                    tell(changes, kv, event.kind == 0).await;
-                }
+        for event in events {
+            if let Some(kv) = &event.kv {
+                tell(changes, kv, event.kind == 0).await;
             }
         }
-        Ok(())
     }
-
-    async fn grant(&self, seconds: u32) -> Result<i64, Status> {
-        let ttl = i64::from(seconds);
-        let granted: LeaseGrantResponse = self
-            .ask("/etcdserverpb.Lease/LeaseGrant", LeaseGrantRequest { ttl })
-            .await?;
-        Ok(granted.id)
-    }
-
-    async fn revoke(&self, id: i64) -> Result<Done, Status> {
-        self.ask("/etcdserverpb.Lease/LeaseRevoke", LeaseRevokeRequest { id })
-            .await
-    }
-}
-
-/// One message, as a stream.
-fn once<Q: Message + 'static>(
-    request: Request<Q>,
-) -> Request<impl tonic::codegen::tokio_stream::Stream<Item = Q> + Send + 'static> {
-    request.map(tonic::codegen::tokio_stream::once)
+    Ok(())
 }
 
 /// Tells of a key. When many wait to be told, the connection waits as well.
@@ -256,7 +96,12 @@ impl Etcd {
         options: &EtcdOptions,
         lease_key: &str,
     ) -> Result<Self, String> {
-        let client = outside.enter(|| Client::new(options))?;
+        let access = Access {
+            hosts: options.hosts.clone(),
+            user: options.user.clone(),
+            patience: PATIENCE,
+        };
+        let client = Client::new(outside, &access)?;
         let (wishes, hear) = mpsc::unbounded_channel();
         let keeper = Keeper {
             client: client.clone(),
@@ -289,16 +134,6 @@ impl Etcd {
         let answered = answered.await.ok_or("the thread of etcd's client ended")?;
         answered.map_err(|status| format!("etcd: {}", status.message()))
     }
-}
-
-/// The key after all that begin so.
-fn after(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        // Names are text, in which no byte is 255.
-        *last += 1;
-    }
-    end
 }
 
 impl Directory for Etcd {
@@ -338,7 +173,7 @@ impl Directory for Etcd {
         self.outside.spawn(async move {
             while !changes.is_closed() {
                 // What has failed is told by what keeps the lease.
-                let _ = client.watch(&prefix, &changes).await;
+                let _ = watch(&client, &prefix, &changes).await;
                 sleep(LOOK).await;
             }
         });
@@ -438,25 +273,17 @@ impl Keeper {
     /// Keeps the lease alive, or gets another; looks at times whether all keys are there.
     async fn refresh(&mut self, look: bool) -> Result<(), Status> {
         if let Some(id) = self.lease {
-            let kept: LeaseKeepAliveResponse = self
-                .client
-                .ask(
-                    "/etcdserverpb.Lease/LeaseKeepAlive",
-                    LeaseKeepAliveRequest { id },
-                )
-                .await?;
-            if kept.ttl > 0 && look {
-                let path = "/etcdserverpb.Lease/LeaseTimeToLive";
-                let request = LeaseTimeToLiveRequest { id, keys: true };
-                let there: LeaseTimeToLiveResponse = self.client.ask(path, request).await?;
-                let there: BTreeSet<&[u8]> = there.keys.iter().map(Vec::as_slice).collect();
+            let is_kept = self.client.keep_alive(id).await?;
+            if is_kept && look {
+                let there = self.client.keys_of(id).await?;
+                let there: BTreeSet<&[u8]> = there.iter().map(Vec::as_slice).collect();
                 let wanted = self.wanted.keys();
                 let gone = wanted
                     .filter(|key| !there.contains(key.as_bytes()))
                     .cloned();
                 self.undone.extend(gone);
             }
-            if kept.ttl > 0 {
+            if is_kept {
                 return Ok(());
             }
             eprintln!("whisk-invoker: etcd's lease {id:x} is lost; there is another");
@@ -485,36 +312,11 @@ impl Keeper {
             .partition(|key| self.wanted.contains_key(key));
         for key in puts.into_iter().chain(deletes) {
             match self.wanted.get(&key) {
-                Some(value) => {
-                    let request = PutRequest {
-                        key: key.clone().into_bytes(),
-                        value: value.clone().into_bytes(),
-                        lease,
-                    };
-                    let put = self.client.ask::<_, Done>("/etcdserverpb.KV/Put", request);
-                    put.await?;
-                }
-                None => {
-                    let request = DeleteRangeRequest {
-                        key: key.clone().into_bytes(),
-                    };
-                    let path = "/etcdserverpb.KV/DeleteRange";
-                    self.client.ask::<_, Done>(path, request).await?;
-                }
+                Some(value) => self.client.put(&key, value, lease).await?,
+                None => self.client.delete(&key).await?,
             }
             self.undone.remove(&key);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_ends_after_all_that_begin_so() {
-        assert_eq!(after("a/b/"), b"a/b0");
-        assert!(b"a/b/\xf4\x8f\xbf\xbf".as_slice() < after("a/b/").as_slice());
     }
 }

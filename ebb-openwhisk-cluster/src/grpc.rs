@@ -11,8 +11,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
+use ebb_etcd::outside::Outside;
+
 use crate::message::container::{Endpoint, Fetch, GivenBack};
-use crate::outside::Outside;
 use crate::proto::{
     FetchRequest, FetchResponse, Int64Value, RescheduleRequest, RescheduleResponse,
 };

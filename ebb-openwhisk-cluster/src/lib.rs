@@ -23,8 +23,7 @@
 //! - `warm`: connections to schedulers
 //! - `kafka`, `couchdb`: the real bus and database
 //! - `options`: the command line and the environment
-//! - `outside`: a thread for what wants tokio
-//! - `proto`: what travels over gRPC
+//! - `proto`: what travels over gRPC to schedulers
 //! - `etcd`, `grpc`: the real directory and schedulers
 //! - `service`: all of it, from start to end
 
@@ -50,8 +49,6 @@ pub mod kafka;
 pub mod keys;
 pub mod message;
 pub mod options;
-#[cfg(feature = "scheduler")]
-pub mod outside;
 pub mod pool;
 #[cfg(feature = "scheduler")]
 pub mod proto;

@@ -210,8 +210,8 @@ fn serve_schedulers(
     scheduler: SchedulerOptions,
     probe: Probe,
 ) -> Result<(JoinHandle<()>, Etcd), String> {
-    use crate::{grpc::Grpc, keys::Keys, outside::Outside, pool::Pool, warm::warm_schedulers};
-    let outside = Outside::start()?;
+    use crate::{grpc::Grpc, keys::Keys, pool::Pool, warm::warm_schedulers};
+    let outside = ebb_etcd::outside::Outside::start("whisk grpc")?;
     let keys = Keys::new(&scheduler.pool.cluster, &invoker.settings().id);
     let etcd = Etcd::start(&outside, &scheduler.etcd, keys.lease())?;
     let grpc = Grpc::new(&outside);

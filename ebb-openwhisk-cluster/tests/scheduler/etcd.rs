@@ -1,106 +1,40 @@
 //! The real client against a real etcd, which is looked at through its JSON gateway, not through the client.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebb::time;
+use ebb_etcd::outside::Outside;
 use ebb_hosted::Config;
 use ebb_openwhisk_cluster::etcd::Etcd;
 use ebb_openwhisk_cluster::options::EtcdOptions;
-use ebb_openwhisk_cluster::outside::Outside;
 use ebb_openwhisk_cluster::seam::Directory;
 use serde_json::{Value, json};
 
 /// An etcd that runs.
 pub struct EtcdServer {
-    child: Child,
-    folder: PathBuf,
+    etcd: test_support::etcd::Etcd,
     pub address: SocketAddr,
-    peers: SocketAddr,
-}
-
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
-    listener.expect("a port")
 }
 
 impl EtcdServer {
     pub fn start() -> Self {
-        let address = free();
-        let name = format!("etcd-{}-{}", std::process::id(), address.port());
-        let folder = test_support::scratch(&name);
-        let peers = free();
-        let child = Self::spawn(&folder, address, peers);
-        let server = Self {
-            child,
-            folder,
-            address,
-            peers,
-        };
-        server.wait();
-        server
-    }
-
-    fn spawn(folder: &PathBuf, address: SocketAddr, peers: SocketAddr) -> Child {
-        let (url, peer) = (format!("http://{address}"), format!("http://{peers}"));
-        Command::new("etcd")
-            .arg("--data-dir")
-            .arg(folder)
-            .args([
-                "--listen-client-urls",
-                &url,
-                "--advertise-client-urls",
-                &url,
-            ])
-            .args(["--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .args(["--unsafe-no-fsync"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd starts")
-    }
-
-    fn wait(&self) {
-        let began = Instant::now();
-        while self.try_ask("/health", &Value::Null).is_none() {
-            assert!(began.elapsed() < Duration::from_secs(30), "etcd is not up");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let etcd = test_support::etcd::Etcd::start(1);
+        let address = etcd.address(0);
+        Self { etcd, address }
     }
 
     /// Kills it and starts it again, with what it has stored.
     pub fn restart(&mut self, away: Duration) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.etcd.kill(0);
         std::thread::sleep(away);
-        self.child = Self::spawn(&self.folder, self.address, self.peers);
-        self.wait();
-    }
-
-    fn try_ask(&self, path: &str, body: &Value) -> Option<Value> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        let body = body.to_string();
-        let method = if path == "/health" { "GET" } else { "POST" };
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        serde_json::from_str(body).ok()
+        self.etcd.start_again(0);
     }
 
     pub fn ask(&self, path: &str, body: &Value) -> Value {
-        self.try_ask(path, body).expect("etcd answers in JSON")
+        self.etcd.ask(0, path, body)
     }
 
     /// All keys that begin so, with their values.
@@ -132,20 +66,11 @@ impl EtcdServer {
 
     /// Ends all leases.
     pub fn revoke_all(&self) -> usize {
-        let leases = self.ask("/v3/lease/leases", &json!({}));
-        let leases = leases["leases"].as_array().cloned().unwrap_or_default();
+        let leases = self.etcd.leases(0);
         for lease in &leases {
             self.ask("/v3/lease/revoke", &json!({"ID": lease["ID"]}));
         }
         leases.len()
-    }
-}
-
-impl Drop for EtcdServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -167,7 +92,7 @@ fn with_etcd(test: impl AsyncFnOnce(EtcdServer, Etcd) + Send + 'static) {
             pin: false,
         },
         async move || {
-            let outside = Outside::start().expect("a thread");
+            let outside = Outside::start("test").expect("a thread");
             let options = EtcdOptions {
                 hosts: server.address.to_string(),
                 user: None,
@@ -293,7 +218,7 @@ fn an_etcd_that_wants_to_know_who_asks_is_told_again_when_its_token_has_ended() 
             pin: false,
         },
         async move || {
-            let outside = Outside::start().expect("a thread");
+            let outside = Outside::start("test").expect("a thread");
             let hosts = server.address.to_string();
             let options = |user| EtcdOptions {
                 hosts: hosts.clone(),

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use ebb::sync::oneshot;
+use ebb_runtime::sync::oneshot;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// The thread. Clones share it; it ends with the last one.
 #[derive(Clone, Debug)]
@@ -23,14 +24,14 @@ impl Drop for Ending {
 }
 
 impl Outside {
-    /// Starts it.
+    /// Starts it, with its name.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start() -> Result<Self, String> {
+    pub fn start(name: &str) -> Result<Self, String> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
-            .thread_name("whisk grpc")
+            .thread_name(name)
             .enable_all()
             .build()
             .map_err(|error| format!("a thread for gRPC: {error}"))?;
@@ -42,6 +43,12 @@ impl Outside {
         if let Some(runtime) = &self.0.0 {
             drop(runtime.spawn(future));
         }
+    }
+
+    /// Starts a future there that goes on until what this gives is dropped.
+    #[must_use]
+    pub fn attend(&self, future: impl Future<Output = ()> + Send + 'static) -> Attended {
+        Attended(self.0.0.as_ref().map(|runtime| runtime.spawn(future)))
     }
 
     /// Runs `start` where a runtime is expected.
@@ -61,5 +68,17 @@ impl Outside {
             let _ = sender.send(future.await);
         });
         receiver.await.ok()
+    }
+}
+
+/// A future that ends when this is dropped.
+#[derive(Debug)]
+pub struct Attended(Option<JoinHandle<()>>);
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
