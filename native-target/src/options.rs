@@ -191,17 +191,14 @@ impl Options {
         broken_core: None,
     };
 
-    /// Reads the options of a command line.
+    /// Reads the options of a command line; what values the image's other crates take is for [`check_declared`].
     ///
     /// # Errors
     /// See [`Wrong`].
     pub fn parse(line: &[u8]) -> Result<Self, Wrong<'_>> {
         let mut options = Self::DEFAULT;
         for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
-            if let Some(spec) = declared().iter().find(|spec| spec.name == name) {
-                if !(spec.accepts)(value) {
-                    return Err(Wrong::Value(name, value, spec.takes));
-                }
+            if declared().iter().any(|spec| spec.name == name) {
                 continue;
             }
             let Some((_, takes, set)) = TABLE.iter().find(|(n, ..)| *n == name) else {
@@ -214,6 +211,20 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+/// Whether the options that the image's other crates declare have values that they take. Their checks may allocate, so there is a heap.
+///
+/// # Errors
+/// The first that has another one.
+pub fn check_declared(line: &[u8]) -> Result<(), Wrong<'_>> {
+    for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
+        let spec = declared().iter().find(|spec| spec.name == name);
+        if let Some(spec) = spec.filter(|spec| !(spec.accepts)(value)) {
+            return Err(Wrong::Value(name, value, spec.takes));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Wrong<'_> {

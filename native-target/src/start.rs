@@ -193,6 +193,8 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         );
     }
     attach_heap(0);
+    crate::options::check_declared(handover.command_line())
+        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
     timeline::mark("heap");
     console::listen(block);
     timeline::mark("input");

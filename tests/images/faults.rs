@@ -16,6 +16,12 @@ use ebb::{
 };
 
 ebb::option!("taste", "sweet or sour", |v| matches!(v, "sweet" | "sour"));
+// Its check allocates.
+ebb::option!("numbers", "numbers, joined by commas", |v| v
+    .split(',')
+    .map(|number| number.parse().ok())
+    .collect::<Option<Vec<u64>>>()
+    .is_some());
 
 #[ebb::main]
 async fn main() -> u8 {

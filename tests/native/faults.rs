@@ -289,6 +289,10 @@ fn an_option_that_the_application_declares_is_checked_like_the_others() {
     boot(&["none"], &[("EBB_OPTIONS", "taste=loud")])
         .ends_with(78)
         .says(&["ebb: option `taste` is `loud`; it takes sweet or sour"]);
+    boot(&["none"], &[("EBB_OPTIONS", "numbers=1,2,3")]).ends_with(0);
+    boot(&["none"], &[("EBB_OPTIONS", "numbers=1,two")])
+        .ends_with(78)
+        .says(&["ebb: option `numbers` is `1,two`; it takes numbers, joined by commas"]);
 }
 
 /// Nine seconds or more: `cargo test -p native-tests --test faults -- --ignored`.
