@@ -1,4 +1,4 @@
-//! CPython's own tests of 31 modules that stand close to the operating system.
+//! CPython's own tests of 30 modules that stand close to the operating system.
 
 use crate::{
     fetch::{Place, Source},
