@@ -18,7 +18,9 @@ use core::{
 use bytes::Bytes;
 use ebb_net::{Error, Interest, tcp::TcpStream};
 use ebb_runtime::{
-    JoinHandle, spawn,
+    EbbRef, JoinHandle,
+    platform::Unwind,
+    spawn,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -27,11 +29,13 @@ use crate::{
     connection::{Closed, Connection, Event, ItemError, Request, give_back},
     failure::Failure,
     frame::{Payload, STREAM_DOWN, STREAM_UP, Status},
-    service::{self, GiveItems, Incoming, TakeItems},
+    service::{self, Answering, GiveItems, Incoming, TakeItems},
 };
 
 /// Reads and writes of one event, so that one peer does not keep a core.
 const TURNS: usize = 16;
+/// Methods of one event that may come to their end in it, without a task of their own.
+const AT_ONCE: u32 = 8;
 /// Plaintext that is gathered before it is encrypted.
 const GATHERED: usize = 64 << 10;
 
@@ -66,6 +70,10 @@ pub struct Link {
     handlers: RefCell<BTreeMap<u64, Handler>>,
     waker: RefCell<Option<Waker>>,
     peer: Cell<Option<(u64, u64)>>,
+    /// Methods that may still run in this event.
+    at_once: Cell<u32>,
+    /// Methods whose tasks have not begun: none that was called later runs before them.
+    unbegun: Cell<u32>,
 }
 
 impl Link {
@@ -77,6 +85,8 @@ impl Link {
             handlers: RefCell::default(),
             waker: RefCell::default(),
             peer: Cell::new(None),
+            at_once: Cell::new(0),
+            unbegun: Cell::new(0),
         })
     }
 
@@ -115,11 +125,13 @@ impl Link {
         })
     }
 
-    /// Tells tasks what has happened.
-    fn settle(self: &Rc<Self>) {
+    /// Tells tasks what has happened; whether anything has.
+    fn settle(self: &Rc<Self>) -> bool {
+        let mut any = false;
         loop {
             let event = self.connection.borrow_mut().poll_event();
-            let Some(event) = event else { return };
+            let Some(event) = event else { return any };
+            any = true;
             match event {
                 Event::Ready { node, incarnation } => self.peer.set(Some((node, incarnation))),
                 Event::Answered { id, result } => {
@@ -222,13 +234,22 @@ impl Link {
 
     fn start(self: &Rc<Self>, id: u64, ebb: u64, call: Incoming) {
         let takes_items = call.given.is_some();
-        let answering = match service::start(ebb, call) {
+        let has_items = takes_items || call.items.is_some();
+        let mut answering = match service::start(ebb, call) {
             Ok(answering) => answering,
             Err(status) => {
                 self.connection.borrow_mut().answer(id, Err(status));
                 return;
             }
         };
+        let at_once = self.at_once.get();
+        if at_once > 0 && !has_items && self.unbegun.get() == 0 {
+            self.at_once.set(at_once - 1);
+            if let Poll::Ready(result) = begin(&mut answering) {
+                self.connection.borrow_mut().answer(id, result);
+                return;
+            }
+        }
         self.handlers.borrow_mut().insert(id, Handler::default());
         if takes_items {
             let mut connection = self.connection.borrow_mut();
@@ -240,7 +261,9 @@ impl Link {
             id,
             result: Err(Status::NoAnswer),
         };
+        let unbegun = Unbegun::on(self);
         let task = spawn(async move {
+            drop(unbegun);
             answer.result = answering.await;
             drop(answer);
         });
@@ -277,6 +300,32 @@ impl Link {
             poll
         })
         .await;
+    }
+}
+
+/// Runs a method until it waits for the first time. It is then polled again by a task of its own, so nobody is woken for what happens before
+/// that. A panic ends the method, not the connection.
+fn begin(answering: &mut Answering) -> Poll<Result<Payload, Status>> {
+    let mut polled = Poll::Ready(Err(Status::NoAnswer));
+    let mut cx = Context::from_waker(Waker::noop());
+    // The hook has said what it was.
+    let _ = EbbRef::<dyn Unwind>::get().catch(&mut || polled = answering.as_mut().poll(&mut cx));
+    polled
+}
+
+/// Counts a task that has not begun; one that is cancelled before ends so, too.
+struct Unbegun(Rc<Link>);
+
+impl Unbegun {
+    fn on(link: &Rc<Link>) -> Self {
+        link.unbegun.set(link.unbegun.get() + 1);
+        Self(Rc::clone(link))
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        self.0.unbegun.set(self.0.unbegun.get() - 1);
     }
 }
 
@@ -483,39 +532,52 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.at_once.set(AT_ONCE);
         for _ in 0..TURNS {
-            *self.link.waker.borrow_mut() = Some(cx.waker().clone());
-            let mut progress = self.read();
-            self.link
-                .connection
-                .borrow_mut()
-                .tick(Instant::now().as_nanos());
+            self.be_wakeable(cx);
+            let now = Instant::now();
+            self.read(now);
+            self.link.connection.borrow_mut().tick(now.as_nanos());
             self.link.settle();
-            progress |= self.write();
+            let mut goes_on = self.write();
+            // A call whose turn to be sent has come may be too late, or too large.
+            goes_on |= self.link.settle();
             if self.link.connection.borrow().is_closed() {
                 self.link.settle();
                 return Poll::Ready(());
             }
-            if progress {
+            if goes_on {
                 continue;
             }
+            // Whether there is more to read is asked there, too.
             let interest = Interest {
                 read: self.connected,
                 write: !self.connected || !self.out.is_empty(),
             };
-            if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx).is_ready() {
+            if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx, now).is_ready() {
                 continue;
             }
-            self.rest();
+            self.rest(now);
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// Has [`Link::kick`] wake this task.
+    fn be_wakeable(&self, cx: &Context<'_>) {
+        let mut waker = self.link.waker.borrow_mut();
+        if waker
+            .as_ref()
+            .is_none_or(|known| !known.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
     /// Nothing is to be done now. A node has many links, most of which only wait.
-    fn rest(&mut self) {
-        if !self.channel.rest(Instant::now().as_nanos()) {
+    fn rest(&mut self, now: Instant) {
+        if !self.channel.rest(now.as_nanos()) {
             return;
         }
         self.link.connection.borrow_mut().rest();
@@ -525,9 +587,8 @@ impl Driver<'_> {
         give_back(&mut self.sealed, Vec::is_empty);
     }
 
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let next_ns = self.link.connection.borrow().next_ns();
-        let now = Instant::now();
         let until = now + Duration::from_nanos(next_ns.saturating_sub(now.as_nanos()));
         if !self.asleep || self.sleep.deadline() > until || self.sleep.deadline() <= now {
             self.sleep.reset(until);
@@ -538,19 +599,19 @@ impl Driver<'_> {
         poll
     }
 
-    fn read(&mut self) -> bool {
+    fn read(&mut self, now: Instant) {
         if !self.connected {
             match self.stream.try_connected() {
                 Ok(()) => self.connected = true,
-                Err(Error::WouldBlock) => return false,
+                Err(Error::WouldBlock) => return,
                 Err(_) => {
                     self.link.connection.borrow_mut().close(Closed::Transport);
-                    return false;
+                    return;
                 }
             }
         }
         let (channel, link) = (&mut self.channel, self.link);
-        let now_ns = Instant::now().as_nanos();
+        let now_ns = now.as_nanos();
         let received = self.stream.try_recv_with(|bytes| {
             let mut connection = link.connection.borrow_mut();
             (
@@ -559,27 +620,28 @@ impl Driver<'_> {
             )
         });
         let why = match received {
-            Ok(Some(Ok(()))) => return true,
+            Ok(Some(Ok(()))) | Err(Error::WouldBlock) => return,
             Ok(Some(Err(_))) => Closed::Untrusted,
-            Err(Error::WouldBlock) => return false,
             Ok(None) | Err(_) => Closed::Transport,
         };
         link.connection.borrow_mut().close(why);
-        false
     }
 
+    /// Sends what there is to send; whether there is more for which there may be room.
     fn write(&mut self) -> bool {
+        // What has come up since is gathered when this has been sent.
+        let mut has_more = !self.out.is_empty();
         if self.out.is_empty() {
             self.out.extend(self.channel.poll_handshake());
             if self.channel.is_open() {
-                self.seal();
+                has_more = self.seal();
             }
         }
         if !self.connected || self.out.is_empty() {
             return false;
         }
         match self.stream.try_send(&mut self.out) {
-            Ok(_) => true,
+            Ok(_) => has_more || !self.out.is_empty(),
             Err(Error::WouldBlock) => false,
             Err(_) => {
                 self.link.connection.borrow_mut().close(Closed::Transport);
@@ -588,8 +650,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Encrypts what the connection has to say: small parts share a record.
-    fn seal(&mut self) {
+    /// Encrypts what the connection has to say: small parts share a record. Whether it may have more to say.
+    fn seal(&mut self) -> bool {
         let mut taken = 0;
         while taken < GATHERED {
             let Some(part) = self.link.connection.borrow_mut().poll_output() else {
@@ -604,5 +666,6 @@ impl Driver<'_> {
             .seal(&[], &mut self.sealed)
             .expect("it is open");
         self.out.extend(self.sealed.drain(..));
+        taken >= GATHERED
     }
 }

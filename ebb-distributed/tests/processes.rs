@@ -6,7 +6,10 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,7 @@ struct Table {
     hints: AtomicU32,
     started: AtomicU32,
     ended: AtomicU32,
+    order: Mutex<Vec<u32>>,
 }
 
 /// Counts what is dropped before it has ended.
@@ -60,6 +64,22 @@ impl Table {
 
     async fn panics(&self) -> u32 {
         panic!("as the test wants it");
+    }
+
+    /// Notes the number; every fifth has the connection's task run again, every third waits then.
+    async fn begin(&self, number: u32) {
+        self.order.lock().unwrap().push(number);
+        if number.is_multiple_of(5) {
+            let _ = EbbRef::<Self>::new().at(CLIENT).hint();
+        }
+        if number.is_multiple_of(3) {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The numbers in the order in which they were noted.
+    async fn order(&self) -> Vec<u32> {
+        self.order.lock().unwrap().clone()
     }
 
     async fn exits(&self) {
@@ -303,6 +323,25 @@ fn methods_give_what_they_give_locally() {
         assert_eq!(here.counts().await, Err(Failure::Gone));
         EbbRef::<Table>::new().serve();
         assert_eq!(here.counts().await, Ok((0, 0, 0)));
+    });
+}
+
+#[test]
+fn methods_begin_in_the_order_of_their_calls_and_a_panic_ends_no_other() {
+    with_server(async |_server, table, _| {
+        let hangs = ebb::spawn(async move { table.hang().await });
+        until(table, |(_, started, _)| started == 1).await;
+        let calls: Vec<_> = (0..3000)
+            .map(|number| ebb::spawn(async move { table.begin(number).await }))
+            .collect();
+        assert_eq!(table.panics().await, Err(Failure::NoAnswer));
+        for call in calls {
+            assert_eq!(call.await.expect("no panic"), Ok(()));
+        }
+        let order = table.order().await.expect("an answer");
+        assert_eq!(order, (0..3000).collect::<Vec<u32>>());
+        // It would have its outcome if its connection had ended.
+        assert!(!hangs.is_finished());
     });
 }
 
