@@ -36,7 +36,7 @@ pub fn run(image: &Path) {
         println!("{SYMBOL} is not found in the image: it takes binutils' nm");
         return;
     };
-    let Some(counting) = Counting::within("capture", Some(function)) else {
+    let Some(counting) = Counting::within("capture", function) else {
         return;
     };
     let mut side = Side::image(image, 1, IMAGE, &ARGUMENTS, Some(&counting));

@@ -14,6 +14,9 @@
 //!
 //! `... -- --rest [--apart MS]`: the image alone, and what the next call costs of an instance at rest.
 //!
+//! `... -- --machines`: a front door before machines of one vCPU: hot calls beside those of an image that is called directly, and cold starts of two
+//! machines beside those of one.
+//!
 //! `... -- --languages [--cores N]`: functions in Python and programs instead of JavaScript, beside Linux's processes.
 //! `... -- --kinds`: the image alone, what other kinds that are loaded cost functions in JavaScript.
 //! `... -- --capture`: the image alone, what it takes to capture an instance after its first call.
@@ -22,6 +25,7 @@
 mod before;
 mod capture;
 mod languages;
+mod machines;
 mod many;
 mod rest;
 
@@ -320,6 +324,13 @@ fn main() {
     }
     if std::env::args().any(|a| a == "--capture") {
         capture::run(&cargo::example("invoker"));
+        return;
+    }
+    if std::env::args().any(|a| a == "--machines") {
+        machines::run(
+            &cargo::hosted_example("invoker"),
+            &cargo::example("invoker"),
+        );
         return;
     }
     if std::env::args().any(|a| a == "--kinds") {

@@ -108,14 +108,29 @@ impl Counting {
     /// # Panics
     /// When there is no folder to write to.
     pub fn new(name: &str) -> Option<Self> {
-        Self::within(name, None)
+        Self::with_file(name, "", None)
     }
 
     /// As [`new`](Self::new); with the addresses of a function it is [marked](Self::between_marks) where this begins and returns.
     ///
     /// # Panics
     /// As `new`.
-    pub fn within(name: &str, function: Option<Range<u64>>) -> Option<Self> {
+    pub fn within(name: &str, function: Range<u64>) -> Option<Self> {
+        Self::with_file(name, "", Some(function))
+    }
+
+    /// The same for a program that starts several machines: see [`each`](Self::each).
+    ///
+    /// # Panics
+    /// When there is no folder to write to.
+    pub fn of_several(name: &str) -> Option<Self> {
+        // Of machines that have been.
+        let _ = std::fs::remove_dir_all(scratch(&format!("counting-{name}")));
+        Self::with_file(name, ".$$", None)
+    }
+
+    /// `suffix` is the shell's, of a file for each process.
+    fn with_file(name: &str, suffix: &str, function: Option<Range<u64>>) -> Option<Self> {
         let folder = scratch(&format!("counting-{name}"));
         std::fs::create_dir_all(&folder).expect("a directory to write to");
         let (plugin, file) = (folder.join("count.so"), folder.join("count"));
@@ -138,7 +153,7 @@ impl Counting {
             format!("export COUNT_FROM={start:x} COUNT_TO={end:x}\n")
         });
         let script = format!(
-            "#!/bin/sh\n{range}COUNT_FILE='{}' exec '{}' -plugin '{}' \"$@\"\n",
+            "#!/bin/sh\n{range}COUNT_FILE='{}'{suffix} exec '{}' -plugin '{}' \"$@\"\n",
             file.display(),
             qemu.display(),
             plugin.display()
@@ -163,8 +178,25 @@ impl Counting {
     }
 
     /// Instructions since the start.
-    fn read(&self) -> u64 {
+    ///
+    /// # Panics
+    /// When no QEMU has been started that counts.
+    pub fn instructions(&self) -> u64 {
         self.words()[0]
+    }
+
+    /// Instructions of each machine that has been started since [`of_several`](Self::of_several), in any order that stays.
+    ///
+    /// # Panics
+    /// When QEMU has no plugin.
+    pub fn each(&self) -> Vec<u64> {
+        let folder = self.file.parent().expect("a folder");
+        let files = std::fs::read_dir(folder).expect("it was made").flatten();
+        let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
+        let is_count = |file: &PathBuf| file.file_stem() == self.file.file_name();
+        files.retain(|file| is_count(file) && file.extension().is_some_and(|pid| pid != "so"));
+        files.sort();
+        files.iter().map(|file| words_in(file)[0]).collect()
     }
 
     /// Instructions between each pair of marks that the guest has made (`guests/count.c`).
@@ -188,16 +220,16 @@ impl Counting {
     /// # Panics
     /// When the order is not carried out.
     pub fn per_start(&self, side: &mut Side, order: &str, count: usize) -> f64 {
-        let before = self.read();
+        let before = self.instructions();
         side.order(order);
-        (self.read() - before) as f64 / count as f64
+        (self.instructions() - before) as f64 / count as f64
     }
 
     fn try_per_request(&self, side: &mut Side, order: &str, seconds: f64) -> Result<f64, String> {
         side.try_order(order)?;
-        let before = self.read();
+        let before = self.instructions();
         let figures = side.try_order(order)?;
-        Ok((self.read() - before) as f64 / (figures.per_second * seconds))
+        Ok((self.instructions() - before) as f64 / (figures.per_second * seconds))
     }
 }
 
