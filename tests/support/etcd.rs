@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::scratch;
+use crate::{scratch, signal};
 
 fn free() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
@@ -143,6 +143,20 @@ impl Etcd {
     /// Kills a member.
     pub fn kill(&mut self, member: usize) {
         self.members[member].kill();
+    }
+
+    /// Has a member stand still, or go on: it keeps its connections, and answers nothing.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn stop(&self, member: usize, is_stopped: bool) {
+        let child = self.members[member].child.as_ref().expect("it runs");
+        let number = if is_stopped {
+            libc::SIGSTOP
+        } else {
+            libc::SIGCONT
+        };
+        signal(child, number);
     }
 
     /// Starts a member again, with what it has stored, and waits until it is well.

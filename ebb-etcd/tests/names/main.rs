@@ -228,9 +228,7 @@ fn a_change_of_etcds_leader_costs_no_lease_and_no_change_is_missed() {
         assert_eq!((&*change.name, &change.owner), ("primary", &None));
         assert!(claim_soon("primary", lease).await.epoch() > first);
     });
-    while !is_owner.load(Ordering::SeqCst) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&is_owner);
     // The watch is there as well.
     thread::sleep(Duration::from_millis(500));
     let leader = etcd.leader();
@@ -239,6 +237,59 @@ fn a_change_of_etcds_leader_costs_no_lease_and_no_change_is_missed() {
     assert_ne!(next, leader);
     has_changed.store(true, Ordering::SeqCst);
     other.join();
+}
+
+#[test]
+fn a_member_of_etcd_that_hangs_costs_no_lease_and_one_without_the_others_gives_no_name() {
+    test_support::needs!("etcd");
+    let mut etcd = Etcd::start(3);
+    let lease = Duration::from_secs(10);
+    let (is_owner, hangs, is_alone) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let has_renewed = Arc::new(AtomicBool::new(false));
+    let (tells, told, renewed, alone) = (
+        Arc::clone(&is_owner),
+        Arc::clone(&hangs),
+        Arc::clone(&has_renewed),
+        Arc::clone(&is_alone),
+    );
+    let front = Front::start(NodeId(1), free_address(), &etcd.hosts(), async move |_| {
+        // The first member is asked until it does not answer.
+        let held = claim_soon("primary", lease).await;
+        tells.store(true, Ordering::SeqCst);
+        until(&told).await;
+        time::sleep(lease + lease / 4).await;
+        assert!(held.is_held(), "the lease is lost");
+        renewed.store(true, Ordering::SeqCst);
+        until(&alone).await;
+        // It cannot know, and does not say what it knew.
+        let begun = Instant::now();
+        assert!(here().owner("primary".into()).await.unwrap().is_err());
+        let claimed = claim(here(), "secondary", "", lease).await.unwrap();
+        assert_eq!(claimed.err(), Some(Refusal::Away));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    });
+    wait_for(&is_owner);
+    etcd.stop(0, true);
+    hangs.store(true, Ordering::SeqCst);
+    wait_for(&has_renewed);
+    etcd.stop(0, false);
+    etcd.kill(1);
+    etcd.kill(2);
+    is_alone.store(true, Ordering::SeqCst);
+    front.join();
+}
+
+/// Waits, in a thread of the test, for what a front end tells.
+fn wait_for(flag: &AtomicBool) {
+    let begun = Instant::now();
+    while !flag.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is told");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -287,9 +338,7 @@ fn a_front_end_that_is_cut_off_from_etcd_stops_being_owner_before_another_become
             }
         },
     );
-    while !is_owner.load(Ordering::SeqCst) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&is_owner);
     let ends = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&ends);
     let second = Front::start(NodeId(2), free_address(), &etcd.hosts(), async move |_| {
@@ -366,9 +415,7 @@ fn an_etcd_that_is_away_costs_leases_and_nothing_once_it_is_back() {
             }
         }
     });
-    while !is_owner.load(Ordering::SeqCst) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&is_owner);
     etcd.kill(0);
     is_away.store(true, Ordering::SeqCst);
     thread::sleep(away_for());
