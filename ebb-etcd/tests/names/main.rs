@@ -259,10 +259,18 @@ fn a_member_of_etcd_that_hangs_costs_no_lease_and_one_without_the_others_gives_n
     let front = Front::start(NodeId(1), free_address(), &etcd.hosts(), async move |_| {
         // The first member is asked until it does not answer.
         let held = claim_soon("primary", lease).await;
+        let mut watched = here().watch(String::new());
+        let change = watched.next().await.unwrap().unwrap();
+        assert_eq!(change.name, "primary");
         tells.store(true, Ordering::SeqCst);
         until(&told).await;
         time::sleep(lease + lease / 4).await;
         assert!(held.is_held(), "the lease is lost");
+        // The watch was at that member.
+        let other = claim_soon("other", lease).await;
+        let change = time::timeout(Duration::from_secs(10), watched.next()).await;
+        let change = change.expect("in time").unwrap().unwrap();
+        assert_eq!(change.owner.map(|owner| owner.epoch), Some(other.epoch()));
         renewed.store(true, Ordering::SeqCst);
         until(&alone).await;
         // It cannot know, and does not say what it knew.
