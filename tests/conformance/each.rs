@@ -23,6 +23,8 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
+    libc,
     sys::{
         prctl,
         signal::{SigHandler, Signal, kill, signal},
@@ -124,8 +126,8 @@ fn one(number: u64, line: &str, limit: Duration, folder: &Path) -> io::Result<()
     Ok(())
 }
 
-/// What a test's process does first: a session of its own, no signal ignored, as background programs ignore SIGINT, and an
-/// end with this one.
+/// What a test's process does first: a session of its own, no signal ignored, as background programs ignore SIGINT, an
+/// end with this one, and no descriptor that whoever started this one had open.
 fn begin() -> io::Result<()> {
     for number in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
         // SAFETY: no handler is set.
@@ -133,6 +135,10 @@ fn begin() -> io::Result<()> {
     }
     setsid()?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Marked, not closed: the one by which a start that fails is told is among them.
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: touches no memory.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, flags) })?;
     Ok(())
 }
 
