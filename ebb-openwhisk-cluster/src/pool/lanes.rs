@@ -30,9 +30,6 @@ pub(super) enum Rest {
     Silent,
 }
 
-/// Nobody is left to be asked.
-struct FetchFailure(Rest);
-
 impl<B, S, E, D, Q> Pool<B, S, E, D, Q>
 where
     B: Bus + 'static,
@@ -127,7 +124,7 @@ where
                     if container.is_closing.get() {
                         return Rest::Silent;
                     }
-                    if let Err(FetchFailure(rest)) = self.follow_leader(container, &at).await {
+                    if let Err(rest) = self.follow_leader(container, &at).await {
                         return rest;
                     }
                 }
@@ -135,12 +132,8 @@ where
         }
     }
 
-    /// Turns to the scheduler that has the queue now.
-    async fn follow_leader(
-        &self,
-        container: &Container,
-        was_at: &Endpoint,
-    ) -> Result<(), FetchFailure> {
+    /// Turns to the scheduler that has the queue now; why the container is to go when there is none.
+    async fn follow_leader(&self, container: &Container, was_at: &Endpoint) -> Result<(), Rest> {
         self.invoker.counts().lost_schedulers.increment();
         let key = self.keys.leader(&container.subject);
         let leader = self.directory.get(&key).await;
@@ -149,11 +142,11 @@ where
                 "whisk-invoker: the scheduler of {} is not known: {why}",
                 container.action
             );
-            FetchFailure(Rest::Close)
+            Rest::Close
         })?;
         // No scheduler has such a queue any more.
-        let leader = leader.ok_or(FetchFailure(Rest::Silent))?;
-        let leader = Endpoint::parse(&leader).map_err(|_| FetchFailure(Rest::Silent))?;
+        let leader = leader.ok_or(Rest::Silent)?;
+        let leader = Endpoint::parse(&leader).map_err(|_| Rest::Silent)?;
         if leader == *was_at {
             // It may come back; when it does not, its key goes with its lease.
             time::sleep(SECOND).await;
