@@ -1,12 +1,12 @@
 //! Connections to schedulers before the first container needs them (`FPCInvokerReactive.scala`, `warmUp`).
 //!
-//! What must hold: a scheduler is asked once for as long as etcd says that it is there at that address; one that came later, or came
-//! back elsewhere, is asked as well.
+//! What must hold: a scheduler is asked until it has answered once, for as long as etcd says that it is there at that address; one that
+//! came later, or came back elsewhere, is asked as well; one that does not answer keeps no other waiting.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ebb::{println, time};
+use ebb::{println, spawn, time};
 use ebb_openwhisk::json::Json;
 
 use crate::invoker::epoch_ms;
@@ -15,11 +15,19 @@ use crate::message::container::{Endpoint, Fetch};
 use crate::message::transaction::Transaction;
 use crate::seam::{Directory, Schedulers};
 
-/// How long a scheduler has to answer that there is nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a scheduler has to answer that there is nothing. A connection may take
+/// [so long](crate::grpc) by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often one that cannot be asked is tried, and how long after the last time.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Opens a connection to each scheduler that there is, and to each that there will be. Never ready.
-pub async fn warm_schedulers<D: Directory, Q: Schedulers>(directory: D, schedulers: Q, keys: Keys) {
+pub async fn warm_schedulers<D, Q>(directory: D, schedulers: Q, keys: Keys)
+where
+    D: Directory,
+    Q: Schedulers + Clone + 'static,
+{
     let mut changes = directory.watch(&keys.schedulers());
     let mut known: HashMap<String, Endpoint> = HashMap::new();
     while let Some(change) = changes.recv().await {
@@ -31,11 +39,21 @@ pub async fn warm_schedulers<D: Directory, Q: Schedulers>(directory: D, schedule
             // It says how many queues it has with each change.
             continue;
         }
-        let asked = schedulers.fetch(&at, nothing());
-        if let Ok(Err(why)) = time::timeout(PATIENCE, asked).await {
-            println!("whisk-invoker: {why}");
-        }
+        drop(spawn(warm(schedulers.clone(), at.clone())));
         known.insert(change.key, at);
+    }
+}
+
+/// Opens a connection to a scheduler.
+async fn warm(schedulers: impl Schedulers, at: Endpoint) {
+    for _ in 0..TRIES {
+        let asked = schedulers.fetch(&at, nothing());
+        match time::timeout(PATIENCE, asked).await {
+            Ok(Err(why)) => println!("whisk-invoker: {why}"),
+            // It may still wait for something to give away: the connection is there.
+            Ok(Ok(_)) | Err(_) => return,
+        }
+        time::sleep(PAUSE).await;
     }
 }
 

@@ -79,6 +79,18 @@ impl Death<'_> {
         let options = [&options[..], &["--image", self.image]].concat();
         let running = Running::with(&broker.address, &couch.url(), &options);
         controller.ping().await;
+        // One that is there first would have all.
+        for machine in 1..=2 {
+            let is_up = format!("ebb_machine_up{{machine=\"{machine}\"}}");
+            let began = Instant::now();
+            while running.figure(&is_up) != 1.0 {
+                assert!(
+                    began.elapsed() < Duration::from_secs(60),
+                    "{machine} is not up"
+                );
+                time::sleep(Duration::from_millis(50)).await;
+            }
+        }
         let code = "const main = x => new Promise(done => setTimeout(() => done({ n: x.n, pid: process.pid }), 3000))";
         let mut revisions = Vec::new();
         for function in 0..4 {
