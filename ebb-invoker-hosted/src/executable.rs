@@ -5,7 +5,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, process::Command, ti
 use ebb::time::sleep;
 use ebb_invoker::executable::upload::Upload;
 use ebb_invoker::executable::{self, PROGRAM, Refusal, StartedProgram, not_started};
-use ebb_invoker::instance::{Instance, InstanceLimits, Lost};
+use ebb_invoker::instance::{InstanceLimits, Lost};
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::{
@@ -50,11 +50,7 @@ impl StartedProgram for Process {
         });
         let process = started.map_err(|error| not_started(&format!("exec {PROGRAM}: {error}")))?;
         sleep(MOMENT).await;
-        if process.is_alive() {
-            Ok(process)
-        } else {
-            Err(not_started("command exited"))
-        }
+        Ok(process)
     }
 
     fn give_line(&mut self, line: Vec<u8>) {

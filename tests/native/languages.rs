@@ -413,6 +413,13 @@ fn programs_that_keep_no_contract_fail_alone() {
         let expected = if name == "dies" { "did not" } else { error };
         assert!(said.contains(expected), "{name}: {record}");
     }
+    // What it says before it ends is in the logs.
+    let complains = shell("echo 'no such database' >&2; exit 1");
+    image.deploy_kind("complains", "native:default", &complains, limits);
+    let (_, failed) = record(&image, "complains", &json!({}));
+    let error = "cannot start action: command exited";
+    assert_eq!(failed["response"]["result"]["error"], error);
+    assert_eq!(logs(&failed)[0], "stderr: no such database", "{failed}");
     // Two lines for one call: the second answers nothing.
     let twice = "n=0; while read -r l; do n=$((n+1)); echo \"{\\\"n\\\":$n}\" >&3; echo '{\"n\":\"again\"}' >&3; done";
     image.deploy_kind("twice", "native:default", &shell(twice), limits);

@@ -1,17 +1,17 @@
 //! An instance of a function that is a program, and what a platform adds to one: how the program is started and spoken to.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::future::Future;
 
-use ebb::EbbRef;
+use ebb::{EbbRef, time};
 use ebb_openwhisk::call::Call;
-use ebb_openwhisk::logs::Collector;
+use ebb_openwhisk::logs::{Collector, Stream};
 use ebb_openwhisk::runtimes::Launch;
 
 use super::ahead::Unpacked;
 use super::lines::{Line, answer_of, call_line, call_line_in_parts, read_line};
 use super::upload::{Upload, is_of_go, read_upload, upload_of};
-use super::{PROGRAM, Refusal};
+use super::{PROGRAM, Refusal, not_started};
 use crate::instance::{
     Boxed, Instance, InstanceLimits, InstanceRequest, Lost, Notes, SharedSnapshot,
 };
@@ -22,7 +22,7 @@ use crate::relay::next_or_gone;
 pub trait StartedProgram: Instance + Sized + 'static {
     /// Whether one that waits for its first call can be captured.
     const COPIES: bool;
-    /// Starts what was uploaded, up to where it waits for its first line.
+    /// Starts what was uploaded, up to where it waits for its first line, or has ended.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -57,6 +57,9 @@ pub struct Executable<P> {
     limits: InstanceLimits,
     /// There once it has been given a function.
     program: Option<P>,
+    /// What the logs are to say of an init that failed: of the platform's own, and the program that ended.
+    said: Option<String>,
+    failed: Option<P>,
     /// The program as it was before its first call, when nothing had been drawn, until somebody takes it.
     snapshot: Option<SharedSnapshot>,
     /// Its program draws randomness by itself, or had drawn some when it had started.
@@ -72,6 +75,8 @@ impl<P: StartedProgram> Executable<P> {
             launch: launch.clone(),
             limits,
             program: None,
+            said: None,
+            failed: None,
             snapshot: None,
             draws: false,
             ran: false,
@@ -100,6 +105,10 @@ impl<P: StartedProgram> Executable<P> {
         let program = upload.files.iter().find(|file| file.path == PROGRAM);
         self.draws = program.is_some_and(|file| is_of_go(&file.bytes));
         let mut program = P::start(&self.launch, self.limits, upload).await?;
+        if !program.is_alive() {
+            self.failed = Some(program);
+            return Err(not_started("command exited"));
+        }
         // All in one event, so that nothing is drawn in between. What its calls draw is this instance's alone.
         self.draws |= program.take_notes().drew;
         if !self.draws && program.waits() {
@@ -131,6 +140,16 @@ impl<P: StartedProgram> Executable<P> {
         Ok(())
     }
 
+    /// The answer to an init.
+    fn told(&mut self, started: Result<(), Refusal>) -> (u16, Vec<u8>) {
+        let Err(refusal) = started else {
+            return (200, OK.to_vec());
+        };
+        let answer = (refusal.status, refusal.body());
+        self.said = refusal.log;
+        answer
+    }
+
     /// Answers a request as the loader of another language does.
     async fn answer(
         &mut self,
@@ -138,7 +157,10 @@ impl<P: StartedProgram> Executable<P> {
         payload: &str,
     ) -> Result<(u16, Vec<u8>), Lost> {
         match request {
-            InstanceRequest::Init => Ok(told(self.start(read_upload(payload)).await)),
+            InstanceRequest::Init => {
+                let started = self.start(read_upload(payload)).await;
+                Ok(self.told(started))
+            }
             InstanceRequest::Run | InstanceRequest::RunInParts => {
                 let Some(program) = &mut self.program else {
                     return Ok(not_defined());
@@ -172,14 +194,6 @@ impl<P: StartedProgram> Executable<P> {
 
 fn not_defined() -> (u16, Vec<u8>) {
     (500, Refusal::new(500, "no action defined yet").body())
-}
-
-/// The answer to an init.
-fn told(started: Result<(), Refusal>) -> (u16, Vec<u8>) {
-    match started {
-        Ok(()) => (200, OK.to_vec()),
-        Err(refusal) => (refusal.status, refusal.body()),
-    }
 }
 
 /// The body of an answer that says no more than that.
@@ -232,7 +246,10 @@ impl<P: StartedProgram> Instance for Executable<P> {
         call: &'a Call,
         wall_ms: u64,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
-        Box::pin(async move { Ok(told(self.load(call, wall_ms).await)) })
+        Box::pin(async move {
+            let started = self.load(call, wall_ms).await;
+            Ok(self.told(started))
+        })
     }
 
     fn run_in_parts<'a>(
@@ -244,6 +261,14 @@ impl<P: StartedProgram> Instance for Executable<P> {
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {
+        if let Some(mut failed) = self.failed.take() {
+            failed.drain_logs(into);
+        }
+        if let Some(said) = self.said.take() {
+            let now_ns = u64::try_from(time::unix_time().as_nanos()).unwrap_or(u64::MAX);
+            into.push(Stream::Err, now_ns, said.as_bytes());
+            into.push(Stream::Err, now_ns, b"\n");
+        }
         if let Some(program) = &mut self.program {
             program.drain_logs(into);
         }

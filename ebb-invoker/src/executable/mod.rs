@@ -29,6 +29,8 @@ pub struct Refusal {
     pub status: u16,
     /// A text for the user.
     pub error: String,
+    /// What the logs say of it, where the contract's text points there.
+    pub log: Option<String>,
 }
 
 impl Refusal {
@@ -37,6 +39,15 @@ impl Refusal {
         Self {
             status,
             error: error.into(),
+            log: None,
+        }
+    }
+
+    /// With a line for the logs.
+    pub fn with_log(self, line: String) -> Self {
+        Self {
+            log: Some(line),
+            ..self
         }
     }
 

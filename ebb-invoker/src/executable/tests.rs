@@ -231,6 +231,9 @@ fn what_is_no_program_is_refused_with_the_contracts_words() {
         status(&archive(zip, "noexec"), true),
         Err((502, missing.to_owned()))
     );
+    let log = upload(&archive(zip, "noexec"), true).map_err(|refusal| refusal.log);
+    let says = "The archive has no file 'exec' at its top, which would be run; it has: lib/data";
+    assert_eq!(log.map(|_| ()), Err(Some(says.to_owned())));
     for broken in [
         &b"PK\x03\x04"[..],
         b"PK\x03\x04 and no more",

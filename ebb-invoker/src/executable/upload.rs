@@ -90,12 +90,28 @@ pub(super) async fn files_of(code: &Json, binary: bool) -> Result<Vec<UnpackedFi
     }
     let files = unpacked(bytes).await?;
     if !files.iter().any(|file| file.path == PROGRAM) {
-        return Err(Refusal::new(
+        let refusal = Refusal::new(
             502,
             "The action failed to generate or locate a binary. See logs for details.",
-        ));
+        );
+        return Err(refusal.with_log(no_program(&files)));
     }
     Ok(files)
+}
+
+/// What an archive without a program is to hold, and what it holds.
+fn no_program(files: &[UnpackedFile]) -> String {
+    const NAMED: usize = 8;
+    let names = files.iter().map(|file| file.path.as_str());
+    let names: Vec<&str> = names.take(NAMED).collect();
+    let more = match files.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "The archive has no file '{PROGRAM}' at its top, which would be run; it has: {}{more}",
+        names.join(", ")
+    )
 }
 
 /// The members of an object as variables; those that can be none are left out.

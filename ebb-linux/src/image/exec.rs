@@ -127,24 +127,50 @@ const MAX_SCRIPTS: usize = 4;
 /// What a `#!` line names: the interpreter, and an argument for it.
 type Script = (Vec<u8>, Option<Vec<u8>>);
 
-/// The `#!` line that a file begins with, if it does.
+/// Bytes of a script that are looked at.
+const LOOKED_AT: usize = 256;
+
+/// The `#!` line that a file begins with, if it does. As in Linux' `binfmt_script.c`, blanks are spaces and tabs and nothing else: a
+/// line that ends in CR LF names an interpreter with a CR. What the file is too short for counts as NULs, and a NUL ends a name.
 fn script(bytes: &[u8]) -> Result<Option<Script>, Errno> {
-    let Some(line) = bytes.strip_prefix(b"#!") else {
+    if !bytes.starts_with(b"#!") {
         return Ok(None);
-    };
-    let line = &line[..line.len().min(254)];
-    let end = line.iter().position(|b| *b == b'\n');
-    let line = line[..end.unwrap_or(line.len())].trim_ascii();
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let (name, rest) = line.split_at(line.iter().position(blank).unwrap_or(line.len()));
-    if name.is_empty() || name.contains(&0) {
-        return Err(Errno::ENOEXEC);
     }
-    let rest = rest.trim_ascii();
-    Ok(Some((
-        name.to_vec(),
-        (!rest.is_empty()).then(|| rest.to_vec()),
-    )))
+    let mut head = [0; LOOKED_AT];
+    let len = bytes.len().min(LOOKED_AT);
+    head[..len].copy_from_slice(&bytes[..len]);
+    let head = &head[2..];
+    let first = |bytes: &[u8], is: fn(&u8) -> bool| bytes.iter().position(is);
+    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let ends = |b: &u8| matches!(b, b' ' | b'\t' | 0);
+    let goes_on = |b: &u8| !matches!(b, b' ' | b'\t');
+
+    let end = first(head, |b| matches!(b, b'\n' | 0)).filter(|&end| head[end] == b'\n');
+    let line = match end {
+        Some(end) => &head[..end],
+        None => {
+            let name = first(head, goes_on).ok_or(Errno::ENOEXEC)?;
+            // One that goes on behind what is looked at is not known.
+            first(&head[name..], ends).ok_or(Errno::ENOEXEC)?;
+            &head[..head.len() - 1]
+        }
+    };
+    let trimmed = line.iter().rposition(|b| !is_blank(b));
+    let line = &line[..trimmed.map_or(0, |last| last + 1)];
+    let name = first(line, goes_on).ok_or(Errno::ENOEXEC)?;
+    let line = &line[name..];
+    let (name, rest) = line.split_at(first(line, ends).unwrap_or(line.len()));
+    if name.is_empty() {
+        // No name is the folder that the caller is in.
+        return Err(Errno::EACCES);
+    }
+    let argument = match rest.first() {
+        None | Some(0) => &[],
+        Some(_) => &rest[first(rest, goes_on).unwrap_or(rest.len())..],
+    };
+    let argument = argument.split(|b| *b == 0).next().unwrap_or_default();
+    let argument = (!argument.is_empty()).then(|| argument.to_vec());
+    Ok(Some((name.to_vec(), argument)))
 }
 
 /// Makes an address space with a program in it, of at most `memory` bytes.
@@ -473,6 +499,8 @@ fn hardware_capabilities2() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     #[test]
@@ -483,6 +511,33 @@ mod tests {
         assert_eq!(of(b"#! /usr/bin/env\t-S node --x \n"), Some(env));
         assert_eq!(of(b"\x7fELF"), None);
         assert_eq!(script(b"#!\n"), Err(Errno::ENOEXEC));
-        assert_eq!(script(b"#!"), Err(Errno::ENOEXEC));
+        assert_eq!(script(b"#! \t \n/bin/sh"), Err(Errno::ENOEXEC));
+        for no_name in [b"#!".as_slice(), b"#! \t", b"#!\0/bin/sh\n"] {
+            assert_eq!(script(no_name), Err(Errno::EACCES), "{no_name:?}");
+        }
+        // What an editor of Windows leaves belongs to the name, or to the argument.
+        assert_eq!(of(b"#!/bin/sh\r\n"), Some((b"/bin/sh\r".to_vec(), None)));
+        let argument = (b"/bin/sh".to_vec(), Some(b"-e\r".to_vec()));
+        assert_eq!(of(b"#!/bin/sh -e\r\n"), Some(argument));
+        assert_eq!(of(b"#!/bin/sh\0-e\n"), Some((b"/bin/sh".to_vec(), None)));
+        // A name that is cut is no name; an argument may be.
+        let long = [b"#!/".as_slice(), &[b'a'; 300]].concat();
+        assert_eq!(script(&long), Err(Errno::ENOEXEC));
+        let long = [b"#!/a ".as_slice(), &[b'b'; 300]].concat();
+        let argument = of(&long).and_then(|(_, argument)| argument);
+        assert_eq!(argument.map(|a| a.len()), Some(250));
+        for (blanks, end, is_known) in [
+            (246, "\n", true),
+            (247, "\n", false),
+            (246, "", true),
+            (247, "", false),
+        ] {
+            let line = format!("#!{}/bin/sh{end}", " ".repeat(blanks));
+            assert_eq!(
+                script(line.as_bytes()).is_ok(),
+                is_known,
+                "{blanks} {end:?}"
+            );
+        }
     }
 }
