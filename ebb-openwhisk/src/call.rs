@@ -214,7 +214,8 @@ impl Call {
     }
 
     fn deadline(&self, now_ms: u64) -> String {
-        format!("{}", now_ms + u64::from(self.action.limits.timeout_ms))
+        let deadline_ms = now_ms + u64::from(self.action.limits.timeout_ms);
+        itoa::Buffer::new().format(deadline_ms).into()
     }
 
     /// The variables that `/init` sets, an object.
@@ -225,8 +226,8 @@ impl Call {
             env.text(name, value);
         }
         env.text("__OW_NAMESPACE", &self.caller.namespace)
-            .text("__OW_ACTION_NAME", &format!("/{}", common.name))
-            .text("__OW_ACTION_VERSION", &format!("{}", common.version))
+            .text("__OW_ACTION_NAME", &common.name.text_behind("/"))
+            .text("__OW_ACTION_VERSION", &common.version.text())
             .text("__OW_ACTIVATION_ID", &self.activation)
             .text("__OW_TRANSACTION_ID", &self.caller.transaction)
             .text("__OW_DEADLINE", &self.deadline(now_ms));
@@ -262,11 +263,13 @@ impl Call {
     /// The body of `/run`.
     pub fn run_body(&self, now_ms: u64) -> Json {
         let common = &self.action.common;
-        let mut body = Members::new();
+        // What is around the arguments: names, texts of a known length, and a key.
+        const AROUND: usize = 640;
+        let mut body = Members::with_capacity(self.arguments.as_str().len() + AROUND);
         body.raw("value", self.arguments.as_str())
             .text("namespace", &self.caller.namespace)
-            .text("action_name", &format!("/{}", common.name))
-            .text("action_version", &format!("{}", common.version))
+            .text("action_name", &common.name.text_behind("/"))
+            .text("action_version", &common.version.text())
             .text("activation_id", &self.activation)
             .text("transaction_id", &self.caller.transaction)
             .text("deadline", &self.deadline(now_ms));
@@ -304,7 +307,7 @@ impl Call {
             name: self.action.common.name.name.clone(),
             namespace: self.caller.namespace.as_ref().into(),
             subject: self.caller.namespace.as_ref().into(),
-            version: format!("{}", self.action.common.version),
+            version: self.action.common.version.text(),
             cause: self.cause.clone(),
             start_ms: ran.start_ms,
             end_ms: Some(ran.end_ms),
@@ -318,8 +321,9 @@ impl Call {
 
 /// What the records of all actions are annotated with.
 pub(crate) fn annotations(action: &Action) -> Parameters {
-    let mut annotations = Parameters::default();
-    annotations.set("path", Json::text(&format!("{}", action.common.name)));
+    // What all have, and what most have besides: whether it ended in time, and how long it waited.
+    let mut annotations = Parameters::with_capacity(5);
+    annotations.set("path", Json::text(&action.common.name.text_behind("")));
     annotations.set("kind", Json::text(action.exec.kind()));
     annotations.set("limits", action.limits.to_json());
     annotations

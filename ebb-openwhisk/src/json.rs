@@ -339,6 +339,13 @@ impl Members {
         Self(String::from("{"))
     }
 
+    /// Begins an object of about so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes);
+        text.push('{');
+        Self(text)
+    }
+
     /// A member whose value is JSON already.
     pub fn raw(&mut self, name: &str, json: &str) -> &mut Self {
         if self.0.len() > 1 {
@@ -359,7 +366,7 @@ impl Members {
 
     /// A number member.
     pub fn number(&mut self, name: &str, number: impl Into<i128>) -> &mut Self {
-        self.raw(name, &format!("{}", number.into()))
+        self.raw(name, itoa::Buffer::new().format(number.into()))
     }
 
     /// A truth value member.

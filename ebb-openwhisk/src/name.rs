@@ -107,13 +107,26 @@ impl FullName {
     }
 }
 
+impl FullName {
+    /// What [`Display`](core::fmt::Display) shows, behind `before`; each call says it several times, and the machinery that formats takes ten times
+    /// as long.
+    pub fn text_behind(&self, before: &str) -> String {
+        let package = self.package.as_deref();
+        let bytes = before.len() + self.namespace.len() + self.name.len() + 2;
+        let mut text = String::with_capacity(bytes + package.map_or(0, str::len));
+        text.push_str(before);
+        text.push_str(&self.namespace);
+        for part in package.into_iter().chain([self.name.as_str()]) {
+            text.push('/');
+            text.push_str(part);
+        }
+        text
+    }
+}
+
 /// `ns/name` or `ns/pkg/name`.
 impl core::fmt::Display for FullName {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}/", self.namespace)?;
-        if let Some(package) = &self.package {
-            write!(f, "{package}/")?;
-        }
-        f.write_str(&self.name)
+        f.write_str(&self.text_behind(""))
     }
 }

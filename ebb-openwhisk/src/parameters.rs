@@ -4,13 +4,13 @@ use crate::failure::{Failure, Result};
 use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members, Object};
 use crate::limits;
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, sync::Arc, vec::Vec};
 
 /// One parameter or annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name.
-    pub key: String,
+    /// Its name; one that the platform gives is no block of its own.
+    pub key: Cow<'static, str>,
     /// Its value.
     pub value: Json,
     /// Whether it goes to the environment of init, and not to the arguments.
@@ -43,7 +43,8 @@ impl Parameters {
             let key = object
                 .get("key")
                 .and_then(Json::to_text)
-                .ok_or_else(malformed)?;
+                .ok_or_else(malformed)?
+                .into();
             let value = object.get("value").cloned().unwrap_or_else(Json::null);
             let init = object.get("init").and_then(Json::to_bool).unwrap_or(false);
             parameters.insert(Parameter { key, value, init });
@@ -57,10 +58,19 @@ impl Parameters {
             return 0;
         };
         let each = list.iter();
-        let each = each.map(|p| text_bytes(&p.key) + p.value.heap_bytes());
+        let key_bytes = |key: &Cow<'static, str>| match key {
+            Cow::Owned(key) => text_bytes(key),
+            Cow::Borrowed(_) => 0,
+        };
+        let each = each.map(|p| key_bytes(&p.key) + p.value.heap_bytes());
         shared_bytes(size_of::<Vec<Parameter>>())
             + block_bytes(list.capacity() * size_of::<Parameter>())
             + each.sum::<usize>()
+    }
+
+    /// None so far, of so many that will be set.
+    pub fn with_capacity(count: usize) -> Self {
+        Self(Some(Arc::new(Vec::with_capacity(count))))
     }
 
     fn list(&self) -> &[Parameter] {
@@ -73,7 +83,9 @@ impl Parameters {
             Some(old) => *old = parameter,
             None => {
                 // Most lists stay as short as they are.
-                list.reserve_exact(1);
+                if list.len() == list.capacity() {
+                    list.reserve_exact(1);
+                }
                 list.push(parameter);
             }
         }
@@ -87,7 +99,7 @@ impl Parameters {
     }
 
     /// Sets a value.
-    pub fn set(&mut self, key: &str, value: Json) {
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: Json) {
         self.insert(Parameter {
             key: key.into(),
             value,
@@ -162,7 +174,7 @@ impl Parameters {
                 Kind::Null => String::new(),
                 _ => p.value.compact(),
             };
-            (p.key.as_str(), text)
+            (p.key.as_ref(), text)
         })
     }
 

@@ -303,9 +303,12 @@ impl Write for Text<'_> {
     }
 }
 
-/// `text` without control characters.
+/// `text` without control characters. What is borrowed is the program's own.
 pub(super) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
-    let controls = text.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
+    let Cow::Owned(owned) = &text else {
+        return text;
+    };
+    let controls = owned.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
     if controls > 0 {
         let cleaned: String = text
             .chars()

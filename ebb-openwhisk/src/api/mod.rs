@@ -251,9 +251,10 @@ impl Controller {
     pub fn new_id(&mut self) -> String {
         // Of each call: without the machinery that formats.
         let words = [self.random.next(), self.random.next()];
-        let digit = |n: usize| words[n / 16] >> (60 - n % 16 * 4) & 0xf;
-        let digits = (0..32).map(|n| char::from_digit(digit(n) as u32, 16).unwrap_or('0'));
-        digits.collect()
+        let digit =
+            |n: usize| b"0123456789abcdef"[(words[n / 16] >> (60 - n % 16 * 4) & 0xf) as usize];
+        let digits: [u8; 32] = core::array::from_fn(digit);
+        str::from_utf8(&digits).unwrap_or_default().into()
     }
 
     /// What all answers to a request carry.

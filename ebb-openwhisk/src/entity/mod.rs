@@ -52,9 +52,23 @@ impl Version {
     }
 }
 
+impl Version {
+    /// What [`Display`](core::fmt::Display) shows, for what is done in each call.
+    pub fn text(self) -> String {
+        let mut text = String::with_capacity(8);
+        for (index, number) in [self.0, self.1, self.2].into_iter().enumerate() {
+            if index > 0 {
+                text.push('.');
+            }
+            text.push_str(itoa::Buffer::new().format(number));
+        }
+        text
+    }
+}
+
 impl core::fmt::Display for Version {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+        f.write_str(&self.text())
     }
 }
 
