@@ -171,8 +171,8 @@ pub struct Config {
     pub memory_mib: Option<u64>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// The network.
-    pub net: Net,
+    /// What each network card is connected to.
+    pub nets: Vec<Net>,
     /// The disks.
     pub disks: Vec<Spec>,
     /// The board.
@@ -281,7 +281,9 @@ pub fn parse(
         forwards: reader
             .value("EBB_FORWARD", Forward::parse_list)
             .unwrap_or_default(),
-        net: reader.value("EBB_NET", Net::parse).unwrap_or(Net::User),
+        nets: reader
+            .value("EBB_NET", Net::parse_list)
+            .unwrap_or_else(|| vec![Net::User]),
         disks: reader
             .value("EBB_DISK", Spec::parse_list)
             .unwrap_or_default(),
@@ -310,7 +312,7 @@ pub fn parse(
         firmware: reader.value("EBB_FIRMWARE", parse_firmware),
         no_install: reader.value("EBB_NO_INSTALL", parse_flag).unwrap_or(false),
     };
-    if !config.forwards.is_empty() && config.net != Net::User {
+    if !config.forwards.is_empty() && !config.nets.contains(&Net::User) {
         reader.errors.push(
             "EBB_FORWARD needs EBB_NET=user (the default): with a tap device the image is reached at its own address"
                 .into(),
@@ -322,8 +324,7 @@ pub fn parse(
                 "EBB_FIRMWARE=seabios needs EBB_MACHINE=q35 or pc: a microvm has qboot".into(),
             );
         }
-        let devices =
-            config.disks.len() + usize::from(config.net != Net::None) + usize::from(config.rng);
+        let devices = config.disks.len() + config.nets.len() + usize::from(config.rng);
         if config.cores > MICROVM_CORES {
             reader.errors.push(format!(
                 "EBB_MACHINE=microvm has room for {MICROVM_CORES} cores; EBB_CORES is {}",
@@ -336,7 +337,8 @@ pub fn parse(
                  these are {devices}"
             ));
         }
-        if matches!(&config.net, Net::Tap(tap) if tap.queues > 1) {
+        let has_several = |net: &Net| matches!(net, Net::Tap(tap) if tap.queues > 1);
+        if config.nets.iter().any(has_several) {
             reader.errors.push(
                 "EBB_NET with several queues needs EBB_MACHINE=q35 or pc: a device of a microvm has one interrupt"
                     .into(),
@@ -550,8 +552,8 @@ mod tests {
         let config = with(&[]).unwrap();
         assert_eq!((config.cores, config.memory_mib), (2, None));
         assert_eq!(
-            (config.net, config.console, config.quiet),
-            (Net::User, Console::Line, false)
+            (&config.nets[..], config.console, config.quiet),
+            (&[Net::User][..], Console::Line, false)
         );
         assert_eq!(parse(|_| None, 96).unwrap().cores, 8);
     }
