@@ -114,6 +114,7 @@ pub fn arguments(
     args.option("-action", "reboot=shutdown,shutdown=pause");
 
     networks(config, &mut args);
+    channels(config, &mut args);
     for (number, disk) in config.disks.iter().enumerate() {
         attach(number, disk, config.machine, &mut args);
     }
@@ -167,6 +168,33 @@ pub fn firmware(config: &Config, image: &Image, qemu: &Qemu) -> Firmware {
         } else {
             Firmware::SeaBios
         })
+}
+
+/// The channels to the host: one console device, with a port for each.
+fn channels(config: &Config, args: &mut Arguments) {
+    if config.channels.is_empty() {
+        return;
+    }
+    let device = match config.machine {
+        Board::Microvm => "virtio-serial-device",
+        _ => "virtio-serial-pci,disable-legacy=on",
+    };
+    // Port 0 is for a console.
+    let ports = config.channels.len() + 1;
+    args.option("-device", &format!("{device},max_ports={ports}"));
+    for (number, channel) in config.channels.iter().enumerate() {
+        let path = escape(&channel.path.to_string_lossy());
+        args.option(
+            "-chardev",
+            &format!("socket,id=channel{number},path={path},server=on,wait=off"),
+        );
+        let port = format!(
+            "virtserialport,chardev=channel{number},name={},nr={}",
+            channel.name,
+            number + 1
+        );
+        args.option("-device", &port);
+    }
 }
 
 /// The network cards, in their order: that is how the image finds them.
@@ -419,6 +447,20 @@ mod tests {
             ",netdev=net2,",
         ] {
             assert!(both.contains(part), "{part}: {both}");
+        }
+    }
+
+    #[test]
+    fn channels_are_ports_of_one_device() {
+        let both = [("EBB_CHANNEL", "log=unix:/tmp/a,b;work=unix:c")];
+        let line = line(&both, &qemu(), Accel::Tcg);
+        for part in [
+            "virtio-serial-pci,disable-legacy=on,max_ports=3",
+            "socket,id=channel0,path=/tmp/a,,b,server=on,wait=off",
+            "virtserialport,chardev=channel0,name=log,nr=1",
+            "virtserialport,chardev=channel1,name=work,nr=2",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
         }
     }
 
