@@ -101,10 +101,11 @@ impl<H: Hal> PortState<H> {
     }
 
     fn end(&mut self) {
-        if self.has_host {
-            self.has_host = false;
+        // A host that comes and goes without a word is one visit: what is kept stays bounded.
+        if self.has_host && !matches!(self.received.back(), Some(Received::End)) {
             self.received.push_back(Received::End);
         }
+        self.has_host = false;
     }
 
     fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
@@ -379,7 +380,8 @@ impl<H: Hal, T: Transport> Console<H, T> {
 
     /// Takes the port of a name, if nobody has it.
     pub fn take(&mut self, name: &str) -> Option<usize> {
-        let is_it = |p: &PortState<H>| p.is_there && !p.is_taken && p.name == name;
+        let is_usable = !self.is_broken;
+        let is_it = |p: &PortState<H>| is_usable && p.is_there && !p.is_taken && p.name == name;
         let number = self.ports.iter().position(is_it)?;
         self.ports[number].is_taken = true;
         self.say(number as u32, event::PORT_OPEN, 1);
@@ -497,3 +499,7 @@ fn queue<H: Hal>(transport: &mut impl Transport, number: u16) -> Result<Queue<H>
     Guarded::new(transport, number)
         .map_err(|_| "a queue is missing or has fewer than 16 descriptors")
 }
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;
