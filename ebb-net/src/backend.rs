@@ -229,18 +229,33 @@ pub struct Report {
 pub struct Configuration {
     /// Addresses and prefix lengths. Empty until configured.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Default routers.
+    /// Routers, those of the default route first.
     pub gateways: Vec<IpAddr>,
     /// Name servers.
     pub dns_servers: Vec<IpAddr>,
-    /// Hardware address, where there is one.
+    /// Hardware address of the first card, where there is one.
     pub hardware_address: Option<[u8; 6]>,
-    /// Largest IP packet that is sent, in bytes.
+    /// Largest IP packet that the first card sends, in bytes.
     pub mtu: usize,
     /// It is known whether there is an IPv4 address: one is there, or none is asked for, or nobody answers.
     pub settled_v4: bool,
     /// The same of IPv6 addresses beyond the link.
     pub settled_v6: bool,
+    /// The network cards, in their order. Empty where the stack does not know them apart.
+    pub cards: Vec<CardConfiguration>,
+}
+
+/// What is known of one network card.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CardConfiguration {
+    /// Hardware address.
+    pub hardware_address: [u8; 6],
+    /// Largest IP packet that is sent by it, in bytes.
+    pub mtu: usize,
+    /// Its addresses and prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Its routers.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// Where a socket is bound.

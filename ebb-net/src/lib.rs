@@ -26,9 +26,9 @@ pub mod udp;
 mod wakers;
 
 pub use backend::{
-    BindAddress, Configuration, Datagram, Interest, KeepAlive, NetStack, NetStackLinked, Ready,
-    Report, SocketId, TcpInfo, TcpOption, UdpOption, configuration, path_mtu,
-    register_configuration, settled,
+    BindAddress, CardConfiguration, Configuration, Datagram, Interest, KeepAlive, NetStack,
+    NetStackLinked, Ready, Report, SocketId, TcpInfo, TcpOption, UdpOption, configuration,
+    path_mtu, register_configuration, settled,
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};

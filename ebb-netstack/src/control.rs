@@ -23,9 +23,10 @@ use smoltcp::{
 };
 
 use crate::{
+    address::Address,
     icmp,
     link::Frame,
-    shared::{Message, Protocol, Routes, Shared, Undelivered},
+    shared::{Message, Protocol, Routes, Shared, Undelivered, same_prefix},
     time::{NEVER_NS, SECOND_NS},
     wire::{ETHERNET, IPV4, Ip, Mac, Path, UDP},
 };
@@ -41,66 +42,6 @@ const ASK_TIMES: u8 = 4;
 /// Frames that wait for smoltcp, and packets that it may reassemble at once.
 const MAX_FRAMES: usize = 256;
 const MAX_REASSEMBLED: usize = 8;
-
-/// What the option `ip` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Address {
-    /// Ask by DHCP.
-    pub dhcp: bool,
-    /// The address to use, at once or when nobody answers.
-    pub fixed: Option<(IpAddr, u8)>,
-    /// Its router.
-    pub gateway: Option<IpAddr>,
-}
-
-impl Address {
-    /// The values of the option, in words.
-    pub const TAKES: &str = "dhcp, ADDRESS/LENGTH[,GATEWAY], dhcp,ADDRESS/LENGTH[,GATEWAY] or none";
-
-    /// Reads `dhcp`, `ADDRESS/LENGTH[,GATEWAY]`, or `dhcp,ADDRESS/LENGTH[,GATEWAY]` with a fallback.
-    ///
-    /// # Errors
-    /// What is accepted.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WANTED: &str =
-            "`dhcp`, `ADDRESS/LENGTH[,GATEWAY]`, `dhcp,ADDRESS/LENGTH[,GATEWAY]` or `none`";
-        let mut address = Self::default();
-        if text == "none" {
-            return Ok(address);
-        }
-        let mut words = text.split(',').peekable();
-        if words.next_if_eq(&"dhcp").is_some() {
-            address.dhcp = true;
-        }
-        if let Some(word) = words.next() {
-            let (ip, length) = word.split_once('/').ok_or(WANTED)?;
-            let ip: IpAddr = ip.parse().map_err(|_| WANTED)?;
-            let length: u8 = length.parse().map_err(|_| WANTED)?;
-            let usable = match ip {
-                IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-                IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
-            };
-            if length == 0 || length > if ip.is_ipv4() { 32 } else { 128 } || !usable {
-                return Err(WANTED);
-            }
-            address.fixed = Some((ip, length));
-        }
-        if let Some(word) = words.next() {
-            let gateway: IpAddr = word.parse().map_err(|_| WANTED)?;
-            if address
-                .fixed
-                .is_some_and(|(ip, _)| ip.is_ipv4() != gateway.is_ipv4())
-            {
-                return Err(WANTED);
-            }
-            address.gateway = Some(gateway);
-        }
-        if words.next().is_some() || !address.dhcp && address.fixed.is_none() {
-            return Err(WANTED);
-        }
-        Ok(address)
-    }
-}
 
 /// A device of two queues.
 struct Queues {
@@ -157,6 +98,8 @@ struct Question {
 
 /// See the module.
 pub struct Control {
+    /// The number of its card.
+    card: u8,
     interface: Box<Interface>,
     sockets: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
@@ -197,7 +140,13 @@ fn packets() -> raw::PacketBuffer<'static> {
 
 impl Control {
     /// Starts configuring.
-    pub fn new(mac: Mac, mtu: usize, address: Address, seed: u64, now_ns: u64) -> Self {
+    pub fn new(
+        card: u8,
+        (mac, mtu): (Mac, usize),
+        address: Address,
+        seed: u64,
+        now_ns: u64,
+    ) -> Self {
         let mut device = Queues {
             input: VecDeque::new(),
             output: Vec::new(),
@@ -235,6 +184,7 @@ impl Control {
         })
         .collect();
         let mut this = Self {
+            card,
             interface,
             sockets,
             dhcp,
@@ -396,9 +346,9 @@ impl Control {
                 let routes = shared.routes();
                 let source = Ip::from(IpAddr::from(source_protocol_addr));
                 if routes.is_local(Ip::from(IpAddr::from(target_protocol_addr)))
-                    && is_near(&routes, source)
+                    && is_near(&routes, source, self.card)
                 {
-                    shared.learn(source, source_hardware_addr.0, now_ns);
+                    shared.learn(self.card, source, source_hardware_addr.0, now_ns);
                 }
             }
             EthernetProtocol::Ipv6 => {
@@ -431,7 +381,7 @@ impl Control {
                     Some(Ok(HardwareAddress::Ethernet(mac))) => mac,
                     _ => ethernet.src_addr(),
                 };
-                shared.learn(Ip::from(IpAddr::from(ip)), mac.0, now_ns);
+                shared.learn(self.card, Ip::from(IpAddr::from(ip)), mac.0, now_ns);
             }
             _ => {}
         }
@@ -455,7 +405,9 @@ impl Control {
                 frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0]);
                 frame[12..14].copy_from_slice(&[0x08, 0x00]);
                 frame[ETHERNET..].copy_from_slice(packet);
-                frames.push(Frame::new(frame.into_boxed_slice(), false));
+                let mut frame = Frame::new(frame.into_boxed_slice(), false);
+                frame.card = self.card;
+                frames.push(frame);
             }
         }
         self.note_exchange();
@@ -538,7 +490,11 @@ impl Control {
 
     /// Asks for neighbours that are wanted.
     fn ask(&mut self, shared: &Shared, now_ns: u64) {
-        let wanted: Vec<Ip> = shared.wanted.lock().clone();
+        let wanted: Vec<Ip> = {
+            let all = shared.wanted.lock();
+            let own = all.iter().filter(|(card, _)| *card == self.card);
+            own.map(|(_, ip)| *ip).collect()
+        };
         self.questions.retain(|q| wanted.contains(&q.ip));
         for ip in wanted {
             if !self.questions.iter().any(|q| q.ip == ip) {
@@ -561,12 +517,13 @@ impl Control {
             }
             question.times += 1;
             question.at = now_ns + ASK_AGAIN_NS;
-            if let Some(frame) = request(self.mac, &routes, question.ip) {
+            if let Some(frame) = request((self.card, self.mac), &routes, question.ip) {
                 self.device.output.push(frame);
             }
         }
         if !given_up.is_empty() {
-            shared.wanted.lock().retain(|w| !given_up.contains(w));
+            let is_given_up = |(card, ip): &(u8, Ip)| *card == self.card && given_up.contains(ip);
+            shared.wanted.lock().retain(|w| !is_given_up(w));
             self.questions.retain(|q| !given_up.contains(&q.ip));
         }
     }
@@ -610,6 +567,7 @@ impl Control {
             mtu: self.device.mtu,
             settled_v4,
             settled_v6,
+            cards: Vec::new(),
         };
         let had = known.map_or(0, |k| k.addresses.len());
         if configuration.addresses.len() > had.max(1) {
@@ -622,13 +580,15 @@ impl Control {
             self.notices.push(text);
         }
         self.published = Some(configuration.clone());
-        shared.configure(configuration);
+        shared.configure(self.card, configuration);
     }
 }
 
-/// Whether an address is on a link of this machine.
-fn is_near(routes: &Routes, ip: Ip) -> bool {
-    matches!(routes.route(ip), Some((_, crate::shared::Hop::Via(hop))) if hop == ip)
+/// Whether an address is on the link of a card.
+fn is_near(routes: &Routes, ip: Ip, card: u8) -> bool {
+    let own = routes.addresses.iter();
+    let mut of_card = own.filter(|(.., of)| *of == card);
+    of_card.any(|(a, length, _)| same_prefix(*a, ip, *length))
 }
 
 /// The interface's own address on its link (RFC 4291, appendix A).
@@ -649,8 +609,11 @@ fn link_local(mac: Mac) -> Ipv6Addr {
 }
 
 /// The question where an address is: ARP or a neighbour solicitation.
-fn request(mac: Mac, routes: &Routes, ip: Ip) -> Option<Vec<u8>> {
-    let source = routes.route(ip)?.0;
+fn request((card, mac): (u8, Mac), routes: &Routes, ip: Ip) -> Option<Vec<u8>> {
+    let of_card = || routes.addresses.iter().filter(|(.., of)| *of == card);
+    let (source, ..) = *of_card()
+        .find(|(a, length, _)| same_prefix(*a, ip, *length))
+        .or_else(|| of_card().find(|(a, ..)| a.is_v4() == ip.is_v4()))?;
     match (IpAddr::from(source), IpAddr::from(ip)) {
         (IpAddr::V4(source), IpAddr::V4(target)) => Some(arp(mac, source, target)),
         (IpAddr::V6(source), IpAddr::V6(target)) => Some(solicit(mac, source, target)),
@@ -707,6 +670,7 @@ fn solicit(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
         source: Ip::from(IpAddr::from(source)),
         target: Ip::from(IpAddr::from(group)),
         loopback: false,
+        card: 0,
     };
     let mut bytes = vec![0; ETHERNET + ip.buffer_len() + icmp.buffer_len()];
     path.write(&mut bytes, 58, icmp.buffer_len());

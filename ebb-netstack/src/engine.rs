@@ -1,7 +1,7 @@
 //! The stack on a machine of its own: a host per core, virtio-net, and the task that drives both.
 //!
-//! The first use of the network, on whatever core, finds the device and starts every core's `CoreNet`. Each core then has
-//! one *engine* task. Once round, it sends what sockets have, takes at most `BUDGET` frames from its queue, does what is
+//! The first use of the network, on whatever core, finds the devices and starts every core's `CoreNet`. Each core then has
+//! one *engine* task. Once round, it sends what sockets have, takes at most `BUDGET` frames from its queue of each card, does what is
 //! due, and goes to the end of the run queue: so the tasks that the frames have woken run before the next
 //! round sends their answers, together and with one doorbell. When a round found nothing it asks for an
 //! interrupt and sleeps; while frames keep coming there are none (the idea of NAPI).
@@ -27,7 +27,8 @@ use ebb::{
 use spin::Mutex;
 
 use crate::{
-    control::{Address, Control},
+    address::Address,
+    control::Control,
     host::{CONTROL, Host, Limits},
     shared::{Message, Secret, Shared},
     virtio::net::{Device, DeviceLink, Receiver},
@@ -35,7 +36,7 @@ use crate::{
 use ebb_net::{Configuration, WakerSet};
 use ebb_virtio::{
     Dma,
-    bus::{Place, Transport, find},
+    bus::{Transport, find},
 };
 
 /// Frames taken from a queue in one round.
@@ -50,10 +51,16 @@ const TRY_AGAIN_NS: u64 = 50_000;
 const RECLAIM_NS: u64 = 10_000_000;
 /// How often a device that cannot interrupt is polled.
 const POLL_NS: u64 = 1_000_000;
+/// Cards that are used.
+const MAX_CARDS: usize = 8;
 /// virtio's number for network devices.
 const NETWORK: u16 = 1;
 
-ebb::option!("ip", Address::TAKES, |value| Address::parse(value).is_ok());
+ebb::option!("ip", Address::TAKES, |value| Address::parse_list(value)
+    .is_ok());
+ebb::option!("router", "the number of a network card, from 0", |value| {
+    value.parse::<u8>().is_ok()
+});
 
 pub(crate) fn now_ns() -> u64 {
     EbbRef::<dyn Clock>::get().now_ns()
@@ -68,9 +75,9 @@ fn random() -> u64 {
 /// What each core's `CoreNet` is made from.
 pub(crate) struct Root {
     shared: Arc<Shared>,
-    device: Option<Arc<Device>>,
+    devices: Vec<Arc<Device>>,
     mail: Mutex<Vec<Option<MailReceiver<Message>>>>,
-    address: Address,
+    addresses: Vec<Address>,
     started: AtomicBool,
 }
 
@@ -81,24 +88,27 @@ impl Default for Root {
             .map(|_| queue::queue(MAILBOX))
             .map(|(sender, receiver)| (sender, Some(receiver)))
             .unzip();
-        let option = EbbRef::<dyn Environment>::get().option("ip");
+        let option = |name| EbbRef::<dyn Environment>::get().option(name);
         // The platform has refused what does not parse.
-        let address = Address::parse(option.unwrap_or("dhcp")).unwrap_or_default();
+        let addresses = Address::parse_list(option("ip").unwrap_or("dhcp")).unwrap_or_default();
+        let default = option("router").and_then(|card| card.parse().ok());
         let shared = Arc::new(Shared::new(Secret(random(), random()), senders));
-        let device = find_device(cores);
-        if device.is_none() {
+        let devices = find_devices(cores);
+        shared.set_cards(devices.len(), default.unwrap_or(0));
+        if devices.is_empty() {
             // There is nothing to wait for.
-            shared.configure(Configuration {
+            let settled = Configuration {
                 settled_v4: true,
                 settled_v6: true,
                 ..Configuration::default()
-            });
+            };
+            shared.configure(0, settled);
         }
         Self {
             shared,
-            device,
+            devices,
             mail: Mutex::new(receivers),
-            address,
+            addresses,
             started: AtomicBool::new(false),
         }
     }
@@ -126,33 +136,34 @@ fn tell_of_no_device() {
     }
 }
 
-/// The first network device that works. The stack has one interface, so the others are not used, which is said.
-fn find_device(cores: usize) -> Option<Arc<Device>> {
+/// The network devices that work, at most [`MAX_CARDS`]; those beyond are named.
+fn find_devices(cores: usize) -> Vec<Arc<Device>> {
     let dma = Dma::of_machine();
-    let mut places = find(NETWORK);
-    while let Some(at) = places.next() {
-        let made = Transport::new(at).and_then(|transport| Device::new(transport, dma, cores));
-        match made {
+    let mut devices = Vec::new();
+    let mut others = Vec::new();
+    for at in find(NETWORK) {
+        if devices.len() >= MAX_CARDS {
+            others.push(alloc::format!("{at}"));
+            continue;
+        }
+        match Transport::new(at).and_then(|transport| Device::new(transport, dma, cores)) {
             Ok(device) => {
                 device.start();
-                tell_of_others(at, places);
-                return Some(Arc::new(device));
+                devices.push(Arc::new(device));
             }
             Err(fault) => ebb::inform!("ebb: the network device at {at} is not used: {fault}"),
         }
     }
-    tell_of_no_device();
-    None
-}
-
-fn tell_of_others(used: Place, others: impl Iterator<Item = Place>) {
-    let others: Vec<_> = others.map(|at| alloc::format!("{at}")).collect();
+    if devices.is_empty() {
+        tell_of_no_device();
+    }
     if !others.is_empty() {
         ebb::inform!(
-            "ebb: the network is that of the card at {used}, the first; not used: {}",
+            "ebb: {MAX_CARDS} network cards are used; not used: {}",
             others.join(", ")
         );
     }
+    devices
 }
 
 /// What an interrupt wakes. Touched only by its core, outside of events or within them, never both.
@@ -160,7 +171,7 @@ fn tell_of_others(used: Place, others: impl Iterator<Item = Place>) {
 pub(crate) struct InterruptLine {
     waker: RefCell<Option<Waker>>,
     pub(crate) count: Cell<u64>,
-    /// The device has it.
+    /// All cards that this core receives from have it.
     bound: Cell<bool>,
 }
 
@@ -180,8 +191,10 @@ fn interrupt(argument: usize) {
 pub(crate) struct CoreNet {
     pub(crate) host: Host<DeviceLink>,
     pub(crate) shared: Arc<Shared>,
-    receiver: RefCell<Option<Receiver>>,
-    control: RefCell<Option<Control>>,
+    /// By card; none where another core receives, or the device is broken.
+    receivers: RefCell<Vec<Option<Receiver>>>,
+    /// By card, on the core of the slow path.
+    controls: RefCell<Vec<Control>>,
     control_at_ns: Cell<u64>,
     pub(crate) line: &'static InterruptLine,
     engine: RefCell<Option<Waker>>,
@@ -196,13 +209,13 @@ pub(crate) struct CoreNet {
 impl FromRoot<Root> for CoreNet {
     fn from_root(root: Arc<Root>, _: EbbRef<Self>) -> Self {
         let core = current_core().number();
-        let device = root.device.clone();
-        let pairs = device.as_ref().map_or(0, |d| d.pairs());
-        let pair = if core < pairs { core } else { 0 };
-        let receiver = device.as_ref().and_then(|d| d.take_receiver_of(core));
+        let pair = |device: &Device| if core < device.pairs() { core } else { 0 };
         let link = DeviceLink {
-            device: device.clone(),
-            pair,
+            devices: root
+                .devices
+                .iter()
+                .map(|device| (Arc::clone(device), pair(device)))
+                .collect(),
         };
         let host = Host::new(
             Arc::clone(&root.shared),
@@ -212,37 +225,31 @@ impl FromRoot<Root> for CoreNet {
             random(),
         );
         let line: &'static InterruptLine = Box::leak(Box::default());
-        if let (Some(device), Some(_)) = (&device, &receiver) {
-            line.bound.set(bind(device, core, line));
-        }
-        let control = (core == CONTROL).then(|| {
-            let address = match &device {
-                Some(_) => root.address.clone(),
-                None => Address::default(),
-            };
-            device.as_ref().map(|device| {
-                let capabilities = device.capabilities;
-                Control::new(
-                    capabilities.mac,
-                    capabilities.mtu,
-                    address,
-                    random(),
-                    now_ns(),
-                )
-            })
-        });
+        line.bound.set(true);
+        let receiver = |device: &Arc<Device>| {
+            let receiver = device.take_receiver_of(core)?;
+            let is_bound = bind(device, core, line);
+            line.bound.set(line.bound.get() && is_bound);
+            Some(receiver)
+        };
+        let receivers = root.devices.iter().map(receiver).collect();
+        let controls = if core == CONTROL {
+            controls(&root)
+        } else {
+            Vec::new()
+        };
         if let Some(mail) = root.mail.lock().get_mut(core).and_then(Option::take) {
             spawn(read_mail(mail));
         }
         spawn(poll_fn(|cx| EbbRef::<CoreNet>::get().poll_once(cx)));
         if !root.started.swap(true, Ordering::AcqRel) {
-            spawn(start_all(device));
+            spawn(start_all(root.devices.clone()));
         }
         Self {
             host,
             shared: Arc::clone(&root.shared),
-            receiver: RefCell::new(receiver),
-            control: RefCell::new(control.flatten()),
+            receivers: RefCell::new(receivers),
+            controls: RefCell::new(controls),
             control_at_ns: Cell::new(0),
             line,
             engine: RefCell::default(),
@@ -252,6 +259,17 @@ impl FromRoot<Root> for CoreNet {
             configured: RefCell::default(),
         }
     }
+}
+
+/// What configures each card.
+fn controls(root: &Root) -> Vec<Control> {
+    let each = (0_u8..).zip(&root.devices).map(|(card, device)| {
+        let capabilities = device.capabilities;
+        let address = Address::of_card(&root.addresses, card.into());
+        let link = (capabilities.mac, capabilities.mtu);
+        Control::new(card, link, address, random(), now_ns())
+    });
+    each.collect()
 }
 
 /// Gives a queue's interrupt to this core. False when there is none.
@@ -266,15 +284,15 @@ fn bind(device: &Device, core: usize, line: &'static InterruptLine) -> bool {
     is_bound
 }
 
-/// Starts every core's `CoreNet`, and then has the device spread flows over them.
-async fn start_all(device: Option<Arc<Device>>) {
+/// Starts every core's `CoreNet`, and then has the devices spread flows over them.
+async fn start_all(devices: Vec<Arc<Device>>) {
     for core in cores() {
         let _ = spawn_on(core, async || _ = EbbRef::<CoreNet>::get()).await;
     }
-    if let Some(device) = device
-        && !device.use_all_pairs()
-    {
-        ebb::inform!("ebb: the network device refuses to use all of its queues");
+    for device in devices {
+        if !device.use_all_pairs() {
+            ebb::inform!("ebb: the network device refuses to use all of its queues");
+        }
     }
 }
 
@@ -323,7 +341,7 @@ impl CoreNet {
         if self.engine.borrow().is_none() {
             *self.engine.borrow_mut() = Some(cx.waker().clone());
             *self.line.waker.borrow_mut() = Some(cx.waker().clone());
-            if let Some(receiver) = &mut *self.receiver.borrow_mut() {
+            for receiver in self.receivers.borrow_mut().iter_mut().flatten() {
                 receiver.refill(|| self.host.take_buffer());
             }
         }
@@ -342,28 +360,41 @@ impl CoreNet {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Some(receiver) = &mut *self.receiver.borrow_mut()
-            && receiver.want_interrupt()
-        {
+        let mut receivers = self.receivers.borrow_mut();
+        let came = |any: bool, receiver: &mut Receiver| receiver.want_interrupt() || any;
+        if receivers.iter_mut().flatten().fold(false, came) {
             self.scheduled.set(true);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        drop(receivers);
         self.sleep(room, now_ns, cx);
         Poll::Pending
     }
 
-    /// Takes frames from this core's queue. True when there were some.
+    /// Takes frames from this core's queues. True when there were some.
     #[inline]
     fn receive(&self, now_ns: u64) -> bool {
-        let mut slot = self.receiver.borrow_mut();
-        let Some(receiver) = &mut *slot else {
+        let mut receivers = self.receivers.borrow_mut();
+        let mut any = false;
+        for (card, slot) in (0_u8..).zip(receivers.iter_mut()) {
+            any |= self.receive_from(card, slot, now_ns);
+        }
+        any
+    }
+
+    #[inline]
+    fn receive_from(&self, card: u8, slot: &mut Option<Receiver>, now_ns: u64) -> bool {
+        let Some(receiver) = slot else {
             return false;
         };
         let mut count = 0;
         while count < BUDGET {
             match receiver.receive() {
-                Ok(Some(frame)) => self.host.input(frame, now_ns),
+                Ok(Some(mut frame)) => {
+                    frame.card = card;
+                    self.host.input(frame, now_ns);
+                }
                 Ok(None) => break,
                 Err(_) => {
                     ebb::inform!(
@@ -384,30 +415,41 @@ impl CoreNet {
 
     /// What smoltcp does, on its core. True when frames were taken.
     fn slow_path(&self, now_ns: u64) -> bool {
-        let mut control = self.control.borrow_mut();
-        let Some(control) = &mut *control else {
+        let mut controls = self.controls.borrow_mut();
+        if controls.is_empty() {
             return false;
-        };
+        }
         let frames = self.host.take_slow();
         let busy = !frames.is_empty();
         if !busy && self.control_at_ns.get() > now_ns {
             return false;
         }
         for frame in frames {
-            control.input(&frame.flatten(), &self.shared, now_ns);
+            if let Some(control) = controls.get_mut(usize::from(frame.card)) {
+                control.input(&frame.flatten(), &self.shared, now_ns);
+            }
         }
-        let (out, reassembled) = control.poll(&self.shared, now_ns);
-        for frame in out {
-            self.host.transmit_raw(frame);
-        }
-        for frame in reassembled {
-            self.host.input(frame, now_ns);
-        }
-        for notice in control.take_notices() {
-            ebb::inform!("ebb: {notice}");
+        let is_one = controls.len() == 1;
+        let mut next_ns = u64::MAX;
+        for (card, control) in (0_u8..).zip(controls.iter_mut()) {
+            let (out, reassembled) = control.poll(&self.shared, now_ns);
+            for frame in out {
+                self.host.transmit_raw(card, frame);
+            }
+            for frame in reassembled {
+                self.host.input(frame, now_ns);
+            }
+            for notice in control.take_notices() {
+                if is_one {
+                    ebb::inform!("ebb: {notice}");
+                } else {
+                    ebb::inform!("ebb: card {card}: {notice}");
+                }
+            }
+            next_ns = next_ns.min(control.next_deadline_ns(now_ns));
         }
         self.host.kick();
-        self.control_at_ns.set(control.next_deadline_ns(now_ns));
+        self.control_at_ns.set(next_ns);
         busy
     }
 
@@ -418,13 +460,13 @@ impl CoreNet {
         if !self.host.link.reclaim() {
             next = next.min(now_ns + RECLAIM_NS);
         }
-        if self.control.borrow().is_some() {
+        if !self.controls.borrow().is_empty() {
             next = next.min(self.control_at_ns.get());
         }
         if !room {
             next = next.min(now_ns + TRY_AGAIN_NS);
         }
-        if !self.line.bound.get() && self.receiver.borrow().is_some() {
+        if !self.line.bound.get() && self.receivers.borrow().iter().any(Option::is_some) {
             next = next.min(now_ns + POLL_NS);
         }
         let mut slot = self.sleep.borrow_mut();

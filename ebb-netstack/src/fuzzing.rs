@@ -8,7 +8,8 @@ use bytes::Bytes;
 use ebb_net::Configuration;
 
 use crate::{
-    control::{Address, Control},
+    address::Address,
+    control::Control,
     host::{Host, Limits},
     link::{Capabilities, Frame, Link, Offload},
     shared::{Secret, Shared},
@@ -18,7 +19,7 @@ use crate::{
 struct Nowhere;
 
 impl Link for Nowhere {
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: u8) -> Capabilities {
         Capabilities {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
@@ -31,6 +32,7 @@ impl Link for Nowhere {
 
     fn transmit(
         &self,
+        _: u8,
         head: usize,
         _: Offload,
         fragments: &mut Vec<Bytes>,
@@ -49,13 +51,16 @@ impl Link for Nowhere {
 pub fn receive(mut data: &[u8]) {
     let (sender, mut mail) = ebb::sync::queue::queue(64);
     let shared = Arc::new(Shared::new(Secret(1, 2), vec![sender]));
-    shared.configure(Configuration {
-        addresses: vec![
-            (Ipv4Addr::new(10, 0, 0, 1).into(), 24),
-            (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(), 64),
-        ],
-        ..Configuration::default()
-    });
+    shared.configure(
+        0,
+        Configuration {
+            addresses: vec![
+                (Ipv4Addr::new(10, 0, 0, 1).into(), 24),
+                (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(), 64),
+            ],
+            ..Configuration::default()
+        },
+    );
     let limits = Limits {
         connections: 64,
         half_open: 4,
@@ -66,12 +71,12 @@ pub fn receive(mut data: &[u8]) {
     let host = Host::new(Arc::clone(&shared), 0, Nowhere, limits, 3);
     let mut now_ns = SECOND_NS;
     let address = Address::parse("dhcp").unwrap_or_default();
-    let mut control = Control::new([2, 0, 0, 0, 0, 1], 1500, address, 4, now_ns);
+    let mut control = Control::new(0, ([2, 0, 0, 0, 0, 1], 1500), address, 4, now_ns);
     let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let listener = host.tcp_listen(SocketAddr::new(any, 80), 8);
     let datagrams = host.udp_bind(SocketAddr::new(any, 53), false);
     let peer = SocketAddr::from(([10, 0, 0, 2], 80));
-    shared.learn(peer.ip().into(), [2, 0, 0, 0, 0, 2], now_ns);
+    shared.learn(0, peer.ip().into(), [2, 0, 0, 0, 0, 2], now_ns);
     let mut connections = Vec::new();
     connections.extend(host.tcp_connect(None, peer, now_ns));
     while let [low, high, what, rest @ ..] = data {

@@ -5,7 +5,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `engine.rs` | finding the device, and the task of each core that drives its stack |
+//! | `engine.rs` | finding the devices, and the task of each core that drives its stack |
 //! | `provider.rs` | what binds the sockets to it |
 //! | `virtio/` | the driver of virtio network devices |
 //! | `host/` | a core's stack: demultiplexing, output, timers |
@@ -14,15 +14,17 @@
 //! | `handshake.rs` | connections that peers have begun |
 //! | `queues.rs` | bytes to send, received bytes |
 //! | `control.rs` | the slow path: ARP, NDP, ICMP, DHCP, fragments |
+//! | `address.rs` | the option `ip` |
 //! | `icmp.rs` | answers of ICMP |
 //! | `shared.rs` | what the cores share: routes, neighbours, owners of flows |
 //! | `wire.rs`, `seq.rs` | headers, checksums, sequence numbers |
-//! | `link.rs` | frames, and a core's link to a device |
+//! | `link.rs` | frames, and a core's link to the devices |
 
 extern crate alloc;
 // The macros name everything through `::ebb`.
 extern crate ebb_runtime as ebb;
 
+mod address;
 mod connection;
 mod control;
 mod engine;

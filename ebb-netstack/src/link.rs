@@ -20,6 +20,8 @@ pub struct Frame {
     pub checked: bool,
     /// This machine has sent it to itself.
     pub local: bool,
+    /// The number of the card that it came by.
+    pub card: u8,
 }
 
 impl Frame {
@@ -31,6 +33,7 @@ impl Frame {
             more: Vec::new(),
             checked,
             local: false,
+            card: 0,
         }
     }
 
@@ -87,20 +90,21 @@ pub const INLINE: usize = 512;
 /// The longest head of a frame.
 pub const HEAD: usize = MAX_HEADERS + INLINE;
 
-/// One core's way to a device.
+/// One core's way to the machine's cards.
 pub trait Link {
-    fn capabilities(&self) -> Capabilities;
+    fn capabilities(&self, card: u8) -> Capabilities;
 
     /// Queues a frame: a head of `head` bytes (at most [`HEAD`]), written by `fill`, and fragments, which it takes out of
     /// the vector and keeps until the device has read them. False when there is no room; `fill` is then not called.
     fn transmit(
         &self,
+        card: u8,
         head: usize,
         offload: Offload,
         fragments: &mut Vec<Bytes>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> bool;
 
-    /// Tells the device of what was queued.
+    /// Tells the devices of what was queued.
     fn kick(&self);
 }

@@ -41,10 +41,10 @@ pub struct DeviceStats {
     pub features: u64,
 }
 
-/// The device, if there is one.
+/// The first device, if there is one.
 #[must_use]
 pub fn device() -> Option<DeviceStats> {
-    let device = core_net().host.link.device.as_ref()?;
+    let (device, _) = core_net().host.link.devices.first()?;
     Some(DeviceStats {
         pairs: device.pairs(),
         vectors: device.transport.vectors(),

@@ -18,7 +18,7 @@ use crate::{
     time::SECOND_NS,
     wire::{FlowKey, Ip, Mac},
 };
-use ebb_net::{Configuration, Report};
+use ebb_net::{CardConfiguration, Configuration, Report};
 
 /// A keyed hash for tables that the network fills: multiply and fold (as in wyhash), with a secret start.
 #[derive(Clone, Copy)]
@@ -111,9 +111,20 @@ pub struct Undelivered {
 /// Where packets go.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    pub addresses: Vec<(Ip, u8)>,
-    pub gateway_v4: Option<Ip>,
-    pub gateway_v6: Option<Ip>,
+    /// Addresses, the lengths of their prefixes, and their cards.
+    pub addresses: Vec<(Ip, u8, u8)>,
+    /// Routers and their cards, those of the default route first.
+    pub gateways: Vec<(Ip, u8)>,
+}
+
+/// A way to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The address to send from.
+    pub source: Ip,
+    pub hop: Hop,
+    /// The card to send by.
+    pub card: u8,
 }
 
 /// How to reach an address.
@@ -123,7 +134,7 @@ pub enum Hop {
     Via(Ip),
 }
 
-fn same_prefix(a: Ip, b: Ip, length: u8) -> bool {
+pub fn same_prefix(a: Ip, b: Ip, length: u8) -> bool {
     if a.is_v4() != b.is_v4() {
         return false;
     }
@@ -135,53 +146,93 @@ fn same_prefix(a: Ip, b: Ip, length: u8) -> bool {
     bits == 0 || (a.0 ^ b.0) >> (128 - bits) == 0
 }
 
+/// Whether `ip` is the broadcast address of the network of one of this machine's addresses.
+fn is_broadcast_of((own, length, _): (Ip, u8, u8), ip: Ip) -> bool {
+    let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+    ip.is_v4() && own.is_v4() && length < 31 && ip.0 == own.0 | u128::from(host)
+}
+
 impl Routes {
     pub fn is_local(&self, ip: Ip) -> bool {
-        ip.is_loopback() || self.addresses.iter().any(|(a, _)| *a == ip)
+        ip.is_loopback() || self.addresses.iter().any(|(a, ..)| *a == ip)
     }
 
     /// The broadcast address of one of this machine's networks, or that of all.
     pub fn is_broadcast(&self, ip: Ip) -> bool {
-        let host = |length: u8| u32::MAX.checked_shr(length.into()).unwrap_or(0);
-        ip == Ip::v4(u32::MAX)
-            || ip.is_v4()
-                && self.addresses.iter().any(|(a, length)| {
-                    a.is_v4() && *length < 31 && ip.0 == a.0 | u128::from(host(*length))
-                })
+        ip == Ip::v4(u32::MAX) || self.addresses.iter().any(|own| is_broadcast_of(*own, ip))
     }
 
-    /// The address to send from to a group or to everybody: the first of the family.
-    fn source_for_all(&self, to: Ip) -> Option<Ip> {
-        let mut own = self.addresses.iter().map(|(a, _)| *a);
-        own.find(|a| a.is_v4() == to.is_v4())
+    /// The card that has an address.
+    fn card_of(&self, ip: Ip) -> Option<u8> {
+        let mut own = self.addresses.iter();
+        own.find(|(a, ..)| *a == ip).map(|(.., card)| *card)
     }
 
-    /// The address to send from, and the next hop.
-    pub fn route(&self, to: Ip) -> Option<(Ip, Hop)> {
+    /// The way to a group or to everybody: by the network whose broadcast address it is, by the card of the address to send
+    /// from, else by that of the first address of the family.
+    fn to_all(&self, to: Ip, by: Option<u8>, next: Ip) -> Option<Route> {
+        let own = || self.addresses.iter();
+        let of_family = |(a, ..): &&(Ip, u8, u8)| a.is_v4() == to.is_v4();
+        let (source, _, card) = own()
+            .find(|own| is_broadcast_of(**own, to))
+            .or_else(|| own().find(|own| of_family(own) && Some(own.2) == by))
+            .or_else(|| own().find(of_family))?;
+        Some(Route {
+            source: *source,
+            hop: Hop::Via(next),
+            card: by.unwrap_or(*card),
+        })
+    }
+
+    /// The way to an address from one of this machine's, or (unspecified) from whichever is best: on the network that it is in,
+    /// else by a router of the card that has the address to send from, else by the default route.
+    pub fn route(&self, to: Ip, from: Ip) -> Option<Route> {
+        let by = self.card_of(from);
         if self.is_broadcast(to) {
-            return Some((self.source_for_all(to)?, Hop::Via(Ip::v4(u32::MAX))));
+            return self.to_all(to, by, Ip::v4(u32::MAX));
         }
         if to.is_multicast() {
-            return Some((self.source_for_all(to)?, Hop::Via(to)));
+            return self.to_all(to, by, to);
         }
-        if to.is_loopback() || self.addresses.iter().any(|(a, _)| *a == to) {
-            return Some((to, Hop::Local));
+        if self.is_local(to) {
+            return Some(Route {
+                source: to,
+                hop: Hop::Local,
+                card: 0,
+            });
         }
-        let family = |ip: Ip| ip.is_v4() == to.is_v4();
-        if let Some((source, _)) = self.addresses.iter().find(|(a, n)| same_prefix(*a, to, *n)) {
-            return Some((*source, Hop::Via(to)));
+        let own = || self.addresses.iter();
+        let is_near = |(a, n, _): &&(Ip, u8, u8)| same_prefix(*a, to, *n);
+        let near = own()
+            .find(|own| is_near(own) && Some(own.2) == by)
+            .or_else(|| own().find(is_near));
+        if let Some((source, _, card)) = near {
+            return Some(Route {
+                source: *source,
+                hop: Hop::Via(to),
+                card: *card,
+            });
         }
-        let gateway = if to.is_v4() {
-            self.gateway_v4
-        } else {
-            self.gateway_v6
-        }?;
-        let source = self
-            .addresses
-            .iter()
-            .find(|(a, n)| same_prefix(*a, gateway, *n))
-            .or_else(|| self.addresses.iter().find(|(a, _)| family(*a)))?;
-        Some((source.0, Hop::Via(gateway)))
+        let routers = || {
+            let all = self.gateways.iter();
+            all.filter(|(router, _)| router.is_v4() == to.is_v4())
+        };
+        let (router, card) = routers()
+            .find(|(_, card)| Some(*card) == by)
+            .or_else(|| routers().next())?;
+        let of_card = |own: &&(Ip, u8, u8)| own.2 == *card && own.0.is_v4() == to.is_v4();
+        // An address of the link alone reaches nothing beyond it.
+        let (source, ..) = own()
+            .filter(of_card)
+            .find(|(a, n, _)| same_prefix(*a, *router, *n) && !a.is_link_local())
+            .or_else(|| own().filter(of_card).find(|(a, ..)| !a.is_link_local()))
+            .or_else(|| own().find(of_card))
+            .or_else(|| own().find(|(a, ..)| a.is_v4() == to.is_v4()))?;
+        Some(Route {
+            source: *source,
+            hop: Hop::Via(*router),
+            card: *card,
+        })
     }
 
     /// Whether a packet is for this machine, and from it only if this machine has sent it (RFC 1122, 3.2.1.3).
@@ -193,6 +244,56 @@ impl Routes {
     /// An address that this machine sends from, if `ip` is one; the unspecified address stands for any.
     pub fn accepts(&self, ip: Ip) -> bool {
         ip.is_unspecified() || self.is_local(ip)
+    }
+}
+
+/// The cards of a machine, by number, that of the default route first.
+fn in_order(cards: &[Configuration], default: usize) -> impl Iterator<Item = (u8, &Configuration)> {
+    let numbered = || (0_u8..).zip(cards);
+    let is_default = move |(n, _): &(u8, &Configuration)| usize::from(*n) == default;
+    let others = numbered().filter(move |card| !is_default(card));
+    numbered().filter(is_default).chain(others)
+}
+
+fn routes(cards: &[Configuration], default: usize) -> Routes {
+    let addresses = (0_u8..).zip(cards).flat_map(|(n, card)| {
+        let own = card.addresses.iter();
+        own.map(move |(ip, length)| (Ip::from(*ip), *length, n))
+    });
+    let gateways = in_order(cards, default)
+        .flat_map(|(n, card)| card.gateways.iter().map(move |g| (Ip::from(*g), n)));
+    Routes {
+        addresses: addresses.collect(),
+        gateways: gateways.collect(),
+    }
+}
+
+/// What the machine knows: all that its cards do.
+fn whole(cards: &[Configuration], default: usize) -> Configuration {
+    let all = || cards.iter();
+    let of_order = || in_order(cards, default).map(|(_, card)| card);
+    let mut dns_servers = Vec::new();
+    for server in of_order().flat_map(|card| &card.dns_servers) {
+        if !dns_servers.contains(server) {
+            dns_servers.push(*server);
+        }
+    }
+    let has_address = |card: &&Configuration| card.hardware_address.is_some();
+    let each = all().filter(has_address).map(|card| CardConfiguration {
+        hardware_address: card.hardware_address.unwrap_or_default(),
+        mtu: card.mtu,
+        addresses: card.addresses.clone(),
+        gateways: card.gateways.clone(),
+    });
+    Configuration {
+        addresses: all().flat_map(|card| card.addresses.clone()).collect(),
+        gateways: of_order().flat_map(|card| card.gateways.clone()).collect(),
+        dns_servers,
+        hardware_address: cards.first().and_then(|card| card.hardware_address),
+        mtu: cards.first().map_or(0, |card| card.mtu),
+        settled_v4: all().all(|card| card.settled_v4),
+        settled_v6: all().all(|card| card.settled_v6),
+        cards: each.collect(),
     }
 }
 
@@ -212,6 +313,9 @@ const MIN_MTU_V6: usize = 1280;
 /// Most groups that are heard.
 const MAX_GROUPS: usize = 30;
 
+/// Hardware addresses, and until when each is believed, by card and address.
+type Neighbours = HashMap<(u8, Ip), (Mac, u64), Secret>;
+
 pub struct Shared {
     pub cores: usize,
     pub secret: Secret,
@@ -219,9 +323,11 @@ pub struct Shared {
     /// Raised whenever routes change.
     pub version: AtomicU64,
     pub configuration: Mutex<Configuration>,
-    neighbours: Mutex<HashMap<Ip, (Mac, u64), Secret>>,
-    /// Addresses to be asked for, by the core of the slow path.
-    pub wanted: Mutex<Vec<Ip>>,
+    /// What each card knows of its own, and whose router is that of the default route.
+    cards: Mutex<(Vec<Configuration>, usize)>,
+    neighbours: Mutex<Neighbours>,
+    /// Addresses to be asked for, by the core of the slow path, and the cards that ask.
+    pub wanted: Mutex<Vec<(u8, Ip)>>,
     /// Which core has a flow. Empty on a machine with one core.
     flows: [Mutex<HashMap<FlowKey, u8, Secret>>; SHARDS],
     /// Cores that have bound a port, as bits.
@@ -243,6 +349,7 @@ impl Shared {
             routes: Mutex::default(),
             version: AtomicU64::new(1),
             configuration: Mutex::default(),
+            cards: Mutex::new((alloc::vec![Configuration::default()], 0)),
             neighbours: Mutex::new(HashMap::with_hasher(secret)),
             wanted: Mutex::default(),
             flows: core::array::from_fn(|_| Mutex::new(HashMap::with_hasher(secret))),
@@ -276,44 +383,44 @@ impl Shared {
         Arc::clone(&self.routes.lock())
     }
 
-    /// Sets addresses and routers, and tells every core.
-    pub fn configure(&self, configuration: Configuration) {
-        let gateway = |v4: bool| {
-            let mut all = configuration.gateways.iter().copied().map(Ip::from);
-            all.find(|g| g.is_v4() == v4)
-        };
-        let routes = Routes {
-            addresses: configuration
-                .addresses
-                .iter()
-                .map(|(a, n)| (Ip::from(*a), *n))
-                .collect(),
-            gateway_v4: gateway(true),
-            gateway_v6: gateway(false),
+    /// There are so many cards, and the router of one of them is that of the default route, if it has one.
+    pub fn set_cards(&self, count: usize, default: usize) {
+        *self.cards.lock() = (alloc::vec![Configuration::default(); count.max(1)], default);
+    }
+
+    /// Sets addresses and routers of a card, and tells every core.
+    pub fn configure(&self, card: u8, configuration: Configuration) {
+        let (routes, whole) = {
+            let mut cards = self.cards.lock();
+            let (all, default) = &mut *cards;
+            if let Some(known) = all.get_mut(usize::from(card)) {
+                *known = configuration;
+            }
+            (routes(all, *default), whole(all, *default))
         };
         *self.routes.lock() = Arc::new(routes);
-        *self.configuration.lock() = configuration;
+        *self.configuration.lock() = whole;
         self.version.fetch_add(1, Ordering::Release);
         self.tell_all();
     }
 
     // --- Neighbours -------------------------------------------------------------------------------------
 
-    pub fn neighbour(&self, ip: Ip, now_ns: u64) -> Option<Mac> {
+    pub fn neighbour(&self, card: u8, ip: Ip, now_ns: u64) -> Option<Mac> {
         let table = self.neighbours.lock();
-        let (mac, until) = table.get(&ip)?;
+        let (mac, until) = table.get(&(card, ip))?;
         (*until > now_ns).then_some(*mac)
     }
 
     /// Remembers where an address is. `Solicited` ones enter the table; others only refresh it.
-    pub fn learn(&self, ip: Ip, mac: Mac, now_ns: u64) {
+    pub fn learn(&self, card: u8, ip: Ip, mac: Mac, now_ns: u64) {
         if mac[0] & 1 == 1 || ip.is_unspecified() || ip.is_multicast() {
             return;
         }
         let asked = {
             let mut wanted = self.wanted.lock();
             let before = wanted.len();
-            wanted.retain(|w| *w != ip);
+            wanted.retain(|w| *w != (card, ip));
             wanted.len() != before
         };
         let mut table = self.neighbours.lock();
@@ -323,7 +430,7 @@ impl Shared {
                 return;
             }
         }
-        table.insert(ip, (mac, now_ns + NEIGHBOUR_LIFE_NS));
+        table.insert((card, ip), (mac, now_ns + NEIGHBOUR_LIFE_NS));
         drop(table);
         if asked {
             self.tell_all();
@@ -331,12 +438,12 @@ impl Shared {
     }
 
     /// Has an address asked for. True when it is new.
-    pub fn want(&self, ip: Ip) -> bool {
+    pub fn want(&self, card: u8, ip: Ip) -> bool {
         let mut wanted = self.wanted.lock();
-        if wanted.contains(&ip) || wanted.len() >= MAX_WANTED {
+        if wanted.contains(&(card, ip)) || wanted.len() >= MAX_WANTED {
             return false;
         }
-        wanted.push(ip);
+        wanted.push((card, ip));
         true
     }
 

@@ -45,6 +45,11 @@ impl Ip {
         }
     }
 
+    /// An IPv6 address that means something on its link only.
+    pub fn is_link_local(self) -> bool {
+        matches!(IpAddr::from(self), IpAddr::V6(ip) if ip.is_unicast_link_local())
+    }
+
     pub fn is_loopback(self) -> bool {
         IpAddr::from(self).is_loopback()
     }
@@ -227,6 +232,8 @@ pub struct Packet {
     pub key: FlowKey,
     /// Where the transport's payload lies in the frame; it ends in a later buffer if that has several.
     pub payload: Range<usize>,
+    /// The number of the card that it came by, for whoever has the frame to say.
+    pub card: u8,
 }
 
 impl Packet {
@@ -238,6 +245,7 @@ impl Packet {
             source: self.key.local,
             target: self.key.remote,
             loopback: self.source_mac == [0; 6],
+            card: self.card,
         }
     }
 }
@@ -321,6 +329,7 @@ impl Parsed {
                 remote_port,
             },
             payload,
+            card: 0,
         };
         match protocol {
             PROTOCOL_TCP => {
@@ -467,6 +476,8 @@ pub struct Path {
     pub target: Ip,
     /// To this machine itself: no device sees it.
     pub loopback: bool,
+    /// The number of the card that sends it.
+    pub card: u8,
 }
 
 impl Path {

@@ -330,7 +330,9 @@ fn gdb_line(image: &Image, port: u16) -> String {
 fn variable(image: &Image, name: &str) -> Option<OsString> {
     let set = |name| env::var_os(name).filter(|v| !v.is_empty());
     // Ports are forwarded only where QEMU is the network.
-    let forwards = || set("EBB_NET").is_none_or(|net| net == "user");
+    let forwards = || {
+        set("EBB_NET").is_none_or(|net| net.to_string_lossy().split(';').any(|one| one == "user"))
+    };
     set(name).or_else(|| {
         let (_, value) = image.defaults.iter().find(|(n, _)| n == name)?;
         (name != "EBB_FORWARD" || forwards()).then(|| value.into())

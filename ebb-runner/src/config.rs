@@ -3,6 +3,8 @@
 //! What must hold: a malformed value is an error that names the variable, the value and what is
 //! accepted; all errors of one run are reported together.
 
+mod conflicts;
+
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -11,6 +13,7 @@ use std::{
 
 use ebb_disk::Spec;
 
+use crate::channel::Channel;
 use crate::net::{Forward, Net};
 
 /// One line of `--help`.
@@ -47,8 +50,13 @@ pub const VARIABLES: &[Variable] = &[
     ),
     var(
         "EBB_NET",
-        "KIND",
-        "user (default) | none | tap:INTERFACE[,queues=N][,mac=MAC][,vhost]",
+        "KIND[;...]",
+        "user (default) | none | tap:INTERFACE[,queues=N][,mac=MAC][,vhost]; several network cards are separated by `;`",
+    ),
+    var(
+        "EBB_CHANNEL",
+        "NAME=unix:PATH[;...]",
+        "a channel of the image (virtio-serial) by its name: QEMU listens on the Unix socket, and one program at a time connects",
     ),
     var(
         "EBB_DISK",
@@ -171,8 +179,10 @@ pub struct Config {
     pub memory_mib: Option<u64>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// The network.
-    pub net: Net,
+    /// What each network card is connected to.
+    pub nets: Vec<Net>,
+    /// Channels to the host.
+    pub channels: Vec<Channel>,
     /// The disks.
     pub disks: Vec<Spec>,
     /// The board.
@@ -281,7 +291,12 @@ pub fn parse(
         forwards: reader
             .value("EBB_FORWARD", Forward::parse_list)
             .unwrap_or_default(),
-        net: reader.value("EBB_NET", Net::parse).unwrap_or(Net::User),
+        channels: reader
+            .value("EBB_CHANNEL", Channel::parse_list)
+            .unwrap_or_default(),
+        nets: reader
+            .value("EBB_NET", Net::parse_list)
+            .unwrap_or_else(|| vec![Net::User]),
         disks: reader
             .value("EBB_DISK", Spec::parse_list)
             .unwrap_or_default(),
@@ -310,39 +325,7 @@ pub fn parse(
         firmware: reader.value("EBB_FIRMWARE", parse_firmware),
         no_install: reader.value("EBB_NO_INSTALL", parse_flag).unwrap_or(false),
     };
-    if !config.forwards.is_empty() && config.net != Net::User {
-        reader.errors.push(
-            "EBB_FORWARD needs EBB_NET=user (the default): with a tap device the image is reached at its own address"
-                .into(),
-        );
-    }
-    if config.machine == Board::Microvm {
-        if config.firmware == Some(Firmware::SeaBios) {
-            reader.errors.push(
-                "EBB_FIRMWARE=seabios needs EBB_MACHINE=q35 or pc: a microvm has qboot".into(),
-            );
-        }
-        let devices =
-            config.disks.len() + usize::from(config.net != Net::None) + usize::from(config.rng);
-        if config.cores > MICROVM_CORES {
-            reader.errors.push(format!(
-                "EBB_MACHINE=microvm has room for {MICROVM_CORES} cores; EBB_CORES is {}",
-                config.cores
-            ));
-        }
-        if devices > MICROVM_DEVICES {
-            reader.errors.push(format!(
-                "EBB_MACHINE=microvm has room for {MICROVM_DEVICES} devices; with network (EBB_NET) and entropy (EBB_RNG) \
-                 these are {devices}"
-            ));
-        }
-        if matches!(&config.net, Net::Tap(tap) if tap.queues > 1) {
-            reader.errors.push(
-                "EBB_NET with several queues needs EBB_MACHINE=q35 or pc: a device of a microvm has one interrupt"
-                    .into(),
-            );
-        }
-    }
+    reader.errors.extend(conflicts::of(&config));
     if reader.errors.is_empty() {
         Ok(config)
     } else {
@@ -550,8 +533,8 @@ mod tests {
         let config = with(&[]).unwrap();
         assert_eq!((config.cores, config.memory_mib), (2, None));
         assert_eq!(
-            (config.net, config.console, config.quiet),
-            (Net::User, Console::Line, false)
+            (&config.nets[..], config.console, config.quiet),
+            (&[Net::User][..], Console::Line, false)
         );
         assert_eq!(parse(|_| None, 96).unwrap().cores, 8);
     }

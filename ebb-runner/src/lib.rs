@@ -21,6 +21,7 @@
 
 pub mod accel;
 pub mod backlog;
+pub mod channel;
 pub mod cmdline;
 pub mod command;
 pub mod config;

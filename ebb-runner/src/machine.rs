@@ -11,7 +11,7 @@ use ebb_disk::Spec;
 use crate::{
     config::{Accel, Board, Config, Firmware, MICROVM_DEVICES},
     image::Image,
-    net::{Net, Protocol},
+    net::{Forward, Net, Protocol, Tap},
     qemu::{Qemu, Version},
 };
 
@@ -113,7 +113,8 @@ pub fn arguments(
     // A machine that stops stays for a look at its cores; the runner then ends it.
     args.option("-action", "reboot=shutdown,shutdown=pause");
 
-    network(config, &mut args);
+    networks(config, &mut args);
+    channels(config, &mut args);
     for (number, disk) in config.disks.iter().enumerate() {
         attach(number, disk, config.machine, &mut args);
     }
@@ -169,48 +170,97 @@ pub fn firmware(config: &Config, image: &Image, qemu: &Qemu) -> Firmware {
         })
 }
 
-fn network(config: &Config, args: &mut Arguments) {
-    let mut card = virtio("net", config.machine) + ",netdev=net";
-    if config.machine != Board::Microvm {
-        card.push_str(",romfile=");
+/// The channels to the host: one console device, with a port for each.
+fn channels(config: &Config, args: &mut Arguments) {
+    if config.channels.is_empty() {
+        return;
     }
-    match &config.net {
-        Net::None => return,
-        Net::User => {
-            let mut user = String::from("user,id=net");
-            for f in &config.forwards {
-                let protocol = if f.protocol == Protocol::Tcp {
-                    "tcp"
-                } else {
-                    "udp"
-                };
-                user.push_str(&format!(
-                    ",hostfwd={protocol}:{}:{}-:{}",
-                    f.address, f.host, f.guest
-                ));
-            }
-            args.option("-netdev", &user);
-        }
-        Net::Tap(tap) => {
-            let mut host = format!(
-                "tap,id=net,ifname={},script=no,downscript=no",
-                escape(&tap.interface)
-            );
-            if tap.queues > 1 {
-                host.push_str(&format!(",queues={}", tap.queues));
-                // One vector for each queue, one for configuration changes, one for the control queue.
-                card.push_str(&format!(",mq=on,vectors={}", 2 * tap.queues + 2));
-            }
-            if tap.vhost {
-                host.push_str(",vhost=on");
-            }
-            if let Some(mac) = &tap.mac {
-                card.push_str(&format!(",mac={mac}"));
-            }
-            args.option("-netdev", &host);
-        }
+    let device = match config.machine {
+        Board::Microvm => "virtio-serial-device",
+        _ => "virtio-serial-pci,disable-legacy=on",
+    };
+    // Port 0 is for a console.
+    let ports = config.channels.len() + 1;
+    args.option("-device", &format!("{device},max_ports={ports}"));
+    for (number, channel) in config.channels.iter().enumerate() {
+        let path = escape(&channel.path.to_string_lossy());
+        args.option(
+            "-chardev",
+            &format!("socket,id=channel{number},path={path},server=on,wait=off"),
+        );
+        let port = format!(
+            "virtserialport,chardev=channel{number},name={},nr={}",
+            channel.name,
+            number + 1
+        );
+        args.option("-device", &port);
     }
-    args.option("-device", &card);
+}
+
+/// The network cards, in their order: that is how the image finds them.
+fn networks(config: &Config, args: &mut Arguments) {
+    let mut forwards = &config.forwards[..];
+    for (number, net) in config.nets.iter().enumerate() {
+        let id = match number {
+            0 => String::from("net"),
+            _ => format!("net{number}"),
+        };
+        let mut card = virtio("net", config.machine) + ",netdev=" + &id;
+        if config.machine != Board::Microvm {
+            card.push_str(",romfile=");
+        }
+        match net {
+            Net::User => {
+                // Ports are forwarded from the first.
+                args.option("-netdev", &user(&id, number, forwards));
+                forwards = &[];
+            }
+            Net::Tap(tap) => args.option("-netdev", &tap_device(&id, tap, &mut card)),
+        }
+        args.option("-device", &card);
+    }
+}
+
+fn user(id: &str, number: usize, forwards: &[Forward]) -> String {
+    let mut user = format!("user,id={id}");
+    if number > 0 {
+        // Each has a network of its own, as if they were one beside the other; the first has QEMU's.
+        user.push_str(&format!(
+            ",net=10.0.{}.0/24,ipv6-prefix=fec0:0:0:{number:x}::",
+            2 + number
+        ));
+    }
+    for f in forwards {
+        let protocol = if f.protocol == Protocol::Tcp {
+            "tcp"
+        } else {
+            "udp"
+        };
+        user.push_str(&format!(
+            ",hostfwd={protocol}:{}:{}-:{}",
+            f.address, f.host, f.guest
+        ));
+    }
+    user
+}
+
+fn tap_device(id: &str, tap: &Tap, card: &mut String) -> String {
+    let mut host = format!(
+        "tap,id={id},ifname={},script=no,downscript=no",
+        escape(&tap.interface)
+    );
+    if tap.queues > 1 {
+        host.push_str(&format!(",queues={}", tap.queues));
+        // One vector for each queue, one for configuration changes, one for the control queue.
+        card.push_str(&format!(",mq=on,vectors={}", 2 * tap.queues + 2));
+    }
+    if tap.vhost {
+        host.push_str(",vhost=on");
+    }
+    if let Some(mac) = &tap.mac {
+        card.push_str(&format!(",mac={mac}"));
+    }
+    host
 }
 
 /// A virtio disk. What fails is told to the image, which QEMU would otherwise stop.
@@ -384,6 +434,34 @@ mod tests {
             "{tap}"
         );
         assert!(!line(&[("EBB_NET", "none")], &qemu(), Accel::Tcg).contains("net,"));
+        let both = line(
+            &[("EBB_NET", "user;tap:t0;user"), ("EBB_FORWARD", "8080:80")],
+            &qemu(),
+            Accel::Tcg,
+        );
+        for part in [
+            "user,id=net,hostfwd=tcp:127.0.0.1:8080-:80",
+            "tap,id=net1,ifname=t0,",
+            "user,id=net2,net=10.0.4.0/24,ipv6-prefix=fec0:0:0:2::",
+            ",netdev=net1,",
+            ",netdev=net2,",
+        ] {
+            assert!(both.contains(part), "{part}: {both}");
+        }
+    }
+
+    #[test]
+    fn channels_are_ports_of_one_device() {
+        let both = [("EBB_CHANNEL", "log=unix:/tmp/a,b;work=unix:c")];
+        let line = line(&both, &qemu(), Accel::Tcg);
+        for part in [
+            "virtio-serial-pci,disable-legacy=on,max_ports=3",
+            "socket,id=channel0,path=/tmp/a,,b,server=on,wait=off",
+            "virtserialport,chardev=channel0,name=log,nr=1",
+            "virtserialport,chardev=channel1,name=work,nr=2",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::{
 
 use crate::failure::Failure;
 
-/// What the virtual network card is connected to.
+/// Networks that an image may have.
+const MOST: usize = 8;
+
+/// What a virtual network card is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Net {
     /// QEMU's user networking: the image reaches out, forwarded ports reach in.
     User,
-    /// No network card.
-    None,
     /// A tap device that exists.
     Tap(Tap),
 }
@@ -32,17 +33,28 @@ pub struct Tap {
 }
 
 impl Net {
-    /// Parses a value of `EBB_NET`.
+    /// Parses a value of `EBB_NET`: what each card is connected to.
     ///
     /// # Errors
     /// What is accepted.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        if text == "none" {
+            return Ok(Vec::new());
+        }
+        let all: Vec<Self> = text.split(';').map(Self::parse).collect::<Result<_, _>>()?;
+        if all.len() > MOST {
+            return Err(format!("at most {MOST} networks"));
+        }
+        Ok(all)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
         let wanted = || {
-            "user, none, or tap:INTERFACE[,queues=1..64][,mac=52:54:00:x:y:z][,vhost]".to_string()
+            "none, or user or tap:INTERFACE[,queues=1..64][,mac=52:54:00:x:y:z][,vhost], ; between several"
+                .to_string()
         };
         let rest = match text {
             "user" => return Ok(Self::User),
-            "none" => return Ok(Self::None),
             _ => text.strip_prefix("tap:").ok_or_else(wanted)?,
         };
         let mut words = rest.split(',');
@@ -341,9 +353,12 @@ mod tests {
         ] {
             assert!(Net::parse(text).is_err(), "{text}");
         }
-        assert_eq!(
-            (Net::parse("user"), Net::parse("none")),
-            (Ok(Net::User), Ok(Net::None))
-        );
+        for text in ["", "user;", "user;none", ";", &["user"; 9].join(";")] {
+            assert!(Net::parse_list(text).is_err(), "{text}");
+        }
+        assert_eq!(Net::parse_list("none"), Ok(Vec::new()));
+        assert_eq!(Net::parse_list("user;user"), Ok(vec![Net::User; 2]));
+        let mixed = Net::parse_list("tap:t0,queues=2;user").unwrap();
+        assert!(matches!(&mixed[..], [Net::Tap(tap), Net::User] if tap.queues == 2));
     }
 }

@@ -38,6 +38,7 @@ extern crate alloc;
 // The macros name everything through `::ebb`, here as in a user's crate.
 extern crate self as ebb;
 
+pub mod channel;
 mod event;
 mod machine;
 mod model;

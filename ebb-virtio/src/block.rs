@@ -169,7 +169,7 @@ impl<H: Hal, T: Transport> Driver<H, T> {
                 return Err("its blocks are larger than 4,096 bytes");
             }
         }
-        let queue = Guarded::new(&mut transport)
+        let queue = Guarded::new(&mut transport, 0)
             .map_err(|_| "its queue is missing or has fewer than 128 descriptors")?;
         Ok(Self {
             state: Mutex::new(State {

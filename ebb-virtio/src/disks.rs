@@ -15,7 +15,7 @@ use virtio_drivers::transport::DeviceType;
 use crate::{
     block::{Disk, Driver, Fault, LIMIT_NS},
     bus::{Place, Transport, find},
-    transport::{Machine, OneQueue},
+    transport::{Machine, Queues},
 };
 
 /// virtio's number for disks.
@@ -62,8 +62,8 @@ fn set_up(at: Place) -> Result<Arc<dyn BlockDevice>, Fault> {
     if !registers.bind(0, interrupt, argument) {
         return Err("there is no interrupt left for it");
     }
-    let driver = Driver::<Machine, _>::new(OneQueue::new(registers, DeviceType::Block), now_ns)?;
-    if !driver.with_transport(OneQueue::has_queue) {
+    let driver = Driver::<Machine, _>::new(Queues::new(registers, DeviceType::Block), now_ns)?;
+    if !driver.with_transport(Queues::has_queues) {
         return Err("it does not take its queue");
     }
     let driver = Arc::new(driver);

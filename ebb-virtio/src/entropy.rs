@@ -16,7 +16,7 @@ use virtio_drivers::{
 use crate::{
     bus,
     queue::{Broken, Guarded, Lent, Span},
-    transport::{Machine, OneQueue},
+    transport::{Machine, Queues},
 };
 
 /// virtio's number for entropy devices.
@@ -60,7 +60,7 @@ impl<H: Hal, T: Transport> Device<H, T> {
         if !transport.get_status().contains(S::FEATURES_OK) {
             return None;
         }
-        let queue = Guarded::new(&mut transport).ok()?;
+        let queue = Guarded::new(&mut transport, 0).ok()?;
         transport.set_status(ready | S::DRIVER_OK);
         let mut this = Self {
             transport,
@@ -115,7 +115,7 @@ impl<H: Hal, T: Transport> Device<H, T> {
 
 enum State {
     Unasked,
-    Asked(Device<Machine, OneQueue>),
+    Asked(Box<Device<Machine, Queues>>),
     Known(Seed),
     /// There is no device, or none that answers.
     None,
@@ -131,12 +131,12 @@ pub fn seed(wait_ns: u64) -> Option<Seed> {
         let device = bus::find(ENTROPY).find_map(|at| {
             let registers = bus::Transport::new(at).ok()?;
             registers.no_config_vector();
-            Device::new(OneQueue::without_interrupt(
+            Device::new(Queues::without_interrupt(
                 registers,
                 DeviceType::EntropySource,
             ))
         });
-        *state = device.map_or(State::None, State::Asked);
+        *state = device.map_or(State::None, |device| State::Asked(Box::new(device)));
     }
     let clock = EbbRef::<dyn Clock>::get();
     let begun_ns = clock.now_ns();

@@ -12,6 +12,8 @@
 //! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
 //! | `block.rs` | the driver of disks |
 //! | `entropy.rs` | a seed from the entropy device |
+//! | `console.rs` | the driver of channels to the host: the ports of a console device |
+//! | `channels.rs` | what binds [`ebb::channel::Channels`] to it |
 //! | `disks.rs` | what binds [`ebb_block::Disks`] to it |
 
 extern crate alloc;
@@ -20,6 +22,8 @@ extern crate ebb_runtime as ebb;
 
 mod block;
 pub mod bus;
+mod channels;
+mod console;
 mod disks;
 pub mod entropy;
 mod memory;

@@ -46,8 +46,9 @@ pub struct Lent {
 // SAFETY: addresses of memory that the holder of the chain owns.
 unsafe impl Send for Lent {}
 
-/// Queue 0 of a device; what is lent is told apart by `Tag`s.
+/// A queue of a device; what is lent is told apart by `Tag`s.
 pub struct Guarded<H: Hal, Tag, const SIZE: usize> {
+    number: u16,
     queue: Box<VirtQueue<H, SIZE>>,
     lent: Vec<Option<(Lent, Tag)>>,
     broken: bool,
@@ -57,10 +58,11 @@ pub struct Guarded<H: Hal, Tag, const SIZE: usize> {
 const CHAIN: usize = 4;
 
 impl<H: Hal, Tag, const SIZE: usize> Guarded<H, Tag, SIZE> {
-    /// Makes the queue of a device that was just reset and has taken its features, without event index or indirect descriptors.
-    pub fn new(transport: &mut impl Transport) -> Result<Self, virtio_drivers::Error> {
+    /// Makes a queue of a device that was just reset and has taken its features, without event index or indirect descriptors.
+    pub fn new(transport: &mut impl Transport, number: u16) -> Result<Self, virtio_drivers::Error> {
         Ok(Self {
-            queue: Box::new(VirtQueue::new(transport, 0, false, false)?),
+            number,
+            queue: Box::new(VirtQueue::new(transport, number, false, false)?),
             lent: (0..SIZE).map(|_| None).collect(),
             broken: false,
         })
@@ -107,7 +109,7 @@ impl<H: Hal, Tag, const SIZE: usize> Guarded<H, Tag, SIZE> {
         // The device sees the index before its wish is read.
         fence(Ordering::SeqCst);
         if self.queue.should_notify() {
-            transport.notify(0);
+            transport.notify(self.number);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The registers of a device ([`bus`](crate::bus)) as virtio-drivers' queue wants them, and memory for it.
 
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 use core::ptr::NonNull;
 
 use virtio_drivers::{
@@ -15,17 +15,20 @@ use crate::{
     registers::Doorbell,
 };
 
-/// A device with one queue.
-pub struct OneQueue {
+/// A device's registers; its queues share an interrupt.
+pub struct Queues {
     registers: bus::Transport,
     kind: DeviceType,
-    /// Of the queue's interrupt.
+    /// Of the queues' interrupt.
     vector: Option<u16>,
-    doorbell: Option<Doorbell>,
+    /// By queue.
+    doorbells: Vec<Option<Doorbell>>,
+    /// The device has taken each queue that it was given.
+    has_queues: bool,
 }
 
-impl OneQueue {
-    /// The queue's interrupt is vector 0.
+impl Queues {
+    /// The queues' interrupt is vector 0.
     pub fn new(registers: bus::Transport, kind: DeviceType) -> Self {
         Self {
             vector: Some(0),
@@ -39,12 +42,13 @@ impl OneQueue {
             registers,
             kind,
             vector: None,
-            doorbell: None,
+            doorbells: Vec::new(),
+            has_queues: true,
         }
     }
 }
 
-impl Transport for OneQueue {
+impl Transport for Queues {
     fn device_type(&self) -> DeviceType {
         self.kind
     }
@@ -62,7 +66,7 @@ impl Transport for OneQueue {
     }
 
     fn notify(&mut self, queue: u16) {
-        if let Some(doorbell) = self.doorbell {
+        if let Some(Some(doorbell)) = self.doorbells.get(usize::from(queue)) {
             doorbell.ring(queue);
         }
     }
@@ -94,14 +98,18 @@ impl Transport for OneQueue {
             driver,
             device,
         };
-        // Without a doorbell the driver refuses the device, see `has_queue`.
-        self.doorbell = self.registers.doorbell(queue).ok();
+        // Without a doorbell the driver refuses the device, see `has_queues`.
+        let doorbell = self.registers.doorbell(queue).ok();
         let enabled = self
             .registers
             .enable_queue(queue, size as u16, &addresses, self.vector);
-        if enabled.is_err() {
-            self.doorbell = None;
+        let doorbell = doorbell.filter(|_| enabled.is_ok());
+        self.has_queues &= doorbell.is_some();
+        let place = usize::from(queue);
+        if self.doorbells.len() <= place {
+            self.doorbells.resize_with(place + 1, || None);
         }
+        self.doorbells[place] = doorbell;
     }
 
     fn queue_unset(&mut self, _: u16) {}
@@ -134,10 +142,10 @@ impl Transport for OneQueue {
     }
 }
 
-impl OneQueue {
-    /// Whether the device has taken its queue.
-    pub fn has_queue(&self) -> bool {
-        self.doorbell.is_some()
+impl Queues {
+    /// Whether the device has taken its queues.
+    pub fn has_queues(&self) -> bool {
+        self.has_queues && !self.doorbells.is_empty()
     }
 }
 

@@ -7,13 +7,16 @@
 extern crate alloc;
 
 use alloc::{string::String, vec, vec::Vec};
-use core::fmt::Write;
+use core::{
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+};
 
 use ebb::{
     EbbRef, ebb,
     net::{
         http::{self, Request, Response},
-        tcp::{self, TcpStream},
+        tcp::{self, TcpListener, TcpStream},
         udp::UdpSocket,
     },
     println, spawn,
@@ -41,6 +44,15 @@ async fn main() -> ebb::net::Result<()> {
             let _ = datagrams.send_to(&buffer[..n], peer).await;
         }
     });
+    // With an address as argument: an echo on port 8 of it alone.
+    if let Some(address) = ebb::args().first().and_then(|a| a.parse::<IpAddr>().ok()) {
+        let only = TcpListener::bind(SocketAddr::new(address, 8))?;
+        spawn(async move {
+            while let Ok((stream, _)) = only.accept().await {
+                spawn(echo(stream));
+            }
+        });
+    }
     let _memcached = memcached.listen(11211).await?;
     let http = http::listen(80, http::Limits::default(), answer).await?;
     println!("serving");

@@ -24,6 +24,16 @@ fn build(name: &str) -> PathBuf {
 }
 
 fn in_the_image(name: &str, program: &Path, arguments: &[&str]) -> Output {
+    in_an_image_with(&[], name, program, arguments)
+}
+
+/// With further settings of the runner.
+fn in_an_image_with(
+    settings: &[(&str, &str)],
+    name: &str,
+    program: &Path,
+    arguments: &[&str],
+) -> Output {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (manifest, archive) = (
         out.join(format!("linux-{name}.manifest")),
@@ -46,6 +56,7 @@ fn in_the_image(name: &str, program: &Path, arguments: &[&str]) -> Output {
         .env("EBB_MEMORY", "512M")
         .env("EBB_TIMEOUT", "120")
         .env("EBB_QUIET", "1")
+        .envs(settings.iter().copied())
         .output()
         .expect("the runner starts")
 }
@@ -233,6 +244,40 @@ fn the_network_is_there_for_the_first_call_that_needs_it() {
         let output = in_the_image("outside", &program, &[what, &port]);
         assert_eq!(lines(&output), right, "{what}");
     }
+}
+
+#[test]
+fn a_program_sees_each_card_with_its_address_and_its_routes() {
+    needs!("qemu-system-x86_64");
+    let (port, program) = (echo().to_string(), build("outside"));
+    let says = |options: &str| {
+        let settings = [("EBB_NET", "user;user"), ("EBB_OPTIONS", options)];
+        lines(&in_an_image_with(
+            &settings,
+            "outside",
+            &program,
+            &["cards", &port],
+        ))
+    };
+    let common = [
+        "getifaddrs: eth0 10.0.2.15 eth1 10.0.3.15",
+        "SIOCGIFCONF: lo 127.0.0.1 eth0 10.0.2.15 eth1 10.0.3.15",
+        "/proc/net/dev: lo eth0 eth1",
+        "to 10.0.2.2 from 10.0.2.15: 5",
+        "to 10.0.3.2 from 10.0.3.15: 5",
+        "kept to eth1, to 10.0.2.2 from 10.0.3.15",
+        "bound to 10.0.3.15: own 0, other ECONNREFUSED",
+    ];
+    let with = |metrics: [u32; 2]| {
+        let mut all: Vec<String> = common.map(String::from).to_vec();
+        let [a, b] = metrics;
+        all.insert(3, format!("/proc/net/route: eth0 10.0.2.2 {a}, eth1 10.0.3.2 {b}, eth0 10.0.2.0, eth1 10.0.3.0"));
+        all.insert(4, format!("netlink: 2 10.0.2.2 {a}, 3 10.0.3.2 {b}"));
+        all
+    };
+    assert_eq!(says(""), with([0, 100]));
+    assert_eq!(says("router=1"), with([100, 0]));
+    assert_eq!(says("ip=dhcp;10.0.3.15/24,10.0.3.2"), with([0, 100]));
 }
 
 /// Accepts connections on the host's loopback interface and reads nothing of each for six seconds.

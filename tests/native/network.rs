@@ -528,3 +528,92 @@ fn curl_wrk_and_the_tools_of_libmemcached_get_what_they_ask_for() {
         drop(image);
     });
 }
+
+/// Frames that the image has sent by a tap interface.
+fn received_by(tap: &str) -> u64 {
+    let path = format!("/sys/class/net/{tap}/statistics/rx_packets");
+    // That of the thread's namespace, whatever is mounted.
+    let said = std::process::Command::new("ip")
+        .args(["-s", "-o", "link", "show", tap])
+        .output()
+        .expect("ip");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let numbers = said.split("RX:").nth(1).expect(&path).split('\\').nth(1);
+    let mut numbers = numbers.expect(&path).split_whitespace();
+    numbers.nth(1).and_then(|n| n.parse().ok()).expect(&path)
+}
+
+#[test]
+fn an_image_answers_by_the_card_that_was_asked_and_listens_where_it_is_told() {
+    lan(|| {
+        for cores in [1, 2] {
+            two_cards(cores);
+        }
+    });
+}
+
+fn two_cards(cores: usize) {
+    let machine = Machine::on_two_taps(cores);
+    let second = |port: u16| SocketAddr::from(([10, 0, 3, 15], port));
+    machine.says("card 1: network address 10.0.3.15/24");
+    for address in [v4(7), second(7)] {
+        echo(address, 1, 200_000);
+        // Connected: what comes from another address is not heard.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+        let limit = Some(Duration::from_secs(20));
+        socket.set_read_timeout(limit).expect("above zero");
+        socket.connect(address).expect("a way");
+        socket.send(b"by which?").expect("it is sent");
+        let mut buffer = [0; 64];
+        assert_eq!(socket.recv(&mut buffer).expect("an answer"), 9);
+    }
+    // One address alone is listened on.
+    echo(second(8), 2, 1000);
+    let refused = std::net::TcpStream::connect_timeout(&v4(8), Duration::from_secs(20));
+    assert_eq!(
+        refused.expect_err("nobody is there").kind(),
+        io::ErrorKind::ConnectionRefused
+    );
+    // From beyond both networks, where the default route would lead out of the other card.
+    let before = received_by("tap0");
+    let mut stream = connect_from([192, 0, 2, 1], second(7));
+    for _ in 0..200 {
+        stream.write_all(b"there and back").expect("connected");
+        stream.read_exact(&mut [0; 14]).expect("an answer");
+    }
+    let by_other = received_by("tap0") - before;
+    assert!(by_other < 100, "{by_other} frames left by the other card");
+    drop(machine);
+    lan::remove_taps(&["tap0", "tap1"]);
+}
+
+/// Connects from one of the host's addresses.
+fn connect_from(from: [u8; 4], to: SocketAddr) -> std::net::TcpStream {
+    let SocketAddr::V4(to) = to else {
+        panic!("IPv4 only")
+    };
+    let address = |ip: [u8; 4], port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(ip),
+        },
+        sin_zero: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_in>() as u32;
+    // SAFETY: a new descriptor, which the stream owns; addresses of the length that is said.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        assert!(socket >= 0);
+        let stream = <std::net::TcpStream as std::os::fd::FromRawFd>::from_raw_fd(socket);
+        let here = address(from, 0);
+        let bound = libc::bind(socket, (&raw const here).cast(), length);
+        assert_eq!(bound, 0, "{}", io::Error::last_os_error());
+        let there = address(to.ip().octets(), to.port());
+        let connected = libc::connect(socket, (&raw const there).cast(), length);
+        assert_eq!(connected, 0, "{}", io::Error::last_os_error());
+        let limit = Some(Duration::from_secs(30));
+        stream.set_read_timeout(limit).expect("above zero");
+        stream
+    }
+}

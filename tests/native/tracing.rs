@@ -27,12 +27,16 @@ impl Trace {
                 continue;
             }
             let ts = event["ts"].as_f64().unwrap();
+            if phase == "b" {
+                // May have been recorded after the fact.
+                continue;
+            }
             let before = last.insert(core, ts).unwrap_or(0.0);
             assert!(before <= ts, "core {core} goes back from {before} to {ts}");
             match phase {
                 "B" => open.entry(core).or_default().push(event),
                 "E" => assert!(open.entry(core).or_default().pop().is_some(), "{event}"),
-                "i" | "b" | "e" => {}
+                "i" | "e" => {}
                 other => panic!("{other}"),
             }
         }
@@ -82,9 +86,87 @@ impl Trace {
     }
 }
 
+/// What `images/traced.rs` says through the crate `tracing` is there.
+#[track_caller]
+fn is_traced(trace: &Trace, said: &str) {
+    assert_eq!(trace.overwritten, 0);
+    for (phase, name, count) in [
+        // Three tasks on each of two cores, entered for three polls and when they are dropped; one flight each.
+        ("B", "request", 24),
+        ("b", "request", 6),
+        ("e", "request", 6),
+        ("B", "parse", 12),
+        ("b", "parse", 0),
+        ("i", "parsing", 12),
+        // What was recorded later, under the span's name.
+        ("i", "request", 6),
+        ("i", "answered", 6),
+        ("b", "journey", 1),
+        ("e", "journey", 1),
+        ("B", "first", 1),
+        ("B", "second", 1),
+        ("i", "low on", 1),
+        ("i", "unseen", 0),
+        ("B", "unseen", 0),
+    ] {
+        assert_eq!(trace.count(phase, name), count, "{phase} {name}");
+    }
+    let all = |phase: &str, name: &str| -> Vec<&Value> {
+        let is = |e: &&Value| e["ph"] == phase && e["name"] == name;
+        trace.events.iter().filter(is).collect()
+    };
+    let answered = all("i", "answered")[0];
+    let args = &answered["args"];
+    assert_eq!(answered["cat"], "image_traced");
+    assert_eq!(args["who"], "Zoë \"Z\"");
+    assert_eq!((&args["ok"], &args["ratio"]), (&true.into(), &0.5.into()));
+    assert_eq!(args["offset"], -1);
+    assert!(args["line"].as_u64().unwrap() > 10);
+    // The flight knows what was given and begins before its core's second slice; the later value came too late for it.
+    let request = all("b", "request")[0];
+    assert_eq!(
+        (&request["args"]["id"], request["args"].get("status")),
+        (&0.into(), None)
+    );
+    assert_eq!(all("i", "request")[0]["args"]["status"], 200);
+    // Entered on one core and polled on the other.
+    let at = |e: &Value| (e["tid"].as_u64().unwrap(), e["ts"].as_f64().unwrap());
+    let (journeys, flight) = (all("B", "journey"), all("b", "journey")[0]);
+    let cores: Vec<u64> = journeys.iter().map(|e| at(e).0).collect();
+    assert!(cores.contains(&0) && cores.contains(&1), "{cores:?}");
+    let left = journeys.iter().find(|e| at(e).0 == 0).unwrap();
+    assert!(at(flight).1 <= at(left).1, "{flight} {left}");
+    assert_eq!(left["args"]["from"], 0);
+    assert_eq!(
+        (at(all("i", "leaving")[0]).0, at(all("i", "arrived")[0]).0),
+        (0, 1)
+    );
+    let long = all("i", "too much")[0]["args"]["long"].as_str().unwrap();
+    assert!(long.ends_with('…') && long.len() < 250, "{}", long.len());
+
+    assert!(
+        said.contains("WARN image_traced: low on  [31m memory free_bytes=17 name=\"a\\nb\""),
+        "{said}"
+    );
+    let line = said
+        .lines()
+        .find(|l| l.contains("ERROR image_traced: too much"))
+        .unwrap();
+    assert!(line.ends_with('…') && line.len() < 1100, "{}", line.len());
+    assert!(said.contains("WARN image_traced: still said"), "{said}");
+    assert!(
+        !said.contains("INFO") && said.contains("traced\n"),
+        "{said}"
+    );
+}
+
 fn boot(file: &Path, arguments: &[&str], options: &str) -> (Option<i32>, String) {
+    boot_one("image-tracing", file, arguments, options)
+}
+
+fn boot_one(image: &str, file: &Path, arguments: &[&str], options: &str) -> (Option<i32>, String) {
     let output = Command::new(RUNNER)
-        .arg(cargo::program("image-tracing"))
+        .arg(cargo::program(image))
         .args(arguments)
         .envs([
             ("EBB_CORES", "2"),
@@ -159,4 +241,49 @@ fn the_webserver_shows_its_time_line_on_a_page() {
         let trace = Trace::of(&text);
         assert!(trace.count("B", "sleep") > 0 && trace.count("i", "interrupt") > 0);
     }
+}
+
+#[test]
+fn what_an_image_says_through_the_crate_tracing_is_on_its_time_line() {
+    needs!("qemu-system-x86_64");
+    let file = scratch("trace-traced.json");
+    let (status, said) = boot_one("image-traced", &file, &[], "");
+    assert_eq!(status, Some(0), "{said}");
+    is_traced(&Trace::of(&fs::read_to_string(&file).unwrap()), &said);
+}
+
+#[test]
+fn what_a_process_says_through_the_crate_tracing_is_on_its_time_line() {
+    needs!();
+    let file = scratch("trace-traced-process.json");
+    let output = Command::new(cargo::hosted_program("image-traced"))
+        .envs([("EBB_CORES", "2")])
+        .env("EBB_TRACE", &file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = said + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    is_traced(&Trace::of(&fs::read_to_string(&file).unwrap()), &said);
+}
+
+#[test]
+fn the_option_log_says_which_events_are_lines() {
+    needs!();
+    let run = |level: &str| {
+        let output = Command::new(cargo::hosted_program("image-traced"))
+            .envs([("EBB_CORES", "2"), ("EBB_OPTIONS", &format!("log={level}"))])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = run("debug");
+    assert!(said.contains("DEBUG image_traced: parsing id=2"), "{said}");
+    assert!(said.contains("INFO image_traced: unseen"), "{said}");
+    let said = run("error");
+    assert!(said.contains("ERROR") && !said.contains("WARN"), "{said}");
+    assert!(!run("off").contains("ERROR"));
+    assert!(run("loud").contains("it takes off, error, warn"));
 }

@@ -72,6 +72,14 @@ fn configure_tap() {
     ip(&["link", "set", "tap0", "up"]);
 }
 
+/// Takes tap interfaces away, for a next machine.
+pub fn remove_taps(names: &[&str]) {
+    for name in names {
+        ip(&["link", "del", name]);
+    }
+    ip(&["addr", "del", "192.0.2.1/32", "dev", "lo"]);
+}
+
 /// A port of the image's link-local address on `tap0`.
 pub fn v6(port: u16) -> SocketAddr {
     let name = c"tap0";
@@ -114,6 +122,37 @@ impl Machine {
         let network = [("EBB_NET", &*net), ("EBB_OPTIONS", "ip=10.0.2.15/24")];
         let machine = Self {
             image: boot(cores, &[&network, settings].concat()),
+            relay: None,
+        };
+        machine.is_up();
+        machine
+    }
+
+    /// Boots the test image on two tap interfaces, the second with the network 10.0.3.0/24; the image listens on port 8 of its
+    /// address there only.
+    pub fn on_two_taps(cores: usize) -> Self {
+        for tap in ["tap0", "tap1"] {
+            ip(&["tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr"]);
+        }
+        configure_tap();
+        ip(&["addr", "add", "10.0.3.2/24", "dev", "tap1"]);
+        ip(&["link", "set", "tap1", "up"]);
+        // Somebody further away, whom either router leads to.
+        ip(&["addr", "add", "192.0.2.1/32", "dev", "lo"]);
+        let settings = [
+            ("EBB_NET", "tap:tap0;tap:tap1"),
+            (
+                "EBB_OPTIONS",
+                "ip=10.0.2.15/24,10.0.2.2;10.0.3.15/24,10.0.3.2",
+            ),
+        ];
+        let mut runner = runner(&cargo::program("image-network"), "512M", 180);
+        runner
+            .arg("10.0.3.15")
+            .env("EBB_CORES", cores.to_string())
+            .envs(settings);
+        let machine = Self {
+            image: Image::start(&mut runner),
             relay: None,
         };
         machine.is_up();

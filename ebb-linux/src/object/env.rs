@@ -408,6 +408,19 @@ pub struct KeepAlive {
     pub count: u8,
 }
 
+/// A network card, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkCard {
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The longest IP packet that it sends.
+    pub mtu: u32,
+    /// Its addresses, with the bits of each that name its network.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Its routers.
+    pub gateways: Vec<IpAddr>,
+}
+
 /// The seam to the network beyond the UC: what a socket asks of a TCP/IP stack. Loopback never comes here.
 ///
 /// Sockets of the stack are numbers here, because objects are plain data and a stack's sockets are not. The guest's socket
@@ -423,13 +436,27 @@ pub trait Network {
         let whole = |ip: IpAddr| (ip, if ip.is_ipv4() { 32 } else { 128 });
         self.addresses().into_iter().map(whole).collect()
     }
-    /// Default routers.
+    /// Routers, that of the default route first.
     fn gateways(&self) -> Vec<IpAddr> {
         Vec::new()
     }
     /// The interface's hardware address and the longest IP packet that it sends.
     fn link(&self) -> ([u8; 6], u32) {
         ([0; 6], 1500)
+    }
+    /// The cards, each with what is its own.
+    fn cards(&self) -> Vec<NetworkCard> {
+        let (mac, mtu) = self.link();
+        let (addresses, gateways) = (self.prefixes(), self.gateways());
+        if mac == [0; 6] && addresses.is_empty() {
+            return Vec::new();
+        }
+        alloc::vec![NetworkCard {
+            mac,
+            mtu,
+            addresses,
+            gateways,
+        }]
     }
     /// The longest IP packet that reaches `to` as far as is known.
     fn path_mtu(&self, to: IpAddr) -> u32 {

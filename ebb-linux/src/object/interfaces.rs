@@ -17,8 +17,10 @@ const ARPHRD_LOOPBACK: u16 = 772;
 
 /// The number of the loopback interface.
 pub const LO: u32 = 1;
-/// The number of the one that leads out.
-pub const ETH0: u32 = 2;
+/// The names of those that lead out, whose numbers follow; one for each card.
+const CARDS: [&str; 8] = [
+    "eth0", "eth1", "eth2", "eth3", "eth4", "eth5", "eth6", "eth7",
+];
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Its addresses, with the bits that name its network.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Its routers, and what Linux calls the metric: the default route has the lowest.
+    pub gateways: Vec<(IpAddr, u32)>,
 }
 
 impl Interface {
@@ -84,21 +88,27 @@ pub fn all(env: &dyn Env) -> Vec<Interface> {
             (Ipv4Addr::LOCALHOST.into(), 8),
             (Ipv6Addr::LOCALHOST.into(), 128),
         ],
+        gateways: Vec::new(),
     }];
-    if let Some(network) = env.network() {
-        let (mac, mtu) = network.link();
-        let addresses = network.prefixes();
-        if mac != [0; 6] || !addresses.is_empty() {
-            all.push(Interface {
-                index: ETH0,
-                name: "eth0",
-                kind: ARPHRD_ETHER,
-                flags: UP | BROADCAST | RUNNING | MULTICAST,
-                mtu,
-                mac,
-                addresses,
-            });
-        }
+    let Some(network) = env.network() else {
+        return all;
+    };
+    let order = network.gateways();
+    for ((name, index), card) in CARDS.iter().zip(LO + 1..).zip(network.cards()) {
+        let metric = |router: &IpAddr| {
+            let mut of_family = order.iter().filter(|o| o.is_ipv4() == router.is_ipv4());
+            100 * of_family.position(|o| o == router).unwrap_or(0) as u32
+        };
+        all.push(Interface {
+            index,
+            name,
+            kind: ARPHRD_ETHER,
+            flags: UP | BROADCAST | RUNNING | MULTICAST,
+            mtu: card.mtu,
+            mac: card.mac,
+            addresses: card.addresses,
+            gateways: card.gateways.iter().map(|g| (*g, metric(g))).collect(),
+        });
     }
     all
 }

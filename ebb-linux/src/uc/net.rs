@@ -7,7 +7,7 @@
 use super::Uc;
 use super::env::World;
 use crate::abi::errno::{Errno, Result};
-use crate::object::env::{Carried, KeepAlive, NetSocket, Network, Report};
+use crate::object::env::{Carried, KeepAlive, NetSocket, Network, NetworkCard, Report};
 use crate::object::tcp_info::TcpInfo;
 use crate::object::wait::Events;
 use alloc::rc::Weak;
@@ -217,6 +217,29 @@ impl Network for World<'_> {
         let known = configuration();
         let mtu = if known.mtu == 0 { 1500 } else { known.mtu };
         (known.hardware_address.unwrap_or_default(), mtu as u32)
+    }
+
+    fn cards(&self) -> Vec<NetworkCard> {
+        let known = configuration();
+        if known.cards.is_empty() {
+            // One, of all addresses.
+            let (mac, mtu) = self.link();
+            let is_there = mac != [0; 6] || !known.addresses.is_empty();
+            let one = is_there.then_some(NetworkCard {
+                mac,
+                mtu,
+                addresses: known.addresses,
+                gateways: known.gateways,
+            });
+            return one.into_iter().collect();
+        }
+        let card = |card: ebb_net::CardConfiguration| NetworkCard {
+            mac: card.hardware_address,
+            mtu: card.mtu as u32,
+            addresses: card.addresses,
+            gateways: card.gateways,
+        };
+        known.cards.into_iter().map(card).collect()
     }
 
     fn path_mtu(&self, to: IpAddr) -> u32 {

@@ -78,7 +78,7 @@ pub trait SegmentSink {
         mss: usize,
     ) -> bool;
     /// The longest payload that [`send`](Self::send) takes at once.
-    fn longest(&self, mss: usize) -> usize;
+    fn longest(&self, path: &Path, mss: usize) -> usize;
 }
 
 pub struct Connection {

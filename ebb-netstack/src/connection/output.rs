@@ -92,7 +92,7 @@ impl Connection {
             self.congestion.force = false;
         }
         self.congestion.force = false;
-        let longest = sink.longest(self.congestion.mss as usize) as u32;
+        let longest = sink.longest(&self.path, self.congestion.mss as usize) as u32;
         while let Some(len) = self.next_length(longest) {
             if !self.send_range(now_ns, self.send.nxt, len, sink) {
                 return false;

@@ -203,7 +203,7 @@ impl Inner {
             for core in (0..cx.shared.cores).filter(|c| *c != cx.core && cores >> c & 1 == 1) {
                 self.stats.steered += 1;
                 let mut copy = Frame::new(frame.flatten().into_boxed_slice(), true);
-                copy.local = frame.local;
+                (copy.local, copy.card) = (frame.local, frame.card);
                 if !cx.shared.tell(core, Message::Frame(copy)) {
                     self.stats.dropped += 1;
                 }
@@ -260,20 +260,26 @@ impl Inner {
             return Err(Error::MessageTooLong);
         }
         self.refresh(cx);
-        let (usual, hop) = self.route(to.0)?;
         let Some(Socket::Datagrams(socket)) = self.sockets.get(id as usize) else {
             return Err(Error::InvalidInput);
         };
-        let source = match from {
+        let wanted = match from {
             Some(ip) if !self.routes.is_local(ip) => return Err(Error::AddressNotAvailable),
             Some(ip) => ip,
-            None if socket.address.is_unspecified() || socket.address.is_multicast() => usual,
+            None if socket.address.is_multicast() => Ip::UNSPECIFIED,
             None => socket.address,
+        };
+        let route = self.route(to.0, wanted)?;
+        let source = if wanted.is_unspecified() {
+            route.source
+        } else {
+            wanted
         };
         if source.is_v4() != to.0.is_v4() {
             return Err(Error::InvalidInput);
         }
-        let (path, resolved) = cx.path(source, to.0, hop);
+        let (path, resolved) = cx.path(source, to.0, route);
+        let hop = route.hop;
         let to_group = to.0.is_multicast();
         let way = Way {
             path,
@@ -368,7 +374,7 @@ impl Inner {
                 self.outgoing.loopback.push_back(frame);
             }
             Hop::Via(_) if way.resolved => {
-                if !self.transmit(cx, frame) {
+                if !self.transmit(cx, way.path.card, frame) {
                     self.stats.dropped += 1;
                 }
             }
@@ -379,6 +385,7 @@ impl Inner {
                     self.stats.dropped += 1;
                 }
                 self.waiting.push_back(Waiting {
+                    card: way.path.card,
                     hop,
                     until_ns: cx.now_ns + RESOLVE_LIMIT_NS,
                     frame,

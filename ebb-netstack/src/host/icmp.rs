@@ -68,7 +68,7 @@ impl Inner {
         let mut answer = alloc::vec![0; path.headers()];
         path.write(&mut answer, protocol, body.len());
         answer.extend_from_slice(&body);
-        self.transmit(cx, answer);
+        self.transmit(cx, path.card, answer);
     }
 
     /// Something that was sent from here has met with something.

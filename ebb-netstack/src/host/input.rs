@@ -37,13 +37,15 @@ impl Inner {
     #[inline]
     pub(super) fn input_frame<L: Link>(&mut self, cx: &Cx<'_, L>, frame: Frame, may_steer: bool) {
         match Parsed::of(frame.first.bytes(), frame.len()) {
-            Ok(Parsed::Segment(segment)) => {
+            Ok(Parsed::Segment(mut segment)) => {
+                segment.packet.card = frame.card;
                 if !is_honest(&frame, &segment.packet) {
                     return self.malformed(frame);
                 }
                 self.input_tcp(cx, frame, &segment, may_steer);
             }
-            Ok(Parsed::Datagram(packet)) => {
+            Ok(Parsed::Datagram(mut packet)) => {
+                packet.card = frame.card;
                 if !is_honest(&frame, &packet) {
                     return self.malformed(frame);
                 }
@@ -133,7 +135,7 @@ impl Inner {
             let here =
                 segment.tcp.opens() && self.ports.contains_key(&(Protocol::Tcp, key.local_port));
             // Where the device spreads flows itself, a new one stays on the core it came to.
-            if !here || !cx.link.capabilities().spreads {
+            if !here || !cx.link.capabilities(frame.card).spreads {
                 let Some(back) = self.steer(cx, frame, Protocol::Tcp, key) else {
                     return;
                 };

@@ -146,6 +146,7 @@ pub(crate) enum Flow {
 
 /// A frame that waits for a hardware address.
 struct Waiting {
+    card: u8,
     hop: Ip,
     until_ns: u64,
     frame: Vec<u8>,

@@ -4,7 +4,7 @@ use super::{Cx, Inner, RESOLVE_AGAIN_NS, RESOLVE_LIMIT_NS, Socket};
 use crate::{
     connection::State,
     link::Link,
-    shared::{Hop, Message},
+    shared::{Hop, Message, Route},
     time::NEVER_NS,
     wire::{self, Ip, Path},
 };
@@ -22,12 +22,13 @@ impl Inner {
         }
     }
 
-    /// The address to send from, and the next hop.
-    pub(crate) fn route(&self, to: Ip) -> Result<(Ip, Hop), Error> {
+    /// The way to an address, from one of this machine's or (unspecified) whichever is best.
+    pub(crate) fn route(&self, to: Ip, from: Ip) -> Result<Route, Error> {
         if to.is_unspecified() {
             return Err(Error::InvalidInput);
         }
-        self.routes.route(to).ok_or(Error::NetworkUnreachable)
+        let route = self.routes.route(to, from);
+        route.ok_or(Error::NetworkUnreachable)
     }
 
     pub(crate) fn wait_for_neighbour<L: Link>(&mut self, cx: &Cx<'_, L>, id: u32) {
@@ -49,8 +50,13 @@ impl Inner {
             if connection.resolved || connection.state == State::Closed {
                 continue;
             }
-            let found = match self.routes.route(connection.path.target) {
-                Some((_, Hop::Via(hop))) => cx.hardware_address(hop),
+            let (card, path) = (connection.path.card, connection.path);
+            let found = match self.routes.route(path.target, path.source) {
+                Some(Route {
+                    hop: Hop::Via(hop),
+                    card: by,
+                    ..
+                }) if by == card => cx.hardware_address(card, hop),
                 _ => None,
             };
             match found {
@@ -72,10 +78,10 @@ impl Inner {
             let Some(mut packet) = self.waiting.pop_front() else {
                 break;
             };
-            match cx.hardware_address(packet.hop) {
+            match cx.hardware_address(packet.card, packet.hop) {
                 Some(mac) => {
                     packet.frame[..6].copy_from_slice(&mac);
-                    self.transmit(cx, packet.frame);
+                    self.transmit(cx, packet.card, packet.frame);
                 }
                 None if packet.until_ns <= cx.now_ns => self.stats.dropped += 1,
                 None => self.waiting.push_back(packet),
@@ -92,12 +98,12 @@ impl Inner {
 
 impl<L: Link> Cx<'_, L> {
     /// A neighbour's hardware address; has it asked for if it is not known.
-    pub(crate) fn hardware_address(&self, hop: Ip) -> Option<wire::Mac> {
+    pub(crate) fn hardware_address(&self, card: u8, hop: Ip) -> Option<wire::Mac> {
         if let Some(mac) = hop.group_mac() {
             return Some(mac);
         }
-        let known = self.shared.neighbour(hop, self.now_ns);
-        if known.is_none() && self.shared.want(hop) {
+        let known = self.shared.neighbour(card, hop, self.now_ns);
+        if known.is_none() && self.shared.want(card, hop) {
             self.shared.tell(super::CONTROL, Message::Reconfigured);
         }
         known
@@ -105,22 +111,24 @@ impl<L: Link> Cx<'_, L> {
 
     /// The headers of what goes from `source` to `target`, and whether the next hop's hardware address is known: else
     /// it is asked for.
-    pub(crate) fn path(&self, source: Ip, target: Ip, hop: Hop) -> (Path, bool) {
+    pub(crate) fn path(&self, source: Ip, target: Ip, route: Route) -> (Path, bool) {
+        let (hop, card) = (route.hop, route.card);
         let loopback = hop == Hop::Local;
         let target_mac = match hop {
             Hop::Local => Some([0; 6]),
-            Hop::Via(hop) => self.hardware_address(hop),
+            Hop::Via(hop) => self.hardware_address(card, hop),
         };
         let path = Path {
             source_mac: if loopback {
                 [0; 6]
             } else {
-                self.link.capabilities().mac
+                self.link.capabilities(card).mac
             },
             target_mac: target_mac.unwrap_or_default(),
             source,
             target,
             loopback,
+            card,
         };
         (path, target_mac.is_some())
     }
@@ -130,7 +138,7 @@ impl<L: Link> Cx<'_, L> {
         if path.loopback {
             super::LOOPBACK_MTU
         } else {
-            let mtu = self.link.capabilities().mtu;
+            let mtu = self.link.capabilities(path.card).mtu;
             let known = self.shared.path_mtu(path.target, self.now_ns);
             known.map_or(mtu, |known| known.min(mtu))
         }

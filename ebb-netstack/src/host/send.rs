@@ -3,7 +3,7 @@
 use super::{Cx, Host, Inner, MAX_LOOPBACK};
 use crate::{
     connection::SegmentSink,
-    link::{Capabilities, Frame, INLINE, Link, Offload},
+    link::{Frame, INLINE, Link, Offload},
     queues::SendQueue,
     wire::{self, Path, Sum, TcpOut},
 };
@@ -24,25 +24,20 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     #[inline]
     pub(crate) fn through<'a, L: Link>(&'a mut self, link: &'a L) -> Sender<'a, L> {
-        Sender {
-            link,
-            capabilities: link.capabilities(),
-            out: self,
-        }
+        Sender { link, out: self }
     }
 }
 
 /// Sends for connections: writes headers, asks the device for what it can do.
 pub(crate) struct Sender<'a, L> {
     link: &'a L,
-    capabilities: Capabilities,
     out: &'a mut Outgoing,
 }
 
 impl<L: Link> SegmentSink for Sender<'_, L> {
     #[inline]
-    fn longest(&self, mss: usize) -> usize {
-        if self.capabilities.segmentation {
+    fn longest(&self, path: &Path, mss: usize) -> usize {
+        if self.link.capabilities(path.card).segmentation {
             (60_000 / mss.max(1)).max(1) * mss
         } else {
             mss
@@ -65,6 +60,7 @@ impl<L: Link> SegmentSink for Sender<'_, L> {
         if path.loopback {
             return self.send_loopback(path, header, queue, offset, length);
         }
+        let capabilities = self.link.capabilities(path.card);
         let transport = header.length() + length;
         let inline = length <= INLINE;
         if !inline && let Some(queue) = &mut queue {
@@ -73,7 +69,7 @@ impl<L: Link> SegmentSink for Sender<'_, L> {
             queue.read(offset, length, |chunk, from, to| {
                 fragments.push(chunk.slice(from..to))
             });
-            if fragments.len() > self.capabilities.fragments {
+            if fragments.len() > capabilities.fragments {
                 // Too many pieces for the device: one copy instead.
                 let mut whole = Vec::with_capacity(length);
                 fragments
@@ -84,7 +80,7 @@ impl<L: Link> SegmentSink for Sender<'_, L> {
         }
         let head = headers + if inline { length } else { 0 };
         let mut offload = Offload::default();
-        if self.capabilities.checksum {
+        if capabilities.checksum {
             offload.checksum = Some((path.headers() as u16, 16));
         }
         if length > mss {
@@ -106,21 +102,23 @@ impl<L: Link> SegmentSink for Sender<'_, L> {
         } else {
             &mut self.out.fragments
         };
-        let sent = self.link.transmit(head, offload, fragments, &mut |out| {
-            let at = path.write(out, wire::PROTOCOL_TCP, transport);
-            let end = at + header.write(&mut out[at..]);
-            if inline && let Some(queue) = &mut queue {
-                copy_payload(queue, offset, length, &mut out[end..]);
-            }
-            let pseudo =
-                wire::pseudo_header(path.source, path.target, wire::PROTOCOL_TCP, transport);
-            let check = if offload.checksum.is_some() {
-                wire::fold(pseudo)
-            } else {
-                !wire::fold(wire::sum(&out[at..], pseudo + body))
-            };
-            out[at + 16..at + 18].copy_from_slice(&check.to_ne_bytes());
-        });
+        let sent = self
+            .link
+            .transmit(path.card, head, offload, fragments, &mut |out| {
+                let at = path.write(out, wire::PROTOCOL_TCP, transport);
+                let end = at + header.write(&mut out[at..]);
+                if inline && let Some(queue) = &mut queue {
+                    copy_payload(queue, offset, length, &mut out[end..]);
+                }
+                let pseudo =
+                    wire::pseudo_header(path.source, path.target, wire::PROTOCOL_TCP, transport);
+                let check = if offload.checksum.is_some() {
+                    wire::fold(pseudo)
+                } else {
+                    !wire::fold(wire::sum(&out[at..], pseudo + body))
+                };
+                out[at + 16..at + 18].copy_from_slice(&check.to_ne_bytes());
+            });
         self.out.fragments.clear();
         self.out.frames += u64::from(sent);
         sent
@@ -164,8 +162,8 @@ impl<L: Link> Sender<'_, L> {
 }
 
 impl Inner {
-    /// Sends a complete frame. False when the device has no room.
-    pub(super) fn transmit<L: Link>(&mut self, cx: &Cx<'_, L>, frame: Vec<u8>) -> bool {
+    /// Sends a complete frame by a card. False when the device has no room.
+    pub(super) fn transmit<L: Link>(&mut self, cx: &Cx<'_, L>, card: u8, frame: Vec<u8>) -> bool {
         let head = frame.len().min(wire::MAX_HEADERS);
         let frame = Bytes::from(frame);
         let fragments = &mut self.outgoing.fragments;
@@ -175,7 +173,7 @@ impl Inner {
         }
         let sent = cx
             .link
-            .transmit(head, Offload::default(), fragments, &mut |out| {
+            .transmit(card, head, Offload::default(), fragments, &mut |out| {
                 out.copy_from_slice(&frame[..head]);
             });
         fragments.clear();
@@ -185,10 +183,10 @@ impl Inner {
 }
 
 impl<L: Link> Host<L> {
-    /// Sends a complete frame of the slow path.
-    pub fn transmit_raw(&self, frame: Vec<u8>) {
+    /// Sends a complete frame of the slow path by a card.
+    pub fn transmit_raw(&self, card: u8, frame: Vec<u8>) {
         // The time does not matter to it.
-        self.enter(0, |inner, cx| inner.transmit(cx, frame));
+        self.enter(0, |inner, cx| inner.transmit(cx, card, frame));
     }
 
     /// Tells the device of what was queued.

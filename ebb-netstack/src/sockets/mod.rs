@@ -201,9 +201,9 @@ impl<L: Link> Host<L> {
         self.enter(now_ns, |inner, cx| {
             inner.refresh(cx);
             let to = Ip::from(to);
-            match inner.route(to) {
-                Ok((source, hop)) => cx.mtu(&cx.path(source, to, hop).0),
-                Err(_) => cx.link.capabilities().mtu,
+            match inner.route(to, Ip::UNSPECIFIED) {
+                Ok(route) => cx.mtu(&cx.path(route.source, to, route).0),
+                Err(_) => cx.link.capabilities(0).mtu,
             }
         })
     }

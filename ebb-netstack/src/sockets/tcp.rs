@@ -65,13 +65,13 @@ impl Inner {
         if self.connections >= cx.limits.connections {
             return Err(Error::OutOfMemory);
         }
-        let (source, hop) = self.route(target)?;
         let wanted = local.map_or(Ip::UNSPECIFIED, |l| Ip::from(l.ip()));
         if !self.routes.accepts(wanted) {
             return Err(Error::AddressNotAvailable);
         }
+        let route = self.route(target, wanted)?;
         let source = if wanted.is_unspecified() {
-            source
+            route.source
         } else {
             wanted
         };
@@ -85,7 +85,7 @@ impl Inner {
             remote_port: remote.port(),
         };
         self.choose_port(cx, &mut key)?;
-        let (path, resolved) = cx.path(source, target, hop);
+        let (path, resolved) = cx.path(source, target, route);
         let iss = self.handshakes.initial(&key, cx.now_ns);
         let mut connection = Connection::connecting(key, path, iss, cx.mss(&path), cx.now_ns);
         connection.resolved = resolved;

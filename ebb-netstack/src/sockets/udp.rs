@@ -106,7 +106,8 @@ impl Inner {
             return Err(Error::InvalidInput);
         }
         let to = Ip::from(peer.ip());
-        let (source, _) = self.route(to)?;
+        let bound_to = datagrams(self, id)?.bound_to;
+        let source = self.route(to, bound_to)?.source;
         let socket = datagrams(self, id)?;
         if socket.bound_to.is_unspecified() {
             socket.address = source;

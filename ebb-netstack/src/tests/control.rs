@@ -1,7 +1,7 @@
 //! The slow path: addresses, groups.
 
 use super::*;
-use crate::control::{Address, Control};
+use crate::{address::Address, control::Control};
 use ::smoltcp::wire::{
     DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, Ipv4Packet, UdpPacket,
 };
@@ -23,7 +23,7 @@ impl Bench {
         core::mem::forget(receiver);
         let address = Address::parse(address).unwrap();
         let mut this = Self {
-            control: Control::new(MAC, 1500, address, 4, SECOND_NS),
+            control: Control::new(0, (MAC, 1500), address, 4, SECOND_NS),
             shared: Arc::new(Shared::new(Secret(1, 2), vec![sender])),
             now_ns: SECOND_NS,
             sent: Vec::new(),
@@ -107,6 +107,7 @@ impl Bench {
             source: SERVER.into_ip(),
             target: Ipv4Addr::BROADCAST.into_ip(),
             loopback: false,
+            card: 0,
         };
         let length = wire::UDP + message.len();
         let mut frame = vec![0; path.headers()];

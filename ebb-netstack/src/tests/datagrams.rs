@@ -173,6 +173,7 @@ fn ip_options_survive_being_written() {
             source,
             target: source,
             loopback: false,
+            card: 0,
         };
         let mut head = vec![0; path.headers()];
         path.write(&mut head, wire::PROTOCOL_UDP, 0);

@@ -3,6 +3,7 @@
 extern crate std;
 
 mod attacks;
+mod cards;
 mod control;
 mod copies;
 mod datagrams;
@@ -42,7 +43,7 @@ pub struct TestLink {
 }
 
 impl Link for TestLink {
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: u8) -> Capabilities {
         Capabilities {
             mac: self.mac,
             mtu: 1500,
@@ -55,6 +56,7 @@ impl Link for TestLink {
 
     fn transmit(
         &self,
+        _: u8,
         head: usize,
         offload: Offload,
         fragments: &mut Vec<Bytes>,
@@ -161,10 +163,13 @@ pub fn host(n: usize, offload: bool, limits: Limits) -> Host<TestLink> {
         Secret(11 + n as u64, 0x1234_5678_9abc_def1),
         vec![sender],
     ));
-    shared.configure(Configuration {
-        addresses: vec![(V4[n].into(), 24), (V6[n].into(), 64)],
-        ..Configuration::default()
-    });
+    shared.configure(
+        0,
+        Configuration {
+            addresses: vec![(V4[n].into(), 24), (V6[n].into(), 64)],
+            ..Configuration::default()
+        },
+    );
     let port = TestLink {
         out: RefCell::default(),
         mac: MACS[n],
@@ -252,10 +257,10 @@ impl Net {
         for n in 0..2 {
             self.hosts[n]
                 .shared
-                .learn(V4[1 - n].into_ip(), MACS[1 - n], self.now_ns);
+                .learn(0, V4[1 - n].into_ip(), MACS[1 - n], self.now_ns);
             self.hosts[n]
                 .shared
-                .learn(V6[1 - n].into_ip(), MACS[1 - n], self.now_ns);
+                .learn(0, V6[1 - n].into_ip(), MACS[1 - n], self.now_ns);
             self.hosts[n].flush(self.now_ns);
             let frames: Vec<_> = self.hosts[n].link.out.borrow_mut().drain(..).collect();
             for frame in frames {
@@ -322,6 +327,7 @@ fn received(bytes: &[u8], checked: bool) -> Frame {
         more: Vec::new(),
         checked,
         local: false,
+        card: 0,
     }
 }
 
@@ -437,6 +443,7 @@ fn forge(
         source: source.0,
         target: target.0,
         loopback: false,
+        card: 0,
     };
     let mut header = wire::TcpOut {
         source: source.1,

@@ -97,7 +97,7 @@ fn talk(drop: u8, corrupt: u8, seed: u32) {
             ours.stats()
         );
         now_ns += MILLISECOND_NS;
-        ours.shared.learn(V4[0].into_ip(), MACS[0], now_ns);
+        ours.shared.learn(0, V4[0].into_ip(), MACS[0], now_ns);
         if now_ns.is_multiple_of(SECOND_NS) {
             // The peer learns our hardware address from our question for its own.
             let question = crate::control::arp(MACS[1], V4[1], V4[0]);

@@ -28,6 +28,7 @@ fn answer(kind: u8, code: u8, word: u32, quoted: &[u8]) -> Vec<u8> {
         source: if v4 { V4[1].into_ip() } else { V6[1].into_ip() },
         target: if v4 { V4[0].into_ip() } else { V6[0].into_ip() },
         loopback: false,
+        card: 0,
     };
     let mut body = vec![kind, code, 0, 0];
     body.extend_from_slice(&word.to_be_bytes());
@@ -137,7 +138,7 @@ fn datagrams_for_nobody_are_answered_200_times_a_second_at_most() {
         }
         net.hosts[0]
             .shared
-            .learn(V4[1].into_ip(), MACS[1], net.now_ns);
+            .learn(0, V4[1].into_ip(), MACS[1], net.now_ns);
     }
     let answers = net.hosts[1].link.out.borrow_mut().drain(..).count();
     assert_eq!(answers, 200);
@@ -155,7 +156,7 @@ fn a_connection_that_cannot_be_opened_fails_at_once() {
         let mut net = Net::new(Faults::default(), false, 54);
         net.hosts[0]
             .shared
-            .learn(V4[1].into_ip(), MACS[1], net.now_ns);
+            .learn(0, V4[1].into_ip(), MACS[1], net.now_ns);
         let client = net.hosts[0]
             .tcp_connect(None, at(V4[1], 80), net.now_ns)
             .unwrap();
@@ -170,7 +171,7 @@ fn what_nobody_has_sent_or_is_broken_ends_nothing() {
     let mut net = Net::new(Faults::default(), false, 55);
     net.hosts[0]
         .shared
-        .learn(V4[1].into_ip(), MACS[1], net.now_ns);
+        .learn(0, V4[1].into_ip(), MACS[1], net.now_ns);
     let client = net.hosts[0]
         .tcp_connect(None, at(V4[1], 80), net.now_ns)
         .unwrap();
@@ -265,7 +266,7 @@ fn a_datagram_longer_than_the_known_path_is_cut_or_refused() {
     let socket = net.hosts[0].udp_bind(any, false).unwrap();
     net.hosts[0]
         .shared
-        .learn(V4[1].into_ip(), MACS[1], net.now_ns);
+        .learn(0, V4[1].into_ip(), MACS[1], net.now_ns);
     let set = |net: &Net, on| net.hosts[0].udp_set(socket, UdpOption::DontFragment(on));
     let send =
         |net: &Net| net.hosts[0].udp_send(socket, &[0; 1400], at(V4[1], 2), None, net.now_ns);

@@ -138,6 +138,7 @@ impl Receiver {
                 more: Vec::new(),
                 checked,
                 local: false,
+                card: 0,
             };
             if count == 1 {
                 return Ok(Some(frame));
@@ -495,36 +496,36 @@ impl Device {
     }
 }
 
-/// A core's way to the device, or to none.
+/// A core's way to the cards, by number; there may be none.
 pub struct DeviceLink {
-    pub device: Option<Arc<Device>>,
-    pub pair: usize,
+    /// With the pair that the core uses.
+    pub devices: Vec<(Arc<Device>, usize)>,
 }
 
 impl DeviceLink {
-    /// Lets go of what the device has sent. False while it has not sent everything that others may wait to free.
+    /// Lets go of what the devices have sent. False while they have not sent everything that others may wait to free.
     pub fn reclaim(&self) -> bool {
-        let Some(device) = &self.device else {
-            return true;
-        };
-        let mut transmitter = device.transmitters[self.pair].lock();
-        if transmitter.is_holding() {
-            transmitter.reclaim();
-        }
-        !transmitter.is_holding()
+        self.devices.iter().fold(true, |all, (device, pair)| {
+            let mut transmitter = device.transmitters[*pair].lock();
+            if transmitter.is_holding() {
+                transmitter.reclaim();
+            }
+            all && !transmitter.is_holding()
+        })
     }
 
-    /// How often the device was told of frames to send.
+    /// How often the devices were told of frames to send.
     pub fn doorbells(&self) -> u64 {
-        self.device.as_ref().map_or(0, |d| d.doorbells(self.pair))
+        let each = self.devices.iter();
+        each.map(|(device, pair)| device.doorbells(*pair)).sum()
     }
 }
 
 impl Link for DeviceLink {
     #[inline]
-    fn capabilities(&self) -> Capabilities {
-        match &self.device {
-            Some(device) => device.capabilities,
+    fn capabilities(&self, card: u8) -> Capabilities {
+        match self.devices.get(usize::from(card)) {
+            Some((device, _)) => device.capabilities,
             None => Capabilities {
                 mac: [0; 6],
                 mtu: 1500,
@@ -539,13 +540,14 @@ impl Link for DeviceLink {
     #[inline]
     fn transmit(
         &self,
+        card: u8,
         head: usize,
         offload: Offload,
         fragments: &mut Vec<Bytes>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> bool {
-        match &self.device {
-            Some(device) => device.transmitters[self.pair]
+        match self.devices.get(usize::from(card)) {
+            Some((device, pair)) => device.transmitters[*pair]
                 .lock()
                 .transmit(head, offload, fragments, fill),
             // Nowhere: as if lost.
@@ -555,8 +557,8 @@ impl Link for DeviceLink {
 
     #[inline]
     fn kick(&self) {
-        if let Some(device) = &self.device {
-            device.transmitters[self.pair].lock().kick();
+        for (device, pair) in &self.devices {
+            device.transmitters[*pair].lock().kick();
         }
     }
 }

@@ -2,14 +2,17 @@
 //! thread for each core.
 //!
 //! What must hold: every `B` has its `E` on the same thread, in the order of a stack, though the ring may have lost either; times
-//! of a thread never go back. Nothing is allocated.
+//! of a thread never go back, but for `b`, which may have been recorded after the fact. Nothing is allocated.
 
 use core::{
     fmt::{self, Write},
     panic::Location,
 };
 
-use super::ring::{Phase, Record, Ring};
+use super::{
+    fields::{Assembly, Kind, parts},
+    ring::{Phase, Record, Ring},
+};
 
 /// The process that the machine is in the document.
 const MACHINE: u32 = 1;
@@ -72,6 +75,8 @@ struct Core {
     count: usize,
     /// The time of the last record.
     now_ns: u64,
+    /// The fields of a record that follows.
+    fields: Assembly,
 }
 
 impl Core {
@@ -81,14 +86,21 @@ impl Core {
             open: [0; DEEPEST],
             count: 0,
             now_ns: 0,
+            fields: Assembly::new(),
         }
     }
 
     fn write(mut self, records: impl Iterator<Item = Record>, time: &Time, line: Lines<'_>) {
         for record in records {
-            // An interrupt's record may stand before an older one, which it interrupted.
-            self.now_ns = self.now_ns.max(time.ns(record.ticks));
-            self.one(&record, line);
+            match record.phase {
+                Phase::Fields => self.fields.add(&record),
+                Phase::Departure => self.event(&record, "b", time.ns(record.ticks), line),
+                _ => {
+                    // An interrupt's record may stand before an older one, which it interrupted.
+                    self.now_ns = self.now_ns.max(time.ns(record.ticks));
+                    self.one(&record, line);
+                }
+            }
         }
         self.close_to(0, line);
     }
@@ -100,7 +112,7 @@ impl Core {
                 if self.count < DEEPEST {
                     self.open[self.count] = record.depth;
                     self.count += 1;
-                    self.event(record, "B", line);
+                    self.event(record, "B", self.now_ns, line);
                 }
             }
             Phase::End => {
@@ -109,9 +121,9 @@ impl Core {
                     self.close_to(record.depth, line);
                 }
             }
-            Phase::Instant => self.event(record, "i", line),
-            Phase::Departure => self.event(record, "b", line),
-            Phase::Arrival => self.event(record, "e", line),
+            Phase::Instant => self.event(record, "i", self.now_ns, line),
+            Phase::Arrival => self.event(record, "e", self.now_ns, line),
+            Phase::Departure | Phase::Fields => {}
         }
     }
 
@@ -127,17 +139,25 @@ impl Core {
         }
     }
 
-    fn event(&self, record: &Record, phase: &str, line: Lines<'_>) {
+    fn event(&mut self, record: &Record, phase: &str, ns: u64, line: Lines<'_>) {
         let label = record.label;
+        let fields = if record.has_fields {
+            self.fields.text()
+        } else {
+            ""
+        };
         line(format_args!(
             r#",{{"ph":"{phase}","pid":{MACHINE},"tid":{},"ts":{},"cat":"{}","name":{},"args":{{{}}}{}}}"#,
             self.core,
-            Micros(self.now_ns),
+            Micros(ns),
             Escaped(label.category),
-            Name(record),
-            Arguments(record),
+            Name(record, fields),
+            Arguments(record, fields),
             Rest(record),
         ));
+        if record.has_fields {
+            self.fields.clear();
+        }
     }
 }
 
@@ -150,13 +170,15 @@ impl fmt::Display for Micros {
     }
 }
 
-/// The name: that of the label; an event is called by its task's spawn site.
-struct Name<'a>(&'a Record);
+/// The name: a title among the fields, else that of the label; an event is called by its task's spawn site.
+struct Name<'a>(&'a Record, &'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.phase, self.0.site) {
-            (Phase::Begin, Some(site)) => write!(f, "\"{}\"", Site(site)),
+        let title = parts(self.1).find(|part| part.kind == Kind::Title);
+        match (self.0.phase, self.0.site, title) {
+            (Phase::Begin, Some(site), _) => write!(f, "\"{}\"", Site(site)),
+            (_, _, Some(title)) => write!(f, "\"{}\"", Escaped(title.value)),
             _ => write!(f, "\"{}\"", Escaped(self.0.label.name)),
         }
     }
@@ -170,7 +192,7 @@ impl fmt::Display for Site {
     }
 }
 
-struct Arguments<'a>(&'a Record);
+struct Arguments<'a>(&'a Record, &'a str);
 
 impl fmt::Display for Arguments<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,6 +202,17 @@ impl fmt::Display for Arguments<'_> {
                 write!(f, "{comma}\"{}\":{value}", Escaped(key))?;
                 comma = ",";
             }
+        }
+        for part in parts(self.1) {
+            match part.kind {
+                Kind::Title => continue,
+                Kind::Number => write!(f, "{comma}\"{}\":{}", Escaped(part.key), part.value)?,
+                Kind::Text => {
+                    let (key, value) = (Escaped(part.key), Escaped(part.value));
+                    write!(f, "{comma}\"{key}\":\"{value}\"")?;
+                }
+            }
+            comma = ",";
         }
         if let Some(site) = self.0.site {
             write!(f, "{comma}\"spawned_at\":\"{}\"", Site(site))?;
@@ -196,7 +229,7 @@ impl fmt::Display for Rest<'_> {
         match self.0.phase {
             Phase::Instant => f.write_str(r#","s":"t""#),
             Phase::Departure | Phase::Arrival => write!(f, r#","id":{}"#, self.0.depth),
-            Phase::Begin | Phase::End => Ok(()),
+            Phase::Begin | Phase::End | Phase::Fields => Ok(()),
         }
     }
 }
@@ -207,8 +240,9 @@ struct Escaped<'a>(&'a str);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 200;
-        for c in self.0.chars().take(LONGEST) {
+        for (n, c) in self.0.chars().enumerate() {
             match c {
+                _ if n == LONGEST => return f.write_char('…'),
                 '"' | '\\' => {
                     f.write_char('\\')?;
                     f.write_char(c)?;
@@ -238,6 +272,7 @@ mod tests {
             phase,
             depth,
             values: [1, 2],
+            has_fields: false,
         });
         let mut lines = Vec::new();
         let time = Time::new((0, 0), (1000, 1000));

@@ -22,9 +22,13 @@
 //! or not; nothing here allocates but [`start`] and [`chrome`], so an interrupt handler may record instants, and a core that
 //! reports a fault may write the trace.
 //!
-//! `ring.rs` has the memory, `chrome.rs` the format.
+//! Libraries that have more to say than two numbers give a record [`Fields`]: text of a bounded length, which takes records of its
+//! own in the ring.
+//!
+//! `ring.rs` has the memory, `fields.rs` the text, `chrome.rs` the format.
 
 mod chrome;
+mod fields;
 mod ring;
 
 use core::{
@@ -34,6 +38,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+pub use self::fields::{FIELDS_BYTES, Fields};
 pub(crate) use self::ring::Ring;
 pub use self::ring::Rings;
 use self::ring::{Phase, Record};
@@ -170,6 +175,29 @@ fn record_at(
             phase,
             depth,
             values,
+            has_fields: false,
+        });
+    }
+}
+
+/// Fields, and the record that they belong to.
+fn record_with(
+    label: &'static Label,
+    phase: Phase,
+    (depth, ticks): (u64, u64),
+    values: [u64; 2],
+    fields: &Fields,
+) {
+    if let Some(ring) = Ring::try_current() {
+        fields.push(ring, label);
+        ring.push(&Record {
+            ticks,
+            label,
+            site: None,
+            phase,
+            depth,
+            values,
+            has_fields: !fields.is_empty(),
         });
     }
 }
@@ -179,6 +207,11 @@ fn record_at(
 /// Records an instant. [`instant!`](crate::instant!) asks first whether tracing is on.
 pub fn instant(label: &'static Label, values: [u64; 2]) {
     record(label, Phase::Instant, 0, values);
+}
+
+/// As [`instant`], with more to say of it.
+pub fn instant_with(label: &'static Label, values: [u64; 2], fields: &Fields) {
+    record_with(label, Phase::Instant, (0, ring::ticks()), values, fields);
 }
 
 /// Records that something happens now: a name, and at most two values (`u64`) with names of their own.
@@ -280,12 +313,17 @@ impl Span {
     #[cold]
     #[inline(never)]
     pub fn begin(label: &'static Label, values: [u64; 2]) -> Self {
+        Self::begin_with(label, values, &Fields::new())
+    }
+
+    /// As [`begin`](Self::begin), with more to say of it.
+    pub fn begin_with(label: &'static Label, values: [u64; 2], fields: &Fields) -> Self {
         let open = Ring::try_current().map(|ring| {
-            let depth = ring.descend();
-            record(label, Phase::Begin, depth, values);
+            let place = (ring.descend(), ring::ticks());
+            record_with(label, Phase::Begin, place, values, fields);
             Open {
                 label,
-                depth,
+                depth: place.0,
                 event: ring.event(),
             }
         });
@@ -323,6 +361,18 @@ impl fmt::Debug for Span {
     }
 }
 
+/// A point in time on the time line.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(ring::ticks())
+    }
+}
+
 /// A span on a line of its own, which may last over many events and end on another core; see [`flight!`](crate::flight!).
 #[must_use = "it ends when this is dropped"]
 #[derive(Debug)]
@@ -339,9 +389,19 @@ impl Flight {
     #[cold]
     #[inline(never)]
     pub fn begin(label: &'static Label, values: [u64; 2]) -> Self {
+        Self::begin_at(label, Moment::now(), values, &Fields::new())
+    }
+
+    /// Records that it has begun, at a moment that may be past, with more to say of it.
+    pub fn begin_at(
+        label: &'static Label,
+        moment: Moment,
+        values: [u64; 2],
+        fields: &Fields,
+    ) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        record(label, Phase::Departure, number, values);
+        record_with(label, Phase::Departure, (number, moment.0), values, fields);
         Self(Some((label, number)))
     }
 }

@@ -34,28 +34,37 @@ pub(super) enum Phase {
     Departure,
     /// A flight ends.
     Arrival,
+    /// A part of the fields of a record that follows.
+    Fields,
 }
 
-const PHASES: [Phase; 5] = [
+/// Beside the phase: fields stand before the record.
+const HAS_FIELDS: u64 = 0x80;
+
+const PHASES: [Phase; 6] = [
     Phase::Instant,
     Phase::Begin,
     Phase::End,
     Phase::Departure,
     Phase::Arrival,
+    Phase::Fields,
 ];
 
 /// A record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
-    /// When, by the time stamp counter.
+    /// When, by the time stamp counter; of a part of fields, its first bytes.
     pub ticks: u64,
     pub label: &'static Label,
     /// The spawn site of the task that it is about.
     pub site: Option<&'static Location<'static>>,
     pub phase: Phase,
-    /// How many spans of the core it is within; of a flight, its number.
+    /// How many spans of the core it is within; of a flight, its number; of a part of fields, which it is, and its length in
+    /// bytes in the lowest byte.
     pub depth: u64,
     pub values: [u64; 2],
+    /// Whether fields stand before it.
+    pub has_fields: bool,
 }
 
 /// A record's place: a cache line.
@@ -66,7 +75,7 @@ struct Slot {
     ticks: AtomicU64,
     label: AtomicPtr<Label>,
     site: AtomicPtr<Location<'static>>,
-    /// The phase in the lowest byte, the depth above it.
+    /// The phase and `HAS_FIELDS` in the lowest byte, the depth above it.
     shape: AtomicU64,
     values: [AtomicU64; 2],
 }
@@ -152,8 +161,9 @@ impl Ring {
             .store(ptr::from_ref(record.label).cast_mut(), Ordering::Relaxed);
         let site = record.site.map_or(ptr::null(), ptr::from_ref);
         slot.site.store(site.cast_mut(), Ordering::Relaxed);
-        slot.shape
-            .store(record.depth << 8 | record.phase as u64, Ordering::Relaxed);
+        let has_fields = u64::from(record.has_fields) * HAS_FIELDS;
+        let shape = record.depth << 8 | has_fields | record.phase as u64;
+        slot.shape.store(shape, Ordering::Relaxed);
         for (place, value) in slot.values.iter().zip(record.values) {
             place.store(value, Ordering::Relaxed);
         }
@@ -188,9 +198,10 @@ impl Ring {
             label: unsafe { label.as_ref() }?,
             // SAFETY: null or a `&'static Location`.
             site: unsafe { site.as_ref() },
-            phase: *PHASES.get((shape & 0xff) as usize)?,
+            phase: *PHASES.get((shape & 0xff & !HAS_FIELDS) as usize)?,
             depth: shape >> 8,
             values,
+            has_fields: shape & HAS_FIELDS != 0,
         })
     }
 
@@ -240,6 +251,7 @@ mod tests {
             phase: Phase::Instant,
             depth: n % 3,
             values: [n, !n],
+            has_fields: n.is_multiple_of(2),
         }
     }
 
@@ -270,8 +282,8 @@ mod tests {
                 for record in ring.records() {
                     let [n, inverse] = record.values;
                     assert_eq!(
-                        (inverse, record.ticks, record.depth),
-                        (!n, n, n % 3),
+                        (inverse, record.ticks, record.depth, record.has_fields),
+                        (!n, n, n % 3, n.is_multiple_of(2)),
                         "torn"
                     );
                     seen += 1;

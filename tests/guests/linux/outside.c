@@ -34,6 +34,67 @@ static struct sockaddr_in own(void) {
   return found;
 }
 
+static const char *text(unsigned a) { return inet_ntoa((struct in_addr){a}); }
+
+/* What is said of each card, and by which one the way goes. */
+static void cards(int port) {
+  struct ifaddrs *l = 0, *i;
+  static char big[1 << 14], name[32];
+  printf("getifaddrs:"), getifaddrs(&l);
+  for (i = l; i; i = i->ifa_next)
+    if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && !(i->ifa_flags & IFF_LOOPBACK)) printf(" %s %s", i->ifa_name, text(((struct sockaddr_in *)i->ifa_addr)->sin_addr.s_addr));
+  struct ifreq q[8];
+  struct ifconf c = {.ifc_len = sizeof q, .ifc_req = q};
+  int s = socket(AF_INET, SOCK_DGRAM, 0), left;
+  ioctl(s, SIOCGIFCONF, &c), printf("\nSIOCGIFCONF:");
+  for (unsigned n = 0; n < c.ifc_len / sizeof *q; n++) printf(" %s %s", q[n].ifr_name, text(((struct sockaddr_in *)&q[n].ifr_addr)->sin_addr.s_addr));
+  printf("\n/proc/net/dev:");
+  for (FILE *f = fopen("/proc/net/dev", "r"); f && fgets(big, sizeof big, f);)
+    if (sscanf(big, " %31[a-z0-9]:", name) == 1 && strchr(big, ':')) printf(" %s", name);
+  printf("\n/proc/net/route:");
+  for (int pass = 0, n = 0; pass < 2; pass++)
+    for (FILE *f = fopen("/proc/net/route", "r"); f && fgets(big, sizeof big, f);) {
+      unsigned to, by, flags, metric;
+      if (sscanf(big, "%31s %x %x %x %*d %*d %u", name, &to, &by, &flags, &metric) != 5 || (flags == 3) == pass) continue;
+      printf("%s%s %s", n++ ? ", " : " ", name, text(pass ? to : by));
+      if (!pass) printf(" %u", metric);
+    }
+  printf("\nnetlink:");
+  int k = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), n = 0;
+  struct { struct nlmsghdr h; struct rtmsg m; } ask = {{sizeof ask, RTM_GETROUTE, NLM_F_DUMP | NLM_F_REQUEST, 1, 0}, {AF_INET}};
+  send(k, &ask, sizeof ask, 0), left = recv(k, big, sizeof big, 0);
+  for (struct nlmsghdr *h = (void *)big; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+    struct rtmsg *m = NLMSG_DATA(h);
+    unsigned by = 0, card = 0, metric = 0;
+    if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_dst_len) continue;
+    int size = RTM_PAYLOAD(h);
+    for (struct rtattr *a = RTM_RTA(m); RTA_OK(a, size); a = RTA_NEXT(a, size)) {
+      unsigned *to = a->rta_type == RTA_GATEWAY ? &by : a->rta_type == RTA_OIF ? &card : a->rta_type == RTA_PRIORITY ? &metric : 0;
+      if (to) memcpy(to, RTA_DATA(a), 4);
+    }
+    printf("%s%u %s %u", n++ ? ", " : " ", card, text(by), metric);
+  }
+  printf("\n");
+  for (int card = 2; card < 5; card++) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = port}, from;
+    socklen_t len = sizeof from;
+    char there[16];
+    snprintf(there, sizeof there, "10.0.%d.2", card < 4 ? card : 2), inet_pton(AF_INET, there, &to.sin_addr);
+    int t = socket(AF_INET, SOCK_STREAM, 0);
+    if (card == 4) setsockopt(t, SOL_SOCKET, SO_BINDTODEVICE, "eth1", 5), printf("kept to eth1, "), fcntl(t, F_SETFL, O_NONBLOCK);
+    connect(t, (void *)&to, len), getsockname(t, (void *)&from, &len);
+    printf("to %s from %s", there, text(from.sin_addr.s_addr));
+    if (card < 4) write(t, "hello", 5), printf(": %zd", recv(t, big, 5, MSG_WAITALL));
+    printf("\n"), close(t);
+  }
+  struct sockaddr_in mine = {.sin_family = AF_INET, .sin_port = htons(4567)};
+  int t = socket(AF_INET, SOCK_STREAM, 0), a = socket(AF_INET, SOCK_STREAM, 0), b = socket(AF_INET, SOCK_STREAM, 0);
+  inet_pton(AF_INET, "10.0.3.15", &mine.sin_addr), bind(t, (void *)&mine, sizeof mine), listen(t, 1);
+  long r = connect(a, (void *)&mine, sizeof mine);
+  inet_pton(AF_INET, "10.0.2.15", &mine.sin_addr);
+  printf("bound to 10.0.3.15: own %ld", r), r = connect(b, (void *)&mine, sizeof mine), printf(", other %s\n", why(r));
+}
+
 int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IONBF, 0), alarm(30);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
@@ -108,6 +169,8 @@ int main(int argc, char **argv) {
     FILE *f = fopen("/proc/net/route", "r");
     for (routes = 0; f && fgets(big, sizeof big, f);) routes += !strncmp(big, "eth0\t00000000\t0202000A\t0003", 27);
     printf(", in /proc %d\n", routes);
+  } else if (!strcmp(argv[1], "cards")) {
+    cards(to.sin_port);
   } else if (!strcmp(argv[1], "families")) {
     // As nginx, sshd and name servers do: a socket for each family at one port.
     int types[] = {SOCK_STREAM, SOCK_DGRAM};

@@ -239,20 +239,19 @@ pub(crate) fn route(s: &Subject<'_>, out: &mut Vec<u8>) {
         "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
     let _ = writeln!(out, "{head:<127}");
     let all = interfaces::all(s.env);
-    let Some(outside) = all.iter().find(|i| !i.is_loopback()) else {
-        return;
-    };
-    // Up, and by a router.
-    let gateways = s.env.network().map(|n| n.gateways()).unwrap_or_default();
-    for router in gateways {
-        if let IpAddr::V4(router) = router {
-            line(&mut out, outside, 0, word(router.octets()), 3, 0);
+    for outside in all.iter().filter(|i| !i.is_loopback()) {
+        // Up, and by a router.
+        for &(router, metric) in &outside.gateways {
+            if let IpAddr::V4(router) = router {
+                let router = word(router.octets());
+                line(&mut out, outside, (0, 0), (router, 3, metric));
+            }
         }
-    }
-    for &(ip, length) in &outside.addresses {
-        if let IpAddr::V4(net) = network_of(ip, length) {
-            let mask = word(mask(length).octets());
-            line(&mut out, outside, word(net.octets()), 0, 1, mask);
+        for &(ip, length) in &outside.addresses {
+            if let IpAddr::V4(net) = network_of(ip, length) {
+                let mask = word(mask(length).octets());
+                line(&mut out, outside, (word(net.octets()), mask), (0, 1, 0));
+            }
         }
     }
 }
@@ -262,10 +261,17 @@ fn word(octets: [u8; 4]) -> u32 {
     u32::from_le_bytes(octets)
 }
 
-fn line(out: &mut Text<'_>, interface: &Interface, to: u32, router: u32, flags: u32, mask: u32) {
+/// A network with its mask; by which router, with what flags and metric.
+fn line(
+    out: &mut Text<'_>,
+    interface: &Interface,
+    (to, mask): (u32, u32),
+    (router, flags, metric): (u32, u32, u32),
+) {
     let name = interface.name;
-    let text =
-        alloc::format!("{name}\t{to:08X}\t{router:08X}\t{flags:04X}\t0\t0\t0\t{mask:08X}\t0\t0\t0");
+    let text = alloc::format!(
+        "{name}\t{to:08X}\t{router:08X}\t{flags:04X}\t0\t0\t{metric}\t{mask:08X}\t0\t0\t0"
+    );
     let _ = writeln!(out, "{text:<127}");
 }
 

@@ -109,7 +109,7 @@ impl SegmentSink for Sink {
         true
     }
 
-    fn longest(&self, mss: usize) -> usize {
+    fn longest(&self, _: &Path, mss: usize) -> usize {
         mss
     }
 }
@@ -138,6 +138,7 @@ impl Bench {
             source: local,
             target: remote,
             loopback: false,
+            card: 0,
         };
         (key, path)
     }

@@ -10,7 +10,6 @@ use crate::object::{
     flags::{AT_FDCWD, OpenFlags},
     fs::{InodeKind, NodeKind},
     id::{DescId, Fd, NodeRef},
-    interfaces::ETH0,
     kind::{
         Object,
         socket::{
@@ -146,7 +145,7 @@ impl Objects {
         else {
             return Ok(());
         };
-        if !socket.uses(ETH0) {
+        if !socket.leads_out() {
             return Ok(());
         }
         let options = &socket.options;
@@ -214,7 +213,7 @@ impl Objects {
         else {
             return Ok(());
         };
-        if !self.socket(id)?.uses(ETH0) {
+        if !self.socket(id)?.leads_out() {
             return Ok(());
         }
         if let Some(net) = self.common_listener(id) {
@@ -466,7 +465,8 @@ impl Objects {
             Address::Inet(local) if local.port() != 0 => Some(canonical(local)),
             _ => None,
         };
-        let net = network.connect(bound, canonical(to))?;
+        let wanted = bound.or_else(|| self.device_source(env, id, to));
+        let net = network.connect(wanted, canonical(to))?;
         self.sockets.net.insert(net, id);
         if bound.is_none()
             && let Ok(local) = network.local(net)

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use core::net::SocketAddr;
+
 use crate::object::{
     Objects,
     credentials::cap,
@@ -16,6 +18,11 @@ impl Socket {
     /// Whether it uses an interface.
     pub(super) fn uses(&self, index: u32) -> bool {
         matches!(self.options.device, 0) || self.options.device == index
+    }
+
+    /// Whether it uses one that leads out.
+    pub(super) fn leads_out(&self) -> bool {
+        self.options.device != LO
     }
 }
 
@@ -66,6 +73,22 @@ impl Objects {
             }
         }
         Ok(())
+    }
+
+    /// Where a connection of a socket that is kept to an interface comes from: the way is that of the address.
+    pub(super) fn device_source(
+        &self,
+        env: &dyn Env,
+        id: SocketId,
+        to: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let index = self.socket(id).ok()?.options.device;
+        let all = interfaces::all(env);
+        let kept = all.iter().find(|i| index != 0 && i.index == index)?;
+        let is_v4 = to.ip().to_canonical().is_ipv4();
+        let mut own = kept.addresses.iter().map(|(ip, _)| *ip);
+        let ip = own.find(|ip| ip.is_ipv4() == is_v4)?;
+        Some(SocketAddr::new(ip, 0))
     }
 
     /// The name of the interface that a socket is kept to; nothing for none.

@@ -130,7 +130,8 @@ fn address(ip: IpAddr, prefix: u8, interface: &Interface, sequence: u32, port: u
 
 /// How something is reached: by a router, or directly from an own address.
 enum Via {
-    Router(IpAddr),
+    /// With its metric.
+    Router(IpAddr, u32),
     Link(IpAddr),
 }
 
@@ -143,11 +144,15 @@ fn route(
     port: u32,
 ) -> Vec<u8> {
     let (kind, (family, hop)) = match via {
-        Via::Router(ip) => (5, octets(ip)),
+        Via::Router(ip, _) => (5, octets(ip)),
         Via::Link(own) => (7, octets(own)),
     };
+    let metric = match via {
+        Via::Router(_, metric) => metric,
+        Via::Link(_) => 0,
+    };
     // The main table, by DHCP or the kernel; to the world or the link; to one host.
-    let (protocol, scope) = if matches!(via, Via::Router(_)) {
+    let (protocol, scope) = if matches!(via, Via::Router(..)) {
         (16, 0)
     } else {
         (2, 253)
@@ -162,6 +167,10 @@ fn route(
         attributes.push((1, &to));
     }
     attributes.push((kind, &hop));
+    let metric = metric.to_le_bytes();
+    if metric != [0; 4] {
+        attributes.push((6, &metric));
+    }
     attributes.push((4, &index));
     message(
         RTM_NEWROUTE,
@@ -177,23 +186,17 @@ fn route(
 fn routes(env: &dyn Env, family: u16, sequence: u32, port: u32) -> Vec<u8> {
     let is_wanted = |ip: IpAddr| family == AF_UNSPEC || (family == AF_INET) == ip.is_ipv4();
     let all = interfaces::all(env);
-    let Some(outside) = all.iter().find(|i| !i.is_loopback()) else {
-        return Vec::new();
-    };
     let mut answer = Vec::new();
-    let gateways = env.network().map(|n| n.gateways()).unwrap_or_default();
-    for router in gateways.into_iter().filter(|ip| is_wanted(*ip)) {
-        answer.extend(route(None, Via::Router(router), outside, sequence, port));
-    }
-    for &(own, length) in outside.addresses.iter().filter(|(ip, _)| is_wanted(*ip)) {
-        let net = network_of(own, length);
-        answer.extend(route(
-            Some((net, length)),
-            Via::Link(own),
-            outside,
-            sequence,
-            port,
-        ));
+    for outside in all.iter().filter(|i| !i.is_loopback()) {
+        let routers = outside.gateways.iter().filter(|(ip, _)| is_wanted(*ip));
+        for &(router, metric) in routers {
+            let via = Via::Router(router, metric);
+            answer.extend(route(None, via, outside, sequence, port));
+        }
+        for &(own, length) in outside.addresses.iter().filter(|(ip, _)| is_wanted(*ip)) {
+            let net = Some((network_of(own, length), length));
+            answer.extend(route(net, Via::Link(own), outside, sequence, port));
+        }
     }
     answer
 }

@@ -8,7 +8,7 @@ use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
-    interfaces::{ETH0, LO},
+    interfaces::LO,
     kind::socket::{
         Socket, SocketId, SocketKind, State,
         address::{Address, Domain, canonical, is_loopback},
@@ -187,7 +187,11 @@ impl Objects {
         }
         let here = self.is_local(env, to.ip())
             && (is_loopback(to.ip()) || self.find_local(is_stream, to, to).is_some());
-        if socket.uses(if here { LO } else { ETH0 }) {
+        if if here {
+            socket.uses(LO)
+        } else {
+            socket.leads_out()
+        } {
             Ok(here)
         } else {
             Err(Errno::ENETUNREACH)
