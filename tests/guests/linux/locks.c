@@ -57,7 +57,8 @@ static void nap(int m) { struct timespec t = {m / 1000, m % 1000 * 1000000L}; wh
     static int lk(int f,int cmd,int type,int wh,long st,long len){struct flock l={.l_type=type,.l_whence=wh,.l_start=st,.l_len=len}; int r=fcntl(f,cmd,&l); if(r<0)printf(" -%s\n",strerrorname_np(errno)); else if(cmd==F_GETLK||cmd==F_OFD_GETLK)printf(" type %d whence %d start %ld len %ld pid %d\n",l.l_type,l.l_whence,l.l_start,l.l_len,l.l_pid>0?l.l_pid==getpid()?2:1:l.l_pid);else puts(" 0"); return r;}
 #define L(w,...) do{printf("%s:",w);lk(__VA_ARGS__);fflush(stdout);}while(0)
     static void locks(){ fflush(stdout); struct stat s; stat("f",&s); char t[40]; sprintf(t,":%ld ",(long)s.st_ino); FILE*f=fopen("/proc/locks","r"); char b[300],all[20][100]; int n_=0; while(fgets(b,300,f)) if(strstr(b,t)){ char k[20],m[20],r[20],rest[99]; int n,pid; char *arrow=strstr(b,"->"); sscanf(arrow?arrow+2:strchr(b,':')+1," %s %s %s %d %*s %[^\n]",k,m,r,&pid,rest); sprintf(all[n_++],"  lock%s %s %s %s %s %s\n",arrow?" ->":"",k,m,r,pid==getpid()?"me":pid==-1?"-1":"other",rest);} fclose(f); qsort(all,n_,100,(void*)strcmp); for(int i=0;i<n_;i++)printf("%s",all[i]);}
-    int main(){ char d[]="/dev/shm/lXXXXXX"; mkdir("/dev/shm",01777); mkdtemp(d); chdir(d); int f=open("f",O_CREAT|O_RDWR,0600);
+    static void own(int fd){ char p[40],b[999]; sprintf(p,"/proc/self/fdinfo/%d",fd); int f=open(p,0),n=read(f,b,998),k=0; b[n]=0; close(f); for(char*q=b;(q=strstr(q,"lock:\t"));q++)k++; printf("  %d locks of its own\n",k); fflush(stdout);}
+int main(){ char d[]="/dev/shm/lXXXXXX"; mkdir("/dev/shm",01777); mkdtemp(d); chdir(d); int f=open("f",O_CREAT|O_RDWR,0600);
     ftruncate(f,100); lseek(f,10,0);
     L("cur",f,F_SETLK,F_WRLCK,SEEK_CUR,5,10); L("end",f,F_SETLK,F_RDLCK,SEEK_END,-10,0); L("neg len",f,F_SETLK,F_WRLCK,SEEK_SET,60,-10);
     locks(); L("neg start",f,F_SETLK,F_WRLCK,SEEK_SET,-1,2); L("neg len over",f,F_SETLK,F_WRLCK,SEEK_SET,5,-10);
@@ -75,9 +76,9 @@ static void nap(int m) { struct timespec t = {m / 1000, m % 1000 * 1000000L}; wh
     struct flock pl={.l_type=F_RDLCK,.l_pid=5}; R("ofd pid",fcntl(f,F_OFD_SETLK,&pl)); CHILD(L("child same ofd",f,F_OFD_SETLK,F_RDLCK,0,0,10));
     locks(); int h=dup(f); close(h); locks(); close(f); locks(); f=open("f",O_RDWR);
  // posix lost on any close
- L("posix",f,F_SETLK,F_WRLCK,0,0,10); close(dup(g)); locks();
+ L("posix",f,F_SETLK,F_WRLCK,0,0,10); own(f); close(dup(g)); locks();
  // flock
-    R("flock sh",flock(f,LOCK_SH)); R("flock other sh",flock(g,LOCK_SH|LOCK_NB)); R("upgrade nb",flock(f,LOCK_EX|LOCK_NB));
+    R("flock sh",flock(f,LOCK_SH)); R("flock other sh",flock(g,LOCK_SH|LOCK_NB)); own(g); R("upgrade nb",flock(f,LOCK_EX|LOCK_NB));
     locks(); R("un g",flock(g,LOCK_UN)); R("ex",flock(f,LOCK_EX|LOCK_NB)); R("g",flock(g,LOCK_SH|LOCK_NB));
     R("bad",flock(f,0)); R("bad 3",flock(f,3)); R("bad 12",flock(f,LOCK_SH|LOCK_EX)); R("mand",flock(f,32|LOCK_SH));
     R("mand2",flock(f,32)); locks(); CHILD(R("child un",flock(f,LOCK_UN))); locks(); R("dir flock",flock(open(".",O_RDONLY),LOCK_EX));

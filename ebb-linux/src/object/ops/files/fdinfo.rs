@@ -9,16 +9,21 @@ use crate::object::{
     errno::{Errno, Result},
     flags::OpenFlags,
     fs::text::Text,
-    id::{DescId, NodeRef},
+    id::{DescId, FilesId, NodeRef},
     kind::{Kind, Object, dispatch, process::Process},
     lock::record::{LAST, Owner, Record},
 };
 
-/// The text for a description.
+/// The text for a description that is among `files`.
 ///
 /// # Errors
 /// `EBADF`.
-pub(super) fn content(o: &Objects, env: &dyn Env, id: DescId, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn content(
+    o: &Objects,
+    env: &dyn Env,
+    (id, files): (DescId, Option<FilesId>),
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let desc = o.description(id)?;
     let flags = desc.flags.difference(OpenFlags::MASTER).bits();
     let ino = o.ino(env, NodeRef::Open(id));
@@ -29,7 +34,7 @@ pub(super) fn content(o: &Objects, env: &dyn Env, id: DescId, out: &mut Vec<u8>)
         mount(desc.node),
     );
     if let Some(node) = desc.node {
-        o.describe_locks(env, node, "lock:\t", out);
+        o.describe_locks(env, node, (id, files), out);
     }
     match desc.object {
         Object::Process(Process { pid, serial }) => {
@@ -93,16 +98,32 @@ fn mount(node: Option<NodeRef>) -> u32 {
 }
 
 impl Objects {
-    /// Adds a line for each lock on a file, as in /proc/locks, with a number and `prefix` in front.
-    fn describe_locks(&self, env: &dyn Env, node: NodeRef, prefix: &str, out: &mut Vec<u8>) {
+    /// Adds a line, as in /proc/locks, for each lock on a file that a description has, or the process that has these
+    /// descriptors.
+    fn describe_locks(
+        &self,
+        env: &dyn Env,
+        node: NodeRef,
+        (id, files): (DescId, Option<FilesId>),
+        out: &mut Vec<u8>,
+    ) {
         let node = self.fs.origin(self.fs.canon(node));
-        let mut number = 0;
-        for lock in self.locks_of(node) {
-            number += 1;
-            let line = format!(
-                "{prefix}{number}: {}",
-                lock.line(self.place_of_lock(env, node))
-            );
+        let place = self.place_of_lock(env, node);
+        let flock = self.flocks.held.get(&node).and_then(|held| held.get(&id));
+        let flock = flock.map(|held| Told::flock(held.exclusive, held.pid));
+        // Without a name they are those in place.
+        let files = files.or(self.running);
+        let is_own = |owner: Owner| match owner {
+            Owner::Description(description) => description == id,
+            Owner::Process(owner) => Some(owner) == files,
+        };
+        let records = self.records.of(node).iter();
+        let records = records.filter(|record| is_own(record.owner));
+        let own = flock
+            .into_iter()
+            .chain(records.map(|record| Told::record(record, false)));
+        for (number, lock) in own.enumerate() {
+            let line = format!("lock:\t{}: {}", number + 1, lock.line(place));
             out.extend_from_slice(line.as_bytes());
         }
     }

@@ -287,7 +287,8 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
         match (node, node.row()) {
             (SynthNode::FdInfo(_, fd), _) => {
                 let files = subject.files.ok_or(Errno::ESRCH)?;
-                fdinfo::content(o, env, files.fds.get(fd)?, &mut out)?;
+                let id = files.fds.get(fd)?;
+                fdinfo::content(o, env, (id, process.files()), &mut out)?;
             }
             (_, Some((_, What::Locks))) => o.all_locks(env, &mut out),
             (_, Some((_, What::File(make) | What::Settable(make, _)))) => make(&subject, &mut out),
