@@ -24,6 +24,7 @@
 //! - `crash`: what a person is told when a guest goes wrong.
 //! - `signal`: sending and delivering signals.
 //! - `typing`: what is typed for a program.
+//! - `owned`: locks with an owner, and who has one next.
 //! - `life`: the ends of threads and processes.
 //! - `timers`: the task that lets timers fire.
 //! - `syscall`: the table of system calls and their handlers, which move arguments between guest memory and `object`.
@@ -45,6 +46,7 @@ mod image;
 mod ipc;
 mod life;
 pub mod object;
+mod owned;
 mod report;
 mod run;
 mod signal;

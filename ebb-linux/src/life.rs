@@ -2,8 +2,10 @@
 
 use crate::abi::exit::Exit;
 use crate::abi::limit;
-use crate::abi::signal::{SIGCHLD, SIGKILL, SigInfo};
+use crate::abi::signal::{SI_KERNEL, SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SigInfo};
 use crate::crash;
+use crate::object::env::Env;
+use crate::owned;
 use crate::signal;
 use crate::state::futex::ThreadKey;
 use crate::state::process::{Memory, Process, Processes, Used, Zombie};
@@ -30,6 +32,7 @@ impl Uc {
         let memory = process.memory();
         if self.exit.get().is_none() && !thread.doomed {
             release_robust_list(self, &memory, &thread);
+            owned::owner_ended(self, thread.tid);
         }
         if process.exit.get().is_none() && !thread.doomed {
             let told = thread.clear_tid != 0
@@ -90,6 +93,8 @@ impl Uc {
                 exit,
                 used: Used {
                     ran: state.ran.gone,
+                    waits: process.switches.get().0,
+                    turns_lost: process.switches.get().1,
                     ..state.ran.programs
                 }
                 .and(state.ran.children),
@@ -111,6 +116,8 @@ impl Uc {
             }
         }
         let mut bereaved = Vec::new();
+        // Groups that it was the last to look after, or to be looked after in.
+        let mut groups = Vec::new();
         let parent = {
             let mut processes = self.processes.borrow_mut();
             let init = self.init.pid();
@@ -129,6 +136,9 @@ impl Uc {
             for child in &processes.live {
                 let mut state = child.state.borrow_mut();
                 if state.parent == zombie.pid {
+                    if state.group != zombie.group && state.session == zombie.session {
+                        groups.push(state.group);
+                    }
                     // The first process need not wait for what it did not start.
                     (state.parent, state.orphan) =
                         reaper.map_or((init, true), |reaper| (reaper, false));
@@ -139,6 +149,12 @@ impl Uc {
                 }
             }
             let parent = processes.find(zombie.parent).filter(|_| !orphan).cloned();
+            if parent.as_ref().is_some_and(|parent| {
+                let parent = parent.state.borrow();
+                parent.group != zombie.group && parent.session == zombie.session
+            }) {
+                groups.push(zombie.group);
+            }
             let told = parent
                 .as_ref()
                 .is_some_and(|p| signal::wants_zombies(p, zombie.exit_signal));
@@ -158,8 +174,30 @@ impl Uc {
         for (child, signal) in bereaved {
             let _ = signal::send_process(self, &child, SigInfo::new(signal, 0));
         }
+        for group in groups {
+            self.revive_orphans(group, zombie.session);
+        }
         if let Some(parent) = parent.filter(|_| zombie.exit_signal != 0) {
             let _ = signal::send_process(self, &parent, signal::child_info(&zombie));
+        }
+    }
+
+    /// What is stopped in a group that nobody looks after any more hears so (`SIGHUP`), and goes on.
+    fn revive_orphans(self: &Rc<Self>, group: u32, session: u32) {
+        let is_member = |p: &Rc<Process>| {
+            let state = p.state.borrow();
+            (state.group, state.session) == (group, session)
+        };
+        let mut members = self.processes.borrow().live.clone();
+        members.retain(is_member);
+        let stopped = members.iter().any(|p| p.stopped.get().is_some());
+        if !stopped || !self.world().is_orphaned(group, session) {
+            return;
+        }
+        for signal in [SIGHUP, SIGCONT] {
+            for member in &members {
+                let _ = signal::send_process(self, member, SigInfo::new(signal, SI_KERNEL));
+            }
         }
     }
 
@@ -207,8 +245,11 @@ fn reaper_of(processes: &Processes, mut parent: u32) -> Option<u32> {
 
 /// A thread ends, perhaps in the middle of a call that waits: nothing of it stays behind.
 fn abandon(uc: &Uc, thread: &mut Thread, key: ThreadKey) {
-    if let Some(futex) = thread.waiting.as_ref().and_then(|w| w.futex) {
-        uc.futexes.borrow_mut().cancel(futex, key);
+    if let Some(waiting) = &thread.waiting {
+        let any = waiting.any_of.iter().flat_map(|a| &a.keys);
+        for futex in waiting.futex.iter().chain(any) {
+            uc.futexes.borrow_mut().cancel(*futex, key);
+        }
     }
     release_wait(uc, thread);
 }

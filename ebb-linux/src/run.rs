@@ -367,12 +367,17 @@ impl Future for GuestThread {
             return Poll::Ready(());
         }
         uc.account(process, index, (begun, now()));
+        let (waits, turns_lost) = process.switches.get();
         match left {
             Left::Gone(status) => {
                 return this.end(status, task);
             }
-            Left::Yields => task.waker().wake_by_ref(),
-            Left::Waits | Left::Vanished => {}
+            Left::Yields => {
+                process.switches.set((waits, turns_lost + 1));
+                task.waker().wake_by_ref();
+            }
+            Left::Waits => process.switches.set((waits + 1, turns_lost)),
+            Left::Vanished => {}
         }
         Poll::Pending
     }

@@ -153,6 +153,7 @@ fn first_state(image: exec::Loaded, options: &Options) -> (Space, State) {
         scheduling: Scheduling::default(),
         death_signal: 0,
         adopts_orphans: false,
+        machine_check_policy: 2,
         drew: false,
         huge_pages_disabled: false,
         barriers: 0,

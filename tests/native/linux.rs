@@ -352,3 +352,27 @@ fn random_changes_of_an_address_space_and_of_files_below_it_show_what_they_show_
     assert!(!host.is_empty());
     assert_eq!(lines(&in_the_image("mappings", &program, &chosen)), host);
 }
+
+#[test]
+fn locks_of_files_are_as_on_linux_and_proc_locks_tells_of_them() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("locks");
+}
+
+#[test]
+fn locks_with_owners_and_waits_for_any_of_several_futexes_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("futexes");
+}
+
+#[test]
+fn children_their_news_and_groups_that_nobody_looks_after_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("children");
+}
+
+#[test]
+fn what_a_good_guess_gets_wrong_is_answered_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("answers");
+}

@@ -11,6 +11,7 @@
 pub mod msg;
 pub mod sem;
 pub mod shm;
+pub mod text;
 
 use crate::abi::errno::Errno;
 use crate::object::id::QueueId;
@@ -265,6 +266,16 @@ impl<T: Object> Table<T> {
             self.keys.insert(key, slot as u32);
         }
         Ok(id)
+    }
+
+    /// All of them with their identifiers.
+    fn numbered(&self) -> impl Iterator<Item = (i32, &T)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, object)| {
+            let object = object.as_ref()?;
+            let id = Self::identifier(slot as u32, object.permissions().sequence);
+            Some((id, object))
+        })
     }
 
     fn slot_of(&self, id: i32) -> Result<usize, Errno> {

@@ -5,7 +5,9 @@
 use super::{Access, Ipc, Object, PERM_BYTES, Permissions, Subject};
 use crate::abi::errno::Errno;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// `MSGMAX`: bytes of a message.
 pub const MESSAGE_MAX: usize = 8192;
@@ -105,6 +107,23 @@ impl Queue {
             to.copy_from_slice(&word.to_le_bytes());
         }
         bytes
+    }
+}
+
+impl Queue {
+    /// The rest of its line in /proc/sysvipc/msg.
+    pub(super) fn describe(&self, owners: &str, out: &mut String) {
+        let _ = write!(
+            out,
+            "  {:10} {:10} {:5} {:5} {owners} {:10} {:10} {:10}",
+            self.bytes,
+            self.messages.len(),
+            self.last_sender,
+            self.last_receiver,
+            self.sent_s,
+            self.received_s,
+            self.changed_s,
+        );
     }
 }
 

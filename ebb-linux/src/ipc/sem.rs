@@ -7,8 +7,10 @@ use super::{Access, IPC_NOWAIT, Ipc, Object, PERM_BYTES, Permissions, Subject};
 use crate::abi::errno::Errno;
 use crate::state::futex::ThreadKey;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// `SEMVMX`: the highest value.
 pub const VALUE_MAX: i32 = 32_767;
@@ -180,6 +182,19 @@ impl Set {
 enum Blocked {
     By(Operation),
     Never(Errno),
+}
+
+impl Set {
+    /// The rest of its line in /proc/sysvipc/sem.
+    pub(super) fn describe(&self, owners: &str, out: &mut String) {
+        let _ = write!(
+            out,
+            " {:10} {owners} {:10} {:10}",
+            self.semaphores.len(),
+            self.operated_s,
+            self.changed_s,
+        );
+    }
 }
 
 impl Ipc {

@@ -7,8 +7,10 @@
 use super::{Access, Ipc, Object, PERM_BYTES, Permissions, Subject};
 use crate::abi::errno::Errno;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write;
 use ebb_mem::space::{PAGE, Quota, Shared};
 
 /// `SHMMAX`: bytes of a segment (`ULONG_MAX - (1 << 24)`).
@@ -90,6 +92,24 @@ impl Segment {
             to.copy_from_slice(&word.to_le_bytes());
         }
         bytes
+    }
+}
+
+impl Segment {
+    /// The rest of its line in /proc/sysvipc/shm, with how often it is mapped.
+    pub(super) fn describe(&self, owners: &str, mappings: u64, out: &mut String) {
+        let _ = write!(
+            out,
+            " {:21} {:5} {:5}  {mappings:5} {owners} {:10} {:10} {:10} {:21} {:21}",
+            self.size_bytes,
+            self.creator,
+            self.last,
+            self.attached_s,
+            self.detached_s,
+            self.changed_s,
+            self.pages.pages() * 4096,
+            0,
+        );
     }
 }
 

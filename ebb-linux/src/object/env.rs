@@ -4,6 +4,7 @@
 //! It is passed into the operations that need it rather than stored, so that objects stay plain
 //! data and one set of objects can be tested with a world made up by the test.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -169,6 +170,15 @@ pub trait ProcInfo {
         let _ = (address, to);
         Err(Errno::EIO)
     }
+    /// Writes to the process's memory; how many bytes.
+    fn write_memory(&self, address: u64, from: &[u8]) -> Result<usize> {
+        let _ = (address, from);
+        Err(Errno::EIO)
+    }
+    /// How often its threads have waited, and how often they have had to let others run.
+    fn switches(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// Fills `to` with what `/proc/self/pagemap` tells of the pages from `page` on; how many bytes.
     fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {
         let _ = (page, to);
@@ -285,6 +295,11 @@ pub trait Env {
     /// The numbers of all processes, in order, those included that are over and that nobody has asked for.
     fn processes(&self) -> Vec<u32> {
         Vec::from([self.process().pid()])
+    }
+    /// The text of a file of /proc/sysvipc, by its name.
+    fn ipc(&self, kind: &str) -> String {
+        let _ = kind;
+        String::new()
     }
     /// The load averages over 1, 5 and 15 minutes, in units of 1/2048.
     fn load(&self) -> [u64; 3] {

@@ -28,6 +28,20 @@ pub trait Sink {
     fn put(&mut self, from: &[u8]) -> usize;
 }
 
+/// A sink for this many bytes that nobody wants.
+pub struct Discard(pub usize);
+
+impl Sink for Discard {
+    fn remaining(&self) -> usize {
+        self.0
+    }
+    fn put(&mut self, from: &[u8]) -> usize {
+        let n = from.len().min(self.0);
+        self.0 -= n;
+        n
+    }
+}
+
 impl Source for &[u8] {
     fn remaining(&self) -> usize {
         self.len()

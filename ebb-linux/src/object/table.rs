@@ -51,6 +51,10 @@ pub struct Description {
     pub owner: Owner,
     /// See [`owner`](Self::owner).
     pub signal: u8,
+    /// Real and effective user of who chose them.
+    pub(crate) owner_users: [u32; 2],
+    /// `F_SET_RW_HINT`, of what is no file.
+    pub(crate) hint: u8,
     pub(crate) refs: u32,
     pub(crate) holds: u32,
 }
@@ -65,6 +69,8 @@ impl Description {
             text: None,
             owner: Owner::default(),
             signal: 0,
+            owner_users: [0; 2],
+            hint: 0,
             refs: 0,
             holds: 0,
         }

@@ -4,13 +4,18 @@ use super::frame;
 use super::send::stop_process;
 use crate::abi::exit::Exit;
 use crate::abi::signal::{
-    FaultInfo, SA_RESTART, SI_KERNEL, SIGKILL, SIGSEGV, STOPS, SigInfo, bit, is_ignored_by_default,
-    name,
+    FaultInfo, SA_RESTART, SI_KERNEL, SIGKILL, SIGSEGV, SIGSTOP, STOPS, SigInfo, bit,
+    is_ignored_by_default, name,
 };
 use crate::crash;
+use crate::object::env::Env;
 use crate::state::pending::take;
+use crate::state::process::Process;
 use crate::state::thread::Thread;
+use crate::uc::Uc;
 use crate::uc::caller::Caller;
+use crate::uc::env::World;
+use alloc::rc::Rc;
 
 /// A thread did something that the CPU refused: its handler hears of it, or its process ends with a report.
 pub fn fault(caller: &Caller<'_>, signal: u8, info: FaultInfo) {
@@ -49,6 +54,15 @@ pub fn bad_frame(caller: &Caller<'_>) {
     };
     crash::report(caller, "rt_sigreturn with a damaged frame", &info);
     caller.uc.end_process(caller.process, Exit::Signal(SIGSEGV));
+}
+
+/// Whether a process is in a group that nobody outside of it looks after.
+fn is_orphaned(uc: &Rc<Uc>, process: &Rc<Process>) -> bool {
+    let (group, session) = {
+        let state = process.state.borrow();
+        (state.group, state.session)
+    };
+    World { uc, process }.is_orphaned(group, session)
 }
 
 /// What the signals that are due do to a call that waits.
@@ -149,6 +163,8 @@ fn deliver_due(caller: &Caller<'_>) {
         match action.handler {
             1 => {}
             0 if is_ignored_by_default(signal) => {}
+            // Nobody would let an orphaned group go on.
+            0 if STOPS & bit(signal) != 0 && signal != SIGSTOP && is_orphaned(uc, process) => {}
             0 if STOPS & bit(signal) != 0 => {
                 stop_process(uc, process, Some(signal));
                 return;

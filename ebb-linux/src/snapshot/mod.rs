@@ -19,6 +19,7 @@ mod identity;
 mod rest;
 mod stored;
 mod vectors;
+mod waiting;
 
 use crate::ipc::Ipc;
 use crate::object::fd::FilesId;

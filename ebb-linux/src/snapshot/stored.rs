@@ -12,15 +12,15 @@
 //!   be nonsense to the program, so bytes that may have changed must not be read at all.)
 
 use super::rest::Needed;
+use super::waiting::StoredWaiting;
 use super::{FrozenProcess, FrozenThread, Inner, Pages, Snapshot};
 use crate::abi::signal::{AltStack, SigInfo};
 use crate::image::{archive, vdso};
 use crate::object::fd::FilesId;
 use crate::object::stored::bytes_of;
 use crate::object::{Console, Objects, arena::wrong};
-use crate::state::futex::{Futexes, Key};
+use crate::state::futex::Futexes;
 use crate::state::process::{State, Zombie};
-use crate::state::thread::{Remainder, Waiting, Work};
 use crate::uc::Options;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -251,62 +251,6 @@ enum StoredPages {
         gone: Vec<u64>,
         rights: Vec<u64>,
     },
-}
-
-#[derive(BorshSerialize, BorshDeserialize)]
-struct StoredWaiting {
-    deadline: Option<u64>,
-    woken: bool,
-    futex: Option<Key>,
-    begun: bool,
-    remainder: Option<Remainder>,
-    progress: usize,
-    messages: u64,
-    until: Option<u64>,
-    restore_mask: Option<u64>,
-    work: Option<Work>,
-    network: bool,
-}
-
-impl StoredWaiting {
-    fn of(waiting: &Waiting) -> io::Result<Self> {
-        // `Snapshot::capture` refuses the other ways to wait for something by name, or writing the objects does.
-        if waiting.semaphores.is_some() || waiting.record.is_some() || waiting.child.is_some() {
-            return Err(wrong(
-                "a thread that waits for a semaphore, a lock or a child",
-            ));
-        }
-        Ok(Self {
-            deadline: waiting.deadline,
-            woken: waiting.woken,
-            futex: waiting.futex,
-            begun: waiting.begun,
-            remainder: waiting.remainder,
-            progress: waiting.progress,
-            messages: waiting.messages,
-            until: waiting.until,
-            restore_mask: waiting.restore_mask,
-            work: waiting.work,
-            network: waiting.network,
-        })
-    }
-
-    fn restore(self) -> Waiting {
-        Waiting {
-            deadline: self.deadline,
-            woken: self.woken,
-            futex: self.futex,
-            begun: self.begun,
-            remainder: self.remainder,
-            progress: self.progress,
-            messages: self.messages,
-            until: self.until,
-            restore_mask: self.restore_mask,
-            work: self.work,
-            network: self.network,
-            ..Waiting::default()
-        }
-    }
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]

@@ -1,6 +1,6 @@
 //! Futexes: threads that wait for a word of memory, by where it is.
 //!
-//! What must hold: a thread is in at most one queue, and its place says so (`Waiting::futex`).
+//! What must hold: a thread is in at most one queue (`Waiting::futex`), or in those of one `futex_waitv` (`Waiting::any_of`).
 
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -66,6 +66,17 @@ impl Futexes {
         if let Some(list) = self.lists.get_mut(list_of(key)) {
             list.retain(|w| w.key != key || w.thread != thread);
         }
+    }
+
+    /// Who has waited longest.
+    pub fn first(&self, key: Key) -> Option<ThreadKey> {
+        let list = self.lists.get(list_of(key))?;
+        list.iter().find(|w| w.key == key).map(|w| w.thread)
+    }
+
+    /// Whether anybody waits for a lock with an owner, whose queues have odd places.
+    pub fn has_inheriting(&self) -> bool {
+        self.lists.iter().flatten().any(|w| w.key.at & 1 != 0)
     }
 
     /// Takes up to `count` waiters of these bits away, in the order they came, and calls `woken` for each.

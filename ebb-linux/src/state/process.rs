@@ -166,6 +166,8 @@ pub struct State {
     pub timers: Timers,
     /// Processor time of its threads that are gone, and of its children that have been waited for.
     pub ran: Ran,
+    /// `PR_MCE_KILL`: 0 late, 1 early, 2 as the machine's.
+    pub machine_check_policy: u8,
     /// The second of processor time at which `RLIMIT_CPU` speaks up next.
     pub cpu_warned: u64,
 }
@@ -202,6 +204,10 @@ pub struct Used {
     pub peak: u64,
     /// Page faults. None had to wait for a device.
     pub faults: u64,
+    /// How often it has waited.
+    pub waits: u64,
+    /// How often it has had to let others run.
+    pub turns_lost: u64,
 }
 
 impl Used {
@@ -212,6 +218,8 @@ impl Used {
             ran: self.ran + other.ran,
             peak: self.peak.max(other.peak),
             faults: self.faults + other.faults,
+            waits: self.waits + other.waits,
+            turns_lost: self.turns_lost + other.turns_lost,
         }
     }
 }
@@ -274,6 +282,8 @@ pub struct Process {
     pub files: Cell<FilesId>,
     /// What it has moved, with those of its children that it has waited for. A clone counts anew.
     pub moved: Cell<Moved>,
+    /// How often its threads have waited, and how often they have had to let others run. A clone counts anew.
+    pub(crate) switches: Cell<(u64, u64)>,
     /// It is over, and this is how; its threads are about to stop.
     pub(crate) exit: Cell<Option<Exit>>,
     /// The signal that stopped it.
@@ -294,6 +304,7 @@ impl Process {
             state: RefCell::new(state),
             files: Cell::new(files),
             moved: Cell::default(),
+            switches: Cell::default(),
             exit: Cell::new(None),
             stopped: Cell::new(None),
             news: Cell::new(None),
@@ -326,9 +337,11 @@ impl Process {
 
     /// What it has used, its children not included.
     pub fn used(&self) -> Used {
-        let ran = self.ran();
+        let (waits, turns_lost) = self.switches.get();
         let now = Used {
-            ran,
+            ran: self.ran(),
+            waits,
+            turns_lost,
             ..self.memory_used()
         };
         now.and(self.state.borrow().ran.programs)
@@ -339,13 +352,13 @@ impl Process {
         let memory = self.memory();
         let space = memory.space.borrow();
         Used {
-            ran: 0,
             peak: space.peak(),
             faults: if self.borrows.get() {
                 0
             } else {
                 space.faults()
             },
+            ..Used::default()
         }
     }
 

@@ -22,6 +22,10 @@ pub struct Waiting {
     pub woken: bool,
     /// The futex in whose queue the thread is.
     pub futex: Option<Key>,
+    /// That futex is a lock with an owner.
+    pub inheriting: Option<Inheriting>,
+    /// The futexes in whose queues the thread is, if it waits for any of several.
+    pub any_of: Option<AnyOf>,
     /// The call has begun to wait with `deadline`.
     pub begun: bool,
     /// Where the guest is to be told how much time is left when the call ends early.
@@ -50,6 +54,24 @@ pub struct Waiting {
     pub network: bool,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
+}
+
+/// A lock that is waited for.
+#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
+pub struct Inheriting {
+    /// The thread that has it.
+    pub owner: u32,
+    /// Where it is in the waiter's memory.
+    pub address: u64,
+}
+
+/// What `futex_waitv` waits for.
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
+pub struct AnyOf {
+    /// In the order of the call.
+    pub keys: Vec<Key>,
+    /// Which of them has come.
+    pub woken: u64,
 }
 
 impl Waiting {

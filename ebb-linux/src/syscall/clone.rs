@@ -1,5 +1,6 @@
 //! `clone` and `fork`: new threads and processes.
 
+use super::credentials::thread_limit;
 use super::process::fork;
 use super::thread::{New, duplicate, is_canonical, tell_child, tell_parent};
 use super::{Call, Outcome, Stop};
@@ -8,7 +9,6 @@ use crate::abi::clone::{
     CLONE_VM,
 };
 use crate::abi::errno::Errno;
-use crate::abi::limit;
 
 fn start(call: &Call<'_>, new: &New) -> Outcome {
     let has = |flags| new.flags & flags == flags;
@@ -26,7 +26,7 @@ fn start(call: &Call<'_>, new: &New) -> Outcome {
     let tid = {
         let mut processes = call.uc.processes.borrow_mut();
         let threads = processes.threads();
-        let own = call.process.state.borrow().soft(limit::NPROC);
+        let own = thread_limit(call);
         if threads >= call.uc.options.threads || threads as u64 >= own {
             return Err(Errno::EAGAIN.into());
         }

@@ -5,9 +5,10 @@ use crate::abi::errno::Errno;
 use crate::object::credentials::{Ids, cap};
 use crate::object::env::{Env as _, Report};
 use crate::object::id::{DescId, Fd};
-use crate::object::kind::socket::Sender;
+use crate::object::interfaces;
 use crate::object::kind::socket::address::{Address, Domain};
 use crate::object::kind::socket::option::{IP, IPV6, SOCKET, UDP, UDP_SEGMENT};
+use crate::object::kind::socket::{Sender, SocketKind};
 use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +28,8 @@ const IP_PKTINFO: u32 = 8;
 const IP_RECVERR: u32 = 11;
 const IP_RECVTTL: u32 = 12;
 const IP_RECVTOS: u32 = 13;
+const IP_ORIGDSTADDR: u32 = 20;
+const IPV6_ORIGDSTADDR: u32 = 74;
 const IPV6_RECVERR: u32 = 25;
 const IPV6_RECVPKTINFO: u32 = 49;
 const IPV6_PKTINFO: u32 = 50;
@@ -57,7 +60,10 @@ pub struct Header {
 }
 
 /// What a guest sends along: descriptors, and the rest.
-pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
+///
+/// # Errors
+/// `EINVAL` for what cannot be sent along, `ENODEV`, `EPERM`, `ESRCH`, `ENOBUFS`, `EFAULT`.
+pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
     let mut fds = Vec::new();
     let mut ancillary = Ancillary::default();
     if h.control == 0 || h.control_len < HEAD as u64 {
@@ -68,6 +74,10 @@ pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
     }
     let mut bytes = alloc::vec![0; h.control_len as usize];
     call.space().read(h.control, &mut bytes)?;
+    let of_datagrams = match call.objects().socket_kind(id)? {
+        (domain, SocketKind::Datagram) => Some(domain),
+        _ => None,
+    };
     let mut rest = &bytes[..];
     while let Some(head) = rest.first_chunk::<HEAD>() {
         let len = usize::from_le_bytes(*head[..8].first_chunk().ok_or(Errno::EINVAL)?);
@@ -92,16 +102,25 @@ pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
             }
             (IP, IP_PKTINFO) => {
                 let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;
-                let [_, _, _, _, a, b, c, d, ..] = *info;
+                let [i, j, k, l, a, b, c, d, ..] = *info;
+                check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
                 ancillary.source = Some(Ipv4Addr::new(a, b, c, d).into());
             }
             (IPV6, IPV6_PKTINFO) => {
                 let info = value.first_chunk::<20>().ok_or(Errno::EINVAL)?;
                 let ip: [u8; 16] = *info.first_chunk().ok_or(Errno::EINVAL)?;
+                let [.., i, j, k, l] = *info;
+                check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
                 ancillary.source = Some(Ipv6Addr::from(ip).to_canonical());
+            }
+            (IP, IP_TTL) if value.len() != 4 || value[..4] == [0; 4] || value[..4] == [0xff; 4] => {
+                return Err(Errno::EINVAL.into());
             }
             (IP, IP_TTL) | (IPV6, IPV6_HOPLIMIT) => ancillary.hop_limit = byte(value)?,
             (IP, IP_TOS) | (IPV6, IPV6_TCLASS) => ancillary.traffic_class = byte(value)?,
+            // Others' numbers mean nothing to a socket, one's own that are not known are wrong.
+            (IP, _) if of_datagrams == Some(Domain::Inet) => return Err(Errno::EINVAL.into()),
+            (IPV6, _) if of_datagrams == Some(Domain::Inet6) => return Err(Errno::EINVAL.into()),
             _ => {}
         }
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
@@ -110,6 +129,19 @@ pub fn read(call: &Call<'_>, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
         return Err(Errno::EINVAL.into());
     }
     Ok((fds, ancillary))
+}
+
+/// # Errors
+/// `ENODEV` for the number of an interface that there is not; 0 is any.
+fn check_interface(call: &Call<'_>, index: u32) -> Result<(), Stop> {
+    let there = index == 0
+        || interfaces::all(&call.world())
+            .iter()
+            .any(|i| i.index == index);
+    match there {
+        true => Ok(()),
+        false => Err(Errno::ENODEV.into()),
+    }
 }
 
 /// `SCM_CREDENTIALS`: one's own numbers, or those that one may take.
@@ -210,6 +242,10 @@ fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u3
         return all;
     };
     let v6 = matches!(objects.socket_domain(id), Ok(Domain::Inet6));
+    let port = match objects.socket_name(id) {
+        Ok((_, Address::Inet(local))) => local.port(),
+        _ => 0,
+    };
     drop(objects);
     let now_ns = call.world().realtime();
     let (seconds, rest_ns) = (now_ns / 1_000_000_000, now_ns % 1_000_000_000);
@@ -234,6 +270,14 @@ fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u3
     }
     if wants(IP, IP_RECVTOS) {
         all.push((IP, IP_TOS, alloc::vec![carried.traffic_class]));
+    }
+    if let (IpAddr::V4(to), true) = (carried.to, wants(IP, IP_ORIGDSTADDR)) {
+        let to = Address::Inet(SocketAddr::new(to.into(), port));
+        all.push((IP, IP_ORIGDSTADDR, to.to_bytes(Domain::Inet)));
+    }
+    if v6 && wants(IPV6, IPV6_ORIGDSTADDR) {
+        let to = Address::Inet(SocketAddr::new(carried.to, port));
+        all.push((IPV6, IPV6_ORIGDSTADDR, to.to_bytes(Domain::Inet6)));
     }
     if v6 && wants(IPV6, IPV6_RECVPKTINFO) {
         let to = match carried.to {

@@ -2,6 +2,7 @@
 
 use super::{Call, Outcome, Stop, quick};
 use crate::abi::errno::Errno;
+use crate::abi::limit;
 use crate::object::credentials::{Credentials, Whose, cap};
 use crate::state::process::State;
 use alloc::sync::Arc;
@@ -331,5 +332,14 @@ fn ambient(call: &Call<'_>, request: u32, capability: u64) -> Outcome {
             Ok(0)
         }
         _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// How many threads the caller's user may have: its limit binds everybody but root.
+pub fn thread_limit(call: &Call<'_>) -> u64 {
+    let root = of(call).user.real == 0;
+    match root {
+        true => u64::MAX,
+        false => call.process.state.borrow().soft(limit::NPROC),
     }
 }

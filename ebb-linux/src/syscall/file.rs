@@ -198,7 +198,8 @@ fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
 }
 
 pub fn readv(call: &Call<'_>) -> Outcome {
-    let parts = iovec(call, call.args[1], call.args[2])?;
+    let parts = iovec(call, call.args[1], call.args[2]);
+    let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::readable).and(Err(wrong)))?;
     let outcome = match parts.is_empty() {
         true => move_nothing(call, OpenFlags::readable),
         false => read_parts(call, &parts),
@@ -207,7 +208,8 @@ pub fn readv(call: &Call<'_>) -> Outcome {
 }
 
 pub fn writev(call: &Call<'_>) -> Outcome {
-    let parts = iovec(call, call.args[1], call.args[2])?;
+    let parts = iovec(call, call.args[1], call.args[2]);
+    let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::writable).and(Err(wrong)))?;
     let outcome = match parts.is_empty() {
         true => move_nothing(call, OpenFlags::writable),
         false => write_parts(call, &parts),
@@ -423,6 +425,12 @@ pub fn dup3(call: &Call<'_>) -> Outcome {
     Ok(call.on_objects(|o, _| o.dup3(call.fd(0), call.fd(1), call.args[2] as u32))? as u64)
 }
 
+/// `F_GETOWNER_UIDS`: as whom signals about a descriptor are sent.
+const GETOWNER_UIDS: u32 = 17;
+/// `F_GET_RW_HINT` and `F_SET_RW_HINT`: how long what is written is said to live.
+const GET_RW_HINT: u32 = 1035;
+const SET_RW_HINT: u32 = 1036;
+
 pub fn fcntl(call: &Call<'_>) -> Outcome {
     let [_, command, argument, ..] = call.args;
     match command as u32 {
@@ -452,6 +460,26 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
                 Owner::Group(id) => [2, id],
             };
             call.space().put(argument, owner)?;
+            Ok(0)
+        }
+        GETOWNER_UIDS => {
+            call.objects().check_usable(call.fd(0))?;
+            let users = call.objects().owner_users(call.fd(0))?;
+            call.space().put(argument, users)?;
+            Ok(0)
+        }
+        GET_RW_HINT => {
+            call.objects().check_usable(call.fd(0))?;
+            let id = call.objects().lookup_fd(call.fd(0))?;
+            let hint = call.objects().write_hint(id)?;
+            call.space().put(argument, u64::from(hint))?;
+            Ok(0)
+        }
+        SET_RW_HINT => {
+            call.objects().check_usable(call.fd(0))?;
+            let id = call.objects().lookup_fd(call.fd(0))?;
+            let hint: u64 = call.space().get(argument)?;
+            call.on_objects(|o, w| o.set_write_hint(w, id, hint))?;
             Ok(0)
         }
         command => {
@@ -501,7 +529,7 @@ fn set_owner(call: &Call<'_>, owner: Owner) -> Outcome {
     if !exists {
         return Err(Errno::ESRCH.into());
     }
-    call.objects().set_owner(call.fd(0), owner)?;
+    call.on_objects(|o, w| o.set_owner(w, call.fd(0), owner))?;
     Ok(0)
 }
 
@@ -572,11 +600,17 @@ fn wait_for_lock(call: &Call<'_>, fd: Fd) -> Outcome {
     Err(Stop::Wait)
 }
 
+/// Mandatory locks, which Linux says nothing against and has no more.
+const LOCK_MAND: u32 = 32;
+
 pub fn flock(call: &Call<'_>) -> Outcome {
     let operation = call.args[1] as u32;
-    let flock = Flock::from_number(operation).ok_or(Errno::EINVAL)?;
     let id = call.held(call.fd(0))?;
-    let result = call.objects().flock(id, flock);
+    if operation & LOCK_MAND != 0 {
+        return Ok(0);
+    }
+    let flock = Flock::from_number(operation).ok_or(Errno::EINVAL)?;
+    let result = call.objects().flock(&call.world(), id, flock);
     match result {
         Ok(()) => Ok(0),
         Err(Errno::EAGAIN) if operation & 4 == 0 => wait_for_lock(call, call.fd(0)),
@@ -678,7 +712,7 @@ pub fn sync_file_range(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     match object {
-        Object::File | Object::Dir => Ok(0),
+        Object::File | Object::Dir | Object::Text => Ok(0),
         _ => Err(Errno::ESPIPE.into()),
     }
 }
@@ -689,7 +723,7 @@ pub fn readahead(call: &Call<'_>) -> Outcome {
     let description = objects.description(objects.lookup_fd(call.fd(0))?)?;
     match (description.flags.readable(), description.object) {
         (false, _) => Err(Errno::EBADF.into()),
-        (true, Object::File) => Ok(0),
+        (true, Object::File | Object::Text) => Ok(0),
         (true, _) => Err(Errno::EINVAL.into()),
     }
 }

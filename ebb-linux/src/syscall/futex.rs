@@ -1,8 +1,9 @@
 //! `futex` and robust lists.
 
-use super::{Call, Outcome, Stop};
+use super::futex_key::{PRIVATE, key, waited};
+use super::guest::timespec;
+use super::{Call, Outcome, Stop, futex_pi};
 use crate::abi::errno::Errno;
-use crate::state::futex::Key;
 use crate::state::thread::Waiting;
 use ebb_mem::space::Access;
 
@@ -11,46 +12,24 @@ const WAKE: u64 = 1;
 const REQUEUE: u64 = 3;
 const CMP_REQUEUE: u64 = 4;
 const WAKE_OP: u64 = 5;
+const LOCK_PI: u64 = 6;
+const UNLOCK_PI: u64 = 7;
+const TRYLOCK_PI: u64 = 8;
 const WAIT_BITSET: u64 = 9;
 const WAKE_BITSET: u64 = 10;
-const PRIVATE: u64 = 128;
+const LOCK_PI2: u64 = 13;
 const CLOCK_REALTIME: u64 = 256;
-
-/// Reads a `struct timespec` that may be absent.
-pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
-    if address == 0 {
-        return Ok(None);
-    }
-    let [seconds, nanoseconds]: [i64; 2] = call.space().get(address)?;
-    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(Some(
-        (seconds as u64)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(nanoseconds as u64),
-    ))
-}
-
-/// Names the futex at an address.
-fn key(call: &Call<'_>, address: u64) -> Key {
-    if call.args[1] & PRIVATE != 0 {
-        call.memory.private_key(address)
-    } else {
-        call.memory.key(address)
-    }
-}
 
 pub fn futex(call: &Call<'_>) -> Outcome {
     let [address, op, value, timeout, address2, value3] = call.args;
     let realtime = op & CLOCK_REALTIME != 0;
     let command = op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME);
-    if realtime && command != WAIT_BITSET {
+    if realtime && !matches!(command, WAIT_BITSET | LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     if !address.is_multiple_of(4) {
         // What there is not is told first.
-        let known = matches!(command, WAIT..=WAKE | REQUEUE..=WAKE_OP | WAIT_BITSET..=WAKE_BITSET);
+        let known = matches!(command, WAIT..=WAKE | REQUEUE..=WAKE_BITSET | LOCK_PI2);
         return Err(if known { Errno::EINVAL } else { Errno::ENOSYS }.into());
     }
     match command {
@@ -65,6 +44,10 @@ pub fn futex(call: &Call<'_>) -> Outcome {
             realtime,
         ),
         WAKE => wake(call, address, value as u32, !0),
+        LOCK_PI => futex_pi::lock(call, address, timeout, true),
+        LOCK_PI2 => futex_pi::lock(call, address, timeout, realtime),
+        TRYLOCK_PI => futex_pi::try_lock(call, address),
+        UNLOCK_PI => futex_pi::unlock(call, address),
         WAKE_BITSET => wake(call, address, value as u32, value3 as u32),
         REQUEUE => requeue(call, address, value as u32, timeout as u32, address2),
         CMP_REQUEUE => {
@@ -97,21 +80,8 @@ fn wait(
     relative: bool,
     realtime: bool,
 ) -> Outcome {
-    if !call.first
-        && let Some((woken, queued)) = call.waited(|w| (w.woken, w.futex))
-    {
-        if woken {
-            return Ok(0);
-        }
-        if call.is_late() {
-            // Requeued or not: where it is now, it leaves.
-            if let Some(at) = queued {
-                call.uc.futexes.borrow_mut().cancel(at, call.thread_key());
-                call.waited(|w| w.futex = None);
-            }
-            return Err(Errno::ETIMEDOUT.into());
-        }
-        return Err(Stop::Wait);
+    if let Some(outcome) = waited(call) {
+        return outcome;
     }
     if bits == 0 {
         return Err(Errno::EINVAL.into());
@@ -179,8 +149,16 @@ fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcom
         let process = processes.by_serial(thread.process);
         let mut threads = process.map(|p| p.threads.borrow_mut());
         let thread = threads.as_mut().and_then(|t| t.get_mut(thread.index));
-        if let Some(waiting) = thread.and_then(|t| t.waiting.as_mut()) {
-            waiting.futex = Some(to);
+        match thread.and_then(|t| t.waiting.as_mut()) {
+            Some(Waiting {
+                any_of: Some(any), ..
+            }) => {
+                if let Some(key) = any.keys.iter_mut().find(|key| **key == from) {
+                    *key = to;
+                }
+            }
+            Some(waiting) => waiting.futex = Some(to),
+            None => {}
         }
     });
     Ok(u64::from(woken) + u64::from(moved))

@@ -30,6 +30,22 @@ pub fn iovec(call: &Call<'_>, address: u64, count: u64) -> Result<Vec<(u64, usiz
     Ok(out)
 }
 
+/// Reads a `struct timespec` that may be absent.
+pub fn timespec(call: &Call<'_>, address: u64) -> Result<Option<u64>, Stop> {
+    if address == 0 {
+        return Ok(None);
+    }
+    let [seconds, nanoseconds]: [i64; 2] = call.space().get(address)?;
+    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Some(
+        (seconds as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanoseconds as u64),
+    ))
+}
+
 /// Tells the guest two new descriptors, or takes them back.
 pub fn give_pair(call: &Call<'_>, address: u64, first: Fd, second: Fd) -> Outcome {
     let told = call.space().put(address, [first, second]);

@@ -2,16 +2,33 @@
 
 use super::{Call, Outcome, netdev, terminal};
 use crate::abi::errno::Errno;
-use crate::object::description::Object;
+use crate::object::description::{DescId, Object};
 use crate::object::fd::Fcntl;
 use crate::object::kind::device::Device;
 
 /// `FIGETBSZ`: the size of blocks that files are made of.
 const FIGETBSZ: u32 = 2;
 const BLOCK: i32 = 4096;
+const TEXT_BLOCK: i32 = 1024;
 /// `FICLONE` and `FICLONERANGE`: files that have their blocks in common.
 const FICLONE: u32 = 0x4004_9409;
 const FICLONERANGE: u32 = 0x4020_940d;
+
+/// `FIBMAP`: on which block of a disk a file is, which only who may use the disk is told.
+const FIBMAP: u32 = 1;
+/// `FIFREEZE` and `FITHAW`: a file system for who has a right to it.
+const FIFREEZE: u32 = 0xc004_5877;
+const FITHAW: u32 = 0xc004_5878;
+/// `FS_IOC_FIEMAP`: where on a disk files are.
+const FIEMAP: u32 = 0xc020_660b;
+/// `FIDEDUPERANGE`: what files have in common.
+const FIDEDUPERANGE: u32 = 0xc018_9436;
+/// `FS_IOC_GETFLAGS`, `FS_IOC_SETFLAGS`: the flags of `chattr`; and with more beside them, which is always 0 here.
+const GETFLAGS: u32 = 0x8008_6601;
+const SETFLAGS: u32 = 0x4008_6602;
+const FSGETXATTR: u32 = 0x801c_581f;
+/// `FS_NODUMP_FL` and `FS_NOATIME_FL`, and what they are called in a `struct fsxattr`.
+const XFLAGS: [(u32, u32); 2] = [(0x40, 0x80), (0x80, 0x40)];
 
 pub fn ioctl(call: &Call<'_>) -> Outcome {
     let [_, request, argument, ..] = call.args;
@@ -58,7 +75,11 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         FIGETBSZ => {
-            call.space().put(argument, BLOCK)?;
+            let block = match object {
+                Object::Text => TEXT_BLOCK,
+                _ => BLOCK,
+            };
+            call.space().put(argument, block)?;
             Ok(0)
         }
         FICLONE | FICLONERANGE => {
@@ -68,6 +89,18 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
             };
             call.objects().check_clone(id, source)?;
             Ok(0)
+        }
+        FIBMAP if matches!(object, Object::File | Object::Text) => Err(Errno::EPERM.into()),
+        FIFREEZE | FITHAW => Err(Errno::EPERM.into()),
+        FIEMAP => Err(Errno::EOPNOTSUPP.into()),
+        FIDEDUPERANGE => Err(match object {
+            Object::Dir => Errno::EISDIR,
+            Object::File | Object::Text => Errno::EOPNOTSUPP,
+            _ => Errno::EINVAL,
+        }
+        .into()),
+        GETFLAGS | SETFLAGS | FSGETXATTR if matches!(object, Object::File | Object::Dir) => {
+            file_flags(call, id, request as u32)
         }
         // RNDGETENTCNT: as much as there ever is.
         0x8004_5200 if is_random(object) => {
@@ -81,6 +114,26 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         _ if matches!(object, Object::Epoll(_)) || is_random(object) => Err(Errno::EINVAL.into()),
         _ => Err(Errno::ENOTTY.into()),
     }
+}
+
+fn file_flags(call: &Call<'_>, id: DescId, request: u32) -> Outcome {
+    let at = call.args[2];
+    if request == SETFLAGS {
+        let flags: u32 = call.space().get(at)?;
+        call.on_objects(|o, w| o.set_file_flags(w, id, flags))?;
+        return Ok(0);
+    }
+    let flags = call.objects().file_flags(id)?;
+    if request == GETFLAGS {
+        call.space().put(at, flags)?;
+        return Ok(0);
+    }
+    let mut told = [0u32; 7];
+    for (flag, name) in XFLAGS {
+        told[0] |= if flags & flag != 0 { name } else { 0 };
+    }
+    call.space().put(at, told)?;
+    Ok(0)
 }
 
 fn is_random(object: Object) -> bool {

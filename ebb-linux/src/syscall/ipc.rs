@@ -2,7 +2,7 @@
 //!
 //! What must hold: whoever waits is in the one queue of the UC for this, and every change that somebody may wait for wakes it.
 
-use super::futex::timespec;
+use super::guest::timespec;
 use super::memory::{make_room, space_is_full};
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;

@@ -1,6 +1,6 @@
 //! POSIX message queues: moving arguments between guest memory and the objects, and waiting.
 
-use super::futex::timespec;
+use super::guest::timespec;
 use super::path::path;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;

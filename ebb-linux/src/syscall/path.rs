@@ -173,7 +173,7 @@ pub fn statx(call: &Call<'_>) -> Outcome {
         path(call, address)?
     };
     let stat = call.on_objects(|o, w| o.stat(w, call.fd(0), &path, at(flags)))?;
-    call.space().put(out, stat.to_statx())?;
+    call.space().put(out, stat.to_statx(mask as u32))?;
     Ok(0)
 }
 
@@ -462,6 +462,8 @@ pub fn utimensat(call: &Call<'_>) -> Outcome {
         }
     };
     let (path, flags) = match address {
+        0 if call.fd(0) == AT_FDCWD => return Err(Errno::EFAULT.into()),
+        0 if flags as u32 != 0 => return Err(Errno::EINVAL.into()),
         0 => {
             call.objects().check_usable(call.fd(0))?;
             (Vec::new(), at(flags) | AtFlags::EMPTY_PATH)

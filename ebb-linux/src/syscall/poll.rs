@@ -1,15 +1,16 @@
 //! `epoll`, `poll` and `select`.
 
-use super::futex::timespec;
+use super::guest::timespec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::signal::UNBLOCKABLE;
-use crate::object::epoll::{Control, EpollEvent};
+use crate::object::epoll::{Control, EpollEvent, MAX_EVENTS};
 use crate::object::fd::Fd;
 use crate::object::poll::{PollFd, SELECT_SETS};
 use crate::object::wait::Events;
 use crate::state::thread::{Remainder, Thread, Waiting};
 use alloc::vec::Vec;
+use ebb_mem::space::GUEST_END;
 
 /// The most events that one wait reports; more are reported by the next.
 const MAX_REPORTED: i32 = 4096;
@@ -108,9 +109,23 @@ fn milliseconds(timeout: u64) -> Option<u64> {
     u64::try_from(timeout as i32).ok().map(|t| t * 1_000_000)
 }
 
+/// Whether events can lie there at all: told even when there are none.
+fn check_room(out: u64, max: i32) -> Result<(), Errno> {
+    let max = match max {
+        1..=MAX_EVENTS => max as u64,
+        _ => return Err(Errno::EINVAL),
+    };
+    let end = out.checked_add(max * EpollEvent::SIZE as u64);
+    match end.is_some_and(|end| end <= GUEST_END) {
+        true => Ok(()),
+        false => Err(Errno::EFAULT),
+    }
+}
+
 fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let [_, out, max, ..] = call.args;
     let max = max as i32;
+    check_room(out, max)?;
     let deadline = deadline(call, timeout);
     let asked = if max > 0 { max.min(MAX_REPORTED) } else { max };
     let mut events = call.uc.reported.borrow_mut();

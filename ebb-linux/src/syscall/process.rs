@@ -1,5 +1,6 @@
 //! Processes: `fork`, `execve`, waiting for children, groups and sessions.
 
+use super::credentials::thread_limit;
 use super::path::path;
 use super::thread::{New, duplicate, tell_child, tell_parent};
 use super::time::rusage;
@@ -49,7 +50,7 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
     let (pid, serial) = {
         let mut processes = uc.processes.borrow_mut();
         let threads = processes.threads();
-        let own = call.process.state.borrow().soft(limit::NPROC);
+        let own = thread_limit(call);
         if processes.len() >= uc.options.processes
             || threads >= uc.options.threads
             || threads as u64 >= own
@@ -346,7 +347,11 @@ const WSTOPPED: u64 = 2;
 const WEXITED: u64 = 4;
 const WCONTINUED: u64 = 8;
 const WNOWAIT: u64 = 0x100_0000;
-/// `__WALL`, `__WCLONE`, `__WNOTHREAD`: the last two make no difference here.
+/// Children whatever signal tells of their end.
+const WALL: u64 = 0x4000_0000;
+/// Children whose end another signal than `SIGCHLD` tells, or none.
+const WCLONE: u64 = 0x8000_0000;
+/// These and `__WNOTHREAD`, which makes no difference: children are a process's here.
 const WAIT_FLAGS: u64 = 0xe000_0000;
 
 /// What there is to say of a child.
@@ -369,10 +374,11 @@ impl News {
 fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Stop> {
     let me = call.process.pid();
     let mut processes = call.uc.processes.borrow_mut();
+    let meant = |signal: u8| options & WALL != 0 || (signal != SIGCHLD) == (options & WCLONE != 0);
     let ended = processes
         .zombies
         .iter()
-        .position(|z| z.parent == me && which.matches(z.pid, z.group));
+        .position(|z| z.parent == me && meant(z.exit_signal) && which.matches(z.pid, z.group));
     if let Some(index) = ended.filter(|_| options & WEXITED != 0) {
         let zombie = processes.zombies[index];
         if options & WNOWAIT == 0 {
@@ -387,7 +393,11 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
     let mut any = ended.is_some();
     for child in &processes.live {
         let state = child.state.borrow();
-        if state.parent != me || state.orphan || !which.matches(state.pid, state.group) {
+        if state.parent != me
+            || state.orphan
+            || !meant(state.exit_signal)
+            || !which.matches(state.pid, state.group)
+        {
             continue;
         }
         any = true;
@@ -491,8 +501,8 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
             if info != 0 {
                 // No signal, no process: there was nothing.
                 let mut space = call.space();
-                space.put(info, 0u32)?;
-                space.put(info.wrapping_add(16), 0u32)?;
+                space.put(info, [0u32; 3])?;
+                space.put(info.wrapping_add(16), [0u32; 3])?;
             }
             return Ok(0);
         }

@@ -232,13 +232,41 @@ pub fn sched_getattr(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// As long as a `struct sched_attr` may be.
+const MOST_ATTRIBUTE_BYTES: u32 = 4096;
+/// `SCHED_FLAG_RESET_ON_FORK`, `RECLAIM`, `DL_OVERRUN`, `KEEP_POLICY`, `KEEP_PARAMS`; no clamps.
+const KNOWN_FLAGS: u64 = 0x1f;
+
+/// Says how much of a `struct sched_attr` is known here.
+fn too_big(call: &Call<'_>, at: u64) -> Outcome {
+    call.space().put(at, ATTRIBUTE_BYTES as u32)?;
+    Err(Errno::E2BIG.into())
+}
+
 pub fn sched_setattr(call: &Call<'_>) -> Outcome {
     let [pid, at, flags, ..] = call.args;
     if at == 0 || flags as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
+    let size = match call.space().get::<u32>(at)? {
+        0 => ATTRIBUTE_BYTES as u32,
+        size => size,
+    };
+    // Of what is longer, the rest says nothing.
+    let beyond = match u64::from(size).checked_sub(ATTRIBUTE_BYTES) {
+        Some(more) if size <= MOST_ATTRIBUTE_BYTES => more as usize,
+        _ => return too_big(call, at),
+    };
+    let rest: alloc::vec::Vec<u8> = call.space().get_array(at + ATTRIBUTE_BYTES, beyond)?;
+    if rest.iter().any(|&byte| byte != 0) {
+        return too_big(call, at);
+    }
     let bytes: [u8; ATTRIBUTE_BYTES as usize] = call.space().get(at)?;
     let word = |n: usize| u32::from_le_bytes([bytes[n], bytes[n + 1], bytes[n + 2], bytes[n + 3]]);
+    let what = u64::from(word(8)) | u64::from(word(12)) << 32;
+    if what & !KNOWN_FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let process = target(call, pid)?;
     let (policy, resets, nice, priority) = (word(4), word(8) & 1 != 0, word(16) as i32, word(20));
     check_policy(call, &process, policy, priority as i32)?;

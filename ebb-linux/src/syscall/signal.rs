@@ -256,12 +256,12 @@ fn deliver(call: &Call<'_>, process: &Process, info: SigInfo) -> Outcome {
 }
 
 /// The `siginfo_t` of `rt_sigqueueinfo`: what the kernel itself or `kill` would say is not for others to say.
-fn queued_info(call: &Call<'_>, signal: u64, address: u64, to: u32) -> Result<SigInfo, Stop> {
+fn queued_info(call: &Call<'_>, signal: u64, address: u64, own: bool) -> Result<SigInfo, Stop> {
     let mut info = SigInfo(call.space().get(address)?);
     info.0[0] = number(signal)?;
     info.0[1..4].fill(0);
     let code = i32::from_le_bytes([info.0[8], info.0[9], info.0[10], info.0[11]]);
-    if (code >= 0 || code == -6) && to != call.process.pid() {
+    if (code >= 0 || code == -6) && !own {
         return Err(Errno::EPERM.into());
     }
     Ok(info)
@@ -269,7 +269,7 @@ fn queued_info(call: &Call<'_>, signal: u64, address: u64, to: u32) -> Result<Si
 
 pub fn rt_sigqueueinfo(call: &Call<'_>) -> Outcome {
     let [pid, signal, info, ..] = call.args;
-    let info = queued_info(call, signal, info, pid as u32)?;
+    let info = queued_info(call, signal, info, pid as u32 == call.process.pid())?;
     to_process(call, pid as u32, &info)
 }
 
@@ -278,7 +278,7 @@ pub fn rt_tgsigqueueinfo(call: &Call<'_>) -> Outcome {
     if group as i32 <= 0 || tid as i32 <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    let info = queued_info(call, signal, info, group as u32)?;
+    let info = queued_info(call, signal, info, tid as u32 == call.tid)?;
     to_thread(call, Some(group as u32), tid as u32, info)
 }
 
@@ -328,7 +328,7 @@ pub fn rt_sigtimedwait(call: &Call<'_>) -> Outcome {
     }
     let deadline = match call.waited(|w| w.deadline) {
         Some(deadline) => deadline,
-        None => super::futex::timespec(call, timeout)?.map(|t| call.uc.now().saturating_add(t)),
+        None => super::guest::timespec(call, timeout)?.map(|t| call.uc.now().saturating_add(t)),
     };
     call.wait(deadline)
 }
@@ -349,7 +349,7 @@ pub fn pidfd_send_signal(call: &Call<'_>) -> Outcome {
     let info = match info {
         0 => sent(call, signal, 0)?,
         info => {
-            let info = queued_info(call, signal, info, pid)?;
+            let info = queued_info(call, signal, info, pid == call.process.pid())?;
             if SigInfo(call.space().get(call.args[2])?).0[0] != info.0[0] {
                 return Err(Errno::EINVAL.into());
             }

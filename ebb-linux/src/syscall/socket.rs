@@ -1,7 +1,7 @@
 //! Sockets: addresses, messages and options between guest memory and the objects.
 
 use super::control::{self, Header};
-use super::futex::timespec;
+use super::guest::timespec;
 use super::guest::{give_pair, iovec};
 use super::refused::broken_pipe;
 use super::{Call, Outcome, Stop};
@@ -344,7 +344,7 @@ fn send_header(call: &Call<'_>, h: Header, flags: u64) -> Outcome {
         0 => None,
         name => Some(address(call, id, name, h.name_len.into())?),
     };
-    let (fds, ancillary) = control::read(call, &h)?;
+    let (fds, ancillary) = control::read(call, id, &h)?;
     send_parts(call, &h.parts, to, &fds, ancillary, flags)
 }
 

@@ -135,15 +135,18 @@ fn interrupt(call: &Call<'_>) -> Interrupted {
         Restart::SaRestartUntimed if timed => Restart::UnlessHandled,
         other => other,
     };
+    // Whoever waits for a lock with an owner never hears `EINTR`.
+    let owned = call.waited(|w| w.inheriting.is_some()) == Some(true);
     let interruption = signal::interruption(call);
     if interruption == Interruption::Unhandled && (moved > 0 || restart != Restart::Never) {
         signal::deliver(call);
         return Interrupted::Waits;
     }
-    let anew = matches!(
-        restart,
-        Restart::SaRestart | Restart::SaRestartUntimed | Restart::SaRestartAbsolute
-    ) && interruption == Interruption::Handled { restart: true };
+    let anew = owned
+        || matches!(
+            restart,
+            Restart::SaRestart | Restart::SaRestartUntimed | Restart::SaRestartAbsolute
+        ) && interruption == Interruption::Handled { restart: true };
     cancel(call);
     if moved > 0 {
         // The handler says what the guest is to be told besides.
@@ -231,8 +234,10 @@ pub fn finish(uc: &Uc, thread: &mut Thread, result: Option<u64>, interrupted: bo
 
 /// Takes a waiting thread out of the queue of a futex.
 fn cancel(call: &Call<'_>) {
-    if let Some(Some(key)) = call.waited(|w| w.futex.take()) {
-        let mut futexes = call.uc.futexes.borrow_mut();
+    let queues = call.waited(|w| (w.futex.take(), w.any_of.take()));
+    let (one, any) = queues.unwrap_or_default();
+    let mut futexes = call.uc.futexes.borrow_mut();
+    for key in one.into_iter().chain(any.into_iter().flat_map(|a| a.keys)) {
         futexes.cancel(key, call.thread_key());
     }
 }

@@ -5,8 +5,9 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, attributes, clone, copy, credentials, file, futex, ioctl, ipc, memory, misc, mmap,
-    mqueue, path, poll, process, remote, resource, scheduling, signal, socket, thread, time, timer,
+    advice, attributes, clone, copy, credentials, file, futex, futex_vector, ioctl, ipc, memory,
+    misc, mmap, mqueue, path, poll, process, remote, resource, scheduling, signal, socket, thread,
+    time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -190,7 +191,7 @@ table! {
 95 umask "o" Full => path::umask;
 96 gettimeofday "pp" Full => time::gettimeofday;
 97 getrlimit "dp" Full => resource::getrlimit;
-98 getrusage "dp" Partial("time, resident memory and page faults, those of a thread being its process's; switches are not counted") => time::getrusage;
+98 getrusage "dp" Partial("time, resident memory, page faults and switches, but for time those of a thread being its process's") => time::getrusage;
 99 sysinfo "p" Full => misc::sysinfo;
 100 times "p" Full => time::times;
 102 getuid "" Full => credentials::getuid;
@@ -260,7 +261,7 @@ table! {
 199 fremovexattr "fs" Full => attributes::fremovexattr;
 200 tkill "dd" Full => signal::tkill;
 201 time "p" Full => time::time;
-202 futex "pddpps" Partial("no priority inheritance") [SaRestartUntimed] => futex::futex;
+202 futex "pddpps" Partial("no requeueing to locks with an owner (FUTEX_WAIT_REQUEUE_PI); nothing is inherited") [SaRestartUntimed] => futex::futex;
 203 sched_setaffinity "dxp" Full => scheduling::sched_setaffinity;
 204 sched_getaffinity "dxp" Full => scheduling::sched_getaffinity;
 213 epoll_create "d" Full => poll::epoll_create;
@@ -269,7 +270,7 @@ table! {
 218 set_tid_address "p" Full => thread::set_tid_address;
 220 semtimedop "dpdp" Full [Never] => ipc::semtimedop;
 221 fadvise64 "fxxd" Full => file::fadvise64;
-222 timer_create "dpp" Partial("no SIGEV_THREAD, which libraries make of SIGEV_THREAD_ID") => timer::timer_create;
+222 timer_create "dpp" Full => timer::timer_create;
 223 timer_settime "dbpp" Full => timer::timer_settime;
 224 timer_gettime "dp" Full => timer::timer_gettime;
 225 timer_getoverrun "d" Full => timer::timer_getoverrun;
@@ -364,6 +365,7 @@ table! {
 439 faccessat2 "fsdb" Full => path::faccessat2;
 440 process_madvise "fpddb" Partial("hints only, as before Linux 6.13") => advice::process_madvise;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
+449 futex_waitv "pdxpd" Full [SaRestartAbsolute] => futex_vector::futex_waitv;
 153 vhangup "" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 155 pivot_root "ss" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 163 acct "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
@@ -453,7 +455,6 @@ absent {
 446 landlock_restrict_self,
 447 memfd_secret,
 448 process_mrelease,
-449 futex_waitv,
 450 set_mempolicy_home_node,
 }
 }

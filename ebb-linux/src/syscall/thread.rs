@@ -114,8 +114,27 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
             })?;
             call.space().put(value, base)?;
         }
+        // ARCH_GET_CPUID, ARCH_SET_CPUID: everybody may use the instruction, as on CPUs that cannot refuse it.
+        0x1011 => return Ok(1),
+        0x1012 => return Err(Errno::ENODEV.into()),
         _ => return Err(Errno::EINVAL.into()),
     }
+    Ok(0)
+}
+
+/// `PR_MCE_KILL`: what a process wants to hear of broken memory. It is told, and no memory breaks here.
+fn machine_check_policy(call: &Call<'_>) -> Outcome {
+    const CLEAR: u64 = 0;
+    const SET: u64 = 1;
+    const DEFAULT: u64 = 2;
+    let [_, what, policy, rest @ ..] = call.args;
+    let policy = match (what, policy) {
+        _ if rest[..2] != [0; 2] => return Err(Errno::EINVAL.into()),
+        (CLEAR, 0) => DEFAULT,
+        (SET, 0..=DEFAULT) => policy,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    call.process.state.borrow_mut().machine_check_policy = policy as u8;
     Ok(0)
 }
 
@@ -190,8 +209,22 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
         14 if value == 0 => Ok(0),
         // PR_GET_SECCOMP
         21 => Ok(0),
-        // PR_MCE_KILL_GET: the default.
-        34 if call.args[1..5] == [0; 4] => Ok(2),
+        // PR_MCE_KILL, PR_MCE_KILL_GET
+        33 => machine_check_policy(call),
+        34 if call.args[1..5] == [0; 4] => {
+            Ok(call.process.state.borrow().machine_check_policy.into())
+        }
+        // PR_GET_SPECULATION_CTRL, PR_SET_SPECULATION_CTRL: of three kinds, none of which the CPU does.
+        52 if call.args[2..5] == [0; 3] => match value {
+            0..=2 => Ok(0),
+            _ => Err(Errno::ENODEV.into()),
+        },
+        53 if call.args[3..5] == [0; 2] => match value {
+            0..=2 => Err(Errno::ENXIO.into()),
+            _ => Err(Errno::ENODEV.into()),
+        },
+        // PR_SET_IO_FLUSHER, PR_GET_IO_FLUSHER: for who has CAP_SYS_RESOURCE.
+        57 | 58 => Err(Errno::EPERM.into()),
         // PR_GET_TSC, PR_SET_TSC: everybody may read the time-stamp counter.
         25 => {
             call.space().put(value, PR_TSC_ENABLE)?;

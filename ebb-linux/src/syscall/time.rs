@@ -1,6 +1,6 @@
 //! Clocks and sleeping.
 
-use super::futex::timespec;
+use super::guest::timespec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::state::process::Used;
@@ -225,6 +225,8 @@ pub fn rusage(used: &Used) -> [u64; 18] {
     // In KiB.
     usage[4] = used.peak >> 10;
     usage[8] = used.faults;
+    usage[16] = used.waits;
+    usage[17] = used.turns_lost;
     usage
 }
 

@@ -121,7 +121,8 @@ pub fn timer_create(call: &Call<'_>) -> Outcome {
             };
             drop(space);
             let notify = match how {
-                0 => Notify::Process(signal),
+                // SIGEV_THREAD is a matter of libraries: to the kernel it is a signal to the process.
+                0 | 2 => Notify::Process(signal),
                 1 => Notify::Nothing,
                 4 => {
                     let threads = call.process.threads.borrow();
@@ -191,7 +192,8 @@ pub fn timer_settime(call: &Call<'_>) -> Outcome {
         t.overrun = 0;
         t.interval = Interval {
             due,
-            every: spec.interval.to_ns(),
+            // One that is switched off has no period either.
+            every: due.map_or(0, |_| spec.interval.to_ns()),
         };
     })?;
     if clock == Clock::Real {

@@ -5,6 +5,7 @@
 
 use super::{Uc, maps};
 use crate::abi::signal::bit;
+use crate::ipc::text::{self, Kind};
 use crate::object::credentials::{Credentials, cap};
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Setting};
 use crate::object::errno::{Errno, Result};
@@ -12,6 +13,7 @@ use crate::object::fd::FilesId;
 use crate::object::id::NodeRef;
 use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ebb_mem::space::{Area, Backing, Flags, PAGE};
@@ -57,6 +59,16 @@ impl Env for World<'_> {
 
     fn process(&self) -> &dyn ProcInfo {
         self
+    }
+
+    fn ipc(&self, kind: &str) -> String {
+        let kind = match kind {
+            "msg" => Kind::Messages,
+            "sem" => Kind::Semaphores,
+            _ => Kind::Segments,
+        };
+        let ipc = self.uc.ipc.borrow();
+        text::text(ipc.as_deref(), kind, |pages| self.uc.mappings_of(pages))
     }
 
     fn load(&self) -> [u64; 3] {
@@ -328,6 +340,26 @@ impl ProcInfo for World<'_> {
         Ok(done)
     }
 
+    fn write_memory(&self, address: u64, from: &[u8]) -> Result<usize> {
+        let memory = self.process.memory();
+        let mut space = memory.space.borrow_mut();
+        let mut done = 0;
+        while done < from.len() {
+            let at = address.checked_add(done as u64).ok_or(Errno::EIO)?;
+            let n = (PAGE - at % PAGE).min((from.len() - done) as u64) as usize;
+            match space.write(at, &from[done..done + n]) {
+                Ok(()) => done += n,
+                Err(_) if done > 0 => break,
+                Err(_) => return Err(Errno::EIO),
+            }
+        }
+        Ok(done)
+    }
+
+    fn switches(&self) -> (u64, u64) {
+        self.process.switches.get()
+    }
+
     fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {
         maps::page_map(self.process, page, to)
     }
@@ -420,6 +452,14 @@ macro_rules! pass_on {
 impl ProcInfo for Other<'_> {
     fn read_memory(&self, address: u64, to: &mut [u8]) -> Result<usize> {
         self.0.read_memory(address, to)
+    }
+
+    fn write_memory(&self, address: u64, from: &[u8]) -> Result<usize> {
+        self.0.write_memory(address, from)
+    }
+
+    fn switches(&self) -> (u64, u64) {
+        self.0.switches()
     }
 
     fn read_page_map(&self, page: u64, to: &mut [u8]) -> usize {

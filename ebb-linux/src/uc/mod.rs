@@ -483,21 +483,35 @@ impl Uc {
     /// As [`wake_futex`](Self::wake_futex).
     pub(crate) fn wake_key(&self, key: Key, count: u32, bits: u32) -> u32 {
         let processes = self.processes.borrow();
-        self.futexes.borrow_mut().wake(key, count, bits, |thread| {
-            let Some(process) = processes.by_serial(thread.process) else {
+        // Queues that somebody leaves who waited for any of several.
+        let mut left = Vec::new();
+        let woken = self.futexes.borrow_mut().wake(key, count, bits, |name| {
+            let Some(process) = processes.by_serial(name.process) else {
                 return;
             };
-            if let Some(thread) = process.threads.borrow_mut().get_mut(thread.index) {
+            if let Some(thread) = process.threads.borrow_mut().get_mut(name.index) {
+                let mut result = 0;
+                if let Some(waiting) = &mut thread.waiting
+                    && let Some(any) = &mut waiting.any_of
+                {
+                    result = any.keys.iter().position(|k| *k == key).unwrap_or(0) as u64;
+                    any.woken = result;
+                    left.extend(any.keys.iter().map(|k| (*k, name)));
+                }
                 if !self.options.trace {
                     // The call is over; it need not be made again to find that out.
                     thread.waiting = None;
-                    thread.context.rax = 0;
+                    thread.context.rax = result;
                 } else if let Some(waiting) = &mut thread.waiting {
                     waiting.woken = true;
                     waiting.futex = None;
                 }
                 thread.wake();
             }
-        })
+        });
+        for (key, thread) in left {
+            self.futexes.borrow_mut().cancel(key, thread);
+        }
+        woken
     }
 }

@@ -87,7 +87,7 @@ fn run_model(ops: &[Op]) -> Vec<Outcome> {
                 let flock = ebb_linux::object::lock::Flock::from_number(operation);
                 let flock = flock.ok_or(Errno::EINVAL)?;
                 let id = o.lookup_fd(fds[a])?;
-                o.flock(id, flock)
+                o.flock(&world, id, flock)
             })()),
             Op::Set(a, ofd, wanted) => model::done((|| {
                 let id = o.lookup_fd(fds[a])?;

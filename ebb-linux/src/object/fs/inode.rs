@@ -49,6 +49,12 @@ pub struct Inode {
     pub(crate) opens: u32,
     /// `F_SEAL_*` of a memfd; `None` for a file that has no seals.
     pub(crate) seals: Option<u32>,
+    /// `O_TMPFILE` made it, and it may be given a name.
+    pub(crate) linkable: bool,
+    /// `FS_*_FL`, as `chattr` sets them.
+    pub(crate) flags: u32,
+    /// `F_SET_RW_HINT`.
+    pub(crate) hint: u8,
     /// Extended attributes, if there are any.
     pub(crate) attributes: Option<Arc<Attributes>>,
     /// The directory of the entry made last, and the entry's name.

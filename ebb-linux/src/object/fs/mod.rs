@@ -423,6 +423,9 @@ impl Filesystem {
             btime: now,
             opens: 0,
             seals: None,
+            linkable: false,
+            flags: 0,
+            hint: 0,
             attributes: None,
             parent,
             pins_parent: false,
@@ -480,6 +483,10 @@ impl Filesystem {
     ) -> Result<InodeId> {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
+        }
+        if matches!(dir, NodeRef::Synth(node) if node.tree() == 0) {
+            // No process is made by its name.
+            return Err(Errno::ENOENT);
         }
         let dir = self.copy_up(dir)?;
         if self.inode(dir)?.nlink == 0 {

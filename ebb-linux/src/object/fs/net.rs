@@ -327,10 +327,11 @@ fn inode(index: u32) -> u64 {
 fn table(s: &Subject<'_>, out: &mut Vec<u8>, kind: SocketKind, domain: Domain) {
     let (v6, datagrams) = (domain == Domain::Inet6, kind == SocketKind::Datagram);
     let mut out = Text(out);
-    let blank = if v6 { "                         " } else { "" };
+    let blank = if v6 { "                        " } else { "" };
+    let edge = if datagrams && !v6 { "   " } else { "  " };
     let more = if datagrams { " ref pointer drops" } else { "" };
     let head = format!(
-        "  sl  local_address{blank} {}{blank} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
+        "{edge}sl  local_address{blank} {}{blank} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
         if v6 {
             "remote_address"
         } else {

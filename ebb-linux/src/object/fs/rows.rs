@@ -28,11 +28,13 @@ pub(crate) enum What {
     Memory,
     /// Eight bytes for each page of its address space.
     Pages,
+    /// All locks on files.
+    Locks,
 }
 
 use What::{
-    Cwd, Dir, Exe, FdInfos, Fds, File, Fixed, Link, Memory, NameSpace, Pages, RootLink, SelfLink,
-    Settable, Tasks, ThreadSelfLink,
+    Cwd, Dir, Exe, FdInfos, Fds, File, Fixed, Link, Locks, Memory, NameSpace, Pages, RootLink,
+    SelfLink, Settable, Tasks, ThreadSelfLink,
 };
 
 /// Every fixed node; `PID` is the process. What begins with a name of [`OUTSIDE`] is there when the machine is connected.
@@ -129,6 +131,7 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/filesystems", File(text::filesystems)),
     ("/proc/interrupts", Fixed("           CPU0")),
     ("/proc/loadavg", File(text::loadavg)),
+    ("/proc/locks", Locks),
     ("/proc/meminfo", File(text::meminfo)),
     ("/proc/misc", Fixed("")),
     ("/proc/modules", Fixed("")),
@@ -143,6 +146,10 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/proc/softirqs", Fixed("                    CPU0")),
     ("/proc/stat", File(text::stat)),
     ("/proc/swaps", Fixed("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority")),
+    ("/proc/sysvipc", Dir),
+    ("/proc/sysvipc/msg", File(text::sysvipc)),
+    ("/proc/sysvipc/sem", File(text::sysvipc)),
+    ("/proc/sysvipc/shm", File(text::sysvipc)),
     ("/proc/sys", Dir),
     ("/proc/sys/fs", Dir),
     ("/proc/sys/fs/dir-notify-enable", Fixed("0")),

@@ -36,13 +36,28 @@ pub struct Stat {
     pub ctime: Time,
     /// When it was made.
     pub btime: Time,
+    /// `FS_*_FL` that `statx` tells of, which has the same numbers for them.
+    pub flags: u32,
+    /// The mount that it is in, as `mountinfo` counts them.
+    pub mount: u32,
+    /// It is the root of that.
+    pub is_mount_root: bool,
 }
 
-/// The device number of the file system.
 /// The device of files (`st_dev`).
 pub const ROOT_DEV: u64 = 0x12;
+/// That of /proc, behind which comes that of /sys.
+pub const PROC_DEV: u64 = 0x13;
 
 impl Stat {
+    /// How much is best moved at once (`st_blksize`).
+    const fn block(&self) -> u32 {
+        match self.dev {
+            PROC_DEV => 1024,
+            _ => PAGE as u32,
+        }
+    }
+
     /// Linux' `struct stat` for x86-64.
     pub fn to_bytes(&self) -> [u8; 144] {
         let mut out = [0; 144];
@@ -60,7 +75,7 @@ impl Stat {
         put(&[0; 4]);
         put(&self.rdev.to_le_bytes());
         put(&self.size.to_le_bytes());
-        put(&(PAGE as u64).to_le_bytes());
+        put(&u64::from(self.block()).to_le_bytes());
         put(&self.blocks.to_le_bytes());
         for time in [self.atime, self.mtime, self.ctime] {
             put(&time.sec.to_le_bytes());
@@ -69,18 +84,27 @@ impl Stat {
         out
     }
 
-    /// Linux' `struct statx`, with all basic fields and the time of birth.
-    pub fn to_statx(&self) -> [u8; 256] {
-        const BASIC_AND_BTIME: u32 = 0xfff;
+    /// Linux' `struct statx` with all basic fields, the mount, and the time of birth if it was `asked` for.
+    pub fn to_statx(&self, asked: u32) -> [u8; 256] {
+        const BASIC: u32 = 0x7ff;
+        const BTIME: u32 = 0x800;
+        const MOUNT: u32 = 0x1000;
+        /// Those that files here could have: immutable, append only, not dumped; and that of mounts' roots.
+        const ATTRIBUTES: u64 = 0x70 | MOUNT_ROOT;
+        const MOUNT_ROOT: u64 = 0x2000;
+        let attributes = match self.is_mount_root {
+            true => u64::from(self.flags) | MOUNT_ROOT,
+            false => u64::from(self.flags),
+        };
         let mut out = [0; 256];
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
             out[at..at + bytes.len()].copy_from_slice(bytes);
             at += bytes.len();
         };
-        put(&BASIC_AND_BTIME.to_le_bytes());
-        put(&(PAGE as u32).to_le_bytes());
-        put(&[0; 8]);
+        put(&(BASIC | MOUNT | asked & BTIME).to_le_bytes());
+        put(&self.block().to_le_bytes());
+        put(&attributes.to_le_bytes());
         put(&self.nlink.to_le_bytes());
         put(&self.uid.to_le_bytes());
         put(&self.gid.to_le_bytes());
@@ -89,7 +113,7 @@ impl Stat {
         put(&self.ino.to_le_bytes());
         put(&self.size.to_le_bytes());
         put(&self.blocks.to_le_bytes());
-        put(&[0; 8]);
+        put(&ATTRIBUTES.to_le_bytes());
         for time in [self.atime, self.btime, self.ctime, self.mtime] {
             put(&time.sec.to_le_bytes());
             put(&time.nsec.to_le_bytes());
@@ -101,6 +125,7 @@ impl Stat {
             put(&(major as u32).to_le_bytes());
             put(&(minor as u32).to_le_bytes());
         }
+        put(&u64::from(self.mount).to_le_bytes());
         out
     }
 }
@@ -132,6 +157,9 @@ impl Filesystem {
                     mtime: inode.mtime,
                     ctime: inode.ctime,
                     btime: inode.btime,
+                    flags: inode.flags & 0x70,
+                    mount: 1,
+                    is_mount_root: node == self.root(),
                 })
             }
             NodeRef::Lower(n) => {
@@ -152,6 +180,8 @@ impl Filesystem {
                     mtime: meta.mtime,
                     ctime: meta.mtime,
                     btime: meta.mtime,
+                    mount: 1,
+                    is_mount_root: node == self.root(),
                     ..Stat::default()
                 })
             }

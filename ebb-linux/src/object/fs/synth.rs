@@ -60,9 +60,10 @@ impl SynthNode {
             (SynthNode::FdInfo(..), _) => NodeKind::File,
             (SynthNode::Task(..), _) => NodeKind::Dir,
             (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
-            (_, Some(File(_) | Fixed(_) | Settable(..) | What::Memory | What::Pages)) => {
-                NodeKind::File
-            }
+            (
+                _,
+                Some(File(_) | Fixed(_) | Settable(..) | What::Memory | What::Pages | What::Locks),
+            ) => NodeKind::File,
             _ => NodeKind::Symlink,
         }
     }
@@ -72,6 +73,7 @@ impl SynthNode {
             NodeKind::Symlink => 0o777,
             NodeKind::Dir if self.is_private() => 0o500,
             NodeKind::Dir => 0o555,
+            _ if self.is_memory() => 0o600,
             _ if self.writable() => 0o644,
             _ if self.is_private() => 0o400,
             _ => 0o444,
@@ -110,7 +112,12 @@ impl SynthNode {
 
     /// Whether writes are accepted.
     pub(crate) fn writable(self) -> bool {
-        matches!(self.row(), Some((_, Settable(..))))
+        matches!(self.row(), Some((_, Settable(..) | What::Memory)))
+    }
+
+    /// Whether it is the memory of a process.
+    pub(crate) fn is_memory(self) -> bool {
+        matches!(self.row(), Some((_, What::Memory)))
     }
 
     pub(crate) fn ino(self) -> u64 {

@@ -32,7 +32,7 @@ pub(crate) struct Subject<'a> {
 /// Appends the text of a file.
 pub(crate) type Make = fn(&Subject<'_>, &mut Vec<u8>);
 
-pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
+pub(crate) struct Text<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl fmt::Write for Text<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
@@ -101,6 +101,12 @@ pub(crate) fn io(s: &Subject<'_>, out: &mut Vec<u8>) {
 
 pub(crate) fn environ(s: &Subject<'_>, out: &mut Vec<u8>) {
     out.extend(s.process.environ());
+}
+
+/// System V objects: the file's name says which.
+pub(crate) fn sysvipc(s: &Subject<'_>, out: &mut Vec<u8>) {
+    let kind = s.path.rsplit('/').next().unwrap_or("");
+    out.extend_from_slice(s.env.ipc(kind).as_bytes());
 }
 
 pub(crate) fn maps(s: &Subject<'_>, out: &mut Vec<u8>) {
@@ -260,6 +266,11 @@ pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
         ("SwapCached", 0),
         ("Active", memory.resident / 1024),
         ("Inactive", 0),
+        ("Active(anon)", anon),
+        ("Inactive(anon)", 0),
+        ("Active(file)", memory.shared / 1024),
+        ("Inactive(file)", 0),
+        ("Unevictable", 0),
         ("SwapTotal", 0),
         ("SwapFree", 0),
         ("Dirty", 0),
@@ -267,18 +278,30 @@ pub(crate) fn meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
         ("AnonPages", anon),
         ("Mapped", memory.shared / 1024),
         ("Shmem", s.file_pages * (PAGE / 1024)),
+        ("KReclaimable", 0),
         ("Slab", 0),
+        ("SReclaimable", 0),
+        ("SUnreclaim", 0),
+        ("KernelStack", 0),
         ("PageTables", 0),
+        ("NFS_Unstable", 0),
+        ("Bounce", 0),
+        ("WritebackTmp", 0),
         ("CommitLimit", total),
         ("Committed_AS", memory.virtual_size / 1024),
         ("VmallocTotal", 34_359_738_367),
         ("VmallocUsed", 0),
+        ("VmallocChunk", 0),
+        ("Percpu", 0),
+        ("AnonHugePages", 0),
+        ("ShmemHugePages", 0),
+        ("ShmemPmdMapped", 0),
     ] {
         put!(out, "{:<16}{value:>8} kB\n", alloc::format!("{name}:"));
     }
     put!(
         out,
-        "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
+        "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n"
     );
 }
 
@@ -426,6 +449,9 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     for group in who.groups.iter() {
         put!(out, "{group} ");
     }
+    if who.groups.is_empty() {
+        put!(out, " ");
+    }
     let (group, session) = process.group();
     put!(out, "\nNStgid:\t{}\nNSpid:\t{}\n", process.pid(), s.tid);
     put!(out, "NSpgid:\t{group}\nNSsid:\t{session}\n");
@@ -480,9 +506,10 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
     put!(out, "Cpus_allowed_list:\t");
     cpu_range(s, out);
     put!(out, "Mems_allowed:\t1\nMems_allowed_list:\t0\n");
+    let (waits, turns_lost) = process.switches();
     put!(
         out,
-        "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+        "voluntary_ctxt_switches:\t{waits}\nnonvoluntary_ctxt_switches:\t{turns_lost}\n"
     );
 }
 
@@ -689,14 +716,4 @@ pub(crate) fn node_meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
             alloc::format!("{name}:")
         );
     }
-}
-
-pub(crate) fn fdinfo(pos: u64, flags: u32, out: &mut Vec<u8>) {
-    put!(out, "pos:\t{pos}\nflags:\t0{flags:o}\nmnt_id:\t1\n");
-}
-
-/// The process that a descriptor is for, if it lives.
-pub(crate) fn pid_info(pid: Option<u32>, out: &mut Vec<u8>) {
-    let pid = pid.map_or(-1, i64::from);
-    put!(out, "Pid:\t{pid}\nNSpid:\t{pid}\n");
 }

@@ -1,5 +1,7 @@
 //! eventfd: a 64-bit counter as a descriptor.
 
+use core::fmt::Write;
+
 use super::{Face, Kind};
 use crate::object::{
     env::Env,
@@ -85,6 +87,16 @@ impl Kind for EventFd {
         events.set(Events::ERR, self.count == u64::MAX);
         events.set(Events::OUT, self.count < u64::MAX - 1);
         events
+    }
+
+    fn describe(&self, _: u64, out: &mut dyn Write) {
+        let semaphore = u8::from(self.semaphore);
+        let _ = write!(
+            out,
+            "eventfd-count: {:16x}\neventfd-id: {}\neventfd-semaphore: {semaphore}\n",
+            self.count,
+            self.queue.index(),
+        );
     }
 
     fn queue(&self, _: &Hub) -> Option<QueueId> {

@@ -19,6 +19,8 @@ pub mod signalfd;
 pub mod socket;
 pub mod timerfd;
 
+use core::fmt::Write;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
@@ -86,6 +88,8 @@ pub(crate) trait Kind {
     fn available(&self) -> Result<usize> {
         Err(Errno::ENOTTY)
     }
+    /// What /proc/PID/fdinfo says of it beyond what it says of all.
+    fn describe(&self, _now_ns: u64, _: &mut dyn Write) {}
     /// Whether a blocking write goes on until all is written, as byte streams do.
     fn writes_all(&self) -> bool {
         false

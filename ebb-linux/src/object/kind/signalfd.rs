@@ -1,6 +1,8 @@
 //! signalfd: pending signals as messages. The signals themselves belong to the UC; this object
 //! only remembers which ones its descriptor is for.
 
+use core::fmt::Write;
+
 use super::{Face, Kind};
 use crate::object::{
     env::Env,
@@ -63,6 +65,10 @@ impl Kind for SignalFd {
         } else {
             Events::empty()
         }
+    }
+
+    fn describe(&self, _: u64, out: &mut dyn Write) {
+        let _ = writeln!(out, "sigmask:\t{:016x}", self.mask);
     }
 
     fn queue(&self, hub: &Hub) -> Option<QueueId> {

@@ -4,6 +4,8 @@
 //! somebody looks. As in Linux' `fs/timerfd.c` a periodic timer that has fired is not armed again before it is read: the
 //! read computes how many periods have passed, so a guest that sleeps costs nothing.
 
+use core::fmt::Write;
+
 use super::{Face, Kind};
 use crate::object::{
     env::{Env, Time},
@@ -19,6 +21,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 #[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct TimerFd {
     pub(crate) wall_clock: bool,
+    /// By its number.
+    clock: u8,
+    /// Those of the last `timerfd_settime`.
+    pub(crate) flags: u32,
     /// When it fires.
     due_ns: Option<u64>,
     /// The due time of the last firing, from which periods are counted.
@@ -83,9 +89,11 @@ impl TimerSpec {
 }
 
 impl TimerFd {
-    pub(crate) fn new(hub: &mut Hub, wall_clock: bool) -> Self {
+    pub(crate) fn new(hub: &mut Hub, clock: u8) -> Self {
         Self {
-            wall_clock,
+            wall_clock: matches!(clock, 0 | 8),
+            clock,
+            flags: 0,
             due_ns: None,
             fired_at_ns: 0,
             interval_ns: 0,
@@ -198,6 +206,20 @@ impl Kind for TimerFd {
         } else {
             Events::empty()
         }
+    }
+
+    fn describe(&self, now_ns: u64, out: &mut dyn Write) {
+        let left_ns = self.due_ns.map_or(0, |due| due.saturating_sub(now_ns));
+        let split = |ns: u64| (ns / 1_000_000_000, ns % 1_000_000_000);
+        let _ = write!(
+            out,
+            "clockid: {}\nticks: {}\nsettime flags: 0{:o}\nit_value: {:?}\nit_interval: {:?}\n",
+            self.clock,
+            self.ticks,
+            self.flags,
+            split(left_ns),
+            split(self.interval_ns),
+        );
     }
 
     fn queue(&self, _: &Hub) -> Option<QueueId> {

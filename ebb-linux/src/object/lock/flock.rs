@@ -8,7 +8,15 @@ use crate::object::id::{DescId, NodeRef};
 /// `flock` locks: for each locked file, who has it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flocks {
-    pub(crate) held: BTreeMap<NodeRef, BTreeMap<DescId, bool>>,
+    pub(crate) held: BTreeMap<NodeRef, BTreeMap<DescId, Held>>,
+}
+
+/// A lock that a description has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) exclusive: bool,
+    /// Who asked for it.
+    pub(crate) pid: i32,
 }
 
 /// `LOCK_*` of `flock`, without `LOCK_NB`.

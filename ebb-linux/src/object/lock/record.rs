@@ -89,7 +89,7 @@ impl Record {
         self.start <= other.last && other.start <= self.last
     }
 
-    fn excludes(&self, other: &Record) -> bool {
+    pub(crate) fn excludes(&self, other: &Record) -> bool {
         self.owner != other.owner && (self.exclusive || other.exclusive) && self.overlaps(other)
     }
 }
@@ -127,6 +127,16 @@ impl Records {
         held.into_iter()
             .flatten()
             .filter(|held| held.excludes(&request.record))
+    }
+
+    /// Those of a file.
+    pub(crate) fn of(&self, node: NodeRef) -> &[Record] {
+        self.held.get(&node).map_or(&[], Vec::as_slice)
+    }
+
+    /// All files with locks.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeRef> {
+        self.held.keys().copied()
     }
 
     /// Whether `owner` would wait for itself if it waited for `request`.

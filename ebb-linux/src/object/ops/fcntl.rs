@@ -1,5 +1,6 @@
 //! `fcntl`, but for locks, and `ioctl` as far as it is of descriptors.
 
+use super::files::permission::asker;
 use super::ready::has_signals;
 use crate::object::{
     Objects,
@@ -16,6 +17,9 @@ const SETTABLE: OpenFlags = OpenFlags::APPEND
     .union(OpenFlags::DIRECT)
     .union(OpenFlags::NOATIME)
     .union(OpenFlags::ASYNC);
+
+/// `F_UNLCK`.
+const UNLOCKED: u32 = 2;
 
 /// A `fcntl` that concerns descriptors and descriptions; locks are in [`record`](super::record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub enum Fcntl {
     GetSignal,
     /// `F_SETSIG`.
     SetSignal(u64),
+    /// `F_GETLEASE`.
+    GetLease,
+    /// `F_SETLEASE`.
+    SetLease(u64),
 }
 
 impl Fcntl {
@@ -67,6 +75,8 @@ impl Fcntl {
             4 => Fcntl::SetFl(argument as u32),
             10 => Fcntl::SetSignal(argument),
             11 => Fcntl::GetSignal,
+            1024 => Fcntl::SetLease(argument),
+            1025 => Fcntl::GetLease,
             1031 => Fcntl::SetPipeSize(argument as u32),
             1032 => Fcntl::GetPipeSize,
             1033 => Fcntl::AddSeals(argument as u32),
@@ -111,9 +121,20 @@ impl Objects {
             Fcntl::SetFl(flags) => {
                 let flags = OpenFlags::from_bits_retain(flags) & SETTABLE;
                 let object = self.description(desc)?.object;
-                let direct = matches!(object, Object::Pipe(_) | Object::File);
+                let direct = match object {
+                    Object::Pipe(_) => true,
+                    Object::File => !self.has_seals(desc),
+                    _ => false,
+                };
                 if flags.contains(OpenFlags::DIRECT) && !direct {
                     return Err(Errno::EINVAL);
+                }
+                let found = self.description(desc)?;
+                let (before, node) = (found.flags, found.node);
+                if flags.difference(before).contains(OpenFlags::NOATIME)
+                    && let Some(node) = node
+                {
+                    self.check_owner(env, &asker(env), node)?;
                 }
                 if has_signals(object) {
                     self.set_async(desc, fd, flags.contains(OpenFlags::ASYNC))?;
@@ -134,6 +155,10 @@ impl Objects {
                 self.description_mut(desc)?.signal = signal.ok_or(Errno::EINVAL)?;
                 Ok(0)
             }
+            // As where `leases-enable` is 0: nobody has one.
+            Fcntl::GetLease => Ok(UNLOCKED),
+            Fcntl::SetLease(kind) if kind == UNLOCKED.into() => Err(Errno::EAGAIN),
+            Fcntl::SetLease(_) => Err(Errno::EINVAL),
         }
     }
 

@@ -2,17 +2,18 @@
 
 use crate::object::{
     Objects,
+    env::Env,
     errno::{Errno, Result},
     id::{DescId, NodeRef, QueueId},
     kind::Object,
-    lock::flock::Flock,
+    lock::flock::{Flock, Held},
     wait::Events,
 };
 
 impl Objects {
     /// `flock`. `EAGAIN` when another description has the lock; a caller that waits does so on
     /// [`Objects::lock_queue`].
-    pub fn flock(&mut self, id: DescId, operation: Flock) -> Result<()> {
+    pub fn flock(&mut self, env: &dyn Env, id: DescId, operation: Flock) -> Result<()> {
         let desc = self.description(id)?;
         if desc.object == Object::Path {
             return Err(Errno::EBADF);
@@ -26,18 +27,19 @@ impl Objects {
             Flock::Exclusive => Some(true),
             Flock::Unlock => None,
         };
-        let before = held.get(&id).copied();
+        let before = held.get(&id).map(|held| held.exclusive);
         if before == wanted && before.is_some() {
             return Ok(());
         }
         // The other kind is let go before this one is asked for, also when that fails: see flock(2).
         held.remove(&id);
         let conflict = match wanted {
-            Some(exclusive) => held.values().any(|&other| other || exclusive),
+            Some(exclusive) => held.values().any(|other| other.exclusive || exclusive),
             None => false,
         };
         if let Some(exclusive) = wanted.filter(|_| !conflict) {
-            held.insert(id, exclusive);
+            let pid = env.process().pid() as i32;
+            held.insert(id, Held { exclusive, pid });
         }
         if held.is_empty() {
             self.flocks.held.remove(&node);
@@ -86,12 +88,12 @@ mod tests {
         let a = open(&mut o, &w, b"/f", 0o102).unwrap();
         let b = open(&mut o, &w, b"/f", 2).unwrap();
         let (da, db) = (o.lookup_fd(a).unwrap(), o.lookup_fd(b).unwrap());
-        o.flock(da, Flock::Shared).unwrap();
-        o.flock(db, Flock::Shared).unwrap();
-        assert_eq!(o.flock(da, Flock::Exclusive), Err(Errno::EAGAIN));
+        o.flock(&w, da, Flock::Shared).unwrap();
+        o.flock(&w, db, Flock::Shared).unwrap();
+        assert_eq!(o.flock(&w, da, Flock::Exclusive), Err(Errno::EAGAIN));
         o.close(b).unwrap();
-        o.flock(da, Flock::Exclusive).unwrap();
-        o.flock(da, Flock::Unlock).unwrap();
+        o.flock(&w, da, Flock::Exclusive).unwrap();
+        o.flock(&w, da, Flock::Unlock).unwrap();
         assert!(o.flocks.held.is_empty());
     }
 }

@@ -4,10 +4,20 @@ use crate::object::{
     Objects,
     env::Env,
     errno::{Errno, Result},
-    id::{DescId, QueueId},
+    id::{DescId, NodeRef, QueueId},
     kind::{Kind, Object, dispatch},
+    table::Description,
     wait::Events,
 };
+
+/// Whether it is a list of mounts, which can be waited for to change. None ever does.
+fn tells_changes(desc: &Description) -> bool {
+    let Some(NodeRef::Synth(node)) = desc.node else {
+        return false;
+    };
+    let name = node.row().map_or("", |(path, _)| path);
+    name.ends_with("/mounts") || name.ends_with("/mountinfo") || name.ends_with("/mountstats")
+}
 
 impl Objects {
     /// The queue on which news of a description arrive; `None` for what is always ready and so
@@ -16,8 +26,10 @@ impl Objects {
     /// # Errors
     /// `EBADF`.
     pub fn queue_of(&self, id: DescId) -> Result<Option<QueueId>> {
-        let object = self.description(id)?.object;
+        let desc = self.description(id)?;
+        let object = desc.object;
         dispatch!(get, self.kinds, object, |kind| Ok(kind.queue(&self.hub)), Err(Errno::EBADF), {
+            Object::Text if tells_changes(desc) => Ok(Some(self.hub.idle)),
             Object::File | Object::Dir | Object::Text => Ok(None),
             Object::Path => Err(Errno::EBADF),
             Object::Epoll(id) => Ok(Some(self.hub.epolls.get(id).ok_or(Errno::EBADF)?.queue)),
@@ -31,6 +43,7 @@ impl Objects {
         };
         let flags = desc.flags;
         dispatch!(get_mut, self.kinds, desc.object, |kind| kind.poll(&mut self.hub, env, flags), Events::NVAL, {
+            Object::Text if tells_changes(desc) => Events::READ,
             Object::File | Object::Dir | Object::Text => Events::READ | Events::WRITE,
             Object::Path => Events::NVAL,
             Object::Epoll(id) => self.poll_epoll(env, id),

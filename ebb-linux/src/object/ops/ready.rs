@@ -6,6 +6,8 @@
 
 use alloc::vec::Vec;
 
+use super::files::permission::asker;
+
 use crate::object::{
     Objects,
     env::Env,
@@ -153,11 +155,26 @@ impl Objects {
     ///
     /// # Errors
     /// `EBADF`.
-    pub fn set_owner(&mut self, fd: Fd, owner: Owner) -> Result<()> {
+    pub fn set_owner(&mut self, env: &dyn Env, fd: Fd, owner: Owner) -> Result<()> {
         self.check_usable(fd)?;
         let id = self.files.fds.get(fd)?;
-        self.description_mut(id)?.owner = owner;
+        let user = asker(env).user;
+        let desc = self.description_mut(id)?;
+        desc.owner = owner;
+        desc.owner_users = match owner {
+            Owner::Nobody => [0; 2],
+            _ => [user.real, user.effective],
+        };
         Ok(())
+    }
+
+    /// `F_GETOWNER_UIDS`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn owner_users(&self, fd: Fd) -> Result<[u32; 2]> {
+        self.check_usable(fd)?;
+        Ok(self.description(self.files.fds.get(fd)?)?.owner_users)
     }
 
     /// `F_GETOWN` and `F_GETOWN_EX`.
@@ -179,7 +196,7 @@ mod tests {
     fn what_becomes_ready_is_told_once_for_each_time_until_it_is_switched_off_or_closed() {
         let (mut o, w) = (objects(), World::default());
         let (r, s) = o.pipe(0).unwrap();
-        o.set_owner(r, Owner::Process(7)).unwrap();
+        o.set_owner(&w, r, Owner::Process(7)).unwrap();
         o.set_asynchronous(r, true).unwrap();
         assert!(o.take_signals(&w).is_empty());
         for _ in 0..2 {

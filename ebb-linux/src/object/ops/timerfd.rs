@@ -25,7 +25,7 @@ impl Objects {
         {
             return Err(Errno::EINVAL);
         }
-        let timer = TimerFd::new(&mut self.hub, matches!(clock, 0 | 8));
+        let timer = TimerFd::new(&mut self.hub, clock as u8);
         let id = self.kinds.timers.insert(timer);
         self.open_object(Object::TimerFd(id), flags | OpenFlags::RDWR, None)
     }
@@ -51,6 +51,7 @@ impl Objects {
         }
         let id = self.timer_of(fd)?;
         let timer = self.kinds.timers.get_mut(id).ok_or(Errno::EBADF)?;
+        timer.flags = flags;
         let now_ns = env.monotonic();
         let old = timer.spec(&mut self.hub, now_ns);
         let value_ns = spec.value.to_ns();

@@ -122,7 +122,14 @@ impl Objects {
                 }
                 Ok(done)
             }
-            Object::Text => self.write_text(env, node, source),
+            Object::Text => match node {
+                Some(NodeRef::Synth(node)) if node.is_memory() => {
+                    let done = proc::write_memory(env, node, pos, source)?;
+                    self.description_mut(id)?.pos = pos + done as u64;
+                    Ok(done)
+                }
+                node => self.write_text(env, node, source),
+            },
             Object::Socket(socket) => match self.send_briefly(socket, source) {
                 Some(result) => result,
                 None => self.write_socket(env, id, source),
@@ -214,6 +221,13 @@ impl Objects {
                 let append = flags.contains(OpenFlags::APPEND);
                 self.write_file(env, node, pos, append, source).map(|w| w.1)
             }
+            (Object::Text, Some(NodeRef::Synth(node))) if node.is_memory() => {
+                proc::write_memory(env, node, pos, source)
+            }
+            // What is written to other files of a process is one request, which has no place.
+            (Object::Text, Some(NodeRef::Synth(node))) if node.pid().is_some() => {
+                Err(Errno::ESPIPE)
+            }
             (Object::Text, node) => self.write_text(env, node, source),
             (object, _) if object.is_positioned() => self.write_desc(env, id, source),
             _ => Err(Errno::ESPIPE),
@@ -239,7 +253,7 @@ impl Objects {
         let target = match whence {
             Whence::Set => offset,
             Whence::Current => (pos as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
-            Whence::End if object == Object::Dir => return Err(Errno::EINVAL),
+            Whence::End if object != Object::File => return Err(Errno::EINVAL),
             Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
             Whence::Data | Whence::Hole => {
                 let (Object::File, Some(node)) = (object, node) else {

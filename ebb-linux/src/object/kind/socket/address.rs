@@ -23,6 +23,8 @@ const PATH_LEN: usize = 108;
 /// Where a socket is or another one is to be found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Address {
+    /// `AF_UNSPEC`, to a Unix socket: ends the connection of one for datagrams.
+    Unspecified,
     /// No address: an unnamed Unix socket, or `AF_UNSPEC`.
     #[default]
     Unnamed,
@@ -81,6 +83,9 @@ impl Address {
         let family = u16::from_le_bytes(*family);
         match domain {
             Domain::Unix => {
+                if family == AF_UNSPEC {
+                    return Ok(Address::Unspecified);
+                }
                 if family != AF_UNIX || rest.len() > PATH_LEN {
                     return Err(Errno::EINVAL);
                 }
@@ -130,6 +135,7 @@ impl Address {
     pub fn to_bytes(&self, domain: Domain) -> Vec<u8> {
         let mut out = Vec::from(domain.number().to_le_bytes());
         match self {
+            Address::Unspecified => {}
             Address::Unnamed if domain == Domain::Unix => {}
             Address::Unnamed => return domain.unspecified().to_bytes(domain),
             Address::Path(path) => {

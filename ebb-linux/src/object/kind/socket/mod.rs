@@ -366,6 +366,7 @@ impl Kind for Socket {
 
     fn available(&self) -> Result<usize> {
         match self.kind {
+            _ if self.state == State::Listening => Err(Errno::EINVAL),
             SocketKind::Stream | SocketKind::SeqPacket => {
                 let all = self.inbox.iter().map(Message::left).sum();
                 // Reading stops at the mark.

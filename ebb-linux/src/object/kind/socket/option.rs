@@ -15,6 +15,9 @@ pub(crate) const IP: u32 = 0;
 pub(crate) const TCP: u32 = 6;
 /// `IPPROTO_UDP`.
 pub const UDP: u32 = 17;
+/// `SOL_NETLINK`, and of it: errors hold the request's header only.
+pub(crate) const NETLINK: u32 = 270;
+pub(crate) const CAP_ACK: u32 = 10;
 /// `IPPROTO_IPV6`.
 pub const IPV6: u32 = 41;
 pub(crate) const REUSEADDR: u32 = 2;
@@ -116,6 +119,7 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (SOCKET, TIMESTAMP, 0, Flag),
     (SOCKET, TIMESTAMPNS, 0, Flag),
     (SOCKET, 36, 0, Any), // MARK
+    (SOCKET, 40, 0, Flag), // RXQ_OVFL: a count comes with what is received once something was lost
     (SOCKET, 46, 0, Range(0, i32::MAX)), // BUSY_POLL
     (SOCKET, 49, -1, Any), // INCOMING_CPU
     (TCP, 1, 0, Flag), // NODELAY
@@ -139,6 +143,7 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (IP, RECVERR, 0, Flag),
     (IP, 12, 0, Flag), // RECVTTL
     (IP, 13, 0, Flag), // RECVTOS
+    (IP, 20, 0, Flag), // RECVORIGDSTADDR
     (IP, 24, 0, Flag), // BIND_ADDRESS_NO_PORT
     (IP, MULTICAST_IF, 0, Any), // as a number
     (IP, MULTICAST_TTL, 1, RangeOr(0, 255)),
@@ -157,8 +162,12 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (IPV6, 62, 0, Flag), // DONTFRAG
     (IPV6, 66, 0, Flag), // RECVTCLASS
     (IPV6, TCLASS, 0, RangeOr(0, 255)),
+    (IPV6, 74, 0, Flag), // RECVORIGDSTADDR
     (IPV6, 70, 1, Flag), // AUTOFLOWLABEL
     (IPV6, ADDR_PREFERENCES, PREFERRED, Any),
+    (NETLINK, CAP_ACK, 0, Flag),
+    (NETLINK, 11, 0, Flag), // EXT_ACK: errors may say more, and here say no more
+    (NETLINK, 12, 0, Flag), // GET_STRICT_CHK
     (UDP, UDP_CORK, 0, Flag),
     (UDP, UDP_SEGMENT, 0, Range(0, 65_535)),
     (UDP, 104, 0, Flag), // GRO

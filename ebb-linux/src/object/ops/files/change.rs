@@ -26,6 +26,8 @@ bitflags! {
         const NOREPLACE = 1;
         /// Swap the two names.
         const EXCHANGE = 2;
+        /// Leave a device of number 0 behind, which union file systems take for nothing.
+        const WHITEOUT = 4;
 
         const _ = !0;
     }
@@ -42,7 +44,7 @@ pub enum SetTime {
     To(Time),
 }
 
-fn now(env: &dyn Env) -> Time {
+pub(super) fn now(env: &dyn Env) -> Time {
     Time::from_ns(env.realtime())
 }
 
@@ -164,7 +166,7 @@ impl Objects {
         let inode = self.fs.inode(id)?;
         match inode.nlink {
             // Only what O_TMPFILE made may come back from having no name.
-            0 if inode.seals.is_some() || !inode.name.is_empty() => return Err(Errno::ENOENT),
+            0 if !inode.linkable => return Err(Errno::ENOENT),
             LINK_MAX.. => return Err(Errno::EMLINK),
             _ => {}
         }
@@ -257,9 +259,14 @@ impl Objects {
         (new_dirfd, new): (Fd, &[u8]),
         flags: RenameFlags,
     ) -> Result<()> {
-        let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
-        if !known.contains(flags) || flags == known {
+        let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE | RenameFlags::WHITEOUT;
+        let alone = flags == RenameFlags::EXCHANGE || !flags.contains(RenameFlags::EXCHANGE);
+        if !known.contains(flags) || !alone {
             return Err(Errno::EINVAL);
+        }
+        let whiteout = flags.contains(RenameFlags::WHITEOUT);
+        if whiteout && !asker(env).has(cap::MKNOD) {
+            return Err(Errno::EPERM);
         }
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let noreplace = flags.contains(RenameFlags::NOREPLACE);
@@ -339,6 +346,11 @@ impl Objects {
         self.fs
             .rename_entry(source, destination, node, target, now(env))?;
         self.tell_move(source, destination, node, replaced);
+        if whiteout {
+            let (dir, name) = source;
+            let left = self.fs.create(dir, name, InodeKind::Char(0), 0, now(env))?;
+            self.fs.give(left, &asker(env), dir)?;
+        }
         Ok(())
     }
 

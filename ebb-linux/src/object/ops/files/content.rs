@@ -7,11 +7,12 @@ use ebb_mem::space::Shared;
 use super::permission::{asker, want};
 use crate::object::{
     Objects,
+    credentials::cap,
     env::{Env, Time},
     errno::{Errno, Result},
     flags::{AT_FDCWD, OpenFlags},
     fs::{
-        InodeKind, MAX_POS, NodeKind,
+        InodeKind, MAX_POS, NodeKind, S_ISGID,
         data::{FileData, PageContent},
     },
     id::{DescId, Fd, InodeId, NodeRef},
@@ -19,6 +20,8 @@ use crate::object::{
     kind::{Object, device::Device, inotify::Change},
 };
 
+const S_ISUID: u32 = 0o4000;
+const S_IXGRP: u32 = 0o010;
 const SEAL_SEAL: u32 = 1;
 const SEAL_SHRINK: u32 = 2;
 const SEAL_GROW: u32 = 4;
@@ -70,8 +73,11 @@ impl Objects {
         let done = self
             .fs
             .with_data(id, now, |d, budget| d.write(budget, pos, source))?;
-        if self.is_watching() && done > 0 {
-            self.tell_node(node, Change::MODIFY);
+        if done > 0 {
+            self.drop_set_ids(env, id)?;
+            if self.is_watching() {
+                self.tell_node(node, Change::MODIFY);
+            }
         }
         Ok((pos, done))
     }
@@ -101,6 +107,24 @@ impl Objects {
         let truncate = |data: &mut FileData, budget: &mut _| data.truncate(budget, size);
         let gone = self.fs.with_data(id, now, truncate)?;
         self.fs.trash.put(gone);
+        self.drop_set_ids(env, id)
+    }
+
+    /// A file that somebody changes does not run as its owner any more, unless the one who does may decide that.
+    fn drop_set_ids(&mut self, env: &dyn Env, id: InodeId) -> Result<()> {
+        let mode = self.fs.inode(id)?.mode;
+        if mode & (S_ISUID | S_ISGID) == 0 {
+            return Ok(());
+        }
+        let who = asker(env);
+        if who.has(cap::FSETID) {
+            return Ok(());
+        }
+        let inode = self.fs.inode_mut(id)?;
+        inode.mode &= !S_ISUID;
+        if mode & S_IXGRP != 0 || !who.is_in(inode.gid) {
+            inode.mode &= !S_ISGID;
+        }
         Ok(())
     }
 
@@ -187,6 +211,7 @@ impl Objects {
             true => data.punch(budget, start, end),
             false => data.allocate(budget, start, end, mode & KEEP_SIZE == 0),
         })?;
+        self.drop_set_ids(env, id)?;
         self.tell_node(node, Change::MODIFY);
         Ok(())
     }
@@ -197,6 +222,11 @@ impl Objects {
             Some(NodeRef::Upper(id)) if self.fs.inode(id)?.seals.is_some() => Ok((desc.flags, id)),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// Whether a description is of a memfd.
+    pub(crate) fn has_seals(&self, desc: DescId) -> bool {
+        self.sealed_inode(desc).is_ok()
     }
 
     /// `F_GET_SEALS`.
@@ -219,6 +249,11 @@ impl Objects {
         let pages = match &inode.kind {
             InodeKind::File(data) => data.shared(),
             _ => None,
+        };
+        // What can be run and is to stay so must not change either.
+        let seals = match seals & SEAL_EXEC != 0 && inode.mode & 0o111 != 0 {
+            true => seals | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE,
+            false => seals,
         };
         let sealed = inode.seals.unwrap_or(SEAL_SEAL) & SEAL_SEAL != 0;
         // Whoever has it mapped to be written to could go on.

@@ -4,6 +4,8 @@ mod attributes;
 mod change;
 mod content;
 mod dir;
+mod fdinfo;
+mod flags;
 mod open;
 pub(crate) mod path;
 pub(super) mod permission;

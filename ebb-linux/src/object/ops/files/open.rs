@@ -148,6 +148,10 @@ impl Objects {
         if kind != NodeKind::Symlink {
             self.check_access(env, &asker(env), node, wanted)?;
         }
+        if flags.contains(OpenFlags::NOATIME) {
+            // Only who could change its times anyway may leave no trace.
+            self.check_owner(env, &asker(env), node)?;
+        }
         self.open_node(env, node, kind, flags)
     }
 
@@ -296,6 +300,7 @@ impl Objects {
         let kind = InodeKind::File(FileData::default());
         let inode = self.fs.create_unnamed(kind, mode, now)?;
         self.fs.give(inode, &asker(env), self.fs.canon(dir))?;
+        self.fs.inode_mut(inode)?.linkable = !flags.contains(OpenFlags::EXCL);
         self.open_as(Object::File, flags, NodeRef::Upper(inode))
     }
 

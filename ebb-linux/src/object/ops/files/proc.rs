@@ -2,12 +2,12 @@
 
 use alloc::{format, vec::Vec};
 
+use super::fdinfo;
 use crate::object::{
     Objects,
     env::{Env, ProcInfo},
     errno::{Errno, Result},
     files::Files,
-    flags::OpenFlags,
     fs::NodeKind,
     fs::{
         NAME_MAX,
@@ -17,8 +17,8 @@ use crate::object::{
     },
     id::{Fd, NodeRef, SynthNode},
     interfaces,
-    io::Sink,
-    kind::{Face, Object, process::Process},
+    io::{Sink, Source},
+    kind::{Face, Object},
 };
 
 /// Calls `f` with the process that a node belongs to, the caller's if it is none's.
@@ -249,6 +249,23 @@ pub(crate) fn read_long(
     }))
 }
 
+/// Writes to the memory of a process.
+///
+/// # Errors
+/// `EIO` where there is none, or none to be written to; `EFAULT`, `ESRCH`.
+pub(crate) fn write_memory(
+    env: &dyn Env,
+    node: SynthNode,
+    pos: u64,
+    source: &mut dyn Source,
+) -> Result<usize> {
+    let mut bytes = alloc::vec![0; source.remaining().min(MEMORY_CHUNK)];
+    if source.take(&mut bytes) < bytes.len() {
+        return Err(Errno::EFAULT);
+    }
+    with(node, env, |process| process.write_memory(pos, &bytes))?
+}
+
 /// The content of a file as of now.
 pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec<u8>> {
     with(node, env, |process| {
@@ -270,13 +287,10 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
         match (node, node.row()) {
             (SynthNode::FdInfo(_, fd), _) => {
                 let files = subject.files.ok_or(Errno::ESRCH)?;
-                let desc = o.description(files.fds.get(fd)?)?;
-                let (pos, flags) = (desc.pos, desc.flags.difference(OpenFlags::MASTER).bits());
-                text::fdinfo(pos, flags, &mut out);
-                if let Object::Process(Process { pid, serial }) = desc.object {
-                    text::pid_info(env.is_alive(serial).then_some(pid), &mut out);
-                }
+                let id = files.fds.get(fd)?;
+                fdinfo::content(o, env, (id, process.files()), &mut out)?;
             }
+            (_, Some((_, What::Locks))) => o.all_locks(env, &mut out),
             (_, Some((_, What::File(make) | What::Settable(make, _)))) => make(&subject, &mut out),
             (_, Some((_, What::Fixed(text)))) => {
                 out.extend_from_slice(text.as_bytes());

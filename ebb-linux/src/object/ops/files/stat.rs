@@ -6,13 +6,16 @@ use crate::object::{
     env::{Env, Time},
     errno::{Errno, Result},
     flags::{AT_FDCWD, AtFlags},
-    fs::{NAME_MAX, NodeKind, data::PAGE, stat::Stat},
+    fs::{
+        NAME_MAX, NodeKind,
+        data::PAGE,
+        stat::{PROC_DEV, Stat},
+    },
     id::{Fd, NodeRef},
-    kind::Face,
+    kind::{Face, Object},
 };
 
-/// The device numbers of /proc and /sys, and of what has no place anywhere.
-const SYNTH_DEV: u64 = 0x13;
+/// The device number of what has no place anywhere.
 const ANON_DEV: u64 = 0x0e;
 
 impl Objects {
@@ -54,11 +57,13 @@ impl Objects {
                 let now = Time::from_ns(env.realtime());
                 let (uid, gid) = proc::owner(env, node);
                 Ok(Stat {
-                    dev: SYNTH_DEV,
+                    dev: PROC_DEV + u64::from(node.tree()),
                     ino: node.ino(),
                     uid,
                     gid,
                     mode: kind.mode() | node.mode(),
+                    mount: 2 + u32::from(node.tree()),
+                    is_mount_root: node.parent().is_none(),
                     nlink: if kind == NodeKind::Dir { 2 } else { 1 },
                     atime: now,
                     mtime: now,
@@ -134,11 +139,28 @@ impl Objects {
     fn statfs_node(&self, node: NodeRef) -> [u8; 120] {
         const TMPFS: u64 = 0x0102_1994;
         const PROC: u64 = 0x9fa0;
+        const SYSFS: u64 = 0x6265_6572;
+        const DEVPTS: u64 = 0x1cd1;
         const PIPEFS: u64 = 0x5049_5045;
-        let kind = match self.place(node) {
-            Ok(NodeRef::Synth(_)) => PROC,
-            Ok(_) => TMPFS,
-            Err(_) => PIPEFS,
+        const SOCKFS: u64 = 0x534f_434b;
+        const ANON: u64 = 0x0904_1934;
+        const MQUEUE: u64 = 0x1980_0202;
+        // `ST_VALID`: the flags are known. `ST_RDONLY` is 1.
+        const VALID: u64 = 0x20;
+        let object = match node {
+            NodeRef::Open(desc) => self.description(desc).map(|d| d.object).ok(),
+            _ => None,
+        };
+        let kind = match (self.place(node), object) {
+            (Ok(NodeRef::Synth(node)), _) if node.tree() == 1 => SYSFS,
+            (Ok(NodeRef::Synth(_)), _) => PROC,
+            (Ok(_), Some(Object::Pty(_))) => DEVPTS,
+            (Ok(_), _) => TMPFS,
+            (Err(_), Some(Object::Pipe(_))) => PIPEFS,
+            (Err(_), Some(Object::Socket(_))) => SOCKFS,
+            (Err(_), Some(Object::MessageQueue(_))) => MQUEUE,
+            (Err(_), Some(Object::Channel(_))) => PIPEFS,
+            (Err(_), _) => ANON,
         };
         let budget = self.fs.budget();
         let (inodes, max_inodes) = self.fs.inode_use();
@@ -154,6 +176,7 @@ impl Objects {
                 0,
                 NAME_MAX as u64,
                 PAGE as u64,
+                VALID,
             ],
             kind => [
                 kind,
@@ -166,6 +189,7 @@ impl Objects {
                 0,
                 NAME_MAX as u64,
                 PAGE as u64,
+                VALID | u64::from(kind == SYSFS),
             ],
         };
         let mut out = [0; 120];

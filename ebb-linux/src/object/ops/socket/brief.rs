@@ -68,7 +68,7 @@ impl Objects {
             return None;
         }
         let (n, overhead) = match receiver.inbox.back_mut() {
-            Some(last) if stream && last.sender.is_none() => {
+            Some(last) if stream && last.sender.is_none() && last.descriptions.is_empty() => {
                 // All that waits is less than what is merged.
                 let end = last.bytes.len();
                 last.bytes.resize(end + want, 0);

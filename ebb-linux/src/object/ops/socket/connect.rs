@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::object::{
     Objects,
+    credentials::cap,
     env::Env,
     errno::{Errno, Result},
     flags::{AT_FDCWD, OpenFlags},
@@ -18,6 +19,7 @@ use crate::object::{
             option::{IPV6, REUSEADDR, REUSEPORT, SOCKET, V6ONLY},
         },
     },
+    ops::files::permission::asker,
     wait::Events,
 };
 
@@ -38,11 +40,15 @@ impl Objects {
         match (socket.domain, address) {
             (Domain::Unix, address) => {
                 if socket.local != Address::Unnamed {
-                    return Err(Errno::EINVAL);
+                    // To ask for any name is to have one already.
+                    return match address {
+                        Address::Unnamed => Ok(()),
+                        _ => Err(Errno::EINVAL),
+                    };
                 }
                 self.bind_unix(env, id, address)
             }
-            (Domain::Netlink, address) => self.bind_netlink(id, address),
+            (Domain::Netlink, address) => self.bind_netlink(env, id, address),
             (domain, Address::Inet(at)) => {
                 if matches!(socket.local, Address::Inet(l) if l.port() != 0) {
                     return Err(Errno::EINVAL);
@@ -55,6 +61,10 @@ impl Objects {
                     socket.kind == SocketKind::Datagram && at.ip().to_canonical().is_multicast();
                 if !group && !self.is_local(env, at.ip()) {
                     return Err(Errno::EADDRNOTAVAIL);
+                }
+                // As `ip_unprivileged_port_start` says.
+                if (1..1024).contains(&at.port()) && !asker(env).has(cap::NET_BIND_SERVICE) {
+                    return Err(Errno::EACCES);
                 }
                 self.bind_inet(env, id, at)
             }
@@ -124,7 +134,9 @@ impl Objects {
                 self.sockets.abstracts.insert(name.clone(), id);
                 Address::Abstract(name)
             }
-            Address::Inet(_) | Address::Netlink(_) => return Err(Errno::EINVAL),
+            Address::Inet(_) | Address::Netlink(_) | Address::Unspecified => {
+                return Err(Errno::EINVAL);
+            }
         };
         self.socket_mut(id)?.local = local;
         Ok(())
@@ -239,6 +251,12 @@ impl Objects {
         let socket = self.socket(id)?;
         let (domain, kind, state) = (socket.domain, socket.kind, socket.state);
         match (domain, kind, to) {
+            // AF_UNSPEC ends it.
+            (Domain::Unix, SocketKind::Datagram, Address::Unspecified) => {
+                let socket = self.socket_mut(id)?;
+                (socket.peer, socket.state) = (None, State::Idle);
+                Ok(())
+            }
             (Domain::Unix, SocketKind::Datagram, to) => self.connect_unix_datagram(env, id, to),
             // The kernel is the only peer, connected or not.
             (Domain::Netlink, _, Address::Netlink(0)) => Ok(()),
@@ -643,11 +661,13 @@ impl Objects {
             return Err(Errno::EINVAL);
         }
         self.settle_connect(env, id);
-        let socket = self.socket_mut(id)?;
+        let socket = self.socket(id)?;
         let unix = socket.domain == Domain::Unix;
-        if !unix && !matches!(socket.state, State::Connected | State::Listening) {
+        let open = matches!(socket.state, State::Connected | State::Listening);
+        if !unix && (!open || self.is_over(env, socket)) {
             return Err(Errno::ENOTCONN);
         }
+        let socket = self.socket_mut(id)?;
         let (read, write) = (how != 1, how != 0);
         if socket.state == State::Listening && !unix {
             // Receiving no more means listening no more.

@@ -48,6 +48,7 @@ impl Objects {
         if socket.no_write {
             return Err(Errno::EPIPE);
         }
+        let named = to.is_some();
         let to = match (to, socket.state) {
             // The first part of a datagram has said where it goes.
             _ if socket.corked.is_some() => socket.corked.as_ref().map(|(to, _)| *to),
@@ -61,7 +62,11 @@ impl Objects {
         };
         let to = to.ok_or(Errno::EDESTADDRREQ)?;
         if to.port() == 0 {
-            return Err(Errno::EINVAL);
+            // A peer may have been given with it: what is sent there arrives nowhere.
+            return match named {
+                true => Err(Errno::EINVAL),
+                false => Ok(source.remaining()),
+            };
         }
         let before = socket.corked.as_ref().map_or(0, |(_, bytes)| bytes.len());
         if before + source.remaining() > MAX_DATAGRAM {
@@ -128,7 +133,10 @@ impl Objects {
         }
         let source_ip = ancillary.source.filter(|ip| !ip.is_unspecified());
         if source_ip.is_some_and(|ip| !self.is_local(env, ip)) {
-            return Err(Errno::EINVAL);
+            return Err(match source_ip {
+                Some(IpAddr::V4(_)) => Errno::ENETUNREACH,
+                _ => Errno::EINVAL,
+            });
         }
         let Address::Inet(local) = self.socket(id)?.local else {
             return Err(Errno::EINVAL);

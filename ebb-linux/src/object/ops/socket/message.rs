@@ -10,7 +10,7 @@ use crate::object::{
     env::{Carried, Env, Report},
     errno::{Errno, Result},
     id::{DescId, Fd},
-    io::{Sink, Source},
+    io::{Discard, Sink, Source},
     kind::socket::{
         Message, OVERHEAD, Sender, Socket, SocketId, SocketKind, State,
         address::{Address, Domain},
@@ -165,6 +165,7 @@ impl Objects {
             Some(last)
                 if stream
                     && descriptions.is_empty()
+                    && last.descriptions.is_empty()
                     && last.sender == beside.sender
                     && last.bytes.len() + want <= MERGE =>
             {
@@ -467,10 +468,6 @@ impl Objects {
             return Ok(n);
         }
         let (sender, receiver) = (self.socket(id)?, self.socket(peer)?);
-        if receiver.no_read {
-            // Nobody will read it, but it is received.
-            return Ok(source.remaining().min(PIECE));
-        }
         let limit = self.capacity(sender, receiver);
         self.deliver(peer, limit, Address::Unnamed, Vec::new(), source)
     }
@@ -509,6 +506,12 @@ impl Objects {
         if flags.contains(MessageFlags::ERRQUEUE) && !unix {
             return self.receive_report(env, id, sink);
         }
+        let mut nowhere = Discard(sink.remaining());
+        let sink = match flags.contains(MessageFlags::TRUNC) && stream && !unix {
+            // Of a TCP stream it means: away with them.
+            true => &mut nowhere,
+            false => sink,
+        };
         let impatient = !self.may_block(desc) || flags.contains(MessageFlags::DONTWAIT);
         let socket = self.socket_mut(id)?;
         let datagram = socket.kind == SocketKind::Datagram;
@@ -624,16 +627,13 @@ impl Objects {
             && done < most
             && let Some(message) = socket.inbox.get_mut(at)
         {
-            // Descriptors belong to the first byte of their message: one such message per call.
+            // Descriptors end a read: what is behind their message is for the next.
             if done == 0 {
                 sender = message.sender;
             } else if message.sender != sender {
                 break;
             }
             if !message.descriptions.is_empty() {
-                if done > 0 {
-                    break;
-                }
                 descriptions = match peek {
                     true => message.descriptions.clone(),
                     false => core::mem::take(&mut message.descriptions),

@@ -35,6 +35,11 @@ use crate::object::{
     wait::Events,
 };
 
+/// No protocol has this number or a higher one.
+const IPPROTO_MAX: u32 = 263;
+const ICMP: u32 = 1;
+const ICMP6: u32 = 58;
+
 impl Objects {
     /// The family of a socket, for parsing the addresses that go with it.
     pub fn socket_domain(&self, desc: DescId) -> Result<Domain> {
@@ -103,7 +108,13 @@ impl Objects {
                 _ => Err(Errno::ESOCKTNOSUPPORT),
             };
         }
+        if protocol >= IPPROTO_MAX {
+            return Err(Errno::EINVAL);
+        }
         match (number, protocol) {
+            // As long as `ping_group_range` names nobody.
+            (2, ICMP) if domain == Domain::Inet => Err(Errno::EACCES),
+            (2, ICMP6) if domain == Domain::Inet6 => Err(Errno::EACCES),
             (1, 0 | 6) => Ok((domain, SocketKind::Stream)),
             (2, 0 | 17) => Ok((domain, SocketKind::Datagram)),
             (1..=3, _) => Err(Errno::EPROTONOSUPPORT),

@@ -1,5 +1,6 @@
 //! Routing netlink (`AF_NETLINK`, `NETLINK_ROUTE`), as far as programs ask which interfaces and addresses there are: the dumps of
-//! `RTM_GETLINK` and `RTM_GETADDR`, which `getifaddrs` is made of, and `RTM_GETROUTE`. Every other request is `EOPNOTSUPP`; nothing can be changed.
+//! `RTM_GETLINK` and `RTM_GETADDR`, which `getifaddrs` is made of, and `RTM_GETROUTE`; one interface by its number; no
+//! neighbours and no rules. Nothing can be changed (`EPERM`), and other requests are `EOPNOTSUPP`.
 //!
 //! What must hold: a request is whatever the guest wrote. At most one dump waits in an inbox, so asking again and again
 //! costs nothing.
@@ -19,6 +20,7 @@ use crate::object::{
     kind::socket::{
         SocketId,
         address::{AF_INET, AF_INET6, AF_UNSPEC, Address},
+        option::{CAP_ACK, NETLINK},
     },
 };
 
@@ -30,6 +32,16 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
+/// Numbers of sockets below this one, as signed numbers below -4096, are no process's.
+const NOT_PROCESSES: u32 = -4096i32 as u32;
+const NLM_F_ACK: u16 = 4;
+/// Of an answer: it holds no more of the request than its header.
+const NLM_F_CAPPED: u16 = 0x100;
+/// The first and the last kind of routing messages, of which each four are new, delete, get and set.
+const RTM_FIRST: u16 = 16;
+const RTM_LAST: u16 = 123;
+const RTM_GETNEIGH: u16 = 30;
+const RTM_GETRULE: u16 = 34;
 /// The largest request that is read.
 const MAX_REQUEST: usize = 1024;
 /// What the answers to one socket may cost.
@@ -69,12 +81,12 @@ fn message(
 }
 
 /// `RTM_NEWLINK`: `struct ifinfomsg`, address, broadcast address, name, MTU, queue, state.
-fn link(interface: &Interface, sequence: u32, port: u32) -> Vec<u8> {
+fn link(interface: &Interface, flags: u16, sequence: u32, port: u32) -> Vec<u8> {
     let mut body = [0; 16];
     body[2..4].copy_from_slice(&interface.kind.to_le_bytes());
     body[4..8].copy_from_slice(&interface.index.to_le_bytes());
-    let flags = interface.flags | IFF_LOWER_UP;
-    body[8..12].copy_from_slice(&flags.to_le_bytes());
+    let state_flags = interface.flags | IFF_LOWER_UP;
+    body[8..12].copy_from_slice(&state_flags.to_le_bytes());
     let name = [interface.name.as_bytes(), &[0]].concat();
     let broadcast = match interface.is_loopback() {
         true => [0; 6],
@@ -90,7 +102,7 @@ fn link(interface: &Interface, sequence: u32, port: u32) -> Vec<u8> {
         (13, &1000u32.to_le_bytes()),
         (16, &state),
     ];
-    message(RTM_NEWLINK, NLM_F_MULTI, sequence, port, &body, &attributes)
+    message(RTM_NEWLINK, flags, sequence, port, &body, &attributes)
 }
 
 fn octets(ip: IpAddr) -> (u16, Vec<u8>) {
@@ -125,6 +137,10 @@ fn address(ip: IpAddr, prefix: u8, interface: &Interface, sequence: u32, port: u
         }
         attributes.push((3, &name));
     }
+    // Flags as in the body, and a life without end.
+    let long_flags = 0x80u32.to_le_bytes();
+    let life = [u32::MAX, u32::MAX, 0, 0].map(u32::to_le_bytes).concat();
+    attributes.extend([(8, &long_flags[..]), (6, &life[..])]);
     message(RTM_NEWADDR, NLM_F_MULTI, sequence, port, &body, &attributes)
 }
 
@@ -203,7 +219,12 @@ fn routes(env: &dyn Env, family: u16, sequence: u32, port: u32) -> Vec<u8> {
 
 impl Objects {
     /// Takes a name for a netlink socket: the one asked for if it is free, else one of the kernel's choice.
-    pub(super) fn bind_netlink(&mut self, id: SocketId, wanted: Address) -> Result<()> {
+    pub(super) fn bind_netlink(
+        &mut self,
+        env: &dyn Env,
+        id: SocketId,
+        wanted: Address,
+    ) -> Result<()> {
         let Address::Netlink(port) = wanted else {
             return Err(Errno::EINVAL);
         };
@@ -224,9 +245,13 @@ impl Objects {
         if port != 0 && taken(self, port) {
             return Err(Errno::EADDRINUSE);
         }
-        // As many numbers as there may be sockets, and one.
-        let free = (1..=self.kinds.sockets.len() as u32 + 1).find(|&port| !taken(self, port));
-        let port = if port != 0 { port } else { free.unwrap_or(1) };
+        // The process's own number, else one that none has: as many as there may be sockets, and one.
+        let own = env.process().pid();
+        let others = (1..=self.kinds.sockets.len() as u32 + 1).map(|n| NOT_PROCESSES - n);
+        let free = core::iter::once(own)
+            .chain(others)
+            .find(|&port| !taken(self, port));
+        let port = if port != 0 { port } else { free.unwrap_or(own) };
         self.socket_mut(id)?.local = Address::Netlink(port);
         Ok(())
     }
@@ -242,7 +267,7 @@ impl Objects {
         if !matches!(to, None | Some(Address::Netlink(0))) {
             return Err(Errno::ECONNREFUSED);
         }
-        self.bind_netlink(id, self.socket(id)?.local.clone())?;
+        self.bind_netlink(env, id, self.socket(id)?.local.clone())?;
         let Address::Netlink(port) = self.socket(id)?.local else {
             return Err(Errno::EINVAL);
         };
@@ -257,7 +282,8 @@ impl Objects {
                 .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
         };
         if request.len() < 16 || (word(0) as usize) < 16 || word(0) as usize > request.len() {
-            return Err(Errno::EINVAL);
+            // What is no message is not read.
+            return Ok(len);
         }
         let (kind, flags, sequence) = (word(4) as u16, (word(4) >> 16) as u16, word(8));
         let family = u16::from(request.get(16).copied().unwrap_or(0));
@@ -265,7 +291,7 @@ impl Objects {
         match kind {
             RTM_GETLINK if flags & NLM_F_DUMP == NLM_F_DUMP => {
                 for interface in interfaces::all(env) {
-                    answer.extend(link(&interface, sequence, port));
+                    answer.extend(link(&interface, NLM_F_MULTI, sequence, port));
                 }
             }
             RTM_GETADDR if flags & NLM_F_DUMP == NLM_F_DUMP => {
@@ -280,10 +306,34 @@ impl Objects {
             RTM_GETROUTE if flags & NLM_F_DUMP == NLM_F_DUMP => {
                 answer.extend(routes(env, family, sequence, port));
             }
+            RTM_GETNEIGH | RTM_GETRULE if flags & NLM_F_DUMP == NLM_F_DUMP => {}
             _ => {
-                let code = -Errno::EOPNOTSUPP.number();
-                let body = [&code.to_le_bytes()[..], &request[..16]].concat();
-                let error = message(NLMSG_ERROR, 0, sequence, port, &body, &[]);
+                let all = interfaces::all(env);
+                let found = all.iter().find(|i| i.index == word(20));
+                let result = match (kind, found) {
+                    (..RTM_FIRST, _) => Ok(()),
+                    (RTM_GETLINK, Some(interface)) => {
+                        let one = link(interface, 0, sequence, port);
+                        self.answer_netlink(id, &one)?;
+                        Ok(())
+                    }
+                    (RTM_GETLINK, None) if word(20) != 0 => Err(Errno::ENODEV),
+                    // New, delete, set: who is to change something needs the right to it.
+                    (..=RTM_LAST, _) if kind % 4 != 2 => Err(Errno::EPERM),
+                    _ => Err(Errno::EOPNOTSUPP),
+                };
+                if result.is_ok() && flags & NLM_F_ACK == 0 {
+                    return Ok(len);
+                }
+                let end = word(0) as usize;
+                let capped = self.socket(id)?.options.flag(NETLINK, CAP_ACK);
+                let (code, flags, told) = match result {
+                    Ok(()) => (0, NLM_F_CAPPED, &request[..16]),
+                    Err(errno) if capped => (-errno.number(), NLM_F_CAPPED, &request[..16]),
+                    Err(errno) => (-errno.number(), 0, &request[..end]),
+                };
+                let body = [&code.to_le_bytes()[..], told].concat();
+                let error = message(NLMSG_ERROR, flags, sequence, port, &body, &[]);
                 return self.answer_netlink(id, &error).map(|()| len);
             }
         }
@@ -361,12 +411,12 @@ mod tests {
         let addresses = round(&ask(RTM_GETADDR, 1 | NLM_F_DUMP)).unwrap();
         assert!(kinds(&addresses).starts_with(&[RTM_NEWADDR, RTM_NEWADDR]));
         assert!(addresses.windows(4).any(|w| w == [127, 0, 0, 1]));
-        // A change of an interface, and nonsense.
+        // A change of an interface, and what is no message, to which nobody answers.
         assert_eq!(kinds(&round(&ask(16, 1)).unwrap()), [NLMSG_ERROR]);
         for len in 0..16 {
-            assert_eq!(round(&[0xff; 16][..len]), Err(Errno::EINVAL));
+            assert_eq!(round(&[0xff; 16][..len]), Err(Errno::EAGAIN));
         }
-        assert_eq!(round(&[0xff; 64]), Err(Errno::EINVAL));
+        assert_eq!(round(&[0xff; 64]), Err(Errno::EAGAIN));
     }
 
     #[test]
@@ -374,7 +424,7 @@ mod tests {
         let lo = &interfaces::all(&World::default())[0];
         let ip = core::net::Ipv4Addr::LOCALHOST.into();
         for (head, answer) in [
-            (16 + 16, link(lo, 7, 1)),
+            (16 + 16, link(lo, NLM_F_MULTI, 7, 1)),
             (16 + 8, address(ip, 8, lo, 7, 1)),
         ] {
             let mut rest = &answer[head..];
