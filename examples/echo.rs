@@ -23,9 +23,13 @@ async fn main() -> ebb::net::Result<u8> {
     let port = match ebb::args() {
         [] => 7,
         [port] if let Ok(port) = port.parse() => port,
-        _ => {
+        other => {
             println!("usage: echo [PORT]   (0 to 65535; 7 when left out)");
-            return Ok(2);
+            return Ok(if matches!(other, ["--help" | "-h"]) {
+                0
+            } else {
+                2
+            });
         }
     };
     let server = tcp::listen_on_all_cores(port, async |stream: TcpStream| {

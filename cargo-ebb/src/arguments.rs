@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// Library operating systems out of Elastic Building Blocks: programs that boot as virtual machines of their own.
 #[derive(Parser)]
@@ -90,7 +90,7 @@ pub struct Run {
     #[arg(long)]
     pub hosted: bool,
     /// Cores, 1 to 64 (EBB_CORES)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=64))]
     pub cores: Option<u32>,
     /// The machine's memory: 512M, 2G (EBB_MEMORY)
     #[arg(long, value_name = "SIZE", conflicts_with = "hosted")]
@@ -117,7 +117,7 @@ pub struct Test {
     #[arg(long)]
     pub image: bool,
     /// How many cores an image has; given several times, it is booted with each
-    #[arg(long, value_name = "N", default_values_t = [1, 2])]
+    #[arg(long, value_name = "N", default_values_t = [1, 2], value_parser = value_parser!(u32).range(1..=64))]
     pub cores: Vec<u32>,
     #[command(flatten)]
     pub build: Build,
@@ -169,7 +169,7 @@ pub struct Debug {
     #[arg(long, value_name = "FILE")]
     pub core: Option<PathBuf>,
     /// Cores, 1 to 64 (EBB_CORES)
-    #[arg(long, value_name = "N", conflicts_with = "core")]
+    #[arg(long, value_name = "N", conflicts_with = "core", value_parser = value_parser!(u32).range(1..=64))]
     pub cores: Option<u32>,
     /// A command for gdb; may be given several times
     #[arg(long, value_name = "COMMAND")]

@@ -11,9 +11,11 @@ use std::{
     process::{Child, Command, ExitCode, Stdio},
 };
 
+use ebb_runner::image::{self, Kind};
+
 use crate::{
     arguments::Debug,
-    failure::{Result, at},
+    failure::{Failure, Result, at},
     image::only,
     program::{self, Symbols},
     run::find,
@@ -27,8 +29,15 @@ const SCRIPT: &str = include_str!("../gdb/ebb.py");
 /// # Errors
 /// When the image cannot be built, or a program is missing.
 pub fn debug(options: &Debug) -> Result<ExitCode> {
+    // gdb would start without them, and go on.
+    if let Some(core) = &options.core {
+        fs::metadata(core).map_err(at(format!("the core file {}", core.display())))?;
+    }
     let image = match &options.image {
-        Some(image) => image.clone(),
+        Some(path) => match image::inspect(path)? {
+            Kind::Image(_) => path.clone(),
+            _ => return Err(Failure(format!("{} is no image of ebb", path.display()))),
+        },
         None => build(options)?,
     };
     let script = env::temp_dir().join(format!("ebb-{}.py", std::process::id()));

@@ -25,22 +25,21 @@ const OWN_WORKSPACE: &str = "
 /// When the name cannot be one, when something is there, or when it cannot be written; nothing is left over then.
 pub fn new(options: &New) -> Result<ExitCode> {
     let source = Source::of(options.ebb.as_deref())?;
-    let name = options
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let name = name_of(&options.path);
     check_name(&name)?;
     let here = options.path.display();
+    let existed = options.path.exists();
+    if existed && !options.path.is_dir() {
+        return Err(Failure(format!(
+            "{here} is a file; choose another name, or remove it"
+        )));
+    }
     // A folder that was made for it is as good as none.
-    if fs::read_dir(&options.path).is_ok_and(|mut entries| entries.next().is_some())
-        || options.path.is_file()
-    {
+    if fs::read_dir(&options.path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure(format!(
             "{here} is not empty; choose another name, or remove it"
         )));
     }
-    let existed = options.path.exists();
     fs::create_dir_all(&options.path).map_err(at(&here))?;
     let root = fs::canonicalize(&options.path).map_err(at(&here))?;
     let workspace = workspace_around(&root);
@@ -49,10 +48,7 @@ pub fn new(options: &New) -> Result<ExitCode> {
         source.dependency(package)
     });
     if let Err(failure) = write(&root, &files) {
-        let _ = fs::remove_dir_all(&root);
-        if existed {
-            let _ = fs::create_dir(&root);
-        }
+        take_back(&root, existed);
         return Err(failure);
     }
     println!("made {here}, with ebb from {}\n", described(&source));
@@ -62,10 +58,42 @@ pub fn new(options: &New) -> Result<ExitCode> {
             around.display()
         );
     }
+    if std::env::current_dir().is_ok_and(|current| current != root) {
+        println!("    cd {}", for_a_shell(&here.to_string()));
+    }
     println!(
-        "    cd {here}\n    cargo ebb run             # as a virtual machine\n    cargo ebb run --hosted    # as a Linux process\n    cargo ebb test            # both\n\nREADME.md has the rest."
+        "    cargo ebb run             # as a virtual machine\n    cargo ebb run --hosted    # as a Linux process\n    cargo ebb test            # both\n\nREADME.md has the rest."
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The last part of a path; of `.` and `..`, the name of the folder that they stand for.
+fn name_of(path: &Path) -> String {
+    let named = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    named(path)
+        .or_else(|| named(&fs::canonicalize(path).ok()?))
+        .unwrap_or_default()
+}
+
+/// A path as a word of a shell's command line.
+fn for_a_shell(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(is_plain) {
+        return path.into();
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+/// Removes what was written. A folder that was there stays the same one: a shell may be in it.
+fn take_back(root: &Path, existed: bool) {
+    if !existed {
+        let _ = fs::remove_dir_all(root);
+        return;
+    }
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+    }
 }
 
 fn described(source: &Source) -> String {
@@ -100,7 +128,9 @@ fn check_name(name: &str) -> Result<()> {
     {
         "it has letters, digits, `-` and `_` only"
     } else if KEYWORDS.contains(&crate_name.as_str()) {
-        "it is a word of Rust's"
+        "it is a keyword of Rust"
+    } else if CARGOS.contains(&name) {
+        "Cargo has a folder of that name beside the program"
     } else if OURS.contains(&crate_name.as_str()) || crate_name.starts_with("ebb_") {
         "a crate that the project depends on has that name"
     } else {
@@ -110,6 +140,9 @@ fn check_name(name: &str) -> Result<()> {
         "`{name}` cannot be a project's name: {rule}"
     )))
 }
+
+/// What Cargo refuses as a program's name.
+const CARGOS: [&str; 4] = ["build", "deps", "examples", "incremental"];
 
 const OURS: [&str; 7] = [
     "ebb",
@@ -121,13 +154,13 @@ const OURS: [&str; 7] = [
     "native_target",
 ];
 
-/// Rust's strict and reserved keywords (The Rust Reference, "Keywords"), in lower case.
-const KEYWORDS: [&str; 50] = [
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while",
+/// Rust's strict and reserved keywords (The Rust Reference, "Keywords").
+const KEYWORDS: [&str; 52] = [
+    "Self", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue",
+    "crate", "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if",
+    "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub",
+    "ref", "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
 /// The manifest of the workspace that the folder would belong to.
@@ -145,7 +178,9 @@ fn workspace_around(folder: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_name;
+    use std::path::Path;
+
+    use super::{check_name, for_a_shell, name_of, take_back};
 
     #[test]
     fn a_name_that_is_none_is_told_by_which_rule() {
@@ -154,12 +189,45 @@ mod tests {
             ("", "say a name"),
             ("2nd", "begin with a letter"),
             ("a.b", "letters, digits"),
-            ("async", "a word of Rust's"),
+            ("async", "a keyword"),
+            ("yield", "a keyword"),
+            ("Self", "a keyword"),
+            ("deps", "Cargo has a folder"),
             ("ebb", "depends on"),
             ("native-target", "depends on"),
         ] {
             let told = check_name(name).unwrap_err().0;
             assert!(told.contains(rule), "{name}: {told}");
         }
+    }
+
+    #[test]
+    fn a_dot_is_the_name_of_the_folder_that_it_stands_for() {
+        let here = std::env::current_dir().unwrap();
+        let name = here.file_name().unwrap().to_str().unwrap();
+        assert_eq!(name_of(Path::new(".")), name);
+        assert_eq!(name_of(Path::new("src/..")), name);
+        assert_eq!(name_of(Path::new("far/off")), "off");
+        assert_eq!(name_of(Path::new("/")), "");
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell() {
+        assert_eq!(for_a_shell("a/b-2.c"), "a/b-2.c");
+        assert_eq!(for_a_shell("my folder/it's"), r"'my folder/it'\''s'");
+    }
+
+    #[test]
+    fn what_was_written_is_taken_back_and_a_folder_that_was_there_stays() {
+        use std::os::unix::fs::MetadataExt;
+        let root = std::env::temp_dir().join(format!("cargo-ebb-new-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("src")).unwrap();
+        std::fs::write(root.join("Cargo.toml"), "").unwrap();
+        let before = std::fs::metadata(&root).unwrap().ino();
+        take_back(&root, true);
+        assert_eq!(std::fs::metadata(&root).unwrap().ino(), before);
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+        take_back(&root, false);
+        assert!(!root.exists());
     }
 }

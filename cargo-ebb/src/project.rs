@@ -32,6 +32,18 @@ pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
+/// That there is no project, in Cargo's words. Where it found one and could not read it, they say what is to be done.
+fn none(said: &str) -> Failure {
+    let said = said.trim_end();
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    if said.contains("could not find `Cargo.toml`") {
+        return Failure(format!(
+            "{said}\nGo to a project's folder, or make one with `cargo ebb new NAME`."
+        ));
+    }
+    Failure(format!("the project cannot be read: {said}"))
+}
+
 impl Project {
     /// The package of this name, or that of the manifest, or the only one.
     ///
@@ -48,11 +60,7 @@ impl Project {
         }
         let output = command.output().map_err(at("Cargo cannot be executed"))?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(Failure(format!(
-                "{}\nGo to a project's folder, or make one with `cargo ebb new NAME`.",
-                said.trim_end()
-            )));
+            return Err(none(&String::from_utf8_lossy(&output.stderr)));
         }
         let metadata: Value =
             serde_json::from_slice(&output.stdout).map_err(at("what `cargo metadata` says"))?;

@@ -9,6 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use ebb_runner::config;
 use toml_edit::{DocumentMut, Value};
 
 use crate::{
@@ -25,6 +26,10 @@ pub const TARGET: &str = "target.x86_64-unknown-linux-gnu";
 /// # Errors
 /// When there is no project, or Cargo cannot be executed.
 pub fn run(options: &Run) -> Result<ExitCode> {
+    let given = given(options);
+    if !options.hosted {
+        check(&given)?;
+    }
     let project = find(&options.build)?;
     let mut command = cargo();
     command.arg("run").args(with_runner()?);
@@ -39,21 +44,45 @@ pub fn run(options: &Run) -> Result<ExitCode> {
         command.arg("--release");
     }
     select(&mut command, &options.build);
-    for (variable, value) in [
-        ("EBB_CORES", options.cores.map(|n| n.to_string())),
-        ("EBB_MEMORY", options.memory.clone()),
-        ("EBB_FORWARD", options.forward.clone()),
-        ("EBB_DISK", options.disk.clone()),
-    ] {
-        if let Some(value) = value {
-            command.env(variable, value);
-        }
+    for (_, variable, value) in given {
+        command.env(variable, value);
     }
     command.arg("--").args(&options.arguments);
     Err(Failure(format!(
         "Cargo cannot be executed: {}",
         command.exec()
     )))
+}
+
+/// The options that stand for variables: option, variable, value.
+fn given(options: &Run) -> Vec<(&'static str, &'static str, String)> {
+    [
+        ("--cores", "EBB_CORES", options.cores.map(|n| n.to_string())),
+        ("--memory", "EBB_MEMORY", options.memory.clone()),
+        ("--forward", "EBB_FORWARD", options.forward.clone()),
+        ("--disk", "EBB_DISK", options.disk.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(option, variable, value)| Some((option, variable, value?)))
+    .collect()
+}
+
+/// What the runner would refuse is refused before anything is built, in the words of the command line.
+fn check(given: &[(&str, &str, String)]) -> Result<()> {
+    let value = |name: &str| {
+        let found = given.iter().find(|(_, variable, _)| *variable == name);
+        found.map(|(_, _, value)| OsString::from(value))
+    };
+    let Err(errors) = config::parse(value, 1) else {
+        return Ok(());
+    };
+    let told = errors.into_iter().map(|error| {
+        let found = given.iter().find(|(_, name, _)| error.starts_with(name));
+        found.map_or(error.clone(), |(option, variable, _)| {
+            error.replacen(variable, option, 1)
+        })
+    });
+    Err(Failure(told.collect::<Vec<_>>().join("\n")))
 }
 
 /// The project that these options are about.
@@ -127,5 +156,21 @@ pub fn with_features(command: &mut Command, build: &Build) {
     }
     if let Some(manifest) = &build.manifest_path {
         command.arg("--manifest-path").arg(manifest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn what_the_runner_would_refuse_is_told_of_the_option_before_a_build() {
+        let memory = ("--memory", "EBB_MEMORY", "x".to_owned());
+        let forward = ("--forward", "EBB_FORWARD", "80".to_owned());
+        let told = check(&[memory, forward]).unwrap_err().0;
+        assert!(told.starts_with("--memory is `x`; accepted"), "{told}");
+        assert!(told.contains("\n--forward is `80`; accepted"), "{told}");
+        assert!(!told.contains("EBB_"), "{told}");
+        check(&[("--memory", "EBB_MEMORY", "1G".to_owned())]).unwrap();
     }
 }

@@ -339,6 +339,22 @@ def write_all(fd, data):
         written += os.write(fd, data[written:] if written else data)
 
 
+def flush(stream):
+    try:
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        # The action has closed it, or has put something else in its place.
+        pass
+
+
+def leave(fd):
+    """In a process that an action has forked: its requests and answers are its parent's. What it would read has ended, and what it would
+    answer goes nowhere, also if the action forgets to end it."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, fd, inheritable=False)
+    os.close(nothing)
+
+
 def encoded(status, result):
     try:
         return status, json.dumps(result, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -377,8 +393,8 @@ def serve(fd):
                 status, result = runtime.init(body) if kind == INIT else runtime.run(body, caller)
         status, text = encoded(status, result)
         # What was logged is out before the answer is.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush(sys.stdout)
+        flush(sys.stderr)
         write_all(fd, HEADER.pack(len(text), number, status | runtime.take_flags(kind)) + text)
 
 
@@ -391,4 +407,11 @@ if __name__ == "__main__":
     sys.path.pop(0)
     # So that the lines of both streams come in the order in which they were written.
     sys.stdout.reconfigure(line_buffering=True)
-    serve(channel)
+    os.register_at_fork(after_in_child=lambda: leave(channel))
+    try:
+        serve(channel)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        print_of_action(error)
+        sys.exit(1)

@@ -1,6 +1,6 @@
 //! What the command line and the environment say.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 use core::ops::RangeInclusive;
 
 use ebb::EbbRef;
@@ -160,12 +160,12 @@ impl Command {
             admin,
             ..ServiceOptions::default()
         };
-        let usage = HELP.lines().next().unwrap_or_default();
+        let mut given = Vec::new();
         let mut words = arguments.iter().copied();
         while let Some(word) = words.next() {
             let mut value = || {
                 let value = words.next();
-                value.ok_or_else(|| format!("{word} needs a value; {usage}"))
+                value.ok_or_else(|| format!("{word} needs a value; --help says of what form"))
             };
             match word {
                 "--port" => port = Some(number(word, value()?, 0..=65535)? as u16),
@@ -187,9 +187,13 @@ impl Command {
                 "--image" => (machines.image, of_machines) = (value()?, Some(word)),
                 "--machine-cores" => (machines.cores, of_machines) = (value()?, Some(word)),
                 "--machine-memory" => (machines.memory, of_machines) = (value()?, Some(word)),
-                other => return Err(format!("{other} is not known; {usage}")),
+                other => {
+                    return Err(format!("{other} is not known; --help lists what is"));
+                }
             }
+            given.push(word);
         }
+        contradiction(&given)?;
         if is_container {
             let port = port.unwrap_or(8080);
             return Ok(Self::Container(Container { port, concurrent }));
@@ -203,7 +207,9 @@ impl Command {
         }
         options.port = port.unwrap_or(options.port);
         let mut keys = options.auth.into_iter().chain(options.admin);
-        if let Some(key) = keys.find(|key| !key.contains(':')) {
+        // An empty half would be a door without a lock.
+        let is_key = |key: &str| matches!(key.split_once(':'), Some((uuid, key)) if !uuid.is_empty() && !key.is_empty());
+        if let Some(key) = keys.find(|key| !is_key(key)) {
             return Err(format!("the key is of the form uuid:key, not {key}"));
         }
         Ok(Self::Serve(options))
@@ -214,6 +220,32 @@ impl Command {
 const RECORDS_MB: RangeInclusive<u32> = 1..=16 << 10;
 const RECORD_DAYS: RangeInclusive<u32> = 1..=36_500;
 const MACHINES: RangeInclusive<u32> = 1..=64;
+
+/// Says which word of a command line another one makes idle: whoever gave both would believe that both hold.
+fn contradiction(given: &[&str]) -> Result<(), String> {
+    let has = |word: &str| given.contains(&word);
+    for (role, what, of_role) in [
+        (
+            "--runtime",
+            "an action container",
+            &["--runtime", "--port", "--concurrent"][..],
+        ),
+        ("--machine", "a machine of another invoker", &["--machine"]),
+    ] {
+        if has(role)
+            && let Some(word) = given.iter().find(|word| !of_role.contains(word))
+        {
+            return Err(format!("{word} does not go with {role}, which is {what}"));
+        }
+    }
+    if has("--concurrent") && !has("--runtime") {
+        return Err("--concurrent is of an action container: --runtime makes this one".into());
+    }
+    if has("--ephemeral") && has("--strict-records") {
+        return Err("--strict-records needs a disk, and --ephemeral uses none".into());
+    }
+    Ok(())
+}
 
 fn number(word: &str, text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| allowed.contains(number));
@@ -263,7 +295,6 @@ mod tests {
             "dir",
             "--runtimes",
             "kinds.json",
-            "--ephemeral",
             "--records",
             "5",
             "--record-days",
@@ -281,7 +312,7 @@ mod tests {
             tls: false,
             actions: Some("dir"),
             runtimes: Some("kinds.json"),
-            ephemeral: true,
+            ephemeral: false,
             records_mb: 5,
             record_days: 7,
             strict_records: true,
@@ -343,6 +374,13 @@ mod tests {
             (&["--machines", "0"], "from 1 to 64, not 0"),
             (&["--machine-cores", "2"], "--machines N starts them"),
             (&["--admin", "secret"], "uuid:key, not secret"),
+            (&["--auth", ":"], "uuid:key, not :"),
+            (&["--auth", "me:"], "uuid:key, not me:"),
+            (&["--runtime", "--auth", "a:b"], "--auth does not go with"),
+            (&["--tls", "--runtime"], "--tls does not go with"),
+            (&["--machine", "--port", "5"], "--port does not go with"),
+            (&["--concurrent"], "--runtime makes this one"),
+            (&["--ephemeral", "--strict-records"], "needs a disk"),
         ] {
             let error = Command::parse_with(line, None, None).expect_err("a mistake");
             assert!(error.contains(named), "{error}");

@@ -1,7 +1,7 @@
 //! A program: its main task, its arguments and its end.
 
 use core::{
-    fmt::{self, Debug},
+    fmt::{self, Display},
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use crate::{EbbRef, event, machine::Machine, per_core::Part, platform::Environme
 #[diagnostic::on_unimplemented(
     message = "`main` returns `{Self}`, which is no exit status",
     label = "not an exit status",
-    note = "`main` returns `()`, a `u8`, or a `Result` of one of them whose error is `Debug`"
+    note = "`main` returns `()`, a `u8`, or a `Result` of one of them whose error is `Display`"
 )]
 pub trait Termination {
     /// The exit status; says on the console what went wrong, if something did.
@@ -33,12 +33,13 @@ impl Termination for u8 {
     }
 }
 
-impl<T: Termination, E: Debug> Termination for Result<T, E> {
+/// An error is said in its own words, as its `Display` has them: they are for whoever started the program.
+impl<T: Termination, E: Display> Termination for Result<T, E> {
     fn report(self) -> i32 {
         match self {
             Ok(value) => value.report(),
             Err(error) => {
-                crate::println!("Error: {error:?}");
+                crate::println!("Error: {error}");
                 1
             }
         }

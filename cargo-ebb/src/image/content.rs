@@ -10,6 +10,23 @@ use ebb_runner::{
 
 use crate::failure::{Failure, Result, at};
 
+/// Whether options can stand in every loader's command line.
+///
+/// # Errors
+/// When one cannot.
+pub fn check(options: &[String]) -> Result<()> {
+    let wrong = |option: &&String| {
+        option.find('=').is_none_or(|at| at == 0)
+            || option.contains(|c: char| !c.is_ascii_graphic() || "'\"\\%".contains(c))
+    };
+    match options.iter().find(wrong) {
+        Some(option) => Err(Failure(format!(
+            "--option {option}: it is NAME=VALUE, without blanks, quotes, `%` and `\\`"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What is booted.
 pub struct Content {
     /// The image, without symbols and debug information.
@@ -21,7 +38,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Of an image that was built; packs the archive that it asks for.
+    /// Of an image that was built, with options that were checked; packs the archive that it asks for.
     pub fn of(path: &Path, options: &[String], arguments: &[OsString]) -> Result<Self> {
         let Kind::Image(image) = image::inspect(path)? else {
             return Err(Failure(format!(
@@ -29,15 +46,6 @@ impl Content {
                 path.display()
             )));
         };
-        let wrong = |option: &&String| {
-            !option.contains('=')
-                || option.contains(|c: char| !c.is_ascii_graphic() || "'\"\\%".contains(c))
-        };
-        if let Some(option) = options.iter().find(wrong) {
-            return Err(Failure(format!(
-                "--option {option}: it is NAME=VALUE, without blanks, quotes, `%` and `\\`"
-            )));
-        }
         let archive = match &image.manifest {
             None => None,
             Some(manifest) => {

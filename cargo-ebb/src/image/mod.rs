@@ -34,6 +34,7 @@ use crate::{
 /// # Errors
 /// When there is no project, the image cannot be built, or a program that is needed is missing.
 pub fn image(options: &Image) -> Result<ExitCode> {
+    content::check(&options.option)?;
     let project = find(&options.build)?;
     let (kind, name) = match (&options.build.bin, &options.build.example) {
         (Some(bin), _) => ("--bin", bin.clone()),

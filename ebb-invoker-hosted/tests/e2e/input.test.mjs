@@ -116,6 +116,24 @@ const BEHAVIOUR = {
     program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) for i in 1 2 3 4 5; do /bin/sh -c "kill -STOP \\$\\$" & done;; esac; echo \'{"fine":true}\' >&3; done\n',
     check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
   },
+  'forks, and returns in both processes': {
+    python: 'import os, time\ndef main(args):\n    if args.get("bad"):\n        if os.fork() == 0:\n            return {"child": True}\n        time.sleep(0.1)\n    return {"fine": True}',
+    check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+  },
+  'closes what it logs to': {
+    python: 'import sys\ndef main(args):\n    if args.get("bad"):\n        sys.stdout.close()\n        sys.stderr = None\n    return {"fine": True}',
+    check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+  },
+  'is interrupted': {
+    python: 'def main(args):\n    if args.get("bad"):\n        raise KeyboardInterrupt()\n    return {"fine": True}',
+    check: async (record) => {
+      assert.equal(record.response.status, 'action developer error');
+      const lines = (await logs(record)).join('\n');
+      assert.match(lines, /KeyboardInterrupt/);
+      // The loader's own frames are nobody's business.
+      assert.doesNotMatch(lines, /loader\.py/);
+    },
+  },
   'logs bytes that are no text, and lines without an end': {
     node: `const main = ({ bad }) => { if (bad) { process.stdout.write(Buffer.from([0xff, 0, 0x80, 10, 0x41])); process.stderr.write('no end'); } return { fine: true }; }`,
     python: 'import sys\ndef main(args):\n    if args.get("bad"):\n        sys.stdout.buffer.write(b"\\xff\\0\\x80\\nA")\n        sys.stderr.write("no end")\n    return {"fine": True}',
