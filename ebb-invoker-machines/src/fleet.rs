@@ -28,6 +28,8 @@ fn limits() -> Limits {
 
 /// How often it is looked whether the machines are to be restarted.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a machine that has snapshots of functions stays to be asked for them when it takes no calls any more.
+const LINGER: Duration = Duration::from_secs(10);
 /// How long it takes until another machine is tried when one did not come up.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -147,7 +149,8 @@ async fn another(nodes: &Nodes) -> NodeId {
     }
 }
 
-/// Puts a new machine in the place of each, which ends when its calls have ended.
+/// Puts a new machine in the place of each, which ends when its calls have ended. The new one gets its bases from another one before it takes
+/// calls; functions' snapshots it gets at their first calls, for which the old one stays a while.
 async fn restart(nodes: &Nodes, machines: &Machines) {
     for old in nodes.nodes() {
         let new = another(nodes).await;
@@ -155,6 +158,9 @@ async fn restart(nodes: &Nodes, machines: &Machines) {
         machines.warm_up(new, &launches());
         machines.until_warm(new).await;
         machines.let_go(old).await;
+        if machines.has_snapshots(old).await {
+            time::sleep(LINGER).await;
+        }
         machines.remove(old);
         nodes.stop(old).await;
         println!(

@@ -31,6 +31,8 @@
 //! | [`machine`] | the machine's side |
 //! | `choose` | which machine a call goes to |
 //! | [`machines`] | the front end's side |
+//! | `near`, [`relay`] | snapshots that machines have of one another: the machine's side, and what the front end passes on |
+//! | `places` | how many of them at once |
 //! | `fleet` | starting, replacing and restarting the machines of one invoker |
 
 extern crate alloc;
@@ -44,6 +46,9 @@ mod fleet;
 mod functions;
 pub mod machine;
 pub mod machines;
+mod near;
+mod places;
+pub mod relay;
 pub mod wire;
 
 pub use fleet::{Fleet, serve_machine};

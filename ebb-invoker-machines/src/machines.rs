@@ -4,22 +4,30 @@
 //! - A call that may have run on a machine is given to no other one.
 //! - A machine that is let go (restarted, or on its way out) gets no further calls, and ends when its last one has.
 
-use alloc::{boxed::Box, collections::BTreeSet, format, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use ebb::platform::Entropy;
 use ebb::{EbbRef, spawn, time};
-use ebb_distributed::{Failure, NodeId, RemoteRef, State, hash, watch};
+use ebb_distributed::{Failure, NodeId, RemoteRef, State, hash, this_node, watch};
 use ebb_invoker::back_end::{BackEnd, Figures, Unanswered};
 use ebb_invoker::instance::Boxed;
-use ebb_openwhisk::call::{Call, CallOutcome, InstanceKey};
+use ebb_openwhisk::call::{Call, CallOutcome, InstanceKey, Start};
 use ebb_openwhisk::runtimes::Launch;
 use spin::mutex::SpinMutex;
 
 use crate::choose::{Candidate, order};
 use crate::machine::{Machine, MachineAt};
+use crate::relay::{Makers, Relay};
 use crate::wire::{About, Function, FunctionId, Launching, Reply, Work};
 
 /// Calls of all machines together beyond which further ones are refused.
@@ -40,7 +48,7 @@ const UP: u8 = 1;
 const LET_GO: u8 = 2;
 
 /// What the front end knows of a machine.
-struct Known {
+pub(crate) struct Known {
     node: NodeId,
     name: String,
     state: AtomicU8,
@@ -49,15 +57,35 @@ struct Known {
     calls: AtomicUsize,
     /// Revisions of functions that it was told of in this life of it.
     told: SpinMutex<BTreeSet<u64>>,
+    /// Revisions of functions that it may have snapshots of, and how many microseconds a cold start takes.
+    ran: SpinMutex<BTreeMap<u64, u64>>,
 }
 
 impl Known {
-    fn at(&self) -> MachineAt {
+    pub(crate) fn at(&self) -> MachineAt {
         EbbRef::<Machine>::new().at(self.node)
     }
 
     fn is_up(&self) -> bool {
         self.state.load(Ordering::Acquire) == UP
+    }
+
+    /// Also one that was let go.
+    fn is_there(&self) -> bool {
+        self.state.load(Ordering::Acquire) != AWAY
+    }
+
+    /// It has made a call, which another machine's snapshot may have been used for.
+    fn note(&self, revision: u64, outcome: &CallOutcome, near_us: Option<u64>) {
+        let init_us = u64::try_from(outcome.spent.init.as_micros()).unwrap_or(u64::MAX);
+        let cold_us = match outcome.kind {
+            Start::Cold => Some(init_us),
+            Start::Warm => near_us,
+            Start::Hot => None,
+        };
+        if let Some(cold_us) = cold_us.filter(|_| outcome.outcome.instance_lives()) {
+            self.ran.lock().insert(revision, cold_us);
+        }
     }
 }
 
@@ -77,7 +105,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-struct Shared {
+pub(crate) struct Shared {
     /// Of this front end, see [`FunctionId::front`].
     front: u64,
     patience: Duration,
@@ -86,6 +114,7 @@ struct Shared {
     can_restart: AtomicBool,
     /// They are to be restarted, or are being.
     restarts: AtomicBool,
+    makers: Makers,
 }
 
 /// Any number of machines that serve [`Machine`], as one back end. A clone is the same one.
@@ -103,13 +132,21 @@ impl Machines {
     pub fn new(patience: Duration) -> Self {
         let mut front = [0; 8];
         EbbRef::<dyn Entropy>::get().fill(&mut front);
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             front: u64::from_le_bytes(front),
             patience,
             machines: SpinMutex::default(),
             can_restart: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
-        }))
+            makers: Makers::default(),
+        });
+        EbbRef::<Relay>::get().add(&shared);
+        EbbRef::<Relay>::new().serve();
+        Self(shared)
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self(shared)
     }
 
     /// Takes in a node that was introduced ([`ebb_distributed::introduce`]), and watches it from this core: it gets calls while it is
@@ -122,6 +159,7 @@ impl Machines {
             about: SpinMutex::default(),
             calls: AtomicUsize::new(0),
             told: SpinMutex::default(),
+            ran: SpinMutex::default(),
         });
         self.0.machines.lock().push(Arc::clone(&known));
         spawn(follow(self.clone(), known));
@@ -183,6 +221,14 @@ impl Machines {
         }
     }
 
+    /// Whether a node has snapshots of functions.
+    pub(crate) async fn has_snapshots(&self, node: NodeId) -> bool {
+        match self.known(node) {
+            Some(known) => figures(known).await.snapshots > 0,
+            None => false,
+        }
+    }
+
     /// Tells a node to make ready what instances are made of.
     pub fn warm_up(&self, node: NodeId, launches: &[Launch]) {
         if let Some(known) = self.known(node) {
@@ -205,6 +251,43 @@ impl Machines {
     fn known(&self, node: NodeId) -> Option<Arc<Known>> {
         let machines = self.0.machines.lock();
         machines.iter().find(|known| known.node == node).cloned()
+    }
+
+    /// The machines that are there besides that one.
+    pub(crate) fn others(&self, than: NodeId) -> Vec<Arc<Known>> {
+        let mut others = self.all();
+        others.retain(|known| known.node != than && known.is_there());
+        others
+    }
+
+    /// Those of them that may have a snapshot of a function.
+    pub(crate) fn holders(&self, id: FunctionId, asker: NodeId) -> Vec<Arc<Known>> {
+        if id.front != self.0.front {
+            return Vec::new();
+        }
+        let mut holders = self.others(asker);
+        holders.retain(|known| known.ran.lock().contains_key(&id.revision));
+        holders
+    }
+
+    /// What a cold start of a function takes on another machine than that, which may have a snapshot of it.
+    fn near_us(&self, revision: u64, node: NodeId) -> Option<u64> {
+        let machines = self.0.machines.lock();
+        let others = machines.iter().filter(|m| m.node != node && m.is_there());
+        let cold_us = others.filter_map(|other| other.ran.lock().get(&revision).copied());
+        cold_us.max()
+    }
+
+    /// The machine that makes a base for the others; `None` if that is the one that asks.
+    pub(crate) fn maker_of(&self, base: &str, asker: NodeId) -> Option<Arc<Known>> {
+        let mut makers = self.0.makers.lock();
+        let maker = makers.get(base).filter(|maker| **maker != asker);
+        let maker = maker.and_then(|maker| self.known(*maker));
+        let maker = maker.filter(|maker| maker.is_up());
+        if maker.is_none() {
+            makers.insert(base.into(), asker);
+        }
+        maker
     }
 
     /// Waits a moment for a change, where nothing can be done without one.
@@ -250,17 +333,20 @@ impl Machines {
             front: self.0.front,
             revision,
         };
+        let near_us = self.near_us(revision, machine.node);
         for _ in 0..TELLINGS {
             if !machine.told.lock().contains(&revision) {
                 self.tell(machine, id, call).await?;
             }
-            let reply = machine.at().run(Work::of(call, id)).await;
+            let reply = machine.at().run(Work::of(call, id, near_us)).await;
             match reply.map_err(|failure| unanswered(machine, failure))? {
                 Reply::Ran(ran) => {
-                    return ran.read().map_err(|wrong| Unanswered {
+                    let outcome = ran.read().map_err(|wrong| Unanswered {
                         may_have_run: true,
                         why: format!("Machine {} gave no outcome: {wrong}.", machine.name),
-                    });
+                    })?;
+                    machine.note(revision, &outcome, near_us);
+                    return Ok(outcome);
                 }
                 Reply::Unknown => drop(machine.told.lock().remove(&revision)),
                 Reply::Full => return Err(refused(machine, "has too many calls that wait")),
@@ -326,6 +412,10 @@ async fn follow(machines: Machines, known: Arc<Known>) {
             State::Down => false,
             State::Up { .. } => {
                 known.told.lock().clear();
+                known.ran.lock().clear();
+                // Before calls, so that it knows whom to ask when it needs something for them.
+                let this = this_node().map_or(0, |node| node.0);
+                let _ = known.at().meet(machines.0.front, this);
                 let about = known.at().within(SHORT).about().await;
                 about.is_ok_and(|about| {
                     *known.about.lock() = about;
@@ -352,6 +442,7 @@ impl BackEnd for Machines {
 
     fn keep_only(&self, is_current: &dyn Fn(u64) -> bool) {
         for known in self.all() {
+            known.ran.lock().retain(|revision, _| is_current(*revision));
             let stale: Vec<u64> = {
                 let told = known.told.lock();
                 told.iter().copied().filter(|r| !is_current(*r)).collect()

@@ -18,6 +18,7 @@ use ebb_openwhisk::name::FullName;
 use ebb_openwhisk::parameters::Parameters;
 use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
 use minicbor::{Decode, Encode};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// A function as its front end knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -126,6 +127,33 @@ pub struct Work {
     /// Further members of a run's body: names and JSON.
     #[n(10)]
     extra: Vec<(String, String)>,
+    /// Another machine may have a snapshot of the function: the microseconds that a cold start took there.
+    #[n(11)]
+    pub near_us: Option<u64>,
+}
+
+/// A snapshot that a machine asks its neighbours for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Wanted {
+    /// What instances of a launch are copies of.
+    #[n(0)]
+    Base(#[n(0)] Launching),
+    /// That of a function, for a caller ([`InstanceKey::caller`](ebb_openwhisk::call::InstanceKey)), which differs from the base of this
+    /// content.
+    #[n(1)]
+    Function(#[n(0)] FunctionId, #[n(1)] String, #[n(2)] (u64, u64)),
+}
+
+/// A piece of a snapshot. One without bytes is the end: a stream that ends without it was cut off.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(context_bound = "BlobStore")]
+pub struct Piece {
+    /// XXH3 of the bytes, with the piece's number as the seed.
+    #[n(0)]
+    sum: (u64, u64),
+    /// What only the makers of instances understand.
+    #[n(1)]
+    bytes: Blob,
 }
 
 /// What a machine answers to a call.
@@ -345,9 +373,47 @@ impl Function {
     }
 }
 
+/// A number of 128 bits as it travels.
+fn halves(number: u128) -> (u64, u64) {
+    ((number >> 64) as u64, number as u64)
+}
+
+impl Wanted {
+    /// A function's snapshot of a base with this content.
+    pub fn function(id: FunctionId, caller: &str, base: u128) -> Self {
+        Self::Function(id, caller.into(), halves(base))
+    }
+}
+
+impl Piece {
+    /// The piece of that number, the first being 0.
+    pub fn new(number: u64, bytes: impl Into<Blob>) -> Self {
+        let bytes = bytes.into();
+        let sum = halves(xxh3_128_with_seed(&bytes, number));
+        Self { sum, bytes }
+    }
+
+    /// The one behind the last.
+    pub fn end(number: u64) -> Self {
+        Self::new(number, Vec::new())
+    }
+
+    /// The bytes of the piece of that number; none at the end.
+    ///
+    /// # Errors
+    /// It is not that piece, or not as it was given.
+    pub fn read(self, number: u64) -> Result<Blob, Wrong> {
+        let sum = halves(xxh3_128_with_seed(&self.bytes, number));
+        match sum == self.sum {
+            true => Ok(self.bytes),
+            false => Err(format!("piece {number} is damaged")),
+        }
+    }
+}
+
 impl Work {
-    /// A call as it travels.
-    pub fn of(call: &Call, function: FunctionId) -> Self {
+    /// A call as it travels, and how many microseconds a cold start took on another machine that may have a snapshot of its function.
+    pub fn of(call: &Call, function: FunctionId, near_us: Option<u64>) -> Self {
         Self {
             function,
             activation: call.activation.clone(),
@@ -364,6 +430,7 @@ impl Work {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.as_str().into()))
                 .collect(),
+            near_us,
         }
     }
 

@@ -78,8 +78,13 @@ struct Front(u16);
 
 impl Front {
     fn deploy(self, name: &str, code: &str) {
+        self.deploy_as(name, code, "[]");
+    }
+
+    fn deploy_as(self, name: &str, code: &str, annotations: &str) {
         let path = format!("/api/v1/namespaces/_/actions/{name}?overwrite=true");
-        let body = format!(r#"{{"exec":{{"kind":"nodejs:default","code":"{code}"}}}}"#);
+        let exec = format!(r#"{{"kind":"nodejs:default","code":"{code}"}}"#);
+        let body = format!(r#"{{"exec":{exec},"annotations":{annotations}}}"#);
         let (status, answer) = ask(self.0, GUEST, "PUT", &path, &body);
         assert_eq!(status, 200, "{answer}");
     }
@@ -105,6 +110,27 @@ impl Front {
             rest.strip_suffix("\"} 1")?.parse().ok()
         });
         up.collect()
+    }
+
+    /// The sum of a metric over all that it is told of: machines, sorts.
+    fn sum(self, name: &str) -> u64 {
+        let (_, text) = ask(self.0, GUEST, "GET", "/metrics", "");
+        let of_it = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            is_it.then(|| value.parse::<u64>().expect("a count"))
+        });
+        of_it.sum()
+    }
+
+    fn until(self, name: &str, at_least: u64) {
+        let begun = Instant::now();
+        while self.sum(name) < at_least {
+            let text = ask(self.0, GUEST, "GET", "/metrics", "").1;
+            assert!(begun.elapsed() < Duration::from_secs(180), "{name}: {text}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn until_up(self, wanted: &[u32]) {
@@ -205,6 +231,106 @@ fn images_are_machines_that_start_functions_from_snapshots() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{}", snapshots());
         thread::sleep(Duration::from_millis(100));
     }
+    door.close();
+}
+
+#[test]
+fn the_second_image_gets_its_bases_and_a_function_from_the_first_and_starts_it_warm() {
+    needs!("node");
+    needs!("python3");
+    needs!("qemu-system-x86_64");
+    let image = cargo::example("invoker").display().to_string();
+    let door = Door::open(image, 2);
+    let front = door.front;
+    let fetched = "ebb_machine_snapshots_fetched_total";
+    // Node's and Python's.
+    front.until(fetched, 2);
+    let bytes = front.sum("ebb_machine_snapshot_bytes_fetched_total");
+    assert!(bytes > 10 << 20, "{bytes}");
+    // It takes a while to load, so that there is time for a snapshot to come.
+    front.deploy(
+        "large",
+        "let sum = 0; const begun = Date.now(); while (Date.now() - begun < 2000) sum += 1; \
+         exports.main = ({ms}) => new Promise((done) => setTimeout(() => done({sum}), ms))",
+    );
+    let (status, answer) = front.call("large", r#"{"ms":1}"#);
+    assert_eq!(status, 200, "{answer}");
+    front.until("ebb_machine_snapshots", 1);
+    let (bases, inits) = (front.sum(fetched), front.sum("ebb_init_seconds_count"));
+    // Its machine has one core: three calls at once are too many for it.
+    let at_once: Vec<_> = (0..3)
+        .map(|_| thread::spawn(move || front.call("large", r#"{"ms":3000}"#)))
+        .collect();
+    let sums = at_once
+        .into_iter()
+        .map(|call| call.join().expect("it ends"));
+    let sums: BTreeSet<(u16, String)> = sums.collect();
+    // What was computed when it was loaded is the same in all copies, also on the other machine.
+    assert_eq!(sums, BTreeSet::from([(200, answer)]));
+    assert_eq!(front.sum(fetched), bases + 1);
+    assert_eq!(front.sum("ebb_machine_snapshots"), 2);
+    assert_eq!(front.sum("ebb_machine_snapshot_fetches_failed_total"), 0);
+    assert_eq!(front.sum("ebb_init_seconds_count"), inits);
+    door.close();
+}
+
+/// How long a function's first call takes on the machine that is not its home, without what it does: the middle of `count` functions.
+fn first_elsewhere(front: Front, load_ms: u32, annotations: &str, count: usize) -> Duration {
+    let mut times: Vec<Duration> = (0..count)
+        .map(|n| {
+            let name = format!("f{load_ms}x{}x{n}", annotations.len());
+            let code = format!(
+                "const end = Date.now() + {load_ms}; let n = 0; while (Date.now() < end) n++; \
+                 exports.main = ({{ms}}) => new Promise((done) => setTimeout(() => done({{n}}), ms))"
+            );
+            front.deploy_as(&name, &code, annotations);
+            assert_eq!(front.call(&name, r#"{"ms":1}"#).0, 200);
+            // Its snapshot is taken meanwhile.
+            thread::sleep(Duration::from_millis(400));
+            let held: Vec<_> = (0..2)
+                .map(|_| {
+                    let name = name.clone();
+                    let call = thread::spawn(move || front.call(&name, r#"{"ms":1500}"#));
+                    thread::sleep(Duration::from_millis(100));
+                    call
+                })
+                .collect();
+            let begun = Instant::now();
+            assert_eq!(front.call(&name, r#"{"ms":1}"#).0, 200);
+            let time = begun.elapsed();
+            for call in held {
+                assert_eq!(call.join().expect("it ends").0, 200);
+            }
+            time
+        })
+        .collect();
+    times.sort_unstable();
+    times[count / 2]
+}
+
+#[test]
+#[ignore = "takes figures: --release -- --ignored --nocapture figures"]
+fn figures_of_what_a_neighbour_saves() {
+    needs!("node");
+    needs!("python3");
+    needs!("qemu-system-x86_64");
+    let image = cargo::example("invoker").display().to_string();
+    let door = Door::open(image, 2);
+    let front = door.front;
+    front.until("ebb_machine_snapshots_fetched_total", 2);
+    for load_ms in [0, 20, 100, 500] {
+        let failed = front.sum("ebb_machine_snapshot_fetches_failed_total");
+        let with = first_elsewhere(front, load_ms, "[]", 9);
+        let failed = front.sum("ebb_machine_snapshot_fetches_failed_total") - failed;
+        let alone = r#"[{"key":"snapshot","value":false}]"#;
+        let without = first_elsewhere(front, load_ms, alone, 9);
+        println!(
+            "figures: {load_ms} ms to load: first call elsewhere {with:?}, loaded anew {without:?}; {failed} of 9 came late"
+        );
+    }
+    println!("figures: the replacements say how long their bases take");
+    ask(front.0, ADMIN, "POST", "/admin/machines/restart", "");
+    front.until_up(&[3, 4]);
     door.close();
 }
 

@@ -14,6 +14,7 @@ use ebb::sync::oneshot;
 use ebb::time::{Instant, sleep};
 use ebb::{EbbRef, ebb, println};
 use ebb_invoker::instance::{Instance, InstanceLimits, InstanceRequest};
+use ebb_invoker::near::Near;
 use ebb_openwhisk::json::Members;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 use hashbrown::HashMap;
@@ -21,6 +22,7 @@ use spin::mutex::SpinMutex;
 
 use crate::guest::{Frozen, Guest};
 use crate::kept::KeptBases;
+use crate::near::SharedBases;
 
 /// The most that an action may ask for.
 const LARGEST_HEAP: InstanceLimits = InstanceLimits { memory_mb: 512 };
@@ -144,6 +146,20 @@ impl BaseStore {
         !bases.is_empty() && bases.values().all(is_settled)
     }
 
+    /// There is the one that stays; its content has a name if others have it as well.
+    pub fn settle(&self, launch: &Launch, base: Arc<Frozen>, content: Option<u128>) {
+        EbbRef::<SharedBases>::get().add(launch, &base, content);
+        self.set(launch, Base::Ready(base));
+    }
+
+    /// The one that stays, if it is there.
+    fn settled(&self, launch: &Launch) -> Option<Arc<Frozen>> {
+        match self.bases.lock().get(launch) {
+            Some(Base::Ready(base)) => Some(Arc::clone(base)),
+            _ => None,
+        }
+    }
+
     fn set(&self, launch: &Launch, base: Base) {
         let before = self.bases.lock().insert(launch.clone(), base);
         if let Some(Base::Coming(waiting)) = before {
@@ -154,7 +170,8 @@ impl BaseStore {
     }
 }
 
-/// Makes a base: at first as its program is when it has started, so that the first calls do not wait, and then a warmed one.
+/// Makes a base: at first as its program is when it has started, so that the first calls do not wait, and then a warmed one. What a
+/// neighbour has is not made, and while one is making it this machine does not warm its own.
 async fn make_base(launch: Launch) {
     let store = EbbRef::<BaseStore>::get();
     let begun = Instant::now();
@@ -162,18 +179,21 @@ async fn make_base(launch: Launch) {
     let name = warming.name;
     let kept = EbbRef::<KeptBases>::get();
     match kept.read(&launch).await {
-        Ok(base) => {
+        Ok((base, content)) => {
             println!(
                 "invoker: base snapshot of {name}, {} MB, read from the disk in {} ms",
                 base.used() >> 20,
                 begun.elapsed().as_millis()
             );
-            store.set(&launch, Base::Ready(Arc::new(base)));
+            store.settle(&launch, Arc::new(base), Some(content));
             kept.open_functions().await;
             return;
         }
         Err(Some(why)) => println!("invoker: the base snapshot of {name} is made anew: {why}"),
         Err(None) => {}
+    }
+    if fetched(&launch, name, false).await {
+        return;
     }
     let (mut guest, first) = match start(&launch, name).await {
         Ok(started) => started,
@@ -185,24 +205,49 @@ async fn make_base(launch: Launch) {
     };
     let first = Arc::new(first);
     store.set(&launch, Base::Unwarmed(Arc::clone(&first)));
+    if fetched(&launch, name, true).await {
+        return;
+    }
     match warmed(&mut guest, warming, begun).await {
         Ok(base) => {
             let base = Arc::new(base);
-            store.set(&launch, Base::Ready(Arc::clone(&base)));
+            store.settle(&launch, Arc::clone(&base), None);
             drop(guest);
-            kept.open_functions().await;
-            match kept.write(&launch, &base).await {
-                Ok(true) => {
-                    println!("invoker: the base snapshot of {name} is kept for later starts")
-                }
-                Ok(false) => {}
-                Err(why) => println!("invoker: the base snapshot of {name} is not kept: {why}"),
-            }
+            keep(&launch, name, &base).await;
         }
         Err(why) => {
             println!("invoker: the base snapshot is that of a {name} that has run nothing: {why}");
-            store.set(&launch, Base::Ready(first));
+            store.settle(&launch, first, None);
         }
+    }
+}
+
+/// Gets a base from a neighbour; false if none has it, or is making it when this machine `waits`.
+async fn fetched(launch: &Launch, name: &str, waits: bool) -> bool {
+    let begun = Instant::now();
+    if !EbbRef::<Near>::get().base(launch, waits).await {
+        return false;
+    }
+    let base = EbbRef::<BaseStore>::get().settled(launch);
+    if let Some(base) = base {
+        println!(
+            "invoker: base snapshot of {name}, {} MB, from a neighbour in {} ms",
+            base.used() >> 20,
+            begun.elapsed().as_millis()
+        );
+        keep(launch, name, &base).await;
+    }
+    true
+}
+
+/// Writes a base to the disk, if there is one.
+async fn keep(launch: &Launch, name: &str, base: &Frozen) {
+    let kept = EbbRef::<KeptBases>::get();
+    kept.open_functions().await;
+    match kept.write(launch, base).await {
+        Ok(true) => println!("invoker: the base snapshot of {name} is kept for later starts"),
+        Ok(false) => {}
+        Err(why) => println!("invoker: the base snapshot of {name} is not kept: {why}"),
     }
 }
 

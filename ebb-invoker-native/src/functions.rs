@@ -22,6 +22,7 @@ use ebb::platform::Entropy;
 use ebb::{EbbRef, ebb, println, spawn, time};
 use ebb_block::{BlockDevice, Part};
 use ebb_invoker::instance::{FunctionSnapshot, Instance, InstanceLimits, NotMade};
+use ebb_invoker::near;
 use ebb_invoker::state::disk_name;
 use ebb_linux::Snapshot;
 use ebb_linux::snapshot::{LINE_BYTES, Restoring, Unusable};
@@ -31,6 +32,7 @@ use ebb_store::{Batch, Error, Store};
 use spin::mutex::SpinMutex;
 
 use crate::guest::{ChannelIds, Frozen};
+use crate::near::give_function;
 
 const _: () = assert!(pieces::LINE == LINE_BYTES);
 /// Pieces that are taken in before other events have their turn.
@@ -55,6 +57,10 @@ impl FunctionSnapshot for Frozen {
         let (snapshot, channels) = self.parts();
         let same = Self::from_parts(snapshot.clone(), channels);
         EbbRef::<KeptFunctions>::get().keep(name, cost_us, same);
+    }
+
+    fn give(&self, base: u128) -> Option<near::Snapshot> {
+        give_function(self, base)
     }
 }
 

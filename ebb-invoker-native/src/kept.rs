@@ -27,7 +27,7 @@ const PORTION: usize = 64;
 /// How long other events have the core between two of them.
 const PAUSE: Duration = Duration::from_micros(500);
 /// Bytes that the record of a base has at most.
-const LARGEST_RECORD: u64 = 16 << 20;
+pub const LARGEST_RECORD: u64 = 16 << 20;
 
 /// The number of the disk that bases are on: the machine's second, for the first has the platform's state. A machine that
 /// only makes bases has one.
@@ -72,7 +72,7 @@ fn name_of(launch: &Launch) -> u128 {
 }
 
 /// What a base is made for, as marks of its item.
-fn marks(identity: &Identity) -> [u128; 3] {
+pub fn marks(identity: &Identity) -> [u128; 3] {
     [identity.image, identity.archive, identity.cpu]
 }
 
@@ -112,11 +112,11 @@ impl KeptBases {
         }
     }
 
-    /// The base of a launch.
+    /// The base of a launch, and the name of its content.
     ///
     /// # Errors
     /// Why there is none that can be used; nothing where none are kept.
-    pub async fn read(&self, launch: &Launch) -> Result<Frozen, Option<String>> {
+    pub async fn read(&self, launch: &Launch) -> Result<(Frozen, u128), Option<String>> {
         let opened = self.opened().await.ok_or(None)?;
         let shelf = &opened.shelf;
         let identity = Identity::of_machine().ok_or(None)?;
@@ -149,7 +149,7 @@ impl KeptBases {
         })?;
         let functions = EbbRef::<KeptFunctions>::get();
         functions.base_is_kept(launch, &base, Some(item.content()));
-        Ok(base)
+        Ok((base, item.content()))
     }
 
     /// Writes a base down, in pieces between which other events run. False where none are kept.

@@ -12,6 +12,7 @@
 //! | `guest` | one instance, and a snapshot of one |
 //! | `base` | the snapshot that new instances are copies of |
 //! | `kept`, `functions` | bases and functions' snapshots on a disk |
+//! | `near` | the same on their way to other machines |
 //! | `executable` | one instance of a function that is a program |
 //! | `stock` | copies of it that are made ahead |
 //! | `container` | the image as one action container |
@@ -24,6 +25,7 @@ mod executable;
 mod functions;
 mod guest;
 mod kept;
+mod near;
 mod stock;
 
 use alloc::boxed::Box;
@@ -40,6 +42,7 @@ use ebb_invoker::instance::{
     Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
 };
 use ebb_invoker::loader::FOLDER;
+use ebb_invoker::near::{Fetched, Snapshot};
 use ebb_linux::Program;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 
@@ -47,6 +50,7 @@ use base::BaseStore;
 use executable::Executable;
 use functions::KeptFunctions;
 use guest::{Guest, PYTHON_PROGRAM, not_made};
+use near::SharedBases;
 use stock::Stock;
 
 // One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
@@ -194,6 +198,37 @@ impl InstanceMaker for Image {
             let (frozen, cost_us) = functions.read(&launch, name).await?;
             let snapshot: SharedSnapshot = Arc::new(frozen);
             Some((snapshot, cost_us))
+        })
+    }
+
+    fn shared_base(&self, launch: &Launch) -> Option<u128> {
+        EbbRef::<SharedBases>::get().content(launch)
+    }
+
+    fn give_base(&self, launch: &Launch) -> Option<Snapshot> {
+        EbbRef::<SharedBases>::get().give(launch)
+    }
+
+    fn take_base(&self, launch: &Launch, pieces: Snapshot) -> Boxed<'static, Fetched<()>> {
+        let launch = launch.clone();
+        Box::pin(async move {
+            let Some((base, content)) = near::take_base(&launch, pieces).await? else {
+                return Ok(None);
+            };
+            EbbRef::<BaseStore>::get().settle(&launch, Arc::new(base), Some(content));
+            Ok(Some(()))
+        })
+    }
+
+    fn take_function(
+        &self,
+        launch: &Launch,
+        pieces: Snapshot,
+    ) -> Boxed<'static, Fetched<SharedSnapshot>> {
+        let launch = launch.clone();
+        Box::pin(async move {
+            let taken = near::take_function(&launch, pieces).await?;
+            Ok(taken.map(|frozen| -> SharedSnapshot { Arc::new(frozen) }))
         })
     }
 

@@ -9,13 +9,20 @@ use ebb_openwhisk::runtimes::Launch;
 
 use crate::back_end::{BackEnd, Figures, Unanswered};
 use crate::books::Books;
-use crate::instance::{Boxed, InstanceMaker};
+use crate::instance::{Boxed, InstanceMaker, SharedSnapshot};
 use crate::invoker::Invoker;
 use crate::{dispatch, evict};
 
 /// This machine's instances.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Here;
+
+impl Here {
+    /// The snapshot that there is in memory of a function.
+    pub fn snapshot(&self, key: &InstanceKey) -> Option<SharedSnapshot> {
+        EbbRef::<Books>::get().pool(|pool| pool.snapshot(key).cloned())
+    }
+}
 
 impl BackEnd for Here {
     fn execute<'a>(&'a self, call: &'a Call) -> Boxed<'a, Result<CallOutcome, Unanswered>> {

@@ -17,6 +17,7 @@ use ebb_openwhisk::call::{Call, CallOutcome, Ended, Spent, Start, Streamed};
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
+use crate::near::Snapshot;
 use crate::options::Container;
 use crate::parts::{Parts, limited};
 
@@ -196,6 +197,10 @@ pub trait FunctionSnapshot: Send + Sync {
     /// Keeps it beyond the end of the platform, where that is possible, for [`InstanceMaker::kept`]. Without it an instance
     /// takes `cost_us` to start.
     fn keep(&self, _name: u128, _cost_us: u64) {}
+    /// Gives it to a machine with this [base](InstanceMaker::shared_base); `None` if it is of another one, or cannot be given.
+    fn give(&self, _base: u128) -> Option<Snapshot> {
+        None
+    }
 }
 
 /// A handle of a function's snapshot.
@@ -292,6 +297,31 @@ pub trait InstanceMaker {
     /// The snapshot that was [kept](FunctionSnapshot::keep) of a function under this name, if there is one, and its cost.
     fn kept(&self, _: &Launch, _name: u128) -> Boxed<'static, Option<(SharedSnapshot, u64)>> {
         Box::pin(core::future::ready(None))
+    }
+    /// The content of what instances of this launch are copies of, which other machines may have as well; `None` while there is none that
+    /// could be given, and where instances are no copies.
+    fn shared_base(&self, _: &Launch) -> Option<u128> {
+        None
+    }
+    /// Gives what instances of this launch are copies of to another machine, if it is what it will be.
+    fn give_base(&self, _: &Launch) -> Option<::ebb_invoker::near::Snapshot> {
+        None
+    }
+    /// Takes what instances of this launch are to be copies of from another machine. `None` if there is no piece.
+    fn take_base(
+        &self,
+        _: &Launch,
+        _: ::ebb_invoker::near::Snapshot,
+    ) -> Boxed<'static, ::ebb_invoker::near::Fetched<()>> {
+        Box::pin(core::future::ready(Ok(None)))
+    }
+    /// Takes a function's snapshot, which [`FunctionSnapshot::give`] has given, from another machine. `None` if there is no piece.
+    fn take_function(
+        &self,
+        _: &Launch,
+        _: ::ebb_invoker::near::Snapshot,
+    ) -> Boxed<'static, ::ebb_invoker::near::Fetched<SharedSnapshot>> {
+        Box::pin(core::future::ready(Ok(None)))
     }
     /// Makes what instances of this launch are copies of, and writes it to the machine's disk, for other machines to begin with.
     ///

@@ -1,4 +1,5 @@
-//! Functions' snapshots from before the platform was started: found when a function is called that has none in memory.
+//! Functions' snapshots from before the platform was started, or of another machine: found when a function is called that has none in
+//! memory.
 //!
 //! What must hold: a snapshot is used for the very function that it was taken of. So it is kept under a name that is made of all
 //! that an instance is told before it is captured, but for what differs from call to call.
@@ -12,6 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::books::Books;
 use crate::instance::{InstanceMaker, SharedSnapshot};
 use crate::invoker::Invoker;
+use crate::near::Near;
 use crate::once::Reads;
 
 /// The name of a call's function among the snapshots that are kept.
@@ -53,8 +55,8 @@ struct BeingRead {
     reads: Reads<Option<SharedSnapshot>>,
 }
 
-/// What an instance of a function without a snapshot in memory is made of: the one that is kept, which is in memory from then
-/// on, or nothing. Calls that come together read it once.
+/// What an instance of a function without a snapshot in memory is made of: the one that is kept, or a neighbour's, which is in memory from
+/// then on, or nothing. Calls that come together read it once.
 pub(crate) async fn source_of(
     call: &Call,
     make_room: impl FnOnce(Evicted<SharedSnapshot>),
@@ -63,7 +65,8 @@ pub(crate) async fn source_of(
         return Source::Scratch;
     };
     let maker = EbbRef::<dyn InstanceMaker>::get();
-    if !maker.keeps() {
+    let near = EbbRef::<Near>::get();
+    if !maker.keeps() && !near.has_any() {
         return Source::Scratch;
     }
     let name = name_of(call);
@@ -74,8 +77,20 @@ pub(crate) async fn source_of(
         if found.is_some() {
             return found;
         }
-        let (snapshot, cost_us) = maker.kept(launch, name).await?;
-        EbbRef::<Invoker>::get().count(|m| m.snapshots_read += 1);
+        let kept = maker.kept(launch, name).await;
+        let (snapshot, cost_us) = match kept {
+            Some(kept) => {
+                EbbRef::<Invoker>::get().count(|m| m.snapshots_read += 1);
+                kept
+            }
+            None => {
+                let (snapshot, cost_us) = near.function(call).await?;
+                if maker.keeps() {
+                    snapshot.keep(name, cost_us);
+                }
+                (snapshot, cost_us)
+            }
+        };
         let bytes = snapshot.memory_bytes();
         let evicted = books.pool(|pool| {
             // One may have been captured in the meantime.

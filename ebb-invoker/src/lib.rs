@@ -71,10 +71,13 @@
 //! | [`parts`], [`relay`] | answers that come in parts |
 //! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
 //! | [`keep`], [`state`] | what outlives the machine: on the disk, and in the platform |
+//! | [`near`] | snapshots that other machines have |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`loader`] | what Node runs inside an instance |
 
 extern crate alloc;
+// Providers of the seam see its types by the same paths as this crate.
+extern crate self as ebb_invoker;
 // Tests link the components' providers.
 #[cfg(test)]
 extern crate ebb_hosted as _;
@@ -98,6 +101,7 @@ pub mod keep;
 mod kept;
 mod key;
 pub mod loader;
+pub mod near;
 mod observe;
 mod once;
 pub mod options;

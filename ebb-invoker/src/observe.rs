@@ -170,39 +170,69 @@ pub async fn metrics_text() -> Option<String> {
     Some(text)
 }
 
-/// A function of a machine's figures, and the metric that it is.
-type Gauge = (&'static str, &'static str, fn(&Figures) -> u64);
+/// A metric, its kind, its help, and the function of a machine's figures that it is.
+type Told = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Figures) -> u64,
+);
 
 /// What is told of each machine, where there are several.
 fn each_machine(text: &mut String, machines: &[Figures]) {
-    let gauges: [Gauge; 5] = [
+    let told: [Told; 8] = [
         (
             "ebb_machine_up",
+            "gauge",
             "1 when calls are made on the machine.",
             |m| m.is_up.into(),
         ),
         (
             "ebb_machine_calls_running",
+            "gauge",
             "Calls that run on the machine.",
             |m| m.running.iter().sum::<usize>() as u64,
         ),
         (
             "ebb_machine_queue_length",
+            "gauge",
             "Calls that wait on the machine.",
             |m| m.waiting as u64,
         ),
-        ("ebb_machine_instances", "Instances of the machine.", |m| {
-            m.instances as u64
-        }),
+        (
+            "ebb_machine_instances",
+            "gauge",
+            "Instances of the machine.",
+            |m| m.instances as u64,
+        ),
         (
             "ebb_machine_snapshots",
+            "gauge",
             "Functions that have a snapshot on the machine.",
             |m| m.snapshots as u64,
         ),
+        (
+            "ebb_machine_snapshots_fetched_total",
+            "counter",
+            "Snapshots, of bases and functions, that came from another machine.",
+            |m| m.cores.iter().map(|core| core.snapshots_fetched).sum(),
+        ),
+        (
+            "ebb_machine_snapshot_bytes_fetched_total",
+            "counter",
+            "Bytes of snapshots that came from another machine.",
+            |m| m.cores.iter().map(|core| core.bytes_fetched).sum(),
+        ),
+        (
+            "ebb_machine_snapshot_fetches_failed_total",
+            "counter",
+            "Snapshots of another machine that did not come, too late, or damaged.",
+            |m| m.cores.iter().map(|core| core.fetches_failed).sum(),
+        ),
     ];
     let named: Vec<&Figures> = machines.iter().filter(|m| !m.machine.is_empty()).collect();
-    for (name, help, value) in gauges.iter().filter(|_| !named.is_empty()) {
-        head(text, name, "gauge", help);
+    for (name, kind, help, value) in told.iter().filter(|_| !named.is_empty()) {
+        head(text, name, kind, help);
         for machine in &named {
             let _ = writeln!(
                 text,

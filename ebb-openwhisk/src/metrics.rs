@@ -126,6 +126,12 @@ pub struct Metrics {
     pub relieved: u64,
     /// Functions' snapshots that were read from a disk.
     pub snapshots_read: u64,
+    /// Snapshots that came from other machines, of bases and of functions, and the bytes of them that were taken.
+    pub snapshots_fetched: u64,
+    /// See [`snapshots_fetched`](Self::snapshots_fetched).
+    pub bytes_fetched: u64,
+    /// Snapshots of other machines that did not come, not in time, or not as they were.
+    pub fetches_failed: u64,
 }
 
 impl Metrics {
@@ -140,6 +146,9 @@ impl Metrics {
             &mut self.uncaptured,
             &mut self.relieved,
             &mut self.snapshots_read,
+            &mut self.snapshots_fetched,
+            &mut self.bytes_fetched,
+            &mut self.fetches_failed,
         ];
         let by_start = [&mut self.latency, &mut self.run, &mut self.deploy];
         let times = [&mut self.wait, &mut self.init, &mut self.capture];
