@@ -1,58 +1,5 @@
 // Locks of files as calls and /proc/locks tell of them.
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/inotify.h>
-#include <sys/ioctl.h>
-#include <sys/ipc.h>
-#include <sys/mman.h>
-#include <sys/msg.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/timerfd.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-#include <linux/fs.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-
-#define S syscall
-// A check: what a call gave, or the error.
-#define R(what, ...) do { errno = 0; long r_ = (long)(__VA_ARGS__); \
-    if (r_ == -1) printf("%s: -%s\n", what, strerrorname_np(errno)); else printf("%s: %ld\n", what, r_); fflush(stdout); } while (0)
-#define CHILD(...) do { fflush(stdout); pid_t p_ = fork(); if (!p_) { __VA_ARGS__; fflush(stdout); _exit(0); } \
-    int s_; waitpid(p_, &s_, 0); if (s_) printf("child: %x\n", s_); fflush(stdout); } while (0)
-
-static long ms(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000L + t.tv_nsec / 1000000; }
-static void nap(int m) { struct timespec t = {m / 1000, m % 1000 * 1000000L}; while (nanosleep(&t, &t)); }
+#include "checks.h"
 
     static int lk(int f,int cmd,int type,int wh,long st,long len){struct flock l={.l_type=type,.l_whence=wh,.l_start=st,.l_len=len}; int r=fcntl(f,cmd,&l); if(r<0)printf(" -%s\n",strerrorname_np(errno)); else if(cmd==F_GETLK||cmd==F_OFD_GETLK)printf(" type %d whence %d start %ld len %ld pid %d\n",l.l_type,l.l_whence,l.l_start,l.l_len,l.l_pid>0?l.l_pid==getpid()?2:1:l.l_pid);else puts(" 0"); return r;}
 #define L(w,...) do{printf("%s:",w);lk(__VA_ARGS__);fflush(stdout);}while(0)
@@ -88,8 +35,8 @@ int main(){ char d[]="/dev/shm/lXXXXXX"; mkdir("/dev/shm",01777); mkdtemp(d); ch
  // wait & deadlock
     int a[2],b[2]; pipe(a); pipe(b); flock(f,LOCK_UN); lk(f,F_SETLK,F_WRLCK,0,0,1); fflush(stdout);
     pid_t c=fork(); if(!c){ int ff=open("f",O_RDWR); lk(ff,F_SETLK,F_WRLCK,0,1,1); fflush(stdout); write(a[1],"x",1); struct flock l={.l_type=F_WRLCK,.l_start=0,.l_len=1}; int rr=fcntl(ff,F_SETLKW,&l); printf("child got %d\n",rr); fflush(stdout); _exit(0);} char x;
-    read(a[0],&x,1); nap(50); locks(); L("deadlock",f,F_SETLKW,F_WRLCK,0,1,1); L("un",f,F_SETLK,F_UNLCK,0,0,1);
-    waitpid(c,0,0);
+    read(a[0],&x,1); nap(300); locks(); L("deadlock",f,F_SETLKW,F_WRLCK,0,1,1);
+    struct flock off={.l_type=F_UNLCK,.l_len=1}; int un=fcntl(f,F_SETLK,&off); waitpid(c,0,0); R("un",un);
  // leases
     R("getlease",fcntl(f,F_GETLEASE)); R("setlease bad",fcntl(f,F_SETLEASE,9)); R("unlck",fcntl(f,F_SETLEASE,F_UNLCK));
     R("lease pipe",fcntl(p[0],F_SETLEASE,F_RDLCK)); R("lease dir",fcntl(open(".",O_RDONLY),F_SETLEASE,F_RDLCK));
