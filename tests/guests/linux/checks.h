@@ -52,4 +52,5 @@
     int s_; waitpid(p_, &s_, 0); if (s_) printf("child: %x\n", s_); fflush(stdout); } while (0)
 
 static long ms(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000L + t.tv_nsec / 1000000; }
-static void nap(int m) { struct timespec t = {m / 1000, m % 1000 * 1000000L}; while (nanosleep(&t, &t)); }
+// Waits so many hundredths of a second: on a busy machine others need that to get to where they wait.
+static void nap(int cs) { struct timespec t = {cs / 100, cs % 100 * 10000000L}; while (nanosleep(&t, &t)); }

@@ -35,7 +35,7 @@ int main(){ char d[]="/dev/shm/lXXXXXX"; mkdir("/dev/shm",01777); mkdtemp(d); ch
  // wait & deadlock
     int a[2],b[2]; pipe(a); pipe(b); flock(f,LOCK_UN); lk(f,F_SETLK,F_WRLCK,0,0,1); fflush(stdout);
     pid_t c=fork(); if(!c){ int ff=open("f",O_RDWR); lk(ff,F_SETLK,F_WRLCK,0,1,1); fflush(stdout); write(a[1],"x",1); struct flock l={.l_type=F_WRLCK,.l_start=0,.l_len=1}; int rr=fcntl(ff,F_SETLKW,&l); printf("child got %d\n",rr); fflush(stdout); _exit(0);} char x;
-    read(a[0],&x,1); nap(300); locks(); L("deadlock",f,F_SETLKW,F_WRLCK,0,1,1);
+    read(a[0],&x,1); nap(30); locks(); L("deadlock",f,F_SETLKW,F_WRLCK,0,1,1);
     struct flock off={.l_type=F_UNLCK,.l_len=1}; int un=fcntl(f,F_SETLK,&off); waitpid(c,0,0); R("un",un);
  // leases
     R("getlease",fcntl(f,F_GETLEASE)); R("setlease bad",fcntl(f,F_SETLEASE,9)); R("unlck",fcntl(f,F_SETLEASE,F_UNLCK));
