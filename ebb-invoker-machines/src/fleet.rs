@@ -4,13 +4,14 @@ use alloc::{boxed::Box, format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
 use ebb::{EbbRef, JoinHandle, println, spawn, time};
-use ebb_distributed::{Limits, NodeId, Nodes, RemoteRef, Start, join_by_options, this_node};
+use ebb_distributed::{Limits, NodeId, Nodes, Start, join_by_options, this_node};
 use ebb_invoker::ServiceOptions;
 use ebb_invoker::books::Books;
 use ebb_openwhisk::runtimes::Launch;
 
 use crate::machine::Machine;
 use crate::machines::Machines;
+use crate::near;
 
 /// What a connection between front end and machine may cost: code of 48 MB, and calls that wait there and not here.
 fn limits() -> Limits {
@@ -175,7 +176,7 @@ async fn restart(nodes: &Nodes, machines: &Machines) {
 /// # Errors
 /// It cannot join: why, and what to do.
 pub async fn serve_machine() -> Result<(), String> {
-    EbbRef::<Machine>::new().serve();
+    near::serve();
     let server = join_by_options(limits()).await?;
     let node = this_node().map_or(0, |node| node.0);
     println!("invoker: machine {node}, at {}", server.local_addr());

@@ -54,3 +54,4 @@ pub mod wire;
 pub use fleet::{Fleet, serve_machine};
 pub use machine::Machine;
 pub use machines::Machines;
+pub use near::serve;

@@ -18,13 +18,12 @@ use ebb_distributed::{NodeId, Sink, remote};
 use ebb_invoker::Here;
 use ebb_invoker::back_end::BackEnd;
 use ebb_invoker::instance::InstanceMaker;
-use ebb_invoker::near::{Near, Pieces};
+use ebb_invoker::pieces::Pieces;
 use ebb_invoker::service::warm_up;
 use ebb_openwhisk::call::InstanceKey;
 use spin::mutex::SpinMutex;
 
 use crate::functions::Functions;
-use crate::near::Relayed;
 use crate::places::Places;
 use crate::wire::{
     About, Counted, Function, FunctionId, Launching, Piece, Ran, Reply, Wanted, Work,
@@ -137,7 +136,6 @@ impl Machine {
             fronts.push_front(front);
             fronts.truncate(FRONTS);
         }
-        EbbRef::<Near>::get().use_neighbours(Box::new(Relayed));
     }
 
     /// Gives a snapshot, if there is one. Ends without [`Piece::end`] when something is wrong.

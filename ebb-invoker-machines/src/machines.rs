@@ -9,7 +9,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     format,
     string::String,
-    sync::Arc,
+    sync::{Arc, Weak},
     vec::Vec,
 };
 use core::net::IpAddr;
@@ -27,7 +27,7 @@ use spin::mutex::SpinMutex;
 
 use crate::choose::{Candidate, order};
 use crate::machine::{Machine, MachineAt};
-use crate::relay::{Makers, Relay};
+use crate::relay::{Behind, Makers, Relay};
 use crate::wire::{About, Function, FunctionId, Launching, Reply, Work};
 
 /// Calls of all machines together beyond which further ones are refused.
@@ -48,7 +48,7 @@ const UP: u8 = 1;
 const LET_GO: u8 = 2;
 
 /// What the front end knows of a machine.
-pub(crate) struct Known {
+struct Known {
     node: NodeId,
     name: String,
     state: AtomicU8,
@@ -62,7 +62,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn at(&self) -> MachineAt {
+    fn at(&self) -> MachineAt {
         EbbRef::<Machine>::new().at(self.node)
     }
 
@@ -105,7 +105,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-pub(crate) struct Shared {
+struct Shared {
     /// Of this front end, see [`FunctionId::front`].
     front: u64,
     patience: Duration,
@@ -115,6 +115,47 @@ pub(crate) struct Shared {
     /// They are to be restarted, or are being.
     restarts: AtomicBool,
     makers: Makers,
+}
+
+impl Shared {
+    fn all(&self) -> Vec<Arc<Known>> {
+        self.machines.lock().clone()
+    }
+
+    fn known(&self, node: NodeId) -> Option<Arc<Known>> {
+        let machines = self.machines.lock();
+        machines.iter().find(|known| known.node == node).cloned()
+    }
+
+    /// The nodes of those that are there besides that one.
+    fn nodes(&self, than: NodeId, is: impl Fn(&Known) -> bool) -> Vec<NodeId> {
+        let machines = self.machines.lock();
+        let others = machines.iter().filter(|m| m.node != than && m.is_there());
+        others.filter(|m| is(m)).map(|m| m.node).collect()
+    }
+}
+
+impl Behind for Shared {
+    fn others(&self, than: NodeId) -> Vec<NodeId> {
+        self.nodes(than, |_| true)
+    }
+
+    fn holders(&self, id: FunctionId, asker: NodeId) -> Vec<NodeId> {
+        match id.front == self.front {
+            true => self.nodes(asker, |m| m.ran.lock().contains_key(&id.revision)),
+            false => Vec::new(),
+        }
+    }
+
+    fn maker_of(&self, base: &str, asker: NodeId) -> Option<NodeId> {
+        let mut makers = self.makers.lock();
+        let maker = makers.get(base).copied().filter(|maker| *maker != asker);
+        let maker = maker.filter(|maker| self.known(*maker).is_some_and(|m| m.is_up()));
+        if maker.is_none() {
+            makers.insert(base.into(), asker);
+        }
+        maker
+    }
 }
 
 /// Any number of machines that serve [`Machine`], as one back end. A clone is the same one.
@@ -140,12 +181,9 @@ impl Machines {
             restarts: AtomicBool::new(false),
             makers: Makers::default(),
         });
-        EbbRef::<Relay>::get().add(&shared);
+        let behind: Weak<Shared> = Arc::downgrade(&shared);
+        EbbRef::<Relay>::get().add(behind);
         EbbRef::<Relay>::new().serve();
-        Self(shared)
-    }
-
-    pub(crate) fn of(shared: Arc<Shared>) -> Self {
         Self(shared)
     }
 
@@ -239,7 +277,7 @@ impl Machines {
     }
 
     fn all(&self) -> Vec<Arc<Known>> {
-        self.0.machines.lock().clone()
+        self.0.all()
     }
 
     fn up(&self) -> Vec<Arc<Known>> {
@@ -249,25 +287,7 @@ impl Machines {
     }
 
     fn known(&self, node: NodeId) -> Option<Arc<Known>> {
-        let machines = self.0.machines.lock();
-        machines.iter().find(|known| known.node == node).cloned()
-    }
-
-    /// The machines that are there besides that one.
-    pub(crate) fn others(&self, than: NodeId) -> Vec<Arc<Known>> {
-        let mut others = self.all();
-        others.retain(|known| known.node != than && known.is_there());
-        others
-    }
-
-    /// Those of them that may have a snapshot of a function.
-    pub(crate) fn holders(&self, id: FunctionId, asker: NodeId) -> Vec<Arc<Known>> {
-        if id.front != self.0.front {
-            return Vec::new();
-        }
-        let mut holders = self.others(asker);
-        holders.retain(|known| known.ran.lock().contains_key(&id.revision));
-        holders
+        self.0.known(node)
     }
 
     /// What a cold start of a function takes on another machine than that, which may have a snapshot of it.
@@ -276,18 +296,6 @@ impl Machines {
         let others = machines.iter().filter(|m| m.node != node && m.is_there());
         let cold_us = others.filter_map(|other| other.ran.lock().get(&revision).copied());
         cold_us.max()
-    }
-
-    /// The machine that makes a base for the others; `None` if that is the one that asks.
-    pub(crate) fn maker_of(&self, base: &str, asker: NodeId) -> Option<Arc<Known>> {
-        let mut makers = self.0.makers.lock();
-        let maker = makers.get(base).filter(|maker| **maker != asker);
-        let maker = maker.and_then(|maker| self.known(*maker));
-        let maker = maker.filter(|maker| maker.is_up());
-        if maker.is_none() {
-            makers.insert(base.into(), asker);
-        }
-        maker
     }
 
     /// Waits a moment for a change, where nothing can be done without one.

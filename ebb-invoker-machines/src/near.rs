@@ -11,7 +11,8 @@ use bytes::Bytes;
 use ebb::{EbbRef, RemoteHandle, spawn_on, time};
 use ebb_distributed::{RemoteRef, Stream, this_node};
 use ebb_invoker::instance::{Boxed, InstanceMaker};
-use ebb_invoker::near::{Asked, Fetched, Neighbours, Pieces, count_fetched};
+use ebb_invoker::near::{Asked, Near, Neighbours, count_fetched};
+use ebb_invoker::pieces::{Fetched, Pieces};
 use ebb_openwhisk::call::Call;
 use ebb_openwhisk::runtimes::Launch;
 
@@ -22,8 +23,14 @@ use crate::wire::{Launching, Piece, Wanted};
 /// How long a snapshot that has begun to come may not go on.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Makes calls for front ends from now on, and asks their other machines for what this one has none of.
+pub fn serve() {
+    EbbRef::<Near>::get().use_neighbours(Box::new(Relayed));
+    EbbRef::<Machine>::new().serve();
+}
+
 /// The machines behind the front ends of this one.
-pub struct Relayed;
+struct Relayed;
 
 impl Neighbours for Relayed {
     fn base(&self, launch: &Launch, waits: bool) -> Boxed<'static, Fetched<()>> {

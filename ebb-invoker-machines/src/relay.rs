@@ -9,21 +9,16 @@
 //! - of the machines that want a base that nobody has one makes it, and the others may wait for that one; not for ever, and not when
 //!   it is gone.
 
-use alloc::{
-    format,
-    string::String,
-    sync::{Arc, Weak},
-    vec::Vec,
-};
+use alloc::{format, string::String, sync::Weak, vec::Vec};
 use core::time::Duration;
 
-use ebb::{ebb, time};
-use ebb_distributed::{NodeId, Sink, remote};
+use ebb::{EbbRef, ebb, time};
+use ebb_distributed::{NodeId, RemoteRef, Sink, remote};
 use spin::mutex::SpinMutex;
 
-use crate::machines::{Known, Machines, Shared};
+use crate::machine::Machine;
 use crate::places::Places;
-use crate::wire::{Launching, Piece, Wanted};
+use crate::wire::{FunctionId, Launching, Piece, Wanted};
 
 /// Snapshots that pass at once: each takes 2 MiB at most.
 const PASSED: usize = 16;
@@ -34,10 +29,20 @@ pub const WAIT: Duration = Duration::from_secs(60);
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The machines of a front end.
+pub(crate) trait Behind: Send + Sync {
+    /// Those that are there besides that one.
+    fn others(&self, than: NodeId) -> Vec<NodeId>;
+    /// Those of them that may have a snapshot of a function.
+    fn holders(&self, id: FunctionId, asker: NodeId) -> Vec<NodeId>;
+    /// The one that makes a base for the others; `None` if that is the one that asks.
+    fn maker_of(&self, base: &str, asker: NodeId) -> Option<NodeId>;
+}
+
 /// What machines call at their front end.
 #[ebb(distributed)]
 pub struct Relay {
-    fronts: SpinMutex<Vec<Weak<Shared>>>,
+    fronts: SpinMutex<Vec<Weak<dyn Behind>>>,
     passed: Places,
 }
 
@@ -60,10 +65,10 @@ impl Relay {
             fronts.retain(|front| front.strong_count() > 0);
             fronts.iter().filter_map(Weak::upgrade).collect()
         };
-        for front in fronts.into_iter().map(Machines::of) {
+        for front in fronts {
             let asker = NodeId(asker);
             let passed = match &wanted {
-                Wanted::Base(launch) => self.pass_base(&front, launch, asker, waits, &out).await,
+                Wanted::Base(launch) => self.pass_base(&*front, launch, asker, waits, &out).await,
                 Wanted::Function(id, ..) => {
                     let holders = front.holders(*id, asker);
                     self.pass_any(&holders, &wanted, &out).await
@@ -78,13 +83,13 @@ impl Relay {
 
 impl Relay {
     /// Machines of that front end may ask.
-    pub(crate) fn add(&self, front: &Arc<Shared>) {
-        self.fronts.lock().push(Arc::downgrade(front));
+    pub(crate) fn add(&self, front: Weak<dyn Behind>) {
+        self.fronts.lock().push(front);
     }
 
     async fn pass_base(
         &self,
-        front: &Machines,
+        front: &dyn Behind,
         launch: &Launching,
         asker: NodeId,
         waits: bool,
@@ -103,7 +108,7 @@ impl Relay {
         while begun.elapsed() < WAIT
             && let Some(maker) = front.maker_of(&name, asker)
         {
-            if self.pass(&maker, &wanted, out).await {
+            if self.pass(maker, &wanted, out).await {
                 return true;
             }
             time::sleep(LOOK).await;
@@ -111,8 +116,8 @@ impl Relay {
         false
     }
 
-    async fn pass_any(&self, holders: &[Arc<Known>], wanted: &Wanted, out: &Sink<Piece>) -> bool {
-        for holder in holders {
+    async fn pass_any(&self, holders: &[NodeId], wanted: &Wanted, out: &Sink<Piece>) -> bool {
+        for &holder in holders {
             if self.pass(holder, wanted, out).await {
                 return true;
             }
@@ -121,11 +126,11 @@ impl Relay {
     }
 
     /// Passes on what a machine has; false if that is nothing. What is cut off there is cut off here.
-    async fn pass(&self, holder: &Known, wanted: &Wanted, out: &Sink<Piece>) -> bool {
+    async fn pass(&self, holder: NodeId, wanted: &Wanted, out: &Sink<Piece>) -> bool {
         let Some(_place) = self.passed.take() else {
             return false;
         };
-        let mut stream = holder.at().give(wanted.clone());
+        let mut stream = EbbRef::<Machine>::new().at(holder).give(wanted.clone());
         let Ok(Some(Ok(first))) = time::timeout(FIRST, stream.next()).await else {
             return false;
         };

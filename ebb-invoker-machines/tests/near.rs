@@ -22,9 +22,10 @@ use ebb_invoker::instance::{
     Boxed, FunctionSnapshot, Instance, InstanceLimits, InstanceMaker, InstanceRequest, Lost,
     NewInstance, NotMade, SharedSnapshot,
 };
-use ebb_invoker::near::{Fetched, Near, PIECE_BYTES, Pieces, Snapshot};
+use ebb_invoker::near::Near;
+use ebb_invoker::pieces::{Fetched, PIECE_BYTES, Pieces, Snapshot};
+use ebb_invoker_machines::Machines;
 use ebb_invoker_machines::wire::{About, Counted, Piece, Wanted};
-use ebb_invoker_machines::{Machine, Machines};
 use ebb_openwhisk::activation::Status;
 use ebb_openwhisk::call::{Call, Caller, Start};
 use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
@@ -316,7 +317,7 @@ impl Running {
             *played.like.lock().expect("nobody panicked") = like;
             match is_rogue {
                 true => EbbRef::<Rogue>::new().serve(),
-                false => EbbRef::<Machine>::new().serve(),
+                false => ebb_invoker_machines::serve(),
             }
             let config = Config::new(NodeId(number), Key::new(KEY), address);
             let _server = join(config).await.expect("a free port");

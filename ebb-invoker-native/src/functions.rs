@@ -22,7 +22,6 @@ use ebb::platform::Entropy;
 use ebb::{EbbRef, ebb, println, spawn, time};
 use ebb_block::{BlockDevice, Part};
 use ebb_invoker::instance::{FunctionSnapshot, Instance, InstanceLimits, NotMade};
-use ebb_invoker::near;
 use ebb_invoker::state::disk_name;
 use ebb_linux::Snapshot;
 use ebb_linux::snapshot::{LINE_BYTES, Restoring, Unusable};
@@ -59,7 +58,7 @@ impl FunctionSnapshot for Frozen {
         EbbRef::<KeptFunctions>::get().keep(name, cost_us, same);
     }
 
-    fn give(&self, base: u128) -> Option<near::Snapshot> {
+    fn give(&self, base: u128) -> Option<ebb_invoker::pieces::Snapshot> {
         give_function(self, base)
     }
 }

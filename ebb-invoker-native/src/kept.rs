@@ -21,13 +21,12 @@ use spin::mutex::SpinMutex;
 
 use crate::functions::KeptFunctions;
 use crate::guest::{ChannelIds, Frozen};
+use crate::near::{LARGEST_RECORD, marks};
 
 /// Pages that are looked at in one event while a base is written: half a millisecond's worth when emulated.
 const PORTION: usize = 64;
 /// How long other events have the core between two of them.
 const PAUSE: Duration = Duration::from_micros(500);
-/// Bytes that the record of a base has at most.
-pub const LARGEST_RECORD: u64 = 16 << 20;
 
 /// The number of the disk that bases are on: the machine's second, for the first has the platform's state. A machine that
 /// only makes bases has one.
@@ -69,11 +68,6 @@ struct Head {
 /// The name of a launch's base.
 fn name_of(launch: &Launch) -> u128 {
     ebb_shelf::checksum(format!("{launch:?}").as_bytes())
-}
-
-/// What a base is made for, as marks of its item.
-pub fn marks(identity: &Identity) -> [u128; 3] {
-    [identity.image, identity.archive, identity.cpu]
 }
 
 impl KeptBases {

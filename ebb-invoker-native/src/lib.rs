@@ -42,7 +42,7 @@ use ebb_invoker::instance::{
     Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
 };
 use ebb_invoker::loader::FOLDER;
-use ebb_invoker::near::{Fetched, Snapshot};
+use ebb_invoker::pieces::{Fetched, Snapshot};
 use ebb_linux::Program;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 

@@ -22,20 +22,26 @@ use bytes::Bytes;
 use ebb::platform::Entropy;
 use ebb::{EbbRef, ebb, time};
 use ebb_invoker::instance::Boxed;
-use ebb_invoker::near::{Fetched, PIECE_BYTES, Pieces};
+use ebb_invoker::pieces::{Fetched, PIECE_BYTES, Pieces};
 use ebb_linux::Snapshot;
 use ebb_linux::snapshot::{Identity, LINE_BYTES, PAGE_BYTES, Recording, Restoring, Unusable};
 use ebb_openwhisk::runtimes::Launch;
 use spin::mutex::SpinMutex;
 
 use crate::guest::{ChannelIds, Frozen};
-use crate::kept::{LARGEST_RECORD, marks};
 
 const _: () =
     assert!(PIECE_BYTES.is_multiple_of(PAGE_BYTES) && PIECE_BYTES.is_multiple_of(LINE_BYTES));
+/// Bytes that the record of a base has at most.
+pub const LARGEST_RECORD: u64 = 16 << 20;
 /// Pages that are looked at in one event, and how long other events have the core between two of them.
 const PORTION: usize = 64;
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// What a snapshot is made for, as a disk and a stream say it.
+pub fn marks(identity: &Identity) -> [u128; 3] {
+    [identity.image, identity.archive, identity.cpu]
+}
 
 /// What comes before a record.
 #[derive(BorshSerialize, BorshDeserialize)]

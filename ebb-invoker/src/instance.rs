@@ -17,9 +17,9 @@ use ebb_openwhisk::call::{Call, CallOutcome, Ended, Spent, Start, Streamed};
 use ebb_openwhisk::logs::Collector;
 use ebb_openwhisk::runtimes::Launch;
 
-use crate::near::Snapshot;
 use crate::options::Container;
 use crate::parts::{Parts, limited};
+use crate::pieces::Snapshot;
 
 /// A future of its own.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -304,23 +304,23 @@ pub trait InstanceMaker {
         None
     }
     /// Gives what instances of this launch are copies of to another machine, if it is what it will be.
-    fn give_base(&self, _: &Launch) -> Option<::ebb_invoker::near::Snapshot> {
+    fn give_base(&self, _: &Launch) -> Option<::ebb_invoker::pieces::Snapshot> {
         None
     }
     /// Takes what instances of this launch are to be copies of from another machine. `None` if there is no piece.
     fn take_base(
         &self,
         _: &Launch,
-        _: ::ebb_invoker::near::Snapshot,
-    ) -> Boxed<'static, ::ebb_invoker::near::Fetched<()>> {
+        _: ::ebb_invoker::pieces::Snapshot,
+    ) -> Boxed<'static, ::ebb_invoker::pieces::Fetched<()>> {
         Box::pin(core::future::ready(Ok(None)))
     }
     /// Takes a function's snapshot, which [`FunctionSnapshot::give`] has given, from another machine. `None` if there is no piece.
     fn take_function(
         &self,
         _: &Launch,
-        _: ::ebb_invoker::near::Snapshot,
-    ) -> Boxed<'static, ::ebb_invoker::near::Fetched<SharedSnapshot>> {
+        _: ::ebb_invoker::pieces::Snapshot,
+    ) -> Boxed<'static, ::ebb_invoker::pieces::Fetched<SharedSnapshot>> {
         Box::pin(core::future::ready(Ok(None)))
     }
     /// Makes what instances of this launch are copies of, and writes it to the machine's disk, for other machines to begin with.

@@ -71,7 +71,7 @@
 //! | [`parts`], [`relay`] | answers that come in parts |
 //! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
 //! | [`keep`], [`state`] | what outlives the machine: on the disk, and in the platform |
-//! | [`near`] | snapshots that other machines have |
+//! | [`pieces`], [`near`] | snapshots that go to other machines, and that other machines have |
 //! | [`instance`] | the seam to what instances are made of |
 //! | [`loader`] | what Node runs inside an instance |
 
@@ -106,6 +106,7 @@ mod observe;
 mod once;
 pub mod options;
 pub mod parts;
+pub mod pieces;
 pub mod relay;
 mod rest;
 mod restless;

@@ -1,16 +1,15 @@
 //! Snapshots that other machines have: what this machine has none of is asked for before it is made here.
 //!
 //! Between what makes snapshots ([`InstanceMaker`]) and what knows other machines ([`Neighbours`], which a crate above gives) passes
-//! nothing but [`Pieces`]: bytes, which only makers understand.
+//! nothing but [pieces](crate::pieces).
 //!
 //! What must hold: whatever comes of asking, the platform goes on as if there were no neighbours. A call waits for them no longer than
 //! a cold start of its function takes.
 
-use alloc::{boxed::Box, format, string::String};
+use alloc::{boxed::Box, format};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use bytes::Bytes;
 use ebb::time::{Instant, timeout};
 use ebb::{EbbRef, ebb, println};
 use ebb_openwhisk::call::Call;
@@ -19,21 +18,7 @@ use once_cell::race::OnceBox;
 
 use crate::instance::{Boxed, InstanceMaker, SharedSnapshot};
 use crate::invoker::Invoker;
-
-/// The most that a piece may be, in bytes. One that is not the last of its sort may be less.
-pub const PIECE_BYTES: usize = 64 << 10;
-
-/// A snapshot on its way out or in, piece by piece. It is made, or fetched, as it is taken.
-pub trait Pieces {
-    /// The next one; `None` after the last, and at once where there is no snapshot.
-    fn next(&mut self) -> Boxed<'_, Result<Option<Bytes>, String>>;
-}
-
-/// A snapshot as pieces.
-pub type Snapshot = Box<dyn Pieces>;
-
-/// A snapshot that has come, or that nobody has; else why it cannot be used.
-pub type Fetched<T> = Result<Option<T>, String>;
+use crate::pieces::Fetched;
 
 /// A function's snapshot that is asked for.
 pub struct Asked {
