@@ -303,12 +303,9 @@ impl Write for Text<'_> {
     }
 }
 
-/// `text` without control characters. What is borrowed is the program's own.
+/// `text` without control characters.
 pub(super) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
-    let Cow::Owned(owned) = &text else {
-        return text;
-    };
-    let controls = owned.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
+    let controls = text.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
     if controls > 0 {
         let cleaned: String = text
             .chars()
