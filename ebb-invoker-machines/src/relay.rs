@@ -5,7 +5,7 @@
 //! loopback, which other images know by another address or, on another host, not at all.
 //!
 //! What must hold:
-//! - of a snapshot no more is here at a time than a stream holds, and no more than [`PASSED`] pass at once; pieces are not looked into;
+//! - of a snapshot no more is here at a time than a stream holds, and no more than `PASSED` pass at once; pieces are not looked into;
 //! - of the machines that want a base that nobody has one makes it, and the others may wait for that one; not for ever, and not when
 //!   it is gone.
 
