@@ -3,42 +3,17 @@
 extern crate std;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
-use core::ptr::NonNull;
 
 use ebb_block::sim::Random;
 use spin::mutex::SpinMutex as Mutex;
 use virtio_drivers::{
-    BufferDirection, PAGE_SIZE, PhysAddr, Result as VirtioResult,
+    PhysAddr, Result as VirtioResult,
     transport::{DeviceType, InterruptStatus},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
-
-/// Addresses are what they are.
-struct Identity;
-
-// SAFETY: pages of their own, zeroed, never freed; a device that is played here uses the image's own addresses.
-unsafe impl Hal for Identity {
-    fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let memory = crate::device_memory(pages * PAGE_SIZE).unwrap();
-        (memory.as_ptr().expose_provenance() as u64, memory)
-    }
-
-    unsafe fn dma_dealloc(_: PhysAddr, _: NonNull<u8>, _: usize) -> i32 {
-        0
-    }
-
-    unsafe fn mmio_phys_to_virt(_: PhysAddr, _: usize) -> NonNull<u8> {
-        unreachable!()
-    }
-
-    unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
-        buffer.cast::<u8>().as_ptr().expose_provenance() as u64
-    }
-
-    unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
-}
+use crate::identity::Identity;
 
 /// What driver and device both see.
 #[derive(Default)]

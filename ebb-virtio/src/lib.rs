@@ -26,6 +26,8 @@ mod channels;
 mod console;
 mod disks;
 pub mod entropy;
+#[cfg(test)]
+mod identity;
 mod memory;
 mod mmio;
 mod pci;

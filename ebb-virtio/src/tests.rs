@@ -3,46 +3,19 @@
 extern crate std;
 
 use alloc::{sync::Arc, vec, vec::Vec};
-use core::{
-    ptr::NonNull,
-    task::{Context, Poll, Waker},
-};
+use core::task::{Context, Poll, Waker};
 use std::{boxed::Box, cell::Cell, thread_local};
 
 use ebb_block::sim::Random;
 use virtio_drivers::{
-    BufferDirection, PAGE_SIZE, PhysAddr, Result as VirtioResult,
+    PhysAddr, Result as VirtioResult,
     queue::VirtQueue,
     transport::{DeviceType, InterruptStatus},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
-
-/// Addresses are what they are.
-struct Identity;
-
-// SAFETY: pages of their own, zeroed, never freed; a device that is played here uses the image's own addresses.
-unsafe impl Hal for Identity {
-    fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let memory = crate::device_memory(pages * PAGE_SIZE).unwrap();
-        (memory.as_ptr().expose_provenance() as u64, memory)
-    }
-
-    unsafe fn dma_dealloc(_: PhysAddr, _: NonNull<u8>, _: usize) -> i32 {
-        0
-    }
-
-    unsafe fn mmio_phys_to_virt(_: PhysAddr, _: usize) -> NonNull<u8> {
-        unreachable!()
-    }
-
-    unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
-        buffer.cast::<u8>().as_ptr().expose_provenance() as u64
-    }
-
-    unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
-}
+use crate::identity::Identity;
 
 /// What driver and device both see.
 struct Registers {
