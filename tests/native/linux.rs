@@ -115,6 +115,12 @@ fn sockets_within_a_machine_say_what_linux_says() {
 }
 
 #[test]
+fn whoever_waits_at_a_listener_that_ends_hears_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("listeners");
+}
+
+#[test]
 fn peers_senders_and_descriptors_in_messages_are_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("peers");

@@ -1,6 +1,6 @@
-//! Names and connections: bind, listen, connect, accept, shutdown.
+//! Names and connections: bind, connect, shutdown.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::object::{
@@ -10,14 +10,11 @@ use crate::object::{
     errno::{Errno, Result},
     flags::{AT_FDCWD, OpenFlags},
     fs::{InodeKind, NodeKind},
-    id::{DescId, Fd, NodeRef},
-    kind::{
-        Object,
-        socket::{
-            Owner, Socket, SocketId, SocketKind, State,
-            address::{Address, Domain, canonical, is_loopback},
-            option::{IPV6, REUSEADDR, REUSEPORT, SOCKET, V6ONLY},
-        },
+    id::{DescId, NodeRef},
+    kind::socket::{
+        Owner, Socket, SocketId, SocketKind, State,
+        address::{Address, Domain, canonical, is_loopback},
+        option::{IPV6, REUSEADDR, REUSEPORT, SOCKET, V6ONLY},
     },
     ops::files::permission::asker,
     wait::Events,
@@ -25,8 +22,6 @@ use crate::object::{
 
 /// How many ports are tried that may be taken beyond the UC.
 const TRIES: u32 = 16;
-/// The most connections that wait to be accepted (`somaxconn`).
-const SOMAXCONN: usize = 4096;
 
 impl Objects {
     /// `bind`.
@@ -171,73 +166,6 @@ impl Objects {
         Ok(())
     }
 
-    /// `listen`.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` (datagrams), `EINVAL` (no name, or connected), `EADDRINUSE`.
-    pub fn listen(&mut self, env: &dyn Env, desc: DescId, backlog: i32) -> Result<()> {
-        let id = self.socket_of(desc)?;
-        let socket = self.socket(id)?;
-        if socket.kind == SocketKind::Datagram {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        if !matches!(socket.state, State::Idle | State::Listening) {
-            return Err(Errno::EINVAL);
-        }
-        let backlog = usize::try_from(backlog).unwrap_or(SOMAXCONN).min(SOMAXCONN);
-        match &socket.local {
-            Address::Unnamed => return Err(Errno::EINVAL),
-            Address::Inet(local) if local.port() == 0 => {
-                let any = *local;
-                self.take_port(env, id, any)?;
-            }
-            _ => {}
-        }
-        if self.socket(id)?.state == State::Idle {
-            self.listen_outside(env, id, backlog)?;
-        }
-        let socket = self.socket_mut(id)?;
-        socket.state = State::Listening;
-        socket.backlog_max = backlog;
-        socket.owner = Some(Owner::caller(env));
-        if socket.domain == Domain::Unix {
-            socket.peer_owner = socket.owner.clone();
-        }
-        let queue = socket.queue;
-        self.hub.wake(queue, Events::all());
-        Ok(())
-    }
-
-    /// Listens in the network too, unless the address is loopback's.
-    pub(super) fn listen_outside(
-        &mut self,
-        env: &dyn Env,
-        id: SocketId,
-        backlog: usize,
-    ) -> Result<()> {
-        self.sweep_network(env);
-        let Address::Inet(local) = self.socket(id)?.local else {
-            return Ok(());
-        };
-        let Some(network) = env
-            .network()
-            .filter(|_| !local.ip().to_canonical().is_loopback())
-        else {
-            return Ok(());
-        };
-        if !self.socket(id)?.leads_out() {
-            return Ok(());
-        }
-        if let Some(net) = self.common_listener(id) {
-            return self.share_listener(id, net);
-        }
-        let only_v6 = self.socket(id)?.options.flag(IPV6, V6ONLY);
-        let net = network.listen(canonical(local), only_v6, backlog.max(1))?;
-        self.sockets.net.insert(net, id);
-        self.socket_mut(id)?.net = Some(net);
-        Ok(())
-    }
-
     /// `connect`.
     ///
     /// # Errors
@@ -292,32 +220,36 @@ impl Objects {
                     self.connect_outside(env, id, to)
                 }
             }
-            // AF_UNSPEC ends a connection.
-            _ => {
-                for desc in self.disconnect(id)? {
-                    self.release(desc);
-                }
-                Ok(())
-            }
+            // AF_UNSPEC ends a connection, or a listener.
+            _ => self.disconnect(id),
         }
     }
 
-    fn disconnect(&mut self, id: SocketId) -> Result<Vec<DescId>> {
+    fn disconnect(&mut self, id: SocketId) -> Result<()> {
+        if self.socket(id)?.state == State::Listening {
+            return self.end_listening(id);
+        }
         let socket = self.socket_mut(id)?;
-        let peer = socket.peer.take();
+        let (peer, queue, cost) = (socket.peer.take(), socket.queue, socket.inbox_cost);
+        if socket.state != State::Idle {
+            socket.error = Some(Errno::ECONNRESET);
+        }
         socket.state = State::Idle;
         socket.remote = socket.domain.unspecified();
-        (socket.no_read, socket.no_write) = (false, false);
-        self.give_up_net(id);
-        if let Some(peer) = peer
-            && let Ok(peer) = self.socket_mut(peer)
+        (socket.no_read, socket.no_write, socket.peer_closed) = (false, false, false);
+        socket.inbox.clear();
+        socket.inbox_cost = 0;
+        if let Some(net) = socket.net.take()
+            && self.leave_net(id, net)
         {
-            peer.error = Some(Errno::ECONNRESET);
-            (peer.no_read, peer.no_write) = (true, true);
-            let queue = peer.queue;
-            self.hub.wake(queue, Events::all());
+            self.sockets.net_aborted.push(net);
         }
-        Ok(Vec::new())
+        self.sockets.bytes = self.sockets.bytes.saturating_sub(cost);
+        self.hub.wake(queue, Events::all());
+        if let Some(peer) = peer {
+            self.peer_closed(id, peer, true, true);
+        }
+        Ok(())
     }
 
     /// The socket that has a Unix name.
@@ -586,71 +518,6 @@ impl Objects {
         }
     }
 
-    /// `accept4`: the new descriptor and the peer's address. `flags` may hold `SOCK_NONBLOCK` and
-    /// `SOCK_CLOEXEC`.
-    ///
-    /// # Errors
-    /// `EAGAIN` when nobody waits; `EOPNOTSUPP`, `EINVAL`, `EMFILE`.
-    pub fn accept(&mut self, env: &dyn Env, desc: DescId, flags: u32) -> Result<(Fd, Address)> {
-        let flags = OpenFlags::from_bits_retain(flags);
-        if !(OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let id = self.socket_of(desc)?;
-        let socket = self.socket(id)?;
-        if socket.kind == SocketKind::Datagram {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        if socket.state != State::Listening {
-            return Err(Errno::EINVAL);
-        }
-        self.files.fds.check_room()?;
-        let accepted = self.next_connection(env, id)?;
-        let waiting = core::mem::take(&mut self.socket_mut(id)?.waiting);
-        for &next in &waiting {
-            self.settle_connect(env, next);
-        }
-        self.wake_sockets(waiting);
-        let owner = self.socket(id)?.owner.clone();
-        let found = self.socket_mut(accepted)?;
-        found.owner = owner.or_else(|| Some(Owner::caller(env)));
-        let from = match (found.domain, found.peer) {
-            (Domain::Unix, Some(peer)) => self.socket(peer).map(|p| p.local.clone()),
-            _ => Ok(found.remote.clone()),
-        };
-        let object = Object::Socket(accepted);
-        let fd = self.open_object(object, flags | OpenFlags::RDWR, None)?;
-        Ok((fd, from.unwrap_or_default()))
-    }
-
-    pub(super) fn accept_outside(&mut self, env: &dyn Env, listener: SocketId) -> Result<SocketId> {
-        self.sweep_network(env);
-        let socket = self.socket(listener)?;
-        if socket.no_read {
-            return Err(Errno::EINVAL);
-        }
-        let net = socket.net.ok_or(Errno::EAGAIN)?;
-        let (domain, options) = (socket.domain, socket.options.clone());
-        let network = env.network().ok_or(Errno::EAGAIN)?;
-        let (net, from) = network.accept(net)?;
-        options.tell(network, net);
-        let accepted = match self.new_socket(domain, SocketKind::Stream) {
-            Ok(accepted) => accepted,
-            Err(errno) => {
-                network.close(net);
-                return Err(errno);
-            }
-        };
-        if let Ok(local) = network.local(net) {
-            self.note_port(accepted, local)?;
-        }
-        self.sockets.net.insert(net, accepted);
-        let socket = self.socket_mut(accepted)?;
-        (socket.net, socket.state, socket.options) = (Some(net), State::Connected, options);
-        socket.remote = Address::Inet(from);
-        Ok(accepted)
-    }
-
     /// `shutdown`: `how` is 0 (receiving), 1 (sending) or 2.
     ///
     /// # Errors
@@ -672,8 +539,7 @@ impl Objects {
         if socket.state == State::Listening && !unix {
             // Receiving no more means listening no more.
             if read {
-                socket.state = State::Idle;
-                self.give_up_net(id);
+                self.end_listening(id)?;
             }
         } else {
             socket.no_read |= read;

@@ -6,6 +6,7 @@ mod datagram;
 mod device;
 mod flight;
 mod group;
+mod listen;
 pub mod message;
 mod netlink;
 pub mod option;
@@ -39,6 +40,15 @@ use crate::object::{
 const IPPROTO_MAX: u32 = 263;
 const ICMP: u32 = 1;
 const ICMP6: u32 = 58;
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Nobody has it any more.
+    Closed,
+    /// Its listener ended before it was accepted, and the peer hears of a reset.
+    Unaccepted,
+}
 
 impl Objects {
     /// The family of a socket, for parsing the addresses that go with it.
@@ -198,9 +208,12 @@ impl Objects {
     /// Closes a socket; gives the descriptions that were in flight to it, which the caller must
     /// release.
     pub(crate) fn close_socket(&mut self, id: SocketId) -> Vec<DescId> {
+        self.close_sockets(Vec::from([(id, Ended::Closed)]))
+    }
+
+    fn close_sockets(&mut self, mut dead: Vec<(SocketId, Ended)>) -> Vec<DescId> {
         let mut in_flight = Vec::new();
-        let mut dead = Vec::from([id]);
-        while let Some(id) = dead.pop() {
+        while let Some((id, ended)) = dead.pop() {
             let Some(socket) = self.kinds.sockets.remove(id) else {
                 continue;
             };
@@ -217,7 +230,8 @@ impl Objects {
             self.sockets.ports.release(id, &socket);
             // With a time of zero `SO_LINGER` gives up what was not delivered and resets the peer.
             let (lingers, seconds) = socket.options.linger;
-            let aborts = lingers != 0 && seconds == 0 && socket.kind == SocketKind::Stream;
+            let aborts = ended == Ended::Unaccepted
+                || lingers != 0 && seconds == 0 && socket.kind == SocketKind::Stream;
             if let Some(net) = socket.net
                 && self.leave_net(id, net)
             {
@@ -234,7 +248,8 @@ impl Objects {
                 let skipped = socket.inbox.front().is_some_and(Message::is_used_up);
                 let unread = socket.inbox.len() > usize::from(skipped);
                 let inet = socket.domain != Domain::Unix;
-                self.peer_closed(id, peer, unread, aborts && inet);
+                let missed = unread || ended == Ended::Unaccepted;
+                self.peer_closed(id, peer, missed, aborts && inet);
             }
             in_flight.extend(
                 socket
@@ -243,7 +258,7 @@ impl Objects {
                     .flat_map(|m| m.descriptions.iter().copied()),
             );
             // Connections nobody accepted end with the listener.
-            dead.extend(socket.backlog);
+            dead.extend(socket.backlog.iter().map(|&id| (id, Ended::Unaccepted)));
             self.wake_sockets(socket.waiting);
             self.hub.remove_queue(socket.queue);
         }
@@ -317,8 +332,13 @@ impl Objects {
                     }
                     None => net.intersects(Events::READ),
                 };
-                let here = self.socket(id).is_ok_and(|s| !s.backlog.is_empty());
-                events.set(Events::READ, here || waits);
+                if let Ok(socket) = self.socket(id) {
+                    // A Unix listener keeps its queue when it is shut down.
+                    let (no_read, here) = (socket.no_read, !socket.backlog.is_empty());
+                    events.set(Events::READ, here || waits || no_read);
+                    events.set(Events::RDHUP, no_read);
+                    events.set(Events::HUP, no_read && socket.no_write);
+                }
                 return events;
             }
             State::Connecting => return events,
