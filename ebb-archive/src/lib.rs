@@ -35,7 +35,8 @@ macro_rules! manifest {
 /// over as an option: `ebb_archive::variables!("EBB_AUTH");` makes `EBB_AUTH=x` the option `auth=x`, which has to be declared
 /// as well (`ebb::option!`). `NAME=VALUE` is what one of the runner's own variables is for this image when it is not set, as
 /// in `EBB_MEMORY=2G`. `environment:ARGUMENT` hands over the runner's environment when the application's arguments have
-/// that word, as the option `environment`: `NAME=VALUE` each, joined by `&`, with `%XX` for what is not printable.
+/// that word, as the option `environment`: `NAME=VALUE` each, joined by `&`, with `%XX` for what is not printable. `bakes`
+/// says that the image heeds the option `bake`: what it makes at every start, `ebb-runner bake` has it write to a disk.
 #[macro_export]
 macro_rules! variables {
     ($names:expr) => {

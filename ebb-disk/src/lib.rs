@@ -165,6 +165,7 @@ impl Spec {
         options.read(true).write(!self.read_only).mode(0o600);
         let file = match options.open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.read_only => {
+                self.check_folder().map_err(fault)?;
                 let size = self.size.unwrap_or(DEFAULT_SIZE);
                 inform(format!(
                     "making the disk {}, {} ({}, sparse)",
@@ -194,6 +195,20 @@ impl Spec {
             }
         }
         Ok(file)
+    }
+}
+
+impl Spec {
+    /// A file that is to be made needs a folder.
+    fn check_folder(&self) -> Result<(), Why> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        if folder.as_os_str().is_empty() || folder.is_dir() {
+            return Ok(());
+        }
+        let shown = folder.display();
+        Err(Why::Failed(format!(
+            "there is no folder {shown}; `mkdir -p {shown}` makes it"
+        )))
     }
 }
 
@@ -308,6 +323,17 @@ mod tests {
         ] {
             assert!(Spec::parse_list(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_before_anything_is_said_to_be_made() {
+        let spec = Spec::of(Path::new("/nowhere/at/all"));
+        let fault = spec.open(|line| panic!("{line}"), unused).unwrap_err();
+        let told = fault.to_string();
+        assert!(
+            told.contains("there is no folder /nowhere/at; `mkdir -p"),
+            "{told}"
+        );
     }
 
     #[test]

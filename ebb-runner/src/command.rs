@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     accel, cmdline,
-    config::{self, Accel, Config, Console},
+    config::{self, Accel, Config, Console, places},
     environment,
     failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE},
     image::{self, Image, Kind},
@@ -166,6 +166,12 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
         config.forwards.clear();
         config.options.push("bake=1".into());
     }
+    let wrong = places::unusable(&config, image.manifest.is_some(), |name| {
+        variable(image, name)
+    });
+    if !wrong.is_empty() {
+        return Err(Failure::unusable(wrong.join("\nebb-runner: ")));
+    }
     let quiet = config.quiet;
     let inform = |line: String| {
         if !quiet {
@@ -177,6 +183,9 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
         config::unknown_variables(names.iter().map(OsString::as_os_str), &image.variables)
     {
         inform(warning);
+    }
+    if image.manifest.is_none() && env::var_os("EBB_FILES").is_some_and(|v| !v.is_empty()) {
+        inform("EBB_FILES is left out: this image takes no boot archive".into());
     }
 
     let qemu = qemu::find(&config)?;
@@ -501,6 +510,14 @@ fn bake_command(words: &[OsString]) -> Result<(), Failure> {
             image.display()
         )));
     };
+    if !image.bakes {
+        return Err(Failure::unusable(format!(
+            "{} has nothing to bake: it makes nothing at its start that it could take from a disk (the invoker's image does)",
+            image.path.display()
+        )));
+    }
+    places::can_be_written(disk)
+        .map_err(|why| Failure::unusable(format!("cannot write {}: {why}", disk.display())))?;
     let mut draft = disk.as_os_str().to_os_string();
     draft.push(format!(".draft{}", std::process::id()));
     let draft = Path::new(&draft);

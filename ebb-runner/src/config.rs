@@ -4,6 +4,7 @@
 //! accepted; all errors of one run are reported together.
 
 mod conflicts;
+pub mod places;
 
 use std::{
     ffi::{OsStr, OsString},

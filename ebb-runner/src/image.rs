@@ -48,6 +48,8 @@ pub struct Image {
     pub variables: Vec<String>,
     /// The argument with which the program in it gets the runner's environment.
     pub environment_for: Option<String>,
+    /// Whether what each start makes can be made ahead (`ebb-runner bake`).
+    pub bakes: bool,
     /// What the runner's own variables are for it when they are not set.
     pub defaults: Vec<(String, String)>,
 }
@@ -103,6 +105,7 @@ struct Notes {
     manifest: Option<String>,
     variables: Vec<String>,
     environment_for: Option<String>,
+    bakes: bool,
     defaults: Vec<(String, String)>,
     machine: bool,
     fixed: bool,
@@ -147,6 +150,7 @@ impl Notes {
                 manifest: self.manifest,
                 variables: self.variables,
                 environment_for: self.environment_for,
+                bakes: self.bakes,
                 defaults: self.defaults,
             }),
         }
@@ -194,7 +198,9 @@ fn read_notes(cache: &ReadCache<File>) -> Option<Notes> {
                             let text = String::from_utf8_lossy(note.desc()).into_owned();
                             let words = text.trim_end_matches('\0').split_whitespace();
                             for word in words {
-                                if let Some(argument) = word.strip_prefix("environment:") {
+                                if word == "bakes" {
+                                    found.bakes = true;
+                                } else if let Some(argument) = word.strip_prefix("environment:") {
                                     found.environment_for = Some(argument.into());
                                 } else if word.starts_with("EBB_") {
                                     match word.split_once('=') {

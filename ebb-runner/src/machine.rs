@@ -317,6 +317,7 @@ mod tests {
             manifest: None,
             variables: Vec::new(),
             environment_for: None,
+            bakes: false,
             defaults: Vec::new(),
         };
         let inherited = Inherited {

@@ -12,8 +12,8 @@ use std::{
 use test_support::needs;
 
 use crate::common::{
-    Code, Directory, complete, directory, eventually, fake_qemu, finish, is_alive, qemu_of, runner,
-    write_program,
+    BASE, Code, Directory, complete, directory, eventually, fake_qemu, finish, is_alive, note,
+    qemu_of, runner, write_program,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -83,6 +83,86 @@ fn every_malformed_variable_is_reported_at_once() {
             && err.contains("EBB_MEMORY is `1`; accepted: "),
         "{err}"
     );
+}
+
+#[test]
+fn every_place_that_cannot_be_used_is_reported_at_once_before_qemu_is_looked_for() {
+    let dir = directory("places");
+    let (code, out, err) = complete(
+        runner(&dir, &image(&dir))
+            .env("EBB_QEMU", "/no/such/qemu")
+            .env("EBB_CORE", "/no/such/core")
+            .env("EBB_TRACE", dir.join("missing/trace"))
+            .env("EBB_DISK", "/no/such/disk")
+            .env("EBB_CHANNEL", "log=unix:/no/such/socket")
+            .env("EBB_ARCHIVE", "/no/such/archive"),
+    );
+    assert_eq!((code, out.as_str()), (125, ""));
+    for name in [
+        "EBB_CORE",
+        "EBB_TRACE",
+        "EBB_DISK",
+        "EBB_CHANNEL",
+        "EBB_ARCHIVE",
+    ] {
+        assert!(err.contains(&format!("{name} is `")), "{name}: {err}");
+    }
+    assert!(
+        !err.contains("EBB_QEMU") && err.contains("mkdir -p /no/such"),
+        "{err}"
+    );
+}
+
+#[test]
+fn further_files_of_an_image_without_an_archive_are_a_warning() {
+    let dir = directory("nofiles");
+    let qemu = fake_qemu(&dir.join("qemu"), "echo exit 0 >$report");
+    let (code, _, err) = complete(
+        runner(&dir, &image(&dir))
+            .env("EBB_QEMU", qemu)
+            .env("EBB_FILES", "/etc/passwd"),
+    );
+    assert!(
+        code == 0 && err.contains("EBB_FILES is left out: this image takes no boot archive"),
+        "{code} {err}"
+    );
+}
+
+/// What `bake` says of an image, and its exit status.
+fn bake(dir: &Path, image: &Path, disk: &Path) -> (i32, String) {
+    let mut command = runner(dir, "bake".as_ref());
+    let (code, _, err) = complete(command.arg(image).arg("-o").arg(disk));
+    (code, err)
+}
+
+#[test]
+fn an_image_that_makes_nothing_ahead_is_not_booted_to_bake_it() {
+    let dir = directory("bake");
+    let disk = dir.join("disk");
+    let (code, err) = bake(&dir, &image(&dir), &disk);
+    assert!(
+        code == 125 && err.contains("has nothing to bake"),
+        "{code} {err}"
+    );
+    let mut words = note(
+        b"ebb\0",
+        3,
+        &[
+            u32::from_le_bytes(*b"bake"),
+            u32::from_le_bytes(*b"s\0\0\0"),
+        ],
+    );
+    words.extend(note(b"ebb\0", 1, &[1, 1]));
+    let bakes = Code::default()
+        .report("exit 0")
+        .end()
+        .image_with(&dir.join("bakes"), &[words, note(b"Xen\0", 18, &[BASE])]);
+    let (code, err) = bake(&dir, &bakes, &dir.join("missing/disk"));
+    assert!(
+        code == 125 && err.contains("cannot write ") && err.contains("there is no folder"),
+        "{code} {err}"
+    );
+    assert!(!disk.exists());
 }
 
 #[test]
@@ -330,7 +410,6 @@ fn the_command_for_gdb_is_printed() {
 
 #[test]
 fn a_missing_archive_is_reported_by_its_variable() {
-    needs!("qemu-system-x86_64");
     let dir = directory("noarchive");
     for path in ["/no/such/archive", "/tmp"] {
         let (code, _, err) = complete(runner(&dir, &image(&dir)).env("EBB_ARCHIVE", path));

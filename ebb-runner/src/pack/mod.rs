@@ -26,7 +26,7 @@ use std::{
 use ebb_archive::{Archive, write::CONTENT_NAME};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::failure::Failure;
+use crate::{config::places::further_files, failure::Failure};
 pub use manifest::Manifest;
 pub use plan::{Plan, Source};
 
@@ -55,13 +55,7 @@ impl Surroundings {
     /// From the environment, with relative sources below `base`.
     pub fn new(base: PathBuf, no_install: bool) -> Self {
         let set = |name| env::var_os(name).filter(|v| !v.is_empty());
-        let files = set("EBB_FILES")
-            .map(|v| {
-                // An empty element would be the working directory, with all that is in it.
-                let paths = env::split_paths(&v);
-                paths.filter(|path| !path.as_os_str().is_empty()).collect()
-            })
-            .unwrap_or_default();
+        let files = further_files(set("EBB_FILES").as_deref());
         Self {
             base,
             node: set("EBB_NODE").map(PathBuf::from),
