@@ -16,6 +16,7 @@ mod new;
 mod program;
 mod project;
 mod run;
+mod say;
 mod source;
 mod template;
 mod test;

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     arguments::New,
     failure::{Failure, Result, at},
+    say::say,
     source::Source,
     template,
 };
@@ -25,19 +26,24 @@ const OWN_WORKSPACE: &str = "
 /// When the name cannot be one, when something is there, or when it cannot be written; nothing is left over then.
 pub fn new(options: &New) -> Result<ExitCode> {
     let source = Source::of(options.ebb.as_deref())?;
-    let name = name_of(&options.path);
-    check_name(&name)?;
     let here = options.path.display();
-    let existed = options.path.exists();
-    if existed && !options.path.is_dir() {
+    let name = name_of(&options.path);
+    if name.is_empty() {
         return Err(Failure(format!(
-            "{here} is a file; choose another name, or remove it"
+            "{here} has no name that a project could have; say the folder to make, as in `cargo ebb new my-service`"
         )));
     }
     // A folder that was made for it is as good as none.
     if fs::read_dir(&options.path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure(format!(
-            "{here} is not empty; choose another name, or remove it"
+            "{here} is not empty, and a project is made where nothing is: name another folder"
+        )));
+    }
+    check_name(&name)?;
+    let existed = options.path.exists();
+    if existed && !options.path.is_dir() {
+        return Err(Failure(format!(
+            "{here} is a file; choose another name, or remove it"
         )));
     }
     fs::create_dir_all(&options.path).map_err(at(&here))?;
@@ -51,17 +57,17 @@ pub fn new(options: &New) -> Result<ExitCode> {
         take_back(&root, existed);
         return Err(failure);
     }
-    println!("made {here}, with ebb from {}\n", described(&source));
+    say!("made {here}, with ebb from {}\n", described(&source));
     if let Some(around) = workspace {
-        println!(
+        say!(
             "it is a workspace of its own: profiles of {} are not for images\n",
             around.display()
         );
     }
     if std::env::current_dir().is_ok_and(|current| current != root) {
-        println!("    cd {}", for_a_shell(&here.to_string()));
+        say!("    cd {}", for_a_shell(&here.to_string()));
     }
-    println!(
+    say!(
         "    cargo ebb run             # as a virtual machine\n    cargo ebb run --hosted    # as a Linux process\n    cargo ebb test            # both\n\nREADME.md has the rest."
     );
     Ok(ExitCode::SUCCESS)
@@ -118,9 +124,7 @@ fn write(root: &Path, files: &[(&str, String)]) -> Result<()> {
 /// A name is that of a package and of a crate.
 fn check_name(name: &str) -> Result<()> {
     let crate_name = name.replace('-', "_");
-    let rule = if name.is_empty() {
-        "say a name: `cargo ebb new NAME`"
-    } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+    let rule = if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         "it has to begin with a letter"
     } else if !name
         .chars()
@@ -186,7 +190,6 @@ mod tests {
     fn a_name_that_is_none_is_told_by_which_rule() {
         check_name("my-service2").unwrap();
         for (name, rule) in [
-            ("", "say a name"),
             ("2nd", "begin with a letter"),
             ("a.b", "letters, digits"),
             ("async", "a keyword"),

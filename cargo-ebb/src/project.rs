@@ -132,6 +132,14 @@ impl Target {
     }
 }
 
+/// What is said where there is nothing to run.
+pub fn no_program() -> Failure {
+    Failure(
+        "the package has no program (src/main.rs would be one); `--example NAME` takes an example"
+            .into(),
+    )
+}
+
 fn choose<'m>(
     metadata: &'m Value,
     manifest: Option<&Path>,

@@ -15,7 +15,7 @@ use toml_edit::{DocumentMut, Value};
 use crate::{
     arguments::{Build, Run},
     failure::{Failure, Result, at},
-    project::{Depth, Project, cargo},
+    project::{Depth, Project, cargo, no_program},
 };
 
 /// The table of Cargo's configuration that says what programs are started with.
@@ -28,9 +28,12 @@ pub const TARGET: &str = "target.x86_64-unknown-linux-gnu";
 pub fn run(options: &Run) -> Result<ExitCode> {
     let given = given(options);
     if !options.hosted {
-        check(&given)?;
+        check(&given, |name| env::var_os(name))?;
     }
     let project = find(&options.build)?;
+    if options.build.example.is_none() && project.targets("bin").is_empty() {
+        return Err(no_program());
+    }
     let mut command = cargo();
     command.arg("run").args(with_runner()?);
     // The configuration above has the last word; this one the build script sees.
@@ -67,15 +70,27 @@ fn given(options: &Run) -> Vec<(&'static str, &'static str, String)> {
     .collect()
 }
 
-/// What the runner would refuse is refused before anything is built, in the words of the command line.
-fn check(given: &[(&str, &str, String)]) -> Result<()> {
+/// What the runner would refuse of its variables is refused before anything is built.
+pub fn check_variables() -> Result<()> {
+    check(&[], |name| env::var_os(name))
+}
+
+/// Likewise with options that stand for variables, in the words of the command line.
+fn check(
+    given: &[(&str, &str, String)],
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<()> {
     let value = |name: &str| {
         let found = given.iter().find(|(_, variable, _)| *variable == name);
-        found.map(|(_, _, value)| OsString::from(value))
+        found.map_or_else(|| environment(name), |(_, _, value)| Some(value.into()))
     };
-    let Err(errors) = config::parse(value, 1) else {
+    let errors = match config::parse(value, 1) {
+        Ok(config) => config::places::unusable(&config, true, value),
+        Err(errors) => errors,
+    };
+    if errors.is_empty() {
         return Ok(());
-    };
+    }
     let told = errors.into_iter().map(|error| {
         let found = given.iter().find(|(_, name, _)| error.starts_with(name));
         found.map_or(error.clone(), |(option, variable, _)| {
@@ -167,10 +182,21 @@ mod tests {
     fn what_the_runner_would_refuse_is_told_of_the_option_before_a_build() {
         let memory = ("--memory", "EBB_MEMORY", "x".to_owned());
         let forward = ("--forward", "EBB_FORWARD", "80".to_owned());
-        let told = check(&[memory, forward]).unwrap_err().0;
+        let told = check(&[memory, forward], |_| None).unwrap_err().0;
         assert!(told.starts_with("--memory is `x`; accepted"), "{told}");
         assert!(told.contains("\n--forward is `80`; accepted"), "{told}");
         assert!(!told.contains("EBB_"), "{told}");
-        check(&[("--memory", "EBB_MEMORY", "1G".to_owned())]).unwrap();
+        let disk = ("--disk", "EBB_DISK", "/nowhere/d".to_owned());
+        let core = |name: &str| (name == "EBB_CORE").then(|| "/nowhere/c".into());
+        let told = check(&[disk], core).unwrap_err().0;
+        assert!(
+            told.contains("--disk is `/nowhere/d`: there is no folder"),
+            "{told}"
+        );
+        assert!(
+            told.contains("EBB_CORE is `/nowhere/c`: there is no folder"),
+            "{told}"
+        );
+        check(&[("--memory", "EBB_MEMORY", "1G".to_owned())], |_| None).unwrap();
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     failure::{Result, at},
     program::{self, Symbols},
     project::{Project, cargo},
-    run::{find, select, with_runner},
+    run::{check_variables, find, select, with_runner},
+    say::say,
 };
 
 /// Seconds that one boot may take, unless `EBB_TIMEOUT` says otherwise.
@@ -27,6 +28,9 @@ const TIME_LIMIT: &str = "300";
 /// # Errors
 /// When there is no project, or an image cannot be built. Tests that fail are the exit status.
 pub fn test(options: &Test) -> Result<ExitCode> {
+    if !options.hosted {
+        check_variables()?;
+    }
     let project = find(&options.build)?;
     let mut passed = true;
     if !options.image {
@@ -90,7 +94,7 @@ fn images(project: &Project, build: &Build) -> Vec<(&'static str, String)> {
 
 /// Boots an image for all its tests; says whether all have passed.
 fn boot_all(image: &Path, name: &str, cores: u32, arguments: &[OsString]) -> Result<bool> {
-    println!(
+    say!(
         "\n     Booting {name} with {cores} core{}",
         if cores == 1 { "" } else { "s" }
     );
@@ -102,15 +106,15 @@ fn boot_all(image: &Path, name: &str, cores: u32, arguments: &[OsString]) -> Res
             break;
         }
         let Some(test) = running else {
-            println!("\nthe image ended before or after its tests, which is a failure");
+            say!("\nthe image ended before or after its tests, which is a failure");
             return Ok(false);
         };
-        println!("test {test} ... FAILED");
+        say!("test {test} ... FAILED");
         failed.push(test.clone());
         after = Some(test);
     }
     if !failed.is_empty() {
-        println!(
+        say!(
             "\nfailures in {name} with {cores} cores:\n    {}\n",
             failed.join("\n    ")
         );

@@ -9,11 +9,12 @@ use super::finding::Finding;
 use crate::{
     failure::{Result, at},
     project::{Project, cargo, text},
+    say::say,
 };
 
 /// Builds the package's programs, and looks at what came of it.
 pub fn build(project: &Project) -> Result<Vec<Finding>> {
-    println!("  ...    building the programs as images");
+    say!("  ...    building the programs as images");
     let output = cargo()
         .args([
             "build",
@@ -47,7 +48,7 @@ pub fn build(project: &Project) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for program in programs {
         match image::inspect(Path::new(&program)) {
-            Ok(Kind::Image(_)) => println!("  ok     {program} is an image"),
+            Ok(Kind::Image(_)) => say!("  ok     {program} is an image"),
             Ok(Kind::Other) => findings.push(Finding::new(
                 format!("{program} is no image"),
                 "see above for its profile and its build script; `#[ebb::main]` has to be on its main function",

@@ -7,7 +7,10 @@ use std::{
 
 use toml_edit::DocumentMut;
 
-use crate::failure::{Result, at};
+use crate::{
+    failure::{Result, at},
+    say::say,
+};
 
 /// Something that is wrong.
 pub struct Finding {
@@ -34,20 +37,25 @@ impl Finding {
         self
     }
 
+    /// Whether it can be mended by itself.
+    pub fn is_mendable(&self) -> bool {
+        self.mended.is_some()
+    }
+
     /// Prints it, and mends it where that is asked for and can be done; says whether it was.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn report(&self, fix: bool) -> Result<bool> {
         let indented = |text: &str| text.replace('\n', "\n         ");
-        println!("  WRONG  {}", indented(&self.wrong));
+        say!("  WRONG  {}", indented(&self.wrong));
         match &self.mended {
             Some((path, text)) if fix => {
                 if let Some(folder) = path.parent() {
                     fs::create_dir_all(folder).map_err(at(folder.display()))?;
                 }
                 fs::write(path, text).map_err(at(path.display()))?;
-                println!("         mended: {}", path.display());
+                say!("         mended: {}", path.display());
                 Ok(true)
             }
             mended => {
@@ -56,7 +64,7 @@ impl Finding {
                 } else {
                     ""
                 };
-                println!("         {}{by}", indented(&self.advice));
+                say!("         {}{by}", indented(&self.advice));
                 Ok(false)
             }
         }

@@ -8,6 +8,7 @@ use super::finding::{Finding, toml};
 use crate::{
     failure::{Result, at},
     project::{Project, text},
+    source::Source,
 };
 
 /// What the package needs to be a program on either platform.
@@ -45,12 +46,13 @@ fn depends(project: &Project, table: &str, package: &str) -> bool {
 pub fn crates(project: &Project) -> Result<Vec<Finding>> {
     let path = project.manifest();
     let mut document = toml(&path)?;
+    let usual = Source::of(None)?;
     let mut missing = Vec::new();
     for (table, package, what) in CRATES {
         if depends(project, table, package) {
             continue;
         }
-        let from = like_ebb(&document, package);
+        let from = like_ebb(&document, package, &usual);
         let line = format!("[{table}] in {}:\n    {package} = {from}", path.display());
         let entry = document.entry(table).or_insert(Item::Table(Table::new()));
         entry[package] = Item::Value(from);
@@ -67,8 +69,8 @@ pub fn crates(project: &Project) -> Result<Vec<Finding>> {
         .collect())
 }
 
-/// Where a package of ebb's comes from, if it comes from where the manifest has another of them.
-fn like_ebb(document: &DocumentMut, package: &str) -> Value {
+/// Where a package of ebb's comes from: from where the manifest has another of them, else from where `cargo ebb new` takes them.
+fn like_ebb(document: &DocumentMut, package: &str, usual: &Source) -> Value {
     let folder = |name: &str| match name {
         "ebb-os" => String::new(),
         name => format!("/{name}"),
@@ -98,7 +100,8 @@ fn like_ebb(document: &DocumentMut, package: &str) -> Value {
             return Value::InlineTable(from);
         }
     }
-    env!("CARGO_PKG_VERSION").into()
+    let usual = usual.dependency(package).parse();
+    usual.unwrap_or_else(|_| env!("CARGO_PKG_VERSION").into())
 }
 
 /// Does a build script call `ebb_build::images`, for all kinds of targets that are programs of ebb?
@@ -108,6 +111,15 @@ pub fn build_script(project: &Project) -> Result<Vec<Finding>> {
         .filter(|(kind, _)| project.targets(kind).iter().any(|t| is_program(&t.text())))
         .map(|(_, name)| name)
         .collect();
+    if project.targets("bin").is_empty() && kinds.is_empty() {
+        return Ok(vec![Finding::new(
+            "the package has no program, so there is nothing to make an image of",
+            format!(
+                "write one, {}; `cargo ebb new NAME` makes a project that has one to begin with",
+                project.folder().join("src/main.rs").display()
+            ),
+        )]);
+    }
     if kinds.is_empty() {
         return Ok(vec![Finding::new(
             "no program of the package says `#[ebb::main]`, so there is nothing to make an image of",
@@ -270,7 +282,7 @@ fn leave_alone(document: &mut DocumentMut, name: &str, source: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{leave_alone, like_ebb};
+    use super::{Source, leave_alone, like_ebb};
 
     #[test]
     fn a_missing_crate_comes_from_where_another_of_ebb_comes_from() {
@@ -286,14 +298,13 @@ mod tests {
             ("ebb-os = \"0.3\"", "\"0.3\""),
             ("ebb-os = { version = \"0.3\", features = [] }", "\"0.3\""),
             ("ebb-os.workspace = true", "{ workspace = true }"),
-            (
-                "serde = \"1\"",
-                concat!("\"", env!("CARGO_PKG_VERSION"), "\""),
-            ),
+            ("serde = \"1\"", "{ path = \"/c/ebb-hosted\" }"),
         ] {
             let document = format!("[dependencies]\n{has}\n").parse().unwrap();
             assert_eq!(
-                like_ebb(&document, "ebb-hosted").to_string().trim(),
+                like_ebb(&document, "ebb-hosted", &Source::Checkout("/c".into()))
+                    .to_string()
+                    .trim(),
                 from,
                 "{has}"
             );

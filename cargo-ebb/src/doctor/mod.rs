@@ -22,6 +22,7 @@ use crate::{
     arguments::Doctor,
     failure::Result,
     project::{Depth, Project},
+    say::say,
 };
 
 /// A question, as it reads when all is well, and what looks for its answer.
@@ -59,16 +60,17 @@ const CHECKS: [Check; 10] = [
 pub fn doctor(options: &Doctor) -> Result<ExitCode> {
     let manifest = options.manifest_path.as_deref();
     let mut project = Project::find(manifest, None, Depth::Dependencies)?;
-    println!("{} ({})", project.name(), project.manifest().display());
-    let (mut wrong, mut mended) = (0, 0);
+    say!("{} ({})", project.name(), project.manifest().display());
+    let (mut wrong, mut mended, mut can_mend) = (0, 0, false);
     for (right, check) in CHECKS {
         let findings = check(&project)?;
         if findings.is_empty() {
-            println!("  ok     {right}");
+            say!("  ok     {right}");
         }
         let mut again = false;
         for finding in findings {
             let done = finding.report(options.fix)?;
+            can_mend |= finding.is_mendable() && !done;
             again |= done;
             mended += u32::from(done);
             wrong += u32::from(!done);
@@ -84,16 +86,16 @@ pub fn doctor(options: &Doctor) -> Result<ExitCode> {
             wrong += 1;
         }
     }
-    let mendable = if options.fix || wrong == 0 {
-        ""
-    } else {
+    let mendable = if can_mend {
         "; `cargo ebb doctor --fix` mends what says so"
+    } else {
+        ""
     };
     match (wrong, mended) {
-        (0, 0) => println!("nothing is wrong"),
-        (0, n) => println!("mended {n}; nothing else is wrong"),
-        (n, 0) => println!("{n} wrong{mendable}"),
-        (n, m) => println!("mended {m}; {n} wrong"),
+        (0, 0) => say!("nothing is wrong"),
+        (0, n) => say!("mended {n}; nothing else is wrong"),
+        (n, 0) => say!("{n} wrong{mendable}"),
+        (n, m) => say!("mended {m}; {n} wrong"),
     }
     Ok(if wrong == 0 {
         ExitCode::SUCCESS

@@ -20,13 +20,15 @@ use std::{
 };
 
 use content::Content;
+use ebb_runner::config::places;
 
 use crate::{
     arguments::{Build, Format, Image},
     failure::{Failure, Result, at},
     program,
-    project::text,
+    project::{no_program, text},
     run::find,
+    say::say,
 };
 
 /// Builds the program and writes the files.
@@ -44,6 +46,11 @@ pub fn image(options: &Image) -> Result<ExitCode> {
             only(project.targets("bin").into_iter().map(|t| t.name).collect())?,
         ),
     };
+    let folder = match &options.output {
+        Some(folder) => folder.clone(),
+        None => Path::new(text(project.metadata(), "target_directory")).join("image"),
+    };
+    check_folder(&folder)?;
     let build = Build {
         release: !options.dev,
         package: options.build.package.clone(),
@@ -54,10 +61,6 @@ pub fn image(options: &Image) -> Result<ExitCode> {
     };
     let path = program::build(kind, &name, &build, program::Symbols::Profile)?;
     let content = Content::of(&path, &options.option, &options.arguments)?;
-    let folder = match &options.output {
-        Some(folder) => folder.clone(),
-        None => Path::new(text(project.metadata(), "target_directory")).join("image"),
-    };
     fs::create_dir_all(&folder).map_err(at(folder.display()))?;
     let mut made = Vec::new();
     for format in [
@@ -72,17 +75,31 @@ pub fn image(options: &Image) -> Result<ExitCode> {
         }
     }
     for (path, how) in &made {
-        println!(
+        say!(
             "{:>9}  {}\n           {how}",
             size(bytes(path)),
             path.display()
         );
     }
-    println!("in each:");
+    say!("in each:");
     for (what, length) in content.parts() {
-        println!("{:>9}  {what}", size(length));
+        say!("{:>9}  {what}", size(length));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before a build that takes minutes: whether a folder can be made, or written to.
+fn check_folder(folder: &Path) -> Result<()> {
+    let folder = std::path::absolute(folder).map_err(at(folder.display()))?;
+    // The innermost that is there, with or without the rest.
+    let there = folder.ancestors().find(|path| path.exists());
+    let there = there.unwrap_or(Path::new("/"));
+    places::can_be_made(&there.join("file")).map_err(|why| {
+        Failure(format!(
+            "--output {}: {why}; name another folder",
+            folder.display()
+        ))
+    })
 }
 
 /// The one program of a package.
@@ -93,9 +110,7 @@ pub fn only(mut names: Vec<String>) -> Result<String> {
             "which program? Say `--bin NAME`: {}, {last}",
             names.join(", ")
         ))),
-        (None, _) => Err(Failure(
-            "the package has no program; `--example NAME` takes an example".into(),
-        )),
+        (None, _) => Err(no_program()),
     }
 }
 
