@@ -18,18 +18,24 @@ use ebb::{
 
 ebb_archive::variables!("EBB_FORWARD=7007:7,udp:7007:7");
 
+const USAGE: &str = "usage: echo [PORT]   (0 to 65535; 7 when left out)";
+
 #[ebb::main]
 async fn main() -> ebb::net::Result<u8> {
     let port = match ebb::args() {
         [] => 7,
+        ["-h" | "--help"] => {
+            println!("{USAGE}");
+            return Ok(0);
+        }
+        ["-V" | "--version"] => {
+            println!("echo of ebb {}", env!("CARGO_PKG_VERSION"));
+            return Ok(0);
+        }
         [port] if let Ok(port) = port.parse() => port,
-        other => {
-            println!("usage: echo [PORT]   (0 to 65535; 7 when left out)");
-            return Ok(if matches!(other, ["--help" | "-h"]) {
-                0
-            } else {
-                2
-            });
+        [.., word] => {
+            println!("echo: what is `{word}`? {USAGE}");
+            return Ok(2);
         }
     };
     let server = tcp::listen_on_all_cores(port, async |stream: TcpStream| {
@@ -46,6 +52,9 @@ async fn main() -> ebb::net::Result<u8> {
         }
     });
     println!("echo on {}", server.local_addr());
+    if let Some(hint) = ebb::net::unreached(server.local_addr().port()) {
+        println!("echo: {hint}");
+    }
     server.failed().await?;
     Ok(0)
 }

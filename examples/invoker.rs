@@ -22,9 +22,17 @@ use ebb_invoker::{Command, HELP, Service};
 use ebb_invoker_machines::Fleet;
 
 #[ebb::main(native = ebb_invoker_native, hosted = ebb_invoker_hosted, hosted = ebb_launch)]
-async fn main() -> Result<(), String> {
-    match Command::parse(ebb::args())? {
+async fn main() -> Result<u8, String> {
+    let command = match Command::parse(ebb::args()) {
+        Ok(command) => command,
+        Err(why) => {
+            println!("invoker: {why}");
+            return Ok(2);
+        }
+    };
+    match command {
         Command::Help => println!("{HELP}"),
+        Command::Version => println!("invoker of ebb {}", env!("CARGO_PKG_VERSION")),
         // One action container, for an OpenWhisk that has invokers of its own.
         Command::Container(container) => ebb_invoker::serve_container(container).await?,
         // One of another invoker's machines.
@@ -44,5 +52,5 @@ async fn main() -> Result<(), String> {
             fleet.stop().await;
         }
     }
-    Ok(())
+    Ok(0)
 }

@@ -1,6 +1,6 @@
 //! memcached on every core: text and binary protocol, one table for all, no lock on the way to a value.
 //!
-//!     cargo run --release --example memcached -- -m 256
+//!     cargo run --release --example memcached -- -m 128
 //!
 //! or as a Linux process, `cargo hosted memcached -- -p 11311`. Any memcached client will do. The image's port 11211 is that
 //! of this machine unless `EBB_FORWARD` says otherwise.
@@ -21,14 +21,19 @@ ebb_archive::variables!("EBB_FORWARD=11211:11211");
 
 #[ebb::main]
 async fn main() -> Result<u8, String> {
-    if let ["--help" | "-h", ..] = ebb::args() {
+    let said = |words: [&str; 2]| ebb::args().iter().any(|word| words.contains(word));
+    if said(["-h", "--help"]) {
         println!("{USAGE}");
         return Ok(0);
     }
-    let options = match Options::parse(ebb::args()) {
+    if said(["-V", "--version"]) {
+        println!("memcached of ebb {}", env!("CARGO_PKG_VERSION"));
+        return Ok(0);
+    }
+    let options = match Options::parse(ebb::args(), ebb::memory_bytes()) {
         Ok(options) => options,
         Err(why) => {
-            println!("memcached: {why}\n{USAGE}");
+            println!("memcached: {why}");
             return Ok(2);
         }
     };
@@ -44,6 +49,9 @@ async fn main() -> Result<u8, String> {
         ebb::core_count(),
         options.limits.memory >> 20
     );
+    if let Some(hint) = ebb::net::unreached(listening.local_addr().port()) {
+        println!("memcached: {hint}");
+    }
     match listening.failed().await {
         Ok(()) => Ok(0),
         Err(error) => Err(format!("the listener failed: {error}")),

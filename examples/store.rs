@@ -20,8 +20,26 @@ ebb_archive::variables!("EBB_DISK=store.img,size=64M");
 /// How often the store was opened.
 const STARTS: &str = "starts";
 
+const USAGE: &str = "usage: store put KEY VALUE | get KEY | delete KEY | list";
+
 #[ebb::main]
 async fn main() -> Result<u8, Box<dyn Error>> {
+    // Before a disk is made, or a start counted.
+    match ebb::args() {
+        ["-h" | "--help"] => {
+            println!("{USAGE}");
+            return Ok(0);
+        }
+        ["-V" | "--version"] => {
+            println!("store of ebb {}", env!("CARGO_PKG_VERSION"));
+            return Ok(0);
+        }
+        ["put", _, _] | ["get" | "delete", _] | ["list"] => {}
+        _ => {
+            println!("{USAGE}");
+            return Ok(2);
+        }
+    }
     let (store, report) = match Store::open_disk(0).await {
         Err(OpenError::Device(ebb_block::Error::Missing)) => {
             println!("there is no disk: EBB_DISK=FILE names one");
@@ -57,14 +75,10 @@ async fn act(store: &Store, arguments: &[&str]) -> Result<u8, Box<dyn Error>> {
                 status = 1;
             }
         },
-        ["list"] => {
+        _ => {
             for key in store.keys("value/") {
                 println!("{}", String::from_utf8_lossy(&key["value/".len()..]));
             }
-        }
-        _ => {
-            println!("usage: store put KEY VALUE | get KEY | delete KEY | list");
-            status = 2;
         }
     }
     // All of a batch or nothing: it is there when `commit` has ended, whatever happens then.

@@ -62,7 +62,8 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
         argument.to_string_lossy().into_owned()
     });
     platform::set_arguments(arguments);
-    let config = match Config::from_environment() {
+    let config = Config::from_environment();
+    let config = match config.and_then(|config| crate::trace::check().map(|()| config)) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("ebb: {error}");

@@ -18,6 +18,13 @@ fn now_ns() -> u64 {
     EbbRef::<dyn Clock>::get().now_ns()
 }
 
+/// Says before the program starts that its trace could not be written: at its end the time line would be lost.
+pub(crate) fn check() -> Result<(), String> {
+    let Some(path) = file() else { return Ok(()) };
+    let made = File::create(&path).map(drop);
+    made.map_err(|error| format!("EBB_TRACE is `{}`: {error}", path.display()))
+}
+
 /// Starts it, if that is asked for.
 pub(crate) fn start(machine: &Machine) {
     let option = EbbRef::<dyn Environment>::get().option("trace-ring");

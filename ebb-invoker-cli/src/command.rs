@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 pub enum Command {
     /// Print the help.
     Help,
+    /// Print which version it is.
+    Version,
     /// Ask a running invoker.
     Manage {
         /// Its URL, without a slash at the end.
@@ -94,11 +96,18 @@ impl Command {
         while let Some(word) = all.next() {
             match word.strip_prefix("--") {
                 Some("help") => return Ok(Self::Help),
+                Some("version") => return Ok(Self::Version),
                 Some(name) => {
                     let value = all.next().ok_or_else(|| format!("{word} needs a value"))?;
-                    options.insert(name.into(), json!(value));
+                    if options.insert(name.into(), json!(value)).is_some() {
+                        return Err(format!("{word} is given twice"));
+                    }
                 }
                 None if word == "-h" => return Ok(Self::Help),
+                None if word == "-V" => return Ok(Self::Version),
+                None if word.starts_with('-') => {
+                    return Err(format!("{word} is not known; --help says what is"));
+                }
                 None => words.push(word.as_str()),
             }
         }
@@ -280,5 +289,6 @@ mod tests {
         }
         assert_eq!(parse(""), Ok(Command::Help));
         assert_eq!(parse("namespace add --help"), Ok(Command::Help));
+        assert_eq!(parse("namespace --version"), Ok(Command::Version));
     }
 }

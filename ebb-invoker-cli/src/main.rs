@@ -29,7 +29,14 @@ Manages the namespaces of a running invoker, which was started with --admin UUID
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
+    let command = match Command::parse(&arguments, |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(why) => {
+            eprintln!("ebb-invoker: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(command) {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -41,15 +48,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[String]) -> Result<String, String> {
-    let command = Command::parse(arguments, |name| std::env::var(name).ok())?;
-    let Command::Manage {
-        host,
-        admin,
-        request,
-    } = command
-    else {
-        return Ok(HELP.into());
+fn run(command: Command) -> Result<String, String> {
+    let (host, admin, request) = match command {
+        Command::Help => return Ok(HELP.into()),
+        Command::Version => return Ok(concat!("ebb-invoker ", env!("CARGO_PKG_VERSION")).into()),
+        Command::Manage {
+            host,
+            admin,
+            request,
+        } => (host, admin, request),
     };
     let answer = send(&host, &admin, &request)?;
     Ok(request.show.text(&answer))

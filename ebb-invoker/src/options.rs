@@ -17,7 +17,7 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
 
   --actions DIR     deploys the .js, .py, .zip and .tgz files of a folder at the start
   --runtimes FILE   the kinds of code, as OpenWhisk's runtimes.json
-  --port N          where to listen (3233)
+  --port N          where to listen (3233); 0 takes any
   --tls             speaks HTTPS; the certificate is made at the first start, or given by PUT /admin/certificate
   --ephemeral       keeps nothing: what is deployed is gone at the end
   --records MB      how much of the records of activations is kept (64); the oldest of whoever has most go first
@@ -32,7 +32,8 @@ A serverless platform that speaks Apache OpenWhisk's REST API; actions are JavaS
                     the size of each machine (1, 2G)
   --runtime         is one action container instead: /init and /run on port 8080
   --concurrent      lets runs of that container overlap
-  --machine         is one of the machines of --machines, which options say how to join: node, cluster-key, listen";
+  --machine         is one of the machines of --machines, which options say how to join: node, cluster-key, listen
+  --version         which version it is";
 
 ebb::option!("auth", "uuid:key", |v| v.contains(':'));
 ebb::option!("admin", "uuid:key", |v| v.contains(':'));
@@ -43,6 +44,8 @@ ebb::option!("bake", "1", |v| v == "1");
 pub enum Command {
     /// Print [`HELP`].
     Help,
+    /// Print which version it is.
+    Version,
     /// Be a platform: see [`Service`](crate::Service).
     Serve(ServiceOptions),
     /// Make the snapshots that instances are copies of, write them to the machine's disk, and end: see [`bake`](crate::bake).
@@ -180,6 +183,7 @@ impl Command {
                 "--admin" => options.admin = Some(value()?),
                 "--quiet" => options.quiet = true,
                 "--help" | "-h" => return Ok(Self::Help),
+                "--version" | "-V" => return Ok(Self::Version),
                 "--runtime" => is_container = true,
                 "--concurrent" => concurrent = true,
                 "--machine" => is_machine = true,
@@ -190,6 +194,9 @@ impl Command {
                 other => {
                     return Err(format!("{other} is not known; --help lists what is"));
                 }
+            }
+            if given.contains(&word) {
+                return Err(format!("{word} is given twice"));
             }
             given.push(word);
         }
@@ -355,7 +362,11 @@ mod tests {
     }
 
     #[test]
-    fn help_is_given_whatever_else_is_said() {
+    fn help_and_version_are_given_whatever_else_is_said() {
+        assert_eq!(
+            Command::parse_with(&["--port", "0", "--version"], None, None),
+            Ok(Command::Version)
+        );
         assert_eq!(
             Command::parse_with(&["--quiet", "-h"], None, None),
             Ok(Command::Help)
@@ -367,6 +378,8 @@ mod tests {
         for (line, named) in [
             (&["--prot"][..], "--prot is not known"),
             (&["--port"], "--port needs a value"),
+            (&["--port", "1", "--port", "2"], "--port is given twice"),
+            (&["--quiet", "--quiet"], "--quiet is given twice"),
             (&["--port", "65536"], "from 0 to 65535, not 65536"),
             (&["--records", "0"], "from 1 to 16384, not 0"),
             (&["--record-days", "x"], "from 1 to 36500, not x"),

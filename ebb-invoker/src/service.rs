@@ -132,6 +132,9 @@ impl Service {
         // One that was rotated is known by its hash only.
         let key = self.key.as_deref().unwrap_or("UUID:KEY");
         println!("invoker: {at}/ on {cores} core{plural}; Ctrl-C ends it");
+        if let Some(hint) = net::unreached(port) {
+            println!("  unreached  {hint}");
+        }
         println!("  instances  {instances}; at most {memory_mb} MB");
         let kinds = EbbRef::<Books>::get().controller(|c| c.runtimes().names());
         println!("  kinds      {}", kinds.replace('\'', ""));

@@ -15,6 +15,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpListener,
     os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     task::{Context, Poll, Waker},
@@ -24,7 +25,7 @@ use std::{
 use ebb_distributed::launch::{Launch, Launched, Launcher, Said};
 use ebb_runtime::provides;
 
-/// What `EBB_RUNNER` stands in for.
+/// What `EBB_RUNNER` stands in for: the checkout's, where this was built in one, else the installed one.
 const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebb-runner/run");
 /// A longer line is broken.
 const LONGEST_LINE: u64 = 4096;
@@ -132,17 +133,26 @@ impl Launcher for Linux {
 
 fn runner() -> OsString {
     let named = env::var_os("EBB_RUNNER").filter(|named| !named.is_empty());
-    named.unwrap_or_else(|| RUNNER.into())
+    let usual = if Path::new(RUNNER).exists() {
+        RUNNER
+    } else {
+        "ebb-runner"
+    };
+    named.unwrap_or_else(|| usual.into())
 }
 
 /// Starts the runner with the machine's program. The thread that this runs on stays until it has ended.
 fn start(launch: &Launch) -> Result<Child, String> {
     let runner = runner();
-    if !std::path::Path::new(&launch.program).is_file() {
-        return Err(format!(
-            "{} is not there: build it first, or name another one",
-            launch.program
-        ));
+    let program = &launch.program;
+    match Path::new(program) {
+        path if path.is_file() => {}
+        path if path.exists() => return Err(format!("{program} is not a file: name an image")),
+        _ => {
+            return Err(format!(
+                "{program} is not there: build it first, or name another one"
+            ));
+        }
     }
     let mut command = Command::new(&runner);
     command.arg(&launch.program);
@@ -184,7 +194,7 @@ fn start(launch: &Launch) -> Result<Child, String> {
     }
     command.spawn().map_err(|error| {
         format!(
-            "the runner {} cannot be started: {error}; EBB_RUNNER names another one",
+            "the runner {} cannot be started: {error}; EBB_RUNNER names another one, `cargo install ebb-runner` makes one",
             runner.display()
         )
     })

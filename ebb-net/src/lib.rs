@@ -32,6 +32,6 @@ pub use backend::{
 };
 pub use bytes::{Buf, Bytes};
 pub use error::{Error, Result};
-pub use outside::reached_at;
+pub use outside::{reached_at, unreached};
 pub use stream::{Layer, Stream};
 pub use wakers::{Direction, SocketWakers, WakerSet};

@@ -14,9 +14,17 @@ use ebb_invoker_machines::Fleet;
 use ebb_openwhisk_cluster::{Command, HELP, Service};
 
 #[ebb::main(hosted = ebb_invoker_hosted, hosted = ebb_launch)]
-async fn main() -> Result<(), String> {
-    match Command::parse(ebb::args().iter().copied(), std::env::vars())? {
+async fn main() -> Result<u8, String> {
+    let command = match Command::parse(ebb::args().iter().copied(), std::env::vars()) {
+        Ok(command) => command,
+        Err(why) => {
+            println!("whisk-invoker: {why}");
+            return Ok(2);
+        }
+    };
+    match command {
         Command::Help => println!("{HELP}"),
+        Command::Version => println!("whisk-invoker of ebb {}", env!("CARGO_PKG_VERSION")),
         Command::Serve(options) => {
             // With `--machines` functions run there, else here.
             let fleet = Fleet::start(&ServiceOptions {
@@ -33,5 +41,5 @@ async fn main() -> Result<(), String> {
             fleet.stop().await;
         }
     }
-    Ok(())
+    Ok(0)
 }

@@ -36,6 +36,7 @@ from schedulers; runs them, acknowledges them, and stores their records in Couch
   --image FILE      that image (target/release/examples/invoker)
   --machine-cores N, --machine-memory SIZE   of each machine (1, 2G)
   --help            says this
+  --version         which version it is
 
 Further settings are read where OpenWhisk's own invoker has them: topics' prefix, user events, parameter storage, levels of
 stored records, payload sizes, Kafka's client settings (CONFIG_whisk_kafka_common_*, _producer_*, _consumer_*).";
@@ -88,6 +89,8 @@ pub struct SchedulerOptions {
 pub enum Command {
     /// Print [`HELP`].
     Help,
+    /// Print which version it is.
+    Version,
     /// Be an invoker.
     Serve(Box<Options>),
 }
@@ -120,8 +123,10 @@ impl Command {
         let mut words: HashMap<&str, &str> = HashMap::new();
         let mut arguments = arguments.into_iter();
         while let Some(word) = arguments.next() {
-            if matches!(word, "--help" | "-h") {
-                return Ok(Self::Help);
+            match word {
+                "--help" | "-h" => return Ok(Self::Help),
+                "--version" | "-V" => return Ok(Self::Version),
+                _ => {}
             }
             let Some(known) = WORDS.into_iter().find(|known| *known == word) else {
                 return Err(format!("'{word}' is no option; --help says what there is"));
@@ -129,7 +134,9 @@ impl Command {
             let value = arguments.next();
             let value = value
                 .ok_or_else(|| format!("{word} is followed by nothing; --help says by what"))?;
-            words.insert(known, value);
+            if words.insert(known, value).is_some() {
+                return Err(format!("{word} is given twice"));
+            }
         }
         let environment = Environment(environment.into_iter().collect());
         environment
@@ -438,7 +445,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         match Command::parse(line.split_whitespace(), environment)? {
             Command::Serve(options) => Ok(*options),
-            Command::Help => Err("help".into()),
+            other => Err(format!("{other:?}")),
         }
     }
 
@@ -635,5 +642,11 @@ mod tests {
             assert!(!why.contains("secret"), "{why}");
         }
         assert!(matches!(Command::parse(["--help"], []), Ok(Command::Help)));
+        assert!(matches!(
+            Command::parse(["--version"], []),
+            Ok(Command::Version)
+        ));
+        let twice = Command::parse(["--id", "1", "--id", "2"], []).expect_err("twice");
+        assert_eq!(twice, "--id is given twice");
     }
 }

@@ -66,7 +66,7 @@ pub use crate::{
         live_dynamic_ebbs,
     },
     per_core::{CoreId, core_count, cores, current_core, try_current_core},
-    program::{PANIC_STATUS, Shutdown, Termination, args, exit, shutdown},
+    program::{PANIC_STATUS, Shutdown, Termination, args, exit, memory_bytes, shutdown},
     remote::{Gather, RemoteHandle, spawn_on},
 };
 

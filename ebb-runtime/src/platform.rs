@@ -81,6 +81,10 @@ pub trait Environment {
     /// The boot archive that the program was started with: pages that never change, beginning on a page. Empty when there
     /// is none.
     fn archive(&self) -> &'static [u8];
+    /// Bytes of memory that the program may use in all, where the platform knows.
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// An option that an application or a component reads with [`Environment::option`]; made by

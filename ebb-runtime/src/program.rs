@@ -129,3 +129,10 @@ impl fmt::Debug for Shutdown {
 pub fn args() -> &'static [&'static str] {
     EbbRef::<dyn Environment>::get().arguments()
 }
+
+/// Bytes of memory that the program may use in all: an image's heap, what a process's host or control group has. `None`
+/// where the platform does not know.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    EbbRef::<dyn Environment>::get().memory_bytes()
+}

@@ -125,26 +125,26 @@ async fn listen_secretly(port: u16) -> Result<Server, String> {
 
 #[ebb::main]
 async fn main() -> Result<u8, String> {
-    let (tls, arguments) = match ebb::args() {
-        ["--tls", rest @ ..] => (true, rest),
-        rest => (false, rest),
-    };
-    let port = match arguments {
-        [] => Ok(80),
-        [port] => port.parse::<u16>().map_err(|_| *port),
-        [_, other, ..] => Err(*other),
-    };
-    let port = match port {
-        Ok(port) => port,
-        Err("--help" | "-h") => {
-            println!("{USAGE}");
-            return Ok(0);
+    let (mut tls, mut port) = (false, None);
+    for word in ebb::args() {
+        match *word {
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                return Ok(0);
+            }
+            "-V" | "--version" => {
+                println!("webserver of ebb {}", env!("CARGO_PKG_VERSION"));
+                return Ok(0);
+            }
+            "--tls" if !tls => tls = true,
+            other if port.is_none() && other.parse::<u16>().is_ok() => port = other.parse().ok(),
+            other => {
+                println!("webserver: what is `{other}`? {USAGE}");
+                return Ok(2);
+            }
         }
-        Err(word) => {
-            println!("webserver: what is `{word}`? {USAGE}");
-            return Ok(2);
-        }
-    };
+    }
+    let port = port.unwrap_or(80);
     let server = match tls {
         true => listen_secretly(port).await?,
         false => http::listen(port, Limits::default(), answer)
@@ -157,6 +157,9 @@ async fn main() -> Result<u8, String> {
         server.local_addr(),
         ebb::core_count()
     );
+    if let Some(hint) = ebb_net::unreached(server.local_addr().port()) {
+        println!("webserver: {hint}");
+    }
     match server.failed().await {
         Ok(()) => Ok(0),
         Err(error) => Err(format!("the listener failed: {error}")),

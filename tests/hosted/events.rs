@@ -452,3 +452,20 @@ fn a_malformed_number_of_cores_is_refused_in_words() {
         assert!(text.contains(&message), "{text}");
     }
 }
+
+#[test]
+fn a_trace_that_could_not_be_written_is_told_before_the_program_starts() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "program", "--nocapture", "--include-ignored"])
+        .env("EBB_TEST_PROGRAM", "yes")
+        .env("EBB_TRACE", "/nowhere/trace")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("ebb: EBB_TRACE is `/nowhere/trace`: "),
+        "{said}"
+    );
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("cores"));
+}

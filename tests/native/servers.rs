@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 
 use test_support::{
-    Server, cargo,
+    Server, boot_small, cargo,
     client::{connect, memccapable, program, wrk},
     needs,
 };
@@ -117,4 +117,112 @@ fn the_memcached_example_takes_its_options_and_passes_memccapable() {
         "{stats:?}"
     );
     memccapable("127.0.0.1", image.address.port());
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_told_in_one_line_and_help_and_version_are_no_mistakes() {
+    needs!("qemu-system-x86_64");
+    for (name, arguments, status, told) in [
+        (
+            "memcached",
+            "-x",
+            2,
+            "memcached: -x is not known; --help lists what is",
+        ),
+        ("memcached", "-p 1 -p 2", 2, "memcached: -p is given twice"),
+        (
+            "memcached",
+            "-m 512",
+            2,
+            "memcached: -m 512: items can have ",
+        ),
+        ("memcached", "-m 8 --version", 0, "memcached of ebb "),
+        (
+            "webserver",
+            "--tls --tls",
+            2,
+            "webserver: what is `--tls`? usage: ",
+        ),
+        (
+            "webserver",
+            "80 70000",
+            2,
+            "webserver: what is `70000`? usage: ",
+        ),
+        ("webserver", "--version", 0, "webserver of ebb "),
+        ("echo", "1 x", 2, "echo: what is `x`? usage: "),
+        ("echo", "--help", 0, "usage: echo "),
+        // Before it says that there is no disk.
+        ("store", "put a", 2, "usage: store "),
+        ("store", "--help", 0, "usage: store "),
+    ] {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let output = boot_small(&cargo::example(name), &words, &[]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{name} {arguments}: {said}"
+        );
+        assert!(said.starts_with(told), "{name} {arguments}: {said}");
+        assert_eq!(said.lines().count(), 1, "{name} {arguments}: {said}");
+    }
+}
+
+#[test]
+fn a_port_that_nothing_leads_to_is_told() {
+    needs!("qemu-system-x86_64");
+    let settings = [
+        ("EBB_NET", "user"),
+        ("EBB_FORWARD", "0:80"),
+        ("EBB_TIMEOUT", "15"),
+    ];
+    let said = |port| {
+        let output = boot_small(&cargo::example("webserver"), &[port], &settings);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let hint = "webserver: no port of the host leads to port ";
+    let any = said("0");
+    assert!(
+        any.contains("serving HTTP on ") && any.contains(hint),
+        "{any}"
+    );
+    let forwarded = said("80");
+    assert!(
+        forwarded.contains("serving HTTP on ") && !forwarded.contains(hint),
+        "{forwarded}"
+    );
+}
+
+#[test]
+fn a_table_as_large_as_the_machine_allows_is_filled_with_items_of_many_lengths() {
+    needs!("qemu-system-x86_64");
+    let memcached = cargo::example("memcached");
+    let output = boot_small(&memcached, &["-m", "1000"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let room = said.split("items can have ").nth(1);
+    let room = room.and_then(|rest| rest.split(' ').next());
+    let room = room.unwrap_or_else(|| panic!("no room is named: {said}"));
+    let settings = [("EBB_CORES", "2"), ("EBB_MEMORY", "128M")];
+    let image = Server::boot(
+        &memcached,
+        &["-m", room],
+        11_211,
+        "serving memcached on ",
+        &settings,
+    );
+    let mut stream = connect(image.address);
+    // Twice the machine's memory.
+    let (mut written, mut number) = (0, 0);
+    while written < 256 << 20 {
+        let length = 100 + number * 7919 % 120_000;
+        let mut set = format!("set key{number} 0 0 {length}\r\n").into_bytes();
+        set.resize(set.len() + length, b'v');
+        set.extend_from_slice(b"\r\n");
+        stream.write_all(&set).expect("connected");
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"STORED\r\n", "item {number} of {length} bytes");
+        (written, number) = (written + length, number + 1);
+    }
 }

@@ -64,7 +64,10 @@ async fn main() -> Result<u8, String> {
             }
             front(started.nodes()).await
         }
-        _ => Err(String::from(USAGE)),
+        other => {
+            println!("{USAGE}");
+            Ok(if let ["--help" | "-h"] = other { 0 } else { 2 })
+        }
     }
 }
 

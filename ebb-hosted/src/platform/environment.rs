@@ -41,6 +41,22 @@ impl Environment for Linux {
     fn archive(&self) -> &'static [u8] {
         &[]
     }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        let of_host = std::fs::read_to_string("/proc/meminfo").ok();
+        let of_host = of_host.as_deref().and_then(total);
+        // A container sees its own control group at the root.
+        let of_group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+        let of_group = of_group.and_then(|text| text.trim().parse().ok());
+        of_host.into_iter().chain(of_group).min()
+    }
+}
+
+/// The first line of /proc/meminfo (proc(5)), in bytes.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// `EBB_NAME` of the environment, which the runner would hand to an image as the option `name`.
@@ -52,4 +68,17 @@ fn variable(name: &str) -> Option<&'static str> {
         let value = std::env::var(name).ok().filter(|v| !v.is_empty());
         value.map(|v| &*v.leak())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::total;
+
+    #[test]
+    fn the_hosts_memory_is_read_in_bytes() {
+        let text = "MemTotal:       32786368 kB\nMemFree:         1 kB\n";
+        assert_eq!(total(text), Some(32_786_368 << 10));
+        assert_eq!(total("MemFree: 1 kB\n"), None);
+        assert_eq!(total("MemTotal: many kB\n"), None);
+    }
 }

@@ -29,7 +29,10 @@ async fn main() -> Result<u8, String> {
     match ebb::args() {
         ["front", image, word, directory] => front(image, word, directory).await,
         ["back"] => back().await,
-        _ => Err(String::from(USAGE)),
+        other => {
+            println!("{USAGE}");
+            Ok(if let ["--help" | "-h"] = other { 0 } else { 2 })
+        }
     }
 }
 

@@ -18,6 +18,10 @@ impl Environment for Native {
         options::value(start::handover().command_line(), name)
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        Some(ebb_mem::frame::stats().total * FRAME)
+    }
+
     fn archive(&self) -> &'static [u8] {
         let Some(&(start, len)) = start::handover().modules.first() else {
             return &[];
