@@ -6,14 +6,14 @@ use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 
 use ebb_block::sim::Random;
 use spin::mutex::SpinMutex as Mutex;
-use virtio_drivers::{
-    PhysAddr, Result as VirtioResult,
-    transport::{DeviceType, InterruptStatus},
-};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use virtio_drivers::{PhysAddr, Result as VirtioResult, transport::DeviceType};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
-use crate::identity::Identity;
+use crate::{
+    identity::Identity,
+    played::{says_nothing, word},
+};
 
 /// What driver and device both see.
 #[derive(Default)]
@@ -28,6 +28,7 @@ struct Registers {
 struct Fake(Arc<Mutex<Registers>>);
 
 impl Transport for Fake {
+    says_nothing!();
     fn device_type(&self) -> DeviceType {
         DeviceType::Console
     }
@@ -45,35 +46,14 @@ impl Transport for Fake {
     fn set_status(&mut self, status: DeviceStatus) {
         self.0.lock().status = status.bits();
     }
-    fn set_guest_page_size(&mut self, _: u32) {}
-    fn requires_legacy_layout(&self) -> bool {
-        false
-    }
     fn queue_set(&mut self, queue: u16, size: u32, a: PhysAddr, b: PhysAddr, c: PhysAddr) {
         assert_eq!(size as usize, QUEUE);
         self.0.lock().rings.insert(queue, [a, b, c]);
-    }
-    fn queue_unset(&mut self, _: u16) {}
-    fn queue_used(&mut self, _: u16) -> bool {
-        false
-    }
-    fn ack_interrupt(&mut self) -> InterruptStatus {
-        InterruptStatus::empty()
-    }
-    fn read_config_generation(&self) -> u32 {
-        0
     }
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> VirtioResult<T> {
         assert_eq!(offset, MAX_PORTS);
         Ok(T::read_from_bytes(&self.0.lock().ports.to_le_bytes()).unwrap())
     }
-    fn write_config_space<T: IntoBytes + Immutable>(&mut self, _: usize, _: T) -> VirtioResult<()> {
-        unreachable!()
-    }
-}
-
-fn word(address: u64) -> *mut u16 {
-    core::ptr::with_exposed_provenance_mut(address as usize)
 }
 
 /// The device's side: for each queue what it has seen and what it has given back.

@@ -31,6 +31,8 @@ mod identity;
 mod memory;
 mod mmio;
 mod pci;
+#[cfg(test)]
+mod played;
 mod queue;
 mod registers;
 mod transport;

@@ -7,15 +7,14 @@ use core::task::{Context, Poll, Waker};
 use std::{boxed::Box, cell::Cell, thread_local};
 
 use ebb_block::sim::Random;
-use virtio_drivers::{
-    PhysAddr, Result as VirtioResult,
-    queue::VirtQueue,
-    transport::{DeviceType, InterruptStatus},
-};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use virtio_drivers::{PhysAddr, Result as VirtioResult, queue::VirtQueue, transport::DeviceType};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
-use crate::identity::Identity;
+use crate::{
+    identity::Identity,
+    played::{says_nothing, word},
+};
 
 /// What driver and device both see.
 struct Registers {
@@ -34,6 +33,7 @@ struct Registers {
 struct Fake(Arc<Mutex<Registers>>);
 
 impl Transport for Fake {
+    says_nothing!();
     fn device_type(&self) -> DeviceType {
         DeviceType::Block
     }
@@ -60,32 +60,15 @@ impl Transport for Fake {
             registers.status = status;
         }
     }
-    fn set_guest_page_size(&mut self, _: u32) {}
-    fn requires_legacy_layout(&self) -> bool {
-        false
-    }
     fn queue_set(&mut self, _: u16, size: u32, a: PhysAddr, b: PhysAddr, c: PhysAddr) {
         let mut registers = self.0.lock();
         registers.size = size as u16;
         registers.rings = [a, b, c];
     }
-    fn queue_unset(&mut self, _: u16) {}
-    fn queue_used(&mut self, _: u16) -> bool {
-        false
-    }
-    fn ack_interrupt(&mut self) -> InterruptStatus {
-        InterruptStatus::empty()
-    }
-    fn read_config_generation(&self) -> u32 {
-        0
-    }
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> VirtioResult<T> {
         let registers = self.0.lock();
         let bytes = registers.config.get(offset..offset + size_of::<T>());
         Ok(T::read_from_bytes(bytes.ok_or(virtio_drivers::Error::ConfigSpaceTooSmall)?).unwrap())
-    }
-    fn write_config_space<T: IntoBytes + Immutable>(&mut self, _: usize, _: T) -> VirtioResult<()> {
-        unreachable!()
     }
 }
 
@@ -105,10 +88,6 @@ struct Device {
 }
 
 const SIZE: u64 = 1 << 20;
-
-fn word(address: u64) -> *mut u16 {
-    core::ptr::with_exposed_provenance_mut(address as usize)
-}
 
 impl Device {
     fn new(features: u64, size_max: u32) -> Self {
