@@ -200,13 +200,17 @@ impl Door {
     }
 }
 
+/// The platform in front of two images of itself.
+fn before_two_images() -> (Door, Front) {
+    let door = Door::open(cargo::example("invoker").display().to_string(), 2);
+    let front = door.front;
+    (door, front)
+}
+
 #[test]
 fn images_are_machines_that_start_functions_from_snapshots() {
-    needs!("node");
-    needs!("qemu-system-x86_64");
-    let image = cargo::example("invoker").display().to_string();
-    let door = Door::open(image, 2);
-    let front = door.front;
+    needs!("node", "qemu-system-x86_64");
+    let (door, front) = before_two_images();
     assert_eq!(front.up(), [1, 2]);
     for n in 0..4 {
         front.deploy(
@@ -236,12 +240,8 @@ fn images_are_machines_that_start_functions_from_snapshots() {
 
 #[test]
 fn the_second_image_gets_its_bases_and_a_function_from_the_first_and_starts_it_warm() {
-    needs!("node");
-    needs!("python3");
-    needs!("qemu-system-x86_64");
-    let image = cargo::example("invoker").display().to_string();
-    let door = Door::open(image, 2);
-    let front = door.front;
+    needs!("node", "python3", "qemu-system-x86_64");
+    let (door, front) = before_two_images();
     let fetched = "ebb_machine_snapshots_fetched_total";
     // Node's and Python's.
     front.until(fetched, 2);
@@ -311,12 +311,8 @@ fn first_elsewhere(front: Front, load_ms: u32, annotations: &str, count: usize) 
 #[test]
 #[ignore = "takes figures: --release -- --ignored --nocapture figures"]
 fn figures_of_what_a_neighbour_saves() {
-    needs!("node");
-    needs!("python3");
-    needs!("qemu-system-x86_64");
-    let image = cargo::example("invoker").display().to_string();
-    let door = Door::open(image, 2);
-    let front = door.front;
+    needs!("node", "python3", "qemu-system-x86_64");
+    let (door, front) = before_two_images();
     front.until("ebb_machine_snapshots_fetched_total", 2);
     for load_ms in [0, 20, 100, 500] {
         let failed = front.sum("ebb_machine_snapshot_fetches_failed_total");

@@ -1,8 +1,10 @@
 //! A front end and machines, each a machine of threads in this process, over real sockets. Instances are made up.
 #![allow(missing_docs)]
 
+mod common;
+
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::{free_address, node_at, one_core};
 use ebb::{EbbRef, provides, spawn, time};
-use ebb_distributed::{Config, Key, NodeId, RemoteRef, introduce, join};
+use ebb_distributed::{NodeId, RemoteRef, join};
 use ebb_invoker::Container;
 use ebb_invoker::back_end::{BackEnd, Unanswered};
 use ebb_invoker::instance::{
@@ -21,14 +24,10 @@ use ebb_invoker::instance::{
 };
 use ebb_invoker_machines::{Machine, Machines};
 use ebb_openwhisk::activation::Status;
-use ebb_openwhisk::call::{Call, Caller, Start};
-use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
+use ebb_openwhisk::call::{Call, Start};
 use ebb_openwhisk::json::Json;
-use ebb_openwhisk::limits::ActionLimits;
 use ebb_openwhisk::logs::{Collector, Stream};
-use ebb_openwhisk::name::FullName;
-use ebb_openwhisk::parameters::Parameters;
-use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
 /// An instance whose function answers with its argument after so many milliseconds as its code says.
 #[derive(Default)]
@@ -110,21 +109,6 @@ impl InstanceMaker for Echoes {
     }
 }
 
-const KEY: [u8; 32] = [7; 32];
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("its address")
-}
-
-/// One core, for a machine or a front end.
-fn one_core() -> ebb_hosted::Config {
-    ebb_hosted::Config {
-        cores: 1,
-        pin: false,
-    }
-}
-
 /// A machine in threads of its own, until it is told to end.
 struct Running {
     address: SocketAddr,
@@ -140,9 +124,7 @@ impl Running {
         let thread = thread::spawn(move || {
             ebb_hosted::run(&one_core(), async move || {
                 EbbRef::<Machine>::new().serve();
-                let _server = join(Config::new(node, Key::new(KEY), address))
-                    .await
-                    .expect("a free port");
+                let _server = join(node_at(node, address)).await.expect("a free port");
                 while !*ends.lock().unwrap() {
                     time::sleep(Duration::from_millis(5)).await;
                 }
@@ -166,63 +148,13 @@ impl Drop for Running {
 
 /// A call of the function `name` whose code says how long it takes.
 fn call(name: &str, revision: u64, pause_ms: u32, arguments: &str) -> Call {
-    let action = Action {
-        common: Common {
-            name: FullName::packaged("guest", "tools", name),
-            version: Version(0, 0, 3),
-            publish: false,
-            annotations: Parameters::default(),
-            parameters: Parameters::default(),
-            updated_ms: 0,
-        },
-        exec: Exec::Code(Code {
-            runtime: Arc::new(Runtime {
-                kind: "nodejs:20".into(),
-                is_default: true,
-                is_deprecated: false,
-                image: String::new(),
-                launch: Launch::usual(Loader::Node),
-            }),
-            image: None,
-            code: Json::text(&format!("{pause_ms}")),
-            main: None,
-            binary: false,
-        }),
-        limits: ActionLimits::default(),
-        revision,
-    };
-    Call {
-        activation: "a".repeat(32),
-        action: Arc::new(action),
-        extra: Vec::new(),
-        environment: vec![("COLOUR".into(), "red".into())],
-        arguments: Json::parse(arguments).expect("JSON"),
-        caller: Caller {
-            namespace: Arc::from("guest"),
-            key: Some(Arc::from("uuid:key")),
-            transaction: "t".into(),
-        },
-        binding: None,
-        cause: None,
-        received_ms: 5,
-        in_parts: false,
-    }
+    common::call(name, revision, &pause_ms.to_string(), arguments)
 }
 
 /// Runs a front end beside `count` machines.
 fn with_machines(count: u64, test: impl AsyncFnOnce(Machines, Vec<Running>) + Send + 'static) {
     let running: Vec<Running> = (1..=count).map(|n| Running::start(NodeId(n))).collect();
-    ebb_hosted::run(&one_core(), async move || {
-        let front = Config::new(NodeId(0), Key::new(KEY), ([127, 0, 0, 1], 0));
-        let _server = join(front).await.expect("a free port");
-        let machines = Machines::new(Duration::from_secs(1));
-        for (node, machine) in (1..).map(NodeId).zip(&running) {
-            introduce(node, machine.address);
-            machines.add(node, &format!("{}", node.0));
-            assert!(machines.until_up(node).await);
-        }
-        test(machines, running).await;
-    });
+    common::before(running, |machine| machine.address, test);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //! instances is played: a base is bytes, and so is a function's snapshot.
 #![allow(missing_docs)]
 
+mod common;
+
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,8 +16,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use common::{free_address, node_at, one_core};
 use ebb::{EbbRef, ebb, provides, spawn, time};
-use ebb_distributed::{Config, Key, NodeId, RemoteRef, Sink, introduce, join, remote};
+use ebb_distributed::{NodeId, RemoteRef, Sink, join, remote};
 use ebb_invoker::Container;
 use ebb_invoker::back_end::{BackEnd, Figures};
 use ebb_invoker::instance::{
@@ -27,14 +30,10 @@ use ebb_invoker::pieces::{Fetched, PIECE_BYTES, Pieces, Snapshot};
 use ebb_invoker_machines::Machines;
 use ebb_invoker_machines::wire::{About, Counted, Piece, Wanted};
 use ebb_openwhisk::activation::Status;
-use ebb_openwhisk::call::{Call, Caller, Start};
-use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
+use ebb_openwhisk::call::{Call, Start};
 use ebb_openwhisk::json::Json;
-use ebb_openwhisk::limits::ActionLimits;
 use ebb_openwhisk::logs::Collector;
-use ebb_openwhisk::name::FullName;
-use ebb_openwhisk::parameters::Parameters;
-use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
 /// What a machine of the test is like.
 #[derive(Clone, Default)]
@@ -280,20 +279,6 @@ enum Order {
     Given(mpsc::Sender<usize>),
 }
 
-const KEY: [u8; 32] = [7; 32];
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("its address")
-}
-
-fn one_core() -> ebb_hosted::Config {
-    ebb_hosted::Config {
-        cores: 1,
-        pin: false,
-    }
-}
-
 /// A machine in threads of its own, until it is dropped.
 struct Running {
     address: SocketAddr,
@@ -319,7 +304,7 @@ impl Running {
                 true => EbbRef::<Rogue>::new().serve(),
                 false => ebb_invoker_machines::serve(),
             }
-            let config = Config::new(NodeId(number), Key::new(KEY), address);
+            let config = node_at(NodeId(number), address);
             let _server = join(config).await.expect("a free port");
             while !to_end.load(Ordering::Relaxed) {
                 match coming.try_recv() {
@@ -390,17 +375,7 @@ fn beside(machines: Vec<Like>, test: impl AsyncFnOnce(Machines, Vec<Running>) + 
 }
 
 fn before(running: Vec<Running>, test: impl AsyncFnOnce(Machines, Vec<Running>) + Send + 'static) {
-    ebb_hosted::run(&one_core(), async move || {
-        let front = Config::new(NodeId(0), Key::new(KEY), ([127, 0, 0, 1], 0));
-        let _server = join(front).await.expect("a free port");
-        let machines = Machines::new(Duration::from_secs(1));
-        for (node, machine) in (1..).map(NodeId).zip(&running) {
-            introduce(node, machine.address);
-            machines.add(node, &format!("{}", node.0));
-            assert!(machines.until_up(node).await);
-        }
-        test(machines, running).await;
-    });
+    common::before(running, |machine| machine.address, test);
 }
 
 fn with_base(bytes: usize) -> Like {
@@ -541,47 +516,8 @@ fn of_machines_that_want_a_base_that_nobody_has_one_makes_it_and_the_others_wait
 
 /// A call of a function that takes so long to load, and runs so long.
 fn call(load_ms: u32, run_ms: u32) -> Call {
-    let action = Action {
-        common: Common {
-            name: FullName::packaged("guest", "tools", "loads"),
-            version: Version(0, 0, 3),
-            publish: false,
-            annotations: Parameters::default(),
-            parameters: Parameters::default(),
-            updated_ms: 0,
-        },
-        exec: Exec::Code(Code {
-            runtime: Arc::new(Runtime {
-                kind: "nodejs:20".into(),
-                is_default: true,
-                is_deprecated: false,
-                image: String::new(),
-                launch: node(),
-            }),
-            image: None,
-            code: Json::text(&format!("{load_ms}")),
-            main: None,
-            binary: false,
-        }),
-        limits: ActionLimits::default(),
-        revision: 1,
-    };
-    Call {
-        activation: "a".repeat(32),
-        action: Arc::new(action),
-        extra: Vec::new(),
-        environment: Vec::new(),
-        arguments: Json::parse(&format!("{{\"ms\":{run_ms}}}")).expect("JSON"),
-        caller: Caller {
-            namespace: Arc::from("guest"),
-            key: None,
-            transaction: "t".into(),
-        },
-        binding: None,
-        cause: None,
-        received_ms: 5,
-        in_parts: false,
-    }
+    let arguments = format!("{{\"ms\":{run_ms}}}");
+    common::call("loads", 1, &load_ms.to_string(), &arguments)
 }
 
 /// Calls a function on its home until that has its snapshot, and then on the other machine, by keeping the home busy: which start that was,
