@@ -1,42 +1,223 @@
 // Futexes with an owner (priority inheritance), their owners' ends, and waiting for any of several.
 #include "checks.h"
+#include <linux/futex.h>
 
-static pthread_mutex_t mu; static int order[20],no; static volatile int started;
-    static void*th(void*a){ __sync_fetch_and_add(&started,1); int r=pthread_mutex_lock(&mu); order[no++]=(long)a; if(r)printf("lock %s\n",strerrorname_np(r)); if(r==EOWNERDEAD)pthread_mutex_consistent(&mu); nap(2); pthread_mutex_unlock(&mu); return 0;}
-static int F; static void h(int s){}
-    static void*lk(void*a){ struct timespec t; clock_gettime(CLOCK_REALTIME,&t); t.tv_nsec+=30000000; if(t.tv_nsec>=1000000000)t.tv_sec++,t.tv_nsec-=1000000000; errno=0; long r=S(SYS_futex,&F,6,0,a?&t:0); printf("lock_pi %ld %s %d\n",r,r?strerrorname_np(errno):"",(F&0x3fffffff)==gettid()); fflush(stdout); if(!r)S(SYS_futex,&F,7); return 0;}
-static void*hold(void*a){ pthread_mutex_lock(&mu); started=100; nap(30); return 0; }
-static int W[3]; struct wv{uint64_t val,addr;uint32_t fl,res;};
-    static void*wv(void*a){ struct wv v[3]; for(int i=0;i<3;i++)v[i]=(struct wv){0,(long)&W[i],2|128,0}; errno=0; long r=S(449,v,3,0,0,0); printf("waitv %ld %s\n",r,r<0?strerrorname_np(errno):""); fflush(stdout); return 0;}
-    int main(){ pthread_mutexattr_t a; pthread_mutexattr_init(&a); pthread_mutexattr_setprotocol(&a,PTHREAD_PRIO_INHERIT);
-    pthread_mutex_init(&mu,&a); pthread_t t[5]; pthread_mutex_lock(&mu); for(long i=0;i<5;i++){pthread_create(&t[i],0,th,(void*)i);nap(5);} nap(5);
-    pthread_mutex_unlock(&mu); for(int i=0;i<5;i++)pthread_join(t[i],0); for(int i=0;i<5;i++)printf("%d ",order[i]);
+// futex_waitv(2), and what it takes (include/uapi/linux/futex.h).
+#define FUTEX_WAITV 449
+struct waiter {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+};
+#define OF_32_BITS 2
+
+static pthread_mutex_t mutex;
+static int order[20], locked;
+static volatile int holds;
+static int word;     // a futex with an owner
+static int words[3]; // futexes for futex_waitv
+
+static struct timespec later(clockid_t clock, long ns) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    t.tv_nsec += ns;
+    if (t.tv_nsec >= 1000000000) t.tv_sec++, t.tv_nsec -= 1000000000;
+    return t;
+}
+
+static void on_signal(int signal) {}
+
+static void interrupt(pthread_t thread, int restarts_not) {
+    signal(SIGUSR1, on_signal);
+    siginterrupt(SIGUSR1, restarts_not);
+    pthread_kill(thread, SIGUSR1);
+}
+
+static pthread_t thread_of(void *(*runs)(void *), void *argument) {
+    pthread_t thread;
+    pthread_create(&thread, 0, runs, argument);
+    return thread;
+}
+
+// Locks the mutex, and notes its turn.
+static void *takes_turn(void *number) {
+    int error = pthread_mutex_lock(&mutex);
+    order[locked++] = (long)number;
+    if (error) printf("lock %s\n", strerrorname_np(error));
+    if (error == EOWNERDEAD) pthread_mutex_consistent(&mutex);
+    nap(2);
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
+// Locks the mutex, and ends with it.
+static void *dies_with_it(void *unused) {
+    pthread_mutex_lock(&mutex);
+    holds = 1;
+    nap(30);
+    return 0;
+}
+
+// Locks the word, with a time limit or without.
+static void *locks_word(void *limited) {
+    struct timespec limit = later(CLOCK_REALTIME, 30000000);
+    errno = 0;
+    long r = S(SYS_futex, &word, FUTEX_LOCK_PI, 0, limited ? &limit : 0);
+    int is_owner = (word & FUTEX_TID_MASK) == gettid();
+    printf("lock_pi %ld %s %d\n", r, r ? strerrorname_np(errno) : "", is_owner);
+    fflush(stdout);
+    if (!r) S(SYS_futex, &word, FUTEX_UNLOCK_PI);
+    return 0;
+}
+
+static long waits(struct waiter *all, unsigned count, struct timespec *limit, clockid_t clock) {
+    return S(FUTEX_WAITV, all, count, 0, limit, clock);
+}
+
+static struct waiter waiter_of(int *at) {
+    return (struct waiter){0, (long)at, OF_32_BITS | FUTEX_PRIVATE_FLAG, 0};
+}
+
+static void *waits_for_any(void *unused) {
+    struct waiter all[3];
+    for (int i = 0; i < 3; i++) all[i] = waiter_of(&words[i]);
+    errno = 0;
+    long r = waits(all, 3, 0, 0);
+    printf("waitv %ld %s\n", r, r < 0 ? strerrorname_np(errno) : "");
+    fflush(stdout);
+    return 0;
+}
+
+static long wakes(int *at, int most) { return S(SYS_futex, at, FUTEX_WAKE_PRIVATE, most); }
+
+// Wakes one, and waits for the end of the thread that this wakes.
+static long wakes_thread(int *at, pthread_t thread) {
+    long woken = wakes(at, 1);
+    pthread_join(thread, 0);
+    return woken;
+}
+
+static void threads_get_it_in_their_order(void) {
+    pthread_t threads[5];
+    pthread_mutex_lock(&mutex);
+    for (long i = 0; i < 5; i++) {
+        threads[i] = thread_of(takes_turn, (void *)i);
+        nap(5);
+    }
+    nap(5);
+    pthread_mutex_unlock(&mutex);
+    for (int i = 0; i < 5; i++) pthread_join(threads[i], 0);
+    for (int i = 0; i < 5; i++) printf("%d ", order[i]);
     puts("");
-    R("trylock",pthread_mutex_trylock(&mu)); R("trylock2",pthread_mutex_trylock(&mu)); pthread_mutex_unlock(&mu);
-    struct timespec ts; clock_gettime(CLOCK_REALTIME,&ts); R("timedlock",pthread_mutex_timedlock(&mu,&ts));
-    pthread_mutex_unlock(&mu);
-    F=gettid(); pthread_create(&t[0],0,lk,(void*)1); pthread_join(t[0],0); printf("word %x\n",F&0xc0000000);
-    R("unlock",S(SYS_futex,&F,7)); printf("%x\n",F); F=gettid(); pthread_create(&t[0],0,lk,0);
-    nap(20); signal(SIGUSR1,h); siginterrupt(SIGUSR1,1); pthread_kill(t[0],SIGUSR1); nap(10); R("unlock",S(SYS_futex,&F,7));
-    pthread_join(t[0],0);
- // owner dies (robust pi)
-    pthread_mutexattr_setrobust(&a,PTHREAD_MUTEX_ROBUST); pthread_mutex_init(&mu,&a); no=0; started=0;
-    pthread_create(&t[0],0,hold,0); while(started!=100)nap(1); started=0; pthread_create(&t[1],0,th,(void*)7);
-    pthread_join(t[0],0); pthread_join(t[1],0); R("after",pthread_mutex_lock(&mu)); pthread_mutex_unlock(&mu);
- // process-shared pi
-    pthread_mutexattr_setpshared(&a,PTHREAD_PROCESS_SHARED); pthread_mutex_t*ps=mmap(0,4096,3,MAP_SHARED|MAP_ANONYMOUS,-1,0);
-    pthread_mutex_init(ps,&a); pthread_mutex_lock(ps); fflush(stdout); pid_t p=fork(); if(!p){ R("child lock",pthread_mutex_lock(ps)); fflush(stdout); _exit(0);} nap(20);
-    pthread_mutex_unlock(ps); waitpid(p,0,0); R("owner dead",pthread_mutex_lock(ps)); pthread_mutex_consistent(ps);
-    pthread_mutex_unlock(ps);
- // waitv
-    for(int i=0;i<3;i++){ pthread_create(&t[0],0,wv,0); nap(10); W[i]=0; R("wake",({long k_=S(SYS_futex,&W[i],1|128,1); pthread_join(t[0],0); k_;}));} R("wake none",S(SYS_futex,&W[0],1|128,9)+S(SYS_futex,&W[1],1|128,9));
-    pthread_create(&t[0],0,wv,0); nap(10); signal(SIGUSR1,h); siginterrupt(SIGUSR1,1); pthread_kill(t[0],SIGUSR1);
-    pthread_join(t[0],0); pthread_create(&t[0],0,wv,0); nap(10); siginterrupt(SIGUSR1,0); pthread_kill(t[0],SIGUSR1);
-    nap(10); S(SYS_futex,&W[2],1|128,1); pthread_join(t[0],0); struct wv v={0,(long)&W[0],2|128,0};
-    clock_gettime(CLOCK_MONOTONIC,&ts); ts.tv_nsec+=10000000; if(ts.tv_nsec>=1000000000)ts.tv_sec++,ts.tv_nsec-=1000000000;
-    long b=ms(); R("timeout",S(449,&v,1,0,&ts,1)); printf("%d\n",ms()-b>=9); R("clock 2",S(449,&v,1,0,&ts,2));
-    v.addr=8; R("efault",S(449,&v,1,0,0,0)); v.addr=(long)&W[0]+1; R("unal",S(449,&v,1,0,0,0));
-    v.addr=(long)&W[0]; v.res=1; R("reserved",S(449,&v,1,0,0,0)); v.res=0;  v.fl=2; R("null",S(449,0,1,0,0,0));
-    pthread_create(&t[0],0,wv,0); nap(10); int X=0; R("requeue",S(SYS_futex,&W[1],3|128,0,1,&X));
-    R("wake X",({long k_=S(SYS_futex,&X,1|128,1); pthread_join(t[0],0); k_;}));
- return 0;}
+    R("trylock", pthread_mutex_trylock(&mutex));
+    R("trylock2", pthread_mutex_trylock(&mutex));
+    pthread_mutex_unlock(&mutex);
+    struct timespec now = later(CLOCK_REALTIME, 0);
+    R("timedlock", pthread_mutex_timedlock(&mutex, &now));
+    pthread_mutex_unlock(&mutex);
+}
+
+static void the_word_says_who_owns_it(void) {
+    word = gettid();
+    pthread_join(thread_of(locks_word, (void *)1), 0);
+    printf("word %x\n", word & (FUTEX_WAITERS | FUTEX_OWNER_DIED));
+    R("unlock", S(SYS_futex, &word, FUTEX_UNLOCK_PI));
+    printf("%x\n", word);
+    word = gettid();
+    pthread_t thread = thread_of(locks_word, 0);
+    nap(20);
+    interrupt(thread, 1);
+    nap(10);
+    R("unlock", S(SYS_futex, &word, FUTEX_UNLOCK_PI));
+    pthread_join(thread, 0);
+}
+
+static void an_owner_that_ends_leaves_it_to_the_next(pthread_mutexattr_t *attributes) {
+    pthread_mutexattr_setrobust(attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex, attributes);
+    locked = 0;
+    pthread_t owner = thread_of(dies_with_it, 0);
+    while (!holds) nap(1);
+    pthread_t next = thread_of(takes_turn, (void *)7);
+    pthread_join(owner, 0);
+    pthread_join(next, 0);
+    R("after", pthread_mutex_lock(&mutex));
+    pthread_mutex_unlock(&mutex);
+}
+
+static void so_does_a_process_that_ends(pthread_mutexattr_t *attributes) {
+    pthread_mutexattr_setpshared(attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_t *shared = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_mutex_init(shared, attributes);
+    pthread_mutex_lock(shared);
+    fflush(stdout);
+    pid_t child = fork();
+    if (!child) {
+        R("child lock", pthread_mutex_lock(shared));
+        _exit(0);
+    }
+    nap(20);
+    pthread_mutex_unlock(shared);
+    waitpid(child, 0, 0);
+    R("owner dead", pthread_mutex_lock(shared));
+    pthread_mutex_consistent(shared);
+    pthread_mutex_unlock(shared);
+}
+
+static void any_of_several_wakes(void) {
+    pthread_t thread;
+    for (int i = 0; i < 3; i++) {
+        thread = thread_of(waits_for_any, 0);
+        nap(10);
+        R("wake", wakes_thread(&words[i], thread));
+    }
+    R("wake none", wakes(&words[0], 9) + wakes(&words[1], 9));
+    thread = thread_of(waits_for_any, 0);
+    nap(10);
+    interrupt(thread, 1);
+    pthread_join(thread, 0);
+    thread = thread_of(waits_for_any, 0);
+    nap(10);
+    interrupt(thread, 0);
+    nap(10);
+    wakes_thread(&words[2], thread);
+}
+
+static void what_futex_waitv_refuses(void) {
+    struct waiter one = waiter_of(&words[0]);
+    struct timespec limit = later(CLOCK_MONOTONIC, 10000000);
+    long begun = ms();
+    R("timeout", waits(&one, 1, &limit, CLOCK_MONOTONIC));
+    printf("%d\n", ms() - begun >= 9);
+    R("clock 2", waits(&one, 1, &limit, 2));
+    one.address = 8;
+    R("efault", waits(&one, 1, 0, 0));
+    one.address = (long)&words[0] + 1;
+    R("unal", waits(&one, 1, 0, 0));
+    one.address = (long)&words[0];
+    one.reserved = 1;
+    R("reserved", waits(&one, 1, 0, 0));
+    R("null", waits(0, 1, 0, 0));
+}
+
+static void waiters_are_moved_to_another_word(void) {
+    int other = 0;
+    pthread_t thread = thread_of(waits_for_any, 0);
+    nap(10);
+    R("requeue", S(SYS_futex, &words[1], FUTEX_REQUEUE_PRIVATE, 0, 1, &other));
+    R("wake X", wakes_thread(&other, thread));
+}
+
+int main(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&mutex, &attributes);
+    threads_get_it_in_their_order();
+    the_word_says_who_owns_it();
+    an_owner_that_ends_leaves_it_to_the_next(&attributes);
+    so_does_a_process_that_ends(&attributes);
+    any_of_several_wakes();
+    what_futex_waitv_refuses();
+    waiters_are_moved_to_another_word();
+    return 0;
+}
