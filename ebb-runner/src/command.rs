@@ -41,19 +41,13 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
             UNUSABLE,
             format!("ebb-runner: unknown option {}\n{USAGE}", first.display()),
         ),
-        Some(first)
-            if ["pack", "bake", "list", "install"]
-                .iter()
-                .any(|c| first == *c) =>
-        {
+        Some(first) if let Some((_, usage, command)) = COMMANDS.iter().find(|c| first == c.0) => {
             let rest: Vec<OsString> = arguments.collect();
-            let done = match first.as_encoded_bytes() {
-                b"pack" => pack_command(&rest),
-                b"bake" => bake_command(&rest),
-                b"list" => list_command(&rest),
-                _ => install_command(&rest),
-            };
-            match done {
+            let mut own = rest.iter().take_while(|word| *word != "--");
+            if own.any(|word| word == "--help" || word == "-h") {
+                return print(&format!("{usage}\n"));
+            }
+            match command(&rest) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(failure) => (failure.status, format!("ebb-runner: {failure}")),
             }
@@ -68,8 +62,21 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 const USAGE: &str = "usage: ebb-runner IMAGE [--] [ARGUMENT...]   (ebb-runner --help tells more)";
+const LIST_USAGE: &str = "usage: ebb-runner list ARCHIVE";
+const INSTALL_USAGE: &str = "usage: ebb-runner install PROGRAM...";
 const BAKE_USAGE: &str = "usage: ebb-runner bake IMAGE -o DISK [-- ARGUMENT...]";
 const PACK_USAGE: &str = "usage: ebb-runner pack MANIFEST -o ARCHIVE [-- ARGUMENT...]";
+
+/// Carries out a command with the words behind its name.
+type Carry = fn(&[OsString]) -> Result<(), Failure>;
+
+/// What is not the name of an image: the word, how it is used, and what it does.
+const COMMANDS: [(&str, &str, Carry); 4] = [
+    ("pack", PACK_USAGE, pack_command),
+    ("bake", BAKE_USAGE, bake_command),
+    ("list", LIST_USAGE, list_command),
+    ("install", INSTALL_USAGE, install_command),
+];
 
 fn print(text: &str) -> ExitCode {
     // `ebb-runner --help | head` is no error.
@@ -539,6 +546,9 @@ fn bake_command(words: &[OsString]) -> Result<(), Failure> {
 
 /// `install PROGRAM...`
 fn install_command(words: &[OsString]) -> Result<(), Failure> {
+    if words.is_empty() {
+        return Err(Failure::unusable(INSTALL_USAGE));
+    }
     let names = words.iter().filter_map(|word| word.to_str());
     install::install_tools(names, no_install())
 }
@@ -550,7 +560,7 @@ fn no_install() -> bool {
 /// `list ARCHIVE`
 fn list_command(words: &[OsString]) -> Result<(), Failure> {
     let [path] = words else {
-        return Err(Failure::unusable("usage: ebb-runner list ARCHIVE"));
+        return Err(Failure::unusable(LIST_USAGE));
     };
     let told = |what: &dyn std::fmt::Display| {
         Failure::unusable(format!("{}: {what}", Path::new(path).display()))

@@ -237,8 +237,31 @@ pub fn symbolize(path: &Path, address: u64) -> Option<String> {
     if symbol.size() > 0 && offset >= symbol.size() {
         return None;
     }
-    Some(format!(
-        "{:#}+{offset:#x}",
-        rustc_demangle::demangle(symbol.name().ok()?)
-    ))
+    Some(format!("{}+{offset:#x}", readable(symbol.name().ok()?)))
+}
+
+/// A symbol as people read it, and as the image's own backtraces have it. What follows the name of a component's method is advice
+/// for whoever fails to link it.
+fn readable(symbol: &str) -> String {
+    let name = symbol.split(" (").next().unwrap_or(symbol);
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn a_symbol_is_a_name_without_a_hash_or_advice_for_linking() {
+        for (symbol, name) in [
+            ("_ZN4tiny4code17h0123456789abcdefE", "tiny::code"),
+            (
+                "ebb component ebb_runtime::Cores: method park (link exactly one crate that provides it) [ebb-runtime]",
+                "ebb component ebb_runtime::Cores: method park",
+            ),
+            ("start32", "start32"),
+        ] {
+            assert_eq!(readable(symbol), name);
+        }
+    }
 }

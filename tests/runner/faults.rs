@@ -166,6 +166,18 @@ fn an_image_that_makes_nothing_ahead_is_not_booted_to_bake_it() {
 }
 
 #[test]
+fn a_command_without_its_words_says_its_usage_and_is_no_mistake_with_help() {
+    let dir = directory("usage");
+    for command in ["pack", "bake", "list", "install"] {
+        let usage = format!("usage: ebb-runner {command} ");
+        let (code, _, err) = complete(&mut runner(&dir, command.as_ref()));
+        assert!(code == 125 && err.contains(&usage), "{code} {err}");
+        let (code, out, err) = complete(runner(&dir, command.as_ref()).arg("--help"));
+        assert!(code == 0 && out.starts_with(&usage), "{code} {out} {err}");
+    }
+}
+
+#[test]
 fn a_misspelt_variable_is_a_warning() {
     let dir = directory("misspelt");
     let qemu = fake_qemu(&dir.join("qemu"), "echo exit 0 >$report");

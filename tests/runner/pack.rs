@@ -365,6 +365,7 @@ fn a_program_that_cannot_be_packed_is_explained() {
     let dir = directory("unpackable");
     write_program(&dir.join("script"), b"#!/bin/sh\n");
     fs::write(dir.join("text"), "text").unwrap();
+    fs::create_dir_all(dir.join("folder")).unwrap();
     let mut elf = fs::read("/bin/sh").unwrap();
     elf.truncate(100);
     fs::write(dir.join("cut"), &elf).unwrap();
@@ -379,11 +380,21 @@ fn a_program_that_cannot_be_packed_is_explained() {
         ("./arm", "another processor"),
         ("./small", "not a 64-bit"),
         ("./missing", "is not there"),
-        ("no-such-program", "nor in PATH"),
+        ("./folder", "is a folder"),
+        (
+            "no-such-program",
+            "is in no folder of PATH; a file of this folder is ./no-such-program",
+        ),
     ] {
         let (code, err) = pack(&dir, &format!("program {program}"), &[]);
         assert!(code != 0 && err.contains(word), "{program}: {code} {err}");
     }
+    // Whoever asks the image for help is told whose arguments these are.
+    let (code, err) = pack(&dir, "program $1", &["--help"]);
+    assert!(
+        code == 125 && err.contains("options of the image are given by EBB_OPTIONS"),
+        "{err}"
+    );
 }
 
 #[test]

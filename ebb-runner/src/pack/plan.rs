@@ -257,10 +257,15 @@ impl Plan {
                         "this image runs the program that its first argument names; give one after `--`",
                     )
                 };
-                let path = find_program(
-                    Path::new(arguments.first().ok_or_else(usage)?),
-                    &around.base,
-                )?;
+                let first = arguments.first().ok_or_else(usage)?;
+                if first.as_bytes().starts_with(b"-") {
+                    return Err(Failure::unusable(format!(
+                        "this image runs the program that its first argument names, and {} is none; options of the image are \
+                         given by EBB_OPTIONS",
+                        first.display()
+                    )));
+                }
+                let path = find_program(Path::new(first), &around.base)?;
                 path.hash(&mut self.hasher);
                 Some(path)
             }
@@ -618,17 +623,25 @@ fn refused(error: Error) -> Failure {
 
 /// A path as it is, or a name found in PATH.
 fn find_program(name: &Path, base: &Path) -> Result<PathBuf, Failure> {
+    let shown = name.display();
+    let missing = |why: String| Failure::new(NOT_FOUND, format!("the program {shown} {why}"));
     let found = if name.components().count() > 1 {
-        Some(base.join(name))
+        base.join(name)
     } else {
-        install::in_path(name)
+        install::in_path(name).ok_or_else(|| {
+            missing(format!(
+                "is in no folder of PATH; a file of this folder is ./{shown}"
+            ))
+        })?
     };
-    let found = found.filter(|p| p.is_file()).ok_or_else(|| {
-        Failure::new(
-            NOT_FOUND,
-            format!("the program {} is not there (nor in PATH)", name.display()),
-        )
-    })?;
+    if !found.is_file() {
+        let why = if found.is_dir() {
+            "is a folder"
+        } else {
+            "is not there"
+        };
+        return Err(missing(why.into()));
+    }
     std::path::absolute(&found).map_err(|e| Failure::unusable(format!("{}: {e}", found.display())))
 }
 
