@@ -1,7 +1,12 @@
 //! The time line that an image and a process write, and the page that shows it: well-formed, each beginning with its end, times
 //! of a core never going back. Boots `images/tracing.rs`.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 use test_support::{RUNNER, Server, cargo, client::program, needs, scratch};
@@ -13,6 +18,11 @@ struct Trace {
 }
 
 impl Trace {
+    #[track_caller]
+    fn read(file: &Path) -> Self {
+        Self::of(&fs::read_to_string(file).unwrap())
+    }
+
     #[track_caller]
     fn of(text: &str) -> Self {
         let document: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
@@ -177,11 +187,23 @@ fn boot_one(image: &str, file: &Path, arguments: &[&str], options: &str) -> (Opt
         .env("EBB_TRACE", file)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    (
-        output.status.code(),
-        said + &String::from_utf8_lossy(&output.stderr),
-    )
+    (output.status.code(), said(&output))
+}
+
+/// Runs a program as a Linux process with two cores and one more variable; what it said.
+fn process(program: &str, variable: &str, value: &str) -> String {
+    let output = Command::new(cargo::hosted_program(program))
+        .envs([("EBB_CORES", "2"), (variable, value)])
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn said(output: &Output) -> String {
+    let said = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 #[test]
@@ -190,7 +212,7 @@ fn an_image_writes_its_time_line_at_the_end() {
     let file = scratch("trace-image.json");
     let (status, said) = boot(&file, &[], "");
     assert_eq!(status, Some(0), "{said}");
-    let trace = Trace::of(&fs::read_to_string(&file).unwrap());
+    let trace = Trace::read(&file);
     trace.is_whole();
     assert!(trace.count("i", "interrupt") > 0);
 }
@@ -201,7 +223,7 @@ fn a_full_ring_keeps_the_newest_and_says_how_many_are_gone() {
     let file = scratch("trace-full.json");
     let (status, said) = boot(&file, &["100"], "trace-ring=64");
     assert_eq!(status, Some(0), "{said}");
-    let trace = Trace::of(&fs::read_to_string(&file).unwrap());
+    let trace = Trace::read(&file);
     assert!(trace.overwritten > 1000, "{}", trace.overwritten);
     // Names of the process and of two cores are no records; an end may stand in for one that is lost.
     assert!(trace.events.len() < 3 * 64, "{}", trace.events.len());
@@ -214,7 +236,7 @@ fn an_image_that_panics_shows_what_it_did_last() {
     let file = scratch("trace-panic.json");
     let (status, said) = boot(&file, &["1", "panic"], "");
     assert_eq!(status, Some(101), "{said}");
-    let trace = Trace::of(&fs::read_to_string(&file).unwrap());
+    let trace = Trace::read(&file);
     assert_eq!(trace.count("B", "fatal"), 1);
 }
 
@@ -222,13 +244,8 @@ fn an_image_that_panics_shows_what_it_did_last() {
 fn a_process_writes_its_time_line_too() {
     needs!();
     let file = scratch("trace-process.json");
-    let status = Command::new(cargo::hosted_program("image-tracing"))
-        .envs([("EBB_CORES", "2")])
-        .env("EBB_TRACE", &file)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{status}");
-    Trace::of(&fs::read_to_string(&file).unwrap()).is_whole();
+    process("image-tracing", "EBB_TRACE", &file.to_string_lossy());
+    Trace::read(&file).is_whole();
 }
 
 #[test]
@@ -249,36 +266,21 @@ fn what_an_image_says_through_the_crate_tracing_is_on_its_time_line() {
     let file = scratch("trace-traced.json");
     let (status, said) = boot_one("image-traced", &file, &[], "");
     assert_eq!(status, Some(0), "{said}");
-    is_traced(&Trace::of(&fs::read_to_string(&file).unwrap()), &said);
+    is_traced(&Trace::read(&file), &said);
 }
 
 #[test]
 fn what_a_process_says_through_the_crate_tracing_is_on_its_time_line() {
     needs!();
     let file = scratch("trace-traced-process.json");
-    let output = Command::new(cargo::hosted_program("image-traced"))
-        .envs([("EBB_CORES", "2")])
-        .env("EBB_TRACE", &file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = said + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    is_traced(&Trace::of(&fs::read_to_string(&file).unwrap()), &said);
+    let said = process("image-traced", "EBB_TRACE", &file.to_string_lossy());
+    is_traced(&Trace::read(&file), &said);
 }
 
 #[test]
 fn the_option_log_says_which_events_are_lines() {
     needs!();
-    let run = |level: &str| {
-        let output = Command::new(cargo::hosted_program("image-traced"))
-            .envs([("EBB_CORES", "2"), ("EBB_OPTIONS", &format!("log={level}"))])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        said
-    };
+    let run = |level: &str| process("image-traced", "EBB_OPTIONS", &format!("log={level}"));
     let said = run("debug");
     assert!(said.contains("DEBUG image_traced: parsing id=2"), "{said}");
     assert!(said.contains("INFO image_traced: unseen"), "{said}");
