@@ -58,9 +58,25 @@ impl Failure {
         )
     }
 
-    /// The credentials are missing, malformed or wrong.
+    /// The credentials are wrong.
     pub fn unauthenticated() -> Self {
-        Self::new(401, "The supplied authentication is invalid.")
+        Self::new(401, "The supplied authentication is invalid")
+    }
+
+    /// There are no credentials, or none of the kind that is understood.
+    pub fn no_credentials() -> Self {
+        Self::new(
+            401,
+            "The resource requires authentication, which was not supplied with the request",
+        )
+    }
+
+    /// An action on the web asks for credentials, or for a secret, that the request does not show.
+    pub fn not_admitted() -> Self {
+        Self::new(
+            401,
+            "Authentication is possible but has failed or not yet been provided.",
+        )
     }
 
     /// Somebody else's.

@@ -127,9 +127,15 @@ impl Json {
         (self.kind() == Kind::Text).then(|| scan::unquote(&self.0))
     }
 
-    /// A whole number.
+    /// A whole number, however it is written: `200`, `200.0`, `2e2`.
     pub fn to_integer(&self) -> Option<i64> {
-        self.0.parse().ok()
+        self.0.parse().ok().or_else(|| {
+            // Beyond these not every whole number is a float.
+            const EXACT: f64 = (1_i64 << 53) as f64;
+            let number: f64 = self.0.parse().ok()?;
+            let whole = number as i64;
+            (number.abs() <= EXACT && whole as f64 == number).then_some(whole)
+        })
     }
 
     /// A truth value.
@@ -203,6 +209,63 @@ impl Json {
                 inside = c == '"';
             }
             out.push(c);
+        }
+        out
+    }
+
+    /// For people, in the form in which OpenWhisk shows it to them: a line for each member of an object, indented by two blanks a level; the
+    /// elements of an array beside one another.
+    pub fn pretty(&self) -> String {
+        let mut out = String::with_capacity(self.0.len() * 2);
+        // Of the brackets that are open, which are objects'.
+        let mut open: Vec<bool> = Vec::new();
+        let (mut inside, mut escaped) = (false, false);
+        let line = |out: &mut String, open: &[bool]| {
+            out.push('\n');
+            for _ in open.iter().filter(|is_object| **is_object) {
+                out.push_str("  ");
+            }
+        };
+        for c in self.0.chars() {
+            if inside {
+                inside = escaped || c != '"';
+                escaped = !escaped && c == '\\';
+                out.push(c);
+                continue;
+            }
+            match c {
+                '{' => {
+                    open.push(true);
+                    out.push(c);
+                    line(&mut out, &open);
+                }
+                '}' => {
+                    open.pop();
+                    line(&mut out, &open);
+                    out.push(c);
+                }
+                '[' => {
+                    open.push(false);
+                    out.push(c);
+                }
+                ']' => {
+                    open.pop();
+                    out.push(c);
+                }
+                ',' => {
+                    out.push(c);
+                    match open.last() {
+                        Some(true) => line(&mut out, &open),
+                        _ => out.push(' '),
+                    }
+                }
+                ':' => out.push_str(": "),
+                c if c.is_ascii_whitespace() => {}
+                c => {
+                    inside = c == '"';
+                    out.push(c);
+                }
+            }
         }
         out
     }
@@ -409,6 +472,36 @@ pub fn quote(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, number) in [
+            ("200", Some(200)),
+            ("-0", Some(0)),
+            ("200.0", Some(200)),
+            ("2e2", Some(200)),
+            ("-1.5E1", Some(-15)),
+            ("200.5", None),
+            ("1e300", None),
+            ("\"200\"", None),
+            ("9007199254740993", Some(9_007_199_254_740_993)),
+            ("9223372036854775808", None),
+        ] {
+            let json = Json::parse(text).expect(text);
+            assert_eq!(json.to_integer(), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_to_people_is_the_same_value_in_lines() {
+        let text = r#"{"a":[1,{"b":"x, {y}: \" z"},[]],"c":{"d":null},"e":{}}"#;
+        let shown = "{\n  \"a\": [1, {\n    \"b\": \"x, {y}: \\\" z\"\n  }, []],\n  \"c\": {\n    \"d\": null\n  },\n  \"e\": {\n    \n  }\n}";
+        let json = Json::parse(text).expect("JSON");
+        assert_eq!(json.pretty(), shown);
+        let again = Json::parse(&json.pretty()).expect("JSON");
+        assert_eq!(again.compact(), json.compact());
+        assert_eq!(again.pretty(), shown);
+    }
 
     #[test]
     fn a_string_is_quoted_wherever_in_it_something_has_to_be_escaped() {

@@ -60,12 +60,12 @@ impl FullName {
         }
     }
 
-    /// Reads `/ns/name` or `/ns/pkg/name`; `_` is the caller's namespace.
+    /// Reads `/ns/name` or `/ns/pkg/name`; `_` is the caller's namespace, and further slashes say nothing.
     ///
     /// # Errors
     /// 400: another form, or names that are not.
     pub fn parse(text: &str, own: &str) -> Result<Self> {
-        let mut parts = text.strip_prefix('/').unwrap_or(text).split('/');
+        let mut parts = text.split('/').filter(|part| !part.is_empty());
         let malformed = || {
             Failure::malformed(format!(
                 "'{text}' is not of the form /namespace/[package/]name"

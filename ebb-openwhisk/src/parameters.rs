@@ -34,7 +34,7 @@ impl Parameters {
         }
         let malformed = || {
             Failure::malformed(format!(
-                "{field} must be an array of objects with the members 'key' and 'value'"
+                "{field} must be an array of objects with the members 'key', 'value' and, if need be, 'init' (true or false)"
             ))
         };
         let mut parameters = Self::default();
@@ -45,8 +45,12 @@ impl Parameters {
                 .and_then(Json::to_text)
                 .ok_or_else(malformed)?
                 .into();
-            let value = object.get("value").cloned().unwrap_or_else(Json::null);
-            let init = object.get("init").and_then(Json::to_bool).unwrap_or(false);
+            // One that has no value yet says so by null.
+            let value = object.get("value").cloned().ok_or_else(malformed)?;
+            let init = match object.get("init") {
+                Some(init) => init.to_bool().ok_or_else(malformed)?,
+                None => false,
+            };
             parameters.insert(Parameter { key, value, init });
         }
         Ok(parameters)

@@ -21,6 +21,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// It says itself which characters it has: UTF-8, if nothing else.
+const SVG: &str = "image/svg+xml";
+
 /// What a name may end in, and with it what of the result is the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
@@ -107,11 +110,11 @@ fn project(extension: Extension, result: &Json) -> Result<Response> {
             .ok_or_else(|| invalid("text/html")),
         Extension::Svg => property("svg")
             .and_then(|svg| svg.to_text())
-            .map(|svg| Response::new(200, "image/svg+xml; charset=utf-8", svg))
+            .map(|svg| Response::new(200, SVG, svg))
             .ok_or_else(|| invalid("image/svg+xml")),
         Extension::Text => {
             let value = property("text").ok_or_else(no_property)?;
-            let text = value.to_text().unwrap_or_else(|| value.as_str().into());
+            let text = value.to_text().unwrap_or_else(|| value.pretty());
             Ok(Response::new(200, "text/plain; charset=utf-8", text))
         }
     }
@@ -137,7 +140,7 @@ pub fn begin(extension: Extension, head: &Json) -> Result<Response> {
         let media = match extension {
             Extension::Http | Extension::Html => "text/html; charset=utf-8",
             Extension::Json => "application/x-ndjson",
-            Extension::Svg => "image/svg+xml; charset=utf-8",
+            Extension::Svg => SVG,
             Extension::Text => "text/plain; charset=utf-8",
         };
         headers.push((Cow::Borrowed("Content-Type"), media.into()));

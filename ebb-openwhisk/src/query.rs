@@ -73,37 +73,39 @@ impl Query {
         Ok(self.optional_flag(name)?.unwrap_or(false))
     }
 
-    /// A truth value.
+    /// A truth value, in any case; one that is empty is as if it was not there.
     ///
     /// # Errors
     /// 400: something else.
     pub fn optional_flag(&self, name: &str) -> Result<Option<bool>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some("true" | "yes" | "on") => Ok(Some(true)),
-            Some("false" | "no" | "off") => Ok(Some(false)),
-            Some(other) => Err(Failure::query(
-                name,
-                format!("'{other}' is not a valid Boolean value"),
-            )),
+        let Some(text) = self.get(name).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let is = |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+        match text {
+            _ if is(["true", "yes", "on", "1"]) => Ok(Some(true)),
+            _ if is(["false", "no", "off", "0"]) => Ok(Some(false)),
+            _ => {
+                let text = text.to_lowercase();
+                let detail = format!("'{text}' is not a valid Boolean value");
+                Err(Failure::query(name, detail))
+            }
         }
     }
 
-    /// A time in epoch milliseconds.
+    /// A time in epoch milliseconds; what is before the epoch counts as the epoch.
     ///
     /// # Errors
-    /// 400: no whole number, or before the epoch.
+    /// 400: no whole number.
     pub fn time(&self, name: &str) -> Result<Option<u64>> {
-        self.get(name)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    Failure::query(
-                        name,
-                        format!("'{text}' is not a valid number of milliseconds"),
-                    )
-                })
-            })
-            .transpose()
+        let read = |text: &str| match text.parse::<i64>() {
+            Ok(ms) => Ok(u64::try_from(ms).unwrap_or(0)),
+            Err(_) => Err(Failure::query(
+                name,
+                format!("Parameter is not a valid value for epoch seconds: {text}"),
+            )),
+        };
+        self.get(name).map(read).transpose()
     }
 }
 
@@ -119,8 +121,8 @@ pub struct Page {
 }
 
 /// The most elements of a page.
-pub const PAGE: i64 = 200;
-const DEFAULT_PAGE: i64 = 30;
+pub const PAGE: i32 = 200;
+const DEFAULT_PAGE: i32 = 30;
 
 impl Page {
     /// Reads `limit`, `skip` and `count` for a collection.
@@ -128,9 +130,9 @@ impl Page {
     /// # Errors
     /// 400 with the protocol's texts.
     pub fn parse(query: &Query, collection: &str) -> Result<Self> {
-        let integer = |name: &str, default: i64| match query.get(name) {
+        let integer = |name: &str, default: i32| match query.get(name) {
             None => Ok(default),
-            Some(text) => text.parse::<i64>().map_err(|_| {
+            Some(text) => text.parse::<i32>().map_err(|_| {
                 Failure::query(
                     name,
                     format!("The value '{text}' is not an integer for {collection}."),

@@ -81,12 +81,8 @@ impl Controller {
         let mut place = FullName::new(&cx.namespace, package.unwrap_or(""));
         if let Some(package) = package {
             name::check(package)?;
-            let found = self.store.package(&cx.namespace, package);
-            if !cx.is_own() && !found.as_ref().is_ok_and(|p| p.common.publish) {
-                return Err(Failure::forbidden(&format!("{place}")));
-            }
-            if let Some(target) = &found?.binding {
-                place = target.clone();
+            if let (_, Some(original)) = self.store.package_for(cx.own(), &place)? {
+                place = original.common.name.clone();
             }
         } else {
             cx.require_own(None)?;

@@ -7,7 +7,7 @@ use crate::json::{Json, Members};
 use crate::name;
 use crate::plan::Step;
 use crate::query::Page;
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 impl Controller {
     pub(super) fn list_activations(&self, cx: &Context<'_>, path: &[&str]) -> Result<Step> {
@@ -48,7 +48,7 @@ impl Controller {
     fn activation_list(&self, cx: &Context<'_>) -> Result<Step> {
         let page = Page::parse(&cx.query, "activations")?;
         let docs = cx.query.flag("docs")?;
-        if page.count && cx.query.get("docs").is_some() {
+        if page.count && docs {
             return Err(Failure::bad(
                 "The parameter 'docs' is not permitted with 'count'.",
             ));
@@ -57,7 +57,7 @@ impl Controller {
             name: cx
                 .query
                 .get("name")
-                .filter(|n| !n.is_empty())
+                .filter(|name| !name.trim().is_empty())
                 .map(entity_name)
                 .transpose()?,
             since_ms: Some(cx.query.time("since")?.unwrap_or(0).max(self.since_ms(cx))),
@@ -78,16 +78,16 @@ impl Controller {
     }
 }
 
-/// `action` or `pkg/action`.
+/// `action` or `pkg/action`; further slashes say nothing.
 fn entity_name(text: &str) -> Result<String> {
-    let parts = text.split('/');
-    let legal = parts.clone().count() <= 2 && parts.clone().all(|part| name::check(part).is_ok());
-    if legal {
-        Ok(text.into())
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let are_names = parts.iter().all(|part| name::check(part).is_ok());
+    if are_names && (1..=2).contains(&parts.len()) {
+        Ok(parts.join("/"))
     } else {
         Err(Failure::query(
             "name",
-            format!("'{text}' is not of the form [package/]name"),
+            format!("Parameter may be a 'simple' name or 'package-name/simple' name: {text}"),
         ))
     }
 }

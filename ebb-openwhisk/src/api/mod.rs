@@ -389,8 +389,9 @@ impl Controller {
 
     /// Who a request is from.
     fn authenticate(&mut self, request: &Request<'_>) -> Result<Subject> {
-        self.authenticated(request)
-            .ok_or_else(Failure::unauthenticated)
+        let key = shown_key(request).ok_or_else(Failure::no_credentials)?;
+        let subject = self.namespaces.authenticate(&key);
+        subject.ok_or_else(Failure::unauthenticated)
     }
 
     fn authenticated(&mut self, request: &Request<'_>) -> Option<Subject> {

@@ -19,11 +19,11 @@ impl Controller {
         name::check(&name.name)?;
         match method(cx.request) {
             "GET" => {
-                let package = self.store.package(&cx.namespace, &name.name);
-                if !cx.is_own() && !package.as_ref().is_ok_and(|p| p.common.publish) {
-                    return Err(Failure::forbidden(&format!("{name}")));
-                }
-                Ok(respond(200, &self.package_document(&package?.clone())))
+                let (package, original) = self.store.package_for(cx.own(), &name)?;
+                Ok(respond(
+                    200,
+                    &self.package_document(package, original.map(|found| &**found)),
+                ))
             }
             "PUT" => {
                 cx.require_own(Some(&name.name))?;
@@ -45,23 +45,19 @@ impl Controller {
         let own = cx.is_own();
         let all = self.store.newest(
             &cx.namespace,
-            |entity| matches!(entity, Entity::Package(p) if own || p.common.publish),
+            |entity| matches!(entity, Entity::Package(p) if own || p.common.publish && p.binding.is_none()),
         );
         Ok(list(all.into_iter(), page, "packages"))
     }
 
     /// The document with the package's actions and feeds; a binding shows those of what it stands for.
-    fn package_document(&self, package: &Package) -> Json {
+    fn package_document(&self, package: &Package, original: Option<&Package>) -> Json {
         let mut shown = package.clone();
         let mut place = package.common.name.clone();
-        if let Some(target) = &package.binding {
-            place = target.clone();
-            if let Ok(original) = self.store.package(&target.namespace, &target.name) {
-                shown.common.parameters = original
-                    .common
-                    .parameters
-                    .merged(&package.common.parameters);
-            }
+        if let Some(original) = original {
+            place = original.common.name.clone();
+            let parameters = &original.common.parameters;
+            shown.common.parameters = parameters.merged(&package.common.parameters);
         }
         let (mut actions, mut feeds) = (Vec::new(), Vec::new());
         for action in self.store.in_package(&place) {

@@ -134,7 +134,7 @@ impl Controller {
 
     fn set_rule(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
         let put = Put::parse(cx.require_json()?)?;
-        let active = match put.text("status")?.as_deref() {
+        let active = match put.text("status")?.as_deref().map(str::trim) {
             Some("active") => true,
             Some("inactive") => false,
             _ => return Err(Failure::malformed("status must be 'active' or 'inactive'")),

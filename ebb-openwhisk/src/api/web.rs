@@ -168,7 +168,7 @@ impl Controller {
         if admitted {
             Ok(subject)
         } else {
-            Err(Failure::unauthenticated())
+            Err(Failure::not_admitted())
         }
     }
 }

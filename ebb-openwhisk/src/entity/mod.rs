@@ -31,17 +31,22 @@ impl Version {
     /// That of a new document.
     pub const FIRST: Self = Self(0, 0, 1);
 
-    /// Reads a version.
+    /// Reads a version, as OpenWhisk does: parts that are missing are 0, and what follows the third says nothing.
     ///
     /// # Errors
-    /// 400.
+    /// 400: a part is no number, or all are 0.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut parts = text.split('.').map(|part| part.parse().ok());
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Some(x)), Some(Some(y)), Some(Some(z)), None) => Ok(Self(x, y, z)),
-            _ => Err(Failure::malformed(format!(
-                "'{text}' is not a version of the form X.Y.Z"
-            ))),
+        let mut parts = [0; 3];
+        let given = text.trim_end_matches('.').split('.');
+        let are_numbers = parts.iter_mut().zip(given).all(|(part, given)| {
+            let number = given.parse().ok();
+            *part = number.unwrap_or(0);
+            number.is_some()
+        });
+        match parts {
+            [0, 0, 0] => Err(Failure::malformed("semantic version malformed")),
+            [x, y, z] if are_numbers => Ok(Self(x, y, z)),
+            _ => Err(Failure::malformed("semantic version malformed")),
         }
     }
 

@@ -459,6 +459,29 @@ impl Store {
         }
     }
 
+    /// The package of that name, if callers of the namespace `own` may read it, and the one that it stands for, if it is a binding. A binding
+    /// is its owner's alone, and of no use without what it stands for.
+    ///
+    /// # Errors
+    /// 404, 409: of one's own, nothing or something else has that name; 403: another's, which says nothing about what there is.
+    pub fn package_for(
+        &self,
+        own: &str,
+        name: &FullName,
+    ) -> Result<(&Arc<Package>, Option<&Arc<Package>>)> {
+        let readable = |name: &FullName| {
+            let is_own = name.namespace == own;
+            match self.package(&name.namespace, &name.name) {
+                Ok(found) if is_own || found.common.publish && found.binding.is_none() => Ok(found),
+                Err(failure) if is_own => Err(failure),
+                _ => Err(Failure::forbidden(&alloc::format!("{name}"))),
+            }
+        };
+        let package = readable(name)?;
+        let original = package.binding.as_ref().map(readable).transpose()?;
+        Ok((package, original))
+    }
+
     /// The action of that name, in the package that its package stands for.
     ///
     /// # Errors
@@ -469,17 +492,15 @@ impl Store {
         let mut binding = None;
         let mut published = false;
         if let Some(package_name) = &name.package {
-            let package = self.package(&name.namespace, package_name)?;
-            published = package.common.publish;
-            if let Some(target) = &package.binding {
-                let original = self.package(&target.namespace, &target.name)?;
-                // Who unpublishes a package takes it back from those who bound it.
-                if target.namespace != name.namespace && !original.common.publish {
-                    return Err(Failure::forbidden(&alloc::format!("{target}")));
-                }
+            let package_name = FullName::new(&name.namespace, package_name);
+            // Who unpublishes a package takes it back from those who bound it.
+            let (package, original) = self.package_for(&name.namespace, &package_name)?;
+            published = package.common.publish && original.is_none();
+            if let Some(original) = original {
                 parameters = original.common.parameters.clone();
+                let target = &original.common.name;
                 place = FullName::packaged(&target.namespace, &target.name, &name.name);
-                binding = Some(FullName::new(&name.namespace, package_name));
+                binding = Some(package_name);
             }
             parameters = parameters.merged(&package.common.parameters);
         }
@@ -509,7 +530,7 @@ impl Store {
             _ => {
                 let published = name.package.as_ref().is_some_and(|package| {
                     self.package(&name.namespace, package)
-                        .is_ok_and(|p| p.common.publish)
+                        .is_ok_and(|p| p.common.publish && p.binding.is_none())
                 });
                 if published {
                     return Err(Failure::no_entity());

@@ -137,6 +137,18 @@ fn limits_are_checked_against_their_ranges() {
         got["limits"],
         json!({"timeout": 100, "memory": 128, "logs": 0, "concurrency": 1})
     );
+    // Whole numbers, however a language writes them.
+    let headers = [
+        ("Authorization", &*basic(GUEST)),
+        ("Content-Type", "application/json"),
+    ];
+    let body = br#"{"limits": {"timeout": 5e2, "memory": 256.0}}"#;
+    let path = "/api/v1/namespaces/_/actions/a?overwrite=true";
+    let got = bed.raw("PUT", path, &headers, body);
+    assert_eq!(
+        got.body["limits"],
+        json!({"timeout": 500, "memory": 256, "logs": 0, "concurrency": 1})
+    );
 }
 
 #[test]
@@ -171,8 +183,62 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20", "code": ""}, "annotations": [{"key": "k", "value": big}]})
             => 413 "annotations larger than allowed: ";
         PUT "/_/actions/new", js(&"x".repeat((48 << 20) + 1)) => 413 "exec larger than allowed: 50331649 > 50331648 bytes.";
-        PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20", "code": ""}, "version": "1"})
-            => 400 "The request content was malformed:";
+    }
+    for (version, shown) in [
+        ("2", Some("2.0.0")),
+        ("2.1", Some("2.1.0")),
+        ("2.1.0.7", Some("2.1.0")),
+        ("2..", Some("2.0.0")),
+        ("0.0.2147483647", Some("0.0.2147483647")),
+        ("0.0.4294967296", None),
+        ("0.0.0", None),
+        ("0", None),
+        ("", None),
+        ("1.x", None),
+        ("-1.0.0", None),
+        ("1..2", None),
+        ("v1.0.0", None),
+    ] {
+        let mut document = js("");
+        document["version"] = json!(version);
+        let got = bed.ask("PUT", "/_/actions/versioned?overwrite=true", document);
+        match shown {
+            Some(shown) => assert_eq!((got.status, &got.body["version"]), (200, &json!(shown))),
+            None => {
+                let error = "The request content was malformed:\nsemantic version malformed";
+                assert_eq!((got.status, got.error()), (400, error), "{version}");
+            }
+        }
+    }
+    // In actions, packages and triggers, as parameters and as annotations.
+    for (list, is_one) in [
+        (json!([{"key": "k", "value": null}]), true),
+        (json!([{"key": "k", "value": 1, "init": true}]), true),
+        (json!([{"key": "k", "value": 1, "other": "x"}]), true),
+        (json!([{"key": "k"}]), false),
+        (json!([{"key": "k", "init": true}]), false),
+        (json!([{"value": 1}]), false),
+        (json!([{"key": 7, "value": 1}]), false),
+        (json!([{"key": "k", "value": 1, "init": "true"}]), false),
+        (json!([{"key": "k", "value": 1, "init": null}]), false),
+        (json!([7]), false),
+    ] {
+        for collection in ["actions", "packages", "triggers"] {
+            for member in ["parameters", "annotations"] {
+                let mut document = if collection == "actions" {
+                    js("")
+                } else {
+                    json!({})
+                };
+                document[member] = list.clone();
+                let path = format!("/_/{collection}/x-{collection}?overwrite=true");
+                let got = bed.ask("PUT", &path, document);
+                let shown = format!("{collection} {member} {list}");
+                assert_eq!(got.status, if is_one { 200 } else { 400 }, "{shown}");
+                let malformed = "The request content was malformed:";
+                assert!(is_one || got.error().starts_with(malformed), "{shown}");
+            }
+        }
     }
     let auth = basic(GUEST);
     let xml = bed.raw(

@@ -38,6 +38,23 @@ fn activations_are_filtered_by_name_and_time() {
         bed.get("/_/activations?count=true").body,
         json!({"activations": 4})
     );
+    // Names with further slashes; times before the epoch; flags in any case, and such as say nothing.
+    assert_eq!(listed("name=/p//a"), [starts[2]]);
+    assert_eq!(listed("name=%20").len(), 4);
+    assert_eq!(listed("since=-5").len(), 4);
+    assert!(listed("upto=-5").is_empty());
+    for count in [
+        "count=TRUE",
+        "count=1",
+        "count=on&docs=false",
+        "count=true&docs=",
+    ] {
+        let got = bed.get(&format!("/_/activations?{count}"));
+        assert_eq!(got.body, json!({"activations": 4}), "{count}");
+    }
+    for list in ["count=0", "count=No", "count=", "count"] {
+        assert_eq!(listed(list).len(), 4, "{list}");
+    }
     let element = bed.get("/_/activations?limit=1").body[0].clone();
     assert!(element.get("response").is_none() && element.get("logs").is_none());
     let full = bed.get("/_/activations?limit=1&docs=true").body[0].clone();
@@ -71,9 +88,19 @@ fn queries_for_records_are_checked() {
     bed.put("/_/packages/pkg", json!({}));
     bed.put("/_/triggers/t", json!({}));
     refused! { bed;
-        GET "/_/activations?since=x" => 400 "The query parameter 'since' was malformed:";
-        GET "/_/activations?upto=x" => 400 "The query parameter 'upto' was malformed:";
-        GET "/_/activations?name=a/b/c" => 400 "The query parameter 'name' was malformed:";
+        GET "/_/activations?since=x"
+            => 400 "The query parameter 'since' was malformed:\nParameter is not a valid value for epoch seconds: x";
+        GET "/_/activations?upto=1.5" => 400 "The query parameter 'upto' was malformed:";
+        GET "/_/activations?upto=" => 400 "The query parameter 'upto' was malformed:";
+        GET "/_/activations?name=a/b/c"
+            => 400 "The query parameter 'name' was malformed:\nParameter may be a 'simple' name or 'package-name/simple' name: a/b/c";
+        GET "/_/activations?name=$" => 400 "The query parameter 'name' was malformed:";
+        GET "/_/activations?count=2" => 400 "The query parameter 'count' was malformed:\n'2' is not a valid Boolean value";
+        GET "/_/activations?limit=3000000000"
+            => 400 "The query parameter 'limit' was malformed:\nThe value '3000000000' is not an integer for activations.";
+        GET "/_/activations?skip=" => 400 "The query parameter 'skip' was malformed:\nThe value '' is not an integer for activations.";
+        GET "/_/activations?skip=-1"
+            => 400 "The query parameter 'skip' was malformed:\nThe value '-1' is not greater than or equal to 0 for activations.";
         GET "/_/activations?count=true&docs=true" => 400 "The parameter 'docs' is not permitted with 'count'.";
         GET "/_/activations/abc" => 400 "Activation id length is 3 but must be 32.";
         GET "/_/activations/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz" => 400 "The activation id is not valid.";

@@ -1,6 +1,6 @@
 //! Packages, bindings, what clients expect of the system package (contract 3.7, 4).
 
-use crate::common::{Bed, OTHER, js, refused};
+use crate::common::{Bed, GUEST, OTHER, js, refused};
 use serde_json::{Value, json};
 
 const NULL: Value = Value::Null;
@@ -139,6 +139,59 @@ fn a_published_package_can_be_read_and_called_by_others() {
             .status,
         403
     );
+}
+
+#[test]
+fn a_binding_is_its_owners_alone_and_nothing_without_what_it_stands_for() {
+    let bed = Bed::new();
+    bed.put("/_/packages/open", json!({"publish": true}));
+    bed.put_action("open/a");
+    let binding = json!({"binding": {"namespace": "guest", "name": "open"}, "publish": true});
+    bed.put("/_/packages/bound", binding.clone());
+    let made = bed.by(OTHER, "PUT", "/_/packages/theirs", binding);
+    assert_eq!(made.status, 200);
+    // What it says of itself opens it to nobody: others bind the package.
+    let listed = bed.by(OTHER, "GET", "/guest/packages", NULL).body;
+    let names: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["name"])
+        .collect();
+    assert_eq!(names, ["open"]);
+    for (method, path) in [
+        ("GET", "/guest/packages/bound"),
+        ("GET", "/guest/actions/bound/"),
+        ("GET", "/guest/actions/bound/a"),
+        ("POST", "/guest/actions/bound/a"),
+        ("POST", "/guest/actions/bound/none"),
+    ] {
+        let got = bed.by(OTHER, method, path, NULL);
+        assert_eq!(got.status, 403, "{method} {path}");
+        let own = bed.ask(method, path, NULL);
+        let is_there = !path.ends_with("none");
+        assert_eq!(own.status == 404, !is_there, "{method} {path}");
+    }
+    // Its owner loses it with the package: another's tells nothing of whether it is still there.
+    let all = [
+        ("GET", "packages", ""),
+        ("GET", "actions", "/"),
+        ("GET", "actions", "/a"),
+        ("POST", "actions", "/a"),
+    ];
+    bed.put("/_/packages/open?overwrite=true", json!({"publish": false}));
+    let status = |by: &str, name: &str| {
+        all.map(|(method, collection, rest)| {
+            let path = format!("/_/{collection}/{name}{rest}");
+            bed.by(by, method, &path, NULL).status
+        })
+    };
+    assert_eq!(status(OTHER, "theirs"), [403; 4]);
+    assert_eq!(status(GUEST, "bound"), [200, 200, 200, 202]);
+    bed.ask("DELETE", "/_/packages/open?force=true", NULL);
+    assert_eq!(status(OTHER, "theirs"), [403; 4]);
+    assert_eq!(status(GUEST, "bound"), [404; 4]);
+    assert_eq!(bed.ask("DELETE", "/_/packages/bound", NULL).status, 200);
 }
 
 #[test]

@@ -169,7 +169,21 @@ fn a_web_actions_result_becomes_the_response() {
             json!({"body": {"a": 1}}),
             200,
             "text/plain; charset=utf-8",
-            "{\"a\":1}",
+            "{\n  \"a\": 1\n}",
+        ),
+        (
+            ".text",
+            json!([1, {"a": [true, null]}]),
+            200,
+            "text/plain; charset=utf-8",
+            "[1, {\n  \"a\": [true, null]\n}]",
+        ),
+        (
+            ".text",
+            json!({"text": 1.5}),
+            200,
+            "text/plain; charset=utf-8",
+            "1.5",
         ),
         (
             ".html",
@@ -182,7 +196,7 @@ fn a_web_actions_result_becomes_the_response() {
             ".svg",
             json!({"svg": "<svg/>"}),
             200,
-            "image/svg+xml; charset=utf-8",
+            "image/svg+xml",
             "<svg/>",
         ),
         (

@@ -266,6 +266,12 @@ fn a_result_that_does_not_have_the_form_of_the_extension_is_refused() {
         ),
         (
             "",
+            json!({"statusCode": 201.5}),
+            400,
+            "Response is not valid 'message/http'.",
+        ),
+        (
+            "",
             json!({"statusCode": 299}),
             400,
             "Response is not valid 'message/http'.",
