@@ -8,6 +8,7 @@
 const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
+const { pathToFileURL } = require('node:url');
 const { compileFunction } = require('node:vm');
 const world = require('./world.js');
 
@@ -85,11 +86,20 @@ function loadArchive(code, main) {
     throw 'Zipped actions must contain either package.json or index.js at the root.';
   }
   const load = Module.createRequire(path.join(root, 'action.js'));
-  const exports = load(file);
-  return { entry: assertFunction(property(exports, names), main), exports };
+  const found = (exports) => ({ entry: assertFunction(property(exports, names), main), exports });
+  try {
+    return found(load(file));
+  } catch (error) {
+    // An ES module that waits while it loads, or any in an older Node.
+    if (!ONLY_IMPORTED.has(error?.code)) throw error;
+    return import(pathToFileURL(load.resolve(file))).then(found);
+  }
 }
 
-/** Loads the code: its entry point, what its module exports, and the module if it is one of ours. */
+/** What `require` says of a module that `import()` can load. */
+const ONLY_IMPORTED = new Set(['ERR_REQUIRE_ASYNC_MODULE', 'ERR_REQUIRE_ESM']);
+
+/** Loads the code: its entry point, what its module exports, and the module if it is one of ours. Or a promise of these, if that takes a while. */
 const load = (code, main, binary) => (binary ? loadArchive(code, main) : loadSource(code, main));
 
 module.exports = { load, text };

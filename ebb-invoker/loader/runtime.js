@@ -10,7 +10,7 @@
 const { load, text } = require('./load.js');
 const { streamed, Sending, collected } = require('./parts.js');
 const { describeRejection } = require('./rejection.js');
-const { hideLoader } = require('./stack.js');
+const { hideLoader, shown } = require('./stack.js');
 const world = require('./world.js');
 
 const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n';
@@ -89,18 +89,27 @@ class Runtime {
     if (env !== null && typeof env === 'object' && !Array.isArray(env)) {
       for (const name in env) process.env[name] = environmentText(env[name]);
     }
-    try {
-      const { entry, exports, module } = load(code, main, binary === true);
-      this.#entry = entry;
-      this.#shapes.module = module;
-      const { beforeCapture, afterRestore } = exports ?? {};
-      if (typeof afterRestore === 'function') this.#hooks = { beforeCapture, afterRestore };
-    } catch (error) {
+    const failed = (error) => {
       this.#state = 'stopped';
-      console.error('Error during initialization:', error);
+      console.error('Error during initialization:', shown(error));
       const message = `Initialization has failed due to: ${reason(error, binary === true)}`;
-      return this.#mark(() => reply(502, failure(message)));
+      this.#mark(() => reply(502, failure(message)));
+    };
+    let loaded;
+    try {
+      loaded = load(code, main, binary === true);
+    } catch (error) {
+      return failed(error);
     }
+    if (loaded instanceof Promise) return void loaded.then((late) => this.#loaded(late, reply), failed);
+    this.#loaded(loaded, reply);
+  }
+
+  #loaded({ entry, exports, module }, reply) {
+    this.#entry = entry;
+    this.#shapes.module = module;
+    const { beforeCapture, afterRestore } = exports ?? {};
+    if (typeof afterRestore === 'function') this.#hooks = { beforeCapture, afterRestore };
     this.#state = 'ready';
     reply(200, OK);
   }

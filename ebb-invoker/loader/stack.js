@@ -6,6 +6,7 @@
 'use strict';
 
 const path = require('node:path');
+const { inspect, types } = require('node:util');
 
 const ours = (file) =>
   typeof file === 'string' && (file.startsWith(__dirname + path.sep) || file === path.join(__dirname, '..', 'loader.js'));
@@ -34,9 +35,17 @@ function prepareStackTrace(error, trace) {
   return [headline(error), ...frames].join('\n    at ');
 }
 
+/** An error as logs show it. `inspect` puts one whose stack has no frame into brackets; here it has none because those that led to it are ours. */
+function shown(error) {
+  if (!types.isNativeError(error)) return error;
+  const text = inspect(error);
+  const bracketed = `[${error.stack}]`;
+  return text.startsWith(bracketed) ? error.stack + text.slice(bracketed.length) : text;
+}
+
 /** From now on. */
 function hideLoader() {
   Object.defineProperty(Error, 'prepareStackTrace', { value: prepareStackTrace, writable: true, configurable: true });
 }
 
-module.exports = { hideLoader };
+module.exports = { hideLoader, shown };

@@ -67,6 +67,14 @@ const ARCHIVES = [
     'node_modules/dep/package.json': '{"name":"dep","main":"x.js"}', 'node_modules/dep/x.js': 'module.exports = (n) => n',
   }, 'main'],
   ['the archive as working directory', { ...INDEX, 'index.js': 'exports.main = () => ({ ok: +require("fs").readFileSync("one.txt", "utf8") })', 'one.txt': '1' }, 'main'],
+  ['an ES module that waits while it loads, and imports one that does', {
+    'package.json': '{"type":"module","main":"lib/main.js"}',
+    'lib/main.js': 'import { ok } from "./one.js"; const later = await new Promise((f) => setTimeout(f, 20, ok)); export const main = () => ({ ok: later });',
+    'lib/one.js': 'export const ok = await Promise.resolve(1);',
+  }, 'main'],
+  ['a named file that is an ES module, and waits', {
+    'package.json': '{"type":"module"}', 'file.js': 'await null; export const api = { fn: () => ({ ok: 1 }) };',
+  }, 'file.api.fn'],
   ['the environment before loading', { 'index.js': 'const ok = +process.env.ONE; exports.main = () => ({ ok })' }, 'main'],
 ];
 
@@ -92,6 +100,12 @@ const BAD_ARCHIVES = [
   ['a missing file', zip(INDEX), 'nowhere.main', /^Error: Cannot find module '.*nowhere'/],
   ['no function', zip({ 'index.js': '' }), 'main', "Action entrypoint 'main' is not a function."],
   ['an error while loading', zip({ 'index.js': 'throw new Error("early")' }), 'main', /^Error: early\n/],
+  ['an error in an ES module that waits', zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await 1;\nthrow new Error("late")' }),
+    'main', /^Error: late\n    at file:.*\/a\.js:2:7/],
+  ['an ES module that waits and has no function', zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await 1; export const main = 1' }),
+    'main', "Action entrypoint 'main' is not a function."],
+  ['an ES module that waits and imports what is not there', zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'import "./b.js"; await 1' }),
+    'main', /^Error.*: Cannot find module '.*\/b\.js'/],
 ];
 
 for (const transport of TRANSPORTS) {
@@ -138,6 +152,18 @@ for (const transport of TRANSPORTS) {
     }
   });
 }
+
+test('while an ES module waits, the instance is starting', async (t) => {
+  const instance = await start(t, 'framed');
+  const code = zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await new Promise((f) => setTimeout(f, 300)); export const main = () => ({ ok: 1 })' });
+  const first = instance.init(code, { binary: true });
+  await new Promise((f) => setTimeout(f, 100));
+  const refused = { status: 403, body: { error: 'System not ready, status is starting.' } };
+  assert.deepEqual(await instance.init(code, { binary: true }), refused);
+  assert.equal((await instance.run({})).status, 403);
+  assert.equal((await first).status, 200);
+  assert.deepEqual((await instance.run({})).body, { ok: 1 });
+});
 
 test('long names, links inside and stored files are unpacked', async (t) => {
   const long = `${'directory-of-a-long-name/'.repeat(6)}file.js`;

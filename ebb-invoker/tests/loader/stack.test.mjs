@@ -71,7 +71,9 @@ for (const transport of TRANSPORTS) {
         assert.ok(body.error.includes(place), body.error);
         isTheActions(body.error);
         const { stderr } = await instance.logs();
-        assert.match(stderr, /Error during initialization: /);
+        // As it stands: in no brackets, though it has no frame.
+        assert.match(stderr, /^Error during initialization: \/.*action\.js:\d+\n/m);
+        assert.ok(stderr.includes(`${message}\n${MARK}`), stderr);
         assert.ok(stderr.includes(place), stderr);
         isTheActions(stderr);
       });
