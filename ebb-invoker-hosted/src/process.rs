@@ -196,12 +196,15 @@ impl Process {
         .await
     }
 
-    /// Gives a program that answers lines one. Lines that came before answer nothing.
-    pub fn give_line(&mut self, line: Vec<u8>) {
+    fn forget_answers(&self) {
         let mut shared = lock(&self.shared);
         shared.answers.clear();
         shared.waiting = 0;
-        drop(shared);
+    }
+
+    /// Gives a program that answers lines one. Lines that came before answer nothing.
+    pub fn give_line(&mut self, line: Vec<u8>) {
+        self.forget_answers();
         let _ = self.requests.send(line);
     }
 
@@ -221,6 +224,7 @@ impl Process {
 
 impl Framed for Process {
     fn new_id(&mut self) -> u32 {
+        self.forget_answers();
         self.next += 1;
         self.next
     }

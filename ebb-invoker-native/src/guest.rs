@@ -420,6 +420,8 @@ impl Guest {
 
 impl Framed for Guest {
     fn new_id(&mut self) -> u32 {
+        // The rest of one that has not come whole is left, or what follows would be read from its middle.
+        while !self.input.is_empty() && matches!(take_answer(&mut self.input), Ok(Some(_))) {}
         self.next += 1;
         self.next
     }

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// An instance that is spoken to in frames.
 pub trait Framed: Sized {
-    /// A number for a request that no other has had.
+    /// A number for a request that no other has had. Answers that came before it answer nothing: the function may have written them itself.
     fn new_id(&mut self) -> u32;
     /// Gives it a frame.
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]);

@@ -78,10 +78,56 @@ for (const [language, { kind, fine, main }] of Object.entries(LANGUAGES)) {
 
 test('a program of another architecture is refused in the words of a kernel', async (t) => {
   if (!LANGUAGES.program) return t.skip('there are no programs');
-  await put('arm', 'native:default', armProgram());
-  const { response } = await record('arm');
-  assert.match(response.result.error, /^cannot start action: (.*[Ee]xec format error|command exited)/);
+  for (const code of [armProgram(), zip({ exec: { content: armProgram() } })]) {
+    await put('arm', 'native:default', code);
+    const { response } = await record('arm');
+    assert.match(response.result.error, /^cannot start action: (.*[Ee]xec format error|command exited)/);
+  }
 });
+
+for (const [language, { kind, fine }] of Object.entries(LANGUAGES).filter(([language]) => language !== 'program')) {
+  test(`${language}: a program is no code, and the next upload is served`, async () => {
+    const name = `program-${language}`;
+    await put(name, kind, armProgram());
+    const { response } = await record(name);
+    assert.equal(response.status, 'action developer error');
+    await put(name, kind, fine);
+    assert.deepEqual((await record(name)).response.result, { fine: true });
+  });
+}
+
+// What never comes to its first call: by computing, and by waiting for what does not come.
+const NEVER = {
+  'computes for ever when it starts': {
+    node: 'for (;;);',
+    python: 'while True:\n    pass',
+    program: '#!/bin/sh\nwhile :; do :; done\n',
+  },
+  'waits for ever when it starts': {
+    node: zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await new Promise(() => setInterval(() => {}, 1000)); export const main = () => ({})' }),
+    python: 'import threading\nthreading.Event().wait()',
+    program: '#!/bin/sh\n/bin/sh -c "kill -STOP \\$\\$"\nwhile read -r l; do echo \'{}\' >&3; done\n',
+  },
+  'ends when it starts': {
+    node: 'process.exit(3)',
+    python: 'import os\nos._exit(3)',
+    program: '#!/bin/sh\nexit 3\n',
+  },
+};
+for (const [what, code] of Object.entries(NEVER)) {
+  for (const [language, { kind, fine }] of Object.entries(LANGUAGES)) {
+    test(`${language}: what ${what} fails within its time, and the next upload is served`, async () => {
+      const name = `never-${language}`;
+      await put(name, kind, code[language], { timeout: 1500 });
+      const begun = performance.now();
+      const { response } = await record(name);
+      assert.equal(response.status, 'action developer error', JSON.stringify(response));
+      assert.ok(performance.now() - begun < 15_000);
+      await put(name, kind, fine);
+      assert.deepEqual((await record(name)).response.result, { fine: true });
+    });
+  }
+}
 
 const BEHAVIOUR = {
   'closes its channel': {
@@ -143,6 +189,20 @@ const BEHAVIOUR = {
       const lines = await logs(record);
       assert.deepEqual(lines.map((line) => line.slice(31)).sort(), ['stderr: no end', 'stdout: A', 'stdout: \ufffd\0\ufffd']);
     },
+  },
+  'writes nothing for ever': {
+    node: `const main = ({ bad }) => (bad ? new Promise(() => {}) : { fine: true })`,
+    python: 'import threading\ndef main(args):\n    if args.get("bad"):\n        threading.Event().wait()\n    return {"fine": True}',
+    program: '#!/bin/sh\nwhile read -r l; do case "$l" in *\\"bad\\"*) ;; *) echo \'{"fine":true}\' >&3;; esac; done\n',
+    check: ({ response }) => assert.equal(response.result.error, 'The action exceeded its time limits of 1500 milliseconds.'),
+    limits: { timeout: 1500 },
+  },
+  // Frames with the numbers of requests that were, that is and that may come; at most its own answer is another one.
+  'answers what nobody has asked': {
+    node: `const frame = (id) => { const text = '{"forged":true}', frame = Buffer.alloc(12 + text.length); frame.writeUInt32LE(text.length, 0); frame.writeUInt32LE(id, 4); frame.writeUInt32LE(200, 8); frame.write(text, 12); return frame; };
+      const main = ({ bad }) => { if (bad) for (let id = 0; id < 200; id++) require('fs').writeSync(3, frame(id)); return { fine: true }; }`,
+    python: 'import os, struct\nTEXT = b\'{"forged":true}\'\ndef main(args):\n    if args.get("bad"):\n        for number in range(200):\n            os.write(3, struct.pack("<III", len(TEXT), number, 200) + TEXT)\n    return {"fine": True}',
+    check: ({ response }) => assert.ok(response.result.fine || response.result.forged || response.status === 'action developer error', JSON.stringify(response)),
   },
   'answers twice': {
     program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *\\"bad\\"*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
