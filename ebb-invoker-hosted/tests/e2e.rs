@@ -83,8 +83,9 @@ fn the_npm_client_drives_the_hosted_invoker() {
         ("client.test.mjs", 30),
         ("hostile.test.mjs", 54),
         ("load.test.mjs", 11),
+        ("kinds.test.mjs", 10),
         ("stream.test.mjs", 15),
-        ("input.test.mjs", 34),
+        ("input.test.mjs", 50),
     ] {
         drive(&tests, file, &host, least);
     }

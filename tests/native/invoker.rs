@@ -19,6 +19,7 @@ fn boot(cores: usize, arguments: &[&str]) -> Invoker {
             .arg("--quiet")
             .args(arguments)
             .env("EBB_CORES", cores.to_string())
+            .env("EBB_FILES", Invoker::interpreters())
             .env("EBB_AUTH", KEY),
         &["the first instance was ready"],
     )
@@ -66,7 +67,7 @@ fn passed(report: &str) -> u32 {
 
 #[test]
 fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
-    needs!("qemu-system-x86_64", "node", "npm", "curl");
+    needs!("qemu-system-x86_64", "node", "npm", "curl", "cc", "perl");
     let Some(tests) = openwhisk::client_tests() else {
         return;
     };
@@ -116,9 +117,11 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     let report = drive(&image, &tests, "load.test.mjs", &[]);
     assert!(passed(&report) >= 11, "{report}");
     let report = drive(&image, &tests, "input.test.mjs", &[]);
-    assert!(passed(&report) >= 21, "{report}");
+    assert!(passed(&report) >= 35, "{report}");
+    let report = drive(&image, &tests, "kinds.test.mjs", &[]);
+    assert!(passed(&report) >= 10, "{report}");
     let report = drive(&image, &tests, "unique.test.mjs", &[]);
-    assert!(passed(&report) >= 7, "{report}");
+    assert!(passed(&report) >= 15, "{report}");
     let report = drive(&image, &tests, "stream.test.mjs", &[]);
     assert!(passed(&report) >= 14, "{report}");
 

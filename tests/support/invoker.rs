@@ -63,6 +63,26 @@ impl Invoker {
         )
     }
 
+    /// `EBB_FILES` for the interpreters that this machine has, for scripts that are functions.
+    pub fn interpreters() -> String {
+        let all = [
+            "/usr/bin/perl",
+            "/usr/share/perl",
+            "/usr/lib/x86_64-linux-gnu/perl-base",
+            "/usr/bin/php8.2",
+            "/usr/lib/php",
+            "/etc/php",
+            "/usr/bin/ruby3.1",
+            "/usr/lib/ruby",
+            "/usr/lib/x86_64-linux-gnu/ruby",
+        ];
+        let there: Vec<&str> = all
+            .into_iter()
+            .filter(|file| Path::new(file).exists())
+            .collect();
+        there.join(":")
+    }
+
     /// A runner that would boot it, with that disk.
     pub fn runner(memory: &str, disk: &str) -> Command {
         Self::runner_of(&cargo::example("invoker"), memory, disk)

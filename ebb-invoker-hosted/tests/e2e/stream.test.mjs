@@ -4,8 +4,11 @@
 //
 // Functions in Python and the shell are left out where the invoker says that it has no such kind, or cannot run them.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
 import { EventSource } from 'eventsource';
 import { APIHOST, call, eventually, ow, raw } from './api.mjs';
@@ -120,6 +123,57 @@ test('an EventSource gets events, and comes again with the last id', async () =>
   }
   assert.deepEqual(ids.slice(0, 5), [1, 2, 3, 4, 5]);
   assert.equal(greetings[0], 'hello\nagain');
+});
+
+const without = (program) => spawnSync(program, ['--version']).error !== undefined && `${program} is not installed`;
+
+test('an EventSource in a browser gets events, and comes again with the last id', { skip: without('chromium') }, async (t) => {
+  // It closes each answer after two events. The page tells what it has got by a web action of its own.
+  await deploy('told-events', `
+    const main = ({ __ow_headers: headers }) => {
+      const since = Number(headers['last-event-id'] ?? 0);
+      return { headers: { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' }, body: (async function* () {
+        yield { retry: 50, data: 'ü and\\nmore' };
+        for (let id = since + 1; id <= since + 2; id++) {
+          await new Promise((r) => setTimeout(r, 500));
+          yield { event: 'count', id, data: { id, since } };
+        }
+      })() };
+    }`);
+  await deploy('told-page', `
+    const main = () => ({ body: \`<!doctype html><meta charset=utf-8><script>
+      const got = [], greetings = [];
+      const source = new EventSource('told-events');
+      source.onmessage = ({ data }) => greetings.push(data);
+      source.addEventListener('count', ({ data, lastEventId }) => {
+        got.push({ ...JSON.parse(data), lastEventId, at: performance.now() });
+        if (got.length < 5) return;
+        source.close();
+        fetch('told-result.json', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ got, greetings }) });
+      });
+    </script>\` })`);
+  await deploy('told-result', 'const main = ({ got, greetings }) => ({ got, greetings })');
+  const known = (await ow.activations.list({ name: 'told-result' })).map(({ activationId }) => activationId);
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'browser-'));
+  const browser = spawn('chromium', ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`,
+    '--remote-debugging-port=0', `${WEB}/told-page`], { stdio: 'ignore', detached: true });
+  let told;
+  try {
+    // A browser takes its time to start.
+    for (let tries = 0; !told && tries < 10; tries++) told = await record('told-result', known).catch(() => undefined);
+  } finally {
+    process.kill(-browser.pid, 'SIGKILL');
+    await new Promise((resolve) => { if (browser.exitCode !== null || browser.signalCode !== null) resolve(); else browser.on('close', resolve); });
+    fs.rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+  assert.ok(told, 'the page told nothing');
+  const { got, greetings } = told.response.result;
+  t.diagnostic(JSON.stringify(got));
+  assert.deepEqual(got.map(({ id, since, lastEventId }) => [id, since, lastEventId]),
+    [[1, 0, '1'], [2, 0, '2'], [3, 2, '3'], [4, 2, '4'], [5, 4, '5']]);
+  assert.equal(greetings[0], 'ü and\nmore');
+  // A busy machine may bring two together, but not in each answer.
+  assert.ok(Math.max(got[1].at - got[0].at, got[3].at - got[2].at) > 200, 'they came at once');
 });
 
 test('curl -N shows parts as they come', async () => {

@@ -38,7 +38,7 @@ const NODE = {
   'seedrandom@3': 'p()()',
   'xid-js@1': 'p.next()',
   'uniqid@5': 'p()',
-  'mersenne-twister@1': 'new p().random()',
+  'uuid-random@1': 'p()',
   'bson-objectid@2': 'p().toHexString()',
 };
 
@@ -262,3 +262,157 @@ for (const [what, [begin, expression]] of platform.runtimes.python ? some(PYTHON
     differ(drawn);
   });
 }
+
+// Programs, which have no loader: what they draw when they start they keep, and each call draws again.
+const C = (draw) => `
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+static unsigned long long draw(void) { unsigned long long drawn = 0; ${draw}; return drawn; }
+int main(int count, char **arguments) {
+  static char line[1 << 16];
+  unsigned long long kept = EARLY ? draw() : 0;
+  while (fgets(line, sizeof line, stdin)) {
+    char *wait = strstr(line, "\\"wait\\":");
+    if (!kept) kept = draw();
+    usleep(1e6 * atof(wait + 7));
+    dprintf(3, "{\\"drawn\\":[\\"%llx\\",\\"%llx\\"]}\\n", kept, draw());
+  }
+}`;
+const RUST = `
+use std::{collections::hash_map::RandomState, hash::{BuildHasher, Hasher}, io::{stdin, BufRead, Write}, os::fd::FromRawFd, time::Duration};
+fn draw() -> u64 { RandomState::new().build_hasher().finish() }
+fn main() {
+    let mut answers = unsafe { std::fs::File::from_raw_fd(3) };
+    let mut kept = if EARLY { draw() } else { 0 };
+    for line in stdin().lock().lines() {
+        let line = line.unwrap();
+        let wait = line.split("\\"wait\\":").nth(1).unwrap();
+        let wait: f64 = wait[..wait.find(['}', ',']).unwrap()].trim().parse().unwrap();
+        if kept == 0 { kept = draw(); }
+        std::thread::sleep(Duration::from_secs_f64(wait));
+        writeln!(answers, "{{\\"drawn\\":[\\"{kept:x}\\",\\"{:x}\\"]}}", std::thread::spawn(draw).join().unwrap()).unwrap();
+    }
+}`;
+const GO = `package main
+import ("bufio"; "encoding/json"; "fmt"; "hash/maphash"; "math/rand"; "os"; "time")
+var kept string
+func draw() string { var h maphash.Hash; return fmt.Sprintf("%x-%x", h.Sum64(), rand.New(rand.NewSource(int64(maphash.String(maphash.MakeSeed(), "")))).Int63()) }
+func main() {
+	if EARLY { kept = draw() }
+	answers := os.NewFile(3, "answers")
+	lines := bufio.NewReader(os.Stdin)
+	for {
+		line, err := lines.ReadBytes(10)
+		if err != nil { return }
+		var call struct { Value struct { Wait float64 } }
+		json.Unmarshal(line, &call)
+		if kept == "" { kept = draw() }
+		time.Sleep(time.Duration(call.Value.Wait * 1e9))
+		fmt.Fprintf(answers, "{\\"drawn\\":[%q,%q]}\\n", kept, draw())
+	}
+}`;
+const PROGRAMS = {
+  'a program in C by arc4random': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c', C('arc4random_buf(&drawn, sizeof drawn)')],
+  'a program in Rust by its hash tables': ['rustc -O -C panic=abort -o program source.rs', 'source.rs', RUST],
+  'a program in C by getentropy': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c', C('getentropy(&drawn, sizeof drawn)')],
+  'a program in Go by its hash tables': ['CGO_ENABLED=0 GOCACHE=$PWD/cache GO111MODULE=off go build -o program source.go', 'source.go', GO],
+  'a program in C by /dev/urandom': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c',
+    C('int device = open("/dev/urandom", O_RDONLY); if (read(device, &drawn, sizeof drawn) < 0) abort(); close(device)')],
+  'a program in C by /proc/sys/kernel/random/uuid': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c',
+    C('FILE *file = fopen("/proc/sys/kernel/random/uuid", "r"); if (fscanf(file, "%llx", &drawn) < 0) abort(); fclose(file)')],
+};
+
+/** Interpreters that the machine may have packed; `KEPT` is drawn at the start, or at the first call. */
+const SCRIPTS = {
+  perl: `#!/usr/bin/perl
+open(my $answers, '>&=', 3); select((select($answers), $| = 1)[0]);
+sub drawn { return join('","', rand(), join('', keys %{{ map { $_ => 1 } 'a' .. 'z' }})) }
+my $kept = EARLY ? drawn() : undef;
+while (my $line = <STDIN>) {
+  my ($wait) = $line =~ /"wait":([\\d.]+)/;
+  $kept //= drawn();
+  select(undef, undef, undef, $wait);
+  print $answers "{\\"drawn\\":[\\"$kept\\",\\"" . rand() . "\\"]}\\n";
+}
+`,
+  'php8.2': `#!/usr/bin/php8.2
+<?php
+$answers = fopen('php://fd/3', 'w');
+function drawn() { return [mt_rand() . '-' . mt_rand(), bin2hex(random_bytes(8)), lcg_value() . '']; }
+$kept = EARLY ? drawn() : null;
+while ($line = fgets(STDIN)) {
+  $kept = $kept ?? drawn();
+  usleep((int) (1e6 * json_decode($line)->value->wait));
+  fwrite($answers, json_encode(['drawn' => array_merge($kept, drawn())]) . "\\n");
+}
+`,
+  'ruby3.1': `#!/usr/bin/ruby3.1
+require 'json'
+require 'securerandom'
+answers = IO.for_fd(3, 'w')
+drawn = -> { [rand.to_s, Random.new.rand.to_s, SecureRandom.hex(8), 'x'.hash.to_s + '.' + rand.to_s] }
+kept = EARLY ? drawn.call : nil
+while (line = STDIN.gets)
+  kept ||= drawn.call
+  sleep JSON.parse(line)['value']['wait']
+  answers.write({ drawn: kept + drawn.call }.to_json + "\\n")
+  answers.flush
+end
+`,
+};
+
+/** Deploys a program and lets it draw; `undefined` where it cannot be run. */
+async function drawnBy(code) {
+  await ow.actions.update({ name: 'draws', action: { exec: { kind: 'native:default', code } } });
+  const { json: { response } } = await raw('POST', '/api/v1/namespaces/_/actions/draws?blocking=true', { body: { wait: 0 } });
+  if (/^cannot start action: exec .*No such file|^cannot start action: exec \/action\/bin\/exec$/.test(response.result.error ?? '')) return undefined;
+  assert.ok(response.success, JSON.stringify(response));
+  return draws('draws');
+}
+
+for (const early of [1, 0]) {
+  const when = early ? 'when it starts' : 'at its first call';
+  const own = fs.mkdtempSync(path.join(folder, 'program-'));
+  for (const [what, [command, file, source]] of platform.runtimes.native ? some(PROGRAMS) : []) {
+    test(`no two instances draw the same from ${what}, which draws ${when}`, async (t) => {
+      const isFlag = command.includes('$EARLY');
+      fs.writeFileSync(path.join(own, file), isFlag ? source : source.replaceAll('EARLY', early ? 'true' : 'false'));
+      const built = spawnSync('sh', ['-c', command], { cwd: own, env: { ...process.env, EARLY: String(early) } });
+      if (built.status !== 0 && /not found/.test(built.stderr)) return t.skip('there is no compiler');
+      assert.equal(built.status, 0, String(built.stderr));
+      const { drawn, copies } = await drawnBy(fs.readFileSync(path.join(own, 'program')).toString('base64'));
+      t.diagnostic(`${copies} of ${CLONES} were copies`);
+      assert.ok(!early || copies === 0, 'what is kept was drawn before the copies were made');
+      differ(drawn);
+    });
+  }
+  for (const [interpreter, source] of platform.runtimes.native ? Object.entries(SCRIPTS) : []) {
+    test(`no two instances draw the same from a script of ${interpreter}, which draws ${when}`, async (t) => {
+      const found = await drawnBy(source.replaceAll('EARLY', String(early)));
+      if (!found) return t.skip('it is not packed');
+      t.diagnostic(`${found.copies} of ${CLONES} were copies`);
+      differ(found.drawn);
+    });
+  }
+}
+
+test('a program that seeds by the clock is not copied where its action says so', async (t) => {
+  if (!platform.runtimes.native) return t.skip('there are no programs');
+  const own = fs.mkdtempSync(path.join(folder, 'clock-'));
+  // Nothing that the machine could see: a clock, and its own process id.
+  const source = C('struct timespec now; clock_gettime(CLOCK_REALTIME, &now); srandom(now.tv_nsec ^ getpid()); drawn = random()').replace('#include <unistd.h>', '#include <time.h>\n#include <unistd.h>');
+  fs.writeFileSync(path.join(own, 'source.c'), source);
+  const built = spawnSync('cc', ['-O2', '-DEARLY=1', '-o', 'program', 'source.c'], { cwd: own });
+  if (built.error) return t.skip('there is no compiler');
+  assert.equal(built.status, 0, String(built.stderr));
+  const code = fs.readFileSync(path.join(own, 'program')).toString('base64');
+  await ow.actions.update({ name: 'seeded', action: { exec: { kind: 'native:default', code }, annotations: [{ key: 'snapshot', value: false }] } });
+  const { drawn, copies } = await draws('seeded');
+  assert.equal(copies, 0);
+  differ(drawn.map(([kept]) => [kept]));
+});
