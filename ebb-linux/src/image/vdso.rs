@@ -253,6 +253,20 @@ pub fn map(space: &mut Space) -> u64 {
     if clock.is_ok() && code.is_ok() { at } else { 0 }
 }
 
+/// How many million steps a second the time-stamp counter makes, as the clock page of a program whose vDSO is at `vdso`
+/// has it; 0 when it is not known.
+pub fn frequency_mhz(space: &mut Space, vdso: u64) -> u32 {
+    let at = vdso.wrapping_sub(PAGE - offset_of!(ClockPage, scale) as u64);
+    // Nanoseconds of a step, times 2^32.
+    let scale: u64 = space.get(at).unwrap_or(0);
+    match vdso {
+        0 => 0,
+        _ => ((1000u64 << 32) + scale / 2)
+            .checked_div(scale)
+            .unwrap_or(0) as u32,
+    }
+}
+
 /// Tells a program whose vDSO is at `vdso` how far its monotonic clock is behind the machine's.
 ///
 /// # Errors

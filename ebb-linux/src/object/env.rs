@@ -254,7 +254,7 @@ pub trait ProcInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuModel {
     /// `vendor_id`, such as `GenuineIntel`.
-    pub vendor: &'static str,
+    pub vendor: Vec<u8>,
     /// `model name`, from CPUID leaves 0x80000002 to 4.
     pub name: Vec<u8>,
     /// `cpu family`, `model`, `stepping`.

@@ -3,8 +3,9 @@
 //! What must hold: these are called while `Uc::objects` is borrowed, so nothing here touches it; memory is borrowed for each
 //! piece only, because /proc looks at it too.
 
-use super::{Uc, maps};
+use super::{Uc, cpu, maps};
 use crate::abi::signal::bit;
+use crate::image::vdso;
 use crate::ipc::text::{self, Kind};
 use crate::object::credentials::{Credentials, cap};
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Setting};
@@ -404,7 +405,10 @@ impl ProcInfo for World<'_> {
     }
 
     fn cpu_model(&self) -> CpuModel {
-        CpuModel::default()
+        let vdso = self.process.state.borrow().started.vdso;
+        let memory = self.process.memory();
+        let mhz = vdso::frequency_mhz(&mut memory.space.borrow_mut(), vdso);
+        cpu::model(mhz)
     }
 
     fn moved(&self) -> [u64; 4] {

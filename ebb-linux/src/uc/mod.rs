@@ -6,6 +6,7 @@
 pub mod caller;
 pub mod channel;
 pub mod console;
+mod cpu;
 pub mod env;
 pub(crate) mod load;
 mod maps;

@@ -127,8 +127,32 @@ static void io(void) {
     close(f), close(p[0]), close(p[1]), unlink("/tmp/io");
 }
 
+// A value of /proc/cpuinfo, with a blank at either end.
+static const char *of_processor(const char *key) {
+    static char value[4096];
+    load("/proc/cpuinfo");
+    char *at = strstr(text, key), *from = at ? strchr(at, ':') + 1 : "";
+    snprintf(value, sizeof value, "%.*s ", (int)strcspn(from, "\n"), from);
+    return value;
+}
+
+static void processor(void) {
+    static const char *known[] = {" fpu ", " tsc ", " cx8 ", " cmov ", " mmx ", " fxsr ", " sse ", " sse2 ", " syscall ", " nx ", " lm ", " pni ", " none "};
+    printf("vendor %d, model %d", strlen(of_processor("vendor_id")) > 5, strlen(of_processor("model name")) > 5);
+    printf(", family %d, MHz %d, bogomips %d\n", atoi(of_processor("cpu family")) > 0, atoi(of_processor("cpu MHz")) > 0, atoi(of_processor("bogomips")) > 0);
+    for (int i = 0; i < sizeof known / sizeof *known; i++) printf("%s %d,", known[i], !!strstr(of_processor("flags"), known[i]));
+    puts("");
+    printf("AVX as the CPU says: %d\n", !!strstr(of_processor("flags"), " avx ") == !!__builtin_cpu_supports("avx"));
+    printf("AVX2: %d\n", !!strstr(of_processor("flags"), " avx2 ") == !!__builtin_cpu_supports("avx2"));
+    printf("POPCNT: %d\n", !!strstr(of_processor("flags"), " popcnt ") == !!__builtin_cpu_supports("popcnt"));
+    printf("AVX512F: %d\n", !!strstr(of_processor("flags"), " avx512f ") == !!__builtin_cpu_supports("avx512f"));
+    has("/proc/tty/drivers", "pty_slave"), has("/proc/self/status", "HugetlbPages"), has("/proc/sys/kernel/sched_rr_timeslice_ms", "");
+    has("/sys/devices/system/clocksource/clocksource0/current_clocksource", ""), has("/sys/devices/system/cpu/smt/active", ""), mode("/sys/dev/block"), mode("/sys/class/block");
+}
+
 int main(void) {
     setvbuf(stdout, 0, _IONBF, 0);
+    processor();
     has("/proc/self/smaps", "Rss:"), has("/proc/self/numa_maps", "default"), has("/proc/self/cpuset", "/"), has("/proc/self/mountstats", "fstype proc"), has("/proc/self/oom_adj", "0");
     has("/proc/self/stack", ""), has("/proc/self/timens_offsets", "monotonic"), has("/proc/self/projid_map", ""), has("/proc/self/wchan", ""), has("/proc/self/limits", "Max pending signals");
     has("/proc/net/sockstat6", "TCP6: inuse"), has("/proc/net/icmp", "local_address"), has("/proc/net/raw6", "local_address"), has("/proc/net/udplite", "local_address");

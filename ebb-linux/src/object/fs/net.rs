@@ -331,9 +331,9 @@ fn table(s: &Subject<'_>, out: &mut Vec<u8>, kind: SocketKind, domain: Domain) {
     let edge = if datagrams && !v6 { "   " } else { "  " };
     let more = if datagrams { " ref pointer drops" } else { "" };
     let head = format!(
-        "{edge}sl  local_address{blank} {}{blank} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
+        "{edge}sl  local_address{blank} {} st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
         if v6 {
-            "remote_address"
+            "remote_address                       "
         } else {
             "rem_address  "
         }

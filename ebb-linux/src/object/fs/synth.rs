@@ -72,6 +72,7 @@ impl SynthNode {
         match self.kind() {
             NodeKind::Symlink => 0o777,
             NodeKind::Dir if self.is_private() => 0o500,
+            NodeKind::Dir if self.tree() == 1 => 0o755,
             NodeKind::Dir => 0o555,
             _ if self.is_memory() => 0o600,
             _ if self.writable() => 0o644,

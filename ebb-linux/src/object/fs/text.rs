@@ -67,12 +67,22 @@ fixed! {
     nr_open = MAX_NOFILE;
     pipe_max_size = pipe::MAX_SLOTS * pipe::SLOT;
     kernel_version = VERSION;
-    filesystems = "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tpipefs\nnodev\tsockfs";
     mounts = "none / tmpfs rw 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs ro 0 0\n\
               cgroup2 /sys/fs/cgroup cgroup2 ro 0 0";
     mountinfo = "1 0 0:18 / / rw - tmpfs none rw\n2 1 0:19 / /proc rw - proc proc rw\n\
                  3 1 0:20 / /sys ro - sysfs sysfs ro\n\
                  4 3 0:21 / /sys/fs/cgroup ro - cgroup2 cgroup2 ro";
+}
+
+/// The file systems, none of which needs a device.
+pub const FILE_SYSTEMS: [&str; 7] = [
+    "sysfs", "tmpfs", "proc", "cgroup2", "sockfs", "pipefs", "devpts",
+];
+
+pub(crate) fn filesystems(_: &Subject<'_>, out: &mut Vec<u8>) {
+    for name in FILE_SYSTEMS {
+        put!(out, "nodev\t{name}\n");
+    }
 }
 
 /// The build as `uname -v` gives it.
@@ -310,10 +320,11 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
     let model = process.cpu_model();
     let (family, number, stepping) = model.signature;
     for cpu in 0..process.cpus() {
-        put!(out, "processor\t: {cpu}\nvendor_id\t: {}\n", model.vendor);
+        put!(out, "processor\t: {cpu}\nvendor_id\t: ");
+        out.extend_from_slice(&model.vendor);
         put!(
             out,
-            "cpu family\t: {family}\nmodel\t\t: {number}\nmodel name\t: "
+            "\ncpu family\t: {family}\nmodel\t\t: {number}\nmodel name\t: "
         );
         out.extend_from_slice(&model.name);
         put!(
@@ -323,10 +334,17 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
         );
         put!(out, "physical id\t: 0\nsiblings\t: {}\n", process.cpus());
         put!(out, "core id\t\t: {cpu}\ncpu cores\t: {}\n", process.cpus());
-        put!(out, "fpu\t\t: yes\nfpu_exception\t: yes\nflags\t\t: ");
+        put!(out, "apicid\t\t: {cpu}\ninitial apicid\t: {cpu}\n");
+        put!(
+            out,
+            "fpu\t\t: yes\nfpu_exception\t: yes\nwp\t\t: yes\nflags\t\t: "
+        );
         out.extend_from_slice(&model.flags);
-        put!(out, "\nbogomips\t: {}.00\n", model.mhz * 2);
-        put!(out, "clflush size\t: 64\ncache_alignment\t: 64\n\n");
+        put!(out, "\nbugs\t\t:\nbogomips\t: {}.00\n", model.mhz * 2);
+        put!(
+            out,
+            "clflush size\t: 64\ncache_alignment\t: 64\npower management:\n\n"
+        );
     }
 }
 
@@ -472,6 +490,7 @@ pub(crate) fn status(s: &Subject<'_>, out: &mut Vec<u8>) {
         ("VmLib", 0),
         ("VmPTE", 0),
         ("VmSwap", 0),
+        ("HugetlbPages", 0),
     ] {
         put!(out, "{name}:\t{:>8} kB\n", bytes / 1024);
     }
