@@ -180,6 +180,12 @@ fn files_of_proc_are_there_and_tell_of_memory_threads_and_name_spaces_as_on_linu
     says_what_linux_says("proc");
 }
 
+#[test]
+fn marked_bytes_of_unix_sockets_and_looks_that_go_on_are_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("urgent");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -43,23 +43,28 @@ fn send_all(uc: &Uc, registration: &mut Registration, waker: &Waker) {
     };
     for ready in signals {
         let info = info(&ready);
-        let live = uc.processes.borrow().live.clone();
-        match ready.owner {
-            Owner::Nobody => {}
-            Owner::Thread(tid) => {
-                let _ = live
-                    .iter()
-                    .any(|process| send_thread(uc, process, tid, info.clone()) != Sent::Nobody);
+        send_to(uc, ready.owner, &info);
+    }
+}
+
+/// Sends a signal to whoever a description's owner is.
+pub fn send_to(uc: &Uc, owner: Owner, info: &SigInfo) {
+    let live = uc.processes.borrow().live.clone();
+    match owner {
+        Owner::Nobody => {}
+        Owner::Thread(tid) => {
+            let _ = live
+                .iter()
+                .any(|process| send_thread(uc, process, tid, info.clone()) != Sent::Nobody);
+        }
+        Owner::Process(pid) => {
+            if let Some(process) = live.iter().find(|p| p.pid() == pid) {
+                let _ = send_process(uc, process, info.clone());
             }
-            Owner::Process(pid) => {
-                if let Some(process) = live.iter().find(|p| p.pid() == pid) {
-                    let _ = send_process(uc, process, info);
-                }
-            }
-            Owner::Group(group) => {
-                for process in live.iter().filter(|p| p.state.borrow().group == group) {
-                    let _ = send_process(uc, process, info.clone());
-                }
+        }
+        Owner::Group(group) => {
+            for process in live.iter().filter(|p| p.state.borrow().group == group) {
+                let _ = send_process(uc, process, info.clone());
             }
         }
     }

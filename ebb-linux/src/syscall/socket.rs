@@ -6,6 +6,7 @@ use super::guest::{give_pair, iovec};
 use super::refused::broken_pipe;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
+use crate::abi::signal::{SI_KERNEL, SIGURG, SigInfo};
 use crate::object::description::DescId;
 use crate::object::env::{NetSocket, Network};
 use crate::object::fd::Fd;
@@ -13,6 +14,7 @@ use crate::object::socket::address::{Address, Domain, MAX_LEN};
 use crate::object::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
+use crate::signal::ready;
 use crate::uc::user_bytes::UserBytes;
 use alloc::vec::Vec;
 
@@ -241,6 +243,10 @@ fn send_parts(
             Ok(n) => {
                 done += n;
                 if n == 0 || done >= total || !may_wait || !call.objects().writes_all(id) {
+                    if flags.contains(MessageFlags::OOB) && done >= total {
+                        let owner = call.objects().urgent_owner(id);
+                        ready::send_to(call.uc, owner, &SigInfo::new(SIGURG, SI_KERNEL));
+                    }
                     return Ok(done as u64);
                 }
             }
@@ -486,6 +492,10 @@ const MSG_WAITFORONE: u64 = 0x1_0000;
 fn many(call: &Call<'_>, mut each: impl FnMut(u64, u64) -> Result<(u64, bool), Stop>) -> Outcome {
     let [_, at, count, ..] = call.args;
     let mut n = call.waited(|w| w.messages).unwrap_or(0);
+    if n == 0 {
+        let id = call.held(call.fd(0))?;
+        call.objects().socket_of(id)?;
+    }
     while n < count.min(MAX_MESSAGES) {
         let header = at.checked_add(64 * n).ok_or(Errno::EFAULT)?;
         match each(n, header) {

@@ -86,8 +86,26 @@ static void in_flight(void) {
     wait(0), close(s[0]), close(s[1]);
 }
 
+// Names that are no paths: each kind of socket has its own.
+static void names_of_kinds(void) {
+    struct sockaddr_un name = {AF_UNIX, "\0kinds-of-ebb"};
+    int stream = socket(AF_UNIX, SOCK_STREAM, 0), datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
+    printf("a stream's %d\n", made(bind(stream, (void *)&name, 16)));
+    printf("another's %d\n", made(bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, 16)));
+    printf("a datagram socket to it %d\n", made(connect(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&name, 16)));
+    printf("a datagram socket's %d\n", made(bind(datagrams, (void *)&name, 16)));
+    printf("one to that %d\n", made(connect(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&name, 16)));
+    close(datagrams);
+    printf("when it is gone %d\n", made(connect(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&name, 16)));
+    printf("a stream to what does not listen %d\n", made(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, 16)));
+    printf("no messages to no socket %d\n", made(sendmmsg(-1, 0, 0, 0)));
+    printf("none from none %d\n", made(recvmmsg(-1, 0, 0, 0, 0)));
+    close(stream);
+}
+
 int main(void) {
     in_flight();
+    names_of_kinds();
     int s[2], p[2], on = 1;
     setvbuf(stdout, 0, _IONBF, 0);
     pid_t self = getpid();

@@ -251,7 +251,8 @@ impl Message {
 /// The names of a UC's sockets, and what all of them have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
-    pub(crate) abstracts: BTreeMap<Arc<[u8]>, SocketId>,
+    /// Names that are no paths: each kind of socket has its own.
+    pub(crate) abstracts: BTreeMap<(u32, Arc<[u8]>), SocketId>,
     pub(crate) ports: Ports,
     pub(crate) net: BTreeMap<NetSocket, SocketId>,
     /// Listeners of the stack below that several sockets have in common, and these.
@@ -368,7 +369,11 @@ impl Kind for Socket {
         match self.kind {
             _ if self.state == State::Listening => Err(Errno::EINVAL),
             SocketKind::Stream | SocketKind::SeqPacket => {
-                let all = self.inbox.iter().map(Message::left).sum();
+                let all: usize = self.inbox.iter().map(Message::left).sum();
+                if self.domain == Domain::Unix {
+                    let taken = self.urgent.is_some_and(|u| u.taken);
+                    return Ok(all - usize::from(taken).min(all));
+                }
                 // Reading stops at the mark.
                 let among = self.options.flag(option::SOCKET, option::OOBINLINE);
                 let mark = self.urgent.filter(|_| !among).map(|u| u.ahead);

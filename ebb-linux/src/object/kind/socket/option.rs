@@ -34,6 +34,7 @@ pub(crate) const UDP_CORK: u32 = 1;
 pub const UDP_SEGMENT: u32 = 103;
 pub(crate) const RCVLOWAT: u32 = 18;
 pub(crate) const PASSCRED: u32 = 16;
+pub(crate) const PEEK_OFF: u32 = 42;
 pub(crate) const LINGER: u32 = 13;
 pub(crate) const KEEPALIVE: u32 = 9;
 pub(crate) const BINDTODEVICE: u32 = 25;
@@ -220,6 +221,8 @@ pub struct Options {
     pub(crate) passes_credentials: bool,
     /// Bytes below which a stream is not worth reading (`SO_RCVLOWAT`), less one.
     pub(crate) more_wanted: usize,
+    /// Where the next look begins (`SO_PEEK_OFF`), if looks go on.
+    pub(crate) peek_offset: Option<usize>,
     pub(crate) linger: (i32, i32),
     /// The number of the only interface that it uses; 0 for all (`SO_BINDTODEVICE`).
     pub(crate) device: u32,

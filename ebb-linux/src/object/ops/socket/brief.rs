@@ -108,7 +108,8 @@ impl Objects {
     ) -> Option<Result<usize>> {
         let room = sink.remaining();
         let socket = self.kinds.sockets.get_mut(id)?;
-        if room == 0 || !socket.is_plain() || !socket.waiting.is_empty() {
+        let looks = socket.options.peek_offset.is_some();
+        if room == 0 || !socket.is_plain() || !socket.waiting.is_empty() || looks {
             return None;
         }
         let stream = socket.kind == SocketKind::Stream;

@@ -94,6 +94,7 @@ impl Objects {
     }
 
     fn bind_unix(&mut self, env: &dyn Env, id: SocketId, address: Address) -> Result<()> {
+        let kind = self.socket(id)?.kind.number();
         let local = match address {
             Address::Path(path) => {
                 let mode = 0o777 & !self.files.umask;
@@ -107,10 +108,10 @@ impl Objects {
                 Address::Path(path)
             }
             Address::Abstract(name) => {
-                if self.sockets.abstracts.contains_key(&name) {
+                if self.sockets.abstracts.contains_key(&(kind, name.clone())) {
                     return Err(Errno::EADDRINUSE);
                 }
-                self.sockets.abstracts.insert(name.clone(), id);
+                self.sockets.abstracts.insert((kind, name.clone()), id);
                 Address::Abstract(name)
             }
             Address::Unnamed => {
@@ -119,14 +120,14 @@ impl Objects {
                     self.sockets.autobind = (self.sockets.autobind + 1) & 0xf_ffff;
                     let name = alloc::format!("{:05x}", self.sockets.autobind);
                     let name: Arc<[u8]> = name.into_bytes().into();
-                    if !self.sockets.abstracts.contains_key(&name) {
+                    if !self.sockets.abstracts.contains_key(&(kind, name.clone())) {
                         break name;
                     }
                     if self.sockets.abstracts.len() > 0xf_ffff {
                         return Err(Errno::ENOSPC);
                     }
                 };
-                self.sockets.abstracts.insert(name.clone(), id);
+                self.sockets.abstracts.insert((kind, name.clone()), id);
                 Address::Abstract(name)
             }
             Address::Inet(_) | Address::Netlink(_) | Address::Unspecified => {
@@ -267,7 +268,10 @@ impl Objects {
                 }
                 self.fs.socket_of(node)
             }
-            Address::Abstract(name) => self.sockets.abstracts.get(name).copied(),
+            Address::Abstract(name) => {
+                let key = (kind.number(), name.clone());
+                self.sockets.abstracts.get(&key).copied()
+            }
             _ => return Err(Errno::EINVAL),
         };
         let found = found.ok_or(Errno::ECONNREFUSED)?;

@@ -8,6 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
+use super::message::MessageFlags;
 use crate::object::{
     Objects,
     credentials::cap,
@@ -25,6 +26,32 @@ impl Objects {
         {
             self.sockets.sends_sockets = true;
         }
+    }
+
+    /// Gives the guest descriptors that came with a message, as many as it has room for; and what the message's flags say of it.
+    pub(super) fn take_descriptors(
+        &mut self,
+        descriptions: Vec<DescId>,
+        room: usize,
+        flags: MessageFlags,
+    ) -> (Vec<i32>, MessageFlags) {
+        let mut fds = Vec::new();
+        let mut told = flags & MessageFlags::CMSG_CLOEXEC;
+        let cloexec = !told.is_empty();
+        for desc in descriptions {
+            let fd = match fds.len() < room {
+                true => self.install(desc, cloexec).ok(),
+                false => None,
+            };
+            match fd {
+                Some(fd) => fds.push(fd),
+                None => told |= MessageFlags::CTRUNC,
+            }
+            if !flags.contains(MessageFlags::PEEK) {
+                self.release(desc);
+            }
+        }
+        (fds, told)
     }
 
     /// Whose descriptions go into a message: the real user's, who may have as many in flight as a process of theirs may have

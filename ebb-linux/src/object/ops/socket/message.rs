@@ -254,7 +254,9 @@ impl Objects {
                 _ => Errno::EISCONN,
             });
         }
-        if urgent && (domain == Domain::Unix || kind != SocketKind::Stream) {
+        // A stream within the machine has no byte to mark in nothing.
+        let markable = stream && (domain != Domain::Unix || source.remaining() > 0);
+        if urgent && !markable {
             return Err(Errno::EOPNOTSUPP);
         }
         if !fds.is_empty() && domain != Domain::Unix {
@@ -276,7 +278,13 @@ impl Objects {
                 self.send_unix_datagram(env, id, source, to, descriptions.clone(), ancillary.sender)
             }
             (Domain::Unix, _) => {
-                self.send_unix(env, id, source, to, descriptions.clone(), ancillary.sender)
+                let (fds, sender) = (descriptions.clone(), ancillary.sender);
+                match urgent {
+                    true => self.send_urgent(id, source, |o, source| {
+                        o.send_unix(env, id, source, to, fds, sender)
+                    }),
+                    false => self.send_unix(env, id, source, to, fds, sender),
+                }
             }
             (Domain::Netlink, _) => self.send_netlink(env, id, source, to),
             (_, SocketKind::Datagram) => self.send_datagram(env, id, source, to, flags, ancillary),
@@ -493,7 +501,7 @@ impl Objects {
             socket.domain == Domain::Unix,
             socket.kind == SocketKind::Stream,
         );
-        if flags.contains(MessageFlags::OOB) && socket.kind == SocketKind::SeqPacket {
+        if flags.contains(MessageFlags::OOB) && unix && !stream {
             return Err(Errno::EOPNOTSUPP);
         }
         if flags.contains(MessageFlags::OOB) && stream {
@@ -578,32 +586,6 @@ impl Objects {
         })
     }
 
-    /// Gives the guest descriptors that came with a message, as many as it has room for; and what the message's flags say of it.
-    fn take_descriptors(
-        &mut self,
-        descriptions: Vec<DescId>,
-        room: usize,
-        flags: MessageFlags,
-    ) -> (Vec<i32>, MessageFlags) {
-        let mut fds = Vec::new();
-        let mut told = flags & MessageFlags::CMSG_CLOEXEC;
-        let cloexec = !told.is_empty();
-        for desc in descriptions {
-            let fd = match fds.len() < room {
-                true => self.install(desc, cloexec).ok(),
-                false => None,
-            };
-            match fd {
-                Some(fd) => fds.push(fd),
-                None => told |= MessageFlags::CTRUNC,
-            }
-            if !flags.contains(MessageFlags::PEEK) {
-                self.release(desc);
-            }
-        }
-        (fds, told)
-    }
-
     fn pay_back(&mut self, id: SocketId, cost: usize) {
         self.sockets.bytes = self.sockets.bytes.saturating_sub(cost);
         if let Some(socket) = self.kinds.sockets.get_mut(id) {
@@ -622,11 +604,16 @@ impl Objects {
         let (mut done, mut paid, mut at) = (0, 0, 0);
         let mut descriptions = Vec::new();
         let mut sender = None;
-        let (most, mut skipped) = socket.up_to_mark(peek);
+        let (most, mut skipped) = socket.next_bytes(peek);
         while sink.remaining() > 0
             && done < most
             && let Some(message) = socket.inbox.get_mut(at)
         {
+            let left = message.left();
+            if peek && left > 0 && skipped >= left {
+                (skipped, at) = (skipped - left, at + 1);
+                continue;
+            }
             // Descriptors end a read: what is behind their message is for the next.
             if done == 0 {
                 sender = message.sender;
@@ -668,7 +655,11 @@ impl Objects {
         }
         if !peek {
             socket.passed(done);
+        } else if done == 0 && at > 0 && !socket.no_read {
+            // All that is there was seen before.
+            return Err(Errno::EAGAIN);
         }
+        socket.looked(done, peek);
         self.pay_back(id, paid);
         let flags = MessageFlags::empty();
         let beside = Beside {
@@ -685,19 +676,22 @@ impl Objects {
         flags: MessageFlags,
     ) -> Result<Taken> {
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
-        let message = match flags.contains(MessageFlags::PEEK) {
-            true => socket.inbox.front().cloned(),
+        let peek = flags.contains(MessageFlags::PEEK);
+        let (at, seen) = socket.next_message(peek);
+        let message = match peek {
+            true => socket.inbox.get(at).cloned(),
             false => socket.inbox.pop_front(),
         };
         let message = message.ok_or(Errno::EAGAIN)?;
-        if !flags.contains(MessageFlags::PEEK) {
+        let len = message.bytes.len() - seen;
+        let want = len.min(sink.remaining());
+        socket.looked(if peek { want } else { len }, peek);
+        if !peek {
             self.pay_back(id, message.cost());
         }
-        let len = message.bytes.len();
-        let want = len.min(sink.remaining());
-        if sink.put(&message.bytes[..want]) < want {
+        if sink.put(&message.bytes[seen..seen + want]) < want {
             // As in Linux the datagram is lost.
-            if !flags.contains(MessageFlags::PEEK) {
+            if !peek {
                 for desc in message.descriptions {
                     self.release(desc);
                 }

@@ -12,6 +12,7 @@ mod netlink;
 pub mod option;
 #[cfg(test)]
 mod outside;
+mod peek;
 mod ports;
 mod spread;
 #[cfg(test)]
@@ -222,10 +223,11 @@ impl Objects {
                 self.set_socket_node(node, None);
                 self.fs.close_node(node);
             }
-            if let Address::Abstract(name) = &socket.local
-                && self.sockets.abstracts.get(name) == Some(&id)
-            {
-                self.sockets.abstracts.remove(name);
+            if let Address::Abstract(name) = &socket.local {
+                let key = (socket.kind.number(), name.clone());
+                if self.sockets.abstracts.get(&key) == Some(&id) {
+                    self.sockets.abstracts.remove(&key);
+                }
             }
             self.sockets.ports.release(id, &socket);
             // With a time of zero `SO_LINGER` gives up what was not delivered and resets the peer.
@@ -356,7 +358,9 @@ impl Objects {
                 here + outside > more
             }
             _ => {
-                let here = !socket.inbox.is_empty() && !socket.is_at_last_mark();
+                // A Unix stream says so of a marked byte also.
+                let unix = socket.domain == Domain::Unix;
+                let here = !socket.inbox.is_empty() && (unix || !socket.is_at_last_mark());
                 here || net.intersects(Events::READ)
             }
         };

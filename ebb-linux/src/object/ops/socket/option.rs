@@ -16,9 +16,9 @@ use crate::object::{
         option::{
             ADDR_PREFERENCES, BINDTODEVICE, BINDTOIFINDEX, DEFER_ACCEPT, FASTOPEN, IP, IPV6,
             LINGER, LINGER2, MAX_BUFFER, MAXSEG, MIN_RECEIVE, MIN_SEND, MULTICAST_HOPS,
-            MULTICAST_IF, MULTICAST_IF6, MULTICAST_TTL, Options, PASSCRED, PEERNAME, RCVBUF,
-            RCVLOWAT, SNDBUF, SOCKET, TCLASS, TCP, TIMESTAMP, TIMESTAMPNS, TOS, UDP, UDP_CORK,
-            WINDOW_CLAMP, preferences, whole_repetitions,
+            MULTICAST_IF, MULTICAST_IF6, MULTICAST_TTL, Options, PASSCRED, PEEK_OFF, PEERNAME,
+            RCVBUF, RCVLOWAT, SNDBUF, SOCKET, TCLASS, TCP, TIMESTAMP, TIMESTAMPNS, TOS, UDP,
+            UDP_CORK, WINDOW_CLAMP, preferences, whole_repetitions,
         },
     },
     tcp_info::TcpInfo,
@@ -107,6 +107,8 @@ fn general_option(socket: &Socket, name: u32) -> Result<Vec<u8>> {
             Ok(groups.collect())
         }
         19 => word(1),
+        PEEK_OFF if socket.domain != Domain::Unix => Err(Errno::EOPNOTSUPP),
+        PEEK_OFF => word(socket.options.peek_offset.map_or(-1, |at| at as i32)),
         BINDTOIFINDEX => word(socket.options.device as i32),
         20 | 66 => time(socket.options.timeouts_ns.0),
         21 | 67 => time(socket.options.timeouts_ns.1),
@@ -187,6 +189,9 @@ impl Objects {
             (SOCKET, 3 | 4 | PEERNAME | 30 | 38 | 39) => return Err(Errno::ENOPROTOOPT),
             (SOCKET, BINDTODEVICE) => return self.bind_to_device(env, id, value),
             (SOCKET, BINDTOIFINDEX) => return self.bind_to_index(env, id, int(value, 0)?),
+            (SOCKET, PEEK_OFF) if socket.domain != Domain::Unix => return Err(Errno::EOPNOTSUPP),
+            // Anything below 0 ends it.
+            (SOCKET, PEEK_OFF) => socket.options.peek_offset = int(value, 0)?.try_into().ok(),
             (SOCKET, LINGER) => {
                 socket.options.linger = (i32::from(int(value, 0)? != 0), int(value, 4)?);
             }

@@ -6,10 +6,14 @@ use crate::object::{
     errno::{Errno, Result},
     id::DescId,
     io::{Sink, Source},
-    kind::socket::{
-        Message, Socket, SocketId, State, Urgent,
-        option::{OOBINLINE, SOCKET},
+    kind::{
+        Object,
+        socket::{
+            Message, Socket, SocketId, State, Urgent,
+            option::{OOBINLINE, SOCKET},
+        },
     },
+    table::Owner,
     wait::Events,
 };
 
@@ -66,6 +70,17 @@ impl Objects {
             self.hub.wake(queue, Events::PRI);
         }
         Ok(sent)
+    }
+
+    /// Who is told by `SIGURG` that a byte was marked for a socket's peer (`F_SETOWN`).
+    pub fn urgent_owner(&self, desc: DescId) -> Owner {
+        let peer = self.socket_of(desc).and_then(|id| self.socket(id));
+        let Some(peer) = peer.ok().and_then(|socket| socket.peer) else {
+            return Owner::Nobody;
+        };
+        let mut all = self.descriptions.iter();
+        let found = all.find(|(_, d)| d.object == Object::Socket(peer));
+        found.map_or(Owner::Nobody, |(_, d)| d.owner)
     }
 
     /// `recv` with `MSG_OOB`: the marked byte.
