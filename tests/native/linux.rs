@@ -186,6 +186,18 @@ fn marked_bytes_of_unix_sockets_and_looks_that_go_on_are_as_on_linux() {
     says_what_linux_says("urgent");
 }
 
+#[test]
+fn what_processes_have_in_common_and_take_of_one_another_is_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("between");
+}
+
+#[test]
+fn buffers_beyond_what_programs_have_are_refused_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("ranges");
+}
+
 /// Answers over TCP and UDP what it gets, on one port of the host's loopback interface.
 fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

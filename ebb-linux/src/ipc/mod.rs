@@ -397,6 +397,11 @@ impl Ipc {
         core::mem::take(&mut self.news)
     }
 
+    /// Whether a process has adjustments that its end carries out.
+    pub fn owes(&self, serial: u64) -> bool {
+        self.semaphores.iter().any(|(_, set)| set.owes(serial))
+    }
+
     /// A process has ended: its semaphore adjustments are carried out, and it waits no longer.
     pub fn process_ended(&mut self, serial: u64, pid: u32, now_s: i64) {
         for set in self.semaphores.iter_mut() {

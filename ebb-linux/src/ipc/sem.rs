@@ -142,6 +142,10 @@ impl Set {
     }
 
     /// A process has ended. Whether a value has changed.
+    pub(super) fn owes(&self, serial: u64) -> bool {
+        self.undo.contains_key(&serial)
+    }
+
     pub(super) fn undo(&mut self, serial: u64, pid: u32, now_s: i64) -> bool {
         self.waiters.retain(|w| w.thread.process != serial);
         let Some(owed) = self.undo.remove(&serial) else {

@@ -129,6 +129,8 @@ pub enum SynthNode {
     Task(u32, u32),
     /// A file of `/proc/PID/task/N`: the thread, and the row of the process' file of that name.
     TaskFile(u32, u32, u16),
+    /// A name space, by the row of a link to it.
+    NameSpace(u16),
 }
 
 /// A place in the file system.

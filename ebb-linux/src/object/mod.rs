@@ -80,7 +80,7 @@ pub mod vfs {
         fs::*,
         id::{InodeId, NodeRef, SynthNode},
         ops::files::{
-            AttributeFlags, Executable, Named, Opened, PendingFifo, RenameFlags, SetTime,
+            AttributeFlags, Entries, Executable, Named, Opened, PendingFifo, RenameFlags, SetTime,
         },
     };
 }

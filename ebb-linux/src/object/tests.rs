@@ -10,7 +10,7 @@ use super::{
     fd::Fd,
     flags::{AT_FDCWD, AtFlags, OpenFlags},
     testing::{World, archive, objects, open},
-    vfs::{Opened, data::PageContent},
+    vfs::{Entries, Opened, data::PageContent},
     wait::Events,
 };
 
@@ -33,7 +33,9 @@ fn names(o: &mut Objects, w: &World, path: &[u8]) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
     let mut buffer = [0; 512];
     loop {
-        let n = o.getdents(w, fd, &mut &mut buffer[..]).unwrap();
+        let n = o
+            .getdents(w, fd, Entries::New, &mut &mut buffer[..])
+            .unwrap();
         let mut rest = &buffer[..n];
         if n == 0 {
             break;

@@ -11,6 +11,6 @@ pub use crate::state::pending::take_process_signals;
 pub use deliver::{Interruption, bad_frame, deliver, fault, has_work, interruption, is_due};
 pub use frame::restore;
 pub use send::{
-    Sent, child_info, forget, processor_time, send_noted, send_process, send_thread, timer_due,
-    wants_zombies,
+    Sent, child_info, forget, has_room_of, processor_time, send_noted, send_process, send_thread,
+    timer_due, wants_zombies,
 };

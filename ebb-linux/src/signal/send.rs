@@ -39,6 +39,11 @@ fn has_room(uc: &Uc, process: &Process, info: &SigInfo) -> bool {
     if info.signal() < FIRST_QUEUED && info.code() >= 0 {
         return true;
     }
+    has_room_of(uc, process)
+}
+
+/// Whether one more signal that is queued, or timer that sends one, may be of a process.
+pub fn has_room_of(uc: &Uc, process: &Process) -> bool {
     let (user, most) = {
         let state = process.state.borrow();
         (state.credentials.user.real, state.soft(limit::SIGPENDING))
@@ -48,7 +53,7 @@ fn has_room(uc: &Uc, process: &Process, info: &SigInfo) -> bool {
     for process in &uc.processes.borrow().live {
         let state = process.state.borrow();
         if state.credentials.user.real == user {
-            queued += state.queued.len();
+            queued += state.queued.len() + state.timers.count();
             let threads = process.threads.borrow();
             queued += threads.iter().map(|t| t.queued.len()).sum::<usize>();
         }

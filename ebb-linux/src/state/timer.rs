@@ -111,6 +111,11 @@ impl Timers {
         Some(free.unwrap_or(self.posix.len() - 1))
     }
 
+    /// How many POSIX timers there are.
+    pub fn count(&self) -> usize {
+        self.posix.iter().flatten().count()
+    }
+
     /// The POSIX timer of a number.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut Posix> {
         self.posix.get_mut(index)?.as_mut()

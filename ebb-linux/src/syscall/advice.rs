@@ -64,14 +64,14 @@ fn bring_in(
     Ok(())
 }
 
-/// Whole pages around a range.
+/// Whole pages around a range. As on Linux a length that wraps when it is rounded up is none.
 fn pages_around(address: u64, len: u64) -> Result<(u64, u64), Stop> {
     let start = address & !(PAGE - 1);
-    let end = address
-        .checked_add(len)
-        .and_then(|end| end.checked_next_multiple_of(PAGE))
-        .ok_or(Errno::EINVAL)?;
-    Ok((start, end - start))
+    let whole = len.wrapping_add(address - start).wrapping_add(PAGE - 1) & !(PAGE - 1);
+    match start.checked_add(whole) {
+        Some(_) => Ok((start, whole)),
+        None => Err(Errno::EINVAL.into()),
+    }
 }
 
 pub fn mlock(call: &Call<'_>) -> Outcome {
@@ -289,6 +289,8 @@ fn advice(number: u64) -> Option<Advice> {
         23 => Advice::Populate(Access::Write),
         // DONTNEED_LOCKED.
         24 => Advice::Discard(|_| Ok(())),
+        // COLLAPSE: there are no huge pages to make of it.
+        25 => Advice::Hint(|_| Err(Errno::EINVAL)),
         _ => return None,
     })
 }

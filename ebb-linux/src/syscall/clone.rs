@@ -3,7 +3,7 @@
 use super::credentials::thread_limit;
 use super::process::fork;
 use super::thread::{New, duplicate, is_canonical, tell_child, tell_parent};
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, Stop, namespace};
 use crate::abi::clone::{
     CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK,
     CLONE_VM,
@@ -20,6 +20,7 @@ fn start(call: &Call<'_>, new: &New) -> Outcome {
     {
         return Err(Errno::EINVAL.into());
     }
+    namespace::check_clone(new.flags)?;
     if !has(CLONE_THREAD) {
         return fork(call, new);
     }

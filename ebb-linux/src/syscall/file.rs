@@ -1,13 +1,12 @@
 //! Descriptors: reading, writing and duplicating them.
 
 use super::counted;
-use super::guest::{give_pair, iovec};
+use super::guest::{END, give_pair, iovec, length, may_be_mapped};
 use super::refused::{broken_pipe, too_big};
 use super::socket::receive_rest;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
-use crate::object::Objects;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
 use crate::object::lock::Flock;
@@ -15,22 +14,30 @@ use crate::object::record::{FileLock, Request};
 use crate::object::socket::message::MessageFlags;
 use crate::object::table::Owner;
 use crate::object::timerfd::TimerSpec;
-use crate::object::transfer::{MAX_COUNT, Whence};
+use crate::object::transfer::Whence;
+use crate::object::vfs::Entries;
 use crate::object::wait::Events;
 use crate::state::thread::Work;
-use crate::uc::env::World;
 use crate::uc::user_bytes::UserBytes;
 
 /// The most bytes that a transfer moves at once to or from what never lets it wait: about a millisecond's worth.
 pub(super) const COPY: usize = 512 << 10;
+/// Where a range of so many may begin without a look at its end.
+const SAFE_START: u64 = END - COPY as u64;
 
-fn sum(parts: &[(u64, usize)]) -> usize {
+pub(super) fn sum(parts: &[(u64, usize)]) -> usize {
     parts.iter().map(|p| p.1).sum()
 }
 
 /// Goes on with a transfer that has moved `done` bytes after others have run, if `last` bytes of the descriptor's were as
 /// many as one part may have; else that was all of it.
-fn next_part_of(call: &Call<'_>, fd: Fd, id: DescId, last: usize, done: usize) -> Outcome {
+pub(super) fn next_part_of(
+    call: &Call<'_>,
+    fd: Fd,
+    id: DescId,
+    last: usize,
+    done: usize,
+) -> Outcome {
     if last < COPY || !call.objects().moves_at_once(id) {
         return Ok(done as u64);
     }
@@ -41,7 +48,7 @@ fn next_part_of(call: &Call<'_>, fd: Fd, id: DescId, last: usize, done: usize) -
 }
 
 /// One try of a transfer, and waiting if it has to.
-fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+pub(super) fn read_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let fd = call.fd(0);
     let id = call.held(fd)?;
     if call.objects().more_wanted(id) > 0 {
@@ -79,7 +86,7 @@ fn wait_to_read(call: &Call<'_>, fd: Fd, id: DescId) -> Outcome {
     }
 }
 
-fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+pub(super) fn write_parts(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
     let id = call.held(call.fd(0))?;
     let progress = || call.waited(|w| w.progress);
     let done = (!call.first).then(progress).flatten().unwrap_or(0);
@@ -136,18 +143,37 @@ fn go_on_writing(
     }
 }
 
-fn one(call: &Call<'_>) -> [(u64, usize); 1] {
-    [(
-        call.args[1],
-        usize::try_from(call.args[2])
-            .unwrap_or(usize::MAX)
-            .min(MAX_COUNT),
-    )]
+/// What is wrong with a descriptor is told before what is wrong with a range, but not that it is a directory.
+fn beyond<T>(nothing: Outcome) -> Result<T, Stop> {
+    match nothing {
+        Ok(_) | Err(Stop::Error(Errno::EISDIR)) => Err(Errno::EFAULT.into()),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// The range of a call that moves nothing, and says what is wrong with its descriptor, when that reaches too far.
+pub(super) fn one(
+    call: &Call<'_>,
+    nothing: impl FnOnce() -> Outcome,
+) -> Result<[(u64, usize); 1], Stop> {
+    let [_, at, len, ..] = call.args;
+    match may_be_mapped(at, len) {
+        true => Ok([(at, length(len))]),
+        false => beyond(nothing()),
+    }
+}
+
+/// The range, if it is short and does not come near the end of what programs have.
+#[inline]
+pub(super) fn short(call: &Call<'_>) -> Option<(u64, usize)> {
+    let [_, at, len, ..] = call.args;
+    (len <= COPY as u64 && at <= SAFE_START).then_some((at, len as usize))
 }
 
 pub fn read(call: &Call<'_>) -> Outcome {
-    let [(at, len)] = one(call);
-    if call.first && len <= COPY {
+    if call.first
+        && let Some((at, len)) = short(call)
+    {
         // The first try of a short one, which mostly is the last.
         let mut sink = UserBytes::one(call.memory, at, len);
         let mut objects = call.objects();
@@ -165,15 +191,16 @@ pub fn read(call: &Call<'_>) -> Outcome {
             Err(errno) => return Err(errno.into()),
         }
     }
-    counted::reading(call, read_parts(call, &[(at, len)]))
+    let parts = one(call, || move_nothing(call, OpenFlags::readable))?;
+    counted::reading(call, read_parts(call, &parts))
 }
 
 pub fn write(call: &Call<'_>) -> Outcome {
-    let parts = one(call);
-    let [(at, len)] = parts;
-    if !call.first || len > COPY {
+    let short = short(call).filter(|_| call.first);
+    let Some((at, len)) = short else {
+        let parts = one(call, || move_nothing(call, OpenFlags::writable))?;
         return counted::writing(call, write_parts(call, &parts));
-    }
+    };
     // As in `read`.
     let mut source = UserBytes::one(call.memory, at, len);
     let mut objects = call.objects();
@@ -182,13 +209,13 @@ pub fn write(call: &Call<'_>) -> Outcome {
         Ok(n) if n == len && !objects.is_channel(id) => counted::has_written(call, n),
         result => {
             drop(objects);
-            counted::writing(call, go_on_writing(call, id, &parts, 0, result))
+            counted::writing(call, go_on_writing(call, id, &[(at, len)], 0, result))
         }
     }
 }
 
 /// A vector without parts: the descriptor is not asked.
-fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
+pub(super) fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
     let objects = call.objects();
     let description = objects.description(objects.lookup_fd(call.fd(0))?)?;
     match may(description.flags) {
@@ -200,7 +227,7 @@ fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
 pub fn readv(call: &Call<'_>) -> Outcome {
     let parts = iovec(call, call.args[1], call.args[2]);
     let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::readable).and(Err(wrong)))?;
-    let outcome = match parts.is_empty() {
+    let outcome = match sum(&parts) == 0 {
         true => move_nothing(call, OpenFlags::readable),
         false => read_parts(call, &parts),
     };
@@ -210,167 +237,11 @@ pub fn readv(call: &Call<'_>) -> Outcome {
 pub fn writev(call: &Call<'_>) -> Outcome {
     let parts = iovec(call, call.args[1], call.args[2]);
     let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::writable).and(Err(wrong)))?;
-    let outcome = match parts.is_empty() {
+    let outcome = match sum(&parts) == 0 {
         true => move_nothing(call, OpenFlags::writable),
         false => write_parts(call, &parts),
     };
     counted::writing(call, outcome)
-}
-
-fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    at_position(call, parts, position, |o, w, fd, at, bytes| {
-        o.pread(w, fd, at, bytes)
-    })
-}
-
-fn write_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
-    let write = |o: &mut Objects, w: &World<'_>, fd, at, bytes: &mut UserBytes<'_>| {
-        o.pwrite(w, fd, at, bytes)
-    };
-    match at_position(call, parts, position, write) {
-        Err(Stop::Error(Errno::EFBIG)) => Err(too_big(call)),
-        other => other,
-    }
-}
-
-/// A transfer at a position, in parts if it is long.
-fn at_position(
-    call: &Call<'_>,
-    parts: &[(u64, usize)],
-    position: i64,
-    step: impl FnOnce(&mut Objects, &World<'_>, Fd, i64, &mut UserBytes<'_>) -> Result<usize, Errno>,
-) -> Outcome {
-    let fd = call.fd(0);
-    let total = sum(parts);
-    if total <= COPY {
-        let mut bytes = UserBytes::new(call.memory, parts, 0);
-        return Ok(call.on_objects(|o, w| step(o, w, fd, position, &mut bytes))? as u64);
-    }
-    // A position beyond all that is refused whatever is moved.
-    if position.checked_add(total as i64).is_none() {
-        return Err(Errno::EINVAL.into());
-    }
-    let done = call.waited(|w| w.progress).unwrap_or(0);
-    let id = call.objects().lookup_fd(fd);
-    if call
-        .waited(|w| w.held)
-        .flatten()
-        .is_some_and(|held| Ok(held) != id)
-    {
-        // Another thread has closed it, or opened something else in its place.
-        return Ok(done as u64);
-    }
-    let mut bytes = UserBytes::new(call.memory, parts, done).first(COPY);
-    match call.on_objects(|o, w| step(o, w, fd, position + done as i64, &mut bytes)) {
-        Ok(n) if done + n < total => next_part_of(call, fd, id?, n, done + n),
-        Ok(n) => Ok((done + n) as u64),
-        Err(_) if done > 0 => Ok(done as u64),
-        Err(stop) => Err(stop),
-    }
-}
-
-pub fn pread64(call: &Call<'_>) -> Outcome {
-    let parts = one(call);
-    let [(at, len)] = parts;
-    let position = call.args[3] as i64;
-    if len > COPY {
-        return counted::reading(call, read_at(call, &parts, position));
-    }
-    let mut sink = UserBytes::one(call.memory, at, len);
-    let read = call
-        .objects()
-        .pread(&call.world(), call.fd(0), position, &mut sink);
-    counted::has_read(call, read?)
-}
-
-pub fn pwrite64(call: &Call<'_>) -> Outcome {
-    let parts = one(call);
-    let [(at, len)] = parts;
-    let position = call.args[3] as i64;
-    if len > COPY {
-        return counted::writing(call, write_at(call, &parts, position));
-    }
-    let mut source = UserBytes::one(call.memory, at, len);
-    let written = call
-        .objects()
-        .pwrite(&call.world(), call.fd(0), position, &mut source);
-    match written {
-        Ok(n) => counted::has_written(call, n),
-        Err(Errno::EFBIG) => Err(too_big(call)),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-pub fn preadv(call: &Call<'_>) -> Outcome {
-    let parts = iovec(call, call.args[1], call.args[2])?;
-    counted::reading(call, read_at(call, &parts, call.args[3] as i64))
-}
-
-pub fn pwritev(call: &Call<'_>) -> Outcome {
-    let parts = iovec(call, call.args[1], call.args[2])?;
-    counted::writing(call, write_at(call, &parts, call.args[3] as i64))
-}
-
-/// `RWF_NOWAIT`.
-const NOWAIT: u64 = 8;
-/// `RWF_APPEND`.
-const APPEND: u64 = 0x10;
-/// Those, and `RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`, which ask for what is so anyway.
-const KNOWN: u64 = 7 | NOWAIT | APPEND;
-
-/// Looks at the flags of `preadv2` and `pwritev2`: what is not ready for `events` is not waited for.
-fn transfer_flags(call: &Call<'_>, events: Events) -> Result<u64, Stop> {
-    let flags = call.args[5];
-    if flags & !KNOWN != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
-    if flags & NOWAIT != 0 {
-        let id = call.objects().lookup_fd(call.fd(0))?;
-        if !call.objects().poll(&call.world(), id).intersects(events) {
-            return Err(Errno::EAGAIN.into());
-        }
-    }
-    Ok(flags)
-}
-
-pub fn preadv2(call: &Call<'_>) -> Outcome {
-    counted::reading(call, read_with_flags(call))
-}
-
-fn read_with_flags(call: &Call<'_>) -> Outcome {
-    transfer_flags(call, Events::FOR_READ)?;
-    let parts = iovec(call, call.args[1], call.args[2])?;
-    match call.args[3] as i64 {
-        -1 => read_parts(call, &parts),
-        position => read_at(call, &parts, position),
-    }
-}
-
-pub fn pwritev2(call: &Call<'_>) -> Outcome {
-    counted::writing(call, write_with_flags(call))
-}
-
-fn write_with_flags(call: &Call<'_>) -> Outcome {
-    let flags = transfer_flags(call, Events::FOR_WRITE)?;
-    let parts = iovec(call, call.args[1], call.args[2])?;
-    if flags & APPEND != 0 {
-        let end = |call: &Call<'_>, whence, offset| {
-            call.on_objects(|o, _| o.seek(call.fd(0), offset, whence))
-        };
-        let before = end(call, Whence::Current, 0);
-        if let Ok(before) = before {
-            end(call, Whence::End, 0)?;
-            let written = write_parts(call, &parts);
-            if call.args[3] as i64 != -1 {
-                end(call, Whence::Set, before as i64)?;
-            }
-            return written;
-        }
-    }
-    match call.args[3] as i64 {
-        -1 => write_parts(call, &parts),
-        position => write_at(call, &parts, position),
-    }
 }
 
 pub fn lseek(call: &Call<'_>) -> Outcome {
@@ -738,8 +609,17 @@ pub fn fadvise64(call: &Call<'_>) -> Outcome {
     }
 }
 
+fn entries(call: &Call<'_>, entries: Entries) -> Outcome {
+    // What is negative as an `int` is no room.
+    let len = usize::try_from(call.args[2] as i32).unwrap_or(0);
+    let mut sink = UserBytes::one(call.memory, call.args[1], len);
+    Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), entries, &mut sink))? as u64)
+}
+
+pub fn getdents(call: &Call<'_>) -> Outcome {
+    entries(call, Entries::Old)
+}
+
 pub fn getdents64(call: &Call<'_>) -> Outcome {
-    let parts = [(call.args[1], (call.args[2] as u32 as usize).min(MAX_COUNT))];
-    let mut sink = UserBytes::new(call.memory, &parts, 0);
-    Ok(call.on_objects(|o, w| o.getdents(w, call.fd(0), &mut sink))? as u64)
+    entries(call, Entries::New)
 }

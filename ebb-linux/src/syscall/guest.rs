@@ -3,7 +3,36 @@
 use super::call::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::object::fd::Fd;
+use crate::object::transfer::MAX_COUNT;
 use alloc::vec::Vec;
+
+/// The end of the part of the address space that programs have (`TASK_SIZE_MAX`).
+pub const END: u64 = 0x7fff_ffff_f000;
+
+/// Whether a range lies where programs have memory, mapped or not (`access_ok`).
+pub const fn may_be_mapped(address: u64, len: u64) -> bool {
+    match address.checked_add(len) {
+        Some(end) => end <= END,
+        None => false,
+    }
+}
+
+/// Cuts a length to what one call moves.
+pub fn length(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX).min(MAX_COUNT)
+}
+
+/// A single range of bytes.
+///
+/// # Errors
+/// `EFAULT` for one that reaches beyond what programs have, even when nothing would be moved there.
+pub fn range(address: u64, len: u64) -> Result<(u64, usize), Stop> {
+    let len = length(len);
+    match may_be_mapped(address, len as u64) {
+        true => Ok((address, len)),
+        false => Err(Errno::EFAULT.into()),
+    }
+}
 
 /// The most parts of a vector (`UIO_MAXIOV`).
 const MAX_PARTS: u64 = 1024;
@@ -11,19 +40,25 @@ const MAX_PARTS: u64 = 1024;
 /// Reads a `struct iovec` array.
 ///
 /// # Errors
-/// `EINVAL` for too many parts or a negative length, `EFAULT`.
+/// `EINVAL` for too many parts or a negative length; `EFAULT`, also for parts beyond what programs have.
 pub fn iovec(call: &Call<'_>, address: u64, count: u64) -> Result<Vec<(u64, usize)>, Stop> {
     if count > MAX_PARTS {
         return Err(Errno::EINVAL.into());
     }
     let parts: Vec<[u64; 2]> = call.space().get_array(address, count as usize)?;
+    if parts.iter().any(|&[_, len]| len > i64::MAX as u64) {
+        return Err(Errno::EINVAL.into());
+    }
+    if let [[start, len]] = parts[..] {
+        return Ok(alloc::vec![range(start, len)?]);
+    }
     let mut total = 0usize;
     let mut out = Vec::with_capacity(parts.len());
     for [start, len] in parts {
-        if len > i64::MAX as u64 {
-            return Err(Errno::EINVAL.into());
+        if !may_be_mapped(start, len) {
+            return Err(Errno::EFAULT.into());
         }
-        let len = (len as usize).min(crate::object::transfer::MAX_COUNT - total);
+        let len = (len as usize).min(MAX_COUNT - total);
         total += len;
         out.push((start, len));
     }

@@ -1,6 +1,6 @@
 //! `ioctl`: what concerns all descriptors and files; terminals and sockets have files of their own.
 
-use super::{Call, Outcome, netdev, terminal};
+use super::{Call, Outcome, namespace, netdev, terminal};
 use crate::abi::errno::Errno;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::Fcntl;
@@ -109,6 +109,9 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         }
         request if netdev::is_known(request) && call.objects().socket_of(id).is_ok() => {
             netdev::ioctl(call, id, request, argument)
+        }
+        0xb701..=0xb70f if let Some(outcome) = namespace::ioctl(call, id, request as u32) => {
+            outcome
         }
         // These know requests of their own, and say so.
         _ if matches!(object, Object::Epoll(_)) || is_random(object) => Err(Errno::EINVAL.into()),

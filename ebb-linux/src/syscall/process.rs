@@ -4,7 +4,7 @@ use super::credentials::thread_limit;
 use super::path::path;
 use super::thread::{New, duplicate, tell_child, tell_parent};
 use super::time::rusage;
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, Stop, namespace};
 use crate::abi::clone::{
     CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PIDFD, CLONE_SIGHAND,
     CLONE_THREAD, CLONE_VFORK, CLONE_VM,
@@ -475,6 +475,7 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
     let mut nonblocking = options & WNOHANG != 0;
     let which = match kind {
         // P_PIDFD
+        3 if (id as i32) < 0 => return Err(Errno::EINVAL.into()),
         3 => {
             let (pid, serial, at_once) = call.objects().process_of(id as i32)?;
             let processes = call.uc.processes.borrow();
@@ -617,13 +618,16 @@ pub fn setsid(call: &Call<'_>) -> Outcome {
 pub fn unshare(call: &Call<'_>) -> Outcome {
     /// `CLONE_SYSVSEM`.
     const CLONE_SYSVSEM: u64 = 0x4_0000;
-    // What threads have in common by being threads, which a single one has for itself, and no name spaces.
-    let flags = call.args[0];
+    // What threads have in common by being threads, which a single one has for itself.
+    let flags = namespace::without_new(call.args[0]);
     let alone = flags & (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD) == 0
         || call.process.threads.borrow().iter().count() == 1;
     let known = CLONE_FILES | CLONE_FS | CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     if flags & !known != 0 || !alone {
         return Err(Errno::EINVAL.into());
+    }
+    if namespace::is_new(call.args[0]) {
+        return Err(Errno::EPERM.into());
     }
     let files = call.objects().unshare_files(call.process.files.get());
     call.process.files.set(files);

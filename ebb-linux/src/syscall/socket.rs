@@ -2,7 +2,7 @@
 
 use super::control::{self, Header};
 use super::guest::timespec;
-use super::guest::{give_pair, iovec};
+use super::guest::{give_pair, iovec, range};
 use super::refused::broken_pipe;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
@@ -12,7 +12,6 @@ use crate::object::env::{NetSocket, Network};
 use crate::object::fd::Fd;
 use crate::object::socket::address::{Address, Domain, MAX_LEN};
 use crate::object::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
-use crate::object::transfer::MAX_COUNT;
 use crate::object::wait::Events;
 use crate::signal::ready;
 use crate::uc::user_bytes::UserBytes;
@@ -270,15 +269,12 @@ fn send_parts(
     }
 }
 
-fn length(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX).min(MAX_COUNT)
-}
-
 pub fn sendto(call: &Call<'_>) -> Outcome {
     let [_, at, len, flags, to, to_len] = call.args;
+    let (at, len) = range(at, len)?;
     let brief = MessageFlags::NOSIGNAL | MessageFlags::DONTWAIT;
     if to == 0 && call.first && brief.contains(MessageFlags::from_bits_retain(flags as u32)) {
-        let mut source = UserBytes::one(call.memory, at, length(len));
+        let mut source = UserBytes::one(call.memory, at, len);
         let mut objects = call.objects();
         let id = objects.lookup_fd(call.fd(0))?;
         if let Some(sent) = objects.send_plainly(id, &mut source) {
@@ -292,7 +288,7 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
         Some(address(call, id, to, to_len)?)
     };
     let none = Ancillary::default();
-    send_parts(call, &[(at, length(len))], to, &[], none, flags)
+    send_parts(call, &[(at, len)], to, &[], none, flags)
 }
 
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
@@ -427,16 +423,17 @@ pub(super) fn receive_rest(
 
 pub fn recvfrom(call: &Call<'_>) -> Outcome {
     let [_, at, len, flags, from, from_len] = call.args;
+    let (at, len) = range(at, len)?;
     let flags = MessageFlags::from_bits_retain(flags as u32);
     if from == 0 && call.first && MessageFlags::DONTWAIT.contains(flags) {
-        let mut sink = UserBytes::one(call.memory, at, length(len));
+        let mut sink = UserBytes::one(call.memory, at, len);
         let mut objects = call.objects();
         let id = objects.lookup_fd(call.fd(0))?;
         if let Some(received) = objects.receive_plainly(id, &mut sink) {
             return Ok(received? as u64);
         }
     }
-    let received = receive_parts(call, &[(at, length(len))], 0, flags)?;
+    let received = receive_parts(call, &[(at, len)], 0, flags)?;
     if from != 0 {
         let id = call.held(call.fd(0))?;
         give_address(call, domain(call, id)?, &received.from, from, from_len)?;

@@ -5,9 +5,9 @@
 
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
-    advice, attributes, clone, copy, credentials, file, futex, futex_vector, ioctl, ipc, memory,
-    misc, mmap, mqueue, path, poll, process, remote, resource, scheduling, signal, socket, thread,
-    time, timer,
+    advice, attributes, clone, copy, credentials, file, filesystem, futex, futex_vector, ioctl,
+    ipc, kcmp, memory, misc, mmap, mqueue, namespace, path, poll, positioned, process, remote,
+    resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -110,8 +110,8 @@ table! {
 14 rt_sigprocmask "dppx" Full => signal::rt_sigprocmask;
 15 rt_sigreturn "" Full => signal::rt_sigreturn;
 16 ioctl "fxp" Partial("the requests of descriptors, interfaces and terminals") [SaRestart] => ioctl::ioctl;
-17 pread64 "fpxx" Full [SaRestart] => file::pread64;
-18 pwrite64 "fpxx" Full [SaRestart] => file::pwrite64;
+17 pread64 "fpxx" Full [SaRestart] => positioned::pread64;
+18 pwrite64 "fpxx" Full [SaRestart] => positioned::pwrite64;
 19 readv "fpd" Full [SaRestart] => file::readv;
 20 writev "fpd" Full [SaRestart] => file::writev;
 21 access "sd" Full => path::access;
@@ -149,7 +149,7 @@ table! {
 53 socketpair "dddp" Full => socket::socketpair;
 54 setsockopt "fddpd" Full => socket::setsockopt;
 55 getsockopt "fddpp" Full => socket::getsockopt;
-56 clone "bpppp" Partial("no name spaces, no tracing") => clone::clone;
+56 clone "bpppp" Partial("name spaces are refused with EPERM; no tracing") => clone::clone;
 57 fork "" Full => clone::fork_call;
 58 vfork "" Full => clone::vfork;
 59 execve "spp" Full => process::execve;
@@ -171,6 +171,7 @@ table! {
 75 fdatasync "f" Full => file::fsync;
 76 truncate "sx" Full => path::truncate;
 77 ftruncate "fx" Full => file::ftruncate;
+78 getdents "fpx" Full => file::getdents;
 79 getcwd "px" Full => path::getcwd;
 80 chdir "s" Full => path::chdir;
 81 fchdir "f" Full => path::fchdir;
@@ -226,6 +227,8 @@ table! {
 132 utime "sp" Full => path::utime;
 133 mknod "sox" Full => path::mknod;
 135 personality "x" Partial("kept and told; layouts stay varied, and addresses as they are") => misc::personality;
+136 ustat "xp" Full => filesystem::ustat;
+139 sysfs "dxp" Full => filesystem::sysfs;
 137 statfs "sp" Full => path::statfs;
 138 fstatfs "fp" Full => path::fstatfs;
 140 getpriority "dd" Full => scheduling::getpriority;
@@ -310,7 +313,7 @@ table! {
 269 faccessat "fsd" Full => path::faccessat;
 270 pselect6 "dppppp" Full [UnlessHandled] => poll::pselect6;
 271 ppoll "pdppx" Full [UnlessHandled] => poll::ppoll;
-272 unshare "b" Partial("descriptors only, no name spaces") => process::unshare;
+272 unshare "b" Partial("name spaces are refused with EPERM") => process::unshare;
 273 set_robust_list "px" Full => futex::set_robust_list;
 274 get_robust_list "dpp" Full => futex::get_robust_list;
 277 sync_file_range "fxxb" Full => file::sync_file_range;
@@ -332,11 +335,14 @@ table! {
 292 dup3 "ffb" Full => file::dup3;
 293 pipe2 "pb" Full => file::pipe2;
 294 inotify_init1 "b" Full => path::inotify_init1;
-295 preadv "fpdx" Full [SaRestart] => file::preadv;
-296 pwritev "fpdx" Full [SaRestart] => file::pwritev;
+295 preadv "fpdx" Full [SaRestart] => positioned::preadv;
+296 pwritev "fpdx" Full [SaRestart] => positioned::pwritev;
 297 rt_tgsigqueueinfo "dddp" Full => signal::rt_tgsigqueueinfo;
 299 recvmmsg "fpdbp" Full [SaRestart] => socket::recvmmsg;
 302 prlimit64 "ddpp" Partial("enforced: CPU, FSIZE, DATA (heap), STACK (at execve), NPROC, NOFILE, AS; others are kept") => resource::prlimit64;
+303 name_to_handle_at "fsppb" Partial("handles tell files apart and cannot be opened") => filesystem::name_to_handle_at;
+308 setns "fb" Partial("refused with EPERM: the UC has no right to it, and one of each") => namespace::setns;
+312 kcmp "dddxx" Full => kcmp::kcmp;
 306 syncfs "f" Full => file::syncfs;
 307 sendmmsg "fpdb" Full [SaRestart] => socket::sendmmsg;
 309 getcpu "ppp" Full => misc::getcpu;
@@ -351,17 +357,18 @@ table! {
 324 membarrier "dbd" Partial("the global and private commands") => misc::membarrier;
 325 mlock2 "pxb" Full => advice::mlock2;
 326 copy_file_range "fpfpxb" Full => copy::copy_file_range;
-327 preadv2 "fpdxxb" Full [SaRestart] => file::preadv2;
-328 pwritev2 "fpdxxb" Full [SaRestart] => file::pwritev2;
+327 preadv2 "fpdxxb" Full [SaRestart] => positioned::preadv2;
+328 pwritev2 "fpdxxb" Full [SaRestart] => positioned::pwritev2;
 332 statx "fsbxp" Full => path::statx;
 329 pkey_mprotect "pxbd" Full => memory::pkey_mprotect;
 330 pkey_alloc "bb" Full => memory::pkey_alloc;
 331 pkey_free "d" Full => memory::pkey_free;
 424 pidfd_send_signal "fdpb" Full => signal::pidfd_send_signal;
 434 pidfd_open "db" Full => process::pidfd_open;
-435 clone3 "px" Partial("no name spaces, no tracing, no set_tid") => clone::clone3;
+435 clone3 "px" Partial("name spaces are refused with EPERM; no tracing, no set_tid") => clone::clone3;
 436 close_range "xxb" Full => file::close_range;
 437 openat2 "fspx" Full [SaRestart] => path::openat2;
+438 pidfd_getfd "fdb" Full => kcmp::pidfd_getfd;
 439 faccessat2 "fsdb" Full => path::faccessat2;
 440 process_madvise "fpddb" Partial("hints only, as before Linux 6.13") => advice::process_madvise;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
@@ -390,11 +397,8 @@ table! {
 227 clock_settime "dp" Partial("checked, then refused with EPERM") => time::clock_settime;
 305 clock_adjtime "dp" Partial("as adjtimex") => time::clock_adjtime;
 absent {
-78 getdents,
 101 ptrace,
 134 uselib,
-136 ustat,
-139 sysfs,
 154 modify_ldt,
 156 _sysctl,
 174 create_module,
@@ -430,9 +434,6 @@ absent {
 298 perf_event_open,
 300 fanotify_init,
 301 fanotify_mark,
-303 name_to_handle_at,
-308 setns,
-312 kcmp,
 317 seccomp,
 320 kexec_file_load,
 323 userfaultfd,
@@ -447,7 +448,6 @@ absent {
 431 fsconfig,
 432 fsmount,
 433 fspick,
-438 pidfd_getfd,
 442 mount_setattr,
 443 quotactl_fd,
 444 landlock_create_ruleset,

@@ -223,6 +223,8 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
             0..=2 => Err(Errno::ENXIO.into()),
             _ => Err(Errno::ENODEV.into()),
         },
+        // PR_SET_MM: for who has CAP_SYS_RESOURCE.
+        35 => Err(Errno::EPERM.into()),
         // PR_SET_IO_FLUSHER, PR_GET_IO_FLUSHER: for who has CAP_SYS_RESOURCE.
         57 | 58 => Err(Errno::EPERM.into()),
         // PR_GET_TSC, PR_SET_TSC: everybody may read the time-stamp counter.

@@ -4,6 +4,7 @@ use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::signal::SIGALRM;
 use crate::object::timerfd::TimerSpec;
+use crate::signal::has_room_of;
 use crate::state::timer::{Clock, Interval, Notify, Posix};
 
 const SECOND: u64 = 1_000_000_000;
@@ -144,6 +145,9 @@ pub fn timer_create(call: &Call<'_>) -> Outcome {
         interval: Interval::default(),
         overrun: 0,
     };
+    if !has_room_of(call.uc, call.process) {
+        return Err(Errno::EAGAIN.into());
+    }
     let added = call.process.state.borrow_mut().timers.add(timer);
     let index = added.ok_or(Errno::EAGAIN)?;
     if value.is_none()

@@ -5,7 +5,7 @@ use ebb_linux::object::{
     Objects,
     flags::{AT_FDCWD, AtFlags},
     transfer::Whence,
-    vfs::{Opened, RenameFlags, stat::Stat},
+    vfs::{Entries, Opened, RenameFlags, stat::Stat},
 };
 
 use crate::{Outcome, compare, host, model, random::Random};
@@ -256,7 +256,7 @@ pub fn step(
             let mut names = Vec::new();
             let mut buffer = [0; 320];
             loop {
-                match o.getdents(w, fds[*s], &mut &mut buffer[..]) {
+                match o.getdents(w, fds[*s], Entries::New, &mut &mut buffer[..]) {
                     Ok(0) => break,
                     Ok(n) => entries(&buffer[..n], &mut names),
                     Err(errno) if names.is_empty() => return Outcome::Errno(errno.number()),

@@ -45,7 +45,7 @@ impl SynthNode {
     /// The process that it belongs to.
     pub(crate) const fn pid(self) -> Option<u32> {
         match self {
-            SynthNode::Row(_) => None,
+            SynthNode::Row(_) | SynthNode::NameSpace(_) => None,
             SynthNode::Of(pid, _)
             | SynthNode::Fd(pid, _)
             | SynthNode::FdInfo(pid, _)
@@ -57,7 +57,7 @@ impl SynthNode {
     pub(crate) fn kind(self) -> NodeKind {
         match (self, self.row().map(|r| r.1)) {
             (SynthNode::Fd(..), _) => NodeKind::Symlink,
-            (SynthNode::FdInfo(..), _) => NodeKind::File,
+            (SynthNode::FdInfo(..) | SynthNode::NameSpace(_), _) => NodeKind::File,
             (SynthNode::Task(..), _) => NodeKind::Dir,
             (_, Some(Dir | What::Fds | What::FdInfos | What::Tasks)) => NodeKind::Dir,
             (
@@ -108,7 +108,13 @@ impl SynthNode {
     pub(crate) fn is_magic(self) -> bool {
         let row = self.row();
         matches!(self, SynthNode::Fd(..))
-            || matches!(row, Some((_, What::Cwd | What::RootLink | What::Exe)))
+            || matches!(
+                row,
+                Some((
+                    _,
+                    What::Cwd | What::RootLink | What::Exe | What::NameSpace(_)
+                ))
+            )
     }
 
     /// Whether writes are accepted.
@@ -124,6 +130,7 @@ impl SynthNode {
     pub(crate) fn ino(self) -> u64 {
         let (kind, number) = match self {
             SynthNode::Row(at) => return 0x1_0000 + u64::from(at),
+            SynthNode::NameSpace(_) => return self.name_space().map_or(0, |(_, number)| number),
             SynthNode::Of(_, at) => (1, u64::from(at)),
             SynthNode::Fd(_, fd) => (2, fd as u64),
             SynthNode::FdInfo(_, fd) => (3, fd as u64),
@@ -132,6 +139,23 @@ impl SynthNode {
         };
         // A process's number has 22 bits, a descriptor's 20.
         u64::from(self.pid().unwrap_or(0)) << 40 | kind << 24 | number
+    }
+
+    /// What links to a name space say.
+    pub(crate) fn name_space_text(self) -> Option<&'static str> {
+        match self {
+            SynthNode::NameSpace(at) => match TREE.get(at as usize)?.1 {
+                What::NameSpace(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The kind of a name space, and its number.
+    pub(crate) fn name_space(self) -> Option<(&'static str, u64)> {
+        let (kind, number) = self.name_space_text()?.split_once(":[")?;
+        Some((kind, number.strip_suffix(']')?.parse().ok()?))
     }
 
     /// The directory above; `None` for the root of a tree.
@@ -145,6 +169,7 @@ impl SynthNode {
             SynthNode::FdInfo(..) => self.relative("/proc/PID/fdinfo"),
             SynthNode::Task(..) => self.relative("/proc/PID/task"),
             SynthNode::TaskFile(pid, tid, _) => Some(SynthNode::Task(pid, tid)),
+            SynthNode::NameSpace(_) => None,
         }
     }
 
@@ -168,6 +193,7 @@ impl SynthNode {
             },
             SynthNode::Fd(_, n) | SynthNode::FdInfo(_, n) => format!("{n}").into_bytes(),
             SynthNode::Task(_, n) => format!("{n}").into_bytes(),
+            SynthNode::NameSpace(_) => self.name_space_text().unwrap_or("").into(),
         }
     }
 }

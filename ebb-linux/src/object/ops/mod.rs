@@ -1,6 +1,7 @@
 //! What system calls do with objects: everything that needs several of them.
 
 pub mod channel;
+mod compare;
 pub mod create;
 pub mod descriptors;
 pub mod epoll;

@@ -9,7 +9,7 @@ use crate::object::{
     flags::OpenFlags,
     id::{DescId, Fd, NodeRef},
     io::{Sink, Source, put_some},
-    kind::{Kind, Object, dispatch, inotify::Change},
+    kind::{Kind, Object, device::Device, dispatch, inotify::Change},
     ops::files::proc,
 };
 
@@ -300,6 +300,13 @@ impl Objects {
         if !from.flags.readable() {
             return Err(Errno::EBADF);
         }
+        let has_places = matches!(
+            from.object,
+            Object::File | Object::Text | Object::Dir | Object::Device(_)
+        );
+        if offset.is_some() && !has_places {
+            return Err(Errno::ESPIPE);
+        }
         let at = offset.as_deref().copied().unwrap_or(from.pos);
         check_range(at, count)?;
         let target = self.files.fds.get(out)?;
@@ -313,11 +320,17 @@ impl Objects {
         if count == 0 {
             return Ok(0);
         }
-        if !matches!(from.object, Object::File | Object::Text) {
+        // What swallows everything has nothing to give, as Linux has it.
+        let from_device =
+            from.object.is_positioned() && from.object != Object::Device(Device::Null);
+        if !matches!(from.object, Object::File | Object::Text) && !from_device {
             return Err(Errno::EINVAL);
         }
         let mut buffer = vec![0; count.min(CHUNK)];
-        let n = self.read_at(env, id, at, &mut &mut buffer[..])?;
+        let n = match from_device {
+            true => self.read_desc(env, id, &mut &mut buffer[..])?,
+            false => self.read_at(env, id, at, &mut &mut buffer[..])?,
+        };
         if n == 0 {
             return Ok(0);
         }

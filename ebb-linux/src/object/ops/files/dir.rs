@@ -18,8 +18,33 @@ use crate::object::{
 
 /// The longest request that is written to a generated file.
 const MAX_REQUEST: usize = 256;
-/// How many bytes a `struct linux_dirent64` has before the name.
-const HEADER: usize = 19;
+
+/// How entries of a directory are put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Entries {
+    /// `struct linux_dirent`: the kind is the last byte.
+    Old,
+    /// `struct linux_dirent64`.
+    New,
+}
+
+impl Entries {
+    /// Bytes before the name.
+    const fn header(self) -> usize {
+        match self {
+            Self::Old => 18,
+            Self::New => 19,
+        }
+    }
+
+    fn put(self, record: &mut [u8], kind: u8) {
+        let at = match self {
+            Self::Old => record.len() - 1,
+            Self::New => 18,
+        };
+        record[at] = kind;
+    }
+}
 
 impl Objects {
     /// The text of a generated file as of now.
@@ -47,11 +72,17 @@ impl Objects {
         Ok(whole)
     }
 
-    /// `getdents64`: fills `sink` with whole entries.
+    /// `getdents` and `getdents64`: fills `sink` with whole entries.
     ///
     /// # Errors
     /// `EBADF`, `ENOTDIR`, `ENOENT` (the directory was removed), `EINVAL` (no room for one entry).
-    pub fn getdents(&mut self, env: &dyn Env, fd: Fd, sink: &mut dyn Sink) -> Result<usize> {
+    pub fn getdents(
+        &mut self,
+        env: &dyn Env,
+        fd: Fd,
+        entries: Entries,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
         let id = self.files.fds.get(fd)?;
         let desc = self.description(id)?;
         let (object, mut pos) = (desc.object, desc.pos);
@@ -70,17 +101,20 @@ impl Objects {
         while let Some((name, entry, next)) = self.dir_entry(env, node, pos)? {
             let kind = self.node_kind(entry)?;
             let ino = self.ino(env, entry);
-            let size = (HEADER + name.len() + 1).next_multiple_of(8);
+            // A zero ends the name; the old form has its kind behind that.
+            let header = entries.header();
+            let behind = 1 + usize::from(entries == Entries::Old);
+            let size = (header + name.len() + behind).next_multiple_of(8);
             if sink.remaining() < size {
                 full = true;
                 break;
             }
-            let mut record = [0; HEADER + NAME_MAX + 8];
+            let mut record = [0; NAME_MAX + 32];
             record[..8].copy_from_slice(&ino.to_le_bytes());
             record[8..16].copy_from_slice(&next.to_le_bytes());
             record[16..18].copy_from_slice(&(size as u16).to_le_bytes());
-            record[18] = kind.entry_type();
-            record[HEADER..HEADER + name.len()].copy_from_slice(&name);
+            record[header..header + name.len()].copy_from_slice(&name);
+            entries.put(&mut record[..size], kind.entry_type());
             if sink.put(&record[..size]) < size {
                 if done == 0 {
                     return Err(Errno::EFAULT);
@@ -126,6 +160,11 @@ impl Objects {
             NodeRef::Upper(id) => fs.inode(id).is_ok_and(|i| i.seals.is_some()),
             _ => false,
         };
+        if let NodeRef::Synth(node) = node
+            && let Some(text) = node.name_space_text()
+        {
+            return Ok(text.into());
+        }
         let (mut path, deleted) = self.fs.path_of(node)?;
         if let NodeRef::Upper(id) = self.fs.canon(node)
             && deleted

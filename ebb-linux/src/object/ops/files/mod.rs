@@ -15,6 +15,7 @@ mod stat;
 
 pub use attributes::{AttributeFlags, Named};
 pub use change::{RenameFlags, SetTime};
+pub use dir::Entries;
 pub use open::{Opened, PendingFifo};
 pub use path::Resolve;
 pub use program::Executable;

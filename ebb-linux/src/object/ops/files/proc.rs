@@ -8,6 +8,7 @@ use crate::object::{
     env::{Env, ProcInfo},
     errno::{Errno, Result},
     files::Files,
+    flags::OpenFlags,
     fs::NodeKind,
     fs::{
         NAME_MAX,
@@ -15,7 +16,7 @@ use crate::object::{
         synth::{PID, of, row},
         text,
     },
-    id::{Fd, NodeRef, SynthNode},
+    id::{DescId, Fd, NodeRef, SynthNode},
     interfaces,
     io::{Sink, Source},
     kind::{Face, Object},
@@ -171,6 +172,36 @@ pub(crate) fn entry(
     })
 }
 
+/// The name space that a link leads to.
+fn name_space(link: SynthNode) -> Option<SynthNode> {
+    match link {
+        SynthNode::Of(_, at) => Some(SynthNode::NameSpace(at)),
+        _ => None,
+    }
+}
+
+impl Objects {
+    /// The kind of the name space behind a description.
+    pub fn name_space_of(&self, id: DescId) -> Option<&'static str> {
+        match self.description(id).ok()?.node? {
+            NodeRef::Synth(node) => node.name_space().map(|(kind, _)| kind),
+            _ => None,
+        }
+    }
+
+    /// Opens the caller's name space of a kind.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EMFILE`.
+    pub fn open_name_space(&mut self, env: &dyn Env, kind: &str) -> Result<Fd> {
+        let link = of(env.process().pid()).ok_or(Errno::ENOENT)?;
+        let link = link.relative(&format!("{PID}/ns/{kind}"));
+        let node = link.and_then(name_space).ok_or(Errno::ENOENT)?;
+        let flags = OpenFlags::CLOEXEC;
+        self.open_object(Object::Text, flags, Some(NodeRef::Synth(node)))
+    }
+}
+
 /// Where a link leads that is not a matter of paths.
 pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option<NodeRef>> {
     if let SynthNode::Fd(_, fd) = link {
@@ -182,6 +213,7 @@ pub(crate) fn jump(o: &Objects, env: &dyn Env, link: SynthNode) -> Result<Option
     match link.row() {
         Some((_, What::Cwd)) => Ok(Some(files(link, o, env)?.cwd)),
         Some((_, What::RootLink)) => Ok(Some(files(link, o, env)?.root)),
+        Some((_, What::NameSpace(_))) => Ok(name_space(link).map(NodeRef::Synth)),
         _ => Ok(None),
     }
 }
@@ -290,6 +322,7 @@ pub(crate) fn content(o: &Objects, env: &dyn Env, node: SynthNode) -> Result<Vec
                 let id = files.fds.get(fd)?;
                 fdinfo::content(o, env, (id, process.files()), &mut out)?;
             }
+            (SynthNode::NameSpace(_), _) => return Err(Errno::EINVAL),
             (_, Some((_, What::Locks))) => o.all_locks(env, &mut out),
             (_, Some((_, What::File(make) | What::Settable(make, _)))) => make(&subject, &mut out),
             (_, Some((_, What::Fixed(text)))) => {

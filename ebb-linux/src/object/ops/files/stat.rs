@@ -9,7 +9,7 @@ use crate::object::{
     fs::{
         NAME_MAX, NodeKind,
         data::PAGE,
-        stat::{PROC_DEV, Stat},
+        stat::{PROC_DEV, ROOT_DEV, Stat},
     },
     id::{Fd, NodeRef},
     kind::{Face, Object},
@@ -17,6 +17,8 @@ use crate::object::{
 
 /// The device number of what has no place anywhere.
 const ANON_DEV: u64 = 0x0e;
+/// That of name spaces.
+const NAME_SPACE_DEV: u64 = 0x04;
 
 impl Objects {
     /// The inode number of a node, for directory entries.
@@ -56,14 +58,18 @@ impl Objects {
                 let kind = node.kind();
                 let now = Time::from_ns(env.realtime());
                 let (uid, gid) = proc::owner(env, node);
+                let is_name_space = node.name_space().is_some();
                 Ok(Stat {
-                    dev: PROC_DEV + u64::from(node.tree()),
+                    dev: match is_name_space {
+                        true => NAME_SPACE_DEV,
+                        false => PROC_DEV + u64::from(node.tree()),
+                    },
                     ino: node.ino(),
                     uid,
                     gid,
                     mode: kind.mode() | node.mode(),
                     mount: 2 + u32::from(node.tree()),
-                    is_mount_root: node.parent().is_none(),
+                    is_mount_root: node.parent().is_none() && !is_name_space,
                     nlink: if kind == NodeKind::Dir { 2 } else { 1 },
                     atime: now,
                     mtime: now,
@@ -131,6 +137,38 @@ impl Objects {
         Ok(self.statfs_node(node))
     }
 
+    /// Free blocks and inodes of the file system with a device's number.
+    pub fn room_of(&self, device: u64) -> Option<(u64, u64)> {
+        let (budget, (inodes, most)) = (self.fs.budget(), self.fs.inode_use());
+        let blocks = budget.max.saturating_sub(budget.used);
+        match device {
+            ROOT_DEV => Some((blocks, most.saturating_sub(inodes) as u64)),
+            PROC_DEV => Some((0, 0)),
+            device if device == PROC_DEV + 1 => Some((0, 0)),
+            _ => None,
+        }
+    }
+
+    /// By what a file is known again: its number, and that of its mount.
+    ///
+    /// # Errors
+    /// Those of the path; `EOPNOTSUPP` for what has no place among files.
+    pub fn handle_of(
+        &self,
+        env: &dyn Env,
+        dirfd: Fd,
+        path: &[u8],
+        flags: AtFlags,
+    ) -> Result<(u64, u32)> {
+        let follow = flags.contains(AtFlags::SYMLINK_FOLLOW);
+        let empty = flags.contains(AtFlags::EMPTY_PATH);
+        let node = self.resolve_at(env, dirfd, path, follow, empty)?;
+        match self.stat_node(env, node)? {
+            stat if stat.dev == ROOT_DEV => Ok((stat.ino, stat.mount)),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
     /// `fstatfs`.
     pub fn fstatfs(&self, fd: Fd) -> Result<[u8; 120]> {
         Ok(self.statfs_node(NodeRef::Open(self.files.fds.get(fd)?)))
@@ -139,6 +177,7 @@ impl Objects {
     fn statfs_node(&self, node: NodeRef) -> [u8; 120] {
         const TMPFS: u64 = 0x0102_1994;
         const PROC: u64 = 0x9fa0;
+        const NAME_SPACES: u64 = 0x6e73_6673;
         const SYSFS: u64 = 0x6265_6572;
         const DEVPTS: u64 = 0x1cd1;
         const PIPEFS: u64 = 0x5049_5045;
@@ -152,6 +191,7 @@ impl Objects {
             _ => None,
         };
         let kind = match (self.place(node), object) {
+            (Ok(NodeRef::Synth(node)), _) if node.name_space().is_some() => NAME_SPACES,
             (Ok(NodeRef::Synth(node)), _) if node.tree() == 1 => SYSFS,
             (Ok(NodeRef::Synth(_)), _) => PROC,
             (Ok(_), Some(Object::Pty(_))) => DEVPTS,
