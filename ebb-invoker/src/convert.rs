@@ -39,10 +39,9 @@ pub(crate) fn with_head<R>(
     f: impl FnOnce(&api::Request<'_>) -> R,
 ) -> R {
     // Headers are text as a rule; what is none is repaired, which takes copies.
-    let text = |(name, value)| Some((name, core::str::from_utf8(value).ok()?));
     let repaired: Vec<(&str, Cow<'_, str>)>;
-    let headers: Vec<(&str, &str)> = match request.head().headers().map(text).collect() {
-        Some(headers) => headers,
+    let headers: Vec<(&str, &str)> = match request.head().text_headers() {
+        Some(headers) => headers.collect(),
         None => {
             let text = |(name, value)| (name, String::from_utf8_lossy(value));
             repaired = request.head().headers().map(text).collect();

@@ -4,7 +4,7 @@ use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members};
 use crate::limits;
 use crate::parameters::Parameters;
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, sync::Arc, vec::Vec};
 
 /// How an instance answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,6 @@ impl Outcome {
     }
 
     fn of_run(status: u16, body: &[u8]) -> Self {
-        let text = || String::from_utf8_lossy(body);
         if body.len() > limits::PAYLOAD {
             let shown = &body[..SHOWN.min(body.len())];
             return Self::error(
@@ -151,11 +150,12 @@ impl Outcome {
                 ),
             );
         }
-        let json = Json::parse_bytes(body).ok();
-        let error = json
-            .as_ref()
-            .and_then(Json::to_object)
-            .and_then(|object| object.get("error").cloned());
+        let text = String::from_utf8_lossy(body);
+        let json = match &text {
+            Cow::Borrowed(text) => Json::parse(text).ok(),
+            Cow::Owned(_) => None,
+        };
+        let error = json.as_ref().and_then(|json| json.member("error"));
         let mut outcome = match (status, json, error) {
             (200, _, Some(error)) => Self::error_value(Status::ApplicationError, &error),
             (200, Some(json), None) if matches!(json.kind(), Kind::Object | Kind::Array) => {
@@ -164,13 +164,10 @@ impl Outcome {
             (_, _, Some(error)) => Self::error_value(Status::DeveloperError, &error),
             _ => Self::error(
                 Status::DeveloperError,
-                &format!(
-                    "The action did not produce a valid JSON or JSON Array response: {}",
-                    text()
-                ),
+                &format!("The action did not produce a valid JSON or JSON Array response: {text}"),
             ),
         };
-        outcome.size = Some(text().chars().count());
+        outcome.size = Some(text.chars().count());
         outcome
     }
 

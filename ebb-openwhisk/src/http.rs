@@ -32,6 +32,13 @@ impl<'a> Request<'a> {
             .map(|&(_, value)| value.trim())
     }
 
+    /// Whether the body says that it is JSON.
+    pub fn is_json(&self) -> bool {
+        // As most clients write it.
+        self.header("content-type") == Some("application/json")
+            || self.media().as_ref().is_some_and(Media::is_json)
+    }
+
     /// The media type of the body, if it names one.
     pub fn media(&self) -> Option<Media<'a>> {
         Media::parse(self.header("content-type")?)
@@ -44,7 +51,7 @@ pub struct Response {
     /// The status.
     pub status: u16,
     /// Headers.
-    pub headers: Vec<(Cow<'static, str>, String)>,
+    pub headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -60,7 +67,7 @@ impl Response {
     }
 
     /// With a body of that type.
-    pub fn new(status: u16, media: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub fn new(status: u16, media: impl Into<Cow<'static, str>>, body: impl Into<Vec<u8>>) -> Self {
         Self {
             body: body.into(),
             ..Self::empty(status)
@@ -91,7 +98,7 @@ impl Response {
 
     /// Adds a header.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((Cow::Borrowed(name), value.into()));
         self
     }
@@ -101,7 +108,7 @@ impl Response {
         self.headers
             .iter()
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| value.as_ref())
     }
 }
 
@@ -128,13 +135,14 @@ impl Cors {
     pub fn on(&self, mut response: Response) -> Response {
         const HEADERS: &str =
             "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent";
+        let headers = match &self.headers {
+            Some(headers) => Cow::Owned(headers.clone()),
+            None => Cow::Borrowed(HEADERS),
+        };
         for (name, value) in [
-            ("Access-Control-Allow-Origin", "*"),
-            ("Access-Control-Allow-Methods", self.methods),
-            (
-                "Access-Control-Allow-Headers",
-                self.headers.as_deref().unwrap_or(HEADERS),
-            ),
+            ("Access-Control-Allow-Origin", Cow::Borrowed("*")),
+            ("Access-Control-Allow-Methods", Cow::Borrowed(self.methods)),
+            ("Access-Control-Allow-Headers", headers),
         ] {
             if response.header(name).is_none() {
                 response = response.with(name, value);

@@ -80,7 +80,7 @@ impl Json {
 
     /// A whole number.
     pub fn number(number: i64) -> Self {
-        Self(Arc::from(format!("{number}")))
+        Self(Arc::from(itoa::Buffer::new().format(number)))
     }
 
     /// A truth value.
@@ -182,6 +182,26 @@ impl Json {
             }
         }
         Some(Object(members.members))
+    }
+
+    /// The member of that name of an object, of several the last one.
+    pub fn member(&self, name: &str) -> Option<Json> {
+        let mut scanner = Scanner::new(&self.0);
+        let mut found = None;
+        if !scanner.take(b'{') || scanner.take(b'}') {
+            return None;
+        }
+        loop {
+            let key = scanner.key().ok()?;
+            let value = scanner.value().ok()?;
+            if says(key, name) {
+                found = Some(value);
+            }
+            if !scanner.take(b',') {
+                break;
+            }
+        }
+        found.map(|value| Self(Arc::from(value)))
     }
 
     /// Whether JavaScript would call it true.
@@ -363,25 +383,43 @@ impl Object {
     }
 }
 
+/// Whether a well-formed string in quotes says that text. Where something in it is escaped it is longer.
+fn says(quoted: &str, text: &str) -> bool {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or("");
+    inner == text || inner.len() > text.len() && scan::unquote(quoted) == text
+}
+
 /// Collects members; a name that comes again replaces the value.
 #[derive(Default)]
 struct Unique {
     members: Vec<(String, Json)>,
+    /// Where they are, once there are more than a few.
     places: hashbrown::HashMap<String, usize>,
 }
 
+/// Members among which it takes less to look than to hash.
+const FEW: usize = 8;
+
 impl Unique {
+    fn place(&self, name: &str) -> Option<usize> {
+        if self.members.len() > FEW {
+            return self.places.get(name).copied();
+        }
+        self.members.iter().position(|(known, _)| known == name)
+    }
+
     fn set(&mut self, name: String, value: Json) {
-        match self
-            .places
-            .get(&name)
-            .and_then(|&at| self.members.get_mut(at))
-        {
-            Some(member) => member.1 = value,
-            None => {
-                self.places.insert(name.clone(), self.members.len());
-                self.members.push((name, value));
-            }
+        let place = self.place(&name);
+        if let Some(member) = place.and_then(|at| self.members.get_mut(at)) {
+            member.1 = value;
+            return;
+        }
+        self.members.push((name, value));
+        if self.members.len() > FEW {
+            let from = self.places.len();
+            let new = self.members[from..].iter().zip(from..);
+            self.places
+                .extend(new.map(|((name, _), at)| (name.clone(), at)));
         }
     }
 }
@@ -429,7 +467,12 @@ impl Members {
 
     /// A number member.
     pub fn number(&mut self, name: &str, number: impl Into<i128>) -> &mut Self {
-        self.raw(name, itoa::Buffer::new().format(number.into()))
+        let number = number.into();
+        match u64::try_from(number) {
+            // Nearly all are, and half as many bits take much less than half of it.
+            Ok(number) => self.raw(name, itoa::Buffer::new().format(number)),
+            Err(_) => self.raw(name, itoa::Buffer::new().format(number)),
+        }
     }
 
     /// A truth value member.
@@ -489,6 +532,43 @@ mod tests {
         ] {
             let json = Json::parse(text).expect(text);
             assert_eq!(json.to_integer(), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_found_however_its_name_is_written_and_the_last_one_counts() {
+        let is = |text: &str, value: Option<&str>| {
+            let json = Json::parse(text).expect(text);
+            assert_eq!(json.member("error").as_ref().map(Json::as_str), value);
+            let object = json.to_object();
+            let got = object.as_ref().and_then(|object| object.get("error"));
+            assert_eq!(got.map(Json::as_str), value, "{text}");
+        };
+        is("{}", None);
+        is("[\"error\"]", None);
+        is("\"error\"", None);
+        is("{\"errors\":1,\"erro\":2,\"a\":{\"error\":3}}", None);
+        is(" { \"a\" : 1 , \"error\" : [ 2 ] } ", Some("[ 2 ]"));
+        is("{\"error\":1,\"b\":2,\"err\\u006fr\":3}", Some("3"));
+        is("{\"err\\u006fr\":1,\"error\":null}", Some("null"));
+    }
+
+    #[test]
+    fn members_keep_their_places_and_of_one_name_the_last_counts_among_few_and_many() {
+        for count in 0..2 * FEW + 3 {
+            let names = (0..count).flat_map(|n| [n, n / 2]).chain(0..count);
+            let members = names
+                .enumerate()
+                .map(|(value, n)| format!("\"m{n}\":{value}"));
+            let members: Vec<String> = members.collect();
+            let text = format!("{{{}}}", members.join(","));
+            let mut expected = Object::new();
+            for member in &members {
+                let (name, value) = member.split_once(':').expect("as written");
+                expected.set(name.trim_matches('"'), Json::known(value));
+            }
+            let object = Json::known(&text).to_object().expect("an object");
+            assert_eq!(object, expected, "{text}");
         }
     }
 

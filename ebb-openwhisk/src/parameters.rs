@@ -77,6 +77,11 @@ impl Parameters {
         Self(Some(Arc::new(Vec::with_capacity(count))))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list().is_empty()
+    }
+
     fn list(&self) -> &[Parameter] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }

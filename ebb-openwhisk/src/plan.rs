@@ -34,15 +34,15 @@ pub enum Plan {
 pub enum Body {
     /// Merged with the parameters.
     Object(Object),
-    /// Taken as it is.
-    Array(Json),
+    /// Taken as it is: an array, or an object where there are no parameters.
+    Whole(Json),
 }
 
 impl Body {
     /// A result as the body of the next call.
     pub fn of(json: Json) -> Self {
         match (json.kind(), json.to_object()) {
-            (Kind::Array, _) => Self::Array(json),
+            (Kind::Array, _) => Self::Whole(json),
             (_, object) => Self::Object(object.unwrap_or_default()),
         }
     }
@@ -51,7 +51,7 @@ impl Body {
     pub fn to_json(&self) -> Json {
         match self {
             Self::Object(object) => object.to_json(),
-            Self::Array(array) => array.clone(),
+            Self::Whole(whole) => whole.clone(),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Plan {
             Self::Sequence(sequence) => sequence.body.as_str().len(),
             Self::Composition(composition) => match &composition.body {
                 Body::Object(object) => object.bytes(),
-                Body::Array(array) => array.as_str().len(),
+                Body::Whole(whole) => whole.as_str().len(),
             },
             Self::Trigger(fire) => {
                 let plans = fire
@@ -190,7 +190,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub fn on(&self, response: Response) -> Response {
-        let response = response.with("X-Request-ID", self.transaction.as_str());
+        let response = response.with("X-Request-ID", self.transaction.clone());
         match &self.cors {
             Some(cors) => cors.on(response),
             None => response,
@@ -266,7 +266,7 @@ impl Reply {
 
     fn finish(&self, response: Response) -> Response {
         self.stamp
-            .on(response.with(ACTIVATION_HEADER, self.activation.as_str()))
+            .on(response.with(ACTIVATION_HEADER, self.activation.clone()))
     }
 }
 

@@ -120,7 +120,7 @@ fn project(extension: Extension, result: &Json) -> Result<Response> {
     }
 }
 
-type Headers = Vec<(Cow<'static, str>, String)>;
+type Headers = Vec<(Cow<'static, str>, Cow<'static, str>)>;
 
 /// The head of a response whose body comes in parts: status and headers as the object says, the type as the extension does where it
 /// says none.
@@ -164,7 +164,7 @@ fn as_http(result: &Json) -> Result<Response> {
     // The body decides what its type can be; the header is sent with the body or not at all.
     let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
     let declared = headers.iter().find(|(name, _)| is_type(name));
-    let declared = declared.map(|(_, value)| value.clone());
+    let declared = declared.map(|(_, value)| value.as_ref().into());
     headers.retain(|(name, _)| !is_type(name));
     let (bytes, media) = match object.get("body") {
         Some(body) if !matches!(body.as_str(), "null" | "\"\"") => content(body, declared)?,
@@ -184,7 +184,7 @@ fn as_http(result: &Json) -> Result<Response> {
             body: Vec::new(),
         });
     }
-    headers.push((Cow::Borrowed("Content-Type"), media));
+    headers.push((Cow::Borrowed("Content-Type"), media.into()));
     Ok(Response {
         status,
         headers,
@@ -274,7 +274,7 @@ fn add_header(headers: &mut Headers, name: &str, value: &Json, depth: usize) -> 
         }
         _ => return None,
     };
-    is_header(name, &text).then(|| headers.push((Cow::Owned(name.into()), text)))
+    is_header(name, &text).then(|| headers.push((Cow::Owned(name.into()), text.into())))
 }
 
 /// Whether this can be sent as a header without becoming something else.

@@ -1,18 +1,18 @@
 //! Query strings, and the parameters that several requests share.
 
 use crate::failure::{Failure, Result};
-use alloc::{format, string::String, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, vec::Vec};
 
 /// The members of a query string in their order, decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
 /// Decodes percent-encoding; what is not of its form stays as it is. Bytes that are no UTF-8 are replaced.
-pub fn decode(text: &str, plus_is_blank: bool) -> String {
+pub fn decode(text: &str, plus_is_blank: bool) -> Cow<'_, str> {
     let bytes = text.as_bytes();
-    let is_encoded = bytes.contains(&b'%') || plus_is_blank && bytes.contains(&b'+');
-    if !is_encoded {
-        return text.into();
+    let is_code = |&byte: &u8| byte == b'%' || byte == b'+' && plus_is_blank;
+    if !bytes.iter().any(is_code) {
+        return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -32,8 +32,9 @@ pub fn decode(text: &str, plus_is_blank: bool) -> String {
         }
         at += 1;
     }
-    String::from_utf8(out)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    let decoded = String::from_utf8(out)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Cow::Owned(decoded)
 }
 
 impl Query {
@@ -44,7 +45,10 @@ impl Query {
                 .filter(|member| !member.is_empty())
                 .map(|member| {
                     let (name, value) = member.split_once('=').unwrap_or((member, ""));
-                    (decode(name, true), decode(value, true))
+                    (
+                        decode(name, true).into_owned(),
+                        decode(value, true).into_owned(),
+                    )
                 })
                 .collect(),
         )
@@ -173,8 +177,8 @@ impl Page {
 }
 
 /// Splits a path into its decoded segments; says whether a slash ends it.
-pub fn segments(path: &str) -> (Vec<String>, bool) {
-    let parts: Vec<String> = path
+pub fn segments(path: &str) -> (Vec<Cow<'_, str>>, bool) {
+    let parts = path
         .split('/')
         .filter(|segment| !segment.is_empty())
         .map(|segment| decode(segment, false))

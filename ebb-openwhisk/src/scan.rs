@@ -246,6 +246,12 @@ pub(crate) fn plain_bytes(bytes: &[u8]) -> usize {
         .iter()
         .take_while(|word| is_plain(u64::from_le_bytes(**word)));
     let at = whole.count() * 8;
+    if at == words.len() * 8
+        && let Some(last) = bytes.last_chunk::<8>()
+        && is_plain(u64::from_le_bytes(*last))
+    {
+        return bytes.len();
+    }
     let rest = &bytes[at..];
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
     at + rest.iter().position(special).unwrap_or(rest.len())

@@ -55,6 +55,8 @@ pub struct Head {
     /// Method (requests) or reason (responses).
     first: String,
     target: String,
+    /// Where the target's path is.
+    path: Range<usize>,
     status: u16,
     minor: u8,
     headers: Vec<(Range<usize>, Range<usize>)>,
@@ -72,6 +74,14 @@ impl Head {
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The target's path, and the query behind its `?`; empty without one.
+    pub(super) fn target_parts(&self) -> (&str, &str) {
+        let path = self.target.get(self.path.clone()).unwrap_or("");
+        let path = if path.is_empty() { "/" } else { path };
+        let query = self.target.get(self.path.end + 1..).unwrap_or("");
+        (path, query)
     }
 
     /// The response's status.
@@ -93,6 +103,15 @@ impl Head {
         self.values(name)
             .next()
             .and_then(|v| str::from_utf8(v).ok())
+    }
+
+    /// All headers as text; `None` when one of the values is not UTF-8.
+    pub fn text_headers(&self) -> Option<impl Iterator<Item = (&str, &str)>> {
+        // One look at all of it takes less than one at each.
+        let text = str::from_utf8(&self.bytes).ok()?;
+        let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or("");
+        let parts = self.headers.iter();
+        Some(parts.map(move |(name, value)| (part(name), part(value))))
     }
 
     /// All headers: names as sent, values as bytes.
@@ -142,6 +161,7 @@ impl Head {
         };
         set(&mut self.first, request.method);
         set(&mut self.target, request.path);
+        self.path = path_of(&self.target);
         self.minor = request.version.unwrap_or(0);
         self.keep(input, length, request.headers);
         Ok(Some(length))
@@ -323,6 +343,22 @@ fn length(value: &[u8]) -> Option<u64> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// Where in a request's target the path is: in front of the query, and behind the authority of the absolute form, which proxies send.
+fn path_of(target: &str) -> Range<usize> {
+    let mut from = 0;
+    if !target.starts_with('/')
+        && let Some((scheme, rest)) = target.split_once("://")
+    {
+        let authority = scheme.len() + 3;
+        from = rest
+            .find(['/', '?'])
+            .map_or(target.len(), |at| authority + at);
+    }
+    let rest = target.as_bytes().get(from..).unwrap_or_default();
+    let end = rest.iter().position(|&byte| byte == b'?');
+    from..end.map_or(target.len(), |at| from + at)
+}
+
 /// Keeps the allocation.
 fn set(to: &mut String, text: Option<&str>) {
     to.clear();
@@ -478,5 +514,46 @@ mod tests {
             head.parse_request(b"GET / HTTP/1.1\r\na: b\r\n", 1000, 10),
             Ok(None)
         );
+    }
+
+    #[test]
+    fn a_target_is_a_path_and_a_query_in_either_form() {
+        for (target, parts) in [
+            ("/", ("/", "")),
+            ("/a/b?c=d?e", ("/a/b", "c=d?e")),
+            ("/?", ("/", "")),
+            ("/a?u=http://h/b", ("/a", "u=http://h/b")),
+            ("http://h", ("/", "")),
+            ("http://h/", ("/", "")),
+            ("http://h:80/a?b", ("/a", "b")),
+            ("http://h?a=/b", ("/", "a=/b")),
+            ("*", ("*", "")),
+        ] {
+            let mut head = Head::default();
+            let text = alloc::format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n");
+            let parsed = head.parse_request(text.as_bytes(), 1000, 10);
+            assert_eq!(parsed, Ok(Some(text.len())));
+            assert_eq!(head.target_parts(), parts, "{target}");
+        }
+    }
+
+    #[test]
+    fn headers_are_text_when_all_of_them_are() {
+        let mut head = Head::default();
+        let mut all = |value: &[u8]| {
+            let text = [b"GET / HTTP/1.1\r\nHost: h\r\nA:  ", value, b" \r\n\r\n"].concat();
+            head.parse_request(&text, 1000, 10).expect("well-formed");
+            let headers = head.text_headers()?;
+            Some(
+                headers
+                    .map(|(n, v)| alloc::format!("{n}={v}"))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(
+            all("\u{e4} b".as_bytes()).unwrap_or_default(),
+            ["Host=h", "A=\u{e4} b"]
+        );
+        assert_eq!(all(b"\xe4"), None);
     }
 }

@@ -305,16 +305,28 @@ impl Write for Text<'_> {
 
 /// `text` without control characters.
 pub(super) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
-    let controls = text.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count();
-    if controls > 0 {
-        let cleaned: String = text
-            .chars()
-            .map(|c| if c.is_ascii_control() { ' ' } else { c })
-            .collect();
-        Cow::Owned(cleaned)
-    } else {
-        text
+    if !has_controls(text.as_bytes()) {
+        return text;
     }
+    let cleaned: String = text
+        .chars()
+        .map(|c| if c.is_ascii_control() { ' ' } else { c })
+        .collect();
+    Cow::Owned(cleaned)
+}
+
+/// Whether one of the bytes is a control character of ASCII. Most texts have none, so eight are looked at at once.
+fn has_controls(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // Whether one of eight bytes is below 0x20, or is 0x7f (Warren, Hacker's Delight, 6-1).
+    let in_word = |word: u64| {
+        let delete = word ^ (ONES * 0x7f);
+        (word.wrapping_sub(ONES * 0x20) & !word | delete.wrapping_sub(ONES) & !delete) & HIGH != 0
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().any(|word| in_word(u64::from_le_bytes(*word)))
+        || rest.iter().any(u8::is_ascii_control)
 }
 
 /// The phrase that goes with a status.
@@ -357,5 +369,26 @@ pub fn reason(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_becomes_a_blank_wherever_it_stands() {
+        for c in ('\0'..='\u{81}').chain(['\u{a0}', '\u{17f}', '\u{2028}']) {
+            for before in 0..10 {
+                for after in [0, 1, 7, 8, 20] {
+                    let around = |c: char| {
+                        let (before, after) = ("!".repeat(before), "~".repeat(after));
+                        alloc::format!("{before}{c}{after}{c}")
+                    };
+                    let expected = if c.is_ascii_control() { ' ' } else { c };
+                    assert_eq!(clean(around(c).into()), around(expected), "{c:?}");
+                }
+            }
+        }
     }
 }

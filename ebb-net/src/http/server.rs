@@ -41,24 +41,13 @@ impl Request<'_> {
     /// The path: the target up to the query, as sent (percent-encoded).
     #[must_use]
     pub fn path(&self) -> &str {
-        self.target_parts().0
+        self.head.target_parts().0
     }
 
     /// The query behind the `?`, as sent; empty without one.
     #[must_use]
     pub fn query(&self) -> &str {
-        self.target_parts().1
-    }
-
-    fn target_parts(&self) -> (&str, &str) {
-        let mut target = self.head.target();
-        // The absolute form, which proxies send.
-        if !target.starts_with('/')
-            && let Some((_, rest)) = target.split_once("://")
-        {
-            target = rest.find('/').map_or("/", |at| &rest[at..]);
-        }
-        target.split_once('?').unwrap_or((target, ""))
+        self.head.target_parts().1
     }
 
     /// The first header of that name.

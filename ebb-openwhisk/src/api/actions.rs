@@ -208,10 +208,19 @@ impl Controller {
         let result = cx.query.flag("result")?;
         let wait = timeout(cx)?;
         let resolved = self.store.resolve_for(cx.own(), name)?;
-        let body = call_body(cx)?;
-        check_final(&resolved, &body)?;
+        let body = match call_json(cx)? {
+            // Nothing in it is anything to the platform.
+            Some(json) if resolved.parameters.is_empty() && !resolved.action.is_conductor() => {
+                Body::Whole(json)
+            }
+            json => {
+                let object = json.and_then(|json| json.to_object()).unwrap_or_default();
+                check_final(&resolved, &object)?;
+                Body::Object(object)
+            }
+        };
         self.check_reach(cx.own(), &resolved)?;
-        let plan = self.plan(&cx.caller, resolved, Body::Object(body), None, cx.now_ms);
+        let plan = self.plan(&cx.caller, resolved, body, None, cx.now_ms);
         let shape = if result { Shape::Result } else { Shape::Record };
         let namespace = cx.caller.namespace.clone();
         self.begin(
@@ -264,18 +273,22 @@ fn timeout(cx: &Context<'_>) -> Result<u64> {
 
 /// The body of a call or of a trigger: a JSON object, or nothing.
 pub(super) fn call_body(cx: &Context<'_>) -> Result<Object> {
+    let json = call_json(cx)?;
+    Ok(json.and_then(|json| json.to_object()).unwrap_or_default())
+}
+
+/// The same as it was sent, which is an object if there is one.
+fn call_json(cx: &Context<'_>) -> Result<Option<Json>> {
     let size = cx.request.body.len();
     if size > limits::PAYLOAD {
         return Err(Failure::too_large("Request", size, limits::PAYLOAD));
     }
     if cx.request.body.is_empty() {
-        return Ok(Object::new());
+        return Ok(None);
     }
     let json = Json::parse_bytes(cx.require_json()?).map_err(Failure::malformed)?;
     match json.kind() {
-        Kind::Object => json
-            .to_object()
-            .ok_or_else(|| Failure::malformed("the body is no object")),
+        Kind::Object => Ok(Some(json)),
         _ => Err(Failure::malformed(
             "the body of a call must be a JSON object",
         )),

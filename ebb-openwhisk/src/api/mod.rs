@@ -18,7 +18,6 @@ use crate::failure::{Failure, Result};
 use crate::http::{Cors, Request, Response};
 use crate::json::{Json, Members};
 use crate::limits::{MEMORY, NamespaceLimits};
-use crate::media::Media;
 use crate::name::{self, FullName};
 use crate::namespaces::{Entropy, Hash, Namespaces, Subject};
 use crate::plan::{Body, Composition, Plan, Reply, Sequence, Shape, Stamp, Step};
@@ -106,7 +105,7 @@ impl Context<'_> {
 
     /// The body, which has to be JSON.
     fn require_json(&self) -> Result<&[u8]> {
-        if self.request.media().as_ref().is_some_and(Media::is_json) {
+        if self.request.is_json() {
             return Ok(self.request.body);
         }
         Err(Failure::new(
@@ -249,11 +248,14 @@ impl Controller {
 
     /// A new id: 32 hexadecimal digits.
     pub fn new_id(&mut self) -> String {
-        // Of each call: without the machinery that formats.
-        let words = [self.random.next(), self.random.next()];
-        let digit =
-            |n: usize| b"0123456789abcdef"[(words[n / 16] >> (60 - n % 16 * 4) & 0xf) as usize];
-        let digits: [u8; 32] = core::array::from_fn(digit);
+        let mut digits = [0; 32];
+        let (words, _) = digits.as_chunks_mut::<8>();
+        for pair in words.chunks_exact_mut(2) {
+            let word = self.random.next();
+            for (part, digits) in [(word >> 32) as u32, word as u32].into_iter().zip(pair) {
+                *digits = hexadecimal(part);
+            }
+        }
         str::from_utf8(&digits).unwrap_or_default().into()
     }
 
@@ -288,7 +290,7 @@ impl Controller {
 
     fn sender(&mut self, request: &Request<'_>, stamp: &mut Stamp) -> Result<Option<Arc<str>>> {
         let (path, _) = segments(request.path);
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let subject = match path.as_slice() {
             ["api", "v1", "web", rest @ ..] => {
                 let target = self.web_target(request, rest, stamp)?;
@@ -332,7 +334,7 @@ impl Controller {
 
     fn route(&mut self, request: &Request<'_>, stamp: &mut Stamp, now_ms: u64) -> Result<Step> {
         let (path, slash) = segments(request.path);
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let rest = match path.as_slice() {
             ["api", "v1", rest @ ..] => rest,
             ["admin", rest @ ..] => return self.manage(request, rest, now_ms),
@@ -448,7 +450,7 @@ impl Controller {
     ) -> Call {
         let arguments = match body {
             Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
-            Body::Array(array) => array,
+            Body::Whole(whole) => whole,
         };
         let host = self.api_host.iter().cloned();
         // Its certificate is for the outside, and rarely for the address that actions reach it at; it is the same machine.
@@ -586,6 +588,22 @@ impl Controller {
     }
 }
 
+/// A number's hexadecimal digits. Ids are made with each call: all digits at once take less than one after the other.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 255;
+    let mut digits = u64::from(number);
+    for (shift, mask) in [
+        (16, 0x0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff),
+        (4, ONES * 0x0f),
+    ] {
+        digits = (digits | digits << shift) & mask;
+    }
+    // A digit above 9 gets its fifth bit with 6 more, and is a letter.
+    let letters = (digits + ONES * 6) >> 4 & ONES;
+    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+}
+
 /// The key that a request shows.
 fn shown_key(request: &Request<'_>) -> Option<Vec<u8>> {
     let (scheme, token) = request.header("authorization")?.split_once(' ')?;
@@ -626,5 +644,25 @@ fn method<'r>(request: &Request<'r>) -> &'r str {
         "GET"
     } else {
         request.method
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hexadecimal;
+    use alloc::format;
+
+    #[test]
+    fn digits_are_those_that_the_formatting_machinery_writes() {
+        let numbers = (0..32).flat_map(|bit| {
+            [
+                1_u32 << bit,
+                u32::MAX >> bit,
+                0x9abc_def0_u32.rotate_left(bit),
+            ]
+        });
+        for number in numbers.chain(0..0x1_0000).chain([0x0123_4567, 0x89ab_cdef]) {
+            assert_eq!(hexadecimal(number), *format!("{number:08x}").as_bytes());
+        }
     }
 }

@@ -61,7 +61,7 @@ fn with_state(body: Body, state: Option<&Object>) -> Body {
     let Some(state) = state else { return body };
     let mut object = match body {
         Body::Object(object) => object,
-        Body::Array(array) => {
+        Body::Whole(array) => {
             let mut boxed = Object::new();
             boxed.set("value", array);
             boxed

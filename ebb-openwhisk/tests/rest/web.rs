@@ -256,7 +256,7 @@ fn a_web_actions_result_becomes_the_response() {
         .headers
         .iter()
         .filter(|(n, _)| n == "set-cookie")
-        .map(|(_, v)| v.as_str())
+        .map(|(_, v)| v.as_ref())
         .collect();
     assert_eq!(
         (cookies, got.header("x-n"), got.header("content-length")),
