@@ -326,19 +326,18 @@ async fn ask(guest: &mut Guest, request: InstanceRequest, body: &str) -> Result<
     }
 }
 
+/// What an instance is told of its action, and of each call.
+const OF_ACTION: [&str; 3] = ["namespace", "action_name", "action_version"];
+const OF_CALL: [&str; 3] = ["activation_id", "transaction_id", "deadline"];
+
 async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), String> {
     let mut value = Members::new();
     value.text("name", "warming").text("main", "main");
     value.text("code", code).bool("binary", false);
-    // As the platform's requests are: see `Call::init_body` and `Call::run_body`.
+    // As the platform's requests are (`Call::init_body`, `Call::run_body`), in their order: V8 has made the shapes of these objects then.
     let mut env = Members::new();
-    for name in [
-        "NAMESPACE",
-        "ACTION_NAME",
-        "ACTION_VERSION",
-        "ACTIVATION_ID",
-    ] {
-        env.text(&format!("__OW_{name}"), "warming");
+    for name in ["api_host"].iter().chain(&OF_ACTION).chain(&OF_CALL) {
+        env.text(&format!("__OW_{}", name.to_ascii_uppercase()), "warming");
     }
     value.raw("env", env.finish().as_str());
     let init = Members::new()
@@ -351,15 +350,11 @@ async fn init_and_run(guest: &mut Guest, code: &str, all: bool) -> Result<(), St
 async fn run(guest: &mut Guest, all: bool) -> Result<(), String> {
     let value = Members::new().text("name", "you").bool("all", all).finish();
     let mut run = Members::new();
-    for name in [
-        "namespace",
-        "action_name",
-        "action_version",
-        "activation_id",
-    ] {
+    run.raw("value", value.as_str());
+    for name in OF_ACTION.iter().chain(&OF_CALL) {
         run.text(name, "warming");
     }
-    let run = run.raw("value", value.as_str()).finish();
+    let run = run.finish();
     ask(guest, InstanceRequest::Run, run.as_str()).await
 }
 
@@ -367,11 +362,13 @@ async fn run(guest: &mut Guest, all: bool) -> Result<(), String> {
 async fn warm(guest: &mut Guest, warming: &Warming) -> Result<(), String> {
     for round in 0..ROUNDS {
         let all = round < ALL_ROUNDS;
+        guest.thaw_as_copy();
         init_and_run(guest, warming.large, all).await?;
         ask(guest, InstanceRequest::Reset, "").await?;
         if round + 1 == ALL_ROUNDS {
             sleep(SETTLED).await;
         }
+        guest.thaw_as_copy();
         init_and_run(guest, warming.small, false).await?;
         ask(guest, InstanceRequest::Reset, "").await?;
     }

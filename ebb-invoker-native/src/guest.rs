@@ -208,6 +208,18 @@ impl Guest {
         }
     }
 
+    /// Tells its loader what a copy is told, so that it is warmed for that as well.
+    pub fn thaw_as_copy(&mut self) {
+        self.thaw(new_pid());
+    }
+
+    fn thaw(&mut self, pid: u32) {
+        let mut payload = [0; 20];
+        EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
+        payload[16..].copy_from_slice(&pid.to_le_bytes());
+        self.give(0, InstanceRequest::Thaw, &payload);
+    }
+
     /// Ends a long rest, if it is in one.
     fn wake(&mut self) {
         if core::mem::take(&mut self.asleep) {
@@ -622,10 +634,7 @@ impl Frozen {
             // It has no loader that would have to be told.
             return Ok(guest);
         }
-        let mut payload = [0; 20];
-        EbbRef::<dyn Entropy>::get().fill(&mut payload[..16]);
-        payload[16..].copy_from_slice(&pid.to_le_bytes());
-        guest.output = frame(0, InstanceRequest::Thaw, &payload);
+        guest.thaw(pid);
         Ok(guest)
     }
 
