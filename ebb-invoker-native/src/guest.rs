@@ -122,6 +122,8 @@ pub struct Guest {
     counted: (u64, u64),
     /// The next page of the working set to be fetched, while there is one.
     unfetched: Option<usize>,
+    /// It has been given a run.
+    ran: bool,
     /// It has rested before.
     rested: bool,
     /// It has rested for long, and is to be woken.
@@ -190,6 +192,7 @@ impl Guest {
             next: 0,
             counted: (OBJECTS, 0),
             unfetched: None,
+            ran: false,
             rested: false,
             asleep: false,
         }
@@ -442,6 +445,7 @@ impl Framed for Guest {
         self.wake();
         self.output.drain(..self.given);
         self.given = 0;
+        self.ran |= matches!(request, InstanceRequest::Run | InstanceRequest::RunInParts);
         self.output.extend_from_slice(&frame(id, request, payload));
     }
 
@@ -469,6 +473,11 @@ impl Instance for Guest {
         parts: &'a Parts,
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.run_by_frames(payload, parts)
+    }
+
+    /// Its loader does, and an instance serves calls of one key.
+    fn remembers_key(&self) -> bool {
+        self.ran
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {

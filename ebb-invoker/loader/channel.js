@@ -2,7 +2,7 @@
 //
 //   frame    length u32 | id u32 | kind u32 | payload of `length` bytes        (little endian)
 //   request  kind = INIT, RUN, RESET, THAW, REST, RUN_IN_PARTS, TAKEN or LEAVE; the payload of INIT and both RUN is the JSON body of
-//            POST /init, /run
+//            POST /init, /run, but that a run may leave out what an earlier one has said of the action
 //   answer   id of the request, kind = the HTTP status and flags, payload = the JSON body
 //   part     id of the request, kind = HEAD (payload: JSON with statusCode and headers) or PART (payload: bytes of the body)
 //
@@ -34,6 +34,10 @@ const HOOKS = 1 << 17;
 
 function serve(runtime, fd) {
   world.ownRandomness();
+  // What comes; and what goes, when nothing of what has come is still to be looked at.
+  const buffer = Buffer.allocUnsafeSlow(64 * 1024);
+  const words = new DataView(buffer.buffer);
+  let looking = false;
   let partial = null; // the frame being received, with its header
   let have = 0; // bytes of it
 
@@ -42,9 +46,22 @@ function serve(runtime, fd) {
     readable: true,
     writable: true,
     onread: {
-      buffer: Buffer.allocUnsafeSlow(64 * 1024),
-      callback(count, buffer) {
-        receive(buffer.subarray(0, count));
+      buffer,
+      callback(count) {
+        let at = 0;
+        // Most frames come whole.
+        while (partial === null && count - at >= HEADER) {
+          const end = at + HEADER + words.getUint32(at, true);
+          if (end > count) break;
+          looking = end < count;
+          dispatch(words.getUint32(at + 4, true), words.getUint32(at + 8, true), buffer, at + HEADER, end);
+          at = end;
+        }
+        if (at < count) {
+          looking = true;
+          receive(buffer.subarray(at, count));
+          looking = false;
+        }
         return true;
       },
     },
@@ -57,7 +74,7 @@ function serve(runtime, fd) {
       if (partial === null && bytes.length >= HEADER) {
         const size = frameSize(bytes);
         if (bytes.length >= size) {
-          dispatch(bytes.subarray(0, size));
+          dispatchFrame(bytes.subarray(0, size));
           bytes = bytes.subarray(size);
           continue;
         }
@@ -79,7 +96,7 @@ function serve(runtime, fd) {
       const frame = partial;
       partial = null;
       have = 0;
-      dispatch(frame);
+      dispatchFrame(frame);
     }
   }
 
@@ -92,12 +109,15 @@ function serve(runtime, fd) {
     return HEADER + length;
   }
 
-  function dispatch(frame) {
-    const id = frame.readUInt32LE(4);
-    const kind = frame.readUInt32LE(8);
+  function dispatchFrame(frame) {
+    dispatch(frame.readUInt32LE(4), frame.readUInt32LE(8), frame, HEADER, frame.length);
+  }
+
+  /** Does what is asked by a frame whose payload is that part of the bytes. */
+  function dispatch(id, kind, bytes, from, end) {
     const reply = (status, json) => answer(id, status, json);
     if (kind === THAW) {
-      world.thaw(frame.subarray(HEADER));
+      world.thaw(bytes.subarray(from, end));
       return runtime.restored();
     }
     if (kind === TAKEN) return runtime.taken();
@@ -107,7 +127,7 @@ function serve(runtime, fd) {
     let body;
     try {
       if (kind !== INIT && kind !== RUN && kind !== RUN_IN_PARTS) throw new RangeError(`no requests of kind ${kind}`);
-      body = parseBody(frame.utf8Slice(HEADER, frame.length));
+      body = parseBody(bytes.utf8Slice(from, end));
     } catch {
       return reply(500, BAD_REQUEST);
     }
@@ -117,16 +137,25 @@ function serve(runtime, fd) {
   }
 
   function answer(id, status, json) {
+    const kind = status | (world.takeDrew() ? DREW : 0) | (runtime.hasHooks ? HOOKS : 0);
+    // A UTF-16 unit takes three bytes at most.
+    if (!looking && json.length <= (buffer.length - HEADER) / 3) {
+      const length = buffer.utf8Write(json, HEADER);
+      words.setUint32(0, length, true);
+      words.setUint32(4, id, true);
+      words.setUint32(8, kind, true);
+      return put(buffer, HEADER + length);
+    }
     const length = Buffer.byteLength(json);
-    const frame = headed(length, id, status | (world.takeDrew() ? DREW : 0) | (runtime.hasHooks ? HOOKS : 0));
+    const frame = headed(length, id, kind);
     frame.utf8Write(json, HEADER, length);
-    put(frame);
+    put(frame, frame.length);
   }
 
   function write(kind, id, bytes) {
     const frame = headed(bytes.length, id, kind);
     bytes.copy(frame, HEADER);
-    put(frame);
+    put(frame, frame.length);
   }
 
   function headed(length, id, kind) {
@@ -137,17 +166,18 @@ function serve(runtime, fd) {
     return frame;
   }
 
-  function put(frame) {
+  /** Sends the first `length` bytes; the others, and these when it has returned, are the caller's. */
+  function put(bytes, length) {
     let written = 0;
     // Straight to the descriptor: one system call, no stream. What does not fit waits in the stream.
     if (socket.writableLength === 0) {
       try {
-        written = fs.writeSync(fd, frame);
+        written = fs.writeSync(fd, bytes, 0, length);
       } catch (error) {
         if (error.code !== 'EAGAIN') process.exit(1);
       }
     }
-    if (written < frame.length) socket.write(frame.subarray(written));
+    if (written < length) socket.write(Buffer.from(bytes.subarray(written, length)));
   }
 }
 

@@ -3,6 +3,7 @@
 'use strict';
 
 const http = require('node:http');
+const environment = require('./environment.js');
 const { parseBody, BAD_REQUEST, BODY_LIMIT } = require('./runtime.js');
 
 function serve(runtime, port) {
@@ -29,7 +30,8 @@ function serve(runtime, port) {
   });
   // An action may take any time, and a platform keeps its connection.
   server.timeout = server.requestTimeout = server.headersTimeout = server.keepAliveTimeout = 0;
-  server.listen(port);
+  // Node looks whether it is a process of a cluster.
+  environment.unseen(() => server.listen(port));
   return server;
 }
 

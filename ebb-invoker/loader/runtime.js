@@ -7,6 +7,7 @@
 // a function `send(kind, bytes)` as well, is given parts by it before the reply, and calls `taken` for each and `leave` when it has gone.
 'use strict';
 
+const environment = require('./environment.js');
 const { load, text } = require('./load.js');
 const { streamed, Sending, collected } = require('./parts.js');
 const { describeRejection } = require('./rejection.js');
@@ -68,6 +69,8 @@ class Runtime {
     this.#concurrent = concurrent;
     this.#marker = marker;
     world.remember();
+    environment.overlookConsole();
+    environment.conceal();
     hideLoader();
   }
 
@@ -87,7 +90,7 @@ class Runtime {
     const { code, main, binary, env } = value;
     value.code = '';
     if (env !== null && typeof env === 'object' && !Array.isArray(env)) {
-      for (const name in env) process.env[name] = environmentText(env[name]);
+      for (const name in env) environment.set(name, environmentText(env[name]));
     }
     const failed = (error) => {
       this.#state = 'stopped';
@@ -165,8 +168,9 @@ class Runtime {
         `Internal system error: the argument must be a dictionary but has type '${typeof value}'.`, reply);
     }
     for (const name in body) {
-      if (name !== 'value' && typeof body[name] === 'string') process.env[variableOf(name)] = body[name];
+      if (name !== 'value' && typeof body[name] === 'string') environment.give(variableOf(name), body[name]);
     }
+    environment.settle();
     body.value = null;
     this.#shapes.run = body;
     let result;

@@ -13,6 +13,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const v8 = require('node:v8');
+const environment = require('./environment.js');
 
 const directories = [];
 let start;
@@ -20,7 +21,7 @@ let start;
 /** A fresh directory. Its name is a number, not drawn: nobody else makes such names, and a draw would be the action's. */
 function directory() {
   for (let number = 1; ; number++) {
-    const made = path.join(os.tmpdir(), `action-${number}`);
+    const made = path.join(environment.unseen(os.tmpdir), `action-${number}`);
     try {
       fs.mkdirSync(made, 0o700);
     } catch (error) {
@@ -44,10 +45,12 @@ function remember() {
 
 /** Puts things back as they were when `remember` was called. */
 function restore() {
+  environment.reveal();
   process.chdir(start.cwd);
   for (const made of directories.splice(0)) fs.rmSync(made, { recursive: true, force: true });
   for (const name of Object.keys(process.env)) if (!(name in start.env)) delete process.env[name];
   for (const name of Object.keys(start.env)) if (process.env[name] !== start.env[name]) process.env[name] = start.env[name];
+  environment.conceal();
   // What cannot be deleted stays, as the dispatcher that `fetch` makes.
   for (const name of Reflect.ownKeys(globalThis)) if (!start.globals.has(name)) Reflect.deleteProperty(globalThis, name);
   for (const file of Object.keys(require.cache)) {

@@ -66,6 +66,8 @@ class Runtime:
         self.pid = os.getpid()
         self.drawn = random.getstate()
         self.environment = dict(os.environ)
+        # The variables that runs have set.
+        self.given = {}
         self.directory = os.getcwd()
         # Not what an action may say by its environment.
         self.temporary = os.environ.get("TMPDIR") or "/tmp"
@@ -156,7 +158,11 @@ class Runtime:
             return failure(500, "no action defined yet")
         for name, value in body.items():
             if name != "value" and isinstance(value, str):
-                os.environ["__OW_" + name.upper()] = value
+                self.given["__OW_" + name.upper()] = value
+        # A run may leave out what an earlier one has said of the action. To set a variable takes longer than to look at it.
+        for name, value in self.given.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
         arguments = body.get("value")
         try:
             result = self.action.function({} if arguments is None else arguments)
@@ -197,6 +203,7 @@ class Runtime:
     def reset(self):
         """As after the start, but for what is loaded: what a warmed instance does before its snapshot."""
         self.action = self.broken = None
+        self.given = {}
         os.chdir(self.directory)
         for name in os.listdir(self.temporary):
             if name.startswith(f"action-{os.getpid()}-"):

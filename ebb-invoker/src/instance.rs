@@ -160,6 +160,10 @@ pub trait Instance {
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.ask(InstanceRequest::Run, payload)
     }
+    /// Whether it remembers what its next call has in common with one that it has run: [`Call::next_run_body`] is enough then.
+    fn remembers_key(&self) -> bool {
+        false
+    }
     /// Moves what it has written to its streams.
     fn drain_logs(&mut self, into: &mut Collector);
     /// Whether it can be asked.
@@ -394,7 +398,11 @@ pub async fn serve(
                 Err(_) => break 'answer Answer::InitTimeout,
             }
         }
-        let body = call.run_body(milliseconds(unix_time()));
+        let now_ms = milliseconds(unix_time());
+        let body = match instance.remembers_key() {
+            true => call.next_run_body(now_ms),
+            false => call.run_body(now_ms),
+        };
         let ran = match parts {
             None => timeout(limit, instance.ask(InstanceRequest::Run, body.as_str())).await,
             Some(parts) => {

@@ -15,6 +15,10 @@ pub const FILES: &[(&str, &str)] = &[
     ("loader.js", include_str!("../loader.js")),
     ("loader/archive.js", include_str!("../loader/archive.js")),
     ("loader/channel.js", include_str!("../loader/channel.js")),
+    (
+        "loader/environment.js",
+        include_str!("../loader/environment.js"),
+    ),
     ("loader/http.js", include_str!("../loader/http.js")),
     ("loader/load.js", include_str!("../loader/load.js")),
     ("loader/parts.js", include_str!("../loader/parts.js")),

@@ -262,15 +262,26 @@ impl Call {
 
     /// The body of `/run`.
     pub fn run_body(&self, now_ms: u64) -> Json {
+        self.run_members(now_ms, true)
+    }
+
+    /// The same for an instance that remembers of an earlier call what all with this [key](Self::key) have in common.
+    pub fn next_run_body(&self, now_ms: u64) -> Json {
+        self.run_members(now_ms, false)
+    }
+
+    fn run_members(&self, now_ms: u64, says_key: bool) -> Json {
         let common = &self.action.common;
         // What is around the arguments: names, texts of a known length, and a key.
         const AROUND: usize = 640;
         let mut body = Members::with_capacity(self.arguments.as_str().len() + AROUND);
-        body.raw("value", self.arguments.as_str())
-            .text("namespace", &self.caller.namespace)
-            .text("action_name", &common.name.text_behind("/"))
-            .text("action_version", &common.version.text())
-            .text("activation_id", &self.activation)
+        body.raw("value", self.arguments.as_str());
+        if says_key {
+            body.text("namespace", &self.caller.namespace)
+                .text("action_name", &common.name.text_behind("/"))
+                .text("action_version", &common.version.text());
+        }
+        body.text("activation_id", &self.activation)
             .text("transaction_id", &self.caller.transaction)
             .text("deadline", &self.deadline(now_ms));
         if let Some(key) = self.api_key() {

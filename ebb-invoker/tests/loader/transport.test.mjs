@@ -63,6 +63,31 @@ test('frames may arrive byte by byte, and many at once', async (t) => {
   assert.deepEqual(statuses, [200, 403, 403], 'the second and third overlap the first');
 });
 
+test('answers that are given at once leave the requests alone that came with theirs', async (t) => {
+  const instance = await start(t, 'framed');
+  // Each answer is longer than the request that it could be written over.
+  const frames = Array.from({ length: 40 }, () => instance.frame(2, '{}'));
+  instance.socket.write(Buffer.concat(frames.map(({ bytes }) => bytes)));
+  for (const { answer } of frames) {
+    assert.deepEqual(JSON.parse((await answer).text), { error: 'System not initialized.' });
+  }
+  assert.deepEqual(await instance.init(IDENTITY), OK);
+});
+
+test('answers of any length come whole, also when nobody takes them for a while', async (t) => {
+  const instance = await start(t, 'framed');
+  await instance.init('const main = ({ n, c }) => ({ c: c.repeat(n) })');
+  for (const c of ['a', 'é', '\u{1f9a2}']) {
+    for (const n of [0, 1, 21_000, 21_836, 21_837, 33_000, 65_536, 300_000]) {
+      if (n === 300_000) {
+        instance.socket.pause();
+        setTimeout(() => instance.socket.resume(), 50);
+      }
+      assert.deepEqual((await instance.run({ n, c })).body, { c: c.repeat(n) }, `${n} of ${c}`);
+    }
+  }
+});
+
 test('requests that come with an init see it starting', async (t) => {
   const instance = await start(t, 'framed');
   const body = JSON.stringify({ value: { main: 'main', code: IDENTITY } });
