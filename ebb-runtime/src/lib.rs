@@ -66,7 +66,9 @@ pub use crate::{
         live_dynamic_ebbs,
     },
     per_core::{CoreId, core_count, cores, current_core, try_current_core},
-    program::{PANIC_STATUS, Shutdown, Termination, args, exit, memory_bytes, shutdown},
+    program::{
+        PANIC_STATUS, Shutdown, Termination, args, exit, memory_bytes, shutdown, spare_memory_bytes,
+    },
     remote::{Gather, RemoteHandle, spawn_on},
 };
 

@@ -85,6 +85,11 @@ pub trait Environment {
     fn memory_bytes(&self) -> Option<u64> {
         None
     }
+    /// Bytes of memory that nothing uses now and that lie together in pieces of 2 MiB or more, so that a small allocation finds
+    /// room whatever lies between the pieces. `None` where the platform does not know.
+    fn spare_memory_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// An option that an application or a component reads with [`Environment::option`]; made by

@@ -136,3 +136,11 @@ pub fn args() -> &'static [&'static str] {
 pub fn memory_bytes() -> Option<u64> {
     EbbRef::<dyn Environment>::get().memory_bytes()
 }
+
+/// Bytes of memory that nothing uses now and that lie together in pieces of 2 MiB or more. A program that keeps some of them
+/// free never comes to an allocation that fails, which would end a machine. `None` where the platform does not know: a process
+/// gets what it asks for, and its system decides later.
+#[must_use]
+pub fn spare_memory_bytes() -> Option<u64> {
+    EbbRef::<dyn Environment>::get().spare_memory_bytes()
+}

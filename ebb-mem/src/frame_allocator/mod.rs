@@ -89,6 +89,16 @@ pub struct FrameStats {
     pub blocks: [u32; MAX_ORDER as usize + 1],
 }
 
+impl FrameStats {
+    /// Free frames that lie together in large pages: what chunks of the heap, and with them all small blocks, are made of.
+    #[must_use]
+    pub fn free_in_large_pages(&self) -> u64 {
+        let blocks = self.blocks.iter().zip(0u32..);
+        let large = blocks.filter(|(_, order)| *order >= LARGE_PAGE_ORDER);
+        large.map(|(count, order)| u64::from(*count) << order).sum()
+    }
+}
+
 /// The frames of one machine or arena.
 pub(crate) struct FrameAllocator {
     linear: LinearMap,

@@ -22,6 +22,10 @@ impl Environment for Native {
         Some(ebb_mem::frame::stats().total * FRAME)
     }
 
+    fn spare_memory_bytes(&self) -> Option<u64> {
+        Some(ebb_mem::frame::stats().free_in_large_pages() * FRAME)
+    }
+
     fn archive(&self) -> &'static [u8] {
         let Some(&(start, len)) = start::handover().modules.first() else {
             return &[];
