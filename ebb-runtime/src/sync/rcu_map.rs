@@ -12,6 +12,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::hash::{BuildHasher, Hash};
 use core::marker::PhantomData;
@@ -42,11 +43,22 @@ struct Table<K, V> {
 
 impl<K, V> Table<K, V> {
     fn new(links: usize, buckets: usize) -> Self {
+        Self::with(links, Vec::with_capacity(buckets), buckets)
+    }
+
+    /// A table, if there is memory for it in one piece.
+    fn try_new(links: usize, buckets: usize) -> Option<Self> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(buckets).ok()?;
+        Some(Self::with(links, room, buckets))
+    }
+
+    /// A table in `room`, which has that for as many buckets.
+    fn with(links: usize, mut room: Vec<Link<K, V>>, buckets: usize) -> Self {
+        room.extend((0..buckets).map(|_| AtomicPtr::new(ptr::null_mut())));
         Table {
             links,
-            buckets: (0..buckets)
-                .map(|_| AtomicPtr::new(ptr::null_mut()))
-                .collect(),
+            buckets: room.into_boxed_slice(),
         }
     }
 
@@ -292,14 +304,16 @@ where
         true
     }
 
-    /// Links all entries in a table for `len` of them. Does nothing while the last resize's readers may be there: a
-    /// later write comes here again. The caller holds the lock.
+    /// Links all entries in a table for `len` of them. Does nothing while the last resize's readers may be there, or when there
+    /// is no memory for a larger one, with which chains get longer: a later write comes here again. The caller holds the lock.
     fn resize(&self, old: &Table<K, V>, len: usize) {
         // Acquire: the previous table's readers have ended before its links are written.
         if self.resizing.load(Ordering::Acquire) {
             return;
         }
-        let new = Table::new(1 - old.links, len.next_power_of_two().max(SMALLEST));
+        let Some(new) = Table::try_new(1 - old.links, len.next_power_of_two().max(SMALLEST)) else {
+            return;
+        };
         for bucket in &old.buckets {
             let mut entry = bucket.load(Ordering::Acquire);
             // SAFETY: as in `find`.
