@@ -135,6 +135,8 @@ pub enum Status {
     NotANumber = 6,
     /// No such command.
     Unknown = 0x81,
+    /// There is no memory for it.
+    OutOfMemory = 0x82,
 }
 
 impl Status {
@@ -150,6 +152,7 @@ impl Status {
             Self::NotStored => "Not stored.",
             Self::NotANumber => "Non-numeric server-side value for incr or decr",
             Self::Unknown => "Unknown command",
+            Self::OutOfMemory => "Out of memory",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 
 // --- What both protocols share -----------------------------------------------------------------------
 
@@ -107,6 +108,31 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
         }
     }
 
+    /// There is no memory for a value of which `left` bytes are to come: says so, and has them skipped.
+    #[cold]
+    pub fn no_memory_for(&mut self, key: &[u8], purpose: Purpose, left: usize) -> Next {
+        self.store.counters(self.core).set.add(1);
+        match purpose {
+            Purpose::Text { verb, reply } => {
+                self.line(reply, NO_MEMORY);
+                self.refuse_value(key, verb == Verb::Set);
+                Next::Skip(left as u64 + 2)
+            }
+            Purpose::Binary {
+                kind,
+                header,
+                quiet,
+            } => {
+                self.status(&header, Status::OutOfMemory, 0, quiet);
+                self.refuse_value(key, kind == StoreKind::Set);
+                match left {
+                    0 => Next::Command,
+                    count => Next::Skip(count as u64),
+                }
+            }
+        }
+    }
+
     /// A value is whole: stores it and answers.
     pub fn store_value(&mut self, draft: Draft, purpose: Purpose) {
         self.store.counters(self.core).set.add(1);
@@ -176,6 +202,7 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
                     reply,
                     b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
                 ),
+                Err(Outcome::OutOfMemory) => self.line(reply, b"SERVER_ERROR out of memory\r\n"),
                 Err(_) => self.line(reply, b"NOT_FOUND\r\n"),
             },
             Command::Touch {
@@ -258,8 +285,11 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
             self.refuse_value(key, verb == Verb::Set);
             return Next::Skip(len as u64 + 2);
         }
-        let draft = Draft::new(key, flags, self.time.deadline(expires), len);
-        Next::Value(draft, Purpose::Text { verb, reply })
+        let purpose = Purpose::Text { verb, reply };
+        match Draft::new(key, flags, self.time.deadline(expires), len) {
+            Some(draft) => Next::Value(draft, purpose),
+            None => self.no_memory_for(key, purpose, len),
+        }
     }
 
     fn store_text(&mut self, mut draft: Draft, verb: Verb, reply: bool) {
@@ -278,6 +308,7 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
         let answer: &[u8] = match (outcome, verb) {
             (Outcome::Stored(_), _) => b"STORED\r\n",
             (Outcome::TooLarge, _) => TOO_LARGE,
+            (Outcome::OutOfMemory, _) => NO_MEMORY,
             (Outcome::NotFound, Verb::Cas(_)) => b"NOT_FOUND\r\n",
             (_, Verb::Cas(_)) => b"EXISTS\r\n",
             _ => b"NOT_STORED\r\n",
@@ -326,6 +357,7 @@ impl Status {
             Outcome::NotFound => Self::NotFound,
             Outcome::TooLarge => Self::TooLarge,
             Outcome::NotANumber => Self::NotANumber,
+            Outcome::OutOfMemory => Self::OutOfMemory,
         }
     }
 }
@@ -461,15 +493,15 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
             [] => (0, NEVER),
             _ => (be32(extras), self.time.deadline(be32(&extras[4..]).into())),
         };
-        let draft = Draft::new(key, flags, expires, header.value);
-        Next::Value(
-            draft,
-            Purpose::Binary {
-                kind,
-                header: *header,
-                quiet,
-            },
-        )
+        let purpose = Purpose::Binary {
+            kind,
+            header: *header,
+            quiet,
+        };
+        match Draft::new(key, flags, expires, header.value) {
+            Some(draft) => Next::Value(draft, purpose),
+            None => self.no_memory_for(key, purpose, header.value),
+        }
     }
 
     fn store_binary(&mut self, draft: Draft, kind: StoreKind, header: &Header, quiet: Quiet) {

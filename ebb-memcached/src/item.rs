@@ -14,12 +14,16 @@ use crate::time::Time;
 /// eviction, and what the heap adds to four blocks.
 pub const OVERHEAD: usize = 192;
 
-/// Bytes that are set aside for a value before any of it has arrived.
+/// An item of at most so many bytes gets its memory at once, a longer one as its value arrives.
+pub const SMALL: usize = 4096;
+
+/// Bytes that are set aside for a long item when its value begins to arrive.
 const FIRST: usize = 64 << 10;
 
 const PREFIX: &[u8] = b"VALUE ";
 
-/// An item whose value is still arriving. It takes memory as the value comes in, at most twice what has come.
+/// An item whose value is still arriving. A long one has no memory but for its key until its owner lets it
+/// [grow](Draft::grow), to at most twice what has come.
 #[derive(Debug)]
 pub struct Draft {
     buffer: Vec<u8>,
@@ -31,27 +35,41 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// An item with room for a value of `len` bytes. The caller has checked key and length against the limits.
+    /// An item for a value of `len` bytes; `None` when memory is exhausted. The caller has checked key and length against
+    /// the limits.
     #[must_use]
-    pub fn new(key: &[u8], flags: u32, expires: u32, len: usize) -> Self {
+    pub fn new(key: &[u8], flags: u32, expires: u32, len: usize) -> Option<Self> {
+        Self::with_room(key, flags, expires, len, SMALL)
+    }
+
+    /// As [`new`](Self::new), with room for the whole value at once.
+    #[must_use]
+    pub fn whole(key: &[u8], flags: u32, expires: u32, len: usize) -> Option<Self> {
+        Self::with_room(key, flags, expires, len, usize::MAX)
+    }
+
+    #[inline]
+    fn with_room(key: &[u8], flags: u32, expires: u32, len: usize, most: usize) -> Option<Self> {
         let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
         let [flags_text, len_text] = &mut digits;
         let flags_text = flags_text.format(flags).as_bytes();
         let len_text = len_text.format(len).as_bytes();
         let value = PREFIX.len() + key.len() + flags_text.len() + len_text.len() + 4;
         let total = value + len + 2;
-        let mut buffer = Vec::with_capacity(total.min(FIRST));
+        let mut buffer = Vec::new();
+        let room = if total <= most { total } else { value };
+        buffer.try_reserve_exact(room).ok()?;
         for part in [PREFIX, key, b" ", flags_text, b" ", len_text, b"\r\n"] {
             buffer.extend_from_slice(part);
         }
-        Self {
+        Some(Self {
             buffer,
             key_len: key.len(),
             value,
             total,
             flags,
             expires,
-        }
+        })
     }
 
     /// The key.
@@ -60,7 +78,7 @@ impl Draft {
         &self.buffer[PREFIX.len()..][..self.key_len]
     }
 
-    /// Takes what belongs to the value from the front of `input`; returns how much.
+    /// Takes what belongs to the value from the front of `input`, as far as there is room; returns how much.
     pub fn fill(&mut self, input: &[u8]) -> usize {
         self.take(input, self.total - 2)
     }
@@ -71,18 +89,33 @@ impl Draft {
     }
 
     fn take(&mut self, input: &[u8], until: usize) -> usize {
+        let until = until.min(self.buffer.capacity());
         let count = input.len().min(until.saturating_sub(self.buffer.len()));
-        if self.buffer.capacity() - self.buffer.len() < count {
-            // Doubled, but never beyond the whole, so that a finished buffer has no slack.
-            let more = self
-                .buffer
-                .len()
-                .max(count)
-                .min(self.total - self.buffer.len());
-            self.buffer.reserve_exact(more);
-        }
         self.buffer.extend_from_slice(&input[..count]);
         count
+    }
+
+    /// Bytes of memory that it needs next, in one piece, to take more of its value.
+    #[must_use]
+    pub fn next_room(&self) -> usize {
+        // Doubled, but never beyond the whole, so that a finished buffer has no slack, and with the line end if the value fits.
+        match (2 * self.buffer.len()).max(FIRST) {
+            room if room < self.total - 2 => room,
+            _ => self.total,
+        }
+    }
+
+    /// Makes that room; false when memory is exhausted, and then it is as it was.
+    #[must_use]
+    pub fn grow(&mut self) -> bool {
+        let more = self.next_room() - self.buffer.len();
+        self.buffer.try_reserve_exact(more).is_ok()
+    }
+
+    /// Bytes of the value that have not arrived.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        (self.total - 2).saturating_sub(self.buffer.len())
     }
 
     /// Whether the value is whole.
@@ -242,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_item_lies_as_the_text_protocol_answers_it() {
-        let mut draft = Draft::new(b"key", 7, 0, 5);
+        let mut draft = Draft::new(b"key", 7, 0, 5).expect("memory");
         assert_eq!(draft.fill_line(b"he"), 2);
         assert!(!draft.is_filled());
         assert_eq!(draft.fill_line(b"llo\r\nget"), 5);
@@ -254,13 +287,31 @@ mod tests {
 
     #[test]
     fn a_draft_takes_memory_as_the_value_arrives() {
-        let mut draft = Draft::new(b"key", 0, 0, 1 << 20);
-        assert!(draft.buffer.capacity() <= FIRST);
+        let mut draft = Draft::new(b"key", 0, 0, 1 << 20).expect("memory");
+        assert!(draft.memory() < 100);
+        assert_eq!((draft.fill(&[0]), draft.left()), (0, 1 << 20));
         for _ in 0..1024 {
-            assert_eq!(draft.fill(&[0; 1024]), 1024);
+            let mut piece = &[0; 1024][..];
+            while !piece.is_empty() {
+                piece = &piece[draft.fill(piece)..];
+                assert!(piece.is_empty() || draft.grow());
+            }
             assert!(draft.buffer.capacity() <= 2 * draft.buffer.len().max(FIRST));
         }
         assert!(draft.is_filled() && draft.end_line());
         assert_eq!(draft.buffer.capacity(), draft.buffer.len());
+    }
+
+    #[test]
+    fn a_value_of_any_length_has_room_for_its_line_end() {
+        for len in (FIRST - 40..FIRST + 4).chain(2 * FIRST - 40..2 * FIRST + 4) {
+            let mut draft = Draft::new(b"key", 0, 0, len).expect("memory");
+            while !draft.is_filled() {
+                let left = draft.left();
+                assert!(draft.fill(&b"v".repeat(left)) > 0 || draft.grow());
+            }
+            assert!(draft.end_line() && draft.is_line_filled());
+            assert_eq!(draft.finish(1).value().len(), len);
+        }
     }
 }

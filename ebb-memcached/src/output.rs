@@ -10,6 +10,9 @@ use bytes::{Bytes, BytesMut};
 /// Values of at least so many bytes are sent from where they lie.
 pub const SHARE: usize = 2048;
 
+/// Values of more bytes are shared whatever is said: a copy takes memory until its client has read it.
+pub const COPIED_MOST: usize = 64 << 10;
+
 /// Room that is made for small answers at once.
 const CHUNK: usize = 4096;
 
@@ -29,14 +32,14 @@ impl Default for Output {
 }
 
 impl Output {
-    /// A queue that sends values of at least so many bytes from where they lie.
+    /// A queue that sends values of at least so many bytes, or of [`COPIED_MOST`], from where they lie.
     #[must_use]
     pub fn sharing_from(bytes: usize) -> Self {
         Self {
             pieces: VecDeque::new(),
             tail: BytesMut::new(),
             len: 0,
-            share_from: bytes,
+            share_from: bytes.min(COPIED_MOST),
         }
     }
 

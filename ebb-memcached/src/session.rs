@@ -3,7 +3,8 @@
 //! A command that lies whole in a received piece is read where it lies. Only one that is cut in two is put together in a
 //! buffer of the session's own, and a value goes from the received piece straight into its item. What must hold: whatever
 //! a client sends, a session
-//! - never panics, and needs memory of at most [`LINE_MAX`] and twice the part of a value that has arrived;
+//! - never panics, and needs memory of at most [`LINE_MAX`] and twice the part of a value that has arrived, and less when the
+//!   machine has none: then a value is refused and skipped, and a line ends the connection;
 //! - does a bounded amount of work in one call, after which it says [`Progress::Pause`]: what its writes have replaced is
 //!   freed only between events, so that is a bound on memory too.
 
@@ -32,6 +33,9 @@ const BUDGET: usize = 256 << 10;
 /// What a command counts for in that.
 const COMMAND: usize = 512;
 
+/// Grace periods in which a value may wait for memory.
+const WAITS: u32 = 64;
+
 /// Whether a line, or as much of it as there is, is longer than one may be. Says the same of a line that has come whole and
 /// of one that comes in pieces.
 #[inline]
@@ -51,6 +55,8 @@ pub enum Progress {
     More,
     /// Enough for one event: send the answers, let other events run, and call again, if only with an empty input.
     Pause,
+    /// As [`Pause`](Self::Pause), but call again after a grace period: memory is short, and by then what was evicted is free.
+    Wait,
     /// Send the answers and end the connection.
     Close,
 }
@@ -119,6 +125,11 @@ impl<Q: Quiescence> Context<'_, '_, Q> {
     pub fn command(&mut self) {
         self.spent += COMMAND;
     }
+
+    /// Whether there are `bytes` of memory.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.store.has_room(bytes, self.time, self.core)
+    }
 }
 
 /// One client's connection, without the connection.
@@ -129,11 +140,14 @@ pub struct Session<'s, Q: Quiescence> {
     /// The beginning of a command that was cut off.
     partial: Vec<u8>,
     state: State,
+    /// How often a value has waited for memory since one last got some.
+    waits: u32,
 }
 
 enum Step {
     Again,
     Starved,
+    Wait,
     Close,
 }
 
@@ -148,6 +162,7 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
             protocol: None,
             partial: Vec::new(),
             state: State::Command,
+            waits: 0,
         }
     }
 
@@ -171,6 +186,7 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
             match self.step(&mut rest, &mut context) {
                 Step::Again => {}
                 Step::Starved => break Progress::More,
+                Step::Wait => break Progress::Wait,
                 Step::Close => {
                     self.state = State::Closed;
                     rest = &[];
@@ -240,18 +256,34 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
     }
 
     #[inline]
-    fn go(&mut self, next: Next, line: &[u8]) -> Step {
+    fn go(&mut self, next: Next, line: &[u8], context: &mut Context<'_, 's, Q>) -> Step {
         self.state = match next {
             Next::Command => return Step::Again,
             Next::Close => return Step::Close,
             Next::Value(draft, purpose) => State::Value { draft, purpose },
             Next::Skip(count) => State::Skip(count),
-            Next::Keys(retrieval) => State::Keys {
-                line: line[retrieval.keys..].to_vec(),
-                retrieval: Retrieval {
-                    keys: 0,
-                    ..retrieval
-                },
+            Next::Keys(retrieval) => return self.keep_keys(line, retrieval, context),
+        };
+        Step::Again
+    }
+
+    /// Keeps the keys that are left of a line.
+    #[cold]
+    fn keep_keys(
+        &mut self,
+        line: &[u8],
+        retrieval: Retrieval,
+        context: &mut Context<'_, 's, Q>,
+    ) -> Step {
+        let mut keys = Vec::new();
+        if !append(&mut keys, &line[retrieval.keys..], context) {
+            return Self::no_memory_for_line(context);
+        }
+        self.state = State::Keys {
+            line: keys,
+            retrieval: Retrieval {
+                keys: 0,
+                ..retrieval
             },
         };
         Step::Again
@@ -271,7 +303,9 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
             return self.line(piece, context);
         }
         let mut line = core::mem::take(&mut self.partial);
-        line.extend_from_slice(piece);
+        if !append(&mut line, piece, context) {
+            return Self::no_memory_for_line(context);
+        }
         let step = self.line(&line, context);
         if line.capacity() <= LINE_KEEP {
             line.clear();
@@ -299,12 +333,17 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
                 }
             }
         };
-        self.go(next, line)
+        self.go(next, line, context)
     }
 
     /// Keeps the beginning of a line, if it is not too long for one.
     fn cut_line(&mut self, rest: &mut &[u8], context: &mut Context<'_, 's, Q>) -> Step {
-        self.partial.extend_from_slice(rest);
+        if rest.is_empty() {
+            return Step::Starved;
+        }
+        if !append(&mut self.partial, rest, context) {
+            return Self::no_memory_for_line(context);
+        }
         *rest = &[];
         if is_too_long(&self.partial) {
             return Self::refuse_line(context);
@@ -312,6 +351,15 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
         Step::Starved
     }
 
+    #[cold]
+    fn no_memory_for_line(context: &mut Context<'_, 's, Q>) -> Step {
+        context
+            .out
+            .copy(b"SERVER_ERROR out of memory reading request\r\n");
+        Step::Close
+    }
+
+    #[cold]
     fn refuse_line(context: &mut Context<'_, 's, Q>) -> Step {
         context.out.copy(b"CLIENT_ERROR line too long\r\n");
         Step::Close
@@ -348,14 +396,16 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
                         next = context.binary(&header, &have[binary::HEADER..need]);
                         *rest = &rest[need..];
                     }
-                    return self.go(next, &[]);
+                    return self.go(next, &[], context);
                 }
                 _ => {
                     let count = rest.len().min(need - if cut { have.len() } else { 0 });
                     if count == 0 {
                         return Step::Starved;
                     }
-                    self.partial.extend_from_slice(&rest[..count]);
+                    if !append(&mut self.partial, &rest[..count], context) {
+                        return Step::Close;
+                    }
                     *rest = &rest[count..];
                 }
             }
@@ -375,7 +425,10 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
         *rest = &rest[count..];
         context.spent += count;
         if !whole {
-            return Step::Starved;
+            return match rest.is_empty() {
+                true => Step::Starved,
+                false => self.grow(context),
+            };
         }
         if let State::Value { draft, purpose } = core::mem::replace(&mut self.state, State::Command)
         {
@@ -383,6 +436,40 @@ impl<'s, Q: Quiescence> Session<'s, Q> {
         }
         Step::Again
     }
+
+    /// Makes room for more of a value, or waits for some, or lets the value go.
+    #[cold]
+    fn grow(&mut self, context: &mut Context<'_, 's, Q>) -> Step {
+        let State::Value { draft, purpose } = &mut self.state else {
+            return Step::Again;
+        };
+        if context.has_room(draft.next_room()) && draft.grow() {
+            self.waits = 0;
+            return Step::Again;
+        }
+        if self.waits < WAITS {
+            self.waits += 1;
+            return Step::Wait;
+        }
+        self.waits = 0;
+        let left = draft.left();
+        let next = context.no_memory_for(draft.key(), *purpose, left);
+        self.state = State::Command;
+        self.go(next, &[], context)
+    }
+}
+
+/// Adds to the beginning of a command; false when there is no memory for that.
+#[inline(never)]
+fn append<Q: Quiescence>(to: &mut Vec<u8>, bytes: &[u8], context: &mut Context<'_, '_, Q>) -> bool {
+    let length = to.len() + bytes.len();
+    // A vector that is full doubles.
+    let fits = length <= to.capacity() || length <= LINE_KEEP || context.has_room(2 * length);
+    let fits = fits && to.try_reserve(bytes.len()).is_ok();
+    if fits {
+        to.extend_from_slice(bytes);
+    }
+    fits
 }
 
 impl<Q: Quiescence> Drop for Session<'_, Q> {

@@ -63,9 +63,14 @@ impl Sieve {
         self.len == 0
     }
 
-    /// Puts an item in front.
-    pub fn insert(&mut self, item: Arc<Item>) {
+    /// Puts an item in front. False when there is no memory for one more, and then it is as it was; there is after a
+    /// [removal](Self::remove).
+    #[must_use]
+    pub fn insert(&mut self, item: Arc<Item>) -> bool {
         let at = if self.free == NONE {
+            if self.slots.len() == self.slots.capacity() && self.slots.try_reserve(1).is_err() {
+                return false;
+            }
             self.slots.push(Slot {
                 item: None,
                 newer: NONE,
@@ -89,6 +94,7 @@ impl Sieve {
         }
         self.newest = at;
         self.len += 1;
+        true
     }
 
     /// Lets `item` stand where `old` stood; that counts as a hit.
@@ -157,7 +163,8 @@ mod tests {
     use crate::item::Draft;
 
     fn item(name: &[u8]) -> Arc<Item> {
-        Arc::new(Draft::new(name, 0, 0, 0).finish(0))
+        let draft = Draft::new(name, 0, 0, 0).expect("memory");
+        Arc::new(draft.finish(0))
     }
 
     fn evict(sieve: &mut Sieve) -> Option<Vec<u8>> {
@@ -170,7 +177,7 @@ mod tests {
     fn what_was_asked_for_outlives_what_was_not() {
         let mut sieve = Sieve::default();
         let items: Vec<_> = [b"a", b"b", b"c", b"d"].map(|n| item(n)).into();
-        items.iter().for_each(|i| sieve.insert(i.clone()));
+        assert!(items.iter().all(|i| sieve.insert(i.clone())));
         items[0].visit();
         items[2].visit();
         assert_eq!(evict(&mut sieve).as_deref(), Some(&b"b"[..]));
@@ -187,7 +194,7 @@ mod tests {
         for n in 0..1000u32 {
             let item = item(&n.to_be_bytes());
             item.visit();
-            sieve.insert(item);
+            assert!(sieve.insert(item));
         }
         assert!(evict(&mut sieve).is_some());
         let unmarked = (0..sieve.slots())
@@ -200,7 +207,7 @@ mod tests {
     fn slots_are_used_again() {
         let mut sieve = Sieve::default();
         for n in 0..1000u32 {
-            sieve.insert(item(&n.to_be_bytes()));
+            assert!(sieve.insert(item(&n.to_be_bytes())));
             if sieve.len() > 10 {
                 assert!(evict(&mut sieve).is_some());
             }

@@ -7,7 +7,10 @@
 //!   the shard's lock;
 //! - a lock is held for a bounded number of steps, none of which copies a value. A write that depends on what was there
 //!   is prepared without the lock and linked only if nothing has changed, else prepared again;
-//! - a core holds at most one shard's lock, except that it may try (not wait for) another to evict there.
+//! - a core holds at most one shard's lock, except that it may try (not wait for) another to evict there;
+//! - no client brings the machine to an allocation that fails: see `memory`.
+
+mod memory;
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -22,12 +25,13 @@ use foldhash::fast::RandomState;
 use spin::Mutex;
 
 use crate::{
-    item::{Draft, Item, OVERHEAD},
+    item::{Draft, Item, OVERHEAD, SMALL},
     output::SHARE,
     sieve::Sieve,
     stats::{Counters, Totals},
     time::{NEVER, PAST, Time},
 };
+use memory::{LOOK, Reserve};
 
 /// How much a store holds.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,8 @@ pub enum Outcome {
     TooLarge,
     /// The value is no number.
     NotANumber,
+    /// The machine has no memory for it.
+    OutOfMemory,
 }
 
 /// What to do with a value that is there.
@@ -137,6 +143,9 @@ pub struct Store<Q: Quiescence> {
     shards: Box<[Shard<Q>]>,
     hasher: RandomState,
     limits: Limits,
+    /// What `used` is held to now: `limits.memory`, or 0 while the machine has no memory for more.
+    limit: AtomicUsize,
+    reserve: Reserve,
     /// Items up to this number are flushed.
     flushed: AtomicU64,
     /// When the next flush is due; 0 for never.
@@ -160,6 +169,8 @@ impl<Q: Quiescence> Store<Q> {
                 .collect(),
             hasher: RandomState::default(),
             limits,
+            limit: AtomicUsize::new(limits.memory),
+            reserve: Reserve::default(),
             flushed: AtomicU64::new(0),
             flush_at: AtomicU32::new(0),
             used: CachePadded::default(),
@@ -269,50 +280,78 @@ impl<Q: Quiescence> Store<Q> {
         }
         let cas = item.cas();
         let size = item.size();
-        if self.used() + size > self.limits.memory {
+        if self.used() + size > self.limit.load(Ordering::Relaxed) {
             // Before the item is there, lest it be the one to go.
-            while self.used() + size > self.limits.memory
-                && self.evict(shard, &mut writer, time, core)
-            {}
+            let room = self.make_room(shard, &mut writer, size, time, core);
             old = shard.map.get(item.key());
+            if !room {
+                if let (Condition::Any, Some(old)) = (condition, &old) {
+                    // What was there before is not to be taken for it.
+                    self.unlink(shard, &mut writer, old);
+                }
+                return Outcome::OutOfMemory;
+            }
         }
-        writer.mortal += usize::from(item.expires() != NEVER);
         match &old {
             Some(old) => {
                 writer.mortal -= usize::from(old.expires() != NEVER);
                 writer.order.replace(old, Arc::clone(&item));
                 self.used.fetch_sub(old.size(), Ordering::Relaxed);
             }
-            None => writer.order.insert(Arc::clone(&item)),
+            None => {
+                while !writer.order.insert(Arc::clone(&item)) {
+                    if self.evict(shard, &mut writer, time, core).is_none() {
+                        return Outcome::OutOfMemory;
+                    }
+                }
+            }
         }
+        writer.mortal += usize::from(item.expires() != NEVER);
         shard.map.insert(Key(Arc::clone(&item)), item);
-        let used = self.used.fetch_add(size, Ordering::Relaxed) + size;
+        self.used.fetch_add(size, Ordering::Relaxed);
         drop(writer);
         self.counters(core).items.add(1);
-        if used > self.limits.memory {
-            self.make_room_elsewhere(shard, time, core);
+        if cas.is_multiple_of(LOOK) {
+            self.look_at_memory(time, core);
         }
         Outcome::Stored(cas)
     }
 
-    /// Evicts from the other shards until the limit holds: for an item that is larger than all of its own shard.
-    #[cold]
-    fn make_room_elsewhere(&self, own: &Shard<Q>, time: Time, core: usize) {
-        let others = self.shards.iter().filter(|s| !core::ptr::eq(*s, own));
-        for shard in others {
-            if let Some(mut writer) = shard.writer.try_lock() {
-                while self.used() > self.limits.memory && self.evict(shard, &mut writer, time, core)
-                {
-                }
-            }
+    /// Evicts until an item of `size` bytes fits, from the other shards too if it is long or larger than all of its own. False when
+    /// the machine has no memory for it.
+    #[inline]
+    fn make_room(
+        &self,
+        own: &Shard<Q>,
+        writer: &mut Writer,
+        size: usize,
+        time: Time,
+        core: usize,
+    ) -> bool {
+        if self.limit.load(Ordering::Relaxed) == 0 && !self.look_at_memory(time, core) {
+            return false;
         }
+        let is_full = || self.used() + size > self.limits.memory;
+        if size > SMALL && is_full() {
+            // Many shorter ones in its place would leave gaps among what the other shards have of their age.
+            self.evict_in_turn(time, core, |_| is_full());
+        }
+        while is_full() && self.evict(own, writer, time, core).is_some() {}
+        if is_full() {
+            self.evict_in_turn(time, core, |_| is_full());
+        }
+        true
     }
 
-    /// Removes the item that should go; false when there is none.
-    fn evict(&self, shard: &Shard<Q>, writer: &mut Writer, time: Time, core: usize) -> bool {
-        let Some(victim) = writer.order.victim(|item| self.is_dead(item, time)) else {
-            return false;
-        };
+    /// Removes the item that should go, and says how large it was; `None` when there is none.
+    fn evict(
+        &self,
+        shard: &Shard<Q>,
+        writer: &mut Writer,
+        time: Time,
+        core: usize,
+    ) -> Option<usize> {
+        let victim = writer.order.victim(|item| self.is_dead(item, time))?;
         let counters = self.counters(core);
         if self.is_dead(&victim, time) {
             counters.expired.add(1);
@@ -320,7 +359,7 @@ impl<Q: Quiescence> Store<Q> {
             counters.evictions.add(1);
         }
         self.unlink(shard, writer, &victim);
-        true
+        Some(victim.size())
     }
 
     fn unlink(&self, shard: &Shard<Q>, writer: &mut Writer, item: &Item) {
@@ -395,7 +434,11 @@ impl<Q: Quiescence> Store<Q> {
             if !self.fits(key.len(), len) {
                 return Outcome::TooLarge;
             }
-            let mut draft = Draft::new(key, old.flags(), old.expires(), len);
+            let fits = len <= SMALL || self.has_room(len, time, core);
+            let draft = fits.then(|| Draft::whole(key, old.flags(), old.expires(), len));
+            let Some(mut draft) = draft.flatten() else {
+                return Outcome::OutOfMemory;
+            };
             let (first, second) = match side {
                 Side::Append => (old.value(), more),
                 Side::Prepend => (more, old.value()),
@@ -444,15 +487,18 @@ impl<Q: Quiescence> Store<Q> {
             };
             let mut digits = itoa::Buffer::new();
             let digits = digits.format(value).as_bytes();
-            let mut draft = Draft::new(key, flags, expires, digits.len());
+            let draft = Draft::new(key, flags, expires, digits.len());
+            let mut draft = draft.ok_or(Outcome::OutOfMemory)?;
             draft.fill(digits);
             let condition = match &old {
                 Some(old) => Condition::Same(old),
                 None => Condition::Absent,
             };
             // As in `extend`; and what was there may have gone, which the next round sees.
-            if let Outcome::Stored(cas) = self.put(draft, condition, time, core) {
-                return Ok((value, cas));
+            match self.put(draft, condition, time, core) {
+                Outcome::Stored(cas) => return Ok((value, cas)),
+                Outcome::OutOfMemory => return Err(Outcome::OutOfMemory),
+                _ => {}
             }
         }
     }

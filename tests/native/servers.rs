@@ -1,6 +1,7 @@
 //! The examples `webserver` and `memcached` as images, asked by the programs that people use.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use test_support::{
     Server, boot_small, cargo,
@@ -225,4 +226,123 @@ fn a_table_as_large_as_the_machine_allows_is_filled_with_items_of_many_lengths()
         assert_eq!(&answer, b"STORED\r\n", "item {number} of {length} bytes");
         (written, number) = (written + length, number + 1);
     }
+}
+
+/// Stores so many values of `length` bytes, some at a time; how many of them found memory.
+fn store_many(stream: &mut BufReader<TcpStream>, name: &str, count: usize, length: usize) -> usize {
+    const AT_ONCE: usize = 50;
+    let value = "v".repeat(length);
+    let mut stored = 0;
+    for first in (0..count).step_by(AT_ONCE) {
+        let numbers = first..count.min(first + AT_ONCE);
+        let sets = numbers
+            .clone()
+            .map(|n| format!("set {name}{n} 0 0 {length}\r\n{value}\r\n"));
+        let sets: String = sets.collect();
+        let mut to = stream.get_ref();
+        to.write_all(sets.as_bytes()).expect("connected");
+        for _ in numbers {
+            stored += usize::from(answer(stream) == "STORED");
+        }
+    }
+    stored
+}
+
+/// What a connection is answered to a write.
+fn answer(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).expect("an answer");
+    let line = line.trim_end();
+    assert!(
+        line == "STORED" || line == "SERVER_ERROR out of memory storing object",
+        "{line:?}"
+    );
+    line.to_owned()
+}
+
+/// Stores of one length after another, from several connections at once.
+fn store_from_all(clients: &mut [BufReader<TcpStream>], length: usize, each: usize) -> usize {
+    std::thread::scope(|scope| {
+        let stores: Vec<_> = (clients.iter_mut().zip(0..))
+            .map(|(client, number)| {
+                let name = format!("{length}of{number}n");
+                scope.spawn(move || store_many(client, &name, each, length))
+            })
+            .collect();
+        stores
+            .into_iter()
+            .map(|s| s.join().expect("answered"))
+            .sum()
+    })
+}
+
+/// Connections that have each sent the beginning of a long value, as far as the image takes them and it.
+fn with_half_a_value(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut half = b"set half 0 0 1000000\r\n".to_vec();
+    half.resize(400_000, b'v');
+    let open = |_| {
+        let mut stream = connect(address);
+        let _ = stream.write_all(&half);
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
+/// The first of these connections that has been told that there is no memory for its value.
+fn refused(connections: &[TcpStream]) -> BufReader<TcpStream> {
+    for _ in 0..100 {
+        for mut connection in connections {
+            let mut said = [0; 64];
+            connection.set_nonblocking(true).expect("a socket");
+            let length = connection.read(&mut said).unwrap_or(0);
+            connection.set_nonblocking(false).expect("a socket");
+            if said[..length] == *b"SERVER_ERROR out of memory storing object\r\n" {
+                return BufReader::new(connection.try_clone().expect("a socket"));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("all {} values found memory", connections.len());
+}
+
+#[test]
+fn no_mix_of_lengths_and_no_half_value_ends_the_machine() {
+    needs!("qemu-system-x86_64");
+    let image = Server::boot(
+        &cargo::example("memcached"),
+        &["-m", "47"],
+        11_211,
+        "serving memcached on ",
+        &[("EBB_CORES", "2"), ("EBB_MEMORY", "128M")],
+    );
+    let client = |_| BufReader::new(connect(image.address));
+    let mut clients: Vec<_> = (0..4).map(client).collect();
+    for (length, each) in [(200, 50_000), (40_000, 150), (500_000, 60), (3_000, 2_000)] {
+        let stored = store_from_all(&mut clients, length, each);
+        // What is in the way goes.
+        assert!(stored >= 4 * each * 9 / 10, "{stored} of {length} bytes");
+    }
+    // More than there is, and none of it an item.
+    let half = with_half_a_value(image.address, 300);
+    for client in &mut clients {
+        store_many(client, "while", 10, 500_000);
+        client.get_ref().write_all(b"version\r\n").expect("sent");
+        let mut line = String::new();
+        client.read_line(&mut line).expect("an answer");
+        assert!(line.starts_with("VERSION "), "{line:?}");
+    }
+    // One whose value was refused has the rest of it skipped, and goes on.
+    let mut refused = refused(&half);
+    let rest = 1_000_000 + "set half 0 0 1000000\r\n".len() - 400_000;
+    let rest = ["v".repeat(rest).as_bytes(), b"\r\n"].concat();
+    refused.get_ref().write_all(&rest).expect("it is skipped");
+    store_many(&mut refused, "after", 1, 10);
+    drop((half, refused));
+    // The memory of those that went comes back.
+    let stored = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        store_many(&mut clients[0], "again", 1, 500_000) == 1
+    });
+    assert!(stored, "still no memory");
+    assert_eq!(store_from_all(&mut clients, 1_000, 100), 400);
 }

@@ -10,7 +10,7 @@ mod sweep;
 use alloc::boxed::Box;
 
 use ebb_net::tcp::{self, TcpStream, ToBindAddress};
-use ebb_runtime::{core_count, cores, quiesce::EventBoundary, spawn_on, time};
+use ebb_runtime::{core_count, cores, quiesce::EventBoundary, spare_memory_bytes, spawn_on, time};
 
 use crate::{Limits, Time};
 
@@ -18,6 +18,16 @@ pub use options::{Options, USAGE};
 
 /// Reads of the table are safe until the end of an event, which is what `EventBoundary` says.
 type Store = crate::Store<EventBoundary>;
+
+/// Of the memory that is free at the start, so much stays free, for all that is no item: packets, connections, commands and
+/// answers on their way.
+const RESERVE: usize = 8;
+
+/// Bytes of memory that nothing uses now.
+fn spare() -> usize {
+    let bytes = spare_memory_bytes().unwrap_or(u64::MAX);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
 
 /// A table, and when the server started, which expiry times count from. Copies mean the same server.
 #[derive(Clone, Copy)]
@@ -29,9 +39,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with an empty table, which lives as long as the machine.
+    /// A server with an empty table, which lives as long as the machine. Where the platform knows what memory is free, an
+    /// eighth of it stays so: then the table holds less than it may, and at last takes nothing in.
     pub fn new(limits: Limits) -> Self {
-        let store = Store::new(limits, core_count());
+        let mut store = Store::new(limits, core_count());
+        if let Some(bytes) = spare_memory_bytes() {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            store = store.keeping_free(bytes / RESERVE, spare);
+        }
         Self {
             store: Box::leak(Box::new(store)),
             started: time::Instant::now(),

@@ -2,13 +2,13 @@
 
 use alloc::{format, string::String};
 
-use crate::Limits;
+use crate::{Limits, output::COPIED_MOST};
 
 /// What the command line may say.
 pub const USAGE: &str = "usage: memcached [-p PORT] [-m MEBIBYTES] [--share BYTES]
   -p PORT        where to listen, TCP (11211); 0 takes any
   -m MEBIBYTES   memory for items (64); at most half of the machine's
-  --share BYTES  values from this size on are sent from where they lie (2048)
+  --share BYTES  values from this size on are sent from where they lie (2048; at most 65536)
   -V, --version  which version it is";
 
 /// What can be chosen.
@@ -32,7 +32,7 @@ impl Options {
             let (to, allowed) = match option {
                 "-p" => (&mut port, 0..=65_535),
                 "-m" => (&mut items_mib, 1..=MOST_MIB),
-                "--share" => (&mut share, 1..=1 << 20),
+                "--share" => (&mut share, 1..=COPIED_MOST as u32),
                 _ => return Err(format!("{option} is not known; --help lists what is")),
             };
             let value = words
@@ -117,7 +117,7 @@ mod tests {
             ),
             (
                 &["--share", "much"],
-                "--share takes a number from 1 to 1048576, not much",
+                "--share takes a number from 1 to 65536, not much",
             ),
             (&["-p", "1", "-p", "2"], "-p is given twice"),
         ] {

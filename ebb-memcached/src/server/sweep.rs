@@ -32,6 +32,8 @@ pub async fn run(server: Server) {
     let mut rounds = time::interval(PERIOD);
     loop {
         rounds.tick().await;
+        // What else the machine does may have taken memory meanwhile.
+        server.store.look_at_memory(server.time(), core);
         if next.get() >= server.store.shards() {
             next.set(first);
         }

@@ -39,6 +39,8 @@ pub struct Client<'s> {
     pub time: Time,
     pub answers: Vec<u8>,
     pub closed: bool,
+    /// How often it waited for memory.
+    pub waits: usize,
     /// Most bytes that waited to be sent.
     pub most_waiting: usize,
 }
@@ -50,6 +52,7 @@ impl<'s> Client<'s> {
             time: time(0),
             answers: Vec::new(),
             closed: false,
+            waits: 0,
             most_waiting: 0,
         }
     }
@@ -69,6 +72,10 @@ impl<'s> Client<'s> {
                     break;
                 }
                 Progress::Pause => {}
+                Progress::Wait => {
+                    self.waits += 1;
+                    Here::boundary();
+                }
                 Progress::Close => self.closed = true,
             }
         }
@@ -76,6 +83,7 @@ impl<'s> Client<'s> {
     }
 
     /// Bytes of memory that the session keeps.
+    #[allow(dead_code, reason = "not every test program asks")]
     pub fn session_bytes(&self) -> usize {
         self.session.memory()
     }
