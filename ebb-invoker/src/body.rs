@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use ebb::net::http::{Error, Request, Response};
+use ebb::net::http::{Error, Request, Response, append};
 use ebb::{EbbRef, ebb, time};
 use ebb_openwhisk::budget::{Budget, Share};
 use spin::mutex::SpinMutex;
@@ -87,6 +87,7 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
         return Err(too_much());
     }
     let mut bytes = Vec::new();
+    let most_room = announced.map_or(most, |n| usize::try_from(n).unwrap_or(most));
     let mut refused = None;
     let receiving = async {
         while refused.is_none() {
@@ -95,8 +96,8 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
                     refused = Some(Refused::Large);
                 } else if !share.grow(piece.len()) {
                     refused = Some(Refused::Much);
-                } else {
-                    bytes.extend_from_slice(piece);
+                } else if !append(&mut bytes, piece, most_room) {
+                    refused = Some(Refused::Memory);
                 }
             });
             if !more.await? {
@@ -112,6 +113,7 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
     match refused {
         Some(Refused::Large) => return Err(unreadable(Error::BodyTooLarge, most)),
         Some(Refused::Much) => return Err(too_much()),
+        Some(Refused::Memory) => return Err(unreadable(Error::NoMemory, most)),
         None => {}
     }
     Ok(Received {
@@ -123,6 +125,7 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
 enum Refused {
     Large,
     Much,
+    Memory,
 }
 
 fn too_much() -> Response {

@@ -11,6 +11,7 @@ use alloc::{
     vec::Vec,
 };
 
+use ebb::net::http::reserve;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use rawzip::Crc32;
@@ -73,9 +74,7 @@ async fn unzipped(bytes: &[u8]) -> Result<Vec<UnpackedFile>, String> {
         }
         let stored = archive.get_entry(entry.wayfinder()).map_err(said)?;
         let content = match entry.compression_method() {
-            rawzip::CompressionMethod::STORE => {
-                copied(stored.data(), left).await.ok_or_else(too_large)
-            }
+            rawzip::CompressionMethod::STORE => copied(stored.data(), left).await,
             rawzip::CompressionMethod::DEFLATE => inflated(stored.data(), left).await,
             method => Err(format!(
                 "it is compressed by the method {method:?}; there are stored and deflated"
@@ -103,16 +102,26 @@ fn too_large() -> String {
     "it is too large".into()
 }
 
-/// Bytes as they are, with their checksum; `None` if they are more than `most`.
-async fn copied(bytes: &[u8], most: usize) -> Option<(Vec<u8>, u32)> {
-    let mut copy = Vec::with_capacity(Some(bytes.len()).filter(|length| *length <= most)?);
+fn no_memory() -> String {
+    "there is no memory for it now".into()
+}
+
+/// Bytes as they are, if they are at most `most`, with their checksum.
+async fn copied(bytes: &[u8], most: usize) -> Result<(Vec<u8>, u32), String> {
+    if bytes.len() > most {
+        return Err(too_large());
+    }
+    let mut copy = Vec::new();
+    if !reserve(&mut copy, bytes.len()) {
+        return Err(no_memory());
+    }
     let mut checksum = Crc32::new();
     for slice in bytes.chunks(SLICE) {
         copy.extend_from_slice(slice);
         checksum.update(slice);
         ebb::yield_now().await;
     }
-    Some((copy, checksum.checksum()))
+    Ok((copy, checksum.checksum()))
 }
 
 /// What deflated bytes hold, which is at most `most` bytes, with its checksum.
@@ -121,7 +130,11 @@ pub(super) async fn inflated(mut bytes: &[u8], most: usize) -> Result<(Vec<u8>, 
     let mut checksum = Crc32::new();
     let (mut content, mut length) = (Vec::new(), 0);
     loop {
-        content.resize(most.min(length + SLICE), 0);
+        let room = most.min(length + SLICE);
+        if room > content.capacity() && !reserve(&mut content, (2 * length).min(most).max(room)) {
+            return Err(no_memory());
+        }
+        content.resize(room, 0);
         let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
         let (status, taken, made) = decompress(&mut state, bytes, &mut content, length, flags);
         checksum.update(&content[length..length + made]);

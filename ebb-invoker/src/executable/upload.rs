@@ -9,6 +9,7 @@ use alloc::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use ebb::net::http::reserve;
 use ebb_openwhisk::call::Call;
 use ebb_openwhisk::json::{Json, Kind};
 
@@ -142,7 +143,10 @@ async fn decoded(code: &Json) -> Result<Vec<u8>, Refusal> {
 }
 
 async fn decoded_text(text: &str) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let mut bytes = Vec::new();
+    if !reserve(&mut bytes, text.len() / 4 * 3) {
+        return Err(Refusal::new(503, "there is no memory for the code now"));
+    }
     for slice in text.as_bytes().chunks(SLICE) {
         STANDARD
             .decode_vec(slice, &mut bytes)

@@ -51,11 +51,14 @@ impl Reader {
             .stream
             .recv_with(|bytes| {
                 let n = bytes.len().min(room);
-                buffer.extend_from_slice(&bytes[..n]);
-                (n, ())
+                let fits = append(buffer, &bytes[..n], most);
+                (n, fits)
             })
             .await?;
-        Ok(got.is_some())
+        match got {
+            Some(false) => Err(Error::NoMemory),
+            got => Ok(got.is_some()),
+        }
     }
 
     /// Gives memory back that an unusually large message has taken.
@@ -251,32 +254,34 @@ impl<'c> Body<'c> {
     /// Reads all of it.
     ///
     /// # Errors
-    /// [`Error::BodyTooLarge`] beyond `most` bytes; else as [`piece`](Self::piece).
+    /// [`Error::BodyTooLarge`] beyond `most` bytes, [`Error::NoMemory`] when this machine has none for it; else as
+    /// [`piece`](Self::piece).
     pub async fn bytes(&mut self, most: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
+        let mut most_room = most;
         if let Some(length) = self.remaining() {
             if length > most as u64 {
                 return Err(Error::BodyTooLarge);
             }
+            most_room = clamp(length);
             // The rest of a large body is reserved as it arrives: a promise costs the peer nothing.
-            bytes.reserve_exact(clamp(length).min(64 << 10));
+            if !reserve(&mut bytes, most_room.min(64 << 10)) {
+                return Err(Error::NoMemory);
+            }
         }
-        let mut over = false;
-        while !over
+        let mut refused = None;
+        while refused.is_none()
             && self
                 .piece(|piece| {
-                    over = bytes.len() + piece.len() > most;
-                    if !over {
-                        bytes.extend_from_slice(piece);
+                    if bytes.len() + piece.len() > most {
+                        refused = Some(Error::BodyTooLarge);
+                    } else if !append(&mut bytes, piece, most_room) {
+                        refused = Some(Error::NoMemory);
                     }
                 })
                 .await?
         {}
-        if over {
-            Err(Error::BodyTooLarge)
-        } else {
-            Ok(bytes)
-        }
+        refused.map_or(Ok(bytes), Err)
     }
 
     /// Reads and drops what is left, if that is at most `most` bytes. False when it is more.
@@ -291,6 +296,40 @@ impl<'c> Body<'c> {
             }
         }
     }
+}
+
+/// What a message may take of memory without a look at how much there is.
+const SMALL: usize = 4096;
+/// The part of memory that messages leave free.
+const RESERVE: u64 = 64;
+
+/// Adds to what has arrived of a message, which becomes at most `most` bytes; false when there is no memory for that. A buffer
+/// that is full at least doubles, but not beyond `most`.
+pub fn append(to: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    let length = to.len() + bytes.len();
+    if length > to.capacity() && !reserve(to, (2 * to.len()).min(most).max(length)) {
+        return false;
+    }
+    to.extend_from_slice(bytes);
+    true
+}
+
+/// Gives a buffer room for so many bytes in all; false when there is no memory for that: an allocation that fails would end an
+/// image, and the last of its memory is not for what clients ask.
+pub fn reserve(buffer: &mut Vec<u8>, room: usize) -> bool {
+    (room <= SMALL || may_take(room))
+        && buffer
+            .try_reserve_exact(room.saturating_sub(buffer.len()))
+            .is_ok()
+}
+
+/// Whether messages may take so many bytes of memory more.
+fn may_take(bytes: usize) -> bool {
+    let Some(spare) = ebb::spare_memory_bytes() else {
+        return true;
+    };
+    let reserve = ebb::memory_bytes().unwrap_or(0) / RESERVE;
+    spare >= reserve.saturating_add(bytes as u64)
 }
 
 fn clamp(n: u64) -> usize {

@@ -29,7 +29,7 @@ mod server;
 
 use core::{fmt, time::Duration};
 
-pub use body::Body;
+pub use body::{Body, append, reserve};
 pub use client::{Client, ClientResponse};
 pub use date::civil;
 pub use head::Head;
@@ -116,6 +116,8 @@ pub enum Error {
     TransferCoding,
     /// The peer was too slow.
     Slow,
+    /// This machine has no memory for the message.
+    NoMemory,
 }
 
 impl Error {
@@ -129,6 +131,7 @@ impl Error {
             Self::BodyTooLarge => Some(413),
             Self::HeadTooLarge => Some(431),
             Self::TransferCoding => Some(501),
+            Self::NoMemory => Some(503),
             Self::Version => Some(505),
         }
     }
@@ -157,6 +160,7 @@ impl fmt::Display for Error {
             Self::Version => f.write_str("the HTTP version is neither 1.0 nor 1.1"),
             Self::TransferCoding => f.write_str("the only transfer coding is chunked"),
             Self::Slow => f.write_str("the peer was too slow"),
+            Self::NoMemory => f.write_str("there is no memory for the message now"),
         }
     }
 }
