@@ -87,12 +87,27 @@ function loadArchive(code, main) {
   }
   const load = Module.createRequire(path.join(root, 'action.js'));
   const found = (exports) => ({ entry: assertFunction(property(exports, names), main), exports });
+  let exports;
   try {
-    return found(load(file));
+    exports = load(file);
   } catch (error) {
     // An ES module that waits while it loads, or any in an older Node.
     if (!ONLY_IMPORTED.has(error?.code)) throw error;
-    return import(pathToFileURL(load.resolve(file))).then(found);
+    const resolved = load.resolve(file);
+    // Others have begun, and what they require is one: they must not run a second time.
+    if (isCommonJs(resolved)) throw error;
+    return import(pathToFileURL(resolved)).then(found);
+  }
+  return found(exports);
+}
+
+/** Whether a file is the body of a CommonJS module: one that exports by a statement is none. */
+function isCommonJs(file) {
+  try {
+    compileFunction(fs.readFileSync(file, 'utf8').replace(/^#!.*/, ''), ['exports', 'require', 'module', '__filename', '__dirname']);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -7,6 +7,7 @@
 // a function `send(kind, bytes)` as well, is given parts by it before the reply, and calls `taken` for each and `leave` when it has gone.
 'use strict';
 
+const { isPromise } = require('node:util').types;
 const environment = require('./environment.js');
 const { load, text } = require('./load.js');
 const { streamed, Sending, collected } = require('./parts.js');
@@ -98,23 +99,32 @@ class Runtime {
       const message = `Initialization has failed due to: ${reason(error, binary === true)}`;
       this.#mark(() => reply(502, failure(message)));
     };
+    const ready = (loaded) => {
+      try {
+        this.#take(loaded);
+      } catch (error) {
+        return failed(error);
+      }
+      this.#state = 'ready';
+      reply(200, OK);
+    };
     let loaded;
     try {
       loaded = load(code, main, binary === true);
     } catch (error) {
       return failed(error);
     }
-    if (loaded instanceof Promise) return void loaded.then((late) => this.#loaded(late, reply), failed);
-    this.#loaded(loaded, reply);
+    // Whatever the action has made of the global Promise.
+    if (isPromise(loaded)) return void loaded.then(ready, failed);
+    ready(loaded);
   }
 
-  #loaded({ entry, exports, module }, reply) {
-    this.#entry = entry;
-    this.#shapes.module = module;
+  /** Takes what was loaded. To read exports may run the action's code. */
+  #take({ entry, exports, module }) {
     const { beforeCapture, afterRestore } = exports ?? {};
     if (typeof afterRestore === 'function') this.#hooks = { beforeCapture, afterRestore };
-    this.#state = 'ready';
-    reply(200, OK);
+    this.#entry = entry;
+    this.#shapes.module = module;
   }
 
   /** Whether the action has a hook for being copied. */

@@ -72,6 +72,10 @@ const ARCHIVES = [
     'lib/main.js': 'import { ok } from "./one.js"; const later = await new Promise((f) => setTimeout(f, 20, ok)); export const main = () => ({ ok: later });',
     'lib/one.js': 'export const ok = await Promise.resolve(1);',
   }, 'main'],
+  ['an ES module that waits, and replaces Promise', {
+    'package.json': '{"type":"module","main":"a.js"}',
+    'a.js': 'globalThis.Promise = class extends Promise {}; await 1; export const main = () => ({ ok: 1 });',
+  }, 'main'],
   ['a named file that is an ES module, and waits', {
     'package.json': '{"type":"module"}', 'file.js': 'await null; export const api = { fn: () => ({ ok: 1 }) };',
   }, 'file.api.fn'],
@@ -100,6 +104,8 @@ const BAD_ARCHIVES = [
   ['a missing file', zip(INDEX), 'nowhere.main', /^Error: Cannot find module '.*nowhere'/],
   ['no function', zip({ 'index.js': '' }), 'main', "Action entrypoint 'main' is not a function."],
   ['an error while loading', zip({ 'index.js': 'throw new Error("early")' }), 'main', /^Error: early\n/],
+  ['an export that throws when it is read', zip({ 'index.js': 'exports.main = () => ({}); Object.defineProperty(exports, "afterRestore", { get() { throw new Error("no hook") } })' }),
+    'main', /^Error: no hook\n/],
   ['an error in an ES module that waits', zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await 1;\nthrow new Error("late")' }),
     'main', /^Error: late\n    at file:.*\/a\.js:2:7/],
   ['an ES module that waits and has no function', zip({ 'package.json': '{"type":"module","main":"a.js"}', 'a.js': 'await 1; export const main = 1' }),
@@ -152,6 +158,16 @@ for (const transport of TRANSPORTS) {
     }
   });
 }
+
+test('a CommonJS module that requires an ES module that waits runs once', async (t) => {
+  const instance = await start(t, 'framed');
+  const code = zip({ 'index.js': '#!/usr/bin/env node\nconsole.log("begun"); require("./late.mjs")', 'late.mjs': 'await 1; export default 1' });
+  const { status, body } = await instance.init(code, { binary: true });
+  assert.equal(status, 502);
+  assert.match(body.error, /require\(\)/);
+  const { stdout } = await instance.logs();
+  assert.equal(stdout.split('begun').length - 1, 1, stdout);
+});
 
 test('while an ES module waits, the instance is starting', async (t) => {
   const instance = await start(t, 'framed');
