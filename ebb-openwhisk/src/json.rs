@@ -234,19 +234,22 @@ impl Json {
     }
 
     /// For people, in the form in which OpenWhisk shows it to them: a line for each member of an object, indented by two blanks a level; the
-    /// elements of an array beside one another.
+    /// elements of an array beside one another. A value that is nested so deeply that this would be mostly blanks stays as it is.
     pub fn pretty(&self) -> String {
+        let most = self.0.len() * 4 + 4096;
         let mut out = String::with_capacity(self.0.len() * 2);
-        // Of the brackets that are open, which are objects'.
+        // Of the brackets that are open, which are objects', and how many are.
         let mut open: Vec<bool> = Vec::new();
+        let mut objects = 0;
         let (mut inside, mut escaped) = (false, false);
-        let line = |out: &mut String, open: &[bool]| {
+        let line = |out: &mut String, objects: usize| {
             out.push('\n');
-            for _ in open.iter().filter(|is_object| **is_object) {
-                out.push_str("  ");
-            }
+            out.extend(core::iter::repeat_n("  ", objects));
         };
         for c in self.0.chars() {
+            if out.len() > most {
+                return self.0.as_ref().into();
+            }
             if inside {
                 inside = escaped || c != '"';
                 escaped = !escaped && c == '\\';
@@ -256,12 +259,14 @@ impl Json {
             match c {
                 '{' => {
                     open.push(true);
+                    objects += 1;
                     out.push(c);
-                    line(&mut out, &open);
+                    line(&mut out, objects);
                 }
                 '}' => {
                     open.pop();
-                    line(&mut out, &open);
+                    objects -= 1;
+                    line(&mut out, objects);
                     out.push(c);
                 }
                 '[' => {
@@ -275,7 +280,7 @@ impl Json {
                 ',' => {
                     out.push(c);
                     match open.last() {
-                        Some(true) => line(&mut out, &open),
+                        Some(true) => line(&mut out, objects),
                         _ => out.push(' '),
                     }
                 }
@@ -581,6 +586,20 @@ mod tests {
         let again = Json::parse(&json.pretty()).expect("JSON");
         assert_eq!(again.compact(), json.compact());
         assert_eq!(again.pretty(), shown);
+    }
+
+    #[test]
+    fn what_is_nested_deeply_is_shown_in_time_and_room_for_its_length() {
+        let deep = 100_000;
+        let objects = format!("{}1{}", r#"{"":"#.repeat(deep), "}".repeat(deep));
+        let members = format!(r#"{{{}"":1}}"#, r#""":1,"#.repeat(deep));
+        let arrays = format!("{}{members}{}", "[".repeat(deep), "]".repeat(deep));
+        for text in [&objects, &arrays] {
+            let shown = Json::parse(text).expect("JSON").pretty();
+            assert!(shown.len() <= text.len() * 4 + 4096, "{}", shown.len());
+            let again = Json::parse(&shown).expect("JSON");
+            assert_eq!(again.compact(), *text);
+        }
     }
 
     #[test]
