@@ -12,6 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::tell::tell;
 use crate::{
     accel, cmdline,
     config::{self, Accel, Config, Console, places},
@@ -57,7 +58,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Err((name, failure)) => (failure.status, format!("ebb-runner: {name}: {failure}")),
         },
     };
-    eprintln!("{message}");
+    tell!("{message}");
     status.into()
 }
 
@@ -182,7 +183,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     let quiet = config.quiet;
     let inform = |line: String| {
         if !quiet {
-            eprintln!("ebb-runner: {name}: {line}");
+            tell!("ebb-runner: {name}: {line}");
         }
     };
     let names: Vec<OsString> = env::vars_os().map(|(name, _)| name).collect();
@@ -231,7 +232,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     }
     if let Some(port) = config.gdb {
         // Not even a quiet runner may wait without a word.
-        eprintln!("ebb-runner: {name}: {}", gdb_line(image, port));
+        tell!("ebb-runner: {name}: {}", gdb_line(image, port));
     }
     if config.console == Console::Raw && std::io::stdin().is_terminal() {
         inform("every key goes to the image; Ctrl-] ends it".into());

@@ -11,6 +11,7 @@ use std::{
 use nix::unistd::Uid;
 
 use crate::failure::{Failure, NOT_FOUND};
+use crate::tell::tell;
 
 /// Something that can be installed.
 pub struct Package {
@@ -186,7 +187,7 @@ pub fn install_tools<'a>(
     }
     let apt =
         apt().ok_or_else(|| failed(", and installing it needs root or sudo without a password"))?;
-    eprintln!(
+    tell!(
         "ebb-runner: missing: {missing}; installing {} with {} (EBB_NO_INSTALL=1 refuses)",
         packages.join(" "),
         apt.join(" ")
@@ -254,7 +255,7 @@ pub fn install(package: &Package, refused: bool) -> Result<(), Failure> {
         ));
     };
     let Package { name, debian, .. } = package;
-    eprintln!(
+    tell!(
         "ebb-runner: {name} is missing; installing {debian} with {} (EBB_NO_INSTALL=1 refuses)",
         apt.join(" ")
     );

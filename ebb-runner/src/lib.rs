@@ -39,4 +39,5 @@ pub mod pack;
 pub mod qemu;
 pub mod report;
 pub mod supervise;
+mod tell;
 pub mod terminal;

@@ -1,5 +1,7 @@
 //! QEMU's own messages: shown as they come, the last few kept for the explanation. What must hold: the memory used here is bounded.
 
+use crate::tell::tell;
+
 /// Longer lines are cut.
 const LONGEST: usize = 4096;
 
@@ -35,7 +37,7 @@ impl Messages {
             .trim_end()
             .to_string();
         if show {
-            eprintln!("{line}");
+            tell!("{line}");
             if self.last.len() == 20 {
                 self.last.remove(0);
             }

@@ -7,6 +7,7 @@
 
 use std::{fs::File, io::Write};
 
+use crate::tell::tell;
 use crate::{config::Console, corefile::Fault};
 
 /// Longer lines are cut.
@@ -92,13 +93,13 @@ impl Report {
         }
         self.note(&line);
         if let (Some(name), true) = (&self.show, line.starts_with("boot ")) {
-            eprintln!("ebb-runner: {name}: {line}");
+            tell!("ebb-runner: {name}: {line}");
         }
         if let Some(note) = line.strip_prefix("note ") {
-            eprintln!("{note}");
+            tell!("{note}");
         }
         if let (Some(_), Some(info)) = (&self.show, line.strip_prefix("info ")) {
-            eprintln!("{info}");
+            tell!("{info}");
         }
         let request = match line.split_once(' ').unwrap_or((&line, "")) {
             ("power-button", "") => Request::PowerButton,

@@ -30,6 +30,7 @@ use nix::{
     unistd::{Pid, getpid, getppid, pipe2, read, write},
 };
 
+use crate::tell::tell;
 use crate::{
     backlog,
     config::Console,
@@ -563,9 +564,9 @@ impl Run {
         let put = |()| fault.map_or(Ok(()), |f| f.put_into(&path).map_err(|e| e.to_string()));
         match result.and_then(put) {
             Ok(()) => {
-                eprintln!("ebb-runner: the core file is {file}: cargo ebb debug --core {file}")
+                tell!("ebb-runner: the core file is {file}: cargo ebb debug --core {file}")
             }
-            Err(why) => eprintln!("ebb-runner: the core file {file} cannot be written: {why}"),
+            Err(why) => tell!("ebb-runner: the core file {file} cannot be written: {why}"),
         }
         self.inspected();
     }

@@ -421,6 +421,23 @@ fn the_command_for_gdb_is_printed() {
 }
 
 #[test]
+fn a_machine_goes_on_when_nobody_reads_what_the_runner_says() {
+    let dir = directory("unread");
+    let qemu = fake_qemu(&dir.join("qemu"), "sleep 0.3\ntouch ran");
+    let mut child = runner(&dir, &image(&dir))
+        .current_dir(&*dir)
+        .env("EBB_QEMU", qemu)
+        .env("EBB_MISSPELT", "1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let status = child.wait().unwrap();
+    assert_ne!(status.code(), Some(101), "it has panicked");
+    assert!(dir.join("ran").exists(), "{status}");
+}
+
+#[test]
 fn a_missing_archive_is_reported_by_its_variable() {
     let dir = directory("noarchive");
     for path in ["/no/such/archive", "/tmp"] {

@@ -21,6 +21,7 @@ use super::{
     manifest::{Item, Manifest, Program},
     npm, python,
 };
+use crate::tell::tell;
 use crate::{
     failure::{Failure, NOT_FOUND},
     install::{self, Package},
@@ -157,7 +158,7 @@ impl Plan {
             Item::Packages { to, names } => match npm::install(names, around.no_install) {
                 Ok(modules) => self.copy(Path::new(to), &modules),
                 Err(why) => {
-                    eprintln!(
+                    tell!(
                         "ebb-runner: going on without the npm packages {} ({why})",
                         names.join(", ")
                     );
