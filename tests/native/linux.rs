@@ -115,6 +115,12 @@ fn sockets_within_a_machine_say_what_linux_says() {
 }
 
 #[test]
+fn addresses_of_each_family_and_length_are_taken_and_refused_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("addresses");
+}
+
+#[test]
 fn whoever_waits_at_a_listener_that_ends_hears_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("listeners");

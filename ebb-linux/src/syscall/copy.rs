@@ -72,7 +72,11 @@ fn send(call: &Call<'_>) -> Outcome {
     let (mut done, begun) = (progress(call), progress(call));
     loop {
         let mut position = offset(call, at)?;
-        let left = total - done;
+        // What is asked for may be wrong though it is more than is moved.
+        let left = match done {
+            0 => usize::try_from(count).unwrap_or(usize::MAX),
+            done => total - done,
+        };
         let result = call.on_objects(|o, w| o.sendfile(w, out, input, position.as_mut(), left));
         match result {
             Ok(0) => return Ok(done as u64),
@@ -127,7 +131,10 @@ fn copy_range(call: &Call<'_>) -> Outcome {
     let (mut done, begun) = (progress(call), progress(call));
     loop {
         let (mut from, mut to) = (offset(call, in_at)?, offset(call, out_at)?);
-        let left = total - done;
+        let left = match done {
+            0 => usize::try_from(count).unwrap_or(usize::MAX),
+            done => total - done,
+        };
         let result = call.on_objects(|o, w| {
             o.copy_file_range(w, (input, from.as_mut()), (output, to.as_mut()), left)
         });
@@ -185,7 +192,7 @@ pub fn splice(call: &Call<'_>) -> Outcome {
         &call.world(),
         (input, from.as_mut()),
         (output, to.as_mut()),
-        limited(len).min(COPY),
+        usize::try_from(len).unwrap_or(usize::MAX),
         flags as u32,
     );
     match moved {

@@ -54,6 +54,7 @@ pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcom
             call.space().put(argument, owner)?;
             Ok(0)
         }
+        SIOCATMARK if !stream && domain == Domain::Unix => Err(Errno::EOPNOTSUPP.into()),
         SIOCATMARK if !stream => Err(Errno::ENOTTY.into()),
         SIOCOUTQNSD if !stream || domain == Domain::Unix => Err(Errno::ENOTTY.into()),
         // Addresses of interfaces are the internet protocols'.

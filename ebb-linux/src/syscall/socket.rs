@@ -10,7 +10,7 @@ use crate::abi::signal::{SI_KERNEL, SIGURG, SigInfo};
 use crate::object::description::DescId;
 use crate::object::env::{NetSocket, Network};
 use crate::object::fd::Fd;
-use crate::object::socket::address::{Address, Domain, MAX_LEN};
+use crate::object::socket::address::{Address, Domain, MAX_LEN, Purpose};
 use crate::object::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use crate::object::wait::Events;
 use crate::signal::ready;
@@ -46,16 +46,22 @@ fn domain(call: &Call<'_>, id: DescId) -> Result<Domain, Stop> {
     Ok(call.objects().socket_domain(id)?)
 }
 
-/// The address at a guest's pointer.
-fn address(call: &Call<'_>, id: DescId, at: u64, len: u64) -> Result<Address, Stop> {
+/// The address at a guest's pointer, if the call takes notice of one.
+fn address(
+    call: &Call<'_>,
+    id: DescId,
+    purpose: Purpose,
+    (at, len): (u64, u64),
+) -> Result<Option<Address>, Stop> {
     let len = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
-    let domain = domain(call, id)?;
+    call.objects().socket_of(id)?;
     if len > MAX_LEN {
         return Err(Errno::EINVAL.into());
     }
     let mut bytes = [0; MAX_LEN];
     call.space().read(at, &mut bytes[..len])?;
-    Ok(Address::parse(domain, &bytes[..len])?)
+    let address = call.objects().address_for(id, purpose, &bytes[..len])?;
+    Ok(address)
 }
 
 /// Gives an address to the guest, cut to the room it has, with its full length.
@@ -80,7 +86,8 @@ fn give_address(
 
 pub fn bind(call: &Call<'_>) -> Outcome {
     let id = call.objects().lookup_fd(call.fd(0))?;
-    let address = address(call, id, call.args[1], call.args[2])?;
+    let address = address(call, id, Purpose::Name, (call.args[1], call.args[2]))?;
+    let address = address.unwrap_or_default();
     if let Address::Inet(at) = &address {
         call.wait_for_network(Some(at.ip()))?;
     }
@@ -100,7 +107,8 @@ pub fn connect(call: &Call<'_>) -> Outcome {
     let result = if call.waited(|w| w.begun) == Some(true) {
         call.objects().connect_result(&call.world(), id)
     } else {
-        let to = address(call, id, call.args[1], call.args[2])?;
+        let to = address(call, id, Purpose::Connect, (call.args[1], call.args[2]))?;
+        let to = to.unwrap_or_default();
         if let Address::Inet(to) = &to {
             call.wait_for_network(Some(to.ip()))?;
         }
@@ -285,7 +293,7 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
     let to = if to == 0 {
         None
     } else {
-        Some(address(call, id, to, to_len)?)
+        address(call, id, Purpose::Send, (to, to_len))?
     };
     let none = Ancillary::default();
     send_parts(call, &[(at, len)], to, &[], none, flags)
@@ -344,7 +352,7 @@ fn send_header(call: &Call<'_>, h: Header, flags: u64) -> Outcome {
     let id = call.held(call.fd(0))?;
     let to = match h.name {
         0 => None,
-        name => Some(address(call, id, name, h.name_len.into())?),
+        name => address(call, id, Purpose::Send, (name, h.name_len.into()))?,
     };
     let (fds, ancillary) = control::read(call, id, &h)?;
     send_parts(call, &h.parts, to, &fds, ancillary, flags)

@@ -114,6 +114,42 @@ static void small(void) {
     );
 }
 
+// More than there can be, behind each position.
+static void between_descriptors(void) {
+    static const long COUNTS[] = {-1, LONG_MIN, LONG_MAX, 1L << 62, 5, 0};
+    int f = open("f", O_CREAT | O_RDWR, 0600), g = open("g", O_CREAT | O_RDWR, 0600), p[2];
+    int zero = open("/dev/zero", O_RDONLY), ns = open("/proc/self/ns/mnt", O_RDONLY);
+    off_t at;
+    pipe2(p, O_NONBLOCK), ftruncate(f, 0), write(f, "hello", 5);
+    for (int i = 0; i < 6; i++) {
+        long n = COUNTS[i];
+        printf("%lx bytes\n", n), lseek(f, 0, SEEK_SET);
+        R("sent", sendfile(g, f, 0, n));
+        at = 1;
+        R("from the second", sendfile(g, f, &at, n));
+        R("to nobody", sendfile(-1, f, 0, n));
+        R("from a pipe", sendfile(g, p[0], 0, n));
+        lseek(f, 0, SEEK_SET);
+        R("copied", copy_file_range(f, 0, g, 0, n, 0));
+        at = 1;
+        R("from the second", copy_file_range(f, &at, g, 0, n, 0));
+        at = LONG_MAX;
+        R("from the last", copy_file_range(f, &at, g, 0, n, 0));
+        lseek(f, 0, SEEK_SET);
+        R("into a pipe", splice(f, 0, p[1], 0, n, SPLICE_F_NONBLOCK));
+        write(p[1], "more", 4);
+        at = 1;
+        R("out of it, behind the first", splice(p[0], 0, g, &at, n, SPLICE_F_NONBLOCK));
+        char b[99];
+        read(p[0], b, 99);
+    }
+    at = 5;
+    R("zeroes have no places", sendfile(g, zero, &at, 10));
+    printf("still at %ld\n", at);
+    R("nor have name spaces", lseek(ns, 0, SEEK_END));
+    R("and none is written to", open("/proc/self/ns/mnt", O_RDWR));
+}
+
 int main(void) {
     int p[2], s[2], d[2];
     char dir[] = "/dev/shm/ranges-XXXXXX";
@@ -135,4 +171,5 @@ int main(void) {
     entries();
     file_systems();
     small();
+    between_descriptors();
 }

@@ -109,6 +109,34 @@ static void looks(const char *kind, int type) {
     take("and taken", 9, 0);
 }
 
+static void a_look_from_behind_a_mark(void) {
+    pair(SOCK_STREAM), look_from(0);
+    send(s[0], "pq", 2, MSG_OOB), send(s[0], "rs", 2, 0);
+    take("up to it", 9, MSG_PEEK);
+    take("with it", 1, MSG_PEEK);
+    take("and on", 9, MSG_PEEK);
+    take("by itself", 1, MSG_OOB);
+    look_from(1);
+    take("without it", 9, MSG_PEEK);
+    offset("behind all");
+}
+
+static void looks_at_nothing(const char *kind, int type) {
+    puts(kind), pair(type), look_from(2);
+    send(s[0], "abc", 3, 0), send(s[0], "", 0, 0), send(s[0], "def", 3, 0);
+    take("the third", 9, MSG_PEEK);
+    take("nothing", 9, MSG_PEEK);
+    take("what follows", 2, MSG_PEEK);
+    look_from(-1);
+    take("all again", 9, MSG_PEEK);
+    look_from(0);
+    take("taken", 9, 0);
+    take("nothing was seen", 9, MSG_PEEK);
+    take("but is there", 9, 0);
+    int mark;
+    R("there are no marks", ioctl(s[1], SIOCATMARK, &mark));
+}
+
 static void a_look_that_waits(void) {
     char b[9];
     pair(SOCK_STREAM), look_from(0);
@@ -130,5 +158,8 @@ int main(void) {
     looks("stream", SOCK_STREAM);
     looks("datagrams", SOCK_DGRAM);
     looks("packets", SOCK_SEQPACKET);
+    a_look_from_behind_a_mark();
+    looks_at_nothing("datagrams", SOCK_DGRAM);
+    looks_at_nothing("packets", SOCK_SEQPACKET);
     a_look_that_waits();
 }

@@ -17,12 +17,16 @@ use crate::object::{
         pipe::{Pipe, SLOT},
         socket::address::Domain,
     },
+    ops::transfer::check_range,
 };
 
 /// `SPLICE_F_NONBLOCK`: pipes are not waited for. The other flags (`MOVE`, `MORE`, `GIFT`) change nothing here.
 pub const NONBLOCK: u32 = 2;
 /// All flags that there are.
 pub const FLAGS: u32 = 0xf;
+
+/// The most that one call moves, which may be less than it was asked for.
+const MAX: usize = 512 << 10;
 
 /// Why nothing was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,19 @@ impl Objects {
             return Err(Errno::EBADF.into());
         }
         let waits = flags & NONBLOCK == 0;
+        let check = |o: &Self, end: &End, offset: &Option<&mut u64>| {
+            let at = match offset {
+                Some(at) => **at,
+                None => o.description(end.id)?.pos,
+            };
+            check_range(at, len)
+        };
+        match (from.pipe, to.pipe) {
+            (None, Some(_)) => check(self, &from, &in_offset)?,
+            (Some(_), None) => check(self, &to, &out_offset)?,
+            _ => {}
+        }
+        let len = len.min(MAX);
         match (from.pipe, to.pipe) {
             (Some(a), Some(b)) if a == b => Err(Errno::EINVAL.into()),
             (Some(a), Some(b)) => {

@@ -51,7 +51,7 @@ impl Whence {
 }
 
 /// Refuses a transfer that would run over the largest position.
-fn check_range(pos: u64, count: usize) -> Result<()> {
+pub(super) fn check_range(pos: u64, count: usize) -> Result<()> {
     match pos.checked_add(count as u64) {
         Some(end) if end <= MAX_POS => Ok(()),
         _ => Err(Errno::EINVAL),
@@ -237,6 +237,9 @@ impl Objects {
     /// `lseek`.
     pub fn seek(&mut self, fd: Fd, offset: i64, whence: Whence) -> Result<u64> {
         let id = self.files.fds.get(fd)?;
+        if self.name_space_of(id).is_some() {
+            return Err(Errno::ESPIPE);
+        }
         let desc = self.description(id)?;
         let (object, node, pos) = (desc.object, desc.node, desc.pos);
         let size = match (object, node) {
@@ -317,6 +320,9 @@ impl Objects {
         if target_flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EINVAL);
         }
+        if !has_places {
+            return Err(Errno::EINVAL);
+        }
         if count == 0 {
             return Ok(0);
         }
@@ -336,6 +342,8 @@ impl Objects {
         }
         let done = self.write_desc(env, target, &mut &buffer[..n])?;
         match offset {
+            // A device has no places to go on to.
+            Some(_) if from_device => {}
             Some(offset) => *offset = at + done as u64,
             None => self.description_mut(id)?.pos = at + done as u64,
         }
@@ -360,6 +368,10 @@ impl Objects {
         let to = out_offset.as_deref().copied().unwrap_or(out_pos);
         if from > MAX_POS || to > MAX_POS {
             return Err(Errno::EINVAL);
+        }
+        let wraps = |pos: u64| pos.checked_add(count as u64).is_none();
+        if wraps(from) || wraps(to) {
+            return Err(Errno::EOVERFLOW);
         }
         let size = self.fs.file_size(in_node)?;
         let count = count.min(MAX_COUNT) as u64;

@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::SocketKind;
 use crate::abi::errno::{Errno, Result};
 
 /// `AF_UNSPEC`.
@@ -17,6 +18,8 @@ pub const AF_INET6: u16 = 10;
 pub const AF_NETLINK: u16 = 16;
 /// The largest address: `struct sockaddr_storage`.
 pub const MAX_LEN: usize = 128;
+/// What a `sockaddr_in6` has at least: it may be without a scope.
+const V6_LEN: usize = 24;
 /// The longest `sun_path`.
 const PATH_LEN: usize = 108;
 
@@ -73,7 +76,82 @@ impl Domain {
     }
 }
 
+/// What a call gives an address for, which says what may stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `bind`.
+    Name,
+    /// `connect`: `AF_UNSPEC` ends a connection.
+    Connect,
+    /// `sendto` and the like, to which a connection says more.
+    Send,
+}
+
 impl Address {
+    /// From the guest's memory, for a call on a socket of such a kind; `None`: the call takes no notice of it.
+    ///
+    /// # Errors
+    /// `EINVAL` for a wrong length, `EAFNOSUPPORT` for another family; `ENETUNREACH` for IPv4 of a socket that is for IPv6 only.
+    pub fn for_call(
+        purpose: Purpose,
+        (domain, kind, only_v6): (Domain, SocketKind, bool),
+        bytes: &[u8],
+    ) -> Result<Option<Address>> {
+        let family = bytes
+            .first_chunk()
+            .map(|family| u16::from_le_bytes(*family));
+        let datagram = kind == SocketKind::Datagram;
+        match (domain, purpose, family) {
+            (Domain::Unix, Purpose::Send, _) if bytes.is_empty() => return Ok(None),
+            (Domain::Unix, Purpose::Send, _) if kind == SocketKind::SeqPacket => return Ok(None),
+            // Not looked at: that there is one is wrong.
+            (Domain::Unix, Purpose::Send, _) if !datagram => return Ok(Some(Address::Unspecified)),
+            (Domain::Unix | Domain::Netlink, ..) => {}
+            (_, Purpose::Send, _) if !datagram => return Ok(None),
+            (_, Purpose::Connect, Some(AF_UNSPEC)) => return Ok(Some(Address::Unnamed)),
+            (Domain::Inet, Purpose::Send, Some(AF_UNSPEC)) => {
+                let body = bytes.get(2..).and_then(<[u8]>::first_chunk);
+                return Ok(Some(Address::Inet(parse_v4(body.ok_or(Errno::EINVAL)?))));
+            }
+            (Domain::Inet6, Purpose::Send, Some(AF_UNSPEC)) => return Ok(None),
+            (Domain::Inet6, Purpose::Send, Some(AF_INET)) if only_v6 => {
+                return Err(Errno::ENETUNREACH);
+            }
+            (Domain::Inet6, Purpose::Connect, Some(AF_INET)) if datagram && only_v6 => {
+                return Err(Errno::EAFNOSUPPORT);
+            }
+            (Domain::Inet6, Purpose::Connect | Purpose::Send, Some(AF_INET)) if datagram => {
+                return Address::parse(Domain::Inet, bytes).map(|v4| Some(v4.mapped()));
+            }
+            (Domain::Inet6, Purpose::Send, Some(family)) if family != AF_INET6 => {
+                return Err(Errno::EINVAL);
+            }
+            (Domain::Inet6, ..) if bytes.len() < V6_LEN => return Err(Errno::EINVAL),
+            (Domain::Inet6, Purpose::Name, Some(AF_UNSPEC)) => return Err(Errno::EAFNOSUPPORT),
+            (Domain::Inet, Purpose::Name, Some(AF_UNSPEC)) => {
+                // Taken for `AF_INET`, as long as the address is any.
+                let body = bytes.get(2..).and_then(<[u8]>::first_chunk);
+                let at = parse_v4(body.ok_or(Errno::EINVAL)?);
+                return match at.ip().is_unspecified() {
+                    true => Ok(Some(Address::Inet(at))),
+                    false => Err(Errno::EAFNOSUPPORT),
+                };
+            }
+            _ => {}
+        }
+        Address::parse(domain, bytes).map(Some)
+    }
+
+    /// An IPv4 address as a socket for IPv6 has it.
+    fn mapped(self) -> Address {
+        match self {
+            Address::Inet(SocketAddr::V4(at)) => {
+                Address::Inet((at.ip().to_ipv6_mapped(), at.port()).into())
+            }
+            other => other,
+        }
+    }
+
     /// From the guest's memory, for a socket of `domain`.
     ///
     /// # Errors

@@ -217,6 +217,8 @@ pub struct Message {
     pub(crate) carried: Option<Carried>,
     /// Of a Unix socket: the process that sent it, if that was asked for.
     pub(crate) sender: Option<Sender>,
+    /// Of a datagram: whether it was looked at.
+    pub(crate) was_seen: bool,
 }
 
 impl Message {
@@ -230,6 +232,7 @@ impl Message {
             user: 0,
             carried: None,
             sender: None,
+            was_seen: false,
         }
     }
 

@@ -259,6 +259,9 @@ impl Objects {
                 }
             }
             (NodeKind::File, node @ NodeRef::Synth(synth)) => {
+                if write && synth.name_space().is_some() {
+                    return Err(Errno::EPERM);
+                }
                 if write && !synth.writable() {
                     return Err(Errno::EACCES);
                 }

@@ -191,8 +191,13 @@ impl Objects {
             (Domain::Netlink, _, Address::Netlink(0)) => Ok(()),
             (Domain::Netlink, ..) => Err(Errno::EPERM),
             (Domain::Unix, _, to) => match state {
-                State::Listening => Err(Errno::EINVAL),
-                State::Connected => Err(Errno::EISCONN),
+                State::Listening | State::Connected => {
+                    self.find_unix(env, kind, &to)?;
+                    Err(match state {
+                        State::Listening => Errno::EINVAL,
+                        _ => Errno::EISCONN,
+                    })
+                }
                 _ => self.connect_unix(env, id, to),
             },
             (_, SocketKind::Datagram, Address::Inet(to)) => self.connect_datagram(env, id, to),

@@ -197,6 +197,7 @@ impl Objects {
                     user: beside.user,
                     carried: beside.carried,
                     sender: beside.sender,
+                    was_seen: false,
                 };
                 let cost = message.cost();
                 socket.inbox.push_back(message);
@@ -686,8 +687,9 @@ impl Objects {
         let len = message.bytes.len() - seen;
         let want = len.min(sink.remaining());
         socket.looked(if peek { want } else { len }, peek);
-        if !peek {
-            self.pay_back(id, message.cost());
+        match socket.inbox.get_mut(at) {
+            Some(seen) if peek => seen.was_seen = true,
+            _ => self.pay_back(id, message.cost()),
         }
         if sink.put(&message.bytes[seen..seen + want]) < want {
             // As in Linux the datagram is lost.

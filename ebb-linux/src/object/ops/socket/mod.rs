@@ -31,7 +31,8 @@ use crate::object::{
         Object,
         socket::{
             Message, Owner, Socket, SocketId, SocketKind, State,
-            address::{Address, Domain},
+            address::{Address, Domain, Purpose},
+            option::{IPV6, V6ONLY},
         },
     },
     wait::Events,
@@ -55,6 +56,21 @@ impl Objects {
     /// The family of a socket, for parsing the addresses that go with it.
     pub fn socket_domain(&self, desc: DescId) -> Result<Domain> {
         Ok(self.socket(self.socket_of(desc)?)?.domain)
+    }
+
+    /// The address of a call on a socket; `None`: the call takes no notice of it.
+    ///
+    /// # Errors
+    /// As [`Address::for_call`].
+    pub fn address_for(
+        &self,
+        desc: DescId,
+        purpose: Purpose,
+        bytes: &[u8],
+    ) -> Result<Option<Address>> {
+        let socket = self.socket(self.socket_of(desc)?)?;
+        let only_v6 = socket.options.flag(IPV6, V6ONLY);
+        Address::for_call(purpose, (socket.domain, socket.kind, only_v6), bytes)
     }
 
     pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket> {

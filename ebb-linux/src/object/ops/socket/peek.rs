@@ -5,17 +5,24 @@ use crate::object::kind::socket::Socket;
 impl Socket {
     /// How many bytes of a stream may be read or seen now, and how many before them are left out.
     pub(super) fn next_bytes(&mut self, peek: bool) -> (usize, usize) {
-        let (most, skipped) = self.up_to_mark(peek);
         let seen = self.seen(peek);
+        if let Some(urgent) = self.urgent.filter(|u| u.ahead > 0 && u.ahead <= seen) {
+            // A look that begins behind the first bytes does not stop at a mark before it, as Linux has it.
+            return (usize::MAX, seen + usize::from(urgent.taken));
+        }
+        let (most, skipped) = self.up_to_mark(peek);
         (most.saturating_sub(seen), skipped + seen)
     }
 
     /// The message that is read or seen next, and how many of its bytes are left out.
     pub(super) fn next_message(&self, peek: bool) -> (usize, usize) {
-        let mut seen = self.seen(peek);
+        let Some(mut seen) = self.options.peek_offset.filter(|_| peek) else {
+            return (0, 0);
+        };
         for (at, message) in self.inbox.iter().enumerate() {
             let len = message.bytes.len();
-            if seen < len || len == 0 && seen == 0 {
+            // One without bytes is seen once.
+            if seen < len || seen == 0 && !message.was_seen {
                 return (at, seen);
             }
             seen -= len;
