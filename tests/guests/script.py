@@ -27,4 +27,5 @@ if __name__ == "__main__":
     if r == 0: os._exit(5)
     print("fork", os.waitstatus_to_exitcode(os.waitpid(r, 0)[1]))
     with multiprocessing.Pool(2) as pool: print(pool.map(abs, [-1, -2, 3]))
+assert socket.gethostbyname(socket.gethostname()).startswith("127.")
 print("all of python is well")

@@ -325,6 +325,13 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
     for _ in 0..20 {
         assert!(ask("").contains("hello from two workers"));
     }
+    // Heads and bodies beyond nginx' first buffer, of 1 KiB, for which it asks how much there is to read.
+    let url = format!("http://127.0.0.1:{port}/");
+    for (cookie, body) in [(1000, 0), (3000, 0), (0, 1000), (1000, 300_000)] {
+        let (cookie, body) = ("c".repeat(cookie), "b".repeat(body));
+        let output = curl_with(&url, &cookie, &body);
+        assert_eq!(output, "200", "{} {}", cookie.len(), body.len());
+    }
     // What only root may read is not served by a worker.
     assert!(ask("closed/").contains("403 Forbidden"));
     // Each has some of the connections to a port that they share.
@@ -337,6 +344,30 @@ fn nginx_serves_with_two_workers_that_are_not_root() {
         workers && served.len() == 2 && served.values().all(|n| *n > 5),
         "{served:?}"
     );
+}
+
+/// The status of a `GET` with such a cookie and body.
+fn curl_with(url: &str, cookie: &str, body: &str) -> String {
+    let mut curl = Command::new("curl")
+        .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args([
+            "-H",
+            "Expect:",
+            "-X",
+            "GET",
+            "-H",
+            &format!("Cookie: {cookie}"),
+        ])
+        .args(["--data-binary", "@-", url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl starts");
+    let mut input = curl.stdin.take().expect("it is piped");
+    input.write_all(body.as_bytes()).expect("curl reads it");
+    drop(input);
+    let output = curl.wait_with_output().expect("curl ends");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// What sshd is told: keys only, and nothing of what a whole Debian would have.

@@ -173,6 +173,23 @@ static void answers(void) {
   printf("of a stream: %ld %s\n", r, why(r)), close(p[0]), close(p[1]);
 }
 
+// UDP_SEGMENT, as an option and beside one message: what is sent is cut into datagrams of that length, the last with the rest.
+static void in_segments(int from, int to) {
+  int seven = 7, none = 0, n;
+  char bytes[24] = "", x[32], room[CMSG_SPACE(2)] = "";
+  setsockopt(from, IPPROTO_UDP, UDP_SEGMENT, &seven, sizeof seven);
+  printf("in segments: %zd sent", send(from, bytes, 20, 0));
+  while ((n = recv(to, x, 32, MSG_DONTWAIT)) >= 0) printf(" %d", n);
+  setsockopt(from, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof none);
+  struct iovec v = {bytes, 24};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+  struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+  h->cmsg_level = IPPROTO_UDP, h->cmsg_type = UDP_SEGMENT, h->cmsg_len = CMSG_LEN(2), *(uint16_t *)CMSG_DATA(h) = 10;
+  printf(", of one message: %zd sent", sendmsg(from, &m, 0));
+  while ((n = recv(to, x, 32, MSG_DONTWAIT)) >= 0) printf(" %d", n);
+  n = send(from, bytes, 24, 0), printf(", and none: %d sent %zd\n", n, recv(to, x, 32, MSG_DONTWAIT));
+}
+
 static void datagrams(void) {
   int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0), n = 0;
   struct sockaddr_in to = lo(0), third = lo(0);
@@ -186,6 +203,7 @@ static void datagrams(void) {
   n = recv(b, x, 32, MSG_DONTWAIT), printf(", corked: %d", n);
   int off = 0;
   setsockopt(a, IPPROTO_UDP, UDP_CORK, &off, sizeof off), n = recv(b, x, 32, MSG_DONTWAIT), printf(", then %d\n", n);
+  in_segments(a, b);
   struct sockaddr_in self;
   l = sizeof self, getsockname(a, (void *)&self, &l), sendto(c, "no", 2, 0, (void *)&self, l);
   printf("a stranger's: %#x\n", events(a) & POLLIN);

@@ -62,6 +62,25 @@ static void pages(void) {
 static volatile pid_t waiter;
 static void *waits(void *p) { waiter = gettid(); pause(); return 0; }
 
+static char state_of(pid_t thread) {
+    char path[64];
+    sprintf(path, "/proc/self/task/%d/stat", thread), load(path);
+    return strrchr(text, ')')[2];
+}
+
+static pid_t locked;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static void *locks(void *p) { __atomic_store_n(&locked, gettid(), __ATOMIC_SEQ_CST), pthread_mutex_lock(&mutex); return 0; }
+
+static void a_thread_at_a_lock(void) {
+    pthread_t t;
+    pthread_mutex_lock(&mutex), pthread_create(&t, 0, locks, 0);
+    while (!__atomic_load_n(&locked, __ATOMIC_SEQ_CST)) usleep(1000);
+    usleep(50000);
+    printf("a thread at a lock: %c\n", state_of(locked));
+    pthread_mutex_unlock(&mutex), pthread_join(t, 0);
+}
+
 static void threads(void) {
     pthread_t t;
     char path[64];
@@ -70,6 +89,8 @@ static void threads(void) {
     usleep(50000);
     sprintf(path, "/proc/self/task/%d/syscall", waiter), load(path);
     printf("a thread that pauses is in call %d\n", atoi(text));
+    printf("it sleeps: %c", state_of(waiter));
+    printf(", whoever asks runs: %c, and its process: %c\n", state_of(getpid()), (load("/proc/self/stat"), strrchr(text, ')')[2]));
     sprintf(path, "/proc/self/task/%d/children", getpid());
     pid_t child = fork();
     if (!child) pause(), _exit(0);
@@ -162,7 +183,7 @@ int main(void) {
     has("/proc/sys/net/ipv4/ip_local_reserved_ports", ""), has("/proc/sys/net/ipv4/tcp_ecn", ""), has("/proc/sys/net/ipv6/conf/all/hop_limit", "64"), has("/proc/sys/vm/dirty_bytes", "0"), has("/proc/sys/vm/laptop_mode", "0");
     mode("/proc/self/auxv"), mode("/proc/self/environ"), mode("/proc/self/io"), mode("/proc/self/personality"), mode("/proc/self/syscall"), mode("/proc/self/stack"), mode("/proc/self/pagemap"), mode("/proc/self/maps"), mode("/proc/self/status");
     mode("/proc/self/fd"), mode("/proc/self/fdinfo"), mode("/proc/self/task"), mode("/proc/self/exe");
-    pages(), threads(), spaces(), io();
+    pages(), threads(), a_thread_at_a_lock(), spaces(), io();
     struct sysinfo s;
     double loads[3];
     sysinfo(&s), getloadavg(loads, 3);
