@@ -71,6 +71,9 @@ pub async fn serve(container: Container) -> Result<(), String> {
         "invoker: an action container, {}/init and /run",
         address(port)
     );
+    if let Some(hint) = ebb::net::unreached(port) {
+        println!("invoker: {hint}");
+    }
     match uc.wait().await.code() {
         0 => Ok(()),
         code => Err(format!("Node has ended with status {code}")),

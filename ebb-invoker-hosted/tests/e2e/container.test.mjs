@@ -9,13 +9,15 @@ import test from 'node:test';
 
 const MARKER = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX';
 
+const boot = (options, env) => spawn(process.env.RUNNER, [process.env.IMAGE, '--runtime', ...options], {
+  cwd: fileURLToPath(new URL('../../../', import.meta.url)),
+  env: { ...process.env, EBB_FORWARD: '0:8080', EBB_CORES: '1', EBB_MEMORY: '1G', EBB_TIMEOUT: '120', ...env },
+  stdio: ['ignore', 'pipe', 'pipe'],
+});
+
 /** Boots a container for `use`, which gets a function that asks it. */
 async function container(use, { options = [], env = {} } = {}) {
-  const child = spawn(process.env.RUNNER, [process.env.IMAGE, '--runtime', ...options], {
-    cwd: fileURLToPath(new URL('../../../', import.meta.url)),
-    env: { ...process.env, EBB_FORWARD: '0:8080', EBB_CORES: '1', EBB_MEMORY: '1G', EBB_TIMEOUT: '120', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = boot(options, env);
   const it = { console: '', ended: once(child, 'exit') };
   let port;
   child.stdout.on('data', (text) => { it.console += text; });
@@ -128,3 +130,17 @@ test('a container has the variables that it is started with, and none that name 
 }, { env: {
   __OW_API_HOST: 'http://api.test:3233', KEEP: 'a b & c%41', TZ: 'Asia/Tokyo', EMPTY: '', NODE_ENV: 'test', HOST_PLACE: process.execPath,
 } }));
+
+test('a container that no port of the host leads to says so', async () => {
+  // As where the port of the whole invoker is still forwarded, which is the default.
+  const child = boot([], { EBB_FORWARD: '0:3233' });
+  const ended = once(child, 'exit');
+  let said = '';
+  for await (const text of child.stdout) {
+    said += text;
+    if (/leads to port 8080/.test(said)) break;
+  }
+  child.kill();
+  await ended;
+  assert.match(said, /invoker: no port of the host leads to port 8080 of this image/);
+});
