@@ -45,7 +45,7 @@ const CLEARED: usize = 512;
 
 impl FunctionSnapshot for Frozen {
     fn copy(&self, limits: InstanceLimits) -> Result<Box<dyn Instance>, NotMade> {
-        Ok(Box::new(self.copy_guest(limits)?))
+        Ok(Box::new(self.copy_function(limits)?))
     }
 
     fn memory_bytes(&self) -> u64 {

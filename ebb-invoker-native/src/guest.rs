@@ -122,8 +122,8 @@ pub struct Guest {
     counted: (u64, u64),
     /// The next page of the working set to be fetched, while there is one.
     unfetched: Option<usize>,
-    /// It has been given a run.
-    ran: bool,
+    /// It has been told what the calls of its key have in common, or what it is a copy of has.
+    told_key: bool,
     /// It has rested before.
     rested: bool,
     /// It has rested for long, and is to be woken.
@@ -192,7 +192,7 @@ impl Guest {
             next: 0,
             counted: (OBJECTS, 0),
             unfetched: None,
-            ran: false,
+            told_key: false,
             rested: false,
             asleep: false,
         }
@@ -445,7 +445,10 @@ impl Framed for Guest {
         self.wake();
         self.output.drain(..self.given);
         self.given = 0;
-        self.ran |= matches!(request, InstanceRequest::Run | InstanceRequest::RunInParts);
+        self.told_key |= matches!(
+            request,
+            InstanceRequest::Init | InstanceRequest::Run | InstanceRequest::RunInParts
+        );
         self.output.extend_from_slice(&frame(id, request, payload));
     }
 
@@ -477,7 +480,7 @@ impl Instance for Guest {
 
     /// Its loader does, and an instance serves calls of one key.
     fn remembers_key(&self) -> bool {
-        self.ran
+        self.told_key
     }
 
     fn drain_logs(&mut self, into: &mut Collector) {
@@ -610,6 +613,13 @@ impl Frozen {
     /// An instance of these parts.
     pub const fn from_parts(snapshot: Snapshot, channels: ChannelIds) -> Self {
         Self { snapshot, channels }
+    }
+
+    /// An instance of the function that this is a snapshot of: it remembers what it was told.
+    pub fn copy_function(&self, limits: InstanceLimits) -> Result<Guest, NotMade> {
+        let mut guest = self.copy_guest(limits)?;
+        guest.told_key = true;
+        Ok(guest)
     }
 
     /// An instance that goes on from here.

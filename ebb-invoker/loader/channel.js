@@ -2,7 +2,7 @@
 //
 //   frame    length u32 | id u32 | kind u32 | payload of `length` bytes        (little endian)
 //   request  kind = INIT, RUN, RESET, THAW, REST, RUN_IN_PARTS, TAKEN or LEAVE; the payload of INIT and both RUN is the JSON body of
-//            POST /init, /run, but that a run may leave out what an earlier one has said of the action
+//            POST /init, /run, but that a run may leave out what init or an earlier one has said of the action
 //   answer   id of the request, kind = the HTTP status and flags, payload = the JSON body
 //   part     id of the request, kind = HEAD (payload: JSON with statusCode and headers) or PART (payload: bytes of the body)
 //

@@ -10,10 +10,12 @@ const WAYS = ['env', 'report', 'dlopen'];
 
 const PREFIX = '__OW_';
 
-/** What init has set, while nobody has looked. */
-const noted = new Map();
-/** What runs have set: it is there in each of them, whether it is told again or not. */
+/** What each run has, whether it is told again or not. Init tells it first. */
+const OF_RUNS = new Set(
+  ['NAMESPACE', 'ACTION_NAME', 'ACTION_VERSION', 'ACTIVATION_ID', 'TRANSACTION_ID', 'DEADLINE'].map((name) => PREFIX + name));
 const given = new Map();
+/** What else init has set, while nobody has looked. */
+const noted = new Map();
 /** Which of them this run has set already. */
 const done = new Set();
 /** The ways as Node has made them, while ours stand in for them, and the environment. */
@@ -73,7 +75,8 @@ function conceal() {
 
 /** Sets a variable of init's. */
 function set(name, text) {
-  if (own === undefined) process.env[name] = text;
+  if (OF_RUNS.has(name)) give(name, text);
+  else if (own === undefined) process.env[name] = text;
   else if (name.startsWith(PREFIX)) noted.set(name, text);
   else environment[name] = text;
 }

@@ -45,11 +45,22 @@ function ownError(error, code, file) {
   return error;
 }
 
+/** Where source text is taken to be, and where it finds modules: in the working directory, which is hardly ever another one. */
+let directory;
+let file;
+let paths;
+function enter(working) {
+  if (working === directory) return;
+  directory = working;
+  file = path.join(directory, 'action.js');
+  paths = Module._nodeModulePaths(path.dirname(file));
+}
+
 function loadSource(code, main) {
-  const file = path.join(process.cwd(), 'action.js');
+  enter(process.cwd());
   const module = new Module(file, null);
   module.filename = file;
-  module.paths = Module._nodeModulePaths(path.dirname(file));
+  module.paths = paths.slice();
   const lookup = DOTTED_NAME.test(main) || UNICODE_NAME.test(main) ? main : `eval(${JSON.stringify(main)})`;
   const body = `${code}\n;return () => (${lookup});`;
   const { exports } = module;

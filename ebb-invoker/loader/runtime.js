@@ -178,7 +178,9 @@ class Runtime {
         `Internal system error: the argument must be a dictionary but has type '${typeof value}'.`, reply);
     }
     for (const name in body) {
-      if (name !== 'value' && typeof body[name] === 'string') environment.give(variableOf(name), body[name]);
+      if (name === 'value') continue;
+      const told = body[name];
+      if (typeof told === 'string') environment.give(variableOf(name), told);
     }
     environment.settle();
     body.value = null;

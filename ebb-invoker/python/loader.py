@@ -36,6 +36,11 @@ LONGEST = 48 << 20
 WINDOW, LARGEST, COLLECTED = 4, 64 << 10, (1 << 20) + 1024
 
 MODULE = "main__"
+# What each run has, whether it is told again or not. Init tells it first.
+OF_RUNS = {
+    f"__OW_{name}"
+    for name in ("NAMESPACE", "ACTION_NAME", "ACTION_VERSION", "ACTIVATION_ID", "TRANSACTION_ID", "DEADLINE")
+}
 NO_BINARY = "The action failed to generate or locate a binary. See logs for details."
 NOT_STARTED = "Cannot start action. Check logs for details."
 NO_DICTIONARY = "The action did not return a dictionary or array."
@@ -86,6 +91,8 @@ class Runtime:
         if isinstance(environment, dict):
             for name, text in environment.items():
                 os.environ[name] = text if isinstance(text, str) else json.dumps(text)
+                if name in OF_RUNS:
+                    self.given[name] = os.environ[name]
         name = value.get("main") or "main"
         try:
             module = self.load(value["code"], value.get("binary") is True)
@@ -159,7 +166,7 @@ class Runtime:
         for name, value in body.items():
             if name != "value" and isinstance(value, str):
                 self.given["__OW_" + name.upper()] = value
-        # A run may leave out what an earlier one has said of the action. To set a variable takes longer than to look at it.
+        # A run may leave out what init or an earlier one has said of the action. To set a variable takes longer than to look at it.
         for name, value in self.given.items():
             if os.environ.get(name) != value:
                 os.environ[name] = value

@@ -160,7 +160,8 @@ pub trait Instance {
     ) -> Boxed<'a, Result<(u16, Vec<u8>), Lost>> {
         self.ask(InstanceRequest::Run, payload)
     }
-    /// Whether it remembers what its next call has in common with one that it has run: [`Call::next_run_body`] is enough then.
+    /// Whether it remembers what its next call has in common with what it was told, by its init or a run: [`Call::next_run_body`] is enough
+    /// then.
     fn remembers_key(&self) -> bool {
         false
     }

@@ -11,7 +11,7 @@
 
 pub use crate::frame_allocator::{FrameStats, InitError, LARGE_PAGE_ORDER, MAX_ORDER, Node};
 use crate::{
-    frame_allocator::ORDERS,
+    frame_allocator::{FrameAllocator, ORDERS},
     global::with_frames,
     phys::{FRAME_SIZE, PhysAddr},
 };
@@ -59,6 +59,24 @@ pub unsafe fn free(addr: PhysAddr, order: u32) {
 #[inline]
 pub fn share(addr: PhysAddr) {
     with_frames(false, |frames, _| frames.share(addr));
+}
+
+/// Adds references to many blocks: where they are counted is looked up once.
+#[derive(Clone, Copy)]
+pub(crate) struct Sharer<'a>(&'a FrameAllocator);
+
+impl Sharer<'_> {
+    /// As [`share`].
+    #[inline]
+    pub(crate) fn share(self, addr: PhysAddr) {
+        self.0.share(addr);
+    }
+}
+
+/// Calls `f` with what adds references; not when there are no frames.
+#[inline]
+pub(crate) fn with_sharer(f: impl FnOnce(Sharer<'_>)) {
+    let _ = with_frames(false, |frames, _| f(Sharer(frames)));
 }
 
 /// Takes a reference away and frees the block with the last one; true when

@@ -1,6 +1,6 @@
 //! Starting clones.
 
-use super::Snapshot;
+use super::{Snapshot, vectors};
 use crate::abi::errno::Errno;
 use crate::run;
 use crate::state::process::{Memory, Process, Processes};
@@ -80,7 +80,7 @@ impl Snapshot {
                 && let Some(set) = self.working_set().filter(|_| !how.no_prefetch)
                 && let Some(whole) = frozen.pages.whole()
             {
-                space.prefetch(set, whole);
+                space.prefetch(set, whole, vectors::claim());
             }
             let memory = Memory::new(space, frozen.memory, behind != 0);
             let process = Process::new(frozen.serial, memory, frozen.files, frozen.state.clone());

@@ -498,15 +498,19 @@ impl Snapshot {
     /// Remembers the pages that a clone has used so far: later clones get them at once rather than by a fault for each. The
     /// first call counts; false for later ones, and for a UC that is not a clone of this snapshot.
     pub fn learn(&self, clone: &Uc) -> bool {
-        if !origin(clone).is_some_and(|o| o.is(self)) || self.working_set().is_some() {
+        if !origin(clone).is_some_and(|o| o.is(self)) {
+            return false;
+        }
+        let memory = clone.init().memory();
+        let noted = memory.space.borrow_mut().take_noted();
+        if self.working_set().is_some() {
             return false;
         }
         // Of the first process; what others need comes by faults.
         let Some(whole) = self.0.processes.first().and_then(|p| p.pages.whole()) else {
             return false;
         };
-        let memory = clone.init().memory();
-        let set = memory.space.borrow().working_set(whole);
+        let set = noted.unwrap_or_else(|| memory.space.borrow().working_set(whole));
         let set = alloc::boxed::Box::into_raw(alloc::boxed::Box::new(set));
         let null = core::ptr::null_mut();
         let slot = &self.0.working_set;
@@ -604,7 +608,12 @@ impl Uc {
         let whole = origin.0.processes.first()?.pages.whole()?;
         let memory = self.init().memory();
         let mut space = memory.space.borrow_mut();
-        let next = space.prefetch_part(set, whole, from, count);
+        let next = space.prefetch_part(
+            set,
+            whole,
+            from..from.saturating_add(count),
+            vectors::claim(),
+        );
         (next < set.len()).then_some(next)
     }
 

@@ -64,7 +64,8 @@ impl Snapshot {
         let pages = needed.iter().map(|(page, _)| *page);
         let pages = pages.chain(first.into_iter().flatten());
         let new = || Box::new(whole.spares(pages));
-        root.needed.spares.get_or_init(new).make(most)
+        let spares = root.needed.spares.get_or_init(new);
+        spares.make(most, vectors::claim())
     }
 
     /// How many pages [`learn_needed`](Self::learn_needed) remembered.

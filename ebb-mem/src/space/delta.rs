@@ -300,6 +300,7 @@ impl Frozen {
         space.future = delta.future;
         space.forks_differ = delta.forks_differ;
         space.growth_limit = delta.growth_limit;
+        space.note_faults();
         Some(space)
     }
 }

@@ -84,7 +84,7 @@ fn happen(
     match rng.below(16) {
         0..5 => {
             let first = rng.below(set.len());
-            let next = space.prefetch_part(set, from, first, 8);
+            let next = space.prefetch_part(set, from, first..first + 8, Vectors::of_this_process());
             assert!(next > first);
         }
         5..8 => {
@@ -161,7 +161,7 @@ fn pages_that_were_fetched_and_not_used_are_no_part_of_a_delta() {
     let pages = (0..PAGES).map(|page| BASE + page * PAGE);
     let set = WorkingSet::new(pages.collect(), Vec::new());
     let mut clone = frozen.thaw().expect("memory to thaw");
-    clone.prefetch(&set, &frozen);
+    clone.prefetch(&set, &frozen, Vectors::of_this_process());
     assert_eq!(clone.put(BASE, 2u8), Ok(()));
     assert!(clone.tables.write_as_cpu(BASE + 40 * PAGE, 3));
     // Behind the delta's back, which therefore has not looked there.
@@ -290,7 +290,8 @@ fn a_program_does_not_see_that_its_pages_are_folded_and_every_frame_comes_back()
                     folding = frozen.thaw_with(&delta, spares).expect("memory for it");
                 }
                 2 | 3 => {
-                    spares.make(folds.below(2 * PAGES as usize));
+                    let most = folds.below(2 * PAGES as usize);
+                    spares.make(most, Vectors::of_this_process());
                     folding.unfold_expected(Some(&spares));
                 }
                 _ => {}
@@ -394,7 +395,7 @@ fn copies_that_were_made_ahead_are_taken_and_made_anew() {
     assert_eq!(clone.put(pages[2] + 8, 9u64), Ok(()));
     let spares = frozen.spares(pages.into_iter());
     assert_eq!(spares.size(), 0);
-    while spares.make(1) {}
+    while spares.make(1, Vectors::of_this_process()) {}
     let all = spares.size();
     assert!(all >= 2 * PAGE && all.is_multiple_of(2 * PAGE));
     let needed = pages.map(|page| (page, true));
@@ -413,7 +414,7 @@ fn copies_that_were_made_ahead_are_taken_and_made_anew() {
     // What the frozen space holds is what it was.
     let mut other = frozen.thaw().expect("memory to thaw");
     assert_eq!(other.get::<u64>(pages[0]), Ok(2));
-    while spares.make(8) {}
+    while spares.make(8, Vectors::of_this_process()) {}
     assert_eq!(spares.size(), all);
 }
 
@@ -423,12 +424,83 @@ fn copies_may_be_made_when_the_frozen_space_has_gone_and_every_frame_comes_back(
     let before = crate::frame::stats().free;
     let (frozen, _) = base_of_pages(&root);
     let spares = frozen.spares([1, 2].map(|page| BASE + page * PAGE).into_iter());
-    assert!(spares.make(1));
+    assert!(spares.make(1, Vectors::of_this_process()));
     drop(frozen);
     // Whatever has its frames now.
     let (other, _) = base_of_pages(&root);
-    while spares.make(1) {}
+    while spares.make(1, Vectors::of_this_process()) {}
     assert!(spares.size() > 2 * PAGE);
     drop((other, spares));
     assert_eq!(crate::frame::stats().free, before);
+}
+
+#[test]
+fn copies_are_found_in_whatever_order_they_are_asked_for_and_whatever_lies_between() {
+    let root = machine();
+    let mut space = mapped(&root);
+    for page in 0..PAGES {
+        assert_eq!(space.put(BASE + page * PAGE, page), Ok(()));
+    }
+    let frozen = space.freeze().expect("memory to freeze");
+    let at = |page: u64| BASE + page * PAGE;
+    let spares = frozen.spares([1, 3, 5].map(at).into_iter());
+    while spares.make(8, Vectors::of_this_process()) {}
+    let frame = |page| entry::frame_of(frozen.0.tables.entry(page));
+    let mut taking = spares.taking();
+    for (page, there) in [
+        (0, false),
+        (1, true),
+        (2, false),
+        (3, true),
+        (4, false),
+        (5, true),
+        (6, false),
+        (1, true),
+        (5, true),
+        (0, false),
+        (3, true),
+    ] {
+        let of = frame(at(page));
+        let Some(copy) = taking.take(at(page), of) else {
+            assert!(!there, "{page}");
+            continue;
+        };
+        assert!(there, "{page}");
+        // SAFETY: both frames are allocated, and nobody writes to them.
+        let same = unsafe { super::lines::content(copy).0 == super::lines::content(of).0 };
+        assert!(same);
+        // SAFETY: it was given to us, and nobody uses it.
+        assert!(unsafe { crate::frame::release(copy) });
+    }
+}
+
+#[test]
+fn a_space_of_differences_says_what_it_was_given_besides_without_a_look_at_its_tables() {
+    let root = machine();
+    let mut space = mapped(&root);
+    for page in 0..PAGES {
+        assert_eq!(space.put(BASE + page * PAGE, page), Ok(()));
+    }
+    let frozen = space.freeze().expect("memory to freeze");
+    assert_eq!(space.put(BASE, 7u64), Ok(()));
+    let delta = space.delta(&frozen, Vectors::of_this_process()).unwrap();
+    assert!(space.take_noted().is_none());
+    let mut clone = frozen.thaw_with(&delta, None).expect("memory to thaw");
+    // What it writes to, some of it twice, and what it only reads and has already.
+    for page in [9, 4, 9] {
+        assert_eq!(clone.put(BASE + page * PAGE + 8, 1u64), Ok(()));
+    }
+    assert_eq!(clone.get::<u64>(BASE + 20 * PAGE), Ok(20));
+    let set = clone.take_noted().expect("they were noted");
+    let written = [4, 9].map(|page| BASE + page * PAGE);
+    assert_eq!(set, WorkingSet::new(written.to_vec(), Vec::new()));
+    assert!(clone.take_noted().is_none());
+    // Another one gets them at once.
+    let mut other = frozen.thaw_with(&delta, None).expect("memory to thaw");
+    other.prefetch(&set, &frozen, Vectors::of_this_process());
+    let faults = other.faults();
+    for page in [9, 4] {
+        assert!(other.tables.write_as_cpu(BASE + page * PAGE, 1));
+    }
+    assert_eq!(other.faults(), faults);
 }

@@ -5,6 +5,7 @@ use super::folded::Use;
 use super::{Access, Error, Shared, Space, Spares, Vectors};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// An address space as it was at one moment.
 pub struct Frozen(pub(super) Space);
@@ -62,7 +63,47 @@ impl WorkingSet {
     }
 }
 
+/// Pages of faults, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// By address, and whether they were written to.
+    pages: Vec<(u64, bool)>,
+}
+
+impl Noted {
+    /// Most of them; what comes later is not noted.
+    const MOST: usize = 512;
+
+    pub(super) fn add(&mut self, page: u64, write: bool) {
+        if self.pages.len() < Self::MOST && self.pages.try_reserve(1).is_ok() {
+            self.pages.push((page, write));
+        }
+    }
+}
+
+impl From<Noted> for WorkingSet {
+    fn from(Noted { mut pages }: Noted) -> Self {
+        // A page that was read first and then written to is written to.
+        pages.sort_unstable_by_key(|(page, write)| (*page, !write));
+        pages.dedup_by_key(|(page, _)| *page);
+        let of = |kind| pages.iter().filter(move |(_, write)| *write == kind);
+        let [written, read] = [true, false].map(|kind| of(kind).map(|(page, _)| *page).collect());
+        Self { written, read }
+    }
+}
+
 impl Space {
+    /// From now on the pages of faults are noted, until they are [taken](Self::take_noted).
+    pub(super) fn note_faults(&mut self) {
+        self.noted = Some(Noted::default());
+    }
+
+    /// The pages that a space of differences ([`Frozen::thaw_with`]) was given by faults since it was made, if this was not asked
+    /// before: what it used besides what it began with. No table has to be looked at for it.
+    pub fn take_noted(&mut self) -> Option<WorkingSet> {
+        self.noted.take().map(WorkingSet::from)
+    }
+
     /// The space as it is now, for copies to be made of. The space itself goes on. `None` when there is no frame.
     #[must_use]
     pub fn freeze(&mut self) -> Option<Frozen> {
@@ -137,24 +178,24 @@ impl Space {
 
     /// Makes the pages of a working set usable at once, rather than by a fault for each. `from` is what this space began as a
     /// copy of. Pages that are not mapped here or for which there is no memory are left to their faults.
-    pub fn prefetch(&mut self, set: &WorkingSet, from: &Frozen) {
-        self.prefetch_part(set, from, 0, usize::MAX);
+    pub fn prefetch(&mut self, set: &WorkingSet, from: &Frozen, vectors: Vectors) {
+        self.prefetch_part(set, from, 0..usize::MAX, vectors);
     }
 
-    /// The same for `count` pages from the one with number `first` on, so that the work can be done in pieces. Returns the number
-    /// of the next, which is [`WorkingSet::len`] after the last.
+    /// The same for those of its pages that have these numbers, so that the work can be done in pieces. Returns the number of the next, which
+    /// is [`WorkingSet::len`] after the last.
     pub fn prefetch_part(
         &mut self,
         set: &WorkingSet,
         from: &Frozen,
-        first: usize,
-        count: usize,
+        part: Range<usize>,
+        vectors: Vectors,
     ) -> usize {
-        let end = first.saturating_add(count).min(set.len());
+        let (first, end) = (part.start, part.end.min(set.len()));
         let (written, read) = (&set.written, &set.read);
         let part = first.min(written.len())..end.min(written.len());
         self.tables
-            .fetch(&written[part], &self.areas, &from.0.tables);
+            .fetch(&written[part], &self.areas, &from.0.tables, vectors);
         let first_read = first.max(written.len()) - written.len();
         let end_read = end.max(written.len()) - written.len();
         for page in &read[first_read..end_read] {
@@ -185,6 +226,7 @@ impl Frozen {
             forks_differ: self.0.forks_differ,
             growth_limit: self.0.growth_limit,
             faults: 0,
+            noted: None,
         })
     }
 

@@ -58,6 +58,20 @@ pub(super) unsafe fn copy_page(from: *const u8, to: *mut u8) {
     }
 }
 
+/// The same where many pages are copied, with the registers that were claimed for it.
+///
+/// # Safety
+/// As for [`copy_page`].
+pub(super) unsafe fn copy_page_by(from: *const u8, to: *mut u8, vectors: Vectors) {
+    // SAFETY: the caller's; AVX2 by the word of whoever made `vectors`.
+    unsafe {
+        match vectors.avx2 {
+            true => wide::copy_page(from, to),
+            false => copy_page(from, to),
+        }
+    }
+}
+
 /// Copies a table without these bits of its entries; calls `f` with the lines of the copy in which some entry has all bits of `has` and
 /// not all entries have the bit `unless`.
 ///

@@ -54,6 +54,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use area::Areas;
 use core::ops::Range;
+use frozen::Noted;
 use table::Tables;
 
 /// Bytes of a page.
@@ -121,6 +122,8 @@ pub struct Space {
     growth_limit: u64,
     /// Faults that a page was provided for.
     faults: u64,
+    /// The pages of the first of them, where that is to be known.
+    noted: Option<Noted>,
 }
 
 /// Where mappings go that asked for a place far from everything else, when the space is [kept close](Space::keep_close).
@@ -155,6 +158,7 @@ impl Space {
             forks_differ: false,
             growth_limit: GROWTH,
             faults: 0,
+            noted: None,
         })
     }
 
@@ -560,6 +564,9 @@ impl Space {
         self.tables
             .provide(address & !(PAGE - 1), area, access == Access::Write)?;
         self.faults += 1;
+        if let Some(noted) = &mut self.noted {
+            noted.add(address & !(PAGE - 1), access == Access::Write);
+        }
         Ok(())
     }
 
@@ -583,6 +590,7 @@ impl Space {
             forks_differ: self.forks_differ,
             growth_limit: self.growth_limit,
             faults: 0,
+            noted: None,
         })
     }
 

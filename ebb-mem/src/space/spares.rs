@@ -5,7 +5,8 @@
 //! own reference.
 
 use super::PAGE;
-use super::line::copy_page;
+use super::line::copy_page_by;
+use super::wide::Vectors;
 use crate::frame::{self, Node};
 use crate::{PhysAddr, phys_to_virt};
 use alloc::vec::Vec;
@@ -64,7 +65,7 @@ impl Spares {
     }
 
     /// Makes up to `most` copies; false when none is missing, or there is no memory for one.
-    pub fn make(&self, most: usize) -> bool {
+    pub fn make(&self, most: usize, vectors: Vectors) -> bool {
         let mut list = self.0.lock();
         let list = &mut *list;
         for _ in 0..most {
@@ -80,7 +81,7 @@ impl Spares {
                 return false;
             };
             // SAFETY: both are whole frames in the linear map; the list has a reference to the one, and the new one is ours alone.
-            unsafe { copy_page(phys_to_virt(spare.of), phys_to_virt(copy)) };
+            unsafe { copy_page_by(phys_to_virt(spare.of), phys_to_virt(copy), vectors) };
             spare.copies[spare.count] = copy;
             spare.count += 1;
             list.missing -= 1;
@@ -105,7 +106,10 @@ impl Taking<'_> {
     /// A copy of a page that is what this frame holds, which the caller has from now on.
     pub(super) fn take(&mut self, page: u64, of: PhysAddr) -> Option<PhysAddr> {
         let list = &mut *self.list;
-        if list.spares.get(self.at).is_none_or(|last| last.page > page) {
+        if list.spares[..self.at]
+            .last()
+            .is_some_and(|last| last.page >= page)
+        {
             self.at = 0;
         }
         let rest = list.spares[self.at..].iter();

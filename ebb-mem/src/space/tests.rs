@@ -403,10 +403,10 @@ fn a_working_set_can_be_fetched_in_pieces() {
     let set = used.working_set(&frozen);
     assert_eq!((set.written(), set.read()), (10, AROUND_FAULT));
     let (mut whole, mut pieces, mut read) = (thaw(), thaw(), thaw());
-    whole.prefetch(&set, &frozen);
+    whole.prefetch(&set, &frozen, Vectors::BASELINE);
     let mut next = 0;
     while next < set.len() {
-        let then = pieces.prefetch_part(&set, &frozen, next, 3);
+        let then = pieces.prefetch_part(&set, &frozen, next..next + 3, Vectors::of_this_process());
         assert!(then > next && then <= next + 3);
         next = then;
     }

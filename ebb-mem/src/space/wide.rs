@@ -117,6 +117,22 @@ pub(super) fn unlike_words(a: &Page, b: &Page, line: usize, bits: u64) -> u32 {
     !(same(0) | same(1) << 4) & 0xff
 }
 
+/// See [`copy_page_by`](super::line::copy_page_by).
+///
+/// # Safety
+/// Both are whole frames that may be read and written, and nobody else has `to`.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn copy_page(from: *const u8, to: *mut u8) {
+    let (from, to) = (from.cast::<__m256i>(), to.cast::<__m256i>());
+    // Written out, so that it is loads and stores for the most part.
+    for first in (0..size_of::<Page>() / size_of::<__m256i>()).step_by(8) {
+        for n in first..first + 8 {
+            // SAFETY: within the frames, by the caller's word.
+            unsafe { _mm256_storeu_si256(to.add(n), _mm256_loadu_si256(from.add(n))) };
+        }
+    }
+}
+
 /// See [`copy_lines`](super::line::copy_lines).
 #[target_feature(enable = "avx2")]
 pub(super) fn copy_lines(page: &Page, mut bits: u64, to: &mut [MaybeUninit<Line>]) -> (usize, u64) {

@@ -1,8 +1,9 @@
 //! Filling a table: what a page becomes when it is first touched, or first written to.
 
 use super::super::delta::Changed;
-use super::super::line::{Line, copy_page, ones};
+use super::super::line::{Line, copy_page, copy_page_by, ones};
 use super::super::spares::Taking;
+use super::super::wide::Vectors;
 use super::super::{
     Area, Backing, Fault, PAGE, Shared,
     area::Areas,
@@ -53,7 +54,7 @@ impl Tables {
                     let spare = self.take_spare(old, address, spares.as_mut());
                     match spare {
                         Some(copy) => self.exchange(at, copy, address, area),
-                        None => self.make_writable(at, old, address, area)?,
+                        None => self.make_writable(at, old, address, area, Vectors::BASELINE)?,
                     }
                 }
             }
@@ -74,7 +75,7 @@ impl Tables {
 
     /// As [`provide`](Self::provide) for writing, of several pages ahead of it, as far as there is memory. What is copied or made then
     /// is noted as [`FETCHED`] if it is what `from`, whose copy these tables began as, shows there.
-    pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self) {
+    pub fn fetch(&mut self, pages: &[u64], areas: &Areas, from: &Self, vectors: Vectors) {
         if self.unfold_all().is_err() {
             return;
         }
@@ -107,7 +108,7 @@ impl Tables {
             let shown = theirs.map_or(0, |table| read(slot(table, index)));
             let provided = match before {
                 0 => self.fill(at, page, area, true),
-                _ => self.make_writable(at, before, page, area),
+                _ => self.make_writable(at, before, page, area, vectors),
             };
             let entry = read(at);
             let is_new = provided.is_ok() && (entry ^ before) & ADDRESS != 0;
@@ -132,7 +133,7 @@ impl Tables {
         }
         match read(at) {
             0 => self.fill(at, page, area, write),
-            old if write => self.make_writable(at, old, page, area),
+            old if write => self.make_writable(at, old, page, area, Vectors::BASELINE),
             old => {
                 let kept = old & (ADDRESS | FOREIGN | SHARED | OBJECT);
                 set(at, kept | bits(area.protection, may_write(old)));
@@ -148,6 +149,7 @@ impl Tables {
         old: u64,
         page: u64,
         area: &Area,
+        vectors: Vectors,
     ) -> Result<(), Fault> {
         let mut frame = PhysAddr(old & ADDRESS);
         let mut kept = old & (FOREIGN | SHARED | OBJECT);
@@ -160,7 +162,7 @@ impl Tables {
                 self.take_frame(false)?
             };
             // SAFETY: both are whole frames in the linear map, and the new one is ours alone.
-            unsafe { copy_page(phys_to_virt(frame), phys_to_virt(copy)) };
+            unsafe { copy_page_by(phys_to_virt(frame), phys_to_virt(copy), vectors) };
             self.drop_frame(old);
             self.pages += 1;
             frame = copy;

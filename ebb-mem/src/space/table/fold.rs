@@ -12,7 +12,7 @@
 use super::super::area::{Area, Areas, file_page};
 use super::super::entry::{
     ACCESSED, ADDRESS, DIRTY, FETCHED, FOREIGN, HELD, NO_EXECUTE, OBJECT, PRESENT, SHARED, USER,
-    WRITE, bits, exclusive, frame_of, may_write, read, set, shift, slot, unlike,
+    WRITE, bits, exclusive, frame_of, read, set, shift, slot, unlike,
 };
 use super::super::folded::{Folded, FoldedPage, Use, release};
 use super::super::line::{Line, ZEROES, copy_page, lines_in_use, ones, unlike_lines};
@@ -349,7 +349,8 @@ impl Tables {
         page: u64,
         spares: Option<&mut Taking<'_>>,
     ) -> Option<PhysAddr> {
-        let is_copied = old & (HELD | FOREIGN | OBJECT | SHARED) == HELD && !may_write(old);
+        // Of one that there are spares of the list has a reference, so it is nobody's alone.
+        let is_copied = old & (HELD | FOREIGN | OBJECT | SHARED) == HELD;
         spares
             .filter(|_| is_copied)
             .and_then(|spares| spares.take(page, frame_of(old)))

@@ -24,7 +24,7 @@ use super::entry::{
     slots, survey,
 };
 use super::folded::Folded;
-use super::line::copy_table;
+use super::line::{Line, copy_table};
 use super::{Fault, PAGE, Protection};
 use crate::{PhysAddr, frame, frame::Node, phys_to_virt};
 use alloc::sync::Arc;
@@ -249,16 +249,17 @@ impl Tables {
         self.taken += 1;
         let held = if level == 0 { HELD } else { PRESENT };
         let (from, to) = (phys_to_virt(table), phys_to_virt(copy));
-        // SAFETY: both are tables, which are frames in the linear map; the new one is ours alone, and the other is shared: it does
-        // not change.
-        unsafe {
-            // Lines of nothing but pages of files have nothing to be counted.
-            copy_table(from.cast(), to.cast(), WRITE, (held, FOREIGN), |entries| {
+        // Lines of nothing but pages of files have nothing to be counted.
+        frame::with_sharer(|sharer| {
+            let count = |entries: &Line| {
                 for entry in entries.iter().filter(|e| **e & (held | FOREIGN) == held) {
-                    frame::share(PhysAddr(entry & ADDRESS));
+                    sharer.share(PhysAddr(entry & ADDRESS));
                 }
-            });
-        }
+            };
+            // SAFETY: both are tables, which are frames in the linear map; the new one is ours alone, and the other is shared: it
+            // does not change.
+            unsafe { copy_table(from.cast(), to.cast(), WRITE, (held, FOREIGN), count) };
+        });
         set(at, copy.0 | PRESENT | WRITE | USER);
         release_table(table, level);
         self.stale.add(page);
