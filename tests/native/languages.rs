@@ -518,6 +518,37 @@ fn the_example_of_each_language_is_deployed_and_answers() {
 }
 
 #[test]
+#[ignore = "packs a JDK, 260 MB, which takes a while to start"]
+fn the_example_in_java_is_compiled_and_answers_in_an_image_with_a_jdk() {
+    const JDK: &str = "/usr/lib/jvm/java-17-openjdk-amd64";
+    needs!("qemu-system-x86_64", "node", "curl");
+    if !Path::new(JDK).join("bin/javac").exists() {
+        println!("there is no {JDK}; `apt-get install openjdk-17-jdk-headless` brings it");
+        return;
+    }
+    let image = Invoker::start(
+        Invoker::runner("3G", "none")
+            .args(["--auth", "guest:key", "--quiet"])
+            .env("EBB_CORES", "1")
+            .env("EBB_FILES", format!("{JDK}:/etc/java-17-openjdk")),
+        &["the first instance was ready"],
+    );
+    let functions = PathBuf::from(WORKSPACE).join("examples/functions");
+    let deployed = Command::new(functions.join("deploy"))
+        .args(["java", "native:default"])
+        .arg(functions.join("hello.java"))
+        .env("K", "guest:key")
+        .env("A", format!("http://localhost:{}", image.port()))
+        .status()
+        .expect("the script");
+    assert!(deployed.success());
+    for name in ["you", "a \"quoted\" one"] {
+        let answer = result(&image, "java", &json!({ "name": name }));
+        assert_eq!(answer["hello"], name, "{answer}");
+    }
+}
+
+#[test]
 #[ignore = "fetches two further Nodes, 250 MB"]
 fn several_versions_of_node_run_in_one_machine_each_from_a_base_of_its_own() {
     needs!("qemu-system-x86_64", "node", "npm");

@@ -67,9 +67,14 @@ impl Running {
         options: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
+        let memory: &[&str] = match options.contains(&"--memory") {
+            true => &[],
+            false => &["--memory", "1G"],
+        };
         let mut child = Command::new(built())
             .args(["--id", "0", "--kafka", &broker.to_string()])
-            .args(["--couchdb", couch, "--memory", "1G", "--port", "0"])
+            .args(["--couchdb", couch, "--port", "0"])
+            .args(memory)
             .args(options)
             .env("CONFIG_whisk_kafka_consumer_fetchMaxWaitMs", "50")
             .env(
