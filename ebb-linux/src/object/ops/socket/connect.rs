@@ -335,7 +335,9 @@ impl Objects {
         let Address::Inet(local) = self.socket(id)?.local else {
             return Err(Errno::EINVAL);
         };
-        let ip = if local.ip().is_unspecified() {
+        // Of a name that an earlier peer's family has left nothing stays: getaddrinfo asks one socket for both.
+        let is_v4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+        let ip = if local.ip().is_unspecified() || is_v4(local.ip()) != is_v4(own) {
             own
         } else {
             local.ip()
