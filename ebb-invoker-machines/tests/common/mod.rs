@@ -13,7 +13,6 @@ use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
 use ebb_openwhisk::json::Json;
 use ebb_openwhisk::limits::ActionLimits;
 use ebb_openwhisk::name::FullName;
-use ebb_openwhisk::parameters::Parameters;
 use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
 
 /// How a node joins at this address.
@@ -57,12 +56,8 @@ pub fn before<R: Send + 'static>(
 pub fn call(name: &str, revision: u64, code: &str, arguments: &str) -> Call {
     let action = Action {
         common: Common {
-            name: FullName::packaged("guest", "tools", name),
             version: Version(0, 0, 3),
-            publish: false,
-            annotations: Parameters::default(),
-            parameters: Parameters::default(),
-            updated_ms: 0,
+            ..Common::new(FullName::packaged("guest", "tools", name))
         },
         exec: Exec::Code(Code {
             runtime: Arc::new(Runtime {

@@ -15,7 +15,6 @@ use ebb_openwhisk::entity::{Action, Code, Common, Exec, Version};
 use ebb_openwhisk::json::Json;
 use ebb_openwhisk::limits::ActionLimits;
 use ebb_openwhisk::name::FullName;
-use ebb_openwhisk::parameters::Parameters;
 use ebb_openwhisk::runtimes::{Launch, Loader, Runtime};
 
 fn ready<T>(future: impl Future<Output = T>) -> T {
@@ -70,12 +69,8 @@ fn call_of(code: Json, binary: bool) -> Call {
     };
     let action = Action {
         common: Common {
-            name: FullName::packaged("guest", "tools", "program"),
             version: Version(0, 0, 3),
-            publish: false,
-            annotations: Parameters::default(),
-            parameters: Parameters::default(),
-            updated_ms: 0,
+            ..Common::new(FullName::packaged("guest", "tools", "program"))
         },
         exec: Exec::Code(Code {
             runtime: runtime.into(),

@@ -94,6 +94,20 @@ pub struct Common {
     pub updated_ms: u64,
 }
 
+impl Common {
+    /// Of a document in its first version that says nothing else.
+    pub fn new(name: FullName) -> Self {
+        Self {
+            name,
+            version: Version::FIRST,
+            publish: false,
+            annotations: Parameters::default(),
+            parameters: Parameters::default(),
+            updated_ms: 0,
+        }
+    }
+}
+
 /// The body of a PUT: an object whose unknown members are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct Put {
