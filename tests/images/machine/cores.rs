@@ -12,6 +12,8 @@ use ebb::{CoreId, core_stats, cores, spawn_on, time};
 global_asm!(
     ".pushsection .tdata.ebb_test, \"awT\", @progbits",
     ".balign 32",
+    // Global: the compiler may put the function that names it into another object file.
+    ".globl ebb_test_initialised",
     "ebb_test_initialised: .quad 0x1234567890abcdef",
     ".popsection"
 );
