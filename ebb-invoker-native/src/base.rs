@@ -32,6 +32,10 @@ const ROUNDS: usize = 8;
 /// How many of them, the first ones, with all that the warming action can do.
 const ALL_ROUNDS: usize = 2;
 
+/// How many further calls the small action has in each round: V8 collects nothing of a short function before it has run for some
+/// hundreds of bytecodes, and what is not collected in the base is a slow path in each copy's first call.
+const FURTHER_RUNS: usize = 8;
+
 /// How many later calls show what copies need in every call.
 const LATER: usize = 2;
 
@@ -387,6 +391,9 @@ async fn warm(guest: &mut Guest, warming: &Warming) -> Result<(), String> {
         }
         guest.thaw_as_copy();
         init_and_run(guest, warming.small, false).await?;
+        for _ in 0..FURTHER_RUNS {
+            run(guest, false).await?;
+        }
         ask(guest, InstanceRequest::Reset, "").await?;
     }
     Ok(())
