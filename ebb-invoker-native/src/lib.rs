@@ -55,6 +55,9 @@ use stock::Stock;
 
 // One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
 // after a collection, to collect again.
+// Python's packages are those of OpenWhisk's own image (apache/openwhisk-runtime-python, core/python311Action/requirements.txt, without
+// virtualenv), and what they need by the versions of that time: Scrapy 2.11 does not import with w3lib 2.2. Where pip cannot bring them, what
+// Debian has of them.
 ebb_archive::manifest!(
     "program node\nargs --v8-pool-size=0 --no-memory-reducer --expose-gc\nworkdir /tmp\n\
      env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
@@ -66,7 +69,11 @@ ebb_archive::manifest!(
     FOLDER,
     "/python/loader.py\"\nargument /actions --actions\nruntimes /runtimes.json --runtimes\n\
      file /bin/sh\nfile /usr/bin/env\n\
-     python requests urllib3 idna certifi chardet charset_normalizer simplejson dateutil six.py httplib2 pyparsing\n\
+     python beautifulsoup4==4.11.2 httplib2==0.21.0 kafka-python==2.0.2 lxml==4.9.2 python-dateutil==2.8.2 requests==2.31.0 \
+     scrapy==2.11.2 simplejson==3.18.3 twisted==24.7.0 w3lib==2.1.2 parsel==1.9.1 pyopenssl==24.1.0 cryptography==42.0.8 \
+     service-identity==24.1.0 pyparsing==3.1.4 urllib3==2.2.3 zope-interface==7.0.1 \
+     requests urllib3 idna certifi chardet charset_normalizer simplejson dateutil six.py httplib2 pyparsing \
+     bs4 soupsieve lxml kafka netifaces\n\
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
 ebb_archive::variables!(

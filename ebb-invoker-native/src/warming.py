@@ -39,7 +39,7 @@ import uuid
 import xml.etree.ElementTree
 import zlib
 
-for optional in ("requests", "simplejson", "dateutil.parser", "httplib2"):
+for optional in ("requests", "simplejson", "dateutil.parser", "httplib2", "bs4", "lxml.etree"):
     try:
         importlib.import_module(optional)
     except ImportError:

@@ -193,6 +193,48 @@ def main(args):
 
 const withPip = (...args) => execFileSync('pip3', ['install', '--quiet', '--disable-pip-version-check', '--root-user-action=ignore', ...args], { stdio: 'pipe' });
 
+test('the packages of OpenWhisk\'s own image for Python are there', async (t) => {
+  if (!LANGUAGES.python) return t.skip('there is no Python');
+  // As core/python311Action/requirements.txt of apache/openwhisk-runtime-python has them, but virtualenv and netifaces.
+  const code = `import importlib.metadata, os
+def main(args):
+    if not os.path.exists('/python/loader.py'):
+        return {'process': True}
+    import bs4, dateutil.parser, httplib2, kafka, lxml.etree, requests, scrapy, simplejson
+    from twisted.internet import defer, reactor
+    page = '<html><body><p class="a">one</p><p>two</p></body></html>'
+    done = []
+    later = defer.Deferred()
+    later.addCallback(done.append)
+    reactor.callLater(0.01, later.callback, 'called')
+    reactor.callLater(0.02, reactor.stop)
+    reactor.run(installSignalHandlers=False)
+    return {
+        'versions': {name: importlib.metadata.version(name) for name in args['names']},
+        'bs4': [p.text for p in bs4.BeautifulSoup(page, 'lxml').find_all('p')],
+        'lxml': lxml.etree.fromstring(page).xpath('count(//p)'),
+        'scrapy': scrapy.Selector(text=page).css('p.a::text').get(),
+        'dateutil': dateutil.parser.parse('1 May 2026').isoformat(),
+        'simplejson': simplejson.loads('[1.5]'),
+        'requests': requests.Request('GET', 'http://a/', params={'b': 'c'}).prepare().url,
+        'httplib2': httplib2.Http().timeout,
+        'kafka': kafka.TopicPartition('t', 1).partition,
+        'twisted': done,
+    }
+`;
+  const pinned = {
+    beautifulsoup4: '4.11.2', httplib2: '0.21.0', 'kafka-python': '2.0.2', lxml: '4.9.2', 'python-dateutil': '2.8.2', requests: '2.31.0',
+    scrapy: '2.11.2', simplejson: '3.18.3', twisted: '24.7.0',
+  };
+  await ow.actions.update({ name: 'brought', action: { exec: { kind: 'python:default', code } } });
+  const answer = await call('brought', { names: Object.keys(pinned) }, { result: true });
+  if (answer.process) return t.skip('functions run on the host\'s Python');
+  assert.deepEqual(answer, {
+    versions: pinned, bs4: ['one', 'two'], lxml: 2, scrapy: 'one', dateutil: '2026-05-01T00:00:00', simplejson: [1.5],
+    requests: 'http://a/?b=c', httplib2: null, kafka: 1, twisted: ['called'],
+  });
+});
+
 test('what a virtualenv in a ZIP brings can be imported', async (t) => {
   if (!LANGUAGES.python) return t.skip('there is no Python');
   const tool = path.join(folder, 'tool');

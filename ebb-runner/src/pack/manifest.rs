@@ -188,7 +188,7 @@ impl Manifest {
             _ => {
                 return Err("accepted: program NAME | args WORD.. | env NAME=VALUE.. | workdir PATH | library NAME.. | \
                      file [TO] FROM | tree [TO] FROM | text TO WORD.. | directory TO [MODE] | symlink TO TARGET | \
-                     npm TO NAME@VERSION.. | python PACKAGE.. | runtimes TO OPTION | argument TO OPTION | files-of-arguments"
+                     npm TO NAME@VERSION.. | python PACKAGE[==VERSION].. | runtimes TO OPTION | argument TO OPTION | files-of-arguments"
                     .into());
             }
         }

@@ -5,6 +5,7 @@
 //! what it would see on the host. Finished archives are kept beside the image under a hash of
 //! everything that went in (paths, sizes, times), so only a change packs again.
 
+mod cached;
 pub mod elf;
 mod libraries;
 pub mod manifest;

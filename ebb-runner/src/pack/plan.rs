@@ -171,8 +171,11 @@ impl Plan {
             },
             Item::Python { packages } => {
                 let usual = python::usual();
-                match python::find(&usual, packages) {
-                    Ok(found) => self.python(&usual, &found),
+                match python::find(&usual) {
+                    Ok(found) => {
+                        self.python(&usual, &found)?;
+                        self.python_packages(found.packages(packages, around.no_install))
+                    }
                     // An image that can do without says so by itself.
                     Err(_) => Ok(()),
                 }
@@ -200,7 +203,23 @@ impl Plan {
         for library in &found.library {
             self.host_without(library, &python::LEFT_OUT)?;
         }
-        for package in &found.packages {
+        Ok(())
+    }
+
+    fn python_packages(&mut self, packages: python::Packages) -> Result<(), Failure> {
+        if let Some((folder, site)) = &packages.by_pip {
+            let unreadable = |e: std::io::Error| {
+                Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", folder.display()))
+            };
+            let meta = fs::metadata(folder).map_err(unreadable)?;
+            self.copy_without(site, folder, &meta, &python::LEFT_OUT_OF_PACKAGES)?;
+        }
+        if let Some(why) = &packages.lacks {
+            tell!(
+                "ebb-runner: going on with the Python packages that are installed here, for pip brings none ({why})"
+            );
+        }
+        for package in &packages.installed {
             self.host(package)?;
         }
         Ok(())
@@ -230,7 +249,7 @@ impl Plan {
             let program = ours["program"].as_str().map(PathBuf::from);
             if is_python {
                 let name = program.unwrap_or_else(python::usual);
-                let found = python::find(&name, &[]).map_err(|e| wrong(&e))?;
+                let found = python::find(&name).map_err(|e| wrong(&e))?;
                 self.python(&name, &found)?;
             } else if let Some(program) = program {
                 self.host(&program)?;
