@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -13,6 +14,16 @@ const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 
 /// Makes files of an example; the folder with them.
 fn make(example: &str, folder: &str, formats: &str, arguments: &[&str]) -> PathBuf {
+    make_and_say(example, folder, formats, arguments).0
+}
+
+/// The same, and what was said of it.
+fn make_and_say(
+    example: &str,
+    folder: &str,
+    formats: &str,
+    arguments: &[&str],
+) -> (PathBuf, String) {
     let folder = scratch(folder);
     let _ = fs::remove_dir_all(&folder);
     let output = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"))
@@ -34,9 +45,9 @@ fn make(example: &str, folder: &str, formats: &str, arguments: &[&str]) -> PathB
         .env_remove("SOURCE_DATE_EPOCH")
         .output()
         .expect("it is executed");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    folder
+    (folder, said + &String::from_utf8_lossy(&output.stdout))
 }
 
 /// What a machine prints: one with two cores, without the devices that the runner adds.
@@ -103,6 +114,41 @@ fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
         let said = boots(machine);
         let greetings = said.matches("hello from core").count();
         assert_eq!(greetings, 2, "{machine:?}:\n{said}");
+    }
+}
+
+#[test]
+fn the_lines_that_are_said_boot_what_was_made_and_give_it_a_network() {
+    needs!(
+        "qemu-system-x86_64",
+        "grub-mkimage",
+        "mformat",
+        "xorriso",
+        "qemu-img"
+    );
+    let (_, said) = make_and_say("webserver", "boots-lines", "raw,iso,qcow2,kernel", &[]);
+    let lines = said.lines().filter_map(|line| {
+        let line = &line[line.find("qemu-system-x86_64")?..];
+        Some(line.split("; or ").next().expect("a part"))
+    });
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    for line in lines {
+        let mut machine = Command::new("sh")
+            .args(["-c", &format!("exec timeout 60 {line}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("it is executed");
+        let console = BufReader::new(machine.stdout.take().expect("its console"));
+        let mut lines = console.split(b'\n').map_while(Result::ok);
+        let address = lines.any(|line| String::from_utf8_lossy(&line).contains("10.0.2.15"));
+        // `timeout` hands this on to QEMU.
+        let asked = Command::new("kill").arg(machine.id().to_string()).status();
+        assert!(asked.is_ok_and(|status| status.success()));
+        machine.wait().expect("it has ended");
+        assert!(address, "{line}");
     }
 }
 

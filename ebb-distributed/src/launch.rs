@@ -73,6 +73,8 @@ pub struct Launch {
 /// Starts machines. They end with this program, however that ends.
 #[component(replaceable)]
 pub trait Launcher {
+    /// Whether machines can be started at all: an image starts none.
+    fn is_there(&self) -> bool;
     /// A port of this machine that nobody listens at, for what is launched next.
     ///
     /// # Errors
@@ -93,6 +95,10 @@ const NOBODY: &str = "this program starts no machines: it has to run as a Linux 
 
 #[provides(Launcher, default, instance = &Nobody)]
 impl Launcher for Nobody {
+    fn is_there(&self) -> bool {
+        false
+    }
+
     fn free_port(&self) -> Result<u16, String> {
         Err(NOBODY.into())
     }

@@ -4,5 +4,6 @@
 //!
 //! What must hold: whatever the input, nothing here panics, reads beyond it or runs for long.
 
+pub mod dsdt;
 pub mod mp_table;
 pub mod virtio_mmio;

@@ -68,11 +68,16 @@ impl Device {
             u32::try_from(number(id)?).ok()?;
         }
         let length = size(length)?;
+        Self::new(address, length, line).filter(|_| fields.next().is_none())
+    }
+
+    /// `None` for what cannot be a device.
+    pub(crate) fn new(address: u64, length: u64, line: u32) -> Option<Self> {
         let is_place = (REGISTERS..=MOST).contains(&length)
             && address != 0
             && address.is_multiple_of(4)
             && address.checked_add(length)? <= END;
-        (fields.next().is_none() && is_place && line != 0).then_some(Self {
+        (is_place && line != 0).then_some(Self {
             address,
             length,
             line,

@@ -4,6 +4,7 @@ use alloc::{boxed::Box, format, rc::Rc, string::String, vec::Vec};
 use core::time::Duration;
 
 use ebb::{EbbRef, JoinHandle, println, spawn, time};
+use ebb_distributed::launch::Launcher;
 use ebb_distributed::{Limits, NodeId, Nodes, Start, join_by_options, this_node};
 use ebb_invoker::ServiceOptions;
 use ebb_invoker::books::Books;
@@ -52,6 +53,12 @@ impl Fleet {
         let Some(wanted) = options.machines else {
             return Ok(Self(None));
         };
+        if !EbbRef::<dyn Launcher>::get().is_there() {
+            return Err(format!(
+                "an image starts no machines; a Linux process does, with images of this program: `cargo hosted invoker -- --machines {}`",
+                wanted.count
+            ));
+        }
         println!(
             "invoker: starting {} machines with {}",
             wanted.count, wanted.image

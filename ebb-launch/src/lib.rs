@@ -101,6 +101,10 @@ impl Drop for Machine {
 
 #[provides(Launcher, instance = &Linux)]
 impl Launcher for Linux {
+    fn is_there(&self) -> bool {
+        true
+    }
+
     fn free_port(&self) -> Result<u16, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
         let address = listener.map_err(|error| format!("there is no free port: {error}"))?;

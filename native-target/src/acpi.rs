@@ -6,15 +6,19 @@
 
 use crate::cpu::MAX_CORES;
 use crate::paging::{self, linear};
+use ::acpi::address::AddressSpace;
 use ::acpi::sdt::fadt::Fadt;
 use ::acpi::sdt::hpet::HpetInfo;
 use ::acpi::sdt::madt::{Madt, MadtEntry};
 use ::acpi::sdt::mcfg::Mcfg;
 use ::acpi::{AcpiTables, Handler, PciAddress, RawPhysicalMapping, rsdp::Rsdp};
 use core::ptr::NonNull;
+use ebb_firmware::dsdt::DefinitionBlock;
 use ebb_firmware::mp_table::{self, Entry, Firmware};
+use ebb_firmware::virtio_mmio::Device;
 use spin::Once;
 use spin::mutex::SpinMutex as Mutex;
+use x86_64::instructions::port::Port;
 
 /// An I/O APIC.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +55,15 @@ pub struct PowerButton {
     pub take: Option<(u16, u8)>,
 }
 
+/// A register of one byte, mapped for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct MappedRegister(pub NonNull<u8>);
+
+// SAFETY: an address that is valid on every core.
+unsafe impl Send for MappedRegister {}
+// SAFETY: as above.
+unsafe impl Sync for MappedRegister {}
+
 /// What the tables say.
 #[derive(Debug)]
 pub struct Machine {
@@ -70,6 +83,12 @@ pub struct Machine {
     pub pm_timer_32: bool,
     /// PM1a control port: power-off.
     pub pm1a_control: Option<u16>,
+    /// Where a machine with reduced hardware is switched off: its sleep control register, mapped.
+    pub sleep_control: Option<MappedRegister>,
+    /// The sleep type that switches the machine off.
+    pub soft_off: u8,
+    /// Physical address and bytes of the tables that describe devices in byte code.
+    pub definition_blocks: [(u64, u64); 4],
     /// The power button, if it is a fixed one.
     pub power_button: Option<PowerButton>,
     /// Physical address of the HPET.
@@ -85,9 +104,43 @@ pub fn get() -> &'static Machine {
     MACHINE.get().expect("the ACPI tables have been read")
 }
 
-/// Port that takes the power-off, if known yet.
-pub fn power_off_port() -> Option<u16> {
-    MACHINE.get()?.pm1a_control
+/// Switches the machine off, as far as it is known yet how.
+pub fn power_off() {
+    /// "Sleep", beside the type of it: ACPI 6.5, 4.8.3.2.1 and 4.8.3.7.
+    const ENABLE: (u16, u8) = (1 << 13, 1 << 5);
+    let Some(machine) = MACHINE.get() else {
+        return;
+    };
+    // SAFETY: registers that the tables name for this; the machine is not needed any more.
+    unsafe {
+        if let Some(port) = machine.pm1a_control {
+            Port::<u16>::new(port).write(ENABLE.0 | u16::from(machine.soft_off) << 10);
+            crate::cpu::halt();
+        }
+        if let Some(register) = machine.sleep_control {
+            register.0.write_volatile(ENABLE.1 | machine.soft_off << 2);
+            crate::cpu::halt();
+        }
+    }
+}
+
+/// The virtio devices without a bus that the tables name.
+pub fn virtio_mmio() -> impl Iterator<Item = Device> {
+    let blocks = get().definition_blocks.iter();
+    blocks
+        .filter_map(|&(at, length)| definition_block(at, length))
+        .flat_map(DefinitionBlock::virtio_mmio)
+}
+
+fn definition_block(at: u64, length: u64) -> Option<DefinitionBlock<'static>> {
+    /// What is read is mapped for ever.
+    const MOST: u64 = 1 << 20;
+    if at == 0 || length > MOST {
+        return None;
+    }
+    let bytes = reach(at, length);
+    // SAFETY: firmware's memory, mapped for ever, which nobody writes to.
+    DefinitionBlock::new(unsafe { core::slice::from_raw_parts(bytes, length as usize) })
 }
 
 /// Whose word [`get`] gives.
@@ -294,6 +347,13 @@ fn read_acpi(root: u64, boot_core: u32) -> Option<Machine> {
         machine.pm1a_control = u16::try_from(fadt.pm1a_control_block)
             .ok()
             .filter(|&p| p != 0);
+        if machine.pm1a_control.is_none()
+            && let Ok(Some(register)) = fadt.sleep_control_register()
+            && register.address_space == AddressSpace::SystemMemory
+            && let Ok(at) = paging::map_device(register.address, 1)
+        {
+            machine.sleep_control = NonNull::new(at).map(MappedRegister);
+        }
         let port = |p: u32| u16::try_from(p).ok().filter(|&p| p != 0);
         let line = usize::from(fadt.sci_interrupt);
         let length = u16::from(fadt.pm1_event_length);
@@ -313,6 +373,14 @@ fn read_acpi(root: u64, boot_core: u32) -> Option<Machine> {
             });
         }
     }
+    let blocks = tables.dsdt().into_iter().chain(tables.ssdts());
+    for (slot, table) in machine.definition_blocks.iter_mut().zip(blocks) {
+        *slot = (table.phys_address as u64, u64::from(table.length));
+    }
+    let mut blocks = machine.definition_blocks.iter();
+    machine.soft_off = blocks
+        .find_map(|&(at, length)| definition_block(at, length)?.soft_off())
+        .unwrap_or(0);
     machine.hpet = HpetInfo::new(&tables)
         .ok()
         .map(|hpet| hpet.base_address as u64);
@@ -339,6 +407,9 @@ impl Machine {
             pm_timer: None,
             pm_timer_32: false,
             pm1a_control: None,
+            sleep_control: None,
+            soft_off: 0,
+            definition_blocks: [(0, 0); 4],
             power_button: None,
             hpet: None,
             ecam: None,

@@ -83,15 +83,9 @@ macro_rules! inform {
 /// Ends the machine with `status`.
 pub fn exit(status: u8) -> ! {
     line(format_args!("exit {status}"));
-    // SAFETY: the first port is isa-debug-exit's; without it the next tries the power-off of
-    // QEMU's chipsets (PM1a control, sleep type 0, as their DSDT says).
-    unsafe {
-        Port::<u32>::new(DEBUG_EXIT).write(u32::from(status));
-        if let Some(port) = crate::acpi::power_off_port() {
-            Port::<u16>::new(port).write(0x2000);
-            crate::cpu::halt();
-        }
-    }
+    // SAFETY: isa-debug-exit's port, or nobody's.
+    unsafe { Port::<u32>::new(DEBUG_EXIT).write(u32::from(status)) };
+    crate::acpi::power_off();
     reset()
 }
 

@@ -114,6 +114,9 @@ pub fn only(mut names: Vec<String>) -> Result<String> {
     }
 }
 
+/// QEMU's own network, by a card that images have a driver for.
+const NETWORK: &str = " -netdev user,id=net -device virtio-net-pci,netdev=net";
+
 /// Makes one file; its path, and how it is booted.
 fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<(PathBuf, String)> {
     let path = folder.join(format!("{name}{}", suffix(format)));
@@ -131,18 +134,19 @@ fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<
                 None => String::new(),
             };
             format!(
-                "qemu-system-x86_64 -M microvm -m {memory} -nographic -kernel {shown}{initrd} -append '{}'",
+                "qemu-system-x86_64 -M microvm -cpu max -m {memory} -nographic -global virtio-mmio.force-legacy=false \
+                 -netdev user,id=net -device virtio-net-device,netdev=net -kernel {shown}{initrd} -append '{}'",
                 content.command_line
             )
         }
         Format::Iso => {
             disk::write(content, &path)?;
-            format!("qemu-system-x86_64 -m {memory} -nographic -cdrom {shown}")
+            format!("qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -cdrom {shown}")
         }
         Format::Raw => {
             disk::write(content, &path)?;
             format!(
-                "qemu-system-x86_64 -m {memory} -nographic -drive file={shown},format=raw,if=virtio; or written to a disk"
+                "qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -drive file={shown},format=raw,if=virtio; or written to a disk"
             )
         }
         Format::Qcow2 => {
@@ -154,7 +158,9 @@ fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<
                 .output();
             let _ = fs::remove_file(&raw);
             disk::succeeded("qemu-img", convert)?;
-            format!("qemu-system-x86_64 -m {memory} -nographic -drive file={shown},if=virtio")
+            format!(
+                "qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -drive file={shown},if=virtio"
+            )
         }
         Format::Oci => {
             oci::write(content, &path, name)?;

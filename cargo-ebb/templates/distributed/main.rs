@@ -37,6 +37,7 @@ async fn main() -> Result<u8, String> {
         }
         // Alone: a node with a key of its own, to look at.
         [] => serve(NodeId(1), Key::random(), 7000).await,
+        ["--help"] => usage().map(|_| 0),
         _ => usage(),
     }
 }

@@ -19,9 +19,9 @@ async fn main() -> Result<u8, String> {
     let port = match ebb::args() {
         [] => 80,
         [port] if let Ok(port) = port.parse() => port,
-        _ => {
+        other => {
             println!("usage: {{name}} [PORT]   (0 to 65535; 80 when left out)");
-            return Ok(2);
+            return Ok(if other == ["--help"] { 0 } else { 2 });
         }
     };
     let server = http::listen(port, Limits::default(), {{crate}}::answer)

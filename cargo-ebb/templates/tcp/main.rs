@@ -15,9 +15,9 @@ async fn main() -> ebb::net::Result<u8> {
     let port = match ebb::args() {
         [] => 7007,
         [port] if let Ok(port) = port.parse() => port,
-        _ => {
+        other => {
             println!("usage: {{name}} [PORT]   (0 to 65535; 7007 when left out)");
-            return Ok(2);
+            return Ok(if other == ["--help"] { 0 } else { 2 });
         }
     };
     let server = tcp::listen_on_all_cores(port, async |stream: TcpStream| {

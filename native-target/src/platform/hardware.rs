@@ -3,7 +3,7 @@
 use super::Native;
 use crate::memory_map::{Kind, Region};
 use crate::vectors::bind;
-use crate::{cpu, io_apic, options, paging, pci, start};
+use crate::{acpi, cpu, io_apic, options, paging, pci, start};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use ebb_runtime::platform::{Hardware, MmioDevice, MsiMessage, PciAddress, PciFunction};
@@ -66,7 +66,19 @@ impl Hardware for Native {
 
     fn virtio_mmio(&self) -> &'static [MmioDevice] {
         static DEVICES: Once<Vec<MmioDevice>> = Once::new();
-        DEVICES.call_once(|| options::devices(start::handover().command_line()).collect())
+        DEVICES.call_once(|| {
+            let mut devices: Vec<_> = options::devices(start::handover().command_line()).collect();
+            for named in acpi::virtio_mmio() {
+                if devices.iter().all(|device| device.address != named.address) {
+                    devices.push(MmioDevice {
+                        address: named.address,
+                        length: named.length,
+                        line: named.line,
+                    });
+                }
+            }
+            devices
+        })
     }
 
     fn bind_line(&self, line: u32, core: CoreId, handler: fn(usize), argument: usize) -> bool {
