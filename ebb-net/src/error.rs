@@ -31,7 +31,7 @@ pub enum Error {
     HostUnreachable,
     /// The network has no address yet, or none of the needed family.
     NetworkUnreachable,
-    /// There is no network device.
+    /// There is no network device, or no socket device.
     NoDevice,
     /// The arguments make no sense together.
     InvalidInput,
@@ -67,7 +67,7 @@ impl fmt::Display for Error {
             Self::TimedOut => "the peer does not answer",
             Self::HostUnreachable => "the host cannot be reached",
             Self::NetworkUnreachable => "the network cannot be reached: no address or no route",
-            Self::NoDevice => "there is no network device",
+            Self::NoDevice => "there is no device for it",
             Self::InvalidInput => "invalid argument",
             Self::MessageTooLong => "the datagram is too long",
             Self::PermissionDenied => "forbidden by somebody on the way",

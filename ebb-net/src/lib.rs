@@ -1,7 +1,7 @@
 #![no_std]
 //! The network as programs see it: asynchronous sockets, names, HTTP/1.1.
 //!
-//! [`tcp`], [`udp`] and [`dns`] are what a program uses. They are the same on both platforms: below
+//! [`tcp`], [`udp`] and [`dns`] are what a program uses, and [`vsock`] towards a virtual machine's host. They are the same on both platforms: below
 //! them is one component, [`NetStack`], whose provider is bound by the linker. The hosted platform
 //! provides it over Linux sockets; an image links the stack of `ebb-netstack`.
 //!
@@ -23,6 +23,7 @@ mod outside;
 mod stream;
 pub mod tcp;
 pub mod udp;
+pub mod vsock;
 mod wakers;
 
 pub use backend::{

@@ -15,6 +15,7 @@
 //! | `console.rs` | the driver of channels to the host: the ports of a console device |
 //! | `channels.rs` | what binds [`ebb::channel::Channels`] to it |
 //! | `disks.rs` | what binds [`ebb_block::Disks`] to it |
+//! | `vsock` | the driver of socket devices, and what binds [`ebb_net::vsock::Vsock`] to it |
 
 extern crate alloc;
 // The macros name everything through `::ebb`.
@@ -36,6 +37,7 @@ mod played;
 mod queue;
 mod registers;
 mod transport;
+mod vsock;
 
 pub use memory::{Addresses, Dma, device_memory};
 pub use registers::{Doorbell, Fault, status};

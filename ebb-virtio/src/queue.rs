@@ -4,7 +4,8 @@
 //!
 //! 1. With `VIRTIO_F_EVENT_IDX`, `should_notify` compares the 16-bit index with the device's wish as if it never wrapped: of
 //!    the batch that takes it over its end the device is not told, and both wait for ever. The feature is not negotiated;
-//!    the device's wish is then a flag. [`Guarded::new`] has no parameter for it.
+//!    the device's wish is then a flag; where it has to be ([`Guarded::with_event_index`]), the device is told of each batch
+//!    whatever it wishes.
 //! 2. `add` publishes its index with a release store only, and `should_notify` may read the device's wish before the device
 //!    can see the index (x86 lets a load pass an earlier store). A full fence is between the two: [`Guarded::notify`].
 //! 3. `set_dev_notify(true)` has the same gap to the next `can_pop`: [`Guarded::want_interrupt`] has the fence and looks.
@@ -52,6 +53,8 @@ pub struct Guarded<H: Hal, Tag, const SIZE: usize> {
     queue: Box<VirtQueue<H, SIZE>>,
     lent: Vec<Option<(Lent, Tag)>>,
     broken: bool,
+    /// The event index was negotiated.
+    tells_always: bool,
 }
 
 /// Descriptors that a chain may take.
@@ -60,11 +63,21 @@ const CHAIN: usize = 4;
 impl<H: Hal, Tag, const SIZE: usize> Guarded<H, Tag, SIZE> {
     /// Makes a queue of a device that was just reset and has taken its features, without event index or indirect descriptors.
     pub fn new(transport: &mut impl Transport, number: u16) -> Result<Self, virtio_drivers::Error> {
+        Self::with_event_index(transport, number, false)
+    }
+
+    /// The same for a device that has taken or refused the event index.
+    pub fn with_event_index(
+        transport: &mut impl Transport,
+        number: u16,
+        event_index: bool,
+    ) -> Result<Self, virtio_drivers::Error> {
         Ok(Self {
             number,
-            queue: Box::new(VirtQueue::new(transport, number, false, false)?),
+            queue: Box::new(VirtQueue::new(transport, number, false, event_index)?),
             lent: (0..SIZE).map(|_| None).collect(),
             broken: false,
+            tells_always: event_index,
         })
     }
 
@@ -108,7 +121,7 @@ impl<H: Hal, Tag, const SIZE: usize> Guarded<H, Tag, SIZE> {
     pub fn notify(&mut self, transport: &mut impl Transport) {
         // The device sees the index before its wish is read.
         fence(Ordering::SeqCst);
-        if self.queue.should_notify() {
+        if self.tells_always || self.queue.should_notify() {
             transport.notify(self.number);
         }
     }

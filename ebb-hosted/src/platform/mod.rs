@@ -1,4 +1,4 @@
-//! The components of the platform seam (`ebb_runtime::platform`, `ebb_net::NetStack`, `ebb_block::Disks`, `ebb_guest`), provided by Linux: one
+//! The components of the platform seam (`ebb_runtime::platform`, `ebb_net`, `ebb_block::Disks`, `ebb_guest`), provided by Linux: one
 //! file for each, named as its counterpart in `native-target`.
 
 mod clock;
@@ -13,6 +13,7 @@ mod power;
 mod tcp_info;
 mod unwind;
 mod vectors;
+mod vsock;
 
 pub(crate) use cores::pin_to_cpu;
 pub use disk::set_disks;

@@ -34,14 +34,14 @@ const MTU: usize = 1500;
 const PIECES: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Listener,
     Stream,
     Datagram,
 }
 
-struct Entry {
-    socket: Socket,
+pub(super) struct Entry {
+    pub socket: Socket,
     kind: Kind,
     wakers: SocketWakers,
     /// Unless the kernel has said otherwise since the last edge.
@@ -57,7 +57,7 @@ struct Entry {
 /// The sockets of one core.
 #[ebb(per_core)]
 #[derive(Default)]
-struct Sockets {
+pub(super) struct Sockets {
     entries: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<u32>>,
     spare: RefCell<Vec<Box<[u8]>>>,
@@ -84,7 +84,7 @@ pub(crate) fn ready(socket: u32, events: u32) {
     }
 }
 
-fn error_of(error: &io::Error) -> Error {
+pub(super) fn error_of(error: &io::Error) -> Error {
     match error.raw_os_error().unwrap_or(0) {
         libc::EAGAIN | libc::EINPROGRESS => Error::WouldBlock,
         libc::EADDRINUSE => Error::AddressInUse,
@@ -105,7 +105,7 @@ fn error_of(error: &io::Error) -> Error {
 }
 
 /// Repeats a call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Result<T> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -161,7 +161,7 @@ fn bound(
 }
 
 impl Sockets {
-    fn insert(&self, socket: Socket, kind: Kind, connecting: bool) -> Result<SocketId> {
+    pub fn insert(&self, socket: Socket, kind: Kind, connecting: bool) -> Result<SocketId> {
         let parker = Parker::current().ok_or(Error::Unsupported)?;
         let mut entries = self.entries.borrow_mut();
         let id = self.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -186,7 +186,7 @@ impl Sockets {
         Ok(SocketId(id))
     }
 
-    fn with<R>(&self, id: SocketId, f: impl FnOnce(&mut Entry) -> Result<R>) -> Result<R> {
+    pub fn with<R>(&self, id: SocketId, f: impl FnOnce(&mut Entry) -> Result<R>) -> Result<R> {
         match self.entries.borrow_mut().get_mut(id.0 as usize) {
             Some(Some(entry)) => f(entry),
             _ => Err(Error::InvalidInput),
@@ -225,9 +225,9 @@ fn write(entry: &mut Entry, mut call: impl FnMut(&Socket) -> io::Result<usize>) 
 }
 
 /// The provider; the state is in [`Sockets`].
-struct LinuxSockets;
+pub(super) struct LinuxSockets;
 
-fn sockets() -> &'static Sockets {
+pub(super) fn sockets() -> &'static Sockets {
     EbbRef::<Sockets>::get()
 }
 
