@@ -26,6 +26,7 @@ use crate::{
     qemu::{self, Qemu},
     report::Report,
     supervise,
+    vsock::{Backend, Vsock},
 };
 use ebb_archive::Archive;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -223,12 +224,20 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     if let Some(port) = config.gdb {
         net::check_tcp_port(port, "EBB_GDB")?;
     }
+    // Ends with the machine.
+    let vsock = match &config.vsock {
+        Some(Vsock::Unix(path)) => Some(Backend::start(path, config.no_install)?),
+        _ => None,
+    };
     complete_options(&mut config, image, &forwards)?;
     let command_line = command_line(&mut config, image, arguments, inform)?;
     inform(machine_line(&config, memory, choice.accel, &choice.why));
     for forward in &forwards {
         report.note(&note_line(forward));
         inform(forward_line(forward));
+    }
+    if let Some(vsock) = &config.vsock {
+        inform(vsock.line());
     }
     if let Some(port) = config.gdb {
         // Not even a quiet runner may wait without a word.
@@ -255,6 +264,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
                 inherited,
             )
         },
+        vsock: vsock.as_ref().map(Backend::fd),
         report,
         console,
         timeout,

@@ -16,6 +16,7 @@ use ebb_disk::Spec;
 
 use crate::channel::Channel;
 use crate::net::{Forward, Net};
+use crate::vsock::Vsock;
 
 /// One line of `--help`.
 pub struct Variable {
@@ -58,6 +59,12 @@ pub const VARIABLES: &[Variable] = &[
         "EBB_CHANNEL",
         "NAME=unix:PATH[;...]",
         "a channel of the image (virtio-serial) by its name: QEMU listens on the Unix socket, and one program at a time connects",
+    ),
+    var(
+        "EBB_VSOCK",
+        "unix:PATH|CID",
+        "a socket device: programs of the host connect to PATH and write `CONNECT PORT` for a port of the image, and listen at PATH_PORT \
+         (by vhost-device-vsock); or a context identifier in the host's kernel",
     ),
     var(
         "EBB_DISK",
@@ -184,6 +191,8 @@ pub struct Config {
     pub nets: Vec<Net>,
     /// Channels to the host.
     pub channels: Vec<Channel>,
+    /// What its socket device is connected to.
+    pub vsock: Option<Vsock>,
     /// The disks.
     pub disks: Vec<Spec>,
     /// The board.
@@ -295,6 +304,7 @@ pub fn parse(
         channels: reader
             .value("EBB_CHANNEL", Channel::parse_list)
             .unwrap_or_default(),
+        vsock: reader.value("EBB_VSOCK", Vsock::parse),
         nets: reader
             .value("EBB_NET", Net::parse_list)
             .unwrap_or_else(|| vec![Net::User]),

@@ -274,12 +274,28 @@ fn apt() -> Option<Vec<&'static str>> {
     run(&["sudo"], &["-n", "true"]).then(|| vec!["sudo", "-n", "apt-get"])
 }
 
+/// Has Cargo install a program of its registry.
+pub fn cargo_install(program: &str) -> bool {
+    let mut cargo = Command::new("cargo");
+    // Where no configuration of a project is found.
+    cargo
+        .current_dir("/")
+        .args(["install", "--locked", program]);
+    succeeds(&mut cargo)
+}
+
 fn run(program: &[&str], arguments: &[&str]) -> bool {
+    succeeds(
+        Command::new(program[0])
+            .args(&program[1..])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn succeeds(command: &mut Command) -> bool {
     // Standard output belongs to the image.
-    Command::new(program[0])
-        .args(&program[1..])
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
+    command
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .status()

@@ -41,3 +41,4 @@ pub mod report;
 pub mod supervise;
 mod tell;
 pub mod terminal;
+mod vsock;

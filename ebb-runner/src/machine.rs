@@ -13,6 +13,7 @@ use crate::{
     image::Image,
     net::{Forward, Net, Protocol, Tap},
     qemu::{Qemu, Version},
+    vsock::Vsock,
 };
 
 /// I/O port of the exit device.
@@ -27,6 +28,8 @@ pub struct Inherited {
     pub report: i32,
     /// A socket for the monitor.
     pub monitor: i32,
+    /// One for the socket device, where a program does its work.
+    pub vsock: Option<i32>,
 }
 
 /// QEMU's arguments.
@@ -47,7 +50,16 @@ pub fn arguments(
         &format!("guest={},debug-threads=on", escape(&image.name())),
     );
 
-    args.option("-machine", &board(config.machine, qemu));
+    let mut machine = board(config.machine, qemu);
+    if inherited.vsock.is_some() {
+        // The program reads and writes the machine's memory.
+        machine.push_str(",memory-backend=memory");
+        args.option(
+            "-object",
+            &format!("memory-backend-memfd,id=memory,size={memory_mib}M,share=on"),
+        );
+    }
+    args.option("-machine", &machine);
     if config.machine == Board::Microvm {
         args.option("-global", "virtio-mmio.force-legacy=false");
     }
@@ -115,6 +127,7 @@ pub fn arguments(
 
     networks(config, &mut args);
     channels(config, &mut args);
+    vsock(config, inherited.vsock, &mut args);
     for (number, disk) in config.disks.iter().enumerate() {
         attach(number, disk, config.machine, &mut args);
     }
@@ -194,6 +207,24 @@ fn channels(config: &Config, args: &mut Arguments) {
             number + 1
         );
         args.option("-device", &port);
+    }
+}
+
+/// The socket device: the kernel's, or that of the program at the other end of a socket.
+fn vsock(config: &Config, program: Option<i32>, args: &mut Arguments) {
+    let bus = match config.machine {
+        Board::Microvm => "device",
+        _ => "pci",
+    };
+    match (&config.vsock, program) {
+        (Some(Vsock::Kernel(cid)), _) => {
+            args.option("-device", &format!("vhost-vsock-{bus},guest-cid={cid}"));
+        }
+        (Some(Vsock::Unix(_)), Some(fd)) => {
+            args.option("-chardev", &format!("socket,id=vsock,fd={fd}"));
+            args.option("-device", &format!("vhost-user-vsock-{bus},chardev=vsock"));
+        }
+        _ => {}
     }
 }
 
@@ -323,6 +354,7 @@ mod tests {
         let inherited = Inherited {
             report: 7,
             monitor: 8,
+            vsock: matches!(config.vsock, Some(Vsock::Unix(_))).then_some(9),
         };
         let args = arguments(
             &config,
@@ -490,6 +522,32 @@ mod tests {
             assert!(disks.contains(part), "{part} in {disks}");
         }
         assert!(!line(&[], &qemu(), Accel::Tcg).contains("virtio-blk"));
+    }
+
+    #[test]
+    fn a_socket_device_is_the_kernels_or_that_of_a_program_that_shares_the_memory() {
+        let kernel = line(&[("EBB_VSOCK", "7")], &qemu(), Accel::Kvm);
+        assert!(kernel.contains("-device vhost-vsock-pci,guest-cid=7"));
+        assert!(!kernel.contains("memory-backend"), "{kernel}");
+        for (board, device) in [
+            ("q35", "vhost-user-vsock-pci,chardev=vsock"),
+            ("microvm", "vhost-user-vsock-device,chardev=vsock"),
+        ] {
+            let pairs = [
+                ("EBB_VSOCK", "unix:/t/v"),
+                ("EBB_MACHINE", board),
+                ("EBB_MEMORY", "1G"),
+            ];
+            let program = line(&pairs, &qemu(), Accel::Tcg);
+            for part in [
+                device,
+                "-chardev socket,id=vsock,fd=9",
+                ",memory-backend=memory",
+                "-object memory-backend-memfd,id=memory,size=",
+            ] {
+                assert!(program.contains(part), "{part} in {program}");
+            }
+        }
     }
 
     #[test]

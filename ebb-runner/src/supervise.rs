@@ -99,6 +99,8 @@ pub struct Task<'a> {
     pub program: &'a Path,
     /// Makes its arguments from the descriptors it inherits.
     pub arguments: &'a dyn Fn(Inherited) -> Vec<std::ffi::OsString>,
+    /// A socket that QEMU inherits for its socket device.
+    pub vsock: Option<RawFd>,
     /// Where report lines go.
     pub report: Report,
     /// The terminal's mode at start.
@@ -129,6 +131,7 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
     let inherited = Inherited {
         report: report_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
+        vsock: task.vsock,
     };
     let mut child = spawn(task.program, &(task.arguments)(inherited), inherited)
         .map_err(|e| failed(&format!("cannot start {}", task.program.display()), e))?;

@@ -287,6 +287,37 @@ fn installing_can_be_forbidden() {
     assert!(!on_debian() || err.contains("EBB_NO_INSTALL"), "{err}");
 }
 
+#[test]
+fn what_a_socket_device_needs_is_named_with_what_installs_it() {
+    let (dir, mut command) = with_apt("vsock", "exit 0");
+    fake_qemu(&dir.join("bin/qemu-system-x86_64"), "echo exit 0 >$report");
+    let vsock = format!("unix:{}/v", dir.display());
+    command.env("EBB_VSOCK", vsock).env("CARGO_HOME", &*dir);
+    let (code, _, err) = complete(&mut command);
+    assert_eq!(code, 127, "{err}");
+    assert!(
+        err.contains("there is no Cargo to install it with"),
+        "{err}"
+    );
+    let (code, _, err) = complete(command.env("EBB_NO_INSTALL", "1"));
+    assert_eq!(code, 127, "{err}");
+    for part in [
+        "EBB_NO_INSTALL forbids",
+        "cargo install --locked vhost-device-vsock",
+        "modprobe vhost_vsock",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    // One that ends at once says why.
+    fake_qemu(
+        &dir.join("bin/vhost-device-vsock"),
+        "echo no luck >&2; exit 1",
+    );
+    let (code, _, err) = complete(&mut command);
+    assert_eq!(code, 125, "{err}");
+    assert!(err.contains("it ended at once: no luck"), "{err}");
+}
+
 /// The runner told to install `tools`, with `install` as the lines of `apt-get install`.
 fn install_tools(test: &str, tools: &[&str], install: &str) -> (Directory, Command) {
     let (dir, found) = with_apt(test, install);

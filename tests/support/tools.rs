@@ -8,7 +8,7 @@ use std::{
     env, fs,
     io::Write,
     os::unix::process::parent_id,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, Once, PoisonError},
     thread,
@@ -120,6 +120,40 @@ pub fn skip_allowed(why: &str) {
         unsafe { libc::atexit(summary) };
     }
     skipped.push(line);
+}
+
+/// The folder with the programs of a package of Cargo's registry, `NAME@VERSION`, which is installed when a test first needs it. `None`,
+/// said as a reason to skip, where it cannot be had.
+///
+/// # Panics
+/// When it cannot be had and no test may be skipped.
+pub fn of_cargo(package: &str) -> Option<PathBuf> {
+    let folder = scratch(&format!("cargo-{package}"));
+    // One test installs it for all of its program; those of others have folders of their own until it is there.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !folder.exists() {
+        let unpacked = scratch(&format!("cargo-{package}.{}", std::process::id()));
+        let is_allowed = env::var_os("EBB_NO_INSTALL").is_none_or(|value| value != "1");
+        let installed = is_allowed.then(|| {
+            let _ = writeln!(std::io::stderr(), "installing {package} with Cargo");
+            let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            // Where no configuration of this workspace is found.
+            Command::new(cargo)
+                .current_dir("/")
+                .args(["install", "--locked", "--quiet", package, "--root"])
+                .arg(&unpacked)
+                .status()
+        });
+        if !installed.is_some_and(|status| status.is_ok_and(|status| status.success())) {
+            let _ = fs::remove_dir_all(&unpacked);
+            skip(&format!("{package} not installed"));
+            return None;
+        }
+        let _ = fs::rename(&unpacked, &folder);
+        let _ = fs::remove_dir_all(&unpacked);
+    }
+    Some(folder.join("bin"))
 }
 
 /// Whether a program is in PATH, or a path is there.

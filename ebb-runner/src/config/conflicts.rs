@@ -21,7 +21,8 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         let devices = config.disks.len()
             + config.nets.len()
             + usize::from(config.rng)
-            + usize::from(!config.channels.is_empty());
+            + usize::from(!config.channels.is_empty())
+            + usize::from(config.vsock.is_some());
         if config.cores > MICROVM_CORES {
             errors.push(format!(
                 "EBB_MACHINE=microvm has room for {MICROVM_CORES} cores; EBB_CORES is {}",

@@ -19,7 +19,11 @@ use nix::{
 };
 
 use super::Config;
-use crate::{install, net::Net};
+use crate::{
+    install,
+    net::Net,
+    vsock::{KERNEL, Vsock},
+};
 
 /// What is wrong with the places that the settings name; one message each. Those of a boot archive matter only where one is
 /// packed.
@@ -58,6 +62,15 @@ pub fn unusable(
             channel.path.as_os_str(),
             can_be_listened_on(&channel.path),
         );
+    }
+    match &config.vsock {
+        Some(Vsock::Unix(path)) => {
+            check("EBB_VSOCK", path.as_os_str(), can_be_listened_on(path));
+        }
+        Some(Vsock::Kernel(cid)) => {
+            check("EBB_VSOCK", cid.to_string().as_ref(), kernel_has_vsock());
+        }
+        None => {}
     }
     for net in &config.nets {
         if let Net::Tap(tap) = net {
@@ -205,6 +218,18 @@ fn may(path: &Path, how: AccessFlags) -> Result<(), String> {
     access(path, how).map_err(|errno| io::Error::from(errno).to_string())
 }
 
+fn kernel_has_vsock() -> Result<(), String> {
+    let advice = "or EBB_VSOCK=unix:PATH, which needs nothing of the kernel";
+    let device = Path::new(KERNEL);
+    if !device.exists() {
+        return Err(format!(
+            "there is no {KERNEL}; `sudo modprobe vhost_vsock` makes it where the kernel has it, {advice}"
+        ));
+    }
+    may(device, AccessFlags::R_OK | AccessFlags::W_OK)
+        .map_err(|why| format!("{KERNEL}: {why}; who may use it is in the group kvm, {advice}"))
+}
+
 /// QEMU would make one, as root, that nothing is connected to.
 fn is_interface(name: &str) -> Result<(), String> {
     if_nametoindex(name).map(drop).map_err(|_| {
@@ -265,6 +290,11 @@ mod tests {
                 "EBB_CHANNEL",
                 "a=unix:/etc/passwd",
                 "it is there and no socket",
+            ),
+            (
+                "EBB_VSOCK",
+                "unix:/nowhere/s",
+                "there is no folder /nowhere",
             ),
             (
                 "EBB_NET",
