@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `entity/NAMESPACE/..` | the document of an entity ([`ebb_openwhisk::entity::kept`]); its code is a blob, once for equal code |
+//! | `entity/NAMESPACE/..` | the document of an entity ([`ebb_openwhisk::entity::kept`]) with its code; code of more than 4 KiB is a blob, once for equal code. The value's mark says what the entity is |
 //! | `namespace/NAME` | a namespace: its limits, and a hash of its key ([`ebb_openwhisk::namespaces`]) |
 //! | `record/` and the record's place, big endian | the record of an activation |
 //! | `platform/certificate` | the certificate of `--tls` with its key, PEM |
@@ -160,9 +160,11 @@ impl Keeper {
         self.store.visit(ENTITY, |key, entry| {
             match core::str::from_utf8(&key[ENTITY.len()..]) {
                 Ok(path) => {
-                    // No rule has code, nor is in a package.
-                    let may_be_rule =
-                        entry.blobs == 0 && path.bytes().filter(|b| *b == b'/').count() == 1;
+                    let may_be_rule = match entry.mark {
+                        // No rule has code, which was a blob as long as there were no marks, nor is in a package.
+                        0 => entry.blobs == 0 && path.bytes().filter(|b| *b == b'/').count() == 1,
+                        mark => mark == document::RULE,
+                    };
                     let bytes = entry.value + SURROUNDINGS;
                     restored.expected.push(path, bytes, may_be_rule);
                 }
@@ -327,12 +329,10 @@ impl Keeper {
         let Changed { ticket, failed } = changed;
         let entities = &failed.entities;
         let mut documents = Vec::with_capacity(entities.len());
+        let mut room = document::HERE;
         for (_, entity) in entities {
             documents.push(match entity {
-                Some(entity) => {
-                    let compared = matches!(entity, Entity::Trigger(_));
-                    Some(Document::of(kept::write(entity), compared).await)
-                }
+                Some(entity) => Some(Document::of(entity, &mut room).await),
                 None => None,
             });
         }

@@ -76,7 +76,7 @@ fn add_item(frame: &mut Builder, key: &[u8], item: &Item) -> bool {
     let fits = frame.fits(Builder::cost(key.len(), item.references.len(), LOCATION));
     if fits {
         let location = encode(item.location, item.lost);
-        frame.add(Kind::Item, key, &item.references, &location);
+        frame.add(Kind::Item, item.mark, key, &item.references, &location);
     }
     fits
 }
@@ -97,7 +97,7 @@ fn add_piece(frame: &mut Builder, hash: &Hash, blob: &Blob, number: u32) -> bool
             sum: 0,
         });
         let location = encode(location, known.is_none());
-        frame.add(Kind::Piece, &key.encode(), &[], &location);
+        frame.add(Kind::Piece, 0, &key.encode(), &[], &location);
     }
     fits
 }
@@ -190,6 +190,7 @@ fn take(entry: &Entry<'_>, end: u64, index: &mut Sorted) -> bool {
             let item = Item {
                 location,
                 lost,
+                mark: entry.mark,
                 references: entry.references.into(),
             };
             index.item(entry.key, item)
@@ -221,7 +222,7 @@ mod tests {
             let references: &[Hash] = if n % 3 == 0 { &[hash] } else { &[] };
             let key = format!("key/{n}");
             index.apply(
-                Kind::Put,
+                (Kind::Put, (n % 5) as u8),
                 key.as_bytes(),
                 references,
                 place(n, 40),
@@ -236,7 +237,7 @@ mod tests {
                     total: 20 * crate::layout::CHUNK as u64,
                 };
                 let location = place(n.into(), crate::layout::CHUNK as u32);
-                index.apply(Kind::Chunk, &key.encode(), &[], location, piece == 5);
+                index.apply((Kind::Chunk, 0), &key.encode(), &[], location, piece == 5);
             }
         }
         index.collect();
@@ -253,7 +254,7 @@ mod tests {
         copy.collect();
         let items = |i: &Index| -> Vec<_> {
             let each = i.items.iter();
-            each.map(|(k, i)| (k.clone(), i.location, i.lost, i.references.clone()))
+            each.map(|(k, i)| (k.clone(), i.location, i.lost, i.mark, i.references.clone()))
                 .collect()
         };
         let blobs = |i: &Index| -> Vec<_> {

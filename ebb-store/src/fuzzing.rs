@@ -46,7 +46,7 @@ fn sample() -> Vec<u8> {
     for n in 0..12u8 {
         let mut batch = Batch::default();
         let blob = batch.blob(alloc::vec![n / 3; usize::from(n) * 100]);
-        batch.put_with([n % 8], [n; 40], [blob]);
+        batch.put_marked([n % 8], [n; 40], [blob], n % 3);
         batch.delete([n % 5]);
         finish(store.commit(batch), &mut writer).expect("room");
     }
@@ -107,6 +107,7 @@ pub fn open(data: &[u8]) {
     for key in store.keys("") {
         let _ = finish(store.get(key), &mut None);
     }
+    store.visit("", |_, entry| assert!(entry.blobs < 1 << 16));
     let blobs: Vec<_> = store.0.inner.lock().index.blobs.keys().copied().collect();
     for hash in blobs {
         let _ = finish(store.blob(&hash), &mut None);

@@ -19,6 +19,8 @@ pub struct Item {
     pub location: Location,
     /// The value was damaged and is gone; the key is kept so that its reader learns it.
     pub lost: bool,
+    /// What its writer has marked it with.
+    pub mark: u8,
     pub references: Box<[Hash]>,
 }
 
@@ -161,10 +163,10 @@ impl Index {
         self.items_live + self.blobs_live
     }
 
-    /// Takes what an entry says.
+    /// Takes what an entry of a kind, with a mark, says.
     pub fn apply(
         &mut self,
-        kind: Kind,
+        (kind, mark): (Kind, u8),
         key: &[u8],
         references: &[Hash],
         location: Location,
@@ -175,6 +177,7 @@ impl Index {
                 let item = Item {
                     location,
                     lost: lost || kind == Kind::Lost,
+                    mark,
                     references: references.into(),
                 };
                 for hash in references {

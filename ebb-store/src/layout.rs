@@ -10,7 +10,7 @@
 //!             since layout 2: checkpoint position 8, checkpoint sequence 8, its frames 8 (0: none), generation 8, checksum 4
 //! frame       magic 8, store 16, sequence 8, reserved 4, blocks 4, durable 8, table length 4, entries 4,
 //!             table checksum 4, header checksum 4; the table; the values
-//! entry       kind 1, reserved 1, key length 2, value length 4, value checksum 4, references 2, reserved 2; key;
+//! entry       kind 1, mark 1 (since layout 3; 0 before), key length 2, value length 4, value checksum 4, references 2, reserved 2; key;
 //!             references, 32 bytes each
 //! ```
 //!
@@ -24,9 +24,9 @@ use ebb_block::BLOCK;
 
 pub use crate::crc32c::checksum;
 
-/// The layout that is written.
-pub const LAYOUT: u32 = 2;
-/// The oldest one that is read: it has no checkpoints.
+/// The layout that is written: a value has a mark.
+pub const LAYOUT: u32 = 3;
+/// The oldest one that is read: it has no checkpoints either.
 pub const OLDEST: u32 = 1;
 /// Where the superblocks are.
 pub const SUPERBLOCKS: [u64; 2] = [0, 64 << 10];
@@ -336,6 +336,7 @@ impl Header {
                 .filter(|end| *end <= self.length)?;
             entries.push(Entry {
                 kind: Kind::from_byte(fixed[0])?,
+                mark: fixed[1],
                 key: table.get(key_at..references_at)?,
                 references: table.get(references_at..at)?.as_chunks().0,
                 value: frame.get(value..end)?,
@@ -352,6 +353,8 @@ impl Header {
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     pub kind: Kind,
+    /// What its writer has marked the value with.
+    pub mark: u8,
     pub key: &'a [u8],
     pub references: &'a [Hash],
     /// Not yet checked against `value_sum`.
@@ -397,10 +400,10 @@ impl Builder {
         self.bytes().next_multiple_of(BLOCK)
     }
 
-    /// Adds an entry. `sum` is the value's checksum where it is known and must stay what it is.
-    pub fn add(&mut self, kind: Kind, key: &[u8], references: &[Hash], value: &[u8]) {
+    /// Adds an entry.
+    pub fn add(&mut self, kind: Kind, mark: u8, key: &[u8], references: &[Hash], value: &[u8]) {
         let sum = checksum(value);
-        self.table.extend([kind.byte(), 0]);
+        self.table.extend([kind.byte(), mark]);
         self.table.extend((key.len() as u16).to_le_bytes());
         self.table.extend((value.len() as u32).to_le_bytes());
         self.table.extend(sum.to_le_bytes());
@@ -446,26 +449,28 @@ mod tests {
     fn a_frame_is_read_as_it_was_made_and_any_flipped_bit_of_it_is_noticed() {
         let store = [7; 16];
         let mut builder = Builder::default();
-        builder.add(Kind::Put, b"key", &[[9; 32]], b"value");
-        builder.add(Kind::Delete, b"gone", &[], b"");
+        builder.add(Kind::Put, 8, b"key", &[[9; 32]], b"value");
+        builder.add(Kind::Delete, 0, b"gone", &[], b"");
         let used = builder.bytes();
         let (frame, _) = builder.finish(&store, 5, 4);
-        type Seen = (Kind, Vec<u8>, usize, Vec<u8>);
+        type Seen = (Kind, u8, Vec<u8>, usize, Vec<u8>);
         let read = |frame: &[u8]| -> Option<Vec<Seen>> {
             let header = Header::decode(frame, &store)?;
             let entries = header.entries(frame)?;
             let whole = entries.iter().all(Entry::is_whole);
             whole.then(|| {
-                let own =
-                    |e: &Entry| (e.kind, e.key.to_vec(), e.references.len(), e.value.to_vec());
+                let own = |e: &Entry| {
+                    let (key, value) = (e.key.to_vec(), e.value.to_vec());
+                    (e.kind, e.mark, key, e.references.len(), value)
+                };
                 entries.iter().map(own).collect()
             })
         };
         assert_eq!(
             read(&frame),
             Some(vec![
-                (Kind::Put, b"key".to_vec(), 1, b"value".to_vec()),
-                (Kind::Delete, b"gone".to_vec(), 0, vec![])
+                (Kind::Put, 8, b"key".to_vec(), 1, b"value".to_vec()),
+                (Kind::Delete, 0, b"gone".to_vec(), 0, vec![])
             ])
         );
         for bit in 0..used * 8 {

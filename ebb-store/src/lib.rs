@@ -104,6 +104,7 @@ enum Change {
     Put {
         value: Vec<u8>,
         references: Box<[Hash]>,
+        mark: u8,
     },
     Delete,
 }
@@ -129,11 +130,27 @@ impl Batch {
         value: impl Into<Vec<u8>>,
         blobs: impl IntoIterator<Item = Hash>,
     ) {
+        self.put_marked(key, value, blobs, 0);
+    }
+
+    /// The same with a mark that [`Store::visit`] shows: what of the value has to be known without reading it. It is 0 of what was
+    /// put without one.
+    pub fn put_marked(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Vec<u8>>,
+        blobs: impl IntoIterator<Item = Hash>,
+        mark: u8,
+    ) {
         let (key, value) = (key.as_ref(), value.into());
         let references: Box<[Hash]> = blobs.into_iter().collect();
         self.too_large |= key.len() > KEY || value.len() > VALUE || references.len() > 1024;
-        self.changes
-            .insert(key.into(), Change::Put { value, references });
+        let change = Change::Put {
+            value,
+            references,
+            mark,
+        };
+        self.changes.insert(key.into(), change);
     }
 
     /// Takes a key's value away.
@@ -178,9 +195,9 @@ impl Batch {
     /// Bytes of its entries.
     fn cost(&self) -> usize {
         let costs = self.changes.iter().map(|(key, change)| match change {
-            Change::Put { value, references } => {
-                Builder::cost(key.len(), references.len(), value.len())
-            }
+            Change::Put {
+                value, references, ..
+            } => Builder::cost(key.len(), references.len(), value.len()),
             Change::Delete => Builder::cost(key.len(), 0, 0),
         });
         costs.sum()
@@ -235,6 +252,8 @@ pub struct Entry {
     pub value: u32,
     /// Blobs that the value refers to.
     pub blobs: usize,
+    /// What it was marked with.
+    pub mark: u8,
 }
 
 /// A store. Clones are the same store; any core may use them.
@@ -422,6 +441,7 @@ impl Store {
             let entry = Entry {
                 value: item.location.length,
                 blobs: item.references.len(),
+                mark: item.mark,
             };
             visitor(key, entry);
         }

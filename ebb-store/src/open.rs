@@ -346,7 +346,8 @@ async fn take(walk: &mut Walk, position: u64, index: &mut Index) -> Result<(), O
             sum: entry.value_sum,
         };
         let lost = entry.kind != Kind::Delete && !entry.is_whole();
-        index.apply(entry.kind, entry.key, entry.references, location, lost);
+        let kind = (entry.kind, entry.mark);
+        index.apply(kind, entry.key, entry.references, location, lost);
     }
     Ok(())
 }

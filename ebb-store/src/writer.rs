@@ -82,6 +82,7 @@ enum Work {
 /// A change that was put into a frame.
 struct Planned {
     kind: Kind,
+    mark: u8,
     key: Box<[u8]>,
     references: Box<[Hash]>,
     location: Location,
@@ -115,11 +116,12 @@ impl Plan {
         &mut self.frames[last]
     }
 
-    fn add(&mut self, kind: Kind, key: &[u8], references: &[Hash], value: &[u8]) {
+    fn add(&mut self, kind: Kind, mark: u8, key: &[u8], references: &[Hash], value: &[u8]) {
         let frame = self.frame(Builder::cost(key.len(), references.len(), value.len()));
-        frame.builder.add(kind, key, references, value);
+        frame.builder.add(kind, mark, key, references, value);
         frame.planned.push(Planned {
             kind,
+            mark,
             key: key.into(),
             references: references.into(),
             location: Location {
@@ -257,11 +259,7 @@ impl Writer {
         if bytes == 0 || bytes > self.ring() / 8 {
             return Ok(());
         }
-        if self.superblock.layout < LAYOUT {
-            // Before a frame of a kind that the older one does not know.
-            self.write_superblock(self.superblock.tail).await?;
-            self.device.flush().await?;
-        }
+        self.upgrade().await?;
         self.make_room(bytes + 2 * FRAME as u64).await?;
         let mut first = None;
         let (mut cursor, mut frames) = (Cursor::default(), 0);
@@ -325,7 +323,11 @@ impl Writer {
     // --- Commits -------------------------------------------------------------------------------------------
 
     async fn commit(&mut self, group: Vec<Queued>) {
-        if let Err(error) = self.repair().await {
+        let ready = match self.repair().await {
+            Ok(()) => self.upgrade().await,
+            failed => failed,
+        };
+        if let Err(error) = ready {
             for queued in group {
                 let _ = queued.done.send(Err(error));
             }
@@ -338,6 +340,15 @@ impl Writer {
         self.write_plan(plan).await;
         self.shared.inner.lock().index.collect();
         self.say_used();
+    }
+
+    /// Says the layout before a frame is written that an older one does not know.
+    async fn upgrade(&mut self) -> Result<(), Error> {
+        if self.superblock.layout < LAYOUT {
+            self.write_superblock(self.superblock.tail).await?;
+            self.device.flush().await?;
+        }
+        Ok(())
     }
 
     /// Turns batches into frames; those that cannot be are answered.
@@ -387,7 +398,7 @@ impl Writer {
                         index: index as u32,
                         total: bytes.len() as u64,
                     };
-                    plan.add(Kind::Chunk, &key.encode(), &[], piece);
+                    plan.add(Kind::Chunk, 0, &key.encode(), &[], piece);
                 }
                 fresh.insert(*hash);
             }
@@ -395,10 +406,12 @@ impl Writer {
             plan.frame(batch.cost());
             for (key, change) in &batch.changes {
                 match change {
-                    Change::Put { value, references } => {
-                        plan.add(Kind::Put, key, references, value)
-                    }
-                    Change::Delete => plan.add(Kind::Delete, key, &[], &[]),
+                    Change::Put {
+                        value,
+                        references,
+                        mark,
+                    } => plan.add(Kind::Put, *mark, key, references, value),
+                    Change::Delete => plan.add(Kind::Delete, 0, key, &[], &[]),
                 }
             }
             if let Some(frame) = plan.frames.last_mut() {
@@ -493,7 +506,7 @@ impl Writer {
                 } else {
                     inner
                         .index
-                        .apply(p.kind, &p.key, &p.references, p.location, p.lost);
+                        .apply((p.kind, p.mark), &p.key, &p.references, p.location, p.lost);
                 }
             }
         }
@@ -588,7 +601,7 @@ impl Writer {
                             self.damaged(e.kind, e.key);
                         }
                         if whole || e.kind != Kind::Chunk {
-                            plan.add(kind, e.key, e.references, value);
+                            plan.add(kind, e.mark, e.key, e.references, value);
                         }
                     }
                     scanned += header.length as u64;

@@ -1,44 +1,85 @@
-//! Documents as the store has them: the value says where the document is and which blob the code is.
+//! Documents as the store has them: the value has the document and the code, or says which blobs they are.
+//!
+//! Code that is short stands in the value, for its SHA-256 would be a third of all that a PUT of 1 KiB takes. What equal code costs
+//! so is bounded: 100,000 actions, the most that there are, with [`SHORT`] bytes each take 400 MiB, a tenth of a disk of the usual size.
 
 use alloc::{format, string::String, vec::Vec};
 
-use ebb_openwhisk::entity::kept::Kept;
+use ebb_openwhisk::entity::{
+    Entity,
+    kept::{self, Kept},
+};
 use ebb_openwhisk::json::Json;
 use ebb_store::{Batch, Error, Hash, Store, hash_in_pieces};
 
 /// Bytes of a document that are a value; longer ones are blobs.
 const INLINE: usize = 32 << 10;
+/// The same of code, as the JSON string that it is.
+const SHORT: usize = 4 << 10;
+/// Bytes of code in all the values of one change: a batch of the store has an end.
+pub(super) const HERE: usize = 64 << 10;
 
 /// First byte of a value that is the document.
 const WHOLE: u8 = b'=';
 /// First byte of a value that names a blob with the document.
 const ELSEWHERE: u8 = b'>';
-/// Behind that: code, as the name of its blob, or none.
+/// Behind that: code, as the name of its blob, or itself behind its length, or none.
 const CODE: u8 = b'+';
+const CODE_HERE: u8 = b'*';
 const NO_CODE: u8 = b'-';
+
+/// What a value is marked with: what it is the document of. Those of before have no mark.
+const ACTION: u8 = 1;
+const PACKAGE: u8 = 2;
+const TRIGGER: u8 = 3;
+pub(super) const RULE: u8 = 4;
+
+/// The mark of an entity's document.
+fn mark(entity: &Entity) -> u8 {
+    match entity {
+        Entity::Action(_) => ACTION,
+        Entity::Package(_) => PACKAGE,
+        Entity::Trigger(_) => TRIGGER,
+        Entity::Rule(_) => RULE,
+    }
+}
 
 /// A document and code with their numbers.
 pub(super) struct Document {
     kept: Kept,
-    /// Of the document, if it is a blob or is to be compared: to hash is much of what a small change takes.
+    mark: u8,
+    /// Of the document, if it is a blob or a trigger's, which is compared: to hash is much of what a small change takes.
     pub hash: Option<Hash>,
-    /// Of the code.
+    /// Of the code, if it is a blob.
     code: Option<Hash>,
 }
 
 impl Document {
-    /// One whose `hash` is known if it is `compared`. Takes as long as the code is large; other events run meanwhile.
-    pub async fn of(kept: Kept, compared: bool) -> Self {
+    /// An entity's. Takes as long as the code is large; other events run meanwhile. Code that stands in the value is taken off `room`.
+    pub async fn of(entity: &Entity, room: &mut usize) -> Self {
+        let kept = kept::write(entity);
         let code = match &kept.code {
-            Some(code) => Some(hash_in_pieces(code.as_str().as_bytes()).await),
+            Some(code) if code.as_str().len() > SHORT.min(*room) => {
+                Some(hash_in_pieces(code.as_str().as_bytes()).await)
+            }
+            Some(code) => {
+                *room -= code.as_str().len();
+                None
+            }
             None => None,
         };
+        let compared = matches!(entity, Entity::Trigger(_));
         let document = kept.document.as_str().as_bytes();
         let hash = match compared || document.len() > INLINE {
             true => Some(hash_in_pieces(document).await),
             false => None,
         };
-        Self { kept, hash, code }
+        Self {
+            mark: mark(entity),
+            kept,
+            hash,
+            code,
+        }
     }
 
     /// One without code that nothing is compared with.
@@ -50,6 +91,7 @@ impl Document {
                 document,
                 code: None,
             },
+            mark: 0,
             hash,
             code: None,
         }
@@ -57,7 +99,11 @@ impl Document {
 
     pub fn put(self, batch: &mut Batch, key: impl AsRef<[u8]>) {
         let document = self.kept.document.as_str().as_bytes();
-        let (mut value, mut blobs) = (Vec::new(), Vec::new());
+        let code = self.kept.code.as_ref().map(|code| code.as_str().as_bytes());
+        let here = code.filter(|_| self.code.is_none());
+        // With the names of two blobs, or one and a length.
+        let most = document.len().min(INLINE) + here.map_or(0, <[u8]>::len) + 66;
+        let (mut value, mut blobs) = (Vec::with_capacity(most), Vec::new());
         let blob = self.hash.filter(|_| document.len() > INLINE);
         value.push(if blob.is_some() { ELSEWHERE } else { WHOLE });
         if let Some(hash) = blob {
@@ -65,19 +111,24 @@ impl Document {
             value.extend(hash);
             blobs.push(hash);
         }
-        match (self.code, &self.kept.code) {
+        match (self.code, code) {
             (Some(hash), Some(code)) => {
-                batch.known_blob(hash, code.as_str().as_bytes());
+                batch.known_blob(hash, code);
                 value.push(CODE);
                 value.extend(hash);
                 blobs.push(hash);
             }
-            _ => value.push(NO_CODE),
+            (None, Some(code)) => {
+                value.push(CODE_HERE);
+                value.extend((code.len() as u32).to_le_bytes());
+                value.extend(code);
+            }
+            (_, None) => value.push(NO_CODE),
         }
         if blob.is_none() {
             value.extend(document);
         }
-        batch.put_with(key, value, blobs);
+        batch.put_marked(key, value, blobs, self.mark);
     }
 }
 
@@ -90,6 +141,14 @@ fn taken_hash(rest: &mut &[u8]) -> Result<Hash, String> {
     let (hash, after) = rest.split_first_chunk().ok_or("it is cut short")?;
     *rest = after;
     Ok(*hash)
+}
+
+fn taken_code(rest: &mut &[u8]) -> Result<Vec<u8>, String> {
+    let (length, after) = rest.split_first_chunk().ok_or("it is cut short")?;
+    let code = after.split_at_checked(u32::from_le_bytes(*length) as usize);
+    let (code, after) = code.ok_or("it is cut short")?;
+    *rest = after;
+    Ok(code.to_vec())
 }
 
 /// Reads a document, and the code that goes with it.
@@ -105,11 +164,13 @@ pub(super) async fn get(store: &Store, key: &[u8]) -> Got {
         other => return Err(format!("it begins with the byte {other}")),
     };
     let (second, mut rest) = rest.split_first().ok_or("it is cut short")?;
-    let code_hash = match *second {
-        CODE => Some(taken_hash(&mut rest)?),
-        NO_CODE => None,
+    let (mut code_hash, mut here) = (None, None);
+    match *second {
+        CODE => code_hash = Some(taken_hash(&mut rest)?),
+        CODE_HERE => here = Some(taken_code(&mut rest)?),
+        NO_CODE => {}
         other => return Err(format!("its second part begins with the byte {other}")),
-    };
+    }
     let blob = async |hash: &Hash| {
         let blob = store.blob(hash).await.map_err(said)?;
         blob.ok_or_else(|| String::from("a part of it is missing"))
@@ -118,16 +179,14 @@ pub(super) async fn get(store: &Store, key: &[u8]) -> Got {
         Some(hash) => blob(&hash).await?,
         None => rest.to_vec(),
     };
-    let code = match code_hash {
+    let code = match (code_hash, here) {
         // It was checked when it was uploaded, and has a checksum.
-        Some(hash) => Some(text(blob(&hash).await?)?),
-        None => None,
+        (Some(hash), _) => Some(text(blob(&hash).await?)?),
+        (None, Some(code)) => Some(text(code)?),
+        (None, None) => None,
     };
-    let kept = Kept {
-        document: text(document)?,
-        code,
-    };
-    Ok(Some((kept, elsewhere)))
+    let document = text(document)?;
+    Ok(Some((Kept { document, code }, elsewhere)))
 }
 
 /// What came of reading a document: it, and its number if that was known.

@@ -107,7 +107,7 @@ fn a_request_waits_for_what_it_needs_and_not_for_the_rest() {
     let rule = r#"{"trigger":"/_/t","action":"/_/a1999"}"#;
     puts.push(("PUT", "/rules/r".into(), rule.into()));
     let disk = disk_with(&puts);
-    // Reads that were under way before are in the way, 32 of a document and its code; and a package is read before its action.
+    // Reads that were under way before are in the way, 32 of them; and a package is read before its action.
     const MOST: u64 = 200;
     for path in [
         "/actions/a1998",

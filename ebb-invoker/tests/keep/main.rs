@@ -2,6 +2,7 @@
 //! nothing half, nothing that was not asked for. `EBB_KEEP="FIRST COUNT"` takes other seeds.
 
 mod clock;
+mod forms;
 mod full;
 mod load;
 mod power;
@@ -157,8 +158,9 @@ fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
                 true => format!("/actions/p{other}/a{name}"),
                 false => format!("/actions/a{name}"),
             };
-            // Equal code now and then, and long documents.
-            let code = format!("function main() {{ return {} }}", number % 7);
+            // Equal code now and then, some of it long; and long documents.
+            let padding = "x".repeat(number as usize % 3 * 2_040);
+            let code = format!("function main() {{ return {} }}//{padding}", number % 7);
             let long = if random.one_in(6) {
                 "x".repeat(60_000)
             } else {

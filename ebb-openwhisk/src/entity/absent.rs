@@ -23,7 +23,7 @@ pub struct Expected {
 struct One {
     /// Where its path ends; it begins where the one before ends.
     end: usize,
-    /// Bytes of its document, about. What its code takes is known when it is here.
+    /// Bytes of its document, about. What code takes that is kept apart is known when it is here.
     bytes: u32,
     /// It may be a rule. Which trigger has which rules only the rules say, so a trigger is complete when all of them are here.
     may_be_rule: bool,

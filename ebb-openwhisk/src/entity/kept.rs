@@ -1,5 +1,5 @@
 //! What is kept of an entity: a document of our own, which unlike those of the API says everything, and the code apart from it,
-//! because equal code is kept once.
+//! because equal code is kept once where it is long.
 //!
 //! What must hold: whatever [`read`] is given, it gives an entity or says what is wrong; what [`write()`] gives is read back as the same
 //! entity, but for the rules of a trigger. A member that is not known is read past, so a document may get more of them; one that changes its meaning gets another

@@ -5,7 +5,7 @@ use ebb_store::{Batch, Damage, Error};
 
 use crate::{
     Opens,
-    faults::{commit, crc32c, filled_with, get, put},
+    faults::{commit, crc32c, filled_with, get},
     on,
 };
 
@@ -72,30 +72,65 @@ fn a_bit_that_flips_under_a_checkpoint_is_found_by_its_reader_and_in_the_checkpo
     assert!((50..200).contains(&damaged), "{damaged}");
 }
 
-#[test]
-fn a_disk_of_the_layout_before_is_taken_over_as_it_is() {
-    let old = filled_with(u64::MAX);
-    // Layout 1 had the first 80 bytes of a superblock only.
+/// Makes a disk one of an older layout.
+fn age(disk: &SimDisk, layout: u32) {
     for at in [0, 64 << 10] {
-        let now = old.contents()[at..at + 116].to_vec();
-        let mut head = now[..80].to_vec();
-        head[8..12].copy_from_slice(&1u32.to_le_bytes());
-        head[12..16].fill(0);
-        let sum = crc32c(&head);
-        head[12..16].copy_from_slice(&sum.to_le_bytes());
-        head.resize(116, 0);
-        for (n, (a, b)) in now.iter().zip(&head).enumerate() {
+        let now = disk.contents()[at..at + 116].to_vec();
+        let mut then = now.clone();
+        then[8..12].copy_from_slice(&layout.to_le_bytes());
+        then[12..16].fill(0);
+        let sum = crc32c(&then[..80]);
+        then[12..16].copy_from_slice(&sum.to_le_bytes());
+        if layout == 1 {
+            // It had the first 80 bytes of a superblock only.
+            then[80..].fill(0);
+        }
+        for (n, (a, b)) in now.iter().zip(&then).enumerate() {
             for bit in (0..8).filter(|bit| (a ^ b) >> bit & 1 != 0) {
-                old.flip((at + n) as u64, bit);
+                disk.flip((at + n) as u64, bit);
             }
         }
     }
-    let mut world = on(&old);
-    let (store, report) = world.open().unwrap();
-    assert_eq!((report.damage.len(), store.stats().keys), (0, 30));
-    assert_eq!(old.contents()[8], 1, "reading alone changes nothing");
-    commit(&mut world, &store, put("new", "value")).unwrap();
-    world.result(async move { store.close().await }).unwrap();
-    assert_eq!(old.contents()[8], 2);
-    opening(&old, 31);
+}
+
+#[test]
+fn a_disk_of_an_older_layout_is_taken_over_as_it_is_and_says_so_before_anything_is_written() {
+    // What layout 2 had besides are checkpoints.
+    for (layout, checkpoint_after) in [(1, u64::MAX), (2, 60_000)] {
+        let old = filled_with(checkpoint_after);
+        age(&old, layout);
+        let marked = || {
+            let mut batch = Batch::default();
+            batch.put_marked("new", "value", [], 7);
+            batch
+        };
+        // Wherever the power goes: a disk that has the mark is no longer of the older layout.
+        for seed in 0..60 {
+            let disk = old.copy(seed);
+            let mut world = on(&disk);
+            let (store, _) = world.open().unwrap();
+            let done = store.commit(marked());
+            world.spawn(async move { _ = done.await });
+            world.run(seed as usize / 6);
+            let cut = disk.power_cut(seed);
+            let (found, report) = on(&cut).open().unwrap();
+            let is_new = [0, 64 << 10].map(|at| cut.contents()[at + 8]).contains(&3);
+            let keys = found.stats().keys;
+            assert!(keys == 30 || is_new && keys == 31, "seed {seed}: {keys}");
+            assert_eq!(report.damage, [], "seed {seed}");
+        }
+        let mut world = on(&old);
+        let (store, report) = world.open().unwrap();
+        assert_eq!((report.damage.len(), store.stats().keys), (0, 30));
+        let found = old.contents()[8];
+        assert_eq!(u32::from(found), layout, "reading alone changes nothing");
+        commit(&mut world, &store, marked()).unwrap();
+        let mut marks = Vec::new();
+        store.visit("", |key, entry| marks.push((key.to_vec(), entry.mark)));
+        assert_eq!(marks.iter().filter(|(_, mark)| *mark == 0).count(), 30);
+        assert!(marks.contains(&(b"new".to_vec(), 7)));
+        world.result(async move { store.close().await }).unwrap();
+        assert_eq!(old.contents()[8], 3);
+        opening(&old, 31);
+    }
 }

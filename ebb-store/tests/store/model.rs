@@ -51,7 +51,7 @@ fn batch(changes: &[Change]) -> Batch {
         match &change.value {
             Some((value, blob)) => {
                 let blob = blob.as_ref().map(|b| batch.blob(b.clone()));
-                batch.put_with(&change.key, value.clone(), blob);
+                batch.put_marked(&change.key, value.clone(), blob, mark(value));
             }
             None => batch.delete(&change.key),
         }
@@ -68,13 +68,21 @@ fn apply(model: &mut Model, changes: &[Change]) {
     }
 }
 
+/// What a value is marked with.
+fn mark(value: &[u8]) -> u8 {
+    value[0] % 5
+}
+
 /// Everything that a store says it has.
 fn read(world: &mut World, store: &Store, blobs: &BTreeMap<Vec<u8>, Hash>) -> Model {
     let (store, blobs) = (store.clone(), blobs.clone());
+    let mut marks = BTreeMap::new();
+    store.visit("", |key, entry| _ = marks.insert(key.to_vec(), entry.mark));
     world.result(async move {
         let mut model = Model::new();
         for key in store.keys("") {
             let value = store.get(&key).await.unwrap().unwrap();
+            assert_eq!(marks[&*key], mark(&value));
             let blob = match blobs.get(&value) {
                 Some(hash) => Some(
                     store
