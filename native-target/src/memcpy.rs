@@ -268,16 +268,32 @@ memcmp:
     sbbl %eax, %eax
     orl $1, %eax
     ret
-22: testl %edx, %edx
+22: cmpl $4, %edx
+    jb 23f
+    movl (%rdi), %eax
+    movl (%rsi), %ecx
+    cmpl %ecx, %eax
+    jne 25f
+    movl -4(%rdi,%rdx), %eax
+    movl -4(%rsi,%rdx), %ecx
+    cmpl %ecx, %eax
+    je 3b
+25: bswapl %eax
+    bswapl %ecx
+    cmpl %ecx, %eax
+    sbbl %eax, %eax
+    orl $1, %eax
+    ret
+23: testl %edx, %edx
     jz 3b
-23: movzbl (%rdi), %eax
+26: movzbl (%rdi), %eax
     movzbl (%rsi), %ecx
     subl %ecx, %eax
     jnz 24f
     incq %rdi
     incq %rsi
     decl %edx
-    jnz 23b
+    jnz 26b
 24: ret
     .cfi_endproc
     .size memcmp, . - memcmp

@@ -122,10 +122,10 @@ impl Put {
     /// # Errors
     /// 400: no JSON object.
     pub fn parse(body: &[u8]) -> Result<Self> {
-        let json = Json::parse_bytes(body).map_err(Failure::malformed)?;
-        let members = json
-            .to_object()
-            .ok_or_else(|| Failure::malformed("the body must be a JSON object"))?;
+        let Some(members) = Object::parse_bytes(body) else {
+            Json::parse_bytes(body).map_err(Failure::malformed)?;
+            return Err(Failure::malformed("the body must be a JSON object"));
+        };
         Ok(Self {
             members,
             code: None,

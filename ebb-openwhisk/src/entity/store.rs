@@ -282,17 +282,17 @@ impl Store {
     /// 503: no room, or it was decided upon without what is to come.
     pub fn insert(&mut self, entity: Entity) -> Result<()> {
         let name = entity.common().name.clone();
-        self.get(&name);
+        let old = self.get(&name).map_or(0, Entity::size);
         if self.has_missed() {
             return Err(Failure::new(503, "It is still being read; try again."));
         }
-        self.place(name.clone(), entity)?;
+        self.place(name.clone(), entity, old)?;
         self.note(&name);
         Ok(())
     }
 
-    fn place(&mut self, name: FullName, entity: Entity) -> Result<()> {
-        let old = self.held(&name).map_or(0, Entity::size);
+    /// Puts it in the place of one of `old` bytes, or of none.
+    fn place(&mut self, name: FullName, entity: Entity, old: usize) -> Result<()> {
         let bytes = self.bytes - old + entity.size();
         let number = self.len() + usize::from(old == 0);
         // An update that takes less is let through even where there is no room.
@@ -308,13 +308,12 @@ impl Store {
     }
 
     fn put(&mut self, name: FullName, entity: Entity) {
-        let old = self.held(&name).map_or(0, Entity::size);
-        self.bytes = self.bytes - old + entity.size();
+        let size = entity.size();
+        self.bytes += size;
         *self
             .of_namespaces
             .entry_ref(name.namespace.as_str())
-            .or_default() += entity.size();
-        self.let_go(&name.namespace, old);
+            .or_default() += size;
         if let Some(due_ms) = due_ms(&entity) {
             self.alarms.insert((due_ms, name.clone()));
         }
@@ -323,6 +322,8 @@ impl Store {
             _ => None,
         };
         if let Some(Named(old)) = self.entities.replace(Named(entity)) {
+            self.bytes -= old.size();
+            self.let_go(&name.namespace, old.size());
             self.forget_alarm(&old);
             self.end_revision(&old);
         }
@@ -354,9 +355,9 @@ impl Store {
 
     /// An entity with an alarm has gone, unless the one in its place is due at the same time.
     fn forget_alarm(&mut self, gone: &Entity) {
+        let Some(due) = due_ms(gone) else { return };
         let name = &gone.common().name;
-        let now = self.held(name).and_then(due_ms);
-        if let Some(due) = due_ms(gone).filter(|due| now != Some(*due)) {
+        if self.held(name).and_then(due_ms) != Some(due) {
             self.alarms.remove(&(due, name.clone()));
         }
     }
