@@ -246,7 +246,7 @@ fn reaper_of(processes: &Processes, mut parent: u32) -> Option<u32> {
 /// A thread ends, perhaps in the middle of a call that waits: nothing of it stays behind.
 fn abandon(uc: &Uc, thread: &mut Thread, key: ThreadKey) {
     if let Some(waiting) = &thread.waiting {
-        let any = waiting.any_of.iter().flat_map(|a| &a.keys);
+        let any = waiting.rare().any_of.iter().flat_map(|a| &a.keys);
         for futex in waiting.futex.iter().chain(any) {
             uc.futexes.borrow_mut().cancel(*futex, key);
         }
@@ -264,18 +264,18 @@ pub(crate) fn release_wait(uc: &Uc, thread: &mut Thread) -> Option<u64> {
         objects.stop_reading(held);
         objects.unhold(held);
     }
-    if let Some(net) = waiting.lingers {
+    if let Some(net) = waiting.rare().lingers {
         objects.close_network(net);
     }
-    if let Some((set, key)) = waiting.semaphores
+    if let Some((set, key)) = waiting.rare().semaphores
         && let Some(ipc) = uc.ipc.borrow_mut().as_mut()
     {
         ipc.sem_leave(set, key);
     }
-    if let Some(record) = waiting.record {
+    if let Some(record) = waiting.rare().record {
         objects.stop_waiting_for_record(record);
     }
-    if let Some(pending) = waiting.fifo {
+    if let Some(pending) = waiting.rare().fifo {
         objects.abandon_open(pending);
     }
     waiting.restore_mask

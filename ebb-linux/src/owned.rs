@@ -32,7 +32,8 @@ pub fn hand_over(uc: &Uc, key: Key, memory: &Memory, address: u64, flags: u32) -
         for thread in process.threads.borrow_mut().iter_mut() {
             if let Some(waiting) = &mut thread.waiting
                 && waiting.futex == Some(key)
-                && let Some(inheriting) = &mut waiting.inheriting
+                && let Some(rare) = &mut waiting.rare
+                && let Some(inheriting) = &mut rare.inheriting
             {
                 inheriting.owner = tid;
             }
@@ -60,7 +61,7 @@ pub fn owner_ended(uc: &Uc, tid: u32) {
             let Some(waiting) = &thread.waiting else {
                 continue;
             };
-            if let (Some(key), Some(inheriting)) = (waiting.futex, waiting.inheriting)
+            if let (Some(key), Some(inheriting)) = (waiting.futex, waiting.rare().inheriting)
                 && inheriting.owner == tid
                 && owned.iter().all(|(k, ..)| *k != key)
             {

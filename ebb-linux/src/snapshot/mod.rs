@@ -104,11 +104,13 @@ struct FrozenThread {
 impl FrozenThread {
     fn of(thread: &mut Thread) -> Self {
         // A clone has no holds: the call looks its descriptor up again. Nor has it connections beyond the machine.
-        let waiting = thread.waiting.as_ref().map(|w| Waiting {
-            held: None,
-            lingers: None,
-            ..w.clone()
-        });
+        let mut waiting = thread.waiting.clone();
+        if let Some(waiting) = &mut waiting {
+            waiting.held = None;
+            if let Some(rare) = &mut waiting.rare {
+                rare.lingers = None;
+            }
+        }
         Self {
             tid: thread.tid,
             registers: Saved::of(&mut thread.context),
@@ -592,7 +594,7 @@ fn check(process: &Process) -> Result<(), Refused> {
 /// What a waiting thread keeps that a clone of it could not go on with.
 fn obstacle(thread: &Thread) -> Option<&'static str> {
     let waiting = thread.waiting.as_ref()?;
-    if waiting.fifo.is_some() {
+    if waiting.rare().fifo.is_some() {
         return Some("it has opened one end of a FIFO and waits for the other");
     }
     None

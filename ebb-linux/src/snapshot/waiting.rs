@@ -2,7 +2,8 @@
 
 use crate::object::arena::wrong;
 use crate::state::futex::Key;
-use crate::state::thread::{AnyOf, Inheriting, Remainder, Waiting, Work};
+use crate::state::thread::{AnyOf, Inheriting, Rare, Remainder, Waiting, Work};
+use alloc::boxed::Box;
 use borsh::{BorshDeserialize, BorshSerialize, io};
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -25,7 +26,8 @@ pub(super) struct StoredWaiting {
 impl StoredWaiting {
     pub(super) fn of(waiting: &Waiting) -> io::Result<Self> {
         // `Snapshot::capture` refuses the other ways to wait for something by name, or writing the objects does.
-        if waiting.semaphores.is_some() || waiting.record.is_some() || waiting.child.is_some() {
+        let rare = waiting.rare();
+        if rare.semaphores.is_some() || rare.record.is_some() || rare.child.is_some() {
             return Err(wrong(
                 "a thread that waits for a semaphore, a lock or a child",
             ));
@@ -34,34 +36,38 @@ impl StoredWaiting {
             deadline: waiting.deadline,
             woken: waiting.woken,
             futex: waiting.futex,
-            inheriting: waiting.inheriting,
-            any_of: waiting.any_of.clone(),
+            inheriting: rare.inheriting,
+            any_of: rare.any_of.clone(),
             begun: waiting.begun,
             remainder: waiting.remainder,
             progress: waiting.progress,
             messages: waiting.messages,
-            until: waiting.until,
+            until: rare.until,
             restore_mask: waiting.restore_mask,
-            work: waiting.work,
+            work: rare.work,
             network: waiting.network,
         })
     }
 
     pub(super) fn restore(self) -> Waiting {
+        let rare = Rare {
+            inheriting: self.inheriting,
+            any_of: self.any_of,
+            until: self.until,
+            work: self.work,
+            ..Rare::default()
+        };
         Waiting {
             deadline: self.deadline,
             woken: self.woken,
             futex: self.futex,
-            inheriting: self.inheriting,
-            any_of: self.any_of,
             begun: self.begun,
             remainder: self.remainder,
             progress: self.progress,
             messages: self.messages,
-            until: self.until,
             restore_mask: self.restore_mask,
-            work: self.work,
             network: self.network,
+            rare: Some(Box::new(rare)),
             ..Waiting::default()
         }
     }

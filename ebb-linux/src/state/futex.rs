@@ -54,6 +54,7 @@ const fn list_of(key: Key) -> usize {
 
 impl Futexes {
     /// Adds a thread that waits.
+    #[inline]
     pub fn wait(&mut self, key: Key, thread: ThreadKey, bits: Bits) {
         if self.lists.is_empty() {
             self.lists.resize(LISTS, Vec::new());
@@ -96,7 +97,14 @@ impl Futexes {
             let Some(first) = list.iter().position(is_hit) else {
                 return 0;
             };
-            woken(list.remove(first).thread);
+            // Most have one waiter, behind which nothing moves up.
+            let waiter = match list.len() {
+                1 => list.pop(),
+                _ => Some(list.remove(first)),
+            };
+            if let Some(waiter) = waiter {
+                woken(waiter.thread);
+            }
             return 1;
         }
         let mut n = 0;

@@ -13,7 +13,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use core::task::Waker;
 use ebb_guest::Context;
 
-/// A system call that waits.
+/// A system call that waits. It is written and moved whole with every wait, so what few calls need is [`Rare`].
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     /// When it gives up, in clock nanoseconds.
@@ -22,39 +22,59 @@ pub struct Waiting {
     pub woken: bool,
     /// The futex in whose queue the thread is.
     pub futex: Option<Key>,
-    /// That futex is a lock with an owner.
-    pub inheriting: Option<Inheriting>,
-    /// The futexes in whose queues the thread is, if it waits for any of several.
-    pub any_of: Option<AnyOf>,
     /// The call has begun to wait with `deadline`.
     pub begun: bool,
     /// Where the guest is to be told how much time is left when the call ends early.
     pub remainder: Option<Remainder>,
-    /// The semaphore set that it waits for, and the thread's name in its list.
-    pub semaphores: Option<(i32, ThreadKey)>,
     /// The description that it uses, kept open meanwhile.
     pub held: Option<DescId>,
     /// Bytes that it has moved, of the message at hand if it moves several.
     pub progress: usize,
     /// Messages that it has moved.
     pub messages: u64,
+    /// The mask to be restored when the call ends (`ppoll` and its kin).
+    pub restore_mask: Option<u64>,
+    /// It waits until it is known how the machine is connected.
+    pub network: bool,
+    /// What few calls need; none of it yet if `None`.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What only a few of the calls that wait have to remember.
+#[derive(Clone, Debug, Default)]
+pub struct Rare {
+    /// The futex that is waited for is a lock with an owner.
+    pub inheriting: Option<Inheriting>,
+    /// The futexes in whose queues the thread is, if it waits for any of several.
+    pub any_of: Option<AnyOf>,
+    /// The semaphore set that it waits for, and the thread's name in its list.
+    pub semaphores: Option<(i32, ThreadKey)>,
     /// After which no more messages are received, in clock nanoseconds.
     pub until: Option<u64>,
     /// Its name among those who wait for record locks.
     pub record: Option<WaitId>,
     /// The FIFO that it opens.
     pub fifo: Option<PendingFifo>,
-    /// The mask to be restored when the call ends (`ppoll` and its kin).
-    pub restore_mask: Option<u64>,
     /// How far it has come, if it is made in parts: no signal comes between them.
     pub work: Option<Work>,
     /// The connection that it has closed, and that goes when the peer has all of it.
     pub lingers: Option<NetSocket>,
-    /// It waits until it is known how the machine is connected.
-    pub network: bool,
     /// The child that uses the thread's memory (`vfork`): its serial and its number. Signals wait until it does no more.
     pub child: Option<(u64, u32)>,
 }
+
+/// What a call remembers that needs nothing rare.
+static NOTHING: Rare = Rare {
+    inheriting: None,
+    any_of: None,
+    semaphores: None,
+    until: None,
+    record: None,
+    fifo: None,
+    work: None,
+    lingers: None,
+    child: None,
+};
 
 /// A lock that is waited for.
 #[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
@@ -75,6 +95,16 @@ pub struct AnyOf {
 }
 
 impl Waiting {
+    /// What few calls need.
+    pub fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// The same, to be changed.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     /// What the call has moved: messages if they are whole, or bytes.
     pub fn moved(&self) -> u64 {
         match self.messages {

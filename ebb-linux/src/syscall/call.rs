@@ -171,13 +171,13 @@ impl Call<'_> {
 impl Call<'_> {
     /// How far the call has come, if it is made in parts.
     pub fn work(&self) -> Work {
-        self.waited(|w| w.work).flatten().unwrap_or_default()
+        self.waited(|w| w.rare().work).flatten().unwrap_or_default()
     }
 
     /// Lets others run before the next part of the call. No signal comes between.
     pub fn next_part(&self, work: Work) -> Outcome {
         self.thread(|t| {
-            t.waiting.get_or_insert_with(Waiting::default).work = Some(work);
+            t.waiting.get_or_insert_default().rare_mut().work = Some(work);
         })?;
         self.waker.wake_by_ref();
         Err(Stop::Wait)

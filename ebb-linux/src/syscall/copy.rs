@@ -98,7 +98,7 @@ fn send(call: &Call<'_>) -> Outcome {
                     if outcome == Err(Stop::Error(Errno::EAGAIN)) && done > 0 {
                         return Ok(done as u64);
                     }
-                    call.waited(|w| (w.progress, w.work) = (done, None));
+                    call.waited(|w| (w.progress, w.rare_mut().work) = (done, None));
                     return outcome;
                 }
                 return match done {

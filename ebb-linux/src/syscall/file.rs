@@ -450,10 +450,10 @@ fn set_record(call: &Call<'_>, at: u64, of_description: bool, waits: bool) -> Ou
             Ok(0)
         }
         Err(Errno::EAGAIN) if waits => {
-            let before = call.waited(|w| w.record).flatten();
+            let before = call.waited(|w| w.rare().record).flatten();
             let wait = call.objects().wait_for_record(before, &request)?;
             let outcome = wait_for_lock(call, fd);
-            call.waited(|w| w.record = Some(wait));
+            call.waited(|w| w.rare_mut().record = Some(wait));
             outcome
         }
         Err(errno) => Err(errno.into()),

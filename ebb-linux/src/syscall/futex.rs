@@ -21,6 +21,21 @@ const LOCK_PI2: u64 = 13;
 const CLOCK_REALTIME: u64 = 256;
 
 pub fn futex(call: &Call<'_>) -> Outcome {
+    let [address, op, value, timeout, ..] = call.args;
+    // What locks do most, before the registers are saved that the rest needs.
+    if address.is_multiple_of(4) {
+        match op & 0xffff_ffff & !PRIVATE {
+            WAIT => return wait(call, address, value as u32, timeout, !0, true, false),
+            WAKE => return wake(call, address, value as u32, !0),
+            _ => {}
+        }
+    }
+    other(call)
+}
+
+/// The operations that are asked for less often, and what there is not.
+#[inline(never)]
+fn other(call: &Call<'_>) -> Outcome {
     let [address, op, value, timeout, address2, value3] = call.args;
     let realtime = op & CLOCK_REALTIME != 0;
     let command = op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME);
@@ -33,7 +48,6 @@ pub fn futex(call: &Call<'_>) -> Outcome {
         return Err(if known { Errno::EINVAL } else { Errno::ENOSYS }.into());
     }
     match command {
-        WAIT => wait(call, address, value as u32, timeout, !0, true, false),
         WAIT_BITSET => wait(
             call,
             address,
@@ -43,7 +57,6 @@ pub fn futex(call: &Call<'_>) -> Outcome {
             false,
             realtime,
         ),
-        WAKE => wake(call, address, value as u32, !0),
         LOCK_PI => futex_pi::lock(call, address, timeout, true),
         LOCK_PI2 => futex_pi::lock(call, address, timeout, realtime),
         TRYLOCK_PI => futex_pi::try_lock(call, address),
@@ -80,22 +93,18 @@ fn wait(
     relative: bool,
     realtime: bool,
 ) -> Outcome {
-    if let Some(outcome) = waited(call) {
+    if !call.first
+        && let Some(outcome) = waited(call)
+    {
         return outcome;
     }
     if bits == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let deadline = timespec(call, timeout)?.map(|t| {
-        if relative {
-            call.uc.now().saturating_add(t)
-        } else if realtime {
-            let offset = crate::unix_now().saturating_sub(call.uc.now());
-            t.saturating_sub(offset)
-        } else {
-            t
-        }
-    });
+    let deadline = match timeout {
+        0 => None,
+        _ => deadline(call, timeout, relative, realtime)?,
+    };
     if call.space().get::<u32>(address)? != expected {
         return Err(Errno::EAGAIN.into());
     }
@@ -115,6 +124,24 @@ fn wait(
         });
     })?;
     Err(Stop::Wait)
+}
+
+/// When a wait gives up.
+#[inline(never)]
+fn deadline(
+    call: &Call<'_>,
+    timeout: u64,
+    relative: bool,
+    realtime: bool,
+) -> Result<Option<u64>, Stop> {
+    let now = call.uc.now();
+    Ok(
+        timespec(call, timeout)?.map(|t| match (relative, realtime) {
+            (true, _) => now.saturating_add(t),
+            (_, true) => t.saturating_sub(crate::unix_now().saturating_sub(now)),
+            _ => t,
+        }),
+    )
 }
 
 /// Linux counts after it has woken one: zero and negative counts wake one, too.
@@ -149,16 +176,16 @@ fn requeue(call: &Call<'_>, from: u64, wake: u32, move_: u32, to: u64) -> Outcom
         let process = processes.by_serial(thread.process);
         let mut threads = process.map(|p| p.threads.borrow_mut());
         let thread = threads.as_mut().and_then(|t| t.get_mut(thread.index));
-        match thread.and_then(|t| t.waiting.as_mut()) {
-            Some(Waiting {
-                any_of: Some(any), ..
-            }) => {
+        let Some(waiting) = thread.and_then(|t| t.waiting.as_mut()) else {
+            return;
+        };
+        match waiting.rare.as_mut().and_then(|r| r.any_of.as_mut()) {
+            Some(any) => {
                 if let Some(key) = any.keys.iter_mut().find(|key| **key == from) {
                     *key = to;
                 }
             }
-            Some(waiting) => waiting.futex = Some(to),
-            None => {}
+            None => waiting.futex = Some(to),
         }
     });
     Ok(u64::from(woken) + u64::from(moved))

@@ -10,7 +10,8 @@ use super::{Call, Outcome};
 use crate::abi::errno::Errno;
 use crate::owned::{OWNER, OWNER_DIED, WAITERS, hand_over};
 use crate::state::futex::Key;
-use crate::state::thread::{Inheriting, Waiting};
+use crate::state::thread::{Inheriting, Rare, Waiting};
+use alloc::boxed::Box;
 
 /// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2`, until a point in time of the wall clock or of the monotonic one.
 pub fn lock(call: &Call<'_>, address: u64, timeout: u64, wall_clock: bool) -> Outcome {
@@ -41,7 +42,10 @@ pub fn lock(call: &Call<'_>, address: u64, timeout: u64, wall_clock: bool) -> Ou
         t.waiting = Some(Waiting {
             deadline,
             futex: Some(key),
-            inheriting: Some(Inheriting { owner, address }),
+            rare: Some(Box::new(Rare {
+                inheriting: Some(Inheriting { owner, address }),
+                ..Rare::default()
+            })),
             ..Waiting::default()
         });
     })?;
@@ -102,7 +106,7 @@ fn check_owner(call: &Call<'_>, mut owner: u32) -> Result<(), Errno> {
             let threads = process.threads.borrow();
             let thread = threads.iter().find(|t| t.tid == tid)?;
             let waiting = thread.waiting.as_ref();
-            Some(waiting.and_then(|w| w.inheriting).map(|i| i.owner))
+            Some(waiting.and_then(|w| w.rare().inheriting).map(|i| i.owner))
         })
     };
     let mut exists = false;

@@ -4,7 +4,8 @@ use super::futex_key::checked_key;
 use super::guest::timespec;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
-use crate::state::thread::{AnyOf, Waiting};
+use crate::state::thread::{AnyOf, Rare, Waiting};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The most futexes of one call (`FUTEX_WAITV_MAX`).
@@ -17,7 +18,7 @@ const ENTRY: u64 = 24;
 
 pub fn futex_waitv(call: &Call<'_>) -> Outcome {
     if !call.first
-        && let Some((woken, any)) = call.waited(|w| (w.woken, w.any_of.clone()))
+        && let Some((woken, any)) = call.waited(|w| (w.woken, w.rare().any_of.clone()))
         && let Some(any) = any
     {
         if woken {
@@ -30,7 +31,7 @@ pub fn futex_waitv(call: &Call<'_>) -> Outcome {
         for key in any.keys {
             futexes.cancel(key, call.thread_key());
         }
-        call.waited(|w| w.any_of = None);
+        call.waited(|w| w.rare_mut().any_of = None);
         return Err(Errno::ETIMEDOUT.into());
     }
     let [list, count, flags, timeout, clock, _] = call.args;
@@ -76,7 +77,10 @@ pub fn futex_waitv(call: &Call<'_>) -> Outcome {
     call.thread(|t| {
         t.waiting = Some(Waiting {
             deadline,
-            any_of: Some(AnyOf { keys, woken: 0 }),
+            rare: Some(Box::new(Rare {
+                any_of: Some(AnyOf { keys, woken: 0 }),
+                ..Rare::default()
+            })),
             ..Waiting::default()
         });
     })?;

@@ -136,7 +136,7 @@ fn semop_until(call: &Call<'_>, timeout_ns: Option<u64>) -> Outcome {
         Attempt::Waits => {
             let deadline = timeout_ns.map(|t| call.uc.now().saturating_add(t));
             let outcome = wait(call, deadline);
-            call.waited(|w| w.semaphores = Some((id as i32, thread)));
+            call.waited(|w| w.rare_mut().semaphores = Some((id as i32, thread)));
             outcome
         }
     }

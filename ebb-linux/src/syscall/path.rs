@@ -36,7 +36,7 @@ fn open_resolved(
     mode: u64,
     resolve: Resolve,
 ) -> Outcome {
-    let pending = call.waited(|w| w.fifo.take()).flatten();
+    let pending = call.waited(|w| w.rare.as_mut()?.fifo.take()).flatten();
     let opened = match pending {
         Some(pending) => Opened::Fifo(pending),
         None => {
@@ -57,7 +57,8 @@ fn open_resolved(
                     let mut objects = call.objects();
                     let queue = objects.queue_of(desc)?.ok_or(Errno::ENXIO)?;
                     call.thread(|t| {
-                        t.waiting.get_or_insert_with(Default::default).fifo = Some(pending);
+                        let waiting = t.waiting.get_or_insert_default();
+                        waiting.rare_mut().fifo = Some(pending);
                         objects.register_queue(
                             queue,
                             Events::all(),

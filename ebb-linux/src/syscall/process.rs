@@ -18,8 +18,9 @@ use crate::image::exec::{self, Identity, Request};
 use crate::object::vfs::Executable;
 use crate::object::wait::Events;
 use crate::state::process::{Memory, Process, Ran, Scheduling, Used, Zombie};
-use crate::state::thread::{Thread, Waiting};
+use crate::state::thread::{Rare, Thread, Waiting};
 use crate::state::timer::Timers;
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -38,7 +39,7 @@ fn wait_for_news(call: &Call<'_>) -> Outcome {
 
 /// A new process: a copy of the calling one with the calling thread alone.
 pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
-    if let Some((serial, pid)) = call.waited(|w| w.child).flatten() {
+    if let Some((serial, pid)) = call.waited(|w| w.rare().child).flatten() {
         let processes = call.uc.processes.borrow();
         if processes.by_serial(serial).is_some_and(|p| p.borrows.get()) {
             return wait_for_news(call);
@@ -129,7 +130,10 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
     }
     call.thread(|t| {
         t.waiting = Some(Waiting {
-            child: Some((serial, pid)),
+            rare: Some(Box::new(Rare {
+                child: Some((serial, pid)),
+                ..Rare::default()
+            })),
             ..Waiting::default()
         });
     })?;

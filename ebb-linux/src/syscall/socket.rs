@@ -327,7 +327,7 @@ pub(super) fn begin_to_linger(call: &Call<'_>, net: NetSocket, seconds: u32) -> 
     let deadline = call.uc.now() + u64::from(seconds) * 1_000_000_000;
     let _ = call.wait(Some(deadline));
     call.waited(|w| {
-        w.lingers = Some(net);
+        w.rare_mut().lingers = Some(net);
         // A handler ends the waiting, and `close` says that all is well.
         w.progress = 1;
     });
@@ -337,13 +337,13 @@ pub(super) fn begin_to_linger(call: &Call<'_>, net: NetSocket, seconds: u32) -> 
 /// Waits until the peer has all of a connection that was closed, as long as that may take.
 #[cold]
 pub(super) fn linger(call: &Call<'_>) -> Outcome {
-    let Some(net) = call.waited(|w| w.lingers).flatten() else {
+    let Some(net) = call.waited(|w| w.rare().lingers).flatten() else {
         return Ok(0);
     };
     if !call.last_try && !call.is_late() && call.uc.is_unfinished(net, call.waker) {
         return Err(Stop::Wait);
     }
-    call.waited(|w| w.lingers = None);
+    call.waited(|w| w.rare_mut().lingers = None);
     call.objects().close_network(net);
     Ok(0)
 }
@@ -536,7 +536,7 @@ pub fn sendmmsg(call: &Call<'_>) -> Outcome {
 
 pub fn recvmmsg(call: &Call<'_>) -> Outcome {
     let [_, _, _, flags, limit_at, _] = call.args;
-    let kept = || call.waited(|w| w.until);
+    let kept = || call.waited(|w| w.rare().until);
     let until = match (!call.first).then(kept).flatten() {
         Some(until) => until,
         None => timespec(call, limit_at)?.map(|limit| call.uc.now().saturating_add(limit)),
@@ -551,8 +551,8 @@ pub fn recvmmsg(call: &Call<'_>) -> Outcome {
         // As on Linux the limit ends no wait: it is looked at behind each message.
         Ok((len, until.is_none_or(|until| call.uc.now() < until)))
     });
-    if outcome == Err(Stop::Wait) {
-        call.waited(|w| w.until = until);
+    if outcome == Err(Stop::Wait) && until.is_some() {
+        call.waited(|w| w.rare_mut().until = until);
     }
     if let (Ok(_), Some(until)) = (outcome, until) {
         let left_ns = until.saturating_sub(call.uc.now());

@@ -122,7 +122,7 @@ enum Interrupted {
 #[cold]
 fn interrupt(call: &Call<'_>) -> Interrupted {
     let waits = |w: &mut Waiting| {
-        let whole = w.child.is_some() || w.work.is_some();
+        let whole = w.rare().child.is_some() || w.rare().work.is_some();
         (whole, w.moved(), w.deadline.is_some())
     };
     let (whole, moved, timed) = call.waited(waits).unwrap_or_default();
@@ -136,7 +136,7 @@ fn interrupt(call: &Call<'_>) -> Interrupted {
         other => other,
     };
     // Whoever waits for a lock with an owner never hears `EINTR`.
-    let owned = call.waited(|w| w.inheriting.is_some()) == Some(true);
+    let owned = call.waited(|w| w.rare().inheriting.is_some()) == Some(true);
     let interruption = signal::interruption(call);
     if interruption == Interruption::Unhandled && (moved > 0 || restart != Restart::Never) {
         signal::deliver(call);
@@ -234,7 +234,10 @@ pub fn finish(uc: &Uc, thread: &mut Thread, result: Option<u64>, interrupted: bo
 
 /// Takes a waiting thread out of the queue of a futex.
 fn cancel(call: &Call<'_>) {
-    let queues = call.waited(|w| (w.futex.take(), w.any_of.take()));
+    let queues = call.waited(|w| {
+        let any = w.rare.as_mut().and_then(|r| r.any_of.take());
+        (w.futex.take(), any)
+    });
     let (one, any) = queues.unwrap_or_default();
     let mut futexes = call.uc.futexes.borrow_mut();
     for key in one.into_iter().chain(any.into_iter().flat_map(|a| a.keys)) {

@@ -493,7 +493,8 @@ impl Uc {
             if let Some(thread) = process.threads.borrow_mut().get_mut(name.index) {
                 let mut result = 0;
                 if let Some(waiting) = &mut thread.waiting
-                    && let Some(any) = &mut waiting.any_of
+                    && let Some(rare) = &mut waiting.rare
+                    && let Some(any) = &mut rare.any_of
                 {
                     result = any.keys.iter().position(|k| *k == key).unwrap_or(0) as u64;
                     any.woken = result;
