@@ -259,6 +259,12 @@ pub struct CpuModel {
     pub name: Vec<u8>,
     /// `cpu family`, `model`, `stepping`.
     pub signature: (u32, u32, u32),
+    /// `cpuid level`: the highest leaf of CPUID.
+    pub level: u32,
+    /// `cache size`, of the last level that a core does not have to leave, in KiB; 0 if the CPU does not tell.
+    pub cache_kib: u32,
+    /// `address sizes`: bits of physical and virtual addresses.
+    pub address_bits: (u32, u32),
     /// `cpu MHz`.
     pub mhz: u32,
     /// `flags`, separated by blanks.

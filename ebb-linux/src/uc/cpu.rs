@@ -77,7 +77,8 @@ fn signature(eax: u32) -> (u32, u32, u32) {
 /// The processor that runs this, whose time-stamp counter makes so many million steps a second.
 pub fn model(mhz: u32) -> CpuModel {
     let bytes = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_le_bytes()).collect() };
-    let [_, b, c, d] = registers(0, 0);
+    let [level, b, c, d] = registers(0, 0);
+    let sizes = registers(0x8000_0008, 0)[0];
     let mut name = Vec::new();
     for leaf in 0x8000_0002..=0x8000_0004 {
         name.extend(bytes(&registers(leaf, 0)));
@@ -87,6 +88,13 @@ pub fn model(mhz: u32) -> CpuModel {
         vendor: bytes(&[b, d, c]),
         name: name[..end].trim_ascii().to_vec(),
         signature: signature(registers(1, 0)[0]),
+        level,
+        // Of the second level, which every CPU of today tells in this leaf.
+        cache_kib: registers(0x8000_0006, 0)[2] >> 16,
+        address_bits: match (sizes & 0xff, sizes >> 8 & 0xff) {
+            (0, _) => (36, 48),
+            bits => bits,
+        },
         mhz,
         flags: flags(),
     }

@@ -1,5 +1,6 @@
 // Files of /proc that programs read: that they are there, whose they are, and that they tell the truth.
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -167,6 +168,12 @@ static void processor(void) {
     printf("AVX2: %d\n", !!strstr(of_processor("flags"), " avx2 ") == !!__builtin_cpu_supports("avx2"));
     printf("POPCNT: %d\n", !!strstr(of_processor("flags"), " popcnt ") == !!__builtin_cpu_supports("popcnt"));
     printf("AVX512F: %d\n", !!strstr(of_processor("flags"), " avx512f ") == !!__builtin_cpu_supports("avx512f"));
+    unsigned a, b, c, d, physical = 0, virtual = 0;
+    __cpuid(0, a, b, c, d);
+    printf("level %d", atoi(of_processor("cpuid level")) == a);
+    sscanf(of_processor("address sizes"), " %u bits physical, %u bits virtual", &physical, &virtual);
+    __cpuid(0x80000008, a, b, c, d);
+    printf(", addresses %d %d\n", physical == (a & 255), virtual == (a >> 8 & 255));
     has("/proc/tty/drivers", "pty_slave"), has("/proc/self/status", "HugetlbPages"), has("/proc/sys/kernel/sched_rr_timeslice_ms", "");
     has("/sys/devices/system/clocksource/clocksource0/current_clocksource", ""), has("/sys/devices/system/cpu/smt/active", ""), mode("/sys/dev/block"), mode("/sys/class/block");
 }

@@ -332,18 +332,24 @@ pub(crate) fn cpuinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
             "\nstepping\t: {stepping}\ncpu MHz\t\t: {}.000\n",
             model.mhz
         );
+        if model.cache_kib > 0 {
+            put!(out, "cache size\t: {} KB\n", model.cache_kib);
+        }
         put!(out, "physical id\t: 0\nsiblings\t: {}\n", process.cpus());
         put!(out, "core id\t\t: {cpu}\ncpu cores\t: {}\n", process.cpus());
         put!(out, "apicid\t\t: {cpu}\ninitial apicid\t: {cpu}\n");
         put!(
             out,
-            "fpu\t\t: yes\nfpu_exception\t: yes\nwp\t\t: yes\nflags\t\t: "
+            "fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {}\nwp\t\t: yes\nflags\t\t: ",
+            model.level
         );
         out.extend_from_slice(&model.flags);
         put!(out, "\nbugs\t\t:\nbogomips\t: {}.00\n", model.mhz * 2);
         put!(
             out,
-            "clflush size\t: 64\ncache_alignment\t: 64\npower management:\n\n"
+            "clflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: {} bits physical, {} bits virtual\npower management:\n\n",
+            model.address_bits.0,
+            model.address_bits.1
         );
     }
 }

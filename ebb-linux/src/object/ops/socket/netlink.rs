@@ -41,6 +41,7 @@ const NLM_F_CAPPED: u16 = 0x100;
 const RTM_FIRST: u16 = 16;
 const RTM_LAST: u16 = 123;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
 /// The largest request that is read.
 const MAX_REQUEST: usize = 1024;
@@ -142,6 +143,35 @@ fn address(ip: IpAddr, prefix: u8, interface: &Interface, sequence: u32, port: u
     let life = [u32::MAX, u32::MAX, 0, 0].map(u32::to_le_bytes).concat();
     attributes.extend([(8, &long_flags[..]), (6, &life[..])]);
     message(RTM_NEWADDR, NLM_F_MULTI, sequence, port, &body, &attributes)
+}
+
+/// `RTM_NEWRULE`, one for each table that is asked from the start: `struct fib_rule_hdr`, table, protocol, place.
+fn rules(family: u16, sequence: u32, port: u32) -> Vec<u8> {
+    const TO_TABLE: u8 = 1;
+    let tables: &[(u8, u32)] = match family {
+        AF_INET => &[(255, 0), (254, 32766), (253, 32767)],
+        _ => &[(255, 0), (254, 32766)],
+    };
+    let mut all = Vec::new();
+    for &(table, place) in tables {
+        let body = [family as u8, 0, 0, 0, table, 0, 0, TO_TABLE, 0, 0, 0, 0];
+        let (number, place) = (u32::from(table).to_le_bytes(), place.to_le_bytes());
+        // FRA_TABLE, FRA_SUPPRESS_PREFIXLEN (none), FRA_PROTOCOL (the kernel's), FRA_PRIORITY.
+        let mut attributes: Vec<(u16, &[u8])> = vec![(15, &number), (14, &[255; 4]), (21, &[2])];
+        if place != [0; 4] {
+            attributes.push((6, &place));
+        }
+        let flags = NLM_F_MULTI;
+        all.extend(message(
+            RTM_NEWRULE,
+            flags,
+            sequence,
+            port,
+            &body,
+            &attributes,
+        ));
+    }
+    all
 }
 
 /// How something is reached: by a router, or directly from an own address.
@@ -306,7 +336,14 @@ impl Objects {
             RTM_GETROUTE if flags & NLM_F_DUMP == NLM_F_DUMP => {
                 answer.extend(routes(env, family, sequence, port));
             }
-            RTM_GETNEIGH | RTM_GETRULE if flags & NLM_F_DUMP == NLM_F_DUMP => {}
+            RTM_GETRULE if flags & NLM_F_DUMP == NLM_F_DUMP => {
+                for of in [AF_INET, AF_INET6] {
+                    if family == AF_UNSPEC || family == of {
+                        answer.extend(rules(of, sequence, port));
+                    }
+                }
+            }
+            RTM_GETNEIGH if flags & NLM_F_DUMP == NLM_F_DUMP => {}
             _ => {
                 let all = interfaces::all(env);
                 let found = all.iter().find(|i| i.index == word(20));
