@@ -155,6 +155,7 @@ fn first_state(image: exec::Loaded, options: &Options) -> (Space, State) {
         adopts_orphans: false,
         machine_check_policy: 2,
         drew: false,
+        code_is_fixed: 0,
         huge_pages_disabled: false,
         barriers: 0,
         dumpable: 1,

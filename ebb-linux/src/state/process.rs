@@ -146,6 +146,8 @@ pub struct State {
     pub oom: Oom,
     /// What `personality` was told.
     pub personality: u32,
+    /// `PR_SET_MDWE`: bit 0, what can be written never becomes code; bit 1, children are not held to that.
+    pub code_is_fixed: u8,
     /// `PR_SET_THP_DISABLE`.
     pub huge_pages_disabled: bool,
     /// The commands of `membarrier` that it has registered for; ends with the program.
@@ -236,6 +238,13 @@ pub struct Ran {
 }
 
 impl State {
+    /// A child or a new program is about to have the state.
+    pub fn inherit_fixed_code(&mut self) {
+        if self.code_is_fixed & 2 != 0 {
+            self.code_is_fixed = 0;
+        }
+    }
+
     /// The soft limit of a resource.
     #[must_use]
     pub fn soft(&self, resource: usize) -> u64 {

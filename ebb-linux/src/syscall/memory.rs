@@ -87,6 +87,13 @@ pub fn pkey_free(_: &Call<'_>) -> Outcome {
     Err(Errno::EINVAL.into())
 }
 
+/// Whether a protection would make code of what was none, or let code be written, where `PR_SET_MDWE` forbids it.
+fn is_new_code(call: &Call<'_>, (start, len): (u64, u64), new: Protection) -> bool {
+    let fixed = call.process.state.borrow().code_is_fixed != 0;
+    let is_code = |area: &Area| area.protection.execute;
+    fixed && new.execute && (new.write || !call.space().areas_in(start, len).iter().all(is_code))
+}
+
 pub fn mprotect(call: &Call<'_>) -> Outcome {
     let [address, len, prot, ..] = call.args;
     const GROWS_DOWN: u64 = 0x100_0000;
@@ -115,6 +122,9 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
             area.start
         }
     };
+    if is_new_code(call, (start, end - start), protection) {
+        return Err(Errno::EACCES.into());
+    }
     let (address, len) = in_parts(call, start, end - start, |space, at, len| {
         space.protect(at, len, protection)
     })?;

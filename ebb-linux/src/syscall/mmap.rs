@@ -83,6 +83,9 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         write: prot & 2 != 0,
         execute: prot & 4 != 0,
     };
+    if protection.write && protection.execute && call.process.state.borrow().code_is_fixed != 0 {
+        return Err(Errno::EACCES.into());
+    }
     check_limits(call, len, protection.write && !shared, flags)?;
     if flags & 0xf == MAP_SHARED_VALIDATE && flags & !LEGACY != 0 {
         return Err(Errno::EOPNOTSUPP.into());

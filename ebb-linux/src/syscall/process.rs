@@ -111,6 +111,7 @@ pub fn fork(call: &Call<'_>, new: &New) -> Outcome {
     state.cpu_warned = 0;
     state.death_signal = 0;
     state.adopts_orphans = false;
+    state.inherit_fixed_code();
     if state.scheduling.resets_on_fork {
         state.scheduling = Scheduling::default();
     }
@@ -274,6 +275,7 @@ fn start(
         }
         state.dumpable = u8::from(!secure);
         state.barriers = 0;
+        state.inherit_fixed_code();
         state.credentials = Arc::new(credentials);
         state.timers.end_posix();
     }

@@ -149,6 +149,8 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
     const PR_GET_CHILD_SUBREAPER: u32 = 37;
     const PR_TSC_ENABLE: u32 = 1;
     const PR_SET_PTRACER: u32 = 0x5961_6d61;
+    const PR_SET_MDWE: u32 = 65;
+    const PR_GET_MDWE: u32 = 66;
     let [option, value, ..] = call.args;
     if let Some(outcome) = super::credentials::prctl(call) {
         return outcome;
@@ -246,6 +248,17 @@ pub fn prctl(call: &Call<'_>) -> Outcome {
         }
         42 if call.args[1..5] == [0; 4] => {
             Ok(call.process.state.borrow().huge_pages_disabled.into())
+        }
+        PR_SET_MDWE if call.args[2..5] == [0; 3] && matches!(value, 0 | 1 | 3) => {
+            let mut state = call.process.state.borrow_mut();
+            if state.code_is_fixed != 0 && u64::from(state.code_is_fixed) != value {
+                return Err(Errno::EPERM.into());
+            }
+            state.code_is_fixed = value as u8;
+            Ok(0)
+        }
+        PR_GET_MDWE if call.args[1..5] == [0; 4] => {
+            Ok(call.process.state.borrow().code_is_fixed.into())
         }
         // There is no tracing: whoever is let in has no way in.
         PR_SET_PTRACER => Ok(0),
