@@ -139,6 +139,24 @@ fn what_is_not_there_is_refused_and_what_is_set_reads_back_as_on_linux() {
 }
 
 #[test]
+fn each_call_on_files_says_what_linux_says_of_each_kind_of_descriptor_and_of_edges() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_files");
+}
+
+#[test]
+fn clocks_processes_and_schedules_say_what_linux_says_at_their_edges() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_time");
+}
+
+#[test]
+fn memory_sockets_and_other_objects_say_what_linux_says_at_their_edges() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_objects");
+}
+
+#[test]
 fn memory_is_mapped_protected_shared_moved_advised_and_locked_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("memory");

@@ -28,6 +28,8 @@ pub struct FdTable {
     /// No number below this one is free.
     lowest: usize,
     open: usize,
+    /// How long `entries` has been.
+    longest: usize,
     pub(crate) limit: u32,
 }
 
@@ -38,6 +40,7 @@ impl FdTable {
             entries: Vec::new(),
             lowest: 0,
             open: 0,
+            longest: 0,
             limit: limit.min(MAX_NOFILE),
         }
     }
@@ -50,6 +53,16 @@ impl FdTable {
     /// Changes the limit; descriptors beyond it stay open.
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit.min(MAX_NOFILE);
+    }
+
+    /// Up to which number `select` looks: Linux' table grows from 64 places to 128 and then by doubling, and what lies beyond it
+    /// is not looked at.
+    pub fn size(&self) -> usize {
+        const FIRST: usize = 64;
+        match self.longest {
+            ..=FIRST => FIRST,
+            more => more.next_power_of_two(),
+        }
     }
 
     /// How many descriptors are open.
@@ -109,6 +122,7 @@ impl FdTable {
     pub(crate) fn set(&mut self, fd: usize, entry: Entry) -> Option<DescId> {
         if fd >= self.entries.len() {
             self.entries.resize(fd + 1, None);
+            self.longest = self.longest.max(fd + 1);
         }
         let old = self.entries[fd].replace(entry);
         self.open += usize::from(old.is_none());
@@ -176,6 +190,33 @@ impl Parked {
         Self {
             files: None,
             users: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::id::Id;
+
+    #[test]
+    fn select_looks_as_far_as_the_table_has_ever_grown() {
+        let mut table = FdTable::new(1024);
+        assert_eq!(table.size(), 64);
+        let entry = Entry {
+            desc: Id::new(0, 1),
+            close_on_exec: false,
+        };
+        for (fd, size) in [
+            (3, 64),
+            (63, 64),
+            (64, 128),
+            (127, 128),
+            (300, 512),
+            (5, 512),
+        ] {
+            table.set(fd, entry);
+            assert_eq!(table.size(), size, "{fd}");
         }
     }
 }

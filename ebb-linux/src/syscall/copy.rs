@@ -231,9 +231,13 @@ pub fn vmsplice(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let fd = call.fd(0);
-    let writes = call.objects().vmsplice_writes(fd)?;
-    let parts = iovec(call, vector, count)?;
-    if parts.iter().all(|p| p.1 == 0) {
+    let parts = iovec(call, vector, count);
+    let of_nothing = parts
+        .as_ref()
+        .map_or(true, |parts| parts.iter().all(|p| p.1 == 0));
+    let writes = call.objects().vmsplice_writes(fd, of_nothing)?;
+    let parts = parts?;
+    if of_nothing {
         return Ok(0);
     }
     if !writes {

@@ -218,9 +218,12 @@ pub fn write(call: &Call<'_>) -> Outcome {
 pub(super) fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> Outcome {
     let objects = call.objects();
     let description = objects.description(objects.lookup_fd(call.fd(0))?)?;
-    match may(description.flags) {
-        true => Ok(0),
-        false => Err(Errno::EBADF.into()),
+    match description.object {
+        Object::Path => Err(Errno::EBADF.into()),
+        _ if !may(description.flags) => Err(Errno::EBADF.into()),
+        // The one kind that can neither be read nor written.
+        Object::Epoll(_) if description.flags.readable() => Err(Errno::EINVAL.into()),
+        _ => Ok(0),
     }
 }
 
@@ -245,7 +248,11 @@ pub fn writev(call: &Call<'_>) -> Outcome {
 }
 
 pub fn lseek(call: &Call<'_>) -> Outcome {
-    let whence = Whence::from_number(call.args[2] as u32).ok_or(Errno::EINVAL)?;
+    let Some(whence) = Whence::from_number(call.args[2] as u32) else {
+        // A wrong descriptor is told first.
+        move_nothing(call, |_| true)?;
+        return Err(Errno::EINVAL.into());
+    };
     call.on_objects(|o, _| o.seek(call.fd(0), call.args[1] as i64, whence))
 }
 

@@ -17,14 +17,17 @@ const IO: u64 = 5;
 const SYSVSEM: u64 = 6;
 const EPOLL_TFD: u64 = 7;
 
-/// The process that a number, of a thread also, is one of.
-fn process(call: &Call<'_>, number: u64) -> Result<Rc<Process>, Stop> {
+/// The process that a number, of a thread also, is one of; `None` when it has ended and was not waited for.
+fn process(call: &Call<'_>, number: u64) -> Result<Option<Rc<Process>>, Stop> {
     let number = number as u32;
     let processes = call.uc.processes.borrow();
     let is_it =
         |p: &&Rc<Process>| p.pid() == number || p.threads.borrow().iter().any(|t| t.tid == number);
-    let found = processes.live.iter().find(is_it);
-    Ok(Rc::clone(found.ok_or(Errno::ESRCH)?))
+    match processes.live.iter().find(is_it) {
+        Some(found) => Ok(Some(Rc::clone(found))),
+        None if processes.zombies.iter().any(|z| z.pid == number) => Ok(None),
+        None => Err(Errno::ESRCH.into()),
+    }
 }
 
 /// The description behind a descriptor of a process.
@@ -44,7 +47,10 @@ fn order<T: Ord>(first: T, second: T) -> Outcome {
 
 pub fn kcmp(call: &Call<'_>) -> Outcome {
     let [first, second, kind, one, other, _] = call.args;
-    let (first, second) = (process(call, first)?, process(call, second)?);
+    let (first, second) = match (process(call, first)?, process(call, second)?) {
+        (Some(first), Some(second)) => (first, second),
+        (first, second) => return with_ended(call, first.or(second).as_deref()),
+    };
     if !may_look_into(call, &first) || !may_look_into(call, &second) {
         return Err(Errno::EPERM.into());
     }
@@ -75,6 +81,24 @@ pub fn kcmp(call: &Call<'_>) -> Outcome {
             let epoll = description(call, &second, epoll.into())?;
             let watched = call.objects().watched_by(epoll, fd as Fd, nth as usize)?;
             order(own, watched)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// `kcmp` where one process has ended, and the other, if it lives, is `live`: what has ended has nothing any more.
+fn with_ended(call: &Call<'_>, live: Option<&Process>) -> Outcome {
+    let [_, _, kind, _, other, _] = call.args;
+    if live.is_some_and(|live| !may_look_into(call, live)) {
+        return Err(Errno::EPERM.into());
+    }
+    match kind as u32 as u64 {
+        FILE => Err(Errno::EBADF.into()),
+        VM | FILES | FS | SIGHAND => Ok(if live.is_some() { 2 } else { 0 }),
+        IO | SYSVSEM => Ok(0),
+        EPOLL_TFD => {
+            let _: [u32; 3] = call.space().get(other)?;
+            Err(Errno::EBADF.into())
         }
         _ => Err(Errno::EINVAL.into()),
     }

@@ -168,6 +168,12 @@ pub fn mremap(call: &Call<'_>) -> Outcome {
     } else {
         new_len.saturating_sub(old_len)
     };
+    // What is only cut off may be more than one mapping, with holes.
+    let cuts = new_len < old_len && !has(FIXED | DONTUNMAP);
+    if cuts {
+        space.unmap(old + new_len, old_len - new_len)?;
+        return Ok(old);
+    }
     if old_len > area.end - old {
         return Err(Errno::EFAULT.into());
     }

@@ -212,7 +212,7 @@ fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
     if count < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let count = (count as usize).min(call.objects().files.fds.limit() as usize);
+    let count = (count as usize).min(call.objects().files.fds.size());
     let words = count.div_ceil(64);
     let mut sets: [Option<Vec<u64>>; 3] = [None, None, None];
     for (set, address) in sets.iter_mut().zip(&call.args[1..4]) {

@@ -13,6 +13,7 @@ use crate::object::transfer::Whence;
 use crate::object::wait::Events;
 use crate::uc::env::World;
 use crate::uc::user_bytes::UserBytes;
+use alloc::vec::Vec;
 
 fn read_at(call: &Call<'_>, parts: &[(u64, usize)], position: i64) -> Outcome {
     at_position(call, parts, position, |o, w, fd, at, bytes| {
@@ -135,6 +136,24 @@ const APPEND: u64 = 0x10;
 /// Those, and `RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`, which ask for what is so anyway.
 const KNOWN: u64 = 7 | NOWAIT | APPEND;
 
+/// `preadv2` and `pwritev2` of nothing, or with a wrong descriptor or list: flags are not looked at. `None` for all others.
+fn moves_nothing(
+    call: &Call<'_>,
+    may: impl Fn(OpenFlags) -> bool,
+    parts: &Result<Vec<(u64, usize)>, Stop>,
+) -> Option<Outcome> {
+    let nothing = match call.args[3] as i64 {
+        -1 => move_nothing(call, may),
+        position => nothing_at(call, may, position),
+    };
+    match (nothing, parts) {
+        (Err(stop), _) => Some(Err(stop)),
+        (_, Err(stop)) => Some(Err(*stop)),
+        (_, Ok(parts)) if sum(parts) == 0 => Some(Ok(0)),
+        _ => None,
+    }
+}
+
 /// Looks at the flags of `preadv2` and `pwritev2`: what is not ready for `events` is not waited for.
 fn transfer_flags(call: &Call<'_>, events: Events) -> Result<u64, Stop> {
     let flags = call.args[5];
@@ -155,8 +174,14 @@ pub fn preadv2(call: &Call<'_>) -> Outcome {
 }
 
 fn read_with_flags(call: &Call<'_>) -> Outcome {
+    let parts = iovec(call, call.args[1], call.args[2]);
+    if call.first
+        && let Some(outcome) = moves_nothing(call, OpenFlags::readable, &parts)
+    {
+        return outcome;
+    }
+    let parts = parts?;
     transfer_flags(call, Events::FOR_READ)?;
-    let parts = iovec(call, call.args[1], call.args[2])?;
     match call.args[3] as i64 {
         -1 => read_parts(call, &parts),
         position => read_at(call, &parts, position),
@@ -168,8 +193,14 @@ pub fn pwritev2(call: &Call<'_>) -> Outcome {
 }
 
 fn write_with_flags(call: &Call<'_>) -> Outcome {
+    let parts = iovec(call, call.args[1], call.args[2]);
+    if call.first
+        && let Some(outcome) = moves_nothing(call, OpenFlags::writable, &parts)
+    {
+        return outcome;
+    }
+    let parts = parts?;
     let flags = transfer_flags(call, Events::FOR_WRITE)?;
-    let parts = iovec(call, call.args[1], call.args[2])?;
     if flags & APPEND != 0 {
         let end = |call: &Call<'_>, whence, offset| {
             call.on_objects(|o, _| o.seek(call.fd(0), offset, whence))

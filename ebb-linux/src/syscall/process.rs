@@ -553,12 +553,23 @@ pub fn getpgrp(call: &Call<'_>) -> Outcome {
     Ok(call.process.state.borrow().group.into())
 }
 
+/// Group and session of a process that lives or was not waited for.
+fn group_and_session(call: &Call<'_>, pid: u64) -> Result<(u32, u32), Stop> {
+    if let Ok(process) = process(call, pid) {
+        let state = process.state.borrow();
+        return Ok((state.group, state.session));
+    }
+    let processes = call.uc.processes.borrow();
+    let ended = processes.zombies.iter().find(|z| z.pid == pid as u32);
+    Ok(ended.map(|z| (z.group, z.session)).ok_or(Errno::ESRCH)?)
+}
+
 pub fn getpgid(call: &Call<'_>) -> Outcome {
-    Ok(process(call, call.args[0])?.state.borrow().group.into())
+    Ok(group_and_session(call, call.args[0])?.0.into())
 }
 
 pub fn getsid(call: &Call<'_>) -> Outcome {
-    Ok(process(call, call.args[0])?.state.borrow().session.into())
+    Ok(group_and_session(call, call.args[0])?.1.into())
 }
 
 pub fn setpgid(call: &Call<'_>) -> Outcome {

@@ -216,6 +216,8 @@ pub fn sched_setaffinity(call: &Call<'_>) -> Outcome {
 
 /// Bytes of the first version of `struct sched_attr`.
 const ATTRIBUTE_BYTES: u64 = 48;
+/// The same with the clamps of the second, which are not obeyed, and are refused by their flags.
+const KNOWN_BYTES: u64 = 56;
 
 pub fn sched_getattr(call: &Call<'_>) -> Outcome {
     let [pid, at, size, flags, ..] = call.args;
@@ -223,12 +225,13 @@ pub fn sched_getattr(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let scheduling = target(call, pid)?.state.borrow().scheduling;
-    let mut bytes = [0u8; ATTRIBUTE_BYTES as usize];
-    bytes[..4].copy_from_slice(&(ATTRIBUTE_BYTES as u32).to_le_bytes());
+    let len = KNOWN_BYTES.min(size & 0xffff_ffff) as usize;
+    let mut bytes = [0u8; KNOWN_BYTES as usize];
+    bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
     bytes[4..8].copy_from_slice(&scheduling.policy.to_le_bytes());
     bytes[8..16].copy_from_slice(&u64::from(scheduling.resets_on_fork).to_le_bytes());
     bytes[16..20].copy_from_slice(&i32::from(scheduling.nice).to_le_bytes());
-    call.space().put(at, bytes)?;
+    call.space().write(at, &bytes[..len])?;
     Ok(0)
 }
 
@@ -239,7 +242,7 @@ const KNOWN_FLAGS: u64 = 0x1f;
 
 /// Says how much of a `struct sched_attr` is known here.
 fn too_big(call: &Call<'_>, at: u64) -> Outcome {
-    call.space().put(at, ATTRIBUTE_BYTES as u32)?;
+    call.space().put(at, KNOWN_BYTES as u32)?;
     Err(Errno::E2BIG.into())
 }
 
@@ -252,12 +255,12 @@ pub fn sched_setattr(call: &Call<'_>) -> Outcome {
         0 => ATTRIBUTE_BYTES as u32,
         size => size,
     };
+    if u64::from(size) < ATTRIBUTE_BYTES || size > MOST_ATTRIBUTE_BYTES {
+        return too_big(call, at);
+    }
     // Of what is longer, the rest says nothing.
-    let beyond = match u64::from(size).checked_sub(ATTRIBUTE_BYTES) {
-        Some(more) if size <= MOST_ATTRIBUTE_BYTES => more as usize,
-        _ => return too_big(call, at),
-    };
-    let rest: alloc::vec::Vec<u8> = call.space().get_array(at + ATTRIBUTE_BYTES, beyond)?;
+    let beyond = u64::from(size).saturating_sub(KNOWN_BYTES) as usize;
+    let rest: alloc::vec::Vec<u8> = call.space().get_array(at + KNOWN_BYTES, beyond)?;
     if rest.iter().any(|&byte| byte != 0) {
         return too_big(call, at);
     }

@@ -174,7 +174,13 @@ fn to_thread(call: &Call<'_>, group: Option<u32>, tid: u32, info: SigInfo) -> Ou
             Sent::Nobody => {}
         }
     }
-    Err(Errno::ESRCH.into())
+    // One that has ended takes it and nothing happens.
+    let processes = call.uc.processes.borrow();
+    let is_it = |pid: u32| pid == tid && group.is_none_or(|g| g == pid);
+    match processes.zombies.iter().any(|z| is_it(z.pid)) {
+        true => Ok(0),
+        false => Err(Errno::ESRCH.into()),
+    }
 }
 
 pub fn kill(call: &Call<'_>) -> Outcome {

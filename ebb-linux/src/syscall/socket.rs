@@ -302,6 +302,9 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
     let [name, name_len, vector_at, count, control, control_len, _]: [u64; 7] =
         call.space().get(at)?;
+    if (name_len as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     Ok(Header {
         name,
         name_len: name_len as u32,

@@ -46,10 +46,10 @@
 
 #define S syscall
 // A check: what a call gave, or the error.
-#define R(what, ...) do { errno = 0; long r_ = (long)(__VA_ARGS__); \
-    if (r_ == -1) printf("%s: -%s\n", what, strerrorname_np(errno)); else printf("%s: %ld\n", what, r_); fflush(stdout); } while (0)
-#define CHILD(...) do { fflush(stdout); pid_t p_ = fork(); if (!p_) { __VA_ARGS__; fflush(stdout); _exit(0); } \
-    int s_; waitpid(p_, &s_, 0); if (s_) printf("child: %x\n", s_); fflush(stdout); } while (0)
+#define R(what, ...) ({ errno = 0; long r_ = (long)(__VA_ARGS__); \
+    if (r_ == -1) printf("%s: -%s\n", what, strerrorname_np(errno)); else printf("%s: %ld\n", what, r_); fflush(stdout); })
+#define CHILD(...) ({ fflush(stdout); pid_t p_ = fork(); if (!p_) { __VA_ARGS__; fflush(stdout); _exit(0); } \
+    int s_; waitpid(p_, &s_, 0); if (s_) printf("child: %x\n", s_); fflush(stdout); })
 
 static long ms(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000L + t.tv_nsec / 1000000; }
 // Waits so many hundredths of a second: on a busy machine others need that to get to where they wait.

@@ -41,8 +41,10 @@ impl Objects {
             let id = self.kinds.signalfds.insert(signalfd);
             return self.open_object(Object::SignalFd(id), flags | OpenFlags::RDWR, None);
         }
-        let Object::SignalFd(id) = self.description(self.files.fds.get(fd)?)?.object else {
-            return Err(Errno::EINVAL);
+        let id = match self.description(self.files.fds.get(fd)?)?.object {
+            Object::SignalFd(id) => id,
+            Object::Path => return Err(Errno::EBADF),
+            _ => return Err(Errno::EINVAL),
         };
         *self.kinds.signalfds.get_mut(id).ok_or(Errno::EBADF)? = signalfd;
         self.hub.wake(self.hub.signals, Events::READ);

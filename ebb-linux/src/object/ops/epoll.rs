@@ -94,6 +94,7 @@ impl Objects {
             desc,
             match self.description(desc)?.object {
                 Object::Epoll(id) => Some(id),
+                Object::Path => return Err(Errno::EBADF),
                 _ => None,
             },
         ))

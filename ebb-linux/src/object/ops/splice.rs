@@ -14,6 +14,7 @@ use crate::object::{
     io::Source,
     kind::{
         Object,
+        device::Device,
         pipe::{Pipe, SLOT},
         socket::address::Domain,
     },
@@ -195,7 +196,7 @@ impl Objects {
         if offset.is_some() && !positioned || to.flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EINVAL.into());
         }
-        if !is_spliced(to.object) {
+        if !is_spliced(to.object) || to.object == Object::Device(Device::Full) {
             return Err(Errno::EINVAL.into());
         }
         let input = self.kinds.pipes.get(pipe).ok_or(Errno::EBADF)?;
@@ -244,6 +245,9 @@ impl Objects {
         if offset.is_some() && !file && !from.object.is_positioned() || !is_spliced(from.object) {
             return Err(Errno::EINVAL.into());
         }
+        if from.object == Object::Device(Device::Null) {
+            return Err(Errno::EINVAL.into());
+        }
         let room = self.room_in(pipe, waits)?;
         let mut bytes = vec![0; len.min(room * SLOT)];
         let read = match offset {
@@ -290,10 +294,12 @@ impl Objects {
     /// Whether `vmsplice` on a descriptor writes to its pipe (or reads from it).
     ///
     /// # Errors
-    /// `EBADF` for what is no pipe.
-    pub fn vmsplice_writes(&self, fd: Fd) -> Result<bool> {
+    /// `EBADF` for what is no pipe, unless nothing is moved.
+    pub fn vmsplice_writes(&self, fd: Fd, of_nothing: bool) -> Result<bool> {
         let end = self.end(fd)?;
-        end.pipe.ok_or(Errno::EBADF)?;
+        if !of_nothing {
+            end.pipe.ok_or(Errno::EBADF)?;
+        }
         Ok(end.flags.writable())
     }
 

@@ -33,6 +33,7 @@ impl Objects {
     fn timer_of(&self, fd: Fd) -> Result<Id<TimerFd>> {
         match self.description(self.files.fds.get(fd)?)?.object {
             Object::TimerFd(id) => Ok(id),
+            Object::Path => Err(Errno::EBADF),
             _ => Err(Errno::EINVAL),
         }
     }

@@ -196,7 +196,10 @@ impl Objects {
                 self.read_at(env, id, pos, sink)
             }
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
-            object if object.is_positioned() => self.read_desc(env, id, sink),
+            object if object.is_positioned() => {
+                check_range(pos, sink.remaining())?;
+                self.read_desc(env, id, sink)
+            }
             _ => Err(Errno::ESPIPE),
         }
     }
@@ -229,7 +232,10 @@ impl Objects {
                 Err(Errno::ESPIPE)
             }
             (Object::Text, node) => self.write_text(env, node, source),
-            (object, _) if object.is_positioned() => self.write_desc(env, id, source),
+            (object, _) if object.is_positioned() => {
+                check_range(pos, source.remaining())?;
+                self.write_desc(env, id, source)
+            }
             _ => Err(Errno::ESPIPE),
         }
     }
@@ -326,7 +332,10 @@ impl Objects {
         if count == 0 {
             return Ok(0);
         }
-        // What swallows everything has nothing to give, as Linux has it.
+        // What is always full cannot be spliced to, and what swallows everything has nothing to give, as Linux has it.
+        if self.description(target)?.object == Object::Device(Device::Full) {
+            return Err(Errno::EINVAL);
+        }
         let from_device =
             from.object.is_positioned() && from.object != Object::Device(Device::Null);
         if !matches!(from.object, Object::File | Object::Text) && !from_device {
@@ -366,12 +375,12 @@ impl Objects {
         }
         let from = in_offset.as_deref().copied().unwrap_or(in_pos);
         let to = out_offset.as_deref().copied().unwrap_or(out_pos);
-        if from > MAX_POS || to > MAX_POS {
-            return Err(Errno::EINVAL);
-        }
         let wraps = |pos: u64| pos.checked_add(count as u64).is_none();
         if wraps(from) || wraps(to) {
             return Err(Errno::EOVERFLOW);
+        }
+        if from > MAX_POS || to > MAX_POS {
+            return Err(Errno::EINVAL);
         }
         let size = self.fs.file_size(in_node)?;
         let count = count.min(MAX_COUNT) as u64;

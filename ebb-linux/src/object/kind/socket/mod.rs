@@ -134,6 +134,8 @@ pub struct Socket {
     pub(crate) state: State,
     pub(crate) queue: QueueId,
     pub(crate) local: Address,
+    /// What binds it to the port of `local`.
+    pub(crate) port: Port,
     /// The peer's address, for internet sockets.
     pub(crate) remote: Address,
     /// The place in the file system of a name that is a path.
@@ -172,6 +174,18 @@ pub struct Socket {
     pub(crate) owner: Option<Owner>,
     /// The process at the other end when the connection was made, or the own for a listener (`SO_PEERCRED`).
     pub(crate) peer_owner: Option<Owner>,
+}
+
+/// What binds a socket to its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// It was asked for: the socket keeps it.
+    #[default]
+    Asked,
+    /// Any one would have done: a listener that ends lets go of it.
+    Chosen,
+    /// Nothing any more.
+    LetGo,
 }
 
 /// A group that a socket hears.
@@ -343,6 +357,7 @@ impl Socket {
             waiting: Vec::new(),
             urgent: None,
             reports: VecDeque::new(),
+            port: Port::default(),
             corked: None,
             groups: Vec::new(),
             options: Options::default(),

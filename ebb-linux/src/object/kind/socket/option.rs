@@ -223,6 +223,8 @@ pub struct Options {
     pub(crate) more_wanted: usize,
     /// Where the next look begins (`SO_PEEK_OFF`), if looks go on.
     pub(crate) peek_offset: Option<usize>,
+    /// The negative number that has ended that.
+    pub(crate) peek_ended: Option<i32>,
     pub(crate) linger: (i32, i32),
     /// The number of the only interface that it uses; 0 for all (`SO_BINDTODEVICE`).
     pub(crate) device: u32,

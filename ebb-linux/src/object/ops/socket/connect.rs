@@ -12,7 +12,7 @@ use crate::object::{
     fs::{InodeKind, NodeKind},
     id::{DescId, NodeRef},
     kind::socket::{
-        Owner, Socket, SocketId, SocketKind, State,
+        Owner, Port, Socket, SocketId, SocketKind, State,
         address::{Address, Domain, canonical, is_loopback},
         option::{IPV6, REUSEADDR, REUSEPORT, SOCKET, V6ONLY},
     },
@@ -45,7 +45,8 @@ impl Objects {
             }
             (Domain::Netlink, address) => self.bind_netlink(env, id, address),
             (domain, Address::Inet(at)) => {
-                if matches!(socket.local, Address::Inet(l) if l.port() != 0) {
+                let named = matches!(socket.local, Address::Inet(l) if l.port() != 0);
+                if named && socket.port != Port::LetGo {
                     return Err(Errno::EINVAL);
                 }
                 if domain == Domain::Inet && at.is_ipv6() {

@@ -60,6 +60,10 @@ impl Objects {
             },
             (None, _) => None,
         };
+        // What no datagram can be is told before where it would go.
+        if source.remaining() > usize::from(u16::MAX) {
+            return Err(Errno::EMSGSIZE);
+        }
         let to = to.ok_or(Errno::EDESTADDRREQ)?;
         if to.port() == 0 {
             // A peer may have been given with it: what is sent there arrives nowhere.

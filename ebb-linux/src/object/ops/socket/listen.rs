@@ -3,6 +3,7 @@
 //! What must hold: only a socket that is listening has connections in its queue and sockets that wait for room there.
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use crate::object::{
     Objects,
@@ -13,7 +14,7 @@ use crate::object::{
     kind::{
         Object,
         socket::{
-            Owner, SocketId, SocketKind, State,
+            Owner, Port, SocketId, SocketKind, State,
             address::{Address, Domain, canonical},
             option::{IPV6, V6ONLY},
         },
@@ -42,8 +43,8 @@ impl Objects {
         let backlog = usize::try_from(backlog).unwrap_or(SOMAXCONN).min(SOMAXCONN);
         match &socket.local {
             Address::Unnamed => return Err(Errno::EINVAL),
-            Address::Inet(local) if local.port() == 0 => {
-                let any = *local;
+            Address::Inet(local) if local.port() == 0 || socket.port == Port::LetGo => {
+                let any = SocketAddr::new(local.ip(), 0);
                 self.take_port(env, id, any)?;
             }
             _ => {}
@@ -169,8 +170,13 @@ impl Objects {
     /// An Internet listener listens no more, and may again: who was not accepted is reset, who waits for room is refused.
     pub(super) fn end_listening(&mut self, id: SocketId) -> Result<()> {
         self.give_up_net(id);
-        let socket = self.socket_mut(id)?;
+        let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
         socket.state = State::Idle;
+        if socket.port == Port::Chosen {
+            // The name is told still, but anybody may have the port.
+            self.sockets.ports.release(id, socket);
+            socket.port = Port::LetGo;
+        }
         let unaccepted = core::mem::take(&mut socket.backlog);
         let waiting = core::mem::take(&mut socket.waiting);
         for next in unaccepted {

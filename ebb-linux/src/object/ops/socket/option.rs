@@ -108,7 +108,10 @@ fn general_option(socket: &Socket, name: u32) -> Result<Vec<u8>> {
         }
         19 => word(1),
         PEEK_OFF if socket.domain != Domain::Unix => Err(Errno::EOPNOTSUPP),
-        PEEK_OFF => word(socket.options.peek_offset.map_or(-1, |at| at as i32)),
+        PEEK_OFF => match socket.options.peek_offset {
+            Some(at) => word(at as i32),
+            None => word(socket.options.peek_ended.unwrap_or(-1)),
+        },
         BINDTOIFINDEX => word(socket.options.device as i32),
         20 | 66 => time(socket.options.timeouts_ns.0),
         21 | 67 => time(socket.options.timeouts_ns.1),
@@ -191,7 +194,11 @@ impl Objects {
             (SOCKET, BINDTOIFINDEX) => return self.bind_to_index(env, id, int(value, 0)?),
             (SOCKET, PEEK_OFF) if socket.domain != Domain::Unix => return Err(Errno::EOPNOTSUPP),
             // Anything below 0 ends it.
-            (SOCKET, PEEK_OFF) => socket.options.peek_offset = int(value, 0)?.try_into().ok(),
+            (SOCKET, PEEK_OFF) => {
+                let at = int(value, 0)?;
+                socket.options.peek_offset = at.try_into().ok();
+                socket.options.peek_ended = Some(at).filter(|at| *at < 0);
+            }
             (SOCKET, LINGER) => {
                 socket.options.linger = (i32::from(int(value, 0)? != 0), int(value, 4)?);
             }

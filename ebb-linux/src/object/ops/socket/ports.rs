@@ -10,7 +10,7 @@ use crate::object::{
     errno::{Errno, Result},
     interfaces::LO,
     kind::socket::{
-        Socket, SocketId, SocketKind, State,
+        Port, Socket, SocketId, SocketKind, State,
         address::{Address, Domain, canonical, is_loopback},
         option,
     },
@@ -65,7 +65,8 @@ impl Objects {
             let mut others = others.filter_map(|&o| self.kinds.sockets.get(o));
             !others.any(|other| self.ports_conflict(socket, at, other))
         };
-        let at = if at.port() != 0 {
+        let chosen = at.port() == 0;
+        let at = if !chosen {
             if !free(at) {
                 return Err(Errno::EADDRINUSE);
             }
@@ -90,7 +91,12 @@ impl Objects {
             .entry((stream, at.port()))
             .or_default()
             .push(id);
-        self.socket_mut(id)?.local = Address::Inet(at);
+        let socket = self.socket_mut(id)?;
+        socket.local = Address::Inet(at);
+        socket.port = match chosen {
+            true => Port::Chosen,
+            false => Port::Asked,
+        };
         Ok(())
     }
 
