@@ -1,7 +1,7 @@
 //! File systems by their numbers and names (`ustat`, `sysfs`), and files by handles (`name_to_handle_at`).
 
 use super::path::path;
-use super::{Call, Outcome};
+use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::object::flags::AtFlags;
 use crate::object::fs::text::FILE_SYSTEMS;
@@ -68,4 +68,40 @@ pub fn name_to_handle_at(call: &Call<'_>) -> Outcome {
     space.put(handle.wrapping_add(4), HANDLE_TYPE)?;
     space.put(handle.wrapping_add(8), number)?;
     Ok(0)
+}
+
+/// Nobody has the right to mount; what is wrong with the arguments is told before, as Linux does.
+pub fn mount(call: &Call<'_>) -> Outcome {
+    let [source, target, kind, ..] = call.args;
+    for text in [kind, source] {
+        if text != 0 {
+            path(call, text)?;
+        }
+    }
+    is_there(call, target)?;
+    Err(Errno::EPERM.into())
+}
+
+pub fn umount2(call: &Call<'_>) -> Outcome {
+    // MNT_FORCE, MNT_DETACH, MNT_EXPIRE, UMOUNT_NOFOLLOW
+    if call.args[1] as u32 & !15 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    is_there(call, call.args[0])?;
+    Err(Errno::EPERM.into())
+}
+
+pub fn swapon(call: &Call<'_>) -> Outcome {
+    // A priority, and how freed pages are discarded.
+    const KNOWN: u32 = 0x7_ffff;
+    Err(match call.args[1] as u32 & !KNOWN {
+        0 => Errno::EPERM.into(),
+        _ => Errno::EINVAL.into(),
+    })
+}
+
+/// Whether a path leads to something.
+fn is_there(call: &Call<'_>, at: u64) -> Result<(), Stop> {
+    let name = path(call, at)?;
+    call.on_objects(|o, w| o.statfs(w, &name)).map(|_| ())
 }

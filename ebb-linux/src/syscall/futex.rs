@@ -2,9 +2,12 @@
 
 use super::futex_key::{PRIVATE, key, waited};
 use super::guest::timespec;
+use super::remote::may_look_into;
 use super::{Call, Outcome, Stop, futex_pi};
 use crate::abi::errno::Errno;
+use crate::state::process::Process;
 use crate::state::thread::Waiting;
+use alloc::rc::Rc;
 use ebb_mem::space::Access;
 
 const WAIT: u64 = 0;
@@ -240,11 +243,20 @@ pub fn set_robust_list(call: &Call<'_>) -> Outcome {
 
 pub fn get_robust_list(call: &Call<'_>) -> Outcome {
     let [tid, head, len, ..] = call.args;
-    let threads = call.process.threads.borrow();
     let wanted = if tid == 0 { call.tid } else { tid as u32 };
-    let robust = threads.iter().find(|t| t.tid == wanted).map(|t| t.robust);
-    let (list, size) = robust.ok_or(Errno::ESRCH)?;
-    drop(threads);
+    let robust_of = |process: &Process| {
+        let threads = process.threads.borrow();
+        threads.iter().find(|t| t.tid == wanted).map(|t| t.robust)
+    };
+    let found = {
+        let processes = call.uc.processes.borrow();
+        let mut live = processes.live.iter();
+        live.find_map(|p| Some((Rc::clone(p), robust_of(p)?)))
+    };
+    let (process, (list, size)) = found.ok_or(Errno::ESRCH)?;
+    if !may_look_into(call, &process) {
+        return Err(Errno::EPERM.into());
+    }
     let mut space = call.space();
     space.put(len, size)?;
     space.put(head, list)?;

@@ -376,9 +376,9 @@ table! {
 153 vhangup "" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 155 pivot_root "ss" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 163 acct "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
-165 mount "ssspp" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
-166 umount2 "sb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
-167 swapon "sb" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
+165 mount "ssspp" Partial("checked, then refused with EPERM") => filesystem::mount;
+166 umount2 "sb" Partial("checked, then refused with EPERM") => filesystem::umount2;
+167 swapon "sb" Partial("checked, then refused with EPERM") => filesystem::swapon;
 168 swapoff "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 169 reboot "xxxp" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 170 sethostname "px" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
