@@ -26,6 +26,9 @@ pub struct Range {
     pub default: u32,
     /// How messages name it, and its unit.
     words: (&'static str, &'static str),
+    /// How they name one that is no whole number, where that is the protocol's text. Source: `serdes` in `TimeLimit.scala`,
+    /// `MemoryLimit.scala`, `LogLimit.scala` and `IntraConcurrencyLimit.scala`.
+    malformed: Option<&'static str>,
 }
 
 /// Milliseconds for init, and again for run.
@@ -34,6 +37,7 @@ pub const TIMEOUT: Range = Range {
     most: 300_000,
     default: 60_000,
     words: ("duration", " milliseconds"),
+    malformed: Some("time limit"),
 };
 /// MB.
 pub const MEMORY: Range = Range {
@@ -41,6 +45,7 @@ pub const MEMORY: Range = Range {
     most: 512,
     default: 256,
     words: ("memory size", " MB"),
+    malformed: Some("memory limit"),
 };
 /// MB of logs.
 pub const LOGS: Range = Range {
@@ -48,6 +53,7 @@ pub const LOGS: Range = Range {
     most: 10,
     default: 10,
     words: ("log size", " MB"),
+    malformed: Some("log limit"),
 };
 /// Calls at once on one instance.
 pub const CONCURRENCY: Range = Range {
@@ -55,6 +61,7 @@ pub const CONCURRENCY: Range = Range {
     most: 1,
     default: 1,
     words: ("concurrency", ""),
+    malformed: Some("concurrency limit"),
 };
 
 impl Range {
@@ -62,7 +69,13 @@ impl Range {
         let number = value
             .to_integer()
             .filter(|_| value.kind() == Kind::Number)
-            .ok_or_else(|| Failure::malformed(format!("the limit '{name}' must be an integer")))?;
+            .ok_or_else(|| match (self.malformed, value.kind()) {
+                (Some(what), Kind::Number) => {
+                    Failure::malformed(format!("requirement failed: {what} must be whole number"))
+                }
+                (Some(what), _) => Failure::malformed(format!("{what} malformed")),
+                (None, _) => Failure::malformed(format!("the limit '{name}' must be an integer")),
+            })?;
         let (what, unit) = self.words;
         let refuse = |direction, threshold| {
             Err(Failure::bad(format!(
@@ -194,6 +207,7 @@ const fn limit(
         most,
         default: most,
         words: (name, ""),
+        malformed: None,
     };
     Limit { name, range, of }
 }

@@ -50,6 +50,14 @@ const BYTES: [&str; 18] = [
 /// What the names of office documents begin with: bytes as well.
 const OFFICE: [&str; 3] = ["vnd.ms-", "vnd.oasis.", "vnd.openxmlformats-"];
 
+/// The types `application/*+json` that have a name there, and with it a charset.
+const NAMED_JSON: [&str; 4] = [
+    "json-patch+json",
+    "merge-patch+json",
+    "problem+json",
+    "vnd.api+json",
+];
+
 /// A media type with its parameters.
 #[derive(Clone, Debug)]
 pub struct Media<'a> {
@@ -122,6 +130,16 @@ impl<'a> Media<'a> {
             || self.is_form()
             || self.is("text", "event-stream")
             || self.has_open_charset()
+    }
+
+    /// Whether a raw action is given a body of this type as text. Source: `extractEntityAndProcessRequest` (`WebActions.scala`): what
+    /// the HTTP library takes for bytes is base64, and so is `application/json`, "for legacy"; its other types are text.
+    pub fn is_raw_text(&self) -> bool {
+        if self.is_json() || !self.is_json_family() {
+            return !self.is_json() && self.is_text();
+        }
+        let is_named = self.main == "application" && NAMED_JSON.contains(&self.sub.as_str());
+        is_named || self.charset().is_some()
     }
 
     /// The value of the `Content-Type` of a body that is sent: what is text is sent in UTF-8, whatever was named.

@@ -1,6 +1,7 @@
 //! Names of entities, and the paths that documents use to refer to them.
 
 use crate::failure::{Failure, Result};
+use crate::json::Json;
 use alloc::{format, string::String};
 
 /// The longest name in characters.
@@ -58,6 +59,26 @@ impl FullName {
             package: Some(package.into()),
             ..Self::new(namespace, name)
         }
+    }
+
+    /// Reads the member of a document that names an entity: such a path, or the reference that documents show.
+    ///
+    /// # Errors
+    /// 400 with the texts of `FullyQualifiedEntityName.serdes`, which a path of one part alone has of its own.
+    pub fn read(document: &Json, own: &str) -> Result<Self> {
+        let malformed = || Failure::malformed("fully qualified name malformed");
+        if let Some(text) = document.to_text() {
+            if text.split('/').filter(|part| !part.is_empty()).count() == 1 {
+                return Err(Failure::malformed(
+                    "requirement failed: The fully qualified name of the entity must contain at least the namespace and the name of the entity.",
+                ));
+            }
+            return Self::parse(&text, own);
+        }
+        let object = document.to_object().ok_or_else(malformed)?;
+        let member = |name: &str| object.get(name).and_then(Json::to_text);
+        let path = member("path").zip(member("name")).ok_or_else(malformed)?;
+        Self::parse(&format!("/{}/{}", path.0, path.1), own)
     }
 
     /// Reads `/ns/name` or `/ns/pkg/name`; `_` is the caller's namespace, and further slashes say nothing.

@@ -81,6 +81,8 @@ impl Controller {
     }
 
     fn put_package(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
+        // Whatever else has the name.
+        Package::check_name(&name.name)?;
         let put = Put::parse(cx.require_json()?)?;
         let old = match self.store.get(name) {
             Some(Entity::Package(_)) if !cx.query.flag("overwrite")? => {

@@ -134,10 +134,16 @@ impl Controller {
 
     fn set_rule(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
         let put = Put::parse(cx.require_json()?)?;
+        // Source of the texts: `Status.serdesRestricted` (`WhiskRule.scala`).
         let active = match put.text("status")?.as_deref().map(str::trim) {
             Some("active") => true,
             Some("inactive") => false,
-            _ => return Err(Failure::malformed("status must be 'active' or 'inactive'")),
+            Some(other) => {
+                return Err(Failure::malformed(format!(
+                    "requirement failed: {other} is not a recognized rule state"
+                )));
+            }
+            None => return Err(Failure::malformed("key not found: status")),
         };
         let rule = self.rule(name)?;
         if active {

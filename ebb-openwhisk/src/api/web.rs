@@ -14,8 +14,8 @@ use crate::name::{self, FullName};
 use crate::namespaces::{Subject, same};
 use crate::plan::{Body, Plan, Shape, Stamp, Step};
 use crate::project::Extension;
-use crate::query::{Query, segments};
-use alloc::{format, string::String, sync::Arc};
+use crate::query::{Query, decode};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 const CORS_METHODS: &str = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH";
@@ -120,9 +120,7 @@ impl Controller {
             check_final(&resolved, &body)?;
             body
         };
-        let rest = path.get(3..).unwrap_or_default();
-        let slash = segments(request.path).1;
-        body.set("__ow_path", Json::text(&more_path(rest, slash)));
+        body.set("__ow_path", Json::text(&more_path(request.path)));
         body.set(
             "__ow_method",
             Json::text(&request.method.to_ascii_lowercase()),
@@ -173,12 +171,31 @@ impl Controller {
     }
 }
 
-/// What follows the action's name in the path.
-fn more_path(rest: &[&str], slash: bool) -> String {
-    match rest {
-        [] => String::new(),
-        rest => format!("/{}{}", rest.join("/"), if slash { "/" } else { "" }),
+/// What follows the action's name in the path, percent-encoded as far as it has to be. Source: `unmatchedPath` in
+/// `requestMethodParamsAndPath` (`WebActions.scala`), which Pekko HTTP's `Uri.Path` writes.
+fn more_path(path: &str) -> String {
+    // Behind `api`, `v1`, `web`, the namespace, the package and the action.
+    let rest = (0..6).fold(path, |rest, _| {
+        let segment = rest.trim_start_matches('/');
+        segment.find('/').map_or("", |at| &segment[at..])
+    });
+    let segments = rest
+        .split('/')
+        .map(|segment| encode(&decode(segment, false)));
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Percent-encodes what cannot stand in a segment of a path. Source: RFC 3986, section 3.3.
+fn encode(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
     }
+    encoded
 }
 
 /// The type of a body that does not name its own.
@@ -230,7 +247,10 @@ fn arguments(request: &Request<'_>) -> Result<Object> {
             }
         }
         None if request.body.is_empty() => {}
-        media => other = Some(body_text(media.as_ref(), request.body)),
+        media => {
+            let is_text = media.as_ref().is_some_and(Media::is_text);
+            other = Some(body_text(is_text, request.body));
+        }
     }
     if arguments.iter().any(|(name, _)| RESERVED.contains(&name)) {
         return Err(Failure::reserved_parameters());
@@ -243,16 +263,16 @@ fn arguments(request: &Request<'_>) -> Result<Object> {
 
 /// Query and body as they are. JSON is in base64, so that the action reads what was signed, for example.
 fn raw_arguments(request: &Request<'_>) -> Object {
-    let media = request.media().filter(|media| !media.is_json_family());
+    let is_text = request.media().is_some_and(|media| media.is_raw_text());
     let mut arguments = Object::new();
-    arguments.set("__ow_body", body_text(media.as_ref(), request.body));
+    arguments.set("__ow_body", body_text(is_text, request.body));
     arguments.set("__ow_query", Json::text(request.query));
     arguments
 }
 
 /// A body as text, in base64 if it is not meant to be read.
-fn body_text(media: Option<&Media<'_>>, body: &[u8]) -> Json {
-    if media.is_some_and(Media::is_text) {
+fn body_text(is_text: bool, body: &[u8]) -> Json {
+    if is_text {
         Json::text(&String::from_utf8_lossy(body))
     } else {
         Json::text(&BASE64.encode(body))

@@ -47,10 +47,9 @@ impl Action {
         runtimes: &Runtimes,
     ) -> Result<Self> {
         let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
-        let exec = match (put.get("exec"), old) {
-            (Some(document), _) => Exec::parse(document, own, put.code.as_ref(), runtimes)?,
-            (None, Some(old)) => old.exec.clone(),
-            (None, None) => return Err(Failure::bad("exec undefined")),
+        let exec = match put.get("exec") {
+            Some(document) => Some(Exec::parse(document, own, put.code.as_ref(), runtimes)?),
+            None => old.map(|old| old.exec.clone()),
         };
         if let Some(old) = old {
             common.annotations = put.merged_annotations(&old.common.annotations)?;
@@ -60,6 +59,8 @@ impl Action {
             Some(document) => limits.merged(document)?,
             None => limits,
         };
+        // A document that makes no sense is refused before one that lacks something.
+        let exec = exec.ok_or_else(|| Failure::bad("exec undefined"))?;
         let was_sequence = old.is_some_and(|old| matches!(old.exec, Exec::Sequence(_)));
         if let Some(actions) = exec.actions_parameter() {
             common.parameters = Parameters::default();

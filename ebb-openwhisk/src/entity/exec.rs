@@ -63,18 +63,20 @@ impl Exec {
                 .map(Some)
                 .ok_or_else(|| Failure::malformed(format!("exec.{name} must be a string"))),
         };
-        let kind = text("kind")?
+        let kind = object.get("kind").and_then(Json::to_text);
+        let kind = kind
             .ok_or_else(|| Failure::malformed("'kind' must be a string defined in 'exec'"))?
+            .trim()
             .to_ascii_lowercase();
         if kind == SEQUENCE_KIND {
-            let malformed =
-                || Failure::malformed("'components' must be an array of action names in 'exec'");
-            let components = object
-                .get("components")
-                .and_then(Json::to_array)
-                .ok_or_else(malformed)?
+            let components = object.get("components").ok_or_else(|| {
+                Failure::malformed("'components' must be defined for sequence kind")
+            })?;
+            let components = components
+                .to_array()
+                .ok_or_else(|| Failure::malformed("'components' must be an array"))?
                 .iter()
-                .map(|c| FullName::parse(&c.to_text().ok_or_else(malformed)?, own))
+                .map(|component| FullName::read(component, own))
                 .collect::<Result<Vec<_>>>()?;
             return match components.len() {
                 0 => Err(Failure::bad("No component specified for the sequence.")),
@@ -106,6 +108,11 @@ impl Exec {
             })?;
             (runtime, None)
         };
+        let main = text("main").map_err(|_| {
+            Failure::malformed(format!(
+                "if defined, 'main' be a string in 'exec' for '{kind}' actions"
+            ))
+        })?;
         let code = match object.get("code") {
             None => None,
             Some(json) if CodeText::is_placeholder(json) && lifted.is_some() => lifted.cloned(),
@@ -131,7 +138,7 @@ impl Exec {
             runtime: Arc::clone(runtime),
             image,
             code: code.json,
-            main: text("main")?.filter(|main| !main.is_empty()),
+            main: main.filter(|main| !main.is_empty()),
             binary: code.binary,
         }))
     }

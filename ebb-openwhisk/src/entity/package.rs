@@ -18,7 +18,7 @@ impl Package {
     /// The package that a PUT makes of `old`, or of nothing. Whether the bound package exists is for the store to say.
     ///
     /// # Errors
-    /// 400: a member is not what it should be, or the name is reserved; 409: a package cannot become a binding.
+    /// 400: a member is not what it should be; 409: a package cannot become a binding.
     pub fn put(
         put: &Put,
         name: &FullName,
@@ -26,9 +26,6 @@ impl Package {
         own: &str,
         now_ms: u64,
     ) -> Result<Self> {
-        if name.name == "default" {
-            return Err(Failure::bad("Package name 'default' is reserved."));
-        }
         let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let given = match put.get("binding") {
             Some(document) => Self::binding(document, own)?,
@@ -52,6 +49,17 @@ impl Package {
             common.annotations.set("binding", value);
         }
         Ok(Self { common, binding })
+    }
+
+    /// Refuses the name that stands for no package.
+    ///
+    /// # Errors
+    /// 400: it is that.
+    pub fn check_name(name: &str) -> Result<()> {
+        match name {
+            "default" => Err(Failure::bad("Package name 'default' is reserved.")),
+            _ => Ok(()),
+        }
     }
 
     fn binding(document: &Json, own: &str) -> Result<Option<FullName>> {

@@ -3,9 +3,8 @@
 use super::trigger::{reference, status};
 use super::{Common, Put};
 use crate::failure::{Failure, Result};
-use crate::json::{Json, Kind, Members};
+use crate::json::{Json, Members};
 use crate::name::FullName;
-use alloc::format;
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl Rule {
     ) -> Result<Self> {
         let common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let part = |member: &str, old: Option<&FullName>| match put.get(member) {
-            Some(document) => Self::name(document, own).map(Some),
+            Some(document) => FullName::read(document, own).map(Some),
             None => Ok(old.cloned()),
         };
         match (
@@ -51,29 +50,6 @@ impl Rule {
             _ => Err(Failure::bad(
                 "rule requires a valid trigger and a valid action",
             )),
-        }
-    }
-
-    /// A name, as text or as the reference that documents show.
-    fn name(document: &Json, own: &str) -> Result<FullName> {
-        let malformed = || {
-            Failure::malformed(
-                "trigger and action must be strings of the form /namespace/[package/]name",
-            )
-        };
-        match document.kind() {
-            Kind::Text => FullName::parse(&document.to_text().ok_or_else(malformed)?, own),
-            Kind::Object => {
-                let object = document.to_object().ok_or_else(malformed)?;
-                let text = |key: &str| {
-                    object
-                        .get(key)
-                        .and_then(Json::to_text)
-                        .ok_or_else(malformed)
-                };
-                FullName::parse(&format!("/{}/{}", text("path")?, text("name")?), own)
-            }
-            _ => Err(malformed()),
         }
     }
 

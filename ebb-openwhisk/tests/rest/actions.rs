@@ -106,11 +106,11 @@ fn limits_are_checked_against_their_ranges() {
         ),
         (
             json!({"timeout": 1.5}),
-            "The request content was malformed:\nthe limit 'timeout' must be an integer",
+            "The request content was malformed:\nrequirement failed: time limit must be whole number",
         ),
         (
             json!({"memory": "256"}),
-            "The request content was malformed:\nthe limit 'memory' must be an integer",
+            "The request content was malformed:\nmemory limit malformed",
         ),
         (
             json!(7),
@@ -163,7 +163,13 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({}) => 400 "exec undefined";
         PUT "/_/actions/new", json!([]) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": 7}) => 400 "The request content was malformed:";
-        PUT "/_/actions/new", json!({"exec": {"code": ""}}) => 400 "The request content was malformed:";
+        PUT "/_/actions/new", json!({"exec": {"code": ""}})
+            => 400 "The request content was malformed:\n'kind' must be a string defined in 'exec'";
+        PUT "/_/actions/new", json!({"exec": {"code": "", "kind": 7}})
+            => 400 "The request content was malformed:\n'kind' must be a string defined in 'exec'";
+        PUT "/_/actions/new", json!({"exec": {"code": "", "kind": "nodejs:20", "main": 7}})
+            => 400 "The request content was malformed:\nif defined, 'main' be a string in 'exec' for 'nodejs:20' actions";
+        PUT "/_/actions/new", json!({"limits": {"logs": "1"}}) => 400 "The request content was malformed:\nlog limit malformed";
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20"}}) => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "cobol:85", "code": ""}})
             => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14', 'python:3.11', 'python:3.12', 'python:3.10', 'python:3.9', 'native:default', 'go:1.x', 'rust:1.x'.";

@@ -202,6 +202,7 @@ fn documents_that_are_no_packages_are_refused() {
     bed.put("/_/triggers/t", json!({}));
     refused! { bed;
         PUT "/_/packages/default", json!({}) => 400 "Package name 'default' is reserved.";
+        PUT "/_/packages/default", json!([]) => 400 "Package name 'default' is reserved.";
         PUT "/_/packages/b", json!({"binding": {"namespace": "_", "name": "gone"}})
             => 400 "Binding references a package that does not exist.";
         PUT "/_/packages/pkg?overwrite=true", json!({"binding": {"namespace": "_", "name": "pkg"}})

@@ -233,6 +233,14 @@ fn documents_that_are_no_sequences_are_refused() {
     refused! { bed;
         PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": []}})
             => 400 "No component specified for the sequence.";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence"}})
+            => 400 "The request content was malformed:\n'components' must be defined for sequence kind";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": "/_/a"}})
+            => 400 "The request content was malformed:\n'components' must be an array";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": [7]}})
+            => 400 "The request content was malformed:\nfully qualified name malformed";
+        PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": ["a"]}})
+            => 400 "The request content was malformed:\nrequirement failed: The fully qualified name of the entity must contain";
         PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": ["/_/none"]}})
             => 400 "Sequence component does not exist.";
         PUT "/_/actions/s", json!({"exec": {"kind": "sequence", "components": ["/_/s"]}})

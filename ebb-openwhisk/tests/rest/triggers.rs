@@ -103,11 +103,18 @@ fn rules_are_switched_changed_and_survive_their_trigger() {
         );
         assert_eq!(bed.get("/_/rules/r").body["status"], status.trim());
     }
-    assert_eq!(
-        bed.ask("POST", "/_/rules/r", json!({"status": "half"}))
-            .status,
-        400
-    );
+    // Source: `Status.serdesRestricted` (`WhiskRule.scala`).
+    for (status, text) in [
+        (
+            json!({"status": "half"}),
+            "requirement failed: half is not a recognized rule state",
+        ),
+        (json!({}), "key not found: status"),
+    ] {
+        let got = bed.ask("POST", "/_/rules/r", status);
+        let text = format!("The request content was malformed:\n{text}");
+        assert_eq!((got.status, got.error()), (400, text.as_str()));
+    }
     let moved = bed.put(
         "/_/rules/r?overwrite=true",
         json!({"trigger": "/_/u", "action": "/_/b"}),

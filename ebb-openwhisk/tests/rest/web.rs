@@ -340,3 +340,26 @@ fn options_are_answered_unless_the_action_does_it() {
     let got = bed.raw("OPTIONS", "/api/v1/web/guest/default/own.json", &[], b"");
     assert_eq!(got.body["__ow_method"], "options");
 }
+
+/// Source: `ctx.unmatchedPath.toString` in `requestMethodParamsAndPath` (`WebActions.scala`).
+#[test]
+fn the_rest_of_the_path_is_given_percent_encoded_and_with_each_of_its_slashes() {
+    let bed = Bed::new();
+    web(&bed, "w", NULL);
+    for (path, rest) in [
+        ("", ""),
+        ("/", "/"),
+        ("//", "//"),
+        ("/a//b/", "/a//b/"),
+        ("//a", "//a"),
+        ("/a%2Fb/%20c", "/a%2Fb/%20c"),
+        ("/%c3%a9/%41~:@;x=(1)", "/%C3%A9/A~:@;x=(1)"),
+        ("/a+b%2Bc", "/a+b+c"),
+        ("/é", "/%C3%A9"),
+        ("/..", "/.."),
+    ] {
+        let path = format!("/api/v1/web/guest/default/w.json{path}");
+        let got = bed.raw("GET", &path, &[], b"");
+        assert_eq!(got.body["__ow_path"], rest, "{path}");
+    }
+}
