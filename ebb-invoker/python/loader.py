@@ -44,6 +44,7 @@ OF_RUNS = {
 NO_BINARY = "The action failed to generate or locate a binary. See logs for details."
 NOT_STARTED = "Cannot start action. Check logs for details."
 NO_DICTIONARY = "The action did not return a dictionary or array."
+EXITED = "command exited"
 
 OK = (200, {"ok": True})
 
@@ -101,7 +102,7 @@ class Runtime:
             self.action = Action(module, name)
         except AttributeError as error:
             if not str(error).endswith(f"has no attribute {name!r}"):
-                traceback.print_exc()
+                print_of_action(error)
             else:
                 print(f"The action has no function {name}.", file=sys.stderr)
             return failure(502, NOT_STARTED)
@@ -113,7 +114,8 @@ class Runtime:
         return OK
 
     def load(self, code, is_archive):
-        """The module of an action, or None when an archive has none."""
+        """The module of an action, or None when there is none, or one that Python cannot read: OpenWhisk's runtime looks at that when it
+        "compiles" (bin/compile)."""
         if is_archive:
             source = self.unpack(base64.b64decode(code))
             if source is None:
@@ -125,25 +127,46 @@ class Runtime:
         folder = os.path.dirname(source)
         os.chdir(folder)
         sys.path.insert(0, folder)
-        activate = os.path.join(folder, "virtualenv", "bin", "activate_this.py")
-        if os.path.exists(activate):
+        with open(source, "rb") as file:
+            text = file.read()
+        try:
+            compiled = compile(text, source, "exec")
+        except Exception as error:
+            print_of_action(error)
+            return None
+        virtualenv = os.path.join(folder, "virtualenv")
+        if os.path.isdir(virtualenv):
+            scripts = [os.path.join(virtualenv, of, "activate_this.py") for of in ("bin", "Scripts")]
+            activate = next(filter(os.path.exists, scripts), None)
+            if activate is None:
+                print("Invalid virtualenv. Zip file does not include 'activate_this.py'.", file=sys.stderr)
+                return None
             runpy.run_path(activate)
-        elif os.path.isdir(os.path.join(folder, "virtualenv")):
-            print("Invalid virtualenv. Zip file does not include 'activate_this.py'.", file=sys.stderr)
         module = types.ModuleType(MODULE)
         module.__file__ = source
         sys.modules[MODULE] = module
-        with open(source, "rb") as file:
-            exec(compile(file.read(), source, "exec"), module.__dict__)
+        exec(compiled, module.__dict__)
         return module
 
     def unpack(self, content):
+        """The source among what was uploaded: a ZIP, a gzipped tar, or the source itself, by what it begins with (extractor.go)."""
         folder = self.folder()
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                archive.extractall(folder)
-        except zipfile.BadZipFile as error:
-            print(f"The code is no ZIP archive: {error}.", file=sys.stderr)
+            if content.startswith(b"PK\x03\x04"):
+                with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                    archive.extractall(folder)
+            elif content.startswith(b"\x1f\x8b\x08"):
+                import tarfile
+
+                # Python before 3.12 has the filter where it was brought up to date.
+                checked = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+                    archive.extractall(folder, **checked)
+            else:
+                with open(os.path.join(folder, "exec"), "wb") as file:
+                    file.write(content)
+        except Exception as error:
+            print(f"The archive cannot be unpacked: {error}", file=sys.stderr)
             return None
         for name in ("__main__.py", "exec"):
             found = os.path.join(folder, name)
@@ -179,8 +202,6 @@ class Runtime:
         except Exception as error:
             print_of_action(error)
             return 200, {"error": str(error)}
-        if not isinstance(result, (dict, list)):
-            return failure(502, NO_DICTIONARY)
         return 200, result
 
     def rest(self):
@@ -370,11 +391,31 @@ def leave(fd):
 
 
 def encoded(status, result):
+    """Status and text of an answer. What Python cannot write ends OpenWhisk's launcher, which its proxy tells; what the proxy cannot
+    read as an object or an array is refused, but for `null`, which Go takes for a map (runHandler.go)."""
     try:
-        return status, json.dumps(result, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        text = json.dumps(result, ensure_ascii=False).encode()
     except Exception as error:
         print_of_action(error)
-        return 200, json.dumps({"error": str(error)}).encode()
+        status, result = failure(400, EXITED)
+        return status, json.dumps(result).encode()
+    if text == b"null":
+        return status, b"null\n"
+    if not text.startswith((b"{", b"[")) or not is_strict(result, text):
+        status, result = failure(502, NO_DICTIONARY)
+        return status, json.dumps(result).encode()
+    return status, text
+
+
+def is_strict(result, text):
+    """Whether this is JSON for others than Python as well: it has no numbers that are none."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return True
+    try:
+        json.dumps(result, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def serve(fd):

@@ -15,7 +15,7 @@ use ebb::time::{Instant, timeout, unix_time};
 use ebb_openwhisk::activation::{Answer, Outcome};
 use ebb_openwhisk::call::{Call, CallOutcome, Ended, Spent, Start, Streamed};
 use ebb_openwhisk::logs::Collector;
-use ebb_openwhisk::runtimes::Launch;
+use ebb_openwhisk::runtimes::{Launch, Loader};
 
 use crate::options::Container;
 use crate::parts::{Parts, limited};
@@ -385,6 +385,8 @@ pub async fn serve(
     let mut init_ms = None;
     let mut spent = Spent::default();
     let mut of_init = Notes::default();
+    let loader = call.code().map(|code| code.runtime.launch.loader);
+    let loader = loader.unwrap_or(Loader::Node);
     let answer = 'answer: {
         if start == Start::Cold {
             let asked = timeout(limit, instance.init(call, wall_ms)).await;
@@ -394,7 +396,7 @@ pub async fn serve(
             match asked {
                 Ok(Ok((200, _))) => {}
                 Ok(Ok((status, body))) => break 'answer Answer::InitFailed { status, body },
-                Ok(Err(Lost::Gone)) => break 'answer Answer::InitLost,
+                Ok(Err(Lost::Gone)) => break 'answer Answer::lost_in_init(loader),
                 Ok(Err(Lost::Memory)) => break 'answer Answer::OutOfMemory,
                 Err(_) => break 'answer Answer::InitTimeout,
             }
@@ -420,7 +422,7 @@ pub async fn serve(
         };
         match ran {
             Ok(Ok((status, body))) => Answer::Run { status, body },
-            Ok(Err(Lost::Gone)) => Answer::RunLost,
+            Ok(Err(Lost::Gone)) => Answer::lost_in_run(loader),
             Ok(Err(Lost::Memory)) => Answer::OutOfMemory,
             Err(_) => Answer::RunTimeout,
         }

@@ -4,6 +4,7 @@ use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members};
 use crate::limits;
 use crate::parameters::Parameters;
+use crate::runtimes::Loader;
 use alloc::{borrow::Cow, format, string::String, sync::Arc, vec::Vec};
 
 /// How an instance answered.
@@ -38,6 +39,32 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// That an instance was gone before it answered a run. Where OpenWhisk has its ActionLoop, a proxy stands before the function's
+    /// process, and says so. Source: `runHandler.go` of apache/openwhisk-runtime-go.
+    pub fn lost_in_run(loader: Loader) -> Self {
+        match loader {
+            Loader::Node => Self::RunLost,
+            Loader::Python | Loader::Executable => Self::Run {
+                status: 400,
+                body: br#"{"error":"command exited"}"#.to_vec(),
+            },
+        }
+    }
+
+    /// That an instance was gone before it answered the init. Source: `initHandler.go`; the images for Python set
+    /// `OW_LOG_INIT_ERROR`.
+    pub fn lost_in_init(loader: Loader) -> Self {
+        let error: &[u8] = match loader {
+            Loader::Node => return Self::InitLost,
+            Loader::Python => br#"{"error":"Cannot start action. Check logs for details."}"#,
+            Loader::Executable => br#"{"error":"cannot start action: command exited"}"#,
+        };
+        Self::InitFailed {
+            status: 502,
+            body: error.to_vec(),
+        }
+    }
+
     /// Whether a time limit was hit.
     pub fn timed_out(&self) -> bool {
         matches!(self, Self::RunTimeout | Self::InitTimeout)
