@@ -45,7 +45,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A response. `Content-Length` and connection headers are up to who sends it.
+/// A response. `Content-Length` and connection headers are up to who sends it, and so is to leave out the body where HEAD was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.

@@ -276,7 +276,6 @@ pub struct Document {
     pub(crate) action: Arc<Action>,
     pub(crate) parameters: Parameters,
     pub(crate) with_code: bool,
-    pub(crate) is_head: bool,
     pub(crate) stamp: Stamp,
 }
 
@@ -284,11 +283,7 @@ impl Document {
     /// The response.
     pub fn respond(self) -> Response {
         let json = self.action.to_json(&self.parameters, self.with_code);
-        let mut response = Response::json(200, &json);
-        if self.is_head {
-            response.body.clear();
-        }
-        self.stamp.on(response)
+        self.stamp.on(Response::json(200, &json))
     }
 }
 

@@ -36,7 +36,6 @@ impl Controller {
                 let with_code = cx.query.optional_flag("code")?.unwrap_or(true);
                 let action = &resolved.action;
                 Ok(document(
-                    cx,
                     action.clone(),
                     resolved.parameters.clone(),
                     with_code,
@@ -50,7 +49,7 @@ impl Controller {
                 put.code = cx.request.code.cloned();
                 let action = self.put_action(&name, &put, overwrite, cx.own(), cx.now_ms)?;
                 let parameters = action.common.parameters.clone();
-                Ok(document(cx, action, parameters, true, stamp))
+                Ok(document(action, parameters, true, stamp))
             }
             "DELETE" => {
                 cx.require_own(Some(&name.local()))?;
@@ -63,7 +62,7 @@ impl Controller {
                 match self.store.remove(&name).ok_or_else(Failure::no_entity)? {
                     Entity::Action(action) => {
                         let parameters = action.common.parameters.clone();
-                        Ok(document(cx, action, parameters, true, stamp))
+                        Ok(document(action, parameters, true, stamp))
                     }
                     other => Ok(respond(200, &other.to_json())),
                 }
@@ -235,18 +234,11 @@ impl Controller {
 }
 
 /// The answer with an action's document.
-fn document(
-    cx: &Context<'_>,
-    action: Arc<Action>,
-    parameters: Parameters,
-    with_code: bool,
-    stamp: &Stamp,
-) -> Step {
+fn document(action: Arc<Action>, parameters: Parameters, with_code: bool, stamp: &Stamp) -> Step {
     Step::Document(Document {
         action,
         parameters,
         with_code,
-        is_head: cx.request.method == "HEAD",
         stamp: stamp.clone(),
     })
 }

@@ -322,12 +322,7 @@ impl Controller {
             Step::Respond(Response::failure(&failure, &stamp.transaction))
         });
         match step {
-            Step::Respond(mut response) => {
-                if request.method == "HEAD" {
-                    response.body.clear();
-                }
-                Step::Respond(stamp.on(response))
-            }
+            Step::Respond(response) => Step::Respond(stamp.on(response)),
             other => other,
         }
     }
@@ -638,7 +633,7 @@ fn require_method(request: &Request<'_>, allowed: &[&str]) -> Result<()> {
     }
 }
 
-/// The method, HEAD being a GET without a body.
+/// The method, HEAD being a GET of whose body only the length is sent.
 fn method<'r>(request: &Request<'r>) -> &'r str {
     if request.method == "HEAD" {
         "GET"
