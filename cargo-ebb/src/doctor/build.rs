@@ -12,8 +12,17 @@ use crate::{
     say::say,
 };
 
+/// What was found before the build, of which it may be a consequence that this fails.
+#[derive(Clone, Copy, Default)]
+pub struct Known {
+    /// The build script does not make the programs images: they are linked as Linux processes, with `std`.
+    pub is_no_image: bool,
+    /// A dependency brings `std`.
+    pub has_std: bool,
+}
+
 /// Builds the package's programs, and looks at what came of it.
-pub fn build(project: &Project) -> Result<Vec<Finding>> {
+pub fn build(project: &Project, known: Known) -> Result<Vec<Finding>> {
     say!("  ...    building the programs as images");
     let output = cargo()
         .args([
@@ -32,7 +41,7 @@ pub fn build(project: &Project) -> Result<Vec<Finding>> {
         .map_err(at("Cargo cannot be executed"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Ok(explained(&said));
+        return Ok(explained(&said, known));
     }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = messages
@@ -59,8 +68,8 @@ pub fn build(project: &Project) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What a failed build means.
-fn explained(said: &str) -> Vec<Finding> {
+/// What a failed build means, beside what is known; nothing if that is why.
+fn explained(said: &str, known: Known) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let mut told = Vec::new();
     for line in said.lines() {
@@ -95,9 +104,16 @@ fn explained(said: &str) -> Vec<Finding> {
         "found duplicate",
     ];
     if doubled.iter().any(|sign| said.contains(sign)) {
+        let which = match known {
+            Known { has_std: true, .. } => "see above which",
+            Known {
+                is_no_image: true, ..
+            } => return findings,
+            _ => "`cargo tree -e features` shows which",
+        };
         findings.push(Finding::new(
             "a dependency brings `std` along, and an image has none",
-            "see above which; it is to be taken with `default-features = false`",
+            format!("{which}; it is to be taken with `default-features = false`"),
         ));
     }
     if findings.is_empty() {
@@ -118,15 +134,28 @@ fn around(said: &str, line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::explained;
+    use super::{Known, explained};
 
     #[test]
     fn what_the_linker_says_of_a_component_is_told_once() {
         let said = "rust-lld: error: undefined symbol: ebb component horn::Horn: method blow (link exactly one crate ...)\n\
                     rust-lld: error: undefined symbol: ebb component horn::Horn: method name (link exactly one crate ...)\n";
-        assert_eq!(explained(said).len(), 1);
+        assert_eq!(explained(said, Known::default()).len(), 1);
         let said = "rust-lld: error: duplicate symbol: ebb component horn::Horn: provided twice (link exactly one ...)\n>>> a\n>>> b\n";
-        assert_eq!(explained(said).len(), 1);
-        assert_eq!(explained("error: no such thing").len(), 1);
+        assert_eq!(explained(said, Known::default()).len(), 1);
+        assert_eq!(explained("error: no such thing", Known::default()).len(), 1);
+    }
+
+    #[test]
+    fn a_program_that_is_no_image_is_not_said_to_have_a_dependency_with_std() {
+        let said = "error: found duplicate lang item `panic_impl`";
+        let known = |is_no_image, has_std| Known {
+            is_no_image,
+            has_std,
+        };
+        assert!(explained(said, known(true, false)).is_empty());
+        for known in [known(false, false), known(false, true), known(true, true)] {
+            assert_eq!(explained(said, known).len(), 1);
+        }
     }
 }

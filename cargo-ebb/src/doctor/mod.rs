@@ -28,6 +28,9 @@ use crate::{
 /// A question, as it reads when all is well, and what looks for its answer.
 type Check = (&'static str, fn(&Project) -> Result<Vec<Finding>>);
 
+const BUILD_SCRIPT: &str = "the build script makes programs images";
+const STD: &str = "no dependency of images brings `std`";
+
 const CHECKS: [Check; 10] = [
     ("the compiler can build images", config::compiler),
     ("QEMU is there to boot them", config::qemu),
@@ -35,10 +38,7 @@ const CHECKS: [Check; 10] = [
         "the package depends on ebb and on both platforms",
         manifest::crates,
     ),
-    (
-        "the build script makes programs images",
-        manifest::build_script,
-    ),
+    (BUILD_SCRIPT, manifest::build_script),
     (
         "panics abort in every profile of images",
         manifest::profiles,
@@ -50,7 +50,7 @@ const CHECKS: [Check; 10] = [
     ("`cargo run` knows what starts images", config::runner),
     ("no flag of the compiler breaks images", config::flags),
     ("there is one version of each crate of ebb", graph::versions),
-    ("no dependency of images brings `std`", graph::std),
+    (STD, graph::std),
 ];
 
 /// Looks at the project, and says what it finds.
@@ -62,6 +62,8 @@ pub fn doctor(options: &Doctor) -> Result<ExitCode> {
     let mut project = Project::find(manifest, None, Depth::Dependencies)?;
     say!("{} ({})", project.name(), project.manifest().display());
     let (mut wrong, mut mended, mut can_mend) = (0, 0, false);
+    // What a failed build is a consequence of.
+    let (mut is_no_image, mut has_std) = (false, false);
     for (right, check) in CHECKS {
         let findings = check(&project)?;
         if findings.is_empty() {
@@ -74,6 +76,8 @@ pub fn doctor(options: &Doctor) -> Result<ExitCode> {
             again |= done;
             mended += u32::from(done);
             wrong += u32::from(!done);
+            is_no_image |= !done && right == BUILD_SCRIPT;
+            has_std |= !done && right == STD;
         }
         if again {
             // What was mended changes what Cargo knows.
@@ -81,7 +85,11 @@ pub fn doctor(options: &Doctor) -> Result<ExitCode> {
         }
     }
     if !options.no_build {
-        for finding in build::build(&project)? {
+        let known = build::Known {
+            is_no_image,
+            has_std,
+        };
+        for finding in build::build(&project, known)? {
             finding.report(false)?;
             wrong += 1;
         }
