@@ -13,6 +13,7 @@ use syn::{
 
 use crate::{
     crates::Externs,
+    options::option_name,
     origin, package,
     report::{Report, failed, header},
 };
@@ -73,7 +74,7 @@ fn parse_links(tokens: TokenStream, report: &mut Report) -> Links {
     const RULE: &str = "a crate of one platform is named like this: `native = my_provider`";
     let parser = |input: ParseStream| -> syn::Result<()> {
         while !input.is_empty() {
-            let name: Ident = input.call(syn::ext::IdentExt::parse_any)?;
+            let name = option_name(input, "`native = CRATE` or `hosted = CRATE`")?;
             let crates = match name.to_string().as_str() {
                 "native" => &mut links.native,
                 "hosted" => &mut links.hosted,
@@ -277,7 +278,7 @@ fn parse_test_options(tokens: TokenStream, report: &mut Report) -> TestOptions {
     const RULE: &str = "`cores` is a number from 1 to 64: `cores = 4`";
     let parser = |input: ParseStream| -> syn::Result<()> {
         while !input.is_empty() {
-            let name: Ident = input.call(syn::ext::IdentExt::parse_any)?;
+            let name = option_name(input, "`cores = NUMBER`")?;
             if name != "cores" {
                 report.error(
                     &name,
@@ -293,7 +294,11 @@ fn parse_test_options(tokens: TokenStream, report: &mut Report) -> TestOptions {
                 input
                     .parse::<Token![=]>()
                     .map_err(|_| syn::Error::new(name.span(), RULE))?;
-                match input.parse::<Expr>()? {
+                if input.is_empty() {
+                    return Err(syn::Error::new(name.span(), RULE));
+                }
+                let value = input.parse::<Expr>();
+                match value.map_err(|e| syn::Error::new(e.span(), RULE))? {
                     Expr::Lit(syn::ExprLit {
                         lit: syn::Lit::Int(n),
                         ..

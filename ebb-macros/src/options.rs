@@ -8,6 +8,12 @@ use syn::{
 
 use crate::report::Report;
 
+/// The name that an option of an attribute begins with.
+pub fn option_name(input: ParseStream, there_are: &str) -> syn::Result<Ident> {
+    let name = input.call(syn::ext::IdentExt::parse_any);
+    name.map_err(|e| syn::Error::new(e.span(), format!("expected an option: {there_are}")))
+}
+
 /// How representatives relate to cores.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -31,12 +37,10 @@ impl Options {
         let mut seen: Vec<String> = Vec::new();
         let parser = |input: ParseStream| -> syn::Result<()> {
             while !input.is_empty() {
-                let name: Ident = input.call(syn::ext::IdentExt::parse_any).map_err(|e| {
-                    syn::Error::new(
-                        e.span(),
-                        "expected an option: `per_core`, `shared`, `distributed`, `dynamic` or `root = Type`",
-                    )
-                })?;
+                let name = option_name(
+                    input,
+                    "`per_core`, `shared`, `distributed`, `dynamic` or `root = Type`",
+                )?;
                 let text = name.to_string();
                 if seen.contains(&text) {
                     report.error(&name, format!("the option `{text}` is given twice"));
@@ -135,7 +139,8 @@ fn parse_root(
 }
 
 fn refuse_value(input: ParseStream, name: &Ident, report: &mut Report) -> syn::Result<()> {
-    if !input.is_empty() && !input.peek(Token![,]) {
+    // What else stands there is another option, and a comma is missing.
+    if input.peek(Token![=]) || input.peek(syn::token::Paren) {
         report.error(name, format!("the option `{name}` has no value"));
         skip_option(input)?;
     }

@@ -1,6 +1,6 @@
 //! `#[provides]`: the provider's side of a component; see `component.rs`.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Expr, ItemImpl, Path, Token, Type,
@@ -9,6 +9,7 @@ use syn::{
 };
 
 use crate::{
+    options::option_name,
     origin::Origin,
     report::{Report, failed, header},
 };
@@ -42,7 +43,7 @@ fn parse_options(tokens: TokenStream, report: &mut Report) -> Options {
             if input.is_empty() {
                 break;
             }
-            let option: Ident = input.call(syn::ext::IdentExt::parse_any)?;
+            let option = option_name(input, "`instance = EXPR` or `default`")?;
             if option == "default" {
                 if options.default {
                     report.error(&option, "the option `default` is given twice");

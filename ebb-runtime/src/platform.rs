@@ -103,6 +103,20 @@ pub struct OptionSpec {
     pub accepts: fn(&str) -> bool,
 }
 
+/// Whether a command line can name an option so.
+#[doc(hidden)]
+pub const fn is_option_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_graphic() || matches!(bytes[at], b'=' | b'"' | b'\'') {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
 /// Declares an option: its name, what it takes in words, and which values that is. A native program
 /// that is started with an option that nobody declares, or with a value that its option does not
 /// take, ends before `main` with a message that says what would be right.
@@ -114,6 +128,10 @@ pub struct OptionSpec {
 macro_rules! option {
     ($name:expr, $takes:expr, $accepts:expr $(,)?) => {
         const _: () = {
+            ::core::assert!(
+                $crate::platform::is_option_name($name),
+                "an option is given as NAME=VALUE, so its name is one word without `=` and quotes"
+            );
             // Native images gather the section; elsewhere it is dropped.
             #[used]
             #[unsafe(link_section = "ebb_options")]

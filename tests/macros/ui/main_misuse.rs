@@ -8,6 +8,11 @@ mod crate_as_text {
     async fn main() {}
 }
 
+mod number {
+    #[ebb::main(4)]
+    async fn main() {}
+}
+
 mod parameters {
     #[ebb::main]
     async fn main<T>(_arguments: Vec<T>) {}

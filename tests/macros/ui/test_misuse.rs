@@ -22,4 +22,12 @@ mod not_a_function {
     mod tests {}
 }
 
+mod numbers {
+    #[ebb::test(2)]
+    fn alone() {}
+
+    #[ebb::test(cores = )]
+    fn missing() {}
+}
+
 fn main() {}
