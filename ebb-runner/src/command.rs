@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{IsTerminal, Write},
+    io::{IsTerminal, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -195,6 +195,12 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     }
     if image.manifest.is_none() && env::var_os("EBB_FILES").is_some_and(|v| !v.is_empty()) {
         inform("EBB_FILES is left out: this image takes no boot archive".into());
+    }
+    if let Some(path) = config.archive.as_deref().filter(|path| is_foreign(path)) {
+        inform(format!(
+            "EBB_ARCHIVE is `{}`: it does not begin as a boot archive does; an image that looks for files in one finds none",
+            path.display()
+        ));
     }
 
     let qemu = qemu::find(&config)?;
@@ -427,6 +433,18 @@ fn trace_options(config: &Config) -> Vec<String> {
 fn launched_option() -> Option<String> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(format!("launched={}", time.as_millis()))
+}
+
+/// Whether a file can be read and is no boot archive of this version. What an image makes of such a one is up to it.
+fn is_foreign(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
+    let is_whole = start.len() < 4096;
+    match Archive::new(&start) {
+        Err(ebb_archive::Error::Magic) => read.is_ok(),
+        Err(ebb_archive::Error::Truncated) => read.is_ok() && is_whole,
+        _ => false,
+    }
 }
 
 /// Makes sure that the archive can be read and fits; gives the machine's memory in MiB.

@@ -360,12 +360,8 @@ pub fn unknown_variables<'a>(
         .filter_map(OsStr::to_str)
         .filter(|name| name.starts_with("EBB_") && !known().any(|k| k == *name))
         .map(|name| {
-            let near = known()
-                .map(|k| (distance(name, k), k))
-                .min()
-                .filter(|(d, _)| *d <= 2);
-            let hint = near
-                .map(|(_, k)| format!("; did you mean {k}?"))
+            let hint = meant(name, known())
+                .map(|k| format!("; did you mean {k}?"))
                 .unwrap_or_default();
             format!("nothing reads the variable {name}{hint}")
         })
@@ -508,19 +504,33 @@ fn parse_qemu_args(text: &str) -> Result<Vec<String>, String> {
     shlex::split(text).ok_or_else(|| "words with balanced quotes".into())
 }
 
-/// Edits (insert, delete, replace) between two short ASCII names.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
+/// Which of the names that there are was meant: the only one that begins so, or one that is two edits away at most.
+fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let mut longer = known.clone().filter(|k| k.starts_with(name));
+    if let (Some(only), None) = (longer.next(), longer.next()) {
+        return Some(only);
     }
-    row[b.len()]
+    let near = known.map(|k| (distance(name, k), k)).min()?;
+    (near.0 <= 2).then_some(near.1)
+}
+
+/// Edits (insert, delete, replace, exchange of neighbours) between two short ASCII names.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 2..i] == [b[j - 1], b[j - 2]] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -698,9 +708,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_cannot_be_forwarded_to_a_tap_device() {
-        let errors = with(&[("EBB_NET", "tap:t0"), ("EBB_FORWARD", "1:1")]).unwrap_err();
-        assert!(errors[0].contains("EBB_NET=user"), "{errors:?}");
+    fn ports_cannot_be_forwarded_to_a_tap_device_or_to_no_network() {
+        for (net, why) in [("tap:t0", "its own address"), ("none", "no network")] {
+            let errors = with(&[("EBB_NET", net), ("EBB_FORWARD", "1:1")]).unwrap_err();
+            assert!(
+                errors[0].contains("EBB_NET=user") && errors[0].contains(why),
+                "{errors:?}"
+            );
+        }
     }
 
     #[test]
@@ -711,12 +726,18 @@ mod tests {
             "EBB_PLATFORM",
             "HOME",
             "EBB_XYZZY",
+            "EBB_COERS",
+            "EBB_MEM",
+            "EBB_QEMUARGS",
         ]
         .map(OsStr::new);
         assert_eq!(
             unknown_variables(names.into_iter(), &["EBB_AUTH".into()]),
             [
+                "nothing reads the variable EBB_COERS; did you mean EBB_CORES?",
                 "nothing reads the variable EBB_CORED; did you mean EBB_CORE?",
+                "nothing reads the variable EBB_MEM; did you mean EBB_MEMORY?",
+                "nothing reads the variable EBB_QEMUARGS; did you mean EBB_QEMU_ARGS?",
                 "nothing reads the variable EBB_XYZZY",
             ]
         );
@@ -730,6 +751,7 @@ mod tests {
             ("abc", "ab", 1),
             ("", "abc", 3),
             ("kitten", "sitting", 3),
+            ("coers", "cores", 1),
         ] {
             assert_eq!(distance(a, b), d);
         }

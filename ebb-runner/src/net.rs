@@ -128,8 +128,9 @@ impl Forward {
     /// # Errors
     /// What is accepted.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
-        let wanted =
-            || "[tcp:|udp:][ADDRESS:]HOST:GUEST[,...], such as 8080:80 or udp:5353:53".to_string();
+        let wanted = || {
+            "[tcp:|udp:][ADDRESS:]HOST:GUEST[,...], such as 8080:80 or udp:5353:53, ADDRESS one of IPv4".to_string()
+        };
         let forwards: Vec<Self> = text
             .split(',')
             .map(|item| Self::parse(item.trim()).ok_or_else(wanted))

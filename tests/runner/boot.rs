@@ -157,6 +157,10 @@ fn the_archive_is_the_first_boot_module_on_a_page_boundary() {
                 .env("EBB_FIRMWARE", firmware),
         );
         assert_eq!(out, "the archive", "{firmware}: {err}");
+        assert!(
+            err.contains("it does not begin as a boot archive does"),
+            "{err}"
+        );
     }
 }
 

@@ -7,10 +7,13 @@ use crate::net::Net;
 pub(super) fn of(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
     if !config.forwards.is_empty() && !config.nets.contains(&Net::User) {
-        errors.push(
-            "EBB_FORWARD needs EBB_NET=user (the default): with a tap device the image is reached at its own address"
-                .into(),
-        );
+        let otherwise = match config.nets.is_empty() {
+            true => "with EBB_NET=none the image has no network",
+            false => "with a tap device the image is reached at its own address",
+        };
+        errors.push(format!(
+            "EBB_FORWARD needs EBB_NET=user (the default): {otherwise}"
+        ));
     }
     if config.machine == Board::Microvm {
         if config.firmware == Some(Firmware::SeaBios) {
