@@ -352,13 +352,50 @@ impl Activation {
         })
     }
 
-    /// The element of a list.
+    /// The element of a list. Source: `summarize` in OpenWhisk's design documents `whisks.v2.1.0`: the duration is the time between
+    /// start and end, also of a sequence, and what has no end has no status.
     pub fn summary(&self) -> Json {
         let mut members = Members::new();
-        self.head(&mut members);
         members
-            .number("statusCode", self.outcome.status.code())
-            .finish()
+            .text("activationId", &self.id)
+            .text("name", &self.name)
+            .text("namespace", &self.namespace)
+            .text("version", &self.version)
+            .bool("publish", false)
+            .raw("annotations", self.annotations.to_json().as_str())
+            .number("start", self.start_ms);
+        if let Some(end_ms) = self.end_ms {
+            members
+                .number("end", end_ms)
+                .number("duration", end_ms.saturating_sub(self.start_ms))
+                .number("statusCode", self.outcome.status.code());
+        }
+        if let Some(cause) = &self.cause {
+            members.text("cause", cause);
+        }
+        members.finish()
+    }
+
+    /// By which name lists find it: `pkg/name`, where the package is the binding that it was called through if there is one, or
+    /// `name` for an action in no package. Source: `pathFilter` in `whisks-filters.v2.1.1`.
+    pub fn is_named(&self, wanted: &str) -> bool {
+        let (package, name) = match wanted.rsplit_once('/') {
+            Some((package, name)) => (Some(package), name),
+            None => (None, wanted),
+        };
+        if name != self.name {
+            return false;
+        }
+        let path = |key: &str| self.annotations.get(key).and_then(Json::to_text);
+        let of = match (path("binding"), path("path")) {
+            (Some(binding), _) => binding.split_once('/').map(|(_, package)| package.into()),
+            (None, Some(path)) => match path.split('/').collect::<Vec<_>>()[..] {
+                [_, package, _] => Some(String::from(package)),
+                _ => None,
+            },
+            (None, None) => None,
+        };
+        of.as_deref() == package
     }
 
     /// The logs.

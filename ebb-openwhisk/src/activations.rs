@@ -97,19 +97,8 @@ pub struct Filter {
 
 impl Filter {
     fn shows(&self, namespace: &str, record: &Activation) -> bool {
-        let named = |wanted: &String| match wanted.rsplit_once('/') {
-            None => *wanted == record.name,
-            Some(_) => record
-                .annotations
-                .get("path")
-                .and_then(crate::json::Json::to_text)
-                .is_some_and(|path| {
-                    path.split_once('/')
-                        .is_some_and(|(_, local)| local == wanted)
-                }),
-        };
         record.namespace == namespace
-            && self.name.as_ref().is_none_or(named)
+            && self.name.as_ref().is_none_or(|name| record.is_named(name))
             && self.since_ms.is_none_or(|since| record.start_ms >= since)
             && self.upto_ms.is_none_or(|upto| record.start_ms <= upto)
     }

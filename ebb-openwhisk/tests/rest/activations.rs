@@ -28,6 +28,8 @@ fn activations_are_filtered_by_name_and_time() {
     };
     assert_eq!(listed(""), [starts[3], starts[2], starts[1], starts[0]]);
     assert_eq!(listed("name=b"), [starts[1]]);
+    // One in a package is found with it only, and by its binding's name if it was called through that.
+    assert_eq!(listed("name=a"), [starts[3], starts[0]]);
     assert_eq!(listed("name=p%2Fa"), [starts[2]]);
     assert_eq!(
         listed(&format!("since={}&upto={}", starts[1], starts[2])),
@@ -107,4 +109,42 @@ fn queries_for_records_are_checked() {
         GET "/_/activations/00000000000000000000000000000000" => 404 "The requested resource does not exist.";
         DELETE "/_/activations/00000000000000000000000000000000" => 405 "HTTP method not allowed";
     }
+}
+
+/// Source: `whisks_design_document_for_activations_db_v2.1.0.json` and `.._filters_v2.1.1.json` of apache/openwhisk.
+#[test]
+fn elements_of_lists_are_those_of_openwhisks_views() {
+    let bed = Bed::new();
+    bed.put("/_/packages/p", json!({}));
+    bed.put(
+        "/_/packages/q",
+        json!({"binding": {"namespace": "_", "name": "p"}}),
+    );
+    bed.put_action("p/a");
+    let components = json!({"kind": "sequence", "components": ["/_/p/a", "/_/q/a"]});
+    bed.put("/_/actions/s", json!({"exec": components}));
+    bed.put("/_/triggers/t", json!({}));
+    bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/p/a"}));
+    bed.ask("POST", "/_/actions/q/a?blocking=true", NULL);
+    bed.ask("POST", "/_/actions/s?blocking=true", NULL);
+    bed.ask("POST", "/_/triggers/t", NULL);
+    // Two components, the call through the binding, and that of the rule.
+    let count = |name: &str| {
+        bed.get(&format!("/_/activations?count=true&name={name}"))
+            .body
+    };
+    for (name, expected) in [("a", 0), ("p/a", 2), ("q/a", 2), ("s", 1), ("t", 1)] {
+        assert_eq!(count(name), json!({"activations": expected}), "{name}");
+    }
+    let list = |name: &str| bed.get(&format!("/_/activations?name={name}")).body[0].take();
+    let sequence = list("s");
+    let time = |member: &str| sequence[member].as_u64().unwrap();
+    assert_eq!(time("duration"), time("end") - time("start"));
+    assert_eq!(sequence["statusCode"], 0);
+    assert!(sequence.get("subject").is_none() && sequence.get("logs").is_none());
+    let trigger = list("t");
+    for absent in ["end", "duration", "statusCode"] {
+        assert!(trigger.get(absent).is_none(), "{absent}: {trigger}");
+    }
+    assert_eq!(list("q/a")["cause"], sequence["activationId"]);
 }
