@@ -1,7 +1,7 @@
 //! The layout: header and entries, little-endian, and nothing of what they mean.
 
-/// What every archive begins with; the last byte is the version.
-pub const MAGIC: [u8; 8] = *b"EBBARCH\x01";
+/// The first bytes; the last one is the version.
+pub(crate) const MAGIC: [u8; 8] = *b"EBBARCH\x01";
 /// Bytes of the header, which is followed by the entries.
 pub(crate) const HEADER: usize = 64;
 /// Bytes of one entry.

@@ -18,7 +18,7 @@ mod entry;
 mod read;
 pub mod write;
 
-pub use entry::{Kind, MAGIC, Metadata};
+pub use entry::{Kind, Metadata};
 pub use read::{Archive, Error, Node, Strings};
 
 /// Puts a manifest into the image, from which the runner packs the boot archive that it hands
