@@ -309,7 +309,7 @@ fn a_machine_whose_memory_is_used_up_makes_room_and_gives_all_back() {
     needs!("qemu-system-x86_64", "node");
     // The books believe that there is as much as they like. When all functions are gone, there is room for all blank copies again: as
     // many each time, or what is free would say how many of them there are.
-    let image = Invoker::boot("384M", "budget=68719476736");
+    let image = Invoker::boot("432M", "budget=68719476736");
     let code = "function main(a) { return { hello: a.name }; }";
     let round = |count: usize| {
         for n in 0..count {
