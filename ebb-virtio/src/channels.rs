@@ -4,12 +4,10 @@
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
-    future::poll_fn,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use atomic_waker::AtomicWaker;
 use ebb::{
     channel::{Channels, Gone, Missing, Opening, Port},
     provides,
@@ -19,9 +17,10 @@ use spin::{Once, mutex::SpinMutex as Mutex};
 use virtio_drivers::transport::DeviceType;
 
 use crate::{
-    bus::{Place, Transport, find},
+    bus::{Place, find},
     console::Console,
     registers::Fault,
+    served::{self, Served},
     transport::{Machine, Queues},
 };
 
@@ -47,21 +46,8 @@ fn devices() -> &'static [Arc<Device>] {
     })
 }
 
-/// Runs on the core of the interrupt, outside of any event.
-fn interrupt(argument: usize) {
-    // SAFETY: `argument` is a waker that `set_up` leaked.
-    let waker: &AtomicWaker = unsafe { &*core::ptr::with_exposed_provenance(argument) };
-    waker.wake();
-}
-
 fn set_up(at: Place) -> Result<Arc<Device>, Fault> {
-    let registers = Transport::new(at)?;
-    let waker: &'static AtomicWaker = Box::leak(Default::default());
-    registers.no_config_vector();
-    let argument = core::ptr::from_ref(waker).expose_provenance();
-    if !registers.bind(0, interrupt, argument) {
-        return Err("there is no interrupt for it");
-    }
+    let (registers, waker) = served::open(at)?;
     let mut console = Console::new(Queues::new(registers, DeviceType::Console))?;
     if !console.transport().has_queues() {
         return Err("it does not take its queues");
@@ -69,24 +55,18 @@ fn set_up(at: Place) -> Result<Arc<Device>, Fault> {
     console.start();
     let device = Arc::new(Mutex::new(console));
     let serviced = device.clone();
-    ebb::spawn(poll_fn(move |context| {
-        waker.register(context.waker());
+    served::serve("console", at, waker, move || {
         let mut wakers = Vec::new();
-        let (more, is_broken) = {
+        let served = {
             let mut console = serviced.lock();
-            (console.service(&mut wakers), console.is_broken())
+            Served {
+                more: console.service(&mut wakers),
+                is_broken: console.is_broken(),
+            }
         };
         wakers.into_iter().for_each(Waker::wake);
-        if is_broken {
-            ebb::inform!("ebb: the console device at {at} broke its protocol and is used no more");
-            return Poll::Ready(());
-        }
-        if more {
-            // Others first.
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }));
+        served
+    });
     Ok(device)
 }
 

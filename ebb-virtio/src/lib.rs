@@ -10,6 +10,7 @@
 //! | `memory.rs` | memory that devices read and write |
 //! | `transport.rs` | the same registers as virtio-drivers wants them |
 //! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
+//! | `served.rs` | devices that one event serves when their interrupt says so |
 //! | `block.rs` | the driver of disks |
 //! | `entropy.rs` | a seed from the entropy device |
 //! | `console.rs` | the driver of channels to the host: the ports of a console device |
@@ -36,6 +37,7 @@ mod pci;
 mod played;
 mod queue;
 mod registers;
+mod served;
 mod transport;
 mod vsock;
 

@@ -9,13 +9,11 @@ mod packet;
 
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{
-    future::poll_fn,
     sync::atomic::{AtomicBool, Ordering},
-    task::{Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
-use atomic_waker::AtomicWaker;
 use ebb::{
     EbbRef,
     platform::{Clock, Hardware},
@@ -30,8 +28,9 @@ use spin::{Once, mutex::SpinMutex as Mutex};
 use virtio_drivers::transport::DeviceType;
 
 use crate::{
-    bus::{Place, Transport, find},
+    bus::{Place, find},
     registers::Fault,
+    served::{self, Served},
     transport::{Machine, Queues},
 };
 use connection::WINDOW;
@@ -66,21 +65,8 @@ fn now_ns() -> u64 {
     EbbRef::<dyn Clock>::get().now_ns()
 }
 
-/// Runs on the core of the interrupt, outside of any event.
-fn interrupt(argument: usize) {
-    // SAFETY: `argument` is a waker that `set_up` leaked.
-    let waker: &AtomicWaker = unsafe { &*core::ptr::with_exposed_provenance(argument) };
-    waker.wake();
-}
-
 fn set_up(at: Place) -> core::result::Result<&'static Device, Fault> {
-    let registers = Transport::new(at)?;
-    let waker: &'static AtomicWaker = Box::leak(Default::default());
-    registers.no_config_vector();
-    let argument = core::ptr::from_ref(waker).expose_provenance();
-    if !registers.bind(0, interrupt, argument) {
-        return Err("there is no interrupt for it");
-    }
+    let (registers, waker) = served::open(at)?;
     // What peers may have it keep is at most a sixteenth of the memory.
     let memory = EbbRef::<dyn Hardware>::get().memory_bytes();
     let limit = (memory / 16 / u64::from(WINDOW)) as usize;
@@ -94,19 +80,12 @@ fn set_up(at: Place) -> core::result::Result<&'static Device, Fault> {
         sockets: Mutex::new(sockets),
         is_watched: AtomicBool::new(false),
     }));
-    ebb::spawn(poll_fn(move |context| {
-        waker.register(context.waker());
-        let (more, is_broken) = device.with(|sockets| (sockets.service(), sockets.is_broken()));
-        if is_broken {
-            ebb::inform!("ebb: the socket device at {at} broke its protocol and is used no more");
-            return Poll::Ready(());
-        }
-        if more {
-            // Others first.
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }));
+    served::serve("socket", at, waker, || {
+        device.with(|sockets| Served {
+            more: sockets.service(),
+            is_broken: sockets.is_broken(),
+        })
+    });
     Ok(device)
 }
 
