@@ -14,6 +14,7 @@ extern crate ebb_runtime as ebb;
 
 mod backend;
 pub mod dns;
+mod embedded;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

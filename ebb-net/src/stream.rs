@@ -251,23 +251,4 @@ impl fmt::Debug for Stream {
     }
 }
 
-impl embedded_io_async::ErrorType for Stream {
-    type Error = Error;
-}
-
-impl embedded_io_async::Read for Stream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        Stream::read(self, buffer).await
-    }
-}
-
-impl embedded_io_async::Write for Stream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        Stream::write(self, bytes).await
-    }
-
-    /// Nothing to do: what was taken leaves by itself.
-    async fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
+crate::embedded::embedded_io!(Stream);

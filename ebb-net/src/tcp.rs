@@ -556,26 +556,7 @@ impl fmt::Debug for TcpStream {
     }
 }
 
-impl embedded_io_async::ErrorType for TcpStream {
-    type Error = Error;
-}
-
-impl embedded_io_async::Read for TcpStream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        TcpStream::read(self, buffer).await
-    }
-}
-
-impl embedded_io_async::Write for TcpStream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        TcpStream::write(self, bytes).await
-    }
-
-    /// Nothing to do: queued bytes leave by themselves.
-    async fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
+crate::embedded::embedded_io!(TcpStream);
 
 // --- Serving -----------------------------------------------------------------------------------------
 

@@ -360,23 +360,4 @@ impl fmt::Debug for VsockStream {
     }
 }
 
-impl embedded_io_async::ErrorType for VsockStream {
-    type Error = Error;
-}
-
-impl embedded_io_async::Read for VsockStream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        VsockStream::read(self, buffer).await
-    }
-}
-
-impl embedded_io_async::Write for VsockStream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        VsockStream::write(self, bytes).await
-    }
-
-    /// Nothing to do: what was taken leaves by itself.
-    async fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
+crate::embedded::embedded_io!(VsockStream);
