@@ -1,21 +1,53 @@
 //! The console: COM1, written with polling, read by interrupt.
 //!
-//! What must hold: the UART is driven under its lock. A core that reports the end of the image
-//! waits for the lock only so long, because its holder may have been stopped.
+//! What must hold: the UART is driven by one core at a time ([`Outlet`]); the others leave it what they print. A core that
+//! reports the end of the image waits only so long, because the one at the UART may have been stopped.
 
 use crate::uart::Uart;
 use crate::{cpu, io_apic};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
+use ebb_runtime::sync::outlet::{Device, Outlet};
 use spin::mutex::{SpinMutex as Mutex, SpinMutexGuard as Guard};
+
 const COM1: u16 = 0x3f8;
 
-static UART: Mutex<Option<Uart>> = Mutex::new(None);
+/// Bytes that may be left to the core that is writing: some tens of lines.
+const LEFT: usize = 4096;
+
+/// COM1, if it is there.
+struct Line(Option<Uart>);
+
+static UART: Outlet<Line, LEFT> = Outlet::new(Line(None));
+
+impl Device for Line {
+    fn send(&mut self, bytes: &[u8]) {
+        let Some(uart) = &mut self.0 else { return };
+        let mut rest = bytes;
+        // A UART that nobody drains must not stop the machine.
+        let mut patience = 1_000_000u32;
+        while !rest.is_empty() && patience > 0 {
+            match uart.send(rest) {
+                0 => patience -= 1,
+                n => {
+                    rest = &rest[n..];
+                    patience = 1_000_000;
+                }
+            }
+        }
+    }
+}
+
+/// Turns of a loop that waits for a core which may have been stopped.
+const PATIENCE: u32 = 50_000_000;
 
 /// Takes a lock, but gives up after a while (`None`).
 pub fn patiently<T>(lock: &Mutex<T>) -> Option<Guard<'_, T>> {
-    for _ in 0..50_000_000u32 {
-        if let Some(guard) = lock.try_lock() {
+    for _ in 0..PATIENCE {
+        // By reading: each attempt would take the line from whoever holds the lock.
+        if !lock.is_locked()
+            && let Some(guard) = lock.try_lock()
+        {
             return Some(guard);
         }
         core::hint::spin_loop();
@@ -31,57 +63,49 @@ pub unsafe fn seize() {
     // SAFETY: the caller's promise: whoever holds a lock will not use what it guards again. The
     // UART is a few ports, the ring a few numbers that may lose a byte.
     unsafe {
-        UART.force_unlock();
+        UART.seize();
         RECEIVED.force_unlock();
     }
 }
 
 /// Sets the UART up; without one, output is lost and input never comes.
 pub fn init() {
-    let mut uart = UART.lock();
-    let mut ring = RECEIVED.lock();
-    // SAFETY: COM1's ports belong to this driver alone.
-    *uart = unsafe { Uart::new(COM1, |byte| ring.push(byte)) };
+    UART.with(|Line(uart)| {
+        let mut ring = RECEIVED.lock();
+        // SAFETY: COM1's ports belong to this driver alone.
+        *uart = unsafe { Uart::new(COM1, |byte| ring.push(byte)) };
+    });
 }
 
-/// Writes bytes as they are.
+/// Writes bytes as they are; another core that is writing may do that a little later.
 pub fn write(bytes: &[u8]) {
-    let Some(mut guard) = patiently(&UART) else {
-        return;
-    };
-    let Some(uart) = guard.as_mut() else { return };
-    let mut rest = bytes;
-    // A UART that nobody drains must not stop the machine.
-    let mut patience = 1_000_000u32;
-    while !rest.is_empty() && patience > 0 {
-        match uart.send(rest) {
-            0 => patience -= 1,
-            n => {
-                rest = &rest[n..];
-                patience = 1_000_000;
-            }
-        }
-    }
+    UART.write(bytes, PATIENCE);
+}
+
+/// Returns when what was written is out.
+pub fn flush() {
+    UART.flush(PATIENCE);
 }
 
 /// Takes what has arrived, without waiting.
 pub fn read(buffer: &mut [u8]) -> usize {
-    let mut guard = UART.lock();
-    let Some(uart) = guard.as_mut() else { return 0 };
-    let mut ring = RECEIVED.lock();
-    let full = ring.is_full();
-    let mut n = 0;
-    while n < buffer.len() {
-        let Some(byte) = ring.pop().or_else(|| uart.receive()) else {
-            break;
-        };
-        buffer[n] = byte;
-        n += 1;
-    }
-    if full && n > 0 && LISTENING.load(Ordering::Relaxed) {
-        uart.interrupt(true);
-    }
-    n
+    UART.with(|Line(uart)| {
+        let Some(uart) = uart else { return 0 };
+        let mut ring = RECEIVED.lock();
+        let full = ring.is_full();
+        let mut n = 0;
+        while n < buffer.len() {
+            let Some(byte) = ring.pop().or_else(|| uart.receive()) else {
+                break;
+            };
+            buffer[n] = byte;
+            n += 1;
+        }
+        if full && n > 0 && LISTENING.load(Ordering::Relaxed) {
+            uart.interrupt(true);
+        }
+        n
+    })
 }
 
 /// What the interrupt handler took out of the UART's 16 bytes.
@@ -126,25 +150,29 @@ impl Ring {
 /// Lets the UART interrupt core 0 when something arrives. Without the interrupt, input waits in
 /// the UART until somebody reads.
 pub fn listen(core: &'static cpu::CpuBlock) {
-    if io_apic::bind(4, core, |_| receive(), 0).is_some()
-        && let Some(uart) = UART.lock().as_mut()
-    {
-        LISTENING.store(true, Ordering::Relaxed);
-        uart.interrupt(!RECEIVED.lock().is_full());
+    if io_apic::bind(4, core, |_| receive(), 0).is_none() {
+        return;
     }
+    UART.with(|Line(uart)| {
+        if let Some(uart) = uart {
+            LISTENING.store(true, Ordering::Relaxed);
+            uart.interrupt(!RECEIVED.lock().is_full());
+        }
+    });
 }
 
 fn receive() {
-    let mut guard = UART.lock();
-    let Some(uart) = guard.as_mut() else { return };
-    let mut ring = RECEIVED.lock();
-    uart.acknowledge();
-    while !ring.is_full() {
-        let Some(byte) = uart.receive() else { return };
-        ring.push(byte);
-    }
-    // Nobody reads: the rest waits in the UART, and the sender with it.
-    uart.interrupt(false);
+    UART.with(|Line(uart)| {
+        let Some(uart) = uart else { return };
+        let mut ring = RECEIVED.lock();
+        uart.acknowledge();
+        while !ring.is_full() {
+            let Some(byte) = uart.receive() else { return };
+            ring.push(byte);
+        }
+        // Nobody reads: the rest waits in the UART, and the sender with it.
+        uart.interrupt(false);
+    });
 }
 
 /// Formats to the console.

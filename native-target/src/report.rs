@@ -82,6 +82,8 @@ macro_rules! inform {
 
 /// Ends the machine with `status`.
 pub fn exit(status: u8) -> ! {
+    // Another core may have been left something.
+    crate::console::flush();
     line(format_args!("exit {status}"));
     // SAFETY: isa-debug-exit's port, or nobody's.
     unsafe { Port::<u32>::new(DEBUG_EXIT).write(u32::from(status)) };

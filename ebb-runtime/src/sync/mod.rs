@@ -12,6 +12,7 @@
 //! | [`inbox`] | cross-core | intrusive list, wait-free to push, for one consumer |
 //! | [`rcu`] | cross-core | pointer that is read without an atomic read-modify-write |
 //! | [`rcu_map`] | cross-core | hash map read the same way |
+//! | [`outlet`] | cross-core | slow device whose writers do not wait for one another |
 //! | [`epoch`] | cross-core | has every core passed an event boundary? |
 //!
 //! *Per-core* types are built on `Cell`, are neither `Send` nor `Sync`, and need no atomic instruction. *Cross-core*
@@ -25,6 +26,7 @@ pub mod inbox;
 pub mod mutex;
 pub mod notify;
 pub mod oneshot;
+pub mod outlet;
 pub mod queue;
 pub mod rcu;
 pub mod rcu_map;
