@@ -210,13 +210,8 @@ impl FromRoot<Root> for CoreNet {
     fn from_root(root: Arc<Root>, _: EbbRef<Self>) -> Self {
         let core = current_core().number();
         let pair = |device: &Device| if core < device.pairs() { core } else { 0 };
-        let link = DeviceLink {
-            devices: root
-                .devices
-                .iter()
-                .map(|device| (Arc::clone(device), pair(device)))
-                .collect(),
-        };
+        let devices = root.devices.iter();
+        let link = DeviceLink::new(devices.map(|device| (Arc::clone(device), pair(device))));
         let host = Host::new(
             Arc::clone(&root.shared),
             core,

@@ -44,7 +44,7 @@ pub struct DeviceStats {
 /// The first device, if there is one.
 #[must_use]
 pub fn device() -> Option<DeviceStats> {
-    let (device, _) = core_net().host.link.devices.first()?;
+    let device = core_net().host.link.first()?;
     Some(DeviceStats {
         pairs: device.pairs(),
         vectors: device.transport.vectors(),

@@ -5,13 +5,14 @@
 //! a pair is used by one core; the sending side is behind a lock, which only cores that share a pair contend for.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::cell::Cell;
 
 use bytes::Bytes;
 use spin::Mutex;
 
 use ebb_virtio::{Dma, Fault, bus::Transport, device_memory, status};
 
-use super::queue::{Broken, Queue};
+use super::queue::{Bell, Broken, Queue};
 use crate::{
     host::BUFFER,
     link::{Capabilities, Frame, HEAD, Link, Offload},
@@ -272,8 +273,9 @@ impl Transmitter {
         sent
     }
 
-    pub fn kick(&mut self) {
-        self.queue.publish();
+    /// Lets the device see what was transmitted; see [`Queue::publish_quietly`].
+    pub fn publish(&mut self) -> Option<Bell> {
+        self.queue.publish_quietly()
     }
 
     /// Whether a frame in the ring still refers to memory of others.
@@ -496,36 +498,66 @@ impl Device {
     }
 }
 
-/// A core's way to the cards, by number; there may be none.
+/// A core's way to a card.
+struct Way {
+    device: Arc<Device>,
+    /// The pair that the core uses.
+    pair: usize,
+    /// The core has transmitted what the device does not see yet.
+    unpublished: Cell<bool>,
+    /// Something that the core has transmitted may still refer to memory of others.
+    holds: Cell<bool>,
+}
+
+/// A core's ways to the cards, by number; there may be none. The lock of a pair that cores share is taken only for what the core
+/// itself has sent.
 pub struct DeviceLink {
-    /// With the pair that the core uses.
-    pub devices: Vec<(Arc<Device>, usize)>,
+    ways: Vec<Way>,
 }
 
 impl DeviceLink {
-    /// Lets go of what the devices have sent. False while they have not sent everything that others may wait to free.
+    /// To those devices, by a pair of each.
+    pub fn new(devices: impl Iterator<Item = (Arc<Device>, usize)>) -> Self {
+        let ways = devices.map(|(device, pair)| Way {
+            device,
+            pair,
+            unpublished: Cell::new(false),
+            holds: Cell::new(false),
+        });
+        Self {
+            ways: ways.collect(),
+        }
+    }
+
+    /// The first card.
+    pub fn first(&self) -> Option<&Device> {
+        self.ways.first().map(|way| &*way.device)
+    }
+
+    /// Lets go of what the devices have sent. False while they have not sent everything of this core that others may wait to free.
     pub fn reclaim(&self) -> bool {
-        self.devices.iter().fold(true, |all, (device, pair)| {
-            let mut transmitter = device.transmitters[*pair].lock();
-            if transmitter.is_holding() {
+        self.ways.iter().fold(true, |all, way| {
+            if way.holds.get() {
+                let mut transmitter = way.device.transmitters[way.pair].lock();
                 transmitter.reclaim();
+                way.holds.set(transmitter.is_holding());
             }
-            all && !transmitter.is_holding()
+            all && !way.holds.get()
         })
     }
 
     /// How often the devices were told of frames to send.
     pub fn doorbells(&self) -> u64 {
-        let each = self.devices.iter();
-        each.map(|(device, pair)| device.doorbells(*pair)).sum()
+        let each = self.ways.iter();
+        each.map(|way| way.device.doorbells(way.pair)).sum()
     }
 }
 
 impl Link for DeviceLink {
     #[inline]
     fn capabilities(&self, card: u8) -> Capabilities {
-        match self.devices.get(usize::from(card)) {
-            Some((device, _)) => device.capabilities,
+        match self.ways.get(usize::from(card)) {
+            Some(way) => way.device.capabilities,
             None => Capabilities {
                 mac: [0; 6],
                 mtu: 1500,
@@ -546,19 +578,31 @@ impl Link for DeviceLink {
         fragments: &mut Vec<Bytes>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> bool {
-        match self.devices.get(usize::from(card)) {
-            Some((device, pair)) => device.transmitters[*pair]
-                .lock()
-                .transmit(head, offload, fragments, fill),
+        let Some(way) = self.ways.get(usize::from(card)) else {
             // Nowhere: as if lost.
-            None => true,
+            return true;
+        };
+        let lends = !fragments.is_empty();
+        let sent = way.device.transmitters[way.pair]
+            .lock()
+            .transmit(head, offload, fragments, fill);
+        if sent {
+            way.unpublished.set(true);
+            way.holds.set(lends || way.holds.get());
         }
+        sent
     }
 
     #[inline]
     fn kick(&self) {
-        for (device, pair) in &self.devices {
-            device.transmitters[*pair].lock().kick();
+        for way in &self.ways {
+            if way.unpublished.replace(false) {
+                let bell = way.device.transmitters[way.pair].lock().publish();
+                // Out of the lock, which other cores may wait for.
+                if let Some(bell) = bell {
+                    bell.ring();
+                }
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use ebb_virtio::{Dma, Doorbell};
 
 use super::{
     net::{HEADER, Receiver, Transmitter},
-    queue::{Broken, Queue},
+    queue::{Bell, Broken, Queue},
 };
 use crate::{host::BUFFER, link::Offload};
 
@@ -268,6 +268,12 @@ fn random_used_rings_neither_panic_nor_give_a_buffer_twice() {
     }
 }
 
+fn ring(bell: Option<Bell>) {
+    if let Some(bell) = bell {
+        bell.ring();
+    }
+}
+
 #[test]
 fn what_is_sent_is_kept_until_the_device_gives_it_back() {
     let queue = Queue::new(SIZE, false, 1, None).unwrap();
@@ -280,7 +286,7 @@ fn what_is_sent_is_kept_until_the_device_gives_it_back() {
             out.copy_from_slice(&round.to_le_bytes());
         });
         assert!(sent && fragments.is_empty());
-        transmitter.kick();
+        ring(transmitter.publish());
         assert!(!body.is_unique() && transmitter.is_holding());
         let head = device.take().unwrap();
         let bytes = device.bytes(head);
@@ -330,7 +336,7 @@ fn a_device_that_lies_about_what_it_has_sent_frees_nothing_that_it_still_has() {
                     let parts: Vec<_> = parts.collect();
                     let mut given = parts.clone();
                     if transmitter.transmit(4, Offload::default(), &mut given, &mut |_| ()) {
-                        transmitter.kick();
+                        ring(transmitter.publish());
                         lent.push((device.take().unwrap(), parts));
                     } else {
                         assert_eq!(given.len(), count);
@@ -352,6 +358,30 @@ fn a_device_that_lies_about_what_it_has_sent_frees_nothing_that_it_still_has() {
 }
 
 #[test]
+fn what_is_published_before_another_cores_ring_needs_none_of_its_own() {
+    let mut bell = Box::new(0xffff_u16);
+    // SAFETY: the bell outlives the queue, and is written through pointers alone.
+    let doorbell = unsafe { Doorbell::of_two_bytes(ptr::NonNull::from(&mut *bell)) };
+    let bell = &raw mut *bell;
+    let queue = Queue::new(SIZE, true, 5, Some(doorbell)).unwrap();
+    let mut device = Device::of(&queue);
+    let mut transmitter = Transmitter::new(queue, DMA).unwrap();
+    let mut publish = || {
+        assert!(transmitter.transmit(4, Offload::default(), &mut Vec::new(), &mut |_| ()));
+        transmitter.publish()
+    };
+    let first = publish().unwrap();
+    assert!(publish().is_none());
+    // The device was not told yet; when it is, it finds both.
+    // SAFETY: the bell outlives the queue.
+    assert_eq!(unsafe { bell.read_volatile() }, 0xffff);
+    first.ring();
+    // SAFETY: as above.
+    assert_eq!(unsafe { bell.read_volatile() }, 5);
+    assert!(device.take().is_some() && device.take().is_some() && device.take().is_none());
+}
+
+#[test]
 fn doorbells_ring_only_when_the_device_asks() {
     let mut bell = Box::new(0xffff_u16);
     // SAFETY: the bell outlives the queue, and is written through pointers alone.
@@ -363,7 +393,7 @@ fn doorbells_ring_only_when_the_device_asks() {
         // SAFETY: the bell outlives the queue.
         unsafe { bell.write_volatile(0xffff) };
         assert!(transmitter.transmit(4, Offload::default(), &mut Vec::new(), &mut |_| ()));
-        transmitter.kick();
+        ring(transmitter.publish());
         // SAFETY: as above.
         unsafe { bell.read_volatile() == 5 }
     };
