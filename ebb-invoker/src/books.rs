@@ -1,5 +1,8 @@
 //! What all cores share: the state of the API and the books of instances, each behind a lock that is held for
 //! microseconds. (A core never waits for a guest with one of them: its events run to completion.)
+//!
+//! Each core has a [`Desk`], in memory that no other one writes on the way of a call; whoever takes the lock of the API's state
+//! takes all of them.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -9,21 +12,25 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use ebb::platform::Entropy;
+use ebb::platform::{Clock, Entropy};
 use ebb::sync::oneshot;
 use ebb::{EbbRef, core_count, ebb, time};
+use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::activations::Budget;
 use ebb_openwhisk::call::InstanceKey;
+use ebb_openwhisk::http::Request;
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
 use ebb_openwhisk::runtimes::Runtimes;
-use ebb_openwhisk::{Config, Controller, Subject};
+use ebb_openwhisk::throttle::Admission;
+use ebb_openwhisk::{Config, Controller, Desk, Step, Subject};
 use once_cell::race::OnceBox;
 use spin::mutex::SpinMutex;
 
 use crate::back_end::BackEnd;
 use crate::instance::{InstanceMaker, SharedSnapshot};
-use crate::keep::{Holder, Keeper};
+use crate::invoker::here;
+use crate::keep::{Changed, Holder, Keeper};
 use crate::options::ServiceOptions;
 
 /// The namespace of the one user.
@@ -39,7 +46,10 @@ pub type Instances = Pool<Ticket, SharedSnapshot>;
 #[ebb(shared)]
 pub struct Books {
     controller: SpinMutex<Controller>,
+    /// By core. Taken in their order, all of them by whoever has the controller.
+    desks: Box<[OwnLines<SpinMutex<Desk>>]>,
     pool: SpinMutex<Instances>,
+    queued: OwnLines<Queued>,
     verbose: AtomicBool,
     /// What the state is kept by, if it is.
     keeper: OnceBox<Keeper>,
@@ -48,6 +58,33 @@ pub struct Books {
     /// What makes the calls, if it is not this machine.
     back_end: OnceBox<Box<dyn BackEnd>>,
 }
+
+/// What every call asks of the queue of those that wait, so that it need not take the lock of the books for it: written with the
+/// lock, and only when it changes.
+#[derive(Default)]
+struct Queued {
+    /// There are held calls.
+    holds: AtomicBool,
+    /// So many wait that there may be no room for another of some function.
+    may_refuse: AtomicBool,
+}
+
+impl Queued {
+    fn update(&self, pool: &Instances) {
+        let set = |flag: &AtomicBool, now| {
+            if flag.load(Ordering::Relaxed) != now {
+                flag.store(now, Ordering::Relaxed);
+            }
+        };
+        set(&self.holds, pool.holds_calls());
+        // Up to three quarters every function has room.
+        set(&self.may_refuse, pool.waiting().0 >= QUEUE / 2);
+    }
+}
+
+/// Shares no line of the cache with anything else, nor the one that processors fetch with it.
+#[repr(align(128))]
+struct OwnLines<T>(T);
 
 /// Calls that run at once on one core: most actions wait for something most of the time.
 const PER_CORE: usize = 16;
@@ -89,7 +126,11 @@ impl Default for Books {
     fn default() -> Self {
         Self {
             controller: SpinMutex::new(Controller::new(config())),
+            desks: (0..core_count())
+                .map(|_| OwnLines(SpinMutex::default()))
+                .collect(),
             pool: SpinMutex::new(Pool::new(capacity())),
+            queued: OwnLines(Queued::default()),
             verbose: AtomicBool::new(true),
             keeper: OnceBox::new(),
             strict_records: AtomicBool::new(false),
@@ -117,7 +158,7 @@ impl Books {
     /// Begins anew, for a user with this key.
     pub fn open(&self, key: &str, options: &ServiceOptions, runtimes: Runtimes, seed: [u8; 32]) {
         const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-        *self.controller.lock() = Controller::new(Config {
+        let controller = Controller::new(Config {
             subjects: vec![Subject {
                 namespace: Arc::from(NAMESPACE),
                 key: Arc::from(key),
@@ -131,6 +172,7 @@ impl Books {
             seed,
             ..config()
         });
+        self.controller(|c| *c = controller);
         self.verbose.store(!options.quiet, Ordering::Relaxed);
     }
 
@@ -172,7 +214,10 @@ impl Books {
     pub fn refuses(&self, key: &InstanceKey) -> bool {
         match self.back_end() {
             Some(back_end) => back_end.refuses(key),
-            None => self.pool(|pool| pool.refuses(key)),
+            None => {
+                self.queued.0.may_refuse.load(Ordering::Relaxed)
+                    && self.pool(|pool| pool.refuses(key))
+            }
         }
     }
 
@@ -188,12 +233,64 @@ impl Books {
 
     /// Uses the state of the API.
     pub fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
-        f(&mut self.controller.lock())
+        self.with_desk(|controller, _| f(controller))
+    }
+
+    /// The same, with this core's desk.
+    fn with_desk<R>(&self, f: impl FnOnce(&mut Controller, &mut Desk) -> R) -> R {
+        let mut controller = self.controller.lock();
+        let mut desks: Vec<_> = self.desks.iter().map(|desk| desk.0.lock()).collect();
+        controller.take_back(desks.iter_mut().map(|desk| &mut **desk));
+        let result = f(&mut controller, &mut desks[here()]);
+        controller.lend(desks.iter_mut().map(|desk| &mut **desk), epoch_ms());
+        result
+    }
+
+    fn desk<R>(&self, f: impl FnOnce(&mut Desk) -> R) -> R {
+        f(&mut self.desks[here()].0.lock())
+    }
+
+    /// Handles a request; what it has changed has to be made durable.
+    pub(crate) fn handle(&self, request: &Request<'_>) -> (Step, Option<Changed>) {
+        let now_ms = epoch_ms();
+        if let Some(step) = self.desk(|desk| desk.handle(request, now_ms)) {
+            return (step, None);
+        }
+        self.with_desk(|controller, desk| {
+            let step = controller.handle(request, now_ms);
+            controller.remember(request, &step, desk);
+            let changed = self.keeper().and_then(|keeper| keeper.changed(controller));
+            (step, changed)
+        })
+    }
+
+    /// A plan has been carried out.
+    pub(crate) fn end(&self, call: &Admission) {
+        if !self.desk(|desk| desk.end(call)) {
+            self.controller(|c| c.end(call));
+        }
+    }
+
+    /// Keeps a record.
+    pub(crate) fn keep_record(&self, record: Arc<Activation>) {
+        let at_ns = EbbRef::<dyn Clock>::get().now_ns();
+        if !self.desk(|desk| desk.keep(at_ns, record)) {
+            self.controller(|_| ());
+        }
     }
 
     /// Uses the books of instances.
     pub fn pool<R>(&self, f: impl FnOnce(&mut Instances) -> R) -> R {
-        f(&mut self.pool.lock())
+        let mut pool = self.pool.lock();
+        let result = f(&mut pool);
+        self.queued.0.update(&pool);
+        result
+    }
+
+    /// Whether there are calls that wait for an instance of their function, though there might be a further one. A call that another
+    /// core adds meanwhile may not be seen: that core looks again.
+    pub(crate) fn holds_calls(&self) -> bool {
+        self.queued.0.holds.load(Ordering::Relaxed)
     }
 
     /// Bytes that all instances and snapshots may take together.

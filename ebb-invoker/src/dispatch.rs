@@ -58,7 +58,7 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<Running, Failure> {
     };
     let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
     let Some(admitted) = admitted else {
-        books.controller(|c| c.end(&reply.admission));
+        books.end(&reply.admission);
         let text = "Too many concurrent requests in flight: the platform's queue is full.";
         return Err(Failure::new(429, text));
     };
@@ -78,7 +78,7 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<Running, Failure> {
             let _ = flush_records().await;
         }
         drop(admitted);
-        books.controller(|c| c.end(&admission));
+        books.end(&admission);
         record
     });
     Ok(Running { record, parts })
@@ -97,6 +97,10 @@ impl Executor for Dispatcher {
 
     async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
         EbbRef::<Books>::get().controller(f)
+    }
+
+    async fn keep(&self, record: Arc<Activation>) {
+        EbbRef::<Books>::get().keep_record(record);
     }
 
     async fn change<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> Result<R, Failure> {
@@ -216,8 +220,11 @@ fn hand_out(mut ready: Vec<Dispatch<Ticket, SharedSnapshot>>) {
 
 /// This core has nothing to run: it takes a call that is held for an instance elsewhere, or for one that waits.
 fn take_held() {
-    let running = EbbRef::<Invoker>::get().running.get();
     let books = EbbRef::<Books>::get();
+    if !books.holds_calls() {
+        return;
+    }
+    let running = EbbRef::<Invoker>::get().running.get();
     let taken = books.pool(|pool| pool.core_is_idle(here(), running, now_us()));
     hand_out(taken.into_iter().collect());
 }
@@ -231,18 +238,18 @@ const TICK: Duration = Duration::from_millis(5);
 fn watch_held() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     let books = EbbRef::<Books>::get();
-    if !books.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
+    if !books.holds_calls() || WATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
     drop(spawn(async move {
         loop {
-            while books.pool(|pool| pool.holds_calls()) {
+            while books.holds_calls() {
                 time::sleep(TICK).await;
                 hand_out(books.pool(|pool| pool.tick(now_us())));
                 wake_others();
             }
             WATCHED.store(false, Ordering::Relaxed);
-            // One that came after the look has found it watched.
+            // One that came after the look has found it watched, and this look, with the lock, finds it.
             if !books.pool(|pool| pool.holds_calls()) || WATCHED.swap(true, Ordering::Relaxed) {
                 break;
             }

@@ -15,7 +15,7 @@ use ebb_openwhisk::limits::PAYLOAD;
 use ebb_openwhisk::plan::{Reply, Step};
 
 use crate::body::{BODY_TIME, receive};
-use crate::books::{Books, epoch_ms};
+use crate::books::Books;
 use crate::convert::{convert, refusal, with_head};
 use crate::dispatch::Running;
 use crate::executable::unpack_ahead;
@@ -137,12 +137,7 @@ async fn call(request: &mut Request<'_>) -> Response {
     }
     let books = EbbRef::<Books>::get();
     let (step, changed) = loop {
-        let (step, changed) = with_head(request, body, code.as_ref(), |asked| {
-            books.controller(|c| {
-                let step = c.handle(asked, epoch_ms());
-                (step, books.keeper().and_then(|keeper| keeper.changed(c)))
-            })
-        });
+        let (step, changed) = with_head(request, body, code.as_ref(), |asked| books.handle(asked));
         match step {
             Step::Later(missed) => state::bring(missed).await,
             step => break (step, changed),

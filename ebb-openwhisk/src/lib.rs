@@ -57,7 +57,7 @@ mod scan;
 pub mod system;
 pub mod throttle;
 
-pub use api::{Config, Controller};
+pub use api::{Config, Controller, Desk};
 pub use namespaces::Subject;
 pub use perform::{Executor, perform};
 pub use plan::{Plan, Reply, Step};

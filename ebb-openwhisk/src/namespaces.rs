@@ -138,6 +138,7 @@ pub struct Namespaces {
     /// What each may do unless something else is said, and what namespaces without a key may do.
     defaults: NamespaceLimits,
     entropy: Entropy,
+    generation: u64,
     /// The names of those that came, changed or went since that was asked last.
     changed: Vec<Arc<str>>,
 }
@@ -150,8 +151,14 @@ impl Namespaces {
             of_uuids: HashMap::new(),
             defaults,
             entropy,
+            generation: 0,
             changed: Vec::new(),
         }
+    }
+
+    /// Grows with each change of a key, of a limit, or of which there are.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What a namespace may do unless something else is said.
@@ -260,6 +267,7 @@ impl Namespaces {
     pub fn set_limits(&mut self, name: &str, limits: NamespaceLimits) -> Result<()> {
         let namespace = self.of_names.get_mut(name).ok_or_else(Failure::no_entity)?;
         namespace.limits = limits;
+        self.generation += 1;
         self.changed.push(namespace.name.clone());
         Ok(())
     }
@@ -280,6 +288,7 @@ impl Namespaces {
 
     fn take_out(&mut self, name: &str) -> Option<Namespace> {
         let namespace = self.of_names.remove(name)?;
+        self.generation += 1;
         self.of_uuids.remove(&namespace.uuid);
         Some(namespace)
     }
@@ -342,6 +351,7 @@ impl Namespaces {
     }
 
     fn put(&mut self, namespace: Namespace) {
+        self.generation += 1;
         if let Some(old) = self.of_names.get(&namespace.name) {
             self.of_uuids.remove(&old.uuid);
         }

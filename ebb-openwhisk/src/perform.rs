@@ -37,6 +37,10 @@ pub trait Executor {
     ) -> impl Future<Output = Result<R, Failure>> {
         async { Ok(self.controller(f).await) }
     }
+    /// Keeps a record.
+    fn keep(&self, record: Arc<Activation>) -> impl Future<Output = ()> {
+        async { self.controller(|c| c.keep(record)).await }
+    }
     /// Ends when what was looked for is here, where something may be to come.
     fn bring(&self, _missed: Vec<Sought>) -> impl Future<Output = ()> {
         async {}
@@ -108,7 +112,7 @@ fn perform_within<'a, E: Executor>(
 
 async fn keep<E: Executor>(executor: &E, record: Activation) -> Arc<Activation> {
     let record = Arc::new(record);
-    executor.controller(|c| c.keep(record.clone())).await;
+    executor.keep(record.clone()).await;
     record
 }
 

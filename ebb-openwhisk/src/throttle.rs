@@ -24,9 +24,8 @@ impl Minute {
         }
     }
 
-    /// Counts one more, unless there are `limit` already: then says how many there would be.
-    fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
-        let second = now_ms / 1000;
+    /// Forgets what is more than a minute ago.
+    fn pass(&mut self, second: u64) {
         if second + (SECONDS as u64) < self.now_ms {
             // The clock was set back by more than a minute. What was counted goes a minute from now, not when the clock is there again.
             self.counts = [0; SECONDS];
@@ -39,12 +38,22 @@ impl Minute {
             self.sum -= core::mem::take(slot);
         }
         self.now_ms = self.now_ms.max(second);
+    }
+
+    /// Counts one more, unless there are `limit` already: then says how many there would be.
+    fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
+        self.pass(now_ms / 1000);
         if self.sum >= limit {
             return Err(self.sum.saturating_add(1));
         }
-        self.counts[(self.now_ms % SECONDS as u64) as usize] += 1;
-        self.sum += 1;
+        self.add(1);
         Ok(())
+    }
+
+    /// Counts more in the newest second.
+    fn add(&mut self, count: u32) {
+        self.counts[(self.now_ms % SECONDS as u64) as usize] += count;
+        self.sum += count;
     }
 }
 
@@ -66,6 +75,64 @@ pub struct Admission {
     pub memory_mb: u32,
     /// Bytes of its arguments.
     pub argument_bytes: usize,
+}
+
+/// One of several equal parts of what is left of a namespace's limits, lent to a core: it lets calls begin by itself as long as they
+/// fit, and what was counted goes back with it ([`Throttle::take_back`]). So nothing is let in that the limits do not allow, whatever
+/// the others do meanwhile.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// The second, since 1970, in which calls may begin.
+    second: u64,
+    /// What may still begin.
+    calls: u32,
+    running: u32,
+    memory_mb: u32,
+    argument_bytes: usize,
+    /// Calls that have begun, and those of them that have not ended: fewer than none when earlier ones ended.
+    begun: u32,
+    more_running: i64,
+    more_memory_mb: i64,
+    more_argument_bytes: i64,
+}
+
+impl Share {
+    /// Lets a call begin, if it fits. Else nothing is said: others may have what this one lacks.
+    pub fn begin(&mut self, call: &Admission, now_ms: u64) -> bool {
+        let fits = self.second == now_ms / 1000
+            && self.calls > 0
+            && self.running > 0
+            && self.memory_mb >= call.memory_mb
+            && self.argument_bytes >= call.argument_bytes;
+        if fits {
+            self.calls -= 1;
+            self.begun += 1;
+            self.running -= 1;
+            self.memory_mb -= call.memory_mb;
+            self.argument_bytes -= call.argument_bytes;
+            self.add_running(1, call);
+        }
+        fits
+    }
+
+    /// A call has ended, wherever it began.
+    pub fn end(&mut self, call: &Admission) {
+        self.running = self.running.saturating_add(1);
+        self.memory_mb = self.memory_mb.saturating_add(call.memory_mb);
+        self.argument_bytes = self.argument_bytes.saturating_add(call.argument_bytes);
+        self.add_running(-1, call);
+    }
+
+    fn add_running(&mut self, sign: i64, call: &Admission) {
+        self.more_running += sign;
+        self.more_memory_mb += sign * i64::from(call.memory_mb);
+        self.more_argument_bytes += sign * i64::try_from(call.argument_bytes).unwrap_or(i64::MAX);
+    }
+
+    /// Whether calls began or ended since it was lent.
+    pub fn is_used(&self) -> bool {
+        self.begun > 0 || self.more_running != 0
+    }
 }
 
 /// Bytes of the arguments of one namespace's calls where it is not the only one: half of what all may have.
@@ -146,6 +213,56 @@ impl Throttle {
         usage.argument_bytes = usage.argument_bytes.saturating_sub(call.argument_bytes);
     }
 
+    /// Takes a share back, and what was counted with it.
+    pub fn take_back(&mut self, namespace: &Arc<str>, share: &mut Share) {
+        let share = core::mem::take(share);
+        // What has ended after its namespace was forgotten is nobody's.
+        let known = self.usage.contains_key(namespace) || share.begun > 0;
+        if !share.is_used() && share.more_argument_bytes == 0 || !known {
+            return;
+        }
+        let usage = self.usage(namespace);
+        if share.begun > 0 {
+            usage.calls.pass(share.second);
+            usage.calls.add(share.begun);
+        }
+        let sum =
+            |now: u32, more: i64| u32::try_from((i64::from(now) + more).max(0)).unwrap_or(u32::MAX);
+        usage.running = sum(usage.running, share.more_running);
+        usage.memory_mb = sum(usage.memory_mb, share.more_memory_mb);
+        let more = isize::try_from(share.more_argument_bytes).unwrap_or(isize::MAX);
+        usage.argument_bytes = usage.argument_bytes.saturating_add_signed(more);
+    }
+
+    /// One of `parts` equal parts of what is left of a namespace's limits. No more of them may be lent at once, and while some are,
+    /// nothing may begin or fire but with them.
+    pub fn lend(
+        &mut self,
+        namespace: &Arc<str>,
+        limits: &NamespaceLimits,
+        is_alone: bool,
+        parts: u32,
+        now_ms: u64,
+    ) -> Share {
+        let usage = self.usage(namespace);
+        let second = now_ms / 1000;
+        usage.calls.pass(second);
+        // Where the clock was set back a little, there are seconds in which nothing is lent.
+        if usage.calls.now_ms != second {
+            return Share::default();
+        }
+        let part = |most: u32, used: u32| most.saturating_sub(used) / parts;
+        let bytes = if is_alone { usize::MAX } else { ARGUMENTS };
+        Share {
+            second,
+            calls: part(limits.calls_per_minute, usage.calls.sum),
+            running: part(limits.concurrent_calls, usage.running),
+            memory_mb: part(limits.memory_mb, usage.memory_mb),
+            argument_bytes: bytes.saturating_sub(usage.argument_bytes) / parts as usize,
+            ..Share::default()
+        }
+    }
+
     /// A namespace is gone. What it has running still ends.
     pub fn forget(&mut self, namespace: &str) {
         if self.running_of(namespace) == 0 {
@@ -190,6 +307,7 @@ fn too_many(count: u32, allowed: u32) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn a_minute_forgets_what_is_older() {
@@ -274,5 +392,70 @@ mod tests {
                 .count()
         };
         assert_eq!((begun(true), begun(false)), (100, ARGUMENTS >> 20));
+    }
+
+    #[test]
+    fn shares_let_in_what_the_limits_allow_and_not_one_more() {
+        let limits = NamespaceLimits {
+            concurrent_calls: 10,
+            calls_per_minute: 25,
+            ..NamespaceLimits::default()
+        };
+        let call = call(128);
+        let namespace = call.namespace.clone();
+        let mut throttle = Throttle::default();
+        let (mut begun, mut now_ms) = (0, 5_000_000);
+        let mut running: Vec<usize> = Vec::new();
+        // Cores in turns, each with its share as far as that goes and else with all of them, as a controller is used.
+        let mut shares: [Share; 3] = Default::default();
+        for turn in 0..1_000_usize {
+            let core = turn * 7 % 3;
+            if turn % 5 == 4 && !running.is_empty() {
+                let ended = running.swap_remove(turn % running.len());
+                shares[(core + ended) % 3].end(&call);
+                continue;
+            }
+            let mut is_in = shares[core].begin(&call, now_ms);
+            if !is_in {
+                shares
+                    .iter_mut()
+                    .for_each(|share| throttle.take_back(&namespace, share));
+                assert_eq!(throttle.running() as usize, running.len());
+                is_in = throttle.begin(&call, &limits, true, now_ms).is_ok();
+                // Refused only where a limit is reached.
+                assert!(is_in || running.len() == 10 || begun == 25);
+                shares =
+                    core::array::from_fn(|_| throttle.lend(&namespace, &limits, true, 3, now_ms));
+            }
+            if is_in {
+                begun += 1;
+                running.push(turn);
+            }
+            assert!(running.len() <= 10 && begun <= 25);
+            if turn % 400 == 399 {
+                now_ms += 61_000;
+                begun = 0;
+            }
+        }
+        assert!(running.len() == 10 || begun == 25);
+    }
+
+    #[test]
+    fn a_share_is_of_its_second_and_ends_are_counted_after_their_namespace_is_gone() {
+        let limits = NamespaceLimits::default();
+        let call = call(128);
+        let namespace = call.namespace.clone();
+        let mut throttle = Throttle::default();
+        let mut share = throttle.lend(&namespace, &limits, true, 2, 1_500);
+        assert!(share.begin(&call, 1_999) && !share.begin(&call, 2_000));
+        throttle.take_back(&namespace, &mut share);
+        assert_eq!((throttle.running(), share.begin(&call, 1_999)), (1, false));
+        share.end(&call);
+        throttle.take_back(&namespace, &mut share);
+        assert_eq!(throttle.running(), 0);
+        throttle.forget(&namespace);
+        share.end(&call);
+        throttle.take_back(&namespace, &mut share);
+        assert_eq!((throttle.running(), share.is_used()), (0, false));
     }
 }

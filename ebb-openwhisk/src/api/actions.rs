@@ -22,9 +22,7 @@ impl Controller {
         let name = match *path {
             [] => return self.action_list(cx, None),
             [package] if slash => return self.action_list(cx, Some(package)),
-            [name] => FullName::new(&cx.namespace, name),
-            [package, name] => FullName::packaged(&cx.namespace, package, name),
-            _ => return Err(Failure::no_path()),
+            ref path => name_of(&cx.namespace, path).ok_or_else(Failure::no_path)?,
         };
         name::check(&name.name)?;
         if let Some(package) = &name.package {
@@ -233,6 +231,15 @@ impl Controller {
     }
 }
 
+/// The action that the rest of a path names.
+pub(super) fn name_of(namespace: &str, path: &[&str]) -> Option<FullName> {
+    match *path {
+        [name] => Some(FullName::new(namespace, name)),
+        [package, name] => Some(FullName::packaged(namespace, package, name)),
+        _ => None,
+    }
+}
+
 /// The answer with an action's document.
 fn document(action: Arc<Action>, parameters: Parameters, with_code: bool, stamp: &Stamp) -> Step {
     Step::Document(Document {
@@ -244,7 +251,7 @@ fn document(action: Arc<Action>, parameters: Parameters, with_code: bool, stamp:
 }
 
 /// How long a blocking call waits, in milliseconds.
-fn timeout(cx: &Context<'_>) -> Result<u64> {
+pub(super) fn timeout(cx: &Context<'_>) -> Result<u64> {
     match cx.query.get("timeout") {
         None => Ok(limits::BLOCKING),
         Some(text) => text
@@ -270,7 +277,7 @@ pub(super) fn call_body(cx: &Context<'_>) -> Result<Object> {
 }
 
 /// The same as it was sent, which is an object if there is one.
-fn call_json(cx: &Context<'_>) -> Result<Option<Json>> {
+pub(super) fn call_json(cx: &Context<'_>) -> Result<Option<Json>> {
     let size = cx.request.body.len();
     if size > limits::PAYLOAD {
         return Err(Failure::too_large("Request", size, limits::PAYLOAD));

@@ -4,11 +4,14 @@ mod actions;
 mod activations;
 mod admin;
 mod alarms;
+mod desk;
 mod info;
 mod packages;
 mod rules;
 mod triggers;
 mod web;
+
+pub use desk::Desk;
 
 use crate::activation::Activation;
 use crate::activations::{Activations, Budget};
@@ -71,6 +74,10 @@ pub struct Controller {
     random: Random,
     /// Where actions reach this API.
     api_host: Option<String>,
+    /// How often that was said.
+    hosts: u64,
+    /// What the desks know is of this [generation](Self::generation).
+    known: u64,
 }
 
 /// An authorised request to one namespace.
@@ -115,6 +122,21 @@ impl Context<'_> {
     }
 }
 
+/// What all answers to a request carry.
+fn stamp(request: &Request<'_>, random: &mut Random) -> Stamp {
+    let given = request
+        .header("x-request-id")
+        .filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
+    let transaction = given.map_or_else(|| random.id(), String::from);
+    let cors = if request.path.starts_with("/api/v1/web/") {
+        Some(web::cors(request))
+    } else {
+        let is_api = request.path.starts_with("/api/v1");
+        is_api.then(|| Cors::new(CORS_METHODS))
+    };
+    Stamp { transaction, cors }
+}
+
 fn respond(status: u16, json: &Json) -> Step {
     Step::Respond(Response::json(status, json))
 }
@@ -154,6 +176,8 @@ impl Controller {
             throttle: Throttle::default(),
             random: Random::new(config.seed),
             api_host: None,
+            hosts: 0,
+            known: 0,
             runtimes: config.runtimes,
             admin: admin.map(|key| Hash::of(key.as_bytes())),
             namespaces,
@@ -163,6 +187,7 @@ impl Controller {
     /// Says where actions reach this API: their `__OW_API_HOST`, such as `http://127.0.0.1:3233`.
     pub fn set_api_host(&mut self, host: String) {
         self.api_host = Some(host);
+        self.hosts += 1;
     }
 
     /// The kinds of code.
@@ -248,30 +273,7 @@ impl Controller {
 
     /// A new id: 32 hexadecimal digits.
     pub fn new_id(&mut self) -> String {
-        let mut digits = [0; 32];
-        let (words, _) = digits.as_chunks_mut::<8>();
-        for pair in words.chunks_exact_mut(2) {
-            let word = self.random.next();
-            for (part, digits) in [(word >> 32) as u32, word as u32].into_iter().zip(pair) {
-                *digits = hexadecimal(part);
-            }
-        }
-        str::from_utf8(&digits).unwrap_or_default().into()
-    }
-
-    /// What all answers to a request carry.
-    fn stamp(&mut self, request: &Request<'_>) -> Stamp {
-        let given = request.header("x-request-id").filter(|id| {
-            !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
-        });
-        let transaction = given.map_or_else(|| self.new_id(), String::from);
-        let cors = if request.path.starts_with("/api/v1/web/") {
-            Some(web::cors(request))
-        } else {
-            let is_api = request.path.starts_with("/api/v1");
-            is_api.then(|| Cors::new(CORS_METHODS))
-        };
-        Stamp { transaction, cors }
+        self.random.id()
     }
 
     /// Whether a request's body is to be received, of which nothing is looked at: a caller without the right key or secret
@@ -283,7 +285,7 @@ impl Controller {
         &mut self,
         request: &Request<'_>,
     ) -> core::result::Result<Option<Arc<str>>, Response> {
-        let mut stamp = self.stamp(request);
+        let mut stamp = stamp(request, &mut self.random);
         let sender = self.sender(request, &mut stamp);
         sender.map_err(|failure| stamp.on(Response::failure(&failure, &stamp.transaction)))
     }
@@ -310,7 +312,7 @@ impl Controller {
 
     /// Handles a request; `now` in epoch milliseconds.
     pub fn handle(&mut self, request: &Request<'_>, now_ms: u64) -> Step {
-        let mut stamp = self.stamp(request);
+        let mut stamp = stamp(request, &mut self.random);
         // What others have looked for is nothing to this one.
         self.take_missed();
         let step = self.route(request, &mut stamp, now_ms);
@@ -447,21 +449,7 @@ impl Controller {
             Body::Object(object) => resolved.parameters.arguments(&object).to_json(),
             Body::Whole(whole) => whole,
         };
-        let host = self.api_host.iter().cloned();
-        // Its certificate is for the outside, and rarely for the address that actions reach it at; it is the same machine.
-        let is_tls = |host: &String| host.starts_with("https:");
-        let ignore = self.api_host.as_ref().filter(|host| is_tls(host));
-        let ignore = ignore.map(|_| (String::from("__OW_IGNORE_CERTS"), String::from("true")));
-        let environment = host
-            .map(|host| (String::from("__OW_API_HOST"), host))
-            .chain(ignore)
-            .chain(
-                resolved
-                    .parameters
-                    .environment()
-                    .map(|(name, value)| (name.into(), value)),
-            )
-            .collect();
+        let environment = self.environment(resolved);
         Call {
             activation: self.new_id(),
             action: resolved.action.clone(),
@@ -474,6 +462,24 @@ impl Controller {
             received_ms,
             in_parts: false,
         }
+    }
+
+    /// The variables that init sets besides its own.
+    fn environment(&self, resolved: &Resolved) -> Vec<(String, String)> {
+        let host = self.api_host.iter().cloned();
+        // Its certificate is for the outside, and rarely for the address that actions reach it at; it is the same machine.
+        let is_tls = |host: &String| host.starts_with("https:");
+        let ignore = self.api_host.as_ref().filter(|host| is_tls(host));
+        let ignore = ignore.map(|_| (String::from("__OW_IGNORE_CERTS"), String::from("true")));
+        host.map(|host| (String::from("__OW_API_HOST"), host))
+            .chain(ignore)
+            .chain(
+                resolved
+                    .parameters
+                    .environment()
+                    .map(|(name, value)| (name.into(), value)),
+            )
+            .collect()
     }
 
     /// Lets a call begin.
@@ -583,22 +589,6 @@ impl Controller {
     }
 }
 
-/// A number's hexadecimal digits. Ids are made with each call: all digits at once take less than one after the other.
-fn hexadecimal(number: u32) -> [u8; 8] {
-    const ONES: u64 = u64::MAX / 255;
-    let mut digits = u64::from(number);
-    for (shift, mask) in [
-        (16, 0x0000_ffff_0000_ffff),
-        (8, 0x00ff_00ff_00ff_00ff),
-        (4, ONES * 0x0f),
-    ] {
-        digits = (digits | digits << shift) & mask;
-    }
-    // A digit above 9 gets its fifth bit with 6 more, and is a letter.
-    let letters = (digits + ONES * 6) >> 4 & ONES;
-    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
-}
-
 /// The key that a request shows.
 fn shown_key(request: &Request<'_>) -> Option<Vec<u8>> {
     let (scheme, token) = request.header("authorization")?.split_once(' ')?;
@@ -639,25 +629,5 @@ fn method<'r>(request: &Request<'r>) -> &'r str {
         "GET"
     } else {
         request.method
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hexadecimal;
-    use alloc::format;
-
-    #[test]
-    fn digits_are_those_that_the_formatting_machinery_writes() {
-        let numbers = (0..32).flat_map(|bit| {
-            [
-                1_u32 << bit,
-                u32::MAX >> bit,
-                0x9abc_def0_u32.rotate_left(bit),
-            ]
-        });
-        for number in numbers.chain(0..0x1_0000).chain([0x0123_4567, 0x89ab_cdef]) {
-            assert_eq!(hexadecimal(number), *format!("{number:08x}").as_bytes());
-        }
     }
 }

@@ -27,6 +27,7 @@ pub struct Store {
     most_bytes: usize,
     most_entities: usize,
     revision: u64,
+    generation: u64,
     /// What was put in or taken out since that was asked last, if somebody asks.
     changed: Option<Vec<FullName>>,
     /// Revisions of actions that ended since that was asked last.
@@ -102,6 +103,7 @@ impl Store {
             most_bytes,
             most_entities: 100_000,
             revision: 0,
+            generation: 0,
             changed: None,
             ended: HashSet::new(),
             alarms: BTreeSet::new(),
@@ -113,7 +115,13 @@ impl Store {
 
     /// From now on these are the entities that are to come ([`Store::arrive`]).
     pub fn expect(&mut self, expected: Expected) {
+        self.generation += 1;
         self.absent = Absent::new(expected);
+    }
+
+    /// Grows with each change: what was found before one is to be looked for again.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// How many entities are to come.
@@ -308,6 +316,7 @@ impl Store {
     }
 
     fn put(&mut self, name: FullName, entity: Entity) {
+        self.generation += 1;
         let size = entity.size();
         self.bytes += size;
         *self
@@ -339,6 +348,7 @@ impl Store {
             return None;
         }
         let Named(entity) = self.entities.take(name)?;
+        self.generation += 1;
         self.forget_alarm(&entity);
         self.end_revision(&entity);
         self.bytes -= entity.size();

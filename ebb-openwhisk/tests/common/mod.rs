@@ -8,11 +8,13 @@ use ebb_openwhisk::call::{Call, CallOutcome, Spent, Start};
 use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::runtimes::Runtimes;
-use ebb_openwhisk::{Config, Controller, Executor, Step, Subject, perform};
+use ebb_openwhisk::throttle::Admission;
+use ebb_openwhisk::{Config, Controller, Desk, Executor, Step, Subject, perform};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub const GUEST: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:key";
@@ -47,6 +49,9 @@ type Action = dyn Fn(&Call) -> Answer;
 
 pub struct Bed {
     pub controller: RefCell<Controller>,
+    /// Those of two cores, which take the requests in turns.
+    pub desks: RefCell<Vec<Desk>>,
+    pub turn: Cell<usize>,
     pub now: Cell<u64>,
     pub action: RefCell<Box<Action>>,
     /// What was sent to instances: init and run bodies.
@@ -100,7 +105,13 @@ impl Executor for Bed {
         }
     }
     async fn controller<R>(&self, f: impl FnOnce(&mut Controller) -> R) -> R {
-        f(&mut self.controller.borrow_mut())
+        self.with_desk(|controller, _| f(controller))
+    }
+    async fn keep(&self, record: Arc<Activation>) {
+        let at_ns = self.turn.get() as u64;
+        if !self.desk(|desk| desk.keep(at_ns, record)) {
+            self.with_desk(|_, _| ());
+        }
     }
     fn now_ms(&self) -> u64 {
         self.now.get()
@@ -174,6 +185,8 @@ impl Bed {
         controller.set_api_host(API_HOST.into());
         Self {
             controller: RefCell::new(controller),
+            desks: RefCell::new(vec![Desk::default(), Desk::default()]),
+            turn: Cell::new(0),
             now: Cell::new(1_760_000_000_000),
             action: RefCell::new(Box::new(echo)),
             sent: RefCell::default(),
@@ -195,6 +208,39 @@ impl Bed {
         self.controller.borrow_mut().admit(&request).err()
     }
 
+    pub fn desk<R>(&self, f: impl FnOnce(&mut Desk) -> R) -> R {
+        f(&mut self.desks.borrow_mut()[self.turn.get() % 2])
+    }
+
+    /// Uses the controller as those do who have desks.
+    pub fn with_desk<R>(&self, f: impl FnOnce(&mut Controller, &mut Desk) -> R) -> R {
+        let mut controller = self.controller.borrow_mut();
+        let mut desks = self.desks.borrow_mut();
+        controller.take_back(desks.iter_mut());
+        let result = f(&mut controller, &mut desks[self.turn.get() % 2]);
+        controller.lend(desks.iter_mut(), self.now.get());
+        result
+    }
+
+    /// What a request comes to, on the core whose turn it is.
+    pub fn handle(&self, request: &Request<'_>) -> Step {
+        let now_ms = self.now.get();
+        if let Some(step) = self.desk(|desk| desk.handle(request, now_ms)) {
+            return step;
+        }
+        self.with_desk(|controller, desk| {
+            let step = controller.handle(request, now_ms);
+            controller.remember(request, &step, desk);
+            step
+        })
+    }
+
+    pub fn end(&self, admission: &Admission) {
+        if !self.desk(|desk| desk.end(admission)) {
+            self.with_desk(|controller, _| controller.end(admission));
+        }
+    }
+
     /// Any request at all.
     pub fn raw(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -207,17 +253,15 @@ impl Bed {
             body,
             code: None,
         };
-        let step = self
-            .controller
-            .borrow_mut()
-            .handle(&request, self.now.get());
+        self.turn.set(self.turn.get() + 1);
+        let step = self.handle(&request);
         let (response, record) = match step {
             Step::Respond(response) => (response, None),
             Step::Document(document) => (document.respond(), None),
             Step::Later(missed) => panic!("{missed:?} is nowhere to come from"),
             Step::Invoke(plan, reply) => {
                 let record = block_on(perform(self, plan));
-                self.controller.borrow_mut().end(&reply.admission);
+                self.end(&reply.admission);
                 let response = match reply.wait_ms {
                     Some(_) => reply.respond(&record),
                     None => reply.accepted(),
@@ -225,6 +269,8 @@ impl Bed {
                 (response, Some((*record).clone()))
             }
         };
+        // Tests look at the controller, which then has everything.
+        self.with_desk(|_, _| ());
         Got {
             status: response.status,
             body: serde_json::from_slice(&response.body).unwrap_or(Value::Null),

@@ -18,6 +18,7 @@
 //! | 3.10 web actions | `web.rs`, `web_response.rs` |
 //! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
+//! | what a core answers by itself (not OpenWhisk's) | `desks.rs`, and all others, whose calls go over the desks of two cores |
 //! | tenants (`/admin`, not OpenWhisk's) | `tenants.rs` |
 #![allow(missing_docs)]
 
@@ -30,6 +31,7 @@ mod activations;
 mod alarms;
 mod calls;
 mod compositions;
+mod desks;
 mod packages;
 mod sequences;
 mod tenants;
