@@ -68,7 +68,7 @@ pub(crate) async fn receive(request: &mut Request<'_>, most: usize) -> Result<Re
     }
     let admitted = loop {
         let (admitted, missed) = with_head(request, &[], None, |head| {
-            EbbRef::<Books>::get().controller(|c| (c.admit(head), c.take_missed()))
+            EbbRef::<Books>::get().admit(head)
         });
         if missed.is_empty() {
             break admitted;

@@ -18,7 +18,8 @@ use ebb::{EbbRef, core_count, ebb, time};
 use ebb_openwhisk::activation::Activation;
 use ebb_openwhisk::activations::Budget;
 use ebb_openwhisk::call::InstanceKey;
-use ebb_openwhisk::http::Request;
+use ebb_openwhisk::entity::absent::Sought;
+use ebb_openwhisk::http::{Request, Response};
 use ebb_openwhisk::limits::NamespaceLimits;
 use ebb_openwhisk::pool::{Capacity, Grant, Pool};
 use ebb_openwhisk::runtimes::Runtimes;
@@ -248,6 +249,17 @@ impl Books {
 
     fn desk<R>(&self, f: impl FnOnce(&mut Desk) -> R) -> R {
         f(&mut self.desks[here()].0.lock())
+    }
+
+    /// Whether a request's body is to be received, and what has to come before that is known; see [`Controller::admit`].
+    pub(crate) fn admit(
+        &self,
+        request: &Request<'_>,
+    ) -> (Result<Option<Arc<str>>, Response>, Vec<Sought>) {
+        match self.desk(|desk| desk.admit(request)) {
+            Some(namespace) => (Ok(Some(namespace)), Vec::new()),
+            None => self.controller(|c| (c.admit(request), c.take_missed())),
+        }
     }
 
     /// Handles a request; what it has changed has to be made durable.

@@ -13,7 +13,6 @@ use ebb::sync::oneshot;
 use ebb::time::Instant;
 use ebb::{CoreId, EbbRef, JoinHandle, core_count, println, spawn, spawn_on, time};
 use ebb_openwhisk::activation::Activation;
-use ebb_openwhisk::budget::Budget;
 use ebb_openwhisk::call::{Call, CallOutcome, Start};
 use ebb_openwhisk::entity::absent::Sought;
 use ebb_openwhisk::failure::Failure;
@@ -35,8 +34,21 @@ struct Dispatcher {
     parts: Option<Parts>,
 }
 
-/// Bytes of all calls that run or wait.
-static CALLS: Budget = Budget::new(128 << 20);
+/// Bytes of a call, which end with it, on the core where it began.
+struct CallBytes(usize);
+
+impl CallBytes {
+    fn take(bytes: usize) -> Option<Self> {
+        let is_there = EbbRef::<Invoker>::get().call_bytes.take(bytes);
+        is_there.then_some(Self(bytes))
+    }
+}
+
+impl Drop for CallBytes {
+    fn drop(&mut self) {
+        EbbRef::<Invoker>::get().call_bytes.give(self.0);
+    }
+}
 
 /// A plan that is being carried out.
 pub(crate) struct Running {
@@ -56,7 +68,7 @@ pub(crate) fn start(plan: Plan, reply: &Reply) -> Result<Running, Failure> {
         Plan::Action(call) => books.refuses(&call.key()),
         _ => false,
     };
-    let admitted = CALLS.take(plan.bytes()).filter(|_| !is_full);
+    let admitted = (!is_full).then(|| CallBytes::take(plan.bytes())).flatten();
     let Some(admitted) = admitted else {
         books.end(&reply.admission);
         let text = "Too many concurrent requests in flight: the platform's queue is full.";

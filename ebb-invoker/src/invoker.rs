@@ -6,6 +6,7 @@ use core::cell::{Cell, OnceCell, RefCell};
 
 use ebb::time::Instant;
 use ebb::{EbbRef, IdleWork, current_core, ebb};
+use ebb_openwhisk::budget::{Budget, Reserve};
 use ebb_openwhisk::metrics::Metrics;
 use ebb_openwhisk::pool::InstanceId;
 use hashbrown::HashMap;
@@ -14,9 +15,11 @@ use crate::instance::{Instance, InstanceMaker};
 use crate::restless::Restless;
 use crate::uncaptured::Uncaptured;
 
+/// Bytes of all calls that run or wait.
+static CALLS: Budget = Budget::new(128 << 20);
+
 /// What one core has.
 #[ebb(per_core)]
-#[derive(Default)]
 pub struct Invoker {
     pub(crate) instances: RefCell<HashMap<InstanceId, Box<dyn Instance>>>,
     metrics: RefCell<Metrics>,
@@ -34,6 +37,25 @@ pub struct Invoker {
     pub(crate) quiet_since: Cell<Option<Instant>>,
     /// Takes held calls when this core has nothing to run.
     idle: OnceCell<IdleWork>,
+    /// For calls that began here.
+    pub(crate) call_bytes: Reserve,
+}
+
+impl Default for Invoker {
+    fn default() -> Self {
+        Self {
+            instances: RefCell::default(),
+            metrics: RefCell::default(),
+            uncaptured: RefCell::default(),
+            capturing: Cell::default(),
+            restless: RefCell::default(),
+            resting: Cell::default(),
+            running: Cell::default(),
+            quiet_since: Cell::default(),
+            idle: OnceCell::new(),
+            call_bytes: Reserve::new(&CALLS),
+        }
+    }
 }
 
 impl Invoker {

@@ -1,5 +1,6 @@
 //! Bytes that may be in use at once, shared by all cores: bodies that are being received, calls that wait.
 
+use core::cell::Cell;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,6 +42,63 @@ impl Budget {
     /// Bytes that are left.
     pub fn left(&self) -> usize {
         self.most.saturating_sub(self.used())
+    }
+}
+
+/// One core's way to a budget that is asked for a little all the time: it takes and gives back pieces of [`PIECE`] bytes. So up to two
+/// of them for each core are not to be had by others.
+#[derive(Debug)]
+pub struct Reserve {
+    budget: &'static Budget,
+    /// Bytes taken, and not in use.
+    bytes: Cell<usize>,
+}
+
+/// Bytes of a piece of a [`Reserve`].
+pub const PIECE: usize = 64 << 10;
+
+impl Reserve {
+    /// An empty one.
+    pub fn new(budget: &'static Budget) -> Self {
+        Self {
+            budget,
+            bytes: Cell::new(0),
+        }
+    }
+
+    /// Takes so many bytes, which are to be [given back](Self::give). False when there are not as many left.
+    #[must_use = "the bytes may not be there"]
+    pub fn take(&self, bytes: usize) -> bool {
+        let mut here = self.bytes.get();
+        if here < bytes {
+            let missing = bytes - here;
+            let more = missing.saturating_add(PIECE);
+            here += match () {
+                () if self.budget.add(more) => more,
+                () if self.budget.add(missing) => missing,
+                () => return false,
+            };
+        }
+        self.bytes.set(here - bytes);
+        true
+    }
+
+    /// Gives bytes back.
+    pub fn give(&self, bytes: usize) {
+        let here = self.bytes.get() + bytes;
+        let less = if here > 2 * PIECE { here - PIECE } else { 0 };
+        if less > 0 {
+            self.budget.used.fetch_sub(less, Ordering::Relaxed);
+        }
+        self.bytes.set(here - less);
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.budget
+            .used
+            .fetch_sub(self.bytes.get(), Ordering::Relaxed);
     }
 }
 
@@ -106,5 +164,22 @@ mod tests {
         assert_eq!((budget.used(), budget.left()), (100, 0));
         drop(share);
         assert_eq!(budget.left(), 100);
+    }
+
+    #[test]
+    fn cores_take_pieces_and_all_of_a_budget_but_what_others_reserve() {
+        static ALL: Budget = Budget::new(10 * PIECE);
+        let cores = [Reserve::new(&ALL), Reserve::new(&ALL)];
+        assert!(cores[0].take(100) && ALL.used() == PIECE + 100);
+        // What lies ready is taken first.
+        assert!(cores[0].take(PIECE) && ALL.used() == PIECE + 100);
+        cores[0].give(PIECE + 100);
+        assert_eq!(ALL.used(), PIECE + 100);
+        assert!(!cores[1].take(9 * PIECE) && cores[1].take(9 * PIECE - 100));
+        assert_eq!(ALL.left(), 0);
+        cores[1].give(9 * PIECE - 100);
+        assert_eq!(ALL.used(), 2 * PIECE + 100);
+        drop(cores);
+        assert_eq!(ALL.used(), 0);
     }
 }

@@ -31,6 +31,17 @@ pub struct InstanceKey {
     pub caller: Arc<str>,
 }
 
+impl InstanceKey {
+    /// The same under a name of its own. Who keeps it, and is used by all cores, then counts no references of a name that one core
+    /// counts in each of its calls.
+    pub(crate) fn to_owned_name(&self) -> Self {
+        Self {
+            revision: self.revision,
+            caller: Arc::from(&*self.caller),
+        }
+    }
+}
+
 impl Member for InstanceKey {
     fn namespace(&self) -> &str {
         let namespace = self.caller.split_once(' ');

@@ -22,6 +22,11 @@ pub trait Member: Clone + Eq + Hash {
     fn namespace(&self) -> &str;
 }
 
+/// How often the first call of a function is passed over by those behind it that are nearer to a free instance.
+pub const PASSED: u32 = 4;
+/// How many calls are looked at for one that is near.
+const LOOKED_AT: usize = 8;
+
 #[derive(Debug)]
 struct Line<V> {
     waiting: VecDeque<V>,
@@ -32,6 +37,8 @@ struct Line<V> {
     held: bool,
     /// Its next call is served by its own instance and takes no turn.
     goes_on: bool,
+    /// How often its first call has been passed over.
+    passed: u32,
 }
 
 /// What a namespace has waiting.
@@ -214,6 +221,7 @@ impl<K: Member, V> FairQueue<K, V> {
             place,
             held: false,
             goes_on: false,
+            passed: 0,
         };
         self.lines.insert(key, line);
         Ok(())
@@ -279,8 +287,16 @@ impl<K: Member, V> FairQueue<K, V> {
 
     /// Takes that function's next call.
     pub fn pop(&mut self, key: &K) -> Option<V> {
+        self.pop_near(key, |_| true)
+    }
+
+    /// Takes one of that function's next calls that is near, or the first, which is passed over at most [`PASSED`] times.
+    pub fn pop_near(&mut self, key: &K, is_near: impl Fn(&V) -> bool) -> Option<V> {
         let line = self.lines.get_mut(key)?;
-        let call = line.waiting.pop_front()?;
+        let near = line.waiting.iter().take(LOOKED_AT).position(is_near);
+        let at = near.filter(|_| line.passed < PASSED).unwrap_or(0);
+        line.passed = if at > 0 { line.passed + 1 } else { 0 };
+        let call = line.waiting.remove(at)?;
         line.credit = line.credit.saturating_sub(1);
         let takes_turn = !core::mem::take(&mut line.goes_on);
         let (place, held, is_last) = (line.place, line.held, line.waiting.is_empty());
@@ -496,5 +512,27 @@ mod tests {
         }
         assert!(queue.is_empty() && queue.is_nobodys_turn() && queue.held().next().is_none());
         assert!(queue.groups.is_empty() && queue.round.is_empty() && queue.lines.is_empty());
+    }
+
+    #[test]
+    fn near_calls_go_first_and_the_first_one_soon() {
+        let mut queue = FairQueue::new(100);
+        for n in 0..20 {
+            queue.push("f", n).unwrap();
+        }
+        let odd = |n: &u32| n % 2 == 1;
+        let order: Vec<u32> = core::iter::from_fn(|| queue.pop_near(&"f", odd)).collect();
+        // Four go before an even one, and then it is its turn.
+        assert_eq!(order[..6], [1, 3, 5, 7, 0, 9]);
+        let mut all = order.clone();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..20) && queue.is_empty());
+        // Without any that is near they go as they came.
+        queue.push("f", 2).unwrap();
+        queue.push("f", 4).unwrap();
+        assert_eq!(
+            (queue.pop_near(&"f", odd), queue.pop(&"f")),
+            (Some(2), Some(4))
+        );
     }
 }

@@ -281,7 +281,9 @@ impl<T, S: Clone> Pool<T, S> {
             core: here,
             bytes,
         };
-        match self.queue.push(key.clone(), waiting) {
+        let own = self.functions.get_key_value(key);
+        let own = own.map_or_else(|| key.to_owned_name(), |(own, _)| own.clone());
+        match self.queue.push(own, waiting) {
             Ok(()) => {
                 if runs {
                     self.queue.hold(key);
@@ -367,9 +369,10 @@ impl<T, S: Clone> Pool<T, S> {
         ready
     }
 
-    /// The function's next call gets that place; its other calls are held.
+    /// The function's next call gets that place, one that came to its core if there is; its other calls are held.
     fn dispatch_next(&mut self, key: &InstanceKey, grant: Grant<S>) -> Option<Dispatch<T, S>> {
-        let waiting = self.queue.pop(key)?;
+        let core = grant.core;
+        let waiting = self.queue.pop_near(key, |waiting| waiting.core == core)?;
         self.queue.hold(key);
         Some(Dispatch {
             ticket: waiting.ticket,
@@ -504,7 +507,8 @@ impl<T, S: Clone> Pool<T, S> {
             .find(|&(_, core)| core == here)
             .or_else(|| free.clone().next())?;
         self.take_idle(instance);
-        self.began(key, core);
+        let own = self.instances.get(&instance)?.key.clone();
+        self.began(own, core);
         Some(Grant {
             core,
             instance,
@@ -514,17 +518,14 @@ impl<T, S: Clone> Pool<T, S> {
     }
 
     /// A call of that function begins on that core.
-    fn began(&mut self, key: &InstanceKey, core: usize) {
+    fn began(&mut self, key: InstanceKey, core: usize) {
         self.running[core] += 1;
         let cores = self.running.len();
-        let function = self
-            .functions
-            .entry(key.clone())
-            .or_insert_with(|| Function {
-                running: alloc::vec![0; cores],
-                progress_us: 0,
-                replaced: false,
-            });
+        let function = self.functions.entry(key).or_insert_with(|| Function {
+            running: alloc::vec![0; cores],
+            progress_us: 0,
+            replaced: false,
+        });
         function.running[core] += 1;
         function.progress_us = self.now_us;
     }
@@ -551,10 +552,11 @@ impl<T, S: Clone> Pool<T, S> {
         let instance = self.next;
         self.next += 1;
         self.used += bytes;
-        self.began(key, core);
+        let key = key.to_owned_name();
+        self.began(key.clone(), core);
         let source = snapshot.map_or(Source::Scratch, Source::Snapshot);
         let entry = Instance {
-            key: key.clone(),
+            key,
             core,
             bytes,
             start: source.start(),

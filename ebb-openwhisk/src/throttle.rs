@@ -145,16 +145,18 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    fn usage(&mut self, namespace: &Arc<str>) -> &mut Usage {
-        self.usage
-            .entry(namespace.clone())
-            .or_insert_with(|| Usage {
-                calls: Minute::new(),
-                fires: Minute::new(),
-                running: 0,
-                memory_mb: 0,
-                argument_bytes: 0,
-            })
+    fn usage(&mut self, namespace: &str) -> &mut Usage {
+        let usage = || Usage {
+            calls: Minute::new(),
+            fires: Minute::new(),
+            running: 0,
+            memory_mb: 0,
+            argument_bytes: 0,
+        };
+        // Under a name of its own: the caller's is counted by its core.
+        let own = self.usage.get_key_value(namespace);
+        let own = own.map_or_else(|| Arc::from(namespace), |(own, _)| own.clone());
+        self.usage.entry(own).or_insert_with(usage)
     }
 
     /// Lets a call begin; [`Throttle::end`] must follow.

@@ -67,17 +67,29 @@ impl Desk {
         self.planned = 0;
     }
 
-    /// Handles a request, if it is a call of an action that was called here before, and nothing is in its way.
-    pub fn handle(&mut self, request: &Request<'_>, now_ms: u64) -> Option<Step> {
+    /// What is known of a call of that caller's.
+    fn known<'d>(
+        plans: &'d HashMap<String, Vec<Known>>,
+        request: &Request<'_>,
+    ) -> Option<&'d Known> {
         if request.method != "POST" {
             return None;
         }
-        let random = self.random.as_mut()?;
+        let all = plans.get(request.path)?;
         let shown = request.header("authorization")?.as_bytes();
-        let all = self.plans.get(request.path)?;
-        let known = all
-            .iter()
-            .find(|known| same(shown, known.authorization.as_bytes()))?;
+        all.iter()
+            .find(|known| same(shown, known.authorization.as_bytes()))
+    }
+
+    /// As [`Controller::admit`], for a call that was made here before: the namespace whose key was shown.
+    pub fn admit(&self, request: &Request<'_>) -> Option<Arc<str>> {
+        Some(Self::known(&self.plans, request)?.caller.clone())
+    }
+
+    /// Handles a request, if it is a call of an action that was called here before, and nothing is in its way.
+    pub fn handle(&mut self, request: &Request<'_>, now_ms: u64) -> Option<Step> {
+        let random = self.random.as_mut()?;
+        let known = Self::known(&self.plans, request)?;
         let share = self.shares.get_mut(&known.caller)?;
         let stamp = stamp(request, random);
         let cx = Context {

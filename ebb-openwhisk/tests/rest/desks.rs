@@ -45,6 +45,13 @@ fn code(bed: &Bed, key: &str) -> Option<String> {
     Some(call.code().unwrap().code.as_str().into())
 }
 
+/// Whether the desk whose turn it is has such a call's body received.
+fn admits(bed: &Bed, key: &str) -> bool {
+    request(key, CALL, "", |asked| {
+        bed.desk(|desk| desk.admit(asked).is_some())
+    })
+}
+
 /// Has the desks of both cores remember the call.
 fn warm(bed: &Bed, key: &str) {
     for _ in 0..2 {
@@ -134,6 +141,7 @@ fn a_key_opens_what_is_its_own_and_nothing_when_it_was_rotated() {
     warm(&bed, OTHER);
     assert_eq!(code(&bed, GUEST).as_deref(), Some("\"guest's\""));
     assert_eq!(code(&bed, OTHER).as_deref(), Some("\"other's\""));
+    assert!(admits(&bed, GUEST) && !admits(&bed, &format!("{GUEST}0")));
     assert_eq!(code(&bed, &format!("{GUEST}0")), None);
     assert_eq!(code(&bed, &GUEST[..GUEST.len() - 1]), None);
     let admin = basic(ADMIN);
@@ -144,7 +152,7 @@ fn a_key_opens_what_is_its_own_and_nothing_when_it_was_rotated() {
         b"",
     );
     assert_eq!(rotated.status, 200, "{}", rotated.text());
-    assert_eq!(code(&bed, GUEST), None);
+    assert!(code(&bed, GUEST).is_none() && !admits(&bed, GUEST));
     assert_eq!(bed.ask("POST", CALL, json!({})).status, 401);
 }
 
