@@ -111,6 +111,19 @@ impl Counting {
         Self::with_file(name, "", None)
     }
 
+    /// One that counts for several vCPUs, and the lines of memory that each writes: what it has counted is in its [file](Self::file).
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn of_lines(name: &str) -> Option<Self> {
+        Self::with_plugin(name, "lines.c", "", None)
+    }
+
+    /// Where the plugin counts.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// As [`new`](Self::new); with the addresses of a function it is [marked](Self::between_marks) where this begins and returns.
     ///
     /// # Panics
@@ -131,13 +144,22 @@ impl Counting {
 
     /// `suffix` is the shell's, of a file for each process.
     fn with_file(name: &str, suffix: &str, function: Option<Range<u64>>) -> Option<Self> {
+        Self::with_plugin(name, "count.c", suffix, function)
+    }
+
+    fn with_plugin(
+        name: &str,
+        source: &str,
+        suffix: &str,
+        function: Option<Range<u64>>,
+    ) -> Option<Self> {
         let folder = scratch(&format!("counting-{name}"));
         std::fs::create_dir_all(&folder).expect("a directory to write to");
         let (plugin, file) = (folder.join("count.so"), folder.join("count"));
         let built = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC", "-o"])
             .arg(&plugin)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/guests/count.c"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/guests/").to_owned() + source)
             .status();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let qemu = std::env::split_paths(&path)
