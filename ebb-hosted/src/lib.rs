@@ -23,6 +23,7 @@
 extern crate ebb_runtime as ebb;
 
 mod parker;
+mod patience;
 mod platform;
 mod start;
 mod trace;

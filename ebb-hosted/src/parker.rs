@@ -2,7 +2,8 @@
 //!
 //! What must hold: a wake after the last look at the inbox ends the next sleep. `state` carries that: only a waker that
 //! finds the core asleep writes to the eventfd, so waking a running core is one exchange. The eventfd is edge-triggered,
-//! and therefore never read.
+//! and therefore never read. A core that looks for work before it sleeps ([`Patience`]) counts as running meanwhile, so it is woken
+//! without a system call.
 
 use std::{
     cell::Cell,
@@ -13,7 +14,10 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+use crate::patience::Patience;
 
 const RUNNING: u32 = 0;
 const ASLEEP: u32 = 1;
@@ -25,6 +29,9 @@ const WAKE: u64 = 0;
 /// Ticks of the time stamp counter between two looks at the sockets of a core that does not come to sleep: some ten
 /// microseconds.
 const POLL_TICKS: u64 = 1 << 15;
+
+/// Looks for a wake between two looks at the sockets, which are system calls.
+const LOOKS: usize = 8;
 
 /// What is told of a socket: the number that [`Parker::watch`] was given, and epoll's events.
 pub(crate) type Ready = fn(u32, u32);
@@ -48,12 +55,17 @@ pub(crate) struct Parker {
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Parker>> = const { Cell::new(None) };
+    static PATIENCE: Patience = const { Patience::new(0) };
 }
 
 fn owned(fd: RawFd, what: &str) -> OwnedFd {
     assert!(fd >= 0, "{what}: {}", io::Error::last_os_error());
     // SAFETY: a descriptor that was just made, and is owned by nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn ns(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 impl Parker {
@@ -95,9 +107,10 @@ impl Parker {
         unsafe { &*ptr::with_exposed_provenance(token) }
     }
 
-    /// Makes this the parker of the calling thread.
-    pub fn enter(&'static self) {
+    /// Makes this the parker of the calling thread, which looks for work for at most `look_ns` before it sleeps.
+    pub fn enter(&'static self, look_ns: u64) {
         CURRENT.set(Some(self));
+        PATIENCE.with(|patience| patience.set_most_ns(look_ns));
     }
 
     /// The parker of the calling thread, which is a core's.
@@ -138,14 +151,56 @@ impl Parker {
 
     /// Sleeps until woken, until a socket is ready, or for `limit_ns`. Tells `ready` the sockets that are, and how.
     pub fn park(&self, limit_ns: Option<u64>, ready: Ready) {
+        PATIENCE.with(|patience| {
+            if patience.is_on() {
+                self.look_and_sleep(patience, limit_ns, ready);
+            } else {
+                self.sleep(limit_ns, ready);
+            }
+        });
+        // Acquire: of a wake that this takes back, what went before it is seen.
+        self.state.swap(RUNNING, Ordering::AcqRel);
+    }
+
+    fn sleep(&self, limit_ns: Option<u64>, ready: Ready) {
         let asleep =
             self.state
                 .compare_exchange(RUNNING, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
         if asleep.is_ok() {
             self.wait(limit_ns, ready);
         }
-        // Acquire: of a wake that this takes back, what went before it is seen.
-        self.state.swap(RUNNING, Ordering::AcqRel);
+    }
+
+    fn look_and_sleep(&self, patience: &Patience, limit_ns: Option<u64>, ready: Ready) {
+        let start = Instant::now();
+        let look_ns = patience.look_ns();
+        if look_ns > 0 && self.look(start, look_ns.min(limit_ns.unwrap_or(u64::MAX)), ready) {
+            patience.found();
+            return;
+        }
+        let asleep = Instant::now();
+        let limit_ns = limit_ns.map(|limit| limit.saturating_sub(ns(asleep - start)));
+        self.sleep(limit_ns, ready);
+        patience.slept(look_ns > 0, ns(asleep.elapsed()));
+    }
+
+    /// Looks for a wake and at the sockets for so long. True when there was something.
+    fn look(&self, start: Instant, look_ns: u64, ready: Ready) -> bool {
+        let has_sockets = self.has_sockets.load(Ordering::Relaxed);
+        loop {
+            for _ in 0..LOOKS {
+                if self.state.load(Ordering::Relaxed) == NOTIFIED {
+                    return true;
+                }
+                core::hint::spin_loop();
+            }
+            if has_sockets && self.wait(Some(0), ready) {
+                return true;
+            }
+            if ns(start.elapsed()) >= look_ns {
+                return false;
+            }
+        }
     }
 
     /// Lets ready sockets in without sleeping, if the last look was a while ago.
@@ -165,7 +220,8 @@ impl Parker {
         }
     }
 
-    fn wait(&self, limit_ns: Option<u64>, ready: Ready) {
+    /// True when a socket was ready or this was woken.
+    fn wait(&self, limit_ns: Option<u64>, ready: Ready) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         let count = self.epoll_wait(&mut events, limit_ns);
         for event in &events[..count] {
@@ -174,6 +230,7 @@ impl Parker {
                 ready((name - 1) as u32, event.events);
             }
         }
+        count > 0
     }
 
     fn epoll_wait(&self, events: &mut [libc::epoll_event], limit_ns: Option<u64>) -> usize {

@@ -26,7 +26,7 @@ impl Config {
     /// use.
     ///
     /// # Errors
-    /// When `EBB_CORES` is not a number from 1 to 64; the text says so.
+    /// When `EBB_CORES` is not a number from 1 to 64, or `EBB_IDLE_POLL` not one of microseconds; the text says so.
     pub fn from_environment() -> Result<Self, String> {
         let available = thread::available_parallelism().map_or(1, usize::from);
         let cores = match std::env::var("EBB_CORES") {
@@ -43,10 +43,40 @@ impl Config {
                 }
             },
         };
+        idle_poll_ns()?;
         Ok(Self {
             cores,
             pin: cores <= available,
         })
+    }
+
+    /// For how long its cores look for work before they sleep: not at all where one would take another's CPU.
+    fn look_ns(&self) -> u64 {
+        let available = thread::available_parallelism().map_or(1, usize::from);
+        if self.cores > available {
+            return 0;
+        }
+        idle_poll_ns().unwrap_or_else(|error| panic!("ebb: {error}"))
+    }
+}
+
+/// The longest look for work, in microseconds.
+const LONGEST_LOOK_US: u64 = 1000;
+
+/// What `EBB_IDLE_POLL` says, which is in microseconds.
+fn idle_poll_ns() -> Result<u64, String> {
+    let refused = |text: &str| {
+        Err(format!(
+            "EBB_IDLE_POLL is {text}; it is a number of microseconds from 0 to {LONGEST_LOOK_US}"
+        ))
+    };
+    match std::env::var("EBB_IDLE_POLL") {
+        Err(std::env::VarError::NotPresent) => Ok(0),
+        Err(std::env::VarError::NotUnicode(_)) => refused("not text"),
+        Ok(text) => match text.trim().parse::<u64>() {
+            Ok(us @ 0..=LONGEST_LOOK_US) => Ok(us * 1000),
+            _ => refused(&format!("`{text}`")),
+        },
     }
 }
 
@@ -129,6 +159,7 @@ fn launch(
         prepare(machine);
     }
     let pin = config.pin;
+    let look_ns = config.look_ns();
     let threads: Vec<_> = parkers
         .iter()
         .enumerate()
@@ -138,7 +169,7 @@ fn launch(
                 .stack_size(8 << 20)
                 .spawn(move || {
                     let _others = StopOthers(machine);
-                    parker.enter();
+                    parker.enter(look_ns);
                     if pin {
                         platform::pin_to_cpu(n);
                     }

@@ -413,10 +413,14 @@ fn program() {
 }
 
 fn program_with(cores: &str) -> (Option<i32>, String) {
+    program_in(&[("EBB_CORES", cores)])
+}
+
+fn program_in(variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "program", "--nocapture", "--include-ignored"])
         .env("EBB_TEST_PROGRAM", "yes")
-        .env("EBB_CORES", cores)
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -451,6 +455,33 @@ fn a_malformed_number_of_cores_is_refused_in_words() {
         let message = format!("ebb: EBB_CORES is `{cores}`; it is a number from 1 to 64");
         assert!(text.contains(&message), "{text}");
     }
+}
+
+#[test]
+fn a_malformed_time_to_look_for_work_is_refused_in_words() {
+    for look in ["-1", "1001", "50us", ""] {
+        let (status, text) = program_in(&[("EBB_IDLE_POLL", look)]);
+        assert_eq!(status, Some(2), "{text}");
+        let message = format!(
+            "ebb: EBB_IDLE_POLL is `{look}`; it is a number of microseconds from 0 to 1000"
+        );
+        assert!(text.contains(&message), "{text}");
+    }
+}
+
+#[test]
+fn all_of_this_holds_for_cores_that_look_for_work_before_they_sleep() {
+    if std::env::var_os("EBB_IDLE_POLL").is_some() {
+        return;
+    }
+    let again = Command::new(std::env::current_exe().unwrap())
+        .env("EBB_IDLE_POLL", "100")
+        .env_remove("EBB_TEST_PROGRAM")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success(), "{text}");
+    assert!(text.contains(" 0 failed"), "{text}");
 }
 
 #[test]

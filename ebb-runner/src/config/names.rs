@@ -153,6 +153,8 @@ pub const VARIABLES: &[Variable] = &[
 /// Variables of other parts of ebb, which the runner leaves alone.
 const FOREIGN: &[&str] = &[
     "EBB_PLATFORM",
+    // Processes'; a core of an image halts at once.
+    "EBB_IDLE_POLL",
     // The tests'.
     "EBB_CLONES",
     "EBB_CYCLES",
