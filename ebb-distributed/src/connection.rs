@@ -14,7 +14,7 @@
 mod frames;
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
 
@@ -29,6 +29,7 @@ use crate::{
         Call, Frame, Hello, MOST_BLOBS, OLDEST_VERSION, Payload, STREAM_DOWN, STREAM_UP, Status,
         VERSION,
     },
+    ids::Ids,
 };
 
 /// Bytes of a frame above which room for it is made as soon as its length is known.
@@ -65,11 +66,11 @@ pub struct Connection {
     next_id: u64,
     waiting: VecDeque<(u64, Request)>,
     waiting_bytes: usize,
-    flights: BTreeMap<u64, Flight>,
+    flights: Ids<Flight>,
     flight_bytes: usize,
     // Being called.
     last_call: u64,
-    running: BTreeMap<u64, Running>,
+    running: Ids<Running>,
     running_bytes: usize,
     /// Of own calls (`false`) and of the peer's (`true`).
     deadlines: BTreeSet<(u64, bool, u64)>,
@@ -98,10 +99,10 @@ impl Connection {
             next_id: 1,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            flights: BTreeMap::new(),
+            flights: Ids::default(),
             flight_bytes: 0,
             last_call: 0,
-            running: BTreeMap::new(),
+            running: Ids::default(),
             running_bytes: 0,
             deadlines: BTreeSet::new(),
             input: BytesMut::new(),
@@ -171,7 +172,7 @@ impl Connection {
         if let Some(place) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let (_, request) = self.waiting.remove(place).expect("it was found there");
             self.forget_waiting(id, &request);
-        } else if let Some(flight) = self.flights.get_mut(&id)
+        } else if let Some(flight) = self.flights.get_mut(id)
             && !flight.forgotten
         {
             flight.forgotten = true;
@@ -188,7 +189,7 @@ impl Connection {
     /// [`ItemError`].
     pub fn send_up(&mut self, id: u64, payload: Payload) -> Result<(), ItemError> {
         self.fits(&payload)?;
-        match self.flights.get_mut(&id) {
+        match self.flights.get_mut(id) {
             Some(flight) if !flight.up || flight.forgotten => return Err(ItemError::Over),
             Some(flight) if flight.up_credit == 0 => return Err(ItemError::Full),
             Some(flight) => flight.up_credit -= 1,
@@ -206,7 +207,7 @@ impl Connection {
     /// # Errors
     /// [`ItemError::Full`]: the call has not been sent; wait for `UpWritable`. [`ItemError::Over`]: it needs no end any more.
     pub fn end_up(&mut self, id: u64) -> Result<(), ItemError> {
-        match self.flights.get_mut(&id) {
+        match self.flights.get_mut(id) {
             Some(flight) if !flight.up || flight.forgotten => return Err(ItemError::Over),
             Some(flight) => flight.up = false,
             None if self.waiting.iter().any(|(waiting, _)| *waiting == id) => {
@@ -226,7 +227,7 @@ impl Connection {
 
     /// `items` of an own call's answer have been taken: the peer may send as many more.
     pub fn grant_down(&mut self, id: u64, items: u32) {
-        if let Some(flight) = self.flights.get_mut(&id)
+        if let Some(flight) = self.flights.get_mut(id)
             && !flight.forgotten
         {
             flight.down = flight.down.saturating_add(items);
@@ -257,7 +258,7 @@ impl Connection {
         self.fits(&payload)?;
         let running = self
             .running
-            .get_mut(&id)
+            .get_mut(id)
             .filter(|r| r.down)
             .ok_or(ItemError::Over)?;
         if running.down_credit == 0 {
@@ -270,7 +271,7 @@ impl Connection {
 
     /// `items` of a call of the peer have been taken: it may send as many more.
     pub fn grant_up(&mut self, id: u64, items: u32) {
-        if let Some(running) = self.running.get_mut(&id)
+        if let Some(running) = self.running.get_mut(id)
             && running.up
         {
             running.up_credit = running.up_credit.saturating_add(items);
@@ -398,8 +399,8 @@ impl Connection {
 
     /// Gives back the memory of what is empty: an empty map keeps the node of its last entry, with room for eleven.
     pub fn rest(&mut self) {
-        give_back(&mut self.flights, BTreeMap::is_empty);
-        give_back(&mut self.running, BTreeMap::is_empty);
+        give_back(&mut self.flights, Ids::is_empty);
+        give_back(&mut self.running, Ids::is_empty);
         give_back(&mut self.deadlines, BTreeSet::is_empty);
         give_back(&mut self.waiting, VecDeque::is_empty);
         give_back(&mut self.output, VecDeque::is_empty);
@@ -580,7 +581,7 @@ impl Connection {
 
     /// The deadline of an own call has passed.
     fn expire(&mut self, id: u64) {
-        let failure = if let Some(flight) = self.flights.get_mut(&id) {
+        let failure = if let Some(flight) = self.flights.get_mut(id) {
             flight.forgotten = true;
             self.push(Frame::Cancel(id));
             Failure::Late
@@ -599,7 +600,7 @@ impl Connection {
 
     /// Takes a call of the peer off the books.
     fn finish(&mut self, id: u64) -> Option<()> {
-        let running = self.running.remove(&id)?;
+        let running = self.running.remove(id)?;
         self.running_bytes -= running.bytes;
         if let Some(deadline) = running.deadline_ns {
             self.deadlines.remove(&(deadline, true, id));

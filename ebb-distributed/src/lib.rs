@@ -23,6 +23,7 @@ mod down;
 mod events;
 mod failure;
 pub mod frame;
+mod ids;
 pub mod launch;
 mod link;
 mod node;

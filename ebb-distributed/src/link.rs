@@ -1,11 +1,7 @@
 //! A connection over a socket: the task that moves bytes and time into the state machine and out of it, calls of this node that
 //! wait, and calls of the peer that run. Everything of a link is on one core.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    rc::Rc,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
 use core::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -29,6 +25,7 @@ use crate::{
     connection::{Closed, Connection, Event, ItemError, Request, give_back},
     failure::Failure,
     frame::{Payload, STREAM_DOWN, STREAM_UP, Status},
+    ids::Ids,
     service::{self, Answering, GiveItems, Incoming, TakeItems},
 };
 
@@ -66,8 +63,8 @@ struct Handler {
 /// See the module.
 pub struct Link {
     connection: RefCell<Connection>,
-    waiting: RefCell<BTreeMap<u64, Waiting>>,
-    handlers: RefCell<BTreeMap<u64, Handler>>,
+    waiting: RefCell<Ids<Waiting>>,
+    handlers: RefCell<Ids<Handler>>,
     waker: RefCell<Option<Waker>>,
     peer: Cell<Option<(u64, u64)>>,
     /// Methods that may still run in this event.
@@ -171,7 +168,7 @@ impl Link {
                     );
                 }
                 Event::Cancelled(id) => {
-                    let handler = self.handlers.borrow_mut().remove(&id);
+                    let handler = self.handlers.borrow_mut().remove(id);
                     if let Some(task) = handler.and_then(|h| h.task) {
                         task.cancel();
                     }
@@ -180,7 +177,7 @@ impl Link {
                     let waker = self
                         .handlers
                         .borrow_mut()
-                        .get_mut(&id)
+                        .get_mut(id)
                         .and_then(|h| h.sender.take());
                     if let Some(waker) = waker {
                         waker.wake();
@@ -198,7 +195,7 @@ impl Link {
     fn waiting_for(&self, id: u64, change: impl FnOnce(&mut Waiting)) {
         let waker = {
             let mut waiting = self.waiting.borrow_mut();
-            let Some(waiting) = waiting.get_mut(&id) else {
+            let Some(waiting) = waiting.get_mut(id) else {
                 return;
             };
             change(waiting);
@@ -211,7 +208,7 @@ impl Link {
 
     fn wake_giver(&self, id: u64) {
         let mut waiting = self.waiting.borrow_mut();
-        let giver = waiting.get_mut(&id).and_then(|w| w.giver.take());
+        let giver = waiting.get_mut(id).and_then(|w| w.giver.take());
         drop(waiting);
         if let Some(giver) = giver {
             giver.wake();
@@ -221,7 +218,7 @@ impl Link {
     fn given_to(&self, id: u64, change: impl FnOnce(&mut Handler)) {
         let taker = {
             let mut handlers = self.handlers.borrow_mut();
-            let Some(handler) = handlers.get_mut(&id) else {
+            let Some(handler) = handlers.get_mut(id) else {
                 return;
             };
             change(handler);
@@ -267,7 +264,7 @@ impl Link {
             answer.result = answering.await;
             drop(answer);
         });
-        if let Some(handler) = self.handlers.borrow_mut().get_mut(&id) {
+        if let Some(handler) = self.handlers.borrow_mut().get_mut(id) {
             handler.task = Some(task);
         }
     }
@@ -338,7 +335,7 @@ struct Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.link.handlers.borrow_mut().remove(&self.id);
+        self.link.handlers.borrow_mut().remove(self.id);
         let result = mem::replace(&mut self.result, Err(Status::NoAnswer));
         self.link.connection.borrow_mut().answer(self.id, result);
         self.link.kick();
@@ -357,7 +354,7 @@ impl TakeItems for Items {
         match result {
             Ok(()) => self.link.kick(),
             Err(ItemError::Full) => {
-                if let Some(handler) = self.link.handlers.borrow_mut().get_mut(&self.id) {
+                if let Some(handler) = self.link.handlers.borrow_mut().get_mut(self.id) {
                     handler.sender = Some(waker.clone());
                 }
             }
@@ -376,7 +373,7 @@ struct Given {
 impl GiveItems for Given {
     fn poll_item(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>, ItemError>> {
         let mut handlers = self.link.handlers.borrow_mut();
-        let Some(handler) = handlers.get_mut(&self.id) else {
+        let Some(handler) = handlers.get_mut(self.id) else {
             return Poll::Ready(Err(ItemError::Over));
         };
         if let Some(item) = handler.given.pop_front() {
@@ -416,7 +413,7 @@ impl Giving {
         };
         match given {
             Err(ItemError::Full) => {
-                if let Some(waiting) = self.link.waiting.borrow_mut().get_mut(&self.id) {
+                if let Some(waiting) = self.link.waiting.borrow_mut().get_mut(self.id) {
                     waiting.giver = Some(cx.waker().clone());
                 }
                 return Poll::Pending;
@@ -438,7 +435,7 @@ impl Drop for Giving {
         let unfinished = |w: &mut Waiting| {
             w.result.get_or_insert(Err(Failure::NoAnswer));
         };
-        if self.link.waiting.borrow().contains_key(&self.id) {
+        if self.link.waiting.borrow().contains(self.id) {
             self.link.connection.borrow_mut().cancel(self.id);
             self.link.waiting_for(self.id, unfinished);
             self.link.kick();
@@ -457,7 +454,7 @@ impl Call {
     /// Nobody waits for the outcome, and the method is not to be stopped.
     pub fn detach(mut self) {
         self.over = true;
-        self.link.waiting.borrow_mut().remove(&self.id);
+        self.link.waiting.borrow_mut().remove(self.id);
     }
 
     /// What gives the call its items.
@@ -475,7 +472,7 @@ impl Call {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Payload, Result<Payload, Failure>>> {
         let mut all = self.link.waiting.borrow_mut();
-        let waiting = all.get_mut(&self.id).expect("it is there until it is over");
+        let waiting = all.get_mut(self.id).expect("it is there until it is over");
         if let Some(item) = waiting.items.pop_front() {
             drop(all);
             self.link.connection.borrow_mut().grant_down(self.id, 1);
@@ -483,7 +480,7 @@ impl Call {
             return Poll::Ready(Ok(item));
         }
         if let Some(result) = waiting.result.take() {
-            all.remove(&self.id);
+            all.remove(self.id);
             self.over = true;
             return Poll::Ready(Err(result));
         }
@@ -510,7 +507,7 @@ impl Future for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.over {
-            self.link.waiting.borrow_mut().remove(&self.id);
+            self.link.waiting.borrow_mut().remove(self.id);
             self.link.connection.borrow_mut().cancel(self.id);
             self.link.kick();
         }
@@ -581,8 +578,8 @@ impl Driver<'_> {
             return;
         }
         self.link.connection.borrow_mut().rest();
-        give_back(&mut *self.link.waiting.borrow_mut(), BTreeMap::is_empty);
-        give_back(&mut *self.link.handlers.borrow_mut(), BTreeMap::is_empty);
+        give_back(&mut *self.link.waiting.borrow_mut(), Ids::is_empty);
+        give_back(&mut *self.link.handlers.borrow_mut(), Ids::is_empty);
         give_back(&mut self.out, VecDeque::is_empty);
         give_back(&mut self.sealed, Vec::is_empty);
     }

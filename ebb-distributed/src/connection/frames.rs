@@ -28,7 +28,7 @@ impl Connection {
             }
             (Frame::Up(id, payload), _) => {
                 self.known(id)?;
-                let Some(running) = self.running.get_mut(&id) else {
+                let Some(running) = self.running.get_mut(id) else {
                     return Ok(());
                 };
                 if !running.up {
@@ -40,7 +40,7 @@ impl Connection {
             }
             (Frame::UpEnd(id), _) => {
                 self.known(id)?;
-                let Some(running) = self.running.get_mut(&id) else {
+                let Some(running) = self.running.get_mut(id) else {
                     return Ok(());
                 };
                 if !core::mem::replace(&mut running.up, false) {
@@ -50,7 +50,7 @@ impl Connection {
                 Ok(())
             }
             (Frame::UpCredit(id, items), _) => {
-                let flight = self.flights.get_mut(&id).ok_or(Closed::Protocol)?;
+                let flight = self.flights.get_mut(id).ok_or(Closed::Protocol)?;
                 flight.up_credit = flight
                     .up_credit
                     .checked_add(items)
@@ -61,7 +61,7 @@ impl Connection {
                 Ok(())
             }
             (Frame::Down(id, payload), _) => {
-                let flight = self.flights.get_mut(&id).ok_or(Closed::Protocol)?;
+                let flight = self.flights.get_mut(id).ok_or(Closed::Protocol)?;
                 flight.down = flight.down.checked_sub(1).ok_or(Closed::Protocol)?;
                 if !flight.forgotten {
                     self.events.push_back(Event::Down(id, payload));
@@ -70,7 +70,7 @@ impl Connection {
             }
             (Frame::DownCredit(id, items), _) => {
                 self.known(id)?;
-                let Some(running) = self.running.get_mut(&id) else {
+                let Some(running) = self.running.get_mut(id) else {
                     return Ok(());
                 };
                 running.down_credit = running
@@ -151,7 +151,7 @@ impl Connection {
     }
 
     fn answered(&mut self, id: u64, status: Status, payload: Payload) -> Result<(), Closed> {
-        let flight = self.flights.remove(&id).ok_or(Closed::Protocol)?;
+        let flight = self.flights.remove(id).ok_or(Closed::Protocol)?;
         self.flight_bytes -= flight.bytes;
         if let Some(deadline) = flight.deadline_ns {
             self.deadlines.remove(&(deadline, false, id));
