@@ -7,9 +7,8 @@
 //!
 //! What must hold: a decoder allocates nothing on the word of a length, and no sequence of bytes makes it panic.
 
-use alloc::vec::Vec;
-
 use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
 
 /// The newest version of the protocol that is spoken here.
 pub const VERSION: u16 = 1;
@@ -22,13 +21,79 @@ pub const MOST_BLOBS: usize = 256;
 /// What is shorter is copied next to its frame; what is longer is passed on by reference, in both directions.
 pub const COPIED: usize = 4096;
 
+/// Buffers beside a value. Most values have none or one.
+pub type BlobList = SmallVec<[Bytes; 1]>;
+
+/// A value in CBOR. A short one, as most are, lies here itself.
+#[derive(Clone, Debug)]
+pub struct Head(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    Here(ShortHead),
+    There(Bytes),
+}
+
+/// A head while it is written, and afterwards if it stayed short.
+pub(crate) type ShortHead = SmallVec<[u8; 36]>;
+
+impl core::ops::Deref for Head {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Place::Here(bytes) => bytes,
+            Place::There(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self(Place::Here(ShortHead::new()))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Head {}
+
+impl From<ShortHead> for Head {
+    fn from(bytes: ShortHead) -> Self {
+        Self(if bytes.spilled() {
+            Place::There(bytes.into_vec().into())
+        } else {
+            Place::Here(bytes)
+        })
+    }
+}
+
+impl From<Bytes> for Head {
+    fn from(bytes: Bytes) -> Self {
+        Self(Place::There(bytes))
+    }
+}
+
+impl From<Head> for Bytes {
+    fn from(head: Head) -> Self {
+        match head.0 {
+            Place::Here(bytes) => bytes.into_vec().into(),
+            Place::There(bytes) => bytes,
+        }
+    }
+}
+
 /// A serialised value: its head, and the buffers that it refers to by number, which are never copied into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
     /// The value in CBOR.
-    pub head: Bytes,
+    pub head: Head,
     /// What [`crate::Blob`]s in it stand for, in their order.
-    pub blobs: Vec<Bytes>,
+    pub blobs: BlobList,
 }
 
 impl Payload {
@@ -36,8 +101,8 @@ impl Payload {
     #[must_use]
     pub fn of(head: impl Into<Bytes>) -> Self {
         Self {
-            head: head.into(),
-            blobs: Vec::new(),
+            head: head.into().into(),
+            blobs: BlobList::new(),
         }
     }
 
@@ -160,14 +225,20 @@ pub enum Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Reads fields from the front of a frame.
-struct Fields(Bytes);
+/// Reads a frame's fields, one after the other.
+struct Fields {
+    bytes: Bytes,
+    at: usize,
+}
 
 impl Fields {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (front, _) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
-        let front = *front;
-        let _ = self.0.split_to(N);
+        let front = *self.rest().first_chunk::<N>().ok_or(Malformed)?;
+        self.at += N;
         Ok(front)
     }
 
@@ -187,17 +258,20 @@ impl Fields {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
-    /// A part that is kept: small ones are copied, so that they do not keep the buffer that they came in.
-    fn part(&mut self, length: usize) -> Result<Bytes, Malformed> {
-        if length > self.0.len() {
-            return Err(Malformed);
-        }
-        let part = self.0.split_to(length);
-        Ok(if length < COPIED {
-            Bytes::copy_from_slice(&part)
+    /// A part that is kept: short ones are copied, so that they do not keep the buffer that they came in.
+    fn part<T: From<Bytes>>(
+        &mut self,
+        length: usize,
+        copied: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Malformed> {
+        let short = self.rest().get(..length).ok_or(Malformed)?;
+        let part = if length < COPIED {
+            copied(short)
         } else {
-            part
-        })
+            self.bytes.slice(self.at..self.at + length).into()
+        };
+        self.at += length;
+        Ok(part)
     }
 
     fn payload(&mut self) -> Result<Payload, Malformed> {
@@ -206,15 +280,19 @@ impl Fields {
         if count > MOST_BLOBS {
             return Err(Malformed);
         }
-        let mut lengths = Vec::with_capacity(count);
-        for _ in 0..count {
-            lengths.push(self.u32()? as usize);
+        let lengths = self.at;
+        self.at += 4 * count;
+        if self.at > self.bytes.len() {
+            return Err(Malformed);
         }
-        let head = self.part(head)?;
-        let blobs = lengths
-            .into_iter()
-            .map(|length| self.part(length))
-            .collect::<Result<_, _>>()?;
+        let head = self.part(head, |head| ShortHead::from_slice(head).into())?;
+        let mut blobs = BlobList::with_capacity(count);
+        for n in 0..count {
+            let mut length = [0; 4];
+            length.copy_from_slice(&self.bytes[lengths + 4 * n..][..4]);
+            let length = u32::from_le_bytes(length) as usize;
+            blobs.push(self.part(length, Bytes::copy_from_slice)?);
+        }
         Ok(Payload { head, blobs })
     }
 }
@@ -225,7 +303,7 @@ impl Frame {
     /// # Errors
     /// [`Malformed`]: the connection cannot go on.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        let mut fields = Fields(bytes);
+        let mut fields = Fields { bytes, at: 0 };
         let f = &mut fields;
         let frame = match f.u8()? {
             0 => {
@@ -267,7 +345,7 @@ impl Frame {
             10 => Self::Pong(f.u64()?),
             _ => return Err(Malformed),
         };
-        if fields.0.is_empty() {
+        if fields.rest().is_empty() {
             Ok(frame)
         } else {
             Err(Malformed)
@@ -346,12 +424,19 @@ fn put_payload(out: &mut BytesMut, payload: Payload, push: &mut dyn FnMut(Bytes)
     for blob in &payload.blobs {
         out.put_u32_le(u32::try_from(blob.len()).expect("checked when the call is made"));
     }
-    for part in core::iter::once(payload.head).chain(payload.blobs) {
-        if part.len() < COPIED {
-            out.extend_from_slice(&part);
+    let Payload { head, blobs } = payload;
+    if head.len() < COPIED {
+        out.extend_from_slice(&head);
+    } else {
+        push(out.split().freeze());
+        push(head.into());
+    }
+    for blob in blobs {
+        if blob.len() < COPIED {
+            out.extend_from_slice(&blob);
         } else {
             push(out.split().freeze());
-            push(part);
+            push(blob);
         }
     }
 }

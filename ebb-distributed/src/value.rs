@@ -1,6 +1,6 @@
 //! Values that travel: CBOR, with large buffers beside it.
 
-use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use bytes::Bytes;
 use minicbor::{
@@ -8,11 +8,15 @@ use minicbor::{
     encode::{self, Write},
 };
 
-use crate::frame::{MOST_BLOBS, Payload};
+use crate::frame::{BlobList, MOST_BLOBS, Payload, ShortHead};
 
 /// The buffers that a value refers to by number, beside its CBOR.
 #[derive(Debug, Default)]
-pub struct Blobs(Vec<Bytes>);
+pub struct Blobs {
+    all: BlobList,
+    /// A bit for each that was taken.
+    taken: [u64; MOST_BLOBS / 64],
+}
 
 /// Bytes that are passed on by reference, also to the frame and out of it. Within CBOR a blob is its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,19 +41,28 @@ impl core::ops::Deref for Blob {
 pub trait BlobStore {
     /// Puts a buffer beside the value; gives its number.
     fn put(&mut self, bytes: Bytes) -> u32;
-    /// The buffer of a number.
-    fn get(&self, number: u32) -> Option<Bytes>;
+    /// The buffer of a number, once.
+    fn take(&mut self, number: u32) -> Option<Bytes>;
 }
 
 impl BlobStore for Blobs {
     fn put(&mut self, bytes: Bytes) -> u32 {
-        let number = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        self.0.push(bytes);
+        let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.all.push(bytes);
         number
     }
 
-    fn get(&self, number: u32) -> Option<Bytes> {
-        self.0.get(number as usize).cloned()
+    fn take(&mut self, number: u32) -> Option<Bytes> {
+        let number = number as usize;
+        let taken = self.taken.get_mut(number / 64)?;
+        let bit = 1 << (number % 64);
+        let blob = self.all.get_mut(number)?;
+        if *taken & bit != 0 {
+            return None;
+        }
+        *taken |= bit;
+        // Not shared: a second owner of short buffers takes memory of its own.
+        Some(core::mem::take(blob))
     }
 }
 
@@ -65,7 +78,7 @@ impl<C: BlobStore> Encode<C> for Blob {
 
 impl<'b, C: BlobStore> Decode<'b, C> for Blob {
     fn decode(d: &mut Decoder<'b>, blobs: &mut C) -> Result<Self, decode::Error> {
-        let blob = blobs.get(d.u32()?);
+        let blob = blobs.take(d.u32()?);
         blob.map(Self)
             .ok_or_else(|| decode::Error::message("no such blob"))
     }
@@ -84,19 +97,31 @@ pub trait Value: Encode<Blobs> + for<'b> Decode<'b, Blobs> + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Encode<Blobs> + for<'b> Decode<'b, Blobs> + 'static> Value for T {}
 
+struct HeadWriter(ShortHead);
+
+impl Write for HeadWriter {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// A value as it travels.
 ///
 /// # Errors
 /// [`NoPayload`] for more blobs than a frame has.
 pub fn to_payload<T: Value>(value: &T) -> Result<Payload, NoPayload> {
     let mut blobs = Blobs::default();
-    let head = minicbor::to_vec_with(value, &mut blobs).map_err(|_| NoPayload)?;
-    if blobs.0.len() > MOST_BLOBS {
+    let mut head = HeadWriter(ShortHead::new());
+    minicbor::encode_with(value, &mut head, &mut blobs).map_err(|_| NoPayload)?;
+    if blobs.all.len() > MOST_BLOBS {
         return Err(NoPayload);
     }
     Ok(Payload {
-        head: head.into(),
-        blobs: blobs.0,
+        head: head.0.into(),
+        blobs: blobs.all,
     })
 }
 
@@ -105,7 +130,10 @@ pub fn to_payload<T: Value>(value: &T) -> Result<Payload, NoPayload> {
 /// # Errors
 /// [`NoPayload`] when it is another type's.
 pub fn from_payload<T: Value>(payload: Payload) -> Result<T, NoPayload> {
-    let mut blobs = Blobs(payload.blobs);
+    let mut blobs = Blobs {
+        all: payload.blobs,
+        ..Blobs::default()
+    };
     let mut decoder = Decoder::new(&payload.head);
     let value = decoder.decode_with(&mut blobs).map_err(|_| NoPayload)?;
     if decoder.position() == payload.head.len() {
@@ -130,4 +158,42 @@ pub const fn hash(text: &str) -> u64 {
         i += 1;
     }
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{vec, vec::Vec};
+
+    #[test]
+    fn values_come_back_whatever_they_take() {
+        for length in [0, 1, 35, 36, 37, 100, 5000] {
+            let value = (vec![7_u64; length], Blob::from(vec![1; length]), 3_u8);
+            let payload = to_payload(&value).unwrap();
+            assert_eq!(payload.blobs.len(), 1);
+            assert_eq!(from_payload(payload), Ok(value));
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_named_once() {
+        let mut payload = to_payload(&Blob::from("once")).unwrap();
+        let twice = (Blob::default(), Blob::default());
+        payload.head = to_payload(&twice).unwrap().head;
+        assert_eq!(from_payload::<(Blob, Blob)>(payload), Err(NoPayload));
+        // Two numbers, one buffer.
+        let mut payload = to_payload(&twice).unwrap();
+        let mut head = payload.head.to_vec();
+        *head.last_mut().unwrap() = head[1];
+        payload.head = Bytes::from(head).into();
+        assert_eq!(from_payload::<(Blob, Blob)>(payload), Err(NoPayload));
+        assert_eq!(
+            from_payload::<Vec<Blob>>(
+                to_payload(&vec![Blob::default(); 257][..256].to_vec()).unwrap()
+            )
+            .map(|blobs| blobs.len()),
+            Ok(256)
+        );
+        assert_eq!(to_payload(&vec![Blob::default(); 257]), Err(NoPayload));
+    }
 }
