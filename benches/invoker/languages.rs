@@ -1,5 +1,4 @@
-//! Functions in Python, and such that are programs: the image beside one Linux process for each function, as in `main.rs`. And what other
-//! kinds that are loaded cost the functions in JavaScript.
+//! Functions in Python, and such that are programs: the image beside one Linux process for each function, as in `main.rs`.
 //!
 //! The dispatcher in the Linux guest gives a process its calls as lines over pipes, without HTTP between the two.
 
@@ -15,12 +14,12 @@ use benches::{
     functions::{ARGUMENTS, Client, IMAGE},
     goal,
     load::Figures,
-    median, quick,
-    sides::{Counting, Side, ratio, turns},
+    quick,
+    sides::{Side, ratio, turns},
 };
 use test_support::scratch;
 
-use crate::{COLD, HOT, LANGUAGE_COLD, LANGUAGE_HOT, MEMORY, call, figures, names};
+use crate::{LANGUAGE_COLD, LANGUAGE_HOT, MEMORY, call, figures, names};
 
 /// What a function is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub enum Language {
 }
 
 impl Language {
-    const ALL: [Self; 2] = [Self::Python, Self::Native];
+    pub const ALL: [Self; 2] = [Self::Python, Self::Native];
 
     /// As orders name it.
     pub fn numbered(number: f64) -> Self {
@@ -70,7 +69,7 @@ fn program() -> PathBuf {
 }
 
 /// Builds the function that is a program; a line says why it cannot be.
-fn build() -> bool {
+pub fn build() -> bool {
     let built = Command::new("rustc")
         .args(["-O", "-C", "panic=abort", "-C", "strip=symbols", "-o"])
         .arg(program())
@@ -195,56 +194,4 @@ fn at_rest(ours: &mut Side, number: usize, name: &str) {
     let kib = each("after a long rest");
     let bound = if number == 0 { 1024.0 } else { 64.0 };
     goal(&format!("{name}_idle_kib"), kib, bound);
-}
-
-/// A machine with JavaScript alone beside one in which Python and programs have run as well: instructions of a hot call in JavaScript,
-/// and of all that a cold start takes.
-pub fn count_kinds(image: &Path) {
-    if !build() {
-        return;
-    }
-    let manifest = scratch("one-kind.json");
-    let kind = r#"{"runtimes":{"nodejs":[{"kind":"nodejs:20","default":true}]}}"#;
-    fs::write(&manifest, kind).expect("a file to write to");
-    let manifest = manifest.to_str().expect("a path in UTF-8");
-    let one = [&ARGUMENTS[..], &["--runtimes", manifest]].concat();
-    let (seconds, starts) = if quick() { (2.0, 12) } else { (4.0, 40) };
-    let rounds = if quick() { 2 } else { 4 };
-    let (Some(first), Some(second)) = (Counting::new("one-kind"), Counting::new("kinds")) else {
-        return;
-    };
-    let mut sides = [
-        (Side::image(image, 1, IMAGE, &one, Some(&first)), &first),
-        (
-            Side::image(image, 1, IMAGE, &ARGUMENTS, Some(&second)),
-            &second,
-        ),
-    ];
-    for number in 0..Language::ALL.len() {
-        let (side, _) = &mut sides[1];
-        side.order(&format!("{LANGUAGE_HOT} {number} 20"));
-        side.order(&format!("{LANGUAGE_COLD} {number} 4"));
-    }
-    let mut hot = [const { Vec::new() }; 2];
-    let mut cold = [const { Vec::new() }; 2];
-    for round in 0..=rounds {
-        for (index, (side, counting)) in sides.iter_mut().enumerate() {
-            let each = counting.per_request(side, &format!("{HOT} 1 {seconds}"), seconds);
-            let start = counting.per_start(side, &format!("{COLD} 1 {starts}"), starts);
-            // The first round is for what is compiled and translated.
-            if round > 0 {
-                hot[index].push(each);
-                cold[index].push(start);
-            }
-        }
-    }
-    println!(
-        "\ninstructions of JavaScript, one kind and three kinds loaded, 1 vCPU, {rounds} rounds in turns"
-    );
-    for (name, [one, three]) in [("hot call", &hot), ("new function, all of it", &cold)] {
-        println!("{name:<24} {:>9.0} {:>9.0}", median(one), median(three));
-    }
-    let ratio = |[one, three]: &[Vec<f64>; 2]| median(three) / median(one);
-    goal("hot_beside_other_kinds", ratio(&hot), 1.02);
-    goal("cold_beside_other_kinds", ratio(&cold), 1.02);
 }

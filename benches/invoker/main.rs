@@ -24,6 +24,7 @@
 
 mod before;
 mod capture;
+mod kinds;
 mod languages;
 mod machines;
 mod many;
@@ -64,6 +65,10 @@ const LANGUAGE_COLD: f64 = 6.0;
 const LANGUAGE_HOT: f64 = 7.0;
 /// Calls whose instructions are counted: of which side, of what kind, how many.
 const COUNTED: f64 = 8.0;
+/// Calls whose instructions are counted one by one: of which side, how many.
+const EACH: f64 = 10.0;
+/// A new function whose instructions are counted: of which side.
+const NEW: f64 = 9.0;
 
 /// Seconds that a call takes.
 fn call(client: &mut Client, name: &str) -> f64 {
@@ -282,6 +287,8 @@ fn obey(address: SocketAddr, order: &[f64]) -> Figures {
         [COUNTED, side, what, count] => {
             before::counted_calls(address, side as usize, what as usize, count as usize)
         }
+        [EACH, side, count] => kinds::hot_calls(address, side as usize, count as usize),
+        [NEW, side] => kinds::new_function(address, side as usize),
         [TURN, count, pause_ms] => rest::turn(
             address,
             count as usize,
@@ -334,7 +341,7 @@ fn main() {
         return;
     }
     if std::env::args().any(|a| a == "--kinds") {
-        languages::count_kinds(&cargo::example("invoker"));
+        kinds::run(&cargo::example("invoker"));
         return;
     }
     let guest = linux_guest();
