@@ -76,8 +76,9 @@ ebb_archive::manifest!(
      bs4 soupsieve lxml kafka netifaces\n\
      npm /node_modules openwhisk@3.21.9 express@4.21.2 serialize-error@3.0.0 redis@3.1.2 uuid@9.0.1\n"
 );
+// Who draws random numbers has to be seen: what has been drawn is not copied.
 ebb_archive::variables!(
-    "EBB_AUTH EBB_ADMIN EBB_FORWARD=3233:3233 EBB_MEMORY=2G EBB_DISK=invoker.disk;invoker.snapshots environment:--runtime bakes"
+    "EBB_AUTH EBB_ADMIN EBB_RDRAND=0 EBB_FORWARD=3233:3233 EBB_MEMORY=2G EBB_DISK=invoker.disk;invoker.snapshots environment:--runtime bakes"
 );
 
 /// Bytes that are not for instances: connections, bodies of requests, entities, records.

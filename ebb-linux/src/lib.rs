@@ -28,6 +28,7 @@
 //! - `life`: the ends of threads and processes.
 //! - `timers`: the task that lets timers fire.
 //! - `syscall`: the table of system calls and their handlers, which move arguments between guest memory and `object`.
+//! - `random_instructions`: RDRAND and RDSEED for programs, where the processor has neither.
 //! - `run`: the task of a guest thread.
 //! - `start`: starting a program.
 //! - `snapshot`: capturing a UC and starting clones of it, on any core.
@@ -47,6 +48,7 @@ mod ipc;
 mod life;
 pub mod object;
 mod owned;
+mod random_instructions;
 mod report;
 mod run;
 mod signal;

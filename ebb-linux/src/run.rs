@@ -7,7 +7,7 @@ use crate::state::thread::Thread;
 use crate::syscall::{self, Call, Step, quick};
 use crate::uc::Uc;
 use crate::uc::caller::Caller;
-use crate::{crash, now, signal};
+use crate::{crash, now, random_instructions, signal};
 use alloc::rc::Rc;
 use core::pin::Pin;
 use core::task::Poll;
@@ -413,6 +413,9 @@ fn page_fault(caller: &Caller<'_>, address: u64, access: Access, fault: Fault) {
 }
 
 fn exception(caller: &Caller<'_>, vector: u8, error: u64) {
+    if vector == 6 && random_instructions::carry_out(caller) {
+        return;
+    }
     let (number, code) = match vector {
         0 => (SIGFPE, 1),
         1 => (SIGTRAP, 2),

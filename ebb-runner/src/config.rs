@@ -38,6 +38,8 @@ pub struct Config {
     pub machine: Board,
     /// Whether there is an entropy device.
     pub rng: bool,
+    /// Whether the processor has the instructions that draw random numbers.
+    pub rdrand: bool,
     /// The accelerator, if the user says.
     pub accel: Option<Accel>,
     /// Time limit.
@@ -154,6 +156,7 @@ pub fn parse(
             .value("EBB_MACHINE", parse_machine)
             .unwrap_or(Board::Q35),
         rng: reader.value("EBB_RNG", parse_flag).unwrap_or(true),
+        rdrand: reader.value("EBB_RDRAND", parse_flag).unwrap_or(true),
         accel: reader.value("EBB_ACCEL", parse_accel),
         timeout: reader.value("EBB_TIMEOUT", parse_timeout),
         gdb: reader.value("EBB_GDB", parse_gdb).flatten(),

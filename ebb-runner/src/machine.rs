@@ -71,7 +71,7 @@ pub fn arguments(
             "tcg,thread=multi"
         },
     );
-    args.option("-cpu", if accel == Accel::Kvm { "host" } else { "max" });
+    args.option("-cpu", &processor(accel, config.rdrand));
     args.option("-smp", &config.cores.to_string());
     args.option("-m", &format!("{memory_mib}M"));
     // A microvm comes with it.
@@ -140,6 +140,13 @@ pub fn arguments(
     }
     args.0.extend(config.qemu_args.iter().map(OsString::from));
     args.0
+}
+
+/// The processor: all that QEMU has, with or without the instructions that draw random numbers. No kernel sees who draws by these.
+fn processor(accel: Accel, rdrand: bool) -> String {
+    let model = if accel == Accel::Kvm { "host" } else { "max" };
+    let without = if rdrand { "" } else { ",rdrand=off,rdseed=off" };
+    format!("{model}{without}")
 }
 
 /// QEMU's name and options of a board. Each of these takes the firmware or QEMU itself some milliseconds.
@@ -502,6 +509,16 @@ mod tests {
         let device = "-device virtio-rng-pci,disable-legacy=on";
         assert!(line(&[], &qemu(), Accel::Tcg).contains(device));
         assert!(!line(&[("EBB_RNG", "0")], &qemu(), Accel::Tcg).contains("rng"));
+    }
+
+    #[test]
+    fn the_processor_draws_no_random_numbers_where_an_image_says_so() {
+        assert!(line(&[], &qemu(), Accel::Tcg).contains("-cpu max -"));
+        for (accel, model) in [(Accel::Tcg, "max"), (Accel::Kvm, "host")] {
+            let line = line(&[("EBB_RDRAND", "0")], &qemu(), accel);
+            let wanted = format!("-cpu {model},rdrand=off,rdseed=off -");
+            assert!(line.contains(&wanted), "{line}");
+        }
     }
 
     #[test]

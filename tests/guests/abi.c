@@ -262,9 +262,36 @@ static void name(void) {
     CHECK(!strcmp(got, "a name that is "));
 }
 
+// Instructions that draw, whether the processor has them or the kernel carries them out: the register's other bits, and the flags.
+static void random_instructions(void) {
+    uint64_t a, b, flags, more = 0x5555555555555555;
+#define DRAW(bytes, to) __asm__ volatile("cmp %%al, %%al; .byte " bytes "; pushf; pop %0" : "=&r"(flags), to(more) : : "cc", "rcx", "r11", "r14")
+    // rdrand %rax, rdseed %rax
+    for (int tries = 0; tries < 100; tries++) { DRAW("0x48,0x0f,0xc7,0xf0", "+a"); if (flags & 1) break; }
+    a = more;
+    for (int tries = 0; tries < 100; tries++) { DRAW("0x48,0x0f,0xc7,0xf8", "+a"); if (flags & 1) break; }
+    b = more;
+    CHECK(a != b && a != 0x5555555555555555 && b != 0x5555555555555555 && (flags & 0x8d5) == 1);
+    // rdrand %edx clears the upper half, rdrand %dx keeps what is above it.
+    more = ~0ull;
+    DRAW("0x0f,0xc7,0xf2", "+d");
+    CHECK(!(more >> 32));
+    more = 0x1122334455660000;
+    uint64_t seen = 0;
+    for (int i = 0; i < 16; i++) { DRAW("0x66,0x0f,0xc7,0xf2", "+d"); CHECK(more >> 16 == 0x112233445566); seen |= more & 0xffff; }
+    CHECK(seen);
+    // rdrand %r14, rdseed %r11d
+    uint64_t far = 0;
+    __asm__ volatile("xor %%r14d, %%r14d; 1: .byte 0x49,0x0f,0xc7,0xf6; jnc 1b; mov %%r14, %0" : "=r"(far) : : "cc", "r14");
+    CHECK(far >> 32);
+    __asm__ volatile("mov $-1, %%r11; 1: .byte 0x41,0x0f,0xc7,0xfb; jnc 1b; mov %%r11, %0" : "=r"(far) : : "cc", "r11");
+    CHECK(!(far >> 32));
+}
+
 int main(void) {
     avx = __builtin_cpu_supports("avx");
     registers();
+    random_instructions();
     quick_calls();
     quick_calls_and_signals();
     pthread_t t[4];

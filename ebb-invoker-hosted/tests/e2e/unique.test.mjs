@@ -283,6 +283,22 @@ int main(int count, char **arguments) {
     dprintf(3, "{\\"drawn\\":[\\"%llx\\",\\"%llx\\"]}\\n", kept, draw());
   }
 }`;
+const CPP = `
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <unistd.h>
+static unsigned long long draw() { std::mt19937_64 generator(std::random_device{}()); return generator() | 1; }
+static unsigned long long kept = EARLY ? draw() : 0;
+int main() {
+  static char line[1 << 16];
+  while (fgets(line, sizeof line, stdin)) {
+    if (!kept) kept = draw();
+    usleep(1e6 * atof(strstr(line, "\\"wait\\":") + 7));
+    dprintf(3, "{\\"drawn\\":[\\"%llx\\",\\"%llx\\"]}\\n", kept, draw());
+  }
+}`;
 const RUST = `
 use std::{collections::hash_map::RandomState, hash::{BuildHasher, Hasher}, io::{stdin, BufRead, Write}, os::fd::FromRawFd, time::Duration};
 fn draw() -> u64 { RandomState::new().build_hasher().finish() }
@@ -319,8 +335,10 @@ func main() {
 const PROGRAMS = {
   'a program in C by arc4random': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c', C('arc4random_buf(&drawn, sizeof drawn)')],
   'a program in Rust by its hash tables': ['rustc -O -C panic=abort -o program source.rs', 'source.rs', RUST],
-  'a program in C by getentropy': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c', C('getentropy(&drawn, sizeof drawn)')],
+  'a program in C++ by random_device': ['c++ -O2 -DEARLY=$EARLY -o program source.cc', 'source.cc', CPP],
   'a program in Go by its hash tables': ['CGO_ENABLED=0 GOCACHE=$PWD/cache GO111MODULE=off go build -o program source.go', 'source.go', GO],
+  'a program in C by getentropy': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c', C('getentropy(&drawn, sizeof drawn)')],
+  'a program in C by RDRAND': ['cc -O2 -mrdrnd -DEARLY=$EARLY -o program source.c', 'source.c', C('while (!__builtin_ia32_rdrand64_step(&drawn));')],
   'a program in C by /dev/urandom': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c',
     C('int device = open("/dev/urandom", O_RDONLY); if (read(device, &drawn, sizeof drawn) < 0) abort(); close(device)')],
   'a program in C by /proc/sys/kernel/random/uuid': ['cc -O2 -DEARLY=$EARLY -o program source.c', 'source.c',

@@ -68,6 +68,11 @@ pub const VARIABLES: &[Variable] = &[
         "a virtio entropy device, from which the image seeds its random numbers beside what the CPU has (default: 1)",
     ),
     var(
+        "EBB_RDRAND",
+        "1|0",
+        "whether the CPU has RDRAND and RDSEED, by which programs draw random numbers unseen (default: 1, or what the image says)",
+    ),
+    var(
         "EBB_ACCEL",
         "kvm|tcg",
         "accelerator (default: KVM if the CPU has vmx or svm and /dev/kvm opens, else TCG)",
