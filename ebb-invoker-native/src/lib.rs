@@ -68,7 +68,7 @@ ebb_archive::manifest!(
     "/loader\"\nfile /python/loader.py \"",
     FOLDER,
     "/python/loader.py\"\nargument /actions --actions\nruntimes /runtimes.json --runtimes\n\
-     file /bin/sh\nfile /usr/bin/env\n\
+     file /bin/sh\nfile /usr/bin/env\ntime-zones\n\
      python beautifulsoup4==4.11.2 httplib2==0.21.0 kafka-python==2.0.2 lxml==4.9.2 python-dateutil==2.8.2 requests==2.31.0 \
      scrapy==2.11.2 simplejson==3.18.3 twisted==24.7.0 w3lib==2.1.2 parsel==1.9.1 pyopenssl==24.1.0 cryptography==42.0.8 \
      service-identity==24.1.0 pyparsing==3.1.4 urllib3==2.2.3 zope-interface==7.0.1 \

@@ -81,6 +81,8 @@ pub enum Item {
         /// The argument, such as `--data`.
         option: String,
     },
+    /// The host's files of time zones; left out where it has none.
+    TimeZones,
     /// A symbolic link.
     Symlink {
         /// Where it goes.
@@ -173,6 +175,7 @@ impl Manifest {
             ["python", ref packages @ ..] => self.items.push(Item::Python {
                 packages: packages.iter().map(ToString::to_string).collect(),
             }),
+            ["time-zones"] => self.items.push(Item::TimeZones),
             ["runtimes", to, option] => self.items.push(Item::Runtimes {
                 to: absolute(to)?,
                 option: option.into(),
@@ -188,7 +191,7 @@ impl Manifest {
             _ => {
                 return Err("accepted: program NAME | args WORD.. | env NAME=VALUE.. | workdir PATH | library NAME.. | \
                      file [TO] FROM | tree [TO] FROM | text TO WORD.. | directory TO [MODE] | symlink TO TARGET | \
-                     npm TO NAME@VERSION.. | python PACKAGE[==VERSION].. | runtimes TO OPTION | argument TO OPTION | files-of-arguments"
+                     npm TO NAME@VERSION.. | python PACKAGE[==VERSION].. | time-zones | runtimes TO OPTION | argument TO OPTION | files-of-arguments"
                     .into());
             }
         }
@@ -206,7 +209,7 @@ mod tests {
             "# a comment\n\nprogram node # another\nargs --expose-gc 'a b'\nargs c\nenv A=b 'C=d e='\nworkdir /w\n\
              library libnss_x.so.2\nfile /a/b ./b\nfile /host/path\ntree /t 'my dir'\ntext /etc/x two words\n\
              directory /tmp 1777\ndirectory /d\nsymlink /l ../t\nnpm /node_modules a@1 b\npython c d\n\
-             runtimes /r --runtimes\nargument /data --data\n\
+             time-zones\nruntimes /r --runtimes\nargument /data --data\n\
              files-of-arguments\n",
         )
         .unwrap();
@@ -256,6 +259,7 @@ mod tests {
                 Item::Python {
                     packages: vec!["c".into(), "d".into()],
                 },
+                Item::TimeZones,
                 Item::Runtimes {
                     to: "/r".into(),
                     option: "--runtimes".into(),

@@ -31,6 +31,9 @@ use crate::{
 const LINKS: u32 = 40;
 /// The versions of Node that are known to work.
 const NODE: std::ops::RangeInclusive<u32> = 18..=26;
+/// Time zones as the C library and languages look for them, and what there is of each a second and a third time, with leap seconds.
+const TIME_ZONES: &str = "/usr/share/zoneinfo";
+const LEFT_OUT_OF_TIME_ZONES: [&str; 2] = ["posix", "right"];
 /// Everywhere but on the host.
 const LEFT_OUT: [&str; 1] = [".git"];
 
@@ -180,6 +183,8 @@ impl Plan {
                     Err(_) => Ok(()),
                 }
             }
+            Item::TimeZones if !Path::new(TIME_ZONES).is_dir() => Ok(()),
+            Item::TimeZones => self.host_without(Path::new(TIME_ZONES), &LEFT_OUT_OF_TIME_ZONES),
             Item::Runtimes { to, option } => match named_by(option, arguments) {
                 Some(named) => {
                     self.copy(Path::new(to), &named)?;
