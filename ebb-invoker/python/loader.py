@@ -58,10 +58,27 @@ class Action:
 
     def __init__(self, module, name):
         self.function = getattr(module, name)
-        after = getattr(module, "after_restore", None)
-        self.after_restore = after if callable(after) else None
-        before = getattr(module, "before_capture", None)
-        self.before_capture = before if self.after_restore and callable(before) else None
+        self.after_restore = hook(module, "after_restore", "afterRestore")
+        self.before_capture = self.after_restore and hook(module, "before_capture", "beforeCapture")
+
+
+def hook(module, *names):
+    """A function of the action by the first of these names that it has, which is done when its coroutine is, if it has one."""
+    found = next((each for each in (getattr(module, name, None) for name in names) if callable(each)), None)
+    if found is None:
+        return None
+
+    def call():
+        awaited = found()
+        if hasattr(awaited, "__await__"):
+            import asyncio
+
+            async def wait():
+                await awaited
+
+            asyncio.run(wait())
+
+    return call
 
 
 class Runtime:

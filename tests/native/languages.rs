@@ -378,6 +378,52 @@ fn programs_are_functions_and_are_copied_where_they_wait_for_their_first_call() 
 }
 
 #[test]
+fn hooks_of_python_functions_are_called_around_a_capture() {
+    needs!("qemu-system-x86_64", "python3");
+    let image = Invoker::boot("2G", "");
+    for (name, before, after) in [
+        ("snake", "def before_capture", "def after_restore"),
+        ("camel", "def beforeCapture", "def afterRestore"),
+        (
+            "async",
+            "async def before_capture",
+            "async def after_restore",
+        ),
+    ] {
+        let before_all = image.metric("ebb_snapshots");
+        image.deploy_kind(
+            name,
+            "python:default",
+            &format!(
+                "import time, uuid\nkept, told = uuid.uuid4().hex, []\n\
+                 {before}():\n    told.append('before')\n\
+                 {after}():\n    global kept\n    kept = uuid.uuid4().hex\n    told.append('after')\n\
+                 def main(args):\n    time.sleep(args.get('wait', 0))\n    return {{'kept': kept, 'told': told}}\n"
+            ),
+            "",
+        );
+        assert_eq!(result(&image, name, &json!({}))["told"], json!([]));
+        image.until("ebb_snapshots", |n| n > before_all);
+        let answers: Vec<Value> = thread::scope(|scope| {
+            let calls: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| result(&image, name, &json!({"wait": 1.5}))))
+                .collect();
+            calls
+                .into_iter()
+                .map(|call| call.join().expect("a call"))
+                .collect()
+        });
+        let kept: HashSet<&str> = answers.iter().filter_map(|a| a["kept"].as_str()).collect();
+        assert_eq!(kept.len(), answers.len(), "{name}: {answers:?}");
+        // The first instance may be among them.
+        let copies = answers
+            .iter()
+            .filter(|a| a["told"] == json!(["before", "after"]));
+        assert!(copies.count() >= 2, "{name}: {answers:?}");
+    }
+}
+
+#[test]
 fn programs_that_have_served_calls_rest_and_go_on() {
     needs!("qemu-system-x86_64", "node", "cc");
     let image = Invoker::boot("2G", "");
