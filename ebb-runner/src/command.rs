@@ -26,6 +26,7 @@ use crate::{
     qemu::{self, Qemu},
     report::Report,
     supervise,
+    symbols::Symbols,
     vsock::{Backend, Vsock},
 };
 use ebb_archive::Archive;
@@ -257,6 +258,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     let core = config.core.as_deref().map(std::path::absolute).transpose();
     let core = core.map_err(|e| Failure::unusable(format!("EBB_CORE: {e}")))?;
     config.forwards = forwards;
+    let symbols = Symbols::of(&image.path);
     let ended = supervise::run(supervise::Task {
         program: &qemu.program,
         arguments: &|inherited| {
@@ -271,6 +273,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
             )
         },
         vsock: vsock.as_ref().map(Backend::fd),
+        symbols: symbols.as_ref().map(Symbols::fd),
         report,
         console,
         timeout,

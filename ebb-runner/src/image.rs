@@ -240,9 +240,9 @@ pub fn symbolize(path: &Path, address: u64) -> Option<String> {
     Some(format!("{}+{offset:#x}", readable(symbol.name().ok()?)))
 }
 
-/// A symbol as people read it, and as the image's own backtraces have it. What follows the name of a component's method is advice
+/// A symbol as people read it. What follows the name of a component's method is advice
 /// for whoever fails to link it.
-fn readable(symbol: &str) -> String {
+pub fn readable(symbol: &str) -> String {
     let name = symbol.split(" (").next().unwrap_or(symbol);
     format!("{:#}", rustc_demangle::demangle(name))
 }

@@ -39,6 +39,7 @@ pub mod pack;
 pub mod qemu;
 pub mod report;
 pub mod supervise;
+mod symbols;
 mod tell;
 pub mod terminal;
 mod vsock;

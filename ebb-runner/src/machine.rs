@@ -30,6 +30,8 @@ pub struct Inherited {
     pub monitor: i32,
     /// One for the socket device, where a program does its work.
     pub vsock: Option<i32>,
+    /// A file of the image's symbols.
+    pub symbols: Option<i32>,
 }
 
 /// QEMU's arguments.
@@ -88,11 +90,11 @@ pub fn arguments(
     }
 
     args.add("-kernel", Some(image.path.clone().into()));
-    // The image reads its own symbol table from here when it prints a backtrace. QEMU takes only text.
-    if let Some(path) = image.path.to_str() {
+    // The image takes names from here when it prints a backtrace.
+    if let Some(symbols) = inherited.symbols {
         args.option(
             "-fw_cfg",
-            &format!("name=opt/ebb/image,file={}", escape(path)),
+            &format!("name=opt/ebb/image,file=/proc/self/fd/{symbols}"),
         );
     }
     if !command_line.is_empty() {
@@ -362,6 +364,7 @@ mod tests {
             report: 7,
             monitor: 8,
             vsock: matches!(config.vsock, Some(Vsock::Unix(_))).then_some(9),
+            symbols: Some(10),
         };
         let args = arguments(
             &config,
@@ -405,7 +408,7 @@ mod tests {
             "-append a=b -- c",
             "-kernel /t/he,llo-0123456789abcdef",
             "guest=he,,llo,",
-            "-fw_cfg name=opt/ebb/image,file=/t/he,,llo-0123456789abcdef",
+            "-fw_cfg name=opt/ebb/image,file=/proc/self/fd/10",
         ] {
             assert!(all.contains(part), "{part} in {all}");
         }

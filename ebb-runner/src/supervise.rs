@@ -101,6 +101,8 @@ pub struct Task<'a> {
     pub arguments: &'a dyn Fn(Inherited) -> Vec<std::ffi::OsString>,
     /// A socket that QEMU inherits for its socket device.
     pub vsock: Option<RawFd>,
+    /// A file of the image's symbols, which it inherits.
+    pub symbols: Option<RawFd>,
     /// Where report lines go.
     pub report: Report,
     /// The terminal's mode at start.
@@ -132,6 +134,7 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
         report: report_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
         vsock: task.vsock,
+        symbols: task.symbols,
     };
     let mut child = spawn(task.program, &(task.arguments)(inherited), inherited)
         .map_err(|e| failed(&format!("cannot start {}", task.program.display()), e))?;
@@ -212,7 +215,11 @@ fn spawn(
     inherited: Inherited,
 ) -> io::Result<Child> {
     let runner = getpid();
-    let keep: [RawFd; 2] = [inherited.report, inherited.monitor];
+    let keep = [
+        Some(inherited.report),
+        Some(inherited.monitor),
+        inherited.symbols,
+    ];
     let mut command = Command::new(program);
     command.args(arguments).process_group(0);
     command
@@ -225,8 +232,8 @@ fn spawn(
             return Err(io::ErrorKind::NotConnected.into());
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-        for fd in keep {
-            // SAFETY: both are open in the parent while it forks, and so in the child.
+        for fd in keep.into_iter().flatten() {
+            // SAFETY: all are open in the parent while it forks, and so in the child.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }

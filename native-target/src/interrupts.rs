@@ -17,6 +17,13 @@ use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
 
+/// Vectors of the CPU's own.
+const EXCEPTIONS: usize = 32;
+/// Bytes from one stub to the next.
+const EXCEPTION_STUB: usize = 16;
+/// As above.
+const INTERRUPT_STUB: usize = 8;
+
 global_asm!(
     r#"
     .pushsection .text.stubs, "ax", @progbits
@@ -24,22 +31,25 @@ global_asm!(
     .globl ebb_stubs
 ebb_stubs:
     .set v, 0
-    .rept 256
-    .balign 16
+    .rept {exceptions}
+    .balign {exception_stub}
     .if (v != 8) && (v != 10) && (v != 11) && (v != 12) && (v != 13) && (v != 14) && (v != 17) && (v != 21) && (v != 29) && (v != 30)
     .byte 0x6a, 0               # push 0 for the error code
     .endif
     .byte 0x6a, v               # push the vector, sign-extended
-    .if v < 32
     jmp ebb_exception
-    .else
+    .set v, v + 1
+    .endr
+    .rept 256 - {exceptions}
+    .balign {interrupt_stub}
+    .byte 0x6a, v
     jmp ebb_interrupt
-    .endif
     .set v, v + 1
     .endr
 
     .balign 16
 ebb_interrupt:
+    pushq (%rsp)                # in the error code's place, which an interrupt has none for
     testb $3, 24(%rsp)
     jnz ebb_user_trap
     pushq %rax
@@ -116,6 +126,9 @@ ebb_fatal_exception:
     apic = const cpu::APIC,
     spurious = const vectors::SPURIOUS as u32,
     exception = sym exception,
+    exceptions = const EXCEPTIONS,
+    exception_stub = const EXCEPTION_STUB,
+    interrupt_stub = const INTERRUPT_STUB,
     options(att_syntax),
 );
 
@@ -146,7 +159,11 @@ const fn stack_of(vector: usize) -> u64 {
 pub fn init() {
     let stubs = &raw const ebb_stubs as u64;
     for vector in 0..256usize {
-        let at = stubs + 16 * vector as u64;
+        let at = stubs
+            + match vector.checked_sub(EXCEPTIONS) {
+                None => vector * EXCEPTION_STUB,
+                Some(interrupt) => EXCEPTIONS * EXCEPTION_STUB + interrupt * INTERRUPT_STUB,
+            } as u64;
         // Breakpoints may come from user mode.
         let level = if vector == 3 { 3 << 45 } else { 0 };
         let low = at & 0xffff

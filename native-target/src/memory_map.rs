@@ -18,14 +18,14 @@ pub const MAX_REGIONS: usize = 128;
 /// What a region of physical memory may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Anything that is none of the others. The first, so that a map without entries is all zeros and takes no byte of the image.
+    Reserved,
     /// Ordinary memory.
     Usable,
     /// ACPI tables.
     Acpi,
     /// ACPI non-volatile storage.
     AcpiNvs,
-    /// Anything else.
-    Reserved,
 }
 
 /// A region of physical memory.

@@ -126,6 +126,7 @@ unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
     static __rodata_start: u8;
+    static __rodata_first: u8;
     static __rodata_end: u8;
     static __data_start: u8;
     static __image_end: u8;
@@ -139,7 +140,7 @@ pub fn is_text(address: u64) -> bool {
 /// The image's text and constants, which never change.
 pub fn constants() -> &'static [u8] {
     let (start, end) = (&raw const __text_start, &raw const __rodata_end);
-    // SAFETY: the linker script puts both into one run of pages that are mapped for reading and never written to.
+    // SAFETY: the linker script puts both into one run of pages that are mapped for reading and not written to since `init`.
     unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
 }
 
@@ -162,6 +163,11 @@ pub unsafe fn init(map_of: &[Region], gib_pages: bool) -> Result<(), OutOfFrames
         &raw const __data_start as u64,
         &raw const __image_end as u64,
     );
+
+    // Whatever is in memory there is no part of the image, for which `constants` stands.
+    let (gap, gap_end) = (&raw const __text_end, &raw const __rodata_first);
+    // SAFETY: the first page tables let everything be written, and the linker puts nothing between the two.
+    unsafe { gap.cast_mut().write_bytes(0, gap_end.addr() - gap.addr()) };
 
     let mut windows = TABLES.lock();
     windows.gib_pages = gib_pages;

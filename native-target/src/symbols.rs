@@ -1,14 +1,13 @@
-//! Names for addresses: the symbol table of the image's own file, which the runner offers through
+//! Names for addresses: an ELF file with the image's symbol table, which the runner offers through
 //! QEMU's firmware-configuration device as `opt/ebb/image`.
 //!
-//! So names cost nothing before they are needed: no bytes in the image, none in memory. Where the
-//! device or the file is missing, addresses are printed for `addr2line -e IMAGE`.
+//! So names cost nothing before they are needed: no bytes in the image, none in memory. The runner has undone their mangling; the
+//! image's own file is as good, for whoever reads mangled names. Where the device or the file is missing, addresses are printed
+//! for `addr2line -e IMAGE`.
 //! Source: QEMU `docs/specs/fw_cfg.rst`.
 
 use crate::paging;
 use crate::say;
-use core::fmt;
-use rustc_demangle::demangle;
 use x86_64::instructions::port::Port;
 
 /// Most addresses that are looked up at once: the frames of a backtrace.
@@ -191,18 +190,10 @@ impl Table {
     }
 }
 
-struct Name<'a>(&'a [u8]);
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
-        match core::str::from_utf8(&self.0[..end]) {
-            // The alternate form leaves the hash out.
-            // A component's symbol carries a hint for the linker's message.
-            Ok(name) => write!(f, "{:#}", demangle(name.split(" (").next().unwrap_or(name))),
-            Err(_) => f.write_str("?"),
-        }
-    }
+/// The name that a buffer begins with.
+fn name(buffer: &[u8]) -> &str {
+    let end = buffer.iter().position(|&b| b == 0).unwrap_or(buffer.len());
+    core::str::from_utf8(&buffer[..end]).unwrap_or("?")
 }
 
 /// Prints one line for each address, innermost first.
@@ -227,7 +218,7 @@ pub fn print(addresses: &[u64]) {
         if named {
             say!(
                 "  {i:2}: {address:#018x} {}+{:#x}",
-                Name(&buffer),
+                self::name(&buffer),
                 address - start
             );
         } else {

@@ -178,15 +178,15 @@ pub fn set_hog_limit(limit_ns: u64, report: bool) {
 struct HogTelling {
     /// Nanoseconds of the clock before which nothing is told.
     due_ns: AtomicU64,
-    /// The next silence.
-    silence_ns: AtomicU64,
+    /// The next silence, less the first. All is zero at first, and so takes no byte of an image.
+    longer_ns: AtomicU64,
     untold: AtomicU64,
 }
 
 static HOG_TELLING: [HogTelling; 64] = [const {
     HogTelling {
         due_ns: AtomicU64::new(0),
-        silence_ns: AtomicU64::new(1_000_000_000),
+        longer_ns: AtomicU64::new(0),
         untold: AtomicU64::new(0),
     }
 }; 64];
@@ -198,10 +198,14 @@ impl HogTelling {
             self.untold.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let silence_ns = self.silence_ns.load(Ordering::Relaxed);
+        const FIRST_NS: u64 = 1_000_000_000;
+        const LONGEST_NS: u64 = 60_000_000_000;
+        let silence_ns = FIRST_NS + self.longer_ns.load(Ordering::Relaxed);
         self.due_ns.store(now_ns + silence_ns, Ordering::Relaxed);
-        self.silence_ns
-            .store((2 * silence_ns).min(60_000_000_000), Ordering::Relaxed);
+        self.longer_ns.store(
+            (2 * silence_ns).min(LONGEST_NS) - FIRST_NS,
+            Ordering::Relaxed,
+        );
         Some(self.untold.swap(0, Ordering::Relaxed))
     }
 }

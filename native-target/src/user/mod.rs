@@ -3,8 +3,9 @@
 //! What must hold:
 //! - while the kernel runs, GS base is the core's block, FS base its TLS; while a guest runs, both are the guest's and the
 //!   other bank of GS (KERNEL_GS_BASE) holds the block. Interrupts are off from the first instruction of an entry on;
-//! - at `ebb_user_trap` a vector's stub has pushed the error code (or 0) and the vector on the vector's own interrupt
-//!   stack, above which lies the core's block; every other register, FS and GS included, is the guest's;
+//! - at `ebb_user_trap` a vector's stub has pushed the error code (an exception without one: 0; an interrupt: anything) and the
+//!   vector on the vector's own interrupt stack, above which lies the core's block; every other register, FS and GS included, is
+//!   the guest's;
 //! - a trap leaves its interrupt stack behind for good, which is why an NMI, a double fault and a machine check, which may
 //!   come in the middle of an entry, end the image instead;
 //! - the kernel uses no vector state but XMM0-15 in their legacy form, which keeps the upper halves, and MXCSR. So these
