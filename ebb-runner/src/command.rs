@@ -209,17 +209,14 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
     let mut report = open_report(&config)?;
     report.set_trace(create(config.trace.as_deref(), "EBB_TRACE")?);
     report.show = (!config.quiet).then(|| name.clone());
+    // Held until QEMU has ended.
+    let mut held = None;
     if let (None, Some(manifest)) = (&config.archive, &image.manifest) {
         let here = env::current_dir()
             .map_err(|e| Failure::unusable(format!("the current directory: {e}")))?;
         let around = Surroundings::new(here, config.no_install);
-        config.archive = Some(pack::prepare(
-            &image.path,
-            manifest,
-            arguments,
-            &around,
-            inform,
-        )?);
+        let archive = pack::prepare(&image.path, manifest, arguments, &around, inform)?;
+        config.archive = Some(held.insert(archive).path.clone());
     }
     let memory = check_archive(&config)?;
     let mut forwards = config.forwards.clone();
@@ -529,7 +526,7 @@ fn pack_command(words: &[OsString]) -> Result<(), Failure> {
     let base = manifest.parent().unwrap_or(Path::new(".")).to_path_buf();
     let around = Surroundings::new(base, no_install());
     let manifest = Manifest::parse(&text).map_err(Failure::unusable)?;
-    pack::write(Plan::new(&manifest, arguments, &around)?, archive)
+    pack::write(Plan::new(&manifest, arguments, &around)?, archive).map(drop)
 }
 
 /// `bake IMAGE -o DISK [-- ARGUMENT...]`: the disk is there when it is whole.

@@ -398,6 +398,37 @@ fn a_program_that_cannot_be_packed_is_explained() {
 }
 
 #[test]
+fn a_python_brings_its_library_without_what_only_compilers_of_c_read() {
+    let dir = directory("python");
+    // One that says where its parts are, as the real one does.
+    let library = dir.join("lib");
+    for folder in ["config", "json", "test"] {
+        fs::create_dir_all(library.join(folder)).unwrap();
+    }
+    for file in ["os.py", "json/tool.py", "config/libpython.a", "test/x.py"] {
+        fs::write(library.join(file), "").unwrap();
+    }
+    let answer = format!("/bin/sh\n{0}\n{0}\n/site\n3\n", library.display());
+    let python = format!("#!/bin/sh\nprintf '%s' '{answer}'");
+    let python = write_program(&dir.join("python"), python.as_bytes());
+    fs::write(dir.join("manifest"), "python").unwrap();
+    let mut command = runner(&dir, "pack".as_ref());
+    command
+        .args([dir.join("manifest").as_os_str(), "-o".as_ref()])
+        .arg(dir.join("out"));
+    let (code, _, err) = complete(command.current_dir(&*dir).env("EBB_PYTHON", python));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let bytes = fs::read(dir.join("out")).unwrap();
+    let archive = Archive::new(&bytes).unwrap();
+    let has = |file: &str| {
+        let path = library.join(file);
+        archive.lookup(path.to_str().unwrap().as_bytes()).is_some()
+    };
+    assert!(has("os.py") && has("json/tool.py") && has("config"));
+    assert!(!has("config/libpython.a") && !has("test"));
+}
+
+#[test]
 fn the_users_node_is_packed_and_must_be_of_a_known_version() {
     let dir = directory("versions");
     let node = |version: &str| {
@@ -448,7 +479,7 @@ fn the_users_node_is_packed_and_must_be_of_a_known_version() {
 }
 
 /// An image with a manifest, which prints the beginning of its boot module.
-fn image(dir: &Path, manifest: &str) -> PathBuf {
+pub fn image(dir: &Path, manifest: &str) -> PathBuf {
     // mov esi, [ebx+16]; mov esi, [esi]
     let code = Code::default()
         .raw(&[0x8b, 0x73, 16, 0x8b, 0x36])
@@ -496,7 +527,7 @@ fn the_macro_puts_a_manifest_into_the_program() {
     );
 }
 
-fn archives(dir: &Path) -> usize {
+pub fn archives(dir: &Path) -> usize {
     fs::read_dir(dir)
         .unwrap()
         .filter(|e| {
@@ -601,62 +632,6 @@ fn programs_among_the_further_files_bring_their_loader_and_libraries() {
         let found = archive.lookup(real.to_str().unwrap().as_bytes());
         assert!(found.is_some(), "{path}");
     }
-}
-
-#[test]
-fn archives_of_images_that_are_gone_and_old_drafts_go() {
-    needs!("qemu-system-x86_64");
-    let dir = directory("prune-others");
-    let image = image(&dir, "file /data data");
-    fs::write(dir.join("data"), "").unwrap();
-    let gone = [
-        "gone.0123456789abcdef.archive",
-        "image.0123456789abcdef.draft17",
-    ];
-    let kept = [
-        "image.0123456789abcdef.archive",
-        "image.0123456789abcdef.draft18",
-        "x.archive",
-    ];
-    for name in gone.iter().chain(&kept) {
-        fs::write(dir.join(name), "").unwrap();
-    }
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
-    let draft = fs::File::options()
-        .append(true)
-        .open(dir.join(gone[1]))
-        .unwrap();
-    draft.set_modified(old).unwrap();
-    complete(
-        runner(&dir, &image)
-            .current_dir(&*dir)
-            .env("EBB_NET", "none"),
-    );
-    for name in gone {
-        assert!(!dir.join(name).exists(), "{name}");
-    }
-    for name in kept {
-        assert!(dir.join(name).exists(), "{name}");
-    }
-}
-
-#[test]
-fn old_archives_go() {
-    needs!("qemu-system-x86_64");
-    let dir = directory("prune");
-    let image = image(&dir, "file /data data");
-    fs::write(dir.join("image.keep.archive"), "").unwrap();
-    for length in 1..=10 {
-        fs::write(dir.join("data"), vec![0; length]).unwrap();
-        // Only the packing matters.
-        complete(
-            runner(&dir, &image)
-                .current_dir(&*dir)
-                .env("EBB_NET", "none")
-                .env("EBB_QUIET", "1"),
-        );
-    }
-    assert_eq!(archives(&dir), 8 + 1);
 }
 
 #[test]

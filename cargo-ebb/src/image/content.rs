@@ -54,7 +54,7 @@ impl Content {
                 let packed = pack::prepare(path, manifest, arguments, &around, |line| {
                     eprintln!("cargo ebb: {line}")
                 })?;
-                Some(fs::read(&packed).map_err(at(packed.display()))?)
+                Some(fs::read(&packed.path).map_err(at(packed.path.display()))?)
             }
         };
         let whole = fs::read(path).map_err(at(path.display()))?;

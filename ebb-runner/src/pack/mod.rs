@@ -3,7 +3,8 @@
 //!
 //! Files keep their paths, and symbolic links on the way stay links, so a program sees in the image
 //! what it would see on the host. Finished archives are kept beside the image under a hash of
-//! everything that went in (paths, sizes, times), so only a change packs again.
+//! everything that went in (paths, sizes, times), so only a change packs again. Whoever uses one holds a shared lock on it;
+//! an archive without one may go at any time.
 
 mod cached;
 pub mod elf;
@@ -17,8 +18,9 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime},
@@ -33,12 +35,40 @@ pub use plan::{Plan, Source};
 
 /// Archives that are kept for one image.
 const KEPT: usize = 8;
-/// Bytes of all archives in one folder of target/ that are kept.
-const KEPT_BYTES: u64 = 4 << 30;
+/// Bytes of all archives in one folder of target/ that are kept beside those in use: some four of the largest images.
+const KEPT_BYTES: u64 = 1 << 30;
 /// An archive that was not used for so long is not kept.
 const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 /// A draft that was not written to for so long is nobody's.
 const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// An archive that stays as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    /// Where it is.
+    pub path: PathBuf,
+    /// With a shared lock.
+    _lock: File,
+}
+
+impl Held {
+    /// The archive of this name, if there is one.
+    fn open(path: &Path) -> Option<Self> {
+        let lock = File::options().append(true).open(path).ok()?;
+        hold(&lock);
+        // It may have been removed before it was locked.
+        let (locked, named) = (lock.metadata().ok()?, fs::metadata(path).ok()?);
+        if (locked.dev(), locked.ino()) != (named.dev(), named.ino()) {
+            return None;
+        }
+        // The least recently used ones go first.
+        let _ = lock.set_modified(SystemTime::now());
+        Some(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+}
 
 /// What the packer takes from its surroundings.
 pub struct Surroundings {
@@ -77,7 +107,7 @@ pub fn prepare(
     arguments: &[OsString],
     around: &Surroundings,
     say: impl Fn(String),
-) -> Result<PathBuf, Failure> {
+) -> Result<Held, Failure> {
     let manifest = Manifest::parse(text).map_err(Failure::unusable)?;
     let plan = Plan::new(&manifest, arguments, around)?;
     let (directory, stem) = (
@@ -85,30 +115,32 @@ pub fn prepare(
         image.file_name().unwrap_or_default().to_string_lossy(),
     );
     let path = directory.join(format!("{stem}.{:016x}.archive", plan.key()));
-    if let Ok(file) = File::options().append(true).open(&path) {
-        // The least recently used ones go first.
-        let _ = file.set_modified(SystemTime::now());
-        return Ok(path);
+    if let Some(held) = Held::open(&path) {
+        return Ok(held);
     }
     say(format!(
         "packing {} files, {} MiB",
         plan.sources().len(),
         plan.bytes() >> 20
     ));
-    write(plan, &path)?;
+    let _lock = write(plan, &path)?;
     prune(directory, &path);
-    Ok(path)
+    Ok(Held { path, _lock })
 }
 
-/// Writes an archive; a file that is there is replaced at once or not at all.
+/// Writes an archive; a file that is there is replaced at once or not at all. Gives it with a shared lock, taken before others see it.
 ///
 /// # Errors
 /// When a source changed meanwhile or the file cannot be written.
-pub fn write(plan: Plan, path: &Path) -> Result<(), Failure> {
+pub fn write(plan: Plan, path: &Path) -> Result<File, Failure> {
     let draft = path.with_extension(format!("draft{}", process::id()));
+    let unwritable =
+        |e: io::Error| Failure::unusable(format!("cannot write {}: {e}", path.display()));
     let result = write_to(plan, &draft).and_then(|()| {
-        fs::rename(&draft, path)
-            .map_err(|e| Failure::unusable(format!("cannot write {}: {e}", path.display())))
+        let file = File::open(&draft).map_err(unwritable)?;
+        hold(&file);
+        fs::rename(&draft, path).map_err(unwritable)?;
+        Ok(file)
     });
     if result.is_err() {
         let _ = fs::remove_file(&draft);
@@ -198,7 +230,7 @@ pub fn list(archive: &Archive<'_>) -> String {
 
 /// Removes what nothing will use any more: of each image all but the archives used last, those that have not been used
 /// for long, whose image is gone, or that make all of them together too large, and drafts of runners that did not finish.
-/// `latest` stays.
+/// `latest` stays, and so does what a runner holds.
 fn prune(directory: &Path, latest: &Path) {
     let mut archives = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -228,10 +260,25 @@ fn prune(directory: &Path, latest: &Path) {
         bytes += len;
         if *kept < KEPT && age < UNUSED && bytes <= KEPT_BYTES && directory.join(&stem).exists() {
             *kept += 1;
-        } else {
+        } else if remove(&path) {
             bytes -= len;
-            let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Locks an archive against removal. On a file system without locks nothing is safe from it but by being used last.
+fn hold(file: &File) {
+    let _ = file.lock_shared();
+}
+
+/// Removes an archive unless a runner holds it; whether it is gone.
+fn remove(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return true;
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => false,
+        Ok(()) | Err(TryLockError::Error(_)) => fs::remove_file(path).is_ok(),
     }
 }
 

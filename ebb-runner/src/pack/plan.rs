@@ -485,7 +485,7 @@ impl Plan {
         self.copy_without(to, from, meta, &LEFT_OUT)
     }
 
-    /// A host directory under its own path, but for what has one of these names.
+    /// A host directory under its own path, but for what has one of these names (or endings, behind a `*`).
     fn host_without(&mut self, path: &Path, left_out: &[&str]) -> Result<(), Failure> {
         let unreadable = |e: std::io::Error| {
             Failure::new(NOT_FOUND, format!("cannot pack {}: {e}", path.display()))
@@ -516,10 +516,15 @@ impl Plan {
                 .and_then(Iterator::collect)
                 .map_err(unreadable)?;
             entries.sort_by_key(fs::DirEntry::file_name);
-            for entry in entries
-                .iter()
-                .filter(|e| left_out.iter().all(|name| e.file_name() != *name))
-            {
+            let is_kept = |entry: &&fs::DirEntry| {
+                let name = entry.file_name();
+                let name = name.as_bytes();
+                !left_out.iter().any(|out| match out.strip_prefix('*') {
+                    Some(ending) => name.ends_with(ending.as_bytes()),
+                    None => name == out.as_bytes(),
+                })
+            };
+            for entry in entries.iter().filter(is_kept) {
                 let meta = entry.metadata().map_err(unreadable)?;
                 let to = to.join(entry.file_name());
                 self.copy_without(&to, &entry.path(), &meta, left_out)?;

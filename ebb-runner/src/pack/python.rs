@@ -9,8 +9,9 @@ use std::{
 
 use super::cached;
 
-/// Parts of the standard library that no function needs: tests, graphical programs, installers.
-pub const LEFT_OUT: [&str; 8] = [
+/// Parts of the standard library that no function needs: tests, graphical programs, installers, and what programs in C that
+/// contain a Python are linked with.
+pub const LEFT_OUT: [&str; 9] = [
     "test",
     "tests",
     "idlelib",
@@ -19,6 +20,7 @@ pub const LEFT_OUT: [&str; 8] = [
     "turtledemo",
     "ensurepip",
     "lib2to3",
+    "*.a",
 ];
 
 /// Parts of packages that no function needs: tests, and scripts that begin with the path of the Python that packs.
