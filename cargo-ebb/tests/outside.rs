@@ -192,6 +192,9 @@ fn ebb(folder: &Path, words: &[&str]) -> Command {
         .current_dir(folder)
         // One for all projects: what they have in common is built once.
         .env("CARGO_TARGET_DIR", scratch("outside").join("target"))
+        // Nothing is built twice, nor debugged: with what these leave, the folder has three times the bytes.
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
         .env("EBB_TIMEOUT", "300")
         // As it is once it is installed.
         .env(

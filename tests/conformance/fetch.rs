@@ -14,6 +14,8 @@ use test_support::scratch;
 pub enum Source {
     /// The source package of this machine's Debian or Ubuntu release.
     Debian(&'static str),
+    /// One folder of such a package: the others of a large one are not unpacked.
+    DebianFolder(&'static str, &'static str),
     /// The files of a binary package of the release, unpacked and not installed.
     DebianFiles(&'static str),
     /// A source distribution on PyPI: name and version.
@@ -79,6 +81,9 @@ impl Source {
     fn describe(&self) -> String {
         match self {
             Self::Debian(package) => format!("Debian's sources of {package}"),
+            Self::DebianFolder(package, folder) => {
+                format!("Debian's sources of {package}, {folder}")
+            }
             Self::DebianFiles(package) => format!("Debian's {package}"),
             Self::Python(package, version) => format!("PyPI's {package} {version}"),
             Self::Own => "this repository".into(),
@@ -88,32 +93,40 @@ impl Source {
     /// Shell commands that leave the files in the working directory and the version in `../version`.
     fn script(&self) -> String {
         match self {
-            // Source packages are seldom among what a machine's apt knows, so it gets lists of its own beside, made from
-            // the machine's: the same mirror, the same release.
-            Self::Debian(package) => format!(
-                "{APT}
-                 mkdir ../package; cd ../package
-                 fetch() {{ apt-get $options source -qq --download-only $1; }}
-                 # A mirror's list of security updates may be newer than what it has: then what was released.
-                 fetch {package} || {{ rm -f *.dsc; fetch {package}/$VERSION_CODENAME; }}
-                 cd ../source
-                 for part in ../package/*.orig.tar.*; do tar xf \"$part\" --strip-components=1; done
-                 ls ../package/*.dsc | sed 's/.*_//; s/\\.dsc$//' >../version"
+            Self::Debian(package) => debian(package, ""),
+            Self::DebianFolder(package, folder) => debian(
+                package,
+                &format!("--wildcards --no-wildcards-match-slash '*/{folder}'"),
             ),
             Self::DebianFiles(package) => format!(
                 "mkdir ../package; cd ../package
                  apt-get download -qq {package} || {{ apt-get update -qq; apt-get download -qq {package}; }}
                  cd ../source; dpkg-deb -x ../package/*.deb .
-                 dpkg-deb -f ../package/*.deb Version >../version"
+                 dpkg-deb -f ../package/*.deb Version >../version; rm -r ../package"
             ),
             Self::Python(package, version) => format!(
                 "pip3 download --quiet --no-deps --no-binary {package} --dest ../package {package}=={version}
-                 tar xf ../package/*.tar.gz --strip-components=1
+                 tar xf ../package/*.tar.gz --strip-components=1; rm -r ../package
                  echo {version} >../version"
             ),
             Self::Own => "echo >../version".into(),
         }
     }
+}
+
+/// Of a source package what tar's options `chosen` say. Such packages are seldom among what a machine's apt knows, so it gets lists
+/// of its own beside, made from the machine's: the same mirror, the same release.
+fn debian(package: &str, chosen: &str) -> String {
+    format!(
+        "{APT}
+         mkdir ../package; cd ../package
+         fetch() {{ apt-get $options source -qq --download-only $1; }}
+         # A mirror's list of security updates may be newer than what it has: then what was released.
+         fetch {package} || {{ rm -f *.dsc; fetch {package}/$VERSION_CODENAME; }}
+         cd ../source
+         for part in ../package/*.orig.tar.*; do tar xf \"$part\" --strip-components=1 {chosen}; done
+         ls ../package/*.dsc | sed 's/.*_//; s/\\.dsc$//' >../version; rm -r ../package"
+    )
 }
 
 /// Sets `options` so that `apt-get` knows the source packages of this release.
@@ -147,6 +160,9 @@ fn shell(folder: &Path, log: &Path, script: &str) -> Result<(), String> {
         // Cargo's words for its own compilers.
         .env_remove("MAKEFLAGS")
         .env_remove("LD_LIBRARY_PATH")
+        // The workspace's, for libraries that it contains itself.
+        .env_remove("CFLAGS")
+        .env_remove("CXXFLAGS")
         .stdin(std::process::Stdio::null())
         .stdout(output)
         .stderr(error)

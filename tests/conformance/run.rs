@@ -114,6 +114,8 @@ pub fn run(
     }
     progress.end();
     let _ = fs::remove_dir_all(&work);
+    // The next run packs it anew, with a list of its own.
+    let _ = fs::remove_file(&archive);
     Ok(results.ran)
 }
 

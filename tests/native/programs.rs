@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -13,8 +14,25 @@ use std::{
 
 use test_support::{GUESTS, RUNNER, cargo, needs};
 
+/// An archive that goes with its test: the next run packs it anew.
+struct Packed(PathBuf);
+
+impl Deref for Packed {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// An archive of these programs and files.
-fn pack(name: &str, manifest: &str) -> PathBuf {
+fn pack(name: &str, manifest: &str) -> Packed {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (from, to) = (
         out.join(format!("{name}.manifest")),
@@ -31,7 +49,7 @@ fn pack(name: &str, manifest: &str) -> PathBuf {
         "{name} cannot be packed\n{}",
         String::from_utf8_lossy(&packed.stderr)
     );
-    to
+    Packed(to)
 }
 
 fn image(archive: &Path, arguments: &[&str]) -> Command {
@@ -194,7 +212,7 @@ fn a_shell_on_the_machines_console_edits_lines_and_stops_and_ends_its_jobs() {
     let mut child = Command::new(RUNNER)
         .arg(cargo::example("linux"))
         .args(["--norc", "--noprofile", "-i"])
-        .env("EBB_ARCHIVE", archive)
+        .env("EBB_ARCHIVE", &*archive)
         .env("EBB_OPTIONS", "terminal=1")
         .env("EBB_CORES", "1")
         .env("EBB_NET", "none")

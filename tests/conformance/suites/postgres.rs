@@ -15,7 +15,10 @@ pub const SUITE: Suite = Suite {
     name: "postgres",
     title: "PostgreSQL 15, its regression tests",
     needs: &["cc", "/usr/lib/postgresql", "qemu-system-x86_64"],
-    source: Source::Debian("postgresql-$(ls /usr/lib/postgresql | sort -n | tail -1)"),
+    source: Source::DebianFolder(
+        "postgresql-$(ls /usr/lib/postgresql | sort -n | tail -1)",
+        "src/test/regress",
+    ),
     // Of the installed server, which brings pg_regress; the headers are in its development package. The cluster is made here
     // once, not by every test.
     build: "installed=/usr/lib/postgresql/$(ls /usr/lib/postgresql | sort -n | tail -1); number=$(basename $installed)
