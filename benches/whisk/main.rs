@@ -2,9 +2,11 @@
 //! Kafka, beside the same image called through its own REST API, and beside a consumer of Kafka (kafkajs) that runs nothing and
 //! answers each message at once.
 //!
-//! `cargo bench --bench whisk [-- --quick] [--kafka HOST:PORT] [--wait MS]`, without root. The broker is librdkafka's mock of a cluster
+//! `cargo bench --bench whisk [-- --quick] [--kafka HOST:PORT] [--wait MS] [--before PROGRAM]`, without root. The broker is librdkafka's mock of a cluster
 //! if none is named; the topics of this bench are not to be there. Small brokers wake no fetch that waits, so all consumers ask for waits of
 //! `--wait` milliseconds (1). The load is a controller in this program.
+//!
+//! With `--before`, the path of another build of `whisk-invoker`, that one takes its turns beside this one.
 //!
 //! - hot: one function, 32 calls at once, and one at a time.
 //! - distinct: 100 functions, each with one call at once: the worst one's 99 of 100 beside the median of all.
@@ -16,6 +18,7 @@ mod parts;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,7 @@ const SOURCE: &str = "function main(a) { return {greeting: 'hello ' + a.name}; }
 /// The topic of the invoker, and of the consumer that only answers; they answer to controllers of these numbers.
 const OURS: (&str, u32) = ("invoker0", 0);
 const FLOOR: (&str, u32) = ("invoker1", 1);
+const BEFORE: (&str, u32) = ("invoker2", 2);
 
 /// The same call for ever.
 const HOT: Greeting = Greeting {
@@ -166,7 +170,13 @@ fn distinct_name(number: usize) -> String {
 }
 
 /// Calls of distinct functions through Kafka.
-fn distinct(side: &mut Controller, couch: &Couch, count: usize, seconds: f64) -> Times {
+fn distinct(
+    side: &mut Controller,
+    to: (&str, u32),
+    couch: &Couch,
+    count: usize,
+    seconds: f64,
+) -> Times {
     let actions: Vec<Action> = (0..count)
         .map(|number| {
             let name = distinct_name(number);
@@ -176,10 +186,9 @@ fn distinct(side: &mut Controller, couch: &Couch, count: usize, seconds: f64) ->
         .collect();
     // A few of each first, so that all are hot.
     let first = (600.0, 5 * count);
-    side.press(OURS.0, OURS.1, &actions, count, first, is_right);
+    side.press(to.0, to.1, &actions, count, first, is_right);
     let limits = (seconds, usize::MAX);
-    side.press(OURS.0, OURS.1, &actions, count, limits, is_right)
-        .0
+    side.press(to.0, to.1, &actions, count, limits, is_right).0
 }
 
 /// The same over REST.
@@ -247,9 +256,10 @@ fn fill(side: &mut Controller, couch: &Couch, count: usize) {
 
 /// Says what a call takes where: processor time, which depends little on what else the host does.
 fn costs(
+    name: &str,
     invoker: &parts::Program,
     alone: &Server,
-    ours: &mut Controller,
+    (ours, to): (&mut Controller, (&str, u32)),
     hot: &Action,
     seconds: f64,
 ) {
@@ -258,7 +268,9 @@ fn costs(
         let latency = |what: &str| invoker.figure(&format!("ebb_whisk_latency_seconds_{what}"));
         let (own, all) = (invoker.busy(), processor_time(invoker.id()));
         let (sum, count) = (latency("sum"), latency("count"));
-        through(ours, OURS, hot, calls, seconds);
+        let this = parts::busy(std::process::id());
+        through(ours, to, hot, calls, seconds);
+        let this = parts::busy(std::process::id()) - this;
         let (own, all) = (invoker.busy() - own, processor_time(invoker.id()) - all);
         let count = latency("count") - count;
         let late = Duration::from_secs_f64(latency("sum") - sum);
@@ -266,10 +278,11 @@ fn costs(
         let rested = rest(alone.address, calls, seconds);
         let by_rest = processor_time(alone.id()) - before;
         println!(
-            "{calls} at once, processor time of a call: front end {:.0} us, its image {:.0} us; the image alone {:.0} us. \
-             From taking a message to its last acknowledgement {:.0} us",
+            "{name}: {calls} at once, processor time of a call: front end {:.0} us, its image {:.0} us, broker and controller {:.0} us; \
+             the image alone {:.0} us. From taking a message to its last acknowledgement {:.0} us",
             us(own, count),
             us(all.saturating_sub(own), count),
+            us(this, count),
             us(by_rest, rested.per_second * seconds),
             us(late, count),
         );
@@ -281,7 +294,15 @@ fn broker() -> (
     SocketAddr,
     Option<MockCluster<'static, DefaultProducerContext>>,
 ) {
-    let topics = [OURS.0, FLOOR.0, "completed0", "completed1", "health"];
+    let topics = [
+        OURS.0,
+        FLOOR.0,
+        BEFORE.0,
+        "completed0",
+        "completed1",
+        "completed2",
+        "health",
+    ];
     if let Some(named) = value_of("--kafka") {
         let broker = named.parse().expect("an address and a port");
         make_topics(broker, &topics);
@@ -309,7 +330,10 @@ fn main() {
         name: "hot".into(),
         revision,
     };
-    let invoker = parts::invoker(&program, &image, broker, &couch, wait_ms);
+    let start =
+        |program: &Path, number| parts::invoker(program, number, &image, broker, &couch, wait_ms);
+    let invoker = start(&program, OURS.1);
+    let before = value_of("--before").map(|program| start(Path::new(&program), BEFORE.1));
     let alone = parts::image(&image);
     let floor = parts::consumer(broker, FLOOR.0, wait_ms);
     Client::of_image(alone.address).register("hot", SOURCE);
@@ -319,12 +343,16 @@ fn main() {
     }
     let mut ours = Controller::new(broker, OURS.1, wait_ms);
     let mut theirs = Controller::new(broker, FLOOR.1, wait_ms);
+    let mut earlier = Controller::new(broker, BEFORE.1, wait_ms);
     println!("1 vCPU, {rounds} rounds of {seconds} s, taking turns");
     // Until what is hot has been compiled, and translated by QEMU.
     through(&mut ours, OURS, &hot, 32, 3.0 * seconds);
     rest(alone.address, 32, 3.0 * seconds);
     if floor.is_some() {
         through(&mut theirs, FLOOR, &hot, 32, seconds);
+    }
+    if before.is_some() {
+        through(&mut earlier, BEFORE, &hot, 32, 3.0 * seconds);
     }
     let mut ratios = Vec::new();
     for (name, calls, of) in [
@@ -343,20 +371,45 @@ fn main() {
         if floor.is_some() {
             sides.push(("kafkajs", &mut answer));
         }
+        let mut build_before = || through(&mut earlier, BEFORE, &hot, calls, seconds);
+        if before.is_some() {
+            sides.push(("before", &mut build_before));
+        }
         ratios.push(turns(name, rounds, of, &mut sides));
     }
-    costs(&invoker, &alone, &mut ours, &hot, seconds);
+    costs(
+        "this build",
+        &invoker,
+        &alone,
+        (&mut ours, OURS),
+        &hot,
+        seconds,
+    );
+    if let Some(before) = &before {
+        let side = (&mut earlier, BEFORE);
+        costs("before", before, &alone, side, &hot, seconds);
+    }
     goal_at_least("hot_throughput_to_rest", 1.0 / ratios[0][0], 0.7);
     goal("acknowledgement_p50_to_rest", ratios[1][0], 2.0);
-    if let (Some(many), Some(one)) = (ratios[0].get(1), ratios[1].get(1)) {
+    if let (true, Some(many), Some(one)) = (floor.is_some(), ratios[0].get(1), ratios[1].get(1)) {
         goal("time_per_message_to_kafkajs", *many, 3.0);
         goal("p50_to_kafkajs", *one, 3.0);
+    }
+    if let (Some(_), [.., many], [.., one]) = (&before, &ratios[0][..], &ratios[1][..]) {
+        println!("ratio time_of_a_call_to_the_build_before: {many:.3}");
+        println!("ratio p50_to_the_build_before: {one:.3}");
     }
     drop(floor);
     let times = distinct_by_rest(alone.address, 100, 6.0 * seconds);
     let beside = spread("REST", 100, &times);
     drop(alone);
-    let times = distinct(&mut ours, &couch, 100, 6.0 * seconds);
+    if before.is_some() {
+        let times = distinct(&mut earlier, BEFORE, &couch, 100, 6.0 * seconds);
+        let of_before = spread("before", 100, &times);
+        println!("ratio worst_p99_of_100_to_median, of the build before: {of_before:.3}");
+    }
+    drop(before);
+    let times = distinct(&mut ours, OURS, &couch, 100, 6.0 * seconds);
     goal(
         "worst_p99_of_100_to_median",
         spread("Kafka", 100, &times),

@@ -54,14 +54,7 @@ impl Program {
 
     /// Processor time that it has had, without the programs that it has started.
     pub fn busy(&self) -> Duration {
-        let clock = |task: &Path| {
-            let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            let ns = stat.split(' ').next().and_then(|ns| ns.parse().ok());
-            Duration::from_nanos(ns.unwrap_or(0))
-        };
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let tasks = tasks.expect("it runs").flatten();
-        tasks.map(|task| clock(&task.path())).sum()
+        busy(self.child.id())
     }
 
     /// MiB of memory that it has now, and had at most.
@@ -77,6 +70,18 @@ impl Program {
     }
 }
 
+/// Processor time of a process, without the programs that it has started.
+pub fn busy(process: u32) -> Duration {
+    let clock = |task: &Path| {
+        let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        let ns = stat.split(' ').next().and_then(|ns| ns.parse().ok());
+        Duration::from_nanos(ns.unwrap_or(0))
+    };
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let tasks = tasks.expect("it runs").flatten();
+    tasks.map(|task| clock(&task.path())).sum()
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // Its machines end with it.
@@ -85,9 +90,10 @@ impl Drop for Program {
     }
 }
 
-/// `whisk-invoker` with number 0, in front of one machine with one vCPU.
+/// `whisk-invoker` with this number, in front of one machine with one vCPU.
 pub fn invoker(
     program: &Path,
+    number: u32,
     image: &Path,
     broker: SocketAddr,
     couch: &Couch,
@@ -97,7 +103,7 @@ pub fn invoker(
     command
         .args([
             "--id",
-            "0",
+            &number.to_string(),
             "--kafka",
             &broker.to_string(),
             "--couchdb",
