@@ -96,6 +96,8 @@ pub struct Counts {
     pub records_lost: Counter,
     /// Bytes of records that wait for the database.
     pub records_bytes: Counter,
+    /// Bytes of acknowledgements that wait for the bus.
+    pub unsent_bytes: Counter,
 }
 
 impl Default for Counts {
@@ -126,6 +128,7 @@ impl Default for Counts {
             records_stored: Counter::default(),
             records_lost: Counter::default(),
             records_bytes: Counter::default(),
+            unsent_bytes: Counter::default(),
         }
     }
 }
@@ -261,7 +264,7 @@ impl Counts {
     }
 
     /// What goes up and down: name, help, value.
-    fn gauges(&self) -> [(&'static str, &'static str, u64); 6] {
+    fn gauges(&self) -> [(&'static str, &'static str, u64); 7] {
         [
             (
                 "containers",
@@ -278,6 +281,11 @@ impl Counts {
                 "records_bytes",
                 "Bytes of records that wait for the database.",
                 self.records_bytes.get(),
+            ),
+            (
+                "acknowledgements_bytes",
+                "Bytes of acknowledgements that wait for the bus.",
+                self.unsent_bytes.get(),
             ),
             (
                 "running",

@@ -4,19 +4,16 @@
 //! - A message that can be read ends in exactly one acknowledgement that frees its slot, whatever happens on the way: the action
 //!   is gone, the database is, a call is lost, a task panics. (Only the bus itself can prevent it; then the controller frees the slot
 //!   when its time is up, `CommonLoadBalancer.scala`.)
+//! - A slot is free when the result is known and its acknowledgement on its way, however long that takes.
 //! - The result comes before the completion, and both after what they are about.
 //! - Nothing is taken from the topic beyond what may run at once.
 //!
-//! Which acknowledgements there are is `initializeAndRun` of `core/invoker/.../containerpool/ContainerProxy.scala`, with log
-//! collection where the action's limit allows logs: blocking, a result, then a completion; not blocking, a completion; without logs
-//! one combined message (blocking) or a completion. What cannot be run is acknowledged with a combined message
-//! (`InvokerReactive.scala`).
+//! `acknowledging` says which acknowledgements there are.
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ebb::time::Instant;
@@ -28,17 +25,17 @@ use ebb_openwhisk::json::{Json, Kind, Members, Object};
 use ebb_openwhisk::name::FullName;
 use ebb_openwhisk::runtimes::Runtimes;
 
+use crate::acknowledging::{Acknowledger, UnderWay};
 use crate::cache::Cache;
 use crate::counts::Counts;
 use crate::document::{Runnable, Unusable, exceeded};
 use crate::encryption::Keys;
-use crate::message::acknowledgement::Acknowledgement;
 use crate::message::activation::ActivationMessage;
 use crate::message::event;
 use crate::message::instance::InvokerId;
 use crate::message::record::Record;
 use crate::records::Records;
-use crate::seam::{Bus, Engine, Feed, SendError, Store};
+use crate::seam::{Bus, Engine, Feed, Store};
 
 /// Which records are stored (`.../core/database/ActivationStoreLevel.scala`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +128,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// An invoker. It lives on one core; calls run on all.
 pub struct Invoker<B, S, E> {
     settings: Settings,
-    bus: B,
     cache: Cache<S>,
     records: Rc<Records<S>>,
     engine: E,
@@ -139,6 +135,7 @@ pub struct Invoker<B, S, E> {
     /// Events that wait for the bus.
     events: RefCell<VecDeque<Json>>,
     counts: Arc<Counts>,
+    acknowledger: Rc<Acknowledger<B>>,
 }
 
 /// What came of an activation.
@@ -184,10 +181,6 @@ pub(crate) fn epoch_ms() -> u64 {
     u64::try_from(time::unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl<B, S, E> Invoker<B, S, E>
 where
     B: Bus + 'static,
@@ -203,16 +196,18 @@ where
         runtimes: Runtimes,
         counts: Arc<Counts>,
     ) -> Rc<Self> {
+        let (prefix, id) = (&settings.topic_prefix, &settings.id);
+        let acknowledger = Acknowledger::new(bus, &counts, prefix, id);
         let cache = Cache::new(store.clone(), runtimes, settings.cache_bytes);
         Rc::new(Self {
             settings,
-            bus,
             cache,
             records: Records::start(store),
             engine,
             blocked: RefCell::default(),
             events: RefCell::default(),
             counts,
+            acknowledger,
         })
     }
 
@@ -223,7 +218,7 @@ where
 
     /// Where messages go.
     pub(crate) fn bus(&self) -> &B {
-        &self.bus
+        &self.acknowledger.bus
     }
 
     /// The database.
@@ -243,25 +238,29 @@ where
 
     /// Runs what the feed has, until that is closed; ready when the last activation has been acknowledged.
     pub async fn serve<F: Feed + 'static>(self: &Rc<Self>, feed: Rc<F>) {
-        let (invoker, ended) = (Rc::clone(self), ebb::sync::Notify::default());
-        let ended = Rc::new(ended);
         while let Some(payload) = feed.next().await {
-            let (invoker, feed, ended) = (Rc::clone(&invoker), Rc::clone(&feed), Rc::clone(&ended));
-            invoker.counts.running.fetch_add(1, Ordering::Relaxed);
+            let (invoker, feed) = (Rc::clone(self), Rc::clone(&feed));
+            let under_way = self.begin();
             drop(spawn(async move {
-                invoker.clone().take(payload).await;
-                invoker.counts.running.fetch_sub(1, Ordering::Relaxed);
+                invoker.take(payload, under_way).await;
                 feed.processed();
-                ended.notify_one();
             }));
         }
-        while self.counts.running() > 0 {
-            ended.notified().await;
-        }
+        self.all_ended().await;
     }
 
-    /// One message, from being read to its last acknowledgement.
-    async fn take(self: Rc<Self>, payload: Vec<u8>) {
+    /// An activation that begins now.
+    pub(crate) fn begin(&self) -> Rc<UnderWay> {
+        self.acknowledger.begin()
+    }
+
+    /// Ready when all activations that have begun have been acknowledged.
+    pub(crate) async fn all_ended(&self) {
+        self.acknowledger.all_ended().await;
+    }
+
+    /// One message, from being read until its slot is free.
+    async fn take(self: Rc<Self>, payload: Vec<u8>, under_way: Rc<UnderWay>) {
         self.counts.messages.increment();
         let message = match ActivationMessage::parse(&payload, epoch_ms()) {
             Ok(message) => Rc::new(message),
@@ -276,37 +275,40 @@ where
             }
         };
         drop(payload);
-        let began = Instant::now();
-        if let Ended::NotRun(not_run) = self.attempt(&message).await {
-            self.give_up(&message, not_run).await;
+        under_way.is_read();
+        if let Ended::NotRun(not_run) = self.attempt(&message, &under_way).await {
+            self.give_up(&message, not_run, &under_way).await;
         }
-        self.ended(began);
-    }
-
-    /// An activation that began then has been acknowledged for the last time.
-    pub(crate) fn ended(&self, began: Instant) {
-        self.counts.latency.record(micros(began.elapsed()));
-        self.show_sizes();
     }
 
     /// Runs an activation and acknowledges it, unless it was certainly not run for want of somebody who does.
-    pub(crate) async fn attempt(self: &Rc<Self>, message: &Rc<ActivationMessage>) -> Ended {
-        let running = spawn(Rc::clone(self).run(Rc::clone(message)));
-        match running.await {
+    pub(crate) async fn attempt(
+        self: &Rc<Self>,
+        message: &Rc<ActivationMessage>,
+        under_way: &Rc<UnderWay>,
+    ) -> Ended {
+        let running = Rc::clone(self).run(Rc::clone(message), Rc::clone(under_way));
+        match spawn(running).await {
             Ok(ended) => ended,
             Err(_) => {
                 // A panic here is a mistake of ours; the controller is told all the same.
                 let outcome = Outcome::error(Status::InternalError, "The invoker failed.");
-                self.refuse(message, outcome, true).await;
+                self.refuse(message, outcome, true, under_way).await;
                 Ended::Refused
             }
         }
     }
 
     /// Acknowledges an activation that nobody runs as an error of the platform's.
-    pub(crate) async fn give_up(&self, message: &ActivationMessage, not_run: Box<NotRun>) {
+    pub(crate) async fn give_up(
+        self: &Rc<Self>,
+        message: &ActivationMessage,
+        not_run: Box<NotRun>,
+        under_way: &Rc<UnderWay>,
+    ) {
         let ran = lost(&not_run.why);
-        self.finish(message, &not_run.runnable, ran).await;
+        self.finish(message, &not_run.runnable, ran, under_way)
+            .await;
     }
 
     fn show_sizes(&self) {
@@ -333,13 +335,13 @@ where
         fetched
     }
 
-    async fn run(self: Rc<Self>, message: Rc<ActivationMessage>) -> Ended {
+    async fn run(self: Rc<Self>, message: Rc<ActivationMessage>, under_way: Rc<UnderWay>) -> Ended {
         if self.blocked.borrow().contains(&message.user.namespace) {
             self.counts.blocked.increment();
             let text = "The action was not invoked due to a blacklisted namespace.";
             let outcome = Outcome::error(Status::ApplicationError, text);
             // Not stored, and told in brief whether or not somebody waits.
-            self.refuse(&message, outcome, false).await;
+            self.refuse(&message, outcome, false, &under_way).await;
             return Ended::Refused;
         }
         let id = message.action.id();
@@ -351,7 +353,7 @@ where
                     "whisk-invoker: {}: the action {id} cannot be run: {why}",
                     message.id
                 );
-                self.refuse(&message, why.outcome(), true).await;
+                self.refuse(&message, why.outcome(), true, &under_way).await;
                 return Ended::Refused;
             }
         };
@@ -359,7 +361,7 @@ where
             Ok(call) => call,
             Err(why) => {
                 let outcome = Outcome::error(Status::ApplicationError, &why);
-                self.refuse(&message, outcome, true).await;
+                self.refuse(&message, outcome, true, &under_way).await;
                 return Ended::Refused;
             }
         };
@@ -371,19 +373,24 @@ where
                 return Ended::NotRun(Box::new(NotRun { runnable, why }));
             }
         };
-        self.finish(&message, &runnable, ran).await
+        self.finish(&message, &runnable, ran, &under_way).await
     }
 
     /// Acknowledges and stores what an activation came to.
     async fn finish(
-        &self,
+        self: &Rc<Self>,
         message: &ActivationMessage,
         runnable: &Runnable,
         ran: CallOutcome,
+        under_way: &Rc<UnderWay>,
     ) -> Ended {
         let record = record(message, runnable, ran);
-        self.acknowledge(message, &record, runnable.action.limits.logs_mb > 0)
+        let has_logs = runnable.action.limits.logs_mb > 0;
+        self.tell(message, &record);
+        self.acknowledger
+            .ran(message, &record, has_logs, under_way)
             .await;
+        self.show_sizes();
         self.keep(message, &record);
         Ended::Ran {
             milliseconds: record.duration_ms(),
@@ -408,79 +415,30 @@ where
     }
 
     /// Acknowledges what was not run.
-    async fn refuse(&self, message: &ActivationMessage, outcome: Outcome, is_stored: bool) {
+    async fn refuse(
+        &self,
+        message: &ActivationMessage,
+        outcome: Outcome,
+        is_stored: bool,
+        under_way: &Rc<UnderWay>,
+    ) {
         let record = Record::fallback(message, outcome, epoch_ms());
-        let combined = Acknowledgement::combined(&message.transaction, &record, &self.settings.id);
-        self.send(message, &record, combined, message.blocking && is_stored)
+        self.tell(message, &record);
+        self.acknowledger
+            .refused(message, &record, message.blocking && is_stored, under_way)
             .await;
         if is_stored {
             self.keep(message, &record);
         }
+        self.show_sizes();
     }
 
-    /// Acknowledges what was run.
-    async fn acknowledge(&self, message: &ActivationMessage, record: &Record, has_logs: bool) {
-        let began = Instant::now();
-        let (transaction, invoker) = (&message.transaction, &self.settings.id);
-        match (message.blocking, has_logs) {
-            (true, false) => {
-                let combined = Acknowledgement::combined(transaction, record, invoker);
-                self.send(message, record, combined, true).await;
-            }
-            (true, true) => {
-                let result = Acknowledgement::result(transaction, record, invoker);
-                self.send(message, record, result, true).await;
-                let completion = Acknowledgement::completion(transaction, record, invoker);
-                self.send(message, record, completion, true).await;
-            }
-            (false, _) => {
-                let completion = Acknowledgement::completion(transaction, record, invoker);
-                self.send(message, record, completion, false).await;
-            }
+    /// Counts an activation that has ended, and tells its event.
+    fn tell(&self, message: &ActivationMessage, record: &Record) {
+        if record.is_system_error() {
+            self.counts.system_errors.increment();
         }
-        self.counts.acknowledging.record(micros(began.elapsed()));
-    }
-
-    /// Sends an acknowledgement, shrunk if nobody waits for the result or the bus finds it too large (`MessagingActiveAck.scala`).
-    async fn send(
-        &self,
-        message: &ActivationMessage,
-        record: &Record,
-        acknowledgement: Acknowledgement,
-        in_full: bool,
-    ) {
-        if acknowledgement.frees_slot() {
-            if record.is_system_error() {
-                self.counts.system_errors.increment();
-            }
-            self.tell_event(message, record);
-        }
-        let topic = format!(
-            "{}completed{}",
-            self.settings.topic_prefix, message.controller
-        );
-        let acknowledgement = match in_full {
-            true => acknowledgement,
-            false => acknowledgement.shrunk(),
-        };
-        let mut sent = self.bus.send(&topic, &acknowledgement.to_json()).await;
-        if sent == Err(SendError::TooLarge) {
-            self.counts.shrunk.increment();
-            sent = self
-                .bus
-                .send(&topic, &acknowledgement.shrunk().to_json())
-                .await;
-        }
-        match sent {
-            Ok(()) => self.counts.acknowledged.increment(),
-            Err(why) => {
-                self.counts.unacknowledged.increment();
-                println!(
-                    "whisk-invoker: {}: {topic} did not take its acknowledgement: {why}",
-                    message.id
-                );
-            }
-        }
+        self.tell_event(message, record);
     }
 
     /// Tells the event of an activation that has ended, where events are wanted. Nothing waits for it.
@@ -599,7 +557,7 @@ where
                 last = Some(Instant::now());
                 let ping = self.settings.id.ping(is_enabled);
                 // One at a time: what a bus did not take for a while is said once when it is back.
-                if let Err(why) = self.bus.send(&topic, &ping).await {
+                if let Err(why) = self.bus().send(&topic, &ping).await {
                     println!("whisk-invoker: {topic} did not take a ping: {why}");
                 }
             }
@@ -617,7 +575,7 @@ where
             let event = self.events.borrow_mut().pop_front();
             match event {
                 Some(event) => {
-                    if let Err(why) = self.bus.send(topic, &event).await {
+                    if let Err(why) = self.bus().send(topic, &event).await {
                         println!("whisk-invoker: {topic} did not take an event: {why}");
                     }
                 }

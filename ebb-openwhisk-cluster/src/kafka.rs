@@ -33,7 +33,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::counts::Counts;
-use crate::seam::{Bus, Feed, SendError};
+use crate::seam::{Both, Bus, Feed, SendError};
 
 /// How a broker is reached, and what is said to all clients.
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ impl ClientContext for Deliveries {
 }
 
 type Delivered = oneshot::Sender<Result<(), SendError>>;
+type Delivery = oneshot::Receiver<Result<(), SendError>>;
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Delivered>;
@@ -149,8 +150,12 @@ impl Kafka {
                 ("request.timeout.ms", "30000"),
                 ("metadata.max.age.ms", "15000"),
                 ("message.timeout.ms", DELIVERY_MS),
-                // A message is not held back for others to join it.
+                // A message is not held back for others to join it, but those that come while one is on its way go together, and never
+                // before it.
                 ("linger.ms", "0"),
+                ("max.in.flight.requests.per.connection", "1"),
+                // Brokers compare a whole batch with what a topic takes.
+                ("batch.size", "65536"),
                 ("message.max.bytes", &bytes),
                 ("queue.buffering.max.kbytes", "32768"),
             ],
@@ -173,22 +178,41 @@ impl Clone for Kafka {
     }
 }
 
-impl Bus for Kafka {
-    async fn send(&self, topic: &str, message: &Json) -> Result<(), SendError> {
+impl Kafka {
+    /// Queues a message. What is queued for one topic leaves in this order.
+    async fn queue(&self, topic: &str, message: &Json) -> Result<Delivery, SendError> {
         loop {
             let (delivered, delivery) = oneshot::channel();
             let record = BaseRecord::<(), str, _>::with_opaque_to(topic, Box::new(delivered));
             match self.0.send(record.payload(message.as_str())) {
-                Ok(()) => {
-                    let gone = || SendError::Failed("the producer has ended".into());
-                    return delivery.await.unwrap_or_else(|_| Err(gone()));
-                }
+                Ok(()) => return Ok(delivery),
                 Err((error, _)) => match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::QueueFull) => time::sleep(FULL).await,
                     _ => return Err(send_error(&error)),
                 },
             }
         }
+    }
+}
+
+/// Waits until a message that was queued has arrived.
+async fn arrival(queued: Result<Delivery, SendError>) -> Result<(), SendError> {
+    let gone = || SendError::Failed("the producer has ended".into());
+    queued?.await.unwrap_or_else(|_| Err(gone()))
+}
+
+impl Bus for Kafka {
+    async fn send(&self, topic: &str, message: &Json) -> Result<(), SendError> {
+        arrival(self.queue(topic, message).await).await
+    }
+
+    async fn send_both(&self, topic: &str, [first, second]: [&Json; 2]) -> Both {
+        let first = self.queue(topic, first).await;
+        if let Err(SendError::TooLarge) = first {
+            return (arrival(first).await, None);
+        }
+        let second = self.queue(topic, second).await;
+        (arrival(first).await, Some(arrival(second).await))
     }
 }
 
@@ -390,8 +414,12 @@ impl Feed for KafkaFeed {
     }
 
     fn processed(&self) {
-        self.room.state().free += 1;
-        self.room.changed.notify_all();
+        let mut state = self.room.state();
+        state.free += 1;
+        // The thread waits for room when there is none, and to tell it takes a system call.
+        if state.free == 1 {
+            self.room.changed.notify_all();
+        }
     }
 }
 

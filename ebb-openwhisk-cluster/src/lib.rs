@@ -17,6 +17,8 @@
 //! - `counts`: figures
 //! - `seam`: the bus, the database, what runs calls, the directory, schedulers
 //! - `cache`, `records`: actions that were fetched; records on their way
+//! - `book`: how much of what controllers are told may be on its way
+//! - `acknowledging`: what controllers are told
 //! - `invoker`: messages in, acknowledgements and records out
 //! - `health`: how well it is, in scheduler mode
 //! - `pool`: containers that ask schedulers for activations
@@ -34,6 +36,8 @@
 #[cfg(test)]
 extern crate ebb_hosted as _;
 
+mod acknowledging;
+mod book;
 pub mod cache;
 pub mod couchdb;
 pub mod counts;

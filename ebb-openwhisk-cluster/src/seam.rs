@@ -28,10 +28,25 @@ impl std::fmt::Display for SendError {
     }
 }
 
+/// What became of two messages.
+pub type Both = (Result<(), SendError>, Option<Result<(), SendError>>);
+
 /// Where messages go.
 pub trait Bus {
     /// Sends a message; ready when the bus has it.
     fn send(&self, topic: &str, message: &Json) -> impl Future<Output = Result<(), SendError>>;
+
+    /// Sends two messages in their order; ready when it is known what became of both. The second is not sent (`None`) when it is known
+    /// before that the first is too large.
+    fn send_both(&self, topic: &str, [first, second]: [&Json; 2]) -> impl Future<Output = Both> {
+        async move {
+            let first = self.send(topic, first).await;
+            match first {
+                Err(SendError::TooLarge) => (first, None),
+                _ => (first, Some(self.send(topic, second).await)),
+            }
+        }
+    }
 }
 
 /// Where messages come from, one at a time. What comes out has been committed: it does not come again, whatever happens here.

@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use ebb::platform::Entropy;
 use ebb::time::Instant;
@@ -188,11 +187,11 @@ where
     ) -> Option<u64> {
         let counts = self.invoker.counts();
         counts.messages.increment();
-        counts.running.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
+        let under_way = self.invoker.begin();
+        under_way.is_read();
         let message = Rc::new(message);
-        let ended = self.invoker.attempt(&message).await;
-        let milliseconds = match ended {
+        let ended = self.invoker.attempt(&message, &under_way).await;
+        match ended {
             Ended::Ran {
                 milliseconds,
                 status,
@@ -222,13 +221,10 @@ where
                 match self.schedulers.reschedule(&at, request).await {
                     Ok(true) => counts.rescheduled.increment(),
                     // Nobody takes it: it is the platform's error.
-                    _ => self.invoker.give_up(&message, not_run).await,
+                    _ => self.invoker.give_up(&message, not_run, &under_way).await,
                 }
                 None
             }
-        };
-        counts.running.fetch_sub(1, Ordering::Relaxed);
-        self.invoker.ended(began);
-        milliseconds
+        }
     }
 }

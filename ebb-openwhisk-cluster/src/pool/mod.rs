@@ -173,9 +173,7 @@ where
             self.left.notified().await;
         }
         // Each activation is counted until its last acknowledgement.
-        while self.invoker.counts().running() > 0 {
-            time::sleep(LOOK).await;
-        }
+        self.invoker.all_ended().await;
     }
 
     fn close_all(&self) {

@@ -24,6 +24,8 @@ struct SentState {
     most: Cell<Option<usize>>,
     /// So many attempts fail.
     failing: Cell<usize>,
+    /// A topic that takes nothing for now.
+    held: RefCell<Option<String>>,
 }
 
 impl Sent {
@@ -33,6 +35,11 @@ impl Sent {
 
     pub fn fail_next(&self, times: usize) {
         self.0.failing.set(times);
+    }
+
+    /// This topic takes nothing, until there is another one or none.
+    pub fn hold(&self, topic: Option<&str>) {
+        *self.0.held.borrow_mut() = topic.map(str::to_owned);
     }
 
     /// The messages of a topic.
@@ -47,6 +54,9 @@ impl Bus for Sent {
     async fn send(&self, topic: &str, message: &Json) -> Result<(), SendError> {
         // As over a network: others run meanwhile.
         time::sleep(Duration::from_millis(1)).await;
+        while self.0.held.borrow().as_deref() == Some(topic) {
+            time::sleep(Duration::from_millis(20)).await;
+        }
         if self.0.failing.get() > 0 {
             self.0.failing.set(self.0.failing.get() - 1);
             return Err(SendError::Failed("the broker is away".into()));

@@ -2,6 +2,7 @@
 //! reference's serialisers write them, and reads what it is told with another JSON parser.
 
 mod doubles;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::future::Future;

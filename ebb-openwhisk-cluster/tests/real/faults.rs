@@ -334,3 +334,45 @@ fn a_controller_that_never_comes_back_costs_bounded_memory_and_hears_all_when_it
         assert_eq!(completions(&heard(&late, COUNT).await), once_each(COUNT));
     });
 }
+
+#[test]
+fn a_controller_whose_topic_has_no_leader_holds_no_slot_that_another_ones_needs() {
+    // As many as twice the slots of a gigabyte.
+    const LOST: usize = 16;
+    with_world(async |world| {
+        let quick = world.put("quick", QUICK);
+        world
+            .cluster
+            .partition_leader("completed7", 0, None)
+            .expect("it has no leader");
+        for number in 0..LOST {
+            let mut asked = message(number, "quick", &quick, true);
+            asked["rootControllerIndex"]["asString"] = "7".into();
+            world.controller.send(&asked).await;
+        }
+        world
+            .controller
+            .send_all(LOST..LOST + 20, "quick", &quick)
+            .await;
+        let told = world.controller.hear(20).await;
+        assert_eq!(completions(&told), from(LOST..LOST + 20));
+        // They have been run, and what became of them is still to be told.
+        assert_eq!(world.running.figure("ebb_whisk_running") as usize, LOST);
+        assert!(world.running.figure("ebb_whisk_acknowledgements_bytes") > 0.0);
+        world
+            .cluster
+            .partition_leader("completed7", 0, Some(1))
+            .expect("it has one again");
+        let counts = Arc::new(Counts::default());
+        let brokers = &world.controller.brokers;
+        // Each is told of twice.
+        let late = KafkaFeed::subscribe(brokers, "completed7", 2 * LOST, &counts).expect("a feed");
+        let told = heard(&late, LOST).await;
+        assert_eq!(completions(&told), from(0..LOST));
+        assert_eq!(
+            world.running.figure("ebb_whisk_acknowledgements_bytes") as usize,
+            0
+        );
+        world.end(LOST + 20);
+    });
+}
