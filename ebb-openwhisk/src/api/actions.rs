@@ -42,6 +42,7 @@ impl Controller {
             }
             "PUT" => {
                 cx.require_own(Some(&name.local()))?;
+                self.require_plain_package(&name)?;
                 let overwrite = cx.query.flag("overwrite")?;
                 let mut put = Put::parse(cx.require_json()?)?;
                 put.code = cx.request.code.cloned();
@@ -116,7 +117,6 @@ impl Controller {
     ) -> Result<Arc<Action>> {
         self.require_plain_package(name)?;
         let old = match self.store.get(name) {
-            Some(Entity::Action(_)) if !overwrite => return Err(Failure::exists()),
             Some(Entity::Action(old)) => Some(old.clone()),
             Some(_) => return Err(Failure::other_collection()),
             None => None,
@@ -132,6 +132,10 @@ impl Controller {
             &self.runtimes,
         )?);
         self.check_limits(&action)?;
+        // A document that is none is told first.
+        if old.is_some() && !overwrite {
+            return Err(Failure::exists());
+        }
         self.check_components(&action)?;
         self.insert(Entity::Action(action.clone()))?;
         Ok(action)
@@ -204,8 +208,19 @@ impl Controller {
         let blocking = cx.query.flag("blocking")?;
         let result = cx.query.flag("result")?;
         let wait = timeout(cx)?;
+        // As in OpenWhisk: who may call it and whether its package is there is told before what is wrong with the body, and that before
+        // whether it is there. Source: `routes` and `activate` (`Actions.scala`).
+        match &name.package {
+            Some(package) => {
+                let place = FullName::new(&name.namespace, package);
+                self.store.package_for(cx.own(), &place)?;
+            }
+            None if cx.is_own() => {}
+            None => cx.require_own(Some(&name.local()))?,
+        }
+        let json = call_json(cx)?;
         let resolved = self.store.resolve_for(cx.own(), name)?;
-        let body = match call_json(cx)? {
+        let body = match json {
             // Nothing in it is anything to the platform.
             Some(json) if resolved.parameters.is_empty() && !resolved.action.is_conductor() => {
                 Body::Whole(json)

@@ -72,8 +72,9 @@ impl Controller {
     }
 
     fn fire(&mut self, cx: &Context<'_>, name: &FullName, stamp: &Stamp) -> Result<Step> {
-        let trigger = self.trigger(name)?;
+        // A body that is none is told first. Source: `activate` (`Triggers.scala`).
         let body = call_body(cx)?;
+        let trigger = self.trigger(name)?;
         let mut headers = Members::new();
         for (name, value) in cx.request.headers {
             if !name.eq_ignore_ascii_case("authorization") {

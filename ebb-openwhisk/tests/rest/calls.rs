@@ -395,3 +395,30 @@ fn calls_that_cannot_be_made_are_refused() {
         POST "/_/actions/a?blocking=7" => 400 "The query parameter 'blocking' was malformed:";
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_body_is_told_behind_a_missing_package_and_before_a_missing_entity() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    bed.put("/_/packages/pkg", json!({}));
+    let no_body = "The request content was malformed:";
+    let absent = "The requested resource does not exist.";
+    refused! { bed;
+        POST "/_/actions/none", json!([1]) => 400 no_body;
+        POST "/_/actions/none", json!({}) => 404 absent;
+        POST "/_/actions/none?timeout=0", json!([1]) => 400 "The query parameter 'timeout' was malformed:";
+        POST "/_/actions/pkg/none", json!([1]) => 400 no_body;
+        POST "/_/actions/none/a", json!([1]) => 404 absent;
+        POST "/other/actions/a", json!([1]) => 403 "The supplied authentication is not authorized";
+        POST "/other/actions/pkg/a", json!([1]) => 403 "The supplied authentication is not authorized";
+        POST "/_/triggers/none", json!([1]) => 400 no_body;
+        POST "/_/triggers/none", json!({}) => 404 absent;
+        PUT "/_/actions/none/a", json!([1]) => 404 absent;
+        PUT "/_/actions/a", json!({"exec": {"kind": "none", "code": ""}}) => 400 "The specified runtime 'none' is not supported";
+        PUT "/_/actions/a", json!({}) => 409 "resource already exists";
+    }
+    // On the web the action comes first.
+    let headers = [("Content-Type", "application/json")];
+    let got = bed.raw("POST", "/api/v1/web/guest/default/none", &headers, b"{");
+    assert_eq!(got.status, 404);
+}
