@@ -89,6 +89,7 @@ impl Uc {
                 parent: state.parent,
                 group: state.group,
                 session: state.session,
+                executed: state.executed,
                 exit_signal: state.exit_signal,
                 exit,
                 used: Used {

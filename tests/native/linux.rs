@@ -157,6 +157,12 @@ fn memory_sockets_and_other_objects_say_what_linux_says_at_their_edges() {
 }
 
 #[test]
+fn what_has_ended_or_never_began_says_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_gone");
+}
+
+#[test]
 fn who_has_no_rights_is_refused_as_on_linux_and_told_first_what_else_is_wrong() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_rights");

@@ -436,6 +436,8 @@ pub struct Zombie {
     pub group: u32,
     /// Its session.
     pub session: u32,
+    /// It began another program.
+    pub executed: bool,
     /// The signal that told its parent.
     pub exit_signal: u8,
     /// How it ended.

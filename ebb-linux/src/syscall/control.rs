@@ -74,6 +74,7 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
     }
     let mut bytes = alloc::vec![0; h.control_len as usize];
     call.space().read(h.control, &mut bytes)?;
+    let unix = call.objects().socket_kind(id)?.0 == Domain::Unix;
     let of_datagrams = match call.objects().socket_kind(id)? {
         (domain, SocketKind::Datagram) => Some(domain),
         _ => None,
@@ -88,6 +89,8 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
         }
         let value = &rest[HEAD..len];
         match (level, kind) {
+            // What only Unix sockets carry is ignored by others.
+            (SOCKET, SCM_RIGHTS | SCM_CREDENTIALS) if !unix => {}
             (SOCKET, SCM_RIGHTS) => {
                 for fd in value.chunks_exact(4) {
                     fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
@@ -97,8 +100,8 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
             // Nothing else can be given to a socket as such.
             (SOCKET, _) => return Err(Errno::EINVAL.into()),
             (UDP, UDP_SEGMENT) => {
-                let segment = value.first_chunk::<2>().ok_or(Errno::EINVAL)?;
-                ancillary.segment = Some(u16::from_le_bytes(*segment));
+                let segment = <[u8; 2]>::try_from(value).map_err(|_| Errno::EINVAL)?;
+                ancillary.segment = Some(u16::from_le_bytes(segment));
             }
             (IP, IP_PKTINFO) => {
                 let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;

@@ -572,46 +572,83 @@ pub fn getsid(call: &Call<'_>) -> Outcome {
     Ok(group_and_session(call, call.args[0])?.1.into())
 }
 
+/// A process as `setpgid` looks at it: one that has ended stays in its group until it was waited for.
+struct Member {
+    pid: u32,
+    parent: u32,
+    session: u32,
+    executed: bool,
+}
+
+fn member(call: &Call<'_>, pid: u64) -> Result<Member, Stop> {
+    if let Ok(process) = process(call, pid) {
+        let state = process.state.borrow();
+        return Ok(Member {
+            pid: state.pid,
+            parent: state.parent,
+            session: state.session,
+            executed: state.executed,
+        });
+    }
+    let processes = call.uc.processes.borrow();
+    let ended = processes.zombies.iter().find(|z| z.pid == pid as u32);
+    let ended = ended.ok_or(Errno::ESRCH)?;
+    Ok(Member {
+        pid: ended.pid,
+        parent: ended.parent,
+        session: ended.session,
+        executed: ended.executed,
+    })
+}
+
 pub fn setpgid(call: &Call<'_>) -> Outcome {
     let [pid, group, ..] = call.args;
+    let group = if group as u32 == 0 { pid } else { group };
     if (group as i32) < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let target = process(call, pid)?;
+    let target = member(call, pid)?;
     let (me, session) = {
         let state = call.process.state.borrow();
         (state.pid, state.session)
     };
-    let (pid, parent, executed, of_target) = {
-        let state = target.state.borrow();
-        (state.pid, state.parent, state.executed, state.session)
-    };
-    if pid != me {
-        if parent != me {
+    if target.pid != me {
+        if target.parent != me {
             return Err(Errno::ESRCH.into());
         }
-        if executed {
+        if target.session != session {
+            return Err(Errno::EPERM.into());
+        }
+        if target.executed {
             return Err(Errno::EACCES.into());
         }
     }
-    if of_target != session || of_target == pid {
+    if target.session == target.pid {
         return Err(Errno::EPERM.into());
     }
     let group = match group as u32 {
-        0 => pid,
+        0 => target.pid,
         group => group,
     };
-    let exists = group == pid || {
-        let processes = call.uc.processes.borrow();
-        processes.live.iter().any(|p| {
-            let state = p.state.borrow();
-            state.group == group && state.session == session
-        })
+    let mut processes = call.uc.processes.borrow_mut();
+    let of_live = |p: &Rc<Process>| {
+        let state = p.state.borrow();
+        state.group == group && state.session == session
     };
+    let exists = group == target.pid
+        || processes.live.iter().any(of_live)
+        || processes
+            .zombies
+            .iter()
+            .any(|z| z.group == group && z.session == session);
     if !exists {
         return Err(Errno::EPERM.into());
     }
-    target.state.borrow_mut().group = group;
+    if let Some(process) = processes.find(target.pid) {
+        process.state.borrow_mut().group = group;
+    } else if let Some(ended) = processes.zombies.iter_mut().find(|z| z.pid == target.pid) {
+        ended.group = group;
+    }
     Ok(0)
 }
 

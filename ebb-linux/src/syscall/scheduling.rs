@@ -293,10 +293,24 @@ fn io_meant(call: &Call<'_>) -> Result<Vec<Rc<Process>>, Errno> {
     meant(call, which, call.args[1])
 }
 
+const IOPRIO_WHO_PROCESS: i32 = 1;
+
 pub fn ioprio_get(call: &Call<'_>) -> Outcome {
     let found = io_meant(call)?;
-    let of = |p: &Rc<Process>| p.state.borrow().scheduling.io_priority;
-    Ok(found.iter().map(of).max().unwrap_or(0).into())
+    let own = |p: &Rc<Process>| p.state.borrow().scheduling.io_priority;
+    // Of several it is the best that they have, which follows from their `nice` where none was set.
+    let had = |p: &Rc<Process>| match p.state.borrow().scheduling {
+        Scheduling { io_priority, .. } if io_priority >> 13 != 0 => io_priority,
+        Scheduling { nice, policy, .. } => {
+            let class = if policy == SCHED_IDLE { 3 } else { 2 };
+            (class << 13) | ((i16::from(nice) + 20) as u16 / 5)
+        }
+    };
+    Ok(match call.args[0] as i32 {
+        IOPRIO_WHO_PROCESS => found.first().map_or(0, own),
+        _ => found.iter().map(had).min().unwrap_or(0),
+    }
+    .into())
 }
 
 pub fn ioprio_set(call: &Call<'_>) -> Outcome {

@@ -6,7 +6,7 @@ use super::{Filesystem, InodeKind, NodeKind};
 use crate::object::{
     env::Time,
     errno::{Errno, Result},
-    id::NodeRef,
+    id::{InodeId, NodeRef},
 };
 
 impl Filesystem {
@@ -39,8 +39,26 @@ impl Filesystem {
             self.inode_mut(dir)?.opens += 1;
         } else {
             inode.nlink = inode.nlink.saturating_sub(1);
+            let was_known_by = inode.parent == NodeRef::Upper(dir) && *inode.name == *name;
+            if inode.nlink > 0 && was_known_by {
+                self.name_anew(id)?;
+            }
         }
         self.reap(id);
+        Ok(())
+    }
+
+    /// Knows a file by another of its names, since it has lost the one made last: seldom enough to look through all directories.
+    fn name_anew(&mut self, id: InodeId) -> Result<()> {
+        let found = self.inodes.iter().find_map(|(dir, holder)| {
+            let mut entries = holder.dir()?.entries.iter();
+            let (name, _) = entries.find(|(_, entry)| entry.node == Some(id))?;
+            Some((dir, name.clone()))
+        });
+        if let Some((dir, name)) = found {
+            let inode = self.inode_mut(id)?;
+            (inode.parent, inode.name) = (NodeRef::Upper(dir), name);
+        }
         Ok(())
     }
 

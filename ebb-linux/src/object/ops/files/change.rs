@@ -164,6 +164,10 @@ impl Objects {
         }
         let id = self.fs.copy_up(node)?;
         let inode = self.fs.inode(id)?;
+        if inode.seals.is_some() {
+            // A memfd is in a file system of its own.
+            return Err(Errno::EXDEV);
+        }
         match inode.nlink {
             // Only what O_TMPFILE made may come back from having no name.
             0 if !inode.linkable => return Err(Errno::ENOENT),
@@ -178,6 +182,7 @@ impl Objects {
         self.fs.add_entry(dir, name, id, now)?;
         let inode = self.fs.inode_mut(id)?;
         inode.nlink += 1;
+        inode.linkable = false;
         inode.ctime = now;
         self.tell_self(node, Change::ATTRIB);
         self.tell_entry(parent.dir, name, Change::CREATE, 0);

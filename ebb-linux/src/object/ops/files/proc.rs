@@ -38,9 +38,20 @@ fn with<R>(node: SynthNode, env: &dyn Env, f: impl FnOnce(&dyn ProcInfo) -> R) -
 }
 
 /// The descriptors and the working directory of a node's process.
+///
+/// # Errors
+/// `ENOENT` for one that has ended: it has none.
 fn files<'o>(node: SynthNode, o: &'o Objects, env: &dyn Env) -> Result<&'o Files> {
+    if has_ended(node, env)? {
+        return Err(Errno::ENOENT);
+    }
     let id = with(node, env, |process| process.files())?;
     o.files_of(id).ok_or(Errno::ESRCH)
+}
+
+/// Whether a node's process waits for nothing but its parent.
+fn has_ended(node: SynthNode, env: &dyn Env) -> Result<bool> {
+    with(node, env, |process| process.state(process.pid()) == 'Z')
 }
 
 /// A decimal number without sign or leading zeroes.
@@ -131,6 +142,7 @@ pub(crate) fn entry(
         return Err(Errno::ENOTDIR);
     };
     Ok(match what {
+        What::Fds | What::FdInfos if has_ended(dir, env)? => None,
         What::Fds | What::FdInfos => {
             let pid = dir.pid().unwrap_or(0);
             let mut open = files(dir, o, env)?.fds.iter().map(|(fd, _)| fd);

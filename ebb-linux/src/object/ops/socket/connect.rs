@@ -543,11 +543,20 @@ impl Objects {
         let socket = self.socket(id)?;
         let unix = socket.domain == Domain::Unix;
         let open = matches!(socket.state, State::Connected | State::Listening);
+        let (read, write) = (how != 1, how != 0);
+        if !unix && socket.state == State::Connecting {
+            return self.disconnect(id);
+        }
         if !unix && (!open || self.is_over(env, socket)) {
+            // Refused and yet done, so that whoever waits at it goes on.
+            let socket = self.socket_mut(id)?;
+            socket.no_read |= read;
+            socket.no_write |= write;
+            let queue = socket.queue;
+            self.hub.wake(queue, Events::all());
             return Err(Errno::ENOTCONN);
         }
         let socket = self.socket_mut(id)?;
-        let (read, write) = (how != 1, how != 0);
         if socket.state == State::Listening && !unix {
             // Receiving no more means listening no more.
             if read {

@@ -45,9 +45,6 @@ impl Objects {
         if let Some(errno) = socket.error.take() {
             return Err(errno);
         }
-        if socket.no_write {
-            return Err(Errno::EPIPE);
-        }
         let named = to.is_some();
         let to = match (to, socket.state) {
             // The first part of a datagram has said where it goes.
@@ -78,6 +75,12 @@ impl Objects {
         }
         if is_for_all(env, to.ip()) && !socket.options.flag(SOCKET, BROADCAST) {
             return Err(Errno::EACCES);
+        }
+        if flags.contains(MessageFlags::PROBE) {
+            return Ok(source.remaining());
+        }
+        if socket.no_write {
+            return Err(Errno::EPIPE);
         }
         let mut bytes = vec![0; source.remaining()];
         if source.take(&mut bytes) < bytes.len() {
@@ -299,7 +302,10 @@ impl Objects {
         let datagram = socket.kind == SocketKind::Datagram;
         let available = network.queued(net).1;
         if socket.no_read && available == 0 {
-            return Ok(Received::default());
+            return match datagram && flags.contains(MessageFlags::DONTWAIT) {
+                true => Err(Errno::EAGAIN),
+                false => Ok(Received::default()),
+            };
         }
         let peek = flags.contains(MessageFlags::PEEK);
         let size = match datagram {
@@ -343,14 +349,14 @@ impl Objects {
     /// Bytes that were sent and not taken or acknowledged (`SIOCOUTQ`).
     ///
     /// # Errors
-    /// `ENOTTY` for what is no socket, `EINVAL` for a listener.
+    /// `ENOTTY` for what is no socket, `EINVAL` for a listener that is no Unix socket.
     pub fn bytes_sent(&self, env: &dyn Env, desc: DescId) -> Result<usize> {
         let socket = self.socket(self.socket_of(desc).map_err(|_| Errno::ENOTTY)?)?;
-        if socket.state == State::Listening {
+        let unix = socket.domain == Domain::Unix;
+        if socket.state == State::Listening && !unix {
             return Err(Errno::EINVAL);
         }
         let peer = socket.peer.and_then(|peer| self.socket(peer).ok());
-        let unix = socket.domain == Domain::Unix;
         // A peer within the UC has acknowledged what is in its inbox; a Unix one has not taken it.
         let held = peer.filter(|_| unix).map_or(0, |peer| peer.inbox_cost);
         Ok(held + self.outside_bytes(env, desc).0)

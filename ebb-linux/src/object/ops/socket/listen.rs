@@ -54,6 +54,10 @@ impl Objects {
         }
         let socket = self.socket_mut(id)?;
         socket.state = State::Listening;
+        // What a `shutdown` of a socket that was nowhere has left.
+        if socket.domain != Domain::Unix {
+            (socket.no_read, socket.no_write) = (false, false);
+        }
         socket.backlog_max = backlog;
         socket.owner = Some(Owner::caller(env));
         if socket.domain == Domain::Unix {

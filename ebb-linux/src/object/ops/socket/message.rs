@@ -41,6 +41,8 @@ bitflags! {
         const TRUNC = 0x20;
         /// Do not block, this once.
         const DONTWAIT = 0x40;
+        /// Nothing is sent: what is asked for is the way.
+        const PROBE = 0x10;
         /// The end of a record.
         const EOR = 0x80;
         /// Wait for all (the caller repeats).
@@ -529,6 +531,9 @@ impl Objects {
             (_, _, State::Connecting) => return Err(Errno::EAGAIN),
             (Domain::Unix, SocketKind::Stream, _) => return Err(Errno::EINVAL),
             _ if socket.error.is_some() => {}
+            (Domain::Inet | Domain::Inet6, ..) if socket.no_read => {
+                return Ok(Received::default());
+            }
             _ => return Err(Errno::ENOTCONN),
         }
         // A stream that its peer had ended before it was reset stays at its end: what is told of that is for who writes.
@@ -551,11 +556,14 @@ impl Objects {
         let socket = self.socket(id)?;
         if socket.inbox.is_empty() || at_last_mark {
             if let Some(net) = socket.net {
+                let flags = match impatient {
+                    true => flags | MessageFlags::DONTWAIT,
+                    false => flags,
+                };
                 return self.receive_outside(env, id, net, sink, flags);
             }
             // A datagram socket that is shut down ends a wait, but a look finds nothing.
-            let unix_datagram = datagram && socket.domain == Domain::Unix;
-            if socket.no_read && !(unix_datagram && impatient) {
+            if socket.no_read && !(datagram && impatient) {
                 return Ok(Received::default());
             }
             return Err(Errno::EAGAIN);

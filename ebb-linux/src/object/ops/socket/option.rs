@@ -30,6 +30,7 @@ fn int(bytes: &[u8], at: usize) -> Result<i32> {
     word.map(i32::from_le_bytes).ok_or(Errno::EINVAL)
 }
 
+/// A time limit in nanoseconds; 0 is none.
 fn timeval(bytes: &[u8]) -> Result<u64> {
     let word = |at: usize| {
         let word = bytes.get(at..at + 8).and_then(|w| w.try_into().ok());
@@ -38,6 +39,10 @@ fn timeval(bytes: &[u8]) -> Result<u64> {
     let (sec, usec) = (word(0)?, word(8)?);
     if !(0..1_000_000).contains(&usec) {
         return Err(Errno::EDOM);
+    }
+    // Longer than can be counted is for ever.
+    if sec > (u64::MAX / 1_000_000_000) as i64 - 1 {
+        return Ok(0);
     }
     Ok(Time {
         sec,
