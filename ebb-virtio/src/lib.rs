@@ -16,6 +16,7 @@
 //! | `console.rs` | the driver of channels to the host: the ports of a console device |
 //! | `channels.rs` | what binds [`ebb::channel::Channels`] to it |
 //! | `disks.rs` | what binds [`ebb_block::Disks`] to it |
+//! | `fuzzing.rs` | for tests: drivers against devices that do whatever |
 //! | `vsock` | the driver of socket devices, and what binds [`ebb_net::vsock::Vsock`] to it |
 
 extern crate alloc;
@@ -28,12 +29,14 @@ mod channels;
 mod console;
 mod disks;
 pub mod entropy;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod identity;
 mod memory;
 mod mmio;
 mod pci;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod played;
 mod queue;
 mod registers;

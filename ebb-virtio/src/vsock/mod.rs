@@ -4,7 +4,7 @@
 //! program's function called while the driver is locked.
 
 mod connection;
-mod device;
+pub(crate) mod device;
 mod packet;
 
 use alloc::{boxed::Box, collections::VecDeque};
