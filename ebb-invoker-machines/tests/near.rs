@@ -333,6 +333,12 @@ impl Running {
         self.orders.send(order).expect("it runs");
     }
 
+    /// What it has becomes this, before anything that another machine is asked afterwards.
+    fn change(&self, like: Like) {
+        self.order(Order::Change(like));
+        self.given();
+    }
+
     /// Has it get a base.
     fn base(&self, waits: bool) -> mpsc::Receiver<(bool, Option<Vec<u8>>)> {
         let (answer, coming) = mpsc::channel();
@@ -478,7 +484,7 @@ fn a_neighbour_that_dies_while_it_gives_fails_the_fetch_soon_and_the_next_one_ma
             let (came, bytes, failed) = fetched(&machines, 2).await;
             assert_eq!((came, failed), (0, 1));
             assert!(bytes > 0);
-            running[1].order(Order::Change(with_base(1000)));
+            running[1].change(with_base(1000));
             let (came, base) = answer(&running[0].base(false)).await;
             assert!(came);
             assert_eq!(base, with_base(1000).base);
@@ -503,8 +509,7 @@ fn of_machines_that_want_a_base_that_nobody_has_one_makes_it_and_the_others_wait
         assert!(came);
         assert_eq!(base, with_base(70_000).base);
         // It is gone before the third has it.
-        running[0].order(Order::Change(Like::default()));
-        time::sleep(Duration::from_millis(50)).await;
+        running[0].change(Like::default());
         let waits = running[2].base(true);
         time::sleep(Duration::from_millis(300)).await;
         assert!(waits.try_recv().is_err());
