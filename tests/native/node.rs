@@ -143,7 +143,6 @@ fn run_suite(node: Option<&Path>) {
     );
     let version = console.lines().find(|line| line.starts_with("# node"));
     println!("{passed} checks passed on {}", version.unwrap_or("?"));
-    fs::remove_file(archive).expect("the archive was there");
 }
 
 #[test]
