@@ -3,6 +3,7 @@
 use std::{
     fs::{self, TryLockError},
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -12,6 +13,11 @@ use crate::{
     common::{complete, directory, fake_qemu, runner},
     pack::{archives, image},
 };
+
+/// Runs the image, of which only the packing matters.
+fn run(dir: &Path, image: &Path) {
+    complete(runner(dir, image).current_dir(dir).env("EBB_NET", "none"));
+}
 
 #[test]
 fn archives_of_images_that_are_gone_and_old_drafts_go() {
@@ -37,11 +43,7 @@ fn archives_of_images_that_are_gone_and_old_drafts_go() {
         .open(dir.join(gone[1]))
         .unwrap();
     draft.set_modified(old).unwrap();
-    complete(
-        runner(&dir, &image)
-            .current_dir(&*dir)
-            .env("EBB_NET", "none"),
-    );
+    run(&dir, &image);
     for name in gone {
         assert!(!dir.join(name).exists(), "{name}");
     }
@@ -58,13 +60,7 @@ fn old_archives_go() {
     fs::write(dir.join("image.keep.archive"), "").unwrap();
     for length in 1..=10 {
         fs::write(dir.join("data"), vec![0; length]).unwrap();
-        // Only the packing matters.
-        complete(
-            runner(&dir, &image)
-                .current_dir(&*dir)
-                .env("EBB_NET", "none")
-                .env("EBB_QUIET", "1"),
-        );
+        run(&dir, &image);
     }
     assert_eq!(archives(&dir), 8 + 1);
 }
@@ -89,11 +85,7 @@ fn archives_that_are_too_large_together_go_but_for_those_in_use() {
     let (old, _) = large(3, 3);
     let (oldest, in_use) = large(4, 4);
     in_use.lock_shared().unwrap();
-    complete(
-        runner(&dir, &image)
-            .current_dir(&*dir)
-            .env("EBB_NET", "none"),
-    );
+    run(&dir, &image);
     let left = [&new, &older, &old, &oldest].map(|path| path.exists());
     assert_eq!(left, [true, true, false, true]);
 }
