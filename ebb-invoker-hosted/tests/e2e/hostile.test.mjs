@@ -226,6 +226,19 @@ test('clients that go away in the middle leave nothing behind', async () => {
 const QUEUED = Number(process.env.QUEUED ?? 12_000);
 const LIMIT = 10_000;
 
+// A core's stack holds the whole chain: in an image it is 256 KiB, and its end would be the machine's.
+test('a composition that is a component of itself ends before the stack of a core does', async () => {
+  const annotations = [{ key: 'conductor', value: true }];
+  const body = { exec: { kind: 'nodejs:default', code: "const main = () => ({ action: 'around' })" }, annotations };
+  assert.equal((await raw('PUT', `${ACTIONS}/deep`, { body })).status, 200);
+  const around = { exec: { kind: 'sequence', components: ['/_/deep'] } };
+  assert.equal((await raw('PUT', `${ACTIONS}/around`, { body: around })).status, 200);
+  const { status, json } = await raw('POST', `${ACTIONS}/deep?blocking=true`, { body: {} });
+  assert.equal(status, 502);
+  assert.equal(json.response.status, 'application error');
+  await isServed();
+});
+
 test(`${QUEUED} calls that nobody waits for are run or refused, and others are served`, async (t) => {
   // They wait until the time has come, and then not at all.
   await deploy('later', 'const main = ({ until }) => new Promise((done) => setTimeout(done, Math.max(0, until - Date.now()), {}))',
