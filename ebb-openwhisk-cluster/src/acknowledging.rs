@@ -8,8 +8,8 @@
 //! What must hold:
 //! - An activation has ended when the bus has its last acknowledgement, or will never have it.
 //! - Nothing but its end waits for the bus, while there is room in the book. When there is none, whoever acknowledges to a topic that
-//!   takes what it gets waits for room; to one that has taken nothing for a while goes the id alone, and if that finds no room either,
-//!   nothing: the controller frees the slot when its time is up.
+//!   takes what it gets waits for room; where none is to be expected goes the id alone, and if that finds no room either, nothing: the
+//!   controller frees the slot when its time is up.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -37,7 +37,7 @@ impl Sent {
         self.0.failing.set(times);
     }
 
-    /// This topic takes nothing, until there is another one or none.
+    /// Topics that begin so take nothing, until there are others or none.
     pub fn hold(&self, topic: Option<&str>) {
         *self.0.held.borrow_mut() = topic.map(str::to_owned);
     }
@@ -54,7 +54,11 @@ impl Bus for Sent {
     async fn send(&self, topic: &str, message: &Json) -> Result<(), SendError> {
         // As over a network: others run meanwhile.
         time::sleep(Duration::from_millis(1)).await;
-        while self.0.held.borrow().as_deref() == Some(topic) {
+        let is_held = || {
+            let held = self.0.held.borrow();
+            held.as_deref().is_some_and(|held| topic.starts_with(held))
+        };
+        while is_held() {
             time::sleep(Duration::from_millis(20)).await;
         }
         if self.0.failing.get() > 0 {
