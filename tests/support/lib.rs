@@ -1,5 +1,5 @@
 //! What tests and benches share: images that are built once and booted ([`cargo`], [`Image`]), a network of a test's own
-//! ([`lan`]), clients ([`client`]), the parts of an OpenWhisk ([`broker`], [`couch`]), [`etcd`], chance that repeats ([`Random`]), and the
+//! ([`lan`]), clients ([`client`]), the parts of an OpenWhisk ([`broker`], [`lasting_broker`], [`couch`]), [`etcd`], chance that repeats ([`Random`]), and the
 //! programs that tests need ([`tools`]).
 
 pub mod broker;
@@ -11,6 +11,7 @@ pub mod etcd;
 mod image;
 pub mod invoker;
 pub mod lan;
+pub mod lasting_broker;
 pub mod npm;
 pub mod openwhisk;
 mod random;

@@ -9,7 +9,7 @@ use ebb_hosted::Config;
 use test_support::{broker::Broker, cargo, couch::Couch};
 
 use crate::controller::Controller;
-use crate::messages::{action, completions, message, once_each};
+use crate::messages::{action, completions, id, message, once_each};
 use crate::program::with_parts;
 use crate::running::Running;
 
@@ -56,6 +56,21 @@ fn processes_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Waits until both machines take calls.
+async fn until_up(running: &Running) {
+    for machine in 1..=2 {
+        let is_up = format!("ebb_machine_up{{machine=\"{machine}\"}}");
+        let began = Instant::now();
+        while running.figure(&is_up) != 1.0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{machine} is not up"
+            );
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 /// Kills one of two machines that have so many activations running.
 struct Death<'a> {
     image: &'a str,
@@ -80,17 +95,7 @@ impl Death<'_> {
         let running = Running::with(&broker.address, &couch.url(), &options);
         controller.ping().await;
         // One that is there first would have all.
-        for machine in 1..=2 {
-            let is_up = format!("ebb_machine_up{{machine=\"{machine}\"}}");
-            let began = Instant::now();
-            while running.figure(&is_up) != 1.0 {
-                assert!(
-                    began.elapsed() < Duration::from_secs(60),
-                    "{machine} is not up"
-                );
-                time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+        until_up(&running).await;
         let code = "const main = x => new Promise(done => setTimeout(() => done({ n: x.n, pid: process.pid }), 3000))";
         let mut revisions = Vec::new();
         for function in 0..4 {
@@ -145,6 +150,52 @@ fn a_machine_that_dies_with_a_hundred_activations_ends_each_in_one_completion() 
             victim: |machine| machine,
         };
         death.befalls(broker, couch).await;
+    });
+}
+
+#[test]
+fn machines_that_are_replaced_one_after_the_other_fail_no_activation() {
+    test_support::needs!("ps");
+    with_parts(async |broker, couch| {
+        let program = machine_program();
+        let image = program.to_str().expect("a path");
+        let options = ["--machines", "2", "--machine-memory", "1G"];
+        let options = [&options[..], &["--image", image]].concat();
+        let controller = Controller::new(&broker.address).await;
+        let running = Running::with(&broker.address, &couch.url(), &options);
+        controller.ping().await;
+        until_up(&running).await;
+        let code = "const main = x => new Promise(done => setTimeout(() => done({ n: x.n }), 300))";
+        let revision = couch.put_action(&action("short", &code.into()));
+        let before = processes_of(running.process());
+        assert_eq!(before.len(), 2, "{before:?}");
+        let told = running.http("POST /machines/restart");
+        assert!(told.contains("2 machines are being replaced"), "{told}");
+        let began = Instant::now();
+        let is_replaced = || {
+            let now = processes_of(running.process());
+            now.len() == 2 && now.iter().all(|machine| !before.contains(machine))
+        };
+        let mut sent = 0;
+        while sent == 0 || !is_replaced() {
+            assert!(began.elapsed() < Duration::from_secs(120), "not replaced");
+            let numbers = sent..sent + 8;
+            controller
+                .send_all(numbers.clone(), "short", &revision)
+                .await;
+            let told = controller.hear(8).await;
+            let once = numbers.map(|number| (id(number), 1)).collect();
+            assert_eq!(completions(&told), once);
+            for told in &told {
+                assert_ne!(told["isSystemError"], true, "{told}");
+                let status = &told["response"]["response"]["statusCode"];
+                assert!(status.is_null() || status == 0, "{told}");
+            }
+            sent += 8;
+        }
+        running.signal("-TERM");
+        assert_eq!(running.ended(), Some(0));
+        assert_eq!(couch.records().len(), sent);
     });
 }
 

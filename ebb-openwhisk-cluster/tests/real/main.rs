@@ -15,4 +15,5 @@ mod kcat;
 mod machines;
 mod messages;
 mod program;
+mod restarts;
 mod running;

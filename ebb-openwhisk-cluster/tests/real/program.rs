@@ -16,9 +16,16 @@ use crate::controller::Controller;
 use crate::messages::{action, completions, id, message, once_each};
 use crate::running::Running;
 
-pub fn with_parts(test: impl AsyncFnOnce(&Broker, &Couch) + Send + 'static) {
+pub fn with_parts(test: impl AsyncFnOnce(&mut Broker, &Couch) + Send + 'static) {
+    with_broker(Broker::start, test);
+}
+
+pub fn with_broker<B: Send + 'static>(
+    start: fn() -> Option<B>,
+    test: impl AsyncFnOnce(&mut B, &Couch) + Send + 'static,
+) {
     test_support::needs!("node", "/usr/bin/python3");
-    let Some(broker) = Broker::start() else {
+    let Some(mut broker) = start() else {
         return;
     };
     let couch = Couch::start();
@@ -31,7 +38,7 @@ pub fn with_parts(test: impl AsyncFnOnce(&Broker, &Couch) + Send + 'static) {
             cores: 1,
             pin: false,
         },
-        async move || test(&broker, &couch).await,
+        async move || test(&mut broker, &couch).await,
     );
 }
 
