@@ -2,9 +2,10 @@
 //! Kafka, beside the same image called through its own REST API, and beside a consumer of Kafka (kafkajs) that runs nothing and
 //! answers each message at once.
 //!
-//! `cargo bench --bench whisk [-- --quick] [--kafka HOST:PORT] [--wait MS] [--before PROGRAM]`, without root. The broker is librdkafka's mock of a cluster
-//! if none is named; the topics of this bench are not to be there. Small brokers wake no fetch that waits, so all consumers ask for waits of
-//! `--wait` milliseconds (1). The load is a controller in this program.
+//! `cargo bench --bench whisk [-- --quick] [--kafka HOST:PORT | --mock] [--wait MS] [--before PROGRAM]`, without root. The broker is `broker`, which wakes
+//! fetches that wait as Kafka does, if none is named; the topics of this bench are not to be there. With `--mock` it is librdkafka's mock of a
+//! cluster, which answers a fetch that finds nothing when its whole wait is up. All consumers ask for waits of `--wait` milliseconds (500; with
+//! the mock 1). The broker and the load, a controller, are in this program.
 //!
 //! With `--before`, the path of another build of `whisk-invoker`, that one takes its turns beside this one.
 //!
@@ -12,6 +13,7 @@
 //! - distinct: 100 functions, each with one call at once: the worst one's 99 of 100 beside the median of all.
 //! - memory: the front end's, with 10,000 actions in its cache.
 
+mod broker;
 mod controller;
 mod parts;
 
@@ -254,45 +256,51 @@ fn fill(side: &mut Controller, couch: &Couch, count: usize) {
     side.limits = json!({});
 }
 
-/// Says what a call takes where: processor time, which depends little on what else the host does.
-fn costs(
-    name: &str,
+/// What a call takes where, in microseconds: processor time, which depends less on what else the host does than time, of the front end, its
+/// image, broker and controller, and the image alone; and the time from taking a message to its last acknowledgement.
+fn cost(
     invoker: &parts::Program,
     alone: &Server,
     (ours, to): (&mut Controller, (&str, u32)),
     hot: &Action,
-    seconds: f64,
-) {
+    (calls, seconds): (usize, f64),
+) -> [f64; 5] {
     let us = |time: Duration, calls: f64| time.as_secs_f64() * 1e6 / calls;
-    for calls in [1, 32] {
-        let latency = |what: &str| invoker.figure(&format!("ebb_whisk_latency_seconds_{what}"));
-        let (own, all) = (invoker.busy(), processor_time(invoker.id()));
-        let (sum, count) = (latency("sum"), latency("count"));
-        let this = parts::busy(std::process::id());
-        through(ours, to, hot, calls, seconds);
-        let this = parts::busy(std::process::id()) - this;
-        let (own, all) = (invoker.busy() - own, processor_time(invoker.id()) - all);
-        let count = latency("count") - count;
-        let late = Duration::from_secs_f64(latency("sum") - sum);
-        let before = processor_time(alone.id());
-        let rested = rest(alone.address, calls, seconds);
-        let by_rest = processor_time(alone.id()) - before;
-        println!(
-            "{name}: {calls} at once, processor time of a call: front end {:.0} us, its image {:.0} us, broker and controller {:.0} us; \
-             the image alone {:.0} us. From taking a message to its last acknowledgement {:.0} us",
-            us(own, count),
-            us(all.saturating_sub(own), count),
-            us(this, count),
-            us(by_rest, rested.per_second * seconds),
-            us(late, count),
-        );
-    }
+    let latency = |what: &str| invoker.figure(&format!("ebb_whisk_latency_seconds_{what}"));
+    let (own, all) = (invoker.busy(), processor_time(invoker.id()));
+    let (sum, count) = (latency("sum"), latency("count"));
+    let this = parts::busy(std::process::id());
+    through(ours, to, hot, calls, seconds);
+    let this = parts::busy(std::process::id()) - this;
+    let (own, all) = (invoker.busy() - own, processor_time(invoker.id()) - all);
+    let count = latency("count") - count;
+    let late = Duration::from_secs_f64(latency("sum") - sum);
+    let before = processor_time(alone.id());
+    let rested = rest(alone.address, calls, seconds);
+    let by_rest = processor_time(alone.id()) - before;
+    [
+        us(own, count),
+        us(all.saturating_sub(own), count),
+        us(this, count),
+        us(by_rest, rested.per_second * seconds),
+        us(late, count),
+    ]
 }
 
-/// A broker with the topics.
+fn say_cost(name: &str, calls: usize, rounds: &[[f64; 5]]) {
+    let [own, image, this, alone, late] =
+        [0, 1, 2, 3, 4].map(|of| median(&rounds.iter().map(|round| round[of]).collect::<Vec<_>>()));
+    println!(
+        "{name}: {calls} at once, processor time of a call: front end {own:.0} us, its image {image:.0} us, broker and controller {this:.0} us; \
+         the image alone {alone:.0} us. From taking a message to its last acknowledgement {late:.0} us"
+    );
+}
+
+/// A broker with the topics, and how long fetches may wait there.
 fn broker() -> (
     SocketAddr,
     Option<MockCluster<'static, DefaultProducerContext>>,
+    u64,
 ) {
     let topics = [
         OURS.0,
@@ -303,27 +311,28 @@ fn broker() -> (
         "completed2",
         "health",
     ];
-    if let Some(named) = value_of("--kafka") {
-        let broker = named.parse().expect("an address and a port");
-        make_topics(broker, &topics);
-        return (broker, None);
+    if std::env::args().any(|argument| argument == "--mock") {
+        let mock = MockCluster::new(1).expect("a mock of a cluster");
+        for topic in topics {
+            mock.create_topic(topic, 1, 1).expect("a topic");
+        }
+        let broker = mock.bootstrap_servers().parse().expect("an address");
+        return (broker, Some(mock), 1);
     }
-    let mock = MockCluster::new(1).expect("a mock of a cluster");
-    for topic in topics {
-        mock.create_topic(topic, 1, 1).expect("a topic");
-    }
-    let broker = mock.bootstrap_servers().parse().expect("an address");
-    (broker, Some(mock))
+    let named = value_of("--kafka").map(|named| named.parse().expect("an address and a port"));
+    let broker = named.unwrap_or_else(broker::start);
+    make_topics(broker, &topics);
+    (broker, None, 500)
 }
 
 fn main() {
     let (rounds, seconds) = if quick() { (3, 3.0) } else { (7, 5.0) };
-    let wait_ms = value_of("--wait").map_or(1, |text| text.parse().expect("milliseconds"));
     let (program, image) = (
         cargo::hosted_example("whisk-invoker"),
         cargo::example("invoker"),
     );
-    let (broker, _mock) = broker();
+    let (broker, _mock, wait_ms) = broker();
+    let wait_ms = value_of("--wait").map_or(wait_ms, |text| text.parse().expect("milliseconds"));
     let couch = Couch::start();
     let revision = couch.put_action(&parts::action("hot", SOURCE));
     let hot = Action {
@@ -377,17 +386,21 @@ fn main() {
         }
         ratios.push(turns(name, rounds, of, &mut sides));
     }
-    costs(
-        "this build",
-        &invoker,
-        &alone,
-        (&mut ours, OURS),
-        &hot,
-        seconds,
-    );
-    if let Some(before) = &before {
-        let side = (&mut earlier, BEFORE);
-        costs("before", before, &alone, side, &hot, seconds);
+    for calls in [1, 32] {
+        let (mut now, mut earlier_ones) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let load = (calls, seconds);
+            let side = (&mut ours, OURS);
+            now.push(cost(&invoker, &alone, side, &hot, load));
+            if let Some(before) = &before {
+                let side = (&mut earlier, BEFORE);
+                earlier_ones.push(cost(before, &alone, side, &hot, load));
+            }
+        }
+        say_cost("this build", calls, &now);
+        if before.is_some() {
+            say_cost("before", calls, &earlier_ones);
+        }
     }
     goal_at_least("hot_throughput_to_rest", 1.0 / ratios[0][0], 0.7);
     goal("acknowledgement_p50_to_rest", ratios[1][0], 2.0);

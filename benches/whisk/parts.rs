@@ -28,8 +28,13 @@ impl Program {
             .spawn()
             .expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut said = String::new();
         let line = loop {
-            let line = lines.next().expect(until).expect("text");
+            let Some(line) = lines.next() else {
+                panic!("it ends and has not said '{until}', but:\n{said}");
+            };
+            let line = line.expect("text");
+            said = format!("{said}{line}\n");
             if line.contains(until) {
                 break line;
             }
