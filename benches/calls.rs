@@ -2,7 +2,10 @@
 //!
 //! `cargo bench --bench calls [-- --quick]`, as root. Two images of one vCPU each, in a network namespace of their own, with a tap interface
 //! each on one bridge. Instructions of both machines are counted, which do not depend on what else the host does; the times beside them are
-//! of QEMUs that count. The TCP echo is plain; calls are authenticated and encrypted, as they always are.
+//! of QEMUs that count. The TCP echo is plain; calls are authenticated and encrypted, as they always are: by ChaCha20-Poly1305, which images
+//! take on this emulator, and, on machines that do not say that they are emulated, by AES-256-GCM, as on a processor with AES.
+//!
+//! `-- --functions` says instead in which functions the instructions of each machine are spent.
 
 use std::{
     io::{Error, Read, Write},
@@ -13,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::{goal, median, quick, sides::Counting};
+use benches::{blocks::Functions, goal, median, quick, sides::Counting};
 use test_support::{RUNNER, WORKSPACE, cargo, signal};
 
 /// The one that is called, and the one that calls.
@@ -21,6 +24,16 @@ const MACHINES: [&str; 2] = ["10.0.2.15", "10.0.2.16"];
 const KEY: &str = "0303030303030303030303030303030303030303030303030303030303030303";
 const TCP: u64 = 0;
 const CALLS: u64 = 1;
+const KINDS: [(u64, &str); 2] = [(TCP, "TCP echo"), (CALLS, "call")];
+/// The ciphers, and what has an image take each.
+const CIPHERS: [(&str, &str, &str); 2] = [
+    ("ChaCha20-Poly1305", "", "calls_instructions_64"),
+    (
+        "AES-256-GCM",
+        "-cpu max,tcg-cpuid=off",
+        "calls_instructions_64_aes",
+    ),
+];
 
 fn ip(arguments: &[&str]) {
     let status = Command::new("ip").args(arguments).status();
@@ -35,16 +48,22 @@ fn ip(arguments: &[&str]) {
 struct Machine {
     runner: Child,
     counting: Counting,
+    tap: String,
 }
 
 impl Machine {
     /// Boots the number `index` of [`MACHINES`] on a tap interface of this thread's namespace.
-    fn boot(index: usize) -> Self {
+    fn boot(index: usize, qemu: &str, by_block: bool) -> Self {
         let tap = format!("tap{index}");
         ip(&["tuntap", "add", "dev", &tap, "mode", "tap", "vnet_hdr"]);
         ip(&["link", "set", &tap, "master", "br0"]);
         ip(&["link", "set", &tap, "up"]);
-        let counting = Counting::new(&format!("calls-{index}")).expect("a QEMU that counts");
+        let name = format!("calls-{index}");
+        let counting = match by_block {
+            true => Counting::of_blocks(&name),
+            false => Counting::new(&name),
+        };
+        let counting = counting.expect("a QEMU that counts");
         let node = index + 1;
         let options = format!(
             "ip={}/24 node={node} cluster-key={KEY} peers=1@{}:7000",
@@ -60,6 +79,7 @@ impl Machine {
             .env("EBB_NET", format!("tap:{tap},mac=52:54:00:12:34:0{node}"))
             .env("EBB_OPTIONS", options)
             .env("EBB_DISK", "none")
+            .env("EBB_QEMU_ARGS", qemu)
             .env("EBB_TIMEOUT", "600")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -76,6 +96,7 @@ impl Machine {
         Self {
             runner: command.spawn().expect("the runner starts"),
             counting,
+            tap,
         }
     }
 }
@@ -84,6 +105,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         signal(&self.runner, libc::SIGTERM);
         let _ = self.runner.wait();
+        ip(&["link", "del", &self.tap]);
     }
 }
 
@@ -110,6 +132,18 @@ struct Pair {
 }
 
 impl Pair {
+    fn boot(qemu: &str, by_block: bool) -> Self {
+        let machines = [0, 1].map(|index| Machine::boot(index, qemu, by_block));
+        // The other one's echo is there before it is wanted.
+        drop(orders(MACHINES[0]));
+        let orders = orders(MACHINES[1]);
+        let mut pair = Self { machines, orders };
+        for (what, _) in KINDS {
+            pair.run(what, 100, 64);
+        }
+        pair
+    }
+
     fn run(&mut self, what: u64, count: u64, bytes: u64) {
         for number in [what, count, bytes] {
             let sent = self.orders.write_all(&number.to_le_bytes());
@@ -144,30 +178,57 @@ impl Pair {
     }
 }
 
+/// Instructions of a call by those of an echo.
 fn compare(pair: &mut Pair, bytes: u64, count: u64, rounds: usize) -> f64 {
-    pair.run(TCP, 100, bytes);
-    pair.run(CALLS, 100, bytes);
     let mut all = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
-        all[0].push(pair.each(TCP, count, bytes));
-        all[1].push(pair.each(CALLS, count, bytes));
+        for (what, _) in KINDS {
+            all[what as usize].push(pair.each(what, count, bytes));
+        }
     }
-    let of = |what: usize, index: usize| {
-        let values = all[what].iter().map(|figures| figures[index]);
-        median(&values.collect::<Vec<_>>())
-    };
     let mut sums = [0.0; 2];
-    for (what, name) in ["TCP echo", "call"].into_iter().enumerate() {
-        sums[what] = of(what, 0) + of(what, 1);
+    for ((what, name), figures) in KINDS.into_iter().zip(&all) {
+        let of = |index: usize| median(&figures.iter().map(|f| f[index]).collect::<Vec<_>>());
+        let sum = of(0) + of(1);
         println!(
-            "{bytes:>6} bytes, {name:<8}: {:>8.0} instructions ({:.0} called, {:.0} calling), {:.0} us",
-            sums[what],
-            of(what, 0),
-            of(what, 1),
-            of(what, 2)
+            "{bytes:>6} bytes, {name:<8}: {sum:>8.0} instructions ({:.0} called, {:.0} calling), {:.0} us",
+            of(0),
+            of(1),
+            of(2)
         );
+        sums[what as usize] = sum;
     }
     sums[1] / sums[0]
+}
+
+/// Prints the functions with the most instructions of each machine, an echo's beside a call's.
+fn functions(pair: &mut Pair, bytes: u64, count: u64) {
+    let functions = Functions::of(&cargo::program("bench-calls"));
+    let mut spent = [const { Vec::new() }; 2];
+    for (what, _) in KINDS {
+        pair.run(what, count, bytes);
+        let before = pair.machines.each_ref().map(|m| m.counting.blocks());
+        pair.run(what, count, bytes);
+        for (index, before) in before.iter().enumerate() {
+            let after = pair.machines[index].counting.blocks();
+            spent[index].push(functions.spent(before, &after));
+        }
+    }
+    for (side, spent) in ["called", "calling"].into_iter().zip(&spent) {
+        let each = |what: usize, name| *spent[what].get(name).unwrap_or(&0) / count;
+        let mut names: Vec<_> = spent[0].keys().chain(spent[1].keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.sort_by_key(|name| u64::MAX - each(0, **name).max(each(1, **name)));
+        println!("{bytes} bytes, {side}: instructions of an echo and of a call");
+        for name in names {
+            let (echo, call) = (each(0, *name), each(1, *name));
+            if echo.max(call) >= 20 {
+                let name: String = name.chars().take(100).collect();
+                println!("{echo:>8} {call:>8}  {name}");
+            }
+        }
+    }
 }
 
 fn main() {
@@ -185,14 +246,18 @@ fn main() {
     ip(&["link", "add", "br0", "type", "bridge"]);
     ip(&["addr", "add", "10.0.2.2/24", "dev", "br0"]);
     ip(&["link", "set", "br0", "up"]);
-    let machines = [Machine::boot(0), Machine::boot(1)];
-    // The other one's echo is there before it is wanted.
-    drop(orders(MACHINES[0]));
-    let orders = orders(MACHINES[1]);
-    let mut pair = Pair { machines, orders };
+    let by_block = std::env::args().any(|argument| argument == "--functions");
     let (count, rounds) = if quick() { (500, 1) } else { (3000, 5) };
-    let small = compare(&mut pair, 64, count, rounds);
-    let large = compare(&mut pair, 16 << 10, count / 5, rounds);
-    println!("16 KiB: calls take {large:.2} of the instructions");
-    goal("calls_instructions_64", small, 1.5);
+    for (cipher, qemu, name) in CIPHERS {
+        println!("{cipher}");
+        let mut pair = Pair::boot(qemu, by_block);
+        if by_block {
+            functions(&mut pair, 64, count);
+            continue;
+        }
+        let small = compare(&mut pair, 64, count, rounds);
+        let large = compare(&mut pair, 16 << 10, count / 5, rounds);
+        println!("16 KiB: calls take {large:.2} of the instructions");
+        goal(name, small, 1.5);
+    }
 }

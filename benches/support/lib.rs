@@ -1,8 +1,9 @@
 //! What benches share: sides that take turns in one process ([`compare`]), in an image and in a Linux guest that run to their
 //! end ([`machine`]), and in both as servers under load ([`servers`], [`sides`], [`load`], [`get`],
-//! [`functions`]); and [`plot`].
+//! [`functions`]); [`blocks`], where an image's instructions go; and [`plot`].
 
 pub mod answer;
+pub mod blocks;
 mod compare;
 pub mod functions;
 pub mod get;

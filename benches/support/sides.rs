@@ -147,7 +147,7 @@ impl Counting {
         Self::with_plugin(name, "count.c", suffix, function)
     }
 
-    fn with_plugin(
+    pub(crate) fn with_plugin(
         name: &str,
         source: &str,
         suffix: &str,
@@ -283,7 +283,7 @@ pub fn count_instructions(
     }
 }
 
-fn words_in(file: &Path) -> Vec<u64> {
+pub(crate) fn words_in(file: &Path) -> Vec<u64> {
     let bytes = std::fs::read(file).expect("QEMU has the plugin");
     let words = bytes.chunks_exact(8);
     words

@@ -32,7 +32,9 @@ pub const HANDSHAKE: usize = 32 + 16;
 const RECORD: usize = 65535;
 const TAG: usize = 16;
 /// Plaintext of a record: what makes records of whole pages.
-const PLAIN: usize = 16 * 1024 - TAG - 2;
+pub(crate) const PLAIN: usize = 16 * 1024 - TAG - 2;
+/// Up to so many bytes of a record it costs less to copy them than to hand them on by reference.
+const LENT: usize = 2048;
 
 /// The key of a cluster: whoever has it, belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,10 +193,16 @@ impl Open {
         while !bytes.is_empty() {
             if self.record.is_empty() {
                 let room = bytes.len().min(PLAIN) + 2 + TAG;
-                self.record = Vec::with_capacity(room);
-                self.record.extend([0; 2]);
+                if self.record.capacity() < room {
+                    self.record = Vec::with_capacity(room);
+                }
+                self.record.extend_from_slice(&[0; 2]);
             }
             let more = bytes.len().min(2 + PLAIN - self.record.len());
+            if self.record.capacity() < self.record.len() + more + TAG {
+                // With the tag: a full record would be moved for its sake.
+                self.record.reserve_exact(more + TAG);
+            }
             self.record.extend_from_slice(&bytes[..more]);
             bytes = &bytes[more..];
             if self.record.len() == 2 + PLAIN {
@@ -206,14 +214,19 @@ impl Open {
 
     /// Seals what has been gathered.
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Untrusted> {
-        let mut record = core::mem::take(&mut self.record);
-        if record.is_empty() {
-            return Ok(());
+        if !self.record.is_empty() {
+            self.close_record()?;
+            out.push(core::mem::take(&mut self.record).into());
         }
-        self.seals.seal(&mut record, 2).ok_or(Untrusted)?;
+        Ok(())
+    }
+
+    /// Seals it where it lies.
+    fn close_record(&mut self) -> Result<(), Untrusted> {
+        let record = &mut self.record;
+        self.seals.seal(record, 2).ok_or(Untrusted)?;
         let length = (record.len() - 2) as u16;
         record[..2].copy_from_slice(&length.to_le_bytes());
-        out.push(record.into());
         self.pace.records += 1;
         Ok(())
     }
@@ -351,7 +364,7 @@ impl Channel {
     /// [`Untrusted`]: the transport is to be closed.
     pub fn receive_into(&mut self, bytes: &[u8], mut sink: impl Plain) -> Result<(), Untrusted> {
         let mut bytes = bytes;
-        loop {
+        while !bytes.is_empty() {
             if self.input.is_empty()
                 && let Some((length, rest)) = bytes.split_first_chunk::<2>()
                 && let Some((record, rest)) = rest.split_at_checked(self.record_length(*length)?)
@@ -365,6 +378,8 @@ impl Channel {
                 None => 2,
             };
             let more = (need - self.input.len()).min(bytes.len());
+            // At once, instead of moving it as it grows.
+            self.input.reserve(need - self.input.len());
             self.input.extend_from_slice(&bytes[..more]);
             bytes = &bytes[more..];
             if self.input.len() < need {
@@ -377,6 +392,7 @@ impl Channel {
             let record = core::mem::take(&mut self.input);
             self.record(&record[2..], &mut sink)?;
         }
+        Ok(())
     }
 
     /// At most one record is held, so that a stranger costs no more than its handshake.
@@ -436,6 +452,22 @@ impl Channel {
         self.opened()?.finish(out)
     }
 
+    /// Makes a record of what was [gathered](Self::gather), and lends it to `send`, if that is short: its memory is used again. `None` when
+    /// there is nothing, or much.
+    ///
+    /// # Errors
+    /// [`Untrusted`] before the channel is open.
+    pub fn lend<R>(&mut self, send: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Untrusted> {
+        let open = self.opened()?;
+        if open.record.is_empty() || open.record.len() > LENT {
+            return Ok(None);
+        }
+        open.close_record()?;
+        let sent = send(&open.record);
+        open.record.clear();
+        Ok(Some(sent))
+    }
+
     /// As [`seal`](Self::seal), with what does not fill a record kept for the next one.
     ///
     /// # Errors
@@ -461,6 +493,9 @@ impl Channel {
         if is_idle {
             open.seals.rest();
             open.opens.rest();
+            if open.record.is_empty() {
+                open.record = Vec::new();
+            }
         }
         is_idle
     }

@@ -17,17 +17,18 @@ use alloc::{
     collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
+use core::mem;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 pub use crate::events::{Closed, Event, Held, ItemError, Limits, Request};
 use crate::events::{Flight, Running};
 use crate::{
-    channel::Plain,
+    channel::{PLAIN, Plain},
     failure::{Failure, NotSent},
     frame::{
-        Call, Frame, Hello, MOST_BLOBS, OLDEST_VERSION, Payload, STREAM_DOWN, STREAM_UP, Status,
-        VERSION,
+        COPIED, Call, Frame, Hello, MOST_BLOBS, OLDEST_VERSION, Payload, STREAM_DOWN, STREAM_UP,
+        Status, VERSION,
     },
     ids::Ids,
 };
@@ -49,6 +50,10 @@ impl Plain for Receiving<'_> {
     fn take(&mut self, sealed: &[u8], open: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<()> {
         let Self(connection, now_ns) = self;
         let start = connection.input.len();
+        if start == 0 && sealed.len() > PLAIN {
+            // A full record: its frame goes on in the next one.
+            connection.input.reserve(sealed.len() + SHORT + GROWS);
+        }
         connection.input.extend_from_slice(sealed);
         let opened = open(&mut connection.input[start..]).filter(|_| !connection.closed);
         connection.input.truncate(start + opened.unwrap_or(0));
@@ -76,7 +81,8 @@ pub struct Connection {
     deadlines: BTreeSet<(u64, bool, u64)>,
     // Bytes.
     input: BytesMut,
-    tail: BytesMut,
+    /// Small frames behind `output`.
+    tail: Vec<u8>,
     output: VecDeque<Bytes>,
     output_bytes: usize,
     pong: Option<u64>,
@@ -106,7 +112,7 @@ impl Connection {
             running_bytes: 0,
             deadlines: BTreeSet::new(),
             input: BytesMut::new(),
-            tail: BytesMut::new(),
+            tail: Vec::new(),
             output: VecDeque::new(),
             output_bytes: 0,
             pong: None,
@@ -161,9 +167,17 @@ impl Connection {
         if let Some(deadline) = request.deadline_ns {
             self.deadlines.insert((deadline, false, id));
         }
-        self.waiting_bytes += length;
-        self.waiting.push_back((id, request));
-        self.send_waiting();
+        let has_credit = self.peer.is_some_and(|peer| {
+            self.flights.len() < peer.calls as usize
+                && self.flight_bytes + length <= peer.call_bytes as usize
+        });
+        if has_credit && self.waiting.is_empty() && self.output_bytes < self.limits.output_bytes {
+            self.transmit(id, request, length);
+        } else {
+            self.waiting_bytes += length;
+            self.waiting.push_back((id, request));
+            self.send_waiting();
+        }
         Ok(id)
     }
 
@@ -299,8 +313,12 @@ impl Connection {
         self.now_ns = self.now_ns.max(now_ns);
         self.heard_ns = self.now_ns;
         self.pinged_ns = None;
+        // What a frame does ends the connection at most, and does not look at its input.
+        let mut input = mem::take(&mut self.input);
+        // What lies before has been read.
+        let mut at = 0;
         while !self.closed {
-            let Some((length, _)) = self.input.split_first_chunk::<4>() else {
+            let Some(length) = input[at..].first_chunk::<4>() else {
                 break;
             };
             let length = u32::from_le_bytes(*length);
@@ -315,27 +333,36 @@ impl Connection {
                 break;
             }
             let whole = 4 + length as usize;
-            if self.input.len() < whole {
+            if input.len() - at < whole {
                 if whole > GROWS {
                     // At once, instead of moving it as it grows; its last record may begin the next frame.
-                    self.input.reserve(whole - self.input.len() + GROWS);
+                    input.advance(mem::take(&mut at));
+                    input.reserve(whole - input.len() + GROWS);
                 }
                 break;
             }
-            let mut frame = self.input.split_to(whole).freeze();
-            let _ = frame.split_to(4);
-            match Frame::decode(frame) {
-                Ok(frame) => {
-                    if let Err(why) = self.take(frame) {
-                        self.close(why);
-                    }
-                }
-                Err(_) => self.close(Closed::Protocol),
+            let frame = if whole <= COPIED {
+                let frame = Frame::decode_copied(&input[at..][4..whole]);
+                at += whole;
+                frame
+            } else {
+                input.advance(mem::take(&mut at));
+                Frame::decode(input.split_to(whole).freeze().slice(4..))
+            };
+            let taken = frame.map_err(|_| Closed::Protocol);
+            if let Err(why) = taken.and_then(|frame| self.take(frame)) {
+                self.close(why);
             }
         }
-        if self.input.is_empty() && self.input.capacity() > GROWS / 4 {
-            // It would keep the memory of a frame that is elsewhere.
-            self.input = BytesMut::new();
+        if at == input.len() {
+            input.clear();
+        } else {
+            input.advance(at);
+        }
+        // It would keep the memory of a frame that is elsewhere.
+        let is_large = input.is_empty() && input.capacity() > GROWS / 4;
+        if !self.closed && !is_large {
+            self.input = input;
         }
         self.send_waiting();
     }
@@ -415,12 +442,40 @@ impl Connection {
             self.push(Frame::Pong(number));
         }
         if self.output.is_empty() && !self.tail.is_empty() {
-            self.output.push_back(self.tail.split().freeze());
+            self.output.push_back(mem::take(&mut self.tail).into());
         }
         let bytes = self.output.pop_front()?;
         self.output_bytes -= bytes.len();
         self.send_waiting();
         Some(bytes)
+    }
+
+    /// As [`poll_output`](Self::poll_output), for what is small: the bytes are lent, and their memory is used again. False when there is
+    /// nothing, or something large comes first.
+    pub fn lend_output(&mut self, take: impl FnOnce(&[u8])) -> bool {
+        if let Some(number) = self.pong.take() {
+            self.push(Frame::Pong(number));
+        }
+        if !self.output.is_empty() || self.tail.is_empty() {
+            return false;
+        }
+        take(&self.tail);
+        self.output_bytes -= self.tail.len();
+        self.tail.clear();
+        self.send_waiting();
+        true
+    }
+
+    /// Whether there is something for the transport.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.pong.is_some() || !self.output.is_empty() || !self.tail.is_empty()
+    }
+
+    /// Whether it goes on, and no event waits.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.closed && self.events.is_empty()
     }
 
     /// The next event.
@@ -430,14 +485,14 @@ impl Connection {
 
     /// Ends the connection: each call that is not answered has its outcome now.
     pub fn close(&mut self, why: Closed) {
-        if core::mem::replace(&mut self.closed, true) {
+        if mem::replace(&mut self.closed, true) {
             return;
         }
         let unsent = match why {
             Closed::Version => Failure::Version,
             _ => Failure::NotSent(NotSent::Unreachable),
         };
-        for (id, flight) in core::mem::take(&mut self.flights) {
+        for (id, flight) in mem::take(&mut self.flights) {
             if !flight.forgotten {
                 self.events.push_back(Event::Answered {
                     id,
@@ -445,19 +500,25 @@ impl Connection {
                 });
             }
         }
-        for (id, _) in core::mem::take(&mut self.waiting) {
+        for (id, _) in mem::take(&mut self.waiting) {
             self.events.push_back(Event::Answered {
                 id,
                 result: Err(unsent),
             });
         }
-        for (id, _) in core::mem::take(&mut self.running) {
+        for (id, _) in mem::take(&mut self.running) {
             self.events.push_back(Event::Cancelled(id));
         }
         self.deadlines.clear();
         (self.waiting_bytes, self.flight_bytes, self.running_bytes) = (0, 0, 0);
         self.input = BytesMut::new();
         self.events.push_back(Event::Closed(why));
+    }
+
+    /// Whether there is one own call in flight and nothing else: a second one would not be sent with it.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.flights.len() == 1 && self.running.is_empty() && self.output.is_empty()
     }
 
     /// Whether it has ended.
@@ -499,6 +560,9 @@ impl Connection {
             return;
         }
         self.said_ns = self.now_ns;
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(SHORT);
+        }
         let before = self.tail.len();
         let (output, bytes) = (&mut self.output, &mut self.output_bytes);
         let mut pushed = 0;
@@ -509,8 +573,7 @@ impl Connection {
         // What was in the tail before may be among what was pushed, and had been counted.
         *bytes = *bytes + pushed + self.tail.len() - before;
         if self.tail.len() >= TAIL {
-            let tail = self.tail.split().freeze();
-            self.output.push_back(tail);
+            self.output.push_back(mem::take(&mut self.tail).into());
         }
     }
 
@@ -542,34 +605,39 @@ impl Connection {
                 continue;
             }
             self.waiting_bytes -= length;
-            self.flight_bytes += length;
-            let down = if request.flags & STREAM_DOWN == 0 {
-                0
-            } else {
-                self.limits.stream_items
-            };
-            let flight = Flight {
-                bytes: length,
-                deadline_ns: request.deadline_ns,
-                forgotten: false,
-                up: request.flags & STREAM_UP != 0,
-                up_credit: 0,
-                down,
-            };
-            self.flights.insert(id, flight);
-            let remaining_us = request
-                .deadline_ns
-                .map_or(u64::MAX, |d| (d - self.now_ns) / 1000);
-            self.push(Frame::Call(Call {
-                id,
-                ebb: request.ebb,
-                method: request.method,
-                remaining_us,
-                flags: request.flags,
-                credit: down,
-                payload: request.payload,
-            }));
+            self.transmit(id, request, length);
         }
+    }
+
+    /// Sends a call, whose payload has `length` bytes.
+    fn transmit(&mut self, id: u64, request: Request, length: usize) {
+        self.flight_bytes += length;
+        let down = if request.flags & STREAM_DOWN == 0 {
+            0
+        } else {
+            self.limits.stream_items
+        };
+        let flight = Flight {
+            bytes: length,
+            deadline_ns: request.deadline_ns,
+            forgotten: false,
+            up: request.flags & STREAM_UP != 0,
+            up_credit: 0,
+            down,
+        };
+        self.flights.insert(id, flight);
+        let remaining_us = request
+            .deadline_ns
+            .map_or(u64::MAX, |d| (d - self.now_ns) / 1000);
+        self.push(Frame::Call(Call {
+            id,
+            ebb: request.ebb,
+            method: request.method,
+            remaining_us,
+            flags: request.flags,
+            credit: down,
+            payload: request.payload,
+        }));
     }
 
     fn forget_waiting(&mut self, id: u64, request: &Request) {
@@ -621,6 +689,8 @@ impl Connection {
 const FRAME_OVERHEAD: usize = 64;
 /// A greeting has at most so many bytes, later versions' included.
 const LONGEST_HELLO: u32 = 256;
+/// Room for a small frame.
+const SHORT: usize = 256;
 /// Small frames are gathered until they have so many bytes.
 const TAIL: usize = 16 << 10;
 

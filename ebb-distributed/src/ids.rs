@@ -35,10 +35,16 @@ impl<T> Ids<T> {
     }
 
     /// Where the id is, or where it belongs.
+    #[inline]
     fn find(&self, id: u64) -> Result<usize, usize> {
-        let Some(&(first, _)) = self.places.front() else {
-            return Err(0);
-        };
+        match self.places.front() {
+            None => Err(0),
+            Some(&(first, _)) if first == id => Ok(0),
+            Some(&(first, _)) => self.find_behind(first, id),
+        }
+    }
+
+    fn find_behind(&self, first: u64, id: u64) -> Result<usize, usize> {
         let guess = usize::try_from(id.wrapping_sub(first)).unwrap_or(usize::MAX);
         if self
             .places
@@ -57,6 +63,10 @@ impl<T> Ids<T> {
     pub fn insert(&mut self, id: u64, value: T) -> Option<T> {
         let before = match self.find(id) {
             Ok(place) => self.places[place].1.replace(value),
+            Err(place) if place == self.places.len() => {
+                self.places.push_back((id, Some(value)));
+                None
+            }
             Err(place) => {
                 self.places.insert(place, (id, Some(value)));
                 None

@@ -1,40 +1,29 @@
 //! A connection over a socket: the task that moves bytes and time into the state machine and out of it, calls of this node that
 //! wait, and calls of the peer that run. Everything of a link is on one core.
 
-use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
+mod driver;
+
+use alloc::{boxed::Box, collections::VecDeque, rc::Rc};
 use core::{
     cell::{Cell, RefCell},
     future::poll_fn,
     mem,
     pin::Pin,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use ebb_net::{Error, Interest, tcp::TcpStream};
-use ebb_runtime::{
-    EbbRef, JoinHandle,
-    platform::Unwind,
-    spawn,
-    time::{Instant, Sleep, sleep_until},
-};
+use ebb_net::tcp::TcpStream;
+use ebb_runtime::{EbbRef, JoinHandle, platform::Unwind, spawn, time::Instant};
 
+use self::driver::Driver;
 use crate::{
     channel::Channel,
-    connection::{Closed, Connection, Event, ItemError, Request, give_back},
+    connection::{Closed, Connection, Event, ItemError, Request},
     failure::Failure,
     frame::{Payload, STREAM_DOWN, STREAM_UP, Status},
     ids::Ids,
     service::{self, Answering, GiveItems, Incoming, TakeItems},
 };
-
-/// Reads and writes of one event, so that one peer does not keep a core.
-const TURNS: usize = 16;
-/// Methods of one event that may come to their end in it, without a task of their own.
-const AT_ONCE: u32 = 8;
-/// Plaintext that is gathered before it is encrypted.
-const GATHERED: usize = 64 << 10;
 
 /// An own call that waits.
 #[derive(Default)]
@@ -63,9 +52,11 @@ struct Handler {
 /// See the module.
 pub struct Link {
     connection: RefCell<Connection>,
-    waiting: RefCell<Ids<Waiting>>,
+    waiting: RefCell<Ids<Box<Waiting>>>,
     handlers: RefCell<Ids<Handler>>,
     waker: RefCell<Option<Waker>>,
+    /// There while the link's task is.
+    driver: RefCell<Option<Driver>>,
     peer: Cell<Option<(u64, u64)>>,
     /// Methods that may still run in this event.
     at_once: Cell<u32>,
@@ -81,6 +72,7 @@ impl Link {
             waiting: RefCell::default(),
             handlers: RefCell::default(),
             waker: RefCell::default(),
+            driver: RefCell::default(),
             peer: Cell::new(None),
             at_once: Cell::new(0),
             unbegun: Cell::new(0),
@@ -100,9 +92,22 @@ impl Link {
 
     /// Makes the link's task run.
     fn kick(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
+    }
+
+    /// Sends a call that is alone in this event. With others under way it waits for the link's task, and shares their record.
+    fn send_now(&self) {
+        if self.connection.borrow().is_single()
+            // The task itself calls: it sends, too.
+            && let Ok(mut driver) = self.driver.try_borrow_mut()
+            && let Some(driver) = &mut *driver
+            && driver.sends_alone(self)
+        {
+            return;
+        }
+        self.kick();
     }
 
     /// Calls a method of the peer.
@@ -113,8 +118,8 @@ impl Link {
             .borrow_mut()
             .call(now_ns, request)
             .map_err(Failure::NotSent)?;
-        self.waiting.borrow_mut().insert(id, Waiting::default());
-        self.kick();
+        self.waiting.borrow_mut().insert(id, Box::default());
+        self.send_now();
         Ok(Call {
             link: Rc::clone(self),
             id,
@@ -132,8 +137,13 @@ impl Link {
             match event {
                 Event::Ready { node, incarnation } => self.peer.set(Some((node, incarnation))),
                 Event::Answered { id, result } => {
-                    self.waiting_for(id, |w| w.result = Some(result));
-                    self.wake_giver(id);
+                    let wakers = self.waiting.borrow_mut().get_mut(id).map(|w| {
+                        w.result = Some(result);
+                        [w.waker.take(), w.giver.take()]
+                    });
+                    for waker in wakers.into_iter().flatten().flatten() {
+                        waker.wake();
+                    }
                 }
                 Event::Down(id, payload) => self.waiting_for(id, |w| w.items.push_back(payload)),
                 Event::Called {
@@ -277,19 +287,15 @@ impl Link {
 
     /// Moves bytes and time until the connection has ended. `on_ready` is called once the peer has greeted.
     pub async fn drive(self: Rc<Self>, stream: TcpStream, channel: Channel, on_ready: impl Fn()) {
-        let mut driver = Driver {
-            link: &self,
-            stream,
-            channel,
-            connected: false,
-            out: VecDeque::new(),
-            sealed: Vec::new(),
-            sleep: sleep_until(Instant::now()),
-            asleep: false,
-        };
+        *self.driver.borrow_mut() = Some(Driver::new(stream, channel));
+        let _driven = Driven(&self);
         let mut ready = false;
         poll_fn(|cx| {
-            let poll = driver.poll(cx);
+            let mut driver = self.driver.borrow_mut();
+            let poll = driver
+                .as_mut()
+                .map_or(Poll::Ready(()), |driver| driver.poll(&self, cx));
+            drop(driver);
             if !ready && self.peer().is_some() {
                 ready = true;
                 on_ready();
@@ -297,6 +303,16 @@ impl Link {
             poll
         })
         .await;
+    }
+}
+
+/// The link's task; with it the socket goes, whoever else has the link.
+struct Driven<'a>(&'a Link);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        let (driver, waker) = (self.0.driver.take(), self.0.waker.take());
+        drop((driver, waker));
     }
 }
 
@@ -511,158 +527,5 @@ impl Drop for Call {
             self.link.connection.borrow_mut().cancel(self.id);
             self.link.kick();
         }
-    }
-}
-
-/// What the link's task holds.
-struct Driver<'a> {
-    link: &'a Rc<Link>,
-    stream: TcpStream,
-    channel: Channel,
-    connected: bool,
-    /// Records for the socket.
-    out: VecDeque<Bytes>,
-    sealed: Vec<Bytes>,
-    sleep: Sleep,
-    asleep: bool,
-}
-
-impl Driver<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.link.at_once.set(AT_ONCE);
-        for _ in 0..TURNS {
-            self.be_wakeable(cx);
-            let now = Instant::now();
-            self.read(now);
-            self.link.connection.borrow_mut().tick(now.as_nanos());
-            self.link.settle();
-            let mut goes_on = self.write();
-            // A call whose turn to be sent has come may be too late, or too large.
-            goes_on |= self.link.settle();
-            if self.link.connection.borrow().is_closed() {
-                self.link.settle();
-                return Poll::Ready(());
-            }
-            if goes_on {
-                continue;
-            }
-            // Whether there is more to read is asked there, too.
-            let interest = Interest {
-                read: self.connected,
-                write: !self.connected || !self.out.is_empty(),
-            };
-            if self.stream.poll_ready(cx, interest).is_ready() || self.wait(cx, now).is_ready() {
-                continue;
-            }
-            self.rest(now);
-            return Poll::Pending;
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Has [`Link::kick`] wake this task.
-    fn be_wakeable(&self, cx: &Context<'_>) {
-        let mut waker = self.link.waker.borrow_mut();
-        if waker
-            .as_ref()
-            .is_none_or(|known| !known.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    /// Nothing is to be done now. A node has many links, most of which only wait.
-    fn rest(&mut self, now: Instant) {
-        if !self.channel.rest(now.as_nanos()) {
-            return;
-        }
-        self.link.connection.borrow_mut().rest();
-        give_back(&mut *self.link.waiting.borrow_mut(), Ids::is_empty);
-        give_back(&mut *self.link.handlers.borrow_mut(), Ids::is_empty);
-        give_back(&mut self.out, VecDeque::is_empty);
-        give_back(&mut self.sealed, Vec::is_empty);
-    }
-
-    fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let next_ns = self.link.connection.borrow().next_ns();
-        let until = now + Duration::from_nanos(next_ns.saturating_sub(now.as_nanos()));
-        if !self.asleep || self.sleep.deadline() > until || self.sleep.deadline() <= now {
-            self.sleep.reset(until);
-        }
-        self.asleep = true;
-        let poll = Pin::new(&mut self.sleep).poll(cx);
-        self.asleep = poll.is_pending();
-        poll
-    }
-
-    fn read(&mut self, now: Instant) {
-        if !self.connected {
-            match self.stream.try_connected() {
-                Ok(()) => self.connected = true,
-                Err(Error::WouldBlock) => return,
-                Err(_) => {
-                    self.link.connection.borrow_mut().close(Closed::Transport);
-                    return;
-                }
-            }
-        }
-        let (channel, link) = (&mut self.channel, self.link);
-        let now_ns = now.as_nanos();
-        let received = self.stream.try_recv_with(|bytes| {
-            let mut connection = link.connection.borrow_mut();
-            (
-                bytes.len(),
-                channel.receive_into(bytes, connection.receiving(now_ns)),
-            )
-        });
-        let why = match received {
-            Ok(Some(Ok(()))) | Err(Error::WouldBlock) => return,
-            Ok(Some(Err(_))) => Closed::Untrusted,
-            Ok(None) | Err(_) => Closed::Transport,
-        };
-        link.connection.borrow_mut().close(why);
-    }
-
-    /// Sends what there is to send; whether there is more for which there may be room.
-    fn write(&mut self) -> bool {
-        // What has come up since is gathered when this has been sent.
-        let mut has_more = !self.out.is_empty();
-        if self.out.is_empty() {
-            self.out.extend(self.channel.poll_handshake());
-            if self.channel.is_open() {
-                has_more = self.seal();
-            }
-        }
-        if !self.connected || self.out.is_empty() {
-            return false;
-        }
-        match self.stream.try_send(&mut self.out) {
-            Ok(_) => has_more || !self.out.is_empty(),
-            Err(Error::WouldBlock) => false,
-            Err(_) => {
-                self.link.connection.borrow_mut().close(Closed::Transport);
-                false
-            }
-        }
-    }
-
-    /// Encrypts what the connection has to say: small parts share a record. Whether it may have more to say.
-    fn seal(&mut self) -> bool {
-        let mut taken = 0;
-        while taken < GATHERED {
-            let Some(part) = self.link.connection.borrow_mut().poll_output() else {
-                break;
-            };
-            taken += part.len();
-            self.channel
-                .gather(&part, &mut self.sealed)
-                .expect("it is open");
-        }
-        self.channel
-            .seal(&[], &mut self.sealed)
-            .expect("it is open");
-        self.out.extend(self.sealed.drain(..));
-        taken >= GATHERED
     }
 }

@@ -203,12 +203,11 @@ async fn accept(stream: TcpStream) {
 /// The link to a node from this core; makes one where there is none.
 fn link(node: NodeId) -> Result<Rc<Link>, NotSent> {
     let peers = EbbRef::<Peers>::get();
-    let now_ns = Instant::now().as_nanos();
     if let Some(peer) = peers.peers.borrow().get(&node) {
         if let Some(link) = &peer.link {
             return Ok(Rc::clone(link));
         }
-        if now_ns < peer.not_before_ns {
+        if Instant::now().as_nanos() < peer.not_before_ns {
             return Err(NotSent::Unreachable);
         }
     }

@@ -186,6 +186,13 @@ impl Inner {
     }
 }
 
+/// What a link's task would send next: small frames are lent, the others handed on.
+fn output(connection: &mut Connection) -> Option<Bytes> {
+    let mut lent = None;
+    connection.lend_output(|frames| lent = Some(Bytes::copy_from_slice(frames)));
+    lent.or_else(|| connection.poll_output())
+}
+
 /// A node's clock at a moment.
 fn clock(now_ns: u64, offset_ns: u64, drift_ppm: i64) -> u64 {
     let drift = i128::from(now_ns) * i128::from(drift_ppm) / 1_000_000;
@@ -558,7 +565,7 @@ impl<A: App> World<A> {
     /// Moves what connections have to say until none has anything.
     fn settle(&mut self) {
         while let Some((id, side)) = self.inner.dirty.pop_front() {
-            while let Some(bytes) = self.connection(id, side).and_then(Connection::poll_output) {
+            while let Some(bytes) = self.connection(id, side).and_then(output) {
                 // As a transport does: in pieces that know nothing of frames.
                 let mut bytes = bytes;
                 while bytes.len() > 1 && self.inner.chance.in_thousand(300) {

@@ -102,8 +102,14 @@ struct HeadWriter(ShortHead);
 impl Write for HeadWriter {
     type Error = Infallible;
 
+    #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.0.extend_from_slice(bytes);
+        // Most of what CBOR writes at a time.
+        if let [byte] = bytes {
+            self.0.push(*byte);
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
         Ok(())
     }
 }

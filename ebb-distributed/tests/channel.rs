@@ -64,6 +64,32 @@ fn bytes_come_out_as_they_went_in_however_they_are_cut() {
 }
 
 #[test]
+fn a_short_record_is_lent_and_a_long_one_handed_on() {
+    on_a_core(|| {
+        let (mut near, mut far) = pair();
+        let mut records = Vec::new();
+        assert_eq!(near.lend(|_| ()), Ok(None), "nothing to say");
+        // Long ones between: what is lent leaves nothing behind for the next.
+        for length in [1, 64, 1000, 10_000, 64, 40_000, 1, 2000] {
+            let message: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let (first, second) = message.split_at(length / 3);
+            near.gather(first, &mut records).unwrap();
+            near.gather(second, &mut records).unwrap();
+            let lent = near.lend(<[u8]>::to_vec).unwrap();
+            assert_eq!(lent.is_some(), length <= 2000, "{length}");
+            near.seal(&[], &mut records).unwrap();
+            let wire = lent.unwrap_or_else(|| records.concat());
+            records.clear();
+            let mut got = Vec::new();
+            let taken = far.receive(&wire, |plain| got.extend_from_slice(plain));
+            assert_eq!((taken, got), (Ok(()), message));
+        }
+        let mut stranger = Channel::listening(&Key::random());
+        assert_eq!(stranger.lend(|_| ()), Err(Untrusted));
+    });
+}
+
+#[test]
 fn one_without_the_key_is_not_believed_by_either_side() {
     on_a_core(|| {
         let (mine, other) = (Key::random(), Key::random());

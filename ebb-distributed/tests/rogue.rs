@@ -19,10 +19,10 @@ const HELLO: Hello = Hello {
 };
 
 fn bytes(frame: Frame) -> Bytes {
-    let mut whole = BytesMut::new();
+    let mut whole = Vec::new();
     let mut parts = Vec::new();
     frame.encode(&mut whole, &mut |part| parts.push(part));
-    parts.push(whole.freeze());
+    parts.push(Bytes::from(whole));
     parts.concat().into()
 }
 
@@ -337,8 +337,83 @@ fn samples() -> Vec<Frame> {
 #[test]
 fn frames_come_out_as_they_went_in() {
     for frame in samples() {
-        assert_eq!(Frame::decode(bytes(frame.clone()).slice(4..)), Ok(frame));
+        let bytes = bytes(frame.clone()).slice(4..);
+        assert_eq!(Frame::decode_copied(&bytes), Ok(frame.clone()));
+        assert_eq!(Frame::decode(bytes), Ok(frame));
     }
+}
+
+#[test]
+fn frames_arrive_however_they_are_cut() {
+    let mut chance = Chance::new(3);
+    for _ in 0..200 {
+        let payload = |length| Payload {
+            head: Bytes::from_static(b"head").into(),
+            blobs: vec![Bytes::from(vec![length as u8; length])].into(),
+        };
+        // Around what is copied, and around what room is made for.
+        let lengths = [0, 64, 4000, 4096, 5000, 16_300, 16_400, 40_000];
+        let (mut wire, mut payloads) = (Vec::new(), Vec::new());
+        for id in 1..=4 {
+            let payload = payload(lengths[chance.below(lengths.len() as u64) as usize]);
+            payloads.push(payload.clone());
+            let Frame::Call(call) = call(id) else {
+                panic!("a call")
+            };
+            wire.extend_from_slice(&bytes(Frame::Call(Call { payload, ..call })));
+        }
+        let mut connection = greeted();
+        drain(&mut connection);
+        let mut rest = &*wire;
+        while !rest.is_empty() {
+            let most = rest.len().min([10, 1000, 50_000][chance.below(3) as usize]);
+            let (piece, behind) = rest.split_at(1 + chance.below(most as u64) as usize);
+            connection.receive(0, piece);
+            rest = behind;
+        }
+        let came = events(&mut connection)
+            .into_iter()
+            .map(|event| match event {
+                Event::Called { payload, .. } => payload,
+                event => panic!("{event:?}"),
+            });
+        let running = payloads.iter().map(Payload::len).sum::<usize>();
+        assert!(came.eq(payloads));
+        assert_eq!(connection.held().bytes, running);
+    }
+}
+
+#[test]
+fn what_is_lent_is_what_would_be_handed_on() {
+    let small = |connection: &mut Connection| {
+        connection.receive(0, &bytes(Frame::Ping(5)));
+        for _ in 0..3 {
+            connection.call(0, request()).unwrap();
+        }
+    };
+    let (mut one, mut other) = (greeted(), greeted());
+    drain(&mut one);
+    drain(&mut other);
+    for connection in [&mut one, &mut other] {
+        small(connection);
+        assert!(connection.has_output() && !connection.is_single());
+    }
+    let mut lent = Vec::new();
+    assert!(one.lend_output(|frames| lent.extend_from_slice(frames)));
+    assert_eq!(lent, drain(&mut other).concat());
+    assert_eq!(one.held(), other.held());
+    assert!(!one.lend_output(|_| panic!("nothing is left")) && !one.has_output());
+    // What is passed on by reference comes in its turn.
+    let payload = Payload {
+        head: Bytes::from_static(b"head").into(),
+        blobs: vec![Bytes::from(vec![7; 100_000])].into(),
+    };
+    let large = Request {
+        payload,
+        ..request()
+    };
+    one.call(0, large).unwrap();
+    assert!(!one.lend_output(|_| panic!("it is large")) && one.has_output());
 }
 
 #[test]

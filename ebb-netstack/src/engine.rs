@@ -200,6 +200,8 @@ pub(crate) struct CoreNet {
     engine: RefCell<Option<Waker>>,
     /// The engine will run.
     pub(crate) scheduled: Cell<bool>,
+    /// The engine has taken frames, and the tasks that they woke run next.
+    took: Cell<bool>,
     /// When the engine last ran: near enough for what does not set a timer, and cheaper than the clock.
     pub(crate) round_at_ns: Cell<u64>,
     sleep: RefCell<Option<(u64, Pin<Box<Sleep>>)>>,
@@ -249,6 +251,7 @@ impl FromRoot<Root> for CoreNet {
             line,
             engine: RefCell::default(),
             scheduled: Cell::new(true),
+            took: Cell::new(false),
             round_at_ns: Cell::new(now_ns()),
             sleep: RefCell::default(),
             configured: RefCell::default(),
@@ -340,12 +343,19 @@ impl CoreNet {
                 receiver.refill(|| self.host.take_buffer());
             }
         }
+        if self.took.take() && !self.host.has_output() {
+            // Who answers may be a task that a woken one has woken: it, too, comes before the round that would be for nothing.
+            self.scheduled.set(true);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let now_ns = now_ns();
         self.round_at_ns.set(now_ns);
         self.scheduled.set(false);
         let room = self.host.flush(now_ns);
         // What was sent just now may be answered already: to measure how long that took, the time is read again.
         let mut busy = self.receive(self::now_ns());
+        self.took.set(busy);
         if self.host.next_deadline_ns().is_some_and(|at| at <= now_ns) {
             self.host.timers(now_ns);
         }

@@ -2,7 +2,7 @@
 //! than what came.
 #![no_main]
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ebb_distributed::frame::{Frame, Payload};
 
 /// How many bytes a frame's payload has.
@@ -17,11 +17,13 @@ fn payload(frame: &Frame) -> Option<&Payload> {
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Ok(frame) = Frame::decode(Bytes::copy_from_slice(data)) else {
+    let decoded = Frame::decode(Bytes::copy_from_slice(data));
+    assert_eq!(Frame::decode_copied(data), decoded);
+    let Ok(frame) = decoded else {
         return;
     };
     assert!(payload(&frame).is_none_or(|p| p.len() <= data.len()));
-    let (mut out, mut parts) = (BytesMut::new(), BytesMut::new());
+    let (mut out, mut parts) = (Vec::new(), Vec::new());
     frame
         .clone()
         .encode(&mut out, &mut |part| parts.extend_from_slice(&part));
