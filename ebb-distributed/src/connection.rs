@@ -373,12 +373,14 @@ impl Connection {
             return;
         }
         self.now_ns = self.now_ns.max(now_ns);
-        let silence_ns = self.now_ns - self.heard_ns;
-        if silence_ns >= self.limits.death_ns {
+        if self
+            .death_due_ns()
+            .is_some_and(|due_ns| due_ns <= self.now_ns)
+        {
             self.close(Closed::Silence);
             return;
         }
-        if silence_ns >= self.limits.heartbeat_ns && self.pinged_ns.is_none() {
+        if self.pinged_ns.is_none() && self.ping_due_ns() <= self.now_ns {
             self.pinged_ns = Some(self.now_ns);
             self.push(Frame::Ping(self.now_ns));
         }
@@ -406,22 +408,36 @@ impl Connection {
         is_sending.then_some(due_ns)
     }
 
+    /// When a peer that has said nothing is asked.
+    fn ping_due_ns(&self) -> u64 {
+        let limits = &self.limits;
+        self.heard_ns
+            .saturating_add(limits.heartbeat_ns.min(limits.death_ns))
+    }
+
+    /// When one that was asked is taken for dead. It has its time from the question on: this side may not have run for longer than that
+    /// itself, and what arrived meanwhile is still to be read.
+    fn death_due_ns(&self) -> Option<u64> {
+        let limits = &self.limits;
+        let patience_ns = limits.death_ns.saturating_sub(limits.heartbeat_ns);
+        let asked_ns = self.pinged_ns?;
+        Some(
+            self.heard_ns
+                .saturating_add(limits.death_ns)
+                .max(asked_ns.saturating_add(patience_ns)),
+        )
+    }
+
     /// When [`tick`](Self::tick) has something to do next.
     #[must_use]
     pub fn next_ns(&self) -> u64 {
         if self.closed {
             return u64::MAX;
         }
-        let heartbeat_ns = match self.pinged_ns {
-            None => self.limits.heartbeat_ns,
-            Some(_) => self.limits.death_ns,
-        };
+        let silence_ns = self.death_due_ns().unwrap_or_else(|| self.ping_due_ns());
         let deadline_ns = self.deadlines.first().map_or(u64::MAX, |d| d.0);
         let nod_ns = self.nod_ns().unwrap_or(u64::MAX);
-        deadline_ns.min(nod_ns).min(
-            self.heard_ns
-                .saturating_add(heartbeat_ns.min(self.limits.death_ns)),
-        )
+        deadline_ns.min(nod_ns).min(silence_ns)
     }
 
     /// Gives back the memory of what is empty: an empty map keeps the node of its last entry, with room for eleven.

@@ -21,7 +21,7 @@ pub struct Limits {
     pub output_bytes: usize,
     /// A ping after so much silence.
     pub heartbeat_ns: u64,
-    /// The end after so much silence.
+    /// The end after so much silence, of which the other side has the part after the ping to answer it.
     pub death_ns: u64,
 }
 

@@ -260,6 +260,22 @@ fn silence_is_asked_once_and_then_ends_the_connection() {
 }
 
 #[test]
+fn a_side_that_did_not_run_asks_before_it_takes_the_other_for_dead() {
+    let limits = Limits::default();
+    let mut connection = greeted();
+    drain(&mut connection);
+    let late_ns = 10 * limits.death_ns;
+    connection.tick(late_ns);
+    assert_eq!(drain(&mut connection).concat(), bytes(Frame::Ping(late_ns)));
+    let due_ns = late_ns + limits.death_ns - limits.heartbeat_ns;
+    assert_eq!(connection.next_ns(), due_ns);
+    connection.tick(due_ns - 1);
+    assert_eq!(events(&mut connection), []);
+    connection.tick(due_ns);
+    assert_eq!(events(&mut connection), [Event::Closed(Closed::Silence)]);
+}
+
+#[test]
 fn pings_without_end_cost_one_pong() {
     let mut connection = greeted();
     drain(&mut connection);
