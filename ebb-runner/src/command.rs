@@ -269,7 +269,7 @@ fn boot(image: &Image, arguments: &[OsString], bake: Option<&Path>) -> Result<u8
                 inherited,
             )
         },
-        vsock: vsock.as_ref().map(Backend::fd),
+        vsock: vsock.as_ref(),
         symbols: symbols.as_ref().map(Symbols::fd),
         report,
         console,

@@ -40,6 +40,7 @@ use crate::{
     monitor::{Core, Event, Monitor},
     report::{Report, Request},
     terminal::{ESCAPE, Terminal},
+    vsock::Backend,
 };
 
 /// After the image has said `exit`, or QEMU was asked to end.
@@ -99,8 +100,8 @@ pub struct Task<'a> {
     pub program: &'a Path,
     /// Makes its arguments from the descriptors it inherits.
     pub arguments: &'a dyn Fn(Inherited) -> Vec<std::ffi::OsString>,
-    /// A socket that QEMU inherits for its socket device.
-    pub vsock: Option<RawFd>,
+    /// The program behind its socket device.
+    pub vsock: Option<&'a Backend>,
     /// A file of the image's symbols, which it inherits.
     pub symbols: Option<RawFd>,
     /// Where report lines go.
@@ -133,7 +134,7 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
     let inherited = Inherited {
         report: report_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
-        vsock: task.vsock,
+        vsock: task.vsock.map(Backend::fd),
         symbols: task.symbols,
     };
     let mut child = spawn(task.program, &(task.arguments)(inherited), inherited)
@@ -153,6 +154,7 @@ pub fn run(task: Task<'_>) -> Result<Ended, Failure> {
     let limit = task.timeout.map(|t| Instant::now() + t);
     let mut run = Run {
         child,
+        vsock: task.vsock,
         terminal,
         monitor: Monitor::new(monitor),
         report_state: task.report,
@@ -263,8 +265,9 @@ enum Phase {
     Killed,
 }
 
-struct Run {
+struct Run<'a> {
     child: Child,
+    vsock: Option<&'a Backend>,
     terminal: Terminal,
     monitor: Monitor,
     report_state: Report,
@@ -305,7 +308,7 @@ enum Source {
     Monitor,
 }
 
-impl Run {
+impl Run<'_> {
     fn wait(
         &mut self,
         signals: &SignalFd,
@@ -315,6 +318,8 @@ impl Run {
         report: OwnedFd,
     ) -> Result<ExitStatus, Failure> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
+        // Its end may have been before signals were waited for.
+        self.vsock.map(Backend::tell_if_ended);
         let mut pipes = [
             (Source::Output, Some(output)),
             (Source::Errors, Some(errors)),
@@ -485,7 +490,10 @@ impl Run {
     fn take_signals(&mut self, signals: &SignalFd) {
         while let Ok(Some(info)) = signals.read_signal() {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
-                Ok(Signal::SIGCHLD | Signal::SIGCONT) | Err(_) => {}
+                Ok(Signal::SIGCHLD) => {
+                    self.vsock.map(Backend::tell_if_ended);
+                }
+                Ok(Signal::SIGCONT) | Err(_) => {}
                 Ok(Signal::SIGTSTP) => self.pause(),
                 Ok(Signal::SIGWINCH) => self.pass_size(),
                 Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) if self.can_be_asked() => {
@@ -701,7 +709,7 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for Run<'_> {
     fn drop(&mut self) {
         // Only after an error of the runner's own is there anything left to kill.
         if matches!(self.child.try_wait(), Ok(None)) {

@@ -7,6 +7,7 @@
 //! the machine, or by the kernel when the runner dies.
 
 use std::{
+    cell::{Cell, RefCell},
     env,
     ffi::OsString,
     fs::{self, DirBuilder, File},
@@ -100,10 +101,12 @@ impl Vsock {
 
 /// The program, while it runs.
 pub struct Backend {
-    child: Child,
+    child: RefCell<Child>,
     path: PathBuf,
     stream: UnixStream,
-    errors: File,
+    errors: RefCell<File>,
+    /// That it has ended was told.
+    is_told: Cell<bool>,
 }
 
 impl Backend {
@@ -126,10 +129,11 @@ impl Backend {
                 let stream = starting.connect(&socket).map_err(failed)?;
                 let (child, errors) = starting.0.take().expect("it is there until now");
                 Ok(Self {
-                    child,
+                    child: child.into(),
                     path: path.into(),
                     stream,
-                    errors,
+                    errors: errors.into(),
+                    is_told: Cell::new(false),
                 })
             });
         let _ = fs::remove_dir_all(&folder);
@@ -143,21 +147,30 @@ impl Backend {
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
-}
 
-impl Drop for Backend {
-    fn drop(&mut self) {
-        if let Ok(Some(status)) = self.child.try_wait() {
+    /// Tells, once, if it has ended while the image runs, which QEMU has no way to tell the image. Whether it has.
+    pub fn tell_if_ended(&self) -> bool {
+        let Ok(Some(status)) = self.child.borrow_mut().try_wait() else {
+            return false;
+        };
+        if !self.is_told.replace(true) {
             let why = match status.signal() {
                 Some(signal) => format!("signal {signal}"),
                 None => format!("status {}", status.code().unwrap_or_default()),
             };
             tell!(
-                "ebb-runner: {PROGRAM} ended before the image ({why}); from then on it had no vsock{}",
-                said(&mut self.errors)
+                "ebb-runner: {PROGRAM} has ended before the image ({why}), which has no vsock from now on and is not told{}",
+                said(&mut self.errors.borrow_mut())
             );
-        } else {
-            end(&mut self.child);
+        }
+        true
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if !self.tell_if_ended() {
+            end(self.child.get_mut());
         }
         let _ = fs::remove_file(&self.path);
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -316,6 +317,55 @@ fn what_a_socket_device_needs_is_named_with_what_installs_it() {
     let (code, _, err) = complete(&mut command);
     assert_eq!(code, 125, "{err}");
     assert!(err.contains("it ended at once: no luck"), "{err}");
+}
+
+/// A program in place of vhost-device-vsock that takes QEMU's connection, and fails when it is told to.
+const ENDING_DEVICE: &str = r#"#!/usr/bin/env python3
+import os, socket, sys, time
+options = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(options["socket"])
+listener.listen()
+taken = listener.accept()
+while not os.path.exists(options["uds-path"] + "-fail"): time.sleep(0.01)
+sys.exit("no more luck")
+"#;
+
+#[test]
+fn a_socket_device_that_ends_is_told_of_while_the_image_runs() {
+    let (dir, mut command) = with_apt("vsock-ends", "exit 0");
+    let (fail, end) = (dir.join("v-fail"), dir.join("end"));
+    // The image fails it, and ends by itself only when this test has read of that.
+    fake_qemu(
+        &dir.join("bin/qemu-system-x86_64"),
+        &format!(
+            "echo up >{fail}\nwhile [ ! -e {end} ]; do sleep 0.05; done\necho exit 0 >$report",
+            fail = fail.display(),
+            end = end.display()
+        ),
+    );
+    write_program(
+        &dir.join("bin/vhost-device-vsock"),
+        ENDING_DEVICE.as_bytes(),
+    );
+    for tool in ["sleep", "env", "python3"] {
+        let found = Path::new("/usr/bin").join(tool);
+        let _ = symlink(fs::canonicalize(found).unwrap(), dir.join("bin").join(tool));
+    }
+    let vsock = format!("unix:{}/v", dir.display());
+    command.env("EBB_VSOCK", vsock).stderr(Stdio::piped());
+    let mut runner = command.spawn().unwrap();
+    let mut lines = BufReader::new(runner.stderr.take().unwrap()).lines();
+    let told = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("has ended before the image (status 1)"));
+    let told = told.expect("it is told of before the time limit");
+    assert!(told.ends_with("is not told: no more luck"), "{told}");
+    fs::write(end, "").unwrap();
+    let more: Vec<_> = lines.map_while(Result::ok).collect();
+    assert!(!more.iter().any(|line| line.contains("vhost")), "{more:?}");
+    assert_eq!(runner.wait().unwrap().code(), Some(0));
 }
 
 /// The runner told to install `tools`, with `install` as the lines of `apt-get install`.
