@@ -19,12 +19,12 @@ use core::ptr::NonNull;
 use ebb::sync::oneshot;
 use ebb_block::{BLOCK, BlockDevice, Error, Pending, SECTOR, check, ready};
 use spin::mutex::SpinMutex as Mutex;
-use virtio_drivers::{
-    Hal,
-    transport::{DeviceStatus, Transport},
-};
+use virtio_drivers::{Hal, transport::Transport};
 
-use crate::queue::{Broken, Guarded, Lent, Span};
+use crate::{
+    device,
+    queue::{Broken, Guarded, Lent, Span},
+};
 
 /// Feature bits.
 mod feature {
@@ -32,7 +32,6 @@ mod feature {
     pub const RO: u64 = 1 << 5;
     pub const BLK_SIZE: u64 = 1 << 6;
     pub const FLUSH: u64 = 1 << 9;
-    pub const VERSION_1: u64 = 1 << 32;
 }
 
 /// Offsets in the device's configuration.
@@ -127,24 +126,8 @@ pub struct Driver<H: Hal, T> {
 impl<H: Hal, T: Transport> Driver<H, T> {
     /// Sets a device up that was just reset; it does nothing yet.
     pub fn new(mut transport: T, now_ns: fn() -> u64) -> Result<Self, Fault> {
-        use DeviceStatus as S;
-        transport.set_status(S::ACKNOWLEDGE);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER);
-        let offered = transport.read_device_features();
-        if offered & feature::VERSION_1 == 0 {
-            return Err("it is older than VIRTIO 1.0");
-        }
-        let wanted = feature::VERSION_1
-            | feature::SIZE_MAX
-            | feature::RO
-            | feature::BLK_SIZE
-            | feature::FLUSH;
-        let features = offered & wanted;
-        transport.write_driver_features(features);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK);
-        if !transport.get_status().contains(S::FEATURES_OK) {
-            return Err("it refuses the features it offered");
-        }
+        let wanted = feature::SIZE_MAX | feature::RO | feature::BLK_SIZE | feature::FLUSH;
+        let features = device::agree(&mut transport, wanted)?;
         let has = |bit: u64| features & bit != 0;
         let short = |_| "its configuration is too short";
         let sectors: u64 = consistent(&transport, |t| t.read_config_space(config::CAPACITY))?;
@@ -195,9 +178,7 @@ impl<H: Hal, T: Transport> Driver<H, T> {
 
     /// Lets the device go.
     pub fn start(&self) {
-        use DeviceStatus as S;
-        let all = S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK | S::DRIVER_OK;
-        self.state.lock().transport.set_status(all);
+        device::start(&mut self.state.lock().transport);
     }
 
     /// Takes back what has ended, and hands on what waits. True when there is more already.
@@ -405,8 +386,7 @@ impl<H: Hal, T: Transport> State<H, T> {
     /// Ends everything: the device breaks its protocol, or does not answer.
     fn give_up(&mut self, ended: &mut Vec<Request>) {
         self.broken = true;
-        self.transport.set_status(DeviceStatus::empty());
-        let is_reset = (0..10_000).any(|_| self.transport.get_status() == DeviceStatus::empty());
+        let is_reset = device::reset(&mut self.transport);
         let lent = self.queue.abandon();
         for part in &lent {
             // What a device may still write to is not freed.

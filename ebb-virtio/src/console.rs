@@ -8,26 +8,20 @@
 //! an index without being checked; what is received and not read is in the buffers that the device was lent, so it is bounded.
 
 use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
-use core::{
-    ptr::NonNull,
-    task::{Poll, Waker},
-};
+use core::task::{Poll, Waker};
 
 use ebb::channel::Gone;
-use virtio_drivers::{
-    Hal,
-    transport::{DeviceStatus, Transport},
-};
+use virtio_drivers::{Hal, transport::Transport};
 
 use crate::{
-    queue::{Broken, Guarded, Lent, Span},
+    device::{self, Buffer, buffer},
+    queue::{Broken, Guarded},
     registers::Fault,
 };
 
 /// Feature bits.
 mod feature {
     pub const MULTIPORT: u64 = 1 << 1;
-    pub const VERSION_1: u64 = 1 << 32;
 }
 
 /// Messages of control (VIRTIO 1.2, 5.3.6.2).
@@ -54,7 +48,6 @@ const NAME: usize = 128;
 /// Messages of control that wait to be sent.
 const MAX_SAID: usize = 64;
 
-type Buffer = Box<[u8]>;
 type Queue<H> = Guarded<H, Buffer, QUEUE>;
 
 /// What has come from the host, in order.
@@ -137,49 +130,11 @@ fn queues(port: u16) -> (u16, u16) {
     }
 }
 
-fn buffer() -> Buffer {
-    alloc::vec![0; BUFFER].into_boxed_slice()
-}
-
-/// Lends a buffer to be written to.
-fn lend<H: Hal>(queue: &mut Queue<H>, mut buffer: Buffer) -> bool {
-    let lent = Lent {
-        read: [None, None],
-        write: [span(&mut buffer, BUFFER), None],
-    };
-    // SAFETY: the tag keeps the buffer, which nobody touches until it comes back.
-    unsafe { queue.add(lent, buffer) }.is_ok()
-}
-
-/// Lends the beginning of a buffer to be read.
-fn send<H: Hal>(queue: &mut Queue<H>, mut buffer: Buffer, length: usize) -> Result<(), Buffer> {
-    let lent = Lent {
-        read: [span(&mut buffer, length), None],
-        write: [None, None],
-    };
-    // SAFETY: as in `lend`.
-    unsafe { queue.add(lent, buffer) }
-}
-
-fn span(buffer: &mut Buffer, length: usize) -> Option<Span> {
-    let start = NonNull::new(buffer.as_mut_ptr())?;
-    Some(Span { start, length })
-}
-
 impl<H: Hal, T: Transport> Console<H, T> {
     /// Sets a device up that was just reset; it does nothing yet.
     pub fn new(mut transport: T) -> Result<Self, Fault> {
-        use DeviceStatus as S;
-        transport.set_status(S::ACKNOWLEDGE);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER);
-        let wanted = feature::VERSION_1 | feature::MULTIPORT;
-        if transport.read_device_features() & wanted != wanted {
+        if device::agree(&mut transport, feature::MULTIPORT)? & feature::MULTIPORT == 0 {
             return Err("it has no ports with names");
-        }
-        transport.write_driver_features(wanted);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK);
-        if !transport.get_status().contains(S::FEATURES_OK) {
-            return Err("it refuses the features it offered");
         }
         let count: u32 = transport
             .read_config_space(MAX_PORTS)
@@ -217,11 +172,9 @@ impl<H: Hal, T: Transport> Console<H, T> {
 
     /// Lets the device go, which then tells of its ports.
     pub fn start(&mut self) {
-        use DeviceStatus as S;
-        let all = S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK | S::DRIVER_OK;
-        self.transport.set_status(all);
+        device::start(&mut self.transport);
         for _ in 0..BUFFERS {
-            lend(&mut self.heard, buffer());
+            let _ = self.heard.lend(buffer(BUFFER));
         }
         self.heard.notify(&mut self.transport);
         self.say(0, event::DEVICE_READY, 1);
@@ -243,7 +196,7 @@ impl<H: Hal, T: Transport> Console<H, T> {
         while self.said.has_room()
             && let Some(message) = self.to_say.pop_front()
         {
-            any |= send(&mut self.said, Box::new(message), message.len()).is_ok();
+            any |= self.said.send(Box::new(message), message.len()).is_ok();
         }
         if any {
             self.said.notify(&mut self.transport);
@@ -306,7 +259,7 @@ impl<H: Hal, T: Transport> Console<H, T> {
             };
             let end = (length as usize).min(buffer.len());
             self.hear(&buffer[..end], wakers);
-            lend(&mut self.heard, buffer);
+            let _ = self.heard.lend(buffer);
         }
         self.heard.notify(&mut self.transport);
         Ok(())
@@ -328,8 +281,8 @@ impl<H: Hal, T: Transport> Console<H, T> {
                 port.is_there = true;
                 if port.free.is_empty() && port.sending == 0 {
                     for _ in 0..BUFFERS {
-                        lend(&mut port.receive, buffer());
-                        port.free.push(buffer());
+                        let _ = port.receive.lend(buffer(BUFFER));
+                        port.free.push(buffer(BUFFER));
                     }
                     port.receive.notify(&mut self.transport);
                 }
@@ -356,13 +309,9 @@ impl<H: Hal, T: Transport> Console<H, T> {
     /// The device breaks its protocol: what it was lent is neither freed nor touched again.
     fn give_up(&mut self, wakers: &mut Vec<Waker>) {
         self.is_broken = true;
-        self.transport.set_status(DeviceStatus::empty());
-        let reset = (0..10_000).any(|_| self.transport.get_status() == DeviceStatus::empty());
+        let is_reset = device::reset(&mut self.transport);
         self.each_queue(|queue| {
-            let lent = queue.abandon();
-            if !reset {
-                lent.into_iter().for_each(core::mem::forget);
-            }
+            queue.give_up(is_reset);
             false
         });
         for port in &mut self.ports {
@@ -397,7 +346,7 @@ impl<H: Hal, T: Transport> Console<H, T> {
     /// Gives a received buffer back to the device.
     fn give_back(&mut self, number: usize, buffer: Buffer) {
         let port = &mut self.ports[number];
-        lend(&mut port.receive, buffer);
+        let _ = port.receive.lend(buffer);
         port.receive.notify(&mut self.transport);
     }
 
@@ -468,7 +417,7 @@ impl<H: Hal, T: Transport> Console<H, T> {
             return Poll::Pending;
         };
         buffer[..n].copy_from_slice(&bytes[..n]);
-        match send(&mut port.transmit, buffer, n) {
+        match port.transmit.send(buffer, n) {
             Ok(()) => {
                 port.sending += 1;
                 port.transmit.notify(&mut self.transport);

@@ -6,7 +6,10 @@ use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 
 use ebb_block::sim::Random;
 use spin::mutex::SpinMutex as Mutex;
-use virtio_drivers::{PhysAddr, Result as VirtioResult, transport::DeviceType};
+use virtio_drivers::{
+    PhysAddr, Result as VirtioResult,
+    transport::{DeviceStatus, DeviceType},
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
@@ -33,7 +36,7 @@ impl Transport for Fake {
         DeviceType::Console
     }
     fn read_device_features(&mut self) -> u64 {
-        feature::VERSION_1 | feature::MULTIPORT
+        device::VERSION_1 | feature::MULTIPORT
     }
     fn write_driver_features(&mut self, _: u64) {}
     fn max_queue_size(&mut self, _: u16) -> u32 {

@@ -10,18 +10,17 @@ use ebb::{EbbRef, platform::Clock};
 use spin::mutex::SpinMutex as Mutex;
 use virtio_drivers::{
     Hal,
-    transport::{DeviceStatus, DeviceType, Transport},
+    transport::{DeviceType, Transport},
 };
 
 use crate::{
-    bus,
+    bus, device,
     queue::{Broken, Guarded, Lent, Span},
     transport::{Machine, Queues},
 };
 
 /// virtio's number for entropy devices.
 const ENTROPY: u16 = 4;
-const VERSION_1: u64 = 1 << 32;
 /// Descriptors of the queue.
 pub const QUEUE: usize = 8;
 /// Bytes of a seed.
@@ -49,19 +48,9 @@ unsafe impl<H: Hal, T: Send> Send for Device<H, T> {}
 impl<H: Hal, T: Transport> Device<H, T> {
     /// Sets a device up that was just reset, and asks it.
     pub fn new(mut transport: T) -> Option<Self> {
-        use DeviceStatus as S;
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER);
-        if transport.read_device_features() & VERSION_1 == 0 {
-            return None;
-        }
-        transport.write_driver_features(VERSION_1);
-        let ready = S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK;
-        transport.set_status(ready);
-        if !transport.get_status().contains(S::FEATURES_OK) {
-            return None;
-        }
+        device::agree(&mut transport, 0).ok()?;
         let queue = Guarded::new(&mut transport, 0).ok()?;
-        transport.set_status(ready | S::DRIVER_OK);
+        device::start(&mut transport);
         let mut this = Self {
             transport,
             queue,

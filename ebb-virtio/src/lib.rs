@@ -10,6 +10,7 @@
 //! | `memory.rs` | memory that devices read and write |
 //! | `transport.rs` | the same registers as virtio-drivers wants them |
 //! | `queue.rs` | virtio-drivers' queue, and what it must be guarded against |
+//! | `device.rs` | what drivers above it do alike: set a device up, lend it buffers, give it up |
 //! | `served.rs` | devices that one event serves when their interrupt says so |
 //! | `block.rs` | the driver of disks |
 //! | `entropy.rs` | a seed from the entropy device |
@@ -27,6 +28,7 @@ mod block;
 pub mod bus;
 mod channels;
 mod console;
+mod device;
 mod disks;
 pub mod entropy;
 #[cfg(any(test, fuzzing))]

@@ -7,7 +7,11 @@ use core::task::{Context, Poll, Waker};
 use std::{boxed::Box, cell::Cell, thread_local};
 
 use ebb_block::sim::Random;
-use virtio_drivers::{PhysAddr, Result as VirtioResult, queue::VirtQueue, transport::DeviceType};
+use virtio_drivers::{
+    PhysAddr, Result as VirtioResult,
+    queue::VirtQueue,
+    transport::{DeviceStatus, DeviceType},
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
@@ -96,7 +100,7 @@ impl Device {
         config[8..12].copy_from_slice(&size_max.to_le_bytes());
         config[20..24].copy_from_slice(&512u32.to_le_bytes());
         let registers = Registers {
-            features: features | feature::VERSION_1,
+            features: features | device::VERSION_1,
             config,
             status: DeviceStatus::empty(),
             stuck: false,

@@ -10,20 +10,17 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::ptr::NonNull;
 
 use ebb_net::{Error, Interest, Ready, Result, SocketWakers, vsock::Address};
-use virtio_drivers::{
-    Hal,
-    transport::{DeviceStatus, Transport},
-};
+use virtio_drivers::{Hal, transport::Transport};
 
 use super::{
     connection::{Connection, State},
     packet::{HEADER, Header, STREAM, op},
 };
 use crate::{
-    queue::{Broken, Guarded, Lent, Span},
+    device::{self, Buffer, buffer},
+    queue::{Broken, Guarded},
     registers::Fault,
 };
 
@@ -31,7 +28,6 @@ use crate::{
 mod feature {
     /// vhost-device-vsock 0.3.0 forgets packets that it has for the machine without it, until it is told of something else.
     pub const EVENT_IDX: u64 = 1 << 29;
-    pub const VERSION_1: u64 = 1 << 32;
 }
 /// Descriptors of a queue.
 pub const QUEUE: usize = 64;
@@ -49,8 +45,6 @@ const MAX_RESETS: usize = 256;
 pub const MAX_SOCKETS: usize = 1024;
 /// The first port that connections are made from: those below are for listeners.
 const FIRST_PORT: u32 = 1 << 30;
-
-type Buffer = Box<[u8]>;
 
 struct Listener {
     port: u32,
@@ -87,26 +81,11 @@ pub struct Sockets<H: Hal, T> {
     pub woken: Vec<SocketWakers>,
 }
 
-fn buffer(length: usize) -> Buffer {
-    alloc::vec![0; length].into_boxed_slice()
-}
-
-fn span(buffer: &mut Buffer) -> Option<Span> {
-    let start = NonNull::new(buffer.as_mut_ptr())?;
-    let length = buffer.len();
-    Some(Span { start, length })
-}
-
 /// Lends a buffer to be written to. What it held is not mistaken for something new: devices give buffers back unwritten.
 fn lend<H: Hal, const N: usize>(queue: &mut Guarded<H, Buffer, N>, mut buffer: Buffer) {
     let length = buffer.len().min(HEADER);
     buffer[..length].fill(0);
-    let lent = Lent {
-        read: [None, None],
-        write: [span(&mut buffer), None],
-    };
-    // SAFETY: the tag keeps the buffer, which nobody touches until it comes back.
-    let _ = unsafe { queue.add(lent, buffer) };
+    let _ = queue.lend(buffer);
 }
 
 fn queue<H: Hal, const N: usize>(
@@ -125,20 +104,8 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
         limit: usize,
         now_ns: fn() -> u64,
     ) -> core::result::Result<Self, Fault> {
-        use DeviceStatus as S;
-        transport.set_status(S::ACKNOWLEDGE);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER);
-        let offered = transport.read_device_features();
-        if offered & feature::VERSION_1 == 0 {
-            return Err("it is older than VIRTIO 1.0");
-        }
-        let features = offered & (feature::VERSION_1 | feature::EVENT_IDX);
+        let features = device::agree(&mut transport, feature::EVENT_IDX)?;
         let event_index = features & feature::EVENT_IDX != 0;
-        transport.write_driver_features(features);
-        transport.set_status(S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK);
-        if !transport.get_status().contains(S::FEATURES_OK) {
-            return Err("it refuses the features it offered");
-        }
         let cid = read_cid(&transport)?;
         Ok(Self {
             receive: queue(&mut transport, 0, event_index)?,
@@ -167,9 +134,7 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
 
     /// Lets the device go.
     pub fn start(&mut self) {
-        use DeviceStatus as S;
-        let all = S::ACKNOWLEDGE | S::DRIVER | S::FEATURES_OK | S::DRIVER_OK;
-        self.transport.set_status(all);
+        device::start(&mut self.transport);
         for _ in 0..BUFFERS {
             lend(&mut self.receive, buffer(BUFFER));
         }
@@ -346,14 +311,10 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
     /// The device breaks its protocol: what it was lent is neither freed nor touched again.
     fn give_up(&mut self) {
         self.is_broken = true;
-        self.transport.set_status(DeviceStatus::empty());
-        let is_reset = (0..10_000).any(|_| self.transport.get_status() == DeviceStatus::empty());
-        let mut lent = self.receive.abandon();
-        lent.extend(self.transmit.abandon());
-        lent.extend(self.events.abandon());
-        if !is_reset {
-            lent.into_iter().for_each(core::mem::forget);
-        }
+        let is_reset = device::reset(&mut self.transport);
+        self.receive.give_up(is_reset);
+        self.transmit.give_up(is_reset);
+        self.events.give_up(is_reset);
         self.end_all(Error::ConnectionReset);
         for socket in self.sockets.iter_mut().flatten() {
             if let Socket::Listener(listener) = socket {
@@ -477,13 +438,8 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
         let mut packet = Vec::with_capacity(HEADER + data.len());
         packet.extend_from_slice(&header.encode());
         packet.extend_from_slice(data);
-        let mut packet = packet.into_boxed_slice();
-        let lent = Lent {
-            read: [span(&mut packet), None],
-            write: [None, None],
-        };
-        // SAFETY: the tag keeps the buffer, which nobody touches until it comes back.
-        let added = unsafe { self.transmit.add(lent, packet) };
+        let length = packet.len();
+        let added = self.transmit.send(packet.into_boxed_slice(), length);
         added.map_err(|_| Error::WouldBlock)
     }
 

@@ -8,7 +8,10 @@ use core::cell::Cell;
 use ebb_block::sim::Random;
 use ebb_net::vsock::HOST;
 use spin::mutex::SpinMutex as Mutex;
-use virtio_drivers::{PhysAddr, Result as VirtioResult, transport::DeviceType};
+use virtio_drivers::{
+    PhysAddr, Result as VirtioResult,
+    transport::{DeviceStatus, DeviceType},
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
@@ -55,10 +58,10 @@ impl Transport for Fake {
         DeviceType::Socket
     }
     fn read_device_features(&mut self) -> u64 {
-        feature::VERSION_1 | feature::EVENT_IDX | 1
+        device::VERSION_1 | feature::EVENT_IDX | 1
     }
     fn write_driver_features(&mut self, features: u64) {
-        assert_eq!(features, feature::VERSION_1 | feature::EVENT_IDX);
+        assert_eq!(features, device::VERSION_1 | feature::EVENT_IDX);
     }
     fn max_queue_size(&mut self, _: u16) -> u32 {
         128
