@@ -67,6 +67,15 @@ pub struct Ready {
     pub error: bool,
 }
 
+impl Ready {
+    /// Whether it is worth trying in a direction of `interest`: ready for it, or ended.
+    #[must_use]
+    pub fn is_for(self, interest: Interest) -> bool {
+        let is_ready = interest.read && self.readable || interest.write && self.writable;
+        is_ready || self.error || self.hung_up
+    }
+}
+
 /// When a silent connection is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {

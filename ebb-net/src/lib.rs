@@ -14,13 +14,13 @@ extern crate ebb_runtime as ebb;
 
 mod backend;
 pub mod dns;
-mod embedded;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
 mod lend;
 mod outside;
+mod socket;
 mod stream;
 pub mod tcp;
 pub mod udp;

@@ -1,38 +1,36 @@
-//! A connection as protocols above it see it: TCP as it is, or a layer over it, such as TLS.
+//! A connection as protocols above it see it: TCP, vsock, or a layer over one of them, such as TLS.
 //!
-//! What must hold: a layer's functions never wait; one that has nothing to give says [`Error::WouldBlock`], and after that
-//! [`Layer::register`] wakes when trying again may help, in whichever direction of the TCP connection that is.
+//! What must hold: a layer's functions never wait; one that has nothing to give says [`Error::WouldBlock`](crate::Error::WouldBlock), and after that
+//! [`Layer::register`] wakes when trying again may help, in whichever direction of the connection below that is.
 
 use alloc::{boxed::Box, collections::VecDeque};
-use core::{
-    fmt,
-    future::poll_fn,
-    task::{Context, Poll, Waker},
-};
+use core::{fmt, task::Waker};
 
 use bytes::Bytes;
 
-use crate::{Error, Interest, Ready, Result, lend, tcp::Shutdown, tcp::TcpStream};
+use crate::{
+    Interest, Ready, Result, lend, socket, tcp::Shutdown, tcp::TcpStream, vsock::VsockStream,
+};
 
-/// What lies over a TCP connection and carries bytes both ways in its own form.
+/// What lies over a connection and carries bytes both ways in its own form.
 pub trait Layer {
     /// Lends received bytes to `f`, which returns how many it has consumed; the rest comes again. False at the end of the stream.
     /// `f` does not use the stream.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) when nothing is there, else what ended the connection.
     fn try_receive(&self, f: &mut dyn FnMut(&[u8]) -> usize) -> Result<bool>;
 
     /// Takes bytes from the front of `bytes`; returns how many.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] when there is no room, else what ended the connection.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) when there is no room, else what ended the connection.
     fn try_write(&self, bytes: &[u8]) -> Result<usize>;
 
     /// Ends the sending direction after all that was taken.
     ///
     /// # Errors
-    /// [`Error::NotConnected`].
+    /// [`Error::NotConnected`](crate::Error::NotConnected).
     fn shutdown_write(&self) -> Result<()>;
 
     /// What the stream is ready for now. `readable` may be a false alarm.
@@ -42,14 +40,18 @@ pub trait Layer {
     fn register(&self, interest: Interest, waker: &Waker);
 
     /// The connection below.
-    fn tcp(&self) -> &TcpStream;
+    fn below(&self) -> &Stream;
 }
 
-/// A connection: see the module. Belongs to its core, as [`TcpStream`] does, and ends in the same way when it is dropped.
+/// A connection: TCP, vsock, or a layer over one of them. Belongs to its core, as [`TcpStream`] does, and ends in the same way
+/// when it is dropped.
+#[non_exhaustive]
 pub enum Stream {
     /// TCP as it is.
     Tcp(TcpStream),
-    /// A layer over it.
+    /// vsock as it is.
+    Vsock(VsockStream),
+    /// A layer over another.
     Layered(Box<dyn Layer>),
 }
 
@@ -59,53 +61,60 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<VsockStream> for Stream {
+    fn from(stream: VsockStream) -> Self {
+        Self::Vsock(stream)
+    }
+}
+
 impl Stream {
-    /// The TCP connection at the bottom: addresses, settings.
+    /// What is at the bottom, below all layers.
+    fn bottom(&self) -> &Stream {
+        let mut this = self;
+        while let Self::Layered(layer) = this {
+            this = layer.below();
+        }
+        this
+    }
+
+    /// The TCP connection at the bottom, if it is one: addresses, settings.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Layered(layer) => layer.tcp(),
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self.bottom() {
+            Self::Tcp(stream) => Some(stream),
+            _ => None,
         }
     }
 
-    /// As [`TcpStream::recv_with`].
+    /// The vsock connection at the bottom, if it is one.
+    #[must_use]
+    pub fn vsock(&self) -> Option<&VsockStream> {
+        match self.bottom() {
+            Self::Vsock(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Whether small segments are sent at once, where the connection has such: over TCP.
     ///
     /// # Errors
-    /// What ended the connection.
-    pub async fn recv_with<R>(&self, mut f: impl FnMut(&[u8]) -> (usize, R)) -> Result<Option<R>> {
-        self.wait_for(Interest::READ, || self.try_recv_with(&mut f))
-            .await
+    /// When the platform refuses.
+    pub fn set_nodelay(&self, on: bool) -> Result<()> {
+        self.tcp().map_or(Ok(()), |tcp| tcp.set_nodelay(on))
     }
 
     /// As [`TcpStream::try_recv_with`].
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) when nothing is there, else what ended the connection.
     #[inline]
     pub fn try_recv_with<R>(&self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<Option<R>> {
         let layer = match self {
             Self::Tcp(stream) => return stream.try_recv_with(f),
+            Self::Vsock(stream) => return stream.try_recv_with(f),
             Self::Layered(layer) => layer,
         };
         lend::once(|sink| layer.try_receive(sink), f)
-    }
-
-    /// Waits for bytes and copies them out; 0 at the end of the stream (or for an empty buffer).
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        let got = self
-            .recv_with(|bytes| {
-                let n = lend::copy(bytes, buffer);
-                (n, n)
-            })
-            .await?;
-        Ok(got.unwrap_or(0))
     }
 
     /// Whether the stream has come to its end, or an error waits, as far as can be said without consuming anything.
@@ -116,35 +125,15 @@ impl Stream {
         ready.error || ready.hung_up || ready.readable && at_end()
     }
 
-    /// Waits for room; returns how many of `bytes` were taken.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn write(&self, bytes: &[u8]) -> Result<usize> {
-        self.wait_for(Interest::WRITE, || self.try_write(bytes))
-            .await
-    }
-
-    /// Writes all of `bytes`, waiting for room as needed.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let n = self.write(bytes).await?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
-    }
-
     /// As [`write`](Self::write), without waiting.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] when there is no room, else what ended the connection.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) when there is no room, else what ended the connection.
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Vsock(stream) => stream.try_write(bytes),
             Self::Layered(_) if bytes.is_empty() => Ok(0),
             Self::Layered(layer) => layer.try_write(bytes),
         }
@@ -157,22 +146,21 @@ impl Stream {
     pub async fn send(&self, buffer: impl Into<Bytes>) -> Result<()> {
         match self {
             Self::Tcp(stream) => stream.send(buffer).await,
-            Self::Layered(_) => self.write_all(&buffer.into()).await,
+            Self::Vsock(_) | Self::Layered(_) => self.write_all(&buffer.into()).await,
         }
     }
 
     /// As [`TcpStream::try_send`].
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] when there is no room, else what ended the connection.
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) when there is no room, else what ended the connection.
     pub fn try_send(&self, buffers: &mut VecDeque<Bytes>) -> Result<usize> {
-        let layer = match self {
-            Self::Tcp(stream) => return stream.try_send(buffers),
-            Self::Layered(layer) => layer,
-        };
+        if let Self::Tcp(stream) = self {
+            return stream.try_send(buffers);
+        }
         let mut sent = 0;
         while let Some(first) = buffers.front_mut() {
-            let taken = match layer.try_write(first) {
+            let taken = match self.try_write(first) {
                 Err(_) if sent > 0 => break,
                 result => result?,
             };
@@ -189,10 +177,11 @@ impl Stream {
     /// As [`TcpStream::shutdown`].
     ///
     /// # Errors
-    /// [`Error::NotConnected`].
+    /// [`Error::NotConnected`](crate::Error::NotConnected).
     pub fn shutdown(&self, how: Shutdown) -> Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
+            Self::Vsock(stream) => stream.shutdown(how),
             Self::Layered(layer) => match how {
                 Shutdown::Write => layer.shutdown_write(),
             },
@@ -204,6 +193,7 @@ impl Stream {
     pub fn readiness(&self) -> Ready {
         match self {
             Self::Tcp(stream) => stream.readiness(),
+            Self::Vsock(stream) => stream.readiness(),
             Self::Layered(layer) => layer.readiness(),
         }
     }
@@ -212,33 +202,17 @@ impl Stream {
     pub fn register(&self, interest: Interest, waker: &Waker) {
         match self {
             Self::Tcp(stream) => stream.register(interest, waker),
+            Self::Vsock(stream) => stream.register(interest, waker),
             Self::Layered(layer) => layer.register(interest, waker),
         }
     }
 
-    /// Waits for what `attempt` would block on.
     async fn wait_for<T>(
         &self,
         interest: Interest,
-        mut attempt: impl FnMut() -> Result<T>,
+        attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        poll_fn(|cx| self.poll(cx, interest, &mut attempt)).await
-    }
-
-    #[inline]
-    fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        attempt: impl FnOnce() -> Result<T>,
-    ) -> Poll<Result<T>> {
-        match attempt() {
-            Err(Error::WouldBlock) => {
-                self.register(interest, cx.waker());
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        }
+        socket::wait_for(attempt, |waker| self.register(interest, waker)).await
     }
 }
 
@@ -246,9 +220,10 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(stream) => stream.fmt(f),
-            Self::Layered(layer) => write!(f, "Layered({:?})", layer.tcp()),
+            Self::Vsock(stream) => stream.fmt(f),
+            Self::Layered(layer) => write!(f, "Layered({:?})", layer.below()),
         }
     }
 }
 
-crate::embedded::embedded_io!(Stream);
+socket::stream_functions!(Stream);

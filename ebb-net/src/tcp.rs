@@ -24,9 +24,8 @@ use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
 use core::{
     fmt,
     future::poll_fn,
-    marker::PhantomData,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -35,7 +34,9 @@ use ebb::{CoreId, RemoteHandle, cores, spawn, spawn_on};
 
 use crate::{
     BindAddress, Error, Interest, KeepAlive, NetStack, Ready, Result, SocketId, TcpInfo, TcpOption,
-    backend::stack, lend,
+    backend::stack,
+    lend,
+    socket::{self, Sockets},
 };
 
 /// Which direction of a connection to end.
@@ -93,65 +94,28 @@ not_a_port!(
     ([u8; 4], u16)
 );
 
-/// A socket of this core; closes it when dropped. Not `Send`.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    pub id: SocketId,
-    on_core: PhantomData<*const ()>,
-}
+/// The sockets of the linked stack.
+pub(crate) struct OfStack;
 
-impl Socket {
-    pub fn new(id: SocketId) -> Self {
-        Self {
-            id,
-            on_core: PhantomData,
-        }
-    }
-
-    /// Waits for what `attempt` would block on.
+impl Sockets for OfStack {
     #[inline]
-    pub fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        attempt: impl FnOnce() -> Result<T>,
-    ) -> Poll<Result<T>> {
-        match attempt() {
-            Err(Error::WouldBlock) => {
-                stack().register(self.id, interest, cx.waker());
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        }
+    fn readiness(id: SocketId) -> Ready {
+        stack().readiness(id)
     }
 
-    pub async fn wait_for<T>(
-        &self,
-        interest: Interest,
-        mut attempt: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
-        poll_fn(|cx| self.poll(cx, interest, &mut attempt)).await
+    #[inline]
+    fn register(id: SocketId, interest: Interest, waker: &Waker) {
+        stack().register(id, interest, waker);
     }
 
-    pub fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<Ready> {
-        let ready = stack().readiness(self.id);
-        if interest.read && ready.readable
-            || interest.write && ready.writable
-            || ready.error
-            || ready.hung_up
-        {
-            return Poll::Ready(ready);
-        }
-        stack().register(self.id, interest, cx.waker());
-        Poll::Pending
+    #[inline]
+    fn close(id: SocketId) {
+        stack().close(id);
     }
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        stack().close(self.id);
-    }
-}
+/// A socket of TCP or UDP.
+pub(crate) type Socket = socket::Socket<OfStack>;
 
 /// Accepts connections on the core that made it. Dropping it stops listening; connections that wait are reset.
 pub struct TcpListener {
@@ -228,7 +192,7 @@ impl TcpListener {
     }
 
     /// Wakes `waker` once at the next change, whatever the state is now.
-    pub fn register(&self, waker: &core::task::Waker) {
+    pub fn register(&self, waker: &Waker) {
         stack().register(self.socket.id, Interest::READ, waker);
     }
 }
@@ -249,6 +213,14 @@ impl TcpStream {
         Self {
             socket: Socket::new(id),
         }
+    }
+
+    async fn wait_for<T>(
+        &self,
+        interest: Interest,
+        attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.socket.wait_for(interest, attempt).await
     }
 
     /// Connects to an address.
@@ -292,49 +264,6 @@ impl TcpStream {
 
     // --- Receiving ---------------------------------------------------------------------------------
 
-    /// Waits for bytes and copies them out; 0 at the end of the stream (or for an empty buffer).
-    ///
-    /// # Errors
-    /// What ended the connection. Bytes that arrived before that come first.
-    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        self.socket
-            .wait_for(Interest::READ, || self.try_read(buffer))
-            .await
-    }
-
-    /// Fills all of `buffer`.
-    ///
-    /// Unlike the other functions this one loses bytes when it is dropped half way: they are in `buffer`.
-    ///
-    /// # Errors
-    /// [`Error::UnexpectedEof`] when the stream ends first, else what ended the connection.
-    pub async fn read_exact(&self, buffer: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.read(&mut buffer[filled..]).await? {
-                0 => return Err(Error::UnexpectedEof),
-                n => filled += n,
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for bytes and lends them to `f` where they lie: contiguous, at least one. `f` returns how many it has
-    /// consumed, and a result; the rest comes again next time, at once. `None` at the end of the stream.
-    ///
-    /// What belongs together may come in pieces: consume a piece that is not complete into a buffer of your own, since the
-    /// pieces do not become contiguous by waiting.
-    ///
-    /// `f` must not use this stream's receiving side.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn recv_with<R>(&self, mut f: impl FnMut(&[u8]) -> (usize, R)) -> Result<Option<R>> {
-        self.socket
-            .wait_for(Interest::READ, || self.try_recv_with(&mut f))
-            .await
-    }
-
     /// As [`recv_with`](Self::recv_with), without waiting.
     ///
     /// # Errors
@@ -342,27 +271,6 @@ impl TcpStream {
     #[inline]
     pub fn try_recv_with<R>(&self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<Option<R>> {
         lend::once(|sink| stack().tcp_receive(self.socket.id, sink), f)
-    }
-
-    /// As [`read`](Self::read), without waiting.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
-    pub fn try_read(&self, buffer: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let step = self.try_recv_with(|bytes| {
-                let n = lend::copy(bytes, &mut buffer[filled..]);
-                (n, n)
-            });
-            match step {
-                Ok(Some(n)) => filled += n,
-                Ok(None) => break,
-                Err(_) if filled > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
     }
 
     /// Copies received bytes without consuming them: those that lie contiguous in front.
@@ -375,28 +283,6 @@ impl TcpStream {
     }
 
     // --- Sending -----------------------------------------------------------------------------------
-
-    /// Waits for room and copies bytes into the send queue; returns how many, at least one unless `bytes` is empty.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn write(&self, bytes: &[u8]) -> Result<usize> {
-        self.socket
-            .wait_for(Interest::WRITE, || self.try_write(bytes))
-            .await
-    }
-
-    /// Copies all of `bytes` into the send queue, waiting for room as needed.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let n = self.write(bytes).await?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
-    }
 
     /// As [`write`](Self::write), without waiting.
     ///
@@ -536,7 +422,7 @@ impl TcpStream {
 
     /// Wakes `waker` once at the next change in a direction of `interest`, whatever the state is now: what an
     /// edge-triggered epoll is made of.
-    pub fn register(&self, interest: Interest, waker: &core::task::Waker) {
+    pub fn register(&self, interest: Interest, waker: &Waker) {
         stack().register(self.socket.id, interest, waker);
     }
 
@@ -556,7 +442,7 @@ impl fmt::Debug for TcpStream {
     }
 }
 
-crate::embedded::embedded_io!(TcpStream);
+socket::stream_functions!(TcpStream);
 
 // --- Serving -----------------------------------------------------------------------------------------
 

@@ -25,16 +25,19 @@
 //!
 //! What must hold below (the component [`Vsock`]): what [`NetStack`](crate::NetStack) says of sockets by number.
 
+use alloc::rc::Rc;
 use core::{
     fmt,
-    future::poll_fn,
-    marker::PhantomData,
     task::{Context, Poll, Waker},
 };
 
-use ebb::{EbbRef, component};
+use ebb::{EbbRef, component, spawn};
 
-use crate::{Error, Interest, Ready, Result, SocketId, lend, tcp::Shutdown};
+use crate::{
+    Error, Interest, Ready, Result, SocketId, lend,
+    socket::{self, Sockets},
+    tcp::Shutdown,
+};
 
 /// The host's context identifier.
 pub const HOST: u32 = 2;
@@ -80,7 +83,8 @@ pub trait Vsock {
     fn peer(&self, socket: SocketId) -> Result<Address>;
     /// What the socket is ready for.
     fn readiness(&self, socket: SocketId) -> Ready;
-    /// Wakes `waker` once when the socket changes in a direction of `interest`.
+    /// Wakes `waker` once when the socket changes in a direction of `interest`, or at once if it is ready for that already: the
+    /// device may have answered on another core meanwhile.
     fn register(&self, socket: SocketId, interest: Interest, waker: &Waker);
     /// Resets the connection; the socket is closed.
     fn abort(&self, socket: SocketId);
@@ -100,57 +104,24 @@ pub fn cid() -> Result<u32> {
     provider().cid()
 }
 
-/// A socket of this core; closes it when dropped. Not `Send`.
-struct Socket {
-    id: SocketId,
-    on_core: PhantomData<*const ()>,
-}
+/// The sockets of the linked provider.
+struct OfVsock;
 
-impl Socket {
-    fn new(id: SocketId) -> Self {
-        Self {
-            id,
-            on_core: PhantomData,
-        }
+impl Sockets for OfVsock {
+    fn readiness(id: SocketId) -> Ready {
+        provider().readiness(id)
     }
 
-    /// Waits for what `attempt` would block on.
-    async fn wait_for<T>(
-        &self,
-        interest: Interest,
-        mut attempt: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
-        poll_fn(|cx| {
-            match attempt() {
-                Err(Error::WouldBlock) => {}
-                result => return Poll::Ready(result),
-            }
-            provider().register(self.id, interest, cx.waker());
-            // An image's device may have answered on another core in between.
-            match attempt() {
-                Err(Error::WouldBlock) => Poll::Pending,
-                result => Poll::Ready(result),
-            }
-        })
-        .await
+    fn register(id: SocketId, interest: Interest, waker: &Waker) {
+        provider().register(id, interest, waker);
     }
 
-    fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<Ready> {
-        provider().register(self.id, interest, cx.waker());
-        let ready = provider().readiness(self.id);
-        let is_ready = interest.read && ready.readable || interest.write && ready.writable;
-        if is_ready || ready.error || ready.hung_up {
-            return Poll::Ready(ready);
-        }
-        Poll::Pending
+    fn close(id: SocketId) {
+        provider().close(id);
     }
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        provider().close(self.id);
-    }
-}
+type Socket = socket::Socket<OfVsock>;
 
 /// Accepts connections. Dropping it stops listening; connections that wait are reset.
 pub struct VsockListener {
@@ -196,6 +167,36 @@ impl VsockListener {
         Ok((VsockStream::new(id), peer))
     }
 
+    /// Accepts connections until the listener fails, and runs `f` as a task of this core for each of them. HTTP is served so:
+    ///
+    /// ```no_run
+    /// # use ebb_net::{http::{self, Limits, Request, Response}, vsock::VsockListener};
+    /// # async fn serve() -> ebb_net::Result<()> {
+    /// let answer = async |_: &mut Request<'_>| Response::text("hello\n");
+    /// let listener = VsockListener::bind(80)?;
+    /// Err(listener
+    ///     .serve(async move |stream| http::serve_connection(stream, &Limits::default(), &answer).await)
+    ///     .await)
+    /// # }
+    /// ```
+    ///
+    /// What `f` returns is dropped: how a connection ended is reported inside it, if at all. This gives why the listener failed.
+    pub async fn serve<F, R>(self, f: F) -> Error
+    where
+        F: AsyncFn(VsockStream) -> R + 'static,
+        R: 'static,
+    {
+        let f = Rc::new(f);
+        loop {
+            let stream = match self.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => return error,
+            };
+            let f = Rc::clone(&f);
+            spawn(async move { f(stream).await });
+        }
+    }
+
     /// The port that it listens on.
     #[must_use]
     pub fn port(&self) -> u32 {
@@ -221,6 +222,14 @@ impl VsockStream {
         }
     }
 
+    async fn wait_for<T>(
+        &self,
+        interest: Interest,
+        attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.socket.wait_for(interest, attempt).await
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -234,62 +243,12 @@ impl VsockStream {
         Ok(stream)
     }
 
-    /// Lends received bytes to `f` where they lie; it gives how many it has consumed, and a result. `None` at the end of the stream.
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn recv_with<R>(&self, mut f: impl FnMut(&[u8]) -> (usize, R)) -> Result<Option<R>> {
-        self.socket
-            .wait_for(Interest::READ, || self.try_recv_with(&mut f))
-            .await
-    }
-
     /// As [`recv_with`](Self::recv_with), without waiting.
     ///
     /// # Errors
     /// [`Error::WouldBlock`] when nothing is there, else what ended the connection.
     pub fn try_recv_with<R>(&self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<Option<R>> {
         lend::once(|sink| provider().receive(self.socket.id, sink), f)
-    }
-
-    /// Waits for bytes and copies them out; 0 at the end of the stream (or for an empty buffer).
-    ///
-    /// # Errors
-    /// What ended the connection.
-    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        let got = self.recv_with(|bytes| {
-            let n = lend::copy(bytes, buffer);
-            (n, n)
-        });
-        Ok(got.await?.unwrap_or(0))
-    }
-
-    /// Fills the buffer.
-    ///
-    /// # Errors
-    /// [`Error::UnexpectedEof`] when the stream ends before that, else what ended the connection.
-    pub async fn read_exact(&self, buffer: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.read(&mut buffer[filled..]).await? {
-                0 => return Err(Error::UnexpectedEof),
-                n => filled += n,
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the peer has room and takes bytes to be sent; returns how many, at least one unless `bytes` is empty.
-    ///
-    /// # Errors
-    /// What ended the connection; [`Error::BrokenPipe`] when the peer receives no more.
-    pub async fn write(&self, bytes: &[u8]) -> Result<usize> {
-        self.socket
-            .wait_for(Interest::WRITE, || self.try_write(bytes))
-            .await
     }
 
     /// As [`write`](Self::write), without waiting.
@@ -301,18 +260,6 @@ impl VsockStream {
             return Ok(0);
         }
         provider().send(self.socket.id, bytes)
-    }
-
-    /// Writes all of `bytes`, waiting for room as needed.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let n = self.write(bytes).await?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
     }
 
     /// Ends a direction. The peer sees the end of the stream after all that was written.
@@ -345,6 +292,11 @@ impl VsockStream {
         provider().readiness(self.socket.id)
     }
 
+    /// Wakes `waker` once at the next change in a direction of `interest`, or at once when the stream is ready for it.
+    pub fn register(&self, interest: Interest, waker: &Waker) {
+        self.socket.register(interest, waker);
+    }
+
     /// Waits until the stream is ready in a direction of `interest`, or has ended.
     pub fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<Ready> {
         self.socket.poll_ready(cx, interest)
@@ -360,4 +312,4 @@ impl fmt::Debug for VsockStream {
     }
 }
 
-crate::embedded::embedded_io!(VsockStream);
+socket::stream_functions!(VsockStream);

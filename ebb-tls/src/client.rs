@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, format, string::ToString, sync::Arc, vec::Vec
 use core::{fmt, net::SocketAddr, time::Duration};
 
 use ebb::time::timeout;
-use ebb_net::tcp::TcpStream;
+use ebb_net::{Stream, tcp::TcpStream};
 use rustls::{
     ClientConfig, NamedGroup, RootCertStore,
     client::{
@@ -99,11 +99,11 @@ impl Connector {
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub async fn over(&self, tcp: TcpStream, name: &str) -> Result<TlsStream, Error> {
+    pub async fn over(&self, below: impl Into<Stream>, name: &str) -> Result<TlsStream, Error> {
         let name = ServerName::try_from(name.to_string())
             .map_err(|_| Error::Identity(format!("`{name}` is no name of a server")))?;
         let client = UnbufferedClientConnection::new(Arc::clone(&self.config), name)?;
-        let opening = TlsStream::open(tcp, Side::Client(client.into()));
+        let opening = TlsStream::open(below.into(), Side::Client(client.into()));
         timeout(self.handshake_time, opening)
             .await
             .map_err(|_| Error::Slow)?

@@ -1,8 +1,8 @@
-//! One side of a TLS connection over a TCP connection: records in, bytes out, and back. Nothing here waits.
+//! One side of a TLS connection over another connection: records in, bytes out, and back. Nothing here waits.
 //!
 //! What must hold:
 //! - ciphertext leaves in the order in which it was made: it goes through `outgoing`, and nothing is encrypted while that holds
-//!   bytes that TCP has not taken;
+//!   bytes that the connection below has not taken;
 //! - `incoming` holds at most [`MOST_INCOMING`] bytes and `plain` less than one read of it has held, so a connection's memory is
 //!   bounded whatever the peer sends; both are given back when they are empty;
 //! - after an error rustls is asked for its alert and for nothing more;
@@ -12,9 +12,7 @@
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use ebb::{EbbRef, platform::VectorRegisters};
-use ebb_net::{
-    Bytes, Error as NetError, Ready, Result as NetResult, tcp::Shutdown, tcp::TcpStream,
-};
+use ebb_net::{Bytes, Error as NetError, Ready, Result as NetResult, Stream, tcp::Shutdown};
 use rustls::{
     HandshakeKind,
     client::UnbufferedClientConnection,
@@ -175,7 +173,7 @@ pub struct Engine {
     peer_closed: bool,
     /// `close_notify` is in `outgoing`, or sent.
     write_closed: bool,
-    /// TCP's sending direction is to be ended behind `outgoing`.
+    /// The sending direction below is to be ended behind `outgoing`.
     ends: bool,
     failed: Option<NetError>,
     /// Why, when it was TLS.
@@ -219,12 +217,12 @@ impl Engine {
         self.broken.is_some()
     }
 
-    /// What waits for TCP to have room.
+    /// What waits for room below.
     pub fn take_outgoing(&mut self) -> VecDeque<Bytes> {
         core::mem::take(&mut self.outgoing)
     }
 
-    /// Ciphertext waits for TCP to have room.
+    /// Ciphertext waits for room below.
     pub fn is_sending(&self) -> bool {
         !self.outgoing.is_empty()
     }
@@ -288,10 +286,10 @@ impl Engine {
         result
     }
 
-    /// Hands to TCP what waits for it. True when nothing is left.
-    pub fn flush(&mut self, tcp: &TcpStream) -> NetResult<bool> {
+    /// Hands down what waits for it. True when nothing is left.
+    pub fn flush(&mut self, below: &Stream) -> NetResult<bool> {
         while !self.outgoing.is_empty() {
-            match tcp.try_send(&mut self.outgoing) {
+            match below.try_send(&mut self.outgoing) {
                 Ok(_) => {}
                 Err(NetError::WouldBlock) => return Ok(false),
                 Err(error) => {
@@ -301,20 +299,20 @@ impl Engine {
             }
         }
         if core::mem::take(&mut self.ends) {
-            tcp.shutdown(Shutdown::Write)?;
+            below.shutdown(Shutdown::Write)?;
         }
         Ok(true)
     }
 
-    /// Takes what TCP has received. False at its end.
-    fn fill(&mut self, tcp: &TcpStream) -> NetResult<bool> {
+    /// Takes what was received below. False at its end.
+    fn fill(&mut self, below: &Stream) -> NetResult<bool> {
         let room = MOST_INCOMING - self.incoming.len().min(MOST_INCOMING);
         if room == 0 {
             // rustls refuses longer records before that; a handshake message of many records gets here.
             return Err(*self.failed.insert(NetError::Protocol));
         }
         let incoming = &mut self.incoming;
-        let got = tcp.try_recv_with(|bytes| {
+        let got = below.try_recv_with(|bytes| {
             let n = bytes.len().min(room);
             incoming.extend_from_slice(&bytes[..n]);
             (n, n)
@@ -334,12 +332,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`NetError::WouldBlock`], as [`Error::Net`], when the peer has to do something first.
-    pub fn handshake(&mut self, tcp: &TcpStream) -> Result<(), Error> {
+    pub fn handshake(&mut self, below: &Stream) -> Result<(), Error> {
         loop {
             let mut plain = Vec::new();
             let step = self.advance(&mut |bytes| plain.extend_from_slice(bytes), None);
             self.plain.append(&mut plain);
-            let flushed = self.flush(tcp);
+            let flushed = self.flush(below);
             if let Some(broken) = &self.broken {
                 return Err(Error::Tls(broken.clone()));
             }
@@ -349,7 +347,7 @@ impl Engine {
                 Step::NeedsInput if self.received > MOST_IN_HANDSHAKE => {
                     return Err(Error::TooMuch);
                 }
-                Step::NeedsInput => match self.fill(tcp) {
+                Step::NeedsInput => match self.fill(below) {
                     Ok(true) => {}
                     Ok(false) => return Err(Error::Truncated),
                     Err(NetError::Protocol) => return Err(Error::TooMuch),
@@ -363,7 +361,7 @@ impl Engine {
     /// As [`Layer::try_receive`](ebb_net::Layer::try_receive).
     pub fn try_receive(
         &mut self,
-        tcp: &TcpStream,
+        below: &Stream,
         f: &mut dyn FnMut(&[u8]) -> usize,
     ) -> NetResult<bool> {
         if self.used < self.plain.len() {
@@ -390,12 +388,12 @@ impl Engine {
             let step = self.advance(&mut lend, None);
             self.plain = rest;
             // An alert as well, as far as it gets. A connection that fails for sending says so when that is tried.
-            let _ = self.flush(tcp);
+            let _ = self.flush(below);
             if lent {
                 return Ok(true);
             }
             let needs_more = matches!(step?, Step::NeedsInput | Step::Open);
-            if needs_more && !self.fill(tcp)? {
+            if needs_more && !self.fill(below)? {
                 // Without the peer's `close_notify` somebody else may have cut the stream.
                 return Err(*self.failed.insert(NetError::UnexpectedEof));
             }
@@ -403,16 +401,16 @@ impl Engine {
     }
 
     /// As [`Layer::try_write`](ebb_net::Layer::try_write).
-    pub fn try_write(&mut self, tcp: &TcpStream, bytes: &[u8]) -> NetResult<usize> {
+    pub fn try_write(&mut self, below: &Stream, bytes: &[u8]) -> NetResult<usize> {
         if self.write_closed {
             return Err(NetError::BrokenPipe);
         }
-        if !self.flush(tcp)? {
+        if !self.flush(below)? {
             return Err(NetError::WouldBlock);
         }
         let bytes = &bytes[..bytes.len().min(MOST_OUTGOING)];
         self.send(Send::Data(bytes))?;
-        self.flush(tcp)?;
+        self.flush(below)?;
         Ok(bytes.len())
     }
 
@@ -430,20 +428,20 @@ impl Engine {
         }
     }
 
-    /// Tells the peer that nothing more comes, and ends TCP's direction behind that.
-    pub fn close(&mut self, tcp: &TcpStream) -> NetResult<()> {
+    /// Tells the peer that nothing more comes, and ends the direction below behind that.
+    pub fn close(&mut self, below: &Stream) -> NetResult<()> {
         if !core::mem::replace(&mut self.write_closed, true) {
             // One that has failed or is not complete ends without.
             let _ = self.send(Send::End);
             self.ends = true;
         }
-        self.flush(tcp)?;
+        self.flush(below)?;
         Ok(())
     }
 
     /// As [`Layer::readiness`](ebb_net::Layer::readiness).
-    pub fn readiness(&self, tcp: &TcpStream) -> Ready {
-        let mut ready = tcp.readiness();
+    pub fn readiness(&self, below: &Stream) -> Ready {
+        let mut ready = below.readiness();
         let more = self.used < self.plain.len() || !self.incoming.is_empty();
         ready.readable |= more || self.peer_closed || self.failed.is_some();
         ready

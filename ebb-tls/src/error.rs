@@ -7,11 +7,11 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The TCP connection failed.
+    /// The connection below failed.
     Net(ebb_net::Error),
     /// The peer breaks the protocol, or the two sides do not agree.
     Tls(rustls::Error),
-    /// The peer ended the TCP connection within the handshake.
+    /// The peer ended the connection below within the handshake.
     Truncated,
     /// The handshake took longer than it may, or others came while too many were under way.
     Slow,

@@ -12,7 +12,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `engine.rs` | records in, bytes out, and back: rustls over a TCP connection, without waiting |
+//! | `engine.rs` | records in, bytes out, and back: rustls over a connection, without waiting |
 //! | `stream.rs` | the connection as programs see it |
 //! | `server.rs`, `client.rs` | both sides, and what they may take |
 //! | `identity.rs`, `self_signed.rs`, `source.rs` | certificates: by name, exchanged, made, found |

@@ -11,7 +11,7 @@ use core::{
 };
 
 use ebb::{EbbRef, ebb, sync::oneshot, time::timeout};
-use ebb_net::tcp::TcpStream;
+use ebb_net::Stream;
 use rustls::{
     ServerConfig, crypto::CryptoProvider, server::UnbufferedServerConnection, version::TLS13,
 };
@@ -138,14 +138,14 @@ impl Acceptor {
         })
     }
 
-    /// Shakes hands with a client.
+    /// Shakes hands with a client, over TCP or any other connection.
     ///
     /// # Errors
     /// Why there is no secure connection; the client has been told as far as TLS has words for it.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<TlsStream, Error> {
+    pub async fn accept(&self, below: impl Into<Stream>) -> Result<TlsStream, Error> {
         let mut place = EbbRef::<Handshakes>::get().begin(self.handshakes);
         let server = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
-        let opening = TlsStream::open(tcp, Side::Server(server.into()));
+        let opening = TlsStream::open(below.into(), Side::Server(server.into()));
         match place
             .or_given_up(timeout(self.handshake_time, opening))
             .await

@@ -13,7 +13,6 @@ use core::{
 use ebb::{spawn, time::timeout};
 use ebb_net::{
     Bytes, Error as NetError, Interest, Layer, Ready, Result as NetResult, Stream, tcp::Shutdown,
-    tcp::TcpStream,
 };
 
 use crate::{
@@ -31,12 +30,14 @@ const MOST_UNREAD: usize = 64 << 10;
 struct Tls {
     engine: RefCell<Engine>,
     /// `None` once the rest is sent by somebody else.
-    tcp: Option<TcpStream>,
+    below: Option<Stream>,
 }
 
 impl Tls {
-    fn tcp(&self) -> &TcpStream {
-        self.tcp.as_ref().expect("it is taken when this is dropped")
+    fn below(&self) -> &Stream {
+        self.below
+            .as_ref()
+            .expect("it is taken when this is dropped")
     }
 
     fn register(&self, interest: Interest, waker: &Waker) {
@@ -46,11 +47,11 @@ impl Tls {
             write: interest.write || sends,
             ..interest
         };
-        self.tcp().register(interest, waker);
+        self.below().register(interest, waker);
     }
 
     fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self.engine.borrow_mut().handshake(self.tcp()) {
+        match self.engine.borrow_mut().handshake(self.below()) {
             Err(Error::Net(NetError::WouldBlock)) => {}
             result => return Poll::Ready(result),
         }
@@ -61,67 +62,65 @@ impl Tls {
 
 impl Layer for Tls {
     fn try_receive(&self, f: &mut dyn FnMut(&[u8]) -> usize) -> NetResult<bool> {
-        self.engine.borrow_mut().try_receive(self.tcp(), f)
+        self.engine.borrow_mut().try_receive(self.below(), f)
     }
 
     fn try_write(&self, bytes: &[u8]) -> NetResult<usize> {
-        self.engine.borrow_mut().try_write(self.tcp(), bytes)
+        self.engine.borrow_mut().try_write(self.below(), bytes)
     }
 
     fn shutdown_write(&self) -> NetResult<()> {
-        self.engine.borrow_mut().close(self.tcp())
+        self.engine.borrow_mut().close(self.below())
     }
 
     fn readiness(&self) -> Ready {
-        self.engine.borrow().readiness(self.tcp())
+        self.engine.borrow().readiness(self.below())
     }
 
     fn register(&self, interest: Interest, waker: &Waker) {
         Tls::register(self, interest, waker);
     }
 
-    fn tcp(&self) -> &TcpStream {
-        Tls::tcp(self)
+    fn below(&self) -> &Stream {
+        Tls::below(self)
     }
 }
 
 impl Drop for Tls {
     fn drop(&mut self) {
-        let Some(tcp) = self.tcp.take() else { return };
+        let Some(below) = self.below.take() else {
+            return;
+        };
         let engine = self.engine.get_mut();
-        let closed = engine.close(&tcp);
+        let closed = engine.close(&below);
         let is_broken = engine.is_broken();
         if closed.is_err() || !engine.is_sending() && !is_broken {
             return;
         }
         let rest = engine.take_outgoing();
         spawn(async move {
-            // TCP had no room for all of it: as for a TCP connection that is dropped, it is still sent.
-            let sent = timeout(LAST_BYTES, send_all(&tcp, rest)).await;
+            // There was no room for all of it: as for any connection that is dropped, it is still sent.
+            let sent = timeout(LAST_BYTES, send_all(&below, rest)).await;
             if is_broken && sent == Ok(Ok(())) {
-                let _ = timeout(LAST_WORD, read_on(&tcp)).await;
+                let _ = timeout(LAST_WORD, read_on(&below)).await;
             }
         });
     }
 }
 
-async fn send_all(tcp: &TcpStream, mut rest: VecDeque<Bytes>) -> NetResult<()> {
-    while !rest.is_empty() {
-        match tcp.try_send(&mut rest) {
-            Ok(_) => {}
-            Err(NetError::WouldBlock) => drop(tcp.ready(Interest::WRITE).await),
-            Err(error) => return Err(error),
-        }
+async fn send_all(below: &Stream, rest: VecDeque<Bytes>) -> NetResult<()> {
+    for buffer in rest {
+        below.send(buffer).await?;
     }
-    tcp.shutdown(Shutdown::Write)
+    below.shutdown(Shutdown::Write)
 }
 
 /// Reads what a peer has sent that broke the protocol: closing with unread bytes would reset the connection, and the peer might
 /// never see the alert.
-async fn read_on(tcp: &TcpStream) {
+async fn read_on(below: &Stream) {
     let mut read = 0;
     while read < MOST_UNREAD
-        && let Ok(Some(n)) = tcp.recv_with(|bytes| (bytes.len(), bytes.len())).await
+        && let Ok(Some(n)) = below.recv_with(|bytes| (bytes.len(), bytes.len())).await
     {
         read += n;
     }
@@ -136,11 +135,11 @@ pub struct TlsStream {
 
 impl TlsStream {
     /// Shakes hands over a connection.
-    pub(crate) async fn open(tcp: TcpStream, side: Side) -> Result<Self, Error> {
-        let _ = tcp.set_nodelay(true);
+    pub(crate) async fn open(below: Stream, side: Side) -> Result<Self, Error> {
+        let _ = below.set_nodelay(true);
         let tls = Tls {
             engine: RefCell::new(Engine::new(side)),
-            tcp: Some(tcp),
+            below: Some(below),
         };
         poll_fn(|cx| tls.poll_handshake(cx)).await?;
         let engine = tls.engine.borrow();
@@ -182,6 +181,6 @@ impl From<TlsStream> for Stream {
 
 impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TlsStream({:?})", self.stream.tcp())
+        write!(f, "TlsStream({:?})", self.stream)
     }
 }

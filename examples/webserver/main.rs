@@ -8,6 +8,11 @@
 //! speaks HTTPS and prints how to ask. Its certificate is that of the disk (`EBB_DISK=webserver.pem,size=1M`: made at the first start,
 //! or yours, see the book's chapter TLS); without a disk each start makes one.
 //!
+//!     EBB_VSOCK=unix:web.socket cargo run --release --example webserver -- --vsock
+//!
+//! serves the host without a network too, at the same port of vsock: connect to `web.socket`, write `CONNECT 80` and a line feed, read
+//! a line, and ask.
+//!
 //! or as a Linux process, `cargo hosted webserver -- 8080`. The argument is the port, 80 by default; the runner makes it
 //! port 8080 of this machine unless `EBB_FORWARD` says otherwise.
 //!
@@ -27,12 +32,13 @@ use ebb::{EbbRef, current_core, ebb, println};
 use ebb_net::{
     http::{self, Limits, Request, Response},
     tcp::Server,
+    vsock::{self, Address, VsockListener},
 };
 use ebb_tls::{Acceptor, ServerSettings, Source, http::HTTP_1_1};
 
 ebb_archive::variables!("EBB_FORWARD=8080:80");
 
-const USAGE: &str = "usage: webserver [--tls] [PORT]   (0 to 65535; 80 when left out)";
+const USAGE: &str = "usage: webserver [--tls] [--vsock] [PORT]   (0 to 65535; 80 when left out)";
 
 /// What one core has served.
 #[ebb(per_core)]
@@ -107,25 +113,54 @@ async fn metrics() -> Response {
 }
 
 /// Listens with TLS, and says how to ask.
-async fn listen_secretly(port: u16) -> Result<Server, String> {
+async fn listen_secretly(port: u16) -> Result<(Server, Acceptor), String> {
     let said = |error: ebb_tls::Error| format!("{error}");
     let source = Source::open(0).await.map_err(said)?;
     let mut settings = ServerSettings::new(source.certificates().clone());
     settings.alpn = vec![HTTP_1_1.to_vec()];
     let acceptor = Acceptor::new(settings).map_err(said)?;
-    let server = ebb_tls::http::listen(port, acceptor, Limits::default(), answer)
+    let server = ebb_tls::http::listen(port, acceptor.clone(), Limits::default(), answer)
         .await
         .map_err(|error| format!("listening on port {port}: {error}"))?;
     let url = source.url(server.local_addr().port());
     println!("certificate: {}", source.place());
     println!("try: curl {}{url}/", source.curl());
     ebb::spawn(source.watch());
-    Ok(server)
+    Ok((server, acceptor))
+}
+
+/// Serves the host of this machine, or whom the kernel has, by vsock.
+fn listen_to_host(port: u16, acceptor: Option<Acceptor>) -> Result<(), String> {
+    let port = u32::from(port);
+    let bound = vsock::cid().and_then(|cid| Ok((cid, VsockListener::bind(port)?)));
+    let (cid, listener) = bound.map_err(|error| {
+        format!(
+            "listening on port {port} of vsock: {error}; the runner makes one: EBB_VSOCK=unix:PATH"
+        )
+    })?;
+    println!("serving the host on {}", Address { cid, port });
+    ebb::spawn(async move {
+        let error = listener
+            .serve(async move |stream| {
+                let limits = Limits::default();
+                match &acceptor {
+                    None => drop(http::serve_connection(stream, &limits, &answer).await),
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            let _ = http::serve_connection(stream, &limits, &answer).await;
+                        }
+                    }
+                }
+            })
+            .await;
+        println!("webserver: nobody is served by vsock any more: {error}");
+    });
+    Ok(())
 }
 
 #[ebb::main]
 async fn main() -> Result<u8, String> {
-    let (mut tls, mut port) = (false, None);
+    let (mut tls, mut vsock, mut port) = (false, false, None);
     for word in ebb::args() {
         match *word {
             "-h" | "--help" => {
@@ -137,6 +172,7 @@ async fn main() -> Result<u8, String> {
                 return Ok(0);
             }
             "--tls" if !tls => tls = true,
+            "--vsock" if !vsock => vsock = true,
             other if port.is_none() && other.parse::<u16>().is_ok() => port = other.parse().ok(),
             other => {
                 println!("webserver: what is `{other}`? {USAGE}");
@@ -145,12 +181,17 @@ async fn main() -> Result<u8, String> {
         }
     }
     let port = port.unwrap_or(80);
-    let server = match tls {
-        true => listen_secretly(port).await?,
-        false => http::listen(port, Limits::default(), answer)
-            .await
-            .map_err(|error| format!("listening on port {port}: {error}"))?,
+    let (server, acceptor) = if tls {
+        let (server, acceptor) = listen_secretly(port).await?;
+        (server, Some(acceptor))
+    } else {
+        let server = http::listen(port, Limits::default(), answer).await;
+        let server = server.map_err(|error| format!("listening on port {port}: {error}"))?;
+        (server, None)
     };
+    if vsock {
+        listen_to_host(port, acceptor)?;
+    }
     println!(
         "serving {} on {} with {} cores",
         if tls { "HTTPS" } else { "HTTP" },

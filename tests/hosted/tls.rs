@@ -553,6 +553,7 @@ fn a_stream_that_is_cut_is_no_stream_that_ended() {
         cut.write_all(b"hello").await.expect("open");
         // TCP's end without TLS': what somebody on the way can do.
         cut.tcp()
+            .expect("it is over TCP")
             .shutdown(ebb_net::tcp::Shutdown::Write)
             .expect("open");
         let ends = server.await.expect("it ends");

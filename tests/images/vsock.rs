@@ -1,6 +1,6 @@
 //! Sockets between an image and its host, by port: 1 gives back what it gets, 2 sends 8 MiB to whoever connects, 3 takes all and says
 //! what it was, 4 never reads, 5 reads a byte and resets, 6 ends its direction first and then reads; it connects to the host's ports as
-//! port 7 is told to. `tests/native/vsock.rs` is the host.
+//! port 7 is told to, and asks an HTTP server there when that is of no bytes. `tests/native/vsock.rs` is the host.
 
 #![no_std]
 #![no_main]
@@ -12,7 +12,7 @@ use core::time::Duration;
 use alloc::{format, string::String, vec::Vec};
 use ebb::{
     net::{
-        Error, Result,
+        Error, Result, http,
         tcp::Shutdown,
         vsock::{self, Address, HOST, VsockListener, VsockStream},
     },
@@ -120,6 +120,16 @@ async fn call(port: u32, length: usize) -> Result<()> {
     Ok(())
 }
 
+/// Asks an HTTP server of the host; its answer.
+async fn ask(port: u32) -> Result<String> {
+    let stream = VsockStream::connect(Address { cid: HOST, port }).await?;
+    let mut client = http::Client::over(stream, "host", http::Limits::default());
+    let answer = client.request("GET", "/to-host", &[], &[]).await;
+    let answer = answer.map_err(|_| Error::Protocol)?;
+    let body = String::from_utf8_lossy(&answer.body);
+    Ok(format!("{} {body}", answer.status))
+}
+
 async fn commands(stream: VsockStream, _: u32) -> Result<()> {
     let mut line = String::new();
     loop {
@@ -134,8 +144,12 @@ async fn commands(stream: VsockStream, _: u32) -> Result<()> {
         }
         let mut words = line.split(' ').map(|word| word.parse().unwrap_or(0));
         let (port, length) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
-        let said = match call(port, length as usize).await {
-            Ok(()) => String::from("done\n"),
+        let result = match length {
+            0 => ask(port).await,
+            _ => call(port, length as usize).await.map(|()| "done".into()),
+        };
+        let said = match result {
+            Ok(said) => said + "\n",
             Err(error) => format!("{error:?}\n"),
         };
         stream.write_all(said.as_bytes()).await?;

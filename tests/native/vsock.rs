@@ -227,6 +227,27 @@ fn the_image_connects(machine: &Machine) {
                 .says(&format!("call 7001: {length} bytes there and back"));
         }
     });
+    // HTTP to a server of this host, as a program of its own would be.
+    let server = UnixListener::bind(machine.folder.0.join("v_7003")).expect("a free path");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = server.accept().expect("the device connects");
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a request");
+                asked.push(byte[0]);
+            }
+            let asked = String::from_utf8_lossy(&asked);
+            assert!(
+                asked.starts_with("GET /to-host HTTP/1.1\r\nhost: host\r\n"),
+                "{asked}"
+            );
+            let answer = b"HTTP/1.1 203 Fine\r\ncontent-length: 5\r\n\r\nhello";
+            stream.write_all(answer).expect("the image reads");
+        });
+        assert_eq!(machine.call(7003, 0), "203 hello");
+    });
     // The device does not answer for a port that nobody listens at.
     assert_eq!(machine.call(7002, 1), "TimedOut");
 }
@@ -249,6 +270,115 @@ fn an_image_and_its_host_connect_to_one_another_and_every_byte_arrives() {
         assert_eq!(machine.image.wait().code(), Some(0));
         assert!(!machine.folder.0.join("v").exists(), "its socket is left");
     }
+}
+
+/// What the webserver answers to a request on this stream.
+fn page(mut stream: impl Read + Write) -> String {
+    let request = b"GET /nowhere HTTP/1.1\r\nhost: image\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// Asks over TLS through a stream that Python connects in the device's way; it trusts only the certificate of this public key.
+const ASK_BY_TLS: &str = r#"
+import base64, hashlib, socket, ssl, subprocess, sys
+path, port, pin = sys.argv[1:]
+stream = socket.socket(socket.AF_UNIX)
+stream.settimeout(20)
+stream.connect(path)
+stream.sendall(f"CONNECT {port}\n".encode())
+while stream.recv(1) != b"\n": pass
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.set_alpn_protocols(["http/1.1"])
+secret = context.wrap_socket(stream, server_hostname="localhost")
+pem = ssl.DER_cert_to_PEM_cert(secret.getpeercert(True)).encode()
+key = subprocess.run(["openssl", "x509", "-pubkey", "-noout"], input=pem, capture_output=True, check=True).stdout
+key = base64.b64decode(b"".join(key.splitlines()[1:-1]))
+assert pin == base64.b64encode(hashlib.sha256(key).digest()).decode(), pin
+print(secret.version(), secret.selected_alpn_protocol())
+secret.sendall(b"GET /nowhere HTTP/1.1\r\nhost: image\r\nconnection: close\r\n\r\n")
+while part := secret.recv(4096): sys.stdout.write(part.decode())
+"#;
+
+#[test]
+fn the_webserver_serves_its_host_without_a_network_in_the_clear_and_by_tls() {
+    needs!("qemu-system-x86_64", "python3", "openssl");
+    let Some(device) = tools::of_cargo(DEVICE) else {
+        return;
+    };
+    for (board, secret) in [("q35", false), ("microvm", true)] {
+        let name = format!("ebb-vsock-web-{board}-{}", std::process::id());
+        let folder = Folder::new(std::env::temp_dir().join(name));
+        let mut command = runner(&cargo::example("webserver"), "256M", 60);
+        command
+            .env("EBB_NET", "none")
+            .env("EBB_MACHINE", board)
+            .env("EBB_CORES", "2")
+            .args(secret.then_some("--tls"))
+            .args(["--vsock", "81"]);
+        let image = Image::start(with_vsock(&mut command, &device, &folder));
+        let machine = Machine { image, folder };
+        let pin = secret.then(|| machine.image.says("--pinnedpubkey sha256//"));
+        machine.image.says("serving the host on vsock:3:81");
+        let Some(line) = pin else {
+            for _ in 0..20 {
+                let answer = page(machine.to(81));
+                assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+                assert!(answer.contains("there is no /nowhere here"), "{answer}");
+            }
+            // What is no request is told so, there as elsewhere.
+            let mut stream = machine.to(81);
+            stream.write_all(b"nonsense\r\n\r\n").expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            continue;
+        };
+        let pin = line
+            .split("sha256//")
+            .nth(1)
+            .and_then(|s| s.split(' ').next());
+        // A client that speaks no TLS, and one that goes in the middle of a handshake, harm nobody.
+        let mut plain = machine.to(81);
+        plain
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .expect("it reads");
+        let mut alert = Vec::new();
+        plain.read_to_end(&mut alert).expect("an alert");
+        assert_eq!(alert.first(), Some(&21), "{alert:?}");
+        machine.to(81).write_all(&[22, 3, 1]).expect("it reads");
+        for _ in 0..3 {
+            let asked = Command::new("timeout")
+                .args(["60", "python3", "-c", ASK_BY_TLS])
+                .arg(machine.folder.0.join("v"))
+                .args(["81", pin.expect("a pin")])
+                .output()
+                .expect("it is executed");
+            let said = String::from_utf8_lossy(&asked.stdout);
+            let told = String::from_utf8_lossy(&asked.stderr);
+            assert!(
+                said.starts_with("TLSv1.3 http/1.1\nHTTP/1.1 404 "),
+                "{said}{told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_webserver_says_what_gives_it_a_socket_device() {
+    needs!("qemu-system-x86_64");
+    let output = boot_small(&cargo::example("webserver"), &["--vsock"], &[]);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let told = "listening on port 80 of vsock: ";
+    assert!(
+        said.contains(told) && said.contains("EBB_VSOCK=unix:PATH"),
+        "{said}"
+    );
 }
 
 /// The example's two ways.

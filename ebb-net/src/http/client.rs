@@ -51,11 +51,11 @@ impl Client {
         Ok(Self::over(stream, host, limits))
     }
 
-    /// Over a connection that is there, such as one by TLS. `host` is what the `Host` header says.
+    /// Over a connection that is there, such as one by TLS or vsock. `host` is what the `Host` header says.
     #[must_use]
     pub fn over(stream: impl Into<Stream>, host: &str, limits: Limits) -> Self {
         let stream = Rc::new(stream.into());
-        let _ = stream.tcp().set_nodelay(true);
+        let _ = stream.set_nodelay(true);
         Self {
             reader: Reader::new(Rc::clone(&stream)),
             stream,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Stream,
-    tcp::{self, Shutdown, TcpStream, ToBindAddress},
+    tcp::{self, Shutdown, ToBindAddress},
 };
 
 /// A request: its head, and its body as it comes in.
@@ -64,11 +64,11 @@ impl Request<'_> {
 
     /// The connection it came on.
     #[must_use]
-    pub fn stream(&self) -> &TcpStream {
-        self.stream.tcp()
+    pub fn stream(&self) -> &Stream {
+        self.stream
     }
 
-    /// Whether the connection has a layer over TCP that keeps it secret: TLS.
+    /// Whether the connection has a layer that keeps it secret: TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         matches!(self.stream, Stream::Layered(_))
@@ -149,7 +149,7 @@ where
     H: AsyncFn(&mut Request<'_>) -> Response,
 {
     let stream = Rc::new(stream.into());
-    let _ = stream.tcp().set_nodelay(true);
+    let _ = stream.set_nodelay(true);
     let mut reader = Reader::new(Rc::clone(&stream));
     let mut head = Head::default();
     let mut scratch = Vec::new();

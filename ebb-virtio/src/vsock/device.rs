@@ -600,11 +600,24 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
     }
 
     pub fn register(&mut self, id: u32, interest: Interest, waker: &core::task::Waker) {
-        match self.sockets.get_mut(id as usize) {
-            Some(Some(Socket::Connection(connection))) => connection.wakers.add(interest, waker),
-            Some(Some(Socket::Listener(listener))) => listener.wakers.add(interest, waker),
-            _ => {}
+        let wakers = match self.sockets.get_mut(id as usize) {
+            Some(Some(Socket::Connection(connection))) => &mut connection.wakers,
+            Some(Some(Socket::Listener(listener))) => &mut listener.wakers,
+            _ => return,
+        };
+        wakers.add(interest, waker);
+        if self.readiness(id).is_for(interest) {
+            self.wake(id);
         }
+    }
+
+    fn wake(&mut self, id: u32) {
+        let wakers = match self.sockets.get_mut(id as usize) {
+            Some(Some(Socket::Connection(connection))) => &mut connection.wakers,
+            Some(Some(Socket::Listener(listener))) => &mut listener.wakers,
+            _ => return,
+        };
+        self.woken.push(core::mem::take(wakers));
     }
 
     /// Ends a connection at once.

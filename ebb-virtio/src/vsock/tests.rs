@@ -413,6 +413,30 @@ fn a_direction_that_ends_leaves_the_other() {
 }
 
 #[test]
+fn who_registers_for_what_is_there_already_is_woken_and_others_wait() {
+    let (mut device, mut driver, id) = accepted();
+    let is_woken = |driver: &mut Driver, interest| {
+        driver.woken.clear();
+        driver.register(id, interest, core::task::Waker::noop());
+        !driver.woken.is_empty()
+    };
+    assert!(!is_woken(&mut driver, Interest::READ));
+    assert!(is_woken(&mut driver, Interest::WRITE));
+    // It has come while the program, on another core, found nothing.
+    device.tell(&mut driver, data(7, b"x"), b"x");
+    assert!(is_woken(&mut driver, Interest::READ));
+    assert_eq!(read(&mut driver, id, 9).unwrap(), b"x");
+    assert!(!is_woken(&mut driver, Interest::READ));
+    // Without the peer's room nobody turns in circles.
+    while driver.send(id, &[0; 1000]).is_ok() {
+        device.sent(&mut driver);
+    }
+    assert!(!is_woken(&mut driver, Interest::WRITE));
+    device.tell(&mut driver, packet(7, op::RESET), &[]);
+    assert!(is_woken(&mut driver, Interest::READ));
+}
+
+#[test]
 fn what_came_before_a_reset_is_read_and_then_the_reset_is_told() {
     let (mut device, mut driver, id) = accepted();
     device.tell(&mut driver, data(7, b"last words"), b"last words");
