@@ -21,7 +21,7 @@ mod source;
 mod template;
 mod test;
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 use arguments::{Command, Parsed};
 
@@ -32,7 +32,16 @@ fn main() -> ExitCode {
         words.remove(1);
     }
     if words.get(1).is_some_and(|word| word == "runner") {
-        return ebb_runner::command::main(words.into_iter().skip(2));
+        words.drain(..2);
+        if words.first().is_some_and(|word| word == run::IMAGES) {
+            words.remove(0);
+            let path = words.first().map(Path::new).unwrap_or(Path::new(""));
+            if let Err(failure) = program::check_image(path) {
+                eprintln!("cargo ebb: {failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+        return ebb_runner::command::main(words.into_iter());
     }
     let done = match Parsed::of(words).command {
         Command::New(options) => new::new(&options),

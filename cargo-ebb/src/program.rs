@@ -1,7 +1,11 @@
 //! A program as an image: building it, and where it is then.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
+use ebb_runner::image::{self, Kind};
 use serde_json::Value;
 
 use crate::{
@@ -70,5 +74,25 @@ pub fn build(kind: &str, name: &str, options: &Build, symbols: Symbols) -> Resul
                     .any(|k| k == kind.trim_start_matches("--"))
         });
     let path = found.and_then(|message| message["executable"].as_str().map(PathBuf::from));
-    path.ok_or_else(|| Failure(format!("Cargo does not say where the image {name} is")))
+    let path =
+        path.ok_or_else(|| Failure(format!("Cargo does not say where the image {name} is")))?;
+    check_image(&path)?;
+    Ok(path)
+}
+
+/// Without the package's build script a program is linked as a Linux process, and would do its work as one.
+///
+/// # Errors
+/// With what makes it an image.
+pub fn check_image(path: &Path) -> Result<()> {
+    if let Kind::Image(_) = image::inspect(path)? {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{} is a Linux program and no image. A package's programs are images by its build.rs:\n\n    \
+         fn main() {{\n        ebb_build::images(&[\"bins\", \"examples\"]);\n    }}\n\n\
+         with `ebb-build` under [build-dependencies]. `cargo ebb doctor` says what else is missing; `cargo ebb run --hosted` \
+         runs it as a Linux process.",
+        path.display()
+    )))
 }

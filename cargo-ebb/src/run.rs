@@ -35,7 +35,13 @@ pub fn run(options: &Run) -> Result<ExitCode> {
         return Err(no_program());
     }
     let mut command = cargo();
-    command.arg("run").args(with_runner()?);
+    let is_process = env::var_os("EBB_PLATFORM").is_some_and(|platform| platform == "hosted");
+    let started = if options.hosted || is_process {
+        Started::Anything
+    } else {
+        Started::Images
+    };
+    command.arg("run").args(with_runner(started)?);
     // The configuration above has the last word; this one the build script sees.
     command.env(
         "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
@@ -109,8 +115,20 @@ pub fn find(build: &Build) -> Result<Project> {
     )
 }
 
+/// What is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// Images only: a Linux program is refused.
+    Images,
+    /// Linux programs too.
+    Anything,
+}
+
+/// Before the image in the runner's arguments: see [`Started::Images`].
+pub const IMAGES: &str = "--image";
+
 /// Cargo's arguments that make this program what programs are started with, whatever the project's configuration says.
-pub fn with_runner() -> Result<[OsString; 2]> {
+pub fn with_runner(started: Started) -> Result<[OsString; 2]> {
     let this = env::current_exe().map_err(at("the path of this program"))?;
     let this = this.to_string_lossy();
     // A text, which is split at blanks: Cargo refuses to merge a list with what a configuration has.
@@ -119,7 +137,11 @@ pub fn with_runner() -> Result<[OsString; 2]> {
     } else {
         &*this
     };
-    let runner = Value::from(format!("{program} runner"));
+    let only = match started {
+        Started::Images => IMAGES,
+        Started::Anything => "",
+    };
+    let runner = Value::from(format!("{program} runner {only}").trim_end());
     Ok([
         "--config".into(),
         format!("{TARGET}.runner = {runner}").into(),

@@ -16,7 +16,7 @@ use crate::{
     failure::{Result, at},
     program::{self, Symbols},
     project::{Project, cargo},
-    run::{check_variables, find, select, with_runner},
+    run::{Started, check_variables, find, select, with_runner},
     say::say,
 };
 
@@ -63,7 +63,7 @@ pub fn test(options: &Test) -> Result<ExitCode> {
 /// `cargo test`.
 fn hosted(options: &Test) -> Result<bool> {
     let mut command = cargo();
-    command.arg("test").args(with_runner()?);
+    command.arg("test").args(with_runner(Started::Anything)?);
     if options.build.release {
         command.arg("--release");
     }

@@ -129,6 +129,29 @@ fn a_package_without_a_program_is_told_what_would_be_one() {
 }
 
 #[test]
+fn a_program_that_no_build_script_makes_an_image_is_not_run_as_a_process_instead() {
+    let folder = package("process", "main.rs");
+    let ran = folder.join("ran");
+    let source = format!("fn main() {{ std::fs::write({ran:?}, \"\").unwrap(); }}\n");
+    fs::write(folder.join("src/main.rs"), source).expect("a source");
+    for words in [&["run"][..], &["image"]] {
+        let mut command = cargo_ebb(&folder, words);
+        command
+            .env_remove("EBB_PLATFORM")
+            .env_remove("CARGO_TARGET_DIR");
+        let said = refuses(command, words);
+        assert!(said.contains("is a Linux program and no image"), "{said}");
+        assert!(said.contains("ebb_build::images(&["), "{said}");
+        assert!(!ran.exists(), "{words:?}: it ran");
+    }
+    let mut command = cargo_ebb(&folder, &["run", "--hosted"]);
+    command.env_remove("CARGO_TARGET_DIR");
+    assert!(command.status().is_ok_and(|status| status.success()));
+    assert!(ran.exists());
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
 fn a_reader_that_has_gone_is_no_crash() {
     let folder = package("reader", "lib.rs");
     let (reader, writer) = std::io::pipe().expect("a pipe");
