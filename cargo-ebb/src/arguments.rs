@@ -155,9 +155,9 @@ pub enum Format {
     Iso,
     /// The disk in QEMU's format
     Qcow2,
-    /// A container image, as a folder in the OCI's image layout, which urunc runs
+    /// A container image, as a folder in the OCI's image layout, with what urunc reads; for one that knows the kind `ebb`
     Oci,
-    /// What a virtual machine monitor boots directly, by PVH: QEMU, Firecracker, Cloud Hypervisor
+    /// What a virtual machine monitor boots directly, by PVH, as QEMU does; Firecracker and Cloud Hypervisor are not tested
     Kernel,
 }
 

@@ -165,7 +165,7 @@ fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<
         Format::Oci => {
             oci::write(content, &path, name)?;
             format!(
-                "skopeo copy oci:{shown} docker://REGISTRY/{name}; nerdctl run --runtime io.containerd.urunc.v2 REGISTRY/{name}"
+                "skopeo copy oci:{shown} docker://REGISTRY/{name}; a urunc that knows the kind `ebb` then runs it"
             )
         }
     };
