@@ -167,6 +167,39 @@ fn the_boot_archive_and_the_arguments_come_along() {
 }
 
 #[test]
+fn the_disk_that_was_booted_from_is_none_of_the_programs() {
+    needs!(
+        "qemu-system-x86_64",
+        "grub-mkimage",
+        "mformat",
+        "xorriso",
+        OVMF
+    );
+    let folder = make("store", "boots-store", "raw", &["put", "greeting", "hello"]);
+    let boot = format!("file={},format=raw,if=virtio", path(&folder, "store.img"));
+    let bytes = || fs::read(folder.join("store.img")).expect("it was made");
+    let before = bytes();
+    let said = boots(&["-M", "pc", "-drive", &boot]);
+    assert!(said.contains("there is no disk"), "{said}");
+    let data = folder.join("data.img");
+    let file = fs::File::create(&data).expect("a file");
+    file.set_len(64 << 20).expect("a file system with room");
+    let data = format!("file={},format=raw,if=virtio", data.display());
+    // Whichever comes first.
+    for (start, machine) in [
+        &["-M", "q35", "-drive", &boot, "-drive", &data][..],
+        &["-M", "q35", "-bios", OVMF, "-drive", &data, "-drive", &boot],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let said = boots(machine);
+        assert!(said.contains(&format!("start {}", start + 1)), "{said}");
+    }
+    assert!(before == bytes(), "it was written to");
+}
+
+#[test]
 fn the_same_sources_give_the_same_bytes() {
     needs!("qemu-img", "grub-mkimage", "mformat", "xorriso");
     let (one, two) = (

@@ -1,14 +1,24 @@
 //! The provider of [`Disks`] on a machine of its own: the virtio disks in the order of [`find`], which
-//! is that in which QEMU was given them.
+//! is that in which QEMU was given them, without the one that the machine was booted from.
 //!
 //! What must hold: a device is set up once, and its interrupt goes to the core that opened it.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{future::poll_fn, task::Poll, time::Duration};
+use core::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use atomic_waker::AtomicWaker;
-use ebb::{EbbRef, platform::Clock, provides, time::sleep};
-use ebb_block::{BlockDevice, Disks, Error};
+use ebb::{
+    EbbRef,
+    platform::{Clock, Environment},
+    provides,
+    time::sleep,
+};
+use ebb_block::{BLOCK, BlockDevice, Disks, Error};
 use spin::Once;
 use virtio_drivers::transport::DeviceType;
 
@@ -23,21 +33,73 @@ const BLOCK_DEVICE: u16 = 2;
 /// How often a device that may not answer is polled.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// Where a disk with an ISO 9660 file system says what it is called (ECMA-119, 8.4), and how long that is.
+const DESCRIPTOR: u64 = 32 << 10;
+const VOLUME: core::ops::Range<usize> = 40..72;
+/// How long a disk may take to say it.
+const ANSWER_NS: u64 = 2_000_000_000;
+
+type Device = Arc<Driver<Machine, Queues>>;
+
 struct Slot {
     at: Place,
     opened: Once<Result<Arc<dyn BlockDevice>, Error>>,
+}
+
+impl Slot {
+    fn open(&self) -> Result<Arc<dyn BlockDevice>, Error> {
+        let open = || Ok(Arc::new(Disk(set_up_or_tell(self.at)?)) as Arc<dyn BlockDevice>);
+        self.opened.call_once(open).clone()
+    }
 }
 
 static SLOTS: Once<Vec<Slot>> = Once::new();
 
 fn slots() -> &'static [Slot] {
     SLOTS.call_once(|| {
-        let slot = |at| Slot {
-            at,
-            opened: Once::new(),
-        };
-        find(BLOCK_DEVICE).map(slot).collect()
+        let mut slots = Vec::new();
+        let mut booted_from = EbbRef::<dyn Environment>::get().option("boot-volume");
+        for at in find(BLOCK_DEVICE) {
+            let opened = Once::new();
+            if let Some(volume) = booted_from {
+                let device = set_up_or_tell(at);
+                if device
+                    .as_ref()
+                    .is_ok_and(|device| is_called(device, volume))
+                {
+                    // There may be a copy.
+                    booted_from = None;
+                    continue;
+                }
+                opened.call_once(|| device.map(|device| Arc::new(Disk(device)) as _));
+            }
+            slots.push(Slot { at, opened });
+        }
+        slots
     })
+}
+
+/// Whether a disk has a file system of that name. Waits for it: who asks how many disks there are cannot.
+fn is_called(device: &Device, volume: &str) -> bool {
+    let disk = Disk(device.clone());
+    if disk.size() < DESCRIPTOR + BLOCK as u64 {
+        return false;
+    }
+    let mut reading = pin!(disk.read(DESCRIPTOR, BLOCK));
+    let begun_ns = now_ns();
+    while now_ns() - begun_ns < ANSWER_NS {
+        device.service();
+        if let Poll::Ready(read) = reading
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return read.is_ok_and(|block| {
+                &block[1..6] == b"CD001" && block[VOLUME].trim_ascii_end() == volume.as_bytes()
+            });
+        }
+        core::hint::spin_loop();
+    }
+    false
 }
 
 fn now_ns() -> u64 {
@@ -51,7 +113,14 @@ fn interrupt(argument: usize) {
     waker.wake();
 }
 
-fn set_up(at: Place) -> Result<Arc<dyn BlockDevice>, Fault> {
+fn set_up_or_tell(at: Place) -> Result<Device, Error> {
+    set_up(at).map_err(|fault| {
+        ebb::inform!("ebb: the disk at {at} is not used: {fault}");
+        Error::Broken
+    })
+}
+
+fn set_up(at: Place) -> Result<Device, Fault> {
     let registers = Transport::new(at)?;
     if registers.vectors() == 0 {
         return Err("it has no interrupts of its own (MSI-X)");
@@ -87,7 +156,7 @@ fn set_up(at: Place) -> Result<Arc<dyn BlockDevice>, Fault> {
             "ebb: the disk at {at} broke its protocol or did not answer, and is used no more"
         );
     });
-    Ok(Arc::new(Disk(driver)))
+    Ok(driver)
 }
 
 /// The provider.
@@ -100,13 +169,6 @@ impl Disks for Native {
     }
 
     fn open(&self, number: usize) -> Result<Arc<dyn BlockDevice>, Error> {
-        let slot = slots().get(number).ok_or(Error::Missing)?;
-        let open = || {
-            set_up(slot.at).map_err(|fault| {
-                ebb::inform!("ebb: the disk at {} is not used: {fault}", slot.at);
-                Error::Broken
-            })
-        };
-        slot.opened.call_once(open).clone()
+        slots().get(number).ok_or(Error::Missing)?.open()
     }
 }

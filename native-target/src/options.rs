@@ -115,7 +115,7 @@ pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 13] = [
+const TABLE: [(&str, &str, Set); 14] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -140,6 +140,8 @@ const TABLE: [(&str, &str, Set); 13] = [
     ("forward", "ADDRESS:HOST:GUEST, ...", |_, _| Some(())),
     // For the application: the files that are its disks, for people. Written by the runner.
     ("disk", "FILE; ...", |_, _| Some(())),
+    // For the driver of disks: what the volume is called that the machine was booted from. Written by `cargo ebb image`.
+    ("boot-volume", "the identifier of a volume", |_, _| Some(())),
     // Written by the runner: the real-time clock tells whole seconds only.
     ("launched", "milliseconds since 1970", |o, v| {
         o.launched_ms = Some(v.parse().ok()?);

@@ -1,6 +1,7 @@
 //! A disk and CD in one, which boots by BIOS and by UEFI, as GRUB's own rescue disks do: an ISO 9660 file system with the image
 //! and its archive, El Torito entries for both firmwares, a boot sector for BIOS, and an EFI system partition with GRUB in it. GRUB
-//! loads the image by Multiboot2.
+//! loads the image by Multiboot2. It tells the image what the file system is called, after its contents: the disk that a machine was
+//! booted from is none of the program's.
 //!
 //! The parts are made by the programs that the world makes them with (Debian: grub-common, grub-pc-bin, grub-efi-amd64-bin, mtools,
 //! xorriso), which are installed when they are missing, as QEMU is.
@@ -15,6 +16,7 @@ use std::{
 };
 
 use ebb_runner::install;
+use sha2::{Digest, Sha256};
 
 use super::content::{Content, refuses};
 use crate::failure::{Failure, Result, at};
@@ -84,7 +86,7 @@ pub fn write(content: &Content, path: &Path) -> Result<()> {
     grub(parts, "x86_64-efi", &[], "BOOTX64.EFI")?;
     age(parts)?;
     system_partition(parts)?;
-    put_together(parts)?;
+    put_together(parts, &volume(content))?;
     let whole = parts.join("whole.iso");
     // Whole MiB, as clouds want disks.
     let file = fs::OpenOptions::new()
@@ -111,9 +113,26 @@ fn script(content: &Content) -> String {
         ""
     };
     format!(
-        "search --no-floppy --set=root --file /boot/image\nmultiboot2 /boot/image {}\n{module}boot\n",
+        "search --no-floppy --set=root --file /boot/image\nmultiboot2 /boot/image 'boot-volume={}' {}\n{module}boot\n",
+        volume(content),
         words.join(" ")
     )
+}
+
+/// What the file system is called, which no other one is.
+fn volume(content: &Content) -> String {
+    let mut sum = Sha256::new();
+    let archive = content.archive.as_deref().unwrap_or_default();
+    for part in [&content.image, archive, content.command_line.as_bytes()] {
+        sum.update((part.len() as u64).to_le_bytes());
+        sum.update(part);
+    }
+    let digits = sum
+        .finalize()
+        .iter()
+        .take(8)
+        .fold(String::new(), |text, byte| text + &format!("{byte:02X}"));
+    format!("EBB_{digits}")
 }
 
 /// Makes a GRUB for one firmware, with what it does inside.
@@ -175,9 +194,9 @@ fn system_partition(parts: &Path) -> Result<()> {
     Ok(())
 }
 
-fn put_together(parts: &Path) -> Result<()> {
+fn put_together(parts: &Path, volume: &str) -> Result<()> {
     let done = Command::new("xorriso")
-        .args(["-as", "mkisofs", "-quiet", "-r", "-V", "EBB"])
+        .args(["-as", "mkisofs", "-quiet", "-r", "-V", volume])
         // BIOS: from a CD, and by the boot sector from a disk.
         .args([
             "-b",
