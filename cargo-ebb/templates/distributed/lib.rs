@@ -9,7 +9,7 @@ use ebb::ebb;
 use ebb_distributed::{Failure, NodeId, remote};
 
 /// One for each machine: all its cores share it.
-#[ebb(shared)]
+#[ebb(distributed)]
 #[derive(Default)]
 pub struct Counter {
     sum: AtomicU64,
