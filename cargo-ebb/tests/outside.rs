@@ -342,7 +342,8 @@ fn a_project_of_a_template_builds_runs_and_tests_outside_the_workspace_from_the_
         if !chosen.contains(&template) {
             let mut check = cargo();
             check.args(["check", "--all-targets"]);
-            succeeds(&mut in_project(check, &project));
+            let said = succeeds(&mut in_project(check, &project));
+            assert!(!said.contains(&format!("warning: `{name}`")), "{said}");
             continue;
         }
         let said = succeeds(&mut ebb(&project, &["test"]));

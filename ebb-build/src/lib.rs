@@ -26,6 +26,7 @@ const LINKER_SCRIPT: &str = include_str!("../link.ld");
 /// When not called from a build script.
 pub fn images(kinds: &[&str]) {
     println!("cargo::rerun-if-env-changed=EBB_PLATFORM");
+    println!("cargo::rustc-check-cfg=cfg(ebb_hosted)");
     let out =
         PathBuf::from(env::var_os("OUT_DIR").expect("ebb_build::images is for build scripts"));
     // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out; Cargo tells a build script only the
