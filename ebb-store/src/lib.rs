@@ -32,6 +32,7 @@ extern crate std;
 
 mod checkpoint;
 mod crc32c;
+mod digest;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod index;
@@ -51,7 +52,7 @@ use sha2::{Digest, Sha256};
 use spin::mutex::SpinMutex as Mutex;
 
 use index::{Item, Location};
-use layout::{Builder, FRAME, KEY, LOG, VALUE, checksum};
+use layout::{Builder, FRAME, KEY, LOG, VALUE, is_digest};
 use shared::{Inner, Queued, Shared};
 
 pub use layout::Hash;
@@ -520,6 +521,6 @@ impl Store {
         };
         bytes.drain(..(location.position - start) as usize);
         bytes.truncate(location.length as usize);
-        Ok((checksum(&bytes) == location.sum).then_some(bytes))
+        Ok(is_digest(&bytes, location.sum).then_some(bytes))
     }
 }

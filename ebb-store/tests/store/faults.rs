@@ -291,7 +291,7 @@ fn a_disk_that_is_not_ours_or_of_another_layout_is_refused_and_untouched() {
     };
     for (layout, wanted) in [
         (0, OpenError::Older { layout: 0 }),
-        (4, OpenError::Newer { layout: 4 }),
+        (5, OpenError::Newer { layout: 5 }),
     ] {
         let head = with_layout(layout);
         let write = |disk: &SimDisk| {
