@@ -157,6 +157,12 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_says_that_it_is_at_its_last_number_is_no_reason_to_panic() {
+        // What the fuzzer has found: a superblock's place in the log.
+        super::open(&[0x58, 0x0a, 0x3e, 0xf9, 0xff, 0xff, 0, 0xf4]);
+    }
+
+    #[test]
     fn whatever_a_disk_says_with_right_checksums_is_no_reason_to_panic() {
         for seed in 0..300 {
             let mut random = Random::new(seed);

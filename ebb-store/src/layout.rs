@@ -45,6 +45,9 @@ pub const KEY: usize = 1024;
 /// Most bytes of a value that is no blob.
 pub const VALUE: usize = 64 << 10;
 
+/// Sequence numbers and generations are below: no log comes so far, and all that is counted on from here fits.
+const ENDLESS: u64 = 1 << 62;
+
 pub const HEADER: usize = 64;
 pub const ENTRY: usize = 16;
 
@@ -192,10 +195,14 @@ impl Superblock {
             checkpoint: None,
         };
         let inside = |p: Place| {
-            (LOG..this.size).contains(&p.position) && p.position.is_multiple_of(BLOCK as u64)
+            (LOG..this.size).contains(&p.position)
+                && p.position.is_multiple_of(BLOCK as u64)
+                && p.sequence < ENDLESS
         };
-        let sound =
-            this.size.is_multiple_of(BLOCK as u64) && inside(this.tail) && inside(this.hint);
+        let sound = this.size.is_multiple_of(BLOCK as u64)
+            && this.generation < ENDLESS
+            && inside(this.tail)
+            && inside(this.hint);
         Some(if sound {
             let checkpoint = Self::parse_checkpoint(block, this.generation)
                 .filter(|c| layout >= 2 && inside(c.first));
@@ -315,7 +322,8 @@ impl Header {
         };
         let sound = (BLOCK..=FRAME).contains(&this.length)
             && this.table <= this.length - HEADER
-            && this.durable < this.sequence;
+            && this.durable < this.sequence
+            && this.sequence < ENDLESS;
         sound.then_some(this)
     }
 
