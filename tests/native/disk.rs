@@ -53,6 +53,8 @@ fn after_qemu_is_killed_at_any_instant_every_acknowledged_change_is_there_and_no
     needs!("qemu-system-x86_64");
     let disk = fresh("killed.img");
     let setting = format!("{},size=64M", disk.display());
+    // Not in the time that the cycles have.
+    let _ = cargo::program("image-disk");
     durable::kill_again_and_again(
         durable::cycles(10),
         |numbers| {
