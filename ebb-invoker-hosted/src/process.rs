@@ -24,7 +24,7 @@ use ebb_invoker::instance::{
     take_answer,
 };
 use ebb_invoker::parts::Parts;
-use ebb_invoker::relay::Framed;
+use ebb_invoker::relay::{Framed, Numbers};
 use ebb_openwhisk::logs::{Collector, Stream};
 
 /// The loader's end of the socket.
@@ -89,7 +89,7 @@ pub struct Process {
     id: u32,
     shared: Arc<Mutex<Shared>>,
     requests: mpsc::Sender<Vec<u8>>,
-    next: u32,
+    numbers: Numbers,
     /// Where it works; removed with it.
     folder: PathBuf,
 }
@@ -165,7 +165,7 @@ impl Process {
             child: Some(child),
             shared,
             requests,
-            next: 0,
+            numbers: Numbers::new(),
             folder,
         })
     }
@@ -225,8 +225,7 @@ impl Process {
 impl Framed for Process {
     fn new_id(&mut self) -> u32 {
         self.forget_answers();
-        self.next += 1;
-        self.next
+        self.numbers.draw()
     }
 
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {

@@ -15,7 +15,7 @@ use ebb_invoker::instance::{
     SharedSnapshot, frame, take_answer,
 };
 use ebb_invoker::parts::Parts;
-use ebb_invoker::relay::Framed;
+use ebb_invoker::relay::{Framed, Numbers};
 use ebb_linux::{
     Access, Channel, ChannelId, Errno, Exit, Options, Program, Uc,
     snapshot::{self, Snapshot},
@@ -117,7 +117,7 @@ pub struct Guest {
     /// What the loader has noted of the function, and how often the programs had drawn randomness when that was asked last.
     notes: Notes,
     drawn: u64,
-    next: u32,
+    numbers: Numbers,
     /// Bytes of its own, and how many it had ever taken, when that was last counted.
     counted: (u64, u64),
     /// The next page of the working set to be fetched, while there is one.
@@ -189,7 +189,7 @@ impl Guest {
             logs: Vec::new(),
             logged: 0,
             out_of_memory: false,
-            next: 0,
+            numbers: Numbers::new(),
             counted: (OBJECTS, 0),
             unfetched: None,
             told_key: false,
@@ -437,8 +437,7 @@ impl Framed for Guest {
     fn new_id(&mut self) -> u32 {
         // The rest of one that has not come whole is left, or what follows would be read from its middle.
         while !self.input.is_empty() && matches!(take_answer(&mut self.input), Ok(Some(_))) {}
-        self.next += 1;
-        self.next
+        self.numbers.draw()
     }
 
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]) {

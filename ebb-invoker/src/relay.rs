@@ -8,8 +8,11 @@ use core::time::Duration;
 
 use ebb::time::{Elapsed, timeout};
 use ebb_openwhisk::json::Json;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::instance::{Boxed, InstanceRequest, Lost};
+use crate::key;
 use crate::parts::Parts;
 
 /// Kinds of frames that go before an answer in parts: the status and headers, a piece of the body.
@@ -20,9 +23,34 @@ pub const PART: u16 = 100;
 /// How long a function may go on when it was told that nobody listens.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// The numbers of an instance's requests. A function that writes frames of its own finds its answers by the number that it was asked
+/// with, and cannot tell the next one by counting: what it left on the way answers no later request.
+#[derive(Debug)]
+pub struct Numbers(SplitMix64);
+
+impl Numbers {
+    /// They begin anywhere.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(SplitMix64::from_seed(key::random()))
+    }
+
+    /// The next one. Nobody else has a part in it; randomness of the platform may be a line of memory that all cores write.
+    pub fn draw(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// An instance that is spoken to in frames.
 pub trait Framed: Sized {
-    /// A number for a request that no other has had. Answers that came before it answer nothing: the function may have written them itself.
+    /// The number of a new request, of its [`Numbers`]. Answers that came before it answer nothing: the function may have written them
+    /// itself.
     fn new_id(&mut self) -> u32;
     /// Gives it a frame.
     fn give(&mut self, id: u32, request: InstanceRequest, payload: &[u8]);
