@@ -245,7 +245,7 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
             .env(
                 "EBB_QEMU_ARGS",
                 format!(
-                    "-drive if=none,id=slow,format=raw,file={},throttling.bps-write=65536 \
+                    "-drive if=none,id=slow,format=raw,file={},throttling.bps-write=49152 \
                      -device virtio-blk-pci,drive=slow,disable-legacy=on",
                     path.display()
                 ),
@@ -261,7 +261,7 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
         begun.elapsed()
     };
     call();
-    // QEMU lets one write pass, however large it is, and those behind it wait for it.
+    // QEMU lets one write pass, however large it is, and those behind it wait for it: for 6 s, less what a busy host takes to come to them.
     assert_eq!(put(&image, "earlier", &code("earlier", 1, 300_000)).0, 200);
     let (took, mut calls) = thread::scope(|scope| {
         let putting = scope.spawn(|| {
@@ -277,7 +277,7 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
         (putting.join().expect("it was answered"), calls)
     });
     assert!(
-        took > Duration::from_secs(2),
+        took > Duration::from_secs(1),
         "the disk was not slow: {took:?}"
     );
     calls.sort();
