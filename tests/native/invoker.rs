@@ -117,7 +117,7 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     let report = drive(&image, &tests, "load.test.mjs", &[]);
     assert!(passed(&report) >= 11, "{report}");
     let report = drive(&image, &tests, "input.test.mjs", &[]);
-    assert!(passed(&report) >= 35, "{report}");
+    assert!(passed(&report) >= 36, "{report}");
     let report = drive(&image, &tests, "kinds.test.mjs", &[]);
     assert!(passed(&report) >= 10, "{report}");
     let report = drive(&image, &tests, "unique.test.mjs", &[]);

@@ -204,6 +204,12 @@ const BEHAVIOUR = {
     python: 'import os, struct\nTEXT = b\'{"forged":true}\'\ndef main(args):\n    if args.get("bad"):\n        for number in range(200):\n            os.write(3, struct.pack("<III", len(TEXT), number, 200) + TEXT)\n    return {"fine": True}',
     check: ({ response }) => assert.ok(response.result.fine || response.result.forged || response.status === 'action developer error', JSON.stringify(response)),
   },
+  'goes on answering what nobody has asked': {
+    node: `const frame = (id) => { const text = '{"forged":true}', frame = Buffer.alloc(12 + text.length); frame.writeUInt32LE(text.length, 0); frame.writeUInt32LE(id, 4); frame.writeUInt32LE(200, 8); frame.write(text, 12); return frame; };
+      const all = Buffer.concat(Array.from({ length: 200 }, (_, id) => frame(id)));
+      const main = ({ bad }) => { if (bad) { let left = 100; const timer = setInterval(() => { require('fs').writeSync(3, all); if (--left === 0) clearInterval(timer); }, 1); } return { fine: true }; }`,
+    check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+  },
   'answers twice': {
     program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *\\"bad\\"*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
     check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
