@@ -21,7 +21,7 @@ mod document;
 mod load;
 mod order;
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use core::future::Future;
 
 use ebb_block::BlockDevice;
@@ -418,21 +418,36 @@ impl Keeper {
     /// Keeps records that came, and drops those that went.
     ///
     /// # Errors
-    /// That of the disk: none of them is kept then.
+    /// That of the disk: some of them are not kept then.
     pub fn keep_records(
         &self,
         changes: Vec<Change>,
     ) -> impl Future<Output = Result<(), Error>> + use<> {
-        let mut batch = Batch::default();
+        let mut batches = vec![Batch::default()];
         for change in changes {
+            if batches.last().is_some_and(Batch::is_full) {
+                batches.push(Batch::default());
+            }
+            let batch = batches.last_mut().expect("there is one");
             match change {
                 Change::Came(place, record) => {
-                    Document::plain(record.to_json(true)).put(&mut batch, record_key(place));
+                    Document::plain(record.to_json(true)).put(batch, record_key(place));
                 }
                 Change::Went(place) => batch.delete(record_key(place)),
             }
         }
-        self.store.commit(batch)
+        let store = self.store.clone();
+        let commits: Vec<_> = batches
+            .into_iter()
+            .map(|batch| store.commit(batch))
+            .collect();
+        async move {
+            let mut result = Ok(());
+            for commit in commits {
+                result = result.and(commit.await);
+            }
+            result
+        }
     }
 
     /// Ends when all that was committed before is on the disk; nothing can be kept then.

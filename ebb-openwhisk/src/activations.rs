@@ -6,7 +6,7 @@
 use crate::activation::Activation;
 use crate::failure::{Failure, Result};
 use alloc::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     sync::Arc,
@@ -54,7 +54,7 @@ pub struct Activations {
     /// Somebody has looked for what may be among them.
     missed: Cell<bool>,
     /// What came and went since that was asked last, if somebody asks.
-    changes: Option<Vec<Change>>,
+    changes: Option<BTreeMap<u64, Option<Arc<Activation>>>>,
 }
 
 /// What finds a record takes: its place in a ring and, under a copy of its id, in the map of places. Both are a quarter empty when
@@ -140,12 +140,15 @@ impl Activations {
         self.missed.take()
     }
 
-    /// What came and went since this was asked the last time.
+    /// What came and went since this was asked the last time, without what did both.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        self.changes
-            .as_mut()
-            .map(core::mem::take)
-            .unwrap_or_default()
+        let changes = self.changes.as_mut().map(core::mem::take);
+        let changes = changes.unwrap_or_default().into_iter();
+        let change = |(place, came)| match came {
+            Some(record) => Change::Came(place, record),
+            None => Change::Went(place),
+        };
+        changes.map(change).collect()
     }
 
     /// Keeps a record; older ones make room.
@@ -153,7 +156,7 @@ impl Activations {
         let place = self.next;
         self.next += 1;
         if let Some(changes) = &mut self.changes {
-            changes.push(Change::Came(place, record.clone()));
+            changes.insert(place, Some(record.clone()));
         }
         self.place(place, record);
     }
@@ -244,7 +247,10 @@ impl Activations {
 
     fn note_gone(&mut self, place: u64) {
         if let Some(changes) = &mut self.changes {
-            changes.push(Change::Went(place));
+            // One that has not been asked for is as if it had never come: whoever asks may be slow, and records come without end.
+            if changes.remove(&place).is_none() {
+                changes.insert(place, None);
+            }
         }
     }
 
@@ -396,6 +402,7 @@ mod tests {
         records.follow_changes(5, 1);
         records.insert(record("a", 1, 10_000));
         records.insert(record("b", 2, 10_500));
+        assert_eq!(records.take_changes().len(), 2);
         records.arrive(4, Some(record("a", 0, 9_000)), 10_000);
         records.expire(500);
         assert!(has(&records, "a", 0) && has(&records, "a", 1));
@@ -409,6 +416,10 @@ mod tests {
             })
             .collect();
         assert_eq!(went, [4, 5]);
+        records.insert(record("b", 3, 10_600));
+        records.expire(20_000);
+        let left = records.take_changes();
+        assert!(matches!(left[..], [Change::Went(6)]), "7 came and went");
     }
 
     #[test]

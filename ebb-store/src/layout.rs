@@ -44,6 +44,8 @@ pub const CHUNK: usize = 192 << 10;
 pub const KEY: usize = 1024;
 /// Most bytes of a value that is no blob.
 pub const VALUE: usize = 64 << 10;
+/// Most blobs that a value refers to.
+pub const REFERENCES: usize = 1024;
 
 /// Sequence numbers and generations are below: no log comes so far, and all that is counted on from here fits.
 const ENDLESS: u64 = 1 << 62;

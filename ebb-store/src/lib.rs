@@ -52,7 +52,7 @@ use sha2::{Digest, Sha256};
 use spin::mutex::SpinMutex as Mutex;
 
 use index::{Item, Location};
-use layout::{Builder, FRAME, KEY, LOG, VALUE, is_digest};
+use layout::{Builder, FRAME, HEADER, KEY, LOG, REFERENCES, VALUE, is_digest};
 use shared::{Inner, Queued, Shared};
 
 pub use layout::Hash;
@@ -116,6 +116,8 @@ pub struct Batch {
     changes: BTreeMap<Box<[u8]>, Change>,
     blobs: BTreeMap<Hash, Vec<u8>>,
     too_large: bool,
+    /// Bytes of its entries, with those that others of the same key have replaced.
+    most: usize,
 }
 
 impl Batch {
@@ -145,7 +147,8 @@ impl Batch {
     ) {
         let (key, value) = (key.as_ref(), value.into());
         let references: Box<[Hash]> = blobs.into_iter().collect();
-        self.too_large |= key.len() > KEY || value.len() > VALUE || references.len() > 1024;
+        self.too_large |= key.len() > KEY || value.len() > VALUE || references.len() > REFERENCES;
+        self.most += Builder::cost(key.len(), references.len(), value.len());
         let change = Change::Put {
             value,
             references,
@@ -158,6 +161,7 @@ impl Batch {
     pub fn delete(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
         self.too_large |= key.len() > KEY;
+        self.most += Builder::cost(key.len(), 0, 0);
         self.changes.insert(key.into(), Change::Delete);
     }
 
@@ -178,6 +182,12 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether another change of any size may be too much for it: changes that need not be made together then go in the next one.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.most + Builder::cost(KEY, REFERENCES, VALUE) + HEADER > FRAME
     }
 
     fn references(&self) -> impl Iterator<Item = Hash> {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use ebb_block::sim::{Random, SimDisk};
 use ebb_invoker::keep::Keeper;
-use ebb_openwhisk::Step;
+use ebb_openwhisk::{Step, activations::Change};
 
 use crate::{Held, Opens, World, answer, ask, asked, change, on, question, record, state, step};
 
@@ -32,6 +32,25 @@ fn disk_with(puts: &[(&str, String, String)]) -> SimDisk {
         keeper.close().await;
     });
     disk.power_cut(1)
+}
+
+#[test]
+fn records_of_a_busy_moment_are_kept_however_many_they_are() {
+    let disk = SimDisk::new(64 << 20, 1);
+    let mut world = on(&disk);
+    let (keeper, _, _) = world.open_whole();
+    let came = |place| Change::Came(place, record(place));
+    let keeps = keeper.clone();
+    world.result(async move {
+        let all = (0..5000).map(came).collect();
+        keeps.keep_records(all).await.expect("room");
+    });
+    assert!(keeper.stats().keys >= 5000, "{:?}", keeper.stats());
+    world.result(async move {
+        let all = (0..5000).map(Change::Went).collect();
+        keeper.keep_records(all).await.expect("room");
+        assert!(keeper.stats().keys < 100, "{:?}", keeper.stats());
+    });
 }
 
 fn action(name: &str) -> (&'static str, String, String) {
