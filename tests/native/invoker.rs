@@ -45,10 +45,24 @@ fn drive(invoker: &Invoker, tests: &Path, file: &str, variables: &[(&str, &str)]
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{report}\n{}",
+        "{file}: {}\n{}",
+        failures(&report),
         String::from_utf8_lossy(&output.stderr)
     );
     report
+}
+
+/// What failed of a report in TAP, with what each said.
+fn failures(report: &str) -> String {
+    let mut told = false;
+    let lines = report.lines().filter(|line| {
+        let line = line.trim_start();
+        told |= line.starts_with("not ok");
+        let is_told = told;
+        told &= line != "...";
+        is_told
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Runs a line of shell; what it printed.
