@@ -22,6 +22,11 @@ struct Machine {
     folder: Folder,
 }
 
+/// Lets a device come to itself that was just let go: it loses all connections, for good, when one comes before it has its queues.
+fn settle() {
+    thread::sleep(Duration::from_millis(100));
+}
+
 /// A folder for sockets, whose names are short.
 struct Folder(PathBuf);
 
@@ -58,6 +63,7 @@ impl Machine {
         let image = Image::start(with_vsock(&mut command, device, &folder));
         image.says("context 3");
         image.says("serving");
+        settle();
         Self { image, folder }
     }
 
@@ -323,6 +329,7 @@ fn the_webserver_serves_its_host_without_a_network_in_the_clear_and_by_tls() {
         let machine = Machine { image, folder };
         let pin = secret.then(|| machine.image.says("--pinnedpubkey sha256//"));
         machine.image.says("serving the host on vsock:3:81");
+        settle();
         let Some(line) = pin else {
             for _ in 0..20 {
                 let answer = page(machine.to(81));
@@ -399,6 +406,7 @@ fn the_example_echoes_and_says_hello_to_a_port_of_the_host() {
     let place = |name: &str| std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
     let (machine, _) = example(&[], place("ebb-vsock-echo"));
     machine.image.says("echo on vsock:3:7");
+    settle();
     echo(&machine.to(7), b"what you like");
     drop(machine);
     let (mut machine, listener) = example(&["9"], place("ebb-vsock-hello"));

@@ -77,6 +77,8 @@ pub struct Sockets<H: Hal, T> {
     owing: VecDeque<u32>,
     resets: VecDeque<Header>,
     is_broken: bool,
+    /// Nothing is sent yet.
+    is_held: bool,
     /// To be taken out, and woken when the driver is not locked any more.
     pub woken: Vec<SocketWakers>,
 }
@@ -123,6 +125,7 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
             owing: VecDeque::new(),
             resets: VecDeque::new(),
             is_broken: false,
+            is_held: false,
             woken: Vec::new(),
         })
     }
@@ -143,6 +146,17 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
         }
         self.receive.notify(&mut self.transport);
         self.events.notify(&mut self.transport);
+    }
+
+    /// Sends nothing until [`release`](Self::release).
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Sends what has come up meanwhile, and from now on at once.
+    pub fn release(&mut self) {
+        self.is_held = false;
+        self.say();
     }
 
     /// Whether the device was given up.
@@ -409,6 +423,9 @@ impl<H: Hal, T: Transport> Sockets<H, T> {
 
     /// Sends what is owed besides data, as far as there is room.
     fn say(&mut self) {
+        if self.is_held {
+            return;
+        }
         let mut any = false;
         // What a connection owes comes before its reset.
         while self.transmit.has_room()

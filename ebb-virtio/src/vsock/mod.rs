@@ -40,6 +40,9 @@ use device::Sockets;
 const SOCKET_DEVICE: u16 = 19;
 /// How often connections that wait for their peer are looked at.
 const TICK: Duration = Duration::from_millis(500);
+/// How long a device that was let go is sent nothing. QEMU gives a vhost-user device its queues without waiting for it, and
+/// vhost-device-vsock 0.3.0 that is told of a packet, or of a connection, before it has them all passes nothing on ever.
+const SETTLES: Duration = Duration::from_millis(50);
 
 struct Device {
     sockets: Mutex<Sockets<Machine, Queues>>,
@@ -75,6 +78,7 @@ fn set_up(at: Place) -> core::result::Result<&'static Device, Fault> {
     if !sockets.transport().has_queues() {
         return Err("it does not take its queues");
     }
+    sockets.hold();
     sockets.start();
     let device: &'static Device = Box::leak(Box::new(Device {
         sockets: Mutex::new(sockets),
@@ -85,6 +89,10 @@ fn set_up(at: Place) -> core::result::Result<&'static Device, Fault> {
             more: sockets.service(),
             is_broken: sockets.is_broken(),
         })
+    });
+    ebb::spawn(async {
+        sleep(SETTLES).await;
+        device.with(Sockets::release);
     });
     Ok(device)
 }
