@@ -21,7 +21,7 @@ mod document;
 mod load;
 mod order;
 
-use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::future::Future;
 
 use ebb_block::BlockDevice;
@@ -423,30 +423,22 @@ impl Keeper {
         &self,
         changes: Vec<Change>,
     ) -> impl Future<Output = Result<(), Error>> + use<> {
-        let mut batches = vec![Batch::default()];
-        for change in changes {
-            if batches.last().is_some_and(Batch::is_full) {
-                batches.push(Batch::default());
-            }
-            let batch = batches.last_mut().expect("there is one");
-            match change {
-                Change::Came(place, record) => {
-                    Document::plain(record.to_json(true)).put(batch, record_key(place));
-                }
-                Change::Went(place) => batch.delete(record_key(place)),
-            }
-        }
         let store = self.store.clone();
-        let commits: Vec<_> = batches
-            .into_iter()
-            .map(|batch| store.commit(batch))
-            .collect();
         async move {
-            let mut result = Ok(());
-            for commit in commits {
-                result = result.and(commit.await);
+            let (mut batch, mut result) = (Batch::default(), Ok(()));
+            for change in changes {
+                match change {
+                    Change::Came(place, record) => {
+                        Document::plain(record.to_json(true)).put(&mut batch, record_key(place));
+                    }
+                    Change::Went(place) => batch.delete(record_key(place)),
+                }
+                if batch.is_full() {
+                    // One at a time: changes that somebody waits for come between them.
+                    result = result.and(store.commit(core::mem::take(&mut batch)).await);
+                }
             }
-            result
+            result.and(store.commit(batch).await)
         }
     }
 

@@ -288,6 +288,8 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
     );
     // None of them waited for it.
     assert!(calls.len() > 20 && most < took / 2, "{calls:?}");
+    // At its end it would wait until the disk has the records of all these calls.
+    image.kill();
 }
 
 /// What a client knows of an action: the version that is there, or none; and one that may be, if an answer is due.
