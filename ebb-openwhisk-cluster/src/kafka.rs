@@ -334,6 +334,8 @@ pub struct KafkaFeed {
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(100);
+/// How long going back in a topic may take.
+const SEEK: Duration = Duration::from_secs(10);
 /// How long it is waited after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -441,9 +443,15 @@ fn take(consumer: &BaseConsumer<Lag>, room: &Room, sender: &queue::Sender<Vec<u8
                 batch.len()
             );
             let from = Offset::Offset(first.offset);
-            if let Err(error) = consumer.seek(topic, partition, from, Duration::from_secs(10)) {
-                // The partition is somebody else's by now, and begins there at the last commit.
-                eprintln!("whisk-invoker: {topic} cannot be read again: {error}");
+            if let Err(error) = consumer.seek(topic, partition, from, SEEK) {
+                // Whoever joins the group begins at the last commit.
+                eprintln!(
+                    "whisk-invoker: the group of {topic} is joined anew, because it cannot be read again: {error}"
+                );
+                consumer.unsubscribe();
+                if let Err(error) = consumer.subscribe(&[topic]) {
+                    eprintln!("whisk-invoker: {topic} cannot be subscribed to: {error}");
+                }
             }
             std::thread::sleep(AFTER_FAILURE);
             continue;
