@@ -207,7 +207,7 @@ async fn wait(running: Running, reply: &Reply) -> Answer {
         Ok(Err(head)) => match (reply.begin(&head), parts) {
             (Ok(response), Some(parts)) => return Answer::Begun(in_parts(response, parts)),
             (Err(response), Some(parts)) => {
-                parts.leave();
+                parts.refuse();
                 response
             }
             (_, None) => reply.accepted(),

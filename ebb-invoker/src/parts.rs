@@ -198,6 +198,12 @@ impl Parts {
         });
     }
 
+    /// The answer's beginning cannot be sent: what comes after it is for nobody.
+    pub fn refuse(&self) {
+        self.0.lock().ended.get_or_insert(Ended::Refused);
+        self.leave();
+    }
+
     /// How long the function still has to give something: none while it waits for the client.
     pub fn left(&self, limit: Duration, total: Duration, began: Instant) -> Duration {
         let state = self.0.lock();
@@ -267,6 +273,21 @@ mod tests {
         assert_eq!(parts.left(limit, total, Instant::now()), Duration::ZERO);
         drop(Receiving(parts.clone()));
         assert_eq!(poll(parts.send(vec![3])), Poll::Ready(Err(Gone)));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_begin_is_told_from_one_whose_client_left() {
+        for (leave, ended) in [
+            (Parts::leave as fn(&Parts), Ended::ClientGone),
+            (Parts::refuse, Ended::Refused),
+        ] {
+            let parts = Parts::default();
+            parts.begin(Json::parse("{}").unwrap());
+            leave(&parts);
+            assert_eq!(poll(parts.send(vec![1])), Poll::Ready(Err(Gone)));
+            let streamed = parts.end(Ended::Complete).expect("it has begun");
+            assert_eq!((streamed.parts, streamed.ended), (0, ended));
+        }
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub enum Ended {
     Complete,
     /// The client went away.
     ClientGone,
+    /// What it began with cannot be a response: the client was told so instead.
+    Refused,
     /// The function failed, or was out of time.
     Broken,
 }
@@ -103,6 +105,7 @@ impl Streamed {
         let ended = match self.ended {
             Ended::Complete => "complete",
             Ended::ClientGone => "client gone",
+            Ended::Refused => "refused",
             Ended::Broken => "broken",
         };
         let mut members = Members::new();
