@@ -34,9 +34,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use ebb::platform::Environment;
-use ebb::{EbbRef, provides};
+use ebb::{EbbRef, println, provides};
 use ebb_invoker::Container;
 use ebb_invoker::instance::{
     Boxed, InstanceLimits, InstanceMaker, NewInstance, NotMade, SharedSnapshot,
@@ -98,6 +99,17 @@ fn archive() -> Result<ebb_archive::Archive<'static>, String> {
 /// Whether the boot archive has that program.
 fn is_packed(program: &str) -> bool {
     Program::named(&[program]).is_ok_and(|named| named.has(program))
+}
+
+/// Says once, on a machine that the runner has not started, what functions may share there.
+fn tell_of_unseen_draws() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if ebb_linux::draws_may_be_unseen() && !TOLD.swap(true, Ordering::Relaxed) {
+        println!(
+            "invoker: this CPU has RDRAND or RDSEED. A function that draws by them at its start is not seen to draw, and its instances share what it drew. \
+             Start QEMU with -cpu MODEL,rdrand=off,rdseed=off, or give such an action the annotation \"snapshot\": false"
+        );
+    }
 }
 
 /// The image, as the provider.
@@ -188,6 +200,7 @@ impl InstanceMaker for Image {
 
     fn prepare(&self, launch: &Launch) -> Boxed<'static, ()> {
         let launch = launch.clone();
+        tell_of_unseen_draws();
         Box::pin(async move {
             if launch.loader != Loader::Executable {
                 drop(EbbRef::<BaseStore>::get().origin(&launch).await);

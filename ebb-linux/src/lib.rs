@@ -63,6 +63,7 @@ mod uc;
 pub use abi::errno::Errno;
 pub use abi::exit::Exit;
 pub use image::program::{Program, ProgramFile};
+pub use random_instructions::are_unseen as draws_may_be_unseen;
 pub use report::{figures, missing_calls, threads};
 pub use snapshot::Snapshot;
 pub use uc::channel::{Access, Channel, ChannelId};

@@ -6,6 +6,7 @@
 //! Source: Intel SDM volume 2, "RDRAND", "RDSEED".
 
 use crate::uc::caller::Caller;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use ebb_guest::Context;
 
 /// CF, PF, AF, ZF, SF and OF: the first says that there was a number, the others are cleared.
@@ -23,6 +24,14 @@ struct Draw {
     /// Bytes: 2, 4 or 8.
     size: u8,
     length: u8,
+}
+
+/// Whether programs can draw random numbers that [`Uc::draws`](crate::Uc::draws) does not count: on a processor that has instructions for it.
+pub fn are_unseen() -> bool {
+    const RDRAND: u32 = 1 << 30;
+    const RDSEED: u32 = 1 << 18;
+    let has_seed = || __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & RDSEED != 0;
+    __cpuid(1).ecx & RDRAND != 0 || has_seed()
 }
 
 fn decode(code: &[u8]) -> Option<Draw> {

@@ -145,8 +145,11 @@ fn the_invoker_keeps_its_certificate_and_takes_another_from_its_administrator() 
                 "--quiet",
                 "--tls",
             ])
-            .env("EBB_CORES", "1");
+            .env("EBB_CORES", "1")
+            // As a machine that the runner has not started may have it.
+            .env("EBB_RDRAND", "1");
         let image = start(&mut command, 3233, &disk);
+        image.says("invoker: this CPU has RDRAND or RDSEED.");
         let listens = image.says("invoker: https://localhost:");
         let url = listens
             .split([' ', ';'])

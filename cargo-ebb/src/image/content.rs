@@ -35,6 +35,8 @@ pub struct Content {
     pub archive: Option<Vec<u8>>,
     /// Options, and after `--` the program's arguments.
     pub command_line: String,
+    /// Whether the image wants a CPU without the instructions that draw random numbers (`EBB_RDRAND=0`).
+    without_rdrand: bool,
 }
 
 impl Content {
@@ -59,6 +61,7 @@ impl Content {
         };
         let whole = fs::read(path).map_err(at(path.display()))?;
         let command_line = cmdline::join(options, arguments)?;
+        let without_rdrand = ("EBB_RDRAND".to_owned(), "0".to_owned());
         Ok(Self {
             image: without_symbols(whole)
                 .ok_or_else(|| Failure(format!("{} is no complete ELF file", path.display())))?,
@@ -68,6 +71,7 @@ impl Content {
                 .replace('\'', "%27")
                 .replace('"', "%22")
                 .replace('\\', "%5C"),
+            without_rdrand: image.defaults.contains(&without_rdrand),
         })
     }
 
@@ -88,6 +92,14 @@ impl Content {
             self.command_line.len() as u64,
         ));
         parts
+    }
+
+    /// A CPU for it, as QEMU's `-cpu` names one.
+    pub fn cpu(&self) -> &'static str {
+        match self.without_rdrand {
+            true => "max,rdrand=off,rdseed=off",
+            false => "max",
+        }
     }
 
     /// Memory that a machine of it has at least, in MiB.

@@ -121,7 +121,7 @@ const NETWORK: &str = " -netdev user,id=net -device virtio-net-pci,netdev=net";
 fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<(PathBuf, String)> {
     let path = folder.join(format!("{name}{}", suffix(format)));
     let shown = path.display();
-    let memory = content.memory_mib();
+    let (cpu, memory) = (content.cpu(), content.memory_mib());
     let how = match format {
         Format::Kernel => {
             fs::write(&path, &content.image).map_err(at(&shown))?;
@@ -134,19 +134,19 @@ fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<
                 None => String::new(),
             };
             format!(
-                "qemu-system-x86_64 -M microvm -cpu max -m {memory} -nographic -global virtio-mmio.force-legacy=false \
+                "qemu-system-x86_64 -M microvm -cpu {cpu} -m {memory} -nographic -global virtio-mmio.force-legacy=false \
                  -netdev user,id=net -device virtio-net-device,netdev=net -kernel {shown}{initrd} -append '{}'",
                 content.command_line
             )
         }
         Format::Iso => {
             disk::write(content, &path)?;
-            format!("qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -cdrom {shown}")
+            format!("qemu-system-x86_64 -cpu {cpu} -m {memory} -nographic{NETWORK} -cdrom {shown}")
         }
         Format::Raw => {
             disk::write(content, &path)?;
             format!(
-                "qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -drive file={shown},format=raw,if=virtio; or written to a disk"
+                "qemu-system-x86_64 -cpu {cpu} -m {memory} -nographic{NETWORK} -drive file={shown},format=raw,if=virtio; or written to a disk"
             )
         }
         Format::Qcow2 => {
@@ -159,7 +159,7 @@ fn make(format: Format, content: &Content, folder: &Path, name: &str) -> Result<
             let _ = fs::remove_file(&raw);
             disk::succeeded("qemu-img", convert)?;
             format!(
-                "qemu-system-x86_64 -cpu max -m {memory} -nographic{NETWORK} -drive file={shown},if=virtio"
+                "qemu-system-x86_64 -cpu {cpu} -m {memory} -nographic{NETWORK} -drive file={shown},if=virtio"
             )
         }
         Format::Oci => {
