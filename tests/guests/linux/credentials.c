@@ -152,6 +152,8 @@ static void signals(void) {
 }
 
 static void priorities(void) {
+    // Whoever runs the tests may have been nice.
+    setpriority(PRIO_PROCESS, 0, 0);
     SAY("niceness", getpriority(PRIO_PROCESS, 0));
     SAY("lower", setpriority(PRIO_PROCESS, 0, 5));
     SAY("niceness", getpriority(PRIO_PROCESS, 0));
