@@ -3,6 +3,7 @@
 mod archives;
 mod boot;
 mod common;
+mod compiler;
 mod faults;
 mod pack;
 mod script;
