@@ -11,6 +11,7 @@ use crate::object::files::MAX_NOFILE;
 use crate::object::vfs::Opened;
 use crate::run;
 use crate::state::futex::Futexes;
+use crate::state::policy::Policies;
 use crate::state::process::Oom;
 use crate::state::process::{Memory, Process, Processes, Ran, Scheduling, State};
 use crate::state::thread::Thread;
@@ -169,6 +170,7 @@ fn first_state(image: exec::Loaded, options: &Options) -> (Space, State) {
         executed: true,
         timers: Timers::default(),
         ran: Ran::default(),
+        policies: Policies::default(),
         cpu_warned: 0,
     };
     (image.space, state)

@@ -169,6 +169,12 @@ fn who_has_no_rights_is_refused_as_on_linux_and_told_first_what_else_is_wrong() 
 }
 
 #[test]
+fn memory_policies_are_checked_kept_and_told_as_on_linux_with_one_node() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("numa");
+}
+
+#[test]
 fn memory_is_mapped_protected_shared_moved_advised_and_locked_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("memory");

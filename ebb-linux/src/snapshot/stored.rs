@@ -152,7 +152,7 @@ struct StoredArea {
     backing: StoredBacking,
     offset: u64,
     note: u32,
-    flags: u16,
+    flags: u32,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -160,7 +160,7 @@ struct StoredOutline {
     areas: Vec<StoredArea>,
     top: u64,
     close: bool,
-    future: u16,
+    future: u32,
     forks_differ: bool,
     growth_limit: u64,
 }
@@ -264,6 +264,7 @@ struct StoredThread {
     pending: u64,
     queued: Vec<SigInfo>,
     alt_stack: AltStack,
+    memory_policy: u16,
     name: [u8; 16],
     waiting: Option<StoredWaiting>,
     ran: u64,
@@ -281,6 +282,7 @@ impl StoredThread {
             pending: thread.pending,
             queued: thread.queued.clone(),
             alt_stack: thread.alt_stack,
+            memory_policy: thread.memory_policy,
             name: thread.name,
             waiting: thread.waiting.as_ref().map(StoredWaiting::of).transpose()?,
             ran: thread.ran,
@@ -299,6 +301,7 @@ impl StoredThread {
             pending: self.pending,
             queued: self.queued,
             alt_stack: self.alt_stack,
+            memory_policy: self.memory_policy,
             name: self.name,
             waiting: self.waiting.map(StoredWaiting::restore),
             ran: self.ran,

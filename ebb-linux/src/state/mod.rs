@@ -2,6 +2,7 @@
 
 pub mod futex;
 pub mod pending;
+pub mod policy;
 pub mod process;
 pub mod thread;
 pub mod timer;

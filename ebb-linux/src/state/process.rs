@@ -8,6 +8,7 @@
 //! - a process refers to others by number only.
 
 use super::futex::Key;
+use super::policy::Policies;
 use super::thread::{Thread, Threads};
 use super::timer::Timers;
 use crate::abi::exit::Exit;
@@ -170,6 +171,8 @@ pub struct State {
     pub ran: Ran,
     /// `PR_MCE_KILL`: 0 late, 1 early, 2 as the machine's.
     pub machine_check_policy: u8,
+    /// The memory policies of its threads and mappings.
+    pub policies: Policies,
     /// The second of processor time at which `RLIMIT_CPU` speaks up next.
     pub cpu_warned: u64,
 }

@@ -160,6 +160,8 @@ pub struct Thread {
     pub queued: Vec<SigInfo>,
     /// Where handlers run that ask for it.
     pub alt_stack: AltStack,
+    /// The number of its memory policy among those of its process; 0 for the default.
+    pub memory_policy: u16,
     /// Its name.
     pub name: [u8; 16],
     /// The system call that it waits in, if it does.
@@ -186,6 +188,7 @@ impl Thread {
             pending: 0,
             queued: Vec::new(),
             alt_stack: AltStack::default(),
+            memory_policy: 0,
             name: [0; 16],
             waiting: None,
             ran: 0,

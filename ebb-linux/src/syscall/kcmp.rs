@@ -18,7 +18,7 @@ const SYSVSEM: u64 = 6;
 const EPOLL_TFD: u64 = 7;
 
 /// The process that a number, of a thread also, is one of; `None` when it has ended and was not waited for.
-fn process(call: &Call<'_>, number: u64) -> Result<Option<Rc<Process>>, Stop> {
+pub fn process(call: &Call<'_>, number: u64) -> Result<Option<Rc<Process>>, Stop> {
     let number = number as u32;
     let processes = call.uc.processes.borrow();
     let is_it =

@@ -27,6 +27,7 @@ mod mmap;
 mod mqueue;
 mod namespace;
 mod netdev;
+mod numa;
 mod parts;
 mod path;
 mod poll;

@@ -313,6 +313,7 @@ fn begin_anew(call: &Call<'_>) -> Result<(), Stop> {
     call.thread(|t| {
         let before = core::mem::replace(t, Thread::new(pid, context));
         t.mask = before.mask;
+        t.memory_policy = before.memory_policy;
         t.pending = before.pending;
         t.queued = before.queued;
         t.ran = before.ran;

@@ -6,8 +6,8 @@
 use super::call::{Call, Handler, Outcome, Stop};
 use super::{
     advice, attributes, clone, copy, credentials, file, filesystem, futex, futex_vector, ioctl,
-    ipc, kcmp, memory, misc, mmap, mqueue, namespace, path, poll, positioned, process, remote,
-    resource, scheduling, signal, socket, thread, time, timer,
+    ipc, kcmp, memory, misc, mmap, mqueue, namespace, numa, path, poll, positioned, process,
+    remote, resource, scheduling, signal, socket, thread, time, timer,
 };
 use crate::abi::errno::Errno;
 
@@ -286,6 +286,9 @@ table! {
 233 epoll_ctl "fdfp" Full => poll::epoll_ctl;
 234 tgkill "ddd" Full => signal::tgkill;
 235 utimes "sp" Full => path::utimes;
+237 mbind "pxxpdb" Partial("the policy of shared memory is a mapping's") => numa::mbind;
+238 set_mempolicy "xpd" Full => numa::set_mempolicy;
+239 get_mempolicy "ppdpb" Full => numa::get_mempolicy;
 240 mq_open "sbop" Full => mqueue::mq_open;
 241 mq_unlink "s" Full => mqueue::mq_unlink;
 242 mq_timedsend "fpxxp" Full [SaRestartAbsolute] => mqueue::mq_timedsend;
@@ -298,6 +301,7 @@ table! {
 253 inotify_init "" Full => path::inotify_init;
 254 inotify_add_watch "fsb" Full => path::inotify_add_watch;
 255 inotify_rm_watch "fd" Full => path::inotify_rm_watch;
+256 migrate_pages "ddpp" Full => numa::migrate_pages;
 257 openat "fsbo" Full [SaRestart] => path::openat;
 258 mkdirat "fso" Full => path::mkdirat;
 259 mknodat "fsox" Full => path::mknodat;
@@ -320,6 +324,7 @@ table! {
 275 splice "fpfpxb" Full [SaRestart] => copy::splice;
 276 tee "ffxb" Full [SaRestart] => copy::tee;
 278 vmsplice "fpdb" Partial("copies: later changes of the memory are not seen") [SaRestart] => copy::vmsplice;
+279 move_pages "ddpppb" Full => numa::move_pages;
 280 utimensat "fspb" Full => path::utimensat;
 281 epoll_pwait "fpddpx" Full [Never] => poll::epoll_pwait;
 283 timerfd_create "db" Full => file::timerfd_create;
@@ -373,6 +378,7 @@ table! {
 440 process_madvise "fpddb" Partial("hints only, as before Linux 6.13") => advice::process_madvise;
 441 epoll_pwait2 "fpdppx" Full [Never] => poll::epoll_pwait2;
 449 futex_waitv "pdxpd" Full [SaRestartAbsolute] => futex_vector::futex_waitv;
+450 set_mempolicy_home_node "pxdb" Full => numa::set_mempolicy_home_node;
 153 vhangup "" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 155 pivot_root "ss" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
 163 acct "s" Partial("refused with EPERM: the UC has no right to it") => misc::refuse;
@@ -423,14 +429,9 @@ absent {
 215 epoll_wait_old,
 219 restart_syscall,
 236 vserver,
-237 mbind,
-238 set_mempolicy,
-239 get_mempolicy,
 248 add_key,
 249 request_key,
 250 keyctl,
-256 migrate_pages,
-279 move_pages,
 298 perf_event_open,
 300 fanotify_init,
 301 fanotify_mark,
@@ -455,7 +456,6 @@ absent {
 446 landlock_restrict_self,
 447 memfd_secret,
 448 process_mrelease,
-450 set_mempolicy_home_node,
 }
 }
 

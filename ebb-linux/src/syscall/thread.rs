@@ -37,6 +37,7 @@ pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
         }
         let mut thread = Thread::new(tid, context);
         thread.mask = parent.mask;
+        thread.memory_policy = parent.memory_policy;
         thread.name = parent.name;
         thread
     })?;

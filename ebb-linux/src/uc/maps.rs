@@ -2,6 +2,7 @@
 
 use crate::image::note;
 use crate::object::vfs::ROOT_DEV;
+use crate::state::policy::Policy;
 use crate::state::process::Process;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -100,22 +101,39 @@ pub fn page_map(process: &Process, page: u64, to: &mut [u8]) -> usize {
     done
 }
 
-/// `numa_maps`: every page is on the one node that there is.
+/// `numa_maps`: every page is on the one node that there is. An area without a policy has the first thread's.
 pub fn numa_maps(process: &Process, out: &mut Vec<u8>) {
     let memory = process.memory();
     let space = memory.space.borrow();
+    let first = process
+        .threads
+        .borrow()
+        .get(0)
+        .map_or(0, |t| t.memory_policy);
+    let policies = process.state.borrow().policies.clone();
     for area in space.areas() {
         let usage = space.usage(area);
         let name = process.area_name(area.note);
-        put!(out, "{:08x} default", area.start);
-        if name.first() == Some(&b'/') {
-            out.extend_from_slice(b" file=");
-            out.extend(name);
+        let number = match area.flags.mark() {
+            0 => first,
+            own => own,
+        };
+        let policy = policies.get(number).map_or("default".into(), Policy::name);
+        put!(out, "{:08x} {policy}", area.start);
+        match &name[..] {
+            b"[heap]" => out.extend_from_slice(b" heap"),
+            b"[stack]" => out.extend_from_slice(b" stack"),
+            [b'/', ..] => {
+                out.extend_from_slice(b" file=");
+                out.extend(name);
+            }
+            _ => {}
         }
         let file = (usage.file + usage.object) / PAGE;
         let anonymous = usage.anonymous / PAGE;
         for (what, pages) in [
             ("anon", anonymous),
+            ("dirty", anonymous),
             ("mapped", file),
             ("N0", anonymous + file),
         ] {

@@ -95,9 +95,9 @@ impl PartialEq for Backing {
 
 impl Eq for Backing {}
 
-/// What an area is besides: a set of the bits below (Linux' `VM_*`).
+/// What an area is besides: a set of the bits below (Linux' `VM_*`), and a mark of the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// Nothing special.
@@ -129,15 +129,30 @@ impl Flags {
     /// It was asked for as a shared mapping of what does not change.
     pub const SHOWN_SHARED: Self = Self(1 << 12);
 
+    /// Where the mark begins.
+    const MARK: u32 = 16;
+
+    /// The caller's mark; 0 unless it has set one.
+    #[must_use]
+    pub const fn mark(self) -> u16 {
+        (self.0 >> Self::MARK) as u16
+    }
+
+    /// The same with another mark.
+    #[must_use]
+    pub const fn marked(self, mark: u16) -> Self {
+        Self(self.0 & 0xffff | (mark as u32) << Self::MARK)
+    }
+
     /// As a number.
     #[must_use]
-    pub const fn bits(self) -> u16 {
+    pub const fn bits(self) -> u32 {
         self.0
     }
 
     /// From a number.
     #[must_use]
-    pub const fn from_bits(bits: u16) -> Self {
+    pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 

@@ -28,6 +28,7 @@ pub mod data;
 mod dir;
 mod inode;
 mod net;
+mod node;
 pub(crate) mod rows;
 pub(crate) mod set;
 pub mod stat;

@@ -2,7 +2,7 @@
 //!
 //! What must hold: a directory stands before what is in it, and /proc is the first.
 
-use super::{net, set, text};
+use super::{net, node, set, text};
 
 /// What a node is.
 #[derive(Clone, Copy)]
@@ -459,6 +459,7 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list", Fixed("0")),
     ("/sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_map", Fixed("1")),
     ("/sys/devices/system/cpu/cpu0/cache/index0/type", Fixed("Data")),
+    ("/sys/devices/system/cpu/cpu0/node0", Link("../../node/node0")),
     ("/sys/devices/system/cpu/cpu0/topology", Dir),
     ("/sys/devices/system/cpu/cpu0/topology/core_cpus", Fixed("1")),
     ("/sys/devices/system/cpu/cpu0/topology/core_cpus_list", Fixed("0")),
@@ -488,7 +489,9 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/sys/devices/system/node/node0/cpulist", Fixed("0")),
     ("/sys/devices/system/node/node0/cpumap", Fixed("1")),
     ("/sys/devices/system/node/node0/distance", Fixed("10")),
-    ("/sys/devices/system/node/node0/meminfo", File(text::node_meminfo)),
+    ("/sys/devices/system/node/node0/meminfo", File(node::meminfo)),
+    ("/sys/devices/system/node/node0/cpu0", Link("../../cpu/cpu0")),
+    ("/sys/devices/system/node/node0/numastat", File(node::numastat)),
     ("/sys/devices/system/node/online", Fixed("0")),
     ("/sys/devices/system/node/possible", Fixed("0")),
     ("/sys/firmware", Dir),

@@ -46,7 +46,7 @@ macro_rules! put {
     ($out:expr, $($arg:tt)*) => { let _ = write!(Text($out), $($arg)*); };
 }
 
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 /// Clock ticks per second (`USER_HZ`).
 const HZ: u64 = 100;
 
@@ -725,20 +725,4 @@ pub(crate) fn zoneinfo(s: &Subject<'_>, out: &mut Vec<u8>) {
         out,
         "        spanned  {total}\n        present  {total}\n        managed  {total}\n"
     );
-}
-
-pub(crate) fn node_meminfo(s: &Subject<'_>, out: &mut Vec<u8>) {
-    let memory = s.process.memory();
-    let (total, free) = (memory.total / 1024, memory.free / 1024);
-    for (name, value) in [
-        ("MemTotal", total),
-        ("MemFree", free),
-        ("MemUsed", total - free),
-    ] {
-        put!(
-            out,
-            "Node 0 {:<16}{value:>8} kB\n",
-            alloc::format!("{name}:")
-        );
-    }
 }
