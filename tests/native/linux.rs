@@ -157,6 +157,12 @@ fn memory_sockets_and_other_objects_say_what_linux_says_at_their_edges() {
 }
 
 #[test]
+fn sockets_in_each_state_say_of_each_address_and_call_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_sockets");
+}
+
+#[test]
 fn what_has_ended_or_never_began_says_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_gone");

@@ -16,6 +16,11 @@ const SIOCSPGRP: u32 = 0x8902;
 const FIOGETOWN: u32 = 0x8903;
 const SIOCGPGRP: u32 = 0x8904;
 const SIOCATMARK: u32 = 0x8905;
+/// `SIOCGSTAMP` and `SIOCGSTAMPNS`, and the same with 64 bits on any machine.
+const SIOCGSTAMP: u32 = 0x8906;
+const SIOCGSTAMPNS: u32 = 0x8907;
+const SIOCGSTAMP_NEW: u32 = 0x8010_8906;
+const SIOCGSTAMPNS_NEW: u32 = 0x8010_8907;
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
 const SIOCGIFFLAGS: u32 = 0x8913;
@@ -37,7 +42,10 @@ const NAME: usize = 16;
 
 /// Whether a request is one of those here.
 pub fn is_known(request: u32) -> bool {
-    matches!(request, SIOCOUTQ | 0x8900..=0x89ff)
+    matches!(
+        request,
+        SIOCOUTQ | 0x8900..=0x89ff | SIOCGSTAMP_NEW | SIOCGSTAMPNS_NEW
+    )
 }
 
 /// A request on a socket.
@@ -52,6 +60,16 @@ pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcom
         FIOGETOWN | SIOCGPGRP => {
             let owner = file::owner_number(call)?;
             call.space().put(argument, owner)?;
+            Ok(0)
+        }
+        SIOCGSTAMP | SIOCGSTAMP_NEW | SIOCGSTAMPNS | SIOCGSTAMPNS_NEW => {
+            let at_ns = call.objects().last_received(id)?;
+            let unit_ns = match request {
+                SIOCGSTAMP | SIOCGSTAMP_NEW => 1000,
+                _ => 1,
+            };
+            let rest = at_ns % 1_000_000_000 / unit_ns;
+            call.space().put(argument, [at_ns / 1_000_000_000, rest])?;
             Ok(0)
         }
         SIOCATMARK if !stream && domain == Domain::Unix => Err(Errno::EOPNOTSUPP.into()),

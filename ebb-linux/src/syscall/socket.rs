@@ -60,6 +60,9 @@ fn address(
     }
     let mut bytes = [0; MAX_LEN];
     call.space().read(at, &mut bytes[..len])?;
+    if purpose == Purpose::Connect && len >= 2 && bytes[..2] != [0; 2] {
+        call.objects().check_unconnected(id)?;
+    }
     let address = call.objects().address_for(id, purpose, &bytes[..len])?;
     Ok(address)
 }

@@ -106,6 +106,9 @@ impl Address {
             (Domain::Unix, Purpose::Send, _) if kind == SocketKind::SeqPacket => return Ok(None),
             // Not looked at: that there is one is wrong.
             (Domain::Unix, Purpose::Send, _) if !datagram => return Ok(Some(Address::Unspecified)),
+            (Domain::Netlink, Purpose::Connect, Some(AF_UNSPEC)) => {
+                return Ok(Some(Address::Unspecified));
+            }
             (Domain::Unix | Domain::Netlink, ..) => {}
             (_, Purpose::Send, _) if !datagram => return Ok(None),
             (_, Purpose::Connect, Some(AF_UNSPEC)) => return Ok(Some(Address::Unnamed)),

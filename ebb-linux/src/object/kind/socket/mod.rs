@@ -163,6 +163,10 @@ pub struct Socket {
     pub(crate) waiting: Vec<SocketId>,
     /// The byte of a stream that its sender has marked.
     pub(crate) urgent: Option<Urgent>,
+    /// A connection that was begun without waiting has not been told of by another `connect`.
+    pub(crate) untold: bool,
+    /// When the last datagram was received.
+    pub(crate) received_ns: Option<u64>,
     /// Answers to datagrams that were not delivered (`IP_RECVERR`).
     pub(crate) reports: VecDeque<Report>,
     /// A datagram that is still being put together (`MSG_MORE`, `UDP_CORK`), and where it goes.
@@ -351,6 +355,8 @@ impl Socket {
             no_read: false,
             no_write: false,
             peer_closed: false,
+            untold: false,
+            received_ns: None,
             error: None,
             backlog: VecDeque::new(),
             backlog_max: 0,
@@ -385,6 +391,7 @@ impl Kind for Socket {
 
     fn available(&self) -> Result<usize> {
         match self.kind {
+            _ if self.domain == Domain::Netlink => Err(Errno::ENOTTY),
             _ if self.state == State::Listening => Err(Errno::EINVAL),
             SocketKind::Stream | SocketKind::SeqPacket => {
                 let all: usize = self.inbox.iter().map(Message::left).sum();

@@ -176,6 +176,15 @@ impl Objects {
     /// listener's backlog is full; the caller that may block waits and tries again.
     pub fn connect(&mut self, env: &dyn Env, desc: DescId, to: Address) -> Result<()> {
         let id = self.socket_of(desc)?;
+        let result = self.connect_to(env, desc, to);
+        if result == Err(Errno::EINPROGRESS) {
+            self.socket_mut(id)?.untold = true;
+        }
+        result
+    }
+
+    fn connect_to(&mut self, env: &dyn Env, desc: DescId, to: Address) -> Result<()> {
+        let id = self.socket_of(desc)?;
         let nonblocking = self.description(desc)?.flags.contains(OpenFlags::NONBLOCK);
         self.settle_connect(env, id);
         let socket = self.socket(id)?;
@@ -189,7 +198,7 @@ impl Objects {
             }
             (Domain::Unix, SocketKind::Datagram, to) => self.connect_unix_datagram(env, id, to),
             // The kernel is the only peer, connected or not.
-            (Domain::Netlink, _, Address::Netlink(0)) => Ok(()),
+            (Domain::Netlink, _, Address::Netlink(0) | Address::Unspecified) => Ok(()),
             (Domain::Netlink, ..) => Err(Errno::EPERM),
             (Domain::Unix, _, to) => match state {
                 State::Listening | State::Connected => {
@@ -214,6 +223,9 @@ impl Objects {
             }
             (_, _, Address::Inet(to)) => {
                 match state {
+                    State::Connected if core::mem::take(&mut self.socket_mut(id)?.untold) => {
+                        return Ok(());
+                    }
                     State::Connected | State::Listening => return Err(Errno::EISCONN),
                     State::Connecting => return Err(Errno::EALREADY),
                     State::Idle => {}
@@ -232,6 +244,20 @@ impl Objects {
         }
     }
 
+    /// What a TCP socket is already is told before whether an address, which is not `AF_UNSPEC`, is one of its family.
+    ///
+    /// # Errors
+    /// `EISCONN`.
+    pub fn check_unconnected(&self, desc: DescId) -> Result<()> {
+        let socket = self.socket(self.socket_of(desc)?)?;
+        let tcp = matches!(socket.domain, Domain::Inet | Domain::Inet6)
+            && socket.kind == SocketKind::Stream;
+        match socket.state {
+            State::Connected | State::Listening if tcp && !socket.untold => Err(Errno::EISCONN),
+            _ => Ok(()),
+        }
+    }
+
     fn disconnect(&mut self, id: SocketId) -> Result<()> {
         if self.socket(id)?.state == State::Listening {
             return self.end_listening(id);
@@ -241,7 +267,7 @@ impl Objects {
         if socket.state != State::Idle {
             socket.error = Some(Errno::ECONNRESET);
         }
-        socket.state = State::Idle;
+        (socket.state, socket.untold) = (State::Idle, false);
         socket.remote = socket.domain.unspecified();
         (socket.no_read, socket.no_write, socket.peer_closed) = (false, false, false);
         socket.inbox.clear();
@@ -343,8 +369,12 @@ impl Objects {
         } else {
             local.ip()
         };
-        let at = SocketAddr::new(ip, local.port());
-        if local.port() == 0 {
+        let port = match self.socket(id)?.port {
+            Port::LetGo => 0,
+            _ => local.port(),
+        };
+        let at = SocketAddr::new(ip, port);
+        if port == 0 {
             self.take_port(env, id, at)?;
         } else {
             self.socket_mut(id)?.local = Address::Inet(at);
@@ -394,6 +424,7 @@ impl Objects {
         };
         let (from, to, queue) = (*from, *to, socket.queue);
         let Some(listener) = self.find_local(true, from, to) else {
+            self.let_port_go(id)?;
             let socket = self.socket_mut(id)?;
             socket.state = State::Idle;
             socket.error = Some(Errno::ECONNREFUSED);
@@ -424,7 +455,9 @@ impl Objects {
         let network = env.network().ok_or(Errno::ENETUNREACH)?;
         let socket = self.socket(id)?;
         let bound = match socket.local {
-            Address::Inet(local) if local.port() != 0 => Some(canonical(local)),
+            Address::Inet(local) if local.port() != 0 && socket.port != Port::LetGo => {
+                Some(canonical(local))
+            }
             _ => None,
         };
         let wanted = bound.or_else(|| self.device_source(env, id, to));
@@ -525,7 +558,10 @@ impl Objects {
         match (socket.state, socket.error.take()) {
             (_, Some(errno)) => Err(errno),
             (State::Connecting, None) => Err(Errno::EAGAIN),
-            (State::Connected, None) => Ok(()),
+            (State::Connected, None) => {
+                socket.untold = false;
+                Ok(())
+            }
             (_, None) => Err(Errno::ECONNREFUSED),
         }
     }
@@ -536,6 +572,9 @@ impl Objects {
     /// `EINVAL`, `ENOTCONN`.
     pub fn shutdown(&mut self, env: &dyn Env, desc: DescId, how: u32) -> Result<()> {
         let id = self.socket_of(desc)?;
+        if self.socket(id)?.domain == Domain::Netlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
         if how > 2 {
             return Err(Errno::EINVAL);
         }
@@ -598,6 +637,7 @@ impl Objects {
     pub fn peer_name(&self, env: &dyn Env, desc: DescId) -> Result<(Domain, Address)> {
         let socket = self.socket(self.socket_of(desc)?)?;
         match (socket.domain, socket.state, socket.peer) {
+            (Domain::Netlink, ..) => Ok((Domain::Netlink, Address::Netlink(0))),
             (Domain::Unix, State::Connected, peer) => {
                 let peer = peer.and_then(|p| self.socket(p).ok());
                 Ok((

@@ -353,6 +353,9 @@ impl Objects {
     pub fn bytes_sent(&self, env: &dyn Env, desc: DescId) -> Result<usize> {
         let socket = self.socket(self.socket_of(desc).map_err(|_| Errno::ENOTTY)?)?;
         let unix = socket.domain == Domain::Unix;
+        if socket.domain == Domain::Netlink {
+            return Err(Errno::ENOTTY);
+        }
         if socket.state == State::Listening && !unix {
             return Err(Errno::EINVAL);
         }
@@ -360,6 +363,28 @@ impl Objects {
         // A peer within the UC has acknowledged what is in its inbox; a Unix one has not taken it.
         let held = peer.filter(|_| unix).map_or(0, |peer| peer.inbox_cost);
         Ok(held + self.outside_bytes(env, desc).0)
+    }
+
+    /// A datagram has been received.
+    pub(super) fn stamp(&mut self, env: &dyn Env, id: SocketId) {
+        if let Ok(socket) = self.socket_mut(id)
+            && socket.kind == SocketKind::Datagram
+            && socket.domain != Domain::Unix
+        {
+            socket.received_ns = Some(env.realtime());
+        }
+    }
+
+    /// When the last datagram was received, in nanoseconds of the real time (`SIOCGSTAMP`).
+    ///
+    /// # Errors
+    /// `ENOENT` when there was none, `ENOTTY` for sockets that keep no such time.
+    pub fn last_received(&self, desc: DescId) -> Result<u64> {
+        let socket = self.socket(self.socket_of(desc).map_err(|_| Errno::ENOTTY)?)?;
+        match socket.domain {
+            Domain::Inet | Domain::Inet6 => socket.received_ns.ok_or(Errno::ENOENT),
+            _ => Err(Errno::ENOTTY),
+        }
     }
 
     /// Whether a socket asks which interfaces there are (netlink).

@@ -171,16 +171,22 @@ impl Objects {
         Ok(accepted)
     }
 
-    /// An Internet listener listens no more, and may again: who was not accepted is reset, who waits for room is refused.
-    pub(super) fn end_listening(&mut self, id: SocketId) -> Result<()> {
-        self.give_up_net(id);
+    /// A port that the system has chosen is anybody's from now on; the name is told still.
+    pub(super) fn let_port_go(&mut self, id: SocketId) -> Result<()> {
         let socket = self.kinds.sockets.get_mut(id).ok_or(Errno::EBADF)?;
-        socket.state = State::Idle;
         if socket.port == Port::Chosen {
-            // The name is told still, but anybody may have the port.
             self.sockets.ports.release(id, socket);
             socket.port = Port::LetGo;
         }
+        Ok(())
+    }
+
+    /// An Internet listener listens no more, and may again: who was not accepted is reset, who waits for room is refused.
+    pub(super) fn end_listening(&mut self, id: SocketId) -> Result<()> {
+        self.give_up_net(id);
+        self.let_port_go(id)?;
+        let socket = self.socket_mut(id)?;
+        socket.state = State::Idle;
         let unaccepted = core::mem::take(&mut socket.backlog);
         let waiting = core::mem::take(&mut socket.waiting);
         for next in unaccepted {

@@ -259,7 +259,7 @@ impl Objects {
         }
         // A stream within the machine has no byte to mark in nothing.
         let markable = stream && (domain != Domain::Unix || source.remaining() > 0);
-        if urgent && !markable {
+        if urgent && !markable && !socket.ignores_mark(to.as_ref()) {
             return Err(Errno::EOPNOTSUPP);
         }
         if !fds.is_empty() && domain != Domain::Unix {
@@ -473,8 +473,12 @@ impl Objects {
         let peer = socket.peer.ok_or(Errno::EPIPE)?;
         if socket.peer_closed {
             // The bytes leave; what comes back is a reset.
+            let n = source.remaining().min(PIECE);
+            if source.take(&mut [0; 1]) == 0 {
+                return Err(Errno::EFAULT);
+            }
             (socket.no_write, socket.error) = (true, Some(Errno::EPIPE));
-            let (queue, n) = (socket.queue, source.remaining().min(PIECE));
+            let queue = socket.queue;
             self.hub.wake(queue, Events::all());
             return Ok(n);
         }
@@ -504,8 +508,8 @@ impl Objects {
             socket.domain == Domain::Unix,
             socket.kind == SocketKind::Stream,
         );
-        if flags.contains(MessageFlags::OOB) && unix && !stream {
-            return Err(Errno::EOPNOTSUPP);
+        if flags.contains(MessageFlags::OOB) {
+            socket.check_marked()?;
         }
         if flags.contains(MessageFlags::OOB) && stream {
             return Ok(Received {
@@ -560,7 +564,9 @@ impl Objects {
                     true => flags | MessageFlags::DONTWAIT,
                     false => flags,
                 };
-                return self.receive_outside(env, id, net, sink, flags);
+                let received = self.receive_outside(env, id, net, sink, flags)?;
+                self.stamp(env, id);
+                return Ok(received);
             }
             // A datagram socket that is shut down ends a wait, but a look finds nothing.
             if socket.no_read && !(datagram && impatient) {
@@ -572,6 +578,7 @@ impl Objects {
             SocketKind::Stream => self.take_stream(id, sink, flags)?,
             _ => self.take_message(id, sink, flags)?,
         };
+        self.stamp(env, id);
         let (len, from, descriptions, mut result_flags, beside) = received;
         let (fds, told) = self.take_descriptors(descriptions, max_fds, flags);
         result_flags |= told;
@@ -721,28 +728,5 @@ impl Objects {
             ..Beside::default()
         };
         Ok((given, message.from, message.descriptions, result, beside))
-    }
-
-    pub(crate) fn read_socket(
-        &mut self,
-        env: &dyn Env,
-        desc: DescId,
-        sink: &mut dyn Sink,
-    ) -> Result<usize> {
-        // As in System V: reading nothing is not receiving.
-        if sink.remaining() == 0 {
-            return Ok(0);
-        }
-        self.receive(env, desc, sink, 0, MessageFlags::empty())
-            .map(|r| r.len)
-    }
-
-    pub(crate) fn write_socket(
-        &mut self,
-        env: &dyn Env,
-        desc: DescId,
-        source: &mut dyn Source,
-    ) -> Result<usize> {
-        self.send(env, desc, source, None, &[], MessageFlags::empty())
     }
 }

@@ -21,12 +21,14 @@ mod urgent;
 
 use alloc::vec::Vec;
 
+use self::message::MessageFlags;
 use crate::object::{
     Objects,
     env::{Env, NetSocket},
     errno::{Errno, Result},
     flags::OpenFlags,
     id::{DescId, Fd},
+    io::{Sink, Source},
     kind::{
         Object,
         socket::{
@@ -291,6 +293,8 @@ impl Objects {
         if socket.peer != Some(gone) {
             return;
         }
+        // Both have said their last word: of a TCP connection nothing is left that could be reset.
+        let over = socket.no_read && socket.no_write;
         let stream = socket.kind != SocketKind::Datagram;
         match (socket.domain, stream) {
             (Domain::Unix, true) => {
@@ -304,7 +308,7 @@ impl Objects {
             (_, true) => {
                 socket.no_read = true;
                 socket.peer_closed = true;
-                if unread || aborted {
+                if (unread || aborted) && !over {
                     socket.error = Some(Errno::ECONNRESET);
                     socket.no_write = true;
                 }
@@ -325,6 +329,29 @@ impl Objects {
                 self.hub.wake(queue, Events::WRITE);
             }
         }
+    }
+
+    pub(crate) fn read_socket(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
+        // As in System V: reading nothing is not receiving.
+        if sink.remaining() == 0 {
+            return Ok(0);
+        }
+        self.receive(env, desc, sink, 0, MessageFlags::empty())
+            .map(|r| r.len)
+    }
+
+    pub(crate) fn write_socket(
+        &mut self,
+        env: &dyn Env,
+        desc: DescId,
+        source: &mut dyn Source,
+    ) -> Result<usize> {
+        self.send(env, desc, source, None, &[], MessageFlags::empty())
     }
 
     pub(crate) fn poll_socket(&mut self, env: &dyn Env, id: SocketId) -> Events {

@@ -302,6 +302,9 @@ impl Objects {
             return Err(Errno::EINVAL);
         };
         let len = source.remaining();
+        if len == 0 {
+            return Err(Errno::ENODATA);
+        }
         let mut request = vec![0; len.min(MAX_REQUEST)];
         if source.take(&mut request) < request.len() {
             return Err(Errno::EFAULT);
@@ -450,7 +453,8 @@ mod tests {
         assert!(addresses.windows(4).any(|w| w == [127, 0, 0, 1]));
         // A change of an interface, and what is no message, to which nobody answers.
         assert_eq!(kinds(&round(&ask(16, 1)).unwrap()), [NLMSG_ERROR]);
-        for len in 0..16 {
+        assert_eq!(round(&[]), Err(Errno::ENODATA));
+        for len in 1..16 {
             assert_eq!(round(&[0xff; 16][..len]), Err(Errno::EAGAIN));
         }
         assert_eq!(round(&[0xff; 64]), Err(Errno::EAGAIN));

@@ -9,7 +9,8 @@ use crate::object::{
     kind::{
         Object,
         socket::{
-            Message, Socket, SocketId, State, Urgent,
+            Message, Socket, SocketId, SocketKind, State, Urgent,
+            address::{Address, Domain},
             option::{OOBINLINE, SOCKET},
         },
     },
@@ -112,6 +113,32 @@ impl Objects {
 }
 
 impl Socket {
+    /// Whether a mark on what cannot be marked is no error of its own: datagrams of IPv6 go as they are, and packets of Unix
+    /// sockets without a peer go nowhere.
+    pub(super) fn ignores_mark(&self, to: Option<&Address>) -> bool {
+        match (self.domain, self.kind, to) {
+            (Domain::Inet6, _, Some(Address::Inet(to))) => to.ip().to_canonical().is_ipv6(),
+            (Domain::Inet6, ..) => true,
+            (Domain::Unix, SocketKind::SeqPacket, _) => self.state != State::Connected,
+            _ => false,
+        }
+    }
+
+    /// Whether a marked byte may be asked for.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `ENOTCONN`.
+    pub(super) fn check_marked(&self) -> Result<()> {
+        let connected = self.state == State::Connected;
+        match (self.domain, self.kind) {
+            (Domain::Unix, SocketKind::SeqPacket) if !connected => Err(Errno::ENOTCONN),
+            (Domain::Unix, SocketKind::Stream) => Ok(()),
+            (Domain::Unix | Domain::Netlink, _) => Err(Errno::EOPNOTSUPP),
+            (_, SocketKind::Stream) if self.state == State::Listening => Err(Errno::ENOTCONN),
+            _ => Ok(()),
+        }
+    }
+
     /// How many bytes may be read or seen now, and how many before them are left out: reading stops at the mark, and at the
     /// mark its byte is passed over, unless it is to be read with the others.
     pub(super) fn up_to_mark(&mut self, peek: bool) -> (usize, usize) {
