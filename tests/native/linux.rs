@@ -163,6 +163,12 @@ fn sockets_in_each_state_say_of_each_address_and_call_what_linux_says() {
 }
 
 #[test]
+fn queues_are_files_and_copies_between_each_two_kinds_say_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_copies");
+}
+
+#[test]
 fn what_has_ended_or_never_began_says_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_gone");

@@ -5,6 +5,8 @@
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
     sync::Arc,
     vec::Vec,
 };
@@ -20,6 +22,9 @@ use crate::object::{
 
 /// The names of queues.
 pub(crate) type Names = BTreeMap<Arc<[u8]>, Id<MessageQueue>>;
+
+/// Bytes that a queue has as a file, whatever can be read of it.
+pub const MQUEUE_BYTES: u64 = 80;
 
 /// What waits for a message, beside those that only want to know whether there is one.
 pub const RECEIVERS: Events = Events::IN.union(Events::MSG);
@@ -124,6 +129,21 @@ impl MessageQueue {
         self.count -= 1;
         hub.wake(self.queue, Events::WRITE);
         Ok((priority, message))
+    }
+
+    /// What a read tells: bytes that wait, and who is to be told of a message.
+    pub(crate) fn line(&self) -> String {
+        let bytes: usize = self.messages.values().flatten().map(Vec::len).sum();
+        let (notice, signal, pid) = match &self.listener {
+            None => (0, 0, 0),
+            // `SIGEV_NONE`, `SIGEV_SIGNAL`, `SIGEV_THREAD`.
+            Some(Listener { notice, pid, .. }) => match notice {
+                Notice::Nothing => (1, 0, *pid),
+                Notice::Signal(signal, _) => (0, *signal, *pid),
+                Notice::Socket(..) => (2, 0, *pid),
+            },
+        };
+        format!("QSIZE:{bytes:<10} NOTIFY:{notice:<5} SIGNO:{signal:<5} NOTIFY_PID:{pid:<6}\n")
     }
 
     /// Whether neither a name nor a descriptor leads to it. Its wait queue goes then.

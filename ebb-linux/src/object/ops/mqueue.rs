@@ -11,6 +11,7 @@ use crate::object::{
     flags::OpenFlags,
     fs::NAME_MAX,
     id::{DescId, Fd, Id},
+    io::{Sink, put_some},
     kind::{
         Object,
         mqueue::{Listener, MessageQueue, NOTICE_BYTES, Notice, cost},
@@ -74,7 +75,7 @@ fn limits(who: &Credentials, asked: Option<(i64, i64)>) -> Result<(usize, usize)
 }
 
 impl Objects {
-    fn mqueue(&self, id: Id<MessageQueue>) -> Result<&MessageQueue> {
+    pub(crate) fn mqueue(&self, id: Id<MessageQueue>) -> Result<&MessageQueue> {
         self.kinds.mqueues.get(id).ok_or(Errno::EBADF)
     }
 
@@ -175,6 +176,44 @@ impl Objects {
         let id = self.kinds.mqueues.insert(queue);
         self.mq_names.insert(name.into(), id);
         Ok(id)
+    }
+
+    /// `read`: a line of what the queue is at (mq_overview(7)).
+    pub(crate) fn read_mqueue(
+        &self,
+        id: Id<MessageQueue>,
+        pos: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<usize> {
+        let line = self.mqueue(id)?.line();
+        let start = usize::try_from(pos).unwrap_or(usize::MAX).min(line.len());
+        put_some(sink, &line.as_bytes()[start..])
+    }
+
+    /// `fchmod` and `fchown`: a new mode, owner or group.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub(crate) fn set_mqueue_ownership(
+        &mut self,
+        env: &dyn Env,
+        id: Id<MessageQueue>,
+        (uid, gid, mode): (u32, u32, Option<u32>),
+    ) -> Result<()> {
+        let who = asker(env);
+        let queue = self.kinds.mqueues.get_mut(id).ok_or(Errno::EBADF)?;
+        let (owner, group, bits) = &mut queue.ownership;
+        if *owner != who.user.effective && !who.has(cap::FOWNER) {
+            return Err(Errno::EPERM);
+        }
+        let changes = uid != u32::MAX && uid != *owner || gid != u32::MAX && gid != *group;
+        if changes && !who.has(cap::CHOWN) {
+            return Err(Errno::EPERM);
+        }
+        *owner = if uid == u32::MAX { *owner } else { uid };
+        *group = if gid == u32::MAX { *group } else { gid };
+        *bits = mode.map_or(*bits, |mode| mode & 0o7777);
+        Ok(())
     }
 
     /// `mq_unlink`.

@@ -9,7 +9,7 @@ use crate::object::{
     flags::OpenFlags,
     id::{DescId, Fd, NodeRef},
     io::{Sink, Source, put_some},
-    kind::{Kind, Object, device::Device, dispatch, inotify::Change},
+    kind::{Kind, Object, device::Device, dispatch, inotify::Change, mqueue::MQUEUE_BYTES},
     ops::files::proc,
 };
 
@@ -90,6 +90,12 @@ impl Objects {
                 Ok(done)
             }
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
+            Object::MessageQueue(queue) => {
+                check_range(pos, sink.remaining())?;
+                let done = self.read_mqueue(queue, pos, sink)?;
+                self.description_mut(id)?.pos = pos + done as u64;
+                Ok(done)
+            }
             Object::Path => Err(Errno::EBADF),
             Object::Epoll(_) => Err(Errno::EINVAL),
             Object::Socket(socket) => match self.receive_briefly(socket, sink) {
@@ -196,6 +202,11 @@ impl Objects {
                 self.read_at(env, id, pos, sink)
             }
             Object::Dir => check_range(pos, sink.remaining()).and(Err(Errno::EISDIR)),
+            Object::MessageQueue(queue) if desc.flags.readable() => {
+                check_range(pos, sink.remaining())?;
+                self.read_mqueue(queue, pos, sink)
+            }
+            Object::MessageQueue(_) => Err(Errno::EBADF),
             object if object.is_positioned() => {
                 check_range(pos, sink.remaining())?;
                 self.read_desc(env, id, sink)
@@ -232,6 +243,8 @@ impl Objects {
                 Err(Errno::ESPIPE)
             }
             (Object::Text, node) => self.write_text(env, node, source),
+            (Object::MessageQueue(_), _) if flags.writable() => Err(Errno::EINVAL),
+            (Object::MessageQueue(_), _) => Err(Errno::EBADF),
             (object, _) if object.is_positioned() => {
                 check_range(pos, source.remaining())?;
                 self.write_desc(env, id, source)
@@ -252,6 +265,7 @@ impl Objects {
             (Object::Path, _) => return Err(Errno::EBADF),
             (Object::File, Some(node)) => self.fs.file_size(node)?,
             (Object::Dir | Object::Text, _) => 0,
+            (Object::MessageQueue(_), _) => MQUEUE_BYTES,
             (object, _) => {
                 return dispatch!(get, self.kinds, object, |kind| kind.seek(), Err(Errno::EBADF), {
                     Object::Epoll(_) => Ok(0),
@@ -262,8 +276,15 @@ impl Objects {
         let target = match whence {
             Whence::Set => offset,
             Whence::Current => (pos as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
-            Whence::End if object != Object::File => return Err(Errno::EINVAL),
+            Whence::End if size == 0 && object != Object::File => return Err(Errno::EINVAL),
             Whence::End => (size as i64).checked_add(offset).ok_or(Errno::EINVAL)?,
+            Whence::Data | Whence::Hole if matches!(object, Object::MessageQueue(_)) => {
+                match u64::try_from(offset) {
+                    Ok(from) if from >= size => return Err(Errno::ENXIO),
+                    _ if whence == Whence::Hole => size as i64,
+                    _ => offset,
+                }
+            }
             Whence::Data | Whence::Hole => {
                 let (Object::File, Some(node)) = (object, node) else {
                     return Err(Errno::EINVAL);
@@ -281,14 +302,36 @@ impl Objects {
         Ok(target)
     }
 
-    /// The regular file behind a description, its position and flags.
-    fn regular(&self, fd: Fd) -> Result<(DescId, NodeRef, u64, OpenFlags)> {
+    /// Whether `copy_file_range` knows both ends, each question asked of both before the next.
+    fn check_copy(&self, input: Fd, output: Fd) -> Result<()> {
+        let (from, to) = (self.files.fds.get(input)?, self.files.fds.get(output)?);
+        let (from, to) = (self.description(from)?, self.description(to)?);
+        let either = |object| from.object == object || to.object == object;
+        let is_regular = |object| matches!(object, Object::File | Object::Text);
+        if either(Object::Path) {
+            return Err(Errno::EBADF);
+        }
+        if either(Object::Dir) {
+            return Err(Errno::EISDIR);
+        }
+        if !is_regular(from.object) || !is_regular(to.object) {
+            return Err(Errno::EINVAL);
+        }
+        if !from.flags.readable() || !to.flags.writable() || to.flags.contains(OpenFlags::APPEND) {
+            return Err(Errno::EBADF);
+        }
+        match either(Object::Text) {
+            true => Err(Errno::EXDEV),
+            false => Ok(()),
+        }
+    }
+
+    /// The regular file behind a description, and its position.
+    fn regular(&self, fd: Fd) -> Result<(DescId, NodeRef, u64)> {
         let id = self.files.fds.get(fd)?;
         let desc = self.description(id)?;
         match (desc.object, desc.node) {
-            (Object::Path, _) => Err(Errno::EBADF),
-            (Object::File, Some(node)) => Ok((id, node, desc.pos, desc.flags)),
-            (Object::Dir, _) => Err(Errno::EISDIR),
+            (Object::File, Some(node)) => Ok((id, node, desc.pos)),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -367,12 +410,9 @@ impl Objects {
         (output, out_offset): (Fd, Option<&mut u64>),
         count: usize,
     ) -> Result<usize> {
-        self.files.fds.get(output)?;
-        let (in_id, in_node, in_pos, in_flags) = self.regular(input)?;
-        let (out_id, out_node, out_pos, out_flags) = self.regular(output)?;
-        if !in_flags.readable() || !out_flags.writable() || out_flags.contains(OpenFlags::APPEND) {
-            return Err(Errno::EBADF);
-        }
+        self.check_copy(input, output)?;
+        let (in_id, in_node, in_pos) = self.regular(input)?;
+        let (out_id, out_node, out_pos) = self.regular(output)?;
         let from = in_offset.as_deref().copied().unwrap_or(in_pos);
         let to = out_offset.as_deref().copied().unwrap_or(out_pos);
         let wraps = |pos: u64| pos.checked_add(count as u64).is_none();

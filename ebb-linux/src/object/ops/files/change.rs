@@ -14,8 +14,8 @@ use crate::object::{
     errno::{Errno, Result},
     flags::AtFlags,
     fs::{DirData, InodeKind, LINK_MAX, NAME_MAX, NodeKind, PATH_MAX, S_ISGID},
-    id::{Fd, InodeId, NodeRef},
-    kind::inotify::Change,
+    id::{Fd, Id, InodeId, NodeRef},
+    kind::{Object, inotify::Change, mqueue::MessageQueue},
 };
 
 bitflags! {
@@ -424,6 +424,9 @@ impl Objects {
         if self.node_kind(node)? == NodeKind::Symlink {
             return Err(Errno::EOPNOTSUPP);
         }
+        if let Some(queue) = self.mqueue_at(node) {
+            return self.set_mqueue_ownership(env, queue, (u32::MAX, u32::MAX, Some(mode)));
+        }
         if self.has_no_place(node) {
             return Ok(());
         }
@@ -453,6 +456,9 @@ impl Objects {
         flags: AtFlags,
     ) -> Result<()> {
         let node = self.named(env, dirfd, path, flags)?;
+        if let Some(queue) = self.mqueue_at(node) {
+            return self.set_mqueue_ownership(env, queue, (uid, gid, None));
+        }
         if self.has_no_place(node) {
             return Ok(());
         }
@@ -527,6 +533,16 @@ impl Objects {
     }
 
     /// Whether a node is an object that is nowhere in the file system, such as a pipe.
+    fn mqueue_at(&self, node: NodeRef) -> Option<Id<MessageQueue>> {
+        let NodeRef::Open(desc) = node else {
+            return None;
+        };
+        match self.description(desc).ok()?.object {
+            Object::MessageQueue(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
     fn has_no_place(&self, node: NodeRef) -> bool {
         matches!(node, NodeRef::Open(desc)
             if self.description(desc).is_ok_and(|d| d.node.is_none()))

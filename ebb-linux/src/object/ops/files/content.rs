@@ -154,6 +154,8 @@ impl Objects {
             (Object::File, Some(node)) if desc.flags.writable() => {
                 self.truncate_node(env, node, size)
             }
+            // What is told of a queue is not cut.
+            (Object::MessageQueue(_), _) if desc.flags.writable() => Ok(()),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -189,6 +191,7 @@ impl Objects {
             (Object::File, Some(node)) => node,
             (Object::Pipe(_), _) => return Err(Errno::ESPIPE),
             (Object::Dir, _) => return Err(Errno::EISDIR),
+            (Object::MessageQueue(_), _) => return Err(Errno::EOPNOTSUPP),
             _ => return Err(Errno::ENODEV),
         };
         let end = start
@@ -238,13 +241,13 @@ impl Objects {
     /// `F_ADD_SEALS`.
     pub(crate) fn add_seals(&mut self, env: &dyn Env, desc: DescId, seals: u32) -> Result<()> {
         let known = SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE;
+        if !self.description(desc)?.flags.writable() {
+            return Err(Errno::EPERM);
+        }
         if seals & !(known | SEAL_EXEC) != 0 {
             return Err(Errno::EINVAL);
         }
-        let (flags, id) = self.sealed_inode(desc)?;
-        if !flags.writable() {
-            return Err(Errno::EPERM);
-        }
+        let (_, id) = self.sealed_inode(desc)?;
         let inode = self.fs.inode(id)?;
         let pages = match &inode.kind {
             InodeKind::File(data) => data.shared(),

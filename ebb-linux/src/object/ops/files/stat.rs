@@ -12,7 +12,7 @@ use crate::object::{
         stat::{PROC_DEV, ROOT_DEV, Stat},
     },
     id::{Fd, NodeRef},
-    kind::{Face, Object},
+    kind::{Face, Object, mqueue::MQUEUE_BYTES},
 };
 
 /// The device number of what has no place anywhere.
@@ -43,10 +43,20 @@ impl Objects {
                     (Face::Anonymous(_), _) => (ANON_DEV, 0o600, 1),
                 };
                 let now = Time::from_ns(env.realtime());
+                let (uid, gid, mode, size) = match desc.object {
+                    Object::MessageQueue(queue) => {
+                        let (uid, gid, bits) = self.mqueue(queue)?.ownership;
+                        (uid, gid, mode & !0o7777 | bits, MQUEUE_BYTES)
+                    }
+                    _ => (0, 0, mode, 0),
+                };
                 Ok(Stat {
                     dev,
                     ino: ino.into(),
                     mode,
+                    uid,
+                    gid,
+                    size,
                     nlink: 1,
                     atime: now,
                     mtime: now,
