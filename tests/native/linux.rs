@@ -169,6 +169,12 @@ fn queues_are_files_and_copies_between_each_two_kinds_say_what_linux_says() {
 }
 
 #[test]
+fn each_kind_of_descriptor_refuses_what_others_are_for_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_kinds");
+}
+
+#[test]
 fn what_has_ended_or_never_began_says_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_gone");

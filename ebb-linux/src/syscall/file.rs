@@ -221,8 +221,10 @@ pub(super) fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> 
     match description.object {
         Object::Path => Err(Errno::EBADF.into()),
         _ if !may(description.flags) => Err(Errno::EBADF.into()),
-        // The one kind that can neither be read nor written.
-        Object::Epoll(_) if description.flags.readable() => Err(Errno::EINVAL.into()),
+        // The kinds that can neither be read nor written.
+        Object::Epoll(_) | Object::Process(_) if description.flags.readable() => {
+            Err(Errno::EINVAL.into())
+        }
         _ => Ok(0),
     }
 }
@@ -311,6 +313,10 @@ const SET_RW_HINT: u32 = 1036;
 
 pub fn fcntl(call: &Call<'_>) -> Outcome {
     let [_, command, argument, ..] = call.args;
+    // All but F_DUPFD, F_GETFD, F_SETFD, F_GETFL and F_DUPFD_CLOEXEC are for what is more than a place.
+    if !matches!(command as u32, 0..=3 | 1030) {
+        call.objects().check_usable(call.fd(0))?;
+    }
     match command as u32 {
         // F_GETLK, F_OFD_GETLK
         5 | 36 => get_record(call, argument, command == 36),
@@ -341,20 +347,17 @@ pub fn fcntl(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         GETOWNER_UIDS => {
-            call.objects().check_usable(call.fd(0))?;
             let users = call.objects().owner_users(call.fd(0))?;
             call.space().put(argument, users)?;
             Ok(0)
         }
         GET_RW_HINT => {
-            call.objects().check_usable(call.fd(0))?;
             let id = call.objects().lookup_fd(call.fd(0))?;
             let hint = call.objects().write_hint(id)?;
             call.space().put(argument, u64::from(hint))?;
             Ok(0)
         }
         SET_RW_HINT => {
-            call.objects().check_usable(call.fd(0))?;
             let id = call.objects().lookup_fd(call.fd(0))?;
             let hint: u64 = call.space().get(argument)?;
             call.on_objects(|o, w| o.set_write_hint(w, id, hint))?;

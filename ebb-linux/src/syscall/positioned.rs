@@ -9,6 +9,7 @@ use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
 use crate::object::Objects;
 use crate::object::fd::Fd;
+use crate::object::kind::Object;
 use crate::object::transfer::Whence;
 use crate::object::wait::Events;
 use crate::uc::env::World;
@@ -131,6 +132,8 @@ pub fn pwritev(call: &Call<'_>) -> Outcome {
 
 /// `RWF_NOWAIT`.
 const NOWAIT: u64 = 8;
+/// `RWF_HIPRI`.
+const HIPRI: u64 = 1;
 /// `RWF_APPEND`.
 const APPEND: u64 = 0x10;
 /// Those, and `RWF_HIPRI`, `RWF_DSYNC`, `RWF_SYNC`, which ask for what is so anyway.
@@ -158,6 +161,10 @@ fn moves_nothing(
 fn transfer_flags(call: &Call<'_>, events: Events) -> Result<u64, Stop> {
     let flags = call.args[5];
     if flags & !KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    // A directory knows no flags but that of haste.
+    if flags & !HIPRI != 0 && call.objects().check_usable(call.fd(0))? == Object::Dir {
         return Err(Errno::EOPNOTSUPP.into());
     }
     if flags & NOWAIT != 0 {

@@ -387,7 +387,7 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
         .iter()
         .position(|z| z.parent == me && meant(z.exit_signal) && which.matches(z.pid, z.group));
     if let Some(index) = ended.filter(|_| options & WEXITED != 0) {
-        let zombie = processes.zombies[index];
+        let zombie = processes.zombies[index].clone();
         if options & WNOWAIT == 0 {
             processes.zombies.remove(index);
             let ran = &mut call.process.state.borrow_mut().ran;
@@ -472,6 +472,21 @@ pub fn wait4(call: &Call<'_>) -> Outcome {
 }
 
 pub fn waitid(call: &Call<'_>) -> Outcome {
+    let (outcome, info) = (wait_by_kind(call), call.args[2]);
+    if matches!(outcome, Err(Stop::Error(_))) && info != 0 {
+        tell_nothing(call, info)?;
+    }
+    outcome
+}
+
+/// No signal, no process: there was nothing.
+fn tell_nothing(call: &Call<'_>, info: u64) -> Result<(), Stop> {
+    let mut space = call.space();
+    space.put(info, [0u32; 3])?;
+    Ok(space.put(info.wrapping_add(16), [0u32; 3])?)
+}
+
+fn wait_by_kind(call: &Call<'_>) -> Outcome {
     let [kind, id, info, options, usage, _] = call.args;
     let options = options & 0xffff_ffff;
     let known = WNOHANG | WSTOPPED | WEXITED | WCONTINUED | WNOWAIT | WAIT_FLAGS;
@@ -507,10 +522,7 @@ pub fn waitid(call: &Call<'_>) -> Outcome {
         }
         if nonblocking {
             if info != 0 {
-                // No signal, no process: there was nothing.
-                let mut space = call.space();
-                space.put(info, [0u32; 3])?;
-                space.put(info.wrapping_add(16), [0u32; 3])?;
+                tell_nothing(call, info)?;
             }
             return Ok(0);
         }

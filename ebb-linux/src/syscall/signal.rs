@@ -355,11 +355,10 @@ pub fn pidfd_send_signal(call: &Call<'_>) -> Outcome {
     let info = match info {
         0 => sent(call, signal, 0)?,
         info => {
-            let info = queued_info(call, signal, info, pid == call.process.pid())?;
-            if SigInfo(call.space().get(call.args[2])?).0[0] != info.0[0] {
+            if call.space().get::<i32>(info)? != signal as i32 {
                 return Err(Errno::EINVAL.into());
             }
-            info
+            queued_info(call, signal, info, pid == call.process.pid())?
         }
     };
     let (process, ended) = {

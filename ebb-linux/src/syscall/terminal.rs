@@ -225,7 +225,9 @@ fn session(call: &Call<'_>, id: DescId, end: End, request: u32, argument: u64) -
     known.then(|| match request {
         TIOCSCTTY => {
             if end.is_master {
-                return Err(Errno::EIO.into());
+                // Nobody's terminal: whoever could have one is told that this cannot be it.
+                let leads = call.on_objects(|o, w| Ok(o.may_take_any(w)))?;
+                return Err(if leads { Errno::EIO } else { Errno::EPERM }.into());
             }
             let flags = call.objects().description(id)?.flags;
             call.on_objects(|o, w| o.take_terminal(w, end, flags, argument == 1))?;
@@ -263,11 +265,11 @@ fn set_foreground(call: &Call<'_>, end: End, argument: u64) -> Outcome {
         Stop::Error(Errno::EIO) => Errno::ENOTTY.into(),
         stop => stop,
     })?;
+    let group: i32 = call.space().get(argument)?;
+    let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
     if !call.objects().is_controlling(&call.world(), end) {
         return Err(Errno::ENOTTY.into());
     }
-    let group: i32 = call.space().get(argument)?;
-    let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
     let own = call.process.state.borrow().session;
     let session = {
         let processes = call.uc.processes.borrow();

@@ -32,6 +32,8 @@ pub enum Control {
     Modify(EpollEvent),
     /// Stop watching.
     Delete,
+    /// What nobody knows, which is told when the descriptors are right.
+    Unknown,
 }
 
 /// Linux' `struct epoll_event`: packed, 12 bytes.
@@ -173,6 +175,7 @@ impl Objects {
                 let events = found.events;
                 self.refresh(env, epoll, item, desc, events)
             }
+            Control::Unknown => Err(Errno::EINVAL),
             Control::Delete => {
                 let item = found.ok_or(Errno::ENOENT)?;
                 set.remove(item);

@@ -265,6 +265,11 @@ impl Objects {
         Ok(())
     }
 
+    /// Whether the caller leads its session and has no terminal.
+    pub(crate) fn may_take_any(&self, env: &dyn Env) -> bool {
+        env.process().group().1 == env.process().pid() && self.controlling(env).is_none()
+    }
+
     /// `TIOCSCTTY`.
     ///
     /// # Errors

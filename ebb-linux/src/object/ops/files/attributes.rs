@@ -91,7 +91,9 @@ impl Objects {
         } else if !name.starts_with(SECURITY) && !name.starts_with(b"system.") {
             if name.starts_with(USER) {
                 let kind = self.node_kind(node)?;
-                if !matches!(kind, NodeKind::File | NodeKind::Dir) {
+                let has_face = matches!(node, NodeRef::Open(desc)
+                    if self.description(desc).is_ok_and(|d| d.node.is_none()));
+                if has_face || !matches!(kind, NodeKind::File | NodeKind::Dir) {
                     return refused;
                 }
                 // Where all may make entries, attributes are the owner's.
