@@ -14,6 +14,7 @@ use crate::state::timer::Clock;
 use crate::uc::Uc;
 use crate::uc::env::World;
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 impl Uc {
@@ -101,6 +102,9 @@ impl Uc {
                 .and(state.ran.children),
                 moved: process.moved.get(),
                 name,
+                scheduling: state.scheduling,
+                limits: state.limits,
+                credentials: Arc::clone(&state.credentials),
             };
             (zombie, state.orphan)
         };
@@ -160,7 +164,7 @@ impl Uc {
                 .as_ref()
                 .is_some_and(|p| signal::wants_zombies(p, zombie.exit_signal));
             if told {
-                processes.zombies.push(zombie);
+                processes.zombies.push(zombie.clone());
             }
             parent
         };

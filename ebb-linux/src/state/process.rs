@@ -427,7 +427,7 @@ impl Process {
 }
 
 /// What is left of a process that has ended until its parent asks.
-#[derive(BorshSerialize, BorshDeserialize, Clone, Copy, Debug)]
+#[derive(BorshSerialize, BorshDeserialize, Clone, Debug)]
 pub struct Zombie {
     /// Its serial number.
     pub serial: u64,
@@ -451,6 +451,12 @@ pub struct Zombie {
     pub moved: Moved,
     /// Its name, filled up with zeroes.
     pub name: [u8; 16],
+    /// How it was scheduled; may be changed still.
+    pub scheduling: Scheduling,
+    /// Its soft and hard limits, which may be changed still.
+    pub limits: [(u64, u64); 16],
+    /// Who it was.
+    pub credentials: Arc<Credentials>,
 }
 
 /// All processes of a UC: those that live, the first of them in front, and those that have ended and nobody has asked for.

@@ -191,8 +191,12 @@ pub fn capget(call: &Call<'_>) -> Outcome {
         0 => of(call),
         pid => {
             let processes = call.uc.processes.borrow();
-            let process = processes.find(pid as u32).ok_or(Errno::ESRCH)?;
-            Arc::clone(&process.state.borrow().credentials)
+            let ended = processes.zombies.iter().find(|z| z.pid == pid as u32);
+            match (processes.find(pid as u32), ended) {
+                (Some(process), _) => Arc::clone(&process.state.borrow().credentials),
+                (None, Some(ended)) => Arc::clone(&ended.credentials),
+                (None, None) => return Err(Errno::ESRCH.into()),
+            }
         }
     };
     if data == 0 {

@@ -232,9 +232,12 @@ fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op
     Ok(woken.into())
 }
 
+/// Bytes of a `struct robust_list_head`.
+const ROBUST_BYTES: u64 = 24;
+
 pub fn set_robust_list(call: &Call<'_>) -> Outcome {
     let [head, len, ..] = call.args;
-    if len != 24 {
+    if len != ROBUST_BYTES {
         return Err(Errno::EINVAL.into());
     }
     call.thread(|t| t.robust = (head, len))?;
@@ -248,17 +251,21 @@ pub fn get_robust_list(call: &Call<'_>) -> Outcome {
         let threads = process.threads.borrow();
         threads.iter().find(|t| t.tid == wanted).map(|t| t.robust)
     };
-    let found = {
+    let (found, ended) = {
         let processes = call.uc.processes.borrow();
         let mut live = processes.live.iter();
-        live.find_map(|p| Some((Rc::clone(p), robust_of(p)?)))
+        let found = live.find_map(|p| Some((Rc::clone(p), robust_of(p)?)));
+        (found, processes.zombies.iter().any(|z| z.pid == wanted))
     };
-    let (process, (list, size)) = found.ok_or(Errno::ESRCH)?;
-    if !may_look_into(call, &process) {
-        return Err(Errno::EPERM.into());
-    }
+    let list = match found {
+        Some((process, _)) if !may_look_into(call, &process) => return Err(Errno::EPERM.into()),
+        Some((_, (list, _))) => list,
+        // The list has ended with it.
+        None if ended => 0,
+        None => return Err(Errno::ESRCH.into()),
+    };
     let mut space = call.space();
-    space.put(len, size)?;
+    space.put(len, ROBUST_BYTES)?;
     space.put(head, list)?;
     Ok(0)
 }

@@ -363,7 +363,7 @@ const WAIT_FLAGS: u64 = 0xe000_0000;
 
 /// What there is to say of a child.
 enum News {
-    Ended(Zombie),
+    Ended(Box<Zombie>),
     Stopped(u32, u8),
     Continued(u32),
 }
@@ -395,7 +395,7 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Result<Option<News>, Sto
             let moved = call.process.moved.get();
             call.process.moved.set(moved.and(zombie.moved));
         }
-        return Ok(Some(News::Ended(zombie)));
+        return Ok(Some(News::Ended(Box::new(zombie))));
     }
     let mut any = ended.is_some();
     for child in &processes.live {

@@ -3,10 +3,11 @@
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::limit;
-use crate::object::credentials::{Ids, cap};
+use crate::object::credentials::{Credentials, Ids, cap};
 use crate::object::files::MAX_NOFILE;
 use crate::state::process::Process;
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 pub fn prlimit64(call: &Call<'_>) -> Outcome {
     let [pid, resource, new, old, ..] = call.args;
@@ -14,10 +15,17 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
         0 => Rc::clone(call.process),
         pid => {
             let processes = call.uc.processes.borrow();
-            Rc::clone(processes.find(pid).ok_or(Errno::ESRCH)?)
+            match processes.find(pid) {
+                Some(process) => Rc::clone(process),
+                None => {
+                    drop(processes);
+                    return of_ended(call, pid);
+                }
+            }
         }
     };
-    if process.serial != call.process.serial && !may_change(call, &process) {
+    let credentials = Arc::clone(&process.state.borrow().credentials);
+    if process.serial != call.process.serial && !may_change(call, &credentials) {
         return Err(Errno::EPERM.into());
     }
     let before = get(&process, resource)?;
@@ -31,11 +39,43 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// `prlimit` of a process that has ended and that nobody has waited for.
+fn of_ended(call: &Call<'_>, pid: u32) -> Outcome {
+    let [_, resource, new, old, ..] = call.args;
+    let mut processes = call.uc.processes.borrow_mut();
+    let ended = processes.zombies.iter_mut().find(|z| z.pid == pid);
+    let ended = ended.ok_or(Errno::ESRCH)?;
+    if !may_change(call, &ended.credentials) {
+        return Err(Errno::EPERM.into());
+    }
+    let index = usize::try_from(resource).unwrap_or(usize::MAX);
+    let limit = ended.limits.get_mut(index).ok_or(Errno::EINVAL)?;
+    let before = *limit;
+    if new != 0 {
+        let [soft, hard]: [u64; 2] = call.space().get(new)?;
+        check(before, index, soft, hard)?;
+        *limit = (soft, hard);
+    }
+    if old != 0 {
+        call.space().put(old, [before.0, before.1])?;
+    }
+    Ok(0)
+}
+
+/// Whether a limit may be changed to these.
+fn check(before: (u64, u64), index: usize, soft: u64, hard: u64) -> Result<(), Stop> {
+    if soft > hard {
+        return Err(Errno::EINVAL.into());
+    }
+    if hard > before.1 || index == limit::NOFILE && hard > MAX_NOFILE.into() {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(())
+}
+
 /// Whether another process is one's own in every respect, or one may have its way.
-fn may_change(call: &Call<'_>, process: &Process) -> bool {
+fn may_change(call: &Call<'_>, target: &Credentials) -> bool {
     let who = super::credentials::of(call);
-    let state = process.state.borrow();
-    let target = super::credentials::of_state(&state);
     let all = |ids: &Ids, id: u32| [ids.real, ids.effective, ids.saved] == [id; 3];
     who.has(cap::SYS_RESOURCE)
         || all(&target.user, who.user.real) && all(&target.group, who.group.real)
@@ -51,15 +91,10 @@ fn get(process: &Process, resource: u64) -> Result<(u64, u64), Stop> {
 }
 
 fn set(call: &Call<'_>, process: &Process, resource: u64, soft: u64, hard: u64) -> Outcome {
-    if soft > hard {
-        return Err(Errno::EINVAL.into());
-    }
     let mut state = process.state.borrow_mut();
     let index = usize::try_from(resource).unwrap_or(usize::MAX);
     let slot = state.limits.get_mut(index).ok_or(Errno::EINVAL)?;
-    if hard > slot.1 || index == limit::NOFILE && hard > MAX_NOFILE.into() {
-        return Err(Errno::EPERM.into());
-    }
+    check(*slot, index, soft, hard)?;
     *slot = (soft, hard);
     if index == limit::CPU {
         state.cpu_warned = 0;

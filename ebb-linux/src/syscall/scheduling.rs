@@ -5,31 +5,75 @@
 
 use super::{Call, Outcome};
 use crate::abi::errno::Errno;
-use crate::object::credentials::cap;
+use crate::object::credentials::{Credentials, cap};
 use crate::state::process::{Process, Scheduling};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-/// `PRIO_PROCESS`, `PRIO_PGRP`, `PRIO_USER`: the processes that are meant.
-fn meant(call: &Call<'_>, which: u64, who: u64) -> Result<Vec<Rc<Process>>, Errno> {
-    let who = who as u32;
-    let live = call.uc.processes.borrow().live.clone();
-    let caller = call.process.state.borrow();
-    let (group, user) = (caller.group, caller.credentials.user.real);
-    drop(caller);
-    let is_meant = |process: &Rc<Process>| {
-        let state = process.state.borrow();
-        match which as i32 {
-            0 if who == 0 => Rc::ptr_eq(process, call.process),
-            0 => state.pid == who || process.threads.borrow().iter().any(|t| t.tid == who),
-            1 => state.group == if who == 0 { group } else { who },
-            _ => state.credentials.user.real == if who == 0 { user } else { who },
+/// A process that a call means.
+enum Meant {
+    Living(Rc<Process>),
+    /// One that has ended and that nobody has waited for, by its serial number.
+    Ended(u64),
+}
+
+impl Meant {
+    /// Runs `f` with what it asks of the scheduler, and who it is.
+    fn with<R>(
+        &self,
+        call: &Call<'_>,
+        f: impl FnOnce(&mut Scheduling, &Credentials) -> R,
+    ) -> Result<R, Errno> {
+        match self {
+            Self::Living(process) => {
+                let state = &mut *process.state.borrow_mut();
+                Ok(f(&mut state.scheduling, &state.credentials))
+            }
+            Self::Ended(serial) => {
+                let zombies = &mut call.uc.processes.borrow_mut().zombies;
+                let zombie = zombies.iter_mut().find(|z| z.serial == *serial);
+                let zombie = zombie.ok_or(Errno::ESRCH)?;
+                Ok(f(&mut zombie.scheduling, &zombie.credentials))
+            }
         }
-    };
-    if !(0..=2).contains(&(which as i32)) {
+    }
+
+    fn scheduling(&self, call: &Call<'_>) -> Result<Scheduling, Errno> {
+        self.with(call, |scheduling, _| *scheduling)
+    }
+}
+
+/// `PRIO_PROCESS`, `PRIO_PGRP`, `PRIO_USER`: the processes that are meant.
+fn meant(call: &Call<'_>, which: u64, who: u64) -> Result<Vec<Meant>, Errno> {
+    let who = who as u32;
+    let which = which as i32;
+    if !(0..=2).contains(&which) {
         return Err(Errno::EINVAL);
     }
-    let found: Vec<Rc<Process>> = live.into_iter().filter(is_meant).collect();
+    let (group, user) = {
+        let caller = call.process.state.borrow();
+        (caller.group, caller.credentials.user.real)
+    };
+    let or_own = |own| if who == 0 { own } else { who };
+    let processes = call.uc.processes.borrow();
+    let living = processes.live.iter().filter(|process| {
+        let state = process.state.borrow();
+        match which {
+            0 if who == 0 => Rc::ptr_eq(process, call.process),
+            0 => state.pid == who || process.threads.borrow().iter().any(|t| t.tid == who),
+            1 => state.group == or_own(group),
+            _ => state.credentials.user.real == or_own(user),
+        }
+    });
+    let ended = processes.zombies.iter().filter(|zombie| match which {
+        0 => who != 0 && zombie.pid == who,
+        1 => zombie.group == or_own(group),
+        _ => zombie.credentials.user.real == or_own(user),
+    });
+    let living = living.map(|process| Meant::Living(Rc::clone(process)));
+    let found: Vec<Meant> = living
+        .chain(ended.map(|zombie| Meant::Ended(zombie.serial)))
+        .collect();
     if found.is_empty() {
         return Err(Errno::ESRCH);
     }
@@ -37,24 +81,25 @@ fn meant(call: &Call<'_>, which: u64, who: u64) -> Result<Vec<Rc<Process>>, Errn
 }
 
 /// Whether the caller may change how another process is scheduled.
-fn check_change(call: &Call<'_>, process: &Rc<Process>) -> Result<(), Errno> {
+fn check_change(call: &Call<'_>, process: &Meant) -> Result<(), Errno> {
     let caller = super::credentials::of(call);
-    let target = process.state.borrow();
-    let same = [
-        target.credentials.user.real,
-        target.credentials.user.effective,
-    ]
-    .contains(&caller.user.effective);
-    if same || caller.has(cap::SYS_NICE) {
+    let ids = process.with(call, |_, who| [who.user.real, who.user.effective])?;
+    if ids.contains(&caller.user.effective) || caller.has(cap::SYS_NICE) {
         Ok(())
     } else {
         Err(Errno::EPERM)
     }
 }
 
+/// Whether a process may be given this nice value.
+fn may_have(scheduling: &Scheduling, who: &Credentials, nice: i8) -> bool {
+    nice >= scheduling.nice || who.has(cap::SYS_NICE)
+}
+
 pub fn getpriority(call: &Call<'_>) -> Outcome {
     let found = meant(call, call.args[0], call.args[1])?;
-    let nice = found.iter().map(|p| p.state.borrow().scheduling.nice).min();
+    let nices = found.iter().map(|p| Some(p.scheduling(call).ok()?.nice));
+    let nice = nices.flatten().min();
     // As the system call has it: never negative.
     Ok((20 - i64::from(nice.unwrap_or(0))) as u64)
 }
@@ -67,13 +112,16 @@ pub fn setpriority(call: &Call<'_>) -> Outcome {
             result = Err(Errno::EPERM.into());
             continue;
         }
-        let mut state = process.state.borrow_mut();
-        if nice < state.scheduling.nice && !super::credentials::of_state(&state).has(cap::SYS_NICE)
-        {
+        let changed = process.with(call, |scheduling, who| {
+            let may = may_have(scheduling, who, nice);
+            if may {
+                scheduling.nice = nice;
+            }
+            may
+        })?;
+        if !changed {
             result = Err(Errno::EACCES.into());
-            continue;
         }
-        state.scheduling.nice = nice;
     }
     result
 }
@@ -87,16 +135,16 @@ const SCHED_DEADLINE: u32 = 6;
 const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 
 /// The process that a scheduling call means: 0 is the caller, others go by the number of any thread.
-fn target(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Errno> {
+fn target(call: &Call<'_>, pid: u64) -> Result<Meant, Errno> {
     match pid as i32 {
         ..0 => Err(Errno::EINVAL),
-        0 => Ok(Rc::clone(call.process)),
+        0 => Ok(Meant::Living(Rc::clone(call.process))),
         _ => meant(call, 0, pid)?.pop().ok_or(Errno::ESRCH),
     }
 }
 
 /// As `target`; these calls take a negative number for one that nobody has.
-fn thread_of(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Errno> {
+fn thread_of(call: &Call<'_>, pid: u64) -> Result<Meant, Errno> {
     match pid as i32 {
         ..0 => Err(Errno::ESRCH),
         _ => target(call, pid),
@@ -104,12 +152,7 @@ fn thread_of(call: &Call<'_>, pid: u64) -> Result<Rc<Process>, Errno> {
 }
 
 /// Whether a policy goes with a priority, and whether both can be had.
-fn check_policy(
-    call: &Call<'_>,
-    process: &Rc<Process>,
-    policy: u32,
-    priority: i32,
-) -> Result<(), Errno> {
+fn check_policy(call: &Call<'_>, process: &Meant, policy: u32, priority: i32) -> Result<(), Errno> {
     match policy {
         SCHED_OTHER | SCHED_BATCH | SCHED_IDLE if priority == 0 => check_change(call, process),
         SCHED_FIFO | SCHED_RR if (1..=99).contains(&priority) => Err(Errno::EPERM),
@@ -127,15 +170,16 @@ pub fn sched_setscheduler(call: &Call<'_>) -> Outcome {
     let resets = policy as u32 & SCHED_RESET_ON_FORK != 0;
     let policy = policy as u32 & !SCHED_RESET_ON_FORK;
     check_policy(call, &process, policy, priority)?;
-    let mut state = process.state.borrow_mut();
-    state.scheduling.policy = policy;
-    state.scheduling.resets_on_fork = resets;
+    process.with(call, |scheduling, _| {
+        scheduling.policy = policy;
+        scheduling.resets_on_fork = resets;
+    })?;
     Ok(0)
 }
 
 pub fn sched_getscheduler(call: &Call<'_>) -> Outcome {
     let process = target(call, call.args[0])?;
-    let scheduling = process.state.borrow().scheduling;
+    let scheduling = process.scheduling(call)?;
     let flag = if scheduling.resets_on_fork {
         SCHED_RESET_ON_FORK
     } else {
@@ -151,7 +195,7 @@ pub fn sched_setparam(call: &Call<'_>) -> Outcome {
     }
     let process = target(call, pid)?;
     let priority: i32 = call.space().get(parameter)?;
-    let policy = process.state.borrow().scheduling.policy;
+    let policy = process.scheduling(call)?.policy;
     check_policy(call, &process, policy, priority)?;
     Ok(0)
 }
@@ -224,7 +268,7 @@ pub fn sched_getattr(call: &Call<'_>) -> Outcome {
     if flags as u32 != 0 || at == 0 || !(ATTRIBUTE_BYTES..=4096).contains(&u64::from(size as u32)) {
         return Err(Errno::EINVAL.into());
     }
-    let scheduling = target(call, pid)?.state.borrow().scheduling;
+    let scheduling = target(call, pid)?.scheduling(call)?;
     let len = KNOWN_BYTES.min(size & 0xffff_ffff) as usize;
     let mut bytes = [0u8; KNOWN_BYTES as usize];
     bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
@@ -274,21 +318,26 @@ pub fn sched_setattr(call: &Call<'_>) -> Outcome {
     let (policy, resets, nice, priority) = (word(4), word(8) & 1 != 0, word(16) as i32, word(20));
     check_policy(call, &process, policy, priority as i32)?;
     let nice = nice.clamp(-20, 19) as i8;
-    let mut state = process.state.borrow_mut();
-    if nice < state.scheduling.nice && !super::credentials::of_state(&state).has(cap::SYS_NICE) {
+    let changed = process.with(call, |scheduling, who| {
+        let may = may_have(scheduling, who, nice);
+        if may {
+            *scheduling = Scheduling {
+                nice,
+                policy,
+                resets_on_fork: resets,
+                ..*scheduling
+            };
+        }
+        may
+    })?;
+    if !changed {
         return Err(Errno::EPERM.into());
     }
-    state.scheduling = Scheduling {
-        nice,
-        policy,
-        resets_on_fork: resets,
-        ..state.scheduling
-    };
     Ok(0)
 }
 
 /// The processes that an `ioprio_*` call means, whose kinds count from 1.
-fn io_meant(call: &Call<'_>) -> Result<Vec<Rc<Process>>, Errno> {
+fn io_meant(call: &Call<'_>) -> Result<Vec<Meant>, Errno> {
     let which = call.args[0].wrapping_sub(1);
     meant(call, which, call.args[1])
 }
@@ -297,9 +346,10 @@ const IOPRIO_WHO_PROCESS: i32 = 1;
 
 pub fn ioprio_get(call: &Call<'_>) -> Outcome {
     let found = io_meant(call)?;
-    let own = |p: &Rc<Process>| p.state.borrow().scheduling.io_priority;
+    let found = found.iter().map(|p| p.scheduling(call));
+    let mut found = found.collect::<Result<Vec<_>, _>>()?.into_iter();
     // Of several it is the best that they have, which follows from their `nice` where none was set.
-    let had = |p: &Rc<Process>| match p.state.borrow().scheduling {
+    let had = |scheduling: Scheduling| match scheduling {
         Scheduling { io_priority, .. } if io_priority >> 13 != 0 => io_priority,
         Scheduling { nice, policy, .. } => {
             let class = if policy == SCHED_IDLE { 3 } else { 2 };
@@ -307,8 +357,8 @@ pub fn ioprio_get(call: &Call<'_>) -> Outcome {
         }
     };
     Ok(match call.args[0] as i32 {
-        IOPRIO_WHO_PROCESS => found.first().map_or(0, own),
-        _ => found.iter().map(had).min().unwrap_or(0),
+        IOPRIO_WHO_PROCESS => found.next().map_or(0, |own| own.io_priority),
+        _ => found.map(had).min().unwrap_or(0),
     }
     .into())
 }
@@ -326,7 +376,7 @@ pub fn ioprio_set(call: &Call<'_>) -> Outcome {
     }
     for process in io_meant(call)? {
         check_change(call, &process)?;
-        process.state.borrow_mut().scheduling.io_priority = value as u16;
+        process.with(call, |scheduling, _| scheduling.io_priority = value as u16)?;
     }
     Ok(0)
 }

@@ -34,7 +34,12 @@ pub fn clock(call: &Call<'_>, id: u64) -> Result<u64, Errno> {
                 call.process.ran()
             } else {
                 let processes = call.uc.processes.borrow();
-                processes.find(number).ok_or(Errno::EINVAL)?.ran()
+                let ended = processes.zombies.iter().find(|z| z.pid == number);
+                match (processes.find(number), ended) {
+                    (Some(process), _) => process.ran(),
+                    (None, Some(_)) => 0,
+                    (None, None) => return Err(Errno::EINVAL),
+                }
             }
         }
         _ => return Err(Errno::EINVAL),

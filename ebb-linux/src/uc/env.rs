@@ -101,7 +101,7 @@ impl Env for World<'_> {
             }));
             return true;
         }
-        let zombie = processes.zombies.iter().find(|z| z.pid == pid).copied();
+        let zombie = processes.zombies.iter().find(|z| z.pid == pid).cloned();
         drop(processes);
         zombie.inspect(|zombie| f(zombie)).is_some()
     }

@@ -34,6 +34,21 @@ static void ended(void) {
     kill(other, SIGKILL), waitpid(other, 0, 0);
 }
 
+// How it was scheduled, what it was allowed and who it was is known until it has been waited for, and may be changed.
+static void kept(void) {
+    pid_t pid = fork();
+    if (!pid) { setpriority(PRIO_PROCESS, 0, 7); _exit(3); }
+    siginfo_t info;
+    waitid(P_PID, pid, &info, WEXITED | WNOWAIT);
+    struct rlimit limit;
+    long words[16] = {0};
+    struct sched_param param = {0};
+    unsigned header[2] = {0x20080522, pid}, sets[6] = {0};
+    R("priority", S(SYS_getpriority, PRIO_PROCESS, pid)), R("change", setpriority(PRIO_PROCESS, pid, 9)), R("is", S(SYS_getpriority, PRIO_PROCESS, pid)), R("ioprio", S(SYS_ioprio_get, 1, pid)), R("set", S(SYS_ioprio_set, 1, pid, (2 << 13) | 3)), R("limits", prlimit(pid, RLIMIT_NOFILE, 0, &limit)), R("set limits", prlimit(pid, RLIMIT_NOFILE, &limit, 0)), R("scheduler", sched_getscheduler(pid)), R("set scheduler", sched_setscheduler(pid, 0, &param)), R("param", sched_getparam(pid, &param)), R("set param", sched_setparam(pid, &param)), R("affinity", S(SYS_sched_getaffinity, pid, 64, words) > 0), R("set affinity", S(SYS_sched_setaffinity, pid, 8, &(long){1})), R("attr", S(SYS_sched_getattr, pid, words, 48, 0)), R("interval", S(SYS_sched_rr_get_interval, pid, words)), R("capget", S(SYS_capget, header, sets)), R("robust", S(SYS_get_robust_list, pid, words, words + 1)), R("vm", S(SYS_process_vm_readv, pid, &(struct iovec){words, 8}, 1, &(struct iovec){words, 8}, 1, 0)), R("pidfd", ({ int f = S(SYS_pidfd_open, pid, 0); struct pollfd p = {f, POLLIN}; poll(&p, 1, 0); printf("%x\n", p.revents); R("signal", S(SYS_pidfd_send_signal, f, 0, 0, 0)); R("getfd", S(SYS_pidfd_getfd, f, 0, 0)); R("madvise", S(SYS_process_madvise, f, &(struct iovec){words, 8}, 1, MADV_COLD, 0)); close(f); })), R("cpu clock", ({ struct timespec t; clock_gettime((~pid << 3) | 2, &t); })), R("clock id", ({ clockid_t c; clock_getcpuclockid(pid, &c); })), R("group", getpgid(pid) == getpgrp());
+    waitpid(pid, 0, 0);
+    R("gone", S(SYS_getpriority, PRIO_PROCESS, pid)), R("gone", prlimit(pid, RLIMIT_NOFILE, 0, &limit)), R("gone", S(SYS_capget, header, sets));
+}
+
 // Each way to read, write and ask, before and behind each way to end it.
 static void nowhere(const char *what, int s) {
     printf("== %s\n", what);
@@ -130,5 +145,5 @@ static void names(void) {
 
 int main(void) {
     setvbuf(stdout, 0, _IOLBF, 1 << 12), signal(SIGPIPE, SIG_IGN);
-    ended(), sockets(), names();
+    ended(), kept(), sockets(), names();
 }
