@@ -175,6 +175,12 @@ fn each_kind_of_descriptor_refuses_what_others_are_for_as_on_linux() {
 }
 
 #[test]
+fn options_limits_clocks_memory_and_clones_refuse_wrong_arguments_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_arguments");
+}
+
+#[test]
 fn what_has_ended_or_never_began_says_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_gone");

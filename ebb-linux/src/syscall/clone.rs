@@ -1,12 +1,13 @@
 //! `clone` and `fork`: new threads and processes.
 
 use super::credentials::thread_limit;
+use super::namespace::{self, NEWTIME};
 use super::process::fork;
 use super::thread::{New, duplicate, is_canonical, tell_child, tell_parent};
-use super::{Call, Outcome, Stop, namespace};
+use super::{Call, Outcome, Stop};
 use crate::abi::clone::{
-    CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK,
-    CLONE_VM,
+    CLONE_CLEAR_SIGHAND, CLONE_DETACHED, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS,
+    CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK, CLONE_VM,
 };
 use crate::abi::errno::Errno;
 
@@ -75,10 +76,17 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
     let mut space = call.space();
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, then set_tid, set_tid_size, cgroup.
     let words: [u64; 8] = space.get(address)?;
+    // Of what nobody knows nothing may be asked.
+    const KNOWN_BYTES: u64 = 88;
+    let mut refused = None;
     for i in (64..size).step_by(8) {
         if space.get::<u64>(address.wrapping_add(i))? != 0 {
-            return Err(Errno::EINVAL.into());
+            let unknown = i >= KNOWN_BYTES;
+            refused = Some(if unknown { Errno::E2BIG } else { Errno::EINVAL });
         }
+    }
+    if let Some(errno) = refused {
+        return Err(errno.into());
     }
     drop(space);
     let [
@@ -92,6 +100,12 @@ pub fn clone3(call: &Call<'_>) -> Outcome {
         tls,
     ] = words;
     if flags & CLONE_THREAD != 0 && exit_signal != 0 || (stack == 0) != (stack_size == 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    // What `clone` takes for the signal, and what it takes no notice of, is free for other flags here.
+    const KNOWN: u64 = 0xffff_ff00 | NEWTIME | CLONE_CLEAR_SIGHAND;
+    let both = CLONE_SIGHAND | CLONE_CLEAR_SIGHAND;
+    if flags & !KNOWN != 0 || flags & CLONE_DETACHED != 0 || flags & both == both {
         return Err(Errno::EINVAL.into());
     }
     let stack = stack.checked_add(stack_size).ok_or(Errno::EINVAL)?;

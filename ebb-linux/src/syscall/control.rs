@@ -99,6 +99,7 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
             (SOCKET, SCM_CREDENTIALS) => ancillary.sender = Some(given_sender(call, value)?),
             // Nothing else can be given to a socket as such.
             (SOCKET, _) => return Err(Errno::EINVAL.into()),
+            _ if unix => {}
             (UDP, UDP_SEGMENT) => {
                 let segment = <[u8; 2]>::try_from(value).map_err(|_| Errno::EINVAL)?;
                 ancillary.segment = Some(u16::from_le_bytes(segment));

@@ -99,7 +99,6 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
     const GROWS_DOWN: u64 = 0x100_0000;
     const GROWS_UP: u64 = 0x200_0000;
     let extends = prot & (GROWS_DOWN | GROWS_UP);
-    let protection = protection(prot & !(GROWS_DOWN | GROWS_UP))?;
     if extends == GROWS_DOWN | GROWS_UP || !address.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
@@ -110,6 +109,7 @@ pub fn mprotect(call: &Call<'_>) -> Outcome {
         .checked_add(len)
         .and_then(|end| end.checked_next_multiple_of(PAGE))
         .ok_or(Errno::ENOMEM)?;
+    let protection = protection(prot & !(GROWS_DOWN | GROWS_UP))?;
     let start = match extends {
         0 => address,
         _ => {

@@ -6,7 +6,7 @@ use crate::abi::clone::{CLONE_FS, CLONE_THREAD};
 use crate::abi::errno::Errno;
 use crate::object::id::DescId;
 
-const NEWTIME: u64 = 0x80;
+pub const NEWTIME: u64 = 0x80;
 const NEWNS: u64 = 0x2_0000;
 const NEWCGROUP: u64 = 0x200_0000;
 const NEWUTS: u64 = 0x400_0000;
@@ -35,7 +35,7 @@ pub fn check_clone(flags: u64) -> Result<(), Stop> {
     {
         return Err(Errno::EINVAL.into());
     }
-    match flags & NEW {
+    match flags & (NEW | NEWTIME) {
         0 => Ok(()),
         _ => Err(Errno::EPERM.into()),
     }

@@ -11,6 +11,10 @@ use alloc::sync::Arc;
 
 pub fn prlimit64(call: &Call<'_>) -> Outcome {
     let [pid, resource, new, old, ..] = call.args;
+    let wanted = match new {
+        0 => None,
+        at => Some(call.space().get::<[u64; 2]>(at)?),
+    };
     let process = match pid as u32 {
         0 => Rc::clone(call.process),
         pid => {
@@ -19,7 +23,7 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
                 Some(process) => Rc::clone(process),
                 None => {
                     drop(processes);
-                    return of_ended(call, pid);
+                    return of_ended(call, pid, wanted);
                 }
             }
         }
@@ -29,8 +33,7 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
         return Err(Errno::EPERM.into());
     }
     let before = get(&process, resource)?;
-    if new != 0 {
-        let [soft, hard]: [u64; 2] = call.space().get(new)?;
+    if let Some([soft, hard]) = wanted {
         set(call, &process, resource, soft, hard)?;
     }
     if old != 0 {
@@ -40,8 +43,8 @@ pub fn prlimit64(call: &Call<'_>) -> Outcome {
 }
 
 /// `prlimit` of a process that has ended and that nobody has waited for.
-fn of_ended(call: &Call<'_>, pid: u32) -> Outcome {
-    let [_, resource, new, old, ..] = call.args;
+fn of_ended(call: &Call<'_>, pid: u32, wanted: Option<[u64; 2]>) -> Outcome {
+    let [_, resource, _, old, ..] = call.args;
     let mut processes = call.uc.processes.borrow_mut();
     let ended = processes.zombies.iter_mut().find(|z| z.pid == pid);
     let ended = ended.ok_or(Errno::ESRCH)?;
@@ -51,8 +54,7 @@ fn of_ended(call: &Call<'_>, pid: u32) -> Outcome {
     let index = usize::try_from(resource).unwrap_or(usize::MAX);
     let limit = ended.limits.get_mut(index).ok_or(Errno::EINVAL)?;
     let before = *limit;
-    if new != 0 {
-        let [soft, hard]: [u64; 2] = call.space().get(new)?;
+    if let Some([soft, hard]) = wanted {
         check(before, index, soft, hard)?;
         *limit = (soft, hard);
     }

@@ -206,7 +206,10 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
         space.put(len_at, value.len() as u32)?;
         return Err(Errno::ERANGE.into());
     }
-    let n = value.len().min(room);
+    // An integer of IPv4's goes into a byte, if that is all the room there is and it is one.
+    const IP: u64 = 0;
+    let byte = level == IP && (1..4).contains(&room) && matches!(value[..], [_, 0, 0, 0]);
+    let n = if byte { 1 } else { value.len().min(room) };
     space.write(at, &value[..n])?;
     space.put(len_at, n as u32)?;
     Ok(0)
@@ -305,6 +308,7 @@ pub fn sendto(call: &Call<'_>) -> Outcome {
 fn header(call: &Call<'_>, at: u64) -> Result<Header, Stop> {
     let [name, name_len, vector_at, count, control, control_len, _]: [u64; 7] =
         call.space().get(at)?;
+    let name_len = if name == 0 { 0 } else { name_len };
     if (name_len as i32) < 0 {
         return Err(Errno::EINVAL.into());
     }

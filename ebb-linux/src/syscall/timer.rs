@@ -66,8 +66,6 @@ pub fn getitimer(call: &Call<'_>) -> Outcome {
 
 pub fn setitimer(call: &Call<'_>) -> Outcome {
     let [which, new, old, ..] = call.args;
-    let (which, clock) = clock_of(which)?;
-    let before = interval_spec(call, which, clock);
     let (value, every) = match new {
         // As on Linux, where this has always meant to switch it off.
         0 => (0, 0),
@@ -76,6 +74,8 @@ pub fn setitimer(call: &Call<'_>) -> Outcome {
             (timeval([c, d])?, timeval([a, b])?)
         }
     };
+    let (which, clock) = clock_of(which)?;
+    let before = interval_spec(call, which, clock);
     set_interval(call, which, clock, value, every);
     if old != 0 {
         call.space().put(old, before)?;
@@ -180,6 +180,9 @@ fn spec_of(call: &Call<'_>) -> Result<TimerSpec, Stop> {
 
 pub fn timer_settime(call: &Call<'_>) -> Outcome {
     let [_, flags, new, old, ..] = call.args;
+    if new == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let before = spec_of(call)?;
     let bytes: [u8; 32] = call.space().get(new)?;
     let spec = TimerSpec::from_bytes(&bytes)?;
