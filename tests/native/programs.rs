@@ -305,6 +305,37 @@ fn postgres_refuses_root_and_keeps_a_database_as_its_own_user() {
 }
 
 #[test]
+fn haproxy_hands_its_listeners_to_a_new_worker() {
+    needs!("qemu-system-x86_64", "busybox", "/usr/sbin/haproxy");
+    let archive = pack(
+        "haproxy",
+        &format!(
+            "program /bin/busybox\nargs sh /haproxy.sh\ndirectory /tmp 1777\nfile /haproxy.sh {GUESTS}/haproxy.sh\n\
+             text /srv/page from behind\nfile /usr/sbin/haproxy\nfile /etc/passwd\nfile /etc/group\n"
+        ),
+    );
+    runs(&archive, &[], "all of haproxy is well");
+}
+
+#[test]
+fn mosquitto_passes_messages_of_each_quality_and_keeps_what_it_is_to_keep() {
+    needs!(
+        "qemu-system-x86_64",
+        "busybox",
+        "/usr/sbin/mosquitto",
+        "mosquitto_sub"
+    );
+    let archive = pack(
+        "mosquitto",
+        &format!(
+            "program /bin/busybox\nargs sh /mosquitto.sh\ndirectory /tmp 1777\nfile /mosquitto.sh {GUESTS}/mosquitto.sh\n\
+             file /usr/sbin/mosquitto\nfile /usr/bin/mosquitto_sub\nfile /usr/bin/mosquitto_pub\nfile /etc/passwd\nfile /etc/group\n"
+        ),
+    );
+    runs(&archive, &[], "all of mosquitto is well");
+}
+
+#[test]
 fn nginx_serves_with_two_workers_that_are_not_root() {
     needs!("qemu-system-x86_64", "nginx", "curl");
     let archive = pack(
