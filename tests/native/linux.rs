@@ -181,6 +181,12 @@ fn options_limits_clocks_memory_and_clones_refuse_wrong_arguments_as_on_linux() 
 }
 
 #[test]
+fn signals_and_paths_of_each_kind_are_taken_and_refused_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_paths");
+}
+
+#[test]
 fn what_has_ended_or_never_began_says_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_gone");

@@ -341,7 +341,11 @@ pub fn linkat(call: &Call<'_>) -> Outcome {
 }
 
 fn symlink_at(call: &Call<'_>, target: u64, dirfd: Fd, address: u64) -> Outcome {
-    let (target, path) = (path(call, target)?, path(call, address)?);
+    let target = path(call, target)?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
+    let path = path(call, address)?;
     call.on_objects(|o, w| o.symlink(w, &target, dirfd, &path))?;
     Ok(0)
 }
@@ -538,6 +542,9 @@ pub fn utime(call: &Call<'_>) -> Outcome {
 }
 
 pub fn truncate(call: &Call<'_>) -> Outcome {
+    if (call.args[1] as i64) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let path = path(call, call.args[0])?;
     call.on_objects(|o, w| o.truncate(w, &path, call.args[1] as i64))?;
     Ok(0)
