@@ -80,6 +80,9 @@ fn idle_poll_ns() -> Result<u64, String> {
     }
 }
 
+/// The status of a program that was started with an option which it does not take (`EX_CONFIG`), as an image's.
+const WRONG_OPTION: c_int = 78;
+
 /// Runs a program: what `#[ebb::main]` makes of `main`. Gives the exit status.
 ///
 /// # Safety
@@ -92,6 +95,10 @@ pub unsafe fn main(argc: c_int, argv: *const *const c_char, start: fn()) -> c_in
         argument.to_string_lossy().into_owned()
     });
     platform::set_arguments(arguments);
+    if let Err(error) = platform::check_options() {
+        eprintln!("ebb: {error}");
+        return WRONG_OPTION;
+    }
     let config = Config::from_environment();
     let config = match config.and_then(|config| crate::trace::check().map(|()| config)) {
         Ok(config) => config,

@@ -27,15 +27,8 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// Starts it, if that is asked for.
 pub(crate) fn start(machine: &Machine) {
-    let option = EbbRef::<dyn Environment>::get().option("trace-ring");
-    let records = option.map(|value| {
-        value.parse().unwrap_or_else(|_| {
-            eprintln!(
-                "ebb: option `trace-ring` is `{value}`; it takes a number of records for each core"
-            );
-            trace::RECORDS
-        })
-    });
+    let option = EbbRef::<dyn Environment>::get().option(trace::OPTION);
+    let records = option.and_then(|value| value.parse().ok());
     if let Some(records) = records.or_else(|| file().map(|_| trace::RECORDS)) {
         trace::start_on(machine.rings(), records, now_ns());
     }

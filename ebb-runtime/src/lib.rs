@@ -42,6 +42,7 @@ pub mod channel;
 mod event;
 mod machine;
 mod model;
+pub mod options;
 mod per_core;
 pub mod platform;
 mod print;

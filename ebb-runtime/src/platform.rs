@@ -117,9 +117,9 @@ pub const fn is_option_name(name: &str) -> bool {
     !bytes.is_empty()
 }
 
-/// Declares an option: its name, what it takes in words, and which values that is. A native program
-/// that is started with an option that nobody declares, or with a value that its option does not
-/// take, ends before `main` with a message that says what would be right.
+/// Declares an option: its name, what it takes in words, and which values that is. A program that is
+/// started with an option that nobody declares, or with a value that its option does not
+/// take, ends before `main` with status 78 and a message that says what would be right.
 ///
 /// ```
 /// ebb_runtime::option!("trace", "0 or 1", |value| matches!(value, "0" | "1"));
@@ -132,10 +132,10 @@ macro_rules! option {
                 $crate::platform::is_option_name($name),
                 "an option is given as NAME=VALUE, so its name is one word without `=` and quotes"
             );
-            // Native images gather the section; elsewhere it is dropped.
+            // The linker gathers the section, see `options::declared`.
             #[used]
             #[unsafe(link_section = "ebb_options")]
-            static OPTION: $crate::platform::OptionSpec = $crate::platform::OptionSpec {
+            static __EBB_OPTION: $crate::platform::OptionSpec = $crate::platform::OptionSpec {
                 name: $name,
                 takes: $takes,
                 accepts: $accepts,

@@ -96,7 +96,7 @@ impl Tracing {
         {
             match LevelFilter::from_str(value) {
                 Ok(level) if is_level(value) => self.console = level,
-                // An image does not start with it.
+                // No program starts with it; a machine within one may (`ebb_hosted::run`).
                 _ => ebb_runtime::inform!(
                     "ebb: option `{OPTION}` is `{value}`; it takes off, error, warn, info, debug or trace"
                 ),

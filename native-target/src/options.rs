@@ -7,9 +7,11 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use ebb_firmware::virtio_mmio::{self, split_appended};
-use ebb_runtime::platform::{MmioDevice, OptionSpec};
+use ebb_runtime::{
+    options::{self, Wrong},
+    platform::MmioDevice,
+};
 
 /// How much of the boot timeline is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,25 +39,12 @@ pub struct Options {
     pub measure_clock: bool,
     /// Milliseconds between 1970 and the start of the virtual machine, as the runner's clock told.
     pub launched_ms: Option<u64>,
-    /// Trace from the first event on, with so many records for each core.
-    pub trace_records: Option<usize>,
     /// Write the trace to the debug console at the end.
     pub reports_trace: bool,
     /// After a fault, stand still for the runner to write a core file.
     pub stays_for_core_file: bool,
     /// Do not start the core with this APIC ID, as if it were broken.
     pub broken_core: Option<u32>,
-}
-
-/// An option that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong<'a> {
-    /// The command line is not UTF-8.
-    NotText,
-    /// No option has that name.
-    Unknown(&'a str),
-    /// The option does not take that value: name, value, what it takes.
-    Value(&'a str, &'a str, &'static str),
 }
 
 /// Words that other loaders and their users put on a kernel's command line, for Linux: without meaning here, and no
@@ -109,13 +98,13 @@ pub fn ignored(line: &[u8]) -> impl Iterator<Item = &str> {
     named(line)
         .map(|(name, _)| name)
         .filter(|name| is_of_linux(name) && *name != virtio_mmio::NAME)
-        .filter(|name| declared().iter().all(|spec| spec.name != *name))
+        .filter(|name| options::find(name).is_none())
 }
 
 type Set = fn(&mut Options, &str) -> Option<()>;
 
 /// Every option: name, what it takes, how it is set. The table is the documentation's too.
-const TABLE: [(&str, &str, Set); 14] = [
+const TABLE: [(&str, &str, Set); 13] = [
     ("cores", "a number from 1 to 64", |o, v| {
         o.cores = v.parse().ok().filter(|n| (1..=64).contains(n))?;
         Some(())
@@ -151,10 +140,6 @@ const TABLE: [(&str, &str, Set); 14] = [
     (virtio_mmio::NAME, virtio_mmio::FORM, |_, v| {
         virtio_mmio::Device::parse(v).map(|_| ())
     }),
-    ("trace-ring", "a number of records for each core", |o, v| {
-        o.trace_records = Some(v.parse().ok()?);
-        Some(())
-    }),
     // Written by the runner, which makes a file of it.
     ("trace-report", "on or off", |o, v| {
         switch(&mut o.reports_trace, v)
@@ -168,6 +153,17 @@ const TABLE: [(&str, &str, Set); 14] = [
         Some(())
     }),
 ];
+
+/// Of each its name and what it takes, for messages.
+static OWN: [(&str, &str); TABLE.len()] = {
+    let mut own = [("", ""); TABLE.len()];
+    let mut at = 0;
+    while at < own.len() {
+        own[at] = (TABLE[at].0, TABLE[at].1);
+        at += 1;
+    }
+    own
+};
 
 fn switch(flag: &mut bool, value: &str) -> Option<()> {
     *flag = match value {
@@ -187,7 +183,6 @@ impl Options {
         deadline_timer: true,
         measure_clock: false,
         launched_ms: None,
-        trace_records: None,
         reports_trace: false,
         stays_for_core_file: false,
         broken_core: None,
@@ -199,17 +194,17 @@ impl Options {
     /// See [`Wrong`].
     pub fn parse(line: &[u8]) -> Result<Self, Wrong<'_>> {
         let mut options = Self::DEFAULT;
-        for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
-            if declared().iter().any(|spec| spec.name == name) {
+        for (name, value) in named(text(line)?) {
+            if options::find(name).is_some() {
                 continue;
             }
             let Some((_, takes, set)) = TABLE.iter().find(|(n, ..)| *n == name) else {
                 if is_of_linux(name) {
                     continue;
                 }
-                return Err(Wrong::Unknown(name));
+                return Err(Wrong::Unknown { name, own: &OWN });
             };
-            set(&mut options, value).ok_or(Wrong::Value(name, value, takes))?;
+            set(&mut options, value).ok_or(Wrong::Value { name, value, takes })?;
         }
         Ok(options)
     }
@@ -220,47 +215,18 @@ impl Options {
 /// # Errors
 /// The first that has another one.
 pub fn check_declared(line: &[u8]) -> Result<(), Wrong<'_>> {
-    for (name, value) in named(core::str::from_utf8(line).map_err(|_| Wrong::NotText)?) {
-        let spec = declared().iter().find(|spec| spec.name == name);
-        if let Some(spec) = spec.filter(|spec| !(spec.accepts)(value)) {
-            return Err(Wrong::Value(name, value, spec.takes));
+    for (name, value) in named(text(line)?) {
+        if let Some(spec) = options::find(name) {
+            spec.check(value)?;
         }
     }
     Ok(())
 }
 
-impl fmt::Display for Wrong<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotText => f.write_str("the command line is not UTF-8 text"),
-            Self::Unknown(name) => {
-                write!(f, "unknown option `{name}`; the options are")?;
-                for (i, (name, takes, _)) in TABLE.iter().enumerate() {
-                    write!(f, "{} {name}= ({takes})", if i == 0 { "" } else { "," })?;
-                }
-                for spec in declared() {
-                    write!(f, ", {}= ({})", spec.name, spec.takes)?;
-                }
-                f.write_str("; the application's arguments come after `--`")
-            }
-            Self::Value(name, value, takes) => {
-                write!(f, "option `{name}` is `{value}`; it takes {takes}")
-            }
-        }
-    }
-}
-
-unsafe extern "C" {
-    static __start_ebb_options: u8;
-    static __stop_ebb_options: u8;
-}
-
-/// What the image's other crates declare.
-fn declared() -> &'static [OptionSpec] {
-    let start = (&raw const __start_ebb_options).cast::<OptionSpec>();
-    let stop = (&raw const __stop_ebb_options).cast::<OptionSpec>();
-    // SAFETY: the linker's bounds of the section, which holds these and nothing else.
-    unsafe { core::slice::from_raw_parts(start, stop.offset_from_unsigned(start)) }
+fn text(line: &[u8]) -> Result<&str, Wrong<'_>> {
+    core::str::from_utf8(line).map_err(|_| Wrong::NotText {
+        given_in: "the command line",
+    })
 }
 
 /// The virtio devices that the monitor names.
@@ -275,9 +241,7 @@ pub fn devices(line: &[u8]) -> impl Iterator<Item = MmioDevice> {
 
 fn named(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let (own, _) = split_appended(line);
-    own.split_ascii_whitespace()
-        .take_while(|word| *word != "--")
-        .map(|word| word.split_once('=').unwrap_or((word, "")))
+    options::named(own).take_while(|option| *option != ("--", ""))
 }
 
 /// The value of an option, whoever's it is. The last one counts.

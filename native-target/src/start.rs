@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
-use ebb_runtime::{CoreId, Machine, core_main};
+use ebb_runtime::{CoreId, Machine, core_main, options::Wrong, trace};
 use spin::Once;
 
 struct Kept(UnsafeCell<Handover>);
@@ -46,8 +46,7 @@ pub extern "C" fn start(info: u32, magic: u32) -> ! {
     timeline::mark("console");
     read_handover(info, magic);
     let handover = handover();
-    let options = Options::parse(handover.command_line())
-        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
+    let options = Options::parse(handover.command_line()).unwrap_or_else(|wrong| refuse(wrong));
     OPTIONS.call_once(|| options);
     inspect::begin(&options);
     clock::set_launched(options.launched_ms);
@@ -149,6 +148,15 @@ fn check_memory(handover: &Handover) -> &Region {
     home
 }
 
+/// Says what is wrong with the command line.
+fn refuse(wrong: Wrong<'_>) -> ! {
+    let hint = match wrong {
+        Wrong::Unknown { .. } => "; the application's arguments come after `--`",
+        _ => "",
+    };
+    fault::refuse(report::CONFIG, format_args!("{wrong}{hint}"))
+}
+
 /// Refuses to start without a local APIC.
 fn find_apic(options: &Options) {
     match apic::find(options.x2apic, options.deadline_timer) {
@@ -193,8 +201,7 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         );
     }
     attach_heap(0);
-    crate::options::check_declared(handover.command_line())
-        .unwrap_or_else(|wrong| fault::refuse(report::CONFIG, format_args!("{wrong}")));
+    crate::options::check_declared(handover.command_line()).unwrap_or_else(|wrong| refuse(wrong));
     timeline::mark("heap");
     console::listen(block);
     timeline::mark("input");
@@ -249,7 +256,8 @@ extern "C" fn on_own_stack(block: &'static cpu::CpuBlock) -> ! {
         .map(platform::token)
         .collect();
     let machine = inspect::show(Machine::new(&tokens));
-    if let Some(records) = options.trace_records {
+    let records = crate::options::value(handover.command_line(), trace::OPTION);
+    if let Some(records) = records.and_then(|records| records.parse().ok()) {
         ebb_runtime::trace::start_on(machine.rings(), records, clock::now_ns());
     }
     power::listen(block, machine);

@@ -192,13 +192,17 @@ fn boot_one(image: &str, file: &Path, arguments: &[&str], options: &str) -> (Opt
 
 /// Runs a program as a Linux process with two cores and one more variable; what it said.
 fn process(program: &str, variable: &str, value: &str) -> String {
+    let (status, said) = ended(program, variable, value);
+    assert_eq!(status, Some(0), "{said}");
+    said
+}
+
+fn ended(program: &str, variable: &str, value: &str) -> (Option<i32>, String) {
     let output = Command::new(cargo::hosted_program(program))
         .envs([("EBB_CORES", "2"), (variable, value)])
         .output()
         .unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    said
+    (output.status.code(), said(&output))
 }
 
 fn said(output: &Output) -> String {
@@ -287,5 +291,7 @@ fn the_option_log_says_which_events_are_lines() {
     let said = run("error");
     assert!(said.contains("ERROR") && !said.contains("WARN"), "{said}");
     assert!(!run("off").contains("ERROR"));
-    assert!(run("loud").contains("it takes off, error, warn"));
+    let (status, said) = ended("image-traced", "EBB_OPTIONS", "log=loud");
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("it takes off, error, warn"), "{said}");
 }

@@ -2,10 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    env::VarError,
     sync::{LazyLock, Mutex, OnceLock, PoisonError},
 };
 
-use ebb_runtime::{platform::Environment, provides};
+use ebb_disk::Spec;
+use ebb_runtime::{
+    options::{self, Wrong},
+    platform::Environment,
+    provides,
+};
 
 use super::Linux;
 
@@ -17,6 +23,50 @@ pub(crate) fn set_arguments(arguments: impl Iterator<Item = String>) {
     let _ = ARGUMENTS.set(arguments.map(|a| &*a.leak()).collect());
 }
 
+ebb_runtime::option!("disk", ebb_disk::TAKES, |value| Spec::parse_list(value)
+    .is_ok());
+// For the application: where others reach its ports.
+ebb_runtime::option!("forward", "ADDRESS:HOST:GUEST, ...", |_| true);
+
+/// What `EBB_OPTIONS` says.
+fn given() -> Result<&'static [(&'static str, &'static str)], Wrong<'static>> {
+    static GIVEN: LazyLock<Option<Vec<(&'static str, &'static str)>>> =
+        LazyLock::new(|| match std::env::var("EBB_OPTIONS") {
+            Ok(words) => Some(options::named(words.leak()).collect()),
+            Err(VarError::NotPresent) => Some(Vec::new()),
+            Err(VarError::NotUnicode(_)) => None,
+        });
+    GIVEN.as_deref().ok_or(Wrong::NotText {
+        given_in: "EBB_OPTIONS",
+    })
+}
+
+/// Whether the program knows the options that it was started with, and takes their values.
+///
+/// # Errors
+/// What is wrong with the first that it does not.
+pub(crate) fn check_options() -> Result<(), String> {
+    check_given().map_err(|wrong| wrong.to_string())?;
+    for spec in options::declared() {
+        let Some(value) = variable(spec.name) else {
+            continue;
+        };
+        if !(spec.accepts)(value) {
+            let (name, takes) = (variable_name(spec.name), spec.takes);
+            return Err(format!("{name} is `{value}`; it takes {takes}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_given() -> Result<(), Wrong<'static>> {
+    for (name, value) in given()? {
+        let spec = options::find(name).ok_or(Wrong::Unknown { name, own: &[] })?;
+        spec.check(value)?;
+    }
+    Ok(())
+}
+
 #[provides(Environment, default, instance = &Linux)]
 impl Environment for Linux {
     fn arguments(&self) -> &'static [&'static str] {
@@ -24,17 +74,12 @@ impl Environment for Linux {
     }
 
     fn option(&self, name: &str) -> Option<&'static str> {
-        static OPTIONS: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
-            let text = std::env::var("EBB_OPTIONS").unwrap_or_default();
-            text.leak()
-                .split_whitespace()
-                .map(|o| o.split_once('=').unwrap_or((o, "")))
-                .collect()
-        });
-        OPTIONS
-            .iter()
-            .find(|(n, _)| *n == name)
+        // The last one counts, as on a command line.
+        let given = given().unwrap_or_default().iter().rev();
+        given
+            .filter(|(n, _)| *n == name)
             .map(|(_, value)| *value)
+            .next()
             .or_else(|| variable(name))
     }
 
@@ -62,13 +107,33 @@ fn total(meminfo: &str) -> Option<u64> {
 /// `EBB_NAME` of the environment, which the runner would hand to an image as the option `name`.
 fn variable(name: &str) -> Option<&'static str> {
     static SEEN: Mutex<BTreeMap<String, Option<&'static str>>> = Mutex::new(BTreeMap::new());
-    let name = format!("EBB_{}", name.to_ascii_uppercase().replace('-', "_"));
+    let name = variable_name(name);
+    if OF_THE_PLATFORM.contains(&&*name) {
+        return None;
+    }
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     *seen.entry(name).or_insert_with_key(|name| {
         let value = std::env::var(name).ok().filter(|v| !v.is_empty());
         value.map(|v| &*v.leak())
     })
 }
+
+fn variable_name(option: &str) -> String {
+    format!("EBB_{}", option.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Variables that say something else, to a process or to the runner: the file of a time line is no value of an option `trace`.
+const OF_THE_PLATFORM: [&str; 9] = [
+    "EBB_CORES",
+    "EBB_IDLE_POLL",
+    "EBB_MEMORY",
+    "EBB_OPTIONS",
+    "EBB_PLATFORM",
+    "EBB_QUIET",
+    "EBB_REPORT",
+    "EBB_TIMEOUT",
+    "EBB_TRACE",
+];
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,7 @@ mod vsock;
 
 pub(crate) use cores::pin_to_cpu;
 pub use disk::set_disks;
-pub(crate) use environment::set_arguments;
+pub(crate) use environment::{check_options, set_arguments};
 
 /// Linux, as the provider of every component.
 struct Linux;

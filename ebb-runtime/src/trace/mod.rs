@@ -81,6 +81,13 @@ pub fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
+/// The option by which platforms trace from a program's first event on.
+pub const OPTION: &str = "trace-ring";
+
+crate::option!(OPTION, "a number of records for each core", |value| value
+    .parse::<usize>()
+    .is_ok());
+
 /// Starts tracing on all cores of this machine, with rings of at least `records` records (at most [`MOST_RECORDS`]) of 64 bytes
 /// each. Rings that there are already stay as they are, with what is in them.
 ///
