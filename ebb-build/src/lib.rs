@@ -50,7 +50,7 @@ pub fn images(kinds: &[&str]) {
         return;
     }
     println!("cargo::rustc-env=EBB_PLATFORM=native");
-    runner::warn_without();
+    runner::warn_without(&out);
     let script = out.join("link.ld");
     fs::write(&script, LINKER_SCRIPT).expect("writing the linker script to OUT_DIR");
     for kind in kinds {

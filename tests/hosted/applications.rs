@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::Mutex,
 };
@@ -39,8 +39,11 @@ static CARGO: Mutex<()> = Mutex::new(());
 
 impl Package {
     fn write(&self) -> PathBuf {
-        let applications = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("applications");
-        let dir = applications.join(self.name);
+        self.write_in(&applications())
+    }
+
+    fn write_in(&self, folder: &Path) -> PathBuf {
+        let dir = folder.join(self.name);
         let write = |path: &str, text: &str| {
             let path = dir.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -96,16 +99,8 @@ impl Package {
     fn cargo(&self, command: &str, platform: &str) -> Output {
         let _alone = CARGO.lock().unwrap_or_else(|broken| broken.into_inner());
         let dir = self.write();
-        Command::new(env!("CARGO"))
-            .current_dir(&dir)
-            .args([command, "--quiet"])
-            .env("CARGO_TARGET_DIR", dir.parent().unwrap().join("target"))
-            .env("EBB_PLATFORM", platform)
-            // Programs are run as they are.
-            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "env")
-            .env_remove("RUSTFLAGS")
-            .output()
-            .unwrap()
+        // Programs are run as they are.
+        run_in(&dir, command, platform, Some("env"))
     }
 
     /// What a command says that fails.
@@ -116,6 +111,27 @@ impl Package {
         assert!(!output.status.success(), "{errors}");
         errors
     }
+}
+
+/// Where packages are. Cargo finds the workspace's configuration from there, and no configuration of theirs is needed.
+fn applications() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("applications")
+}
+
+/// A command of Cargo in a package, with that runner.
+fn run_in(dir: &Path, command: &str, platform: &str, runner: Option<&str>) -> Output {
+    const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.env_remove(RUNNER);
+    cargo.envs(runner.map(|runner| (RUNNER, runner)));
+    cargo
+        .current_dir(dir)
+        .args([command, "--quiet"])
+        .env("CARGO_TARGET_DIR", applications().join("target"))
+        .env("EBB_PLATFORM", platform)
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap()
 }
 
 const TESTS: &str = "#[cfg(test)] mod tests { #[ebb::test(cores = 2)] async fn two_cores() { assert_eq!(ebb::core_count(), 2); } }";
@@ -187,6 +203,51 @@ fn an_image_of_a_profile_that_unwinds_says_so_when_it_is_run() {
         "{}",
         String::from_utf8_lossy(&hosted.stderr)
     );
+}
+
+#[test]
+fn cargo_run_of_an_image_that_nothing_starts_says_what_to_write_instead_of_crashing() {
+    let package = Package {
+        name: "no-runner",
+        ..COMPLETE
+    };
+    let _alone = CARGO.lock().unwrap_or_else(|broken| broken.into_inner());
+    // Outside of the workspace, whose configuration names a runner.
+    let folder = std::env::temp_dir().join(format!("ebb-applications-{}", std::process::id()));
+    let dir = package.write_in(&folder);
+    let cargo = |command: &str| {
+        let output = run_in(&dir, command, "native", None);
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (output.status.success(), text)
+    };
+    let (built, said) = cargo("build");
+    assert!(built, "{said}");
+    let config = dir.join(".cargo/config.toml");
+    let advice = format!(
+        "`cargo ebb run`, or write in {}: [target.x86_64-unknown-linux-gnu] runner = \"cargo-ebb runner\"",
+        config.display()
+    );
+    let refused = || {
+        let (ran, said) = cargo("run");
+        assert!(!ran && said.contains(&advice), "{said}");
+        assert!(!said.contains("SIGSEGV"), "{said}");
+    };
+    refused();
+    // A configuration that says nothing of runners changes nothing.
+    fs::create_dir_all(dir.join(".cargo")).unwrap();
+    fs::write(&config, "[alias]\nb = \"build\"\n").unwrap();
+    refused();
+    // As told, but for a runner that every machine has.
+    fs::write(
+        &config,
+        "[target.x86_64-unknown-linux-gnu]\nrunner = \"echo\"\n",
+    )
+    .unwrap();
+    let (ran, said) = cargo("run");
+    assert!(ran && said.contains("target/debug/no-runner"), "{said}");
+    assert!(!said.contains("nothing says"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
