@@ -3,11 +3,17 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Instant,
 };
 
-use test_support::{WORKSPACE, needs, scratch};
+use test_support::{
+    Image, WORKSPACE,
+    invoker::{Invoker, try_ask},
+    needs, scratch,
+};
 
 /// UEFI, as Debian has it.
 const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
@@ -50,30 +56,21 @@ fn make_and_say(
     (folder, said + &String::from_utf8_lossy(&output.stdout))
 }
 
-/// What a machine prints: one with two cores, without the devices that the runner adds.
-fn boots(machine: &[&str]) -> String {
-    let output = Command::new("timeout")
-        .args([
-            "120",
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "256M",
-        ])
-        .args([
-            "-display",
-            "none",
-            "-serial",
-            "stdio",
-            "-no-reboot",
-            "-net",
-            "none",
-        ])
+/// A machine, without the devices that the runner adds.
+fn qemu(seconds: u32, cores: u32, memory: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .args([&*seconds.to_string(), "qemu-system-x86_64"])
+        .args(["-accel", "tcg", "-cpu", "max", "-m", memory, "-smp"])
+        .arg(cores.to_string())
+        .args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
+    command
+}
+
+/// What a machine prints: one with two cores.
+fn boots(machine: &[impl AsRef<std::ffi::OsStr>]) -> String {
+    let output = qemu(120, 2, "256M")
+        .args(["-net", "none"])
         // All that it is given is a way to end.
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
         .args(machine)
@@ -98,11 +95,24 @@ fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
         "qemu-img",
         OVMF
     );
-    let folder = make("hello", "boots", "raw,iso,qcow2,kernel", &[]);
-    let raw = format!("file={},format=raw,if=virtio", path(&folder, "hello.img"));
-    let qcow2 = format!("file={},format=qcow2", path(&folder, "hello.qcow2"));
-    let (iso, kernel) = (path(&folder, "hello.iso"), path(&folder, "hello.elf"));
-    for machine in [
+    let folder = make("hello", "boots", FORMATS, &[]);
+    for machine in machines(&folder, "hello") {
+        let said = boots(&machine);
+        let greetings = said.matches("hello from core").count();
+        assert_eq!(greetings, 2, "{machine:?}:\n{said}");
+    }
+}
+
+/// What [`machines`] boot from.
+const FORMATS: &str = "raw,iso,qcow2,kernel";
+
+/// Every firmware and machine, with what it boots from.
+fn machines(folder: &Path, name: &str) -> Vec<Vec<String>> {
+    let file = |suffix: &str| path(folder, &format!("{name}{suffix}"));
+    let raw = format!("file={},format=raw,if=virtio", file(".img"));
+    let qcow2 = format!("file={},format=qcow2", file(".qcow2"));
+    let (iso, kernel) = (file(".iso"), file(".elf"));
+    let machines = [
         &["-M", "pc", "-cdrom", &iso][..],
         &["-M", "pc", "-drive", &raw],
         &["-M", "q35", "-drive", &qcow2],
@@ -110,11 +120,118 @@ fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
         &["-M", "q35", "-bios", OVMF, "-cdrom", &iso],
         &["-M", "q35", "-bios", OVMF, "-drive", &raw],
         &["-M", "microvm", "-kernel", &kernel],
-    ] {
-        let said = boots(machine);
-        let greetings = said.matches("hello from core").count();
-        assert_eq!(greetings, 2, "{machine:?}:\n{said}");
+    ];
+    machines
+        .map(|words| words.iter().map(|word| (*word).to_owned()).collect())
+        .into()
+}
+
+/// Whether services are booted on every machine, and not on few, which takes seconds: `EBB_BOOTS=all`.
+fn on_all() -> bool {
+    env::var_os("EBB_BOOTS").is_some_and(|which| which == "all")
+}
+
+/// Those that a service is booted on; `few` are numbers of machines.
+fn chosen(folder: &Path, name: &str, few: &[usize]) -> Vec<Vec<String>> {
+    let numbered = machines(folder, name).into_iter().enumerate();
+    numbered
+        .filter(|(number, _)| on_all() || few.contains(number))
+        .map(|(_, machine)| machine)
+        .collect()
+}
+
+/// Boots a machine with a network; a port of this host leads to its `port`. `command_line` is for what is booted as a kernel: files of
+/// the other kinds have it in them.
+fn serves(
+    machine: &[String],
+    (cores, memory): (u32, &str),
+    port: u16,
+    command_line: &str,
+) -> (Image, u16) {
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    let here = free.expect("a free port").port();
+    let mut command = qemu(600, cores, memory);
+    command
+        .args(machine)
+        .arg("-netdev")
+        .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{here}-:{port}"));
+    let kernel = machine.iter().position(|word| word == "-kernel");
+    let card = match kernel.and_then(|at| machine.get(at + 1)) {
+        None => "virtio-net-pci",
+        Some(kernel) => {
+            let archive = Path::new(kernel).with_extension("archive");
+            if archive.exists() {
+                command.arg("-initrd").arg(archive);
+            }
+            command
+                .args(["-global", "virtio-mmio.force-legacy=false"])
+                .args(["-append", command_line]);
+            "virtio-net-device"
+        }
+    };
+    command.args(["-device", &format!("{card},netdev=net")]);
+    (Image::start(&mut command), here)
+}
+
+#[test]
+fn the_webserver_answers_on_every_firmware_and_machine() {
+    needs!(
+        "qemu-system-x86_64",
+        "grub-mkimage",
+        "mformat",
+        "xorriso",
+        "qemu-img",
+        OVMF
+    );
+    let formats = if on_all() { FORMATS } else { "raw,kernel" };
+    let folder = make("webserver", "boots-webserver", formats, &[]);
+    for machine in chosen(&folder, "webserver", &[5, 6]) {
+        let begun = Instant::now();
+        let (image, port) = serves(&machine, (2, "256M"), 80, "");
+        image.says("10.0.2.15/24");
+        let (status, page) = try_ask(port, "GET", "/", "").expect("it answers");
+        assert!(
+            status == 200 && page.contains("<html"),
+            "{machine:?}: {page}"
+        );
+        println!("{machine:?}: {:.1} s", begun.elapsed().as_secs_f32());
     }
+}
+
+/// Its image is a large one, and its archive has Node in it.
+#[test]
+fn the_invoker_runs_an_action_on_every_firmware_and_machine() {
+    needs!(
+        "qemu-system-x86_64",
+        "grub-mkimage",
+        "mformat",
+        "xorriso",
+        "qemu-img",
+        "node",
+        OVMF
+    );
+    let words = ["--auth", "guest:key", "--quiet"];
+    let formats = if on_all() { FORMATS } else { "raw" };
+    let folder = make("invoker", "boots-invoker", formats, &words);
+    for machine in chosen(&folder, "invoker", &[3]) {
+        let begun = Instant::now();
+        let line = format!("-- {}", words.join(" "));
+        let (image, port) = serves(&machine, (1, "2G"), 3233, &line);
+        image.says("10.0.2.15/24");
+        let invoker = Invoker::of(image, port);
+        invoker.deploy(
+            "greet",
+            "function main(args) { return { greeting: `hello ${args.name}` }; }",
+        );
+        let (status, answer) = invoker.call("greet", r#"{"name":"disk"}"#);
+        assert!(
+            status == 200 && answer.contains("hello disk"),
+            "{machine:?}: {status} {answer}"
+        );
+        println!("{machine:?}: {:.1} s", begun.elapsed().as_secs_f32());
+    }
+    // Hundreds of megabytes.
+    fs::remove_dir_all(folder).expect("it was made here");
 }
 
 #[test]

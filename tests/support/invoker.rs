@@ -114,6 +114,11 @@ impl Invoker {
         }
     }
 
+    /// One that listens on that port of the host, and takes what [`boot`](Self::boot) gives as the user.
+    pub fn of(image: Image, port: u16) -> Self {
+        Self { image, port }
+    }
+
     /// What it has said, and its end.
     pub fn image(&mut self) -> &mut Image {
         &mut self.image

@@ -161,6 +161,7 @@ const FOREIGN: &[&str] = &[
     // Processes'; a core of an image halts at once.
     "EBB_IDLE_POLL",
     // The tests'.
+    "EBB_BOOTS",
     "EBB_CLONES",
     "EBB_CYCLES",
     "EBB_CYCLES_SECONDS",
