@@ -4,7 +4,7 @@
 //! - ciphertext leaves in the order in which it was made: it goes through `outgoing`, and nothing is encrypted while that holds
 //!   bytes that the connection below has not taken;
 //! - `incoming` holds at most [`MOST_INCOMING`] bytes and `plain` less than one read of it has held, so a connection's memory is
-//!   bounded whatever the peer sends; both are given back when they are empty;
+//!   bounded whatever the peer sends; both, and `outgoing`, are given back when they are empty;
 //! - after an error rustls is asked for its alert and for nothing more;
 //! - rustls sees the whole of `incoming` each time, since it remembers where in it parts of a handshake message lie;
 //! - the vector registers are claimed before anything is encrypted or decrypted.
@@ -176,8 +176,8 @@ pub struct Engine {
     /// The sending direction below is to be ended behind `outgoing`.
     ends: bool,
     failed: Option<NetError>,
-    /// Why, when it was TLS.
-    broken: Option<rustls::Error>,
+    /// Why, when it was TLS. Boxed: most connections never have one.
+    broken: Option<Box<rustls::Error>>,
 }
 
 impl Engine {
@@ -273,7 +273,7 @@ impl Engine {
         };
         let result = result.map_err(|error| {
             self.failed = Some(NetError::Protocol);
-            self.broken = Some(error);
+            self.broken = Some(Box::new(error));
             self.collect_alert(&mut out);
             NetError::Protocol
         });
@@ -290,6 +290,7 @@ impl Engine {
     pub fn flush(&mut self, below: &Stream) -> NetResult<bool> {
         while !self.outgoing.is_empty() {
             match below.try_send(&mut self.outgoing) {
+                Ok(_) if self.outgoing.is_empty() => self.outgoing = VecDeque::new(),
                 Ok(_) => {}
                 Err(NetError::WouldBlock) => return Ok(false),
                 Err(error) => {
@@ -339,7 +340,7 @@ impl Engine {
             self.plain.append(&mut plain);
             let flushed = self.flush(below);
             if let Some(broken) = &self.broken {
-                return Err(Error::Tls(broken.clone()));
+                return Err(Error::Tls((**broken).clone()));
             }
             flushed?;
             match step? {

@@ -1,6 +1,9 @@
 //! HTTPS.
 
+use alloc::boxed::Box;
+
 use ebb_net::{
+    Stream,
     http::{Limits, Request, Response, serve_connection},
     tcp::{self, ToBindAddress},
 };
@@ -24,8 +27,10 @@ where
     H: AsyncFn(&mut Request<'_>) -> Response + Clone + Send + 'static,
 {
     tcp::listen_on_all_cores(address, async move |tcp| {
+        // In a box, which is gone when the handshake is: the connection's task is there for as long as the connection.
+        let accepted = Box::pin(async { acceptor.accept(tcp).await.ok().map(Stream::from) });
         // How a connection ended is the client's affair, and what its handshake lacked was said to it.
-        if let Ok(stream) = acceptor.accept(tcp).await {
+        if let Some(stream) = accepted.await {
             let _ = serve_connection(stream, &limits, &handler).await;
         }
     })

@@ -1,16 +1,17 @@
 //! Responses, and how they are written.
 
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::{
+    cell::RefCell,
     fmt::Write,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use ebb::{sync::channel::Receiver, time::timeout};
+use ebb::{EbbRef, ebb, sync::channel::Receiver, time::timeout};
 
 use super::{Error, date::Date};
 use crate::{Interest, Stream};
@@ -42,6 +43,12 @@ pub type Piece = Result<Bytes, Broken>;
 /// The rest of a body does not come. The connection is closed, so that the client does not take what it has for the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
+
+impl Content {
+    fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+}
 
 impl core::fmt::Debug for Content {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -143,90 +150,146 @@ impl Response {
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self.content, Content::Stream(_))
+        self.content.is_stream()
     }
 
     pub(super) fn closes(&self) -> bool {
         self.close
     }
 
-    /// Writes it all. `scratch` is the connection's, for the head. Returns whether the connection may
-    /// go on.
-    pub(super) async fn write(
+    /// Writes what can be written at once, which usually is all. Gives the future that writes the rest; boxed, because room for it in
+    /// a connection's own future would be held by every idle one.
+    pub(super) fn write(
         self,
         stream: &Stream,
-        scratch: &mut Vec<u8>,
         to: Recipient,
         write_time: Duration,
-    ) -> Result<(), Error> {
-        let bodiless = matches!(self.status, 100..=199 | 204 | 304);
-        scratch.clear();
+    ) -> Result<Option<Rest<'_>>, Error> {
+        let mut out = Scratch::take();
+        self.append_head(&mut out, to);
+        let rest = match self.content {
+            _ if self.is_bodiless() || to.head_only => Content::Empty,
+            Content::Bytes(bytes) if bytes.len() <= SMALL => {
+                out.extend_from_slice(&bytes);
+                Content::Empty
+            }
+            content => content,
+        };
+        let mut sent = 0;
+        while sent < out.len() {
+            match stream.try_write(&out[sent..]) {
+                Err(crate::Error::WouldBlock) => break,
+                result => sent += result?,
+            }
+        }
+        if sent == out.len() && matches!(rest, Content::Empty) {
+            Scratch::give(out);
+            return Ok(None);
+        }
+        let chunked = rest.is_stream() && to.is_1_1;
+        out.drain(..sent);
+        let rest = write_rest(stream, out, rest, chunked, write_time);
+        Ok(Some(Box::pin(rest)))
+    }
+
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, 100..=199 | 204 | 304)
+    }
+
+    fn append_head(&self, out: &mut Vec<u8>, to: Recipient) {
         match self.status {
-            200 => Date::append_with_ok(scratch),
+            200 => Date::append_with_ok(out),
             status => {
-                let _ = write!(Text(scratch), "HTTP/1.1 {status} {}\r\n", reason(status));
-                Date::append(scratch);
+                let _ = write!(Text(out), "HTTP/1.1 {status} {}\r\n", reason(status));
+                Date::append(out);
             }
         }
         if let Some(kind) = self.kind {
-            header(scratch, "content-type", kind);
+            header(out, "content-type", kind);
         }
         for (name, value) in &self.headers {
-            header(scratch, name, value);
+            header(out, name, value);
         }
-        let chunked = matches!(self.content, Content::Stream(_)) && to.is_1_1;
         match &self.content {
-            _ if bodiless => {}
-            Content::Empty => header(scratch, "content-length", "0"),
+            _ if self.is_bodiless() => {}
+            Content::Empty => header(out, "content-length", "0"),
             Content::Bytes(bytes) => {
                 let mut digits = [0; 20];
-                header(scratch, "content-length", decimal(bytes.len(), &mut digits));
+                header(out, "content-length", decimal(bytes.len(), &mut digits));
             }
-            Content::Stream(_) if chunked => header(scratch, "transfer-encoding", "chunked"),
+            Content::Stream(_) if to.is_1_1 => header(out, "transfer-encoding", "chunked"),
             // An older client reads until the end.
             Content::Stream(_) => {}
         }
         if to.close {
-            header(scratch, "connection", "close");
+            header(out, "connection", "close");
         } else if !to.is_1_1 {
-            header(scratch, "connection", "keep-alive");
+            header(out, "connection", "keep-alive");
         }
-        scratch.extend_from_slice(b"\r\n");
-        let send_body = !bodiless && !to.head_only;
-        match self.content {
-            Content::Bytes(bytes) if send_body && bytes.len() > SMALL => {
-                write_all(stream, scratch, write_time).await?;
-                // Waits until the peer has made room; the bytes stay where they are.
-                timeout(write_time, stream.send(bytes)).await??;
-            }
-            Content::Bytes(bytes) if send_body => {
-                scratch.extend_from_slice(&bytes);
-                write_all(stream, scratch, write_time).await?;
-            }
-            Content::Stream(mut pieces) if send_body => {
-                write_all(stream, scratch, write_time).await?;
-                while let Some(piece) = next_piece(stream, &mut pieces).await? {
-                    let piece = piece.map_err(|Broken| Error::Truncated)?;
-                    if piece.is_empty() {
-                        continue;
-                    }
-                    if chunked {
-                        scratch.clear();
-                        let _ = write!(Text(scratch), "{:x}\r\n", piece.len());
-                        write_all(stream, scratch, write_time).await?;
-                    }
-                    timeout(write_time, stream.send(piece)).await??;
-                    if chunked {
-                        write_all(stream, b"\r\n", write_time).await?;
-                    }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What writes the rest of a response.
+pub(super) type Rest<'s> = Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
+
+/// Writes what was left of a response: of its head, and a body that is large or comes in pieces.
+async fn write_rest(
+    stream: &Stream,
+    mut out: Vec<u8>,
+    content: Content,
+    chunked: bool,
+    write_time: Duration,
+) -> Result<(), Error> {
+    write_all(stream, &out, write_time).await?;
+    match content {
+        Content::Empty => {}
+        // Waits until the peer has made room; the bytes stay where they are.
+        Content::Bytes(bytes) => timeout(write_time, stream.send(bytes)).await??,
+        Content::Stream(mut pieces) => {
+            while let Some(piece) = next_piece(stream, &mut pieces).await? {
+                let piece = piece.map_err(|Broken| Error::Truncated)?;
+                if piece.is_empty() {
+                    continue;
                 }
                 if chunked {
-                    write_all(stream, b"0\r\n\r\n", write_time).await?;
+                    out.clear();
+                    let _ = write!(Text(&mut out), "{:x}\r\n", piece.len());
+                    write_all(stream, &out, write_time).await?;
+                }
+                timeout(write_time, stream.send(piece)).await??;
+                if chunked {
+                    write_all(stream, b"\r\n", write_time).await?;
                 }
             }
-            _ => write_all(stream, scratch, write_time).await?,
+            if chunked {
+                write_all(stream, b"0\r\n\r\n", write_time).await?;
+            }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The core's buffer in which heads are made: one for all connections, since it is empty whenever one waits.
+#[ebb(per_core)]
+#[derive(Default)]
+struct Scratch {
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Scratch {
+    /// What is given back by [`give`](Self::give) at most: an unusually large head is not kept.
+    const KEPT: usize = 64 << 10;
+
+    fn take() -> Vec<u8> {
+        EbbRef::<Self>::get().buffer.take()
+    }
+
+    fn give(mut buffer: Vec<u8>) {
+        if buffer.capacity() <= Self::KEPT {
+            buffer.clear();
+            EbbRef::<Self>::get().buffer.replace(buffer);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pipelined requests wait in the buffer; their responses are queued in one event and leave together.
 
-use alloc::{rc::Rc, string::String, vec::Vec};
+use alloc::{boxed::Box, rc::Rc, string::String, vec::Vec};
 use core::{
     fmt,
     future::poll_fn,
@@ -152,57 +152,62 @@ where
     let _ = stream.set_nodelay(true);
     let mut reader = Reader::new(Rc::clone(&stream));
     let mut head = Head::default();
-    let mut scratch = Vec::new();
     let mut idle = Idle::new(limits.idle_time);
     let mut served = 0;
     loop {
         let framing = match next_head(&mut reader, &mut head, &mut idle, limits).await {
             Ok(Some(framing)) => framing,
             Ok(None) => return Ok(()),
-            Err(error) => return refuse(&stream, &mut scratch, limits, error).await,
+            Err(error) => return Box::pin(refuse(&stream, limits, error)).await,
         };
         served += 1;
-        let mut request = Request {
+        let request = Request {
             head: &head,
             body: Body::new(&mut reader, framing),
             stream: &stream,
             limits,
             expects: framing != Framing::Length(0) && head.expects(),
         };
-        let response = handler(&mut request).await;
-        let expects = request.expects;
-        let mut body = request.body;
-        let mut close = response.closes() || !head.keeps_alive() || served >= limits.requests;
-        // A client that was never told to go on may or may not send its body.
-        close |= expects && !body.is_done();
-        let to = Recipient {
-            is_1_1: head.is_1_1(),
-            head_only: head.method() == "HEAD",
-            close,
-        };
-        let streams_to_1_0 = !to.is_1_1 && response.is_stream();
-        if !close && !body.is_done() {
-            // Read before answering: a client that only reads when it has sent all is not stuck.
-            match timeout(limits.body_time, body.skip(SKIP)).await {
-                Ok(Ok(true)) => {}
-                _ => close = true,
-            }
-        }
-        let to = Recipient {
-            close: close || streams_to_1_0,
-            ..to
-        };
-        response
-            .write(&stream, &mut scratch, to, limits.write_time)
-            .await?;
-        if to.close {
-            return linger(&stream, &mut reader).await;
+        if !answer(request, handler, served >= limits.requests).await? {
+            return Box::pin(linger(&stream, &mut reader)).await;
         }
         reader.shrink();
-        if scratch.capacity() > 64 << 10 {
-            scratch = Vec::new();
-        }
     }
+}
+
+/// Answers a request, the connection's last one if that is so already. Whether the connection goes on.
+///
+/// Apart from [`serve_connection`], so that what it holds and what waits for a request have the same room: an idle connection is as
+/// large as the larger one. What seldom waits has a box of its own then, for the same reason.
+async fn answer<H>(mut request: Request<'_>, handler: &H, is_last: bool) -> Result<bool, Error>
+where
+    H: AsyncFn(&mut Request<'_>) -> Response,
+{
+    let response = handler(&mut request).await;
+    let Request {
+        head,
+        mut body,
+        stream,
+        limits,
+        expects,
+    } = request;
+    // A client that was never told to go on may or may not send its body.
+    let mut close =
+        response.closes() || !head.keeps_alive() || is_last || expects && !body.is_done();
+    if !close && !body.is_done() {
+        // Read before answering: a client that only reads when it has sent all is not stuck.
+        let skipped = Box::pin(timeout(limits.body_time, body.skip(SKIP))).await;
+        close = !matches!(skipped, Ok(Ok(true)));
+    }
+    let to = Recipient {
+        is_1_1: head.is_1_1(),
+        head_only: head.method() == "HEAD",
+        close: close || !head.is_1_1() && response.is_stream(),
+    };
+    if let Some(rest) = response.write(stream, to, limits.write_time)? {
+        rest.await?;
+    }
+    Ok(!to.close)
 }
 
 /// The limit of the time between requests. Its timer runs on while requests come, so that a request costs neither a look at
@@ -223,9 +228,11 @@ impl Idle {
         }
     }
 
-    async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
+    fn wait<F: Future>(
+        &mut self,
+        mut future: Pin<&mut F>,
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
+        poll_fn(move |cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 self.busy = true;
                 return Poll::Ready(Ok(output));
@@ -238,7 +245,6 @@ impl Idle {
             }
             Poll::Pending
         })
-        .await
     }
 }
 
@@ -250,7 +256,11 @@ async fn next_head(
     limits: &Limits,
 ) -> Result<Option<Framing>, Error> {
     if reader.available().is_empty() {
-        match idle.wait(reader.more(limits.head)).await {
+        let arrived = {
+            let more = pin!(reader.more(limits.head));
+            idle.wait(more).await
+        };
+        match arrived {
             // Nothing was asked, so nothing is answered.
             Ok(Ok(false)) | Err(_) => return Ok(None),
             Ok(result) => result?,
@@ -259,7 +269,7 @@ async fn next_head(
     if let Some(framing) = take_head(reader, head, limits)? {
         return Ok(Some(framing));
     }
-    timeout(limits.head_time, async {
+    let rest = async {
         loop {
             if !reader.more(limits.head).await? {
                 return Err(Error::Truncated);
@@ -268,8 +278,8 @@ async fn next_head(
                 return Ok(Some(framing));
             }
         }
-    })
-    .await?
+    };
+    Box::pin(timeout(limits.head_time, rest)).await?
 }
 
 /// Takes a head from what has been received; `None` when it is not complete. Empty lines in front of a request are skipped
@@ -288,21 +298,17 @@ fn take_head(
 }
 
 /// Answers what could not be read, and ends the connection.
-async fn refuse(
-    stream: &Rc<Stream>,
-    scratch: &mut Vec<u8>,
-    limits: &Limits,
-    error: Error,
-) -> Result<(), Error> {
+async fn refuse(stream: &Rc<Stream>, limits: &Limits, error: Error) -> Result<(), Error> {
     if error.status().is_some() {
         let to = Recipient {
             is_1_1: true,
             head_only: false,
             close: true,
         };
-        (limits.refusal)(error)
-            .write(stream, scratch, to, limits.write_time)
-            .await?;
+        let answer = (limits.refusal)(error);
+        if let Some(rest) = answer.write(stream, to, limits.write_time)? {
+            rest.await?;
+        }
         linger(stream, &mut Reader::new(Rc::clone(stream))).await?;
     }
     Err(error)
