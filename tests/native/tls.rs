@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use test_support::{Image, cargo, invoker::Invoker, needs, runner};
+use test_support::{Image, RUNNER, cargo, invoker::Invoker, needs, runner};
 
 /// Starts an image that forwards `port`, with a disk.
 fn start(command: &mut Command, port: u16, disk: &Path) -> Image {
@@ -128,6 +128,38 @@ fn the_webserver_is_reached_as_it_says_and_takes_certificates_from_its_disk() {
     );
     let (good, said) = ask(&trusted);
     assert!(good && said.contains("<html"), "{said}");
+}
+
+#[test]
+fn certificates_of_the_boot_archive_come_before_those_of_a_disk() {
+    needs!("qemu-system-x86_64", "curl", "openssl");
+    let mine = own("tls-packed.pem");
+    let manifest = fresh("tls-packed.manifest");
+    fs::write(&manifest, format!("file /tls.pem {}\n", mine.display())).expect("room");
+    let archive = fresh("tls-packed.archive");
+    let (packed, said) = shell(&format!(
+        "{RUNNER} pack {} -o {}",
+        manifest.display(),
+        archive.display()
+    ));
+    assert!(packed, "{said}");
+    let disk = fresh("tls-packed.disk");
+    let webserver = cargo::example("webserver");
+    let mut command = runner(&webserver, "256M", 120);
+    let image = start(command.arg("--tls").env("EBB_ARCHIVE", &archive), 80, &disk);
+    image.says("certificate: the boot archive");
+    let url = image.says("try: curl");
+    let (_, url) = url.rsplit_once("https://").expect("a URL");
+    image.says("serving HTTPS on ");
+    let trusted = mine.with_extension("crt");
+    let (good, said) = shell(&format!(
+        "curl -sS -m 20 --cacert {} https://{url}",
+        trusted.display()
+    ));
+    assert!(good && said.contains("<html"), "{said}");
+    end(image);
+    let kept = fs::read(&disk).expect("the runner made it");
+    assert!(kept.iter().all(|byte| *byte == 0), "nothing was to be kept");
 }
 
 #[test]
