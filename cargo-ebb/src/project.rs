@@ -68,6 +68,28 @@ impl Project {
         Ok(Self { metadata, package })
     }
 
+    /// The same, or the only other package of the workspace's default ones that has this example, where Cargo looks, too.
+    pub fn with_example(mut self, example: &str) -> Self {
+        let is_its = |target: &Value| {
+            text(target, "name") == example && list(target, "kind").iter().any(|k| k == "example")
+        };
+        let has = |package: &&Value| list(package, "targets").iter().any(is_its);
+        let is_root = self.manifest() == self.root_manifest();
+        if !is_root || has(&&self.package) {
+            return self;
+        }
+        let members = list(&self.metadata, "workspace_default_members");
+        let packages = list(&self.metadata, "packages").iter();
+        let found: Vec<&Value> = packages
+            .filter(|p| members.contains(&p["id"]))
+            .filter(has)
+            .collect();
+        if let [package] = found[..] {
+            self.package = package.clone();
+        }
+        self
+    }
+
     /// The package's name.
     pub fn name(&self) -> &str {
         text(&self.package, "name")

@@ -108,11 +108,15 @@ fn check(
 
 /// The project that these options are about.
 pub fn find(build: &Build) -> Result<Project> {
-    Project::find(
+    let project = Project::find(
         build.manifest_path.as_deref(),
         build.package.as_deref(),
         Depth::Own,
-    )
+    )?;
+    Ok(match (&build.package, &build.example) {
+        (None, Some(example)) => project.with_example(example),
+        _ => project,
+    })
 }
 
 /// What is started.

@@ -1,0 +1,4 @@
+//! The examples are bootable images.
+fn main() {
+    ebb_build::images(&["examples"]);
+}
