@@ -199,6 +199,8 @@ fn in_project(mut command: Command, folder: &Path) -> Command {
         // Nothing is built twice, nor debugged: with what these leave, the folder has three times the bytes.
         .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+        // Of the process it counts what it does, not how fast. (Tests share what they are made of with images.)
+        .env("CARGO_PROFILE_HOSTED_OPT_LEVEL", "0")
         .env("EBB_TIMEOUT", "300")
         // As it is once it is installed.
         .env(

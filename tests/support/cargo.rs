@@ -15,22 +15,27 @@ use std::{
 
 /// The executable of an example (`examples/NAME`).
 pub fn example(name: &str) -> PathBuf {
-    build(&profile(), "--example", name)
+    build(&profile(), "--example", name, &[])
 }
 
 /// The executable of an example as a Linux process, as `cargo hosted NAME` makes it.
 pub fn hosted_example(name: &str) -> PathBuf {
-    build(&profile().with_file_name("hosted"), "--example", name)
+    build(&profile().with_file_name("hosted"), "--example", name, &[])
 }
 
 /// The executable of a program (a `[[bin]]`), such as those in `tests/images`.
 pub fn program(name: &str) -> PathBuf {
-    build(&profile(), "--bin", name)
+    build(&profile(), "--bin", name, &[])
 }
 
-/// The same as a Linux process.
+/// The same as a Linux process, for what it does and not for how fast: to optimize all that it is made of takes minutes.
 pub fn hosted_program(name: &str) -> PathBuf {
-    build(&profile().with_file_name("hosted"), "--bin", name)
+    let quick = [
+        "profile.hosted.opt-level=0",
+        "profile.hosted.lto=\"off\"",
+        "profile.hosted.codegen-units=16",
+    ];
+    build(&profile().with_file_name("hosted"), "--bin", name, &quick)
 }
 
 /// The folder of the profile that this program was built in.
@@ -43,8 +48,8 @@ pub(crate) fn profile() -> PathBuf {
         .to_path_buf()
 }
 
-/// Builds a target in the profile that this folder is of; gives its path.
-fn build(profile: &Path, kind: &str, name: &str) -> PathBuf {
+/// Builds a target in the profile that this folder is of, with further settings of Cargo; gives its path.
+fn build(profile: &Path, kind: &str, name: &str, settings: &[&str]) -> PathBuf {
     let path = match kind {
         "--example" => profile.join("examples").join(name),
         _ => profile.join(name),
@@ -60,6 +65,7 @@ fn build(profile: &Path, kind: &str, name: &str) -> PathBuf {
         .current_dir(super::WORKSPACE)
         .args(["build", kind, name, "--target-dir"])
         .arg(profile.parent().expect("the target folder"))
+        .args(settings.iter().flat_map(|setting| ["--config", setting]))
         // Of the package whose test this is.
         .env_remove("EBB_PLATFORM")
         .stdin(Stdio::null())
