@@ -23,7 +23,7 @@ pub enum Wrong<'a> {
         own: &'static [(&'static str, &'static str)],
     },
     /// The option does not take that value.
-    Value {
+    Refused {
         /// Its name.
         name: &'a str,
         /// The value.
@@ -46,7 +46,7 @@ impl fmt::Display for Wrong<'_> {
                 }
                 Ok(())
             }
-            Self::Value { name, value, takes } => {
+            Self::Refused { name, value, takes } => {
                 write!(f, "option `{name}` is `{value}`; it takes {takes}")
             }
         }
@@ -85,12 +85,12 @@ impl OptionSpec {
     /// Whether it takes that value.
     ///
     /// # Errors
-    /// [`Wrong::Value`].
+    /// [`Wrong::Refused`].
     pub fn check<'a>(&self, value: &'a str) -> Result<(), Wrong<'a>> {
         if (self.accepts)(value) {
             return Ok(());
         }
-        Err(Wrong::Value {
+        Err(Wrong::Refused {
             name: self.name,
             value,
             takes: self.takes,

@@ -204,7 +204,7 @@ impl Options {
                 }
                 return Err(Wrong::Unknown { name, own: &OWN });
             };
-            set(&mut options, value).ok_or(Wrong::Value { name, value, takes })?;
+            set(&mut options, value).ok_or(Wrong::Refused { name, value, takes })?;
         }
         Ok(options)
     }
