@@ -532,7 +532,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Whether a node is an object that is nowhere in the file system, such as a pipe.
+    /// The message queue that a node is.
     fn mqueue_at(&self, node: NodeRef) -> Option<Id<MessageQueue>> {
         let NodeRef::Open(desc) = node else {
             return None;
@@ -543,6 +543,7 @@ impl Objects {
         }
     }
 
+    /// Whether a node is an object that is nowhere in the file system, such as a pipe.
     fn has_no_place(&self, node: NodeRef) -> bool {
         matches!(node, NodeRef::Open(desc)
             if self.description(desc).is_ok_and(|d| d.node.is_none()))
