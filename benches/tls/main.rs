@@ -5,6 +5,10 @@
 //! `cargo bench --bench tls [-- --quick]`, with `nginx` installed. It is the servers' CPU time that is compared (user and kernel, from
 //! `/proc`), so what else the machine does matters little; the clients are the same for both: this program's own for handshakes
 //! and idle connections, curl for bytes.
+//!
+//! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench tls -- --machines [--quick]`, as root: an image beside nginx in a Linux guest.
+
+mod machines;
 
 use std::{
     fs,
@@ -213,6 +217,12 @@ fn main() {
         && word == SERVE
     {
         return serve(pem);
+    }
+    if machines::is_agent() {
+        return;
+    }
+    if arguments.iter().any(|word| word == "--machines") {
+        return machines::compare();
     }
     if tools::lacks(&["nginx", "curl"]) {
         return;
