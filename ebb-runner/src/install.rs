@@ -224,6 +224,33 @@ pub fn in_path(name: &Path) -> Option<PathBuf> {
         .find(|p| is_program(p))
 }
 
+/// A path as it is, seen from a folder, or a name found in PATH.
+///
+/// # Errors
+/// When no such program is there.
+pub fn find_program(name: &Path, base: &Path) -> Result<PathBuf, Failure> {
+    let shown = name.display();
+    let missing = |why: String| Failure::new(NOT_FOUND, format!("the program {shown} {why}"));
+    let found = if name.components().count() > 1 {
+        base.join(name)
+    } else {
+        in_path(name).ok_or_else(|| {
+            missing(format!(
+                "is in no folder of PATH; a file of this folder is ./{shown}"
+            ))
+        })?
+    };
+    if !found.is_file() {
+        let why = if found.is_dir() {
+            "is a folder"
+        } else {
+            "is not there"
+        };
+        return Err(missing(why.into()));
+    }
+    std::path::absolute(&found).map_err(|e| Failure::unusable(format!("{}: {e}", found.display())))
+}
+
 /// Whether it is a file that can be executed.
 pub fn is_program(path: &Path) -> bool {
     path.metadata()

@@ -10,6 +10,7 @@ mod cached;
 pub mod elf;
 mod libraries;
 pub mod manifest;
+mod node;
 mod npm;
 mod plan;
 mod python;

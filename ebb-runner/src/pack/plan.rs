@@ -8,7 +8,6 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Component, Path, PathBuf},
-    process::Command,
 };
 
 use ebb_archive::{
@@ -19,18 +18,16 @@ use ebb_archive::{
 use super::{
     Surroundings, elf, libraries,
     manifest::{Item, Manifest, Program},
-    npm, python,
+    node, npm, python,
 };
 use crate::tell::tell;
 use crate::{
     failure::{Failure, NOT_FOUND},
-    install::{self, Package},
+    install,
 };
 
 /// The most symbolic links on the way to a file.
 const LINKS: u32 = 40;
-/// The versions of Node that are known to work.
-const NODE: std::ops::RangeInclusive<u32> = 18..=26;
 /// Time zones as the C library and languages look for them, and what there is of each a second and a third time, with leap seconds.
 const TIME_ZONES: &str = "/usr/share/zoneinfo";
 const LEFT_OUT_OF_TIME_ZONES: [&str; 2] = ["posix", "right"];
@@ -140,7 +137,7 @@ impl Plan {
     /// # Errors
     /// When the archive would be too large, or Node is of an unknown version.
     pub fn finish(self) -> Result<(Layout, Vec<Source>), Failure> {
-        self.node.as_deref().map_or(Ok(()), check_node)?;
+        self.node.as_deref().map_or(Ok(()), node::check)?;
         Ok((self.builder.finish().map_err(refused)?, self.sources))
     }
 
@@ -290,15 +287,15 @@ impl Plan {
                         first.display()
                     )));
                 }
-                let path = find_program(Path::new(first), &around.base)?;
+                let path = install::find_program(Path::new(first), &around.base)?;
                 path.hash(&mut self.hasher);
                 Some(path)
             }
             Some(Program::Named(name)) => {
                 let path = if name == "node" {
-                    find_node(around)?
+                    node::find(around)?
                 } else {
-                    find_program(Path::new(name), &around.base)?
+                    install::find_program(Path::new(name), &around.base)?
                 };
                 self.node = (name == "node").then(|| path.clone());
                 self.builder
@@ -350,6 +347,9 @@ impl Plan {
                     self.host(&library)?;
                 }
             }
+        }
+        for file in found.iter().flat_map(|library| node::scripts_of(library)) {
+            self.host(&file)?;
         }
         // Where a loader finds libraries outside the usual directories.
         let configured = ["/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"].map(Path::new);
@@ -649,81 +649,4 @@ fn name_of(component: Component<'_>) -> Option<OsString> {
 
 fn refused(error: Error) -> Failure {
     Failure::unusable(format!("cannot pack: {error}"))
-}
-
-/// A path as it is, or a name found in PATH.
-fn find_program(name: &Path, base: &Path) -> Result<PathBuf, Failure> {
-    let shown = name.display();
-    let missing = |why: String| Failure::new(NOT_FOUND, format!("the program {shown} {why}"));
-    let found = if name.components().count() > 1 {
-        base.join(name)
-    } else {
-        install::in_path(name).ok_or_else(|| {
-            missing(format!(
-                "is in no folder of PATH; a file of this folder is ./{shown}"
-            ))
-        })?
-    };
-    if !found.is_file() {
-        let why = if found.is_dir() {
-            "is a folder"
-        } else {
-            "is not there"
-        };
-        return Err(missing(why.into()));
-    }
-    std::path::absolute(&found).map_err(|e| Failure::unusable(format!("{}: {e}", found.display())))
-}
-
-/// The user's Node, the machine's, or after saying so Debian's.
-fn find_node(around: &Surroundings) -> Result<PathBuf, Failure> {
-    let path = match &around.node {
-        Some(path) => find_program(path, &env::current_dir().unwrap_or_default())
-            .map_err(|f| Failure::new(f.status, format!("EBB_NODE: {}", f.message)))?,
-        None => match install::in_path(Path::new("node")) {
-            Some(path) => path,
-            None => {
-                install::install(&Package::NODE, around.no_install)?;
-                find_program(Path::new("node"), Path::new("/"))?
-            }
-        },
-    };
-    // A version manager's script is not Node; it says where Node is.
-    if elf::read(&path).is_err()
-        && let Ok(said) = Command::new(&path)
-            .args(["-p", "process.execPath"])
-            .output()
-        && let Some(real) = String::from_utf8(said.stdout)
-            .ok()
-            .map(|s| PathBuf::from(s.trim()))
-            .filter(|p| p.is_absolute())
-    {
-        return Ok(real);
-    }
-    Ok(path)
-}
-
-/// Asking Node takes longer than planning, so it is asked only when an archive is made.
-fn check_node(path: &Path) -> Result<(), Failure> {
-    let said = Command::new(path).arg("--version").output();
-    let said =
-        said.map_err(|e| Failure::unusable(format!("cannot execute {}: {e}", path.display())))?;
-    let text = String::from_utf8_lossy(&said.stdout);
-    let major = text
-        .trim()
-        .strip_prefix('v')
-        .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
-    match major {
-        Some(major) if NODE.contains(&major) => Ok(()),
-        Some(major) => Err(Failure::unusable(format!(
-            "{} is Node {major}; {} to {} are supported. Set EBB_NODE to one of those.",
-            path.display(),
-            NODE.start(),
-            NODE.end()
-        ))),
-        None => Err(Failure::unusable(format!(
-            "{} does not answer `--version` as Node does. Set EBB_NODE to node.",
-            path.display()
-        ))),
-    }
 }
