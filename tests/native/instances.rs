@@ -16,7 +16,7 @@ const crypto = require('crypto');
 const drawn = LOADED;
 exports.main = ({ wait = 0 }) => new Promise((done) => setTimeout(done, wait)).then(() => ({
   all: [
-    crypto.randomUUID(), globalThis.crypto.randomUUID(), crypto.randomInt(2 ** 47), crypto.randomBytes(16).toString('hex'),
+    crypto.randomUUID(), (globalThis.crypto ?? crypto.webcrypto).randomUUID(), crypto.randomInt(2 ** 47), crypto.randomBytes(16).toString('hex'),
     Math.random(), process.pid, crypto.generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x,
     crypto.getRandomValues(new Uint32Array(4)).join(),
   ].join(' '), drawn: drawn.join(' '), now: Date.now() }));
