@@ -119,7 +119,7 @@ for (const [wanted, expression] of some(NODE)) {
 test('instances that share by their own will are found', async (t) => {
   if (process.env.HOSTED) return t.skip('processes are no copies');
   const action = `
-    const drawn = [crypto.randomUUID()];
+    const drawn = [require('crypto').randomUUID()];
     exports.afterRestore = () => {};
     exports.main = async ({ wait }) => { await new Promise((f) => setTimeout(f, 1000 * wait)); return { drawn }; };`;
   await ow.actions.update({ name: 'shares', action });
