@@ -12,7 +12,7 @@ use std::{
 use test_support::{
     Image, WORKSPACE,
     invoker::{Invoker, try_ask},
-    needs, scratch,
+    needs, scratch, tools,
 };
 
 /// UEFI, as Debian has it.
@@ -87,14 +87,9 @@ fn path(folder: &Path, name: &str) -> String {
 
 #[test]
 fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
-    needs!(
-        "qemu-system-x86_64",
-        "grub-mkimage",
-        "mformat",
-        "xorriso",
-        "qemu-img",
-        OVMF
-    );
+    if tools::lacks(&EVERYWHERE) {
+        return;
+    }
     let folder = make("hello", "boots", FORMATS, &[]);
     for machine in machines(&folder, "hello") {
         let said = boots(&machine);
@@ -102,6 +97,16 @@ fn a_disk_and_a_cd_boot_by_bios_and_by_uefi_on_every_machine() {
         assert_eq!(greetings, 2, "{machine:?}:\n{said}");
     }
 }
+
+/// What it takes to make and boot those.
+const EVERYWHERE: [&str; 6] = [
+    "qemu-system-x86_64",
+    "grub-mkimage",
+    "mformat",
+    "xorriso",
+    "qemu-img",
+    OVMF,
+];
 
 /// What [`machines`] boot from.
 const FORMATS: &str = "raw,iso,qcow2,kernel";
@@ -175,14 +180,9 @@ fn serves(
 
 #[test]
 fn the_webserver_answers_on_every_firmware_and_machine() {
-    needs!(
-        "qemu-system-x86_64",
-        "grub-mkimage",
-        "mformat",
-        "xorriso",
-        "qemu-img",
-        OVMF
-    );
+    if tools::lacks(&EVERYWHERE) {
+        return;
+    }
     let formats = if on_all() { FORMATS } else { "raw,kernel" };
     let folder = make("webserver", "boots-webserver", formats, &[]);
     for machine in chosen(&folder, "webserver", &[5, 6]) {
@@ -201,15 +201,10 @@ fn the_webserver_answers_on_every_firmware_and_machine() {
 /// Its image is a large one, and its archive has Node in it.
 #[test]
 fn the_invoker_runs_an_action_on_every_firmware_and_machine() {
-    needs!(
-        "qemu-system-x86_64",
-        "grub-mkimage",
-        "mformat",
-        "xorriso",
-        "qemu-img",
-        "node",
-        OVMF
-    );
+    needs!("node");
+    if tools::lacks(&EVERYWHERE) {
+        return;
+    }
     let words = ["--auth", "guest:key", "--quiet"];
     let formats = if on_all() { FORMATS } else { "raw" };
     let folder = make("invoker", "boots-invoker", formats, &words);
