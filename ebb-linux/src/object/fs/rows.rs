@@ -2,7 +2,7 @@
 //!
 //! What must hold: a directory stands before what is in it, and /proc is the first.
 
-use super::{net, node, set, text};
+use super::{memory_node, net, set, text};
 
 /// What a node is.
 #[derive(Clone, Copy)]
@@ -489,9 +489,9 @@ pub(crate) static TREE: &[(&str, What)] = &[
     ("/sys/devices/system/node/node0/cpulist", Fixed("0")),
     ("/sys/devices/system/node/node0/cpumap", Fixed("1")),
     ("/sys/devices/system/node/node0/distance", Fixed("10")),
-    ("/sys/devices/system/node/node0/meminfo", File(node::meminfo)),
+    ("/sys/devices/system/node/node0/meminfo", File(memory_node::meminfo)),
     ("/sys/devices/system/node/node0/cpu0", Link("../../cpu/cpu0")),
-    ("/sys/devices/system/node/node0/numastat", File(node::numastat)),
+    ("/sys/devices/system/node/node0/numastat", File(memory_node::numastat)),
     ("/sys/devices/system/node/online", Fixed("0")),
     ("/sys/devices/system/node/possible", Fixed("0")),
     ("/sys/firmware", Dir),
