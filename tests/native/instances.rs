@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashSet,
-    path::Path,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -196,83 +195,81 @@ fn instances_share_nothing_that_one_of_them_has_drawn() {
     assert_eq!(image.metric("ebb_snapshots"), 3);
 }
 
-/// Functions that know by themselves whether their memory is what it was: in small objects, in a table and in a string.
-const REMEMBERING: [(&str, &str); 2] = [
-    (
+/// Deploys a small function and one that knows by itself whether its memory is what it was, in small objects, in a table and in a
+/// string; has them rest, and calls them again.
+fn gives_memory_back(family: &str, greeting: &str, remembering: &str) {
+    let image = Invoker::boot("2G", "");
+    let bytes = || image.metric("ebb_instances_bytes");
+    let kind = format!("{family}:default");
+    let before = bytes();
+    image.deploy_kind("small", &kind, greeting, "");
+    let (status, answer) = image.call("small", r#"{"name":"you"}"#);
+    assert_eq!(status, 200, "{answer}");
+    assert!(bytes() - before > 1 << 20, "{}", bytes() - before);
+    // It rests, and then rests for long: 0.4 MiB.
+    image.until("ebb_instances_bytes", |now| now < before + (420 << 10));
+    let (status, answer) = image.call("small", r#"{"name":"again"}"#);
+    assert_eq!((status, member(&answer, "hello")), (200, "again"));
+
+    image.deploy_kind("remembering", &kind, remembering, "");
+    for call in 1..=6 {
+        let (status, answer) = image.call("remembering", "{}");
+        assert_eq!(status, 200, "{answer}");
+        let is =
+            |what, value: u64| assert_eq!(member(&answer, what), value.to_string(), "{answer}");
+        is("calls", call);
+        is("sum", 7 * 19_999 * 20_000 / 2);
+        is("names", call);
+        is("last", call - 1);
+        // No rest, a rest, a long one.
+        let awake = bytes();
+        match call % 3 {
+            0 => {}
+            1 => image.until("ebb_instances_bytes", |now| now < awake),
+            _ => thread::sleep(Duration::from_secs(13)),
+        }
+    }
+    // The same instance all the time.
+    let hot = image.metric("ebb_activation_seconds_count{start=\"hot\"}");
+    assert!(hot >= 6, "{hot}");
+}
+
+#[test]
+fn idle_instances_of_node_give_memory_back_and_go_on_with_what_they_had() {
+    needs!("qemu-system-x86_64", "node");
+    gives_memory_back(
         "nodejs",
+        GREETING,
         "let calls = 0; const table = Array.from({ length: 20000 }, (_, i) => i * 7); const names = new Map();\n\
          const main = () => { names.set('n' + calls, { calls }); calls += 1; \
          return { calls, sum: table.reduce((a, b) => a + b, 0), names: names.size, last: names.get('n' + (calls - 1)).calls }; };",
-    ),
-    (
+    );
+}
+
+#[test]
+fn idle_instances_of_python_give_memory_back_and_go_on_with_what_they_had() {
+    needs!("qemu-system-x86_64", "node", "/usr/bin/python3");
+    gives_memory_back(
         "python",
+        "def main(args):\n    return {'hello': args.get('name')}\n",
         "calls = 0\ntable = [i * 7 for i in range(20000)]\nnames = {}\n\
          def main(args):\n    global calls\n    names['n' + str(calls)] = {'calls': calls}\n    calls += 1\n    \
          return {'calls': calls, 'sum': sum(table), 'names': len(names), 'last': names['n' + str(calls - 1)]['calls']}\n",
-    ),
-];
-
-#[test]
-fn idle_instances_give_memory_back_and_go_on_with_what_they_had() {
-    needs!("qemu-system-x86_64", "node");
-    let image = Invoker::boot("2G", "");
-    let bytes = || image.metric("ebb_instances_bytes");
-    for (family, code) in REMEMBERING {
-        if family == "python" && !Path::new("/usr/bin/python3").exists() {
-            continue;
-        }
-        let small = format!("small-{family}");
-        let greeting = match family {
-            "python" => "def main(args):\n    return {'hello': args.get('name')}\n",
-            _ => "const main = ({ name }) => ({ hello: name });",
-        };
-        let kind = format!("{family}:default");
-        let before = bytes();
-        image.deploy_kind(&small, &kind, greeting, "");
-        let (status, answer) = image.call(&small, r#"{"name":"you"}"#);
-        assert_eq!(status, 200, "{answer}");
-        assert!(bytes() - before > 1 << 20, "{}", bytes() - before);
-        // It rests, and then rests for long: 0.4 MiB.
-        image.until("ebb_instances_bytes", |now| now < before + (420 << 10));
-        let (status, answer) = image.call(&small, r#"{"name":"again"}"#);
-        assert_eq!((status, member(&answer, "hello")), (200, "again"));
-
-        let name = format!("remembering-{family}");
-        image.deploy_kind(&name, &kind, code, "");
-        for call in 1..=6 {
-            let (status, answer) = image.call(&name, "{}");
-            assert_eq!(status, 200, "{answer}");
-            let is =
-                |what, value: u64| assert_eq!(member(&answer, what), value.to_string(), "{answer}");
-            is("calls", call);
-            is("sum", 7 * 19_999 * 20_000 / 2);
-            is("names", call);
-            is("last", call - 1);
-            // No rest, a rest, a long one.
-            let awake = bytes();
-            match call % 3 {
-                0 => {}
-                1 => image.until("ebb_instances_bytes", |now| now < awake),
-                _ => thread::sleep(Duration::from_secs(13)),
-            }
-        }
-        // The same instance all the time.
-        let hot = image.metric("ebb_activation_seconds_count{start=\"hot\"}");
-        assert!(hot >= 6, "{hot}");
-    }
-    say_next_calls(&image);
+    );
 }
 
-/// Says what the next call takes after a rest, beside calls in turns without one: medians of some functions, for people.
-fn say_next_calls(image: &Invoker) {
+const GREETING: &str = "const main = ({ name }) => ({ hello: name });";
+
+/// Says what the next call takes after a rest, beside calls in turns without one: medians of some functions.
+#[test]
+#[ignore = "a measurement: its minute is nearly all rest"]
+fn next_calls_after_a_rest() {
     const FUNCTIONS: usize = 16;
+    let image = Invoker::boot("2G", "");
     let bytes = || image.metric("ebb_instances_bytes");
     let before = bytes();
     for number in 0..FUNCTIONS {
-        image.deploy(
-            &format!("next-{number}"),
-            "const main = ({ name }) => ({ hello: name });",
-        );
+        image.deploy(&format!("next-{number}"), GREETING);
     }
     let turn = || {
         let mut times: Vec<Duration> = (0..FUNCTIONS)

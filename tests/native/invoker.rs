@@ -79,6 +79,31 @@ fn passed(report: &str) -> u32 {
         .unwrap_or(0)
 }
 
+/// Nothing that was begun for clients goes on when all have gone.
+fn is_idle(image: &mut Invoker) {
+    let busy = image.image().busy_processors(Duration::from_secs(2));
+    assert!(busy < 0.3, "{busy} processors are busy with nothing");
+}
+
+#[test]
+fn functions_of_all_kinds_with_any_input_run_as_clients_expect() {
+    needs!("qemu-system-x86_64", "node", "npm", "curl", "cc", "perl");
+    let Some(tests) = openwhisk::client_tests() else {
+        return;
+    };
+    let mut image = boot(2, &[]);
+    let report = drive(&image, &tests, "input.test.mjs", &[]);
+    assert!(passed(&report) >= 36, "{report}");
+    let report = drive(&image, &tests, "kinds.test.mjs", &[]);
+    assert!(passed(&report) >= 10, "{report}");
+    let report = drive(&image, &tests, "unique.test.mjs", &[]);
+    assert!(passed(&report) >= 15, "{report}");
+    let report = drive(&image, &tests, "stream.test.mjs", &[]);
+    assert!(passed(&report) >= 14, "{report}");
+
+    is_idle(&mut image);
+}
+
 #[test]
 fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     needs!("qemu-system-x86_64", "node", "npm", "curl", "cc", "perl");
@@ -130,18 +155,7 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
     assert!(passed(&report) >= 55, "{report}");
     let report = drive(&image, &tests, "load.test.mjs", &[]);
     assert!(passed(&report) >= 11, "{report}");
-    let report = drive(&image, &tests, "input.test.mjs", &[]);
-    assert!(passed(&report) >= 36, "{report}");
-    let report = drive(&image, &tests, "kinds.test.mjs", &[]);
-    assert!(passed(&report) >= 10, "{report}");
-    let report = drive(&image, &tests, "unique.test.mjs", &[]);
-    assert!(passed(&report) >= 15, "{report}");
-    let report = drive(&image, &tests, "stream.test.mjs", &[]);
-    assert!(passed(&report) >= 14, "{report}");
-
-    // Nothing that was begun for them goes on when all have gone.
-    let busy = image.image().busy_processors(Duration::from_secs(2));
-    assert!(busy < 0.3, "{busy} processors are busy with nothing");
+    is_idle(&mut image);
 
     // Ctrl-C: no new call, but those that run come to their end, and the image says that all is well.
     let actions = format!(
