@@ -100,7 +100,7 @@ test('a failed init stops a container', () => container(async (it) => {
 }));
 
 test('an argument of a wrong type leaves a container running for good', () => container(async (it) => {
-  await it.init('const main = () => new Promise((done) => setTimeout(done, 500, {}))');
+  await it.init('const main = () => new Promise((done) => setTimeout(done, 3000, {}))');
   const first = it.run({});
   await new Promise((resolve) => setTimeout(resolve, 150));
   assert.deepEqual(await it.run({}), [403, error('System not ready, status is running.')]);
@@ -110,7 +110,7 @@ test('an argument of a wrong type leaves a container running for good', () => co
 }));
 
 test('runs overlap where the container is told to, and an exit ends the machine', () => container(async (it) => {
-  await it.init('let n = 0; const main = ({ exit }) => exit ? process.exit(3) : new Promise((done) => setTimeout(() => done({ n }), 500, ++n))');
+  await it.init('let n = 0; const main = ({ exit }) => exit ? process.exit(3) : new Promise((done) => setTimeout(() => done({ n }), 3000, ++n))');
   assert.deepEqual(await Promise.all([it.run({}), it.run({})]), [[200, { n: 2 }], [200, { n: 2 }]]);
   await assert.rejects(it.run({ exit: true }));
   const [code] = await it.ended;

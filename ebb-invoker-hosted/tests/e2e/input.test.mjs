@@ -209,6 +209,8 @@ const BEHAVIOUR = {
       const all = Buffer.concat(Array.from({ length: 200 }, (_, id) => frame(id)));
       const main = ({ bad }) => { if (bad) { let left = 100; const timer = setInterval(() => { require('fs').writeSync(3, all); if (--left === 0) clearInterval(timer); }, 1); } return { fine: true }; }`,
     check: ({ response }) => assert.deepEqual(response.result, { fine: true }),
+    // A call that its instance gets before it is found out ends with it.
+    next: /did not produce a valid response and exited unexpectedly/,
   },
   'answers twice': {
     program: '#!/bin/sh\nwhile read -r l; do echo \'{"fine":true}\' >&3; case "$l" in *\\"bad\\"*) echo \'{"fine":"again"}\' >&3;; esac; done\n',
@@ -216,7 +218,7 @@ const BEHAVIOUR = {
   },
 };
 
-for (const [what, { check, limits, ...code }] of Object.entries(BEHAVIOUR)) {
+for (const [what, { check, limits, next, ...code }] of Object.entries(BEHAVIOUR)) {
   for (const language of Object.keys(LANGUAGES).filter((language) => code[language])) {
     test(`${language}: a function that ${what} harms itself only`, async () => {
       const name = `behaves-${language}`;
@@ -224,7 +226,12 @@ for (const [what, { check, limits, ...code }] of Object.entries(BEHAVIOUR)) {
       assert.deepEqual((await record(name)).response.result, { fine: true });
       await check(await record(name, { bad: true }));
       // On whatever instance: the one that it was, or a new one.
-      for (let call = 0; call < 3; call++) assert.deepEqual((await record(name)).response.result, { fine: true });
+      for (let call = 0, fine = 0; fine < 3; call++) {
+        const { result } = (await record(name)).response;
+        const spoilt = next && call < 20 && next.test(result.error);
+        if (!spoilt) assert.deepEqual(result, { fine: true });
+        fine = spoilt ? 0 : fine + 1;
+      }
     });
   }
 }
