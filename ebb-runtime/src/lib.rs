@@ -49,6 +49,8 @@ mod print;
 mod program;
 pub mod quiesce;
 mod remote;
+#[cfg(feature = "stepped")]
+mod stepped;
 pub mod sync;
 mod testing;
 pub mod time;
@@ -56,6 +58,8 @@ pub mod trace;
 
 pub use ebb_macros::{component, ebb, provides};
 
+#[cfg(feature = "stepped")]
+pub use crate::{event::Next, stepped::Stepped};
 pub use crate::{
     event::{
         CoreStats, IdleWork, JoinError, JoinHandle, Yield, core_stats, idle, running_site,

@@ -151,6 +151,12 @@ impl Machine {
         &self.rings
     }
 
+    /// Its cores, by number.
+    #[cfg(feature = "stepped")]
+    pub(crate) fn cores(&self) -> &[&'static Core] {
+        self.cores.get().map_or(&[], Vec::as_slice)
+    }
+
     /// What other cores know of its cores, by number.
     fn homes(&self) -> &[&'static Home] {
         self.homes.get().map_or(&[], Vec::as_slice)

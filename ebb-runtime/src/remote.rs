@@ -22,7 +22,7 @@ use crate::{
 /// The result leaves through a channel to another core.
 struct SendAway<T>(Option<oneshot::Sender<Result<T, JoinError>>>);
 
-impl<T: Send + 'static> Deliver<T> for SendAway<T> {
+impl<T: 'static> Deliver<T> for SendAway<T> {
     fn deliver(&mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         if let Some(sender) = self.0.take() {
             // Nobody waits: the result is dropped here, on the core that made it.
@@ -53,6 +53,20 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future + 'static,
     Fut::Output: Send,
+{
+    // SAFETY: both are `Send`.
+    unsafe { spawn_to_any(home, f) }
+}
+
+/// As [`spawn_to`], of what need not be `Send`.
+///
+/// # Safety
+/// `f` and what its future gives are `Send`, or the core runs on this thread, which has it take `f` before it shuts.
+#[track_caller]
+pub(crate) unsafe fn spawn_to_any<F, Fut>(home: &'static Home, f: F) -> RemoteHandle<Fut::Output>
+where
+    F: FnOnce() -> Fut + 'static,
+    Fut: Future + 'static,
 {
     let (sender, receiver) = oneshot::channel();
     // The block holds only `f` until its first poll, on the target.

@@ -15,12 +15,15 @@
 //! | `join.rs` | spawning and join handles |
 //! | `idle.rs` | work for a core that has nothing to do |
 //! | `run_loop.rs` | the loop, hogs, the end; a core as the parts of all layers |
+//! | `step.rs` | once round the loop, without clocks of its own: for machines of a simulation |
 
 mod counters;
 mod error;
 mod idle;
 mod join;
 mod run_loop;
+#[cfg(feature = "stepped")]
+mod step;
 mod task;
 
 pub use error::JoinError;
@@ -29,6 +32,10 @@ pub use idle::{IdleWork, idle};
 pub use join::{JoinHandle, Yield, spawn, yield_now};
 pub(crate) use run_loop::{Core, StopStatus, run};
 pub use run_loop::{CoreStats, core_stats, running_site, set_hog_limit};
+#[cfg(feature = "stepped")]
+pub use step::Next;
+#[cfg(feature = "stepped")]
+pub(crate) use step::{end, step};
 pub(crate) use task::{Deliver, Home, Homes, TaskPtr, allocate};
 
 /// Events run between two looks at the timers and the platform.

@@ -268,7 +268,7 @@ pub(crate) fn run(core: &'static Core) {
 }
 
 /// Runs `f`; a panic in it ends the task whose event it was.
-fn catch(core: &'static Core, f: &mut dyn FnMut()) {
+pub(super) fn catch(core: &'static Core, f: &mut dyn FnMut()) {
     let Err(payload) = EbbRef::<dyn Unwind>::get().catch(f) else {
         return;
     };
@@ -294,10 +294,10 @@ fn catch(core: &'static Core, f: &mut dyn FnMut()) {
 }
 
 /// How often an idle core checks whether its grace period is over, in nanoseconds.
-const GRACE_LOOK_NS: u64 = 200_000;
+pub(super) const GRACE_LOOK_NS: u64 = 200_000;
 
 /// Events run between two looks at the inbox. An empty one costs three loads.
-const LOOK: usize = 8;
+pub(super) const LOOK: usize = 8;
 
 /// How many panics in destructors a core survives while it stops.
 const STOP_ROUNDS: usize = 1000;
@@ -356,7 +356,7 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
 
 /// Takes in what other cores sent.
 #[inline]
-fn arrivals(core: &'static Core) {
+pub(super) fn arrivals(core: &'static Core) {
     // SAFETY: this core is the inbox's consumer.
     if unsafe { core.home.inbox.is_empty() } {
         return;
@@ -438,7 +438,7 @@ pub fn running_site() -> Option<&'static Location<'static>> {
 
 /// Drops every task and every Ebb made at run time, so that their destructors run on their core.
 /// Afterwards the core takes nothing any more: what still arrives is swept up by whoever sends it.
-fn stop(core: &'static Core) {
+pub(super) fn stop(core: &'static Core) {
     core.constructions.stop();
     let home = &core.home;
     home.closed.set(true);

@@ -42,6 +42,8 @@ fn miss<T: WellKnown>() -> &'static T {
     });
     // SAFETY: `make` gives a leaked representative for this core.
     unsafe { T::set_slot(rep) };
+    #[cfg(feature = "stepped")]
+    core.slots.keep(rep);
     rep
 }
 
@@ -272,6 +274,8 @@ pub(crate) struct Constructions {
     innermost: Cell<*const Constructing>,
     /// The core drops what it has; nothing is built any more.
     stopping: Cell<bool>,
+    #[cfg(feature = "stepped")]
+    pub slots: super::slots::Slots,
 }
 
 part!("__ebb_constructions", Constructions);
@@ -283,6 +287,8 @@ impl Constructions {
             shared,
             innermost: Cell::new(ptr::null()),
             stopping: Cell::new(false),
+            #[cfg(feature = "stepped")]
+            slots: super::slots::Slots::default(),
         }
     }
 

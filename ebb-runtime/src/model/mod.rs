@@ -7,6 +7,7 @@
 //! | `miss.rs` | the first dereference on a core: construction, shared representatives, errors |
 //! | `cell.rs` | a value that is built once, whoever races for it |
 //! | `component.rs` | what the providers of components are made of |
+//! | `slots.rs` | the slots of cores that take turns on one thread |
 //! | `dynamic.rs` | Ebbs made at run time: ids, per-core tables, destruction |
 
 mod cell;
@@ -15,6 +16,8 @@ mod dynamic;
 mod miss;
 mod reference;
 mod slot;
+#[cfg(feature = "stepped")]
+mod slots;
 
 pub use dynamic::{Destroyed, Dynamic, live_dynamic_ebbs, with_dynamic};
 pub(crate) use dynamic::{DynamicEbbs, DynamicIds};
