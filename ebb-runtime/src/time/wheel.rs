@@ -10,7 +10,7 @@
 //! is its deadline rounded up to a tick. Timers fire in the order of their ticks.
 //!
 //! Timers live in chunks of 256 that are never moved and never given back, so an insert allocates once in 256
-//! times while the number of live timers grows, and not at all after that.
+//! times while the number of live timers grows, and not at all after that. A wheel without timers has no slots yet: 10 KiB.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -73,6 +73,7 @@ pub struct Wheel {
     levels: u16,
     /// Per level, bit `n`: slot `n` has a timer.
     occupied: [u64; LEVELS],
+    /// There from the first timer on.
     slots: Box<[Slot]>,
     chunks: Vec<Box<[Entry]>>,
     free: u32,
@@ -89,11 +90,6 @@ fn nanoseconds(tick: u64) -> u64 {
 impl Wheel {
     /// A wheel without timers that stands at `now_ns`.
     pub fn new(now_ns: u64) -> Wheel {
-        let empty = Slot {
-            head: NIL,
-            tail: NIL,
-            earliest: u64::MAX,
-        };
         Wheel {
             position: now_ns / TICK_NS,
             first_start: u64::MAX,
@@ -101,7 +97,7 @@ impl Wheel {
             len: 0,
             levels: 0,
             occupied: [0; LEVELS],
-            slots: alloc::vec![empty; LEVELS * SLOTS].into_boxed_slice(),
+            slots: Box::default(),
             chunks: Vec::new(),
             free: NIL,
         }
@@ -319,6 +315,14 @@ impl Wheel {
     /// Adds a chunk of free entries.
     #[cold]
     fn grow(&mut self) {
+        if self.slots.is_empty() {
+            let empty = Slot {
+                head: NIL,
+                tail: NIL,
+                earliest: u64::MAX,
+            };
+            self.slots = alloc::vec![empty; LEVELS * SLOTS].into_boxed_slice();
+        }
         let base = self.chunks.len() * CHUNK;
         assert!(
             base + CHUNK < NIL as usize,
