@@ -6,7 +6,7 @@
 //! - [`channel`]: what protects it.
 //! - [`directory`]: names, with leases and epochs.
 //! - [`launch`]: machines that a program starts, and that end with it.
-//! - `sim` (feature `sim`): many connections in virtual time, with faults from a seed.
+//! - `sim` (feature `sim`): many connections in virtual time, with faults from a seed. Whole programs run so by the crate `ebb-sim`.
 
 extern crate alloc;
 // The macros name everything through `::ebb`.

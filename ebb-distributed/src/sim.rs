@@ -1,6 +1,9 @@
 //! Nodes in virtual time: many [`Connection`]s in one process and one thread, over links that delay, lose, stall and break, on
 //! machines whose clocks drift and that crash and come back. All chance comes from one seed, so a seed repeats a run exactly.
 //!
+//! It is for tests of what is promised about calls. Programs with Ebbs run on the simulated machines of the crate `ebb-sim`, whose faults
+//! these are.
+//!
 //! What runs on a node is an [`App`]: a state machine that is told what happened and uses [`Node`] to call others, to answer and
 //! to be woken. The connections are those that run over sockets. An example that puts a counter on three nodes:
 //!
