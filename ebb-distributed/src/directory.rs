@@ -28,7 +28,8 @@
 //! - Each claim gets an epoch, higher than every earlier one of the same store, and for [`Embedded`] than those of a directory that this one has
 //!   taken the place of, as long as the clock of its machine goes on. Who does something for owners refuses those with a lower epoch than
 //!   it has seen ([`Fence`]), so that one that has lost its lease without noticing does no harm.
-//! - An owner believes in its lease for less time than the directory keeps it: it counts from before it asked.
+//! - An owner believes in its lease for less time than the directory keeps it: it counts from before it asked, and a thousandth less, by which
+//!   the rates of two machines' clocks may differ.
 //!
 //! # Layers
 //! - `types`: what is said of names

@@ -132,3 +132,34 @@ fn a_name_has_one_owner_whatever_fails_and_who_was_it_is_refused() {
         assert!(claims > 100 && refused > 10);
     }
 }
+
+#[test]
+fn a_lease_ends_for_its_owner_before_another_gets_it_also_where_clocks_drift() {
+    let drift = Faults {
+        drift_ppm: 400,
+        ..Faults::none()
+    };
+    seeds(4, |seed| {
+        let book = Rc::new(Book::default());
+        let program = {
+            let book = Rc::clone(&book);
+            async move |node: usize| {
+                let _server = serve().await?;
+                match node {
+                    0 | 1 => std::future::pending().await,
+                    _ => own(&book, Duration::from_secs(10), 2_000).await,
+                }
+                Ok::<(), String>(())
+            }
+        };
+        let mut sim = Simulation::new(seed, 4, drift.clone(), program);
+        sim.run_for(Duration::from_millis(100));
+        // Each in turn cannot renew.
+        for node in [2, 3] {
+            sim.partition(0, node);
+            sim.run_for(Duration::from_secs(11));
+            sim.heal(0, node);
+            sim.run_for(Duration::from_secs(3));
+        }
+    });
+}

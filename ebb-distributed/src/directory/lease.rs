@@ -1,6 +1,7 @@
 //! Names from their owner's side: claiming, renewing, and refusing owners that have been.
 //!
-//! What must hold: an owner believes in its lease for less time than the directory keeps it, because it counts from before it asked.
+//! What must hold: an owner believes in its lease for less time than the directory keeps it, because it counts from before it asked, and as if its
+//! clock were slow.
 
 use alloc::{rc::Rc, string::String};
 use core::{
@@ -22,8 +23,10 @@ fn now_ns() -> u64 {
     Instant::now().as_nanos()
 }
 
+/// How long an owner believes in a lease: the clock of its machine may be slower than the directory's by a thousandth. NTP lets each go
+/// wrong by half of that at most.
 fn lease_ns(lease_ms: u32) -> u64 {
-    u64::from(lease_ms) * 1_000_000
+    u64::from(lease_ms) * (1_000_000 - 1_000)
 }
 
 /// A name that this node has, for as long as this is held and the directory hears of it.
