@@ -1,10 +1,14 @@
 //! The slots of one of several cores that a thread is in turns.
 //!
-//! Invariant: the list has each slot that this core has set, once, with what it set it to: representatives that are never dropped, of the type
-//! that the function is for. A slot is null while the thread is no core, so a core finds those of its own list, or null and the miss path.
+//! Invariant: from the first [`Slots::fill`] on, the list has each slot that this core sets, once, with what it set it to: representatives that
+//! are never dropped, of the type that the function is for. A slot is null while the thread is no core, so a core finds those of its own
+//! list, or null and the miss path.
 
 use alloc::vec::Vec;
-use core::{cell::RefCell, ptr};
+use core::{
+    cell::{Cell, RefCell},
+    ptr,
+};
 
 use super::WellKnown;
 
@@ -15,7 +19,11 @@ struct Kept {
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Slots(RefCell<Vec<Kept>>);
+pub(crate) struct Slots {
+    kept: RefCell<Vec<Kept>>,
+    /// Others do not pay for it in programs that have both.
+    takes_turns: Cell<bool>,
+}
 
 /// # Safety
 /// As [`WellKnown::set_slot`], or null.
@@ -27,7 +35,10 @@ unsafe fn set<T: WellKnown>(rep: *const ()) {
 impl Slots {
     /// The core has set the slot of `T`.
     pub fn keep<T: WellKnown>(&self, rep: &'static T) {
-        self.0.borrow_mut().push(Kept {
+        if !self.takes_turns.get() {
+            return;
+        }
+        self.kept.borrow_mut().push(Kept {
             rep: ptr::from_ref(rep).cast(),
             set: set::<T>,
         });
@@ -38,7 +49,8 @@ impl Slots {
     /// # Safety
     /// The calling thread is this core from now on, and no other one.
     pub unsafe fn fill(&self) {
-        for kept in &*self.0.borrow() {
+        self.takes_turns.set(true);
+        for kept in &*self.kept.borrow() {
             // SAFETY: the module's invariant, and the caller's promise.
             unsafe { (kept.set)(kept.rep) }
         }
@@ -46,7 +58,7 @@ impl Slots {
 
     /// Empties them.
     pub fn empty(&self) {
-        for kept in &*self.0.borrow() {
+        for kept in &*self.kept.borrow() {
             // SAFETY: null stands for nothing that has been built.
             unsafe { (kept.set)(ptr::null()) }
         }
