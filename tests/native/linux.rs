@@ -193,6 +193,18 @@ fn what_has_ended_or_never_began_says_what_linux_says() {
 }
 
 #[test]
+fn each_option_of_each_level_and_length_says_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_options");
+}
+
+#[test]
+fn control_messages_and_flags_of_messages_are_taken_and_refused_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_control");
+}
+
+#[test]
 fn who_has_no_rights_is_refused_as_on_linux_and_told_first_what_else_is_wrong() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_rights");

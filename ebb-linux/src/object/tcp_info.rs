@@ -54,6 +54,8 @@ const BYTES: usize = 232;
 /// `TCPI_OPT_SACK`, `TCPI_OPT_WSCALE`.
 const SACK: u8 = 2;
 const WSCALE: u8 = 4;
+/// The state of a socket that takes connections.
+const LISTEN: u8 = 10;
 /// What Linux says of a threshold that no loss has set, and how far it believes that segments overtake one another.
 const NO_THRESHOLD: u32 = 0x7fff_ffff;
 const REORDERING: u32 = 3;
@@ -99,6 +101,8 @@ impl TcpInfo {
             options,
             peer & 15 | own << 4,
         ]);
+        // The rate of delivery is what the program gives it, not what the network takes (delivery_rate_app_limited).
+        info[7] = u8::from(self.unsent == 0 && !matches!(state, LISTEN));
         let threshold = match self.slow_start_threshold {
             u32::MAX => NO_THRESHOLD,
             bytes => bytes / mss,

@@ -7,7 +7,9 @@ use crate::object::env::{Env as _, Report};
 use crate::object::id::{DescId, Fd};
 use crate::object::interfaces;
 use crate::object::kind::socket::address::{Address, Domain};
-use crate::object::kind::socket::option::{IP, IPV6, SOCKET, UDP, UDP_SEGMENT};
+use crate::object::kind::socket::option::{
+    IP, IPV6, RX_SOFTWARE, SOCKET, SOFTWARE, TIMESTAMPING, UDP, UDP_SEGMENT,
+};
 use crate::object::kind::socket::{Sender, SocketKind};
 use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
 use alloc::vec::Vec;
@@ -40,6 +42,9 @@ const IPV6_TCLASS: u32 = 67;
 /// `SO_TIMESTAMP` and `SO_TIMESTAMPNS`, which name what they make come, too.
 const TIMESTAMP: u32 = 29;
 const TIMESTAMPNS: u32 = 35;
+const TIMESTAMP_NEW: u32 = 63;
+const TIMESTAMPNS_NEW: u32 = 64;
+const TIMESTAMPING_NEW: u32 = 65;
 
 /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
 const ORIGIN_ICMP: u8 = 2;
@@ -59,11 +64,16 @@ pub struct Header {
     pub control_len: u64,
 }
 
-/// What a guest sends along: descriptors, and the rest.
+/// What a guest sends along, `to` an address or to whom the socket is connected: descriptors, and the rest.
 ///
 /// # Errors
 /// `EINVAL` for what cannot be sent along, `ENODEV`, `EPERM`, `ESRCH`, `ENOBUFS`, `EFAULT`.
-pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancillary), Stop> {
+pub fn read(
+    call: &Call<'_>,
+    id: DescId,
+    h: &Header,
+    to: Option<&Address>,
+) -> Result<(Vec<Fd>, Ancillary), Stop> {
     let mut fds = Vec::new();
     let mut ancillary = Ancillary::default();
     if h.control == 0 || h.control_len < HEAD as u64 {
@@ -74,11 +84,8 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
     }
     let mut bytes = alloc::vec![0; h.control_len as usize];
     call.space().read(h.control, &mut bytes)?;
-    let unix = call.objects().socket_kind(id)?.0 == Domain::Unix;
-    let of_datagrams = match call.objects().socket_kind(id)? {
-        (domain, SocketKind::Datagram) => Some(domain),
-        _ => None,
-    };
+    let domain = call.objects().socket_domain(id)?;
+    let carrier = carrier(call, id, to)?;
     let mut rest = &bytes[..];
     while let Some(head) = rest.first_chunk::<HEAD>() {
         let len = usize::from_le_bytes(*head[..8].first_chunk().ok_or(Errno::EINVAL)?);
@@ -88,43 +95,34 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
             return Err(Errno::EINVAL.into());
         }
         let value = &rest[HEAD..len];
-        match (level, kind) {
-            // What only Unix sockets carry is ignored by others.
-            (SOCKET, SCM_RIGHTS | SCM_CREDENTIALS) if !unix => {}
-            (SOCKET, SCM_RIGHTS) => {
+        match (level, kind, carrier) {
+            (SOCKET, SCM_RIGHTS, Carrier::Unix) => {
                 for fd in value.chunks_exact(4) {
                     fds.push(Fd::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]));
                 }
             }
-            (SOCKET, SCM_CREDENTIALS) => ancillary.sender = Some(given_sender(call, value)?),
+            (SOCKET, SCM_CREDENTIALS, Carrier::Unix | Carrier::Netlink) => {
+                ancillary.sender = Some(given_sender(call, value)?);
+            }
+            // What only Unix sockets carry is ignored by those of the internet.
+            (SOCKET, SCM_RIGHTS | SCM_CREDENTIALS, Carrier::V4 | Carrier::V6 | Carrier::Tcp) => {}
             // Nothing else can be given to a socket as such.
-            (SOCKET, _) => return Err(Errno::EINVAL.into()),
-            _ if unix => {}
-            (UDP, UDP_SEGMENT) => {
+            (SOCKET, ..) => return Err(Errno::EINVAL.into()),
+            (UDP, UDP_SEGMENT, Carrier::V4 | Carrier::V6) => {
                 let segment = <[u8; 2]>::try_from(value).map_err(|_| Errno::EINVAL)?;
                 ancillary.segment = Some(u16::from_le_bytes(segment));
             }
-            (IP, IP_PKTINFO) => {
-                let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;
-                let [i, j, k, l, a, b, c, d, ..] = *info;
-                check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
-                ancillary.source = Some(Ipv4Addr::new(a, b, c, d).into());
+            (IP, _, Carrier::V4) => of_v4(call, kind, value, &mut ancillary)?,
+            // To a socket of IPv6 that sends to an address of IPv4, its own may be given in the other form.
+            (IPV6, IPV6_PKTINFO, Carrier::V4) if domain == Domain::Inet6 => {
+                of_v6(call, kind, value, &mut ancillary)?;
+                if !ancillary.source.is_some_and(|ip| ip.is_ipv4()) {
+                    return Err(Errno::EINVAL.into());
+                }
             }
-            (IPV6, IPV6_PKTINFO) => {
-                let info = value.first_chunk::<20>().ok_or(Errno::EINVAL)?;
-                let ip: [u8; 16] = *info.first_chunk().ok_or(Errno::EINVAL)?;
-                let [.., i, j, k, l] = *info;
-                check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
-                ancillary.source = Some(Ipv6Addr::from(ip).to_canonical());
-            }
-            (IP, IP_TTL) if value.len() != 4 || value[..4] == [0; 4] || value[..4] == [0xff; 4] => {
-                return Err(Errno::EINVAL.into());
-            }
-            (IP, IP_TTL) | (IPV6, IPV6_HOPLIMIT) => ancillary.hop_limit = byte(value)?,
-            (IP, IP_TOS) | (IPV6, IPV6_TCLASS) => ancillary.traffic_class = byte(value)?,
-            // Others' numbers mean nothing to a socket, one's own that are not known are wrong.
-            (IP, _) if of_datagrams == Some(Domain::Inet) => return Err(Errno::EINVAL.into()),
-            (IPV6, _) if of_datagrams == Some(Domain::Inet6) => return Err(Errno::EINVAL.into()),
+            (IPV6, _, Carrier::V6) => of_v6(call, kind, value, &mut ancillary)?,
+            // One's own numbers that are not known are wrong, others' mean nothing.
+            (UDP, _, Carrier::V4 | Carrier::V6) => return Err(Errno::EINVAL.into()),
             _ => {}
         }
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
@@ -133,6 +131,83 @@ pub fn read(call: &Call<'_>, id: DescId, h: &Header) -> Result<(Vec<Fd>, Ancilla
         return Err(Errno::EINVAL.into());
     }
     Ok((fds, ancillary))
+}
+
+/// What carries a message, and knows control messages of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Unix,
+    Netlink,
+    Tcp,
+    /// UDP, by the address that the message goes to.
+    V4,
+    V6,
+}
+
+fn carrier(call: &Call<'_>, id: DescId, to: Option<&Address>) -> Result<Carrier, Stop> {
+    let kind = call.objects().socket_kind(id)?;
+    Ok(match kind {
+        (Domain::Unix, _) => Carrier::Unix,
+        (Domain::Netlink, _) => Carrier::Netlink,
+        (_, SocketKind::Stream | SocketKind::SeqPacket) => Carrier::Tcp,
+        (Domain::Inet, _) => Carrier::V4,
+        (Domain::Inet6, _) if goes_by_v4(call, id, to) => Carrier::V4,
+        (Domain::Inet6, _) => Carrier::V6,
+    })
+}
+
+/// Whether the address of a message of a socket of IPv6 is one of IPv4, in whichever form.
+fn goes_by_v4(call: &Call<'_>, id: DescId, to: Option<&Address>) -> bool {
+    let v4 = |to: &Address| matches!(to, Address::Inet(at) if at.ip().to_canonical().is_ipv4());
+    to.map_or_else(
+        || {
+            call.on_objects(|o, w| o.peer_name(w, id))
+                .is_ok_and(|(_, peer)| v4(&peer))
+        },
+        v4,
+    )
+}
+
+/// A control message for IPv4.
+fn of_v4(call: &Call<'_>, kind: u32, value: &[u8], ancillary: &mut Ancillary) -> Result<(), Stop> {
+    match (kind, value.len()) {
+        (IP_PKTINFO, 12) => {
+            let info = value.first_chunk::<12>().ok_or(Errno::EINVAL)?;
+            let [i, j, k, l, a, b, c, d, ..] = *info;
+            check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
+            ancillary.source = Some(Ipv4Addr::new(a, b, c, d).into());
+        }
+        (IP_TTL, 4) => {
+            let ttl = byte(value)?.filter(|ttl| *ttl > 0);
+            ancillary.hop_limit = Some(ttl.ok_or(Errno::EINVAL)?);
+        }
+        (IP_TOS, 1 | 4) => {
+            ancillary.traffic_class = Some(byte(value)?.ok_or(Errno::EINVAL)?);
+        }
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(())
+}
+
+/// A control message for IPv6.
+fn of_v6(call: &Call<'_>, kind: u32, value: &[u8], ancillary: &mut Ancillary) -> Result<(), Stop> {
+    match (kind, value.len()) {
+        (IPV6_PKTINFO, 20..) => {
+            let info = value.first_chunk::<20>().ok_or(Errno::EINVAL)?;
+            let ip: [u8; 16] = *info.first_chunk().ok_or(Errno::EINVAL)?;
+            let [.., i, j, k, l] = *info;
+            check_interface(call, u32::from_le_bytes([i, j, k, l]))?;
+            ancillary.source = Some(Ipv6Addr::from(ip).to_canonical());
+        }
+        // Linux keeps 16 bits of it before it looks.
+        (IPV6_HOPLIMIT, 4) => {
+            let limit = i16::from_le_bytes([value[0], value[1]]);
+            ancillary.hop_limit = byte(&i32::from(limit).to_le_bytes())?;
+        }
+        (IPV6_TCLASS, 4) => ancillary.traffic_class = byte(value)?,
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -242,9 +317,10 @@ fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u3
         return all;
     };
     let objects = call.objects();
-    let Ok(wants) = objects.socket_wants(id) else {
+    let Ok(option) = objects.socket_wants(id) else {
         return all;
     };
+    let wants = |level, name| option(level, name) != 0;
     let v6 = matches!(objects.socket_domain(id), Ok(Domain::Inet6));
     let port = match objects.socket_name(id) {
         Ok((_, Address::Inet(local))) => local.port(),
@@ -263,23 +339,41 @@ fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u3
         let value = [seconds, rest_ns].map(u64::to_le_bytes).concat();
         all.push((SOCKET, TIMESTAMPNS, value));
     }
+    for (name, unit_ns) in [(TIMESTAMP_NEW, 1000), (TIMESTAMPNS_NEW, 1)] {
+        if wants(SOCKET, name) {
+            let value = [seconds, rest_ns / unit_ns].map(u64::to_le_bytes).concat();
+            all.push((SOCKET, name, value));
+        }
+    }
+    for name in [TIMESTAMPING, TIMESTAMPING_NEW] {
+        let flags = option(SOCKET, name);
+        if flags & RX_SOFTWARE != 0 && flags & SOFTWARE != 0 {
+            // Of three times two are network cards'.
+            let value = [seconds, rest_ns, 0, 0, 0, 0]
+                .map(u64::to_le_bytes)
+                .concat();
+            all.push((SOCKET, name, value));
+        }
+    }
     if let (IpAddr::V4(to), true) = (carried.to, wants(IP, IP_PKTINFO)) {
         let mut value = index.to_le_bytes().to_vec();
         value.extend_from_slice(&to.octets());
         value.extend_from_slice(&to.octets());
         all.push((IP, IP_PKTINFO, value));
     }
-    if wants(IP, IP_RECVTTL) {
+    // What is of one protocol comes with packets of that protocol.
+    let by_v4 = carried.to.to_canonical().is_ipv4();
+    if by_v4 && wants(IP, IP_RECVTTL) {
         all.push((IP, IP_TTL, word(carried.hop_limit)));
     }
-    if wants(IP, IP_RECVTOS) {
+    if by_v4 && wants(IP, IP_RECVTOS) {
         all.push((IP, IP_TOS, alloc::vec![carried.traffic_class]));
     }
     if let (IpAddr::V4(to), true) = (carried.to, wants(IP, IP_ORIGDSTADDR)) {
         let to = Address::Inet(SocketAddr::new(to.into(), port));
         all.push((IP, IP_ORIGDSTADDR, to.to_bytes(Domain::Inet)));
     }
-    if v6 && wants(IPV6, IPV6_ORIGDSTADDR) {
+    if v6 && !by_v4 && wants(IPV6, IPV6_ORIGDSTADDR) {
         let to = Address::Inet(SocketAddr::new(carried.to, port));
         all.push((IPV6, IPV6_ORIGDSTADDR, to.to_bytes(Domain::Inet6)));
     }
@@ -292,10 +386,10 @@ fn of_datagram(call: &Call<'_>, id: DescId, received: &Received) -> Vec<(u32, u3
         value.extend_from_slice(&index.to_le_bytes());
         all.push((IPV6, IPV6_PKTINFO, value));
     }
-    if v6 && wants(IPV6, IPV6_RECVHOPLIMIT) {
+    if v6 && !by_v4 && wants(IPV6, IPV6_RECVHOPLIMIT) {
         all.push((IPV6, IPV6_HOPLIMIT, word(carried.hop_limit)));
     }
-    if v6 && wants(IPV6, IPV6_RECVTCLASS) {
+    if v6 && !by_v4 && wants(IPV6, IPV6_RECVTCLASS) {
         all.push((IPV6, IPV6_TCLASS, word(carried.traffic_class)));
     }
     all

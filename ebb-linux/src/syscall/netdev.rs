@@ -73,8 +73,8 @@ pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcom
             Ok(0)
         }
         SIOCATMARK if !stream && domain == Domain::Unix => Err(Errno::EOPNOTSUPP.into()),
-        SIOCATMARK if !stream => Err(Errno::ENOTTY.into()),
-        SIOCOUTQNSD if !stream || domain == Domain::Unix => Err(Errno::ENOTTY.into()),
+        SIOCATMARK if !stream => no_request(call, argument),
+        SIOCOUTQNSD if !stream || domain == Domain::Unix => no_request(call, argument),
         // Addresses of interfaces are the internet protocols'.
         SIOCGIFADDR..=0x891b if domain == Domain::Unix || domain == Domain::Netlink => {
             Err(Errno::ENOTTY.into())
@@ -98,6 +98,12 @@ pub fn ioctl(call: &Call<'_>, id: DescId, request: u32, argument: u64) -> Outcom
             interface(call, request, argument)
         }
     }
+}
+
+/// What a socket does not know may be an interface's, whose structure is looked at first.
+fn no_request(call: &Call<'_>, argument: u64) -> Outcome {
+    call.space().read(argument, &mut [0; IFREQ])?;
+    Err(Errno::ENOTTY.into())
 }
 
 fn interface(call: &Call<'_>, request: u32, argument: u64) -> Outcome {

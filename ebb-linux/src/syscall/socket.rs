@@ -7,6 +7,8 @@ use super::refused::broken_pipe;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::signal::{SI_KERNEL, SIGURG, SigInfo};
+use crate::object::Objects;
+use crate::object::credentials::cap;
 use crate::object::description::DescId;
 use crate::object::env::{NetSocket, Network};
 use crate::object::fd::Fd;
@@ -26,19 +28,40 @@ pub fn socket(call: &Call<'_>) -> Outcome {
     if matches!(domain, 2 | 10 | 16) {
         call.uc.start_network();
     }
-    Ok(call.on_objects(|o, w| {
+    let made = call.on_objects(|o, w| {
         let fd = o.socket_create(domain as u32, kind as u32, protocol as u32)?;
         o.own_socket(w, fd).map(|()| fd)
-    })? as u64)
+    });
+    Ok(made.map_err(|stop| raw_or(call, stop))? as u64)
+}
+
+/// Who has no right to raw sockets is told so rather than that there are none.
+fn raw_or(call: &Call<'_>, stop: Stop) -> Stop {
+    let [domain, kind, protocol, ..] = call.args;
+    const SOCK_RAW: u64 = 3;
+    let raw = matches!(domain as u32, 2 | 10) && kind & 0xf == SOCK_RAW && protocol as u32 != 0;
+    match stop {
+        Stop::Error(Errno::EPROTONOSUPPORT)
+            if raw && !super::credentials::of(call).has(cap::NET_RAW) =>
+        {
+            Errno::EPERM.into()
+        }
+        stop => stop,
+    }
 }
 
 pub fn socketpair(call: &Call<'_>) -> Outcome {
     let [domain, kind, protocol, out, ..] = call.args;
-    let (a, b) = call.on_objects(|o, w| {
+    Objects::check_type(kind as u32)?;
+    // Where the numbers go is asked before what is wanted.
+    let before: [Fd; 2] = call.space().get(out)?;
+    call.space().put(out, before)?;
+    let made = call.on_objects(|o, w| {
         let (a, b) = o.socketpair(domain as u32, kind as u32, protocol as u32)?;
         o.own_socket(w, a)?;
         o.own_socket(w, b).map(|()| (a, b))
-    })?;
+    });
+    let (a, b) = made.map_err(|stop| raw_or(call, stop))?;
     give_pair(call, out, a, b)
 }
 
@@ -197,10 +220,10 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     let [_, level, name, at, len_at, _] = call.args;
     let id = call.objects().lookup_fd(call.fd(0))?;
     let room: i32 = call.space().get(len_at)?;
-    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
     let value =
         call.on_objects(|o, w| o.socket_option(w, id, (level as u32, name as u32), room))?;
     const SO_PEERGROUPS: u64 = 59;
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
     let mut space = call.space();
     if (level, name) == (1, SO_PEERGROUPS) && room < value.len() {
         space.put(len_at, value.len() as u32)?;
@@ -208,7 +231,12 @@ pub fn getsockopt(call: &Call<'_>) -> Outcome {
     }
     // An integer of IPv4's goes into a byte, if that is all the room there is and it is one.
     const IP: u64 = 0;
-    let byte = level == IP && (1..4).contains(&room) && matches!(value[..], [_, 0, 0, 0]);
+    const IP_OPTIONS: u64 = 4;
+    const IP_MULTICAST_IF: u64 = 32;
+    let byte = level == IP
+        && !matches!(name, IP_OPTIONS | IP_MULTICAST_IF)
+        && (1..4).contains(&room)
+        && matches!(value[..], [_, 0, 0, 0]);
     let n = if byte { 1 } else { value.len().min(room) };
     space.write(at, &value[..n])?;
     space.put(len_at, n as u32)?;
@@ -364,7 +392,7 @@ fn send_header(call: &Call<'_>, h: Header, flags: u64) -> Outcome {
         0 => None,
         name => address(call, id, Purpose::Send, (name, h.name_len.into()))?,
     };
-    let (fds, ancillary) = control::read(call, id, &h)?;
+    let (fds, ancillary) = control::read(call, id, &h, to.as_ref())?;
     send_parts(call, &h.parts, to, &fds, ancillary, flags)
 }
 

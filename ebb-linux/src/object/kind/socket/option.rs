@@ -1,6 +1,6 @@
 //! Socket options as they are kept: those that programs set and Linux keeps are kept here.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::object::{
     env::{KeepAlive, NetSocket, Network},
@@ -42,6 +42,18 @@ pub(crate) const PEERNAME: u32 = 28;
 pub(crate) const BINDTOIFINDEX: u32 = 62;
 pub(crate) const TIMESTAMP: u32 = 29;
 pub(crate) const TIMESTAMPNS: u32 = 35;
+pub(crate) const TIMESTAMP_NEW: u32 = 63;
+pub(crate) const TIMESTAMPNS_NEW: u32 = 64;
+/// A time comes with what is received, by flags: `RX_SOFTWARE` makes it, `SOFTWARE` tells it.
+pub const TIMESTAMPING: u32 = 37;
+/// See [`TIMESTAMPING`].
+pub const RX_SOFTWARE: i32 = 8;
+/// See [`TIMESTAMPING`].
+pub const SOFTWARE: i32 = 16;
+/// Of those flags what is obeyed: these, and what asks for times of network cards, of which none makes any.
+pub(crate) const STAMPS: i32 = 0x7d;
+pub(crate) const BUF_LOCK: u32 = 72;
+pub(crate) const BUSY_POLL_BUDGET: u32 = 70;
 /// Of `IPPROTO_TCP`.
 pub(crate) const MAXSEG: u32 = 2;
 pub(crate) const KEEPIDLE: u32 = 4;
@@ -55,6 +67,12 @@ pub(crate) const FASTOPEN: u32 = 23;
 pub(crate) const TOS: u32 = 1;
 pub(crate) const MULTICAST_IF: u32 = 32;
 pub(crate) const MULTICAST_TTL: u32 = 33;
+pub(crate) const MULTICAST_ALL: u32 = 49;
+/// Addresses that are nobody's may be bound to; the same, for who has a right to the network.
+pub(crate) const FREEBIND: u32 = 15;
+pub(crate) const TRANSPARENT: u32 = 19;
+pub(crate) const FREEBIND6: u32 = 78;
+pub(crate) const TRANSPARENT6: u32 = 75;
 /// Of `IPPROTO_IPV6`.
 pub(crate) const MULTICAST_IF6: u32 = 17;
 pub(crate) const MULTICAST_HOPS: u32 = 18;
@@ -82,6 +100,10 @@ pub(crate) enum Rule {
     RangeOr(i32, i32),
     /// Everything, as `set_socket_option` makes it.
     Any,
+    /// Anything may be set, and nothing comes of it.
+    Ignored,
+    /// Nothing can be set (`ENOPROTOOPT`).
+    Told,
 }
 
 impl Rule {
@@ -96,11 +118,13 @@ impl Rule {
                 .then_some(value)
                 .ok_or(Errno::EINVAL),
             Self::Any => Ok(value),
+            Self::Ignored => Ok(default),
+            Self::Told => Err(Errno::ENOPROTOOPT),
         }
     }
 }
 
-use Rule::{Any, Flag, Range, RangeOr};
+use Rule::{Any, Flag, Ignored, Range, RangeOr, Told};
 
 /// Integer options: level, name, default, what is kept. A value is remembered and given back.
 #[rustfmt::skip]
@@ -114,6 +138,7 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (SOCKET, KEEPALIVE, 0, Flag),
     (SOCKET, OOBINLINE, 0, Flag),
     (SOCKET, 12, 0, Any), // PRIORITY
+    (SOCKET, 14, 0, Ignored), // BSDCOMPAT
     (SOCKET, REUSEPORT, 0, Flag),
     (SOCKET, PASSCRED, 0, Flag),
     (SOCKET, RCVLOWAT, 1, Any),
@@ -123,6 +148,17 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (SOCKET, 40, 0, Flag), // RXQ_OVFL: a count comes with what is received once something was lost
     (SOCKET, 46, 0, Range(0, i32::MAX)), // BUSY_POLL
     (SOCKET, 49, -1, Any), // INCOMING_CPU
+    (SOCKET, 53, 0, Ignored), // CNX_ADVICE: to look for another way to the peer, of which there is one
+    (SOCKET, 56, 0, Told), // INCOMING_NAPI_ID: of no queue that a program could poll
+    (SOCKET, TIMESTAMP_NEW, 0, Flag),
+    (SOCKET, TIMESTAMPNS_NEW, 0, Flag),
+    (SOCKET, TIMESTAMPING, 0, Any),
+    (SOCKET, 65, 0, Any), // TIMESTAMPING_NEW
+    (SOCKET, 69, 0, Flag), // PREFER_BUSY_POLL
+    (SOCKET, BUSY_POLL_BUDGET, 0, Range(0, 65_535)),
+    (SOCKET, BUF_LOCK, 0, Range(0, 3)), // buffers keep the size that they have
+    (SOCKET, 73, 0, Any), // RESERVE_MEM
+    (SOCKET, 74, 1, RangeOr(0, 1)), // TXREHASH: which of several ways, of which there is one
     (TCP, 1, 0, Flag), // NODELAY
     (TCP, MAXSEG, 536, Any),
     (TCP, 3, 0, Flag), // CORK
@@ -139,6 +175,11 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (TCP, 25, 0, Any), // NOTSENT_LOWAT
     (IP, TOS, 0, Any),
     (IP, 2, 64, RangeOr(1, 255)), // TTL
+    (IP, 3, 0, Told), // HDRINCL, of raw sockets
+    (IP, 5, 0, Any), // ROUTER_ALERT, the same
+    (IP, 22, 0, Told), // NODEFRAG, the same
+    (IP, FREEBIND, 0, Flag),
+    (IP, TRANSPARENT, 0, Flag),
     (IP, 8, 0, Flag), // PKTINFO
     (IP, 10, 1, Range(0, 5)), // MTU_DISCOVER
     (IP, RECVERR, 0, Flag),
@@ -149,7 +190,7 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (IP, MULTICAST_IF, 0, Any), // as a number
     (IP, MULTICAST_TTL, 1, RangeOr(0, 255)),
     (IP, 34, 1, Flag), // MULTICAST_LOOP
-    (IP, 49, 1, Range(0, 1)), // MULTICAST_ALL
+    (IP, MULTICAST_ALL, 1, Range(0, 1)),
     (IPV6, 16, 64, RangeOr(0, 255)), // UNICAST_HOPS
     (IPV6, MULTICAST_IF6, 0, Any),
     (IPV6, MULTICAST_HOPS, 1, RangeOr(0, 255)),
@@ -164,6 +205,8 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (IPV6, 66, 0, Flag), // RECVTCLASS
     (IPV6, TCLASS, 0, RangeOr(0, 255)),
     (IPV6, 74, 0, Flag), // RECVORIGDSTADDR
+    (IPV6, FREEBIND6, 0, Flag),
+    (IPV6, TRANSPARENT6, 0, Flag),
     (IPV6, 70, 1, Flag), // AUTOFLOWLABEL
     (IPV6, ADDR_PREFERENCES, PREFERRED, Any),
     (NETLINK, CAP_ACK, 0, Flag),
@@ -217,6 +260,8 @@ pub(crate) fn whole_repetitions(seconds: i32) -> i32 {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) values: BTreeMap<(u32, u32), i32>,
+    /// Options of IPv4 that say nothing (`IP_OPTIONS`).
+    pub(crate) padding: Vec<u8>,
     /// `SO_PASSCRED`.
     pub(crate) passes_credentials: bool,
     /// Bytes below which a stream is not worth reading (`SO_RCVLOWAT`), less one.
@@ -247,6 +292,19 @@ impl Options {
     /// Whether a boolean option is on.
     pub(crate) fn flag(&self, level: u32, name: u32) -> bool {
         self.get(level, name).is_some_and(|v| v != 0)
+    }
+
+    /// Whether it may be bound to an address that is nobody's.
+    pub(crate) fn binds_freely(&self) -> bool {
+        let names = [
+            (IP, FREEBIND),
+            (IP, TRANSPARENT),
+            (IPV6, FREEBIND6),
+            (IPV6, TRANSPARENT6),
+        ];
+        names
+            .iter()
+            .any(|name| self.values.get(name).is_some_and(|v| *v != 0))
     }
 
     /// Bytes that may wait for the receiver.

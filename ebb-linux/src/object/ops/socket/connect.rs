@@ -55,7 +55,7 @@ impl Objects {
                 // A datagram socket may be bound to a group, and then hears only that.
                 let group =
                     socket.kind == SocketKind::Datagram && at.ip().to_canonical().is_multicast();
-                if !group && !self.is_local(env, at.ip()) {
+                if !group && !socket.options.binds_freely() && !self.is_local(env, at.ip()) {
                     return Err(Errno::EADDRNOTAVAIL);
                 }
                 // As `ip_unprivileged_port_start` says.
@@ -75,6 +75,15 @@ impl Objects {
     }
 
     /// Gives an internet socket its address, in the UC and beyond. Port 0 is one that is free in both.
+    /// Whether anything could come from beyond the machine for a socket that is bound to this address: it is not one that
+    /// nobody has.
+    pub(super) fn is_anybodys(&self, env: &dyn Env, id: SocketId, ip: IpAddr) -> bool {
+        let freely = self
+            .socket(id)
+            .is_ok_and(|socket| socket.options.binds_freely());
+        !freely || ip.to_canonical().is_multicast() || self.is_local(env, ip)
+    }
+
     pub(super) fn bind_inet(&mut self, env: &dyn Env, id: SocketId, at: SocketAddr) -> Result<()> {
         let before = self.socket(id)?.local.clone();
         let mut tries = if at.port() == 0 { TRIES } else { 1 };
@@ -151,6 +160,7 @@ impl Objects {
         let Some(network) = env
             .network()
             .filter(|_| !local.ip().to_canonical().is_loopback())
+            .filter(|_| self.is_anybodys(env, id, local.ip()))
         else {
             return Ok(());
         };

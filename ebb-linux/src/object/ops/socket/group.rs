@@ -87,6 +87,18 @@ const fn max_senders(group: IpAddr) -> usize {
     if group.is_ipv4() { 10 } else { 64 }
 }
 
+/// Bytes of the structure that an option takes.
+const fn shortest(level: u32, name: u32) -> usize {
+    match (level, name) {
+        (IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => 8,
+        (IP, IP_UNBLOCK_SOURCE..=IP_DROP_SOURCE_MEMBERSHIP) => 12,
+        (IPV6, IPV6_JOIN_GROUP | IPV6_LEAVE_GROUP) => 20,
+        (_, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => 136,
+        (_, MCAST_BLOCK_SOURCE..=MCAST_LEAVE_SOURCE_GROUP) => 264,
+        _ => 0,
+    }
+}
+
 fn word(bytes: &[u8], at: usize) -> Result<u32> {
     let word = bytes.get(at..at + 4).and_then(|w| w.try_into().ok());
     word.map(u32::from_le_bytes).ok_or(Errno::EINVAL)
@@ -161,7 +173,14 @@ impl Objects {
         if self.socket(id)?.kind != SocketKind::Datagram {
             // A stream may choose an interface, which nothing comes of.
             let harmless = (level, name) == (IP, IP_MULTICAST_IF);
-            return if harmless { Ok(()) } else { Err(Errno::EPROTO) };
+            let sources = level == IP && Change::of(level, name).is_some();
+            let members = level == IP && matches!(name, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP);
+            return match value.len() < shortest(level, name) && !members {
+                _ if harmless => Ok(()),
+                _ if sources => Err(Errno::EINVAL),
+                true => Err(Errno::EINVAL),
+                false => Err(Errno::EPROTO),
+            };
         }
         let known = |index: u32| match interfaces::all(env).iter().any(|i| i.index == index) {
             true => Ok(index),
@@ -179,6 +198,9 @@ impl Objects {
             values.insert((level, name), index as i32);
             return Ok(());
         }
+        if value.len() < shortest(level, name) {
+            return Err(Errno::EINVAL);
+        }
         if let Some(change) = Change::of(level, name) {
             let (group, index, sender) = source_req(env, (level, name), value)?;
             if !group.is_multicast() {
@@ -188,11 +210,15 @@ impl Objects {
             return self.change_senders(env, id, (group, index), change, sender);
         }
         let (group, index) = match (level, name) {
+            (IP, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) if word(value, 8)? as u16 != 2 => {
+                return Err(Errno::EINVAL);
+            }
             (_, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => group_req(value)?,
             (IP, _) => (v4(value, 0)?, interface_v4(env, value, 4)?),
             _ => (v6(value, 0)?, word(value, 16)?),
         };
-        if !group.is_multicast() {
+        let leaves = level == IP && matches!(name, IP_DROP_MEMBERSHIP | MCAST_LEAVE_GROUP);
+        if !group.is_multicast() && !leaves {
             return Err(Errno::EINVAL);
         }
         let index = known(index)?;

@@ -82,6 +82,7 @@ impl Objects {
         let Some(network) = env
             .network()
             .filter(|_| !local.ip().to_canonical().is_loopback())
+            .filter(|_| self.is_anybodys(env, id, local.ip()))
         else {
             return Ok(());
         };

@@ -34,7 +34,7 @@ use crate::object::{
         socket::{
             Message, Owner, Socket, SocketId, SocketKind, State,
             address::{Address, Domain, Purpose},
-            option::{IPV6, V6ONLY},
+            option::{IPV6, SOCKET, V6ONLY},
         },
     },
     wait::Events,
@@ -43,6 +43,9 @@ use crate::object::{
 /// No protocol has this number or a higher one.
 const IPPROTO_MAX: u32 = 263;
 const ICMP: u32 = 1;
+/// `SOCK_RAW` and `SO_TYPE`.
+const SOCK_RAW: u32 = 3;
+const SO_TYPE: u32 = 3;
 const ICMP6: u32 = 58;
 
 /// Why a socket is closed.
@@ -151,6 +154,14 @@ impl Objects {
         }
     }
 
+    /// Whether there can be sockets of that type with those flags, whatever the domain.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn check_type(kind: u32) -> Result<()> {
+        Self::socket_flags(kind).map(|_| ())
+    }
+
     fn socket_flags(kind: u32) -> Result<OpenFlags> {
         let flags = OpenFlags::from_bits_retain(kind & !0xf);
         match (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).contains(flags) {
@@ -165,8 +176,13 @@ impl Objects {
     /// `EAFNOSUPPORT`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EINVAL`, `EMFILE`, `ENFILE`.
     pub fn socket_create(&mut self, domain: u32, kind: u32, protocol: u32) -> Result<Fd> {
         let flags = Self::socket_flags(kind)?;
+        let number = kind & 0xf;
         let (domain, kind) = Self::parse_kind(domain, kind, protocol)?;
         let id = self.new_socket(domain, kind)?;
+        if (domain, number) == (Domain::Netlink, SOCK_RAW) {
+            let values = &mut self.socket_mut(id)?.options.values;
+            values.insert((SOCKET, SO_TYPE), number as i32);
+        }
         self.open_object(Object::Socket(id), flags, None)
     }
 

@@ -14,11 +14,13 @@ use crate::object::{
         Owner, Sender, Socket, SocketId, SocketKind, State,
         address::{Address, Domain},
         option::{
-            ADDR_PREFERENCES, BINDTODEVICE, BINDTOIFINDEX, DEFER_ACCEPT, FASTOPEN, IP, IPV6,
-            LINGER, LINGER2, MAX_BUFFER, MAXSEG, MIN_RECEIVE, MIN_SEND, MULTICAST_HOPS,
-            MULTICAST_IF, MULTICAST_IF6, MULTICAST_TTL, Options, PASSCRED, PEEK_OFF, PEERNAME,
-            RCVBUF, RCVLOWAT, SNDBUF, SOCKET, TCLASS, TCP, TIMESTAMP, TIMESTAMPNS, TOS, UDP,
-            UDP_CORK, WINDOW_CLAMP, preferences, whole_repetitions,
+            ADDR_PREFERENCES, BINDTODEVICE, BINDTOIFINDEX, BUF_LOCK, BUSY_POLL_BUDGET,
+            DEFER_ACCEPT, FASTOPEN, FREEBIND, IP, IPV6, LINGER, LINGER2, MAX_BUFFER, MAXSEG,
+            MIN_RECEIVE, MIN_SEND, MULTICAST_ALL, MULTICAST_HOPS, MULTICAST_IF, MULTICAST_IF6,
+            MULTICAST_TTL, NETLINK, Options, PASSCRED, PEEK_OFF, PEERNAME, RCVBUF, RCVLOWAT,
+            SNDBUF, SOCKET, STAMPS, TCLASS, TCP, TIMESTAMP, TIMESTAMP_NEW, TIMESTAMPING,
+            TIMESTAMPNS, TIMESTAMPNS_NEW, TOS, TRANSPARENT, TRANSPARENT6, UDP, UDP_CORK,
+            WINDOW_CLAMP, preferences, whole_repetitions,
         },
     },
     tcp_info::TcpInfo,
@@ -28,6 +30,13 @@ use crate::object::{
 fn int(bytes: &[u8], at: usize) -> Result<i32> {
     let word = bytes.get(at..at + 4).and_then(|w| w.try_into().ok());
     word.map(i32::from_le_bytes).ok_or(Errno::EINVAL)
+}
+
+/// The same, or a byte where there is no room for more, as options of IPv4 are given.
+fn short_int(bytes: &[u8]) -> Option<i32> {
+    int(bytes, 0)
+        .ok()
+        .or(bytes.first().map(|byte| i32::from(*byte)))
 }
 
 /// A time limit in nanoseconds; 0 is none.
@@ -67,8 +76,31 @@ fn has_level(socket: &Socket, level: u32) -> bool {
         IPV6 => socket.domain == Domain::Inet6,
         TCP => socket.kind == SocketKind::Stream,
         UDP => socket.kind == SocketKind::Datagram && socket.domain != Domain::Netlink,
-        _ => socket.domain == Domain::Netlink,
+        NETLINK => socket.domain == Domain::Netlink,
+        _ => false,
     }
+}
+
+/// `IP_OPTIONS`.
+const OPTIONS: u32 = 4;
+
+/// Of the options of IPv4 (RFC 791) those that say nothing are sent as none; others are refused.
+///
+/// # Errors
+/// `EINVAL`.
+fn ip_options(socket: &mut Socket, value: &[u8]) -> Result<()> {
+    const END: u8 = 0;
+    const MOST: usize = 40;
+    let end = value.iter().position(|option| *option == END);
+    let said = &value[..end.unwrap_or(value.len())];
+    if value.len() > MOST || said.iter().any(|option| *option != 1) {
+        return Err(Errno::EINVAL);
+    }
+    let mut kept = value.to_vec();
+    kept[said.len()..].fill(END);
+    kept.resize(value.len().next_multiple_of(4), END);
+    socket.options.padding = kept;
+    Ok(())
 }
 
 /// An option's value that is a number.
@@ -90,7 +122,11 @@ fn plain_option(socket: &Socket, level: u32, name: u32) -> Result<Vec<u8>> {
 /// An option of every socket that follows from the socket alone.
 fn general_option(socket: &Socket, name: u32) -> Result<Vec<u8>> {
     match name {
-        3 => word(socket.kind.number() as i32),
+        // Of NETLINK the number that it was made with.
+        3 => {
+            let raw = socket.options.values.get(&(SOCKET, name));
+            word(raw.copied().unwrap_or(socket.kind.number() as i32))
+        }
         LINGER => {
             let (on, seconds) = socket.options.linger;
             Ok([on.to_le_bytes(), seconds.to_le_bytes()].concat())
@@ -127,8 +163,37 @@ fn general_option(socket: &Socket, name: u32) -> Result<Vec<u8>> {
             _ => 17,
         }),
         39 => word(i32::from(socket.domain.number())),
+        // It has come over the only processor.
+        49 if socket.state == State::Connected
+            && socket.kind == SocketKind::Stream
+            && socket.domain != Domain::Unix =>
+        {
+            word(
+                socket
+                    .options
+                    .values
+                    .get(&(SOCKET, name))
+                    .copied()
+                    .unwrap_or(0),
+            )
+        }
+        TIMESTAMPING | 65 => {
+            let flags = socket.options.get(SOCKET, name).unwrap_or(0);
+            Ok([flags.to_le_bytes(), [0; 4]].concat())
+        }
+        // CNX_ADVICE
+        BUSY_POLL_BUDGET | 53 => Err(Errno::ENOPROTOOPT),
+        74 if !is_tcp(socket) => Err(Errno::EOPNOTSUPP),
+        // GET_FILTER: there is none.
+        26 => Ok(Vec::new()),
         _ => plain_option(socket, SOCKET, name),
     }
+}
+
+/// Whether a socket is of TCP.
+fn is_tcp(socket: &Socket) -> bool {
+    let inet = matches!(socket.domain, Domain::Inet | Domain::Inet6);
+    inet && socket.kind == SocketKind::Stream
 }
 
 /// `TCP_INFO`: a socket without a connection has a state alone.
@@ -186,7 +251,7 @@ impl Objects {
             return Err(Errno::ENOPROTOOPT);
         }
         // Times and what is to linger are longer, names of devices may be shorter.
-        if (level == SOCKET || level == TCP && !matches!(name, CONGESTION | ULP))
+        if (matches!(level, SOCKET | UDP) || level == TCP && !matches!(name, CONGESTION | ULP))
             && name != BINDTODEVICE
             && value.len() < 4
         {
@@ -210,12 +275,30 @@ impl Objects {
             (SOCKET, 20 | 66) => socket.options.timeouts_ns.0 = timeval(value)?,
             (SOCKET, 21 | 67) => socket.options.timeouts_ns.1 = timeval(value)?,
             // CONGESTION: there is one algorithm. ULP: none.
+            (TCP, CONGESTION | ULP) if value.is_empty() => return Err(Errno::EINVAL),
             (TCP, CONGESTION) if value.split(|b| *b == 0).next() == Some(b"reno") => {}
             (TCP, CONGESTION | ULP) => return Err(Errno::ENOENT),
             // FASTOPEN_CONNECT, as where `tcp_fastopen` is 0.
             (TCP, 30) => return Err(Errno::EOPNOTSUPP),
             // SO_RCVBUFFORCE and SO_SNDBUFFORCE, MARK, DEBUG, BUSY_POLL: for the network's administrator.
             (SOCKET, 32 | 33 | 36) if !mighty => return Err(Errno::EPERM),
+            // PREFER_BUSY_POLL
+            (SOCKET, 69) if !mighty && int(value, 0)? != 0 => return Err(Errno::EPERM),
+            (SOCKET, BUSY_POLL_BUDGET) if !mighty && int(value, 0)? > 0 => {
+                return Err(Errno::EPERM);
+            }
+            // DETACH_FILTER
+            (SOCKET, 27) => return Err(Errno::ENOENT),
+            // RESERVE_MEM: nobody counts the memory of this one apart.
+            (SOCKET, 73) if int(value, 0)? < 0 => return Err(Errno::EINVAL),
+            (SOCKET, 73) => return Err(Errno::EOPNOTSUPP),
+            (SOCKET, 74) if !is_tcp(socket) => return Err(Errno::EOPNOTSUPP),
+            (IP, TRANSPARENT) if !mighty && short_int(value).is_some_and(|on| on != 0) => {
+                return Err(Errno::EPERM);
+            }
+            (IPV6, TRANSPARENT6) if !mighty && int(value, 0)? != 0 => return Err(Errno::EPERM),
+            (IP, 5) => return Err(Errno::EINVAL),
+            (IP, OPTIONS) => return ip_options(socket, value),
             (SOCKET, 1) if !mighty && int(value, 0)? != 0 => return Err(Errno::EACCES),
             (SOCKET, 46) if !mighty && int(value, 0)? > 0 => return Err(Errno::EPERM),
             (SOCKET, 12) if !mighty && !(0..=6).contains(&int(value, 0)?) => {
@@ -241,14 +324,23 @@ impl Objects {
         let socket = self.socket_mut(id)?;
         let (default, rule) = Options::rule(level, name).ok_or(Errno::ENOPROTOOPT)?;
         let stream = socket.kind == SocketKind::Stream;
-        if (level, stream, name) == (IPV6, true, MULTICAST_HOPS) {
+        if stream && level == IPV6 && matches!(name, MULTICAST_HOPS | MULTICAST_IF6) {
             return Err(Errno::ENOPROTOOPT);
         }
         let value = match (level, value) {
+            // What is too short is nothing.
+            (NETLINK, [] | [_] | [_, _] | [_, _, _]) => 0,
             // A byte is enough for options of IP, and nothing at all for those that are on or off.
-            (IP, []) if !matches!(name, 2 | MULTICAST_TTL | 34 | 49) => 0,
+            (IP, [])
+                if !matches!(
+                    name,
+                    2 | MULTICAST_TTL | 34 | MULTICAST_ALL | FREEBIND | TRANSPARENT
+                ) =>
+            {
+                0
+            }
             (IPV6, [] | [_] | [_, _] | [_, _, _]) if matches!(name, 62 | 70) => 0,
-            (IP, [byte] | [byte, _] | [byte, _, _]) => i32::from(*byte),
+            (IP, [_] | [_, _] | [_, _, _]) => short_int(value).unwrap_or(0),
             _ => int(value, 0)?,
         };
         let value = rule.keep(value, default)?;
@@ -265,11 +357,11 @@ impl Objects {
             // No more than there can be.
             (SOCKET, RCVLOWAT) if value < 0 => MAX_BUFFER / 2,
             (SOCKET, RCVLOWAT) => value.clamp(1, MAX_BUFFER / 2),
+            (SOCKET, TIMESTAMPING | 65) if value & !STAMPS != 0 => return Err(Errno::EINVAL),
             // Bits of congestion notification are the protocol's.
             (IP, TOS) | (IPV6, TCLASS) if stream => value & 0xfc,
             (IP, TOS) => value & 0xff,
             (IP, MULTICAST_TTL) if stream => return Err(Errno::EINVAL),
-            (IPV6, MULTICAST_IF6) if stream => return Err(Errno::ENOPROTOOPT),
             (IPV6, MULTICAST_IF6) if !(0..=2).contains(&value) => return Err(Errno::ENODEV),
             (IPV6, ADDR_PREFERENCES) => {
                 preferences(socket.options.get(level, name).unwrap_or(default), value)?
@@ -297,10 +389,23 @@ impl Objects {
         match (level, name) {
             (SOCKET, PASSCRED) => socket.options.passes_credentials = value != 0,
             (SOCKET, RCVLOWAT) => socket.options.more_wanted = value as usize - 1,
-            // Each of them ends the other.
-            (SOCKET, TIMESTAMP | TIMESTAMPNS) => {
-                let other = TIMESTAMP + TIMESTAMPNS - name;
+            // Each of them ends the others.
+            (SOCKET, TIMESTAMP | TIMESTAMPNS | TIMESTAMP_NEW | TIMESTAMPNS_NEW) => {
+                for other in [TIMESTAMP, TIMESTAMPNS, TIMESTAMP_NEW, TIMESTAMPNS_NEW] {
+                    socket.options.values.remove(&(SOCKET, other));
+                }
+            }
+            (SOCKET, TIMESTAMPING | 65) => {
+                let other = TIMESTAMPING + 65 - name;
                 socket.options.values.remove(&(SOCKET, other));
+            }
+            (SOCKET, SNDBUF | RCVBUF) => {
+                let locked = socket.options.get(SOCKET, BUF_LOCK).unwrap_or(0);
+                let more = if name == SNDBUF { 1 } else { 2 };
+                socket
+                    .options
+                    .values
+                    .insert((SOCKET, BUF_LOCK), locked | more);
             }
             _ => {}
         }
@@ -323,13 +428,10 @@ impl Objects {
         env: &dyn Env,
         desc: DescId,
         (level, name): (u32, u32),
-        room: usize,
+        room: i32,
     ) -> Result<Vec<u8>> {
         let id = self.socket_of(desc)?;
         self.settle_connect(env, id);
-        if (level, name) == (SOCKET, BINDTODEVICE) {
-            return self.device_of(env, id, room);
-        }
         let socket = self.socket_mut(id)?;
         if !has_level(socket, level) {
             return Err(match socket.domain {
@@ -337,7 +439,17 @@ impl Objects {
                 Domain::Unix | Domain::Inet => Errno::EOPNOTSUPP,
             });
         }
+        // IPv6 takes a negative number for a large one.
+        let room = match (level, usize::try_from(room)) {
+            (_, Ok(room)) => room,
+            (IPV6, Err(_)) => usize::MAX,
+            _ => return Err(Errno::EINVAL),
+        };
+        if level == NETLINK && room < 4 && Options::rule(level, name).is_some() {
+            return Err(Errno::EINVAL);
+        }
         match (level, name) {
+            (SOCKET, BINDTODEVICE) => self.device_of(env, id, room),
             (SOCKET, 4) => {
                 let (error, net) = (socket.error.take(), socket.net);
                 let outside = || env.network().zip(net).and_then(|(n, s)| n.take_error(s));
@@ -347,6 +459,10 @@ impl Objects {
             (SOCKET, 57) if room < 8 => Err(Errno::EINVAL),
             (SOCKET, 57) => Ok((u64::from(id.index()) + 1).to_le_bytes().to_vec()),
             (SOCKET, PEERNAME) => match (&socket.remote, socket.state) {
+                _ if socket.domain == Domain::Netlink && room <= 12 => {
+                    Ok(Address::Netlink(0).to_bytes(Domain::Netlink))
+                }
+                _ if socket.domain == Domain::Netlink => Err(Errno::EINVAL),
                 (_, State::Idle | State::Listening | State::Connecting) => Err(Errno::ENOTCONN),
                 _ => {
                     let (domain, peer) = self.peer_name(env, desc)?;
@@ -358,13 +474,26 @@ impl Objects {
             (SOCKET, _) => general_option(socket, name),
             (TCP, 11) => tcp_info(env, socket),
             (TCP, MAXSEG) if socket.state == State::Connected => word(segment_size(env, socket)?),
+            (TCP, ULP) => Ok(Vec::new()),
+            (IP, OPTIONS) => Ok(socket.options.padding.clone()),
+            // Whoever hears one family alone hears groups that others have entered in it.
+            (IP, MULTICAST_ALL) if socket.domain == Domain::Inet6 => word(
+                socket
+                    .options
+                    .values
+                    .get(&(level, name))
+                    .copied()
+                    .unwrap_or(0),
+            ),
             (TCP, 13) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
             // IP_MTU, IPV6_MTU
             (IP, 14) | (IPV6, 24) => match (&socket.remote, socket.state) {
                 (Address::Inet(to), State::Connected) => {
                     let to = to.ip().to_canonical();
                     let outside = env.network().filter(|_| !to.is_loopback());
-                    word(outside.map_or(65_536, |n| n.path_mtu(to) as i32))
+                    // No packet of IPv4 is as long as loopback could take.
+                    let most = if level == IP { 65_535 } else { 65_536 };
+                    word(outside.map_or(most, |n| n.path_mtu(to) as i32))
                 }
                 _ => Err(Errno::ENOTCONN),
             },
@@ -383,9 +512,9 @@ impl Objects {
     ///
     /// # Errors
     /// `ENOTSOCK`.
-    pub fn socket_wants(&self, desc: DescId) -> Result<impl Fn(u32, u32) -> bool + 'static> {
+    pub fn socket_wants(&self, desc: DescId) -> Result<impl Fn(u32, u32) -> i32 + 'static> {
         let options = self.socket(self.socket_of(desc)?)?.options.clone();
-        Ok(move |level, name| options.flag(level, name))
+        Ok(move |level, name| options.get(level, name).unwrap_or(0))
     }
 
     /// Whether each message of a Unix socket says who sent it (`SO_PASSCRED`).
