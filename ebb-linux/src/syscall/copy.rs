@@ -69,6 +69,18 @@ fn send(call: &Call<'_>) -> Outcome {
     let [_, _, at, count, ..] = call.args;
     let (out, input) = (call.fd(0), call.fd(1));
     let total = limited(count);
+    let splices = match at == 0 && count > 0 {
+        true => call.objects().sendfile_splices(out, input)?,
+        false => None,
+    };
+    if let Some(flags) = splices {
+        let (from, to) = ((input, None), (out, None));
+        let moved = call.objects().splice(&call.world(), from, to, total, flags);
+        return match moved {
+            Ok(n) => Ok(n as u64),
+            Err(stall) => stalled(call, input, out, stall),
+        };
+    }
     let (mut done, begun) = (progress(call), progress(call));
     loop {
         let mut position = offset(call, at)?;

@@ -1,7 +1,7 @@
 //! What /proc tells of a process's mappings: `maps`, `smaps`, `smaps_rollup` (proc_pid_maps(5), proc_pid_smaps(5)).
 
 use crate::image::note;
-use crate::object::vfs::ROOT_DEV;
+use crate::object::vfs::{MEMFD_DEV, ROOT_DEV};
 use crate::state::policy::Policy;
 use crate::state::process::Process;
 use alloc::vec::Vec;
@@ -46,7 +46,11 @@ fn line(process: &Process, area: &Area, out: &mut Vec<u8>) {
         letter(p.execute, 'x'),
         if is_shared(area) { 's' } else { 'p' },
         if is_file { area.offset } else { 0 },
-        if is_file { ROOT_DEV } else { 0 },
+        match &name[..] {
+            _ if !is_file => 0,
+            name if name.starts_with(b"/memfd:") => MEMFD_DEV,
+            _ => ROOT_DEV,
+        },
         inode,
     );
     // Memory that processes share is a file without a name on Linux.

@@ -192,6 +192,14 @@ impl Filesystem {
         }
     }
 
+    /// Whether `memfd_create` has made it: it can be sealed, and is in a file system of its own.
+    pub(crate) fn is_memfd(&self, node: NodeRef) -> bool {
+        match self.canon(node) {
+            NodeRef::Upper(id) => self.inode(id).is_ok_and(|inode| inode.seals.is_some()),
+            _ => false,
+        }
+    }
+
     pub(crate) fn seals(&self, node: NodeRef) -> u32 {
         match self.canon(node) {
             NodeRef::Upper(id) => self.inode(id).ok().and_then(|i| i.seals).unwrap_or(0),

@@ -41,7 +41,7 @@ use core::fmt;
 
 pub(crate) use content::MAX_POS;
 pub use inode::{DirData, Inode, InodeKind};
-pub use stat::ROOT_DEV;
+pub use stat::{MEMFD_DEV, ROOT_DEV};
 pub(crate) use synth::{proc_root, sys_root};
 
 use ebb_mem::space::{Quota, Shared};

@@ -46,6 +46,8 @@ pub struct Stat {
 
 /// The device of files (`st_dev`).
 pub const ROOT_DEV: u64 = 0x12;
+/// That of what `memfd_create` makes.
+pub const MEMFD_DEV: u64 = 0x01;
 /// That of /proc, behind which comes that of /sys.
 pub const PROC_DEV: u64 = 0x13;
 
@@ -144,7 +146,10 @@ impl Filesystem {
                     InodeKind::Fifo(_) | InodeKind::Socket(_) => (0, 0, 0),
                 };
                 Ok(Stat {
-                    dev: ROOT_DEV,
+                    dev: match inode.seals {
+                        Some(_) => MEMFD_DEV,
+                        None => ROOT_DEV,
+                    },
                     ino: inode.ino,
                     mode: self.kind(node)?.mode() | inode.mode,
                     nlink: inode.nlink,

@@ -338,11 +338,33 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Whether `sendfile` without an offset is a splice: from what has no places into a pipe. Gives its flags.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn sendfile_splices(&self, out: Fd, input: Fd) -> Result<Option<u32>> {
+        let from = self.end(input)?;
+        if !matches!(from.object, Object::Socket(_) | Object::Pty(_)) {
+            return Ok(None);
+        }
+        let to = self.end(out)?;
+        let nonblocking = (from.flags | to.flags).contains(OpenFlags::NONBLOCK);
+        let splices = to.pipe.is_some() && from.flags.readable() && to.flags.writable();
+        Ok(splices.then_some(u32::from(nonblocking) * NONBLOCK))
+    }
+}
+
 /// Whether bytes of such an object can be spliced.
 fn is_spliced(object: Object) -> bool {
     matches!(
         object,
-        Object::File | Object::Text | Object::Device(_) | Object::Socket(_) | Object::Channel(_)
+        Object::File
+            | Object::Text
+            | Object::Device(_)
+            | Object::Socket(_)
+            | Object::Channel(_)
+            | Object::Pty(_)
     )
 }
 

@@ -320,7 +320,9 @@ impl Objects {
         if !from.flags.readable() || !to.flags.writable() || to.flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EBADF);
         }
-        match either(Object::Text) {
+        // As in Linux since 5.19: a file without a name is in another file system than those with one.
+        let unnamed = |node: Option<NodeRef>| node.is_some_and(|node| self.fs.is_memfd(node));
+        match either(Object::Text) || unnamed(from.node) != unnamed(to.node) {
             true => Err(Errno::EXDEV),
             false => Ok(()),
         }
@@ -369,15 +371,17 @@ impl Objects {
         if target_flags.contains(OpenFlags::APPEND) {
             return Err(Errno::EINVAL);
         }
-        if !has_places {
+        // Of nothing it is asked only whether bytes could be written there.
+        let streams = matches!(
+            from.object,
+            Object::Pipe(_) | Object::Socket(_) | Object::Pty(_)
+        );
+        let to_pipe = matches!(self.description(target)?.object, Object::Pipe(_));
+        if !has_places && (count > 0 || streams && !to_pipe) {
             return Err(Errno::EINVAL);
         }
         if count == 0 {
             return Ok(0);
-        }
-        // What is always full cannot be spliced to, and what swallows everything has nothing to give, as Linux has it.
-        if self.description(target)?.object == Object::Device(Device::Full) {
-            return Err(Errno::EINVAL);
         }
         let from_device =
             from.object.is_positioned() && from.object != Object::Device(Device::Null);
@@ -391,6 +395,10 @@ impl Objects {
         };
         if n == 0 {
             return Ok(0);
+        }
+        // What is always full cannot be spliced to, as Linux has it.
+        if self.description(target)?.object == Object::Device(Device::Full) {
+            return Err(Errno::EINVAL);
         }
         let done = self.write_desc(env, target, &mut &buffer[..n])?;
         match offset {

@@ -95,6 +95,7 @@ impl Objects {
                 // The slash is looked at before the name is looked up.
                 Last::Name(_) if parent.slash => return Err(Errno::EISDIR),
                 Last::Name(_) => {}
+                Last::DotDot if self.leaves(&parent) => return Err(Errno::EXDEV),
                 _ if exclusive => return Err(Errno::EEXIST),
                 _ => return Err(Errno::EISDIR),
             }
@@ -307,12 +308,24 @@ impl Objects {
         self.open_as(Object::File, flags, NodeRef::Upper(inode))
     }
 
+    /// Whether `memfd_create` knows these flags: it says so before it looks at the name.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn check_memfd(flags: u32) -> Result<()> {
+        match flags & !0x1b == 0 && flags & 0x18 != 0x18 {
+            true => Ok(()),
+            false => Err(Errno::EINVAL),
+        }
+    }
+
     /// `memfd_create`. The name is only a label. `flags`: `MFD_CLOEXEC` 1, `MFD_ALLOW_SEALING` 2,
     /// `MFD_NOEXEC_SEAL` 8, `MFD_EXEC` 0x10; huge pages are not to be had.
     pub fn memfd(&mut self, env: &dyn Env, name: &[u8], flags: u32) -> Result<Fd> {
         const SEAL_SEAL: u32 = 1;
         const SEAL_EXEC: u32 = 0x20;
-        if flags & !0x1b != 0 || flags & 0x18 == 0x18 || name.len() > NAME_MAX - 6 {
+        Self::check_memfd(flags)?;
+        if name.len() > NAME_MAX - 6 {
             return Err(Errno::EINVAL);
         }
         self.files.fds.check_room()?;

@@ -286,6 +286,12 @@ impl Objects {
     }
 
     /// `..` of a directory, which does not lead out of the scope.
+    /// Whether `..` would lead out of what a path is to stay beneath.
+    pub(super) fn leaves(&self, parent: &Parent) -> bool {
+        parent.scope.resolve.contains(Resolve::BENEATH)
+            && self.fs.canon(parent.dir) == self.fs.canon(parent.scope.root)
+    }
+
     fn dotdot_in(&self, dir: NodeRef, scope: Scope) -> Result<NodeRef> {
         if self.fs.canon(dir) == self.fs.canon(scope.root) {
             return self.root_of(scope);

@@ -9,7 +9,7 @@ use crate::object::{
     fs::{
         NAME_MAX, NodeKind,
         data::PAGE,
-        stat::{PROC_DEV, ROOT_DEV, Stat},
+        stat::{MEMFD_DEV, PROC_DEV, ROOT_DEV, Stat},
     },
     id::{Fd, NodeRef},
     kind::{Face, Object, mqueue::MQUEUE_BYTES},
@@ -152,7 +152,7 @@ impl Objects {
         let (budget, (inodes, most)) = (self.fs.budget(), self.fs.inode_use());
         let blocks = budget.max.saturating_sub(budget.used);
         match device {
-            ROOT_DEV => Some((blocks, most.saturating_sub(inodes) as u64)),
+            ROOT_DEV | MEMFD_DEV => Some((blocks, most.saturating_sub(inodes) as u64)),
             PROC_DEV => Some((0, 0)),
             device if device == PROC_DEV + 1 => Some((0, 0)),
             _ => None,
@@ -174,7 +174,7 @@ impl Objects {
         let empty = flags.contains(AtFlags::EMPTY_PATH);
         let node = self.resolve_at(env, dirfd, path, follow, empty)?;
         match self.stat_node(env, node)? {
-            stat if stat.dev == ROOT_DEV => Ok((stat.ino, stat.mount)),
+            stat if matches!(stat.dev, ROOT_DEV | MEMFD_DEV) => Ok((stat.ino, stat.mount)),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }
