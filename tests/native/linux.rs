@@ -199,6 +199,12 @@ fn each_option_of_each_level_and_length_says_what_linux_says() {
 }
 
 #[test]
+fn commands_requests_and_vectors_say_of_each_kind_of_descriptor_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_descriptors");
+}
+
+#[test]
 fn each_two_flags_and_each_way_to_resolve_a_path_say_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_openat2");
@@ -214,6 +220,12 @@ fn each_way_to_copy_between_each_two_kinds_says_what_linux_says() {
 fn control_messages_and_flags_of_messages_are_taken_and_refused_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_control");
+}
+
+#[test]
+fn of_what_is_partly_nowhere_as_much_is_taken_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_partly");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::socket::receive_rest;
 use super::{Call, Outcome, Stop};
 use crate::abi::errno::Errno;
 use crate::abi::flags::OpenFlags;
+use crate::object::Objects;
 use crate::object::description::{DescId, Object};
 use crate::object::fd::{Fcntl, Fd};
 use crate::object::lock::Flock;
@@ -225,8 +226,71 @@ pub(super) fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> 
         Object::Epoll(_) | Object::Process(_) if description.flags.readable() => {
             Err(Errno::EINVAL.into())
         }
+        // Those that can only be read: of the two directions this is the one that they lack.
+        Object::TimerFd(_) | Object::SignalFd(_)
+            if may(OpenFlags::WRONLY) && !may(OpenFlags::empty()) =>
+        {
+            Err(Errno::EINVAL.into())
+        }
         _ => Ok(0),
     }
+}
+
+/// `readv` of parts with bytes among them. What tells of events in records fills the parts one by one, as if each were a
+/// call of its own: none of them holds a record of which another has the rest.
+pub(super) fn read_vector(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let id = call.held(call.fd(0))?;
+    if !matches!(call.objects().description(id)?.object, Object::Inotify(_)) {
+        return read_parts(call, parts);
+    }
+    one_by_one(parts, |part, first| match first {
+        true => read_parts(call, part),
+        false => {
+            let mut sink = UserBytes::new(call.memory, part, 0);
+            let read = call.objects().read_desc(&call.world(), id, &mut sink);
+            Ok(read? as u64)
+        }
+    })
+}
+
+/// The same of `writev`, for what takes one number at a time.
+pub(super) fn write_vector(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    let id = call.held(call.fd(0))?;
+    if !matches!(call.objects().description(id)?.object, Object::EventFd(_)) {
+        return write_parts(call, parts);
+    }
+    one_by_one(parts, |part, first| match first {
+        true => write_parts(call, part),
+        false => {
+            let mut source = UserBytes::new(call.memory, part, 0);
+            let written = call.objects().write_desc(&call.world(), id, &mut source);
+            Ok(written? as u64)
+        }
+    })
+}
+
+/// Moves parts until one is not moved whole. The first may wait; what follows it is better than nothing.
+fn one_by_one(
+    parts: &[(u64, usize)],
+    mut step: impl FnMut(&[(u64, usize)], bool) -> Outcome,
+) -> Outcome {
+    let mut done = 0;
+    let last = parts.iter().rposition(|part| part.1 > 0).unwrap_or(0);
+    for (index, part) in parts[..=last].iter().enumerate() {
+        // Only in front is a part of nothing asked for.
+        if done > 0 && part.1 == 0 {
+            continue;
+        }
+        match step(core::slice::from_ref(part), index == 0) {
+            Ok(n) => done += n,
+            Err(stop) if done == 0 => return Err(stop),
+            Err(_) => return Ok(done),
+        }
+        if done as usize != sum(&parts[..=index]) {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 pub fn readv(call: &Call<'_>) -> Outcome {
@@ -234,7 +298,7 @@ pub fn readv(call: &Call<'_>) -> Outcome {
     let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::readable).and(Err(wrong)))?;
     let outcome = match sum(&parts) == 0 {
         true => move_nothing(call, OpenFlags::readable),
-        false => read_parts(call, &parts),
+        false => read_vector(call, &parts),
     };
     counted::reading(call, outcome)
 }
@@ -244,7 +308,7 @@ pub fn writev(call: &Call<'_>) -> Outcome {
     let parts = parts.or_else(|wrong| move_nothing(call, OpenFlags::writable).and(Err(wrong)))?;
     let outcome = match sum(&parts) == 0 {
         true => move_nothing(call, OpenFlags::writable),
-        false => write_parts(call, &parts),
+        false => write_vector(call, &parts),
     };
     counted::writing(call, outcome)
 }
@@ -557,6 +621,7 @@ fn make_signalfd(call: &Call<'_>, flags: u32) -> Outcome {
 }
 
 pub fn memfd_create(call: &Call<'_>) -> Outcome {
+    Objects::check_memfd(call.args[1] as u32)?;
     let name = super::path::path(call, call.args[0])?;
     Ok(call.on_objects(|o, w| o.memfd(w, &name, call.args[1] as u32))? as u64)
 }

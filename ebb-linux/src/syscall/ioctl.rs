@@ -93,12 +93,7 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         FIBMAP if matches!(object, Object::File | Object::Text) => Err(Errno::EPERM.into()),
         FIFREEZE | FITHAW => Err(Errno::EPERM.into()),
         FIEMAP => Err(Errno::EOPNOTSUPP.into()),
-        FIDEDUPERANGE => Err(match object {
-            Object::Dir => Errno::EISDIR,
-            Object::File | Object::Text => Errno::EOPNOTSUPP,
-            _ => Errno::EINVAL,
-        }
-        .into()),
+        FIDEDUPERANGE => deduplicate(call, id, object),
         GETFLAGS | SETFLAGS | FSGETXATTR if matches!(object, Object::File | Object::Dir) => {
             file_flags(call, id, request as u32)
         }
@@ -117,6 +112,24 @@ pub fn ioctl(call: &Call<'_>) -> Outcome {
         _ if matches!(object, Object::Epoll(_)) || is_random(object) => Err(Errno::EINVAL.into()),
         _ => Err(Errno::ENOTTY.into()),
     }
+}
+
+/// `FIDEDUPERANGE`: no file here can have its blocks in common with another.
+fn deduplicate(call: &Call<'_>, id: DescId, object: Object) -> Outcome {
+    // Where it begins, how long it is, the number of others, and two words of nothing.
+    let [start, len, counts]: [u64; 3] = call.space().get(call.args[2])?;
+    let (others, nothing) = (counts & 0xffff, counts >> 16);
+    if 24 + 32 * others > 4096 {
+        return Err(Errno::ENOMEM.into());
+    }
+    let readable = call.objects().description(id)?.flags.readable();
+    Err(match object {
+        _ if !readable || nothing != 0 || start.checked_add(len).is_none() => Errno::EINVAL,
+        Object::Dir => Errno::EISDIR,
+        Object::File | Object::Text => Errno::EOPNOTSUPP,
+        _ => Errno::EINVAL,
+    }
+    .into())
 }
 
 fn file_flags(call: &Call<'_>, id: DescId, request: u32) -> Outcome {

@@ -12,7 +12,9 @@ use crate::object::fd::Fd;
 use crate::object::id::{DescId, InodeId, NodeRef};
 use crate::state::thread::Work;
 use alloc::sync::Arc;
-use ebb_mem::space::{Backing, Flags, GUEST_START, Mapping, PAGE, Place, Protection, Shared};
+use ebb_mem::space::{
+    Backing, Flags, GUEST_END, GUEST_START, Mapping, PAGE, Place, Protection, Shared,
+};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
@@ -69,7 +71,9 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let len = len.checked_next_multiple_of(PAGE).ok_or(Errno::ENOMEM)?;
-    offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+    if len > GUEST_END {
+        return Err(Errno::ENOMEM.into());
+    }
     let place = place(address, flags)?;
     let shared = match flags & 0xf {
         MAP_PRIVATE => false,
@@ -87,6 +91,9 @@ pub fn mmap(call: &Call<'_>) -> Outcome {
         return Err(Errno::EACCES.into());
     }
     check_limits(call, len, protection.write && !shared, flags)?;
+    if let Some(id) = id {
+        check_file(call, id, offset, len)?;
+    }
     if flags & 0xf == MAP_SHARED_VALIDATE && flags & !LEGACY != 0 {
         return Err(Errno::EOPNOTSUPP.into());
     }
@@ -155,6 +162,22 @@ fn check_limits(call: &Call<'_>, len: u64, is_data: bool, flags: u64) -> Result<
     Ok(())
 }
 
+/// Whether a descriptor is of more than a place, and its bytes can be counted so far.
+fn check_file(call: &Call<'_>, id: DescId, offset: u64, len: u64) -> Result<(), Stop> {
+    if call
+        .objects()
+        .description(id)?
+        .flags
+        .contains(OpenFlags::PATH)
+    {
+        return Err(Errno::EBADF.into());
+    }
+    match offset.checked_add(len) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(Errno::EOVERFLOW.into()),
+    }
+}
+
 /// A mapping that was asked for.
 struct Wanted {
     place: Place,
@@ -205,17 +228,15 @@ fn map_file(call: &Call<'_>, want: &Wanted, fd: Fd, id: DescId) -> Outcome {
     let objects = call.objects();
     let description = objects.description(id)?;
     let flags = description.flags;
-    if flags.contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
     let shared = want.shared;
     if !flags.readable() || shared && want.protection.write && !flags.writable() {
         return Err(Errno::EACCES.into());
     }
-    let size = objects.mapped_size(id)?;
-    if i64::try_from(want.offset + want.len).is_err() {
-        return Err(Errno::EOVERFLOW.into());
+    // What has no place among the files, and what /proc makes up, is never run.
+    if want.protection.execute && objects.never_runs(id)? {
+        return Err(Errno::EPERM.into());
     }
+    let size = objects.mapped_size(id)?;
     if want.grows {
         return Err(Errno::EINVAL.into());
     }

@@ -1,7 +1,9 @@
 //! Reading and writing at a position, with or without flags.
 
 use super::counted;
-use super::file::{COPY, move_nothing, next_part_of, one, read_parts, short, sum, write_parts};
+use super::file::{
+    COPY, move_nothing, next_part_of, one, read_vector, short, sum, write_parts, write_vector,
+};
 use super::guest::iovec;
 use super::refused::too_big;
 use super::{Call, Outcome, Stop};
@@ -190,7 +192,7 @@ fn read_with_flags(call: &Call<'_>) -> Outcome {
     let parts = parts?;
     transfer_flags(call, Events::FOR_READ)?;
     match call.args[3] as i64 {
-        -1 => read_parts(call, &parts),
+        -1 => read_vector(call, &parts),
         position => read_at(call, &parts, position),
     }
 }
@@ -223,7 +225,7 @@ fn write_with_flags(call: &Call<'_>) -> Outcome {
         }
     }
     match call.args[3] as i64 {
-        -1 => write_parts(call, &parts),
+        -1 => write_vector(call, &parts),
         position => write_at(call, &parts, position),
     }
 }

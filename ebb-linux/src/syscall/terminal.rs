@@ -173,6 +173,7 @@ fn queues(call: &Call<'_>, end: End, request: u32, argument: u64) -> Option<Outc
             Ok(0)
         }
         TIOCSTI => {
+            call.on_objects(|o, w| o.check_typist(w, end))?;
             let byte: u8 = call.space().get(argument)?;
             call.on_objects(|o, w| o.type_byte(w, end, byte))?;
             Ok(0)

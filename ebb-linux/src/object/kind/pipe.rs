@@ -215,11 +215,15 @@ impl Kind for Pipe {
         while let Some(slot) = self.ring.front_mut() {
             let want = (slot.bytes.len() - slot.start).min(total - done);
             let n = sink.put(&slot.bytes[slot.start..slot.start + want]);
+            // As in Linux a page's bytes are taken all or not at all.
+            if n < want {
+                fault = true;
+                break;
+            }
             slot.start += n;
             done += n;
-            fault = n < want;
             let packet = slot.packet;
-            if packet && !fault {
+            if packet {
                 slot.start = slot.bytes.len();
             }
             if slot.start == slot.bytes.len()
@@ -227,7 +231,7 @@ impl Kind for Pipe {
             {
                 self.spare.keep(emptied.bytes);
             }
-            if fault || packet || done == total {
+            if packet || done == total {
                 break;
             }
         }
@@ -267,25 +271,30 @@ impl Kind for Pipe {
         {
             let end = last.bytes.len();
             last.bytes.resize(end + odd, 0);
-            done = source.take(&mut last.bytes[end..]);
-            last.bytes.truncate(end + done);
-            fault = done < odd;
+            // All of a page's bytes or none, as in `read`.
+            match source.take(&mut last.bytes[end..]) < odd {
+                true => {
+                    last.bytes.truncate(end);
+                    fault = true;
+                }
+                false => done = odd,
+            }
         }
         while !fault && done < total && !self.full() {
             let want = (total - done).min(SLOT);
             let mut bytes = self.spare.take(want, SLOT);
-            let n = source.take(&mut bytes);
-            bytes.truncate(n);
-            done += n;
-            fault = n < want;
-            if n > 0 {
-                self.ring.push_back(Slot {
-                    bytes,
-                    start: 0,
-                    packet,
-                    closed: packet,
-                });
+            if source.take(&mut bytes) < want {
+                self.spare.keep(bytes);
+                fault = true;
+                break;
             }
+            done += want;
+            self.ring.push_back(Slot {
+                bytes,
+                start: 0,
+                packet,
+                closed: packet,
+            });
         }
         if done > 0 && (was_empty || self.polled) {
             hub.wake(self.queue, Events::READ);

@@ -157,6 +157,7 @@ impl Objects {
             }
             // As where `leases-enable` is 0: nobody has one.
             Fcntl::GetLease => Ok(UNLOCKED),
+            Fcntl::SetLease(_) if !self.is_file(desc)? => Err(Errno::EINVAL),
             Fcntl::SetLease(kind) if kind == UNLOCKED.into() => Err(Errno::EAGAIN),
             Fcntl::SetLease(_) => Err(Errno::EINVAL),
         }
@@ -219,14 +220,34 @@ impl Objects {
         }
     }
 
-    /// The size of a file or directory (`FIOQSIZE`).
+    fn is_file(&self, desc: DescId) -> Result<bool> {
+        Ok(matches!(
+            self.description(desc)?.object,
+            Object::File | Object::Text
+        ))
+    }
+
+    /// Whether nothing of it may be run: it has no place among the files, or /proc makes it up.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn never_runs(&self, desc: DescId) -> Result<bool> {
+        let found = self.description(desc)?;
+        Ok(match found.object {
+            Object::Text => true,
+            Object::File | Object::Dir | Object::Path | Object::Device(_) | Object::Pty(_) => false,
+            _ => found.node.is_none(),
+        })
+    }
+
+    /// The bytes that are set aside for a file or directory (`FIOQSIZE`).
     ///
     /// # Errors
     /// `ENOTTY` for what has none.
     pub fn size_of(&self, desc: DescId) -> Result<u64> {
         let found = self.description(desc)?;
         match (found.object, found.node) {
-            (Object::File, Some(node)) => self.fs.file_size(node),
+            (Object::File, Some(node)) => Ok(self.fs.file_size(node)?.next_multiple_of(4096)),
             (Object::Dir | Object::Text, _) => Ok(0),
             _ => Err(Errno::ENOTTY),
         }

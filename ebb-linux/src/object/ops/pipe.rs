@@ -36,8 +36,13 @@ impl Objects {
     pub fn pipe(&mut self, flags: u32) -> Result<(Fd, Fd)> {
         let flags = OpenFlags::from_bits_retain(flags);
         let known = OpenFlags::NONBLOCK | OpenFlags::CLOEXEC | OpenFlags::DIRECT;
-        if !known.contains(flags) {
+        // O_NOTIFICATION_PIPE: as a kernel that has none.
+        const NOTIFICATION: OpenFlags = OpenFlags::EXCL;
+        if !(known | NOTIFICATION).contains(flags) {
             return Err(Errno::EINVAL);
+        }
+        if flags.contains(NOTIFICATION) {
+            return Err(Errno::ENOPKG);
         }
         let pipe = self.new_pipe_object()?;
         if let Some(pipe) = self.kinds.pipes.get_mut(pipe) {

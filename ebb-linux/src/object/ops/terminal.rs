@@ -239,11 +239,17 @@ impl Objects {
         Ok(())
     }
 
+    /// Whether the caller may type for whoever sits there (`TIOCSTI`).
+    pub(crate) fn check_typist(&mut self, env: &dyn Env, end: End) -> Result<()> {
+        match self.is_controlling(env, end) || asker(env).has(cap::SYS_ADMIN) {
+            true => Ok(()),
+            false => Err(Errno::EPERM),
+        }
+    }
+
     /// `TIOCSTI`.
     pub(crate) fn type_byte(&mut self, env: &dyn Env, end: End, byte: u8) -> Result<()> {
-        if !self.is_controlling(env, end) && !asker(env).has(cap::SYS_ADMIN) {
-            return Err(Errno::EPERM);
-        }
+        self.check_typist(env, end)?;
         let pty = self.kinds.ptys.get_mut(end.pty).ok_or(Errno::EIO)?;
         pty.type_byte(&mut self.hub, env, byte);
         Ok(())

@@ -154,8 +154,8 @@ impl Objects {
             (Object::File, Some(node)) if desc.flags.writable() => {
                 self.truncate_node(env, node, size)
             }
-            // What is told of a queue is not cut.
-            (Object::MessageQueue(_), _) if desc.flags.writable() => Ok(()),
+            // What is told of a queue, or made up by /proc, is not cut.
+            (Object::MessageQueue(_) | Object::Text, _) if desc.flags.writable() => Ok(()),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -191,7 +191,7 @@ impl Objects {
             (Object::File, Some(node)) => node,
             (Object::Pipe(_), _) => return Err(Errno::ESPIPE),
             (Object::Dir, _) => return Err(Errno::EISDIR),
-            (Object::MessageQueue(_), _) => return Err(Errno::EOPNOTSUPP),
+            (Object::MessageQueue(_) | Object::Text, _) => return Err(Errno::EOPNOTSUPP),
             _ => return Err(Errno::ENODEV),
         };
         let end = start
@@ -203,7 +203,8 @@ impl Objects {
         }
         let seals = self.fs.seals(node);
         let punch = mode & PUNCH_HOLE != 0;
-        let grows = mode == 0 && end > self.fs.file_size(node)?;
+        // A seal against growth is against what lies behind the end, too.
+        let grows = !punch && end > self.fs.file_size(node)?;
         if punch && seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 || grows && seals & SEAL_GROW != 0
         {
             return Err(Errno::EPERM);

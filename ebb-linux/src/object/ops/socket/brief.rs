@@ -73,25 +73,23 @@ impl Objects {
                 let end = last.bytes.len();
                 last.bytes.resize(end + want, 0);
                 let n = source.take(&mut last.bytes[end..]);
-                last.bytes.truncate(end + n);
+                if n < want {
+                    last.bytes.truncate(end);
+                }
                 (n, 0)
             }
             _ => {
                 let mut bytes = receiver.spare.take(want, want);
-                let mut n = source.take(&mut bytes);
-                if n < want && !stream {
-                    // A message is whole or not sent.
-                    n = 0;
-                }
-                bytes.truncate(n);
-                match n {
-                    0 => receiver.spare.keep(bytes),
-                    _ => receiver.inbox.push_back(Message::plain(bytes)),
+                let n = source.take(&mut bytes);
+                match n < want {
+                    true => receiver.spare.keep(bytes),
+                    false => receiver.inbox.push_back(Message::plain(bytes)),
                 }
                 (n, OVERHEAD)
             }
         };
-        if n == 0 {
+        // What is in one piece is sent whole or not at all, as in Linux.
+        if n < want {
             return Some(Err(Errno::EFAULT));
         }
         receiver.inbox_cost += n + overhead;
@@ -126,7 +124,7 @@ impl Objects {
         }
         let want = left.min(room);
         let n = sink.put(&message.bytes[message.start..message.start + want]);
-        if n == 0 && stream {
+        if n < want && stream {
             return Some(Err(Errno::EFAULT));
         }
         message.start += n;

@@ -162,7 +162,6 @@ impl Objects {
         } else if want + OVERHEAD > room && !(socket.inbox.is_empty() && want + OVERHEAD <= left) {
             return Err(Errno::EAGAIN);
         }
-        let fault = |n: usize| n < want && (n == 0 || !stream);
         let merged = match socket.inbox.back_mut() {
             Some(last)
                 if stream
@@ -174,8 +173,8 @@ impl Objects {
                 let end = last.bytes.len();
                 last.bytes.resize(end + want, 0);
                 let n = source.take(&mut last.bytes[end..]);
-                last.bytes.truncate(end + n);
-                if fault(n) {
+                if n < want {
+                    last.bytes.truncate(end);
                     return Err(Errno::EFAULT);
                 }
                 Some((n, n))
@@ -187,10 +186,9 @@ impl Objects {
             None => {
                 let mut bytes = vec![0; want];
                 let n = source.take(&mut bytes);
-                if fault(n) {
+                if n < want {
                     return Err(Errno::EFAULT);
                 }
-                bytes.truncate(n);
                 let message = Message {
                     bytes,
                     start: 0,
@@ -459,7 +457,7 @@ impl Objects {
             let network = env.network().ok_or(Errno::ENETDOWN)?;
             let mut bytes = vec![0; source.remaining().min(PIECE)];
             let n = source.take(&mut bytes);
-            return if n == 0 {
+            return if n < bytes.len() {
                 Err(Errno::EFAULT)
             } else {
                 let sent = network.send(net, &bytes[..n]);
@@ -648,6 +646,12 @@ impl Objects {
             let start = message.start + passed;
             let want = (message.bytes.len() - start).min(room);
             let n = sink.put(&message.bytes[start..start + want]);
+            if n < want {
+                if done == 0 {
+                    return Err(Errno::EFAULT);
+                }
+                break;
+            }
             done += n;
             let used_up = start + n == message.bytes.len();
             if peek {
@@ -658,12 +662,6 @@ impl Objects {
                 socket.inbox.pop_front();
             } else {
                 message.start = start + n;
-            }
-            if n < want {
-                if done == 0 {
-                    return Err(Errno::EFAULT);
-                }
-                break;
             }
             if !used_up || !descriptions.is_empty() {
                 break;
