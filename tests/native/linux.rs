@@ -199,6 +199,12 @@ fn each_option_of_each_level_and_length_says_what_linux_says() {
 }
 
 #[test]
+fn calls_with_each_combination_of_arguments_say_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_calls");
+}
+
+#[test]
 fn commands_requests_and_vectors_say_of_each_kind_of_descriptor_what_linux_says() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_descriptors");
@@ -220,6 +226,12 @@ fn each_way_to_copy_between_each_two_kinds_says_what_linux_says() {
 fn control_messages_and_flags_of_messages_are_taken_and_refused_as_on_linux() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_control");
+}
+
+#[test]
+fn objects_that_calls_make_say_of_each_argument_what_linux_says() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_more");
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub enum Access {
     Read = 4,
     /// To change.
     Write = 2,
+    /// To run.
+    Execute = 1,
 }
 
 /// Owner and mode of an object (`struct ipc64_perm`).

@@ -281,7 +281,7 @@ impl Ipc {
             return Err(Errno::EPERM);
         }
         // Whoever may set it high does not get more than a UC can hold.
-        if bytes_max == 0 || bytes_max > i32::MAX as u64 {
+        if bytes_max > i32::MAX as u64 {
             return Err(Errno::EINVAL);
         }
         queue.permissions.set(perm);

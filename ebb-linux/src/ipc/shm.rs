@@ -162,12 +162,16 @@ impl Ipc {
         &self,
         id: i32,
         is_read_only: bool,
+        is_run: bool,
         subject: &Subject,
     ) -> Result<&Segment, Errno> {
         let segment = self.segments.by_id(id)?;
         segment.permissions.check(subject, Access::Read)?;
         if !is_read_only {
             segment.permissions.check(subject, Access::Write)?;
+        }
+        if is_run {
+            segment.permissions.check(subject, Access::Execute)?;
         }
         Ok(segment)
     }

@@ -42,6 +42,10 @@ fn other(call: &Call<'_>) -> Outcome {
     let [address, op, value, timeout, address2, value3] = call.args;
     let realtime = op & CLOCK_REALTIME != 0;
     let command = op & 0xffff_ffff & !(PRIVATE | CLOCK_REALTIME);
+    // Of what may wait the time is looked at before anything else.
+    if matches!(command, WAIT | LOCK_PI | WAIT_BITSET | LOCK_PI2) {
+        timespec(call, timeout)?;
+    }
     if realtime && !matches!(command, WAIT_BITSET | LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
@@ -201,7 +205,7 @@ fn wake_op(call: &Call<'_>, first: u64, count: u32, count2: u32, second: u64, op
     let mut operand = (op << 8) as i32 >> 20;
     let compared = (op << 20) as i32 >> 20;
     if op >> 28 & 8 != 0 {
-        operand = 1i32.checked_shl(operand as u32).ok_or(Errno::EINVAL)?;
+        operand = 1i32.wrapping_shl(operand as u32);
     }
     let old: i32 = call.space().get(second)?;
     let new = match op >> 28 & 7 {

@@ -78,6 +78,17 @@ fn wait(call: &Call<'_>, deadline: Option<u64>) -> Outcome {
 }
 
 /// The command of a `*ctl` call.
+/// An object's number, which is looked at before what is asked of it.
+///
+/// # Errors
+/// `EINVAL` for a negative one.
+fn identifier(value: u64) -> Result<i32, Errno> {
+    match value as i32 {
+        ..0 => Err(Errno::EINVAL),
+        id => Ok(id),
+    }
+}
+
 fn command(value: u64) -> u32 {
     value as u32 & !IPC_64
 }
@@ -154,7 +165,7 @@ pub fn semctl(call: &Call<'_>) -> Outcome {
     const SEM_INFO: u32 = 19;
     const SEM_STAT_ANY: u32 = 20;
     let [id, number, command_, argument, ..] = call.args;
-    let (id, number, subject) = (id as i32, number as i32, subject(call));
+    let (id, number, subject) = (identifier(id)?, number as i32, subject(call));
     let ask = |question| Ok(ipc(call).sem_ask(id, number, question, &subject)?);
     match command(command_) {
         IPC_RMID => {
@@ -215,6 +226,9 @@ pub fn semctl(call: &Call<'_>) -> Outcome {
         }
         SETVAL => {
             let value = argument as i32;
+            if !(0..=sem::VALUE_MAX).contains(&value) {
+                return Err(Errno::ERANGE.into());
+            }
             with_ipc(call, |ipc| {
                 ipc.sem_put_values(id, number, &[value], &subject, now_s())
             })?;
@@ -305,7 +319,7 @@ pub fn msgctl(call: &Call<'_>) -> Outcome {
     /// Where `msg_qbytes` is in `struct msqid64_ds`.
     const QBYTES_AT: u64 = 88;
     let [id, command_, argument, ..] = call.args;
-    let (id, subject) = (id as i32, subject(call));
+    let (id, subject) = (identifier(id)?, subject(call));
     match command(command_) {
         IPC_RMID => {
             with_ipc(call, |ipc| ipc.msg_remove(id, &subject))?;
@@ -395,6 +409,10 @@ pub fn shmat(call: &Call<'_>) -> Outcome {
             } else {
                 at
             };
+            // Rounded down to where nobody may have anything.
+            if at == 0 && !has(shm::SHM_REMAP) {
+                return Err(Errno::EPERM.into());
+            }
             if !at.is_multiple_of(SHMLBA) || at == 0 {
                 return Err(Errno::EINVAL.into());
             }
@@ -408,7 +426,7 @@ pub fn shmat(call: &Call<'_>) -> Outcome {
     call.uc.sweep_segments();
     let (pages, key, len) = {
         let ipc = ipc(call);
-        let segment = ipc.shm_to_map(id, has(shm::SHM_RDONLY), &subject)?;
+        let segment = ipc.shm_to_map(id, has(shm::SHM_RDONLY), has(shm::SHM_EXEC), &subject)?;
         let len = segment.size_bytes().next_multiple_of(PAGE);
         (segment.pages().clone(), segment.key(), len)
     };
@@ -430,7 +448,8 @@ pub fn shmat(call: &Call<'_>) -> Outcome {
         .space()
         .map(place, len, protection, Backing::Shared(pages), 0, note);
     let at = mapped.map_err(|error| match error {
-        Error::Occupied | Error::Invalid => Errno::EINVAL,
+        Error::Occupied => Errno::EINVAL,
+        Error::Invalid if !has(shm::SHM_REMAP) => Errno::EINVAL,
         _ => Errno::ENOMEM,
     })?;
     ipc(call).shm_mapped(id, &subject, now_s());
@@ -475,7 +494,7 @@ pub fn shmctl(call: &Call<'_>) -> Outcome {
     const SHM_INFO: u32 = 14;
     const SHM_STAT_ANY: u32 = 15;
     let [id, command_, argument, ..] = call.args;
-    let (id, subject) = (id as i32, subject(call));
+    let (id, subject) = (identifier(id)?, subject(call));
     call.uc.sweep_segments();
     match command(command_) {
         IPC_RMID => {

@@ -7,7 +7,9 @@ use crate::abi::errno::Errno;
 use crate::abi::limit;
 use crate::image::note;
 use crate::state::process::State;
-use ebb_mem::space::{Area, Backing, Error, Flags, Mapping, PAGE, Place, Protection, Space};
+use ebb_mem::space::{
+    Area, Backing, Error, Flags, GUEST_END, Mapping, PAGE, Place, Protection, Space,
+};
 
 pub fn protection(bits: u64) -> Result<Protection, Stop> {
     // PROT_SEM (8) means nothing; PROT_GROWSDOWN and -UP are not for mappings of a fixed size.
@@ -144,16 +146,18 @@ pub fn mremap(call: &Call<'_>) -> Outcome {
     if work.at != 0 {
         return populate(call, work.at, new_len);
     }
-    let round = |len: u64| len.checked_next_multiple_of(PAGE).ok_or(Errno::EINVAL);
+    // A length that cannot be rounded up to pages is nothing, as in Linux.
+    let round = |len: u64| len.checked_next_multiple_of(PAGE).unwrap_or(0);
     if flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0
         || has(FIXED | DONTUNMAP) && !has(MAYMOVE)
-        || has(DONTUNMAP) && round(old_len)? != round(new_len)?
-        || round(new_len)? == 0
+        || has(DONTUNMAP) && round(old_len) != round(new_len)
+        || round(new_len) == 0
+        || new_len > GUEST_END
         || !old.is_multiple_of(PAGE)
     {
         return Err(Errno::EINVAL.into());
     }
-    let (old_len, new_len) = (round(old_len)?, round(new_len)?);
+    let (old_len, new_len) = (round(old_len), round(new_len));
     if has(FIXED | DONTUNMAP) {
         let apart = new.checked_add(new_len).is_some_and(|end| end <= old)
             || old.checked_add(old_len).is_some_and(|end| end <= new);
@@ -217,7 +221,8 @@ pub fn mremap(call: &Call<'_>) -> Outcome {
         match space.remap(old, old_len, new_len, place, has(DONTUNMAP)) {
             Ok(at) => at,
             Err(Error::NotMapped) => return Err(Errno::EFAULT.into()),
-            Err(other) => return Err(other.into()),
+            Err(other) if has(FIXED) => return Err(other.into()),
+            Err(other) => return Err(no_room(other)),
         }
     };
     drop(space);
@@ -321,10 +326,9 @@ pub fn msync(call: &Call<'_>) -> Outcome {
     if !address.is_multiple_of(PAGE) || flags & !7 != 0 || flags & 5 == 5 {
         return Err(Errno::EINVAL.into());
     }
-    let end = len
-        .checked_next_multiple_of(PAGE)
-        .and_then(|len| address.checked_add(len))
-        .ok_or(Errno::ENOMEM)?;
+    // A length that cannot be rounded up to pages is nothing, as in Linux.
+    let len = len.checked_next_multiple_of(PAGE).unwrap_or(0);
+    let end = address.checked_add(len).ok_or(Errno::ENOMEM)?;
     if end == address {
         return Ok(0);
     }
@@ -355,11 +359,14 @@ pub fn mincore(call: &Call<'_>) -> Outcome {
     let end = address
         .checked_add(len)
         .and_then(|e| e.checked_next_multiple_of(PAGE))
+        .filter(|&end| end <= GUEST_END)
         .ok_or(Errno::ENOMEM)?;
     let mut space = call.space();
     // A vector too long for memory ends with EFAULT.
     while at < end {
-        let part = (end - at).min(512 * PAGE);
+        // Up to the first hole, behind which nothing is told.
+        let part = space.area(at).map_or(PAGE, |area| area.end - at);
+        let part = part.min(end - at).min(512 * PAGE);
         let pages = space.residency(at, part).map_err(no_room)?;
         for (i, resident) in pages.iter().enumerate() {
             let index = (at - address) / PAGE + i as u64;

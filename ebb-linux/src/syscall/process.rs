@@ -186,10 +186,13 @@ pub fn execve(call: &Call<'_>) -> Outcome {
 pub fn execveat(call: &Call<'_>) -> Outcome {
     let [_, name, arguments, environment, flags, _] = call.args;
     // AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH
+    let name = path(call, name)?;
+    if name.is_empty() && flags & 0x1000 == 0 {
+        return Err(Errno::ENOENT.into());
+    }
     if flags & !0x1100 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let name = path(call, name)?;
     let (follow, empty) = (flags & 0x100 == 0, flags & 0x1000 != 0);
     let file = call.on_objects(|o, w| o.executable_at(w, call.fd(0), &name, follow, empty))?;
     let known_as = if name.first() == Some(&b'/') || call.fd(0) == AT_FDCWD {

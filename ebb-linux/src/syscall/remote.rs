@@ -88,8 +88,11 @@ fn copy(call: &Call<'_>, write: bool) -> Outcome {
         return Err(Errno::EINVAL.into());
     }
     let mut own = Cursor::new(pieces(call, local, local_count)?);
+    if own.next().is_none() {
+        return Ok(0);
+    }
     let mut other = Cursor::new(pieces(call, remote, remote_count)?);
-    if own.next().is_none() || other.next().is_none() {
+    if other.next().is_none() {
         return Ok(0);
     }
     let process = {

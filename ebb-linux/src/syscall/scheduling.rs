@@ -154,7 +154,16 @@ fn thread_of(call: &Call<'_>, pid: u64) -> Result<Meant, Errno> {
 /// Whether a policy goes with a priority, and whether both can be had.
 fn check_policy(call: &Call<'_>, process: &Meant, policy: u32, priority: i32) -> Result<(), Errno> {
     match policy {
-        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE if priority == 0 => check_change(call, process),
+        SCHED_OTHER | SCHED_BATCH if priority == 0 => {
+            // What runs only when nobody else would has given up more than its `nice` says: it does not come back by itself.
+            // Root does, which elsewhere has CAP_SYS_NICE.
+            let (was, who) = (process.scheduling(call)?, super::credentials::of(call));
+            if was.policy == SCHED_IDLE && who.user.effective != 0 && !who.has(cap::SYS_NICE) {
+                return Err(Errno::EPERM);
+            }
+            check_change(call, process)
+        }
+        SCHED_IDLE if priority == 0 => check_change(call, process),
         SCHED_FIFO | SCHED_RR if (1..=99).contains(&priority) => Err(Errno::EPERM),
         _ => Err(Errno::EINVAL),
     }
@@ -162,11 +171,11 @@ fn check_policy(call: &Call<'_>, process: &Meant, policy: u32, priority: i32) ->
 
 pub fn sched_setscheduler(call: &Call<'_>) -> Outcome {
     let [pid, policy, parameter, ..] = call.args;
-    if (policy as i32) < 0 || parameter == 0 {
+    if (policy as i32) < 0 || (pid as i32) < 0 || parameter == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let process = target(call, pid)?;
     let priority: i32 = call.space().get(parameter)?;
+    let process = target(call, pid)?;
     let resets = policy as u32 & SCHED_RESET_ON_FORK != 0;
     let policy = policy as u32 & !SCHED_RESET_ON_FORK;
     check_policy(call, &process, policy, priority)?;
@@ -193,8 +202,11 @@ pub fn sched_setparam(call: &Call<'_>) -> Outcome {
     if parameter == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let process = target(call, pid)?;
+    if (pid as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let priority: i32 = call.space().get(parameter)?;
+    let process = target(call, pid)?;
     let policy = process.scheduling(call)?.policy;
     check_policy(call, &process, policy, priority)?;
     Ok(0)
@@ -292,7 +304,7 @@ fn too_big(call: &Call<'_>, at: u64) -> Outcome {
 
 pub fn sched_setattr(call: &Call<'_>) -> Outcome {
     let [pid, at, flags, ..] = call.args;
-    if at == 0 || flags as u32 != 0 {
+    if at == 0 || flags as u32 != 0 || (pid as i32) < 0 {
         return Err(Errno::EINVAL.into());
     }
     let size = match call.space().get::<u32>(at)? {
@@ -365,7 +377,8 @@ pub fn ioprio_get(call: &Call<'_>) -> Outcome {
 
 pub fn ioprio_set(call: &Call<'_>) -> Outcome {
     let value = call.args[2] as u32;
-    let (class, level) = (value >> 13, value & 7);
+    // Bits above those of the class say nothing.
+    let (class, level) = (value >> 13 & 7, value & 7);
     match class {
         0 if level != 0 => return Err(Errno::EINVAL.into()),
         // None, best effort, idle.

@@ -35,6 +35,10 @@ const IGNORE: u64 = 1;
 pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
     let [signal, new, old, size, ..] = call.args;
     check_size(size)?;
+    let action: Option<[u64; 4]> = match new {
+        0 => None,
+        at => Some(call.space().get(at)?),
+    };
     let signal = number(signal)?;
     let before = call
         .process
@@ -43,11 +47,10 @@ pub fn rt_sigaction(call: &Call<'_>) -> Outcome {
         .actions
         .get(signal)
         .ok_or(Errno::EINVAL)?;
-    if new != 0 {
+    if let Some([handler, flags, restorer, mask]) = action {
         if UNBLOCKABLE & bit(signal) != 0 {
             return Err(Errno::EINVAL.into());
         }
-        let [handler, flags, restorer, mask]: [u64; 4] = call.space().get(new)?;
         let mask = mask & !UNBLOCKABLE;
         let action = Action {
             handler,
@@ -112,8 +115,11 @@ pub fn sigaltstack(call: &Call<'_>) -> Outcome {
             return Err(Errno::EPERM.into());
         }
         // SS_DISABLE is 2; SS_AUTODISARM the top bit.
+        let same = (start, size, flags) == (before.start, before.size, before.flags & !2);
         let stack = match flags & 0x7fff_ffff {
             2 => AltStack::default(),
+            // What is so already is not looked at.
+            0 if same => before,
             0 | 1 if size < 2048 => return Err(Errno::ENOMEM.into()),
             0 | 1 => AltStack {
                 start,

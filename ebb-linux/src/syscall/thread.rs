@@ -27,6 +27,9 @@ pub fn is_canonical(address: u64) -> bool {
     address < 1 << 47
 }
 
+/// Above all that programs have (Linux' `TASK_SIZE_MAX`).
+const TASK_END: u64 = (1 << 47) - 4096;
+
 /// A thread that goes on from where the calling one is, with this number.
 pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
     let mut thread = call.thread(|parent| {
@@ -93,7 +96,9 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
     let [code, value, ..] = call.args;
     match code {
         // ARCH_SET_GS, ARCH_SET_FS
-        0x1001 | 0x1002 if !is_canonical(value) => return Err(Errno::EPERM.into()),
+        0x1001 | 0x1002 if !is_canonical(value) || value >= TASK_END => {
+            return Err(Errno::EPERM.into());
+        }
         0x1001 => call.thread(|t| {
             EbbRef::<dyn GuestCpu>::get().evict(&mut t.context);
             t.context.settle();
@@ -118,6 +123,8 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
         // ARCH_GET_CPUID, ARCH_SET_CPUID: everybody may use the instruction, as on CPUs that cannot refuse it.
         0x1011 => return Ok(1),
         0x1012 => return Err(Errno::ENODEV.into()),
+        // ARCH_MAP_VDSO_32, ARCH_MAP_VDSO_64: there is one already.
+        0x2002 | 0x2003 => return Err(Errno::EEXIST.into()),
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(0)

@@ -132,6 +132,13 @@ pub fn clock_nanosleep(call: &Call<'_>) -> Outcome {
     match id as i32 {
         // Without a timer: CLOCK_MONOTONIC_RAW, the coarse ones, and the alarm clocks of a machine without one.
         CLOCK_THREAD_CPUTIME_ID | 4..=6 | 8 | 9 => return Err(Errno::EOPNOTSUPP.into()),
+        // The time is looked at before whose clock it is.
+        id if id < 0 && id & 7 != 3 => {
+            timespec(call, request)?.ok_or(Errno::EFAULT)?;
+        }
+        _ => {}
+    }
+    match id as i32 {
         // A thread would wait for its own time.
         id if own_clock(call, id) == Some(CLOCK_THREAD_CPUTIME_ID) => {
             return Err(Errno::EINVAL.into());

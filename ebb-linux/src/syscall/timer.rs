@@ -100,27 +100,38 @@ pub fn alarm(call: &Call<'_>) -> Outcome {
 pub fn timer_create(call: &Call<'_>) -> Outcome {
     let [clock, event, out, ..] = call.args;
     let clock = clock as i32;
+    // sigev_value, then signo, notify, thread id.
+    let event: Option<(u64, [u32; 3])> = match event {
+        0 => None,
+        at => {
+            let mut space = call.space();
+            let value = space.get(at)?;
+            Some((value, space.get(at.wrapping_add(8))?))
+        }
+    };
     let (clock, wall) = match super::time::own_clock(call, clock).unwrap_or(clock) {
         0 | 8 | 11 => (Clock::Real, true),
         1 | 7 | 9 => (Clock::Real, false),
         2 | 3 => (Clock::Processor, false),
         4..=6 => return Err(Errno::EOPNOTSUPP.into()),
+        // A clock of nobody's is noticed when the number has been told.
+        ..0 if clock & 3 != 3 || clock & 4 != 0 => {
+            if event.is_none() {
+                call.space().put(out, 0u32)?;
+            }
+            return Err(Errno::EINVAL.into());
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     let (notify, value) = match event {
-        0 => (Notify::Process(SIGALRM), None),
-        at => {
-            // sigev_value, then signo, notify, thread id.
-            let mut space = call.space();
-            let value: u64 = space.get(at)?;
-            let [signal, how, tid]: [u32; 3] = space.get(at.wrapping_add(8))?;
+        None => (Notify::Process(SIGALRM), None),
+        Some((value, [signal, how, tid])) => {
             let signal = match u8::try_from(signal) {
                 Ok(signal @ 1..=64) => signal,
                 // SIGEV_NONE needs none.
                 _ if how == 1 => 1,
                 _ => return Err(Errno::EINVAL.into()),
             };
-            drop(space);
             let notify = match how {
                 // SIGEV_THREAD is a matter of libraries: to the kernel it is a signal to the process.
                 0 | 2 => Notify::Process(signal),

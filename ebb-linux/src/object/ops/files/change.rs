@@ -107,10 +107,13 @@ impl Objects {
             0 | 0o100000 => InodeKind::File(Default::default()),
             0o010000 => InodeKind::Fifo(None),
             0o140000 => InodeKind::Socket(None),
-            0o020000 if !asker(env).has(cap::MKNOD) => return Err(Errno::EPERM),
-            0o020000 => InodeKind::Char(device),
+            0o020000 if asker(env).has(cap::MKNOD) => InodeKind::Char(device),
             0o040000 => return Err(Errno::EPERM),
-            0o060000 => return Err(Errno::EPERM),
+            // What is wrong with the place is told first.
+            0o020000 | 0o060000 => {
+                self.place_for(env, dirfd, path, false)?;
+                return Err(Errno::EPERM);
+            }
             _ => return Err(Errno::EINVAL),
         };
         let mode = mode & !self.files.umask;
