@@ -241,6 +241,12 @@ fn of_what_is_partly_nowhere_as_much_is_taken_as_on_linux() {
 }
 
 #[test]
+fn pipes_sockets_and_what_else_has_no_place_are_owned_as_on_linux() {
+    needs!("qemu-system-x86_64");
+    says_what_linux_says("edges_owners");
+}
+
+#[test]
 fn who_has_no_rights_is_refused_as_on_linux_and_told_first_what_else_is_wrong() {
     needs!("qemu-system-x86_64");
     says_what_linux_says("edges_rights");

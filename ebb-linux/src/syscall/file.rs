@@ -564,13 +564,19 @@ pub fn flock(call: &Call<'_>) -> Outcome {
 }
 
 pub fn pipe2(call: &Call<'_>) -> Outcome {
-    let (input, output) = call.on_objects(|o, _| o.pipe(call.args[1] as u32))?;
+    pipe_with(call, call.args[1] as u32)
+}
+
+fn pipe_with(call: &Call<'_>, flags: u32) -> Outcome {
+    let (input, output) = call.on_objects(|o, w| {
+        let ends = o.pipe(flags)?;
+        o.own_pipe(w, ends.0).map(|()| ends)
+    })?;
     give_pair(call, call.args[0], input, output)
 }
 
 pub fn pipe(call: &Call<'_>) -> Outcome {
-    let (input, output) = call.on_objects(|o, _| o.pipe(0))?;
-    give_pair(call, call.args[0], input, output)
+    pipe_with(call, 0)
 }
 
 pub fn eventfd2(call: &Call<'_>) -> Outcome {

@@ -58,6 +58,8 @@ pub struct Pipe {
     pub(crate) opens: (u32, u32),
     /// Somebody polls: every write wakes, as edge-triggered programs have come to expect.
     polled: bool,
+    /// The user and the group of who has made it.
+    pub(crate) owner: (u32, u32),
     pub(crate) queue: QueueId,
 }
 
@@ -71,6 +73,7 @@ impl Pipe {
             writers: 0,
             opens: (0, 0),
             polled: false,
+            owner: (0, 0),
             queue: hub.new_queue(),
         }
     }

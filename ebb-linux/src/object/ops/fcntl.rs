@@ -126,15 +126,17 @@ impl Objects {
                     Object::File => !self.has_seals(desc),
                     _ => false,
                 };
-                if flags.contains(OpenFlags::DIRECT) && !direct {
-                    return Err(Errno::EINVAL);
-                }
                 let found = self.description(desc)?;
                 let (before, node) = (found.flags, found.node);
-                if flags.difference(before).contains(OpenFlags::NOATIME)
-                    && let Some(node) = node
-                {
-                    self.check_owner(env, &asker(env), node)?;
+                if flags.difference(before).contains(OpenFlags::NOATIME) {
+                    match node {
+                        Some(node) => self.check_owner(env, &asker(env), node)?,
+                        None if asker(env).owns(self.maker(object).0) => {}
+                        None => return Err(Errno::EPERM),
+                    }
+                }
+                if flags.contains(OpenFlags::DIRECT) && !direct {
+                    return Err(Errno::EINVAL);
                 }
                 if has_signals(object) {
                     self.set_async(desc, fd, flags.contains(OpenFlags::ASYNC))?;

@@ -1,7 +1,9 @@
 //! Pipes and FIFOs: making them, opening their ends, their size.
 
+use super::files::permission::asker;
 use crate::object::{
     Objects,
+    env::Env,
     errno::{Errno, Result},
     flags::OpenFlags,
     id::{DescId, Fd, Id, NodeRef},
@@ -28,11 +30,25 @@ impl Objects {
         Ok(self.kinds.pipes.insert(pipe))
     }
 
+    /// Notes that the caller has made a pipe.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn own_pipe(&mut self, env: &dyn Env, fd: Fd) -> Result<()> {
+        let who = asker(env);
+        if let Object::Pipe(pipe) = self.description(self.files.fds.get(fd)?)?.object
+            && let Some(pipe) = self.kinds.pipes.get_mut(pipe)
+        {
+            pipe.owner = (who.user.files, who.group.files);
+        }
+        Ok(())
+    }
+
     /// `pipe2`: the reading and the writing descriptor. `flags` may hold `O_NONBLOCK`,
     /// `O_CLOEXEC` and `O_DIRECT` (packet mode).
     ///
     /// # Errors
-    /// `EINVAL`, `EMFILE`, `ENFILE`.
+    /// `EINVAL`, `ENOPKG`, `EMFILE`, `ENFILE`.
     pub fn pipe(&mut self, flags: u32) -> Result<(Fd, Fd)> {
         let flags = OpenFlags::from_bits_retain(flags);
         let known = OpenFlags::NONBLOCK | OpenFlags::CLOEXEC | OpenFlags::DIRECT;

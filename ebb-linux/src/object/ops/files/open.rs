@@ -340,6 +340,8 @@ impl Objects {
             _ => SEAL_SEAL,
         });
         file.name = [b"memfd:", name].concat().into();
+        let who = asker(env);
+        (file.uid, file.gid) = (who.user.files, who.group.files);
         let mut open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
         open.set(OpenFlags::CLOEXEC, flags & 1 != 0);
         self.open_object(Object::File, open, Some(NodeRef::Upper(inode)))

@@ -48,7 +48,10 @@ impl Objects {
                         let (uid, gid, bits) = self.mqueue(queue)?.ownership;
                         (uid, gid, mode & !0o7777 | bits, MQUEUE_BYTES)
                     }
-                    _ => (0, 0, mode, 0),
+                    object => {
+                        let (uid, gid) = self.maker(object);
+                        (uid, gid, mode, 0)
+                    }
                 };
                 Ok(Stat {
                     dev,
@@ -139,6 +142,19 @@ impl Objects {
         } else {
             self.check_access(env, &who.real(), node, mode)
         }
+    }
+
+    /// The user and the group of who has made a pipe or a socket; everything else without a place is root's.
+    pub(crate) fn maker(&self, object: Object) -> (u32, u32) {
+        match object {
+            Object::Pipe(pipe) => self.kinds.pipes.get(pipe).map(|pipe| pipe.owner),
+            Object::Socket(id) => {
+                let owner = self.socket(id).ok().and_then(|s| s.owner.as_ref());
+                owner.map(|owner| (owner.name().uid, owner.name().gid))
+            }
+            _ => None,
+        }
+        .unwrap_or((0, 0))
     }
 
     /// `statfs` of a path: Linux' `struct statfs`.
