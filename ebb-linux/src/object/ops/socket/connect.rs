@@ -74,7 +74,6 @@ impl Objects {
         }
     }
 
-    /// Gives an internet socket its address, in the UC and beyond. Port 0 is one that is free in both.
     /// Whether anything could come from beyond the machine for a socket that is bound to this address: it is not one that
     /// nobody has.
     pub(super) fn is_anybodys(&self, env: &dyn Env, id: SocketId, ip: IpAddr) -> bool {
@@ -84,6 +83,7 @@ impl Objects {
         !freely || ip.to_canonical().is_multicast() || self.is_local(env, ip)
     }
 
+    /// Gives an internet socket its address, in the UC and beyond. Port 0 is one that is free in both.
     pub(super) fn bind_inet(&mut self, env: &dyn Env, id: SocketId, at: SocketAddr) -> Result<()> {
         let before = self.socket(id)?.local.clone();
         let mut tries = if at.port() == 0 { TRIES } else { 1 };
