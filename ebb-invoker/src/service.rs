@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::SocketAddr;
+use core::pin::pin;
 use core::time::Duration;
 
 use base64::Engine as _;
@@ -28,6 +29,8 @@ use crate::{alarms, front, secret};
 
 /// How long calls that run may take to end when the platform is to end: the longest that an action may run, and some more.
 const DRAIN: Duration = Duration::from_secs(70);
+/// How long a disk may take for the rest before it is said that it is waited for.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long the first instance may take before the platform says that it has none.
 const FIRST_INSTANCE: Duration = Duration::from_secs(600);
 /// How long there is no call before the platform goes on with what only later ones need, and how long that waits at most.
@@ -190,11 +193,19 @@ impl Service {
             }
         }
         let finished = time::timeout(DRAIN, books.drained()).await.is_ok();
-        self.server.stop().await;
-        // A disk that failed has said so before.
-        let _ = state::flush_records().await;
-        if let Some(keeper) = books.keeper() {
-            keeper.close().await;
+        let mut kept = pin!(async {
+            self.server.stop().await;
+            // A disk that failed has said so before.
+            let _ = state::flush_records().await;
+            if let Some(keeper) = books.keeper() {
+                keeper.close().await;
+            }
+        });
+        if time::timeout(SLOW, kept.as_mut()).await.is_err() {
+            println!(
+                "invoker: ending when the disk has the last changes and records; Ctrl-C ends it now, without them"
+            );
+            kept.await;
         }
         if !finished {
             println!(

@@ -238,7 +238,7 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
         .open(&path)
         .and_then(|file| file.set_len(64 << 20))
         .expect("a place for disks");
-    let image = Invoker::start(
+    let mut image = Invoker::start(
         Invoker::runner("2G", "none")
             .args(["--auth", "guest:key", "--quiet"])
             .env("EBB_CORES", "1")
@@ -288,8 +288,24 @@ fn while_the_disk_is_slow_for_seconds_calls_of_hot_functions_go_on() {
     );
     // None of them waited for it.
     assert!(calls.len() > 20 && most < took / 2, "{calls:?}");
-    // At its end it would wait until the disk has the records of all these calls.
-    image.kill();
+    // At its end it waits until the disk has all of it, and says so, or does not wait.
+    let port = image.port();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let body = format!(
+                r#"{{"exec":{{"kind":"nodejs:default","code":"{}"}}}}"#,
+                code("last", 1, 300_000)
+            );
+            try_ask(port, "PUT", "/api/v1/namespaces/_/actions/last", &body)
+        });
+        thread::sleep(Duration::from_millis(300));
+        image.image().interrupt();
+        image
+            .image()
+            .says("ending when the disk has the last changes");
+        image.image().interrupt();
+        image.image().wait();
+    });
 }
 
 /// What a client knows of an action: the version that is there, or none; and one that may be, if an answer is due.
