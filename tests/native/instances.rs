@@ -264,6 +264,7 @@ const GREETING: &str = "const main = ({ name }) => ({ hello: name });";
 #[test]
 #[ignore = "a measurement: its minute is nearly all rest"]
 fn next_calls_after_a_rest() {
+    needs!("qemu-system-x86_64", "node");
     const FUNCTIONS: usize = 16;
     let image = Invoker::boot("2G", "");
     let bytes = || image.metric("ebb_instances_bytes");
