@@ -152,6 +152,33 @@ fn no_two_files_need_one_another() {
 /// Lines of a file, at most: CONTRIBUTING.md.
 const LINES: usize = 750;
 
+/// To link a test program without tests takes as long as one with them, and 7 MB.
+#[test]
+fn only_crates_without_unit_tests_say_that_they_have_none() {
+    let says_so = |folder: &Path| {
+        let text = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        let library = text.split("\n[lib]\n").nth(1).unwrap_or_default();
+        let library = library.split("\n[").next().unwrap_or_default().to_owned();
+        library.lines().any(|line| line == "test = false")
+    };
+    for folder in all_crates() {
+        let Some(source) = read(&folder) else {
+            continue;
+        };
+        let mut files = source.files.iter();
+        let has_tests = files.any(|file| {
+            let path = Path::new(WORKSPACE).join(&file.path);
+            let text = fs::read_to_string(path).expect("a source");
+            text.lines().any(|line| line.trim() == "#[test]")
+        });
+        assert!(
+            !(has_tests && says_so(&folder)),
+            "{}: its unit tests do not run, since its manifest says `test = false`",
+            folder.display()
+        );
+    }
+}
+
 #[test]
 fn no_file_is_longer_than_can_be_read_at_once() {
     let workspace = fs::canonicalize(WORKSPACE).expect("the workspace");

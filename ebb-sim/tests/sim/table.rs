@@ -1,10 +1,8 @@
 //! The table of `ebb-distributed/examples/cluster`, its source unchanged, on simulated machines: what the directory says of who is there decides
 //! where keys are, machines come and go, and what was written to all of a key's machines is read.
 
-#[path = "../../ebb-distributed/examples/cluster/table.rs"]
-mod table;
-
-extern crate alloc;
+#[path = "../../../ebb-distributed/examples/cluster/table.rs"]
+mod source;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -15,7 +13,7 @@ use ebb_distributed::{
     hash, join_by_options, placement,
 };
 use ebb_sim::{Crash, Faults, Simulation, below, seeds};
-use table::{Table, TableAt};
+use source::{Table, TableAt};
 
 const COPIES: usize = 2;
 

@@ -172,7 +172,7 @@ fn fails_at_seed_3() {
 fn a_failing_seed_prints_the_command_that_repeats_it() {
     let program = std::env::current_exe().expect("this program");
     let output = Command::new(program)
-        .args(["--exact", "fails_at_seed_3"])
+        .args(["--exact", "repeats::fails_at_seed_3"])
         .env("EBB_SIM_ON_PURPOSE", "1")
         .env("CARGO_PKG_NAME", "ebb-sim")
         .env_remove("EBB_SIM_SEED")
@@ -181,7 +181,7 @@ fn a_failing_seed_prints_the_command_that_repeats_it() {
         .expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    let command = "EBB_SIM_SEED=3 cargo test -p ebb-sim --test repeats -- --exact --nocapture fails_at_seed_3";
+    let command = "EBB_SIM_SEED=3 cargo test -p ebb-sim --test sim -- --exact --nocapture repeats::fails_at_seed_3";
     assert!(!output.status.success() && said.contains(command), "{said}");
 }
 
