@@ -1,5 +1,4 @@
 //! A node reads the files of another one over real sockets, and nothing that it has not shared.
-#![allow(missing_docs)]
 
 use std::{
     fs,

@@ -1,22 +1,17 @@
 //! An image searches the files of a process.
-#![allow(missing_docs)]
 
-extern crate alloc;
-
-#[path = "../examples/offload/search.rs"]
+#[path = "../../examples/offload/search.rs"]
 mod search;
 
 use std::fs;
 
 use ebb::EbbRef;
-use ebb_distributed::{NodeId, Nodes, RemoteRef, Start};
+use ebb_distributed::{Nodes, RemoteRef, Start};
 use ebb_launch as _;
 use ebb_offload::Share;
 use ebb_offload_hosted as _;
 use search::{Found, Search};
 use test_support::{cargo, needs, scratch};
-
-const FRONT_END: NodeId = NodeId(0);
 
 #[test]
 fn an_image_finds_the_lines_of_a_processs_files() {
