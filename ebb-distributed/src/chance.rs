@@ -71,4 +71,19 @@ impl Faults {
             drift_ppm: 200,
         }
     }
+
+    /// How long a segment travels, with the times that it is lost and sent again.
+    #[must_use]
+    pub fn travel_ns(&self, chance: &mut Chance) -> u64 {
+        let mut travel_ns = self.delay_ns;
+        if self.jitter_ns > 0 {
+            travel_ns += chance.below(self.jitter_ns);
+        }
+        let mut again_ns = 200 * MS;
+        while chance.in_thousand(self.lost_in_thousand) {
+            travel_ns += again_ns;
+            again_ns *= 2;
+        }
+        travel_ns
+    }
 }

@@ -174,15 +174,7 @@ impl Inner {
             link.stalled[towards].push_back(parcel);
             return;
         }
-        let mut delay_ns = self.faults.delay_ns;
-        if self.faults.jitter_ns > 0 {
-            delay_ns += self.chance.below(self.faults.jitter_ns);
-        }
-        let mut again_ns = 200 * MS;
-        while self.chance.in_thousand(self.faults.lost_in_thousand) {
-            delay_ns += again_ns;
-            again_ns *= 2;
-        }
+        let delay_ns = self.faults.travel_ns(&mut self.chance);
         let arrives_ns = link.arrives_ns[towards].max(self.now_ns + delay_ns);
         link.arrives_ns[towards] = arrives_ns;
         self.at(arrives_ns, Step::Deliver(id, towards, parcel));

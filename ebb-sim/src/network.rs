@@ -82,18 +82,10 @@ impl Network {
             link.held[towards].push_back(parcel);
             return;
         }
-        let mut delay_ns = WITHIN_NS;
-        if a != b {
-            delay_ns = state.faults.delay_ns;
-            if state.faults.jitter_ns > 0 {
-                delay_ns += state.chance.below(state.faults.jitter_ns);
-            }
-            let mut again_ns = 200 * MS;
-            while state.chance.in_thousand(state.faults.lost_in_thousand) {
-                delay_ns += again_ns;
-                again_ns *= 2;
-            }
-        }
+        let delay_ns = match a == b {
+            true => WITHIN_NS,
+            false => state.faults.travel_ns(&mut state.chance),
+        };
         let arrives_ns = link.arrives_ns[towards].max(state.now_ns + delay_ns);
         link.arrives_ns[towards] = arrives_ns;
         state.at(arrives_ns, Step::Deliver(id, towards, parcel));

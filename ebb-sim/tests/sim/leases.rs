@@ -93,23 +93,30 @@ async fn own(book: &Book, lease: Duration, pause_us: u64) {
     }
 }
 
+/// A cluster: nodes 0 and 1 have the names and what is written, the others want to be owners.
+fn owners(
+    book: &Rc<Book>,
+    lease: Duration,
+    pause_us: u64,
+) -> impl AsyncFn(usize) -> Result<(), String> + 'static {
+    let book = Rc::clone(book);
+    async move |node| {
+        let _server = serve().await?;
+        match node {
+            0 | 1 => std::future::pending().await,
+            _ => own(&book, lease, pause_us).await,
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn a_name_has_one_owner_whatever_fails_and_who_was_it_is_refused() {
     let (mut claims, mut refused, mut faults) = (0, 0, 0);
     let runs = seeds(12, |seed| {
         let book = Rc::new(Book::default());
         let nodes = 4 + seed as usize % 5;
-        let program = {
-            let book = Rc::clone(&book);
-            async move |node: usize| {
-                let _server = serve().await?;
-                match node {
-                    0 | 1 => std::future::pending().await,
-                    _ => own(&book, Duration::from_millis(700), 40_000).await,
-                }
-                Ok::<(), String>(())
-            }
-        };
+        let program = owners(&book, Duration::from_millis(700), 40_000);
         let faults_of = Faults {
             every_ns: 250_000_000,
             ..Faults::wild()
@@ -141,17 +148,7 @@ fn a_lease_ends_for_its_owner_before_another_gets_it_also_where_clocks_drift() {
     };
     seeds(4, |seed| {
         let book = Rc::new(Book::default());
-        let program = {
-            let book = Rc::clone(&book);
-            async move |node: usize| {
-                let _server = serve().await?;
-                match node {
-                    0 | 1 => std::future::pending().await,
-                    _ => own(&book, Duration::from_secs(10), 2_000).await,
-                }
-                Ok::<(), String>(())
-            }
-        };
+        let program = owners(&book, Duration::from_secs(10), 2_000);
         let mut sim = Simulation::new(seed, 4, drift.clone(), program);
         sim.run_for(Duration::from_millis(100));
         // Each in turn cannot renew.
