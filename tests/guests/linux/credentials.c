@@ -131,11 +131,13 @@ static void files(void) {
 
 static void signals(void) {
     pid_t root = getppid();
-    int fds[2];
+    int fds[2], lives[2];
     pipe(fds);
+    pipe(lives);
     pid_t other = fork();
-    if (!other) { setuid(2000); write(fds[1], "", 1); pause(); _exit(0); }
     char byte;
+    // It ends when its parent has ended, which may not send it a signal.
+    if (!other) { close(lives[1]); setuid(2000); write(fds[1], "", 1); read(lives[0], &byte, 1); _exit(0); }
     read(fds[0], &byte, 1);
     setuid(1000);
     SAY("to root", kill(root, 0));
