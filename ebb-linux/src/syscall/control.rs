@@ -8,7 +8,8 @@ use crate::object::id::{DescId, Fd};
 use crate::object::interfaces;
 use crate::object::kind::socket::address::{Address, Domain};
 use crate::object::kind::socket::option::{
-    IP, IPV6, RX_SOFTWARE, SOCKET, SOFTWARE, TIMESTAMPING, UDP, UDP_SEGMENT,
+    IP, IPV6, RX_SOFTWARE, SOCKET, SOFTWARE, TIMESTAMP, TIMESTAMP_NEW, TIMESTAMPING,
+    TIMESTAMPING_NEW, TIMESTAMPNS, TIMESTAMPNS_NEW, UDP, UDP_SEGMENT,
 };
 use crate::object::kind::socket::{Sender, SocketKind};
 use crate::object::ops::socket::message::{Ancillary, MAX_DESCRIPTORS, MessageFlags, Received};
@@ -39,12 +40,6 @@ const IPV6_RECVHOPLIMIT: u32 = 51;
 const IPV6_HOPLIMIT: u32 = 52;
 const IPV6_RECVTCLASS: u32 = 66;
 const IPV6_TCLASS: u32 = 67;
-/// `SO_TIMESTAMP` and `SO_TIMESTAMPNS`, which name what they make come, too.
-const TIMESTAMP: u32 = 29;
-const TIMESTAMPNS: u32 = 35;
-const TIMESTAMP_NEW: u32 = 63;
-const TIMESTAMPNS_NEW: u32 = 64;
-const TIMESTAMPING_NEW: u32 = 65;
 
 /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
 const ORIGIN_ICMP: u8 = 2;

@@ -40,10 +40,12 @@ pub(crate) const KEEPALIVE: u32 = 9;
 pub(crate) const BINDTODEVICE: u32 = 25;
 pub(crate) const PEERNAME: u32 = 28;
 pub(crate) const BINDTOIFINDEX: u32 = 62;
+/// These name what they make come, too.
 pub(crate) const TIMESTAMP: u32 = 29;
 pub(crate) const TIMESTAMPNS: u32 = 35;
 pub(crate) const TIMESTAMP_NEW: u32 = 63;
 pub(crate) const TIMESTAMPNS_NEW: u32 = 64;
+pub(crate) const TIMESTAMPING_NEW: u32 = 65;
 /// A time comes with what is received, by flags: `RX_SOFTWARE` makes it, `SOFTWARE` tells it.
 pub const TIMESTAMPING: u32 = 37;
 /// See [`TIMESTAMPING`].
@@ -153,7 +155,7 @@ const KEPT: &[(u32, u32, i32, Rule)] = &[
     (SOCKET, TIMESTAMP_NEW, 0, Flag),
     (SOCKET, TIMESTAMPNS_NEW, 0, Flag),
     (SOCKET, TIMESTAMPING, 0, Any),
-    (SOCKET, 65, 0, Any), // TIMESTAMPING_NEW
+    (SOCKET, TIMESTAMPING_NEW, 0, Any),
     (SOCKET, 69, 0, Flag), // PREFER_BUSY_POLL
     (SOCKET, BUSY_POLL_BUDGET, 0, Range(0, 65_535)),
     (SOCKET, BUF_LOCK, 0, Range(0, 3)), // buffers keep the size that they have
