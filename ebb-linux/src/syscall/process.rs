@@ -11,7 +11,7 @@ use crate::abi::clone::{
 };
 use crate::abi::errno::Errno;
 use crate::abi::exit::Exit;
-use crate::abi::flags::{AT_FDCWD, OpenFlags};
+use crate::abi::flags::{AT_FDCWD, AtFlags, OpenFlags};
 use crate::abi::limit;
 use crate::abi::signal::{SIGCHLD, SIGCONT, about_child};
 use crate::image::exec::{self, Identity, Request};
@@ -185,15 +185,16 @@ pub fn execve(call: &Call<'_>) -> Outcome {
 
 pub fn execveat(call: &Call<'_>) -> Outcome {
     let [_, name, arguments, environment, flags, _] = call.args;
-    // AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH
+    let flags = AtFlags::from_bits_retain(flags as u32);
     let name = path(call, name)?;
-    if name.is_empty() && flags & 0x1000 == 0 {
+    let empty = flags.contains(AtFlags::EMPTY_PATH);
+    if name.is_empty() && !empty {
         return Err(Errno::ENOENT.into());
     }
-    if flags & !0x1100 != 0 {
+    if !(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH).contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    let (follow, empty) = (flags & 0x100 == 0, flags & 0x1000 != 0);
+    let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
     let file = call.on_objects(|o, w| o.executable_at(w, call.fd(0), &name, follow, empty))?;
     let known_as = if name.first() == Some(&b'/') || call.fd(0) == AT_FDCWD {
         name

@@ -39,7 +39,8 @@ pub fn socket(call: &Call<'_>) -> Outcome {
 fn raw_or(call: &Call<'_>, stop: Stop) -> Stop {
     let [domain, kind, protocol, ..] = call.args;
     const SOCK_RAW: u64 = 3;
-    let raw = matches!(domain as u32, 2 | 10) && kind & 0xf == SOCK_RAW && protocol as u32 != 0;
+    let internet = [Domain::Inet, Domain::Inet6].map(Domain::number);
+    let raw = internet.contains(&(domain as u16)) && kind & 0xf == SOCK_RAW && protocol as u32 != 0;
     match stop {
         Stop::Error(Errno::EPROTONOSUPPORT)
             if raw && !super::credentials::of(call).has(cap::NET_RAW) =>

@@ -8,6 +8,7 @@ use crate::abi::errno::Errno;
 use crate::abi::exit::Exit;
 use crate::state::thread::Thread;
 use ebb_guest::GuestCpu;
+use ebb_mem::space::GUEST_END;
 use ebb_runtime::EbbRef;
 
 /// What a new thread or process is to be.
@@ -26,9 +27,6 @@ pub struct New {
 pub fn is_canonical(address: u64) -> bool {
     address < 1 << 47
 }
-
-/// Above all that programs have (Linux' `TASK_SIZE_MAX`).
-const TASK_END: u64 = (1 << 47) - 4096;
 
 /// A thread that goes on from where the calling one is, with this number.
 pub fn duplicate(call: &Call<'_>, new: &New, tid: u32) -> Result<Thread, Stop> {
@@ -96,7 +94,7 @@ pub fn arch_prctl(call: &Call<'_>) -> Outcome {
     let [code, value, ..] = call.args;
     match code {
         // ARCH_SET_GS, ARCH_SET_FS
-        0x1001 | 0x1002 if !is_canonical(value) || value >= TASK_END => {
+        0x1001 | 0x1002 if !is_canonical(value) || value >= GUEST_END => {
             return Err(Errno::EPERM.into());
         }
         0x1001 => call.thread(|t| {
