@@ -239,6 +239,9 @@ pub(super) fn move_nothing(call: &Call<'_>, may: impl Fn(OpenFlags) -> bool) -> 
 /// `readv` of parts with bytes among them. What tells of events in records fills the parts one by one, as if each were a
 /// call of its own: none of them holds a record of which another has the rest.
 pub(super) fn read_vector(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    if parts.len() == 1 {
+        return read_parts(call, parts);
+    }
     let id = call.held(call.fd(0))?;
     if !matches!(call.objects().description(id)?.object, Object::Inotify(_)) {
         return read_parts(call, parts);
@@ -255,6 +258,9 @@ pub(super) fn read_vector(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
 
 /// The same of `writev`, for what takes one number at a time.
 pub(super) fn write_vector(call: &Call<'_>, parts: &[(u64, usize)]) -> Outcome {
+    if parts.len() == 1 {
+        return write_parts(call, parts);
+    }
     let id = call.held(call.fd(0))?;
     if !matches!(call.objects().description(id)?.object, Object::EventFd(_)) {
         return write_parts(call, parts);
