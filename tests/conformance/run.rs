@@ -145,6 +145,9 @@ fn follow(
         if out_of_time && running.is_none() && !results.ran.is_empty() {
             break Ended::OutOfTime;
         }
+        if let Some((since, _)) = &running {
+            progress.still(since.elapsed());
+        }
         let (text, of_program) = match lines.recv_timeout(Duration::from_secs(1)) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => match &running {
@@ -275,9 +278,12 @@ fn pack(suite: &Suite, place: &Place, list: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Says on the error output how far it is: a line that is written anew on a terminal, else a line now and then.
+/// Says on the error output how far it is: a line that is written anew on a terminal, else a line now and then, within a long
+/// test too.
 struct Progress {
     what: String,
+    /// The test that runs.
+    test: String,
     all: usize,
     terminal: bool,
     said: Instant,
@@ -291,20 +297,41 @@ impl Progress {
         };
         Self {
             what: format!("{} {side}", suite.name),
+            test: String::new(),
             all,
             terminal: std::io::IsTerminal::is_terminal(&stderr()),
             said: Instant::now(),
         }
     }
 
+    /// A test begins.
     fn at(&mut self, n: usize, name: &str) {
-        let text = format!("{}: {} of {}, {name}", self.what, n + 1, self.all);
-        if self.terminal {
-            let _ = write!(stderr(), "\r\x1b[K{text}");
-        } else if self.said.elapsed() > Duration::from_secs(20) {
-            self.said = Instant::now();
-            let _ = writeln!(stderr(), "{text}");
+        self.test = format!("{}: {} of {}, {name}", self.what, n + 1, self.all);
+        let text = self.test.clone();
+        self.now_and_then(
+            Duration::from_secs(if self.terminal { 0 } else { 20 }),
+            &text,
+        );
+    }
+
+    /// It runs since then.
+    fn still(&mut self, since: Duration) {
+        let text = format!("{}, {} s", self.test, since.as_secs());
+        self.now_and_then(
+            Duration::from_secs(if self.terminal { 1 } else { 60 }),
+            &text,
+        );
+    }
+
+    fn now_and_then(&mut self, apart: Duration, text: &str) {
+        if self.said.elapsed() < apart {
+            return;
         }
+        self.said = Instant::now();
+        let _ = match self.terminal {
+            true => write!(stderr(), "\r\x1b[K{text}"),
+            false => writeln!(stderr(), "{text}"),
+        };
     }
 
     fn say(&self, text: &str) {
