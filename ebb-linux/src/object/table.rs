@@ -88,7 +88,7 @@ pub struct Limits {
     pub pipes: usize,
     /// Items in all epoll sets together.
     pub epoll_items: usize,
-    /// Sockets, including connections that nobody has accepted.
+    /// Sockets, including connections that nobody has accepted: as many as descriptors by default.
     pub sockets: usize,
     /// Bytes that wait in all sockets together.
     pub socket_bytes: usize,
@@ -105,7 +105,7 @@ impl Default for Limits {
             descriptions: MAX_NOFILE as usize,
             pipes: 8192,
             epoll_items: 65_536,
-            sockets: 16_384,
+            sockets: MAX_NOFILE as usize,
             socket_bytes: 64 << 20,
             file_pages: (256 << 20) / 4096,
             inodes: 65_536,

@@ -8,6 +8,7 @@ use super::Uc;
 use super::env::World;
 use crate::abi::errno::{Errno, Result};
 use crate::object::env::{Carried, KeepAlive, NetSocket, Network, NetworkCard, Report};
+use crate::object::files::MAX_NOFILE;
 use crate::object::tcp_info::TcpInfo;
 use crate::object::wait::Events;
 use alloc::rc::Weak;
@@ -21,8 +22,8 @@ use ebb_net::udp::UdpSocket;
 use ebb_net::{BindAddress, Datagram, Error, Interest, Ready, TcpOption, UdpOption, configuration};
 use ebb_runtime::{JoinHandle, spawn};
 
-/// The most sockets of one UC on the network.
-const MAX_SOCKETS: usize = 16_384;
+/// The most sockets of one UC on the network: as many as a program is told that it may open.
+const MAX_SOCKETS: usize = MAX_NOFILE as usize;
 
 enum Kind {
     Listener(TcpListener),
@@ -48,6 +49,8 @@ impl Drop for News {
 #[derive(Default)]
 pub struct NetSockets {
     slots: Vec<Option<Socket>>,
+    /// Places of `slots` that are empty.
+    free: Vec<u32>,
 }
 
 fn errno(error: Error) -> Errno {
@@ -91,6 +94,13 @@ impl Kind {
 }
 
 impl NetSockets {
+    /// Takes a socket out; its number is the next one's.
+    fn take(&mut self, socket: NetSocket) -> Option<Socket> {
+        let taken = self.slots.get_mut(socket.0 as usize)?.take()?;
+        self.free.push(socket.0);
+        Some(taken)
+    }
+
     fn get(&self, socket: NetSocket) -> Result<&Kind> {
         let slot = self.slots.get(socket.0 as usize).and_then(Option::as_ref);
         slot.map(|s| &s.kind).ok_or(Errno::EBADF)
@@ -181,8 +191,8 @@ async fn carry_news(uc: Weak<Uc>, socket: NetSocket) {
 impl World<'_> {
     fn add(&self, kind: Kind) -> Result<NetSocket> {
         let mut sockets = self.uc.network.borrow_mut();
-        let index = match sockets.slots.iter().position(Option::is_none) {
-            Some(index) => index,
+        let index = match sockets.free.pop() {
+            Some(index) => index as usize,
             None if sockets.slots.len() >= MAX_SOCKETS => return Err(Errno::ENFILE),
             None => {
                 sockets.slots.push(None);
@@ -404,12 +414,10 @@ impl Network for World<'_> {
     }
 
     fn abort(&self, socket: NetSocket) {
-        let mut sockets = self.uc.network.borrow_mut();
-        let slot = sockets.slots.get_mut(socket.0 as usize);
-        let Some(Socket { kind, _news }) = slot.and_then(Option::take) else {
+        let taken = self.uc.network.borrow_mut().take(socket);
+        let Some(Socket { kind, _news }) = taken else {
             return;
         };
-        drop(sockets);
         if let Kind::Stream(stream) = kind {
             stream.abort();
         }
@@ -520,12 +528,7 @@ impl Network for World<'_> {
     }
 
     fn close(&self, socket: NetSocket) {
-        let mut sockets = self.uc.network.borrow_mut();
-        let closed = sockets
-            .slots
-            .get_mut(socket.0 as usize)
-            .and_then(Option::take);
-        drop(sockets);
+        let closed = self.uc.network.borrow_mut().take(socket);
         drop(closed);
     }
 }

@@ -44,5 +44,6 @@ int main(void) {
     told.rlim_cur = 20000;
     printf("setrlimit: %d\n", setrlimit(RLIMIT_NOFILE, &told));
     fill("open", opens, 20000);
+    fill("socket", sockets, 20000);
     return 0;
 }
