@@ -139,8 +139,6 @@ fn first_state(image: exec::Loaded, options: &Options) -> (Space, State) {
         started: image.started,
         path: image.path,
         program: Some(image.program),
-        arguments: image.arguments,
-        environment: image.environment,
         names: image.names,
         actions: Actions::default(),
         pending: 0,

@@ -94,10 +94,6 @@ pub struct Loaded {
     pub program: NodeRef,
     /// Names of the files that areas are backed by, from [`note::FIRST_FILE`] on.
     pub names: Vec<AreaFile>,
-    /// Arguments; for a script those that its interpreter gets.
-    pub arguments: Vec<Vec<u8>>,
-    /// Environment.
-    pub environment: Vec<Vec<u8>>,
 }
 
 /// The bytes of a program, which may be a copy.
@@ -254,8 +250,6 @@ pub fn load(
         program: objects.program_node(&file),
         path: file.path,
         names: names.into_inner(),
-        arguments,
-        environment,
     })
 }
 

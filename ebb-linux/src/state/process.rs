@@ -109,10 +109,6 @@ pub struct State {
     pub path: Vec<u8>,
     /// The file of it, which nobody may write to.
     pub program: Option<NodeRef>,
-    /// Arguments and environment it was started with.
-    pub arguments: Vec<Vec<u8>>,
-    /// See `arguments`.
-    pub environment: Vec<Vec<u8>>,
     /// Names of files that areas are backed by, from [`note::FIRST_FILE`] on.
     pub names: Vec<AreaFile>,
     /// What signals do.

@@ -269,8 +269,6 @@ fn start(
         state.path = loaded.path;
         state.program = Some(loaded.program);
         state.names = loaded.names;
-        state.arguments = loaded.arguments;
-        state.environment = loaded.environment;
         state.actions.reset();
         state.executed = true;
         state.drew = false;

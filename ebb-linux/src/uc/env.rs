@@ -16,6 +16,7 @@ use crate::object::socket::network::Network;
 use crate::state::process::{Process, Zombie};
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use ebb_mem::space::{Area, Backing, Flags, PAGE};
 use ebb_runtime::EbbRef;
@@ -198,11 +199,14 @@ impl Env for Boot {
     }
 }
 
-fn joined(strings: &[Vec<u8>]) -> Vec<u8> {
-    strings
-        .iter()
-        .flat_map(|s| s.iter().copied().chain([0]))
-        .collect()
+impl World<'_> {
+    /// What a process has between two addresses, as far as there is memory: of its strings, over which it may have written.
+    fn strings(&self, start: u64, end: u64) -> Vec<u8> {
+        let mut bytes = vec![0; end.saturating_sub(start) as usize];
+        let read = self.read_memory(start, &mut bytes).unwrap_or(0);
+        bytes.truncate(read);
+        bytes
+    }
 }
 
 impl ProcInfo for World<'_> {
@@ -306,11 +310,22 @@ impl ProcInfo for World<'_> {
     }
 
     fn cmdline(&self) -> Vec<u8> {
-        joined(&self.process.state.borrow().arguments)
+        let [start, end, ..] = self.process.state.borrow().started.strings;
+        let arguments = self.strings(start, end);
+        // A title is written over the arguments, may go on in the environment behind them, and ends with its first zero byte.
+        if arguments.last().is_none_or(|last| *last == 0) {
+            return arguments;
+        }
+        let mut title = self.strings(start, start + PAGE);
+        if let Some(end) = title.iter().position(|byte| *byte == 0) {
+            title.truncate(end + 1);
+        }
+        title
     }
 
     fn environ(&self) -> Vec<u8> {
-        joined(&self.process.state.borrow().environment)
+        let [.., start, end] = self.process.state.borrow().started.strings;
+        self.strings(start, end)
     }
 
     fn auxv(&self) -> Vec<u8> {

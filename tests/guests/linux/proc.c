@@ -178,8 +178,41 @@ static void processor(void) {
     has("/sys/devices/system/clocksource/clocksource0/current_clocksource", ""), has("/sys/devices/system/cpu/smt/active", ""), mode("/sys/dev/block"), mode("/sys/class/block");
 }
 
-int main(void) {
+static void tell(const char *what) {
+    for (int i = 0; i < 2; i++) {
+        int n = load(i ? "/proc/self/environ" : "/proc/self/cmdline");
+        printf("%s, %s: %d \"", what, i ? "environment" : "arguments", n);
+        for (int k = 0; k < n; k++) putchar(text[k] ? text[k] : '.');
+        puts("\"");
+    }
+}
+
+// What servers do that say in `ps` what they are at: they write over their arguments, and over the environment behind these.
+static void titles(char *arguments, char *environment) {
+    int n = environment - arguments, all = n + strlen(environment) + 1;
+    tell("as started");
+    memset(arguments, 0, n), strcpy(arguments, "short"), tell("a short title");
+    memset(arguments, 0, n), memset(arguments, 'x', n - 1), tell("one that just fits");
+    memset(arguments, 'y', n), tell("without an end");
+    memset(arguments, 0, all), memset(arguments, 'z', n + 3), tell("into the environment");
+    memset(arguments, 'w', all - 1), tell("over all of it");
+}
+
+static void ended(void) {
+    char path[40];
+    int child = fork();
+    siginfo_t info;
+    if (!child) _exit(0);
+    waitid(P_PID, child, &info, WEXITED | WNOWAIT);
+    sprintf(path, "/proc/%d/cmdline", child);
+    printf("arguments of who has ended: %d\n", load(path)), wait(0);
+}
+
+int main(int argc, char **argv) {
     setvbuf(stdout, 0, _IONBF, 0);
+    if (argc == 2 && !strcmp(argv[0], "server")) titles(argv[0], environ[0]), _exit(0);
+    if (!fork()) execve("/proc/self/exe", (char *[]){"server", "-config", 0}, (char *[]){"HOME=/root", 0});
+    wait(0), ended();
     processor();
     has("/proc/self/smaps", "Rss:"), has("/proc/self/numa_maps", "default"), has("/proc/self/cpuset", "/"), has("/proc/self/mountstats", "fstype proc"), has("/proc/self/oom_adj", "0");
     has("/proc/self/stack", ""), has("/proc/self/timens_offsets", "monotonic"), has("/proc/self/projid_map", ""), has("/proc/self/wchan", ""), has("/proc/self/limits", "Max pending signals");
