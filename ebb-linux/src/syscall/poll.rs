@@ -12,9 +12,6 @@ use crate::state::thread::{Remainder, Thread, Waiting};
 use alloc::vec::Vec;
 use ebb_mem::space::GUEST_END;
 
-/// The most events that one wait reports; more are reported by the next.
-const MAX_REPORTED: i32 = 4096;
-
 pub fn epoll_create1(call: &Call<'_>) -> Outcome {
     Ok(call.on_objects(|o, _| o.epoll_create(call.args[0] as u32))? as u64)
 }
@@ -130,11 +127,10 @@ fn epoll(call: &Call<'_>, timeout: Option<u64>) -> Outcome {
     let max = max as i32;
     check_room(out, max)?;
     let deadline = deadline(call, timeout);
-    let asked = if max > 0 { max.min(MAX_REPORTED) } else { max };
     let mut events = call.uc.reported.borrow_mut();
     events.clear();
     let mut objects = call.objects();
-    if let Some(queue) = objects.epoll_try(&call.world(), call.fd(0), asked, &mut events)? {
+    if let Some(queue) = objects.epoll_try(&call.world(), call.fd(0), max, &mut events)? {
         if timeout == Some(0) || deadline.is_some_and(|d| d <= call.uc.now()) {
             return Ok(0);
         }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -28,6 +29,18 @@ static void fill(const char *what, int (*make)(void), int limit) {
     for (fd = 3; fd < limit; fd++) close(fd);
 }
 
+// Of as many as there is room for none is left for the next wait.
+static void ready(int limit) {
+    static struct epoll_event events[1 << 16];
+    int set = epoll_create1(0), fd, added = 0;
+    while ((fd = eventfd(1, 0)) >= 0) added += !epoll_ctl(set, EPOLL_CTL_ADD, fd, &(struct epoll_event){EPOLLIN, {.fd = fd}});
+    printf("ready: %s", added == limit - 4 ? "all of them" : "too few");
+    printf(", told of at once: %d", epoll_wait(set, events, 1 << 16, 0) == added);
+    printf(", by pieces: %d\n", epoll_wait(set, events, 5000, 0));
+    fflush(stdout);
+    for (fd = 3; fd < limit; fd++) close(fd);
+}
+
 int main(void) {
     struct rlimit told;
     getrlimit(RLIMIT_NOFILE, &told);
@@ -40,6 +53,7 @@ int main(void) {
     fill("eventfd", events, limit);
     fill("socket", sockets, limit);
     fill("dup", copies, limit);
+    ready(limit);
     // A server's ten thousand connections and more, in one process.
     told.rlim_cur = 20000;
     printf("setrlimit: %d\n", setrlimit(RLIMIT_NOFILE, &told));
