@@ -94,6 +94,7 @@ pub fn run(
                 Side::Linux => work.clone(),
                 Side::Image => PathBuf::from("/tmp/work"),
             })
+            .arg(nice()?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -117,6 +118,17 @@ pub fn run(
     // The next run packs it anew, with a list of its own.
     let _ = fs::remove_file(&archive);
     Ok(results.ran)
+}
+
+/// The priority of this program, as `nice` has set it: tests in the image are to have the same as those beside it.
+fn nice() -> Result<String, String> {
+    let stat =
+        fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;
+    // The name of the program, in parentheses, may have blanks; `nice` is the 17th word behind it (proc(5)).
+    let words = stat.rsplit(')').next().unwrap_or_default();
+    let word = words.split_whitespace().nth(16);
+    word.map(str::to_owned)
+        .ok_or_else(|| format!("/proc/self/stat: {stat}"))
 }
 
 enum Ended {
@@ -169,7 +181,9 @@ fn follow(
         } else if text == "@@done" {
             break Ended::Done;
         } else if let Some(what) = text.strip_prefix("@@start ") {
-            progress.at(results.ran.len(), what);
+            // The number in the list, then the name.
+            let name = what.split_once(' ').map_or(what, |(_, name)| name);
+            progress.at(results.ran.len(), name);
             running = Some((Instant::now(), String::new()));
         } else if let Some(what) = text.strip_prefix("@@end ") {
             let mut words = what.split(' ').skip(1);
