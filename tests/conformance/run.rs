@@ -5,6 +5,7 @@ use std::{
     fs,
     fs::File,
     io::{BufRead, BufReader, Write, stderr},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::{prctl::set_pdeathsig, signal::Signal};
 use test_support::{RUNNER, cargo, signal};
 
 use crate::{
@@ -94,7 +96,6 @@ pub fn run(
                 Side::Linux => work.clone(),
                 Side::Image => PathBuf::from("/tmp/work"),
             })
-            .arg(nice()?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -118,17 +119,6 @@ pub fn run(
     // The next run packs it anew, with a list of its own.
     let _ = fs::remove_file(&archive);
     Ok(results.ran)
-}
-
-/// The priority of this program, as `nice` has set it: tests in the image are to have the same as those beside it.
-fn nice() -> Result<String, String> {
-    let stat =
-        fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;
-    // The name of the program, in parentheses, may have blanks; `nice` is the 17th word behind it (proc(5)).
-    let words = stat.rsplit(')').next().unwrap_or_default();
-    let word = words.split_whitespace().nth(16);
-    word.map(str::to_owned)
-        .ok_or_else(|| format!("/proc/self/stat: {stat}"))
 }
 
 enum Ended {
@@ -204,13 +194,9 @@ fn follow(
         }
     };
     // The runner ends its QEMU when asked.
-    signal(&child, libc_sigterm());
+    signal(&child, Signal::SIGTERM as i32);
     let _ = child.wait();
     ended
-}
-
-const fn libc_sigterm() -> i32 {
-    nix::sys::signal::Signal::SIGTERM as i32
 }
 
 fn ran(status: &str, since: &Instant, output: String) -> Ran {
@@ -260,6 +246,10 @@ fn image(suite: &Suite, archive: &Path) -> Command {
         .env("EBB_NET", "user")
         .env("EBB_QUIET", "1")
         .env_remove("EBB_TIMEOUT");
+    // A run that is killed leaves no machine behind.
+    let end_with_this = || Ok(set_pdeathsig(Signal::SIGTERM)?);
+    // SAFETY: a system call that touches no memory.
+    unsafe { command.pre_exec(end_with_this) };
     command
 }
 
