@@ -295,7 +295,7 @@ fn an_option_that_the_application_declares_is_checked_like_the_others() {
         .says(&["ebb: option `numbers` is `1,two`; it takes numbers, joined by commas"]);
 }
 
-/// Nine seconds or more: `cargo test -p native-tests --test faults -- --ignored`.
+/// Nine seconds or more: `cargo test -p native-tests --test native faults:: -- --ignored`.
 #[test]
 #[ignore = "takes its time"]
 fn a_hundred_boots_in_a_row_succeed() {

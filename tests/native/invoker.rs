@@ -1,7 +1,7 @@
 //! The invoker's image from outside: boots it, and drives it with the npm package `openwhisk`, with curl as its banner says, and
 //! as an action container.
 //!
-//! `cargo test --test invoker` is the short form, with 100 calls of 20 functions from 8 clients and 2,000 calls that
+//! `cargo test --test native invoker::` is the short form, with 100 calls of 20 functions from 8 clients and 2,000 calls that
 //! wait; with `--release` and `-- --ignored` it makes 1,000 calls of 100 functions from 32 clients and 12,000 calls that wait, on one
 //! and on two cores.
 

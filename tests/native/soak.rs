@@ -1,6 +1,6 @@
 //! Mixed load in rounds, the heap's level after each: what comes with a round goes with it.
 //!
-//! `EBB_SOAK=SECONDS cargo test --test soak` goes on for so long; without it there are few rounds.
+//! `EBB_SOAK=SECONDS cargo test --test native soak::` goes on for so long; without it there are few rounds.
 
 use std::{
     io::{Read, Write},
