@@ -55,7 +55,7 @@ impl Config {
 
 /// Strangers of a core that have not yet proved that they have the key.
 const STRANGERS: usize = 64;
-/// After a connection could not be made, calls fail at once for so long, and each time twice as long.
+/// After a connection could not be made, calls fail at once for about so long, and each time twice as long.
 const PAUSE_NS: u64 = 20_000_000;
 const LONGEST_PAUSE_NS: u64 = 1_000_000_000;
 
@@ -260,13 +260,20 @@ fn ended(node: NodeId, link: &Rc<Link>) {
     let mut peers = EbbRef::<Peers>::get().peers.borrow_mut();
     let peer = peers.entry(node).or_default();
     peer.link = None;
-    let pause_ns = (PAUSE_NS << peer.failed.min(10)).min(LONGEST_PAUSE_NS);
+    let pause_ns = scattered((PAUSE_NS << peer.failed.min(10)).min(LONGEST_PAUSE_NS));
     if peer.up.take().is_none() {
         peer.failed += 1;
         peer.not_before_ns = Instant::now().as_nanos() + pause_ns;
     }
     peer.changes += 1;
     peer.changed.notify_all();
+}
+
+/// From half of a time to all of it, by chance: nodes that were turned away together would come again together.
+fn scattered(most_ns: u64) -> u64 {
+    let mut bytes = [0; 8];
+    EbbRef::<dyn Entropy>::get().fill(&mut bytes);
+    most_ns - u64::from_le_bytes(bytes) % (most_ns / 2 + 1)
 }
 
 /// Calls a method of an Ebb on another node.

@@ -191,6 +191,7 @@ fn a_thousand_machines_that_join_at_once_all_get_their_names() {
         if live.len() == 1000 {
             break;
         }
-        assert!(seconds < 60);
+        // Node 0 hears 64 strangers at a time. Those that it turns away must not come again all together.
+        assert!(seconds < 5, "{} of 1,000 in {seconds} s", live.len());
     }
 }
