@@ -310,16 +310,18 @@ fn turn(core: &'static Core, quiesce: &epoch::Core) {
     arrivals(core);
     // Without timers there is no reason to ask the clock.
     let mut next_timer_ns = core.timers.next_deadline_ns();
+    let mut more_due = false;
     if next_timer_ns.is_some() {
         let now_ns = EbbRef::<dyn Clock>::get().now_ns();
-        let fired = core.timers.expire(now_ns);
+        let fired = core.timers.expire(now_ns, BATCH);
+        more_due = fired == BATCH as u64;
         core.home.counters.timers.add(fired);
         if trace::is_on() && fired > 0 {
             trace::instant(&trace::TIMERS, [fired, 0]);
         }
         next_timer_ns = core.timers.next_deadline_ns();
     }
-    if run_batch(core) {
+    if run_batch(core) || more_due {
         EbbRef::<dyn Cores>::get().poll(core.home.token);
         return;
     }

@@ -55,11 +55,13 @@ pub(crate) fn step(core: &'static Core) -> Next {
     Next::Sleep(timer_ns.into_iter().chain(look_ns).min())
 }
 
-/// Whether idle work has more to do.
+/// Whether there are more timers due, or idle work has more to do.
 fn events(core: &'static Core) -> bool {
     let home = &core.home;
     arrivals(core);
-    let fired = core.timers.expire(EbbRef::<dyn Clock>::get().now_ns());
+    let fired = core
+        .timers
+        .expire(EbbRef::<dyn Clock>::get().now_ns(), BATCH);
     home.counters.timers.add(fired);
     let mut count = 0;
     while count < BATCH && !core.stop.is_set() {
@@ -76,7 +78,7 @@ fn events(core: &'static Core) -> bool {
         unsafe { task.run() };
         home.running.set(None);
     }
-    count == 0 && core.idle.run()
+    fired == BATCH as u64 || (count == 0 && core.idle.run())
 }
 
 /// Ends the core: its tasks and the Ebbs that it has made at run time are dropped.

@@ -4,6 +4,7 @@
 //! it. A timer never fires early; it fires up to a quarter of a microsecond late by rounding, and
 //! later only when the core is busy.
 
+mod prefetch;
 pub mod wheel;
 
 use core::{
@@ -111,17 +112,19 @@ impl Timers {
         self.wheel.borrow().next_deadline_ns()
     }
 
-    /// Wakes what is due; returns how many.
+    /// Wakes at most `most` of what is due; returns how many. The loop runs those before it asks for more: of very many, the first
+    /// would have left the caches when the last has been woken.
     #[inline]
-    pub fn expire(&self, now_ns: u64) -> u64 {
+    pub fn expire(&self, now_ns: u64, most: usize) -> u64 {
         let mut count = 0;
-        loop {
+        while count < most as u64 {
             // The borrow ends before the waker is called: dropping a task may cancel a timer.
             let waker = self.wheel.borrow_mut().pop_expired(now_ns);
-            let Some(waker) = waker else { return count };
+            let Some(waker) = waker else { break };
             waker.wake();
             count += 1;
         }
+        count
     }
 
     /// Drops every timer.

@@ -1,33 +1,47 @@
-//! Timers of one core: a hierarchical timing wheel (Varghese and Lauck, SOSP 1987, scheme 7) on a slab.
+//! Timers of one core: a hierarchical timing wheel (Varghese and Lauck, SOSP 1987, scheme 7), its slots filled block by block.
 //!
-//! A tick is [`TICK_NS`] nanoseconds. Level `n` has 64 slots of `64^n` ticks each; ten levels cover every `u64` of
-//! nanoseconds, so there is no overflow list. A timer hangs at the level of the highest bit in which its tick differs
-//! from the wheel's position, and moves down when the position enters its slot: at most ten moves in its life, and
-//! three for a sleep of 20 ms. Within a level all occupied slots lie at or after the position, and a lower level
-//! always expires before a higher one; so the earliest slot is two bit scans away.
+//! A tick is [`TICK_NS`] nanoseconds. Level `n` has 256 slots of `256^n` ticks each; eight levels cover every `u64` of
+//! nanoseconds, so there is no overflow list. A timer is in the level of the highest bit in which its tick differs
+//! from the wheel's position, and moves down when the position enters its slot: at most eight moves in its life, and
+//! two for a sleep of 20 ms to 4 s. Within a level all occupied slots lie at or after the position, and a lower level
+//! always expires before a higher one; so the earliest slot is some bit scans away.
 //!
 //! What must hold: a timer never fires before its deadline, and fires at the first [`Wheel::pop_expired`] whose `now`
 //! is its deadline rounded up to a tick. Timers fire in the order of their ticks.
 //!
-//! Timers live in chunks of 256 that are never moved and never given back, so an insert allocates once in 256
-//! times while the number of live timers grows, and not at all after that. A wheel without timers has no slots yet: 10 KiB.
+//! Among a million sleepers each one's memory was last touched long ago, and a list that leads from one to the next waits for every one of them. So
+//! a slot has its timers with their wakers in blocks, one beside the other: what moves down is read in a row, and the tasks that are due
+//! within the next 256 ticks are asked for ([`prefetch`]) before the first of them is woken.
+//! A key names a [`Place`], which says where in the blocks its timer is: whoever moves a timer writes it and need not wait for it.
+//!
+//! Blocks and places come in chunks that are never moved and never given back, so an insert allocates once in some 250 times
+//! while the number of live timers grows, and not at all after that. A wheel without timers has no slots yet: 32 KiB.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::task::Waker;
 
+use super::prefetch::prefetch;
+
 /// Resolution: deadlines are rounded up to a multiple of this many nanoseconds.
 pub const TICK_NS: u64 = 1 << TICK_BITS;
 
 const TICK_BITS: u32 = 8;
-const SLOT_BITS: u32 = 6;
+const SLOT_BITS: u32 = 8;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// A deadline rounded up can reach tick 2^56, so levels have to cover 57 bits.
 const LEVELS: usize = (u64::BITS - TICK_BITS + 1).div_ceil(SLOT_BITS) as usize;
-const CHUNK: usize = 256;
+/// Places of a chunk.
+const PLACES: usize = 256;
+/// Blocks of a chunk.
+const BLOCKS: usize = 16;
+/// Timers of a block: with what names its neighbours it fills eight lines of the cache.
+const TIMERS: usize = 15;
+/// How many inserts before its own a place is asked for.
+const AHEAD: usize = 8;
 const NIL: u32 = u32::MAX;
-/// `Entry::slot` of an entry without a timer.
-const FREE: u16 = u16::MAX;
+/// `Place::at` of a place without a timer.
+const FREE: u8 = u8::MAX;
 
 /// Names a timer of one wheel. Once the timer has fired or been cancelled its key names nothing, also when the place
 /// is used again (until 2^32 timers have used it).
@@ -37,20 +51,40 @@ pub struct Key {
     generation: u32,
 }
 
-struct Entry {
+/// Where a timer is.
+struct Place {
+    /// Its block.
+    block: u32,
+    generation: u32,
+    /// Its position in the block, or `FREE`.
+    at: u8,
+}
+
+struct Timer {
     /// The deadline in ticks, rounded up.
     tick: u64,
+    /// There as long as the timer is.
     waker: Option<Waker>,
-    /// Neighbours in the slot's list; `next` also links free entries.
+    /// Its place.
+    place: u32,
+}
+
+/// Some timers of a slot: those from `first` to `end`. All but a slot's first and last block are full.
+#[repr(align(64))]
+struct Block {
+    /// Neighbours in the slot; `next` also links free blocks.
     next: u32,
-    prev: u32,
-    generation: u32,
-    /// `level * SLOTS + slot`, or `FREE`.
+    previous: u32,
+    /// `level * SLOTS + slot`.
     slot: u16,
+    first: u8,
+    end: u8,
+    timers: [Timer; TIMERS],
 }
 
 #[derive(Clone)]
 struct Slot {
+    /// Its blocks. None is empty.
     head: u32,
     tail: u32,
     /// No timer in the slot is due before this tick. Exact until one is cancelled.
@@ -72,11 +106,14 @@ pub struct Wheel {
     /// Bit `n`: level `n` has a timer.
     levels: u16,
     /// Per level, bit `n`: slot `n` has a timer.
-    occupied: [u64; LEVELS],
+    occupied: [[u64; SLOTS / 64]; LEVELS],
     /// There from the first timer on.
     slots: Box<[Slot]>,
-    chunks: Vec<Box<[Entry]>>,
-    free: u32,
+    blocks: Vec<Box<[Block]>>,
+    free_block: u32,
+    places: Vec<Box<[Place]>>,
+    /// Those without a timer, with room for all.
+    free_places: Vec<u32>,
 }
 
 fn tick_after(deadline_ns: u64) -> u64 {
@@ -96,10 +133,12 @@ impl Wheel {
             first_due: u64::MAX,
             len: 0,
             levels: 0,
-            occupied: [0; LEVELS],
+            occupied: [[0; SLOTS / 64]; LEVELS],
             slots: Box::default(),
-            chunks: Vec::new(),
-            free: NIL,
+            blocks: Vec::new(),
+            free_block: NIL,
+            places: Vec::new(),
+            free_places: Vec::new(),
         }
     }
 
@@ -117,19 +156,25 @@ impl Wheel {
     /// O(1); allocates when there are more timers than ever before. A deadline within a tick of `u64::MAX` never fires.
     ///
     /// # Panics
-    /// At 2^32 - 1 live timers, which would be 170 GB of them.
+    /// At 2^32 - 1 live timers, which would be 200 GB of them.
     pub fn insert(&mut self, deadline_ns: u64, waker: Waker) -> Key {
-        if self.free == NIL {
-            self.grow();
+        if self.free_places.is_empty() {
+            self.more_places();
         }
-        let index = self.free;
-        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        self.free = entry.next;
-        entry.tick = tick_after(deadline_ns);
-        entry.waker = Some(waker);
-        let generation = entry.generation;
+        let index = self.free_places.pop().expect("there are more now");
+        if let Some(&later) = self.free_places.iter().nth_back(AHEAD) {
+            // Freed in no order, so that its insert would wait for it.
+            prefetch(self.place(later));
+        }
+        let generation = self.place(index).generation;
         self.len += 1;
-        self.link(index);
+        let (start, tick) = self.link(Timer {
+            tick: tick_after(deadline_ns),
+            waker: Some(waker),
+            place: index,
+        });
+        self.first_start = self.first_start.min(start);
+        self.first_due = self.first_due.min(tick);
         Key { index, generation }
     }
 
@@ -141,8 +186,8 @@ impl Wheel {
     /// Makes the timer give back `waker` instead of the one it has, unless they wake the same task. Returns the waker
     /// that is no longer needed, or `Err` if the timer has fired or been cancelled. O(1).
     pub fn update(&mut self, key: Key, waker: &Waker) -> Result<Option<Waker>, Expired> {
-        self.live(key).ok_or(Expired)?;
-        match &mut self.entry(key.index).waker {
+        let (block, at) = self.live(key).ok_or(Expired)?;
+        match &mut self.block(block).timers[at].waker {
             Some(old) if old.will_wake(waker) => Ok(None),
             old => Ok(old.replace(waker.clone())),
         }
@@ -150,9 +195,36 @@ impl Wheel {
 
     /// Disarms the timer and returns its waker; `None` if it has fired or been cancelled. O(1).
     pub fn cancel(&mut self, key: Key) -> Option<Waker> {
-        self.live(key)?;
-        self.unlink(key.index);
-        self.release(key.index)
+        let (block, at) = self.live(key)?;
+        let slot = self.block(block).slot as usize;
+        // The slot's last timer takes its place.
+        let last = self.slots[slot].tail;
+        let tail = self.block(last);
+        let end = tail.end as usize - 1;
+        let moved = tail.timers[end].take();
+        tail.end -= 1;
+        let (is_empty, previous) = (tail.first == tail.end, tail.previous);
+        let cancelled = if (last, end) == (block, at) {
+            moved
+        } else {
+            *self.place(moved.place) = Place {
+                block,
+                at: at as u8,
+                generation: self.place(moved.place).generation,
+            };
+            core::mem::replace(&mut self.block(block).timers[at], moved)
+        };
+        if is_empty {
+            if previous == NIL {
+                self.vacate(slot);
+                self.find_first();
+            } else {
+                self.block(previous).next = NIL;
+                self.slots[slot].tail = previous;
+            }
+            self.release_block(last);
+        }
+        self.release(cancelled)
     }
 
     /// When [`pop_expired`](Self::pop_expired) should next be called: the earliest deadline, rounded up to a tick. May
@@ -168,16 +240,14 @@ impl Wheel {
         let now = (now_ns / TICK_NS).max(self.position);
         while self.first_start <= now {
             let level = self.levels.trailing_zeros();
-            let slot = self.occupied[level as usize].trailing_zeros();
+            let slot = self.first_slot(level);
             self.position = self.position.max(self.first_start);
-            let list = level as usize * SLOTS + slot as usize;
-            let head = self.slots[list].head;
+            let list = level as usize * SLOTS + slot;
             if level == 0 {
                 // Every timer of a slot of level 0 has the same tick, or was late when it was inserted.
-                self.unlink(head);
-                return self.release(head);
+                return self.pop(list);
             }
-            self.cascade(list, head);
+            self.cascade(list, level == 1);
         }
         self.position = now;
         None
@@ -193,30 +263,52 @@ impl Wheel {
         before - self.len
     }
 
+    /// Takes the first timer out of a slot that has one.
+    fn pop(&mut self, list: usize) -> Option<Waker> {
+        let head = self.slots[list].head;
+        let block = self.block(head);
+        let timer = block.timers[block.first as usize].take();
+        block.first += 1;
+        if block.first == block.end {
+            let next = block.next;
+            if next == NIL {
+                self.vacate(list);
+                self.find_first();
+            } else {
+                self.block(next).previous = NIL;
+                self.slots[list].head = next;
+            }
+            self.release_block(head);
+        }
+        self.release(timer)
+    }
+
     /// Takes a slot's timers out and puts them in again, relative to the position, which has just entered the slot.
-    /// Each goes to a lower level.
-    fn cascade(&mut self, list: usize, mut index: u32) {
+    /// Each goes to a lower level. Those that are `soon` due have their tasks asked for.
+    fn cascade(&mut self, list: usize, soon: bool) {
+        let mut number = self.slots[list].head;
         self.vacate(list);
-        while index != NIL {
-            let next = self.entry(index).next;
-            self.link_quietly(index);
-            index = next;
+        while number != NIL {
+            let block = self.block(number);
+            let (next, first, end) = (block.next, block.first as usize, block.end as usize);
+            for at in first..end {
+                let timer = self.block(number).timers[at].take();
+                if soon && let Some(waker) = &timer.waker {
+                    ask_for_task(waker);
+                }
+                self.link(timer);
+            }
+            self.release_block(number);
+            number = next;
         }
         self.find_first();
     }
 
-    /// Hangs an entry in the slot its tick belongs to.
-    fn link(&mut self, index: u32) {
-        let (start, tick) = self.link_quietly(index);
-        self.first_start = self.first_start.min(start);
-        self.first_due = self.first_due.min(tick);
-    }
-
-    /// The same, leaving `first_start` and `first_due`. Returns where the slot starts and when the timer is due.
-    fn link_quietly(&mut self, index: u32) -> (u64, u64) {
+    /// Puts a timer at the end of the slot that its tick belongs to. Returns where the slot starts and when the timer is due; to
+    /// bring `first_start` and `first_due` up to date is the caller's.
+    fn link(&mut self, timer: Timer) -> (u64, u64) {
         let position = self.position;
-        let entry = &self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        let tick = entry.tick.max(position);
+        let tick = timer.tick.max(position);
         // The highest differing bit, no lower than the top one of level 0.
         let differing = (tick ^ position) | (SLOTS as u64 - 1);
         let level = differing.ilog2() / SLOT_BITS;
@@ -225,42 +317,50 @@ impl Wheel {
         let list = level as usize * SLOTS + slot;
 
         self.levels |= 1 << level;
-        self.occupied[level as usize] |= 1 << slot;
+        self.occupied[level as usize][slot / 64] |= 1 << (slot % 64);
         let ends = &mut self.slots[list];
-        let tail = core::mem::replace(&mut ends.tail, index);
         ends.earliest = ends.earliest.min(tick);
-        if tail == NIL {
-            ends.head = index;
+        let tail = ends.tail;
+        let number = if tail != NIL && (self.block(tail).end as usize) < TIMERS {
+            tail
         } else {
-            self.entry(tail).next = index;
-        }
-        let entry = self.entry(index);
-        entry.prev = tail;
-        entry.next = NIL;
-        entry.slot = list as u16;
+            self.extend(list, tail)
+        };
+        let index = timer.place;
+        let block = self.block(number);
+        let at = block.end;
+        block.timers[at as usize] = timer;
+        block.end += 1;
+        let place = self.place(index);
+        place.block = number;
+        place.at = at;
         (tick >> shift << shift, tick)
     }
 
-    /// Takes an entry out of its slot.
-    fn unlink(&mut self, index: u32) {
-        let &mut Entry {
-            prev, next, slot, ..
-        } = self.entry(index);
-        let list = slot as usize;
-        if prev != NIL {
-            self.entry(prev).next = next;
+    /// An empty block at a slot's end.
+    fn extend(&mut self, list: usize, tail: u32) -> u32 {
+        if self.free_block == NIL {
+            self.more_blocks();
+        }
+        let number = self.free_block;
+        let block = self.block(number);
+        let free = core::mem::replace(&mut block.next, NIL);
+        block.previous = tail;
+        block.slot = list as u16;
+        (block.first, block.end) = (0, 0);
+        self.free_block = free;
+        if tail == NIL {
+            self.slots[list].head = number;
         } else {
-            self.slots[list].head = next;
+            self.block(tail).next = number;
         }
-        if next != NIL {
-            self.entry(next).prev = prev;
-        } else {
-            self.slots[list].tail = prev;
-        }
-        if prev == NIL && next == NIL {
-            self.vacate(list);
-            self.find_first();
-        }
+        self.slots[list].tail = number;
+        number
+    }
+
+    fn release_block(&mut self, number: u32) {
+        let free = core::mem::replace(&mut self.free_block, number);
+        self.block(number).next = free;
     }
 
     fn vacate(&mut self, list: usize) {
@@ -269,8 +369,8 @@ impl Wheel {
         slot.tail = NIL;
         slot.earliest = u64::MAX;
         let (level, slot) = (list / SLOTS, list % SLOTS);
-        self.occupied[level] &= !(1 << slot);
-        if self.occupied[level] == 0 {
+        self.occupied[level][slot / 64] &= !(1 << (slot % 64));
+        if self.occupied[level] == [0; SLOTS / 64] {
             self.levels &= !(1 << level);
         }
     }
@@ -283,38 +383,50 @@ impl Wheel {
             return;
         }
         let level = self.levels.trailing_zeros();
-        let slot = self.occupied[level as usize].trailing_zeros();
+        let slot = self.first_slot(level);
         let shift = level * SLOT_BITS;
         // What the slot shares with the position: all above its level.
         let above = shift + SLOT_BITS;
         let base = self.position >> above << above;
-        self.first_start = base | u64::from(slot) << shift;
-        self.first_due = self.slots[level as usize * SLOTS + slot as usize].earliest;
+        self.first_start = base | (slot as u64) << shift;
+        self.first_due = self.slots[level as usize * SLOTS + slot].earliest;
     }
 
-    fn entry(&mut self, index: u32) -> &mut Entry {
-        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    /// The first slot with a timer of a level that has one.
+    fn first_slot(&self, level: u32) -> usize {
+        let words = &self.occupied[level as usize];
+        let word = words.iter().position(|&word| word != 0).unwrap_or(0);
+        word * 64 + words[word].trailing_zeros() as usize
     }
 
-    fn live(&self, key: Key) -> Option<&Entry> {
-        let entry = &self.chunks.get(key.index as usize / CHUNK)?[key.index as usize % CHUNK];
-        (entry.generation == key.generation && entry.slot != FREE).then_some(entry)
+    fn block(&mut self, number: u32) -> &mut Block {
+        &mut self.blocks[number as usize / BLOCKS][number as usize % BLOCKS]
     }
 
-    /// Ends an unlinked entry's timer.
-    fn release(&mut self, index: u32) -> Option<Waker> {
-        let free = core::mem::replace(&mut self.free, index);
+    fn place(&mut self, index: u32) -> &mut Place {
+        &mut self.places[index as usize / PLACES][index as usize % PLACES]
+    }
+
+    /// The block of a live timer, and its position there.
+    fn live(&self, key: Key) -> Option<(u32, usize)> {
+        let place = &self.places.get(key.index as usize / PLACES)?[key.index as usize % PLACES];
+        (place.generation == key.generation && place.at != FREE)
+            .then_some((place.block, place.at as usize))
+    }
+
+    /// Ends a timer that has been taken out.
+    fn release(&mut self, timer: Timer) -> Option<Waker> {
+        self.free_places.push(timer.place);
         self.len -= 1;
-        let entry = self.entry(index);
-        entry.next = free;
-        entry.slot = FREE;
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.waker.take()
+        let place = self.place(timer.place);
+        place.at = FREE;
+        place.generation = place.generation.wrapping_add(1);
+        timer.waker
     }
 
-    /// Adds a chunk of free entries.
+    /// Adds a chunk of free places.
     #[cold]
-    fn grow(&mut self) {
+    fn more_places(&mut self) {
         if self.slots.is_empty() {
             let empty = Slot {
                 head: NIL,
@@ -323,28 +435,64 @@ impl Wheel {
             };
             self.slots = alloc::vec![empty; LEVELS * SLOTS].into_boxed_slice();
         }
-        let base = self.chunks.len() * CHUNK;
+        let base = self.places.len() * PLACES;
         assert!(
-            base + CHUNK < NIL as usize,
+            base + PLACES < NIL as usize,
             "one core has 2^32 timers; a loop that arms timers without end?"
         );
-        self.chunks.push(
-            (base..base + CHUNK)
-                .map(|index| Entry {
-                    tick: 0,
-                    waker: None,
-                    next: if index + 1 < base + CHUNK {
-                        index as u32 + 1
-                    } else {
-                        self.free
-                    },
-                    prev: NIL,
-                    generation: 0,
-                    slot: FREE,
-                })
-                .collect(),
-        );
-        self.free = base as u32;
+        let free = |_| Place {
+            block: NIL,
+            generation: 0,
+            at: FREE,
+        };
+        self.places.push((0..PLACES).map(free).collect());
+        // Room for all of them, so that to free one never allocates.
+        self.free_places.reserve(base + PLACES);
+        self.free_places
+            .extend((base as u32..(base + PLACES) as u32).rev());
+    }
+
+    /// Adds a chunk of free blocks.
+    #[cold]
+    fn more_blocks(&mut self) {
+        let base = self.blocks.len() * BLOCKS;
+        let block = |number| Block {
+            next: if number + 1 < base + BLOCKS {
+                number as u32 + 1
+            } else {
+                self.free_block
+            },
+            previous: NIL,
+            slot: 0,
+            first: 0,
+            end: 0,
+            timers: [const { Timer::NONE }; TIMERS],
+        };
+        self.blocks.push((base..base + BLOCKS).map(block).collect());
+        self.free_block = base as u32;
+    }
+}
+
+impl Timer {
+    const NONE: Self = Self {
+        tick: 0,
+        waker: None,
+        place: NIL,
+    };
+
+    fn take(&mut self) -> Self {
+        Self {
+            waker: self.waker.take(),
+            ..*self
+        }
+    }
+}
+
+/// Asks for what a task of this runtime has in its header and, mostly, in its future.
+fn ask_for_task(waker: &Waker) {
+    let task = waker.data().cast::<[u8; 64]>();
+    for line in 0..3 {
+        prefetch(task.wrapping_add(line));
     }
 }
 
@@ -518,6 +666,6 @@ mod tests {
             }
             assert_eq!(fired, 1_000_000);
         }
-        assert_eq!(wheel.chunks.len(), 1_000_000usize.div_ceil(CHUNK));
+        assert_eq!(wheel.places.len(), 1_000_000usize.div_ceil(PLACES));
     }
 }
