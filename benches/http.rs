@@ -2,13 +2,13 @@
 //! hardware, which serves the same page from memory.
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench http [-- --quick]`, as root, with `nginx` installed. 16 connections, kept
-//! alive, one request at a time on each.
+//! alive, one request at a time on each. `-- --idle [COUNT]` measures only what idle connections hold and cost the others.
 
 use benches::{
-    get::get_agent,
-    goal_at_least,
+    get::{FREE, HOLD, get_agent},
+    goal, goal_at_least, median, quick,
     servers::Servers,
-    sides::{effort, linux_guest, ratio},
+    sides::{Counting, Side, effort, linux_guest, ratio, value_of},
 };
 use test_support::{cargo, scratch, tools};
 
@@ -29,6 +29,9 @@ http { access_log off; default_type text/html; tcp_nodelay on; sendfile on; keep
 fn main() {
     if get_agent(|page| page.len() > 100) {
         return;
+    }
+    if std::env::args().any(|argument| argument == "--idle") {
+        return beside_idle_connections();
     }
     let configuration = scratch("nginx.conf");
     std::fs::write(&configuration, NGINX).expect("a directory to write to");
@@ -63,5 +66,60 @@ fn main() {
         if let Some(ratio) = ratio(&peak, |f| f.per_second) {
             goal_at_least(&format!("http_throughput_{cores}_vcpu"), ratio, 3.0);
         }
+    }
+}
+
+/// Memory of connections that had a request each, and what they cost the exchanges on 16 others: time, in turns with as many that another image
+/// holds, because what they cost the host is in both; and instructions, which do not depend on what else the host does.
+fn beside_idle_connections() {
+    let idle: usize = value_of("--idle")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(if quick() { 10_000 } else { 100_000 });
+    let (rounds, seconds) = if quick() { (3, 1.0) } else { (5, 3.0) };
+    let server = cargo::example("webserver");
+    println!("1 vCPU, {idle} idle connections that had a request each");
+    let mut side = Side::image(&server, 1, 80, &[], None);
+    let mut other = Side::image(&server, 1, 80, &[], None);
+    let load = format!("0 {seconds}");
+    let (open, close) = (format!("{HOLD} {idle}"), format!("{HOLD} 0"));
+    let free = |side: &mut Side| side.order(&format!("{FREE} 0")).per_second;
+    // What the first connections make for all is there then.
+    side.order(&load);
+    let before = free(&mut side);
+    side.order(&open);
+    let each = (before - free(&mut side)) / idle as f64;
+    side.order(&close);
+    println!("memory of each: {each:.0} bytes");
+    goal("http_idle_memory_kib", each / 1024.0, 1.0);
+    let ratios = (0..rounds).map(|round| {
+        let mut beside = |here: bool| {
+            if here { &mut side } else { &mut other }.order(&open);
+            let figures = side.order(&load);
+            if here { &mut side } else { &mut other }.order(&close);
+            figures.p50_us
+        };
+        let (first, second) = (beside(round % 2 == 0), beside(round % 2 == 1));
+        let (here, elsewhere) = if round % 2 == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        println!("p50: {here:.1} us beside, {elsewhere:.1} us when another has them");
+        here / elsewhere
+    });
+    goal(
+        "http_idle_connections",
+        median(&ratios.collect::<Vec<_>>()),
+        1.05,
+    );
+    drop(other);
+    drop(side);
+    if let Some(counting) = Counting::new("http-idle") {
+        let mut side = Side::image(&server, 1, 80, &[], Some(&counting));
+        let alone = counting.per_request(&mut side, &load, seconds);
+        side.order(&open);
+        let beside = counting.per_request(&mut side, &load, seconds);
+        println!("instructions of a request: {alone:.0} alone, {beside:.0} beside");
+        goal("http_idle_instructions", beside / alone, 1.05);
     }
 }

@@ -7,13 +7,13 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use benches::{
     goal, goal_at_least,
+    held::hold,
     load::{Figures, connect},
     median, quick,
     sides::{Counting, Side, agent, effort, linux_guest, ratio, turns},
@@ -138,7 +138,7 @@ fn main() {
             SEND => send(address, seconds),
             CONNECT => {
                 idle.clear();
-                idle = hold(address, order[1] as usize);
+                idle = hold(address, order[1] as usize, |_| ());
                 order[1]
             }
             _ => {
@@ -260,50 +260,4 @@ fn beside_idle_connections(idle: usize, rounds: usize, seconds: f64) {
         println!("instructions for 64 bytes there and back: {alone:.0} alone, {beside:.0} beside");
         goal("net_idle_instructions", beside / alone, 1.05);
     }
-}
-
-/// Connections that are left alone until this is dropped.
-struct Held(Option<mpsc::Sender<()>>, Option<thread::JoinHandle<()>>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        drop(self.0.take());
-        let ended = self.1.take().map(thread::JoinHandle::join);
-        assert!(ended.is_none_or(|result| result.is_ok()));
-    }
-}
-
-/// Opens connections. A thread with a table of descriptors of its own holds each part of them: a process may often have no
-/// more than 20,000.
-fn hold(address: SocketAddr, count: usize) -> Vec<Held> {
-    const PART: usize = 10_000;
-    let parts = (0..count).step_by(PART).map(|from| {
-        let (done, wait) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            // SAFETY: concerns this thread alone.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
-            let part = PART.min(count - from);
-            let held: Vec<_> = (0..part).map(|_| connect(address)).collect();
-            held.iter().for_each(reset_at_close);
-            let _ = done.send(());
-            // Never a message, only its end.
-            let _ = ended.recv();
-        });
-        (wait, Held(Some(end), Some(thread)))
-    });
-    let parts: Vec<_> = parts.collect();
-    let connected = parts.into_iter().map(|(wait, held)| {
-        let _: () = wait.recv().expect("connected; enough files may be open");
-        held
-    });
-    connected.collect()
-}
-
-/// Closed, it leaves nothing behind on either side: the next ones need the same ports.
-fn reset_at_close(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    socket
-        .set_linger(Some(Duration::ZERO))
-        .expect("an open socket");
 }

@@ -1,9 +1,14 @@
 //! The load of web servers: `GET /` over kept-alive connections, each with one request outstanding.
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
 
 use crate::{
     answer::whole,
+    functions::metrics,
+    held::hold,
     load::{Figures, Generator, Load, Protocol},
     sides::agent,
 };
@@ -30,10 +35,30 @@ impl Protocol for Get {
     }
 }
 
-/// If this program was started as an agent: loads the server by orders `RATE SECONDS`, 0 for a closed loop.
+/// The order `HOLD COUNT`: so many connections more are opened, and left alone after a request each; of those that there were, none is left.
+pub const HOLD: f64 = -1.0;
+/// The order `FREE 0`: bytes of memory that the server says to be free.
+pub const FREE: f64 = -2.0;
+
+/// If this program was started as an agent: loads the server by orders `RATE SECONDS`, 0 for a closed loop, and obeys [`HOLD`] and [`FREE`].
 pub fn get_agent(right: fn(&[u8]) -> bool) -> bool {
     let mut generator = None;
+    let mut idle = Vec::new();
     agent(|address: SocketAddr, order: &[f64]| -> Figures {
+        let one = |per_second| Figures {
+            per_second,
+            p50_us: 0.0,
+            p99_us: 0.0,
+        };
+        match *order {
+            [HOLD, count] => {
+                idle.clear();
+                idle = hold(address, count as usize, get_once);
+                return one(count);
+            }
+            [FREE, _] => return one(metrics(address)("memory_free_bytes")),
+            _ => {}
+        }
         let load = Load {
             depth: 1,
             rate: order[0],
@@ -43,4 +68,17 @@ pub fn get_agent(right: fn(&[u8]) -> bool) -> bool {
             .get_or_insert_with(|| Generator::new(address, CONNECTIONS))
             .run(load, None, &mut Get(right))
     })
+}
+
+/// One request, and its answer.
+fn get_once(stream: &mut TcpStream) {
+    let mut asked = Vec::new();
+    Get(|_| true).request(&mut asked);
+    stream.write_all(&asked).expect("the server listens");
+    let (mut buffer, mut answer) = ([0; 4096], Vec::new());
+    while whole(&answer).is_none() {
+        let count = stream.read(&mut buffer).expect("the server answers");
+        assert!(count > 0, "the server ended a connection within an answer");
+        answer.extend_from_slice(&buffer[..count]);
+    }
 }

@@ -1,5 +1,5 @@
 //! What benches share: sides that take turns in one process ([`compare`]), in an image and in a Linux guest that run to their
-//! end ([`machine`]), and in both as servers under load ([`servers`], [`sides`], [`load`], [`get`],
+//! end ([`machine`]), and in both as servers under load ([`servers`], [`sides`], [`load`], [`get`], [`held`],
 //! [`functions`]); [`blocks`], where an image's instructions go; and [`plot`].
 
 pub mod answer;
@@ -7,6 +7,7 @@ pub mod blocks;
 mod compare;
 pub mod functions;
 pub mod get;
+pub mod held;
 pub mod load;
 pub mod machine;
 pub mod plot;

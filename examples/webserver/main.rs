@@ -107,6 +107,13 @@ async fn metrics() -> Response {
             stats.core, stats.events
         );
     }
+    // A process does not know.
+    if let Some(bytes) = ebb::spare_memory_bytes() {
+        let _ = writeln!(
+            text,
+            "# HELP memory_free_bytes Memory that nothing uses.\n# TYPE memory_free_bytes gauge\nmemory_free_bytes {bytes}"
+        );
+    }
     Response::new(200)
         .with("content-type", "text/plain; version=0.0.4")
         .body(text)
