@@ -260,7 +260,7 @@ static void ancillary(void) {
 
 static void groups(void) {
   int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0), n = sizeof(struct in_addr);
-  struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(45399)}, to = any;
+  struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(25399)}, to = any;
   struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("239.255.7.8"), .imr_interface.s_addr = htonl(INADDR_LOOPBACK)};
   struct in_addr i = {htonl(INADDR_LOOPBACK)};
   to.sin_addr = m.imr_multiaddr, bind(b, (void *)&any, sizeof any);

@@ -18,7 +18,7 @@ static void ends(void) {
   for (int unixes = 0; unixes < 2; unixes++)
     for (int how = 0; how < 4; how++)
       for (int sent = 0; sent < 2; sent++) {
-        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(45391 + how * 2 + sent), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(25391 + how * 2 + sent), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         struct sockaddr_un un = {AF_UNIX, "\0ebb-listener-ends"};
         struct sockaddr *a = unixes ? (void *)&un : (void *)&in;
         socklen_t n = unixes ? sizeof un : sizeof in, k = sizeof(int);
@@ -56,13 +56,13 @@ static void apart(void) {
   int on = 1;
   struct sockaddr none = {AF_UNSPEC};
   for (int i = 0; i < 4; i++) {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(45411 + i), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, me;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(25411 + i), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, me;
     socklen_t n = sizeof me;
     int l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), s, e = 0;
     char b[8];
     setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), setsockopt(c, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(l, (void *)&in, sizeof in) || listen(l, 3)) perror("listen");
-    if (i == 1) { struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(45421), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}; bind(c, (void *)&own, sizeof own); }
+    if (i == 1) { struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(25421), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}; bind(c, (void *)&own, sizeof own); }
     connect(c, (void *)&in, sizeof in), usleep(10000), s = accept(l, 0, 0);
     write(s, "for you", 7), write(c, "for me", 6), usleep(10000);
     int who = i == 2 ? l : i == 3 ? s : c;
