@@ -11,8 +11,8 @@
 //!
 //! Among a million sleepers each one's memory was last touched long ago, and a list that leads from one to the next waits for every one of them. So
 //! a slot has its timers with their wakers in blocks, one beside the other: what moves down is read in a row, and the tasks that are due
-//! within the next 256 ticks are asked for ([`prefetch`]) before the first of them is woken.
-//! A key names a [`Place`], which says where in the blocks its timer is: whoever moves a timer writes it and need not wait for it.
+//! within the next 256 ticks are asked for (`prefetch`) before the first of them is woken.
+//! A key names a `Place`, which says where in the blocks its timer is: whoever moves a timer writes it and need not wait for it.
 //!
 //! Blocks and places come in chunks that are never moved and never given back, so an insert allocates once in some 250 times
 //! while the number of live timers grows, and not at all after that. A wheel without timers has no slots yet: 32 KiB.
