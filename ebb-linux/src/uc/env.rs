@@ -5,7 +5,7 @@
 
 use super::{Uc, cpu, maps};
 use crate::abi::signal::bit;
-use crate::image::vdso;
+use crate::image::{exec, vdso};
 use crate::ipc::text::{self, Kind};
 use crate::object::credentials::{Credentials, cap};
 use crate::object::env::{CpuModel, Env, MemoryInfo, ProcInfo, Setting};
@@ -202,7 +202,9 @@ impl Env for Boot {
 impl World<'_> {
     /// What a process has between two addresses, as far as there is memory: of its strings, over which it may have written.
     fn strings(&self, start: u64, end: u64) -> Vec<u8> {
-        let mut bytes = vec![0; end.saturating_sub(start) as usize];
+        // A snapshot that was read may say anything.
+        let most = exec::MAX_STRINGS as u64;
+        let mut bytes = vec![0; end.saturating_sub(start).min(most) as usize];
         let read = self.read_memory(start, &mut bytes).unwrap_or(0);
         bytes.truncate(read);
         bytes
@@ -316,7 +318,7 @@ impl ProcInfo for World<'_> {
         if arguments.last().is_none_or(|last| *last == 0) {
             return arguments;
         }
-        let mut title = self.strings(start, start + PAGE);
+        let mut title = self.strings(start, start.saturating_add(PAGE));
         if let Some(end) = title.iter().position(|byte| *byte == 0) {
             title.truncate(end + 1);
         }
