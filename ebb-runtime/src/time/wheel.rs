@@ -72,7 +72,7 @@ struct Timer {
 /// Some timers of a slot: those from `first` to `end`. All but a slot's first and last block are full.
 #[repr(align(64))]
 struct Block {
-    /// Neighbours in the slot; `next` also links free blocks.
+    /// Neighbours in the slot.
     next: u32,
     previous: u32,
     /// `level * SLOTS + slot`.
@@ -105,12 +105,15 @@ pub struct Wheel {
     len: usize,
     /// Bit `n`: level `n` has a timer.
     levels: u16,
+    /// Per level, bit `n`: word `n` of `occupied` is not zero.
+    words: [u8; LEVELS],
     /// Per level, bit `n`: slot `n` has a timer.
     occupied: [[u64; SLOTS / 64]; LEVELS],
     /// There from the first timer on.
     slots: Box<[Slot]>,
     blocks: Vec<Box<[Block]>>,
-    free_block: u32,
+    /// Those without a timer, with room for all.
+    free_blocks: Vec<u32>,
     places: Vec<Box<[Place]>>,
     /// Those without a timer, with room for all.
     free_places: Vec<u32>,
@@ -133,10 +136,11 @@ impl Wheel {
             first_due: u64::MAX,
             len: 0,
             levels: 0,
+            words: [0; LEVELS],
             occupied: [[0; SLOTS / 64]; LEVELS],
             slots: Box::default(),
             blocks: Vec::new(),
-            free_block: NIL,
+            free_blocks: Vec::new(),
             places: Vec::new(),
             free_places: Vec::new(),
         }
@@ -168,11 +172,7 @@ impl Wheel {
         }
         let generation = self.place(index).generation;
         self.len += 1;
-        let (start, tick) = self.link(Timer {
-            tick: tick_after(deadline_ns),
-            waker: Some(waker),
-            place: index,
-        });
+        let (start, tick) = self.link(tick_after(deadline_ns), Some(waker), index);
         self.first_start = self.first_start.min(start);
         self.first_due = self.first_due.min(tick);
         Key { index, generation }
@@ -195,36 +195,43 @@ impl Wheel {
 
     /// Disarms the timer and returns its waker; `None` if it has fired or been cancelled. O(1).
     pub fn cancel(&mut self, key: Key) -> Option<Waker> {
-        let (block, at) = self.live(key)?;
-        let slot = self.block(block).slot as usize;
-        // The slot's last timer takes its place.
+        let (number, at) = self.live(key)?;
+        let block = self.block(number);
+        let slot = block.slot as usize;
+        let (end, waker) = (block.end as usize, block.timers[at].waker.take());
         let last = self.slots[slot].tail;
-        let tail = self.block(last);
-        let end = tail.end as usize - 1;
-        let moved = tail.timers[end].take();
-        tail.end -= 1;
-        let (is_empty, previous) = (tail.first == tail.end, tail.previous);
-        let cancelled = if (last, end) == (block, at) {
-            moved
+        if (last, at + 1) == (number, end) {
+            self.shorten(slot, number);
         } else {
-            *self.place(moved.place) = Place {
-                block,
-                at: at as u8,
-                generation: self.place(moved.place).generation,
-            };
-            core::mem::replace(&mut self.block(block).timers[at], moved)
-        };
-        if is_empty {
-            if previous == NIL {
-                self.vacate(slot);
-                self.find_first();
-            } else {
-                self.block(previous).next = NIL;
-                self.slots[slot].tail = previous;
-            }
-            self.release_block(last);
+            // The slot's last timer takes its place.
+            let tail = self.block(last);
+            let moved = tail.timers[tail.end as usize - 1].take();
+            let place = self.place(moved.place);
+            (place.block, place.at) = (number, at as u8);
+            self.block(number).timers[at] = moved;
+            self.shorten(slot, last);
         }
-        self.release(cancelled)
+        self.release(key.index);
+        waker
+    }
+
+    /// The last timer of a slot, which is in this block, has been taken out.
+    #[inline]
+    fn shorten(&mut self, list: usize, last: u32) {
+        let block = self.block(last);
+        block.end -= 1;
+        if block.first < block.end {
+            return;
+        }
+        let previous = block.previous;
+        if previous == NIL {
+            self.vacate(list);
+            self.find_first();
+        } else {
+            self.block(previous).next = NIL;
+            self.slots[list].tail = previous;
+        }
+        self.free_blocks.push(last);
     }
 
     /// When [`pop_expired`](Self::pop_expired) should next be called: the earliest deadline, rounded up to a tick. May
@@ -267,7 +274,8 @@ impl Wheel {
     fn pop(&mut self, list: usize) -> Option<Waker> {
         let head = self.slots[list].head;
         let block = self.block(head);
-        let timer = block.timers[block.first as usize].take();
+        let timer = &mut block.timers[block.first as usize];
+        let (waker, place) = (timer.waker.take(), timer.place);
         block.first += 1;
         if block.first == block.end {
             let next = block.next;
@@ -278,9 +286,10 @@ impl Wheel {
                 self.block(next).previous = NIL;
                 self.slots[list].head = next;
             }
-            self.release_block(head);
+            self.free_blocks.push(head);
         }
-        self.release(timer)
+        self.release(place);
+        waker
     }
 
     /// Takes a slot's timers out and puts them in again, relative to the position, which has just entered the slot.
@@ -296,9 +305,9 @@ impl Wheel {
                 if soon && let Some(waker) = &timer.waker {
                     ask_for_task(waker);
                 }
-                self.link(timer);
+                self.link(timer.tick, timer.waker, timer.place);
             }
-            self.release_block(number);
+            self.free_blocks.push(number);
             number = next;
         }
         self.find_first();
@@ -306,9 +315,12 @@ impl Wheel {
 
     /// Puts a timer at the end of the slot that its tick belongs to. Returns where the slot starts and when the timer is due; to
     /// bring `first_start` and `first_due` up to date is the caller's.
-    fn link(&mut self, timer: Timer) -> (u64, u64) {
+    ///
+    /// The parts of a timer come in registers: to read them together as soon as they were written one by one takes the processor long.
+    #[inline]
+    fn link(&mut self, due: u64, waker: Option<Waker>, index: u32) -> (u64, u64) {
         let position = self.position;
-        let tick = timer.tick.max(position);
+        let tick = due.max(position);
         // The highest differing bit, no lower than the top one of level 0.
         let differing = (tick ^ position) | (SLOTS as u64 - 1);
         let level = differing.ilog2() / SLOT_BITS;
@@ -317,6 +329,7 @@ impl Wheel {
         let list = level as usize * SLOTS + slot;
 
         self.levels |= 1 << level;
+        self.words[level as usize] |= 1 << (slot / 64);
         self.occupied[level as usize][slot / 64] |= 1 << (slot % 64);
         let ends = &mut self.slots[list];
         ends.earliest = ends.earliest.min(tick);
@@ -326,29 +339,29 @@ impl Wheel {
         } else {
             self.extend(list, tail)
         };
-        let index = timer.place;
         let block = self.block(number);
+        if number != tail {
+            (block.next, block.previous, block.slot) = (NIL, tail, list as u16);
+            (block.first, block.end) = (0, 0);
+        }
         let at = block.end;
-        block.timers[at as usize] = timer;
         block.end += 1;
+        let timer = &mut block.timers[at as usize];
+        timer.tick = due;
+        timer.waker = waker;
+        timer.place = index;
         let place = self.place(index);
         place.block = number;
         place.at = at;
         (tick >> shift << shift, tick)
     }
 
-    /// An empty block at a slot's end.
+    /// A free block behind a slot's last one; its own part of that is the caller's.
     fn extend(&mut self, list: usize, tail: u32) -> u32 {
-        if self.free_block == NIL {
+        if self.free_blocks.is_empty() {
             self.more_blocks();
         }
-        let number = self.free_block;
-        let block = self.block(number);
-        let free = core::mem::replace(&mut block.next, NIL);
-        block.previous = tail;
-        block.slot = list as u16;
-        (block.first, block.end) = (0, 0);
-        self.free_block = free;
+        let number = self.free_blocks.pop().expect("there are more now");
         if tail == NIL {
             self.slots[list].head = number;
         } else {
@@ -358,20 +371,19 @@ impl Wheel {
         number
     }
 
-    fn release_block(&mut self, number: u32) {
-        let free = core::mem::replace(&mut self.free_block, number);
-        self.block(number).next = free;
-    }
-
     fn vacate(&mut self, list: usize) {
         let slot = &mut self.slots[list];
         slot.head = NIL;
         slot.tail = NIL;
         slot.earliest = u64::MAX;
         let (level, slot) = (list / SLOTS, list % SLOTS);
-        self.occupied[level][slot / 64] &= !(1 << (slot % 64));
-        if self.occupied[level] == [0; SLOTS / 64] {
-            self.levels &= !(1 << level);
+        let (word, rest) = (slot / 64, !(1 << (slot % 64)));
+        self.occupied[level][word] &= rest;
+        if self.occupied[level][word] == 0 {
+            self.words[level] &= !(1 << word);
+            if self.words[level] == 0 {
+                self.levels &= !(1 << level);
+            }
         }
     }
 
@@ -394,9 +406,8 @@ impl Wheel {
 
     /// The first slot with a timer of a level that has one.
     fn first_slot(&self, level: u32) -> usize {
-        let words = &self.occupied[level as usize];
-        let word = words.iter().position(|&word| word != 0).unwrap_or(0);
-        word * 64 + words[word].trailing_zeros() as usize
+        let word = self.words[level as usize].trailing_zeros() as usize % (SLOTS / 64);
+        word * 64 + self.occupied[level as usize][word].trailing_zeros() as usize
     }
 
     fn block(&mut self, number: u32) -> &mut Block {
@@ -415,13 +426,12 @@ impl Wheel {
     }
 
     /// Ends a timer that has been taken out.
-    fn release(&mut self, timer: Timer) -> Option<Waker> {
-        self.free_places.push(timer.place);
+    fn release(&mut self, index: u32) {
+        self.free_places.push(index);
         self.len -= 1;
-        let place = self.place(timer.place);
+        let place = self.place(index);
         place.at = FREE;
         place.generation = place.generation.wrapping_add(1);
-        timer.waker
     }
 
     /// Adds a chunk of free places.
@@ -456,20 +466,19 @@ impl Wheel {
     #[cold]
     fn more_blocks(&mut self) {
         let base = self.blocks.len() * BLOCKS;
-        let block = |number| Block {
-            next: if number + 1 < base + BLOCKS {
-                number as u32 + 1
-            } else {
-                self.free_block
-            },
+        let block = |_| Block {
+            next: NIL,
             previous: NIL,
             slot: 0,
             first: 0,
             end: 0,
             timers: [const { Timer::NONE }; TIMERS],
         };
-        self.blocks.push((base..base + BLOCKS).map(block).collect());
-        self.free_block = base as u32;
+        self.blocks.push((0..BLOCKS).map(block).collect());
+        // As with places.
+        self.free_blocks.reserve(base + BLOCKS);
+        self.free_blocks
+            .extend((base as u32..(base + BLOCKS) as u32).rev());
     }
 }
 
@@ -617,6 +626,59 @@ mod tests {
                 prop_assert!(wheel.cancel(key).is_none());
                 prop_assert!(wheel.update(key, Waker::noop()).is_err());
             }
+        }
+    }
+
+    #[test]
+    fn timers_of_slots_with_many_blocks_fire_or_are_cancelled_wherever_they_are() {
+        for seed in 1..40u64 {
+            let mut random = seed;
+            let mut below = |n: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % n
+            };
+            let (mut now, mut wheel) = (0, Wheel::new(0));
+            let fired = Arc::new(AtomicU64::new(0));
+            let mut live: BTreeMap<u64, (u64, Key)> = BTreeMap::new();
+            for name in 1..4000 {
+                match below(8) {
+                    // Few ticks, so that slots of all levels have many.
+                    0..5 => {
+                        let deadline = now + (below(4) << (6 * below(4))) * TICK_NS;
+                        let key =
+                            wheel.insert(deadline, Arc::new(Named(name, fired.clone())).into());
+                        live.insert(name, (deadline, key));
+                    }
+                    5 | 6 if !live.is_empty() => {
+                        let nth = below(live.len() as u64) as usize;
+                        let (&name, &(_, key)) = live.iter().nth(nth).unwrap();
+                        wheel.cancel(key).unwrap().wake();
+                        assert_eq!(fired.load(Ordering::Relaxed), name);
+                        live.remove(&name);
+                    }
+                    _ => {
+                        now += below(600) * TICK_NS;
+                        for _ in 0..below(100) {
+                            let Some(waker) = wheel.pop_expired(now) else {
+                                break;
+                            };
+                            waker.wake();
+                            let (deadline, _) =
+                                live.remove(&fired.load(Ordering::Relaxed)).unwrap();
+                            assert!(deadline <= now);
+                        }
+                    }
+                }
+                assert_eq!(wheel.len(), live.len());
+            }
+            now += 1 << 40;
+            while let Some(waker) = wheel.pop_expired(now) {
+                waker.wake();
+                live.remove(&fired.load(Ordering::Relaxed)).unwrap();
+            }
+            assert!(live.is_empty() && wheel.is_empty());
         }
     }
 
