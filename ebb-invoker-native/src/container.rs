@@ -52,7 +52,7 @@ pub async fn serve(container: Container) -> Result<(), String> {
     }
     let options = Options {
         name: String::from("action"),
-        memory: ebb_mem::frame::stats().free * 4096 / 4 * 3,
+        memory: ebb_mem::frame::stats().free_for_pages() * 4096 / 4 * 3,
         ..Options::default()
     };
     let given: Vec<Vec<u8>> = EbbRef::<dyn Environment>::get()

@@ -167,11 +167,15 @@ impl InstanceMaker for Image {
     }
 
     fn missing_bytes(&self) -> u64 {
-        KEPT_FREE.saturating_sub(self.free_bytes())
+        let stats = ebb_mem::frame::stats();
+        // Half of what is kept for the heap may be in use by it; then pages are given up until they lie together again.
+        let for_heap = (stats.to_keep / 2).saturating_sub(stats.kept) * 4096;
+        let for_pages = KEPT_FREE.saturating_sub(stats.free_for_pages() * 4096);
+        for_pages.max(for_heap)
     }
 
     fn free_bytes(&self) -> u64 {
-        ebb_mem::frame::stats().free * 4096
+        ebb_mem::frame::stats().free_for_pages() * 4096
     }
 
     fn is_warm(&self) -> bool {

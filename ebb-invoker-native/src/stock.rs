@@ -72,7 +72,7 @@ impl Shelf {
             self.unfinished.set(more);
             return true;
         }
-        if ebb_mem::frame::stats().free * 4096 < 2 * KEPT_FREE {
+        if ebb_mem::frame::stats().free_for_pages() * 4096 < 2 * KEPT_FREE {
             return false;
         }
         if blanks.len() >= BLANKS {

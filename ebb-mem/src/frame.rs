@@ -17,15 +17,15 @@ use crate::{
 };
 
 /// A block of `2^order` frames on `node`, its contents unspecified. None when
-/// memory is exhausted, the order is above [`MAX_ORDER`] or [`crate::init`]
-/// has not run.
+/// memory is exhausted but for what is [kept](FrameStats::kept) for the heap, the order is above [`MAX_ORDER`] or
+/// [`crate::init`] has not run.
 #[inline]
 #[must_use]
 pub fn alloc(order: u32, node: Node) -> Option<PhysAddr> {
     let _ = node;
     with_frames(order == 0, |frames, cache| match cache {
         Some(cache) => cache.alloc(frames),
-        None => frames.alloc(order),
+        None => frames.alloc_sparing(order),
     })?
 }
 
@@ -143,5 +143,7 @@ pub fn stats() -> FrameStats {
         total: 0,
         free: 0,
         blocks: [0; ORDERS],
+        kept: 0,
+        to_keep: 0,
     })
 }

@@ -29,7 +29,7 @@ pub struct CloneOptions {
 
 /// Whether there is memory to begin with.
 pub(super) fn enough_memory() -> bool {
-    frame::stats().free >= RESERVE
+    frame::stats().free_for_pages() >= RESERVE
 }
 
 impl Snapshot {

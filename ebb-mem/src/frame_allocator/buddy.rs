@@ -13,7 +13,7 @@
 //! the range as reserved when they are not usable themselves.
 
 use super::info::{FrameInfo, NONE, Tag};
-use super::{MAX_ORDER, ORDERS};
+use super::{LARGE_PAGE_ORDER, MAX_ORDER, ORDERS};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The frame array: entries for frame numbers `[first, end)`.
@@ -58,6 +58,9 @@ pub(super) struct Buddy {
     /// Bit `o` is set when list `o` is not empty.
     nonempty: u32,
     free_frames: u64,
+    /// Large pages that are free as a whole, and how many of them [`take_sparing`](Self::take_sparing) leaves.
+    large_pages: u64,
+    kept_large_pages: u64,
 }
 
 // SAFETY: the raw pointer inside leads to memory that the zone alone owns.
@@ -71,11 +74,24 @@ impl Buddy {
             counts: [0; ORDERS],
             nonempty: 0,
             free_frames: 0,
+            large_pages: 0,
+            kept_large_pages: 0,
         }
     }
 
     pub fn free_frames(&self) -> u64 {
         self.free_frames
+    }
+
+    /// Sets how many large pages [`take_sparing`](Self::take_sparing) leaves.
+    pub fn keep(&mut self, large_pages: u64) {
+        self.kept_large_pages = large_pages;
+    }
+
+    /// How many large pages are to be left, and how many of these there are.
+    pub fn kept(&self) -> (u64, u64) {
+        let wanted = self.kept_large_pages;
+        (wanted, wanted.min(self.large_pages))
     }
 
     pub fn counts(&self) -> [u32; ORDERS] {
@@ -124,6 +140,7 @@ impl Buddy {
         self.counts[o] += 1;
         self.nonempty |= 1 << order;
         self.free_frames += 1 << order;
+        self.large_pages += (1 << order) >> LARGE_PAGE_ORDER;
     }
 
     fn unlink(&mut self, frame: u32, order: u32) {
@@ -143,6 +160,7 @@ impl Buddy {
             self.nonempty &= !(1 << order);
         }
         self.free_frames -= 1 << order;
+        self.large_pages -= (1 << order) >> LARGE_PAGE_ORDER;
     }
 
     /// Takes a block of `order`, marked allocated with one reference.
@@ -160,6 +178,20 @@ impl Buddy {
         self.split(frame, from, order);
         self.mark(frame, order);
         Some(frame)
+    }
+
+    /// As [`take`](Self::take), but neither takes nor breaks up the last large pages.
+    pub fn take_sparing(&mut self, order: u32) -> Option<u32> {
+        const PIECES: u32 = (1 << LARGE_PAGE_ORDER) - 1;
+        if order > MAX_ORDER {
+            return None;
+        }
+        let in_pieces = (self.nonempty & PIECES) >> order != 0;
+        let large_pages = ((1 << order) >> LARGE_PAGE_ORDER).max(1);
+        if !in_pieces && self.large_pages < self.kept_large_pages + large_pages {
+            return None;
+        }
+        self.take(order)
     }
 
     /// Frees all but the first `2^to` frames of an unlinked block.

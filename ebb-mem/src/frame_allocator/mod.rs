@@ -43,6 +43,10 @@ impl Node {
     pub const LOCAL: Node = Node(0);
 }
 
+/// Of so many large pages one is kept for the heap, whose chunks they are: without a free one it fails, and with it the machine, however
+/// many single frames are free. None in machines with fewer.
+const KEPT_FOR_HEAP: u64 = 64;
+
 /// Why [`crate::init`] failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -87,9 +91,19 @@ pub struct FrameStats {
     pub free: u64,
     /// Free blocks of each order.
     pub blocks: [u32; MAX_ORDER as usize + 1],
+    /// Free frames that only the heap gets: its chunks are large pages, and single frames would break up the last.
+    pub kept: u64,
+    /// How many are to be kept.
+    pub to_keep: u64,
 }
 
 impl FrameStats {
+    /// Free frames for everything else than the heap.
+    #[must_use]
+    pub fn free_for_pages(&self) -> u64 {
+        self.free - self.kept
+    }
+
     /// Free frames that lie together in large pages: what chunks of the heap, and with them all small blocks, are made of.
     #[must_use]
     pub fn free_in_large_pages(&self) -> u64 {
@@ -241,6 +255,7 @@ impl FrameAllocator {
             buddy.add_range(start, end);
         }
         let total = buddy.free_frames();
+        buddy.keep((total >> LARGE_PAGE_ORDER) / KEPT_FOR_HEAP);
         Ok((
             FrameAllocator {
                 linear,
@@ -258,16 +273,24 @@ impl FrameAllocator {
 
     pub fn stats(&self) -> FrameStats {
         let buddy = self.buddy.lock();
+        let (to_keep, kept) = buddy.kept();
         FrameStats {
             total: self.total,
             free: buddy.free_frames(),
             blocks: buddy.counts(),
+            kept: kept << LARGE_PAGE_ORDER,
+            to_keep: to_keep << LARGE_PAGE_ORDER,
         }
     }
 
     /// A block of `2^order` frames with one reference.
     pub fn alloc(&self, order: u32) -> Option<PhysAddr> {
         self.buddy.lock().take(order).map(address)
+    }
+
+    /// As [`alloc`](Self::alloc), for what is not the heap: leaves it the last large pages.
+    pub fn alloc_sparing(&self, order: u32) -> Option<PhysAddr> {
+        self.buddy.lock().take_sparing(order).map(address)
     }
 
     /// `pages` frames in a row, aligned to `2^order` frames
@@ -440,7 +463,9 @@ impl FrameCache {
     fn refill(&mut self, frames: &FrameAllocator) {
         let mut buddy = frames.buddy.lock();
         while self.len < CACHE_BATCH {
-            let Some(frame) = buddy.take(0) else { break };
+            let Some(frame) = buddy.take_sparing(0) else {
+                break;
+            };
             frames.array.get(frame).set(Tag::Cached, 0);
             self.frames[self.len] = frame;
             self.len += 1;

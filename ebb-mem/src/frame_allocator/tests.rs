@@ -353,3 +353,46 @@ mod misuse {
         unsafe { frames.free(PhysAddr(0x1000), 0) };
     }
 }
+
+/// Single frames stop before the last large pages, which are the heap's, and go on in what lies free in pieces.
+#[test]
+fn single_frames_leave_the_heap_its_large_pages() {
+    let arena = Arena::new(512 << 20, 3 << 28);
+    let frames = allocator(&arena, &[arena.range()]);
+    let fresh = frames.stats();
+    let kept = fresh.kept >> LARGE_PAGE_ORDER;
+    assert!(kept >= 2, "{fresh:?}");
+    assert_eq!(fresh.kept, fresh.to_keep);
+    let mut cache = FrameCache::new();
+    let mut single: Vec<_> = core::iter::from_fn(|| cache.alloc(&frames)).collect();
+    let full = frames.stats();
+    assert_eq!(single.len() as u64, fresh.free_for_pages());
+    assert_eq!((full.free_for_pages(), full.kept), (0, fresh.kept));
+    assert_eq!(frames.alloc_sparing(LARGE_PAGE_ORDER), None);
+
+    let mut rng = Rng(7);
+    let mut large: Vec<_> = (0..kept)
+        .map(|_| frames.alloc(LARGE_PAGE_ORDER).expect("kept for this"))
+        .collect();
+    assert_eq!(frames.alloc(LARGE_PAGE_ORDER), None);
+    // What is given back in pieces is for single frames again.
+    for _ in 0..5000 {
+        let at = rng.below(single.len());
+        // SAFETY: allocated above, and forgotten here.
+        unsafe { cache.free(&frames, single.swap_remove(at)) };
+    }
+    single.extend(core::iter::from_fn(|| cache.alloc(&frames)));
+    assert_eq!(single.len() as u64, fresh.free_for_pages());
+    // What becomes a large page again is the heap's first.
+    for addr in single.drain(..) {
+        // SAFETY: as above.
+        unsafe { cache.free(&frames, addr) };
+    }
+    cache.flush(&frames, CACHE_FRAMES);
+    assert_eq!(frames.stats().kept, fresh.kept);
+    for addr in large.drain(..) {
+        // SAFETY: as above.
+        unsafe { frames.free(addr, LARGE_PAGE_ORDER) };
+    }
+    assert_eq!(frames.stats(), fresh);
+}
