@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -16,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::{goal, quick};
+use benches::{goal, quick, sides::linux_guest_program};
 use test_support::{RUNNER, cargo, scratch, signal};
 
 fn hello() -> PathBuf {
@@ -55,14 +54,14 @@ fn main() {
         latency(cores);
     }
     idle();
-    if let Some(guest) = std::env::var_os("EBB_LINUX_GUEST") {
+    if let Some(guest) = linux_guest_program() {
         beside_linux(&guest, if quick() { 1 } else { 5 });
     }
 }
 
 /// From QEMU's start, and from the kernel's entry, to the first line of the application: of `main`
 /// here, of the first process there.
-fn beside_linux(guest: &OsStr, rounds: usize) {
+fn beside_linux(guest: &Path, rounds: usize) {
     let (mut host, mut inside) = (Vec::new(), Vec::new());
     let report = scratch("boot.report");
     for _ in 0..rounds {

@@ -17,7 +17,10 @@ use std::{
     time::Instant,
 };
 
-use benches::{median, quick, sides::value_of};
+use benches::{
+    median, quick,
+    sides::{linux_guest_program, value_of},
+};
 use test_support::WORKSPACE;
 
 /// The benches, in their order: those of one process first, then images alone, then those that take turns with a Linux guest.
@@ -110,7 +113,7 @@ fn warnings() -> Vec<String> {
     if !has_kvm() {
         list.push("no KVM (vmx or svm, and /dev/kvm): images and guests are emulated, and their figures are of no hardware".into());
     }
-    if std::env::var_os("EBB_LINUX_GUEST").is_none() {
+    if linux_guest_program().is_none() {
         list.push(
             "EBB_LINUX_GUEST names no program that boots a Linux guest: images are measured alone, without ratios".into(),
         );

@@ -38,7 +38,7 @@ fn main() {
     let configuration = configuration.to_str().expect("a path of text");
     // What is missing is named.
     let guest = linux_guest().filter(|_| !tools::lacks(&["nginx"]));
-    let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
+    let (rounds, seconds) = effort(guest.as_deref(), (7, 4.0));
     let start = "mkdir -p /etc /var/log/nginx /var/lib/nginx; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; \
                  echo 'root:x:0:' > /etc/group; nginx -c /app/nginx.conf";
     let app = [

@@ -147,7 +147,7 @@ fn main() {
         return;
     }
     let guest = linux_guest();
-    let (rounds, seconds) = effort(guest.as_ref(), (7, 4.0));
+    let (rounds, seconds) = effort(guest.as_deref(), (7, 4.0));
     let server = cargo::example("memcached");
     let servers = Servers {
         name: "memcached",

@@ -160,7 +160,7 @@ fn main() {
         return;
     }
     let guest = linux_guest();
-    let (rounds, seconds) = effort(guest.as_ref(), (9, 2.0));
+    let (rounds, seconds) = effort(guest.as_deref(), (9, 2.0));
     // Alone it is only to be seen that it works.
     let idle = if quick() && guest.is_none() {
         2000
@@ -178,7 +178,7 @@ fn main() {
     let app = ["--app", "run", "--add", this, "--run", &start];
     let mut theirs = guest
         .as_ref()
-        .map(|guest| Side::linux(guest.as_ref(), 1, 7, &app, None));
+        .map(|guest| Side::linux(guest, 1, 7, &app, None));
     println!("\n1 vCPU, {rounds} rounds of {seconds} s, taking turns");
     for order in ["64 1", &format!("{RECEIVE} 1"), &format!("{SEND} 1")] {
         ours.order(order);

@@ -8,6 +8,7 @@ use benches::{
     goal,
     machine::{Lines, compare, goals, image, linux, node, run},
     median, quick,
+    sides::linux_guest_program,
 };
 use test_support::{cargo, scratch};
 
@@ -56,7 +57,7 @@ fn main() {
     let path = script.to_str().expect("a path of text");
     let node = node();
     let node_image = cargo::example("node");
-    let guest = std::env::var_os("EBB_LINUX_GUEST");
+    let guest = linux_guest_program();
     let report = scratch("node-boot.json");
     // The runner is part of what a user waits for, so it counts.
     let ours = || milliseconds(&run(image(&node_image, &[path]), false), 0.0);

@@ -51,7 +51,7 @@ fn main() {
         ours: Side::image(&cargo::example("node"), 1, 80, &[script], None),
         theirs: guest
             .as_ref()
-            .map(|guest| Side::linux(guest.as_ref(), 1, 80, &app, None)),
+            .map(|guest| Side::linux(guest, 1, 80, &app, None)),
         rounds,
         seconds,
     };

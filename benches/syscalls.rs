@@ -10,6 +10,7 @@ use benches::{
     machine::{compare, figures, goals, image, linux, run},
     quick,
     sides::Counting,
+    sides::linux_guest_program,
 };
 use test_support::{cargo, scratch};
 
@@ -49,7 +50,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--count") {
         return count(&program_image, path);
     }
-    let guest = std::env::var_os("EBB_LINUX_GUEST");
+    let guest = linux_guest_program();
     let list = compare(
         if quick() { 1 } else { 7 },
         "ns",

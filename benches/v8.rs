@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use benches::{
     machine::{compare, figures, image, linux, node, run},
     quick,
+    sides::linux_guest_program,
 };
 use test_support::cargo;
 
@@ -22,7 +23,7 @@ fn main() {
     // The same flags on both sides: see the example `node`.
     let start = format!("node --v8-pool-size=0 /app/{name} {form}");
     let node_image = cargo::example("node");
-    let guest = std::env::var_os("EBB_LINUX_GUEST");
+    let guest = linux_guest_program();
     let list = compare(
         if quick() { 1 } else { 5 },
         "ms",

@@ -2,9 +2,10 @@
 //! example `invoker` in an image beside one process for each instance in a Linux guest, on the same virtual hardware.
 //!
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench day [-- --quick] [--functions N] [--minutes M] [--calls N] [--seed N] [--cores N]
-//! [--memory MIB] [--keep N] [--plot FILE]`, as root. [`trace`] says what the day is made from. Each side runs the same day, one after the
-//! other. Before it every function has run once in the image, as the day before would have left it; the guest begins with the most
-//! popular functions' processes, as many as it keeps (`--keep`, else by its memory).
+//! [--memory MIB] [--disk MIB] [--keep N] [--plot FILE]`, as root. [`trace`] says what the day is made from. Each side runs the same day, one
+//! after the other. Before it every function has run once in the image, as the day before would have left it: the snapshots of those that
+//! memory has no room for are on its disk (sparse files in target/; `--disk 0` for none). The guest begins with the most popular functions'
+//! processes, as many as it keeps (`--keep`, else by its memory).
 //!
 //! The added latency of a call is the time from when it was due to its answer, less what the function itself waits for.
 
@@ -12,6 +13,7 @@ mod trace;
 
 use std::{
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -28,9 +30,9 @@ use benches::{
     machine::node,
     plot::{Line, Panel, svg},
     quick,
-    sides::{Side, agent, linux_guest, value_of},
+    sides::{Build, Side, agent, linux_guest, value_of},
 };
-use test_support::cargo;
+use test_support::{cargo, scratch};
 
 use trace::{Call, Function, Shape, day};
 
@@ -309,6 +311,57 @@ impl Day {
     }
 }
 
+/// The files of an image's two disks: its state, and snapshots. They go when this is dropped.
+struct Disks {
+    state: PathBuf,
+    snapshots: PathBuf,
+    mib: usize,
+}
+
+impl Disks {
+    /// With so much room for snapshots; none for 0.
+    fn new(mib: usize) -> Self {
+        let this = Self {
+            state: scratch("day-state.disk"),
+            snapshots: scratch("day-snapshots.disk"),
+            mib,
+        };
+        this.remove();
+        this
+    }
+
+    /// As in `EBB_DISK`.
+    fn option(&self) -> String {
+        let Self {
+            state,
+            snapshots,
+            mib,
+        } = self;
+        if *mib == 0 {
+            return "none".into();
+        }
+        let (state, snapshots) = (state.display(), snapshots.display());
+        format!("{state},size=1G;{snapshots},size={mib}M")
+    }
+
+    /// What the snapshots take.
+    fn mib(&self) -> f64 {
+        let blocks = std::fs::metadata(&self.snapshots).map_or(0, |file| file.blocks());
+        blocks as f64 / 2048.0
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.state);
+        let _ = std::fs::remove_file(&self.snapshots);
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 fn draw(file: &Path, ours: &Day, theirs: Option<&Day>) {
     let panel = |title, n: usize, unit: f64| {
         let line = |name, day: &Day| Line {
@@ -361,8 +414,15 @@ fn main() {
             .map_err(|reason| println!("{who} failed: {reason}"))
     };
     let image = cargo::example("invoker");
-    let ours = Side::image(&image, cores, IMAGE, &ARGUMENTS, None);
-    let ours = live(ours, "image", functions).expect("see above");
+    let disks = Disks::new(option("--disk", 32 << 10));
+    let build = Build::this(&image).with_disks(disks.option());
+    let ours = Side::build(&build, cores, IMAGE, &ARGUMENTS, None);
+    let Ok(ours) = live(ours, "image", functions) else {
+        drop(disks);
+        std::process::exit(1);
+    };
+    println!("image: {:.0} MiB on its disk for snapshots", disks.mib());
+    drop(disks);
     let theirs = linux_guest().and_then(|guest| {
         let node = node();
         let (node, start) = (
@@ -373,7 +433,7 @@ fn main() {
         let app = [
             "--app", "run", "--add", node, "--add", script, "--run", &start,
         ];
-        let side = Side::linux(guest.as_ref(), cores, LINUX, &app, None);
+        let side = Side::linux(&guest, cores, LINUX, &app, None);
         live(side, "Linux", keep.min(functions)).ok()
     });
     if let Some(theirs) = &theirs {

@@ -347,10 +347,10 @@ fn main() {
     let guest = linux_guest();
     let image = cargo::example("invoker");
     if std::env::args().any(|a| a == "--languages") {
-        languages::compare(cores.unwrap_or(1), guest.as_ref().map(Path::new), &image);
+        languages::compare(cores.unwrap_or(1), guest.as_deref(), &image);
         return;
     }
     for cores in cores.map_or(vec![1, 2], |n| vec![n]) {
-        compare(cores, guest.as_ref().map(Path::new), &image);
+        compare(cores, guest.as_deref(), &image);
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -33,7 +32,7 @@ pub fn image(image: &Path, arguments: &[&str]) -> Command {
 
 /// A Linux guest, about to run `script` with its shell; `added` are programs (with their libraries, to `/bin`) and files
 /// (to `/app`).
-pub fn linux(guest: &OsStr, added: &[&Path], script: &str) -> Command {
+pub fn linux(guest: &Path, added: &[&Path], script: &str) -> Command {
     let mut command = Command::new(guest);
     command.args(["--app", "run", "--smp", "1", "--mem", "2048"]);
     command.args(["--timeout", "600"]);

@@ -1,6 +1,6 @@
 //! A server of ours in an image beside the usual one in a Linux guest, on the same port.
 
-use std::{ffi::OsStr, path::Path};
+use std::path::Path;
 
 use crate::{
     goal,
@@ -16,7 +16,7 @@ pub struct Servers<'a> {
     /// Our program, and its arguments.
     pub image: (&'a Path, &'a [&'a str]),
     /// What boots a Linux guest, if there is one, and what it is to run.
-    pub linux: Option<(&'a OsStr, &'a [&'a str])>,
+    pub linux: Option<(&'a Path, &'a [&'a str])>,
 }
 
 impl Servers<'_> {
@@ -27,7 +27,6 @@ impl Servers<'_> {
 
     fn theirs(&self, cores: usize, counting: Option<&Counting>) -> Option<Side> {
         let (guest, app) = self.linux?;
-        let guest = Path::new(guest);
         Some(Side::linux(guest, cores, self.port, app, counting))
     }
 

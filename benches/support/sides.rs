@@ -11,14 +11,17 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     fs::File,
-    io::{BufRead, BufReader, Error, Read, Write},
+    io::{self, BufRead, BufReader, Error, Read, Write},
     net::SocketAddr,
     ops::Range,
     os::{fd::AsRawFd, unix::process::CommandExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Arc, Mutex},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -31,6 +34,9 @@ const GUEST: &str = "10.0.2.15";
 
 /// The host's addresses on the guest's network are 10.0.2.N for these N. Loads come from the first, where nothing else is said.
 pub const SOURCES: [u8; 10] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+
+/// Seconds after which a side's machine is ended, if the bench has not done it.
+const TIMEOUT_S: &str = "3000";
 
 /// MiB of memory of each side: what follows `--memory`, else 2048.
 fn memory() -> String {
@@ -317,6 +323,8 @@ pub struct Build {
     runner: PathBuf,
     image: PathBuf,
     workspace: PathBuf,
+    /// As in `EBB_DISK`.
+    disks: String,
 }
 
 impl Build {
@@ -326,7 +334,15 @@ impl Build {
             runner: RUNNER.into(),
             image: image.to_owned(),
             workspace: WORKSPACE.into(),
+            disks: "none".into(),
         }
+    }
+
+    /// With these disks, as in `EBB_DISK`; else it has none.
+    #[must_use]
+    pub fn with_disks(mut self, disks: String) -> Self {
+        self.disks = disks;
+        self
     }
 
     /// An example in another checkout, released.
@@ -335,6 +351,7 @@ impl Build {
             runner: checkout.join("ebb-runner/run"),
             image: checkout.join("target/release/examples").join(example),
             workspace: checkout.to_owned(),
+            disks: "none".into(),
         }
     }
 }
@@ -345,12 +362,75 @@ pub struct Side {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     /// The last that the agent, or what started it, has complained of.
-    complaints: Arc<Mutex<VecDeque<String>>>,
-    machine: Option<Child>,
+    complaints: Heard,
+    machine: Option<Machine>,
 }
 
-/// Lines of complaints that are kept.
-const COMPLAINTS: usize = 5;
+/// The last lines of an output.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<VecDeque<String>>>);
+
+impl Heard {
+    const LINES: usize = 40;
+
+    /// Hears an output to its end, or whoever writes there would wait for a full pipe.
+    fn listen(&self, stream: impl Read + Send + 'static, at_end: impl FnOnce() + Send + 'static) {
+        let heard = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let mut lines = heard.0.lock().expect("no panic");
+                lines.push_back(String::from_utf8_lossy(&line).into_owned());
+                if lines.len() > Self::LINES {
+                    lines.pop_front();
+                }
+            }
+            at_end();
+        });
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.lock().expect("no panic");
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        lines.join(" / ")
+    }
+}
+
+/// The program behind the server.
+struct Machine {
+    child: Child,
+    said: Heard,
+    /// It is to end; else its end is that of the agent, which may wait for an answer for ever.
+    over: Arc<AtomicBool>,
+}
+
+impl Machine {
+    fn start(mut program: Command) -> Self {
+        let child = program
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+        Self {
+            child,
+            said: Heard::default(),
+            over: Arc::default(),
+        }
+    }
+
+    fn watch(&mut self, agent: &Child) {
+        let pid = agent.id().cast_signed();
+        let over = Arc::clone(&self.over);
+        let (output, errors) = (self.child.stdout.take(), self.child.stderr.take());
+        self.said.listen(errors.expect("piped"), || {});
+        self.said.listen(output.expect("piped"), move || {
+            if !over.load(Relaxed) {
+                // SAFETY: signals the agent, which is waited for only after `over` is set.
+                unsafe { libc::kill(pid, libc::SIGTERM) };
+            }
+        });
+    }
+}
 
 impl Side {
     /// Boots an image of this build whose server listens on `port`.
@@ -386,7 +466,7 @@ impl Side {
         };
         let mut machine = space.command(&build.runner);
         find_in(&mut machine, counting);
-        let machine = machine
+        machine
             .arg(&build.image)
             .args(arguments)
             .current_dir(&build.workspace)
@@ -394,13 +474,9 @@ impl Side {
             .env("EBB_MEMORY", format!("{}M", memory()))
             .env("EBB_NET", format!("tap:tap0{queues}"))
             .env("EBB_OPTIONS", format!("ip={GUEST}/24"))
-            .env("EBB_DISK", "none")
-            .env("EBB_TIMEOUT", "900")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the runner starts");
+            .env("EBB_DISK", &build.disks)
+            .env("EBB_TIMEOUT", TIMEOUT_S);
+        let machine = Machine::start(machine);
         let mut agent = space.command(std::env::current_exe().expect("this program"));
         agent.args(["agent", GUEST, &port.to_string()]);
         Self::with_agent(agent, Some(machine))
@@ -432,7 +508,7 @@ impl Side {
                 "--queues",
                 &cores,
             ])
-            .args(["--timeout", "900"])
+            .args(["--timeout", TIMEOUT_S])
             .args(app)
             .arg("--")
             .arg(std::env::current_exe().expect("this program"))
@@ -444,37 +520,26 @@ impl Side {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn process(mut program: Command, port: u16) -> Self {
-        let machine = program
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+    pub fn process(program: Command, port: u16) -> Self {
+        let machine = Machine::start(program);
         let mut agent = Command::new(std::env::current_exe().expect("this program"));
         agent.args(["agent", "127.0.0.1", &port.to_string()]);
         Self::with_agent(agent, Some(machine))
     }
 
-    fn with_agent(mut agent: Command, machine: Option<Child>) -> Self {
+    fn with_agent(mut agent: Command, mut machine: Option<Machine>) -> Self {
         let mut agent = agent
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the agent starts");
+            .unwrap_or_else(|error| panic!("{agent:?}: {error}"));
         let answers = BufReader::new(agent.stdout.take().expect("piped"));
-        let complaints: Arc<Mutex<VecDeque<String>>> = Arc::default();
-        let (heard, stream) = (Arc::clone(&complaints), agent.stderr.take().expect("piped"));
-        // To its end, or whoever writes there would wait for a full pipe.
-        thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let mut heard = heard.lock().expect("no panic");
-                heard.push_back(line);
-                if heard.len() > COMPLAINTS {
-                    heard.pop_front();
-                }
-            }
-        });
+        let complaints = Heard::default();
+        complaints.listen(agent.stderr.take().expect("piped"), || {});
+        if let Some(machine) = &mut machine {
+            machine.watch(&agent);
+        }
         Self {
             orders: agent.stdin.take(),
             agent,
@@ -524,25 +589,37 @@ impl Side {
 
     /// Why there are no more answers.
     fn end(&mut self) -> String {
-        let status = match self.agent.wait() {
+        let words = |ended: io::Result<ExitStatus>| match ended {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        let heard = self.complaints.lock().expect("no panic");
-        let heard: Vec<&str> = heard.iter().map(String::as_str).collect();
-        format!("it has ended ({status}): {}", heard.join(" / "))
+        if let Some(machine) = &mut self.machine
+            && let Ok(Some(status)) = machine.child.try_wait()
+        {
+            return format!("the machine has ended ({status}): {}", machine.said.text());
+        }
+        if let Some(machine) = &self.machine {
+            machine.over.store(true, Relaxed);
+        }
+        let status = words(self.agent.wait());
+        format!("it has ended ({status}): {}", self.complaints.text())
     }
 }
 
 impl Drop for Side {
     fn drop(&mut self) {
+        if let Some(machine) = &self.machine {
+            machine.over.store(true, Relaxed);
+        }
         // Without orders the agent ends, and with it the Linux guest.
         drop(self.orders.take());
         let _ = self.agent.wait();
-        if let Some(machine) = &mut self.machine {
+        if let Some(Machine { child, .. }) = &mut self.machine
+            && matches!(child.try_wait(), Ok(None))
+        {
             // The runner passes the signal on to QEMU.
-            signal(machine, libc::SIGTERM);
-            let _ = machine.wait();
+            signal(child, libc::SIGTERM);
+            let _ = child.wait();
         }
     }
 }
@@ -586,9 +663,17 @@ fn words_of(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic").replace('\n', " ")
 }
 
-/// The program that boots a Linux guest, if it is named.
-pub fn linux_guest() -> Option<OsString> {
-    let guest = std::env::var_os("EBB_LINUX_GUEST");
+/// The program that boots a Linux guest, if `EBB_LINUX_GUEST` names it. A relative path is one from the workspace's folder: Cargo runs
+/// benches in their package's.
+pub fn linux_guest_program() -> Option<PathBuf> {
+    let guest = PathBuf::from(std::env::var_os("EBB_LINUX_GUEST")?);
+    let there = Path::new(WORKSPACE).join(&guest);
+    Some(if there.is_file() { there } else { guest })
+}
+
+/// As [`linux_guest_program`]; says so if there is none.
+pub fn linux_guest() -> Option<PathBuf> {
+    let guest = linux_guest_program();
     if guest.is_none() {
         println!(
             "EBB_LINUX_GUEST names no program that boots a Linux guest: the image is measured alone, without ratios"
@@ -598,7 +683,7 @@ pub fn linux_guest() -> Option<OsString> {
 }
 
 /// How many rounds of how many seconds. The short form of an image alone only shows that it works.
-pub fn effort(guest: Option<&OsString>, long: (usize, f64)) -> (usize, f64) {
+pub fn effort(guest: Option<&Path>, long: (usize, f64)) -> (usize, f64) {
     match (quick(), guest) {
         (false, _) => long,
         (true, Some(_)) => (3, 2.0),

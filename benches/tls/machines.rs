@@ -133,7 +133,7 @@ pub fn compare() {
         return;
     }
     let guest = linux_guest().filter(|_| !tools::lacks(&["nginx"]));
-    let (rounds, seconds) = effort(guest.as_ref(), (5, 4.0));
+    let (rounds, seconds) = effort(guest.as_deref(), (5, 4.0));
     let now = std::time::SystemTime::now();
     let now = now.duration_since(std::time::UNIX_EPOCH).expect("later");
     let made = self_signed(&[ADDRESS], now).expect("names");
