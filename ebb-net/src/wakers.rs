@@ -1,6 +1,6 @@
 //! The tasks that wait for a socket. Used by the providers of the stack.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::task::Waker;
 
 use crate::Interest;
@@ -9,7 +9,11 @@ use crate::Interest;
 #[derive(Debug, Default)]
 pub struct WakerSet {
     first: Option<Waker>,
-    more: Vec<Waker>,
+    #[expect(
+        clippy::box_collection,
+        reason = "seldom there, and each socket has two"
+    )]
+    more: Option<Box<Vec<Waker>>>,
 }
 
 impl WakerSet {
@@ -20,8 +24,9 @@ impl WakerSet {
             None => self.first = Some(waker.clone()),
             Some(first) if first.will_wake(waker) => {}
             Some(_) => {
-                if !self.more.iter().any(|w| w.will_wake(waker)) {
-                    self.more.push(waker.clone());
+                let more = self.more.get_or_insert_default();
+                if !more.iter().any(|w| w.will_wake(waker)) {
+                    more.push(waker.clone());
                 }
             }
         }
@@ -33,15 +38,15 @@ impl WakerSet {
         if let Some(first) = self.first.take() {
             first.wake();
         }
-        if !self.more.is_empty() {
-            self.more.drain(..).for_each(Waker::wake);
+        if let Some(more) = self.more.take() {
+            more.into_iter().for_each(Waker::wake);
         }
     }
 
     /// True when nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_none() && self.more.is_empty()
+        self.first.is_none() && self.more.is_none()
     }
 }
 

@@ -11,13 +11,19 @@ use crate::seq::Seq;
 /// Smallest allocation for bytes that are copied in.
 const TAIL: usize = 2048;
 
-/// Bytes from the first unacknowledged one on: buffers as they were handed over, and a tail that copied bytes
-/// are added to.
+/// Bytes from the first unacknowledged one on. What they need is lent by the core's [`Pool`] until all of them are acknowledged: most
+/// connections have nothing to send.
 #[derive(Debug, Default)]
 pub struct SendQueue {
+    pieces: Option<Box<Sending>>,
+    len: usize,
+}
+
+/// Buffers as they were handed over, and a tail that copied bytes are added to.
+#[derive(Debug, Default)]
+struct Sending {
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
-    len: usize,
     /// Where the last reading ended: chunk, offset in it, offset in the queue. Sending goes on from there.
     cursor: (usize, usize, usize),
 }
@@ -28,19 +34,73 @@ impl SendQueue {
         self.len
     }
 
-    pub fn copy_in(&mut self, bytes: &[u8]) {
+    #[inline]
+    fn pieces(&mut self, pool: &mut Pool) -> &mut Sending {
+        self.pieces.get_or_insert_with(|| pool.sending.take())
+    }
+
+    pub fn copy_in(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        self.pieces(pool).copy_in(bytes);
+    }
+
+    pub fn push(&mut self, buffer: Bytes, pool: &mut Pool) {
+        if buffer.is_empty() {
+            return;
+        }
+        self.len += buffer.len();
+        let pieces = self.pieces(pool);
+        pieces.freeze();
+        pieces.chunks.push_back(buffer);
+    }
+
+    /// Drops the first `count` bytes.
+    pub fn advance(&mut self, count: usize, pool: &mut Pool) {
+        let count = count.min(self.len);
+        self.len -= count;
+        let Some(pieces) = &mut self.pieces else {
+            return;
+        };
+        pieces.advance(count);
+        if self.len == 0 {
+            pieces.cursor = (0, 0, 0);
+            pool.sending.give(self.pieces.take());
+        }
+    }
+
+    /// Gives the pieces that make up `len` bytes from `offset` on to `f`: the chunk and a range of it.
+    pub fn read(&mut self, offset: usize, len: usize, f: impl FnMut(&Bytes, usize, usize)) {
+        if let Some(pieces) = &mut self.pieces {
+            pieces.read(offset, len, f);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Where its bytes lie, for tests of what is copied.
+    #[cfg(test)]
+    pub fn places(&mut self) -> Vec<core::ops::Range<usize>> {
+        let Some(pieces) = &mut self.pieces else {
+            return Vec::new();
+        };
+        pieces.freeze();
+        let place = |chunk: &Bytes| chunk.as_ptr().addr()..chunk.as_ptr().addr() + chunk.len();
+        pieces.chunks.iter().map(place).collect()
+    }
+}
+
+impl Sending {
+    fn copy_in(&mut self, bytes: &[u8]) {
         if self.tail.capacity() - self.tail.len() < bytes.len() {
             self.freeze();
             self.tail.reserve(bytes.len().max(TAIL));
         }
         self.tail.extend_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    pub fn push(&mut self, buffer: Bytes) {
-        self.freeze();
-        self.len += buffer.len();
-        self.chunks.push_back(buffer);
     }
 
     #[inline]
@@ -50,11 +110,8 @@ impl SendQueue {
         }
     }
 
-    /// Drops the first `count` bytes.
-    pub fn advance(&mut self, count: usize) {
-        let mut count = count.min(self.len);
+    fn advance(&mut self, mut count: usize) {
         self.freeze();
-        self.len -= count;
         let (mut chunk, mut within, offset) = self.cursor;
         let keep = offset >= count;
         let total = count;
@@ -87,8 +144,7 @@ impl SendQueue {
         };
     }
 
-    /// Gives the pieces that make up `len` bytes from `offset` on to `f`: the chunk and a range of it.
-    pub fn read(&mut self, offset: usize, len: usize, mut f: impl FnMut(&Bytes, usize, usize)) {
+    fn read(&mut self, offset: usize, len: usize, mut f: impl FnMut(&Bytes, usize, usize)) {
         self.freeze();
         let (mut chunk, mut within, at) = self.cursor;
         if at != offset {
@@ -120,18 +176,6 @@ impl SendQueue {
             }
         }
         self.cursor = (chunk, within, offset + len - left);
-    }
-
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Where its bytes lie, for tests of what is copied.
-    #[cfg(test)]
-    pub fn places(&mut self) -> Vec<core::ops::Range<usize>> {
-        self.freeze();
-        let place = |chunk: &Bytes| chunk.as_ptr().addr()..chunk.as_ptr().addr() + chunk.len();
-        self.chunks.iter().map(place).collect()
     }
 }
 
@@ -165,12 +209,14 @@ impl Chunk {
     }
 }
 
-/// Device buffers that are free, at most so many.
+/// What the connections of a core use in turn: device buffers, at most so many, and what queues need that are not empty.
 #[derive(Debug)]
 pub struct Pool {
     free: Vec<Box<[u8]>>,
     size: usize,
     most: usize,
+    sending: Spare<Sending>,
+    receiving: Spare<Receiving>,
 }
 
 impl Pool {
@@ -179,17 +225,20 @@ impl Pool {
             free: Vec::new(),
             size,
             most,
+            sending: Spare::default(),
+            receiving: Spare::default(),
         }
     }
 
-    /// How many are free.
+    /// How many buffers are free.
     pub fn len(&self) -> usize {
         self.free.len()
     }
 
-    /// Bytes of the list.
+    /// Bytes of the lists.
     pub fn table(&self) -> usize {
         self.free.capacity() * size_of::<Box<[u8]>>()
+            + (self.sending.0.capacity() + self.receiving.0.capacity()) * size_of::<usize>()
     }
 
     #[inline]
@@ -208,17 +257,47 @@ impl Pool {
     }
 }
 
+/// Boxes that are empty but keep their memory, the one used last in front.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes themselves go to and fro")]
+struct Spare<T>(Vec<Box<T>>);
+
+impl<T: Default> Spare<T> {
+    /// Connections that have something in one direction at the same moment, usually.
+    const MOST: usize = 64;
+
+    #[inline]
+    fn take(&mut self) -> Box<T> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    #[inline]
+    fn give(&mut self, spare: Option<Box<T>>) {
+        if let Some(spare) = spare
+            && self.0.len() < Self::MOST
+        {
+            self.0.push(spare);
+        }
+    }
+}
+
 /// A payload that fits behind the last piece is copied there if it is no longer than this: many small segments must
 /// not hold a device buffer each.
 const COALESCE: usize = 1024;
 /// Pieces that wait for a gap to be filled.
 const MAX_ISLANDS: usize = 128;
 
-/// Received bytes: those in order, and behind gaps those that came early.
+/// Received bytes. What they need is lent by the core's [`Pool`], as with [`SendQueue`].
 #[derive(Debug, Default)]
 pub struct ReceiveQueue {
-    ready: VecDeque<Chunk>,
+    pieces: Option<Box<Receiving>>,
     len: usize,
+}
+
+/// Those in order, and behind gaps those that came early.
+#[derive(Debug, Default)]
+struct Receiving {
+    ready: VecDeque<Chunk>,
     /// Sorted, disjoint. The sequence number is that of the first byte.
     early: Vec<(Seq, Chunk)>,
     /// Where the newest early piece was put, to tell the peer first (RFC 2018).
@@ -237,30 +316,12 @@ impl ReceiveQueue {
     /// Memory of the buffers held, in bytes.
     #[inline]
     pub fn held(&self) -> usize {
-        self.held
+        self.pieces.as_ref().map_or(0, |pieces| pieces.held)
     }
 
     pub fn has_early(&self) -> bool {
-        !self.early.is_empty()
-    }
-
-    /// Adds the next bytes in order.
-    #[inline]
-    fn append(&mut self, chunk: Chunk, pool: &mut Pool) {
-        self.len += chunk.len();
-        if let Some(last) = self.ready.back_mut()
-            && chunk.len() <= COALESCE
-        {
-            let end = last.end as usize;
-            if let Some(room) = last.buffer.get_mut(end..end + chunk.len()) {
-                room.copy_from_slice(chunk.bytes());
-                last.end += chunk.end - chunk.start;
-                pool.give(chunk.buffer);
-                return;
-            }
-        }
-        self.held += chunk.buffer.len();
-        self.ready.push_back(chunk);
+        let pieces = self.pieces.as_ref();
+        pieces.is_some_and(|pieces| !pieces.early.is_empty())
     }
 
     /// Puts bytes that start at `seq` in their place; `next` is the first that is missing. Returns the new first
@@ -280,13 +341,98 @@ impl ReceiveQueue {
             pool.give(chunk.buffer);
             return next;
         }
+        let pieces = self.pieces.get_or_insert_with(|| pool.receiving.take());
         if seq != next {
-            self.insert_early(seq, chunk, pool);
+            pieces.insert_early(seq, chunk, pool);
             return next;
         }
-        let mut next = next + chunk.len() as u32;
-        self.append(chunk, pool);
-        // What has become contiguous.
+        let mut end = next + chunk.len() as u32;
+        pieces.append(chunk, pool);
+        if !pieces.early.is_empty() {
+            end = pieces.join(end, pool);
+        }
+        self.len += (end - next) as usize;
+        end
+    }
+
+    /// Up to three ranges that came early, the newest first.
+    pub fn islands(&self) -> ([(u32, u32); 3], u8) {
+        let pieces = self.pieces.as_ref();
+        pieces.map_or(([(0, 0); 3], 0), |pieces| pieces.islands())
+    }
+
+    /// Takes the first piece out, to be lent.
+    #[inline]
+    pub fn take_front(&mut self) -> Option<Chunk> {
+        let pieces = self.pieces.as_mut()?;
+        let chunk = pieces.ready.pop_front()?;
+        pieces.held -= chunk.buffer.len();
+        self.len -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Puts back what is left of it.
+    #[inline]
+    pub fn put_front(&mut self, chunk: Chunk) {
+        self.len += chunk.len();
+        let pieces = self.pieces.get_or_insert_default();
+        pieces.held += chunk.buffer.len();
+        pieces.ready.push_front(chunk);
+    }
+
+    /// After something was taken out: gives back what an empty queue does not need.
+    #[inline]
+    pub fn rest(&mut self, pool: &mut Pool) {
+        if self.len == 0 && !self.has_early() {
+            pool.receiving.give(self.pieces.take());
+        }
+    }
+
+    /// Drops what came early; the peer sends it again.
+    pub fn forget_early(&mut self, pool: &mut Pool) {
+        if let Some(pieces) = &mut self.pieces {
+            for (_, chunk) in pieces.early.drain(..) {
+                pieces.held -= chunk.buffer.len();
+                pool.give(chunk.buffer);
+            }
+            self.rest(pool);
+        }
+    }
+
+    pub fn clear(&mut self, pool: &mut Pool) {
+        if let Some(pieces) = &mut self.pieces {
+            let early = pieces.early.drain(..).map(|(_, chunk)| chunk);
+            early
+                .chain(pieces.ready.drain(..))
+                .for_each(|chunk| pool.give(chunk.buffer));
+            pieces.held = 0;
+        }
+        self.len = 0;
+        self.rest(pool);
+    }
+}
+
+impl Receiving {
+    /// Adds the next bytes in order.
+    #[inline]
+    fn append(&mut self, chunk: Chunk, pool: &mut Pool) {
+        if let Some(last) = self.ready.back_mut()
+            && chunk.len() <= COALESCE
+        {
+            let end = last.end as usize;
+            if let Some(room) = last.buffer.get_mut(end..end + chunk.len()) {
+                room.copy_from_slice(chunk.bytes());
+                last.end += chunk.end - chunk.start;
+                pool.give(chunk.buffer);
+                return;
+            }
+        }
+        self.held += chunk.buffer.len();
+        self.ready.push_back(chunk);
+    }
+
+    /// Appends what has become contiguous; `next` is the first that is missing, before and after.
+    fn join(&mut self, mut next: Seq, pool: &mut Pool) -> Seq {
         let mut joined = 0;
         while let Some((at, _)) = self.early.get(joined)
             && at.le(next)
@@ -362,8 +508,8 @@ impl ReceiveQueue {
         self.early.insert(at, (seq, chunk));
     }
 
-    /// Up to three ranges that came early, the newest first.
-    pub fn islands(&self) -> ([(u32, u32); 3], u8) {
+    /// See [`ReceiveQueue::islands`].
+    fn islands(&self) -> ([(u32, u32); 3], u8) {
         let mut out = [(0, 0); 3];
         let mut count = 0;
         let mut first = None;
@@ -399,39 +545,5 @@ impl ReceiveQueue {
             count += 1;
         }
         (out, count as u8)
-    }
-
-    /// Takes the first piece out, to be lent.
-    #[inline]
-    pub fn take_front(&mut self) -> Option<Chunk> {
-        let chunk = self.ready.pop_front()?;
-        self.len -= chunk.len();
-        self.held -= chunk.buffer.len();
-        Some(chunk)
-    }
-
-    /// Puts back what is left of it.
-    #[inline]
-    pub fn put_front(&mut self, chunk: Chunk) {
-        self.len += chunk.len();
-        self.held += chunk.buffer.len();
-        self.ready.push_front(chunk);
-    }
-
-    /// Drops what came early; the peer sends it again.
-    pub fn forget_early(&mut self, pool: &mut Pool) {
-        for (_, chunk) in self.early.drain(..) {
-            self.held -= chunk.buffer.len();
-            pool.give(chunk.buffer);
-        }
-    }
-
-    pub fn clear(&mut self, pool: &mut Pool) {
-        self.forget_early(pool);
-        for chunk in self.ready.drain(..) {
-            pool.give(chunk.buffer);
-        }
-        self.len = 0;
-        self.held = 0;
     }
 }

@@ -1,13 +1,18 @@
 //! Message bodies, read as the framing says.
 
 use alloc::{rc::Rc, vec::Vec};
+use core::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
 
-use super::{Error, head::Framing};
-use crate::Stream;
+use super::{Error, head::Framing, spare::Spare};
+use crate::{Interest, Stream};
 
 /// The receiving side of a connection: the stream, and bytes that belong to what comes next.
 pub(super) struct Reader {
     stream: Rc<Stream>,
+    /// Without memory until bytes come.
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are used up.
     start: usize,
@@ -20,6 +25,10 @@ impl Reader {
             buffer: Vec::new(),
             start: 0,
         }
+    }
+
+    pub fn stream(&self) -> &Rc<Stream> {
+        &self.stream
     }
 
     /// What has arrived and is not used up.
@@ -38,6 +47,21 @@ impl Reader {
     /// Waits for more bytes, taking at most so many that `most` are available. False at the end of
     /// the stream.
     pub async fn more(&mut self, most: usize) -> Result<bool, Error> {
+        poll_fn(|cx| self.poll_more(cx, most)).await
+    }
+
+    /// See [`more`](Self::more).
+    pub fn poll_more(&mut self, cx: &Context<'_>, most: usize) -> Poll<Result<bool, Error>> {
+        match self.try_more(most) {
+            Err(Error::Net(crate::Error::WouldBlock)) => {
+                self.stream.register(Interest::READ, cx.waker());
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn try_more(&mut self, most: usize) -> Result<bool, Error> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -47,24 +71,24 @@ impl Reader {
             return Err(Error::HeadTooLarge);
         }
         let buffer = &mut self.buffer;
-        let got = self
-            .stream
-            .recv_with(|bytes| {
-                let n = bytes.len().min(room);
-                let fits = append(buffer, &bytes[..n], most);
-                (n, fits)
-            })
-            .await?;
+        let got = self.stream.try_recv_with(|bytes| {
+            let n = bytes.len().min(room);
+            if buffer.capacity() == 0 {
+                *buffer = Spare::buffer();
+            }
+            let fits = append(buffer, &bytes[..n], most);
+            (n, fits)
+        })?;
         match got {
             Some(false) => Err(Error::NoMemory),
             got => Ok(got.is_some()),
         }
     }
 
-    /// Gives memory back that an unusually large message has taken.
-    pub fn shrink(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > 64 << 10 {
-            self.buffer = Vec::new();
+    /// Gives the memory back if nothing is in it.
+    pub fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            Spare::give_buffer(core::mem::take(&mut self.buffer));
         }
     }
 

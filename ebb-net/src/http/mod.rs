@@ -15,6 +15,7 @@
 //! | `body.rs` | message bodies: by length, chunked, until the end |
 //! | `response.rs` | responses and how they are written |
 //! | `server.rs` | the life of a connection |
+//! | `spare.rs` | memory that messages use in turn |
 //! | `client.rs` | requests to other servers |
 //!
 //! What must hold: whatever a peer sends, a connection's memory stays within its [`Limits`], and its time too; a
@@ -26,6 +27,7 @@ mod date;
 mod head;
 mod response;
 mod server;
+mod spare;
 
 use core::{fmt, time::Duration};
 
@@ -74,7 +76,7 @@ pub struct Limits {
     /// For the peer to take more of a response.
     pub write_time: Duration,
     /// Requests on one connection, then it is closed.
-    pub requests: u64,
+    pub requests: u32,
     /// What a client is told whose request cannot be read ([`Error::status`] is the usual status). The connection is closed
     /// behind it.
     pub refusal: fn(Error) -> Response,
@@ -90,7 +92,7 @@ impl Default for Limits {
             idle_time: Duration::from_secs(60),
             body_time: Duration::from_secs(30),
             write_time: Duration::from_secs(30),
-            requests: u64::MAX,
+            requests: u32::MAX,
             refusal: |error| Response::error(error.status().unwrap_or(400), error),
         }
     }

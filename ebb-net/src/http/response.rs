@@ -2,7 +2,6 @@
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::{
-    cell::RefCell,
     fmt::Write,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -11,9 +10,9 @@ use core::{
 };
 
 use bytes::Bytes;
-use ebb::{EbbRef, ebb, sync::channel::Receiver, time::timeout};
+use ebb::{sync::channel::Receiver, time::timeout};
 
-use super::{Error, date::Date};
+use super::{Error, date::Date, spare::Spare};
 use crate::{Interest, Stream};
 
 /// A response: status, headers, content.
@@ -165,7 +164,7 @@ impl Response {
         to: Recipient,
         write_time: Duration,
     ) -> Result<Option<Rest<'_>>, Error> {
-        let mut out = Scratch::take();
+        let mut out = Spare::buffer();
         self.append_head(&mut out, to);
         let rest = match self.content {
             _ if self.is_bodiless() || to.head_only => Content::Empty,
@@ -183,7 +182,7 @@ impl Response {
             }
         }
         if sent == out.len() && matches!(rest, Content::Empty) {
-            Scratch::give(out);
+            Spare::give_buffer(out);
             return Ok(None);
         }
         let chunked = rest.is_stream() && to.is_1_1;
@@ -268,29 +267,6 @@ async fn write_rest(
         }
     }
     Ok(())
-}
-
-/// The core's buffer in which heads are made: one for all connections, since it is empty whenever one waits.
-#[ebb(per_core)]
-#[derive(Default)]
-struct Scratch {
-    buffer: RefCell<Vec<u8>>,
-}
-
-impl Scratch {
-    /// What is given back by [`give`](Self::give) at most: an unusually large head is not kept.
-    const KEPT: usize = 64 << 10;
-
-    fn take() -> Vec<u8> {
-        EbbRef::<Self>::get().buffer.take()
-    }
-
-    fn give(mut buffer: Vec<u8>) {
-        if buffer.capacity() <= Self::KEPT {
-            buffer.clear();
-            EbbRef::<Self>::get().buffer.replace(buffer);
-        }
-    }
 }
 
 /// Waits for a piece, and for the client's end meanwhile.

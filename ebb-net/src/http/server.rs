@@ -3,18 +3,13 @@
 //! Pipelined requests wait in the buffer; their responses are queued in one event and leave together.
 
 use alloc::{boxed::Box, rc::Rc, string::String, vec::Vec};
-use core::{
-    fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
-    time::Duration,
-};
+use core::{fmt, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use ebb::time::{Elapsed, Sleep, sleep, timeout};
+use ebb::time::{Sleep, sleep, timeout};
 
 use super::{
     Body, Error, Head, Limits, Response, body::Reader, head::Framing, response::Recipient,
+    spare::Spare,
 };
 use crate::{
     Stream,
@@ -140,45 +135,78 @@ const SKIP: usize = 64 << 10;
 ///
 /// # Errors
 /// What ended it, if that was not an orderly end.
-pub async fn serve_connection<H>(
+pub fn serve_connection<H>(
     stream: impl Into<Stream>,
     limits: &Limits,
     handler: &H,
-) -> Result<(), Error>
+) -> impl Future<Output = Result<(), Error>>
 where
     H: AsyncFn(&mut Request<'_>) -> Response,
 {
     let stream = Rc::new(stream.into());
     let _ = stream.set_nodelay(true);
-    let mut reader = Reader::new(Rc::clone(&stream));
-    let mut head = Head::default();
+    let mut reader = Reader::new(stream);
     let mut idle = Idle::new(limits.idle_time);
-    let mut served = 0;
-    loop {
-        let framing = match next_head(&mut reader, &mut head, &mut idle, limits).await {
-            Ok(Some(framing)) => framing,
-            Ok(None) => return Ok(()),
-            Err(error) => return Box::pin(refuse(&stream, limits, error)).await,
-        };
-        served += 1;
-        let request = Request {
-            head: &head,
-            body: Body::new(&mut reader, framing),
-            stream: &stream,
-            limits,
-            expects: framing != Framing::Length(0) && head.expects(),
-        };
-        if !answer(request, handler, served >= limits.requests).await? {
-            return Box::pin(linger(&stream, &mut reader)).await;
+    let mut served = 0_u32;
+    // Written so, and not as an `async fn`, which would keep room for its arguments beside what becomes of them.
+    async move {
+        loop {
+            let arrived = idle.more(&mut reader, limits).await;
+            if let Ok(false) = arrived {
+                // Nothing was asked, so nothing is answered.
+                return Ok(());
+            }
+            served += 1;
+            let is_last = served >= limits.requests;
+            if !Box::pin(exchange(arrived, &mut reader, limits, handler, is_last)).await? {
+                return Ok(());
+            }
+            reader.rest();
         }
-        reader.shrink();
     }
 }
 
-/// Answers a request, the connection's last one if that is so already. Whether the connection goes on.
+/// Reads a request of which something has `arrived`, and answers it, the connection's last one if that is so already. Whether the
+/// connection goes on.
 ///
-/// Apart from [`serve_connection`], so that what it holds and what waits for a request have the same room: an idle connection is as
-/// large as the larger one. What seldom waits has a box of its own then, for the same reason.
+/// It has a box of its own, so that a connection that waits for a request does not keep room for what its handler needs. What seldom
+/// waits has another, for the same reason.
+async fn exchange<H>(
+    arrived: Result<bool, Error>,
+    reader: &mut Reader,
+    limits: &Limits,
+    handler: &H,
+    is_last: bool,
+) -> Result<bool, Error>
+where
+    H: AsyncFn(&mut Request<'_>) -> Response,
+{
+    let stream = Rc::clone(reader.stream());
+    let found = match arrived.and_then(|_| next_head(reader, limits)) {
+        Ok(Found::Part(head)) => Box::pin(rest_of_head(reader, head, limits)).await,
+        Ok(Found::Whole(head, framing)) => Ok((head, framing)),
+        Err(error) => Err(error),
+    };
+    let (head, framing) = match found {
+        Ok(found) => found,
+        Err(error) => return Box::pin(refuse(&stream, limits, error)).await,
+    };
+    let request = Request {
+        head: &head,
+        body: Body::new(reader, framing),
+        stream: &stream,
+        limits,
+        expects: framing != Framing::Length(0) && head.expects(),
+    };
+    let goes_on = answer(request, handler, is_last).await?;
+    Spare::give_head(head);
+    if !goes_on {
+        Box::pin(linger(&stream, reader)).await?;
+    }
+    Ok(goes_on)
+}
+
+/// Answers a request. Whether the connection goes on.
 async fn answer<H>(mut request: Request<'_>, handler: &H, is_last: bool) -> Result<bool, Error>
 where
     H: AsyncFn(&mut Request<'_>) -> Response,
@@ -213,7 +241,6 @@ where
 /// The limit of the time between requests. Its timer runs on while requests come, so that a request costs neither a look at
 /// the clock nor a new timer; a connection is let go between one and two limits after the last request.
 struct Idle {
-    limit: Duration,
     timer: Sleep,
     /// A request came since the timer was set.
     busy: bool,
@@ -222,64 +249,70 @@ struct Idle {
 impl Idle {
     fn new(limit: Duration) -> Self {
         Self {
-            limit,
             timer: sleep(limit),
             busy: false,
         }
     }
 
-    fn wait<F: Future>(
+    /// Waits until bytes of a request have arrived. False at the end of the stream, or of the time.
+    fn more(
         &mut self,
-        mut future: Pin<&mut F>,
-    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
-        poll_fn(move |cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+        reader: &mut Reader,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<bool, Error>> {
+        poll_fn(|cx| {
+            let arrived = match reader.available() {
+                [] => reader.poll_more(cx, limits.head),
+                _ => Poll::Ready(Ok(true)),
+            };
+            if arrived.is_ready() {
                 self.busy = true;
-                return Poll::Ready(Ok(output));
+                return arrived;
             }
             while Pin::new(&mut self.timer).poll(cx).is_ready() {
                 if !core::mem::take(&mut self.busy) {
-                    return Poll::Ready(Err(Elapsed));
+                    return Poll::Ready(Ok(false));
                 }
-                self.timer = sleep(self.limit);
+                self.timer = sleep(limits.idle_time);
             }
             Poll::Pending
         })
     }
 }
 
-/// Waits for the next request's head. `None` at an orderly end.
-async fn next_head(
+/// The head of the next request, as far as it has arrived.
+enum Found {
+    Whole(Box<Head>, Framing),
+    /// To be read into.
+    Part(Box<Head>),
+}
+
+fn next_head(reader: &mut Reader, limits: &Limits) -> Result<Found, Error> {
+    let mut head = Spare::head();
+    Ok(match take_head(reader, &mut head, limits)? {
+        Some(framing) => Found::Whole(head, framing),
+        None => Found::Part(head),
+    })
+}
+
+/// Waits for the rest of a head that has begun to arrive.
+async fn rest_of_head(
     reader: &mut Reader,
-    head: &mut Head,
-    idle: &mut Idle,
+    mut head: Box<Head>,
     limits: &Limits,
-) -> Result<Option<Framing>, Error> {
-    if reader.available().is_empty() {
-        let arrived = {
-            let more = pin!(reader.more(limits.head));
-            idle.wait(more).await
-        };
-        match arrived {
-            // Nothing was asked, so nothing is answered.
-            Ok(Ok(false)) | Err(_) => return Ok(None),
-            Ok(result) => result?,
-        };
-    }
-    if let Some(framing) = take_head(reader, head, limits)? {
-        return Ok(Some(framing));
-    }
+) -> Result<(Box<Head>, Framing), Error> {
     let rest = async {
         loop {
             if !reader.more(limits.head).await? {
                 return Err(Error::Truncated);
             }
-            if let Some(framing) = take_head(reader, head, limits)? {
-                return Ok(Some(framing));
+            if let Some(framing) = take_head(reader, &mut head, limits)? {
+                return Ok(framing);
             }
         }
     };
-    Box::pin(timeout(limits.head_time, rest)).await?
+    let framing = timeout(limits.head_time, rest).await??;
+    Ok((head, framing))
 }
 
 /// Takes a head from what has been received; `None` when it is not complete. Empty lines in front of a request are skipped
@@ -298,7 +331,7 @@ fn take_head(
 }
 
 /// Answers what could not be read, and ends the connection.
-async fn refuse(stream: &Rc<Stream>, limits: &Limits, error: Error) -> Result<(), Error> {
+async fn refuse(stream: &Rc<Stream>, limits: &Limits, error: Error) -> Result<bool, Error> {
     if error.status().is_some() {
         let to = Recipient {
             is_1_1: true,

@@ -70,7 +70,7 @@ impl Connection {
             self.receive.challenge(now_ns);
             return false;
         }
-        self.input_ack(now_ns, tcp, seq, ack, len);
+        self.input_ack(now_ns, tcp, (seq, ack, len), pool);
         if self.state == State::Closed {
             return false;
         }
@@ -159,7 +159,13 @@ impl Connection {
     }
 
     #[inline]
-    fn input_ack(&mut self, now_ns: u64, tcp: &Tcp, seq: Seq, ack: Seq, len: u32) {
+    fn input_ack(
+        &mut self,
+        now_ns: u64,
+        tcp: &Tcp,
+        (seq, ack, len): (Seq, Seq, u32),
+        pool: &mut Pool,
+    ) {
         let blocks = &tcp.options.sack[..usize::from(tcp.options.sack_count)];
         let floor = self.send.una.max(ack);
         let new_sack = self.congestion.sack
@@ -172,7 +178,7 @@ impl Connection {
             self.timers.persist_at_ns = NEVER_NS;
         }
         if ack.gt(self.send.una) {
-            self.acknowledged(now_ns, ack);
+            self.acknowledged(now_ns, ack, pool);
         } else if ack == self.send.una && self.send.max != self.send.una {
             let duplicate = len == 0 && same_window && !tcp.has(flags::FIN);
             let counts = if self.congestion.sack {
@@ -188,8 +194,8 @@ impl Connection {
 
     /// The peer has everything below `ack`.
     #[inline]
-    fn acknowledged(&mut self, now_ns: u64, ack: Seq) {
-        let count = self.send.acknowledge(ack);
+    fn acknowledged(&mut self, now_ns: u64, ack: Seq, pool: &mut Pool) {
+        let count = self.send.acknowledge(ack, pool);
         self.timers.progressed(ack, now_ns);
         self.congestion.acknowledged(count, ack);
         self.timers.retransmit_at_ns = if self.send.una == self.send.max {

@@ -82,8 +82,9 @@ pub trait SegmentSink {
 }
 
 pub struct Connection {
-    pub key: FlowKey,
     pub path: Path,
+    pub(super) local_port: u16,
+    pub(super) remote_port: u16,
     pub state: State,
     /// Whether the next hop's hardware address is known.
     pub resolved: bool,
@@ -118,8 +119,9 @@ pub struct Agreed {
 impl Connection {
     fn new(key: FlowKey, path: Path, iss: Seq, mss: u16, now_ns: u64) -> Box<Self> {
         Box::new(Self {
-            key,
             path,
+            local_port: key.local_port,
+            remote_port: key.remote_port,
             state: State::SynSent,
             resolved: true,
             send: SendSide::new(iss),
@@ -158,6 +160,16 @@ impl Connection {
             .set_window(this.receive.nxt, this.send.una, window);
         this.state = State::Established;
         this
+    }
+
+    /// Its entry in the flow table.
+    pub fn key(&self) -> FlowKey {
+        FlowKey {
+            local: self.path.source,
+            remote: self.path.target,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+        }
     }
 
     fn agree(&mut self, agreed: &Agreed) {

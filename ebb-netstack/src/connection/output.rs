@@ -47,8 +47,8 @@ impl Connection {
     fn output_syn(&mut self, now_ns: u64, sink: &mut impl SegmentSink) -> bool {
         let simultaneous = self.state == State::SynReceived;
         let header = TcpOut {
-            source: self.key.local_port,
-            target: self.key.remote_port,
+            source: self.local_port,
+            target: self.remote_port,
             seq: self.send.iss.0,
             ack: if simultaneous { self.receive.nxt.0 } else { 0 },
             flags: flags::SYN | if simultaneous { flags::ACK } else { 0 },
@@ -213,8 +213,8 @@ impl Connection {
             ([(0, 0); 3], 0)
         };
         TcpOut {
-            source: self.key.local_port,
-            target: self.key.remote_port,
+            source: self.local_port,
+            target: self.remote_port,
             seq: seq.0,
             ack: self.receive.nxt.0,
             flags,

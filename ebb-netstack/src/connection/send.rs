@@ -1,6 +1,9 @@
 //! The sending side: `SND.*` of RFC 9293, the peer's window, and the bytes that the peer has not acknowledged.
 
-use crate::{queues::SendQueue, seq::Seq};
+use crate::{
+    queues::{Pool, SendQueue},
+    seq::Seq,
+};
 
 pub const DEFAULT_LIMIT: usize = 256 << 10;
 /// The same where a core is short of memory.
@@ -117,13 +120,13 @@ impl SendSide {
 
     /// The peer has everything below `ack`. Gives how many numbers are new, a SYN's among them not counted.
     #[inline]
-    pub(super) fn acknowledge(&mut self, ack: Seq) -> u32 {
+    pub(super) fn acknowledge(&mut self, ack: Seq, pool: &mut Pool) -> u32 {
         let mut count = ack - self.una;
         if self.una == self.iss {
             count -= 1;
         }
         let in_queue = (count as usize).min(self.queue.len());
-        self.queue.advance(in_queue);
+        self.queue.advance(in_queue, pool);
         self.acknowledged += in_queue as u64;
         if count as usize > in_queue {
             self.fin_acked = true;

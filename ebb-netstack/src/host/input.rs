@@ -223,7 +223,7 @@ impl Inner {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
             return;
         };
-        let (path, key) = (connection.path, connection.key);
+        let (path, key) = (connection.path, connection.key());
         let (seq, _) = connection.reset_numbers();
         if connection.is_connected() {
             connection.fail(Some(Error::ConnectionReset));
@@ -245,7 +245,7 @@ impl Inner {
         connection.send.counted = sending;
         match connection.state {
             State::Closed => {
-                let (key, owned) = (connection.key, connection.owned);
+                let (key, owned) = (connection.key(), connection.owned);
                 if self.has_flow(&key, id) {
                     self.flows.remove(&key);
                     cx.shared.release_flow(&key);
@@ -257,7 +257,7 @@ impl Inner {
             }
             // The last acknowledgement is still to be sent from here.
             State::TimeWait if !connection.wants_output() => {
-                let (key, owned) = (connection.key, connection.owned);
+                let (key, owned) = (connection.key(), connection.owned);
                 let (ours, peers) = connection.final_numbers();
                 connection.fail(None);
                 if self.has_flow(&key, id) {

@@ -139,7 +139,7 @@ impl Inner {
         let path = connection.path;
         let failed = connection.state == State::Closed;
         let reset = (failed && was_connected)
-            .then(|| TcpOut::reset(&connection.key, connection.reset_numbers().0));
+            .then(|| TcpOut::reset(&connection.key(), connection.reset_numbers().0));
         if failed && !connection.owned {
             self.drop_received(id);
         }

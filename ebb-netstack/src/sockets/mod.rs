@@ -13,7 +13,7 @@ use crate::{
     host::{Cx, Host, Inner, Socket, covers},
     link::Link,
     shared::Protocol,
-    wire::Ip,
+    wire::{FlowKey, Ip},
 };
 use ebb_net::{BindAddress, Error, Interest, Ready, Result, SocketId, TcpInfo};
 
@@ -23,8 +23,16 @@ fn address(ip: Ip, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::from(ip), port)
 }
 
-fn connection(inner: &mut Inner, id: SocketId) -> Result<&mut Connection> {
-    match inner.sockets.get_mut(id.0 as usize) {
+fn local(key: &FlowKey) -> SocketAddr {
+    address(key.local, key.local_port)
+}
+
+fn remote(key: &FlowKey) -> SocketAddr {
+    address(key.remote, key.remote_port)
+}
+
+fn connection(sockets: &mut [Socket], id: SocketId) -> Result<&mut Connection> {
+    match sockets.get_mut(id.0 as usize) {
         Some(Socket::Connection(connection)) => Ok(connection),
         _ => Err(Error::NotConnected),
     }
@@ -110,7 +118,7 @@ impl<L: Link> Host<L> {
         match self.inner.borrow().sockets.get(id.0 as usize) {
             Some(Socket::Listener(l)) => Ok(address(l.address, l.port)),
             Some(Socket::Datagrams(d)) => Ok(address(d.address, d.port)),
-            Some(Socket::Connection(c)) => Ok(address(c.key.local, c.key.local_port)),
+            Some(Socket::Connection(c)) => Ok(local(&c.key())),
             _ => Err(Error::InvalidInput),
         }
     }
@@ -118,7 +126,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::peer_address`](ebb_net::NetStack::peer_address).
     pub fn peer_address(&self, id: SocketId) -> Result<SocketAddr> {
         match self.inner.borrow().sockets.get(id.0 as usize) {
-            Some(Socket::Connection(c)) => Ok(address(c.key.remote, c.key.remote_port)),
+            Some(Socket::Connection(c)) => Ok(remote(&c.key())),
             Some(Socket::Datagrams(d)) => {
                 let (ip, port) = d.peer.ok_or(Error::NotConnected)?;
                 Ok(address(ip, port))

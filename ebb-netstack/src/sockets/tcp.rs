@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
 
-use super::{EPHEMERAL, address, connection};
+use super::{EPHEMERAL, connection, remote};
 use crate::{
     connection::{Connection, State},
     host::{Cx, Flow, Host, Inner, Listener, Socket},
@@ -111,7 +111,7 @@ impl Inner {
             connection.state,
             State::Closed | State::SynSent | State::TimeWait
         );
-        let (path, key) = (connection.path, connection.key);
+        let (path, key) = (connection.path, connection.key());
         let (seq, ack) = connection.reset_numbers();
         connection.fail(Some(Error::ConnectionAborted));
         if reset {
@@ -150,10 +150,9 @@ impl<L: Link> Host<L> {
             return Err(Error::InvalidInput);
         };
         let id = SocketId(l.ready.pop_front().ok_or(Error::WouldBlock)?);
-        let connection = connection(inner, id)?;
+        let connection = connection(&mut inner.sockets, id)?;
         connection.listener = None;
-        let key = connection.key;
-        Ok((id, address(key.remote, key.remote_port)))
+        Ok((id, remote(&connection.key())))
     }
 
     /// See [`NetStack::tcp_connect`](ebb_net::NetStack::tcp_connect).
@@ -169,7 +168,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::tcp_connected`](ebb_net::NetStack::tcp_connected).
     pub fn tcp_connected(&self, id: SocketId) -> Result<()> {
         let inner = &mut *self.inner.borrow_mut();
-        let connection = connection(inner, id)?;
+        let connection = connection(&mut inner.sockets, id)?;
         match connection.state {
             State::SynSent | State::SynReceived => Err(Error::WouldBlock),
             State::Closed => match connection.error {
@@ -190,7 +189,7 @@ impl<L: Link> Host<L> {
     ) -> Result<bool> {
         let mut chunk: Chunk = {
             let inner = &mut *self.inner.borrow_mut();
-            let connection = connection(inner, id)?;
+            let connection = connection(&mut inner.sockets, id)?;
             match connection.receive.queue.take_front() {
                 Some(chunk) => {
                     inner.received -= chunk.buffer.len();
@@ -211,6 +210,7 @@ impl<L: Link> Host<L> {
             };
             if chunk.len() == 0 {
                 inner.pool.give(chunk.buffer);
+                connection.receive.queue.rest(&mut inner.pool);
             } else {
                 inner.received += chunk.buffer.len();
                 connection.receive.queue.put_front(chunk);
@@ -240,9 +240,10 @@ impl<L: Link> Host<L> {
     pub fn tcp_send(&self, id: SocketId, bytes: &[u8], now_ns: u64) -> Result<usize> {
         self.enter(now_ns, |inner, cx| {
             let short = inner.sending > cx.limits.sent;
-            let connection = connection(inner, id)?;
+            let connection = connection(&mut inner.sockets, id)?;
             let count = Self::sendable(connection, short)?.min(bytes.len());
-            connection.send.queue.copy_in(&bytes[..count]);
+            let queue = &mut connection.send.queue;
+            queue.copy_in(&bytes[..count], &mut inner.pool);
             inner.settle(cx, id.0);
             Ok(count)
         })
@@ -258,7 +259,7 @@ impl<L: Link> Host<L> {
     ) -> Result<usize> {
         self.enter(now_ns, |inner, cx| {
             let short = inner.sending > cx.limits.sent;
-            let connection = connection(inner, id)?;
+            let connection = connection(&mut inner.sockets, id)?;
             let room = Self::sendable(connection, short)?;
             let mut sent = 0;
             while sent < room
@@ -275,9 +276,9 @@ impl<L: Link> Host<L> {
                 sent += part.len();
                 // Small pieces are better copied together than kept apart.
                 if part.len() <= 128 {
-                    connection.send.queue.copy_in(&part);
+                    connection.send.queue.copy_in(&part, &mut inner.pool);
                 } else {
-                    connection.send.queue.push(part);
+                    connection.send.queue.push(part, &mut inner.pool);
                 }
             }
             inner.settle(cx, id.0);
@@ -288,7 +289,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::tcp_shutdown_write`](ebb_net::NetStack::tcp_shutdown_write).
     pub fn tcp_shutdown_write(&self, id: SocketId, now_ns: u64) -> Result<()> {
         self.enter(now_ns, |inner, cx| {
-            let connection = connection(inner, id)?;
+            let connection = connection(&mut inner.sockets, id)?;
             if connection.state == State::Closed {
                 return Err(connection.error.unwrap_or(Error::NotConnected));
             }
@@ -301,7 +302,7 @@ impl<L: Link> Host<L> {
     /// See [`NetStack::tcp_set`](ebb_net::NetStack::tcp_set).
     pub fn tcp_set(&self, id: SocketId, option: TcpOption, now_ns: u64) -> Result<()> {
         self.enter(now_ns, |inner, cx| {
-            let connection = connection(inner, id)?;
+            let connection = connection(&mut inner.sockets, id)?;
             match option {
                 TcpOption::NoDelay(on) => connection.send.nodelay = on,
                 TcpOption::KeepAlive(how) => connection.set_keepalive(how, now_ns),

@@ -95,7 +95,7 @@ fn blind_resets_and_syns_do_not_end_a_connection() {
         let crate::host::Socket::Connection(c) = &inner.sockets[server.0 as usize] else {
             panic!()
         };
-        (c.key, c.final_numbers().1)
+        (c.key(), c.final_numbers().1)
     };
     for (n, flag) in [
         (1, flags::RST),

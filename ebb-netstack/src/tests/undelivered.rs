@@ -298,7 +298,7 @@ fn segments_longer_than_this_side_has_announced_are_taken() {
         let crate::host::Socket::Connection(c) = &inner.sockets[server.0 as usize] else {
             panic!()
         };
-        (c.key, c.final_numbers())
+        (c.key(), c.final_numbers())
     };
     let long = vec![5; 8000];
     let frame = forge(

@@ -19,6 +19,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::task::Waker;
 
 use super::prefetch::prefetch;
@@ -48,14 +49,15 @@ const FREE: u8 = u8::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     index: u32,
-    generation: u32,
+    /// Not zero, so that whoever may have a timer needs no more room than whoever has one.
+    generation: NonZeroU32,
 }
 
 /// Where a timer is.
 struct Place {
     /// Its block.
     block: u32,
-    generation: u32,
+    generation: NonZeroU32,
     /// Its position in the block, or `FREE`.
     at: u8,
 }
@@ -431,7 +433,7 @@ impl Wheel {
         self.len -= 1;
         let place = self.place(index);
         place.at = FREE;
-        place.generation = place.generation.wrapping_add(1);
+        place.generation = place.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
     }
 
     /// Adds a chunk of free places.
@@ -452,7 +454,7 @@ impl Wheel {
         );
         let free = |_| Place {
             block: NIL,
-            generation: 0,
+            generation: NonZeroU32::MIN,
             at: FREE,
         };
         self.places.push((0..PLACES).map(free).collect());

@@ -201,7 +201,7 @@ impl Bench {
 
     /// The application writes.
     fn write(&mut self, count: usize) {
-        self.c.send.queue.copy_in(&vec![7; count]);
+        self.c.send.queue.copy_in(&vec![7; count], &mut self.pool);
         self.flush();
     }
 

@@ -152,7 +152,7 @@ fn an_end_is_unacknowledged_until_the_peer_has_it() {
 #[test]
 fn an_end_goes_with_the_last_data() {
     let mut t = Bench::established();
-    t.c.send.queue.copy_in(&[7; 10]);
+    t.c.send.queue.copy_in(&[7; 10], &mut t.pool);
     t.shutdown();
     recv!(t, FIN | ACK seq 1 ack 1 len 10);
 }
