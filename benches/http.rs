@@ -4,6 +4,8 @@
 //! `EBB_LINUX_GUEST=PROGRAM cargo bench --bench http [-- --quick]`, as root, with `nginx` installed. 16 connections, kept
 //! alive, one request at a time on each. `-- --idle [COUNT]` measures only what idle connections hold and cost the others.
 
+use std::time::{Duration, Instant};
+
 use benches::{
     get::{FREE, HOLD, get_agent},
     goal, goal_at_least, median, quick,
@@ -11,6 +13,9 @@ use benches::{
     sides::{Counting, Side, effort, linux_guest, ratio, value_of},
 };
 use test_support::{cargo, scratch, tools};
+
+/// How long the server leaves a connection open on which nothing is asked, at least.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 const PAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -86,10 +91,19 @@ fn beside_idle_connections() {
     // What the first connections make for all is there then.
     side.order(&load);
     let before = free(&mut side);
+    let begun = Instant::now();
     side.order(&open);
+    let took = begun.elapsed();
     let each = (before - free(&mut side)) / idle as f64;
     side.order(&close);
-    println!("memory of each: {each:.0} bytes");
+    println!(
+        "memory of each: {each:.0} bytes; opened in {} s",
+        took.as_secs()
+    );
+    assert!(
+        took < IDLE_LIMIT,
+        "the first ones may have been closed before the last were open; fewer, or on a host that does nothing else?"
+    );
     goal("http_idle_memory_kib", each / 1024.0, 1.0);
     let ratios = (0..rounds).map(|round| {
         let mut beside = |here: bool| {

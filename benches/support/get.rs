@@ -53,6 +53,8 @@ pub fn get_agent(right: fn(&[u8]) -> bool) -> bool {
         match *order {
             [HOLD, count] => {
                 idle.clear();
+                // Servers close what waits too long meanwhile.
+                generator = None;
                 idle = hold(address, count as usize, get_once);
                 return one(count);
             }

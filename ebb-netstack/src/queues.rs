@@ -259,7 +259,6 @@ impl Pool {
 
 /// Boxes that are empty but keep their memory, the one used last in front.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "the boxes themselves go to and fro")]
 struct Spare<T>(Vec<Box<T>>);
 
 impl<T: Default> Spare<T> {

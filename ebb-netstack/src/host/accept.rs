@@ -141,7 +141,7 @@ impl Inner {
         let id = self.insert_socket(Socket::Connection(connection));
         self.connections += 1;
         self.stats.accepted += 1;
-        self.flows.insert(key, Flow::Socket(id));
+        self.connect_flow(&key, id);
         if let Some(Socket::Listener(l)) = listener.and_then(|id| self.sockets.get_mut(id as usize))
         {
             l.ready.push_back(id);

@@ -3,7 +3,7 @@
 //! What must hold: an answer about a TCP segment is believed only if its number is in flight (RFC 5927). None is given to a
 //! group, or more often than a flood allows.
 
-use super::{Cx, Flow, Inner, Socket};
+use super::{Cx, Inner, Socket};
 use crate::{
     icmp::report,
     link::{Frame, Link},
@@ -90,10 +90,9 @@ impl Inner {
                 }
             }
             Protocol::Tcp => {
-                let Some(Flow::Socket(id)) = self.flows.get(&what.key) else {
+                let Some(id) = self.connection_of(&what.key) else {
                     return;
                 };
-                let id = *id;
                 let Some(Socket::Connection(connection)) = self.sockets.get_mut(id as usize) else {
                     return;
                 };

@@ -113,11 +113,10 @@ impl Inner {
             return self.malformed(frame);
         }
         let key = &segment.packet.key;
+        if let Some(id) = self.connection_of(key) {
+            return self.input_connection(cx, id, frame, segment);
+        }
         match self.flows.get(key) {
-            Some(Flow::Socket(id)) => {
-                let id = *id;
-                return self.input_connection(cx, id, frame, segment);
-            }
             _ if key.local.is_multicast()
                 || key.remote.is_multicast()
                 || key.remote.is_unspecified() =>
@@ -246,8 +245,7 @@ impl Inner {
         match connection.state {
             State::Closed => {
                 let (key, owned) = (connection.key(), connection.owned);
-                if self.has_flow(&key, id) {
-                    self.flows.remove(&key);
+                if self.connected.remove(&key, id) {
                     cx.shared.release_flow(&key);
                 }
                 if !owned {
@@ -260,7 +258,7 @@ impl Inner {
                 let (key, owned) = (connection.key(), connection.owned);
                 let (ours, peers) = connection.final_numbers();
                 connection.fail(None);
-                if self.has_flow(&key, id) {
+                if self.connected.remove(&key, id) {
                     self.enter_time_wait(cx, key, ours, peers);
                 }
                 if !owned {
@@ -279,11 +277,6 @@ impl Inner {
             connection.timers.armed_ns = deadline_ns;
             self.timers.push(Reverse((deadline_ns, id)));
         }
-    }
-
-    /// Whether segments of `key` go to this socket.
-    fn has_flow(&self, key: &FlowKey, id: u32) -> bool {
-        matches!(self.flows.get(key), Some(Flow::Socket(n)) if *n == id)
     }
 
     fn enter_time_wait<L: Link>(&mut self, cx: &Cx<'_, L>, key: FlowKey, ours: Seq, peers: Seq) {

@@ -9,6 +9,7 @@
 //! | file | |
 //! |---|---|
 //! | `input.rs` | a frame finds its socket |
+//! | `connected.rs` | connections by their addresses and ports |
 //! | `accept.rs` | handshakes, and segments that belong to nobody |
 //! | `output.rs` | what sockets have to send, what is due |
 //! | `send.rs` | a segment for the device |
@@ -17,6 +18,7 @@
 //! | `neighbours.rs` | routes and hardware addresses |
 
 mod accept;
+mod connected;
 mod datagrams;
 mod icmp;
 mod input;
@@ -38,7 +40,7 @@ use hashbrown::HashMap;
 use ebb_net::SocketWakers;
 
 pub(crate) use self::datagrams::{Datagrams, Member};
-use self::{accept::RateLimit, send::Outgoing};
+use self::{accept::RateLimit, connected::Connected, send::Outgoing};
 use crate::{
     connection::Connection,
     handshake::{HalfOpen, Handshakes},
@@ -136,9 +138,8 @@ pub(crate) enum Socket {
     Datagrams(Box<Datagrams>),
 }
 
-/// What the flow table says of a key.
+/// What the flow table says of a key that no connection has.
 pub(crate) enum Flow {
-    Socket(u32),
     HalfOpen(Box<HalfOpen>),
     /// The numbers that come next: ours, the peer's.
     TimeWait(Seq, Seq),
@@ -188,6 +189,7 @@ pub struct Stats {
 }
 
 pub(crate) struct Inner {
+    pub connected: Connected,
     pub flows: HashMap<FlowKey, Flow, Secret>,
     pub sockets: Vec<Socket>,
     pub free: Vec<u32>,
@@ -245,6 +247,7 @@ impl<L: Link> Host<L> {
             link,
             limits,
             inner: RefCell::new(Inner {
+                connected: Connected::new(secret),
                 flows: HashMap::with_hasher(secret),
                 sockets: Vec::new(),
                 free: Vec::new(),
@@ -319,6 +322,7 @@ impl Inner {
             capacity * size_of::<T>()
         }
         let bytes = self.flows.allocation_size()
+            + self.connected.table()
             + self.ports.allocation_size()
             + self.handshakes.table()
             + self.pool.table()
@@ -373,6 +377,18 @@ impl Inner {
             self.received -= connection.receive.queue.held();
             connection.receive.queue.clear(&mut self.pool);
         }
+    }
+
+    /// The connection that has this key.
+    #[inline]
+    pub fn connection_of(&self, key: &FlowKey) -> Option<u32> {
+        self.connected.find(key, &self.sockets)
+    }
+
+    /// Segments of `key` go to this connection from now on, whatever took them before.
+    pub fn connect_flow(&mut self, key: &FlowKey, id: u32) {
+        self.flows.remove(key);
+        self.connected.insert(key, id, &self.sockets);
     }
 
     /// The listener for an address, the most particular first.

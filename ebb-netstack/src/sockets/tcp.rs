@@ -26,10 +26,8 @@ fn nanos(duration: core::time::Duration) -> u64 {
 impl Inner {
     /// Whether no connection has this key.
     fn is_free<L: Link>(&self, cx: &Cx<'_, L>, key: &FlowKey) -> bool {
-        let taken = matches!(
-            self.flows.get(key),
-            Some(Flow::Socket(_) | Flow::HalfOpen(_))
-        );
+        let taken = self.connection_of(key).is_some()
+            || matches!(self.flows.get(key), Some(Flow::HalfOpen(_)));
         !taken && cx.shared.owner(key).is_none_or(|core| core == cx.core)
     }
 
@@ -91,7 +89,7 @@ impl Inner {
         connection.resolved = resolved;
         let id = self.insert_socket(Socket::Connection(connection));
         self.connections += 1;
-        self.flows.insert(key, Flow::Socket(id));
+        self.connect_flow(&key, id);
         cx.shared.claim_flow(&key, cx.core);
         if !resolved {
             self.wait_for_neighbour(cx, id);

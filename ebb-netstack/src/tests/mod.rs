@@ -425,7 +425,7 @@ fn conversation(faults: Faults, offload: bool, v6: bool, seed: u64, size: usize)
         let inner = host.inner.borrow();
         assert_eq!(inner.connections, 0, "{faults:?} {seed}");
         assert_eq!(inner.received, 0);
-        assert_eq!(inner.flows.len(), 0);
+        assert_eq!(inner.connected.len() + inner.flows.len(), 0);
         assert_eq!(inner.handshakes.count, 0);
     }
 }
